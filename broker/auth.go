@@ -1,0 +1,333 @@
+package broker
+
+import (
+	"container/list"
+	"context"
+	"crypto/rand"
+	"crypto/sha256"
+	"crypto/subtle"
+	"encoding/binary"
+	"fmt"
+	"runtime"
+	"strings"
+	"sync"
+	"time"
+
+	"golang.org/x/crypto/bcrypt"
+)
+
+// Passwords are kept as bcrypt hashes. One costs about 50 ms, so a pair of username and password
+// is hashed once: after that it is known by a keyed digest in memory, which a request pays in
+// well under a microsecond.
+const (
+	hashCost    = 10
+	minHashCost = bcrypt.MinCost
+	maxHashCost = 14 // about 1 s: more would hold up everybody who waits for a slow hash
+)
+
+// Limits of logins that need a slow hash.
+const (
+	maxFailures      = 10          // wrong passwords of one username from one address …
+	failureWindow    = time.Minute // … within this time; past it that pair is refused for the rest of it
+	maxFailurePairs  = 16_384      // pairs remembered; the oldest makes room
+	maxSlowWaiting   = 256         // logins that wait for their slow hash
+	maxSlowOfAddress = 128         // of these, from one address: nobody fills the queue alone
+)
+
+// dummyHash is what the password of an unknown user is compared with, so that it costs the same.
+// Nobody knows its password, and nothing depends on that.
+const dummyHash = "$2a$10$JaU2PnG6hYHgLsqiPIUlrej2AosQY.ez8acMpd89pt4piytqq1D4q"
+
+// HashPassword returns the hash of a password that Client.PasswordHash takes.
+func HashPassword(password string) (string, error) {
+	if password == "" || len(password) > MaxPassword {
+		return "", Invalidf("password of %d bytes: allowed are 1 to %d", len(password), MaxPassword)
+	}
+	hash, err := bcrypt.GenerateFromPassword([]byte(password), hashCost)
+	if err != nil {
+		return "", fmt.Errorf("hash a password: %w", err)
+	}
+	return string(hash), nil
+}
+
+// checkHash tells whether a hash is one of bcrypt, of a cost that a login can pay.
+func checkHash(hash string) error {
+	const salted = 53 // characters of salt and hash, after $2b$10$
+	if len(hash) != 7+salted || hash[:2] != "$2" || !strings.ContainsRune("aby", rune(hash[2])) || hash[3] != '$' || hash[6] != '$' {
+		return fmt.Errorf("not a bcrypt hash")
+	}
+	for _, r := range hash[7:] {
+		if !(r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || r == '.' || r == '/') {
+			return fmt.Errorf("not a bcrypt hash")
+		}
+	}
+	cost, err := bcrypt.Cost([]byte(hash))
+	if err != nil || cost > maxHashCost {
+		return fmt.Errorf("bcrypt hash of a cost that is not %d to %d", minHashCost, maxHashCost)
+	}
+	return nil
+}
+
+// authenticator checks usernames and passwords. Its methods may be called from any goroutine.
+//
+// A pair that was verified before is found first, and neither waits for anything nor counts.
+// All others pass the limit of failures, then share the slow hashes that may run at once.
+type authenticator struct {
+	key     [32]byte      // random, made with the process: digests mean nothing outside of it
+	slots   chan struct{} // one token for each slow hash that runs
+	compare func(hash, password []byte) error
+
+	mu       sync.RWMutex
+	verified map[string]credential // by username; guarded by mu
+
+	// The fields below belong to the slow path. The two locks are never held together.
+	flights struct {
+		sync.Mutex
+		byKey   map[flightKey]*flight // guarded by the Mutex, like the rest
+		waiting int
+		ofAddr  map[string]int // of waiting, by address; no zero entries
+	}
+	failures failures
+}
+
+// credential is a pair that was verified against a hash. When the client's hash is another one,
+// the pair has to be verified again.
+type credential struct {
+	digest [sha256.Size]byte
+	hash   string
+}
+
+// flight is one slow hash, and all who wait for its outcome.
+type flight struct {
+	done      chan struct{} // closed when the fields below are final
+	right     bool
+	err       error
+	abandoned bool // its leader left before there was an outcome
+}
+
+type flightKey struct {
+	digest [sha256.Size]byte
+	pair   loginPair
+	hash   string
+}
+
+func newAuthenticator() *authenticator {
+	a := &authenticator{
+		slots:    make(chan struct{}, max(1, runtime.GOMAXPROCS(0)/2)),
+		compare:  bcrypt.CompareHashAndPassword,
+		verified: map[string]credential{},
+	}
+	rand.Read(a.key[:]) // never fails
+	a.flights.byKey = map[flightKey]*flight{}
+	a.flights.ofAddr = map[string]int{}
+	a.failures.pairs = map[loginPair]*list.Element{}
+	return a
+}
+
+// authenticate tells whether password is that of the client c, which is nil where there is none
+// of that username. addr is the caller's IP address. The errors are Unauthorized; TooMany, after
+// maxFailures within failureWindow, until that window ends; and Unavailable, where too many wait
+// for a slow hash or ctx ends.
+func (a *authenticator) authenticate(ctx context.Context, c *Client, username, password, addr string) error {
+	digest := a.digest(username, password)
+	if c != nil && c.Active && a.remembers(c, &digest) {
+		return nil
+	}
+	p := a.pairOf(username, addr)
+	if err := a.failures.check(p, time.Now()); err != nil {
+		return err
+	}
+	right, err := a.verify(ctx, c, password, addr, flightKey{digest: digest, pair: p})
+	if err != nil {
+		return err
+	}
+	var reason string
+	switch {
+	case c == nil:
+		reason = "unknown user"
+	case !right:
+		reason = "wrong password"
+	case !c.Active:
+		reason = "inactive client"
+	default:
+		return nil
+	}
+	a.failures.add(p, time.Now())
+	return &Error{Code: Unauthorized, Message: "Invalid credentials", Reason: reason}
+}
+
+// trust remembers a pair as verified against hash.
+func (a *authenticator) trust(username, password, hash string) {
+	c := credential{a.digest(username, password), hash}
+	a.mu.Lock()
+	a.verified[username] = c
+	a.mu.Unlock()
+}
+
+// forget drops what is remembered of a username.
+func (a *authenticator) forget(username string) {
+	a.mu.Lock()
+	delete(a.verified, username)
+	a.mu.Unlock()
+}
+
+func (a *authenticator) remembers(c *Client, digest *[sha256.Size]byte) bool {
+	a.mu.RLock()
+	known, ok := a.verified[c.Username]
+	a.mu.RUnlock()
+	return ok && known.hash == c.PasswordHash && subtle.ConstantTimeCompare(known.digest[:], digest[:]) == 1
+}
+
+// verify runs the slow hash, or waits for one of the same pair that is on its way.
+func (a *authenticator) verify(ctx context.Context, c *Client, password, addr string, key flightKey) (bool, error) {
+	key.hash = dummyHash
+	if c != nil {
+		key.hash = c.PasswordHash
+	}
+	fl := &a.flights
+	for {
+		fl.Lock()
+		f := fl.byKey[key]
+		if f == nil {
+			if fl.waiting >= maxSlowWaiting || fl.ofAddr[addr] >= maxSlowOfAddress {
+				fl.Unlock()
+				return false, &Error{Code: Unavailable, Message: "Overloaded, try again",
+					Reason: "too many logins wait for their password check", RetryAfter: time.Second}
+			}
+			f = &flight{done: make(chan struct{})}
+			fl.byKey[key] = f
+			fl.waiting++
+			fl.ofAddr[addr]++
+			fl.Unlock()
+			a.lead(ctx, f, c, password, key)
+			fl.Lock()
+			delete(fl.byKey, key)
+			fl.waiting--
+			if fl.ofAddr[addr]--; fl.ofAddr[addr] == 0 {
+				delete(fl.ofAddr, addr)
+			}
+			fl.Unlock()
+			close(f.done)
+			return f.right, f.err
+		}
+		fl.Unlock()
+		select {
+		case <-f.done:
+			if !f.abandoned {
+				return f.right, f.err
+			}
+		case <-ctx.Done():
+			return false, gone(ctx)
+		}
+	}
+}
+
+// lead waits for a slot and runs the slow hash of a flight.
+func (a *authenticator) lead(ctx context.Context, f *flight, c *Client, password string, key flightKey) {
+	select {
+	case a.slots <- struct{}{}:
+		defer func() { <-a.slots }()
+	case <-ctx.Done():
+		f.abandoned, f.err = true, gone(ctx)
+		return
+	}
+	// While this one waited, others may have settled it.
+	if c != nil && a.remembers(c, &key.digest) {
+		f.right = true
+		return
+	}
+	if f.err = a.failures.check(key.pair, time.Now()); f.err != nil {
+		return
+	}
+	if len(password) > MaxPassword { // bcrypt would compare the first 72 bytes alone
+		a.compare([]byte(dummyHash), []byte(password[:MaxPassword]))
+		return
+	}
+	f.right = a.compare([]byte(key.hash), []byte(password)) == nil && c != nil
+	if f.right {
+		a.mu.Lock()
+		a.verified[c.Username] = credential{key.digest, key.hash}
+		a.mu.Unlock()
+	}
+}
+
+func gone(ctx context.Context) error {
+	return &Error{Code: Unavailable, Message: "The request ended", RetryAfter: time.Second, Err: context.Cause(ctx)}
+}
+
+// digest is a keyed digest of a pair. It does not allocate for what can be right.
+func (a *authenticator) digest(username, password string) [sha256.Size]byte {
+	var room [sha256.Size + 8 + MaxUsername + MaxPassword]byte
+	b := append(room[:0], a.key[:]...)
+	b = binary.BigEndian.AppendUint64(b, uint64(len(username)))
+	b = append(b, username...)
+	b = append(b, password...)
+	return sha256.Sum256(b)
+}
+
+// loginPair stands for a username and an address. It is a digest, so that the memory of one does not
+// depend on what a caller sends.
+type loginPair [16]byte
+
+func (a *authenticator) pairOf(username, addr string) loginPair {
+	d := a.digest(username, addr)
+	return loginPair(d[:])
+}
+
+// failures counts wrong passwords by pair, in windows that begin with the first one.
+type failures struct {
+	mu    sync.Mutex
+	pairs map[loginPair]*list.Element // guarded by mu
+	order list.List                   // of *failure, the oldest window first; guarded by mu
+}
+
+type failure struct {
+	pair  loginPair
+	first time.Time
+	count int
+}
+
+// check returns TooMany while a pair is refused.
+func (f *failures) check(p loginPair, now time.Time) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.expire(now)
+	e := f.pairs[p]
+	if e == nil || e.Value.(*failure).count < maxFailures {
+		return nil
+	}
+	return &Error{
+		Code:       TooMany,
+		Message:    "Too many failed logins",
+		Reason:     fmt.Sprintf("%d wrong passwords within %s for this username from this address", maxFailures, failureWindow),
+		RetryAfter: e.Value.(*failure).first.Add(failureWindow).Sub(now),
+	}
+}
+
+// add counts a wrong password.
+func (f *failures) add(p loginPair, now time.Time) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.expire(now)
+	if e := f.pairs[p]; e != nil {
+		e.Value.(*failure).count++
+		return
+	}
+	if len(f.pairs) >= maxFailurePairs {
+		f.remove(f.order.Front())
+	}
+	f.pairs[p] = f.order.PushBack(&failure{p, now, 1})
+}
+
+// expire drops the windows that have ended. The caller holds mu.
+func (f *failures) expire(now time.Time) {
+	for e := f.order.Front(); e != nil && now.Sub(e.Value.(*failure).first) >= failureWindow; e = f.order.Front() {
+		f.remove(e)
+	}
+}
+
+// remove drops one pair. The caller holds mu.
+func (f *failures) remove(e *list.Element) {
+	delete(f.pairs, e.Value.(*failure).pair)
+	f.order.Remove(e)
+}

@@ -1,0 +1,280 @@
+// Package broker is the domain of Pipit: clients publish messages to topics, and every consumer
+// of a topic gets every message from a queue of its own.
+//
+// # One log a lane, a cursor a consumer
+//
+// Each priority of a topic is a lane: a log of messages at the positions 1, 2, 3 and so on. A
+// message is stored once, however many consumers its topic has. What a consumer is done with, in
+// a lane, is a Cursor: all positions below a floor and the ranges above it. A lane has a Cursor
+// too, of the positions whose messages are removed. Both are part of what a consumer is done with,
+// so depths are exact without counters: the backlog is the lane's tail less what the consumer's
+// cursor counts, and a publish touches no consumer.
+//
+// What is in flight is a lease in memory. A crash ends all leases, and those messages are
+// delivered again: at least once.
+//
+// # One committer
+//
+// All changes pass through one goroutine, which takes everything that has gathered while the
+// last commit was on its way to disk, checks each operation against the state that the ones
+// before it will leave, commits the lot as one Batch, and only then changes memory and answers.
+// Receiving does not pass it: that is a read of the store and a lease.
+//
+// The Store is an interface; package db implements it on bbolt.
+package broker
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// Options configure a Broker. The zero value of a field stands for its default.
+type Options struct {
+	MaxPayload    int64         // bytes of one message; default 1 MiB
+	MaxPending    int64         // bytes of payload that are being published at once; default 256 MiB
+	SweepInterval time.Duration // how often what is over is cleared away; default 1 s
+	ServiceName   string        // producer of what the embedding program publishes; default "service"
+	Logger        *slog.Logger  // default slog.Default()
+}
+
+// Defaults of Options.
+const (
+	DefaultMaxPayload    = 1 << 20
+	DefaultMaxPending    = 256 << 20
+	DefaultSweepInterval = time.Second
+)
+
+// Broker is a running broker. Its methods may be called from any goroutine.
+type Broker struct {
+	opts  Options
+	log   *slog.Logger
+	store Store
+	ids   idCodec
+	auth  *authenticator
+	epoch time.Time // lease times count from here
+
+	defining sync.Mutex   // held by Apply from reading what exists to its commit
+	lastID   uint32       // guarded by defining
+	declared string       // guarded by defining
+	mu       sync.RWMutex // guards the maps, and the maps within topics
+	clients  map[string]*Client
+	topics   map[string]*topic
+	topicIDs map[uint32]*topic
+	bySubKey map[string]*consumer
+
+	publishOps sync.Pool // of *publishOp
+
+	queue   queue
+	pending atomic.Int64          // bytes reserved
+	health  atomic.Pointer[error] // the last commit's error
+	failed  atomic.Bool           // what the store holds is uncertain: no more writes
+
+	drainOnce sync.Once
+	done      chan struct{} // closed by Drain
+	closing   chan struct{} // closed by Close: the sweeper ends
+	closeOnce sync.Once
+	closeErr  error
+	sweepNow  chan struct{} // a delayed message may be due before the next sweep
+	nextDue   atomic.Int64  // unix microseconds of the next delayed message; 0: none
+	workers   sync.WaitGroup
+	sweeping  sync.WaitGroup
+}
+
+// Open starts a broker on a store, which it owns from then on: Close closes it.
+// On an error the store is left open.
+func Open(store Store, opts Options) (*Broker, error) {
+	if opts.MaxPayload <= 0 {
+		opts.MaxPayload = DefaultMaxPayload
+	}
+	if opts.MaxPending <= 0 {
+		opts.MaxPending = DefaultMaxPending
+	}
+	if opts.SweepInterval <= 0 {
+		opts.SweepInterval = DefaultSweepInterval
+	}
+	if opts.ServiceName == "" {
+		opts.ServiceName = "service"
+	}
+	if opts.Logger == nil {
+		opts.Logger = slog.Default()
+	}
+	b := &Broker{
+		opts:     opts,
+		log:      opts.Logger,
+		store:    store,
+		auth:     newAuthenticator(),
+		epoch:    time.Now(),
+		clients:  map[string]*Client{},
+		topics:   map[string]*topic{},
+		topicIDs: map[uint32]*topic{},
+		bySubKey: map[string]*consumer{},
+		done:     make(chan struct{}),
+		closing:  make(chan struct{}),
+		sweepNow: make(chan struct{}, 1),
+	}
+	b.queue.wake = make(chan struct{}, 1)
+	image, err := store.Load()
+	if err != nil {
+		return nil, err
+	}
+	if err := b.load(image); err != nil {
+		return nil, err
+	}
+	b.workers.Go(b.commitLoop)
+	b.sweeping.Go(b.sweepLoop)
+	return b, nil
+}
+
+// Drain is the first step of a shutdown: long polls return what they have, and later ones do
+// not wait.
+func (b *Broker) Drain() { b.drainOnce.Do(func() { close(b.done) }) }
+
+// Done is closed by Drain.
+func (b *Broker) Done() <-chan struct{} { return b.done }
+
+// Close ends the broker: what was begun is committed, what comes later is refused, the store
+// is closed.
+func (b *Broker) Close() error {
+	b.closeOnce.Do(func() {
+		b.Drain()
+		close(b.closing)
+		b.sweeping.Wait()
+		flushed := b.flush(time.Now())
+		b.queue.close()
+		b.workers.Wait()
+		b.closeErr = errors.Join(flushed, b.store.Close())
+	})
+	return b.closeErr
+}
+
+// Health returns nil, or why the last attempt to store something failed.
+func (b *Broker) Health() error {
+	if err := b.health.Load(); err != nil {
+		return *err
+	}
+	return nil
+}
+
+// Reserve sets n bytes aside for a payload that is about to be read, of the MaxPending that all
+// payloads on their way share. Past it the error is Unavailable.
+func (b *Broker) Reserve(n int64) (release func(), err error) {
+	if b.pending.Add(n) > b.opts.MaxPending {
+		b.pending.Add(-n)
+		return nil, errOverload
+	}
+	return func() { b.pending.Add(-n) }, nil
+}
+
+// Authenticate returns the client of a username and password. addr is the caller's IP address:
+// failures are counted for each pair of username and address. The errors are Unauthorized,
+// TooMany and Unavailable.
+func (b *Broker) Authenticate(ctx context.Context, username, password, addr string) (*Client, error) {
+	b.mu.RLock()
+	c := b.clients[username]
+	b.mu.RUnlock()
+	if err := b.auth.authenticate(ctx, c, username, password, addr); err != nil {
+		return nil, err
+	}
+	return c, nil
+}
+
+// since returns now as a lease time.
+func (b *Broker) since(now time.Time) time.Duration { return now.Sub(b.epoch) }
+
+// load makes the state of memory from what the store keeps.
+func (b *Broker) load(image *Image) error {
+	var err error
+	if b.ids, err = newIDCodec(image.Key); err != nil {
+		return err
+	}
+	b.lastID, b.declared = image.LastID, image.Declared
+	b.install(&image.Definitions)
+	for _, l := range image.Lanes {
+		if t := b.topicIDs[l.Topic]; t != nil && l.Priority <= MaxPriority {
+			ln := &t.lanes[l.Priority]
+			ln.tail.Store(l.Tail)
+			ln.next, ln.bootTail, ln.gone = l.Tail, l.Tail, l.Gone.Clone()
+		}
+	}
+	consumers := map[uint32]*consumer{}
+	for _, c := range b.bySubKey {
+		consumers[c.id] = c
+	}
+	for _, s := range image.Cursors {
+		if c := consumers[s.Consumer]; c != nil && s.Priority <= MaxPriority {
+			c.done[s.Priority] = s.Cursor.Clone()
+		}
+	}
+	for _, c := range consumers {
+		for p := range c.done {
+			c.done[p].Union(&c.topic.lanes[p].gone)
+			c.next[p] = c.done[p].floor()
+		}
+	}
+	for _, a := range image.Attempts {
+		if c := consumers[a.Consumer]; c != nil && a.Priority <= MaxPriority {
+			if c.done[a.Priority].Has(a.Pos) {
+				c.forgetAttempt(slot{a.Priority, a.Pos})
+			} else {
+				c.attempts[slot{a.Priority, a.Pos}] = a.Count
+			}
+		}
+	}
+	producers := map[uint32]*producer{}
+	for _, t := range b.topics {
+		for _, p := range t.producers {
+			producers[p.id] = p
+		}
+		t.nextDelayed = int64(image.Delayed[t.id])
+		t.delayed.Store(t.nextDelayed)
+	}
+	for _, s := range image.Seen {
+		switch s.Kind {
+		case SeenProducer:
+			if p := producers[s.ID]; p != nil {
+				p.seen.load(s.At)
+			}
+		case SeenConsumer:
+			if c := consumers[s.ID]; c != nil {
+				c.seen.load(s.At)
+			}
+		default:
+			return fmt.Errorf("last-seen time of unknown kind %q", s.Kind)
+		}
+	}
+	b.setNextDue(image.NextDue)
+	return nil
+}
+
+// lastSeen is a time that is written often and stored now and then.
+type lastSeen struct {
+	at     atomic.Int64 // unix microseconds; 0: never
+	stored atomic.Int64
+}
+
+func (s *lastSeen) load(t time.Time) {
+	if !t.IsZero() {
+		s.at.Store(t.UnixMicro())
+		s.stored.Store(t.UnixMicro())
+	}
+}
+
+func (s *lastSeen) set(t time.Time) { s.at.Store(t.UnixMicro()) }
+
+func (s *lastSeen) time() time.Time {
+	if v := s.at.Load(); v != 0 {
+		return time.UnixMicro(v).UTC()
+	}
+	return time.Time{}
+}
+
+// unstored returns the time if it is newer than what is stored.
+func (s *lastSeen) unstored() (time.Time, bool) {
+	v := s.at.Load()
+	return time.UnixMicro(v).UTC(), v != s.stored.Load()
+}

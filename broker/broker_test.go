@@ -1,0 +1,170 @@
+package broker_test
+
+import (
+	"fmt"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"pipit/broker"
+)
+
+func TestOrder(t *testing.T) {
+	r := newRig(t, broker.Options{})
+	r.define(topicDef("/t"), consumerDef("/t", "a"), consumerDef("/t", "b"))
+	for i, prio := range []int{5, 9, 1, 5, 9} {
+		r.publish("/t", broker.Publication{Payload: fmt.Append(nil, i), Priority: prio})
+	}
+	if got := payloads(r.receive("/t", "a", broker.ReceiveOptions{})); got != "1 4 0 3 2 " {
+		t.Errorf("fifo: %q", got)
+	}
+	if got := payloads(r.receive("/t", "a", broker.ReceiveOptions{})); got != "" {
+		t.Errorf("delivered twice: %q", got)
+	}
+	if got := payloads(r.receive("/t", "b", broker.ReceiveOptions{Order: broker.LIFO})); got != "4 1 3 0 2 " {
+		t.Errorf("lifo: %q", got)
+	}
+}
+
+func TestSettle(t *testing.T) {
+	r := newRig(t, broker.Options{})
+	r.define(topicDef("/t"), consumerDef("/t", "a"))
+	for i := range 6 {
+		r.publish("/t", broker.Publication{Payload: fmt.Append(nil, i)})
+	}
+	m := r.receive("/t", "a", broker.ReceiveOptions{Max: 4})
+	got, err := r.sub("/t", "a").Settle(ctx, broker.Settlement{Ack: []string{m[0].ID, m[2].ID, "nope"}, Reject: []string{m[1].ID}})
+	if err != nil || got.Acked != 2 || got.Rejected != 1 || len(got.NotFound) != 1 {
+		t.Fatalf("settle: %+v, %v", got, err)
+	}
+	again := r.receive("/t", "a", broker.ReceiveOptions{})
+	if payloads(again) != "1 4 5 " || again[0].DeliveryCount != 2 || again[1].DeliveryCount != 1 {
+		t.Errorf("after reject: %q %+v", payloads(again), again)
+	}
+	r.restart()
+	after := r.receive("/t", "a", broker.ReceiveOptions{})
+	if payloads(after) != "1 3 4 5 " || after[0].DeliveryCount != 3 {
+		t.Errorf("after restart: %q, count %d", payloads(after), after[0].DeliveryCount)
+	}
+	r.restart()
+	// An acknowledgement of what was delivered before the restart is honoured, once.
+	if got, err = r.sub("/t", "a").Settle(ctx, broker.Settlement{Ack: []string{after[3].ID}}); err != nil || got.Acked != 1 {
+		t.Errorf("ack after restart: %+v %v", got, err)
+	}
+	if got, err = r.sub("/t", "a").Settle(ctx, broker.Settlement{Ack: []string{after[3].ID}}); err != nil || len(got.NotFound) != 1 {
+		t.Errorf("second ack: %+v %v", got, err)
+	}
+	if got := payloads(r.receive("/t", "a", broker.ReceiveOptions{})); got != "1 3 4 " {
+		t.Errorf("after ack: %q", got)
+	}
+}
+
+func TestTime(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, broker.Options{})
+		r.define(topicDef("/t"), consumerDef("/t", "a"))
+		r.publish("/t", broker.Publication{Payload: []byte("short"), Expiration: 2})
+		r.publish("/t", broker.Publication{Payload: []byte("long"), Expiration: 100})
+		r.publish("/t", broker.Publication{Payload: []byte("late"), Delay: 10})
+		time.Sleep(3 * time.Second)
+		m := r.receive("/t", "a", broker.ReceiveOptions{})
+		if payloads(m) != "long " {
+			t.Errorf("after 3 s: %q", payloads(m))
+		}
+		start := time.Now()
+		m = r.receive("/t", "a", broker.ReceiveOptions{Wait: 20 * time.Second})
+		if payloads(m) != "late " || time.Since(start).Round(100*time.Millisecond) != 7*time.Second {
+			t.Errorf("%q after %s", payloads(m), time.Since(start))
+		}
+		if d := m[0].ExpireAt.Sub(m[0].Created); d != 70*time.Second {
+			t.Errorf("expires after %s", d)
+		}
+		// The ack timeout of "long" ends while a long poll waits.
+		m = r.receive("/t", "a", broker.ReceiveOptions{Wait: 60 * time.Second})
+		if payloads(m) != "long " || m[0].DeliveryCount != 2 {
+			t.Errorf("after the ack timeout: %q", payloads(m))
+		}
+	})
+}
+
+func TestDedup(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, broker.Options{})
+		r.define(topicDef("/t"), consumerDef("/t", "a"))
+		p, _ := r.Publisher(r.crm, "/t")
+		for i := range 3 {
+			rc, err := p.Publish(ctx, broker.Publication{Payload: []byte("x"), ID: "mine", Expiration: 1000})
+			if err != nil || rc.ID != "mine" || rc.Duplicate != (i > 0) {
+				t.Fatalf("publish %d: %+v %v", i, rc, err)
+			}
+		}
+		m := r.receive("/t", "a", broker.ReceiveOptions{})
+		if len(m) != 1 || m[0].ID != "mine" {
+			t.Fatalf("%+v", m)
+		}
+		if s, err := r.sub("/t", "a").Settle(ctx, broker.Settlement{Ack: []string{"mine"}}); err != nil || s.Acked != 1 {
+			t.Fatalf("%+v %v", s, err)
+		}
+		rc, err := p.Publish(ctx, broker.Publication{ID: "mine"})
+		if err != nil || !rc.Duplicate {
+			t.Fatalf("after the ack: %+v %v", rc, err)
+		}
+		time.Sleep(6 * time.Minute)
+		if rc, err = p.Publish(ctx, broker.Publication{ID: "mine"}); err != nil || rc.Duplicate {
+			t.Fatalf("after the window: %+v %v", rc, err)
+		}
+	})
+}
+
+func TestLimits(t *testing.T) {
+	r := newRig(t, broker.Options{})
+	topic := topicDef("/t")
+	topic.MaxDepth = 3
+	c := consumerDef("/t", "a")
+	c.MaxInFlight = 2
+	r.define(topic, c)
+	for range 3 {
+		r.publish("/t", broker.Publication{Payload: []byte("x")})
+	}
+	p, _ := r.Publisher(r.crm, "/t")
+	_, err := p.Publish(ctx, broker.Publication{})
+	wantCode(t, err, broker.Full)
+	m := r.receive("/t", "a", broker.ReceiveOptions{})
+	if len(m) != 2 {
+		t.Fatalf("%d in flight", len(m))
+	}
+	_, err = r.sub("/t", "a").Receive(ctx, broker.ReceiveOptions{})
+	wantCode(t, err, broker.Full)
+	if _, err := r.sub("/t", "a").Settle(ctx, broker.Settlement{Ack: []string{m[0].ID}}); err != nil {
+		t.Fatal(err)
+	}
+	r.publish("/t", broker.Publication{})
+	_, err = p.Publish(ctx, broker.Publication{})
+	wantCode(t, err, broker.Full)
+}
+
+func BenchmarkPublish(b *testing.B) {
+	for _, n := range []int{1, 64, 256} {
+		b.Run(fmt.Sprint(n), func(b *testing.B) {
+			r := newRig(b, broker.Options{})
+			r.define(topicDef("/t"), consumerDef("/t", "a"))
+			pub := broker.Publication{Payload: make([]byte, 1024)}
+			p, _ := r.Publisher(r.crm, "/t")
+			b.ReportAllocs()
+			b.SetParallelism(n / 2)
+			if n == 1 {
+				for b.Loop() {
+					p.Publish(ctx, pub)
+				}
+				return
+			}
+			b.RunParallel(func(pb *testing.PB) {
+				for pb.Next() {
+					if _, err := p.Publish(ctx, pub); err != nil {
+						b.Error(err)
+					}
+				}
+			})
+		})
+	}
+}

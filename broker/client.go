@@ -1,0 +1,41 @@
+package broker
+
+import "strings"
+
+// Client is somebody who may call: the user of HTTP Basic authentication.
+type Client struct {
+	Username     string // 1 to 128 characters, no colon, no control characters
+	Name         string // display name, what consumers see as a message's producer; Username where empty
+	PasswordHash string // bcrypt ($2a$, $2b$ or $2y$)
+	Active       bool
+
+	// Password, where not empty, replaces PasswordHash; at most 72 bytes, bcrypt's limit.
+	// It is never stored.
+	Password string `json:"-"`
+}
+
+// Limits of names and passwords.
+const (
+	MaxUsername = 128 // bytes
+	MaxName     = 256 // bytes
+	MaxPassword = 72  // bytes
+)
+
+// Validate checks the client's fields.
+func (c *Client) Validate() error {
+	if c.Username == "" || len(c.Username) > MaxUsername || strings.Contains(c.Username, ":") || !printable(c.Username) {
+		return Invalidf("username %q: allowed are 1 to %d bytes without a colon and control characters", clip(c.Username), MaxUsername)
+	}
+	if len(c.Name) > MaxName || !printable(c.Name) {
+		return Invalidf("name %q of client %q: allowed are at most %d bytes without control characters", clip(c.Name), c.Username, MaxName)
+	}
+	if len(c.Password) > MaxPassword {
+		return Invalidf("password of client %q: allowed are at most %d bytes, got %d", c.Username, MaxPassword, len(c.Password))
+	}
+	if c.PasswordHash != "" {
+		if err := checkHash(c.PasswordHash); err != nil {
+			return Invalidf("password_hash of client %q: not a bcrypt hash of cost at most %d", c.Username, maxHashCost)
+		}
+	}
+	return nil
+}

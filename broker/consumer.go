@@ -1,0 +1,50 @@
+package broker
+
+import (
+	"strings"
+	"time"
+)
+
+// Defaults and limits of consumers.
+const (
+	DefaultMaxInFlight = 10_000
+	DefaultAckTimeout  = 30 * time.Second
+
+	MaxMaxInFlight = 1_000_000
+	MinAckTimeout  = time.Second
+	MaxAckTimeout  = 24 * time.Hour
+	MaxSubKey      = 128 // bytes
+)
+
+// Consumer is a client's queue of a topic's messages.
+type Consumer struct {
+	Client      string // username
+	Topic       string // name
+	SubKey      string // secret name of the queue: 1 to 128 of A-Z a-z 0-9 . _ -; made where empty
+	Active      bool
+	MaxDepth    int64         // messages that wait or are in flight; past it a publish to the topic is refused
+	MaxInFlight int           // messages delivered or put back, and neither acknowledged nor expired
+	AckTimeout  time.Duration // how long a delivered message is in flight
+	LastSeen    time.Time     `json:"-"` // the last receive or acknowledgement; zero: never
+
+	// FromOldest makes a new consumer begin at the oldest message that waits in the topic
+	// also where the topic has other consumers. It has no effect on an existing one.
+	FromOldest bool `json:"-"`
+}
+
+// Validate checks the consumer's fields.
+func (c *Consumer) Validate() error {
+	if len(c.SubKey) > MaxSubKey || strings.ContainsFunc(c.SubKey, notIDChar) {
+		return Invalidf("sub_key of consumer %q of topic %q: allowed are at most %d of A-Z a-z 0-9 . _ -", c.Client, c.Topic, MaxSubKey)
+	}
+	if c.MaxDepth < 1 || c.MaxDepth > MaxMaxDepth {
+		return Invalidf("max_depth %d of consumer %q of topic %q: allowed are 1 to %d", c.MaxDepth, c.Client, c.Topic, int64(MaxMaxDepth))
+	}
+	if c.MaxInFlight < 1 || c.MaxInFlight > MaxMaxInFlight {
+		return Invalidf("max_in_flight %d of consumer %q of topic %q: allowed are 1 to %d", c.MaxInFlight, c.Client, c.Topic, MaxMaxInFlight)
+	}
+	if c.AckTimeout < MinAckTimeout || c.AckTimeout > MaxAckTimeout {
+		return Invalidf("ack_timeout %s of consumer %q of topic %q: allowed are %s to %s", c.AckTimeout, c.Client, c.Topic, MinAckTimeout, MaxAckTimeout)
+	}
+	return nil
+}

@@ -1,0 +1,73 @@
+package broker
+
+import (
+	"errors"
+	"fmt"
+	"time"
+)
+
+// Code is the kind of an Error. Each door of the program maps codes to its own statuses.
+type Code int
+
+const (
+	Internal     Code = iota // a fault of ours; the cause goes to the log only
+	Invalid                  // a parameter out of range or of an unknown value
+	Unauthorized             // no or wrong credentials, an inactive client
+	Denied                   // no permission; the message never says which rule refused
+	NotFound                 // no such message in flight, no such object
+	TooLarge                 // a payload over the limit
+	Full                     // a topic, a backlog or an in-flight limit is reached
+	TooMany                  // too many failed logins
+	Unavailable              // shutting down, or overloaded
+	DiskFull                 // no room on the disk: nothing was stored
+)
+
+// Error is an error of the domain.
+type Error struct {
+	Code       Code
+	Message    string        // for the client: names the parameter, the value and what is allowed
+	Reason     string        // for the log alone; empty where Message says it all
+	RetryAfter time.Duration // when it makes sense to try again; 0 where it does not
+	Err        error         // the cause, for the log alone
+}
+
+func (e *Error) Error() string {
+	s := e.Message
+	if e.Reason != "" {
+		s += ": " + e.Reason
+	}
+	if e.Err != nil {
+		s += ": " + e.Err.Error()
+	}
+	return s
+}
+
+func (e *Error) Unwrap() error { return e.Err }
+
+// CodeOf returns the code of err, Internal where it is not an Error.
+func CodeOf(err error) Code {
+	var e *Error
+	if errors.As(err, &e) {
+		return e.Code
+	}
+	return Internal
+}
+
+// Invalidf makes an Invalid error.
+func Invalidf(format string, args ...any) *Error {
+	return &Error{Code: Invalid, Message: fmt.Sprintf(format, args...)}
+}
+
+// denied says the same to every client, so that nobody learns what exists; the reason is for the log.
+func denied(format string, args ...any) *Error {
+	return &Error{Code: Denied, Message: "Permission denied", Reason: fmt.Sprintf(format, args...)}
+}
+
+var (
+	errClosed   = &Error{Code: Unavailable, Message: "Shutting down", RetryAfter: 5 * time.Second}
+	errOverload = &Error{Code: Unavailable, Message: "Overloaded, try again", RetryAfter: time.Second}
+)
+
+func tooLargeMessage(got, most int64) string {
+	return fmt.Sprintf("payload of %d bytes: allowed are at most %d", got, most)
+}

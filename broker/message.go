@@ -1,0 +1,122 @@
+package broker
+
+import (
+	"strings"
+	"time"
+)
+
+// Defaults and limits of messages.
+const (
+	DefaultPriority = 5
+	MinPriority     = 1
+	MaxPriority     = 9
+	MaxMessageID    = 64                 // bytes
+	MaxMIMEType     = 255                // bytes
+	MaxDelay        = 365 * 24 * 60 * 60 // seconds
+	DefaultMIMEType = "text/plain"
+)
+
+// Publication is a message as its publisher hands it in. The zero value of a field stands for
+// its default.
+type Publication struct {
+	Payload    []byte // kept as it is; not to be changed until the publish returns
+	Priority   int    // 1 to 9, 9 is delivered first; default 5
+	Expiration int64  // seconds from when it can be delivered; default: the topic's
+	MIMEType   string // at most 255 bytes, never checked against the payload; default text/plain
+	ID         string // 1 to 64 of A-Z a-z 0-9 . _ -; default: made by the broker
+	Delay      int64  // seconds before it can be delivered; default 0
+}
+
+// Receipt is the answer to a Publication.
+type Receipt struct {
+	ID        string
+	Duplicate bool // the topic has seen this ID within its dedup window: not stored again
+}
+
+// Message is a message as a consumer gets it.
+type Message struct {
+	ID            string
+	Topic         string
+	Created       time.Time // UTC, whole microseconds
+	Expiration    int64     // seconds; 0: does not expire
+	ExpireAt      time.Time // zero where it does not expire
+	Producer      string    // display name of the publishing client
+	Priority      int
+	MIMEType      string
+	DeliveryCount int // 1 at the first delivery
+	Payload       []byte
+}
+
+// CheckPriority tells whether n is a priority.
+func CheckPriority(n int64) error {
+	if n < MinPriority || n > MaxPriority {
+		return Invalidf("priority %d: allowed are %d to %d", n, MinPriority, MaxPriority)
+	}
+	return nil
+}
+
+// CheckExpiration tells whether n seconds is an expiration of a message.
+func CheckExpiration(n int64) error {
+	if n < 1 || n > MaxExpiration {
+		return Invalidf("expiration %d: allowed are 1 to %d seconds", n, int64(MaxExpiration))
+	}
+	return nil
+}
+
+// CheckDelay tells whether n seconds is a delay.
+func CheckDelay(n int64) error {
+	if n < 0 || n > MaxDelay {
+		return Invalidf("delay %d: allowed are 0 to %d seconds", n, MaxDelay)
+	}
+	return nil
+}
+
+// CheckMessageID tells whether s can be a message's own ID.
+func CheckMessageID(s string) error {
+	if s == "" || len(s) > MaxMessageID || strings.ContainsFunc(s, notIDChar) {
+		return Invalidf("msg_id %q: allowed are 1 to %d of A-Z a-z 0-9 . _ -", clip(s), MaxMessageID)
+	}
+	return nil
+}
+
+// CheckMIMEType tells whether s can be a message's MIME type.
+func CheckMIMEType(s string) error {
+	if s == "" || len(s) > MaxMIMEType || !printable(s) {
+		return Invalidf("mime_type %q: allowed are 1 to %d bytes without control characters", clip(s), MaxMIMEType)
+	}
+	return nil
+}
+
+func notIDChar(r rune) bool {
+	return !(r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || r == '.' || r == '_' || r == '-')
+}
+
+// validate checks a publication and fills in its defaults, but for the expiration.
+func (p *Publication) validate(maxPayload int64) error {
+	if int64(len(p.Payload)) > maxPayload {
+		return &Error{Code: TooLarge, Message: tooLargeMessage(int64(len(p.Payload)), maxPayload)}
+	}
+	if p.Priority == 0 {
+		p.Priority = DefaultPriority
+	}
+	if err := CheckPriority(int64(p.Priority)); err != nil {
+		return err
+	}
+	if p.Expiration != 0 {
+		if err := CheckExpiration(p.Expiration); err != nil {
+			return err
+		}
+	}
+	if p.MIMEType == "" {
+		p.MIMEType = DefaultMIMEType
+	}
+	if err := CheckMIMEType(p.MIMEType); err != nil {
+		return err
+	}
+	if p.ID != "" {
+		if err := CheckMessageID(p.ID); err != nil {
+			return err
+		}
+	}
+	return CheckDelay(p.Delay)
+}

@@ -1,0 +1,141 @@
+package broker_test
+
+import (
+	"context"
+	"errors"
+	"io"
+	"log/slog"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"pipit/broker"
+	"pipit/db"
+)
+
+var ctx = context.Background()
+
+// rig is a broker over a real file, which is checked when the test ends.
+type rig struct {
+	*broker.Broker
+	t    testing.TB
+	path string
+	opts broker.Options
+	crm  *broker.Client
+}
+
+func newRig(t testing.TB, opts broker.Options) *rig {
+	t.Helper()
+	opts.Logger = slog.New(slog.NewTextHandler(io.Discard, nil))
+	r := &rig{t: t, path: filepath.Join(t.TempDir(), "pipit.db"), opts: opts}
+	r.open()
+	t.Cleanup(r.close)
+	return r
+}
+
+func (r *rig) open() {
+	r.t.Helper()
+	store, err := db.Open(r.path, db.Options{})
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	if r.Broker, err = broker.Open(store, r.opts); err != nil {
+		store.Close()
+		r.t.Fatal(err)
+	}
+	r.crm = &broker.Client{Username: "crm", Name: "CRM", Active: true}
+}
+
+// close ends the broker and checks the file that it leaves.
+func (r *rig) close() {
+	r.t.Helper()
+	if err := r.Close(); err != nil {
+		r.t.Fatal(err)
+	}
+	store, err := db.Open(r.path, db.Options{})
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	defer store.Close()
+	if err := store.Check(); err != nil {
+		r.t.Errorf("check: %v", err)
+	}
+}
+
+func (r *rig) restart() {
+	r.t.Helper()
+	r.close()
+	r.open()
+}
+
+// hash is the bcrypt hash of "crm" at the least cost.
+const hash = "$2a$04$1EZWiwz7X8y0eKc8EWmkHOF8jhP0a7cZsDdUDzFbQIxQVEvzN7S7q"
+
+func topicDef(name string) broker.Topic {
+	return broker.Topic{Name: name, Active: true, MaxDepth: broker.DefaultMaxDepth, Expiration: 60, DedupWindow: 5 * time.Minute}
+}
+
+func consumerDef(topic, key string) broker.Consumer {
+	return broker.Consumer{Client: "crm", Topic: topic, SubKey: key, Active: true, MaxDepth: broker.DefaultMaxDepth,
+		MaxInFlight: broker.DefaultMaxInFlight, AckTimeout: 30 * time.Second}
+}
+
+// define makes a topic, its producer and its consumers.
+func (r *rig) define(t broker.Topic, consumers ...broker.Consumer) {
+	r.t.Helper()
+	_, err := r.Apply(ctx, broker.Definition{
+		Clients:   []broker.Client{{Username: "crm", Name: "CRM", PasswordHash: hash, Active: true}},
+		Topics:    []broker.Topic{t},
+		Producers: []broker.Producer{{Client: "crm", Topic: t.Name, Active: true}},
+		Consumers: consumers,
+	})
+	if err != nil {
+		r.t.Fatal(err)
+	}
+}
+
+func (r *rig) publish(topic string, pub broker.Publication) string {
+	r.t.Helper()
+	p, err := r.Publisher(r.crm, topic)
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	rc, err := p.Publish(ctx, pub)
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	return rc.ID
+}
+
+func (r *rig) sub(topic, key string) broker.Subscription {
+	r.t.Helper()
+	s, err := r.Subscription(r.crm, topic, key)
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	return s
+}
+
+func (r *rig) receive(topic, key string, o broker.ReceiveOptions) []broker.Message {
+	r.t.Helper()
+	msgs, err := r.sub(topic, key).Receive(ctx, o)
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	return msgs
+}
+
+func payloads(msgs []broker.Message) (s string) {
+	for _, m := range msgs {
+		s += string(m.Payload) + " "
+	}
+	return s
+}
+
+func wantCode(t *testing.T, err error, code broker.Code) {
+	t.Helper()
+	var e *broker.Error
+	if !errors.As(err, &e) || e.Code != code {
+		t.Fatalf("error %v, want code %d", err, code)
+	}
+}

@@ -1,0 +1,314 @@
+package broker
+
+import (
+	"context"
+	"fmt"
+	"time"
+)
+
+// MaxBatch is how many messages one batch takes.
+const MaxBatch = 10_000
+
+// Publisher is a client's door to a topic. It is a small value, made for one request.
+type Publisher struct {
+	b        *Broker
+	topic    *topic
+	producer *producer // nil: the program itself publishes
+	name     string
+}
+
+// Publisher returns the door through which a client publishes to a topic. The error is Denied
+// where the client or topic does not exist or is not active, or the client is no active producer of it.
+func (b *Broker) Publisher(c *Client, topicName string) (Publisher, error) {
+	b.mu.RLock()
+	defer b.mu.RUnlock()
+	t := b.topics[topicName]
+	switch {
+	case !c.Active:
+		return Publisher{}, denied("client %q is not active", c.Username)
+	case t == nil:
+		return Publisher{}, denied("no topic %q", clip(topicName))
+	case !t.def.Load().Active:
+		return Publisher{}, denied("topic %q is not active", topicName)
+	}
+	p := t.producers[c.Username]
+	switch {
+	case p == nil:
+		return Publisher{}, denied("client %q is no producer of topic %q", c.Username, topicName)
+	case !p.def.Active:
+		return Publisher{}, denied("producer %q of topic %q is not active", c.Username, topicName)
+	}
+	return Publisher{b, t, p, c.Name}, nil
+}
+
+// PublishOption changes a default of Broker.Publish.
+type PublishOption func(*Publication)
+
+// WithPriority sets the priority, 1 to 9.
+func WithPriority(n int) PublishOption { return func(p *Publication) { p.Priority = n } }
+
+// WithExpiration sets after how many seconds the message expires.
+func WithExpiration(seconds int64) PublishOption {
+	return func(p *Publication) { p.Expiration = seconds }
+}
+
+// WithMIMEType sets the MIME type.
+func WithMIMEType(s string) PublishOption { return func(p *Publication) { p.MIMEType = s } }
+
+// WithID sets the message's own ID, by which a repeated publish is recognised.
+func WithID(id string) PublishOption { return func(p *Publication) { p.ID = id } }
+
+// WithDelay sets how many seconds pass before the message can be delivered.
+func WithDelay(seconds int64) PublishOption { return func(p *Publication) { p.Delay = seconds } }
+
+// Publish publishes a message on behalf of the program that embeds the broker, which needs no
+// client for it, and returns its ID when it is on disk for every consumer. Defaults are those of
+// Publication. The errors are Invalid, TooLarge, NotFound (no such topic), Denied (it is not
+// active), Full, Unavailable and DiskFull.
+func (b *Broker) Publish(ctx context.Context, topicName string, payload []byte, opts ...PublishOption) (msgID string, err error) {
+	if err := ctx.Err(); err != nil {
+		return "", err
+	}
+	pub := Publication{Payload: payload}
+	for _, o := range opts {
+		o(&pub)
+	}
+	b.mu.RLock()
+	t := b.topics[topicName]
+	b.mu.RUnlock()
+	if t == nil {
+		return "", &Error{Code: NotFound, Message: fmt.Sprintf("No topic %q", clip(topicName))}
+	}
+	if !t.def.Load().Active {
+		return "", denied("topic %q is not active", topicName)
+	}
+	release, err := b.Reserve(int64(len(payload)))
+	if err != nil {
+		return "", err
+	}
+	defer release()
+	r, err := Publisher{b, t, nil, b.opts.ServiceName}.Publish(ctx, pub)
+	return r.ID, err
+}
+
+// CheckPublication returns the error, Invalid or TooLarge, that publishing pub would be refused
+// with for its own sake.
+func (b *Broker) CheckPublication(pub *Publication) error {
+	p := *pub
+	return p.validate(b.opts.MaxPayload)
+}
+
+// Publish stores a message and returns when it is on disk for every consumer of the topic. It
+// does not end early with ctx: the message's fate is known when it returns. The errors are
+// Invalid, TooLarge, Full, Unavailable and DiskFull; after any of them nothing is stored.
+func (p Publisher) Publish(ctx context.Context, pub Publication) (Receipt, error) {
+	if err := pub.validate(p.b.opts.MaxPayload); err != nil {
+		return Receipt{}, err
+	}
+	now := time.Now()
+	op := p.b.newPublishOp()
+	op.reset(p, 1)
+	p.record(op.add(), &pub, now)
+	op.bytes = int64(len(pub.Payload))
+	err := p.b.wait(&op.task)
+	var r Receipt
+	if err == nil {
+		p.seen(now)
+		r = op.receipt(p.b, 0)
+	}
+	op.release()
+	return r, err
+}
+
+// PublishBatch publishes messages in one commit: all of them are stored or, with an error, none.
+// At most MaxBatch.
+func (p Publisher) PublishBatch(ctx context.Context, pubs []Publication) ([]Receipt, error) {
+	if len(pubs) == 0 || len(pubs) > MaxBatch {
+		return nil, Invalidf("batch of %d messages: allowed are 1 to %d", len(pubs), MaxBatch)
+	}
+	now := time.Now()
+	op := p.b.newPublishOp()
+	op.reset(p, len(pubs))
+	defer op.release()
+	for i := range pubs {
+		if err := pubs[i].validate(p.b.opts.MaxPayload); err != nil {
+			return nil, err
+		}
+		p.record(op.add(), &pubs[i], now)
+		op.bytes += int64(len(pubs[i].Payload))
+	}
+	if err := p.b.wait(&op.task); err != nil {
+		return nil, err
+	}
+	p.seen(now)
+	receipts := make([]Receipt, len(pubs))
+	for i := range receipts {
+		receipts[i] = op.receipt(p.b, i)
+	}
+	return receipts, nil
+}
+
+func (p Publisher) seen(now time.Time) {
+	if p.producer != nil {
+		p.producer.seen.set(now)
+	}
+}
+
+// record makes the record of a valid publication.
+func (p Publisher) record(r *Record, pub *Publication, now time.Time) {
+	def := p.topic.def.Load()
+	*r = Record{
+		Place:      Place{Lane: Lane{p.topic.id, uint8(pub.Priority)}},
+		ID:         pub.ID,
+		Created:    now.UTC().Truncate(time.Microsecond),
+		Delay:      uint32(pub.Delay),
+		Expiration: uint32(pub.Expiration),
+		Producer:   p.name,
+		MIMEType:   pub.MIMEType,
+		Payload:    pub.Payload,
+	}
+	if pub.Expiration == 0 {
+		r.Expiration = uint32(def.Expiration)
+	}
+	if r.ID != "" && def.DedupWindow > 0 {
+		r.KeepID = r.Created.Add(def.DedupWindow)
+	}
+	if r.ID == "" && r.Delay > 0 {
+		r.ID = randomID(now) // it has no place yet from which an ID could follow
+	}
+}
+
+// publishOp stores messages of one topic.
+type publishOp struct {
+	task
+	b       *Broker
+	topic   *topic
+	records []Record
+	same    []bool // records that the topic has seen; nil: none
+}
+
+// newPublishOp returns an operation to be reset. Each broker has its own pool, since a channel made
+// in a synctest bubble cannot leave it.
+func (b *Broker) newPublishOp() *publishOp {
+	if op, ok := b.publishOps.Get().(*publishOp); ok {
+		return op
+	}
+	op := &publishOp{records: make([]Record, 0, 1)}
+	op.task = task{op: op, done: make(chan struct{}, 1)}
+	return op
+}
+
+func (o *publishOp) reset(p Publisher, n int) {
+	o.b, o.topic, o.same, o.err, o.bytes = p.b, p.topic, nil, nil, 0
+	if cap(o.records) < n {
+		o.records = make([]Record, 0, n)
+	}
+}
+
+func (o *publishOp) add() *Record {
+	o.records = o.records[:len(o.records)+1]
+	return &o.records[len(o.records)-1]
+}
+
+func (o *publishOp) release() {
+	clear(o.records)
+	o.records = o.records[:0]
+	b := o.b
+	o.b, o.topic, o.same = nil, nil, nil
+	if cap(o.records) <= 64 {
+		b.publishOps.Put(o)
+	}
+}
+
+func (o *publishOp) receipt(b *Broker, i int) Receipt {
+	r := &o.records[i]
+	if r.ID != "" {
+		return Receipt{ID: r.ID, Duplicate: o.same != nil && o.same[i]}
+	}
+	return Receipt{ID: b.ids.encode(r.Place, r.Created)}
+}
+
+func (o *publishOp) plan(p *plan) error {
+	fresh, err := o.findSeen(p)
+	if err != nil {
+		return err
+	}
+	t := o.topic
+	if err := p.fits(t, int64(fresh)); err != nil {
+		return err
+	}
+	for i := range o.records {
+		r := &o.records[i]
+		if o.same != nil && o.same[i] {
+			continue
+		}
+		if !r.KeepID.IsZero() {
+			p.ids[idKey{t.id, r.ID}] = struct{}{}
+		}
+		if r.Delay > 0 {
+			p.batch.Delay = append(p.batch.Delay, r)
+			t.nextDelayed++
+			continue
+		}
+		p.append(t, r)
+	}
+	return nil
+}
+
+// findSeen marks the records whose own ID the topic has seen within its dedup window, and
+// returns how many are left.
+func (o *publishOp) findSeen(p *plan) (int, error) {
+	fresh := len(o.records)
+	o.same = nil
+	var own []int
+	for i := range o.records {
+		if !o.records[i].KeepID.IsZero() {
+			own = append(own, i)
+		}
+	}
+	if own == nil {
+		return fresh, nil
+	}
+	o.same = make([]bool, len(o.records))
+	within := make(map[string]struct{}, len(own))
+	window := o.topic.def.Load().DedupWindow
+	err := p.b.store.View(func(r Reader) error {
+		for _, i := range own {
+			id := o.records[i].ID
+			_, seen := p.ids[idKey{o.topic.id, id}]
+			if _, twice := within[id]; twice {
+				seen = true
+			}
+			if place, second, ok := p.b.ids.decode(id); ok && place.Topic == o.topic.id &&
+				p.now.Before(time.Unix(second, 0).Add(window)) {
+				seen = true // the client repeats an ID that the broker has made
+			}
+			if !seen {
+				sightings, err := r.FindID(o.topic.id, id)
+				if err != nil {
+					return err
+				}
+				for _, s := range sightings {
+					seen = seen || p.now.Before(s.Created.Add(window))
+				}
+			}
+			within[id] = struct{}{}
+			if seen {
+				o.same[i] = true
+				fresh--
+			}
+		}
+		return nil
+	})
+	return fresh, err
+}
+
+func (o *publishOp) applied(time.Time) {
+	for i := range o.records {
+		if r := &o.records[i]; r.Delay > 0 {
+			o.b.soonerDue(r.Due())
+		}
+	}
+}
+func (o *publishOp) failed()       {}
+func (o *publishOp) appends() bool { return true }

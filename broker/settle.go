@@ -1,0 +1,217 @@
+package broker
+
+import (
+	"cmp"
+	"context"
+	"slices"
+	"time"
+)
+
+// Settlement says what a consumer is done with, and what it wants again.
+type Settlement struct {
+	Ack    []string // IDs of messages in flight
+	Reject []string // IDs of messages in flight
+	Delay  int64    // seconds before the rejected ones can be delivered again
+}
+
+// Settled is the answer to a Settlement.
+type Settled struct {
+	Acked, Rejected int
+	NotFound        []string // neither in flight nor delivered before a restart
+}
+
+// Settle acknowledges and rejects messages. The acknowledgements are on disk when it returns;
+// those messages are never delivered to the consumer again. A message that is not in flight is
+// listed in NotFound and keeps nothing else from being settled. Rejected messages come before
+// newer ones of their priority. On an error, Invalid, Unavailable or DiskFull, nothing is
+// acknowledged, and what was to be acknowledged is in flight as before.
+func (s Subscription) Settle(ctx context.Context, st Settlement) (Settled, error) {
+	if n := len(st.Ack) + len(st.Reject); n < 1 || n > MaxSettle {
+		return Settled{}, Invalidf("%d messages: allowed are 1 to %d", n, MaxSettle)
+	}
+	if err := CheckDelay(st.Delay); err != nil {
+		return Settled{}, err
+	}
+	now := time.Now()
+	s.c.seen.set(now)
+	var done Settled
+	op := &settleOp{c: s.c, leases: make([]*lease, 0, len(st.Ack))}
+	if err := s.each(st.Ack, now, &done, func(l *lease) {
+		s.c.unlist(l)
+		l.state = settling
+		op.leases = append(op.leases, l)
+	}); err != nil {
+		op.failed()
+		return Settled{}, err
+	}
+	if len(op.leases) > 0 {
+		if err := s.b.do(op, 0); err != nil {
+			return Settled{}, err
+		}
+		done.Acked = len(op.leases)
+	}
+	err := s.each(st.Reject, now, &done, func(l *lease) {
+		s.c.unlist(l)
+		if st.Delay > 0 {
+			s.c.hold(l, deferred, s.b.since(now.Add(time.Duration(st.Delay)*time.Second)))
+		} else {
+			s.c.giveBack(l)
+		}
+		done.Rejected++
+	})
+	if done.Rejected > 0 {
+		s.c.mu.Lock()
+		s.c.wakeOne()
+		s.c.mu.Unlock()
+	}
+	return done, err
+}
+
+// settleChunk is how many messages are looked up under one hold of a consumer's lock.
+const settleChunk = 256
+
+// each calls fn, under the consumer's lock, with the lease of each message in flight, and lists
+// the others in done.NotFound.
+func (s Subscription) each(ids []string, now time.Time, done *Settled, fn func(*lease)) error {
+	var found [settleChunk][]slot
+	var single [settleChunk]slot
+	for len(ids) > 0 {
+		n := min(len(ids), settleChunk)
+		for i, id := range ids[:n] {
+			if p, _, ok := s.b.ids.decode(id); ok && p.Topic == s.c.topic.id {
+				single[i] = slot{p.Priority, p.Pos}
+				found[i] = single[i : i+1]
+				continue
+			}
+			var err error
+			if found[i], err = s.b.locate(s.c.topic.id, id); err != nil {
+				return err
+			}
+		}
+		before, err := s.unread(found[:n], now)
+		if err != nil {
+			return err
+		}
+		s.c.mu.Lock()
+		s.c.expire(s.b.since(now))
+		for i, id := range ids[:n] {
+			if l := s.inFlight(found[i], before); l != nil {
+				fn(l)
+			} else {
+				done.NotFound = append(done.NotFound, id)
+			}
+		}
+		s.c.mu.Unlock()
+		ids = ids[n:]
+	}
+	return nil
+}
+
+// unread returns those of the slots that were not delivered since the start but may have been
+// before it: a restart has ended their leases, yet their acknowledgement is honoured.
+func (s Subscription) unread(found [][]slot, now time.Time) (map[slot]bool, error) {
+	var candidates []slot
+	c := s.c
+	c.mu.Lock()
+	for _, slots := range found {
+		for _, sl := range slots {
+			if c.wasBefore(sl) {
+				candidates = append(candidates, sl)
+			}
+		}
+	}
+	c.mu.Unlock()
+	if candidates == nil {
+		return nil, nil
+	}
+	stored := map[slot]bool{}
+	err := s.b.store.View(func(r Reader) error {
+		for _, sl := range candidates {
+			err := r.Scan(Lane{c.topic.id, sl.priority}, sl.pos, false, func(rec *Record) bool {
+				if rec.Pos == sl.pos {
+					stored[sl] = true
+				}
+				return false
+			})
+			if err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	return stored, err
+}
+
+// wasBefore tells whether a message can have been delivered before the start and was not since.
+// The caller holds mu.
+func (c *consumer) wasBefore(sl slot) bool {
+	p := sl.priority
+	return sl.pos <= c.topic.lanes[p].bootTail && sl.pos >= c.next[p] && c.leases[sl] == nil && !c.done[p].Has(sl.pos)
+}
+
+// inFlight returns the lease of the first of the slots that is in flight. The caller holds
+// the consumer's mu.
+func (s Subscription) inFlight(slots []slot, before map[slot]bool) *lease {
+	c := s.c
+	for _, sl := range slots {
+		if l := c.leases[sl]; l != nil {
+			if l.state == leased {
+				return l
+			}
+			continue
+		}
+		if before[sl] && c.wasBefore(sl) {
+			return c.lease(sl, s.b.since(time.Now().Add(c.def.Load().AckTimeout)))
+		}
+	}
+	return nil
+}
+
+// settleOp stores acknowledgements of one consumer. Its leases are settling, so nobody else
+// touches them.
+type settleOp struct {
+	c      *consumer
+	leases []*lease
+}
+
+func (o *settleOp) plan(p *plan) error {
+	c := o.c
+	slices.SortFunc(o.leases, func(a, b *lease) int {
+		return cmp.Or(cmp.Compare(a.priority, b.priority), cmp.Compare(a.pos, b.pos))
+	})
+	for i := 0; i < len(o.leases); {
+		first := o.leases[i]
+		last := first.pos
+		for i++; i < len(o.leases) && o.leases[i].priority == first.priority && o.leases[i].pos == last+1; i++ {
+			last++
+		}
+		p.settle(c, int(first.priority), first.pos, last)
+	}
+	return nil
+}
+
+// settle makes a consumer done with a range of positions.
+func (p *plan) settle(c *consumer, prio int, from, to uint64) {
+	p.touchConsumer(c)
+	p.touchLane(c.topic, prio).settled = true
+	c.doneWork(prio).Add(from, to)
+	c.store[prio] = true
+}
+
+func (o *settleOp) applied(time.Time) {
+	o.c.mu.Lock()
+	for _, l := range o.leases {
+		o.c.drop(l)
+	}
+	o.c.mu.Unlock()
+}
+
+func (o *settleOp) failed() {
+	o.c.mu.Lock()
+	for _, l := range o.leases {
+		o.c.hold(l, leased, l.until)
+	}
+	o.c.mu.Unlock()
+}
+
+func (o *settleOp) appends() bool { return false }

@@ -1,0 +1,217 @@
+package broker
+
+import "time"
+
+// ErrNoSpace is what a Store's Commit wraps when the medium is full and nothing was stored.
+var ErrNoSpace = storeError("no space left for the database")
+
+type storeError string
+
+func (e storeError) Error() string { return string(e) }
+
+// Store keeps what must survive a crash. Commit is called by one goroutine at a time; all other
+// methods may run beside it and beside each other.
+type Store interface {
+	// Load returns everything but the messages. It is called once, before any other method,
+	// and does not read the backlog.
+	Load() (*Image, error)
+
+	// Commit applies all of a batch or nothing, and returns when it is durable. It keeps nothing
+	// of the batch's memory. An error that wraps ErrNoSpace leaves the store usable and
+	// unchanged; after any other error the store's content is uncertain.
+	Commit(*Batch) error
+
+	// View gives fn one consistent look at the messages. The Reader, and the byte slices of
+	// messages it hands out, are valid until fn returns. fn should be quick.
+	View(fn func(Reader) error) error
+
+	// Close releases the store. No other method may be running or called afterwards.
+	Close() error
+}
+
+// Reader looks at stored messages at one moment.
+type Reader interface {
+	// Scan calls fn with the messages of a lane in order of position, beginning at from
+	// (upwards, or downwards if down), until fn returns false or there are no more.
+	// The record is reused between calls.
+	Scan(l Lane, from uint64, down bool, fn func(*Record) bool) error
+
+	// FindID returns the places of the stored or recently seen messages of a topic whose
+	// explicit ID is id, oldest first. A message that still waits for its delay
+	// has position 0.
+	FindID(topic uint32, id string) ([]Sighting, error)
+
+	// Expired returns at most limit ranges whose time is not after now, the earliest first.
+	Expired(now time.Time, limit int) ([]Expiry, error)
+
+	// Due returns at most limit delayed messages that are due at now, the earliest first, and
+	// the time at which the next one after these is due (zero where there is none).
+	Due(now time.Time, limit int) ([]Delayed, time.Time, error)
+
+	// StaleIDs returns at most limit remembered IDs whose Keep time is not after now.
+	StaleIDs(now time.Time, limit int) ([]StaleID, error)
+}
+
+// Lane is one priority of a topic: a log of messages at the positions 1, 2, 3 and so on.
+type Lane struct {
+	Topic    uint32
+	Priority uint8
+}
+
+// Place is where a message stands.
+type Place struct {
+	Lane
+	Pos uint64
+}
+
+// Record is a message as it is stored.
+type Record struct {
+	Place
+	ID         string    // explicit ID; empty where the ID follows from the place
+	KeepID     time.Time // an explicit ID is remembered at least until then
+	Created    time.Time // whole microseconds
+	Delay      uint32    // seconds between Created and when it can be delivered
+	Expiration uint32    // seconds from when it can be delivered; 0 means never
+	Producer   string    // display name
+	MIMEType   string
+	Payload    []byte
+}
+
+// ExpireAt returns when the message expires, the zero time where it does not.
+func (r *Record) ExpireAt() time.Time {
+	if r.Expiration == 0 {
+		return time.Time{}
+	}
+	return r.Created.Add(time.Duration(r.Delay)*time.Second + time.Duration(r.Expiration)*time.Second)
+}
+
+// Due returns when the message can be delivered first.
+func (r *Record) Due() time.Time { return r.Created.Add(time.Duration(r.Delay) * time.Second) }
+
+// Sighting is a message of a known explicit ID.
+type Sighting struct {
+	Place   // Pos 0 while the message waits for its delay
+	Created time.Time
+}
+
+// Expiry is a range of positions of a lane that expire within the same second.
+type Expiry struct {
+	At    time.Time
+	Lane  Lane
+	Range Span
+}
+
+// Delayed is a message that waits to become deliverable, with the store's key of it.
+type Delayed struct {
+	Key    string
+	Record *Record // Pos 0
+}
+
+// StaleID is an entry of the store's memory of explicit IDs, to be passed back in Batch.DropIDs.
+type StaleID struct{ Key string }
+
+// LaneState is what a lane keeps beside its messages.
+type LaneState struct {
+	Lane
+	Tail uint64 // position of the last message ever appended
+	Gone Cursor // positions whose messages are removed
+}
+
+// CursorState is what a consumer is done with in one lane of its topic.
+type CursorState struct {
+	Consumer uint32
+	Priority uint8
+	Cursor   Cursor
+}
+
+// Attempt is how often a message was delivered to a consumer; 0 forgets it.
+type Attempt struct {
+	Consumer uint32
+	Priority uint8
+	Pos      uint64
+	Count    uint32
+}
+
+// Seen is when a producer or consumer was last here.
+type Seen struct {
+	Kind SeenKind
+	ID   uint32
+	At   time.Time
+}
+
+// SeenKind tells whose time a Seen is.
+type SeenKind uint8
+
+const (
+	SeenProducer SeenKind = 'p'
+	SeenConsumer SeenKind = 'c'
+)
+
+// Batch is a set of changes that become durable together.
+type Batch struct {
+	Append   []*Record // messages at the tails of their lanes
+	Delay    []*Record // messages that wait to become deliverable
+	Undelay  []string  // keys of Delayed messages that moved to Append
+	Remove   []Removal // messages that nobody needs any more
+	Lanes    []LaneState
+	Cursors  []CursorState
+	Attempts []Attempt
+	Expiries []Expired // ranges of the expiry index that are dealt with
+	DropIDs  []StaleID
+	Seen     []Seen
+	Define   *Definitions // objects to create or replace
+	Now      time.Time
+}
+
+// Removal is a range of a lane whose messages are removed.
+type Removal struct {
+	Lane  Lane
+	Range Span
+}
+
+// Expired is an Expiry of which the positions up to Through are dealt with.
+type Expired struct {
+	Expiry
+	Through uint64
+}
+
+// Definitions are objects as they are kept, each with the number it has for life.
+type Definitions struct {
+	Clients   []ClientRecord
+	Topics    []TopicRecord
+	Producers []ProducerRecord
+	Consumers []ConsumerRecord
+	// Declared is a slow hash over the passwords that the configuration declares,
+	// empty where it is not to change.
+	Declared string
+}
+
+type (
+	ClientRecord struct{ Client }
+	TopicRecord  struct {
+		Topic
+		ID uint32
+	}
+	ProducerRecord struct {
+		Producer
+		ID uint32
+	}
+	ConsumerRecord struct {
+		Consumer
+		ID uint32
+	}
+)
+
+// Image is everything that a Store keeps, but for the messages.
+type Image struct {
+	Key      [16]byte // random, made with the store: hides places in IDs
+	LastID   uint32   // the highest number that an object has
+	Declared string
+	Definitions
+	Lanes    []LaneState
+	Cursors  []CursorState
+	Attempts []Attempt
+	Seen     []Seen
+	Delayed  map[uint32]uint64 // messages that wait for their delay, by topic
+	NextDue  time.Time         // when the first of them is due
+}

@@ -1,0 +1,59 @@
+package broker
+
+import (
+	"strings"
+	"time"
+	"unicode"
+	"unicode/utf8"
+)
+
+// Defaults and limits of topics.
+const (
+	DefaultExpiration  = 60        // seconds
+	DefaultMaxDepth    = 1_000_000 // messages, of a topic and of a consumer
+	DefaultDedupWindow = 5 * time.Minute
+
+	MaxTopicName   = 512                      // bytes
+	MaxExpiration  = 100 * 365 * 24 * 60 * 60 // seconds
+	MaxDedupWindow = 30 * 24 * time.Hour      // bounds the memory of explicit IDs
+	MaxMaxDepth    = 1_000_000_000_000        // messages
+)
+
+// Topic is what producers publish to.
+type Topic struct {
+	Name        string // 1 to 512 bytes of UTF-8; normally begins with a slash, never ends with one
+	Active      bool
+	MaxDepth    int64         // messages that somebody still needs; past it a publish is refused
+	Expiration  int64         // seconds, for messages that do not say; 0: they do not expire
+	DedupWindow time.Duration // how long a message's own ID is remembered; 0: not at all
+}
+
+// Validate checks the topic's fields.
+func (t *Topic) Validate() error {
+	if t.Name == "" || len(t.Name) > MaxTopicName || !printable(t.Name) || strings.HasSuffix(t.Name, "/") {
+		return Invalidf("topic name %q: allowed are 1 to %d bytes without control characters and a slash at the end", clip(t.Name), MaxTopicName)
+	}
+	if t.MaxDepth < 1 || t.MaxDepth > MaxMaxDepth {
+		return Invalidf("max_depth %d of topic %q: allowed are 1 to %d", t.MaxDepth, t.Name, int64(MaxMaxDepth))
+	}
+	if t.Expiration < 0 || t.Expiration > MaxExpiration {
+		return Invalidf("expiration %d of topic %q: allowed are 0 to %d seconds", t.Expiration, t.Name, int64(MaxExpiration))
+	}
+	if t.DedupWindow < 0 || t.DedupWindow > MaxDedupWindow {
+		return Invalidf("dedup_window %s of topic %q: allowed are 0s to %s", t.DedupWindow, t.Name, MaxDedupWindow)
+	}
+	return nil
+}
+
+// printable tells whether s is UTF-8 without control characters.
+func printable(s string) bool {
+	return utf8.ValidString(s) && strings.IndexFunc(s, unicode.IsControl) < 0
+}
+
+// clip shortens what an error quotes of bad input.
+func clip(s string) string {
+	if len(s) > 64 {
+		return strings.ToValidUTF8(s[:64], "") + "…"
+	}
+	return s
+}

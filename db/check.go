@@ -1,0 +1,197 @@
+package db
+
+import (
+	"encoding/binary"
+	"encoding/json"
+	"errors"
+	"fmt"
+
+	"go.etcd.io/bbolt"
+
+	"pipit/broker"
+)
+
+// Check reads the whole file and returns what is wrong with it, nil where nothing is.
+func (s *Store) Check() (err error) {
+	defer guard(&err)()
+	var found findings
+	err = s.bolt.View(func(tx *bbolt.Tx) error {
+		for e := range tx.Check() {
+			found.add("%w", e)
+		}
+		if len(found.list) == 0 { // else bbolt's own errors make ours pointless
+			check(tx, &found)
+		}
+		return nil
+	})
+	return errors.Join(append(found.list, err)...)
+}
+
+// findings are the first errors of a Check.
+type findings struct{ list []error }
+
+func (f *findings) add(format string, args ...any) {
+	const most = 100
+	if len(f.list) < most {
+		f.list = append(f.list, fmt.Errorf(format, args...))
+	}
+}
+
+func check(tx *bbolt.Tx, found *findings) {
+	img := &broker.Image{Delayed: map[uint32]uint64{}}
+	if err := load(tx, img); err != nil {
+		found.add("%w", err)
+		return
+	}
+	checkObjects(tx, img, found)
+	checkLog(tx, img, found)
+	checkDelayed(tx, img, found)
+	checkIDs(tx, found)
+	_ = tx.Bucket(bucketExpiry).ForEach(func(k, v []byte) error {
+		_, first, ok := parseExpiry(k)
+		if !ok || len(v) != 8 || first.Pos == 0 || binary.BigEndian.Uint64(v) < first.Pos {
+			found.add("expiry: entry %x", k)
+		}
+		return nil
+	})
+}
+
+func checkObjects(tx *bbolt.Tx, img *broker.Image, found *findings) {
+	ids := map[uint32]string{}
+	id := func(id uint32, what string) {
+		if other, used := ids[id]; used {
+			found.add("%s and %s have the number %d", other, what, id)
+		}
+		if id > img.LastID {
+			found.add("%s has the number %d, above the highest, %d", what, id, img.LastID)
+		}
+		ids[id] = what
+	}
+	for i := range img.Topics {
+		id(img.Topics[i].ID, "topic "+img.Topics[i].Name)
+	}
+	for i := range img.Producers {
+		p := &img.Producers[i]
+		id(p.ID, "producer "+p.Client+" of "+p.Topic)
+	}
+	_ = tx.Bucket(bucketConsumer).ForEach(func(k, v []byte) error {
+		var c broker.ConsumerRecord
+		if json.Unmarshal(v, &c) == nil {
+			what := "consumer " + c.Client + " of " + c.Topic
+			id(c.ID, what)
+			if c.SubKey != string(k) {
+				found.add("%s is under a sub_key that is not its own", what)
+			}
+		}
+		return nil
+	})
+}
+
+// checkLog compares the messages with what the lanes say of them.
+func checkLog(tx *bbolt.Tx, img *broker.Image, found *findings) {
+	type lane struct {
+		tail, stored uint64
+		gone         broker.Cursor
+	}
+	lanes := map[broker.Lane]*lane{}
+	for i := range img.Lanes {
+		l := &img.Lanes[i]
+		lanes[l.Lane] = &lane{tail: l.Tail, gone: l.Gone}
+	}
+	var rec broker.Record
+	var dec decoder
+	_ = tx.Bucket(bucketLog).ForEach(func(k, v []byte) error {
+		p, ok := parsePlace(k)
+		if !ok {
+			found.add("log: key %x", k)
+			return nil
+		}
+		if err := dec.decode(v, &rec); err != nil {
+			found.add("log: message %d of priority %d of topic %d: %w", p.Pos, p.Priority, p.Topic, err)
+		}
+		l := lanes[p.Lane]
+		switch {
+		case l == nil:
+			found.add("log: message %d of priority %d of topic %d is in no lane", p.Pos, p.Priority, p.Topic)
+			return nil
+		case p.Pos == 0 || p.Pos > l.tail:
+			found.add("log: message %d of priority %d of topic %d is past the tail, %d", p.Pos, p.Priority, p.Topic, l.tail)
+		case l.gone.Has(p.Pos):
+			found.add("log: message %d of priority %d of topic %d should be gone", p.Pos, p.Priority, p.Topic)
+		}
+		l.stored++
+		if rec.ID != "" {
+			key := appendID(nil, idKey{place: p, id: rec.ID})
+			if tx.Bucket(bucketID).Get(key) == nil {
+				found.add("id: message %d of priority %d of topic %d is not found by its ID", p.Pos, p.Priority, p.Topic)
+			}
+		}
+		return nil
+	})
+	for l, s := range lanes {
+		if gone := s.gone.Count(); gone > s.tail || s.tail-gone != s.stored {
+			found.add("lane: priority %d of topic %d has %d messages, but its tail is %d and %d are gone", l.Priority, l.Topic, s.stored, s.tail, gone)
+		}
+	}
+}
+
+func checkDelayed(tx *bbolt.Tx, img *broker.Image, found *findings) {
+	counts := map[uint32]uint64{}
+	var rec broker.Record
+	var dec decoder
+	_ = tx.Bucket(bucketDelayed).ForEach(func(k, v []byte) error {
+		d, ok := parseDelayed(k)
+		if !ok {
+			found.add("delayed: key %x", k)
+			return nil
+		}
+		counts[d.lane.Topic]++
+		if err := dec.decode(v, &rec); err != nil {
+			found.add("delayed: message %d of topic %d: %w", d.n, d.lane.Topic, err)
+		} else if rec.ID != "" {
+			key := appendID(nil, idKey{place: broker.Place{Lane: d.lane}, id: rec.ID, n: d.n})
+			if tx.Bucket(bucketID).Get(key) == nil {
+				found.add("id: delayed message %d of topic %d is not found by its ID", d.n, d.lane.Topic)
+			}
+		}
+		return nil
+	})
+	for t, n := range counts {
+		if img.Delayed[t] != n {
+			found.add("waiting: topic %d has %d delayed messages instead of %d", t, n, img.Delayed[t])
+		}
+	}
+	for t, n := range img.Delayed {
+		if counts[t] == 0 {
+			found.add("waiting: topic %d has no delayed messages instead of %d", t, n)
+		}
+	}
+}
+
+// checkIDs makes sure that every remembered ID will be forgotten: its message is stored, or it
+// stands in idkeep.
+func checkIDs(tx *bbolt.Tx, found *findings) {
+	kept := map[string]bool{}
+	_ = tx.Bucket(bucketIDKeep).ForEach(func(k, _ []byte) error {
+		if _, _, ok := parseIDKeep(k); !ok {
+			found.add("idkeep: key %x", k)
+			return nil
+		}
+		kept[string(k[8:])] = true
+		return nil
+	})
+	log, delayed := tx.Bucket(bucketLog), tx.Bucket(bucketDelayed)
+	_ = tx.Bucket(bucketID).ForEach(func(k, v []byte) error {
+		p, ok := parseID(k)
+		switch {
+		case !ok || len(v) != 8 && (p.place.Pos != 0 || len(v) != 16):
+			found.add("id: entry %x", k)
+		case kept[string(k)]:
+		case p.place.Pos != 0 && log.Get(appendPlace(nil, p.place.Lane, p.place.Pos)) != nil:
+		case p.place.Pos == 0 && len(v) == 16 && delayed.Get(appendDelayed(nil, delayedKey{binary.BigEndian.Uint64(v[8:]), p.n, p.place.Lane})) != nil:
+		default:
+			found.add("id: nothing will forget the entry %x", k)
+		}
+		return nil
+	})
+}

@@ -1,0 +1,409 @@
+package db
+
+import (
+	"bytes"
+	"cmp"
+	"encoding/binary"
+	"fmt"
+	"runtime/debug"
+	"slices"
+
+	"go.etcd.io/bbolt"
+
+	"pipit/broker"
+)
+
+// commit is one call of Commit. Its memory is used again by the next one.
+type commit struct {
+	store *Store
+	tx    *bbolt.Tx
+	now   uint64
+
+	// Buckets, opened when first needed: opening one is a search.
+	meta, lane, log, cursor, attempt, seen, expiry, delayed, waiting, id, idkeep *bbolt.Bucket
+
+	// arena holds the values that are put. bbolt keeps them until the commit ends, so it
+	// only grows until then; where it moves, the values put before stay where they were.
+	arena []byte
+	key   []byte // for one key at a time: bbolt copies keys
+	key2  []byte
+
+	order   []*broker.Record // of Append, by lane and position
+	removed []removed        // of one Removal
+	rec     broker.Record
+	dec     decoder
+
+	// What changes in the Store when the commit went well.
+	lastID uint32
+	moved  map[uint32]string
+	ranges map[broker.Lane]openRange // first 0: there is none any more
+	counts map[uint32]uint64
+}
+
+// removed is a message of a Removal that was found.
+type removed struct {
+	pos    uint64
+	second uint64 // in which it expires; 0: never
+	id     string // where it is to be forgotten
+}
+
+const (
+	keepArena = 4 << 20 // bytes of memory that one commit leaves to the next
+	keepList  = 1 << 14 // entries
+)
+
+// Commit implements broker.Store.
+func (s *Store) Commit(b *broker.Batch) (err error) {
+	s.bolt.NoFreelistSync = s.skipFreelist()
+	tx, err := s.bolt.Begin(true)
+	if err != nil {
+		return fmt.Errorf("database %s: %w", s.path, err)
+	}
+	c := &s.work
+	c.begin(s, tx, b)
+	defer c.end()
+	defer func() {
+		// bbolt panics where it finds a page damaged.
+		if p := recover(); p != nil {
+			err = fmt.Errorf("database %s: commit: %v\n%s", s.path, p, debug.Stack())
+			abandon(tx)
+		}
+	}()
+	id := tx.ID() // before Commit, which forgets it
+	if err = c.apply(b); err != nil {
+		_ = tx.Rollback()
+		return fmt.Errorf("database %s: commit: %w", s.path, err)
+	}
+	if err = tx.Commit(); err != nil {
+		if noSpace(err) && s.lastTx() < id {
+			return fmt.Errorf("database %s: %w: %w", s.path, broker.ErrNoSpace, err)
+		}
+		return fmt.Errorf("database %s: commit: %w", s.path, err)
+	}
+	c.keep()
+	return nil
+}
+
+// lastTx returns the number of the last commit that is visible. A commit that failed in its
+// very last step may be.
+func (s *Store) lastTx() int {
+	tx, err := s.bolt.Begin(false)
+	if err != nil {
+		return 1<<62 - 1
+	}
+	defer tx.Rollback()
+	return tx.ID()
+}
+
+// abandon ends a transaction that panicked.
+func abandon(tx *bbolt.Tx) {
+	defer func() { _ = recover() }()
+	_ = tx.Rollback()
+}
+
+func (c *commit) begin(s *Store, tx *bbolt.Tx, b *broker.Batch) {
+	c.store, c.tx, c.now = s, tx, micros(b.Now)
+	c.lastID = s.lastID
+	if c.ranges == nil {
+		c.ranges, c.counts = map[broker.Lane]openRange{}, map[uint32]uint64{}
+	}
+}
+
+// keep makes the commit's changes of the Store.
+func (c *commit) keep() {
+	s := c.store
+	s.lastID = c.lastID
+	for id, key := range c.moved {
+		if s.consumerKey == nil {
+			s.consumerKey = map[uint32]string{}
+		}
+		s.consumerKey[id] = key
+	}
+	for l, r := range c.ranges {
+		if r.first == 0 {
+			delete(s.open, l)
+		} else {
+			s.open[l] = r
+		}
+	}
+	for t, n := range c.counts {
+		if n == 0 {
+			delete(s.waiting, t)
+		} else {
+			s.waiting[t] = n
+		}
+	}
+}
+
+// end lets go of all that is not for the next commit.
+func (c *commit) end() {
+	clear(c.order)
+	clear(c.removed)
+	clear(c.ranges)
+	clear(c.counts)
+	next := commit{arena: c.arena[:0], key: c.key[:0], key2: c.key2[:0], order: c.order[:0], removed: c.removed[:0], dec: c.dec, ranges: c.ranges, counts: c.counts}
+	if cap(next.arena) > keepArena {
+		next.arena = nil
+	}
+	if cap(next.order) > keepList {
+		next.order = nil
+	}
+	if cap(next.removed) > keepList {
+		next.removed = nil
+	}
+	*c = next
+}
+
+func (c *commit) bucket(b **bbolt.Bucket, name []byte) *bbolt.Bucket {
+	if *b == nil {
+		*b = c.tx.Bucket(name)
+	}
+	return *b
+}
+
+// ascending returns a bucket whose keys come mostly in order: its pages are filled to the brim.
+func (c *commit) ascending(b **bbolt.Bucket, name []byte) *bbolt.Bucket {
+	if *b == nil {
+		*b = c.tx.Bucket(name)
+		(*b).FillPercent = 1
+	}
+	return *b
+}
+
+// value returns what was appended to the arena since it was start bytes long.
+func (c *commit) value(start int) []byte { return c.arena[start:len(c.arena):len(c.arena)] }
+
+func (c *commit) apply(b *broker.Batch) error {
+	if b.Define != nil {
+		if err := c.define(b.Define); err != nil {
+			return err
+		}
+	}
+	for _, k := range b.Undelay {
+		if err := c.undelay(k); err != nil {
+			return err
+		}
+	}
+	if err := c.delay(b.Delay); err != nil {
+		return err
+	}
+	if err := c.append(b.Append); err != nil {
+		return err
+	}
+	for i := range b.Remove {
+		if err := c.remove(&b.Remove[i], b.Lanes); err != nil {
+			return err
+		}
+	}
+	for i := range b.Expiries {
+		if err := c.expired(&b.Expiries[i]); err != nil {
+			return err
+		}
+	}
+	for i := range b.DropIDs {
+		if err := c.dropID(b.DropIDs[i].Key); err != nil {
+			return err
+		}
+	}
+	return c.states(b)
+}
+
+// states puts the small things.
+func (c *commit) states(b *broker.Batch) error {
+	for i := range b.Lanes {
+		l := &b.Lanes[i]
+		start := len(c.arena)
+		c.arena = appendLaneState(c.arena, l)
+		c.key = appendLane(c.key[:0], l.Lane)
+		if err := c.bucket(&c.lane, bucketLane).Put(c.key, c.value(start)); err != nil {
+			return err
+		}
+	}
+	for i := range b.Cursors {
+		s := &b.Cursors[i]
+		start := len(c.arena)
+		c.arena = appendCursor(c.arena, &s.Cursor)
+		c.key = appendLane(c.key[:0], broker.Lane{Topic: s.Consumer, Priority: s.Priority})
+		if err := c.bucket(&c.cursor, bucketCursor).Put(c.key, c.value(start)); err != nil {
+			return err
+		}
+	}
+	for i := range b.Attempts {
+		a := &b.Attempts[i]
+		c.key = appendPlace(c.key[:0], broker.Lane{Topic: a.Consumer, Priority: a.Priority}, a.Pos)
+		bucket := c.bucket(&c.attempt, bucketAttempt)
+		if a.Count == 0 {
+			if err := bucket.Delete(c.key); err != nil {
+				return err
+			}
+			continue
+		}
+		start := len(c.arena)
+		c.arena = binary.AppendUvarint(c.arena, uint64(a.Count))
+		if err := bucket.Put(c.key, c.value(start)); err != nil {
+			return err
+		}
+	}
+	for i := range b.Seen {
+		s := &b.Seen[i]
+		start := len(c.arena)
+		c.arena = binary.BigEndian.AppendUint64(c.arena, micros(s.At))
+		c.key = appendSeen(c.key[:0], s.Kind, s.ID)
+		if err := c.bucket(&c.seen, bucketSeen).Put(c.key, c.value(start)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// append puts messages at the tails of their lanes, a lane at a time, so that the pages are
+// filled in order.
+func (c *commit) append(list []*broker.Record) error {
+	if len(list) == 0 {
+		return nil
+	}
+	size := 0
+	for _, r := range list {
+		size += recordBound(r)
+	}
+	c.arena = slices.Grow(c.arena, size)
+	c.order = append(c.order[:0], list...)
+	if !slices.IsSortedFunc(c.order, byPlace) {
+		slices.SortFunc(c.order, byPlace)
+	}
+	log := c.ascending(&c.log, bucketLog)
+	var growing growingRange
+	for _, r := range c.order {
+		start := len(c.arena)
+		c.arena = appendRecord(c.arena, r)
+		c.key = appendPlace(c.key[:0], r.Lane, r.Pos)
+		if err := log.Put(c.key, c.value(start)); err != nil {
+			return err
+		}
+		if err := c.extend(&growing, r); err != nil {
+			return err
+		}
+		if r.ID != "" {
+			if err := c.putID(r, 0, 0); err != nil {
+				return err
+			}
+		}
+	}
+	return c.flush(&growing)
+}
+
+func byPlace(a, b *broker.Record) int {
+	if n := cmp.Compare(a.Topic, b.Topic); n != 0 {
+		return n
+	}
+	if n := cmp.Compare(a.Priority, b.Priority); n != 0 {
+		return n
+	}
+	return cmp.Compare(a.Pos, b.Pos)
+}
+
+// delay puts messages aside until they are due.
+func (c *commit) delay(list []*broker.Record) error {
+	for _, r := range list {
+		b := c.bucket(&c.delayed, bucketDelayed)
+		n, err := b.NextSequence()
+		if err != nil {
+			return err
+		}
+		d := delayedKey{due: micros(r.Due()), n: n, lane: r.Lane}
+		start := len(c.arena)
+		c.arena = appendRecord(c.arena, r)
+		c.key = appendDelayed(c.key[:0], d)
+		if err := b.Put(c.key, c.value(start)); err != nil {
+			return err
+		}
+		if r.ID != "" {
+			if err := c.putID(r, n, d.due); err != nil {
+				return err
+			}
+		}
+		if err := c.count(r.Topic, 1); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// undelay removes a message that is not delayed any longer, and what is known of its ID: the
+// message is appended in the same commit.
+func (c *commit) undelay(key string) error {
+	d, ok := parseDelayed([]byte(key))
+	if !ok {
+		return fmt.Errorf("not the key of a delayed message: %x", key)
+	}
+	b := c.bucket(&c.delayed, bucketDelayed)
+	v := b.Get([]byte(key))
+	if v == nil {
+		return nil
+	}
+	if err := c.dec.fields(v[:max(len(v)-checksumSize, 0)], &c.rec); err == nil && c.rec.ID != "" {
+		c.rec.Place = broker.Place{Lane: d.lane}
+		if err := c.deleteID(&c.rec, d.n); err != nil {
+			return err
+		}
+	}
+	if err := b.Delete([]byte(key)); err != nil {
+		return err
+	}
+	return c.count(d.lane.Topic, -1)
+}
+
+// count adds to the number of delayed messages of a topic.
+func (c *commit) count(topic uint32, delta int64) error {
+	n, ok := c.counts[topic]
+	if !ok {
+		n = c.store.waiting[topic]
+	}
+	n = uint64(max(int64(n)+delta, 0))
+	c.counts[topic] = n
+	b := c.bucket(&c.waiting, bucketWaiting)
+	c.key = binary.BigEndian.AppendUint32(c.key[:0], topic)
+	if n == 0 {
+		return b.Delete(c.key)
+	}
+	start := len(c.arena)
+	c.arena = binary.AppendUvarint(c.arena, n)
+	return b.Put(c.key, c.value(start))
+}
+
+// remove deletes the messages of a range, and what else there is of them.
+func (c *commit) remove(r *broker.Removal, lanes []broker.LaneState) error {
+	log := c.ascending(&c.log, bucketLog)
+	c.removed = c.removed[:0]
+	c.key = appendPlace(c.key[:0], r.Lane, r.Range.From)
+	c.key2 = appendPlace(c.key2[:0], r.Lane, r.Range.To)
+	cur := log.Cursor()
+	for k, v := cur.Seek(c.key); k != nil && bytes.Compare(k, c.key2) <= 0; k, v = cur.Next() {
+		p, ok := parsePlace(k)
+		if !ok {
+			continue
+		}
+		m := removed{pos: p.Pos}
+		if c.dec.fields(v[:max(len(v)-checksumSize, 0)], &c.rec) == nil {
+			m.second = expirySecond(&c.rec)
+			if c.rec.ID != "" && (c.rec.KeepID.IsZero() || micros(c.rec.KeepID) <= c.now) {
+				m.id = c.rec.ID
+			}
+		}
+		c.removed = append(c.removed, m)
+	}
+	for i := range c.removed {
+		m := &c.removed[i]
+		c.key = appendPlace(c.key[:0], r.Lane, m.pos)
+		if err := log.Delete(c.key); err != nil {
+			return err
+		}
+		if m.id != "" {
+			c.key = appendID(c.key[:0], idKey{place: broker.Place{Lane: r.Lane, Pos: m.pos}, id: m.id})
+			if err := c.bucket(&c.id, bucketID).Delete(c.key); err != nil {
+				return err
+			}
+		}
+	}
+	return c.forgetExpiry(r, lanes)
+}

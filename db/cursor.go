@@ -1,0 +1,66 @@
+package db
+
+import (
+	"encoding/binary"
+
+	"pipit/broker"
+)
+
+// A cursor, and the state of a lane that has one:
+//
+//	cursor    floor uvarint | spans uvarint | of each span: gap uvarint, length uvarint
+//	lane      tail uvarint | cursor
+//
+// The gap is how far a span begins after the end of the one before it (the first: after floor),
+// the length is To - From.
+
+func appendCursor(b []byte, c *broker.Cursor) []byte {
+	floor := max(c.Floor, 1)
+	b = binary.AppendUvarint(b, floor)
+	b = binary.AppendUvarint(b, uint64(len(c.Spans)))
+	end := floor
+	for _, s := range c.Spans {
+		b = binary.AppendUvarint(b, s.From-end)
+		b = binary.AppendUvarint(b, s.To-s.From)
+		end = s.To
+	}
+	return b
+}
+
+// parseCursor returns the cursor and what follows it.
+func parseCursor(b []byte) (c broker.Cursor, rest []byte, ok bool) {
+	in := input{b: b}
+	c.Floor = in.uvarint()
+	n := in.uvarint()
+	if in.bad || c.Floor == 0 || n > uint64(len(in.b)) {
+		return broker.Cursor{}, nil, false
+	}
+	if n > 0 {
+		c.Spans = make([]broker.Span, 0, n)
+	}
+	end, least := c.Floor, uint64(1)
+	for range n {
+		gap, length := in.uvarint(), in.uvarint()
+		from := end + gap
+		to := from + length
+		if in.bad || gap < least || from < end || to < from {
+			return broker.Cursor{}, nil, false
+		}
+		c.Spans = append(c.Spans, broker.Span{From: from, To: to})
+		end, least = to, 2
+	}
+	return c, in.b, true
+}
+
+func appendLaneState(b []byte, l *broker.LaneState) []byte {
+	return appendCursor(binary.AppendUvarint(b, l.Tail), &l.Gone)
+}
+
+func parseLaneState(v []byte) (tail uint64, gone broker.Cursor, ok bool) {
+	tail, n := binary.Uvarint(v)
+	if n <= 0 {
+		return 0, gone, false
+	}
+	gone, rest, ok := parseCursor(v[n:])
+	return tail, gone, ok && len(rest) == 0
+}

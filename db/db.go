@@ -1,0 +1,252 @@
+// Package db keeps what the broker must not forget in one bbolt file.
+//
+// The file is a set of flat buckets, none of them nested:
+//
+//	meta      what the file is: magic, format, a random key, the highest object number
+//	client    \
+//	topic      | the objects, as JSON
+//	producer   |
+//	consumer  /
+//	lane      of each lane (a topic's priority) the tail, and which positions are gone
+//	log       the messages, by lane and position
+//	cursor    of each consumer and lane, which positions it is done with
+//	attempt   how often a message was delivered, where that is worth keeping
+//	seen      when a producer or consumer was last here
+//	expiry    ranges of positions of a lane, by the second in which they expire
+//	delayed   messages that wait to become deliverable, by when they are due
+//	waiting   of each topic, how many of these there are
+//	id        messages with an ID of their own, by topic and ID
+//	idkeep    the same, by the time until which the ID is remembered
+//
+// All lanes share the bucket log, because each bucket that a commit touches costs it a page at
+// least: so a commit to a thousand topics opens as many buckets as one to a single topic.
+// A message is appended at the tail of its lane and removed mostly at the head; its value is
+// one record with a checksum of its own. Fan-out costs nothing here: consumers are cursors.
+//
+// What a message needs beside its record is kept small. Its expiry is one entry for a whole
+// range of neighbours that expire in the same second, and the range that grows at the tail of
+// a lane is remembered in memory, so that the next commit extends it. Its ID follows from
+// its place unless the publisher chose one; only then it has entries in id and idkeep.
+//
+// The keys are drawn in keys.go, the record in record.go, the cursor in cursor.go. Numbers in
+// keys are big-endian, so that the order of bytes is the order of numbers.
+package db
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"go.etcd.io/bbolt"
+
+	"pipit/broker"
+)
+
+// Format is the version of the layout that this package reads and writes.
+const Format = 1
+
+const magic = "pipit"
+
+// Options are how to open a file. The zero value is good.
+type Options struct {
+	LockTimeout time.Duration // how long to wait while another process has the file; default 1s
+	Logger      *slog.Logger  // default: slog.Default()
+}
+
+// Store is a broker.Store in a bbolt file.
+type Store struct {
+	bolt *bbolt.DB
+	path string
+	log  *slog.Logger
+
+	// What the committer knows of the file. It belongs to the goroutine in Commit and changes
+	// only after a commit went well.
+	lastID      uint32
+	consumerKey map[uint32]string         // where the record of a consumer is
+	open        map[broker.Lane]openRange // the expiry range that the next append may extend
+	waiting     map[uint32]uint64         // delayed messages of a topic
+	work        commit                    // memory that commits reuse
+
+	readers sync.Pool // of *reader
+
+	damaged  sync.Map // places that were logged as damaged
+	damagedN atomic.Int32
+}
+
+var _ broker.Store = (*Store)(nil)
+
+var (
+	bucketMeta     = []byte("meta")
+	bucketClient   = []byte("client")
+	bucketTopic    = []byte("topic")
+	bucketProducer = []byte("producer")
+	bucketConsumer = []byte("consumer")
+	bucketLane     = []byte("lane")
+	bucketLog      = []byte("log")
+	bucketCursor   = []byte("cursor")
+	bucketAttempt  = []byte("attempt")
+	bucketSeen     = []byte("seen")
+	bucketExpiry   = []byte("expiry")
+	bucketDelayed  = []byte("delayed")
+	bucketWaiting  = []byte("waiting")
+	bucketID       = []byte("id")
+	bucketIDKeep   = []byte("idkeep")
+
+	buckets = [][]byte{
+		bucketMeta, bucketClient, bucketTopic, bucketProducer, bucketConsumer, bucketLane, bucketLog,
+		bucketCursor, bucketAttempt, bucketSeen, bucketExpiry, bucketDelayed, bucketWaiting, bucketID, bucketIDKeep,
+	}
+
+	keyMagic    = []byte("magic")
+	keyFormat   = []byte("format")
+	keyKey      = []byte("key")
+	keyLastID   = []byte("lastid")
+	keyDeclared = []byte("declared")
+)
+
+// Size returns how many bytes of the file are in use or free for reuse, without what the
+// file system reserved beyond them.
+func (s *Store) Size() int64 {
+	var n int64
+	_ = s.bolt.View(func(tx *bbolt.Tx) error {
+		n = tx.Size()
+		return nil
+	})
+	return n
+}
+
+// Path returns the name of the file.
+func (s *Store) Path() string { return s.path }
+
+// Close writes down which pages are free, so that the next start need not look for them, and
+// releases the file.
+func (s *Store) Close() error {
+	if !s.freelistStored() {
+		s.bolt.NoFreelistSync = false
+		if err := s.bolt.Update(func(*bbolt.Tx) error { return nil }); err != nil {
+			// Nothing is lost: the next start finds the free pages by itself.
+			s.log.Warn("the database's list of free pages could not be written", "file", s.path, "err", err)
+		}
+	}
+	if err := s.bolt.Close(); err != nil {
+		return fmt.Errorf("closing database %s: %w", s.path, err)
+	}
+	return nil
+}
+
+// Load implements broker.Store.
+func (s *Store) Load() (img *broker.Image, err error) {
+	defer func() {
+		if err != nil {
+			img, err = nil, fmt.Errorf("database %s is damaged: %w", s.path, err)
+		}
+	}()
+	defer guard(&err)()
+	img = &broker.Image{Delayed: map[uint32]uint64{}}
+	err = s.bolt.View(func(tx *bbolt.Tx) error { return load(tx, img) })
+	if err != nil {
+		return nil, err
+	}
+	s.lastID = img.LastID
+	s.consumerKey = make(map[uint32]string, len(img.Consumers))
+	for i := range img.Consumers {
+		s.consumerKey[img.Consumers[i].ID] = img.Consumers[i].SubKey
+	}
+	s.waiting = make(map[uint32]uint64, len(img.Delayed))
+	for t, n := range img.Delayed {
+		s.waiting[t] = n
+	}
+	return img, nil
+}
+
+func load(tx *bbolt.Tx, img *broker.Image) error {
+	meta := tx.Bucket(bucketMeta)
+	if n := copy(img.Key[:], meta.Get(keyKey)); n != len(img.Key) {
+		return errors.New("meta: no key")
+	}
+	if v := meta.Get(keyLastID); len(v) == 4 {
+		img.LastID = binary.BigEndian.Uint32(v)
+	}
+	img.Declared = string(meta.Get(keyDeclared))
+	if err := loadDefinitions(tx, img); err != nil {
+		return err
+	}
+	if err := each(tx, bucketLane, func(k, v []byte) bool {
+		l, ok := parseLane(k)
+		tail, gone, ok2 := parseLaneState(v)
+		img.Lanes = append(img.Lanes, broker.LaneState{Lane: l, Tail: tail, Gone: gone})
+		return ok && ok2
+	}); err != nil {
+		return err
+	}
+	if err := each(tx, bucketCursor, func(k, v []byte) bool {
+		l, ok := parseLane(k)
+		c, rest, ok2 := parseCursor(v)
+		img.Cursors = append(img.Cursors, broker.CursorState{Consumer: l.Topic, Priority: l.Priority, Cursor: c})
+		return ok && ok2 && len(rest) == 0
+	}); err != nil {
+		return err
+	}
+	if err := each(tx, bucketAttempt, func(k, v []byte) bool {
+		p, ok := parsePlace(k)
+		n, m := binary.Uvarint(v)
+		img.Attempts = append(img.Attempts, broker.Attempt{Consumer: p.Topic, Priority: p.Priority, Pos: p.Pos, Count: uint32(n)})
+		return ok && m > 0 && m == len(v)
+	}); err != nil {
+		return err
+	}
+	if err := each(tx, bucketSeen, func(k, v []byte) bool {
+		kind, id, ok := parseSeen(k)
+		at, ok2 := parseTime(v)
+		img.Seen = append(img.Seen, broker.Seen{Kind: kind, ID: id, At: at})
+		return ok && ok2
+	}); err != nil {
+		return err
+	}
+	if err := each(tx, bucketWaiting, func(k, v []byte) bool {
+		n, m := binary.Uvarint(v)
+		if len(k) != 4 || m <= 0 {
+			return false
+		}
+		img.Delayed[binary.BigEndian.Uint32(k)] = n
+		return true
+	}); err != nil {
+		return err
+	}
+	if k, _ := tx.Bucket(bucketDelayed).Cursor().First(); k != nil {
+		d, ok := parseDelayed(k)
+		if !ok {
+			return fmt.Errorf("delayed: key %x", k)
+		}
+		img.NextDue = microTime(d.due)
+	}
+	return nil
+}
+
+// each calls fn with all entries of a bucket, and makes an error of a false.
+func each(tx *bbolt.Tx, bucket []byte, fn func(k, v []byte) bool) error {
+	return tx.Bucket(bucket).ForEach(func(k, v []byte) error {
+		if !fn(k, v) {
+			return fmt.Errorf("%s: entry %x", bucket, k)
+		}
+		return nil
+	})
+}
+
+// logDamage says once of each place that it cannot be read.
+func (s *Store) logDamage(bucket, key []byte, err error) {
+	const enough = 1000 // places; then the log has told what there is to tell
+	if s.damagedN.Load() >= enough {
+		return
+	}
+	place := fmt.Sprintf("%s/%x", bucket, key)
+	if _, known := s.damaged.LoadOrStore(place, true); known {
+		return
+	}
+	s.damagedN.Add(1)
+	s.log.Error("a message is damaged and was skipped", "file", s.path, "place", place, "err", err)
+}

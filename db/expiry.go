@@ -1,0 +1,186 @@
+package db
+
+import (
+	"encoding/binary"
+	"time"
+
+	"pipit/broker"
+)
+
+// openRange is an entry of the expiry index that the next message of its lane may extend.
+type openRange struct{ second, first, last uint64 }
+
+// growingRange is the entry that a commit is extending, before it is put.
+type growingRange struct {
+	lane broker.Lane
+	openRange
+}
+
+// openRange returns the entry that a lane's next message may extend; first is 0 where there is none.
+func (c *commit) openRange(l broker.Lane) openRange {
+	r, ok := c.ranges[l]
+	if !ok {
+		r = c.store.open[l]
+	}
+	return r
+}
+
+// extend takes a message that was appended into the expiry index. The records come by lane and
+// position. Where a range ends, it is put; flush puts the last.
+func (c *commit) extend(g *growingRange, r *broker.Record) error {
+	second := expirySecond(r)
+	if second == 0 {
+		return nil
+	}
+	if g.first != 0 && g.lane == r.Lane && g.second == second && g.last+1 == r.Pos {
+		g.last = r.Pos
+		return nil
+	}
+	if err := c.flush(g); err != nil {
+		return err
+	}
+	g.lane = r.Lane
+	if o := c.openRange(r.Lane); o.first != 0 && o.second == second && o.last+1 == r.Pos {
+		g.openRange = openRange{second, o.first, r.Pos}
+	} else {
+		g.openRange = openRange{second, r.Pos, r.Pos}
+	}
+	return nil
+}
+
+func (c *commit) flush(g *growingRange) error {
+	if g.first == 0 {
+		return nil
+	}
+	err := c.putRange(g.lane, g.openRange)
+	g.openRange = openRange{}
+	return err
+}
+
+// putRange puts an entry and lets the next message of the lane extend it.
+func (c *commit) putRange(l broker.Lane, r openRange) error {
+	c.ranges[l] = r
+	start := len(c.arena)
+	c.arena = binary.BigEndian.AppendUint64(c.arena, r.last)
+	c.key = appendExpiry(c.key[:0], r.second, l, r.first)
+	return c.ascending(&c.expiry, bucketExpiry).Put(c.key, c.value(start))
+}
+
+// deleteRange deletes the entry of c.key, which is of this lane, second and first position.
+func (c *commit) deleteRange(l broker.Lane, second, first uint64) error {
+	if o := c.openRange(l); o.second == second && o.first == first {
+		c.ranges[l] = openRange{}
+	}
+	c.key = appendExpiry(c.key[:0], second, l, first)
+	return c.ascending(&c.expiry, bucketExpiry).Delete(c.key)
+}
+
+// forgetExpiry deletes the entries of which no message is left after the removal of r, as far
+// as that is plain to see: all of their positions are in r, or below all that the lane still
+// has. Others stay until their time.
+func (c *commit) forgetExpiry(r *broker.Removal, lanes []broker.LaneState) error {
+	floor := uint64(1)
+	for i := range lanes {
+		if lanes[i].Lane == r.Lane {
+			floor = lanes[i].Gone.Floor
+		}
+	}
+	var looked openRange // the entry looked at last: most messages are in the same one
+	for i := range c.removed {
+		m := &c.removed[i]
+		if m.second == 0 || m.second == looked.second && m.pos <= looked.last {
+			continue
+		}
+		e, ok := c.findRange(r.Lane, m.second, m.pos)
+		if !ok {
+			looked = openRange{m.second, m.pos, m.pos}
+			continue
+		}
+		looked = e
+		if e.last < floor || e.first >= r.Range.From && e.last <= r.Range.To {
+			if err := c.deleteRange(r.Lane, e.second, e.first); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// findRange returns the entry that pos of a lane is in.
+func (c *commit) findRange(l broker.Lane, second, pos uint64) (openRange, bool) {
+	c.key = appendExpiry(c.key[:0], second, l, pos)
+	cur := c.ascending(&c.expiry, bucketExpiry).Cursor()
+	k, v := cur.Seek(c.key)
+	if k == nil || string(k) != string(c.key) {
+		if k == nil {
+			k, v = cur.Last()
+		} else {
+			k, v = cur.Prev()
+		}
+	}
+	s, first, ok := parseExpiry(k)
+	if !ok || len(v) != 8 || s != second || first.Lane != l {
+		return openRange{}, false
+	}
+	e := openRange{s, first.Pos, binary.BigEndian.Uint64(v)}
+	return e, e.first <= pos && pos <= e.last
+}
+
+// expired deletes an entry, or cuts off its beginning where not all of it is dealt with. It may
+// have grown since the caller saw it.
+func (c *commit) expired(x *broker.Expired) error {
+	second := micros(x.At) / 1_000_000
+	c.key = appendExpiry(c.key[:0], second, x.Lane, x.Range.From)
+	b := c.ascending(&c.expiry, bucketExpiry)
+	v := b.Get(c.key)
+	if len(v) != 8 {
+		return b.Delete(c.key)
+	}
+	if x.Through < x.Range.From {
+		return nil
+	}
+	last := binary.BigEndian.Uint64(v)
+	o := c.openRange(x.Lane)
+	open := o.second == second && o.first == x.Range.From
+	if err := c.deleteRange(x.Lane, second, x.Range.From); err != nil {
+		return err
+	}
+	if x.Through >= last {
+		return nil
+	}
+	before, had := c.ranges[x.Lane]
+	if err := c.putRange(x.Lane, openRange{second, x.Through + 1, last}); err != nil {
+		return err
+	}
+	if !open { // the entry that can grow is another
+		if had {
+			c.ranges[x.Lane] = before
+		} else {
+			delete(c.ranges, x.Lane)
+		}
+	}
+	return nil
+}
+
+// Expired implements broker.Reader.
+func (r *reader) Expired(now time.Time, limit int) (list []broker.Expiry, err error) {
+	defer r.caught(&err)
+	until := micros(now) / 1_000_000
+	cur := r.tx.Bucket(bucketExpiry).Cursor()
+	for k, v := cur.First(); k != nil && len(list) < limit; k, v = cur.Next() {
+		second, first, ok := parseExpiry(k)
+		if !ok || len(v) != 8 {
+			r.store.logDamage(bucketExpiry, k, errRecordShort)
+			continue
+		}
+		if second > until {
+			break
+		}
+		list = append(list, broker.Expiry{
+			At:    time.Unix(int64(second), 0).UTC(),
+			Lane:  first.Lane,
+			Range: broker.Span{From: first.Pos, To: binary.BigEndian.Uint64(v)},
+		})
+	}
+	return list, nil
+}

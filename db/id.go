@@ -1,0 +1,118 @@
+package db
+
+import (
+	"bytes"
+	"encoding/binary"
+	"fmt"
+	"slices"
+	"time"
+
+	"pipit/broker"
+)
+
+// An explicit ID is known while its message is stored, and until the message's KeepID. The
+// entry in id is deleted by whichever ends last: the removal of the message, or the dropping
+// of its entry in idkeep.
+
+// putID makes the message findable by its ID. n and due are of a delayed message.
+func (c *commit) putID(r *broker.Record, n, due uint64) error {
+	k := idKey{place: r.Place, id: r.ID, n: n}
+	if n != 0 {
+		k.place.Pos = 0
+	}
+	start := len(c.arena)
+	c.arena = binary.BigEndian.AppendUint64(c.arena, micros(r.Created))
+	if n != 0 {
+		c.arena = binary.BigEndian.AppendUint64(c.arena, due)
+	}
+	c.key = appendID(c.key[:0], k)
+	if err := c.bucket(&c.id, bucketID).Put(c.key, c.value(start)); err != nil {
+		return err
+	}
+	if r.KeepID.IsZero() {
+		return nil
+	}
+	c.key = appendID(binary.BigEndian.AppendUint64(c.key[:0], micros(r.KeepID)), k)
+	return c.ascending(&c.idkeep, bucketIDKeep).Put(c.key, nil)
+}
+
+// deleteID undoes putID of a delayed message.
+func (c *commit) deleteID(r *broker.Record, n uint64) error {
+	k := idKey{place: r.Place, id: r.ID, n: n}
+	c.key = appendID(c.key[:0], k)
+	if err := c.bucket(&c.id, bucketID).Delete(c.key); err != nil {
+		return err
+	}
+	if r.KeepID.IsZero() {
+		return nil
+	}
+	c.key = appendID(binary.BigEndian.AppendUint64(c.key[:0], micros(r.KeepID)), k)
+	return c.ascending(&c.idkeep, bucketIDKeep).Delete(c.key)
+}
+
+// dropID ends the memory of an ID, by the key of its entry in idkeep.
+func (c *commit) dropID(key string) error {
+	keep := []byte(key)
+	_, k, ok := parseIDKeep(keep)
+	if !ok {
+		return fmt.Errorf("not the key of a remembered ID: %x", key)
+	}
+	if err := c.ascending(&c.idkeep, bucketIDKeep).Delete(keep); err != nil {
+		return err
+	}
+	id := c.bucket(&c.id, bucketID)
+	v := id.Get(keep[8:])
+	if v == nil {
+		return nil
+	}
+	var stored bool
+	if k.place.Pos != 0 {
+		c.key = appendPlace(c.key[:0], k.place.Lane, k.place.Pos)
+		stored = c.ascending(&c.log, bucketLog).Get(c.key) != nil
+	} else if len(v) == 16 {
+		c.key = appendDelayed(c.key[:0], delayedKey{binary.BigEndian.Uint64(v[8:]), k.n, k.place.Lane})
+		stored = c.bucket(&c.delayed, bucketDelayed).Get(c.key) != nil
+	}
+	if stored {
+		return nil
+	}
+	return id.Delete(keep[8:])
+}
+
+// FindID implements broker.Reader.
+func (r *reader) FindID(topic uint32, id string) (list []broker.Sighting, err error) {
+	defer r.caught(&err)
+	if r.id == nil {
+		r.id = r.tx.Bucket(bucketID)
+	}
+	r.key = appendIDPrefix(r.key[:0], topic, id)
+	cur := r.id.Cursor()
+	for k, v := cur.Seek(r.key); bytes.HasPrefix(k, r.key); k, v = cur.Next() {
+		p, ok := parseID(k)
+		if !ok || len(v) < 8 {
+			r.store.logDamage(bucketID, k, errRecordShort)
+			continue
+		}
+		list = append(list, broker.Sighting{Place: p.place, Created: microTime(binary.BigEndian.Uint64(v))})
+	}
+	slices.SortStableFunc(list, func(a, b broker.Sighting) int { return a.Created.Compare(b.Created) })
+	return list, nil
+}
+
+// StaleIDs implements broker.Reader.
+func (r *reader) StaleIDs(now time.Time, limit int) (list []broker.StaleID, err error) {
+	defer r.caught(&err)
+	until := micros(now)
+	cur := r.tx.Bucket(bucketIDKeep).Cursor()
+	for k, _ := cur.First(); k != nil && len(list) < limit; k, _ = cur.Next() {
+		if len(k) < 8 || binary.BigEndian.Uint64(k) > until {
+			break
+		}
+		if _, _, ok := parseIDKeep(k); !ok {
+			r.store.logDamage(bucketIDKeep, k, errRecordShort)
+			continue
+		}
+		list = append(list, broker.StaleID{Key: string(k)})
+	}
+	return list, nil
+}

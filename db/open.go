@@ -1,0 +1,401 @@
+package db
+
+import (
+	"crypto/rand"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"hash/fnv"
+	"io"
+	"io/fs"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"runtime"
+	"runtime/debug"
+	"time"
+
+	"go.etcd.io/bbolt"
+	berrors "go.etcd.io/bbolt/errors"
+
+	"pipit/broker"
+)
+
+const defaultLockTimeout = time.Second
+
+// Open opens the file at path, and makes it where there is none. A file that is not ours, is
+// of a newer format, is damaged or is used by another process is left as it is.
+func Open(path string, opts Options) (*Store, error) {
+	if opts.LockTimeout <= 0 {
+		opts.LockTimeout = defaultLockTimeout
+	}
+	if opts.Logger == nil {
+		opts.Logger = slog.Default()
+	}
+	isNew, err := inspect(path, opts.LockTimeout)
+	if err != nil {
+		return nil, err
+	}
+	bolt, err := openBolt(path, opts.LockTimeout)
+	if err != nil {
+		return nil, err
+	}
+	s := &Store{
+		bolt:    bolt,
+		path:    path,
+		log:     opts.Logger,
+		open:    map[broker.Lane]openRange{},
+		waiting: map[uint32]uint64{},
+	}
+	if isNew {
+		if err := s.create(); err != nil {
+			_ = bolt.Close()
+			return nil, fmt.Errorf("database %s cannot be written: %w", path, err)
+		}
+	}
+	return s, nil
+}
+
+func openBolt(path string, timeout time.Duration) (bolt *bbolt.DB, err error) {
+	defer func() {
+		if err != nil {
+			err = openError(path, err)
+		}
+	}()
+	defer guard(&err)()
+	o := &bbolt.Options{
+		Timeout:        timeout,
+		FreelistType:   bbolt.FreelistMapType,
+		NoFreelistSync: true, // of opening alone, so that it writes nothing; see skipFreelist
+		PageSize:       pageSize,
+	}
+	if runtime.GOOS != "windows" && ^uint(0)>>32 != 0 {
+		// Address space, not memory: growing the file does not have to wait for readers.
+		o.InitialMmapSize = 1 << 30
+	}
+	return bbolt.Open(path, 0o600, o)
+}
+
+// create makes the buckets of a new file.
+func (s *Store) create() error {
+	s.bolt.NoFreelistSync = false
+	err := s.bolt.Update(func(tx *bbolt.Tx) error {
+		for _, name := range buckets {
+			if _, err := tx.CreateBucketIfNotExists(name); err != nil {
+				return err
+			}
+		}
+		meta := tx.Bucket(bucketMeta)
+		key := make([]byte, 16)
+		rand.Read(key) // never fails
+		for _, e := range []struct{ k, v []byte }{
+			{keyMagic, []byte(magic)},
+			{keyFormat, binary.BigEndian.AppendUint32(nil, Format)},
+			{keyKey, key},
+		} {
+			if err := meta.Put(e.k, e.v); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	return syncDir(filepath.Dir(s.path))
+}
+
+// openError says what an error at opening means.
+func openError(path string, err error) error {
+	switch {
+	case errors.Is(err, berrors.ErrTimeout):
+		return fmt.Errorf("database %s is in use by another process", path)
+	case errors.Is(err, fs.ErrNotExist):
+		return fmt.Errorf("database %s cannot be made: there is no directory %s", path, filepath.Dir(path))
+	case errors.Is(err, fs.ErrPermission), isReadOnly(err):
+		return fmt.Errorf("database %s cannot be written: %w", path, err)
+	case errors.Is(err, berrors.ErrInvalid), errors.Is(err, berrors.ErrVersionMismatch):
+		return fmt.Errorf("%s is not a Pipit database", path)
+	case errors.Is(err, berrors.ErrChecksum), errors.As(err, new(*fault)):
+		return fmt.Errorf("database %s is damaged: %w", path, err)
+	}
+	return fmt.Errorf("database %s: %w", path, err)
+}
+
+// inspect looks at a file without changing it, and tells whether it is to be made.
+func inspect(path string, timeout time.Duration) (isNew bool, err error) {
+	info, err := os.Stat(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return true, nil
+	}
+	if err != nil {
+		return false, openError(path, err)
+	}
+	if !info.Mode().IsRegular() {
+		return false, fmt.Errorf("%s is not a Pipit database: it is not a regular file", path)
+	}
+	if info.Size() > 0 {
+		if _, err := readHead(path); err != nil {
+			return false, err
+		}
+		isNew, err = inspectBolt(path, timeout)
+		if err != nil {
+			return false, err
+		}
+	} else {
+		isNew = true
+	}
+	// Not all users are refused by the file's mode, but it is what the owner wants.
+	if info.Mode().Perm()&0o222 == 0 {
+		return false, fmt.Errorf("database %s cannot be written: the file is read-only", path)
+	}
+	f, err := os.OpenFile(path, os.O_RDWR, 0)
+	if err != nil {
+		return false, openError(path, err)
+	}
+	return isNew, f.Close()
+}
+
+// inspectBolt looks into a file that bbolt wrote.
+func inspectBolt(path string, timeout time.Duration) (isNew bool, err error) {
+	var bolt *bbolt.DB
+	defer func() {
+		if bolt != nil {
+			_ = bolt.Close()
+		}
+		if errors.As(err, new(*fault)) {
+			err = fmt.Errorf("database %s is damaged: %w", path, err)
+		}
+	}()
+	defer guard(&err)()
+	bolt, err = bbolt.Open(path, 0, &bbolt.Options{ReadOnly: true, Timeout: timeout})
+	if err != nil {
+		return false, openError(path, err)
+	}
+	// Once more: now nobody writes.
+	h, err := readHead(path)
+	if err != nil {
+		return false, err
+	}
+	if err := h.check(path); err != nil {
+		return false, err
+	}
+	err = bolt.View(func(tx *bbolt.Tx) error {
+		k, _ := tx.Cursor().First()
+		if k == nil {
+			isNew = true // making it was cut short
+			return nil
+		}
+		meta := tx.Bucket(bucketMeta)
+		if meta == nil || string(meta.Get(keyMagic)) != magic {
+			return fmt.Errorf("%s is not a Pipit database: it is another program's", path)
+		}
+		v := meta.Get(keyFormat)
+		if len(v) != 4 {
+			return fmt.Errorf("database %s is damaged: it has no format", path)
+		}
+		if f := binary.BigEndian.Uint32(v); f > Format {
+			return fmt.Errorf("database %s was written by a newer Pipit (format %d; this one reads %d)", path, f, Format)
+		}
+		for _, name := range buckets {
+			if tx.Bucket(name) == nil {
+				return fmt.Errorf("database %s is damaged: it has no bucket %s", path, name)
+			}
+		}
+		return nil
+	})
+	return isNew, err
+}
+
+// head is what the newest valid meta page of a bbolt file says.
+type head struct {
+	pageSize  int64
+	root      uint64 // page of the root bucket
+	freelist  uint64
+	highWater uint64 // first page that was never used
+	txid      uint64
+}
+
+// A meta page of bbolt, in the byte order of the machine:
+//
+//	page id 8 | flags 2 | count 2 | overflow 4 |
+//	magic 4 | version 4 | page size 4 | flags 4 | root page 8 | root sequence 8 |
+//	freelist page 8 | high water 8 | txid 8 | FNV-1a of the meta before it 8
+const (
+	pageHeaderSize = 16
+	metaSize       = 64
+	boltMagic      = 0xED0CDAED
+	noFreelist     = 1<<64 - 1
+)
+
+// readHead finds the meta pages of a file without bbolt, which trusts what it maps.
+func readHead(path string) (h head, err error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return h, openError(path, err)
+	}
+	defer f.Close()
+	found, valid := false, false
+	try := func(off int64) {
+		var b [pageHeaderSize + metaSize]byte
+		if _, err := f.ReadAt(b[:], off); err != nil {
+			return
+		}
+		m := b[pageHeaderSize:]
+		if binary.NativeEndian.Uint32(m) != boltMagic {
+			return
+		}
+		found = true
+		sum := fnv.New64a()
+		_, _ = sum.Write(m[:56])
+		if binary.NativeEndian.Uint64(m[56:]) != sum.Sum64() {
+			return
+		}
+		if txid := binary.NativeEndian.Uint64(m[48:]); !valid || txid > h.txid {
+			h = head{
+				pageSize:  int64(binary.NativeEndian.Uint32(m[8:])),
+				root:      binary.NativeEndian.Uint64(m[16:]),
+				freelist:  binary.NativeEndian.Uint64(m[32:]),
+				highWater: binary.NativeEndian.Uint64(m[40:]),
+				txid:      txid,
+			}
+		}
+		valid = true
+	}
+	try(0)
+	if valid {
+		try(h.pageSize)
+	} else {
+		for size := int64(1024); size <= 16<<20; size *= 2 {
+			try(size)
+		}
+	}
+	switch {
+	case !found:
+		return h, fmt.Errorf("%s is not a Pipit database", path)
+	case !valid:
+		return h, fmt.Errorf("database %s is damaged: neither of its meta pages is valid", path)
+	}
+	return h, nil
+}
+
+// check tells whether the file is as long as its meta page says, and, where opening it means to
+// go through all of its pages, whether these are what they should be.
+func (h *head) check(path string) error {
+	f, err := os.Open(path)
+	if err != nil {
+		return openError(path, err)
+	}
+	defer f.Close()
+	info, err := f.Stat()
+	if err != nil {
+		return openError(path, err)
+	}
+	if h.pageSize < 512 || h.highWater > uint64(info.Size()/h.pageSize) {
+		return fmt.Errorf("database %s is damaged: it is %d bytes long instead of %d", path, info.Size(), int64(h.highWater)*h.pageSize)
+	}
+	if h.freelist == noFreelist {
+		// bbolt looks at the pages in a goroutine of its own, where a panic ends the process.
+		if err := walk(f, h); err != nil {
+			return fmt.Errorf("database %s is damaged: %w", path, err)
+		}
+	}
+	return nil
+}
+
+// Pages of bbolt below the meta pages: a header and elements, then keys and values.
+//
+//	branch element   key offset 4 | key size 4 | page 8
+//	leaf element     flags 4 | key offset 4 | key size 4 | value size 4
+//
+// An offset counts from the element itself. A leaf element with flag 1 is a bucket; its value
+// begins with the bucket's root page, or 0 and then a page of its own.
+const (
+	branchPage  = 1
+	leafPage    = 2
+	elementSize = 16
+)
+
+// walk goes through the pages of all buckets and checks that nothing points outside.
+func walk(f *os.File, h *head) error {
+	var buf []byte
+	seen := make([]uint64, h.highWater/64+1)
+	todo := []uint64{h.root}
+	for len(todo) > 0 {
+		id := todo[len(todo)-1]
+		todo = todo[:len(todo)-1]
+		if id < 2 || id >= h.highWater {
+			return fmt.Errorf("page %d is out of range", id)
+		}
+		if seen[id/64]&(1<<(id%64)) != 0 {
+			return fmt.Errorf("page %d is used twice", id)
+		}
+		seen[id/64] |= 1 << (id % 64)
+		if int64(cap(buf)) < h.pageSize {
+			buf = make([]byte, h.pageSize)
+		}
+		buf = buf[:h.pageSize]
+		off := int64(id) * h.pageSize
+		if _, err := f.ReadAt(buf, off); err != nil && err != io.EOF {
+			return fmt.Errorf("page %d: %w", id, err)
+		}
+		overflow := uint64(binary.NativeEndian.Uint32(buf[12:]))
+		if binary.NativeEndian.Uint64(buf) != id || overflow >= h.highWater-id {
+			return fmt.Errorf("page %d has a wrong header", id)
+		}
+		size := (overflow + 1) * uint64(h.pageSize)
+		flags, count := binary.NativeEndian.Uint16(buf[8:]), uint64(binary.NativeEndian.Uint16(buf[10:]))
+		if pageHeaderSize+count*elementSize > size || flags != branchPage && flags != leafPage {
+			return fmt.Errorf("page %d has a wrong header", id)
+		}
+		if pageHeaderSize+count*elementSize > uint64(len(buf)) { // many elements of a large page
+			buf = make([]byte, size)
+			if _, err := f.ReadAt(buf, off); err != nil {
+				return fmt.Errorf("page %d: %w", id, err)
+			}
+		}
+		for i := range count {
+			at := uint64(pageHeaderSize + i*elementSize)
+			e := buf[at : at+elementSize]
+			var pos, ksize, vsize uint64
+			if flags == branchPage {
+				pos, ksize = uint64(binary.NativeEndian.Uint32(e)), uint64(binary.NativeEndian.Uint32(e[4:]))
+				todo = append(todo, binary.NativeEndian.Uint64(e[8:]))
+			} else {
+				pos, ksize = uint64(binary.NativeEndian.Uint32(e[4:])), uint64(binary.NativeEndian.Uint32(e[8:]))
+				vsize = uint64(binary.NativeEndian.Uint32(e[12:]))
+			}
+			if at+pos+ksize+vsize > size {
+				return fmt.Errorf("page %d has an entry that is out of range", id)
+			}
+			if flags == leafPage && binary.NativeEndian.Uint32(e)&1 != 0 {
+				v := at + pos + ksize
+				if vsize < 16 || v+8 > uint64(len(buf)) {
+					return fmt.Errorf("page %d has a bucket that is out of range", id)
+				}
+				if root := binary.NativeEndian.Uint64(buf[v:]); root != 0 {
+					todo = append(todo, root)
+				}
+			}
+		}
+	}
+	return nil
+}
+
+// fault is a panic of bbolt, or of the memory map, over a damaged file.
+type fault struct{ cause any }
+
+func (f *fault) Error() string { return fmt.Sprint(f.cause) }
+
+// guard makes an error of a panic, also of one for a page that the file does not have. Use it as
+//
+//	defer guard(&err)()
+func guard(err *error) func() {
+	old := debug.SetPanicOnFault(true)
+	return func() {
+		debug.SetPanicOnFault(old)
+		if p := recover(); p != nil {
+			*err = &fault{p}
+		}
+	}
+}

@@ -1,0 +1,37 @@
+//go:build !windows
+
+package db
+
+import (
+	"errors"
+	"os"
+	"strings"
+	"syscall"
+)
+
+// noSpace tells whether a commit failed because the medium, a quota or a limit is full.
+func noSpace(err error) bool {
+	for _, e := range []error{syscall.ENOSPC, syscall.EDQUOT, syscall.EFBIG} {
+		// bbolt reports a failure to enlarge the file ("file resize error: …", "file sync error: …")
+		// with the text of its cause alone.
+		if errors.Is(err, e) || strings.HasPrefix(err.Error(), "file ") && strings.HasSuffix(err.Error(), e.Error()) {
+			return true
+		}
+	}
+	return false
+}
+
+func isReadOnly(err error) bool { return errors.Is(err, syscall.EROFS) }
+
+// syncDir makes the name of a new file durable.
+func syncDir(dir string) error {
+	d, err := os.Open(dir)
+	if err != nil {
+		return err
+	}
+	defer d.Close()
+	if err := d.Sync(); err != nil && !errors.Is(err, syscall.EINVAL) { // some file systems cannot
+		return err
+	}
+	return nil
+}

@@ -1,0 +1,110 @@
+package db
+
+import (
+	"bytes"
+	"fmt"
+	"runtime/debug"
+	"time"
+
+	"go.etcd.io/bbolt"
+
+	"pipit/broker"
+)
+
+// reader is a broker.Reader over one transaction.
+type reader struct {
+	store *Store
+	tx    *bbolt.Tx
+	log   *bbolt.Bucket // opened when first needed
+	id    *bbolt.Bucket
+	key   []byte
+	rec   broker.Record
+	dec   decoder
+}
+
+// View implements broker.Store.
+func (s *Store) View(fn func(broker.Reader) error) error {
+	tx, err := s.bolt.Begin(false)
+	if err != nil {
+		return fmt.Errorf("database %s: %w", s.path, err)
+	}
+	defer tx.Rollback()
+	r, _ := s.readers.Get().(*reader)
+	if r == nil {
+		r = &reader{store: s}
+	}
+	r.tx = tx
+	err = fn(r)
+	// The strings that the decoder knows are worth keeping, what points into the file is not.
+	r.tx, r.log, r.id, r.rec = nil, nil, nil, broker.Record{}
+	s.readers.Put(r)
+	return err
+}
+
+// caught makes an error of a panic: bbolt panics where it finds a page damaged.
+func (r *reader) caught(err *error) {
+	if p := recover(); p != nil {
+		*err = fmt.Errorf("database %s: read: %v\n%s", r.store.path, p, debug.Stack())
+	}
+}
+
+// Scan implements broker.Reader.
+func (r *reader) Scan(l broker.Lane, from uint64, down bool, fn func(*broker.Record) bool) (err error) {
+	defer r.caught(&err)
+	if r.log == nil {
+		r.log = r.tx.Bucket(bucketLog)
+	}
+	r.key = appendPlace(r.key[:0], l, from)
+	lane := r.key[:laneSize]
+	cur := r.log.Cursor()
+	k, v := cur.Seek(r.key)
+	next := cur.Next
+	if down {
+		next = cur.Prev
+		if k == nil {
+			k, v = cur.Last()
+		} else if !bytes.Equal(k, r.key) {
+			k, v = cur.Prev()
+		}
+	}
+	for ; bytes.HasPrefix(k, lane); k, v = next() {
+		p, ok := parsePlace(k)
+		if !ok {
+			r.store.logDamage(bucketLog, k, errRecordShort)
+			continue
+		}
+		if err := r.dec.decode(v, &r.rec); err != nil {
+			r.store.logDamage(bucketLog, k, err)
+			continue
+		}
+		r.rec.Place = p
+		if !fn(&r.rec) {
+			break
+		}
+	}
+	return nil
+}
+
+// Due implements broker.Reader.
+func (r *reader) Due(now time.Time, limit int) (list []broker.Delayed, next time.Time, err error) {
+	defer r.caught(&err)
+	until := micros(now)
+	cur := r.tx.Bucket(bucketDelayed).Cursor()
+	for k, v := cur.First(); k != nil; k, v = cur.Next() {
+		d, ok := parseDelayed(k)
+		if !ok {
+			r.store.logDamage(bucketDelayed, k, errRecordShort)
+			continue
+		}
+		if d.due > until || len(list) >= limit {
+			return list, microTime(d.due), nil
+		}
+		rec := &broker.Record{Place: broker.Place{Lane: d.lane}}
+		if err := r.dec.decode(v, rec); err != nil {
+			r.store.logDamage(bucketDelayed, k, err)
+			continue
+		}
+		list = append(list, broker.Delayed{Key: string(k), Record: rec})
+	}
+	return list, time.Time{}, nil
+}

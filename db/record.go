@@ -1,0 +1,196 @@
+package db
+
+import (
+	"encoding/binary"
+	"errors"
+	"hash/crc32"
+	"time"
+
+	"pipit/broker"
+)
+
+// A message as the value of an entry of log or delayed; its lane and position are in the key.
+//
+//	head 1         version << 4 | flags
+//	created 8      microseconds, big-endian
+//	expiration     uvarint, seconds
+//	delay          uvarint, seconds        with flagDelay
+//	producer       uvarint length, bytes
+//	mime type      uvarint length, bytes   nothing means text/plain
+//	id             uvarint length, bytes   with flagID
+//	keep           varint, microseconds    with flagKeep: how long after created the ID is remembered
+//	payload        all that is left
+//	checksum 4     CRC-32C of all before it, big-endian
+const (
+	recordVersion = 1
+
+	flagID    = 1 << 0
+	flagDelay = 1 << 1
+	flagKeep  = 1 << 2
+	flagsAll  = flagID | flagDelay | flagKeep
+
+	checksumSize = 4
+)
+
+var (
+	castagnoli = crc32.MakeTable(crc32.Castagnoli)
+
+	errRecordShort    = errors.New("record is cut off")
+	errRecordVersion  = errors.New("record of an unknown version")
+	errRecordChecksum = errors.New("record with a wrong checksum")
+)
+
+// recordBound returns how many bytes the record of r takes at most.
+func recordBound(r *broker.Record) int {
+	return 1 + 8 + 6*binary.MaxVarintLen64 + len(r.Producer) + len(r.MIMEType) + len(r.ID) + len(r.Payload) + checksumSize
+}
+
+func appendRecord(b []byte, r *broker.Record) []byte {
+	start := len(b)
+	head := byte(recordVersion << 4)
+	if r.ID != "" {
+		head |= flagID
+		if !r.KeepID.IsZero() {
+			head |= flagKeep
+		}
+	}
+	if r.Delay != 0 {
+		head |= flagDelay
+	}
+	b = append(b, head)
+	created := r.Created.UnixMicro()
+	b = binary.BigEndian.AppendUint64(b, uint64(created))
+	b = binary.AppendUvarint(b, uint64(r.Expiration))
+	if head&flagDelay != 0 {
+		b = binary.AppendUvarint(b, uint64(r.Delay))
+	}
+	b = appendString(b, r.Producer)
+	mime := r.MIMEType
+	if mime == broker.DefaultMIMEType {
+		mime = ""
+	}
+	b = appendString(b, mime)
+	if head&flagID != 0 {
+		b = appendString(b, r.ID)
+	}
+	if head&flagKeep != 0 {
+		b = binary.AppendVarint(b, r.KeepID.UnixMicro()-created)
+	}
+	b = append(b, r.Payload...)
+	return binary.BigEndian.AppendUint32(b, crc32.Checksum(b[start:], castagnoli))
+}
+
+func appendString(b []byte, s string) []byte {
+	return append(binary.AppendUvarint(b, uint64(len(s))), s...)
+}
+
+// decoder turns values into records. It remembers a few strings, so that what repeats from
+// message to message is not allocated again.
+type decoder struct {
+	strings [16]string
+}
+
+// decode sets all fields of r but its place. The payload is part of v.
+func (d *decoder) decode(v []byte, r *broker.Record) error {
+	if len(v) < checksumSize {
+		return errRecordShort
+	}
+	body := v[:len(v)-checksumSize]
+	if crc32.Checksum(body, castagnoli) != binary.BigEndian.Uint32(v[len(body):]) {
+		return errRecordChecksum
+	}
+	return d.fields(body, r)
+}
+
+// fields is decode without a look at the checksum, for a caller that does not want the payload.
+func (d *decoder) fields(body []byte, r *broker.Record) error {
+	if len(body) < 1+8 {
+		return errRecordShort
+	}
+	head := body[0]
+	if head>>4 != recordVersion || head&0xf&^flagsAll != 0 {
+		return errRecordVersion
+	}
+	created := int64(binary.BigEndian.Uint64(body[1:]))
+	in := input{b: body[9:]}
+	r.Created = time.UnixMicro(created).UTC()
+	r.Expiration = in.uint32()
+	r.Delay = 0
+	if head&flagDelay != 0 {
+		r.Delay = in.uint32()
+	}
+	r.Producer = d.intern(in.bytes())
+	if mime := in.bytes(); len(mime) == 0 {
+		r.MIMEType = broker.DefaultMIMEType
+	} else {
+		r.MIMEType = d.intern(mime)
+	}
+	r.ID, r.KeepID = "", time.Time{}
+	if head&flagID != 0 {
+		r.ID = string(in.bytes())
+	}
+	if head&flagKeep != 0 {
+		r.KeepID = time.UnixMicro(created + in.varint()).UTC()
+	}
+	if in.bad {
+		return errRecordShort
+	}
+	r.Payload = in.b
+	return nil
+}
+
+func (d *decoder) intern(b []byte) string {
+	if len(b) == 0 {
+		return ""
+	}
+	slot := &d.strings[(len(b)+int(b[0])+int(b[len(b)-1])*7)%len(d.strings)]
+	if *slot != string(b) {
+		*slot = string(b)
+	}
+	return *slot
+}
+
+// input takes values off the front of b, and remembers when there was none.
+type input struct {
+	b   []byte
+	bad bool
+}
+
+func (in *input) uvarint() uint64 {
+	n, m := binary.Uvarint(in.b)
+	if m <= 0 {
+		in.b, in.bad = nil, true
+		return 0
+	}
+	in.b = in.b[m:]
+	return n
+}
+
+func (in *input) varint() int64 {
+	n, m := binary.Varint(in.b)
+	if m <= 0 {
+		in.b, in.bad = nil, true
+		return 0
+	}
+	in.b = in.b[m:]
+	return n
+}
+
+func (in *input) uint32() uint32 {
+	n := in.uvarint()
+	if n > 1<<32-1 {
+		in.bad = true
+	}
+	return uint32(n)
+}
+
+func (in *input) bytes() []byte {
+	n := in.uvarint()
+	if n > uint64(len(in.b)) {
+		in.b, in.bad = nil, true
+		return nil
+	}
+	b := in.b[:n]
+	in.b = in.b[n:]
+	return b
+}
