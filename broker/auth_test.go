@@ -376,7 +376,10 @@ func TestDeclared(t *testing.T) {
 		{Username: "a", Password: "1", PasswordHash: quickHash(t, "1")},
 		{Username: "c", PasswordHash: quickHash(t, "3")},
 	}
-	stored := quickHash(t, declaredDigest(clients))
+	stored, err := hashDeclared(clients)
+	if err != nil {
+		t.Fatal(err)
+	}
 	if !declaredMatches(stored, clients) {
 		t.Error("no match")
 	}
@@ -407,12 +410,14 @@ func TestDeclared(t *testing.T) {
 func TestHashAll(t *testing.T) {
 	kept := quickHash(t, "1")
 	clients := []Client{
-		{Username: "kept", Password: "1", PasswordHash: kept},
-		{Username: "changed", Password: "2", PasswordHash: quickHash(t, "x")},
+		{Username: "kept", Password: "1"},
+		{Username: "changed", Password: "2"},
 		{Username: "new", Password: "3"},
 		{Username: "none", PasswordHash: "h"},
 	}
-	if err := hashAll(t.Context(), clients); err != nil {
+	current := map[string]string{"kept": kept, "changed": quickHash(t, "x")}
+	stored := func(username string) string { return current[username] }
+	if err := hashAll(t.Context(), clients, stored); err != nil {
 		t.Fatal(err)
 	}
 	if clients[0].PasswordHash != kept || clients[3].PasswordHash != "h" {
@@ -425,7 +430,7 @@ func TestHashAll(t *testing.T) {
 	}
 	ctx, cancel := context.WithCancelCause(t.Context())
 	cancel(errors.New("enough"))
-	if err := hashAll(ctx, clients); err == nil || !strings.Contains(err.Error(), "enough") {
+	if err := hashAll(ctx, clients, stored); err == nil || !strings.Contains(err.Error(), "enough") {
 		t.Error(err)
 	}
 }

@@ -21,8 +21,8 @@ import (
 // stored hash was replaced, and each hash is known to be that of its password.
 
 // declaredDigest returns a digest of the usernames, passwords and password hashes of all clients
-// that have a password, in any order. It is short enough for HashPassword, and not to be stored
-// without.
+// that have a password, in any order. It is short enough for HashPassword, not to be stored as
+// it is.
 func declaredDigest(clients []Client) string {
 	var with []*Client
 	for i := range clients {
@@ -42,15 +42,19 @@ func declaredDigest(clients []Client) string {
 	return base64.RawStdEncoding.EncodeToString(h.Sum(nil))
 }
 
-// declaredMatches tells whether stored is the HashPassword of the declaredDigest of exactly these
-// clients, with the hashes that they have now. It costs one slow hash.
+// hashDeclared returns what is to be stored for declaredMatches.
+func hashDeclared(clients []Client) (string, error) { return HashPassword(declaredDigest(clients)) }
+
+// declaredMatches tells whether stored is the hashDeclared of exactly these clients, with the
+// hashes that they have now. It costs one slow hash.
 func declaredMatches(stored string, clients []Client) bool {
 	return stored != "" && bcrypt.CompareHashAndPassword([]byte(stored), []byte(declaredDigest(clients))) == nil
 }
 
-// hashAll gives each client that has a Password the PasswordHash of it: the one that it has,
-// where that is right, else a new one. All cores work on it. On an error some are done.
-func hashAll(ctx context.Context, clients []Client) error {
+// hashAll gives each client that has a Password the PasswordHash of it: the one that current
+// returns for its username, where that is right, else a new one. current may return "" and is
+// called from several goroutines. All cores work on it. On an error some are done.
+func hashAll(ctx context.Context, clients []Client, current func(username string) string) error {
 	var (
 		next  atomic.Int64
 		wg    sync.WaitGroup
@@ -66,7 +70,7 @@ func hashAll(ctx context.Context, clients []Client) error {
 				}
 				err := context.Cause(ctx)
 				if err == nil {
-					err = rehash(&clients[i])
+					err = rehash(&clients[i], current)
 				}
 				if err != nil {
 					mu.Lock()
@@ -83,11 +87,12 @@ func hashAll(ctx context.Context, clients []Client) error {
 	return first
 }
 
-func rehash(c *Client) error {
+func rehash(c *Client, current func(username string) string) error {
 	if c.Password == "" {
 		return nil
 	}
-	if c.PasswordHash != "" && bcrypt.CompareHashAndPassword([]byte(c.PasswordHash), []byte(c.Password)) == nil {
+	if h := current(c.Username); h != "" && bcrypt.CompareHashAndPassword([]byte(h), []byte(c.Password)) == nil {
+		c.PasswordHash = h
 		return nil
 	}
 	hash, err := HashPassword(c.Password)

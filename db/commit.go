@@ -5,6 +5,7 @@ import (
 	"cmp"
 	"encoding/binary"
 	"fmt"
+	"math"
 	"runtime/debug"
 	"slices"
 
@@ -62,8 +63,9 @@ func (s *Store) Commit(b *broker.Batch) (err error) {
 	c := &s.work
 	c.begin(s, tx, b)
 	defer c.end()
+	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
 	defer func() {
-		// bbolt panics where it finds a page damaged.
+		// bbolt panics where it finds a page damaged; see reader.caught.
 		if p := recover(); p != nil {
 			err = fmt.Errorf("database %s: commit: %v\n%s", s.path, p, debug.Stack())
 			abandon(tx)
@@ -89,7 +91,7 @@ func (s *Store) Commit(b *broker.Batch) (err error) {
 func (s *Store) lastTx() int {
 	tx, err := s.bolt.Begin(false)
 	if err != nil {
-		return 1<<62 - 1
+		return math.MaxInt
 	}
 	defer tx.Rollback()
 	return tx.ID()

@@ -135,8 +135,12 @@ func inspect(path string, timeout time.Duration) (isNew bool, err error) {
 		return false, fmt.Errorf("%s is not a Pipit database: it is not a regular file", path)
 	}
 	if info.Size() > 0 {
-		if _, err := readHead(path); err != nil {
+		h, err := readHead(path)
+		if err != nil {
 			return false, err
+		}
+		if info.Size() < 2*h.pageSize { // bbolt refuses it in its own words
+			return false, h.check(path)
 		}
 		isNew, err = inspectBolt(path, timeout)
 		if err != nil {

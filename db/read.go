@@ -29,6 +29,7 @@ func (s *Store) View(fn func(broker.Reader) error) error {
 		return fmt.Errorf("database %s: %w", s.path, err)
 	}
 	defer tx.Rollback()
+	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true)) // see caught
 	r, _ := s.readers.Get().(*reader)
 	if r == nil {
 		r = &reader{store: s}
@@ -41,7 +42,8 @@ func (s *Store) View(fn func(broker.Reader) error) error {
 	return err
 }
 
-// caught makes an error of a panic: bbolt panics where it finds a page damaged.
+// caught makes an error of a panic: bbolt panics where it finds a page damaged, and an entry of
+// a damaged page may lie where the file has nothing.
 func (r *reader) caught(err *error) {
 	if p := recover(); p != nil {
 		*err = fmt.Errorf("database %s: read: %v\n%s", r.store.path, p, debug.Stack())

@@ -1,0 +1,162 @@
+package db
+
+import (
+	"encoding/binary"
+	"fmt"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"go.etcd.io/bbolt"
+
+	"pipit/broker"
+)
+
+// BenchmarkCommit publishes messages of 1 KiB in batches, beside raw bbolt puts of the same size.
+func BenchmarkCommit(b *testing.B) {
+	for _, n := range []int{1, 64, 1000} {
+		b.Run(fmt.Sprintf("raw/%d", n), func(b *testing.B) {
+			db, err := bbolt.Open(filepath.Join(b.TempDir(), "raw.db"), 0o600, &bbolt.Options{InitialMmapSize: 1 << 30})
+			if err != nil {
+				b.Fatal(err)
+			}
+			defer db.Close()
+			if err := db.Update(func(tx *bbolt.Tx) error { _, err := tx.CreateBucket(bucketLog); return err }); err != nil {
+				b.Fatal(err)
+			}
+			payload := make([]byte, 1024)
+			pos := uint64(0)
+			measure(b, n, func() {
+				if err := db.Update(func(tx *bbolt.Tx) error {
+					log := tx.Bucket(bucketLog)
+					for range n {
+						pos++
+						if err := log.Put(binary.BigEndian.AppendUint64(nil, pos), payload); err != nil {
+							return err
+						}
+					}
+					return nil
+				}); err != nil {
+					b.Fatal(err)
+				}
+			})
+		})
+		b.Run(fmt.Sprintf("store/%d", n), func(b *testing.B) { benchmarkCommit(b, n, "") })
+		b.Run(fmt.Sprintf("store-id/%d", n), func(b *testing.B) { benchmarkCommit(b, n, "id") })
+	}
+}
+
+func benchmarkCommit(b *testing.B, n int, id string) {
+	s := openChecked(b, filepath.Join(b.TempDir(), "store.db"))
+	defer s.Close()
+	records := make([]broker.Record, n)
+	batch := &broker.Batch{Append: make([]*broker.Record, n), Lanes: make([]broker.LaneState, 1)}
+	ids := make([]string, 0, n)
+	payload := make([]byte, 1024)
+	pos := uint64(0)
+	measure(b, n, func() {
+		now := time.Now().Truncate(time.Microsecond)
+		ids = ids[:0]
+		for i := range records {
+			pos++
+			records[i] = broker.Record{
+				Place: broker.Place{Lane: laneA, Pos: pos}, Created: now, Expiration: 60,
+				Producer: "CRM", MIMEType: broker.DefaultMIMEType, Payload: payload,
+			}
+			if id != "" {
+				records[i].ID, records[i].KeepID = fmt.Sprintf("%x-%d", pos*0x9e3779b97f4a7c15, pos), now.Add(5*time.Minute)
+			}
+			batch.Append[i] = &records[i]
+		}
+		batch.Now = now
+		batch.Lanes[0] = broker.LaneState{Lane: laneA, Tail: pos, Gone: broker.Cursor{Floor: 1}}
+		if err := s.Commit(batch); err != nil {
+			b.Fatal(err)
+		}
+	})
+}
+
+func measure(b *testing.B, n int, commit func()) {
+	for range 20 {
+		commit()
+	}
+	b.ReportAllocs()
+	b.ResetTimer()
+	for range b.N {
+		commit()
+	}
+	b.ReportMetric(float64(b.N*n)/b.Elapsed().Seconds(), "msgs/s")
+}
+
+// BenchmarkRemove removes a batch of 1,000 messages at the head of a lane of 1 KiB each.
+func BenchmarkRemove(b *testing.B) {
+	f := newFixture(b)
+	for range b.N {
+		b.StopTimer()
+		batch := f.batch()
+		for range 1000 {
+			batch.Append = append(batch.Append, f.message(laneA, func(r *broker.Record) { r.Payload = make([]byte, 1024) }))
+		}
+		f.commit(batch)
+		batch = f.batch()
+		batch.Remove = []broker.Removal{{Lane: laneA, Range: broker.Span{From: f.tails[laneA] - 999, To: f.tails[laneA]}}}
+		f.complete(batch)
+		b.StartTimer()
+		if err := f.Commit(batch); err != nil {
+			b.Fatal(err)
+		}
+	}
+	b.ReportMetric(float64(b.N*1000)/b.Elapsed().Seconds(), "msgs/s")
+}
+
+// BenchmarkScan reads 100,000 messages of 1 KiB.
+func BenchmarkScan(b *testing.B) {
+	f := newFixture(b)
+	for range 100 {
+		batch := f.batch()
+		for range 1000 {
+			batch.Append = append(batch.Append, f.message(laneA, func(r *broker.Record) { r.Payload = make([]byte, 1024) }))
+		}
+		f.commit(batch)
+	}
+	b.ReportAllocs()
+	b.ResetTimer()
+	n := 0
+	for range b.N {
+		f.view(func(r broker.Reader) {
+			_ = r.Scan(laneA, 1, false, func(*broker.Record) bool { n++; return true })
+		})
+	}
+	b.ReportMetric(float64(n)/b.Elapsed().Seconds(), "msgs/s")
+}
+
+// BenchmarkStart opens a file with 200,000 messages of 1 KiB, after a clean end and after a
+// crash without a list of free pages.
+func BenchmarkStart(b *testing.B) {
+	f := newFixture(b)
+	for range 200 {
+		batch := f.batch()
+		for range 1000 {
+			batch.Append = append(batch.Append, f.message(laneA, func(r *broker.Record) { r.Payload = make([]byte, 1024) }))
+		}
+		f.commit(batch)
+	}
+	path, pages := f.path, f.pages()
+	start := func(b *testing.B) {
+		for range b.N {
+			s := openChecked(b, path)
+			_ = s.bolt.Close() // as a crash would
+		}
+		b.ReportMetric(float64(pages), "pages")
+		b.ReportMetric(b.Elapsed().Seconds()*1e9/float64(b.N)/float64(pages), "ns/page")
+	}
+	f.closeChecked()
+	b.Run("clean", start)
+	s := openChecked(b, path)
+	s.bolt.NoFreelistSync = true
+	if err := s.bolt.Update(func(tx *bbolt.Tx) error { return nil }); err != nil {
+		b.Fatal(err)
+	}
+	_ = s.bolt.Close()
+	b.Run("crashed", start)
+}

@@ -1,0 +1,191 @@
+package db
+
+import (
+	"bytes"
+	"encoding/binary"
+	"reflect"
+	"testing"
+	"time"
+
+	"pipit/broker"
+)
+
+func TestRecordRoundTrip(t *testing.T) {
+	created := time.UnixMicro(1_777_000_000_123_456).UTC()
+	for name, r := range map[string]broker.Record{
+		"plain":   {Created: created, Expiration: 60, Producer: "CRM", MIMEType: "text/plain", Payload: []byte("x")},
+		"empty":   {Created: created, MIMEType: "text/plain", Payload: []byte{}},
+		"full":    {Created: created, Delay: 5, Expiration: 1<<32 - 1, ID: "id-1", KeepID: created.Add(time.Hour), Producer: "Ä", MIMEType: "application/json", Payload: make([]byte, 5000)},
+		"no keep": {Created: created, ID: "id-1", MIMEType: "text/plain", Payload: []byte("x")},
+		"early":   {Created: created, ID: "id-1", KeepID: created.Add(-time.Hour), MIMEType: "text/plain", Payload: []byte("x")},
+	} {
+		t.Run(name, func(t *testing.T) {
+			v := appendRecord(nil, &r)
+			if len(v) > recordBound(&r) {
+				t.Errorf("%d bytes, more than the bound %d", len(v), recordBound(&r))
+			}
+			var d decoder
+			got := broker.Record{ID: "old", KeepID: created, Delay: 9, Producer: "old"}
+			if err := d.decode(v, &got); err != nil {
+				t.Fatal(err)
+			}
+			if !reflect.DeepEqual(got, r) {
+				t.Errorf("got %+v, want %+v", got, r)
+			}
+			for i := range v {
+				if err := d.decode(v[:i], &got); err == nil {
+					t.Errorf("cut to %d bytes: no error", i)
+				}
+				if i > 100 {
+					break
+				}
+				w := bytes.Clone(v)
+				w[i] ^= 0x10
+				if err := d.decode(w, &got); err == nil {
+					t.Errorf("byte %d changed: no error", i)
+				}
+			}
+		})
+	}
+}
+
+func TestRecordOfNewerVersion(t *testing.T) {
+	v := appendRecord(nil, &broker.Record{Created: t0, Payload: []byte("x")})
+	var d decoder
+	for _, head := range []byte{0x20, 0x18} {
+		v[0] = head
+		if err := d.fields(v[:len(v)-checksumSize], new(broker.Record)); err != errRecordVersion {
+			t.Errorf("head %x: got %v", head, err)
+		}
+	}
+}
+
+func TestDecodeAllocatesNothing(t *testing.T) {
+	a := appendRecord(nil, &broker.Record{Created: t0, Producer: "CRM", MIMEType: "application/json", Payload: make([]byte, 100)})
+	b := appendRecord(nil, &broker.Record{Created: t0, Producer: "Billing", MIMEType: "text/xml", Payload: make([]byte, 100)})
+	var d decoder
+	var r broker.Record
+	if n := testing.AllocsPerRun(100, func() { _ = d.decode(a, &r); _ = d.decode(b, &r) }); n != 0 {
+		t.Errorf("%v allocations", n)
+	}
+}
+
+func FuzzRecord(f *testing.F) {
+	f.Add(appendRecord(nil, &broker.Record{Created: t0, Delay: 5, Expiration: 60, ID: "a", KeepID: t0.Add(time.Hour), Producer: "CRM", MIMEType: "a/b", Payload: []byte("x")}), "CRM", "a/b", "id", uint32(60), uint32(5), int64(1), int64(2))
+	f.Add([]byte{0x10, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0}, "", "", "", uint32(0), uint32(0), int64(0), int64(0))
+	f.Fuzz(func(t *testing.T, v []byte, producer, mime, id string, expiration, delay uint32, created, keep int64) {
+		var d decoder
+		var r broker.Record
+		if d.decode(v, &r) == nil {
+			_ = appendRecord(nil, &r)
+		}
+		if d.fields(v, &r) == nil { // past the checksum
+			var again broker.Record
+			if err := d.decode(appendRecord(nil, &r), &again); err != nil {
+				t.Fatal(err)
+			}
+		}
+		const most = 1 << 60 // microseconds: dates of tens of thousands of years
+		want := broker.Record{
+			Created: time.UnixMicro(created % most).UTC(), Expiration: expiration, Delay: delay,
+			Producer: producer, MIMEType: mime, ID: id, Payload: v,
+		}
+		if id != "" && keep != 0 {
+			want.KeepID = time.UnixMicro(keep % most).UTC()
+		}
+		var got broker.Record
+		if err := d.decode(appendRecord(nil, &want), &got); err != nil {
+			t.Fatal(err)
+		}
+		if mime == "" {
+			want.MIMEType = broker.DefaultMIMEType
+		}
+		if !bytes.Equal(got.Payload, want.Payload) {
+			t.Error("payload differs")
+		}
+		got.Payload, want.Payload = nil, nil
+		if !reflect.DeepEqual(got, want) {
+			t.Errorf("got %+v, want %+v", got, want)
+		}
+	})
+}
+
+func FuzzKey(f *testing.F) {
+	f.Add([]byte("0123456789abcdef0123456789"), uint32(1), uint8(5), uint64(7), uint64(9), "id")
+	f.Fuzz(func(t *testing.T, b []byte, topic uint32, priority uint8, pos, n uint64, id string) {
+		if l, ok := parseLane(b); ok && !bytes.Equal(appendLane(nil, l), b) {
+			t.Error("lane")
+		}
+		if p, ok := parsePlace(b); ok && !bytes.Equal(appendPlace(nil, p.Lane, p.Pos), b) {
+			t.Error("place")
+		}
+		if s, p, ok := parseExpiry(b); ok && !bytes.Equal(appendExpiry(nil, s, p.Lane, p.Pos), b) {
+			t.Error("expiry")
+		}
+		if d, ok := parseDelayed(b); ok && !bytes.Equal(appendDelayed(nil, d), b) {
+			t.Error("delayed")
+		}
+		if k, i, ok := parseSeen(b); ok && !bytes.Equal(appendSeen(nil, k, i), b) {
+			t.Error("seen")
+		}
+		if k, ok := parseID(b); ok && !bytes.Equal(appendID(nil, k), b) {
+			t.Error("id")
+		}
+		if keep, k, ok := parseIDKeep(b); ok && !bytes.Equal(appendID(binary.BigEndian.AppendUint64(nil, keep), k), b) {
+			t.Error("idkeep")
+		}
+		place := broker.Place{Lane: broker.Lane{Topic: topic, Priority: priority}, Pos: pos}
+		if got, ok := parsePlace(appendPlace(nil, place.Lane, pos)); !ok || got != place {
+			t.Errorf("place %+v: got %+v", place, got)
+		}
+		d := delayedKey{pos, n, place.Lane}
+		if got, ok := parseDelayed(appendDelayed(nil, d)); !ok || got != d {
+			t.Errorf("delayed %+v: got %+v", d, got)
+		}
+		if bytes.IndexByte([]byte(id), 0) >= 0 {
+			return
+		}
+		k := idKey{place: place, id: id}
+		if pos == 0 {
+			k.n = n
+		}
+		if got, ok := parseID(appendID(nil, k)); !ok || got != k {
+			t.Errorf("id %+v: got %+v", k, got)
+		}
+	})
+}
+
+func FuzzCursor(f *testing.F) {
+	f.Add([]byte{1, 0}, uint64(3))
+	f.Add(appendCursor(nil, &broker.Cursor{Floor: 7, Spans: []broker.Span{{From: 9, To: 9}, {From: 11, To: 20}}}), uint64(0))
+	f.Fuzz(func(t *testing.T, b []byte, tail uint64) {
+		if c, rest, ok := parseCursor(b); ok {
+			again, rest2, ok := parseCursor(append(appendCursor(nil, &c), rest...))
+			if !ok || !reflect.DeepEqual(again, c) || !bytes.Equal(rest, rest2) {
+				t.Errorf("got %+v, want %+v", again, c)
+			}
+			last := c.Floor
+			for i, s := range c.Spans {
+				if s.From <= last || i > 0 && s.From == last+1 || s.To < s.From {
+					t.Errorf("not in order: %+v", c)
+				}
+				last = s.To
+			}
+		}
+		_, _, _ = parseLaneState(b)
+		// The bytes as a list of numbers to add.
+		c := broker.Cursor{Floor: 1}
+		for _, n := range b {
+			c.Add(uint64(n)+1, uint64(n)+1+uint64(n)%3)
+		}
+		got, gone, ok := parseLaneState(appendLaneState(nil, &broker.LaneState{Tail: tail, Gone: c}))
+		if !ok || got != tail || gone.Floor != c.Floor || len(gone.Spans) != len(c.Spans) {
+			t.Fatalf("got %d %+v, want %d %+v", got, gone, tail, c)
+		}
+		for i := range c.Spans {
+			if gone.Spans[i] != c.Spans[i] {
+				t.Errorf("got %+v, want %+v", gone, c)
+			}
+		}
+	})
+}

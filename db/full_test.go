@@ -1,0 +1,103 @@
+//go:build !windows
+
+package db
+
+import (
+	"errors"
+	"os"
+	"os/exec"
+	"os/signal"
+	"path/filepath"
+	"syscall"
+	"testing"
+
+	"pipit/broker"
+)
+
+// A limit on the size of files stands for a full disk. It holds for a whole process, so this
+// runs in a child.
+func TestNoSpace(t *testing.T) {
+	const child = "PIPIT_TEST_FULL"
+	if path := os.Getenv(child); path != "" {
+		fillUp(t, path)
+		return
+	}
+	cmd := exec.Command(os.Args[0], "-test.run=^TestNoSpace$", "-test.v")
+	cmd.Env = append(os.Environ(), child+"="+filepath.Join(t.TempDir(), "full.db"))
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+}
+
+func fillUp(t *testing.T, path string) {
+	signal.Ignore(syscall.SIGXFSZ)
+	var old syscall.Rlimit
+	if err := syscall.Getrlimit(syscall.RLIMIT_FSIZE, &old); err != nil {
+		t.Fatal(err)
+	}
+	limit := func(n uint64) {
+		l := old
+		l.Cur = n
+		if err := syscall.Setrlimit(syscall.RLIMIT_FSIZE, &l); err != nil {
+			t.Fatal(err)
+		}
+	}
+	f := &fixture{Store: openChecked(t, path), t: t, tails: map[broker.Lane]uint64{}, gone: map[broker.Lane]*broker.Cursor{}}
+	defer f.closeChecked()
+	for _, skip := range []bool{false, true} {
+		info, err := os.Stat(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		limit(uint64(info.Size()) + 20<<20)
+		var b *broker.Batch
+		for {
+			b = f.batch()
+			before := f.tails[laneA]
+			for range 20 {
+				b.Append = append(b.Append, f.message(laneA, func(r *broker.Record) { r.Payload = make([]byte, 100_000) }))
+			}
+			f.complete(b)
+			if err = f.Commit(b); err != nil {
+				f.tails[laneA] = before
+				break
+			}
+		}
+		if !errors.Is(err, broker.ErrNoSpace) {
+			t.Fatalf("got %v", err)
+		}
+		// What is stored can be read, and acknowledged.
+		if n := len(f.positions(laneA, 1, false)); n == 0 || n != int(f.tails[laneA]-f.cursor(laneA).Count()) {
+			t.Errorf("%d messages, want %d", n, f.tails[laneA])
+		}
+		if err := f.Check(); err != nil {
+			t.Fatal(err)
+		}
+		a := f.batch()
+		a.Cursors = []broker.CursorState{{Consumer: 1, Priority: 5, Cursor: broker.Cursor{Floor: 5}}}
+		if err := f.Commit(a); err != nil {
+			t.Errorf("acknowledging: %v", err)
+		}
+		if skip {
+			// Room comes from removing what is done with.
+			r := f.batch()
+			r.Remove = []broker.Removal{{Lane: laneA, Range: broker.Span{From: f.cursor(laneA).Floor, To: f.tails[laneA]}}}
+			f.commit(r)
+			f.commit(f.batch()) // pages become free one commit later
+		} else {
+			limit(old.Cur)
+		}
+		f.tails[laneA] += 20
+		if err := f.Commit(b); err != nil && !skip {
+			t.Errorf("with room again: %v", err)
+		} else if err != nil {
+			t.Errorf("after the removal: %v", err)
+		}
+		f.commit(func() *broker.Batch { c := f.batch(); f.touch(c, laneA); return c }())
+	}
+}
+
+// touch puts the state of a lane into a batch.
+func (f *fixture) touch(b *broker.Batch, l broker.Lane) {
+	b.Lanes = append(b.Lanes, broker.LaneState{Lane: l, Tail: f.tails[l], Gone: f.cursor(l).Clone()})
+}
