@@ -8,4 +8,8 @@ require (
 	golang.org/x/crypto v0.58.0
 )
 
-require golang.org/x/sys v0.49.0 // indirect
+require (
+	github.com/BurntSushi/toml v1.6.0 // indirect
+	github.com/julienschmidt/httprouter v1.3.0 // indirect
+	golang.org/x/sys v0.49.0 // indirect
+)

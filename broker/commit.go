@@ -125,6 +125,7 @@ func (b *Broker) wait(t *task) error {
 // commitLoop is the one writer of the store and of everything in memory that mirrors it.
 func (b *Broker) commitLoop() {
 	p := &plan{b: b, ids: map[idKey]struct{}{}}
+	p.resume()
 	var spare []*task
 	for {
 		b.queue.gather()
@@ -411,9 +412,29 @@ func (p *plan) trimHead(r laneRef) {
 	if floor > head {
 		ragged = p.remove(r.t, r.p, head, floor-1) < floor-1 || ragged
 	}
-	if ragged && !l.ragged {
+	if ragged {
+		p.look(r)
+	}
+}
+
+// look lets the sweeper look for what can be removed from a lane.
+func (p *plan) look(r laneRef) {
+	if l := r.lane(); !l.ragged && len(r.t.list()) > 0 {
 		l.ragged = true
 		p.ragged = append(p.ragged, r)
+	}
+}
+
+// resume lists the lanes in which the last run may have left what nobody needs.
+func (p *plan) resume() {
+	p.b.mu.RLock()
+	defer p.b.mu.RUnlock()
+	for _, t := range p.b.topics {
+		for prio := range t.lanes {
+			if l := &t.lanes[prio]; l.gone.Count() < l.next {
+				p.look(laneRef{t, prio})
+			}
+		}
 	}
 }
 
@@ -423,16 +444,18 @@ func (p *plan) trim() bool {
 	refs := p.ragged
 	p.ragged = nil
 	more := false
-	for _, r := range refs {
+	for i, r := range refs {
 		r.lane().ragged = false
 		p.trimHead(r) // lists the lane again where it is still ragged
-		spans := append([]Span(nil), r.t.list()[0].doneNow(r.p).Spans...)
+		done := r.t.list()[0].doneNow(r.p)
+		spans := append([]Span{{1, done.floor() - 1}}, done.Spans...)
 		for _, c := range r.t.list()[1:] {
 			spans = intersect(spans, c.doneNow(r.p))
 		}
 		for _, s := range spans {
 			for s.From = r.lane().goneNow().Next(s.From); s.From <= s.To; s.From = r.lane().goneNow().Next(s.From) {
 				if len(p.batch.Remove) > maxRemoval/10 {
+					p.ragged = append(p.ragged, refs[i+1:]...)
 					return true
 				}
 				s.From = p.remove(r.t, r.p, s.From, s.To) + 1
@@ -496,6 +519,7 @@ func (p *plan) undo() {
 	for _, r := range p.lanes {
 		l := r.lane()
 		l.dirty, l.settled, l.next, l.work = false, false, l.tail.Load(), nil
+		p.look(r) // what it would have removed is still there
 	}
 	for _, c := range p.consumers {
 		c.dirty, c.store, c.work = false, [MaxPriority + 1]bool{}, [MaxPriority + 1]*Cursor{}

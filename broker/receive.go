@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"slices"
 	"time"
 )
@@ -233,7 +234,22 @@ func (t *taker) lane(r Reader, p int) error {
 		return t.down(r, p, key)
 	}
 	// What came back is older than what was not read yet, but for what a LIFO receive had taken.
-	for !t.full() && len(c.ready[p]) > 0 && c.ready[p][0] < c.next[p] {
+	if err := t.again(r, p, key, c.next[p]); err != nil {
+		return err
+	}
+	if err := t.unread(r, p, key); err != nil {
+		return err
+	}
+	if t.limited {
+		return t.again(r, p, key, math.MaxUint64) // it is within the limit already
+	}
+	return nil
+}
+
+// again gathers what came back of one priority, below a position.
+func (t *taker) again(r Reader, p int, key Lane, below uint64) error {
+	c := t.s.c
+	for !t.full() && len(c.ready[p]) > 0 && c.ready[p][0] < below {
 		pos := c.ready[p][0]
 		found := false
 		err := r.Scan(key, pos, false, func(rec *Record) bool {
@@ -249,6 +265,12 @@ func (t *taker) lane(r Reader, p int) error {
 			c.drop(l)
 		}
 	}
+	return nil
+}
+
+// unread goes on reading one priority.
+func (t *taker) unread(r Reader, p int, key Lane) error {
+	c := t.s.c
 	for !t.full() && !t.limited {
 		c.next[p] = c.done[p].Next(c.next[p])
 		if c.next[p] > t.tails[p] {

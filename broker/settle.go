@@ -161,7 +161,11 @@ func (s Subscription) inFlight(slots []slot, before map[slot]bool) *lease {
 			continue
 		}
 		if before[sl] && c.wasBefore(sl) {
-			return c.lease(sl, s.b.since(time.Now().Add(c.def.Load().AckTimeout)))
+			l := c.lease(sl, s.b.since(time.Now().Add(c.def.Load().AckTimeout)))
+			if l.saved > 0 {
+				l.count = l.saved // the delivery is one of those
+			}
+			return l
 		}
 	}
 	return nil

@@ -65,6 +65,7 @@ type Store struct {
 
 	// What the committer knows of the file. It belongs to the goroutine in Commit and changes
 	// only after a commit went well.
+	loaded      bool // the file was found to be good: Close may write to it
 	lastID      uint32
 	consumerKey map[uint32]string         // where the record of a consumer is
 	open        map[broker.Lane]openRange // the expiry range that the next append may extend
@@ -125,9 +126,8 @@ func (s *Store) Path() string { return s.path }
 // Close writes down which pages are free, so that the next start need not look for them, and
 // releases the file.
 func (s *Store) Close() error {
-	if !s.freelistStored() {
-		s.bolt.NoFreelistSync = false
-		if err := s.bolt.Update(func(*bbolt.Tx) error { return nil }); err != nil {
+	if s.loaded && !s.freelistStored() {
+		if err := s.storeFreelist(); err != nil {
 			// Nothing is lost: the next start finds the free pages by itself.
 			s.log.Warn("the database's list of free pages could not be written", "file", s.path, "err", err)
 		}
@@ -151,6 +151,7 @@ func (s *Store) Load() (img *broker.Image, err error) {
 	if err != nil {
 		return nil, err
 	}
+	s.loaded = true
 	s.lastID = img.LastID
 	s.consumerKey = make(map[uint32]string, len(img.Consumers))
 	for i := range img.Consumers {

@@ -37,3 +37,9 @@ func (s *Store) freelistStored() bool {
 	h, err := readHead(s.path)
 	return err == nil && h.freelist != noFreelist
 }
+
+func (s *Store) storeFreelist() (err error) {
+	defer guard(&err)()
+	s.bolt.NoFreelistSync = false
+	return s.bolt.Update(func(*bbolt.Tx) error { return nil })
+}

@@ -57,8 +57,12 @@ func Open(path string, opts Options) (*Store, error) {
 }
 
 func openBolt(path string, timeout time.Duration) (bolt *bbolt.DB, err error) {
+	var file *os.File
 	defer func() {
 		if err != nil {
+			if errors.As(err, new(*fault)) && file != nil {
+				_ = file.Close() // bbolt panicked with the file open and locked
+			}
 			err = openError(path, err)
 		}
 	}()
@@ -68,6 +72,11 @@ func openBolt(path string, timeout time.Duration) (bolt *bbolt.DB, err error) {
 		FreelistType:   bbolt.FreelistMapType,
 		NoFreelistSync: true, // of opening alone, so that it writes nothing; see skipFreelist
 		PageSize:       pageSize,
+		OpenFile: func(name string, flag int, mode os.FileMode) (*os.File, error) {
+			var err error
+			file, err = os.OpenFile(name, flag, mode)
+			return file, err
+		},
 	}
 	if runtime.GOOS != "windows" && ^uint(0)>>32 != 0 {
 		// Address space, not memory: growing the file does not have to wait for readers.

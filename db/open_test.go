@@ -2,6 +2,7 @@ package db
 
 import (
 	"bytes"
+	"fmt"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
@@ -205,8 +206,9 @@ func TestOpenRandomDamage(t *testing.T) {
 		t.Logf("seed %d", seed)
 		rnd := rand.New(rand.NewPCG(seed, 0))
 		opened := 0
-		path := filepath.Join(t.TempDir(), "x.db")
-		for range 150 {
+		dir := t.TempDir()
+		for i := range 150 {
+			path := filepath.Join(dir, fmt.Sprint(i, ".db"))
 			bad := bytes.Clone(good)
 			for range 1 + rnd.IntN(40) {
 				page := 2 + rnd.IntN(int(h.highWater)-2)
@@ -218,6 +220,10 @@ func TestOpenRandomDamage(t *testing.T) {
 			}
 			s, err := Open(path, Options{Logger: silent})
 			if err != nil {
+				if strings.Contains(err.Error(), "in use") {
+					t.Error(err)
+				}
+				_ = os.Remove(path)
 				continue
 			}
 			opened++
@@ -226,6 +232,7 @@ func TestOpenRandomDamage(t *testing.T) {
 				return r.Scan(laneA, 1, false, func(*broker.Record) bool { return true })
 			})
 			_ = s.bolt.Close()
+			_ = os.Remove(path)
 		}
 		t.Logf("crashed %v: %d of 150 could be opened", crashed, opened)
 	}

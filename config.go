@@ -1,0 +1,262 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"slices"
+	"strconv"
+	"time"
+
+	"pipit/broker"
+)
+
+// config is everything that can be configured. Each field is a key of the file, under the name in
+// its tag, and a variable of the environment; bind.go says how they are read. The tags min and max
+// are bounds of a number, and required marks what has no default.
+type config struct {
+	HTTP     httpConfig       `toml:"http"`
+	Database databaseConfig   `toml:"database"`
+	Log      logConfig        `toml:"log"`
+	Client   []clientConfig   `toml:"client"`
+	Topic    []topicConfig    `toml:"topic"`
+	Producer []producerConfig `toml:"producer"`
+	Consumer []consumerConfig `toml:"consumer"`
+}
+
+type httpConfig struct {
+	Listen         []string `toml:"listen"`
+	MaxPayload     size     `toml:"max_payload" min:"1" max:"134217728"`
+	MaxBatch       size     `toml:"max_batch" min:"1" max:"1073741824"`
+	MaxPending     size     `toml:"max_pending" min:"1" max:"1099511627776"`
+	MaxConnections int64    `toml:"max_connections" min:"1" max:"10000000"`
+	TLSCert        string   `toml:"tls_cert"`
+	TLSKey         string   `toml:"tls_key"`
+}
+
+type databaseConfig struct {
+	File string `toml:"file"`
+}
+
+type logConfig struct {
+	Access bool   `toml:"access"`
+	Level  string `toml:"level"`
+	Format string `toml:"format"`
+}
+
+type clientConfig struct {
+	Name         string `toml:"name"`
+	Username     string `toml:"username" required:"true"`
+	Password     secret `toml:"password"`
+	PasswordHash secret `toml:"password_hash"`
+	IsActive     bool   `toml:"is_active"`
+}
+
+type topicConfig struct {
+	Name        string        `toml:"name" required:"true"`
+	IsActive    bool          `toml:"is_active"`
+	MaxDepth    int64         `toml:"max_depth"`
+	Expiration  int64         `toml:"expiration"`
+	DedupWindow time.Duration `toml:"dedup_window"`
+}
+
+type producerConfig struct {
+	Client   string `toml:"client" required:"true"`
+	Topic    string `toml:"topic" required:"true"`
+	IsActive bool   `toml:"is_active"`
+}
+
+type consumerConfig struct {
+	Client      string        `toml:"client" required:"true"`
+	Topic       string        `toml:"topic" required:"true"`
+	SubKey      secret        `toml:"sub_key"`
+	IsActive    bool          `toml:"is_active"`
+	MaxDepth    int64         `toml:"max_depth"`
+	MaxInFlight int64         `toml:"max_in_flight" min:"1" max:"1000000"`
+	AckTimeout  time.Duration `toml:"ack_timeout"`
+	Start       string        `toml:"start"`
+}
+
+// size is a number of bytes, written as such or as "512KiB", "1MiB", "2GiB".
+type size int64
+
+// secret is a text that no error and no log line shows.
+type secret string
+
+// defaults is what holds where nothing is configured; Client and so on hold for each element.
+var defaults = struct {
+	HTTP     httpConfig
+	Database databaseConfig
+	Log      logConfig
+	Client   clientConfig
+	Topic    topicConfig
+	Producer producerConfig
+	Consumer consumerConfig
+}{
+	HTTP: httpConfig{
+		Listen:         []string{"127.0.0.1:11223", "127.0.0.1:17010"},
+		MaxPayload:     broker.DefaultMaxPayload,
+		MaxBatch:       16 << 20,
+		MaxPending:     broker.DefaultMaxPending,
+		MaxConnections: 10_000,
+	},
+	Database: databaseConfig{File: "pipit.db"},
+	Log:      logConfig{Level: "info", Format: "auto"},
+	Client:   clientConfig{IsActive: true},
+	Topic: topicConfig{
+		IsActive:    true,
+		MaxDepth:    broker.DefaultMaxDepth,
+		Expiration:  broker.DefaultExpiration,
+		DedupWindow: broker.DefaultDedupWindow,
+	},
+	Producer: producerConfig{IsActive: true},
+	Consumer: consumerConfig{
+		IsActive:    true,
+		MaxDepth:    broker.DefaultMaxDepth,
+		MaxInFlight: broker.DefaultMaxInFlight,
+		AckTimeout:  broker.DefaultAckTimeout,
+		Start:       startTail,
+	},
+}
+
+// Where a new consumer begins.
+const (
+	startTail   = "tail"
+	startOldest = "oldest"
+)
+
+var (
+	logLevels  = []string{"debug", "info", "warn", "error"}
+	logFormats = []string{"auto", "text", "json"}
+	starts     = []string{startOldest, startTail}
+)
+
+// loadConfig reads the file, where path is not empty, and what env ("NAME=value") overrides.
+// The error names every fault, one a line.
+func loadConfig(path string, env []string) (*config, error) {
+	b := &binder{file: path}
+	var text []byte
+	if path != "" {
+		var err error
+		if text, err = os.ReadFile(path); err != nil {
+			return nil, fmt.Errorf("configuration: %w", err)
+		}
+	}
+	c := &config{HTTP: defaults.HTTP, Database: defaults.Database, Log: defaults.Log}
+	c.HTTP.Listen = slices.Clone(c.HTTP.Listen)
+	if err := b.bindFile(c, string(text)); err != nil {
+		return nil, err
+	}
+	b.bindEnv(c, env)
+	if len(b.errs) == 0 {
+		b.check(c)
+	}
+	return c, errors.Join(b.errs...)
+}
+
+// check refuses what no single type and bound can.
+func (b *binder) check(c *config) {
+	if len(c.HTTP.Listen) == 0 {
+		b.errorf("http.listen", "[]: allowed is a list of at least one host:port")
+	}
+	for _, addr := range c.HTTP.Listen {
+		_, port, err := net.SplitHostPort(addr)
+		if n, perr := strconv.ParseUint(port, 10, 16); err != nil || perr != nil || n > 65535 {
+			b.errorf("http.listen", "%q: allowed is host:port with a port of 0 to 65535", addr)
+		}
+	}
+	for _, v := range []struct {
+		key string
+		n   size
+	}{{"max_payload", c.HTTP.MaxPayload}, {"max_batch", c.HTTP.MaxBatch}} {
+		if c.HTTP.MaxPending < v.n {
+			b.errorf("http.max_pending", "%d: allowed is no less than %s, which is %d", c.HTTP.MaxPending, v.key, v.n)
+		}
+	}
+	if c.HTTP.TLSCert == "" && c.HTTP.TLSKey != "" {
+		b.errorf("http.tls_key", "%q: allowed only together with tls_cert", c.HTTP.TLSKey)
+	}
+	if c.HTTP.TLSCert != "" && c.HTTP.TLSKey == "" {
+		b.errorf("http.tls_cert", "%q: allowed only together with tls_key", c.HTTP.TLSCert)
+	}
+	if c.Database.File == "" {
+		b.errorf("database.file", `"": allowed is the path of a file`)
+	}
+	b.oneOf("log.level", c.Log.Level, logLevels)
+	b.oneOf("log.format", c.Log.Format, logFormats)
+
+	seen := map[string]bool{}
+	once := func(path, what string, id ...string) {
+		k := fmt.Sprintf("%s %q", what, id)
+		if seen[k] {
+			b.errorf(path, "%s %q is declared twice", what, id)
+		}
+		seen[k] = true
+	}
+	def := c.definition()
+	for i, v := range c.Client {
+		path := fmt.Sprintf("client[%d]", i)
+		switch {
+		case v.Password != "" && v.PasswordHash != "":
+			b.errorf(path, "client %q has both a password and a password_hash: allowed is one of them", v.Username)
+		case v.Password == "" && v.PasswordHash == "":
+			b.errorf(path, "client %q has neither a password nor a password_hash", v.Username)
+		}
+		b.missing(path, v)
+		once(path, "client", v.Username)
+		b.valid(path, def.Clients[i].Validate())
+	}
+	for i, v := range c.Topic {
+		path := fmt.Sprintf("topic[%d]", i)
+		b.missing(path, v)
+		once(path, "topic", v.Name)
+		b.valid(path, def.Topics[i].Validate())
+	}
+	for i, v := range c.Producer {
+		path := fmt.Sprintf("producer[%d]", i)
+		b.missing(path, v)
+		once(path, "producer", v.Client, v.Topic)
+	}
+	for i, v := range c.Consumer {
+		path := fmt.Sprintf("consumer[%d]", i)
+		b.missing(path, v)
+		b.oneOf(path+".start", v.Start, starts)
+		b.valid(path, def.Consumers[i].Validate())
+		if v.SubKey == "" {
+			once(path, "consumer without sub_key", v.Client, v.Topic)
+		} else if k := "sub_key " + string(v.SubKey); seen[k] {
+			b.errorf(path+".sub_key", "a value that is not shown: another consumer has the same one")
+		} else {
+			seen[k] = true
+		}
+	}
+}
+
+// definition is what the configuration declares, in the words of the broker.
+func (c *config) definition() broker.Definition {
+	var d broker.Definition
+	for _, v := range c.Client {
+		d.Clients = append(d.Clients, broker.Client{
+			Username: v.Username, Name: v.Name, Active: v.IsActive,
+			Password: string(v.Password), PasswordHash: string(v.PasswordHash),
+		})
+	}
+	for _, v := range c.Topic {
+		d.Topics = append(d.Topics, broker.Topic{
+			Name: v.Name, Active: v.IsActive,
+			MaxDepth: v.MaxDepth, Expiration: v.Expiration, DedupWindow: v.DedupWindow,
+		})
+	}
+	for _, v := range c.Producer {
+		d.Producers = append(d.Producers, broker.Producer{Client: v.Client, Topic: v.Topic, Active: v.IsActive})
+	}
+	for _, v := range c.Consumer {
+		d.Consumers = append(d.Consumers, broker.Consumer{
+			Client: v.Client, Topic: v.Topic, SubKey: string(v.SubKey), Active: v.IsActive,
+			MaxDepth: v.MaxDepth, MaxInFlight: int(v.MaxInFlight), AckTimeout: v.AckTimeout,
+			FromOldest: v.Start == startOldest,
+		})
+	}
+	return d
+}

@@ -1,0 +1,395 @@
+package main
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"reflect"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"pipit/broker"
+)
+
+func writeConfig(t *testing.T, text string) string {
+	t.Helper()
+	file := filepath.Join(t.TempDir(), "pipit.toml")
+	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return file
+}
+
+const hashOfX = "$2a$04$0000000000000000000000000000000000000000000000000000."
+
+func TestConfigGood(t *testing.T) {
+	c, err := loadConfig(writeConfig(t, `
+log.access = true
+client = [{username = "inline", password = "p"}]
+[http]
+listen = [
+	"localhost:0", # a comment with a ] in it
+	"[::1]:80",
+]
+max_payload = 512
+max_batch = "64KiB"
+max_pending = "2GiB"
+max_connections = 5
+tls_cert = '''c'''
+tls_key = "k"
+[database]
+file = "/tmp/x.db"
+[[topic]]
+name = "/a"
+max_depth = 1
+expiration = 0
+dedup_window = "1h30m"
+is_active = false
+[[producer]]
+client = "inline"
+topic = "/a"
+[[consumer]]
+client = "inline"
+topic = "/a"
+ack_timeout = "1s"
+max_in_flight = 2
+start = "oldest"
+`), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := &config{
+		HTTP: httpConfig{Listen: []string{"localhost:0", "[::1]:80"}, MaxPayload: 512, MaxBatch: 64 << 10,
+			MaxPending: 2 << 30, MaxConnections: 5, TLSCert: "c", TLSKey: "k"},
+		Database: databaseConfig{File: "/tmp/x.db"},
+		Log:      logConfig{Access: true, Level: "info", Format: "auto"},
+		Client:   []clientConfig{{Username: "inline", Password: "p", IsActive: true}},
+		Topic:    []topicConfig{{Name: "/a", MaxDepth: 1, DedupWindow: 90 * time.Minute}},
+		Producer: []producerConfig{{Client: "inline", Topic: "/a", IsActive: true}},
+		Consumer: []consumerConfig{{Client: "inline", Topic: "/a", IsActive: true, MaxDepth: broker.DefaultMaxDepth,
+			MaxInFlight: 2, AckTimeout: time.Second, Start: "oldest"}},
+	}
+	if !reflect.DeepEqual(c, want) {
+		t.Errorf("got  %+v\nwant %+v", c, want)
+	}
+	if d := c.definition(); !d.Consumers[0].FromOldest || d.Consumers[0].MaxInFlight != 2 || d.Topics[0].Active {
+		t.Errorf("%+v", d)
+	}
+}
+
+func TestConfigDefaults(t *testing.T) {
+	c, err := loadConfig("", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !reflect.DeepEqual(c, &config{HTTP: defaults.HTTP, Database: defaults.Database, Log: defaults.Log}) {
+		t.Errorf("%+v", c)
+	}
+	c.HTTP.Listen[0] = "x"
+	if defaults.HTTP.Listen[0] == "x" {
+		t.Error("a configuration shares its list with the defaults")
+	}
+	d := (&config{Client: []clientConfig{defaults.Client}, Topic: []topicConfig{defaults.Topic}, Consumer: []consumerConfig{defaults.Consumer}}).definition()
+	d.Clients[0].Username, d.Topics[0].Name = "u", "t"
+	for _, err := range []error{d.Clients[0].Validate(), d.Topics[0].Validate(), d.Consumers[0].Validate()} {
+		if err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+func TestConfigBad(t *testing.T) {
+	const crm = "[[client]]\nusername = \"crm\"\npassword = \"crm\"\n" // three lines
+	tests := []struct {
+		name, text string
+		want       []string // lines of the error, after the name of the file
+	}{
+		{"syntax", "[http]\nlisten = [\n", []string{":2: unexpected EOF"}},
+		{"syntax within", "[http]\nmax_payload = 1x\n", []string{":2: "}},
+		{"unknown section", "\n[htpp]\nlisten = []\n", []string{`:2: unknown key "htpp": allowed are http, database, log, client, topic, producer, consumer`}},
+		{"unknown key", "[http]\n# c\nlissen = []\n", []string{`:3: unknown key "lissen" in [http]: allowed are listen, max_payload, max_batch, max_pending, max_connections, tls_cert, tls_key`}},
+		{"unknown in the second table", crm + "[[client]]\nusername = \"erp\"\npasword = \"secret\"\npassword = \"x\"\n[[client]]\nusername = \"c\"\npassword = \"x\"\n",
+			[]string{`:6: unknown key "pasword" in [[client]]: allowed are name, username, password, password_hash, is_active`}},
+		{"case", "[http]\nListen = []\n", []string{`:2: unknown key "Listen" in [http]`}},
+		{"two faults", "[log]\nlevel = \"loud\"\nformat = \"xml\"\n", []string{
+			`:2: log.level = "loud": allowed are debug, info, warn, error`, `:3: log.format = "xml": allowed are auto, text, json`}},
+		{"no address", "[http]\nlisten = []\n", []string{`:2: http.listen = []: allowed is a list of at least one host:port`}},
+		{"bad address", "[http]\nlisten = [\"x\"]\n", []string{`:2: http.listen = "x": allowed is host:port with a port of 0 to 65535`}},
+		{"bad port", "[http]\nlisten = [\"x:70000\"]\n", []string{`:2: http.listen = "x:70000": allowed is host:port with a port of 0 to 65535`}},
+		{"text for a list", "[http]\nlisten = \"x:1\"\n", []string{`:2: http.listen = "x:1": allowed is a list of texts in quotes`}},
+		{"numbers in a list", "[http]\nlisten = [1]\n", []string{`:2: http.listen = [1]: allowed is a list of texts in quotes`}},
+		{"size unit", "[http]\nmax_payload = \"1MB\"\n", []string{`:2: http.max_payload = "1MB": allowed is a size such as 65536, "64KiB" or "1MiB", 1 to 128MiB`}},
+		{"size too small", "[http]\nmax_payload = 0\n", []string{`:2: http.max_payload = 0: allowed is a size such as 65536, "64KiB" or "1MiB", 1 to 128MiB`}},
+		{"size too large", "[http]\nmax_payload = \"1GiB\"\n", []string{`:2: http.max_payload = "1GiB": allowed is a size such as 65536, "64KiB" or "1MiB", 1 to 128MiB`}},
+		{"size overflows", "[http]\nmax_pending = \"9999999999GiB\"\n", []string{`:2: http.max_pending = "9999999999GiB": allowed is a size`}},
+		{"size negative", "[http]\nmax_payload = \"-1\"\n", []string{`:2: http.max_payload = "-1": allowed is a size`}},
+		{"size float", "[http]\nmax_payload = 1.5\n", []string{`:2: http.max_payload = 1.5: allowed is a size`}},
+		{"pending below payload", "[http]\nmax_batch = 1\nmax_pending = \"64KiB\"\n", []string{`:3: http.max_pending = 65536: allowed is no less than max_payload, which is 1048576`}},
+		{"connections", "[http]\nmax_connections = 0\n", []string{`:2: http.max_connections = 0: allowed is a whole number, 1 to 10000000`}},
+		{"key without certificate", "[http]\ntls_key = \"k\"\n", []string{`:2: http.tls_key = "k": allowed only together with tls_cert`}},
+		{"certificate without key", "[http]\ntls_cert = \"c\"\n", []string{`:2: http.tls_cert = "c": allowed only together with tls_key`}},
+		{"no file", "[database]\nfile = \"\"\n", []string{`:2: database.file = "": allowed is the path of a file`}},
+		{"file type", "[database]\nfile = 1\n", []string{`:2: database.file = 1: allowed is a text in quotes`}},
+		{"bool", "[log]\naccess = \"yes\"\n", []string{`:2: log.access = "yes": allowed are true and false`}},
+		{"section is no table", "http = 1\n", []string{`:1: http: allowed is a table, [http]`}},
+		{"client is one table", "[client]\nusername = \"x\"\n", []string{`:1: client: allowed are tables, [[client]]`}},
+		{"no username", "[[client]]\npassword = \"x\"\n", []string{`:1: the key "username" is missing in [[client]]`, `:1: username "": allowed are 1 to 128 bytes without a colon and control characters`}},
+		{"colon", "\n[[client]]\nusername = \"a:b\"\npassword = \"x\"\n", []string{`:2: username "a:b": allowed are 1 to 128 bytes without a colon and control characters`}},
+		{"no password", "[[client]]\nusername = \"a\"\n", []string{`:1: client "a" has neither a password nor a password_hash`}},
+		{"both", "[[client]]\nusername = \"a\"\npassword = \"secret\"\npassword_hash = \"" + hashOfX + "\"\n", []string{`:1: client "a" has both a password and a password_hash: allowed is one of them`}},
+		{"bad hash", "[[client]]\nusername = \"a\"\npassword_hash = \"secret\"\n", []string{`:1: password_hash of client "a": not a bcrypt hash of cost at most 14`}},
+		{"password type", "[[client]]\nusername = \"a\"\npassword = 123456\n", []string{`:3: client.password = a value that is not shown: allowed is a text in quotes`}},
+		{"long password", "[[client]]\nusername = \"a\"\npassword = \"" + strings.Repeat("secret", 13) + "\"\n", []string{`:1: password of client "a": allowed are at most 72 bytes, got 78`}},
+		{"twice", crm + crm, []string{`:4: client ["crm"] is declared twice`}},
+		{"topic", "[[topic]]\nname = \"/x/\"\n", []string{`:1: topic name "/x/": allowed are`}},
+		{"topic twice", "[[topic]]\nname = \"/x\"\n[[topic]]\nname = \"/x\"\n", []string{`:3: topic ["/x"] is declared twice`}},
+		{"topic depth", "[[topic]]\nname = \"/x\"\nmax_depth = 0\n", []string{`:1: max_depth 0 of topic "/x": allowed are 1 to 1000000000000`}},
+		{"expiration as a duration", "[[topic]]\nname = \"/x\"\nexpiration = \"60s\"\n", []string{`:3: topic.expiration = "60s": allowed is a whole number`}},
+		{"expiration", "[[topic]]\nname = \"/x\"\nexpiration = -1\n", []string{`:1: expiration -1 of topic "/x": allowed are 0 to`}},
+		{"dedup window", "[[topic]]\nname = \"/x\"\ndedup_window = 300\n", []string{`:3: topic.dedup_window = 300: allowed is a duration such as "30s" or "5m"`}},
+		{"no topic", "[[producer]]\nclient = \"x\"\n", []string{`:1: the key "topic" is missing in [[producer]]`}},
+		{"producer twice", strings.Repeat("[[producer]]\nclient = \"x\"\ntopic = \"y\"\n", 2), []string{`:4: producer ["x" "y"] is declared twice`}},
+		{"consumer without client", "[[consumer]]\ntopic = \"x\"\n", []string{`:1: the key "client" is missing in [[consumer]]`}},
+		{"start", "[[consumer]]\nclient = \"x\"\ntopic = \"y\"\nstart = \"now\"\n", []string{`:4: consumer.start = "now": allowed are oldest, tail`}},
+		{"ack timeout", "[[consumer]]\nclient = \"x\"\ntopic = \"y\"\nack_timeout = \"1ms\"\n", []string{`:1: ack_timeout 1ms of consumer "x" of topic "y": allowed are 1s to`}},
+		{"in flight", "[[consumer]]\nclient = \"x\"\ntopic = \"y\"\nmax_in_flight = 0\n", []string{`:4: consumer.max_in_flight = 0: allowed is a whole number, 1 to 1000000`}},
+		{"sub_key", "[[consumer]]\nclient = \"x\"\ntopic = \"y\"\nsub_key = \"secret key\"\n", []string{`:1: sub_key of consumer "x" of topic "y": allowed are at most 128 of`}},
+		{"sub_key twice", strings.Repeat("[[consumer]]\nclient = \"x\"\ntopic = \"y\"\nsub_key = \"secret\"\n", 2), []string{`:8: consumer.sub_key = a value that is not shown: another consumer has the same one`}},
+		{"consumer twice", strings.Repeat("[[consumer]]\nclient = \"x\"\ntopic = \"y\"\n", 2), []string{`:4: consumer without sub_key ["x" "y"] is declared twice`}},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			file := writeConfig(t, tt.text)
+			_, err := loadConfig(file, nil)
+			if err == nil {
+				t.Fatal("accepted")
+			}
+			got := strings.Split(err.Error(), "\n")
+			if len(got) != len(tt.want) {
+				t.Fatalf("got %q", got)
+			}
+			for i, line := range got {
+				if !strings.HasPrefix(line, file+tt.want[i]) {
+					t.Errorf("got  %s\nwant %s%s…", line, file, tt.want[i])
+				}
+			}
+			if strings.Contains(err.Error(), "secret") || strings.Contains(err.Error(), "123456") {
+				t.Errorf("a secret is shown: %v", err)
+			}
+		})
+	}
+	if _, err := loadConfig(filepath.Join(t.TempDir(), "none.toml"), nil); err == nil || !strings.Contains(err.Error(), "none.toml") {
+		t.Error(err)
+	}
+}
+
+func TestConfigEnvironment(t *testing.T) {
+	file := writeConfig(t, "[http]\nmax_payload = 1\n[[client]]\nusername = \"crm\"\npassword = \"x\"\n")
+	c, err := loadConfig(file, []string{
+		"HOME=/root", "PIPIT_HTTP_LISTEN=127.0.0.1:1, [::1]:2", "PIPIT_HTTP_MAX_PAYLOAD=2MiB", "PIPIT_HTTP_MAX_CONNECTIONS=7",
+		"PIPIT_DATABASE_FILE=a=b.db", "PIPIT_LOG_ACCESS=true",
+		"PIPIT_CLIENT_1_PASSWORD=pw=1", "PIPIT_CLIENT_0_PASSWORD=new", "PIPIT_CLIENT_1_USERNAME=erp",
+		"PIPIT_TOPIC_0_NAME=/x", "PIPIT_TOPIC_0_EXPIRATION=5", "PIPIT_TOPIC_0_DEDUP_WINDOW=1m",
+		"PIPIT_CONSUMER_0_CLIENT=erp", "PIPIT_CONSUMER_0_TOPIC=/x", "PIPIT_CONSUMER_0_MAX_IN_FLIGHT=3",
+		"PIPIT_PORT=tcp://10.0.0.1:11223", "PIPIT_PORT_11223_TCP_ADDR=10.0.0.1", "PIPIT_SERVICE_HOST=10.0.0.1",
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !slices.Equal(c.HTTP.Listen, []string{"127.0.0.1:1", "[::1]:2"}) || c.HTTP.MaxPayload != 2<<20 || c.HTTP.MaxConnections != 7 ||
+		c.Database.File != "a=b.db" || !c.Log.Access {
+		t.Errorf("%+v", c)
+	}
+	want := []clientConfig{{Username: "crm", Password: "new", IsActive: true}, {Username: "erp", Password: "pw=1", IsActive: true}}
+	if !reflect.DeepEqual(c.Client, want) {
+		t.Errorf("%+v", c.Client)
+	}
+	if tp := c.Topic[0]; tp.Name != "/x" || tp.Expiration != 5 || tp.DedupWindow != time.Minute || tp.MaxDepth != broker.DefaultMaxDepth {
+		t.Errorf("%+v", tp)
+	}
+	if c.Consumer[0].MaxInFlight != 3 {
+		t.Errorf("%+v", c.Consumer[0])
+	}
+
+	for _, tt := range []struct{ variable, want string }{
+		{"PIPIT_HTTP_LISSEN=x", "PIPIT_HTTP_LISSEN: no such variable: allowed are PIPIT_SECTION_KEY"},
+		{"PIPIT_HTPP_LISTEN=x", "PIPIT_HTPP_LISTEN: no such variable"},
+		{"PIPIT_http_listen=x", "PIPIT_http_listen: no such variable"},
+		{"PIPIT_HTTP=x", "PIPIT_HTTP: no such variable"},
+		{"PIPIT_CLIENT_PASSWORD=x", "PIPIT_CLIENT_PASSWORD: no such variable"},
+		{"PIPIT_CLIENT_00_PASSWORD=x", "PIPIT_CLIENT_00_PASSWORD: no such variable"},
+		{"PIPIT_CLIENT_0_PASSWORT=x", "PIPIT_CLIENT_0_PASSWORT: no such variable"},
+		{"PIPIT_CLIENT_2_PASSWORD=x", "PIPIT_CLIENT_2_PASSWORD: there are 1 [[client]], so the next number is 1"},
+		{"PIPIT_CLIENT_1_PASSWORD=secret", `PIPIT_CLIENT_1_…: the key "username" is missing in [[client]]`},
+		{"PIPIT_HTTP_LISTEN=", "PIPIT_HTTP_LISTEN: http.listen = []: allowed is a list"},
+		{"PIPIT_HTTP_MAX_PAYLOAD=big", `PIPIT_HTTP_MAX_PAYLOAD: http.max_payload = "big": allowed is a size`},
+		{"PIPIT_HTTP_MAX_CONNECTIONS=1x", `PIPIT_HTTP_MAX_CONNECTIONS: http.max_connections = "1x": allowed is a whole number, 1 to 10000000`},
+		{"PIPIT_LOG_ACCESS=1", `PIPIT_LOG_ACCESS: log.access = "1": allowed are true and false`},
+		{"PIPIT_LOG_LEVEL=loud", `PIPIT_LOG_LEVEL: log.level = "loud": allowed are`},
+	} {
+		_, err := loadConfig(file, []string{tt.variable})
+		if err == nil || !strings.HasPrefix(err.Error(), tt.want) || strings.Contains(err.Error(), "secret") {
+			t.Errorf("%s:\ngot  %v\nwant %s…", tt.variable, err, tt.want)
+		}
+	}
+}
+
+func TestKeyLines(t *testing.T) {
+	text := `a = """
+[x]
+b = 1 \"""
+""""" # two quotes of it, then the end
+'b c'."d\te" = 1
+[t] # x
+list = [ # [
+  "]", '"', [1, 2],
+]
+inline = {x = 1, y = '#'}
+s = 'c:\'
+[[arr]]
+k = 1
+[[ arr ]]
+
+k = '''
+'''
+[ "t" . u ]
+k = 1`
+	want := map[string]int{"a": 1, "b c.d\te": 5, "t": 6, "t.list": 7, "t.inline": 10, "t.s": 11, "arr[0]": 12, "arr[0].k": 13,
+		"arr[1]": 14, "arr[1].k": 16, "t.u": 18, "t.u.k": 19}
+	if got := keyLines(text); !reflect.DeepEqual(got, want) {
+		t.Errorf("got %v", got)
+	}
+}
+
+// FuzzConfig: no text makes the reading of a configuration panic or hang.
+func FuzzConfig(f *testing.F) {
+	example, err := os.ReadFile("config.example.toml")
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add(string(example))
+	f.Add("a.b = [[\"]\"], {x='''\n'''}]\n[[client]]\n")
+	f.Fuzz(func(t *testing.T, text string) {
+		b := &binder{file: "fuzz"}
+		c := &config{}
+		if b.bindFile(c, text) == nil {
+			b.bindEnv(c, nil)
+			b.check(c)
+		}
+	})
+}
+
+// The example declares what the sample commands of README.md need.
+func TestExampleDeclares(t *testing.T) {
+	c, err := loadConfig("config.example.toml", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if want := append(slices.Clone(defaults.HTTP.Listen), "[::1]:11223", "[::1]:17010"); !slices.Equal(c.HTTP.Listen, want) {
+		t.Errorf("listens on %q", c.HTTP.Listen)
+	}
+	crm, erp, topic, producer, consumer := defaults.Client, defaults.Client, defaults.Topic, defaults.Producer, defaults.Consumer
+	crm.Name, crm.Username, crm.Password = "CRM", "crm", "crm"
+	erp.Name, erp.Username, erp.Password = "ERP", "erp", "erp"
+	topic.Name = "/customer/created"
+	producer.Client, producer.Topic = "crm", topic.Name
+	consumer.Client, consumer.Topic, consumer.SubKey = "erp", topic.Name, "K06Y63NEJQYGMQKTP9D4KGQQ0GB2"
+	want := &config{HTTP: defaults.HTTP, Database: defaults.Database, Log: defaults.Log, Client: []clientConfig{crm, erp},
+		Topic: []topicConfig{topic}, Producer: []producerConfig{producer}, Consumer: []consumerConfig{consumer}}
+	want.HTTP.Listen = c.HTTP.Listen
+	if !reflect.DeepEqual(c, want) {
+		t.Errorf("got  %+v\nwant %+v", c, want)
+	}
+}
+
+// Every key is in the example once, in the order of the structs, with a comment that names its
+// default as the literal has it, and set to that where it is commented out. README.md has them too.
+func TestExampleAndDefaults(t *testing.T) {
+	text, err := os.ReadFile("config.example.toml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	readme, err := os.ReadFile("README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	lines := strings.Split(string(text), "\n")
+	all := reflect.ValueOf(defaults)
+	root := reflect.TypeFor[config]()
+	if all.NumField() != root.NumField() {
+		t.Fatal("defaults and config differ in their sections")
+	}
+	at := 0
+	for i := range root.NumField() {
+		section := root.Field(i).Tag.Get("toml")
+		header := "[" + section + "]"
+		if root.Field(i).Type.Kind() == reflect.Slice {
+			header = "[" + header + "]"
+		}
+		for at < len(lines) && lines[at] != header {
+			at++
+		}
+		table := all.Field(i)
+		for j := range table.NumField() {
+			tag := table.Type().Field(j).Tag
+			key := tag.Get("toml")
+			var comment string
+			for at++; at < len(lines); at++ {
+				line, out := strings.CutPrefix(lines[at], "# ")
+				if value, ok := strings.CutPrefix(line, key+" = "); ok {
+					def := toTOML(table.Field(j))
+					if out && value != def {
+						t.Errorf("%s.%s is commented out as %s: the default is %s", section, key, value, def)
+					}
+					want := "Default: " + strings.Replace(def, `""`, "none", 1)
+					if tag.Get("required") != "" {
+						want = "Required."
+					}
+					if !strings.Contains(comment, want+".") && !strings.Contains(comment, want+",") && !strings.HasSuffix(comment, want+" ") {
+						t.Errorf("%s.%s: the comment %q does not say %q", section, key, comment, want)
+					}
+					if !strings.Contains(string(readme), fmt.Sprintf("| `%s` |", key)) {
+						t.Errorf("README.md has no row for %s", key)
+					}
+					break
+				}
+				if out {
+					comment += line + " "
+				} else {
+					comment = ""
+				}
+			}
+			if at == len(lines) {
+				t.Fatalf("%s.%s is not in the example, or not in this order", section, key)
+			}
+		}
+	}
+}
+
+func toTOML(v reflect.Value) string {
+	switch v := v.Interface().(type) {
+	case []string:
+		quoted := make([]string, len(v))
+		for i, s := range v {
+			quoted[i] = strconv.Quote(s)
+		}
+		return "[" + strings.Join(quoted, ", ") + "]"
+	case size:
+		return strconv.Quote(formatSize(int64(v)))
+	case time.Duration:
+		s := strings.TrimSuffix(v.String(), "m0s")
+		if s != v.String() {
+			s += "m"
+		}
+		return strconv.Quote(s)
+	case string:
+		return strconv.Quote(v)
+	case secret:
+		return strconv.Quote(string(v))
+	default:
+		return fmt.Sprint(v)
+	}
+}

@@ -1,0 +1,63 @@
+package main
+
+import (
+	"os/exec"
+	"path"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// TestLayout keeps the arrows between the packages: main knows all, httpapi and admin know broker
+// alone, db knows broker alone and nothing of HTTP, broker knows none of them.
+func TestLayout(t *testing.T) {
+	// What each package may import, beside the standard library.
+	allowed := map[string][]string{
+		"pipit":         {"pipit/broker", "pipit/db", "pipit/httpapi", "pipit/admin", "github.com/BurntSushi/toml"},
+		"pipit/admin":   {"pipit/broker", "github.com/julienschmidt/httprouter"},
+		"pipit/bench":   {"pipit/broker", "pipit/db", "pipit/httpapi", "go.etcd.io/bbolt", "github.com/julienschmidt/httprouter"},
+		"pipit/broker":  {"github.com/segmentio/ksuid", "golang.org/x/crypto/bcrypt"},
+		"pipit/db":      {"pipit/broker", "go.etcd.io/bbolt", "go.etcd.io/bbolt/errors", "golang.org/x/sys"},
+		"pipit/httpapi": {"pipit/broker", "github.com/julienschmidt/httprouter", "github.com/segmentio/ksuid"},
+	}
+	for line := range strings.Lines(goList(t, "-f", `{{.ImportPath}} {{join .Imports " "}}`, "./...")) {
+		fields := strings.Fields(line)
+		pkg, imports := fields[0], fields[1:]
+		if slices.Contains([]string{"util", "utils", "common", "internal", "mocks"}, path.Base(pkg)) {
+			t.Errorf("%s: a package is named for what it holds", pkg)
+		}
+		may, known := allowed[pkg]
+		if !known {
+			t.Errorf("%s: a new package needs a line here and a reason in README.md", pkg)
+		}
+		for _, imp := range imports {
+			if first, _, _ := strings.Cut(imp, "/"); imp != "pipit" && first != "pipit" && !strings.Contains(first, ".") {
+				continue // the standard library
+			}
+			if !slices.Contains(may, imp) {
+				t.Errorf("%s imports %s", pkg, imp)
+			}
+		}
+	}
+	for _, pkg := range []string{"./broker", "./db"} {
+		deps := strings.Fields(goList(t, "-deps", pkg))
+		if slices.Contains(deps, "net/http") {
+			t.Errorf("%s depends on net/http", pkg)
+		}
+		if pkg == "./broker" && slices.ContainsFunc(deps, func(d string) bool { return strings.HasPrefix(d, "go.etcd.io/") }) {
+			t.Errorf("%s depends on the engine of its store", pkg)
+		}
+	}
+}
+
+func goList(t *testing.T, args ...string) string {
+	t.Helper()
+	cmd := exec.Command("go", append([]string{"list"}, args...)...)
+	var stderr strings.Builder
+	cmd.Stderr = &stderr
+	out, err := cmd.Output()
+	if err != nil {
+		t.Fatalf("go list %q: %v\n%s", args, err, stderr.String())
+	}
+	return string(out)
+}

@@ -1,0 +1,103 @@
+package main
+
+import (
+	"crypto/tls"
+	"fmt"
+	"log/slog"
+	"os"
+	"sync"
+	"time"
+)
+
+// certificate is a certificate and key in two files, read again when one of them changes.
+// A pair that cannot be used leaves the one before in place.
+type certificate struct {
+	certFile, keyFile string
+	log               *slog.Logger
+
+	mu      sync.Mutex       // guards what follows
+	pair    *tls.Certificate // never nil
+	stamp   stamp            // of the files when pair was read, or refused
+	checked time.Time        // when the files were looked at last
+}
+
+// stamp tells one state of the two files from another.
+type stamp struct{ cert, key fileStamp }
+
+type fileStamp struct {
+	changed time.Time
+	size    int64
+}
+
+// certificateCheckInterval is how often handshakes look at the files, at most.
+const certificateCheckInterval = time.Second
+
+func openCertificate(certFile, keyFile string, log *slog.Logger) (*certificate, error) {
+	c := &certificate{certFile: certFile, keyFile: keyFile, log: log, checked: time.Now()}
+	var err error
+	if c.stamp, err = c.look(); err != nil {
+		return nil, fmt.Errorf("tls_cert and tls_key: %w", err)
+	}
+	if err = c.read(); err != nil {
+		return nil, fmt.Errorf("tls_cert %s and tls_key %s: %w", certFile, keyFile, err)
+	}
+	return c, nil
+}
+
+// config is that of a server which uses the certificate.
+func (c *certificate) config() *tls.Config {
+	return &tls.Config{
+		MinVersion:     tls.VersionTLS12,
+		GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return c.current(time.Now()), nil },
+	}
+}
+
+// current returns the certificate, read again if the files have changed.
+func (c *certificate) current(now time.Time) *tls.Certificate {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if now.Sub(c.checked) < certificateCheckInterval {
+		return c.pair
+	}
+	c.checked = now
+	s, err := c.look()
+	if err == nil && s == c.stamp {
+		return c.pair
+	}
+	if err == nil {
+		c.stamp = s
+		err = c.read()
+	}
+	if err != nil {
+		c.log.Error("the new certificate cannot be used, the old one stays", "cert", c.certFile, "key", c.keyFile, "error", err)
+	} else {
+		c.log.Info("certificate read again", "cert", c.certFile)
+	}
+	return c.pair
+}
+
+// read replaces the pair. The caller holds mu, but for the first time.
+func (c *certificate) read() error {
+	pair, err := tls.LoadX509KeyPair(c.certFile, c.keyFile)
+	if err == nil {
+		c.pair = &pair
+	}
+	return err
+}
+
+func (c *certificate) look() (stamp, error) {
+	cert, err := lookAt(c.certFile)
+	if err != nil {
+		return stamp{}, err
+	}
+	key, err := lookAt(c.keyFile)
+	return stamp{cert, key}, err
+}
+
+func lookAt(file string) (fileStamp, error) {
+	info, err := os.Stat(file)
+	if err != nil {
+		return fileStamp{}, err
+	}
+	return fileStamp{info.ModTime(), info.Size()}, nil
+}
