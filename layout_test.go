@@ -15,7 +15,7 @@ func TestLayout(t *testing.T) {
 	allowed := map[string][]string{
 		"pipit":         {"pipit/broker", "pipit/db", "pipit/httpapi", "pipit/admin", "github.com/BurntSushi/toml"},
 		"pipit/admin":   {"pipit/broker", "github.com/julienschmidt/httprouter"},
-		"pipit/bench":   {"pipit/broker", "pipit/db", "pipit/httpapi", "go.etcd.io/bbolt", "github.com/julienschmidt/httprouter"},
+		"pipit/bench":   {"pipit/broker", "pipit/db", "pipit/httpapi", "go.etcd.io/bbolt", "github.com/julienschmidt/httprouter", "golang.org/x/crypto/bcrypt"},
 		"pipit/broker":  {"github.com/segmentio/ksuid", "golang.org/x/crypto/bcrypt"},
 		"pipit/db":      {"pipit/broker", "go.etcd.io/bbolt", "go.etcd.io/bbolt/errors", "golang.org/x/sys"},
 		"pipit/httpapi": {"pipit/broker", "github.com/julienschmidt/httprouter", "github.com/segmentio/ksuid"},

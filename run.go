@@ -9,8 +9,6 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
-	"net"
-	"net/http"
 	"os"
 	"runtime"
 	"runtime/debug"
@@ -196,9 +194,6 @@ func serve(ctx context.Context, cfg *config, stderr io.Writer) (err error) {
 		log.Info("stopping")
 		return nil
 	case err := <-failed:
-		if errors.Is(err, http.ErrServerClosed) || errors.Is(err, net.ErrClosed) {
-			return nil
-		}
 		return fmt.Errorf("http: %w", err)
 	}
 }

@@ -168,3 +168,48 @@ func BenchmarkPublish(b *testing.B) {
 		})
 	}
 }
+
+// BenchmarkReceiveSettle counts messages: 100 are received and acknowledged at a time.
+func BenchmarkReceiveSettle(b *testing.B) {
+	r := newRig(b, broker.Options{})
+	topic := topicDef("/t")
+	topic.Expiration = 0
+	r.define(topic, consumerDef("/t", "a"))
+	p, _ := r.Publisher(r.crm, "/t")
+	fill := func(n int) {
+		pubs := make([]broker.Publication, 1000)
+		for i := range pubs {
+			pubs[i].Payload = make([]byte, 1024)
+		}
+		for ; n > 0; n -= len(pubs) {
+			if _, err := p.PublishBatch(ctx, pubs); err != nil {
+				b.Fatal(err)
+			}
+		}
+	}
+	const backlog = 100_000
+	fill(backlog)
+	s := r.sub("/t", "a")
+	left := backlog
+	b.ReportAllocs()
+	b.ResetTimer()
+	for i := 0; i < b.N; i += 100 {
+		msgs, err := s.Receive(ctx, broker.ReceiveOptions{})
+		if err != nil || len(msgs) != 100 {
+			b.Fatal(len(msgs), err)
+		}
+		ids := make([]string, len(msgs))
+		for j := range msgs {
+			ids[j] = msgs[j].ID
+		}
+		if done, err := s.Settle(ctx, broker.Settlement{Ack: ids}); err != nil || done.Acked != 100 {
+			b.Fatal(done, err)
+		}
+		if left -= 100; left == 0 {
+			b.StopTimer()
+			fill(backlog)
+			left = backlog
+			b.StartTimer()
+		}
+	}
+}

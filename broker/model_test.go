@@ -10,6 +10,7 @@ import (
 	"slices"
 	"sort"
 	"strconv"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -43,6 +44,15 @@ func TestModel(t *testing.T) {
 	if *seedFlag != 0 {
 		seeds = 1
 	}
+	var mu sync.Mutex
+	did := map[string]int{} // in all runs together
+	t.Cleanup(func() {
+		for _, op := range modelOps {
+			if did[op] == 0 && *seedFlag == 0 {
+				t.Errorf("no run ever saw: %s", op)
+			}
+		}
+	})
 	for seed := range seeds {
 		t.Run(fmt.Sprint("seed", seed+1), func(t *testing.T) {
 			t.Parallel()
@@ -53,15 +63,21 @@ func TestModel(t *testing.T) {
 					m.random()
 				}
 				m.drain()
+				mu.Lock()
+				defer mu.Unlock()
 				for op, n := range m.did {
-					if n == 0 {
-						t.Errorf("the run never saw: %s", op)
-					}
+					did[op] += n
 				}
 			})
 		})
 	}
 }
+
+// modelOps are what the runs must have seen, else they prove little.
+var modelOps = []string{"stored", "duplicate", "same ID after the window", "full", "not full for sure", "invalid", "delivered", "delivered again",
+	"in-flight limit", "nothing", "fifo", "lifo", "ack at receive", "long poll woken", "long poll timeout", "acked", "rejected", "rejected with delay",
+	"not found", "ack after restart", "released", "restart", "crash", "consumer added at the tail", "consumer added at the oldest",
+	"expired", "delayed", "batch refused as a whole"}
 
 // modelMessage is a message that was answered 200.
 type modelMessage struct {
@@ -136,12 +152,6 @@ type model struct {
 
 func newModel(t *testing.T, rnd *rand.Rand) *model {
 	m := &model{t: t, rnd: rnd, r: newRig(t, broker.Options{}), opened: time.Now(), did: map[string]int{}}
-	for _, op := range []string{"stored", "duplicate", "same ID after the window", "full", "not full for sure", "invalid", "delivered", "delivered again",
-		"in-flight limit", "nothing", "fifo", "lifo", "ack at receive", "long poll woken", "long poll timeout", "acked", "rejected", "rejected with delay",
-		"not found", "ack after restart", "released", "restart", "crash", "consumer added at the tail", "consumer added at the oldest",
-		"expired", "delayed", "batch refused as a whole"} {
-		m.did[op] = 0
-	}
 	for i := range 2 {
 		mt := &modelTopic{seen: map[string][]time.Time{}, def: topicDef(fmt.Sprint("/t", i))}
 		mt.def.MaxDepth = int64(25 + rnd.IntN(30))
@@ -290,6 +300,8 @@ func (m *model) random() {
 		m.receive(mt)
 	case n < 900:
 		m.settleSome(mt)
+	case n < 910:
+		m.wait(mt)
 	case n < 980:
 		m.pass(time.Duration(m.rnd.IntN(5_000_000)) * time.Microsecond)
 	case n < 990:
@@ -507,6 +519,17 @@ func (m *model) receive(mt *modelTopic) {
 		o.Wait = time.Duration(1+m.rnd.IntN(8_000_000)) * time.Microsecond
 	}
 	m.receiveOnce(mt, c, o)
+}
+
+// wait empties a consumer's queue and waits for more.
+func (m *model) wait(mt *modelTopic) {
+	if len(mt.consumers) == 0 {
+		return
+	}
+	c := mt.consumers[m.rnd.IntN(len(mt.consumers))]
+	for m.receiveOnce(mt, c, broker.ReceiveOptions{Max: 100, Ack: true}) > 0 {
+	}
+	m.receiveOnce(mt, c, broker.ReceiveOptions{Max: 5, Wait: time.Duration(1+m.rnd.IntN(8_000_000)) * time.Microsecond})
 }
 
 // receiveOnce receives, and compares the messages and their order with the model.

@@ -20,8 +20,13 @@ func (b *Broker) sweepLoop() {
 	tick := time.NewTicker(b.opts.SweepInterval)
 	defer tick.Stop()
 	flushed := time.Now()
+	failed := false
 	for {
-		due := time.NewTimer(b.untilDue(time.Now()))
+		wait := b.untilDue(time.Now())
+		if failed {
+			wait = time.Hour // what is due stays due: the next tick tries again
+		}
+		due := time.NewTimer(wait)
 		select {
 		case <-b.closing:
 			due.Stop()
@@ -34,7 +39,10 @@ func (b *Broker) sweepLoop() {
 		}
 		due.Stop()
 		now := time.Now()
-		for b.sweep(now, now.Sub(flushed) >= seenEvery) {
+		for more := true; more; {
+			if more, failed = b.sweep(now, now.Sub(flushed) >= seenEvery); !more {
+				break
+			}
 			select {
 			case <-b.closing:
 				return
@@ -64,8 +72,9 @@ func (b *Broker) setNextDue(at time.Time) {
 	}
 }
 
-// sweep is one pass, bounded so that no commit takes long. It tells whether there is more to do.
-func (b *Broker) sweep(now time.Time, seen bool) bool {
+// sweep is one pass, bounded so that no commit takes long. It tells whether there is more to do,
+// and whether it failed.
+func (b *Broker) sweep(now time.Time, seen bool) (more, failed bool) {
 	op := &sweepOp{b: b, dueKnown: b.nextDue.Load()}
 	err := b.store.View(func(r Reader) error {
 		var err error
@@ -91,14 +100,20 @@ func (b *Broker) sweep(now time.Time, seen bool) bool {
 	})
 	if err != nil {
 		b.log.Error("the sweeper cannot read", "error", err)
-		return false
+		return false, true
 	}
 	op.ids = slices.Clone(op.ids)
 	b.collect(op, now, seen)
-	if err := b.do(op, 0); err != nil {
-		return false
+	err = b.do(op, 0)
+	if CodeOf(err) == DiskFull && len(op.due) > 0 {
+		// What is over can still be cleared away, and makes room.
+		op.due, op.dueSkipped, failed = nil, true, true
+		err = b.do(op, 0)
 	}
-	return op.more || len(op.expired) == sweepRanges || len(op.due) == sweepDelayed || len(op.ids) == sweepIDs
+	if err != nil {
+		return false, true
+	}
+	return op.more || len(op.expired) == sweepRanges || len(op.due) == sweepDelayed || len(op.ids) == sweepIDs, failed
 }
 
 // flush stores what is written now and then.
@@ -128,9 +143,13 @@ func (b *Broker) collect(op *sweepOp, now time.Time, seen bool) {
 			l := c.leases[s]
 			l.saved = l.count
 			op.attempts = append(op.attempts, Attempt{c.id, s.priority, s.pos, l.count})
+			op.holders = append(op.holders, c)
 		}
 		clear(c.unsaved)
 		op.attempts = append(op.attempts, c.forget...)
+		for range c.forget {
+			op.holders = append(op.holders, c)
+		}
 		c.forget = nil
 		c.forgets.Store(false)
 		c.mu.Unlock()
@@ -158,6 +177,7 @@ type sweepOp struct {
 	dueSkipped bool // the pass did not look for due messages
 	ids        []StaleID
 	attempts   []Attempt
+	holders    []*consumer // of attempts
 	seen       []Seen
 	stamps     []*lastSeen // of seen
 	cleared    []*consumer // that expired messages concern
@@ -267,5 +287,18 @@ func (b *Broker) soonerDue(at time.Time) {
 	}
 }
 
-func (o *sweepOp) failed()       {}
+// failed lets a later pass store the delivery counts.
+func (o *sweepOp) failed() {
+	for i, a := range o.attempts {
+		c, s := o.holders[i], slot{a.Priority, a.Pos}
+		c.mu.Lock()
+		if c.leases[s] != nil {
+			c.unsaved[s] = struct{}{}
+		} else {
+			c.forgetAttempt(s)
+		}
+		c.mu.Unlock()
+	}
+}
+
 func (o *sweepOp) appends() bool { return len(o.due) > 0 }

@@ -2,23 +2,22 @@ package db
 
 import "go.etcd.io/bbolt"
 
-// pageSize of new files; 0 is that of the operating system.
-const pageSize = 0
-
 // bbolt writes its list of free pages, 8 bytes each, with every commit. After a large backlog
 // was drained that is megabytes, and most of the commit's time. The list can also be left out;
-// then a start after a crash finds the free pages by going through those in use.
+// then a start after a crash finds the free pages by going through those in use, which takes
+// 2 µs a page and what it takes to read the page.
 const (
-	freelistSmall = 4096    // pages; up to here writing the list costs less than one page in eight of a commit
-	scanMost      = 1 << 18 // pages in use; above, the start after a crash would take too long
+	freelistSmall = 1 << 12 // free pages; up to here the list is 32 KiB at most, and always written
+	freelistLarge = 1 << 16 // free pages; from here on the list, 512 KiB, is never written
+	scanMost      = 1 << 17 // pages in use that a start may go through where the list is between the two
 )
 
 // skipFreelist tells whether the next commit should leave the list out.
 func (s *Store) skipFreelist() bool {
 	st := s.bolt.Stats()
 	free := st.FreePageN + st.PendingPageN
-	if free <= freelistSmall {
-		return false
+	if free <= freelistSmall || free >= freelistLarge {
+		return free >= freelistLarge
 	}
 	return s.pages()-free <= scanMost
 }

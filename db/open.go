@@ -71,7 +71,6 @@ func openBolt(path string, timeout time.Duration) (bolt *bbolt.DB, err error) {
 		Timeout:        timeout,
 		FreelistType:   bbolt.FreelistMapType,
 		NoFreelistSync: true, // of opening alone, so that it writes nothing; see skipFreelist
-		PageSize:       pageSize,
 		OpenFile: func(name string, flag int, mode os.FileMode) (*os.File, error) {
 			var err error
 			file, err = os.OpenFile(name, flag, mode)

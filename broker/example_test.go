@@ -1,0 +1,129 @@
+package broker_test
+
+import (
+	"context"
+	"fmt"
+	"log"
+	"os"
+	"path/filepath"
+	"time"
+
+	"pipit/broker"
+	"pipit/db"
+)
+
+// A program opens a store and a broker on it, says what topics and clients there are, and publishes
+// and receives.
+func Example() {
+	dir, err := os.MkdirTemp("", "pipit")
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer os.RemoveAll(dir)
+
+	store, err := db.Open(filepath.Join(dir, "pipit.db"), db.Options{})
+	if err != nil {
+		log.Fatal(err)
+	}
+	b, err := broker.Open(store, broker.Options{ServiceName: "orders"})
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer b.Close() // closes the store too
+
+	// Apply can be called at every start: what is there already stays as it is.
+	ctx := context.Background()
+	_, err = b.Apply(ctx, broker.Definition{
+		Clients: []broker.Client{{Username: "erp", Name: "ERP", Password: "secret", Active: true}},
+		Topics: []broker.Topic{{Name: "/order/created", Active: true, MaxDepth: broker.DefaultMaxDepth,
+			Expiration: 3600, DedupWindow: broker.DefaultDedupWindow}},
+		Consumers: []broker.Consumer{{Client: "erp", Topic: "/order/created", SubKey: "erp-orders", Active: true,
+			MaxDepth: broker.DefaultMaxDepth, MaxInFlight: broker.DefaultMaxInFlight, AckTimeout: broker.DefaultAckTimeout}},
+	})
+	if err != nil {
+		log.Fatal(err)
+	}
+
+	// When Publish returns, the message is on disk for every consumer.
+	for i := range 3 {
+		if _, err := b.Publish(ctx, "/order/created", fmt.Appendf(nil, "order %d", i)); err != nil {
+			log.Fatal(err)
+		}
+	}
+	if _, err := b.Publish(ctx, "/order/created", []byte("rush order"), broker.WithPriority(9)); err != nil {
+		log.Fatal(err)
+	}
+
+	// A consumer has a queue of its own, here also over HTTP.
+	erp, err := b.Authenticate(ctx, "erp", "secret", "127.0.0.1")
+	if err != nil {
+		log.Fatal(err)
+	}
+	queue, err := b.Subscription(erp, "/order/created", "erp-orders")
+	if err != nil {
+		log.Fatal(err)
+	}
+	msgs, err := queue.Receive(ctx, broker.ReceiveOptions{Wait: time.Second})
+	if err != nil {
+		log.Fatal(err)
+	}
+	var done broker.Settlement
+	for _, m := range msgs {
+		fmt.Printf("%s from %s, delivery %d\n", m.Payload, m.Producer, m.DeliveryCount)
+		done.Ack = append(done.Ack, m.ID)
+	}
+
+	// When Settle returns, none of them is ever delivered to this consumer again.
+	settled, err := queue.Settle(ctx, done)
+	if err != nil {
+		log.Fatal(err)
+	}
+	fmt.Println(settled.Acked, "acknowledged")
+
+	// Output:
+	// rush order from orders, delivery 1
+	// order 0 from orders, delivery 1
+	// order 1 from orders, delivery 1
+	// order 2 from orders, delivery 1
+	// 4 acknowledged
+}
+
+// One call publishes. With an ID of its own a message can be published again where the first
+// answer was lost: it is stored once.
+func ExampleBroker_Publish() {
+	dir, err := os.MkdirTemp("", "pipit")
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer os.RemoveAll(dir)
+	store, err := db.Open(filepath.Join(dir, "pipit.db"), db.Options{})
+	if err != nil {
+		log.Fatal(err)
+	}
+	b, err := broker.Open(store, broker.Options{})
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer b.Close()
+	ctx := context.Background()
+	if _, err := b.Apply(ctx, broker.Definition{Topics: []broker.Topic{{Name: "/invoice", Active: true, MaxDepth: 1,
+		DedupWindow: time.Hour}}}); err != nil {
+		log.Fatal(err)
+	}
+
+	for range 2 {
+		id, err := b.Publish(ctx, "/invoice", []byte(`{"total": 100}`),
+			broker.WithID("invoice-1"), broker.WithMIMEType("application/json"), broker.WithExpiration(3600))
+		fmt.Println(id, err)
+	}
+	_, err = b.Publish(ctx, "/invoice", []byte(`{"total": 200}`))
+	fmt.Println(broker.CodeOf(err) == broker.Full)
+	_, err = b.Publish(ctx, "/nowhere", nil)
+	fmt.Println(err)
+
+	// Output:
+	// invoice-1 <nil>
+	// invoice-1 <nil>
+	// true
+	// No topic "/nowhere"
+}
