@@ -2,7 +2,6 @@ package broker
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"math"
 	"slices"
@@ -138,6 +137,9 @@ func (s Subscription) taken(msgs []Message, slots []slot, ack bool) ([]Message, 
 	s.c.mu.Lock()
 	for _, sl := range slots {
 		l := s.c.leases[sl]
+		if l == nil || l.state != leased {
+			continue // somebody who knows its ID has settled it meanwhile
+		}
 		s.c.unlist(l)
 		l.state = settling
 		op.leases = append(op.leases, l)
@@ -149,9 +151,6 @@ func (s Subscription) taken(msgs []Message, slots []slot, ack bool) ([]Message, 
 	}
 	return msgs, nil
 }
-
-// errStop ends a look at the store early.
-var errStop = errors.New("stop")
 
 // take leases what can be delivered now. With nothing, and waiting, it lists w as a waiter,
 // and returns after which time to look again (0: when woken).
