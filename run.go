@@ -214,4 +214,9 @@ func tune() {
 		// it: the default would collect many times a second to save memory that nobody misses.
 		debug.SetGCPercent(400)
 	}
+	if os.Getenv("GOMAXPROCS") == "" {
+		// The committer spends its life in fsync. One processor more than there are cores lets
+		// it come back from there without a queue of requests before it.
+		runtime.GOMAXPROCS(runtime.GOMAXPROCS(0) + 1)
+	}
 }

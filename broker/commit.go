@@ -176,7 +176,7 @@ func (b *Broker) commit(p *plan, tasks []*task) {
 	}
 	if err != nil {
 		b.noteFailure(err)
-	} else if len(tasks) > 0 && b.health.Load() != nil && !p.empty {
+	} else if p.err == nil && !p.empty && b.health.Load() != nil {
 		b.health.Store(nil)
 	}
 	for _, t := range tasks {

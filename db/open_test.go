@@ -332,3 +332,24 @@ func TestFreelistAcrossCrash(t *testing.T) {
 		t.Errorf("the file grew from %d to %d", size, grown)
 	}
 }
+
+// What Load refuses is left as it is, also by Close.
+func TestLoadOfDamageWritesNothing(t *testing.T) {
+	path := change(t, makeFile(t, false), func(tx *bbolt.Tx) error {
+		return tx.Bucket(bucketTopic).Put([]byte("/a"), []byte("no JSON"))
+	})
+	before, _ := os.ReadFile(path)
+	s, err := Open(path, Options{Logger: silent})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.Load(); err == nil || !strings.Contains(err.Error(), `is damaged: topic "/a"`) {
+		t.Errorf("got %v", err)
+	}
+	if err := s.Close(); err != nil {
+		t.Error(err)
+	}
+	if after, _ := os.ReadFile(path); !bytes.Equal(before, after) {
+		t.Error("the file was changed")
+	}
+}

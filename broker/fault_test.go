@@ -1,0 +1,363 @@
+package broker_test
+
+import (
+	"errors"
+	"fmt"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"pipit/broker"
+	"pipit/db"
+)
+
+// faultyStore is the real store, but for what a test wants to go wrong.
+type faultyStore struct {
+	broker.Store
+	mu      sync.Mutex
+	commit  func(*broker.Batch) error // nil: nothing goes wrong
+	scan    func(broker.Lane) error
+	commits int
+}
+
+func (s *faultyStore) fail(commit func(*broker.Batch) error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.commit = commit
+}
+
+func (s *faultyStore) Commit(b *broker.Batch) error {
+	s.mu.Lock()
+	s.commits++
+	commit := s.commit
+	s.mu.Unlock()
+	if commit != nil {
+		if err := commit(b); err != nil {
+			return err
+		}
+	}
+	return s.Store.Commit(b)
+}
+
+func (s *faultyStore) count() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.commits
+}
+
+func (s *faultyStore) View(fn func(broker.Reader) error) error {
+	return s.Store.View(func(r broker.Reader) error { return fn(faultyReader{r, s.scan}) })
+}
+
+type faultyReader struct {
+	broker.Reader
+	scan func(broker.Lane) error
+}
+
+func (r faultyReader) Scan(l broker.Lane, from uint64, down bool, fn func(*broker.Record) bool) error {
+	if r.scan != nil {
+		if err := r.scan(l); err != nil {
+			return err
+		}
+	}
+	return r.Reader.Scan(l, from, down, fn)
+}
+
+// newFaultyRig returns a rig whose store a test can let fail; a restart gives it the real one.
+func newFaultyRig(t *testing.T) (*rig, *faultyStore) {
+	t.Helper()
+	r := newRig(t, broker.Options{})
+	if err := r.Close(); err != nil {
+		t.Fatal(err)
+	}
+	real, err := db.Open(r.path, db.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := &faultyStore{Store: real}
+	if r.Broker, err = broker.Open(s, r.opts); err != nil {
+		t.Fatal(err)
+	}
+	return r, s
+}
+
+// noSpace is a disk on which nothing fits that stores messages.
+func noSpace(b *broker.Batch) error {
+	if len(b.Append)+len(b.Delay) > 0 {
+		return fmt.Errorf("write: %w", broker.ErrNoSpace)
+	}
+	return nil
+}
+
+func (r *rig) mayPublish(pub broker.Publication) error {
+	p, err := r.Publisher(r.crm, "/t")
+	if err == nil {
+		_, err = p.Publish(ctx, pub)
+	}
+	return err
+}
+
+func text(s string) broker.Publication { return broker.Publication{Payload: []byte(s)} }
+
+// TestDiskFull lets a commit of publishes and acknowledgements find the disk full: the publishes are
+// refused and leave nothing behind, the acknowledgements go on.
+func TestDiskFull(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r, s := newFaultyRig(t)
+		topic := topicDef("/t")
+		topic.MaxDepth, topic.Expiration = 5, 0
+		r.define(topic, consumerDef("/t", "a"))
+		for i := range 3 {
+			r.publish("/t", text(fmt.Sprint(i)))
+		}
+		got := r.receive("/t", "a", broker.ReceiveOptions{Max: 2})
+
+		// The disk holds on to one commit, while the next ones gather.
+		hold := make(chan struct{})
+		s.fail(func(*broker.Batch) error { <-hold; return nil })
+		var wg sync.WaitGroup
+		wg.Go(func() { r.publish("/t", text("3")) })
+		synctest.Wait()
+		refused := map[string]error{}
+		var mu sync.Mutex
+		for _, p := range []broker.Publication{text("x"), {Payload: []byte("y"), ID: "own"}, {Payload: []byte("z"), Delay: 1}} {
+			wg.Go(func() {
+				err := r.mayPublish(p)
+				mu.Lock()
+				refused[string(p.Payload)] = err
+				mu.Unlock()
+			})
+		}
+		var settled broker.Settled
+		var settleErr error
+		wg.Go(func() { settled, settleErr = r.sub("/t", "a").Settle(ctx, broker.Settlement{Ack: []string{got[0].ID}}) })
+		synctest.Wait()
+		var batches []string
+		s.fail(func(b *broker.Batch) error {
+			batches = append(batches, fmt.Sprintf("%d+%d messages, %d cursors", len(b.Append), len(b.Delay), len(b.Cursors)))
+			return noSpace(b)
+		})
+		close(hold)
+		wg.Wait()
+		// Two of the three fit the topic's five; together with the acknowledgement they were one batch.
+		full, disk := 0, 0
+		for name, err := range refused {
+			switch broker.CodeOf(err) {
+			case broker.DiskFull:
+				disk++
+			case broker.Full:
+				full++
+			default:
+				t.Errorf("publish %s: %v", name, err)
+			}
+		}
+		if disk+full != 3 || disk < 1 {
+			t.Errorf("%d refused for the disk, %d for the topic: %v", disk, full, refused)
+		}
+		if settleErr != nil || settled.Acked != 1 {
+			t.Errorf("settle: %+v %v", settled, settleErr)
+		}
+		if len(batches) != 2 || batches[1] != "0+0 messages, 1 cursors" {
+			t.Errorf("batches: %q", batches)
+		}
+		if err := r.Health(); !errors.Is(err, broker.ErrNoSpace) {
+			t.Errorf("health: %v", err)
+		}
+
+		// Nothing of it is there, and there is room again without a restart.
+		s.fail(nil)
+		time.Sleep(2 * time.Second)
+		if m := r.receive("/t", "a", broker.ReceiveOptions{}); payloads(m) != "2 3 " {
+			t.Errorf("after the failure: %q", payloads(m))
+		}
+		for _, name := range []string{"own", "4"} { // the ID was not remembered
+			p := text(name)
+			if name == "own" {
+				p.ID = "own"
+			}
+			r.publish("/t", p)
+		}
+		if err := r.Health(); err != nil {
+			t.Errorf("health afterwards: %v", err)
+		}
+		wantCode(t, r.mayPublish(text("too much")), broker.Full) // 1, 2, 3, own, 4
+		if m := r.receive("/t", "a", broker.ReceiveOptions{}); payloads(m) != "own 4 " {
+			t.Errorf("after the recovery: %q", payloads(m))
+		}
+		r.restart()
+		if m := r.receive("/t", "a", broker.ReceiveOptions{}); payloads(m) != "1 2 3 own 4 " {
+			t.Errorf("after a restart: %q", payloads(m))
+		}
+	})
+}
+
+// TestDiskFullForAll is a disk on which not even acknowledgements fit.
+func TestDiskFullForAll(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r, s := newFaultyRig(t)
+		r.define(topicDef("/t"), consumerDef("/t", "a"))
+		for i := range 4 {
+			r.publish("/t", text(fmt.Sprint(i)))
+		}
+		got := r.receive("/t", "a", broker.ReceiveOptions{Max: 3})
+		s.fail(func(*broker.Batch) error { return broker.ErrNoSpace })
+		_, err := r.sub("/t", "a").Settle(ctx, broker.Settlement{Ack: []string{got[0].ID, got[1].ID}, Reject: []string{got[2].ID}})
+		wantCode(t, err, broker.DiskFull)
+		_, err = r.sub("/t", "a").Receive(ctx, broker.ReceiveOptions{Ack: true})
+		wantCode(t, err, broker.DiskFull)
+		wantCode(t, r.mayPublish(text("x")), broker.DiskFull)
+		wantCode(t, r.mayPublish(broker.Publication{ID: "own"}), broker.DiskFull)
+		_, err = r.Apply(ctx, broker.Definition{Consumers: []broker.Consumer{consumerDef("/t", "b")}})
+		wantCode(t, err, broker.DiskFull)
+		if _, err := r.Subscription(r.crm, "/t", "b"); broker.CodeOf(err) != broker.Denied {
+			t.Errorf("a consumer that was not stored is there: %v", err)
+		}
+		s.fail(nil)
+		// What was to be acknowledged is in flight as before; what was to be acknowledged as it was
+		// returned is there again.
+		if m := r.receive("/t", "a", broker.ReceiveOptions{}); payloads(m) != "3 " {
+			t.Errorf("after the failure: %q", payloads(m))
+		}
+		done, err := r.sub("/t", "a").Settle(ctx, broker.Settlement{Ack: []string{got[0].ID, got[1].ID}})
+		if err != nil || done.Acked != 2 {
+			t.Errorf("settle: %+v %v", done, err)
+		}
+		if err := r.Health(); err != nil {
+			t.Errorf("health: %v", err)
+		}
+		r.restart()
+		if m := r.receive("/t", "a", broker.ReceiveOptions{}); payloads(m) != "2 3 " {
+			t.Errorf("after a restart: %q", payloads(m))
+		}
+	})
+}
+
+// TestDiskFullSweep: on a full disk delayed messages wait, what has expired is cleared away all the
+// same, and nobody tries again without a pause.
+func TestDiskFullSweep(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r, s := newFaultyRig(t)
+		topic := topicDef("/t")
+		topic.MaxDepth = 2
+		r.define(topic, consumerDef("/t", "a"))
+		r.publish("/t", broker.Publication{Payload: []byte("late"), Delay: 3, Expiration: 600})
+		r.publish("/t", broker.Publication{Payload: []byte("short"), Expiration: 4})
+		s.fail(noSpace)
+		before := s.count()
+		time.Sleep(10*time.Second + time.Millisecond)
+		if n := s.count() - before; n < 2 || n > 30 {
+			t.Errorf("%d commits in 10 s", n)
+		}
+		if m := r.receive("/t", "a", broker.ReceiveOptions{}); len(m) > 0 {
+			t.Errorf("on a full disk: %q", payloads(m))
+		}
+		wantCode(t, r.mayPublish(text("x")), broker.DiskFull) // not Full: "short" has been cleared away
+		s.fail(nil)
+		m := r.receive("/t", "a", broker.ReceiveOptions{Wait: 5 * time.Second})
+		if payloads(m) != "late " {
+			t.Errorf("with room again: %q", payloads(m))
+		}
+		r.publish("/t", text("x"))
+		wantCode(t, r.mayPublish(text("y")), broker.Full)
+	})
+}
+
+// TestDeliveryCountKept: a count that could not be stored is stored by a later pass.
+func TestDeliveryCountKept(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r, s := newFaultyRig(t)
+		r.define(topicDef("/t"), consumerDef("/t", "a"))
+		r.publish("/t", broker.Publication{Payload: []byte("x"), Expiration: 600})
+		for range 3 {
+			m := r.receive("/t", "a", broker.ReceiveOptions{})
+			if _, err := r.sub("/t", "a").Settle(ctx, broker.Settlement{Reject: []string{m[0].ID}}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		s.fail(func(*broker.Batch) error { return broker.ErrNoSpace })
+		time.Sleep(3 * time.Second)
+		s.fail(nil)
+		time.Sleep(3 * time.Second)
+		r.restart()
+		if m := r.receive("/t", "a", broker.ReceiveOptions{}); len(m) != 1 || m[0].DeliveryCount != 4 {
+			t.Errorf("after a restart: %+v", m)
+		}
+	})
+}
+
+// TestStoreFails: after any other error it is not known what the store holds, so nothing is written
+// to it any more.
+func TestStoreFails(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r, s := newFaultyRig(t)
+		r.define(topicDef("/t"), consumerDef("/t", "a"))
+		for i := range 3 {
+			r.publish("/t", text(fmt.Sprint(i)))
+		}
+		got := r.receive("/t", "a", broker.ReceiveOptions{Max: 1})
+		cause := errors.New("input/output error")
+		s.fail(func(*broker.Batch) error { return cause })
+		wantCode(t, r.mayPublish(text("x")), broker.Unavailable)
+		if err := r.Health(); !errors.Is(err, cause) {
+			t.Errorf("health: %v", err)
+		}
+		s.fail(nil) // it would work again, but what does it hold?
+		before := s.count()
+		wantCode(t, r.mayPublish(text("y")), broker.Unavailable)
+		_, err := r.sub("/t", "a").Settle(ctx, broker.Settlement{Ack: []string{got[0].ID}})
+		wantCode(t, err, broker.Unavailable)
+		_, err = r.sub("/t", "a").Receive(ctx, broker.ReceiveOptions{Ack: true})
+		wantCode(t, err, broker.Unavailable)
+		_, err = r.Apply(ctx, broker.Definition{Consumers: []broker.Consumer{consumerDef("/t", "b")}})
+		wantCode(t, err, broker.Unavailable)
+		time.Sleep(5 * time.Second)
+		if n := s.count() - before; n != 0 {
+			t.Errorf("%d commits after the failure", n)
+		}
+		if err := r.Health(); !errors.Is(err, cause) {
+			t.Errorf("health afterwards: %v", err)
+		}
+		// Receiving goes on: what was not acknowledged is in flight until its time is over.
+		if m := r.receive("/t", "a", broker.ReceiveOptions{}); payloads(m) != "1 2 " {
+			t.Errorf("receive: %q", payloads(m))
+		}
+		time.Sleep(26 * time.Second)
+		if m := r.receive("/t", "a", broker.ReceiveOptions{}); payloads(m) != "0 " {
+			t.Errorf("after the ack timeout: %q", payloads(m))
+		}
+		if err := r.Close(); broker.CodeOf(err) != broker.Unavailable {
+			t.Errorf("close: %v", err) // it tells that something could not be stored
+		}
+		r.open()
+		if m := r.receive("/t", "a", broker.ReceiveOptions{}); payloads(m) != "0 1 2 " {
+			t.Errorf("after a restart: %q", payloads(m))
+		}
+		r.publish("/t", text("3"))
+	})
+}
+
+// TestReadFails lets reading fail in the midst of a receive: what it had taken is given back.
+func TestReadFails(t *testing.T) {
+	r, s := newFaultyRig(t)
+	r.define(topicDef("/t"), consumerDef("/t", "a"))
+	for i := range 6 {
+		r.publish("/t", broker.Publication{Payload: fmt.Append(nil, i), Priority: 9 - i/2})
+	}
+	cause := errors.New("input/output error")
+	s.scan = func(l broker.Lane) error {
+		if l.Priority < 8 {
+			return cause
+		}
+		return nil
+	}
+	for _, o := range []broker.ReceiveOptions{{}, {Order: broker.LIFO}, {Ack: true}} {
+		if m, err := r.sub("/t", "a").Receive(ctx, o); len(m) > 0 || !errors.Is(err, cause) {
+			t.Fatalf("receive: %q %v", payloads(m), err)
+		}
+	}
+	s.scan = nil
+	if m := r.receive("/t", "a", broker.ReceiveOptions{}); payloads(m) != "0 1 2 3 4 5 " {
+		t.Errorf("after the failure: %q", payloads(m))
+	}
+}

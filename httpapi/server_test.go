@@ -1,0 +1,521 @@
+package httpapi_test
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"pipit/broker"
+	"pipit/db"
+	"pipit/httpapi"
+)
+
+var ctx = context.Background()
+
+// Who calls, and the bcrypt hashes of their passwords at the least cost.
+const (
+	crm = "crm:crm"
+	erp = "erp:erp"
+	bob = "bob:crm"
+
+	crmHash = "$2a$04$1EZWiwz7X8y0eKc8EWmkHOF8jhP0a7cZsDdUDzFbQIxQVEvzN7S7q"
+	erpHash = "ERPHASH"
+)
+
+// The topics, and the queues of them that belong to erp. key is that of the one in the documentation.
+const (
+	created = "/zato/pubsub/topic//customer/created/"
+	queue   = "/zato/pubsub/msg//customer/created/"
+	key     = "K06Y63NEJQYGMQKTP9D4KGQQ0GB2"
+	ackMany = "/zato/pubsub/ack/"
+)
+
+// patience is how long a test waits for what has to come. Nothing that passes takes so long.
+const patience = 40 * time.Second
+
+// marked is part of every payload that a test looks for in the log.
+const marked = "PAYLOAD-6b1f"
+
+// setup is what a test changes of its server.
+type setup struct {
+	broker  broker.Options
+	api     httpapi.Options
+	consume func(*broker.Consumer) // changes the consumers
+	topic   func(*broker.Topic)    // changes the topics
+	wrap    func(http.Handler) http.Handler
+	broken  bool // what the store holds is uncertain at the end: closing says so
+}
+
+// rig is a server on a real listener over a broker over a real file.
+type rig struct {
+	t      testing.TB
+	b      *broker.Broker
+	store  *stub
+	srv    *http.Server
+	addr   string
+	client *http.Client
+	logs   *logBuffer
+}
+
+func newServer(t testing.TB, change ...func(*setup)) *rig {
+	t.Helper()
+	r := &rig{t: t, logs: &logBuffer{}}
+	logger := slog.New(slog.NewJSONHandler(r.logs, &slog.HandlerOptions{Level: slog.LevelDebug}))
+	s := setup{
+		broker:  broker.Options{Logger: logger, SweepInterval: time.Hour},
+		api:     httpapi.Options{Logger: logger, Access: true},
+		consume: func(*broker.Consumer) {},
+		topic:   func(*broker.Topic) {},
+		wrap:    func(h http.Handler) http.Handler { return h },
+	}
+	for _, f := range change {
+		f(&s)
+	}
+	path := filepath.Join(t.TempDir(), "pipit.db")
+	file, err := db.Open(path, db.Options{Logger: logger})
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.store = &stub{Store: file}
+	if r.b, err = broker.Open(r.store, s.broker); err != nil {
+		file.Close()
+		t.Fatal(err)
+	}
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.addr = l.Addr().String()
+	r.srv = httpapi.NewServer(s.wrap(httpapi.New(r.b, s.api)))
+	r.srv.ErrorLog = slog.NewLogLogger(logger.Handler(), slog.LevelError)
+	served := make(chan error, 1)
+	go func() { served <- r.srv.Serve(l) }()
+	transport := &http.Transport{MaxIdleConnsPerHost: 64, DisableCompression: true}
+	r.client = &http.Client{
+		Transport: transport,
+		Timeout:   patience,
+		CheckRedirect: func(req *http.Request, _ []*http.Request) error {
+			return errors.New("redirected to " + req.URL.String())
+		},
+	}
+	t.Cleanup(func() {
+		t.Helper()
+		transport.CloseIdleConnections()
+		r.b.Drain()
+		end, cancel := context.WithTimeout(ctx, patience)
+		defer cancel()
+		if err := r.srv.Shutdown(end); err != nil {
+			t.Errorf("requests go on for ever: %v", err)
+		}
+		if err := <-served; !errors.Is(err, http.ErrServerClosed) {
+			t.Error(err)
+		}
+		if err := r.b.Close(); (err != nil) != s.broken {
+			t.Errorf("close: %v", err)
+		}
+		file, err := db.Open(path, db.Options{Logger: logger})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := file.Check(); err != nil {
+			t.Errorf("check: %v", err)
+		}
+		if err := file.Close(); err != nil {
+			t.Error(err)
+		}
+		r.checkLogs()
+	})
+	r.define(&s)
+	return r
+}
+
+func (r *rig) define(s *setup) {
+	r.t.Helper()
+	topic := func(name string, active bool) broker.Topic {
+		t := broker.Topic{Name: name, Active: active, MaxDepth: broker.DefaultMaxDepth, Expiration: 60, DedupWindow: 5 * time.Minute}
+		s.topic(&t)
+		return t
+	}
+	consumer := func(client, topic, key string, active bool) broker.Consumer {
+		c := broker.Consumer{Client: client, Topic: topic, SubKey: key, Active: active, MaxDepth: broker.DefaultMaxDepth,
+			MaxInFlight: broker.DefaultMaxInFlight, AckTimeout: time.Hour}
+		s.consume(&c)
+		return c
+	}
+	_, err := r.b.Apply(ctx, broker.Definition{
+		Clients: []broker.Client{
+			{Username: "crm", Name: "CRM", PasswordHash: crmHash, Active: true},
+			{Username: "erp", Name: "ERP", PasswordHash: erpHash, Active: true},
+			{Username: "bob", Name: "Bob", PasswordHash: crmHash, Active: true},
+			{Username: "off", Name: "Off", PasswordHash: crmHash},
+		},
+		Topics: []broker.Topic{topic("/customer/created", true), topic("orders", true), topic("/a b/ż€😀", true), topic("/off", false), topic("/other", true)},
+		Producers: []broker.Producer{
+			{Client: "crm", Topic: "/customer/created", Active: true},
+			{Client: "crm", Topic: "orders", Active: true},
+			{Client: "crm", Topic: "/a b/ż€😀", Active: true},
+			{Client: "crm", Topic: "/off", Active: true},
+			{Client: "crm", Topic: "/other"},
+			{Client: "off", Topic: "/customer/created", Active: true},
+		},
+		Consumers: []broker.Consumer{
+			consumer("erp", "/customer/created", key, true),
+			consumer("erp", "orders", "orders-erp-key", true),
+			consumer("erp", "/a b/ż€😀", "spaces-erp-key", true),
+			consumer("erp", "/off", "off-topic-key", true),
+			consumer("erp", "/other", "off-consumer-key", false),
+			consumer("bob", "/customer/created", "bobs-own-key", true),
+		},
+	})
+	if err != nil {
+		r.t.Fatal(err)
+	}
+}
+
+// secrets must never be in the log: keys, passwords as they are sent, payloads.
+var secrets = []string{key, "orders-erp-key", "spaces-erp-key", "off-topic-key", "off-consumer-key", "bobs-own-key", marked,
+	"Y3JtOmNybQ==", "ZXJwOmVycA==", crmHash, erpHash, "wrong-password-1"}
+
+func (r *rig) checkLogs() {
+	r.t.Helper()
+	for line := range strings.Lines(r.logs.String()) {
+		for _, s := range secrets {
+			if strings.Contains(line, s) {
+				r.t.Errorf("the log holds %q: %s", s, line)
+			}
+		}
+	}
+}
+
+// reply is what came back.
+type reply struct {
+	status int
+	header http.Header
+	body   string
+}
+
+var (
+	cidPattern   = regexp.MustCompile(`^K[0-9A-Za-z]{27}$`)
+	errorPattern = regexp.MustCompile(`^\{"status": "ZATO_ERROR", "details": ".+"\}$`)
+)
+
+// request makes a request. auth is user:password or empty, header are pairs.
+func (r *rig) request(ctx context.Context, method, path, auth string, body io.Reader, header ...string) *http.Request {
+	r.t.Helper()
+	req, err := http.NewRequestWithContext(ctx, method, "http://"+r.addr+path, body)
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	if user, password, ok := strings.Cut(auth, ":"); ok {
+		req.SetBasicAuth(user, password)
+	}
+	for i := 0; i+1 < len(header); i += 2 {
+		req.Header.Add(header[i], header[i+1])
+	}
+	return req
+}
+
+// send sends a request and checks what all replies have in common.
+func (r *rig) send(req *http.Request) reply {
+	r.t.Helper()
+	a, err := r.trySend(req)
+	if err != nil {
+		r.t.Fatalf("%s %s: %v", req.Method, req.URL, err)
+	}
+	return a
+}
+
+func (r *rig) trySend(req *http.Request) (reply, error) {
+	r.t.Helper()
+	res, err := r.client.Do(req)
+	if err != nil {
+		return reply{}, err
+	}
+	defer res.Body.Close()
+	b, err := io.ReadAll(res.Body)
+	if err != nil {
+		return reply{}, err
+	}
+	a := reply{res.StatusCode, res.Header, string(b)}
+	r.common(req.Method, req.URL.String(), a)
+	return a, nil
+}
+
+// common checks what all replies have in common.
+func (r *rig) common(method, url string, a reply) {
+	r.t.Helper()
+	fail := func(what string) { r.t.Helper(); r.t.Errorf("%s %s: %d %s: %s", method, url, a.status, a.body, what) }
+	if !cidPattern.MatchString(a.header.Get("X-Zato-CID")) || len(a.header.Values("X-Zato-CID")) != 1 {
+		fail("X-Zato-CID is not one id: " + strings.Join(a.header.Values("X-Zato-CID"), " "))
+	}
+	if a.header.Get("Location") != "" || a.status/100 == 3 {
+		fail("a redirect")
+	}
+	if a.status >= 400 {
+		if a.header.Get("Content-Type") != "application/json" {
+			fail("Content-Type " + a.header.Get("Content-Type"))
+		}
+		if method != "HEAD" && (!errorPattern.MatchString(a.body) || !json.Valid([]byte(a.body))) {
+			fail("not the form of an error")
+		}
+	}
+	if got, want := a.header.Get("WWW-Authenticate"), `Basic realm="Zato pub/sub"`; (a.status == 401) != (got == want) || a.status != 401 && got != "" {
+		fail("WWW-Authenticate " + got)
+	}
+	if got := a.header.Get("Retry-After"); (a.status == 429 || a.status == 503) != regexp.MustCompile(`^[1-9][0-9]*$`).MatchString(got) {
+		fail("Retry-After " + got)
+	}
+	if got := a.header.Get("Allow"); (a.status == 405) != (got != "") {
+		fail("Allow " + got)
+	}
+}
+
+func (r *rig) do(method, path, auth, body string, header ...string) reply {
+	r.t.Helper()
+	return r.send(r.request(ctx, method, path, auth, strings.NewReader(body), header...))
+}
+
+// want sends a request whose reply is known byte for byte.
+func (r *rig) want(status int, body string, method, path, auth, sent string, header ...string) reply {
+	r.t.Helper()
+	a := r.do(method, path, auth, sent, header...)
+	if a.status != status || a.body != body {
+		r.t.Errorf("%s %s: %d %s, want %d %s", method, path, a.status, a.body, status, body)
+	}
+	return a
+}
+
+// refuse sends a request that is refused with these details.
+func (r *rig) refuse(status int, details string, method, path, auth, sent string, header ...string) reply {
+	r.t.Helper()
+	quoted, err := json.Marshal(details)
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	return r.want(status, `{"status": "ZATO_ERROR", "details": `+string(quoted)+`}`, method, path, auth, sent, header...)
+}
+
+var publishPattern = regexp.MustCompile(`^\{"status": "ZATO_OK", "msg_id": "([A-Za-z0-9._-]{1,64})"\}$`)
+
+// publish publishes to a URL and returns the msg_id.
+func (r *rig) publish(path, payload string, header ...string) string {
+	r.t.Helper()
+	a := r.do("POST", path, crm, payload, header...)
+	m := publishPattern.FindStringSubmatch(a.body)
+	if a.status != 200 || m == nil || a.header.Get("Content-Type") != "application/json" {
+		r.t.Fatalf("publish %s: %d %s", path, a.status, a.body)
+	}
+	return m[1]
+}
+
+// received is the reply of a receive.
+type received struct {
+	Status  string  `json:"status" xml:"status"`
+	Count   int     `json:"results_count" xml:"results_count"`
+	Results []*item `json:"results" xml:"results>item"`
+}
+
+type item struct {
+	Payload  string `json:"payload" xml:"payload"`
+	Metadata struct {
+		ID         string `json:"msg_id" xml:"msg_id"`
+		Topic      string `json:"topic" xml:"topic"`
+		Created    string `json:"creation_time_utc" xml:"creation_time_utc"`
+		Expiration int64  `json:"expiration" xml:"expiration"`
+		ExpireAt   string `json:"expire_at_utc" xml:"expire_at_utc"`
+		Producer   string `json:"producer" xml:"producer"`
+		Priority   int    `json:"priority" xml:"priority"`
+		MIMEType   string `json:"mime_type" xml:"mime_type"`
+		Deliveries int    `json:"delivery_count" xml:"delivery_count"`
+		Encoding   string `json:"encoding" xml:"encoding"`
+	} `json:"metadata" xml:"metadata"`
+}
+
+func (a received) payloads() (s []string) {
+	for _, m := range a.Results {
+		s = append(s, m.Payload)
+	}
+	return s
+}
+
+// decodeJSON decodes a whole document strictly.
+func decodeJSON(t testing.TB, s string, v any) {
+	t.Helper()
+	d := json.NewDecoder(strings.NewReader(s))
+	d.DisallowUnknownFields()
+	if err := d.Decode(v); err != nil {
+		t.Fatalf("%v: %s", err, s)
+	}
+	if d.InputOffset() != int64(len(s)) {
+		t.Fatalf("something follows the document: %s", s)
+	}
+}
+
+// receive receives as erp from a URL.
+func (r *rig) receive(path string, keys ...string) received {
+	r.t.Helper()
+	k := key
+	if len(keys) > 0 {
+		k = keys[0]
+	}
+	return r.parsed(r.do("POST", path, erp, "", "X-Zato-PubSub-Key", k))
+}
+
+func (r *rig) parsed(a reply) (got received) {
+	r.t.Helper()
+	if a.status != 200 || a.header.Get("Content-Type") != "application/json" {
+		r.t.Fatalf("receive: %d %s", a.status, a.body)
+	}
+	decodeJSON(r.t, a.body, &got)
+	if got.Status != "ZATO_OK" || got.Count != len(got.Results) {
+		r.t.Fatalf("receive: %s", a.body)
+	}
+	return got
+}
+
+// wantPayloads receives, and compares the payloads.
+func (r *rig) wantPayloads(path string, want ...string) received {
+	r.t.Helper()
+	got := r.receive(path)
+	if strings.Join(got.payloads(), "|") != strings.Join(want, "|") {
+		r.t.Errorf("received %q, want %q", got.payloads(), want)
+	}
+	return got
+}
+
+// raw sends bytes over a connection of its own, and returns the one reply.
+func (r *rig) raw(request string) reply {
+	r.t.Helper()
+	c := r.dial()
+	defer c.Close()
+	if _, err := io.WriteString(c, request); err != nil {
+		r.t.Fatal(err)
+	}
+	return r.readReply(c, strings.Fields(request)[0])
+}
+
+func (r *rig) dial() *net.TCPConn {
+	r.t.Helper()
+	c, err := net.Dial("tcp", r.addr)
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	if err := c.SetDeadline(time.Now().Add(patience)); err != nil {
+		r.t.Fatal(err)
+	}
+	return c.(*net.TCPConn)
+}
+
+// await waits until a channel is closed or has something.
+func await[T any](t testing.TB, c <-chan T) (v T) {
+	t.Helper()
+	timer := time.NewTimer(patience)
+	defer timer.Stop()
+	select {
+	case v = <-c:
+	case <-timer.C:
+		t.Fatal("it never happened")
+	}
+	return v
+}
+
+// stub is a store with faults.
+type stub struct {
+	broker.Store
+	commit atomic.Pointer[func(*broker.Batch) error]
+	view   atomic.Pointer[func()]
+}
+
+func (s *stub) Commit(b *broker.Batch) error {
+	if f := s.commit.Load(); f != nil {
+		if err := (*f)(b); err != nil {
+			return err
+		}
+	}
+	return s.Store.Commit(b)
+}
+
+func (s *stub) View(fn func(broker.Reader) error) error {
+	if f := s.view.Load(); f != nil {
+		(*f)()
+	}
+	return s.Store.View(fn)
+}
+
+// failCommits makes every commit fail with err, nil ends that.
+func (s *stub) failCommits(err error) {
+	f := func(*broker.Batch) error { return err }
+	s.commit.Store(&f)
+}
+
+// viewed returns a channel that is closed at the next look at the store.
+func (s *stub) viewed() <-chan struct{} {
+	c := make(chan struct{})
+	var once sync.Once
+	f := func() { once.Do(func() { close(c) }) }
+	s.view.Store(&f)
+	return c
+}
+
+// logBuffer is a log in memory.
+type logBuffer struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (l *logBuffer) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.Write(p)
+}
+
+func (l *logBuffer) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.String()
+}
+
+// lines returns the lines with a message, decoded.
+func (l *logBuffer) lines(t testing.TB, msg string) (all []map[string]any) {
+	t.Helper()
+	for s := range strings.Lines(l.String()) {
+		var m map[string]any
+		if err := json.Unmarshal([]byte(s), &m); err != nil {
+			t.Fatal(err)
+		}
+		if m["msg"] == msg {
+			all = append(all, m)
+		}
+	}
+	return all
+}
+
+// readReply reads one reply from a connection.
+func (r *rig) readReply(c net.Conn, method string) reply {
+	r.t.Helper()
+	res, err := http.ReadResponse(bufio.NewReader(c), &http.Request{Method: method})
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	defer res.Body.Close()
+	b, err := io.ReadAll(res.Body)
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	a := reply{res.StatusCode, res.Header, string(b)}
+	r.common(method, "raw", a)
+	return a
+}
