@@ -189,7 +189,7 @@ func TestConfigBad(t *testing.T) {
 func TestConfigEnvironment(t *testing.T) {
 	file := writeConfig(t, "[http]\nmax_payload = 1\n[[client]]\nusername = \"crm\"\npassword = \"x\"\n")
 	c, err := loadConfig(file, []string{
-		"HOME=/root", "PIPIT_HTTP_LISTEN=127.0.0.1:1, [::1]:2", "PIPIT_HTTP_MAX_PAYLOAD=2MiB", "PIPIT_HTTP_MAX_CONNECTIONS=7",
+		"HOME=/home/me", "PIPIT_HTTP_LISTEN=127.0.0.1:1, [::1]:2", "PIPIT_HTTP_MAX_PAYLOAD=2MiB", "PIPIT_HTTP_MAX_CONNECTIONS=7",
 		"PIPIT_DATABASE_FILE=a=b.db", "PIPIT_LOG_ACCESS=true",
 		"PIPIT_CLIENT_1_PASSWORD=pw=1", "PIPIT_CLIENT_0_PASSWORD=new", "PIPIT_CLIENT_1_USERNAME=erp",
 		"PIPIT_TOPIC_0_NAME=/x", "PIPIT_TOPIC_0_EXPIRATION=5", "PIPIT_TOPIC_0_DEDUP_WINDOW=1m",

@@ -42,7 +42,8 @@ func (b *Broker) Apply(ctx context.Context, d Definition) (made []Consumer, err 
 	return x.made, nil
 }
 
-// definer makes records of a Definition. The caller of Apply holds defining.
+// definer makes records of a Definition. Apply holds defining, so nobody changes the maps that
+// it reads, and hashing passwords holds up nobody.
 type definer struct {
 	b       *Broker
 	out     Definitions
@@ -56,8 +57,6 @@ func (x *definer) id() uint32 { x.lastID++; return x.lastID }
 
 func (x *definer) prepare(ctx context.Context, d *Definition) error {
 	x.fresh = map[uint32]bool{}
-	x.b.mu.RLock()
-	defer x.b.mu.RUnlock()
 	if err := x.clients(ctx, d.Clients); err != nil {
 		return err
 	}
@@ -97,6 +96,7 @@ func (x *definer) clients(ctx context.Context, clients []Client) error {
 		// One slow hash over all declared passwords tells whether any changed.
 		unhashed := slices.ContainsFunc(plain, func(c Client) bool { return c.PasswordHash == "" })
 		if unhashed || !declaredMatches(x.b.declared, plain) {
+			x.b.log.Info("hashing passwords, since some are new or have changed", "clients", len(plain))
 			if err := hashAll(ctx, plain, x.storedHash); err != nil {
 				return err
 			}

@@ -41,6 +41,7 @@ func TestDepth(t *testing.T) {
 	for name, between := range map[string]func(*testing.T, *rig, *faultyStore){
 		"nothing": func(*testing.T, *rig, *faultyStore) {},
 		"restart": func(_ *testing.T, r *rig, _ *faultyStore) { r.restart() },
+		"crash":   func(_ *testing.T, r *rig, _ *faultyStore) { r.crash()() },
 		"a full disk": func(_ *testing.T, _ *rig, s *faultyStore) {
 			s.fail(func(*broker.Batch) error { return broker.ErrNoSpace })
 			time.Sleep(3 * time.Second)
@@ -68,6 +69,41 @@ func TestDepth(t *testing.T) {
 			})
 		})
 	}
+}
+
+// TestDepthMany frees more at once than one commit removes, and the commit of the rest finds the disk full.
+func TestDepthMany(t *testing.T) {
+	const n = 10_500
+	synctest.Test(t, func(t *testing.T) {
+		r, s := newFaultyRig(t)
+		topic, c := topicDef("/t"), consumerDef("/t", "a")
+		topic.MaxDepth, topic.Expiration, c.MaxInFlight = n, 0, n
+		r.define(topic, c)
+		p, err := r.Publisher(r.crm, "/t")
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, size := range []int{broker.MaxBatch, n - broker.MaxBatch} {
+			if _, err := p.PublishBatch(ctx, make([]broker.Publication, size)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		var got []broker.Message
+		for len(got) < n {
+			got = append(got, r.receive("/t", "a", broker.ReceiveOptions{Max: broker.MaxReceive})...)
+		}
+		r.ack(t, "a", got[1:broker.MaxSettle]...)
+		r.ack(t, "a", got[broker.MaxSettle:]...)
+		r.ack(t, "a", got[0])
+		s.fail(func(*broker.Batch) error { return broker.ErrNoSpace })
+		time.Sleep(2100 * time.Millisecond)
+		s.fail(nil)
+		time.Sleep(2100 * time.Millisecond)
+		if _, err := p.PublishBatch(ctx, make([]broker.Publication, broker.MaxBatch)); err != nil {
+			t.Error(err)
+		}
+		r.fits(t, n-broker.MaxBatch)
+	})
 }
 
 // TestDepthManyHoles leaves more holes than one pass of the sweeper closes, and after them another lane.

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"os"
-	"path/filepath"
 	"slices"
 	"sort"
 	"strconv"
@@ -805,19 +804,9 @@ func (m *model) addConsumer(mt *modelTopic) {
 // crash at this moment would have left.
 func (m *model) restart(crash bool) {
 	m.logf("restart, crash %t", crash)
+	reopen := m.r.open
 	if crash {
-		b, err := os.ReadFile(m.r.path)
-		if err != nil {
-			m.fatalf("%v", err)
-		}
-		m.r.close()
-		if err := os.Remove(m.r.path); err != nil {
-			m.fatalf("%v", err)
-		}
-		m.r.path = filepath.Join(filepath.Dir(m.r.path), fmt.Sprintf("crash%d.db", m.boot))
-		if err := os.WriteFile(m.r.path, b, 0o600); err != nil {
-			m.fatalf("%v", err)
-		}
+		reopen = m.r.crash()
 		m.did["crash"]++
 	} else {
 		m.r.close()
@@ -826,7 +815,7 @@ func (m *model) restart(crash bool) {
 	if m.rnd.IntN(3) == 0 {
 		time.Sleep(time.Duration(m.rnd.IntN(5_000_000)) * time.Microsecond)
 	}
-	m.r.open()
+	reopen()
 	m.boot++
 	m.opened = time.Now()
 	for _, mt := range m.topics {
@@ -842,6 +831,23 @@ func (m *model) restart(crash bool) {
 		}
 	}
 	m.settle()
+}
+
+// crash closes the broker and returns what opens the file again as it was before.
+func (r *rig) crash() (reopen func()) {
+	r.t.Helper()
+	b, err := os.ReadFile(r.path)
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	r.close()
+	return func() {
+		r.t.Helper()
+		if err := os.WriteFile(r.path, b, 0o600); err != nil {
+			r.t.Fatal(err)
+		}
+		r.open()
+	}
 }
 
 // drain lets every consumer take and acknowledge what is left. Nothing that was answered may be
