@@ -29,10 +29,10 @@ func drain(clients int) func(context.Context, *bench) error {
 		}
 		defer stop()
 
-		req := publishRequest(topicName, payloadKiB)
+		req := publishRequest(topicName, payloadSize)
 		return b.compare(ctx,
 			func() (out sample, err error) {
-				if err := fill(ctx, s.target, topicName, payloadKiB, drainBacklog); err != nil {
+				if err := fill(ctx, s.target, topicName, payloadSize, drainBacklog); err != nil {
 					return sample{}, err
 				}
 				_, err = b.measure(ctx, s, func() (err error) {

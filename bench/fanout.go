@@ -20,7 +20,7 @@ func fanout(ctx context.Context, b *bench) (err error) {
 	}
 	defer func() { err = errors.Join(err, one.discard()) }()
 
-	req := publishRequest(topicName, payloadKiB)
+	req := publishRequest(topicName, payloadSize)
 	if err := errors.Join(ask(ctx, many.target, req), ask(ctx, one.target, req)); err != nil {
 		return err
 	}

@@ -7,8 +7,8 @@ import (
 )
 
 const (
-	topicName  = "/customer/created"
-	payloadKiB = 1024
+	topicName   = "/customer/created"
+	payloadSize = 1024 // bytes
 
 	maxAllocations = 60 // a publish, in the whole server
 )
@@ -28,7 +28,7 @@ func publishBy(clients int, g goal) func(context.Context, *bench) error {
 		}
 		defer stop()
 
-		req := publishRequest(topicName, payloadKiB)
+		req := publishRequest(topicName, payloadSize)
 		if err := errors.Join(ask(ctx, s.target, req), ask(ctx, empty, req)); err != nil {
 			return err
 		}
@@ -57,14 +57,14 @@ func publishAlone(ctx context.Context, b *bench) (err error) {
 	}
 	defer raw.close()
 
-	req := publishRequest(topicName, payloadKiB)
+	req := publishRequest(topicName, payloadSize)
 	if err := ask(ctx, s.target, req); err != nil {
 		return err
 	}
 	var allocations float64
 	return b.compare(ctx,
 		b.loading(ctx, s, 1, 1, req, &allocations),
-		func() (sample, error) { return raw.commits(ctx, 1, payloadKiB, b.seconds) },
+		func() (sample, error) { return raw.commits(ctx, 1, payloadSize, b.seconds) },
 		"bbolt commits of one put", "put", atLeast(0.65, 0.90))
 }
 

@@ -24,7 +24,7 @@ func steady(ctx context.Context, b *bench) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, s.discard()) }()
-	req := publishRequest(topicName, payloadKiB)
+	req := publishRequest(topicName, payloadSize)
 	if err := ask(ctx, s.target, req, receiveRequest(topicName, "max=1&ack=true")); err != nil { // the logins
 		return err
 	}
