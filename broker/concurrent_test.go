@@ -81,7 +81,7 @@ func TestConcurrent(t *testing.T) {
 				t.Error(err)
 				return
 			}
-			for n := 0; n < each; {
+			for n := 0; n < each && !t.Failed(); {
 				batch := make([]broker.Publication, min(1+rnd.IntN(4), each-n))
 				for j := range batch {
 					batch[j] = broker.Publication{Payload: fmt.Appendf(nil, "%d-%d", i, n+j), Priority: 1 + rnd.IntN(9)}

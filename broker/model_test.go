@@ -40,8 +40,9 @@ func TestModel(t *testing.T) {
 	if testing.Short() {
 		seeds, steps = 3, 600
 	}
+	first := uint64(1)
 	if *seedFlag != 0 {
-		seeds = 1
+		first, seeds = *seedFlag, 1
 	}
 	var mu sync.Mutex
 	did := map[string]int{} // in all runs together
@@ -52,10 +53,10 @@ func TestModel(t *testing.T) {
 			}
 		}
 	})
-	for seed := range seeds {
-		t.Run(fmt.Sprint("seed", seed+1), func(t *testing.T) {
+	for seed := first; seed < first+seeds; seed++ {
+		t.Run(fmt.Sprint("seed", seed), func(t *testing.T) {
 			t.Parallel()
-			rnd := newRand(t, seed+1)
+			rnd := newRand(t, seed)
 			synctest.Test(t, func(t *testing.T) {
 				m := newModel(t, rnd)
 				for m.step = range steps {
