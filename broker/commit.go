@@ -296,7 +296,7 @@ func (p *plan) touch(t *topic) {
 	}
 }
 
-// touchLane lists a lane, whose state is then stored with the commit.
+// touchLane lists a lane as changed by this commit.
 func (p *plan) touchLane(t *topic, prio int) *lane {
 	l := &t.lanes[prio]
 	if !l.dirty {
@@ -386,8 +386,9 @@ func (p *plan) finish() {
 		}
 	}
 	for _, r := range p.lanes {
-		l := r.lane()
-		p.batch.Lanes = append(p.batch.Lanes, LaneState{r.key(), l.next, *l.goneNow()})
+		if l := r.lane(); l.work != nil {
+			p.batch.Lanes = append(p.batch.Lanes, LaneState{r.key(), l.next, *l.work})
+		}
 	}
 }
 

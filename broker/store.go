@@ -149,11 +149,11 @@ const (
 
 // Batch is a set of changes that become durable together.
 type Batch struct {
-	Append   []*Record // messages at the tails of their lanes
-	Delay    []*Record // messages that wait to become deliverable
-	Undelay  []string  // keys of Delayed messages that moved to Append
-	Remove   []Removal // messages that nobody needs any more
-	Lanes    []LaneState
+	Append   []*Record   // messages at the tails of their lanes
+	Delay    []*Record   // messages that wait to become deliverable
+	Undelay  []string    // keys of Delayed messages that moved to Append
+	Remove   []Removal   // messages that nobody needs any more
+	Lanes    []LaneState // those of which messages are removed; a tail follows from Append
 	Cursors  []CursorState
 	Attempts []Attempt
 	Expiries []Expired // ranges of the expiry index that are dealt with

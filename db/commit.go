@@ -121,6 +121,8 @@ func (c *commit) keep() {
 		}
 		s.consumerKey[id] = key
 	}
+	s.openMu.Lock()
+	defer s.openMu.Unlock()
 	for l, r := range c.ranges {
 		if r.first == 0 {
 			delete(s.open, l)

@@ -33,10 +33,12 @@
 package db
 
 import (
+	"bytes"
 	"encoding/binary"
 	"errors"
 	"fmt"
 	"log/slog"
+	"math"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -68,6 +70,7 @@ type Store struct {
 	loaded      bool // the file was found to be good: Close may write to it
 	lastID      uint32
 	consumerKey map[uint32]string         // where the record of a consumer is
+	openMu      sync.Mutex                // guards open against readers beside the committer
 	open        map[broker.Lane]openRange // the expiry range that the next append may extend
 	waiting     map[uint32]uint64         // delayed messages of a topic
 	work        commit                    // memory that commits reuse
@@ -147,7 +150,12 @@ func (s *Store) Load() (img *broker.Image, err error) {
 	}()
 	defer guard(&err)()
 	img = &broker.Image{Delayed: map[uint32]uint64{}}
-	err = s.bolt.View(func(tx *bbolt.Tx) error { return load(tx, img) })
+	err = s.bolt.View(func(tx *bbolt.Tx) error {
+		if err := load(tx, img); err != nil {
+			return err
+		}
+		return s.findOpen(tx)
+	})
 	if err != nil {
 		return nil, err
 	}
@@ -182,6 +190,9 @@ func load(tx *bbolt.Tx, img *broker.Image) error {
 		img.Lanes = append(img.Lanes, broker.LaneState{Lane: l, Tail: tail, Gone: gone})
 		return ok && ok2
 	}); err != nil {
+		return err
+	}
+	if err := tails(tx, img); err != nil {
 		return err
 	}
 	if err := each(tx, bucketCursor, func(k, v []byte) bool {
@@ -226,6 +237,65 @@ func load(tx *bbolt.Tx, img *broker.Image) error {
 		img.NextDue = microTime(d.due)
 	}
 	return nil
+}
+
+// tails makes the lanes' tails those of their last messages. A publish does not put the state of its
+// lane, since the log tells; a removal does, so that the tail is known of an empty lane.
+func tails(tx *bbolt.Tx, img *broker.Image) error {
+	at := make(map[broker.Lane]int, len(img.Lanes))
+	for i := range img.Lanes {
+		at[img.Lanes[i].Lane] = i
+	}
+	return eachLane(tx, func(p broker.Place, _ []byte) {
+		i, ok := at[p.Lane]
+		if !ok {
+			img.Lanes = append(img.Lanes, broker.LaneState{Lane: p.Lane, Gone: broker.Cursor{Floor: 1}})
+			i = len(img.Lanes) - 1
+		}
+		img.Lanes[i].Tail = max(img.Lanes[i].Tail, p.Pos)
+	})
+}
+
+// eachLane calls fn with the last message of each lane that has messages: two searches a lane.
+// Where the keys are not in order, the file is damaged, and the search would not end.
+func eachLane(tx *bbolt.Tx, fn func(p broker.Place, record []byte)) error {
+	cur := tx.Bucket(bucketLog).Cursor()
+	var end []byte
+	for k, v := cur.First(); k != nil; k, v = cur.Seek(end) {
+		p, ok := parsePlace(k)
+		if !ok || bytes.Compare(k, end) <= 0 {
+			return fmt.Errorf("log: key %x", k)
+		}
+		end = appendPlace(end[:0], p.Lane, math.MaxUint64)
+		if next, _ := cur.Seek(end); next == nil {
+			k, v = cur.Last()
+		} else {
+			k, v = cur.Prev()
+		}
+		last, ok := parsePlace(k)
+		if !ok || last.Lane != p.Lane {
+			return fmt.Errorf("log: key %x", k)
+		}
+		fn(last, v)
+	}
+	return nil
+}
+
+// findOpen finds the expiry ranges that were growing when the file was left.
+func (s *Store) findOpen(tx *bbolt.Tx) error {
+	var rec broker.Record
+	var dec decoder
+	c := commit{store: s, tx: tx}
+	return eachLane(tx, func(p broker.Place, v []byte) {
+		if dec.decode(v, &rec) != nil {
+			return
+		}
+		if second := expirySecond(&rec); second != 0 {
+			if e, ok := c.rangeBefore(p.Lane, second, p.Pos); ok {
+				s.open[p.Lane] = openRange{second: second, first: e.first, last: p.Pos, stored: e.stored}
+			}
+		}
+	})
 }
 
 // each calls fn with all entries of a bucket, and makes an error of a false.

@@ -509,10 +509,8 @@ func TestDamagedRecordIsSkipped(t *testing.T) {
 
 func TestCheckFinds(t *testing.T) {
 	for name, change := range map[string]func(f *fixture, b *broker.Batch){
-		"past the tail":  func(f *fixture, b *broker.Batch) { b.Lanes[0].Tail = 0 },
 		"should be gone": func(f *fixture, b *broker.Batch) { b.Lanes[0].Gone = broker.Cursor{Floor: 2} },
 		"but its tail":   func(f *fixture, b *broker.Batch) { b.Lanes[0].Tail = 5 },
-		"in no lane":     func(f *fixture, b *broker.Batch) { b.Lanes = nil },
 		"above the highest": func(f *fixture, b *broker.Batch) {
 			f.lastID = 100 // so that it seems to be stored
 			b.Define = &broker.Definitions{Topics: []broker.TopicRecord{{Topic: broker.Topic{Name: "/a"}, ID: 9}}}
@@ -580,5 +578,49 @@ func TestSizePerMessage(t *testing.T) {
 				t.Errorf("%d bytes a message", f.Size()/n)
 			}
 		})
+	}
+}
+
+// TestTailFollowsFromLog: a publish does not put its lane's state, also not that of an empty lane
+// that has had messages before.
+func TestTailFollowsFromLog(t *testing.T) {
+	f := newFixture(t)
+	tail := func() uint64 {
+		t.Helper()
+		f.reopen()
+		img, err := f.Load()
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, l := range img.Lanes {
+			if l.Lane == laneB {
+				return l.Tail
+			}
+		}
+		return 0
+	}
+	publish := func() {
+		t.Helper()
+		b := f.batch()
+		b.Append = append(b.Append, f.message(laneA), f.message(laneB), f.message(laneB))
+		if err := f.Commit(b); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if got := tail(); got != 0 {
+		t.Errorf("tail of a new lane %d", got)
+	}
+	publish()
+	if got := tail(); got != 2 {
+		t.Errorf("tail %d after two messages", got)
+	}
+	b := f.batch()
+	b.Remove = []broker.Removal{{Lane: laneB, Range: broker.Span{From: 1, To: 2}}}
+	b.Lanes = []broker.LaneState{{Lane: laneB, Tail: 2, Gone: broker.Cursor{Floor: 3}}}
+	if err := f.Commit(b); err != nil {
+		t.Fatal(err)
+	}
+	if got := tail(); got != 2 {
+		t.Errorf("tail %d of the empty lane", got)
 	}
 }

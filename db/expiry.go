@@ -7,8 +7,14 @@ import (
 	"pipit/broker"
 )
 
-// openRange is an entry of the expiry index that the next message of its lane may extend.
-type openRange struct{ second, first, last uint64 }
+// openRange is an entry of the expiry index that the next message of its lane may extend. The file
+// has it with the last position that it had when it was put; how far it has grown since is known in
+// memory, so that a commit need not put it again. It is put when it stops growing, and the
+// start finds it by the last message of the lane, which is always of the range that is open.
+type openRange struct {
+	second, first, last uint64
+	stored              uint64 // last, as the file has it
+}
 
 // growingRange is the entry that a commit is extending, before it is put.
 type growingRange struct {
@@ -29,9 +35,6 @@ func (c *commit) openRange(l broker.Lane) openRange {
 // position. Where a range ends, it is put; flush puts the last.
 func (c *commit) extend(g *growingRange, r *broker.Record) error {
 	second := expirySecond(r)
-	if second == 0 {
-		return nil
-	}
 	if g.first != 0 && g.lane == r.Lane && g.second == second && g.last+1 == r.Pos {
 		g.last = r.Pos
 		return nil
@@ -39,26 +42,52 @@ func (c *commit) extend(g *growingRange, r *broker.Record) error {
 	if err := c.flush(g); err != nil {
 		return err
 	}
-	g.lane = r.Lane
-	if o := c.openRange(r.Lane); o.first != 0 && o.second == second && o.last+1 == r.Pos {
-		g.openRange = openRange{second, o.first, r.Pos}
-	} else {
-		g.openRange = openRange{second, r.Pos, r.Pos}
+	o := c.openRange(r.Lane)
+	if o.first != 0 && o.second == second && o.last+1 == r.Pos {
+		g.lane, g.openRange = r.Lane, o
+		g.last = r.Pos
+		return nil
+	}
+	if o.first != 0 {
+		if err := c.closeRange(r.Lane, o); err != nil {
+			return err
+		}
+	}
+	if second != 0 {
+		g.lane, g.openRange = r.Lane, openRange{second: second, first: r.Pos, last: r.Pos}
 	}
 	return nil
 }
 
+// flush puts the range that grew, where the file does not have it yet.
 func (c *commit) flush(g *growingRange) error {
 	if g.first == 0 {
 		return nil
 	}
-	err := c.putRange(g.lane, g.openRange)
+	var err error
+	if g.stored == 0 {
+		err = c.putRange(g.lane, g.openRange)
+	} else {
+		c.ranges[g.lane] = g.openRange
+	}
 	g.openRange = openRange{}
 	return err
 }
 
+// closeRange puts a range that does not grow any more.
+func (c *commit) closeRange(l broker.Lane, r openRange) error {
+	if r.last != r.stored {
+		if err := c.putRange(l, r); err != nil {
+			return err
+		}
+	}
+	c.ranges[l] = openRange{}
+	return nil
+}
+
 // putRange puts an entry and lets the next message of the lane extend it.
 func (c *commit) putRange(l broker.Lane, r openRange) error {
+	r.stored = r.last
 	c.ranges[l] = r
 	start := len(c.arena)
 	c.arena = binary.BigEndian.AppendUint64(c.arena, r.last)
@@ -93,7 +122,7 @@ func (c *commit) forgetExpiry(r *broker.Removal, lanes []broker.LaneState) error
 		}
 		e, ok := c.findRange(r.Lane, m.second, m.pos)
 		if !ok {
-			looked = openRange{m.second, m.pos, m.pos}
+			looked = openRange{second: m.second, first: m.pos, last: m.pos}
 			continue
 		}
 		looked = e
@@ -108,6 +137,12 @@ func (c *commit) forgetExpiry(r *broker.Removal, lanes []broker.LaneState) error
 
 // findRange returns the entry that pos of a lane is in.
 func (c *commit) findRange(l broker.Lane, second, pos uint64) (openRange, bool) {
+	e, ok := c.rangeBefore(l, second, pos)
+	return e, ok && pos <= e.last
+}
+
+// rangeBefore returns the last entry of a lane and second that begins at or before pos.
+func (c *commit) rangeBefore(l broker.Lane, second, pos uint64) (openRange, bool) {
 	c.key = appendExpiry(c.key[:0], second, l, pos)
 	cur := c.ascending(&c.expiry, bucketExpiry).Cursor()
 	k, v := cur.Seek(c.key)
@@ -122,8 +157,12 @@ func (c *commit) findRange(l broker.Lane, second, pos uint64) (openRange, bool) 
 	if !ok || len(v) != 8 || s != second || first.Lane != l {
 		return openRange{}, false
 	}
-	e := openRange{s, first.Pos, binary.BigEndian.Uint64(v)}
-	return e, e.first <= pos && pos <= e.last
+	e := openRange{second: s, first: first.Pos, last: binary.BigEndian.Uint64(v)}
+	e.stored = e.last
+	if o := c.openRange(l); o.second == s && o.first == e.first {
+		e = o
+	}
+	return e, e.first <= pos
 }
 
 // expired deletes an entry, or cuts off its beginning where not all of it is dealt with. It may
@@ -142,6 +181,9 @@ func (c *commit) expired(x *broker.Expired) error {
 	last := binary.BigEndian.Uint64(v)
 	o := c.openRange(x.Lane)
 	open := o.second == second && o.first == x.Range.From
+	if open {
+		last = o.last
+	}
 	if err := c.deleteRange(x.Lane, second, x.Range.From); err != nil {
 		return err
 	}
@@ -149,7 +191,7 @@ func (c *commit) expired(x *broker.Expired) error {
 		return nil
 	}
 	before, had := c.ranges[x.Lane]
-	if err := c.putRange(x.Lane, openRange{second, x.Through + 1, last}); err != nil {
+	if err := c.putRange(x.Lane, openRange{second: second, first: x.Through + 1, last: last}); err != nil {
 		return err
 	}
 	if !open { // the entry that can grow is another
@@ -160,6 +202,16 @@ func (c *commit) expired(x *broker.Expired) error {
 		}
 	}
 	return nil
+}
+
+// grown returns the last position of an open range, 0 where the range is not open.
+func (s *Store) grown(first broker.Place, second uint64) uint64 {
+	s.openMu.Lock()
+	defer s.openMu.Unlock()
+	if o := s.open[first.Lane]; o.second == second && o.first == first.Pos {
+		return o.last
+	}
+	return 0
 }
 
 // Expired implements broker.Reader.
@@ -179,7 +231,7 @@ func (r *reader) Expired(now time.Time, limit int) (list []broker.Expiry, err er
 		list = append(list, broker.Expiry{
 			At:    time.Unix(int64(second), 0).UTC(),
 			Lane:  first.Lane,
-			Range: broker.Span{From: first.Pos, To: binary.BigEndian.Uint64(v)},
+			Range: broker.Span{From: first.Pos, To: max(binary.BigEndian.Uint64(v), r.store.grown(first, second))},
 		})
 	}
 	return list, nil

@@ -69,12 +69,17 @@ func (r *reader) Scan(l broker.Lane, from uint64, down bool, fn func(*broker.Rec
 			k, v = cur.Prev()
 		}
 	}
-	for ; bytes.HasPrefix(k, lane); k, v = next() {
+	var last uint64
+	for n := 0; bytes.HasPrefix(k, lane); k, v = next() {
 		p, ok := parsePlace(k)
 		if !ok {
 			r.store.logDamage(bucketLog, k, errRecordShort)
 			continue
 		}
+		if n++; n > 1 && p.Pos > last == down { // pages of a damaged file can form a circle
+			return fmt.Errorf("database %s: log: key %x out of order", r.store.path, k)
+		}
+		last = p.Pos
 		if err := r.dec.decode(v, &r.rec); err != nil {
 			r.store.logDamage(bucketLog, k, err)
 			continue
