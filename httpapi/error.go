@@ -67,6 +67,9 @@ func (s *server) fail(x *exchange, r *http.Request) {
 	if status == http.StatusTooManyRequests || status == http.StatusServiceUnavailable {
 		h.Set("Retry-After", strconv.Itoa(max(1, int(math.Ceil(retry.Seconds())))))
 	}
+	if status == http.StatusRequestEntityTooLarge {
+		h.Set("Connection", "close") // else the server waits for the rest of the body before it answers
+	}
 	b := append(make([]byte, 0, 64+len(message)), `{"status": "ZATO_ERROR", "details": `...)
 	b = append(appendString(b, message), '}')
 	_ = x.reply(status, typeJSON, b)

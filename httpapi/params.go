@@ -20,7 +20,7 @@ func parseParams(query string, allowed ...string) (params, error) {
 	}
 	values, err := url.ParseQuery(query)
 	if err != nil {
-		return nil, broker.Invalidf("query %q: not a list of name=value", clip(query))
+		return nil, broker.Invalidf("query: not a list of name=value") // not quoted: it may hold a key
 	}
 	p := make(params, len(values))
 	for name, v := range values {

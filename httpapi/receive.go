@@ -1,6 +1,7 @@
 package httpapi
 
 import (
+	"io"
 	"net/http"
 	"time"
 
@@ -9,11 +10,7 @@ import (
 
 // receive returns messages, each in flight until it is settled.
 func (s *server) receive(x *exchange, r *http.Request, rest string) error {
-	name, err := topicName(rest)
-	if err != nil {
-		return err
-	}
-	sub, err := s.subscription(x, r, name)
+	sub, err := s.topicSubscription(x, r, rest)
 	if err != nil {
 		return err
 	}
@@ -38,6 +35,8 @@ func (s *server) receive(x *exchange, r *http.Request, rest string) error {
 		return err
 	}
 	if wait > 0 {
+		// Only once it has read the body does the server notice that the client leaves.
+		_, _ = io.Copy(io.Discard, io.LimitReader(r.Body, keepBuffer))
 		patient(x, o.Wait+replyTime)
 	}
 	msgs, err := sub.Receive(r.Context(), o)

@@ -13,6 +13,7 @@ import (
 	"math/rand/v2"
 	"net/http"
 	"runtime/debug"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -82,7 +83,9 @@ func New(b *broker.Broker, opts Options) http.Handler {
 		w.(*exchange).err = &httpError{status: http.StatusNotFound, message: "No such route"}
 	})
 	r.MethodNotAllowed = http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
-		allow := strings.ReplaceAll(w.Header().Get("Allow"), ", OPTIONS", "") // which httprouter always adds
+		methods := strings.Split(w.Header().Get("Allow"), ", ")
+		methods = slices.DeleteFunc(methods, func(m string) bool { return m == "OPTIONS" }) // which httprouter always adds
+		allow := strings.Join(methods, ", ")
 		w.Header().Set("Allow", allow)
 		w.(*exchange).err = &httpError{status: http.StatusMethodNotAllowed, message: "Method " + clip(req.Method) + ": allowed are " + allow}
 	})
@@ -211,19 +214,37 @@ func host(addr string) string {
 	return addr
 }
 
-// subscription returns the queue that the request's key opens. topic may be empty.
-func (s *server) subscription(x *exchange, r *http.Request, topic string) (broker.Subscription, error) {
+// topicSubscription returns the queue that the request's key opens, of the topic that the URL names.
+func (s *server) topicSubscription(x *exchange, r *http.Request, rest string) (broker.Subscription, error) {
 	c, err := s.client(x, r)
 	if err != nil {
 		return broker.Subscription{}, err
 	}
+	name, err := topicName(rest)
+	if err != nil {
+		return broker.Subscription{}, err
+	}
+	return s.openQueue(x, r, c, name)
+}
+
+// subscription returns the queue that the request's key opens, of any topic.
+func (s *server) subscription(x *exchange, r *http.Request) (broker.Subscription, error) {
+	c, err := s.client(x, r)
+	if err != nil {
+		return broker.Subscription{}, err
+	}
+	return s.openQueue(x, r, c, "")
+}
+
+// openQueue returns the queue that the request's key opens. topic may be empty.
+func (s *server) openQueue(x *exchange, r *http.Request, c *broker.Client, topic string) (broker.Subscription, error) {
 	keys := r.Header["X-Zato-Pubsub-Key"]
 	if len(keys) != 1 || keys[0] == "" {
 		return broker.Subscription{}, broker.Invalidf("Header X-Zato-PubSub-Key: exactly one is needed, the consumer's sub_key")
 	}
 	sub, err := s.b.Subscription(c, topic, keys[0])
 	if err != nil {
-		s.log.Debug("sub_key of a refused request", "cid", x.cid, "begins", keys[0][:min(4, len(keys[0]))])
+		s.log.Debug("sub_key of a refused request", "cid", x.cid, "begins", keys[0][:min(4, len(keys[0])/4)])
 	}
 	return sub, err
 }

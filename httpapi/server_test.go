@@ -31,8 +31,8 @@ const (
 	erp = "erp:erp"
 	bob = "bob:crm"
 
-	crmHash = "$2a$04$1EZWiwz7X8y0eKc8EWmkHOF8jhP0a7cZsDdUDzFbQIxQVEvzN7S7q"
-	erpHash = "ERPHASH"
+	crmHash = "$2a$04$6RKlaJkPNhBbxDny7Z4BB.vuvHCvF8uHDV7Dt.w6l2Yjho8R7bQyu"
+	erpHash = "$2a$04$08ZNJkafl.N/xVDI8g9wlO34ahTH9n.9G3rZC6YRbGW2pT9Rb9ARW"
 )
 
 // The topics, and the queues of them that belong to erp. key is that of the one in the documentation.

@@ -19,11 +19,7 @@ const (
 // stream sends messages as server-sent events (https://html.spec.whatwg.org/multipage/server-sent-events.html),
 // each in flight until it is settled.
 func (s *server) stream(x *exchange, r *http.Request, rest string) error {
-	name, err := topicName(rest)
-	if err != nil {
-		return err
-	}
-	sub, err := s.subscription(x, r, name)
+	sub, err := s.topicSubscription(x, r, rest)
 	if err != nil {
 		return err
 	}

@@ -1,0 +1,33 @@
+package httpapi
+
+import (
+	"strings"
+	"testing"
+
+	"pipit/broker"
+)
+
+func BenchmarkAppendMessages(b *testing.B) {
+	msgs := make([]broker.Message, 100)
+	for i := range msgs {
+		msgs[i] = sample(strings.Repeat("0123456789abcdef", 8))
+	}
+	buf := appendMessages(nil, msgs)
+	b.SetBytes(int64(len(buf)))
+	b.ReportAllocs()
+	for b.Loop() {
+		buf = appendMessages(buf[:0], msgs)
+	}
+}
+
+func BenchmarkParseBatch(b *testing.B) {
+	body := []byte(strings.Repeat(`{"payload": "`+strings.Repeat("0123456789abcdef", 8)+`", "priority": 7}`+"\n", 1000))
+	check := func(*broker.Publication) error { return nil }
+	b.SetBytes(int64(len(body)))
+	b.ReportAllocs()
+	for b.Loop() {
+		if pubs, err := parseBatch(body, check); err != nil || len(pubs) != 1000 {
+			b.Fatal(len(pubs), err)
+		}
+	}
+}
