@@ -261,12 +261,13 @@ func tails(tx *bbolt.Tx, img *broker.Image) error {
 func eachLane(tx *bbolt.Tx, fn func(p broker.Place, record []byte)) error {
 	cur := tx.Bucket(bucketLog).Cursor()
 	var end []byte
-	for k, v := cur.First(); k != nil; k, v = cur.Seek(end) {
+	for k, _ := cur.First(); k != nil; k, _ = cur.Seek(end) {
 		p, ok := parsePlace(k)
 		if !ok || bytes.Compare(k, end) <= 0 {
 			return fmt.Errorf("log: key %x", k)
 		}
 		end = appendPlace(end[:0], p.Lane, math.MaxUint64)
+		var v []byte
 		if next, _ := cur.Seek(end); next == nil {
 			k, v = cur.Last()
 		} else {
