@@ -1,22 +1,20 @@
 package httpapi
 
 import (
-	"bytes"
-	"encoding/json"
-	"errors"
-	"io"
 	"net/http"
 	"strconv"
-	"strings"
 
 	"pipit/broker"
 )
 
 // settleOne acknowledges or rejects the message that the URL names.
-func (s *server) settleOne(x *exchange, r *http.Request, rest string) error {
-	sub, err := s.subscription(x, r)
+func (s *server) settleOne(x *exchange, r *http.Request, id string) error {
+	sub, err := s.subscription(x, r, "")
 	if err != nil {
 		return err
+	}
+	if id == "" {
+		return errNoID
 	}
 	p, err := parseParams(r.URL.RawQuery, "ack", "reject", "delay")
 	if err != nil {
@@ -33,42 +31,38 @@ func (s *server) settleOne(x *exchange, r *http.Request, rest string) error {
 	if ack == reject {
 		return broker.Invalidf("ack %t, reject %t: exactly one of them must be true", ack, reject)
 	}
-	st := broker.Settlement{}
-	if _, given := p["delay"]; given && ack {
-		return broker.Invalidf("delay %q: allowed with reject=true alone", clip(p["delay"]))
+	if delay, given := p["delay"]; given && ack {
+		return broker.Invalidf("delay %q: allowed with reject=true alone", clip(delay))
 	}
+	var st broker.Settlement
 	if st.Delay, err = p.integer("delay", 0); err != nil {
 		return err
-	}
-	id := strings.TrimSuffix(rest, "/")
-	if id == "" {
-		return &httpError{status: http.StatusNotFound, message: "No such route: a msg_id is missing"}
 	}
 	if ack {
 		st.Ack = []string{id}
 	} else {
 		st.Reject = []string{id}
 	}
-	done, err := sub.Settle(r.Context(), st)
+	res, err := sub.Settle(r.Context(), st)
 	if err != nil {
 		return err
 	}
-	if len(done.NotFound) > 0 {
+	if len(res.NotFound) > 0 {
 		return &broker.Error{Code: broker.NotFound, Message: "Message not found `" + clip(id) + "`"}
 	}
-	return x.reply(http.StatusOK, typeJSON, []byte(`{"status": "ZATO_OK", "details": ""}`))
+	return x.ok()
 }
 
 // settleMany acknowledges and rejects the messages that the body lists.
 func (s *server) settleMany(x *exchange, r *http.Request, _ string) error {
-	sub, err := s.subscription(x, r)
+	sub, err := s.subscription(x, r, "")
 	if err != nil {
 		return err
 	}
 	if r.URL.RawQuery != "" {
-		return broker.Invalidf("query: this route takes none") // not quoted: it may hold a key
+		return broker.Invalidf("query: this route takes none") // not quoted: it may hold the sub_key
 	}
-	body, done, err := s.body(r, s.opts.MaxBatch, "body")
+	body, done, err := s.body(x, r, s.opts.MaxBatch, "body")
 	if err != nil {
 		return err
 	}
@@ -81,47 +75,75 @@ func (s *server) settleMany(x *exchange, r *http.Request, _ string) error {
 	if err != nil {
 		return err
 	}
-	b := append(make([]byte, 0, 128), `{"status": "ZATO_OK", "acked": `...)
+	b := append(x.room[:0], `{"status": "ZATO_OK", "acked": `...)
 	b = strconv.AppendInt(b, int64(res.Acked), 10)
 	b = append(b, `, "rejected": `...)
 	b = strconv.AppendInt(b, int64(res.Rejected), 10)
 	b = append(b, `, "not_found": `...)
 	b = append(appendStrings(b, res.NotFound), '}')
-	return x.reply(http.StatusOK, typeJSON, b)
+	_ = x.reply(http.StatusOK, typeJSON, b) // who did not get it repeats it, and what is done is not found
+	return nil
 }
 
-// parseSettlement reads the body of a batch of acknowledgements.
+var errSettlement = broker.Invalidf(`body: allowed is one JSON object {"ack": [msg_id, …], "reject": [msg_id, …], "delay": seconds}`)
+
+// parseSettlement reads the body of a batch of acknowledgements: 1 to broker.MaxSettle IDs, none of
+// them twice.
 func parseSettlement(body []byte) (st broker.Settlement, err error) {
-	var in struct {
-		Ack    []string `json:"ack"`
-		Reject []string `json:"reject"`
-		Delay  int64    `json:"delay"`
+	s := scanner{b: body}
+	object := s.next('{')
+	ok := object || s.null()
+	var seen struct{ ack, reject, delay bool }
+	for first := true; ok && object; first = false {
+		var more bool
+		if more, ok = s.more('}', first); !ok || !more {
+			break
+		}
+		var key []byte
+		if key, ok = s.key(); !ok {
+			break
+		}
+		switch string(key) {
+		case "ack":
+			if ok = !seen.ack; ok {
+				st.Ack, ok = s.list()
+			}
+			seen.ack = true
+		case "reject":
+			if ok = !seen.reject; ok {
+				st.Reject, ok = s.list()
+			}
+			seen.reject = true
+		case "delay":
+			if ok = !seen.delay; ok {
+				st.Delay, ok = s.number()
+			}
+			seen.delay = true
+		default:
+			ok = false
+		}
 	}
-	d := json.NewDecoder(bytes.NewReader(body))
-	d.DisallowUnknownFields()
-	if err := d.Decode(&in); err != nil {
-		return st, broker.Invalidf(`body: allowed is one JSON object {"ack": [msg_id, …], "reject": [msg_id, …], "delay": seconds}`)
+	if !ok {
+		return st, errSettlement
 	}
-	if _, err := d.Token(); !errors.Is(err, io.EOF) {
+	if !s.end() {
 		return st, broker.Invalidf("body: something follows the JSON object")
 	}
-	if n := len(in.Ack) + len(in.Reject); n < 1 || n > broker.MaxSettle {
+	n := len(st.Ack) + len(st.Reject)
+	if n < 1 || n > broker.MaxSettle {
 		return st, broker.Invalidf("body with %d messages: allowed are 1 to %d", n, broker.MaxSettle)
 	}
-	seen := make(map[string]bool, len(in.Ack)+len(in.Reject))
-	for _, list := range [][]string{in.Ack, in.Reject} {
+	ids := make(map[string]struct{}, n)
+	for _, list := range [][]string{st.Ack, st.Reject} {
 		for _, id := range list {
 			if err := broker.CheckMessageID(id); err != nil {
 				return st, err
 			}
-			if seen[id] {
+			if _, twice := ids[id]; twice {
 				return st, broker.Invalidf("msg_id %q: given twice", id)
 			}
-			seen[id] = true
+			ids[id] = struct{}{}
 		}
 	}
-	if err := broker.CheckDelay(in.Delay); err != nil {
-		return st, err
-	}
-	return broker.Settlement{Ack: in.Ack, Reject: in.Reject, Delay: in.Delay}, nil
+	return st, broker.CheckDelay(st.Delay)
 }

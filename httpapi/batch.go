@@ -7,8 +7,6 @@ import (
 	"mime"
 	"net/http"
 	"strconv"
-	"unicode/utf16"
-	"unicode/utf8"
 
 	"pipit/broker"
 )
@@ -23,7 +21,7 @@ func (s *server) publishBatch(x *exchange, r *http.Request, pub broker.Publisher
 	if t, _, err := mime.ParseMediaType(r.Header.Get("Content-Type")); err != nil || t != "application/x-ndjson" {
 		return broker.Invalidf("header Content-Type %q: a batch is application/x-ndjson", clip(r.Header.Get("Content-Type")))
 	}
-	body, done, err := s.body(r, s.opts.MaxBatch, "body")
+	body, done, err := s.body(x, r, s.opts.MaxBatch, "body")
 	if err != nil {
 		return err
 	}
@@ -36,97 +34,100 @@ func (s *server) publishBatch(x *exchange, r *http.Request, pub broker.Publisher
 	if err != nil {
 		return err
 	}
-	b := append(make([]byte, 0, 48+32*len(receipts)), `{"status": "ZATO_OK", "msg_ids": [`...)
+	buf := getBuffer()
+	defer putBuffer(buf)
+	b := append((*buf)[:0], `{"status": "ZATO_OK", "msg_ids": [`...)
 	for i := range receipts {
 		if i > 0 {
 			b = append(b, ", "...)
 		}
-		b = append(append(append(b, '"'), receipts[i].ID...), '"')
+		b = appendString(b, receipts[i].ID)
 		if receipts[i].Duplicate {
-			x.Header()["X-Zato-Duplicate"] = duplicate
+			x.Header()["X-Zato-Duplicate"] = isTrue
 		}
 	}
-	_ = x.reply(http.StatusOK, typeJSON, append(b, "]}"...))
+	*buf = append(b, "]}"...)
+	_ = x.reply(http.StatusOK, typeJSON, *buf)
 	return nil
 }
 
-// parseBatch reads lines of one JSON object each. Payloads without escapes stay where they are
-// in the body. An error names its line.
+// parseBatch reads lines of one JSON object each, at most broker.MaxBatch. The last one may end
+// with a newline. An error names its line. Payloads without escapes are part of body.
 func parseBatch(body []byte, check func(*broker.Publication) error) ([]broker.Publication, error) {
 	body = bytes.TrimSuffix(bytes.TrimSuffix(body, []byte("\n")), []byte("\r"))
-	lines := bytes.Count(body, []byte("\n")) + 1
-	if len(body) == 0 || lines > broker.MaxBatch {
-		if len(body) == 0 {
-			lines = 0
-		}
+	lines := 0
+	if len(body) > 0 {
+		lines = bytes.Count(body, []byte("\n")) + 1
+	}
+	if lines == 0 || lines > broker.MaxBatch {
 		return nil, broker.Invalidf("batch of %d lines: allowed are 1 to %d", lines, broker.MaxBatch)
 	}
 	pubs := make([]broker.Publication, lines)
 	for i := range pubs {
-		line, rest, _ := bytes.Cut(body, []byte("\n"))
-		body = rest
+		var line []byte
+		line, body, _ = bytes.Cut(body, []byte("\n"))
 		err := parseLine(line, &pubs[i])
 		if err == nil {
 			err = check(&pubs[i])
 		}
 		if err != nil {
-			code := broker.Invalid
-			msg := err.Error()
-			var be *broker.Error
-			if errors.As(err, &be) {
-				code, msg = be.Code, be.Message
-			}
-			return nil, &broker.Error{Code: code, Message: "line " + strconv.Itoa(i+1) + ": " + msg}
+			return nil, lineError(i+1, err)
 		}
 	}
 	return pubs, nil
 }
 
-// lineKeys are the keys of a line, each with its bit.
-var lineKeys = map[string]uint{"payload": 1, "priority": 2, "expiration": 4, "mime_type": 8, "msg_id": 16, "delay": 32, "encoding": 64}
+func lineError(line int, err error) error {
+	var be *broker.Error
+	if !errors.As(err, &be) {
+		return err
+	}
+	e := *be
+	e.Message = "line " + strconv.Itoa(line) + ": " + e.Message
+	return &e
+}
 
-var errSyntax = errors.New(`not a JSON object with "payload", a string, and perhaps priority, expiration, mime_type, msg_id, delay, encoding`)
+var errSyntax = broker.Invalidf(`not a JSON object with "payload", a string, and perhaps priority, expiration, mime_type, msg_id, delay, encoding`)
 
-// parseLine reads one line. It is a scanner for flat objects of strings and whole numbers: a
-// general decoder would cost more than storing the message.
+// parseLine reads the object of one line. encoding, where the payload is bytes and not text, is "base64".
 func parseLine(line []byte, m *broker.Publication) error {
 	s := scanner{b: line}
 	if !s.next('{') {
 		return errSyntax
 	}
-	var seen uint
-	base := false
+	var seen lineKey
 	for first := true; ; first = false {
-		if s.next('}') {
+		more, ok := s.more('}', first)
+		if !ok {
+			return errSyntax
+		}
+		if !more {
 			break
 		}
-		if !first && !s.next(',') {
+		key, ok := s.key()
+		if !ok {
 			return errSyntax
 		}
-		key, ok := s.str()
-		if !ok || !s.next(':') {
-			return errSyntax
-		}
-		bit := lineKeys[string(key)]
-		if bit == 0 {
+		k := lineKeys[string(key)]
+		if k == 0 {
 			return broker.Invalidf("key %q: allowed are payload, priority, expiration, mime_type, msg_id, delay, encoding", clip(string(key)))
 		}
-		if seen&bit != 0 {
+		if seen&k != 0 {
 			return broker.Invalidf("key %q: given twice", key)
 		}
-		seen |= bit
-		if err := s.value(string(key), m, &base); err != nil {
+		seen |= k
+		if err := s.value(k, string(key), m); err != nil {
 			return err
 		}
 	}
 	if !s.end() {
 		return errSyntax
 	}
-	if seen&1 == 0 {
+	if seen&keyPayload == 0 {
 		return broker.Invalidf("payload: it is missing")
 	}
-	if base {
-		b, err := base64.StdEncoding.AppendDecode(nil, m.Payload)
+	if seen&keyEncoding != 0 {
+		b, err := base64.StdEncoding.Strict().AppendDecode(nil, m.Payload)
 		if err != nil {
 			return broker.Invalidf("payload: not base64, as its encoding says")
 		}
@@ -135,163 +136,59 @@ func parseLine(line []byte, m *broker.Publication) error {
 	return nil
 }
 
-// value reads the value of a key into a message.
-func (s *scanner) value(key string, m *broker.Publication, base *bool) error {
-	switch key {
-	case "payload", "mime_type", "msg_id", "encoding":
-		v, ok := s.str()
+// lineKey is a set of keys of a line.
+type lineKey uint
+
+const (
+	keyPayload lineKey = 1 << iota
+	keyPriority
+	keyExpiration
+	keyMIMEType
+	keyMessageID
+	keyDelay
+	keyEncoding
+)
+
+var lineKeys = map[string]lineKey{"payload": keyPayload, "priority": keyPriority, "expiration": keyExpiration,
+	"mime_type": keyMIMEType, "msg_id": keyMessageID, "delay": keyDelay, "encoding": keyEncoding}
+
+// value takes the value of a key into a message. A zero, which there stands for a default, is out
+// of range here.
+func (s *scanner) value(k lineKey, name string, m *broker.Publication) error {
+	if k&(keyPriority|keyExpiration|keyDelay) != 0 {
+		n, ok := s.number()
 		if !ok {
-			return broker.Invalidf("%s: allowed is a JSON string", key)
+			return broker.Invalidf("%s: allowed are whole numbers", name)
 		}
-		switch key {
-		case "payload":
-			m.Payload = v
-		case "mime_type":
-			m.MIMEType = string(v)
-			return broker.CheckMIMEType(m.MIMEType)
-		case "msg_id":
-			m.ID = string(v)
-			return broker.CheckMessageID(m.ID)
+		switch k {
+		case keyPriority:
+			m.Priority = int(n)
+			return broker.CheckPriority(n)
+		case keyExpiration:
+			m.Expiration = n
+			return broker.CheckExpiration(n)
 		default:
-			if *base = string(v) == "base64"; !*base {
-				return broker.Invalidf("encoding %q: allowed is base64", clip(string(v)))
-			}
+			m.Delay = n
+			return broker.CheckDelay(n)
 		}
-		return nil
 	}
-	n, ok := s.number()
+	v, ok := s.str()
 	if !ok {
-		return broker.Invalidf("%s: allowed are whole numbers", key)
+		return broker.Invalidf("%s: allowed is a JSON string", name)
 	}
-	switch key {
-	case "priority":
-		m.Priority = int(n)
-		return broker.CheckPriority(n)
-	case "expiration":
-		m.Expiration = n
-		return broker.CheckExpiration(n)
+	switch k {
+	case keyPayload:
+		m.Payload = v
+	case keyMIMEType:
+		m.MIMEType = string(v)
+		return broker.CheckMIMEType(m.MIMEType)
+	case keyMessageID:
+		m.ID = string(v)
+		return broker.CheckMessageID(m.ID)
 	default:
-		m.Delay = n
-		return broker.CheckDelay(n)
-	}
-}
-
-// scanner reads the tokens of a flat JSON object (RFC 8259).
-type scanner struct {
-	b []byte
-	i int
-}
-
-func (s *scanner) space() {
-	for s.i < len(s.b) && (s.b[s.i] == ' ' || s.b[s.i] == '\t' || s.b[s.i] == '\r') {
-		s.i++
-	}
-}
-
-// next takes c where it comes next.
-func (s *scanner) next(c byte) bool {
-	s.space()
-	if s.i < len(s.b) && s.b[s.i] == c {
-		s.i++
-		return true
-	}
-	return false
-}
-
-func (s *scanner) end() bool {
-	s.space()
-	return s.i == len(s.b)
-}
-
-// number takes a whole number.
-func (s *scanner) number() (int64, bool) {
-	s.space()
-	from := s.i
-	if s.i < len(s.b) && s.b[s.i] == '-' {
-		s.i++
-	}
-	digits := s.i
-	for s.i < len(s.b) && s.b[s.i] >= '0' && s.b[s.i] <= '9' {
-		s.i++
-	}
-	if s.i-digits > 1 && s.b[digits] == '0' {
-		return 0, false
-	}
-	n, err := strconv.ParseInt(string(s.b[from:s.i]), 10, 64)
-	return n, err == nil
-}
-
-// str takes a string. Without escapes it is part of the line.
-func (s *scanner) str() ([]byte, bool) {
-	if !s.next('"') {
-		return nil, false
-	}
-	from := s.i
-	b := s.b
-	for s.i < len(b) && plain[b[s.i]] {
-		s.i++
-	}
-	if s.i == len(b) || b[s.i] < 0x20 {
-		return nil, false
-	}
-	if b[s.i] == '"' {
-		v := b[from:s.i:s.i]
-		s.i++
-		return v, utf8.Valid(v)
-	}
-	out := append(make([]byte, 0, len(b)-from), b[from:s.i]...)
-	for s.i < len(b) {
-		switch c := b[s.i]; {
-		case c == '"':
-			s.i++
-			return out, utf8.Valid(out)
-		case c < 0x20:
-			return nil, false
-		case c == '\\':
-			var ok bool
-			if out, ok = s.escape(out); !ok {
-				return nil, false
-			}
-		default:
-			out = append(out, c)
-			s.i++
+		if string(v) != "base64" {
+			return broker.Invalidf("encoding %q: allowed is base64", clip(string(v)))
 		}
 	}
-	return nil, false
-}
-
-var escapes = map[byte]byte{'"': '"', '\\': '\\', '/': '/', 'b': '\b', 'f': '\f', 'n': '\n', 'r': '\r', 't': '\t'}
-
-// escape takes an escape. A lone surrogate is refused: it has no meaning in UTF-8.
-func (s *scanner) escape(out []byte) ([]byte, bool) {
-	if s.i+1 >= len(s.b) {
-		return nil, false
-	}
-	c := s.b[s.i+1]
-	if c != 'u' {
-		e, ok := escapes[c]
-		s.i += 2
-		return append(out, e), ok
-	}
-	r, ok := s.unit()
-	if !ok {
-		return nil, false
-	}
-	if utf16.IsSurrogate(r) {
-		low, ok := s.unit()
-		if r = utf16.DecodeRune(r, low); !ok || r == utf8.RuneError {
-			return nil, false
-		}
-	}
-	return utf8.AppendRune(out, r), true
-}
-
-// unit takes a \uXXXX.
-func (s *scanner) unit() (rune, bool) {
-	if s.i+6 > len(s.b) || s.b[s.i] != '\\' || s.b[s.i+1] != 'u' {
-		return 0, false
-	}
-	n, err := strconv.ParseUint(string(s.b[s.i+2:s.i+6]), 16, 16)
-	s.i += 6
-	return rune(n), err == nil
+	return nil
 }

@@ -6,6 +6,7 @@ import (
 	"math"
 	"net/http"
 	"strconv"
+	"strings"
 	"time"
 
 	"pipit/broker"
@@ -28,57 +29,61 @@ var statuses = map[broker.Code]int{
 // httpError is an error that only HTTP knows.
 type httpError struct {
 	status  int
-	message string
+	message string // for the client
 }
 
 func (e *httpError) Error() string { return e.message }
 
+var (
+	errNoRoute = &httpError{http.StatusNotFound, "No such route"}
+	errNoTopic = &httpError{http.StatusNotFound, "No such route: a topic name is missing"}
+	errNoID    = &httpError{http.StatusNotFound, "No such route: a msg_id is missing"}
+)
+
 // fail answers a request with its error, and logs what was refused and why.
 func (s *server) fail(x *exchange, r *http.Request) {
-	status, message, reason := http.StatusInternalServerError, "", x.err.Error()
-	var retry time.Duration
+	status, details := http.StatusInternalServerError, ""
+	var retryAfter time.Duration
 	var he *httpError
 	var be *broker.Error
 	switch {
 	case errors.As(x.err, &he):
-		status, message = he.status, he.message
+		status, details = he.status, he.message
 	case errors.As(x.err, &be):
-		status, message, retry = statuses[be.Code], be.Message, be.RetryAfter
+		status, details, retryAfter = statuses[be.Code], be.Message, be.RetryAfter
 	}
 	if status == http.StatusInternalServerError {
-		message = "Internal error"
+		details = "Internal error" // the cause is nobody's business but the log's
 	}
-	level := slog.LevelWarn
-	if status >= 500 && status != http.StatusServiceUnavailable {
+	level, msg := slog.LevelWarn, "refused"
+	switch {
+	case x.status != 0: // the reply has begun, so the client has left or a stream has ended
+		level, msg = slog.LevelDebug, "reply broken off"
+	case status >= 500:
 		level = slog.LevelError
 	}
-	if x.status != 0 { // the reply has begun: the client has left, or the stream ended
-		level = slog.LevelDebug
-	}
-	s.log.Log(r.Context(), level, "refused", "cid", x.cid, "method", r.Method, "path", logPath(r), "remote", r.RemoteAddr,
-		"client", x.client, "status", status, "reason", reason)
+	s.log.LogAttrs(r.Context(), level, msg, append(x.attrs(r),
+		slog.Int("status", status), slog.String("details", details), slog.String("reason", x.err.Error()))...)
 	if x.status != 0 {
 		return
 	}
-	h := x.ResponseWriter.Header()
-	if status == http.StatusUnauthorized {
+	ignoreBody(x, r)
+	h := x.Header()
+	switch status {
+	case http.StatusUnauthorized:
 		h.Set("WWW-Authenticate", `Basic realm="Zato pub/sub"`)
+	case http.StatusTooManyRequests, http.StatusServiceUnavailable:
+		h.Set("Retry-After", strconv.Itoa(max(1, int(math.Ceil(retryAfter.Seconds())))))
 	}
-	if status == http.StatusTooManyRequests || status == http.StatusServiceUnavailable {
-		h.Set("Retry-After", strconv.Itoa(max(1, int(math.Ceil(retry.Seconds())))))
-	}
-	if status == http.StatusRequestEntityTooLarge {
-		h.Set("Connection", "close") // else the server waits for the rest of the body before it answers
-	}
-	b := append(make([]byte, 0, 64+len(message)), `{"status": "ZATO_ERROR", "details": `...)
-	b = append(appendString(b, message), '}')
+	b := append(x.room[:0], `{"status": "ZATO_ERROR", "details": `...)
+	b = append(appendString(b, details), '}')
 	_ = x.reply(status, typeJSON, b)
 }
 
-// clip shortens what an error quotes of bad input.
+// clip shortens what an error quotes of bad input, to 64 bytes.
 func clip(s string) string {
 	if len(s) > 64 {
-		return s[:64] + "…"
+		return strings.ToValidUTF8(s[:64], "") + "…"
 	}
 	return s
 }

@@ -2,6 +2,8 @@ package httpapi
 
 import (
 	"encoding/base64"
+	"encoding/binary"
+	"math/bits"
 	"strconv"
 	"time"
 	"unicode/utf8"
@@ -14,42 +16,50 @@ import (
 
 const hexDigits = "0123456789abcdef"
 
-// plain tells which bytes stand for themselves in a JSON string.
-var plain = func() (t [256]bool) {
-	for i := 0x20; i < 256; i++ {
-		t[i] = i != '"' && i != '\\'
-	}
-	return t
-}()
-
-// appendString appends s, which is valid UTF-8, as a JSON string. What is not is replaced.
-func appendString[S string | []byte](b []byte, s S) []byte {
-	if !utf8.ValidString(string(s)) {
-		return appendQuoted(b, []byte(string([]rune(string(s)))))
-	}
-	return appendQuoted(b, s)
-}
-
-// appendQuoted appends valid UTF-8 as a JSON string.
-func appendQuoted[S string | []byte](b []byte, s S) []byte {
-	b = append(b, '"')
-	from := 0
-	for i := 0; i < len(s); {
-		// Eight bytes at a time while there is nothing to escape.
-		for i+8 <= len(s) && plain[s[i]] && plain[s[i+1]] && plain[s[i+2]] && plain[s[i+3]] &&
-			plain[s[i+4]] && plain[s[i+5]] && plain[s[i+6]] && plain[s[i+7]] {
-			i += 8
+// plain returns how many bytes s begins with that stand for themselves in a JSON string: all but
+// quotes, backslashes and control characters. It looks at eight at a time.
+func plain(s []byte) int {
+	const (
+		ones  = 0x0101010101010101
+		highs = 0x8080808080808080
+	)
+	i := 0
+	for ; i+8 <= len(s); i += 8 {
+		// x-n has a byte's highest bit set where that byte of x is below n, or was above 127 already;
+		// a borrow can set it in later bytes too, so only the first one counts.
+		x := binary.LittleEndian.Uint64(s[i:])
+		m := (x - 0x20*ones) | ((x ^ '"'*ones) - ones) | ((x ^ '\\'*ones) - ones)
+		if m &= highs &^ x; m != 0 {
+			return i + bits.TrailingZeros64(m)/8
 		}
-		if i == len(s) {
+	}
+	for ; i < len(s); i++ {
+		if c := s[i]; c < 0x20 || c == '"' || c == '\\' {
 			break
 		}
-		c := s[i]
-		if plain[c] {
-			i++
-			continue
+	}
+	return i
+}
+
+// appendString appends s as a JSON string. What is not UTF-8 in it is replaced.
+func appendString[S string | []byte](b []byte, s S) []byte {
+	t := []byte(s)
+	if !utf8.Valid(t) {
+		t = []byte(string([]rune(string(s))))
+	}
+	return appendText(b, t)
+}
+
+// appendText appends valid UTF-8 as a JSON string.
+func appendText(b, s []byte) []byte {
+	b = append(b, '"')
+	for {
+		n := plain(s)
+		b = append(b, s[:n]...)
+		if n == len(s) {
+			return append(b, '"')
 		}
-		b = append(b, s[from:i]...)
-		switch c {
+		switch c := s[n]; c {
 		case '"', '\\':
 			b = append(b, '\\', c)
 		case '\n':
@@ -61,31 +71,46 @@ func appendQuoted[S string | []byte](b []byte, s S) []byte {
 		default:
 			b = append(b, '\\', 'u', '0', '0', hexDigits[c>>4], hexDigits[c&15])
 		}
-		i++
-		from = i
+		s = s[n+1:]
 	}
-	b = append(b, s[from:]...)
-	return append(b, '"')
 }
 
-// appendTime appends a time in UTC with six digits of a second and no zone; nothing for the zero time.
+// appendTime appends a time as 2006-01-02T15:04:05.000000, in UTC; nothing for the zero time.
 func appendTime(b []byte, t time.Time) []byte {
 	if t.IsZero() {
 		return b
 	}
-	return t.UTC().AppendFormat(b, "2006-01-02T15:04:05.000000")
+	t = t.UTC()
+	year, month, day := t.Date()
+	hour, minute, second := t.Clock()
+	b = append(appendDigits(b, year, 4), '-')
+	b = append(appendDigits(b, int(month), 2), '-')
+	b = append(appendDigits(b, day, 2), 'T')
+	b = append(appendDigits(b, hour, 2), ':')
+	b = append(appendDigits(b, minute, 2), ':')
+	b = append(appendDigits(b, second, 2), '.')
+	return appendDigits(b, t.Nanosecond()/1000, 6)
 }
 
-// appendMessage appends a message as a receive returns it.
+// appendDigits appends the last width decimal digits of n, which is not negative.
+func appendDigits(b []byte, n, width int) []byte {
+	b = append(b, "000000"[:width]...)
+	for i := len(b) - 1; n > 0 && i >= len(b)-width; i-- {
+		b[i] = byte('0' + n%10)
+		n /= 10
+	}
+	return b
+}
+
+// appendMessage appends a message as a receive returns it. A payload that is not text is in base64,
+// and the metadata says so.
 func appendMessage(b []byte, m *broker.Message) []byte {
 	text := utf8.Valid(m.Payload)
 	b = append(b, `{"payload": `...)
 	if text {
-		b = appendQuoted(b, m.Payload)
+		b = appendText(b, m.Payload)
 	} else {
-		b = append(b, '"')
-		b = base64.StdEncoding.AppendEncode(b, m.Payload)
-		b = append(b, '"')
+		b = append(base64.StdEncoding.AppendEncode(append(b, '"'), m.Payload), '"')
 	}
 	b = append(b, `, "metadata": {"msg_id": `...)
 	b = appendString(b, m.ID)

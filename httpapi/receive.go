@@ -1,8 +1,8 @@
 package httpapi
 
 import (
-	"io"
 	"net/http"
+	"strconv"
 	"time"
 
 	"pipit/broker"
@@ -10,9 +10,12 @@ import (
 
 // receive returns messages, each in flight until it is settled.
 func (s *server) receive(x *exchange, r *http.Request, rest string) error {
-	sub, err := s.topicSubscription(x, r, rest)
+	sub, err := s.subscription(x, r, rest)
 	if err != nil {
 		return err
+	}
+	if rest == "" {
+		return errNoTopic
 	}
 	p, err := parseParams(r.URL.RawQuery, "max", "dir", "format", "wait", "ack")
 	if err != nil {
@@ -34,16 +37,16 @@ func (s *server) receive(x *exchange, r *http.Request, rest string) error {
 	if err != nil {
 		return err
 	}
-	if wait > 0 {
-		// Only once it has read the body does the server notice that the client leaves.
-		_, _ = io.Copy(io.Discard, io.LimitReader(r.Body, keepBuffer))
-		patient(x, o.Wait+replyTime)
+	ignoreBody(x, r)
+	if o.Wait > 0 {
+		x.patient(o.Wait + replyTime)
 	}
 	msgs, err := sub.Receive(r.Context(), o)
 	if err != nil {
 		return err
 	}
-	buf := buffers.Get().(*[]byte)
+	buf := getBuffer()
+	defer putBuffer(buf)
 	contentType := typeJSON
 	if format == "xml" {
 		contentType = typeXML
@@ -51,11 +54,18 @@ func (s *server) receive(x *exchange, r *http.Request, rest string) error {
 	} else {
 		*buf = appendMessages((*buf)[:0], msgs)
 	}
+	x.Header()["Content-Length"] = []string{strconv.Itoa(len(*buf))} // so that a reply that breaks off is seen to
 	err = x.reply(http.StatusOK, contentType, *buf)
-	if cap(*buf) <= 4*keepBuffer {
-		buffers.Put(buf)
+	if len(msgs) == 0 || o.Ack {
+		return err
 	}
-	if (err != nil || gone(r.Context())) && !o.Ack {
+	if err == nil {
+		err = http.NewResponseController(x.ResponseWriter).Flush() // else a failure shows only after the handler
+	}
+	if err == nil && o.Wait > 0 {
+		err = r.Context().Err() // it may have left while it waited, and a first write to nobody succeeds
+	}
+	if err != nil {
 		sub.Release(msgs)
 	}
 	return err

@@ -1,6 +1,7 @@
 package httpapi
 
 import (
+	"context"
 	"mime"
 	"net/http"
 	"strings"
@@ -11,19 +12,26 @@ import (
 
 // Of streams.
 const (
-	keepAlive   = 15 * time.Second // between comment lines where there are no messages
-	writeTime   = 30 * time.Second // for one write
-	blockedTime = time.Second      // until the next try where max_in_flight is reached
+	keepAlive  = 15 * time.Second // between comments where there are no messages
+	writeTime  = 30 * time.Second // for one write
+	writeSize  = 64 << 10         // bytes, after which events are written that are gathered
+	fullTime   = time.Second      // until the next try where max_in_flight is reached
+	streamHead = ": connected\n\n"
+	streamIdle = ": keep-alive\n\n"
 )
 
 // stream sends messages as server-sent events (https://html.spec.whatwg.org/multipage/server-sent-events.html),
-// each in flight until it is settled.
+// each in flight until it is settled. It ends when the client leaves, the broker drains, or the
+// client is no longer allowed what it gets.
 func (s *server) stream(x *exchange, r *http.Request, rest string) error {
-	sub, err := s.topicSubscription(x, r, rest)
+	sub, err := s.subscription(x, r, rest)
 	if err != nil {
 		return err
 	}
-	if !accepts(r.Header.Values("Accept"), "text/event-stream") {
+	if rest == "" {
+		return errNoTopic
+	}
+	if !accepts(r.Header["Accept"], "text/event-stream") {
 		return broker.Invalidf("header Accept %q: allowed is text/event-stream; a receive is a POST", clip(r.Header.Get("Accept")))
 	}
 	p, err := parseParams(r.URL.RawQuery, "max", "dir", "ack")
@@ -35,63 +43,100 @@ func (s *server) stream(x *exchange, r *http.Request, rest string) error {
 		return err
 	}
 	o.Wait = keepAlive
+	ignoreBody(x, r)
 	h := x.Header()
-	h["Content-Type"] = []string{"text/event-stream"}
-	h["Cache-Control"] = []string{"no-store"}
-	out := http.NewResponseController(x)
-	send := func(b []byte) error {
-		patient(x, writeTime)
-		if _, err := x.Write(b); err != nil {
-			return err
-		}
-		return out.Flush()
-	}
-	if err := send([]byte(": connected\n\n")); err != nil {
+	h["Content-Type"], h["Cache-Control"] = typeEvents, noStore
+	if err := x.push([]byte(streamHead)); err != nil {
 		return err
 	}
-	var buf []byte
-	for {
+	last := time.Now() // when something was sent
+	for s.serving(r.Context()) {
 		msgs, err := sub.Receive(r.Context(), o)
 		switch {
-		case broker.CodeOf(err) == broker.Full && err != nil:
-			timer := time.NewTimer(blockedTime)
-			select {
-			case <-timer.C:
-			case <-r.Context().Done():
-			case <-s.b.Done():
-			}
-			timer.Stop()
+		case err != nil && broker.CodeOf(err) == broker.Full:
+			s.pause(r.Context(), fullTime)
 		case err != nil:
 			return err
 		}
-		if gone(r.Context()) {
+		if r.Context().Err() != nil { // a first write to nobody would succeed
 			sub.Release(msgs)
 			return nil
 		}
-		buf = buf[:0]
-		for i := range msgs {
-			buf = append(append(buf, "id: "...), msgs[i].ID...)
-			buf = append(buf, "\ndata: "...)
-			buf = append(appendMessage(buf, &msgs[i]), "\n\n"...)
-		}
-		if len(msgs) == 0 {
-			buf = append(buf, ": keep-alive\n\n"...)
-		}
-		if err := send(buf); err != nil {
-			if !o.Ack {
-				sub.Release(msgs)
+		if len(msgs) > 0 {
+			if sent, err := x.pushMessages(msgs); err != nil {
+				if !o.Ack {
+					sub.Release(msgs[sent:])
+				}
+				return err
 			}
+			last = time.Now()
+		} else if time.Since(last) >= keepAlive {
+			if err := x.push([]byte(streamIdle)); err != nil {
+				return err
+			}
+			last = time.Now()
+		}
+		// What it may receive can have changed.
+		if sub, err = s.subscription(x, r, rest); err != nil {
 			return err
 		}
-		select {
-		case <-s.b.Done():
-			return nil
-		default:
-		}
+	}
+	return nil
+}
+
+// serving tells whether there is a client and the broker does not drain.
+func (s *server) serving(ctx context.Context) bool {
+	select {
+	case <-s.b.Done():
+		return false
+	case <-ctx.Done():
+		return false
+	default:
+		return true
 	}
 }
 
-// accepts tells whether a media type is in the Accept headers.
+// pause waits for d, or until the stream has to end.
+func (s *server) pause(ctx context.Context, d time.Duration) {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-ctx.Done():
+	case <-s.b.Done():
+	}
+}
+
+// push sends a part of a stream.
+func (x *exchange) push(b []byte) error {
+	x.patient(writeTime)
+	if _, err := x.Write(b); err != nil {
+		return err
+	}
+	return http.NewResponseController(x.ResponseWriter).Flush()
+}
+
+// pushMessages sends messages as events. After an error, sent is how many of them may have arrived.
+func (x *exchange) pushMessages(msgs []broker.Message) (sent int, err error) {
+	buf := getBuffer()
+	defer putBuffer(buf)
+	b := (*buf)[:0]
+	for i := range msgs {
+		b = append(append(b, "id: "...), msgs[i].ID...)
+		b = append(b, "\ndata: "...)
+		b = append(appendMessage(b, &msgs[i]), "\n\n"...)
+		if len(b) >= writeSize || i == len(msgs)-1 {
+			if err := x.push(b); err != nil {
+				return sent, err
+			}
+			sent, b = i+1, b[:0]
+		}
+	}
+	*buf = b
+	return sent, nil
+}
+
+// accepts tells whether a media type is in the Accept headers by its name.
 func accepts(headers []string, want string) bool {
 	for _, h := range headers {
 		for part := range strings.SplitSeq(h, ",") {

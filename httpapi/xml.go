@@ -10,7 +10,8 @@ import (
 	"pipit/broker"
 )
 
-// appendMessagesXML appends the reply of a receive as XML: root data, list members item.
+// appendMessagesXML appends the reply of a receive as XML: root data, list members item. A payload
+// that XML cannot hold is in base64, and the metadata says so.
 func appendMessagesXML(b []byte, msgs []broker.Message) []byte {
 	w := bytes.NewBuffer(b)
 	w.WriteString(xml.Header + "<data><status>ZATO_OK</status>")
