@@ -979,10 +979,66 @@ func TestUndelivered(t *testing.T) {
 	r.wantPayloads(queue)
 }
 
+// TestLeftInTheEnd: a client that left while it waited is written to without an error, and yet the
+// messages can be delivered again at once.
+func TestLeftInTheEnd(t *testing.T) {
+	r := newServer(t, func(s *setup) {
+		s.wrap = func(h http.Handler) http.Handler {
+			return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				if r.Header.Get("Leaving") != "" {
+					stays, leave := context.WithCancel(r.Context())
+					defer leave()
+					w, r = &leaving{w, leave}, r.WithContext(stays)
+				}
+				h.ServeHTTP(w, r)
+			})
+		}
+	})
+	r.publish(created, "x")
+	r.do("POST", queue+"?wait=60", erp, "", "X-Zato-PubSub-Key", key, "Leaving", "yes")
+	if got := r.wantPayloads(queue, "x"); len(got.Results) == 1 && got.Results[0].Metadata.Deliveries != 2 {
+		t.Errorf("delivery %d", got.Results[0].Metadata.Deliveries)
+	}
+}
+
+// leaving is a client that leaves when it is written to.
+type leaving struct {
+	http.ResponseWriter
+	leave func()
+}
+
+func (l *leaving) Write(b []byte) (int, error) {
+	l.leave()
+	return l.ResponseWriter.Write(b)
+}
+
+func (l *leaving) Unwrap() http.ResponseWriter { return l.ResponseWriter }
+
+// plain is a writer that can do nothing but write, as that of a middleware may be.
+type plain struct{ w http.ResponseWriter }
+
+func (p plain) Header() http.Header         { return p.w.Header() }
+func (p plain) WriteHeader(status int)      { p.w.WriteHeader(status) }
+func (p plain) Write(b []byte) (int, error) { return p.w.Write(b) }
+
+// TestPlainWriter: messages that were written are in flight, also where nothing can be flushed.
+func TestPlainWriter(t *testing.T) {
+	r := newServer(t, func(s *setup) {
+		s.wrap = func(h http.Handler) http.Handler {
+			return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { h.ServeHTTP(plain{w}, r) })
+		}
+	})
+	r.publish(created, "x")
+	got := r.wantPayloads(queue, "x")
+	r.wantPayloads(queue)
+	r.settle(got.Results[0].Metadata.ID, "ack=true")
+}
+
 // events reads server-sent events.
 type events struct {
 	t     *testing.T
 	lines chan string
+	end   error // how it ended, once lines is closed
 }
 
 func (r *rig) stream(ctx context.Context, query string) *events {
@@ -999,7 +1055,7 @@ func (r *rig) stream(ctx context.Context, query string) *events {
 		var line []byte
 		b := make([]byte, 1)
 		for {
-			if _, err := io.ReadFull(res.Body, b); err != nil {
+			if _, e.end = io.ReadFull(res.Body, b); e.end != nil {
 				return
 			}
 			if line = append(line, b[0]); b[0] == '\n' {
@@ -1073,6 +1129,9 @@ func TestStream(t *testing.T) {
 		if line != ": keep-alive" && line != "" {
 			t.Errorf("line %q", line)
 		}
+	}
+	if e.end != io.EOF {
+		t.Errorf("the stream did not end: %v", e.end)
 	}
 }
 

@@ -1,6 +1,7 @@
 package httpapi
 
 import (
+	"errors"
 	"net/http"
 	"strconv"
 	"time"
@@ -61,6 +62,9 @@ func (s *server) receive(x *exchange, r *http.Request, rest string) error {
 	}
 	if err == nil {
 		err = http.NewResponseController(x.ResponseWriter).Flush() // else a failure shows only after the handler
+		if errors.Is(err, http.ErrNotSupported) {
+			err = nil // a writer around net/http's that cannot: the reply is on its way all the same
+		}
 	}
 	if err == nil && o.Wait > 0 {
 		err = r.Context().Err() // it may have left while it waited, and a first write to nobody succeeds
