@@ -68,7 +68,7 @@ func (r *rig) restart() {
 	r.open()
 }
 
-// hash is the bcrypt hash of "crm" at the least cost.
+// hash has the form of a bcrypt hash; nobody logs in with it.
 const hash = "$2a$04$1EZWiwz7X8y0eKc8EWmkHOF8jhP0a7cZsDdUDzFbQIxQVEvzN7S7q"
 
 func topicDef(name string) broker.Topic {

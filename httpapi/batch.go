@@ -116,7 +116,7 @@ func parseLine(line []byte, m *broker.Publication) error {
 			return broker.Invalidf("key %q: given twice", key)
 		}
 		seen |= k
-		if err := s.value(k, string(key), m); err != nil {
+		if err := s.value(k, key, m); err != nil {
 			return err
 		}
 	}
@@ -154,7 +154,7 @@ var lineKeys = map[string]lineKey{"payload": keyPayload, "priority": keyPriority
 
 // value takes the value of a key into a message. A zero, which there stands for a default, is out
 // of range here.
-func (s *scanner) value(k lineKey, name string, m *broker.Publication) error {
+func (s *scanner) value(k lineKey, name []byte, m *broker.Publication) error {
 	if k&(keyPriority|keyExpiration|keyDelay) != 0 {
 		n, ok := s.number()
 		if !ok {
