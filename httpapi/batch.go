@@ -127,7 +127,7 @@ func parseLine(line []byte, m *broker.Publication) error {
 		return broker.Invalidf("payload: it is missing")
 	}
 	if seen&keyEncoding != 0 {
-		b, err := base64.StdEncoding.Strict().AppendDecode(nil, m.Payload)
+		b, err := base64.StdEncoding.AppendDecode(nil, m.Payload)
 		if err != nil {
 			return broker.Invalidf("payload: not base64, as its encoding says")
 		}
