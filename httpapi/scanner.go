@@ -174,7 +174,7 @@ func unescape(v []byte) ([]byte, bool) {
 	return out, true
 }
 
-// unit reads \uXXXX.
+// unit reads one escape of four hexadecimal digits, a unit of UTF-16.
 func unit(v []byte) (rune, bool) {
 	if len(v) < 6 || v[0] != '\\' || v[1] != 'u' {
 		return 0, false
