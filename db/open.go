@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"hash/fnv"
-	"io"
 	"io/fs"
 	"log/slog"
 	"os"
@@ -308,87 +307,8 @@ func (h *head) check(path string) error {
 	}
 	if h.freelist == noFreelist {
 		// bbolt looks at the pages in a goroutine of its own, where a panic ends the process.
-		if err := walk(f, h); err != nil {
+		if err := newWalk(f, h).bucket(h.root); err != nil {
 			return fmt.Errorf("database %s is damaged: %w", path, err)
-		}
-	}
-	return nil
-}
-
-// Pages of bbolt below the meta pages: a header and elements, then keys and values.
-//
-//	branch element   key offset 4 | key size 4 | page 8
-//	leaf element     flags 4 | key offset 4 | key size 4 | value size 4
-//
-// An offset counts from the element itself. A leaf element with flag 1 is a bucket; its value
-// begins with the bucket's root page, or 0 and then a page of its own.
-const (
-	branchPage  = 1
-	leafPage    = 2
-	elementSize = 16
-)
-
-// walk goes through the pages of all buckets and checks that nothing points outside.
-func walk(f *os.File, h *head) error {
-	var buf []byte
-	seen := make([]uint64, h.highWater/64+1)
-	todo := []uint64{h.root}
-	for len(todo) > 0 {
-		id := todo[len(todo)-1]
-		todo = todo[:len(todo)-1]
-		if id < 2 || id >= h.highWater {
-			return fmt.Errorf("page %d is out of range", id)
-		}
-		if seen[id/64]&(1<<(id%64)) != 0 {
-			return fmt.Errorf("page %d is used twice", id)
-		}
-		seen[id/64] |= 1 << (id % 64)
-		if int64(cap(buf)) < h.pageSize {
-			buf = make([]byte, h.pageSize)
-		}
-		buf = buf[:h.pageSize]
-		off := int64(id) * h.pageSize
-		if _, err := f.ReadAt(buf, off); err != nil && err != io.EOF {
-			return fmt.Errorf("page %d: %w", id, err)
-		}
-		overflow := uint64(binary.NativeEndian.Uint32(buf[12:]))
-		if binary.NativeEndian.Uint64(buf) != id || overflow >= h.highWater-id {
-			return fmt.Errorf("page %d has a wrong header", id)
-		}
-		size := (overflow + 1) * uint64(h.pageSize)
-		flags, count := binary.NativeEndian.Uint16(buf[8:]), uint64(binary.NativeEndian.Uint16(buf[10:]))
-		if pageHeaderSize+count*elementSize > size || flags != branchPage && flags != leafPage {
-			return fmt.Errorf("page %d has a wrong header", id)
-		}
-		if pageHeaderSize+count*elementSize > uint64(len(buf)) { // many elements of a large page
-			buf = make([]byte, size)
-			if _, err := f.ReadAt(buf, off); err != nil {
-				return fmt.Errorf("page %d: %w", id, err)
-			}
-		}
-		for i := range count {
-			at := uint64(pageHeaderSize + i*elementSize)
-			e := buf[at : at+elementSize]
-			var pos, ksize, vsize uint64
-			if flags == branchPage {
-				pos, ksize = uint64(binary.NativeEndian.Uint32(e)), uint64(binary.NativeEndian.Uint32(e[4:]))
-				todo = append(todo, binary.NativeEndian.Uint64(e[8:]))
-			} else {
-				pos, ksize = uint64(binary.NativeEndian.Uint32(e[4:])), uint64(binary.NativeEndian.Uint32(e[8:]))
-				vsize = uint64(binary.NativeEndian.Uint32(e[12:]))
-			}
-			if at+pos+ksize+vsize > size {
-				return fmt.Errorf("page %d has an entry that is out of range", id)
-			}
-			if flags == leafPage && binary.NativeEndian.Uint32(e)&1 != 0 {
-				v := at + pos + ksize
-				if vsize < 16 || v+8 > uint64(len(buf)) {
-					return fmt.Errorf("page %d has a bucket that is out of range", id)
-				}
-				if root := binary.NativeEndian.Uint64(buf[v:]); root != 0 {
-					todo = append(todo, root)
-				}
-			}
 		}
 	}
 	return nil

@@ -1,0 +1,178 @@
+package db
+
+import (
+	"bytes"
+	"encoding/binary"
+	"fmt"
+	"os"
+	"slices"
+)
+
+// Pages of bbolt below the meta pages: a header and elements, then keys and values.
+//
+//	branch element   key offset 4 | key size 4 | page 8
+//	leaf element     flags 4 | key offset 4 | key size 4 | value size 4
+//
+// An offset counts from the element itself. A leaf element with flag 1 is a bucket; its value
+// begins with the bucket's root page, or 0 and then a page of its own.
+const (
+	branchPage       = 1
+	leafPage         = 2
+	elementSize      = 16
+	bucketHeaderSize = 16
+)
+
+// walk goes through the pages of all buckets with a reader's distrust: whatever bbolt would panic
+// over, it finds first. It keeps one page a level of the tree in memory.
+type walk struct {
+	file     *os.File
+	pageSize uint64
+	end      uint64   // first page that was never used
+	seen     []uint64 // a bit a page
+	free     [][]byte // buffers for pages
+}
+
+func newWalk(f *os.File, h *head) *walk {
+	return &walk{file: f, pageSize: uint64(h.pageSize), end: h.highWater, seen: make([]uint64, h.highWater/64+1)}
+}
+
+// element is one entry of a page.
+type element struct {
+	key    []byte
+	child  uint64 // of a branch
+	bucket uint64 // of a leaf: the root page of a bucket that has one
+}
+
+func (w *walk) bucket(root uint64) error {
+	_, err := w.tree(root, nil, nil)
+	return err
+}
+
+// tree goes through a page and what is below it. Its keys must grow, from low on, inclusive, to
+// high, exclusive, where these are not nil. It returns the last key.
+func (w *walk) tree(id uint64, low, high []byte) (last []byte, err error) {
+	page, size, err := w.read(id)
+	if err != nil {
+		return nil, err
+	}
+	flags, count := binary.NativeEndian.Uint16(page[8:]), binary.NativeEndian.Uint16(page[10:])
+	if count == 0 {
+		if flags == branchPage {
+			return nil, fmt.Errorf("page %d has no entry", id)
+		}
+		w.free = append(w.free, page)
+		return low, nil
+	}
+	elements := make([]element, count)
+	for i := range elements {
+		if elements[i], err = w.element(id, page, size, flags, uint64(i)); err != nil {
+			return nil, err
+		}
+	}
+	last = low
+	for i, e := range elements {
+		order := bytes.Compare(last, e.key)
+		if order > 0 || order == 0 && i > 0 || high != nil && bytes.Compare(e.key, high) >= 0 {
+			return nil, fmt.Errorf("page %d has its keys in a wrong order", id)
+		}
+		last = e.key
+		switch {
+		case flags == branchPage:
+			next := high
+			if i+1 < len(elements) {
+				next = elements[i+1].key
+			}
+			if last, err = w.tree(e.child, e.key, next); err != nil {
+				return nil, err
+			}
+		case e.bucket != 0:
+			if err := w.bucket(e.bucket); err != nil {
+				return nil, err
+			}
+		}
+	}
+	last = bytes.Clone(last)
+	w.free = append(w.free, page)
+	return last, nil
+}
+
+// read returns a page up to the end of its elements, at least, and how long it is in the file.
+func (w *walk) read(id uint64) (page []byte, size uint64, err error) {
+	if id < 2 || id >= w.end {
+		return nil, 0, fmt.Errorf("page %d is out of range", id)
+	}
+	if n := len(w.free); n > 0 {
+		page, w.free = w.free[n-1][:w.pageSize], w.free[:n-1]
+	} else {
+		page = make([]byte, w.pageSize)
+	}
+	if err := w.readAt(page, id, 0); err != nil {
+		return nil, 0, err
+	}
+	overflow := uint64(binary.NativeEndian.Uint32(page[12:]))
+	if binary.NativeEndian.Uint64(page) != id || overflow >= w.end-id {
+		return nil, 0, fmt.Errorf("page %d has a wrong header", id)
+	}
+	for p := id; p <= id+overflow; p++ {
+		if w.seen[p/64]&(1<<(p%64)) != 0 {
+			return nil, 0, fmt.Errorf("page %d is used twice", p)
+		}
+		w.seen[p/64] |= 1 << (p % 64)
+	}
+	size = (overflow + 1) * w.pageSize
+	flags, count := binary.NativeEndian.Uint16(page[8:]), uint64(binary.NativeEndian.Uint16(page[10:]))
+	if pageHeaderSize+count*elementSize > size || flags != branchPage && flags != leafPage {
+		return nil, 0, fmt.Errorf("page %d has a wrong header", id)
+	}
+	if need := pageHeaderSize + count*elementSize; need > w.pageSize { // many elements of a large page
+		page = slices.Grow(page, int(need))[:need]
+		if err := w.readAt(page, id, 0); err != nil {
+			return nil, 0, err
+		}
+	}
+	return page, size, nil
+}
+
+func (w *walk) element(id uint64, page []byte, size uint64, flags uint16, i uint64) (e element, err error) {
+	at := pageHeaderSize + i*elementSize
+	field := func(n uint64) uint64 { return uint64(binary.NativeEndian.Uint32(page[at+n:])) }
+	if flags == branchPage {
+		e.child = binary.NativeEndian.Uint64(page[at+8:])
+		e.key, err = w.bytes(id, page, size, at+field(0), field(4))
+		return e, err
+	}
+	key, keySize, valueSize := at+field(4), field(8), field(12)
+	if key+keySize+valueSize > size {
+		return e, fmt.Errorf("page %d has an entry that is out of range", id)
+	}
+	if e.key, err = w.bytes(id, page, size, key, keySize); err != nil || field(0)&1 == 0 {
+		return e, err
+	}
+	if valueSize < bucketHeaderSize {
+		return e, fmt.Errorf("page %d has a bucket that is too short", id)
+	}
+	v, err := w.bytes(id, page, size, key+keySize, bucketHeaderSize)
+	if err == nil {
+		e.bucket = binary.NativeEndian.Uint64(v)
+	}
+	return e, err
+}
+
+// bytes returns n bytes of a page from off on, from the file where page does not have them.
+func (w *walk) bytes(id uint64, page []byte, size, off, n uint64) ([]byte, error) {
+	if off+n > size {
+		return nil, fmt.Errorf("page %d has an entry that is out of range", id)
+	}
+	if off+n <= uint64(len(page)) {
+		return page[off : off+n], nil
+	}
+	b := make([]byte, n)
+	return b, w.readAt(b, id, off)
+}
+
+func (w *walk) readAt(b []byte, id, off uint64) error {
+	if _, err := w.file.ReadAt(b, int64(id*w.pageSize+off)); err != nil {
+		return fmt.Errorf("page %d: %w", id, err)
+	}
+	return nil
+}
