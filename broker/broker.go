@@ -70,6 +70,7 @@ type Broker struct {
 	publishOps sync.Pool // of *publishOp
 
 	queue   queue
+	plan    plan                  // of who has the queue's turn
 	pending atomic.Int64          // bytes reserved
 	health  atomic.Pointer[error] // the last commit's error
 	failed  atomic.Bool           // what the store holds is uncertain: no more writes
@@ -125,6 +126,8 @@ func Open(store Store, opts Options) (*Broker, error) {
 	if err := b.load(image); err != nil {
 		return nil, err
 	}
+	b.plan = plan{b: b, ids: map[idKey]struct{}{}}
+	b.plan.resume()
 	b.workers.Go(b.commitLoop)
 	b.sweeping.Go(b.sweepLoop)
 	return b, nil

@@ -35,28 +35,41 @@ type task struct {
 	done  chan struct{} // one token when err is final
 }
 
-// queue is what has gathered for the next commit.
+// queue is what has gathered for the next commit, and whose turn it is to commit.
 type queue struct {
 	mu     sync.Mutex
 	tasks  []*task
+	busy   bool // somebody commits
 	closed bool
-	wake   chan struct{}
+	wake   chan struct{} // of the committer
 }
 
-// add hands a task to the committer; it tells whether the queue is still open.
-func (q *queue) add(t *task) bool {
+// add queues a task for the committer. Where nobody commits it gives the caller the turn instead:
+// alone, one is done sooner without handing over to another goroutine and back, which takes as
+// long as half a commit. It tells whether the queue is still open.
+func (q *queue) add(t *task) (mine, open bool) {
 	q.mu.Lock()
-	if q.closed {
-		q.mu.Unlock()
-		return false
+	defer q.mu.Unlock()
+	switch {
+	case q.closed:
+		return false, false
+	case !q.busy && len(q.tasks) == 0:
+		q.busy = true
+		return true, true
 	}
 	q.tasks = append(q.tasks, t)
-	first := len(q.tasks) == 1
+	return false, true
+}
+
+// release ends the turn that add or take gave.
+func (q *queue) release() {
+	q.mu.Lock()
+	q.busy = false
+	more := len(q.tasks) > 0 || q.closed
 	q.mu.Unlock()
-	if first {
+	if more {
 		q.signal()
 	}
-	return true
 }
 
 // Where several clients publish at once, those that were just answered come back within the
@@ -84,18 +97,18 @@ func (q *queue) signal() {
 	}
 }
 
-// take waits for tasks and returns them all; none when the queue is closed and empty.
+// take waits for tasks and for the turn, and returns all tasks; none when the queue is closed
+// and empty.
 func (q *queue) take(spare []*task) []*task {
 	for {
 		q.mu.Lock()
-		tasks, closed := q.tasks, q.closed
-		if len(tasks) > 0 {
-			q.tasks = spare[:0]
-		}
-		q.mu.Unlock()
-		if len(tasks) > 0 || closed {
+		tasks := q.tasks
+		if !q.busy && (len(tasks) > 0 || q.closed) {
+			q.busy, q.tasks = true, spare[:0]
+			q.mu.Unlock()
 			return tasks
 		}
+		q.mu.Unlock()
 		<-q.wake
 	}
 }
@@ -107,25 +120,27 @@ func (q *queue) close() {
 	q.signal()
 }
 
-// do runs an operation through the committer and returns when it is durable, or refused.
+// do runs an operation through a commit and returns when it is durable, or refused.
 func (b *Broker) do(op operation, bytes int64) error {
 	t := &task{op: op, bytes: bytes, done: make(chan struct{}, 1)}
 	return b.wait(t)
 }
 
 func (b *Broker) wait(t *task) error {
-	if !b.queue.add(t) {
+	mine, open := b.queue.add(t)
+	switch {
+	case !open:
 		t.op.failed()
 		return errClosed
+	case mine:
+		b.turn([]*task{t})
 	}
 	<-t.done
 	return t.err
 }
 
-// commitLoop is the one writer of the store and of everything in memory that mirrors it.
+// commitLoop commits what was queued while somebody else did.
 func (b *Broker) commitLoop() {
-	p := &plan{b: b, ids: map[idKey]struct{}{}}
-	p.resume()
 	var spare []*task
 	for {
 		b.queue.gather()
@@ -133,14 +148,28 @@ func (b *Broker) commitLoop() {
 		if len(tasks) == 0 {
 			return
 		}
-		for rest := tasks; len(rest) > 0; {
-			n := portion(rest)
-			b.commit(p, rest[:n])
-			rest = rest[n:]
-		}
+		b.turn(tasks)
 		clear(tasks)
 		spare = tasks
 	}
+}
+
+// turn commits tasks. Whoever has the turn is the one writer of the store and of everything in
+// memory that mirrors it.
+func (b *Broker) turn(tasks []*task) {
+	ended := false
+	defer func() {
+		if !ended { // a panic, in a request's goroutine perhaps, which does not end the process
+			b.failed.Store(true)
+		}
+		b.queue.release()
+	}()
+	for len(tasks) > 0 {
+		n := portion(tasks)
+		b.commit(&b.plan, tasks[:n])
+		tasks = tasks[n:]
+	}
+	ended = true
 }
 
 // portion returns how many of the tasks the next commit takes.
