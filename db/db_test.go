@@ -558,7 +558,7 @@ func TestSizePerMessage(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			f := newFixture(t)
 			rnd := rand.New(rand.NewPCG(1, 2))
-			const n, perCommit, payload = 20_000, 100, 100
+			const n, perCommit, payload = 100_000, 100, 100
 			for i := range n / perCommit {
 				b := f.batch()
 				for j := range perCommit {

@@ -22,6 +22,10 @@ import (
 
 const defaultLockTimeout = time.Second
 
+// pageSize of a new file. A commit costs by the number of pages that it writes here and there:
+// larger ones are fewer, and beyond 8 KiB the bytes begin to count.
+const pageSize = 8 << 10
+
 // Open opens the file at path, and makes it where there is none. A file that is not ours, is
 // of a newer format, is damaged or is used by another process is left as it is.
 func Open(path string, opts Options) (*Store, error) {
@@ -68,6 +72,7 @@ func openBolt(path string, timeout time.Duration) (bolt *bbolt.DB, err error) {
 	defer guard(&err)()
 	o := &bbolt.Options{
 		Timeout:        timeout,
+		PageSize:       pageSize, // a file that is there keeps its own
 		FreelistType:   bbolt.FreelistMapType,
 		NoFreelistSync: true, // of opening alone, so that it writes nothing; see skipFreelist
 		OpenFile: func(name string, flag int, mode os.FileMode) (*os.File, error) {

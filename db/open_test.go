@@ -115,9 +115,8 @@ func TestOpenErrors(t *testing.T) {
 		}, "is damaged: it has no bucket expiry"},
 		{"meta pages", func(t *testing.T) string {
 			return damage(t, makeFile(t, false), func(b []byte) []byte {
-				size := os.Getpagesize()
 				b[pageHeaderSize+40]++
-				b[size+pageHeaderSize+40]++
+				b[pageSize+pageHeaderSize+40]++
 				return b
 			})
 		}, "is damaged: neither of its meta pages is valid"},
@@ -125,13 +124,13 @@ func TestOpenErrors(t *testing.T) {
 			return damage(t, makeFile(t, false), func(b []byte) []byte { return b[:100_000] })
 		}, "is damaged: it is 100000 bytes long instead of"},
 		{"truncated to one page", func(t *testing.T) string {
-			return damage(t, makeFile(t, false), func(b []byte) []byte { return b[:os.Getpagesize()] })
+			return damage(t, makeFile(t, false), func(b []byte) []byte { return b[:pageSize] })
 		}, "is damaged"},
 		{"zeroes after the meta pages", func(t *testing.T) string {
-			return damage(t, makeFile(t, false), func(b []byte) []byte { clear(b[2*os.Getpagesize():]); return b })
+			return damage(t, makeFile(t, false), func(b []byte) []byte { clear(b[2*pageSize:]); return b })
 		}, "is damaged"},
 		{"zeroes after the meta pages, after a crash", func(t *testing.T) string {
-			return damage(t, makeFile(t, true), func(b []byte) []byte { clear(b[2*os.Getpagesize():]); return b })
+			return damage(t, makeFile(t, true), func(b []byte) []byte { clear(b[2*pageSize:]); return b })
 		}, "is damaged"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
