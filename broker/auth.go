@@ -50,6 +50,23 @@ func HashPassword(password string) (string, error) {
 	return string(hash), nil
 }
 
+// CheckPassword tells whether password is that of hash. Without a hash it is not, and that costs the
+// same. It shares with logins the slow hashes that may run at once, and waits for its turn: the
+// error is Unavailable, where ctx ends first.
+func (b *Broker) CheckPassword(ctx context.Context, hash, password string) (bool, error) {
+	select {
+	case b.auth.slots <- struct{}{}:
+		defer func() { <-b.auth.slots }()
+	case <-ctx.Done():
+		return false, gone(ctx)
+	}
+	known := hash != "" && len(password) <= MaxPassword // of a longer one bcrypt would compare the beginning
+	if !known {
+		hash, password = dummyHash, password[:min(len(password), MaxPassword)]
+	}
+	return b.auth.compare([]byte(hash), []byte(password)) == nil && known, nil
+}
+
 // checkHash tells whether a hash is one of bcrypt, of a cost that a login can pay.
 func checkHash(hash string) error {
 	const salted = 53 // characters of salt and hash, after $2b$10$

@@ -71,6 +71,30 @@ func TestHashPassword(t *testing.T) {
 	}
 }
 
+func TestCheckPassword(t *testing.T) {
+	b := &Broker{auth: newAuthenticator()}
+	hash, long := quickHash(t, "right"), strings.Repeat("x", MaxPassword)
+	for _, tt := range []struct {
+		hash, password string
+		want           bool
+	}{
+		{hash, "right", true}, {hash, "wrong", false}, {hash, "", false}, {"", "right", false}, {"", "", false},
+		{quickHash(t, long), long, true}, {quickHash(t, long), long + "x", false},
+	} {
+		if got, err := b.CheckPassword(t.Context(), tt.hash, tt.password); got != tt.want || err != nil {
+			t.Errorf("%q %q: %v, %v", tt.hash, tt.password, got, err)
+		}
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	for range cap(b.auth.slots) {
+		b.auth.slots <- struct{}{}
+	}
+	if _, err := b.CheckPassword(ctx, hash, "right"); CodeOf(err) != Unavailable {
+		t.Error(err)
+	}
+}
+
 func TestCheckHash(t *testing.T) {
 	good := quickHash(t, "x")
 	for _, h := range []string{good, "$2y" + good[3:], "$2b" + good[3:], "$2a$14" + good[6:]} {

@@ -58,14 +58,22 @@ type Broker struct {
 	auth  *authenticator
 	epoch time.Time // lease times count from here
 
-	defining sync.Mutex   // held by Apply from reading what exists to its commit
-	lastID   uint32       // guarded by defining
-	declared string       // guarded by defining
-	mu       sync.RWMutex // guards the maps, and the maps within topics
-	clients  map[string]*Client
-	topics   map[string]*topic
-	topicIDs map[uint32]*topic
-	bySubKey map[string]*consumer
+	defining  sync.Mutex   // held by Apply and Change from reading what exists to their commit
+	lastID    uint32       // guarded by defining
+	declared  string       // guarded by defining
+	mu        sync.RWMutex // guards the maps, and the maps within topics
+	clients   map[string]*client
+	topics    map[string]*topic
+	topicIDs  map[uint32]*topic
+	producers map[uint32]*producer
+	consumers map[uint32]*consumer
+	bySubKey  map[string]*consumer
+	past      Counters // of deleted topics; guarded by mu
+
+	// orphans are deleted topics of which something is stored yet. The committer changes them
+	// holding mu, and reads them without.
+	orphans map[uint32]*topic
+	scan    delayedScan // the sweeper's own
 
 	publishOps sync.Pool // of *publishOp
 
@@ -82,6 +90,7 @@ type Broker struct {
 	closeErr  error
 	sweepNow  chan struct{} // a delayed message may be due before the next sweep
 	nextDue   atomic.Int64  // unix microseconds of the next delayed message; 0: none
+	undelayed atomic.Uint64 // commits that took delayed messages away from the sweeper
 	workers   sync.WaitGroup
 	sweeping  sync.WaitGroup
 }
@@ -105,18 +114,21 @@ func Open(store Store, opts Options) (*Broker, error) {
 		opts.Logger = slog.Default()
 	}
 	b := &Broker{
-		opts:     opts,
-		log:      opts.Logger,
-		store:    store,
-		auth:     newAuthenticator(),
-		epoch:    time.Now(),
-		clients:  map[string]*Client{},
-		topics:   map[string]*topic{},
-		topicIDs: map[uint32]*topic{},
-		bySubKey: map[string]*consumer{},
-		done:     make(chan struct{}),
-		closing:  make(chan struct{}),
-		sweepNow: make(chan struct{}, 1),
+		opts:      opts,
+		log:       opts.Logger,
+		store:     store,
+		auth:      newAuthenticator(),
+		epoch:     time.Now(),
+		clients:   map[string]*client{},
+		topics:    map[string]*topic{},
+		topicIDs:  map[uint32]*topic{},
+		producers: map[uint32]*producer{},
+		consumers: map[uint32]*consumer{},
+		bySubKey:  map[string]*consumer{},
+		orphans:   map[uint32]*topic{},
+		done:      make(chan struct{}),
+		closing:   make(chan struct{}),
+		sweepNow:  make(chan struct{}, 1),
 	}
 	b.queue.wake = make(chan struct{}, 1)
 	image, err := store.Load()
@@ -177,8 +189,11 @@ func (b *Broker) Reserve(n int64) (release func(), err error) {
 // failures are counted for each pair of username and address. The errors are Unauthorized,
 // TooMany and Unavailable.
 func (b *Broker) Authenticate(ctx context.Context, username, password, addr string) (*Client, error) {
+	var c *Client
 	b.mu.RLock()
-	c := b.clients[username]
+	if known := b.clients[username]; known != nil {
+		c = &known.Client
+	}
 	b.mu.RUnlock()
 	if err := b.auth.authenticate(ctx, c, username, password, addr); err != nil {
 		return nil, err
@@ -198,29 +213,30 @@ func (b *Broker) load(image *Image) error {
 	b.lastID, b.declared = image.LastID, image.Declared
 	b.install(&image.Definitions)
 	for _, l := range image.Lanes {
-		if t := b.topicIDs[l.Topic]; t != nil && l.Priority <= MaxPriority {
-			ln := &t.lanes[l.Priority]
+		if l.Priority <= MaxPriority {
+			ln := &b.topicOrOrphan(l.Topic).lanes[l.Priority]
 			ln.tail.Store(l.Tail)
 			ln.next, ln.bootTail, ln.gone = l.Tail, l.Tail, l.Gone.Clone()
 		}
 	}
-	consumers := map[uint32]*consumer{}
-	for _, c := range b.bySubKey {
-		consumers[c.id] = c
+	for id, n := range image.Delayed {
+		t := b.topicOrOrphan(id)
+		t.nextDelayed = int64(n)
+		t.delayed.Store(t.nextDelayed)
 	}
 	for _, s := range image.Cursors {
-		if c := consumers[s.Consumer]; c != nil && s.Priority <= MaxPriority {
+		if c := b.consumers[s.Consumer]; c != nil && s.Priority <= MaxPriority {
 			c.done[s.Priority] = s.Cursor.Clone()
 		}
 	}
-	for _, c := range consumers {
+	for _, c := range b.consumers {
 		for p := range c.done {
 			c.done[p].Union(&c.topic.lanes[p].gone)
 			c.next[p] = c.done[p].floor()
 		}
 	}
 	for _, a := range image.Attempts {
-		if c := consumers[a.Consumer]; c != nil && a.Priority <= MaxPriority {
+		if c := b.consumers[a.Consumer]; c != nil && a.Priority <= MaxPriority {
 			if c.done[a.Priority].Has(a.Pos) {
 				c.forgetAttempt(slot{a.Priority, a.Pos})
 			} else {
@@ -228,22 +244,15 @@ func (b *Broker) load(image *Image) error {
 			}
 		}
 	}
-	producers := map[uint32]*producer{}
-	for _, t := range b.topics {
-		for _, p := range t.producers {
-			producers[p.id] = p
-		}
-		t.nextDelayed = int64(image.Delayed[t.id])
-		t.delayed.Store(t.nextDelayed)
-	}
 	for _, s := range image.Seen {
 		switch s.Kind {
 		case SeenProducer:
-			if p := producers[s.ID]; p != nil {
+			if p := b.producers[s.ID]; p != nil {
 				p.seen.load(s.At)
+				p.topic.lastPublish.Store(max(p.topic.lastPublish.Load(), s.At.UnixMicro()))
 			}
 		case SeenConsumer:
-			if c := consumers[s.ID]; c != nil {
+			if c := b.consumers[s.ID]; c != nil {
 				c.seen.load(s.At)
 			}
 		default:
@@ -254,10 +263,26 @@ func (b *Broker) load(image *Image) error {
 	return nil
 }
 
+// topicOrOrphan returns the topic with a number. Of a deleted one, whose messages a run before this
+// one did not get to remove, it makes an orphan.
+func (b *Broker) topicOrOrphan(id uint32) *topic {
+	if t := b.topicIDs[id]; t != nil {
+		return t
+	}
+	t := b.orphans[id]
+	if t == nil {
+		t = &topic{id: id}
+		t.deleted.Store(true)
+		b.orphans[id] = t
+	}
+	return t
+}
+
 // lastSeen is a time that is written often and stored now and then.
 type lastSeen struct {
 	at     atomic.Int64 // unix microseconds; 0: never
 	stored atomic.Int64
+	over   atomic.Bool // whose time it is was deleted: it is not stored any more
 }
 
 func (s *lastSeen) load(t time.Time) {
@@ -279,5 +304,5 @@ func (s *lastSeen) time() time.Time {
 // unstored returns the time if it is newer than what is stored.
 func (s *lastSeen) unstored() (time.Time, bool) {
 	v := s.at.Load()
-	return time.UnixMicro(v).UTC(), v != s.stored.Load()
+	return time.UnixMicro(v).UTC(), v != s.stored.Load() && !s.over.Load()
 }

@@ -116,6 +116,41 @@ func TestDedup(t *testing.T) {
 	})
 }
 
+// TestForeignID publishes messages under IDs that the broker has made, in another topic and in the
+// same one: they are settled like any other.
+func TestForeignID(t *testing.T) {
+	r := newRig(t, broker.Options{})
+	topic := topicDef("/t")
+	topic.DedupWindow = 0
+	r.define(topicDef("/u"), consumerDef("/u", "b"))
+	r.define(topic, consumerDef("/t", "a"))
+	made := []string{r.publish("/u", text("0")), r.publish("/t", text("1"))}
+	for _, id := range made {
+		r.publish("/t", broker.Publication{Payload: []byte("again"), ID: id})
+	}
+	m := r.receive("/t", "a", broker.ReceiveOptions{})
+	if payloads(m) != "1 again again " {
+		t.Fatalf("got %q", payloads(m))
+	}
+	s := r.sub("/t", "a")
+	s.Release(m)
+	r.receive("/t", "a", broker.ReceiveOptions{})
+	for _, st := range []broker.Settlement{{Reject: ids(m...)}, {Ack: ids(m...)}} {
+		if done, err := s.Settle(ctx, st); err != nil || done.Acked+done.Rejected != 3 {
+			t.Errorf("settle %+v: %+v %v", st, done, err)
+		}
+		if len(st.Reject) > 0 {
+			r.receive("/t", "a", broker.ReceiveOptions{})
+		}
+	}
+	if done, err := s.Settle(ctx, broker.Settlement{Ack: ids(m...)}); err != nil || len(done.NotFound) != 3 {
+		t.Errorf("second ack: %+v %v", done, err)
+	}
+	if c, ok := r.Consumer(r.id("a")); !ok || c.Backlog != 0 {
+		t.Errorf("%+v", c)
+	}
+}
+
 func TestLimits(t *testing.T) {
 	r := newRig(t, broker.Options{})
 	topic := topicDef("/t")

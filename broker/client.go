@@ -14,6 +14,12 @@ type Client struct {
 	Password string `json:"-"`
 }
 
+// client is a Client at work. It is replaced, never changed.
+type client struct {
+	Client
+	revision string
+}
+
 // Limits of names and passwords.
 const (
 	MaxUsername = 128 // bytes
@@ -24,17 +30,17 @@ const (
 // Validate checks the client's fields.
 func (c *Client) Validate() error {
 	if c.Username == "" || len(c.Username) > MaxUsername || strings.Contains(c.Username, ":") || !printable(c.Username) {
-		return Invalidf("username %q: allowed are 1 to %d bytes without a colon and control characters", clip(c.Username), MaxUsername)
+		return Invalidf("username %q: allowed are 1 to %d bytes without a colon and control characters", clip(c.Username), MaxUsername).of("username")
 	}
 	if len(c.Name) > MaxName || !printable(c.Name) {
-		return Invalidf("name %q of client %q: allowed are at most %d bytes without control characters", clip(c.Name), c.Username, MaxName)
+		return Invalidf("name %q of client %q: allowed are at most %d bytes without control characters", clip(c.Name), c.Username, MaxName).of("name")
 	}
 	if len(c.Password) > MaxPassword {
-		return Invalidf("password of client %q: allowed are at most %d bytes, got %d", c.Username, MaxPassword, len(c.Password))
+		return Invalidf("password of client %q: allowed are at most %d bytes, got %d", c.Username, MaxPassword, len(c.Password)).of("password")
 	}
 	if c.PasswordHash != "" {
 		if err := checkHash(c.PasswordHash); err != nil {
-			return Invalidf("password_hash of client %q: not a bcrypt hash of cost at most %d", c.Username, maxHashCost)
+			return Invalidf("password_hash of client %q: not a bcrypt hash of cost at most %d", c.Username, maxHashCost).of("password_hash")
 		}
 	}
 	return nil

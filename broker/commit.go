@@ -10,7 +10,7 @@ import (
 const (
 	maxCommitOps   = 4096
 	maxCommitBytes = 16 << 20 // of payload; one operation may pass it
-	maxRemoval     = 10_000   // positions that one commit removes from one lane
+	maxRemoval     = 10_000   // positions that are removed because all consumers are done with them
 )
 
 // operation is a change on its way to the committer, which alone calls its methods.
@@ -191,7 +191,7 @@ func portion(tasks []*task) int {
 func (b *Broker) commit(p *plan, tasks []*task) {
 	now := time.Now()
 	err := b.try(p, tasks, now)
-	if errors.Is(err, ErrNoSpace) && len(p.batch.Append)+len(p.batch.Delay) > 0 {
+	if errors.Is(err, ErrNoSpace) && len(p.batch.Append)+len(p.batch.Delay)+len(p.batch.Put) > 0 {
 		// Acknowledgements may still fit, and they make room.
 		for _, t := range tasks {
 			if t.err == nil && t.op.appends() {
@@ -283,6 +283,7 @@ type plan struct {
 	lanes     []laneRef
 	consumers []*consumer
 	ragged    []laneRef // lives on between commits: lanes for the sweeper to look at
+	removed   uint64    // positions
 }
 
 type idKey struct {
@@ -302,19 +303,21 @@ func (p *plan) reset(now time.Time) {
 	b := &p.batch
 	clear(b.Append)
 	clear(b.Delay)
+	clear(b.Put)
 	*b = Batch{
 		Append: b.Append[:0], Delay: b.Delay[:0], Undelay: b.Undelay[:0], Remove: b.Remove[:0], Lanes: b.Lanes[:0],
 		Cursors: b.Cursors[:0], Attempts: b.Attempts[:0], Expiries: b.Expiries[:0], DropIDs: b.DropIDs[:0], Seen: b.Seen[:0],
+		Purge: b.Purge[:0], Put: b.Put[:0],
 		Now: now,
 	}
-	p.now, p.err = now, nil
+	p.now, p.err, p.removed = now, nil, 0
 	clear(p.ids)
 	p.topics, p.lanes, p.consumers = p.topics[:0], p.lanes[:0], p.consumers[:0]
 }
 
 func (b *Batch) isEmpty() bool {
 	return len(b.Append)+len(b.Delay)+len(b.Undelay)+len(b.Remove)+len(b.Lanes)+len(b.Cursors)+len(b.Attempts)+
-		len(b.Expiries)+len(b.DropIDs)+len(b.Seen) == 0 && b.Define == nil
+		len(b.Expiries)+len(b.DropIDs)+len(b.Seen)+len(b.Purge)+len(b.Put) == 0 && b.Define == nil && b.Delete == nil
 }
 
 // touch lists a topic as changed by this commit.
@@ -395,8 +398,12 @@ func (p *plan) remove(t *topic, prio int, from, to uint64) uint64 {
 		p.batch.Remove = append(p.batch.Remove, Removal{Lane{t.id, uint8(prio)}, s})
 	})
 	gone.Add(from, to)
+	p.removed += to - from + 1
 	return to
 }
+
+// budget returns how many more positions the commit may remove that nobody needs.
+func (p *plan) budget() uint64 { return maxRemoval - min(p.removed, maxRemoval) }
 
 // finish removes what the commit's acknowledgements leave nobody in need of, and lists the
 // states to be stored.
@@ -440,7 +447,8 @@ func (p *plan) trimHead(r laneRef) {
 		}
 	}
 	if floor > head {
-		ragged = p.remove(r.t, r.p, head, floor-1) < floor-1 || ragged
+		to := min(floor-1, head+p.budget()-1)
+		ragged = to < head || p.remove(r.t, r.p, head, to) < floor-1 || ragged
 	}
 	if ragged {
 		p.look(r)
@@ -473,26 +481,38 @@ func (p *plan) resume() {
 func (p *plan) trim() bool {
 	refs := p.ragged
 	p.ragged = nil
-	more := false
 	for i, r := range refs {
 		r.lane().ragged = false
-		p.trimHead(r) // lists the lane again where it is still ragged
-		done := r.t.list()[0].doneNow(r.p)
-		spans := append([]Span{{1, done.floor() - 1}}, done.Spans...)
-		for _, c := range r.t.list()[1:] {
-			spans = intersect(spans, c.doneNow(r.p))
+		if len(r.t.list()) == 0 {
+			continue // its consumers were deleted meanwhile: what it has waits for the next one
 		}
-		for _, s := range spans {
-			for s.From = r.lane().goneNow().Next(s.From); s.From <= s.To; s.From = r.lane().goneNow().Next(s.From) {
-				if len(p.batch.Remove) > maxRemoval/10 {
-					p.ragged = append(p.ragged, refs[i+1:]...)
-					return true
-				}
-				s.From = p.remove(r.t, r.p, s.From, s.To) + 1
-			}
+		p.trimHead(r) // lists the lane again where it is still ragged
+		if !p.removeDone(r) {
+			p.look(r)
+			p.ragged = append(p.ragged, refs[i+1:]...)
+			return true
 		}
 	}
-	return more
+	return false
+}
+
+// removeDone removes from a lane what all consumers of the topic, of which there is one at least, are
+// done with. It tells whether that was all: one commit removes only so much.
+func (p *plan) removeDone(r laneRef) bool {
+	done := r.t.list()[0].doneNow(r.p)
+	spans := append([]Span{{1, done.floor() - 1}}, done.Spans...)
+	for _, c := range r.t.list()[1:] {
+		spans = intersect(spans, c.doneNow(r.p))
+	}
+	for _, s := range spans {
+		for s.From = r.lane().goneNow().Next(s.From); s.From <= s.To; s.From = r.lane().goneNow().Next(s.From) {
+			if len(p.batch.Remove) > maxRemoval/10 || p.budget() == 0 {
+				return false
+			}
+			s.From = p.remove(r.t, r.p, s.From, min(s.To, s.From+p.budget()-1)) + 1
+		}
+	}
+	return true
 }
 
 // intersect returns the parts of the spans that are in the set too.

@@ -30,21 +30,25 @@ type Consumer struct {
 	// FromOldest makes a new consumer begin at the oldest message that waits in the topic
 	// also where the topic has other consumers. It has no effect on an existing one.
 	FromOldest bool `json:"-"`
+
+	// New makes a consumer without a SubKey a new one, also where the client has another
+	// for the topic. It has no effect on an existing one.
+	New bool `json:"-"`
 }
 
 // Validate checks the consumer's fields.
 func (c *Consumer) Validate() error {
 	if len(c.SubKey) > MaxSubKey || strings.ContainsFunc(c.SubKey, notIDChar) {
-		return Invalidf("sub_key of consumer %q of topic %q: allowed are at most %d of A-Z a-z 0-9 . _ -", c.Client, c.Topic, MaxSubKey)
+		return Invalidf("sub_key of consumer %q of topic %q: allowed are at most %d of A-Z a-z 0-9 . _ -", c.Client, c.Topic, MaxSubKey).of("sub_key")
 	}
 	if c.MaxDepth < 1 || c.MaxDepth > MaxMaxDepth {
-		return Invalidf("max_depth %d of consumer %q of topic %q: allowed are 1 to %d", c.MaxDepth, c.Client, c.Topic, int64(MaxMaxDepth))
+		return Invalidf("max_depth %d of consumer %q of topic %q: allowed are 1 to %d", c.MaxDepth, c.Client, c.Topic, int64(MaxMaxDepth)).of("max_depth")
 	}
 	if c.MaxInFlight < 1 || c.MaxInFlight > MaxMaxInFlight {
-		return Invalidf("max_in_flight %d of consumer %q of topic %q: allowed are 1 to %d", c.MaxInFlight, c.Client, c.Topic, MaxMaxInFlight)
+		return Invalidf("max_in_flight %d of consumer %q of topic %q: allowed are 1 to %d", c.MaxInFlight, c.Client, c.Topic, MaxMaxInFlight).of("max_in_flight")
 	}
 	if c.AckTimeout < MinAckTimeout || c.AckTimeout > MaxAckTimeout {
-		return Invalidf("ack_timeout %s of consumer %q of topic %q: allowed are %s to %s", c.AckTimeout, c.Client, c.Topic, MinAckTimeout, MaxAckTimeout)
+		return Invalidf("ack_timeout %s of consumer %q of topic %q: allowed are %s to %s", c.AckTimeout, c.Client, c.Topic, MinAckTimeout, MaxAckTimeout).of("ack_timeout")
 	}
 	return nil
 }

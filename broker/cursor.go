@@ -1,6 +1,9 @@
 package broker
 
-import "sort"
+import (
+	"math"
+	"sort"
+)
 
 // Span is a range of positions, both ends included.
 type Span struct{ From, To uint64 }
@@ -47,6 +50,15 @@ func (c *Cursor) Next(pos uint64) uint64 {
 	return pos
 }
 
+// last returns the highest position of the range from pos on, which is not in the set, that has
+// nothing in the set.
+func (c *Cursor) last(pos uint64) uint64 {
+	if i := c.search(pos); i < len(c.Spans) {
+		return c.Spans[i].From - 1
+	}
+	return math.MaxUint64
+}
+
 // Prev returns the highest position at or below pos that is not in the set, 0 where there is none.
 func (c *Cursor) Prev(pos uint64) uint64 {
 	if i := c.search(pos); i < len(c.Spans) && c.Spans[i].From <= pos {
@@ -84,6 +96,26 @@ func (c *Cursor) Add(from, to uint64) {
 	c.Spans = append(c.Spans, Span{})
 	copy(c.Spans[i+1:], c.Spans[i:])
 	c.Spans[i] = Span{from, to}
+}
+
+// AddSpans is Add for spans that are ascending and do not touch each other.
+func (c *Cursor) AddSpans(spans []Span) {
+	if len(spans) < 16 {
+		for _, s := range spans {
+			c.Add(s.From, s.To)
+		}
+		return
+	}
+	old := c.Spans
+	c.Floor, c.Spans = c.floor(), make([]Span, 0, len(old)+len(spans))
+	for len(old)+len(spans) > 0 {
+		from := &spans
+		if len(spans) == 0 || len(old) > 0 && old[0].From < spans[0].From {
+			from = &old
+		}
+		c.Add((*from)[0].From, (*from)[0].To) // behind the others: nothing is to be moved
+		*from = (*from)[1:]
+	}
 }
 
 // absorb moves Floor past the spans that it reached.

@@ -3,6 +3,9 @@ package broker
 import (
 	"cmp"
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
 	"slices"
 	"time"
 )
@@ -25,52 +28,87 @@ type Definition struct {
 func (b *Broker) Apply(ctx context.Context, d Definition) (made []Consumer, err error) {
 	b.defining.Lock()
 	defer b.defining.Unlock()
-	x := &definer{b: b, lastID: b.lastID}
-	if err := x.prepare(ctx, &d); err != nil {
+	x := &definer{b: b, lastID: b.lastID, declare: true}
+	if err := x.prepare(ctx, &Change{Define: d}); err != nil {
 		return nil, err
 	}
-	if err := b.wait(&task{op: &defineOp{b: b, x: x}, alone: true, done: make(chan struct{}, 1)}); err != nil {
+	if err := b.change(x, nil); err != nil {
 		return nil, err
-	}
-	b.lastID = x.lastID
-	if x.out.Declared != "" {
-		b.declared = x.out.Declared
-	}
-	for _, c := range x.trusted {
-		b.auth.trust(c.Username, c.Password, c.PasswordHash)
 	}
 	return x.made, nil
 }
 
-// definer makes records of a Definition. Apply holds defining, so nobody changes the maps that
+// Definition returns all objects as they are defined, with the hashes of passwords and the SubKeys
+// of consumers: clients by Username, topics by Name, producers by Topic and Client, consumers by
+// Topic, Client and SubKey.
+func (b *Broker) Definition() Definition {
+	var d Definition
+	b.mu.RLock()
+	for _, c := range b.clients {
+		d.Clients = append(d.Clients, c.Client)
+	}
+	for _, t := range b.topics {
+		d.Topics = append(d.Topics, *t.def.Load())
+		for _, p := range t.producers {
+			d.Producers = append(d.Producers, *p.def.Load())
+		}
+		for _, c := range t.list() {
+			d.Consumers = append(d.Consumers, *c.def.Load())
+		}
+	}
+	b.mu.RUnlock()
+	slices.SortFunc(d.Clients, func(x, y Client) int { return cmp.Compare(x.Username, y.Username) })
+	slices.SortFunc(d.Topics, func(x, y Topic) int { return cmp.Compare(x.Name, y.Name) })
+	slices.SortFunc(d.Producers, func(x, y Producer) int {
+		return cmp.Or(cmp.Compare(x.Topic, y.Topic), cmp.Compare(x.Client, y.Client))
+	})
+	slices.SortFunc(d.Consumers, func(x, y Consumer) int {
+		return cmp.Or(cmp.Compare(x.Topic, y.Topic), cmp.Compare(x.Client, y.Client), cmp.Compare(x.SubKey, y.SubKey))
+	})
+	return d
+}
+
+// definer makes records of a Change. Its caller holds defining, so nobody changes the maps that
 // it reads, and hashing passwords holds up nobody.
 type definer struct {
 	b       *Broker
+	declare bool // the clients are all that the configuration declares: see hashDeclared
 	out     Definitions
+	drop    dropped
 	lastID  uint32
-	made    []Consumer
+	made    []Consumer      // those that were given a SubKey
 	trusted []Client        // with both Password and PasswordHash
-	fresh   map[uint32]bool // consumers that begin at the oldest message by their own wish
+	fresh   map[uint32]bool // new consumers, and whether they begin at the oldest message by their own wish
+
+	clientNames, topicNames map[string]bool // of what is given
 }
 
 func (x *definer) id() uint32 { x.lastID++; return x.lastID }
 
-func (x *definer) prepare(ctx context.Context, d *Definition) error {
+func (x *definer) prepare(ctx context.Context, c *Change) error {
 	x.fresh = map[uint32]bool{}
-	if err := x.clients(ctx, d.Clients); err != nil {
+	if err := x.deletions(c.Delete); err != nil {
 		return err
 	}
-	if err := x.topics(d.Topics); err != nil {
+	if err := x.clients(ctx, c.Define.Clients); err != nil {
 		return err
 	}
-	if err := x.producers(d.Producers); err != nil {
+	if err := x.topics(c.Define.Topics); err != nil {
 		return err
 	}
-	return x.consumers(d.Consumers)
+	if err := x.producers(c.Define.Producers); err != nil {
+		return err
+	}
+	if err := x.consumers(c.Define.Consumers); err != nil {
+		return err
+	}
+	return x.rotations(c.Rotate)
 }
 
 func (x *definer) clients(ctx context.Context, clients []Client) error {
 	seen := map[string]bool{}
+	x.clientNames = seen
+	clients = slices.Clone(clients) // they get their hashes
 	var plain []Client
 	for i := range clients {
 		c := &clients[i]
@@ -79,6 +117,9 @@ func (x *definer) clients(ctx context.Context, clients []Client) error {
 		}
 		if seen[c.Username] {
 			return Invalidf("client %q is given twice", c.Username)
+		}
+		if x.drop.clients[c.Username] {
+			return Invalidf("client %q is both given and deleted", c.Username)
 		}
 		seen[c.Username] = true
 		c.Name = cmp.Or(c.Name, c.Username)
@@ -95,7 +136,11 @@ func (x *definer) clients(ctx context.Context, clients []Client) error {
 	if len(plain) > 0 {
 		// One slow hash over all declared passwords tells whether any changed.
 		unhashed := slices.ContainsFunc(plain, func(c Client) bool { return c.PasswordHash == "" })
-		if unhashed || !declaredMatches(x.b.declared, plain) {
+		if !x.declare {
+			if err := hashAll(ctx, plain, x.storedHash); err != nil {
+				return err
+			}
+		} else if unhashed || !declaredMatches(x.b.declared, plain) {
 			x.b.log.Info("hashing passwords, since some are new or have changed", "clients", len(plain))
 			if err := hashAll(ctx, plain, x.storedHash); err != nil {
 				return err
@@ -117,7 +162,7 @@ func (x *definer) clients(ctx context.Context, clients []Client) error {
 			c.PasswordHash = h
 		}
 		c.Password = ""
-		if old := x.b.clients[c.Username]; old == nil || *old != c {
+		if old := x.b.clients[c.Username]; old == nil || old.Client != c {
 			x.out.Clients = append(x.out.Clients, ClientRecord{c})
 		}
 	}
@@ -134,12 +179,16 @@ func (x *definer) storedHash(username string) string {
 
 func (x *definer) topics(topics []Topic) error {
 	seen := map[string]bool{}
+	x.topicNames = seen
 	for _, t := range topics {
 		if err := t.Validate(); err != nil {
 			return err
 		}
 		if seen[t.Name] {
 			return Invalidf("topic %q is given twice", t.Name)
+		}
+		if x.drop.topics[t.Name] {
+			return Invalidf("topic %q is both given and deleted", t.Name)
 		}
 		seen[t.Name] = true
 		r := TopicRecord{Topic: t}
@@ -153,21 +202,13 @@ func (x *definer) topics(topics []Topic) error {
 	return nil
 }
 
-// known returns an error unless the client and the topic exist or are about to.
+// known returns an error unless the client and the topic exist when the change is made.
 func (x *definer) known(what, client, topic string) error {
-	ok := x.b.clients[client] != nil
-	for i := 0; i < len(x.out.Clients) && !ok; i++ {
-		ok = x.out.Clients[i].Username == client
+	if !x.clientNames[client] && (x.b.clients[client] == nil || x.drop.clients[client]) {
+		return Invalidf("client %q of a %s of topic %q: no such client", clip(client), what, clip(topic)).of("client")
 	}
-	if !ok {
-		return Invalidf("client %q of a %s of topic %q: no such client", clip(client), what, clip(topic))
-	}
-	ok = x.b.topics[topic] != nil
-	for i := 0; i < len(x.out.Topics) && !ok; i++ {
-		ok = x.out.Topics[i].Name == topic
-	}
-	if !ok {
-		return Invalidf("topic %q of a %s of client %q: no such topic", clip(topic), what, clip(client))
+	if !x.topicNames[topic] && (x.b.topics[topic] == nil || x.drop.topics[topic]) {
+		return Invalidf("topic %q of a %s of client %q: no such topic", clip(topic), what, clip(client)).of("topic")
 	}
 	return nil
 }
@@ -188,7 +229,10 @@ func (x *definer) producers(producers []Producer) error {
 		r := ProducerRecord{Producer: p}
 		if t := x.b.topics[p.Topic]; t != nil && t.producers[p.Client] != nil {
 			old := t.producers[p.Client]
-			if r.ID = old.id; old.def == p {
+			if x.drop.producers[old.id] != nil {
+				return Invalidf("producer %q of topic %q is both given and deleted", p.Client, p.Topic)
+			}
+			if r.ID = old.id; *old.def.Load() == p {
 				continue
 			}
 		} else {
@@ -215,16 +259,20 @@ func (x *definer) consumers(consumers []Consumer) error {
 		if err := c.Validate(); err != nil {
 			return err
 		}
-		c.LastSeen = time.Time{}
+		fromOldest, isNew := c.FromOldest, c.New
+		c.LastSeen, c.FromOldest, c.New = time.Time{}, false, false
 		var old *consumer
 		if c.SubKey != "" {
 			old = x.b.bySubKey[c.SubKey]
 			if old != nil {
+				if x.drop.consumers[old.id] != nil {
+					return Invalidf("consumer %q of topic %q is both given and deleted", c.Client, c.Topic)
+				}
 				if def := old.def.Load(); def.Client != c.Client || def.Topic != c.Topic {
 					return Invalidf("the sub_key of consumer %q of topic %q is that of another consumer", c.Client, c.Topic)
 				}
 			}
-		} else {
+		} else if !isNew {
 			who := clientTopic{c.Client, c.Topic}
 			if unnamed[who] {
 				return Invalidf("consumer %q of topic %q is given twice without a sub_key", c.Client, c.Topic)
@@ -232,7 +280,7 @@ func (x *definer) consumers(consumers []Consumer) error {
 			unnamed[who] = true
 			if t := x.b.topics[c.Topic]; t != nil {
 				for _, q := range t.list() {
-					if def := q.def.Load(); def.Client == c.Client && !seen[def.SubKey] {
+					if def := q.def.Load(); def.Client == c.Client && !seen[def.SubKey] && x.drop.consumers[q.id] == nil {
 						old, c.SubKey = q, def.SubKey
 						break
 					}
@@ -241,15 +289,12 @@ func (x *definer) consumers(consumers []Consumer) error {
 		}
 		r := ConsumerRecord{Consumer: c}
 		if old != nil {
-			r.ID = old.id
-			same := *old.def.Load()
-			same.FromOldest = c.FromOldest
-			if same == c {
+			if r.ID = old.id; *old.def.Load() == c {
 				continue
 			}
 		} else {
 			r.ID = x.id()
-			x.fresh[r.ID] = c.FromOldest
+			x.fresh[r.ID] = fromOldest
 			if c.SubKey == "" {
 				r.SubKey = randomID(time.Now())
 				x.made = append(x.made, r.Consumer)
@@ -260,82 +305,14 @@ func (x *definer) consumers(consumers []Consumer) error {
 	return nil
 }
 
-// defineOp stores definitions, in a commit of its own.
-type defineOp struct {
-	b     *Broker
-	x     *definer
-	begin []CursorState
-}
-
-func (o *defineOp) plan(p *plan) error {
-	d := &o.x.out
-	if len(d.Clients)+len(d.Topics)+len(d.Producers)+len(d.Consumers) == 0 && d.Declared == "" {
-		return nil
-	}
-	p.batch.Define = d
-	// Where new consumers begin.
-	o.begin = o.begin[:0]
-	first := map[string]bool{}
-	for _, c := range d.Consumers {
-		fromOldest, isNew := o.x.fresh[c.ID]
-		t := o.b.topics[c.Topic]
-		if !isNew || t == nil {
-			continue
-		}
-		if len(t.list()) == 0 && !first[c.Topic] {
-			first[c.Topic] = true
-			continue
-		}
-		if fromOldest {
-			continue
-		}
-		for prio := range t.lanes {
-			if tail := t.lanes[prio].next; tail > 0 {
-				o.begin = append(o.begin, CursorState{c.ID, uint8(prio), Cursor{Floor: tail + 1}})
-			}
-		}
-	}
-	p.batch.Cursors = append(p.batch.Cursors, o.begin...)
-	return nil
-}
-
-func (o *defineOp) applied(time.Time) {
-	o.b.mu.Lock()
-	defer o.b.mu.Unlock()
-	begin := map[uint32][]CursorState{}
-	for _, s := range o.begin {
-		begin[s.Consumer] = append(begin[s.Consumer], s)
-	}
-	o.b.install(&o.x.out)
-	for _, r := range o.x.out.Consumers {
-		if _, isNew := o.x.fresh[r.ID]; !isNew {
-			continue
-		}
-		c := o.b.bySubKey[r.SubKey]
-		c.mu.Lock()
-		for _, s := range begin[r.ID] {
-			c.done[s.Priority] = s.Cursor
-		}
-		for p := range c.done {
-			c.done[p].Union(&c.topic.lanes[p].gone)
-			c.next[p] = c.done[p].floor()
-		}
-		c.mu.Unlock()
-	}
-}
-
-func (o *defineOp) failed()       {}
-func (o *defineOp) appends() bool { return false }
-
 // install brings the maps to what the definitions say. The caller holds mu, or nobody else
 // has the broker yet; in both cases the committer is not in a commit of messages.
 func (b *Broker) install(d *Definitions) {
 	for _, r := range d.Clients {
-		c := r.Client
-		if old := b.clients[c.Username]; old != nil && old.PasswordHash != c.PasswordHash {
-			b.auth.forget(c.Username)
+		if old := b.clients[r.Username]; old != nil && (old.PasswordHash != r.PasswordHash || !r.Active) {
+			b.auth.forget(r.Username)
 		}
-		b.clients[c.Username] = &c
+		b.clients[r.Username] = &client{r.Client, revision(&r)}
 	}
 	for _, r := range d.Topics {
 		t := b.topicIDs[r.ID]
@@ -344,8 +321,8 @@ func (b *Broker) install(d *Definitions) {
 			b.topicIDs[r.ID] = t
 			b.topics[r.Name] = t
 		}
-		def := r.Topic
-		t.def.Store(&def)
+		t.def.Store(&r.Topic)
+		t.revision = revision(&r)
 		t.room = 0 // limits may have changed
 	}
 	for _, r := range d.Producers {
@@ -353,11 +330,14 @@ func (b *Broker) install(d *Definitions) {
 		if t == nil {
 			continue
 		}
-		p := &producer{id: r.ID, def: r.Producer}
-		if old := t.producers[r.Client]; old != nil {
-			p.seen.load(old.seen.time())
+		p := b.producers[r.ID]
+		if p == nil {
+			p = &producer{id: r.ID, topic: t}
+			b.producers[r.ID] = p
+			t.producers[r.Client] = p
 		}
-		t.producers[r.Client] = p
+		p.def.Store(&r.Producer)
+		p.revision = revision(&r)
 	}
 	added := map[*topic][]*consumer{}
 	for _, r := range d.Consumers {
@@ -365,18 +345,32 @@ func (b *Broker) install(d *Definitions) {
 		if t == nil {
 			continue
 		}
-		c := b.bySubKey[r.SubKey]
+		c := b.consumers[r.ID]
 		if c == nil {
 			c = newConsumer(r.ID, t)
-			b.bySubKey[r.SubKey] = c
+			c.begun = t.counters.published.Load()
+			b.consumers[r.ID] = c
 			added[t] = append(added[t], c)
+		} else if key := c.def.Load().SubKey; key != r.SubKey {
+			delete(b.bySubKey, key)
 		}
-		def := r.Consumer
-		c.def.Store(&def)
+		b.bySubKey[r.SubKey] = c
+		c.def.Store(&r.Consumer)
+		c.revision = revision(&r)
 		t.room = 0
 	}
 	for t, cs := range added {
 		list := append(append([]*consumer(nil), t.list()...), cs...)
 		t.consumers.Store(&list)
 	}
+}
+
+// revision returns what tells a definition from all others that its object ever had.
+func revision(record any) string {
+	b, err := json.Marshal(record)
+	if err != nil {
+		panic(err) // it was marshalled to be stored
+	}
+	sum := sha256.Sum256(b)
+	return hex.EncodeToString(sum[:8])
 }

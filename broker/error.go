@@ -20,12 +20,14 @@ const (
 	TooMany                  // too many failed logins
 	Unavailable              // shutting down, or overloaded
 	DiskFull                 // no room on the disk: nothing was stored
+	Conflict                 // the object exists already, or is not as the caller knew it
 )
 
 // Error is an error of the domain.
 type Error struct {
 	Code       Code
 	Message    string        // for the client: names the parameter, the value and what is allowed
+	Field      string        // the parameter that is at fault, as the wire spells it; empty where there is none or several
 	Reason     string        // for the log alone; empty where Message says it all
 	RetryAfter time.Duration // when it makes sense to try again; 0 where it does not
 	Err        error         // the cause, for the log alone
@@ -61,6 +63,12 @@ func Invalidf(format string, args ...any) *Error {
 // denied says the same to every client, so that nobody learns what exists; the reason is for the log.
 func denied(format string, args ...any) *Error {
 	return &Error{Code: Denied, Message: "Permission denied", Reason: fmt.Sprintf(format, args...)}
+}
+
+// of names the parameter that is at fault.
+func (e *Error) of(field string) *Error {
+	e.Field = field
+	return e
 }
 
 var (

@@ -68,18 +68,24 @@ func (r faultyReader) Scan(l broker.Lane, from uint64, down bool, fn func(*broke
 func newFaultyRig(t *testing.T) (*rig, *faultyStore) {
 	t.Helper()
 	r := newRig(t, broker.Options{})
+	return r, r.faulty()
+}
+
+// faulty gives the rig a store that a test can let fail.
+func (r *rig) faulty() *faultyStore {
+	r.t.Helper()
 	if err := r.Close(); err != nil {
-		t.Fatal(err)
+		r.t.Fatal(err)
 	}
 	real, err := db.Open(r.path, db.Options{})
 	if err != nil {
-		t.Fatal(err)
+		r.t.Fatal(err)
 	}
 	s := &faultyStore{Store: real}
 	if r.Broker, err = broker.Open(s, r.opts); err != nil {
-		t.Fatal(err)
+		r.t.Fatal(err)
 	}
-	return r, s
+	return s
 }
 
 // noSpace is a disk on which nothing fits that stores messages.

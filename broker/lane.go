@@ -11,10 +11,15 @@ type topic struct {
 	def atomic.Pointer[Topic]
 
 	producers map[string]*producer // by username; guarded by Broker.mu
+	revision  string               // of def; guarded by Broker.mu
 
 	consumers atomic.Pointer[[]*consumer] // replaced, never changed
 	waiting   atomic.Int32                // long polls that wait in all consumers
 	delayed   atomic.Int64                // stored messages that wait for their delay
+
+	counters    counters
+	lastPublish atomic.Int64 // unix microseconds; 0: never, as far as is known
+	deleted     atomic.Bool  // set by the committer, for good
 
 	mu    sync.Mutex // guards lanes[].gone against readers beside the committer, its one writer
 	lanes [MaxPriority + 1]lane
@@ -72,9 +77,29 @@ func (t *topic) stored() int64 {
 	return n
 }
 
+// depth returns how many messages of the topic are stored, without those that wait for their delay.
+func (t *topic) depth() int64 {
+	var gone [MaxPriority + 1]uint64
+	t.mu.Lock()
+	for p := range t.lanes {
+		gone[p] = t.lanes[p].gone.Count()
+	}
+	t.mu.Unlock()
+	var n int64
+	for p := range t.lanes {
+		n += max(int64(t.lanes[p].tail.Load()-gone[p]), 0) // a commit moves gone first, then the tail
+	}
+	return n
+}
+
 // producer is a Producer at work.
 type producer struct {
-	id   uint32
-	def  Producer
-	seen lastSeen
+	id       uint32
+	topic    *topic
+	def      atomic.Pointer[Producer]
+	revision string // of def; guarded by Broker.mu
+	seen     lastSeen
+
+	published atomic.Uint64
+	deleted   atomic.Bool // set by the committer, for good
 }

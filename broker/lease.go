@@ -41,6 +41,12 @@ type consumer struct {
 	topic *topic
 	seen  lastSeen
 
+	revision string // of def; guarded by Broker.mu
+	counters counters
+	begun    uint64        // counters.published of the topic when the consumer began
+	deleted  atomic.Bool   // set by the committer, for good
+	changes  atomic.Uint32 // counts what may end its requests; changes while Broker.mu is held
+
 	waiting atomic.Int32 // long polls that wait or are about to
 	held    atomic.Int32 // len(leases)
 
@@ -49,6 +55,7 @@ type consumer struct {
 	next     [MaxPriority + 1]uint64 // all below is done, leased or expired: where reading goes on
 	leases   map[slot]*lease
 	timed    timedLeases               // the leases with a time, the earliest first
+	deferred int                       // how many of timed are deferred
 	ready    [MaxPriority + 1][]uint64 // positions of the ready leases, ascending
 	attempts map[slot]uint32           // deliveries before the start, of messages not delivered since
 	unsaved  map[slot]struct{}         // leases whose count is to be stored
@@ -125,6 +132,9 @@ func (c *consumer) lease(s slot, until time.Duration) *lease {
 // hold gives a lease a state with a time. The lease is in no list. The caller holds mu.
 func (c *consumer) hold(l *lease, state leaseState, until time.Duration) {
 	l.state, l.until = state, until
+	if state == deferred {
+		c.deferred++
+	}
 	heap.Push(&c.timed, l)
 }
 
@@ -132,7 +142,7 @@ func (c *consumer) hold(l *lease, state leaseState, until time.Duration) {
 func (c *consumer) unlist(l *lease) {
 	switch l.state {
 	case leased, deferred:
-		heap.Remove(&c.timed, l.index)
+		c.untime(l)
 	case ready:
 		r := c.ready[l.priority]
 		if i := sort.Search(len(r), func(i int) bool { return r[i] >= l.pos }); i < len(r) && r[i] == l.pos {
@@ -143,6 +153,14 @@ func (c *consumer) unlist(l *lease) {
 			}
 		}
 	}
+}
+
+// untime takes a lease out of those with a time. The caller holds mu.
+func (c *consumer) untime(l *lease) {
+	if l.state == deferred {
+		c.deferred--
+	}
+	heap.Remove(&c.timed, l.index)
 }
 
 // giveBack makes a lease, which is in no list, deliverable again, unless its message is done.
@@ -182,7 +200,9 @@ func (c *consumer) forgetAttempt(s slot) {
 func (c *consumer) expire(now time.Duration) bool {
 	some := false
 	for len(c.timed) > 0 && c.timed[0].until <= now {
-		c.giveBack(heap.Pop(&c.timed).(*lease))
+		l := c.timed[0]
+		c.untime(l)
+		c.giveBack(l)
 		some = true
 	}
 	return some
@@ -193,6 +213,23 @@ func (c *consumer) wakeOne() {
 	if len(c.waiters) > 0 {
 		select {
 		case c.waiters[0].wake <- struct{}{}:
+		default:
+		}
+	}
+}
+
+// end lets all requests that wait find out whether they may go on. The caller has changed what
+// that depends on and holds Broker.mu, so that who comes later finds the change.
+func (c *consumer) end() {
+	c.changes.Add(1)
+	if c.waiting.Load() == 0 {
+		return // who is about to wait has not looked at changes yet
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, w := range c.waiters {
+		select {
+		case w.wake <- struct{}{}:
 		default:
 		}
 	}

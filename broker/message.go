@@ -25,6 +25,8 @@ type Publication struct {
 	MIMEType   string // at most 255 bytes, never checked against the payload; default text/plain
 	ID         string // 1 to 64 of A-Z a-z 0-9 . _ -; default: made by the broker
 	Delay      int64  // seconds before it can be delivered; default 0
+
+	producer string // see WithProducer
 }
 
 // Receipt is the answer to a Publication.
@@ -50,7 +52,7 @@ type Message struct {
 // CheckPriority tells whether n is a priority.
 func CheckPriority(n int64) error {
 	if n < MinPriority || n > MaxPriority {
-		return Invalidf("priority %d: allowed are %d to %d", n, MinPriority, MaxPriority)
+		return Invalidf("priority %d: allowed are %d to %d", n, MinPriority, MaxPriority).of("priority")
 	}
 	return nil
 }
@@ -58,7 +60,7 @@ func CheckPriority(n int64) error {
 // CheckExpiration tells whether n seconds is an expiration of a message.
 func CheckExpiration(n int64) error {
 	if n < 1 || n > MaxExpiration {
-		return Invalidf("expiration %d: allowed are 1 to %d seconds", n, int64(MaxExpiration))
+		return Invalidf("expiration %d: allowed are 1 to %d seconds", n, int64(MaxExpiration)).of("expiration")
 	}
 	return nil
 }
@@ -66,7 +68,7 @@ func CheckExpiration(n int64) error {
 // CheckDelay tells whether n seconds is a delay.
 func CheckDelay(n int64) error {
 	if n < 0 || n > MaxDelay {
-		return Invalidf("delay %d: allowed are 0 to %d seconds", n, MaxDelay)
+		return Invalidf("delay %d: allowed are 0 to %d seconds", n, MaxDelay).of("delay")
 	}
 	return nil
 }
@@ -74,7 +76,7 @@ func CheckDelay(n int64) error {
 // CheckMessageID tells whether s can be a message's own ID.
 func CheckMessageID(s string) error {
 	if s == "" || len(s) > MaxMessageID || strings.ContainsFunc(s, notIDChar) {
-		return Invalidf("msg_id %q: allowed are 1 to %d of A-Z a-z 0-9 . _ -", clip(s), MaxMessageID)
+		return Invalidf("msg_id %q: allowed are 1 to %d of A-Z a-z 0-9 . _ -", clip(s), MaxMessageID).of("msg_id")
 	}
 	return nil
 }
@@ -82,7 +84,7 @@ func CheckMessageID(s string) error {
 // CheckMIMEType tells whether s can be a message's MIME type.
 func CheckMIMEType(s string) error {
 	if s == "" || len(s) > MaxMIMEType || !printable(s) {
-		return Invalidf("mime_type %q: allowed are 1 to %d bytes without control characters", clip(s), MaxMIMEType)
+		return Invalidf("mime_type %q: allowed are 1 to %d bytes without control characters", clip(s), MaxMIMEType).of("mime_type")
 	}
 	return nil
 }
@@ -117,6 +119,9 @@ func (p *Publication) validate(maxPayload int64) error {
 		if err := CheckMessageID(p.ID); err != nil {
 			return err
 		}
+	}
+	if len(p.producer) > MaxName || !printable(p.producer) {
+		return Invalidf("producer %q: allowed are at most %d bytes without control characters", clip(p.producer), MaxName)
 	}
 	return CheckDelay(p.Delay)
 }

@@ -47,7 +47,7 @@ func TestModel(t *testing.T) {
 	var mu sync.Mutex
 	did := map[string]int{} // in all runs together
 	t.Cleanup(func() {
-		for _, op := range modelOps {
+		for _, op := range slices.Concat(modelOps, interveneOps) {
 			if did[op] == 0 && *seedFlag == 0 {
 				t.Errorf("no run ever saw: %s", op)
 			}
@@ -77,7 +77,7 @@ func TestModel(t *testing.T) {
 var modelOps = []string{"stored", "duplicate", "same ID after the window", "full", "not full for sure", "invalid", "delivered", "delivered again",
 	"in-flight limit", "nothing", "fifo", "lifo", "ack at receive", "long poll woken", "long poll timeout", "acked", "rejected", "rejected with delay",
 	"not found", "ack after restart", "released", "restart", "crash", "consumer added at the tail", "consumer added at the oldest",
-	"expired", "delayed", "batch refused as a whole"}
+	"expired", "delayed", "batch refused as a whole", "rotated", "consumer deleted", "last consumer deleted", "topic deleted"}
 
 // modelMessage is a message that was answered 200.
 type modelMessage struct {
@@ -92,6 +92,7 @@ type modelMessage struct {
 	pos      int       // within its lane; 0 while it waits for its delay
 	boot     int       // in which run of the broker it got its position
 	doneAt   time.Time // when the last consumer was done with it; zero: not yet
+	freed    bool      // removed by a sweep, since a consumer was deleted
 }
 
 func (m *modelMessage) expired(now time.Time) bool {
@@ -144,6 +145,7 @@ type model struct {
 	step      int
 	payload   int
 	boot      int
+	keys      int // of consumers that were made
 	opened    time.Time
 	lastSweep time.Time
 	trace     []string
@@ -256,7 +258,7 @@ func (m *model) depths(mt *modelTopic, now time.Time) (least, most []int64) {
 		if !finished && !msg.expired(now) {
 			least[0]++
 		}
-		if !msg.swept(m.lastSweep) && !(finished && (!msg.doneAt.After(m.lastSweep) || msg.pos < floor[msg.prio])) {
+		if !msg.swept(m.lastSweep) && !(finished && (!msg.doneAt.After(m.lastSweep) || msg.pos < floor[msg.prio] && !msg.freed)) {
 			most[0]++
 		}
 	}
@@ -296,6 +298,8 @@ func (m *model) random() {
 		m.publish(mt)
 	case n < 390:
 		m.invalid(mt)
+	case n < 450:
+		m.intervene(mt)
 	case n < 650:
 		m.receive(mt)
 	case n < 900:
@@ -304,12 +308,102 @@ func (m *model) random() {
 		m.wait(mt)
 	case n < 980:
 		m.pass(time.Duration(m.rnd.IntN(5_000_000)) * time.Microsecond)
-	case n < 990:
+	case n < 986:
 		m.addConsumer(mt)
+	case n < 988:
+		m.rotate(mt)
+	case n < 992:
+		m.deleteConsumer(mt)
+		for m.rnd.IntN(2) == 0 {
+			m.deleteConsumer(mt)
+		}
+	case n < 994:
+		m.deleteTopic(mt)
 	default:
 		m.restart(m.rnd.IntN(2) == 0)
 	}
 	m.settle()
+	m.look(mt)
+}
+
+// look compares what an administrator sees with the model.
+func (m *model) look(mt *modelTopic) {
+	least, most := m.depths(mt, time.Now())
+	late := int64(len(mt.delayed))
+	topic := m.r.topic(mt.def.Name)
+	if topic.Depth < least[0]-late || topic.Depth > most[0]-late || topic.Delayed != late || topic.Consumers != len(mt.consumers) {
+		m.fatalf("%+v, want %d to %d messages and %d delayed", topic, least[0]-late, most[0]-late, late)
+	}
+	for i, c := range mt.consumers {
+		var flying int64
+		for msg, d := range c.has {
+			if d.state == inFlight && !msg.expired(time.Now()) {
+				flying++
+			}
+		}
+		if q := m.r.queue(c.def.SubKey); q.Backlog < least[i+1]-late || q.Backlog > most[i+1]-late || q.InFlight < flying || q.Deferred < 0 {
+			m.fatalf("%+v, want %d to %d messages, %d in flight", q, least[i+1]-late, most[i+1]-late, flying)
+		}
+	}
+}
+
+// rotate gives a consumer another sub_key.
+func (m *model) rotate(mt *modelTopic) {
+	if len(mt.consumers) == 0 {
+		return
+	}
+	c := mt.consumers[m.rnd.IntN(len(mt.consumers))]
+	old := c.def.SubKey
+	done, err := m.r.Change(ctx, broker.Change{Rotate: []uint32{m.r.queue(old).ID}})
+	if err != nil || len(done.Consumers) != 1 {
+		m.fatalf("rotate: %+v %v", done, err)
+	}
+	c.def.SubKey = done.Consumers[0].SubKey
+	m.logf("rotate %s to %s", old, c.def.SubKey)
+	_, err = m.r.Subscription(m.r.crm, "", old)
+	wantCode(m.t, err, broker.Denied)
+	m.did["rotated"]++
+}
+
+// deleteConsumer deletes a consumer. What only it still needed is done, unless it was the last one:
+// then it waits for the next.
+func (m *model) deleteConsumer(mt *modelTopic) {
+	if len(mt.consumers) == 0 {
+		return
+	}
+	i := m.rnd.IntN(len(mt.consumers))
+	c := mt.consumers[i]
+	m.logf("delete consumer %s", c.def.SubKey)
+	m.r.deleteConsumer(c.def.SubKey)
+	mt.consumers = slices.Delete(mt.consumers, i, i+1)
+	m.did["consumer deleted"]++
+	if len(mt.consumers) == 0 {
+		m.did["last consumer deleted"]++
+		return
+	}
+	for _, msg := range mt.messages {
+		if !mt.held(msg) && (c.has[msg] != nil || !msg.doneAt.IsZero()) {
+			msg.doneAt, msg.freed = time.Now(), true
+		}
+	}
+}
+
+// deleteTopic deletes a topic and makes it anew: empty, and it knows no ID.
+func (m *model) deleteTopic(mt *modelTopic) {
+	m.logf("delete topic %s", mt.def.Name)
+	m.r.deleteTopic(mt.def.Name)
+	_, err := m.r.Publisher(m.r.crm, mt.def.Name)
+	wantCode(m.t, err, broker.Denied)
+	if m.rnd.IntN(2) == 0 {
+		m.pass(time.Duration(m.rnd.IntN(2_000_000)) * time.Microsecond)
+	}
+	if m.rnd.IntN(4) == 0 {
+		*mt = modelTopic{def: mt.def, seen: map[string][]time.Time{}, ids: mt.ids}
+		m.restart(m.rnd.IntN(2) == 0)
+	}
+	*mt = modelTopic{def: mt.def, seen: map[string][]time.Time{}, ids: mt.ids}
+	m.r.define(mt.def)
+	m.did["topic deleted"]++
 }
 
 func (m *model) publication(mt *modelTopic) broker.Publication {
@@ -773,7 +867,8 @@ func (m *model) addConsumer(mt *modelTopic) {
 	}
 	m.pass(2 * time.Second) // what all consumers are done with is removed
 	now := time.Now()
-	def := consumerDef(mt.def.Name, fmt.Sprintf("key-%s-%d", mt.def.Name[1:], len(mt.consumers)))
+	def := consumerDef(mt.def.Name, fmt.Sprintf("key-%s-%d", mt.def.Name[1:], m.keys))
+	m.keys++
 	def.MaxDepth = int64(15 + m.rnd.IntN(30))
 	def.MaxInFlight = 3 + m.rnd.IntN(10)
 	def.AckTimeout = time.Duration(4000+m.rnd.IntN(6000))*time.Millisecond + 1

@@ -35,7 +35,7 @@ func (b *Broker) Publisher(c *Client, topicName string) (Publisher, error) {
 	switch {
 	case p == nil:
 		return Publisher{}, denied("client %q is no producer of topic %q", c.Username, topicName)
-	case !p.def.Active:
+	case !p.def.Load().Active:
 		return Publisher{}, denied("producer %q of topic %q is not active", c.Username, topicName)
 	}
 	return Publisher{b, t, p, c.Name}, nil
@@ -60,6 +60,9 @@ func WithID(id string) PublishOption { return func(p *Publication) { p.ID = id }
 
 // WithDelay sets how many seconds pass before the message can be delivered.
 func WithDelay(seconds int64) PublishOption { return func(p *Publication) { p.Delay = seconds } }
+
+// WithProducer sets the display name of the producer, at most 256 bytes, instead of Options.ServiceName.
+func WithProducer(name string) PublishOption { return func(p *Publication) { p.producer = name } }
 
 // Publish publishes a message on behalf of the program that embeds the broker, which needs no
 // client for it, and returns its ID when it is on disk for every consumer. Defaults are those of
@@ -87,7 +90,11 @@ func (b *Broker) Publish(ctx context.Context, topicName string, payload []byte, 
 		return "", err
 	}
 	defer release()
-	r, err := Publisher{b, t, nil, b.opts.ServiceName}.Publish(ctx, pub)
+	name := b.opts.ServiceName
+	if pub.producer != "" {
+		name = pub.producer
+	}
+	r, err := Publisher{b, t, nil, name}.Publish(ctx, pub)
 	return r.ID, err
 }
 
@@ -100,7 +107,8 @@ func (b *Broker) CheckPublication(pub *Publication) error {
 
 // Publish stores a message and returns when it is on disk for every consumer of the topic. It
 // does not end early with ctx: the message's fate is known when it returns. The errors are
-// Invalid, TooLarge, Full, Unavailable and DiskFull; after any of them nothing is stored.
+// Invalid, TooLarge, Denied (the topic or the producer was deleted or deactivated meanwhile), Full,
+// Unavailable and DiskFull; after any of them nothing is stored.
 func (p Publisher) Publish(ctx context.Context, pub Publication) (Receipt, error) {
 	if err := pub.validate(p.b.opts.MaxPayload); err != nil {
 		return Receipt{}, err
@@ -149,6 +157,7 @@ func (p Publisher) PublishBatch(ctx context.Context, pubs []Publication) ([]Rece
 }
 
 func (p Publisher) seen(now time.Time) {
+	p.topic.lastPublish.Store(now.UnixMicro())
 	if p.producer != nil {
 		p.producer.seen.set(now)
 	}
@@ -181,10 +190,12 @@ func (p Publisher) record(r *Record, pub *Publication, now time.Time) {
 // publishOp stores messages of one topic.
 type publishOp struct {
 	task
-	b       *Broker
-	topic   *topic
-	records []Record
-	same    []bool // records that the topic has seen; nil: none
+	b        *Broker
+	topic    *topic
+	producer *producer // nil: the program itself publishes
+	records  []Record
+	same     []bool // records that the topic has seen; nil: none
+	fresh    int    // how many of the records it has not
 }
 
 // newPublishOp returns an operation to be reset. Each broker has its own pool, since a channel made
@@ -199,7 +210,7 @@ func (b *Broker) newPublishOp() *publishOp {
 }
 
 func (o *publishOp) reset(p Publisher, n int) {
-	o.b, o.topic, o.same, o.err, o.bytes = p.b, p.topic, nil, nil, 0
+	o.b, o.topic, o.producer, o.same, o.err, o.bytes = p.b, p.topic, p.producer, nil, nil, 0
 	if cap(o.records) < n {
 		o.records = make([]Record, 0, n)
 	}
@@ -214,7 +225,7 @@ func (o *publishOp) release() {
 	clear(o.records)
 	o.records = o.records[:0]
 	b := o.b
-	o.b, o.topic, o.same = nil, nil, nil
+	o.b, o.topic, o.producer, o.same = nil, nil, nil, nil
 	if cap(o.records) <= 64 {
 		b.publishOps.Put(o)
 	}
@@ -228,13 +239,18 @@ func (o *publishOp) receipt(b *Broker, i int) Receipt {
 	return Receipt{ID: b.ids.encode(r.Place, r.Created)}
 }
 
-func (o *publishOp) plan(p *plan) error {
-	fresh, err := o.findSeen(p)
-	if err != nil {
+func (o *publishOp) plan(p *plan) (err error) {
+	t := o.topic
+	if t.deleted.Load() || !t.def.Load().Active {
+		return denied("the topic is not there or not active any more")
+	}
+	if q := o.producer; q != nil && (q.deleted.Load() || !q.def.Load().Active) {
+		return denied("the producer is not there or not active any more")
+	}
+	if o.fresh, err = o.findSeen(p); err != nil {
 		return err
 	}
-	t := o.topic
-	if err := p.fits(t, int64(fresh)); err != nil {
+	if err := p.fits(t, int64(o.fresh)); err != nil {
 		return err
 	}
 	for i := range o.records {
@@ -304,6 +320,10 @@ func (o *publishOp) findSeen(p *plan) (int, error) {
 }
 
 func (o *publishOp) applied(time.Time) {
+	o.topic.counters.published.Add(uint64(o.fresh))
+	if o.producer != nil {
+		o.producer.published.Add(uint64(o.fresh))
+	}
 	for i := range o.records {
 		if r := &o.records[i]; r.Delay > 0 {
 			o.b.soonerDue(r.Due())

@@ -2,6 +2,7 @@ package broker
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math"
 	"slices"
@@ -35,15 +36,21 @@ type ReceiveOptions struct {
 
 // Subscription is a client's door to a consumer's queue. It is a small value, made for one request.
 type Subscription struct {
-	b *Broker
-	c *consumer
+	b       *Broker
+	c       *consumer
+	key     string // the sub_key by which it was found
+	changes uint32 // those of the consumer that it knows of
 }
 
 // Subscription returns the door to the queue with a sub_key. topicName, where not empty, must be
 // the queue's. The error is Denied where it is not this client's or anything is not active.
 func (b *Broker) Subscription(c *Client, topicName, subKey string) (Subscription, error) {
+	var changes uint32
 	b.mu.RLock()
 	q := b.bySubKey[subKey]
+	if q != nil {
+		changes = q.changes.Load()
+	}
 	b.mu.RUnlock()
 	if !c.Active {
 		return Subscription{}, denied("client %q is not active", c.Username)
@@ -62,13 +69,32 @@ func (b *Broker) Subscription(c *Client, topicName, subKey string) (Subscription
 	case !def.Active:
 		return Subscription{}, denied("consumer %q of topic %q is not active", c.Username, topic.Name)
 	}
-	return Subscription{b, q}, nil
+	return Subscription{b, q, subKey, changes}, nil
+}
+
+// renew finds out, after a change, whether the door is still open. The error is Denied.
+func (s *Subscription) renew() error {
+	s.b.mu.RLock()
+	c := s.b.clients[s.c.def.Load().Client]
+	s.b.mu.RUnlock()
+	if c == nil {
+		return denied("the client of the consumer was deleted")
+	}
+	n, err := s.b.Subscription(&c.Client, "", s.key)
+	if err == nil && n.c != s.c {
+		err = denied("the sub_key is that of another consumer by now")
+	}
+	if err == nil {
+		*s = n
+	}
+	return err
 }
 
 // Receive returns messages by priority and, within it, in order, each in flight until it is
 // settled or the consumer's ack timeout passes. With nothing to deliver it returns none,
-// after Wait, when ctx ends or the broker drains. The errors are Invalid, Full (MaxInFlight is
-// reached) and, with Ack, those of Settle.
+// after Wait, when ctx ends or the broker drains. The errors are Invalid, Denied (meanwhile the
+// consumer, its topic or its client was deleted or deactivated, or it has another sub_key),
+// Full (MaxInFlight is reached) and, with Ack, those of Settle.
 func (s Subscription) Receive(ctx context.Context, o ReceiveOptions) ([]Message, error) {
 	if o.Max == 0 {
 		o.Max = DefaultReceive
@@ -93,6 +119,12 @@ func (s Subscription) Receive(ctx context.Context, o ReceiveOptions) ([]Message,
 	for now := start; ; now = time.Now() {
 		left := start.Add(o.Wait).Sub(now)
 		msgs, slots, next, err := s.take(now, &o, w, left > 0)
+		if err == errChanged {
+			if err := s.renew(); err != nil {
+				return nil, err
+			}
+			continue
+		}
 		if err != nil {
 			return nil, err
 		}
@@ -128,9 +160,13 @@ func (s Subscription) Receive(ctx context.Context, o ReceiveOptions) ([]Message,
 	}
 }
 
+// errChanged is what take returns where the door may not be open any more.
+var errChanged = errors.New("the consumer has changed")
+
 // taken acknowledges what was taken, where that is wanted.
 func (s Subscription) taken(msgs []Message, slots []slot, ack bool) ([]Message, error) {
 	if !ack {
+		s.delivered(len(msgs))
 		return msgs, nil
 	}
 	op := &settleOp{c: s.c}
@@ -149,7 +185,13 @@ func (s Subscription) taken(msgs []Message, slots []slot, ack bool) ([]Message, 
 		s.release(slots)
 		return nil, err
 	}
+	s.delivered(len(msgs))
 	return msgs, nil
+}
+
+func (s Subscription) delivered(n int) {
+	s.c.counters.delivered.Add(uint64(n))
+	s.c.topic.counters.delivered.Add(uint64(n))
 }
 
 // take leases what can be delivered now. With nothing, and waiting, it lists w as a waiter,
@@ -158,6 +200,9 @@ func (s Subscription) take(now time.Time, o *ReceiveOptions, w *waiter, waiting 
 	c := s.c
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	if c.changes.Load() != s.changes {
+		return nil, nil, 0, errChanged
+	}
 	c.expire(s.b.since(now))
 	if waiting {
 		c.leave(w)
@@ -423,12 +468,15 @@ func (s Subscription) giveBack(slots []slot) {
 // locate returns the slots of a topic's messages with an ID: one, but where clients have used
 // an ID again.
 func (b *Broker) locate(topic uint32, id string) ([]slot, error) {
-	if p, _, ok := b.ids.decode(id); ok {
-		if p.Topic == topic {
-			return []slot{{p.Priority, p.Pos}}, nil
-		}
-		return nil, nil
+	if p, _, ok := b.ids.decode(id); ok && p.Topic == topic {
+		return []slot{{p.Priority, p.Pos}}, nil
 	}
+	return b.locateOwn(topic, id)
+}
+
+// locateOwn returns the slots of a topic's messages that were published with an ID. It may be one
+// that the broker has made, here or in another topic.
+func (b *Broker) locateOwn(topic uint32, id string) ([]slot, error) {
 	if CheckMessageID(id) != nil {
 		return nil, nil
 	}

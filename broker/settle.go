@@ -23,14 +23,17 @@ type Settled struct {
 // Settle acknowledges and rejects messages. The acknowledgements are on disk when it returns;
 // those messages are never delivered to the consumer again. A message that is not in flight is
 // listed in NotFound and keeps nothing else from being settled. Rejected messages come before
-// newer ones of their priority. On an error, Invalid, Unavailable or DiskFull, nothing is
-// acknowledged, and what was to be acknowledged is in flight as before.
+// newer ones of their priority. On an error, Invalid, Denied (the consumer was deleted), Unavailable
+// or DiskFull, nothing is acknowledged, and what was to be acknowledged is in flight as before.
 func (s Subscription) Settle(ctx context.Context, st Settlement) (Settled, error) {
 	if n := len(st.Ack) + len(st.Reject); n < 1 || n > MaxSettle {
 		return Settled{}, Invalidf("%d messages: allowed are 1 to %d", n, MaxSettle)
 	}
 	if err := CheckDelay(st.Delay); err != nil {
 		return Settled{}, err
+	}
+	if s.c.deleted.Load() {
+		return Settled{}, errDeleted
 	}
 	now := time.Now()
 	s.c.seen.set(now)
@@ -67,6 +70,8 @@ func (s Subscription) Settle(ctx context.Context, st Settlement) (Settled, error
 	return done, err
 }
 
+var errDeleted = denied("the consumer was deleted")
+
 // settleChunk is how many messages are looked up under one hold of a consumer's lock.
 const settleChunk = 256
 
@@ -92,18 +97,50 @@ func (s Subscription) each(ids []string, now time.Time, done *Settled, fn func(*
 		if err != nil {
 			return err
 		}
+		var missing []string
 		s.c.mu.Lock()
 		s.c.expire(s.b.since(now))
 		for i, id := range ids[:n] {
 			if l := s.inFlight(found[i], before); l != nil {
 				fn(l)
 			} else {
-				done.NotFound = append(done.NotFound, id)
+				missing = append(missing, id)
 			}
 		}
 		s.c.mu.Unlock()
+		for _, id := range missing {
+			if err := s.eachOwn(id, now, done, fn); err != nil {
+				return err
+			}
+		}
 		ids = ids[n:]
 	}
+	return nil
+}
+
+// eachOwn is each for an ID that was not found. Where it is one that the broker has made, a
+// publisher may have used it again.
+func (s Subscription) eachOwn(id string, now time.Time, done *Settled, fn func(*lease)) error {
+	if p, _, ok := s.b.ids.decode(id); ok && p.Topic == s.c.topic.id {
+		slots, err := s.b.locateOwn(s.c.topic.id, id)
+		if err != nil {
+			return err
+		}
+		before, err := s.unread([][]slot{slots}, now)
+		if err != nil {
+			return err
+		}
+		s.c.mu.Lock()
+		l := s.inFlight(slots, before)
+		if l != nil {
+			fn(l)
+		}
+		s.c.mu.Unlock()
+		if l != nil {
+			return nil
+		}
+	}
+	done.NotFound = append(done.NotFound, id)
 	return nil
 }
 
@@ -176,10 +213,15 @@ func (s Subscription) inFlight(slots []slot, before map[slot]bool) *lease {
 type settleOp struct {
 	c      *consumer
 	leases []*lease
+	fresh  int64 // messages that the consumer was not done with before
 }
 
 func (o *settleOp) plan(p *plan) error {
 	c := o.c
+	if c.deleted.Load() {
+		return errDeleted
+	}
+	o.fresh = 0
 	slices.SortFunc(o.leases, func(a, b *lease) int {
 		return cmp.Or(cmp.Compare(a.priority, b.priority), cmp.Compare(a.pos, b.pos))
 	})
@@ -189,20 +231,24 @@ func (o *settleOp) plan(p *plan) error {
 		for i++; i < len(o.leases) && o.leases[i].priority == first.priority && o.leases[i].pos == last+1; i++ {
 			last++
 		}
-		p.settle(c, int(first.priority), first.pos, last)
+		o.fresh += p.settle(c, int(first.priority), first.pos, last)
 	}
 	return nil
 }
 
-// settle makes a consumer done with a range of positions.
-func (p *plan) settle(c *consumer, prio int, from, to uint64) {
+// settle makes a consumer done with a range of positions. It returns with how many it was not yet.
+func (p *plan) settle(c *consumer, prio int, from, to uint64) (fresh int64) {
+	c.doneNow(prio).Missing(from, to, func(s Span) { fresh += int64(s.To - s.From + 1) })
 	p.touchConsumer(c)
 	p.touchLane(c.topic, prio).settled = true
 	c.doneWork(prio).Add(from, to)
 	c.store[prio] = true
+	return fresh
 }
 
 func (o *settleOp) applied(time.Time) {
+	o.c.counters.acked.Add(uint64(o.fresh))
+	o.c.topic.counters.acked.Add(uint64(o.fresh))
 	o.c.mu.Lock()
 	for _, l := range o.leases {
 		o.c.drop(l)
@@ -213,7 +259,11 @@ func (o *settleOp) applied(time.Time) {
 func (o *settleOp) failed() {
 	o.c.mu.Lock()
 	for _, l := range o.leases {
-		o.c.hold(l, leased, l.until)
+		if o.c.done[l.priority].Has(l.pos) {
+			o.c.drop(l) // it was deleted meanwhile
+		} else {
+			o.c.hold(l, leased, l.until)
+		}
 	}
 	o.c.mu.Unlock()
 }

@@ -25,6 +25,9 @@ type Store interface {
 	// messages it hands out, are valid until fn returns. fn should be quick.
 	View(fn func(Reader) error) error
 
+	// Stats tells how large the store is.
+	Stats() StoreStats
+
 	// Close releases the store. No other method may be running or called afterwards.
 	Close() error
 }
@@ -47,6 +50,16 @@ type Reader interface {
 	// Due returns at most limit delayed messages that are due at now, the earliest first, and
 	// the time at which the next one after these is due (zero where there is none).
 	Due(now time.Time, limit int) ([]Delayed, time.Time, error)
+
+	// ScanDelayed calls fn with the messages that wait for their delay, the one that is due first
+	// first, beginning behind the key after (empty: at the first), until fn returns false or there
+	// are no more. The record is reused between calls.
+	ScanDelayed(after string, fn func(Delayed) bool) error
+
+	// Documents calls fn with the documents of a kind in the order of their keys (or the opposite),
+	// beginning behind the key after (empty: at the first), until fn returns false or there are no
+	// more. The value is valid until fn returns.
+	Documents(kind, after string, down bool, fn func(Document) bool) error
 
 	// StaleIDs returns at most limit remembered IDs whose Keep time is not after now.
 	StaleIDs(now time.Time, limit int) ([]StaleID, error)
@@ -90,8 +103,9 @@ func (r *Record) Due() time.Time { return r.Created.Add(time.Duration(r.Delay) *
 
 // Sighting is a message of a known explicit ID.
 type Sighting struct {
-	Place   // Pos 0 while the message waits for its delay
+	Place   // Pos 0 while the message waits for its delay, or where it was deleted then
 	Created time.Time
+	Key     string // of the Delayed, while it waits for its delay
 }
 
 // Expiry is a range of positions of a lane that expire within the same second.
@@ -101,7 +115,8 @@ type Expiry struct {
 	Range Span
 }
 
-// Delayed is a message that waits to become deliverable, with the store's key of it.
+// Delayed is a message that waits to become deliverable, with the store's key of it. Keys are in the
+// order of strings.
 type Delayed struct {
 	Key    string
 	Record *Record // Pos 0
@@ -151,7 +166,7 @@ const (
 type Batch struct {
 	Append   []*Record   // messages at the tails of their lanes
 	Delay    []*Record   // messages that wait to become deliverable
-	Undelay  []string    // keys of Delayed messages that moved to Append
+	Undelay  []string    // keys of Delayed messages that moved to Append, or are deleted: then IDs are known until KeepID
 	Remove   []Removal   // messages that nobody needs any more
 	Lanes    []LaneState // those of which messages are removed; a tail follows from Append
 	Cursors  []CursorState
@@ -160,6 +175,9 @@ type Batch struct {
 	DropIDs  []StaleID
 	Seen     []Seen
 	Define   *Definitions // objects to create or replace
+	Delete   *Deletions   // objects that are no more; after Define
+	Purge    []Lane       // lanes, without messages by then, of deleted topics: nothing is kept of them
+	Put      []Document   // documents to put; those with a nil Value are deleted
 	Now      time.Time
 }
 
@@ -202,7 +220,30 @@ type (
 	}
 )
 
-// Image is everything that a Store keeps, but for the messages.
+// Deletions are objects to be forgotten, with all that is kept of them but messages.
+type Deletions struct {
+	Clients   []string // usernames
+	Topics    []TopicRecord
+	Producers []ProducerRecord
+	Consumers []ConsumerRecord
+}
+
+// Document is something small that a part of the program keeps with the messages.
+type Document struct {
+	Kind, Key string // neither empty nor with a byte 0, at most 64 and 256 bytes
+	Value     []byte // at most 64 KiB
+}
+
+// StoreStats is how large a store is. What is not known is negative.
+type StoreStats struct {
+	Path      string // of the file, empty where there is none
+	Size      int64  // bytes in use or free for reuse
+	Free      int64  // bytes of Size that are free for reuse
+	DiskTotal int64  // bytes of the file system
+	DiskFree  int64  // bytes of the file system that this process may still use
+}
+
+// Image is everything that a Store keeps, but for the messages and documents.
 type Image struct {
 	Key      [16]byte // random, made with the store: hides places in IDs
 	LastID   uint32   // the highest number that an object has

@@ -2,6 +2,7 @@ package broker
 
 import (
 	"bytes"
+	"cmp"
 	"slices"
 	"time"
 )
@@ -12,6 +13,7 @@ const (
 	sweepMessages = 5000
 	sweepDelayed  = 500
 	sweepIDs      = 2000
+	sweepLooks    = 5000             // delayed messages looked at for deleted topics
 	seenEvery     = 10 * time.Second // how far last-seen times on disk lag behind
 )
 
@@ -75,13 +77,16 @@ func (b *Broker) setNextDue(at time.Time) {
 // sweep is one pass, bounded so that no commit takes long. It tells whether there is more to do,
 // and whether it failed.
 func (b *Broker) sweep(now time.Time, seen bool) (more, failed bool) {
-	op := &sweepOp{b: b, dueKnown: b.nextDue.Load()}
+	op := &sweepOp{b: b, dueKnown: b.nextDue.Load(), undelayed: b.undelayed.Load()}
 	err := b.store.View(func(r Reader) error {
 		var err error
 		if op.expired, err = r.Expired(now, sweepRanges); err != nil {
 			return err
 		}
 		if op.ids, err = r.StaleIDs(now, sweepIDs); err != nil {
+			return err
+		}
+		if err = b.scanDelayed(r, op); err != nil {
 			return err
 		}
 		if at := op.dueKnown; at == 0 || time.UnixMicro(at).After(now) {
@@ -113,6 +118,7 @@ func (b *Broker) sweep(now time.Time, seen bool) (more, failed bool) {
 	if err != nil {
 		return false, true
 	}
+	b.scan = op.scan
 	return op.more || len(op.expired) == sweepRanges || len(op.due) == sweepDelayed || len(op.ids) == sweepIDs, failed
 }
 
@@ -174,24 +180,79 @@ type sweepOp struct {
 	due        []Delayed
 	dueKnown   int64 // Broker.nextDue when the pass looked
 	nextDue    time.Time
-	dueSkipped bool // the pass did not look for due messages
+	dueSkipped bool   // the pass did not look for due messages
+	undelayed  uint64 // Broker.undelayed before the pass looked
 	ids        []StaleID
 	attempts   []Attempt
 	holders    []*consumer // of attempts
 	seen       []Seen
-	stamps     []*lastSeen // of seen
-	cleared    []*consumer // that expired messages concern
+	stamps     []*lastSeen     // of seen
+	cleared    []*consumer     // that expired messages concern
+	lapsed     []uint64        // how many of these messages a consumer of cleared was not done with
+	scan       delayedScan     // where it will be after this pass
+	scanned    map[uint32]bool // topics for which it has seen everything
+	lost       []Delayed       // of deleted topics
+	purged     []*topic        // orphans of which nothing is left
 	more       bool
+}
+
+// delayedScan is how far the sweeper has looked for delayed messages of deleted topics. They are
+// found by looking at all delayed messages, since these are in the order of their times.
+type delayedScan struct {
+	topics map[uint32]bool // those that it looks for; nil: it is not under way
+	after  string          // the last key that it has looked at
+}
+
+// scanDelayed goes on looking, or begins to where there are new deleted topics. Its outcome counts
+// when op is done.
+func (b *Broker) scanDelayed(r Reader, op *sweepOp) error {
+	op.scan = b.scan
+	if op.scan.topics == nil {
+		b.mu.RLock()
+		for id, t := range b.orphans {
+			if t.delayed.Load() > 0 {
+				if op.scan.topics == nil {
+					op.scan.topics = map[uint32]bool{}
+				}
+				op.scan.topics[id] = true
+			}
+		}
+		b.mu.RUnlock()
+		if op.scan.topics == nil {
+			return nil
+		}
+	}
+	looked := 0
+	err := r.ScanDelayed(op.scan.after, func(d Delayed) bool {
+		op.scan.after = d.Key
+		if id := d.Record.Topic; op.scan.topics[id] {
+			op.lost = append(op.lost, Delayed{Key: d.Key, Record: &Record{Place: d.Record.Place}})
+		}
+		looked++
+		return looked < sweepLooks
+	})
+	if looked < sweepLooks {
+		op.scan, op.scanned = delayedScan{}, op.scan.topics
+	}
+	return err
 }
 
 func (o *sweepOp) plan(p *plan) error {
 	o.b.mu.RLock()
 	defer o.b.mu.RUnlock()
-	p.batch.Attempts = append(p.batch.Attempts, o.attempts...)
-	p.batch.Seen = append(p.batch.Seen, o.seen...)
+	for i, a := range o.attempts {
+		if !o.holders[i].deleted.Load() {
+			p.batch.Attempts = append(p.batch.Attempts, a)
+		}
+	}
+	for i, s := range o.seen {
+		if !o.stamps[i].over.Load() {
+			p.batch.Seen = append(p.batch.Seen, s)
+		}
+	}
 	p.batch.DropIDs = append(p.batch.DropIDs, o.ids...)
-	o.cleared = o.cleared[:0]
-	o.more = false
+	o.cleared, o.lapsed, o.purged = o.cleared[:0], o.lapsed[:0], nil
+	o.more = o.scan.topics != nil
 	budget := uint64(sweepMessages)
 	for _, e := range o.expired {
 		through := e.Range.To
@@ -207,15 +268,65 @@ func (o *sweepOp) plan(p *plan) error {
 		o.more = o.more || through < e.Range.To
 		p.batch.Expiries = append(p.batch.Expiries, Expired{e, through})
 	}
+	if len(o.due) > 0 && o.undelayed != o.b.undelayed.Load() {
+		o.due, o.dueSkipped, o.more = nil, true, true // some of them may be gone: look again
+	}
+	lost := map[string]bool{}
+	for _, d := range o.lost {
+		lost[d.Key] = true
+		o.dropDelayed(p, d)
+	}
 	for _, d := range o.due {
-		p.batch.Undelay = append(p.batch.Undelay, d.Key)
 		if t := o.b.topicIDs[d.Record.Topic]; t != nil {
+			p.batch.Undelay = append(p.batch.Undelay, d.Key)
 			p.append(t, d.Record)
 			t.nextDelayed--
+		} else if !lost[d.Key] {
+			o.dropDelayed(p, d)
 		}
 	}
 	o.more = p.trim() || o.more
+	o.purge(p, budget)
 	return nil
+}
+
+// dropDelayed deletes a delayed message of a deleted topic.
+func (o *sweepOp) dropDelayed(p *plan, d Delayed) {
+	p.batch.Undelay = append(p.batch.Undelay, d.Key)
+	if t := o.b.orphans[d.Record.Topic]; t != nil {
+		p.touch(t)
+		t.nextDelayed--
+	}
+}
+
+// purge removes what is stored of deleted topics, budget messages at most, and forgets the topics of
+// which nothing is left. What is remembered of IDs goes at its time.
+func (o *sweepOp) purge(p *plan, budget uint64) {
+	for id, t := range o.b.orphans {
+		left := t.nextDelayed > 0 && !o.scanned[id] // some may be damaged: then they are never found
+		for prio := range t.lanes {
+			l := &t.lanes[prio]
+			for from := l.goneNow().Next(1); from <= l.next; from = l.goneNow().Next(from) {
+				left = true
+				if budget == 0 {
+					o.more = true
+					return
+				}
+				to := p.remove(t, prio, from, min(l.next, from+budget-1))
+				budget -= to - from + 1
+				o.more = true
+			}
+		}
+		if left {
+			continue
+		}
+		for prio := range t.lanes {
+			if t.lanes[prio].next > 0 {
+				p.batch.Purge = append(p.batch.Purge, Lane{id, uint8(prio)})
+			}
+		}
+		o.purged = append(o.purged, t)
+	}
 }
 
 // expire removes expired messages, and makes every consumer done with them.
@@ -226,8 +337,10 @@ func (o *sweepOp) expire(p *plan, t *topic, prio int, from, to uint64) uint64 {
 	to = p.remove(t, prio, from, to)
 	for _, c := range t.list() {
 		p.touchConsumer(c)
+		n := uint64(0)
+		c.doneNow(prio).Missing(from, to, func(s Span) { n += s.To - s.From + 1 })
 		c.doneWork(prio).Add(from, to)
-		o.cleared = append(o.cleared, c)
+		o.cleared, o.lapsed = append(o.cleared, c), append(o.lapsed, n)
 	}
 	return to
 }
@@ -246,23 +359,21 @@ func (o *sweepOp) applied(time.Time) {
 			o.b.soonerDue(o.nextDue)
 		}
 	}
-	for _, c := range o.cleared {
-		if c.held.Load() == 0 && len(c.attempts) == 0 {
-			continue
+	if len(o.purged) > 0 {
+		o.b.mu.Lock()
+		for _, t := range o.purged {
+			delete(o.b.orphans, t.id)
 		}
+		o.b.mu.Unlock()
+	}
+	for i, c := range o.cleared {
+		c.counters.expired.Add(o.lapsed[i])
+		c.topic.counters.expired.Add(o.lapsed[i])
+	}
+	slices.SortFunc(o.cleared, func(a, b *consumer) int { return cmp.Compare(a.id, b.id) })
+	for _, c := range slices.Compact(o.cleared) {
 		c.mu.Lock()
-		for s, l := range c.leases {
-			if (l.state == ready || l.state == deferred) && c.done[s.priority].Has(s.pos) {
-				c.unlist(l)
-				c.drop(l)
-			}
-		}
-		for s := range c.attempts {
-			if c.done[s.priority].Has(s.pos) {
-				delete(c.attempts, s)
-				c.forgetAttempt(s)
-			}
-		}
+		c.dropDone(false) // whoever has one in flight can still settle it
 		c.mu.Unlock()
 	}
 }

@@ -31,16 +31,16 @@ type Topic struct {
 // Validate checks the topic's fields.
 func (t *Topic) Validate() error {
 	if t.Name == "" || len(t.Name) > MaxTopicName || !printable(t.Name) || strings.HasSuffix(t.Name, "/") {
-		return Invalidf("topic name %q: allowed are 1 to %d bytes without control characters and a slash at the end", clip(t.Name), MaxTopicName)
+		return Invalidf("topic name %q: allowed are 1 to %d bytes without control characters and a slash at the end", clip(t.Name), MaxTopicName).of("name")
 	}
 	if t.MaxDepth < 1 || t.MaxDepth > MaxMaxDepth {
-		return Invalidf("max_depth %d of topic %q: allowed are 1 to %d", t.MaxDepth, t.Name, int64(MaxMaxDepth))
+		return Invalidf("max_depth %d of topic %q: allowed are 1 to %d", t.MaxDepth, t.Name, int64(MaxMaxDepth)).of("max_depth")
 	}
 	if t.Expiration < 0 || t.Expiration > MaxExpiration {
-		return Invalidf("expiration %d of topic %q: allowed are 0 to %d seconds", t.Expiration, t.Name, int64(MaxExpiration))
+		return Invalidf("expiration %d of topic %q: allowed are 0 to %d seconds", t.Expiration, t.Name, int64(MaxExpiration)).of("expiration")
 	}
 	if t.DedupWindow < 0 || t.DedupWindow > MaxDedupWindow {
-		return Invalidf("dedup_window %s of topic %q: allowed are 0s to %s", t.DedupWindow, t.Name, MaxDedupWindow)
+		return Invalidf("dedup_window %s of topic %q: allowed are 0s to %s", t.DedupWindow, t.Name, MaxDedupWindow).of("dedup_window")
 	}
 	return nil
 }

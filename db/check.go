@@ -47,6 +47,7 @@ func check(tx *bbolt.Tx, found *findings) {
 	checkLog(tx, img, found)
 	checkDelayed(tx, img, found)
 	checkIDs(tx, found)
+	checkDocuments(tx, found)
 	_ = tx.Bucket(bucketExpiry).ForEach(func(k, v []byte) error {
 		_, first, ok := parseExpiry(k)
 		if !ok || len(v) != 8 || first.Pos == 0 || binary.BigEndian.Uint64(v) < first.Pos {
@@ -85,6 +86,21 @@ func checkObjects(tx *bbolt.Tx, img *broker.Image, found *findings) {
 		}
 		return nil
 	})
+	for i := range img.Cursors {
+		if c := &img.Cursors[i]; ids[c.Consumer] == "" {
+			found.add("cursor: there is no consumer %d", c.Consumer)
+		}
+	}
+	for i := range img.Attempts {
+		if a := &img.Attempts[i]; ids[a.Consumer] == "" {
+			found.add("attempt: there is no consumer %d", a.Consumer)
+		}
+	}
+	for i := range img.Seen {
+		if s := &img.Seen[i]; ids[s.ID] == "" {
+			found.add("seen: there is no object %d", s.ID)
+		}
+	}
 }
 
 // checkLog compares the messages with what the lanes say of them.

@@ -21,7 +21,7 @@ type commit struct {
 	now   uint64
 
 	// Buckets, opened when first needed: opening one is a search.
-	meta, lane, log, cursor, attempt, seen, expiry, delayed, waiting, id, idkeep *bbolt.Bucket
+	meta, lane, log, cursor, attempt, seen, expiry, delayed, waiting, id, idkeep, document *bbolt.Bucket
 
 	// arena holds the values that are put. bbolt keeps them until the commit ends, so it
 	// only grows until then; where it moves, the values put before stay where they were.
@@ -36,7 +36,7 @@ type commit struct {
 
 	// What changes in the Store when the commit went well.
 	lastID uint32
-	moved  map[uint32]string
+	moved  map[uint32]string         // sub_keys; empty: the consumer is deleted
 	ranges map[broker.Lane]openRange // first 0: there is none any more
 	counts map[uint32]uint64
 }
@@ -120,6 +120,9 @@ func (c *commit) keep() {
 			s.consumerKey = map[uint32]string{}
 		}
 		s.consumerKey[id] = key
+		if key == "" {
+			delete(s.consumerKey, id)
+		}
 	}
 	s.openMu.Lock()
 	defer s.openMu.Unlock()
@@ -183,10 +186,8 @@ func (c *commit) apply(b *broker.Batch) error {
 			return err
 		}
 	}
-	for _, k := range b.Undelay {
-		if err := c.undelay(k); err != nil {
-			return err
-		}
+	if err := c.undelay(b.Undelay, b.Append); err != nil {
+		return err
 	}
 	if err := c.delay(b.Delay); err != nil {
 		return err
@@ -209,7 +210,18 @@ func (c *commit) apply(b *broker.Batch) error {
 			return err
 		}
 	}
-	return c.states(b)
+	if err := c.put(b.Put); err != nil {
+		return err
+	}
+	if err := c.states(b); err != nil {
+		return err
+	}
+	if b.Delete != nil {
+		if err := c.forget(b.Delete); err != nil {
+			return err
+		}
+	}
+	return c.purge(b.Purge)
 }
 
 // states puts the small things.
@@ -333,28 +345,52 @@ func (c *commit) delay(list []*broker.Record) error {
 	return nil
 }
 
-// undelay removes a message that is not delayed any longer, and what is known of its ID: the
-// message is appended in the same commit.
-func (c *commit) undelay(key string) error {
-	d, ok := parseDelayed([]byte(key))
-	if !ok {
-		return fmt.Errorf("not the key of a delayed message: %x", key)
+// undelay removes messages that are not delayed any longer. Those that moved are in moved, and
+// found there by their IDs from then on; the IDs of others, which are deleted, are remembered
+// until their time.
+func (c *commit) undelay(keys []string, moved []*broker.Record) error {
+	type message struct {
+		topic   uint32
+		id      string
+		created int64
 	}
-	b := c.bucket(&c.delayed, bucketDelayed)
-	v := b.Get([]byte(key))
-	if v == nil {
-		return nil
-	}
-	if err := c.dec.fields(v[:max(len(v)-checksumSize, 0)], &c.rec); err == nil && c.rec.ID != "" {
-		c.rec.Place = broker.Place{Lane: d.lane}
-		if err := c.deleteID(&c.rec, d.n); err != nil {
+	var known map[message]bool
+	for _, key := range keys {
+		d, ok := parseDelayed([]byte(key))
+		if !ok {
+			return fmt.Errorf("not the key of a delayed message: %x", key)
+		}
+		b := c.bucket(&c.delayed, bucketDelayed)
+		v := b.Get([]byte(key))
+		if v == nil {
+			continue
+		}
+		if err := c.dec.fields(v[:max(len(v)-checksumSize, 0)], &c.rec); err == nil && c.rec.ID != "" {
+			c.rec.Place = broker.Place{Lane: d.lane}
+			forget := micros(c.rec.KeepID) <= c.now
+			if !forget {
+				if known == nil {
+					known = make(map[message]bool, len(moved))
+					for _, r := range moved {
+						known[message{r.Topic, r.ID, r.Created.UnixMicro()}] = true
+					}
+				}
+				forget = known[message{d.lane.Topic, c.rec.ID, c.rec.Created.UnixMicro()}]
+			}
+			if forget {
+				if err := c.deleteID(&c.rec, d.n); err != nil {
+					return err
+				}
+			}
+		}
+		if err := b.Delete([]byte(key)); err != nil {
+			return err
+		}
+		if err := c.count(d.lane.Topic, -1); err != nil {
 			return err
 		}
 	}
-	if err := b.Delete([]byte(key)); err != nil {
-		return err
-	}
-	return c.count(d.lane.Topic, -1)
+	return nil
 }
 
 // count adds to the number of delayed messages of a topic.

@@ -17,6 +17,7 @@
 //	waiting   of each topic, how many of these there are
 //	id        messages with an ID of their own, by topic and ID
 //	idkeep    the same, by the time until which the ID is remembered
+//	document  what other parts of the program keep; not there in an old file until something is put
 //
 // All lanes share the bucket log, because each bucket that a commit touches costs it a page at
 // least: so a commit to a thousand topics opens as many buckets as one to a single topic.
@@ -99,10 +100,11 @@ var (
 	bucketWaiting  = []byte("waiting")
 	bucketID       = []byte("id")
 	bucketIDKeep   = []byte("idkeep")
+	bucketDocument = []byte("document")
 
 	buckets = [][]byte{
 		bucketMeta, bucketClient, bucketTopic, bucketProducer, bucketConsumer, bucketLane, bucketLog,
-		bucketCursor, bucketAttempt, bucketSeen, bucketExpiry, bucketDelayed, bucketWaiting, bucketID, bucketIDKeep,
+		bucketCursor, bucketAttempt, bucketSeen, bucketExpiry, bucketDelayed, bucketWaiting, bucketID, bucketIDKeep, bucketDocument,
 	}
 
 	keyMagic    = []byte("magic")

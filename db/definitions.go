@@ -1,6 +1,7 @@
 package db
 
 import (
+	"bytes"
 	"encoding/binary"
 	"encoding/json"
 	"fmt"
@@ -79,6 +80,81 @@ func (c *commit) defineConsumer(r *broker.ConsumerRecord) error {
 	}
 	c.moved[r.ID] = r.SubKey
 	return c.putObject(bucketConsumer, r.SubKey, r)
+}
+
+// forget deletes objects and what is kept of them. The messages of a topic, and the state of its
+// lanes, stay until they are removed and purged.
+func (c *commit) forget(d *broker.Deletions) error {
+	for _, name := range d.Clients {
+		if err := c.tx.Bucket(bucketClient).Delete([]byte(name)); err != nil {
+			return err
+		}
+	}
+	for i := range d.Topics {
+		if err := c.tx.Bucket(bucketTopic).Delete([]byte(d.Topics[i].Name)); err != nil {
+			return err
+		}
+	}
+	for i := range d.Producers {
+		p := &d.Producers[i]
+		if err := c.tx.Bucket(bucketProducer).Delete([]byte(producerKey(p))); err != nil {
+			return err
+		}
+		if err := c.bucket(&c.seen, bucketSeen).Delete(appendSeen(nil, broker.SeenProducer, p.ID)); err != nil {
+			return err
+		}
+	}
+	for i := range d.Consumers {
+		if err := c.forgetConsumer(&d.Consumers[i]); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (c *commit) forgetConsumer(r *broker.ConsumerRecord) error {
+	if err := c.tx.Bucket(bucketConsumer).Delete([]byte(r.SubKey)); err != nil {
+		return err
+	}
+	if c.moved == nil {
+		c.moved = map[uint32]string{}
+	}
+	c.moved[r.ID] = ""
+	if err := c.bucket(&c.seen, bucketSeen).Delete(appendSeen(nil, broker.SeenConsumer, r.ID)); err != nil {
+		return err
+	}
+	prefix := binary.BigEndian.AppendUint32(nil, r.ID)
+	if err := deleteAll(c.bucket(&c.cursor, bucketCursor), prefix); err != nil {
+		return err
+	}
+	return deleteAll(c.bucket(&c.attempt, bucketAttempt), prefix)
+}
+
+// deleteAll deletes the entries whose keys begin with prefix.
+func deleteAll(b *bbolt.Bucket, prefix []byte) error {
+	var keys [][]byte
+	cur := b.Cursor()
+	for k, _ := cur.Seek(prefix); bytes.HasPrefix(k, prefix); k, _ = cur.Next() {
+		keys = append(keys, bytes.Clone(k))
+	}
+	for _, k := range keys {
+		if err := b.Delete(k); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// purge deletes what is kept of lanes beside messages.
+func (c *commit) purge(lanes []broker.Lane) error {
+	for _, l := range lanes {
+		c.ranges[l] = openRange{}
+		c.key = appendLane(c.key[:0], l)
+		if err := c.bucket(&c.lane, bucketLane).Delete(c.key); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func (c *commit) putObject(bucket []byte, key string, object any) error {

@@ -44,6 +44,9 @@ func fillUp(t *testing.T, path string) {
 	}
 	f := &fixture{Store: openChecked(t, path), t: t, tails: map[broker.Lane]uint64{}, gone: map[broker.Lane]*broker.Cursor{}}
 	defer f.closeChecked()
+	d := f.batch()
+	d.Define = &broker.Definitions{Consumers: []broker.ConsumerRecord{{ID: 1, Consumer: broker.Consumer{SubKey: "k"}}}}
+	f.commit(d)
 	for _, byRemoval := range []bool{false, true} {
 		info, err := os.Stat(path)
 		if err != nil {

@@ -93,7 +93,14 @@ func (r *reader) FindID(topic uint32, id string) (list []broker.Sighting, err er
 			r.store.logDamage(bucketID, k, errRecordShort)
 			continue
 		}
-		list = append(list, broker.Sighting{Place: p.place, Created: microTime(binary.BigEndian.Uint64(v))})
+		s := broker.Sighting{Place: p.place, Created: microTime(binary.BigEndian.Uint64(v))}
+		if p.place.Pos == 0 && len(v) == 16 {
+			key := appendDelayed(nil, delayedKey{binary.BigEndian.Uint64(v[8:]), p.n, p.place.Lane})
+			if r.tx.Bucket(bucketDelayed).Get(key) != nil { // else it was deleted, and its ID is still known
+				s.Key = string(key)
+			}
+		}
+		list = append(list, s)
 	}
 	slices.SortStableFunc(list, func(a, b broker.Sighting) int { return a.Created.Compare(b.Created) })
 	return list, nil

@@ -3,6 +3,7 @@ package db
 import (
 	"bytes"
 	"encoding/binary"
+	"strings"
 	"time"
 
 	"pipit/broker"
@@ -20,9 +21,10 @@ import (
 //	waiting   topic 4                                                 value: uvarint
 //	id        topic 4 | ID | 0 | pos 8 | priority 1 | [n 8]           value: created 8 | [due 8]
 //	idkeep    keep-until 8 | topic 4 | ID | 0 | pos 8 | priority 1 | [n 8]   value: nothing
+//	document  kind | 0 | key                                          value: as it was given
 //
 // n numbers the delayed messages. In id and idkeep it is there while the message is delayed;
-// pos is 0 then. An ID has no byte 0.
+// pos is 0 then. An ID and a kind have no byte 0.
 const (
 	laneSize    = 5
 	placeSize   = laneSize + 8
@@ -147,6 +149,14 @@ func parseIDKeep(b []byte) (keep uint64, k idKey, ok bool) {
 	}
 	k, ok = parseID(b[8:])
 	return binary.BigEndian.Uint64(b), k, ok
+}
+
+func appendDocument(b []byte, kind, key string) []byte {
+	return append(append(append(b, kind...), 0), key...)
+}
+
+func parseDocument(k []byte) (kind, key string, ok bool) {
+	return strings.Cut(string(k), "\x00")
 }
 
 // micros returns the microseconds of t as keys have them. Times before 1970 count as 1970.

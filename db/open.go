@@ -22,6 +22,9 @@ import (
 
 const defaultLockTimeout = time.Second
 
+// ErrInUse says that another process has the file open.
+var ErrInUse = errors.New("in use by another process")
+
 // pageSize of a new file. A commit costs by the number of pages that it writes here and there:
 // larger ones are fewer, and beyond 8 KiB the bytes begin to count.
 const pageSize = 8 << 10
@@ -121,7 +124,7 @@ func (s *Store) create() error {
 func openError(path string, err error) error {
 	switch {
 	case errors.Is(err, berrors.ErrTimeout):
-		return fmt.Errorf("database %s is in use by another process", path)
+		return fmt.Errorf("database %s is %w", path, ErrInUse)
 	case errors.Is(err, fs.ErrNotExist):
 		return fmt.Errorf("database %s cannot be made: there is no directory %s", path, filepath.Dir(path))
 	case errors.Is(err, fs.ErrPermission), isReadOnly(err):
@@ -214,7 +217,7 @@ func inspectBolt(path string, timeout time.Duration) (isNew bool, err error) {
 			return fmt.Errorf("database %s was written by a newer Pipit (format %d; this one reads %d)", path, f, Format)
 		}
 		for _, name := range buckets {
-			if tx.Bucket(name) == nil {
+			if tx.Bucket(name) == nil && string(name) != string(bucketDocument) {
 				return fmt.Errorf("database %s is damaged: it has no bucket %s", path, name)
 			}
 		}

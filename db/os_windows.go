@@ -2,8 +2,12 @@ package db
 
 import (
 	"errors"
+	"math"
+	"path/filepath"
 	"strings"
 	"syscall"
+
+	"golang.org/x/sys/windows"
 )
 
 const (
@@ -25,3 +29,17 @@ func noSpace(err error) bool {
 func isReadOnly(error) bool { return false }
 
 func syncDir(string) error { return nil }
+
+// diskSpace returns how many bytes the file system of a file has, and how many of them this process
+// may still use; negative where that is not known.
+func diskSpace(path string) (total, free int64) {
+	dir, err := windows.UTF16PtrFromString(filepath.Dir(path))
+	if err != nil {
+		return -1, -1
+	}
+	var size, usable uint64
+	if windows.GetDiskFreeSpaceEx(dir, &usable, &size, nil) != nil {
+		return -1, -1
+	}
+	return int64(min(size, math.MaxInt64)), int64(min(usable, math.MaxInt64))
+}

@@ -115,3 +115,34 @@ func (r *reader) Due(now time.Time, limit int) (list []broker.Delayed, next time
 	}
 	return list, time.Time{}, nil
 }
+
+// ScanDelayed implements broker.Reader.
+func (r *reader) ScanDelayed(after string, fn func(broker.Delayed) bool) (err error) {
+	defer r.caught(&err)
+	cur := r.tx.Bucket(bucketDelayed).Cursor()
+	k, v := cur.Seek([]byte(after))
+	if string(k) == after {
+		k, v = cur.Next()
+	}
+	last := after
+	for ; k != nil; k, v = cur.Next() {
+		if string(k) <= last { // as in Scan
+			return fmt.Errorf("database %s: delayed: key %x out of order", r.store.path, k)
+		}
+		last = string(k)
+		d, ok := parseDelayed(k)
+		if !ok {
+			r.store.logDamage(bucketDelayed, k, errRecordShort)
+			continue
+		}
+		if err := r.dec.decode(v, &r.rec); err != nil {
+			r.store.logDamage(bucketDelayed, k, err)
+			continue
+		}
+		r.rec.Place = broker.Place{Lane: d.lane}
+		if !fn(broker.Delayed{Key: last, Record: &r.rec}) {
+			break
+		}
+	}
+	return nil
+}

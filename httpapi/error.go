@@ -24,6 +24,7 @@ var statuses = map[broker.Code]int{
 	broker.TooMany:      http.StatusTooManyRequests,
 	broker.Unavailable:  http.StatusServiceUnavailable,
 	broker.DiskFull:     http.StatusInsufficientStorage,
+	broker.Conflict:     http.StatusConflict,
 }
 
 // httpError is an error that only HTTP knows.

@@ -60,14 +60,16 @@ func (s *server) receive(x *exchange, r *http.Request, rest string) error {
 	if len(msgs) == 0 || o.Ack {
 		return err
 	}
+	if err == nil && o.Wait > 0 {
+		// It may have left while it waited, and a first write to nobody succeeds. After the flush it
+		// is too late to look: who has the reply leaves as well.
+		err = r.Context().Err()
+	}
 	if err == nil {
 		err = http.NewResponseController(x.ResponseWriter).Flush() // else a failure shows only after the handler
 		if errors.Is(err, http.ErrNotSupported) {
 			err = nil // a writer around net/http's that cannot: the reply is on its way all the same
 		}
-	}
-	if err == nil && o.Wait > 0 {
-		err = r.Context().Err() // it may have left while it waited, and a first write to nobody succeeds
 	}
 	if err != nil {
 		sub.Release(msgs)

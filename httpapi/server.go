@@ -83,16 +83,41 @@ func New(b *broker.Broker, opts Options) http.Handler {
 	r.NotFound = http.HandlerFunc(notFound)
 	r.MethodNotAllowed = http.HandlerFunc(methodNotAllowed)
 
-	s.handle("POST", "/zato/pubsub/topic/*rest", s.publish)
-	s.handle("POST", "/zato/pubsub/msg/*rest", s.receive)
-	s.handle("GET", "/zato/pubsub/msg/*rest", s.stream)
-	s.handle("DELETE", "/zato/pubsub/msg/*rest", s.settleOne)
-	s.handle("POST", "/zato/pubsub/ack", s.settleMany)
-	s.handle("POST", "/zato/pubsub/ack/", s.settleMany)
-	s.handle("GET", "/zato/ping", s.ping)
-	s.handle("GET", "/zato/ping/", s.ping)
-	s.handle("GET", "/health", s.health)
+	for _, rt := range s.routes() {
+		s.handle(rt.Method, rt.Path, rt.handler)
+	}
 	return s
+}
+
+// Route is a route of the wire protocol. Path is as httprouter takes it.
+type Route struct{ Method, Path string }
+
+type route struct {
+	Route
+	handler handler
+}
+
+func (s *server) routes() []route {
+	return []route{
+		{Route{"POST", "/zato/pubsub/topic/*rest"}, s.publish},
+		{Route{"POST", "/zato/pubsub/msg/*rest"}, s.receive},
+		{Route{"GET", "/zato/pubsub/msg/*rest"}, s.stream},
+		{Route{"DELETE", "/zato/pubsub/msg/*rest"}, s.settleOne},
+		{Route{"POST", "/zato/pubsub/ack"}, s.settleMany},
+		{Route{"POST", "/zato/pubsub/ack/"}, s.settleMany},
+		{Route{"GET", "/zato/ping"}, s.ping},
+		{Route{"GET", "/zato/ping/"}, s.ping},
+		{Route{"GET", "/health"}, s.health},
+	}
+}
+
+// Routes returns all routes, for who describes them.
+func Routes() []Route {
+	var list []Route
+	for _, rt := range (&server{}).routes() {
+		list = append(list, rt.Route)
+	}
+	return list
 }
 
 // handler answers a request. rest is what follows the route in the path, without the slash at

@@ -1,0 +1,868 @@
+package broker
+
+import (
+	"bytes"
+	"cmp"
+	"context"
+	"encoding/base64"
+	"encoding/binary"
+	"fmt"
+	"slices"
+	"sort"
+	"time"
+)
+
+// State is where a message stands: with a topic as a whole, or with one consumer.
+type State string
+
+const (
+	StateWaiting  State = "waiting"   // to be delivered
+	StateInFlight State = "in_flight" // delivered, not acknowledged
+	StateDeferred State = "deferred"  // rejected with a delay that is not over
+	StateDelayed  State = "delayed"   // published with a delay that is not over
+	StateDone     State = "done"      // acknowledged, or before the consumer began
+)
+
+// Bounds of browsing. A page never looks at more than MaxBrowseScan messages.
+const (
+	DefaultBrowse = 100
+	MaxBrowse     = 1000
+	MaxBrowseScan = 20_000
+	MaxBrowseText = 256 // bytes
+
+	maxBrowseBytes = 64 << 20 // of payload that a page looks at, unless one message passes it
+)
+
+// Bounds of one step of browsing, which is one View of the store.
+const (
+	stepRecords = 2000
+	stepBytes   = 2 << 20 // of payload
+	stepTime    = 2 * time.Millisecond
+	stepSpans   = 256 // each is a search
+	stepFound   = 64  // at least so many are looked for, since their states may rule them out
+)
+
+// BrowseOptions say what to look at. Nothing is consumed, nothing counts as delivered.
+type BrowseOptions struct {
+	Topic    string // name; required where Consumer is 0
+	Consumer uint32 // only what this consumer is not done with, with its states
+	State    State  // empty: waiting, in flight and deferred; StateDelayed: what waits for its delay
+	Priority int    // 0: all
+	Since    time.Time
+	Until    time.Time // messages created within Since (included) and Until (not), those with a delay: due within; zero: no bound
+	Text     string    // that the payload contains, byte by byte
+	Limit    int       // at most so many, 1 to 1000; default 100
+	Cursor   string    // Page.Next of the page before
+	Payload  int       // bytes of each payload to return at most; negative: all of it
+}
+
+// Page is what a Browse has found. It ends early where the payloads reach MaxReply bytes.
+type Page struct {
+	Messages []Stored
+	Next     string // where to go on; empty at the end
+	Scanned  int    // messages looked at: with a Text, a page may be empty and yet have a Next
+}
+
+// Stored is a message as an administrator sees it.
+type Stored struct {
+	ID         string
+	Topic      string
+	Priority   int
+	Created    time.Time
+	Due        time.Time // when it can be delivered first: Created and the delay
+	Expiration int64     // seconds, 0: does not expire
+	ExpireAt   time.Time // zero where it does not expire
+	Producer   string
+	MIMEType   string
+	Size       int    // bytes of the payload
+	Payload    []byte // the first of them, as many as were asked for
+	State      State  // with BrowseOptions.Consumer, else StateInFlight or StateDeferred where it is for anybody
+	Deliveries int    // with BrowseOptions.Consumer: how often it was delivered, as far as is known
+}
+
+// Standing is where a message stands with one consumer.
+type Standing struct {
+	Consumer   uint32
+	Client     string
+	State      State
+	Deliveries int
+	Until      time.Time // of StateInFlight and StateDeferred: when it is delivered again
+}
+
+// Browse returns a page of messages: by priority, the highest first, and within it in the order of
+// publishing; delayed ones by when they are due. It looks in short steps, so that it holds up
+// nobody. Messages that expired or that nobody needs any more, but are not swept yet, are left out.
+// The errors are Invalid, NotFound and, when ctx ends, Unavailable.
+func (b *Broker) Browse(ctx context.Context, o BrowseOptions) (Page, error) {
+	x := &browsing{b: b, o: o, now: time.Now()}
+	if err := x.prepare(); err != nil {
+		return Page{}, err
+	}
+	look := x.lanes
+	if o.State == StateDelayed {
+		look = x.delayed
+	}
+	if err := look(ctx); err != nil {
+		return Page{}, err
+	}
+	return x.page, nil
+}
+
+// browsing is one Browse.
+type browsing struct {
+	b     *Broker
+	o     BrowseOptions
+	now   time.Time
+	text  []byte
+	topic *topic
+	c     *consumer // nil: the topic as a whole
+	from  browseCursor
+	slots []slot // what is held in the state that is asked for, in order
+	page  Page
+	bytes int // of the page's payloads
+	seen  int // bytes of payload looked at
+
+	// Of a step.
+	found   []found
+	full    int // so many are found: enough
+	records int
+	size    int
+	start   time.Time
+}
+
+// found is a message that may belong to the page.
+type found struct {
+	Stored
+	slot
+	key string // of a delayed one: of the one before it
+}
+
+func (x *browsing) prepare() error {
+	o := &x.o
+	if o.Limit == 0 {
+		o.Limit = DefaultBrowse
+	}
+	if o.Limit < 1 || o.Limit > MaxBrowse {
+		return Invalidf("limit %d: allowed are 1 to %d", o.Limit, MaxBrowse).of("limit")
+	}
+	if o.Priority != 0 {
+		if err := CheckPriority(int64(o.Priority)); err != nil {
+			return err
+		}
+	}
+	switch o.State {
+	case "", StateWaiting, StateInFlight, StateDeferred, StateDelayed:
+	default:
+		return Invalidf("state %q: allowed are %s, %s, %s and %s", clip(string(o.State)),
+			StateWaiting, StateInFlight, StateDeferred, StateDelayed).of("state")
+	}
+	if len(o.Text) > MaxBrowseText {
+		return Invalidf("text of %d bytes: allowed are at most %d", len(o.Text), MaxBrowseText).of("text")
+	}
+	if !o.Since.IsZero() && !o.Until.IsZero() && !o.Since.Before(o.Until) {
+		return Invalidf("until %s: must be after since", o.Until.UTC().Format(time.RFC3339Nano)).of("until")
+	}
+	x.text = []byte(o.Text)
+	if o.Consumer != 0 {
+		if x.c = x.b.consumer(o.Consumer); x.c == nil || o.Topic != "" && x.c.topic.def.Load().Name != o.Topic {
+			return noConsumer(o.Consumer)
+		}
+		x.topic = x.c.topic
+	} else if x.topic = x.b.topic(o.Topic); x.topic == nil {
+		return noTopic(o.Topic)
+	}
+	return x.resume()
+}
+
+// resume begins where the page before has ended.
+func (x *browsing) resume() error {
+	o := &x.o
+	x.from = browseCursor{delayed: o.State == StateDelayed, topic: x.topic.id, priority: MaxPriority}
+	if o.Priority != 0 {
+		x.from.priority = uint8(o.Priority)
+	}
+	if o.Cursor == "" {
+		return nil
+	}
+	c, ok := parseBrowseCursor(o.Cursor)
+	if !ok || c.delayed != x.from.delayed || c.topic != x.topic.id ||
+		!c.delayed && o.Priority != 0 && int(c.priority) != o.Priority {
+		return Invalidf("cursor %q: not one of these pages", clip(o.Cursor)).of("cursor")
+	}
+	x.from = c
+	return nil
+}
+
+// consumer returns a consumer, nil where there is none.
+func (b *Broker) consumer(id uint32) *consumer {
+	b.mu.RLock()
+	defer b.mu.RUnlock()
+	return b.consumers[id]
+}
+
+// topic returns a topic, nil where there is none.
+func (b *Broker) topic(name string) *topic {
+	b.mu.RLock()
+	defer b.mu.RUnlock()
+	return b.topics[name]
+}
+
+func noTopic(name string) *Error {
+	return &Error{Code: NotFound, Message: fmt.Sprintf("No topic %q", clip(name))}
+}
+
+func noConsumer(id uint32) *Error {
+	return &Error{Code: NotFound, Message: fmt.Sprintf("No consumer %d", id)}
+}
+
+func noMessage(id string) *Error {
+	return &Error{Code: NotFound, Message: fmt.Sprintf("No message %q", clip(id))}
+}
+
+// browseCursor is where a page begins.
+//
+//	version 1 | 'm' | topic 4 | priority 1 | pos 8     at a position of a lane
+//	version 1 | 'd' | topic 4 | key                    behind a delayed message
+type browseCursor struct {
+	delayed  bool
+	topic    uint32
+	priority uint8
+	pos      uint64
+	key      string
+}
+
+const (
+	browseCursorVersion = 1
+	maxDelayedKey       = 64 // bytes
+)
+
+func (c browseCursor) String() string {
+	b := []byte{browseCursorVersion, 'm'}
+	if c.delayed {
+		b[1] = 'd'
+	}
+	b = binary.BigEndian.AppendUint32(b, c.topic)
+	if c.delayed {
+		b = append(b, c.key...)
+	} else {
+		b = binary.BigEndian.AppendUint64(append(b, c.priority), c.pos)
+	}
+	return base64.RawURLEncoding.EncodeToString(b)
+}
+
+func parseBrowseCursor(s string) (c browseCursor, ok bool) {
+	if len(s) > 2*maxDelayedKey {
+		return c, false
+	}
+	b, err := base64.RawURLEncoding.Strict().DecodeString(s)
+	if err != nil || len(b) < 7 || b[0] != browseCursorVersion {
+		return c, false
+	}
+	c.topic = binary.BigEndian.Uint32(b[2:])
+	switch rest := b[6:]; {
+	case b[1] == 'd' && len(rest) <= maxDelayedKey:
+		c.delayed, c.key = true, string(rest)
+	case b[1] == 'm' && len(rest) == 9 && rest[0] >= MinPriority && rest[0] <= MaxPriority:
+		c.priority, c.pos = rest[0], binary.BigEndian.Uint64(rest[1:])
+	default:
+		return c, false
+	}
+	return c, c.String() == s
+}
+
+// lanes makes the page of messages that can be delivered or were.
+func (x *browsing) lanes(ctx context.Context) error {
+	if x.o.State == StateInFlight || x.o.State == StateDeferred {
+		x.hold()
+	}
+	least := MinPriority
+	if x.o.Priority != 0 {
+		least = x.o.Priority
+	}
+	for p := int(x.from.priority); p >= least; p-- {
+		if more, err := x.lane(ctx, p, x.from.pos); err != nil || more {
+			return err
+		}
+		x.from.pos = 0
+	}
+	return nil
+}
+
+// lane looks at one priority, and tells whether the page has ended.
+func (x *browsing) lane(ctx context.Context, p int, pos uint64) (ended bool, err error) {
+	pos, end, err := x.bounds(p, pos)
+	if err != nil {
+		return false, err
+	}
+	for {
+		if ctx.Err() != nil {
+			return false, gone(ctx)
+		}
+		spans, next := x.spans(p, pos, end)
+		if len(spans) == 0 {
+			return false, nil
+		}
+		x.page.Next = browseCursor{topic: x.topic.id, priority: uint8(p), pos: spans[0].From}.String()
+		if x.spent() {
+			return true, nil
+		}
+		if pos, err = x.step(Lane{x.topic.id, uint8(p)}, spans, next); err != nil {
+			return false, err
+		}
+		x.stand()
+		for i := range x.found {
+			if f := &x.found[i]; !x.add(f) {
+				x.page.Next = browseCursor{topic: x.topic.id, priority: f.priority, pos: f.pos}.String()
+				return true, nil
+			}
+		}
+		x.page.Next = ""
+	}
+}
+
+// spent tells whether the page has looked at as much as it may.
+func (x *browsing) spent() bool {
+	return x.page.Scanned >= MaxBrowseScan || x.seen >= maxBrowseBytes
+}
+
+// add puts a message on the page, unless there is no room for it.
+func (x *browsing) add(f *found) bool {
+	if f.State == StateDone || x.o.State != "" && f.State != x.o.State {
+		return true
+	}
+	n := len(x.page.Messages)
+	if n == x.o.Limit || n > 0 && x.bytes+len(f.Payload) > MaxReply {
+		return false
+	}
+	x.page.Messages = append(x.page.Messages, f.Stored)
+	x.bytes += len(f.Payload)
+	return true
+}
+
+// bounds returns the part of a lane from pos to end, both included, that can be of interest.
+func (x *browsing) bounds(p int, pos uint64) (from, end uint64, err error) {
+	t := x.topic
+	end = t.lanes[p].tail.Load()
+	t.mu.Lock()
+	from = max(pos, t.lanes[p].gone.floor())
+	t.mu.Unlock()
+	if x.c == nil {
+		needed := end + 1 // from here on somebody needs them
+		list := t.list()
+		for _, c := range list {
+			c.mu.Lock()
+			needed = min(needed, c.done[p].floor())
+			c.mu.Unlock()
+			if needed <= from {
+				break
+			}
+		}
+		if len(list) > 0 {
+			from = max(from, needed)
+		}
+	}
+	if from > end || x.o.Since.IsZero() && x.o.Until.IsZero() {
+		return from, end, nil
+	}
+	// Publishes that are committed together are not quite in the order of their times.
+	const slack = 50 * time.Millisecond
+	err = x.b.store.View(func(r Reader) error {
+		lane := Lane{t.id, uint8(p)}
+		low, high := from, end
+		if !x.o.Since.IsZero() {
+			if from, err = dueFrom(r, lane, low, high, x.o.Since.Add(-slack)); err != nil {
+				return err
+			}
+		}
+		if !x.o.Until.IsZero() {
+			if end, err = dueFrom(r, lane, low, high, x.o.Until.Add(slack)); err != nil {
+				return err
+			}
+			end-- // positions begin at 1
+		}
+		return nil
+	})
+	return from, end, err
+}
+
+// dueFrom returns the first position within from and to, both included, whose message was due at
+// a time or later, to+1 where there is none: a search, since the times rise along a lane.
+func dueFrom(r Reader, l Lane, from, to uint64, at time.Time) (uint64, error) {
+	low, high := from, to+1
+	for low < high {
+		mid := low + (high-low)/2
+		later := true // where nothing is left
+		next := mid
+		err := r.Scan(l, mid, false, func(rec *Record) bool {
+			if rec.Pos < high {
+				later, next = !rec.Due().Before(at), rec.Pos
+			}
+			return false
+		})
+		if err != nil {
+			return 0, err
+		}
+		if later {
+			high = mid
+		} else {
+			low = next + 1
+		}
+	}
+	return low, nil
+}
+
+// spans returns the next ranges of a priority that may hold what is looked for, at least one where
+// there is any up to end, and the position behind which they leave off.
+func (x *browsing) spans(p int, pos, end uint64) (list []Span, next uint64) {
+	switch {
+	case pos > end:
+		return nil, pos
+	case x.o.State == StateInFlight || x.o.State == StateDeferred:
+		i := sort.Search(len(x.slots), func(i int) bool {
+			s := x.slots[i]
+			return int(s.priority) < p || int(s.priority) == p && s.pos >= pos
+		})
+		for ; i < len(x.slots) && int(x.slots[i].priority) == p && x.slots[i].pos <= end && len(list) < stepSpans; i++ {
+			list = addSpan(list, Span{x.slots[i].pos, x.slots[i].pos})
+		}
+	case x.c == nil:
+		list = []Span{{pos, end}}
+	default:
+		list = x.c.needed(p, pos, end, x.o.State == StateWaiting, x.b.since(x.now), stepSpans)
+	}
+	if len(list) == 0 {
+		return nil, pos
+	}
+	return list, list[len(list)-1].To + 1
+}
+
+// addSpan appends a span behind the others.
+func addSpan(list []Span, s Span) []Span {
+	if n := len(list); n > 0 && list[n-1].To+1 == s.From {
+		list[n-1].To = s.To
+		return list
+	}
+	return append(list, s)
+}
+
+// needed returns at most so many ranges, the first from pos to end that the consumer is not done
+// with; with waiting, without what it was given and has not given back at now.
+func (c *consumer) needed(p int, pos, end uint64, waiting bool, now time.Duration, most int) (list []Span) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if waiting && c.expire(now) {
+		c.wakeOne()
+	}
+	for len(list) < most {
+		if pos = c.done[p].Next(pos); pos > end {
+			break
+		}
+		if waiting && pos < c.next[p] {
+			i := sort.Search(len(c.ready[p]), func(i int) bool { return c.ready[p][i] >= pos })
+			if i == len(c.ready[p]) || c.ready[p][i] >= c.next[p] {
+				pos = c.next[p]
+				continue
+			}
+			if pos = c.ready[p][i]; pos > end {
+				break
+			}
+			if !c.done[p].Has(pos) {
+				list = addSpan(list, Span{pos, pos})
+			}
+			pos++
+			continue
+		}
+		s := Span{pos, min(c.done[p].last(pos), end)}
+		list = addSpan(list, s)
+		if s.To == end {
+			break
+		}
+		pos = s.To + 1
+	}
+	return list
+}
+
+// step looks at messages of a lane within spans, and returns the position at which to go on,
+// next where it has looked at all.
+func (x *browsing) step(l Lane, spans []Span, next uint64) (uint64, error) {
+	err := x.view(func(r Reader) error {
+		for _, s := range spans {
+			stop := false
+			err := r.Scan(l, s.From, false, func(rec *Record) bool {
+				if rec.Pos > s.To {
+					return false
+				}
+				x.look(rec, "")
+				if stop = x.enough(); stop {
+					next = rec.Pos + 1
+				}
+				return !stop
+			})
+			if err != nil || stop {
+				return err
+			}
+		}
+		return nil
+	})
+	return next, err
+}
+
+// view is one step over the store.
+func (x *browsing) view(fn func(Reader) error) error {
+	x.found = x.found[:0]
+	x.full = max(x.o.Limit+1-len(x.page.Messages), stepFound)
+	x.records, x.size, x.start = 0, 0, time.Now()
+	return x.b.store.View(fn)
+}
+
+// enough tells whether the step has looked at as much as it may.
+func (x *browsing) enough() bool {
+	return len(x.found) >= x.full || x.records >= stepRecords || x.size >= stepBytes || x.spent() || time.Since(x.start) >= stepTime
+}
+
+// look takes a message in that may belong to the page. before is the key of the delayed one before it.
+func (x *browsing) look(rec *Record, before string) {
+	x.records++
+	x.page.Scanned++
+	x.size += len(rec.Payload)
+	x.seen += len(rec.Payload)
+	due, expireAt := rec.Due(), rec.ExpireAt()
+	switch {
+	case !expireAt.IsZero() && !expireAt.After(x.now):
+	case !x.o.Since.IsZero() && due.Before(x.o.Since):
+	case !x.o.Until.IsZero() && !due.Before(x.o.Until):
+	case len(x.text) > 0 && !bytes.Contains(rec.Payload, x.text):
+	default:
+		x.found = append(x.found, found{x.b.stored(x.topic, rec, x.o.Payload), slot{rec.Priority, rec.Pos}, before})
+	}
+}
+
+// stored returns a message with at most n bytes of its payload, all of it where n is negative.
+func (b *Broker) stored(t *topic, r *Record, n int) Stored {
+	if n < 0 || n > len(r.Payload) {
+		n = len(r.Payload)
+	}
+	return Stored{
+		ID:         b.idOf(r),
+		Topic:      t.def.Load().Name,
+		Priority:   int(r.Priority),
+		Created:    r.Created,
+		Due:        r.Due(),
+		Expiration: int64(r.Expiration),
+		ExpireAt:   r.ExpireAt(),
+		Producer:   r.Producer,
+		MIMEType:   r.MIMEType,
+		Size:       len(r.Payload),
+		Payload:    bytes.Clone(r.Payload[:n:n]),
+	}
+}
+
+// idOf returns the ID under which a message that has its place is known.
+func (b *Broker) idOf(r *Record) string {
+	if r.ID != "" {
+		return r.ID
+	}
+	return b.ids.encode(r.Place, r.Created)
+}
+
+// stand sets the states of what was found.
+func (x *browsing) stand() {
+	now := x.b.since(x.now)
+	if x.c == nil {
+		list := make([]*found, len(x.found))
+		for i := range x.found {
+			list[i] = &x.found[i]
+		}
+		x.topic.stand(list, now)
+		return
+	}
+	x.c.mu.Lock()
+	defer x.c.mu.Unlock()
+	for i := range x.found {
+		f := &x.found[i]
+		f.State, f.Deliveries, _ = x.c.where(f.slot, now)
+	}
+}
+
+// stand sets the states of messages with the topic as a whole.
+func (t *topic) stand(list []*found, now time.Duration) {
+	consumers := t.list()
+	for _, f := range list {
+		f.State = StateDone
+		if len(consumers) == 0 {
+			f.State = StateWaiting
+		}
+	}
+	for _, c := range consumers {
+		c.mu.Lock()
+		for _, f := range list {
+			if f.State == StateInFlight {
+				continue
+			}
+			switch s, _, _ := c.where(f.slot, now); {
+			case s == StateInFlight, s == StateDeferred, s == StateWaiting && f.State == StateDone:
+				f.State = s
+			}
+		}
+		c.mu.Unlock()
+	}
+}
+
+// where returns where a message stands with the consumer, how often it was delivered and,
+// in flight or deferred, until when. The caller holds mu.
+func (c *consumer) where(s slot, now time.Duration) (state State, deliveries int, until time.Duration) {
+	if c.done[s.priority].Has(s.pos) {
+		return StateDone, 0, 0
+	}
+	l := c.leases[s]
+	if l == nil {
+		return StateWaiting, int(c.attempts[s]), 0
+	}
+	switch {
+	case l.state == settling, l.state == leased && l.until > now:
+		return StateInFlight, int(l.count), l.until
+	case l.state == deferred && l.until > now:
+		return StateDeferred, int(l.count), l.until
+	}
+	return StateWaiting, int(l.count), 0
+}
+
+// hold lists what is held in the state that is asked for, in order and no more than a page may
+// look at.
+func (x *browsing) hold() {
+	consumers := x.topic.list()
+	if x.c != nil {
+		consumers = []*consumer{x.c}
+	}
+	for _, c := range consumers {
+		n := 0
+		c.mu.Lock()
+		for s, l := range c.leases {
+			if n++; n%4096 == 0 { // others may have the lock now, and change the map
+				c.mu.Unlock()
+				c.mu.Lock()
+			}
+			flying := l.state == leased || l.state == settling
+			if flying != (x.o.State == StateInFlight) || l.state == ready || s.compare(x.from.slot()) < 0 {
+				continue
+			}
+			if x.slots = append(x.slots, s); len(x.slots) >= 4*MaxBrowseScan {
+				x.order()
+			}
+		}
+		c.mu.Unlock()
+	}
+	x.order()
+}
+
+// order sorts the slots and keeps the first ones.
+func (x *browsing) order() {
+	slices.SortFunc(x.slots, slot.compare)
+	x.slots = slices.Compact(x.slots)
+	x.slots = x.slots[:min(len(x.slots), MaxBrowseScan+1)]
+}
+
+func (c browseCursor) slot() slot { return slot{c.priority, c.pos} }
+
+// compare orders slots as they are delivered.
+func (s slot) compare(t slot) int {
+	return cmp.Or(-cmp.Compare(s.priority, t.priority), cmp.Compare(s.pos, t.pos))
+}
+
+// delayed makes the page of messages that wait for their delay.
+func (x *browsing) delayed(ctx context.Context) error {
+	if x.topic.delayed.Load() == 0 {
+		return nil
+	}
+	after := x.from.key
+	for end := false; !end; {
+		if ctx.Err() != nil {
+			return gone(ctx)
+		}
+		x.page.Next = browseCursor{delayed: true, topic: x.topic.id, key: after}.String()
+		if x.spent() {
+			return nil
+		}
+		end = true
+		err := x.view(func(r Reader) error {
+			return r.ScanDelayed(after, func(d Delayed) bool {
+				if !x.o.Until.IsZero() && !d.Record.Due().Before(x.o.Until) {
+					return false
+				}
+				if rec := d.Record; rec.Topic == x.topic.id && (x.o.Priority == 0 || int(rec.Priority) == x.o.Priority) {
+					x.look(rec, after)
+				} else {
+					x.records++
+					x.page.Scanned++
+				}
+				after = d.Key
+				end = !x.enough()
+				return end
+			})
+		})
+		if err != nil {
+			return err
+		}
+		for i := range x.found {
+			f := &x.found[i]
+			if f.State = StateDelayed; !x.add(f) {
+				x.page.Next = browseCursor{delayed: true, topic: x.topic.id, key: f.key}.String()
+				return nil
+			}
+		}
+	}
+	x.page.Next = ""
+	return nil
+}
+
+// Message returns a message of a topic with its payload, and where it stands with each consumer;
+// of several with the same ID, the newest. The error is NotFound.
+func (b *Broker) Message(topic, id string) (Stored, []Standing, error) {
+	t := b.topic(topic)
+	if t == nil {
+		return Stored{}, nil, noTopic(topic)
+	}
+	now := time.Now()
+	var f found
+	err := b.store.View(func(r Reader) error {
+		return b.find(r, t.id, id, func(key string, rec *Record) {
+			at := rec.ExpireAt()
+			if !at.IsZero() && !at.After(now) || f.ID != "" && rec.Created.Before(f.Created) {
+				return
+			}
+			f = found{b.stored(t, rec, -1), slot{rec.Priority, rec.Pos}, key}
+		})
+	})
+	if err != nil {
+		return Stored{}, nil, err
+	}
+	if f.ID == "" {
+		return Stored{}, nil, noMessage(id)
+	}
+	if f.key == "" {
+		t.stand([]*found{&f}, b.since(now))
+	} else {
+		f.State = StateDelayed
+	}
+	standings := make([]Standing, 0, len(t.list()))
+	for _, c := range t.list() {
+		s := Standing{Consumer: c.id, Client: c.def.Load().Client, State: StateDelayed}
+		if f.key == "" {
+			var until time.Duration
+			c.mu.Lock()
+			s.State, s.Deliveries, until = c.where(f.slot, b.since(now))
+			c.mu.Unlock()
+			if until != 0 {
+				s.Until = b.epoch.Add(until).UTC().Truncate(time.Microsecond)
+			}
+		}
+		standings = append(standings, s)
+	}
+	slices.SortFunc(standings, func(x, y Standing) int {
+		return cmp.Or(cmp.Compare(x.Client, y.Client), cmp.Compare(x.Consumer, y.Consumer))
+	})
+	return f.Stored, standings, nil
+}
+
+// find calls fn with each stored message of a topic that has an ID, and with its key where it waits
+// for its delay. The record is reused between calls.
+func (b *Broker) find(r Reader, topic uint32, id string, fn func(key string, rec *Record)) error {
+	at := func(p Place) error {
+		return r.Scan(p.Lane, p.Pos, false, func(rec *Record) bool {
+			if rec.Pos == p.Pos && b.idOf(rec) == id {
+				fn("", rec)
+			}
+			return false
+		})
+	}
+	if p, _, ok := b.ids.decode(id); ok && p.Topic == topic {
+		if err := at(p); err != nil {
+			return err
+		}
+	}
+	if CheckMessageID(id) != nil {
+		return nil
+	}
+	sightings, err := r.FindID(topic, id)
+	for _, s := range sightings {
+		if err != nil {
+			break
+		}
+		if s.Pos > 0 {
+			err = at(s.Place)
+		} else if s.Key != "" {
+			// What a key begins with comes before it.
+			err = r.ScanDelayed(s.Key[:len(s.Key)-1], func(d Delayed) bool {
+				if d.Key == s.Key {
+					fn(d.Key, d.Record)
+				}
+				return d.Key < s.Key
+			})
+		}
+	}
+	return err
+}
+
+// Oldest returns, for each of the consumers that has a backlog, when the oldest message was
+// created that it is not done with.
+func (b *Broker) Oldest(consumers ...uint32) (map[uint32]time.Time, error) {
+	const together = 100 // consumers that share a View
+	var list []*consumer
+	b.mu.RLock()
+	for _, id := range consumers {
+		if c := b.consumers[id]; c != nil {
+			list = append(list, c)
+		}
+	}
+	b.mu.RUnlock()
+	oldest := make(map[uint32]time.Time, len(list))
+	now := time.Now()
+	for part := range slices.Chunk(list, together) {
+		spans := make([][MaxPriority + 1][]Span, len(part)) // where the oldest may be
+		for i, c := range part {
+			for p := range c.topic.lanes {
+				spans[i][p] = c.needed(p, 1, c.topic.lanes[p].tail.Load(), false, 0, 4)
+			}
+		}
+		err := b.store.View(func(r Reader) error {
+			for i, c := range part {
+				for p, list := range spans[i] {
+					at, err := oldestOf(r, Lane{c.topic.id, uint8(p)}, list, now)
+					if err != nil {
+						return err
+					}
+					if was, ok := oldest[c.id]; !at.IsZero() && (!ok || at.Before(was)) {
+						oldest[c.id] = at
+					}
+				}
+			}
+			return nil
+		})
+		if err != nil {
+			return nil, err
+		}
+	}
+	return oldest, nil
+}
+
+// oldestOf returns when the first message within spans was created that has not expired; where
+// many have, the last of those it has looked at. It is zero where there are no messages.
+func oldestOf(r Reader, l Lane, spans []Span, now time.Time) (at time.Time, err error) {
+	looked, alive := 0, false
+	for _, s := range spans {
+		err := r.Scan(l, s.From, false, func(rec *Record) bool {
+			if rec.Pos > s.To {
+				return false
+			}
+			at = rec.Created
+			over := rec.ExpireAt()
+			alive = over.IsZero() || over.After(now)
+			looked++
+			return !alive && looked < stepFound
+		})
+		if err != nil || alive || looked == stepFound {
+			return at, err
+		}
+	}
+	return at, nil
+}

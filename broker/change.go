@@ -1,0 +1,431 @@
+package broker
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"time"
+)
+
+// Kind is a kind of object.
+type Kind string
+
+const (
+	KindClient   Kind = "client"
+	KindTopic    Kind = "topic"
+	KindProducer Kind = "producer"
+	KindConsumer Kind = "consumer"
+)
+
+// Ref names an object: a client by Name, its username; a topic by Name; a producer by ID, or by
+// Name, its client's username, and Topic; a consumer by ID.
+type Ref struct {
+	Kind  Kind
+	Name  string
+	Topic string
+	ID    uint32
+}
+
+// String returns the object's name for a message.
+func (r Ref) String() string {
+	switch {
+	case r.Kind == KindProducer && r.ID == 0:
+		return fmt.Sprintf("producer %q of topic %q", clip(r.Name), clip(r.Topic))
+	case r.Kind == KindProducer || r.Kind == KindConsumer:
+		return fmt.Sprintf("%s %d", r.Kind, r.ID)
+	}
+	return fmt.Sprintf("%s %q", r.Kind, clip(r.Name))
+}
+
+// Expect is the state of an object for which a Change is meant. With another it is refused, so that
+// two who edit the same object do not overwrite each other.
+type Expect struct {
+	Ref
+	Revision string // as in the object's Info; "*": the object exists; empty: it does not
+}
+
+// Change is a set of changes that become durable in one commit: all or nothing.
+type Change struct {
+	Expect    []Expect
+	Define    Definition // objects that are created or brought to what is given
+	Rotate    []uint32   // consumers that get a new SubKey, with all that they have
+	Delete    []Ref      // with what depends on them: see Broker.Change
+	Documents []Document // put with it, or deleted where Value is nil
+}
+
+// Changed is what a Change has done.
+type Changed struct {
+	Consumers []Consumer // those that were given a SubKey, with it
+}
+
+// Change makes all of a Change, or nothing. Deleting a client deletes its producers and consumers;
+// deleting a topic its producers, consumers and messages; deleting a consumer its queue.
+// Requests under way of what is deleted end as if it had not existed. Messages leave the disk in
+// the background. The errors are Invalid, NotFound (an object that is expected or to be deleted
+// does not exist), Conflict (an object exists that was not expected to, or its Revision is another
+// one), Unavailable and DiskFull.
+func (b *Broker) Change(ctx context.Context, c Change) (Changed, error) {
+	if err := checkDocuments(c.Documents); err != nil {
+		return Changed{}, err
+	}
+	b.defining.Lock()
+	defer b.defining.Unlock()
+	for _, e := range c.Expect {
+		if err := b.expect(e); err != nil {
+			return Changed{}, err
+		}
+	}
+	x := &definer{b: b, lastID: b.lastID}
+	if err := x.prepare(ctx, &c); err != nil {
+		return Changed{}, err
+	}
+	if err := b.change(x, c.Documents); err != nil {
+		return Changed{}, err
+	}
+	return Changed{Consumers: x.made}, nil
+}
+
+// change commits what was prepared. The caller holds defining.
+func (b *Broker) change(x *definer, docs []Document) error {
+	op := &changeOp{b: b, x: x, docs: docs}
+	if err := b.wait(&task{op: op, bytes: documentBytes(docs), alone: true, done: make(chan struct{}, 1)}); err != nil {
+		return err
+	}
+	b.lastID = x.lastID
+	if x.out.Declared != "" {
+		b.declared = x.out.Declared
+	}
+	for _, c := range x.trusted {
+		if c.Active {
+			b.auth.trust(c.Username, c.Password, c.PasswordHash)
+		}
+	}
+	return nil
+}
+
+// expect returns an error unless an object is as it is expected to be. The caller holds defining.
+func (b *Broker) expect(e Expect) error {
+	var revision string
+	switch e.Kind {
+	case KindClient:
+		if c := b.clients[e.Name]; c != nil {
+			revision = c.revision
+		}
+	case KindTopic:
+		if t := b.topics[e.Name]; t != nil {
+			revision = t.revision
+		}
+	case KindProducer:
+		if p := b.producer(e.Ref); p != nil {
+			revision = p.revision
+		}
+	case KindConsumer:
+		if c := b.consumers[e.ID]; c != nil {
+			revision = c.revision
+		}
+	default:
+		return Invalidf("kind %q of object: no such kind", clip(string(e.Kind)))
+	}
+	switch {
+	case e.Revision == "" && revision != "":
+		return &Error{Code: Conflict, Message: fmt.Sprintf("The %s exists already", e.Ref)}
+	case e.Revision != "" && revision == "":
+		return e.Ref.notFound()
+	case e.Revision != revision && e.Revision != "*":
+		return &Error{Code: Conflict, Message: fmt.Sprintf("The %s was changed meanwhile", e.Ref)}
+	}
+	return nil
+}
+
+func (r Ref) notFound() *Error {
+	return &Error{Code: NotFound, Message: fmt.Sprintf("No %s", r)}
+}
+
+// producer returns the producer that a Ref names, nil where there is none. The caller holds
+// defining or mu.
+func (b *Broker) producer(r Ref) *producer {
+	if r.ID != 0 {
+		return b.producers[r.ID]
+	}
+	if t := b.topics[r.Topic]; t != nil {
+		return t.producers[r.Name]
+	}
+	return nil
+}
+
+// dropped is what a Change deletes, dependants included.
+type dropped struct {
+	clients   map[string]bool
+	topics    map[string]bool
+	producers map[uint32]*producer
+	consumers map[uint32]*consumer
+}
+
+func (d *dropped) isEmpty() bool {
+	return len(d.clients)+len(d.topics)+len(d.producers)+len(d.consumers) == 0
+}
+
+// deletions gathers what is deleted.
+func (x *definer) deletions(refs []Ref) error {
+	x.drop = dropped{map[string]bool{}, map[string]bool{}, map[uint32]*producer{}, map[uint32]*consumer{}}
+	d, b := &x.drop, x.b
+	for _, r := range refs {
+		found := false
+		switch r.Kind {
+		case KindClient:
+			if found = b.clients[r.Name] != nil; found {
+				d.clients[r.Name] = true
+			}
+		case KindTopic:
+			if found = b.topics[r.Name] != nil; found {
+				d.topics[r.Name] = true
+			}
+		case KindProducer:
+			p := b.producer(r)
+			if found = p != nil; found {
+				d.producers[p.id] = p
+			}
+		case KindConsumer:
+			c := b.consumers[r.ID]
+			if found = c != nil; found {
+				d.consumers[c.id] = c
+			}
+		default:
+			return Invalidf("kind %q of object: no such kind", clip(string(r.Kind)))
+		}
+		if !found {
+			return r.notFound()
+		}
+	}
+	if len(d.clients)+len(d.topics) == 0 {
+		return nil
+	}
+	for id, p := range b.producers {
+		if def := p.def.Load(); d.clients[def.Client] || d.topics[def.Topic] {
+			d.producers[id] = p
+		}
+	}
+	for id, c := range b.consumers {
+		if def := c.def.Load(); d.clients[def.Client] || d.topics[def.Topic] {
+			d.consumers[id] = c
+		}
+	}
+	return nil
+}
+
+// records returns what the store is to forget.
+func (d *dropped) records(b *Broker) *Deletions {
+	out := &Deletions{}
+	for name := range d.clients {
+		out.Clients = append(out.Clients, name)
+	}
+	for name := range d.topics {
+		t := b.topics[name]
+		out.Topics = append(out.Topics, TopicRecord{*t.def.Load(), t.id})
+	}
+	for id, p := range d.producers {
+		out.Producers = append(out.Producers, ProducerRecord{*p.def.Load(), id})
+	}
+	for id, c := range d.consumers {
+		out.Consumers = append(out.Consumers, ConsumerRecord{*c.def.Load(), id})
+	}
+	return out
+}
+
+// rotations gives consumers new SubKeys.
+func (x *definer) rotations(ids []uint32) error {
+	seen := map[uint32]bool{}
+	for _, id := range ids {
+		c := x.b.consumers[id]
+		switch {
+		case c == nil:
+			return Ref{Kind: KindConsumer, ID: id}.notFound()
+		case x.drop.consumers[id] != nil:
+			return Invalidf("consumer %d is given both a new sub_key and deleted", id)
+		case seen[id]:
+			continue
+		}
+		seen[id] = true
+		i := slices.IndexFunc(x.out.Consumers, func(r ConsumerRecord) bool { return r.ID == id })
+		if i < 0 {
+			i = len(x.out.Consumers)
+			x.out.Consumers = append(x.out.Consumers, ConsumerRecord{*c.def.Load(), id})
+		}
+		r := &x.out.Consumers[i]
+		r.SubKey = randomID(time.Now())
+		x.made = append(x.made, r.Consumer)
+	}
+	return nil
+}
+
+// changeOp stores a Change, in a commit of its own.
+type changeOp struct {
+	b     *Broker
+	x     *definer
+	docs  []Document
+	begin []CursorState // where new consumers begin
+}
+
+func (o *changeOp) plan(p *plan) error {
+	d := &o.x.out
+	if len(d.Clients)+len(d.Topics)+len(d.Producers)+len(d.Consumers) > 0 || d.Declared != "" {
+		p.batch.Define = d
+	}
+	if !o.x.drop.isEmpty() {
+		p.batch.Delete = o.x.drop.records(o.b)
+		o.lastConsumers(p)
+	}
+	p.batch.Put = append(p.batch.Put, o.docs...)
+	o.begin = o.begin[:0]
+	first := map[string]bool{}
+	for _, c := range d.Consumers {
+		fromOldest, isNew := o.x.fresh[c.ID]
+		t := o.b.topics[c.Topic]
+		if !isNew || t == nil {
+			continue
+		}
+		if len(o.left(t)) == 0 && !first[c.Topic] {
+			first[c.Topic] = true
+			continue
+		}
+		if fromOldest {
+			continue
+		}
+		for prio := range t.lanes {
+			if tail := t.lanes[prio].next; tail > 0 {
+				o.begin = append(o.begin, CursorState{c.ID, uint8(prio), Cursor{Floor: tail + 1}})
+			}
+		}
+	}
+	p.batch.Cursors = append(p.batch.Cursors, o.begin...)
+	return nil
+}
+
+// left returns the consumers of a topic that are not deleted.
+func (o *changeOp) left(t *topic) []*consumer {
+	if len(o.x.drop.consumers) == 0 {
+		return t.list()
+	}
+	var left []*consumer
+	for _, c := range t.list() {
+		if o.x.drop.consumers[c.id] == nil {
+			left = append(left, c)
+		}
+	}
+	return left
+}
+
+// lastConsumers removes, from the topics that keep no consumer, what all of them are done with out
+// of order: what stays waits for the next consumer.
+func (o *changeOp) lastConsumers(p *plan) {
+	done := map[*topic]bool{}
+	for _, c := range o.x.drop.consumers {
+		t := c.topic
+		if done[t] || o.x.drop.topics[t.def.Load().Name] {
+			continue
+		}
+		done[t] = true
+		if len(o.left(t)) > 0 {
+			continue
+		}
+		for prio := range t.lanes {
+			if l := &t.lanes[prio]; l.gone.Count() < l.next {
+				p.removeDone(laneRef{t, prio})
+			}
+		}
+	}
+}
+
+func (o *changeOp) applied(time.Time) {
+	b := o.b
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.install(&o.x.out)
+	o.begins()
+	o.forget()
+	o.wake()
+}
+
+// begins puts new consumers where they begin.
+func (o *changeOp) begins() {
+	begin := map[uint32][]CursorState{}
+	for _, s := range o.begin {
+		begin[s.Consumer] = append(begin[s.Consumer], s)
+	}
+	for id := range o.x.fresh {
+		c := o.b.consumers[id]
+		c.mu.Lock()
+		for _, s := range begin[id] {
+			c.done[s.Priority] = s.Cursor
+		}
+		for p := range c.done {
+			c.done[p].Union(&c.topic.lanes[p].gone)
+			c.next[p] = c.done[p].floor()
+		}
+		c.mu.Unlock()
+	}
+}
+
+// forget takes what is deleted out of the maps. The caller holds Broker.mu.
+func (o *changeOp) forget() {
+	b, d := o.b, &o.x.drop
+	for name := range d.clients {
+		delete(b.clients, name)
+		b.auth.forget(name)
+	}
+	for id, p := range d.producers {
+		p.deleted.Store(true)
+		p.seen.over.Store(true)
+		delete(b.producers, id)
+		delete(p.topic.producers, p.def.Load().Client)
+	}
+	topics := map[*topic]bool{}
+	for id, c := range d.consumers {
+		c.deleted.Store(true)
+		c.seen.over.Store(true)
+		delete(b.consumers, id)
+		delete(b.bySubKey, c.def.Load().SubKey)
+		topics[c.topic] = true
+	}
+	for t := range topics {
+		list := slices.DeleteFunc(slices.Clone(t.list()), func(c *consumer) bool { return d.consumers[c.id] != nil })
+		t.consumers.Store(&list)
+		t.room = 0
+		for prio := range t.lanes {
+			// What only the deleted ones still needed is for the sweeper.
+			if l := &t.lanes[prio]; l.gone.Count() < l.next {
+				b.plan.look(laneRef{t, prio})
+			}
+		}
+	}
+	for name := range d.topics {
+		t := b.topics[name]
+		t.deleted.Store(true)
+		delete(b.topics, name)
+		delete(b.topicIDs, t.id)
+		b.orphans[t.id] = t
+		b.past.add(t.counters.read())
+	}
+}
+
+// wake lets the requests that wait find out whether they may go on. The caller holds Broker.mu.
+func (o *changeOp) wake() {
+	d := &o.x.out
+	for _, c := range o.x.drop.consumers {
+		c.end()
+	}
+	for _, r := range d.Consumers {
+		o.b.consumers[r.ID].end()
+	}
+	if len(d.Clients)+len(d.Topics) == 0 {
+		return
+	}
+	for _, c := range o.b.consumers {
+		if def := c.def.Load(); o.x.clientNames[def.Client] || o.x.topicNames[def.Topic] {
+			c.end()
+		}
+	}
+}
+
+func (o *changeOp) failed()       {}
+func (o *changeOp) appends() bool { return false }

@@ -1,0 +1,306 @@
+package broker
+
+import (
+	"cmp"
+	"slices"
+	"sync/atomic"
+	"time"
+)
+
+// Counters count since the start of the process.
+type Counters struct {
+	Published uint64 // messages stored
+	Delivered uint64 // deliveries to consumers, also repeated ones
+	Acked     uint64 // acknowledgements, by each consumer
+	Expired   uint64 // messages that expired before a consumer was done with them, for each such consumer
+}
+
+// ClientInfo is a client as an administrator sees it.
+type ClientInfo struct {
+	Client                      // without Password and PasswordHash
+	Revision             string // changes with the definition
+	Producers, Consumers int
+	LastSeen             time.Time // the latest of its producers and consumers; zero: never
+}
+
+// TopicInfo is a topic as an administrator sees it.
+type TopicInfo struct {
+	Topic
+	Revision             string
+	Depth                int64 // messages stored that somebody may still need, without the delayed ones
+	Delayed              int64 // messages that wait for their delay
+	Producers, Consumers int
+	LastPublish          time.Time // zero: never, as far as is known
+	Counters
+}
+
+// ProducerInfo is a producer as an administrator sees it.
+type ProducerInfo struct {
+	ID uint32 // for life
+	Producer
+	Revision  string
+	Published uint64 // messages since the start of the process
+}
+
+// ConsumerInfo is a consumer as an administrator sees it.
+type ConsumerInfo struct {
+	ID uint32 // for life
+	Consumer
+	Revision string
+	Backlog  int64 // messages that wait or are in flight
+	InFlight int64 // of these, delivered and neither acknowledged nor given back
+	Deferred int64 // of the backlog, rejected with a delay that is not over
+	Waiting  int   // long polls and streams that wait for a message right now
+	Counters
+}
+
+// Totals are sums over the whole broker.
+type Totals struct {
+	Clients, Topics, Producers, Consumers int
+	Depth, Delayed, Backlog, InFlight     int64
+	Counters
+}
+
+// counters are Counters at work.
+type counters struct{ published, delivered, acked, expired atomic.Uint64 }
+
+func (c *counters) read() Counters {
+	return Counters{c.published.Load(), c.delivered.Load(), c.acked.Load(), c.expired.Load()}
+}
+
+func (c *Counters) add(o Counters) {
+	c.Published += o.Published
+	c.Delivered += o.Delivered
+	c.Acked += o.Acked
+	c.Expired += o.Expired
+}
+
+// Clients returns all clients, by Username.
+func (b *Broker) Clients() []ClientInfo {
+	b.mu.RLock()
+	list := make([]ClientInfo, 0, len(b.clients))
+	for _, c := range b.clients {
+		list = append(list, c.info())
+	}
+	slices.SortFunc(list, func(x, y ClientInfo) int { return cmp.Compare(x.Username, y.Username) })
+	at := make(map[string]*ClientInfo, len(list))
+	for i := range list {
+		at[list[i].Username] = &list[i]
+	}
+	b.eachOfClients(func(client string) *ClientInfo { return at[client] })
+	b.mu.RUnlock()
+	return list
+}
+
+// Client returns a client.
+func (b *Broker) Client(username string) (ClientInfo, bool) {
+	b.mu.RLock()
+	defer b.mu.RUnlock()
+	c := b.clients[username]
+	if c == nil {
+		return ClientInfo{}, false
+	}
+	info := c.info()
+	b.eachOfClients(func(client string) *ClientInfo {
+		if client == username {
+			return &info
+		}
+		return nil
+	})
+	return info, true
+}
+
+func (c *client) info() ClientInfo {
+	info := ClientInfo{Client: c.Client, Revision: c.revision}
+	info.Password, info.PasswordHash = "", ""
+	return info
+}
+
+// eachOfClients counts producers and consumers into what of returns for their clients, where that is
+// not nil. The caller holds mu.
+func (b *Broker) eachOfClients(of func(client string) *ClientInfo) {
+	for _, p := range b.producers {
+		if info := of(p.def.Load().Client); info != nil {
+			info.Producers++
+			info.seen(&p.seen)
+		}
+	}
+	for _, c := range b.consumers {
+		if info := of(c.def.Load().Client); info != nil {
+			info.Consumers++
+			info.seen(&c.seen)
+		}
+	}
+}
+
+func (c *ClientInfo) seen(s *lastSeen) {
+	if at := s.time(); at.After(c.LastSeen) {
+		c.LastSeen = at
+	}
+}
+
+// Topics returns all topics, by Name.
+func (b *Broker) Topics() []TopicInfo {
+	type entry struct {
+		t    *topic
+		name string
+	}
+	b.mu.RLock()
+	defer b.mu.RUnlock()
+	order := make([]entry, 0, len(b.topics))
+	for name, t := range b.topics {
+		order = append(order, entry{t, name})
+	}
+	slices.SortFunc(order, func(x, y entry) int { return cmp.Compare(x.name, y.name) })
+	list := make([]TopicInfo, len(order))
+	for i, e := range order {
+		e.t.info(&list[i])
+	}
+	return list
+}
+
+// Topic returns a topic.
+func (b *Broker) Topic(name string) (info TopicInfo, ok bool) {
+	b.mu.RLock()
+	defer b.mu.RUnlock()
+	t := b.topics[name]
+	if t != nil {
+		t.info(&info)
+	}
+	return info, t != nil
+}
+
+// info fills in what an administrator sees. The caller holds Broker.mu.
+func (t *topic) info(i *TopicInfo) {
+	i.Topic, i.Revision = *t.def.Load(), t.revision
+	i.Depth, i.Delayed = t.depth(), t.delayed.Load()
+	i.Producers, i.Consumers = len(t.producers), len(t.list())
+	if at := t.lastPublish.Load(); at != 0 {
+		i.LastPublish = time.UnixMicro(at).UTC()
+	}
+	i.Counters = t.counters.read()
+}
+
+// Producers returns all producers, by Topic and Client.
+func (b *Broker) Producers() []ProducerInfo {
+	b.mu.RLock()
+	defer b.mu.RUnlock()
+	order := make([]objectEntry[*producer], 0, len(b.producers))
+	for id, p := range b.producers {
+		def := p.def.Load()
+		order = append(order, objectEntry[*producer]{p, def.Topic, def.Client, id})
+	}
+	sortEntries(order)
+	list := make([]ProducerInfo, len(order))
+	for i, e := range order {
+		list[i] = e.object.info()
+	}
+	return list
+}
+
+// Producer returns a producer.
+func (b *Broker) Producer(id uint32) (ProducerInfo, bool) {
+	b.mu.RLock()
+	defer b.mu.RUnlock()
+	p := b.producers[id]
+	if p == nil {
+		return ProducerInfo{}, false
+	}
+	return p.info(), true
+}
+
+// info returns what an administrator sees. The caller holds Broker.mu.
+func (p *producer) info() ProducerInfo {
+	i := ProducerInfo{ID: p.id, Producer: *p.def.Load(), Revision: p.revision, Published: p.published.Load()}
+	i.LastSeen = p.seen.time()
+	return i
+}
+
+// Consumers returns all consumers, by Topic, Client and ID.
+func (b *Broker) Consumers() []ConsumerInfo {
+	b.mu.RLock()
+	defer b.mu.RUnlock()
+	order := make([]objectEntry[*consumer], 0, len(b.consumers))
+	for id, c := range b.consumers {
+		def := c.def.Load()
+		order = append(order, objectEntry[*consumer]{c, def.Topic, def.Client, id})
+	}
+	sortEntries(order)
+	list := make([]ConsumerInfo, len(order))
+	for i, e := range order {
+		e.object.info(&list[i])
+	}
+	return list
+}
+
+// Consumer returns a consumer.
+func (b *Broker) Consumer(id uint32) (info ConsumerInfo, ok bool) {
+	b.mu.RLock()
+	defer b.mu.RUnlock()
+	c := b.consumers[id]
+	if c != nil {
+		c.info(&info)
+	}
+	return info, c != nil
+}
+
+// info fills in what an administrator sees. The caller holds Broker.mu.
+func (c *consumer) info(i *ConsumerInfo) {
+	i.ID, i.Consumer, i.Revision = c.id, *c.def.Load(), c.revision
+	i.LastSeen = c.seen.time()
+	i.Backlog, i.InFlight, i.Deferred = c.queued()
+	i.Waiting = int(c.waiting.Load())
+	i.Counters = c.counters.read()
+	i.Published = c.topic.counters.published.Load() - c.begun
+}
+
+// queued returns how many messages wait or are in flight, how many of them are in flight, and how
+// many were rejected with a delay that is not over.
+func (c *consumer) queued() (backlog, inFlight, later int64) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	ready := 0
+	for p := range c.done {
+		done := c.done[p].Count() // before the tail, which only grows
+		backlog += int64(c.topic.lanes[p].tail.Load() - done)
+		ready += len(c.ready[p])
+	}
+	return backlog, int64(len(c.leases) - ready - c.deferred), int64(c.deferred)
+}
+
+// objectEntry is a producer or consumer to be sorted.
+type objectEntry[T any] struct {
+	object        T
+	topic, client string
+	id            uint32
+}
+
+func sortEntries[T any](list []objectEntry[T]) {
+	slices.SortFunc(list, func(x, y objectEntry[T]) int {
+		return cmp.Or(cmp.Compare(x.topic, y.topic), cmp.Compare(x.client, y.client), cmp.Compare(x.id, y.id))
+	})
+}
+
+// Totals returns the sums. It looks at every topic and consumer.
+func (b *Broker) Totals() Totals {
+	b.mu.RLock()
+	defer b.mu.RUnlock()
+	sum := Totals{
+		Clients: len(b.clients), Topics: len(b.topics), Producers: len(b.producers), Consumers: len(b.consumers),
+		Counters: b.past,
+	}
+	for _, t := range b.topics {
+		sum.Depth += t.depth()
+		sum.Delayed += t.delayed.Load()
+		sum.Counters.add(t.counters.read())
+	}
+	for _, c := range b.consumers {
+		backlog, inFlight, _ := c.queued()
+		sum.Backlog += backlog
+		sum.InFlight += inFlight
+	}
+	return sum
+}
+
+// StoreStats tells how large the store is.
+func (b *Broker) StoreStats() StoreStats { return b.store.Stats() }

@@ -1,0 +1,106 @@
+package db
+
+import (
+	"bytes"
+	"fmt"
+
+	"go.etcd.io/bbolt"
+
+	"pipit/broker"
+)
+
+// put puts and deletes documents. A file of an older Pipit gets the bucket with its first one.
+func (c *commit) put(docs []broker.Document) error {
+	for i := range docs {
+		d := &docs[i]
+		b, err := c.documents()
+		if err != nil {
+			return err
+		}
+		c.key = appendDocument(c.key[:0], d.Kind, d.Key)
+		if d.Value == nil {
+			err = b.Delete(c.key)
+		} else {
+			err = b.Put(c.key, d.Value)
+		}
+		if err != nil {
+			return fmt.Errorf("document %q of kind %q: %w", d.Key, d.Kind, err)
+		}
+	}
+	return nil
+}
+
+func (c *commit) documents() (*bbolt.Bucket, error) {
+	if c.document == nil {
+		var err error
+		if c.document, err = c.tx.CreateBucketIfNotExists(bucketDocument); err != nil {
+			return nil, err
+		}
+	}
+	return c.document, nil
+}
+
+// Documents implements broker.Reader.
+func (r *reader) Documents(kind, after string, down bool, fn func(broker.Document) bool) (err error) {
+	defer r.caught(&err)
+	b := r.tx.Bucket(bucketDocument)
+	if b == nil {
+		return nil
+	}
+	prefix := appendDocument(nil, kind, "")
+	from := appendDocument(nil, kind, after)
+	if down && after == "" {
+		from[len(from)-1]++ // behind all keys of the kind
+	}
+	cur := b.Cursor()
+	k, v := cur.Seek(from)
+	next := cur.Next
+	switch {
+	case down && k == nil:
+		next = cur.Prev
+		k, v = cur.Last()
+	case down:
+		next = cur.Prev
+		k, v = cur.Prev()
+	case bytes.Equal(k, from):
+		k, v = cur.Next()
+	}
+	var last []byte
+	for ; bytes.HasPrefix(k, prefix); k, v = next() {
+		if last != nil && bytes.Compare(k, last) > 0 == down { // pages of a damaged file can form a circle
+			return fmt.Errorf("database %s: document: key %x out of order", r.store.path, k)
+		}
+		last = k
+		if !fn(broker.Document{Kind: kind, Key: string(k[len(prefix):]), Value: v}) {
+			break
+		}
+	}
+	return nil
+}
+
+// checkDocuments finds entries that are no document.
+func checkDocuments(tx *bbolt.Tx, found *findings) {
+	b := tx.Bucket(bucketDocument)
+	if b == nil {
+		return
+	}
+	_ = b.ForEach(func(k, v []byte) error {
+		if kind, key, ok := parseDocument(k); !ok || kind == "" || key == "" || v == nil {
+			found.add("document: entry %x", k)
+		}
+		return nil
+	})
+}
+
+// Stats implements broker.Store.
+func (s *Store) Stats() broker.StoreStats {
+	st := s.bolt.Stats()
+	total, free := diskSpace(s.path)
+	return broker.StoreStats{
+		Path:      s.path,
+		Size:      s.Size(),
+		Free:      int64(st.FreePageN+st.PendingPageN) * int64(s.bolt.Info().PageSize),
+		DiskTotal: total,
+		DiskFree:  free,
+	}
+}

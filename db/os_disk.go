@@ -1,0 +1,16 @@
+//go:build darwin || dragonfly || freebsd || linux
+
+package db
+
+import "golang.org/x/sys/unix"
+
+// diskSpace returns how many bytes the file system of a file has, and how many of them this process
+// may still use; negative where that is not known.
+func diskSpace(path string) (total, free int64) {
+	var st unix.Statfs_t
+	if unix.Statfs(path, &st) != nil {
+		return -1, -1
+	}
+	size := int64(st.Bsize)
+	return int64(st.Blocks) * size, max(int64(st.Bavail), 0) * size
+}

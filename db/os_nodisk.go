@@ -1,0 +1,6 @@
+//go:build !darwin && !dragonfly && !freebsd && !linux && !windows
+
+package db
+
+// diskSpace is not known here.
+func diskSpace(string) (total, free int64) { return -1, -1 }
