@@ -13,6 +13,7 @@ import (
 
 	"github.com/BurntSushi/toml"
 
+	cli "pipit/admin/command"
 	"pipit/broker"
 )
 
@@ -189,7 +190,7 @@ func (b *binder) bindEnv(c *config, env []string) {
 	for _, kv := range env {
 		name, value, _ := strings.Cut(kv, "=")
 		rest, ours := strings.CutPrefix(name, envPrefix)
-		if !ours || ofKubernetes(rest) {
+		if !ours || ofKubernetes(rest) || slices.Contains(cli.Variables, name) {
 			continue
 		}
 		section, key, _ := strings.Cut(rest, "_")
@@ -400,6 +401,23 @@ func (f field) setText(s string) error {
 		*p = d
 	}
 	return nil
+}
+
+// text is the value as a person writes it; a secret is masked.
+func (f field) text() string {
+	switch v := f.Interface().(type) {
+	case []string:
+		return strings.Join(v, ", ")
+	case secret:
+		if v == "" {
+			return ""
+		}
+		return "***"
+	case size:
+		return formatSize(int64(v))
+	default:
+		return fmt.Sprint(v)
+	}
 }
 
 func (f field) setInt(n int64, shown string) error {

@@ -5,10 +5,12 @@ import (
 	"fmt"
 	"net"
 	"os"
+	"reflect"
 	"slices"
 	"strconv"
 	"time"
 
+	"pipit/admin"
 	"pipit/broker"
 )
 
@@ -17,6 +19,7 @@ import (
 // are bounds of a number, and required marks what has no default.
 type config struct {
 	HTTP     httpConfig       `toml:"http"`
+	Admin    adminConfig      `toml:"admin"`
 	Database databaseConfig   `toml:"database"`
 	Log      logConfig        `toml:"log"`
 	Client   []clientConfig   `toml:"client"`
@@ -33,6 +36,11 @@ type httpConfig struct {
 	MaxConnections int64    `toml:"max_connections" min:"1" max:"10000000"`
 	TLSCert        string   `toml:"tls_cert"`
 	TLSKey         string   `toml:"tls_key"`
+}
+
+type adminConfig struct {
+	Enabled bool     `toml:"enabled"`
+	Listen  []string `toml:"listen"`
 }
 
 type databaseConfig struct {
@@ -87,6 +95,7 @@ type secret string
 // defaults is what holds where nothing is configured; Client and so on hold for each element.
 var defaults = struct {
 	HTTP     httpConfig
+	Admin    adminConfig
 	Database databaseConfig
 	Log      logConfig
 	Client   clientConfig
@@ -101,6 +110,7 @@ var defaults = struct {
 		MaxPending:     broker.DefaultMaxPending,
 		MaxConnections: 10_000,
 	},
+	Admin:    adminConfig{Enabled: true},
 	Database: databaseConfig{File: "pipit.db"},
 	Log:      logConfig{Level: "info", Format: "auto"},
 	Client:   clientConfig{IsActive: true},
@@ -143,7 +153,7 @@ func loadConfig(path string, env []string) (*config, error) {
 			return nil, fmt.Errorf("configuration: %w", err)
 		}
 	}
-	c := &config{HTTP: defaults.HTTP, Database: defaults.Database, Log: defaults.Log}
+	c := &config{HTTP: defaults.HTTP, Admin: defaults.Admin, Database: defaults.Database, Log: defaults.Log}
 	c.HTTP.Listen = slices.Clone(c.HTTP.Listen)
 	if err := b.bindFile(c, string(text)); err != nil {
 		return nil, err
@@ -160,12 +170,8 @@ func (b *binder) check(c *config) {
 	if len(c.HTTP.Listen) == 0 {
 		b.errorf("http.listen", "[]: allowed is a list of at least one host:port")
 	}
-	for _, addr := range c.HTTP.Listen {
-		_, port, err := net.SplitHostPort(addr)
-		if n, perr := strconv.ParseUint(port, 10, 16); err != nil || perr != nil || n > 65535 {
-			b.errorf("http.listen", "%q: allowed is host:port with a port of 0 to 65535", addr)
-		}
-	}
+	b.addresses("http.listen", c.HTTP.Listen)
+	b.addresses("admin.listen", c.Admin.Listen)
 	for _, v := range []struct {
 		key string
 		n   size
@@ -231,6 +237,35 @@ func (b *binder) check(c *config) {
 			seen[k] = true
 		}
 	}
+}
+
+// addresses notes those that cannot be listened on.
+func (b *binder) addresses(path string, addrs []string) {
+	for _, addr := range addrs {
+		_, port, err := net.SplitHostPort(addr)
+		if n, perr := strconv.ParseUint(port, 10, 16); err != nil || perr != nil || n > 65535 {
+			b.errorf(path, "%q: allowed is host:port with a port of 0 to 65535", addr)
+		}
+	}
+}
+
+// settings are the keys of the configuration and their values, of objects their number alone. No
+// secret is among them.
+func (c *config) settings() []admin.Setting {
+	var all []admin.Setting
+	root := reflect.ValueOf(c).Elem()
+	for _, section := range keysOf(root.Type()) {
+		f, _ := fieldOf(root, section)
+		if f.Kind() == reflect.Slice {
+			all = append(all, admin.Setting{Name: "[[" + section + "]]", Value: fmt.Sprint(f.Len())})
+			continue
+		}
+		for _, key := range keysOf(f.Type()) {
+			v, _ := fieldOf(f.Value, key)
+			all = append(all, admin.Setting{Name: section + "." + key, Value: v.text()})
+		}
+	}
+	return all
 }
 
 // definition is what the configuration declares, in the words of the broker.

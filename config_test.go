@@ -40,6 +40,9 @@ max_pending = "2GiB"
 max_connections = 5
 tls_cert = '''c'''
 tls_key = "k"
+[admin]
+enabled = false
+listen = ["127.0.0.1:1"]
 [database]
 file = "/tmp/x.db"
 [[topic]]
@@ -64,6 +67,7 @@ start = "oldest"
 	want := &config{
 		HTTP: httpConfig{Listen: []string{"localhost:0", "[::1]:80"}, MaxPayload: 512, MaxBatch: 64 << 10,
 			MaxPending: 2 << 30, MaxConnections: 5, TLSCert: "c", TLSKey: "k"},
+		Admin:    adminConfig{Listen: []string{"127.0.0.1:1"}},
 		Database: databaseConfig{File: "/tmp/x.db"},
 		Log:      logConfig{Access: true, Level: "info", Format: "auto"},
 		Client:   []clientConfig{{Username: "inline", Password: "p", IsActive: true}},
@@ -85,7 +89,7 @@ func TestConfigDefaults(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if !reflect.DeepEqual(c, &config{HTTP: defaults.HTTP, Database: defaults.Database, Log: defaults.Log}) {
+	if !reflect.DeepEqual(c, &config{HTTP: defaults.HTTP, Admin: defaults.Admin, Database: defaults.Database, Log: defaults.Log}) {
 		t.Errorf("%+v", c)
 	}
 	c.HTTP.Listen[0] = "x"
@@ -109,7 +113,7 @@ func TestConfigBad(t *testing.T) {
 	}{
 		{"syntax", "[http]\nlisten = [\n", []string{":2: unexpected EOF"}},
 		{"syntax within", "[http]\nmax_payload = 1x\n", []string{":2: "}},
-		{"unknown section", "\n[htpp]\nlisten = []\n", []string{`:2: unknown key "htpp": allowed are http, database, log, client, topic, producer, consumer`}},
+		{"unknown section", "\n[htpp]\nlisten = []\n", []string{`:2: unknown key "htpp": allowed are http, admin, database, log, client, topic, producer, consumer`}},
 		{"unknown key", "[http]\n# c\nlissen = []\n", []string{`:3: unknown key "lissen" in [http]: allowed are listen, max_payload, max_batch, max_pending, max_connections, tls_cert, tls_key`}},
 		{"unknown in the second table", crm + "[[client]]\nusername = \"erp\"\npasword = \"secret\"\npassword = \"x\"\n[[client]]\nusername = \"c\"\npassword = \"x\"\n",
 			[]string{`:6: unknown key "pasword" in [[client]]: allowed are name, username, password, password_hash, is_active`}},
@@ -131,6 +135,10 @@ func TestConfigBad(t *testing.T) {
 		{"connections", "[http]\nmax_connections = 0\n", []string{`:2: http.max_connections = 0: allowed is a whole number, 1 to 10000000`}},
 		{"key without certificate", "[http]\ntls_key = \"k\"\n", []string{`:2: http.tls_key = "k": allowed only together with tls_cert`}},
 		{"certificate without key", "[http]\ntls_cert = \"c\"\n", []string{`:2: http.tls_cert = "c": allowed only together with tls_key`}},
+		{"admin address", "[admin]\nlisten = [\"127.0.0.1\"]\n", []string{`:2: admin.listen = "127.0.0.1": allowed is host:port with a port of 0 to 65535`}},
+		{"admin address type", "[admin]\nlisten = \"127.0.0.1:1\"\n", []string{`:2: admin.listen = "127.0.0.1:1": allowed is a list of texts in quotes`}},
+		{"admin key", "[admin]\nenable = true\n", []string{`:2: unknown key "enable" in [admin]: allowed are enabled, listen`}},
+		{"admin enabled", "[admin]\nenabled = 1\n", []string{`:2: admin.enabled = 1: allowed are true and false`}},
 		{"no file", "[database]\nfile = \"\"\n", []string{`:2: database.file = "": allowed is the path of a file`}},
 		{"file type", "[database]\nfile = 1\n", []string{`:2: database.file = 1: allowed is a text in quotes`}},
 		{"bool", "[log]\naccess = \"yes\"\n", []string{`:2: log.access = "yes": allowed are true and false`}},
@@ -190,6 +198,7 @@ func TestConfigEnvironment(t *testing.T) {
 	file := writeConfig(t, "[http]\nmax_payload = 1\n[[client]]\nusername = \"crm\"\npassword = \"x\"\n")
 	c, err := loadConfig(file, []string{
 		"HOME=/home/me", "PIPIT_HTTP_LISTEN=127.0.0.1:1, [::1]:2", "PIPIT_HTTP_MAX_PAYLOAD=2MiB", "PIPIT_HTTP_MAX_CONNECTIONS=7",
+		"PIPIT_ADMIN_ENABLED=false", "PIPIT_ADMIN_LISTEN=127.0.0.1:3,127.0.0.1:4",
 		"PIPIT_DATABASE_FILE=a=b.db", "PIPIT_LOG_ACCESS=true",
 		"PIPIT_CLIENT_1_PASSWORD=pw=1", "PIPIT_CLIENT_0_PASSWORD=new", "PIPIT_CLIENT_1_USERNAME=erp",
 		"PIPIT_TOPIC_0_NAME=/x", "PIPIT_TOPIC_0_EXPIRATION=5", "PIPIT_TOPIC_0_DEDUP_WINDOW=1m",
@@ -200,7 +209,7 @@ func TestConfigEnvironment(t *testing.T) {
 		t.Fatal(err)
 	}
 	if !slices.Equal(c.HTTP.Listen, []string{"127.0.0.1:1", "[::1]:2"}) || c.HTTP.MaxPayload != 2<<20 || c.HTTP.MaxConnections != 7 ||
-		c.Database.File != "a=b.db" || !c.Log.Access {
+		c.Admin.Enabled || !slices.Equal(c.Admin.Listen, []string{"127.0.0.1:3", "127.0.0.1:4"}) || c.Database.File != "a=b.db" || !c.Log.Access {
 		t.Errorf("%+v", c)
 	}
 	want := []clientConfig{{Username: "crm", Password: "new", IsActive: true}, {Username: "erp", Password: "pw=1", IsActive: true}}
@@ -234,6 +243,35 @@ func TestConfigEnvironment(t *testing.T) {
 		if err == nil || !strings.HasPrefix(err.Error(), tt.want) || strings.Contains(err.Error(), "secret") {
 			t.Errorf("%s:\ngot  %v\nwant %s…", tt.variable, err, tt.want)
 		}
+	}
+}
+
+// The settings that are shown have every key, but for those of objects, and no secret.
+func TestSettings(t *testing.T) {
+	c, err := loadConfig("config.example.toml", []string{"PIPIT_HTTP_MAX_PAYLOAD=2MiB", "PIPIT_CLIENT_0_PASSWORD=swordfish"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := map[string]string{}
+	for _, s := range c.settings() {
+		got[s.Name] = s.Value
+	}
+	for name, want := range map[string]string{
+		"http.listen": "127.0.0.1:11223, 127.0.0.1:17010, [::1]:11223, [::1]:17010", "http.max_payload": "2MiB", "http.tls_cert": "",
+		"admin.enabled": "true", "admin.listen": "", "database.file": "pipit.db", "log.level": "info", "[[client]]": "2", "[[consumer]]": "1",
+	} {
+		if v, ok := got[name]; !ok || v != want {
+			t.Errorf("%s is %q, want %q", name, v, want)
+		}
+	}
+	for name, v := range got {
+		if strings.Contains(v, "swordfish") || strings.Contains(v, exampleSubKey) {
+			t.Errorf("%s shows a secret", name)
+		}
+	}
+	hidden := secret("swordfish")
+	if s := (field{Value: reflect.ValueOf(&hidden).Elem()}).text(); s != "***" {
+		t.Errorf("a secret is shown as %q", s)
 	}
 }
 
@@ -297,7 +335,7 @@ func TestExampleDeclares(t *testing.T) {
 	topic.Name = "/customer/created"
 	producer.Client, producer.Topic = "crm", topic.Name
 	consumer.Client, consumer.Topic, consumer.SubKey = "erp", topic.Name, "K06Y63NEJQYGMQKTP9D4KGQQ0GB2"
-	want := &config{HTTP: defaults.HTTP, Database: defaults.Database, Log: defaults.Log, Client: []clientConfig{crm, erp},
+	want := &config{HTTP: defaults.HTTP, Admin: defaults.Admin, Database: defaults.Database, Log: defaults.Log, Client: []clientConfig{crm, erp},
 		Topic: []topicConfig{topic}, Producer: []producerConfig{producer}, Consumer: []consumerConfig{consumer}}
 	want.HTTP.Listen = c.HTTP.Listen
 	if !reflect.DeepEqual(c, want) {

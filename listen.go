@@ -11,9 +11,9 @@ import (
 	"syscall"
 )
 
-// listenAll listens on every address, or on none and says which one failed. A machine without IPv6
+// listenAll listens on every address of a key of the configuration, or on none and says which one failed. A machine without IPv6
 // does without the addresses of its loopback, as long as there is another.
-func listenAll(ctx context.Context, addrs []string, maxConnections int64, log *slog.Logger) ([]net.Listener, error) {
+func listenAll(ctx context.Context, key string, addrs []string, maxConnections int64, log *slog.Logger) ([]net.Listener, error) {
 	var (
 		all     []net.Listener
 		lc      net.ListenConfig
@@ -26,7 +26,7 @@ func listenAll(ctx context.Context, addrs []string, maxConnections int64, log *s
 			all = append(all, &limitedListener{Listener: l, slots: slots, closed: make(chan struct{})})
 			continue
 		}
-		err = fmt.Errorf("http.listen %q: %w", addr, err)
+		err = fmt.Errorf("%s %q: %w", key, addr, err)
 		if host, _, _ := net.SplitHostPort(addr); net.ParseIP(host).Equal(net.IPv6loopback) && noSuchFamily(err) {
 			log.Warn("this machine has no IPv6 loopback: going on without it", "address", addr)
 			missing = err

@@ -12,7 +12,7 @@ import (
 var quiet = slog.New(slog.NewTextHandler(io.Discard, nil))
 
 func TestListenAll(t *testing.T) {
-	all, err := listenAll(t.Context(), []string{"127.0.0.1:0", "127.0.0.1:0", "[::1]:0"}, 10, quiet)
+	all, err := listenAll(t.Context(), "http.listen", []string{"127.0.0.1:0", "127.0.0.1:0", "[::1]:0"}, 10, quiet)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -23,10 +23,10 @@ func TestListenAll(t *testing.T) {
 		t.Error(len(all), beyondLoopback(all))
 	}
 	taken := all[0].Addr().String()
-	if _, err := listenAll(t.Context(), []string{"127.0.0.1:0", taken}, 10, quiet); err == nil || !strings.Contains(err.Error(), taken) {
+	if _, err := listenAll(t.Context(), "http.listen", []string{"127.0.0.1:0", taken}, 10, quiet); err == nil || !strings.Contains(err.Error(), taken) {
 		t.Error(err)
 	}
-	wide, err := listenAll(t.Context(), []string{"0.0.0.0:0"}, 10, quiet)
+	wide, err := listenAll(t.Context(), "http.listen", []string{"0.0.0.0:0"}, 10, quiet)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -38,7 +38,7 @@ func TestListenAll(t *testing.T) {
 
 // One connection more than the limit waits until another is closed, on whichever listener.
 func TestMaxConnections(t *testing.T) {
-	all, err := listenAll(t.Context(), []string{"127.0.0.1:0", "127.0.0.1:0"}, 1, quiet)
+	all, err := listenAll(t.Context(), "http.listen", []string{"127.0.0.1:0", "127.0.0.1:0"}, 1, quiet)
 	if err != nil {
 		t.Fatal(err)
 	}

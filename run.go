@@ -2,18 +2,20 @@ package main
 
 import (
 	"bufio"
-	"cmp"
 	"context"
 	"errors"
 	"flag"
 	"fmt"
 	"io"
-	"log/slog"
+	"net"
 	"os"
 	"runtime"
 	"runtime/debug"
+	"slices"
 	"strings"
 
+	"pipit/admin"
+	cli "pipit/admin/command"
 	"pipit/broker"
 	"pipit/db"
 	"pipit/httpapi"
@@ -22,10 +24,19 @@ import (
 // version is that of the last entry in CHANGELOG.md.
 const version = "0.1.0"
 
-// run is the program. It returns the exit code: 0 also where ctx ended it, 2 for bad flags, else 1.
+// run is the program. It returns the exit code: 0 also where ctx ended it, 2 for bad flags, else 1;
+// those of commands are package command's.
 func run(ctx context.Context, args, env []string, stdin io.Reader, stdout, stderr io.Writer) int {
+	if cli.Handles(args) {
+		return cli.Run(ctx, commandLine(env, stdin, stdout, stderr), args)
+	}
 	flags := flag.NewFlagSet("pipit", flag.ContinueOnError)
 	flags.SetOutput(stderr)
+	flags.Usage = func() {
+		fmt.Fprintf(stderr, "Usage: pipit [FLAG…], which runs the broker, or pipit COMMAND …\n\nFlags:\n")
+		flags.PrintDefaults()
+		fmt.Fprintf(stderr, "\nCommands, see pipit help:\n%s", cli.Summary())
+	}
 	file := flags.String("config", "", "read the configuration from `FILE`; config.example.toml lists every key")
 	check := flags.Bool("check-config", false, "check the configuration and exit")
 	show := flags.Bool("version", false, "print the version and exit")
@@ -47,13 +58,12 @@ func run(ctx context.Context, args, env []string, stdin io.Reader, stdout, stder
 		case *hash:
 			return hashPassword(stdin, stdout, stderr)
 		}
+		if *check {
+			return checkConfig(*file, env, stdout)
+		}
 		cfg, err := loadConfig(*file, env)
 		if err != nil {
 			return err
-		}
-		if *check {
-			fmt.Fprintln(stdout, cmp.Or(*file, "built-in defaults")+": ok")
-			return nil
 		}
 		return serve(ctx, cfg, stderr)
 	}()
@@ -139,61 +149,89 @@ func serve(ctx context.Context, cfg *config, stderr io.Writer) (err error) {
 			return err
 		}
 	}
-	listeners, err := listenAll(ctx, cfg.HTTP.Listen, cfg.HTTP.MaxConnections, log)
+	listeners, err := listenAll(ctx, "http.listen", cfg.HTTP.Listen, cfg.HTTP.MaxConnections, log)
 	if err != nil {
 		if ctx.Err() != nil {
 			return nil
 		}
 		return err
 	}
-
-	srv := httpapi.NewServer(httpapi.New(b, httpapi.Options{
+	handler := httpapi.New(b, httpapi.Options{
 		MaxPayload: int64(cfg.HTTP.MaxPayload),
 		MaxBatch:   int64(cfg.HTTP.MaxBatch),
 		Logger:     log,
 		Access:     cfg.Log.Access,
-	}))
-	srv.ErrorLog = slog.NewLogLogger(log.Handler(), slog.LevelDebug) // broken handshakes and connections
-	if cert != nil {
-		srv.TLSConfig = cert.config()
-	}
-	srv.RegisterOnShutdown(b.Drain) // after the listeners are closed: long polls and streams end
-	down.add("http", func() error {
-		ctx, cancel := context.WithTimeout(context.Background(), requestsEnd)
-		defer cancel()
-		err := srv.Shutdown(ctx)
-		if errors.Is(err, context.DeadlineExceeded) {
-			log.Warn("cutting the connections of requests that did not end", "after", requestsEnd)
-			err = srv.Close()
-		}
-		return err
 	})
-
-	failed := make(chan error, len(listeners))
-	addrs := make([]string, len(listeners))
-	for i, l := range listeners {
-		addrs[i] = l.Addr().String()
-		go func() {
-			if cert != nil {
-				failed <- srv.ServeTLS(l, "", "")
-			} else {
-				failed <- srv.Serve(l)
+	var (
+		adm          *admin.Admin
+		ownListeners []net.Listener // of admin alone
+	)
+	if cfg.Admin.Enabled {
+		reached := listeners
+		if len(cfg.Admin.Listen) > 0 {
+			if ownListeners, err = listenAll(ctx, "admin.listen", cfg.Admin.Listen, cfg.HTTP.MaxConnections, log); err != nil {
+				closeAll(listeners)
+				if ctx.Err() != nil {
+					return nil
+				}
+				return err
 			}
-		}()
+			reached = ownListeners
+		}
+		adm, err = admin.New(b, admin.Options{
+			Version:    version,
+			Settings:   cfg.settings(),
+			Secure:     cert != nil,
+			Address:    baseURL(reached, cert != nil),
+			Wire:       baseURL(listeners, cert != nil),
+			MaxPayload: int64(cfg.HTTP.MaxPayload),
+			Logger:     log,
+			Access:     cfg.Log.Access,
+		})
+		if err != nil {
+			closeAll(slices.Concat(listeners, ownListeners))
+			return fmt.Errorf("admin: %w", err)
+		}
+		down.add("admin", func() error { adm.Close(); return nil })
+		if ownListeners == nil {
+			handler = underAdmin(adm, handler)
+		}
 	}
-	if a := beyondLoopback(listeners); a != "" && cert == nil {
+
+	srv := servers{cert: cert, failed: make(chan error, 1)}
+	down.add("http", func() error { return srv.stop(log) })
+	front := httpapi.NewServer(handler)
+	front.RegisterOnShutdown(b.Drain) // after the listeners are closed: long polls and streams end
+	srv.start(front, listeners, log)
+	if ownListeners != nil {
+		own := httpapi.NewServer(adm)
+		own.RegisterOnShutdown(b.Drain)
+		srv.start(own, ownListeners, log)
+		log.Info("listening for administrators", "addr", addresses(ownListeners))
+	}
+
+	if a := beyondLoopback(slices.Concat(listeners, ownListeners)); a != "" && cert == nil {
 		log.Warn("other machines can reach this address and passwords cross the network in the clear: set http.tls_cert and http.tls_key, or put a TLS proxy in front", "address", a)
 	}
-	log.Info("listening", "addr", strings.Join(addrs, ","), "tls", cert != nil, "database", cfg.Database.File, "version", version)
-	if len(cfg.Client) == 0 {
+	log.Info("listening", "addr", addresses(listeners), "tls", cert != nil, "database", cfg.Database.File, "version", version)
+	if len(cfg.Client) == 0 && len(b.Clients()) == 0 {
 		fmt.Fprintln(stderr, "pipit: No clients are declared: declare some in a file like config.example.toml and start with -config FILE")
+	}
+	if adm != nil {
+		link, err := adm.SetupURL()
+		if err != nil {
+			return fmt.Errorf("admin: %w", err)
+		}
+		if link != "" { // a secret: not for the log
+			fmt.Fprintf(stderr, "pipit: There is no administrator yet: create one within 30 minutes at %s\n", link)
+		}
 	}
 
 	select {
 	case <-ctx.Done():
 		log.Info("stopping")
 		return nil
-	case err := <-failed:
+	case err := <-srv.failed:
 		return fmt.Errorf("http: %w", err)
 	}
 }

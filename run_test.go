@@ -14,6 +14,7 @@ import (
 	"regexp"
 	"runtime"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 )
@@ -33,13 +34,35 @@ func TestMain(m *testing.M) {
 // process is the program, started as a user starts it.
 type process struct {
 	cmd   *exec.Cmd
-	addrs []string // that it listens on
-	log   *strings.Builder
+	addrs []string      // that it listens on
 	ended chan struct{} // closed when log is complete
+
+	mu   sync.Mutex
+	log  *strings.Builder // guarded by mu until ended
+	more *sync.Cond       // of mu: log has grown
 }
 
-// command prepares the program with its working directory and variables.
-func command(t *testing.T, dir string, env []string, args ...string) *exec.Cmd {
+// line waits for a line that matches.
+func (p *process) line(t *testing.T, pattern string) []string {
+	t.Helper()
+	re := regexp.MustCompile("(?m)" + pattern)
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for {
+		if m := re.FindStringSubmatch(p.log.String()); m != nil {
+			return m
+		}
+		select {
+		case <-p.ended:
+			t.Fatalf("no %s in:\n%s", pattern, p.log)
+		default:
+		}
+		p.more.Wait()
+	}
+}
+
+// program prepares it with its working directory and variables.
+func program(t *testing.T, dir string, env []string, args ...string) *exec.Cmd {
 	t.Helper()
 	exe, err := os.Executable()
 	if err != nil {
@@ -54,7 +77,8 @@ func command(t *testing.T, dir string, env []string, args ...string) *exec.Cmd {
 // start starts the program and waits until it listens.
 func start(t *testing.T, dir string, env []string, args ...string) *process {
 	t.Helper()
-	p := &process{cmd: command(t, dir, env, args...), log: &strings.Builder{}, ended: make(chan struct{})}
+	p := &process{cmd: program(t, dir, env, args...), log: &strings.Builder{}, ended: make(chan struct{})}
+	p.more = sync.NewCond(&p.mu)
 	stderr, err := p.cmd.StderrPipe()
 	if err != nil {
 		t.Fatal(err)
@@ -65,10 +89,18 @@ func start(t *testing.T, dir string, env []string, args ...string) *process {
 	t.Cleanup(func() { p.cmd.Process.Kill(); <-p.ended; p.cmd.Wait() })
 	listening := make(chan []string, 1)
 	go func() {
+		defer func() {
+			p.mu.Lock()
+			defer p.mu.Unlock()
+			p.more.Broadcast()
+		}()
 		defer close(p.ended)
 		defer close(listening)
 		for lines := bufio.NewScanner(stderr); lines.Scan(); {
+			p.mu.Lock()
 			fmt.Fprintln(p.log, lines.Text())
+			p.more.Broadcast()
+			p.mu.Unlock()
 			var entry struct{ Msg, Addr string }
 			if json.Unmarshal(lines.Bytes(), &entry) == nil && entry.Msg == "listening" {
 				listening <- strings.Split(entry.Addr, ",")
@@ -266,7 +298,7 @@ topic = "/customer/created"
 // refuse runs the program, which is to say in one line why it does not start, with exit code 1.
 func refuse(t *testing.T, dir string, env []string, args ...string) string {
 	t.Helper()
-	cmd := command(t, dir, env, args...)
+	cmd := program(t, dir, env, args...)
 	var stderr bytes.Buffer
 	cmd.Stderr = &stderr
 	err := cmd.Run()

@@ -1,0 +1,242 @@
+package admin
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"strings"
+	"time"
+	"unicode/utf8"
+
+	"pipit/broker"
+)
+
+// administratorKind is the kind of the documents of administrators, whose keys are their names.
+const administratorKind = "administrator"
+
+// Limits of administrators.
+const (
+	minPassword       = 10 // characters
+	maxAdministrators = 1000
+)
+
+// Administrator is somebody who may sign in.
+type Administrator struct {
+	Name     string `json:"name"`
+	Created  Time   `json:"created"`
+	Changed  Time   `json:"changed"` // the password
+	Sessions int    `json:"sessions"`
+}
+
+// administratorRecord is an administrator as it is stored.
+type administratorRecord struct {
+	Hash    string    `json:"hash"`
+	Created time.Time `json:"created"`
+	Changed time.Time `json:"changed"`
+}
+
+// CreateAdministrator creates an administrator. The errors are Invalid, Conflict, and those of
+// broker.PutDocuments. Nobody else may change administrators meanwhile.
+func CreateAdministrator(ctx context.Context, b *broker.Broker, name, password string) error {
+	hash, err := hashPassword(name, password)
+	if err != nil {
+		return err
+	}
+	return createAdministrator(ctx, b, name, hash, auditDocument(time.Now(), local, "administrator.create", name, ""))
+}
+
+// SetAdministratorPassword changes an administrator's password and ends the sessions that are stored,
+// but not those that a running Admin has in memory: that has its own way. The errors are Invalid,
+// NotFound, and those of broker.PutDocuments. Nobody else may change administrators meanwhile.
+func SetAdministratorPassword(ctx context.Context, b *broker.Broker, name, password string) error {
+	hash, err := hashPassword(name, password)
+	if err != nil {
+		return err
+	}
+	docs, err := sessionDocuments(b, name)
+	if err != nil {
+		return err
+	}
+	return setPassword(ctx, b, name, hash, append(docs, auditDocument(time.Now(), local, "administrator.password", name, ""))...)
+}
+
+// local is who acts through the functions of this package.
+var local = actor{Name: commandLine, Via: "file"}
+
+// hashPassword checks a name and a password and returns the password's hash.
+func hashPassword(name, password string) (string, error) {
+	if err := checkName(name); err != nil {
+		return "", err
+	}
+	if strings.HasPrefix(name, tokenPrefix) || name == commandLine {
+		return "", invalid("name", "name %q: the audit log has another use for it", name)
+	}
+	if n := utf8.RuneCountInString(password); n < minPassword || len(password) > broker.MaxPassword {
+		return "", invalid("password", "password of %d characters in %d bytes: allowed are at least %d characters in at most %d bytes",
+			n, len(password), minPassword, broker.MaxPassword)
+	}
+	if password == name {
+		return "", invalid("password", "the password is the name")
+	}
+	return broker.HashPassword(password)
+}
+
+// administrator returns an administrator, the zero record where there is none of that name.
+func administrator(b *broker.Broker, name string) (r administratorRecord, err error) {
+	if checkName(name) != nil {
+		return r, nil
+	}
+	value, err := b.Document(administratorKind, name)
+	if value == nil || err != nil {
+		return r, err
+	}
+	if err := json.Unmarshal(value, &r); err != nil {
+		return r, fmt.Errorf("administrator %q: %w", name, err)
+	}
+	return r, nil
+}
+
+func createAdministrator(ctx context.Context, b *broker.Broker, name, hash string, more ...broker.Document) error {
+	switch r, err := administrator(b, name); {
+	case err != nil:
+		return err
+	case r.Hash != "":
+		return &broker.Error{Code: broker.Conflict, Message: fmt.Sprintf("Administrator %q exists", name), Field: "name"}
+	}
+	if all, err := b.Documents(administratorKind, "", false, maxAdministrators); err != nil {
+		return err
+	} else if len(all) == maxAdministrators {
+		return broker.Invalidf("administrators: allowed are at most %d", maxAdministrators)
+	}
+	now := time.Now().UTC()
+	return b.PutDocuments(ctx, append(more, broker.Document{Kind: administratorKind, Key: name,
+		Value: encode(administratorRecord{Hash: hash, Created: now, Changed: now})})...)
+}
+
+func setPassword(ctx context.Context, b *broker.Broker, name, hash string, more ...broker.Document) error {
+	r, err := administrator(b, name)
+	if err != nil {
+		return err
+	}
+	if r.Hash == "" {
+		return noAdministrator(name)
+	}
+	r.Hash, r.Changed = hash, time.Now().UTC()
+	return b.PutDocuments(ctx, append(more, broker.Document{Kind: administratorKind, Key: name, Value: encode(r)})...)
+}
+
+func noAdministrator(name string) error {
+	return &broker.Error{Code: broker.NotFound, Message: fmt.Sprintf("There is no administrator %q", clip(name))}
+}
+
+// isSetUp tells whether there is an administrator.
+func (a *Admin) isSetUp() bool {
+	if a.setUpDone.Load() {
+		return true
+	}
+	docs, err := a.b.Documents(administratorKind, "", false, 1)
+	if err != nil {
+		a.log.Error("administrators cannot be read", "error", err)
+	}
+	if len(docs) > 0 { // the last one cannot be deleted
+		a.setUpDone.Store(true)
+	}
+	return len(docs) > 0
+}
+
+// listAdministrators returns all administrators, by name.
+func (a *Admin) listAdministrators() ([]Administrator, error) {
+	docs, err := a.b.Documents(administratorKind, "", false, maxAdministrators)
+	if err != nil {
+		return nil, err
+	}
+	sessions := map[string]int{}
+	for _, s := range a.listSessions(nil) {
+		sessions[s.Administrator]++
+	}
+	all := make([]Administrator, len(docs))
+	for i, d := range docs {
+		var r administratorRecord
+		if err := json.Unmarshal(d.Value, &r); err != nil {
+			return nil, fmt.Errorf("administrator %q: %w", d.Key, err)
+		}
+		all[i] = Administrator{d.Key, timeOf(r.Created), timeOf(r.Changed), sessions[d.Key]}
+	}
+	return all, nil
+}
+
+// getAdministrator returns an administrator. The error is NotFound where there is none.
+func (a *Admin) getAdministrator(name string) (Administrator, error) {
+	r, err := administrator(a.b, name)
+	if err != nil {
+		return Administrator{}, err
+	}
+	if r.Hash == "" {
+		return Administrator{}, noAdministrator(name)
+	}
+	sessions := 0
+	for _, s := range a.listSessions(nil) {
+		if s.Administrator == name {
+			sessions++
+		}
+	}
+	return Administrator{name, timeOf(r.Created), timeOf(r.Changed), sessions}, nil
+}
+
+// newHash is hashPassword, in turn with sign-ins.
+func (a *Admin) newHash(ctx context.Context, name, password string) (string, error) {
+	done, err := a.slowHash(ctx)
+	if err != nil {
+		return "", err
+	}
+	defer done()
+	return hashPassword(name, password)
+}
+
+// createAdministrator creates an administrator. The errors are those of CreateAdministrator.
+func (a *Admin) createAdministrator(ctx context.Context, who actor, name, password string) (Administrator, error) {
+	hash, err := a.newHash(ctx, name, password)
+	if err != nil {
+		return Administrator{}, err
+	}
+	a.changing.Lock()
+	defer a.changing.Unlock()
+	if err := createAdministrator(ctx, a.b, name, hash, a.audit(who, "administrator.create", name, "")); err != nil {
+		return Administrator{}, err
+	}
+	return a.getAdministrator(name)
+}
+
+// setAdministratorPassword changes a password and ends the administrator's sessions, but for the
+// one that is to stay (nil: none). The errors are those of SetAdministratorPassword.
+func (a *Admin) setAdministratorPassword(ctx context.Context, who actor, name, password string, stays *session) error {
+	hash, err := a.newHash(ctx, name, password)
+	if err != nil {
+		return err
+	}
+	return a.changeSessions(func(s *session) bool { return s.administrator == name && s != stays }, func(ended []broker.Document) error {
+		return setPassword(ctx, a.b, name, hash, append(ended, a.audit(who, "administrator.password", name, ""))...)
+	})
+}
+
+// deleteAdministrator deletes an administrator and ends its sessions. Tokens that it made stay.
+// The errors are NotFound, an httpError for the last one, and those of broker.PutDocuments.
+func (a *Admin) deleteAdministrator(ctx context.Context, who actor, name string) error {
+	return a.changeSessions(func(s *session) bool { return s.administrator == name }, func(ended []broker.Document) error {
+		if r, err := administrator(a.b, name); err != nil {
+			return err
+		} else if r.Hash == "" {
+			return noAdministrator(name)
+		}
+		some, err := a.b.Documents(administratorKind, "", false, 2)
+		if err != nil {
+			return err
+		}
+		if len(some) < 2 {
+			return &httpError{http.StatusConflict, "last_administrator", "The last administrator cannot be deleted"}
+		}
+		return a.b.PutDocuments(ctx, append(ended, broker.Document{Kind: administratorKind, Key: name},
+			a.audit(who, "administrator.delete", name, ""))...)
+	})
+}

@@ -1,0 +1,423 @@
+// Package admin is how people and scripts administer a broker: web pages, a REST API, and what both
+// stand on. It serves everything under /admin/.
+//
+// A request passes one way: the security headers, the router, the check of its origin and of who
+// asks, then its handler. Handlers return an error, and one place has it written, as an error page
+// or as a problem of RFC 9457, and logs what was refused and why.
+//
+// What is kept beside the broker's objects (administrators, sessions, tokens, the audit log) are
+// documents in the same file. What every request needs of them is in memory as well.
+package admin
+
+import (
+	"context"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/url"
+	"runtime/debug"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/julienschmidt/httprouter"
+
+	"pipit/broker"
+)
+
+// Options configure an Admin. The zero value of a field stands for its default.
+type Options struct {
+	Version    string
+	Settings   []Setting    // the configuration in force, secrets masked
+	Secure     bool         // the listeners speak TLS: cookies are Secure
+	Address    string       // base URL under which the listeners are reached, for curl commands and the set-up link: "http://127.0.0.1:11223"
+	Wire       string       // the same of the wire protocol; default Address
+	MaxPayload int64        // bytes of one message; default 1 MiB
+	Logger     *slog.Logger // default slog.Default()
+	Access     bool         // a line in the log for every request, beside those that are refused
+}
+
+// Setting is a key of the configuration and its value as a text.
+type Setting struct {
+	Name  string `json:"name"`
+	Value string `json:"value"`
+}
+
+// Admin is the handler of all paths under /admin/. Its methods may be called from any goroutine.
+type Admin struct {
+	b       *broker.Broker
+	o       Options
+	log     *slog.Logger
+	router  *httprouter.Router
+	origin  *http.CrossOriginProtection
+	stats   *stats
+	started time.Time
+
+	naming    sync.Mutex    // held from looking whether a sub_key is free until a consumer has it
+	changing  sync.Mutex    // held from reading administrators, sessions or tokens to having changed them, also in memory
+	setUpDone atomic.Bool   // there is an administrator
+	hashing   chan struct{} // one token for the slow hash that runs
+	waiting   atomic.Int64  // who waits for that
+	setup     setup
+	sessions  sessions
+	tokens    tokens
+	trail     trail
+	logins    *throttle // wrong passwords, by name and address
+	guesses   *throttle // wrong passwords and tokens, by address
+
+	closing   chan struct{} // closed by Close
+	closeOnce sync.Once
+	workers   sync.WaitGroup
+}
+
+// New returns the handler for a broker. The caller closes it before the broker.
+func New(b *broker.Broker, o Options) (*Admin, error) {
+	if o.MaxPayload <= 0 {
+		o.MaxPayload = broker.DefaultMaxPayload
+	}
+	if o.Wire == "" {
+		o.Wire = o.Address
+	}
+	if o.Logger == nil {
+		o.Logger = slog.Default()
+	}
+	a := &Admin{
+		b:       b,
+		o:       o,
+		log:     o.Logger,
+		origin:  http.NewCrossOriginProtection(),
+		started: time.Now(),
+		hashing: make(chan struct{}, 1),
+		logins:  newThrottle(maxFailures, failureWindow),
+		guesses: newThrottle(maxGuesses, failureWindow),
+		trail:   trail{denied: newThrottle(1, failureWindow)},
+		closing: make(chan struct{}),
+	}
+	if err := a.load(); err != nil {
+		return nil, err
+	}
+	a.stats = newStats(b)
+	a.register()
+	a.workers.Go(a.keep)
+	return a, nil
+}
+
+// Close ends what runs in the background and stores what only memory has. Requests must have ended.
+func (a *Admin) Close() {
+	a.closeOnce.Do(func() {
+		close(a.closing)
+		a.setup.close()
+		a.stats.close()
+		a.workers.Wait()
+		a.flush(time.Now())
+	})
+}
+
+// access is who may use a route.
+type access uint8
+
+const (
+	public access = iota // everybody, once there is an administrator: sign-in and assets
+	read                 // administrators and every token
+	write                // administrators and tokens of the scope write
+)
+
+// route is a route of the pages or of the API. Path is as httprouter takes it.
+type route struct {
+	Method, Path string
+	Handler      func(http.ResponseWriter, *http.Request, params) error
+	Access       access
+}
+
+// params are the parameters of a path, unescaped.
+type params map[string]string
+
+// The paths that are treated in a way of their own.
+const (
+	rootPath   = "/admin/"
+	apiPath    = "/admin/api/"
+	assetsPath = "/admin/assets/"
+	loginPath  = "/admin/login"
+	setupPath  = "/admin/setup"
+)
+
+// httpError is an error that only HTTP knows.
+type httpError struct {
+	status  int
+	code    string // of the problem
+	message string // for the caller
+}
+
+func (e *httpError) Error() string { return e.message }
+
+var (
+	errNoRoute  = &httpError{http.StatusNotFound, "not_found", "There is nothing here"}
+	errNoPage   = &httpError{http.StatusNotFound, "not_set_up", notSetUp} // what the pages answer before the set-up
+	errNotSetUp = &httpError{http.StatusForbidden, "not_set_up", notSetUp}
+	errNoSignIn = &httpError{http.StatusUnauthorized, "unauthorized", "Sign in, or send a token that is valid: Authorization: Bearer pipit_…"}
+	errScope    = &httpError{http.StatusForbidden, "forbidden", "The token's scope is read: this takes one of scope write"}
+	errForeign  = &httpError{http.StatusForbidden, "cross_origin", "The request comes from a page of another origin"}
+)
+
+const notSetUp = "Pipit is not set up: open the link that it printed at its start, or run: pipit admin create NAME"
+
+// policy is the Content-Security-Policy: nothing from elsewhere, nothing inline.
+const policy = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; form-action 'self'; frame-ancestors 'none'; base-uri 'none'"
+
+// exchange is one request on its way: what its log line needs.
+type exchange struct {
+	http.ResponseWriter
+	status int // 0 until the reply has begun
+	bytes  int // of the reply
+	who    actor
+	err    error // from the handler
+}
+
+func (x *exchange) WriteHeader(status int) {
+	if x.status == 0 && (status >= 200 || status == http.StatusSwitchingProtocols) {
+		x.status = status
+	}
+	x.ResponseWriter.WriteHeader(status)
+}
+
+func (x *exchange) Write(b []byte) (int, error) {
+	if x.status == 0 {
+		x.status = http.StatusOK
+	}
+	n, err := x.ResponseWriter.Write(b)
+	x.bytes += n
+	return n, err
+}
+
+// Unwrap is for http.ResponseController.
+func (x *exchange) Unwrap() http.ResponseWriter { return x.ResponseWriter }
+
+// ServeHTTP answers a request, and logs it.
+func (a *Admin) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	start := time.Now()
+	x := &exchange{ResponseWriter: w, who: actor{Addr: host(r.RemoteAddr)}}
+	h := w.Header()
+	h.Set("Content-Security-Policy", policy)
+	h.Set("Cross-Origin-Opener-Policy", "same-origin")
+	h.Set("Cross-Origin-Resource-Policy", "same-origin")
+	h.Set("Referrer-Policy", "same-origin") // with no-referrer, browsers hide the Origin of our own forms
+	h.Set("X-Content-Type-Options", "nosniff")
+	if !strings.HasPrefix(r.URL.Path, assetsPath) {
+		h.Set("Cache-Control", "no-store")
+	}
+	a.dispatch(x, r)
+	switch {
+	case x.err != nil:
+		a.fail(x, r)
+	case x.status >= 400: // a form that is shown again
+		a.log.LogAttrs(r.Context(), slog.LevelWarn, "refused", append(x.attrs(r), slog.Int("status", x.status))...)
+	}
+	if a.o.Access {
+		a.log.LogAttrs(r.Context(), slog.LevelInfo, "request", append(x.attrs(r),
+			slog.Int("status", x.status), slog.Int("bytes", x.bytes), slog.Duration("duration", time.Since(start)))...)
+	}
+}
+
+// dispatch runs the handler, and turns a panic into an error.
+func (a *Admin) dispatch(x *exchange, r *http.Request) {
+	defer func() {
+		if p := recover(); p != nil {
+			if p == http.ErrAbortHandler {
+				panic(p)
+			}
+			a.log.Error("panic", "method", clip(r.Method), "path", clipTo(r.URL.Path, 256), "panic", p, "stack", string(debug.Stack()))
+			x.err = &broker.Error{Code: broker.Internal, Message: "panic"}
+		}
+	}()
+	// The router shall see the path as it was sent: %2F belongs to a parameter, / ends it.
+	routed := *r
+	u := *r.URL
+	u.Path, u.RawPath = r.URL.EscapedPath(), ""
+	routed.URL = &u
+	a.router.ServeHTTP(x, routed.WithContext(context.WithValue(r.Context(), urlKey{}, r.URL)))
+}
+
+// urlKey is that of the request's own URL in its context, while the router has another.
+type urlKey struct{}
+
+// fail has an error written, if the reply has not begun, and logs it.
+func (a *Admin) fail(x *exchange, r *http.Request) {
+	begun := x.status != 0
+	if !begun {
+		if isAPI(r) {
+			a.problem(x, r, x.err)
+		} else {
+			a.errorPage(x, r, x.err)
+		}
+	}
+	level, msg := slog.LevelWarn, "refused"
+	switch {
+	case begun: // the client has left, or a stream has ended
+		level, msg = slog.LevelDebug, "reply broken off"
+	case x.status >= 500:
+		level = slog.LevelError
+	}
+	a.log.LogAttrs(r.Context(), level, msg, append(x.attrs(r), slog.Int("status", x.status), slog.String("reason", x.err.Error()))...)
+}
+
+// attrs are what a log line says of a request. A query is not among it: that of the set-up link is secret.
+func (x *exchange) attrs(r *http.Request) []slog.Attr {
+	attrs := append(make([]slog.Attr, 0, 8), slog.String("method", clip(r.Method)),
+		slog.String("path", clipTo(r.URL.Path, 256)), slog.String("remote", r.RemoteAddr))
+	if x.who.Name != "" {
+		attrs = append(attrs, slog.String("actor", x.who.Name))
+	}
+	return attrs
+}
+
+// register makes the router of all routes.
+func (a *Admin) register() {
+	r := httprouter.New()
+	r.RedirectTrailingSlash, r.RedirectFixedPath, r.HandleOPTIONS = false, false, false
+	a.router = r
+	for _, rt := range slices.Concat(a.pageRoutes(), a.apiRoutes()) {
+		a.add(rt)
+	}
+	home := func(w http.ResponseWriter, r *http.Request, _ params) error {
+		http.Redirect(w, r, rootPath, http.StatusSeeOther)
+		return nil
+	}
+	a.add(route{"GET", strings.TrimSuffix(rootPath, "/"), home, public})
+	a.add(route{"GET", "/", home, public}) // of listeners that serve nothing else
+	r.NotFound = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.(*exchange).err = a.notFound(restored(r))
+	})
+	r.MethodNotAllowed = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		x := w.(*exchange)
+		methods := strings.Split(x.Header().Get("Allow"), ", ")
+		x.Header().Del("Allow")
+		if x.err = a.refuseUntilSetUp(restored(r)); x.err != nil {
+			return
+		}
+		methods = slices.DeleteFunc(methods, func(m string) bool { return m == "OPTIONS" }) // the router adds it
+		allow := strings.Join(methods, ", ")
+		x.Header().Set("Allow", allow)
+		x.err = &httpError{http.StatusMethodNotAllowed, "method_not_allowed", "Method " + clip(r.Method) + ": allowed are " + allow}
+	})
+}
+
+// add makes the router know a route.
+func (a *Admin) add(rt route) {
+	a.router.Handle(rt.Method, rt.Path, func(w http.ResponseWriter, r *http.Request, p httprouter.Params) {
+		x := w.(*exchange)
+		x.err = a.enter(x, restored(r), rt, p)
+	})
+}
+
+// restored is a request with the URL that it came with.
+func restored(r *http.Request) *http.Request {
+	r.URL = r.Context().Value(urlKey{}).(*url.URL)
+	return r
+}
+
+// notFound answers what has no route.
+func (a *Admin) notFound(r *http.Request) error {
+	if err := a.refuseUntilSetUp(r); err != nil {
+		return err
+	}
+	return errNoRoute
+}
+
+// refuseUntilSetUp returns an error while there is no administrator.
+func (a *Admin) refuseUntilSetUp(r *http.Request) error {
+	switch {
+	case a.isSetUp() || isLocal(r):
+		return nil
+	case isAPI(r):
+		return errNotSetUp
+	default:
+		return errNoPage
+	}
+}
+
+// enter lets a request in to its handler, or not.
+func (a *Admin) enter(x *exchange, r *http.Request, rt route, p httprouter.Params) error {
+	if !strings.HasPrefix(rt.Path, assetsPath) {
+		if rt.Path == setupPath {
+			if a.isSetUp() {
+				return errNoRoute
+			}
+		} else if err := a.refuseUntilSetUp(r); err != nil {
+			return err
+		}
+	}
+	who, err := a.identify(r)
+	if err != nil {
+		return err
+	}
+	x.who = who.actor
+	switch {
+	case rt.Access == public:
+	case who.Name == "" && !isAPI(r) && wantsPage(r):
+		to := loginPath
+		if r.Method == http.MethodGet && r.URL.Path != rootPath {
+			to += "?" + url.Values{"next": {r.URL.RequestURI()}}.Encode()
+		}
+		http.Redirect(x, r, to, http.StatusSeeOther)
+		return nil
+	case who.Name == "":
+		return errNoSignIn
+	case rt.Access == write && !who.Write:
+		return errScope
+	}
+	if r.Body != nil {
+		r.Body = http.MaxBytesReader(x.ResponseWriter, r.Body, a.maxBody(rt))
+	}
+	values := make(params, len(p))
+	for _, v := range p {
+		if strings.HasPrefix(rt.Path, assetsPath) {
+			values[v.Key] = v.Value
+		} else if values[v.Key], err = url.PathUnescape(v.Value); err != nil {
+			return errNoRoute
+		}
+	}
+	return rt.Handler(x, r.WithContext(context.WithValue(r.Context(), callerKey{}, who)), values)
+}
+
+// Limits of bodies.
+const (
+	maxBody   = 1 << 20  // bytes
+	maxImport = 64 << 20 // bytes of a list of definitions
+)
+
+// maxBody returns how large the body of a route may be. A payload may be escaped in it: as base64 it
+// takes a third more, in a form at worst three bytes for one.
+func (a *Admin) maxBody(rt route) int64 {
+	switch {
+	case strings.Contains(rt.Path, "/import"):
+		return maxImport
+	case strings.HasSuffix(rt.Path, "/messages") || strings.HasSuffix(rt.Path, "/publish"):
+		return maxBody + 3*a.o.MaxPayload
+	default:
+		return maxBody
+	}
+}
+
+// isAPI tells whether a request is for the API, by its path.
+func isAPI(r *http.Request) bool { return strings.HasPrefix(r.URL.Path, apiPath) }
+
+// wantsPage tells a browser that opens a page, or sends a form, from a script.
+func wantsPage(r *http.Request) bool { return strings.Contains(r.Header.Get("Accept"), "text/html") }
+
+// host is an address without its port.
+func host(addr string) string {
+	if h, _, err := net.SplitHostPort(addr); err == nil {
+		return h
+	}
+	return addr
+}
+
+// clipTo shortens a text to n bytes, without half a character at its end.
+func clipTo(s string, n int) string {
+	if len(s) > n {
+		return strings.ToValidUTF8(s[:n], "") + "…"
+	}
+	return s
+}

@@ -1,0 +1,61 @@
+package admin
+
+import (
+	"context"
+	"net/http"
+
+	"pipit/broker"
+)
+
+// Affected is how many messages something was done to.
+type Affected struct {
+	Messages int64 `json:"messages"`
+}
+
+// queueRoutes are those of what is done to a consumer's queue.
+func (a *Admin) queueRoutes() []route {
+	one := v1 + "/consumers/:id"
+	return []route{
+		{"POST", one + "/rotate", a.apiRotate, write},
+		{"POST", one + "/clear", apiQueue(a.clearBacklog), write},
+		{"POST", one + "/clear-in-flight", apiQueue(a.clearInFlight), write},
+		{"POST", one + "/release", apiQueue(a.releaseInFlight), write},
+	}
+}
+
+func (a *Admin) apiRotate(w http.ResponseWriter, r *http.Request, p params) error {
+	if err := noQuery(r); err != nil {
+		return err
+	}
+	revision, err := ifMatch(r)
+	if err != nil {
+		return err
+	}
+	id, err := parseID(broker.KindConsumer, p["id"])
+	if err != nil {
+		return err
+	}
+	c, err := a.rotateSubKey(r.Context(), actorOf(r.Context()), id, revision)
+	if err != nil {
+		return err
+	}
+	return a.consumers().reply(w, r, http.StatusOK, c)
+}
+
+// apiQueue returns the handler of what is done to the queue of a consumer.
+func apiQueue[N int | int64](do func(context.Context, actor, uint32) (N, error)) func(http.ResponseWriter, *http.Request, params) error {
+	return func(w http.ResponseWriter, r *http.Request, p params) error {
+		if err := noQuery(r); err != nil {
+			return err
+		}
+		id, err := parseID(broker.KindConsumer, p["id"])
+		if err != nil {
+			return err
+		}
+		n, err := do(r.Context(), actorOf(r.Context()), id)
+		if err != nil {
+			return err
+		}
+		return reply(w, http.StatusOK, Affected{int64(n)})
+	}
+}

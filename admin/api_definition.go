@@ -1,0 +1,91 @@
+package admin
+
+import (
+	"net/http"
+	"strings"
+)
+
+// definitionRoutes are those of definitions as a whole. Exporting takes the scope write, because a
+// document holds secrets.
+func (a *Admin) definitionRoutes() []route {
+	return []route{
+		{"GET", v1 + "/export", a.apiExport, write},
+		{"POST", v1 + "/import", a.apiImport, write},
+		{"POST", v1 + "/import/zato", a.apiImportZato, write},
+	}
+}
+
+func (a *Admin) apiExport(w http.ResponseWriter, r *http.Request, _ params) error {
+	if err := noQuery(r); err != nil {
+		return err
+	}
+	body, err := a.export()
+	if err != nil {
+		return err
+	}
+	w.Header().Set("Content-Disposition", `attachment; filename="pipit-definitions.json"`)
+	return replyJSON(w, http.StatusOK, body)
+}
+
+func (a *Admin) apiImport(w http.ResponseWriter, r *http.Request, _ params) error {
+	v, err := parseQuery(r, "dry_run")
+	if err != nil {
+		return err
+	}
+	dryRun, err := v.flag("dry_run")
+	if err != nil {
+		return err
+	}
+	body, err := readBody(r, typeJSON)
+	if err != nil {
+		return err
+	}
+	d, err := parseDefinitions(body)
+	if err != nil {
+		return err
+	}
+	done, err := a.importDefinitions(r.Context(), actorOf(r.Context()), d, dryRun)
+	if err != nil {
+		return err
+	}
+	return reply(w, http.StatusOK, done)
+}
+
+func (a *Admin) apiImportZato(w http.ResponseWriter, r *http.Request, _ params) error {
+	v, err := parseQuery(r, "dry_run", "list", "topic")
+	if err != nil {
+		return err
+	}
+	dryRun, err := v.flag("dry_run")
+	if err != nil {
+		return err
+	}
+	lists := []string{zatoTopics, zatoProducers, zatoConsumers}
+	list, err := v.oneOf("list", lists...)
+	if err != nil {
+		return err
+	}
+	body, err := readBody(r, typeJSON)
+	if err != nil {
+		return err
+	}
+	done, err := a.importZato(r.Context(), actorOf(r.Context()), body, list, v["topic"], dryRun)
+	if err != nil {
+		return err
+	}
+	return reply(w, http.StatusOK, done)
+}
+
+// oneOf returns one of the allowed values, an empty one where it is not given.
+func (v values) oneOf(name string, allowed ...string) (string, error) {
+	s, given := v[name]
+	if !given {
+		return "", nil
+	}
+	for _, a := range allowed {
+		if s == a {
+			return s, nil
+		}
+	}
+	return "", badParameter(name, "%s %q: allowed are %s", name, clip(s), strings.Join(allowed, ", "))
+}

@@ -1,0 +1,277 @@
+package admin
+
+import (
+	"encoding/base64"
+	"net/http"
+	"slices"
+	"strconv"
+	"strings"
+
+	"pipit/broker"
+)
+
+// Bounds of the payloads in a list of messages.
+const (
+	defaultPayload  = 1 << 10  // bytes of each
+	maxPayloadEach  = 64 << 10 // bytes of each
+	maxPayloadTotal = 16 << 20 // bytes of all that a page may hold
+)
+
+// MessagePage is a page of messages.
+type MessagePage struct {
+	Items   []Message `json:"items"`
+	Next    string    `json:"next,omitempty"` // where to go on; empty at the end
+	Scanned int       `json:"scanned"`        // messages looked at: a page may be empty and yet have a Next
+}
+
+// MessageDetail is a message, and where it stands with each consumer.
+type MessageDetail struct {
+	Message   Message    `json:"message"`
+	Standings []Standing `json:"standings"`
+}
+
+// Published is the answer to a Publication.
+type Published struct {
+	ID string `json:"msg_id"`
+}
+
+// Released tells whether a release has changed anything.
+type Released struct {
+	Released bool `json:"released"`
+}
+
+func (a *Admin) messageRoutes() []route {
+	one := v1 + "/messages/:topic/:id"
+	return []route{
+		{"GET", v1 + "/messages", a.apiMessages, read},
+		{"GET", one, a.apiMessage, read},
+		{"GET", one + "/payload", a.apiPayload, read},
+		{"DELETE", one, a.apiDeleteMessage, write},
+		{"POST", one + "/release", a.apiReleaseMessage, write},
+		{"POST", v1 + "/topics/:name/messages", a.apiPublish, write},
+		{"POST", v1 + "/topics/:name/messages/delete", a.apiDeleteMessages, write},
+	}
+}
+
+// browseStates are those that a list of messages can be asked for.
+var browseStates = []string{string(broker.StateWaiting), string(broker.StateInFlight), string(broker.StateDeferred), string(broker.StateDelayed)}
+
+func (a *Admin) apiMessages(w http.ResponseWriter, r *http.Request, _ params) error {
+	v, err := parseQuery(r, "topic", "consumer", "state", "priority", "since", "until", "text", "limit", "cursor", "payload")
+	if err != nil {
+		return err
+	}
+	o := broker.BrowseOptions{Topic: v["topic"], State: broker.State(v["state"]), Text: v["text"], Cursor: v["cursor"]}
+	if s, given := v["consumer"]; given {
+		if o.Consumer, err = parseID(broker.KindConsumer, s); err != nil {
+			return badParameter("consumer", "consumer %q: allowed is the id of a consumer", clip(s))
+		}
+	}
+	if o.Topic == "" && o.Consumer == 0 {
+		return fieldErrors{{Parameter: "topic", Detail: "topic: it is missing, as is consumer"}}
+	}
+	if s, given := v["state"]; given && !slices.Contains(browseStates, s) {
+		return badParameter("state", "state %q: allowed are %s", clip(s), strings.Join(browseStates, ", "))
+	}
+	var priority, limit, payload int64
+	for _, n := range []struct {
+		to               *int64
+		name             string
+		def, least, most int64
+	}{
+		{&priority, "priority", 0, broker.MinPriority, broker.MaxPriority},
+		{&limit, "limit", defaultLimit, 1, broker.MaxBrowse},
+		{&payload, "payload", defaultPayload, 0, maxPayloadEach},
+	} {
+		if *n.to, err = v.integer(n.name, n.def, n.least, n.most); err != nil {
+			return err
+		}
+	}
+	if limit*payload > maxPayloadTotal {
+		return badParameter("payload", "payload %d with a limit of %d: allowed are at most %d bytes in all", payload, limit, maxPayloadTotal)
+	}
+	o.Priority, o.Limit, o.Payload = int(priority), int(limit), int(payload)
+	if o.Since, err = v.time("since"); err != nil {
+		return err
+	}
+	if o.Until, err = v.time("until"); err != nil {
+		return err
+	}
+	found, err := a.browse(r.Context(), o)
+	if err != nil {
+		return ofParameters(err)
+	}
+	page := MessagePage{Items: make([]Message, len(found.Messages)), Next: found.Next, Scanned: found.Scanned}
+	for i := range found.Messages {
+		page.Items[i] = messageOf(&found.Messages[i], payload > 0)
+	}
+	return reply(w, http.StatusOK, page)
+}
+
+func (a *Admin) apiMessage(w http.ResponseWriter, r *http.Request, p params) error {
+	v, err := parseQuery(r, "payload")
+	if err != nil {
+		return err
+	}
+	most, err := v.integer("payload", -1, 0, 1<<40)
+	if err != nil {
+		return err
+	}
+	m, standings, err := a.getMessage(p["topic"], p["id"])
+	if err != nil {
+		return err
+	}
+	switch {
+	case most == 0:
+		m.Payload = nil
+	case most > 0 && most < int64(len(m.Payload)):
+		m.Payload, m.Truncated = m.Payload[:most], true
+		m.Payload = wholeRunes(m.Payload)
+	}
+	return reply(w, http.StatusOK, MessageDetail{m, standings})
+}
+
+// apiPayload sends a payload as it is, for no browser to look at: what a message says of its type is
+// its publisher's word.
+func (a *Admin) apiPayload(w http.ResponseWriter, r *http.Request, p params) error {
+	if err := noQuery(r); err != nil {
+		return err
+	}
+	m, _, err := a.getMessage(p["topic"], p["id"])
+	if err != nil {
+		return err
+	}
+	h := w.Header()
+	h.Set("Content-Type", "application/octet-stream")
+	h.Set("Content-Disposition", `attachment; filename="`+m.ID+`.bin"`) // of an ID's characters, none needs care
+	h.Set("Content-Length", strconv.Itoa(len(m.Payload)))
+	h.Set("X-Content-Type-Options", "nosniff")
+	w.WriteHeader(http.StatusOK)
+	_, _ = w.Write(m.Payload) // who has left does not read it
+	return nil
+}
+
+func (a *Admin) apiDeleteMessage(w http.ResponseWriter, r *http.Request, p params) error {
+	if err := noQuery(r); err != nil {
+		return err
+	}
+	n, err := a.deleteMessages(r.Context(), actorOf(r.Context()), p["topic"], []string{p["id"]})
+	if err != nil {
+		return err
+	}
+	if n == 0 {
+		return notFound("No message %q", p["id"])
+	}
+	return reply(w, http.StatusOK, Affected{int64(n)})
+}
+
+func (a *Admin) apiDeleteMessages(w http.ResponseWriter, r *http.Request, p params) error {
+	var ids, none struct {
+		IDs []string `json:"ids"`
+	}
+	if err := readObject(r, &ids, &none, typeJSON); err != nil {
+		return err
+	}
+	n, err := a.deleteMessages(r.Context(), actorOf(r.Context()), p["name"], ids.IDs)
+	if err != nil {
+		return err
+	}
+	return reply(w, http.StatusOK, Affected{int64(n)})
+}
+
+func (a *Admin) apiReleaseMessage(w http.ResponseWriter, r *http.Request, p params) error {
+	v, err := parseQuery(r, "consumer")
+	if err != nil {
+		return err
+	}
+	var consumer uint32
+	if s, given := v["consumer"]; given {
+		if consumer, err = parseID(broker.KindConsumer, s); err != nil {
+			return badParameter("consumer", "consumer %q: allowed is the id of a consumer", clip(s))
+		}
+	}
+	done, err := a.releaseMessage(r.Context(), actorOf(r.Context()), p["topic"], p["id"], consumer)
+	if err != nil {
+		return err
+	}
+	return reply(w, http.StatusOK, Released{done})
+}
+
+func (a *Admin) apiPublish(w http.ResponseWriter, r *http.Request, p params) error {
+	in, err := readNode(r)
+	if err != nil {
+		return err
+	}
+	pub, err := in.publication()
+	if err != nil {
+		return err
+	}
+	id, err := a.publish(r.Context(), actorOf(r.Context()), p["name"], pub)
+	if err != nil {
+		return err
+	}
+	w.Header().Set("Location", v1+"/messages/"+pathSegment(p["name"])+"/"+pathSegment(id))
+	return reply(w, http.StatusCreated, Published{id})
+}
+
+// readNode reads a body of JSON. The route has no parameters of a query.
+func readNode(r *http.Request) (node, error) {
+	if err := noQuery(r); err != nil {
+		return node{}, err
+	}
+	body, err := readBody(r, typeJSON)
+	if err != nil {
+		return node{}, err
+	}
+	return parse(body)
+}
+
+// publication reads a message to be published. A zero, which in a Publication stands for a
+// default, is checked here.
+func (n node) publication() (Publication, error) {
+	var in struct {
+		Payload    string `json:"payload"`
+		Base64     string `json:"payload_base64"`
+		MIMEType   string `json:"mime_type"`
+		Priority   int    `json:"priority"`
+		Expiration int64  `json:"expiration"`
+		Delay      int64  `json:"delay"`
+		ID         string `json:"msg_id"`
+	}
+	none := in
+	if err := n.object(&in, &none); err != nil {
+		return Publication{}, err
+	}
+	p := Publication{[]byte(in.Payload), in.MIMEType, in.Priority, in.Expiration, in.Delay, in.ID}
+	given := func(name string) bool {
+		v, ok := n.member(name)
+		return ok && v.value != nil
+	}
+	switch {
+	case given("payload") && given("payload_base64"):
+		return p, invalid("payload_base64", "payload_base64: allowed is one of payload and payload_base64")
+	case given("payload_base64"):
+		var err error
+		if p.Payload, err = base64.StdEncoding.DecodeString(in.Base64); err != nil {
+			return p, invalid("payload_base64", "payload_base64: allowed is base64, padded, of the characters A-Z a-z 0-9 + /")
+		}
+	case !given("payload"):
+		return p, invalid("payload", "payload: it is missing, as is payload_base64")
+	}
+	for _, c := range []struct {
+		name  string
+		check func() error
+	}{
+		{"priority", func() error { return broker.CheckPriority(int64(p.Priority)) }},
+		{"expiration", func() error { return broker.CheckExpiration(p.Expiration) }},
+		{"mime_type", func() error { return broker.CheckMIMEType(p.MIMEType) }},
+		{"msg_id", func() error { return broker.CheckMessageID(p.ID) }},
+	} {
+		if given(c.name) {
+			if err := c.check(); err != nil {
+				return p, err
+			}
+		}
+	}
+	return p, nil
+}

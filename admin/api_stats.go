@@ -1,0 +1,86 @@
+package admin
+
+import (
+	"net/http"
+	"time"
+)
+
+// Stats are the figures of the whole broker at one moment.
+type Stats struct {
+	Time Time `json:"time"`
+
+	Clients   int `json:"clients"`
+	Topics    int `json:"topics"`
+	Producers int `json:"producers"`
+	Consumers int `json:"consumers"`
+
+	Depth    int64 `json:"depth"`           // messages that somebody may still need
+	Delayed  int64 `json:"delayed"`         // messages that wait for their delay
+	Backlog  int64 `json:"backlog"`         // of all consumers together
+	InFlight int64 `json:"in_flight"`       // of the backlog
+	Oldest   Time  `json:"oldest,omitzero"` // when the oldest message of a backlog was created
+
+	Published uint64 `json:"published"` // this and the following: since the start of the process
+	Delivered uint64 `json:"delivered"`
+	Acked     uint64 `json:"acked"`
+	Expired   uint64 `json:"expired"`
+
+	Database  Database    `json:"database"`
+	Attention []attention `json:"attention"` // the worst first
+}
+
+func (a *Admin) statsRoutes() []route {
+	return []route{
+		{"GET", v1 + "/stats", a.apiStats, read},
+		{"GET", v1 + "/stats/history", a.apiHistory, read},
+	}
+}
+
+func (a *Admin) apiStats(w http.ResponseWriter, r *http.Request, _ params) error {
+	if err := noQuery(r); err != nil {
+		return err
+	}
+	return reply(w, http.StatusOK, a.getStats())
+}
+
+// getStats returns the figures of the whole broker.
+func (a *Admin) getStats() Stats {
+	now := time.Now()
+	t, store, s := a.b.Totals(), a.database(), a.situation(situationFresh)
+	out := Stats{
+		Time:    timeOf(now),
+		Clients: t.Clients, Topics: t.Topics, Producers: t.Producers, Consumers: t.Consumers,
+		Depth: t.Depth, Delayed: t.Delayed, Backlog: t.Backlog, InFlight: t.InFlight,
+		Published: t.Published, Delivered: t.Delivered, Acked: t.Acked, Expired: t.Expired,
+		Database:  store,
+		Attention: s.attention,
+	}
+	if t.Backlog > 0 {
+		out.Oldest = timeOf(s.oldest)
+	}
+	return out
+}
+
+func (a *Admin) apiHistory(w http.ResponseWriter, r *http.Request, _ params) error {
+	v, err := parseQuery(r, "range", "topic")
+	if err != nil {
+		return err
+	}
+	rng, err := v.oneOf("range", rangeHour, rangeDay)
+	if err != nil {
+		return err
+	}
+	if rng == "" {
+		rng = rangeHour
+	}
+	if topic, given := v["topic"]; given {
+		if _, err := a.getTopic(topic); err != nil {
+			return err
+		}
+	}
+	h := a.stats.history(rng, v["topic"])
+	return reply(w, http.StatusOK, struct {
+		History
+		Start Time `json:"start"`
+	}{h, timeOf(h.Start)})
+}

@@ -1,0 +1,269 @@
+package admin
+
+import (
+	"net/http"
+	"net/url"
+	"runtime"
+	"time"
+)
+
+// System is the program and its file.
+type System struct {
+	Version    string    `json:"version"`
+	Go         string    `json:"go"` // the release that it was built with
+	Platform   string    `json:"platform"`
+	Started    Time      `json:"started"`
+	Uptime     int64     `json:"uptime"` // seconds
+	Healthy    bool      `json:"healthy"`
+	Problem    string    `json:"problem,omitempty"` // why messages cannot be stored
+	Database   Database  `json:"database"`
+	Settings   []Setting `json:"settings"` // secrets are masked
+	Goroutines int       `json:"goroutines"`
+	Memory     uint64    `json:"memory"` // bytes of the heap in use
+}
+
+// Database is the file that everything is in. What is not known is absent.
+type Database struct {
+	File      string `json:"file,omitempty"`
+	Size      int64  `json:"size"`                 // bytes
+	Free      int64  `json:"free"`                 // bytes of Size that are free for reuse
+	DiskTotal int64  `json:"disk_total,omitempty"` // bytes of the file system
+	DiskFree  int64  `json:"disk_free,omitempty"`  // bytes of it that may still be used
+}
+
+// system returns what there is to say of the program and its file.
+func (a *Admin) system() System {
+	var memory runtime.MemStats
+	runtime.ReadMemStats(&memory)
+	s := System{
+		Version:    a.o.Version,
+		Go:         runtime.Version(),
+		Platform:   runtime.GOOS + "/" + runtime.GOARCH,
+		Started:    timeOf(a.started),
+		Uptime:     int64(time.Since(a.started).Seconds()),
+		Healthy:    true,
+		Database:   a.database(),
+		Settings:   a.o.Settings,
+		Goroutines: runtime.NumGoroutine(),
+		Memory:     memory.HeapAlloc,
+	}
+	if s.Settings == nil {
+		s.Settings = []Setting{}
+	}
+	if err := a.b.Health(); err != nil {
+		s.Healthy, s.Problem = false, err.Error()
+	}
+	return s
+}
+
+// database returns how large the file is.
+func (a *Admin) database() Database {
+	s := a.b.StoreStats()
+	return Database{s.Path, max(0, s.Size), max(0, s.Free), max(0, s.DiskTotal), max(0, s.DiskFree)}
+}
+
+// systemRoutes are those of the program, and of who may use it.
+func (a *Admin) systemRoutes() []route {
+	return []route{
+		{"GET", v1 + "/tokens", a.apiTokens, read},
+		{"POST", v1 + "/tokens", a.apiCreateToken, write},
+		{"DELETE", v1 + "/tokens/:id", a.apiDeleteToken, write},
+		{"GET", v1 + "/administrators", a.apiAdministrators, read},
+		{"POST", v1 + "/administrators", a.apiCreateAdministrator, write},
+		{"PATCH", v1 + "/administrators/:name", a.apiEditAdministrator, write},
+		{"DELETE", v1 + "/administrators/:name", a.apiDeleteAdministrator, write},
+		{"GET", v1 + "/sessions", a.apiSessions, read},
+		{"DELETE", v1 + "/sessions", a.apiEndSessions, write},
+		{"DELETE", v1 + "/sessions/:id", a.apiEndSession, write},
+		{"GET", v1 + "/audit", a.apiAudit, read},
+		{"GET", v1 + "/system", a.apiSystem, read},
+	}
+}
+
+// replyPage answers with the page of a list that the query asks for, in the order of at.
+func replyPage[T any](w http.ResponseWriter, r *http.Request, items []T, desc bool, at func(*T) place) error {
+	q, err := pageQuery(r)
+	if err != nil {
+		return err
+	}
+	q.Desc = desc
+	page, err := pageOf(q, items, "", sorts[T]{"": at}, func(*T) bool { return true }, func(v *T) T { return *v })
+	if err != nil {
+		return ofParameters(err)
+	}
+	return reply(w, http.StatusOK, page)
+}
+
+// pageQuery reads a query that has a limit and a cursor alone.
+func pageQuery(r *http.Request) (query, error) {
+	v, err := parseQuery(r, "limit", "cursor")
+	if err != nil {
+		return query{}, err
+	}
+	limit, err := v.integer("limit", defaultLimit, 1, maxLimit)
+	return query{Limit: int(limit), Cursor: v["cursor"]}, err
+}
+
+// readObject reads the body of a request into a struct, to which v points, and byDefault to another.
+func readObject(r *http.Request, v, byDefault any, types ...string) error {
+	if err := noQuery(r); err != nil {
+		return err
+	}
+	body, err := readBody(r, types...)
+	if err != nil {
+		return err
+	}
+	in, err := parse(body)
+	if err != nil {
+		return err
+	}
+	return in.object(v, byDefault)
+}
+
+func (a *Admin) apiTokens(w http.ResponseWriter, r *http.Request, _ params) error {
+	return replyPage(w, r, a.listTokens(), false, func(t *Token) place { return place{S: t.Name} })
+}
+
+func (a *Admin) apiCreateToken(w http.ResponseWriter, r *http.Request, _ params) error {
+	var n, byDefault NewToken
+	if err := readObject(r, &n, &byDefault, typeJSON); err != nil {
+		return err
+	}
+	t, err := a.createToken(r.Context(), actorOf(r.Context()), n)
+	if err != nil {
+		return created{err}
+	}
+	return reply(w, http.StatusCreated, t)
+}
+
+func (a *Admin) apiDeleteToken(w http.ResponseWriter, r *http.Request, p params) error {
+	if err := noQuery(r); err != nil {
+		return err
+	}
+	if err := a.deleteToken(r.Context(), actorOf(r.Context()), p["id"]); err != nil {
+		return err
+	}
+	w.WriteHeader(http.StatusNoContent)
+	return nil
+}
+
+// NewAdministrator is what an administrator is made of.
+type NewAdministrator struct {
+	Name     string `json:"name"`
+	Password string `json:"password"`
+}
+
+// newPassword is what can be changed of an administrator.
+type newPassword struct {
+	Password string `json:"password"`
+}
+
+func (a *Admin) apiAdministrators(w http.ResponseWriter, r *http.Request, _ params) error {
+	all, err := a.listAdministrators()
+	if err != nil {
+		return err
+	}
+	return replyPage(w, r, all, false, func(v *Administrator) place { return place{S: v.Name} })
+}
+
+func (a *Admin) apiCreateAdministrator(w http.ResponseWriter, r *http.Request, _ params) error {
+	var n, byDefault NewAdministrator
+	if err := readObject(r, &n, &byDefault, typeJSON); err != nil {
+		return err
+	}
+	made, err := a.createAdministrator(r.Context(), actorOf(r.Context()), n.Name, n.Password)
+	if err != nil {
+		return created{err}
+	}
+	w.Header().Set("Location", v1+"/administrators/"+url.PathEscape(made.Name))
+	return reply(w, http.StatusCreated, made)
+}
+
+func (a *Admin) apiEditAdministrator(w http.ResponseWriter, r *http.Request, p params) error {
+	var n, byDefault newPassword
+	if err := readObject(r, &n, &byDefault, typePatch, typeJSON); err != nil {
+		return err
+	}
+	if _, err := a.getAdministrator(p["name"]); err != nil { // rather than what is wrong with a new one of that name
+		return err
+	}
+	who := callerOf(r.Context())
+	if err := a.setAdministratorPassword(r.Context(), who.actor, p["name"], n.Password, who.session); err != nil {
+		return err
+	}
+	changed, err := a.getAdministrator(p["name"])
+	if err != nil {
+		return err
+	}
+	return reply(w, http.StatusOK, changed)
+}
+
+func (a *Admin) apiDeleteAdministrator(w http.ResponseWriter, r *http.Request, p params) error {
+	if err := noQuery(r); err != nil {
+		return err
+	}
+	if err := a.deleteAdministrator(r.Context(), actorOf(r.Context()), p["name"]); err != nil {
+		return err
+	}
+	w.WriteHeader(http.StatusNoContent)
+	return nil
+}
+
+func (a *Admin) apiSessions(w http.ResponseWriter, r *http.Request, _ params) error {
+	all := a.listSessions(callerOf(r.Context()).session)
+	return replyPage(w, r, all, true, func(s *Session) place { return place{N: micros(s.LastUsed.Time), S: s.ID} })
+}
+
+// Ended is how many sessions have ended.
+type Ended struct {
+	Sessions int `json:"sessions"`
+}
+
+// apiEndSessions ends the sessions of the administrator that the query names, or all.
+func (a *Admin) apiEndSessions(w http.ResponseWriter, r *http.Request, _ params) error {
+	v, err := parseQuery(r, "administrator")
+	if err != nil {
+		return err
+	}
+	name, given := v["administrator"]
+	if given { // an empty one is not all
+		if _, err := a.getAdministrator(name); err != nil {
+			return err
+		}
+	}
+	n, err := a.endSessions(r.Context(), actorOf(r.Context()), name)
+	if err != nil {
+		return err
+	}
+	return reply(w, http.StatusOK, Ended{n})
+}
+
+func (a *Admin) apiEndSession(w http.ResponseWriter, r *http.Request, p params) error {
+	if err := noQuery(r); err != nil {
+		return err
+	}
+	if err := a.endSession(r.Context(), actorOf(r.Context()), p["id"]); err != nil {
+		return err
+	}
+	w.WriteHeader(http.StatusNoContent)
+	return nil
+}
+
+func (a *Admin) apiAudit(w http.ResponseWriter, r *http.Request, _ params) error {
+	q, err := pageQuery(r)
+	if err != nil {
+		return err
+	}
+	page, err := a.listAudit(q)
+	if err != nil {
+		return ofParameters(err)
+	}
+	return reply(w, http.StatusOK, page)
+}
+
+func (a *Admin) apiSystem(w http.ResponseWriter, r *http.Request, _ params) error {
+	if err := noQuery(r); err != nil {
+		return err
+	}
+	return reply(w, http.StatusOK, a.system())
+}

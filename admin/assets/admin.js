@@ -1,0 +1,420 @@
+// What the pages gain where there is JavaScript. Without it, all of them work, but for charts and live figures.
+"use strict";
+
+// Times: in the zone of whoever looks, UTC on hover.
+const pad = n => String(n).padStart(2, "0");
+
+function localTime(t) {
+  return `${t.getFullYear()}-${pad(t.getMonth() + 1)}-${pad(t.getDate())} ${clock(t)}`;
+}
+
+function clock(t) {
+  return `${pad(t.getHours())}:${pad(t.getMinutes())}:${pad(t.getSeconds())}`;
+}
+
+// duration writes seconds in their two largest units, as the server does.
+function duration(s) {
+  const two = (big, bigUnit, small, smallUnit) => {
+    const rest = Math.floor(s % big / small);
+    return `${Math.floor(s / big)} ${bigUnit}` + (rest ? ` ${rest} ${smallUnit}` : "");
+  };
+  if (s < 60) return `${s} s`;
+  if (s < 3600) return two(60, "min", 1, "s");
+  if (s < 86400) return two(3600, "h", 60, "min");
+  return two(86400, "d", 3600, "h");
+}
+
+// skew is how far the server's clock is ahead of ours, in milliseconds.
+const skew = (() => {
+  const now = Date.parse(document.documentElement.dataset.now);
+  return isNaN(now) ? 0 : now - Date.now();
+})();
+
+function ago(t) {
+  const s = Math.trunc((Date.now() + skew - t) / 1000);
+  if (s > 0) return duration(s) + " ago";
+  return s < 0 ? "in " + duration(-s) : "now";
+}
+
+function showTimes(root) {
+  for (const el of root.querySelectorAll("time[datetime]")) {
+    const t = new Date(el.dateTime);
+    if (!isNaN(t)) el.textContent = "ago" in el.dataset ? ago(t) : localTime(t);
+  }
+}
+
+function keepTimes() {
+  showTimes(document);
+  setInterval(() => {
+    for (const el of document.querySelectorAll("time[data-ago]")) {
+      const text = ago(new Date(el.dateTime));
+      if (el.textContent !== text) el.textContent = text;
+    }
+  }, 5000);
+}
+
+// Copying.
+async function copy(text) {
+  if (navigator.clipboard) return navigator.clipboard.writeText(text);
+  const area = document.createElement("textarea"); // without TLS there is no clipboard
+  area.value = text;
+  area.className = "hide";
+  document.body.append(area);
+  area.select();
+  const done = document.execCommand("copy");
+  area.remove();
+  if (!done) throw new Error("not copied");
+}
+
+function addCopyButtons() {
+  for (const el of document.querySelectorAll(".code, .copy")) {
+    const button = document.createElement("button");
+    button.type = "button";
+    button.className = "button small copier";
+    button.textContent = "Copy";
+    button.setAttribute("aria-live", "polite");
+    button.addEventListener("click", async () => {
+      try {
+        await copy(el.textContent.replace(/\n$/, ""));
+        button.textContent = "Copied";
+      } catch {
+        button.textContent = "Not copied";
+      }
+      setTimeout(() => { button.textContent = "Copy"; }, 2000);
+    });
+    if (el.matches("pre")) {
+      const around = document.createElement("div");
+      around.className = "copying";
+      el.replaceWith(around);
+      around.append(el, button);
+    } else {
+      el.after(" ", button);
+    }
+  }
+}
+
+// Forms that destroy: the name first.
+function guardForms() {
+  for (const input of document.querySelectorAll("form input[name=confirm]")) {
+    const hint = document.getElementById(input.id + "-hint");
+    const button = input.form.querySelector("button:not([type=button])");
+    if (!hint || !button) continue;
+    const check = () => { button.disabled = input.value.trim() !== hint.textContent.trim(); };
+    input.addEventListener("input", check);
+    check();
+  }
+  for (const form of document.querySelectorAll("form[data-ask]")) {
+    form.addEventListener("submit", event => {
+      if (!confirm(form.dataset.ask)) event.preventDefault();
+    });
+  }
+  // A second click is not a second message.
+  for (const form of document.querySelectorAll("form[method=post]")) {
+    form.addEventListener("submit", event => {
+      if (form.dataset.sent) event.preventDefault();
+      else if (!event.defaultPrevented) form.dataset.sent = "yes";
+    });
+  }
+  addEventListener("pageshow", () => {
+    for (const form of document.querySelectorAll("form[data-sent]")) delete form.dataset.sent;
+  });
+}
+
+// Passwords can be looked at while they are typed.
+function revealPasswords() {
+  for (const input of document.querySelectorAll("input[type=password]")) {
+    const button = document.createElement("button");
+    button.type = "button";
+    button.className = "button small quiet peek";
+    const show = shown => {
+      input.type = shown ? "text" : "password";
+      button.textContent = shown ? "Hide" : "Show";
+      button.setAttribute("aria-label", shown ? "Hide the password" : "Show the password");
+    };
+    show(false);
+    button.addEventListener("click", () => show(input.type === "password"));
+    input.form.addEventListener("submit", () => show(false)); // so that browsers do not keep it as a text
+    const around = document.createElement("span");
+    around.className = "peeking";
+    const focused = document.activeElement === input;
+    input.replaceWith(around);
+    around.append(input, button);
+    if (focused) input.focus();
+  }
+}
+
+// The scheme: the system's until another is chosen.
+function themeButton() {
+  const button = document.getElementById("theme");
+  if (!button) return;
+  const dark = matchMedia("(prefers-color-scheme: dark)");
+  const root = document.documentElement;
+  const isDark = () => root.dataset.theme ? root.dataset.theme === "dark" : dark.matches;
+  const label = () => { button.querySelector(".label").textContent = isDark() ? "Light theme" : "Dark theme"; };
+  const changed = () => {
+    label();
+    for (const c of charts) c.build();
+  };
+  button.addEventListener("click", () => {
+    const theme = isDark() ? "light" : "dark";
+    root.dataset.theme = theme;
+    try { localStorage.setItem("pipit-theme", theme); } catch { /* for this page, then */ }
+    changed();
+  });
+  dark.addEventListener("change", changed);
+  label();
+  button.hidden = false;
+}
+
+// "/" goes to the search.
+function searchKey() {
+  document.addEventListener("keydown", event => {
+    if (event.key !== "/" || event.ctrlKey || event.metaKey || event.altKey) return;
+    if (event.target.closest("input, textarea, select, [contenteditable]")) return;
+    const field = document.querySelector("input[type=search]");
+    if (!field) return;
+    event.preventDefault();
+    field.focus();
+    field.select();
+  });
+}
+
+// What scrolls can be scrolled by keyboard.
+function scrollables() {
+  const mark = () => {
+    for (const el of document.querySelectorAll(".table, .code, #menu")) {
+      if (el.scrollWidth > el.clientWidth && !el.hasAttribute("tabindex")) el.tabIndex = 0;
+    }
+  };
+  mark();
+  addEventListener("resize", mark);
+  const current = document.querySelector("#menu [aria-current]");
+  if (current) current.parentElement.parentElement.parentElement.scrollLeft = current.offsetLeft - 60;
+}
+
+// Charts.
+const charts = [];
+const kinds = {
+  rates: [["Published", "published", "key-1"], ["Delivered", "delivered", "key-2"], ["Acknowledged", "acked", "key-3"]],
+  backlog: [["Waiting", "backlog", "key-2"]],
+};
+const spans = { hour: 3600, day: 86400 };
+
+function number(v) {
+  if (v == null) return "–";
+  if (v === 0) return "0";
+  return v < 10 ? String(+v.toFixed(2)) : Math.round(v).toLocaleString("en");
+}
+
+function short(v) {
+  for (const [n, unit] of [[1e9, "G"], [1e6, "M"], [1e3, "k"]]) {
+    if (v >= n) return +(v / n).toFixed(2) + unit;
+  }
+  return String(+v.toFixed(2));
+}
+
+class Chart {
+  constructor(figure) {
+    this.figure = figure;
+    this.plot = figure.querySelector(".plot");
+    this.range = figure.dataset.range;
+    this.series = kinds[figure.dataset.kind];
+    this.data = null;
+    new ResizeObserver(() => this.resize()).observe(this.plot);
+  }
+
+  async load() {
+    const url = new URL(this.figure.dataset.chart, location.href);
+    url.searchParams.set("range", this.range);
+    const reply = await fetch(url, { headers: { Accept: "application/json" } });
+    if (!reply.ok) throw new Error(reply.statusText);
+    const h = await reply.json();
+    this.step = h.step;
+    const start = Date.parse(h.start) / 1000;
+    this.data = [h.published.map((_, i) => start + (i + 1) * h.step), ...this.series.map(([, key]) => h[key])];
+    this.build();
+  }
+
+  // add adds a step, where it is a new one.
+  add(s) {
+    if (!this.data || !s || s.end < (this.data[0].at(-1) ?? 0) + this.step / 2) return;
+    this.data[0].push(s.end);
+    this.series.forEach(([, key], i) => this.data[i + 1].push(s[key]));
+    const first = s.end - spans[this.range] - this.step;
+    while (this.data[0][0] < first) this.data.forEach(d => d.shift());
+    if (this.data[0].length <= 2) this.build(); // no points from then on
+    else this.chart.setData(this.data);
+    this.describe();
+  }
+
+  colour(name) {
+    const el = document.createElement("i");
+    el.className = name;
+    this.figure.append(el);
+    const colour = getComputedStyle(el).color;
+    el.remove();
+    return colour;
+  }
+
+  bounds() {
+    const end = Math.max(Date.now() + skew, (this.data[0].at(-1) ?? 0) * 1000) / 1000;
+    return [end - spans[this.range], end];
+  }
+
+  build() {
+    if (!this.data || typeof uPlot !== "function") return;
+    this.chart?.destroy();
+    this.chart = null;
+    this.plot.replaceChildren();
+    this.none = this.data[0].length === 0;
+    const axis = { stroke: this.colour("key-axis"), font: "12px system-ui, sans-serif", ticks: { show: false } };
+    const grid = { stroke: this.colour("key-grid"), width: 1 };
+    const day = this.range === "day";
+    const zero = this.data.slice(1).every(d => d.every(v => !v));
+    this.chart = new uPlot({
+      width: this.width(),
+      height: 210,
+      cursor: { y: false, drag: { x: false, y: false }, sync: { key: this.range } },
+      scales: {
+        x: { range: () => this.bounds() },
+        y: { range: (_, min, max) => [0, Math.max(1, (max || 0) * 1.08)] },
+      },
+      axes: [
+        { ...axis, grid: { show: false }, size: 30, space: 70, values: (_, ts) => ts.map(t => clock(new Date(t * 1000)).slice(0, 5)), incrs: day ? [3600, 7200, 10800, 14400, 21600] : [300, 600, 900, 1200, 1800] },
+        { ...axis, grid, size: 48, space: 36, values: (_, vs) => vs.map(short) },
+      ],
+      series: [
+        { label: "Time", value: (_, t) => t == null ? "–" : (day ? localTime(new Date(t * 1000)).slice(5, 16) : clock(new Date(t * 1000))) },
+        ...this.series.map(([label, , key]) => {
+          const stroke = this.colour(key);
+          return { label, stroke, width: 1.75, fill: this.series.length === 1 ? this.colour("key-fill") : undefined, points: { show: this.data[0].length < 2, size: 6 }, value: (_, v) => number(v) };
+        }),
+      ],
+      legend: { live: true },
+    }, this.data, this.plot);
+    if (this.none || zero) {
+      const p = document.createElement("p");
+      p.className = "none";
+      p.textContent = this.none ? "Nothing measured yet" : "Nothing in this time";
+      this.plot.append(p);
+    }
+    const canvas = this.plot.querySelector("canvas");
+    canvas.setAttribute("role", "img");
+    this.describe();
+  }
+
+  // describe says in words what the chart shows.
+  describe() {
+    const title = this.figure.querySelector("figcaption").textContent;
+    const words = this.series.map(([label], i) => {
+      const d = this.data[i + 1];
+      return `${label.toLowerCase()} now ${number(d.at(-1) ?? 0)}, at most ${number(Math.max(0, ...d))}`;
+    });
+    this.plot.querySelector("canvas")?.setAttribute("aria-label", `${title} in the last ${this.range}: ${words.join("; ")}`);
+  }
+
+  width() { return Math.max(200, Math.floor(this.plot.clientWidth)); }
+
+  resize() {
+    if (this.chart && this.chart.width !== this.width()) this.chart.setSize({ width: this.width(), height: 210 });
+  }
+}
+
+async function loadCharts() {
+  await Promise.all(charts.map(c => c.load().catch(() => {
+    if (!c.data) c.plot.querySelector(".none").textContent = "The chart could not be loaded";
+  })));
+}
+
+// Charts of pages that are not live are fetched anew every minute while somebody is there. It
+// counts as using the session, so a page that is left alone does not.
+function refreshCharts() {
+  let used = Date.now();
+  for (const type of ["pointermove", "keydown", "scroll"]) addEventListener(type, () => { used = Date.now(); }, { passive: true });
+  setInterval(() => {
+    if (!document.hidden && Date.now() - used < 10 * 60_000) loadCharts();
+  }, 60_000);
+}
+
+// Live figures.
+class Live {
+  constructor(root) {
+    this.url = root.dataset.live;
+    this.state = document.getElementById("live");
+    this.at = new Date(this.state.querySelector("time").dateTime);
+    this.open();
+    document.addEventListener("visibilitychange", () => {
+      clearTimeout(this.hiding);
+      if (document.hidden) this.hiding = setTimeout(() => this.close(), 30_000);
+      else if (!this.source) {
+        this.open();
+        loadCharts();
+      }
+    });
+    addEventListener("pagehide", () => this.close());
+    addEventListener("pageshow", event => { if (event.persisted) this.open(); });
+  }
+
+  open() {
+    this.close();
+    this.source = new EventSource(this.url);
+    this.source.addEventListener("message", event => this.show(JSON.parse(event.data)));
+    this.source.addEventListener("error", () => {
+      this.say(false, this.source.readyState === EventSource.CLOSED ? "reload the page to go on" : "trying again");
+    });
+  }
+
+  close() {
+    this.source?.close();
+    this.source = null;
+  }
+
+  say(on, why) {
+    const text = on ? "Live" : `Not live: as of ${clock(this.at)}, ${why}`;
+    this.state.classList.toggle("on", on);
+    if (this.state.textContent !== text) this.state.textContent = text;
+  }
+
+  show(frame) {
+    this.at = new Date(frame.time);
+    this.say(true);
+    for (const [id, text] of Object.entries(frame.tiles)) {
+      for (const el of document.querySelectorAll(`[data-tile="${CSS.escape(id)}"]`)) {
+        if (el.textContent !== text) el.textContent = text;
+      }
+    }
+    this.attention(frame.attention);
+    for (const c of charts) c.add(frame[c.range]);
+  }
+
+  attention(list) {
+    const seen = JSON.stringify(list);
+    if (seen === this.seen) return;
+    this.seen = seen;
+    const row = document.getElementById("attention-row");
+    const focus = document.activeElement?.closest("#attention-list a")?.getAttribute("href");
+    const rows = list.map(n => {
+      const li = row.content.firstElementChild.cloneNode(true);
+      li.classList.toggle("bad", n.code === "write_failed" || n.code === "disk_low");
+      li.querySelector("a").setAttribute("href", n.link);
+      li.querySelector("span").textContent = n.text;
+      return li;
+    });
+    document.getElementById("attention-list").replaceChildren(...rows);
+    document.getElementById("attention-none").hidden = list.length > 0;
+    if (focus) document.querySelector(`#attention-list a[href="${CSS.escape(focus)}"]`)?.focus();
+  }
+}
+
+keepTimes();
+addCopyButtons();
+guardForms();
+revealPasswords();
+searchKey();
+scrollables();
+for (const figure of document.querySelectorAll(".chart[data-chart]")) charts.push(new Chart(figure));
+themeButton();
+if (charts.length) loadCharts();
+const liveRoot = document.querySelector("[data-live]");
+if (liveRoot) new Live(liveRoot);
+else if (charts.length) refreshCharts();

@@ -1,0 +1,218 @@
+package admin
+
+import (
+	"fmt"
+	"strconv"
+	"time"
+
+	"pipit/broker"
+)
+
+// When something needs attention.
+const (
+	awayTime     = 15 * time.Minute // since a consumer was last seen
+	nearlyFull   = 80               // percent of a max_depth
+	diskPercent  = 10               // free; less is little
+	diskLeast    = 1 << 30          // bytes free; less is little
+	maxAttention = 20               // of each code; then one that tells how many more
+)
+
+// What needs attention.
+const (
+	codeWrite    = "write_failed"
+	codeDisk     = "disk_low"
+	codeTopic    = "topic_full"
+	codeBacklog  = "backlog_full"
+	codeExpired  = "expired"
+	codeAway     = "consumer_away"
+	codeInactive = "inactive"
+)
+
+// attention is something that somebody should look at.
+type attention struct {
+	Code string `json:"code"` // stable, for scripts
+	Text string `json:"text"` // a sentence
+	Link string `json:"link"` // path of the page where it can be looked at
+	Kind string `json:"kind,omitempty"`
+	Key  string `json:"key,omitempty"` // a topic's name, a consumer's id
+}
+
+// Bad tells what does harm already from what will.
+func (n attention) Bad() bool { return n.Code == codeWrite || n.Code == codeDisk }
+
+// situation is what is found by looking at every object.
+type situation struct {
+	at        time.Time
+	attention []attention
+	oldest    time.Time // creation of the oldest message that a consumer is not done with
+}
+
+// How old a situation may be: what a page shows at first, and what it shows while it is live.
+const (
+	situationFresh = time.Second
+	situationLive  = 5 * time.Second
+)
+
+// attention returns what needs attention, the worst first. What is returned is not to be changed.
+func (a *Admin) attention() []attention { return a.situation(situationFresh).attention }
+
+// situation returns a situation that is not older than age.
+func (a *Admin) situation(age time.Duration) situation {
+	s := a.stats
+	s.situationMu.Lock()
+	defer s.situationMu.Unlock()
+	if now := time.Now(); s.situation.at.IsZero() || now.Sub(s.situation.at) >= age {
+		s.situation = s.look(now)
+	}
+	return s.situation
+}
+
+// look looks at every object.
+func (s *stats) look(now time.Time) situation {
+	topics, consumers := s.b.Topics(), s.b.Consumers()
+	found := situation{at: now}
+	ages := s.oldest(consumers)
+	for i := range consumers {
+		if at, ok := ages[consumers[i].ID]; ok && consumers[i].Backlog > 0 && (found.oldest.IsZero() || at.Before(found.oldest)) {
+			found.oldest = at
+		}
+	}
+	n := &notices{list: []attention{}, counts: map[string]int{}}
+	if err := s.b.Health(); err != nil {
+		n.add(codeWrite, "The last attempt to store something failed: publishing is refused until one succeeds", "/admin/system", "", "")
+	}
+	n.disk(s.b.StoreStats())
+	n.full(topics, consumers)
+	n.expired(topics, s.expired(topics))
+	off := map[string]bool{} // clients that are inactive
+	for _, c := range s.b.Clients() {
+		if !c.Active {
+			off[c.Username] = true
+		}
+	}
+	n.away(off, topics, consumers, now)
+	n.inactive(off, topics, consumers)
+	found.attention = n.done()
+	return found
+}
+
+// notices gathers what needs attention.
+type notices struct {
+	list   []attention
+	counts map[string]int // by code
+}
+
+// add adds one, unless there are enough of its code.
+func (n *notices) add(code, text, link, kind, key string) {
+	n.counts[code]++
+	if n.counts[code] <= maxAttention {
+		n.list = append(n.list, attention{code, text, link, kind, key})
+	}
+}
+
+func (n *notices) topic(code, text, name string) {
+	n.add(code, text, topicLink(name), string(broker.KindTopic), name)
+}
+
+func (n *notices) consumer(code, text string, id uint32) {
+	key := strconv.FormatUint(uint64(id), 10)
+	n.add(code, text, "/admin/consumers/"+key, string(broker.KindConsumer), key)
+}
+
+// done returns the list, with how many more there are.
+func (n *notices) done() []attention {
+	more := []struct{ code, text, link string }{
+		{codeTopic, "%s more topics are nearly full", "/admin/topics?sort=depth&desc=1"},
+		{codeBacklog, "%s more backlogs are nearly full", "/admin/consumers?sort=backlog&desc=1"},
+		{codeExpired, "In %s more topics messages expired unread in the last hour", "/admin/topics"},
+		{codeAway, "%s more consumers are away while messages wait for them", "/admin/consumers?sort=backlog&desc=1"},
+		{codeInactive, "%s more inactive topics and consumers have messages waiting", "/admin/consumers?sort=backlog&desc=1"},
+	}
+	for _, m := range more {
+		if left := n.counts[m.code] - maxAttention; left > 0 {
+			n.list = append(n.list, attention{Code: m.code, Text: fmt.Sprintf(m.text, num(left)), Link: m.link})
+		}
+	}
+	return n.list
+}
+
+func (n *notices) disk(st broker.StoreStats) {
+	if st.DiskTotal <= 0 || st.DiskFree < 0 {
+		return
+	}
+	// What the file has free for reuse is room as well, but it does not help anybody else.
+	if st.DiskFree < diskLeast || st.DiskFree < st.DiskTotal/100*diskPercent {
+		n.add(codeDisk, fmt.Sprintf("The disk is nearly full: %s of %s are free", size(st.DiskFree), size(st.DiskTotal)), "/admin/system", "", "")
+	}
+}
+
+func (n *notices) full(topics []broker.TopicInfo, consumers []broker.ConsumerInfo) {
+	for i := range topics {
+		t := &topics[i]
+		if depth := t.Depth + t.Delayed; near(depth, t.MaxDepth) {
+			n.topic(codeTopic, fmt.Sprintf("Topic %s is %d %% full: %s of at most %s messages", t.Name, percent(depth, t.MaxDepth), num(depth), num(t.MaxDepth)), t.Name)
+		}
+	}
+	for i := range consumers {
+		c := &consumers[i]
+		if near(c.Backlog, c.MaxDepth) {
+			n.consumer(codeBacklog, fmt.Sprintf("The backlog of %s in %s is %d %% full: %s of at most %s messages", c.Client, c.Topic, percent(c.Backlog, c.MaxDepth), num(c.Backlog), num(c.MaxDepth)), c.ID)
+		}
+	}
+}
+
+func near(n, most int64) bool { return n > 0 && float64(n)*100 >= float64(most)*nearlyFull }
+
+func (n *notices) expired(topics []broker.TopicInfo, expired map[string]int64) {
+	for i := range topics {
+		if name := topics[i].Name; expired[name] > 0 {
+			n.topic(codeExpired, fmt.Sprintf("%s expired unread in %s in the last hour", count(expired[name], "message", "messages"), name), name)
+		}
+	}
+}
+
+// away finds consumers to whom messages came after they were last seen, long ago.
+func (n *notices) away(off map[string]bool, topics []broker.TopicInfo, consumers []broker.ConsumerInfo, now time.Time) {
+	published := make(map[string]time.Time, len(topics))
+	for i := range topics {
+		published[topics[i].Name] = topics[i].LastPublish
+	}
+	for i := range consumers {
+		c := &consumers[i]
+		switch {
+		case !c.Active || off[c.Client] || c.Backlog == 0 || c.Waiting > 0:
+		case c.LastSeen.IsZero():
+			n.consumer(codeAway, fmt.Sprintf("%s has never fetched from %s, where %s for it", c.Client, c.Topic, wait(c.Backlog)), c.ID)
+		case now.Sub(c.LastSeen) > awayTime && published[c.Topic].After(c.LastSeen):
+			n.consumer(codeAway, fmt.Sprintf("%s has not fetched from %s for %s, where %s for it", c.Client, c.Topic, duration(now.Sub(c.LastSeen)), wait(c.Backlog)), c.ID)
+		}
+	}
+}
+
+func (n *notices) inactive(off map[string]bool, topics []broker.TopicInfo, consumers []broker.ConsumerInfo) {
+	for i := range topics {
+		if t := &topics[i]; !t.Active && t.Depth > 0 {
+			n.topic(codeInactive, fmt.Sprintf("Topic %s is inactive, and %s in it", t.Name, wait(t.Depth)), t.Name)
+		}
+	}
+	for i := range consumers {
+		c := &consumers[i]
+		switch {
+		case c.Backlog == 0:
+		case !c.Active:
+			n.consumer(codeInactive, fmt.Sprintf("The consumer %s of %s is inactive, and %s for it", c.Client, c.Topic, wait(c.Backlog)), c.ID)
+		case off[c.Client]:
+			n.consumer(codeInactive, fmt.Sprintf("The client %s is inactive, and %s for it in %s", c.Client, wait(c.Backlog), c.Topic), c.ID)
+		}
+	}
+}
+
+func wait(n int64) string {
+	if n == 1 {
+		return "1 message waits"
+	}
+	return num(n) + " messages wait"
+}
+
+// topicLink is the path of a topic's page.
+func topicLink(name string) string { return "/admin/topics/" + segment(name) }

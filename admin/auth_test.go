@@ -1,0 +1,1158 @@
+package admin
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"path/filepath"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"pipit/broker"
+	"pipit/db"
+)
+
+const (
+	authName     = "ann"
+	authPassword = "correct horse"
+	authHash     = "$2a$04$MtmvVB8ge7ReTafm2mIRBOLos30OmQX98w2840MApSE/nRDHD2.qW" // of it, at the least cost
+)
+
+// authRig is an Admin over a broker over a real file. Requests pass a real server, but in a bubble of
+// fake time, where there is no network.
+type authRig struct {
+	t       *testing.T
+	path    string
+	options Options
+	b       *broker.Broker
+	store   *authStore
+	a       *Admin
+	server  *httptest.Server // nil in a bubble
+	bubble  bool
+	logs    *authLog
+	addr    string // of the caller, in a bubble
+}
+
+// authStore is a store whose disk can be full.
+type authStore struct {
+	broker.Store
+	full atomic.Bool
+}
+
+func (s *authStore) Commit(b *broker.Batch) error {
+	if s.full.Load() {
+		return broker.ErrNoSpace
+	}
+	return s.Store.Commit(b)
+}
+
+type authLog struct {
+	mu  sync.Mutex
+	buf bytes.Buffer
+}
+
+func (l *authLog) Write(b []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.buf.Write(b)
+}
+
+func (l *authLog) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.buf.String()
+}
+
+func newAuthRig(t *testing.T, bubble bool, change ...func(*Options)) *authRig {
+	t.Helper()
+	r := &authRig{t: t, path: filepath.Join(t.TempDir(), "pipit.db"), bubble: bubble, logs: &authLog{}, addr: "192.0.2.1"}
+	r.options = Options{
+		Version: "1.2.3",
+		Address: "http://pipit.test",
+		Logger:  slog.New(slog.NewJSONHandler(r.logs, &slog.HandlerOptions{Level: slog.LevelDebug})),
+		Access:  true,
+	}
+	for _, f := range change {
+		f(&r.options)
+	}
+	r.open()
+	t.Cleanup(r.close)
+	return r
+}
+
+func (r *authRig) open() {
+	r.t.Helper()
+	store, err := db.Open(r.path, db.Options{Logger: r.options.Logger})
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	r.store = &authStore{Store: store}
+	if r.b, err = broker.Open(r.store, broker.Options{Logger: r.options.Logger, SweepInterval: 24 * time.Hour}); err != nil {
+		store.Close()
+		r.t.Fatal(err)
+	}
+	if r.a, err = New(r.b, r.options); err != nil {
+		r.b.Close()
+		r.t.Fatal(err)
+	}
+	if !r.bubble {
+		r.server = httptest.NewServer(r.a)
+	}
+}
+
+func (r *authRig) close() {
+	r.t.Helper()
+	if r.server != nil {
+		r.server.Close()
+		r.server = nil
+	}
+	if r.a == nil {
+		return
+	}
+	r.a.Close()
+	if err := r.b.Close(); err != nil {
+		r.t.Error(err)
+	}
+	r.a = nil
+}
+
+func (r *authRig) restart() {
+	r.t.Helper()
+	r.close()
+	r.open()
+}
+
+// account creates the administrator of most tests.
+func (r *authRig) account() {
+	r.t.Helper()
+	if err := r.b.PutDocuments(context.Background(), broker.Document{Kind: administratorKind, Key: authName,
+		Value: encode(administratorRecord{Hash: authHash, Created: time.Now(), Changed: time.Now()})}); err != nil {
+		r.t.Fatal(err)
+	}
+}
+
+// answer is what came back.
+type authAnswer struct {
+	status int
+	header http.Header
+	body   string
+	cookie *http.Cookie // of the session
+}
+
+func (a authAnswer) code() string {
+	var p Problem
+	_ = json.Unmarshal([]byte(a.body), &p)
+	return p.Code
+}
+
+// tweak changes a request.
+type tweak func(*http.Request)
+
+func withHeader(name, value string) tweak {
+	return func(r *http.Request) { r.Header.Set(name, value) }
+}
+
+func withCookie(c *http.Cookie) tweak {
+	return func(r *http.Request) { r.AddCookie(&http.Cookie{Name: c.Name, Value: c.Value}) }
+}
+
+func withToken(text string) tweak { return withHeader("Authorization", "Bearer "+text) }
+
+func asBrowser(r *http.Request) { r.Header.Set("Accept", "text/html,application/xhtml+xml,*/*;q=0.8") }
+
+// call sends a request. A body that begins with { is JSON, any other one a form.
+func (r *authRig) call(method, path, body string, change ...tweak) authAnswer {
+	r.t.Helper()
+	base := "http://pipit.test"
+	if r.server != nil {
+		base = r.server.URL
+	}
+	req, err := http.NewRequest(method, base+path, strings.NewReader(body))
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	if body != "" {
+		req.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+		if body[0] == '{' {
+			req.Header.Set("Content-Type", "application/json")
+		}
+	}
+	for _, f := range change {
+		f(req)
+	}
+	var resp *http.Response
+	if r.server == nil {
+		req.RemoteAddr = r.addr + ":4711"
+		w := httptest.NewRecorder()
+		r.a.ServeHTTP(w, req)
+		resp = w.Result()
+	} else if resp, err = r.server.Client().Transport.RoundTrip(req); err != nil {
+		r.t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	text, err := io.ReadAll(resp.Body)
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	a := authAnswer{status: resp.StatusCode, header: resp.Header, body: string(text)}
+	for _, c := range resp.Cookies() {
+		if strings.HasSuffix(c.Name, sessionCookie) {
+			a.cookie = c
+		}
+	}
+	return a
+}
+
+func (r *authRig) want(a authAnswer, status int) {
+	r.t.Helper()
+	if a.status != status {
+		r.t.Fatalf("status %d, want %d: %.300s", a.status, status, a.body)
+	}
+}
+
+// wantProblem checks a refusal of the API.
+func (r *authRig) wantProblem(a authAnswer, status int, code string) {
+	r.t.Helper()
+	if a.status != status || a.code() != code || a.header.Get("Content-Type") != "application/problem+json" {
+		r.t.Errorf("status %d %q, want %d %q: %.300s", a.status, a.code(), status, code, a.body)
+	}
+}
+
+func (r *authRig) login(name, password string, change ...tweak) authAnswer {
+	r.t.Helper()
+	return r.call("POST", loginPath, url.Values{"name": {name}, "password": {password}}.Encode(), change...)
+}
+
+// signedIn begins a session and returns its cookie.
+func (r *authRig) signedIn() *http.Cookie {
+	r.t.Helper()
+	a := r.login(authName, authPassword)
+	r.want(a, http.StatusSeeOther)
+	if a.cookie == nil {
+		r.t.Fatal("no cookie")
+	}
+	return a.cookie
+}
+
+// newToken makes a token through the API.
+func (r *authRig) newToken(c *http.Cookie, name, scope, expires string) Token {
+	r.t.Helper()
+	a := r.call("POST", v1+"/tokens", string(encode(NewToken{name, scope, expires})), withCookie(c))
+	r.want(a, http.StatusCreated)
+	var t Token
+	if err := json.Unmarshal([]byte(a.body), &t); err != nil {
+		r.t.Fatal(err)
+	}
+	return t
+}
+
+// actions returns the actions of the audit log, the newest first.
+func (r *authRig) actions() string {
+	r.t.Helper()
+	l, err := r.a.listAudit(query{Limit: 1000})
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	var s []string
+	for _, e := range l.Items {
+		s = append(s, e.Action+"("+e.Object+" by "+e.Who+")")
+	}
+	return strings.Join(s, " ")
+}
+
+func setupKey(t *testing.T, r *authRig) string {
+	t.Helper()
+	link, err := r.a.SetupURL()
+	if err != nil {
+		t.Fatal(err)
+	}
+	u, err := url.Parse(link)
+	if err != nil || !strings.HasPrefix(link, "http://pipit.test/admin/setup?key=") {
+		t.Fatal(link, err)
+	}
+	key := u.Query().Get("key")
+	if len(key) != 43 {
+		t.Fatalf("the key %q does not have 256 bits", key)
+	}
+	return key
+}
+
+func setupForm(key, name, password string) string {
+	return url.Values{"key": {key}, "name": {name}, "password": {password}}.Encode()
+}
+
+func TestSetup(t *testing.T) {
+	r := newAuthRig(t, false)
+	old := setupKey(t, r)
+	key := setupKey(t, r)
+
+	for _, path := range []string{"/admin", "/admin/", "/admin/login", "/admin/system", "/admin/nothing", "/admin/topics", "/admin/logout"} {
+		for _, method := range []string{"GET", "POST"} {
+			if a := r.call(method, path, "", asBrowser); a.status != http.StatusNotFound || !strings.Contains(a.body, "not set up") {
+				t.Errorf("%s %s: %d %.200s", method, path, a.status, a.body)
+			}
+		}
+	}
+	for _, path := range []string{v1 + "/topics", v1 + "/openapi.json", v1 + "/nothing", "/admin/api/"} {
+		r.wantProblem(r.call("GET", path, ""), http.StatusForbidden, "not_set_up")
+		r.wantProblem(r.call("PUT", path, ""), http.StatusForbidden, "not_set_up")
+	}
+	for _, wrong := range []string{"", "?key=", "?key=" + old, "?key=" + key + "x", "?key=" + strings.ToLower(key)} {
+		if a := r.call("GET", setupPath+wrong, ""); a.status != http.StatusNotFound {
+			t.Errorf("%q: %d", wrong, a.status)
+		}
+	}
+	if a := r.call("POST", setupPath, setupForm(old, authName, authPassword)); a.status != http.StatusNotFound || a.cookie != nil {
+		t.Error(a.status, a.cookie)
+	}
+
+	a := r.call("GET", setupPath+"?key="+key, "")
+	r.want(a, http.StatusOK)
+	if a.header.Get("Cache-Control") != "no-store" {
+		t.Error(a.header)
+	}
+	for _, bad := range []struct{ name, password string }{
+		{"", authPassword}, {" ann", authPassword}, {"a\nb", authPassword}, {strings.Repeat("a", 65), authPassword}, {"..", authPassword},
+		{"token x", authPassword}, {"command line", authPassword}, {"ann", ""}, {"ann", "123456789"}, {"ann", strings.Repeat("x", 73)}, {"ann-ann-ann", "ann-ann-ann"},
+	} {
+		if a := r.call("POST", setupPath, setupForm(key, bad.name, bad.password)); a.status != http.StatusUnprocessableEntity || a.cookie != nil {
+			t.Errorf("%q: %d %.200s", bad, a.status, a.body)
+		}
+	}
+
+	// Several at once: one of them.
+	var done sync.WaitGroup
+	answers := make([]authAnswer, 3)
+	for i := range answers {
+		done.Go(func() {
+			answers[i] = r.call("POST", setupPath, setupForm(key, fmt.Sprint("ann", i), authPassword))
+		})
+	}
+	done.Wait()
+	var cookie *http.Cookie
+	for _, a := range answers {
+		if a.status == http.StatusSeeOther {
+			if cookie != nil {
+				t.Error("set up twice")
+			}
+			cookie = a.cookie
+		}
+	}
+	if cookie == nil {
+		t.Fatal(answers)
+	}
+	r.want(r.call("GET", rootPath, "", withCookie(cookie)), http.StatusOK)
+	for _, method := range []string{"GET", "POST"} {
+		r.want(r.call(method, setupPath+"?key="+key, setupForm(key, "bob", authPassword)), http.StatusNotFound)
+	}
+	r.want(r.call("GET", loginPath, ""), http.StatusOK)
+	if link, err := r.a.SetupURL(); link != "" || err != nil {
+		t.Error(link, err)
+	}
+	if logs := r.logs.String(); strings.Contains(logs, key) || strings.Contains(logs, old) || strings.Contains(logs, authPassword) {
+		t.Error("a secret is in the log")
+	}
+	if s := r.actions(); !strings.Contains(s, "administrator.create(ann") || !strings.Contains(s, "setup.refused( by )") {
+		t.Error(s)
+	}
+	content, err := json.Marshal(r.logs.String())
+	if err != nil || strings.Contains(string(content), cookie.Value) {
+		t.Error("a cookie is in the log", err)
+	}
+}
+
+func TestSetupRunsOut(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newAuthRig(t, true)
+		defer r.close()
+		key := setupKey(t, r)
+		time.Sleep(setupLife - time.Second)
+		r.want(r.call("GET", setupPath+"?key="+key, ""), http.StatusOK)
+		if strings.Contains(r.logs.String(), "has run out") {
+			t.Error("told too early")
+		}
+		time.Sleep(time.Second)
+		synctest.Wait()
+		if !strings.Contains(r.logs.String(), "the set-up link has run out: restart for another one") {
+			t.Error(r.logs)
+		}
+		a := r.call("GET", setupPath+"?key="+key, "")
+		if a.status != http.StatusNotFound || !strings.Contains(a.body, "run out") {
+			t.Error(a.status, a.body)
+		}
+		r.want(r.call("POST", setupPath, setupForm(key, authName, authPassword)), http.StatusNotFound)
+		if r.a.isSetUp() {
+			t.Error("set up")
+		}
+		key = setupKey(t, r)
+		r.want(r.call("POST", setupPath, setupForm(key, authName, authPassword)), http.StatusSeeOther)
+	})
+}
+
+func TestSetupThrottle(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newAuthRig(t, true)
+		defer r.close()
+		key := setupKey(t, r)
+		for range maxFailures {
+			r.want(r.call("GET", setupPath+"?key=wrong", ""), http.StatusNotFound)
+		}
+		a := r.call("GET", setupPath+"?key="+key, "")
+		if a.status != http.StatusTooManyRequests || a.header.Get("Retry-After") != "60" {
+			t.Error(a.status, a.header)
+		}
+		r.want(r.call("POST", setupPath, setupForm(key, authName, authPassword)), http.StatusTooManyRequests)
+		r.addr = "192.0.2.2"
+		r.want(r.call("GET", setupPath+"?key="+key, ""), http.StatusOK)
+		r.addr = "192.0.2.1"
+		time.Sleep(failureWindow)
+		r.want(r.call("GET", setupPath+"?key="+key, ""), http.StatusOK)
+		if n := strings.Count(r.actions(), "setup.refused"); n != 1 {
+			t.Errorf("%d entries of one address in a minute", n)
+		}
+	})
+}
+
+func TestSignInAndOut(t *testing.T) {
+	r := newAuthRig(t, false)
+	r.account()
+
+	a := r.call("GET", "/admin/topics?search=x", "", asBrowser)
+	r.want(a, http.StatusSeeOther)
+	if to := a.header.Get("Location"); to != "/admin/login?next=%2Fadmin%2Ftopics%3Fsearch%3Dx" {
+		t.Error(to)
+	}
+	a = r.call("POST", "/admin/topics", "name=x", asBrowser)
+	r.want(a, http.StatusSeeOther)
+	if to := a.header.Get("Location"); to != loginPath {
+		t.Error(to)
+	}
+	r.want(r.call("GET", "/admin/topics", ""), http.StatusUnauthorized) // a script
+	r.want(r.call("GET", "/admin", "", asBrowser), http.StatusSeeOther)
+
+	unknown, wrong := r.login("bob", authPassword), r.login(authName, "wrong horse")
+	if unknown.status != http.StatusUnauthorized || wrong.status != http.StatusUnauthorized || unknown.cookie != nil || wrong.cookie != nil {
+		t.Error(unknown.status, wrong.status)
+	}
+	r.want(r.login(authName, strings.Repeat("x", 100)), http.StatusUnauthorized)
+	r.want(r.login("", ""), http.StatusUnauthorized)
+
+	a = r.login(authName, authPassword)
+	r.want(a, http.StatusSeeOther)
+	c := a.cookie
+	if c.Name != "pipit_session" || !c.HttpOnly || c.SameSite != http.SameSiteStrictMode || c.Path != "/admin/" || c.Secure || c.MaxAge != 0 || c.Domain != "" || len(c.Value) != 43 {
+		t.Errorf("%+v", c)
+	}
+	r.want(r.call("GET", rootPath, "", withCookie(c)), http.StatusOK)
+	r.want(r.call("GET", v1+"/system", "", withCookie(c)), http.StatusOK)
+	r.want(r.call("GET", loginPath, "", withCookie(c)), http.StatusSeeOther)
+
+	// Another sign-in ends the session that it comes with.
+	second := r.login(authName, authPassword, withCookie(c)).cookie
+	r.wantProblem(r.call("GET", v1+"/system", "", withCookie(c)), http.StatusUnauthorized, "unauthorized")
+	r.want(r.call("GET", v1+"/system", "", withCookie(second)), http.StatusOK)
+
+	third := r.signedIn()
+	a = r.call("POST", "/admin/logout", "", withCookie(second))
+	r.want(a, http.StatusSeeOther)
+	if a.cookie == nil || a.cookie.MaxAge >= 0 || a.cookie.Value != "" || a.cookie.Path != "/admin/" {
+		t.Errorf("%+v", a.cookie)
+	}
+	r.wantProblem(r.call("GET", v1+"/system", "", withCookie(second)), http.StatusUnauthorized, "unauthorized")
+	r.want(r.call("GET", v1+"/system", "", withCookie(third)), http.StatusOK)
+
+	fourth := r.signedIn()
+	a = r.call("DELETE", v1+"/sessions?administrator="+authName, "", withCookie(third))
+	r.want(a, http.StatusOK)
+	if strings.TrimSpace(a.body) != `{"sessions":2}` {
+		t.Error(a.body)
+	}
+	r.wantProblem(r.call("GET", v1+"/system", "", withCookie(third)), http.StatusUnauthorized, "unauthorized")
+	r.wantProblem(r.call("GET", v1+"/system", "", withCookie(fourth)), http.StatusUnauthorized, "unauthorized")
+
+	want := "session.end_all(ann by ann) session.start(ann by ann) session.end(ann by ann) session.start(ann by ann)" +
+		" session.start(ann by ann) session.start(ann by ann) session.refused( by )"
+	if s := r.actions(); s != want {
+		t.Errorf("got  %s\nwant %s", s, want)
+	}
+	logs := r.logs.String()
+	for _, secret := range []string{authPassword, "wrong horse", c.Value, second.Value} {
+		if strings.Contains(logs, secret) {
+			t.Errorf("%q is in the log", secret)
+		}
+	}
+	if !strings.Contains(logs, `"msg":"refused","method":"POST","path":"/admin/login"`) {
+		t.Error("a refused sign-in is not in the log")
+	}
+}
+
+func TestCookieUnderTLS(t *testing.T) {
+	r := newAuthRig(t, false, func(o *Options) { o.Secure = true })
+	r.account()
+	c := r.signedIn()
+	if c.Name != "__Host-pipit_session" || !c.Secure || !c.HttpOnly || c.Path != "/" || c.SameSite != http.SameSiteStrictMode || c.Domain != "" {
+		t.Errorf("%+v", c)
+	}
+	r.want(r.call("GET", v1+"/system", "", withCookie(c)), http.StatusOK)
+	c.Name = "pipit_session" // as another host of the domain could set it
+	r.want(r.call("GET", v1+"/system", "", withCookie(c)), http.StatusUnauthorized)
+}
+
+func TestSignInThrottle(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newAuthRig(t, true)
+		defer r.close()
+		r.account()
+		c := r.signedIn()
+		for range maxFailures {
+			r.want(r.login(authName, "wrong horse"), http.StatusUnauthorized)
+		}
+		a := r.login(authName, authPassword)
+		if a.status != http.StatusTooManyRequests || a.header.Get("Retry-After") != "60" || a.cookie != nil {
+			t.Error(a.status, a.header)
+		}
+		r.want(r.call("GET", v1+"/system", "", withCookie(c)), http.StatusOK) // who is in, stays
+		r.want(r.login("bob", authPassword), http.StatusUnauthorized)         // another name
+		r.addr = "192.0.2.2"
+		r.want(r.login(authName, authPassword), http.StatusSeeOther) // another address
+		r.addr = "192.0.2.1"
+		time.Sleep(failureWindow - time.Second)
+		r.want(r.login(authName, authPassword), http.StatusTooManyRequests)
+		time.Sleep(time.Second)
+		r.want(r.login(authName, authPassword), http.StatusSeeOther)
+		if n := strings.Count(r.actions(), "session.refused"); n != 1 {
+			t.Errorf("%d entries of one address in a minute", n)
+		}
+
+		// Many names from one address, which is a network of IPv6.
+		for i := range maxGuesses {
+			r.addr = fmt.Sprintf("[2001:db8::%x]", i)
+			r.a.guesses.add(throttleKeyOf(network(strings.Trim(r.addr, "[]"))), time.Now())
+		}
+		r.addr = "[2001:db8::ffff]"
+		r.want(r.login(authName, authPassword), http.StatusTooManyRequests)
+		r.addr = "[2001:db8:0:1::1]"
+		r.want(r.login(authName, authPassword), http.StatusSeeOther)
+	})
+}
+
+func TestSessionTimesOut(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newAuthRig(t, true)
+		defer r.close()
+		r.account()
+		system := func(c *http.Cookie) int { return r.call("GET", v1+"/system", "", withCookie(c)).status }
+
+		idle := r.signedIn()
+		time.Sleep(sessionIdle - time.Second)
+		if s := system(idle); s != http.StatusOK {
+			t.Error("over too early", s)
+		}
+		time.Sleep(sessionIdle)
+		if s := system(idle); s != http.StatusUnauthorized {
+			t.Error("not over without use", s)
+		}
+		time.Sleep(keepInterval)
+		synctest.Wait()
+		if docs, err := r.b.Documents(sessionKind, "", false, 10); err != nil || len(docs) != 0 {
+			t.Error("a session that is over is stored", docs, err)
+		}
+
+		busy := r.signedIn()
+		for range int(sessionLife/time.Hour) - 1 {
+			time.Sleep(time.Hour)
+			if s := system(busy); s != http.StatusOK {
+				t.Fatal("over too early", s)
+			}
+		}
+		time.Sleep(time.Hour)
+		if s := system(busy); s != http.StatusUnauthorized {
+			t.Error("not over after its life", s)
+		}
+	})
+}
+
+func TestRestartKeepsSessionsAndTokens(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newAuthRig(t, true)
+		defer r.close()
+		r.account()
+		c := r.signedIn()
+		token := r.newToken(c, "script", ScopeRead, "")
+		time.Sleep(90 * time.Minute)
+		r.want(r.call("GET", v1+"/system", "", withCookie(c)), http.StatusOK)
+		r.want(r.call("GET", v1+"/system", "", withToken(token.Token)), http.StatusOK)
+		used := timeOf(time.Now()).String()
+		r.restart()
+		time.Sleep(90 * time.Minute) // not idle, as it was used before the restart
+		a := r.call("GET", v1+"/sessions", "", withCookie(c))
+		r.want(a, http.StatusOK)
+		r.want(r.call("GET", v1+"/system", "", withToken(token.Token)), http.StatusOK)
+		r.restart()
+		a = r.call("GET", v1+"/tokens", "", withCookie(c))
+		if a.status != http.StatusOK || strings.Contains(a.body, used) || !strings.Contains(a.body, `"last_used":"`+timeOf(time.Now()).String()) {
+			t.Error(a.status, a.body)
+		}
+		time.Sleep(sessionIdle)
+		r.restart()
+		r.want(r.call("GET", v1+"/sessions", "", withCookie(c)), http.StatusUnauthorized)
+	})
+}
+
+// What a request changes of a session or token is written at most once a minute.
+func TestRequestsWriteNothing(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newAuthRig(t, true)
+		defer r.close()
+		r.account()
+		c := r.signedIn()
+		token := r.newToken(c, "script", ScopeRead, "")
+		stored := func() string {
+			var s string
+			for _, kind := range []string{sessionKind, tokenKind} {
+				docs, err := r.b.Documents(kind, "", false, 10)
+				if err != nil || len(docs) != 1 {
+					t.Fatal(docs, err)
+				}
+				s += string(docs[0].Value)
+			}
+			return s
+		}
+		time.Sleep(keepInterval)
+		synctest.Wait()
+		before := stored()
+		for range 5 {
+			time.Sleep(time.Second)
+			r.want(r.call("GET", v1+"/system", "", withCookie(c)), http.StatusOK)
+			r.want(r.call("GET", v1+"/system", "", withToken(token.Token)), http.StatusOK)
+			if stored() != before {
+				t.Fatal("a request has written")
+			}
+		}
+		time.Sleep(keepInterval)
+		synctest.Wait()
+		if stored() == before {
+			t.Error("not written within a minute")
+		}
+		if strings.Contains(before, c.Value) || strings.Contains(before, token.Token) {
+			t.Error("a secret is stored")
+		}
+	})
+}
+
+func TestAdministrators(t *testing.T) {
+	r := newAuthRig(t, false)
+	r.account()
+	c := r.signedIn()
+	as := withCookie(c)
+	path := v1 + "/administrators"
+
+	r.wantProblem(r.call("DELETE", path+"/ann", "", as), http.StatusConflict, "last_administrator")
+	a := r.call("POST", path, `{"name": "Bob / Ünal", "password": "battery staple"}`, as)
+	r.want(a, http.StatusCreated)
+	if to := a.header.Get("Location"); to != path+"/Bob%20%2F%20%C3%9Cnal" || strings.Contains(a.body, "battery") {
+		t.Error(to, a.body)
+	}
+	bob := path + "/Bob%20%2F%20%C3%9Cnal"
+	r.wantProblem(r.call("POST", path, `{"name": "Bob / Ünal", "password": "battery staple"}`, as), http.StatusConflict, "exists")
+	r.wantProblem(r.call("POST", path, `{"name": "bob", "password": "short"}`, as), http.StatusUnprocessableEntity, "invalid")
+	r.wantProblem(r.call("POST", path, `{"name": "bob"}`, as), http.StatusUnprocessableEntity, "invalid")
+	r.wantProblem(r.call("POST", path, `{"name": "bob", "passwort": "battery staple"}`, as), http.StatusUnprocessableEntity, "invalid")
+	r.wantProblem(r.call("POST", path, `{"name": `, as), http.StatusBadRequest, "malformed")
+	r.wantProblem(r.call("PATCH", path+"/nobody", `{"password": "battery staple"}`, as), http.StatusNotFound, "not_found")
+	r.wantProblem(r.call("DELETE", path+"/nobody", "", as), http.StatusNotFound, "not_found")
+
+	bobs := r.login("Bob / Ünal", "battery staple").cookie
+	a = r.call("GET", path, "", as)
+	r.want(a, http.StatusOK)
+	var l list[Administrator]
+	if err := json.Unmarshal([]byte(a.body), &l); err == nil && (l.Total != 2 || l.Items[0].Name != "Bob / Ünal" || l.Items[0].Sessions != 1) {
+		t.Error(a.body)
+	}
+
+	// A new password ends the sessions, but for that of who changes it.
+	other := r.signedIn()
+	r.want(r.call("PATCH", path+"/ann", `{"password": "new password"}`, as), http.StatusOK)
+	r.want(r.call("GET", v1+"/system", "", as), http.StatusOK)
+	r.want(r.call("GET", v1+"/system", "", withCookie(other)), http.StatusUnauthorized)
+	r.want(r.call("GET", v1+"/system", "", withCookie(bobs)), http.StatusOK)
+	r.want(r.login(authName, authPassword), http.StatusUnauthorized)
+	r.want(r.login(authName, "new password"), http.StatusSeeOther)
+
+	r.want(r.call("PATCH", bob, `{"password": "new battery staple"}`, as), http.StatusOK)
+	r.want(r.call("GET", v1+"/system", "", withCookie(bobs)), http.StatusUnauthorized)
+	bobs = r.login("Bob / Ünal", "new battery staple").cookie
+	r.want(r.call("DELETE", bob, "", as), http.StatusNoContent)
+	r.want(r.call("GET", v1+"/system", "", withCookie(bobs)), http.StatusUnauthorized)
+	r.want(r.login("Bob / Ünal", "new battery staple"), http.StatusUnauthorized)
+
+	r.restart()
+	r.want(r.call("GET", v1+"/system", "", as), http.StatusOK)
+	r.want(r.call("GET", v1+"/system", "", withCookie(other)), http.StatusUnauthorized)
+	r.want(r.call("GET", v1+"/system", "", withCookie(bobs)), http.StatusUnauthorized)
+	if s := r.actions(); !strings.HasPrefix(s, "administrator.delete(Bob / Ünal by ann)") || !strings.Contains(s, "administrator.password(ann by ann)") {
+		t.Error(s)
+	}
+}
+
+// The functions for a file without a server.
+func TestAdministratorsOfFile(t *testing.T) {
+	r := newAuthRig(t, false)
+	ctx := context.Background()
+	r.account()
+	c := r.signedIn()
+	if err := CreateAdministrator(ctx, r.b, authName, authPassword); broker.CodeOf(err) != broker.Conflict {
+		t.Error(err)
+	}
+	if err := SetAdministratorPassword(ctx, r.b, "bob", authPassword); broker.CodeOf(err) != broker.NotFound {
+		t.Error(err)
+	}
+	if err := SetAdministratorPassword(ctx, r.b, authName, "short"); broker.CodeOf(err) != broker.Invalid {
+		t.Error(err)
+	}
+	r.a.Close()
+	if err := SetAdministratorPassword(ctx, r.b, authName, "new password"); err != nil {
+		t.Error(err)
+	}
+	r.restart()
+	r.want(r.call("GET", v1+"/system", "", withCookie(c)), http.StatusUnauthorized)
+	r.want(r.login(authName, "new password"), http.StatusSeeOther)
+}
+
+// Who has to make room on a full disk can sign in, and out.
+func TestSignInOnAFullDisk(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newAuthRig(t, true)
+		defer r.close()
+		r.account()
+		before := r.signedIn()
+		r.store.full.Store(true)
+		c := r.signedIn()
+		r.want(r.call("GET", v1+"/system", "", withCookie(c)), http.StatusOK)
+		r.want(r.call("POST", "/admin/logout", "", withCookie(before)), http.StatusSeeOther)
+		r.want(r.call("GET", v1+"/system", "", withCookie(before)), http.StatusUnauthorized)
+		r.wantProblem(r.call("POST", v1+"/tokens", `{"name": "x"}`, withCookie(c)), http.StatusInsufficientStorage, "disk_full")
+		time.Sleep(keepInterval)
+		synctest.Wait()
+		r.store.full.Store(false)
+		time.Sleep(keepInterval)
+		synctest.Wait()
+		r.restart()
+		r.want(r.call("GET", v1+"/system", "", withCookie(c)), http.StatusOK)
+		r.want(r.call("GET", v1+"/system", "", withCookie(before)), http.StatusUnauthorized)
+	})
+}
+
+func TestSessions(t *testing.T) {
+	r := newAuthRig(t, false)
+	r.account()
+	first := r.login(authName, authPassword, withHeader("User-Agent", strings.Repeat("ä", 300))).cookie
+	second := r.signedIn()
+	sessions := func(c *http.Cookie) list[Session] {
+		a := r.call("GET", v1+"/sessions", "", withCookie(c))
+		r.want(a, http.StatusOK)
+		var l struct {
+			Items []struct {
+				ID, Administrator, Addr, Agent string
+				Current                        bool
+			}
+			Total int
+		}
+		if err := json.Unmarshal([]byte(a.body), &l); err != nil {
+			t.Fatal(err)
+		}
+		out := list[Session]{Total: l.Total}
+		for _, s := range l.Items {
+			out.Items = append(out.Items, Session{ID: s.ID, Administrator: s.Administrator, Addr: s.Addr, Agent: s.Agent, Current: s.Current})
+		}
+		return out
+	}
+	l := sessions(second)
+	if l.Total != 2 || !l.Items[0].Current || l.Items[1].Current || l.Items[1].Administrator != authName || l.Items[1].Addr != "127.0.0.1" {
+		t.Errorf("%+v", l)
+	}
+	if agent := l.Items[1].Agent; len(agent) > maxAgent+len("…") || !strings.HasPrefix(agent, "ää") {
+		t.Errorf("%q", agent)
+	}
+	r.wantProblem(r.call("DELETE", v1+"/sessions/nothing", "", withCookie(second)), http.StatusNotFound, "not_found")
+	r.want(r.call("DELETE", v1+"/sessions/"+l.Items[1].ID, "", withCookie(second)), http.StatusNoContent)
+	r.want(r.call("GET", v1+"/sessions", "", withCookie(first)), http.StatusUnauthorized)
+
+	// One more than an administrator may have takes the place of the oldest.
+	r.a.changing.Lock()
+	for range maxSessions {
+		w := httptest.NewRecorder()
+		if err := r.a.startSession(context.Background(), w, httptest.NewRequest("GET", "/", nil), actor{Name: authName}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	r.a.changing.Unlock()
+	r.want(r.call("GET", v1+"/sessions", "", withCookie(second)), http.StatusUnauthorized)
+	if docs, err := r.b.Documents(sessionKind, "", false, 2*maxSessions); err != nil || len(docs) != maxSessions {
+		t.Error(len(docs), err)
+	}
+	if n, err := r.a.endSessions(context.Background(), local, ""); n != maxSessions || err != nil {
+		t.Error(n, err)
+	}
+}
+
+func TestTokens(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newAuthRig(t, true)
+		defer r.close()
+		r.account()
+		c := r.signedIn()
+		reads := r.newToken(c, "reads", "", "")
+		writes := r.newToken(c, "writes", ScopeWrite, Never)
+		brief := r.newToken(c, "brief", ScopeWrite, time.Now().Add(time.Hour).Format(time.RFC3339))
+		if reads.Scope != ScopeRead || !strings.HasPrefix(reads.Token, "pipit_") || len(reads.Token) != 49 || reads.CreatedBy != authName ||
+			!reads.Expires.Equal(time.Now().Add(90*24*time.Hour)) || !writes.Expires.IsZero() {
+			t.Errorf("%+v %+v", reads, writes)
+		}
+		for _, bad := range []string{
+			`{"name": "", "scope": "read"}`, `{"name": "a\tb"}`, `{"name": "x", "scope": "admin"}`, `{"name": "x", "expires": "tomorrow"}`,
+			`{"name": "x", "expires": "2000-01-01T00:00:00Z"}`, `{"name": "x", "expires": "2200-01-01T00:00:00Z"}`, `{"name": "x", "days": 1}`,
+		} {
+			r.wantProblem(r.call("POST", v1+"/tokens", bad, withCookie(c)), http.StatusUnprocessableEntity, "invalid")
+		}
+		r.wantProblem(r.call("POST", v1+"/tokens", `{"name": "reads"}`, withCookie(c)), http.StatusConflict, "exists")
+
+		topic := func(i int) string { return fmt.Sprintf(`{"name": "/topic/%d"}`, i) }
+		for i, tt := range []struct {
+			name        string
+			how         tweak
+			read, write int
+			code        string
+		}{
+			{"none", func(*http.Request) {}, 401, 401, "unauthorized"},
+			{"read", withToken(reads.Token), 200, 403, "forbidden"},
+			{"write", withToken(writes.Token), 200, 201, ""},
+			{"expiring", withToken(brief.Token), 200, 201, ""},
+			{"other case of the scheme", withHeader("Authorization", "bearer "+writes.Token), 200, 201, ""},
+			{"wrong", withToken(writes.Token + "x"), 401, 401, "unauthorized"},
+			{"empty", withToken(""), 401, 401, "unauthorized"},
+			{"basic", withHeader("Authorization", "Basic YW5uOmNvcnJlY3QgaG9yc2U="), 401, 401, "unauthorized"},
+			{"hash", withToken(reads.ID), 401, 401, "unauthorized"},
+			{"session", withCookie(c), 200, 201, ""},
+			{"wrong session", withCookie(&http.Cookie{Name: c.Name, Value: "x"}), 401, 401, "unauthorized"},
+			{"session and read: the token counts", func(r *http.Request) { withCookie(c)(r); withToken(reads.Token)(r) }, 200, 403, "forbidden"},
+			{"session and wrong: the token counts", func(r *http.Request) { withCookie(c)(r); withToken("x")(r) }, 401, 401, "unauthorized"},
+		} {
+			a := r.call("GET", v1+"/topics", "", tt.how)
+			if a.status != tt.read {
+				t.Errorf("%s: read %d: %s", tt.name, a.status, a.body)
+			}
+			if a.status == 401 && !strings.HasPrefix(a.header.Get("WWW-Authenticate"), "Bearer") {
+				t.Errorf("%s: %v", tt.name, a.header)
+			}
+			a = r.call("POST", v1+"/topics", topic(i), tt.how)
+			if a.status != tt.write || a.code() != tt.code {
+				t.Errorf("%s: write %d: %s", tt.name, a.status, a.body)
+			}
+		}
+		// A token is for the API.
+		r.want(r.call("GET", "/admin/topics", "", withToken(writes.Token)), http.StatusUnauthorized)
+
+		time.Sleep(time.Hour)
+		r.wantProblem(r.call("GET", v1+"/topics", "", withToken(brief.Token)), http.StatusUnauthorized, "unauthorized")
+		a := r.call("GET", v1+"/tokens", "", withToken(reads.Token))
+		r.want(a, http.StatusOK)
+		if strings.Contains(a.body, "pipit_") || !strings.Contains(a.body, `"expired":true`) {
+			t.Error(a.body)
+		}
+		time.Sleep(time.Second)
+		r.want(r.call("DELETE", v1+"/tokens/"+writes.ID, "", withToken(writes.Token)), http.StatusNoContent)
+		time.Sleep(time.Second)
+		r.want(r.call("GET", v1+"/topics", "", withToken(writes.Token)), http.StatusUnauthorized)
+		r.wantProblem(r.call("DELETE", v1+"/tokens/"+writes.ID, "", withCookie(c)), http.StatusNotFound, "not_found")
+		r.want(r.call("GET", v1+"/topics", "", withToken(reads.Token)), http.StatusOK)
+		r.restart()
+		r.want(r.call("GET", v1+"/topics", "", withToken(writes.Token)), http.StatusUnauthorized)
+		r.want(r.call("GET", v1+"/topics", "", withToken(reads.Token)), http.StatusOK)
+
+		if s := r.actions(); !strings.HasPrefix(s, "token.refused( by ) token.delete(writes by token writes)") {
+			t.Error(s)
+		}
+		for _, secret := range []string{reads.Token, writes.Token, brief.Token} {
+			if strings.Contains(r.logs.String(), secret) {
+				t.Error("a token is in the log")
+			}
+		}
+	})
+}
+
+func TestTokenThrottle(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newAuthRig(t, true)
+		defer r.close()
+		r.account()
+		token := r.newToken(r.signedIn(), "script", ScopeRead, "")
+		for range maxGuesses {
+			r.want(r.call("GET", v1+"/topics", "", withToken("pipit_x")), http.StatusUnauthorized)
+		}
+		a := r.call("GET", v1+"/topics", "", withToken("pipit_x"))
+		r.wantProblem(a, http.StatusTooManyRequests, "too_many")
+		if a.header.Get("Retry-After") != "60" {
+			t.Error(a.header)
+		}
+		r.want(r.call("GET", v1+"/topics", "", withToken(token.Token)), http.StatusOK) // the right one is not held up
+		time.Sleep(failureWindow)
+		r.want(r.call("GET", v1+"/topics", "", withToken("pipit_x")), http.StatusUnauthorized)
+		if n := strings.Count(r.actions(), "token.refused"); n != 2 {
+			t.Errorf("%d entries of one address in two minutes", n)
+		}
+	})
+}
+
+func TestOtherOriginsAreRefused(t *testing.T) {
+	r := newAuthRig(t, false)
+	r.account()
+	c := r.signedIn()
+	token := r.newToken(c, "script", ScopeWrite, "")
+	own := strings.TrimPrefix(r.server.URL, "http://")
+	for i, tt := range []struct {
+		name   string
+		change []tweak
+		status int
+	}{
+		{"same origin", []tweak{withCookie(c), withHeader("Sec-Fetch-Site", "same-origin")}, 201},
+		{"typed", []tweak{withCookie(c), withHeader("Sec-Fetch-Site", "none")}, 201},
+		{"cross site", []tweak{withCookie(c), withHeader("Sec-Fetch-Site", "cross-site")}, 403},
+		{"same site", []tweak{withCookie(c), withHeader("Sec-Fetch-Site", "same-site")}, 403},
+		{"own Origin", []tweak{withCookie(c), withHeader("Origin", "http://"+own)}, 201},
+		{"foreign Origin", []tweak{withCookie(c), withHeader("Origin", "http://evil.example")}, 403},
+		{"other port", []tweak{withCookie(c), withHeader("Origin", "http://127.0.0.1:1")}, 403},
+		{"hidden Origin", []tweak{withCookie(c), withHeader("Origin", "null")}, 403},
+		{"token", []tweak{withToken(token.Token), withHeader("Sec-Fetch-Site", "cross-site"), withHeader("Origin", "http://evil.example")}, 201},
+		{"cookie and token", []tweak{withCookie(c), withToken(token.Token), withHeader("Sec-Fetch-Site", "cross-site")}, 201},
+		{"cookie and wrong token", []tweak{withCookie(c), withToken("x"), withHeader("Sec-Fetch-Site", "cross-site")}, 401},
+	} {
+		if a := r.call("POST", v1+"/topics", fmt.Sprintf(`{"name": "/topic/%d"}`, i), tt.change...); a.status != tt.status {
+			t.Errorf("%s: %d %s", tt.name, a.status, a.body)
+		} else if a.status == 403 && a.code() != "cross_origin" {
+			t.Errorf("%s: %s", tt.name, a.body)
+		}
+	}
+	foreign := withHeader("Sec-Fetch-Site", "cross-site")
+	for _, path := range []string{loginPath, "/admin/logout", "/admin/topics"} {
+		r.want(r.call("POST", path, "name=ann&password=correct+horse", withCookie(c), foreign), http.StatusForbidden)
+	}
+	r.want(r.call("GET", v1+"/topics", "", withCookie(c), foreign), http.StatusOK) // reading changes nothing
+	r.want(r.call("GET", v1+"/topics", "", withCookie(c)), http.StatusOK)          // still signed in
+	if a := r.call("GET", v1+"/topics", "", withCookie(c), foreign); a.header.Get("Access-Control-Allow-Origin") != "" {
+		t.Error(a.header)
+	}
+}
+
+func TestHeaders(t *testing.T) {
+	r := newAuthRig(t, false)
+	r.account()
+	c := r.signedIn()
+	for _, path := range []string{"/admin/", "/admin/login", "/admin/nothing", v1 + "/topics", v1 + "/nothing", "/admin/api/", "/admin"} {
+		for _, change := range []tweak{withCookie(c), func(*http.Request) {}} {
+			h := r.call("GET", path, "", change).header
+			if h.Get("Content-Security-Policy") != policy || h.Get("X-Content-Type-Options") != "nosniff" || h.Get("Referrer-Policy") != "same-origin" ||
+				h.Get("Cross-Origin-Opener-Policy") != "same-origin" || h.Get("Cache-Control") != "no-store" {
+				t.Errorf("%s: %v", path, h)
+			}
+		}
+	}
+	if strings.Contains(policy, "unsafe") {
+		t.Error(policy)
+	}
+}
+
+// No path is cleaned, and an escaped slash belongs to a name.
+func TestPaths(t *testing.T) {
+	r := newAuthRig(t, false)
+	r.account()
+	as := withCookie(r.signedIn())
+	r.want(r.call("POST", v1+"/topics", `{"name": "/customer/created"}`, as), http.StatusCreated)
+	r.want(r.call("GET", v1+"/topics/%2Fcustomer%2Fcreated", "", as), http.StatusOK)
+	for _, path := range []string{v1 + "/topics//customer/created", v1 + "/topics/", v1 + "//topics", v1 + "/x/../topics", v1 + "/t%6fpics", "/admin/%61pi/v1/topics"} {
+		if a := r.call("GET", path, "", as); a.status != http.StatusNotFound {
+			t.Errorf("%s: %d", path, a.status)
+		}
+	}
+	a := r.call("PUT", v1+"/topics", "", as)
+	r.wantProblem(a, http.StatusMethodNotAllowed, "method_not_allowed")
+	if allow := a.header.Get("Allow"); allow != "GET, POST" && allow != "POST, GET" {
+		t.Error(allow)
+	}
+	r.want(r.call("PUT", "/admin/system", "", as), http.StatusMethodNotAllowed)
+	r.wantProblem(r.call("POST", v1+"/topics", `{"name": "/`+strings.Repeat("x", maxBody)+`"}`, as), http.StatusRequestEntityTooLarge, "too_large")
+}
+
+func TestPanicIsAnswered(t *testing.T) {
+	r := newAuthRig(t, false)
+	r.account()
+	as := withCookie(r.signedIn())
+	for _, path := range []string{v1 + "/panic", "/admin/panic"} {
+		rt := route{"GET", path, func(http.ResponseWriter, *http.Request, params) error { panic("swordfish") }, read}
+		r.a.add(rt)
+		a := r.call("GET", path, "", as)
+		r.want(a, http.StatusInternalServerError)
+		if strings.Contains(a.body, "swordfish") || !strings.Contains(r.logs.String(), `"panic":"swordfish"`) {
+			t.Error(a.body)
+		}
+	}
+}
+
+func TestAuditIsTrimmed(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newAuthRig(t, true)
+		defer r.close()
+		var docs []broker.Document
+		for i := range maxEntries + 2*trimEntries {
+			docs = append(docs, r.a.audit(local, "test", fmt.Sprint(i), strings.Repeat("x", 2000)))
+			time.Sleep(time.Microsecond)
+			if len(docs) == 1000 {
+				if err := r.b.PutDocuments(t.Context(), docs...); err != nil {
+					t.Fatal(err)
+				}
+				docs = nil
+			}
+		}
+		if err := r.b.PutDocuments(t.Context(), docs...); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(keepInterval)
+		synctest.Wait()
+		n, last := 0, ""
+		if err := eachDocument(r.b, auditKind, func(d broker.Document) error {
+			var e entryRecord
+			if n == 0 {
+				if err := json.Unmarshal(d.Value, &e); err != nil || e.Object != fmt.Sprint(2*trimEntries) || len(e.Detail) > maxAuditText+len("…") {
+					t.Errorf("the oldest is %+v %v", e, err)
+				}
+			}
+			if d.Key <= last {
+				t.Errorf("%s is not behind %s", d.Key, last)
+			}
+			last = d.Key
+			n++
+			return nil
+		}); err != nil || n != maxEntries {
+			t.Error(n, err)
+		}
+		if n := r.a.trail.entries.Load(); n != maxEntries {
+			t.Error(n)
+		}
+		r.restart()
+		if n := r.a.trail.entries.Load(); n != maxEntries {
+			t.Error(n)
+		}
+	})
+}
+
+func TestAuditPages(t *testing.T) {
+	r := newAuthRig(t, false)
+	r.account()
+	as := withCookie(r.signedIn())
+	for i := range 5 {
+		r.want(r.call("POST", v1+"/tokens", fmt.Sprintf(`{"name": "t%d"}`, i), as), http.StatusCreated)
+	}
+	var seen []string
+	for cursor := ""; ; {
+		a := r.call("GET", v1+"/audit?limit=3&cursor="+cursor, "", as)
+		r.want(a, http.StatusOK)
+		var l struct {
+			Items []struct{ Action, Object, Who, Via, Addr, At string }
+			Next  string
+			Total int
+		}
+		if err := json.Unmarshal([]byte(a.body), &l); err != nil || l.Total != 6 {
+			t.Fatal(err, a.body)
+		}
+		for _, e := range l.Items {
+			seen = append(seen, e.Action+" "+e.Object)
+			if e.Action == "token.create" && (e.Who != authName || e.Via != "api" || e.Addr != "127.0.0.1" || e.At == "") {
+				t.Errorf("%+v", e)
+			}
+		}
+		if cursor = l.Next; cursor == "" {
+			break
+		}
+	}
+	if got := strings.Join(seen, ", "); got != "token.create t4, token.create t3, token.create t2, token.create t1, token.create t0, session.start ann" {
+		t.Error(got)
+	}
+	for _, bad := range []string{"limit=0", "limit=1001", "limit=x", "cursor=x", "sort=x"} {
+		r.wantProblem(r.call("GET", v1+"/audit?"+bad, "", as), http.StatusUnprocessableEntity, "invalid")
+	}
+}
+
+func TestSystem(t *testing.T) {
+	r := newAuthRig(t, false, func(o *Options) { o.Settings = []Setting{{"http.listen", "x"}} })
+	r.account()
+	a := r.call("GET", v1+"/system", "", withCookie(r.signedIn()))
+	r.want(a, http.StatusOK)
+	var s struct {
+		Version  string
+		Healthy  bool
+		Settings []Setting
+		Database Database
+	}
+	if err := json.Unmarshal([]byte(a.body), &s); err != nil || s.Version != "1.2.3" || !s.Healthy || len(s.Settings) != 1 || s.Database.File != r.path || s.Database.Size == 0 {
+		t.Error(err, a.body)
+	}
+}
+
+func TestLocal(t *testing.T) {
+	r := newAuthRig(t, false)
+	local := httptest.NewServer(r.a.Local())
+	defer local.Close()
+	resp, err := local.Client().Post(local.URL+v1+"/topics", "application/json", strings.NewReader(`{"name": "/x"}`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	resp.Body.Close()
+	if resp.StatusCode != http.StatusCreated {
+		t.Error(resp.Status)
+	}
+	if s := r.actions(); s != "topic.create(/x by command line)" {
+		t.Error(s)
+	}
+	r.wantProblem(r.call("GET", v1+"/topics", ""), http.StatusForbidden, "not_set_up")
+}
+
+func TestThrottleForgets(t *testing.T) {
+	th := newThrottle(2, time.Minute)
+	now := time.Now()
+	for i := range maxThrottled + 1 {
+		th.add(throttleKeyOf(fmt.Sprint(i)), now)
+	}
+	if len(th.keys) != maxThrottled || th.order.Len() != maxThrottled {
+		t.Error(len(th.keys), th.order.Len())
+	}
+	k := throttleKeyOf("k")
+	if past := []bool{th.add(k, now), th.add(k, now), th.add(k, now)}; past[0] || past[1] || !past[2] {
+		t.Error(past)
+	}
+	if err := th.check(k, now.Add(time.Minute-1)); broker.CodeOf(err) != broker.TooMany {
+		t.Error(err)
+	}
+	if err := th.check(k, now.Add(time.Minute)); err != nil || len(th.keys) != 0 {
+		t.Error(err, len(th.keys))
+	}
+}
+
+func TestNetwork(t *testing.T) {
+	for addr, want := range map[string]string{
+		"192.0.2.1": "192.0.2.1", "::ffff:192.0.2.1": "192.0.2.1", "2001:db8::1": "2001:db8::/64", "fe80::1%eth0": "fe80::/64", "@": "@", "": "",
+	} {
+		if got := network(addr); got != want {
+			t.Errorf("%q: %q", addr, got)
+		}
+	}
+}

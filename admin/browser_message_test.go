@@ -1,0 +1,116 @@
+package admin_test
+
+import (
+	"net/http"
+	"testing"
+
+	"pipit/broker"
+)
+
+func TestBrowserPublish(t *testing.T) {
+	browses(t)
+	s := newSite(t, true)
+	consumer := s.example()
+	tab := s.profile().signIn()
+	tab.ok("/admin/topics/%2Forders")
+	tab.follow("#publish")
+	const payload = "{\"id\": 7,\n \"name\": \"Zoë & Söhne\"}"
+	tab.fill("form#publish", "payload", payload, "mime_type", "application/json", "priority", "9", "expiration", "600")
+	tab.save("form#publish")
+	tab.sees("Published as")
+
+	// The message waits for the consumer, and is received with the key that its page shows.
+	key := tab.subKey(consumerPage(consumer))
+	messages, status := s.receive("erp", "p2", "/orders", key)
+	if status != http.StatusOK || len(messages) != 1 || messages[0].Payload != payload {
+		t.Fatalf("received %d %v", status, messages)
+	}
+
+	// What is refused is told, and what was typed stays.
+	tab.ok("/admin/topics/%2Forders/publish")
+	tab.fill("form#publish", "payload", "not base64!", "encoding", "base64")
+	if status := tab.send("form#publish"); status != http.StatusUnprocessableEntity {
+		t.Errorf("bad base64: status %d", status)
+	}
+	tab.sees("This is not base64")
+	tab.fill("form#publish", "payload", "AAEC", "delay", "3600", "msg_id", "mine-1")
+	tab.save("form#publish")
+	tab.follow(`a[href$="/mine-1"]`)
+	tab.sees("Binary", "delayed", "00 01 02")
+	tab.follow("#release")
+	tab.sees("The message can be delivered at once")
+	if messages, _ = s.receive("erp", "p2", "/orders", key); len(messages) != 1 || messages[0].ID != "mine-1" {
+		t.Errorf("received after the release: %v", messages)
+	}
+}
+
+func TestBrowserMessages(t *testing.T) {
+	browses(t)
+	s := newSite(t, true)
+	consumer := s.example()
+	first := s.publish("/orders", `{"order": 1}`, broker.WithMIMEType("application/json"))
+	second := s.publish("/orders", "<order>2</order>", broker.WithMIMEType("application/xml"), broker.WithPriority(8))
+	third := s.publish("/orders", "third")
+	tab := s.profile().signIn()
+
+	tab.follow("#nav-messages")
+	tab.sees("Where messages are", "/orders")
+	tab.fill("#find", "topic", "/orders")
+	tab.save("#find")
+	tab.sees(first, second, third, "waiting")
+	tab.fill("#find", "text", "order>2")
+	tab.save("#find")
+	tab.sees(second)
+	tab.seesNot(first, third)
+	tab.ok("/admin/messages?topic=%2Forders&state=in_flight")
+	tab.sees("No such message")
+	tab.fill("#find", "state", "", "id", first)
+	tab.save("#find")
+	tab.at("/admin/messages/%2Forders/" + first)
+	tab.sees("JSON", `"order": 1`, "application/json", "1 of 1 still need it")
+	if got := eval[string](tab, `() => fetch(document.querySelector("#download").href).then(r => r.text())`); got != `{"order": 1}` {
+		t.Errorf("downloaded %q", got)
+	}
+
+	// In flight, then released.
+	if m, _ := s.receive("erp", "p2", "/orders", "key-of-erp"); len(m) != 3 || m[0].ID != second {
+		t.Fatalf("received %v", m)
+	}
+	tab.ok("/admin/messages?consumer=" + consumerPage(consumer)[len("/admin/consumers/"):])
+	tab.sees("in flight")
+	tab.follow(`a[href$="/` + second + `"]`)
+	tab.follow("#standings form button")
+	tab.sees("The message can be delivered at once")
+	if m, _ := s.receive("erp", "p2", "/orders", "key-of-erp"); len(m) != 1 || m[0].ID != second || m[0].Deliveries != 2 {
+		t.Fatalf("received after the release: %v", m)
+	}
+
+	// A copy, and another payload.
+	tab.follow("#copy")
+	tab.sees("This is the new message")
+	tab.ok("/admin/messages/%2Forders/" + first)
+	tab.follow("#edit")
+	tab.fill("form#publish", "payload", `{"order": 100}`)
+	tab.save("form#publish")
+	tab.sees("This is the new message")
+	m, _ := s.receive("erp", "p2", "/orders", "key-of-erp")
+	if len(m) != 2 || m[0].Payload != "<order>2</order>" || m[1].Payload != `{"order": 100}` || m[1].ID == first {
+		t.Errorf("received %v", m)
+	}
+
+	// One is deleted, then all that are chosen.
+	tab.ok("/admin/messages/%2Forders/" + first)
+	tab.unfold("#delete")
+	tab.follow("#delete")
+	tab.sees("The message was deleted")
+	tab.seesNot(first)
+	tab.press(`input[value="` + second + `"]`)
+	tab.press(`input[value="` + third + `"]`)
+	tab.unfold("#delete-chosen")
+	tab.follow("#delete-chosen")
+	tab.sees("Deleted: 2 messages")
+	tab.seesNot(second, third)
+	if status := tab.open("/admin/messages/%2Forders/" + third); status != http.StatusNotFound {
+		t.Errorf("a message that was deleted: status %d", status)
+	}
+}

@@ -1,0 +1,268 @@
+package admin_test
+
+import (
+	"fmt"
+	"net/http"
+	"testing"
+	"time"
+
+	"pipit/broker"
+)
+
+func TestBrowserTopic(t *testing.T) {
+	browses(t)
+	s := newSite(t, true)
+	tab := s.profile().signIn()
+	tab.follow("#nav-topics")
+	tab.sees("No topics yet")
+	tab.follow("#new")
+	tab.fill("#topic", "name", "/orders/", "max_depth", "500")
+	if status := tab.send("#topic"); status != http.StatusUnprocessableEntity {
+		t.Fatalf("a name that ends with a slash: status %d", status)
+	}
+	if !tab.exists("#topic-name[aria-invalid]:focus") {
+		t.Error("the field that is wrong does not have the focus")
+	}
+	tab.fill("#topic", "name", "/orders", "expiration", "120", "dedup_window", "90s") // the rest is kept
+	tab.save("#topic")
+	tab.at("/admin/topics/%2Forders")
+	tab.sees("The topic was created", "of 500", "2 min", "1m30s")
+
+	tab.follow("#edit")
+	tab.fill("#topic", "is_active", "off", "max_depth", "600")
+	tab.save("#topic")
+	tab.sees("The topic was saved", "The topic is inactive", "of 600")
+	topic, _ := s.b.Topic("/orders")
+	if want := (broker.Topic{Name: "/orders", MaxDepth: 600, Expiration: 120, DedupWindow: 90 * time.Second}); topic.Topic != want {
+		t.Errorf("stored %+v", topic.Topic)
+	}
+
+	tab.follow("#delete")
+	tab.fill("#delete", "confirm", "/order")
+	if !tab.exists("#delete button:disabled") {
+		t.Error("the button does not wait for the name")
+	}
+	tab.fill("#delete", "confirm", "/orders")
+	tab.save("#delete")
+	tab.at("/admin/topics")
+	tab.sees("The topic /orders was deleted", "No topics yet")
+}
+
+func TestBrowserClient(t *testing.T) {
+	browses(t)
+	s := newSite(t, true)
+	tab := s.profile().signIn()
+	login := func(password string) int {
+		status, _ := s.call("POST", "/zato/pubsub/topic//nowhere/", "x", func(r *http.Request) { r.SetBasicAuth("crm", password) })
+		return status
+	}
+	tab.follow("#nav-clients")
+	tab.sees("No clients yet")
+	tab.follow("#new")
+	tab.fill("#client", "username", "crm", "name", "The CRM")
+	tab.save("#client")
+	tab.sees("This is shown once")
+	password := tab.text("#password")
+	if status := login(password); status != http.StatusForbidden { // in, but there is no such topic
+		t.Errorf("with the password that was made: %d", status)
+	}
+	tab.follow("#on")
+	tab.at("/admin/clients/crm")
+	tab.sees("The CRM")
+	tab.seesNot(password)
+
+	tab.follow("#edit")
+	tab.fill("#client", "password", "another password")
+	tab.save("#client")
+	tab.sees("The client was saved")
+	if old, now := login(password), login("another password"); old != http.StatusUnauthorized || now != http.StatusForbidden {
+		t.Errorf("with the old password %d, with the new one %d", old, now)
+	}
+	tab.follow("#edit")
+	tab.fill("#client", "is_active", "off")
+	tab.save("#client")
+	tab.sees("The client is inactive")
+	if status := login("another password"); status != http.StatusUnauthorized {
+		t.Errorf("as an inactive client: %d", status)
+	}
+
+	tab.follow("#delete")
+	tab.fill("#delete", "confirm", "crm")
+	tab.save("#delete")
+	tab.at("/admin/clients")
+	tab.sees("The client crm was deleted", "No clients yet")
+}
+
+func TestBrowserProducer(t *testing.T) {
+	browses(t)
+	s := newSite(t, true)
+	s.example()
+	tab := s.profile().signIn()
+	publish := func() int {
+		status, _ := s.call("POST", "/zato/pubsub/topic//orders/", "x", func(r *http.Request) { r.SetBasicAuth("erp", "p2") })
+		return status
+	}
+	if status := publish(); status != http.StatusForbidden {
+		t.Fatalf("without a producer: %d", status)
+	}
+	tab.ok("/admin/topics/%2Forders")
+	tab.unfold("#add-producer")
+	tab.fill("#add-producer", "client", "nobody")
+	if status := tab.send("#add-producer"); status != http.StatusUnprocessableEntity {
+		t.Errorf("a client that is not there: status %d", status)
+	}
+	tab.fill("#producer", "client", "erp")
+	tab.save("#producer")
+	if status := publish(); status != http.StatusOK {
+		t.Errorf("as a producer: %d", status)
+	}
+	tab.ok("/admin/producers?client=erp")
+	tab.follow("#producers tbody a")
+	tab.sees("erp", "/orders", "since the start")
+	tab.follow("#edit")
+	tab.fill("#producer", "is_active", "off")
+	tab.save("#producer")
+	tab.sees("The producer is inactive")
+	if status := publish(); status != http.StatusForbidden {
+		t.Errorf("as an inactive producer: %d", status)
+	}
+	tab.follow("#delete")
+	tab.save("#delete")
+	tab.sees("was deleted")
+	if n := len(s.b.Producers()); n != 1 {
+		t.Errorf("%d producers are left", n)
+	}
+}
+
+func TestBrowserConsumer(t *testing.T) {
+	browses(t)
+	s := newSite(t, true)
+	s.example()
+	tab := s.profile().signIn()
+	tab.ok("/admin/clients/crm")
+	tab.unfold("#add-consumer")
+	tab.fill("#add-consumer", "topic", "/orders")
+	tab.save("#add-consumer")
+	tab.sees("The consumer was created", "crm")
+	tab.follow("#delete")
+	tab.fill("#delete", "confirm", "/orders")
+	tab.save("#delete")
+	tab.sees("The consumer crm was deleted")
+
+	tab.follow("#nav-consumers")
+	tab.follow("#new")
+	tab.fill("#consumer", "client", "crm", "topic", "/orders", "start", "oldest", "max_depth", "5", "max_in_flight", "4", "ack_timeout", "7s")
+	tab.save("#consumer")
+	page := tab.path()
+	tab.sees("of 5", "of 4", "7s")
+	tab.seesNot("sub_key:") // hidden until it is asked for
+	s.publish("/orders", "one")
+	key := tab.subKey(page)
+	if m, status := s.receive("crm", "p1", "/orders", key); status != http.StatusOK || len(m) != 1 {
+		t.Fatalf("receiving with the sub_key of the page: %d %v", status, m)
+	}
+
+	tab.follow("#edit")
+	tab.fill("#consumer", "is_active", "off")
+	tab.save("#consumer")
+	tab.sees("The consumer is inactive", "The consumer was saved")
+	if _, status := s.receive("crm", "p1", "/orders", key); status != http.StatusForbidden {
+		t.Errorf("as an inactive consumer: %d", status)
+	}
+	tab.follow("#edit")
+	tab.fill("#consumer", "is_active", "on")
+	tab.save("#consumer")
+
+	// Another key: the queue stays, the old key is refused.
+	tab.unfold("#rotate")
+	tab.save("#rotate")
+	tab.sees("The consumer has a new sub_key")
+	if _, status := s.receive("crm", "p1", "/orders", key); status != http.StatusForbidden {
+		t.Errorf("with the old sub_key: %d", status)
+	}
+	tab.unfold("#release")
+	tab.save("#release")
+	tab.sees("Deliverable at once: 1 message")
+	m, status := s.receive("crm", "p1", "/orders", tab.subKey(page))
+	if status != http.StatusOK || len(m) != 1 || m[0].Deliveries != 2 {
+		t.Errorf("with the new sub_key: %d %v", status, m)
+	}
+
+	// What is in flight is done with, then the backlog.
+	tab.unfold("#clear-in-flight")
+	tab.save("#clear-in-flight")
+	tab.sees("What was in flight was cleared: 1 message")
+	for i := range 3 {
+		s.publish("/orders", fmt.Sprint("message ", i))
+	}
+	tab.ok(page)
+	if got := tab.text("#backlog"); got[:1] != "3" {
+		t.Errorf("the backlog is %q", got)
+	}
+	tab.unfold("#clear")
+	tab.fill("#clear", "confirm", "/order")
+	if !tab.exists("#clear button:disabled") {
+		t.Error("the button does not wait for the name")
+	}
+	tab.fill("#clear", "confirm", "/orders")
+	tab.save("#clear")
+	tab.sees("The backlog was cleared: 3 messages")
+	if m, _ := s.receive("crm", "p1", "/orders", tab.subKey(page)); len(m) != 0 {
+		t.Errorf("received after clearing: %v", m)
+	}
+	if m, _ := s.receive("erp", "p2", "/orders", "key-of-erp"); len(m) != 4 {
+		t.Errorf("the other consumer receives %v", m)
+	}
+
+	tab.follow("#delete")
+	tab.fill("#delete", "confirm", "/orders")
+	tab.save("#delete")
+	if n := len(s.b.Consumers()); n != 1 {
+		t.Errorf("%d consumers are left", n)
+	}
+}
+
+// subKey asks the page of a consumer for its sub_key.
+func (t *tab) subKey(page string) string {
+	t.Helper()
+	t.ok(page)
+	t.follow("#reveal")
+	return t.text("#sub-key")
+}
+
+func TestBrowserConflict(t *testing.T) {
+	browses(t)
+	s := newSite(t, true)
+	s.example()
+	mine := s.profile().signIn()
+	theirs := s.profile().signIn()
+	mine.ok("/admin/topics/%2Forders/edit")
+	theirs.ok("/admin/topics/%2Forders/edit")
+	theirs.fill("#topic", "max_depth", "600")
+	theirs.save("#topic")
+
+	mine.fill("#topic", "max_depth", "700", "expiration", "240")
+	if status := mine.send("#topic"); status != http.StatusConflict {
+		t.Fatalf("status %d", status)
+	}
+	mine.sees("changed by somebody else", "It is 600 now")
+	if topic, _ := s.b.Topic("/orders"); topic.MaxDepth != 600 || topic.Expiration != 3600 {
+		t.Errorf("stored %+v", topic.Topic)
+	}
+	mine.save("#topic")
+	mine.sees("The topic was saved", "of 700", "4 min")
+
+	// What was changed meanwhile is not deleted unseen.
+	mine.follow("#delete")
+	theirs.follow("#edit")
+	theirs.fill("#topic", "max_depth", "800")
+	theirs.save("#topic")
+	mine.fill("#delete", "confirm", "/orders")
+	if status := mine.send("#delete"); status != http.StatusConflict {
+		t.Fatalf("deleting: status %d", status)
+	}
+	mine.sees("changed by somebody else")
+	if _, ok := s.b.Topic("/orders"); !ok {
+		t.Error("it was deleted")
+	}
+}

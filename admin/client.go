@@ -1,0 +1,207 @@
+package admin
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+
+	"pipit/broker"
+)
+
+var clientSorts = sorts[broker.ClientInfo]{
+	"username":  func(c *broker.ClientInfo) place { return place{S: c.Username} },
+	"name":      func(c *broker.ClientInfo) place { return place{S: key(c.Name, c.Username)} },
+	"last_seen": func(c *broker.ClientInfo) place { return place{micros(c.LastSeen), c.Username} },
+}
+
+// listClients returns a page of the clients. It can be sorted by username, name and last_seen.
+func (a *Admin) listClients(q query) (list[Client], error) {
+	found := contains(q.Search)
+	matches := func(c *broker.ClientInfo) bool { return found(c.Username, c.Name) }
+	return pageOf(q, a.b.Clients(), "username", clientSorts, matches, clientOf)
+}
+
+// getClient returns a client. The error is NotFound.
+func (a *Admin) getClient(username string) (Client, error) {
+	info, ok := a.b.Client(username)
+	if !ok {
+		return Client{}, notFound("No client %q", username)
+	}
+	return clientOf(&info), nil
+}
+
+// createClient creates a client, with a Password or a PasswordHash. The errors are Invalid,
+// Conflict (it exists), Unavailable and DiskFull.
+func (a *Admin) createClient(ctx context.Context, who actor, c Client) (Client, error) {
+	def, err := c.hashed()
+	if err != nil {
+		return Client{}, err
+	}
+	if def.PasswordHash == "" {
+		return Client{}, invalid("password", "password of client %q: it is missing", clip(c.Username))
+	}
+	ref := broker.Ref{Kind: broker.KindClient, Name: c.Username}
+	_, err = a.b.Change(ctx, broker.Change{
+		Expect:    []broker.Expect{{Ref: ref}},
+		Define:    broker.Definition{Clients: []broker.Client{def}},
+		Documents: []broker.Document{a.audit(who, "client.create", c.Username, "")},
+	})
+	if err != nil {
+		return Client{}, err
+	}
+	return a.getClient(c.Username)
+}
+
+// editClient has edit change a client that is in a revision, or in any where that is empty or "*".
+// An edit that sets neither Password nor PasswordHash leaves the password as it is. The errors are
+// those of edit, NotFound, Conflict (another revision), Invalid, Unavailable and DiskFull.
+func (a *Admin) editClient(ctx context.Context, who actor, username, revision string, edit func(*Client) error) (Client, error) {
+	err := again(revision, func() error {
+		before, err := a.getClient(username)
+		if err != nil {
+			return err
+		}
+		if err := checkRevision(revision, before.Revision); err != nil {
+			return err
+		}
+		c := before
+		if err := edit(&c); err != nil {
+			return err
+		}
+		if c.Username != username {
+			return fixed("username", c.Username, username)
+		}
+		c.Name = cmp.Or(c.Name, username)
+		diff := differences(before.ClientDefinition, c.ClientDefinition)
+		if len(diff) == 0 {
+			return nil
+		}
+		def, err := c.hashed()
+		if err != nil {
+			return err
+		}
+		_, err = a.b.Change(ctx, broker.Change{
+			Expect:    []broker.Expect{{Ref: broker.Ref{Kind: broker.KindClient, Name: username}, Revision: before.Revision}},
+			Define:    broker.Definition{Clients: []broker.Client{def}},
+			Documents: []broker.Document{a.audit(who, "client.edit", username, diff.String())},
+		})
+		return err
+	})
+	if err != nil {
+		return Client{}, err
+	}
+	return a.getClient(username)
+}
+
+// deleteClient deletes a client with its producers and consumers, and returns what went with it.
+// The errors are NotFound, Conflict, Unavailable and DiskFull.
+func (a *Admin) deleteClient(ctx context.Context, who actor, username, revision string) (Deleted, error) {
+	return a.delete(ctx, who, "client.delete", broker.Ref{Kind: broker.KindClient, Name: username}, username, revision)
+}
+
+// hashed returns the client with a PasswordHash in place of its Password. It takes long.
+func (d *ClientDefinition) hashed() (broker.Client, error) {
+	c := d.broker()
+	if c.Password != "" && c.PasswordHash != "" {
+		return c, invalid("password", "client %q: allowed is one of password and password_hash", clip(c.Username))
+	}
+	if err := c.Validate(); err != nil {
+		return c, err
+	}
+	if c.Password != "" {
+		hash, err := broker.HashPassword(c.Password)
+		if err != nil {
+			return c, err
+		}
+		c.Password, c.PasswordHash = "", hash
+	}
+	return c, nil
+}
+
+// whatGoes returns what goes with an object when it is deleted. key is a username, the name of a
+// topic, or the decimal id of a producer or consumer. The error is NotFound.
+func (a *Admin) whatGoes(kind broker.Kind, key string) (Deleted, error) {
+	var d Deleted
+	consumers := func(match func(*broker.ConsumerInfo) bool) {
+		all := a.b.Consumers()
+		for i := range all {
+			if match(&all[i]) {
+				d.Consumers++
+				d.Messages += all[i].Backlog
+			}
+		}
+	}
+	switch kind {
+	case broker.KindClient:
+		c, err := a.getClient(key)
+		if err != nil {
+			return d, err
+		}
+		consumers(func(i *broker.ConsumerInfo) bool { return i.Client == key })
+		d.Producers = c.Producers
+	case broker.KindTopic:
+		t, err := a.getTopic(key)
+		if err != nil {
+			return d, err
+		}
+		d = Deleted{t.Producers, t.Consumers, t.Depth + t.Delayed}
+	case broker.KindProducer:
+		id, err := parseID(kind, key)
+		if err != nil {
+			return d, err
+		}
+		_, err = a.getProducer(id)
+		return d, err
+	case broker.KindConsumer:
+		id, err := parseID(kind, key)
+		if err != nil {
+			return d, err
+		}
+		c, ok := a.b.Consumer(id)
+		if !ok {
+			return d, notFound("No consumer %q", key)
+		}
+		d.Messages = c.Backlog
+	default:
+		return d, fmt.Errorf("unknown kind %q", kind)
+	}
+	return d, nil
+}
+
+// delete deletes an object that is in a revision, or in any where that is empty or "*". name is
+// how the audit log calls it.
+func (a *Admin) delete(ctx context.Context, who actor, action string, ref broker.Ref, name, revision string) (Deleted, error) {
+	goes, err := a.whatGoes(ref.Kind, refKey(ref))
+	if err != nil {
+		return Deleted{}, err
+	}
+	if revision == "" {
+		revision = "*"
+	}
+	_, err = a.b.Change(ctx, broker.Change{
+		Expect:    []broker.Expect{{Ref: ref, Revision: revision}},
+		Delete:    []broker.Ref{ref},
+		Documents: []broker.Document{a.audit(who, action, name, goes.String())},
+	})
+	if err != nil {
+		return Deleted{}, err
+	}
+	return goes, nil
+}
+
+// String is what the audit log says.
+func (d Deleted) String() string {
+	if d == (Deleted{}) {
+		return ""
+	}
+	return fmt.Sprintf("with %d producers, %d consumers, %d messages", d.Producers, d.Consumers, d.Messages)
+}
+
+func notFound(format, name string) *broker.Error {
+	return &broker.Error{Code: broker.NotFound, Message: fmt.Sprintf(format, clip(name))}
+}
+
+// fixed is the error of an edit that changes what an object is known by.
+func fixed(field, to, from string) *broker.Error {
+	return invalid(field, "%s %q: it is %q for good", field, clip(to), clip(from))
+}

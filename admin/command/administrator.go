@@ -1,0 +1,113 @@
+package command
+
+import (
+	"context"
+	"errors"
+	"net/http"
+
+	"github.com/spf13/cobra"
+
+	"pipit/admin"
+)
+
+func (c *cli) adminCommand() *cobra.Command {
+	return group("admin", "Administrators, who sign in to the admin pages", c.adminCreateCommand(), c.adminPasswordCommand())
+}
+
+// adminFlags are those of the commands of administrators.
+type adminFlags struct {
+	cli    *cli
+	config string
+}
+
+func (c *cli) administratorCommand(cmd *cobra.Command, long string) (*cobra.Command, *adminFlags) {
+	f := &adminFlags{cli: c}
+	cmd.Long = long + ` The password is asked for on a terminal, else read from
+a line of standard input.
+
+It works on the database file that the configuration names, or --file, which no server has open;
+with --server it asks a running one.`
+	cmd.Args = arguments("NAME")
+	c.connectionFlags(cmd)
+	configFlag(cmd, &f.config)
+	cmd.MarkFlagsMutuallyExclusive("config", "server")
+	cmd.MarkFlagsMutuallyExclusive("config", "file")
+	return cmd, f
+}
+
+func (c *cli) adminCreateCommand() *cobra.Command {
+	cmd, f := c.administratorCommand(&cobra.Command{
+		Use:   "create NAME",
+		Short: "Create an administrator",
+		Example: `  pipit admin create ann
+  pipit admin create ann --config /etc/pipit.toml
+  pipit admin create ann --file /var/lib/pipit/pipit.db <password.txt`,
+	}, "Create an administrator, the first one or a further one.")
+	cmd.RunE = c.run(func(ctx context.Context, args []string) error {
+		return f.set(ctx, args[0], true)
+	})
+	return cmd
+}
+
+func (c *cli) adminPasswordCommand() *cobra.Command {
+	cmd, f := c.administratorCommand(&cobra.Command{
+		Use:   "password NAME",
+		Short: "Set an administrator's password",
+		Example: `  pipit admin password ann
+  pipit admin password ann --server http://127.0.0.1:11223`,
+	}, "Set an administrator's password.")
+	cmd.RunE = c.run(func(ctx context.Context, args []string) error {
+		return f.set(ctx, args[0], false)
+	})
+	return cmd
+}
+
+// set creates an administrator, or sets the password of one.
+func (f *adminFlags) set(ctx context.Context, name string, create bool) (err error) {
+	c := f.cli
+	prompt, done := "new password", "the password of administrator %s is set"
+	if create {
+		prompt, done = "password of the new administrator", "administrator %s created"
+	}
+	if c.server != "" {
+		if err := c.connect(false); err != nil {
+			return err
+		}
+		password, err := c.secret(ctx, prompt, true)
+		if err != nil {
+			return err
+		}
+		q := call{method: http.MethodPost, path: path("administrators"), body: map[string]string{"name": name, "password": password}}
+		if !create {
+			q = call{method: http.MethodPatch, path: path("administrators", name), body: map[string]string{"password": password}}
+		}
+		if err := c.api.do(ctx, q, nil); err != nil {
+			return err
+		}
+		return c.printf(done, name)
+	}
+	file := c.file
+	if file == "" {
+		if file, err = c.Database(f.config); err != nil {
+			return err
+		}
+	}
+	b, err := c.openFile(file, create)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, b.Close()) }()
+	password, err := c.secret(ctx, prompt, true)
+	if err != nil {
+		return err
+	}
+	if create {
+		err = admin.CreateAdministrator(ctx, b, name, password)
+	} else {
+		err = admin.SetAdministratorPassword(ctx, b, name, password)
+	}
+	if err != nil {
+		return err
+	}
+	return c.printf(done+" in %s", name, file)
+}

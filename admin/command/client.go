@@ -1,0 +1,60 @@
+package command
+
+import (
+	"context"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+
+	"pipit/admin"
+)
+
+func (c *cli) clientCommand() *cobra.Command {
+	n := noun{
+		one: "client", path: "clients",
+		keys: []string{"USERNAME"}, complete: inOrder(c.completeClient), key: byName,
+	}
+	list := listCommand(c, "clients", n.path, []string{"username", "name", "last_seen"}, false, []column[admin.Client]{
+		names("USERNAME", func(v *admin.Client) string { return v.Username }),
+		names("NAME", func(v *admin.Client) string { return v.Name }),
+		text("ACTIVE", func(v *admin.Client) string { return yesNo(v.Active) }),
+		figure("PRODUCERS", func(v *admin.Client) string { return number(v.Producers) }),
+		figure("CONSUMERS", func(v *admin.Client) string { return number(v.Consumers) }),
+		text("LAST SEEN", func(v *admin.Client) string { return when(v.LastSeen) }),
+	})
+	list.Example = `  pipit client list
+  pipit client list --sort last_seen`
+	show := c.showCommand(n)
+	show.Example = "  pipit client show crm"
+
+	create := c.createCommand(n, []string{"username"}, clientFlags, func(ctx context.Context, body map[string]any) error {
+		p, err := c.secret(ctx, "password of the new client", true)
+		body["password"] = p
+		return err
+	}, nil)
+	create.Long = "Create a client. Its password is asked for on a terminal, else read from a line of standard input."
+	create.Example = `  pipit client create crm --name CRM
+  pipit client create crm <password.txt`
+
+	var newPassword bool
+	edit := c.editCommand(n, clientFlags, func(ctx context.Context, body map[string]any) error {
+		if !newPassword {
+			return nil
+		}
+		p, err := c.secret(ctx, "new password", true)
+		body["password"] = p
+		return err
+	})
+	edit.Flags().BoolVar(&newPassword, "password", false, "ask for a new password, or read it from a line of standard input")
+	edit.Example = `  pipit client edit crm --active=false
+  pipit client edit crm --password`
+	del := c.deleteCommand(n)
+	del.Example = `  pipit client delete crm
+  pipit client delete crm --yes`
+	return group("client", "Clients, who may log in", list, show, create, edit, del)
+}
+
+func clientFlags(f *pflag.FlagSet) {
+	f.Bool("active", true, "whether it may log in")
+	f.String("name", "", "what consumers see as the `NAME` of the producer (default the username)")
+}

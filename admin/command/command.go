@@ -1,0 +1,304 @@
+// Package command is the command line: what a person or a script types to administer a broker.
+//
+// A command speaks the admin API, as anybody can. It reaches it in one of two ways: over HTTP at a
+// server, with a token; or, with --file, in a database that no server has open, whose API the
+// command then serves to itself within the process. Commands do not see the difference. Consuming
+// is the exception: it speaks the wire protocol with a client's own credentials, or, with
+// --file, to the broker.
+//
+// One place, Run, writes errors and makes exit codes of them.
+package command
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"pipit/broker"
+)
+
+// Program is what the command line needs of the program that it is part of.
+type Program struct {
+	Version        string   // in one line
+	Env            []string // "NAME=value"
+	Stdin          io.Reader
+	Stdout, Stderr io.Writer
+
+	// Serve runs the broker with a configuration, the default one where the name of its file is
+	// empty, until ctx ends.
+	Serve func(ctx context.Context, config string) error
+
+	// CheckConfig returns what is wrong with a configuration.
+	CheckConfig func(config string) error
+
+	// Database returns the name of the database file of a configuration.
+	Database func(config string) (string, error)
+
+	// Open opens a database, for payloads of up to MaxPayload. Where there is no such file it is made, if create is set, else the
+	// error wraps fs.ErrNotExist. Where another process has it the error wraps ErrInUse.
+	Open func(file string, create bool) (*broker.Broker, error)
+
+	// Verify reads a whole database and returns what is wrong with it. The errors are also those of Open.
+	Verify func(file string) error
+}
+
+// MaxPayload bounds what is published to a database file, in bytes. A server has its own limit.
+const MaxPayload = 128 << 20
+
+// ErrInUse says that another process has the database open.
+var ErrInUse = errors.New("in use by another process")
+
+// Run runs the command line and returns its exit code.
+func Run(ctx context.Context, p Program, args []string) int {
+	c := &cli{Program: p}
+	root := c.root()
+	root.SetArgs(longFlags(args))
+	err := root.ExecuteContext(ctx)
+	c.close()
+	if err == nil {
+		return exitOK
+	}
+	if !c.begun { // cobra's own: flags, arguments, names of commands
+		err = usageError{err}
+	}
+	if ctx.Err() != nil && errors.Is(err, context.Canceled) {
+		err = errors.New("interrupted")
+	}
+	for line := range strings.Lines(err.Error()) {
+		fmt.Fprintf(p.Stderr, "pipit: %s\n", visible(strings.TrimSpace(line)))
+	}
+	return exitCode(err)
+}
+
+// Handles tells whether arguments of the program are the command line's: they begin with the name
+// of a command. Others are flags of the program itself.
+func Handles(args []string) bool {
+	return len(args) > 0 && !strings.HasPrefix(args[0], "-")
+}
+
+// Summary lists the commands, for the program's help.
+func Summary() string {
+	var b strings.Builder
+	for _, cmd := range (&cli{}).root().Commands() {
+		if cmd.IsAvailableCommand() {
+			fmt.Fprintf(&b, "  %-12s %s\n", cmd.Name(), cmd.Short)
+		}
+	}
+	return b.String()
+}
+
+// longFlags gives the flags that the program itself has, which are written with one dash
+// or two, their two.
+func longFlags(args []string) []string {
+	out := make([]string, len(args))
+	for i, arg := range args {
+		if arg == "--" {
+			copy(out[i:], args[i:])
+			break
+		}
+		name, _, _ := strings.Cut(arg, "=")
+		if name == "-config" || name == "-check-config" {
+			arg = "-" + arg
+		}
+		out[i] = arg
+	}
+	return out
+}
+
+// cli is one run of the command line.
+type cli struct {
+	Program
+	begun bool // a command has its arguments and runs
+
+	// Flags of commands that speak the admin API.
+	server, token, file string
+	json                bool
+
+	api     *api     // see connect
+	offline *offline // of --file, else nil
+}
+
+func (c *cli) root() *cobra.Command {
+	root := &cobra.Command{
+		Use:   "pipit",
+		Short: "REST publish/subscribe in one process",
+		Long: `REST publish/subscribe in one process: topics, producers, consumers and messages in one file.
+Without a command it runs the broker: see pipit -help.
+
+Commands that administer speak the admin API of a running server. They take its address from
+--server, the variable PIPIT_SERVER or the file ` + settingsFile() + `,
+and a token from PIPIT_TOKEN or that file:
+
+  server = "http://127.0.0.1:11223"
+  token = "pipit_…"
+
+The token of the file goes to no other server than the file's. The file must not be readable by
+other users. With --file a command works on a database instead that no server has open.
+
+Exit codes: 0 done, 1 failed, 2 wrong usage, 3 not found, 4 refused (token, permission), 5 in
+conflict (exists already, changed meanwhile), 6 not now (no connection, overloaded, a limit or
+the disk is full, the database is in use).`,
+		SilenceErrors: true,
+		SilenceUsage:  true,
+		Args:          cobra.ArbitraryArgs,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if len(args) == 0 {
+				return cmd.Help()
+			}
+			return fmt.Errorf("unexpected argument %q%s: see pipit help", args[0], didYouMean(cmd, args[0]))
+		},
+	}
+	// Files are completed where one is meant: see files.
+	root.CompletionOptions.SetDefaultShellCompDirective(cobra.ShellCompDirectiveNoFileComp)
+	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
+		return fmt.Errorf("%w: see %s --help", err, cmd.CommandPath())
+	})
+	root.SetIn(c.Stdin)
+	root.SetOut(c.Stdout)
+	root.SetErr(c.Stderr)
+	const messages, objects, running = "messages", "objects", "running"
+	root.AddGroup(
+		&cobra.Group{ID: running, Title: "Running:"},
+		&cobra.Group{ID: messages, Title: "Messages:"},
+		&cobra.Group{ID: objects, Title: "Objects:"},
+	)
+	root.SetHelpCommandGroupID(running)
+	root.SetCompletionCommandGroupID(running)
+	add := func(group string, commands ...*cobra.Command) {
+		for _, cmd := range commands {
+			cmd.GroupID = group
+			root.AddCommand(cmd)
+		}
+	}
+	add(running, c.serveCommand(), c.adminCommand(), c.tokenCommand(), c.checkCommand())
+	add(messages, c.publishCommand(), c.consumeCommand(), c.messagesCommand())
+	root.InitDefaultCompletionCmd()
+	for _, cmd := range root.Commands() {
+		if cmd.Name() == "completion" {
+			cmd.Short = "Print what makes a shell complete commands, flags and names"
+			cmd.Args, cmd.RunE = cobra.ArbitraryArgs, noCommand
+		}
+	}
+	add(objects, c.topicCommand(), c.clientCommand(), c.producerCommand(), c.consumerCommand(), c.exportCommand(), c.importCommand())
+	return root
+}
+
+// group makes a command that only holds others.
+func group(use, short string, commands ...*cobra.Command) *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   use,
+		Short: short,
+		Args:  cobra.ArbitraryArgs,
+		RunE:  noCommand,
+	}
+	cmd.AddCommand(commands...)
+	return cmd
+}
+
+// noCommand is run for a command that only holds others.
+func noCommand(cmd *cobra.Command, args []string) error {
+	if len(args) == 0 {
+		return fmt.Errorf("which %s command? See %s --help", cmd.Name(), cmd.CommandPath())
+	}
+	return fmt.Errorf("unexpected argument %q%s: see %s --help", args[0], didYouMean(cmd, args[0]), cmd.CommandPath())
+}
+
+func didYouMean(cmd *cobra.Command, arg string) string {
+	cmd.SuggestionsMinimumDistance = 2
+	if s := cmd.SuggestionsFor(arg); len(s) > 0 {
+		return ", did you mean " + strings.Join(s, " or ")
+	}
+	return ""
+}
+
+// run makes a cobra command's function of one of ours: from here on errors are ours, too.
+func (c *cli) run(fn func(ctx context.Context, args []string) error) func(*cobra.Command, []string) error {
+	return func(cmd *cobra.Command, args []string) error {
+		c.begun = true
+		return fn(cmd.Context(), args)
+	}
+}
+
+// speak is run for a command that speaks the admin API: it has the flags for it, and a connection.
+func (c *cli) speak(cmd *cobra.Command, fn func(ctx context.Context, args []string) error) *cobra.Command {
+	return c.speakTo(cmd, false, fn)
+}
+
+// speakTo is speak that makes the database of --file where there is none, if create is set.
+func (c *cli) speakTo(cmd *cobra.Command, create bool, fn func(ctx context.Context, args []string) error) *cobra.Command {
+	c.connectionFlags(cmd)
+	cmd.Flags().BoolVar(&c.json, "json", false, "print JSON, as the API answers")
+	cmd.RunE = c.run(func(ctx context.Context, args []string) error {
+		if err := c.connect(create); err != nil {
+			return err
+		}
+		return fn(ctx, args)
+	})
+	return cmd
+}
+
+func (c *cli) connectionFlags(cmd *cobra.Command) {
+	f := cmd.Flags()
+	f.StringVar(&c.server, "server", "", "`URL` of the server (default "+defaultServer+")")
+	f.StringVar(&c.token, "token", "", "API `token`; others on this machine can see it here: better set PIPIT_TOKEN")
+	f.StringVar(&c.file, "file", "", "work on the database `FILE`, which no server has open")
+	cmd.MarkFlagsMutuallyExclusive("server", "file")
+	cmd.MarkFlagsMutuallyExclusive("token", "file")
+	_ = cmd.RegisterFlagCompletionFunc("file", files)
+}
+
+func files(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {
+	return nil, cobra.ShellCompDirectiveDefault
+}
+
+// arguments takes the arguments that names lists; those in brackets can be left out, and one that
+// ends in … can be given often.
+func arguments(names ...string) cobra.PositionalArgs {
+	least, most := 0, len(names)
+	for _, n := range names {
+		if !strings.HasPrefix(n, "[") {
+			least++
+		}
+		if strings.HasSuffix(n, "…") {
+			most = -1
+		}
+	}
+	return func(cmd *cobra.Command, args []string) error {
+		if len(args) >= least && (most < 0 || len(args) <= most) {
+			return nil
+		}
+		if most == 0 {
+			return fmt.Errorf("unexpected argument %q: see %s --help", args[0], cmd.CommandPath())
+		}
+		return fmt.Errorf("expected %s, got %d arguments: see %s --help", strings.Join(names, " "), len(args), cmd.CommandPath())
+	}
+}
+
+// lookup returns a variable of the environment, empty where it is not set.
+func (c *cli) lookup(name string) string {
+	for _, kv := range c.Env {
+		if k, v, _ := strings.Cut(kv, "="); k == name {
+			return v
+		}
+	}
+	return ""
+}
+
+// close ends what connect began.
+func (c *cli) close() {
+	if c.offline != nil {
+		if err := c.offline.close(); err != nil {
+			fmt.Fprintf(c.Stderr, "pipit: %v\n", err)
+		}
+		c.offline = nil
+	}
+}
+
+// notef tells a person something beside the output.
+func (c *cli) notef(format string, args ...any) {
+	fmt.Fprintf(c.Stderr, "pipit: %s\n", visible(fmt.Sprintf(format, args...)))
+}

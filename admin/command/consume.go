@@ -1,0 +1,245 @@
+package command
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"pipit/admin"
+	"pipit/broker"
+)
+
+// Bounds of consuming.
+const (
+	followWait = 50 * time.Second // of one request, less than what a proxy commonly allows
+	firstPause = time.Second      // before asking again a server that did not answer
+	lastPause  = 30 * time.Second
+)
+
+// consumeFlags are those of the command consume.
+type consumeFlags struct {
+	user, subKey string
+	broker       string // URL, empty: where the API is
+	consumer     uint32
+	follow, ack  bool
+	max          int
+	wait         time.Duration
+}
+
+func (c *cli) consumeCommand() *cobra.Command {
+	var f consumeFlags
+	cmd := &cobra.Command{
+		Use:   "consume TOPIC",
+		Short: "Receive messages as a consumer does, and print their payloads",
+		Long: `Receive messages as a consumer does, and print their payloads, each ending in a line break; with
+--json each message on a line, as the protocol returns it. It ends when nothing waits, or with
+--follow never.
+
+It logs in as the consumer's client: the password comes from the variable PIPIT_PASSWORD, is asked
+for on a terminal, or is read from a line of standard input. With a token of scope write the rest
+is looked up, as long as there is one consumer only; else --user and --consumer say which one,
+and without a token --user and the variable PIPIT_SUB_KEY do. With --file no password is needed.
+
+Messages stay in flight, and are delivered again after the consumer's ack_timeout, unless --ack is
+given: then they are acknowledged when they were printed.`,
+		Example: `  pipit consume /customer/created
+  pipit consume /customer/created --user erp --follow --ack
+  pipit consume /customer/created --ack --json --max 10 --wait 30s | jq .payload`,
+		Args:              arguments("TOPIC"),
+		ValidArgsFunction: inOrder(c.completeTopic),
+	}
+	flags := cmd.Flags()
+	flags.StringVar(&f.user, "user", "", "the `USERNAME` of the consumer's client")
+	flags.StringVar(&f.subKey, "sub-key", "", "the consumer's `KEY`; others on this machine can see it here: better set PIPIT_SUB_KEY")
+	flags.Uint32Var(&f.consumer, "consumer", 0, "the consumer's `ID`")
+	flags.StringVar(&f.broker, "broker", "", "`URL` of the broker, where the admin API has an address of its own (default that of --server)")
+	flags.BoolVar(&f.follow, "follow", false, "go on when nothing waits, until interrupted")
+	flags.BoolVar(&f.ack, "ack", false, "acknowledge what was printed")
+	flags.IntVar(&f.max, "max", 0, "end after `N` messages (default 100, with --follow no bound)")
+	flags.DurationVar(&f.wait, "wait", 0, "wait so long for the first message, at most 1m")
+	cmd.MarkFlagsMutuallyExclusive("consumer", "sub-key")
+	_ = cmd.RegisterFlagCompletionFunc("user", c.completeClient)
+	_ = cmd.RegisterFlagCompletionFunc("consumer", c.completeConsumer)
+	return c.speak(cmd, func(ctx context.Context, args []string) error {
+		if f.max < 0 {
+			return usageError{errors.New("max: allowed is 1 or more")}
+		}
+		if f.wait < 0 || f.wait > broker.MaxWait {
+			return usageError{fmt.Errorf("wait %s: allowed are 0s to %s", f.wait, broker.MaxWait)}
+		}
+		if f.broker == "" {
+			f.broker = c.api.server
+		} else if err := checkServer(&f.broker); err != nil {
+			return err
+		}
+		q, err := c.queue(ctx, args[0], &f)
+		if err != nil {
+			return err
+		}
+		if f.follow {
+			return c.follow(ctx, q, &f)
+		}
+		_, err = c.consume(ctx, q, &f, f.max, f.wait)
+		return err
+	})
+}
+
+// queue finds the consumer's queue.
+func (c *cli) queue(ctx context.Context, topic string, f *consumeFlags) (queue, error) {
+	if f.subKey == "" && f.consumer == 0 {
+		f.subKey = c.lookup(envSubKey)
+	}
+	if f.subKey == "" || f.user == "" {
+		found, err := c.consumer(ctx, topic, f)
+		if err != nil {
+			return nil, err
+		}
+		f.user, f.subKey = found.Client, found.SubKey
+	}
+	if c.offline != nil {
+		sub, err := c.offline.b.Subscription(&broker.Client{Username: f.user, Active: true}, topic, f.subKey)
+		return fileQueue{sub}, err
+	}
+	password := c.lookup(envPassword)
+	if password == "" {
+		var err error
+		if password, err = c.secret(ctx, "password of "+f.user, false); err != nil {
+			return nil, err
+		}
+	}
+	return &wireQueue{f.broker, c.api.http, topic, f.user, password, f.subKey}, nil
+}
+
+// consumer asks the API which consumer is meant.
+func (c *cli) consumer(ctx context.Context, topic string, f *consumeFlags) (admin.Consumer, error) {
+	none := admin.Consumer{}
+	if c.offline == nil && c.api.token == "" {
+		return none, usageError{fmt.Errorf("which consumer? Without a token --user and %s are needed: see pipit consume --help", envSubKey)}
+	}
+	q := url.Values{"topic": {topic}}
+	set(q, "client", f.user)
+	list, err := all[admin.Consumer](ctx, c.api, path("consumers"), q, 0)
+	if err != nil {
+		return none, err
+	}
+	var found []admin.Consumer
+	for _, o := range list.Items {
+		if (f.consumer == 0 || o.ID == f.consumer) && (f.subKey == "" || o.SubKey == f.subKey) {
+			found = append(found, o)
+		}
+	}
+	switch {
+	case len(found) == 0:
+		if err := c.api.do(ctx, call{method: http.MethodGet, path: path("topics", topic)}, nil); err != nil {
+			return none, err
+		}
+		return none, errNotFound{fmt.Errorf("topic %q has no such consumer", topic)}
+	case len(found) > 1:
+		var which string
+		for _, o := range found {
+			which += fmt.Sprintf("\n--consumer %d is one of client %s", o.ID, o.Client)
+		}
+		return none, usageError{fmt.Errorf("topic %q has %d such consumers:%s", topic, len(found), which)}
+	case found[0].SubKey == "":
+		return none, refused(http.StatusForbidden, "the token's scope is read: a sub_key is shown to the scope write alone")
+	}
+	return found[0], nil
+}
+
+// consume receives once, prints what it got and returns how many messages these were.
+func (c *cli) consume(ctx context.Context, q queue, f *consumeFlags, most int, wait time.Duration) (int, error) {
+	if most == 0 {
+		most = broker.DefaultReceive
+	}
+	got := 0
+	for got < most {
+		msgs, err := q.receive(ctx, min(most-got, broker.MaxReceive), wait)
+		if err != nil || len(msgs) == 0 {
+			return got, err
+		}
+		ids := make([]string, len(msgs))
+		for i := range msgs {
+			if err := c.printDelivery(&msgs[i]); err != nil {
+				return got, err
+			}
+			ids[i] = msgs[i].Metadata.ID
+		}
+		got += len(msgs)
+		if f.ack {
+			// What was printed is acknowledged also when somebody presses Ctrl-C now.
+			if err := q.ack(context.WithoutCancel(ctx), ids); err != nil {
+				return got, err
+			}
+		}
+		wait = 0
+	}
+	return got, nil
+}
+
+// follow consumes until ctx ends, or f.max messages came. A server that was there once and does
+// not answer is asked again.
+func (c *cli) follow(ctx context.Context, q queue, f *consumeFlags) error {
+	pause, met := firstPause, false
+	for got := 0; f.max == 0 || got < f.max; {
+		most := broker.MaxReceive
+		if f.max > 0 {
+			most = f.max - got
+		}
+		n, err := c.consume(ctx, q, f, most, followWait)
+		got += n
+		met = met || n > 0
+		switch {
+		case ctx.Err() != nil:
+			return nil
+		case err == nil:
+			pause, met = firstPause, true
+			continue
+		case !met || exitCode(err) != exitNotNow:
+			return err
+		}
+		c.notef("%v: asking again in %s", err, pause)
+		select {
+		case <-time.After(pause):
+		case <-ctx.Done():
+			return nil
+		}
+		pause = min(2*pause, lastPause)
+	}
+	return nil
+}
+
+// printDelivery prints a message.
+func (c *cli) printDelivery(d *delivery) error {
+	if c.json {
+		line, err := marshal(d)
+		if err != nil {
+			return err
+		}
+		_, err = c.Stdout.Write(line)
+		return err
+	}
+	payload, err := d.bytes()
+	if err != nil {
+		return err
+	}
+	return c.printPayload(payload, true)
+}
+
+// printPayload prints a payload: as it is, or, on a terminal, without what would control that.
+func (c *cli) printPayload(payload []byte, line bool) error {
+	text := string(payload)
+	if _, ok := terminal(c.Stdout); ok {
+		text, line = visible(text, '\n', '\t'), true
+	}
+	if line && (text == "" || text[len(text)-1] != '\n') {
+		text += "\n"
+	}
+	_, err := io.WriteString(c.Stdout, text)
+	return err
+}

@@ -1,0 +1,159 @@
+package command
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"strings"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+
+	"pipit/admin"
+	"pipit/broker"
+)
+
+func (c *cli) consumerCommand() *cobra.Command {
+	n := noun{
+		one: "consumer", path: "consumers",
+		keys: []string{"ID|CLIENT", "[TOPIC]"}, complete: c.idCompletion(c.completeConsumer), key: c.byID("consumer", "consumers"),
+		secrets: []string{"sub_key"},
+	}
+	list := listCommand(c, "consumers", n.path, []string{"topic", "client", "backlog", "in_flight", "last_seen"}, true, []column[admin.Consumer]{
+		figure("ID", func(v *admin.Consumer) string { return number(v.ID) }),
+		names("CLIENT", func(v *admin.Consumer) string { return v.Client }),
+		names("TOPIC", func(v *admin.Consumer) string { return v.Topic }),
+		text("ACTIVE", func(v *admin.Consumer) string { return yesNo(v.Active) }),
+		figure("BACKLOG", func(v *admin.Consumer) string { return number(v.Backlog) }),
+		figure("IN FLIGHT", func(v *admin.Consumer) string { return number(v.InFlight) }),
+		text("OLDEST", func(v *admin.Consumer) string { return when(v.Oldest) }),
+		text("LAST SEEN", func(v *admin.Consumer) string { return when(v.LastSeen) }),
+	})
+	list.Example = `  pipit consumer list --sort backlog --desc
+  pipit consumer list --client erp`
+	show := c.showCommand(n)
+	show.Example = `  pipit consumer show erp /customer/created
+  pipit consumer show 4 --reveal`
+	var own bool
+	create := c.createCommand(n, []string{"client", "topic"}, func(f *pflag.FlagSet) {
+		consumerFlags(f)
+		f.String("start", admin.StartTail, "where it begins: tail, behind what is there; oldest, at the oldest that waits")
+	}, func(ctx context.Context, body map[string]any) error {
+		if !own {
+			return nil
+		}
+		key, err := c.secret(ctx, "sub_key", false)
+		body["sub_key"] = key
+		return err
+	}, func(object json.RawMessage) error {
+		var made admin.Consumer
+		if err := json.Unmarshal(object, &made); err != nil {
+			return err
+		}
+		return c.printf("consumer %d of client %s and topic %s created, its sub_key is %s", made.ID, made.Client, made.Topic, made.SubKey)
+	})
+	create.Long = "Create a consumer and print its sub_key, the secret name of its queue, which is made for it."
+	create.Flags().BoolVar(&own, "sub-key", false, "ask for a sub_key instead, or read it from a line of standard input")
+	_ = create.RegisterFlagCompletionFunc("start", cobra.FixedCompletions([]string{admin.StartTail, admin.StartOldest}, cobra.ShellCompDirectiveNoFileComp))
+	create.Example = `  pipit consumer create erp /customer/created
+  pipit consumer create erp /customer/created --start oldest --ack-timeout 2m --json | jq -r .sub_key`
+	edit := c.editCommand(n, consumerFlags, nil)
+	edit.Example = "  pipit consumer edit erp /customer/created --max-in-flight 100"
+	del := c.deleteCommand(n)
+	del.Example = "  pipit consumer delete erp /customer/created"
+	return group("consumer", "Consumers: queues of a topic's messages",
+		list, show, create, edit, del, c.rotateCommand(n), c.clearCommand(n), c.releaseCommand(n))
+}
+
+func consumerFlags(f *pflag.FlagSet) {
+	f.Bool("active", true, "whether messages are kept for it and it may receive them")
+	f.Int64("max-depth", broker.DefaultMaxDepth, "messages that wait or are in flight; past it a publish to the topic is refused")
+	f.Int64("max-in-flight", broker.DefaultMaxInFlight, "messages delivered and not acknowledged")
+	f.Duration("ack-timeout", broker.DefaultAckTimeout, "after this a delivered message is delivered again")
+}
+
+// actCommand makes a command that does something to a consumer. ask, where it is not empty, is
+// the question before, with the consumer's name in the place of %s; tell says what was done.
+func (c *cli) actCommand(n noun, cmd *cobra.Command, action func() string, ask string, tell func(name string, object json.RawMessage) error) *cobra.Command {
+	cmd.Use += " " + strings.Join(n.keys, " ")
+	cmd.Args, cmd.ValidArgsFunction = arguments(n.keys...), n.complete
+	sure := confirmation{yes: ask == ""}
+	if ask != "" {
+		sure.flag(cmd)
+	}
+	return c.speak(cmd, func(ctx context.Context, args []string) error {
+		key, err := n.key(ctx, args)
+		if err != nil {
+			return err
+		}
+		name := strings.Join(args, " ")
+		if !sure.yes { // whom it does not exist for is not asked
+			if err := c.api.do(ctx, call{method: http.MethodGet, path: path(n.path, key)}, nil); err != nil {
+				return err
+			}
+			if err := c.confirm(ctx, &sure, fmt.Sprintf(ask, name)); err != nil {
+				return err
+			}
+		}
+		var object json.RawMessage
+		if err := c.api.do(ctx, call{method: http.MethodPost, path: path(n.path, key, action())}, &object); err != nil {
+			return err
+		}
+		return c.print(object, func() error { return tell(name, object) })
+	})
+}
+
+func (c *cli) rotateCommand(n noun) *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "rotate",
+		Short: "Give a consumer a new sub_key and print it; the old one is refused from then on",
+		Example: `  pipit consumer rotate erp /customer/created
+  pipit consumer rotate 4 --yes --json | jq -r .sub_key`,
+	}
+	return c.actCommand(n, cmd, func() string { return "rotate" }, "Replace the sub_key of consumer %s?",
+		func(name string, object json.RawMessage) error {
+			var made admin.Consumer
+			if err := json.Unmarshal(object, &made); err != nil {
+				return err
+			}
+			return c.printf("consumer %s has the new sub_key %s", name, made.SubKey)
+		})
+}
+
+func (c *cli) clearCommand(n noun) *cobra.Command {
+	var inFlight bool
+	cmd := &cobra.Command{
+		Use:   "clear",
+		Short: "Drop what a consumer has: all of its backlog, or what is in flight alone",
+		Example: `  pipit consumer clear erp /customer/created
+  pipit consumer clear 4 --in-flight --yes`,
+	}
+	cmd.Flags().BoolVar(&inFlight, "in-flight", false, "only what was delivered and not acknowledged")
+	return c.actCommand(n, cmd, func() string {
+		if inFlight {
+			return "clear-in-flight"
+		}
+		return "clear"
+	}, "Drop messages of consumer %s?", c.tellCount("%s dropped"))
+}
+
+func (c *cli) releaseCommand(n noun) *cobra.Command {
+	cmd := &cobra.Command{
+		Use:     "release",
+		Short:   "Make what a consumer has in flight or deferred deliverable at once",
+		Example: "  pipit consumer release erp /customer/created",
+	}
+	return c.actCommand(n, cmd, func() string { return "release" }, "", c.tellCount("%s released"))
+}
+
+// tellCount says how many messages the API has done something to.
+func (c *cli) tellCount(format string) func(string, json.RawMessage) error {
+	return func(_ string, object json.RawMessage) error {
+		var done admin.Affected
+		if err := json.Unmarshal(object, &done); err != nil {
+			return err
+		}
+		return c.printf(format, count(done.Messages, "message"))
+	}
+}

@@ -1,0 +1,171 @@
+package command
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"io"
+	"net/http"
+	"net/url"
+	"os"
+	"path/filepath"
+
+	"github.com/spf13/cobra"
+
+	"pipit/admin"
+)
+
+func (c *cli) exportCommand() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "export [FILE]",
+		Short: "Write all clients, topics, producers and consumers to a file, or standard output",
+		Long: `Write all clients, topics, producers and consumers to a file, or standard output, as one JSON
+document, which import takes. It holds password hashes and sub_keys, so the file is for you alone.
+Messages are not part of it.`,
+		Example: `  pipit export definitions.json
+  pipit export | jq -r '.topics[].name'`,
+		Args:              arguments("[FILE]"),
+		ValidArgsFunction: inOrder(files),
+	}
+	return c.speak(cmd, func(ctx context.Context, args []string) error {
+		body, err := c.api.open(ctx, call{method: http.MethodGet, path: path("export")})
+		if err != nil {
+			return err
+		}
+		defer body.Close()
+		p := c.progress("exporting", "bytes")
+		text, err := io.ReadAll(p.reader(body))
+		p.end()
+		if err != nil {
+			return c.api.broken(ctx, err)
+		}
+		if len(args) == 0 || args[0] == "-" {
+			_, err := c.Stdout.Write(text)
+			return err
+		}
+		return replaceFile(args[0], text)
+	})
+}
+
+// replaceFile writes a file that only its owner can read, all of it or none.
+func replaceFile(name string, text []byte) (err error) {
+	f, err := os.CreateTemp(filepath.Dir(name), filepath.Base(name)+".*") // of mode 0600
+	if err != nil {
+		return err
+	}
+	defer func() {
+		if err != nil {
+			_ = os.Remove(f.Name())
+		}
+	}()
+	_, err = f.Write(text)
+	if err = errors.Join(err, f.Close()); err != nil {
+		return err
+	}
+	return os.Rename(f.Name(), name)
+}
+
+func (c *cli) importCommand() *cobra.Command {
+	var dryRun, zato bool
+	var list, topic string
+	cmd := &cobra.Command{
+		Use:   "import FILE",
+		Short: "Create or change what a file defines, all of it or nothing",
+		Long: `Create clients, topics, producers and consumers, or bring them to what a file defines, all or
+nothing. What the file does not name stays as it is, so importing twice does no more than once.
+FILE is what export wrote; - is standard input.
+
+With --zato it is what Zato 2.0 answers to zato.pubsub.topics.get-list, producers.get-list or
+consumers.get-list. The last two are of a topic, which --topic names. --list says which list a bare
+one is. Clients that do not exist are created inactive and without a password.`,
+		Example: `  pipit import definitions.json --dry-run
+  pipit import definitions.json --file new.db
+  pipit import consumers.json --zato --list consumers --topic /customer/created`,
+		Args:              arguments("FILE"),
+		ValidArgsFunction: inOrder(files),
+	}
+	f := cmd.Flags()
+	f.BoolVar(&dryRun, "dry-run", false, "only say what would be done")
+	f.BoolVar(&zato, "zato", false, "the file is a list of Zato 2.0")
+	f.StringVar(&list, "list", "", "with --zato, which `LIST` it is: topics, producers, consumers")
+	f.StringVar(&topic, "topic", "", "with --zato, the `TOPIC` that producers or consumers are of")
+	_ = cmd.RegisterFlagCompletionFunc("list", cobra.FixedCompletions([]string{"topics", "producers", "consumers"}, cobra.ShellCompDirectiveNoFileComp))
+	_ = cmd.RegisterFlagCompletionFunc("topic", c.completeTopic)
+	var text []byte
+	cmd.PreRunE = c.run(func(_ context.Context, args []string) (err error) { // before a database is made
+		if !zato && (list != "" || topic != "") {
+			return usageError{errors.New("--list and --topic are for --zato")}
+		}
+		text, err = c.read(args[0])
+		return err
+	})
+	return c.speakTo(cmd, true, func(ctx context.Context, args []string) error {
+		q := call{method: http.MethodPost, path: path("import"), query: url.Values{}}
+		if zato {
+			q.path = path("import", "zato")
+		}
+		if dryRun {
+			q.query.Set("dry_run", "true")
+		}
+		set(q.query, "list", list)
+		set(q.query, "topic", topic)
+		p := c.progress("importing "+args[0], "bytes")
+		q.body = p.reader(bytes.NewReader(text))
+		var object json.RawMessage
+		err := c.api.do(ctx, q, &object)
+		p.end()
+		if err != nil {
+			return err
+		}
+		return c.print(object, func() error { return c.printImport(object) })
+	})
+}
+
+// read reads a file, or standard input where the name is -.
+func (c *cli) read(name string) ([]byte, error) {
+	if name == "-" {
+		return io.ReadAll(c.Stdin)
+	}
+	return os.ReadFile(name)
+}
+
+// printImport says what an import did, or would do.
+func (c *cli) printImport(object json.RawMessage) error {
+	var done admin.Import
+	d := json.NewDecoder(bytes.NewReader(object))
+	d.UseNumber()
+	if err := d.Decode(&done); err != nil {
+		return err
+	}
+	t := &table{headings: []heading{{"ACTION", fixed}, {"KIND", fixed}, {"NAME", elastic}, {"CHANGES", elastic}}}
+	for _, a := range done.Plan {
+		if a.Action != "keep" {
+			t.rows = append(t.rows, []string{a.Action, a.Kind, a.Key, a.Changes.String()})
+		}
+	}
+	if len(t.rows) > 0 {
+		if err := c.printTable(t); err != nil {
+			return err
+		}
+	}
+	verb := ""
+	if done.DryRun {
+		verb = "to be "
+	}
+	if err := c.printf("%s%d created, %d updated, %d kept", verb, done.Created, done.Updated, done.Kept); err != nil {
+		return err
+	}
+	for _, k := range done.SubKeys {
+		if err := c.printf("consumer %s of topic %s has the sub_key %s", k.Client, k.Topic, k.SubKey); err != nil {
+			return err
+		}
+	}
+	for _, u := range done.NeedsPassword {
+		c.notef("client %s is inactive and has no password: pipit client edit %s --active --password", u, u)
+	}
+	for _, w := range done.Warnings {
+		c.notef("%s", w)
+	}
+	return nil
+}

@@ -1,0 +1,104 @@
+package command
+
+import (
+	"cmp"
+	"errors"
+	"net/http"
+	"strings"
+
+	"pipit/admin"
+	"pipit/broker"
+)
+
+// Exit codes, as the help of pipit and README.md list them.
+const (
+	exitOK       = 0
+	exitFailed   = 1
+	exitUsage    = 2
+	exitNotFound = 3
+	exitRefused  = 4
+	exitConflict = 5
+	exitNotNow   = 6
+)
+
+// usageError is a command line that cannot be understood.
+type usageError struct{ error }
+
+func (e usageError) Unwrap() error { return e.error }
+
+// connectError is a server that could not be reached, or did not answer.
+type connectError struct{ error }
+
+func (e connectError) Unwrap() error { return e.error }
+
+// errNotFound is something that the API has not been asked for by its key.
+type errNotFound struct{ error }
+
+// problem is an error that a server answers.
+type problem struct{ admin.Problem }
+
+// refused makes one of what is not a problem of the API.
+func refused(status int, detail string) *problem {
+	return &problem{admin.Problem{Status: status, Detail: detail}}
+}
+
+func (p *problem) Error() string {
+	var lines []string
+	for _, e := range p.Errors {
+		line := e.Detail
+		if strings.Count(e.Pointer, "/") > 1 { // within a document
+			line = e.Pointer + ": " + line
+		}
+		lines = append(lines, line)
+	}
+	switch {
+	case lines != nil:
+		return strings.Join(lines, "\n")
+	case p.Detail != "":
+		return p.Detail
+	}
+	return cmp.Or(p.Title, http.StatusText(p.Status))
+}
+
+func exitCode(err error) int {
+	var p *problem
+	var b *broker.Error
+	switch {
+	case errors.As(err, new(usageError)):
+		return exitUsage
+	case errors.As(err, new(errNotFound)):
+		return exitNotFound
+	case errors.As(err, new(connectError)), errors.Is(err, ErrInUse):
+		return exitNotNow
+	case errors.As(err, &p):
+		return statusCode(p.Status)
+	case errors.As(err, &b):
+		switch b.Code {
+		case broker.NotFound:
+			return exitNotFound
+		case broker.Unauthorized, broker.Denied:
+			return exitRefused
+		case broker.Conflict:
+			return exitConflict
+		case broker.Full, broker.TooMany, broker.Unavailable, broker.DiskFull:
+			return exitNotNow
+		}
+	}
+	return exitFailed
+}
+
+// statusCode is the exit code of an answer's status.
+func statusCode(status int) int {
+	switch status {
+	case http.StatusNotFound:
+		return exitNotFound
+	case http.StatusUnauthorized, http.StatusForbidden:
+		return exitRefused
+	case http.StatusConflict, http.StatusPreconditionFailed:
+		return exitConflict
+	case http.StatusTooManyRequests, http.StatusBadGateway, http.StatusServiceUnavailable,
+		http.StatusGatewayTimeout, http.StatusInsufficientStorage:
+		return exitNotNow
+	}
+	return exitFailed
+}

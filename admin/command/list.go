@@ -1,0 +1,108 @@
+package command
+
+import (
+	"context"
+	"encoding/json"
+	"net/url"
+	"strings"
+
+	"github.com/spf13/cobra"
+)
+
+// column is a column of a list of objects.
+type column[T any] struct {
+	heading
+	cell func(*T) string
+}
+
+func text[T any](title string, cell func(*T) string) column[T] {
+	return column[T]{heading{title, fixed}, cell}
+}
+
+func names[T any](title string, cell func(*T) string) column[T] {
+	return column[T]{heading{title, elastic}, cell}
+}
+
+func figure[T any](title string, cell func(*T) string) column[T] {
+	return column[T]{heading{title, digits}, cell}
+}
+
+// listFlags are those of every list.
+type listFlags struct {
+	search, sort, topic, client string
+	desc                        bool
+	limit                       int
+}
+
+// query makes the parameters of a list's request.
+func (f *listFlags) query() url.Values {
+	q := url.Values{}
+	set(q, "search", f.search)
+	set(q, "sort", f.sort)
+	set(q, "topic", f.topic)
+	set(q, "client", f.client)
+	if f.desc {
+		q.Set("desc", "true")
+	}
+	return q
+}
+
+// listCommand makes the command list of objects that the API has under a path.
+func listCommand[T any](c *cli, things, path string, sorts []string, filters bool, columns []column[T]) *cobra.Command {
+	var f listFlags
+	cmd := &cobra.Command{
+		Use:   "list",
+		Short: "List " + things,
+		Args:  arguments(),
+	}
+	cmd.Flags().StringVar(&f.search, "search", "", "only those with this `text` in their names")
+	cmd.Flags().StringVar(&f.sort, "sort", sorts[0], "sort by `FIELD`: "+strings.Join(sorts, ", "))
+	cmd.Flags().BoolVar(&f.desc, "desc", false, "in descending order")
+	cmd.Flags().IntVar(&f.limit, "limit", 0, "at most `N`; 0: all")
+	_ = cmd.RegisterFlagCompletionFunc("sort", cobra.FixedCompletions(sorts, cobra.ShellCompDirectiveNoFileComp))
+	if filters {
+		cmd.Flags().StringVar(&f.topic, "topic", "", "only those of the topic `NAME`")
+		cmd.Flags().StringVar(&f.client, "client", "", "only those of the client `USERNAME`")
+		_ = cmd.RegisterFlagCompletionFunc("topic", c.completeTopic)
+		_ = cmd.RegisterFlagCompletionFunc("client", c.completeClient)
+	}
+	return c.speak(cmd, func(ctx context.Context, _ []string) error {
+		if f.limit < 0 {
+			return usageError{errLimit}
+		}
+		return printList(ctx, c, []string{path}, f.query(), f.limit, columns)
+	})
+}
+
+// printList gets a list and prints it.
+func printList[T any](ctx context.Context, c *cli, path []string, q url.Values, limit int, columns []column[T]) error {
+	if c.json {
+		list, err := all[json.RawMessage](ctx, c.api, path, q, limit)
+		if err != nil {
+			return err
+		}
+		return c.printJSON(list)
+	}
+	list, err := all[T](ctx, c.api, path, q, limit)
+	if err != nil {
+		return err
+	}
+	t := &table{}
+	for _, col := range columns {
+		t.headings = append(t.headings, col.heading)
+	}
+	for i := range list.Items {
+		row := make([]string, len(columns))
+		for j, col := range columns {
+			row[j] = col.cell(&list.Items[i])
+		}
+		t.rows = append(t.rows, row)
+	}
+	if err := c.printTable(t); err != nil {
+		return err
+	}
+	if list.Next != "" && list.Total != nil {
+		c.notef("%d of %d shown", len(list.Items), *list.Total)
+	}
+	return nil
+}

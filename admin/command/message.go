@@ -1,0 +1,307 @@
+package command
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"pipit/admin"
+	"pipit/broker"
+)
+
+// messageStates are those that a list can be asked for.
+var messageStates = []string{string(broker.StateWaiting), string(broker.StateInFlight), string(broker.StateDeferred), string(broker.StateDelayed)}
+
+// Bytes of each payload that a list asks for, and of all that a page may hold.
+const (
+	glance      = 60      // for a table
+	jsonPayload = 1 << 10 // for JSON, where the user says no other number
+	pagePayload = 16 << 20
+)
+
+func (c *cli) messagesCommand() *cobra.Command {
+	return group("messages", "Look at messages without consuming them, delete and release them",
+		c.messageListCommand(), c.messageShowCommand(), c.messageDeleteCommand(), c.messageReleaseCommand())
+}
+
+func (c *cli) messageListCommand() *cobra.Command {
+	var state, since, until, contains string
+	var consumer uint32
+	var priority, limit, payload int
+	cmd := &cobra.Command{
+		Use:   "list [TOPIC]",
+		Short: "List messages that wait, are in flight, deferred or delayed, of a topic or a consumer",
+		Example: `  pipit messages list /customer/created
+  pipit messages list --consumer 4 --state in_flight
+  pipit messages list /customer/created --since 10m --text '"id": 17' --limit 0`,
+		Args:              arguments("[TOPIC]"),
+		ValidArgsFunction: inOrder(c.completeTopic),
+	}
+	f := cmd.Flags()
+	f.Uint32Var(&consumer, "consumer", 0, "only what the consumer `ID` is not done with, and how it stands there")
+	f.StringVar(&state, "state", "", "only those in the `STATE` "+strings.Join(messageStates, ", "))
+	f.IntVar(&priority, "priority", 0, "only those of this priority, 1 to 9")
+	f.StringVar(&since, "since", "", "only those published at this `TIME` or later: 10m is ten minutes ago; or 2026-11-24T15:04:05Z")
+	f.StringVar(&until, "until", "", "only those published before this `TIME`")
+	f.StringVar(&contains, "text", "", "only those whose payload contains this `text`")
+	f.IntVar(&limit, "limit", 100, "at most `N`; 0: all")
+	f.IntVar(&payload, "payload", jsonPayload, "with --json, the first `N` bytes of each payload")
+	_ = cmd.RegisterFlagCompletionFunc("consumer", c.completeConsumer)
+	_ = cmd.RegisterFlagCompletionFunc("state", cobra.FixedCompletions(messageStates, cobra.ShellCompDirectiveNoFileComp))
+	return c.speak(cmd, func(ctx context.Context, args []string) error {
+		switch {
+		case limit < 0:
+			return usageError{errLimit}
+		case payload < 0:
+			return usageError{errors.New("payload: allowed is 0 or more")}
+		case len(args) == 0 && consumer == 0:
+			return usageError{errors.New("of which topic or --consumer? See pipit messages list --help")}
+		}
+		q := url.Values{}
+		if len(args) > 0 {
+			q.Set("topic", args[0])
+		}
+		if consumer != 0 {
+			q.Set("consumer", id(consumer))
+		}
+		set(q, "state", state)
+		set(q, "text", contains)
+		if cmd.Flags().Changed("priority") {
+			q.Set("priority", strconv.Itoa(priority))
+		}
+		now := time.Now()
+		for name, value := range map[string]string{"since": since, "until": until} {
+			at, err := pastTime(name, value, now)
+			if err != nil {
+				return usageError{err}
+			}
+			set(q, name, at)
+		}
+		if !c.json {
+			payload = glance
+		}
+		q.Set("payload", strconv.Itoa(payload))
+		return c.listMessages(ctx, q, limit, min(maxPage, pagePayload/max(1, payload)), consumer != 0)
+	})
+}
+
+// pastTime reads a time, or how long ago it was, and writes it as the API takes it.
+func pastTime(name, value string, now time.Time) (string, error) {
+	if value == "" {
+		return "", nil
+	}
+	if d, err := parseDays(value); err == nil {
+		return now.Add(-d).UTC().Format(time.RFC3339Nano), nil
+	}
+	t, err := time.Parse(time.RFC3339, value)
+	if err != nil {
+		return "", fmt.Errorf("%s %q: allowed are how long ago it was, such as 10m, and a time such as %s", name, value, now.UTC().Format(time.RFC3339))
+	}
+	return t.UTC().Format(time.RFC3339Nano), nil
+}
+
+// parseDays reads a duration, also one of days: "90d".
+func parseDays(s string) (time.Duration, error) {
+	if days, ok := strings.CutSuffix(s, "d"); ok {
+		n, err := strconv.ParseUint(days, 10, 16)
+		return time.Duration(n) * 24 * time.Hour, err
+	}
+	d, err := time.ParseDuration(s)
+	if err == nil && d < 0 {
+		err = errors.New("negative")
+	}
+	return d, err
+}
+
+func (c *cli) listMessages(ctx context.Context, q url.Values, limit, perPage int, ofConsumer bool) error {
+	var list struct {
+		Items []json.RawMessage `json:"items"`
+		Next  string            `json:"next,omitempty"`
+	}
+	list.Items = []json.RawMessage{}
+	p := c.progress("looking at messages", "found")
+	err := pages(ctx, c.api, path("messages"), q, limit, perPage, func(m page[json.RawMessage]) {
+		list.Items = append(list.Items, m.Items...)
+		list.Next = m.Next
+		p.add(len(m.Items))
+	})
+	p.end()
+	if err != nil {
+		return err
+	}
+	if c.json {
+		return c.printJSON(list)
+	}
+	t := &table{headings: []heading{{"MSG_ID", fixed}, {"PUBLISHED", fixed}, {"PRIORITY", digits}, {"STATE", fixed}, {"SIZE", digits}, {"PAYLOAD", elastic}}}
+	if ofConsumer {
+		t.headings = append(t.headings[:4:4], append([]heading{{"DELIVERIES", digits}}, t.headings[4:]...)...)
+	}
+	for _, item := range list.Items {
+		var m admin.Message
+		if err := json.Unmarshal(item, &m); err != nil {
+			return err
+		}
+		row := []string{m.ID, when(m.Created), number(m.Priority), m.State}
+		if ofConsumer {
+			row = append(row, number(m.Deliveries))
+		}
+		beginning := string(m.Payload)
+		if m.Truncated {
+			beginning += "…"
+		}
+		t.rows = append(t.rows, append(row, number(m.Size), beginning))
+	}
+	if err := c.printTable(t); err != nil {
+		return err
+	}
+	if list.Next != "" {
+		c.notef("there are more: --limit says how many are listed")
+	}
+	return nil
+}
+
+func (c *cli) messageShowCommand() *cobra.Command {
+	var raw bool
+	cmd := &cobra.Command{
+		Use:   "show TOPIC MSG_ID",
+		Short: "Show a message, and where it stands with each consumer",
+		Example: `  pipit messages show /customer/created K05DD3YFNE4SG592VQBF23ECVD02
+  pipit messages show /customer/created K05DD3YFNE4SG592VQBF23ECVD02 --raw >payload.bin`,
+		Args:              arguments("TOPIC", "MSG_ID"),
+		ValidArgsFunction: inOrder(c.completeTopic),
+	}
+	cmd.Flags().BoolVar(&raw, "raw", false, "print the payload alone, byte for byte")
+	c.speak(cmd, func(ctx context.Context, args []string) error {
+		if raw {
+			return c.printRaw(ctx, args[0], args[1])
+		}
+		var object json.RawMessage
+		if err := c.api.do(ctx, call{method: http.MethodGet, path: path("messages", args[0], args[1])}, &object); err != nil {
+			return err
+		}
+		return c.print(object, func() error { return c.printMessage(object) })
+	})
+	cmd.MarkFlagsMutuallyExclusive("raw", "json")
+	return cmd
+}
+
+// printMessage prints a message, where it stands, and its payload.
+func (c *cli) printMessage(object json.RawMessage) error {
+	var detail admin.MessageDetail
+	if err := json.Unmarshal(object, &detail); err != nil {
+		return err
+	}
+	payload := detail.Message.Payload
+	detail.Message.Payload = nil
+	fields, err := json.Marshal(detail.Message)
+	if err != nil {
+		return err
+	}
+	if err := c.printObject(fields); err != nil {
+		return err
+	}
+	t := &table{headings: []heading{{"CONSUMER", digits}, {"CLIENT", elastic}, {"STATE", fixed}, {"DELIVERIES", digits}, {"UNTIL", fixed}}}
+	for _, s := range detail.Standings {
+		t.rows = append(t.rows, []string{number(s.Consumer), s.Client, s.State, number(s.Deliveries), when(s.Until)})
+	}
+	if len(t.rows) > 0 {
+		fmt.Fprintln(c.Stdout)
+		if err := c.printTable(t); err != nil {
+			return err
+		}
+	}
+	if len(payload) == 0 {
+		return nil
+	}
+	fmt.Fprintln(c.Stdout)
+	return c.printPayload([]byte(visible(string(payload), '\n', '\t')), true)
+}
+
+func (c *cli) printRaw(ctx context.Context, topic, id string) error {
+	body, err := c.api.open(ctx, call{method: http.MethodGet, path: path("messages", topic, id, "payload")})
+	if err != nil {
+		return err
+	}
+	defer body.Close()
+	if _, err := io.Copy(c.Stdout, body); err != nil {
+		return c.api.broken(ctx, err)
+	}
+	return nil
+}
+
+func (c *cli) messageDeleteCommand() *cobra.Command {
+	var sure confirmation
+	cmd := &cobra.Command{
+		Use:               "delete TOPIC MSG_ID…",
+		Short:             "Delete messages for all consumers",
+		Example:           "  pipit messages delete /customer/created K05DD3YFNE4SG592VQBF23ECVD02",
+		Args:              arguments("TOPIC", "MSG_ID…"),
+		ValidArgsFunction: inOrder(c.completeTopic),
+	}
+	sure.flag(cmd)
+	return c.speak(cmd, func(ctx context.Context, args []string) error {
+		topic, ids := args[0], args[1:]
+		if err := c.confirm(ctx, &sure, fmt.Sprintf("Delete %s of topic %s for all consumers?", count(len(ids), "message"), topic)); err != nil {
+			return err
+		}
+		q := call{method: http.MethodDelete, path: path("messages", topic, ids[0])}
+		if len(ids) > 1 {
+			q = call{method: http.MethodPost, path: path("topics", topic, "messages", "delete"), body: map[string][]string{"ids": ids}}
+		}
+		var object json.RawMessage
+		if err := c.api.do(ctx, q, &object); err != nil {
+			return err
+		}
+		var done admin.Affected
+		if err := json.Unmarshal(object, &done); err != nil {
+			return err
+		}
+		if done.Messages == 0 {
+			return errNotFound{errors.New("none of these messages is there")}
+		}
+		return c.print(object, func() error { return c.printf("%s deleted", count(done.Messages, "message")) })
+	})
+}
+
+func (c *cli) messageReleaseCommand() *cobra.Command {
+	var consumer uint32
+	cmd := &cobra.Command{
+		Use:   "release TOPIC MSG_ID",
+		Short: "Make a message deliverable at once that is delayed, deferred or in flight",
+		Example: `  pipit messages release /customer/created K05DD3YFNE4SG592VQBF23ECVD02
+  pipit messages release /customer/created K05DD3YFNE4SG592VQBF23ECVD02 --consumer 4`,
+		Args:              arguments("TOPIC", "MSG_ID"),
+		ValidArgsFunction: inOrder(c.completeTopic),
+	}
+	cmd.Flags().Uint32Var(&consumer, "consumer", 0, "for the consumer `ID` alone")
+	_ = cmd.RegisterFlagCompletionFunc("consumer", c.completeConsumer)
+	return c.speak(cmd, func(ctx context.Context, args []string) error {
+		q := url.Values{}
+		if consumer != 0 {
+			q.Set("consumer", id(consumer))
+		}
+		var object json.RawMessage
+		if err := c.api.do(ctx, call{method: http.MethodPost, path: path("messages", args[0], args[1], "release"), query: q}, &object); err != nil {
+			return err
+		}
+		return c.print(object, func() error {
+			var done admin.Released
+			if err := json.Unmarshal(object, &done); err != nil {
+				return err
+			}
+			if !done.Released {
+				return c.printf("it was deliverable already")
+			}
+			return c.printf("released")
+		})
+	})
+}

@@ -1,0 +1,175 @@
+package command
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"io"
+	"os"
+	"strconv"
+	"strings"
+	"time"
+
+	"golang.org/x/term"
+
+	"pipit/admin"
+)
+
+// printJSON prints a value, or the API's own JSON, as one document.
+func (c *cli) printJSON(v any) error {
+	text, ok := v.(json.RawMessage)
+	if !ok {
+		var err error
+		if text, err = marshal(v); err != nil {
+			return err
+		}
+	}
+	var b bytes.Buffer
+	if err := json.Indent(&b, bytes.TrimSpace(text), "", "  "); err != nil {
+		return err
+	}
+	b.WriteByte('\n')
+	_, err := c.Stdout.Write(b.Bytes())
+	return err
+}
+
+// marshal is json.Marshal that leaves <, > and & as they are.
+func marshal(v any) (json.RawMessage, error) {
+	var b bytes.Buffer
+	e := json.NewEncoder(&b)
+	e.SetEscapeHTML(false)
+	err := e.Encode(v)
+	return b.Bytes(), err
+}
+
+// printf prints a line for a person.
+func (c *cli) printf(format string, args ...any) error {
+	_, err := fmt.Fprintln(c.Stdout, visible(fmt.Sprintf(format, args...)))
+	return err
+}
+
+func (c *cli) printTable(t *table) error { return t.print(c.Stdout, width(c.Stdout)) }
+
+// printObject prints the fields of a JSON object, one a line, in its order. Those that hide lists
+// are shown as hidden.
+func (c *cli) printObject(text json.RawMessage, hide ...string) error {
+	fields, err := fieldsOf(text)
+	if err != nil {
+		return err
+	}
+	longest := 0
+	for _, f := range fields {
+		longest = max(longest, len(f.name))
+	}
+	var b strings.Builder
+	for _, f := range fields {
+		value := f.text()
+		for _, h := range hide {
+			if f.name == h {
+				value = "(hidden)"
+			}
+		}
+		fmt.Fprintf(&b, "%-*s  %s\n", longest, f.name, visible(value))
+	}
+	_, err = io.WriteString(c.Stdout, b.String())
+	return err
+}
+
+// field is a field of a JSON object.
+type field struct {
+	name  string
+	value json.RawMessage
+}
+
+// text is the field's value for a person.
+func (f field) text() string {
+	var v any
+	d := json.NewDecoder(bytes.NewReader(f.value))
+	d.UseNumber()
+	if d.Decode(&v) != nil {
+		return string(f.value)
+	}
+	switch v := v.(type) {
+	case string:
+		if t, err := time.Parse(time.RFC3339Nano, v); err == nil {
+			return when(admin.Time{Time: t})
+		}
+		return v
+	case bool:
+		return yesNo(v)
+	case json.Number:
+		return v.String()
+	}
+	return string(f.value)
+}
+
+// fieldsOf returns the fields of a JSON object in their order.
+func fieldsOf(text json.RawMessage) ([]field, error) {
+	d := json.NewDecoder(bytes.NewReader(text))
+	if _, err := d.Token(); err != nil {
+		return nil, err
+	}
+	var fields []field
+	for d.More() {
+		name, err := d.Token()
+		if err != nil {
+			return nil, err
+		}
+		f := field{name: fmt.Sprint(name)}
+		if err := d.Decode(&f.value); err != nil {
+			return nil, err
+		}
+		fields = append(fields, f)
+	}
+	return fields, nil
+}
+
+// when is a time in the zone of who reads it, or nothing.
+func when(t admin.Time) string {
+	if t.IsZero() {
+		return "-"
+	}
+	return t.Local().Format("2006-01-02 15:04:05")
+}
+
+func yesNo(b bool) string {
+	if b {
+		return "yes"
+	}
+	return "no"
+}
+
+func number[N ~int | ~int64 | ~uint32 | ~uint64](n N) string { return fmt.Sprint(n) }
+
+// count is a number of things.
+func count[N ~int | ~int64](n N, thing string) string {
+	if n == 1 {
+		return "1 " + thing
+	}
+	return fmt.Sprintf("%d %ss", n, thing)
+}
+
+// terminal returns the terminal that w or r is, false where it is none.
+func terminal(v any) (fd int, ok bool) {
+	f, ok := v.(*os.File)
+	if !ok || !term.IsTerminal(int(f.Fd())) {
+		return 0, false
+	}
+	return int(f.Fd()), true
+}
+
+// width returns the width of a terminal, 0 where w is none.
+func width(w io.Writer) int {
+	fd, ok := terminal(w)
+	if !ok {
+		return 0
+	}
+	if n, err := strconv.Atoi(os.Getenv("COLUMNS")); err == nil && n > 0 {
+		return n
+	}
+	n, _, err := term.GetSize(fd)
+	if err != nil {
+		return 0
+	}
+	return n
+}

@@ -1,0 +1,39 @@
+package command
+
+import (
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+
+	"pipit/admin"
+)
+
+func (c *cli) producerCommand() *cobra.Command {
+	n := noun{
+		one: "producer", path: "producers",
+		keys: []string{"ID|CLIENT", "[TOPIC]"}, complete: c.idCompletion(c.completeProducer), key: c.byID("producer", "producers"),
+	}
+	list := listCommand(c, "producers", n.path, []string{"topic", "client", "last_seen"}, true, []column[admin.Producer]{
+		figure("ID", func(v *admin.Producer) string { return number(v.ID) }),
+		names("CLIENT", func(v *admin.Producer) string { return v.Client }),
+		names("TOPIC", func(v *admin.Producer) string { return v.Topic }),
+		text("ACTIVE", func(v *admin.Producer) string { return yesNo(v.Active) }),
+		text("LAST SEEN", func(v *admin.Producer) string { return when(v.LastSeen) }),
+	})
+	list.Example = `  pipit producer list
+  pipit producer list --topic /customer/created`
+	show := c.showCommand(n)
+	show.Example = `  pipit producer show 3
+  pipit producer show crm /customer/created`
+	create := c.createCommand(n, []string{"client", "topic"}, producerFlags, nil, nil)
+	create.Example = "  pipit producer create crm /customer/created"
+	edit := c.editCommand(n, producerFlags, nil)
+	edit.Example = "  pipit producer edit crm /customer/created --active=false"
+	del := c.deleteCommand(n)
+	del.Example = `  pipit producer delete 3
+  pipit producer delete crm /customer/created --yes`
+	return group("producer", "Producers: which client may publish to which topic", list, show, create, edit, del)
+}
+
+func producerFlags(f *pflag.FlagSet) {
+	f.Bool("active", true, "whether it may publish")
+}

@@ -1,0 +1,106 @@
+package command
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+
+	"github.com/spf13/cobra"
+	"golang.org/x/term"
+)
+
+// maxLine bounds what is read of standard input.
+const maxLine = 4096 // bytes
+
+// secret asks for a password or the like, twice where it is a new one that a person types, without
+// echo. Where standard input is no terminal its first line is the secret.
+func (c *cli) secret(ctx context.Context, what string, twice bool) (string, error) {
+	fd, ok := terminal(c.Stdin)
+	if !ok {
+		line, err := bufio.NewReader(io.LimitReader(c.Stdin, maxLine)).ReadString('\n')
+		if err != nil && !errors.Is(err, io.EOF) {
+			return "", err
+		}
+		if line = strings.TrimRight(line, "\r\n"); line == "" {
+			return "", usageError{fmt.Errorf("no %s: give it on a line of standard input", what)}
+		}
+		return line, nil
+	}
+	s, err := c.unseen(ctx, fd, strings.ToUpper(what[:1])+what[1:])
+	if err != nil || !twice {
+		return s, err
+	}
+	again, err := c.unseen(ctx, fd, "Again")
+	if err != nil {
+		return "", err
+	}
+	if again != s {
+		return "", errors.New("what was typed differs")
+	}
+	return s, nil
+}
+
+// unseen reads a line from a terminal, which does not show it. When ctx ends the terminal is left
+// as it was.
+func (c *cli) unseen(ctx context.Context, fd int, prompt string) (string, error) {
+	state, err := term.GetState(fd)
+	if err != nil {
+		return "", err
+	}
+	fmt.Fprintf(c.Stderr, "%s: ", visible(prompt))
+	type line struct {
+		text []byte
+		err  error
+	}
+	read := make(chan line, 1)
+	go func() {
+		text, err := term.ReadPassword(fd)
+		read <- line{text, err}
+	}()
+	select {
+	case l := <-read:
+		fmt.Fprintln(c.Stderr)
+		return string(l.text), l.err
+	case <-ctx.Done():
+		_ = term.Restore(fd, state)
+		fmt.Fprintln(c.Stderr)
+		return "", ctx.Err()
+	}
+}
+
+// confirmation is the flag of a command that cannot be undone.
+type confirmation struct{ yes bool }
+
+func (f *confirmation) flag(cmd *cobra.Command) {
+	cmd.Flags().BoolVar(&f.yes, "yes", false, "do not ask")
+}
+
+// confirm asks a person whether to go on. Where there is none to ask, --yes is needed.
+func (c *cli) confirm(ctx context.Context, f *confirmation, question string) error {
+	if f.yes {
+		return nil
+	}
+	if _, ok := terminal(c.Stdin); !ok {
+		return usageError{fmt.Errorf("%s Nobody is here to ask: use --yes", question)}
+	}
+	fmt.Fprintf(c.Stderr, "%s [y/N] ", visible(question))
+	read := make(chan string, 1)
+	go func() {
+		line, _ := bufio.NewReader(io.LimitReader(c.Stdin, maxLine)).ReadString('\n')
+		read <- line
+	}()
+	select {
+	case line := <-read:
+		switch strings.ToLower(strings.TrimSpace(line)) {
+		case "y", "yes":
+			return nil
+		}
+		return errors.New("not done")
+	case <-ctx.Done():
+		fmt.Fprintln(c.Stderr)
+		return ctx.Err()
+	}
+}

@@ -1,0 +1,70 @@
+package command
+
+import (
+	"context"
+	"encoding/json"
+	"io"
+	"net/http"
+	"os"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"pipit/admin"
+)
+
+func (c *cli) publishCommand() *cobra.Command {
+	var p admin.Publication
+	cmd := &cobra.Command{
+		Use:   "publish TOPIC [PAYLOAD|-|@FILE]",
+		Short: "Publish a message and print its ID",
+		Long: `Publish a message and print its ID, when it is on disk for every consumer. The payload is the
+argument, or what is in a file, or standard input, which is also where it comes from without an
+argument. A payload that begins with an @ itself goes through standard input.
+
+It is published on behalf of the administrator, through the admin API.`,
+		Example: `  pipit publish /customer/created 'Hello pub/sub!'
+  pipit publish /invoice/paid @invoice.json --mime-type application/json --priority 9
+  date | pipit publish /log/lines`,
+		Args:              arguments("TOPIC", "[PAYLOAD|-|@FILE]"),
+		ValidArgsFunction: inOrder(c.completeTopic),
+	}
+	f := cmd.Flags()
+	f.IntVar(&p.Priority, "priority", 0, "1 to 9, 9 is delivered first (default 5)")
+	f.Int64Var(&p.Expiration, "expiration", 0, "`seconds` until it is dropped (default the topic's)")
+	f.Int64Var(&p.Delay, "delay", 0, "`seconds` before it can be delivered")
+	f.StringVar(&p.MIMEType, "mime-type", "", "handed on to consumers, not checked (default text/plain)")
+	f.StringVar(&p.ID, "msg-id", "", "an ID of your own, to publish safely again (default one that is made)")
+	return c.speak(cmd, func(ctx context.Context, args []string) error {
+		body := p
+		var err error
+		if body.Payload, err = c.payload(args[1:]); err != nil {
+			return err
+		}
+		var object json.RawMessage
+		if err := c.api.do(ctx, call{method: http.MethodPost, path: path("topics", args[0], "messages"), body: body}, &object); err != nil {
+			return err
+		}
+		return c.print(object, func() error {
+			var done admin.Published
+			if err := json.Unmarshal(object, &done); err != nil {
+				return err
+			}
+			return c.printf("%s", done.ID)
+		})
+	})
+}
+
+// payload returns the payload that the arguments say.
+func (c *cli) payload(args []string) ([]byte, error) {
+	if len(args) > 0 && args[0] != "-" {
+		if name, ok := strings.CutPrefix(args[0], "@"); ok {
+			return os.ReadFile(name)
+		}
+		return []byte(args[0]), nil
+	}
+	if _, ok := terminal(c.Stdin); ok && len(args) == 0 {
+		c.notef("type the payload and end it with Ctrl-D on a line of its own")
+	}
+	return io.ReadAll(c.Stdin)
+}

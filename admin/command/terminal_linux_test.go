@@ -1,0 +1,143 @@
+package command
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"io"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+
+	"golang.org/x/sys/unix"
+
+	"pipit/admin"
+	"pipit/broker"
+	"pipit/db"
+)
+
+// openTerminal returns both ends of a pseudo-terminal of a width.
+func openTerminal(t *testing.T, columns uint16) (computer, terminal *os.File) {
+	t.Helper()
+	computer, err := os.OpenFile("/dev/ptmx", os.O_RDWR, 0)
+	if err != nil {
+		t.Skip("no pseudo-terminal:", err)
+	}
+	t.Cleanup(func() { computer.Close() })
+	fd := int(computer.Fd())
+	if err := unix.IoctlSetPointerInt(fd, unix.TIOCSPTLCK, 0); err != nil {
+		t.Fatal(err)
+	}
+	n, err := unix.IoctlGetInt(fd, unix.TIOCGPTN)
+	if err != nil {
+		t.Fatal(err)
+	}
+	terminal, err = os.OpenFile(fmt.Sprintf("/dev/pts/%d", n), os.O_RDWR|unix.O_NOCTTY, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { terminal.Close() })
+	if err := unix.IoctlSetWinsize(int(terminal.Fd()), unix.TIOCSWINSZ, &unix.Winsize{Row: 24, Col: columns}); err != nil {
+		t.Fatal(err)
+	}
+	return computer, terminal
+}
+
+// serveAPI serves the admin API of a broker, to everybody.
+func serveAPI(t *testing.T) (*broker.Broker, string) {
+	t.Helper()
+	store, err := db.Open(filepath.Join(t.TempDir(), "pipit.db"), db.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	b, err := broker.Open(store, broker.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { b.Close() })
+	a, err := admin.New(b, admin.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(a.Close)
+	s := httptest.NewServer(a.Local())
+	t.Cleanup(s.Close)
+	return b, s.URL
+}
+
+// What a person sees: tables as wide as the terminal, a sign of life over many pages, and nothing
+// that controls the terminal.
+func TestTerminal(t *testing.T) {
+	b, url := serveAPI(t)
+	const topics = 2500 // three pages
+	long := "/" + strings.Repeat("long/", 30) + "end"
+	d := broker.Definition{Topics: []broker.Topic{{Name: long, Active: true, MaxDepth: 5000}}}
+	for i := range topics {
+		d.Topics = append(d.Topics, broker.Topic{Name: fmt.Sprintf("/t/%d", i), Active: true, MaxDepth: 1})
+	}
+	d.Clients = []broker.Client{{Username: "c", Password: "p", Active: true}}
+	d.Consumers = []broker.Consumer{{Client: "c", Topic: long, Active: true, MaxDepth: 5000, MaxInFlight: 1, AckTimeout: broker.DefaultAckTimeout}}
+	if _, err := b.Apply(t.Context(), d); err != nil {
+		t.Fatal(err)
+	}
+	const messages = 1100 // two pages
+	var publishers sync.WaitGroup
+	for range messages {
+		publishers.Go(func() {
+			if _, err := b.Publish(t.Context(), long, []byte("\x1b[31mred\x07\n")); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	publishers.Wait()
+
+	computer, terminal := openTerminal(t, 100)
+	run := func(args ...string) (seen string) {
+		t.Helper()
+		var shown bytes.Buffer
+		read := make(chan struct{})
+		const end = "THE END"
+		go func() {
+			defer close(read)
+			buf := make([]byte, 4096)
+			for !strings.Contains(shown.String(), end) {
+				n, err := computer.Read(buf)
+				if err != nil {
+					return
+				}
+				shown.Write(buf[:n])
+			}
+		}()
+		p := Program{Stdin: strings.NewReader(""), Stdout: terminal, Stderr: terminal}
+		if code := Run(context.Background(), p, append(args, "--server", url)); code != exitOK {
+			t.Errorf("%q: exit code %d", args, code)
+		}
+		io.WriteString(terminal, end)
+		<-read
+		return shown.String()
+	}
+
+	list := run("topic", "list")
+	if n := strings.Count(list, "/t/"); n != topics {
+		t.Errorf("%d topics listed", n)
+	}
+	line, _, _ := strings.Cut(list[strings.Index(list, "/long"):], "\r\n")
+	if n := len([]rune(line)); n > 100 || n < 80 || !strings.Contains(line, "…") || !strings.Contains(line, "/end ") {
+		t.Errorf("%d columns: %s", n, line)
+	}
+
+	seen := run("messages", "list", long, "--limit", "0")
+	if n := strings.Count(seen, `\x1b[31mred\a\n`); n != messages {
+		t.Errorf("%d messages listed", n)
+	}
+	if !strings.Contains(seen, "looking at messages") {
+		t.Error("no sign of life")
+	}
+	_, rows, _ := strings.Cut(seen, "MSG_ID")
+	if strings.ContainsAny(rows, "\x1b\a") {
+		t.Error("a payload controls the terminal")
+	}
+}

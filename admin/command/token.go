@@ -1,0 +1,114 @@
+package command
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"pipit/admin"
+)
+
+func (c *cli) tokenCommand() *cobra.Command {
+	return group("token", "Tokens of the API, for scripts and this command line",
+		c.tokenCreateCommand(), c.tokenListCommand(), c.tokenRevokeCommand())
+}
+
+func (c *cli) tokenCreateCommand() *cobra.Command {
+	var scope, expires string
+	cmd := &cobra.Command{
+		Use:   "create NAME",
+		Short: "Create a token and print it, this once",
+		Example: `  pipit token create backup --expires 365d
+  pipit token create deploy --scope write --file pipit.db >token.txt`,
+		Args: arguments("NAME"),
+	}
+	cmd.Flags().StringVar(&scope, "scope", admin.ScopeRead, "read or write")
+	cmd.Flags().StringVar(&expires, "expires", "", "`when`: after a duration such as 12h or 365d, a time such as 2026-11-24T15:04:05Z, or never (default 90d)")
+	_ = cmd.RegisterFlagCompletionFunc("scope", cobra.FixedCompletions([]string{admin.ScopeRead, admin.ScopeWrite}, cobra.ShellCompDirectiveNoFileComp))
+	return c.speak(cmd, func(ctx context.Context, args []string) error {
+		body := admin.NewToken{Name: args[0], Scope: scope, Expires: expires}
+		if d, err := parseDays(expires); err == nil {
+			body.Expires = time.Now().Add(d).UTC().Format(time.RFC3339)
+		}
+		var object json.RawMessage
+		if err := c.api.do(ctx, call{method: http.MethodPost, path: path("tokens"), body: body}, &object); err != nil {
+			return err
+		}
+		return c.print(object, func() error {
+			var made admin.Token
+			if err := json.Unmarshal(object, &made); err != nil {
+				return err
+			}
+			if _, ok := terminal(c.Stdout); ok {
+				c.notef("note the token down, it is shown this once")
+			}
+			return c.printf("%s", made.Token)
+		})
+	})
+}
+
+func (c *cli) tokenListCommand() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:     "list",
+		Short:   "List tokens, without their secrets",
+		Example: "  pipit token list",
+		Args:    arguments(),
+	}
+	return c.speak(cmd, func(ctx context.Context, _ []string) error {
+		return printList(ctx, c, path("tokens"), nil, 0, []column[admin.Token]{
+			text("ID", func(t *admin.Token) string { return t.ID }),
+			names("NAME", func(t *admin.Token) string { return t.Name }),
+			text("SCOPE", func(t *admin.Token) string { return t.Scope }),
+			names("CREATED BY", func(t *admin.Token) string { return t.CreatedBy }),
+			text("EXPIRES", func(t *admin.Token) string {
+				if t.Expires.IsZero() {
+					return admin.Never
+				}
+				return when(t.Expires)
+			}),
+			text("LAST USED", func(t *admin.Token) string { return when(t.LastUsed) }),
+		})
+	})
+}
+
+func (c *cli) tokenRevokeCommand() *cobra.Command {
+	var sure confirmation
+	cmd := &cobra.Command{
+		Use:   "revoke NAME|ID",
+		Short: "Revoke a token: it is refused from then on",
+		Example: `  pipit token revoke deploy
+  pipit token revoke 1f0c2d9a77b3e501 --yes`,
+		Args:              arguments("NAME|ID"),
+		ValidArgsFunction: inOrder(c.completeToken),
+	}
+	sure.flag(cmd)
+	return c.speak(cmd, func(ctx context.Context, args []string) error {
+		list, err := all[admin.Token](ctx, c.api, path("tokens"), nil, 0)
+		if err != nil {
+			return err
+		}
+		var found *admin.Token
+		for i := range list.Items {
+			if t := &list.Items[i]; t.Name == args[0] || found == nil && t.ID == args[0] {
+				found = t
+			}
+		}
+		if found == nil {
+			return errNotFound{fmt.Errorf("there is no token %q", args[0])}
+		}
+		if err := c.confirm(ctx, &sure, "Revoke token "+found.Name+"?"); err != nil {
+			return err
+		}
+		if err := c.api.do(ctx, call{method: http.MethodDelete, path: path("tokens", found.ID)}, nil); err != nil {
+			return err
+		}
+		if c.json {
+			return c.printJSON(found)
+		}
+		return c.printf("token %s revoked", found.Name)
+	})
+}

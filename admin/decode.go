@@ -1,0 +1,417 @@
+package admin
+
+import (
+	"bytes"
+	"encoding"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"mime"
+	"net/http"
+	"net/url"
+	"reflect"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+	"unicode/utf8"
+
+	"pipit/broker"
+)
+
+// Bodies are read more strictly than encoding/json does it: a name that is misspelled, in other
+// letters, given twice or not known is refused, and each error says where it is.
+
+func malformed(format string, args ...any) error {
+	return &httpError{http.StatusBadRequest, "malformed", fmt.Sprintf(format, args...)}
+}
+
+// readBody returns the body of a request, which is of one of the types or says none.
+func readBody(r *http.Request, types ...string) ([]byte, error) {
+	if given := r.Header.Get("Content-Type"); given != "" {
+		media, with, err := mime.ParseMediaType(given)
+		charset := with["charset"]
+		if err != nil || !slices.Contains(types, media) || charset != "" && !strings.EqualFold(charset, "utf-8") {
+			return nil, &httpError{http.StatusUnsupportedMediaType, "unsupported_type",
+				fmt.Sprintf("Content-Type %q: allowed are %s in UTF-8", clip(given), strings.Join(types, ", "))}
+		}
+	}
+	if enc := r.Header.Get("Content-Encoding"); enc != "" && !strings.EqualFold(enc, "identity") {
+		return nil, &httpError{http.StatusUnsupportedMediaType, "unsupported_type", fmt.Sprintf("Content-Encoding %q: allowed is none", clip(enc))}
+	}
+	b, err := io.ReadAll(r.Body)
+	if err != nil {
+		var large *http.MaxBytesError
+		if errors.As(err, &large) {
+			return nil, err
+		}
+		return nil, malformed("body: it broke off")
+	}
+	return b, nil
+}
+
+const (
+	typeJSON  = "application/json"
+	typePatch = "application/merge-patch+json"
+)
+
+// node is a value of JSON, and where it stands.
+type node struct {
+	value any // nil, bool, json.Number, string, []node or []member
+	at    jsonStep
+}
+
+type member struct {
+	name string
+	node
+}
+
+// jsonStep is the last step of the way to a value.
+type jsonStep struct {
+	from  *jsonStep // to the object or list that it is in; nil: it is the body
+	name  string
+	index int // of an item of a list; of a member of an object -1
+}
+
+// pointer returns the JSON pointer of a value.
+func (n node) pointer() string { return n.at.String() }
+
+func (s *jsonStep) String() string {
+	switch {
+	case s.from == nil:
+		return ""
+	case s.index < 0:
+		return s.from.String() + "/" + strings.NewReplacer("~", "~0", "/", "~1").Replace(s.name)
+	default:
+		return s.from.String() + "/" + strconv.Itoa(s.index)
+	}
+}
+
+// Limits of a body beside its size. Far from what is asked for, they bound the stack and the memory.
+const (
+	maxNesting = 16
+	maxValues  = 4 << 20
+)
+
+// parse reads a body that is one value of JSON.
+func parse(body []byte) (node, error) {
+	if !utf8.Valid(body) {
+		return node{}, malformed("body: it is not UTF-8")
+	}
+	if len(bytes.TrimSpace(body)) == 0 {
+		return node{}, malformed("body: it is empty, allowed is JSON")
+	}
+	p := parser{Decoder: json.NewDecoder(bytes.NewReader(body))}
+	p.UseNumber()
+	v, err := p.node(jsonStep{}, 0)
+	var he *httpError
+	switch {
+	case errors.As(err, &he):
+		return node{}, err
+	case err != nil:
+		return node{}, malformed("body: no JSON from byte %d on", p.InputOffset())
+	}
+	if _, err := p.Token(); err != io.EOF {
+		return node{}, malformed("body: more than one JSON value, or something behind it")
+	}
+	return v, nil
+}
+
+type parser struct {
+	*json.Decoder
+	values int
+}
+
+func (p *parser) node(at jsonStep, depth int) (node, error) {
+	t, err := p.Token()
+	if err != nil {
+		return node{}, err
+	}
+	if p.values++; p.values > maxValues {
+		return node{}, malformed("body: allowed are at most %d values", maxValues)
+	}
+	delim, ok := t.(json.Delim)
+	if !ok {
+		return node{t, at}, nil
+	}
+	if depth == maxNesting {
+		return node{}, malformed("body: allowed are at most %d levels", maxNesting)
+	}
+	if delim == '[' {
+		items := []node{}
+		for p.More() {
+			item, err := p.node(jsonStep{from: &at, index: len(items)}, depth+1)
+			if err != nil {
+				return node{}, err
+			}
+			items = append(items, item)
+		}
+		_, err := p.Token()
+		return node{items, at}, err
+	}
+	members := []member{}
+	seen := map[string]bool{}
+	for p.More() {
+		t, err := p.Token()
+		if err != nil {
+			return node{}, err
+		}
+		name, _ := t.(string)
+		to := jsonStep{&at, name, -1}
+		if seen[name] {
+			return node{}, malformed("body: %q is given twice", clip(node{at: to}.name()))
+		}
+		seen[name] = true
+		v, err := p.node(to, depth+1)
+		if err != nil {
+			return node{}, err
+		}
+		members = append(members, member{name, v})
+	}
+	_, err = p.Token()
+	return node{members, at}, err
+}
+
+// member returns a member of an object.
+func (n node) member(name string) (node, bool) {
+	members, _ := n.value.([]member)
+	for _, m := range members {
+		if m.name == name {
+			return m.node, true
+		}
+	}
+	return node{}, false
+}
+
+// what says what a value is, for an error.
+func (n node) what() string {
+	switch v := n.value.(type) {
+	case nil:
+		return "null"
+	case string:
+		return strconv.Quote(clip(v))
+	case json.Number:
+		return clip(v.String())
+	case bool:
+		return strconv.FormatBool(v)
+	case []node:
+		return "a list"
+	default:
+		return "an object"
+	}
+}
+
+// name is how an error calls the field of a value.
+func (n node) name() string {
+	if n.at.from == nil {
+		return "body"
+	}
+	return strings.NewReplacer("~1", "/", "~0", "~").Replace(n.pointer()[1:])
+}
+
+func (n node) fail(allowed string) FieldError {
+	value := n.what()
+	if n.at.name == "password" || n.at.name == "password_hash" || n.at.name == "sub_key" {
+		value = "that is not shown"
+	}
+	return FieldError{Pointer: n.pointer(), Detail: fmt.Sprintf("%s %s: allowed is %s", clip(n.name()), value, allowed)}
+}
+
+// maxErrors is how many fields a problem names at most.
+const maxErrors = 20
+
+// object sets the fields of a struct, to which v points, from an object. A field that is not given
+// keeps its value; one that is null gets the one that it has in defaults, which points to another
+// struct of the type. Fields that the tag api:"-" marks are read alone: they are left out, so that
+// what the API answered can be sent back.
+func (n node) object(v, defaults any) error {
+	members, ok := n.value.([]member)
+	if !ok {
+		if n.at.from == nil {
+			return malformed("body %s: allowed is an object", n.what())
+		}
+		return fieldErrors{n.fail("an object")}
+	}
+	fields := map[string]bodyField{}
+	collect(fields, reflect.ValueOf(v).Elem(), reflect.ValueOf(defaults).Elem(), false)
+	var errs fieldErrors
+	for _, m := range members {
+		f, known := fields[m.name]
+		switch {
+		case len(errs) == maxErrors:
+			return errs
+		case !known:
+			errs = append(errs, FieldError{Pointer: m.pointer(), Detail: fmt.Sprintf("%s: no such field, allowed are %s", clip(m.node.name()), settable(fields))})
+		case f.readOnly:
+		case m.value == nil:
+			f.v.Set(f.byDefault)
+		default:
+			if allowed := m.set(f.v); allowed != "" {
+				errs = append(errs, m.fail(allowed))
+			}
+		}
+	}
+	if errs != nil {
+		return errs
+	}
+	return nil
+}
+
+// bodyField is a field of a struct, under its name in JSON.
+type bodyField struct {
+	v, byDefault reflect.Value
+	readOnly     bool
+}
+
+func collect(fields map[string]bodyField, v, byDefault reflect.Value, readOnly bool) {
+	for i := range v.NumField() {
+		f := v.Type().Field(i)
+		readOnly := readOnly || f.Tag.Get("api") == "-"
+		if f.Anonymous {
+			collect(fields, v.Field(i), byDefault.Field(i), readOnly)
+		} else if name := jsonName(f); name != "-" {
+			fields[name] = bodyField{v.Field(i), byDefault.Field(i), readOnly}
+		}
+	}
+}
+
+func settable(fields map[string]bodyField) string {
+	var names []string
+	for name, f := range fields {
+		if !f.readOnly {
+			names = append(names, name)
+		}
+	}
+	slices.Sort(names)
+	return strings.Join(names, ", ")
+}
+
+// set sets a field, or says what is allowed.
+func (n node) set(v reflect.Value) (allowed string) {
+	if t, ok := v.Addr().Interface().(encoding.TextUnmarshaler); ok {
+		s, ok := n.value.(string)
+		if !ok || t.UnmarshalText([]byte(s)) != nil {
+			return `a duration such as "30s" or "1h30m"`
+		}
+		return ""
+	}
+	switch v.Kind() {
+	case reflect.String:
+		s, ok := n.value.(string)
+		if !ok {
+			return "a text"
+		}
+		v.SetString(s)
+	case reflect.Bool:
+		b, ok := n.value.(bool)
+		if !ok {
+			return "true or false"
+		}
+		v.SetBool(b)
+	case reflect.Int, reflect.Int64, reflect.Uint32:
+		number, ok := n.value.(json.Number)
+		i, err := strconv.ParseInt(number.String(), 10, 64)
+		if !ok || err != nil || v.Kind() == reflect.Uint32 && (i < 0 || i > 1<<32-1) {
+			return "a whole number"
+		}
+		if v.Kind() == reflect.Uint32 {
+			v.SetUint(uint64(i))
+		} else {
+			v.SetInt(i)
+		}
+	case reflect.Slice:
+		items, ok := n.value.([]node)
+		if !ok || v.Type().Elem().Kind() != reflect.String {
+			return "a list of texts"
+		}
+		list := make([]string, len(items))
+		for i, item := range items {
+			if list[i], ok = item.value.(string); !ok {
+				return "a list of texts"
+			}
+		}
+		v.Set(reflect.ValueOf(list))
+	default:
+		panic("no way to set a " + v.Type().String())
+	}
+	return ""
+}
+
+// values are the parameters of a query.
+type values map[string]string
+
+// parseQuery reads the query of a request. allowed are the parameters that the route knows: another
+// one is an error, so that a slip of the pen is not taken for a default. So is one that is given twice.
+func parseQuery(r *http.Request, allowed ...string) (values, error) {
+	given, err := url.ParseQuery(r.URL.RawQuery)
+	if err != nil {
+		return nil, malformed("query: not a list of name=value")
+	}
+	v := values{}
+	for name, list := range given {
+		if !slices.Contains(allowed, name) {
+			known := "none"
+			if len(allowed) > 0 {
+				known = strings.Join(allowed, ", ")
+			}
+			return nil, badParameter(name, "parameter %q: allowed are %s", clip(name), known)
+		}
+		if len(list) > 1 {
+			return nil, badParameter(name, "parameter %q: given %d times, allowed is once", name, len(list))
+		}
+		v[name] = list[0]
+	}
+	return v, nil
+}
+
+func badParameter(name, format string, args ...any) error {
+	return fieldErrors{{Parameter: clip(name), Detail: fmt.Sprintf(format, args...)}}
+}
+
+// integer returns a whole number within bounds, def where it is not given.
+func (v values) integer(name string, def, least, most int64) (int64, error) {
+	s, given := v[name]
+	if !given {
+		return def, nil
+	}
+	n, err := strconv.ParseInt(s, 10, 64)
+	if err != nil || n < least || n > most || s[0] == '+' {
+		return 0, badParameter(name, "%s %q: allowed are %d to %d", name, clip(s), least, most)
+	}
+	return n, nil
+}
+
+// flag returns true or false, false where it is not given.
+func (v values) flag(name string) (bool, error) {
+	switch s, given := v[name]; {
+	case !given || s == "false":
+		return false, nil
+	case s == "true":
+		return true, nil
+	default:
+		return false, badParameter(name, "%s %q: allowed are true, false", name, clip(s))
+	}
+}
+
+// time returns a time, the zero time where it is not given.
+func (v values) time(name string) (time.Time, error) {
+	s, given := v[name]
+	if !given {
+		return time.Time{}, nil
+	}
+	t, err := time.Parse(time.RFC3339, s)
+	if err != nil {
+		return t, badParameter(name, "%s %q: allowed is a time such as 2026-01-31T12:00:00Z", name, clip(s))
+	}
+	return t, nil
+}
+
+// ofParameters makes the error of a field one of a parameter, for what came in a query.
+func ofParameters(err error) error {
+	var e *broker.Error
+	if errors.As(err, &e) && e.Code == broker.Invalid && e.Field != "" {
+		return badParameter(e.Field, "%s", e.Message)
+	}
+	return err
+}

@@ -1,0 +1,188 @@
+package admin
+
+import (
+	"bytes"
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// plan returns an import's plan, one action a line.
+func (i *Import) plan() string {
+	var lines []string
+	for _, a := range i.Plan {
+		line := a.Action + " " + a.Kind + " " + a.Key
+		if s := a.Changes.String(); s != "" {
+			line += ": " + s
+		}
+		lines = append(lines, line)
+	}
+	return strings.Join(lines, "\n")
+}
+
+func (r *apiRig) imported(path string, body any) Import {
+	r.t.Helper()
+	var done Import
+	r.ok(200, "POST", path, body).into(r.t, &done)
+	return done
+}
+
+func TestExportImport(t *testing.T) {
+	from := newAPIRig(t)
+	from.example()
+	from.ok(201, "POST", "/topics", object{"name": "/ü <&> \"x\"", "is_active": false, "max_depth": 7, "expiration": 0, "dedup_window": "0s"})
+	from.ok(201, "POST", "/topics", object{"name": "plain"})
+	for _, start := range []string{"tail", "oldest"} {
+		from.ok(201, "POST", "/consumers", object{"client": "crm", "topic": "plain", "start": start, "max_in_flight": 3, "ack_timeout": "1s", "is_active": false})
+	}
+	from.ok(201, "POST", "/producers", object{"client": "erp", "topic": "plain", "is_active": false})
+	a := from.ok(200, "GET", "/export", nil)
+	document := a.body
+	if !strings.Contains(a.Header.Get("Content-Disposition"), "attachment") || !strings.Contains(string(document), "$2a$") {
+		t.Errorf("export: %v %s", a.Header, document)
+	}
+	if again := from.ok(200, "GET", "/export", nil).body; !bytes.Equal(document, again) {
+		t.Errorf("exported %s, then %s", document, again)
+	}
+
+	to := newAPIRig(t)
+	dry := to.imported("/import?dry_run=true", document)
+	if !dry.DryRun || dry.Created != 10 || dry.Updated+dry.Kept != 0 || len(to.b.Topics()) != 0 {
+		t.Errorf("dry run: %+v", dry)
+	}
+	done := to.imported("/import", document)
+	if done.DryRun || done.plan() != dry.plan() || done.Created != 10 || len(done.SubKeys) != 0 {
+		t.Errorf("done:\n%s\nplanned:\n%s", done.plan(), dry.plan())
+	}
+	if got := to.ok(200, "GET", "/export", nil).body; !bytes.Equal(got, document) {
+		t.Errorf("exported %s\nfrom %s", got, document)
+	}
+	if _, err := to.b.Authenticate(t.Context(), "crm", "crm", "192.0.2.1"); err != nil {
+		t.Error(err)
+	}
+	// Once more changes nothing, and is not in the log.
+	entries := len(actions(t, to))
+	if done := to.imported("/import", document); done.Kept != 10 || done.Created+done.Updated != 0 || len(actions(t, to)) != entries {
+		t.Errorf("once more: %+v", done)
+	}
+	// Who starts with this document and has no secrets shown would not know what changes there.
+	other := strings.Replace(string(document), `"max_depth": 7`, `"max_depth": 8`, 1)
+	other = strings.Replace(other, `"name": "CRM"`, `"name": "C R M"`, 1)
+	done = to.imported("/import", other)
+	for _, want := range []string{`update client crm: name: "CRM" → "C R M"`, `update topic /ü <&> "x": max_depth: 7 → 8`, "keep client erp", "keep producer crm of /customer/created"} {
+		if !slices.Contains(strings.Split(done.plan(), "\n"), want) {
+			t.Errorf("%q is not in\n%s", want, done.plan())
+		}
+	}
+	if done.Updated != 2 || done.Kept != 8 {
+		t.Errorf("updated: %+v", done)
+	}
+	if got := actions(t, to); got[0] != "import" {
+		t.Errorf("audit log: %q", got)
+	}
+}
+
+func TestImport(t *testing.T) {
+	r := newAPIRig(t)
+	c := r.example()
+	r.ok(201, "POST", "/topics", object{"name": "/mine"})
+	document := object{
+		"version": 1,
+		"clients": []object{{"username": "new", "password": "new"}, {"username": "erp", "name": "E", "password": "erp"}, {"username": "crm"}},
+		"topics":  []object{{"name": "/new", "max_depth": 5}, {"name": "/customer/created", "max_depth": nil}},
+		"producers": []object{
+			{"client": "new", "topic": "/new"}, {"client": "crm", "topic": "/customer/created", "is_active": false},
+		},
+		"consumers": []object{
+			{"client": "new", "topic": "/new"}, {"client": "erp", "topic": "/customer/created", "max_in_flight": 7}, {"client": "erp", "topic": "/new", "sub_key": "own"},
+		},
+	}
+	want := `create client new
+update client erp: name: "ERP" → "E"
+update client crm: name: "CRM" → "crm"
+create topic /new
+keep topic /customer/created
+create producer new of /new
+update producer crm of /customer/created: is_active: true → false
+create consumer new of /new
+update consumer erp of /customer/created: max_in_flight: 10000 → 7
+create consumer erp of /new`
+	if dry := r.imported("/import?dry_run=true", document); dry.plan() != want || dry.Created != 5 || dry.Updated != 4 || dry.Kept != 1 {
+		t.Errorf("planned:\n%s", dry.plan())
+	}
+	done := r.imported("/import", document)
+	if done.plan() != want || len(done.SubKeys) != 1 || done.SubKeys[0].Client != "new" || done.SubKeys[0].Topic != "/new" || done.SubKeys[0].SubKey == "" {
+		t.Errorf("done:\n%s\n%+v", done.plan(), done.SubKeys)
+	}
+	for username := range map[string]bool{"new": true, "erp": true, "crm": true} {
+		if _, err := r.b.Authenticate(t.Context(), username, username, "192.0.2.1"); err != nil {
+			t.Errorf("%s: %v", username, err)
+		}
+	}
+	// A consumer without a sub_key keeps its own, and a password that is the same its hash.
+	if got, _ := r.b.Consumer(c.ID); got.SubKey != c.SubKey || got.MaxInFlight != 7 {
+		t.Errorf("consumer: %+v", got)
+	}
+	if done := r.imported("/import", document); done.Kept != 10 {
+		t.Errorf("once more:\n%s", done.plan())
+	}
+	document["clients"] = []object{{"username": "erp", "password": "another"}}
+	if done := r.imported("/import", document); !strings.Contains(done.plan(), "update client erp: name: \"E\" → \"erp\", password") {
+		t.Errorf("another password:\n%s", done.plan())
+	}
+	if len(r.b.Topics()) != 3 {
+		t.Error("what is here alone is not left alone")
+	}
+}
+
+func TestImportRefused(t *testing.T) {
+	r := newAPIRig(t)
+	c := r.example()
+	before := r.ok(200, "GET", "/export", nil).body
+	for _, tt := range []struct {
+		body    string
+		pointer string // empty: malformed
+	}{
+		{`{}`, "/version"},
+		{`{"version": 2}`, "/version"},
+		{`{"version": "1"}`, "/version"},
+		{`{"version": 1, "tokens": []}`, "/tokens"},
+		{`{"version": 1, "topics": {}}`, "/topics"},
+		{`{"version": 1, "topics": [7]}`, "/topics/0"},
+		{`{"version": 1, "topics": [{"name": "/a"}, {"name": "/a"}]}`, "/topics/1/name"},
+		{`{"version": 1, "topics": [{"name": "/a"}, {"name": "/b", "max_depth": 0}]}`, "/topics/1/max_depth"},
+		{`{"version": 1, "topics": [{"name": "/a", "depth": 3}]}`, "/topics/0/depth"},
+		{`{"version": 1, "clients": [{"username": "a"}]}`, "/clients/0/password_hash"},
+		{`{"version": 1, "clients": [{"username": "a", "password_hash": "x"}]}`, "/clients/0/password_hash"},
+		{`{"version": 1, "clients": [{"username": "a:b"}]}`, "/clients/0/username"},
+		{`{"version": 1, "clients": [{"username": "crm"}, {"username": "crm"}]}`, "/clients/1/username"},
+		{`{"version": 1, "clients": [{"username": "crm", "name": ["x"]}]}`, "/clients/0/name"},
+		{`{"version": 1, "producers": [{"client": "crm", "topic": "/none"}]}`, "/producers/0/topic"},
+		{`{"version": 1, "producers": [{"client": "none", "topic": "/customer/created"}]}`, "/producers/0/client"},
+		{`{"version": 1, "producers": [{"client": "crm", "topic": "/customer/created"}, {"client": "crm", "topic": "/customer/created"}]}`, "/producers/1/client"},
+		{`{"version": 1, "consumers": [{"client": "none", "topic": "/customer/created"}]}`, "/consumers/0/client"},
+		{`{"version": 1, "consumers": [{"client": "crm", "topic": "/customer/created", "ack_timeout": "0s"}]}`, "/consumers/0/ack_timeout"},
+		{`{"version": 1, "consumers": [{"client": "crm", "topic": "/customer/created"}, {"client": "crm", "topic": "/customer/created"}]}`, "/consumers/1/client"},
+		{`{"version": 1, "consumers": [{"client": "crm", "topic": "/customer/created", "sub_key": "` + c.SubKey + `"}]}`, "/consumers/0/sub_key"},
+		{`{"version": 1, "consumers": [{"client": "erp", "topic": "/customer/created", "sub_key": "a"}, {"client": "erp", "topic": "/customer/created", "sub_key": "a"}]}`, "/consumers/1/sub_key"},
+		{`[]`, ""},
+		{`{"version": 1`, ""},
+		{`{"version": 1, "topics": [{"name": "/a", "name": "/b"}]}`, ""},
+	} {
+		for _, query := range []string{"", "?dry_run=true"} {
+			if tt.pointer == "" {
+				r.refused(400, "malformed", "POST", "/import"+query, tt.body)
+			} else if p := r.refused(422, "invalid", "POST", "/import"+query, tt.body); len(p.Errors) != 1 || p.Errors[0].Pointer != tt.pointer {
+				t.Errorf("%s: errors %v", tt.body, p.Errors)
+			} else if strings.Contains(fmt.Sprint(p), c.SubKey) {
+				t.Errorf("%s: a secret is in %v", tt.body, p)
+			}
+		}
+	}
+	r.refused(422, "invalid", "POST", "/import?dry_run=yes", `{"version": 1}`)
+	r.refused(415, "unsupported_type", "POST", "/import", `{"version": 1}`, "Content-Type", "text/plain")
+	if after := r.ok(200, "GET", "/export", nil).body; !bytes.Equal(before, after) {
+		t.Errorf("something was imported: %s", after)
+	}
+}

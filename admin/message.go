@@ -1,0 +1,101 @@
+package admin
+
+import (
+	"context"
+	"encoding/base64"
+	"fmt"
+	"unicode/utf8"
+
+	"pipit/broker"
+)
+
+// browse looks at stored messages without consuming them. The errors are Invalid and NotFound.
+func (a *Admin) browse(ctx context.Context, o broker.BrowseOptions) (broker.Page, error) {
+	return a.b.Browse(ctx, o)
+}
+
+// getMessage returns a message of a topic with its payload, and where it stands with each
+// consumer. The error is NotFound.
+func (a *Admin) getMessage(topic, id string) (Message, []Standing, error) {
+	stored, with, err := a.b.Message(topic, id)
+	if err != nil {
+		return Message{}, nil, err
+	}
+	standings := make([]Standing, len(with))
+	for i, s := range with {
+		standings[i] = Standing{s.Consumer, s.Client, string(s.State), s.Deliveries, timeOf(s.Until)}
+	}
+	return messageOf(&stored, true), standings, nil
+}
+
+// publish publishes a message to a topic, as "admin NAME", and returns its ID when it is on disk
+// for every consumer. It is no change that the audit log tells of: the message says who published
+// it. The errors are Invalid, TooLarge, NotFound, Denied (the topic is not active), Full,
+// Unavailable and DiskFull.
+func (a *Admin) publish(ctx context.Context, who actor, topic string, p Publication) (string, error) {
+	t, err := a.getTopic(topic)
+	if err != nil {
+		return "", err
+	}
+	if !t.Active {
+		return "", &broker.Error{Code: broker.Denied, Message: fmt.Sprintf("Topic %q is not active", clip(topic))}
+	}
+	options := []broker.PublishOption{
+		broker.WithProducer("admin " + who.Name),
+		broker.WithPriority(p.Priority),
+		broker.WithExpiration(p.Expiration),
+		broker.WithMIMEType(p.MIMEType),
+		broker.WithDelay(p.Delay),
+		broker.WithID(p.ID),
+	}
+	return a.b.Publish(ctx, topic, p.Payload, options...)
+}
+
+// deleteMessages deletes messages of a topic for all of its consumers, and returns how many of
+// them there were. The errors are Invalid, NotFound (no such topic), Unavailable and DiskFull.
+func (a *Admin) deleteMessages(ctx context.Context, who actor, topic string, ids []string) (int, error) {
+	if _, err := a.getTopic(topic); err != nil {
+		return 0, err
+	}
+	if len(ids) == 0 || len(ids) > broker.MaxSettle {
+		return 0, invalid("ids", "%d ids: allowed are 1 to %d", len(ids), broker.MaxSettle)
+	}
+	detail := ids[0]
+	if len(ids) > 1 {
+		detail = fmt.Sprintf("%d messages", len(ids))
+	}
+	return a.b.DeleteMessages(ctx, topic, ids, a.audit(who, "message.delete", topic, detail))
+}
+
+// releaseMessage makes a message deliverable at once that waits for its delay, or, for one consumer
+// (0: for all), one that is put off or in flight. It tells whether anything has changed. The errors
+// are NotFound, Unavailable and DiskFull.
+func (a *Admin) releaseMessage(ctx context.Context, who actor, topic, id string, consumer uint32) (bool, error) {
+	if _, err := a.getTopic(topic); err != nil {
+		return false, err
+	}
+	return a.b.ReleaseMessage(ctx, topic, id, consumer, a.audit(who, "message.release", topic, clip(id)))
+}
+
+// encodingBase64 says that a payload, which is no UTF-8, is in base64.
+const encodingBase64 = "base64"
+
+// textOf returns a payload as a text, with its encoding, which is empty where the text is the payload.
+func textOf(payload []byte) (text, encoding string) {
+	if utf8.Valid(payload) {
+		return string(payload), ""
+	}
+	return base64.StdEncoding.EncodeToString(payload), encodingBase64
+}
+
+// payloadOf is the opposite of textOf.
+func payloadOf(text, encoding string) ([]byte, error) {
+	switch encoding {
+	case "":
+		return []byte(text), nil
+	case encodingBase64:
+		return base64.StdEncoding.DecodeString(text)
+	default:
+		return nil, fmt.Errorf("payload of the unknown encoding %q", clip(encoding))
+	}
+}

@@ -1,0 +1,442 @@
+package admin
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"reflect"
+	"strings"
+	"time"
+	"unicode/utf8"
+
+	"pipit/broker"
+)
+
+// The types of this file are the objects as the API spells them, and as the pages show them. The
+// definition of each is what can be set, under the names of the configuration; what is beside it
+// is read alone, which the tag api:"-" says.
+
+// Client is somebody who may call the broker.
+type Client struct {
+	ClientDefinition
+	Revision  string `json:"revision,omitempty" api:"-"` // changes with the definition
+	Producers int    `json:"producers" api:"-"`
+	Consumers int    `json:"consumers" api:"-"`
+	LastSeen  Time   `json:"last_seen,omitzero" api:"-"`
+}
+
+// ClientDefinition is what can be set of a client: Username at its creation alone.
+type ClientDefinition struct {
+	Username     string `json:"username"`
+	Name         string `json:"name"`
+	Active       bool   `json:"is_active"`
+	Password     string `json:"password,omitempty"`      // in requests alone
+	PasswordHash string `json:"password_hash,omitempty"` // in requests and exports alone
+}
+
+// Topic is what producers publish to.
+type Topic struct {
+	TopicDefinition
+	Revision    string `json:"revision,omitempty" api:"-"`
+	Depth       int64  `json:"depth" api:"-"`   // messages that somebody may still need
+	Delayed     int64  `json:"delayed" api:"-"` // messages that wait for their delay
+	Producers   int    `json:"producers" api:"-"`
+	Consumers   int    `json:"consumers" api:"-"`
+	LastPublish Time   `json:"last_publish,omitzero" api:"-"`
+	Published   uint64 `json:"published" api:"-"` // this and the following: since the start of the process
+	Delivered   uint64 `json:"delivered" api:"-"`
+	Acked       uint64 `json:"acked" api:"-"`
+	Expired     uint64 `json:"expired" api:"-"`
+}
+
+// TopicDefinition is what can be set of a topic: Name at its creation alone.
+type TopicDefinition struct {
+	Name        string   `json:"name"`
+	Active      bool     `json:"is_active"`
+	MaxDepth    int64    `json:"max_depth"`
+	Expiration  int64    `json:"expiration"` // seconds
+	DedupWindow Duration `json:"dedup_window"`
+}
+
+// Producer is a client's permission to publish to a topic.
+type Producer struct {
+	ID uint32 `json:"id,omitempty" api:"-"`
+	ProducerDefinition
+	Revision  string `json:"revision,omitempty" api:"-"`
+	LastSeen  Time   `json:"last_seen,omitzero" api:"-"`
+	Published uint64 `json:"published" api:"-"` // since the start of the process
+}
+
+// ProducerDefinition is what can be set of a producer: Client and Topic at its creation alone.
+type ProducerDefinition struct {
+	Client string `json:"client"` // username
+	Topic  string `json:"topic"`
+	Active bool   `json:"is_active"`
+}
+
+// Consumer is a client's queue of a topic's messages.
+type Consumer struct {
+	ID uint32 `json:"id,omitempty" api:"-"`
+	ConsumerDefinition
+	Revision  string `json:"revision,omitempty" api:"-"`
+	Start     string `json:"start,omitempty"` // in requests that create alone: StartTail or StartOldest
+	Backlog   int64  `json:"backlog" api:"-"` // messages that wait or are in flight
+	InFlight  int64  `json:"in_flight" api:"-"`
+	Deferred  int64  `json:"deferred" api:"-"`        // of the backlog, rejected with a delay that is not over
+	Waiting   int    `json:"waiting" api:"-"`         // long polls and streams that wait right now
+	Oldest    Time   `json:"oldest,omitzero" api:"-"` // when the oldest message of the backlog was created
+	LastSeen  Time   `json:"last_seen,omitzero" api:"-"`
+	Delivered uint64 `json:"delivered" api:"-"` // this and the following: since the start of the process
+	Acked     uint64 `json:"acked" api:"-"`
+	Expired   uint64 `json:"expired" api:"-"`
+}
+
+// ConsumerDefinition is what can be set of a consumer: Client, Topic and SubKey at its creation alone.
+type ConsumerDefinition struct {
+	Client      string   `json:"client"` // username
+	Topic       string   `json:"topic"`
+	SubKey      string   `json:"sub_key,omitempty"` // a secret; made where it is empty
+	Active      bool     `json:"is_active"`
+	MaxDepth    int64    `json:"max_depth"`
+	MaxInFlight int      `json:"max_in_flight"`
+	AckTimeout  Duration `json:"ack_timeout"`
+}
+
+// Where a new consumer begins.
+const (
+	StartTail   = "tail"   // behind the newest message, unless it is the topic's first consumer
+	StartOldest = "oldest" // at the oldest message that waits
+)
+
+// newClient, newTopic, newProducer and newConsumer return what holds where a new one says nothing.
+func newClient() Client {
+	return Client{ClientDefinition: ClientDefinition{Active: true}}
+}
+
+func newTopic() Topic {
+	return Topic{TopicDefinition: TopicDefinition{
+		Active:      true,
+		MaxDepth:    broker.DefaultMaxDepth,
+		Expiration:  broker.DefaultExpiration,
+		DedupWindow: Duration(broker.DefaultDedupWindow),
+	}}
+}
+
+func newProducer() Producer {
+	return Producer{ProducerDefinition: ProducerDefinition{Active: true}}
+}
+
+func newConsumer() Consumer {
+	return Consumer{ConsumerDefinition: ConsumerDefinition{
+		Active:      true,
+		MaxDepth:    broker.DefaultMaxDepth,
+		MaxInFlight: broker.DefaultMaxInFlight,
+		AckTimeout:  Duration(broker.DefaultAckTimeout),
+	}, Start: StartTail}
+}
+
+// Message is a message that is stored.
+type Message struct {
+	ID         string `json:"msg_id"`
+	Topic      string `json:"topic"`
+	Priority   int    `json:"priority"`
+	MIMEType   string `json:"mime_type"`
+	Producer   string `json:"producer"` // display name
+	Created    Time   `json:"created"`
+	Due        Time   `json:"due"`        // when it can be delivered first
+	Expiration int64  `json:"expiration"` // seconds; 0: does not expire
+	ExpireAt   Time   `json:"expire_at,omitzero"`
+	State      string `json:"state"`
+	Deliveries int    `json:"deliveries"`          // to the consumer that was asked about
+	Size       int    `json:"size"`                // bytes of the payload
+	Truncated  bool   `json:"truncated,omitempty"` // Payload is the beginning alone
+
+	// Payload is the field payload, absent where it is nil: a text where it is one, else in base64,
+	// which the field encoding says.
+	Payload []byte `json:"-"`
+}
+
+type messageFields Message
+
+// marshal is json.Marshal without the escapes that only a script within a page needs.
+func marshal(v any) ([]byte, error) {
+	var b bytes.Buffer
+	e := json.NewEncoder(&b)
+	e.SetEscapeHTML(false)
+	err := e.Encode(v)
+	return bytes.TrimSuffix(b.Bytes(), []byte("\n")), err
+}
+
+type messageJSON struct {
+	*messageFields
+	Payload  *string `json:"payload,omitempty"`
+	Encoding string  `json:"encoding,omitempty"`
+}
+
+func (m Message) MarshalJSON() ([]byte, error) {
+	out := messageJSON{messageFields: (*messageFields)(&m)}
+	if m.Payload != nil {
+		text, encoding := textOf(m.Payload)
+		out.Payload, out.Encoding = &text, encoding
+	}
+	return marshal(out)
+}
+
+func (m *Message) UnmarshalJSON(b []byte) error {
+	in := messageJSON{messageFields: (*messageFields)(m)}
+	if err := json.Unmarshal(b, &in); err != nil || in.Payload == nil {
+		return err
+	}
+	var err error
+	m.Payload, err = payloadOf(*in.Payload, in.Encoding)
+	return err
+}
+
+// messageOf makes a Message, whose payload is nil where none of it was asked for.
+func messageOf(s *broker.Stored, payload bool) Message {
+	m := Message{
+		ID: s.ID, Topic: s.Topic, Priority: s.Priority, MIMEType: s.MIMEType, Producer: s.Producer,
+		Created: timeOf(s.Created), Due: timeOf(s.Due), Expiration: s.Expiration, ExpireAt: timeOf(s.ExpireAt),
+		State: string(s.State), Deliveries: s.Deliveries, Size: s.Size,
+	}
+	if payload {
+		m.Payload, m.Truncated = s.Payload, len(s.Payload) < s.Size
+		if m.Truncated {
+			m.Payload = wholeRunes(m.Payload)
+		}
+		if m.Payload == nil {
+			m.Payload = []byte{}
+		}
+	}
+	return m
+}
+
+// wholeRunes cuts the character at the end of a text of which a part is missing.
+func wholeRunes(b []byte) []byte {
+	for i := len(b) - 1; i >= 0 && i >= len(b)-utf8.UTFMax; i-- {
+		if utf8.RuneStart(b[i]) {
+			if !utf8.FullRune(b[i:]) {
+				return b[:i]
+			}
+			break
+		}
+	}
+	return b
+}
+
+// Standing is where a message stands with one consumer.
+type Standing struct {
+	Consumer   uint32 `json:"consumer"`
+	Client     string `json:"client"` // username
+	State      string `json:"state"`
+	Deliveries int    `json:"deliveries"`
+	Until      Time   `json:"until,omitzero"` // when it is delivered again
+}
+
+// Publication is a message to be published. The zero value of a field stands for its default.
+type Publication struct {
+	Payload    []byte `json:"-"` // the field payload, or payload_base64 where it is no text
+	MIMEType   string `json:"mime_type,omitempty"`
+	Priority   int    `json:"priority,omitempty"`
+	Expiration int64  `json:"expiration,omitempty"` // seconds
+	Delay      int64  `json:"delay,omitempty"`      // seconds
+	ID         string `json:"msg_id,omitempty"`
+}
+
+func (p Publication) MarshalJSON() ([]byte, error) {
+	type fields Publication
+	out := struct {
+		Text   *string `json:"payload,omitempty"`
+		Base64 []byte  `json:"payload_base64,omitempty"`
+		fields
+	}{fields: fields(p)}
+	if utf8.Valid(p.Payload) {
+		text := string(p.Payload)
+		out.Text = &text
+	} else {
+		out.Base64 = p.Payload
+	}
+	return marshal(out)
+}
+
+// Deleted is what goes with an object that is deleted.
+type Deleted struct {
+	Producers int   `json:"producers"`
+	Consumers int   `json:"consumers"`
+	Messages  int64 `json:"messages"` // of a topic, those stored; of consumers, their backlogs
+}
+
+// Time is a time in UTC, written as 2006-01-02T15:04:05.000000Z, so that texts sort as times do.
+type Time struct{ time.Time }
+
+const timeFormat = "2006-01-02T15:04:05.000000Z"
+
+func timeOf(t time.Time) Time { return Time{t} }
+
+func (t Time) MarshalJSON() ([]byte, error) {
+	return []byte(`"` + t.String() + `"`), nil
+}
+
+func (t Time) String() string { return t.UTC().Format(timeFormat) }
+
+// Duration is a duration, written as 1h30m0s.
+type Duration time.Duration
+
+func (d Duration) String() string { return time.Duration(d).String() }
+
+func (d Duration) MarshalText() ([]byte, error) { return []byte(d.String()), nil }
+
+func (d *Duration) UnmarshalText(b []byte) error {
+	v, err := time.ParseDuration(string(b))
+	*d = Duration(v)
+	return err
+}
+
+func clientOf(i *broker.ClientInfo) Client {
+	return Client{
+		ClientDefinition: ClientDefinition{Username: i.Username, Name: i.Name, Active: i.Active},
+		Revision:         i.Revision,
+		Producers:        i.Producers,
+		Consumers:        i.Consumers,
+		LastSeen:         timeOf(i.LastSeen),
+	}
+}
+
+func (d *ClientDefinition) broker() broker.Client {
+	return broker.Client{Username: d.Username, Name: d.Name, Active: d.Active, Password: d.Password, PasswordHash: d.PasswordHash}
+}
+
+func topicOf(i *broker.TopicInfo) Topic {
+	return Topic{
+		TopicDefinition: topicDefinitionOf(&i.Topic),
+		Revision:        i.Revision,
+		Depth:           i.Depth,
+		Delayed:         i.Delayed,
+		Producers:       i.Producers,
+		Consumers:       i.Consumers,
+		LastPublish:     timeOf(i.LastPublish),
+		Published:       i.Published,
+		Delivered:       i.Delivered,
+		Acked:           i.Acked,
+		Expired:         i.Expired,
+	}
+}
+
+func topicDefinitionOf(t *broker.Topic) TopicDefinition {
+	return TopicDefinition{t.Name, t.Active, t.MaxDepth, t.Expiration, Duration(t.DedupWindow)}
+}
+
+func (d *TopicDefinition) broker() broker.Topic {
+	return broker.Topic{Name: d.Name, Active: d.Active, MaxDepth: d.MaxDepth, Expiration: d.Expiration, DedupWindow: time.Duration(d.DedupWindow)}
+}
+
+func producerOf(i *broker.ProducerInfo) Producer {
+	return Producer{
+		ID:                 i.ID,
+		ProducerDefinition: producerDefinitionOf(&i.Producer),
+		Revision:           i.Revision,
+		LastSeen:           timeOf(i.LastSeen),
+		Published:          i.Published,
+	}
+}
+
+func producerDefinitionOf(p *broker.Producer) ProducerDefinition {
+	return ProducerDefinition{p.Client, p.Topic, p.Active}
+}
+
+func (d *ProducerDefinition) broker() broker.Producer {
+	return broker.Producer{Client: d.Client, Topic: d.Topic, Active: d.Active}
+}
+
+func consumerOf(i *broker.ConsumerInfo) Consumer {
+	return Consumer{
+		ID:                 i.ID,
+		ConsumerDefinition: consumerDefinitionOf(&i.Consumer),
+		Revision:           i.Revision,
+		Backlog:            i.Backlog,
+		InFlight:           i.InFlight,
+		Deferred:           i.Deferred,
+		Waiting:            i.Waiting,
+		LastSeen:           timeOf(i.LastSeen),
+		Delivered:          i.Delivered,
+		Acked:              i.Acked,
+		Expired:            i.Expired,
+	}
+}
+
+func consumerDefinitionOf(c *broker.Consumer) ConsumerDefinition {
+	return ConsumerDefinition{c.Client, c.Topic, c.SubKey, c.Active, c.MaxDepth, c.MaxInFlight, Duration(c.AckTimeout)}
+}
+
+func (d *ConsumerDefinition) broker() broker.Consumer {
+	return broker.Consumer{
+		Client: d.Client, Topic: d.Topic, SubKey: d.SubKey, Active: d.Active,
+		MaxDepth: d.MaxDepth, MaxInFlight: d.MaxInFlight, AckTimeout: time.Duration(d.AckTimeout),
+	}
+}
+
+// FieldChange is a field of a definition that becomes another. Of a secret, From and To are absent.
+type FieldChange struct {
+	Field string `json:"field"`
+	From  any    `json:"from,omitempty"`
+	To    any    `json:"to,omitempty"`
+}
+
+type fieldChanges []FieldChange
+
+// differences returns the fields of a definition that differ.
+func differences[T ClientDefinition | TopicDefinition | ProducerDefinition | ConsumerDefinition](from, to T) fieldChanges {
+	var list fieldChanges
+	x, y := reflect.ValueOf(from), reflect.ValueOf(to)
+	for i := range x.NumField() {
+		v, w := x.Field(i).Interface(), y.Field(i).Interface()
+		if v == w {
+			continue
+		}
+		switch name := jsonName(x.Type().Field(i)); name {
+		case "password", "password_hash":
+			if len(list) == 0 || list[len(list)-1].Field != "password" {
+				list = append(list, FieldChange{Field: "password"})
+			}
+		case "sub_key":
+			list = append(list, FieldChange{Field: name})
+		default:
+			list = append(list, FieldChange{name, v, w})
+		}
+	}
+	return list
+}
+
+// String is what the audit log says.
+func (l fieldChanges) String() string {
+	var s []string
+	for _, c := range l {
+		if c.From == nil && c.To == nil {
+			s = append(s, c.Field)
+		} else {
+			s = append(s, fmt.Sprintf("%s: %s → %s", c.Field, shown(c.From), shown(c.To)))
+		}
+	}
+	return strings.Join(s, ", ")
+}
+
+func shown(v any) string {
+	if s, ok := v.(string); ok {
+		return fmt.Sprintf("%q", s)
+	}
+	return fmt.Sprint(v)
+}
+
+func jsonName(f reflect.StructField) string {
+	name, _, _ := strings.Cut(f.Tag.Get("json"), ",")
+	return name
+}
+
+// clip shortens what an error quotes of bad input.
+func clip(s string) string {
+	const most = 64 // bytes
+	if len(s) > most {
+		return strings.ToValidUTF8(s[:most], "") + "…"
+	}
+	return s
+}

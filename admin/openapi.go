@@ -1,0 +1,35 @@
+package admin
+
+import (
+	"crypto/sha256"
+	_ "embed"
+	"encoding/hex"
+	"net/http"
+	"sync"
+)
+
+// openapi describes the API and the wire protocol. A test holds it to the routes of both.
+//
+//go:embed openapi.json
+var openapi []byte
+
+var openapiTag = sync.OnceValue(func() string {
+	sum := sha256.Sum256(openapi)
+	return `"` + hex.EncodeToString(sum[:8]) + `"`
+})
+
+func (a *Admin) apiOpenAPI(w http.ResponseWriter, r *http.Request, _ params) error {
+	if err := noQuery(r); err != nil {
+		return err
+	}
+	h := w.Header()
+	h.Set("ETag", openapiTag())
+	if ifNoneMatch(r, openapiTag()) {
+		w.WriteHeader(http.StatusNotModified)
+		return nil
+	}
+	h.Set("Content-Type", typeJSON)
+	w.WriteHeader(http.StatusOK)
+	_, _ = w.Write(openapi) // who has left does not read it
+	return nil
+}

@@ -1,0 +1,378 @@
+package admin
+
+import (
+	"bytes"
+	"context"
+	"embed"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"html/template"
+	"io/fs"
+	"math"
+	"net/http"
+	"path"
+	"reflect"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+	"unicode/utf8"
+)
+
+//go:embed templates assets
+var files embed.FS
+
+// view is what a page shows. Its template gets a page, which has all of it.
+type view struct {
+	Title  string
+	Nav    string // which item of the menu is current: overview, topics, producers, consumers, clients, messages, system
+	Notice string // what went well
+	Error  string // what did not
+	Data   any    // the page's own
+}
+
+// page is what templates are executed with.
+type page struct {
+	view
+	User    string // who is signed in; empty: nobody
+	Version string
+	Now     string // by the server's clock
+}
+
+// Limits of pages.
+const (
+	noticeTime = 30 * time.Second
+	maxNotice  = 1000 // bytes
+	noticeName = "pipit_notice"
+)
+
+// pageRoutes are the routes of the web pages.
+func (a *Admin) pageRoutes() []route {
+	templates() // a fault in what is embedded shows at the start
+	assets()
+	return append([]route{
+		{"GET", "/admin/", a.pageOverview, read},
+		{"GET", "/admin/live", a.pageLive, read},
+		{"GET", "/admin/history", a.pageHistory, read},
+		{"GET", "/admin/assets/*file", a.pageAsset, public},
+		{"GET", "/admin/login", a.pageLogin, public},
+		{"POST", "/admin/login", a.postLogin, public},
+		{"POST", "/admin/logout", a.postLogout, public},
+		{"GET", "/admin/setup", a.pageSetup, public},
+		{"POST", "/admin/setup", a.postSetup, public},
+		{"GET", "/admin/system", a.pageSystem, read},
+		{"GET", "/admin/system/access", a.pageAccess, read},
+		{"GET", "/admin/system/audit", a.pageAudit, read},
+		{"POST", "/admin/system/administrators", a.postAdministrator, write},
+		{"GET", "/admin/system/administrators/:name", a.pageAdministrator, read},
+		{"POST", "/admin/system/administrators/:name/password", a.postAdministratorPassword, write},
+		{"POST", "/admin/system/administrators/:name/delete", a.postAdministratorDelete, write},
+		{"POST", "/admin/system/administrators/:name/sign-out", a.postSignOutEverywhere, write},
+		{"POST", "/admin/system/sessions/:id/delete", a.postSessionDelete, write},
+		{"POST", "/admin/system/tokens", a.postToken, write},
+		{"POST", "/admin/system/tokens/:id/delete", a.postTokenDelete, write},
+	}, a.objectRoutes()...)
+}
+
+// templates are the pages by name, each with the layout and the parts that pages share, which are
+// in the files whose names begin with "part_".
+var templates = sync.OnceValue(func() map[string]*template.Template {
+	base := template.Must(template.New("").Funcs(functions).ParseFS(files, "templates/layout.html", "templates/part_*.html"))
+	names, err := fs.Glob(files, "templates/*.html")
+	if err != nil {
+		panic(err)
+	}
+	pages := map[string]*template.Template{}
+	for _, file := range names {
+		name := strings.TrimSuffix(path.Base(file), ".html")
+		if name != "layout" && !strings.HasPrefix(name, "part_") {
+			pages[name] = template.Must(template.Must(base.Clone()).ParseFS(files, file))
+		}
+	}
+	return pages
+})
+
+// render writes templates/<name>.html within the layout. An error comes before anything is written.
+func (a *Admin) render(w http.ResponseWriter, r *http.Request, name string, status int, v view) error {
+	t := templates()[name]
+	if t == nil {
+		return fmt.Errorf("no template %q", name)
+	}
+	p := page{view: v, User: actorOf(r.Context()).Name, Version: a.o.Version, Now: time.Now().UTC().Format(time.RFC3339Nano)}
+	if x, ok := w.(*exchange); ok && p.User == "" {
+		p.User = x.who.Name
+	}
+	if p.Notice == "" {
+		p.Notice = a.takeNotice(w, r)
+	}
+	var buf bytes.Buffer
+	if err := t.ExecuteTemplate(&buf, "layout", &p); err != nil {
+		return fmt.Errorf("template %s: %w", name, err)
+	}
+	h := w.Header()
+	h.Set("Content-Type", "text/html; charset=utf-8")
+	h.Set("Content-Length", strconv.Itoa(buf.Len()))
+	h.Set("Cache-Control", "no-store")
+	w.WriteHeader(status)
+	if r.Method != http.MethodHead {
+		_, _ = w.Write(buf.Bytes()) // the reader has left: nobody to tell
+	}
+	return nil
+}
+
+// done answers a POST that went well: on to a page, which shows notice once.
+func (a *Admin) done(w http.ResponseWriter, r *http.Request, to, notice string) error {
+	if notice != "" {
+		a.setNotice(w, base64.RawURLEncoding.EncodeToString([]byte(shorten(notice, maxNotice))), int(noticeTime/time.Second))
+	}
+	w.Header().Set("Cache-Control", "no-store")
+	http.Redirect(w, r, to, http.StatusSeeOther)
+	return nil
+}
+
+func (a *Admin) setNotice(w http.ResponseWriter, value string, maxAge int) {
+	http.SetCookie(w, &http.Cookie{
+		Name: noticeName, Value: value, Path: rootPath, MaxAge: maxAge,
+		HttpOnly: true, Secure: a.o.Secure, SameSite: http.SameSiteStrictMode,
+	})
+}
+
+// takeNotice returns the notice that done left, and takes it back.
+func (a *Admin) takeNotice(w http.ResponseWriter, r *http.Request) string {
+	c, err := r.Cookie(noticeName)
+	if err != nil || c.Value == "" {
+		return ""
+	}
+	a.setNotice(w, "", -1)
+	text, err := base64.RawURLEncoding.DecodeString(c.Value)
+	if err != nil || !utf8.Valid(text) {
+		return ""
+	}
+	return shorten(string(text), maxNotice)
+}
+
+// failure is an error as people read it.
+type failure struct {
+	Status  int
+	Heading string
+	Message string
+	After   time.Duration // when it makes sense to try again; 0 where it does not
+}
+
+// headings are the titles of error pages, where the problem has none for people.
+var headings = map[int]string{
+	http.StatusUnauthorized:       "Sign in first",
+	http.StatusForbidden:          "Not allowed",
+	http.StatusNotFound:           "Not found",
+	http.StatusServiceUnavailable: "Not available right now",
+}
+
+// failureOf returns how an error is shown. What is internal is for the log alone.
+func failureOf(err error) failure {
+	p, after := problemOf(err)
+	f := failure{p.Status, headings[p.Status], sentence(p.Detail), after}
+	switch {
+	case p.Status == http.StatusInternalServerError:
+		f.Heading, f.Message = "Something went wrong", "The fault is on this side. The log says what it is."
+	case f.Heading == "":
+		f.Heading = p.Title
+	}
+	if f.Message != "" && !strings.HasSuffix(f.Message, ".") {
+		f.Message += "."
+	}
+	if after > 0 {
+		f.Message += " Try again in " + waitText(after) + "."
+	}
+	return f
+}
+
+// errorPage answers with an error as a page.
+func (a *Admin) errorPage(w http.ResponseWriter, r *http.Request, err error) {
+	f := failureOf(err)
+	if actorOf(r.Context()).Name == "" && a.isSetUp() { // the router has found nothing, so nobody has looked who asks
+		if who, err := a.identify(r); err == nil {
+			r = r.WithContext(context.WithValue(r.Context(), callerKey{}, who))
+		}
+	}
+	retryAfter(w, f.After)
+	if err := a.render(w, r, "error", f.Status, view{Title: f.Heading, Nav: navOf(r.URL.Path), Data: f}); err != nil {
+		http.Error(w, f.Heading, f.Status)
+	}
+}
+
+// retryAfter says when it makes sense to try again, where it does.
+func retryAfter(w http.ResponseWriter, after time.Duration) {
+	if after > 0 {
+		w.Header().Set("Retry-After", strconv.Itoa(wholeSeconds(after)))
+	}
+}
+
+// navOf returns the item of the menu that a path belongs to.
+func navOf(p string) string {
+	first, _, _ := strings.Cut(strings.TrimPrefix(p, rootPath), "/")
+	if first == "" {
+		return "overview"
+	}
+	return first
+}
+
+// functions are those of templates.
+var functions = template.FuncMap{
+	"num":       num,
+	"bytes":     size,
+	"time":      timeTag,
+	"ago":       ago,
+	"dur":       func(d any) string { return duration(time.Duration(reflect.ValueOf(d).Int())) },
+	"esc":       segment,
+	"adminpath": administratorPath,
+	"rate":      rate,
+	"asset":     assetURL,
+	"icon":      icon,
+	"pct":       percent,
+	"short":     shorten,
+	"dict":      dict,
+}
+
+// num writes a number with its thousands apart: 1,234,567.
+func num(n any) string {
+	s := fmt.Sprint(n)
+	sign := ""
+	if strings.HasPrefix(s, "-") {
+		sign, s = "-", s[1:]
+	}
+	for i := len(s) - 3; i > 0; i -= 3 {
+		s = s[:i] + "," + s[i:]
+	}
+	return sign + s
+}
+
+// size writes a number of bytes: 1.2 MiB.
+func size(n any) string {
+	v, err := strconv.ParseInt(fmt.Sprint(n), 10, 64)
+	if err != nil || v < 0 {
+		return "unknown"
+	}
+	if v < 1024 {
+		return fmt.Sprintf("%d B", v)
+	}
+	f, unit := float64(v)/1024, 0
+	for ; f >= 1023.95 && unit < 5; unit++ {
+		f /= 1024
+	}
+	return fmt.Sprintf("%.1f %ciB", f, "KMGTPE"[unit])
+}
+
+// moment is a time.Time or a Time.
+type moment interface {
+	IsZero() bool
+	UTC() time.Time
+}
+
+// timeTag writes a time in UTC; the script shows it in the viewer's zone.
+func timeTag(m moment) template.HTML {
+	if m.IsZero() {
+		return `<span class="muted">never</span>`
+	}
+	t := m.UTC()
+	text := t.Format("2006-01-02 15:04:05")
+	return template.HTML(`<time datetime="` + t.Format(time.RFC3339Nano) + `" title="` + text + ` UTC">` + text + ` UTC</time>`)
+}
+
+// ago writes how long ago a time is, which the script keeps true.
+func ago(m moment) template.HTML {
+	if m.IsZero() {
+		return `<span class="muted">never</span>`
+	}
+	t := m.UTC()
+	text := "now"
+	switch d := time.Since(t); {
+	case d >= time.Second:
+		text = duration(d) + " ago"
+	case d <= -time.Second:
+		text = "in " + duration(-d)
+	}
+	return template.HTML(`<time data-ago datetime="` + t.Format(time.RFC3339Nano) + `" title="` + t.Format("2006-01-02 15:04:05") + ` UTC">` + text + `</time>`)
+}
+
+// duration writes a duration in its two largest units: 2 d 3 h, 4 min 5 s, 0.3 s.
+func duration(d time.Duration) string {
+	switch {
+	case d <= 0:
+		return "0 s"
+	case d < time.Second:
+		return fmt.Sprintf("%.1f s", max(0.1, math.Floor(d.Seconds()*10)/10))
+	}
+	s := int64(d / time.Second)
+	two := func(big int64, bigUnit string, small int64, smallUnit string) string {
+		text := fmt.Sprintf("%d %s", s/big, bigUnit)
+		if rest := s % big / small; rest > 0 {
+			text += fmt.Sprintf(" %d %s", rest, smallUnit)
+		}
+		return text
+	}
+	switch {
+	case s < 60:
+		return fmt.Sprintf("%d s", s)
+	case s < 60*60:
+		return two(60, "min", 1, "s")
+	case s < 24*60*60:
+		return two(60*60, "h", 60, "min")
+	}
+	return two(24*60*60, "d", 60*60, "h")
+}
+
+// waitText writes a wait in whole seconds, rounded up.
+func waitText(d time.Duration) string {
+	if n := wholeSeconds(d); n != 1 {
+		return fmt.Sprintf("%d seconds", n)
+	}
+	return "1 second"
+}
+
+func wholeSeconds(d time.Duration) int { return int((d + time.Second - 1) / time.Second) }
+
+// rate writes a number per second: 0, 0.3, 12, 1,234.
+func rate(f float64) string {
+	switch {
+	case math.IsNaN(f) || f < 0.005:
+		return "0"
+	case f < 1:
+		return strconv.FormatFloat(f, 'f', 2, 64)
+	case f < 10:
+		return strconv.FormatFloat(f, 'f', 1, 64)
+	}
+	return num(int64(f + 0.5))
+}
+
+// percent returns how much of whole a part is, 0 to 100.
+func percent(part, whole int64) int {
+	if whole <= 0 || part <= 0 {
+		return 0
+	}
+	return int(min(100, float64(part)/float64(whole)*100))
+}
+
+// shorten cuts a text to at most n bytes.
+func shorten(s string, n int) string {
+	if len(s) <= n {
+		return s
+	}
+	return strings.ToValidUTF8(s[:n], "") + "…"
+}
+
+// dict makes a map of keys and values, for a template that takes more than one argument.
+func dict(pairs ...any) (map[string]any, error) {
+	if len(pairs)%2 != 0 {
+		return nil, errors.New("dict: a key without a value")
+	}
+	m := map[string]any{}
+	for i := 0; i < len(pairs); i += 2 {
+		key, ok := pairs[i].(string)
+		if !ok {
+			return nil, fmt.Errorf("dict: key %v is not a text", pairs[i])
+		}
+		m[key] = pairs[i+1]
+	}
+	return m, nil
+}

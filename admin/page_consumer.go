@@ -1,0 +1,349 @@
+package admin
+
+import (
+	"net/http"
+	"net/url"
+	"slices"
+	"strconv"
+
+	"pipit/broker"
+)
+
+var consumerOrders = []order{
+	{Key: "topic", Label: "Topic"},
+	{Key: "client", Label: "Client"},
+	{Label: "State"},
+	{Key: "backlog", Label: "Backlog", Number: true, Down: true},
+	{Key: "in_flight", Label: "In flight", Number: true, Down: true},
+	{Label: "Oldest"},
+	{Key: "last_seen", Label: "Last seen", Down: true},
+}
+
+type consumersPage struct {
+	listing
+	Items []Consumer
+}
+
+func (a *Admin) pageConsumers(w http.ResponseWriter, r *http.Request, _ params) error {
+	if v := r.URL.Query(); v.Has("new") {
+		c := newConsumer()
+		c.Topic, c.Client = v.Get("topic"), v.Get("client")
+		return a.renderNewConsumer(w, r, 0, a.newConsumerForm(&c))
+	}
+	page := consumersPage{listing: readListing(r, consumerOrders...)}
+	l, err := a.listConsumers(page.query)
+	if err != nil {
+		return err
+	}
+	page.Items = l.Items
+	page.found(len(l.Items), l.Total, l.Next)
+	page.Example = a.createCommand("consumers", `{"client": "erp", "topic": "/customer/created"}`)
+	return a.render(w, r, "consumers", http.StatusOK, view{Title: "Consumers", Nav: "consumers", Data: page})
+}
+
+func consumerFields(c *Consumer) []field {
+	return []field{
+		{Name: "max_depth", Label: "Max depth", Type: "number", Value: strconv.FormatInt(c.MaxDepth, 10), Required: true, Min: "1",
+			Hint: "Messages of its backlog. Past it, publishers to the topic get 429"},
+		{Name: "max_in_flight", Label: "Max in flight", Type: "number", Value: strconv.Itoa(c.MaxInFlight), Required: true, Min: "1",
+			Hint: "Messages delivered and not acknowledged. Past it, a receive gets 429"},
+		{Name: "ack_timeout", Label: "Acknowledgement timeout", Value: c.AckTimeout.String(), Required: true,
+			Hint: "After this a delivered message is delivered again: 30s, 5m, 1h"},
+		{Name: "is_active", Label: "Active", Type: "checkbox", Value: onOff(c.Active), Hint: "An inactive consumer cannot receive. Its messages go on waiting"},
+	}
+}
+
+func startField(value string) field {
+	return field{Name: "start", Label: "Begins", Type: "select", Value: value, Options: []option{
+		{StartTail, "at what is published next"},
+		{StartOldest, "at the oldest message that waits"},
+	}, Hint: "The first consumer of a topic always begins at the oldest message"}
+}
+
+func (a *Admin) newConsumerForm(c *Consumer) *form {
+	fields := append([]field{
+		{Name: "client", Label: "Client", Value: c.Client, Required: true, Options: a.usernames(), Hint: "A username", Focus: c.Client == ""},
+		{Name: "topic", Label: "Topic", Value: c.Topic, Required: true, Options: a.topicNames(), Hint: "What the client gets a queue of"},
+		startField(c.Start),
+	}, consumerFields(c)...)
+	subKey := field{Name: "sub_key", Label: "sub_key", Hint: "The queue's secret name. Empty: one is made"}
+	fields = slices.Insert(fields, len(fields)-1, subKey)
+	f := newForm("consumer", "/admin/consumers", "Create consumer", fields...)
+	f.Wide = true
+	return f
+}
+
+// readConsumer brings a consumer to what was typed.
+func (f *form) readConsumer(c *ConsumerDefinition) (err error) {
+	c.Active = f.on("is_active")
+	if c.MaxDepth, err = f.number("max_depth", broker.DefaultMaxDepth); err != nil {
+		return err
+	}
+	n, err := f.number("max_in_flight", broker.DefaultMaxInFlight)
+	if err != nil {
+		return err
+	}
+	if n != int64(int(n)) {
+		return &fieldError{"max_in_flight", "Allowed are at most " + num(broker.MaxMaxInFlight)}
+	}
+	c.MaxInFlight = int(n)
+	c.AckTimeout, err = f.duration("ack_timeout")
+	return err
+}
+
+// consumerPath is the path of a consumer's page.
+func consumerPath(id uint32) string { return "/admin/consumers/" + strconv.FormatUint(uint64(id), 10) }
+
+func (a *Admin) renderNewConsumer(w http.ResponseWriter, r *http.Request, status int, f *form) error {
+	return a.renderForm(w, r, status, "consumers", "New consumer", formPage{
+		Back: link{"/admin/consumers", "Consumers"},
+		Lead: "A consumer is a client's own queue of what is published to a topic.",
+		Form: f,
+	})
+}
+
+func (a *Admin) pageCreateConsumer(w http.ResponseWriter, r *http.Request, _ params) error {
+	v, err := readForm(w, r)
+	if err != nil {
+		return err
+	}
+	c := newConsumer()
+	f := a.newConsumerForm(&c)
+	for _, x := range f.Fields { // a short form leaves out what has a default
+		if x.Type != "checkbox" && !v.Has(x.Name) {
+			v.Set(x.Name, x.Value)
+		}
+	}
+	f.typed(v)
+	c.Client, c.Topic, c.SubKey, c.Start = f.get("client"), f.get("topic"), f.get("sub_key"), f.get("start")
+	err = a.checkPair(c.Client, c.Topic)
+	if err == nil {
+		err = f.readConsumer(&c.ConsumerDefinition)
+	}
+	if err == nil {
+		c, err = a.createConsumer(r.Context(), actorOf(r.Context()), c)
+	}
+	if err != nil {
+		status, err := f.fail(err)
+		if err != nil {
+			return err
+		}
+		return a.renderNewConsumer(w, r, status, f)
+	}
+	return a.done(w, r, consumerPath(c.ID), "The consumer was created. Its sub_key is below")
+}
+
+type consumerPage struct {
+	Consumer
+	Back      link
+	Path      string
+	Revealed  string // sub_key, where it was asked for
+	MaxFlying int64  // MaxInFlight
+	Rotate    *form
+	Clear     *form
+	Done      *form // clear-in-flight
+	Release   *form
+	Commands  []command
+	Messages  string // URL
+}
+
+// oneButton is a form of a button alone, which is folded away on its page.
+func oneButton(name, action, submit, revision string) *form {
+	f := newForm(name, action, submit)
+	f.Revision = revision
+	return f
+}
+
+func (a *Admin) consumerPage(c *Consumer, reveal bool) consumerPage {
+	path := consumerPath(c.ID)
+	page := consumerPage{
+		Consumer:  *c,
+		MaxFlying: int64(c.MaxInFlight),
+		Back:      link{"/admin/consumers", "Consumers"},
+		Path:      path,
+		Rotate:    oneButton("rotate", path+"/rotate", "Make a new sub_key", c.Revision),
+		Clear:     confirm("clear", path+"/clear", "Clear the backlog", "Type the topic's name to confirm", c.Topic),
+		Done:      oneButton("clear-in-flight", path+"/clear-in-flight", "Clear what is in flight", ""),
+		Release:   oneButton("release", path+"/release", "Release it", ""),
+		Messages:  "/admin/messages?" + url.Values{"topic": {c.Topic}, "consumer": {strconv.FormatUint(uint64(c.ID), 10)}}.Encode(),
+	}
+	page.Rotate.Danger, page.Done.Danger = true, true
+	if reveal {
+		page.Revealed = c.SubKey
+	}
+	page.SubKey = "" // what a template does not have, it cannot show
+	page.Commands = a.receiveCommands(c.Client, c.Topic, page.Revealed)
+	return page
+}
+
+func (a *Admin) renderConsumer(w http.ResponseWriter, r *http.Request, status int, page consumerPage) error {
+	return a.render(w, r, "consumer", status, view{Title: "Consumer " + ofTopic(page.Client, page.Topic), Nav: "consumers", Data: page})
+}
+
+func (a *Admin) consumer(p params) (Consumer, error) {
+	id, err := parseID(broker.KindConsumer, p["id"])
+	if err != nil {
+		return Consumer{}, err
+	}
+	return a.getConsumer(id)
+}
+
+func (a *Admin) pageConsumer(w http.ResponseWriter, r *http.Request, p params) error {
+	c, err := a.consumer(p)
+	if err != nil {
+		return err
+	}
+	reveal := r.URL.Query().Has("reveal") && actorOf(r.Context()).Write
+	return a.renderConsumer(w, r, http.StatusOK, a.consumerPage(&c, reveal))
+}
+
+func editConsumerForm(c *Consumer) *form {
+	f := newForm("consumer", consumerPath(c.ID)+"/edit", "Save", consumerFields(c)...)
+	f.Revision = c.Revision
+	return f
+}
+
+func (a *Admin) renderEditConsumer(w http.ResponseWriter, r *http.Request, status int, c *Consumer, f *form) error {
+	name := ofTopic(c.Client, c.Topic)
+	return a.renderForm(w, r, status, "consumers", "Edit consumer "+name, formPage{Back: link{consumerPath(c.ID), name}, Form: f})
+}
+
+func (a *Admin) pageEditConsumer(w http.ResponseWriter, r *http.Request, p params) error {
+	c, err := a.consumer(p)
+	if err != nil {
+		return err
+	}
+	return a.renderEditConsumer(w, r, 0, &c, editConsumerForm(&c))
+}
+
+func (a *Admin) pageSaveConsumer(w http.ResponseWriter, r *http.Request, p params) error {
+	v, err := readForm(w, r)
+	if err != nil {
+		return err
+	}
+	c, err := a.consumer(p)
+	if err != nil {
+		return err
+	}
+	f := editConsumerForm(&c)
+	f.typed(v)
+	_, err = a.editConsumer(r.Context(), actorOf(r.Context()), c.ID, f.Revision, func(c *Consumer) error { return f.readConsumer(&c.ConsumerDefinition) })
+	switch {
+	case broker.CodeOf(err) == broker.Conflict:
+		if c, err = a.getConsumer(c.ID); err != nil {
+			return err
+		}
+		f.conflict(editConsumerForm(&c))
+		return a.renderEditConsumer(w, r, http.StatusConflict, &c, f)
+	case err != nil:
+		status, err := f.fail(err)
+		if err != nil {
+			return err
+		}
+		return a.renderEditConsumer(w, r, status, &c, f)
+	}
+	return a.done(w, r, consumerPath(c.ID), "The consumer was saved")
+}
+
+func (a *Admin) dropConsumerPage(c *Consumer) (formPage, error) {
+	lost, err := a.whatGoes(broker.KindConsumer, strconv.FormatUint(uint64(c.ID), 10))
+	name := ofTopic(c.Client, c.Topic)
+	return dropPage(link{consumerPath(c.ID), name}, consumerPath(c.ID)+"/delete", "the consumer "+c.Client+" of "+c.Topic+" and its queue",
+		"Type the topic's name to confirm", c.Topic, c.Revision, lost), err
+}
+
+func (a *Admin) pageDropConsumer(w http.ResponseWriter, r *http.Request, p params) error {
+	c, err := a.consumer(p)
+	if err != nil {
+		return err
+	}
+	page, err := a.dropConsumerPage(&c)
+	if err != nil {
+		return err
+	}
+	return a.renderForm(w, r, 0, "consumers", "Delete consumer "+ofTopic(c.Client, c.Topic), page)
+}
+
+func (a *Admin) pageDeleteConsumer(w http.ResponseWriter, r *http.Request, p params) error {
+	v, err := readForm(w, r)
+	if err != nil {
+		return err
+	}
+	c, err := a.consumer(p)
+	if err != nil {
+		return err
+	}
+	page, err := a.dropConsumerPage(&c)
+	if err != nil {
+		return err
+	}
+	page.Form.typed(v)
+	var gone Deleted
+	if err = page.Form.confirmed(c.Topic); err == nil {
+		gone, err = a.deleteConsumer(r.Context(), actorOf(r.Context()), c.ID, page.Form.Revision)
+	}
+	if err != nil {
+		return a.renderUndeleted(w, r, err, "consumers", "Delete consumer "+ofTopic(c.Client, c.Topic), page, c.Revision)
+	}
+	return a.done(w, r, topicPath(c.Topic), "The consumer "+clip(c.Client)+" was deleted"+with(gone))
+}
+
+// onConsumer runs one of the forms of a consumer's page, and shows the page again, with the form
+// open, where that was refused.
+func (a *Admin) onConsumer(w http.ResponseWriter, r *http.Request, p params, pick func(*consumerPage) *form, do func(*Consumer, *form) (notice string, err error)) error {
+	v, err := readForm(w, r)
+	if err != nil {
+		return err
+	}
+	c, err := a.consumer(p)
+	if err != nil {
+		return err
+	}
+	page := a.consumerPage(&c, false)
+	f := pick(&page)
+	f.typed(v)
+	notice, err := do(&c, f)
+	if err == nil {
+		return a.done(w, r, page.Path, notice)
+	}
+	if broker.CodeOf(err) == broker.Conflict {
+		f.Changed, f.Open, f.Revision = true, true, c.Revision
+		return a.renderConsumer(w, r, http.StatusConflict, page)
+	}
+	status, err := f.fail(err)
+	if err != nil {
+		return err
+	}
+	return a.renderConsumer(w, r, status, page)
+}
+
+func (a *Admin) pageRotate(w http.ResponseWriter, r *http.Request, p params) error {
+	return a.onConsumer(w, r, p, func(p *consumerPage) *form { return p.Rotate }, func(c *Consumer, f *form) (string, error) {
+		_, err := a.rotateSubKey(r.Context(), actorOf(r.Context()), c.ID, f.Revision)
+		return "The consumer has a new sub_key. The old one is refused from now on", err
+	})
+}
+
+func (a *Admin) pageClear(w http.ResponseWriter, r *http.Request, p params) error {
+	return a.onConsumer(w, r, p, func(p *consumerPage) *form { return p.Clear }, func(c *Consumer, f *form) (string, error) {
+		if err := f.confirmed(c.Topic); err != nil {
+			return "", err
+		}
+		n, err := a.clearBacklog(r.Context(), actorOf(r.Context()), c.ID)
+		return "The backlog was cleared: " + count(n, "message", "messages"), err
+	})
+}
+
+func (a *Admin) pageClearInFlight(w http.ResponseWriter, r *http.Request, p params) error {
+	return a.onConsumer(w, r, p, func(p *consumerPage) *form { return p.Done }, func(c *Consumer, f *form) (string, error) {
+		n, err := a.clearInFlight(r.Context(), actorOf(r.Context()), c.ID)
+		return "What was in flight was cleared: " + count(int64(n), "message", "messages"), err
+	})
+}
+
+func (a *Admin) pageRelease(w http.ResponseWriter, r *http.Request, p params) error {
+	return a.onConsumer(w, r, p, func(p *consumerPage) *form { return p.Release }, func(c *Consumer, f *form) (string, error) {
+		n, err := a.releaseInFlight(r.Context(), actorOf(r.Context()), c.ID)
+		return "Deliverable at once: " + count(int64(n), "message", "messages"), err
+	})
+}

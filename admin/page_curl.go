@@ -1,0 +1,71 @@
+package admin
+
+import (
+	"net/url"
+	"strings"
+)
+
+// command is a line for a shell, with what it does.
+type command struct{ What, Line string }
+
+// shellQuote makes s one word of a POSIX shell.
+func shellQuote(s string) string {
+	plain := func(r rune) bool {
+		return r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || strings.ContainsRune("-_./:@%+=,", r)
+	}
+	if s != "" && !strings.ContainsFunc(s, func(r rune) bool { return !plain(r) }) {
+		return s
+	}
+	return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'"
+}
+
+// curl is a call of curl as a client whose password is in the variable PASSWORD. path is escaped.
+// Topic names can hold segments that curl would take for steps up and down.
+func (a *Admin) curl(method, username, path string, options ...string) string {
+	words := []string{"curl", "-X", method, "-u", shellQuote(username) + `:"$PASSWORD"`}
+	if strings.Contains(path, "/.") {
+		words = append(words, "--path-as-is")
+	}
+	words = append(words, options...)
+	return strings.Join(append(words, shellQuote(a.o.Wire+path)), " ")
+}
+
+// wirePath is a topic's name in the path of the wire protocol.
+func wirePath(topic string) string {
+	parts := strings.Split(topic, "/")
+	for i := range parts {
+		parts[i] = url.PathEscape(parts[i])
+	}
+	return strings.Join(parts, "/")
+}
+
+// publishCommands publish to a topic as one of its producers.
+func (a *Admin) publishCommands(username, topic string) []command {
+	path := "/zato/pubsub/topic/" + wirePath(topic) + "/"
+	return []command{
+		{"Publish", a.curl("POST", username, path, "-d", "'Hello pub/sub!'")},
+		{"Publish JSON first, for an hour", a.curl("POST", username, path+"?priority=9&expiration=3600", "-H", "Content-Type:application/json", "-d", `'{"id": 1}'`)},
+	}
+}
+
+// createCommand creates an object through the API, with a token in the variable TOKEN.
+func (a *Admin) createCommand(noun, object string) string {
+	return `curl -H "Authorization: Bearer $TOKEN" -H Content-Type:application/json ` + shellQuote(a.o.Address+"/admin/api/v1/"+noun) + " -d " + shellQuote(object)
+}
+
+// receiveCommands receive and acknowledge as a consumer. Without its sub_key they take it
+// from the variable SUB_KEY.
+func (a *Admin) receiveCommands(username, topic, subKey string) []command {
+	key := `X-Zato-PubSub-Key:"$SUB_KEY"`
+	if subKey != "" {
+		key = shellQuote("X-Zato-PubSub-Key:" + subKey)
+	}
+	path := "/zato/pubsub/msg/" + wirePath(topic) + "/"
+	settle := a.curl("DELETE", username, "/zato/pubsub/msg/", "-H", key) + `"$MSG_ID"`
+	return []command{
+		{"Receive", a.curl("POST", username, path, "-H", key)},
+		{"Wait for one message, at most 30 seconds", a.curl("POST", username, path+"?max=1&wait=30", "-H", key)},
+		{"Acknowledge", settle + "'/?ack=true'"},
+		{"Give back", settle + "'/?reject=true'"},
+	}
+}

@@ -1,0 +1,380 @@
+package admin
+
+import (
+	"errors"
+	"net/http"
+	"net/url"
+	"slices"
+	"strconv"
+	"strings"
+
+	"pipit/broker"
+)
+
+// form is a form of a page: its fields with what was typed or what is there, and what is wrong
+// with it. Action is empty where the form posts to somewhere else than a page of its own.
+type form struct {
+	Name     string // unique in its page
+	Action   string
+	Submit   string // label of its button
+	Revision string // of what is edited
+	Error    string // what concerns no single field
+	Changed  bool   // somebody else has edited it meanwhile: see field.Theirs
+	Fields   []field
+	Open     bool // shown at once, where a page keeps it folded
+	Danger   bool
+	Wide     bool // its fields stand beside one another
+	Upload   bool // it is sent as multipart/form-data
+}
+
+// field is a field of a form.
+type field struct {
+	ID, Name, Label, Hint string
+	Type                  string // of the input, or "select", "textarea", "checkbox", "hidden"
+	Value                 string
+	Required              bool
+	Min, Max              string
+	Options               []option // of a select, or what a text is proposed from
+	Error                 string
+	Theirs                string // what somebody else has made of it meanwhile
+	Focus                 bool
+}
+
+type option struct{ Value, Label string }
+
+const checked = "true" // value of a checkbox
+
+// newForm gives the fields their IDs.
+func newForm(name, action, submit string, fields ...field) *form {
+	for i := range fields {
+		fields[i].ID = name + "-" + fields[i].Name
+		if fields[i].Type == "" {
+			fields[i].Type = "text"
+		}
+	}
+	return &form{Name: name, Action: action, Submit: submit, Fields: fields}
+}
+
+// field returns the field of a name, nil where there is none.
+func (f *form) field(name string) *field {
+	for i := range f.Fields {
+		if f.Fields[i].Name == name {
+			return &f.Fields[i]
+		}
+	}
+	return nil
+}
+
+// drop removes a field.
+func (f *form) drop(name string) {
+	f.Fields = slices.DeleteFunc(f.Fields, func(x field) bool { return x.Name == name })
+}
+
+// set gives a field its value.
+func (f *form) set(name, value string) { f.field(name).Value = value }
+
+func (f *form) get(name string) string { return f.field(name).Value }
+
+func (f *form) on(name string) bool { return f.field(name).Value == checked }
+
+// typed takes over what was typed.
+func (f *form) typed(v url.Values) {
+	for i := range f.Fields {
+		if f.Fields[i].Type != "file" {
+			f.Fields[i].Value = v.Get(f.Fields[i].Name)
+		}
+	}
+	f.Revision = v.Get("revision")
+}
+
+// number returns the whole number that was typed, def where the field is empty.
+func (f *form) number(name string, def int64) (int64, error) {
+	s := strings.TrimSpace(f.get(name))
+	if s == "" {
+		return def, nil
+	}
+	n, err := strconv.ParseInt(s, 10, 64)
+	if err != nil {
+		return 0, &fieldError{name, "Allowed are whole numbers"}
+	}
+	return n, nil
+}
+
+// fieldError is an error of a single field.
+type fieldError struct{ field, message string }
+
+func (e *fieldError) Error() string { return e.message }
+
+// fail shows an error, at its field where that can be told, and returns the status of the page.
+// What is internal is returned, for the caller to pass on. Refused input is told by status
+// 422, since the page is what was asked for, but not done.
+func (f *form) fail(err error) (int, error) {
+	f.Open = true
+	var fe *fieldError
+	if errors.As(err, &fe) {
+		f.blame(fe.field, fe.message)
+		return http.StatusUnprocessableEntity, nil
+	}
+	var e *broker.Error
+	if !errors.As(err, &e) || e.Code == broker.Internal {
+		return 0, err
+	}
+	message := e.Message
+	if e.Code == broker.Denied && e.Reason != "" { // an administrator may know
+		message = e.Reason
+	}
+	switch e.Code {
+	case broker.NotFound:
+		return 0, err
+	case broker.Conflict, broker.Invalid, broker.TooLarge, broker.Denied:
+	case broker.DiskFull:
+		f.Error = sentence(message)
+		return http.StatusInsufficientStorage, nil
+	case broker.Full, broker.TooMany:
+		f.Error = sentence(message)
+		return http.StatusTooManyRequests, nil
+	default:
+		f.Error = sentence(message)
+		return http.StatusServiceUnavailable, nil
+	}
+	f.blame(f.guilty(e), sentence(message))
+	if e.Code == broker.Conflict {
+		return http.StatusConflict, nil
+	}
+	return http.StatusUnprocessableEntity, nil
+}
+
+// guilty returns the name of the field that an error is about, if any. The username of a client is
+// the client of a producer.
+func (f *form) guilty(e *broker.Error) string {
+	if f.field(e.Field) != nil {
+		return e.Field
+	}
+	first, _, _ := strings.Cut(e.Message, " ")
+	for _, pair := range [][2]string{{"Client", "username"}, {"Topic", "name"}, {"password_hash", "password"}} {
+		if strings.EqualFold(first, pair[0]) || e.Field == strings.ToLower(pair[0]) {
+			first = pair[1]
+		}
+	}
+	return first
+}
+
+func (f *form) blame(name, message string) {
+	if x := f.field(name); x != nil && x.Type != "hidden" {
+		x.Error, x.Focus = message, true
+		return
+	}
+	f.Error = message
+}
+
+// sentence makes a message of the broker one that begins as a sentence does, unless it begins
+// with the name of a field.
+func sentence(s string) string {
+	first, _, _ := strings.Cut(s, " ")
+	if s == "" || strings.ContainsAny(first, "_") {
+		return s
+	}
+	return strings.ToUpper(s[:1]) + s[1:]
+}
+
+// conflict shows that somebody else has edited meanwhile: now is a form of what is there.
+// Nothing that was typed is lost, and saving once more makes it so.
+func (f *form) conflict(now *form) {
+	f.Changed, f.Open, f.Revision = true, true, now.Revision
+	for i := range f.Fields {
+		x, y := &f.Fields[i], &now.Fields[i]
+		if x.Type == "password" || x.Type == "hidden" || x.Value == y.Value {
+			continue
+		}
+		switch {
+		case x.Type == "checkbox" && y.Value == checked:
+			x.Theirs = "on"
+		case x.Type == "checkbox":
+			x.Theirs = "off"
+		case y.Value == "":
+			x.Theirs = "empty"
+		default:
+			x.Theirs = y.Value
+		}
+	}
+}
+
+// maxForm is how large a form without a payload may be, in bytes.
+const maxForm = 64 << 10
+
+// readForm reads the fields that were posted, once each.
+func readForm(w http.ResponseWriter, r *http.Request) (url.Values, error) {
+	r.Body = http.MaxBytesReader(w, r.Body, maxForm)
+	if err := r.ParseForm(); err != nil {
+		var large *http.MaxBytesError
+		if errors.As(err, &large) {
+			return nil, &broker.Error{Code: broker.TooLarge, Message: "the form is too large"}
+		}
+		return nil, broker.Invalidf("the form is not readable")
+	}
+	return r.PostForm, nil
+}
+
+// confirm is a form that asks for the name of what is lost.
+func confirm(name, action, submit, label, expected string) *form {
+	f := newForm(name, action, submit, field{Name: "confirm", Label: label, Required: true, Hint: expected})
+	f.Danger = true
+	return f
+}
+
+// confirmed returns an error unless the name was typed that the form asks for.
+func (f *form) confirmed(expected string) error {
+	if typed := f.get("confirm"); strings.TrimSpace(typed) != strings.TrimSpace(expected) {
+		return &fieldError{"confirm", "This is not the name. Nothing was deleted"}
+	}
+	return nil
+}
+
+// pageSize is how many rows a page of a list has.
+const pageSize = 50
+
+// column is a column of a list. URL sorts by it; empty: the list cannot be.
+type column struct {
+	Label, URL string
+	Sort       string // "ascending" or "descending" where the list is sorted by it, else "none"
+	Number     bool
+}
+
+// listing is what the pages of lists have in common.
+type listing struct {
+	query
+	Path        string // of the list
+	From, To    int    // of the rows shown, counted from 1
+	Total       int
+	First, Next string // URLs; empty where there are none
+	Columns     []column
+	Example     string // a command that makes the first one
+}
+
+// order is a column that a list has: Key is what it is sorted by, empty where it cannot be.
+// A list of numbers and times is sorted downwards at first.
+type order struct {
+	Key, Label   string
+	Number, Down bool
+}
+
+// readListing reads the query of a list. The first order is the default.
+func readListing(r *http.Request, orders ...order) listing {
+	v := r.URL.Query()
+	l := listing{Path: r.URL.Path}
+	l.query = query{
+		Search: v.Get("search"), Sort: v.Get("sort"), Cursor: v.Get("cursor"), Desc: v.Get("desc") == "1",
+		Limit: pageSize, Topic: v.Get("topic"), Client: v.Get("client"),
+	}
+	if l.Sort == "" {
+		l.Sort, l.Desc = orders[0].Key, orders[0].Down
+	}
+	if l.Cursor != "" {
+		l.From, _ = strconv.Atoi(v.Get("from"))
+	}
+	for _, o := range orders {
+		c := column{Label: o.Label, Number: o.Number}
+		if o.Key != "" {
+			c.Sort = "none"
+			down := o.Down
+			if o.Key == l.Sort {
+				c.Sort, down = "ascending", !l.Desc
+				if l.Desc {
+					c.Sort = "descending"
+				}
+			}
+			c.URL = l.url(o.Key, down, "", 0)
+		}
+		l.Columns = append(l.Columns, c)
+	}
+	return l
+}
+
+func (l *listing) url(sort string, down bool, cursor string, from int) string {
+	v := url.Values{}
+	for _, p := range [][2]string{{"search", l.Search}, {"topic", l.Topic}, {"client", l.Client}, {"sort", sort}, {"cursor", cursor}} {
+		if p[1] != "" {
+			v.Set(p[0], p[1])
+		}
+	}
+	if down {
+		v.Set("desc", "1")
+	}
+	if from > 0 {
+		v.Set("from", strconv.Itoa(from))
+	}
+	return "?" + v.Encode()
+}
+
+// found fills in what was found: rows of a total, and the cursor of the next page.
+func (l *listing) found(rows, total int, next string) {
+	l.Total = total
+	l.From = max(0, min(l.From, total-rows))
+	l.To = l.From + rows
+	if next != "" {
+		l.Next = l.url(l.Sort, l.Desc, next, l.To)
+	}
+	if l.Cursor != "" {
+		l.First = l.url(l.Sort, l.Desc, "", 0)
+	}
+	if rows > 0 {
+		l.From++
+	}
+}
+
+// Filtered tells whether the list shows only some.
+func (l listing) Filtered() bool { return l.Search != "" || l.Topic != "" || l.Client != "" }
+
+// maxProposals bounds the names that a field proposes, which are all in the page.
+const maxProposals = 200
+
+// topicNames are names of topics for a field to propose.
+func (a *Admin) topicNames() []option {
+	l, err := a.listTopics(query{Sort: "name", Limit: maxProposals})
+	if err != nil {
+		return nil
+	}
+	var names []option
+	for _, t := range l.Items {
+		names = append(names, option{Value: t.Name})
+	}
+	return names
+}
+
+// usernames are names of clients for a field to propose.
+func (a *Admin) usernames() []option {
+	l, err := a.listClients(query{Sort: "username", Limit: maxProposals})
+	if err != nil {
+		return nil
+	}
+	var names []option
+	for _, c := range l.Items {
+		o := option{Value: c.Username}
+		if c.Name != c.Username {
+			o.Label = c.Name
+		}
+		names = append(names, o)
+	}
+	return names
+}
+
+// segment is a name as one segment of the path of a page. Browsers take "." and ".." for steps,
+// however they are escaped: these get a "~" in front, and so do names that look as if they had one.
+func segment(name string) string {
+	if dotted(name) {
+		name = "~" + name
+	}
+	return url.PathEscape(name)
+}
+
+// unsegment is the opposite of segment, for what is unescaped already.
+func unsegment(s string) string {
+	if s != "" && s[0] == '~' && dotted(s[1:]) {
+		return s[1:]
+	}
+	return s
+}
+
+func dotted(s string) bool {
+	return slices.Contains([]string{".", ".."}, strings.TrimLeft(s, "~"))
+}

@@ -1,0 +1,612 @@
+package admin
+
+import (
+	"encoding/base64"
+	"errors"
+	"io"
+	"mime/multipart"
+	"net/http"
+	"net/url"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"pipit/broker"
+)
+
+// states are those of a message, as people read them.
+var states = []option{
+	{string(broker.StateWaiting), "waiting"},
+	{string(broker.StateInFlight), "in flight"},
+	{string(broker.StateDeferred), "deferred"},
+	{string(broker.StateDelayed), "delayed"},
+}
+
+// messagePath is the path of a message's page.
+func messagePath(topic, id string) string {
+	return "/admin/messages/" + segment(topic) + "/" + segment(id)
+}
+
+// messagesPage shows messages of a topic or a consumer.
+type messagesPage struct {
+	Form     *form
+	Topic    string // empty: none was chosen
+	Client   string // of the consumer, where one was chosen
+	Consumer uint32
+	Filtered bool
+	Text     bool // a text is looked for
+	Items    []messageRow
+	Scanned  int
+	From, To int
+	First    string // URLs; empty where there are none
+	Next     string
+	Query    string  // what was asked for
+	Command  string  // that publishes, where there is nothing
+	Busiest  []Topic // where messages are, without a topic
+}
+
+type messageRow struct {
+	broker.Stored
+	Path    string
+	Preview string
+	Binary  bool
+}
+
+func messagesForm(consumers []option, topics []option) *form {
+	priorities := []option{{"", "all"}}
+	for n := broker.MaxPriority; n >= broker.MinPriority; n-- {
+		priorities = append(priorities, option{strconv.Itoa(n), strconv.Itoa(n)})
+	}
+	return newForm("find", "/admin/messages", "Show messages",
+		field{Name: "topic", Label: "Topic", Options: topics},
+		field{Name: "consumer", Label: "Consumer", Type: "select", Options: append([]option{{"", "all"}}, consumers...)},
+		field{Name: "state", Label: "State", Type: "select", Options: append([]option{{"", "all but delayed"}}, states...)},
+		field{Name: "priority", Label: "Priority", Type: "select", Options: priorities},
+		field{Name: "since", Label: "Since (UTC)", Type: "datetime-local"},
+		field{Name: "until", Label: "Until (UTC)", Type: "datetime-local"},
+		field{Name: "text", Label: "Text in the payload"},
+		field{Name: "id", Label: "Message ID"})
+}
+
+// consumersOf returns a topic's consumers as options, the chosen one always among them.
+func (a *Admin) consumersOf(topic string, chosen uint32) []option {
+	var options []option
+	all := a.b.Consumers()
+	for i := range all {
+		c := &all[i]
+		if c.Topic == topic && (len(options) < maxProposals || c.ID == chosen) {
+			id := strconv.FormatUint(uint64(c.ID), 10)
+			options = append(options, option{id, c.Client + " (" + id + ")"})
+		}
+	}
+	return options
+}
+
+func (a *Admin) pageMessages(w http.ResponseWriter, r *http.Request, _ params) error {
+	v := r.URL.Query()
+	page := messagesPage{Topic: v.Get("topic")}
+	if s := v.Get("consumer"); s != "" {
+		id, err := parseID(broker.KindConsumer, s)
+		if err != nil {
+			return err
+		}
+		c, ok := a.b.Consumer(id)
+		switch {
+		case !ok:
+			return notFound("No consumer %q", s)
+		case page.Topic == "" || page.Topic == c.Topic:
+			page.Consumer, page.Client, page.Topic = id, c.Client, c.Topic
+		default: // another topic was typed: the consumer is none of its own
+			v.Del("consumer")
+		}
+	}
+	v.Set("topic", page.Topic)
+	page.Form = messagesForm(a.consumersOf(page.Topic, page.Consumer), a.topicNames())
+	page.Form.typed(v)
+	status, err := http.StatusOK, error(nil)
+	if id := strings.TrimSpace(v.Get("id")); id != "" {
+		topic, err := a.findMessage(page.Topic, id)
+		if err == nil {
+			http.Redirect(w, r, messagePath(topic, id), http.StatusSeeOther)
+			return nil
+		}
+		if status, err = page.Form.fail(err); err != nil {
+			return err
+		}
+	} else if page.Topic != "" {
+		if err = a.browseTo(r, &page, v); err != nil {
+			if broker.CodeOf(err) == broker.NotFound {
+				err = &fieldError{"topic", "There is no topic of that name"}
+			}
+			if status, err = page.Form.fail(err); err != nil {
+				return err
+			}
+			page.Topic = ""
+		}
+	}
+	if page.Topic == "" {
+		l, err := a.listTopics(query{Sort: "depth", Desc: true, Limit: 10})
+		if err != nil {
+			return err
+		}
+		page.Busiest = slices.DeleteFunc(l.Items, func(t Topic) bool { return t.Depth+t.Delayed == 0 })
+	}
+	return a.render(w, r, "messages", status, view{Title: "Messages", Nav: "messages", Data: page})
+}
+
+// browseTo fills a page with what the query asks for.
+func (a *Admin) browseTo(r *http.Request, page *messagesPage, v url.Values) (err error) {
+	o := broker.BrowseOptions{
+		Topic: page.Topic, Consumer: page.Consumer, State: broker.State(v.Get("state")),
+		Text: v.Get("text"), Limit: pageSize, Cursor: v.Get("cursor"), Payload: previewLength,
+	}
+	priority, err := page.Form.number("priority", 0)
+	if err != nil {
+		return err
+	}
+	o.Priority = int(priority)
+	if o.Since, err = page.Form.time("since"); err != nil {
+		return err
+	}
+	if o.Until, err = page.Form.time("until"); err != nil {
+		return err
+	}
+	found, err := a.browse(r.Context(), o)
+	if err != nil {
+		return err
+	}
+	for _, m := range found.Messages {
+		page.Items = append(page.Items, messageRow{
+			Stored: m, Path: messagePath(m.Topic, m.ID), Preview: preview(m.Payload, m.Size), Binary: !isText(wholeRunes(m.Payload)),
+		})
+	}
+	page.Scanned = found.Scanned
+	page.Text = o.Text != ""
+	page.Filtered = page.Text || o.Priority != 0 || o.State != "" || !o.Since.IsZero() || !o.Until.IsZero()
+	if o.Cursor != "" {
+		page.From, _ = strconv.Atoi(v.Get("from"))
+		page.From = max(0, page.From)
+	}
+	page.To = page.From + len(page.Items)
+
+	for name := range v {
+		if page.Form.field(name) == nil || v.Get(name) == "" {
+			v.Del(name)
+		}
+	}
+	page.Query = v.Encode()
+	if o.Cursor != "" {
+		page.First = "?" + page.Query
+	}
+	if found.Next != "" {
+		v.Set("cursor", found.Next)
+		v.Set("from", strconv.Itoa(page.To))
+		page.Next = "?" + v.Encode()
+	}
+	if len(page.Items) > 0 {
+		page.From++
+		return nil
+	}
+	producers, err := a.listProducers(query{Topic: page.Topic, Limit: 1})
+	if err == nil && len(producers.Items) > 0 {
+		page.Command = a.publishCommands(producers.Items[0].Client, page.Topic)[0].Line
+	}
+	return err
+}
+
+// time returns the time that was typed, in UTC where it says no zone; the zero time where none was.
+func (f *form) time(name string) (time.Time, error) {
+	s := strings.TrimSpace(f.get(name))
+	if s == "" {
+		return time.Time{}, nil
+	}
+	for _, layout := range []string{"2006-01-02T15:04", "2006-01-02T15:04:05", time.RFC3339, "2006-01-02"} {
+		if t, err := time.Parse(layout, strings.Replace(s, " ", "T", 1)); err == nil {
+			return t.UTC(), nil
+		}
+	}
+	return time.Time{}, &fieldError{name, "Allowed are times such as 2006-01-02T15:04, in UTC"}
+}
+
+// maxFind bounds the topics in which a message is looked for when none is given.
+const maxFind = 1000
+
+// findMessage returns the topic of a message. With an empty topic it looks at those that have
+// messages.
+func (a *Admin) findMessage(topic, id string) (string, error) {
+	if err := broker.CheckMessageID(id); err != nil {
+		return "", &fieldError{"id", sentence(err.Error())}
+	}
+	if topic != "" {
+		_, _, err := a.b.Message(topic, id)
+		if broker.CodeOf(err) == broker.NotFound {
+			err = &fieldError{"id", "The topic has no such message, or has it no more"}
+		}
+		return topic, err
+	}
+	looked := 0
+	for _, t := range a.b.Topics() {
+		if t.Depth+t.Delayed == 0 {
+			continue
+		}
+		if looked++; looked > maxFind {
+			return "", &fieldError{"topic", "There are too many topics to look at all of them: which one?"}
+		}
+		if _, _, err := a.b.Message(t.Name, id); err == nil {
+			return t.Name, nil
+		} else if broker.CodeOf(err) != broker.NotFound {
+			return "", err
+		}
+	}
+	return "", &fieldError{"id", "No topic has such a message, or has it any more"}
+}
+
+func (a *Admin) pageDeleteMessages(w http.ResponseWriter, r *http.Request, _ params) error {
+	v, err := readForm(w, r)
+	if err != nil {
+		return err
+	}
+	back, err := url.ParseQuery(v.Get("back"))
+	if err != nil {
+		back = url.Values{"topic": {v.Get("topic")}}
+	}
+	to := "/admin/messages?" + back.Encode()
+	if len(v["id"]) == 0 {
+		return a.done(w, r, to, "No message was chosen: nothing was deleted")
+	}
+	n, err := a.deleteMessages(r.Context(), actorOf(r.Context()), v.Get("topic"), v["id"])
+	if err != nil {
+		return err
+	}
+	return a.done(w, r, to, "Deleted: "+count(int64(n), "message", "messages"))
+}
+
+// maxStandings is how many consumers of a message its page shows, those first that still need it.
+const maxStandings = 100
+
+type messagePage struct {
+	Message
+	Back      link
+	Path      string
+	Download  string
+	Shown     payloadView
+	Standings []Standing
+	Consumers int // all of them
+	Pending   int // consumers that are not done with it
+	CanFree   bool
+}
+
+// message returns the message that a path names.
+func (a *Admin) message(p params) (Message, []Standing, error) {
+	return a.getMessage(unsegment(p["topic"]), unsegment(p["id"]))
+}
+
+func (a *Admin) pageMessage(w http.ResponseWriter, r *http.Request, p params) error {
+	m, standings, err := a.message(p)
+	if err != nil {
+		return err
+	}
+	page := messagePage{
+		Message:   m,
+		Back:      link{"/admin/messages?" + url.Values{"topic": {m.Topic}}.Encode(), m.Topic},
+		Path:      messagePath(m.Topic, m.ID),
+		Download:  "/admin/api/v1/messages/" + url.PathEscape(m.Topic) + "/" + url.PathEscape(m.ID) + "/payload",
+		Shown:     showPayload(m.Payload, m.MIMEType),
+		Consumers: len(standings),
+		CanFree:   m.State == string(broker.StateDelayed),
+	}
+	done := func(s Standing) int {
+		if s.State == string(broker.StateDone) {
+			return 1
+		}
+		return 0
+	}
+	slices.SortStableFunc(standings, func(x, y Standing) int { return done(x) - done(y) })
+	for _, s := range standings {
+		page.Pending += 1 - done(s)
+		page.CanFree = page.CanFree || held(s)
+	}
+	page.Standings = standings[:min(len(standings), maxStandings)]
+	return a.render(w, r, "message", http.StatusOK, view{Title: "Message " + m.ID, Nav: "messages", Data: page})
+}
+
+// held tells whether a consumer's message can be released.
+func held(s Standing) bool {
+	return s.State == string(broker.StateInFlight) || s.State == string(broker.StateDeferred)
+}
+
+// Held is for templates.
+func (s Standing) Held() bool { return held(s) }
+
+func (a *Admin) pageDeleteMessage(w http.ResponseWriter, r *http.Request, p params) error {
+	topic, id := unsegment(p["topic"]), unsegment(p["id"])
+	n, err := a.deleteMessages(r.Context(), actorOf(r.Context()), topic, []string{id})
+	if err != nil {
+		return err
+	}
+	notice := "The message was deleted"
+	if n == 0 {
+		notice = "The message was gone already"
+	}
+	return a.done(w, r, "/admin/messages?"+url.Values{"topic": {topic}}.Encode(), notice)
+}
+
+func (a *Admin) pageReleaseMessage(w http.ResponseWriter, r *http.Request, p params) error {
+	v, err := readForm(w, r)
+	if err != nil {
+		return err
+	}
+	var consumer uint32
+	if s := v.Get("consumer"); s != "" {
+		if consumer, err = parseID(broker.KindConsumer, s); err != nil {
+			return err
+		}
+	}
+	topic, id := unsegment(p["topic"]), unsegment(p["id"])
+	changed, err := a.releaseMessage(r.Context(), actorOf(r.Context()), topic, id, consumer)
+	if err != nil {
+		return err
+	}
+	notice := "The message can be delivered at once"
+	if !changed {
+		notice = "Nothing held the message back"
+	}
+	return a.done(w, r, messagePath(topic, id), notice)
+}
+
+// maxEditable is how large a payload may be, in bytes, that is edited in a form.
+const maxEditable = 4 << 20
+
+// composeForm is the form of a message to be published. m is one to begin with, or nil.
+func composeForm(action string, m *Message) *form {
+	var priorities []option
+	for n := broker.MaxPriority; n >= broker.MinPriority; n-- {
+		o := option{Value: strconv.Itoa(n)}
+		switch o.Label = o.Value; n {
+		case broker.MaxPriority:
+			o.Label += ", delivered first"
+		case broker.MinPriority:
+			o.Label += ", delivered last"
+		}
+		priorities = append(priorities, o)
+	}
+	f := newForm("publish", action, "Publish",
+		field{Name: "payload", Label: "Payload", Type: "textarea"},
+		field{Name: "encoding", Label: "The payload is", Type: "select", Options: []option{{"", "text, as it is"}, {encodingBase64, "base64, to be decoded"}}},
+		field{Name: "file", Label: "Or a file", Type: "file", Hint: "Instead of the text"},
+		field{Name: "mime_type", Label: "MIME type", Hint: "Handed on to consumers. Empty: that of the file, else text/plain", Options: []option{
+			{Value: "application/json"}, {Value: "application/xml"}, {Value: "text/plain"}, {Value: "application/octet-stream"}}},
+		field{Name: "priority", Label: "Priority", Type: "select", Value: strconv.Itoa(broker.DefaultPriority), Options: priorities},
+		field{Name: "expiration", Label: "Expiration", Type: "number", Min: "1", Hint: "Seconds. Empty: the topic's"},
+		field{Name: "delay", Label: "Delay", Type: "number", Min: "0", Hint: "Seconds before it can be delivered"},
+		field{Name: "msg_id", Label: "Message ID", Hint: "One that the topic has seen within its deduplication window is not stored again. Empty: one is made"})
+	f.Upload, f.Wide = true, true
+	if m == nil {
+		return f
+	}
+	text := string(m.Payload)
+	if !isText(m.Payload) {
+		text = base64.StdEncoding.EncodeToString(m.Payload)
+		f.set("encoding", encodingBase64)
+	}
+	f.set("payload", text)
+	f.set("mime_type", m.MIMEType)
+	f.set("priority", strconv.Itoa(m.Priority))
+	if m.Expiration > 0 {
+		f.set("expiration", strconv.FormatInt(m.Expiration, 10))
+	}
+	return f
+}
+
+// readPublication reads the form of a message, which f becomes. of is the message that it began
+// with, or nil.
+func (a *Admin) readPublication(r *http.Request, f *form, of *Message) (Publication, error) {
+	var p Publication
+	const memory = 8 << 20 // bytes; what is more of files goes to disk meanwhile
+	err := r.ParseForm()   // whose error ParseMultipartForm hides
+	if err == nil {
+		if err = r.ParseMultipartForm(memory); errors.Is(err, http.ErrNotMultipart) {
+			err = nil
+		}
+	}
+	if r.MultipartForm != nil {
+		defer r.MultipartForm.RemoveAll()
+	}
+	var large *http.MaxBytesError
+	switch {
+	case errors.As(err, &large):
+		return p, err
+	case errors.Is(err, multipart.ErrMessageTooLarge):
+		return p, &broker.Error{Code: broker.TooLarge, Message: "payload: it is too large for a field, publish it as a file"}
+	case err != nil:
+		return p, broker.Invalidf("the form is not readable")
+	}
+	f.typed(url.Values(r.PostForm))
+	if f.get("priority") == "" {
+		f.set("priority", strconv.Itoa(broker.DefaultPriority))
+	}
+	n, err := f.number("priority", 0)
+	if err != nil {
+		return p, err
+	}
+	p.Priority = int(n)
+	if p.Expiration, err = f.number("expiration", 0); err != nil {
+		return p, err
+	}
+	if f.get("expiration") != "" {
+		if err := broker.CheckExpiration(p.Expiration); err != nil {
+			return p, &fieldError{"expiration", sentence(err.Error())}
+		}
+	}
+	if err := broker.CheckPriority(n); err != nil {
+		return p, &fieldError{"priority", sentence(err.Error())}
+	}
+	if p.Delay, err = f.number("delay", 0); err != nil {
+		return p, err
+	}
+	p.MIMEType, p.ID = strings.TrimSpace(f.get("mime_type")), strings.TrimSpace(f.get("msg_id"))
+
+	file, header, err := r.FormFile("file")
+	if err == nil && header.Filename != "" {
+		defer file.Close()
+		if p.Payload, err = io.ReadAll(file); err != nil {
+			return p, err
+		}
+		if p.MIMEType == "" {
+			p.MIMEType = header.Header.Get("Content-Type")
+		}
+		return p, nil
+	}
+	switch text := f.get("payload"); f.get("encoding") {
+	case "":
+		p.Payload = typedText(text, of)
+	case encodingBase64:
+		if p.Payload, err = base64.StdEncoding.DecodeString(strings.Join(strings.Fields(text), "")); err != nil {
+			return p, &fieldError{"payload", "This is not base64"}
+		}
+	default:
+		return p, &fieldError{"encoding", "Allowed are text and base64"}
+	}
+	return p, nil
+}
+
+// typedText is the text of a form's field as it was meant. Browsers send every end of a line as CR
+// and LF: it becomes an LF, but what was not changed stays as it was, byte by byte.
+func typedText(s string, of *Message) []byte {
+	s = lines(s)
+	if of != nil && lines(string(of.Payload)) == s {
+		return of.Payload
+	}
+	return []byte(s)
+}
+
+var lineEnds = strings.NewReplacer("\r\n", "\n", "\r", "\n")
+
+func lines(s string) string { return lineEnds.Replace(s) }
+
+func (a *Admin) renderCompose(w http.ResponseWriter, r *http.Request, status int, topic string, f *form) error {
+	return a.renderForm(w, r, status, "topics", "Publish to "+topic, formPage{Back: link{topicPath(topic), topic}, Form: f})
+}
+
+func (a *Admin) pageCompose(w http.ResponseWriter, r *http.Request, p params) error {
+	t, err := a.getTopic(unsegment(p["name"]))
+	if err != nil {
+		return err
+	}
+	f := composeForm(topicPath(t.Name)+"/publish", nil)
+	f.field("payload").Focus = true
+	return a.renderCompose(w, r, 0, t.Name, f)
+}
+
+func (a *Admin) pagePublish(w http.ResponseWriter, r *http.Request, p params) error {
+	t, err := a.getTopic(unsegment(p["name"]))
+	if err != nil {
+		return err
+	}
+	f := composeForm(topicPath(t.Name)+"/publish", nil)
+	pub, err := a.readPublication(r, f, nil)
+	id := ""
+	if err == nil {
+		id, err = a.publish(r.Context(), actorOf(r.Context()), t.Name, pub)
+	}
+	if err != nil {
+		status, err := f.fail(err)
+		if err != nil {
+			return err
+		}
+		return a.renderCompose(w, r, status, t.Name, f)
+	}
+	return a.done(w, r, publishedURL(t.Name, id), "")
+}
+
+func recomposeForm(m *Message) *form {
+	f := composeForm(messagePath(m.Topic, m.ID)+"/publish", m)
+	f.Fields = append(f.Fields, field{ID: "publish-delete_old", Name: "delete_old", Label: "Delete the old message", Type: "checkbox",
+		Hint: "For all consumers, once the new one is stored"})
+	return f
+}
+
+func (a *Admin) renderRecompose(w http.ResponseWriter, r *http.Request, status int, m *Message, f *form) error {
+	return a.renderForm(w, r, status, "messages", "Edit and publish again", formPage{
+		Back: link{messagePath(m.Topic, m.ID), m.ID},
+		Lead: "This publishes a new message to " + m.Topic + ".",
+		Form: f,
+	})
+}
+
+func (a *Admin) pageRecompose(w http.ResponseWriter, r *http.Request, p params) error {
+	m, _, err := a.message(p)
+	if err != nil {
+		return err
+	}
+	if len(m.Payload) > maxEditable {
+		return broker.Invalidf("The payload is too large to be edited here: download it, and publish it as a file")
+	}
+	return a.renderRecompose(w, r, 0, &m, recomposeForm(&m))
+}
+
+// pageRepublish publishes a copy of a message, or what became of it in the form. The message may
+// have gone since the form was opened.
+func (a *Admin) pageRepublish(w http.ResponseWriter, r *http.Request, p params) error {
+	who := actorOf(r.Context())
+	m, _, err := a.message(p)
+	gone := broker.CodeOf(err) == broker.NotFound
+	if err != nil && !gone {
+		return err
+	}
+	missing := err
+	if gone {
+		m = Message{Topic: unsegment(p["topic"]), ID: unsegment(p["id"])}
+	}
+	f := recomposeForm(&m)
+	var of *Message
+	if !gone {
+		of = &m
+	}
+	pub, err := a.readPublication(r, f, of)
+	if r.PostFormValue("copy") != "" {
+		if gone {
+			return missing
+		}
+		id, err := a.publish(r.Context(), who, m.Topic, Publication{Payload: m.Payload, MIMEType: m.MIMEType, Priority: m.Priority, Expiration: m.Expiration})
+		if err != nil {
+			return err
+		}
+		return a.published(w, r, m.Topic, id, "")
+	}
+	if err == nil && f.on("delete_old") && pub.ID != "" {
+		err = &fieldError{"msg_id", "With an ID of your own, the old message has to be deleted by hand: had the topic seen the ID, nothing would be stored"}
+	}
+	id := ""
+	if err == nil {
+		id, err = a.publish(r.Context(), who, m.Topic, pub)
+	}
+	if err != nil {
+		status, err := f.fail(err)
+		if err != nil {
+			return err
+		}
+		return a.renderRecompose(w, r, status, &m, f)
+	}
+	notice := ""
+	if f.on("delete_old") {
+		switch n, err := a.deleteMessages(r.Context(), who, m.Topic, []string{m.ID}); {
+		case err != nil:
+			notice += ". The old one could not be deleted: " + failureOf(err).Message
+		case n == 0:
+			notice += ". The old one was gone already"
+		default:
+			notice += ". The old one was deleted"
+		}
+	}
+	return a.published(w, r, m.Topic, id, notice)
+}
+
+// published answers where a message was published, which may be gone as soon: delivered and acknowledged.
+func (a *Admin) published(w http.ResponseWriter, r *http.Request, topic, id, notice string) error {
+	if _, _, err := a.b.Message(topic, id); err != nil {
+		return a.done(w, r, publishedURL(topic, id), strings.TrimPrefix(notice, ". "))
+	}
+	return a.done(w, r, messagePath(topic, id), "This is the new message, published a moment ago"+notice)
+}

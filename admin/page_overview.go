@@ -1,0 +1,145 @@
+package admin
+
+import (
+	"encoding/json"
+	"net/http"
+	"slices"
+	"time"
+
+	"pipit/broker"
+)
+
+// tiles are the figures of the overview as texts, by the ends of their IDs in the page.
+type tiles map[string]string
+
+// rates sets the rates.
+func (t tiles) rates(r rates) {
+	t["published"], t["delivered"], t["acked"] = rate(r.Published), rate(r.Delivered), rate(r.Acked)
+}
+
+// storeFigures is how large the store is; what is not known is negative.
+type storeFigures struct {
+	Size      int64 `json:"size"`
+	Free      int64 `json:"free"`
+	DiskTotal int64 `json:"disk_total"`
+	DiskFree  int64 `json:"disk_free"`
+}
+
+// frame is what the overview shows now, but for the rates.
+func (a *Admin) frame(now time.Time, age time.Duration) frame {
+	s := a.situation(age)
+	st := a.b.StoreStats()
+	f := frame{
+		Time:      timeOf(now),
+		Totals:    a.b.Totals(),
+		Store:     storeFigures{st.Size, st.Free, st.DiskTotal, st.DiskFree},
+		Oldest:    timeOf(s.oldest),
+		Attention: s.attention,
+	}
+	if f.Totals.Backlog == 0 {
+		f.Oldest = Time{}
+	}
+	f.Hour, f.Day = a.stats.last()
+	t := &f.Totals
+	f.Tiles = tiles{
+		"published-more": num(t.Published) + " since the start",
+		"delivered-more": num(t.Delivered) + " since the start",
+		"acked-more":     num(t.Acked) + " since the start",
+		"backlog":        num(t.Backlog),
+		"backlog-more":   "for " + count(int64(t.Consumers), "consumer", "consumers"),
+		"in-flight":      num(t.InFlight),
+		"delayed":        num(t.Delayed),
+		"oldest":         "–",
+		"oldest-more":    "nothing waits",
+		"size":           size(st.Size),
+		"size-more":      size(st.Free) + " of it free",
+		"disk":           size(st.DiskFree),
+		"disk-more":      "free of " + size(st.DiskTotal),
+	}
+	if !f.Oldest.IsZero() {
+		f.Tiles["oldest"] = duration(now.Sub(f.Oldest.Time))
+		f.Tiles["oldest-more"] = "of those that wait"
+	}
+	return f
+}
+
+type overviewPage struct {
+	frame
+	Range  string // of the charts
+	Steps  []step // what is to do before messages flow; empty: nothing
+	Curl   []command
+	Create string // commands that make what is missing
+}
+
+// step is something to do.
+type step struct {
+	Title, Text, Link string
+	Done              bool
+}
+
+func (a *Admin) pageOverview(w http.ResponseWriter, r *http.Request, _ params) error {
+	p := overviewPage{frame: a.frame(time.Now(), situationFresh), Range: rangeHour}
+	if r.URL.Query().Get("range") == rangeDay {
+		p.Range = rangeDay
+	}
+	var now rates
+	if p.Hour != nil {
+		now = p.Hour.rates
+	}
+	p.Tiles.rates(now)
+	a.firstSteps(&p)
+	return a.render(w, r, "overview", http.StatusOK, view{Title: "Overview", Nav: "overview", Data: &p})
+}
+
+// firstSteps fills in what is to do where nothing was ever published or received.
+func (a *Admin) firstSteps(p *overviewPage) {
+	t := &p.Totals
+	if t.Published > 0 || t.Depth+t.Delayed > 0 {
+		return
+	}
+	topics, consumers := a.b.Topics(), a.b.Consumers()
+	if slices.ContainsFunc(topics, func(t broker.TopicInfo) bool { return !t.LastPublish.IsZero() }) ||
+		slices.ContainsFunc(consumers, func(c broker.ConsumerInfo) bool { return !c.LastSeen.IsZero() }) {
+		return
+	}
+	p.Steps = []step{
+		{"Create a topic", "What messages are published to, such as /customer/created.", "/admin/topics?new", t.Topics > 0},
+		{"Create clients", "Who publishes, and who receives: a name and a password each.", "/admin/clients?new", t.Clients > 0},
+		{"Allow a client to publish", "A producer is a client's permission to publish to a topic.", "/admin/producers?new", t.Producers > 0},
+		{"Give a client a queue", "A consumer is a client's own queue of a topic's messages.", "/admin/consumers?new", t.Consumers > 0},
+		{"Publish a first message", "From the page of a topic, or with the command below.", "/admin/topics", false},
+	}
+	if t.Topics == 0 || t.Clients == 0 || t.Producers == 0 || t.Consumers == 0 {
+		p.Create = a.createCommands()
+		return
+	}
+	producers := a.b.Producers()
+	if len(producers) == 0 { // since a moment ago
+		return
+	}
+	producer := producers[0]
+	p.Curl = append(p.Curl, a.publishCommands(producer.Client, producer.Topic)[0])
+	for _, c := range consumers {
+		if c.Topic == producer.Topic {
+			p.Curl = append(p.Curl, a.receiveCommands(c.Client, c.Topic, "")[0])
+			break
+		}
+	}
+}
+
+// createCommands make a topic, two clients, a producer and a consumer.
+func (a *Admin) createCommands() string {
+	line := func(what string, object any) string {
+		b, err := json.Marshal(object)
+		if err != nil {
+			panic(err) // of texts: never
+		}
+		return `curl -H "Authorization: Bearer $TOKEN" -H Content-Type:application/json -d '` + string(b) + `' ` + shellQuote(a.o.Address+apiPath+"v1/"+what) + "\n"
+	}
+	type object map[string]string
+	return line("topics", object{"name": "/customer/created"}) +
+		line("clients", object{"username": "crm", "name": "CRM", "password": "change this"}) +
+		line("clients", object{"username": "erp", "name": "ERP", "password": "change this"}) +
+		line("producers", object{"client": "crm", "topic": "/customer/created"}) +
+		line("consumers", object{"client": "erp", "topic": "/customer/created"})
+}

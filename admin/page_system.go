@@ -1,0 +1,280 @@
+package admin
+
+import (
+	"net/http"
+	"runtime"
+	"time"
+
+	"pipit/broker"
+)
+
+// Bounds of the system's pages.
+const (
+	maxSessionRows = 200
+	auditRows      = 100
+)
+
+type systemPage struct {
+	Go, OS   string
+	Started  time.Time
+	Uptime   time.Duration
+	Address  string
+	Store    broker.StoreStats
+	Healthy  bool
+	Totals   broker.Totals
+	Settings []Setting
+}
+
+func (a *Admin) pageSystem(w http.ResponseWriter, r *http.Request, _ params) error {
+	return a.render(w, r, "system", http.StatusOK, view{Title: "System", Nav: "system", Data: systemPage{
+		Go:       runtime.Version(),
+		OS:       runtime.GOOS + "/" + runtime.GOARCH,
+		Started:  a.started,
+		Uptime:   time.Since(a.started),
+		Address:  a.o.Address,
+		Store:    a.b.StoreStats(),
+		Healthy:  a.b.Health() == nil,
+		Totals:   a.b.Totals(),
+		Settings: a.o.Settings,
+	}})
+}
+
+type accessPage struct {
+	Me               string
+	Administrators   []Administrator
+	NewAdministrator *form
+	Sessions         []Session
+	MoreSessions     int // that are not shown
+	Tokens           []Token
+	NewToken         *form
+	Made             *Token // just now, with its secret
+	Example          string // call of the API
+}
+
+func newAdministratorForm() *form {
+	return newForm("administrator", "/admin/system/administrators", "Create administrator",
+		field{Name: "name", Label: "Name", Required: true},
+		field{Name: "password", Label: "Password", Type: "password", Required: true, Hint: passwordHint})
+}
+
+const passwordHint = "At least 10 characters."
+
+// tokenLives are the choices of when a token expires, in days.
+var tokenLives = []option{{"30", "in 30 days"}, {"90", "in 90 days"}, {"365", "in a year"}, {Never, "never"}}
+
+func newTokenForm() *form {
+	return newForm("token", "/admin/system/tokens", "Create token",
+		field{Name: "name", Label: "Name", Required: true, Hint: "What it is for. The audit log has it."},
+		field{Name: "scope", Label: "Scope", Type: "select", Value: ScopeRead, Options: []option{{ScopeRead, "read"}, {ScopeWrite, "read and write"}}},
+		field{Name: "expires", Label: "Expires", Type: "select", Value: "90", Options: tokenLives})
+}
+
+func (a *Admin) pageAccess(w http.ResponseWriter, r *http.Request, _ params) error {
+	return a.renderAccess(w, r, http.StatusOK, accessPage{})
+}
+
+// renderAccess fills in what p does not have yet.
+func (a *Admin) renderAccess(w http.ResponseWriter, r *http.Request, status int, p accessPage) error {
+	var err error
+	if p.Administrators, err = a.listAdministrators(); err != nil {
+		return err
+	}
+	who := callerOf(r.Context())
+	p.Me = who.Name
+	p.Sessions = a.listSessions(who.session)
+	if n := len(p.Sessions); n > maxSessionRows {
+		p.Sessions, p.MoreSessions = p.Sessions[:maxSessionRows], n-maxSessionRows
+	}
+	p.Tokens = a.listTokens()
+	p.Example = `curl -H "Authorization: Bearer $TOKEN" ` + shellQuote(a.o.Address+apiPath+"v1/stats")
+	if p.NewAdministrator == nil {
+		p.NewAdministrator = newAdministratorForm()
+	}
+	if p.NewToken == nil {
+		p.NewToken = newTokenForm()
+	}
+	return a.render(w, r, "access", status, view{Title: "Access", Nav: "system", Data: p})
+}
+
+const accessPath = "/admin/system/access"
+
+func (a *Admin) postAdministrator(w http.ResponseWriter, r *http.Request, _ params) error {
+	v, err := readForm(w, r)
+	if err != nil {
+		return err
+	}
+	f := newAdministratorForm()
+	f.typed(v)
+	made, err := a.createAdministrator(r.Context(), actorOf(r.Context()), f.get("name"), f.get("password"))
+	if err != nil {
+		f.set("password", "")
+		status, err := f.fail(err)
+		if err != nil {
+			return err
+		}
+		return a.renderAccess(w, r, status, accessPage{NewAdministrator: f})
+	}
+	return a.done(w, r, accessPath, "Administrator "+made.Name+" is created.")
+}
+
+type administratorPage struct {
+	Administrator
+	Me               bool
+	Last             bool // there is no other
+	Password, Delete *form
+}
+
+func administratorPath(name string) string { return "/admin/system/administrators/" + segment(name) }
+
+func passwordForm(name string) *form {
+	return newForm("password", administratorPath(name)+"/password", "Change password",
+		field{Name: "password", Label: "New password", Type: "password", Required: true, Hint: passwordHint + " It ends all other sessions."})
+}
+
+func deleteAdministratorForm(name string) *form {
+	return confirm("delete", administratorPath(name)+"/delete", "Delete administrator", "Type the name to confirm", name)
+}
+
+func (a *Admin) pageAdministrator(w http.ResponseWriter, r *http.Request, p params) error {
+	name := unsegment(p["name"])
+	return a.renderAdministrator(w, r, http.StatusOK, name, passwordForm(name), deleteAdministratorForm(name))
+}
+
+func (a *Admin) renderAdministrator(w http.ResponseWriter, r *http.Request, status int, name string, password, del *form) error {
+	found, err := a.getAdministrator(name)
+	if err != nil {
+		return err
+	}
+	all, err := a.b.Documents(administratorKind, "", false, 2)
+	if err != nil {
+		return err
+	}
+	return a.render(w, r, "administrator", status, view{Title: name, Nav: "system", Data: administratorPage{
+		found, name == actorOf(r.Context()).Name, len(all) < 2, password, del}})
+}
+
+func (a *Admin) postAdministratorPassword(w http.ResponseWriter, r *http.Request, p params) error {
+	v, err := readForm(w, r)
+	if err != nil {
+		return err
+	}
+	name, who := unsegment(p["name"]), callerOf(r.Context())
+	var stays *session
+	if who.Name == name {
+		stays = who.session
+	}
+	f := passwordForm(name)
+	f.typed(v)
+	if err := a.setAdministratorPassword(r.Context(), who.actor, name, f.get("password"), stays); err != nil {
+		f.set("password", "")
+		status, err := f.fail(err)
+		if err != nil {
+			return err
+		}
+		return a.renderAdministrator(w, r, status, name, f, deleteAdministratorForm(name))
+	}
+	return a.done(w, r, administratorPath(name), "The password is changed.")
+}
+
+func (a *Admin) postAdministratorDelete(w http.ResponseWriter, r *http.Request, p params) error {
+	v, err := readForm(w, r)
+	if err != nil {
+		return err
+	}
+	name, who := unsegment(p["name"]), actorOf(r.Context())
+	f := deleteAdministratorForm(name)
+	f.typed(v)
+	if err := f.confirmed(name); err != nil {
+		status, err := f.fail(err)
+		if err != nil {
+			return err
+		}
+		return a.renderAdministrator(w, r, status, name, passwordForm(name), f)
+	}
+	if err := a.deleteAdministrator(r.Context(), who, name); err != nil {
+		return err
+	}
+	if name == who.Name {
+		http.SetCookie(w, a.cookie(""))
+		return a.done(w, r, loginPath, "Your account is deleted.")
+	}
+	return a.done(w, r, accessPath, "Administrator "+name+" is deleted.")
+}
+
+// postSignOutEverywhere ends all sessions of an administrator.
+func (a *Admin) postSignOutEverywhere(w http.ResponseWriter, r *http.Request, p params) error {
+	name, who := unsegment(p["name"]), actorOf(r.Context())
+	if _, err := a.getAdministrator(name); err != nil {
+		return err
+	}
+	n, err := a.endSessions(r.Context(), who, name)
+	if err != nil {
+		return err
+	}
+	if name == who.Name {
+		http.SetCookie(w, a.cookie(""))
+		return a.done(w, r, loginPath, "You are signed out everywhere.")
+	}
+	return a.done(w, r, administratorPath(name), count(int64(n), "session is", "sessions are")+" ended.")
+}
+
+func (a *Admin) postSessionDelete(w http.ResponseWriter, r *http.Request, p params) error {
+	who := callerOf(r.Context())
+	if who.session != nil && who.session.hash.id() == p["id"] {
+		return a.postLogout(w, r, p)
+	}
+	if err := a.endSession(r.Context(), who.actor, p["id"]); err != nil {
+		return err
+	}
+	return a.done(w, r, accessPath, "The session is ended.")
+}
+
+func (a *Admin) postToken(w http.ResponseWriter, r *http.Request, _ params) error {
+	v, err := readForm(w, r)
+	if err != nil {
+		return err
+	}
+	f := newTokenForm()
+	f.typed(v)
+	n := NewToken{Name: f.get("name"), Scope: f.get("scope"), Expires: f.get("expires")}
+	if days, err := f.number("expires", 90); err == nil && days > 0 && days <= 3650 {
+		n.Expires = time.Now().AddDate(0, 0, int(days)).UTC().Format(time.RFC3339)
+	}
+	made, err := a.createToken(r.Context(), actorOf(r.Context()), n)
+	if err != nil {
+		status, err := f.fail(err)
+		if err != nil {
+			return err
+		}
+		return a.renderAccess(w, r, status, accessPage{NewToken: f})
+	}
+	return a.renderAccess(w, r, http.StatusCreated, accessPage{Made: &made})
+}
+
+func (a *Admin) postTokenDelete(w http.ResponseWriter, r *http.Request, p params) error {
+	if err := a.deleteToken(r.Context(), actorOf(r.Context()), p["id"]); err != nil {
+		return err
+	}
+	return a.done(w, r, accessPath, "The token is revoked.")
+}
+
+type auditPage struct {
+	Items       []Entry
+	First, Next string // URLs; empty where there are none
+}
+
+func (a *Admin) pageAudit(w http.ResponseWriter, r *http.Request, _ params) error {
+	cursor := r.URL.Query().Get("cursor")
+	l, err := a.listAudit(query{Cursor: cursor, Limit: auditRows})
+	if err != nil {
+		return err
+	}
+	p := auditPage{Items: l.Items}
+	if cursor != "" {
+		p.First = "/admin/system/audit"
+	}
+	if l.Next != "" {
+		p.Next = "/admin/system/audit?cursor=" + l.Next
+	}
+	return a.render(w, r, "audit", http.StatusOK, view{Title: "Audit log", Nav: "system", Data: p})
+}

@@ -1,0 +1,404 @@
+package admin
+
+import (
+	"cmp"
+	"context"
+	"crypto/sha256"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"pipit/broker"
+)
+
+// sessionKind is the kind of the documents of sessions, whose keys are the hashes of their secrets.
+const sessionKind = "session"
+
+// Limits of sessions.
+const (
+	sessionIdle   = 2 * time.Hour      // without a request
+	sessionLife   = 7 * 24 * time.Hour // in any case
+	maxSessions   = 100                // of one administrator; the one that was used least recently makes room
+	maxAgent      = 200                // bytes of a User-Agent that are kept
+	keepInterval  = time.Minute        // how often last uses are written, and what is over is cleared away
+	sessionCookie = "pipit_session"
+)
+
+// Session is a sign-in of an administrator.
+type Session struct {
+	ID            string `json:"id"`
+	Administrator string `json:"administrator"`
+	Addr          string `json:"addr"`
+	Agent         string `json:"agent,omitempty"` // User-Agent
+	Created       Time   `json:"created"`
+	LastUsed      Time   `json:"last_used"`
+	Expires       Time   `json:"expires"` // unless it is used
+	Current       bool   `json:"current"` // it is that of the request
+}
+
+// sessionRecord is a session as it is stored.
+type sessionRecord struct {
+	Administrator string    `json:"administrator"`
+	Addr          string    `json:"addr"`
+	Agent         string    `json:"agent,omitempty"`
+	Created       time.Time `json:"created"`
+	Used          time.Time `json:"used"`
+}
+
+// session is a session in memory. All but used and stored does not change.
+type session struct {
+	hash          secretHash
+	administrator string
+	addr, agent   string
+	created       time.Time
+	used          atomic.Int64 // unix nanoseconds
+	stored        int64        // used as it is stored; guarded by Admin.changing
+}
+
+// sessions are those that are not over, by their hashes.
+type sessions struct {
+	mu     sync.RWMutex
+	byHash map[secretHash]*session // guarded by mu
+	gone   []broker.Document       // deletions that are still to be stored; guarded by Admin.changing
+}
+
+func (s *session) lastUsed() time.Time { return time.Unix(0, s.used.Load()) }
+
+// end is when the session is over.
+func (s *session) end() time.Time {
+	idle, life := s.lastUsed().Add(sessionIdle), s.created.Add(sessionLife)
+	if life.Before(idle) {
+		return life
+	}
+	return idle
+}
+
+func (s *session) document() broker.Document {
+	return broker.Document{Kind: sessionKind, Key: s.hash.String(), Value: encode(sessionRecord{
+		s.administrator, s.addr, s.agent, s.created.UTC(), s.lastUsed().UTC()})}
+}
+
+// cookieName is that of the session's cookie. Browsers see to it that one with the prefix __Host- was
+// set by this host, through TLS.
+func (a *Admin) cookieName() string {
+	if a.o.Secure {
+		return "__Host-" + sessionCookie
+	}
+	return sessionCookie
+}
+
+// cookie is the session's cookie; an empty value takes it away.
+func (a *Admin) cookie(value string) *http.Cookie {
+	c := &http.Cookie{Name: a.cookieName(), Value: value, Path: rootPath, HttpOnly: true, SameSite: http.SameSiteStrictMode, Secure: a.o.Secure}
+	if a.o.Secure {
+		c.Path = "/" // which __Host- demands
+	}
+	if value == "" {
+		c.MaxAge = -1
+	}
+	return c
+}
+
+// session returns the session of a request, which is thereby used, nil where there is none. It reads
+// and writes memory alone.
+func (a *Admin) session(r *http.Request, now time.Time) *session {
+	c, err := r.Cookie(a.cookieName())
+	if err != nil {
+		return nil
+	}
+	hash := sha256.Sum256([]byte(c.Value))
+	a.sessions.mu.RLock()
+	s := a.sessions.byHash[hash]
+	a.sessions.mu.RUnlock()
+	if s == nil || !now.Before(s.end()) {
+		return nil
+	}
+	for {
+		used := s.used.Load()
+		if used >= now.UnixNano() || s.used.CompareAndSwap(used, now.UnixNano()) {
+			return s
+		}
+	}
+}
+
+// startSession begins a session of who, commits it with more, and sets its cookie. The session that
+// the request came with ends. The caller holds changing.
+//
+// Where there is no room on the disk, the session is in memory alone: somebody has to be able to
+// make room.
+func (a *Admin) startSession(ctx context.Context, w http.ResponseWriter, r *http.Request, who actor, more ...broker.Document) error {
+	now := time.Now()
+	text, hash := newSecret("")
+	s := &session{hash: hash, administrator: who.Name, addr: who.Addr, agent: clipTo(r.UserAgent(), maxAgent), created: now}
+	s.used.Store(now.UnixNano())
+	s.stored = now.UnixNano()
+
+	a.sessions.mu.RLock()
+	var own []*session
+	before := callerOf(r.Context()).session
+	for _, other := range a.sessions.byHash {
+		if other.administrator == who.Name && other != before {
+			own = append(own, other)
+		}
+	}
+	a.sessions.mu.RUnlock()
+	slices.SortFunc(own, func(x, y *session) int { return cmp.Compare(x.used.Load(), y.used.Load()) })
+	end := own[:max(0, len(own)+1-maxSessions)]
+	if before != nil {
+		end = append(end, before)
+	}
+
+	docs := append(more, s.document(), a.audit(who, "session.start", who.Name, s.agent))
+	for _, e := range end {
+		docs = append(docs, broker.Document{Kind: sessionKind, Key: e.hash.String()})
+	}
+	if err := a.b.PutDocuments(ctx, docs...); len(more) == 0 && broker.CodeOf(err) == broker.DiskFull {
+		a.log.Warn("a session is not stored and ends with the process", "administrator", who.Name, "error", err)
+		s.stored = 0
+	} else if err != nil {
+		return err
+	}
+	a.sessions.mu.Lock()
+	a.sessions.byHash[hash] = s
+	for _, e := range end {
+		delete(a.sessions.byHash, e.hash)
+	}
+	a.sessions.mu.Unlock()
+	http.SetCookie(w, a.cookie(text))
+	return nil
+}
+
+// changeSessions calls commit with what deletes the documents of the sessions that end, and when it
+// has succeeded, ends them. Nobody else changes administrators, sessions or tokens meanwhile.
+func (a *Admin) changeSessions(ends func(*session) bool, commit func(ended []broker.Document) error) error {
+	a.changing.Lock()
+	defer a.changing.Unlock()
+	var (
+		end  []*session
+		docs []broker.Document
+	)
+	a.sessions.mu.RLock()
+	for _, s := range a.sessions.byHash {
+		if ends(s) {
+			end = append(end, s)
+			docs = append(docs, broker.Document{Kind: sessionKind, Key: s.hash.String()})
+		}
+	}
+	a.sessions.mu.RUnlock()
+	if err := commit(docs); err != nil {
+		return err
+	}
+	a.sessions.mu.Lock()
+	for _, s := range end {
+		delete(a.sessions.byHash, s.hash)
+	}
+	a.sessions.mu.Unlock()
+	return nil
+}
+
+// signOut ends the session of a request and takes its cookie away.
+func (a *Admin) signOut(w http.ResponseWriter, r *http.Request) error {
+	http.SetCookie(w, a.cookie(""))
+	who := callerOf(r.Context())
+	if who.session == nil {
+		return nil
+	}
+	return a.endSession(r.Context(), who.actor, who.session.hash.id())
+}
+
+// commitEnd stores that sessions end. They do so even where that fails, for now or for good.
+func (a *Admin) commitEnd(ctx context.Context, ended []broker.Document, entry broker.Document) {
+	ctx = context.WithoutCancel(ctx)
+	err := a.b.PutDocuments(ctx, append(ended, entry)...)
+	if err == nil {
+		return
+	}
+	if broker.CodeOf(err) == broker.DiskFull { // deleting alone takes no room
+		err = a.b.PutDocuments(ctx, ended...)
+	}
+	if err != nil {
+		a.sessions.gone = append(a.sessions.gone, ended...)
+	}
+	a.log.Warn("the end of sessions was not stored, or not the audit entry of it", "error", err)
+}
+
+// endSession ends a session. The error is NotFound.
+func (a *Admin) endSession(ctx context.Context, who actor, id string) error {
+	var found *session
+	return a.changeSessions(func(s *session) bool {
+		if s.hash.id() != id {
+			return false
+		}
+		found = s
+		return true
+	}, func(ended []broker.Document) error {
+		if found == nil {
+			return &broker.Error{Code: broker.NotFound, Message: fmt.Sprintf("There is no session %q", clip(id))}
+		}
+		a.commitEnd(ctx, ended, a.audit(who, "session.end", found.administrator, found.addr))
+		return nil
+	})
+}
+
+// endSessions ends all sessions of an administrator, or, where name is empty, of all of them. It
+// returns how many.
+func (a *Admin) endSessions(ctx context.Context, who actor, name string) (n int, err error) {
+	err = a.changeSessions(func(s *session) bool { return name == "" || s.administrator == name }, func(ended []broker.Document) error {
+		if n = len(ended); n > 0 {
+			a.commitEnd(ctx, ended, a.audit(who, "session.end_all", name, fmt.Sprintf("%d sessions", n)))
+		}
+		return nil
+	})
+	return n, err
+}
+
+// listSessions returns the sessions that are not over, those that were used last first. current is
+// that of the request, or nil.
+func (a *Admin) listSessions(current *session) []Session {
+	now := time.Now()
+	all := []Session{}
+	a.sessions.mu.RLock()
+	for _, s := range a.sessions.byHash {
+		if now.Before(s.end()) {
+			all = append(all, Session{s.hash.id(), s.administrator, s.addr, s.agent, timeOf(s.created), timeOf(s.lastUsed()), timeOf(s.end()), s == current})
+		}
+	}
+	a.sessions.mu.RUnlock()
+	slices.SortFunc(all, func(x, y Session) int {
+		return cmp.Or(y.LastUsed.Compare(x.LastUsed.Time), cmp.Compare(x.ID, y.ID))
+	})
+	return all
+}
+
+// sessionDocuments returns what deletes the stored sessions of an administrator.
+func sessionDocuments(b *broker.Broker, name string) ([]broker.Document, error) {
+	var docs []broker.Document
+	err := eachDocument(b, sessionKind, func(d broker.Document) error {
+		var r sessionRecord
+		if err := json.Unmarshal(d.Value, &r); err != nil || r.Administrator == name {
+			docs = append(docs, broker.Document{Kind: d.Kind, Key: d.Key})
+		}
+		return nil
+	})
+	return docs, err
+}
+
+// eachDocument calls fn with all documents of a kind.
+func eachDocument(b *broker.Broker, kind string, fn func(broker.Document) error) error {
+	const some = 500
+	for after := ""; ; {
+		docs, err := b.Documents(kind, after, false, some)
+		if err != nil {
+			return err
+		}
+		for _, d := range docs {
+			if err := fn(d); err != nil {
+				return err
+			}
+		}
+		if len(docs) < some {
+			return nil
+		}
+		after = docs[some-1].Key
+	}
+}
+
+// load takes into memory what every request needs.
+func (a *Admin) load() error {
+	a.sessions.byHash = map[secretHash]*session{}
+	a.tokens.byHash = map[secretHash]*token{}
+	return errors.Join(
+		eachDocument(a.b, sessionKind, func(d broker.Document) error {
+			var r sessionRecord
+			hash, ok := parseSecretHash(d.Key)
+			if err := json.Unmarshal(d.Value, &r); err != nil || !ok {
+				a.log.Error("a session cannot be read", "key", clip(d.Key), "error", err)
+				return nil
+			}
+			s := &session{hash: hash, administrator: r.Administrator, addr: r.Addr, agent: r.Agent, created: r.Created, stored: r.Used.UnixNano()}
+			s.used.Store(s.stored)
+			a.sessions.byHash[hash] = s
+			return nil
+		}),
+		eachDocument(a.b, tokenKind, func(d broker.Document) error {
+			if t, err := loadToken(d); err != nil {
+				a.log.Error("a token cannot be read", "key", clip(d.Key), "error", err)
+			} else {
+				a.tokens.byHash[t.hash] = t
+			}
+			return nil
+		}),
+		eachDocument(a.b, auditKind, func(broker.Document) error {
+			a.trail.entries.Add(1)
+			return nil
+		}),
+	)
+}
+
+// keep writes last uses now and then and clears away what is over, until Close.
+func (a *Admin) keep() {
+	tick := time.NewTicker(keepInterval)
+	defer tick.Stop()
+	for {
+		select {
+		case now := <-tick.C:
+			a.flush(now)
+			if err := a.trim(context.Background()); err != nil {
+				a.log.Warn("the audit log was not trimmed", "error", err)
+			}
+		case <-a.closing:
+			return
+		}
+	}
+}
+
+// flush stores when sessions and tokens were used last, and removes the sessions that are over.
+func (a *Admin) flush(now time.Time) {
+	a.changing.Lock()
+	defer a.changing.Unlock()
+	var (
+		docs  = slices.Clone(a.sessions.gone)
+		over  []*session
+		after []func() // what changes in memory when docs are stored
+	)
+	a.sessions.mu.RLock()
+	for _, s := range a.sessions.byHash {
+		if used := s.used.Load(); !now.Before(s.end()) {
+			over = append(over, s)
+			docs = append(docs, broker.Document{Kind: sessionKind, Key: s.hash.String()})
+		} else if used != s.stored {
+			docs = append(docs, s.document())
+			after = append(after, func() { s.stored = used })
+		}
+	}
+	a.sessions.mu.RUnlock()
+	a.tokens.mu.RLock()
+	for _, t := range a.tokens.byHash {
+		if used := t.used.Load(); used != t.stored {
+			docs = append(docs, t.document())
+			after = append(after, func() { t.stored = used })
+		}
+	}
+	a.tokens.mu.RUnlock()
+	if len(docs) == 0 {
+		return
+	}
+	if err := a.b.PutDocuments(context.Background(), docs...); err != nil {
+		a.log.Warn("when sessions and tokens were used last was not stored", "error", err)
+		return
+	}
+	for _, f := range after {
+		f()
+	}
+	a.sessions.gone = nil
+	a.sessions.mu.Lock()
+	for _, s := range over {
+		delete(a.sessions.byHash, s.hash)
+	}
+	a.sessions.mu.Unlock()
+}

@@ -1,0 +1,110 @@
+package admin
+
+import (
+	"context"
+	"crypto/sha256"
+	"crypto/subtle"
+	"net/http"
+	"net/url"
+	"sync"
+	"time"
+
+	"pipit/broker"
+)
+
+// setupLife is how long the set-up link is valid.
+const setupLife = 30 * time.Minute
+
+// setup is the state of the set-up link. Memory has a hash of its key alone.
+type setup struct {
+	mu    sync.Mutex
+	hash  secretHash  // zero: there is no link
+	until time.Time   // when it runs out
+	timer *time.Timer // tells so
+}
+
+// SetupURL returns a link to create the first administrator with, once, within half an hour; empty
+// where there is an administrator already. A link that was returned before is no longer valid.
+// It is a secret.
+func (a *Admin) SetupURL() (string, error) {
+	if a.isSetUp() {
+		return "", nil
+	}
+	key, hash := newSecret("")
+	s := &a.setup
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.timer != nil {
+		s.timer.Stop()
+	}
+	s.hash, s.until = hash, time.Now().Add(setupLife)
+	s.timer = time.AfterFunc(setupLife, func() {
+		if !a.isSetUp() {
+			a.log.Warn("the set-up link has run out: restart for another one, or stop and run: pipit admin create NAME")
+		}
+	})
+	return a.o.Address + setupPath + "?" + url.Values{"key": {key}}.Encode(), nil
+}
+
+// close ends the link.
+func (s *setup) close() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.hash = secretHash{}
+	if s.timer != nil {
+		s.timer.Stop()
+	}
+}
+
+// checkSetupKey returns nil for the key of the set-up link. The errors are errNoPage, NotFound for
+// the right key when the link has run out, and TooMany after too many wrong ones.
+func (a *Admin) checkSetupKey(ctx context.Context, who actor, key string) error {
+	now := time.Now()
+	from := throttleKeyOf("set-up", network(who.Addr))
+	if err := a.logins.check(from, now); err != nil {
+		return err
+	}
+	s := &a.setup
+	s.mu.Lock()
+	hash, until := s.hash, s.until
+	s.mu.Unlock()
+	given := sha256.Sum256([]byte(key))
+	if key == "" || hash == (secretHash{}) || subtle.ConstantTimeCompare(given[:], hash[:]) != 1 {
+		if key != "" {
+			a.logins.add(from, now)
+			a.auditDenied(ctx, who, "setup.refused", "")
+		}
+		return errNoPage
+	}
+	if !now.Before(until) {
+		return &broker.Error{Code: broker.NotFound, Message: "The link has run out: restart Pipit for another one, or stop it and run: pipit admin create NAME"}
+	}
+	return nil
+}
+
+// setUp creates the first administrator and begins a session of it, whose cookie it sets. The errors
+// are those of checkSetupKey and CreateAdministrator.
+func (a *Admin) setUp(ctx context.Context, w http.ResponseWriter, r *http.Request, key, name, password string) error {
+	who := actor{Via: "web", Addr: host(r.RemoteAddr)}
+	if err := a.checkSetupKey(ctx, who, key); err != nil {
+		return err
+	}
+	hash, err := a.newHash(ctx, name, password)
+	if err != nil {
+		return err
+	}
+	who.Name = name
+	a.changing.Lock()
+	defer a.changing.Unlock()
+	if a.isSetUp() {
+		return errNoRoute
+	}
+	if err := a.checkSetupKey(ctx, who, key); err != nil { // it may have run out, or done its service
+		return err
+	}
+	if err := createAdministrator(ctx, a.b, name, hash, a.audit(who, "administrator.create", name, "the first one, by the set-up link")); err != nil {
+		return err
+	}
+	a.setup.close()
+	return a.startSession(ctx, w, r, who)
+}

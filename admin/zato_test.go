@@ -1,0 +1,140 @@
+package admin
+
+import (
+	"strings"
+	"testing"
+)
+
+// What a Zato answers.
+const (
+	zatoTopicList = `{"zato_env": {"result": "ZATO_OK", "cid": "K04DHBDK9WWJ0ZTYA4ZAZPBN59TM", "details": ""}, "zato_pubsub_topics_get_list_response": [
+		{"id": 1, "name": "/customer/created", "is_active": true, "current_depth": 12, "max_depth": 500, "consumers_count": 2, "producers_count": 2, "last_pub_time": "2015-01-09T09:21:56.867151"},
+		{"id": 2, "name": "/customer/deleted/", "is_active": false, "current_depth": 0, "max_depth": "1000", "consumers_count": 0, "producers_count": 1, "last_pub_time": null}]}`
+	zatoProducerList = `[{"id": 7, "name": "CRM", "is_active": true, "sec_type": "basic_auth", "last_seen": "2015-01-09T09:21:56"},
+		{"id": 8, "name": "zato.pubsub.default-producer", "is_active": true, "sec_type": "basic_auth"},
+		{"id": 9, "name": "Web shop", "is_active": false, "sec_type": "basic_auth", "last_seen": null}]`
+	zatoConsumerList = `[{"id": 3, "name": "ERP", "is_active": true, "sec_type": "basic_auth", "client_id": 4, "max_backlog": 300, "current_depth": 3, "in_flight_depth": 1, "sub_key": "K06Y63NEJQYGMQKTP9D4KGQQ0GB2", "delivery_mode": "pull", "callback_id": null},
+		{"id": 4, "name": "Billing", "is_active": true, "sec_type": "basic_auth", "client_id": 5, "max_depth": 400, "sub_key": "K05BILLING", "delivery_mode": "callback-url", "callback_id": 12}]`
+)
+
+func TestImportZato(t *testing.T) {
+	r := newAPIRig(t)
+	r.ok(201, "POST", "/clients", object{"username": "crm", "name": "CRM", "password": "crm"})
+	document := `{"topics": ` + zatoTopicList + `, "producers": {"/customer/created": ` + zatoProducerList + `}, "consumers": {"/customer/created": ` + zatoConsumerList + `}}`
+	want := `create client Web shop
+create client ERP
+create client Billing
+create topic /customer/created
+create topic /customer/deleted
+create producer crm of /customer/created
+create producer Web shop of /customer/created
+create consumer ERP of /customer/created
+create consumer Billing of /customer/created`
+	check := func(i Import) {
+		t.Helper()
+		if i.plan() != want || strings.Join(i.NeedsPassword, ",") != "Web shop,ERP,Billing" || len(i.Warnings) != 2 ||
+			!strings.Contains(i.Warnings[0], `"/customer/deleted"`) || !strings.Contains(i.Warnings[1], "callback-url") {
+			t.Errorf("%s\n%q\n%q", i.plan(), i.NeedsPassword, i.Warnings)
+		}
+	}
+	check(r.imported("/import/zato?dry_run=true", document))
+	if len(r.b.Topics()) != 0 {
+		t.Error("a dry run has imported something")
+	}
+	check(r.imported("/import/zato", document))
+	for username, active := range map[string]bool{"crm": true, "Web shop": false, "ERP": false, "Billing": false} {
+		if c, ok := r.b.Client(username); !ok || c.Active != active {
+			t.Errorf("client %s: %+v", username, c)
+		}
+	}
+	if topic, _ := r.b.Topic("/customer/created"); topic.MaxDepth != 500 || !topic.Active || topic.Expiration != 60 {
+		t.Errorf("topic: %+v", topic)
+	}
+	if topic, ok := r.b.Topic("/customer/deleted"); !ok || topic.MaxDepth != 1000 || topic.Active {
+		t.Errorf("topic: %+v", topic)
+	}
+	var active []bool
+	for _, p := range r.b.Producers() {
+		active = append(active, p.Active)
+	}
+	if len(active) != 2 || active[0] || !active[1] { // Web shop, crm
+		t.Errorf("producers: %v", active)
+	}
+	for _, c := range r.b.Consumers() {
+		switch c.SubKey {
+		case "K06Y63NEJQYGMQKTP9D4KGQQ0GB2":
+			if c.Client != "ERP" || c.MaxDepth != 300 || !c.Active {
+				t.Errorf("consumer: %+v", c)
+			}
+		case "K05BILLING":
+			if c.Client != "Billing" || c.MaxDepth != 400 {
+				t.Errorf("consumer: %+v", c)
+			}
+		default:
+			t.Errorf("consumer: %+v", c)
+		}
+	}
+	// With a password and active, the consumer works as its Zato client knows it.
+	r.ok(200, "PATCH", "/clients/ERP", object{"password": "erp", "is_active": true})
+	r.ok(201, "POST", "/topics/%2Fcustomer%2Fcreated/messages", object{"payload": "Hello"})
+	a := r.ok(200, "POST", "//zato/pubsub/msg//customer/created/", nil, "Authorization", "Basic RVJQOmVycA==", "X-Zato-PubSub-Key", "K06Y63NEJQYGMQKTP9D4KGQQ0GB2")
+	if a.field(t, "results_count") != 1.0 {
+		t.Errorf("received: %s", a.body)
+	}
+	// What was set here beside stays, and once more changes nothing.
+	r.ok(200, "PATCH", "/topics/%2Fcustomer%2Fcreated", object{"expiration": 3600})
+	if done := r.imported("/import/zato", document); done.Created+done.Updated != 0 || len(done.NeedsPassword) != 0 {
+		t.Errorf("once more:\n%s", done.plan())
+	}
+}
+
+func TestImportZatoLists(t *testing.T) {
+	r := newAPIRig(t)
+	for _, tt := range []struct{ query, body, plan string }{
+		{"?list=topics", `[{"name": "/a", "is_active": "True", "max_depth": 5}]`, "create topic /a"},
+		{"?list=topics", zatoTopicList, "create topic /customer/created\ncreate topic /customer/deleted"},
+		{"", zatoTopicList, "keep topic /customer/created\nkeep topic /customer/deleted"},
+		{"?list=producers&topic=/a", zatoProducerList, "create client CRM\ncreate client Web shop\ncreate producer CRM of /a\ncreate producer Web shop of /a"},
+		{"?topic=/a", `{"zato_env": {}, "zato_pubsub_producers_get_list_response": ` + zatoProducerList + `}`, "keep producer CRM of /a\nkeep producer Web shop of /a"},
+		{"", `{"producers": [{"name": "CRM", "topic_name": "/customer/created", "is_active": false}]}`, "create producer CRM of /customer/created"},
+		{"", `{"producers": [{"client_name": "CRM", "name": "other", "topic_name": "/customer/created", "is_active": true}]}`, "update producer CRM of /customer/created: is_active: false → true"},
+		{"?list=consumers&topic=/a/", zatoConsumerList, "create client ERP\ncreate client Billing\ncreate consumer ERP of /a\ncreate consumer Billing of /a"},
+		{"", `{"consumers": {"/a": {"zato_pubsub_consumers_get_list_response": ` + zatoConsumerList + `}}}`, "keep consumer ERP of /a\nkeep consumer Billing of /a"},
+		{"", `{"topics": [{"name": "/b"}], "producers": {"/b": []}, "consumers": {}}`, "create topic /b"},
+	} {
+		if got := r.imported("/import/zato"+tt.query, tt.body); got.plan() != tt.plan {
+			t.Errorf("%s %s:\n%s\nwant:\n%s", tt.query, tt.body, got.plan(), tt.plan)
+		}
+	}
+	for _, tt := range []struct {
+		query, body string
+		status      int
+		pointer     string
+	}{
+		{"", `[]`, 400, ""},
+		{"", `{}`, 400, ""},
+		{"", `7`, 400, ""},
+		{"?list=clients", `[]`, 422, ""},
+		{"?list=topics", `{}`, 422, ""},
+		{"?list=topics", `[7]`, 422, "/0"},
+		{"?list=topics", `[{"is_active": true}]`, 422, "/0"},
+		{"?list=topics", `[{"name": "/a", "max_depth": "many"}]`, 422, "/0/max_depth"},
+		{"?list=topics", `[{"name": "/a", "is_active": "perhaps"}]`, 422, "/0/is_active"},
+		{"?list=topics", `[{"name": 7}]`, 422, "/0/name"},
+		{"?list=topics", `[{"name": "/a", "max_depth": 0}]`, 422, "/0/max_depth"},
+		{"?list=producers", `[{"name": "CRM"}]`, 422, "/0"},
+		{"?list=producers&topic=/none", `[{"name": "CRM"}]`, 422, "/0/topic"},
+		{"?list=producers&topic=/a", `[{"is_active": true}]`, 422, "/0/name"},
+		{"?list=producers&topic=/a", `[{"name": "a:b"}]`, 422, "/0/name"},
+		{"?list=consumers&topic=/a", `[{"name": "CRM", "sub_key": "a b"}]`, 422, "/0/sub_key"},
+		{"?list=consumers&topic=/b", `[{"name": "CRM", "sub_key": "K05BILLING"}]`, 422, "/0/sub_key"},
+		{"", `{"producers": {"/a": [{"name": "CRM"}], "/none": {"zato_pubsub_producers_get_list_response": [{"name": "CRM"}]}}}`, 422,
+			"/producers/~1none/zato_pubsub_producers_get_list_response/0/topic"},
+	} {
+		code := map[int]string{400: "malformed", 422: "invalid"}[tt.status]
+		p := r.refused(tt.status, code, "POST", "/import/zato"+tt.query, tt.body)
+		if tt.pointer != "" && (len(p.Errors) != 1 || p.Errors[0].Pointer != tt.pointer) {
+			t.Errorf("%s %s: errors %v", tt.query, tt.body, p.Errors)
+		}
+	}
+}

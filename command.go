@@ -1,0 +1,90 @@
+package main
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+
+	cli "pipit/admin/command"
+	"pipit/broker"
+	"pipit/db"
+)
+
+// commandLine is what the command line needs of this program.
+func commandLine(env []string, stdin io.Reader, stdout, stderr io.Writer) cli.Program {
+	log := newLogger(logConfig{Level: "warn", Format: "text"}, stderr)
+	return cli.Program{
+		Version: versionLine(),
+		Env:     env,
+		Stdin:   stdin,
+		Stdout:  stdout,
+		Stderr:  stderr,
+		Serve: func(ctx context.Context, config string) error {
+			cfg, err := loadConfig(config, env)
+			if err != nil {
+				return err
+			}
+			return serve(ctx, cfg, stderr)
+		},
+		CheckConfig: func(config string) error {
+			return checkConfig(config, env, stdout)
+		},
+		Database: func(config string) (string, error) {
+			cfg, err := loadConfig(config, env)
+			if err != nil {
+				return "", err
+			}
+			return cfg.Database.File, nil
+		},
+		Open: func(file string, create bool) (*broker.Broker, error) {
+			store, err := openDatabase(file, create, log)
+			if err != nil {
+				return nil, err
+			}
+			b, err := broker.Open(store, broker.Options{MaxPayload: cli.MaxPayload, Logger: log})
+			if err != nil {
+				return nil, errors.Join(fmt.Errorf("%s: %w", file, err), store.Close())
+			}
+			return b, nil
+		},
+		Verify: func(file string) error {
+			store, err := openDatabase(file, false, log)
+			if err != nil {
+				return err
+			}
+			return errors.Join(store.Check(), store.Close())
+		},
+	}
+}
+
+// checkConfig loads a configuration, and says that it is good.
+func checkConfig(file string, env []string, stdout io.Writer) error {
+	if _, err := loadConfig(file, env); err != nil {
+		return err
+	}
+	fmt.Fprintln(stdout, cmp.Or(file, "built-in defaults")+": ok")
+	return nil
+}
+
+// openDatabase opens a database for a command.
+func openDatabase(file string, create bool, log *slog.Logger) (*db.Store, error) {
+	if !create {
+		if _, err := os.Stat(file); err != nil {
+			return nil, err
+		}
+	}
+	store, err := db.Open(file, db.Options{Logger: log})
+	if errors.Is(err, db.ErrInUse) {
+		return nil, inUse{err}
+	}
+	return store, err
+}
+
+// inUse is db.ErrInUse in the words of package command.
+type inUse struct{ error }
+
+func (inUse) Is(target error) bool { return target == cli.ErrInUse }

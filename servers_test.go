@@ -1,0 +1,171 @@
+package main
+
+import (
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"strings"
+	"syscall"
+	"testing"
+)
+
+// fetch answers "200 " and the body, or "303 " and where to.
+func fetch(t *testing.T, url string) string {
+	t.Helper()
+	resp, err := client.Transport.RoundTrip(httptest.NewRequest("GET", url, nil))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	body, err := io.ReadAll(resp.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return resp.Status[:4] + resp.Header.Get("Location") + string(body)
+}
+
+const noRoute = `404 {"status": "ZATO_ERROR", "details": "No such route"}`
+
+// The first start prints a link that works, once; the next one another.
+func TestSetupLink(t *testing.T) {
+	dir := t.TempDir()
+	env := append([]string{"PIPIT_LOG_ACCESS=true"}, anyPort...)
+	p := start(t, dir, env, "-config", example(t))
+	link := p.line(t, `^pipit: There is no administrator yet: .* (http://127\.0\.0\.1:\d+/admin/setup\?key=(\S+))$`)
+	if !strings.HasPrefix(link[1], "http://"+p.addrs[0]+"/") && !strings.HasPrefix(link[1], "http://"+p.addrs[1]+"/") {
+		t.Error(link[1], p.addrs)
+	}
+	if a := fetch(t, "http://"+p.addrs[1]+"/admin/"); !strings.HasPrefix(a, "404 ") || !strings.Contains(a, "not set up") {
+		t.Error(a)
+	}
+	if a := fetch(t, link[1]); !strings.HasPrefix(a, "200 ") {
+		t.Error(a)
+	}
+	if _, log := p.stop(t, syscall.SIGTERM); strings.Count(log, link[2]) != 1 || strings.Count(log, "/admin/setup") < 2 {
+		t.Error("the key is in the log, or the request is not:", log)
+	}
+
+	p = start(t, dir, env, "-config", example(t))
+	second := p.line(t, `There is no administrator yet: .* (http://\S+/admin/setup)\?key=(\S+)$`)
+	if second[2] == link[2] {
+		t.Error("the key is the same")
+	}
+	if a := fetch(t, second[1]+"?key="+link[2]); !strings.HasPrefix(a, "404 ") {
+		t.Error("the first link still works")
+	}
+	resp, err := client.Transport.RoundTrip(form(t, second[1], url.Values{"key": {second[2]}, "name": {"ann"}, "password": {"correct horse"}}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	resp.Body.Close()
+	if resp.StatusCode != http.StatusSeeOther || resp.Header.Get("Location") != "/admin/" {
+		t.Error(resp.Status, resp.Header)
+	}
+	cookie := resp.Header.Get("Set-Cookie")
+	if code, log := p.stop(t, syscall.SIGTERM); code != 0 || strings.Contains(log, "correct") {
+		t.Error(code, log)
+	}
+
+	p = start(t, dir, env, "-config", example(t))
+	req := httptest.NewRequest("GET", "http://"+p.addrs[0]+"/admin/", nil)
+	req.Header.Set("Cookie", cookie[:strings.Index(cookie, ";")])
+	if resp, err = client.Transport.RoundTrip(req); err != nil || resp.StatusCode != http.StatusOK {
+		t.Error("not signed in after a restart", err, resp.Status)
+	}
+	resp.Body.Close()
+	if a := fetch(t, "http://"+p.addrs[0]+"/admin"); a[:4] != "303 " || !strings.Contains(a, "/admin/") {
+		t.Error(a)
+	}
+	if a := fetch(t, "http://"+p.addrs[0]+"//admin/"); a != noRoute {
+		t.Error("a path was cleaned:", a)
+	}
+	if a := fetch(t, "http://"+p.addrs[0]+"/administrator"); a != noRoute {
+		t.Error(a)
+	}
+	if _, log := p.stop(t, syscall.SIGTERM); strings.Contains(log, "There is no administrator yet") {
+		t.Error(log)
+	}
+}
+
+func form(t *testing.T, to string, values url.Values) *http.Request {
+	t.Helper()
+	req, err := http.NewRequest("POST", to, strings.NewReader(values.Encode()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	req.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+	return req
+}
+
+func TestAdminDisabled(t *testing.T) {
+	p := start(t, t.TempDir(), append([]string{"PIPIT_ADMIN_ENABLED=false"}, anyPort...), "-config", example(t))
+	for _, path := range []string{"/admin", "/admin/", "/admin/setup", "/admin/api/v1/topics"} {
+		if a := fetch(t, "http://"+p.addrs[0]+path); a != noRoute {
+			t.Error(path, a)
+		}
+	}
+	if _, log := p.stop(t, syscall.SIGTERM); strings.Contains(log, "administrator") {
+		t.Error(log)
+	}
+}
+
+// With listeners of its own, admin is there alone, and nothing else is.
+func TestAdminListen(t *testing.T) {
+	p := start(t, t.TempDir(), append([]string{"PIPIT_ADMIN_LISTEN=127.0.0.1:0"}, anyPort...), "-config", example(t))
+	link := p.line(t, `There is no administrator yet: .* (http://(\S+)/admin/setup\?key=\S+)$`)
+	for _, addr := range p.addrs {
+		if a := fetch(t, "http://"+addr+"/admin/"); a != noRoute || addr == link[2] {
+			t.Error(addr, a)
+		}
+	}
+	if a := fetch(t, link[1]); !strings.HasPrefix(a, "200 ") {
+		t.Error(a)
+	}
+	for _, path := range []string{"/zato/ping", "/health", "/zato/pubsub/topic//customer/created/"} {
+		if a := fetch(t, "http://"+link[2]+path); !strings.HasPrefix(a, "404 ") || strings.Contains(a, "ZATO") {
+			t.Error(path, a)
+		}
+	}
+	if code, log := p.stop(t, syscall.SIGTERM); code != 0 || !strings.Contains(log, "listening for administrators") {
+		t.Error(code, log)
+	}
+	if line := refuse(t, t.TempDir(), append([]string{"PIPIT_ADMIN_LISTEN=192.0.2.1:1"}, anyPort...)); !strings.Contains(line, `admin.listen "192.0.2.1:1"`) {
+		t.Error(line)
+	}
+}
+
+func TestBaseURL(t *testing.T) {
+	for _, tt := range []struct {
+		addrs  []string
+		secure bool
+		want   string
+	}{
+		{[]string{"127.0.0.1:80"}, false, "http://127.0.0.1:80"},
+		{[]string{"0.0.0.0:80"}, true, "https://127.0.0.1:80"},
+		{[]string{"[::]:80"}, false, "http://127.0.0.1:80"},
+		{[]string{"192.0.2.1:80", "192.0.2.2:80"}, false, "http://192.0.2.1:80"},
+		{[]string{"192.0.2.1:80", "[::1]:81", "127.0.0.1:82"}, false, "http://[::1]:81"},
+	} {
+		var l []net.Listener
+		for _, a := range tt.addrs {
+			addr, err := net.ResolveTCPAddr("tcp", a)
+			if err != nil {
+				t.Fatal(err)
+			}
+			l = append(l, at{addr: addr})
+		}
+		if got := baseURL(l, tt.secure); got != tt.want {
+			t.Errorf("%q: %s, want %s", tt.addrs, got, tt.want)
+		}
+	}
+}
+
+// at is a listener at an address.
+type at struct {
+	net.Listener
+	addr net.Addr
+}
+
+func (l at) Addr() net.Addr { return l.addr }
