@@ -88,8 +88,10 @@ func (b *Broker) Change(ctx context.Context, c Change) (Changed, error) {
 // change commits what was prepared. The caller holds defining.
 func (b *Broker) change(x *definer, docs []Document) error {
 	op := &changeOp{b: b, x: x, docs: docs}
-	if err := b.wait(&task{op: op, bytes: documentBytes(docs), alone: true, done: make(chan struct{}, 1)}); err != nil {
-		return err
+	for op.again = true; op.again; {
+		if err := b.wait(&task{op: op, bytes: documentBytes(docs), alone: true, done: make(chan struct{}, 1)}); err != nil {
+			return err
+		}
 	}
 	b.lastID = x.lastID
 	if x.out.Declared != "" {
@@ -264,16 +266,19 @@ type changeOp struct {
 	x     *definer
 	docs  []Document
 	begin []CursorState // where new consumers begin
+	again bool          // the commit was spent on what has to be removed before
 }
 
 func (o *changeOp) plan(p *plan) error {
+	if o.again = !o.lastConsumers(p); o.again {
+		return nil
+	}
 	d := &o.x.out
 	if len(d.Clients)+len(d.Topics)+len(d.Producers)+len(d.Consumers) > 0 || d.Declared != "" {
 		p.batch.Define = d
 	}
 	if !o.x.drop.isEmpty() {
 		p.batch.Delete = o.x.drop.records(o.b)
-		o.lastConsumers(p)
 	}
 	p.batch.Put = append(p.batch.Put, o.docs...)
 	o.begin = o.begin[:0]
@@ -316,8 +321,9 @@ func (o *changeOp) left(t *topic) []*consumer {
 }
 
 // lastConsumers removes, from the topics that keep no consumer, what all of them are done with out
-// of order: what stays waits for the next consumer.
-func (o *changeOp) lastConsumers(p *plan) {
+// of order: what stays waits for the next consumer. It tells whether that was all: one commit
+// removes only so much.
+func (o *changeOp) lastConsumers(p *plan) bool {
 	done := map[*topic]bool{}
 	for _, c := range o.x.drop.consumers {
 		t := c.topic
@@ -329,14 +335,18 @@ func (o *changeOp) lastConsumers(p *plan) {
 			continue
 		}
 		for prio := range t.lanes {
-			if l := &t.lanes[prio]; l.gone.Count() < l.next {
-				p.removeDone(laneRef{t, prio})
+			if l := &t.lanes[prio]; l.gone.Count() < l.next && !p.removeDone(laneRef{t, prio}) {
+				return false
 			}
 		}
 	}
+	return true
 }
 
 func (o *changeOp) applied(time.Time) {
+	if o.again {
+		return
+	}
 	b := o.b
 	b.mu.Lock()
 	defer b.mu.Unlock()

@@ -417,6 +417,27 @@ func TestDeleteConsumer(t *testing.T) {
 	})
 }
 
+// TestDeleteLastConsumer deletes a consumer that is done with more than one commit removes: the next
+// one gets nothing of that.
+func TestDeleteLastConsumer(t *testing.T) {
+	r := newRig(t, broker.Options{SweepInterval: time.Hour})
+	r.define(topicDef("/t"), consumerDef("/t", "a"))
+	const n = 25_000
+	r.fill("/t", n)
+	if cleared, err := r.ClearBacklog(ctx, r.id("a")); err != nil || cleared != n {
+		t.Fatal(cleared, err)
+	}
+	r.publish("/t", text("waits"))
+	r.deleteConsumer("a")
+	if info := r.topic("/t"); info.Depth != 1 {
+		t.Errorf("%+v", info)
+	}
+	r.change(broker.Change{Define: broker.Definition{Consumers: []broker.Consumer{consumerDef("/t", "b")}}})
+	if got := payloads(r.receive("/t", "b", broker.ReceiveOptions{})); got != "waits " {
+		t.Errorf("got %q", got)
+	}
+}
+
 // TestDeleteTopic deletes a topic with messages of all sorts, and makes it anew: it is another one.
 func TestDeleteTopic(t *testing.T) {
 	for _, how := range []string{"at once", "over restarts", "over crashes"} {

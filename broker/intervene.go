@@ -133,7 +133,9 @@ func (p *plan) delete(t *topic, prio int, spans []Span) int {
 	if n == 0 {
 		return 0
 	}
-	p.touchLane(t, prio).goneWork().AddSpans(left)
+	l := p.touchLane(t, prio)
+	l.settled = true // what all are done with behind it may be at the head now
+	l.goneWork().AddSpans(left)
 	for _, c := range t.list() {
 		p.touchConsumer(c)
 		c.doneWork(prio).AddSpans(left) // not to be stored: it follows from the lane's cursor
