@@ -43,8 +43,8 @@ func (n attention) Bad() bool { return n.Code == codeWrite || n.Code == codeDisk
 // situation is what is found by looking at every object.
 type situation struct {
 	at        time.Time
-	attention []attention
-	oldest    time.Time // creation of the oldest message that a consumer is not done with
+	attention []attention // the worst first
+	oldest    time.Time   // creation of the oldest message that a consumer is not done with
 }
 
 // How old a situation may be: what a page shows at first, and what it shows while it is live.
@@ -53,10 +53,7 @@ const (
 	situationLive  = 5 * time.Second
 )
 
-// attention returns what needs attention, the worst first. What is returned is not to be changed.
-func (a *Admin) attention() []attention { return a.situation(situationFresh).attention }
-
-// situation returns a situation that is not older than age.
+// situation returns a situation that is not older than age. What is returned is not to be changed.
 func (a *Admin) situation(age time.Duration) situation {
 	s := a.stats
 	s.situationMu.Lock()

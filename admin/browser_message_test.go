@@ -2,7 +2,11 @@ package admin_test
 
 import (
 	"net/http"
+	"os"
+	"path/filepath"
 	"testing"
+
+	"github.com/chromedp/chromedp"
 
 	"pipit/broker"
 )
@@ -41,6 +45,18 @@ func TestBrowserPublish(t *testing.T) {
 	tab.sees("The message can be delivered at once")
 	if messages, _ = s.receive("erp", "p2", "/orders", key); len(messages) != 1 || messages[0].ID != "mine-1" {
 		t.Errorf("received after the release: %v", messages)
+	}
+
+	// A file, instead of what is typed.
+	file := filepath.Join(t.TempDir(), "order.xml")
+	if err := os.WriteFile(file, []byte("<order/>"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	tab.ok("/admin/topics/%2Forders/publish")
+	tab.do(chromedp.SetUploadFiles(chromedp.CSS("#publish-file"), []string{file}))
+	tab.save("form#publish")
+	if messages, _ = s.receive("erp", "p2", "/orders", key); len(messages) != 1 || messages[0].Payload != "<order/>" {
+		t.Errorf("received of the file: %v", messages)
 	}
 }
 

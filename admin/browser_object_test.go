@@ -53,7 +53,7 @@ func TestBrowserClient(t *testing.T) {
 	s := newSite(t, true)
 	tab := s.profile().signIn()
 	login := func(password string) int {
-		status, _ := s.call("POST", "/zato/pubsub/topic//nowhere/", "x", func(r *http.Request) { r.SetBasicAuth("crm", password) })
+		status, _ := s.call("POST", "/zato/pubsub/topic//nowhere/", "x", asClient("crm", password, ""))
 		return status
 	}
 	tab.follow("#nav-clients")
@@ -99,7 +99,7 @@ func TestBrowserProducer(t *testing.T) {
 	s.example()
 	tab := s.profile().signIn()
 	publish := func() int {
-		status, _ := s.call("POST", "/zato/pubsub/topic//orders/", "x", func(r *http.Request) { r.SetBasicAuth("erp", "p2") })
+		status, _ := s.call("POST", "/zato/pubsub/topic//orders/", "x", asClient("erp", "p2", ""))
 		return status
 	}
 	if status := publish(); status != http.StatusForbidden {
@@ -151,10 +151,10 @@ func TestBrowserConsumer(t *testing.T) {
 
 	tab.follow("#nav-consumers")
 	tab.follow("#new")
-	tab.fill("#consumer", "client", "crm", "topic", "/orders", "start", "oldest", "max_depth", "5", "max_in_flight", "4", "ack_timeout", "7s")
+	tab.fill("#consumer", "client", "crm", "topic", "/orders", "start", "oldest", "max_depth", "5", "max_in_flight", "4", "ack_timeout", "90s")
 	tab.save("#consumer")
 	page := tab.path()
-	tab.sees("of 5", "of 4", "7s")
+	tab.sees("of 5", "of 4", "1m30s")
 	tab.seesNot("sub_key:") // hidden until it is asked for
 	s.publish("/orders", "one")
 	key := tab.subKey(page)

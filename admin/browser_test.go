@@ -101,7 +101,7 @@ func browses(t *testing.T) {
 
 // site is a broker over a file, served on a port of its own: the protocol and the pages.
 type site struct {
-	*testing.T
+	testing.TB
 	b   *broker.Broker
 	a   *admin.Admin
 	url string
@@ -114,7 +114,7 @@ const (
 )
 
 // newSite starts a site, with an administrator or not set up yet.
-func newSite(t *testing.T, setUp bool) *site {
+func newSite(t testing.TB, setUp bool) *site {
 	t.Helper()
 	quiet := slog.New(slog.DiscardHandler)
 	store, err := db.Open(filepath.Join(t.TempDir(), "pipit.db"), db.Options{Logger: quiet})
@@ -176,7 +176,7 @@ func newSite(t *testing.T, setUp bool) *site {
 // in is the site for a part of the test.
 func (s *site) in(t *testing.T) *site {
 	part := *s
-	part.T = t
+	part.TB = t
 	return &part
 }
 
@@ -195,7 +195,7 @@ func (s *site) example() uint32 {
 		Clients:   []broker.Client{{Username: "crm", Name: "CRM", Password: "p1", Active: true}, {Username: "erp", Name: "ERP", Password: "p2", Active: true}},
 		Topics:    []broker.Topic{{Name: "/orders", Active: true, MaxDepth: 1000, Expiration: 3600, DedupWindow: time.Minute}},
 		Producers: []broker.Producer{{Client: "crm", Topic: "/orders", Active: true}},
-		Consumers: []broker.Consumer{{Client: "erp", Topic: "/orders", SubKey: "key-of-erp", Active: true, MaxDepth: 1000, MaxInFlight: 100, AckTimeout: time.Minute}},
+		Consumers: []broker.Consumer{{Client: "erp", Topic: "/orders", SubKey: "key-of-erp", Active: true, MaxDepth: 1000, MaxInFlight: 100, AckTimeout: 10 * time.Minute}},
 	})
 	return s.b.Consumers()[0].ID
 }
@@ -229,6 +229,16 @@ func (s *site) call(method, path, body string, change ...func(*http.Request)) (i
 	return res.StatusCode, answer
 }
 
+// asClient sends a request as a client, and where subKey is not empty, as its consumer.
+func asClient(username, password, subKey string) func(*http.Request) {
+	return func(r *http.Request) {
+		r.SetBasicAuth(username, password)
+		if subKey != "" {
+			r.Header.Set("X-Zato-PubSub-Key", subKey)
+		}
+	}
+}
+
 // received is a message that a consumer got.
 type received struct {
 	ID, Payload string
@@ -238,10 +248,7 @@ type received struct {
 // receive receives over HTTP as a client does. status is that of the reply.
 func (s *site) receive(username, password, topic, subKey string) (messages []received, status int) {
 	s.Helper()
-	status, answer := s.call("POST", "/zato/pubsub/msg/"+topic+"/", "", func(r *http.Request) {
-		r.SetBasicAuth(username, password)
-		r.Header.Set("X-Zato-PubSub-Key", subKey)
-	})
+	status, answer := s.call("POST", "/zato/pubsub/msg/"+topic+"/", "", asClient(username, password, subKey))
 	results, _ := answer["results"].([]any)
 	for _, x := range results {
 		m := x.(map[string]any)
@@ -253,7 +260,7 @@ func (s *site) receive(username, password, topic, subKey string) (messages []rec
 
 // tab is a tab of the browser at a site.
 type tab struct {
-	*testing.T
+	testing.TB
 	ctx context.Context
 	url string // of the site
 
@@ -265,18 +272,18 @@ type tab struct {
 // profile opens a tab in a new profile of the browser, which shares nothing with others.
 func (s *site) profile() *tab {
 	s.Helper()
-	return openTab(s.T, s.url, chromium.ctx, chromedp.WithNewBrowserContext())
+	return openTab(s.TB, s.url, chromium.ctx, chromedp.WithNewBrowserContext())
 }
 
 // another opens another tab of the same profile.
 func (t *tab) another() *tab {
 	t.Helper()
-	return openTab(t.T, t.url, t.ctx)
+	return openTab(t.TB, t.url, t.ctx)
 }
 
-func openTab(tt *testing.T, url string, parent context.Context, options ...chromedp.ContextOption) *tab {
+func openTab(tt testing.TB, url string, parent context.Context, options ...chromedp.ContextOption) *tab {
 	tt.Helper()
-	t := &tab{T: tt, url: url}
+	t := &tab{TB: tt, url: url}
 	ctx, cancel := chromedp.NewContext(parent, append(options, chromedp.WithListener(t.event))...)
 	t.ctx = ctx
 	tt.Cleanup(func() {

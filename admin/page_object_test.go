@@ -6,24 +6,18 @@ import (
 	"fmt"
 	"html"
 	"io"
-	"log/slog"
 	"mime/multipart"
 	"net/http"
 	"net/http/cookiejar"
-	"net/http/httptest"
 	"net/url"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"regexp"
 	"strings"
 	"testing"
 	"time"
 
-	"pipit/admin"
 	"pipit/broker"
-	"pipit/db"
-	"pipit/httpapi"
 )
 
 // desk is an administrator at a browser without script, before a real broker over a real file. It
@@ -37,46 +31,13 @@ type desk struct {
 
 func newDesk(t *testing.T) *desk {
 	t.Helper()
-	quiet := slog.New(slog.DiscardHandler)
-	store, err := db.Open(filepath.Join(t.TempDir(), "pipit.db"), db.Options{Logger: quiet})
-	if err != nil {
-		t.Fatal(err)
-	}
-	b, err := broker.Open(store, broker.Options{Logger: quiet})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := b.Close(); err != nil {
-			t.Error(err)
-		}
-	})
-	if err := admin.CreateAdministrator(t.Context(), b, "ada", "correct horse battery"); err != nil {
-		t.Fatal(err)
-	}
-	srv := httptest.NewUnstartedServer(nil)
-	address := "http://" + srv.Listener.Addr().String()
-	a, err := admin.New(b, admin.Options{Address: address, Logger: slog.New(slog.NewTextHandler(t.Output(), &slog.HandlerOptions{Level: slog.LevelError}))})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(a.Close)
-	wire := httpapi.New(b, httpapi.Options{Logger: quiet})
-	srv.Config.Handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if strings.HasPrefix(r.URL.Path, "/admin/") {
-			a.ServeHTTP(w, r)
-		} else {
-			wire.ServeHTTP(w, r)
-		}
-	})
-	srv.Start()
-	t.Cleanup(srv.Close)
+	s := newSite(t, true)
 	jar, err := cookiejar.New(nil)
 	if err != nil {
 		t.Fatal(err)
 	}
-	d := &desk{t, b, address, &http.Client{Jar: jar, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}}
-	if res := d.post("/admin/login", "name", "ada", "password", "correct horse battery"); res.status != http.StatusSeeOther {
+	d := &desk{t, s.b, s.url, &http.Client{Jar: jar, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}}
+	if res := d.post("/admin/login", "name", adaName, "password", adaPassword); res.status != http.StatusSeeOther {
 		t.Fatalf("signing in: %d\n%s", res.status, res.body)
 	}
 	return d
@@ -382,65 +343,6 @@ func TestListPages(t *testing.T) {
 	for _, bad := range []string{"sort=size", "cursor=nonsense"} {
 		if res := d.do("GET", "/admin/topics?"+bad, "", nil); res.status != http.StatusUnprocessableEntity {
 			t.Errorf("%s: %d", bad, res.status)
-		}
-	}
-}
-
-// TestScale holds the pages to 100 ms with 10,000 topics, 10,000 consumers and 1,000,000 messages.
-func TestScale(t *testing.T) {
-	if testing.Short() {
-		t.Skip("publishes 1,000,000 messages")
-	}
-	d := newDesk(t)
-	def := broker.Definition{
-		Clients:   []broker.Client{{Username: "c", Password: "c", Active: true}},
-		Producers: []broker.Producer{{Client: "c", Topic: "/t/00000", Active: true}},
-	}
-	for i := range 10_000 {
-		name := fmt.Sprintf("/t/%05d", i)
-		def.Topics = append(def.Topics, broker.Topic{Name: name, Active: true, MaxDepth: 10_000_000})
-		if i%10 == 0 { // a tenth of the consumers share a topic
-			name = "/t/00000"
-		}
-		def.Consumers = append(def.Consumers, broker.Consumer{Client: "c", Topic: name, SubKey: fmt.Sprint("k", i), Active: true, MaxDepth: 10_000_000, MaxInFlight: 10, AckTimeout: time.Minute})
-	}
-	d.define(def)
-	c, err := d.b.Authenticate(t.Context(), "c", "c", "127.0.0.1")
-	if err != nil {
-		t.Fatal(err)
-	}
-	p, err := d.b.Publisher(c, "/t/00000")
-	if err != nil {
-		t.Fatal(err)
-	}
-	id := ""
-	for range 1_000_000 / broker.MaxBatch {
-		pubs := make([]broker.Publication, broker.MaxBatch)
-		for i := range pubs {
-			pubs[i].Payload = []byte("a small payload")
-		}
-		receipts, err := p.PublishBatch(t.Context(), pubs)
-		if err != nil {
-			t.Fatal(err)
-		}
-		id = receipts[0].ID
-	}
-	consumer := d.b.Consumers()[5].ID
-	for _, path := range []string{
-		"/admin/topics", "/admin/topics?sort=depth&desc=1", "/admin/topics?search=99", "/admin/topics/%2Ft%2F00000", "/admin/topics/%2Ft%2F00000/delete",
-		"/admin/clients", "/admin/clients/c", "/admin/clients/c/delete", "/admin/producers",
-		"/admin/consumers", "/admin/consumers?sort=backlog&desc=1", "/admin/consumers?new=1", fmt.Sprint("/admin/consumers/", consumer),
-		"/admin/messages", "/admin/messages?topic=/t/00000", "/admin/messages?topic=/t/00000&text=nothing", "/admin/messages?topic=/t/00000&priority=3",
-		"/admin/messages?topic=/t/00000&until=2020-01-01T00:00", fmt.Sprint("/admin/messages?state=in_flight&consumer=", consumer), "/admin/messages/%2Ft%2F00000/" + id,
-	} {
-		best := time.Hour // the machine may be busy with something else at times
-		for range 5 {
-			start := time.Now()
-			d.get(path)
-			best = min(best, time.Since(start))
-		}
-		if best > 100*time.Millisecond {
-			t.Errorf("GET %s takes %s", path, best)
 		}
 	}
 }

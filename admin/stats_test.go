@@ -298,7 +298,7 @@ func TestAttention(t *testing.T) {
 				defer w.close()
 				c.do(w)
 				pass(2 * time.Second)
-				got := w.a.attention()
+				got := w.a.situation(situationFresh).attention
 				if got == nil {
 					t.Error("null in JSON")
 				}
