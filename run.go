@@ -165,9 +165,9 @@ func serve(ctx context.Context, cfg *config, stderr io.Writer) (err error) {
 	var (
 		adm          *admin.Admin
 		ownListeners []net.Listener // of admin alone
+		reached      = listeners    // those that serve admin
 	)
 	if cfg.Admin.Enabled {
-		reached := listeners
 		if len(cfg.Admin.Listen) > 0 {
 			if ownListeners, err = listenAll(ctx, "admin.listen", cfg.Admin.Listen, cfg.HTTP.MaxConnections, log); err != nil {
 				closeAll(listeners)
@@ -215,7 +215,11 @@ func serve(ctx context.Context, cfg *config, stderr io.Writer) (err error) {
 	}
 	log.Info("listening", "addr", addresses(listeners), "tls", cert != nil, "database", cfg.Database.File, "version", version)
 	if len(cfg.Client) == 0 && len(b.Clients()) == 0 {
-		fmt.Fprintln(stderr, "pipit: No clients are declared: declare some in a file like config.example.toml and start with -config FILE")
+		hint := "declare some in a file like config.example.toml and start with -config FILE"
+		if adm != nil {
+			hint = "create some at " + baseURL(reached, cert != nil) + "/admin/, or " + hint
+		}
+		fmt.Fprintln(stderr, "pipit: There are no clients yet: "+hint)
 	}
 	if adm != nil {
 		link, err := adm.SetupURL()
