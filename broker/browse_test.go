@@ -470,82 +470,82 @@ func TestBrowseBytes(t *testing.T) {
 
 // TestBrowseLarge: a page looks at little more than it returns, wherever in a large backlog it is.
 func TestBrowseLarge(t *testing.T) {
-	n := 120_000
-	if testing.Short() {
-		n = 30_000
-	}
-	r := newRig(t, broker.Options{})
-	topic := topicDef("/t")
-	topic.Expiration = 0
-	c := consumerDef("/t", "a")
-	c.MaxInFlight, c.AckTimeout = 2*n, time.Hour
-	r.define(topic, c, consumerDef("/t", "b"))
-	a := r.id("a")
-	r.fill("/t", n/2)
-	const apart = 60 * time.Millisecond // more than messages can be out of order by
-	time.Sleep(apart)
-	middle := time.Now()
-	time.Sleep(apart)
-	r.fill("/t", n/2)
-	look := func(o broker.BrowseOptions, want int, first string) broker.Page {
-		t.Helper()
-		o.Payload = -1
-		page, err := r.Browse(ctx, o)
-		if err != nil {
-			t.Fatal(err)
+	synctest.Test(t, func(t *testing.T) {
+		n := 120_000
+		if testing.Short() {
+			n = 30_000
 		}
-		if len(page.Messages) != want || want > 0 && string(page.Messages[0].Payload) != first {
-			t.Fatalf("%+v: %d messages %.60s", o, len(page.Messages), seen(page.Messages))
+		r := newRig(t, broker.Options{})
+		topic := topicDef("/t")
+		topic.Expiration = 0
+		c := consumerDef("/t", "a")
+		c.MaxInFlight, c.AckTimeout = 2*n, time.Hour
+		r.define(topic, c, consumerDef("/t", "b"))
+		a := r.id("a")
+		r.fill("/t", n/2)
+		const apart = 60 * time.Millisecond // more than messages can be out of order by
+		time.Sleep(apart)
+		middle := time.Now()
+		time.Sleep(apart)
+		r.fill("/t", n/2)
+		look := func(o broker.BrowseOptions, want int, first string) broker.Page {
+			t.Helper()
+			o.Payload = -1
+			page, err := r.Browse(ctx, o)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if len(page.Messages) != want || want > 0 && string(page.Messages[0].Payload) != first {
+				t.Fatalf("%+v: %d messages %.60s", o, len(page.Messages), seen(page.Messages))
+			}
+			if page.Scanned > want+1+64 {
+				t.Errorf("%+v: %d messages looked at for %d", o, page.Scanned, want)
+			}
+			return page
 		}
-		if page.Scanned > want+1+64 {
-			t.Errorf("%+v: %d messages looked at for %d", o, page.Scanned, want)
-		}
-		return page
-	}
-	look(broker.BrowseOptions{Topic: "/t"}, 100, "0")
-	look(broker.BrowseOptions{Topic: "/t", Since: middle}, 100, "0")
-	look(broker.BrowseOptions{Consumer: a, Since: middle, Limit: 1000}, 1000, "0")
+		look(broker.BrowseOptions{Topic: "/t"}, 100, "0")
+		look(broker.BrowseOptions{Topic: "/t", Since: middle}, 100, "0")
+		look(broker.BrowseOptions{Consumer: a, Since: middle, Limit: 1000}, 1000, "0")
 
-	// The consumer takes all and is done with every second hundred.
-	for i := 0; i < n; i += 1000 {
-		var st broker.Settlement
-		for j, m := range r.receive("/t", "a", broker.ReceiveOptions{Max: 1000}) {
-			if j/100%2 == 1 {
-				st.Ack = append(st.Ack, m.ID)
+		// The consumer takes all and is done with every second hundred.
+		for i := 0; i < n; i += 1000 {
+			var st broker.Settlement
+			for j, m := range r.receive("/t", "a", broker.ReceiveOptions{Max: 1000}) {
+				if j/100%2 == 1 {
+					st.Ack = append(st.Ack, m.ID)
+				}
+			}
+			if _, err := r.sub("/t", "a").Settle(ctx, st); err != nil {
+				t.Fatal(err)
 			}
 		}
-		if _, err := r.sub("/t", "a").Settle(ctx, st); err != nil {
-			t.Fatal(err)
+		look(broker.BrowseOptions{Consumer: a, State: broker.StateWaiting}, 0, "")
+		page := look(broker.BrowseOptions{Consumer: a, State: broker.StateInFlight}, 100, "0")
+		page = look(broker.BrowseOptions{Consumer: a, State: broker.StateInFlight, Cursor: page.Next}, 100, "200")
+		look(broker.BrowseOptions{Consumer: a, State: broker.StateInFlight, Cursor: page.Next, Limit: 1000}, 1000, "400")
+		look(broker.BrowseOptions{Consumer: a, Cursor: page.Next, Limit: 1000}, 1000, "400")
+		r.fill("/t", 10)
+		look(broker.BrowseOptions{Consumer: a, State: broker.StateWaiting}, 10, "0")
+		if got := len(r.browse(broker.BrowseOptions{Consumer: a, Limit: 1000})); got != n/2+10 {
+			t.Errorf("%d messages, want %d", got, n/2+10)
 		}
-	}
-	look(broker.BrowseOptions{Consumer: a, State: broker.StateWaiting}, 0, "")
-	page := look(broker.BrowseOptions{Consumer: a, State: broker.StateInFlight}, 100, "0")
-	page = look(broker.BrowseOptions{Consumer: a, State: broker.StateInFlight, Cursor: page.Next}, 100, "200")
-	look(broker.BrowseOptions{Consumer: a, State: broker.StateInFlight, Cursor: page.Next, Limit: 1000}, 1000, "400")
-	look(broker.BrowseOptions{Consumer: a, Cursor: page.Next, Limit: 1000}, 1000, "400")
-	r.fill("/t", 10)
-	look(broker.BrowseOptions{Consumer: a, State: broker.StateWaiting}, 10, "0")
-	if got := len(r.browse(broker.BrowseOptions{Consumer: a, Limit: 1000})); got != n/2+10 {
-		t.Errorf("%d messages, want %d", got, n/2+10)
-	}
-	page, err := r.Browse(ctx, broker.BrowseOptions{Topic: "/t", Text: "nowhere"})
-	if err != nil || len(page.Messages) > 0 || page.Next == "" || page.Scanned != broker.MaxBrowseScan {
-		t.Errorf("%d looked at, next %q, %v", page.Scanned, page.Next, err)
-	}
-	if got := seen(r.browse(broker.BrowseOptions{Consumer: a, Text: fmt.Sprint(n/2 - 200)})); got == "" {
-		t.Error("a text far behind was not found")
-	}
-	at, err := r.Oldest(a, r.id("b"), 9999)
-	if err != nil || len(at) != 2 || at[a].After(middle) {
-		t.Errorf("oldest: %v %v", at, err)
-	}
-	start := time.Now()
-	if cleared, err := r.ClearBacklog(ctx, a); err != nil || cleared != int64(n/2+10) {
-		t.Errorf("cleared %d, %v", cleared, err)
-	}
-	t.Logf("cleared in %s", time.Since(start))
-	look(broker.BrowseOptions{Consumer: a}, 0, "")
-	look(broker.BrowseOptions{Topic: "/t"}, 100, "0")
+		page, err := r.Browse(ctx, broker.BrowseOptions{Topic: "/t", Text: "nowhere"})
+		if err != nil || len(page.Messages) > 0 || page.Next == "" || page.Scanned != broker.MaxBrowseScan {
+			t.Errorf("%d looked at, next %q, %v", page.Scanned, page.Next, err)
+		}
+		if got := seen(r.browse(broker.BrowseOptions{Consumer: a, Text: fmt.Sprint(n/2 - 200)})); got == "" {
+			t.Error("a text far behind was not found")
+		}
+		at, err := r.Oldest(a, r.id("b"), 9999)
+		if err != nil || len(at) != 2 || at[a].After(middle) {
+			t.Errorf("oldest: %v %v", at, err)
+		}
+		if cleared, err := r.ClearBacklog(ctx, a); err != nil || cleared != int64(n/2+10) {
+			t.Errorf("cleared %d, %v", cleared, err)
+		}
+		look(broker.BrowseOptions{Consumer: a}, 0, "")
+		look(broker.BrowseOptions{Topic: "/t"}, 100, "0")
+	})
 }
 
 func TestMessage(t *testing.T) {

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"maps"
 	"math/rand/v2"
+	"runtime"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -548,42 +549,44 @@ func TestReleaseMessage(t *testing.T) {
 // TestDelayedTaken: the sweeper does not deliver what an administrator deletes or releases at the
 // same moment, and counts nothing twice.
 func TestDelayedTaken(t *testing.T) {
-	r := newRig(t, broker.Options{SweepInterval: time.Millisecond})
-	topic := topicDef("/t")
-	topic.MaxDepth, topic.Expiration = 1000, 0
-	r.define(topic, consumerDef("/t", "a"))
-	rnd := newRand(t, 1)
-	var all []string
-	for i := range 300 {
-		all = append(all, r.publish("/t", broker.Publication{Payload: fmt.Append(nil, i), Delay: 1}))
-	}
-	rnd.Shuffle(len(all), func(i, j int) { all[i], all[j] = all[j], all[i] })
-	deleted := 0
-	for i, id := range all {
-		if i%2 == 0 {
-			n, err := r.DeleteMessages(ctx, "/t", []string{id})
-			if err != nil {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, broker.Options{SweepInterval: time.Millisecond})
+		topic := topicDef("/t")
+		topic.MaxDepth, topic.Expiration = 1000, 0
+		r.define(topic, consumerDef("/t", "a"))
+		rnd := newRand(t, 1)
+		var all []string
+		for i := range 300 {
+			all = append(all, r.publish("/t", broker.Publication{Payload: fmt.Append(nil, i), Delay: 1}))
+		}
+		rnd.Shuffle(len(all), func(i, j int) { all[i], all[j] = all[j], all[i] })
+		deleted := 0
+		for i, id := range all {
+			if i%2 == 0 {
+				n, err := r.DeleteMessages(ctx, "/t", []string{id})
+				if err != nil {
+					t.Fatal(err)
+				}
+				deleted += n
+			} else if _, err := r.ReleaseMessage(ctx, "/t", id, 0); err != nil {
 				t.Fatal(err)
 			}
-			deleted += n
-		} else if _, err := r.ReleaseMessage(ctx, "/t", id, 0); err != nil {
-			t.Fatal(err)
+			time.Sleep(time.Duration(rnd.IntN(7)) * time.Millisecond)
 		}
-		time.Sleep(time.Duration(rnd.IntN(7)) * time.Millisecond)
-	}
-	if deleted != 150 {
-		t.Errorf("%d deleted", deleted)
-	}
-	got := r.receive("/t", "a", broker.ReceiveOptions{Max: 1000})
-	if len(got) != 150 {
-		t.Errorf("%d delivered", len(got))
-	}
-	for _, m := range got {
-		if i := slices.Index(all, m.ID); i%2 == 0 {
-			t.Errorf("%s was deleted and delivered", m.ID)
+		if deleted != 150 {
+			t.Errorf("%d deleted", deleted)
 		}
-	}
-	r.fits(t, 850)
+		got := r.receive("/t", "a", broker.ReceiveOptions{Max: 1000})
+		if len(got) != 150 {
+			t.Errorf("%d delivered", len(got))
+		}
+		for _, m := range got {
+			if i := slices.Index(all, m.ID); i%2 == 0 {
+				t.Errorf("%s was deleted and delivered", m.ID)
+			}
+		}
+		r.fits(t, 850)
+	})
 }
 
 func TestInterveneErrors(t *testing.T) {
@@ -888,7 +891,7 @@ func TestInterveneConcurrent(t *testing.T) {
 				st.Delay = int64(rnd.IntN(2))
 			}
 			if len(st.Ack)+len(st.Reject) == 0 {
-				time.Sleep(time.Millisecond)
+				runtime.Gosched()
 				continue
 			}
 			done, err := s.Settle(context.Background(), st)
@@ -941,7 +944,7 @@ func TestInterveneConcurrent(t *testing.T) {
 						t.Error(err)
 					}
 				}
-				time.Sleep(time.Duration(rnd.IntN(3)) * time.Millisecond)
+				pause(rnd)
 			}
 		})
 	}
@@ -956,7 +959,7 @@ func TestInterveneConcurrent(t *testing.T) {
 				}
 				mu.Unlock()
 				if len(some) == 0 {
-					time.Sleep(time.Millisecond)
+					runtime.Gosched()
 					continue
 				}
 				if rnd.IntN(3) == 0 {
@@ -982,7 +985,7 @@ func TestInterveneConcurrent(t *testing.T) {
 		})
 	}
 	sending.Wait()
-	time.Sleep(1500 * time.Millisecond) // the delayed ones come
+	eventually(t, func() bool { d, _ := r.Topic("/t"); return d.Delayed == 0 })
 	cancel()
 	others.Wait()
 	if t.Failed() {
@@ -1003,11 +1006,6 @@ func TestInterveneConcurrent(t *testing.T) {
 			t.Errorf("%s: %d messages acknowledged and %d cleared of %d", key, c.Acked, cleared[key], len(known))
 		}
 	}
-	for range 200 {
-		if d, _ := r.Topic("/t"); d.Depth == 0 && d.Delayed == 0 {
-			break
-		}
-		time.Sleep(10 * time.Millisecond)
-	}
+	eventually(t, func() bool { d, _ := r.Topic("/t"); return d.Depth == 0 })
 	r.fits(t, 5000)
 }
