@@ -313,14 +313,23 @@ func (h *head) check(path string) error {
 	if h.pageSize < 512 || h.highWater > uint64(info.Size()/h.pageSize) {
 		return fmt.Errorf("database %s is damaged: it is %d bytes long instead of %d", path, info.Size(), int64(h.highWater)*h.pageSize)
 	}
-	if h.freelist == noFreelist {
-		// bbolt looks at the pages in a goroutine of its own, where a panic ends the process.
-		if err := newWalk(f, h).bucket(h.root); err != nil {
-			return fmt.Errorf("database %s is damaged: %w", path, err)
-		}
+	// Without a list of free pages bbolt looks at all pages, in a goroutine of its own, where a panic
+	// ends the process. With one, looking at all of a large file would take too long; then the list of
+	// buckets and that of free pages are what it has to be able to trust.
+	w := newWalk(f, h)
+	w.shallow = h.freelist != noFreelist && h.highWater > walkAlways
+	if err = w.bucket(h.root); err == nil && h.freelist != noFreelist {
+		err = w.freelist(h.freelist)
+	}
+	if err != nil {
+		return fmt.Errorf("database %s is damaged: %w", path, err)
 	}
 	return nil
 }
+
+// walkAlways is how many pages a file may have to be looked at as a whole at every start, for which
+// it takes some 6 µs a page.
+const walkAlways = 1 << 13
 
 // fault is a panic of bbolt, or of the memory map, over a damaged file.
 type fault struct{ cause any }

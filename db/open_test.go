@@ -2,6 +2,7 @@ package db
 
 import (
 	"bytes"
+	"encoding/binary"
 	"fmt"
 	"math/rand/v2"
 	"os"
@@ -132,6 +133,19 @@ func TestOpenErrors(t *testing.T) {
 		{"zeroes after the meta pages, after a crash", func(t *testing.T) string {
 			return damage(t, makeFile(t, true), func(b []byte) []byte { clear(b[2*pageSize:]); return b })
 		}, "is damaged"},
+		{"a page that is free and in use", func(t *testing.T) string {
+			path := makeFile(t, false)
+			h, err := readHead(path)
+			if err != nil {
+				t.Fatal(err)
+			}
+			return damage(t, path, func(b []byte) []byte {
+				list := b[int64(h.freelist)*pageSize:]
+				binary.NativeEndian.PutUint16(list[10:], 1)
+				binary.NativeEndian.PutUint64(list[pageHeaderSize:], h.root)
+				return b
+			})
+		}, "is damaged: the list of free pages"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			path := c.make(t)

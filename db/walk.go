@@ -18,14 +18,17 @@ import (
 const (
 	branchPage       = 1
 	leafPage         = 2
+	freelistPage     = 16
 	elementSize      = 16
 	bucketHeaderSize = 16
+	manyFree         = 0xFFFF // as count of a freelist: the first 8 bytes behind the header have it
 )
 
 // walk goes through the pages of all buckets with a reader's distrust: whatever bbolt would panic
 // over, it finds first. It keeps one page a level of the tree in memory.
 type walk struct {
 	file     *os.File
+	shallow  bool // it does not go into buckets
 	pageSize uint64
 	end      uint64   // first page that was never used
 	seen     []uint64 // a bit a page
@@ -34,6 +37,40 @@ type walk struct {
 
 func newWalk(f *os.File, h *head) *walk {
 	return &walk{file: f, pageSize: uint64(h.pageSize), end: h.highWater, seen: make([]uint64, h.highWater/64+1)}
+}
+
+// freelist checks the list of free pages: a page that is in use must not be among them. Call it last.
+func (w *walk) freelist(id uint64) error {
+	wrong := fmt.Errorf("the list of free pages, page %d, is wrong", id)
+	if id < 2 || id >= w.end {
+		return wrong
+	}
+	var header [pageHeaderSize + 8]byte
+	if err := w.readAt(header[:], id, 0); err != nil {
+		return err
+	}
+	first, count := uint64(pageHeaderSize), uint64(binary.NativeEndian.Uint16(header[10:]))
+	if count == manyFree {
+		first, count = first+8, binary.NativeEndian.Uint64(header[pageHeaderSize:])
+	}
+	overflow := uint64(binary.NativeEndian.Uint32(header[12:]))
+	if binary.NativeEndian.Uint64(header[:]) != id || binary.NativeEndian.Uint16(header[8:]) != freelistPage ||
+		overflow >= w.end-id || count > ((overflow+1)*w.pageSize-first)/8 {
+		return wrong
+	}
+	list := make([]byte, 8*count)
+	if err := w.readAt(list, id, first); err != nil {
+		return err
+	}
+	last := uint64(1)
+	for ; len(list) > 0; list = list[8:] {
+		p := binary.NativeEndian.Uint64(list)
+		if p <= last || p >= w.end || w.seen[p/64]&(1<<(p%64)) != 0 || p >= id && p <= id+overflow {
+			return wrong
+		}
+		last = p
+	}
+	return nil
 }
 
 // element is one entry of a page.
@@ -85,7 +122,7 @@ func (w *walk) tree(id uint64, low, high []byte) (last []byte, err error) {
 			if last, err = w.tree(e.child, e.key, next); err != nil {
 				return nil, err
 			}
-		case e.bucket != 0:
+		case e.bucket != 0 && !w.shallow:
 			if err := w.bucket(e.bucket); err != nil {
 				return nil, err
 			}
@@ -151,11 +188,37 @@ func (w *walk) element(id uint64, page []byte, size uint64, flags uint16, i uint
 	if valueSize < bucketHeaderSize {
 		return e, fmt.Errorf("page %d has a bucket that is too short", id)
 	}
-	v, err := w.bytes(id, page, size, key+keySize, bucketHeaderSize)
-	if err == nil {
-		e.bucket = binary.NativeEndian.Uint64(v)
+	v, err := w.bytes(id, page, size, key+keySize, valueSize)
+	if err != nil {
+		return e, err
+	}
+	if e.bucket = binary.NativeEndian.Uint64(v); e.bucket == 0 {
+		err = inline(id, v[bucketHeaderSize:])
 	}
 	return e, err
+}
+
+// inline checks the page of a small bucket, which is in an entry of page id.
+func inline(id uint64, page []byte) error {
+	wrong := fmt.Errorf("page %d has a bucket with a wrong page", id)
+	if len(page) < pageHeaderSize || binary.NativeEndian.Uint16(page[8:]) != leafPage {
+		return wrong
+	}
+	size, count := uint64(len(page)), uint64(binary.NativeEndian.Uint16(page[10:]))
+	if pageHeaderSize+count*elementSize > size {
+		return wrong
+	}
+	var last []byte
+	for i := range count {
+		at := pageHeaderSize + i*elementSize
+		field := func(n uint64) uint64 { return uint64(binary.NativeEndian.Uint32(page[at+n:])) }
+		key := at + field(4)
+		if key+field(8)+field(12) > size || i > 0 && bytes.Compare(last, page[key:key+field(8)]) >= 0 {
+			return wrong
+		}
+		last = page[key : key+field(8)]
+	}
+	return nil
 }
 
 // bytes returns n bytes of a page from off on, from the file where page does not have them.
