@@ -2,6 +2,7 @@ package broker
 
 import (
 	"errors"
+	"runtime"
 	"sync"
 	"time"
 )
@@ -39,54 +40,47 @@ type task struct {
 type queue struct {
 	mu     sync.Mutex
 	tasks  []*task
+	last   int  // tasks that the last turn took
 	busy   bool // somebody commits
 	closed bool
 	wake   chan struct{} // of the committer
 }
 
-// add queues a task for the committer. Where nobody commits it gives the caller the turn instead:
-// alone, one is done sooner without handing over to another goroutine and back, which takes as
-// long as half a commit. It tells whether the queue is still open.
+// Where several clients publish at once, those that were just answered come back within the
+// time of a few requests. Giving them that long, and a processor, makes fewer and larger commits,
+// which gains more than it costs. A client alone, or a few, never wait.
+const (
+	gatherFrom = 4
+	gatherTime = 50 * time.Microsecond
+)
+
+// add queues a task for the committer. Where nobody commits and few did lately it gives the caller
+// the turn instead: alone, one is done sooner without handing over to another goroutine and back,
+// which takes as long as half a commit. It tells whether the queue is still open.
 func (q *queue) add(t *task) (mine, open bool) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	switch {
 	case q.closed:
 		return false, false
-	case !q.busy && len(q.tasks) == 0:
-		q.busy = true
+	case !q.busy && len(q.tasks) == 0 && q.last < gatherFrom:
+		q.busy, q.last = true, 1
 		return true, true
 	}
 	q.tasks = append(q.tasks, t)
+	if !q.busy && len(q.tasks) == 1 {
+		q.signal()
+	}
 	return false, true
 }
 
 // release ends the turn that add or take gave.
 func (q *queue) release() {
 	q.mu.Lock()
+	defer q.mu.Unlock()
 	q.busy = false
-	more := len(q.tasks) > 0 || q.closed
-	q.mu.Unlock()
-	if more {
+	if len(q.tasks) > 0 || q.closed {
 		q.signal()
-	}
-}
-
-// Where several clients publish at once, those that were just answered come back within the
-// time of a few requests. Giving them that long makes fewer and larger commits, which gains more
-// than it costs. A client alone, or a few, never wait.
-const (
-	gatherFrom = 4
-	gatherTime = 50 * time.Microsecond
-)
-
-// gather waits a moment where many tasks are on their way.
-func (q *queue) gather() {
-	q.mu.Lock()
-	n := len(q.tasks)
-	q.mu.Unlock()
-	if n >= gatherFrom && n < maxCommitOps {
-		time.Sleep(gatherTime)
 	}
 }
 
@@ -100,16 +94,25 @@ func (q *queue) signal() {
 // take waits for tasks and for the turn, and returns all tasks; none when the queue is closed
 // and empty.
 func (q *queue) take(spare []*task) []*task {
+	gathered := false
 	for {
 		q.mu.Lock()
-		tasks := q.tasks
-		if !q.busy && (len(tasks) > 0 || q.closed) {
-			q.busy, q.tasks = true, spare[:0]
+		n := len(q.tasks)
+		switch {
+		case q.busy || n == 0 && !q.closed:
+			q.mu.Unlock()
+			<-q.wake
+		case !gathered && max(n, q.last) >= gatherFrom && n < maxCommitOps && !q.closed:
+			q.mu.Unlock()
+			time.Sleep(gatherTime)
+			runtime.Gosched()
+			gathered = true
+		default:
+			tasks := q.tasks
+			q.busy, q.tasks, q.last = true, spare[:0], n
 			q.mu.Unlock()
 			return tasks
 		}
-		q.mu.Unlock()
-		<-q.wake
 	}
 }
 
@@ -143,7 +146,6 @@ func (b *Broker) wait(t *task) error {
 func (b *Broker) commitLoop() {
 	var spare []*task
 	for {
-		b.queue.gather()
 		tasks := b.queue.take(spare)
 		if len(tasks) == 0 {
 			return
