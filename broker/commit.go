@@ -136,7 +136,9 @@ func (b *Broker) wait(t *task) error {
 		t.op.failed()
 		return errClosed
 	case mine:
-		b.turn([]*task{t})
+		if b.turn([]*task{t}) {
+			runtime.Gosched() // who waits for the message goes first; this one has its reply to write
+		}
 	}
 	<-t.done
 	return t.err
@@ -156,9 +158,9 @@ func (b *Broker) commitLoop() {
 	}
 }
 
-// turn commits tasks. Whoever has the turn is the one writer of the store and of everything in
-// memory that mirrors it.
-func (b *Broker) turn(tasks []*task) {
+// turn commits tasks and tells whether that woke a long poll. Whoever has the turn is the one writer
+// of the store and of everything in memory that mirrors it.
+func (b *Broker) turn(tasks []*task) (woke bool) {
 	ended := false
 	defer func() {
 		if !ended { // a panic, in a request's goroutine perhaps, which does not end the process
@@ -168,10 +170,13 @@ func (b *Broker) turn(tasks []*task) {
 	}()
 	for len(tasks) > 0 {
 		n := portion(tasks)
-		b.commit(&b.plan, tasks[:n])
+		if b.commit(&b.plan, tasks[:n]) {
+			woke = true
+		}
 		tasks = tasks[n:]
 	}
 	ended = true
+	return woke
 }
 
 // portion returns how many of the tasks the next commit takes.
@@ -189,8 +194,9 @@ func portion(tasks []*task) int {
 	return len(tasks)
 }
 
-// commit makes one batch of the tasks, stores it, and answers them.
-func (b *Broker) commit(p *plan, tasks []*task) {
+// commit makes one batch of the tasks, stores it, and answers them. It tells whether it woke a
+// long poll.
+func (b *Broker) commit(p *plan, tasks []*task) (woke bool) {
 	now := time.Now()
 	err := b.try(p, tasks, now)
 	if errors.Is(err, ErrNoSpace) && len(p.batch.Append)+len(p.batch.Delay)+len(p.batch.Put) > 0 {
@@ -221,9 +227,7 @@ func (b *Broker) commit(p *plan, tasks []*task) {
 		}
 		t.done <- struct{}{}
 	}
-	if p.err == nil {
-		p.notify()
-	}
+	return p.err == nil && p.notify()
 }
 
 // try plans the tasks that have no error yet, commits and brings memory up to date.
@@ -581,9 +585,10 @@ func (p *plan) undo() {
 	}
 }
 
-// notify wakes the long polls of the topics that got messages. A long poll counts itself as
-// waiting before it looks at the tails, so that one of the two sees the other.
-func (p *plan) notify() {
+// notify wakes the long polls of the topics that got messages, and tells whether there was one. A
+// long poll counts itself as waiting before it looks at the tails, so that one of the two sees the
+// other.
+func (p *plan) notify() (woke bool) {
 	for _, t := range p.topics {
 		if t.waiting.Load() == 0 {
 			continue
@@ -593,7 +598,9 @@ func (p *plan) notify() {
 				c.mu.Lock()
 				c.wakeOne()
 				c.mu.Unlock()
+				woke = true
 			}
 		}
 	}
+	return woke
 }
