@@ -105,3 +105,12 @@ func (c *limitedConn) Close() error {
 	c.once.Do(func() { <-c.slots })
 	return err
 }
+
+// CloseWrite is for net/http, which ends its reply to a body that it did not read this way before it
+// closes: a close alone could take the reply from the client.
+func (c *limitedConn) CloseWrite() error {
+	if w, ok := c.Conn.(interface{ CloseWrite() error }); ok {
+		return w.CloseWrite()
+	}
+	return errors.ErrUnsupported
+}

@@ -88,3 +88,35 @@ func TestMaxConnections(t *testing.T) {
 	c.Close()
 	all[1].Close()
 }
+
+// A connection can be closed in one direction, and what the client still sends arrives.
+func TestCloseWrite(t *testing.T) {
+	all, err := listenAll(t.Context(), "http.listen", []string{"127.0.0.1:0"}, 1, quiet)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer all[0].Close()
+	client, err := net.Dial("tcp", all[0].Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer client.Close()
+	c, err := all[0].Accept()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	if err := c.(interface{ CloseWrite() error }).CloseWrite(); err != nil {
+		t.Fatal(err)
+	}
+	if b, err := io.ReadAll(client); len(b) > 0 || err != nil {
+		t.Errorf("%q, %v: want the end", b, err)
+	}
+	if _, err := client.Write([]byte("rest")); err != nil {
+		t.Fatal(err)
+	}
+	b := make([]byte, 4)
+	if _, err := io.ReadFull(c, b); err != nil || string(b) != "rest" {
+		t.Errorf("%q, %v", b, err)
+	}
+}
