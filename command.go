@@ -51,12 +51,8 @@ func commandLine(env []string, stdin io.Reader, stdout, stderr io.Writer) cli.Pr
 			}
 			return b, nil
 		},
-		Verify: func(file string) error {
-			store, err := openDatabase(file, false, log)
-			if err != nil {
-				return err
-			}
-			return errors.Join(store.Check(), store.Close())
+		Verify: func(file string, progress func(part float64)) error {
+			return inUseOf(db.Verify(file, db.Options{Logger: log}, progress))
 		},
 	}
 }
@@ -78,10 +74,15 @@ func openDatabase(file string, create bool, log *slog.Logger) (*db.Store, error)
 		}
 	}
 	store, err := db.Open(file, db.Options{Logger: log})
+	return store, inUseOf(err)
+}
+
+// inUseOf puts db.ErrInUse into the words of package command.
+func inUseOf(err error) error {
 	if errors.Is(err, db.ErrInUse) {
-		return nil, inUse{err}
+		return inUse{err}
 	}
-	return store, err
+	return err
 }
 
 // inUse is db.ErrInUse in the words of package command.

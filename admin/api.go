@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"net/url"
 	"slices"
+	"strconv"
 	"strings"
 
 	"pipit/broker"
@@ -301,9 +302,11 @@ func reply(w http.ResponseWriter, status int, v any) error {
 }
 
 func replyJSON(w http.ResponseWriter, status int, body []byte) error {
+	body = append(body, '\n')
 	w.Header().Set("Content-Type", typeJSON)
+	w.Header().Set("Content-Length", strconv.Itoa(len(body))) // who loads much can see how far it is
 	w.WriteHeader(status)
-	_, _ = w.Write(append(body, '\n')) // who has left does not read it
+	_, _ = w.Write(body) // who has left does not read it
 	return nil
 }
 

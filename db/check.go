@@ -5,27 +5,53 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"os"
 
 	"go.etcd.io/bbolt"
 
 	"pipit/broker"
 )
 
+// Verify reads the whole file at path, which must be there, and returns what is wrong with it, nil
+// where nothing is. It tells progress, unless that is nil, which part of it is done, from 0 to 1; part
+// grows. The errors are those of Open and Check.
+func Verify(path string, opts Options, progress func(part float64)) error {
+	if _, err := os.Stat(path); err != nil {
+		return err
+	}
+	if progress == nil {
+		progress = func(float64) {}
+	}
+	// Three times all pages are read: here, one after another, then by bbolt, which does not say how far
+	// it is, and at last the records in them.
+	s, err := open(path, opts, func(part float64) { progress(part / 3) })
+	if err != nil {
+		return err
+	}
+	return errors.Join(s.check(func(part float64) { progress((1 + 2*part) / 3) }), s.Close())
+}
+
 // Check reads the whole file and returns what is wrong with it, nil where nothing is.
-func (s *Store) Check() (err error) {
+func (s *Store) Check() error { return s.check(func(float64) {}) }
+
+func (s *Store) check(progress func(part float64)) (err error) {
 	defer guard(&err)()
 	var found findings
 	err = s.bolt.View(func(tx *bbolt.Tx) error {
 		for e := range tx.Check() {
 			found.add("%w", e)
 		}
+		progress(0.5)
 		if len(found.list) == 0 { // else bbolt's own errors make ours pointless
-			check(tx, &found)
+			check(tx, &found, func(part float64) { progress((1 + part) / 2) })
 		}
 		return nil
 	})
 	return errors.Join(append(found.list, err)...)
 }
+
+// progressStep is after how many pages or messages progress is told.
+const progressStep = 64
 
 // findings are the first errors of a Check.
 type findings struct{ list []error }
@@ -37,14 +63,14 @@ func (f *findings) add(format string, args ...any) {
 	}
 }
 
-func check(tx *bbolt.Tx, found *findings) {
+func check(tx *bbolt.Tx, found *findings, progress func(part float64)) {
 	img := &broker.Image{Delayed: map[uint32]uint64{}}
 	if err := load(tx, img); err != nil {
 		found.add("%w", err)
 		return
 	}
 	checkObjects(tx, img, found)
-	checkLog(tx, img, found)
+	checkLog(tx, img, found, progress)
 	checkDelayed(tx, img, found)
 	checkIDs(tx, found)
 	checkDocuments(tx, found)
@@ -55,6 +81,7 @@ func check(tx *bbolt.Tx, found *findings) {
 		}
 		return nil
 	})
+	progress(1)
 }
 
 func checkObjects(tx *bbolt.Tx, img *broker.Image, found *findings) {
@@ -104,19 +131,24 @@ func checkObjects(tx *bbolt.Tx, img *broker.Image, found *findings) {
 }
 
 // checkLog compares the messages with what the lanes say of them.
-func checkLog(tx *bbolt.Tx, img *broker.Image, found *findings) {
+func checkLog(tx *bbolt.Tx, img *broker.Image, found *findings, progress func(part float64)) {
 	type lane struct {
 		tail, stored uint64
 		gone         broker.Cursor
 	}
 	lanes := map[broker.Lane]*lane{}
+	var done, all uint64
 	for i := range img.Lanes {
 		l := &img.Lanes[i]
+		all += l.Tail - min(l.Gone.Count(), l.Tail)
 		lanes[l.Lane] = &lane{tail: l.Tail, gone: l.Gone}
 	}
 	var rec broker.Record
 	var dec decoder
 	_ = tx.Bucket(bucketLog).ForEach(func(k, v []byte) error {
+		if done++; done%progressStep == 0 && done < all {
+			progress(float64(done) / float64(all))
+		}
 		p, ok := parsePlace(k)
 		if !ok {
 			found.add("log: key %x", k)

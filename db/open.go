@@ -31,14 +31,17 @@ const pageSize = 8 << 10
 
 // Open opens the file at path, and makes it where there is none. A file that is not ours, is
 // of a newer format, is damaged or is used by another process is left as it is.
-func Open(path string, opts Options) (*Store, error) {
+func Open(path string, opts Options) (*Store, error) { return open(path, opts, nil) }
+
+// open is Open. With progress it looks at all pages of a file of any size, and tells which part is done.
+func open(path string, opts Options, progress func(part float64)) (*Store, error) {
 	if opts.LockTimeout <= 0 {
 		opts.LockTimeout = defaultLockTimeout
 	}
 	if opts.Logger == nil {
 		opts.Logger = slog.Default()
 	}
-	isNew, err := inspect(path, opts.LockTimeout)
+	isNew, err := inspect(path, opts.LockTimeout, progress)
 	if err != nil {
 		return nil, err
 	}
@@ -138,7 +141,7 @@ func openError(path string, err error) error {
 }
 
 // inspect looks at a file without changing it, and tells whether it is to be made.
-func inspect(path string, timeout time.Duration) (isNew bool, err error) {
+func inspect(path string, timeout time.Duration, progress func(part float64)) (isNew bool, err error) {
 	info, err := os.Stat(path)
 	if errors.Is(err, fs.ErrNotExist) {
 		return true, nil
@@ -155,9 +158,9 @@ func inspect(path string, timeout time.Duration) (isNew bool, err error) {
 			return false, err
 		}
 		if info.Size() < 2*h.pageSize { // bbolt refuses it in its own words
-			return false, h.check(path)
+			return false, h.check(path, progress)
 		}
-		isNew, err = inspectBolt(path, timeout)
+		isNew, err = inspectBolt(path, timeout, progress)
 		if err != nil {
 			return false, err
 		}
@@ -176,7 +179,7 @@ func inspect(path string, timeout time.Duration) (isNew bool, err error) {
 }
 
 // inspectBolt looks into a file that bbolt wrote.
-func inspectBolt(path string, timeout time.Duration) (isNew bool, err error) {
+func inspectBolt(path string, timeout time.Duration, progress func(part float64)) (isNew bool, err error) {
 	var bolt *bbolt.DB
 	defer func() {
 		if bolt != nil {
@@ -196,7 +199,7 @@ func inspectBolt(path string, timeout time.Duration) (isNew bool, err error) {
 	if err != nil {
 		return false, err
 	}
-	if err := h.check(path); err != nil {
+	if err := h.check(path, progress); err != nil {
 		return false, err
 	}
 	err = bolt.View(func(tx *bbolt.Tx) error {
@@ -299,8 +302,8 @@ func readHead(path string) (h head, err error) {
 }
 
 // check tells whether the file is as long as its meta page says, and, where opening it means to
-// go through all of its pages, whether these are what they should be.
-func (h *head) check(path string) error {
+// go through all of its pages or progress is to be told of that, whether these are what they should be.
+func (h *head) check(path string, progress func(part float64)) error {
 	f, err := os.Open(path)
 	if err != nil {
 		return openError(path, err)
@@ -317,7 +320,8 @@ func (h *head) check(path string) error {
 	// ends the process. With one, looking at all of a large file would take too long; then the list of
 	// buckets and that of free pages are what it has to be able to trust.
 	w := newWalk(f, h)
-	w.shallow = h.freelist != noFreelist && h.highWater > walkAlways
+	w.progress = progress
+	w.shallow = progress == nil && h.freelist != noFreelist && h.highWater > walkAlways
 	if err = w.bucket(h.root); err == nil && h.freelist != noFreelist {
 		err = w.freelist(h.freelist)
 	}

@@ -33,6 +33,8 @@ type walk struct {
 	end      uint64   // first page that was never used
 	seen     []uint64 // a bit a page
 	free     [][]byte // buffers for pages
+	done     uint64   // pages
+	progress func(part float64)
 }
 
 func newWalk(f *os.File, h *head) *walk {
@@ -155,6 +157,9 @@ func (w *walk) read(id uint64) (page []byte, size uint64, err error) {
 			return nil, 0, fmt.Errorf("page %d is used twice", p)
 		}
 		w.seen[p/64] |= 1 << (p % 64)
+		if w.done++; w.progress != nil && w.done%progressStep == 0 {
+			w.progress(float64(w.done) / float64(w.end))
+		}
 	}
 	size = (overflow + 1) * w.pageSize
 	flags, count := binary.NativeEndian.Uint16(page[8:]), uint64(binary.NativeEndian.Uint16(page[10:]))

@@ -70,7 +70,7 @@ type call struct {
 // do makes a call and decodes the answer into a value, unless that is nil. A *json.RawMessage gets
 // all of it. The errors are a *problem, a connectError and those of the context.
 func (a *api) do(ctx context.Context, q call, into any) error {
-	body, err := a.open(ctx, q)
+	body, _, err := a.open(ctx, q)
 	if err != nil {
 		return err
 	}
@@ -86,20 +86,20 @@ func (a *api) do(ctx context.Context, q call, into any) error {
 	return nil
 }
 
-// open makes a call and returns the body of its answer.
-func (a *api) open(ctx context.Context, q call) (io.ReadCloser, error) {
-	var body io.Reader
+// open makes a call and returns the body of its answer, and how long that is: -1 where it is not known.
+func (a *api) open(ctx context.Context, q call) (body io.ReadCloser, length int64, err error) {
+	var content io.Reader
 	contentType := ""
 	switch b := q.body.(type) {
 	case nil:
 	case io.Reader:
-		body, contentType = b, "application/json"
+		content, contentType = b, "application/json"
 	default:
 		text, err := json.Marshal(b)
 		if err != nil {
-			return nil, err
+			return nil, 0, err
 		}
-		body, contentType = bytes.NewReader(text), "application/json"
+		content, contentType = bytes.NewReader(text), "application/json"
 		if q.method == http.MethodPatch {
 			contentType = "application/merge-patch+json"
 		}
@@ -111,9 +111,9 @@ func (a *api) open(ctx context.Context, q call) (io.ReadCloser, error) {
 	if len(q.query) > 0 {
 		u += "?" + q.query.Encode()
 	}
-	req, err := http.NewRequestWithContext(ctx, q.method, u, body)
+	req, err := http.NewRequestWithContext(ctx, q.method, u, content)
 	if err != nil {
-		return nil, err
+		return nil, 0, err
 	}
 	if contentType != "" {
 		req.Header.Set("Content-Type", contentType)
@@ -126,16 +126,16 @@ func (a *api) open(ctx context.Context, q call) (io.ReadCloser, error) {
 	}
 	resp, err := a.http.Do(req)
 	if err != nil {
-		return nil, a.broken(ctx, err)
+		return nil, 0, a.broken(ctx, err)
 	}
 	if resp.StatusCode/100 == 2 {
-		return resp.Body, nil
+		return resp.Body, resp.ContentLength, nil
 	}
 	defer resp.Body.Close()
 	if ctx.Err() != nil { // what came back tells of that
-		return nil, ctx.Err()
+		return nil, 0, ctx.Err()
 	}
-	return nil, a.refusal(resp)
+	return nil, 0, a.refusal(resp)
 }
 
 // refusal makes an error of an answer.

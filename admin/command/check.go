@@ -16,8 +16,8 @@ func (c *cli) checkCommand() *cobra.Command {
 		ValidArgsFunction: inOrder(files),
 	}
 	cmd.RunE = c.run(func(_ context.Context, args []string) error {
-		p := c.progress("checking "+args[0], "")
-		err := c.Verify(args[0])
+		p := c.progress("checking "+args[0], "", barSteps)
+		err := c.Verify(args[0], p.share)
 		p.end()
 		if err != nil {
 			return openError(args[0], err)

@@ -42,8 +42,9 @@ type Program struct {
 	// error wraps fs.ErrNotExist. Where another process has it the error wraps ErrInUse.
 	Open func(file string, create bool) (*broker.Broker, error)
 
-	// Verify reads a whole database and returns what is wrong with it. The errors are also those of Open.
-	Verify func(file string) error
+	// Verify reads a whole database and returns what is wrong with it. It tells progress which part is
+	// done, from 0 to 1. The errors are also those of Open.
+	Verify func(file string, progress func(part float64)) error
 }
 
 // MaxPayload bounds what is published to a database file, in bytes. A server has its own limit.

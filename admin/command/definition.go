@@ -29,12 +29,12 @@ Messages are not part of it.`,
 		ValidArgsFunction: inOrder(files),
 	}
 	return c.speak(cmd, func(ctx context.Context, args []string) error {
-		body, err := c.api.open(ctx, call{method: http.MethodGet, path: path("export")})
+		body, length, err := c.api.open(ctx, call{method: http.MethodGet, path: path("export")})
 		if err != nil {
 			return err
 		}
 		defer body.Close()
-		p := c.progress("exporting", "bytes")
+		p := c.progress("exporting", "bytes", length)
 		text, err := io.ReadAll(p.reader(body))
 		p.end()
 		if err != nil {
@@ -110,7 +110,7 @@ one is. Clients that do not exist are created inactive and without a password.`,
 		}
 		set(q.query, "list", list)
 		set(q.query, "topic", topic)
-		p := c.progress("importing "+args[0], "bytes")
+		p := c.progress("importing "+args[0], "bytes", 0) // all sent is not yet all done
 		q.body = p.reader(bytes.NewReader(text))
 		var object json.RawMessage
 		err := c.api.do(ctx, q, &object)

@@ -128,7 +128,7 @@ func (c *cli) listMessages(ctx context.Context, q url.Values, limit, perPage int
 		Next  string            `json:"next,omitempty"`
 	}
 	list.Items = []json.RawMessage{}
-	p := c.progress("looking at messages", "found")
+	p := c.progress("looking at messages", "found", c.countMessages(ctx, q, limit))
 	err := pages(ctx, c.api, path("messages"), q, limit, perPage, func(m page[json.RawMessage]) {
 		list.Items = append(list.Items, m.Items...)
 		list.Next = m.Next
@@ -167,6 +167,27 @@ func (c *cli) listMessages(ctx context.Context, q url.Values, limit, perPage int
 		c.notef("there are more: --limit says how many are listed")
 	}
 	return nil
+}
+
+// countMessages returns how many messages a list will have, for a person who waits for it; 0 where
+// nobody does or that is not known, as with filters.
+func (c *cli) countMessages(ctx context.Context, q url.Values, limit int) int64 {
+	if _, ok := terminal(c.Stderr); !ok || len(q) > 2 { // one is payload
+		return 0
+	}
+	of := path("topics", q.Get("topic"))
+	if q.Has("consumer") {
+		of = path("consumers", q.Get("consumer"))
+	}
+	var n struct{ Depth, Backlog int64 }
+	if c.api.do(ctx, call{method: http.MethodGet, path: of}, &n) != nil {
+		return 0 // whatever it is, the list says it
+	}
+	total := n.Depth + n.Backlog // an object has one of them
+	if limit > 0 {
+		total = min(total, int64(limit))
+	}
+	return total
 }
 
 func (c *cli) messageShowCommand() *cobra.Command {
@@ -227,7 +248,7 @@ func (c *cli) printMessage(object json.RawMessage) error {
 }
 
 func (c *cli) printRaw(ctx context.Context, topic, id string) error {
-	body, err := c.api.open(ctx, call{method: http.MethodGet, path: path("messages", topic, id, "payload")})
+	body, _, err := c.api.open(ctx, call{method: http.MethodGet, path: path("messages", topic, id, "payload")})
 	if err != nil {
 		return err
 	}

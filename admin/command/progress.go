@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"io"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/schollz/progressbar/v3"
@@ -14,33 +15,41 @@ import (
 type progress struct {
 	what, unit string
 	bar        *progressbar.ProgressBar
-	done       int // pieces of work, in units
+	done       atomic.Int64 // pieces of work
+	total      int64        // of them
 	ticker     sync.WaitGroup
 	ended      chan struct{}
 }
 
-// turn is how often a sign of life moves where nothing else does.
-const turn = 200 * time.Millisecond
+const (
+	turn     = 200 * time.Millisecond // how often a sign of life moves where nothing else does
+	barSteps = 1000
+	barWidth = 30 // columns, where the terminal has room
+)
 
-// progress begins to show work of which the end is not known. Its pieces are counted in a unit.
-func (c *cli) progress(what, unit string) *progress {
+// progress begins to show work, of which so many pieces are to be done: in a bar, or, where the
+// total is 0 or less and so not known, as their number in a unit.
+func (c *cli) progress(what, unit string, total int64) *progress {
 	if _, ok := terminal(c.Stderr); !ok {
 		return nil
 	}
-	what = visible(what)
-	p := &progress{what: what, unit: unit, ended: make(chan struct{}), bar: progressbar.NewOptions64(-1,
+	what = cut(visible(what), max(width(c.Stderr)/2, 10))
+	most, style := int64(barSteps), progressbar.OptionSetWidth(barWidth)
+	if total <= 0 {
+		most, style = -1, progressbar.OptionSpinnerType(14)
+	}
+	p := &progress{what: what, unit: unit, total: total, ended: make(chan struct{}), bar: progressbar.NewOptions64(most, style,
 		progressbar.OptionSetWriter(c.Stderr),
 		progressbar.OptionSetDescription(what),
 		progressbar.OptionThrottle(turn/2),
 		progressbar.OptionSetSpinnerChangeInterval(0), // the library's own ticker is not safe beside Add
-		progressbar.OptionSpinnerType(14),
 		progressbar.OptionClearOnFinish(),
 	)}
 	p.ticker.Go(func() {
 		t := time.NewTicker(turn)
 		defer t.Stop()
 		for {
-			_ = p.bar.RenderBlank() // a terminal that takes no more is no reason to stop
+			p.draw()
 			select {
 			case <-t.C:
 			case <-p.ended:
@@ -51,10 +60,28 @@ func (c *cli) progress(what, unit string) *progress {
 	return p
 }
 
+// draw shows what is done. A terminal that takes no more is no reason to stop.
+func (p *progress) draw() {
+	switch done := p.done.Load(); {
+	case p.total > 0:
+		_ = p.bar.Set64(min(done*barSteps/p.total, barSteps-1)) // full it would be wiped away
+	case done > 0:
+		p.bar.Describe(fmt.Sprintf("%s: %d %s", p.what, done, p.unit))
+	}
+	_ = p.bar.RenderBlank()
+}
+
+// add counts pieces of work.
 func (p *progress) add(n int) {
-	if p != nil && n > 0 {
-		p.done += n
-		p.bar.Describe(fmt.Sprintf("%s: %d %s", p.what, p.done, p.unit))
+	if p != nil {
+		p.done.Add(int64(n))
+	}
+}
+
+// share says which part of all work is done, from 0 to 1.
+func (p *progress) share(part float64) {
+	if p != nil {
+		p.done.Store(int64(part * float64(p.total)))
 	}
 }
 

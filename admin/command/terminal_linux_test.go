@@ -3,14 +3,17 @@ package command
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -133,11 +136,71 @@ func TestTerminal(t *testing.T) {
 	if n := strings.Count(seen, `\x1b[31mred\a\n`); n != messages {
 		t.Errorf("%d messages listed", n)
 	}
-	if !strings.Contains(seen, "looking at messages") {
-		t.Error("no sign of life")
+	if !regexp.MustCompile(`looking at messages +[0-9]+% \|`).MatchString(seen) {
+		t.Error("no bar, though it is known how many there are")
 	}
 	_, rows, _ := strings.Cut(seen, "MSG_ID")
 	if strings.ContainsAny(rows, "\x1b\a") {
 		t.Error("a payload controls the terminal")
+	}
+	if seen := run("messages", "list", long, "--text", "red"); !strings.Contains(seen, "looking at messages") || strings.Contains(seen, "%") {
+		t.Errorf("how many a filter finds is not known: %q", seen[:min(len(seen), 100)])
+	}
+	if seen := run("export", filepath.Join(t.TempDir(), "definitions.json")); !regexp.MustCompile(`exporting +[0-9]+% \|`).MatchString(seen) {
+		t.Errorf("no bar of an export: %q", seen)
+	}
+}
+
+// A bar goes along with the work, and leaves nothing behind, also when the work fails.
+func TestProgress(t *testing.T) {
+	for _, columns := range []uint16{100, 40} {
+		computer, terminal := openTerminal(t, columns)
+		half, read := make(chan struct{}), make(chan string)
+		go func() {
+			var shown []byte
+			saw := false
+			buf := make([]byte, 4096)
+			for !bytes.Contains(shown, []byte("THE END")) {
+				n, err := computer.Read(buf)
+				if err != nil {
+					break
+				}
+				shown = append(shown, buf[:n]...)
+				if !saw && bytes.Contains(shown, []byte(" 50% |")) {
+					saw = true
+					close(half)
+				}
+			}
+			if !saw {
+				close(half)
+			}
+			read <- string(shown)
+		}()
+		p := Program{Stdin: strings.NewReader(""), Stdout: terminal, Stderr: terminal}
+		p.Verify = func(_ string, progress func(float64)) error {
+			progress(0.5)
+			select {
+			case <-half:
+			case <-time.After(time.Minute):
+			}
+			return errors.New("it is broken")
+		}
+		if code := Run(t.Context(), p, []string{"check", "/a/database/with/a/long/name.db"}); code == exitOK {
+			t.Error("exit code 0")
+		}
+		io.WriteString(terminal, "THE END")
+		seen := <-read
+		if !strings.Contains(seen, " 50% |") {
+			t.Errorf("the bar never showed half: %q", seen)
+		}
+		for _, line := range strings.FieldsFunc(seen, func(r rune) bool { return r == '\r' || r == '\n' }) {
+			if n := len([]rune(line)); strings.Contains(line, "%") && n > int(columns) {
+				t.Errorf("%d columns where there are %d: %q", n, columns, line)
+			}
+		}
+		_, after, _ := strings.Cut(seen, " 50% |")
+		if wiped, _, _ := strings.Cut(after, "it is broken"); !strings.Contains(wiped, "\r"+strings.Repeat(" ", 20)) {
+			t.Errorf("the bar is still there: %q", seen)
+		}
 	}
 }
