@@ -752,7 +752,7 @@ func (b *Broker) Message(topic, id string) (Stored, []Standing, error) {
 			c.mu.Lock()
 			s.State, s.Deliveries, until = c.where(f.slot, b.since(now))
 			c.mu.Unlock()
-			if until != 0 {
+			if until != 0 && until != forever {
 				s.Until = b.epoch.Add(until).UTC().Truncate(time.Microsecond)
 			}
 		}

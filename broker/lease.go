@@ -2,6 +2,7 @@ package broker
 
 import (
 	"container/heap"
+	"math"
 	"sort"
 	"sync"
 	"sync/atomic"
@@ -31,8 +32,18 @@ type lease struct {
 	index int           // in consumer.timed, for leased and deferred
 	until time.Duration // since Broker.epoch, for leased and deferred
 	count uint32        // deliveries
+	seq   uint64        // of the last delivery: no two of a consumer have the same
 	saved uint32        // the count that the store has; 0: none
 }
+
+// leaseRef names one delivery of a message.
+type leaseRef struct {
+	slot
+	seq uint64
+}
+
+// forever is the end of a lease that lasts until it is told otherwise.
+const forever = time.Duration(math.MaxInt64)
 
 // consumer is a Consumer at work.
 type consumer struct {
@@ -54,6 +65,7 @@ type consumer struct {
 	done     [MaxPriority + 1]Cursor // written by the committer alone, holding mu; it reads without
 	next     [MaxPriority + 1]uint64 // all below is done, leased or expired: where reading goes on
 	leases   map[slot]*lease
+	lastSeq  uint64                    // of the leases
 	timed    timedLeases               // the leases with a time, the earliest first
 	deferred int                       // how many of timed are deferred
 	ready    [MaxPriority + 1][]uint64 // positions of the ready leases, ascending
@@ -122,6 +134,8 @@ func (c *consumer) lease(s slot, until time.Duration) *lease {
 		c.held.Add(1)
 	}
 	l.count++
+	c.lastSeq++
+	l.seq = c.lastSeq
 	if l.count > 1 {
 		c.unsaved[s] = struct{}{}
 	}
@@ -265,4 +279,12 @@ func (h *timedLeases) Pop() any {
 	old[len(old)-1] = nil
 	*h = old[:len(old)-1]
 	return l
+}
+
+// delivery returns the lease of a delivery, nil where that has ended. The caller holds mu.
+func (c *consumer) delivery(r leaseRef) *lease {
+	if l := c.leases[r.slot]; l != nil && l.state == leased && l.seq == r.seq {
+		return l
+	}
+	return nil
 }

@@ -47,6 +47,8 @@ type Message struct {
 	MIMEType      string
 	DeliveryCount int // 1 at the first delivery
 	Payload       []byte
+
+	lease leaseRef // under which it was handed out
 }
 
 // CheckPriority tells whether n is a priority.

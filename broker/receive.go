@@ -32,6 +32,7 @@ type ReceiveOptions struct {
 	Order Order         // default FIFO
 	Wait  time.Duration // how long to wait for the first message, at most 60 s; default 0
 	Ack   bool          // acknowledge what is returned: at most once
+	Hold  bool          // what is returned has no deadline until Written, and is given back by Release
 }
 
 // Subscription is a client's door to a consumer's queue. It is a small value, made for one request.
@@ -209,6 +210,9 @@ func (s Subscription) take(now time.Time, o *ReceiveOptions, w *waiter, waiting 
 	}
 	def := c.def.Load()
 	t := taker{s: s, o: o, now: now, until: s.b.since(now.Add(def.AckTimeout)), most: def.MaxInFlight}
+	if o.Hold {
+		t.until = forever
+	}
 	for p := range c.next {
 		t.tails[p] = c.topic.lanes[p].tail.Load() // before the View, which then sees all of it
 	}
@@ -420,6 +424,7 @@ func (t *taker) offer(rec *Record) bool {
 		MIMEType:      rec.MIMEType,
 		DeliveryCount: int(l.count),
 		Payload:       t.keep(rec.Payload),
+		lease:         leaseRef{sl, l.seq},
 	})
 	t.slots = append(t.slots, sl)
 	return true
@@ -436,16 +441,31 @@ func (t *taker) keep(b []byte) []byte {
 }
 
 // Release gives back messages that could not be handed over: they can be delivered again at once.
+// Those that somebody else was given since are left alone.
 func (s Subscription) Release(msgs []Message) {
-	var slots []slot
+	s.c.mu.Lock()
+	defer s.c.mu.Unlock()
 	for i := range msgs {
-		places, err := s.b.locate(s.c.topic.id, msgs[i].ID)
-		if err != nil {
-			return // their ack timeout gives them back
+		if l := s.c.delivery(msgs[i].lease); l != nil {
+			s.c.unlist(l)
+			s.c.giveBack(l)
 		}
-		slots = append(slots, places...)
 	}
-	s.release(slots)
+	s.c.wakeOne()
+}
+
+// Written begins the ack timeout of messages that were received with Hold: now they are handed over.
+// Those that somebody else was given since are left alone.
+func (s Subscription) Written(msgs []Message) {
+	until := s.b.since(time.Now().Add(s.c.def.Load().AckTimeout))
+	s.c.mu.Lock()
+	defer s.c.mu.Unlock()
+	for i := range msgs {
+		if l := s.c.delivery(msgs[i].lease); l != nil {
+			s.c.untime(l)
+			s.c.hold(l, leased, until)
+		}
+	}
 }
 
 func (s Subscription) release(slots []slot) {

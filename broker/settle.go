@@ -9,15 +9,33 @@ import (
 
 // Settlement says what a consumer is done with, and what it wants again.
 type Settlement struct {
-	Ack    []string // IDs of messages in flight
-	Reject []string // IDs of messages in flight
-	Delay  int64    // seconds before the rejected ones can be delivered again
+	Ack    []string    // IDs of messages in flight
+	Reject []string    // IDs of messages in flight
+	Delay  int64       // seconds before the rejected ones can be delivered again
+	Extend []Extension // these stay in flight for longer
+}
+
+// MaxExtend bounds Extension.Seconds: 12 hours.
+const MaxExtend = 12 * 60 * 60
+
+// Extension keeps a message in flight for some time from now.
+type Extension struct {
+	ID      string
+	Seconds int64 // 1 to MaxExtend
+}
+
+// CheckExtend tells whether n seconds is an extension.
+func CheckExtend(n int64) error {
+	if n < 1 || n > MaxExtend {
+		return Invalidf("extend %d: allowed are 1 to %d seconds", n, MaxExtend).of("extend")
+	}
+	return nil
 }
 
 // Settled is the answer to a Settlement.
 type Settled struct {
-	Acked, Rejected int
-	NotFound        []string // neither in flight nor delivered before a restart
+	Acked, Rejected, Extended int
+	NotFound                  []string // never delivered to the consumer, or finished for it
 }
 
 // Settle acknowledges and rejects messages. The acknowledgements are on disk when it returns;
@@ -26,11 +44,16 @@ type Settled struct {
 // newer ones of their priority. On an error, Invalid, Denied (the consumer was deleted), Unavailable
 // or DiskFull, nothing is acknowledged, and what was to be acknowledged is in flight as before.
 func (s Subscription) Settle(ctx context.Context, st Settlement) (Settled, error) {
-	if n := len(st.Ack) + len(st.Reject); n < 1 || n > MaxSettle {
+	if n := len(st.Ack) + len(st.Reject) + len(st.Extend); n < 1 || n > MaxSettle {
 		return Settled{}, Invalidf("%d messages: allowed are 1 to %d", n, MaxSettle)
 	}
 	if err := CheckDelay(st.Delay); err != nil {
 		return Settled{}, err
+	}
+	for _, e := range st.Extend {
+		if err := CheckExtend(e.Seconds); err != nil {
+			return Settled{}, err
+		}
 	}
 	if s.c.deleted.Load() {
 		return Settled{}, errDeleted
@@ -62,6 +85,15 @@ func (s Subscription) Settle(ctx context.Context, st Settlement) (Settled, error
 		}
 		done.Rejected++
 	})
+	for _, e := range st.Extend {
+		if err == nil {
+			err = s.each([]string{e.ID}, now, &done, func(l *lease) {
+				s.c.unlist(l)
+				s.c.hold(l, leased, s.b.since(now.Add(time.Duration(e.Seconds)*time.Second)))
+				done.Extended++
+			})
+		}
+	}
 	if done.Rejected > 0 {
 		s.c.mu.Lock()
 		s.c.wakeOne()
