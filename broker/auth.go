@@ -1,7 +1,6 @@
 package broker
 
 import (
-	"container/list"
 	"context"
 	"crypto/rand"
 	"crypto/sha256"
@@ -27,11 +26,8 @@ const (
 
 // Limits of logins that need a slow hash.
 const (
-	maxFailures      = 10          // wrong passwords of one username from one address …
-	failureWindow    = time.Minute // … within this time; past it that pair is refused for the rest of it
-	maxFailurePairs  = 16_384      // pairs remembered; the oldest makes room
-	maxSlowWaiting   = 256         // logins that wait for their slow hash
-	maxSlowOfAddress = 128         // of these, from one address: nobody fills the queue alone
+	maxSlowWaiting   = 256 // logins that wait for their slow hash
+	maxSlowOfNetwork = 128 // of these, from one network: nobody fills the queue alone
 )
 
 // dummyHash is what the password of an unknown user is compared with, so that it costs the same.
@@ -102,9 +98,9 @@ type authenticator struct {
 		sync.Mutex
 		byKey   map[flightKey]*flight // guarded by the Mutex, like the rest
 		waiting int
-		ofAddr  map[string]int // of waiting, by address; no zero entries
+		of      map[ThrottleKey]int // waiting, by network; no zero entries
 	}
-	failures failures
+	logins *Logins
 }
 
 // credential is a pair that was verified against a hash. When the client's hash is another one,
@@ -124,7 +120,7 @@ type flight struct {
 
 type flightKey struct {
 	digest [sha256.Size]byte
-	pair   loginPair
+	login  Login
 	hash   string
 }
 
@@ -133,28 +129,28 @@ func newAuthenticator() *authenticator {
 		slots:    make(chan struct{}, max(1, runtime.GOMAXPROCS(0)/2)),
 		compare:  bcrypt.CompareHashAndPassword,
 		verified: map[string]credential{},
+		logins:   newLogins(),
 	}
 	rand.Read(a.key[:]) // never fails
 	a.flights.byKey = map[flightKey]*flight{}
-	a.flights.ofAddr = map[string]int{}
-	a.failures.pairs = map[loginPair]*list.Element{}
+	a.flights.of = map[ThrottleKey]int{}
 	return a
 }
 
 // authenticate tells whether password is that of the client c, which is nil where there is none
 // of that username. addr is the caller's IP address. The errors are Unauthorized; TooMany, after
-// maxFailures within failureWindow, until that window ends; and Unavailable, where too many wait
+// too many failures, until their window ends; and Unavailable, where too many wait
 // for a slow hash or ctx ends.
 func (a *authenticator) authenticate(ctx context.Context, c *Client, username, password, addr string) error {
 	digest := a.digest(username, password)
 	if c != nil && c.Active && a.remembers(c, &digest) {
 		return nil
 	}
-	p := a.pairOf(username, addr)
-	if err := a.failures.check(p, time.Now()); err != nil {
+	login := LoginOf("client", username, addr)
+	if err := a.logins.Check(login, time.Now()); err != nil {
 		return err
 	}
-	right, err := a.verify(ctx, c, password, addr, flightKey{digest: digest, pair: p})
+	right, err := a.verify(ctx, c, password, flightKey{digest: digest, login: login})
 	if err != nil {
 		return err
 	}
@@ -169,7 +165,7 @@ func (a *authenticator) authenticate(ctx context.Context, c *Client, username, p
 	default:
 		return nil
 	}
-	a.failures.add(p, time.Now())
+	a.logins.Failed(login, time.Now())
 	return &Error{Code: Unauthorized, Message: "Invalid credentials", Reason: reason}
 }
 
@@ -196,7 +192,7 @@ func (a *authenticator) remembers(c *Client, digest *[sha256.Size]byte) bool {
 }
 
 // verify runs the slow hash, or waits for one of the same pair that is on its way.
-func (a *authenticator) verify(ctx context.Context, c *Client, password, addr string, key flightKey) (bool, error) {
+func (a *authenticator) verify(ctx context.Context, c *Client, password string, key flightKey) (bool, error) {
 	key.hash = dummyHash
 	if c != nil {
 		key.hash = c.PasswordHash
@@ -206,7 +202,7 @@ func (a *authenticator) verify(ctx context.Context, c *Client, password, addr st
 		fl.Lock()
 		f := fl.byKey[key]
 		if f == nil {
-			if fl.waiting >= maxSlowWaiting || fl.ofAddr[addr] >= maxSlowOfAddress {
+			if fl.waiting >= maxSlowWaiting || fl.of[key.login.network] >= maxSlowOfNetwork {
 				fl.Unlock()
 				return false, &Error{Code: Unavailable, Message: "Overloaded, try again",
 					Reason: "too many logins wait for their password check", RetryAfter: time.Second}
@@ -214,14 +210,14 @@ func (a *authenticator) verify(ctx context.Context, c *Client, password, addr st
 			f = &flight{done: make(chan struct{})}
 			fl.byKey[key] = f
 			fl.waiting++
-			fl.ofAddr[addr]++
+			fl.of[key.login.network]++
 			fl.Unlock()
 			a.lead(ctx, f, c, password, key)
 			fl.Lock()
 			delete(fl.byKey, key)
 			fl.waiting--
-			if fl.ofAddr[addr]--; fl.ofAddr[addr] == 0 {
-				delete(fl.ofAddr, addr)
+			if fl.of[key.login.network]--; fl.of[key.login.network] == 0 {
+				delete(fl.of, key.login.network)
 			}
 			fl.Unlock()
 			close(f.done)
@@ -253,7 +249,7 @@ func (a *authenticator) lead(ctx context.Context, f *flight, c *Client, password
 		f.right = true
 		return
 	}
-	if f.err = a.failures.check(key.pair, time.Now()); f.err != nil {
+	if f.err = a.logins.Check(key.login, time.Now()); f.err != nil {
 		return
 	}
 	if len(password) > MaxPassword { // bcrypt would compare the first 72 bytes alone
@@ -280,71 +276,4 @@ func (a *authenticator) digest(username, password string) [sha256.Size]byte {
 	b = append(b, username...)
 	b = append(b, password...)
 	return sha256.Sum256(b)
-}
-
-// loginPair stands for a username and an address. It is a digest, so that the memory of one does not
-// depend on what a caller sends.
-type loginPair [16]byte
-
-func (a *authenticator) pairOf(username, addr string) loginPair {
-	d := a.digest(username, addr)
-	return loginPair(d[:])
-}
-
-// failures counts wrong passwords by pair, in windows that begin with the first one.
-type failures struct {
-	mu    sync.Mutex
-	pairs map[loginPair]*list.Element // guarded by mu
-	order list.List                   // of *failure, the oldest window first; guarded by mu
-}
-
-type failure struct {
-	pair  loginPair
-	first time.Time
-	count int
-}
-
-// check returns TooMany while a pair is refused.
-func (f *failures) check(p loginPair, now time.Time) error {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	f.expire(now)
-	e := f.pairs[p]
-	if e == nil || e.Value.(*failure).count < maxFailures {
-		return nil
-	}
-	return &Error{
-		Code:       TooMany,
-		Message:    "Too many failed logins",
-		Reason:     fmt.Sprintf("%d wrong passwords within %s for this username from this address", maxFailures, failureWindow),
-		RetryAfter: e.Value.(*failure).first.Add(failureWindow).Sub(now),
-	}
-}
-
-// add counts a wrong password.
-func (f *failures) add(p loginPair, now time.Time) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	f.expire(now)
-	if e := f.pairs[p]; e != nil {
-		e.Value.(*failure).count++
-		return
-	}
-	if len(f.pairs) >= maxFailurePairs {
-		f.remove(f.order.Front())
-	}
-	f.pairs[p] = f.order.PushBack(&failure{p, now, 1})
-}
-
-// expire drops the windows that have ended. The caller holds mu.
-func (f *failures) expire(now time.Time) {
-	for e := f.order.Front(); e != nil && now.Sub(e.Value.(*failure).first) >= failureWindow; e = f.order.Front() {
-		f.remove(e)
-	}
-}
-
-// remove drops one pair. The caller holds mu.
-func (f *failures) remove(e *list.Element) {
-	delete(f.pairs, e.Value.(*failure).pair)
-	f.order.Remove(e)
 }

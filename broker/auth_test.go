@@ -215,7 +215,7 @@ func TestTooManyFailures(t *testing.T) {
 					reason = "wrong password"
 				}
 				login := func(password, addr string) error { return a.authenticate(t.Context(), c, "u", password, addr) }
-				for i := range maxFailures {
+				for i := range MaxFailures {
 					wantCode(t, login(fmt.Sprint(i), "192.0.2.1"), Unauthorized, reason)
 					time.Sleep(time.Second)
 				}
@@ -224,7 +224,7 @@ func TestTooManyFailures(t *testing.T) {
 				if CodeOf(err) != TooMany {
 					t.Fatal(err)
 				}
-				if e := err.(*Error); e.RetryAfter != failureWindow-maxFailures*time.Second {
+				if e := err.(*Error); e.RetryAfter != FailureWindow-MaxFailures*time.Second {
 					t.Errorf("retry after %s", e.RetryAfter)
 				}
 				if hashes() != n {
@@ -241,14 +241,14 @@ func TestTooManyFailures(t *testing.T) {
 				} else {
 					wantCode(t, login("x", "192.0.2.2"), Unauthorized, reason)
 				}
-				time.Sleep(failureWindow - maxFailures*time.Second - time.Nanosecond)
+				time.Sleep(FailureWindow - MaxFailures*time.Second - time.Nanosecond)
 				if err := login("x", "192.0.2.1"); CodeOf(err) != TooMany {
 					t.Error("before the end of the window:", err)
 				}
 				time.Sleep(time.Nanosecond)
 				wantCode(t, login("x", "192.0.2.1"), Unauthorized, reason)
-				if n := len(a.failures.pairs); n != a.failures.order.Len() {
-					t.Errorf("%d pairs, %d in order", n, a.failures.order.Len())
+				if names := a.logins.names; len(names.keys) != names.order.Len() {
+					t.Errorf("%d names, %d in order", len(names.keys), names.order.Len())
 				}
 			})
 		})
@@ -259,30 +259,11 @@ func TestSlowFailuresAreNotLimited(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		a := newAuthenticator()
 		stubCompare(a, nil)
-		for range 5 * maxFailures {
+		for range 5 * MaxFailures {
 			wantCode(t, a.authenticate(t.Context(), nil, "u", "x", "192.0.2.1"), Unauthorized, "unknown user")
-			time.Sleep(failureWindow/(maxFailures-1) + time.Nanosecond)
+			time.Sleep(FailureWindow/(MaxFailures-1) + time.Nanosecond)
 		}
 	})
-}
-
-func TestFailuresAreBounded(t *testing.T) {
-	var f failures
-	a := newAuthenticator()
-	f.pairs = a.failures.pairs
-	now := time.Unix(1e9, 0)
-	for i := range maxFailurePairs + 10 {
-		f.add(a.pairOf(fmt.Sprint(i), ""), now)
-	}
-	if len(f.pairs) != maxFailurePairs || f.order.Len() != maxFailurePairs {
-		t.Fatal(len(f.pairs), f.order.Len())
-	}
-	if f.pairs[a.pairOf("9", "")] != nil || f.pairs[a.pairOf("10", "")] == nil {
-		t.Error("not the oldest made room")
-	}
-	if err := f.check(a.pairOf("x", ""), now.Add(failureWindow)); err != nil || len(f.pairs) != 0 {
-		t.Error("ended windows are kept:", len(f.pairs), err)
-	}
 }
 
 // Many first requests of one client share one slow hash.
@@ -313,6 +294,7 @@ func TestSlowHashesAreBounded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		a := newAuthenticator()
 		a.slots = make(chan struct{}, 2)
+		a.logins.networks = NewThrottle(maxSlowWaiting, FailureWindow) // this is about what waits
 		open := make(chan struct{})
 		var mu sync.Mutex
 		running, most := 0, 0
@@ -335,13 +317,13 @@ func TestSlowHashesAreBounded(t *testing.T) {
 				}
 			})
 		}
-		for i := range maxSlowOfAddress {
-			login(t.Context(), fmt.Sprint("a", i), "192.0.2.1", Unauthorized)
+		for i := range maxSlowOfNetwork {
+			login(t.Context(), fmt.Sprint("a", i), fmt.Sprintf("2001:db8::%x", i), Unauthorized)
 		}
 		synctest.Wait()
-		login(t.Context(), "b", "192.0.2.1", Unavailable) // one address does not fill the queue
+		login(t.Context(), "b", "2001:db8::ffff", Unavailable) // one network does not fill the queue
 		synctest.Wait()
-		for i := range maxSlowWaiting - maxSlowOfAddress {
+		for i := range maxSlowWaiting - maxSlowOfNetwork {
 			login(ctx, fmt.Sprint("c", i), "192.0.2.2", Unavailable)
 		}
 		synctest.Wait()
@@ -350,7 +332,7 @@ func TestSlowHashesAreBounded(t *testing.T) {
 		cancel() // those that wait leave at once
 		synctest.Wait()
 		a.flights.Lock()
-		if a.flights.waiting != maxSlowOfAddress {
+		if a.flights.waiting != maxSlowOfNetwork {
 			t.Errorf("%d wait", a.flights.waiting)
 		}
 		a.flights.Unlock()
@@ -359,8 +341,8 @@ func TestSlowHashesAreBounded(t *testing.T) {
 		if most != 2 {
 			t.Errorf("%d slow hashes at once, want 2", most)
 		}
-		if a.flights.waiting != 0 || len(a.flights.ofAddr) != 0 || len(a.flights.byKey) != 0 {
-			t.Error("something is left over:", a.flights.waiting, a.flights.ofAddr)
+		if a.flights.waiting != 0 || len(a.flights.of) != 0 || len(a.flights.byKey) != 0 {
+			t.Error("something is left over:", a.flights.waiting, a.flights.of)
 		}
 	})
 }

@@ -186,8 +186,7 @@ func (b *Broker) Reserve(n int64) (release func(), err error) {
 }
 
 // Authenticate returns the client of a username and password. addr is the caller's IP address:
-// failures are counted for each pair of username and address. The errors are Unauthorized,
-// TooMany and Unavailable.
+// failures are counted by Logins. The errors are Unauthorized, TooMany and Unavailable.
 func (b *Broker) Authenticate(ctx context.Context, username, password, addr string) (*Client, error) {
 	var c *Client
 	b.mu.RLock()
@@ -200,6 +199,9 @@ func (b *Broker) Authenticate(ctx context.Context, username, password, addr stri
 	}
 	return c, nil
 }
+
+// Logins counts the failed logins of all doors to the broker.
+func (b *Broker) Logins() *Logins { return b.auth.logins }
 
 // since returns now as a lease time.
 func (b *Broker) since(now time.Time) time.Duration { return now.Sub(b.epoch) }

@@ -1,0 +1,154 @@
+package broker
+
+import (
+	"container/list"
+	"crypto/sha256"
+	"fmt"
+	"net/netip"
+	"sync"
+	"time"
+)
+
+// Limits of failed logins, each within FailureWindow of the first one. Past it, what was counted is
+// refused for the rest of the window.
+const (
+	MaxFailures          = 10  // wrong passwords of one name from one network
+	MaxFailuresOfNetwork = 100 // wrong passwords of all names from one network
+	FailureWindow        = time.Minute
+)
+
+// maxThrottled is how many keys a Throttle remembers; the oldest makes room.
+const maxThrottled = 16_384
+
+// Logins counts failed logins, those of clients and of administrators together. Its methods may be
+// called from any goroutine.
+type Logins struct {
+	names, networks *Throttle
+}
+
+// Login is who tries to log in: a name, and the network that it comes from. It is a digest, so that the
+// memory of one does not depend on what a caller sends.
+type Login struct {
+	name, network ThrottleKey
+}
+
+func newLogins() *Logins {
+	return &Logins{NewThrottle(MaxFailures, FailureWindow), NewThrottle(MaxFailuresOfNetwork, FailureWindow)}
+}
+
+// LoginOf is the login of a name of a kind, such as an administrator, from an IP address.
+func LoginOf(kind, name, addr string) Login {
+	from := Network(addr)
+	return Login{ThrottleKeyOf(kind, name, from), ThrottleKeyOf(from)}
+}
+
+// Check returns TooMany while a login is refused.
+func (l *Logins) Check(who Login, now time.Time) error {
+	if err := l.networks.Check(who.network, now); err != nil {
+		return err
+	}
+	return l.names.Check(who.name, now)
+}
+
+// Failed counts a wrong password.
+func (l *Logins) Failed(who Login, now time.Time) {
+	l.networks.Add(who.network, now)
+	l.names.Add(who.name, now)
+}
+
+// Throttle counts by key, in windows that begin with the first count. Its methods may be called from
+// any goroutine.
+type Throttle struct {
+	most   int
+	window time.Duration
+
+	mu    sync.Mutex
+	keys  map[ThrottleKey]*list.Element // guarded by mu
+	order list.List                     // of *throttled, the oldest window first; guarded by mu
+}
+
+// ThrottleKey is a digest of what is counted.
+type ThrottleKey [16]byte
+
+// ThrottleKeyOf is the key of parts, which are told apart.
+func ThrottleKeyOf(parts ...string) ThrottleKey {
+	h := sha256.New()
+	for _, p := range parts {
+		d := sha256.Sum256([]byte(p))
+		h.Write(d[:])
+	}
+	return ThrottleKey(h.Sum(nil))
+}
+
+type throttled struct {
+	key   ThrottleKey
+	first time.Time
+	count int
+}
+
+// NewThrottle returns a throttle that refuses a key counted most times within window.
+func NewThrottle(most int, window time.Duration) *Throttle {
+	return &Throttle{most: most, window: window, keys: map[ThrottleKey]*list.Element{}}
+}
+
+// Check returns TooMany once a key was counted most times, until its window ends.
+func (t *Throttle) Check(key ThrottleKey, now time.Time) error {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.expire(now)
+	e := t.keys[key]
+	if e == nil || e.Value.(*throttled).count < t.most {
+		return nil
+	}
+	return &Error{
+		Code:       TooMany,
+		Message:    "Too many failed logins",
+		Reason:     fmt.Sprintf("%d failures within %s", t.most, t.window),
+		RetryAfter: e.Value.(*throttled).first.Add(t.window).Sub(now),
+	}
+}
+
+// Add counts a key, and tells whether it was counted most times before.
+func (t *Throttle) Add(key ThrottleKey, now time.Time) (past bool) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.expire(now)
+	if e := t.keys[key]; e != nil {
+		v := e.Value.(*throttled)
+		v.count++
+		return v.count > t.most
+	}
+	if len(t.keys) >= maxThrottled {
+		t.remove(t.order.Front())
+	}
+	t.keys[key] = t.order.PushBack(&throttled{key, now, 1})
+	return false
+}
+
+// expire drops the windows that have ended. The caller holds mu.
+func (t *Throttle) expire(now time.Time) {
+	for e := t.order.Front(); e != nil && now.Sub(e.Value.(*throttled).first) >= t.window; e = t.order.Front() {
+		t.remove(e)
+	}
+}
+
+// remove drops one key. The caller holds mu.
+func (t *Throttle) remove(e *list.Element) {
+	delete(t.keys, e.Value.(*throttled).key)
+	t.order.Remove(e)
+}
+
+// Network is what failures of an IP address are counted under: the address, but of IPv6 the network of
+// 64 bits, in which one machine can take any address.
+func Network(addr string) string {
+	ip, err := netip.ParseAddr(addr)
+	if err != nil {
+		return addr
+	}
+	ip = ip.Unmap().WithZone("")
+	if !ip.Is6() {
+		return ip.String()
+	}
+	p, _ := ip.Prefix(64)
+	return p.String()
+}
