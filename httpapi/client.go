@@ -2,9 +2,9 @@ package httpapi
 
 import (
 	"net/http"
-	"strings"
 
 	"pipit/broker"
+	"pipit/httpapi/forwarded"
 )
 
 // client returns who calls. The errors are those of broker.Authenticate.
@@ -14,18 +14,10 @@ func (s *server) client(x *exchange, r *http.Request) (*broker.Client, error) {
 		return nil, errNoCredentials
 	}
 	x.username = username
-	return s.b.Authenticate(r.Context(), username, password, host(r.RemoteAddr))
+	return s.b.Authenticate(r.Context(), username, password, forwarded.Host(x.remote))
 }
 
 var errNoCredentials = &broker.Error{Code: broker.Unauthorized, Message: "Invalid credentials", Reason: "no credentials"}
-
-// host is an address without its port.
-func host(addr string) string {
-	if i := strings.LastIndexByte(addr, ':'); i >= 0 {
-		return addr[:i]
-	}
-	return addr
-}
 
 // subscription returns the queue that the request's sub_key opens. With topic empty it may be one
 // of any topic.

@@ -19,6 +19,7 @@ import (
 type exchange struct {
 	http.ResponseWriter
 	cid      [1]string // the request's ID, as the header wants it
+	remote   string    // address of the client
 	username string    // as the client gave it; verified where the handler went on
 	key      string    // the first characters of the sub_key
 	status   int       // 0 until the reply has begun
@@ -51,7 +52,7 @@ func (x *exchange) Unwrap() http.ResponseWriter { return x.ResponseWriter }
 // ServeHTTP gives a request its ID, has it answered, and logs it.
 func (s *server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	start := time.Now()
-	x := &exchange{ResponseWriter: w, cid: [1]string{newCID(start)}}
+	x := &exchange{ResponseWriter: w, cid: [1]string{newCID(start)}, remote: s.opts.Proxies.Remote(r)}
 	w.Header()["X-Zato-Cid"] = x.cid[:]
 	s.route(x, r)
 	if x.err != nil {
@@ -84,7 +85,7 @@ func (x *exchange) attrs(r *http.Request) []slog.Attr {
 		path = path[:256] + "…"
 	}
 	a := append(make([]slog.Attr, 0, 12), slog.String("cid", x.cid[0]), slog.String("method", clip(r.Method)),
-		slog.String("path", path), slog.String("remote", r.RemoteAddr))
+		slog.String("path", path), slog.String("remote", x.remote))
 	if x.username != "" {
 		a = append(a, slog.String("client", clip(x.username)))
 	}

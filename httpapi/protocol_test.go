@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"pipit/broker"
+	"pipit/httpapi/forwarded"
 )
 
 const empty = `{"status": "ZATO_OK", "results_count": 0, "results": []}`
@@ -210,6 +211,35 @@ func TestTooManyLogins(t *testing.T) {
 	r.refuse(429, "Too many failed logins", "POST", created, "crm:wrong-password-1", marked)
 	r.publish(created, "after")
 	r.wantPayloads(queue, "before", "after")
+}
+
+// TestForwarded: what a trusted proxy says of a client's address counts for failed logins, of IPv6 by network,
+// and for the log; what anybody else says does not.
+func TestForwarded(t *testing.T) {
+	trusted, err := forwarded.Parse([]string{"127.0.0.1"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, proxies := range []forwarded.Proxies{nil, trusted} {
+		r := newServer(t, func(s *setup) { s.api.Proxies = proxies })
+		fail := func(status int, details, client string) string {
+			t.Helper()
+			line := r.refused(r.refuse(status, details, "POST", created, "crm:wrong-password-1", marked, "X-Forwarded-For", "192.0.2.9, "+client))
+			return line["remote"].(string)
+		}
+		for i := range 10 {
+			addr := fmt.Sprintf("2001:db8::%x", i+1)
+			if remote := fail(401, "Invalid credentials", addr); (remote == addr) != (proxies != nil) {
+				t.Errorf("trusted %v: %s in the log", proxies, remote)
+			}
+		}
+		fail(429, "Too many failed logins", "2001:db8::ffff")
+		if proxies == nil {
+			fail(429, "Too many failed logins", "2001:db8:0:1::1")
+		} else {
+			fail(401, "Invalid credentials", "2001:db8:0:1::1")
+		}
+	}
 }
 
 // TestDenied: one text for every reason, and the log says which.

@@ -20,14 +20,16 @@ import (
 	"github.com/julienschmidt/httprouter"
 
 	"pipit/broker"
+	"pipit/httpapi/forwarded"
 )
 
 // Options configure the handler. The zero value of a field stands for its default.
 type Options struct {
-	MaxPayload int64        // bytes of one message; default 1 MiB. Past it: 413
-	MaxBatch   int64        // bytes of the body of a batch of messages or acknowledgements; default 16 MiB. Past it: 413
-	Logger     *slog.Logger // default slog.Default()
-	Access     bool         // a line in the log for every request, beside those that are refused
+	MaxPayload int64             // bytes of one message; default 1 MiB. Past it: 413
+	MaxBatch   int64             // bytes of the body of a batch of messages or acknowledgements; default 16 MiB. Past it: 413
+	Proxies    forwarded.Proxies // whose word counts for the address of a client
+	Logger     *slog.Logger      // default slog.Default()
+	Access     bool              // a line in the log for every request, beside those that are refused
 }
 
 // DefaultMaxBatch is the default of Options.MaxBatch.
