@@ -4,14 +4,19 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/url"
 	"os"
+	"path"
 	"reflect"
+	"regexp"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"pipit/admin"
 	"pipit/broker"
+	"pipit/httpapi/forwarded"
 )
 
 // config is everything that can be configured. Each field is a key of the file, under the name in
@@ -36,11 +41,15 @@ type httpConfig struct {
 	MaxConnections int64    `toml:"max_connections" min:"1" max:"10000000"`
 	TLSCert        string   `toml:"tls_cert"`
 	TLSKey         string   `toml:"tls_key"`
+	TrustedProxies []string `toml:"trusted_proxies"`
+	PublicURL      string   `toml:"public_url"`
 }
 
 type adminConfig struct {
-	Enabled bool     `toml:"enabled"`
-	Listen  []string `toml:"listen"`
+	Enabled    bool     `toml:"enabled"`
+	Listen     []string `toml:"listen"`
+	Origin     string   `toml:"origin"`
+	PathPrefix string   `toml:"path_prefix"`
 }
 
 type databaseConfig struct {
@@ -186,6 +195,7 @@ func (b *binder) check(c *config) {
 	if c.HTTP.TLSCert != "" && c.HTTP.TLSKey == "" {
 		b.errorf("http.tls_cert", "%q: allowed only together with tls_key", c.HTTP.TLSCert)
 	}
+	b.proxied(c)
 	if c.Database.File == "" {
 		b.errorf("database.file", `"": allowed is the path of a file`)
 	}
@@ -237,6 +247,34 @@ func (b *binder) check(c *config) {
 			seen[k] = true
 		}
 	}
+}
+
+// proxied checks the keys of a server behind proxies.
+func (b *binder) proxied(c *config) {
+	if _, err := forwarded.Parse(c.HTTP.TrustedProxies); err != nil {
+		b.errorf("http.trusted_proxies", "%v", err)
+	}
+	if u, ok := webURL(c.HTTP.PublicURL); !ok || u.Path != "" && path.Clean(u.Path) != strings.TrimSuffix(u.Path, "/") && u.Path != "/" {
+		b.errorf("http.public_url", `%q: allowed is a URL such as "https://pipit.example.com", with a path or without`, c.HTTP.PublicURL)
+	}
+	if u, ok := webURL(c.Admin.Origin); !ok || u.Path != "" {
+		b.errorf("admin.origin", `%q: allowed is a scheme with a host, such as "https://pipit.example.com"`, c.Admin.Origin)
+	}
+	if p := c.Admin.PathPrefix; p != "" && (!pathPrefix.MatchString(p) || path.Clean(p) != p || strings.HasPrefix(p+"/", "/admin/")) {
+		b.errorf("admin.path_prefix", `%q: allowed is a path such as "/pipit", of letters, digits and -._~, that does not begin with /admin`, p)
+	}
+}
+
+var pathPrefix = regexp.MustCompile(`^(/[A-Za-z0-9._~-]+)+$`)
+
+// webURL reads a URL of http or https without a query and such, or nothing.
+func webURL(s string) (*url.URL, bool) {
+	u, err := url.Parse(s)
+	if err != nil {
+		return nil, false
+	}
+	return u, s == "" || (u.Scheme == "http" || u.Scheme == "https") && u.Hostname() != "" &&
+		u.User == nil && u.Opaque == "" && !strings.ContainsAny(s, "?#")
 }
 
 // addresses notes those that cannot be listened on.

@@ -19,6 +19,7 @@ import (
 	"pipit/broker"
 	"pipit/db"
 	"pipit/httpapi"
+	"pipit/httpapi/forwarded"
 )
 
 // version is that of the last entry in CHANGELOG.md.
@@ -149,6 +150,10 @@ func serve(ctx context.Context, cfg *config, stderr io.Writer) (err error) {
 			return err
 		}
 	}
+	proxies, err := forwarded.Parse(cfg.HTTP.TrustedProxies)
+	if err != nil {
+		return err
+	}
 	listeners, err := listenAll(ctx, "http.listen", cfg.HTTP.Listen, cfg.HTTP.MaxConnections, log)
 	if err != nil {
 		if ctx.Err() != nil {
@@ -161,11 +166,13 @@ func serve(ctx context.Context, cfg *config, stderr io.Writer) (err error) {
 		MaxBatch:   int64(cfg.HTTP.MaxBatch),
 		Logger:     log,
 		Access:     cfg.Log.Access,
+		Proxies:    proxies,
 	})
 	var (
 		adm          *admin.Admin
 		ownListeners []net.Listener // of admin alone
 		reached      = listeners    // those that serve admin
+		wire         string         // base URL of listeners, where these are others
 	)
 	if cfg.Admin.Enabled {
 		if len(cfg.Admin.Listen) > 0 {
@@ -176,14 +183,17 @@ func serve(ctx context.Context, cfg *config, stderr io.Writer) (err error) {
 				}
 				return err
 			}
-			reached = ownListeners
+			reached, wire = ownListeners, wireURL(listeners, cert != nil)
 		}
 		adm, err = admin.New(b, admin.Options{
 			Version:    version,
 			Settings:   cfg.settings(),
-			Secure:     cert != nil,
-			Address:    baseURL(reached, cert != nil),
-			Wire:       baseURL(listeners, cert != nil),
+			Addresses:  baseURLs(reached, cert != nil),
+			Wire:       wire,
+			PublicURL:  cfg.HTTP.PublicURL,
+			Origin:     cfg.Admin.Origin,
+			PathPrefix: cfg.Admin.PathPrefix,
+			Proxies:    proxies,
 			MaxPayload: int64(cfg.HTTP.MaxPayload),
 			Logger:     log,
 			Access:     cfg.Log.Access,
@@ -194,7 +204,7 @@ func serve(ctx context.Context, cfg *config, stderr io.Writer) (err error) {
 		}
 		down.add("admin", func() error { adm.Close(); return nil })
 		if ownListeners == nil {
-			handler = underAdmin(adm, handler)
+			handler = underAdmin(cfg.Admin.PathPrefix, adm, handler)
 		}
 	}
 
@@ -207,27 +217,27 @@ func serve(ctx context.Context, cfg *config, stderr io.Writer) (err error) {
 		own := httpapi.NewServer(adm)
 		own.RegisterOnShutdown(b.Drain)
 		srv.start(own, ownListeners, log)
-		log.Info("listening for administrators", "addr", addresses(ownListeners))
+		log.Info("listening for administrators", "addr", addresses(ownListeners), "urls", strings.Join(baseURLs(ownListeners, cert != nil), ","))
 	}
 
 	if a := beyondLoopback(slices.Concat(listeners, ownListeners)); a != "" && cert == nil {
 		log.Warn("other machines can reach this address and passwords cross the network in the clear: set http.tls_cert and http.tls_key, or put a TLS proxy in front", "address", a)
 	}
-	log.Info("listening", "addr", addresses(listeners), "tls", cert != nil, "database", cfg.Database.File, "version", version)
+	log.Info("listening", "addr", addresses(listeners), "urls", strings.Join(baseURLs(listeners, cert != nil), ","), "tls", cert != nil, "database", cfg.Database.File, "version", version)
 	if len(cfg.Client) == 0 && len(b.Clients()) == 0 {
 		hint := "declare some in a file like config.example.toml and start with -config FILE"
 		if adm != nil {
-			hint = "create some at " + baseURL(reached, cert != nil) + "/admin/, or " + hint
+			hint = "create some at " + baseURLs(reached, cert != nil)[0] + cfg.Admin.PathPrefix + "/admin/, or " + hint
 		}
 		fmt.Fprintln(stderr, "pipit: There are no clients yet: "+hint)
 	}
 	if adm != nil {
-		link, err := adm.SetupURL()
-		if err != nil {
-			return fmt.Errorf("admin: %w", err)
-		}
-		if link != "" { // a secret: not for the log
-			fmt.Fprintf(stderr, "pipit: There is no administrator yet: create one within 30 minutes at %s\n", link)
+		for i, link := range adm.SetupURLs() { // a secret: not for the log
+			words := "There is no administrator yet: create one within 30 minutes at"
+			if i > 0 {
+				words = "  or from another machine at"
+			}
+			fmt.Fprintf(stderr, "pipit: %s %s\n", words, link)
 		}
 	}
 

@@ -7,15 +7,21 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"strconv"
 	"strings"
 	"sync"
 )
 
-// underAdmin sends what is under /admin/ to admin, and everything else to rest. It looks at paths
-// as they are: nothing is cleaned or redirected.
-func underAdmin(admin, rest http.Handler) http.Handler {
+// underAdmin sends what is under /admin/ to admin, with a prefix in front of it or without, and
+// everything else to rest. It looks at paths as they are: nothing is cleaned or redirected.
+func underAdmin(prefix string, admin, rest http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if tail, ok := strings.CutPrefix(r.URL.Path, "/admin"); ok && (tail == "" || tail[0] == '/') {
+		path, ok := strings.CutPrefix(r.URL.Path, prefix)
+		if prefix != "" && ok && (path == "" || path == "/") {
+			admin.ServeHTTP(w, r)
+			return
+		}
+		if tail, ok := strings.CutPrefix(path, "/admin"); ok && (tail == "" || tail[0] == '/') {
 			admin.ServeHTTP(w, r)
 			return
 		}
@@ -73,30 +79,70 @@ func (s *servers) stop(log *slog.Logger) error {
 	return errors.Join(errs...)
 }
 
-// baseURL is under which this machine reaches the listeners: through the loopback, where they
-// are there.
-func baseURL(listeners []net.Listener, secure bool) string {
+// baseURLs are those that listeners are reached by, one for each IP address of the machine, and one for
+// the loopback, which comes first.
+func baseURLs(listeners []net.Listener, secure bool) []string {
 	u := url.URL{Scheme: "http"}
 	if secure {
 		u.Scheme = "https"
 	}
+	var local, far []string
+	seen := map[string]bool{}
 	for _, l := range listeners {
 		a, ok := l.Addr().(*net.TCPAddr)
 		if !ok {
 			continue
 		}
-		at := *a
-		if at.IP.IsUnspecified() {
-			at.IP = net.IPv4(127, 0, 0, 1)
-		}
-		if u.Host == "" || at.IP.IsLoopback() {
-			u.Host = at.String()
-		}
-		if at.IP.IsLoopback() {
-			break
+		for _, ip := range reachedBy(a.IP) {
+			if ip.IsLoopback() && local != nil || seen[ip.String()] {
+				continue
+			}
+			seen[ip.String()] = true
+			u.Host = net.JoinHostPort(ip.String(), strconv.Itoa(a.Port))
+			if ip.IsLoopback() {
+				local = append(local, u.String())
+			} else {
+				far = append(far, u.String())
+			}
 		}
 	}
-	return u.String()
+	return append(local, far...)
+}
+
+// reachedBy are the IP addresses that one to listen on stands for: itself, but where it is all of the
+// machine, those that others can use.
+func reachedBy(ip net.IP) []net.IP {
+	if !ip.IsUnspecified() {
+		return []net.IP{ip}
+	}
+	all := []net.IP{net.IPv4(127, 0, 0, 1)}
+	addrs, err := net.InterfaceAddrs()
+	if err != nil {
+		return all
+	}
+	for _, a := range addrs {
+		n, ok := a.(*net.IPNet)
+		if ok && n.IP.IsGlobalUnicast() && (ip.To4() == nil || n.IP.To4() != nil) {
+			all = append(all, n.IP)
+		}
+	}
+	return all
+}
+
+// wireURL is the base URL of listeners for pages that are served elsewhere. It has no host name where
+// they have that of the pages.
+func wireURL(listeners []net.Listener, secure bool) string {
+	for _, l := range listeners {
+		if a, ok := l.Addr().(*net.TCPAddr); ok && a.IP.IsUnspecified() {
+			u := url.URL{Scheme: "http", Host: ":" + strconv.Itoa(a.Port)}
+			if secure {
+				u.Scheme = "https"
+			}
+			return u.String()
+		}
+	}
+	urls := baseURLs(listeners, secure)
+	return urls[len(urls)-1] // one that others can reach, if there is any
 }
 
 // addresses are those of listeners, separated by commas.

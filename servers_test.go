@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/url"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -111,6 +112,29 @@ func TestAdminDisabled(t *testing.T) {
 	}
 }
 
+// The pages are below a prefix too, and what they say is where they were reached.
+func TestAdminPathPrefix(t *testing.T) {
+	p := start(t, t.TempDir(), append([]string{"PIPIT_ADMIN_PATH_PREFIX=/pipit", "PIPIT_HTTP_PUBLIC_URL=http://mq.example.com/mq"}, anyPort...), "-config", example(t))
+	link := p.line(t, `There is no administrator yet: .* http://mq\.example\.com(/pipit/admin/setup\?key=\S+)$`)
+	base := "http://" + p.addrs[0]
+	for _, path := range []string{link[1], strings.TrimPrefix(link[1], "/pipit")} {
+		if a := fetch(t, base+path); !strings.HasPrefix(a, "200 ") || !strings.Contains(a, `action="/pipit/admin/setup"`) {
+			t.Error(path, a)
+		}
+	}
+	for _, path := range []string{"/pipit", "/pipit/", "/pipit/admin", "/pipit/admin/topics", "/admin/topics"} {
+		if a := fetch(t, base+path); !strings.Contains(a, "Pipit is not set up") {
+			t.Error(path, a)
+		}
+	}
+	for _, path := range []string{"/pipit/zato/ping", "/pipitadmin", "/pipit/administrator"} {
+		if a := fetch(t, base+path); a != noRoute {
+			t.Error(path, a)
+		}
+	}
+	p.stop(t, syscall.SIGTERM)
+}
+
 // With listeners of its own, admin is there alone, and nothing else is.
 func TestAdminListen(t *testing.T) {
 	p := start(t, t.TempDir(), append([]string{"PIPIT_ADMIN_LISTEN=127.0.0.1:0"}, anyPort...), "-config", example(t))
@@ -136,30 +160,64 @@ func TestAdminListen(t *testing.T) {
 	}
 }
 
-func TestBaseURL(t *testing.T) {
+func TestBaseURLs(t *testing.T) {
 	for _, tt := range []struct {
 		addrs  []string
 		secure bool
 		want   string
+		wire   string
 	}{
-		{[]string{"127.0.0.1:80"}, false, "http://127.0.0.1:80"},
-		{[]string{"0.0.0.0:80"}, true, "https://127.0.0.1:80"},
-		{[]string{"[::]:80"}, false, "http://127.0.0.1:80"},
-		{[]string{"192.0.2.1:80", "192.0.2.2:80"}, false, "http://192.0.2.1:80"},
-		{[]string{"192.0.2.1:80", "[::1]:81", "127.0.0.1:82"}, false, "http://[::1]:81"},
+		{[]string{"127.0.0.1:80"}, false, "http://127.0.0.1:80", "http://127.0.0.1:80"},
+		{[]string{"127.0.0.1:80", "127.0.0.1:81", "[::1]:80"}, false, "http://127.0.0.1:80", "http://127.0.0.1:80"},
+		{[]string{"192.0.2.1:80", "192.0.2.2:80"}, true, "https://192.0.2.1:80 https://192.0.2.2:80", "https://192.0.2.2:80"},
+		{[]string{"192.0.2.1:80", "[::1]:81", "127.0.0.1:82", "192.0.2.1:83"}, false, "http://[::1]:81 http://192.0.2.1:80", "http://192.0.2.1:80"},
+		{[]string{"[2001:db8::1]:80"}, false, "http://[2001:db8::1]:80", "http://[2001:db8::1]:80"},
 	} {
-		var l []net.Listener
-		for _, a := range tt.addrs {
-			addr, err := net.ResolveTCPAddr("tcp", a)
-			if err != nil {
-				t.Fatal(err)
-			}
-			l = append(l, at{addr: addr})
-		}
-		if got := baseURL(l, tt.secure); got != tt.want {
+		l := listenersAt(t, tt.addrs...)
+		if got := strings.Join(baseURLs(l, tt.secure), " "); got != tt.want {
 			t.Errorf("%q: %s, want %s", tt.addrs, got, tt.want)
 		}
+		if got := wireURL(l, tt.secure); got != tt.wire {
+			t.Errorf("%q: %s, want %s", tt.addrs, got, tt.wire)
+		}
 	}
+}
+
+// A server that listens on all addresses is reached by each that the machine has.
+func TestBaseURLsOfTheMachine(t *testing.T) {
+	interfaces, err := net.InterfaceAddrs()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, addr := range []string{"0.0.0.0:80", "[::]:80"} {
+		l := listenersAt(t, addr)
+		got := baseURLs(l, true)
+		if got[0] != "https://127.0.0.1:80" {
+			t.Error(addr, got)
+		}
+		for _, a := range interfaces {
+			ip := a.(*net.IPNet).IP
+			want := ip.IsGlobalUnicast() && (ip.To4() != nil || addr == "[::]:80")
+			if url := "https://" + net.JoinHostPort(ip.String(), "80"); !ip.IsLoopback() && slices.Contains(got, url) != want {
+				t.Errorf("%s: %s in %q: want %v", addr, url, got, want)
+			}
+		}
+		if got := wireURL(l, false); got != "http://:80" {
+			t.Error(addr, got)
+		}
+	}
+}
+
+func listenersAt(t *testing.T, addrs ...string) (l []net.Listener) {
+	t.Helper()
+	for _, a := range addrs {
+		addr, err := net.ResolveTCPAddr("tcp", a)
+		if err != nil {
+			t.Fatal(err)
+		}
+		l = append(l, at{addr: addr})
+	}
+	return l
 }
 
 // at is a listener at an address.

@@ -12,7 +12,6 @@ package admin
 import (
 	"context"
 	"log/slog"
-	"net"
 	"net/http"
 	"net/url"
 	"runtime/debug"
@@ -25,15 +24,19 @@ import (
 	"github.com/julienschmidt/httprouter"
 
 	"pipit/broker"
+	"pipit/httpapi/forwarded"
 )
 
 // Options configure an Admin. The zero value of a field stands for its default.
 type Options struct {
 	Version    string
-	Settings   []Setting    // the configuration in force, secrets masked
-	Secure     bool         // the listeners speak TLS: cookies are Secure
-	Address    string       // base URL under which the listeners are reached, for curl commands and the set-up link: "http://127.0.0.1:11223"
-	Wire       string       // the same of the wire protocol; default Address
+	Settings   []Setting // the configuration in force, secrets masked
+	Addresses  []string  // base URLs that this machine is reached by, for the set-up links; default "http://127.0.0.1"
+	Wire       string    // base URL of the wire protocol, where it has listeners of its own; without a host name, that of the request: "http://:11223"
+	PublicURL  string    // base URL of the wire protocol for its clients; default: scheme and host of the request
+	Origin     string    // scheme and host of the pages for browsers, where a proxy changes Host; default: those of PublicURL or the request
+	PathPrefix string    // in front of /admin/, where a proxy has it: "/pipit"; served with it and without
+	Proxies    forwarded.Proxies
 	MaxPayload int64        // bytes of one message; default 1 MiB
 	Logger     *slog.Logger // default slog.Default()
 	Access     bool         // a line in the log for every request, beside those that are refused
@@ -51,7 +54,8 @@ type Admin struct {
 	o       Options
 	log     *slog.Logger
 	router  *httprouter.Router
-	origin  *http.CrossOriginProtection
+	foreign *http.CrossOriginProtection
+	links   *strings.Replacer // puts the prefix in front of the links of a page
 	stats   *stats
 	started time.Time
 
@@ -64,8 +68,7 @@ type Admin struct {
 	sessions  sessions
 	tokens    tokens
 	trail     trail
-	logins    *throttle // wrong passwords, by name and address
-	guesses   *throttle // wrong passwords and tokens, by address
+	guesses   *broker.Throttle // wrong tokens and set-up keys, by network
 
 	closing   chan struct{} // closed by Close
 	closeOnce sync.Once
@@ -77,8 +80,8 @@ func New(b *broker.Broker, o Options) (*Admin, error) {
 	if o.MaxPayload <= 0 {
 		o.MaxPayload = broker.DefaultMaxPayload
 	}
-	if o.Wire == "" {
-		o.Wire = o.Address
+	if len(o.Addresses) == 0 {
+		o.Addresses = []string{"http://127.0.0.1"}
 	}
 	if o.Logger == nil {
 		o.Logger = slog.Default()
@@ -87,18 +90,23 @@ func New(b *broker.Broker, o Options) (*Admin, error) {
 		b:       b,
 		o:       o,
 		log:     o.Logger,
-		origin:  http.NewCrossOriginProtection(),
+		foreign: http.NewCrossOriginProtection(),
+		links:   prefixer(o.PathPrefix),
 		started: time.Now(),
 		hashing: make(chan struct{}, 1),
-		logins:  newThrottle(maxFailures, failureWindow),
-		guesses: newThrottle(maxGuesses, failureWindow),
-		trail:   trail{denied: newThrottle(1, failureWindow)},
+		guesses: broker.NewThrottle(maxGuesses, broker.FailureWindow),
+		trail:   trail{denied: broker.NewThrottle(1, broker.FailureWindow)},
 		closing: make(chan struct{}),
+	}
+	if origin := a.configuredOrigin(); origin != "" {
+		if err := a.foreign.AddTrustedOrigin(origin); err != nil {
+			return nil, err
+		}
 	}
 	if err := a.load(); err != nil {
 		return nil, err
 	}
-	a.stats = newStats(b)
+	a.stats = newStats(b, o.PathPrefix)
 	a.register()
 	a.workers.Go(a.keep)
 	return a, nil
@@ -172,12 +180,17 @@ type exchange struct {
 	status int // 0 until the reply has begun
 	bytes  int // of the reply
 	who    actor
-	err    error // from the handler
+	remote string // address of the client
+	prefix string // in front of the paths that go out
+	err    error  // from the handler
 }
 
 func (x *exchange) WriteHeader(status int) {
 	if x.status == 0 && (status >= 200 || status == http.StatusSwitchingProtocols) {
 		x.status = status
+		if to := x.Header().Get("Location"); to != "" {
+			x.Header().Set("Location", x.prefix+to)
+		}
 	}
 	x.ResponseWriter.WriteHeader(status)
 }
@@ -197,7 +210,8 @@ func (x *exchange) Unwrap() http.ResponseWriter { return x.ResponseWriter }
 // ServeHTTP answers a request, and logs it.
 func (a *Admin) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	start := time.Now()
-	x := &exchange{ResponseWriter: w, who: actor{Addr: host(r.RemoteAddr)}}
+	r = a.unprefixed(r)
+	x := &exchange{ResponseWriter: w, who: actor{Addr: a.addr(r)}, remote: a.remote(r), prefix: a.o.PathPrefix}
 	h := w.Header()
 	h.Set("Content-Security-Policy", policy)
 	h.Set("Cross-Origin-Opener-Policy", "same-origin")
@@ -265,7 +279,7 @@ func (a *Admin) fail(x *exchange, r *http.Request) {
 // attrs are what a log line says of a request. A query is not among it: that of the set-up link is secret.
 func (x *exchange) attrs(r *http.Request) []slog.Attr {
 	attrs := append(make([]slog.Attr, 0, 8), slog.String("method", clip(r.Method)),
-		slog.String("path", clipTo(r.URL.Path, 256)), slog.String("remote", r.RemoteAddr))
+		slog.String("path", clipTo(r.URL.Path, 256)), slog.String("remote", x.remote))
 	if x.who.Name != "" {
 		attrs = append(attrs, slog.String("actor", x.who.Name))
 	}
@@ -405,14 +419,6 @@ func isAPI(r *http.Request) bool { return strings.HasPrefix(r.URL.Path, apiPath)
 
 // wantsPage tells a browser that opens a page, or sends a form, from a script.
 func wantsPage(r *http.Request) bool { return strings.Contains(r.Header.Get("Accept"), "text/html") }
-
-// host is an address without its port.
-func host(addr string) string {
-	if h, _, err := net.SplitHostPort(addr); err == nil {
-		return h
-	}
-	return addr
-}
 
 // clipTo shortens a text to n bytes, without half a character at its end.
 func clipTo(s string, n int) string {

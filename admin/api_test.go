@@ -218,10 +218,7 @@ func (r *apiRig) refused(status int, code, method, path string, body any, header
 
 // forgive forgets wrong tokens.
 func (r *apiRig) forgive() {
-	g := r.a.guesses
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	g.expire(time.Now().Add(g.window))
+	r.a.guesses = broker.NewThrottle(maxGuesses, broker.FailureWindow)
 }
 
 // object is a body.

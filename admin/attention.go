@@ -90,6 +90,9 @@ func (s *stats) look(now time.Time) situation {
 	n.away(off, topics, consumers, now)
 	n.inactive(off, topics, consumers)
 	found.attention = n.done()
+	for i := range found.attention {
+		found.attention[i].Link = s.prefix + found.attention[i].Link
+	}
 	return found
 }
 

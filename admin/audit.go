@@ -51,9 +51,9 @@ type entryRecord struct {
 
 // trail is the state of the audit log.
 type trail struct {
-	entries atomic.Int64 // that are stored; more, where one that was made was not committed
-	last    atomic.Int64 // time of the last one, in nanoseconds: no two have the same
-	denied  *throttle    // addresses whose failures are in the log already
+	entries atomic.Int64     // that are stored; more, where one that was made was not committed
+	last    atomic.Int64     // time of the last one, in nanoseconds: no two have the same
+	denied  *broker.Throttle // addresses whose failures are in the log already
 }
 
 // audit makes the document of an audit entry, to be committed with what it tells of. action is
@@ -96,7 +96,7 @@ func encode(v any) []byte {
 
 // auditDenied notes that somebody was refused, once a minute for each address.
 func (a *Admin) auditDenied(ctx context.Context, who actor, action, object string) {
-	if a.trail.denied.add(throttleKeyOf(network(who.Addr)), time.Now()) {
+	if a.trail.denied.Add(broker.ThrottleKeyOf(broker.Network(who.Addr)), time.Now()) {
 		return
 	}
 	if err := a.b.PutDocuments(context.WithoutCancel(ctx), a.audit(who, action, object, "")); err != nil {

@@ -64,7 +64,7 @@ func isLocal(r *http.Request) bool { return r.Context().Value(localKey{}) != nil
 // neither. The errors are errNoSignIn for a token that is not valid, TooMany for too many of these,
 // and errForeign for a change that a page of another origin sends: it could have no token.
 func (a *Admin) identify(r *http.Request) (caller, error) {
-	who := caller{actor: actor{Via: "web", Addr: host(r.RemoteAddr)}}
+	who := caller{actor: actor{Via: "web", Addr: a.addr(r)}}
 	if isLocal(r) {
 		who.actor = actor{Name: commandLine, Via: "file", Write: true}
 		return who, nil
@@ -81,7 +81,7 @@ func (a *Admin) identify(r *http.Request) (caller, error) {
 			return who, nil
 		}
 	}
-	if err := a.origin.Check(r); err != nil {
+	if err := a.foreign.Check(r); err != nil {
 		return who, errForeign
 	}
 	if s := a.session(r, now); s != nil {
@@ -96,13 +96,17 @@ func bearer(r *http.Request) (string, bool) {
 	return strings.TrimSpace(text), strings.EqualFold(scheme, "Bearer")
 }
 
+// maxGuesses is how many wrong tokens, and how many wrong set-up keys, may come from one network within
+// broker.FailureWindow.
+const maxGuesses = 50
+
 // wrongToken counts a token that is not valid.
 func (a *Admin) wrongToken(ctx context.Context, who actor, now time.Time) error {
-	k := throttleKeyOf(network(who.Addr))
-	if err := a.guesses.check(k, now); err != nil {
+	k := broker.ThrottleKeyOf("token", broker.Network(who.Addr))
+	if err := a.guesses.Check(k, now); err != nil {
 		return err
 	}
-	a.guesses.add(k, now)
+	a.guesses.Add(k, now)
 	a.auditDenied(ctx, who, "token.refused", "")
 	return errNoSignIn
 }
@@ -113,16 +117,9 @@ const maxSignIns = 64
 // signIn begins a session of an administrator, whose cookie it sets. The errors are Unauthorized;
 // TooMany, after too many failures, until their window ends; and Unavailable.
 func (a *Admin) signIn(ctx context.Context, w http.ResponseWriter, r *http.Request, name, password string) error {
-	who := actor{Via: "web", Addr: host(r.RemoteAddr)}
-	of, from := throttleKeyOf(name, network(who.Addr)), throttleKeyOf(network(who.Addr))
-	throttled := func() error {
-		now := time.Now()
-		if err := a.guesses.check(from, now); err != nil {
-			return err
-		}
-		return a.logins.check(of, now)
-	}
-	if err := throttled(); err != nil {
+	who := actor{Via: "web", Addr: a.addr(r)}
+	login := broker.LoginOf("administrator", name, who.Addr)
+	if err := a.b.Logins().Check(login, time.Now()); err != nil {
 		return err
 	}
 	done, err := a.slowHash(ctx)
@@ -130,7 +127,7 @@ func (a *Admin) signIn(ctx context.Context, w http.ResponseWriter, r *http.Reque
 		return err
 	}
 	defer done()
-	if err := throttled(); err != nil { // others may have failed while this one waited
+	if err := a.b.Logins().Check(login, time.Now()); err != nil { // others may have failed while this one waited
 		return err
 	}
 	account, err := administrator(a.b, name)
@@ -142,9 +139,7 @@ func (a *Admin) signIn(ctx context.Context, w http.ResponseWriter, r *http.Reque
 		return err
 	}
 	if !right {
-		now := time.Now()
-		a.logins.add(of, now)
-		a.guesses.add(from, now)
+		a.b.Logins().Failed(login, time.Now())
 		if account.Hash == "" {
 			name = "" // perhaps a password, in the wrong field
 		}

@@ -77,10 +77,10 @@ func newAuthRig(t *testing.T, bubble bool, change ...func(*Options)) *authRig {
 	t.Helper()
 	r := &authRig{t: t, path: filepath.Join(t.TempDir(), "pipit.db"), bubble: bubble, logs: &authLog{}, addr: "192.0.2.1"}
 	r.options = Options{
-		Version: "1.2.3",
-		Address: "http://pipit.test",
-		Logger:  slog.New(slog.NewJSONHandler(r.logs, &slog.HandlerOptions{Level: slog.LevelDebug})),
-		Access:  true,
+		Version:   "1.2.3",
+		Addresses: []string{"http://pipit.test"},
+		Logger:    slog.New(slog.NewJSONHandler(r.logs, &slog.HandlerOptions{Level: slog.LevelDebug})),
+		Access:    true,
 	}
 	for _, f := range change {
 		f(&r.options)
@@ -272,10 +272,11 @@ func (r *authRig) actions() string {
 
 func setupKey(t *testing.T, r *authRig) string {
 	t.Helper()
-	link, err := r.a.SetupURL()
-	if err != nil {
-		t.Fatal(err)
+	links := r.a.SetupURLs()
+	if len(links) != 1 {
+		t.Fatal(links)
 	}
+	link := links[0]
 	u, err := url.Parse(link)
 	if err != nil || !strings.HasPrefix(link, "http://pipit.test/admin/setup?key=") {
 		t.Fatal(link, err)
@@ -356,8 +357,8 @@ func TestSetup(t *testing.T) {
 		r.want(r.call(method, setupPath+"?key="+key, setupForm(key, "bob", authPassword)), http.StatusNotFound)
 	}
 	r.want(r.call("GET", loginPath, ""), http.StatusOK)
-	if link, err := r.a.SetupURL(); link != "" || err != nil {
-		t.Error(link, err)
+	if links := r.a.SetupURLs(); links != nil {
+		t.Error(links)
 	}
 	if logs := r.logs.String(); strings.Contains(logs, key) || strings.Contains(logs, old) || strings.Contains(logs, authPassword) {
 		t.Error("a secret is in the log")
@@ -404,7 +405,7 @@ func TestSetupThrottle(t *testing.T) {
 		r := newAuthRig(t, true)
 		defer r.close()
 		key := setupKey(t, r)
-		for range maxFailures {
+		for range maxGuesses {
 			r.want(r.call("GET", setupPath+"?key=wrong", ""), http.StatusNotFound)
 		}
 		a := r.call("GET", setupPath+"?key="+key, "")
@@ -415,7 +416,7 @@ func TestSetupThrottle(t *testing.T) {
 		r.addr = "192.0.2.2"
 		r.want(r.call("GET", setupPath+"?key="+key, ""), http.StatusOK)
 		r.addr = "192.0.2.1"
-		time.Sleep(failureWindow)
+		time.Sleep(broker.FailureWindow)
 		r.want(r.call("GET", setupPath+"?key="+key, ""), http.StatusOK)
 		if n := strings.Count(r.actions(), "setup.refused"); n != 1 {
 			t.Errorf("%d entries of one address in a minute", n)
@@ -497,7 +498,7 @@ func TestSignInAndOut(t *testing.T) {
 }
 
 func TestCookieUnderTLS(t *testing.T) {
-	r := newAuthRig(t, false, func(o *Options) { o.Secure = true })
+	r := newAuthRig(t, false, func(o *Options) { o.Origin = "https://pipit.test" })
 	r.account()
 	c := r.signedIn()
 	if c.Name != "__Host-pipit_session" || !c.Secure || !c.HttpOnly || c.Path != "/" || c.SameSite != http.SameSiteStrictMode || c.Domain != "" {
@@ -514,7 +515,7 @@ func TestSignInThrottle(t *testing.T) {
 		defer r.close()
 		r.account()
 		c := r.signedIn()
-		for range maxFailures {
+		for range broker.MaxFailures {
 			r.want(r.login(authName, "wrong horse"), http.StatusUnauthorized)
 		}
 		a := r.login(authName, authPassword)
@@ -526,7 +527,7 @@ func TestSignInThrottle(t *testing.T) {
 		r.addr = "192.0.2.2"
 		r.want(r.login(authName, authPassword), http.StatusSeeOther) // another address
 		r.addr = "192.0.2.1"
-		time.Sleep(failureWindow - time.Second)
+		time.Sleep(broker.FailureWindow - time.Second)
 		r.want(r.login(authName, authPassword), http.StatusTooManyRequests)
 		time.Sleep(time.Second)
 		r.want(r.login(authName, authPassword), http.StatusSeeOther)
@@ -535,9 +536,8 @@ func TestSignInThrottle(t *testing.T) {
 		}
 
 		// Many names from one address, which is a network of IPv6.
-		for i := range maxGuesses {
-			r.addr = fmt.Sprintf("[2001:db8::%x]", i)
-			r.a.guesses.add(throttleKeyOf(network(strings.Trim(r.addr, "[]"))), time.Now())
+		for i := range broker.MaxFailuresOfNetwork {
+			r.b.Logins().Failed(broker.LoginOf("client", fmt.Sprint("name", i), fmt.Sprintf("2001:db8::%x", i)), time.Now())
 		}
 		r.addr = "[2001:db8::ffff]"
 		r.want(r.login(authName, authPassword), http.StatusTooManyRequests)
@@ -906,7 +906,7 @@ func TestTokenThrottle(t *testing.T) {
 			t.Error(a.header)
 		}
 		r.want(r.call("GET", v1+"/topics", "", withToken(token.Token)), http.StatusOK) // the right one is not held up
-		time.Sleep(failureWindow)
+		time.Sleep(broker.FailureWindow)
 		r.want(r.call("GET", v1+"/topics", "", withToken("pipit_x")), http.StatusUnauthorized)
 		if n := strings.Count(r.actions(), "token.refused"); n != 2 {
 			t.Errorf("%d entries of one address in two minutes", n)
@@ -1124,35 +1124,4 @@ func TestLocal(t *testing.T) {
 		t.Error(s)
 	}
 	r.wantProblem(r.call("GET", v1+"/topics", ""), http.StatusForbidden, "not_set_up")
-}
-
-func TestThrottleForgets(t *testing.T) {
-	th := newThrottle(2, time.Minute)
-	now := time.Now()
-	for i := range maxThrottled + 1 {
-		th.add(throttleKeyOf(fmt.Sprint(i)), now)
-	}
-	if len(th.keys) != maxThrottled || th.order.Len() != maxThrottled {
-		t.Error(len(th.keys), th.order.Len())
-	}
-	k := throttleKeyOf("k")
-	if past := []bool{th.add(k, now), th.add(k, now), th.add(k, now)}; past[0] || past[1] || !past[2] {
-		t.Error(past)
-	}
-	if err := th.check(k, now.Add(time.Minute-1)); broker.CodeOf(err) != broker.TooMany {
-		t.Error(err)
-	}
-	if err := th.check(k, now.Add(time.Minute)); err != nil || len(th.keys) != 0 {
-		t.Error(err, len(th.keys))
-	}
-}
-
-func TestNetwork(t *testing.T) {
-	for addr, want := range map[string]string{
-		"192.0.2.1": "192.0.2.1", "::ffff:192.0.2.1": "192.0.2.1", "2001:db8::1": "2001:db8::/64", "fe80::1%eth0": "fe80::/64", "@": "@", "": "",
-	} {
-		if got := network(addr); got != want {
-			t.Errorf("%q: %q", addr, got)
-		}
-	}
 }

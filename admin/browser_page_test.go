@@ -228,10 +228,7 @@ func TestBrowserAnswers(t *testing.T) {
 func TestBrowserEmpty(t *testing.T) {
 	browses(t)
 	s := newSite(t, false)
-	link, err := s.a.SetupURL()
-	if err != nil {
-		t.Fatal(err)
-	}
+	link := s.a.SetupURLs()[0]
 	tab := s.profile()
 	tab.open("/admin/")
 	tab.inspect("not set up")

@@ -114,7 +114,7 @@ const (
 )
 
 // newSite starts a site, with an administrator or not set up yet.
-func newSite(t testing.TB, setUp bool) *site {
+func newSite(t testing.TB, setUp bool, change ...func(*admin.Options)) *site {
 	t.Helper()
 	quiet := slog.New(slog.DiscardHandler)
 	store, err := db.Open(filepath.Join(t.TempDir(), "pipit.db"), db.Options{Logger: quiet})
@@ -140,12 +140,16 @@ func newSite(t testing.TB, setUp bool) *site {
 		t.Fatal(err)
 	}
 	address := "http://" + listener.Addr().String()
-	a, err := admin.New(b, admin.Options{
-		Version:  "1.2.3",
-		Address:  address,
-		Settings: []admin.Setting{{Name: "http.listen", Value: `["` + listener.Addr().String() + `"]`}, {Name: "client.0.password", Value: "••••••"}},
-		Logger:   slog.New(slog.NewTextHandler(t.Output(), &slog.HandlerOptions{Level: slog.LevelError})),
-	})
+	options := admin.Options{
+		Version:   "1.2.3",
+		Addresses: []string{address},
+		Settings:  []admin.Setting{{Name: "http.listen", Value: `["` + listener.Addr().String() + `"]`}, {Name: "client.0.password", Value: "••••••"}},
+		Logger:    slog.New(slog.NewTextHandler(t.Output(), &slog.HandlerOptions{Level: slog.LevelError})),
+	}
+	for _, f := range change {
+		f(&options)
+	}
+	a, err := admin.New(b, options)
 	if err != nil {
 		listener.Close()
 		t.Fatal(err)
@@ -153,7 +157,7 @@ func newSite(t testing.TB, setUp bool) *site {
 	t.Cleanup(a.Close)
 	wire := httpapi.New(b, httpapi.Options{Logger: quiet})
 	srv := httpapi.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if strings.HasPrefix(r.URL.Path, "/admin/") {
+		if strings.HasPrefix(r.URL.Path, options.PathPrefix+"/admin/") {
 			a.ServeHTTP(w, r)
 		} else {
 			wire.ServeHTTP(w, r)

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"html/template"
+	"io"
 	"io/fs"
 	"math"
 	"net/http"
@@ -110,13 +111,14 @@ func (a *Admin) render(w http.ResponseWriter, r *http.Request, name string, stat
 	if err := t.ExecuteTemplate(&buf, "layout", &p); err != nil {
 		return fmt.Errorf("template %s: %w", name, err)
 	}
+	html := a.links.Replace(buf.String())
 	h := w.Header()
 	h.Set("Content-Type", "text/html; charset=utf-8")
-	h.Set("Content-Length", strconv.Itoa(buf.Len()))
+	h.Set("Content-Length", strconv.Itoa(len(html)))
 	h.Set("Cache-Control", "no-store")
 	w.WriteHeader(status)
 	if r.Method != http.MethodHead {
-		_, _ = w.Write(buf.Bytes()) // the reader has left: nobody to tell
+		_, _ = io.WriteString(w, html) // the reader has left: nobody to tell
 	}
 	return nil
 }
@@ -124,17 +126,17 @@ func (a *Admin) render(w http.ResponseWriter, r *http.Request, name string, stat
 // done answers a POST that went well: on to a page, which shows notice once.
 func (a *Admin) done(w http.ResponseWriter, r *http.Request, to, notice string) error {
 	if notice != "" {
-		a.setNotice(w, base64.RawURLEncoding.EncodeToString([]byte(shorten(notice, maxNotice))), int(noticeTime/time.Second))
+		a.setNotice(w, r, base64.RawURLEncoding.EncodeToString([]byte(shorten(notice, maxNotice))), int(noticeTime/time.Second))
 	}
 	w.Header().Set("Cache-Control", "no-store")
 	http.Redirect(w, r, to, http.StatusSeeOther)
 	return nil
 }
 
-func (a *Admin) setNotice(w http.ResponseWriter, value string, maxAge int) {
+func (a *Admin) setNotice(w http.ResponseWriter, r *http.Request, value string, maxAge int) {
 	http.SetCookie(w, &http.Cookie{
-		Name: noticeName, Value: value, Path: rootPath, MaxAge: maxAge,
-		HttpOnly: true, Secure: a.o.Secure, SameSite: http.SameSiteStrictMode,
+		Name: noticeName, Value: value, Path: a.o.PathPrefix + rootPath, MaxAge: maxAge,
+		HttpOnly: true, Secure: a.secure(r), SameSite: http.SameSiteStrictMode,
 	})
 }
 
@@ -144,7 +146,7 @@ func (a *Admin) takeNotice(w http.ResponseWriter, r *http.Request) string {
 	if err != nil || c.Value == "" {
 		return ""
 	}
-	a.setNotice(w, "", -1)
+	a.setNotice(w, r, "", -1)
 	text, err := base64.RawURLEncoding.DecodeString(c.Value)
 	if err != nil || !utf8.Valid(text) {
 		return ""

@@ -32,7 +32,7 @@ func (a *Admin) pageClients(w http.ResponseWriter, r *http.Request, _ params) er
 	}
 	page.Items = l.Items
 	page.found(len(l.Items), l.Total, l.Next)
-	page.Example = a.createCommand("clients", `{"username": "crm", "password": "change me"}`)
+	page.Example = a.bases(r).createCommand("clients", `{"username": "crm", "password": "change me"}`)
 	return a.render(w, r, "clients", http.StatusOK, view{Title: "Clients", Nav: "clients", Data: page})
 }
 
@@ -150,10 +150,10 @@ func (a *Admin) pageClient(w http.ResponseWriter, r *http.Request, p params) err
 		field{Name: "client", Type: "hidden", Value: c.Username},
 		field{Name: "is_active", Type: "hidden", Value: checked})
 	if items := page.ProducerList.Items; len(items) > 0 {
-		page.Commands = a.publishCommands(c.Username, items[0].Topic)[:1]
+		page.Commands = a.bases(r).publishCommands(c.Username, items[0].Topic)[:1]
 	}
 	if items := page.ConsumerList.Items; len(items) > 0 {
-		page.Commands = append(page.Commands, a.receiveCommands(c.Username, items[0].Topic, "")[:1]...)
+		page.Commands = append(page.Commands, a.bases(r).receiveCommands(c.Username, items[0].Topic, "")[:1]...)
 	}
 	return a.render(w, r, "client", http.StatusOK, view{Title: c.Username, Nav: "clients", Data: page})
 }

@@ -37,7 +37,7 @@ func (a *Admin) pageConsumers(w http.ResponseWriter, r *http.Request, _ params) 
 	}
 	page.Items = l.Items
 	page.found(len(l.Items), l.Total, l.Next)
-	page.Example = a.createCommand("consumers", `{"client": "erp", "topic": "/customer/created"}`)
+	page.Example = a.bases(r).createCommand("consumers", `{"client": "erp", "topic": "/customer/created"}`)
 	return a.render(w, r, "consumers", http.StatusOK, view{Title: "Consumers", Nav: "consumers", Data: page})
 }
 
@@ -154,7 +154,7 @@ func oneButton(name, action, submit, revision string) *form {
 	return f
 }
 
-func (a *Admin) consumerPage(c *Consumer, reveal bool) consumerPage {
+func (a *Admin) consumerPage(r *http.Request, c *Consumer, reveal bool) consumerPage {
 	path := consumerPath(c.ID)
 	page := consumerPage{
 		Consumer:  *c,
@@ -172,7 +172,7 @@ func (a *Admin) consumerPage(c *Consumer, reveal bool) consumerPage {
 		page.Revealed = c.SubKey
 	}
 	page.SubKey = "" // what a template does not have, it cannot show
-	page.Commands = a.receiveCommands(c.Client, c.Topic, page.Revealed)
+	page.Commands = a.bases(r).receiveCommands(c.Client, c.Topic, page.Revealed)
 	return page
 }
 
@@ -194,7 +194,7 @@ func (a *Admin) pageConsumer(w http.ResponseWriter, r *http.Request, p params) e
 		return err
 	}
 	reveal := r.URL.Query().Has("reveal") && actorOf(r.Context()).Write
-	return a.renderConsumer(w, r, http.StatusOK, a.consumerPage(&c, reveal))
+	return a.renderConsumer(w, r, http.StatusOK, a.consumerPage(r, &c, reveal))
 }
 
 func editConsumerForm(c *Consumer) *form {
@@ -299,7 +299,7 @@ func (a *Admin) onConsumer(w http.ResponseWriter, r *http.Request, p params, pic
 	if err != nil {
 		return err
 	}
-	page := a.consumerPage(&c, false)
+	page := a.consumerPage(r, &c, false)
 	f := pick(&page)
 	f.typed(v)
 	notice, err := do(&c, f)

@@ -21,13 +21,13 @@ func shellQuote(s string) string {
 
 // curl is a call of curl as a client whose password is in the variable PASSWORD. path is escaped.
 // Topic names can hold segments that curl would take for steps up and down.
-func (a *Admin) curl(method, username, path string, options ...string) string {
+func (at bases) curl(method, username, path string, options ...string) string {
 	words := []string{"curl", "-X", method, "-u", shellQuote(username) + `:"$PASSWORD"`}
 	if strings.Contains(path, "/.") {
 		words = append(words, "--path-as-is")
 	}
 	words = append(words, options...)
-	return strings.Join(append(words, shellQuote(a.o.Wire+path)), " ")
+	return strings.Join(append(words, shellQuote(at.wire+path)), " ")
 }
 
 // wirePath is a topic's name in the path of the wire protocol.
@@ -40,31 +40,31 @@ func wirePath(topic string) string {
 }
 
 // publishCommands publish to a topic as one of its producers.
-func (a *Admin) publishCommands(username, topic string) []command {
+func (at bases) publishCommands(username, topic string) []command {
 	path := "/zato/pubsub/topic/" + wirePath(topic) + "/"
 	return []command{
-		{"Publish", a.curl("POST", username, path, "-d", "'Hello pub/sub!'")},
-		{"Publish JSON first, for an hour", a.curl("POST", username, path+"?priority=9&expiration=3600", "-H", "Content-Type:application/json", "-d", `'{"id": 1}'`)},
+		{"Publish", at.curl("POST", username, path, "-d", "'Hello pub/sub!'")},
+		{"Publish JSON first, for an hour", at.curl("POST", username, path+"?priority=9&expiration=3600", "-H", "Content-Type:application/json", "-d", `'{"id": 1}'`)},
 	}
 }
 
 // createCommand creates an object through the API, with a token in the variable TOKEN.
-func (a *Admin) createCommand(noun, object string) string {
-	return `curl -H "Authorization: Bearer $TOKEN" -H Content-Type:application/json ` + shellQuote(a.o.Address+"/admin/api/v1/"+noun) + " -d " + shellQuote(object)
+func (at bases) createCommand(noun, object string) string {
+	return `curl -H "Authorization: Bearer $TOKEN" -H Content-Type:application/json ` + shellQuote(at.admin+"/admin/api/v1/"+noun) + " -d " + shellQuote(object)
 }
 
 // receiveCommands receive and acknowledge as a consumer. Without its sub_key they take it
 // from the variable SUB_KEY.
-func (a *Admin) receiveCommands(username, topic, subKey string) []command {
+func (at bases) receiveCommands(username, topic, subKey string) []command {
 	key := `X-Zato-PubSub-Key:"$SUB_KEY"`
 	if subKey != "" {
 		key = shellQuote("X-Zato-PubSub-Key:" + subKey)
 	}
 	path := "/zato/pubsub/msg/" + wirePath(topic) + "/"
-	settle := a.curl("DELETE", username, "/zato/pubsub/msg/", "-H", key) + `"$MSG_ID"`
+	settle := at.curl("DELETE", username, "/zato/pubsub/msg/", "-H", key) + `"$MSG_ID"`
 	return []command{
-		{"Receive", a.curl("POST", username, path, "-H", key)},
-		{"Wait for one message, at most 30 seconds", a.curl("POST", username, path+"?max=1&wait=30", "-H", key)},
+		{"Receive", at.curl("POST", username, path, "-H", key)},
+		{"Wait for one message, at most 30 seconds", at.curl("POST", username, path+"?max=1&wait=30", "-H", key)},
 		{"Acknowledge", settle + "'/?ack=true'"},
 		{"Give back", settle + "'/?reject=true'"},
 	}

@@ -45,7 +45,7 @@ type setupPage struct{ Key, Name string }
 
 func (a *Admin) pageSetup(w http.ResponseWriter, r *http.Request, _ params) error {
 	key := r.URL.Query().Get("key")
-	if err := a.checkSetupKey(r.Context(), actor{Via: "web", Addr: host(r.RemoteAddr)}, key); err != nil {
+	if err := a.checkSetupKey(r.Context(), actor{Via: "web", Addr: a.addr(r)}, key); err != nil {
 		return err
 	}
 	return a.render(w, r, "setup", http.StatusOK, view{Title: "Set up", Data: setupPage{Key: key}})

@@ -190,7 +190,7 @@ func (a *Admin) browseTo(r *http.Request, page *messagesPage, v url.Values) (err
 	}
 	producers, err := a.listProducers(query{Topic: page.Topic, Limit: 1})
 	if err == nil && len(producers.Items) > 0 {
-		page.Command = a.publishCommands(producers.Items[0].Client, page.Topic)[0].Line
+		page.Command = a.bases(r).publishCommands(producers.Items[0].Client, page.Topic)[0].Line
 	}
 	return err
 }

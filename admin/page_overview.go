@@ -87,12 +87,12 @@ func (a *Admin) pageOverview(w http.ResponseWriter, r *http.Request, _ params) e
 		now = p.Hour.rates
 	}
 	p.Tiles.rates(now)
-	a.firstSteps(&p)
+	a.firstSteps(r, &p)
 	return a.render(w, r, "overview", http.StatusOK, view{Title: "Overview", Nav: "overview", Data: &p})
 }
 
 // firstSteps fills in what is to do where nothing was ever published or received.
-func (a *Admin) firstSteps(p *overviewPage) {
+func (a *Admin) firstSteps(r *http.Request, p *overviewPage) {
 	t := &p.Totals
 	if t.Published > 0 || t.Depth+t.Delayed > 0 {
 		return
@@ -110,7 +110,7 @@ func (a *Admin) firstSteps(p *overviewPage) {
 		{"Publish a first message", "From the page of a topic, or with the command below.", "/admin/topics", false},
 	}
 	if t.Topics == 0 || t.Clients == 0 || t.Producers == 0 || t.Consumers == 0 {
-		p.Create = a.createCommands()
+		p.Create = a.bases(r).createCommands()
 		return
 	}
 	producers := a.b.Producers()
@@ -118,23 +118,23 @@ func (a *Admin) firstSteps(p *overviewPage) {
 		return
 	}
 	producer := producers[0]
-	p.Curl = append(p.Curl, a.publishCommands(producer.Client, producer.Topic)[0])
+	p.Curl = append(p.Curl, a.bases(r).publishCommands(producer.Client, producer.Topic)[0])
 	for _, c := range consumers {
 		if c.Topic == producer.Topic {
-			p.Curl = append(p.Curl, a.receiveCommands(c.Client, c.Topic, "")[0])
+			p.Curl = append(p.Curl, a.bases(r).receiveCommands(c.Client, c.Topic, "")[0])
 			break
 		}
 	}
 }
 
 // createCommands make a topic, two clients, a producer and a consumer.
-func (a *Admin) createCommands() string {
+func (at bases) createCommands() string {
 	line := func(what string, object any) string {
 		b, err := json.Marshal(object)
 		if err != nil {
 			panic(err) // of texts: never
 		}
-		return `curl -H "Authorization: Bearer $TOKEN" -H Content-Type:application/json -d '` + string(b) + `' ` + shellQuote(a.o.Address+apiPath+"v1/"+what) + "\n"
+		return `curl -H "Authorization: Bearer $TOKEN" -H Content-Type:application/json -d '` + string(b) + `' ` + shellQuote(at.admin+apiPath+"v1/"+what) + "\n"
 	}
 	type object map[string]string
 	return line("topics", object{"name": "/customer/created"}) +

@@ -31,7 +31,7 @@ func (a *Admin) pageProducers(w http.ResponseWriter, r *http.Request, _ params) 
 	}
 	page.Items = l.Items
 	page.found(len(l.Items), l.Total, l.Next)
-	page.Example = a.createCommand("producers", `{"client": "crm", "topic": "/customer/created"}`)
+	page.Example = a.bases(r).createCommand("producers", `{"client": "crm", "topic": "/customer/created"}`)
 	return a.render(w, r, "producers", http.StatusOK, view{Title: "Producers", Nav: "producers", Data: page})
 }
 
@@ -115,7 +115,7 @@ func (a *Admin) pageProducer(w http.ResponseWriter, r *http.Request, p params) e
 	}
 	return a.render(w, r, "producer", http.StatusOK, view{
 		Title: "Producer " + ofTopic(x.Client, x.Topic), Nav: "producers",
-		Data: producerPage{x, link{"/admin/producers", "Producers"}, a.publishCommands(x.Client, x.Topic)},
+		Data: producerPage{x, link{"/admin/producers", "Producers"}, a.bases(r).publishCommands(x.Client, x.Topic)},
 	})
 }
 

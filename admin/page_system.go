@@ -31,7 +31,7 @@ func (a *Admin) pageSystem(w http.ResponseWriter, r *http.Request, _ params) err
 		OS:       runtime.GOOS + "/" + runtime.GOARCH,
 		Started:  a.started,
 		Uptime:   time.Since(a.started),
-		Address:  a.o.Address,
+		Address:  a.bases(r).admin,
 		Store:    a.b.StoreStats(),
 		Healthy:  a.b.Health() == nil,
 		Totals:   a.b.Totals(),
@@ -86,7 +86,7 @@ func (a *Admin) renderAccess(w http.ResponseWriter, r *http.Request, status int,
 		p.Sessions, p.MoreSessions = p.Sessions[:maxSessionRows], n-maxSessionRows
 	}
 	p.Tokens = a.listTokens()
-	p.Example = `curl -H "Authorization: Bearer $TOKEN" ` + shellQuote(a.o.Address+apiPath+"v1/stats")
+	p.Example = `curl -H "Authorization: Bearer $TOKEN" ` + shellQuote(a.bases(r).admin+apiPath+"v1/stats")
 	if p.NewAdministrator == nil {
 		p.NewAdministrator = newAdministratorForm()
 	}
@@ -195,7 +195,7 @@ func (a *Admin) postAdministratorDelete(w http.ResponseWriter, r *http.Request, 
 		return err
 	}
 	if name == who.Name {
-		http.SetCookie(w, a.cookie(""))
+		http.SetCookie(w, a.cookie(r, ""))
 		return a.done(w, r, loginPath, "Your account is deleted.")
 	}
 	return a.done(w, r, accessPath, "Administrator "+name+" is deleted.")
@@ -212,7 +212,7 @@ func (a *Admin) postSignOutEverywhere(w http.ResponseWriter, r *http.Request, p 
 		return err
 	}
 	if name == who.Name {
-		http.SetCookie(w, a.cookie(""))
+		http.SetCookie(w, a.cookie(r, ""))
 		return a.done(w, r, loginPath, "You are signed out everywhere.")
 	}
 	return a.done(w, r, administratorPath(name), count(int64(n), "session is", "sessions are")+" ended.")

@@ -137,7 +137,7 @@ func (a *Admin) pageTopics(w http.ResponseWriter, r *http.Request, _ params) err
 	}
 	page.Items = l.Items
 	page.found(len(l.Items), l.Total, l.Next)
-	page.Example = a.createCommand("topics", `{"name": "/customer/created"}`)
+	page.Example = a.bases(r).createCommand("topics", `{"name": "/customer/created"}`)
 	return a.render(w, r, "topics", http.StatusOK, view{Title: "Topics", Nav: "topics", Data: page})
 }
 
@@ -277,7 +277,7 @@ func (a *Admin) pageTopic(w http.ResponseWriter, r *http.Request, p params) erro
 	for _, x := range page.ProducerList.Items {
 		if x.Active {
 			page.Publisher = x.Client
-			page.Commands = a.publishCommands(x.Client, t.Name)
+			page.Commands = a.bases(r).publishCommands(x.Client, t.Name)
 			break
 		}
 	}

@@ -85,17 +85,17 @@ func (s *session) document() broker.Document {
 
 // cookieName is that of the session's cookie. Browsers see to it that one with the prefix __Host- was
 // set by this host, through TLS.
-func (a *Admin) cookieName() string {
-	if a.o.Secure {
+func (a *Admin) cookieName(r *http.Request) string {
+	if a.secure(r) {
 		return "__Host-" + sessionCookie
 	}
 	return sessionCookie
 }
 
 // cookie is the session's cookie; an empty value takes it away.
-func (a *Admin) cookie(value string) *http.Cookie {
-	c := &http.Cookie{Name: a.cookieName(), Value: value, Path: rootPath, HttpOnly: true, SameSite: http.SameSiteStrictMode, Secure: a.o.Secure}
-	if a.o.Secure {
+func (a *Admin) cookie(r *http.Request, value string) *http.Cookie {
+	c := &http.Cookie{Name: a.cookieName(r), Value: value, Path: a.o.PathPrefix + rootPath, HttpOnly: true, SameSite: http.SameSiteStrictMode, Secure: a.secure(r)}
+	if c.Secure {
 		c.Path = "/" // which __Host- demands
 	}
 	if value == "" {
@@ -107,7 +107,7 @@ func (a *Admin) cookie(value string) *http.Cookie {
 // session returns the session of a request, which is thereby used, nil where there is none. It reads
 // and writes memory alone.
 func (a *Admin) session(r *http.Request, now time.Time) *session {
-	c, err := r.Cookie(a.cookieName())
+	c, err := r.Cookie(a.cookieName(r))
 	if err != nil {
 		return nil
 	}
@@ -169,7 +169,7 @@ func (a *Admin) startSession(ctx context.Context, w http.ResponseWriter, r *http
 		delete(a.sessions.byHash, e.hash)
 	}
 	a.sessions.mu.Unlock()
-	http.SetCookie(w, a.cookie(text))
+	http.SetCookie(w, a.cookie(r, text))
 	return nil
 }
 
@@ -203,7 +203,7 @@ func (a *Admin) changeSessions(ends func(*session) bool, commit func(ended []bro
 
 // signOut ends the session of a request and takes its cookie away.
 func (a *Admin) signOut(w http.ResponseWriter, r *http.Request) error {
-	http.SetCookie(w, a.cookie(""))
+	http.SetCookie(w, a.cookie(r, ""))
 	who := callerOf(r.Context())
 	if who.session == nil {
 		return nil

@@ -23,12 +23,12 @@ type setup struct {
 	timer *time.Timer // tells so
 }
 
-// SetupURL returns a link to create the first administrator with, once, within half an hour; empty
-// where there is an administrator already. A link that was returned before is no longer valid.
-// It is a secret.
-func (a *Admin) SetupURL() (string, error) {
+// SetupURLs returns a link to create the first administrator with, once, within half an hour, at each
+// address that the pages are reached by; none, where there is an administrator already. Links that were
+// returned before are no longer valid. They are secret.
+func (a *Admin) SetupURLs() []string {
 	if a.isSetUp() {
-		return "", nil
+		return nil
 	}
 	key, hash := newSecret("")
 	s := &a.setup
@@ -43,7 +43,15 @@ func (a *Admin) SetupURL() (string, error) {
 			a.log.Warn("the set-up link has run out: restart for another one, or stop and run: pipit admin create NAME")
 		}
 	})
-	return a.o.Address + setupPath + "?" + url.Values{"key": {key}}.Encode(), nil
+	addresses := a.o.Addresses
+	if origin := a.configuredOrigin(); origin != "" {
+		addresses = []string{origin}
+	}
+	var links []string
+	for _, address := range addresses {
+		links = append(links, address+a.o.PathPrefix+setupPath+"?"+url.Values{"key": {key}}.Encode())
+	}
+	return links
 }
 
 // close ends the link.
@@ -60,8 +68,8 @@ func (s *setup) close() {
 // the right key when the link has run out, and TooMany after too many wrong ones.
 func (a *Admin) checkSetupKey(ctx context.Context, who actor, key string) error {
 	now := time.Now()
-	from := throttleKeyOf("set-up", network(who.Addr))
-	if err := a.logins.check(from, now); err != nil {
+	from := broker.ThrottleKeyOf("set-up", broker.Network(who.Addr))
+	if err := a.guesses.Check(from, now); err != nil {
 		return err
 	}
 	s := &a.setup
@@ -71,7 +79,7 @@ func (a *Admin) checkSetupKey(ctx context.Context, who actor, key string) error 
 	given := sha256.Sum256([]byte(key))
 	if key == "" || hash == (secretHash{}) || subtle.ConstantTimeCompare(given[:], hash[:]) != 1 {
 		if key != "" {
-			a.logins.add(from, now)
+			a.guesses.Add(from, now)
 			a.auditDenied(ctx, who, "setup.refused", "")
 		}
 		return errNoPage
@@ -85,7 +93,7 @@ func (a *Admin) checkSetupKey(ctx context.Context, who actor, key string) error 
 // setUp creates the first administrator and begins a session of it, whose cookie it sets. The errors
 // are those of checkSetupKey and CreateAdministrator.
 func (a *Admin) setUp(ctx context.Context, w http.ResponseWriter, r *http.Request, key, name, password string) error {
-	who := actor{Via: "web", Addr: host(r.RemoteAddr)}
+	who := actor{Via: "web", Addr: a.addr(r)}
 	if err := a.checkSetupKey(ctx, who, key); err != nil {
 		return err
 	}

@@ -149,6 +149,7 @@ type topicStats struct {
 // alone, but for the ages of the oldest messages, which are looked for when somebody wants them.
 type stats struct {
 	b       *broker.Broker
+	prefix  string // Options.PathPrefix
 	start   time.Time
 	closing chan struct{}
 	worker  sync.WaitGroup
@@ -172,10 +173,11 @@ type stats struct {
 }
 
 // newStats starts sampling.
-func newStats(b *broker.Broker) *stats {
+func newStats(b *broker.Broker, prefix string) *stats {
 	now := time.Now()
 	s := &stats{
 		b:       b,
+		prefix:  prefix,
 		start:   now,
 		closing: make(chan struct{}),
 		hour:    newRing(sampleStep, hourSlots),

@@ -1,0 +1,217 @@
+package admin
+
+import (
+	"fmt"
+	"html"
+	"net/http"
+	"net/http/httptest"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"pipit/broker"
+	"pipit/httpapi/forwarded"
+)
+
+// from is a request that comes from an address, with headers.
+func from(addr string, headers ...string) *http.Request {
+	r := httptest.NewRequest("GET", "http://pipit.test/admin/", nil)
+	r.RemoteAddr = addr + ":4711"
+	for i := 0; i < len(headers); i += 2 {
+		r.Header.Add(headers[i], headers[i+1])
+	}
+	return r
+}
+
+func TestBases(t *testing.T) {
+	proxies, err := forwarded.Parse([]string{"10.0.0.1"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	direct, proxied := from("192.0.2.1", "X-Forwarded-Proto", "https"), from("10.0.0.1", "X-Forwarded-Proto", "https")
+	for _, tt := range []struct {
+		name    string
+		options Options
+		r       *http.Request
+		want    bases
+		secure  bool
+	}{
+		{"as it came", Options{}, direct, bases{"http://pipit.test", "http://pipit.test"}, false},
+		{"trusted proxy", Options{}, proxied, bases{"https://pipit.test", "https://pipit.test"}, true},
+		{"prefix", Options{PathPrefix: "/pipit"}, direct, bases{"http://pipit.test/pipit", "http://pipit.test"}, false},
+		{"public URL", Options{PublicURL: "https://mq.example.com:8443/x/"}, direct, bases{"https://mq.example.com:8443", "https://mq.example.com:8443/x"}, false},
+		{"at the public URL", Options{PublicURL: "https://pipit.test"}, direct, bases{"https://pipit.test", "https://pipit.test"}, true},
+		{"origin", Options{Origin: "https://admin.example.com"}, direct, bases{"https://admin.example.com", "https://admin.example.com"}, true},
+		{"both", Options{Origin: "https://admin.example.com", PublicURL: "http://mq.example.com"}, direct, bases{"https://admin.example.com", "http://mq.example.com"}, true},
+		{"listeners of its own", Options{Wire: "http://127.0.0.1:11223"}, direct, bases{"http://pipit.test", "http://127.0.0.1:11223"}, false},
+		{"these on all addresses", Options{Wire: "http://:11223"}, direct, bases{"http://pipit.test", "http://pipit.test:11223"}, false},
+		{"the public URL is not theirs", Options{Wire: "http://:11223", PublicURL: "https://mq.example.com"}, direct, bases{"http://pipit.test", "https://mq.example.com"}, false},
+	} {
+		tt.options.Proxies = proxies
+		a := &Admin{o: tt.options}
+		if got := a.bases(tt.r); got != tt.want {
+			t.Errorf("%s: %+v, want %+v", tt.name, got, tt.want)
+		}
+		if got := a.secure(tt.r); got != tt.secure {
+			t.Errorf("%s: secure %v", tt.name, got)
+		}
+	}
+	old := from("192.0.2.1")
+	old.Host = "" // of HTTP/1.0
+	if got := (&Admin{o: Options{Addresses: []string{"http://127.0.0.1:1"}}}).bases(old); got.admin != "http://127.0.0.1:1" {
+		t.Error(got)
+	}
+}
+
+func TestSetupLinks(t *testing.T) {
+	for _, tt := range []struct {
+		options Options
+		want    []string
+	}{
+		{Options{Addresses: []string{"http://127.0.0.1:1", "http://192.0.2.1:1"}}, []string{"http://127.0.0.1:1/admin/setup", "http://192.0.2.1:1/admin/setup"}},
+		{Options{Addresses: []string{"http://127.0.0.1:1"}, PathPrefix: "/pipit"}, []string{"http://127.0.0.1:1/pipit/admin/setup"}},
+		{Options{Addresses: []string{"http://127.0.0.1:1", "http://192.0.2.1:1"}, PublicURL: "https://mq.example.com/x", PathPrefix: "/pipit"}, []string{"https://mq.example.com/pipit/admin/setup"}},
+		{Options{Addresses: []string{"http://127.0.0.1:1"}, Origin: "https://admin.example.com"}, []string{"https://admin.example.com/admin/setup"}},
+	} {
+		r := newAuthRig(t, true, func(o *Options) {
+			tt.options.Logger = o.Logger
+			*o = tt.options
+		})
+		var got []string
+		for _, link := range r.a.SetupURLs() {
+			path, key, _ := strings.Cut(link, "?key=")
+			if len(key) != 43 {
+				t.Error(link)
+			}
+			got = append(got, path)
+		}
+		if !slices.Equal(got, tt.want) {
+			t.Errorf("%q, want %q", got, tt.want)
+		}
+		r.close()
+	}
+}
+
+// What proxies say of a client counts for the throttle, the log, the audit log and the cookie, where they
+// are trusted, and else for nothing.
+func TestForwarded(t *testing.T) {
+	proxies, err := forwarded.Parse([]string{"10.0.0.0/8"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := newAuthRig(t, true, func(o *Options) { o.Proxies = proxies })
+	r.account()
+	through := func(client string) []tweak {
+		return []tweak{withHeader("X-Forwarded-For", client), withHeader("X-Forwarded-Proto", "https")}
+	}
+	r.addr = "10.0.0.1"
+	a := r.login(authName, authPassword, through("203.0.113.7")...)
+	r.want(a, http.StatusSeeOther)
+	if a.cookie == nil || a.cookie.Name != "__Host-pipit_session" || !a.cookie.Secure {
+		t.Errorf("%+v", a.cookie)
+	}
+	if s := r.a.listSessions(nil); len(s) != 1 || s[0].Addr != "203.0.113.7" {
+		t.Errorf("%+v", s)
+	}
+	if !strings.Contains(r.logs.String(), `"remote":"203.0.113.7"`) {
+		t.Error("not in the log:", r.logs)
+	}
+	for range broker.MaxFailures {
+		r.want(r.login(authName, "wrong horse", through("203.0.113.8")...), http.StatusUnauthorized)
+	}
+	r.want(r.login(authName, authPassword, through("203.0.113.8")...), http.StatusTooManyRequests)
+	r.want(r.login(authName, authPassword, through("203.0.113.9")...), http.StatusSeeOther)
+
+	r.addr = "192.0.2.1" // anybody
+	if a = r.login(authName, authPassword, through("203.0.113.8")...); a.cookie == nil || a.cookie.Secure {
+		t.Errorf("%+v", a)
+	}
+	for i := range broker.MaxFailures {
+		r.want(r.login(authName, "wrong horse", through(fmt.Sprint("203.0.113.", 10+i))...), http.StatusUnauthorized)
+	}
+	r.want(r.login(authName, authPassword, through("203.0.113.99")...), http.StatusTooManyRequests)
+	if s := r.a.listSessions(nil); !slices.ContainsFunc(s, func(s Session) bool { return s.Addr == "192.0.2.1" }) {
+		t.Errorf("%+v", s)
+	}
+}
+
+func TestOrigin(t *testing.T) {
+	r := newAuthRig(t, false, func(o *Options) { o.Origin = "http://admin.example.com" })
+	r.account()
+	c := r.signedIn()
+	for origin, status := range map[string]int{"http://admin.example.com": 201, "https://admin.example.com": 403, "http://evil.example": 403} {
+		a := r.call("POST", v1+"/topics", `{"name": "/of/`+origin[len(origin)-3:]+`"}`, withCookie(c), withHeader("Origin", origin))
+		if a.status != status {
+			t.Errorf("%s: %d %s", origin, a.status, a.body)
+		}
+	}
+	if _, err := New(r.b, Options{Origin: "admin.example.com"}); err == nil {
+		t.Error("an origin without a scheme is taken")
+	}
+}
+
+// Every path that the pages name has the prefix, whether the proxy leaves it in or cuts it off.
+func TestPathPrefix(t *testing.T) {
+	const prefix = "/pipit"
+	r := newAuthRig(t, false, func(o *Options) { o.PathPrefix = prefix })
+	r.account()
+	a := r.call("GET", prefix+"/admin/topics?search=x", "", asBrowser)
+	if to := a.header.Get("Location"); to != prefix+"/admin/login?next=%2Fadmin%2Ftopics%3Fsearch%3Dx" {
+		t.Error(to)
+	}
+	for _, path := range []string{prefix, prefix + "/", prefix + "/admin", "/admin"} {
+		if to := r.call("GET", path, "", asBrowser).header.Get("Location"); to != prefix+"/admin/" {
+			t.Error(path, "leads to", to)
+		}
+	}
+	r.want(r.call("GET", "/pipit-other/admin/login", "", asBrowser), http.StatusNotFound)
+	c := r.signedIn()
+	if c.Path != prefix+"/admin/" {
+		t.Error(c.Path)
+	}
+	made := r.call("POST", prefix+v1+"/topics", `{"name": "/a b"}`, withCookie(c))
+	if to := made.header.Get("Location"); made.status != 201 || to != prefix+v1+"/topics/%2Fa%20b" {
+		t.Error(made.status, to)
+	}
+	r.want(r.call("GET", made.header.Get("Location"), "", withCookie(c)), 200)
+	r.want(r.call("POST", v1+"/clients", `{"username": "crm", "password": "crm"}`, withCookie(c)), 201)
+	r.want(r.call("POST", v1+"/producers", `{"client": "crm", "topic": "/a b"}`, withCookie(c)), 201)
+	r.want(r.call("POST", v1+"/consumers", `{"client": "crm", "topic": "/a b"}`, withCookie(c)), 201)
+
+	// A walk over all pages.
+	link := regexp.MustCompile(`(?:href|src|action|data-[a-z]+)="([/?][^"]*)"`)
+	seen := map[string]bool{}
+	for next := []string{prefix + "/admin/"}; len(next) > 0 && len(seen) < 500; next = next[1:] {
+		path, _, _ := strings.Cut(next[0], "#")
+		if seen[path] {
+			continue
+		}
+		seen[path] = true
+		page := r.call("GET", path, "", withCookie(c), asBrowser)
+		if page.status != 200 && page.status != http.StatusMethodNotAllowed {
+			t.Errorf("%s: %d %s", path, page.status, page.header)
+		}
+		if !strings.HasPrefix(page.header.Get("Content-Type"), "text/html") {
+			continue
+		}
+		for _, m := range link.FindAllStringSubmatch(page.body, -1) {
+			to := html.UnescapeString(m[1])
+			switch {
+			case to[0] == '?':
+			case !strings.HasPrefix(to, prefix+"/admin/"):
+				t.Errorf("%s has %s", path, m[0])
+			case strings.HasPrefix(to, prefix+"/admin/live"), strings.HasPrefix(to, prefix+"/admin/history"): // for scripts
+			default:
+				next = append(next, to)
+			}
+		}
+	}
+	if len(seen) < 30 {
+		t.Errorf("%d pages", len(seen))
+	}
+	if n := r.a.stats.look(time.Now()).attention; slices.ContainsFunc(n, func(x attention) bool { return !strings.HasPrefix(x.Link, prefix) }) {
+		t.Error(n)
+	}
+}
