@@ -38,7 +38,7 @@ type Consumer struct {
 
 // Validate checks the consumer's fields.
 func (c *Consumer) Validate() error {
-	if len(c.SubKey) > MaxSubKey || strings.ContainsFunc(c.SubKey, notIDChar) {
+	if len(c.SubKey) > MaxSubKey || strings.ContainsFunc(c.SubKey, notKeyChar) {
 		return Invalidf("sub_key of consumer %q of topic %q: allowed are at most %d of A-Z a-z 0-9 . _ -", c.Client, c.Topic, MaxSubKey).of("sub_key")
 	}
 	if c.MaxDepth < 1 || c.MaxDepth > MaxMaxDepth {
@@ -51,4 +51,8 @@ func (c *Consumer) Validate() error {
 		return Invalidf("ack_timeout %s of consumer %q of topic %q: allowed are %s to %s", c.AckTimeout, c.Client, c.Topic, MinAckTimeout, MaxAckTimeout).of("ack_timeout")
 	}
 	return nil
+}
+
+func notKeyChar(r rune) bool {
+	return !(r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || r == '.' || r == '_' || r == '-')
 }

@@ -1,8 +1,8 @@
 package broker
 
 import (
-	"strings"
 	"time"
+	"unicode/utf8"
 )
 
 // Defaults and limits of messages.
@@ -10,7 +10,7 @@ const (
 	DefaultPriority = 5
 	MinPriority     = 1
 	MaxPriority     = 9
-	MaxMessageID    = 64                 // bytes
+	MaxMessageID    = 200                // characters
 	MaxMIMEType     = 255                // bytes
 	MaxDelay        = 365 * 24 * 60 * 60 // seconds
 	DefaultMIMEType = "text/plain"
@@ -23,7 +23,7 @@ type Publication struct {
 	Priority   int    // 1 to 9, 9 is delivered first; default 5
 	Expiration int64  // seconds from when it can be delivered; default: the topic's
 	MIMEType   string // at most 255 bytes, never checked against the payload; default text/plain
-	ID         string // 1 to 64 of A-Z a-z 0-9 . _ -; default: made by the broker
+	ID         string // 1 to 200 characters, none of them a control character; default: made by the broker
 	Delay      int64  // seconds before it can be delivered; default 0
 
 	producer string // see WithProducer
@@ -77,8 +77,8 @@ func CheckDelay(n int64) error {
 
 // CheckMessageID tells whether s can be a message's own ID.
 func CheckMessageID(s string) error {
-	if s == "" || len(s) > MaxMessageID || strings.ContainsFunc(s, notIDChar) {
-		return Invalidf("msg_id %q: allowed are 1 to %d of A-Z a-z 0-9 . _ -", clip(s), MaxMessageID).of("msg_id")
+	if s == "" || utf8.RuneCountInString(s) > MaxMessageID || !printable(s) {
+		return Invalidf("msg_id %q: allowed are 1 to %d characters, none of them a control character", clip(s), MaxMessageID).of("msg_id")
 	}
 	return nil
 }
@@ -89,10 +89,6 @@ func CheckMIMEType(s string) error {
 		return Invalidf("mime_type %q: allowed are 1 to %d bytes without control characters", clip(s), MaxMIMEType).of("mime_type")
 	}
 	return nil
-}
-
-func notIDChar(r rune) bool {
-	return !(r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || r == '.' || r == '_' || r == '-')
 }
 
 // validate checks a publication and fills in its defaults, but for the expiration.
