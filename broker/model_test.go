@@ -9,6 +9,7 @@ import (
 	"slices"
 	"sort"
 	"strconv"
+	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -417,7 +418,7 @@ func (m *model) publication(mt *modelTopic) broker.Publication {
 	}
 	switch m.rnd.IntN(10) {
 	case 0, 1, 2:
-		p.ID = fmt.Sprint("own-", m.rnd.IntN(60))
+		p.ID = fmt.Sprint("urn:żółć/{own} ", m.rnd.IntN(60))
 	case 3:
 		// An ID that the broker has made, and said so: its publisher repeats it.
 		if n := len(mt.made); n > 0 && time.Since(mt.made[n-1].created) < mt.def.DedupWindow-2*time.Second {
@@ -536,7 +537,7 @@ func (m *model) publish(mt *modelTopic) {
 func (m *model) invalid(mt *modelTopic) {
 	good := broker.Publication{Payload: []byte("never")}
 	bad := []broker.Publication{{Priority: 10}, {Priority: -1}, {Expiration: -1}, {Expiration: broker.MaxExpiration + 1}, {Delay: -1},
-		{Delay: broker.MaxDelay + 1}, {ID: "a b"}, {ID: string(make([]byte, 65))}, {MIMEType: "a\nb"}}
+		{Delay: broker.MaxDelay + 1}, {ID: "a\x00b"}, {ID: "a\xffb"}, {ID: strings.Repeat("ż", 201)}, {MIMEType: "a\nb"}}
 	b := bad[m.rnd.IntN(len(bad))]
 	door, err := m.r.Publisher(m.r.crm, mt.def.Name)
 	if err != nil {

@@ -45,6 +45,13 @@ func (t *Topic) Validate() error {
 	return nil
 }
 
+// HasTopic tells whether there is a topic of a name, active or not.
+func (b *Broker) HasTopic(name string) bool {
+	b.mu.RLock()
+	defer b.mu.RUnlock()
+	return b.topics[name] != nil
+}
+
 // printable tells whether s is UTF-8 without control characters.
 func printable(s string) bool {
 	return utf8.ValidString(s) && strings.IndexFunc(s, unicode.IsControl) < 0

@@ -1,14 +1,19 @@
 package httpapi
 
 import (
+	"cmp"
 	"net/http"
-	"strconv"
+	"strings"
+	"unicode/utf8"
 
 	"pipit/broker"
 )
 
 // settleOne acknowledges or rejects the message that the URL names.
 func (s *server) settleOne(x *exchange, r *http.Request, id string) error {
+	if path := r.URL.EscapedPath(); strings.HasSuffix(strings.ToUpper(path[max(0, len(path)-3):]), "%2F") {
+		id += "/" // it was taken for the one that may end a URL
+	}
 	sub, err := s.subscription(x, r, "")
 	if err != nil {
 		return err
@@ -16,41 +21,66 @@ func (s *server) settleOne(x *exchange, r *http.Request, id string) error {
 	if id == "" {
 		return errNoID
 	}
-	p, err := parseParams(r.URL.RawQuery, "ack", "reject", "delay")
+	p, err := parseParams(r.URL.RawQuery, "ack", "reject", "delay", "extend")
 	if err != nil {
 		return err
 	}
-	ack, err := p.flag("ack")
+	st, err := settlement(p, id)
 	if err != nil {
 		return err
-	}
-	reject, err := p.flag("reject")
-	if err != nil {
-		return err
-	}
-	if ack == reject {
-		return broker.Invalidf("ack %t, reject %t: exactly one of them must be true", ack, reject)
-	}
-	if delay, given := p["delay"]; given && ack {
-		return broker.Invalidf("delay %q: allowed with reject=true alone", clip(delay))
-	}
-	var st broker.Settlement
-	if st.Delay, err = p.integer("delay", 0); err != nil {
-		return err
-	}
-	if ack {
-		st.Ack = []string{id}
-	} else {
-		st.Reject = []string{id}
 	}
 	res, err := sub.Settle(r.Context(), st)
 	if err != nil {
 		return err
 	}
 	if len(res.NotFound) > 0 {
-		return &broker.Error{Code: broker.NotFound, Message: "Message not found `" + clip(id) + "`"}
+		return &broker.Error{Code: broker.NotFound, Message: "Message not found `" + clipTo(id, maxQuotedID) + "`"}
 	}
 	return x.ok()
+}
+
+// settlement reads what is to become of one message.
+func settlement(p params, id string) (st broker.Settlement, err error) {
+	ack, err := p.flag("ack")
+	if err != nil {
+		return st, err
+	}
+	reject, err := p.flag("reject")
+	if err != nil {
+		return st, err
+	}
+	extend, err := p.integer("extend", 0)
+	if err != nil {
+		return st, err
+	}
+	if st.Delay, err = p.integer("delay", 0); err != nil {
+		return st, err
+	}
+	switch extended := extend != 0; {
+	case !one(ack, reject, extended):
+		return st, broker.Invalidf("ack %t, reject %t, extend %d: exactly one of them is needed", ack, reject, extend)
+	case ack:
+		st.Ack = []string{id}
+	case reject:
+		st.Reject = []string{id}
+	default:
+		st.Extend, err = []broker.Extension{{ID: id, Seconds: extend}}, broker.CheckExtend(extend)
+	}
+	if p.given("delay") && !reject {
+		return st, broker.Invalidf("delay %q: allowed with reject=true alone", clip(p["delay"]))
+	}
+	return st, err
+}
+
+// one tells whether exactly one of these is true.
+func one(flags ...bool) bool {
+	n := 0
+	for _, f := range flags {
+		if f {
+			n++
+		}
+	}
+	return n == 1
 }
 
 // settleMany acknowledges and rejects the messages that the body lists.
@@ -59,8 +89,8 @@ func (s *server) settleMany(x *exchange, r *http.Request, _ string) error {
 	if err != nil {
 		return err
 	}
-	if r.URL.RawQuery != "" {
-		return broker.Invalidf("query: this route takes none") // not quoted: it may hold the sub_key
+	if _, err := parseParams(r.URL.RawQuery); err != nil {
+		return err
 	}
 	body, done, err := s.body(x, r, s.opts.MaxBatch, "body")
 	if err != nil {
@@ -75,75 +105,83 @@ func (s *server) settleMany(x *exchange, r *http.Request, _ string) error {
 	if err != nil {
 		return err
 	}
-	b := append(x.room[:0], `{"status": "ZATO_OK", "acked": `...)
-	b = strconv.AppendInt(b, int64(res.Acked), 10)
-	b = append(b, `, "rejected": `...)
-	b = strconv.AppendInt(b, int64(res.Rejected), 10)
-	b = append(b, `, "not_found": `...)
-	b = append(appendStrings(b, res.NotFound), '}')
-	_ = x.reply(http.StatusOK, typeJSON, b) // who did not get it repeats it, and what is done is not found
+	d := x.document(x.room[:], "ZATO_OK")
+	d.number("acked", res.Acked)
+	d.number("rejected", res.Rejected)
+	d.number("extended", res.Extended)
+	d.list("not_found", len(res.NotFound), func(i int) string { return res.NotFound[i] })
+	x.send(http.StatusOK, &d) // who repeats it finds that what is done is not found
 	return nil
 }
 
-var errSettlement = broker.Invalidf(`body: allowed is one JSON object {"ack": [msg_id, …], "reject": [msg_id, …], "delay": seconds}`)
+// maxQuotedID is bytes of an ID that was not found.
+const maxQuotedID = broker.MaxMessageID * utf8.UTFMax
+
+var errSettlement = broker.Invalidf(`body: allowed is one JSON object {"ack": [msg_id, …], "reject": [msg_id, …], "delay": seconds, "extend": {msg_id: seconds, …}}`)
 
 // parseSettlement reads the body of a batch of acknowledgements: 1 to broker.MaxSettle IDs, none of
 // them twice.
 func parseSettlement(body []byte) (st broker.Settlement, err error) {
 	s := scanner{b: body}
-	object := s.next('{')
-	ok := object || s.null()
-	var seen struct{ ack, reject, delay bool }
-	for first := true; ok && object; first = false {
-		var more bool
-		if more, ok = s.more('}', first); !ok || !more {
-			break
+	seen := map[string]bool{}
+	ok := s.object(func(key string) (ok bool) {
+		if seen[key] {
+			return false
 		}
-		var key []byte
-		if key, ok = s.key(); !ok {
-			break
-		}
-		switch string(key) {
+		seen[key] = true
+		switch key {
 		case "ack":
-			if ok = !seen.ack; ok {
-				st.Ack, ok = s.list()
-			}
-			seen.ack = true
+			st.Ack, ok = s.list()
 		case "reject":
-			if ok = !seen.reject; ok {
-				st.Reject, ok = s.list()
-			}
-			seen.reject = true
+			st.Reject, ok = s.list()
 		case "delay":
-			if ok = !seen.delay; ok {
-				st.Delay, ok = s.number()
-			}
-			seen.delay = true
-		default:
-			ok = false
+			st.Delay, ok = s.number()
+		case "extend":
+			ok = s.object(func(id string) bool {
+				n, ok := s.number()
+				st.Extend = append(st.Extend, broker.Extension{ID: id, Seconds: n})
+				return ok
+			})
 		}
-	}
+		return ok
+	})
 	if !ok {
 		return st, errSettlement
 	}
 	if !s.end() {
 		return st, broker.Invalidf("body: something follows the JSON object")
 	}
-	n := len(st.Ack) + len(st.Reject)
+	return st, checkSettlement(st)
+}
+
+// checkSettlement finds out whether each message is told once what is to become of it.
+func checkSettlement(st broker.Settlement) error {
+	n := len(st.Ack) + len(st.Reject) + len(st.Extend)
 	if n < 1 || n > broker.MaxSettle {
-		return st, broker.Invalidf("body with %d messages: allowed are 1 to %d", n, broker.MaxSettle)
+		return broker.Invalidf("body with %d messages: allowed are 1 to %d", n, broker.MaxSettle)
 	}
 	ids := make(map[string]struct{}, n)
+	check := func(id string) error {
+		if err := broker.CheckMessageID(id); err != nil {
+			return err
+		}
+		if _, twice := ids[id]; twice {
+			return broker.Invalidf("msg_id %q: given twice", id)
+		}
+		ids[id] = struct{}{}
+		return nil
+	}
 	for _, list := range [][]string{st.Ack, st.Reject} {
 		for _, id := range list {
-			if err := broker.CheckMessageID(id); err != nil {
-				return st, err
+			if err := check(id); err != nil {
+				return err
 			}
-			if _, twice := ids[id]; twice {
-				return st, broker.Invalidf("msg_id %q: given twice", id)
-			}
-			ids[id] = struct{}{}
 		}
 	}
-	return st, broker.CheckDelay(st.Delay)
+	for _, e := range st.Extend {
+		if err := cmp.Or(check(e.ID), broker.CheckExtend(e.Seconds)); err != nil {
+			return err
+		}
+	}
+	return broker.CheckDelay(st.Delay)
 }

@@ -14,7 +14,7 @@ import (
 // publishBatch stores one message a line of the body: all of them or, after an error, none.
 func (s *server) publishBatch(x *exchange, r *http.Request, pub broker.Publisher, p params) error {
 	for _, name := range publishParams {
-		if _, given := p[name]; given && name != "batch" {
+		if p.given(name) && name != "batch" {
 			return broker.Invalidf("parameter %q: in a batch it belongs into the lines", name)
 		}
 	}
@@ -36,18 +36,15 @@ func (s *server) publishBatch(x *exchange, r *http.Request, pub broker.Publisher
 	}
 	buf := getBuffer()
 	defer putBuffer(buf)
-	b := append((*buf)[:0], `{"status": "ZATO_OK", "msg_ids": [`...)
-	for i := range receipts {
-		if i > 0 {
-			b = append(b, ", "...)
-		}
-		b = appendString(b, receipts[i].ID)
+	d := x.document(*buf, "ZATO_OK")
+	d.list("msg_ids", len(receipts), func(i int) string {
 		if receipts[i].Duplicate {
 			x.Header()["X-Zato-Duplicate"] = isTrue
 		}
-	}
-	*buf = append(b, "]}"...)
-	_ = x.reply(http.StatusOK, typeJSON, *buf)
+		return receipts[i].ID
+	})
+	x.send(http.StatusOK, &d)
+	*buf = d.b
 	return nil
 }
 
@@ -152,8 +149,7 @@ const (
 var lineKeys = map[string]lineKey{"payload": keyPayload, "priority": keyPriority, "expiration": keyExpiration,
 	"mime_type": keyMIMEType, "msg_id": keyMessageID, "delay": keyDelay, "encoding": keyEncoding}
 
-// value takes the value of a key into a message. A zero, which there stands for a default, is out
-// of range here.
+// value takes the value of a key into a message. 0 and "" stand for a default there.
 func (s *scanner) value(k lineKey, name []byte, m *broker.Publication) error {
 	if k&(keyPriority|keyExpiration|keyDelay) != 0 {
 		n, ok := s.number()
@@ -163,10 +159,10 @@ func (s *scanner) value(k lineKey, name []byte, m *broker.Publication) error {
 		switch k {
 		case keyPriority:
 			m.Priority = int(n)
-			return broker.CheckPriority(n)
+			return unlessZero(n, broker.CheckPriority)
 		case keyExpiration:
 			m.Expiration = n
-			return broker.CheckExpiration(n)
+			return unlessZero(n, broker.CheckExpiration)
 		default:
 			m.Delay = n
 			return broker.CheckDelay(n)
@@ -181,14 +177,23 @@ func (s *scanner) value(k lineKey, name []byte, m *broker.Publication) error {
 		m.Payload = v
 	case keyMIMEType:
 		m.MIMEType = string(v)
-		return broker.CheckMIMEType(m.MIMEType)
+		return unlessZero(m.MIMEType, broker.CheckMIMEType)
 	case keyMessageID:
 		m.ID = string(v)
-		return broker.CheckMessageID(m.ID)
+		return unlessZero(m.ID, broker.CheckMessageID)
 	default:
 		if string(v) != "base64" {
 			return broker.Invalidf("encoding %q: allowed is base64", clip(string(v)))
 		}
 	}
 	return nil
+}
+
+// unlessZero checks a value that is not the one which stands for a default.
+func unlessZero[V int64 | string](v V, check func(V) error) error {
+	var zero V
+	if v == zero {
+		return nil
+	}
+	return check(v)
 }

@@ -88,14 +88,14 @@ func (l strictLine) publication() (m broker.Publication, ok bool) {
 		if v == nil {
 			return 0
 		}
-		ok = ok && check(*v) == nil
+		ok = ok && (*v == 0 || check(*v) == nil)
 		return *v
 	}
 	text := func(v *string, check func(string) error) string {
 		if v == nil {
 			return ""
 		}
-		ok = ok && check(*v) == nil
+		ok = ok && (*v == "" || check(*v) == nil)
 		return *v
 	}
 	m.Priority = int(number(l.Priority, broker.CheckPriority))
@@ -163,15 +163,18 @@ var lines = []string{
 	`{"p\u0061yload": "x"}`,
 	`{"payload": "x", "priority": -0, "delay": -0}`,
 	`{"payload": "x", "delay": -0}`,
+	`{"payload": "x", "priority": 0, "expiration": 0, "mime_type": "", "msg_id": ""}`,
+	`{"payload": "x", "msg_id": "urn:uuid:f81d4fae-7dec-11d0-a765-00a0c91e6bf6"}`,
+	`{"payload": "x", "msg_id": "{GUID} ż/"}`,
 	`{"payload": "A\nP8=", "encoding": "base64"}`, // lines of base64 are usual
 	// Not accepted.
 	``, `{`, `{}`, `null`, `[]`, `"x"`, `{"payload": "x"`, `{"payload": "x",}`, `{,"payload": "x"}`, `{"payload": "x"} x`, `{"payload": "x"}{}`,
 	`{"payload" "x"}`, `{"payload": x}`, `{"payload": 1}`, `{"payload": null}`, `{"payload": {}}`, `{"payload": "x" "priority": 1}`,
-	`{"payload": "x", "priority": 0}`, `{"payload": "x", "priority": 10}`, `{"payload": "x", "priority": "5"}`, `{"payload": "x", "priority": 05}`,
+	`{"payload": "x", "priority": 10}`, `{"payload": "x", "priority": "5"}`, `{"payload": "x", "priority": 05}`,
 	`{"payload": "x", "priority": 5.0}`, `{"payload": "x", "priority": 5e0}`, `{"payload": "x", "priority": +5}`, `{"payload": "x", "priority": -}`,
-	`{"payload": "x", "priority": }`, `{"payload": "x", "priority": 99999999999999999999}`, `{"payload": "x", "expiration": 0}`, `{"payload": "x", "delay": -1}`,
+	`{"payload": "x", "priority": }`, `{"payload": "x", "priority": 99999999999999999999}`, `{"payload": "x", "expiration": -1}`, `{"payload": "x", "delay": -1}`,
 	`{"payload": "x", "delay": 4294967297}`, `{"payload": "x", "priority": 4294967301}`,
-	`{"payload": "x", "mime_type": ""}`, `{"payload": "x", "msg_id": ""}`, `{"payload": "x", "msg_id": "a b"}`, `{"payload": "x", "encoding": "hex"}`,
+	`{"payload": "x", "mime_type": "\n"}`, `{"payload": "x", "msg_id": "a\tb"}`, `{"payload": "x", "encoding": "hex"}`,
 	`{"payload": "%", "encoding": "base64"}`, `{"payload": "x", "payload": "y"}`, `{"payload": "x", "Priority": 1}`, `{"PAYLOAD": "x"}`, `{"priority": 1}`,
 	`{"payload": "x", "topic": "/other"}`, `{"payload": "\ud83d"}`, `{"payload": "\ude00"}`, `{"payload": "\ud83d\u0041"}`, `{"payload": "\x"}`, `{"payload": "\u00g0"}`,
 	`{"payload": "\u12`, `{"payload": "\`, `{"payload": "x`, "{\"payload\": \"\xff\"}", "{\"payload\": \"a\\n\xff\"}", "{\"payload\": \"\x01\"}", "{\"payload\": \"a\\n\x01\"}",
@@ -183,7 +186,7 @@ func TestParseLine(t *testing.T) {
 	for i, line := range lines {
 		checkLine(t, []byte(line))
 		var m broker.Publication
-		if err := parseLine([]byte(line), &m); (err == nil) != (i < 13 && i != 10) {
+		if err := parseLine([]byte(line), &m); (err == nil) != (i < 16) {
 			t.Errorf("%q: %v", line, err)
 		}
 	}
@@ -254,7 +257,7 @@ func FuzzBatch(f *testing.F) {
 }
 
 func FuzzParams(f *testing.F) {
-	for _, s := range []string{"", "max=1", "max=1&max=2", "max=%31", "dir=lifo&ack=true&wait=60", "ack", "=", "&", "a;b", "%zz", "max=+1", "max=-0", "max=9223372036854775808", "x=1"} {
+	for _, s := range []string{"", "max=1", "max=1&max=2", "max=%31", "dir=lifo&ack=true&wait=60", "ack", "=", "&", "a;b", "%zz", "max=+1", "max=-0", "max=9223372036854775808", "max=-9223372036854775809", "max=0", "max=1001", "max=&dir=&ack=", "DIR=FIFO", "dir=LIFO&ack=Yes", "ack=oN", "_=1&_=2", "_x", "format=XML", "format=yaml", "%66ormat=xml", "x=1"} {
 		f.Add(s)
 	}
 	allowed := []string{"max", "dir", "wait", "ack"}
@@ -263,7 +266,12 @@ func FuzzParams(f *testing.F) {
 		values, bad := url.ParseQuery(query)
 		fine := bad == nil
 		for name, v := range values {
-			fine = fine && slices.Contains(allowed, name) && len(v) == 1
+			format := strings.ToLower(v[0])
+			known := slices.Contains(allowed, name) || name == "format" && (format == "" || format == "json" || format == "xml")
+			fine = fine && (strings.HasPrefix(name, "_") || known && len(v) == 1)
+		}
+		if wantsXML(query) && (err == nil) && p["format"] == "" {
+			t.Fatalf("%q is taken for one that wants XML", query)
 		}
 		if fine != (err == nil) {
 			t.Fatalf("%q: %v", query, err)
@@ -281,7 +289,14 @@ func FuzzParams(f *testing.F) {
 		}
 		if o, err := receiveOptions(p); err == nil {
 			n, bad := strconv.Atoi(cmp.Or(p["max"], "100"))
-			if bad != nil || o.Max != n || n < 1 || n > broker.MaxReceive || strings.HasPrefix(p["max"], "+") || (o.Order == broker.LIFO) != (p["dir"] == "lifo") || o.Ack != (p["ack"] == "true") || o.Wait != 0 {
+			if errors.Is(bad, strconv.ErrRange) {
+				bad = nil
+			}
+			if n = min(n, broker.MaxReceive); n == 0 {
+				n = 100
+			}
+			on := slices.Contains([]string{"true", "1", "yes", "on", "t", "y"}, strings.ToLower(p["ack"]))
+			if bad != nil || o.Max != n || n < 1 || (o.Order == broker.LIFO) != strings.EqualFold(p["dir"], "lifo") || o.Ack != on || o.Wait != 0 {
 				t.Fatalf("%q: %+v", query, o)
 			}
 		}
@@ -290,7 +305,7 @@ func FuzzParams(f *testing.F) {
 
 func FuzzSettlement(f *testing.F) {
 	for _, s := range []string{`{"ack": ["K1"]}`, `{"ack": ["a", "b"], "reject": ["c"], "delay": 30}`, `{}`, `null`, `[]`, ``, `{"ack": ["a"]} x`, `{"ack": ["a", "a"]}`,
-		`{"ack": null, "reject": ["x"]}`, `{"reject": ["x"], "delay": -1}`, `{"ACK": ["x"]}`, `{"ack": ["x"], "ack": ["y"]}`} {
+		`{"ack": null, "reject": ["x"]}`, `{"reject": ["x"], "delay": -1}`, `{"extend": {"K1": 120, "K2": 43200}, "ack": ["x"]}`, `{"extend": {"K1": 0}}`, `{"extend": {"K1": 1, "K1": 2}}`, `{"extend": null}`, `{"ACK": ["x"]}`, `{"ack": ["x"], "ack": ["y"]}`} {
 		f.Add([]byte(s))
 	}
 	f.Fuzz(func(t *testing.T, body []byte) {
@@ -305,6 +320,13 @@ func FuzzSettlement(f *testing.F) {
 			t.Fatalf("%q is accepted", body)
 		}
 		ids := slices.Concat(st.Ack, st.Reject)
+		extend := map[string]int64{}
+		for _, e := range st.Extend {
+			ids, extend[e.ID] = append(ids, e.ID), e.Seconds
+			if broker.CheckExtend(e.Seconds) != nil {
+				t.Fatalf("%q: %+v", body, st)
+			}
+		}
 		if len(ids) < 1 || len(ids) > broker.MaxSettle || broker.CheckDelay(st.Delay) != nil {
 			t.Fatalf("%q: %+v", body, st)
 		}
@@ -315,12 +337,12 @@ func FuzzSettlement(f *testing.F) {
 			}
 			seen[id] = true
 		}
-		again, err := json.Marshal(map[string]any{"ack": st.Ack, "reject": st.Reject, "delay": st.Delay})
+		again, err := json.Marshal(map[string]any{"ack": st.Ack, "reject": st.Reject, "delay": st.Delay, "extend": extend})
 		if err != nil {
 			t.Fatal(err)
 		}
 		back, err := parseSettlement(again)
-		if err != nil || !slices.Equal(back.Ack, st.Ack) || !slices.Equal(back.Reject, st.Reject) || back.Delay != st.Delay {
+		if err != nil || !slices.Equal(back.Ack, st.Ack) || !slices.Equal(back.Reject, st.Reject) || len(back.Extend) != len(extend) || back.Delay != st.Delay {
 			t.Fatalf("%q: %+v came back as %+v, %v", body, st, back, err)
 		}
 	})

@@ -2,6 +2,7 @@ package httpapi
 
 import (
 	"net/http"
+	"unicode/utf8"
 
 	"pipit/broker"
 	"pipit/httpapi/forwarded"
@@ -13,11 +14,23 @@ func (s *server) client(x *exchange, r *http.Request) (*broker.Client, error) {
 	if !ok {
 		return nil, errNoCredentials
 	}
+	if !utf8.ValidString(username) || !utf8.ValidString(password) {
+		username, password = fromLatin1(username), fromLatin1(password)
+	}
 	x.username = username
 	return s.b.Authenticate(r.Context(), username, password, forwarded.Host(x.remote))
 }
 
 var errNoCredentials = &broker.Error{Code: broker.Unauthorized, Message: "Invalid credentials", Reason: "no credentials"}
+
+// fromLatin1 returns in UTF-8 what s is in ISO-8859-1, the charset of credentials of older clients.
+func fromLatin1(s string) string {
+	runes := make([]rune, len(s))
+	for i := range len(s) {
+		runes[i] = rune(s[i])
+	}
+	return string(runes)
+}
 
 // subscription returns the queue that the request's sub_key opens. With topic empty it may be one
 // of any topic.
@@ -33,5 +46,10 @@ func (s *server) subscription(x *exchange, r *http.Request, topic string) (broke
 	if len(keys[0]) >= 16 {
 		x.key = keys[0][:4] // enough to tell it from others, too little to use it
 	}
-	return s.b.Subscription(c, topic, keys[0])
+	name := s.topicName(topic)
+	sub, err := s.b.Subscription(c, name, keys[0])
+	if err == nil && name != topic {
+		s.warnMerged(x, name)
+	}
+	return sub, err
 }

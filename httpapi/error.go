@@ -72,19 +72,22 @@ func (s *server) fail(x *exchange, r *http.Request) {
 	h := x.Header()
 	switch status {
 	case http.StatusUnauthorized:
-		h.Set("WWW-Authenticate", `Basic realm="Zato pub/sub"`)
+		h[headerChallenge] = challenge
 	case http.StatusTooManyRequests, http.StatusServiceUnavailable:
 		h.Set("Retry-After", strconv.Itoa(max(1, int(math.Ceil(retryAfter.Seconds())))))
 	}
-	b := append(x.room[:0], `{"status": "ZATO_ERROR", "details": `...)
-	b = append(appendString(b, details), '}')
-	_ = x.reply(status, typeJSON, b)
+	d := x.document(x.room[:], "ZATO_ERROR")
+	d.text("details", details)
+	x.send(status, &d)
 }
 
 // clip shortens what an error quotes of bad input, to 64 bytes.
-func clip(s string) string {
-	if len(s) > 64 {
-		return strings.ToValidUTF8(s[:64], "") + "…"
+func clip(s string) string { return clipTo(s, 64) }
+
+// clipTo shortens s to n bytes.
+func clipTo(s string, n int) string {
+	if len(s) > n {
+		return strings.ToValidUTF8(s[:n], "") + "…"
 	}
 	return s
 }

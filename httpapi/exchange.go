@@ -20,6 +20,7 @@ type exchange struct {
 	http.ResponseWriter
 	cid      [1]string // the request's ID, as the header wants it
 	remote   string    // address of the client
+	xml      bool      // the reply is asked for as XML
 	username string    // as the client gave it; verified where the handler went on
 	key      string    // the first characters of the sub_key
 	status   int       // 0 until the reply has begun
@@ -52,8 +53,11 @@ func (x *exchange) Unwrap() http.ResponseWriter { return x.ResponseWriter }
 // ServeHTTP gives a request its ID, has it answered, and logs it.
 func (s *server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	start := time.Now()
-	x := &exchange{ResponseWriter: w, cid: [1]string{newCID(start)}, remote: s.opts.Proxies.Remote(r)}
-	w.Header()["X-Zato-Cid"] = x.cid[:]
+	x := &exchange{
+		ResponseWriter: w, cid: [1]string{newCID(start)}, remote: s.opts.Proxies.Remote(r),
+		xml: r.URL.RawQuery != "" && wantsXML(r.URL.RawQuery),
+	}
+	w.Header()[headerCID] = x.cid[:]
 	s.route(x, r)
 	if x.err != nil {
 		s.fail(x, r)
@@ -110,12 +114,20 @@ func newCID(now time.Time) string {
 	return string(b[:])
 }
 
+// Header names as they are to be on the wire. net/http would spell them in its own way; HTTP/2 has lower
+// case alone.
+const (
+	headerCID       = "X-Zato-CID"
+	headerChallenge = "WWW-Authenticate"
+)
+
 // Header values that many replies share. net/http does not change them.
 var (
 	typeJSON   = []string{"application/json"}
 	typeXML    = []string{"application/xml"}
 	typeEvents = []string{"text/event-stream"}
 	noStore    = []string{"no-store"}
+	challenge  = []string{`Basic realm="Zato pub/sub", charset="UTF-8"`}
 	isTrue     = []string{"true"}
 	isClose    = []string{"close"}
 )
@@ -133,14 +145,6 @@ func (x *exchange) reply(status int, contentType []string, body []byte) error {
 	x.WriteHeader(status)
 	_, err := x.Write(body)
 	return err
-}
-
-const okReply = `{"status": "ZATO_OK", "details": ""}`
-
-// ok is the reply of what has nothing to tell.
-func (x *exchange) ok() error {
-	_ = x.reply(http.StatusOK, typeJSON, append(x.room[:0], okReply...))
-	return nil
 }
 
 // patient lifts the time limit of reading, for a request that waits, and sets that of writing anew.

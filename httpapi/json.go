@@ -6,35 +6,44 @@ import (
 	"math/bits"
 	"strconv"
 	"time"
+	"unicode/utf16"
 	"unicode/utf8"
 
 	"pipit/broker"
 )
 
 // The replies are written by hand, because shell scripts grep them: one line, a space after each
-// colon and comma, keys in a fixed order. encoding/json writes no such spaces.
+// colon and comma, keys in a fixed order, all of it ASCII. encoding/json writes no such spaces.
 
 const hexDigits = "0123456789abcdef"
 
+// Each byte of a word.
+const (
+	ones  = 0x0101010101010101
+	highs = 0x8080808080808080
+)
+
 // plain returns how many bytes s begins with that stand for themselves in a JSON string: all but
-// quotes, backslashes and control characters. It looks at eight at a time.
-func plain(s []byte) int {
-	const (
-		ones  = 0x0101010101010101
-		highs = 0x8080808080808080
-	)
+// quotes, backslashes and control characters.
+func plain(s []byte) int { return plainUpTo(s, highs) }
+
+// plainASCII is plain in a string of ASCII.
+func plainASCII(s []byte) int { return plainUpTo(s, 0) }
+
+// plainUpTo looks at eight bytes at a time. Those above 127 are plain where their bit in high is set.
+func plainUpTo(s []byte, high uint64) int {
 	i := 0
 	for ; i+8 <= len(s); i += 8 {
 		// x-n has a byte's highest bit set where that byte of x is below n, or was above 127 already;
 		// a borrow can set it in later bytes too, so only the first one counts.
 		x := binary.LittleEndian.Uint64(s[i:])
 		m := (x - 0x20*ones) | ((x ^ '"'*ones) - ones) | ((x ^ '\\'*ones) - ones)
-		if m &= highs &^ x; m != 0 {
+		if m = highs & (m&^x | x&^high); m != 0 {
 			return i + bits.TrailingZeros64(m)/8
 		}
 	}
 	for ; i < len(s); i++ {
-		if c := s[i]; c < 0x20 || c == '"' || c == '\\' {
+		if c := s[i]; c < 0x20 || c == '"' || c == '\\' || c >= utf8.RuneSelf && high == 0 {
 			break
 		}
 	}
@@ -54,14 +63,15 @@ func appendString[S string | []byte](b []byte, s S) []byte {
 func appendText(b, s []byte) []byte {
 	b = append(b, '"')
 	for {
-		n := plain(s)
+		n := plainASCII(s)
 		b = append(b, s[:n]...)
 		if n == len(s) {
 			return append(b, '"')
 		}
-		switch c := s[n]; c {
+		r, size := utf8.DecodeRune(s[n:])
+		switch r {
 		case '"', '\\':
-			b = append(b, '\\', c)
+			b = append(b, '\\', byte(r))
 		case '\n':
 			b = append(b, '\\', 'n')
 		case '\r':
@@ -69,10 +79,19 @@ func appendText(b, s []byte) []byte {
 		case '\t':
 			b = append(b, '\\', 't')
 		default:
-			b = append(b, '\\', 'u', '0', '0', hexDigits[c>>4], hexDigits[c&15])
+			if high, low := utf16.EncodeRune(r); high != utf8.RuneError {
+				b = appendUnit(b, high)
+				r = low
+			}
+			b = appendUnit(b, r)
 		}
-		s = s[n+1:]
+		s = s[n+size:]
 	}
+}
+
+// appendUnit appends a unit of UTF-16 as an escape.
+func appendUnit(b []byte, r rune) []byte {
+	return append(b, '\\', 'u', hexDigits[r>>12&15], hexDigits[r>>8&15], hexDigits[r>>4&15], hexDigits[r&15])
 }
 
 // appendTime appends a time as 2006-01-02T15:04:05.000000, in UTC; nothing for the zero time.
@@ -148,16 +167,4 @@ func appendMessages(b []byte, msgs []broker.Message) []byte {
 		b = appendMessage(b, &msgs[i])
 	}
 	return append(b, "]}"...)
-}
-
-// appendStrings appends a list of strings.
-func appendStrings(b []byte, list []string) []byte {
-	b = append(b, '[')
-	for i, s := range list {
-		if i > 0 {
-			b = append(b, ", "...)
-		}
-		b = appendString(b, s)
-	}
-	return append(b, ']')
 }

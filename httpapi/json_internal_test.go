@@ -31,7 +31,7 @@ func TestAppendMessages(t *testing.T) {
 		{[]broker.Message{sample("Hello")}, `{"status": "ZATO_OK", "results_count": 1, "results": [{"payload": "Hello", ` + meta + `}}]}`},
 		{[]broker.Message{sample(""), sample("\xff"), sample("\"\\/\n\r\t\x00\x1f\x7fż")},
 			`{"status": "ZATO_OK", "results_count": 3, "results": [{"payload": "", ` + meta + `}}, {"payload": "/w==", ` + meta +
-				`, "encoding": "base64"}}, {"payload": "\"\\/\n\r\t\u0000\u001f` + "\x7fż" + `", ` + meta + `}}]}`},
+				`, "encoding": "base64"}}, {"payload": "\"\\/\n\r\t\u0000\u001f` + "\x7f" + `\u017c", ` + meta + `}}]}`},
 	} {
 		if got := string(appendMessages([]byte("before"), c.msgs)); got != "before"+c.want {
 			t.Errorf("%s, want %s", got, c.want)
@@ -51,12 +51,12 @@ func TestAppendMessages(t *testing.T) {
 			t.Errorf("%s: %q, want %q", c.at, got, c.want)
 		}
 	}
-	for _, c := range []struct {
-		list []string
-		want string
-	}{{nil, "[]"}, {[]string{"a"}, `["a"]`}, {[]string{`"`, "", "ż"}, `["\"", "", "ż"]`}} {
-		if got := string(appendStrings(nil, c.list)); got != c.want {
-			t.Errorf("%q: %s, want %s", c.list, got, c.want)
+	for s, want := range map[string]string{
+		"ž": `"\u017e"`, "€": `"\u20ac"`, "😀": `"\ud83d\ude00"`, "\u2028": `"\u2028"`, "\uffff": `"\uffff"`, "\U0010ffff": `"\udbff\udfff"`,
+		"12345678ž": `"12345678\u017e"`, "1234567ž8": `"1234567\u017e8"`, "\xff": `"\ufffd"`,
+	} {
+		if got := string(appendString(nil, s)); got != want {
+			t.Errorf("%q: %s, want %s", s, got, want)
 		}
 	}
 }
@@ -89,6 +89,9 @@ func FuzzAppendString(f *testing.F) {
 		}
 		if bytes.ContainsAny(b, "\n\r") {
 			t.Fatalf("%q: more than one line: %q", in, b)
+		}
+		if bytes.ContainsFunc(b, func(r rune) bool { return r >= utf8.RuneSelf }) {
+			t.Fatalf("%q: not ASCII: %s", in, b)
 		}
 		var got string
 		if err := json.Unmarshal(b, &got); err != nil {

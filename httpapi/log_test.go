@@ -53,7 +53,7 @@ func TestAccessLog(t *testing.T) {
 		method, path, auth string
 		status             int
 	}{
-		{"GET", "/zato/ping", "", 200}, {"POST", created, crm, 200}, {"POST", created, "", 401}, {"GET", "/" + long, "", 404}, {"HEAD", "/health", "", 405},
+		{"GET", "/zato/ping", "", 200}, {"POST", created, crm, 200}, {"POST", created, "", 401}, {"GET", "/" + long, "", 404}, {"HEAD", "/health", "", 200}, {"HEAD", created, "", 405},
 	} {
 		a := r.do(c.method, c.path, c.auth, marked)
 		r.awaitLine(a)

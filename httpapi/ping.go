@@ -9,9 +9,14 @@ import (
 
 // ping answers whoever asks, while the process serves.
 func (s *server) ping(x *exchange, _ *http.Request, _ string) error {
-	b := append(make([]byte, 0, 160), `{"zato_ping_response": {"pong": "zato"}, "zato_env": {"details": "", "result": "ZATO_OK", "cid": `...)
-	b = append(appendString(b, x.cid[0]), "}}"...)
-	_ = x.reply(http.StatusOK, typeJSON, b)
+	d := x.document(make([]byte, 0, 256), "")
+	d.object("zato_ping_response", func() { d.text("pong", "zato") })
+	d.object("zato_env", func() {
+		d.text("details", "")
+		d.text("result", "ZATO_OK")
+		d.text("cid", x.cid[0])
+	})
+	x.send(http.StatusOK, &d)
 	return nil
 }
 

@@ -84,9 +84,9 @@ func TestPaths(t *testing.T) {
 	}
 	// Nothing is cleaned: these are other topics, which do not exist.
 	for _, path := range []string{
-		"/zato/pubsub/topic/customer/created/", "/zato/pubsub/topic///customer/created/", "/zato/pubsub/topic//customer//created/",
+		"/zato/pubsub/topic///customer/created/", "/zato/pubsub/topic//customer//created/",
 		"/zato/pubsub/topic//customer/./created/", "/zato/pubsub/topic//customer/x/../created/", "/zato/pubsub/topic//customer/created//",
-		"/zato/pubsub/topic//Customer/Created/", "/zato/pubsub/topic//", "/zato/pubsub/topic///",
+		"/zato/pubsub/topic//Customer/Created/", "/zato/pubsub/topic/customer//created/", "/zato/pubsub/topic//orders/", "/zato/pubsub/topic//", "/zato/pubsub/topic///",
 	} {
 		status := 403
 		details := "Permission denied"
@@ -122,12 +122,12 @@ func TestMethodNotAllowed(t *testing.T) {
 	r := newServer(t)
 	for _, c := range []struct{ path, allow string }{
 		{created, "POST"},
-		{queue, "DELETE, GET, POST"},
+		{queue, "DELETE, GET, HEAD, POST"},
 		{ackMany, "POST"},
 		{"/zato/pubsub/ack", "POST"},
-		{"/zato/ping", "GET"},
-		{"/zato/ping/", "GET"},
-		{"/health", "GET"},
+		{"/zato/ping", "GET, HEAD"},
+		{"/zato/ping/", "GET, HEAD"},
+		{"/health", "GET, HEAD"},
 	} {
 		for _, method := range []string{"GET", "POST", "DELETE", "PUT", "PATCH", "OPTIONS", "TRACE", "HEAD", "BREW"} {
 			if strings.Contains(c.allow, method) {
@@ -145,7 +145,7 @@ func TestMethodNotAllowed(t *testing.T) {
 		}
 	}
 	a := r.raw("OPTIONS * HTTP/1.1\r\nHost: x\r\n\r\n")
-	if a.status != 405 || a.header.Get("Allow") != "DELETE, GET, POST" {
+	if a.status != 405 || a.header.Get("Allow") != "DELETE, GET, HEAD, POST" {
 		t.Errorf("OPTIONS *: %d, Allow %q: %s", a.status, a.header.Get("Allow"), a.body)
 	}
 	// A target that is no path.
@@ -304,13 +304,10 @@ func TestParameters(t *testing.T) {
 	r := newServer(t)
 	long := strings.Repeat("x", 300)
 	clipped := strings.Repeat("x", 64) + "…"
-	const inPublish = "priority, expiration, mime_type, msg_id, delay, batch"
+	const inPublish = "priority, expiration, mime_type, msg_id, delay, batch, format"
 	for _, c := range []struct{ query, details string }{
-		{"priority=0", "priority 0: allowed are 1 to 9"},
 		{"priority=10", "priority 10: allowed are 1 to 9"},
 		{"priority=-1", "priority -1: allowed are 1 to 9"},
-		{"priority=", `priority "": allowed are whole numbers`},
-		{"priority", `priority "": allowed are whole numbers`},
 		{"priority=high", `priority "high": allowed are whole numbers`},
 		{"priority=5.0", `priority "5.0": allowed are whole numbers`},
 		{"priority=%2B5", `priority "+5": allowed are whole numbers`},
@@ -319,24 +316,18 @@ func TestParameters(t *testing.T) {
 		{"priority=99999999999999999999", `priority "99999999999999999999": allowed are whole numbers`},
 		{"priority=" + long, `priority "` + clipped + `": allowed are whole numbers`},
 		{"priority=5&priority=5", `parameter "priority": given 2 times, allowed is once`},
-		{"expiration=0", "expiration 0: allowed are 1 to 3153600000 seconds"},
 		{"expiration=-1", "expiration -1: allowed are 1 to 3153600000 seconds"},
 		{"expiration=3153600001", "expiration 3153600001: allowed are 1 to 3153600000 seconds"},
 		{"expiration=1.5", `expiration "1.5": allowed are whole numbers`},
 		{"expiration=1e3", `expiration "1e3": allowed are whole numbers`},
-		{"mime_type=", `mime_type "": allowed are 1 to 255 bytes without control characters`},
 		{"mime_type=a%0Ab", `mime_type "a\nb": allowed are 1 to 255 bytes without control characters`},
 		{"mime_type=" + long, `mime_type "` + clipped + `": allowed are 1 to 255 bytes without control characters`},
-		{"msg_id=", `msg_id "": allowed are 1 to 64 of A-Z a-z 0-9 . _ -`},
-		{"msg_id=a%20b", `msg_id "a b": allowed are 1 to 64 of A-Z a-z 0-9 . _ -`},
-		{"msg_id=a/b", `msg_id "a/b": allowed are 1 to 64 of A-Z a-z 0-9 . _ -`},
-		{"msg_id=%C5%BC", `msg_id "ż": allowed are 1 to 64 of A-Z a-z 0-9 . _ -`},
-		{"msg_id=" + long[:65], `msg_id "` + clipped + `": allowed are 1 to 64 of A-Z a-z 0-9 . _ -`},
+		{"msg_id=%ff", "msg_id \"\\xff\": allowed are 1 to 200 characters, none of them a control character"},
+		{"msg_id=" + long[:201], `msg_id "` + clipped + `": allowed are 1 to 200 characters, none of them a control character`},
 		{"delay=-1", "delay -1: allowed are 0 to 31536000 seconds"},
 		{"delay=31536001", "delay 31536001: allowed are 0 to 31536000 seconds"},
 		{"delay=soon", `delay "soon": allowed are whole numbers`},
-		{"batch=yes", `batch "yes": allowed are true, false`},
-		{"batch=", `batch "": allowed are true, false`},
+		{"batch=yep", `batch "yep": allowed are true, 1, yes, on, t, y and false, 0, no, off, f, n`},
 		{"Priority=5", `parameter "Priority": allowed are ` + inPublish},
 		{"prio=5", `parameter "prio": allowed are ` + inPublish},
 		{"wait=5", `parameter "wait": allowed are ` + inPublish},
@@ -346,57 +337,55 @@ func TestParameters(t *testing.T) {
 	} {
 		r.refuse(400, c.details, "POST", created+"?"+c.query, crm, marked)
 	}
-	const inReceive = "max, dir, format, wait, ack"
+	const inReceive = "max, dir, wait, ack, format"
 	for _, c := range []struct{ query, details string }{
-		{"max=0", "max 0: allowed are 1 to 1000"},
-		{"max=1001", "max 1001: allowed are 1 to 1000"},
 		{"max=-1", "max -1: allowed are 1 to 1000"},
 		{"max=all", `max "all": allowed are whole numbers`},
-		{"max=", `max "": allowed are whole numbers`},
 		{"max=1&max=2", `parameter "max": given 2 times, allowed is once`},
 		{"dir=up", `dir "up": allowed are fifo, lifo`},
-		{"dir=FIFO", `dir "FIFO": allowed are fifo, lifo`},
-		{"dir=", `dir "": allowed are fifo, lifo`},
 		{"format=yaml", `format "yaml": allowed are json, xml`},
-		{"format=", `format "": allowed are json, xml`},
 		{"wait=-1", "wait -1: allowed are 0 to 60 seconds"},
 		{"wait=61", "wait 61: allowed are 0 to 60 seconds"},
 		{"wait=1s", `wait "1s": allowed are whole numbers`},
 		{"wait=9223372036854775807", "wait 9223372036854775807: allowed are 0 to 60 seconds"},
-		{"ack=yes", `ack "yes": allowed are true, false`},
-		{"ack=1", `ack "1": allowed are true, false`},
-		{"ack=TRUE", `ack "TRUE": allowed are true, false`},
+		{"ack=yep", `ack "yep": allowed are true, 1, yes, on, t, y and false, 0, no, off, f, n`},
 		{"priority=1", `parameter "priority": allowed are ` + inReceive},
 	} {
 		r.refuse(400, c.details, "POST", queue+"?"+c.query, erp, "", "X-Zato-PubSub-Key", key)
 	}
 	for _, c := range []struct{ query, details string }{
-		{"max=0", "max 0: allowed are 1 to 1000"},
 		{"dir=up", `dir "up": allowed are fifo, lifo`},
-		{"ack=yes", `ack "yes": allowed are true, false`},
-		{"wait=1", `parameter "wait": allowed are max, dir, ack`},
-		{"format=xml", `parameter "format": allowed are max, dir, ack`},
+		{"ack=yep", `ack "yep": allowed are true, 1, yes, on, t, y and false, 0, no, off, f, n`},
+		{"wait=1", `parameter "wait": allowed are max, dir, ack, format`},
 	} {
 		r.refuse(400, c.details, "GET", queue+"?"+c.query, erp, "", "X-Zato-PubSub-Key", key, "Accept", "text/event-stream")
 	}
 	for _, c := range []struct{ query, details string }{
-		{"", "ack false, reject false: exactly one of them must be true"},
-		{"ack=false", "ack false, reject false: exactly one of them must be true"},
-		{"ack=true&reject=true", "ack true, reject true: exactly one of them must be true"},
-		{"ack=false&reject=false", "ack false, reject false: exactly one of them must be true"},
-		{"ack=yes", `ack "yes": allowed are true, false`},
-		{"reject=no", `reject "no": allowed are true, false`},
+		{"", "ack false, reject false, extend 0: exactly one of them is needed"},
+		{"ack=false", "ack false, reject false, extend 0: exactly one of them is needed"},
+		{"ack=true&reject=true", "ack true, reject true, extend 0: exactly one of them is needed"},
+		{"ack=false&reject=false", "ack false, reject false, extend 0: exactly one of them is needed"},
+		{"ack=yep", `ack "yep": allowed are true, 1, yes, on, t, y and false, 0, no, off, f, n`},
 		{"reject=true&reject=true", `parameter "reject": given 2 times, allowed is once`},
 		{"ack=true&delay=30", `delay "30": allowed with reject=true alone`},
 		{"reject=true&delay=-1", "delay -1: allowed are 0 to 31536000 seconds"},
 		{"reject=true&delay=31536001", "delay 31536001: allowed are 0 to 31536000 seconds"},
 		{"reject=true&delay=x", `delay "x": allowed are whole numbers`},
-		{"max=1", `parameter "max": allowed are ack, reject, delay`},
+		{"ack=true&extend=60", "ack true, reject false, extend 60: exactly one of them is needed"},
+		{"reject=true&extend=60", "ack false, reject true, extend 60: exactly one of them is needed"},
+		{"extend=0", "ack false, reject false, extend 0: exactly one of them is needed"},
+		{"extend=", "ack false, reject false, extend 0: exactly one of them is needed"},
+		{"extend=-1", "extend -1: allowed are 1 to 43200 seconds"},
+		{"extend=43201", "extend 43201: allowed are 1 to 43200 seconds"},
+		{"extend=1h", `extend "1h": allowed are whole numbers`},
+		{"extend=60&delay=30", `delay "30": allowed with reject=true alone`},
+		{"max=1", `parameter "max": allowed are ack, reject, delay, extend, format`},
 	} {
 		r.refuse(400, c.details, "DELETE", "/zato/pubsub/msg/K1/?"+c.query, erp, "", "X-Zato-PubSub-Key", key)
 	}
-	for _, query := range []string{"ack=true", "none=1", "x", "%zz"} {
-		r.refuse(400, "query: this route takes none", "POST", ackMany+"?"+query, erp, `{"ack": ["K1"]}`, "X-Zato-PubSub-Key", key)
+	for query, details := range map[string]string{"ack=true": `parameter "ack": allowed are format`, "x": `parameter "x": allowed are format`,
+		"%zz": "query: not a list of name=value", "format=csv": `format "csv": allowed are json, xml`} {
+		r.refuse(400, details, "POST", ackMany+"?"+query, erp, `{"ack": ["K1"]}`, "X-Zato-PubSub-Key", key)
 	}
 	for _, accept := range []string{"", "*/*", "application/json", "text/event-streams"} {
 		r.refuse(400, `header Accept "`+accept+`": allowed is text/event-stream; a receive is a POST`, "GET", queue, erp, "", "X-Zato-PubSub-Key", key, "Accept", accept)
@@ -418,6 +407,11 @@ func TestPublishParameters(t *testing.T) {
 		{"", "", 5, 60, "text/plain"},
 		{"?", "", 5, 60, "text/plain"},
 		{"?priority=1", "", 1, 60, "text/plain"},
+		{"?priority=0&expiration=0", "", 5, 60, "text/plain"},
+		{"?priority=&expiration=&mime_type=&msg_id=&delay=&batch=&format=", "", 5, 60, "text/plain"},
+		{"?priority&expiration", "", 5, 60, "text/plain"},
+		{"?_=1&_=2&_x&priority=6", "", 6, 60, "text/plain"},
+		{"?batch=NO&format=JSON", "", 5, 60, "text/plain"},
 		{"?priority=9", "", 9, 60, "text/plain"},
 		{"?expiration=1000", "", 5, 1000, "text/plain"},
 		{"?expiration=3153600000", "", 5, 3153600000, "text/plain"},
@@ -459,11 +453,13 @@ func TestPublishParameters(t *testing.T) {
 
 func TestOwnID(t *testing.T) {
 	r := newServer(t)
-	for _, id := range []string{"a", "A.b_c-9", strings.Repeat("z", 64), "K05DD3YFNE4SG592VQBF23ECVD02"} {
-		a := r.do("POST", created+"?msg_id="+id, crm, "first "+id)
-		b := r.do("POST", created+"?msg_id="+id, crm, "second "+id)
-		c := r.do("POST", created+"?msg_id="+id+"&priority=9", crm, "third "+id)
-		if a.status != 200 || a.body != `{"status": "ZATO_OK", "msg_id": "`+id+`"}` || a.header.Get("X-Zato-Duplicate") != "" {
+	for _, id := range []string{"a", "A.b_c-9", strings.Repeat("z", 200), "K05DD3YFNE4SG592VQBF23ECVD02", "urn:uuid:f81d4fae-7dec-11d0-a765-00a0c91e6bf6",
+		"{F81D4FAE-7DEC-11D0-A765-00A0C91E6BF6}", "a b+c%d?e=f&g#h", "/a//b", "ends/", "/", "//", ".", "..", `"\<&>`, strings.Repeat("😀", 200), "żółć"} {
+		query := "?msg_id=" + url.QueryEscape(id)
+		a := r.do("POST", created+query, crm, "first "+id)
+		b := r.do("POST", created+query, crm, "second "+id)
+		c := r.do("POST", created+query+"&priority=9", crm, "third "+id)
+		if a.status != 200 || a.body != `{"status": "ZATO_OK", "msg_id": `+quoted(id)+`}` || a.header.Get("X-Zato-Duplicate") != "" {
 			t.Errorf("%d %s %v", a.status, a.body, a.header)
 		}
 		for _, d := range []reply{b, c} {
@@ -471,9 +467,15 @@ func TestOwnID(t *testing.T) {
 				t.Errorf("%d %s %v", d.status, d.body, d.header)
 			}
 		}
-		r.wantPayloads(queue, "first "+id)
-		r.want(200, `{"status": "ZATO_OK", "details": ""}`, "DELETE", "/zato/pubsub/msg/"+id+"/?ack=true", erp, "", "X-Zato-PubSub-Key", key)
-		if d := r.do("POST", created+"?msg_id="+id, crm, "fourth"); d.header.Get("X-Zato-Duplicate") != "true" {
+		if got := r.wantPayloads(queue, "first "+id); got.Count == 1 && got.Results[0].Metadata.ID != id {
+			t.Errorf("msg_id %q, want %q", got.Results[0].Metadata.ID, id)
+		}
+		slash := "/"
+		if len(id) > 10 {
+			slash = "" // of the URL, which may be there or not
+		}
+		r.want(200, `{"status": "ZATO_OK", "details": ""}`, "DELETE", "/zato/pubsub/msg/"+url.PathEscape(id)+slash+"?ack=true", erp, "", "X-Zato-PubSub-Key", key)
+		if d := r.do("POST", created+query, crm, "fourth"); d.header.Get("X-Zato-Duplicate") != "true" {
 			t.Error("not remembered after its acknowledgement")
 		}
 		r.wantPayloads(queue)
@@ -690,8 +692,8 @@ func TestSettleOne(t *testing.T) {
 	r.notFound(b, "ack=true")
 	// Without the slash at the end, and with what a URL may hold.
 	r.refuse(404, "Message not found `no such/one`", "DELETE", "/zato/pubsub/msg/no%20such/one?ack=true", erp, "", "X-Zato-PubSub-Key", key)
-	long := strings.Repeat("y", 100)
-	r.refuse(404, "Message not found `"+long[:64]+"…`", "DELETE", "/zato/pubsub/msg/"+long+"?ack=true", erp, "", "X-Zato-PubSub-Key", key)
+	long := strings.Repeat("y", 1000)
+	r.refuse(404, "Message not found `"+long[:800]+"…`", "DELETE", "/zato/pubsub/msg/"+long+"?ack=true", erp, "", "X-Zato-PubSub-Key", key)
 	// In flight for erp is not in flight for bob.
 	d := r.publish(created, "d")
 	r.wantPayloads(queue, "d")
@@ -713,15 +715,15 @@ func TestSettleMany(t *testing.T) {
 		t.Helper()
 		r.want(200, want, "POST", ackMany, erp, body, "X-Zato-PubSub-Key", key)
 	}
-	post(`{"ack": ["`+ids[0]+`", "`+ids[1]+`"]}`, `{"status": "ZATO_OK", "acked": 2, "rejected": 0, "not_found": []}`)
+	post(`{"ack": ["`+ids[0]+`", "`+ids[1]+`"]}`, `{"status": "ZATO_OK", "acked": 2, "rejected": 0, "extended": 0, "not_found": []}`)
 	post(`{"ack": ["`+ids[0]+`", "nope", "`+ids[2]+`"], "reject": ["neither", "`+ids[3]+`"]}`,
-		`{"status": "ZATO_OK", "acked": 1, "rejected": 1, "not_found": ["`+ids[0]+`", "nope", "neither"]}`)
-	post(` { "reject" : [ "`+ids[4]+`" ] , "delay" : 31536000 } `, `{"status": "ZATO_OK", "acked": 0, "rejected": 1, "not_found": []}`)
+		`{"status": "ZATO_OK", "acked": 1, "rejected": 1, "extended": 0, "not_found": ["`+ids[0]+`", "nope", "neither"]}`)
+	post(` { "reject" : [ "`+ids[4]+`" ] , "delay" : 31536000 } `, `{"status": "ZATO_OK", "acked": 0, "rejected": 1, "extended": 0, "not_found": []}`)
 	r.wantPayloads(queue, "3")
-	r.want(200, `{"status": "ZATO_OK", "acked": 1, "rejected": 0, "not_found": []}`, "POST", "/zato/pubsub/ack", erp, `{"ack": ["`+ids[3]+`"], "reject": []}`, "X-Zato-PubSub-Key", key)
+	r.want(200, `{"status": "ZATO_OK", "acked": 1, "rejected": 0, "extended": 0, "not_found": []}`, "POST", "/zato/pubsub/ack", erp, `{"ack": ["`+ids[3]+`"], "reject": []}`, "X-Zato-PubSub-Key", key)
 	r.wantPayloads(queue)
 
-	const form = `body: allowed is one JSON object {"ack": [msg_id, …], "reject": [msg_id, …], "delay": seconds}`
+	const form = `body: allowed is one JSON object {"ack": [msg_id, …], "reject": [msg_id, …], "delay": seconds, "extend": {msg_id: seconds, …}}`
 	for _, c := range []struct{ body, details string }{
 		{"", form}, {"[]", form}, {`"x"`, form}, {`{"ack": "K1"}`, form}, {`{"ack": [1]}`, form}, {`{"ack": ["K1"]`, form},
 		{`{"ack": ["K1"], "nack": []}`, form}, {`{"ack": ["K1"], "delay": "1"}`, form}, {`{"ack": ["K1"], "delay": 1.5}`, form},
@@ -733,12 +735,38 @@ func TestSettleMany(t *testing.T) {
 		{`{"ack": [` + strings.Repeat(`"K1", `, 10_000) + `"K1"]}`, "body with 10001 messages: allowed are 1 to 10000"},
 		{`{"ack": ["K1"], "reject": ["K1"]}`, `msg_id "K1": given twice`},
 		{`{"ack": ["K1", "K1"]}`, `msg_id "K1": given twice`},
-		{`{"ack": [""]}`, `msg_id "": allowed are 1 to 64 of A-Z a-z 0-9 . _ -`},
-		{`{"ack": ["a b"]}`, `msg_id "a b": allowed are 1 to 64 of A-Z a-z 0-9 . _ -`},
+		{`{"ack": [""]}`, `msg_id "": allowed are 1 to 200 characters, none of them a control character`},
+		{`{"ack": ["a\tb"]}`, `msg_id "a\tb": allowed are 1 to 200 characters, none of them a control character`},
+		{`{"extend": ["K1"]}`, form}, {`{"extend": {"K1": "60"}}`, form}, {`{"extend": {"K1": 60}, "extend": {}}`, form}, {`{"extend": {"K1": 60`, form},
+		{`{"extend": {"K1": 60, "K1": 60}}`, `msg_id "K1": given twice`},
+		{`{"extend": {"K1": 60}, "ack": ["K1"]}`, `msg_id "K1": given twice`},
+		{`{"extend": {"": 60}}`, `msg_id "": allowed are 1 to 200 characters, none of them a control character`},
+		{`{"extend": {"K1": 0}}`, "extend 0: allowed are 1 to 43200 seconds"},
+		{`{"extend": {"K1": 43201}}`, "extend 43201: allowed are 1 to 43200 seconds"},
+		{`{"extend": {}}`, "body with 0 messages: allowed are 1 to 10000"},
 		{`{"reject": ["K1"], "delay": -1}`, "delay -1: allowed are 0 to 31536000 seconds"},
 	} {
 		r.refuse(400, c.details, "POST", ackMany, erp, c.body, "X-Zato-PubSub-Key", key)
 	}
+}
+
+// TestExtend: what is extended stays in flight when its ack timeout is over.
+func TestExtend(t *testing.T) {
+	r := newServer(t, func(s *setup) {
+		s.consume = func(c *broker.Consumer) { c.AckTimeout = broker.MinAckTimeout }
+	})
+	var ids []string
+	for _, id := range []string{"a", "b%2F", "c"} {
+		ids = append(ids, r.publish(created+"?msg_id="+id, id))
+	}
+	r.wantPayloads(queue, "a", "b%2F", "c")
+	r.settle("a", "extend=43200&ack=false")
+	r.want(200, `{"status": "ZATO_OK", "acked": 0, "rejected": 0, "extended": 1, "not_found": ["none"]}`, "POST", ackMany, erp, `{"extend": {"b/": 120, "none": 1}}`, "X-Zato-PubSub-Key", key)
+	r.notFound("none", "extend=1")
+	r.wantPayloads(queue+"?wait=30", "c") // nobody extended it
+	r.wantPayloads(queue)
+	r.want(200, `{"status": "ZATO_OK", "acked": 2, "rejected": 1, "extended": 0, "not_found": []}`, "POST", ackMany, erp, `{"ack": ["a", "b/"], "reject": ["c"]}`, "X-Zato-PubSub-Key", key)
+	r.notFound(ids[0], "extend=1")
 }
 
 func TestTooLarge(t *testing.T) {

@@ -19,7 +19,7 @@ func (s *server) publish(x *exchange, r *http.Request, rest string) error {
 	if rest == "" {
 		return errNoTopic
 	}
-	pub, err := s.b.Publisher(c, rest)
+	pub, err := s.publisher(x, c, rest)
 	if err != nil {
 		return err
 	}
@@ -51,29 +51,27 @@ func (s *server) publish(x *exchange, r *http.Request, rest string) error {
 	if receipt.Duplicate {
 		x.Header()["X-Zato-Duplicate"] = isTrue
 	}
-	b := append(x.room[:0], `{"status": "ZATO_OK", "msg_id": `...)
-	b = append(appendString(b, receipt.ID), '}')
-	_ = x.reply(http.StatusOK, typeJSON, b) // who did not get it repeats the publish
+	d := x.document(x.room[:], "ZATO_OK")
+	d.text("msg_id", receipt.ID)
+	x.send(http.StatusOK, &d)
 	return nil
 }
 
-// publication reads the parameters of a message. A zero, which in a Publication stands for a
-// default, is checked here.
+// publication reads the parameters of a message. A zero stands for a default, as in a Publication.
 func publication(p params, h http.Header) (m broker.Publication, err error) {
 	number := func(name string, check func(int64) error) (n int64) {
-		if _, given := p[name]; given && err == nil {
+		if err == nil {
 			if n, err = p.integer(name, 0); err == nil {
-				err = check(n)
+				err = unlessZero(n, check)
 			}
 		}
 		return n
 	}
 	text := func(name string, check func(string) error) string {
-		v, given := p[name]
-		if given && err == nil {
-			err = check(v)
+		if err == nil {
+			err = unlessZero(p[name], check)
 		}
-		return v
+		return p[name]
 	}
 	if len(p) > 0 {
 		m.Priority = int(number("priority", broker.CheckPriority))

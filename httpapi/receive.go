@@ -18,7 +18,7 @@ func (s *server) receive(x *exchange, r *http.Request, rest string) error {
 	if rest == "" {
 		return errNoTopic
 	}
-	p, err := parseParams(r.URL.RawQuery, "max", "dir", "format", "wait", "ack")
+	p, err := parseParams(r.URL.RawQuery, "max", "dir", "wait", "ack")
 	if err != nil {
 		return err
 	}
@@ -34,10 +34,6 @@ func (s *server) receive(x *exchange, r *http.Request, rest string) error {
 		return broker.Invalidf("wait %d: allowed are 0 to %d seconds", wait, broker.MaxWait/time.Second)
 	}
 	o.Wait = time.Duration(wait) * time.Second
-	format, err := p.oneOf("format", "json", "xml")
-	if err != nil {
-		return err
-	}
 	ignoreBody(x, r)
 	if o.Wait > 0 {
 		x.patient(o.Wait + replyTime)
@@ -49,7 +45,7 @@ func (s *server) receive(x *exchange, r *http.Request, rest string) error {
 	buf := getBuffer()
 	defer putBuffer(buf)
 	contentType := typeJSON
-	if format == "xml" {
+	if x.xml {
 		contentType = typeXML
 		*buf = appendMessagesXML((*buf)[:0], msgs)
 	} else {
@@ -79,12 +75,9 @@ func (s *server) receive(x *exchange, r *http.Request, rest string) error {
 
 // receiveOptions reads the parameters that a receive and a stream share.
 func receiveOptions(p params) (o broker.ReceiveOptions, err error) {
-	most, err := p.integer("max", broker.DefaultReceive)
+	most, err := p.capped("max", broker.DefaultReceive, broker.MaxReceive)
 	if err != nil {
 		return o, err
-	}
-	if most < 1 || most > broker.MaxReceive {
-		return o, broker.Invalidf("max %d: allowed are 1 to %d", most, broker.MaxReceive)
 	}
 	o.Max = int(most)
 	dir, err := p.oneOf("dir", "fifo", "lifo")

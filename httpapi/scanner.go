@@ -51,6 +51,23 @@ func (s *scanner) more(close byte, first bool) (more, ok bool) {
 	return true, first || s.next(',')
 }
 
+// object takes an object, or null for an empty one. value takes the value of a key.
+func (s *scanner) object(value func(key string) bool) bool {
+	if !s.next('{') {
+		return s.null()
+	}
+	for first := true; ; first = false {
+		more, ok := s.more('}', first)
+		if !ok || !more {
+			return ok
+		}
+		key, ok := s.key()
+		if !ok || !value(string(key)) {
+			return false
+		}
+	}
+}
+
 // key takes a key with its colon.
 func (s *scanner) key() ([]byte, bool) {
 	k, ok := s.str()

@@ -65,6 +65,7 @@ type server struct {
 	opts   Options
 	log    *slog.Logger
 	router *httprouter.Router
+	merged daily // the warning about it
 }
 
 // New returns the handler of the wire protocol. It must not stand behind anything that cleans or
@@ -87,6 +88,9 @@ func New(b *broker.Broker, opts Options) http.Handler {
 
 	for _, rt := range s.routes() {
 		s.handle(rt.Method, rt.Path, rt.handler)
+		if rt.Method == http.MethodGet {
+			s.handle(http.MethodHead, rt.Path, rt.handler)
+		}
 	}
 	return s
 }
@@ -113,7 +117,7 @@ func (s *server) routes() []route {
 	}
 }
 
-// Routes returns all routes, for who describes them.
+// Routes returns all routes, for who describes them. Where there is GET, HEAD is as well.
 func Routes() []Route {
 	var list []Route
 	for _, rt := range (&server{}).routes() {

@@ -6,6 +6,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"log/slog"
 	"net"
@@ -17,6 +18,8 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
+	"unicode/utf16"
+	"unicode/utf8"
 
 	"pipit/broker"
 	"pipit/db"
@@ -208,8 +211,9 @@ type reply struct {
 }
 
 var (
-	cidPattern   = regexp.MustCompile(`^K[0-9A-Za-z]{27}$`)
-	errorPattern = regexp.MustCompile(`^\{"status": "ZATO_ERROR", "details": ".+"\}$`)
+	cidPattern      = regexp.MustCompile(`^K[0-9A-Za-z]{27}$`)
+	errorXMLPattern = regexp.MustCompile(`^<\?xml version="1.0" encoding="UTF-8"\?>\n<data><status>ZATO_ERROR</status><details>[^<]+</details></data>$`)
+	errorPattern    = regexp.MustCompile(`^\{"status": "ZATO_ERROR", "details": ".+"\}$`)
 )
 
 // request makes a request. auth is user:password or empty, header are pairs.
@@ -265,14 +269,18 @@ func (r *rig) common(method, url string, a reply) {
 		fail("a redirect")
 	}
 	if a.status >= 400 {
-		if a.header.Get("Content-Type") != "application/json" {
+		contentType, wellFormed := "application/json", errorPattern.MatchString(a.body) && json.Valid([]byte(a.body))
+		if strings.Contains(strings.ToLower(url), "format=xml") {
+			contentType, wellFormed = "application/xml", errorXMLPattern.MatchString(a.body)
+		}
+		if a.header.Get("Content-Type") != contentType {
 			fail("Content-Type " + a.header.Get("Content-Type"))
 		}
-		if method != "HEAD" && (!errorPattern.MatchString(a.body) || !json.Valid([]byte(a.body))) {
+		if method != "HEAD" && !wellFormed {
 			fail("not the form of an error")
 		}
 	}
-	if got, want := a.header.Get("WWW-Authenticate"), `Basic realm="Zato pub/sub"`; (a.status == 401) != (got == want) || a.status != 401 && got != "" {
+	if got, want := a.header.Get("WWW-Authenticate"), `Basic realm="Zato pub/sub", charset="UTF-8"`; (a.status == 401) != (got == want) || a.status != 401 && got != "" {
 		fail("WWW-Authenticate " + got)
 	}
 	if got := a.header.Get("Retry-After"); (a.status == 429 || a.status == 503) != regexp.MustCompile(`^[1-9][0-9]*$`).MatchString(got) {
@@ -301,14 +309,33 @@ func (r *rig) want(status int, body string, method, path, auth, sent string, hea
 // refuse sends a request that is refused with these details.
 func (r *rig) refuse(status int, details string, method, path, auth, sent string, header ...string) reply {
 	r.t.Helper()
-	quoted, err := json.Marshal(details)
-	if err != nil {
-		r.t.Fatal(err)
-	}
-	return r.want(status, `{"status": "ZATO_ERROR", "details": `+string(quoted)+`}`, method, path, auth, sent, header...)
+	return r.want(status, `{"status": "ZATO_ERROR", "details": `+quoted(details)+`}`, method, path, auth, sent, header...)
 }
 
-var publishPattern = regexp.MustCompile(`^\{"status": "ZATO_OK", "msg_id": "([A-Za-z0-9._-]{1,64})"\}$`)
+// quoted is a JSON string in ASCII.
+func quoted(s string) string {
+	var b strings.Builder
+	b.WriteByte('"')
+	for _, r := range s {
+		switch high, low := utf16.EncodeRune(r); {
+		case high != utf8.RuneError:
+			fmt.Fprintf(&b, `\u%04x\u%04x`, high, low)
+		case r == '\n':
+			b.WriteString(`\n`)
+		case r == '\t':
+			b.WriteString(`\t`)
+		case r < ' ' || r >= utf8.RuneSelf:
+			fmt.Fprintf(&b, `\u%04x`, r)
+		case r == '"' || r == '\\':
+			b.WriteString(`\` + string(r))
+		default:
+			b.WriteRune(r)
+		}
+	}
+	return b.String() + `"`
+}
+
+var publishPattern = regexp.MustCompile(`^\{"status": "ZATO_OK", "msg_id": "([^"]{1,200})"\}$`)
 
 // publish publishes to a URL and returns the msg_id.
 func (r *rig) publish(path, payload string, header ...string) string {

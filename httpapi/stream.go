@@ -46,6 +46,10 @@ func (s *server) stream(x *exchange, r *http.Request, rest string) error {
 	ignoreBody(x, r)
 	h := x.Header()
 	h["Content-Type"], h["Cache-Control"] = typeEvents, noStore
+	if r.Method == http.MethodHead {
+		x.WriteHeader(http.StatusOK)
+		return nil
+	}
 	if err := x.push([]byte(streamHead)); err != nil {
 		return err
 	}
