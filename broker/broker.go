@@ -175,7 +175,7 @@ func (b *Broker) Health() error {
 	return nil
 }
 
-// Reserve sets n bytes aside for a payload that is about to be read, of the MaxPending that all
+// Reserve sets n bytes aside for what is about to be read of a payload, of the MaxPending that all
 // payloads on their way share. Past it the error is Unavailable.
 func (b *Broker) Reserve(n int64) (release func(), err error) {
 	if b.pending.Add(n) > b.opts.MaxPending {

@@ -23,87 +23,39 @@ func putBuffer(b *[]byte) {
 	}
 }
 
-// body reads a body of at most limit bytes, for which it first sets memory aside. The bytes are
-// valid until done. what names it in errors: TooLarge, before it is read where its length is
-// known, Invalid where it ends early, Unavailable where there is no room.
+// body reads a body of at most limit bytes, as they are when it is unpacked. They are valid until done.
+// what names it in errors: TooLarge, before it is read where its length is known, Invalid where it ends
+// early or is not what its Content-Encoding says, Unavailable where there is no memory to set aside.
 func (s *server) body(x *exchange, r *http.Request, limit int64, what string) (body []byte, done func(), err error) {
-	n := r.ContentLength
-	if n > limit {
-		return nil, nil, tooLarge(what, limit)
-	}
-	room := n
-	if n < 0 {
-		room = limit
-	}
-	release, err := s.b.Reserve(room)
+	packed, err := encodingOf(r.Header)
 	if err != nil {
 		return nil, nil, err
 	}
-	buf := getBuffer()
-	done = func() {
-		putBuffer(buf)
-		release()
+	in := &x.in
+	in.b = s.b
+	if packed == identity {
+		err = in.fill(r.Body, r.ContentLength, limit)
+	} else {
+		err = in.unpack(r.Body, packed, r.ContentLength, limit)
 	}
-	if n >= 0 {
-		err = readFull(buf, r.Body, int(n))
-	} else if err = readAll(buf, r.Body, int(limit)); err == errLimit {
-		err = tooLarge(what, limit)
+	if err == nil {
+		x.read = true
+		return in.bytes(), in.leave, nil
 	}
-	if err != nil {
-		done()
-		var be *broker.Error
-		if !errors.As(err, &be) {
-			be = broker.Invalidf("the %s ended early or came too slowly", what)
-			be.Err = err
-		}
-		return nil, nil, be
+	in.leave()
+	var be *broker.Error
+	switch {
+	case err == errLimit:
+		return nil, nil, tooLarge(what, limit)
+	case errors.As(err, &be):
+		return nil, nil, err
 	}
-	x.read = true
-	return *buf, done, nil
-}
-
-// readFull makes buf the next n bytes of r.
-func readFull(buf *[]byte, r io.Reader, n int) error {
-	if cap(*buf) < n {
-		*buf = make([]byte, n)
+	be = broker.Invalidf("the %s ended early or came too slowly", what)
+	if packed != identity {
+		be.Message += ", or is not " + string(packed) + " as its Content-Encoding says"
 	}
-	*buf = (*buf)[:n]
-	_, err := io.ReadFull(r, *buf)
-	return err
-}
-
-var errLimit = errors.New("limit")
-
-// readAll makes buf all of r, of which it never takes more than limit bytes.
-func readAll(buf *[]byte, r io.Reader, limit int) error {
-	b := (*buf)[:0]
-	for {
-		if len(b) == limit {
-			// Is this the end?
-			var one [1]byte
-			n, err := io.ReadFull(r, one[:])
-			*buf = b
-			if n > 0 {
-				return errLimit
-			}
-			if err == io.EOF {
-				return nil
-			}
-			return err
-		}
-		if len(b) == cap(b) {
-			b = append(make([]byte, 0, min(limit, max(4<<10, 2*cap(b)))), b...)
-		}
-		n, err := r.Read(b[len(b):min(cap(b), limit)])
-		b = b[:len(b)+n]
-		*buf = b
-		if err == io.EOF {
-			return nil
-		}
-		if err != nil {
-			return err
-		}
-	}
+	be.Err = err
+	return nil, nil, be
 }
 
 func tooLarge(what string, limit int64) error {

@@ -73,6 +73,8 @@ func (s *server) fail(x *exchange, r *http.Request) {
 	switch status {
 	case http.StatusUnauthorized:
 		h[headerChallenge] = challenge
+	case http.StatusUnsupportedMediaType:
+		h["Accept-Encoding"] = encodings
 	case http.StatusTooManyRequests, http.StatusServiceUnavailable:
 		h.Set("Retry-After", strconv.Itoa(max(1, int(math.Ceil(retryAfter.Seconds())))))
 	}

@@ -26,6 +26,7 @@ type exchange struct {
 	status   int       // 0 until the reply has begun
 	bytes    int       // of the reply
 	err      error     // from the handler
+	in       room      // of the body
 	read     bool      // the body was read to its end
 	unread   bool      // a body is left on the connection
 	room     [128]byte // for a short reply
