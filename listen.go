@@ -9,6 +9,8 @@ import (
 	"runtime"
 	"sync"
 	"syscall"
+
+	"pipit/httpapi"
 )
 
 // listenAll listens on every address of a key of the configuration, or on none and says which one failed. A machine without IPv6
@@ -23,6 +25,7 @@ func listenAll(ctx context.Context, key string, addrs []string, maxConnections i
 	for _, addr := range addrs {
 		l, err := lc.Listen(ctx, "tcp", addr)
 		if err == nil {
+			l = httpapi.Listener(l, log)
 			all = append(all, &limitedListener{Listener: l, slots: slots, closed: make(chan struct{})})
 			continue
 		}

@@ -76,6 +76,7 @@ func TestHeaderNames(t *testing.T) {
 	for request, lines := range map[string][]string{
 		"POST " + created + " HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: 0\r\n\r\n": {"X-Zato-CID: K", `WWW-Authenticate: Basic realm="Zato pub/sub", charset="UTF-8"` + "\r\n"},
 		"GET /zato/ping HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n":                            {"X-Zato-CID: K"},
+		"GET /zato/%zz HTTP/1.1\r\nHost: x\r\n\r\n":                                                  {"X-Zato-CID: K"},
 	} {
 		c := r.dial()
 		if _, err := io.WriteString(c, request); err != nil {

@@ -105,7 +105,7 @@ func newServer(t testing.TB, change ...func(*setup)) *rig {
 	r.srv = httpapi.NewServer(s.wrap(httpapi.New(r.b, s.api)))
 	r.srv.ErrorLog = slog.NewLogLogger(logger.Handler(), slog.LevelError)
 	served := make(chan error, 1)
-	go func() { served <- r.srv.Serve(l) }()
+	go func() { served <- r.srv.Serve(httpapi.Listener(l, logger)) }()
 	transport := &http.Transport{MaxIdleConnsPerHost: 64, DisableCompression: true}
 	r.client = &http.Client{
 		Transport: transport,
