@@ -72,8 +72,9 @@ type Broker struct {
 
 	// orphans are deleted topics of which something is stored yet. The committer changes them
 	// holding mu, and reads them without.
-	orphans map[uint32]*topic
-	scan    delayedScan // the sweeper's own
+	orphans   map[uint32]*topic
+	scan      delayedScan // the sweeper's own
+	sweepSize int         // the sweeper's own: messages of a pass
 
 	publishOps sync.Pool // of *publishOp
 
@@ -129,6 +130,7 @@ func Open(store Store, opts Options) (*Broker, error) {
 		done:      make(chan struct{}),
 		closing:   make(chan struct{}),
 		sweepNow:  make(chan struct{}, 1),
+		sweepSize: sweepLeast,
 	}
 	b.queue.wake = make(chan struct{}, 1)
 	image, err := store.Load()
@@ -159,7 +161,7 @@ func (b *Broker) Close() error {
 		b.Drain()
 		close(b.closing)
 		b.sweeping.Wait()
-		flushed := b.flush(time.Now())
+		flushed := b.flush()
 		b.queue.close()
 		b.workers.Wait()
 		b.closeErr = errors.Join(flushed, b.store.Close())
@@ -218,7 +220,8 @@ func (b *Broker) load(image *Image) error {
 		if l.Priority <= MaxPriority {
 			ln := &b.topicOrOrphan(l.Topic).lanes[l.Priority]
 			ln.tail.Store(l.Tail)
-			ln.next, ln.bootTail, ln.gone = l.Tail, l.Tail, l.Gone.Clone()
+			ln.next, ln.bootTail, ln.head = l.Tail, l.Tail, l.Head
+			ln.removed, ln.skipped, ln.nextSkipped = l.Removed, l.Skipped, l.Skipped
 		}
 	}
 	for id, n := range image.Delayed {
@@ -228,13 +231,12 @@ func (b *Broker) load(image *Image) error {
 	}
 	for _, s := range image.Cursors {
 		if c := b.consumers[s.Consumer]; c != nil && s.Priority <= MaxPriority {
-			c.done[s.Priority] = s.Cursor.Clone()
+			c.done[s.Priority] = progress{s.Cursor.Clone(), s.Finished}
 		}
 	}
 	for _, c := range b.consumers {
 		for p := range c.done {
-			c.done[p].Union(&c.topic.lanes[p].gone)
-			c.next[p] = c.done[p].floor()
+			c.begin(p)
 		}
 	}
 	for _, a := range image.Attempts {

@@ -117,7 +117,8 @@ type browsing struct {
 	topic *topic
 	c     *consumer // nil: the topic as a whole
 	from  browseCursor
-	slots []slot // what is held in the state that is asked for, in order
+	slots []slot                  // what was delivered and is in the state that is asked for, in order
+	next  [MaxPriority + 1]uint64 // with StateWaiting: what was not delivered begins there
 	page  Page
 	bytes int // of the page's payloads
 	seen  int // bytes of payload looked at
@@ -272,7 +273,7 @@ func parseBrowseCursor(s string) (c browseCursor, ok bool) {
 
 // lanes makes the page of messages that can be delivered or were.
 func (x *browsing) lanes(ctx context.Context) error {
-	if x.o.State == StateInFlight || x.o.State == StateDeferred {
+	if x.o.State == StateInFlight || x.o.State == StateDeferred || x.o.State == StateWaiting && x.c != nil {
 		x.hold()
 	}
 	least := MinPriority
@@ -343,9 +344,7 @@ func (x *browsing) add(f *found) bool {
 func (x *browsing) bounds(p int, pos uint64) (from, end uint64, err error) {
 	t := x.topic
 	end = t.lanes[p].tail.Load()
-	t.mu.Lock()
-	from = max(pos, t.lanes[p].gone.floor())
-	t.mu.Unlock()
+	from = max(pos, 1)
 	if x.c == nil {
 		needed := end + 1 // from here on somebody needs them
 		list := t.list()
@@ -418,22 +417,32 @@ func (x *browsing) spans(p int, pos, end uint64) (list []Span, next uint64) {
 	case pos > end:
 		return nil, pos
 	case x.o.State == StateInFlight || x.o.State == StateDeferred:
-		i := sort.Search(len(x.slots), func(i int) bool {
-			s := x.slots[i]
-			return int(s.priority) < p || int(s.priority) == p && s.pos >= pos
-		})
-		for ; i < len(x.slots) && int(x.slots[i].priority) == p && x.slots[i].pos <= end && len(list) < stepSpans; i++ {
-			list = addSpan(list, Span{x.slots[i].pos, x.slots[i].pos})
-		}
+		list = x.held(p, pos, end)
 	case x.c == nil:
 		list = []Span{{pos, end}}
+	case x.o.State == StateWaiting: // what came back, and what was not read yet
+		if list = x.held(p, pos, min(end, x.next[p]-1)); len(list) < stepSpans {
+			list = append(list, x.c.needed(p, max(pos, x.next[p]), end, stepSpans-len(list))...)
+		}
 	default:
-		list = x.c.needed(p, pos, end, x.o.State == StateWaiting, x.b.since(x.now), stepSpans)
+		list = x.c.needed(p, pos, end, stepSpans)
 	}
 	if len(list) == 0 {
 		return nil, pos
 	}
 	return list, list[len(list)-1].To + 1
+}
+
+// held returns the next ranges of what hold has listed.
+func (x *browsing) held(p int, pos, end uint64) (list []Span) {
+	i := sort.Search(len(x.slots), func(i int) bool {
+		s := x.slots[i]
+		return int(s.priority) < p || int(s.priority) == p && s.pos >= pos
+	})
+	for ; i < len(x.slots) && int(x.slots[i].priority) == p && x.slots[i].pos <= end && len(list) < stepSpans; i++ {
+		list = addSpan(list, Span{x.slots[i].pos, x.slots[i].pos})
+	}
+	return list
 }
 
 // addSpan appends a span behind the others.
@@ -445,35 +454,16 @@ func addSpan(list []Span, s Span) []Span {
 	return append(list, s)
 }
 
-// needed returns at most so many ranges, the first from pos to end that the consumer is not done
-// with; with waiting, without what it was given and has not given back at now.
-func (c *consumer) needed(p int, pos, end uint64, waiting bool, now time.Duration, most int) (list []Span) {
+// needed returns at most so many ranges, the first from pos to end that the consumer is not done with.
+func (c *consumer) needed(p int, pos, end uint64, most int) (list []Span) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if waiting && c.expire(now) {
-		c.wakeOne()
-	}
 	for len(list) < most {
 		if pos = c.done[p].Next(pos); pos > end {
 			break
 		}
-		if waiting && pos < c.next[p] {
-			i := sort.Search(len(c.ready[p]), func(i int) bool { return c.ready[p][i] >= pos })
-			if i == len(c.ready[p]) || c.ready[p][i] >= c.next[p] {
-				pos = c.next[p]
-				continue
-			}
-			if pos = c.ready[p][i]; pos > end {
-				break
-			}
-			if !c.done[p].Has(pos) {
-				list = addSpan(list, Span{pos, pos})
-			}
-			pos++
-			continue
-		}
 		s := Span{pos, min(c.done[p].last(pos), end)}
-		list = addSpan(list, s)
+		list = append(list, s)
 		if s.To == end {
 			break
 		}
@@ -637,13 +627,15 @@ func (x *browsing) hold() {
 	for _, c := range consumers {
 		n := 0
 		c.mu.Lock()
-		for s, l := range c.leases {
+		if c == x.c {
+			x.next = c.next
+		}
+		for s := range c.leases {
 			if n++; n%4096 == 0 { // others may have the lock now, and change the map
 				c.mu.Unlock()
 				c.mu.Lock()
 			}
-			flying := l.state == leased || l.state == settling
-			if flying != (x.o.State == StateInFlight) || l.state == ready || s.compare(x.from.slot()) < 0 {
+			if state, _, _ := c.where(s, x.b.since(x.now)); state != x.o.State || s.compare(x.from.slot()) < 0 {
 				continue
 			}
 			if x.slots = append(x.slots, s); len(x.slots) >= 4*MaxBrowseScan {
@@ -821,7 +813,7 @@ func (b *Broker) Oldest(consumers ...uint32) (map[uint32]time.Time, error) {
 		spans := make([][MaxPriority + 1][]Span, len(part)) // where the oldest may be
 		for i, c := range part {
 			for p := range c.topic.lanes {
-				spans[i][p] = c.needed(p, 1, c.topic.lanes[p].tail.Load(), false, 0, 4)
+				spans[i][p] = c.needed(p, 1, c.topic.lanes[p].tail.Load(), 4)
 			}
 		}
 		err := b.store.View(func(r Reader) error {

@@ -289,16 +289,18 @@ func (o *changeOp) plan(p *plan) error {
 		if !isNew || t == nil {
 			continue
 		}
+		oldest := fromOldest
 		if len(o.left(t)) == 0 && !first[c.Topic] {
-			first[c.Topic] = true
-			continue
-		}
-		if fromOldest {
-			continue
+			first[c.Topic], oldest = true, true
 		}
 		for prio := range t.lanes {
-			if tail := t.lanes[prio].next; tail > 0 {
-				o.begin = append(o.begin, CursorState{c.ID, uint8(prio), Cursor{Floor: tail + 1}})
+			l := &t.lanes[prio]
+			switch {
+			case l.next == 0:
+			case oldest: // what is removed is finished
+				o.begin = append(o.begin, CursorState{c.ID, uint8(prio), Cursor{Floor: 1}, l.removed - l.nextSkipped})
+			default:
+				o.begin = append(o.begin, CursorState{c.ID, uint8(prio), Cursor{Floor: l.next + 1}, l.next - l.nextSkipped})
 			}
 		}
 	}
@@ -335,7 +337,9 @@ func (o *changeOp) lastConsumers(p *plan) bool {
 			continue
 		}
 		for prio := range t.lanes {
-			if l := &t.lanes[prio]; l.gone.Count() < l.next && !p.removeDone(laneRef{t, prio}) {
+			n := len(p.batch.Remove)
+			p.trim(laneRef{t, prio})
+			if more := p.removeDone(laneRef{t, prio}); more || len(p.batch.Remove) > n {
 				return false
 			}
 		}
@@ -366,11 +370,10 @@ func (o *changeOp) begins() {
 		c := o.b.consumers[id]
 		c.mu.Lock()
 		for _, s := range begin[id] {
-			c.done[s.Priority] = s.Cursor
+			c.done[s.Priority] = progress{s.Cursor, s.Finished}
 		}
 		for p := range c.done {
-			c.done[p].Union(&c.topic.lanes[p].gone)
-			c.next[p] = c.done[p].floor()
+			c.begin(p)
 		}
 		c.mu.Unlock()
 	}
@@ -403,7 +406,7 @@ func (o *changeOp) forget() {
 		t.room = 0
 		for prio := range t.lanes {
 			// What only the deleted ones still needed is for the sweeper.
-			if l := &t.lanes[prio]; l.gone.Count() < l.next {
+			if t.lanes[prio].stored() > 0 {
 				b.plan.look(laneRef{t, prio})
 			}
 		}

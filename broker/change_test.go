@@ -3,6 +3,7 @@ package broker_test
 import (
 	"errors"
 	"fmt"
+	"math"
 	"math/rand/v2"
 	"runtime"
 	"slices"
@@ -63,7 +64,7 @@ func (r *rig) image() (img *broker.Image, expiries, ids, delayed int) {
 	err = store.View(func(rd broker.Reader) error {
 		e, err1 := rd.Expired(far, 1_000_000)
 		i, err2 := rd.StaleIDs(far, 1_000_000)
-		d, _, err3 := rd.Due(far, 1_000_000)
+		d, _, err3 := rd.Due(far, 1_000_000, math.MaxInt)
 		expiries, ids, delayed = len(e), len(i), len(d)
 		return errors.Join(err1, err2, err3)
 	})
@@ -534,7 +535,7 @@ func TestDeleteTopic(t *testing.T) {
 						img, _, _, _ := r.image()
 						left = append(left, len(img.Lanes))
 						for _, l := range img.Lanes {
-							left[len(left)-1] += int(l.Tail - l.Gone.Count())
+							left[len(left)-1] += int(l.Tail - l.Removed)
 						}
 					}
 					if left[0] < 1000 || left[0] <= left[1] {

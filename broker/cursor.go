@@ -59,6 +59,15 @@ func (c *Cursor) last(pos uint64) uint64 {
 	return math.MaxUint64
 }
 
+// first returns the lowest position of the range up to pos, which is not in the set, that has
+// nothing in the set.
+func (c *Cursor) first(pos uint64) uint64 {
+	if i := c.search(pos); i > 0 {
+		return c.Spans[i-1].To + 1
+	}
+	return c.floor()
+}
+
 // Prev returns the highest position at or below pos that is not in the set, 0 where there is none.
 func (c *Cursor) Prev(pos uint64) uint64 {
 	if i := c.search(pos); i < len(c.Spans) && c.Spans[i].From <= pos {
@@ -98,26 +107,6 @@ func (c *Cursor) Add(from, to uint64) {
 	c.Spans[i] = Span{from, to}
 }
 
-// AddSpans is Add for spans that are ascending and do not touch each other.
-func (c *Cursor) AddSpans(spans []Span) {
-	if len(spans) < 16 {
-		for _, s := range spans {
-			c.Add(s.From, s.To)
-		}
-		return
-	}
-	old := c.Spans
-	c.Floor, c.Spans = c.floor(), make([]Span, 0, len(old)+len(spans))
-	for len(old)+len(spans) > 0 {
-		from := &spans
-		if len(spans) == 0 || len(old) > 0 && old[0].From < spans[0].From {
-			from = &old
-		}
-		c.Add((*from)[0].From, (*from)[0].To) // behind the others: nothing is to be moved
-		*from = (*from)[1:]
-	}
-}
-
 // absorb moves Floor past the spans that it reached.
 func (c *Cursor) absorb() {
 	n := 0
@@ -126,16 +115,6 @@ func (c *Cursor) absorb() {
 		n++
 	}
 	c.Spans = append(c.Spans[:0], c.Spans[n:]...)
-}
-
-// Union puts all of o into the set.
-func (c *Cursor) Union(o *Cursor) {
-	if o.Floor > 1 {
-		c.Add(1, o.Floor-1)
-	}
-	for _, s := range o.Spans {
-		c.Add(s.From, s.To)
-	}
 }
 
 // Missing calls fn with the spans within from and to that are not in the set, in order.

@@ -96,16 +96,6 @@ func TestCursor(t *testing.T) {
 			from := rnd.Uint64N(uint64(len(m)) - width)
 			to := from + rnd.Uint64N(width)
 			switch rnd.IntN(6) {
-			case 0: // the union with another, of which no memory is shared
-				var o broker.Cursor
-				for range rnd.IntN(5) {
-					f := rnd.Uint64N(uint64(len(m)) - width)
-					e := f + rnd.Uint64N(width)
-					o.Add(f, e)
-					m.add(f, e)
-				}
-				c.Union(&o)
-				o.Add(1, 299)
 			case 1: // a clone shares no memory
 				d := c.Clone()
 				d.Add(1, 250)
@@ -135,21 +125,16 @@ func FuzzCursor(f *testing.F) {
 	}
 	f.Add([]byte{0, 1, 0, 3, 0, 5, 0, 7, 0, 4, 0, 4})
 	f.Fuzz(func(t *testing.T, b []byte) {
-		var c, half broker.Cursor
+		var c broker.Cursor
 		var m cursorModel
-		for i := 0; len(b) >= 4; i, b = i+1, b[4:] {
+		for ; len(b) >= 4; b = b[4:] {
 			from := uint64(binary.BigEndian.Uint16(b)) % uint64(len(m))
 			to := uint64(binary.BigEndian.Uint16(b[2:])) % uint64(len(m))
-			if i%2 == 0 {
-				half.Add(from, to)
-			} else {
-				c.Add(from, to)
-			}
+			c.Add(from, to)
 			if from <= to {
 				m.add(from, to)
 			}
 		}
-		c.Union(&half)
 		c.Add(0, 0)
 		m.check(t, &c)
 		d := c.Clone()

@@ -248,24 +248,36 @@ func (b *Broker) Consumer(id uint32) (info ConsumerInfo, ok bool) {
 func (c *consumer) info(i *ConsumerInfo) {
 	i.ID, i.Consumer, i.Revision = c.id, *c.def.Load(), c.revision
 	i.LastSeen = c.seen.time()
-	i.Backlog, i.InFlight, i.Deferred = c.queued()
+	q := c.queued()
+	i.Backlog, i.InFlight, i.Deferred = q.backlog, q.inFlight, q.deferred
 	i.Waiting = int(c.waiting.Load())
 	i.Counters = c.counters.read()
 	i.Published = c.topic.counters.published.Load() - c.begun
 }
 
-// queued returns how many messages wait or are in flight, how many of them are in flight, and how
-// many were rejected with a delay that is not over.
-func (c *consumer) queued() (backlog, inFlight, later int64) {
+// queued is how many messages a consumer has.
+type queued struct {
+	backlog  int64 // waiting or in flight
+	inFlight int64
+	deferred int64 // rejected with a delay that is not over
+	held     int64 // delivered and not finished
+}
+
+// queued returns how many messages the consumer has.
+func (c *consumer) queued() (q queued) {
+	c.topic.mu.Lock()
+	defer c.topic.mu.Unlock()
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	ready := 0
+	ready := c.blocked + c.fetching
 	for p := range c.done {
-		done := c.done[p].Count() // before the tail, which only grows
-		backlog += int64(c.topic.lanes[p].tail.Load() - done)
+		l := &c.topic.lanes[p]
+		q.backlog += int64(l.tail.Load() - l.skipped - c.done[p].finished)
 		ready += len(c.ready[p])
 	}
-	return backlog, int64(len(c.leases) - ready - c.deferred), int64(c.deferred)
+	q.held, q.deferred = int64(len(c.leases)), int64(c.deferred)
+	q.inFlight = q.held - q.deferred - int64(ready)
+	return q
 }
 
 // objectEntry is a producer or consumer to be sorted.
@@ -295,9 +307,9 @@ func (b *Broker) Totals() Totals {
 		sum.Counters.add(t.counters.read())
 	}
 	for _, c := range b.consumers {
-		backlog, inFlight, _ := c.queued()
-		sum.Backlog += backlog
-		sum.InFlight += inFlight
+		q := c.queued()
+		sum.Backlog += q.backlog
+		sum.InFlight += q.inFlight
 	}
 	return sum
 }

@@ -2,7 +2,6 @@ package broker
 
 import (
 	"bytes"
-	"container/heap"
 	"context"
 	"slices"
 	"time"
@@ -78,8 +77,17 @@ func (o *deleteOp) plan(p *plan) error {
 	if o.t.deleted.Load() {
 		return noTopic(o.name)
 	}
-	o.n, o.keys, o.deleted = 0, nil, slices.Clone(o.slots)
+	o.keys, o.deleted = nil, nil
 	err := o.b.store.View(func(r Reader) error {
+		for _, s := range o.slots { // some may be gone by now
+			err := r.Stored(Lane{o.t.id, s.priority}, Span{s.pos, s.pos}, func(uint64) bool {
+				o.deleted = append(o.deleted, s)
+				return false
+			})
+			if err != nil {
+				return err
+			}
+		}
 		for _, id := range o.late {
 			err := o.b.find(r, o.t.id, id, func(key string, rec *Record) {
 				if key != "" {
@@ -102,13 +110,14 @@ func (o *deleteOp) plan(p *plan) error {
 	slices.SortFunc(o.deleted, slot.compare)
 	o.deleted = slices.Compact(o.deleted)
 	for i := 0; i < len(o.deleted); {
-		prio := int(o.deleted[i].priority)
-		var spans []Span
-		for ; i < len(o.deleted) && int(o.deleted[i].priority) == prio; i++ {
-			spans = addSpan(spans, Span{o.deleted[i].pos, o.deleted[i].pos})
+		prio := o.deleted[i].priority
+		var positions []uint64
+		for ; i < len(o.deleted) && o.deleted[i].priority == prio; i++ {
+			positions = append(positions, o.deleted[i].pos)
 		}
-		o.n += p.delete(o.t, prio, spans)
+		p.discard(o.t, int(prio), positions)
 	}
+	o.n = len(o.deleted)
 	if len(o.keys) > 0 {
 		p.touch(o.t)
 		o.t.nextDelayed -= int64(len(o.keys))
@@ -118,42 +127,20 @@ func (o *deleteOp) plan(p *plan) error {
 	return o.docs.plan(p)
 }
 
-// delete takes messages out of a lane and makes every consumer done with them. It returns how
-// many there were. Spans are ascending and do not touch each other.
-func (p *plan) delete(t *topic, prio int, spans []Span) int {
-	n := 0
-	var left []Span
-	for _, s := range spans {
-		t.lanes[prio].goneNow().Missing(s.From, s.To, func(s Span) {
-			left = append(left, s)
-			n += int(s.To - s.From + 1)
-			p.batch.Remove = append(p.batch.Remove, Removal{Lane{t.id, uint8(prio)}, s})
-		})
-	}
-	if n == 0 {
-		return 0
-	}
-	l := p.touchLane(t, prio)
-	l.settled = true // what all are done with behind it may be at the head now
-	l.goneWork().AddSpans(left)
-	for _, c := range t.list() {
-		p.touchConsumer(c)
-		c.doneWork(prio).AddSpans(left) // not to be stored: it follows from the lane's cursor
-	}
-	return n
-}
-
 func (o *deleteOp) applied(time.Time) {
 	if len(o.keys) > 0 {
 		o.b.undelayed.Add(1)
 	}
 	for _, c := range o.t.list() {
+		if c.held.Load() == 0 {
+			continue
+		}
 		c.mu.Lock()
-		if len(o.deleted) > stepFound {
-			c.dropDone(true)
-		} else {
-			for _, s := range o.deleted {
-				c.dropSlot(s)
+		for _, s := range o.deleted {
+			// The acknowledgement of one that is being committed is left to its Settle.
+			if l := c.leases[s]; l != nil && l.state != settling {
+				c.unlist(l)
+				c.drop(l)
 			}
 		}
 		c.mu.Unlock()
@@ -163,56 +150,19 @@ func (o *deleteOp) applied(time.Time) {
 func (o *deleteOp) failed()       {}
 func (o *deleteOp) appends() bool { return o.docs.appends() }
 
-// dropSlot forgets what the consumer knows of a message that it is done with. The acknowledgement
-// of one that is being committed is left to its Settle. The caller holds mu.
-func (c *consumer) dropSlot(s slot) {
-	if l := c.leases[s]; l != nil {
-		if l.state != settling {
-			c.unlist(l)
-			c.drop(l)
-		}
-	} else if _, ok := c.attempts[s]; ok {
-		delete(c.attempts, s)
-		c.forgetAttempt(s)
+// dropAll forgets all leases. The caller has made the consumer done with everything, and holds mu.
+func (c *consumer) dropAll() {
+	c.retired = append(c.retired, c.leases)
+	before := make(map[slot]*lease, len(c.attempts))
+	for s, n := range c.attempts {
+		before[s] = &lease{slot: s, saved: n}
 	}
-}
-
-// dropDone is dropSlot for all messages that the consumer is done with; those in flight only with
-// flying. The caller holds mu.
-func (c *consumer) dropDone(flying bool) {
-	held := len(c.leases)
-	for s, l := range c.leases {
-		if (l.state == ready || l.state == deferred || l.state == leased && flying) && c.done[s.priority].Has(s.pos) {
-			c.drop(l)
-		}
-	}
-	if len(c.leases) < held {
-		c.relist()
-	}
-	for s := range c.attempts {
-		if c.done[s.priority].Has(s.pos) {
-			delete(c.attempts, s)
-			c.forgetAttempt(s)
-		}
-	}
-}
-
-// relist takes leases that were dropped out of the lists. The caller holds mu.
-func (c *consumer) relist() {
-	c.timed = slices.DeleteFunc(c.timed, func(l *lease) bool {
-		gone := c.leases[l.slot] != l
-		if gone && l.state == deferred {
-			c.deferred--
-		}
-		return gone
-	})
-	for i, l := range c.timed {
-		l.index = i
-	}
-	heap.Init(&c.timed)
-	for p := range c.ready {
-		c.ready[p] = slices.DeleteFunc(c.ready[p], func(pos uint64) bool { return c.leases[slot{uint8(p), pos}] == nil })
-	}
+	c.retired = append(c.retired, before)
+	c.forgets.Store(true)
+	c.leases, c.own, c.attempts, c.unsaved = map[slot]*lease{}, map[string]*lease{}, map[slot]uint32{}, map[slot]struct{}{}
+	c.held.Store(0)
+	c.timed, c.ready = nil, [MaxPriority + 1]readyLeases{}
+	c.deferred, c.blocked, c.fetching = 0, 0, 0
 }
 
 // ReleaseMessage makes a message deliverable at once that waits for its delay, for all consumers, or,
@@ -310,7 +260,7 @@ func (o *releaseOp) applied(now time.Time) {
 			continue
 		}
 		c.mu.Lock()
-		some := c.expire(o.b.since(now))
+		some := c.expire(o.b.since(now)) > 0
 		for _, s := range o.slots {
 			if l := c.leases[s]; l != nil && (l.state == leased || l.state == deferred) {
 				c.unlist(l)
@@ -370,16 +320,22 @@ func (o *clearOp) plan(p *plan) error {
 	}
 	o.n = 0
 	for prio := range o.c.topic.lanes {
-		if tail := o.c.topic.lanes[prio].next; o.c.doneNow(prio).Next(1) <= tail {
-			o.n += p.settle(o.c, prio, 1, tail)
+		l := &o.c.topic.lanes[prio]
+		if o.c.doneNow(prio).floor() > l.next {
+			continue
 		}
+		p.touchLane(o.c.topic, prio).settled = true
+		w := p.progress(o.c, prio)
+		all := l.next - l.nextSkipped
+		o.n += int64(all - w.finished)
+		w.finished, w.Cursor = all, Cursor{Floor: l.next + 1}
 	}
 	return o.docs.plan(p)
 }
 
 func (o *clearOp) applied(time.Time) {
 	o.c.mu.Lock()
-	o.c.dropDone(true)
+	o.c.dropAll()
 	o.c.mu.Unlock()
 }
 
@@ -394,23 +350,17 @@ func (b *Broker) ClearInFlight(ctx context.Context, consumer uint32, docs ...Doc
 		return 0, err
 	}
 	op := &clearFlightOp{settleOp{c: c}, docs}
-	c.mu.Lock()
-	if c.expire(b.since(time.Now())) {
-		c.wakeOne()
-	}
-	for s, l := range c.leases {
+	c.eachTimed(b.since(time.Now()), func(l *lease) {
 		if l.state != leased {
-			continue
+			return
 		}
-		c.unlist(l)
-		if c.done[s.priority].Has(s.pos) {
+		if c.unlist(l); c.done[l.priority].Has(l.pos) {
 			c.drop(l) // it has expired
-			continue
+			return
 		}
 		l.state = settling
 		op.leases = append(op.leases, l)
-	}
-	c.mu.Unlock()
+	})
 	if err := b.do(op, documentBytes(docs)); err != nil {
 		return 0, err
 	}
@@ -442,19 +392,44 @@ func (b *Broker) ReleaseInFlight(ctx context.Context, consumer uint32, docs ...D
 	if err != nil {
 		return 0, err
 	}
-	op := &releaseFlightOp{b: b, c: c, docs: docs}
+	op := &releaseFlightOp{c: c, docs: docs}
 	if err := b.do(op, documentBytes(docs)); err != nil {
 		return 0, err
 	}
-	return op.n, nil
+	n := 0
+	c.eachTimed(b.since(time.Now()), func(l *lease) {
+		c.unlist(l)
+		c.giveBack(l)
+		if l.state == ready {
+			n++
+		}
+	})
+	return n, nil
 }
 
-// releaseFlightOp gives back all leases of a consumer, once the documents are stored.
+// eachTimed calls fn with each lease that is in flight or deferred at now, under the consumer's lock, of
+// which it lets go in between.
+func (c *consumer) eachTimed(now time.Duration, fn func(*lease)) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.expireAll(now)
+	for i, l := range slices.Clone(c.timed) {
+		if i%settleChunk == settleChunk-1 {
+			c.wakeOne()
+			c.mu.Unlock()
+			c.mu.Lock()
+		}
+		if c.leases[l.slot] == l && (l.state == leased || l.state == deferred) {
+			fn(l)
+		}
+	}
+	c.wakeOne()
+}
+
+// releaseFlightOp stores the documents of a release.
 type releaseFlightOp struct {
-	b    *Broker
 	c    *consumer
 	docs documentOp
-	n    int
 }
 
 func (o *releaseFlightOp) plan(p *plan) error {
@@ -464,36 +439,6 @@ func (o *releaseFlightOp) plan(p *plan) error {
 	return o.docs.plan(p)
 }
 
-func (o *releaseFlightOp) applied(now time.Time) {
-	c := o.c
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	some := c.expire(o.b.since(now))
-	if o.n = c.giveBackAll(); o.n > 0 || some {
-		c.wakeOne()
-	}
-}
-
-// giveBackAll is giveBack for all leases with a time. It returns how many messages became
-// deliverable. The caller holds mu.
-func (c *consumer) giveBackAll() int {
-	n := 0
-	for _, l := range c.timed {
-		if c.done[l.priority].Has(l.pos) {
-			c.drop(l)
-			continue
-		}
-		l.state = ready
-		c.ready[l.priority] = append(c.ready[l.priority], l.pos)
-		n++
-	}
-	clear(c.timed)
-	c.timed, c.deferred = c.timed[:0], 0
-	for p := range c.ready {
-		slices.Sort(c.ready[p])
-	}
-	return n
-}
-
-func (o *releaseFlightOp) failed()       {}
-func (o *releaseFlightOp) appends() bool { return o.docs.appends() }
+func (o *releaseFlightOp) applied(time.Time) {}
+func (o *releaseFlightOp) failed()           {}
+func (o *releaseFlightOp) appends() bool     { return o.docs.appends() }

@@ -1,6 +1,7 @@
 package broker
 
 import (
+	"container/heap"
 	"sync"
 	"sync/atomic"
 )
@@ -21,7 +22,10 @@ type topic struct {
 	lastPublish atomic.Int64 // unix microseconds; 0: never, as far as is known
 	deleted     atomic.Bool  // set by the committer, for good
 
-	mu    sync.Mutex // guards lanes[].gone against readers beside the committer, its one writer
+	// mu makes one state of the lanes and the queues' cursors for who looks beside the committer, which
+	// alone changes them. Lock order: Broker.mu, topic.mu, consumer.reading, consumer.mu; none of
+	// them but reading, which the committer never takes, is held over I/O.
+	mu    sync.Mutex
 	lanes [MaxPriority + 1]lane
 
 	// The committer's own.
@@ -40,56 +44,105 @@ func (t *topic) list() []*consumer {
 // lane is one priority of a topic at work.
 type lane struct {
 	tail     atomic.Uint64 // position of the last committed message
-	gone     Cursor        // removed positions
+	removed  uint64        // messages ever removed
+	skipped  uint64        // see CursorState.Finished
 	bootTail uint64        // tail when the process began
+	edits    atomic.Uint64 // commits that removed messages that somebody was not done with
 
 	// The committer's own.
-	next    uint64  // tail, as this commit will leave it
-	work    *Cursor // gone, as this commit will leave it; nil: untouched
-	dirty   bool    // listed in plan.lanes
-	settled bool    // this commit moves a consumer's cursor
-	ragged  bool    // consumers are done with positions out of order, or more than one commit removes
+	head        uint64   // no message is stored before it
+	next        uint64   // tail, as this commit will leave it
+	nextSkipped uint64   // skipped, as this commit will leave it
+	discarded   []uint64 // positions that this commit removes though somebody is not done with them
+	floors      floors
+	cleared     Cursor // known to be removed before the head is there: all were done out of order
+	dirty       bool   // listed in plan.lanes
+	stale       bool   // its LaneState is to be stored
+	settled     bool   // this commit moves a consumer's cursor
+	ragged      bool   // listed in plan.ragged
 }
 
-// goneWork returns the cursor of removed positions that the running commit may change.
-func (l *lane) goneWork() *Cursor {
-	if l.work == nil {
-		c := l.gone.Clone()
-		l.work = &c
-	}
-	return l.work
-}
+// first returns the first position that may have a message. For the committer.
+func (l *lane) first() uint64 { return max(l.head, 1) }
 
-// goneNow returns the removed positions as the running commit will leave them.
-func (l *lane) goneNow() *Cursor {
-	if l.work != nil {
-		return l.work
-	}
-	return &l.gone
-}
+// stored returns how many messages the lane has, as the last commit left it, and those that this one
+// appends. For the committer.
+func (l *lane) stored() uint64 { return l.next - l.removed }
 
-// stored returns how many messages of the topic are stored, as the running commit will leave it.
+// stored returns how many messages of the topic are stored, without what this commit removes. For
+// the committer.
 func (t *topic) stored() int64 {
 	var n int64
 	for p := range t.lanes {
-		n += int64(t.lanes[p].next - t.lanes[p].goneNow().Count())
+		n += int64(t.lanes[p].stored())
 	}
 	return n
 }
 
 // depth returns how many messages of the topic are stored, without those that wait for their delay.
 func (t *topic) depth() int64 {
-	var gone [MaxPriority + 1]uint64
 	t.mu.Lock()
-	for p := range t.lanes {
-		gone[p] = t.lanes[p].gone.Count()
-	}
-	t.mu.Unlock()
+	defer t.mu.Unlock()
 	var n int64
 	for p := range t.lanes {
-		n += max(int64(t.lanes[p].tail.Load()-gone[p]), 0) // a commit moves gone first, then the tail
+		n += int64(t.lanes[p].tail.Load() - t.lanes[p].removed)
 	}
 	return n
+}
+
+// floors is a heap of the consumers of a topic by how far each is done with a lane, so that an
+// acknowledgement need not look at all of them.
+type floors struct {
+	of   *[]*consumer // the list of which it was made
+	prio int
+	heap []floorOf
+}
+
+type floorOf struct {
+	floor uint64
+	c     *consumer
+}
+
+func (f *floors) Len() int           { return len(f.heap) }
+func (f *floors) Less(i, j int) bool { return f.heap[i].floor < f.heap[j].floor }
+func (f *floors) Swap(i, j int) {
+	f.heap[i], f.heap[j] = f.heap[j], f.heap[i]
+	f.heap[i].c.at[f.prio], f.heap[j].c.at[f.prio] = int32(i), int32(j)
+}
+func (f *floors) Push(any) { panic("floors are made as a whole") }
+func (f *floors) Pop() any { panic("floors are made as a whole") }
+
+// least returns the consumer that is done with least of a lane, as this commit will leave it; nil
+// where the topic has none.
+func (t *topic) least(prio int) *consumer {
+	f := &t.lanes[prio].floors
+	if list := t.consumers.Load(); f.of != list {
+		f.of, f.prio = list, prio
+		clear(f.heap)
+		f.heap = f.heap[:0]
+		for i, c := range t.list() {
+			c.at[prio] = int32(i)
+			f.heap = append(f.heap, floorOf{c.doneNow(prio).floor(), c})
+		}
+		heap.Init(f)
+	}
+	if len(f.heap) == 0 {
+		return nil
+	}
+	return f.heap[0].c
+}
+
+// refloor tells the heap of a lane that a consumer's floor may have moved.
+func (t *topic) refloor(c *consumer, prio int) {
+	f := &t.lanes[prio].floors
+	i := int(c.at[prio])
+	if f.of != t.consumers.Load() || i >= len(f.heap) || f.heap[i].c != c {
+		return // it will be made anew, or the consumer is no more
+	}
+	if floor := c.doneNow(prio).floor(); floor != f.heap[i].floor {
+		f.heap[i].floor = floor
+		heap.Fix(f, i)
+	}
 }
 
 // producer is a Producer at work.

@@ -3,7 +3,7 @@ package broker
 import (
 	"container/heap"
 	"math"
-	"sort"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -22,18 +22,23 @@ const (
 	leased   leaseState = iota // in flight until a time
 	deferred                   // rejected with a delay: not before a time
 	ready                      // to be delivered again
+	blocked                    // to be delivered when the one in flight with the same ID is not any more
+	fetching                   // it was ready, and a receive is reading it
 	settling                   // its acknowledgement is being committed
 )
 
 // lease is a message that was delivered to a consumer and is not done.
 type lease struct {
 	slot
-	state leaseState
-	index int           // in consumer.timed, for leased and deferred
-	until time.Duration // since Broker.epoch, for leased and deferred
-	count uint32        // deliveries
-	seq   uint64        // of the last delivery: no two of a consumer have the same
-	saved uint32        // the count that the store has; 0: none
+	Span           // the slot's position, and those beside it that have no message: done when it is
+	id      string // where its publisher gave it one
+	blocked []*lease
+	state   leaseState
+	index   int           // in consumer.timed, for leased and deferred, or consumer.ready
+	until   time.Duration // since Broker.epoch, for leased and deferred
+	count   uint32        // deliveries
+	seq     uint64        // of the last delivery: no two of a consumer have the same
+	saved   uint32        // the count that the store has; 0: none
 }
 
 // leaseRef names one delivery of a message.
@@ -61,24 +66,42 @@ type consumer struct {
 	waiting atomic.Int32 // long polls that wait or are about to
 	held    atomic.Int32 // len(leases)
 
+	// reading is held by who receives, over reading the store: one at a time. See topic.mu for the order.
+	reading sync.Mutex
+	passed  [MaxPriority + 1]uint64 // guarded by reading: from here to next nothing is stored that is not leased
+
 	mu       sync.Mutex
-	done     [MaxPriority + 1]Cursor // written by the committer alone, holding mu; it reads without
-	next     [MaxPriority + 1]uint64 // all below is done, leased or expired: where reading goes on
+	done     [MaxPriority + 1]progress // written by the committer alone, holding mu; it reads without
+	next     [MaxPriority + 1]uint64   // all below is done, leased or expired: where reading goes on
 	leases   map[slot]*lease
-	lastSeq  uint64                    // of the leases
-	timed    timedLeases               // the leases with a time, the earliest first
-	deferred int                       // how many of timed are deferred
-	ready    [MaxPriority + 1][]uint64 // positions of the ready leases, ascending
-	attempts map[slot]uint32           // deliveries before the start, of messages not delivered since
-	unsaved  map[slot]struct{}         // leases whose count is to be stored
-	forget   []Attempt                 // stored counts that are of no use any more
-	forgets  atomic.Bool               // forget is not empty
-	waiters  []*waiter                 // the longest waiting first
+	own      map[string]*lease            // leased or settling ones by the IDs that publishers gave
+	lastSeq  uint64                       // of the leases
+	timed    timedLeases                  // the leases with a time, the earliest first
+	deferred int                          // how many of timed are deferred
+	blocked  int                          // how many leases are
+	fetching int                          // how many leases are
+	ready    [MaxPriority + 1]readyLeases // the lowest position first
+	returned uint64                       // counts what became ready
+	attempts map[slot]uint32              // deliveries before the start, of messages not delivered since
+	unsaved  map[slot]struct{}            // leases whose count is to be stored
+	forget   []Attempt                    // stored counts that are of no use any more
+	retired  []map[slot]*lease            // leases of which stored counts are of no use any more
+	forgets  atomic.Bool                  // forget or retired is not empty
+	frayed   atomic.Bool                  // a cursor may be mended
+	waiters  []*waiter                    // the longest waiting first
 
 	// The committer's own.
-	work  [MaxPriority + 1]*Cursor // done, as this commit will leave it; nil: untouched
-	store [MaxPriority + 1]bool    // work is to be stored: expiry is known from the lane's cursor
-	dirty bool                     // listed in plan.consumers
+	work   [MaxPriority + 1]*progress // done, as this commit will leave it; nil: untouched
+	store  [MaxPriority + 1]bool      // work is to be stored
+	at     [MaxPriority + 1]int32     // in the lanes' floors
+	mended [MaxPriority + 1]int       // spans that the last mending left
+	dirty  bool                       // listed in plan.consumers
+}
+
+// progress is what a consumer is done with in a lane.
+type progress struct {
+	Cursor
+	finished uint64 // see CursorState.Finished
 }
 
 // waiter is a long poll.
@@ -86,27 +109,35 @@ type waiter struct{ wake chan struct{} }
 
 // newConsumer makes a consumer that has everything before it.
 func newConsumer(id uint32, t *topic) *consumer {
-	c := &consumer{id: id, topic: t, leases: map[slot]*lease{}, attempts: map[slot]uint32{}, unsaved: map[slot]struct{}{}}
+	c := &consumer{
+		id: id, topic: t,
+		leases: map[slot]*lease{}, own: map[string]*lease{}, attempts: map[slot]uint32{}, unsaved: map[slot]struct{}{},
+	}
 	for p := range c.next {
-		c.next[p] = 1
+		c.next[p], c.passed[p] = 1, 1
 	}
 	return c
 }
 
+// begin lets reading of a priority begin at what the consumer is done with.
+func (c *consumer) begin(p int) {
+	c.next[p] = c.done[p].floor()
+	c.passed[p] = c.next[p]
+}
+
 // doneNow returns what the consumer is done with, as the running commit will leave it.
 // For the committer.
-func (c *consumer) doneNow(p int) *Cursor {
+func (c *consumer) doneNow(p int) *progress {
 	if c.work[p] != nil {
 		return c.work[p]
 	}
 	return &c.done[p]
 }
 
-// doneWork returns the cursor that the running commit may change. For the committer.
-func (c *consumer) doneWork(p int) *Cursor {
+// doneWork returns the progress that the running commit may change. For the committer.
+func (c *consumer) doneWork(p int) *progress {
 	if c.work[p] == nil {
-		w := c.done[p].Clone()
-		c.work[p] = &w
+		c.work[p] = &progress{c.done[p].Clone(), c.done[p].finished}
 	}
 	return c.work[p]
 }
@@ -116,31 +147,51 @@ func (c *consumer) doneWork(p int) *Cursor {
 func (c *consumer) backlog() int64 {
 	var n int64
 	for p := range c.topic.lanes {
-		n += int64(c.topic.lanes[p].next - c.doneNow(p).Count())
+		if l := &c.topic.lanes[p]; l.next > 0 {
+			n += int64(l.next - l.nextSkipped - c.doneNow(p).finished)
+		}
 	}
 	return n
 }
 
-// lease takes a message into flight. The caller holds mu.
-func (c *consumer) lease(s slot, until time.Duration) *lease {
+// lease takes a message into flight, and with it the positions of a span around it that have no
+// message. id is what its publisher named it. It returns nil where another message of this ID is in
+// flight: then this one waits for that. The caller holds mu.
+func (c *consumer) lease(s slot, span Span, id string, until time.Duration) *lease {
 	l := c.leases[s]
 	if l == nil {
-		l = &lease{slot: s}
+		l = &lease{slot: s, Span: span, id: id}
 		if n, ok := c.attempts[s]; ok {
 			l.count, l.saved = n, n
 			delete(c.attempts, s)
 		}
 		c.leases[s] = l
-		c.held.Add(1)
+		c.held.Store(int32(len(c.leases)))
+	}
+	if id != "" {
+		if other := c.own[id]; other != nil {
+			other.blocked = append(other.blocked, l)
+			l.state = blocked
+			c.blocked++
+			return nil
+		}
 	}
 	l.count++
 	c.lastSeq++
 	l.seq = c.lastSeq
-	if l.count > 1 {
-		c.unsaved[s] = struct{}{}
-	}
+	c.note(l)
 	c.hold(l, leased, until)
 	return l
+}
+
+// note lets the sweeper store how often a message was delivered, where that is worth it. The caller
+// holds mu.
+func (c *consumer) note(l *lease) {
+	if l.count > 1 || l.saved > 0 {
+		c.unsaved[l.slot] = struct{}{}
+	} else {
+		delete(c.unsaved, l.slot)
+	}
 }
 
 // hold gives a lease a state with a time. The lease is in no list. The caller holds mu.
@@ -148,6 +199,9 @@ func (c *consumer) hold(l *lease, state leaseState, until time.Duration) {
 	l.state, l.until = state, until
 	if state == deferred {
 		c.deferred++
+		c.land(l)
+	} else if l.id != "" {
+		c.own[l.id] = l
 	}
 	heap.Push(&c.timed, l)
 }
@@ -156,25 +210,47 @@ func (c *consumer) hold(l *lease, state leaseState, until time.Duration) {
 func (c *consumer) unlist(l *lease) {
 	switch l.state {
 	case leased, deferred:
-		c.untime(l)
+		if l.state == deferred {
+			c.deferred--
+		}
+		heap.Remove(&c.timed, l.index)
 	case ready:
-		r := c.ready[l.priority]
-		if i := sort.Search(len(r), func(i int) bool { return r[i] >= l.pos }); i < len(r) && r[i] == l.pos {
-			if i == 0 {
-				c.ready[l.priority] = r[1:]
-			} else {
-				c.ready[l.priority] = append(r[:i], r[i+1:]...)
-			}
+		heap.Remove(&c.ready[l.priority], l.index)
+	case fetching:
+		c.fetching--
+	case blocked:
+		c.blocked--
+		if other := c.own[l.id]; other != nil {
+			other.blocked = slices.DeleteFunc(other.blocked, func(b *lease) bool { return b == l })
 		}
 	}
 }
 
-// untime takes a lease out of those with a time. The caller holds mu.
-func (c *consumer) untime(l *lease) {
-	if l.state == deferred {
-		c.deferred--
+// fetch takes a lease out of the ready ones, for a receive that is about to read its message. The caller
+// holds mu.
+func (c *consumer) fetch(l *lease) *lease {
+	c.unlist(l)
+	l.state = fetching
+	c.fetching++
+	return l
+}
+
+// land tells that a lease is not in flight any more: those of the same ID can be delivered. It is in no
+// list. The caller holds mu.
+func (c *consumer) land(l *lease) {
+	if l.id == "" || c.own[l.id] != l {
+		return
 	}
-	heap.Remove(&c.timed, l.index)
+	delete(c.own, l.id)
+	waiting := l.blocked
+	l.blocked = nil
+	for _, b := range waiting {
+		c.blocked--
+		c.giveBack(b)
+	}
+	if len(waiting) > 0 {
+		c.wakeOne()
+	}
 }
 
 // giveBack makes a lease, which is in no list, deliverable again, unless its message is done.
@@ -185,22 +261,22 @@ func (c *consumer) giveBack(l *lease) {
 		return
 	}
 	l.state = ready
-	r := c.ready[l.priority]
-	i := sort.Search(len(r), func(i int) bool { return r[i] >= l.pos })
-	r = append(r, 0)
-	copy(r[i+1:], r[i:])
-	r[i] = l.pos
-	c.ready[l.priority] = r
+	heap.Push(&c.ready[l.priority], l)
+	c.returned++
+	c.land(l)
 }
 
 // drop forgets a lease, which is in no list. The caller holds mu.
 func (c *consumer) drop(l *lease) {
-	delete(c.leases, l.slot)
-	c.held.Add(-1)
+	if c.leases[l.slot] == l {
+		delete(c.leases, l.slot)
+		c.held.Store(int32(len(c.leases)))
+	}
 	delete(c.unsaved, l.slot)
 	if l.saved > 0 {
 		c.forgetAttempt(l.slot)
 	}
+	c.land(l)
 }
 
 // forgetAttempt lets the sweeper delete a stored count. The caller holds mu.
@@ -209,17 +285,33 @@ func (c *consumer) forgetAttempt(s slot) {
 	c.forgets.Store(true)
 }
 
-// expire returns what has been held until now. It tells whether anything became deliverable.
+// maxEnding is how many leases that are over are returned under one hold of a consumer's lock.
+const maxEnding = 2000
+
+// expire returns what has been held until now, maxEnding leases at most. It tells how many there were.
 // The caller holds mu.
-func (c *consumer) expire(now time.Duration) bool {
-	some := false
-	for len(c.timed) > 0 && c.timed[0].until <= now {
+func (c *consumer) expire(now time.Duration) int {
+	n := 0
+	for len(c.timed) > 0 && c.timed[0].until <= now && n < maxEnding {
 		l := c.timed[0]
-		c.untime(l)
+		c.unlist(l)
 		c.giveBack(l)
-		some = true
+		n++
 	}
-	return some
+	return n
+}
+
+// expireAll is expire for all of them. It lets go of mu in between, which the caller holds.
+func (c *consumer) expireAll(now time.Duration) (some bool) {
+	for {
+		n := c.expire(now)
+		some = some || n > 0
+		if n < maxEnding {
+			return some
+		}
+		c.mu.Unlock()
+		c.mu.Lock()
+	}
 }
 
 // wakeOne lets the longest waiting long poll look again. The caller holds mu.
@@ -287,4 +379,26 @@ func (c *consumer) delivery(r leaseRef) *lease {
 		return l
 	}
 	return nil
+}
+
+// readyLeases is a heap by position.
+type readyLeases []*lease
+
+func (h readyLeases) Len() int           { return len(h) }
+func (h readyLeases) Less(i, j int) bool { return h[i].pos < h[j].pos }
+func (h readyLeases) Swap(i, j int) {
+	h[i], h[j] = h[j], h[i]
+	h[i].index, h[j].index = i, j
+}
+func (h *readyLeases) Push(x any) {
+	l := x.(*lease)
+	l.index = len(*h)
+	*h = append(*h, l)
+}
+func (h *readyLeases) Pop() any {
+	old := *h
+	l := old[len(old)-1]
+	old[len(old)-1] = nil
+	*h = old[:len(old)-1]
+	return l
 }

@@ -62,7 +62,7 @@ func (s Subscription) Settle(ctx context.Context, st Settlement) (Settled, error
 	s.c.seen.set(now)
 	var done Settled
 	op := &settleOp{c: s.c, leases: make([]*lease, 0, len(st.Ack))}
-	if err := s.each(st.Ack, now, &done, func(l *lease) {
+	if err := s.each(st.Ack, &done, func(_ int, l *lease) {
 		s.c.unlist(l)
 		l.state = settling
 		op.leases = append(op.leases, l)
@@ -76,30 +76,32 @@ func (s Subscription) Settle(ctx context.Context, st Settlement) (Settled, error
 		}
 		done.Acked = len(op.leases)
 	}
-	err := s.each(st.Reject, now, &done, func(l *lease) {
+	err := s.each(st.Reject, &done, func(_ int, l *lease) {
 		s.c.unlist(l)
 		if st.Delay > 0 {
-			s.c.hold(l, deferred, s.b.since(now.Add(time.Duration(st.Delay)*time.Second)))
+			s.c.hold(l, deferred, s.b.since(time.Now().Add(time.Duration(st.Delay)*time.Second)))
 		} else {
 			s.c.giveBack(l)
 		}
 		done.Rejected++
 	})
-	for _, e := range st.Extend {
-		if err == nil {
-			err = s.each([]string{e.ID}, now, &done, func(l *lease) {
-				s.c.unlist(l)
-				s.c.hold(l, leased, s.b.since(now.Add(time.Duration(e.Seconds)*time.Second)))
-				done.Extended++
-			})
-		}
-	}
 	if done.Rejected > 0 {
 		s.c.mu.Lock()
 		s.c.wakeOne()
 		s.c.mu.Unlock()
 	}
-	return done, err
+	if err != nil || len(st.Extend) == 0 {
+		return done, err
+	}
+	ids := make([]string, len(st.Extend))
+	for i := range st.Extend {
+		ids[i] = st.Extend[i].ID
+	}
+	return done, s.each(ids, &done, func(i int, l *lease) {
+		s.c.unlist(l)
+		s.c.hold(l, leased, s.b.since(time.Now().Add(time.Duration(st.Extend[i].Seconds)*time.Second)))
+		done.Extended++
+	})
 }
 
 var errDeleted = denied("the consumer was deleted")
@@ -107,78 +109,103 @@ var errDeleted = denied("the consumer was deleted")
 // settleChunk is how many messages are looked up under one hold of a consumer's lock.
 const settleChunk = 256
 
-// each calls fn, under the consumer's lock, with the lease of each message in flight, and lists
-// the others in done.NotFound.
-func (s Subscription) each(ids []string, now time.Time, done *Settled, fn func(*lease)) error {
+// each calls fn, under the consumer's lock, with the index and the lease of each message that was
+// delivered and is not finished, and lists the others in done.NotFound.
+func (s Subscription) each(ids []string, done *Settled, fn func(i int, l *lease)) error {
 	var found [settleChunk][]slot
 	var single [settleChunk]slot
-	for len(ids) > 0 {
-		n := min(len(ids), settleChunk)
-		for i, id := range ids[:n] {
+	for begin := 0; begin < len(ids); begin += settleChunk {
+		part := ids[begin:min(begin+settleChunk, len(ids))]
+		for i, id := range part {
 			if p, _, ok := s.b.ids.decode(id); ok && p.Topic == s.c.topic.id {
 				single[i] = slot{p.Priority, p.Pos}
 				found[i] = single[i : i+1]
 				continue
 			}
 			var err error
-			if found[i], err = s.b.locate(s.c.topic.id, id); err != nil {
+			if found[i], err = s.locateOwn(id); err != nil {
 				return err
 			}
 		}
-		before, err := s.unread(found[:n], now)
+		before, err := s.unread(found[:len(part)])
 		if err != nil {
 			return err
 		}
-		var missing []string
+		var missing []int
 		s.c.mu.Lock()
-		s.c.expire(s.b.since(now))
-		for i, id := range ids[:n] {
-			if l := s.inFlight(found[i], before); l != nil {
-				fn(l)
+		s.c.expire(s.b.since(time.Now()))
+		for i := range part {
+			if l := s.outstanding(found[i], before); l != nil {
+				fn(begin+i, l)
 			} else {
-				missing = append(missing, id)
+				missing = append(missing, begin+i)
 			}
 		}
 		s.c.mu.Unlock()
-		for _, id := range missing {
-			if err := s.eachOwn(id, now, done, fn); err != nil {
+		for _, i := range missing {
+			if err := s.eachOwn(ids, i, done, fn); err != nil {
 				return err
 			}
 		}
-		ids = ids[n:]
 	}
 	return nil
 }
 
 // eachOwn is each for an ID that was not found. Where it is one that the broker has made, a
 // publisher may have used it again.
-func (s Subscription) eachOwn(id string, now time.Time, done *Settled, fn func(*lease)) error {
-	if p, _, ok := s.b.ids.decode(id); ok && p.Topic == s.c.topic.id {
-		slots, err := s.b.locateOwn(s.c.topic.id, id)
+func (s Subscription) eachOwn(ids []string, i int, done *Settled, fn func(int, *lease)) error {
+	if p, _, ok := s.b.ids.decode(ids[i]); ok && p.Topic == s.c.topic.id {
+		slots, err := s.locateOwn(ids[i])
 		if err != nil {
 			return err
 		}
-		before, err := s.unread([][]slot{slots}, now)
+		before, err := s.unread([][]slot{slots})
 		if err != nil {
 			return err
 		}
 		s.c.mu.Lock()
-		l := s.inFlight(slots, before)
+		l := s.outstanding(slots, before)
 		if l != nil {
-			fn(l)
+			fn(i, l)
 		}
 		s.c.mu.Unlock()
 		if l != nil {
 			return nil
 		}
 	}
-	done.NotFound = append(done.NotFound, id)
+	done.NotFound = append(done.NotFound, ids[i])
 	return nil
+}
+
+// locateOwn returns the slots of the topic's messages that were published with an ID: that alone which
+// is in flight, where one is. It may be an ID that the broker has made, here or in another topic.
+func (s Subscription) locateOwn(id string) ([]slot, error) {
+	if CheckMessageID(id) != nil {
+		return nil, nil
+	}
+	s.c.mu.Lock()
+	l := s.c.own[id]
+	s.c.mu.Unlock()
+	if l != nil {
+		return []slot{l.slot}, nil
+	}
+	var slots []slot
+	err := s.b.store.View(func(r Reader) error {
+		sightings, err := r.FindID(s.c.topic.id, id)
+		for _, s := range sightings {
+			if s.Pos > 0 {
+				slots = append(slots, slot{s.Priority, s.Pos})
+			}
+		}
+		return err
+	})
+	slices.SortFunc(slots, func(a, b slot) int { return cmp.Compare(a.pos, b.pos) })
+	return slots, err
 }
 
 // unread returns those of the slots that were not delivered since the start but may have been
 // before it: a restart has ended their leases, yet their acknowledgement is honoured.
-func (s Subscription) unread(found [][]slot, now time.Time) (map[slot]bool, error) {
+func (s Subscription) unread(found [][]slot) (map[slot]bool, error) {
 	var candidates []slot
 	c := s.c
 	c.mu.Lock()
@@ -196,10 +223,8 @@ func (s Subscription) unread(found [][]slot, now time.Time) (map[slot]bool, erro
 	stored := map[slot]bool{}
 	err := s.b.store.View(func(r Reader) error {
 		for _, sl := range candidates {
-			err := r.Scan(Lane{c.topic.id, sl.priority}, sl.pos, false, func(rec *Record) bool {
-				if rec.Pos == sl.pos {
-					stored[sl] = true
-				}
+			err := r.Stored(Lane{c.topic.id, sl.priority}, Span{sl.pos, sl.pos}, func(uint64) bool {
+				stored[sl] = true
 				return false
 			})
 			if err != nil {
@@ -218,19 +243,27 @@ func (c *consumer) wasBefore(sl slot) bool {
 	return sl.pos <= c.topic.lanes[p].bootTail && sl.pos >= c.next[p] && c.leases[sl] == nil && !c.done[p].Has(sl.pos)
 }
 
-// inFlight returns the lease of the first of the slots that is in flight. The caller holds
-// the consumer's mu.
-func (s Subscription) inFlight(slots []slot, before map[slot]bool) *lease {
+// outstanding returns the lease of the slots' message that was delivered and is not finished, in time or
+// late: the one that is in flight, else the one that was delivered last. The caller holds the
+// consumer's mu.
+func (s Subscription) outstanding(slots []slot, before map[slot]bool) (found *lease) {
 	c := s.c
 	for _, sl := range slots {
-		if l := c.leases[sl]; l != nil {
-			if l.state == leased {
-				return l
-			}
-			continue
+		l := c.leases[sl]
+		switch {
+		case l == nil || l.state == settling || l.count == 0:
+		case l.state == leased:
+			return l
+		case found == nil || l.seq > found.seq:
+			found = l
 		}
+	}
+	if found != nil {
+		return found
+	}
+	for _, sl := range slots {
 		if before[sl] && c.wasBefore(sl) {
-			l := c.lease(sl, s.b.since(time.Now().Add(c.def.Load().AckTimeout)))
+			l := c.lease(sl, Span{sl.pos, sl.pos}, "", s.b.since(time.Now().Add(c.def.Load().AckTimeout)))
 			if l.saved > 0 {
 				l.count = l.saved // the delivery is one of those
 			}
@@ -249,43 +282,54 @@ type settleOp struct {
 }
 
 func (o *settleOp) plan(p *plan) error {
-	c := o.c
-	if c.deleted.Load() {
+	if o.c.deleted.Load() {
 		return errDeleted
 	}
-	o.fresh = 0
-	slices.SortFunc(o.leases, func(a, b *lease) int {
-		return cmp.Or(cmp.Compare(a.priority, b.priority), cmp.Compare(a.pos, b.pos))
-	})
-	for i := 0; i < len(o.leases); {
-		first := o.leases[i]
-		last := first.pos
-		for i++; i < len(o.leases) && o.leases[i].priority == first.priority && o.leases[i].pos == last+1; i++ {
-			last++
-		}
-		o.fresh += p.settle(c, int(first.priority), first.pos, last)
-	}
+	o.fresh = p.settle(o.c, o.leases)
 	return nil
 }
 
-// settle makes a consumer done with a range of positions. It returns with how many it was not yet.
-func (p *plan) settle(c *consumer, prio int, from, to uint64) (fresh int64) {
-	c.doneNow(prio).Missing(from, to, func(s Span) { fresh += int64(s.To - s.From + 1) })
-	p.touchConsumer(c)
-	p.touchLane(c.topic, prio).settled = true
-	c.doneWork(prio).Add(from, to)
-	c.store[prio] = true
+// settle makes a consumer done with the messages of leases. It returns with how many it was not yet.
+func (p *plan) settle(c *consumer, leases []*lease) (fresh int64) {
+	slices.SortFunc(leases, func(a, b *lease) int {
+		return cmp.Or(cmp.Compare(a.priority, b.priority), cmp.Compare(a.pos, b.pos))
+	})
+	for i := 0; i < len(leases); {
+		prio, all := int(leases[i].priority), leases[i].Span
+		w, l := p.progress(c, prio), p.touchLane(c.topic, prio)
+		l.settled = true
+		for ; i < len(leases) && int(leases[i].priority) == prio && leases[i].From <= all.To+1; i++ {
+			all.From, all.To = min(all.From, leases[i].From), max(all.To, leases[i].To)
+			if _, gone := slices.BinarySearch(l.discarded, leases[i].pos); !gone && !w.Has(leases[i].pos) {
+				w.finished++
+				fresh++
+			}
+		}
+		w.Add(all.From, all.To)
+	}
 	return fresh
 }
 
+// progress returns what this commit makes of a consumer's progress, which is to be stored.
+func (p *plan) progress(c *consumer, prio int) *progress {
+	p.touchConsumer(c)
+	c.store[prio] = true
+	return c.doneWork(prio)
+}
+
 func (o *settleOp) applied(time.Time) {
-	o.c.counters.acked.Add(uint64(o.fresh))
-	o.c.topic.counters.acked.Add(uint64(o.fresh))
-	o.c.mu.Lock()
+	c := o.c
+	c.counters.acked.Add(uint64(o.fresh))
+	c.topic.counters.acked.Add(uint64(o.fresh))
+	c.mu.Lock()
+	full := len(c.leases) >= c.def.Load().MaxInFlight
 	for _, l := range o.leases {
-		o.c.drop(l)
+		c.drop(l)
 	}
-	o.c.mu.Unlock()
+	if full {
+		c.wakeOne() // there is room
+	}
+	c.mu.Unlock()
 }
 
 func (o *settleOp) failed() {

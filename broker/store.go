@@ -17,7 +17,7 @@ type Store interface {
 	Load() (*Image, error)
 
 	// Commit applies all of a batch or nothing, and returns when it is durable. It keeps nothing
-	// of the batch's memory. An error that wraps ErrNoSpace leaves the store usable and
+	// of the batch's memory, and writes into its Removals what they came to. An error that wraps ErrNoSpace leaves the store usable and
 	// unchanged; after any other error the store's content is uncertain.
 	Commit(*Batch) error
 
@@ -39,6 +39,10 @@ type Reader interface {
 	// The record is reused between calls.
 	Scan(l Lane, from uint64, down bool, fn func(*Record) bool) error
 
+	// Stored calls fn with the positions of a span of a lane at which there are messages, in order,
+	// until fn returns false or there are no more. It does not read the messages.
+	Stored(l Lane, s Span, fn func(pos uint64) bool) error
+
 	// FindID returns the places of the stored or recently seen messages of a topic whose
 	// explicit ID is id, oldest first. A message that still waits for its delay
 	// has position 0.
@@ -48,8 +52,9 @@ type Reader interface {
 	Expired(now time.Time, limit int) ([]Expiry, error)
 
 	// Due returns at most limit delayed messages that are due at now, the earliest first, and
-	// the time at which the next one after these is due (zero where there is none).
-	Due(now time.Time, limit int) ([]Delayed, time.Time, error)
+	// the time at which the next one after these is due (zero where there is none). It ends early
+	// where their payloads reach so many bytes.
+	Due(now time.Time, limit, bytes int) ([]Delayed, time.Time, error)
 
 	// ScanDelayed calls fn with the messages that wait for their delay, the one that is due first
 	// first, beginning behind the key after (empty: at the first), until fn returns false or there
@@ -128,15 +133,25 @@ type StaleID struct{ Key string }
 // LaneState is what a lane keeps beside its messages.
 type LaneState struct {
 	Lane
-	Tail uint64 // position of the last message ever appended
-	Gone Cursor // positions whose messages are removed
+	Tail    uint64 // position of the last message ever appended
+	Removed uint64 // messages ever removed; in a Batch without those of its own Removals, which the Store adds
+	Skipped uint64 // see CursorState.Finished
+	Head    uint64 // in an Image: the first position that has a message, Tail+1 where there is none
 }
 
-// CursorState is what a consumer is done with in one lane of its topic.
+// CursorState is what a consumer is done with in one lane of its topic. Its Cursor has everything that
+// the consumer settled, and of the positions without a message as many as make it short: nothing
+// is kept of one that follows from the log.
+//
+// The backlog is Tail - Skipped - Finished. Finished counts what the consumer settled, and the messages
+// that were removed, as they expired or were deleted, before it had; where such a message was taken
+// from most consumers, Skipped counts it instead and Finished of the others is one less. So a removal
+// changes no more consumers than it has to.
 type CursorState struct {
 	Consumer uint32
 	Priority uint8
 	Cursor   Cursor
+	Finished uint64
 }
 
 // Attempt is how often a message was delivered to a consumer; 0 forgets it.
@@ -168,7 +183,7 @@ type Batch struct {
 	Delay    []*Record   // messages that wait to become deliverable
 	Undelay  []string    // keys of Delayed messages that moved to Append, or are deleted: then IDs are known until KeepID
 	Remove   []Removal   // messages that nobody needs any more
-	Lanes    []LaneState // those of which messages are removed; a tail follows from Append
+	Lanes    []LaneState // those of which messages are removed, each once; a tail follows from Append
 	Cursors  []CursorState
 	Attempts []Attempt
 	Expiries []Expired // ranges of the expiry index that are dealt with
@@ -181,10 +196,15 @@ type Batch struct {
 	Now      time.Time
 }
 
-// Removal is a range of a lane whose messages are removed.
+// Removal is a range of a lane whose messages are removed, the first ones first.
 type Removal struct {
 	Lane  Lane
 	Range Span
+	Limit int // of messages; 0: all
+
+	// Set by Commit.
+	Through uint64 // the position up to which none is left of the range
+	Removed int    // messages
 }
 
 // Expired is an Expiry of which the positions up to Through are dealt with.

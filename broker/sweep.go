@@ -2,19 +2,21 @@ package broker
 
 import (
 	"bytes"
-	"cmp"
-	"slices"
+	"sort"
 	"time"
 )
 
 // Bounds of one pass of the sweeper.
 const (
-	sweepRanges   = 256 // of the expiry index
-	sweepMessages = 5000
-	sweepDelayed  = 500
-	sweepIDs      = 2000
-	sweepLooks    = 5000             // delayed messages looked at for deleted topics
-	seenEvery     = 10 * time.Second // how far last-seen times on disk lag behind
+	sweepRanges  = 2000                 // of the expiry index
+	sweepLeast   = 100                  // messages, where commits take long
+	sweepMost    = 5000                 // messages, where they do not
+	sweepTime    = 3 * time.Millisecond // what the commit of a pass should take at the most
+	sweepDelayed = 500
+	sweepIDs     = 2000
+	sweepLooks   = 5000             // delayed messages looked at for deleted topics
+	sweepSmall   = 2000             // delivery counts, and last-seen times
+	seenEvery    = 10 * time.Second // how far last-seen times on disk lag behind
 )
 
 // sweepLoop clears away what is over, and makes delayed messages deliverable when they are due.
@@ -80,7 +82,7 @@ func (b *Broker) sweep(now time.Time, seen bool) (more, failed bool) {
 	op := &sweepOp{b: b, dueKnown: b.nextDue.Load(), undelayed: b.undelayed.Load()}
 	err := b.store.View(func(r Reader) error {
 		var err error
-		if op.expired, err = r.Expired(now, sweepRanges); err != nil {
+		if err = op.findExpired(r, now, b.sweepSize); err != nil {
 			return err
 		}
 		if op.ids, err = r.StaleIDs(now, sweepIDs); err != nil {
@@ -93,7 +95,7 @@ func (b *Broker) sweep(now time.Time, seen bool) (more, failed bool) {
 			op.dueSkipped = true
 			return nil
 		}
-		if op.due, op.nextDue, err = r.Due(now, sweepDelayed); err != nil {
+		if op.due, op.nextDue, err = r.Due(now, sweepDelayed, maxCommitBytes); err != nil {
 			return err
 		}
 		for i := range op.due {
@@ -107,9 +109,16 @@ func (b *Broker) sweep(now time.Time, seen bool) (more, failed bool) {
 		b.log.Error("the sweeper cannot read", "error", err)
 		return false, true
 	}
-	op.ids = slices.Clone(op.ids)
-	b.collect(op, now, seen)
-	err = b.do(op, 0)
+	consumers := b.collect(op, seen)
+	if err := op.findGaps(consumers); err != nil {
+		b.log.Error("the sweeper cannot read", "error", err)
+		return false, true
+	}
+	var bytes int64
+	for i := range op.due {
+		bytes += int64(len(op.due[i].Record.Payload))
+	}
+	err = b.do(op, bytes)
 	if CodeOf(err) == DiskFull && len(op.due) > 0 {
 		// What is over can still be cleared away, and makes room.
 		op.due, op.dueSkipped, failed = nil, true, true
@@ -119,64 +128,115 @@ func (b *Broker) sweep(now time.Time, seen bool) (more, failed bool) {
 		return false, true
 	}
 	b.scan = op.scan
-	return op.more || len(op.expired) == sweepRanges || len(op.due) == sweepDelayed || len(op.ids) == sweepIDs, failed
+	b.sweepSize = op.nextSize(b.sweepSize)
+	return op.more || len(op.due) > 0 && !op.nextDue.IsZero() && !op.nextDue.After(now) || len(op.ids) == sweepIDs, failed
 }
 
 // flush stores what is written now and then.
-func (b *Broker) flush(now time.Time) error {
-	op := &sweepOp{b: b, dueSkipped: true}
-	b.collect(op, now, true)
-	return b.do(op, 0)
+func (b *Broker) flush() error {
+	for {
+		op := &sweepOp{b: b, dueSkipped: true}
+		b.collect(op, true)
+		if err := b.do(op, 0); err != nil || !op.full {
+			return err
+		}
+	}
 }
 
-// collect returns leases that are over, and gathers delivery counts and last-seen times.
-func (b *Broker) collect(op *sweepOp, now time.Time, seen bool) {
+// collect returns leases that are over, and gathers delivery counts and last-seen times. It returns all
+// consumers.
+func (b *Broker) collect(op *sweepOp, seen bool) (consumers []*consumer) {
 	b.mu.RLock()
-	defer b.mu.RUnlock()
+	consumers = make([]*consumer, 0, len(b.bySubKey))
 	for _, c := range b.bySubKey {
-		if at, ok := c.seen.unstored(); ok && seen {
-			op.seen = append(op.seen, Seen{SeenConsumer, c.id, at})
-			op.stamps = append(op.stamps, &c.seen)
-		}
+		consumers = append(consumers, c)
+	}
+	b.mu.RUnlock()
+	for _, c := range consumers {
+		op.see(&c.seen, Seen{Kind: SeenConsumer, ID: c.id}, seen)
 		if c.held.Load() == 0 && !c.forgets.Load() {
 			continue
 		}
 		c.mu.Lock()
-		if c.expire(b.since(now)) {
+		if c.expireAll(b.since(time.Now())) {
 			c.wakeOne()
 		}
-		for s := range c.unsaved {
-			l := c.leases[s]
-			l.saved = l.count
-			op.attempts = append(op.attempts, Attempt{c.id, s.priority, s.pos, l.count})
-			op.holders = append(op.holders, c)
-		}
-		clear(c.unsaved)
-		op.attempts = append(op.attempts, c.forget...)
-		for range c.forget {
-			op.holders = append(op.holders, c)
-		}
-		c.forget = nil
-		c.forgets.Store(false)
+		op.counts(c)
 		c.mu.Unlock()
 	}
 	if !seen {
+		return consumers
+	}
+	b.mu.RLock()
+	defer b.mu.RUnlock()
+	for _, p := range b.producers {
+		op.see(&p.seen, Seen{Kind: SeenProducer, ID: p.id}, seen)
+	}
+	return consumers
+}
+
+// see takes in a last-seen time that is not stored yet.
+func (o *sweepOp) see(s *lastSeen, what Seen, seen bool) {
+	at, ok := s.unstored()
+	if !ok || !seen {
 		return
 	}
-	for _, t := range b.topics {
-		for _, p := range t.producers {
-			if at, ok := p.seen.unstored(); ok {
-				op.seen = append(op.seen, Seen{SeenProducer, p.id, at})
-				op.stamps = append(op.stamps, &p.seen)
-			}
-		}
+	if len(o.seen) >= sweepSmall {
+		o.full = true
+		return
 	}
+	what.At = at
+	o.seen, o.stamps = append(o.seen, what), append(o.stamps, s)
+}
+
+// counts takes in delivery counts. The caller holds the consumer's mu.
+func (o *sweepOp) counts(c *consumer) {
+	take := func(a Attempt) bool {
+		if len(o.attempts) >= sweepSmall {
+			o.full = true
+			return false
+		}
+		o.attempts, o.holders = append(o.attempts, a), append(o.holders, c)
+		return true
+	}
+	for s := range c.unsaved {
+		l := c.leases[s]
+		n := l.count
+		if n == 1 {
+			n = 0 // not worth keeping
+		}
+		if !take(Attempt{c.id, s.priority, s.pos, n}) {
+			return
+		}
+		l.saved = n
+		delete(c.unsaved, s)
+	}
+	for len(c.forget) > 0 && take(c.forget[0]) {
+		c.forget = c.forget[1:]
+	}
+	for len(c.retired) > 0 && len(o.attempts) < sweepSmall {
+		last := len(c.retired) - 1
+		looks := 0
+		for s, l := range c.retired[last] {
+			if looks++; looks > maxEnding || l.saved > 0 && !take(Attempt{Consumer: c.id, Priority: s.priority, Pos: s.pos}) {
+				o.full = true
+				break
+			}
+			delete(c.retired[last], s)
+		}
+		if len(c.retired[last]) > 0 {
+			break
+		}
+		c.retired = c.retired[:last]
+	}
+	c.forgets.Store(len(c.forget)+len(c.retired) > 0)
 }
 
 // sweepOp stores what a pass of the sweeper found.
 type sweepOp struct {
 	b          *Broker
-	expired    []Expiry
+	expired    []expired
+	found      int // messages of expired
 	due        []Delayed
 	dueKnown   int64 // Broker.nextDue when the pass looked
 	nextDue    time.Time
@@ -186,14 +246,79 @@ type sweepOp struct {
 	attempts   []Attempt
 	holders    []*consumer // of attempts
 	seen       []Seen
-	stamps     []*lastSeen     // of seen
-	cleared    []*consumer     // that expired messages concern
-	lapsed     []uint64        // how many of these messages a consumer of cleared was not done with
+	stamps     []*lastSeen // of seen
+	lapsed     []lapse
+	mended     []mending
+	began      time.Time
+	took       time.Duration   // the commit
+	full       bool            // there are more counts or times
 	scan       delayedScan     // where it will be after this pass
 	scanned    map[uint32]bool // topics for which it has seen everything
 	lost       []Delayed       // of deleted topics
 	purged     []*topic        // orphans of which nothing is left
 	more       bool
+}
+
+// expired is an entry of the expiry index and those of its positions that have a message.
+type expired struct {
+	Expiry
+	t         *topic // nil: it was deleted
+	edits     uint64 // of the lane, before it was looked at
+	positions []uint64
+	through   uint64 // it was looked at so far
+}
+
+// lapse is how many messages expired before a consumer was done with them.
+type lapse struct {
+	c *consumer
+	n int
+}
+
+// findExpired looks for messages that have expired, most of them at most.
+func (o *sweepOp) findExpired(r Reader, now time.Time, most int) error {
+	start := time.Now()
+	ranges, err := r.Expired(now, sweepRanges)
+	if err != nil {
+		return err
+	}
+	o.more = len(ranges) == sweepRanges
+	for i, e := range ranges {
+		if o.found >= most || i%64 == 63 && time.Since(start) > sweepTime {
+			o.more = true
+			return nil
+		}
+		x := expired{Expiry: e, through: e.Range.To}
+		o.b.mu.RLock()
+		x.t = o.b.topicIDs[e.Lane.Topic]
+		o.b.mu.RUnlock()
+		if x.t != nil {
+			x.edits = x.t.lanes[e.Lane.Priority].edits.Load()
+			err := r.Stored(e.Lane, e.Range, func(pos uint64) bool {
+				if o.found++; o.found > most && len(x.positions) > 0 {
+					x.through = x.positions[len(x.positions)-1]
+					return false
+				}
+				x.positions = append(x.positions, pos)
+				return true
+			})
+			if err != nil {
+				return err
+			}
+		}
+		o.expired = append(o.expired, x)
+	}
+	return nil
+}
+
+// nextSize returns how many messages the next pass may remove, by how long this one's commit took.
+func (o *sweepOp) nextSize(size int) int {
+	switch {
+	case o.took > 2*sweepTime:
+		return max(size/2, sweepLeast)
+	case o.took < sweepTime && o.found >= size:
+		return min(size*2, sweepMost)
+	}
+	return size
 }
 
 // delayedScan is how far the sweeper has looked for delayed messages of deleted topics. They are
@@ -240,6 +365,7 @@ func (b *Broker) scanDelayed(r Reader, op *sweepOp) error {
 func (o *sweepOp) plan(p *plan) error {
 	o.b.mu.RLock()
 	defer o.b.mu.RUnlock()
+	o.began = time.Now()
 	for i, a := range o.attempts {
 		if !o.holders[i].deleted.Load() {
 			p.batch.Attempts = append(p.batch.Attempts, a)
@@ -251,23 +377,12 @@ func (o *sweepOp) plan(p *plan) error {
 		}
 	}
 	p.batch.DropIDs = append(p.batch.DropIDs, o.ids...)
-	o.cleared, o.lapsed, o.purged = o.cleared[:0], o.lapsed[:0], nil
-	o.more = o.scan.topics != nil
-	budget := uint64(sweepMessages)
-	for _, e := range o.expired {
-		through := e.Range.To
-		if t := o.b.topicIDs[e.Lane.Topic]; t != nil {
-			if budget == 0 {
-				o.more = true
-				break
-			}
-			through = min(through, e.Range.From+budget-1)
-			budget -= through - e.Range.From + 1
-			through = o.expire(p, t, int(e.Lane.Priority), e.Range.From, through)
-		}
-		o.more = o.more || through < e.Range.To
-		p.batch.Expiries = append(p.batch.Expiries, Expired{e, through})
+	o.lapsed, o.purged = o.lapsed[:0], nil
+	o.more = o.more || o.full || o.scan.topics != nil
+	for i := range o.expired {
+		o.expire(p, &o.expired[i])
 	}
+	o.mend(p)
 	if len(o.due) > 0 && o.undelayed != o.b.undelayed.Load() {
 		o.due, o.dueSkipped, o.more = nil, true, true // some of them may be gone: look again
 	}
@@ -285,8 +400,8 @@ func (o *sweepOp) plan(p *plan) error {
 			o.dropDelayed(p, d)
 		}
 	}
-	o.more = p.trim() || o.more
-	o.purge(p, budget)
+	o.more = p.sweep() || o.more
+	o.purge(p)
 	return nil
 }
 
@@ -299,23 +414,23 @@ func (o *sweepOp) dropDelayed(p *plan, d Delayed) {
 	}
 }
 
-// purge removes what is stored of deleted topics, budget messages at most, and forgets the topics of
+// purge removes what is stored of deleted topics, as much as a commit may, and forgets the topics of
 // which nothing is left. What is remembered of IDs goes at its time.
-func (o *sweepOp) purge(p *plan, budget uint64) {
+func (o *sweepOp) purge(p *plan) {
 	for id, t := range o.b.orphans {
 		left := t.nextDelayed > 0 && !o.scanned[id] // some may be damaged: then they are never found
 		for prio := range t.lanes {
 			l := &t.lanes[prio]
-			for from := l.goneNow().Next(1); from <= l.next; from = l.goneNow().Next(from) {
-				left = true
-				if budget == 0 {
-					o.more = true
-					return
-				}
-				to := p.remove(t, prio, from, min(l.next, from+budget-1))
-				budget -= to - from + 1
-				o.more = true
+			if l.first() > l.next {
+				continue
 			}
+			left, o.more = true, true
+			n := p.budget()
+			if n == 0 {
+				return
+			}
+			p.remove(laneRef{t, prio}, Span{l.first(), l.next}, n, atHead)
+			p.removing += int(min(uint64(n), l.next-l.first()+1))
 		}
 		if left {
 			continue
@@ -329,23 +444,28 @@ func (o *sweepOp) purge(p *plan, budget uint64) {
 	}
 }
 
-// expire removes expired messages, and makes every consumer done with them.
-func (o *sweepOp) expire(p *plan, t *topic, prio int, from, to uint64) uint64 {
-	if t.lanes[prio].goneNow().Next(from) > to {
-		return to
+// expire removes expired messages, of which every consumer is done then.
+func (o *sweepOp) expire(p *plan, x *expired) {
+	if x.t != nil {
+		l := &x.t.lanes[x.Lane.Priority]
+		if x.t.deleted.Load() || x.edits != l.edits.Load() {
+			o.more = true // some of them may be gone: look again
+			return
+		}
+		i := sort.Search(len(x.positions), func(i int) bool { return x.positions[i] >= l.head })
+		missed := p.discard(x.t, int(x.Lane.Priority), x.positions[i:])
+		for i, c := range x.t.list() {
+			if missed[i] > 0 {
+				o.lapsed = append(o.lapsed, lapse{c, missed[i]})
+			}
+		}
 	}
-	to = p.remove(t, prio, from, to)
-	for _, c := range t.list() {
-		p.touchConsumer(c)
-		n := uint64(0)
-		c.doneNow(prio).Missing(from, to, func(s Span) { n += s.To - s.From + 1 })
-		c.doneWork(prio).Add(from, to)
-		o.cleared, o.lapsed = append(o.cleared, c), append(o.lapsed, n)
-	}
-	return to
+	o.more = o.more || x.through < x.Range.To
+	p.batch.Expiries = append(p.batch.Expiries, Expired{x.Expiry, x.through})
 }
 
 func (o *sweepOp) applied(time.Time) {
+	o.took = time.Since(o.began)
 	for i, s := range o.stamps {
 		s.stored.Store(o.seen[i].At.UnixMicro())
 	}
@@ -366,15 +486,9 @@ func (o *sweepOp) applied(time.Time) {
 		}
 		o.b.mu.Unlock()
 	}
-	for i, c := range o.cleared {
-		c.counters.expired.Add(o.lapsed[i])
-		c.topic.counters.expired.Add(o.lapsed[i])
-	}
-	slices.SortFunc(o.cleared, func(a, b *consumer) int { return cmp.Compare(a.id, b.id) })
-	for _, c := range slices.Compact(o.cleared) {
-		c.mu.Lock()
-		c.dropDone(false) // whoever has one in flight can still settle it
-		c.mu.Unlock()
+	for _, l := range o.lapsed {
+		l.c.counters.expired.Add(uint64(l.n))
+		l.c.topic.counters.expired.Add(uint64(l.n))
 	}
 }
 

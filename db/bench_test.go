@@ -69,7 +69,7 @@ func benchmarkCommit(b *testing.B, n int, id string) {
 			batch.Append[i] = &records[i]
 		}
 		batch.Now = now
-		batch.Lanes[0] = broker.LaneState{Lane: laneA, Tail: pos, Gone: broker.Cursor{Floor: 1}}
+		batch.Lanes[0] = broker.LaneState{Lane: laneA, Tail: pos}
 		if err := s.Commit(batch); err != nil {
 			b.Fatal(err)
 		}

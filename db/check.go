@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"sort"
 
 	"go.etcd.io/bbolt"
 
@@ -130,21 +131,22 @@ func checkObjects(tx *bbolt.Tx, img *broker.Image, found *findings) {
 	}
 }
 
-// checkLog compares the messages with what the lanes say of them.
+// checkLog compares the messages with what the lanes and the consumers' queues say of them.
 func checkLog(tx *bbolt.Tx, img *broker.Image, found *findings, progress func(part float64)) {
-	type lane struct {
-		tail, stored uint64
-		gone         broker.Cursor
-	}
-	lanes := map[broker.Lane]*lane{}
-	var done, all uint64
+	lanes := map[broker.Lane]*broker.LaneState{}
+	var all uint64
 	for i := range img.Lanes {
 		l := &img.Lanes[i]
-		all += l.Tail - min(l.Gone.Count(), l.Tail)
-		lanes[l.Lane] = &lane{tail: l.Tail, gone: l.Gone}
+		all += l.Tail - l.Removed
+		lanes[l.Lane] = l
 	}
+	queues := newQueues(img)
+	stored := map[broker.Lane]uint64{}
+	var positions []uint64 // of the messages of a lane
+	var lane broker.Lane
 	var rec broker.Record
 	var dec decoder
+	var done uint64
 	_ = tx.Bucket(bucketLog).ForEach(func(k, v []byte) error {
 		if done++; done%progressStep == 0 && done < all {
 			progress(float64(done) / float64(all))
@@ -157,15 +159,16 @@ func checkLog(tx *bbolt.Tx, img *broker.Image, found *findings, progress func(pa
 		if err := dec.decode(v, &rec); err != nil {
 			found.add("log: message %d of priority %d of topic %d: %w", p.Pos, p.Priority, p.Topic, err)
 		}
-		l := lanes[p.Lane]
-		if l == nil || p.Pos == 0 { // load finds a lane for every message
+		if lanes[p.Lane] == nil || p.Pos == 0 { // load finds a lane for every message
 			found.add("log: message %d of priority %d of topic %d is in no lane", p.Pos, p.Priority, p.Topic)
 			return nil
 		}
-		if l.gone.Has(p.Pos) {
-			found.add("log: message %d of priority %d of topic %d should be gone", p.Pos, p.Priority, p.Topic)
+		if p.Lane != lane {
+			queues.check(lanes[lane], positions, found)
+			lane, positions = p.Lane, positions[:0]
 		}
-		l.stored++
+		positions = append(positions, p.Pos)
+		stored[p.Lane]++
 		if rec.ID != "" {
 			key := appendID(nil, idKey{place: p, id: rec.ID})
 			if tx.Bucket(bucketID).Get(key) == nil {
@@ -174,9 +177,60 @@ func checkLog(tx *bbolt.Tx, img *broker.Image, found *findings, progress func(pa
 		}
 		return nil
 	})
-	for l, s := range lanes {
-		if gone := s.gone.Count(); gone > s.tail || s.tail-gone != s.stored {
-			found.add("lane: priority %d of topic %d has %d messages, but its tail is %d and %d are gone", l.Priority, l.Topic, s.stored, s.tail, gone)
+	queues.check(lanes[lane], positions, found)
+	for key, l := range lanes {
+		if l.Removed > l.Tail || l.Tail-l.Removed != stored[key] {
+			found.add("lane: priority %d of topic %d has %d messages, but its tail is %d and %d were removed", l.Priority, l.Topic, stored[key], l.Tail, l.Removed)
+		}
+		if stored[key] == 0 {
+			queues.check(l, nil, found)
+		}
+	}
+}
+
+// queues are the consumers' cursors, by topic.
+type queues struct {
+	of     map[uint32][]uint32 // the consumers of a topic
+	states map[broker.Lane]*broker.CursorState
+	name   map[uint32]string
+}
+
+func newQueues(img *broker.Image) queues {
+	q := queues{map[uint32][]uint32{}, map[broker.Lane]*broker.CursorState{}, map[uint32]string{}}
+	topics := map[string]uint32{}
+	for i := range img.Topics {
+		topics[img.Topics[i].Name] = img.Topics[i].ID
+	}
+	for i := range img.Consumers {
+		c := &img.Consumers[i]
+		q.of[topics[c.Topic]] = append(q.of[topics[c.Topic]], c.ID)
+		q.name[c.ID] = c.Client + " of " + c.Topic
+	}
+	for i := range img.Cursors {
+		c := &img.Cursors[i]
+		q.states[broker.Lane{Topic: c.Consumer, Priority: c.Priority}] = c
+	}
+	return q
+}
+
+// check compares the backlogs of a lane with its messages, whose positions are ascending.
+func (q queues) check(l *broker.LaneState, positions []uint64, found *findings) {
+	if l == nil {
+		return
+	}
+	for _, id := range q.of[l.Topic] {
+		s := q.states[broker.Lane{Topic: id, Priority: l.Priority}]
+		if s == nil {
+			s = &broker.CursorState{}
+		}
+		backlog := uint64(0)
+		for _, pos := range positions[sort.Search(len(positions), func(i int) bool { return positions[i] >= s.Cursor.Floor }):] {
+			if !s.Cursor.Has(pos) {
+				backlog++
+			}
+		}
+		if counted := l.Tail - l.Skipped - s.Finished; counted != backlog {
+			found.add("cursor: consumer %s has %d messages of priority %d waiting, but %d are counted", q.name[id], backlog, l.Priority, int64(counted))
 		}
 	}
 }

@@ -28,6 +28,7 @@ type commit struct {
 	arena []byte
 	key   []byte // for one key at a time: bbolt copies keys
 	key2  []byte
+	key3  []byte
 
 	order   []*broker.Record // of Append, by lane and position
 	removed []removed        // of one Removal
@@ -148,7 +149,7 @@ func (c *commit) end() {
 	clear(c.removed)
 	clear(c.ranges)
 	clear(c.counts)
-	next := commit{arena: c.arena[:0], key: c.key[:0], key2: c.key2[:0], order: c.order[:0], removed: c.removed[:0], dec: c.dec, ranges: c.ranges, counts: c.counts}
+	next := commit{arena: c.arena[:0], key: c.key[:0], key2: c.key2[:0], key3: c.key3[:0], order: c.order[:0], removed: c.removed[:0], dec: c.dec, ranges: c.ranges, counts: c.counts}
 	if cap(next.arena) > keepArena {
 		next.arena = nil
 	}
@@ -196,7 +197,7 @@ func (c *commit) apply(b *broker.Batch) error {
 		return err
 	}
 	for i := range b.Remove {
-		if err := c.remove(&b.Remove[i], b.Lanes); err != nil {
+		if err := c.remove(&b.Remove[i]); err != nil {
 			return err
 		}
 	}
@@ -229,7 +230,13 @@ func (c *commit) states(b *broker.Batch) error {
 	for i := range b.Lanes {
 		l := &b.Lanes[i]
 		start := len(c.arena)
-		c.arena = appendLaneState(c.arena, l)
+		state := *l
+		for j := range b.Remove {
+			if r := &b.Remove[j]; r.Lane == l.Lane {
+				state.Removed += uint64(r.Removed)
+			}
+		}
+		c.arena = appendLaneState(c.arena, &state)
 		c.key = appendLane(c.key[:0], l.Lane)
 		if err := c.bucket(&c.lane, bucketLane).Put(c.key, c.value(start)); err != nil {
 			return err
@@ -238,7 +245,7 @@ func (c *commit) states(b *broker.Batch) error {
 	for i := range b.Cursors {
 		s := &b.Cursors[i]
 		start := len(c.arena)
-		c.arena = appendCursor(c.arena, &s.Cursor)
+		c.arena = appendCursorState(c.arena, s)
 		c.key = appendLane(c.key[:0], broker.Lane{Topic: s.Consumer, Priority: s.Priority})
 		if err := c.bucket(&c.cursor, bucketCursor).Put(c.key, c.value(start)); err != nil {
 			return err
@@ -367,7 +374,7 @@ func (c *commit) undelay(keys []string, moved []*broker.Record) error {
 		}
 		if err := c.dec.fields(v[:max(len(v)-checksumSize, 0)], &c.rec); err == nil && c.rec.ID != "" {
 			c.rec.Place = broker.Place{Lane: d.lane}
-			forget := micros(c.rec.KeepID) <= c.now
+			forget := micros(c.rec.KeepID) <= c.now || !c.remembered(idKey{place: c.rec.Place, id: c.rec.ID, n: d.n}, c.rec.KeepID)
 			if !forget {
 				if known == nil {
 					known = make(map[message]bool, len(moved))
@@ -412,9 +419,10 @@ func (c *commit) count(topic uint32, delta int64) error {
 }
 
 // remove deletes the messages of a range, and what else there is of them.
-func (c *commit) remove(r *broker.Removal, lanes []broker.LaneState) error {
+func (c *commit) remove(r *broker.Removal) error {
 	log := c.ascending(&c.log, bucketLog)
 	c.removed = c.removed[:0]
+	r.Through = r.Range.To
 	c.key = appendPlace(c.key[:0], r.Lane, r.Range.From)
 	c.key2 = appendPlace(c.key2[:0], r.Lane, r.Range.To)
 	cur := log.Cursor()
@@ -423,10 +431,14 @@ func (c *commit) remove(r *broker.Removal, lanes []broker.LaneState) error {
 		if !ok {
 			continue
 		}
+		if r.Limit > 0 && len(c.removed) == r.Limit {
+			r.Through = c.removed[r.Limit-1].pos
+			break
+		}
 		m := removed{pos: p.Pos}
 		if c.dec.fields(v[:max(len(v)-checksumSize, 0)], &c.rec) == nil {
 			m.second = expirySecond(&c.rec)
-			if c.rec.ID != "" && (c.rec.KeepID.IsZero() || micros(c.rec.KeepID) <= c.now) {
+			if c.rec.ID != "" && !c.remembered(idKey{place: p, id: c.rec.ID}, c.rec.KeepID) {
 				m.id = c.rec.ID
 			}
 		}
@@ -445,5 +457,6 @@ func (c *commit) remove(r *broker.Removal, lanes []broker.LaneState) error {
 			}
 		}
 	}
-	return c.forgetExpiry(r, lanes)
+	r.Removed = len(c.removed)
+	return c.forgetExpiry(r)
 }

@@ -6,10 +6,10 @@ import (
 	"pipit/broker"
 )
 
-// A cursor, and the state of a lane that has one:
+// What a lane and a consumer's queue in it keep:
 //
-//	cursor    floor uvarint | spans uvarint | of each span: gap uvarint, length uvarint
-//	lane      tail uvarint | cursor
+//	lane      tail uvarint | removed uvarint | skipped uvarint
+//	cursor    finished uvarint | floor uvarint | spans uvarint | of each span: gap uvarint, length uvarint
 //
 // The gap is how far a span begins after the end of the one before it (the first: after floor),
 // the length is To - From.
@@ -52,15 +52,29 @@ func parseCursor(b []byte) (c broker.Cursor, rest []byte, ok bool) {
 	return c, in.b, true
 }
 
+// appendLaneState appends the value of an entry of lane.
 func appendLaneState(b []byte, l *broker.LaneState) []byte {
-	return appendCursor(binary.AppendUvarint(b, l.Tail), &l.Gone)
+	b = binary.AppendUvarint(b, l.Tail)
+	b = binary.AppendUvarint(b, l.Removed)
+	return binary.AppendUvarint(b, l.Skipped)
 }
 
-func parseLaneState(v []byte) (tail uint64, gone broker.Cursor, ok bool) {
-	tail, n := binary.Uvarint(v)
+func parseLaneState(v []byte) (l broker.LaneState, ok bool) {
+	in := input{b: v}
+	l.Tail, l.Removed, l.Skipped = in.uvarint(), in.uvarint(), in.uvarint()
+	return l, !in.bad && len(in.b) == 0 && l.Removed <= l.Tail && l.Skipped <= l.Removed
+}
+
+// appendCursorState appends the value of an entry of cursor.
+func appendCursorState(b []byte, s *broker.CursorState) []byte {
+	return appendCursor(binary.AppendUvarint(b, s.Finished), &s.Cursor)
+}
+
+func parseCursorState(v []byte) (s broker.CursorState, ok bool) {
+	finished, n := binary.Uvarint(v)
 	if n <= 0 {
-		return 0, gone, false
+		return s, false
 	}
-	gone, rest, ok := parseCursor(v[n:])
-	return tail, gone, ok && len(rest) == 0
+	c, rest, ok := parseCursor(v[n:])
+	return broker.CursorState{Cursor: c, Finished: finished}, ok && len(rest) == 0
 }

@@ -50,7 +50,7 @@ import (
 )
 
 // Format is the version of the layout that this package reads and writes.
-const Format = 1
+const Format = 2
 
 const magic = "pipit"
 
@@ -161,6 +161,9 @@ func (s *Store) Load() (img *broker.Image, err error) {
 	if err != nil {
 		return nil, err
 	}
+	if err := s.upgrade(img); err != nil {
+		return nil, err
+	}
 	s.loaded = true
 	s.lastID = img.LastID
 	s.consumerKey = make(map[uint32]string, len(img.Consumers))
@@ -179,6 +182,7 @@ func load(tx *bbolt.Tx, img *broker.Image) error {
 	if n := copy(img.Key[:], meta.Get(keyKey)); n != len(img.Key) {
 		return errors.New("meta: no key")
 	}
+	old := binary.BigEndian.Uint32(meta.Get(keyFormat)) == 1
 	if v := meta.Get(keyLastID); len(v) == 4 {
 		img.LastID = binary.BigEndian.Uint32(v)
 	}
@@ -186,23 +190,14 @@ func load(tx *bbolt.Tx, img *broker.Image) error {
 	if err := loadDefinitions(tx, img); err != nil {
 		return err
 	}
-	if err := each(tx, bucketLane, func(k, v []byte) bool {
-		l, ok := parseLane(k)
-		tail, gone, ok2 := parseLaneState(v)
-		img.Lanes = append(img.Lanes, broker.LaneState{Lane: l, Tail: tail, Gone: gone})
-		return ok && ok2
-	}); err != nil {
+	if old {
+		if err := loadFormat1(tx, img); err != nil {
+			return err
+		}
+	} else if err := loadStates(tx, img); err != nil {
 		return err
 	}
-	if err := tails(tx, img); err != nil {
-		return err
-	}
-	if err := each(tx, bucketCursor, func(k, v []byte) bool {
-		l, ok := parseLane(k)
-		c, rest, ok2 := parseCursor(v)
-		img.Cursors = append(img.Cursors, broker.CursorState{Consumer: l.Topic, Priority: l.Priority, Cursor: c})
-		return ok && ok2 && len(rest) == 0
-	}); err != nil {
+	if err := ends(tx, img); err != nil {
 		return err
 	}
 	if err := each(tx, bucketAttempt, func(k, v []byte) bool {
@@ -241,26 +236,47 @@ func load(tx *bbolt.Tx, img *broker.Image) error {
 	return nil
 }
 
-// tails makes the lanes' tails those of their last messages. A publish does not put the state of its
+// loadStates reads what lanes and queues keep.
+func loadStates(tx *bbolt.Tx, img *broker.Image) error {
+	if err := each(tx, bucketLane, func(k, v []byte) bool {
+		l, ok := parseLane(k)
+		s, ok2 := parseLaneState(v)
+		s.Lane, s.Head = l, s.Tail+1
+		img.Lanes = append(img.Lanes, s)
+		return ok && ok2
+	}); err != nil {
+		return err
+	}
+	return each(tx, bucketCursor, func(k, v []byte) bool {
+		l, ok := parseLane(k)
+		s, ok2 := parseCursorState(v)
+		s.Consumer, s.Priority = l.Topic, l.Priority
+		img.Cursors = append(img.Cursors, s)
+		return ok && ok2
+	})
+}
+
+// ends makes the lanes' heads and tails those of their messages. A publish does not put the state of its
 // lane, since the log tells; a removal does, so that the tail is known of an empty lane.
-func tails(tx *bbolt.Tx, img *broker.Image) error {
+func ends(tx *bbolt.Tx, img *broker.Image) error {
 	at := make(map[broker.Lane]int, len(img.Lanes))
 	for i := range img.Lanes {
 		at[img.Lanes[i].Lane] = i
 	}
-	return eachLane(tx, func(p broker.Place, _ []byte) {
+	return eachLane(tx, func(head uint64, p broker.Place, _ []byte) {
 		i, ok := at[p.Lane]
 		if !ok {
-			img.Lanes = append(img.Lanes, broker.LaneState{Lane: p.Lane, Gone: broker.Cursor{Floor: 1}})
+			img.Lanes = append(img.Lanes, broker.LaneState{Lane: p.Lane})
 			i = len(img.Lanes) - 1
 		}
-		img.Lanes[i].Tail = max(img.Lanes[i].Tail, p.Pos)
+		img.Lanes[i].Head, img.Lanes[i].Tail = head, max(img.Lanes[i].Tail, p.Pos)
 	})
 }
 
-// eachLane calls fn with the last message of each lane that has messages: two searches a lane.
+// eachLane calls fn with the first position and the last message of each lane that has messages: two
+// searches a lane.
 // Where the keys are not in order, the file is damaged, and the search would not end.
-func eachLane(tx *bbolt.Tx, fn func(p broker.Place, record []byte)) error {
+func eachLane(tx *bbolt.Tx, fn func(head uint64, last broker.Place, record []byte)) error {
 	cur := tx.Bucket(bucketLog).Cursor()
 	var end []byte
 	for k, _ := cur.First(); k != nil; k, _ = cur.Seek(end) {
@@ -279,7 +295,7 @@ func eachLane(tx *bbolt.Tx, fn func(p broker.Place, record []byte)) error {
 		if !ok || last.Lane != p.Lane {
 			return fmt.Errorf("log: key %x", k)
 		}
-		fn(last, v)
+		fn(p.Pos, last, v)
 	}
 	return nil
 }
@@ -289,7 +305,7 @@ func (s *Store) findOpen(tx *bbolt.Tx) error {
 	var rec broker.Record
 	var dec decoder
 	c := commit{store: s, tx: tx}
-	return eachLane(tx, func(p broker.Place, v []byte) {
+	return eachLane(tx, func(_ uint64, p broker.Place, v []byte) {
 		if dec.decode(v, &rec) != nil {
 			return
 		}

@@ -104,16 +104,8 @@ func (c *commit) deleteRange(l broker.Lane, second, first uint64) error {
 	return c.ascending(&c.expiry, bucketExpiry).Delete(c.key)
 }
 
-// forgetExpiry deletes the entries of which no message is left after the removal of r, as far
-// as that is plain to see: all of their positions are in r, or below all that the lane still
-// has. Others stay until their time.
-func (c *commit) forgetExpiry(r *broker.Removal, lanes []broker.LaneState) error {
-	floor := uint64(1)
-	for i := range lanes {
-		if lanes[i].Lane == r.Lane {
-			floor = lanes[i].Gone.Floor
-		}
-	}
+// forgetExpiry deletes the entries of which no message is left after the removal of r.
+func (c *commit) forgetExpiry(r *broker.Removal) error {
 	var looked openRange // the entry looked at last: most messages are in the same one
 	for i := range c.removed {
 		m := &c.removed[i]
@@ -126,13 +118,21 @@ func (c *commit) forgetExpiry(r *broker.Removal, lanes []broker.LaneState) error
 			continue
 		}
 		looked = e
-		if e.last < floor || e.first >= r.Range.From && e.last <= r.Range.To {
+		if !c.any(r.Lane, e.first, e.last) {
 			if err := c.deleteRange(r.Lane, e.second, e.first); err != nil {
 				return err
 			}
 		}
 	}
 	return nil
+}
+
+// any tells whether a lane has a message from first to last.
+func (c *commit) any(l broker.Lane, first, last uint64) bool {
+	c.key = appendPlace(c.key[:0], l, first)
+	k, _ := c.ascending(&c.log, bucketLog).Cursor().Seek(c.key)
+	p, ok := parsePlace(k)
+	return ok && p.Lane == l && p.Pos <= last
 }
 
 // findRange returns the entry that pos of a lane is in.

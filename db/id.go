@@ -36,6 +36,17 @@ func (c *commit) putID(r *broker.Record, n, due uint64) error {
 	return c.ascending(&c.idkeep, bucketIDKeep).Put(c.key, nil)
 }
 
+// remembered tells whether the entry in idkeep is there that will forget an ID. The time does not tell:
+// the clock may have gone back since the entry was dropped.
+func (c *commit) remembered(k idKey, until time.Time) bool {
+	if until.IsZero() {
+		return false
+	}
+	c.key3 = appendID(binary.BigEndian.AppendUint64(c.key3[:0], micros(until)), k)
+	found, _ := c.ascending(&c.idkeep, bucketIDKeep).Cursor().Seek(c.key3)
+	return bytes.Equal(found, c.key3)
+}
+
 // deleteID undoes putID of a delayed message.
 func (c *commit) deleteID(r *broker.Record, n uint64) error {
 	k := idKey{place: r.Place, id: r.ID, n: n}

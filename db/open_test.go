@@ -326,7 +326,7 @@ func TestFreelistAcrossCrash(t *testing.T) {
 	if err := s.Check(); err != nil {
 		t.Error(err)
 	}
-	g := &fixture{Store: s, t: t, tails: f.tails, gone: f.gone}
+	g := &fixture{Store: s, t: t, tails: f.tails, gone: f.gone, removed: f.removed}
 	g.wantPositions(laneA, 1, false, want...)
 	drain2 := g.Size()
 	g.closeChecked()

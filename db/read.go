@@ -92,10 +92,34 @@ func (r *reader) Scan(l broker.Lane, from uint64, down bool, fn func(*broker.Rec
 	return nil
 }
 
-// Due implements broker.Reader.
-func (r *reader) Due(now time.Time, limit int) (list []broker.Delayed, next time.Time, err error) {
+// Stored implements broker.Reader.
+func (r *reader) Stored(l broker.Lane, s broker.Span, fn func(pos uint64) bool) (err error) {
 	defer r.caught(&err)
-	until := micros(now)
+	if r.log == nil {
+		r.log = r.tx.Bucket(bucketLog)
+	}
+	r.key = appendPlace(r.key[:0], l, s.From)
+	cur := r.log.Cursor()
+	var last uint64
+	for k, _ := cur.Seek(r.key); bytes.HasPrefix(k, r.key[:laneSize]); k, _ = cur.Next() {
+		p, ok := parsePlace(k)
+		if !ok {
+			continue
+		}
+		if p.Pos <= last { // as in Scan
+			return fmt.Errorf("database %s: log: key %x out of order", r.store.path, k)
+		}
+		if last = p.Pos; p.Pos > s.To || !fn(p.Pos) {
+			break
+		}
+	}
+	return nil
+}
+
+// Due implements broker.Reader.
+func (r *reader) Due(now time.Time, limit, bytes int) (list []broker.Delayed, next time.Time, err error) {
+	defer r.caught(&err)
+	until, size := micros(now), 0
 	cur := r.tx.Bucket(bucketDelayed).Cursor()
 	for k, v := cur.First(); k != nil; k, v = cur.Next() {
 		d, ok := parseDelayed(k)
@@ -103,7 +127,7 @@ func (r *reader) Due(now time.Time, limit int) (list []broker.Delayed, next time
 			r.store.logDamage(bucketDelayed, k, errRecordShort)
 			continue
 		}
-		if d.due > until || len(list) >= limit {
+		if d.due > until || len(list) >= limit || size >= bytes {
 			return list, microTime(d.due), nil
 		}
 		rec := &broker.Record{Place: broker.Place{Lane: d.lane}}
@@ -111,6 +135,7 @@ func (r *reader) Due(now time.Time, limit int) (list []broker.Delayed, next time
 			r.store.logDamage(bucketDelayed, k, err)
 			continue
 		}
+		size += len(rec.Payload)
 		list = append(list, broker.Delayed{Key: string(k), Record: rec})
 	}
 	return list, time.Time{}, nil

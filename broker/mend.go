@@ -1,0 +1,109 @@
+package broker
+
+import "math/rand/v2"
+
+// A queue's cursor has a span for whatever was settled above the first message that was not. Positions
+// between two spans without any message are no reason to have two: mending finds such places in the
+// log and joins the spans. Most are joined as messages are settled, by lease.Span; this is for messages
+// that were removed between others that had been settled by then.
+
+// maxMend bounds the places that a pass of the sweeper looks at.
+const maxMend = 500
+
+// mending joins the spans of a consumer's cursor in a lane.
+type mending struct {
+	c    *consumer
+	prio int
+	gaps []Span // between spans; then those of them without a message
+}
+
+// fray tells the sweeper of a cursor that has more spans than what is in flight explains, unless
+// it has as many as the last mending left. For the committer, which holds mu.
+func (c *consumer) fray(prio int) {
+	if n := len(c.done[prio].Spans); n > 0 && n > 2*len(c.leases) && n != c.mended[prio] {
+		c.frayed.Store(true)
+	}
+}
+
+// tear lists what may be mended of a consumer's cursors.
+func (o *sweepOp) tear(c *consumer) {
+	if !c.frayed.Load() {
+		return
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.frayed.Store(false)
+	for prio := range c.done {
+		d := &c.done[prio]
+		n := len(d.Spans)
+		if n == 0 {
+			continue
+		}
+		m := mending{c: c, prio: prio}
+		for i := range min(n, maxMend) {
+			if n > maxMend { // any of them: those that cannot be joined would be in the way of the others
+				i = rand.IntN(n)
+			}
+			from := d.floor()
+			if i > 0 {
+				from = d.Spans[i-1].To + 1
+			}
+			m.gaps = append(m.gaps, Span{from, d.Spans[i].From - 1})
+		}
+		o.mended = append(o.mended, m)
+	}
+}
+
+// findGaps lists what may be mended of the consumers' cursors, and keeps of that the places that have no message. None will ever be there.
+func (o *sweepOp) findGaps(consumers []*consumer) error {
+	for _, c := range consumers {
+		o.tear(c)
+	}
+	if len(o.mended) == 0 {
+		return nil
+	}
+	return o.b.store.View(func(r Reader) error {
+		looks := 0
+		for i := range o.mended {
+			m := &o.mended[i]
+			empty := m.gaps[:0]
+			for _, s := range m.gaps {
+				if looks++; looks > maxMend {
+					break
+				}
+				there := false
+				err := r.Stored(Lane{m.c.topic.id, uint8(m.prio)}, s, func(uint64) bool {
+					there = true
+					return false
+				})
+				if err != nil {
+					return err
+				}
+				if !there {
+					empty = append(empty, s)
+				}
+			}
+			m.gaps = empty
+		}
+		return nil
+	})
+}
+
+// mend joins the spans.
+func (o *sweepOp) mend(p *plan) {
+	for _, m := range o.mended {
+		if m.c.deleted.Load() {
+			continue
+		}
+		if len(m.gaps) > 0 {
+			w := p.progress(m.c, m.prio)
+			for _, s := range m.gaps {
+				w.Add(s.From, s.To)
+			}
+			p.touchLane(m.c.topic, m.prio).settled = true
+			m.c.mended[m.prio] = len(w.Spans)
+		} else {
+			m.c.mended[m.prio] = len(m.c.doneNow(m.prio).Spans)
+		}
+	}
+}

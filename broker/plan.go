@@ -1,0 +1,288 @@
+package broker
+
+import (
+	"time"
+)
+
+// plan is one commit in the making: the batch for the store, and what it touches in memory.
+// It is reused.
+type plan struct {
+	b     *Broker
+	now   time.Time
+	batch Batch
+	err   error // what to answer where the commit failed
+	empty bool  // nothing had to be stored
+
+	ids       map[idKey]struct{} // explicit IDs that this commit stores
+	topics    []*topic
+	lanes     []laneRef
+	consumers []*consumer
+	removals  []removal // what the entries of batch.Remove are
+	removing  int       // messages, at the most
+	ragged    []laneRef // lives on between commits: lanes for the sweeper to look at
+}
+
+// removal says what an entry of Batch.Remove is.
+type removal struct {
+	laneRef
+	kind removalKind
+}
+
+type removalKind uint8
+
+const (
+	atHead    removalKind = iota // all are past it
+	done                         // all are done with it out of order
+	discarded                    // somebody is not done with it
+)
+
+type idKey struct {
+	topic uint32
+	id    string
+}
+
+type laneRef struct {
+	t *topic
+	p int
+}
+
+func (r laneRef) lane() *lane { return &r.t.lanes[r.p] }
+func (r laneRef) key() Lane   { return Lane{r.t.id, uint8(r.p)} }
+
+func (p *plan) reset(now time.Time) {
+	b := &p.batch
+	clear(b.Append)
+	clear(b.Delay)
+	clear(b.Put)
+	*b = Batch{
+		Append: b.Append[:0], Delay: b.Delay[:0], Undelay: b.Undelay[:0], Remove: b.Remove[:0], Lanes: b.Lanes[:0],
+		Cursors: b.Cursors[:0], Attempts: b.Attempts[:0], Expiries: b.Expiries[:0], DropIDs: b.DropIDs[:0], Seen: b.Seen[:0],
+		Purge: b.Purge[:0], Put: b.Put[:0],
+		Now: now,
+	}
+	p.now, p.err, p.removing = now, nil, 0
+	clear(p.ids)
+	p.topics, p.lanes, p.consumers, p.removals = p.topics[:0], p.lanes[:0], p.consumers[:0], p.removals[:0]
+}
+
+func (b *Batch) isEmpty() bool {
+	return len(b.Append)+len(b.Delay)+len(b.Undelay)+len(b.Remove)+len(b.Lanes)+len(b.Cursors)+len(b.Attempts)+
+		len(b.Expiries)+len(b.DropIDs)+len(b.Seen)+len(b.Purge)+len(b.Put) == 0 && b.Define == nil && b.Delete == nil
+}
+
+// touch lists a topic as changed by this commit.
+func (p *plan) touch(t *topic) {
+	if !t.touched {
+		t.touched = true
+		p.topics = append(p.topics, t)
+	}
+}
+
+// touchLane lists a lane as changed by this commit.
+func (p *plan) touchLane(t *topic, prio int) *lane {
+	l := &t.lanes[prio]
+	if !l.dirty {
+		l.dirty = true
+		p.lanes = append(p.lanes, laneRef{t, prio})
+		p.touch(t)
+	}
+	return l
+}
+
+func (p *plan) touchConsumer(c *consumer) {
+	if !c.dirty {
+		c.dirty = true
+		p.consumers = append(p.consumers, c)
+		p.touch(c.topic)
+	}
+}
+
+// append puts a message at the tail of its lane.
+func (p *plan) append(t *topic, r *Record) {
+	l := p.touchLane(t, int(r.Priority))
+	l.next++
+	r.Pos = l.next
+	p.batch.Append = append(p.batch.Append, r)
+}
+
+// fits tells whether n more messages are within all limits of a topic, and takes the room.
+func (p *plan) fits(t *topic, n int64) error {
+	if n == 0 {
+		return nil
+	}
+	if t.room < n {
+		// Counting costs a look at every consumer, so it is done once a commit at the most.
+		if t.touched && t.room < 0 && n == 1 {
+			return errFull
+		}
+		p.touch(t)
+		if t.room = t.countRoom(); t.room < n {
+			if t.room <= 0 {
+				t.room = -1
+			}
+			if most := t.mostDepth(); n > most {
+				return Invalidf("batch of %d messages: allowed by max_depth are %d", n, most).of("max_depth")
+			}
+			return errFull
+		}
+	}
+	p.touch(t)
+	t.room -= n
+	return nil
+}
+
+var errFull = &Error{Code: Full, Message: "The topic or the backlog of one of its consumers is full (max_depth)", RetryAfter: time.Second}
+
+// mostDepth returns how many messages the topic and each of its consumers take when they are empty.
+func (t *topic) mostDepth() int64 {
+	most := t.def.Load().MaxDepth
+	for _, c := range t.list() {
+		most = min(most, c.def.Load().MaxDepth)
+	}
+	return most
+}
+
+// countRoom returns how many more messages the topic and each of its consumers take.
+func (t *topic) countRoom() int64 {
+	room := t.def.Load().MaxDepth - t.stored()
+	for _, c := range t.list() {
+		room = min(room, c.def.Load().MaxDepth-c.backlog())
+	}
+	return room - t.nextDelayed
+}
+
+// finish removes what the commit's acknowledgements leave nobody in need of, and lists the
+// states to be stored.
+func (p *plan) finish() {
+	p.refloor()
+	for _, r := range p.lanes {
+		if l := r.lane(); l.settled {
+			l.settled = false
+			p.trim(r)
+		}
+	}
+	for _, c := range p.consumers {
+		for prio, w := range c.work {
+			if w != nil && c.store[prio] {
+				p.batch.Cursors = append(p.batch.Cursors, CursorState{c.id, uint8(prio), w.Cursor, w.finished})
+			}
+		}
+	}
+	for _, r := range p.lanes {
+		if l := r.lane(); l.stale {
+			p.batch.Lanes = append(p.batch.Lanes, LaneState{Lane: r.key(), Tail: l.next, Removed: l.removed, Skipped: l.nextSkipped})
+		}
+	}
+}
+
+// refloor brings the floors of the lanes up to date.
+func (p *plan) refloor() {
+	for _, c := range p.consumers {
+		for prio, w := range c.work {
+			if w != nil {
+				c.topic.refloor(c, prio)
+			}
+		}
+	}
+}
+
+// apply brings memory to what the commit has stored.
+func (p *plan) apply() {
+	for _, t := range p.topics {
+		t.mu.Lock()
+	}
+	for i := range p.batch.Remove {
+		p.applyRemoval(p.removals[i], &p.batch.Remove[i])
+	}
+	for _, r := range p.lanes {
+		l := r.lane()
+		l.skipped = l.nextSkipped
+		l.tail.Store(l.next)
+		l.dirty, l.stale = false, false
+	}
+	for _, c := range p.consumers {
+		c.dirty, c.store = false, [MaxPriority + 1]bool{}
+		c.mu.Lock()
+		for i, w := range c.work {
+			if w != nil {
+				c.done[i] = *w
+				c.work[i] = nil
+				c.fray(i)
+			}
+		}
+		c.mu.Unlock()
+	}
+	for _, t := range p.topics {
+		t.touched = false
+		t.room = max(t.room, 0)
+		t.delayed.Store(t.nextDelayed)
+		t.mu.Unlock()
+	}
+	for _, r := range p.lanes {
+		if l := r.lane(); l.discarded != nil {
+			r.t.forget(r.p, l.discarded)
+			l.discarded = nil
+		}
+	}
+}
+
+// applyRemoval takes in what a removal came to.
+func (p *plan) applyRemoval(r removal, x *Removal) {
+	l := r.lane()
+	l.removed += uint64(x.Removed)
+	switch r.kind {
+	case atHead:
+		l.head = max(l.head, x.Through+1)
+		if l.cleared.Floor <= x.Through {
+			l.cleared.Add(1, x.Through)
+		}
+	case done:
+		l.cleared.Add(x.Range.From, x.Through)
+	case discarded:
+		l.edits.Add(1)
+	}
+	if x.Through < x.Range.To {
+		p.look(r.laneRef)
+	}
+}
+
+// undo forgets what the commit would have done.
+func (p *plan) undo() {
+	for _, r := range p.lanes {
+		l := r.lane()
+		l.dirty, l.stale, l.settled, l.discarded = false, false, false, nil
+		l.next, l.nextSkipped = l.tail.Load(), l.skipped
+		p.look(r) // what it would have removed is still there
+	}
+	for _, c := range p.consumers {
+		for prio, w := range c.work {
+			if c.work[prio] = nil; w != nil {
+				c.topic.refloor(c, prio)
+			}
+		}
+		c.dirty, c.store = false, [MaxPriority + 1]bool{}
+	}
+	for _, t := range p.topics {
+		t.touched, t.room, t.nextDelayed = false, 0, t.delayed.Load()
+	}
+}
+
+// notify wakes the long polls of the topics that got messages, and tells whether there was one. A
+// long poll counts itself as waiting before it looks at the tails, so that one of the two sees the
+// other.
+func (p *plan) notify() (woke bool) {
+	for _, t := range p.topics {
+		if t.waiting.Load() == 0 {
+			continue
+		}
+		for _, c := range t.list() {
+			if c.waiting.Load() > 0 {
+				c.mu.Lock()
+				c.wakeOne()
+				c.mu.Unlock()
+				woke = true
+			}
+		}
+	}
+	return woke
+}

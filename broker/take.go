@@ -1,0 +1,503 @@
+package broker
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+)
+
+// Bounds of one step of a receive, which is one View of the store.
+const (
+	takeRecords = 2000
+	takeTime    = 2 * time.Millisecond
+)
+
+// errChanged is what take returns where the door may not be open any more.
+var errChanged = errors.New("the consumer has changed")
+
+// take leases what can be delivered now. With nothing, and waiting, it lists w as a waiter,
+// and returns after which time to look again (0: when woken).
+//
+// It picks what to read holding the consumer's lock, reads without it, since whoever commits takes that
+// lock too, and leases holding it again.
+func (s Subscription) take(o *ReceiveOptions, w *waiter, waiting bool) (msgs []Message, next time.Duration, err error) {
+	c := s.c
+	c.reading.Lock()
+	defer c.reading.Unlock()
+	t := taker{s: s, o: o}
+	for {
+		if err := t.begin(w); err != nil {
+			return nil, 0, err
+		}
+		for p := MaxPriority; p >= MinPriority && !t.full(); p-- {
+			lane := t.fifo
+			if o.Order == LIFO {
+				lane = t.lifo
+			}
+			if err := lane(p); err != nil {
+				s.Release(t.msgs[:t.n])
+				return nil, 0, err
+			}
+		}
+		if next, ended, err := t.end(w, waiting); ended {
+			return t.msgs, next, err
+		}
+	}
+}
+
+// taker gathers the messages of one Receive. It holds the consumer's reading.
+type taker struct {
+	s        Subscription
+	o        *ReceiveOptions
+	most     int // max_in_flight
+	tails    [MaxPriority + 1]uint64
+	returned uint64
+	msgs     []Message // n that are leased, and behind them those that the step has read
+	n        int
+	bytes    int // of payload of those that are leased
+	arena    []byte
+	limited  bool // max_in_flight held something back
+	stop     bool // the reply is as large as it may be
+
+	// Of a step.
+	now    time.Time
+	looked []looked
+	begun  int    // n when it began
+	edits  uint64 // lane.edits before it read
+}
+
+// looked is a message that a step has looked at.
+type looked struct {
+	slot
+	back *lease    // of one that came back
+	id   string    // where its publisher gave it one
+	msg  int       // in taker.msgs; -1 where it has expired
+	over time.Time // when it expires
+}
+
+// begin finds out whether the door is open yet, and what there is to look at.
+func (t *taker) begin(w *waiter) error {
+	c := t.s.c
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.expireAll(t.s.b.since(time.Now()))
+	if w != nil {
+		c.leave(w)
+	}
+	if c.changes.Load() != t.s.changes {
+		return errChanged
+	}
+	t.most, t.returned = c.def.Load().MaxInFlight, c.returned
+	for p := range t.tails {
+		t.tails[p] = c.topic.lanes[p].tail.Load() // before the View, which then sees all of it
+	}
+	return nil
+}
+
+// end tells whether there is an answer, or, as something came back or was published meanwhile, another
+// look is worth it.
+func (t *taker) end(w *waiter, waiting bool) (next time.Duration, ended bool, err error) {
+	c := t.s.c
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if t.n > 0 {
+		c.wakeOne() // there may be more
+		return 0, true, nil
+	}
+	if c.returned != t.returned {
+		return 0, false, nil
+	}
+	for p := range t.tails {
+		if t.tails[p] != c.topic.lanes[p].tail.Load() {
+			return 0, false, nil
+		}
+	}
+	if t.limited {
+		return 0, true, &Error{Code: Full, RetryAfter: time.Second,
+			Message: fmt.Sprintf("%d messages are in flight: allowed are max_in_flight %d", len(c.leases), t.most)}
+	}
+	if waiting {
+		c.waiters = append(c.waiters, w)
+		if len(c.timed) > 0 && c.timed[0].until != forever {
+			next = max(c.timed[0].until-t.s.b.since(time.Now()), time.Millisecond)
+		}
+	}
+	return next, true, nil
+}
+
+func (t *taker) full() bool { return t.stop || t.n >= t.o.Max }
+
+func (t *taker) lane(p int) Lane { return Lane{t.s.c.topic.id, uint8(p)} }
+
+// fifo gathers from one priority, the oldest first: what came back is older than what was not read
+// yet, but for what a receive of the newest had taken.
+func (t *taker) fifo(p int) error {
+	for !t.full() {
+		picked, span := t.pick(p)
+		var err error
+		switch {
+		case len(picked) > 0:
+			err = t.again(p, picked)
+		case span.From > 0:
+			err = t.unread(p, span)
+		default:
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// pick returns what to read next of a priority: leases that came back, which are in no list from then
+// on, or a span that the consumer is not done with.
+func (t *taker) pick(p int) (back []*lease, span Span) {
+	c := t.s.c
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	t.edits = c.topic.lanes[p].edits.Load()
+	below := max(c.next[p], c.done[p].floor())
+	for r := &c.ready[p]; len(*r) > 0 && len(back) < t.o.Max-t.n && (t.limited || (*r)[0].pos < below); {
+		back = append(back, c.fetch((*r)[0]))
+	}
+	if len(back) > 0 || t.limited {
+		return back, Span{}
+	}
+	c.next[p] = c.done[p].Next(c.next[p])
+	if c.next[p] > t.tails[p] {
+		return nil, Span{}
+	}
+	return nil, Span{c.next[p], min(c.done[p].last(c.next[p]), t.tails[p])}
+}
+
+// again leases what came back.
+func (t *taker) again(p int, back []*lease) error {
+	t.step()
+	i := 0 // how many were looked for
+	err := t.s.b.store.View(func(r Reader) error {
+		for ; i < len(back) && (i == 0 || time.Since(t.now) < takeTime); i++ {
+			l := back[i]
+			err := r.Scan(t.lane(p), l.pos, false, func(rec *Record) bool {
+				if rec.Pos == l.pos {
+					t.look(rec, l)
+				}
+				return false
+			})
+			if err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	c := t.s.c
+	c.mu.Lock()
+	t.now = time.Now()
+	for j := range t.looked {
+		if err == nil {
+			t.offer(&t.looked[j], Span{})
+		}
+	}
+	for j, l := range back {
+		switch {
+		case c.leases[l.slot] != l || l.state != fetching: // it was leased, or somebody settled it meanwhile
+		case t.stop || err != nil || j >= i:
+			c.unlist(l)
+			c.giveBack(l)
+		default:
+			c.unlist(l)
+			c.drop(l) // it has expired, or is gone
+		}
+	}
+	c.mu.Unlock()
+	if err != nil {
+		return err
+	}
+	return t.confirm(p)
+}
+
+// unread goes on reading one priority.
+func (t *taker) unread(p int, span Span) error {
+	end, err := t.read(p, span, false)
+	if err != nil {
+		return err
+	}
+	c := t.s.c
+	c.mu.Lock()
+	t.now = time.Now()
+	for i := range t.looked {
+		k := &t.looked[i]
+		if t.offer(k, Span{min(c.passed[p], k.pos), k.pos}); t.stop || t.limited {
+			end = k.pos
+			break
+		}
+		c.passed[p] = k.pos + 1
+	}
+	c.next[p] = max(c.next[p], end)
+	c.mu.Unlock()
+	return t.confirm(p)
+}
+
+// lifo gathers from one priority, the newest first.
+func (t *taker) lifo(p int) error {
+	c := t.s.c
+	c.mu.Lock()
+	limited := len(c.leases) >= t.most
+	c.mu.Unlock()
+	if limited {
+		return t.newestBack(p)
+	}
+	for pos, upper := t.tails[p], t.tails[p]; pos > 0 && !t.full() && !t.limited; {
+		var low uint64
+		if low, pos, upper = t.pickDown(p, pos, upper); pos == 0 {
+			break
+		}
+		if low > pos {
+			continue // it was leased all along
+		}
+		end, err := t.read(p, Span{low, pos}, true)
+		if err != nil {
+			return err
+		}
+		c.mu.Lock()
+		t.now = time.Now()
+		for i := range t.looked {
+			k := &t.looked[i]
+			if t.offer(k, Span{k.pos, max(upper, k.pos)}); t.stop || t.limited {
+				break
+			}
+			upper = k.pos - 1
+		}
+		c.mu.Unlock()
+		if err := t.confirm(p); err != nil {
+			return err
+		}
+		pos = end
+	}
+	if t.limited {
+		return t.newestBack(p) // it is within the limit already
+	}
+	return nil
+}
+
+// pickDown returns the span to read below pos, and as upper what the newest message in it can have
+// without a message above it. It leaves off what is leased at its upper end. pos is 0 at the end; low
+// is above pos where there is more to skip.
+func (t *taker) pickDown(p int, pos, upper uint64) (low, top, up uint64) {
+	c := t.s.c
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	t.edits = c.topic.lanes[p].edits.Load()
+	for n := 0; ; n++ {
+		if next := c.done[p].Prev(pos); next != pos {
+			pos, upper = next, next
+		}
+		if pos == 0 {
+			return 0, 0, 0
+		}
+		l := c.leases[slot{uint8(p), pos}]
+		if l == nil || l.state == ready {
+			return c.done[p].first(pos), pos, upper
+		}
+		if n == takeRecords {
+			return pos + 1, pos, upper
+		}
+		pos--
+		upper = pos
+	}
+}
+
+// newestBack leases what came back of a priority, the newest first.
+func (t *taker) newestBack(p int) error {
+	c := t.s.c
+	c.mu.Lock()
+	list := slices.Clone(c.ready[p])
+	c.mu.Unlock()
+	slices.SortFunc(list, func(a, b *lease) int { return b.slot.compare(a.slot) })
+	for part := range slices.Chunk(list, settleChunk) {
+		if t.full() {
+			break
+		}
+		var back []*lease
+		c.mu.Lock()
+		t.edits = c.topic.lanes[p].edits.Load()
+		for _, l := range part {
+			if c.leases[l.slot] == l && l.state == ready && len(back) < t.o.Max-t.n {
+				back = append(back, c.fetch(l))
+			}
+		}
+		c.mu.Unlock()
+		if err := t.again(p, back); err != nil {
+			return err
+		}
+	}
+	q := c.queued()
+	t.limited = q.backlog > q.held
+	return nil
+}
+
+// step begins a step.
+func (t *taker) step() {
+	t.now, t.looked, t.begun = time.Now(), t.looked[:0], t.n
+	t.msgs = t.msgs[:t.n]
+}
+
+// read looks at messages of a span, for one step at the most, and returns where to go on.
+func (t *taker) read(p int, span Span, down bool) (end uint64, err error) {
+	t.step()
+	c := t.s.c
+	c.mu.Lock()
+	most := max(min(t.o.Max-t.n, t.most-len(c.leases)), 1)
+	c.mu.Unlock()
+	from := span.From
+	if end = span.To + 1; down {
+		from, end = span.To, span.From-1
+	}
+	err = t.s.b.store.View(func(r Reader) error {
+		bytes := t.bytes
+		return r.Scan(t.lane(p), from, down, func(rec *Record) bool {
+			if rec.Pos < span.From || rec.Pos > span.To {
+				return down && rec.Pos > span.To
+			}
+			if t.look(rec, nil) {
+				most--
+				bytes += len(rec.Payload)
+			}
+			n := len(t.looked)
+			if most > 0 && bytes <= MaxReply && n < takeRecords && (n%64 != 0 || time.Since(t.now) < takeTime) {
+				return true
+			}
+			if end = rec.Pos + 1; down {
+				end = rec.Pos - 1
+			}
+			return false
+		})
+	})
+	return end, err
+}
+
+// look reads a message, unless it has expired, and tells whether it may be delivered.
+func (t *taker) look(rec *Record, back *lease) bool {
+	k := looked{slot: slot{rec.Priority, rec.Pos}, back: back, id: rec.ID, msg: -1, over: rec.ExpireAt()}
+	if k.over.IsZero() || k.over.After(t.now) {
+		k.msg = len(t.msgs)
+		t.add(rec, k.over)
+	}
+	t.looked = append(t.looked, k)
+	return k.msg >= 0
+}
+
+// offer leases a message and puts it behind those that are leased, if it can be delivered. The
+// consumer's mu is held.
+func (t *taker) offer(k *looked, span Span) {
+	c := t.s.c
+	if k.msg < 0 || !k.over.IsZero() && !k.over.After(t.now) {
+		return
+	}
+	l := c.leases[k.slot]
+	switch {
+	case k.back != nil && (l != k.back || l.state != fetching):
+		return
+	case k.back == nil && (l != nil && l.state != ready || c.done[k.priority].Has(k.pos)):
+		return
+	}
+	m := &t.msgs[k.msg]
+	if t.bytes > 0 && t.bytes+len(m.Payload) > MaxReply {
+		t.stop = true
+		return
+	}
+	if l == nil && len(c.leases) >= t.most {
+		t.limited = true
+		return
+	}
+	if l != nil {
+		c.unlist(l)
+	}
+	until := forever
+	if !t.o.Hold {
+		until = t.s.b.since(t.now.Add(c.def.Load().AckTimeout))
+	}
+	if l = c.lease(k.slot, span, k.id, until); l == nil {
+		return
+	}
+	m.DeliveryCount, m.lease = int(l.count), leaseRef{k.slot, l.seq}
+	t.bytes += len(m.Payload)
+	t.msgs[t.n] = *m
+	t.n++
+}
+
+// confirm takes those of the step's messages away again that were deleted while they were read:
+// who deleted them could not see the lease.
+func (t *taker) confirm(p int) error {
+	t.msgs = t.msgs[:t.n]
+	c := t.s.c
+	if t.n == t.begun || c.topic.lanes[p].edits.Load() == t.edits {
+		return nil
+	}
+	there := make([]bool, t.n)
+	err := t.s.b.store.View(func(r Reader) error {
+		for i := t.begun; i < t.n; i++ {
+			pos := t.msgs[i].lease.pos
+			err := r.Stored(t.lane(p), Span{pos, pos}, func(uint64) bool {
+				there[i] = true
+				return false
+			})
+			if err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	n := t.begun
+	for i := t.begun; i < t.n; i++ {
+		if !there[i] {
+			if l := c.delivery(t.msgs[i].lease); l != nil {
+				c.unlist(l)
+				c.drop(l)
+			}
+			continue
+		}
+		t.msgs[n] = t.msgs[i]
+		n++
+	}
+	t.msgs, t.n = t.msgs[:n], n
+	return nil
+}
+
+// add puts a message behind the others.
+func (t *taker) add(rec *Record, expireAt time.Time) {
+	id := rec.ID
+	if id == "" {
+		id = t.s.b.ids.encode(rec.Place, rec.Created)
+	}
+	if t.msgs == nil {
+		t.msgs = make([]Message, 0, min(t.o.Max, 128))
+	}
+	t.msgs = append(t.msgs, Message{
+		ID:         id,
+		Topic:      t.s.c.topic.def.Load().Name,
+		Created:    rec.Created,
+		Expiration: int64(rec.Expiration),
+		ExpireAt:   expireAt,
+		Producer:   rec.Producer,
+		Priority:   int(rec.Priority),
+		MIMEType:   rec.MIMEType,
+		Payload:    t.keep(rec.Payload),
+	})
+}
+
+// keep copies a payload, which is valid only while the View lasts.
+func (t *taker) keep(b []byte) []byte {
+	if len(b) > cap(t.arena)-len(t.arena) {
+		t.arena = make([]byte, 0, max(len(b), min(64<<10, len(b)*t.o.Max)))
+	}
+	n := len(t.arena)
+	t.arena = append(t.arena, b...)
+	return t.arena[n:len(t.arena):len(t.arena)]
+}

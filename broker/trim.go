@@ -1,0 +1,253 @@
+package broker
+
+import (
+	"slices"
+	"sort"
+)
+
+// remove takes messages of a range out of a lane, as many as the commit may remove.
+func (p *plan) remove(r laneRef, s Span, limit int, kind removalKind) {
+	p.touchLane(r.t, r.p).stale = true
+	p.batch.Remove = append(p.batch.Remove, Removal{Lane: r.key(), Range: s, Limit: limit})
+	p.removals = append(p.removals, removal{r, kind})
+}
+
+// budget returns how many more messages the commit may remove that nobody needs.
+func (p *plan) budget() int { return max(maxRemoval-p.removing, 0) }
+
+// trim removes what every consumer of the topic is past.
+func (p *plan) trim(r laneRef) {
+	l := r.lane()
+	c := r.t.least(r.p)
+	if c == nil {
+		return
+	}
+	done := c.doneNow(r.p)
+	if from, to := l.first(), done.floor()-1; to >= from {
+		if n := min(p.budget(), int(min(to-from+1, maxRemoval))); n > 0 {
+			p.remove(r, Span{from, to}, n, atHead)
+			p.removing += n
+		} else {
+			p.look(r)
+		}
+	}
+	if len(done.Spans) > 0 {
+		p.look(r)
+	}
+}
+
+// look lets the sweeper look for what can be removed from a lane.
+func (p *plan) look(r laneRef) {
+	if l := r.lane(); !l.ragged && len(r.t.list()) > 0 {
+		l.ragged = true
+		p.ragged = append(p.ragged, r)
+	}
+}
+
+// resume lists the lanes in which the last run may have left what nobody needs.
+func (p *plan) resume() {
+	p.b.mu.RLock()
+	defer p.b.mu.RUnlock()
+	for _, t := range p.b.topics {
+		for prio := range t.lanes {
+			if t.lanes[prio].stored() > 0 {
+				p.look(laneRef{t, prio})
+			}
+		}
+	}
+}
+
+// maxLooks bounds the lanes that a pass of the sweeper looks at.
+const maxLooks = 1000
+
+// sweep removes, from the lanes that were listed, what all consumers are done with. It tells whether
+// there may be more to remove.
+func (p *plan) sweep() (more bool) {
+	refs := p.ragged
+	n := min(len(refs), maxLooks)
+	p.ragged = slices.Clone(refs[n:])
+	p.refloor()
+	for i, r := range refs[:n] {
+		if p.budget() == 0 {
+			p.ragged = append(p.ragged, refs[i:n]...)
+			return true
+		}
+		r.lane().ragged = false
+		if len(r.t.list()) == 0 {
+			continue // its consumers were deleted meanwhile: what it has waits for the next one
+		}
+		if c := r.t.least(r.p); c.doneNow(r.p).floor() > r.lane().first() {
+			p.trim(r)
+		}
+		if p.removeDone(r) {
+			p.look(r)
+			more = true
+		}
+	}
+	return more || len(p.ragged) > 0 && n == maxLooks
+}
+
+// maxCompared bounds how many spans are looked for in how many queues at once.
+const maxCompared = 100_000
+
+// removeDone removes from a lane what all consumers of the topic are done with out of order. It tells
+// whether there is more: one commit removes only so much.
+func (p *plan) removeDone(r laneRef) (more bool) {
+	l, c := r.lane(), r.t.least(r.p)
+	if c == nil {
+		return false
+	}
+	most := max(maxCompared/len(r.t.list()), 1)
+	var spans []Span
+	for _, s := range c.doneNow(r.p).Spans {
+		l.cleared.Missing(s.From, min(s.To, l.next), func(m Span) {
+			if len(spans) < most {
+				spans = append(spans, m)
+			} else {
+				more = true
+			}
+		})
+		if more {
+			break
+		}
+	}
+	for _, other := range r.t.list() {
+		if len(spans) == 0 {
+			return false
+		}
+		if other != c {
+			spans = intersect(spans, &other.doneNow(r.p).Cursor)
+		}
+	}
+	for _, s := range spans {
+		n := p.budget()
+		if n == 0 {
+			return true
+		}
+		n = min(n, int(min(s.To-s.From+1, maxRemoval)))
+		p.remove(r, s, n, done)
+		p.removing += n
+	}
+	return more
+}
+
+// intersect returns the parts of the spans that are in the set too.
+func intersect(spans []Span, c *Cursor) []Span {
+	var out []Span
+	for _, s := range spans {
+		from := s.From
+		c.Missing(s.From, s.To, func(m Span) {
+			if m.From > from {
+				out = append(out, Span{from, m.From - 1})
+			}
+			from = m.To + 1
+		})
+		if from <= s.To {
+			out = append(out, Span{from, s.To})
+		}
+	}
+	return out
+}
+
+// discard removes messages of a lane that not all consumers are done with: they have expired, or an
+// administrator deletes them. Positions are ascending, and each has a message. It returns for how many
+// messages of each consumer that was, in the order of the topic's list.
+func (p *plan) discard(t *topic, prio int, positions []uint64) []int {
+	if len(positions) == 0 {
+		return make([]int, len(t.list()))
+	}
+	l := p.touchLane(t, prio)
+	l.stale, l.settled = true, true // what all are done with behind them may be at the head now
+	var spans []Span
+	for _, pos := range positions {
+		spans = addSpan(spans, Span{pos, pos})
+	}
+	for _, s := range spans {
+		p.remove(laneRef{t, prio}, s, 0, discarded)
+	}
+	if l.discarded = append(l.discarded, positions...); !slices.IsSorted(l.discarded) {
+		slices.Sort(l.discarded)
+	}
+	n := len(positions)
+	list := t.list()
+	missed := make([]int, len(list))
+	all, none := 0, 0
+	for i, c := range list {
+		switch missed[i] = n - c.doneNow(prio).count(positions); missed[i] {
+		case n:
+			all++
+		case 0:
+			none++
+		}
+	}
+	base := 0
+	if all > none {
+		base = n // see CursorState.Finished
+		l.nextSkipped += uint64(n)
+	}
+	for i, c := range list {
+		if missed[i] != base {
+			w := p.progress(c, prio)
+			w.finished = uint64(int64(w.finished) + int64(missed[i]-base))
+		}
+	}
+	return missed
+}
+
+// count returns how many of the positions, which are ascending, are in the set.
+func (c *Cursor) count(positions []uint64) int {
+	before := func(pos uint64) int {
+		return sort.Search(len(positions), func(i int) bool { return positions[i] >= pos })
+	}
+	n := before(c.floor())
+	if n == len(positions) {
+		return n
+	}
+	for _, s := range c.Spans[c.search(positions[n]):] {
+		if s.From > positions[len(positions)-1] {
+			break
+		}
+		n += before(s.To+1) - before(s.From)
+	}
+	return n
+}
+
+// forget makes the queues of a topic forget messages that were discarded, positions of a lane. Whoever
+// has one in flight can still settle it.
+func (t *topic) forget(prio int, positions []uint64) {
+	for _, c := range t.list() {
+		if c.done[prio].floor() > positions[len(positions)-1] {
+			continue
+		}
+		c.mu.Lock()
+		if c.next[prio] > positions[0] || len(c.leases) > 0 || len(c.attempts) > 0 {
+			c.discarded(prio, positions)
+			t.refloor(c, prio)
+		}
+		c.mu.Unlock()
+	}
+}
+
+// discarded forgets messages, and makes the consumer done with the places of those that it has passed.
+// The caller holds mu.
+func (c *consumer) discarded(prio int, positions []uint64) {
+	done := &c.done[prio]
+	for _, pos := range positions {
+		s := slot{uint8(prio), pos}
+		l := c.leases[s]
+		switch {
+		case l != nil:
+			done.Add(l.From, l.To)
+			if l.state == ready || l.state == deferred || l.state == blocked {
+				c.unlist(l)
+				c.drop(l)
+			}
+		case pos < c.next[prio]:
+			done.Add(pos, pos)
+		}
+		if _, ok := c.attempts[s]; ok {
+			delete(c.attempts, s)
+			c.forgetAttempt(s)
+		}
+	}
+}

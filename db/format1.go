@@ -1,0 +1,142 @@
+package db
+
+import (
+	"bytes"
+	"encoding/binary"
+	"fmt"
+
+	"go.etcd.io/bbolt"
+
+	"pipit/broker"
+)
+
+// Format 1 kept, in the buckets lane and cursor, the positions that were gone and those that a
+// consumer had settled, which counted by themselves:
+//
+//	lane      tail uvarint | cursor
+//	cursor    cursor: floor uvarint | spans uvarint | of each span: gap uvarint, length uvarint
+
+// loadFormat1 is loadStates for a file of format 1. It makes what format 2 keeps of it.
+func loadFormat1(tx *bbolt.Tx, img *broker.Image) error {
+	gone := map[broker.Lane]*broker.Cursor{}
+	err := each(tx, bucketLane, func(k, v []byte) bool {
+		l, ok := parseLane(k)
+		tail, n := binary.Uvarint(v)
+		if !ok || n <= 0 {
+			return false
+		}
+		c, rest, ok := parseCursor(v[n:])
+		gone[l] = &c
+		img.Lanes = append(img.Lanes, broker.LaneState{Lane: l, Tail: tail, Head: tail + 1, Removed: c.Count()})
+		return ok && len(rest) == 0
+	})
+	if err != nil {
+		return err
+	}
+	topics := map[string]uint32{}
+	for i := range img.Topics {
+		topics[img.Topics[i].Name] = img.Topics[i].ID
+	}
+	lane := map[uint32]uint32{} // the topics of consumers
+	for i := range img.Consumers {
+		lane[img.Consumers[i].ID] = topics[img.Consumers[i].Topic]
+	}
+	own := map[broker.Lane]*broker.Cursor{}
+	err = each(tx, bucketCursor, func(k, v []byte) bool {
+		l, ok := parseLane(k)
+		c, rest, ok2 := parseCursor(v)
+		own[l] = &c
+		return ok && ok2 && len(rest) == 0
+	})
+	if err != nil {
+		return err
+	}
+	none := &broker.Cursor{}
+	for id, topic := range lane {
+		for p := uint8(broker.MinPriority); p <= broker.MaxPriority; p++ {
+			g, c := gone[broker.Lane{Topic: topic, Priority: p}], own[broker.Lane{Topic: id, Priority: p}]
+			if g == nil && c == nil {
+				continue
+			}
+			if g == nil {
+				g = none
+			}
+			if c == nil {
+				c = none
+			}
+			s := joined(c, g)
+			s.Consumer, s.Priority = id, p
+			img.Cursors = append(img.Cursors, s)
+		}
+	}
+	return nil
+}
+
+// joined is the state of a queue that settled own in a lane where gone is gone.
+func joined(own, gone *broker.Cursor) broker.CursorState {
+	all := own.Clone()
+	if gone.Floor > 1 {
+		all.Add(1, gone.Floor-1)
+	}
+	for _, s := range gone.Spans {
+		all.Add(s.From, s.To)
+	}
+	state := broker.CursorState{Cursor: broker.Cursor{Floor: all.Floor}, Finished: all.Count()}
+	for _, s := range all.Spans { // those in which nothing was settled follow from the log
+		settled := true
+		own.Missing(s.From, s.To, func(m broker.Span) { settled = settled && m != s })
+		if settled {
+			state.Cursor.Spans = append(state.Cursor.Spans, s)
+		}
+	}
+	return state
+}
+
+// upgrade brings the file to the present format, in one transaction: what it says of lanes and queues,
+// no message.
+func (s *Store) upgrade(img *broker.Image) error {
+	old := uint32(0)
+	err := s.bolt.View(func(tx *bbolt.Tx) error {
+		old = binary.BigEndian.Uint32(tx.Bucket(bucketMeta).Get(keyFormat))
+		return nil
+	})
+	if err != nil || old == Format {
+		return err
+	}
+	s.bolt.NoFreelistSync = s.skipFreelist()
+	err = s.bolt.Update(func(tx *bbolt.Tx) error {
+		for i := range img.Lanes {
+			l := &img.Lanes[i]
+			if err := tx.Bucket(bucketLane).Put(appendLane(nil, l.Lane), appendLaneState(nil, l)); err != nil {
+				return err
+			}
+		}
+		kept := map[string]bool{}
+		for i := range img.Cursors {
+			c := &img.Cursors[i]
+			key := appendLane(nil, broker.Lane{Topic: c.Consumer, Priority: c.Priority})
+			kept[string(key)] = true
+			if err := tx.Bucket(bucketCursor).Put(key, appendCursorState(nil, c)); err != nil {
+				return err
+			}
+		}
+		var stale [][]byte // of consumers that are no more
+		_ = tx.Bucket(bucketCursor).ForEach(func(k, _ []byte) error {
+			if !kept[string(k)] {
+				stale = append(stale, bytes.Clone(k))
+			}
+			return nil
+		})
+		for _, k := range stale {
+			if err := tx.Bucket(bucketCursor).Delete(k); err != nil {
+				return err
+			}
+		}
+		return tx.Bucket(bucketMeta).Put(keyFormat, binary.BigEndian.AppendUint32(nil, Format))
+	})
+	if err != nil {
+		return fmt.Errorf("bringing it from format %d to %d: %w", old, Format, err)
+	}
+	s.log.Info("the database was brought to a newer format", "file", s.path, "from", old, "to", Format)
+	return nil
+}
