@@ -584,8 +584,13 @@ func TestMessage(t *testing.T) {
 		_, _, err = r.Message("/x", made)
 		wantCode(t, err, broker.NotFound)
 
-		r.receive("/t", "a", broker.ReceiveOptions{})
-		r.ack(t, "b", r.receive("/t", "b", broker.ReceiveOptions{})[1]) // the first "own"
+		for _, key := range []string{"a", "b"} {
+			// The second "own" is not in flight beside the first.
+			r.ack(t, key, r.receive("/t", key, broker.ReceiveOptions{})[1])
+			if got := payloads(r.receive("/t", key, broker.ReceiveOptions{})); got != "second " {
+				t.Errorf("%q", got)
+			}
+		}
 		if _, err := r.sub("/t", "b").Settle(ctx, broker.Settlement{Reject: []string{"own"}, Delay: 7}); err != nil {
 			t.Fatal(err)
 		}

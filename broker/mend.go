@@ -17,10 +17,10 @@ type mending struct {
 	gaps []Span // between spans; then those of them without a message
 }
 
-// fray tells the sweeper of a cursor that has more spans than what is in flight explains, unless
-// it has as many as the last mending left. For the committer, which holds mu.
+// fray tells the sweeper of a cursor that has spans, unless it has as many as the last mending left. For
+// the committer, which holds mu.
 func (c *consumer) fray(prio int) {
-	if n := len(c.done[prio].Spans); n > 0 && n > 2*len(c.leases) && n != c.mended[prio] {
+	if n := len(c.done[prio].Spans); n > 0 && n != c.mended[prio] {
 		c.frayed.Store(true)
 	}
 }
@@ -69,6 +69,7 @@ func (o *sweepOp) findGaps(consumers []*consumer) error {
 			empty := m.gaps[:0]
 			for _, s := range m.gaps {
 				if looks++; looks > maxMend {
+					m.c.frayed.Store(true) // the next pass goes on
 					break
 				}
 				there := false

@@ -77,7 +77,7 @@ func TestModel(t *testing.T) {
 // modelOps are what the runs must have seen, else they prove little.
 var modelOps = []string{"stored", "duplicate", "same ID after the window", "full", "not full for sure", "invalid", "delivered", "delivered again",
 	"in-flight limit", "nothing", "fifo", "lifo", "ack at receive", "long poll woken", "long poll timeout", "acked", "rejected", "rejected with delay",
-	"not found", "ack after restart", "released", "restart", "crash", "consumer added at the tail", "consumer added at the oldest",
+	"not found", "late ack", "extended", "held", "same ID in flight", "ack after restart", "released", "restart", "crash", "consumer added at the tail", "consumer added at the oldest",
 	"expired", "delayed", "batch refused as a whole", "rotated", "consumer deleted", "last consumer deleted", "topic deleted"}
 
 // modelMessage is a message that was answered 200.
@@ -93,7 +93,6 @@ type modelMessage struct {
 	pos      int       // within its lane; 0 while it waits for its delay
 	boot     int       // in which run of the broker it got its position
 	doneAt   time.Time // when the last consumer was done with it; zero: not yet
-	freed    bool      // removed by a sweep, since a consumer was deleted
 }
 
 func (m *modelMessage) expired(now time.Time) bool {
@@ -112,6 +111,7 @@ const (
 	inFlight
 	putBack // with a delay
 	again   // to be delivered again
+	twin    // to be delivered when no other message of its ID is in flight
 )
 
 // modelDelivery is where a message stands with a consumer that is not done with it.
@@ -119,12 +119,14 @@ type modelDelivery struct {
 	state modelState
 	until time.Time // of inFlight and putBack
 	count int
+	last  int  // numbers the deliveries of the consumer
 	loose bool // a crash may have lost some of count
 }
 
 type modelConsumer struct {
-	def broker.Consumer
-	has map[*modelMessage]*modelDelivery // what it is not done with
+	def  broker.Consumer
+	last int                              // deliveries
+	has  map[*modelMessage]*modelDelivery // what it is not done with
 }
 
 type modelTopic struct {
@@ -245,21 +247,12 @@ func (mt *modelTopic) done(c *modelConsumer, msg *modelMessage, now time.Time) {
 // what has expired may have been swept, and what all are done with may have been removed.
 func (m *model) depths(mt *modelTopic, now time.Time) (least, most []int64) {
 	least, most = []int64{0}, []int64{0}
-	var floor [broker.MaxPriority + 1]int // below it nobody needs anything
-	for p := range floor {
-		floor[p] = mt.tails[p] + 1
-	}
-	for _, msg := range mt.messages {
-		if mt.held(msg) || len(mt.consumers) == 0 {
-			floor[msg.prio] = min(floor[msg.prio], msg.pos)
-		}
-	}
 	for _, msg := range mt.messages {
 		finished := !msg.doneAt.IsZero()
 		if !finished && !msg.expired(now) {
 			least[0]++
 		}
-		if !msg.swept(m.lastSweep) && !(finished && (!msg.doneAt.After(m.lastSweep) || msg.pos < floor[msg.prio] && !msg.freed)) {
+		if !msg.swept(m.lastSweep) && !(finished && !msg.doneAt.After(m.lastSweep)) {
 			most[0]++
 		}
 	}
@@ -384,7 +377,7 @@ func (m *model) deleteConsumer(mt *modelTopic) {
 	}
 	for _, msg := range mt.messages {
 		if !mt.held(msg) && (c.has[msg] != nil || !msg.doneAt.IsZero()) {
-			msg.doneAt, msg.freed = time.Now(), true
+			msg.doneAt = time.Now()
 		}
 	}
 }
@@ -477,6 +470,10 @@ func (m *model) publish(mt *modelTopic) {
 		receipts, err = door.PublishBatch(ctx, pubs)
 	}
 	m.logf("publish %d, %d of them new, to %s: %+v %v", n, fresh, mt.def.Name, receipts, err)
+	if broker.CodeOf(err) == broker.Invalid && err != nil && fresh > slices.Min(mt.limits()) {
+		m.did["batch larger than the queue"]++
+		return
+	}
 	if broker.CodeOf(err) == broker.Full && err != nil {
 		if !may {
 			m.fatalf("refused %d as full, but there are only %v of %v", fresh, most, mt.limits())
@@ -565,12 +562,16 @@ func (m *model) invalid(mt *modelTopic) {
 	m.did["invalid"]++
 }
 
-// deliverable returns what a receive should return with so many leases held, and whether the
-// in-flight limit holds something back.
-func (mt *modelTopic) deliverable(c *modelConsumer, o broker.ReceiveOptions, now time.Time, held int) (list []*modelMessage, limited bool) {
+// deliverable returns what a receive should return with so many leases held, what it has to leave since
+// another message of its ID is in flight, and whether the in-flight limit holds something back.
+func (mt *modelTopic) deliverable(c *modelConsumer, o broker.ReceiveOptions, now time.Time, held int) (list, twins []*modelMessage, limited bool) {
 	var all []*modelMessage
+	flying := map[string]bool{}
 	for msg, d := range c.has {
-		if (d.state == unread || d.state == again) && !msg.expired(now) {
+		if d.state == inFlight && msg.own {
+			flying[msg.id] = true
+		}
+		if (d.state == unread || d.state == again || d.state == twin) && !msg.expired(now) {
 			all = append(all, msg)
 		}
 	}
@@ -594,9 +595,14 @@ func (mt *modelTopic) deliverable(c *modelConsumer, o broker.ReceiveOptions, now
 			}
 			held++
 		}
+		if msg.own && flying[msg.id] {
+			twins = append(twins, msg)
+			continue
+		}
+		flying[msg.id] = true
 		list = append(list, msg)
 	}
-	return list, limited
+	return list, twins, limited
 }
 
 func (m *model) receive(mt *modelTopic) {
@@ -604,7 +610,7 @@ func (m *model) receive(mt *modelTopic) {
 		return
 	}
 	c := mt.consumers[m.rnd.IntN(len(mt.consumers))]
-	o := broker.ReceiveOptions{Max: 1 + m.rnd.IntN(8), Ack: m.rnd.IntN(5) == 0}
+	o := broker.ReceiveOptions{Max: 1 + m.rnd.IntN(8), Ack: m.rnd.IntN(5) == 0, Hold: m.rnd.IntN(4) == 0}
 	m.did["fifo"]++
 	if m.rnd.IntN(4) == 0 {
 		o.Order = broker.LIFO
@@ -646,11 +652,11 @@ func (m *model) receiveOnce(mt *modelTopic, c *modelConsumer, o broker.ReceiveOp
 			}
 		}
 	}
-	var want []*modelMessage
+	var want, twins []*modelMessage
 	ok := false
 	for held := least; held <= most && !ok; held++ {
 		var limited bool
-		want, limited = mt.deliverable(c, o, now, held)
+		want, twins, limited = mt.deliverable(c, o, now, held)
 		if ok = payloads(got) == names(want); ok {
 			if full := limited && len(want) == 0; full != (err != nil && broker.CodeOf(err) == broker.Full) || !full && err != nil {
 				ok = false
@@ -660,6 +666,9 @@ func (m *model) receiveOnce(mt *modelTopic, c *modelConsumer, o broker.ReceiveOp
 		}
 	}
 	if !ok {
+		for _, msg := range want {
+			m.logf("want %+v %+v", msg, c.has[msg])
+		}
 		m.fatalf("receive: got %q %v, want %q (%d to %d in flight of %d)", payloads(got), err, names(want), least, most, c.def.MaxInFlight)
 	}
 	if o.Wait > 0 && now.After(start) {
@@ -678,11 +687,19 @@ func (m *model) receiveOnce(mt *modelTopic, c *modelConsumer, o broker.ReceiveOp
 	if len(got) == 0 && err == nil {
 		m.did["nothing"]++
 	}
+	for _, msg := range twins {
+		if m.did["same ID in flight"]++; c.has[msg].state == unread {
+			c.has[msg].state = twin
+		}
+	}
 	for i, msg := range want {
 		d := c.has[msg]
 		g := &got[i]
 		d.count++
-		if d.loose && g.DeliveryCount >= 1 && g.DeliveryCount < d.count {
+		c.last++
+		d.last = c.last
+		// A crash may also have kept a delivery that was released.
+		if d.loose && g.DeliveryCount >= 1 && g.DeliveryCount <= d.count+2 {
 			d.count = g.DeliveryCount
 		}
 		d.loose = false
@@ -695,9 +712,20 @@ func (m *model) receiveOnce(mt *modelTopic, c *modelConsumer, o broker.ReceiveOp
 			m.did["delivered again"]++
 		}
 		d.state, d.until = inFlight, now.Add(c.def.AckTimeout)
+		if o.Hold {
+			d.until = now.Add(time.Hour)
+		}
 		if o.Ack {
 			mt.done(c, msg, now)
 			m.did["ack at receive"]++
+		}
+	}
+	if o.Hold && !o.Ack {
+		m.pass(time.Duration(m.rnd.IntN(9_000)) * time.Millisecond) // the reply is being written
+		m.r.sub(mt.def.Name, c.def.SubKey).Written(got)
+		for _, msg := range want {
+			m.did["held"]++
+			c.has[msg].until = time.Now().Add(c.def.AckTimeout)
 		}
 	}
 	if len(got) > 0 && !o.Ack && m.rnd.IntN(12) == 0 {
@@ -707,6 +735,7 @@ func (m *model) receiveOnce(mt *modelTopic, c *modelConsumer, o broker.ReceiveOp
 		for _, g := range back {
 			if msgs := mt.withID(c, g.ID); len(msgs) == 1 {
 				c.has[msgs[0]].state = again
+				c.has[msgs[0]].count--
 				m.did["released"]++
 			}
 		}
@@ -755,6 +784,11 @@ func (mt *modelTopic) withID(c *modelConsumer, id string) (list []*modelMessage)
 	return list
 }
 
+// anyExpired tells whether one of the messages with an ID has expired.
+func (m *model) anyExpired(mt *modelTopic, c *modelConsumer, id string, now time.Time) bool {
+	return slices.ContainsFunc(mt.withID(c, id), func(msg *modelMessage) bool { return msg.expired(now) })
+}
+
 // settleSome acknowledges and rejects messages, also ones that are not in flight.
 func (m *model) settleSome(mt *modelTopic) {
 	if len(mt.consumers) == 0 || len(mt.ids) == 0 {
@@ -773,7 +807,7 @@ func (m *model) settleSome(mt *modelTopic) {
 		sort.Strings(flying)
 	}
 	var st broker.Settlement
-	var acked, rejected []*modelMessage
+	var acked, rejected, extended []*modelMessage
 	var missing []string
 	taken := map[*modelMessage]bool{}
 	// find returns the message that an ID stands for. What is expired may be known or not: such
@@ -784,8 +818,18 @@ func (m *model) settleSome(mt *modelTopic) {
 				return nil, false
 			}
 			d := c.has[msg]
-			if found == nil && !taken[msg] && (d.state == inFlight || d.state == unread && msg.boot < m.boot) {
-				found = msg
+			switch {
+			case taken[msg]:
+			case d.state == inFlight:
+				return msg, !m.anyExpired(mt, c, id, now)
+			case d.state == unread && msg.boot < m.boot:
+				if found == nil {
+					found = msg
+				}
+			case d.state != unread && d.count > 0:
+				if found == nil || c.has[found].state == unread || d.last > c.has[found].last {
+					found = msg
+				}
 			}
 		}
 		return found, true
@@ -816,7 +860,7 @@ func (m *model) settleSome(mt *modelTopic) {
 			missing = append(missing, id)
 			return
 		}
-		taken[msg] = true
+		taken[msg] = list == &acked // what is rejected can be rejected again
 		*list = append(*list, msg)
 	}
 	rejects := m.rnd.IntN(n + 1)
@@ -829,22 +873,32 @@ func (m *model) settleSome(mt *modelTopic) {
 	for range rejects {
 		add(&st.Reject, &rejected)
 	}
+	if m.rnd.IntN(4) == 0 {
+		var ids []string
+		add(&ids, &extended)
+		for _, id := range ids {
+			st.Extend = append(st.Extend, broker.Extension{ID: id, Seconds: 1 + m.rnd.Int64N(12)})
+		}
+	}
 	if m.rnd.IntN(3) == 0 {
 		st.Delay = int64(1 + m.rnd.IntN(10))
 	}
-	if len(st.Ack)+len(st.Reject) == 0 {
+	if len(st.Ack)+len(st.Reject)+len(st.Extend) == 0 {
 		return
 	}
 	got, err := m.r.sub("", c.def.SubKey).Settle(ctx, st)
 	m.logf("settle %s %+v: %+v %v", c.def.SubKey, st, got, err)
-	if err != nil || got.Acked != len(acked) || got.Rejected != len(rejected) || !slices.Equal(got.NotFound, missing) {
+	if err != nil || got.Acked != len(acked) || got.Rejected != len(rejected) || got.Extended != len(extended) || !slices.Equal(got.NotFound, missing) {
 		m.fatalf("settle %+v: %+v %v, want %d acked, %d rejected, not found %q", st, got, err, len(acked), len(rejected), missing)
 	}
 	m.did["not found"] += len(missing)
 	m.did["acked"] += len(acked)
 	for _, msg := range acked {
-		if c.has[msg].state == unread {
+		switch c.has[msg].state {
+		case unread:
 			m.did["ack after restart"]++
+		case again, putBack:
+			m.did["late ack"]++
 		}
 		mt.done(c, msg, now)
 	}
@@ -859,6 +913,14 @@ func (m *model) settleSome(mt *modelTopic) {
 			m.did["rejected with delay"]++
 			d.state, d.until = putBack, now.Add(time.Duration(st.Delay)*time.Second)
 		}
+	}
+	for _, msg := range extended {
+		m.did["extended"]++
+		d := c.has[msg]
+		if d.state == unread && d.count == 0 {
+			d.count = 1
+		}
+		d.state, d.until = inFlight, now.Add(time.Duration(st.Extend[0].Seconds)*time.Second)
 	}
 }
 

@@ -221,6 +221,7 @@ func (p *plan) apply() {
 	for _, r := range p.lanes {
 		if l := r.lane(); l.discarded != nil {
 			r.t.forget(r.p, l.discarded)
+			p.look(r) // floors may have moved
 			l.discarded = nil
 		}
 	}

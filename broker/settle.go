@@ -152,42 +152,43 @@ func (s Subscription) each(ids []string, done *Settled, fn func(i int, l *lease)
 }
 
 // eachOwn is each for an ID that was not found. Where it is one that the broker has made, a
-// publisher may have used it again.
+// publisher may have used it again, and of one's own there may be several messages.
 func (s Subscription) eachOwn(ids []string, i int, done *Settled, fn func(int, *lease)) error {
-	if p, _, ok := s.b.ids.decode(ids[i]); ok && p.Topic == s.c.topic.id {
-		slots, err := s.locateOwn(ids[i])
-		if err != nil {
-			return err
-		}
-		before, err := s.unread([][]slot{slots})
-		if err != nil {
-			return err
-		}
-		s.c.mu.Lock()
-		l := s.outstanding(slots, before)
-		if l != nil {
-			fn(i, l)
-		}
-		s.c.mu.Unlock()
-		if l != nil {
-			return nil
-		}
+	slots, err := s.sightings(ids[i])
+	if err != nil {
+		return err
 	}
-	done.NotFound = append(done.NotFound, ids[i])
+	before, err := s.unread([][]slot{slots})
+	if err != nil {
+		return err
+	}
+	s.c.mu.Lock()
+	defer s.c.mu.Unlock()
+	if l := s.outstanding(slots, before); l != nil {
+		fn(i, l)
+	} else {
+		done.NotFound = append(done.NotFound, ids[i])
+	}
 	return nil
 }
 
 // locateOwn returns the slots of the topic's messages that were published with an ID: that alone which
-// is in flight, where one is. It may be an ID that the broker has made, here or in another topic.
+// is in flight, where one is.
 func (s Subscription) locateOwn(id string) ([]slot, error) {
-	if CheckMessageID(id) != nil {
-		return nil, nil
-	}
 	s.c.mu.Lock()
 	l := s.c.own[id]
 	s.c.mu.Unlock()
 	if l != nil {
 		return []slot{l.slot}, nil
+	}
+	return s.sightings(id)
+}
+
+// sightings returns the slots of the topic's messages that were published with an ID. It may be one that
+// the broker has made, here or in another topic.
+func (s Subscription) sightings(id string) ([]slot, error) {
+	if CheckMessageID(id) != nil {
+		return nil, nil
 	}
 	var slots []slot
 	err := s.b.store.View(func(r Reader) error {

@@ -267,7 +267,11 @@ func (t *taker) lifo(p int) error {
 			if t.offer(k, Span{k.pos, max(upper, k.pos)}); t.stop || t.limited {
 				break
 			}
-			upper = k.pos - 1
+			if upper = k.pos - 1; i == len(t.looked)-1 && end < low {
+				if l := c.leases[k.slot]; l != nil {
+					l.From = min(l.From, low) // it is the oldest of the span
+				}
+			}
 		}
 		c.mu.Unlock()
 		if err := t.confirm(p); err != nil {

@@ -15,25 +15,29 @@ func (p *plan) remove(r laneRef, s Span, limit int, kind removalKind) {
 // budget returns how many more messages the commit may remove that nobody needs.
 func (p *plan) budget() int { return max(maxRemoval-p.removing, 0) }
 
-// trim removes what every consumer of the topic is past.
-func (p *plan) trim(r laneRef) {
+// trim removes what every consumer of the topic is past. It tells whether there may be more: one commit
+// removes only so much.
+func (p *plan) trim(r laneRef) (more bool) {
 	l := r.lane()
 	c := r.t.least(r.p)
 	if c == nil {
-		return
+		return false
 	}
 	done := c.doneNow(r.p)
 	if from, to := l.first(), done.floor()-1; to >= from {
 		if n := min(p.budget(), int(min(to-from+1, maxRemoval))); n > 0 {
 			p.remove(r, Span{from, to}, n, atHead)
 			p.removing += n
+			more = uint64(n) <= to-from
 		} else {
 			p.look(r)
+			more = true
 		}
 	}
 	if len(done.Spans) > 0 {
 		p.look(r)
 	}
+	return more
 }
 
 // look lets the sweeper look for what can be removed from a lane.
@@ -77,7 +81,7 @@ func (p *plan) sweep() (more bool) {
 			continue // its consumers were deleted meanwhile: what it has waits for the next one
 		}
 		if c := r.t.least(r.p); c.doneNow(r.p).floor() > r.lane().first() {
-			p.trim(r)
+			more = p.trim(r) || more
 		}
 		if p.removeDone(r) {
 			p.look(r)
@@ -222,6 +226,7 @@ func (t *topic) forget(prio int, positions []uint64) {
 		c.mu.Lock()
 		if c.next[prio] > positions[0] || len(c.leases) > 0 || len(c.attempts) > 0 {
 			c.discarded(prio, positions)
+			c.fray(prio)
 			t.refloor(c, prio)
 		}
 		c.mu.Unlock()

@@ -438,7 +438,7 @@ func (c *commit) remove(r *broker.Removal) error {
 		m := removed{pos: p.Pos}
 		if c.dec.fields(v[:max(len(v)-checksumSize, 0)], &c.rec) == nil {
 			m.second = expirySecond(&c.rec)
-			if c.rec.ID != "" && !c.remembered(idKey{place: p, id: c.rec.ID}, c.rec.KeepID) {
+			if c.rec.ID != "" && (micros(c.rec.KeepID) <= c.now || !c.remembered(idKey{place: p, id: c.rec.ID}, c.rec.KeepID)) {
 				m.id = c.rec.ID
 			}
 		}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"math"
 	"math/rand/v2"
 	"path/filepath"
 	"reflect"
@@ -238,7 +239,7 @@ func (f *fixture) due(now time.Time, limit int) (list []broker.Delayed, next tim
 	f.t.Helper()
 	f.view(func(r broker.Reader) {
 		var err error
-		if list, next, err = r.Due(now, limit); err != nil {
+		if list, next, err = r.Due(now, limit, math.MaxInt); err != nil {
 			f.t.Error(err)
 		}
 		for i := range list {

@@ -105,7 +105,7 @@ func TestOpenErrors(t *testing.T) {
 		}, "is not a Pipit database: it is another program's"},
 		{"newer", func(t *testing.T) string {
 			return change(t, makeFile(t, false), func(tx *bbolt.Tx) error {
-				return tx.Bucket(bucketMeta).Put(keyFormat, []byte{0, 0, 0, 2})
+				return tx.Bucket(bucketMeta).Put(keyFormat, []byte{0, 0, 0, Format + 1})
 			})
 		}, "was written by a newer Pipit (format 2; this one reads 1)"},
 		{"no format", func(t *testing.T) string {
