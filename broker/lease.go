@@ -66,8 +66,8 @@ type consumer struct {
 	waiting atomic.Int32 // long polls that wait or are about to
 	held    atomic.Int32 // len(leases)
 
-	// reading is held by who receives, over reading the store: one at a time. See topic.mu for the order.
-	reading sync.Mutex
+	// reading holds a token of who receives, over reading the store: one at a time. See topic.mu for the order.
+	reading chan struct{}
 	passed  [MaxPriority + 1]uint64 // guarded by reading: from here to next nothing is stored that is not leased
 
 	mu       sync.Mutex
@@ -110,7 +110,7 @@ type waiter struct{ wake chan struct{} }
 // newConsumer makes a consumer that has everything before it.
 func newConsumer(id uint32, t *topic) *consumer {
 	c := &consumer{
-		id: id, topic: t,
+		id: id, topic: t, reading: make(chan struct{}, 1),
 		leases: map[slot]*lease{}, own: map[string]*lease{}, attempts: map[slot]uint32{}, unsaved: map[slot]struct{}{},
 	}
 	for p := range c.next {

@@ -23,8 +23,8 @@ var errChanged = errors.New("the consumer has changed")
 // lock too, and leases holding it again.
 func (s Subscription) take(o *ReceiveOptions, w *waiter, waiting bool) (msgs []Message, next time.Duration, err error) {
 	c := s.c
-	c.reading.Lock()
-	defer c.reading.Unlock()
+	c.reading <- struct{}{}
+	defer func() { <-c.reading }()
 	t := taker{s: s, o: o}
 	for {
 		if err := t.begin(w); err != nil {
@@ -268,7 +268,7 @@ func (t *taker) lifo(p int) error {
 				break
 			}
 			if upper = k.pos - 1; i == len(t.looked)-1 && end < low {
-				if l := c.leases[k.slot]; l != nil {
+				if l := c.leases[k.slot]; l != nil && l.state != settling {
 					l.From = min(l.From, low) // it is the oldest of the span
 				}
 			}
