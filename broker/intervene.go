@@ -163,6 +163,10 @@ func (c *consumer) dropAll() {
 	c.held.Store(0)
 	c.timed, c.ready = nil, [MaxPriority + 1]readyLeases{}
 	c.deferred, c.blocked, c.fetching = 0, 0, 0
+	for _, st := range c.streams {
+		st.inFlight = 1
+		st.left()
+	}
 }
 
 // ReleaseMessage makes a message deliverable at once that waits for its delay, for all consumers, or,

@@ -39,6 +39,7 @@ type lease struct {
 	count   uint32        // deliveries
 	seq     uint64        // of the last delivery: no two of a consumer have the same
 	saved   uint32        // the count that the store has; 0: none
+	stream  *Stream       // that was sent the last delivery, if any
 }
 
 // leaseRef names one delivery of a message.
@@ -89,6 +90,7 @@ type consumer struct {
 	forgets  atomic.Bool                  // forget or retired is not empty
 	frayed   atomic.Bool                  // a cursor may be mended
 	waiters  []*waiter                    // the longest waiting first
+	streams  []*Stream                    // those that run, and the last that have ended
 
 	// The committer's own.
 	work   [MaxPriority + 1]*progress // done, as this commit will leave it; nil: untouched
@@ -169,7 +171,7 @@ func (c *consumer) lease(s slot, span Span, id string, until time.Duration) *lea
 		c.held.Store(int32(len(c.leases)))
 	}
 	if id != "" {
-		if other := c.own[id]; other != nil {
+		if other := c.own[id]; other != nil && other != l {
 			other.blocked = append(other.blocked, l)
 			l.state = blocked
 			c.blocked++
@@ -178,7 +180,7 @@ func (c *consumer) lease(s slot, span Span, id string, until time.Duration) *lea
 	}
 	l.count++
 	c.lastSeq++
-	l.seq = c.lastSeq
+	l.seq, l.stream = c.lastSeq, nil
 	c.note(l)
 	c.hold(l, leased, until)
 	return l
@@ -200,8 +202,13 @@ func (c *consumer) hold(l *lease, state leaseState, until time.Duration) {
 	if state == deferred {
 		c.deferred++
 		c.land(l)
-	} else if l.id != "" {
-		c.own[l.id] = l
+	} else {
+		if l.id != "" {
+			c.own[l.id] = l
+		}
+		if l.stream != nil {
+			l.stream.inFlight++
+		}
 	}
 	heap.Push(&c.timed, l)
 }
@@ -212,6 +219,8 @@ func (c *consumer) unlist(l *lease) {
 	case leased, deferred:
 		if l.state == deferred {
 			c.deferred--
+		} else if l.stream != nil {
+			l.stream.left()
 		}
 		heap.Remove(&c.timed, l.index)
 	case ready:

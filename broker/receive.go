@@ -30,6 +30,12 @@ type ReceiveOptions struct {
 	Wait  time.Duration // how long to wait for the first message, at most 60 s; default 0
 	Ack   bool          // acknowledge what is returned: at most once
 	Hold  bool          // what is returned has no deadline until Written, and is given back by Release
+
+	// Room, where given, is asked whether there is room for a payload, in bytes, before it is read.
+	// Where there is none, the reply ends.
+	Room func(payload int) bool
+
+	stream *Stream // that gets what is returned
 }
 
 // Subscription is a client's door to a consumer's queue. It is a small value, made for one request.
@@ -97,8 +103,8 @@ func (s Subscription) Receive(ctx context.Context, o ReceiveOptions) ([]Message,
 	if o.Max == 0 {
 		o.Max = DefaultReceive
 	}
-	if o.Max < 1 || o.Max > MaxReceive {
-		return nil, Invalidf("max %d: allowed are 1 to %d", o.Max, MaxReceive)
+	if err := checkMax(o.Max); err != nil {
+		return nil, err
 	}
 	if o.Wait < 0 || o.Wait > MaxWait {
 		return nil, Invalidf("wait %s: allowed are 0s to %s", o.Wait, MaxWait)
@@ -156,6 +162,13 @@ func (s Subscription) Receive(ctx context.Context, o ReceiveOptions) ([]Message,
 			return nil, nil
 		}
 	}
+}
+
+func checkMax(n int) error {
+	if n < 1 || n > MaxReceive {
+		return Invalidf("max %d: allowed are 1 to %d", n, MaxReceive)
+	}
+	return nil
 }
 
 // taken acknowledges what was taken, where that is wanted.

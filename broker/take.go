@@ -13,6 +13,11 @@ const (
 	takeTime    = 2 * time.Millisecond
 )
 
+// roomWait is until a long poll looks again that found no room for its reply.
+const roomWait = 100 * time.Millisecond
+
+var errNoRoom = &Error{Code: Unavailable, RetryAfter: time.Second, Message: "Overloaded by replies that are not read, try again"}
+
 // errChanged is what take returns where the door may not be open any more.
 var errChanged = errors.New("the consumer has changed")
 
@@ -59,6 +64,7 @@ type taker struct {
 	arena    []byte
 	limited  bool // max_in_flight held something back
 	stop     bool // the reply is as large as it may be
+	refused  bool // there was no room for the next message
 
 	// Of a step.
 	now    time.Time
@@ -88,7 +94,7 @@ func (t *taker) begin(w *waiter) error {
 	if c.changes.Load() != t.s.changes {
 		return errChanged
 	}
-	t.most, t.returned = c.def.Load().MaxInFlight, c.returned
+	t.most, t.returned, t.refused = c.def.Load().MaxInFlight, c.returned, false
 	for p := range t.tails {
 		t.tails[p] = c.topic.lanes[p].tail.Load() // before the View, which then sees all of it
 	}
@@ -117,16 +123,22 @@ func (t *taker) end(w *waiter, waiting bool) (next time.Duration, ended bool, er
 		return 0, true, &Error{Code: Full, RetryAfter: time.Second,
 			Message: fmt.Sprintf("%d messages are in flight: allowed are max_in_flight %d", len(c.leases), t.most)}
 	}
+	if t.refused && !waiting {
+		return 0, true, errNoRoom
+	}
 	if waiting {
 		c.waiters = append(c.waiters, w)
 		if len(c.timed) > 0 && c.timed[0].until != forever {
 			next = max(c.timed[0].until-t.s.b.since(time.Now()), time.Millisecond)
 		}
+		if t.refused && (next == 0 || next > roomWait) {
+			next = roomWait
+		}
 	}
 	return next, true, nil
 }
 
-func (t *taker) full() bool { return t.stop || t.n >= t.o.Max }
+func (t *taker) full() bool { return t.stop || t.refused || t.n >= t.o.Max }
 
 func (t *taker) lane(p int) Lane { return Lane{t.s.c.topic.id, uint8(p)} }
 
@@ -177,7 +189,7 @@ func (t *taker) again(p int, back []*lease) error {
 	t.step()
 	i := 0 // how many were looked for
 	err := t.s.b.store.View(func(r Reader) error {
-		for ; i < len(back) && (i == 0 || time.Since(t.now) < takeTime); i++ {
+		for ; i < len(back) && !t.refused && (i == 0 || time.Since(t.now) < takeTime); i++ {
 			l := back[i]
 			err := r.Scan(t.lane(p), l.pos, false, func(rec *Record) bool {
 				if rec.Pos == l.pos {
@@ -185,7 +197,7 @@ func (t *taker) again(p int, back []*lease) error {
 				}
 				return false
 			})
-			if err != nil {
+			if err != nil || t.refused {
 				return err
 			}
 		}
@@ -368,6 +380,10 @@ func (t *taker) read(p int, span Span, down bool) (end uint64, err error) {
 				most--
 				bytes += len(rec.Payload)
 			}
+			if t.refused {
+				end = rec.Pos
+				return false
+			}
 			n := len(t.looked)
 			if most > 0 && bytes <= MaxReply && n < takeRecords && (n%64 != 0 || time.Since(t.now) < takeTime) {
 				return true
@@ -385,8 +401,12 @@ func (t *taker) read(p int, span Span, down bool) (end uint64, err error) {
 func (t *taker) look(rec *Record, back *lease) bool {
 	k := looked{slot: slot{rec.Priority, rec.Pos}, back: back, id: rec.ID, msg: -1, over: rec.ExpireAt()}
 	if k.over.IsZero() || k.over.After(t.now) {
+		if t.o.Room != nil && !t.o.Room(len(rec.Payload)) {
+			t.refused = true
+			return false
+		}
 		k.msg = len(t.msgs)
-		t.add(rec, k.over)
+		t.add(rec)
 	}
 	t.looked = append(t.looked, k)
 	return k.msg >= 0
@@ -426,6 +446,9 @@ func (t *taker) offer(k *looked, span Span) {
 		return
 	}
 	m.DeliveryCount, m.lease = int(l.count), leaseRef{k.slot, l.seq}
+	if t.o.stream != nil {
+		t.o.stream.add(l, m.ID)
+	}
 	t.bytes += len(m.Payload)
 	t.msgs[t.n] = *m
 	t.n++
@@ -475,25 +498,26 @@ func (t *taker) confirm(p int) error {
 }
 
 // add puts a message behind the others.
-func (t *taker) add(rec *Record, expireAt time.Time) {
-	id := rec.ID
-	if id == "" {
-		id = t.s.b.ids.encode(rec.Place, rec.Created)
-	}
+func (t *taker) add(rec *Record) {
 	if t.msgs == nil {
 		t.msgs = make([]Message, 0, min(t.o.Max, 128))
 	}
-	t.msgs = append(t.msgs, Message{
-		ID:         id,
-		Topic:      t.s.c.topic.def.Load().Name,
+	t.msgs = append(t.msgs, t.s.message(rec, t.keep(rec.Payload)))
+}
+
+// message makes what a consumer gets of a record, but for what its delivery adds.
+func (s Subscription) message(rec *Record, payload []byte) Message {
+	return Message{
+		ID:         s.b.idOf(rec),
+		Topic:      s.c.topic.def.Load().Name,
 		Created:    rec.Created,
 		Expiration: int64(rec.Expiration),
-		ExpireAt:   expireAt,
+		ExpireAt:   rec.ExpireAt(),
 		Producer:   rec.Producer,
 		Priority:   int(rec.Priority),
 		MIMEType:   rec.MIMEType,
-		Payload:    t.keep(rec.Payload),
-	})
+		Payload:    payload,
+	}
 }
 
 // keep copies a payload, which is valid only while the View lasts.
