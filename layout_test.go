@@ -21,7 +21,7 @@ func TestLayout(t *testing.T) {
 		"pipit/bench":             {"pipit/broker", "pipit/db", "pipit/httpapi", "go.etcd.io/bbolt", "github.com/julienschmidt/httprouter", "golang.org/x/crypto/bcrypt"},
 		"pipit/broker":            {"github.com/segmentio/ksuid", "golang.org/x/crypto/bcrypt"},
 		"pipit/db":                {"pipit/broker", "go.etcd.io/bbolt", "go.etcd.io/bbolt/errors", "golang.org/x/sys/unix", "golang.org/x/sys/windows"},
-		"pipit/httpapi":           {"pipit/broker", "pipit/httpapi/forwarded", "github.com/julienschmidt/httprouter", "github.com/segmentio/ksuid"},
+		"pipit/httpapi":           {"pipit/broker", "pipit/httpapi/forwarded", "github.com/julienschmidt/httprouter", "github.com/segmentio/ksuid", "golang.org/x/sys/unix"},
 		"pipit/httpapi/forwarded": {},
 	}
 	for line := range strings.Lines(goList(t, "-f", `{{.ImportPath}} {{join .Imports " "}}`, "./...")) {

@@ -109,6 +109,9 @@ func (c *limitedConn) Close() error {
 	return err
 }
 
+// NetConn is for who looks at the connection itself.
+func (c *limitedConn) NetConn() net.Conn { return c.Conn }
+
 // CloseWrite is for net/http, which ends its reply to a body that it did not read this way before it
 // closes: a close alone could take the reply from the client.
 func (c *limitedConn) CloseWrite() error {

@@ -12,11 +12,13 @@ func BenchmarkAppendMessages(b *testing.B) {
 	for i := range msgs {
 		msgs[i] = sample(strings.Repeat("0123456789abcdef", 8))
 	}
-	buf := appendMessages(nil, msgs)
-	b.SetBytes(int64(len(buf)))
+	var p pieces
+	p.messages(msgs)
+	b.SetBytes(int64(len(p.b)))
 	b.ReportAllocs()
 	for b.Loop() {
-		buf = appendMessages(buf[:0], msgs)
+		p.b = p.b[:0]
+		p.messages(msgs)
 	}
 }
 

@@ -2,10 +2,8 @@ package httpapi
 
 import (
 	"errors"
-	"io"
 	"net/http"
 	"sync"
-	"time"
 
 	"pipit/broker"
 )
@@ -62,29 +60,4 @@ func tooLarge(what string, limit int64) error {
 	e := broker.Invalidf("%s: allowed are at most %d bytes", what, limit)
 	e.Code = broker.TooLarge
 	return e
-}
-
-// Of a body that nobody asked for.
-const (
-	ignoreSize = 4 << 10 // bytes
-	ignoreTime = time.Second
-)
-
-// ignoreBody takes a small body off the connection: only behind it can the server see the client
-// leave. A large or slow one is not waited for; it costs the connection.
-func ignoreBody(x *exchange, r *http.Request) {
-	if r.ContentLength == 0 || x.read {
-		return
-	}
-	if r.ContentLength <= ignoreSize && r.Header["Expect"] == nil { // to read would ask for it
-		rc := http.NewResponseController(x.ResponseWriter)
-		_ = rc.SetReadDeadline(time.Now().Add(ignoreTime))
-		if n, err := io.CopyN(io.Discard, r.Body, ignoreSize+1); n <= ignoreSize && err == io.EOF {
-			x.read = true
-			_ = rc.SetReadDeadline(time.Time{})
-			return
-		}
-	}
-	x.unread = true
-	x.Header()["Connection"] = isClose
 }

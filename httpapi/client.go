@@ -18,7 +18,7 @@ func (s *server) client(x *exchange, r *http.Request) (*broker.Client, error) {
 		username, password = fromLatin1(username), fromLatin1(password)
 	}
 	x.username = username
-	return s.b.Authenticate(r.Context(), username, password, forwarded.Host(x.remote))
+	return s.b.Authenticate(&x.ctx, username, password, forwarded.Host(x.remote))
 }
 
 var errNoCredentials = &broker.Error{Code: broker.Unauthorized, Message: "Invalid credentials", Reason: "no credentials"}

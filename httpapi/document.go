@@ -121,7 +121,7 @@ func (d *document) object(name string, fields func()) {
 }
 
 // appendXML appends a text as XML has it. What XML cannot hold is replaced.
-func appendXML(b []byte, s string) []byte {
+func appendXML[S string | []byte](b []byte, s S) []byte {
 	w := bytes.NewBuffer(b)
 	_ = xml.EscapeText(w, []byte(s)) // a Buffer takes all
 	return w.Bytes()

@@ -68,7 +68,6 @@ func (s *server) fail(x *exchange, r *http.Request) {
 	if x.status != 0 {
 		return
 	}
-	ignoreBody(x, r)
 	h := x.Header()
 	switch status {
 	case http.StatusUnauthorized:

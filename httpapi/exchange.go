@@ -18,6 +18,8 @@ import (
 // for another request, because net/http reads the header after the handler has returned.
 type exchange struct {
 	http.ResponseWriter
+	req      *http.Request
+	ctx      presence
 	cid      [1]string // the request's ID, as the header wants it
 	remote   string    // address of the client
 	xml      bool      // the reply is asked for as XML
@@ -34,6 +36,7 @@ type exchange struct {
 
 func (x *exchange) WriteHeader(status int) {
 	if x.status == 0 {
+		x.ignoreBody()
 		x.status = status
 	}
 	x.ResponseWriter.WriteHeader(status)
@@ -41,7 +44,7 @@ func (x *exchange) WriteHeader(status int) {
 
 func (x *exchange) Write(b []byte) (int, error) {
 	if x.status == 0 {
-		x.status = http.StatusOK
+		x.WriteHeader(http.StatusOK)
 	}
 	n, err := x.ResponseWriter.Write(b)
 	x.bytes += n
@@ -55,17 +58,24 @@ func (x *exchange) Unwrap() http.ResponseWriter { return x.ResponseWriter }
 func (s *server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	start := time.Now()
 	x := &exchange{
-		ResponseWriter: w, cid: [1]string{newCID(start)}, remote: s.opts.Proxies.Remote(r),
+		ResponseWriter: w, req: r, cid: [1]string{newCID(start)}, remote: s.opts.Proxies.Remote(r),
 		xml: r.URL.RawQuery != "" && wantsXML(r.URL.RawQuery),
 	}
+	x.ctx.Context, x.ctx.http1 = r.Context(), r.ProtoMajor == 1
 	w.Header()[headerCID] = x.cid[:]
-	s.route(x, r)
+	if len(s.opts.CORSOrigins) == 0 || !s.cors(x, r) {
+		s.route(x, r)
+	}
 	if x.err != nil {
 		s.fail(x, r)
 	}
 	if s.opts.Access {
 		s.log.LogAttrs(r.Context(), slog.LevelInfo, "request", append(x.attrs(r),
 			slog.Int("status", x.status), slog.Int("bytes", x.bytes), slog.Duration("duration", time.Since(start)))...)
+	}
+	x.ctx.end()
+	if x.unread {
+		x.linger()
 	}
 }
 
@@ -127,7 +137,8 @@ var (
 	typeJSON   = []string{"application/json"}
 	typeXML    = []string{"application/xml"}
 	typeEvents = []string{"text/event-stream"}
-	noStore    = []string{"no-store"}
+	noCache    = []string{"no-cache, no-transform"}
+	isNo       = []string{"no"}
 	challenge  = []string{`Basic realm="Zato pub/sub", charset="UTF-8"`}
 	isTrue     = []string{"true"}
 	isClose    = []string{"close"}
@@ -138,14 +149,23 @@ const shortReply = 1 << 10
 
 // reply sends a whole body.
 func (x *exchange) reply(status int, contentType []string, body []byte) error {
-	h := x.Header()
-	h["Content-Type"] = contentType
-	if len(body) > shortReply && h["Content-Length"] == nil {
-		h["Content-Length"] = []string{strconv.Itoa(len(body))}
+	x.ignoreBody()
+	if len(body) > shortReply || x.unread { // linger sends it before net/http has seen the end
+		x.setLength(int64(len(body)))
 	}
-	x.WriteHeader(status)
+	x.head(status, contentType)
 	_, err := x.Write(body)
 	return err
+}
+
+// head begins a reply.
+func (x *exchange) head(status int, contentType []string) {
+	x.Header()["Content-Type"] = contentType
+	x.WriteHeader(status)
+}
+
+func (x *exchange) setLength(n int64) {
+	x.Header()["Content-Length"] = []string{strconv.FormatInt(n, 10)}
 }
 
 // patient lifts the time limit of reading, for a request that waits, and sets that of writing anew.

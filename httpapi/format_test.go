@@ -48,7 +48,7 @@ func TestXMLReplies(t *testing.T) {
 	wantXML(405, refused("Method PUT: allowed are POST"), "PUT", created+"?format=xml", crm, "")
 	wantXML(400, refused("priority &#34;&lt;&#34;: allowed are whole numbers"), "POST", created+"?priority=%3C&format=xml", crm, "")
 	wantXML(400, refused("query: not a list of name=value"), "POST", created+"?%zz&format=xml", crm, "")
-	wantXML(400, refused("header Accept &#34;text/plain&#34;: allowed is text/event-stream; a receive is a POST"), "GET", queue+"?format=xml", erp, "", append(withKey, "Accept", "text/plain")...)
+	wantXML(400, refused("header Accept &#34;text/plain&#34;: allowed are text/event-stream and */*; a receive is a POST"), "GET", queue+"?format=xml", erp, "", append(withKey, "Accept", "text/plain")...)
 	wantXML(415, refused("header Content-Encoding &#34;br&#34;: allowed are gzip, deflate, identity"), "POST", created+"?format=xml", crm, "", "Content-Encoding", "br")
 	r.refuse(400, `format "yaml": allowed are json, xml`, "POST", created+"?format=yaml", crm, "")
 }

@@ -1,7 +1,6 @@
 package httpapi
 
 import (
-	"encoding/base64"
 	"encoding/binary"
 	"math/bits"
 	"strconv"
@@ -61,12 +60,16 @@ func appendString[S string | []byte](b []byte, s S) []byte {
 
 // appendText appends valid UTF-8 as a JSON string.
 func appendText(b, s []byte) []byte {
-	b = append(b, '"')
+	return append(appendEscaped(append(b, '"'), s), '"')
+}
+
+// appendEscaped appends valid UTF-8 as a part of a JSON string.
+func appendEscaped(b, s []byte) []byte {
 	for {
 		n := plainASCII(s)
 		b = append(b, s[:n]...)
 		if n == len(s) {
-			return append(b, '"')
+			return b
 		}
 		r, size := utf8.DecodeRune(s[n:])
 		switch r {
@@ -121,17 +124,17 @@ func appendDigits(b []byte, n, width int) []byte {
 	return b
 }
 
-// appendMessage appends a message as a receive returns it. A payload that is not text is in base64,
+// message appends a message as a receive returns it. A payload that is not text is in base64,
 // and the metadata says so.
-func appendMessage(b []byte, m *broker.Message) []byte {
+func (p *pieces) message(m *broker.Message) {
 	text := utf8.Valid(m.Payload)
-	b = append(b, `{"payload": `...)
+	p.b = append(p.b, `{"payload": "`...)
 	if text {
-		b = appendText(b, m.Payload)
+		p.parts(m.Payload, true, appendEscaped)
 	} else {
-		b = append(base64.StdEncoding.AppendEncode(append(b, '"'), m.Payload), '"')
+		p.parts(m.Payload, false, appendBase64)
 	}
-	b = append(b, `, "metadata": {"msg_id": `...)
+	b := append(p.b, `", "metadata": {"msg_id": `...)
 	b = appendString(b, m.ID)
 	b = append(b, `, "topic": `...)
 	b = appendString(b, m.Topic)
@@ -152,19 +155,20 @@ func appendMessage(b []byte, m *broker.Message) []byte {
 	if !text {
 		b = append(b, `, "encoding": "base64"`...)
 	}
-	return append(b, "}}"...)
+	p.b = append(b, "}}"...)
 }
 
-// appendMessages appends the reply of a receive.
-func appendMessages(b []byte, msgs []broker.Message) []byte {
-	b = append(b, `{"status": "ZATO_OK", "results_count": `...)
-	b = strconv.AppendInt(b, int64(len(msgs)), 10)
-	b = append(b, `, "results": [`...)
+// messages appends the reply of a receive.
+func (p *pieces) messages(msgs []broker.Message) {
+	p.b = append(p.b, `{"status": "ZATO_OK", "results_count": `...)
+	p.b = strconv.AppendInt(p.b, int64(len(msgs)), 10)
+	p.b = append(p.b, `, "results": [`...)
 	for i := range msgs {
 		if i > 0 {
-			b = append(b, ", "...)
+			p.b = append(p.b, ", "...)
 		}
-		b = appendMessage(b, &msgs[i])
+		p.message(&msgs[i])
+		p.next()
 	}
-	return append(b, "]}"...)
+	p.b = append(p.b, "]}"...)
 }

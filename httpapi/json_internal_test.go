@@ -20,6 +20,74 @@ func sample(payload string) broker.Message {
 		ExpireAt: sampleTime.Add(time.Minute), Producer: "CRM", Priority: 5, MIMEType: "text/plain", DeliveryCount: 1, Payload: []byte(payload)}
 }
 
+// encoded is what a method of pieces writes of v.
+func encoded[T any](encode func(*pieces, T), v T) string {
+	var out strings.Builder
+	p := pieces{w: &out}
+	encode(&p, v)
+	p.flush()
+	return out.String()
+}
+
+// TestPieces: a long text is cut nowhere within a character, its length is known before it is written,
+// and its buffer stays small.
+func TestPieces(t *testing.T) {
+	for _, payload := range []string{
+		strings.Repeat("\x01", 1<<20), "x" + strings.Repeat("ż€😀", 200_000), strings.Repeat("<\xff", 500_000), strings.Repeat("\xf0\x9f\x98", 100_000),
+		strings.Repeat("a", partSize) + "€", strings.Repeat("a", partSize-1) + "€", strings.Repeat("a", partSize-2) + "😀", strings.Repeat("a", 2*pieceSize),
+	} {
+		msgs := []broker.Message{sample("first"), sample(payload), sample("last")}
+		for _, e := range []format{jsonFormat, xmlFormat} {
+			count := pieces{}
+			e.messages(&count, msgs)
+			count.flush()
+			if cap(count.b) > 3*pieceSize {
+				t.Errorf("a buffer of %d bytes", cap(count.b))
+			}
+			text := encoded(e.messages, msgs)
+			if int64(len(text)) != count.n {
+				t.Errorf("%d bytes, counted %d", len(text), count.n)
+			}
+			var payloads, encodings []string
+			if e.contentType[0] == "application/json" {
+				var doc struct{ Results []decodedMessage }
+				if err := json.Unmarshal([]byte(text), &doc); err != nil {
+					t.Fatal(err)
+				}
+				for _, m := range doc.Results {
+					payloads, encodings = append(payloads, m.Payload), append(encodings, m.Metadata.Encoding)
+				}
+			} else {
+				var doc struct {
+					Items []struct {
+						Payload  string `xml:"payload"`
+						Encoding string `xml:"metadata>encoding"`
+					} `xml:"results>item"`
+				}
+				if err := xml.Unmarshal([]byte(text), &doc); err != nil {
+					t.Fatal(err)
+				}
+				for _, m := range doc.Items {
+					payloads, encodings = append(payloads, m.Payload), append(encodings, m.Encoding)
+				}
+			}
+			for i, m := range msgs {
+				got := payloads[i]
+				if encodings[i] == "base64" {
+					b, err := base64.StdEncoding.DecodeString(got)
+					if err != nil {
+						t.Fatal(err)
+					}
+					got = string(b)
+				}
+				if got != string(m.Payload) {
+					t.Errorf("%s: a payload of %d bytes came back as one of %d", e.contentType, len(m.Payload), len(got))
+				}
+			}
+		}
+	}
+}
+
 func TestAppendMessages(t *testing.T) {
 	const meta = `"metadata": {"msg_id": "K07XAM7FSMV092YB410XMXDDDYN3", "topic": "/customer/created", "creation_time_utc": "2015-01-09T09:21:56.867151", ` +
 		`"expiration": 60, "expire_at_utc": "2015-01-09T09:22:56.867151", "producer": "CRM", "priority": 5, "mime_type": "text/plain", "delivery_count": 1`
@@ -33,7 +101,7 @@ func TestAppendMessages(t *testing.T) {
 			`{"status": "ZATO_OK", "results_count": 3, "results": [{"payload": "", ` + meta + `}}, {"payload": "/w==", ` + meta +
 				`, "encoding": "base64"}}, {"payload": "\"\\/\n\r\t\u0000\u001f` + "\x7f" + `\u017c", ` + meta + `}}]}`},
 	} {
-		if got := string(appendMessages([]byte("before"), c.msgs)); got != "before"+c.want {
+		if got := encoded((*pieces).messages, c.msgs); got != c.want {
 			t.Errorf("%s, want %s", got, c.want)
 		}
 	}
@@ -125,7 +193,7 @@ func FuzzMessage(f *testing.F) {
 			return b
 		}
 		var got decodedMessage
-		d := json.NewDecoder(bytes.NewReader(appendMessage(nil, &m)))
+		d := json.NewDecoder(strings.NewReader(encoded((*pieces).message, &m)))
 		d.DisallowUnknownFields()
 		if err := d.Decode(&got); err != nil {
 			t.Fatal(err)
@@ -157,8 +225,8 @@ func FuzzMessage(f *testing.F) {
 				Encoding   string `xml:"metadata>encoding"`
 			} `xml:"results>item"`
 		}
-		b := appendMessagesXML(nil, []broker.Message{m, m})
-		if err := xml.Unmarshal(b, &doc); err != nil {
+		b := encoded((*pieces).messagesXML, []broker.Message{m, m})
+		if err := xml.Unmarshal([]byte(b), &doc); err != nil {
 			t.Fatalf("%v: %q", err, b)
 		}
 		if doc.Status != "ZATO_OK" || doc.Count != 2 || len(doc.Items) != 2 {

@@ -113,7 +113,7 @@ func TestSecrets(t *testing.T) {
 				}
 				r.do("POST", ackMany, auth, `{"ack": ["K1"], "reject": ["`+marked+`x"]}`, header...)
 				r.do("POST", queue+"?sub_key="+key, auth, "", header...)
-				r.do("GET", queue, auth, "", header...)
+				r.do("GET", queue, auth, "", append(header, "Accept", "text/plain")...)
 				r.do("DELETE", "/zato/pubsub/msg/K1/?ack=true", auth, "", header...)
 				r.do("DELETE", "/zato/pubsub/msg/K1/", auth, payload, header...)
 			}

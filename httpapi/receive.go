@@ -3,7 +3,6 @@ package httpapi
 import (
 	"errors"
 	"net/http"
-	"strconv"
 	"time"
 
 	"pipit/broker"
@@ -34,41 +33,51 @@ func (s *server) receive(x *exchange, r *http.Request, rest string) error {
 		return broker.Invalidf("wait %d: allowed are 0 to %d seconds", wait, broker.MaxWait/time.Second)
 	}
 	o.Wait = time.Duration(wait) * time.Second
-	ignoreBody(x, r)
+	x.ignoreBody()
 	if o.Wait > 0 {
 		x.patient(o.Wait + replyTime)
 	}
-	msgs, err := sub.Receive(r.Context(), o)
+	held := share{b: s.replies, client: x.username}
+	defer held.free()
+	o.Hold, o.Room = !o.Ack, held.take
+	msgs, err := sub.Receive(&x.ctx, o)
 	if err != nil {
 		return err
 	}
-	buf := getBuffer()
-	defer putBuffer(buf)
-	contentType := typeJSON
+	format := jsonFormat
 	if x.xml {
-		contentType = typeXML
-		*buf = appendMessagesXML((*buf)[:0], msgs)
-	} else {
-		*buf = appendMessages((*buf)[:0], msgs)
+		format = xmlFormat
 	}
-	x.Header()["Content-Length"] = []string{strconv.Itoa(len(*buf))} // so that a reply that breaks off is seen to
-	err = x.reply(http.StatusOK, contentType, *buf)
-	if len(msgs) == 0 || o.Ack {
+	if o.Ack || len(msgs) == 0 {
+		return x.messages(msgs, format)
+	}
+	written := false
+	defer func() { // also where something panics
+		if !written {
+			sub.Release(msgs)
+		}
+	}()
+	halfClosed := x.ctx.halfClosed()
+	if err := x.messages(msgs, format); err != nil {
 		return err
 	}
-	if err == nil && o.Wait > 0 {
-		// It may have left while it waited, and a first write to nobody succeeds. After the flush it
-		// is too late to look: who has the reply leaves as well.
-		err = r.Context().Err()
+	if err := x.sent(halfClosed); err != nil {
+		return err
 	}
-	if err == nil {
-		err = http.NewResponseController(x.ResponseWriter).Flush() // else a failure shows only after the handler
-		if errors.Is(err, http.ErrNotSupported) {
-			err = nil // a writer around net/http's that cannot: the reply is on its way all the same
-		}
+	sub.Written(msgs)
+	written = true
+	return nil
+}
+
+// sent sends what was written. The error tells that the client has left; of one that was half-closed
+// before the write, where a first write to nobody succeeds.
+func (x *exchange) sent(halfClosed bool) error {
+	err := http.NewResponseController(x.ResponseWriter).Flush() // else a failure shows only after the handler
+	if errors.Is(err, http.ErrNotSupported) {
+		err = nil // a writer around net/http's that cannot: it is on its way all the same
 	}
-	if err != nil {
-		sub.Release(msgs)
+	if err == nil && halfClosed {
+		err = x.ctx.arrived()
 	}
 	return err
 }

@@ -25,15 +25,23 @@ import (
 
 // Options configure the handler. The zero value of a field stands for its default.
 type Options struct {
-	MaxPayload int64             // bytes of one message; default 1 MiB. Past it: 413
-	MaxBatch   int64             // bytes of the body of a batch of messages or acknowledgements; default 16 MiB. Past it: 413
-	Proxies    forwarded.Proxies // whose word counts for the address of a client
-	Logger     *slog.Logger      // default slog.Default()
-	Access     bool              // a line in the log for every request, beside those that are refused
+	MaxPayload int64 // bytes of one message; default 1 MiB. Past it: 413
+	MaxReplies int64 // bytes of payload that replies hold until their clients have taken them; default 256 MiB. Past it: 503
+	MaxBatch   int64 // bytes of the body of a batch of messages or acknowledgements; default 16 MiB. Past it: 413
+	// CORSOrigins are the origins, such as https://app.example.com, whose pages browsers let call these routes and
+	// see the replies; "*" is all of them. Default none. CheckOrigin tells what can be one.
+	CORSOrigins []string
+
+	Proxies forwarded.Proxies // whose word counts for the address of a client
+	Logger  *slog.Logger      // default slog.Default()
+	Access  bool              // a line in the log for every request, beside those that are refused
 }
 
-// DefaultMaxBatch is the default of Options.MaxBatch.
-const DefaultMaxBatch = 16 << 20
+// Defaults of Options.
+const (
+	DefaultMaxBatch   = 16 << 20
+	DefaultMaxReplies = 256 << 20
+)
 
 // Limits against slow or greedy clients.
 const (
@@ -55,6 +63,7 @@ func NewServer(h http.Handler) *http.Server {
 		WriteTimeout:                 replyTime,
 		IdleTimeout:                  idleTime,
 		MaxHeaderBytes:               maxHeader,
+		ConnContext:                  withConnection,
 		DisableGeneralOptionsHandler: true, // OPTIONS * is answered like anything else
 	}
 }
@@ -66,6 +75,8 @@ type server struct {
 	log    *slog.Logger
 	router *httprouter.Router
 	merged daily // the warning about it
+
+	replies *budget
 }
 
 // New returns the handler of the wire protocol. It must not stand behind anything that cleans or
@@ -77,10 +88,13 @@ func New(b *broker.Broker, opts Options) http.Handler {
 	if opts.MaxBatch <= 0 {
 		opts.MaxBatch = DefaultMaxBatch
 	}
+	if opts.MaxReplies <= 0 {
+		opts.MaxReplies = DefaultMaxReplies
+	}
 	if opts.Logger == nil {
 		opts.Logger = slog.Default()
 	}
-	s := &server{b: b, opts: opts, log: opts.Logger, router: httprouter.New()}
+	s := &server{b: b, opts: opts, log: opts.Logger, router: httprouter.New(), replies: newBudget(opts.MaxReplies)}
 	r := s.router
 	r.RedirectTrailingSlash, r.RedirectFixedPath, r.HandleOPTIONS = false, false, false
 	r.NotFound = http.HandlerFunc(notFound)

@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"bytes"
 	"context"
+	"crypto/tls"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -11,6 +12,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"path/filepath"
 	"regexp"
 	"strings"
@@ -59,6 +61,7 @@ type setup struct {
 	consume func(*broker.Consumer) // changes the consumers
 	topic   func(*broker.Topic)    // changes the topics
 	wrap    func(http.Handler) http.Handler
+	secure  bool // TLS, with HTTP/2
 	broken  bool // what the store holds is uncertain at the end: closing says so
 }
 
@@ -69,6 +72,7 @@ type rig struct {
 	store  *stub
 	srv    *http.Server
 	addr   string
+	base   string // of URLs
 	client *http.Client
 	logs   *logBuffer
 }
@@ -104,9 +108,19 @@ func newServer(t testing.TB, change ...func(*setup)) *rig {
 	r.addr = l.Addr().String()
 	r.srv = httpapi.NewServer(s.wrap(httpapi.New(r.b, s.api)))
 	r.srv.ErrorLog = slog.NewLogLogger(logger.Handler(), slog.LevelError)
-	served := make(chan error, 1)
-	go func() { served <- r.srv.Serve(httpapi.Listener(l, logger)) }()
 	transport := &http.Transport{MaxIdleConnsPerHost: 64, DisableCompression: true}
+	served := make(chan error, 1)
+	l = httpapi.Listener(l, logger)
+	if r.base = "http://" + r.addr; s.secure {
+		r.base = "https://" + r.addr
+		lent := httptest.NewTLSServer(nil) // its certificate is known to its client
+		lent.Close()
+		r.srv.TLSConfig = &tls.Config{Certificates: lent.TLS.Certificates}
+		transport.TLSClientConfig, transport.ForceAttemptHTTP2 = lent.Client().Transport.(*http.Transport).TLSClientConfig, true
+		go func() { served <- r.srv.ServeTLS(l, "", "") }()
+	} else {
+		go func() { served <- r.srv.Serve(l) }()
+	}
 	r.client = &http.Client{
 		Transport: transport,
 		Timeout:   patience,
@@ -219,7 +233,7 @@ var (
 // request makes a request. auth is user:password or empty, header are pairs.
 func (r *rig) request(ctx context.Context, method, path, auth string, body io.Reader, header ...string) *http.Request {
 	r.t.Helper()
-	req, err := http.NewRequestWithContext(ctx, method, "http://"+r.addr+path, body)
+	req, err := http.NewRequestWithContext(ctx, method, r.base+path, body)
 	if err != nil {
 		r.t.Fatal(err)
 	}

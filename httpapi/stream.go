@@ -4,6 +4,7 @@ import (
 	"context"
 	"mime"
 	"net/http"
+	"strconv"
 	"strings"
 	"time"
 
@@ -12,16 +13,18 @@ import (
 
 // Of streams.
 const (
-	keepAlive  = 15 * time.Second // between comments where there are no messages
-	writeTime  = 30 * time.Second // for one write
-	writeSize  = 64 << 10         // bytes, after which events are written that are gathered
-	fullTime   = time.Second      // until the next try where max_in_flight is reached
-	streamHead = ": connected\n\n"
+	keepAlive = 10 * time.Second // between comments where there are no messages
+	writeTime = 30 * time.Second // for one write
+	fullTime  = time.Second      // until the next try where a limit is reached
+	retryTime = 2 * time.Second  // until a client whose stream has ended comes again
+
 	streamIdle = ": keep-alive\n\n"
 )
 
+var streamHead = ": connected\nretry: " + strconv.FormatInt(retryTime.Milliseconds(), 10) + "\n\n"
+
 // stream sends messages as server-sent events (https://html.spec.whatwg.org/multipage/server-sent-events.html),
-// each in flight until it is settled. It ends when the client leaves, the broker drains, or the
+// each in flight until it is settled. It ends when the client is lost, the broker drains, or the
 // client is no longer allowed what it gets.
 func (s *server) stream(x *exchange, r *http.Request, rest string) error {
 	sub, err := s.subscription(x, r, rest)
@@ -31,8 +34,8 @@ func (s *server) stream(x *exchange, r *http.Request, rest string) error {
 	if rest == "" {
 		return errNoTopic
 	}
-	if !accepts(r.Header["Accept"], "text/event-stream") {
-		return broker.Invalidf("header Accept %q: allowed is text/event-stream; a receive is a POST", clip(r.Header.Get("Accept")))
+	if !accepts(r.Header["Accept"], "text", "event-stream") {
+		return broker.Invalidf("header Accept %q: allowed are text/event-stream and */*; a receive is a POST", clip(r.Header.Get("Accept")))
 	}
 	p, err := parseParams(r.URL.RawQuery, "max", "dir", "ack")
 	if err != nil {
@@ -42,50 +45,92 @@ func (s *server) stream(x *exchange, r *http.Request, rest string) error {
 	if err != nil {
 		return err
 	}
-	o.Wait = keepAlive
-	ignoreBody(x, r)
+	x.ignoreBody()
 	h := x.Header()
-	h["Content-Type"], h["Cache-Control"] = typeEvents, noStore
+	h["Content-Type"], h["Cache-Control"], h["X-Accel-Buffering"] = typeEvents, noCache, isNo
 	if r.Method == http.MethodHead {
 		x.WriteHeader(http.StatusOK)
 		return nil
 	}
+	st, err := sub.Stream(o, r.Header.Get("Last-Event-ID"))
+	if err != nil {
+		return err
+	}
+	defer st.Close()
 	if err := x.push([]byte(streamHead)); err != nil {
 		return err
 	}
 	last := time.Now() // when something was sent
-	for s.serving(r.Context()) {
-		msgs, err := sub.Receive(r.Context(), o)
-		switch {
-		case err != nil && broker.CodeOf(err) == broker.Full:
-			s.pause(r.Context(), fullTime)
+	ctx := r.Context()
+	for s.serving(&x.ctx) {
+		n, err := s.streamSome(ctx, x, st, last.Add(keepAlive))
+		switch code := broker.CodeOf(err); {
+		case err != nil && (code == broker.Full || code == broker.Unavailable) && x.ctx.Err() == nil:
+			s.pause(&x.ctx, fullTime)
 		case err != nil:
 			return err
 		}
-		if r.Context().Err() != nil { // a first write to nobody would succeed
-			sub.Release(msgs)
-			return nil
+		halfClosed := ctx == r.Context() && ctx.Err() != nil // or it has left, which a comment tells
+		if halfClosed {
+			ctx = &x.ctx
 		}
-		if len(msgs) > 0 {
-			if sent, err := x.pushMessages(msgs); err != nil {
-				if !o.Ack {
-					sub.Release(msgs[sent:])
-				}
-				return err
-			}
-			last = time.Now()
-		} else if time.Since(last) >= keepAlive {
+		if (halfClosed || n == 0 && time.Since(last) >= keepAlive) && s.serving(&x.ctx) {
 			if err := x.push([]byte(streamIdle)); err != nil {
 				return err
 			}
+			n = 1
+		}
+		if n > 0 {
 			last = time.Now()
 		}
-		// What it may receive can have changed.
-		if sub, err = s.subscription(x, r, rest); err != nil {
+		if _, err := s.client(x, r); err != nil { // what it may do can have changed
 			return err
 		}
 	}
 	return nil
+}
+
+// streamSome sends what there is, or comes until a time or the end of ctx, and tells how many messages that were.
+func (s *server) streamSome(ctx context.Context, x *exchange, st *broker.Stream, until time.Time) (n int, err error) {
+	held := share{b: s.replies, client: x.username}
+	defer held.free()
+	msgs, err := st.Receive(ctx, max(time.Until(until), 0), held.take)
+	if err != nil || len(msgs) == 0 {
+		return 0, err
+	}
+	sent := 0
+	defer func() { // also where something panics
+		if sent < len(msgs) {
+			st.Release(msgs[sent:])
+		}
+	}()
+	buf := pieceBuffers.Get().(*[]byte)
+	p := pieces{b: (*buf)[:0], w: pusher{x}}
+	defer func() {
+		*buf = p.b
+		pieceBuffers.Put(buf)
+	}()
+	for i := range msgs {
+		p.event(&msgs[i])
+		if len(p.b) >= pieceSize || i == len(msgs)-1 {
+			p.flush()
+		}
+		if p.err != nil {
+			return sent, p.err
+		}
+		if len(p.b) == 0 {
+			st.Written(msgs[sent : i+1])
+			sent = i + 1
+		}
+	}
+	return sent, nil
+}
+
+// event appends a message as an event.
+func (p *pieces) event(m *broker.Message) {
+	p.b = append(append(append(p.b, "id: "...), m.ID...), "\ndata: "...)
+	p.message(m)
+	p.b = append(p.b, "\n\n"...)
 }
 
 // serving tells whether there is a client and the broker does not drain.
@@ -111,43 +156,34 @@ func (s *server) pause(ctx context.Context, d time.Duration) {
 	}
 }
 
+// pusher writes parts of a stream.
+type pusher struct{ x *exchange }
+
+func (p pusher) Write(b []byte) (int, error) { return len(b), p.x.push(b) }
+
 // push sends a part of a stream.
 func (x *exchange) push(b []byte) error {
 	x.patient(writeTime)
+	halfClosed := x.ctx.halfClosed()
 	if _, err := x.Write(b); err != nil {
 		return err
 	}
-	return http.NewResponseController(x.ResponseWriter).Flush()
+	return x.sent(halfClosed)
 }
 
-// pushMessages sends messages as events. After an error, sent is how many of them may have arrived.
-func (x *exchange) pushMessages(msgs []broker.Message) (sent int, err error) {
-	buf := getBuffer()
-	defer putBuffer(buf)
-	b := (*buf)[:0]
-	for i := range msgs {
-		b = append(append(b, "id: "...), msgs[i].ID...)
-		b = append(b, "\ndata: "...)
-		b = append(appendMessage(b, &msgs[i]), "\n\n"...)
-		if len(b) >= writeSize || i == len(msgs)-1 {
-			if err := x.push(b); err != nil {
-				return sent, err
-			}
-			sent, b = i+1, b[:0]
-		}
-	}
-	*buf = b
-	return sent, nil
-}
-
-// accepts tells whether a media type is in the Accept headers by its name.
-func accepts(headers []string, want string) bool {
+// accepts tells whether Accept headers allow a media type, by its name or a wildcard. Without any,
+// everything is allowed.
+func accepts(headers []string, kind, subtype string) bool {
 	for _, h := range headers {
 		for part := range strings.SplitSeq(h, ",") {
-			if t, _, err := mime.ParseMediaType(part); err == nil && t == want {
+			t, params, err := mime.ParseMediaType(part)
+			if q, qerr := strconv.ParseFloat(params["q"], 64); err != nil || qerr == nil && q == 0 {
+				continue
+			}
+			if t == kind+"/"+subtype || t == kind+"/*" || t == "*/*" {
 				return true
 			}
 		}
 	}
-	return false
+	return len(headers) == 0
 }

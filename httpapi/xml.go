@@ -1,8 +1,6 @@
 package httpapi
 
 import (
-	"bytes"
-	"encoding/base64"
 	"encoding/xml"
 	"strconv"
 	"unicode/utf8"
@@ -10,45 +8,47 @@ import (
 	"pipit/broker"
 )
 
-// appendMessagesXML appends the reply of a receive as XML: root data, list members item. A payload
+// messagesXML appends the reply of a receive as XML: root data, list members item. A payload
 // that XML cannot hold is in base64, and the metadata says so.
-func appendMessagesXML(b []byte, msgs []broker.Message) []byte {
-	w := bytes.NewBuffer(b)
-	w.WriteString(xml.Header + "<data><status>ZATO_OK</status>")
-	element(w, "results_count", strconv.Itoa(len(msgs)))
-	w.WriteString("<results>")
+func (p *pieces) messagesXML(msgs []broker.Message) {
+	p.b = append(p.b, xml.Header+"<data><status>ZATO_OK</status>"...)
+	p.element("results_count", strconv.Itoa(len(msgs)))
+	p.b = append(p.b, "<results>"...)
 	for i := range msgs {
-		m := &msgs[i]
-		text := xmlText(m.Payload)
-		w.WriteString("<item><payload>")
-		if text {
-			_ = xml.EscapeText(w, m.Payload)
-		} else {
-			w.WriteString(base64.StdEncoding.EncodeToString(m.Payload))
-		}
-		w.WriteString("</payload><metadata>")
-		element(w, "msg_id", m.ID)
-		element(w, "topic", m.Topic)
-		element(w, "creation_time_utc", string(appendTime(nil, m.Created)))
-		element(w, "expiration", strconv.FormatInt(m.Expiration, 10))
-		element(w, "expire_at_utc", string(appendTime(nil, m.ExpireAt)))
-		element(w, "producer", m.Producer)
-		element(w, "priority", strconv.Itoa(m.Priority))
-		element(w, "mime_type", m.MIMEType)
-		element(w, "delivery_count", strconv.Itoa(m.DeliveryCount))
-		if !text {
-			element(w, "encoding", "base64")
-		}
-		w.WriteString("</metadata></item>")
+		p.item(&msgs[i])
+		p.next()
 	}
-	w.WriteString("</results></data>")
-	return w.Bytes()
+	p.b = append(p.b, "</results></data>"...)
 }
 
-func element(w *bytes.Buffer, name, value string) {
-	w.WriteString("<" + name + ">")
-	_ = xml.EscapeText(w, []byte(value))
-	w.WriteString("</" + name + ">")
+func (p *pieces) item(m *broker.Message) {
+	text := xmlText(m.Payload)
+	p.b = append(p.b, "<item><payload>"...)
+	if text {
+		p.parts(m.Payload, true, appendXML[[]byte])
+	} else {
+		p.parts(m.Payload, false, appendBase64)
+	}
+	p.b = append(p.b, "</payload><metadata>"...)
+	p.element("msg_id", m.ID)
+	p.element("topic", m.Topic)
+	p.element("creation_time_utc", string(appendTime(nil, m.Created)))
+	p.element("expiration", strconv.FormatInt(m.Expiration, 10))
+	p.element("expire_at_utc", string(appendTime(nil, m.ExpireAt)))
+	p.element("producer", m.Producer)
+	p.element("priority", strconv.Itoa(m.Priority))
+	p.element("mime_type", m.MIMEType)
+	p.element("delivery_count", strconv.Itoa(m.DeliveryCount))
+	if !text {
+		p.element("encoding", "base64")
+	}
+	p.b = append(p.b, "</metadata></item>"...)
+}
+
+func (p *pieces) element(name, value string) {
+	p.b = append(append(append(p.b, '<'), name...), '>')
+	p.b = appendXML(p.b, value)
+	p.b = append(append(append(p.b, "</"...), name...), '>')
 }
 
 // xmlText tells whether XML 1.0 can hold b (https://www.w3.org/TR/xml/#charsets).
