@@ -16,6 +16,7 @@ import (
 
 	"pipit/admin"
 	"pipit/broker"
+	"pipit/httpapi"
 	"pipit/httpapi/forwarded"
 )
 
@@ -38,7 +39,9 @@ type httpConfig struct {
 	MaxPayload     size     `toml:"max_payload" min:"1" max:"134217728"`
 	MaxBatch       size     `toml:"max_batch" min:"1" max:"1073741824"`
 	MaxPending     size     `toml:"max_pending" min:"1" max:"1099511627776"`
+	MaxReplies     size     `toml:"max_replies" min:"1" max:"1099511627776"`
 	MaxConnections int64    `toml:"max_connections" min:"1" max:"10000000"`
+	CORSOrigins    []string `toml:"cors_origins"`
 	TLSCert        string   `toml:"tls_cert"`
 	TLSKey         string   `toml:"tls_key"`
 	TrustedProxies []string `toml:"trusted_proxies"`
@@ -117,6 +120,7 @@ var defaults = struct {
 		MaxPayload:     broker.DefaultMaxPayload,
 		MaxBatch:       16 << 20,
 		MaxPending:     broker.DefaultMaxPending,
+		MaxReplies:     httpapi.DefaultMaxReplies,
 		MaxConnections: 10_000,
 	},
 	Admin:    adminConfig{Enabled: true},
@@ -188,6 +192,12 @@ func (b *binder) check(c *config) {
 		if c.HTTP.MaxPending < v.n {
 			b.errorf("http.max_pending", "%d: allowed is no less than %s, which is %d", c.HTTP.MaxPending, v.key, v.n)
 		}
+	}
+	if c.HTTP.MaxReplies < c.HTTP.MaxPayload {
+		b.errorf("http.max_replies", "%d: allowed is no less than max_payload, which is %d", c.HTTP.MaxReplies, c.HTTP.MaxPayload)
+	}
+	for _, origin := range c.HTTP.CORSOrigins {
+		b.valid("http.cors_origins", httpapi.CheckOrigin(origin))
 	}
 	if c.HTTP.TLSCert == "" && c.HTTP.TLSKey != "" {
 		b.errorf("http.tls_key", "%q: allowed only together with tls_cert", c.HTTP.TLSKey)

@@ -110,6 +110,7 @@ func hashPassword(stdin io.Reader, stdout, stderr io.Writer) error {
 func serve(ctx context.Context, cfg *config, stderr io.Writer) (err error) {
 	log := newLogger(cfg.Log, stderr)
 	tune()
+	go holdMemory(ctx, cfg.HTTP)
 
 	var down shutdown
 	defer func() {
@@ -162,11 +163,13 @@ func serve(ctx context.Context, cfg *config, stderr io.Writer) (err error) {
 		return err
 	}
 	handler := httpapi.New(b, httpapi.Options{
-		MaxPayload: int64(cfg.HTTP.MaxPayload),
-		MaxBatch:   int64(cfg.HTTP.MaxBatch),
-		Logger:     log,
-		Access:     cfg.Log.Access,
-		Proxies:    proxies,
+		MaxPayload:  int64(cfg.HTTP.MaxPayload),
+		MaxBatch:    int64(cfg.HTTP.MaxBatch),
+		MaxReplies:  int64(cfg.HTTP.MaxReplies),
+		CORSOrigins: cfg.HTTP.CORSOrigins,
+		Logger:      log,
+		Access:      cfg.Log.Access,
+		Proxies:     proxies,
 	})
 	var (
 		adm          *admin.Admin

@@ -1,0 +1,39 @@
+package main
+
+import (
+	"context"
+	"os"
+	"runtime/debug"
+	"runtime/metrics"
+	"time"
+)
+
+// baseMemory is what the process may need beside the payloads that its limits allow, in bytes.
+const baseMemory = 256 << 20
+
+// holdMemory lets the garbage collector work harder when the process comes near to what its limits
+// allow to live, where the environment does not say otherwise: payloads are large, and what dies of them would
+// pile up to several times as much. Where more lives all the same, such as many messages in flight, the limit
+// makes room for it, else it would do nothing but collect. It returns when ctx ends.
+func holdMemory(ctx context.Context, cfg httpConfig) {
+	if os.Getenv("GOMEMLIMIT") != "" {
+		return
+	}
+	limit := int64(cfg.MaxPending) + int64(cfg.MaxReplies) + baseMemory
+	debug.SetMemoryLimit(limit)
+	tick := time.NewTicker(2 * time.Second)
+	defer tick.Stop()
+	live := []metrics.Sample{{Name: "/gc/heap/live:bytes"}}
+	for set := limit; ; {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+		metrics.Read(live)
+		if n := max(limit, int64(live[0].Value.Uint64())/2*3); n != set {
+			set = n
+			debug.SetMemoryLimit(set)
+		}
+	}
+}
