@@ -188,6 +188,7 @@ func (t *taker) pick(p int) (back []*lease, span Span) {
 func (t *taker) again(p int, back []*lease) error {
 	t.step()
 	i := 0 // how many were looked for
+	defer t.s.c.fetched(back)
 	err := t.s.b.store.View(func(r Reader) error {
 		for ; i < len(back) && !t.refused && (i == 0 || time.Since(t.now) < takeTime); i++ {
 			l := back[i]
@@ -212,12 +213,7 @@ func (t *taker) again(p int, back []*lease) error {
 		}
 	}
 	for j, l := range back {
-		switch {
-		case c.leases[l.slot] != l || l.state != fetching: // it was leased, or somebody settled it meanwhile
-		case t.stop || err != nil || j >= i:
-			c.unlist(l)
-			c.giveBack(l)
-		default:
+		if c.fetches(l) && err == nil && !t.stop && j < i {
 			c.unlist(l)
 			c.drop(l) // it has expired, or is gone
 		}
@@ -227,6 +223,22 @@ func (t *taker) again(p int, back []*lease) error {
 		return err
 	}
 	return t.confirm(p)
+}
+
+// fetches tells whether a lease is yet as fetch has left it: it was not leased, and nobody settled it
+// meanwhile. The caller holds mu.
+func (c *consumer) fetches(l *lease) bool { return c.leases[l.slot] == l && l.state == fetching }
+
+// fetched gives back what was fetched and not leased, also after a panic.
+func (c *consumer) fetched(back []*lease) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, l := range back {
+		if c.fetches(l) {
+			c.unlist(l)
+			c.giveBack(l)
+		}
+	}
 }
 
 // unread goes on reading one priority.

@@ -502,15 +502,6 @@ func (s *stub) failCommits(err error) {
 	s.commit.Store(&f)
 }
 
-// viewed returns a channel that is closed at the next look at the store.
-func (s *stub) viewed() <-chan struct{} {
-	c := make(chan struct{})
-	var once sync.Once
-	f := func() { once.Do(func() { close(c) }) }
-	s.view.Store(&f)
-	return c
-}
-
 // logBuffer is a log in memory.
 type logBuffer struct {
 	mu sync.Mutex
