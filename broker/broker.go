@@ -57,6 +57,7 @@ type Broker struct {
 	ids   idCodec
 	auth  *authenticator
 	epoch time.Time // lease times count from here
+	clock *clock
 
 	defining  sync.Mutex   // held by Apply and Change from reading what exists to their commit
 	lastID    uint32       // guarded by defining
@@ -79,10 +80,11 @@ type Broker struct {
 	publishOps sync.Pool // of *publishOp
 
 	queue   queue
-	plan    plan                  // of who has the queue's turn
-	pending atomic.Int64          // bytes reserved
-	health  atomic.Pointer[error] // the last commit's error
-	failed  atomic.Bool           // what the store holds is uncertain: no more writes
+	plan    plan         // of who has the queue's turn
+	pending atomic.Int64 // bytes reserved
+	health  health
+	failed  atomic.Bool   // what the store holds is uncertain: no more writes
+	fatal   chan struct{} // closed when failed is set
 
 	drainOnce sync.Once
 	done      chan struct{} // closed by Drain
@@ -127,11 +129,13 @@ func Open(store Store, opts Options) (*Broker, error) {
 		consumers: map[uint32]*consumer{},
 		bySubKey:  map[string]*consumer{},
 		orphans:   map[uint32]*topic{},
+		fatal:     make(chan struct{}),
 		done:      make(chan struct{}),
 		closing:   make(chan struct{}),
 		sweepNow:  make(chan struct{}, 1),
 		sweepSize: sweepLeast,
 	}
+	b.clock = newClock(b.log, b.wall(b.epoch), 0)
 	b.queue.wake = make(chan struct{}, 1)
 	image, err := store.Load()
 	if err != nil {
@@ -144,6 +148,7 @@ func Open(store Store, opts Options) (*Broker, error) {
 	b.plan.resume()
 	b.workers.Go(b.commitLoop)
 	b.sweeping.Go(b.sweepLoop)
+	b.sweeping.Go(b.watchLoop)
 	return b, nil
 }
 
@@ -155,26 +160,18 @@ func (b *Broker) Drain() { b.drainOnce.Do(func() { close(b.done) }) }
 func (b *Broker) Done() <-chan struct{} { return b.done }
 
 // Close ends the broker: what was begun is committed, what comes later is refused, the store
-// is closed.
+// is closed. After Failed it writes nothing, and its error says that something was not stored.
 func (b *Broker) Close() error {
 	b.closeOnce.Do(func() {
 		b.Drain()
 		close(b.closing)
 		b.sweeping.Wait()
-		flushed := b.flush()
+		flushed := b.flush() // after Failed it only returns the error
 		b.queue.close()
 		b.workers.Wait()
 		b.closeErr = errors.Join(flushed, b.store.Close())
 	})
 	return b.closeErr
-}
-
-// Health returns nil, or why the last attempt to store something failed.
-func (b *Broker) Health() error {
-	if err := b.health.Load(); err != nil {
-		return *err
-	}
-	return nil
 }
 
 // Reserve sets n bytes aside for what is about to be read of a payload, of the MaxPending that all
@@ -207,6 +204,9 @@ func (b *Broker) Logins() *Logins { return b.auth.logins }
 
 // since returns now as a lease time.
 func (b *Broker) since(now time.Time) time.Duration { return now.Sub(b.epoch) }
+
+// wall returns what the wall clock shows at now, without what now knows of monotonic time.
+func (b *Broker) wall(now time.Time) time.Time { return now.Round(0) }
 
 // load makes the state of memory from what the store keeps.
 func (b *Broker) load(image *Image) error {

@@ -29,11 +29,12 @@ type operation interface {
 
 // task is an operation and whoever waits for it.
 type task struct {
-	op    operation
-	bytes int64
-	alone bool // in a commit of its own
-	err   error
-	done  chan struct{} // one token when err is final
+	op       operation
+	bytes    int64
+	alone    bool // in a commit of its own
+	err      error
+	done     chan struct{} // one token when err is final
+	answered bool          // it has the token
 }
 
 // queue is what has gathered for the next commit, and whose turn it is to commit.
@@ -164,7 +165,7 @@ func (b *Broker) turn(tasks []*task) (woke bool) {
 	ended := false
 	defer func() {
 		if !ended { // a panic, in a request's goroutine perhaps, which does not end the process
-			b.failed.Store(true)
+			b.abandon(tasks)
 		}
 		b.queue.release()
 	}()
@@ -207,14 +208,7 @@ func (b *Broker) commit(p *plan, tasks []*task) (woke bool) {
 				t.op.failed()
 			}
 		}
-		if again := b.try(p, tasks, now); again != nil {
-			err = again
-		}
-	}
-	if err != nil {
-		b.noteFailure(err)
-	} else if p.err == nil && !p.empty && b.health.Load() != nil {
-		b.health.Store(nil)
+		_ = b.try(p, tasks, now) // p.err has its error
 	}
 	for _, t := range tasks {
 		switch {
@@ -225,6 +219,7 @@ func (b *Broker) commit(p *plan, tasks []*task) (woke bool) {
 		default:
 			t.op.applied(now)
 		}
+		t.answered = true
 		t.done <- struct{}{}
 	}
 	return p.err == nil && p.notify()
@@ -235,12 +230,15 @@ func (b *Broker) commit(p *plan, tasks []*task) (woke bool) {
 func (b *Broker) try(p *plan, tasks []*task, now time.Time) error {
 	p.reset(now)
 	if b.failed.Load() {
-		p.err = &Error{Code: Unavailable, Message: "The database failed", Reason: "a restart is needed", RetryAfter: time.Minute}
+		p.err = errFailed
 		return nil
 	}
 	for _, t := range tasks {
 		if t.err == nil {
-			if t.err = t.op.plan(p); t.err != nil {
+			if t.err = b.admit(t.op); t.err == nil {
+				t.err = t.op.plan(p)
+			}
+			if t.err != nil {
 				t.op.failed()
 			}
 		}
@@ -252,23 +250,11 @@ func (b *Broker) try(p *plan, tasks []*task, now time.Time) error {
 	}
 	if err := b.store.Commit(&p.batch); err != nil {
 		p.undo()
-		if errors.Is(err, ErrNoSpace) {
-			p.err = diskFull(err)
-		} else {
-			b.failed.Store(true)
-			p.err = &Error{Code: Unavailable, Message: "The database failed", RetryAfter: time.Minute, Err: err}
-		}
+		p.err = b.commitFailed(err, &p.batch)
 		return err
 	}
 	p.apply()
 	return nil
-}
-
-func (b *Broker) noteFailure(err error) {
-	if b.health.Load() == nil {
-		b.log.Error("nothing can be stored", "error", err)
-	}
-	b.health.Store(&err)
 }
 
 func diskFull(err error) *Error {

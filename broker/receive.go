@@ -98,7 +98,7 @@ func (s *Subscription) renew() error {
 // settled or the consumer's ack timeout passes. With nothing to deliver it returns none,
 // after Wait, when ctx ends or the broker drains. The errors are Invalid, Denied (meanwhile the
 // consumer, its topic or its client was deleted or deactivated, or it has another sub_key),
-// Full (MaxInFlight is reached) and, with Ack, those of Settle.
+// Full (MaxInFlight is reached), Unavailable (see Failed) and, with Ack, those of Settle.
 func (s Subscription) Receive(ctx context.Context, o ReceiveOptions) ([]Message, error) {
 	if o.Max == 0 {
 		o.Max = DefaultReceive
@@ -121,6 +121,9 @@ func (s Subscription) Receive(ctx context.Context, o ReceiveOptions) ([]Message,
 		defer c.topic.waiting.Add(-1)
 	}
 	for {
+		if s.b.failed.Load() {
+			return nil, errFailed // what the acknowledgement of a delivery would be answered
+		}
 		left := time.Until(start.Add(o.Wait))
 		msgs, next, err := s.take(&o, w, left > 0)
 		if err == errChanged {

@@ -2,8 +2,12 @@ package broker
 
 import "time"
 
-// ErrNoSpace is what a Store's Commit wraps when the medium is full and nothing was stored.
-var ErrNoSpace = storeError("no space left for the database")
+// What a Store's errors wrap.
+var (
+	ErrNoSpace   = storeError("no space left for the database") // Commit: the medium is full, nothing was stored
+	ErrNotStored = storeError("nothing was stored")             // Commit: for another reason
+	ErrLost      = storeError("it was removed or replaced")     // CheckFile: the file that is written
+)
 
 type storeError string
 
@@ -17,8 +21,9 @@ type Store interface {
 	Load() (*Image, error)
 
 	// Commit applies all of a batch or nothing, and returns when it is durable. It keeps nothing
-	// of the batch's memory, and writes into its Removals what they came to. An error that wraps ErrNoSpace leaves the store usable and
-	// unchanged; after any other error the store's content is uncertain.
+	// of the batch's memory, and writes into its Removals what they came to. An error that wraps
+	// ErrNoSpace or ErrNotStored leaves the store usable and unchanged. After any other error it is
+	// uncertain what it holds: it is only to be closed, and writes nothing any more.
 	Commit(*Batch) error
 
 	// View gives fn one consistent look at the messages. The Reader, and the byte slices of

@@ -80,12 +80,13 @@ func (b *Broker) setNextDue(at time.Time) {
 // and whether it failed.
 func (b *Broker) sweep(now time.Time, seen bool) (more, failed bool) {
 	op := &sweepOp{b: b, dueKnown: b.nextDue.Load(), undelayed: b.undelayed.Load()}
+	over := b.expiryNow(now)
 	err := b.store.View(func(r Reader) error {
 		var err error
-		if err = op.findExpired(r, now, b.sweepSize); err != nil {
+		if err = op.findExpired(r, over, b.sweepSize); err != nil {
 			return err
 		}
-		if op.ids, err = r.StaleIDs(now, sweepIDs); err != nil {
+		if op.ids, err = r.StaleIDs(over, sweepIDs); err != nil {
 			return err
 		}
 		if err = b.scanDelayed(r, op); err != nil {
@@ -105,13 +106,12 @@ func (b *Broker) sweep(now time.Time, seen bool) (more, failed bool) {
 		}
 		return nil
 	})
-	if err != nil {
-		b.log.Error("the sweeper cannot read", "error", err)
+	if b.note(byReading, err); err != nil {
 		return false, true
 	}
 	consumers := b.collect(op, seen)
 	if err := op.findGaps(consumers); err != nil {
-		b.log.Error("the sweeper cannot read", "error", err)
+		b.note(byReading, err)
 		return false, true
 	}
 	var bytes int64

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"cmp"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"math"
 	"runtime/debug"
@@ -56,6 +57,12 @@ const (
 
 // Commit implements broker.Store.
 func (s *Store) Commit(b *broker.Batch) (err error) {
+	if s.uncertain {
+		return fmt.Errorf("database %s: an earlier commit failed", s.path)
+	}
+	defer func() {
+		s.uncertain = err != nil && !errors.Is(err, broker.ErrNoSpace) && !errors.Is(err, broker.ErrNotStored)
+	}()
 	s.bolt.NoFreelistSync = s.skipFreelist()
 	tx, err := s.bolt.Begin(true)
 	if err != nil {
@@ -75,13 +82,16 @@ func (s *Store) Commit(b *broker.Batch) (err error) {
 	id := tx.ID() // before Commit, which forgets it
 	if err = c.apply(b); err != nil {
 		_ = tx.Rollback()
-		return fmt.Errorf("database %s: commit: %w", s.path, err)
+		return fmt.Errorf("database %s: %w: %w", s.path, broker.ErrNotStored, err)
 	}
 	if err = tx.Commit(); err != nil {
-		if noSpace(err) && s.lastTx() < id {
+		switch {
+		case s.lastTx() >= id: // its last page is written, but perhaps not on the disk
+			return fmt.Errorf("database %s: commit: %w", s.path, err)
+		case noSpace(err):
 			return fmt.Errorf("database %s: %w: %w", s.path, broker.ErrNoSpace, err)
 		}
-		return fmt.Errorf("database %s: commit: %w", s.path, err)
+		return fmt.Errorf("database %s: %w: %w", s.path, broker.ErrNotStored, err)
 	}
 	c.keep()
 	return nil

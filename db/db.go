@@ -38,6 +38,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"math"
 	"sync"
@@ -64,11 +65,13 @@ type Options struct {
 type Store struct {
 	bolt *bbolt.DB
 	path string
+	file fs.FileInfo // of the open file
 	log  *slog.Logger
 
 	// What the committer knows of the file. It belongs to the goroutine in Commit and changes
 	// only after a commit went well.
 	loaded      bool // the file was found to be good: Close may write to it
+	uncertain   bool // the outcome of a commit is not known: nothing is written any more
 	lastID      uint32
 	consumerKey map[uint32]string         // where the record of a consumer is
 	openMu      sync.Mutex                // guards open against readers beside the committer
@@ -82,7 +85,10 @@ type Store struct {
 	damagedN atomic.Int32
 }
 
-var _ broker.Store = (*Store)(nil)
+var (
+	_ broker.Store       = (*Store)(nil)
+	_ broker.FileChecker = (*Store)(nil)
+)
 
 var (
 	bucketMeta     = []byte("meta")
@@ -129,9 +135,9 @@ func (s *Store) Size() int64 {
 func (s *Store) Path() string { return s.path }
 
 // Close writes down which pages are free, so that the next start need not look for them, and
-// releases the file.
+// releases the file. Where a commit's outcome is not known it writes nothing.
 func (s *Store) Close() error {
-	if s.loaded && !s.freelistStored() {
+	if s.loaded && !s.uncertain && !s.freelistStored() {
 		if err := s.storeFreelist(); err != nil {
 			// Nothing is lost: the next start finds the free pages by itself.
 			s.log.Warn("the database's list of free pages could not be written", "file", s.path, "err", err)

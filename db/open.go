@@ -45,13 +45,14 @@ func open(path string, opts Options, progress func(part float64)) (*Store, error
 	if err != nil {
 		return nil, err
 	}
-	bolt, err := openBolt(path, opts.LockTimeout)
+	bolt, file, err := openBolt(path, opts.LockTimeout)
 	if err != nil {
 		return nil, err
 	}
 	s := &Store{
 		bolt:    bolt,
 		path:    path,
+		file:    file,
 		log:     opts.Logger,
 		open:    map[broker.Lane]openRange{},
 		waiting: map[uint32]uint64{},
@@ -65,7 +66,8 @@ func open(path string, opts Options, progress func(part float64)) (*Store, error
 	return s, nil
 }
 
-func openBolt(path string, timeout time.Duration) (bolt *bbolt.DB, err error) {
+// openBolt opens the file, and returns what the operating system knows it by.
+func openBolt(path string, timeout time.Duration) (bolt *bbolt.DB, info fs.FileInfo, err error) {
 	var file *os.File
 	defer func() {
 		if err != nil {
@@ -91,7 +93,14 @@ func openBolt(path string, timeout time.Duration) (bolt *bbolt.DB, err error) {
 		// Address space, not memory: growing the file does not have to wait for readers.
 		o.InitialMmapSize = 1 << 30
 	}
-	return bbolt.Open(path, 0o600, o)
+	if bolt, err = bbolt.Open(path, 0o600, o); err != nil {
+		return nil, nil, err
+	}
+	if info, err = file.Stat(); err != nil {
+		_ = bolt.Close()
+		return nil, nil, err
+	}
+	return bolt, info, nil
 }
 
 // create makes the buckets of a new file.

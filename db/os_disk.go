@@ -14,3 +14,11 @@ func diskSpace(path string) (total, free int64) {
 	size := int64(st.Bsize)
 	return int64(st.Blocks) * size, max(int64(st.Bavail), 0) * size
 }
+
+const flagReadOnly = 1 // ST_RDONLY and MNT_RDONLY
+
+// readOnly tells whether the file system of a file cannot be written.
+var readOnly = func(path string) bool {
+	var st unix.Statfs_t
+	return unix.Statfs(path, &st) == nil && st.Flags&flagReadOnly != 0
+}

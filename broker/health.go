@@ -1,0 +1,225 @@
+package broker
+
+import (
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// How it is watched whether messages can be stored.
+const (
+	watchEvery = 2 * time.Second
+	probeRest  = 10 // times as long as a probe took, there is none: it holds up the commits
+	probeLeast = 64 << 10
+	probeMost  = 1 << 20
+	probeKind  = "probe" // of its documents
+)
+
+// FileChecker is a Store that can tell, without writing, whether what it writes will be found again.
+// It is asked every few seconds.
+type FileChecker interface {
+	// CheckFile returns why not, nil where all is well. The error wraps ErrLost where the file that is
+	// written is not the one that the next start will open.
+	CheckFile() error
+}
+
+// source is how something that is wrong with the store was found. The first ones tell the most.
+type source int
+
+const (
+	byChecking source = iota // CheckFile
+	byWriting                // a commit
+	byReading                // the sweeper
+	sources
+)
+
+var sourceNames = [sources]string{"checking the file", "writing", "reading"}
+
+// health is whether messages can be stored.
+type health struct {
+	first   atomic.Pointer[error] // the first of causes that is not nil
+	mu      sync.Mutex
+	causes  [sources]error // guarded by mu
+	payload int            // bytes of the largest that was refused since writing failed; guarded by mu
+}
+
+// Health returns nil, or why messages cannot be stored: what a write ran into, until a write of the
+// size of a publish proves that they can be stored again; or that the file is gone, or cannot be read.
+func (b *Broker) Health() error {
+	if err := b.health.first.Load(); err != nil {
+		return *err
+	}
+	return nil
+}
+
+// Failed is closed when it is not known any more what the store holds: its last write may have
+// failed or not. Nothing is stored or delivered from then on, and Close does not write. The program
+// is to end and start again, which finds out. Health tells the cause.
+func (b *Broker) Failed() <-chan struct{} { return b.fatal }
+
+// note takes note of what was found, nil where all is well, and logs it where that is new.
+func (b *Broker) note(by source, err error) {
+	h := &b.health
+	h.mu.Lock()
+	old := h.causes[by]
+	h.causes[by] = err
+	if by == byWriting && err == nil {
+		h.payload = 0
+	}
+	h.first.Store(nil)
+	for i := range h.causes {
+		if cause := h.causes[i]; cause != nil {
+			h.first.Store(&cause)
+			break
+		}
+	}
+	h.mu.Unlock()
+	switch {
+	case err == nil && old != nil:
+		b.log.Info("the database is well again", "by", sourceNames[by])
+	case err != nil && (old == nil || old.Error() != err.Error()):
+		b.log.Error("the database cannot be relied on", "by", sourceNames[by], "error", err)
+	}
+}
+
+// commitFailed takes note of a commit that failed, and returns what to answer its tasks.
+func (b *Broker) commitFailed(err error, batch *Batch) *Error {
+	b.health.mu.Lock()
+	for _, list := range [][]*Record{batch.Append, batch.Delay} {
+		for _, r := range list {
+			b.health.payload = max(b.health.payload, len(r.Payload))
+		}
+	}
+	b.health.mu.Unlock()
+	switch {
+	case errors.Is(err, ErrNoSpace):
+		b.note(byWriting, err)
+		return diskFull(err)
+	case errors.Is(err, ErrNotStored):
+		b.note(byWriting, err)
+		return &Error{Code: Unavailable, Message: "The database cannot be written: nothing was stored", RetryAfter: restartTime, Err: err}
+	default:
+		b.fail(err)
+		return uncertain(err)
+	}
+}
+
+// restartTime is after which a client may try again where the program has to be started again, or a
+// disk to come back.
+const restartTime = 5 * time.Second
+
+func uncertain(err error) *Error {
+	return &Error{Code: Unavailable, Message: "The database failed: whether this was stored is not known. Repeat it, a message with the same msg_id",
+		RetryAfter: restartTime, Err: err}
+}
+
+// errFailed is the answer to everything after a write whose outcome is not known.
+var errFailed = &Error{Code: Unavailable, Message: "The database failed: nothing was stored or delivered", Reason: "a restart is needed", RetryAfter: restartTime}
+
+// fail ends all writing and delivering: it is not known what the store holds.
+func (b *Broker) fail(err error) {
+	if b.failed.CompareAndSwap(false, true) {
+		b.note(byWriting, err)
+		close(b.fatal)
+		b.Drain()
+	}
+}
+
+// abandon answers the tasks of a commit that panicked, in which case anything may be stored.
+func (b *Broker) abandon(tasks []*task) {
+	err := errors.New("a commit panicked")
+	b.fail(err)
+	for _, t := range tasks {
+		if !t.answered {
+			t.answered, t.err = true, uncertain(err)
+			t.done <- struct{}{}
+		}
+	}
+}
+
+// admit refuses what would be lost: a publish, while the file that is written is not the one that the
+// next start will open.
+func (b *Broker) admit(op operation) error {
+	if b.health.first.Load() == nil {
+		return nil
+	}
+	if _, ok := op.(*publishOp); !ok {
+		return nil
+	}
+	b.health.mu.Lock()
+	err := b.health.causes[byChecking]
+	b.health.mu.Unlock()
+	if !errors.Is(err, ErrLost) {
+		return nil
+	}
+	return &Error{Code: Unavailable, Message: "The database file is gone: nothing was stored", RetryAfter: restartTime, Err: err}
+}
+
+// watchLoop looks every few seconds whether messages can be stored, and what the clock does.
+func (b *Broker) watchLoop() {
+	tick := time.NewTicker(watchEvery)
+	defer tick.Stop()
+	var next time.Time // of a probe
+	for {
+		select {
+		case <-b.closing:
+			return
+		case <-tick.C:
+		}
+		now := time.Now()
+		b.clock.look(b.wall(now), b.since(now))
+		if s, ok := b.store.(FileChecker); ok {
+			b.note(byChecking, s.CheckFile())
+		}
+		if n := b.probeSize(); n > 0 && !now.Before(next) {
+			if b.probe(n) == nil {
+				b.note(byWriting, nil)
+			}
+			end := time.Now()
+			next = end.Add(probeRest * end.Sub(now))
+		}
+	}
+}
+
+// probeSize returns how many bytes to write to find out whether messages can be stored again: as many
+// as the publish had that could not be. It returns 0 where nothing is to be found out, or the
+// disk has no room for it anyway.
+func (b *Broker) probeSize() int {
+	b.health.mu.Lock()
+	err, n := b.health.causes[byWriting], b.health.payload
+	b.health.mu.Unlock()
+	if err == nil || b.failed.Load() {
+		return 0
+	}
+	n = min(max(n, probeLeast), probeMost)
+	if st := b.store.Stats(); errors.Is(err, ErrNoSpace) && st.DiskFree >= 0 && st.DiskFree+st.Free < int64(n) {
+		return 0
+	}
+	return n
+}
+
+// probe stores n bytes as a publish would, and removes them.
+func (b *Broker) probe(n int) error {
+	put := documentOp{}
+	for i := 0; n > 0; i++ {
+		value := make([]byte, min(n, MaxDocumentValue))
+		rand.Read(value) // such that no file system makes less of it; never fails
+		put = append(put, Document{Kind: probeKind, Key: fmt.Sprint(i), Value: value})
+		n -= len(value)
+	}
+	// In commits of their own: nobody is refused together with a probe.
+	alone := func(op documentOp) error {
+		return b.wait(&task{op: op, bytes: documentBytes(op), alone: true, done: make(chan struct{}, 1)})
+	}
+	if err := alone(put); err != nil {
+		return err
+	}
+	drop := make(documentOp, len(put))
+	for i := range put {
+		drop[i] = Document{Kind: probeKind, Key: put[i].Key}
+	}
+	return alone(drop)
+}
