@@ -83,6 +83,9 @@ func (c *clock) jumped(jump time.Duration, wall time.Time, mono time.Duration) {
 
 // hold holds expiry back until a monotonic time; the caller holds mu.
 func (c *clock) hold(back, until time.Duration) {
+	if back == 0 {
+		until = 0
+	}
 	c.back, c.until = back, until
 	c.held.Store(back > 0)
 }

@@ -1,0 +1,319 @@
+package broker_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"slices"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"pipit/broker"
+)
+
+// roomFor is a disk on which a commit of most bytes of payload fits.
+func roomFor(most int) func(*broker.Batch) error {
+	return func(b *broker.Batch) error {
+		n := 0
+		for _, r := range slices.Concat(b.Append, b.Delay) {
+			n += len(r.Payload)
+		}
+		for _, d := range b.Put {
+			n += len(d.Value)
+		}
+		if n > most {
+			return fmt.Errorf("write: %w", broker.ErrNoSpace)
+		}
+		return nil
+	}
+}
+
+// wantHealth waits until the broker has looked, and compares what it found.
+func (r *rig) wantHealth(when string, want error) {
+	r.t.Helper()
+	time.Sleep(5 * time.Second)
+	if err := r.Health(); !errors.Is(err, want) || (err == nil) != (want == nil) {
+		r.t.Errorf("%s: health %v, want %v", when, err, want)
+	}
+}
+
+// TestHealth: small writes that still fit do not make a full disk healthy, and room does without a publish.
+func TestHealth(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r, s := newFaultyRig(t)
+		r.define(topicDef("/t"), consumerDef("/t", "a"))
+		big := broker.Publication{Payload: make([]byte, 300_000), Expiration: 600}
+		r.publish("/t", big)
+		r.publish("/t", text("small"))
+		before := s.count()
+		r.wantHealth("at first", nil)
+		if n := s.count() - before; n > 2 { // last-seen times
+			t.Errorf("%d commits of a healthy broker", n)
+		}
+		s.fail(roomFor(200_000))
+		wantCode(t, r.mayPublish(big), broker.DiskFull)
+		if err := r.Health(); !errors.Is(err, broker.ErrNoSpace) {
+			t.Errorf("full: health %v", err)
+		}
+		got := r.receive("/t", "a", broker.ReceiveOptions{})
+		if done, err := r.sub("/t", "a").Settle(ctx, broker.Settlement{Ack: []string{got[0].ID}}); err != nil || done.Acked != 1 {
+			t.Errorf("settle: %+v %v", done, err)
+		}
+		r.wantHealth("after an acknowledgement", broker.ErrNoSpace)
+		r.publish("/t", text("small"))
+		r.wantHealth("after a small publish", broker.ErrNoSpace)
+		r.receive("/t", "a", broker.ReceiveOptions{})
+		time.Sleep(10 * time.Second)
+		r.wantHealth("after last-seen times were stored", broker.ErrNoSpace)
+		s.fail(roomFor(299_999))
+		r.wantHealth("with less room than was needed", broker.ErrNoSpace)
+		s.fail(roomFor(300_000))
+		r.wantHealth("with room", nil)
+		r.publish("/t", big)
+		if docs, err := r.Documents("probe", "", false, 100); len(docs) > 0 || err != nil {
+			t.Errorf("%d documents are left, %v", len(docs), err)
+		}
+		before = s.count()
+		r.wantHealth("at last", nil)
+		if n := s.count() - before; n > 2 {
+			t.Errorf("%d commits of a healthy broker", n)
+		}
+	})
+}
+
+// TestProbeBounds: after a small publish was refused, a publish of ordinary size has to fit, and after
+// a huge one no more than that.
+func TestProbeBounds(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, broker.Options{MaxPayload: 8 << 20})
+		s := r.faulty()
+		r.define(topicDef("/t"))
+		for _, tt := range []struct{ payload, least int }{{1, 64 << 10}, {4 << 20, 1 << 20}} {
+			s.fail(roomFor(0))
+			wantCode(t, r.mayPublish(broker.Publication{Payload: make([]byte, tt.payload)}), broker.DiskFull)
+			s.fail(roomFor(tt.least - 1))
+			r.wantHealth(fmt.Sprint(tt, " too little"), broker.ErrNoSpace)
+			s.fail(roomFor(tt.least))
+			r.wantHealth(fmt.Sprint(tt, " enough"), nil)
+		}
+	})
+}
+
+// TestNotStored: after an error that certainly stored nothing the broker goes on, and is healthy again
+// when the disk is.
+func TestNotStored(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r, s := newFaultyRig(t)
+		r.define(topicDef("/t"), consumerDef("/t", "a"))
+		r.publish("/t", text("0"))
+		got := r.receive("/t", "a", broker.ReceiveOptions{})
+		cause := errors.New("input/output error")
+		s.fail(func(*broker.Batch) error { return fmt.Errorf("%w: %w", broker.ErrNotStored, cause) })
+		err := r.mayPublish(broker.Publication{Payload: []byte("x"), ID: "own"})
+		wantCode(t, err, broker.Unavailable)
+		if !errors.Is(err, cause) || !strings.Contains(err.Error(), "nothing was stored") {
+			t.Errorf("publish: %v", err)
+		}
+		_, err = r.sub("/t", "a").Settle(ctx, broker.Settlement{Ack: []string{got[0].ID}})
+		wantCode(t, err, broker.Unavailable)
+		r.wantHealth("failing", cause)
+		s.fail(nil)
+		r.wantHealth("well", nil)
+		if done, err := r.sub("/t", "a").Settle(ctx, broker.Settlement{Ack: []string{got[0].ID}}); err != nil || done.Acked != 1 {
+			t.Errorf("settle: %+v %v", done, err)
+		}
+		r.publish("/t", broker.Publication{Payload: []byte("x"), ID: "own"})
+		r.restart()
+		if m := r.receive("/t", "a", broker.ReceiveOptions{}); payloads(m) != "x " {
+			t.Errorf("after a restart: %q", payloads(m))
+		}
+	})
+}
+
+// TestUncertain: where the outcome of a commit is not known, its tasks are told so, everything later is
+// refused, nobody is delivered anything, and the store is not written any more.
+func TestUncertain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r, s := newFaultyRig(t)
+		r.define(topicDef("/u"), consumerDef("/u", "b"))
+		r.define(topicDef("/t"), consumerDef("/t", "a"))
+		for i := range 3 {
+			r.publish("/t", text(fmt.Sprint(i)))
+		}
+		got := r.receive("/t", "a", broker.ReceiveOptions{Max: 1})
+		polled := make(chan error)
+		go func() {
+			_, err := r.sub("/u", "b").Receive(context.Background(), broker.ReceiveOptions{Wait: time.Minute})
+			polled <- err
+		}()
+		synctest.Wait()
+		cause := errors.New("input/output error")
+		s.fail(func(b *broker.Batch) error { // as where the flush of the last page fails
+			if err := s.Store.Commit(b); err != nil {
+				t.Error(err)
+			}
+			return cause
+		})
+		own := broker.Publication{Payload: []byte("x"), ID: "own", Expiration: 600}
+		err := r.mayPublish(own)
+		wantCode(t, err, broker.Unavailable)
+		if !errors.Is(err, cause) || !strings.Contains(err.Error(), "not known") || !strings.Contains(err.Error(), "the same msg_id") {
+			t.Errorf("publish: %v", err)
+		}
+		select {
+		case <-r.Failed():
+		default:
+			t.Error("it did not fail")
+		}
+		wantCode(t, <-polled, broker.Unavailable)
+		if err := r.Health(); !errors.Is(err, cause) {
+			t.Errorf("health: %v", err)
+		}
+		s.fail(nil) // it would work again, but what does it hold?
+		before := s.count()
+		err = r.mayPublish(text("y"))
+		wantCode(t, err, broker.Unavailable)
+		if !strings.Contains(err.Error(), "nothing was stored") {
+			t.Errorf("later: %v", err)
+		}
+		_, err = r.sub("/t", "a").Settle(ctx, broker.Settlement{Ack: []string{got[0].ID}})
+		wantCode(t, err, broker.Unavailable)
+		_, err = r.sub("/t", "a").Receive(ctx, broker.ReceiveOptions{})
+		wantCode(t, err, broker.Unavailable)
+		_, err = r.Apply(ctx, broker.Definition{Consumers: []broker.Consumer{consumerDef("/t", "c")}})
+		wantCode(t, err, broker.Unavailable)
+		r.wantHealth("afterwards", cause)
+		if err := r.Close(); broker.CodeOf(err) != broker.Unavailable {
+			t.Errorf("close: %v", err) // it tells that something was not stored
+		}
+		if n := s.count() - before; n != 0 {
+			t.Errorf("%d commits after the failure", n)
+		}
+		r.open()
+		if p, err := r.Publisher(r.crm, "/t"); err != nil {
+			t.Error(err)
+		} else if _, err := p.Publish(ctx, own); err != nil { // as the answer said
+			t.Error(err)
+		}
+		if m := r.receive("/t", "a", broker.ReceiveOptions{}); payloads(m) != "0 1 2 x " {
+			t.Errorf("after a restart: %q", payloads(m))
+		}
+	})
+}
+
+// TestCommitPanics: all that the commit had gathered is answered.
+func TestCommitPanics(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r, s := newFaultyRig(t)
+		r.define(topicDef("/t"))
+		hold := make(chan struct{})
+		s.fail(func(*broker.Batch) error { <-hold; panic("swordfish") })
+		answers := make(chan any)
+		for range 3 {
+			go func() {
+				defer func() {
+					if p := recover(); p != nil {
+						answers <- p
+					}
+				}()
+				answers <- r.mayPublish(text("x"))
+			}()
+			synctest.Wait() // the first one commits, the others wait
+		}
+		close(hold)
+		if a := <-answers; a != "swordfish" {
+			t.Errorf("whoever committed: %v", a)
+		}
+		for range 2 {
+			if a := <-answers; broker.CodeOf(a.(error)) != broker.Unavailable {
+				t.Errorf("whoever waited: %v", a)
+			}
+		}
+		<-r.Failed()
+		if err := r.Close(); broker.CodeOf(err) != broker.Unavailable {
+			t.Errorf("close: %v", err)
+		}
+		r.open()
+	})
+}
+
+// TestFileGone: the file is moved away under the broker, another one put in its place, and it is
+// moved back.
+func TestFileGone(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, broker.Options{})
+		r.define(topicDef("/t"), consumerDef("/t", "a"))
+		r.publish("/t", broker.Publication{Payload: []byte("0"), Expiration: 600})
+		do := func(err error) {
+			t.Helper()
+			if err != nil {
+				t.Fatal(err)
+			}
+		}
+		r.wantHealth("at first", nil)
+		do(os.Rename(r.path, r.path+".away"))
+		r.wantHealth("moved away", broker.ErrLost)
+		err := r.mayPublish(text("lost"))
+		wantCode(t, err, broker.Unavailable)
+		if !errors.Is(err, broker.ErrLost) || !strings.Contains(err.Error(), "nothing was stored") {
+			t.Errorf("publish: %v", err)
+		}
+		do(os.WriteFile(r.path, []byte("another one"), 0o600))
+		r.wantHealth("replaced", broker.ErrLost)
+		if m := r.receive("/t", "a", broker.ReceiveOptions{}); payloads(m) != "0 " {
+			t.Errorf("receive: %q", payloads(m))
+		}
+		do(os.Rename(r.path+".away", r.path))
+		r.wantHealth("moved back", nil)
+		r.publish("/t", text("1"))
+	})
+}
+
+// TestReadingFails: what the sweeper cannot read is not healthy.
+func TestReadingFails(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r, s := newFaultyRig(t)
+		cause := errors.New("input/output error")
+		s.mu.Lock()
+		s.expired = cause
+		s.mu.Unlock()
+		r.wantHealth("failing", cause)
+		s.mu.Lock()
+		s.expired = nil
+		s.mu.Unlock()
+		r.wantHealth("well", nil)
+	})
+}
+
+// TestClockHoldsSweeper: after the clock jumped ahead, what the new time says has expired stays for as
+// long as it jumped, unless it was put right meanwhile.
+func TestClockHoldsSweeper(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, broker.Options{})
+		r.define(topicDef("/t"), consumerDef("/t", "a"))
+		wantDepth := func(when string, want int64) {
+			t.Helper()
+			if n := r.topic("/t").Depth; n != want {
+				t.Errorf("%s: %d messages instead of %d", when, n, want)
+			}
+		}
+		r.publish("/t", text("0")) // expires after 60 s
+		time.Sleep(30 * time.Second)
+		r.JumpClock(10 * time.Minute)
+		time.Sleep(9 * time.Minute)
+		wantDepth("after 9 minutes", 1)
+		time.Sleep(62 * time.Second)
+		wantDepth("after 10 minutes", 0)
+
+		r.publish("/t", text("1"))
+		r.JumpClock(10 * time.Minute)
+		time.Sleep(90 * time.Second)
+		wantDepth("jumped again", 1)
+		r.JumpClock(-10 * time.Minute)
+		time.Sleep(2 * time.Second)
+		wantDepth("put right", 0)
+	})
+}
