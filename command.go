@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"net"
+	"net/url"
 	"os"
 
 	cli "pipit/admin/command"
@@ -39,6 +41,13 @@ func commandLine(env []string, stdin io.Reader, stdout, stderr io.Writer) cli.Pr
 				return "", err
 			}
 			return cfg.Database.File, nil
+		},
+		Address: func(config string) (string, error) {
+			cfg, err := loadConfig(config, env)
+			if err != nil {
+				return "", err
+			}
+			return ownURL(cfg.HTTP.Listen, cfg.HTTP.TLSCert != "")
 		},
 		Open: func(file string, create bool) (*broker.Broker, error) {
 			store, err := openDatabase(file, create, log)
@@ -89,3 +98,33 @@ func inUseOf(err error) error {
 type inUse struct{ error }
 
 func (inUse) Is(target error) bool { return target == cli.ErrInUse }
+
+// ownURL is under which this machine reaches a server that listens on addresses: at its loopback, where
+// it is among them.
+func ownURL(listen []string, secure bool) (string, error) {
+	u := url.URL{Scheme: "http"}
+	if secure {
+		u.Scheme = "https"
+	}
+	for _, addr := range listen {
+		host, port, err := net.SplitHostPort(addr)
+		switch ip := net.ParseIP(host); {
+		case err != nil: // refused with the configuration
+			continue
+		case port == "" || port == "0":
+			return "", fmt.Errorf("http.listen %q: its port is known to the running server alone: use --url", addr)
+		case host == "" || ip.Equal(net.IPv4zero):
+			host = "127.0.0.1"
+		case ip.Equal(net.IPv6unspecified):
+			host = "::1"
+		}
+		own := host == "localhost" || net.ParseIP(host).IsLoopback()
+		if u.Host == "" || own {
+			u.Host = net.JoinHostPort(host, port)
+		}
+		if own {
+			break
+		}
+	}
+	return u.String(), nil
+}

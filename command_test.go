@@ -16,6 +16,7 @@ import (
 	"sync"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
 )
@@ -25,6 +26,7 @@ import (
 //
 //	exits CODE COMMAND…    run a command, which is to end with that exit code
 //	capture NAME [REGEXP]  set a variable to what was printed, or to what the group matches in it
+//	retry CODE COMMAND…    run a command until it ends with that exit code, for half a minute
 //	serve [ARGUMENT…]      start a server and wait until it listens; its URL is in $PIPIT_SERVER
 //	stop                   end it with SIGTERM
 func TestCommandLine(t *testing.T) {
@@ -62,6 +64,7 @@ func TestCommandLine(t *testing.T) {
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"exits":   scriptExits,
 			"capture": scriptCapture,
+			"retry":   scriptRetry,
 			"serve":   scriptServe,
 			"stop":    scriptStop,
 		},
@@ -74,17 +77,35 @@ func scriptExits(ts *testscript.TestScript, neg bool, args []string) {
 	}
 	want, err := strconv.Atoi(args[0])
 	ts.Check(err)
-	got := 0
-	if err := ts.Exec(args[1], args[2:]...); err != nil {
-		var e *exec.ExitError
-		if !errors.As(err, &e) {
-			ts.Fatalf("%v", err)
-		}
-		got = e.ExitCode()
-	}
-	if got != want {
+	if got := scriptRun(ts, args[1:]); got != want {
 		ts.Fatalf("exit code %d instead of %d", got, want)
 	}
+}
+
+func scriptRetry(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) < 2 {
+		ts.Fatalf("usage: retry CODE COMMAND…")
+	}
+	want, err := strconv.Atoi(args[0])
+	ts.Check(err)
+	for end := time.Now().Add(30 * time.Second); ; time.Sleep(100 * time.Millisecond) { // lint:sleep between two runs of a program
+		if got := scriptRun(ts, args[1:]); got == want {
+			return
+		} else if time.Now().After(end) {
+			ts.Fatalf("exit code %d instead of %d", got, want)
+		}
+	}
+}
+
+// scriptRun runs a command and returns its exit code.
+func scriptRun(ts *testscript.TestScript, args []string) int {
+	err := ts.Exec(args[0], args[1:]...)
+	var e *exec.ExitError
+	if errors.As(err, &e) {
+		return e.ExitCode()
+	}
+	ts.Check(err)
+	return 0
 }
 
 func scriptCapture(ts *testscript.TestScript, neg bool, args []string) {

@@ -7,6 +7,7 @@ import (
 	"flag"
 	"fmt"
 	"io"
+	"log/slog"
 	"net"
 	"os"
 	"runtime"
@@ -106,7 +107,13 @@ func hashPassword(stdin io.Reader, stdout, stderr io.Writer) error {
 	return nil
 }
 
-// serve runs the broker until ctx ends or a listener fails.
+// openStore opens the database of a server.
+var openStore = func(file string, log *slog.Logger) (broker.Store, error) {
+	return db.Open(file, db.Options{Logger: log})
+}
+
+// serve runs the broker until ctx ends, a listener fails, or it is not known any more what the database
+// holds: then a supervisor is to start it again.
 func serve(ctx context.Context, cfg *config, stderr io.Writer) (err error) {
 	log := newLogger(cfg.Log, stderr)
 	tune()
@@ -120,7 +127,7 @@ func serve(ctx context.Context, cfg *config, stderr io.Writer) (err error) {
 		}
 	}()
 
-	store, err := db.Open(cfg.Database.File, db.Options{Logger: log})
+	store, err := openStore(cfg.Database.File, log)
 	if err != nil {
 		return err
 	}
@@ -250,6 +257,8 @@ func serve(ctx context.Context, cfg *config, stderr io.Writer) (err error) {
 		return nil
 	case err := <-srv.failed:
 		return fmt.Errorf("http: %w", err)
+	case <-b.Failed():
+		return fmt.Errorf("the outcome of a write is not known, a restart is needed: %w", b.Health())
 	}
 }
 

@@ -317,13 +317,23 @@ func (a *Admin) register() {
 	})
 }
 
-// add makes the router know a route.
+// add makes the router know a route. What can be got can be asked for its header alone, for which
+// net/http leaves the body out.
 func (a *Admin) add(rt route) {
-	a.router.Handle(rt.Method, rt.Path, func(w http.ResponseWriter, r *http.Request, p httprouter.Params) {
-		x := w.(*exchange)
-		x.err = a.enter(x, restored(r), rt, p)
-	})
+	methods := []string{rt.Method}
+	if rt.Method == http.MethodGet {
+		methods = append(methods, http.MethodHead)
+	}
+	for _, method := range methods {
+		a.router.Handle(method, rt.Path, func(w http.ResponseWriter, r *http.Request, p httprouter.Params) {
+			x := w.(*exchange)
+			x.err = a.enter(x, restored(r), rt, p)
+		})
+	}
 }
+
+// isRead tells whether a request asks for what is there.
+func isRead(r *http.Request) bool { return r.Method == http.MethodGet || r.Method == http.MethodHead }
 
 // restored is a request with the URL that it came with.
 func restored(r *http.Request) *http.Request {
@@ -371,7 +381,7 @@ func (a *Admin) enter(x *exchange, r *http.Request, rt route, p httprouter.Param
 	case rt.Access == public:
 	case who.Name == "" && !isAPI(r) && wantsPage(r):
 		to := loginPath
-		if r.Method == http.MethodGet && r.URL.Path != rootPath {
+		if isRead(r) && r.URL.Path != rootPath {
 			to += "?" + url.Values{"next": {r.URL.RequestURI()}}.Encode()
 		}
 		http.Redirect(x, r, to, http.StatusSeeOther)

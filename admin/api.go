@@ -196,7 +196,7 @@ func (n noun[T]) reply(w http.ResponseWriter, r *http.Request, status int, v T) 
 	}
 	tag := etag(revision, body)
 	w.Header().Set("ETag", tag)
-	if r.Method == http.MethodGet && ifNoneMatch(r, tag) {
+	if isRead(r) && ifNoneMatch(r, tag) {
 		w.WriteHeader(http.StatusNotModified)
 		return nil
 	}

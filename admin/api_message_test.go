@@ -361,7 +361,7 @@ func TestNoRoom(t *testing.T) {
 	if after := r.ok(200, "GET", "/export", nil).body; !bytes.Equal(before, after) {
 		t.Errorf("something was changed: %s", after)
 	}
-	if a := r.ok(200, "GET", "/stats", nil); !strings.Contains(string(a.body), "write_failed") {
+	if a := r.ok(200, "GET", "/stats", nil); !strings.Contains(string(a.body), "write_failed") || !strings.Contains(string(a.body), "the test says") {
 		t.Errorf("stats: %s", a.body)
 	}
 	r.store.full.Store(false)

@@ -624,10 +624,10 @@ func TestUnknownRoutes(t *testing.T) {
 		r.refused(404, "not_found", "GET", path, nil)
 	}
 	for _, tt := range []struct{ method, path, allow string }{
-		{"PUT", "/topics", "GET, POST"},
-		{"DELETE", "/topics", "GET, POST"},
-		{"POST", "/topics/x", "DELETE, GET, PATCH"},
-		{"OPTIONS", "/stats", "GET"},
+		{"PUT", "/topics", "GET, HEAD, POST"},
+		{"DELETE", "/topics", "GET, HEAD, POST"},
+		{"POST", "/topics/x", "DELETE, GET, HEAD, PATCH"},
+		{"OPTIONS", "/stats", "GET, HEAD"},
 		{"GET", "/import", "POST"},
 	} {
 		a := r.do(tt.method, tt.path, nil)

@@ -51,7 +51,7 @@ func (a *Admin) system() System {
 		s.Settings = []Setting{}
 	}
 	if err := a.b.Health(); err != nil {
-		s.Healthy, s.Problem = false, err.Error()
+		s.Healthy, s.Problem = false, reasonOf(err)
 	}
 	return s
 }

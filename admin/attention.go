@@ -3,6 +3,7 @@ package admin
 import (
 	"fmt"
 	"strconv"
+	"strings"
 	"time"
 
 	"pipit/broker"
@@ -76,7 +77,7 @@ func (s *stats) look(now time.Time) situation {
 	}
 	n := &notices{list: []attention{}, counts: map[string]int{}}
 	if err := s.b.Health(); err != nil {
-		n.add(codeWrite, "The last attempt to store something failed: publishing is refused until one succeeds", "/admin/system", "", "")
+		n.add(codeWrite, "Messages cannot be stored: "+reasonOf(err), "/admin/system", "", "")
 	}
 	n.disk(s.b.StoreStats())
 	n.full(topics, consumers)
@@ -94,6 +95,12 @@ func (s *stats) look(now time.Time) situation {
 		found.attention[i].Link = s.prefix + found.attention[i].Link
 	}
 	return found
+}
+
+// reasonOf is an error of the broker's health in one line.
+func reasonOf(err error) string {
+	line, _, _ := strings.Cut(err.Error(), "\n") // what follows is a stack
+	return clipTo(line, 300)
 }
 
 // notices gathers what needs attention.

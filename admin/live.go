@@ -143,6 +143,10 @@ func ratesOf(p point) rates { return rates{tidy(p.published), tidy(p.delivered),
 
 // pageLive streams frames as server-sent events until the viewer leaves or the broker drains.
 func (a *Admin) pageLive(w http.ResponseWriter, r *http.Request, _ params) error {
+	w.Header().Set(contentType, typeEvents)
+	if r.Method == http.MethodHead {
+		return nil
+	}
 	ch := a.stats.watch(a.liveFrames())
 	if ch == nil {
 		return &broker.Error{Code: broker.Unavailable, Message: "Too many pages are live", RetryAfter: 10 * time.Second}
@@ -157,7 +161,6 @@ func (a *Admin) pageLive(w http.ResponseWriter, r *http.Request, _ params) error
 		}
 		return rc.Flush()
 	}
-	w.Header().Set(contentType, typeEvents)
 	if err := send([]byte(liveRetry)); err != nil {
 		return err
 	}

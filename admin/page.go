@@ -104,7 +104,7 @@ func (a *Admin) render(w http.ResponseWriter, r *http.Request, name string, stat
 	if x, ok := w.(*exchange); ok && p.User == "" {
 		p.User = x.who.Name
 	}
-	if p.Notice == "" {
+	if p.Notice == "" && r.Method != http.MethodHead { // it is shown once
 		p.Notice = a.takeNotice(w, r)
 	}
 	var buf bytes.Buffer

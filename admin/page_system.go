@@ -20,12 +20,16 @@ type systemPage struct {
 	Uptime   time.Duration
 	Address  string
 	Store    broker.StoreStats
-	Healthy  bool
+	Problem  string // why messages cannot be stored; empty where they can
 	Totals   broker.Totals
 	Settings []Setting
 }
 
 func (a *Admin) pageSystem(w http.ResponseWriter, r *http.Request, _ params) error {
+	problem := ""
+	if err := a.b.Health(); err != nil {
+		problem = reasonOf(err)
+	}
 	return a.render(w, r, "system", http.StatusOK, view{Title: "System", Nav: "system", Data: systemPage{
 		Go:       runtime.Version(),
 		OS:       runtime.GOOS + "/" + runtime.GOARCH,
@@ -33,7 +37,7 @@ func (a *Admin) pageSystem(w http.ResponseWriter, r *http.Request, _ params) err
 		Uptime:   time.Since(a.started),
 		Address:  a.bases(r).admin,
 		Store:    a.b.StoreStats(),
-		Healthy:  a.b.Health() == nil,
+		Problem:  problem,
 		Totals:   a.b.Totals(),
 		Settings: a.o.Settings,
 	}})

@@ -20,11 +20,11 @@ func (s *server) ping(x *exchange, _ *http.Request, _ string) error {
 	return nil
 }
 
-// health tells whoever asks whether messages can be stored: 503 after a write that failed, until
-// one goes well.
+// health tells whoever asks whether messages can be stored: 503 from when that failed until the broker
+// has found out that they can. Why is for the log.
 func (s *server) health(x *exchange, _ *http.Request, _ string) error {
 	if err := s.b.Health(); err != nil {
-		return &broker.Error{Code: broker.Unavailable, Message: "Nothing can be stored: the last write failed",
+		return &broker.Error{Code: broker.Unavailable, Message: "Messages cannot be stored",
 			RetryAfter: 5 * time.Second, Err: err}
 	}
 	return x.ok()

@@ -38,6 +38,9 @@ type Program struct {
 	// Database returns the name of the database file of a configuration.
 	Database func(config string) (string, error)
 
+	// Address returns the URL at which this machine reaches the server of a configuration.
+	Address func(config string) (string, error)
+
 	// Open opens a database, for payloads of up to MaxPayload. Where there is no such file it is made, if create is set, else the
 	// error wraps fs.ErrNotExist. Where another process has it the error wraps ErrInUse.
 	Open func(file string, create bool) (*broker.Broker, error)
@@ -175,7 +178,7 @@ the disk is full, the database is in use).`,
 			root.AddCommand(cmd)
 		}
 	}
-	add(running, c.serveCommand(), c.adminCommand(), c.tokenCommand(), c.checkCommand())
+	add(running, c.serveCommand(), c.healthCommand(), c.adminCommand(), c.tokenCommand(), c.checkCommand())
 	add(messages, c.publishCommand(), c.consumeCommand(), c.messagesCommand())
 	root.InitDefaultCompletionCmd()
 	for _, cmd := range root.Commands() {
