@@ -14,6 +14,7 @@ import (
 	"runtime/debug"
 	"slices"
 	"strings"
+	"time"
 
 	"pipit/admin"
 	cli "pipit/admin/command"
@@ -258,6 +259,10 @@ func serve(ctx context.Context, cfg *config, stderr io.Writer) (err error) {
 	case err := <-srv.failed:
 		return fmt.Errorf("http: %w", err)
 	case <-b.Failed():
+		select { // who comes meanwhile is told so
+		case <-time.After(failureTime):
+		case <-ctx.Done():
+		}
 		return fmt.Errorf("the outcome of a write is not known, a restart is needed: %w", b.Health())
 	}
 }

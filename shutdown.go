@@ -10,6 +10,8 @@ import (
 const (
 	requestsEnd = 8 * time.Second         // for requests that were begun; then their connections are cut
 	shutdownEnd = 9500 * time.Millisecond // for everything
+
+	failureTime = time.Second // from when the database has failed, in which requests are answered with 503, to the shutdown
 )
 
 // shutdown is what has to be undone, run last in, first out.

@@ -85,6 +85,8 @@ func (s *Store) Commit(b *broker.Batch) (err error) {
 		return fmt.Errorf("database %s: %w: %w", s.path, broker.ErrNotStored, err)
 	}
 	if err = tx.Commit(); err != nil {
+		// Until the last page, nothing that the file holds refers to what was written, also where
+		// flushing that failed: the next commit writes whole pages again.
 		switch {
 		case s.lastTx() >= id: // its last page is written, but perhaps not on the disk
 			return fmt.Errorf("database %s: commit: %w", s.path, err)

@@ -1,0 +1,108 @@
+package db
+
+import (
+	"bytes"
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"go.etcd.io/bbolt"
+
+	"pipit/broker"
+)
+
+// A batch that bbolt refuses stores nothing, and the next one goes well.
+func TestNotStored(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "pipit.db")
+	s := openChecked(t, path)
+	defer s.Close()
+	put := func(key string) error {
+		return s.Commit(&broker.Batch{Put: []broker.Document{{Kind: "k", Key: "before", Value: []byte("x")}, {Kind: "k", Key: key, Value: []byte("x")}}})
+	}
+	if err := put(strings.Repeat("x", 40_000)); !errors.Is(err, broker.ErrNotStored) {
+		t.Fatalf("got %v", err)
+	}
+	if err := s.View(func(r broker.Reader) error {
+		return r.Documents("k", "", false, func(d broker.Document) bool {
+			t.Errorf("stored: %s", d.Key)
+			return true
+		})
+	}); err != nil {
+		t.Error(err)
+	}
+	if err := put("after"); err != nil {
+		t.Error(err)
+	}
+}
+
+// After a commit of which it is not known what it did, the file is not written again.
+func TestUncertain(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "pipit.db")
+	s := openChecked(t, path)
+	good := &broker.Batch{Put: []broker.Document{{Kind: "k", Key: "x", Value: []byte("x")}}}
+	if err := s.Commit(good); err != nil {
+		t.Fatal(err)
+	}
+	s.bolt.NoFreelistSync = true
+	if err := s.bolt.Update(func(*bbolt.Tx) error { return nil }); err != nil { // else Close has nothing to write
+		t.Fatal(err)
+	}
+	read := func() []byte {
+		t.Helper()
+		b, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return b
+	}
+	before := read()
+	err := s.Commit(&broker.Batch{Append: []*broker.Record{nil}}) // panics
+	if err == nil || errors.Is(err, broker.ErrNotStored) || errors.Is(err, broker.ErrNoSpace) {
+		t.Errorf("got %v", err)
+	}
+	if err := s.Commit(good); err == nil {
+		t.Error("committed")
+	}
+	if err := s.Close(); err != nil {
+		t.Error(err)
+	}
+	if !bytes.Equal(before, read()) {
+		t.Error("the file was written")
+	}
+}
+
+func TestCheckFile(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "pipit.db")
+	s := openChecked(t, path)
+	defer s.Close()
+	if err := s.CheckFile(); err != nil {
+		t.Fatal(err)
+	}
+	was := readOnly
+	defer func() { readOnly = was }()
+	readOnly = func(string) bool { return true }
+	if err := s.CheckFile(); err == nil || errors.Is(err, broker.ErrLost) || !strings.Contains(err.Error(), "read-only") {
+		t.Errorf("read-only: %v", err)
+	}
+	readOnly = was
+	if err := os.Rename(path, path+".away"); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.CheckFile(); !errors.Is(err, broker.ErrLost) {
+		t.Errorf("removed: %v", err)
+	}
+	if err := os.WriteFile(path, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.CheckFile(); !errors.Is(err, broker.ErrLost) {
+		t.Errorf("replaced: %v", err)
+	}
+	if err := os.Rename(path+".away", path); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.CheckFile(); err != nil {
+		t.Errorf("moved back: %v", err)
+	}
+}
