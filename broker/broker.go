@@ -20,6 +20,12 @@
 // before it will leave, commits the lot as one Batch, and only then changes memory and answers.
 // Receiving does not pass it: that is a read of the store and a lease.
 //
+// # A store that fails
+//
+// What was answered with an error stored nothing, or the error says that the outcome is not known.
+// After that, memory and the store may differ: nothing is stored or delivered any more, Failed is
+// closed, and the process is to end. Reading what is stored, as administrators do, goes on until then.
+//
 // The Store is an interface; package db implements it on bbolt.
 package broker
 

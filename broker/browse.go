@@ -518,7 +518,7 @@ func (x *browsing) look(rec *Record, before string) {
 	x.seen += len(rec.Payload)
 	due, expireAt := rec.Due(), rec.ExpireAt()
 	switch {
-	case !expireAt.IsZero() && !expireAt.After(x.now):
+	case !expireAt.IsZero() && !expireAt.After(x.b.expiryNow(x.now)):
 	case !x.o.Since.IsZero() && due.Before(x.o.Since):
 	case !x.o.Until.IsZero() && !due.Before(x.o.Until):
 	case len(x.text) > 0 && !bytes.Contains(rec.Payload, x.text):
@@ -719,7 +719,7 @@ func (b *Broker) Message(topic, id string) (Stored, []Standing, error) {
 	err := b.store.View(func(r Reader) error {
 		return b.find(r, t.id, id, func(key string, rec *Record) {
 			at := rec.ExpireAt()
-			if !at.IsZero() && !at.After(now) || f.ID != "" && rec.Created.Before(f.Created) {
+			if !at.IsZero() && !at.After(b.expiryNow(now)) || f.ID != "" && rec.Created.Before(f.Created) {
 				return
 			}
 			f = found{b.stored(t, rec, -1), slot{rec.Priority, rec.Pos}, key}
@@ -808,7 +808,7 @@ func (b *Broker) Oldest(consumers ...uint32) (map[uint32]time.Time, error) {
 	}
 	b.mu.RUnlock()
 	oldest := make(map[uint32]time.Time, len(list))
-	now := time.Now()
+	now := b.expiryNow(time.Now())
 	for part := range slices.Chunk(list, together) {
 		spans := make([][MaxPriority + 1][]Span, len(part)) // where the oldest may be
 		for i, c := range part {

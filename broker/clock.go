@@ -25,6 +25,7 @@ type clock struct {
 	back  time.Duration // by how much expiry is held back
 	until time.Duration // monotonic time at which that ends
 	at    time.Duration // monotonic time at which the last jump was found
+	found []func()      // what is to be logged, by look: others ask with locks held
 }
 
 func newClock(log *slog.Logger, wall time.Time, mono time.Duration) *clock {
@@ -52,7 +53,7 @@ func (c *clock) expiry(wall time.Time, mono time.Duration) time.Time {
 	}
 	if c.back > 0 && mono >= c.until {
 		c.hold(0, 0)
-		c.log.Warn("messages expire by the wall clock again", "time", wall)
+		c.warn("messages expire by the wall clock again", "time", wall)
 	}
 	return wall.Add(-c.back)
 }
@@ -62,10 +63,20 @@ func (c *clock) expiry(wall time.Time, mono time.Duration) time.Time {
 func (c *clock) look(wall time.Time, mono time.Duration) {
 	c.expiry(wall, mono)
 	c.mu.Lock()
-	defer c.mu.Unlock()
 	if offset := offsetOf(wall, mono); time.Duration(offset-c.offset.Load()).Abs() <= clockJump {
 		c.offset.Store(offset)
 	}
+	found := c.found
+	c.found = nil
+	c.mu.Unlock()
+	for _, log := range found {
+		log()
+	}
+}
+
+// warn has a warning logged soon; the caller holds mu.
+func (c *clock) warn(msg string, args ...any) {
+	c.found = append(c.found, func() { c.log.Warn(msg, args...) })
 }
 
 // jumped takes note of a jump; the caller holds mu.
@@ -74,11 +85,11 @@ func (c *clock) jumped(jump time.Duration, wall time.Time, mono time.Duration) {
 	c.at = mono
 	if jump < 0 {
 		c.hold(max(c.back+jump, 0), c.until)
-		c.log.Warn("the wall clock went back", "by", -jump, "time", wall)
+		c.warn("the wall clock went back", "by", -jump, "time", wall)
 		return
 	}
 	c.hold(c.back+jump, max(c.until, mono+min(jump, longestHold)))
-	c.log.Warn("the wall clock jumped ahead: the expiry of messages is held back", "by", jump, "time", wall, "for", c.until-mono)
+	c.warn("the wall clock jumped ahead: the expiry of messages is held back", "by", jump, "time", wall, "for", c.until-mono)
 }
 
 // hold holds expiry back until a monotonic time; the caller holds mu.

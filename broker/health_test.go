@@ -305,6 +305,12 @@ func TestClockHoldsSweeper(t *testing.T) {
 		r.JumpClock(10 * time.Minute)
 		time.Sleep(9 * time.Minute)
 		wantDepth("after 9 minutes", 1)
+		if m := r.receive("/t", "a", broker.ReceiveOptions{}); payloads(m) != "0 " {
+			t.Errorf("received: %q", payloads(m))
+		}
+		if _, _, err := r.Message("/t", r.browse(broker.BrowseOptions{Topic: "/t"})[0].ID); err != nil {
+			t.Errorf("browsed: %v", err)
+		}
 		time.Sleep(62 * time.Second)
 		wantDepth("after 10 minutes", 0)
 

@@ -222,7 +222,7 @@ func (o *releaseOp) plan(p *plan) error {
 	err := o.b.store.View(func(r Reader) error {
 		return o.b.find(r, o.t.id, o.id, func(key string, rec *Record) {
 			switch at := rec.ExpireAt(); {
-			case !at.IsZero() && !at.After(p.now):
+			case !at.IsZero() && !at.After(o.b.expiryNow(p.now)):
 			case key == "":
 				o.slots = append(o.slots, slot{rec.Priority, rec.Pos})
 			default:

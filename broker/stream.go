@@ -214,7 +214,7 @@ func (st *Stream) resume(now time.Time, most int, room func(payload int) bool) (
 			err := r.Scan(Lane{c.topic.id, ref.priority}, ref.pos, false, func(rec *Record) bool {
 				n := len(rec.Payload)
 				switch e := rec.ExpireAt(); {
-				case rec.Pos != ref.pos || !e.IsZero() && !e.After(now):
+				case rec.Pos != ref.pos || !e.IsZero() && !e.After(st.s.b.expiryNow(now)):
 				case bytes > 0 && bytes+n > MaxReply || room != nil && !room(n):
 					full = true
 				default:

@@ -68,6 +68,7 @@ type taker struct {
 
 	// Of a step.
 	now    time.Time
+	over   time.Time // what expires until then is not delivered
 	looked []looked
 	begun  int    // n when it began
 	edits  uint64 // lane.edits before it read
@@ -206,7 +207,7 @@ func (t *taker) again(p int, back []*lease) error {
 	})
 	c := t.s.c
 	c.mu.Lock()
-	t.now = time.Now()
+	t.tick()
 	for j := range t.looked {
 		if err == nil {
 			t.offer(&t.looked[j], Span{})
@@ -249,7 +250,7 @@ func (t *taker) unread(p int, span Span) error {
 	}
 	c := t.s.c
 	c.mu.Lock()
-	t.now = time.Now()
+	t.tick()
 	for i := range t.looked {
 		k := &t.looked[i]
 		if t.offer(k, Span{min(c.passed[p], k.pos), k.pos}); t.stop || t.limited {
@@ -285,7 +286,7 @@ func (t *taker) lifo(p int) error {
 			return err
 		}
 		c.mu.Lock()
-		t.now = time.Now()
+		t.tick()
 		for i := range t.looked {
 			k := &t.looked[i]
 			if t.offer(k, Span{k.pos, max(upper, k.pos)}); t.stop || t.limited {
@@ -365,9 +366,16 @@ func (t *taker) newestBack(p int) error {
 	return nil
 }
 
+// tick takes the time.
+func (t *taker) tick() {
+	t.now = time.Now()
+	t.over = t.s.b.expiryNow(t.now)
+}
+
 // step begins a step.
 func (t *taker) step() {
-	t.now, t.looked, t.begun = time.Now(), t.looked[:0], t.n
+	t.tick()
+	t.looked, t.begun = t.looked[:0], t.n
 	t.msgs = t.msgs[:t.n]
 }
 
@@ -412,7 +420,7 @@ func (t *taker) read(p int, span Span, down bool) (end uint64, err error) {
 // look reads a message, unless it has expired, and tells whether it may be delivered.
 func (t *taker) look(rec *Record, back *lease) bool {
 	k := looked{slot: slot{rec.Priority, rec.Pos}, back: back, id: rec.ID, msg: -1, over: rec.ExpireAt()}
-	if k.over.IsZero() || k.over.After(t.now) {
+	if k.over.IsZero() || k.over.After(t.over) {
 		if t.o.Room != nil && !t.o.Room(len(rec.Payload)) {
 			t.refused = true
 			return false
@@ -428,7 +436,7 @@ func (t *taker) look(rec *Record, back *lease) bool {
 // consumer's mu is held.
 func (t *taker) offer(k *looked, span Span) {
 	c := t.s.c
-	if k.msg < 0 || !k.over.IsZero() && !k.over.After(t.now) {
+	if k.msg < 0 || !k.over.IsZero() && !k.over.After(t.over) {
 		return
 	}
 	l := c.leases[k.slot]
