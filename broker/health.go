@@ -3,7 +3,6 @@ package broker
 import (
 	"crypto/rand"
 	"errors"
-	"fmt"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -15,7 +14,7 @@ const (
 	probeRest  = 10 // times as long as a probe took, there is none: it holds up the commits
 	probeLeast = 64 << 10
 	probeMost  = 1 << 20
-	probeKind  = "probe" // of its documents
+	probeKind  = "probe" // of its document
 )
 
 // FileChecker is a Store that can tell, without writing, whether what it writes will be found again.
@@ -201,25 +200,17 @@ func (b *Broker) probeSize() int {
 	return n
 }
 
-// probe stores n bytes as a publish would, and removes them.
+// probe stores n bytes in one piece, as a publish would, and removes them.
 func (b *Broker) probe(n int) error {
-	put := documentOp{}
-	for i := 0; n > 0; i++ {
-		value := make([]byte, min(n, MaxDocumentValue))
-		rand.Read(value) // such that no file system makes less of it; never fails
-		put = append(put, Document{Kind: probeKind, Key: fmt.Sprint(i), Value: value})
-		n -= len(value)
-	}
+	d := Document{Kind: probeKind, Key: probeKind, Value: make([]byte, n)}
+	rand.Read(d.Value) // such that no file system makes less of it; never fails
 	// In commits of their own: nobody is refused together with a probe.
 	alone := func(op documentOp) error {
 		return b.wait(&task{op: op, bytes: documentBytes(op), alone: true, done: make(chan struct{}, 1)})
 	}
-	if err := alone(put); err != nil {
+	if err := alone(documentOp{d}); err != nil {
 		return err
 	}
-	drop := make(documentOp, len(put))
-	for i := range put {
-		drop[i] = Document{Kind: probeKind, Key: put[i].Key}
-	}
-	return alone(drop)
+	d.Value = nil
+	return alone(documentOp{d})
 }

@@ -256,7 +256,7 @@ type Deletions struct {
 // Document is something small that a part of the program keeps with the messages.
 type Document struct {
 	Kind, Key string // neither empty nor with a byte 0, at most 64 and 256 bytes
-	Value     []byte // at most 64 KiB
+	Value     []byte // at most 64 KiB; that of a probe up to 1 MiB
 }
 
 // StoreStats is how large a store is. What is not known is negative.
