@@ -114,7 +114,7 @@ func TestHealthByConfiguration(t *testing.T) {
 	if code, out := health(t, nil, "--url", "https://"+p.addrs[0]); code != 0 {
 		t.Errorf("by the URL: %d %s", code, out)
 	}
-	if code, out := health(t, nil, "--url", "http://"+p.addrs[0]); code != 1 || !strings.Contains(out, "not a Pipit server") {
+	if code, out := health(t, nil, "--url", "http://"+p.addrs[0]); code != 1 || !strings.Contains(out, "400 Bad Request") {
 		t.Errorf("without TLS: %d %s", code, out)
 	}
 }
