@@ -142,14 +142,14 @@ func serve(ctx context.Context, cfg *config, stderr io.Writer) (err error) {
 	}
 	down.add("database", b.Close)
 
-	made, err := b.Apply(ctx, cfg.definition())
+	applied, err := b.Apply(ctx, cfg.definition())
 	if err != nil {
 		if ctx.Err() != nil {
 			return nil
 		}
 		return refused(err)
 	}
-	for _, c := range made { // a secret: not for the log
+	for _, c := range applied.Made { // a secret: not for the log
 		fmt.Fprintf(stderr, "pipit: client %q consumes %q with the new sub_key %s - note it down, it is shown this once\n", c.Client, c.Topic, c.SubKey)
 	}
 

@@ -61,6 +61,7 @@ type Broker struct {
 	log   *slog.Logger
 	store Store
 	ids   idCodec
+	key   [16]byte // the store's own
 	auth  *authenticator
 	epoch time.Time // lease times count from here
 	clock *clock
@@ -220,7 +221,7 @@ func (b *Broker) load(image *Image) error {
 	if b.ids, err = newIDCodec(image.Key); err != nil {
 		return err
 	}
-	b.lastID, b.declared = image.LastID, image.Declared
+	b.key, b.lastID, b.declared = image.Key, image.LastID, image.Declared
 	b.install(&image.Definitions)
 	for _, l := range image.Lanes {
 		if l.Priority <= MaxPriority {

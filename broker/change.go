@@ -228,8 +228,8 @@ func (d *dropped) records(b *Broker) *Deletions {
 	for id, p := range d.producers {
 		out.Producers = append(out.Producers, ProducerRecord{*p.def.Load(), id})
 	}
-	for id, c := range d.consumers {
-		out.Consumers = append(out.Consumers, ConsumerRecord{*c.def.Load(), id})
+	for _, c := range d.consumers {
+		out.Consumers = append(out.Consumers, c.record())
 	}
 	return out
 }
@@ -251,7 +251,7 @@ func (x *definer) rotations(ids []uint32) error {
 		i := slices.IndexFunc(x.out.Consumers, func(r ConsumerRecord) bool { return r.ID == id })
 		if i < 0 {
 			i = len(x.out.Consumers)
-			x.out.Consumers = append(x.out.Consumers, ConsumerRecord{*c.def.Load(), id})
+			x.out.Consumers = append(x.out.Consumers, c.record())
 		}
 		r := &x.out.Consumers[i]
 		r.SubKey = randomID(time.Now())

@@ -309,7 +309,9 @@ func TestRotate(t *testing.T) {
 			t.Errorf("got %q", got)
 		}
 		// The old key is free for another consumer, which is not the one that had it.
-		r.change(broker.Change{Define: broker.Definition{Consumers: []broker.Consumer{consumerDef("/t", "old")}}})
+		other := consumerDef("/t", "old")
+		other.Name = "another"
+		r.change(broker.Change{Define: broker.Definition{Consumers: []broker.Consumer{other}}})
 		if c := r.queue("old"); c.ID == before.ID || c.Backlog != 0 {
 			t.Errorf("%+v", c)
 		}

@@ -3,6 +3,8 @@ package broker
 import (
 	"strings"
 	"time"
+	"unicode"
+	"unicode/utf8"
 )
 
 // Defaults and limits of consumers.
@@ -14,12 +16,15 @@ const (
 	MinAckTimeout  = time.Second
 	MaxAckTimeout  = 24 * time.Hour
 	MaxSubKey      = 128 // bytes
+
+	MaxConsumerName = 64 // characters
 )
 
 // Consumer is a client's queue of a topic's messages.
 type Consumer struct {
 	Client      string // username
 	Topic       string // name
+	Name        string `json:",omitempty"` // tells it from the client's others of the topic: at most 64 printable characters; may be empty
 	SubKey      string // secret name of the queue: 1 to 128 of A-Z a-z 0-9 . _ -; made where empty
 	Active      bool
 	MaxDepth    int64         // messages that wait or are in flight; past it a publish to the topic is refused
@@ -38,6 +43,11 @@ type Consumer struct {
 
 // Validate checks the consumer's fields.
 func (c *Consumer) Validate() error {
+	if utf8.RuneCountInString(c.Name) > MaxConsumerName || !utf8.ValidString(c.Name) || strings.TrimSpace(c.Name) != c.Name ||
+		strings.ContainsFunc(c.Name, func(r rune) bool { return !unicode.IsPrint(r) }) {
+		return Invalidf("name %q of consumer %q of topic %q: allowed are at most %d printable characters without a blank at either end",
+			clip(c.Name), c.Client, c.Topic, MaxConsumerName).of("name")
+	}
 	if len(c.SubKey) > MaxSubKey || strings.ContainsFunc(c.SubKey, notKeyChar) {
 		return Invalidf("sub_key of consumer %q of topic %q: allowed are at most %d of A-Z a-z 0-9 . _ -", c.Client, c.Topic, MaxSubKey).of("sub_key")
 	}

@@ -18,24 +18,38 @@ type Definition struct {
 	Consumers []Consumer
 }
 
-// Apply creates objects or brings them to what is given, in one commit: all or nothing. Clients are
-// known by Username, topics by Name, producers by Client and Topic, consumers by SubKey or,
-// where that is empty, by Client and Topic. What is not given is left alone. It returns the
-// consumers that were given a SubKey. The errors are Invalid, Unavailable and DiskFull.
+// Applied is what Apply has done.
+type Applied struct {
+	Made   []Consumer // those that were given a SubKey, with it
+	Beside []uint32   // consumers that were not given, though their client and topic were
+}
+
+// Apply creates objects or brings them to what is given, in one commit: all or nothing. It is for
+// what a configuration declares, all of it, and can be called at every start. Clients are known by
+// Username, topics by Name, producers by Client and Topic, consumers by Client, Topic and Name.
+// What is not given is left alone. The errors are Invalid, Unavailable and DiskFull.
+//
+// A SubKey is a property of a consumer, and the broker remembers which one was given last: a
+// Change of it stays until another one is given. Consumers of one Client and Topic without a Name are
+// told apart by the SubKey that each was given last; where that cannot be, the error is Invalid.
 //
 // A new consumer of a topic without consumers begins at the oldest message that waits there;
 // any other begins behind the newest, unless FromOldest is set.
-func (b *Broker) Apply(ctx context.Context, d Definition) (made []Consumer, err error) {
+func (b *Broker) Apply(ctx context.Context, d Definition) (Applied, error) {
 	b.defining.Lock()
 	defer b.defining.Unlock()
 	x := &definer{b: b, lastID: b.lastID, declare: true}
 	if err := x.prepare(ctx, &Change{Define: d}); err != nil {
-		return nil, err
+		return Applied{}, err
 	}
 	if err := b.change(x, nil); err != nil {
-		return nil, err
+		return Applied{}, err
 	}
-	return x.made, nil
+	for _, c := range x.kept {
+		b.log.Warn("the consumer keeps the sub_key that it has, since it may have been changed on purpose: to set one, declare a new one",
+			"client", c.Client, "topic", c.Topic, "name", c.Name)
+	}
+	return Applied{x.made, x.beside()}, nil
 }
 
 // Definition returns all objects as they are defined, with the hashes of passwords and the SubKeys
@@ -76,9 +90,12 @@ type definer struct {
 	out     Definitions
 	drop    dropped
 	lastID  uint32
-	made    []Consumer      // those that were given a SubKey
-	trusted []Client        // with both Password and PasswordHash
-	fresh   map[uint32]bool // new consumers, and whether they begin at the oldest message by their own wish
+	made    []Consumer           // those that were given a SubKey
+	kept    []Consumer           // those whose SubKey is not the declared one, and nobody knows why
+	given   map[uint32]bool      // consumers that exist and are given
+	pairs   map[clientTopic]bool // those of the given consumers
+	trusted []Client             // with both Password and PasswordHash
+	fresh   map[uint32]bool      // new consumers, and whether they begin at the oldest message by their own wish
 
 	clientNames, topicNames map[string]bool // of what is given
 }
@@ -244,65 +261,35 @@ func (x *definer) producers(producers []Producer) error {
 }
 
 func (x *definer) consumers(consumers []Consumer) error {
-	seen := map[string]bool{}
-	for _, c := range consumers {
-		if c.SubKey != "" && seen[c.SubKey] {
-			return Invalidf("the sub_key of consumer %q of topic %q is given twice", c.Client, c.Topic)
-		}
-		seen[c.SubKey] = true
+	if err := x.checkConsumers(consumers); err != nil {
+		return err
 	}
-	unnamed := map[clientTopic]bool{}
-	for _, c := range consumers {
-		if err := x.known("consumer", c.Client, c.Topic); err != nil {
-			return err
-		}
-		if err := c.Validate(); err != nil {
-			return err
-		}
-		fromOldest, isNew := c.FromOldest, c.New
+	matched, err := x.match(consumers)
+	if err != nil {
+		return err
+	}
+	for i, c := range consumers {
+		fromOldest := c.FromOldest
 		c.LastSeen, c.FromOldest, c.New = time.Time{}, false, false
-		var old *consumer
-		if c.SubKey != "" {
-			old = x.b.bySubKey[c.SubKey]
-			if old != nil {
-				if x.drop.consumers[old.id] != nil {
-					return Invalidf("consumer %q of topic %q is both given and deleted", c.Client, c.Topic)
-				}
-				if def := old.def.Load(); def.Client != c.Client || def.Topic != c.Topic {
-					return Invalidf("the sub_key of consumer %q of topic %q is that of another consumer", c.Client, c.Topic)
-				}
-			}
-		} else if !isNew {
-			who := clientTopic{c.Client, c.Topic}
-			if unnamed[who] {
-				return Invalidf("consumer %q of topic %q is given twice without a sub_key", c.Client, c.Topic)
-			}
-			unnamed[who] = true
-			if t := x.b.topics[c.Topic]; t != nil {
-				for _, q := range t.list() {
-					if def := q.def.Load(); def.Client == c.Client && !seen[def.SubKey] && x.drop.consumers[q.id] == nil {
-						old, c.SubKey = q, def.SubKey
-						break
-					}
-				}
-			}
-		}
-		r := ConsumerRecord{Consumer: c}
-		if old != nil {
-			if r.ID = old.id; *old.def.Load() == c {
-				continue
-			}
-		} else {
-			r.ID = x.id()
+		old := matched[i]
+		if old == nil {
+			r := ConsumerRecord{Consumer: c, ID: x.id(), Declared: x.said(&c)}
 			x.fresh[r.ID] = fromOldest
 			if c.SubKey == "" {
 				r.SubKey = randomID(time.Now())
 				x.made = append(x.made, r.Consumer)
 			}
+			x.out.Consumers = append(x.out.Consumers, r)
+			continue
 		}
-		x.out.Consumers = append(x.out.Consumers, r)
+		r := old.record()
+		r.Consumer = c
+		x.keys(&r, old.def.Load().SubKey)
+		if r != old.record() {
+			x.out.Consumers = append(x.out.Consumers, r)
+		}
 	}
-	return nil
+	return x.unique()
 }
 
 // install brings the maps to what the definitions say. The caller holds mu, or nobody else
@@ -351,11 +338,12 @@ func (b *Broker) install(d *Definitions) {
 			c.begun = t.counters.published.Load()
 			b.consumers[r.ID] = c
 			added[t] = append(added[t], c)
-		} else if key := c.def.Load().SubKey; key != r.SubKey {
+		} else if key := c.def.Load().SubKey; key != r.SubKey && b.bySubKey[key] == c { // two may swap theirs
 			delete(b.bySubKey, key)
 		}
 		b.bySubKey[r.SubKey] = c
 		c.def.Store(&r.Consumer)
+		c.declared = r.Declared
 		c.revision = revision(&r)
 		t.room = 0
 	}

@@ -59,6 +59,7 @@ type consumer struct {
 	seen  lastSeen
 
 	revision string // of def; guarded by Broker.mu
+	declared string // of its record; guarded by Broker.defining
 	counters counters
 	begun    uint64        // counters.published of the topic when the consumer began
 	deleted  atomic.Bool   // set by the committer, for good

@@ -76,7 +76,7 @@ func topicDef(name string) broker.Topic {
 }
 
 func consumerDef(topic, key string) broker.Consumer {
-	return broker.Consumer{Client: "crm", Topic: topic, SubKey: key, Active: true, MaxDepth: broker.DefaultMaxDepth,
+	return broker.Consumer{Client: "crm", Topic: topic, Name: key, SubKey: key, Active: true, MaxDepth: broker.DefaultMaxDepth,
 		MaxInFlight: broker.DefaultMaxInFlight, AckTimeout: 30 * time.Second}
 }
 

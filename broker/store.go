@@ -241,7 +241,8 @@ type (
 	}
 	ConsumerRecord struct {
 		Consumer
-		ID uint32
+		ID       uint32
+		Declared string `json:",omitempty"` // what the configuration said of it last: see declared.go
 	}
 )
 
