@@ -90,6 +90,7 @@ type producerConfig struct {
 type consumerConfig struct {
 	Client      string        `toml:"client" required:"true"`
 	Topic       string        `toml:"topic" required:"true"`
+	Name        string        `toml:"name"`
 	SubKey      secret        `toml:"sub_key"`
 	IsActive    bool          `toml:"is_active"`
 	MaxDepth    int64         `toml:"max_depth"`
@@ -249,9 +250,12 @@ func (b *binder) check(c *config) {
 		b.missing(path, v)
 		b.oneOf(path+".start", v.Start, starts)
 		b.valid(path, def.Consumers[i].Validate())
-		if v.SubKey == "" {
-			once(path, "consumer without sub_key", v.Client, v.Topic)
-		} else if k := "sub_key " + string(v.SubKey); seen[k] {
+		if v.Name != "" {
+			once(path, "consumer", v.Client, v.Topic, v.Name)
+		} else if v.SubKey == "" {
+			once(path, "consumer without name and sub_key", v.Client, v.Topic)
+		}
+		if k := "sub_key " + string(v.SubKey); v.SubKey != "" && seen[k] {
 			b.errorf(path+".sub_key", "a value that is not shown: another consumer has the same one")
 		} else {
 			seen[k] = true
@@ -336,7 +340,7 @@ func (c *config) definition() broker.Definition {
 	}
 	for _, v := range c.Consumer {
 		d.Consumers = append(d.Consumers, broker.Consumer{
-			Client: v.Client, Topic: v.Topic, SubKey: string(v.SubKey), Active: v.IsActive,
+			Client: v.Client, Topic: v.Topic, Name: v.Name, SubKey: string(v.SubKey), Active: v.IsActive,
 			MaxDepth: v.MaxDepth, MaxInFlight: int(v.MaxInFlight), AckTimeout: v.AckTimeout,
 			FromOldest: v.Start == startOldest,
 		})
