@@ -18,19 +18,15 @@ import (
 
 // commandLine is what the command line needs of this program.
 func commandLine(env []string, stdin io.Reader, stdout, stderr io.Writer) cli.Program {
-	log := newLogger(logConfig{Level: "warn", Format: "text"}, stderr)
+	log, _ := newLogger(logConfig{Level: "warn", Format: "text"}, stderr)
 	return cli.Program{
 		Version: versionLine(),
 		Env:     env,
 		Stdin:   stdin,
 		Stdout:  stdout,
 		Stderr:  stderr,
-		Serve: func(ctx context.Context, config string) error {
-			cfg, err := loadConfig(config, env)
-			if err != nil {
-				return err
-			}
-			return serve(ctx, cfg, stderr)
+		Serve: func(ctx context.Context, file string) error {
+			return serve(ctx, func() (*config, error) { return loadConfig(file, env) }, stderr)
 		},
 		CheckConfig: func(config string) error {
 			return checkConfig(config, env, stdout)

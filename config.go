@@ -22,26 +22,27 @@ import (
 
 // config is everything that can be configured. Each field is a key of the file, under the name in
 // its tag, and a variable of the environment; bind.go says how they are read. The tags min and max
-// are bounds of a number, and required marks what has no default.
+// are bounds of a number, required marks what has no default, and reload what can change while the
+// broker runs: any other key needs a restart.
 type config struct {
 	HTTP     httpConfig       `toml:"http"`
 	Admin    adminConfig      `toml:"admin"`
 	Database databaseConfig   `toml:"database"`
 	Log      logConfig        `toml:"log"`
-	Client   []clientConfig   `toml:"client"`
-	Topic    []topicConfig    `toml:"topic"`
-	Producer []producerConfig `toml:"producer"`
-	Consumer []consumerConfig `toml:"consumer"`
+	Client   []clientConfig   `toml:"client" reload:"yes"`
+	Topic    []topicConfig    `toml:"topic" reload:"yes"`
+	Producer []producerConfig `toml:"producer" reload:"yes"`
+	Consumer []consumerConfig `toml:"consumer" reload:"yes"`
 }
 
 type httpConfig struct {
 	Listen         []string `toml:"listen"`
-	MaxPayload     size     `toml:"max_payload" min:"1" max:"134217728"`
-	MaxBatch       size     `toml:"max_batch" min:"1" max:"1073741824"`
-	MaxPending     size     `toml:"max_pending" min:"1" max:"1099511627776"`
-	MaxReplies     size     `toml:"max_replies" min:"1" max:"1099511627776"`
+	MaxPayload     size     `toml:"max_payload" min:"1" max:"134217728" reload:"yes"`
+	MaxBatch       size     `toml:"max_batch" min:"1" max:"1073741824" reload:"yes"`
+	MaxPending     size     `toml:"max_pending" min:"1" max:"1099511627776" reload:"yes"`
+	MaxReplies     size     `toml:"max_replies" min:"1" max:"1099511627776" reload:"yes"`
 	MaxConnections int64    `toml:"max_connections" min:"1" max:"10000000"`
-	CORSOrigins    []string `toml:"cors_origins"`
+	CORSOrigins    []string `toml:"cors_origins" reload:"yes"`
 	TLSCert        string   `toml:"tls_cert"`
 	TLSKey         string   `toml:"tls_key"`
 	TrustedProxies []string `toml:"trusted_proxies"`
@@ -60,8 +61,8 @@ type databaseConfig struct {
 }
 
 type logConfig struct {
-	Access bool   `toml:"access"`
-	Level  string `toml:"level"`
+	Access bool   `toml:"access" reload:"yes"`
+	Level  string `toml:"level" reload:"yes"`
 	Format string `toml:"format"`
 }
 

@@ -9,6 +9,7 @@ import (
 	"io"
 	"log/slog"
 	"net"
+	"net/http"
 	"os"
 	"runtime"
 	"runtime/debug"
@@ -64,11 +65,7 @@ func run(ctx context.Context, args, env []string, stdin io.Reader, stdout, stder
 		if *check {
 			return checkConfig(*file, env, stdout)
 		}
-		cfg, err := loadConfig(*file, env)
-		if err != nil {
-			return err
-		}
-		return serve(ctx, cfg, stderr)
+		return serve(ctx, func() (*config, error) { return loadConfig(*file, env) }, stderr)
 	}()
 	if err != nil {
 		for line := range strings.Lines(err.Error()) {
@@ -113,12 +110,20 @@ var openStore = func(file string, log *slog.Logger) (broker.Store, error) {
 	return db.Open(file, db.Options{Logger: log})
 }
 
-// serve runs the broker until ctx ends, a listener fails, or it is not known any more what the database
-// holds: then a supervisor is to start it again.
-func serve(ctx context.Context, cfg *config, stderr io.Writer) (err error) {
-	log := newLogger(cfg.Log, stderr)
+// serve runs the broker with a configuration until ctx ends, a listener fails, or it is not known any
+// more what the database holds: then a supervisor is to start it again. SIGHUP loads the configuration
+// again.
+func serve(ctx context.Context, load func() (*config, error), stderr io.Writer) (err error) {
+	cfg, err := load()
+	if err != nil {
+		return err
+	}
+	log, level := newLogger(cfg.Log, stderr)
 	tune()
 	go holdMemory(ctx, cfg.HTTP)
+
+	hangups := notifyHangup() // from here on, so that one during the start does not end it
+	defer hangups.stop()
 
 	var down shutdown
 	defer func() {
@@ -132,25 +137,17 @@ func serve(ctx context.Context, cfg *config, stderr io.Writer) (err error) {
 	if err != nil {
 		return err
 	}
-	b, err := broker.Open(store, broker.Options{
-		MaxPayload: int64(cfg.HTTP.MaxPayload),
-		MaxPending: int64(cfg.HTTP.MaxPending),
-		Logger:     log,
-	})
+	b, err := broker.Open(store, cfg.brokerOptions(log))
 	if err != nil {
 		return errors.Join(fmt.Errorf("%s: %w", cfg.Database.File, err), store.Close())
 	}
 	down.add("database", b.Close)
 
-	applied, err := b.Apply(ctx, cfg.definition())
-	if err != nil {
+	if err := declare(ctx, b, cfg, log, stderr); err != nil {
 		if ctx.Err() != nil {
 			return nil
 		}
-		return refused(err)
-	}
-	for _, c := range applied.Made { // a secret: not for the log
-		fmt.Fprintf(stderr, "pipit: client %q consumes %q with the new sub_key %s - note it down, it is shown this once\n", c.Client, c.Topic, c.SubKey)
+		return err
 	}
 
 	var cert *certificate
@@ -170,16 +167,15 @@ func serve(ctx context.Context, cfg *config, stderr io.Writer) (err error) {
 		}
 		return err
 	}
-	handler := httpapi.New(b, httpapi.Options{
-		MaxPayload:  int64(cfg.HTTP.MaxPayload),
-		MaxBatch:    int64(cfg.HTTP.MaxBatch),
-		MaxReplies:  int64(cfg.HTTP.MaxReplies),
-		CORSOrigins: cfg.HTTP.CORSOrigins,
-		Logger:      log,
-		Access:      cfg.Log.Access,
-		Proxies:     proxies,
+	protocol := httpapi.New(b, cfg.wireOptions(proxies, log))
+	again := reloader{load: load, cfg: cfg, b: b, log: log, stderr: stderr}
+	again.onChange(func(c *config) {
+		b.Adjust(c.brokerOptions(log))
+		protocol.Adjust(c.wireOptions(proxies, log))
+		_ = level.UnmarshalText([]byte(c.Log.Level)) // checked with the configuration
 	})
 	var (
+		handler      http.Handler = protocol
 		adm          *admin.Admin
 		ownListeners []net.Listener // of admin alone
 		reached      = listeners    // those that serve admin
@@ -196,7 +192,7 @@ func serve(ctx context.Context, cfg *config, stderr io.Writer) (err error) {
 			}
 			reached, wire = ownListeners, wireURL(listeners, cert != nil)
 		}
-		adm, err = admin.New(b, admin.Options{
+		opts := admin.Options{
 			Version:    version,
 			Settings:   cfg.settings(),
 			Addresses:  baseURLs(reached, cert != nil),
@@ -208,12 +204,17 @@ func serve(ctx context.Context, cfg *config, stderr io.Writer) (err error) {
 			MaxPayload: int64(cfg.HTTP.MaxPayload),
 			Logger:     log,
 			Access:     cfg.Log.Access,
-		})
+		}
+		adm, err = admin.New(b, opts)
 		if err != nil {
 			closeAll(slices.Concat(listeners, ownListeners))
 			return fmt.Errorf("admin: %w", err)
 		}
 		down.add("admin", func() error { adm.Close(); return nil })
+		again.onChange(func(c *config) {
+			opts.Settings, opts.MaxPayload, opts.Access = c.settings(), int64(c.HTTP.MaxPayload), c.Log.Access
+			adm.Adjust(opts)
+		})
 		if ownListeners == nil {
 			handler = underAdmin(cfg.Admin.PathPrefix, adm, handler)
 		}
@@ -252,28 +253,27 @@ func serve(ctx context.Context, cfg *config, stderr io.Writer) (err error) {
 		}
 	}
 
-	select {
-	case <-ctx.Done():
-		log.Info("stopping")
-		return nil
-	case err := <-srv.failed:
-		return fmt.Errorf("http: %w", err)
-	case <-b.Failed():
-		select { // who comes meanwhile is told so
-		case <-time.After(failureTime):
+	for {
+		select {
 		case <-ctx.Done():
+			log.Info("stopping")
+			return nil
+		case err := <-srv.failed:
+			return fmt.Errorf("http: %w", err)
+		case <-b.Failed():
+			select { // who comes meanwhile is told so
+			case <-time.After(failureTime):
+			case <-ctx.Done():
+			}
+			return fmt.Errorf("the outcome of a write is not known, a restart is needed: %w", b.Health())
+		case <-hangups.c:
+			if hangups.ofTerminal() {
+				log.Info("stopping, since the terminal was closed")
+				return nil
+			}
+			again.reload(ctx)
 		}
-		return fmt.Errorf("the outcome of a write is not known, a restart is needed: %w", b.Health())
 	}
-}
-
-// refused is an error of the broker in the words that it has for callers, with the cause.
-func refused(err error) error {
-	var e *broker.Error
-	if errors.As(err, &e) && e.Code == broker.Invalid {
-		return fmt.Errorf("configuration: %s", e.Message)
-	}
-	return fmt.Errorf("apply the configuration: %w", err)
 }
 
 // tune sets the runtime up for this program, where the environment does not say otherwise.

@@ -50,14 +50,15 @@ type Setting struct {
 
 // Admin is the handler of all paths under /admin/. Its methods may be called from any goroutine.
 type Admin struct {
-	b       *broker.Broker
-	o       Options
-	log     *slog.Logger
-	router  *httprouter.Router
-	foreign *http.CrossOriginProtection
-	links   *strings.Replacer // puts the prefix in front of the links of a page
-	stats   *stats
-	started time.Time
+	b        *broker.Broker
+	o        Options // as they were at the start
+	adjusted atomic.Pointer[adjusted]
+	log      *slog.Logger
+	router   *httprouter.Router
+	foreign  *http.CrossOriginProtection
+	links    *strings.Replacer // puts the prefix in front of the links of a page
+	stats    *stats
+	started  time.Time
 
 	naming    sync.Mutex    // held from looking whether a sub_key is free until a consumer has it
 	changing  sync.Mutex    // held from reading administrators, sessions or tokens to having changed them, also in memory
@@ -77,9 +78,6 @@ type Admin struct {
 
 // New returns the handler for a broker. The caller closes it before the broker.
 func New(b *broker.Broker, o Options) (*Admin, error) {
-	if o.MaxPayload <= 0 {
-		o.MaxPayload = broker.DefaultMaxPayload
-	}
 	if len(o.Addresses) == 0 {
 		o.Addresses = []string{"http://127.0.0.1"}
 	}
@@ -103,6 +101,7 @@ func New(b *broker.Broker, o Options) (*Admin, error) {
 			return nil, err
 		}
 	}
+	a.Adjust(o)
 	if err := a.load(); err != nil {
 		return nil, err
 	}
@@ -110,6 +109,22 @@ func New(b *broker.Broker, o Options) (*Admin, error) {
 	a.register()
 	a.workers.Go(a.keep)
 	return a, nil
+}
+
+// adjusted are the options that Adjust changes.
+type adjusted struct {
+	settings   []Setting
+	maxPayload int64
+	access     bool
+}
+
+// Adjust takes over the options that can change while requests are served: Settings, MaxPayload and
+// Access.
+func (a *Admin) Adjust(o Options) {
+	if o.MaxPayload <= 0 {
+		o.MaxPayload = broker.DefaultMaxPayload
+	}
+	a.adjusted.Store(&adjusted{o.Settings, o.MaxPayload, o.Access})
 }
 
 // Close ends what runs in the background and stores what only memory has. Requests must have ended.
@@ -228,7 +243,7 @@ func (a *Admin) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	case x.status >= 400: // a form that is shown again
 		a.log.LogAttrs(r.Context(), slog.LevelWarn, "refused", append(x.attrs(r), slog.Int("status", x.status))...)
 	}
-	if a.o.Access {
+	if a.adjusted.Load().access {
 		a.log.LogAttrs(r.Context(), slog.LevelInfo, "request", append(x.attrs(r),
 			slog.Int("status", x.status), slog.Int("bytes", x.bytes), slog.Duration("duration", time.Since(start)))...)
 	}
@@ -418,7 +433,7 @@ func (a *Admin) maxBody(rt route) int64 {
 	case strings.Contains(rt.Path, "/import"):
 		return maxImport
 	case strings.HasSuffix(rt.Path, "/messages") || strings.HasSuffix(rt.Path, "/publish"):
-		return maxBody + 3*a.o.MaxPayload
+		return maxBody + 3*a.adjusted.Load().maxPayload
 	default:
 		return maxBody
 	}

@@ -43,7 +43,7 @@ func (a *Admin) system() System {
 		Uptime:     int64(time.Since(a.started).Seconds()),
 		Healthy:    true,
 		Database:   a.database(),
-		Settings:   a.o.Settings,
+		Settings:   a.adjusted.Load().settings,
 		Goroutines: runtime.NumGoroutine(),
 		Memory:     memory.HeapAlloc,
 	}

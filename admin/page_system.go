@@ -39,7 +39,7 @@ func (a *Admin) pageSystem(w http.ResponseWriter, r *http.Request, _ params) err
 		Store:    a.b.StoreStats(),
 		Problem:  problem,
 		Totals:   a.b.Totals(),
-		Settings: a.o.Settings,
+		Settings: a.adjusted.Load().settings,
 	}})
 }
 

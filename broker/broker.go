@@ -86,6 +86,9 @@ type Broker struct {
 
 	publishOps sync.Pool // of *publishOp
 
+	maxPayload atomic.Int64 // of Options; Adjust changes them
+	maxPending atomic.Int64
+
 	queue   queue
 	plan    plan         // of who has the queue's turn
 	pending atomic.Int64 // bytes reserved
@@ -108,12 +111,6 @@ type Broker struct {
 // Open starts a broker on a store, which it owns from then on: Close closes it.
 // On an error the store is left open.
 func Open(store Store, opts Options) (*Broker, error) {
-	if opts.MaxPayload <= 0 {
-		opts.MaxPayload = DefaultMaxPayload
-	}
-	if opts.MaxPending <= 0 {
-		opts.MaxPending = DefaultMaxPending
-	}
 	if opts.SweepInterval <= 0 {
 		opts.SweepInterval = DefaultSweepInterval
 	}
@@ -143,6 +140,7 @@ func Open(store Store, opts Options) (*Broker, error) {
 		sweepSize: sweepLeast,
 	}
 	b.clock = newClock(b.log, b.wall(b.epoch), 0)
+	b.Adjust(opts)
 	b.queue.wake = make(chan struct{}, 1)
 	image, err := store.Load()
 	if err != nil {
@@ -157,6 +155,19 @@ func Open(store Store, opts Options) (*Broker, error) {
 	b.sweeping.Go(b.sweepLoop)
 	b.sweeping.Go(b.watchLoop)
 	return b, nil
+}
+
+// Adjust takes over the options that can change while the broker runs: MaxPayload and MaxPending. They
+// count for what begins from now on.
+func (b *Broker) Adjust(opts Options) {
+	if opts.MaxPayload <= 0 {
+		opts.MaxPayload = DefaultMaxPayload
+	}
+	if opts.MaxPending <= 0 {
+		opts.MaxPending = DefaultMaxPending
+	}
+	b.maxPayload.Store(opts.MaxPayload)
+	b.maxPending.Store(opts.MaxPending)
 }
 
 // Drain is the first step of a shutdown: long polls return what they have, and later ones do
@@ -184,7 +195,7 @@ func (b *Broker) Close() error {
 // Reserve sets n bytes aside for what is about to be read of a payload, of the MaxPending that all
 // payloads on their way share. Past it the error is Unavailable.
 func (b *Broker) Reserve(n int64) (release func(), err error) {
-	if b.pending.Add(n) > b.opts.MaxPending {
+	if b.pending.Add(n) > b.maxPending.Load() {
 		b.pending.Add(-n)
 		return nil, errOverload
 	}

@@ -139,3 +139,28 @@ func wantCode(t *testing.T, err error, code broker.Code) {
 		t.Fatalf("error %v, want code %d", err, code)
 	}
 }
+
+// Limits can change while the broker runs.
+func TestAdjust(t *testing.T) {
+	r := newRig(t, broker.Options{MaxPayload: 4, MaxPending: 8})
+	r.define(topicDef("/t"), consumerDef("/t", "a"))
+	wantCode(t, r.mayPublish(text("12345")), broker.TooLarge)
+	release, err := r.Reserve(8)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = r.Reserve(1)
+	wantCode(t, err, broker.Unavailable)
+	r.Adjust(broker.Options{MaxPayload: 5, MaxPending: 9})
+	if _, err = r.Reserve(1); err != nil {
+		t.Error(err)
+	}
+	release()
+	if err := r.mayPublish(text("12345")); err != nil {
+		t.Error(err)
+	}
+	r.Adjust(broker.Options{})
+	if err := r.mayPublish(broker.Publication{Payload: make([]byte, broker.DefaultMaxPayload)}); err != nil {
+		t.Error(err)
+	}
+}

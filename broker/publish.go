@@ -102,7 +102,7 @@ func (b *Broker) Publish(ctx context.Context, topicName string, payload []byte, 
 // with for its own sake.
 func (b *Broker) CheckPublication(pub *Publication) error {
 	p := *pub
-	return p.validate(b.opts.MaxPayload)
+	return p.validate(b.maxPayload.Load())
 }
 
 // Publish stores a message and returns when it is on disk for every consumer of the topic. It
@@ -110,7 +110,7 @@ func (b *Broker) CheckPublication(pub *Publication) error {
 // Invalid, TooLarge, Denied (the topic or the producer was deleted or deactivated meanwhile), Full,
 // Unavailable and DiskFull; after any of them nothing is stored.
 func (p Publisher) Publish(ctx context.Context, pub Publication) (Receipt, error) {
-	if err := pub.validate(p.b.opts.MaxPayload); err != nil {
+	if err := pub.validate(p.b.maxPayload.Load()); err != nil {
 		return Receipt{}, err
 	}
 	now := time.Now()
@@ -139,7 +139,7 @@ func (p Publisher) PublishBatch(ctx context.Context, pubs []Publication) ([]Rece
 	op.reset(p, len(pubs))
 	defer op.release()
 	for i := range pubs {
-		if err := pubs[i].validate(p.b.opts.MaxPayload); err != nil {
+		if err := pubs[i].validate(p.b.maxPayload.Load()); err != nil {
 			return nil, err
 		}
 		p.record(op.add(), &pubs[i], now)

@@ -92,7 +92,7 @@ func (s *server) settleMany(x *exchange, r *http.Request, _ string) error {
 	if _, err := parseParams(r.URL.RawQuery); err != nil {
 		return err
 	}
-	body, done, err := s.body(x, r, s.opts.MaxBatch, "body")
+	body, done, err := s.body(x, r, s.opts.Load().MaxBatch, "body")
 	if err != nil {
 		return err
 	}

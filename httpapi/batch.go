@@ -21,7 +21,7 @@ func (s *server) publishBatch(x *exchange, r *http.Request, pub broker.Publisher
 	if t, _, err := mime.ParseMediaType(r.Header.Get("Content-Type")); err != nil || t != "application/x-ndjson" {
 		return broker.Invalidf("header Content-Type %q: a batch is application/x-ndjson", clip(r.Header.Get("Content-Type")))
 	}
-	body, done, err := s.body(x, r, s.opts.MaxBatch, "body")
+	body, done, err := s.body(x, r, s.opts.Load().MaxBatch, "body")
 	if err != nil {
 		return err
 	}

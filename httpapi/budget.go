@@ -6,14 +6,20 @@ import "sync"
 // are read from the store until the client has taken them. One client's are refused before they are
 // more than what is free, so that who does not read leaves room for the others: alone, it can have half.
 type budget struct {
+	mu    sync.Mutex
 	limit int64
-
-	mu   sync.Mutex
-	held int64
-	of   map[string]int64 // held, by client; none is 0
+	held  int64
+	of    map[string]int64 // held, by client; none is 0
 }
 
 func newBudget(limit int64) *budget { return &budget{limit: limit, of: map[string]int64{}} }
+
+// adjust sets the limit.
+func (b *budget) adjust(limit int64) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.limit = limit
+}
 
 // take sets n bytes aside for a client. It is always possible while nothing is held, whatever n: a
 // payload that was stored under other limits is not kept back for ever.

@@ -39,12 +39,13 @@ func CheckOrigin(s string) error {
 // which it tells.
 func (s *server) cors(x *exchange, r *http.Request) (answered bool) {
 	h := x.Header()
-	all := slices.Contains(s.opts.CORSOrigins, anyOrigin)
+	origins := s.opts.Load().CORSOrigins
+	all := slices.Contains(origins, anyOrigin)
 	if !all {
 		h.Add("Vary", "Origin")
 	}
 	origin := r.Header.Get("Origin")
-	if origin == "" || !all && !slices.Contains(s.opts.CORSOrigins, origin) {
+	if origin == "" || !all && !slices.Contains(origins, origin) {
 		return false
 	}
 	if all {

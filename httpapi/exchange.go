@@ -58,18 +58,18 @@ func (x *exchange) Unwrap() http.ResponseWriter { return x.ResponseWriter }
 func (s *server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	start := time.Now()
 	x := &exchange{
-		ResponseWriter: w, req: r, cid: [1]string{newCID(start)}, remote: s.opts.Proxies.Remote(r),
+		ResponseWriter: w, req: r, cid: [1]string{newCID(start)}, remote: s.opts.Load().Proxies.Remote(r),
 		xml: r.URL.RawQuery != "" && wantsXML(r.URL.RawQuery),
 	}
 	x.ctx.Context, x.ctx.http1 = r.Context(), r.ProtoMajor == 1
 	w.Header()[headerCID] = x.cid[:]
-	if len(s.opts.CORSOrigins) == 0 || !s.cors(x, r) {
+	if len(s.opts.Load().CORSOrigins) == 0 || !s.cors(x, r) {
 		s.route(x, r)
 	}
 	if x.err != nil {
 		s.fail(x, r)
 	}
-	if s.opts.Access {
+	if s.opts.Load().Access {
 		s.log.LogAttrs(r.Context(), slog.LevelInfo, "request", append(x.attrs(r),
 			slog.Int("status", x.status), slog.Int("bytes", x.bytes), slog.Duration("duration", time.Since(start)))...)
 	}

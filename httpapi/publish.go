@@ -38,7 +38,7 @@ func (s *server) publish(x *exchange, r *http.Request, rest string) error {
 	if err != nil {
 		return err
 	}
-	body, done, err := s.body(x, r, s.opts.MaxPayload, "payload")
+	body, done, err := s.body(x, r, s.opts.Load().MaxPayload, "payload")
 	if err != nil {
 		return err
 	}

@@ -15,6 +15,7 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/julienschmidt/httprouter"
@@ -71,7 +72,7 @@ func NewServer(h http.Handler) *http.Server {
 // server is the handler of all routes.
 type server struct {
 	b      *broker.Broker
-	opts   Options
+	opts   atomic.Pointer[Options]
 	log    *slog.Logger
 	router *httprouter.Router
 	merged daily // the warning about it
@@ -79,9 +80,13 @@ type server struct {
 	replies *budget
 }
 
-// New returns the handler of the wire protocol. It must not stand behind anything that cleans or
+// Handler is the handler of the wire protocol. It must not stand behind anything that cleans or
 // redirects paths, such as http.ServeMux.
-func New(b *broker.Broker, opts Options) http.Handler {
+type Handler struct{ *server }
+
+// Adjust takes over the options that can change while requests are served, all but Logger. They count
+// for requests that begin from now on.
+func (h *Handler) Adjust(opts Options) {
 	if opts.MaxPayload <= 0 {
 		opts.MaxPayload = broker.DefaultMaxPayload
 	}
@@ -91,10 +96,18 @@ func New(b *broker.Broker, opts Options) http.Handler {
 	if opts.MaxReplies <= 0 {
 		opts.MaxReplies = DefaultMaxReplies
 	}
+	h.opts.Store(&opts)
+	h.replies.adjust(opts.MaxReplies)
+}
+
+// New returns the handler.
+func New(b *broker.Broker, opts Options) *Handler {
 	if opts.Logger == nil {
 		opts.Logger = slog.Default()
 	}
-	s := &server{b: b, opts: opts, log: opts.Logger, router: httprouter.New(), replies: newBudget(opts.MaxReplies)}
+	s := &server{b: b, log: opts.Logger, router: httprouter.New(), replies: newBudget(opts.MaxReplies)}
+	h := &Handler{s}
+	h.Adjust(opts)
 	r := s.router
 	r.RedirectTrailingSlash, r.RedirectFixedPath, r.HandleOPTIONS = false, false, false
 	r.NotFound = http.HandlerFunc(notFound)
@@ -106,7 +119,7 @@ func New(b *broker.Broker, opts Options) http.Handler {
 			s.handle(http.MethodHead, rt.Path, rt.handler)
 		}
 	}
-	return s
+	return h
 }
 
 // Route is a route of the wire protocol. Path is as httprouter takes it.

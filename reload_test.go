@@ -1,0 +1,182 @@
+//go:build unix
+
+package main
+
+import (
+	"os"
+	"path/filepath"
+	"reflect"
+	"slices"
+	"strings"
+	"syscall"
+	"testing"
+)
+
+const reloadBase = `
+[http]
+listen = ["127.0.0.1:0"]
+[log]
+level = "info"
+[[client]]
+username = "crm"
+password = "crm"
+[[topic]]
+name = "/t"
+[[producer]]
+client = "crm"
+topic = "/t"
+[[consumer]]
+client = "crm"
+topic = "/t"
+sub_key = "key"
+`
+
+// reload has the process load a configuration again and waits for a line that says so.
+func (p *process) reload(t *testing.T, file, text, pattern string) {
+	t.Helper()
+	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := p.cmd.Process.Signal(syscall.SIGHUP); err != nil {
+		t.Fatal(err)
+	}
+	p.line(t, pattern)
+}
+
+func TestReload(t *testing.T) {
+	file := writeConfig(t, reloadBase)
+	p := start(t, t.TempDir(), nil, "-config", file)
+	topic := func(path string) string { return "http://crm:crm@" + p.addrs[0] + "/zato/pubsub/topic//" + path }
+	want := func(answer, prefix string) {
+		t.Helper()
+		if !strings.HasPrefix(answer, prefix) {
+			t.Errorf("got %s, want %s", answer, prefix)
+		}
+	}
+	lines := func(text string) int {
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		return strings.Count(p.log.String(), text)
+	}
+	const payload = "longer than four bytes"
+	want(post(t, topic("t/"), "", payload), "200 ")
+	want(post(t, topic("u/"), "", payload), "403 ")
+
+	// What a bad file says counts for nothing, and all of its faults are named.
+	p.reload(t, file, reloadBase+"[[topic]]\nname = \"/u\"\nno_key = 1\n[[topic]]\nno_such = 2\n", `"the configuration cannot be used.*no_key.*no_such`)
+	want(post(t, topic("u/"), "", payload), "403 ")
+	// So does one that is good by itself, but not for the database.
+	p.reload(t, file, strings.Replace(reloadBase, "[log]", "max_payload = 4\n[log]", 1)+"[[topic]]\nname = \"/u\"\n[[producer]]\nclient = \"nobody\"\ntopic = \"/u\"\n",
+		`"the configuration cannot be used.*no such client`)
+	want(post(t, topic("u/"), "", payload), "403 ")
+	want(post(t, topic("t/"), "", payload), "200 ")
+
+	next := strings.NewReplacer("[log]", "max_payload = 4\nmax_batch = 8\nmax_pending = 10\nmax_connections = 7\n[log]\naccess = true\nformat = \"text\"",
+		`"127.0.0.1:0"`, `"127.0.0.1:0", "127.0.0.1:0"`, `"key"`, `"another-key"`).Replace(reloadBase) +
+		"[[topic]]\nname = \"/u\"\n[[producer]]\nclient = \"crm\"\ntopic = \"/u\"\n"
+	p.reload(t, file, next, `these keys have changed, too, and need a restart.*"keys":\["http.listen","http.max_connections","log.format"\]`)
+	p.line(t, `"configuration loaded again","changed":\["http.max_payload","http.max_batch","http.max_pending","log.access","topic","producer","consumer"\]`)
+	want(post(t, topic("u/"), "", "four"), "200 ")
+	want(post(t, topic("u/"), "", payload), "413 ")
+	want(post(t, "http://crm:crm@"+p.addrs[0]+"/zato/pubsub/msg//t/", "key", ""), "403 ")
+	want(post(t, "http://crm:crm@"+p.addrs[0]+"/zato/pubsub/msg//t/", "another-key", ""), `200 {"status": "ZATO_OK", "results_count": 2`)
+	want(post(t, "http://crm:crm@"+p.addrs[0]+"/zato/pubsub/ack/", "another-key", `{"ack": []}`), "413 ")
+	if lines(`"msg":"request"`) == 0 {
+		t.Error("no line of a request")
+	}
+
+	// The level counts at once.
+	quiet := strings.Replace(next, `"info"`, `"warn"`, 1)
+	p.reload(t, file, quiet, `(?s)(need a restart.*){2}`)
+	want(post(t, topic("u"), "", "four"), "200 ")
+	p.reload(t, file, next, `(?s)(need a restart.*){3}`)
+	want(post(t, topic("t"), "", "four"), "200 ")
+	p.line(t, `"path":"/zato/pubsub/topic//t"`)
+	if lines(`"path":"/zato/pubsub/topic//u"`) > 0 {
+		t.Error("a line of a request below the level")
+	}
+	code, log := p.stop(t, syscall.SIGTERM)
+	if code != 0 || strings.Contains(log, "another-key") {
+		t.Errorf("exit code %d\n%s", code, log)
+	}
+}
+
+// A consumer of a client and topic that the file declares is named where the file does not declare it itself.
+func TestStartNamesUndeclaredConsumers(t *testing.T) {
+	dir := t.TempDir()
+	named := strings.Replace(reloadBase, `sub_key = "key"`, "sub_key = \"key\"\nname = \"a\"", 1)
+	p := start(t, dir, nil, "-config", writeConfig(t, named))
+	if answer := post(t, "http://crm:crm@"+p.addrs[0]+"/zato/pubsub/topic//t/", "", "x"); !strings.HasPrefix(answer, "200 ") {
+		t.Fatal(answer)
+	}
+	if _, log := p.stop(t, syscall.SIGTERM); strings.Contains(log, "does not declare") {
+		t.Error(log)
+	}
+	p = start(t, dir, nil, "-config", writeConfig(t, strings.Replace(named, `"a"`, `"b"`, 1)+"\n[[consumer]]\nclient = \"crm\"\ntopic = \"/t\"\nname = \"a2\"\n"))
+	if _, log := p.stop(t, syscall.SIGTERM); strings.Contains(log, "does not declare") {
+		t.Error("renamed:", log)
+	}
+	before, _, _ := strings.Cut(reloadBase, "[[consumer]]")
+	p = start(t, dir, nil, "-config", writeConfig(t, before))
+	p.line(t, `does not declare this consumer.*"client":"crm","topic":"/t","name":"b","backlog":1,"command":"pipit consumer delete \d+"`)
+	p.line(t, `does not declare this consumer.*"client":"crm","topic":"/t","name":"a2","backlog":0,"command":"pipit consumer delete \d+"`)
+}
+
+// A rotated sub_key is that of the next start, too.
+func TestRotatedKeyOutlivesStart(t *testing.T) {
+	dir := t.TempDir()
+	file := writeConfig(t, reloadBase)
+	start(t, dir, nil, "-config", file).stop(t, syscall.SIGTERM)
+	out, err := program(t, dir, nil, "consumer", "rotate", "crm", "/t", "--yes", "--file", filepath.Join(dir, "pipit.db")).CombinedOutput()
+	words := strings.Fields(string(out))
+	if err != nil || len(words) == 0 {
+		t.Fatalf("%v %s", err, out)
+	}
+	p := start(t, dir, nil, "-config", file)
+	for key, want := range map[string]string{"key": "403 ", words[len(words)-1]: "200 "} {
+		if answer := post(t, "http://crm:crm@"+p.addrs[0]+"/zato/pubsub/msg//t/", key, ""); !strings.HasPrefix(answer, want) {
+			t.Errorf("%s: %s", key, answer)
+		}
+	}
+}
+
+// A key that nobody has classified needs a restart.
+func TestUpdate(t *testing.T) {
+	is, now := &config{}, &config{}
+	var fill func(v reflect.Value)
+	fill = func(v reflect.Value) {
+		switch v.Kind() {
+		case reflect.Struct:
+			for i := range v.NumField() {
+				fill(v.Field(i))
+			}
+		case reflect.Slice:
+			v.Set(reflect.MakeSlice(v.Type(), 1, 1))
+		case reflect.String:
+			v.SetString("x")
+		case reflect.Bool:
+			v.SetBool(true)
+		default:
+			v.SetInt(1)
+		}
+	}
+	fill(reflect.ValueOf(now).Elem())
+	changed, restart := is.update(now)
+	want := []string{"http.max_payload", "http.max_batch", "http.max_pending", "log.access", "log.level", "client", "topic", "producer", "consumer"}
+	if !slices.Equal(changed, want) {
+		t.Errorf("changed %q, want %q", changed, want)
+	}
+	for _, key := range []string{"http.listen", "database.file", "http.tls_cert", "admin.listen", "log.format"} {
+		if !slices.Contains(restart, key) {
+			t.Errorf("%s is not among %q", key, restart)
+		}
+	}
+	if is.HTTP.MaxPayload != 1 || is.Database.File != "" || len(is.Client) != 1 {
+		t.Errorf("%+v", is)
+	}
+	now.Admin.Listen = nil
+	is.Admin.Listen = []string{}
+	if changed, again := is.update(now); len(changed) > 0 || slices.Contains(again, "admin.listen") {
+		t.Errorf("changed %q, restart %q", changed, again)
+	}
+}
