@@ -9,6 +9,7 @@ import (
 	"reflect"
 	"strings"
 
+	"pipit/admin"
 	"pipit/broker"
 	"pipit/httpapi"
 	"pipit/httpapi/forwarded"
@@ -32,6 +33,12 @@ func declare(ctx context.Context, b *broker.Broker, c *config, log *slog.Logger,
 		}
 		fmt.Fprintf(stderr, "pipit: client %q consumes %q%s with the new sub_key %s - note it down, it is shown this once\n", c.Client, c.Topic, name, c.SubKey)
 	}
+	how := func(id uint32) string { return fmt.Sprint("pipit consumer delete ", id) }
+	if is, err := admin.IsSetUp(b); err != nil || !is || !c.Admin.Enabled { // a server would refuse it
+		how = func(id uint32) string {
+			return fmt.Sprintf("pipit consumer delete %d --file %s, while the broker is stopped", id, c.Database.File)
+		}
+	}
 	for i, id := range applied.Beside {
 		if i == maxBeside {
 			log.Warn("further consumers are not declared: pipit consumer list", "consumers", len(applied.Beside)-i)
@@ -39,7 +46,7 @@ func declare(ctx context.Context, b *broker.Broker, c *config, log *slog.Logger,
 		}
 		if c, ok := b.Consumer(id); ok {
 			log.Warn("the configuration does not declare this consumer, for which messages go on waiting: where nobody needs them, delete it",
-				"client", c.Client, "topic", c.Topic, "name", c.Name, "backlog", c.Backlog, "command", fmt.Sprint("pipit consumer delete ", id))
+				"client", c.Client, "topic", c.Topic, "name", c.Name, "backlog", c.Backlog, "command", how(id))
 		}
 	}
 	return nil

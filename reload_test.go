@@ -118,7 +118,14 @@ func TestStartNamesUndeclaredConsumers(t *testing.T) {
 	}
 	before, _, _ := strings.Cut(reloadBase, "[[consumer]]")
 	p = start(t, dir, nil, "-config", writeConfig(t, before))
-	p.line(t, `does not declare this consumer.*"client":"crm","topic":"/t","name":"b","backlog":1,"command":"pipit consumer delete \d+"`)
+	p.line(t, `does not declare this consumer.*"client":"crm","topic":"/t","name":"b","backlog":1,"command":"pipit consumer delete \d+ --file pipit.db, while the broker is stopped"`)
+	p.stop(t, syscall.SIGTERM)
+	cmd := program(t, dir, nil, "admin", "create", "ann", "--file", "pipit.db")
+	cmd.Stdin = strings.NewReader("a long password\n")
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("%v %s", err, out)
+	}
+	p = start(t, dir, nil, "-config", writeConfig(t, before))
 	p.line(t, `does not declare this consumer.*"client":"crm","topic":"/t","name":"a2","backlog":0,"command":"pipit consumer delete \d+"`)
 }
 

@@ -130,19 +130,25 @@ func noAdministrator(name string) error {
 	return &broker.Error{Code: broker.NotFound, Message: fmt.Sprintf("There is no administrator %q", clip(name))}
 }
 
+// IsSetUp tells whether a broker has an administrator: before, every token is refused.
+func IsSetUp(b *broker.Broker) (bool, error) {
+	docs, err := b.Documents(administratorKind, "", false, 1)
+	return len(docs) > 0, err
+}
+
 // isSetUp tells whether there is an administrator.
 func (a *Admin) isSetUp() bool {
 	if a.setUpDone.Load() {
 		return true
 	}
-	docs, err := a.b.Documents(administratorKind, "", false, 1)
+	is, err := IsSetUp(a.b)
 	if err != nil {
 		a.log.Error("administrators cannot be read", "error", err)
 	}
-	if len(docs) > 0 { // the last one cannot be deleted
+	if is { // the last one cannot be deleted
 		a.setUpDone.Store(true)
 	}
-	return len(docs) > 0
+	return is
 }
 
 // listAdministrators returns all administrators, by name.

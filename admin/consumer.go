@@ -3,6 +3,7 @@ package admin
 import (
 	"context"
 	"fmt"
+	"slices"
 
 	"pipit/broker"
 )
@@ -25,7 +26,7 @@ func consumerKey(first, second string, id uint32) string {
 // in_flight and last_seen.
 func (a *Admin) listConsumers(q query) (list[Consumer], error) {
 	found := contains(q.Search)
-	matches := func(c *broker.ConsumerInfo) bool { return q.owns(c.Topic, c.Client) && found(c.Topic, c.Client) }
+	matches := func(c *broker.ConsumerInfo) bool { return q.owns(c.Topic, c.Client) && found(c.Topic, c.Client, c.Name) }
 	page, err := pageOf(q, a.b.Consumers(), "topic", consumerSorts, matches, consumerOf)
 	if err != nil {
 		return page, err
@@ -63,7 +64,7 @@ func (a *Admin) setOldest(consumers []Consumer) error {
 }
 
 // createConsumer makes a client a consumer of a topic, one more where it is one already. Without
-// a SubKey it is given one. The errors are Invalid, Conflict (a consumer has that SubKey),
+// a SubKey it is given one. The errors are Invalid, Conflict (a consumer has that SubKey or Name),
 // Unavailable and DiskFull.
 func (a *Admin) createConsumer(ctx context.Context, who actor, c Consumer) (Consumer, error) {
 	a.naming.Lock()
@@ -80,6 +81,11 @@ func (a *Admin) createConsumer(ctx context.Context, who actor, c Consumer) (Cons
 		if _, exists := a.bySubKey(c.SubKey); exists {
 			return Consumer{}, &broker.Error{Code: broker.Conflict, Message: "sub_key: another consumer has the same one", Field: "sub_key"}
 		}
+	}
+	if c.Name != "" && slices.ContainsFunc(a.b.Consumers(), func(o broker.ConsumerInfo) bool {
+		return o.Client == c.Client && o.Topic == c.Topic && o.Name == c.Name
+	}) {
+		return Consumer{}, &broker.Error{Code: broker.Conflict, Message: fmt.Sprintf("name %q: another consumer of the client and topic has it", clip(c.Name)), Field: "name"}
 	}
 	def.New = true
 	done, err := a.b.Change(ctx, broker.Change{
@@ -129,6 +135,9 @@ func (a *Admin) editConsumer(ctx context.Context, who actor, id uint32, revision
 		}
 		if c.Topic != before.Topic {
 			return fixed("topic", c.Topic, before.Topic)
+		}
+		if c.Name != before.Name {
+			return fixed("name", c.Name, before.Name)
 		}
 		if c.SubKey != before.SubKey {
 			return invalid("sub_key", "sub_key: it cannot be set, but rotated")

@@ -180,6 +180,11 @@ func (a *Admin) importDefinitions(ctx context.Context, who actor, d Definitions,
 
 type clientTopic struct{ client, topic string }
 
+type consumerName struct {
+	clientTopic
+	name string
+}
+
 // planner compares a document with what exists.
 type planner struct {
 	define broker.Definition // what is to be created or changed
@@ -190,7 +195,8 @@ type planner struct {
 	topics    map[string]TopicDefinition
 	producers map[clientTopic]ProducerDefinition
 	consumers map[string]ConsumerDefinition // by sub_key
-	unnamed   map[clientTopic][]string      // sub_keys of those, in the order of their ids
+	unnamed   map[clientTopic][]string      // sub_keys of those without a name, in the order of their ids
+	named     map[consumerName]string       // sub_keys of the others
 }
 
 func (a *Admin) newPlanner() *planner {
@@ -203,6 +209,7 @@ func (a *Admin) newPlanner() *planner {
 		producers: map[clientTopic]ProducerDefinition{},
 		consumers: map[string]ConsumerDefinition{},
 		unnamed:   map[clientTopic][]string{},
+		named:     map[consumerName]string{},
 	}
 	for i := range have.Clients {
 		p.clients[have.Clients[i].Username] = clientDefinitionOf(&have.Clients[i])
@@ -217,7 +224,11 @@ func (a *Admin) newPlanner() *planner {
 	for _, c := range a.b.Consumers() {
 		p.consumers[c.SubKey] = consumerDefinitionOf(&c.Consumer)
 		k := clientTopic{c.Client, c.Topic}
-		p.unnamed[k] = append(p.unnamed[k], c.SubKey)
+		if c.Name != "" {
+			p.named[consumerName{k, c.Name}] = c.SubKey
+		} else {
+			p.unnamed[k] = append(p.unnamed[k], c.SubKey)
+		}
 	}
 	return p
 }
@@ -351,16 +362,17 @@ func (p *planner) known(client, topic string) error {
 	return nil
 }
 
-// allConsumers plans the consumers: they are known by SubKey, or, without one, by client and topic.
+// allConsumers plans the consumers, which are known as broker.Change knows them: by SubKey, else by
+// name, else, with neither, by client and topic.
 func (p *planner) allConsumers(consumers []ConsumerDefinition) error {
-	named := map[string]bool{}
+	given := map[string]bool{}
 	for i, c := range consumers {
-		if c.SubKey != "" && named[c.SubKey] {
+		if c.SubKey != "" && given[c.SubKey] {
 			return twice("consumers", i, "sub_key", "this sub_key")
 		}
-		named[c.SubKey] = true
+		given[c.SubKey] = true
 	}
-	unnamed := map[clientTopic]bool{}
+	seen := map[consumerName]bool{}
 	for i, c := range consumers {
 		if err := p.known(c.Client, c.Topic); err != nil {
 			return at("consumers", i, err)
@@ -369,27 +381,48 @@ func (p *planner) allConsumers(consumers []ConsumerDefinition) error {
 		if err := def.Validate(); err != nil {
 			return at("consumers", i, err)
 		}
-		who := clientTopic{c.Client, c.Topic}
-		if c.SubKey == "" {
-			if unnamed[who] {
-				return twice("consumers", i, "client", fmt.Sprintf("consumer %q without a sub_key", clip(ofTopic(c.Client, c.Topic))))
-			}
-			unnamed[who] = true
-			for _, k := range p.unnamed[who] {
-				if !named[k] {
-					c.SubKey = k
-					def.SubKey = k
-					break
-				}
-			}
+		id := consumerName{clientTopic{c.Client, c.Topic}, c.Name}
+		switch {
+		case c.Name != "" && seen[id]:
+			return twice("consumers", i, "name", fmt.Sprintf("consumer %q with the name %q", clip(ofTopic(c.Client, c.Topic)), c.Name))
+		case c.Name == "" && c.SubKey == "" && seen[id]:
+			return twice("consumers", i, "client", fmt.Sprintf("consumer %q without a name and a sub_key", clip(ofTopic(c.Client, c.Topic))))
 		}
-		old, exists := p.consumers[c.SubKey]
+		seen[id] = seen[id] || c.Name != "" || c.SubKey == ""
+		old, exists := p.consumer(&c, id, given)
+		if exists && c.SubKey == "" {
+			c.SubKey, def.SubKey = old.SubKey, old.SubKey
+		}
 		if exists && (old.Client != c.Client || old.Topic != c.Topic) {
 			return at("consumers", i, invalid("sub_key", "the sub_key of consumer %q is that of another consumer", clip(ofTopic(c.Client, c.Topic))))
+		}
+		if key, taken := p.named[id]; taken && exists && key != old.SubKey && !given[key] {
+			return at("consumers", i, invalid("name", "the name %q of consumer %q is that of another consumer", c.Name, clip(ofTopic(c.Client, c.Topic))))
 		}
 		if p.add(broker.KindConsumer, ofTopic(c.Client, c.Topic), exists, differences(old, c)) {
 			p.define.Consumers = append(p.define.Consumers, def)
 		}
 	}
 	return nil
+}
+
+// consumer returns the consumer that a document means. given are all sub_keys of the document.
+func (p *planner) consumer(c *ConsumerDefinition, id consumerName, given map[string]bool) (ConsumerDefinition, bool) {
+	if old, ok := p.consumers[c.SubKey]; ok {
+		return old, true
+	}
+	if key, ok := p.named[id]; ok {
+		if !given[key] { // then that entry is it
+			return p.consumers[key], true
+		}
+		return ConsumerDefinition{}, false
+	}
+	if c.Name == "" && c.SubKey == "" {
+		for _, key := range p.unnamed[id.clientTopic] {
+			if !given[key] {
+				return p.consumers[key], true
+			}
+		}
+	}
+	return ConsumerDefinition{}, false
 }

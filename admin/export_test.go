@@ -186,3 +186,56 @@ func TestImportRefused(t *testing.T) {
 		t.Errorf("something was imported: %s", after)
 	}
 }
+
+// A consumer's name tells it from the client's others of the topic: in lists, at its creation, in imports.
+func TestConsumerName(t *testing.T) {
+	r := newAPIRig(t)
+	first := r.example()
+	create := object{"client": first.Client, "topic": first.Topic, "name": "reports"}
+	var made Consumer
+	r.ok(201, "POST", "/consumers", create).into(t, &made)
+	if made.Name != "reports" || made.ID == first.ID {
+		t.Fatalf("%+v", made)
+	}
+	if p := r.refused(409, "exists", "POST", "/consumers", create); !strings.Contains(p.Detail, `"reports"`) {
+		t.Errorf("%+v", p)
+	}
+	one := fmt.Sprint("/consumers/", made.ID)
+	r.refused(422, "invalid", "PATCH", one, object{"name": "other"})
+	r.refused(422, "invalid", "POST", "/consumers", object{"client": first.Client, "topic": first.Topic, "name": " x"})
+	var found list[Consumer]
+	r.ok(200, "GET", "/consumers?search=report", nil).into(t, &found)
+	if len(found.Items) != 1 || found.Items[0].ID != made.ID || found.Items[0].Name != "reports" {
+		t.Errorf("%+v", found)
+	}
+
+	document := func(consumers ...object) object {
+		return object{"version": 1, "consumers": consumers}
+	}
+	of := func(o object) object {
+		o["client"], o["topic"] = first.Client, first.Topic
+		return o
+	}
+	// Known by its name, it takes another sub_key, and keeps its own where none is said.
+	done := r.imported("/import", document(of(object{"name": "reports", "sub_key": "another"}), of(object{"max_depth": 5})))
+	if done.Updated != 2 || done.Created != 0 {
+		t.Errorf("%s", done.plan())
+	}
+	if done = r.imported("/import", document(of(object{"name": "reports"}))); done.Kept != 1 {
+		t.Errorf("%s", done.plan())
+	}
+	r.ok(200, "GET", one, nil).into(t, &made)
+	if made.SubKey != "another" || made.Name != "reports" {
+		t.Errorf("%+v", made)
+	}
+	for _, bad := range []object{
+		document(of(object{"name": "reports"}), of(object{"name": "reports", "sub_key": "x"})),
+		document(of(object{"name": "reports", "sub_key": first.SubKey})),
+	} {
+		for _, query := range []string{"?dry_run=true", ""} {
+			if p := r.refused(422, "invalid", "POST", "/import"+query, bad); len(p.Errors) != 1 || !strings.HasSuffix(p.Errors[0].Pointer, "/name") {
+				t.Errorf("%+v", p)
+			}
+		}
+	}
+}

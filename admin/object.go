@@ -91,10 +91,11 @@ type Consumer struct {
 	Expired   uint64 `json:"expired" api:"-"`
 }
 
-// ConsumerDefinition is what can be set of a consumer: Client, Topic and SubKey at its creation alone.
+// ConsumerDefinition is what can be set of a consumer: Client, Topic, Name and SubKey at its creation alone.
 type ConsumerDefinition struct {
 	Client      string   `json:"client"` // username
 	Topic       string   `json:"topic"`
+	Name        string   `json:"name,omitempty"`    // tells it from the client's others of the topic
 	SubKey      string   `json:"sub_key,omitempty"` // a secret; made where it is empty
 	Active      bool     `json:"is_active"`
 	MaxDepth    int64    `json:"max_depth"`
@@ -365,12 +366,12 @@ func consumerOf(i *broker.ConsumerInfo) Consumer {
 }
 
 func consumerDefinitionOf(c *broker.Consumer) ConsumerDefinition {
-	return ConsumerDefinition{c.Client, c.Topic, c.SubKey, c.Active, c.MaxDepth, c.MaxInFlight, Duration(c.AckTimeout)}
+	return ConsumerDefinition{c.Client, c.Topic, c.Name, c.SubKey, c.Active, c.MaxDepth, c.MaxInFlight, Duration(c.AckTimeout)}
 }
 
 func (d *ConsumerDefinition) broker() broker.Consumer {
 	return broker.Consumer{
-		Client: d.Client, Topic: d.Topic, SubKey: d.SubKey, Active: d.Active,
+		Client: d.Client, Topic: d.Topic, Name: d.Name, SubKey: d.SubKey, Active: d.Active,
 		MaxDepth: d.MaxDepth, MaxInFlight: d.MaxInFlight, AckTimeout: time.Duration(d.AckTimeout),
 	}
 }

@@ -64,6 +64,7 @@ func (a *Admin) newConsumerForm(c *Consumer) *form {
 	fields := append([]field{
 		{Name: "client", Label: "Client", Value: c.Client, Required: true, Options: a.usernames(), Hint: "A username", Focus: c.Client == ""},
 		{Name: "topic", Label: "Topic", Value: c.Topic, Required: true, Options: a.topicNames(), Hint: "What the client gets a queue of"},
+		{Name: "name", Label: "Name", Value: c.Name, Hint: "Tells it from the client's others of the topic. It can be empty"},
 		startField(c.Start),
 	}, consumerFields(c)...)
 	subKey := field{Name: "sub_key", Label: "sub_key", Hint: "The queue's secret name. Empty: one is made"}
@@ -115,7 +116,7 @@ func (a *Admin) pageCreateConsumer(w http.ResponseWriter, r *http.Request, _ par
 		}
 	}
 	f.typed(v)
-	c.Client, c.Topic, c.SubKey, c.Start = f.get("client"), f.get("topic"), f.get("sub_key"), f.get("start")
+	c.Client, c.Topic, c.Name, c.SubKey, c.Start = f.get("client"), f.get("topic"), f.get("name"), f.get("sub_key"), f.get("start")
 	err = a.checkPair(c.Client, c.Topic)
 	if err == nil {
 		err = f.readConsumer(&c.ConsumerDefinition)

@@ -257,7 +257,7 @@ func (x *definer) unique() error {
 		}
 		for _, q := range x.consumersOf(clientTopic{c.Client, c.Topic}) {
 			if q.id != id && after[q.id] == nil && x.drop.consumers[q.id] == nil && q.def.Load().Name == c.Name {
-				return Invalidf("consumer %q of topic %q has a consumer of the name %q beside it", c.Client, c.Topic, c.Name).of("name")
+				return Invalidf("the name %q of consumer %q of topic %q is that of another consumer", c.Name, c.Client, c.Topic).of("name")
 			}
 		}
 	}

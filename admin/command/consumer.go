@@ -24,6 +24,7 @@ func (c *cli) consumerCommand() *cobra.Command {
 		figure("ID", func(v *admin.Consumer) string { return number(v.ID) }),
 		names("CLIENT", func(v *admin.Consumer) string { return v.Client }),
 		names("TOPIC", func(v *admin.Consumer) string { return v.Topic }),
+		names("NAME", func(v *admin.Consumer) string { return v.Name }),
 		text("ACTIVE", func(v *admin.Consumer) string { return yesNo(v.Active) }),
 		figure("BACKLOG", func(v *admin.Consumer) string { return number(v.Backlog) }),
 		figure("IN FLIGHT", func(v *admin.Consumer) string { return number(v.InFlight) }),
@@ -38,6 +39,7 @@ func (c *cli) consumerCommand() *cobra.Command {
 	var own bool
 	create := c.createCommand(n, []string{"client", "topic"}, func(f *pflag.FlagSet) {
 		consumerFlags(f)
+		f.String("name", "", "tells it from the client's others of the topic")
 		f.String("start", admin.StartTail, "where it begins: tail, behind what is there; oldest, at the oldest that waits")
 	}, func(ctx context.Context, body map[string]any) error {
 		if !own {

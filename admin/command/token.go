@@ -38,6 +38,11 @@ func (c *cli) tokenCreateCommand() *cobra.Command {
 		if err := c.api.do(ctx, call{method: http.MethodPost, path: path("tokens"), body: body}, &object); err != nil {
 			return err
 		}
+		if c.offline != nil { // a server refuses to make one before it is set up
+			if is, err := admin.IsSetUp(c.offline.b); err == nil && !is {
+				c.notef("a server refuses the token until there is an administrator: pipit admin create NAME --file %s", c.file)
+			}
+		}
 		return c.print(object, func() error {
 			var made admin.Token
 			if err := json.Unmarshal(object, &made); err != nil {
