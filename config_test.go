@@ -178,7 +178,9 @@ func TestConfigBad(t *testing.T) {
 		{"in flight", "[[consumer]]\nclient = \"x\"\ntopic = \"y\"\nmax_in_flight = 0\n", []string{`:4: consumer.max_in_flight = 0: allowed is a whole number, 1 to 1000000`}},
 		{"sub_key", "[[consumer]]\nclient = \"x\"\ntopic = \"y\"\nsub_key = \"secret key\"\n", []string{`:1: sub_key of consumer "x" of topic "y": allowed are at most 128 of`}},
 		{"sub_key twice", strings.Repeat("[[consumer]]\nclient = \"x\"\ntopic = \"y\"\nsub_key = \"secret\"\n", 2), []string{`:8: consumer.sub_key = a value that is not shown: another consumer has the same one`}},
-		{"consumer twice", strings.Repeat("[[consumer]]\nclient = \"x\"\ntopic = \"y\"\n", 2), []string{`:4: consumer without sub_key ["x" "y"] is declared twice`}},
+		{"consumer name", "[[consumer]]\nclient = \"x\"\ntopic = \"y\"\nname = \" a\"\n", []string{`:1: name " a" of consumer "x" of topic "y": allowed are at most 64 printable`}},
+		{"consumer name twice", strings.Repeat("[[consumer]]\nclient = \"x\"\ntopic = \"y\"\nname = \"a\"\n", 2), []string{`:5: consumer ["x" "y" "a"] is declared twice`}},
+		{"consumer twice", strings.Repeat("[[consumer]]\nclient = \"x\"\ntopic = \"y\"\n", 2), []string{`:4: consumer without name and sub_key ["x" "y"] is declared twice`}},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
