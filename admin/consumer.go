@@ -26,7 +26,9 @@ func consumerKey(first, second string, id uint32) string {
 // in_flight and last_seen.
 func (a *Admin) listConsumers(q query) (list[Consumer], error) {
 	found := contains(q.Search)
-	matches := func(c *broker.ConsumerInfo) bool { return q.owns(c.Topic, c.Client) && found(c.Topic, c.Client, c.Name) }
+	matches := func(c *broker.ConsumerInfo) bool {
+		return q.owns(c.Topic, c.Client) && found(c.Topic, c.Client, c.Name)
+	}
 	page, err := pageOf(q, a.b.Consumers(), "topic", consumerSorts, matches, consumerOf)
 	if err != nil {
 		return page, err
