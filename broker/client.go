@@ -1,6 +1,9 @@
 package broker
 
-import "strings"
+import (
+	"errors"
+	"strings"
+)
 
 // Client is somebody who may call: the user of HTTP Basic authentication.
 type Client struct {
@@ -27,21 +30,22 @@ const (
 	MaxPassword = 72  // bytes
 )
 
-// Validate checks the client's fields.
+// Validate checks the client's fields. The error joins one for each that is wrong.
 func (c *Client) Validate() error {
+	var wrong []error
 	if c.Username == "" || len(c.Username) > MaxUsername || strings.Contains(c.Username, ":") || !printable(c.Username) {
-		return Invalidf("username %q: allowed are 1 to %d bytes without a colon and control characters", clip(c.Username), MaxUsername).of("username")
+		wrong = append(wrong, Invalidf("username %q: allowed are 1 to %d bytes without a colon and control characters", clip(c.Username), MaxUsername).of("username"))
 	}
 	if len(c.Name) > MaxName || !printable(c.Name) {
-		return Invalidf("name %q of client %q: allowed are at most %d bytes without control characters", clip(c.Name), c.Username, MaxName).of("name")
+		wrong = append(wrong, Invalidf("name %q of client %q: allowed are at most %d bytes without control characters", clip(c.Name), c.Username, MaxName).of("name"))
 	}
 	if len(c.Password) > MaxPassword {
-		return Invalidf("password of client %q: allowed are at most %d bytes, got %d", c.Username, MaxPassword, len(c.Password)).of("password")
+		wrong = append(wrong, Invalidf("password of client %q: allowed are at most %d bytes, got %d", c.Username, MaxPassword, len(c.Password)).of("password"))
 	}
 	if c.PasswordHash != "" {
 		if err := checkHash(c.PasswordHash); err != nil {
-			return Invalidf("password_hash of client %q: not a bcrypt hash of cost at most %d", c.Username, maxHashCost).of("password_hash")
+			wrong = append(wrong, Invalidf("password_hash of client %q: not a bcrypt hash of cost at most %d", c.Username, maxHashCost).of("password_hash"))
 		}
 	}
-	return nil
+	return errors.Join(wrong...)
 }

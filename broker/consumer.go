@@ -1,6 +1,7 @@
 package broker
 
 import (
+	"errors"
 	"strings"
 	"time"
 	"unicode"
@@ -41,26 +42,27 @@ type Consumer struct {
 	New bool `json:"-"`
 }
 
-// Validate checks the consumer's fields.
+// Validate checks the consumer's fields. The error joins one for each that is wrong.
 func (c *Consumer) Validate() error {
+	var wrong []error
 	if utf8.RuneCountInString(c.Name) > MaxConsumerName || !utf8.ValidString(c.Name) || strings.TrimSpace(c.Name) != c.Name ||
 		strings.ContainsFunc(c.Name, func(r rune) bool { return !unicode.IsPrint(r) }) {
-		return Invalidf("name %q of consumer %q of topic %q: allowed are at most %d printable characters without a blank at either end",
-			clip(c.Name), c.Client, c.Topic, MaxConsumerName).of("name")
+		wrong = append(wrong, Invalidf("name %q of consumer %q of topic %q: allowed are at most %d printable characters without a blank at either end",
+			clip(c.Name), c.Client, c.Topic, MaxConsumerName).of("name"))
 	}
 	if len(c.SubKey) > MaxSubKey || strings.ContainsFunc(c.SubKey, notKeyChar) {
-		return Invalidf("sub_key of consumer %q of topic %q: allowed are at most %d of A-Z a-z 0-9 . _ -", c.Client, c.Topic, MaxSubKey).of("sub_key")
+		wrong = append(wrong, Invalidf("sub_key of consumer %q of topic %q: allowed are at most %d of A-Z a-z 0-9 . _ -", c.Client, c.Topic, MaxSubKey).of("sub_key"))
 	}
 	if c.MaxDepth < 1 || c.MaxDepth > MaxMaxDepth {
-		return Invalidf("max_depth %d of consumer %q of topic %q: allowed are 1 to %d", c.MaxDepth, c.Client, c.Topic, int64(MaxMaxDepth)).of("max_depth")
+		wrong = append(wrong, Invalidf("max_depth %d of consumer %q of topic %q: allowed are 1 to %d", c.MaxDepth, c.Client, c.Topic, int64(MaxMaxDepth)).of("max_depth"))
 	}
 	if c.MaxInFlight < 1 || c.MaxInFlight > MaxMaxInFlight {
-		return Invalidf("max_in_flight %d of consumer %q of topic %q: allowed are 1 to %d", c.MaxInFlight, c.Client, c.Topic, MaxMaxInFlight).of("max_in_flight")
+		wrong = append(wrong, Invalidf("max_in_flight %d of consumer %q of topic %q: allowed are 1 to %d", c.MaxInFlight, c.Client, c.Topic, MaxMaxInFlight).of("max_in_flight"))
 	}
 	if c.AckTimeout < MinAckTimeout || c.AckTimeout > MaxAckTimeout {
-		return Invalidf("ack_timeout %s of consumer %q of topic %q: allowed are %s to %s", c.AckTimeout, c.Client, c.Topic, MinAckTimeout, MaxAckTimeout).of("ack_timeout")
+		wrong = append(wrong, Invalidf("ack_timeout %s of consumer %q of topic %q: allowed are %s to %s", c.AckTimeout, c.Client, c.Topic, MinAckTimeout, MaxAckTimeout).of("ack_timeout"))
 	}
-	return nil
+	return errors.Join(wrong...)
 }
 
 func notKeyChar(r rune) bool {

@@ -1,6 +1,7 @@
 package broker
 
 import (
+	"errors"
 	"strings"
 	"time"
 	"unicode"
@@ -28,21 +29,22 @@ type Topic struct {
 	DedupWindow time.Duration // how long a message's own ID is remembered; 0: not at all
 }
 
-// Validate checks the topic's fields.
+// Validate checks the topic's fields. The error joins one for each that is wrong.
 func (t *Topic) Validate() error {
+	var wrong []error
 	if t.Name == "" || len(t.Name) > MaxTopicName || !printable(t.Name) || strings.HasSuffix(t.Name, "/") {
-		return Invalidf("topic name %q: allowed are 1 to %d bytes without control characters and a slash at the end", clip(t.Name), MaxTopicName).of("name")
+		wrong = append(wrong, Invalidf("topic name %q: allowed are 1 to %d bytes without control characters and a slash at the end", clip(t.Name), MaxTopicName).of("name"))
 	}
 	if t.MaxDepth < 1 || t.MaxDepth > MaxMaxDepth {
-		return Invalidf("max_depth %d of topic %q: allowed are 1 to %d", t.MaxDepth, t.Name, int64(MaxMaxDepth)).of("max_depth")
+		wrong = append(wrong, Invalidf("max_depth %d of topic %q: allowed are 1 to %d", t.MaxDepth, t.Name, int64(MaxMaxDepth)).of("max_depth"))
 	}
 	if t.Expiration < 0 || t.Expiration > MaxExpiration {
-		return Invalidf("expiration %d of topic %q: allowed are 0 to %d seconds", t.Expiration, t.Name, int64(MaxExpiration)).of("expiration")
+		wrong = append(wrong, Invalidf("expiration %d of topic %q: allowed are 0 to %d seconds", t.Expiration, t.Name, int64(MaxExpiration)).of("expiration"))
 	}
 	if t.DedupWindow < 0 || t.DedupWindow > MaxDedupWindow {
-		return Invalidf("dedup_window %s of topic %q: allowed are 0s to %s", t.DedupWindow, t.Name, MaxDedupWindow).of("dedup_window")
+		wrong = append(wrong, Invalidf("dedup_window %s of topic %q: allowed are 0s to %s", t.DedupWindow, t.Name, MaxDedupWindow).of("dedup_window"))
 	}
-	return nil
+	return errors.Join(wrong...)
 }
 
 // HasTopic tells whether there is a topic of a name, active or not.
