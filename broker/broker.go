@@ -120,6 +120,23 @@ func Open(store Store, opts Options) (*Broker, error) {
 	if opts.Logger == nil {
 		opts.Logger = slog.Default()
 	}
+	b := newBroker(store, opts)
+	image, err := store.Load()
+	if err != nil {
+		return nil, err
+	}
+	if err := b.load(image); err != nil {
+		return nil, err
+	}
+	b.plan = plan{b: b, ids: map[idKey]struct{}{}}
+	b.plan.resume()
+	b.workers.Go(b.commitLoop)
+	b.sweeping.Go(b.sweepLoop)
+	b.sweeping.Go(b.watchLoop)
+	return b, nil
+}
+
+func newBroker(store Store, opts Options) *Broker {
 	b := &Broker{
 		opts:      opts,
 		log:       opts.Logger,
@@ -142,19 +159,7 @@ func Open(store Store, opts Options) (*Broker, error) {
 	b.clock = newClock(b.log, b.wall(b.epoch), 0)
 	b.Adjust(opts)
 	b.queue.wake = make(chan struct{}, 1)
-	image, err := store.Load()
-	if err != nil {
-		return nil, err
-	}
-	if err := b.load(image); err != nil {
-		return nil, err
-	}
-	b.plan = plan{b: b, ids: map[idKey]struct{}{}}
-	b.plan.resume()
-	b.workers.Go(b.commitLoop)
-	b.sweeping.Go(b.sweepLoop)
-	b.sweeping.Go(b.watchLoop)
-	return b, nil
+	return b
 }
 
 // Adjust takes over the options that can change while the broker runs: MaxPayload and MaxPending. They

@@ -95,6 +95,9 @@ func joined(own, gone *broker.Cursor) broker.CursorState {
 // upgrade brings the file to the present format, in one transaction: what it says of lanes and queues,
 // no message.
 func (s *Store) upgrade(img *broker.Image) error {
+	if s.bolt.IsReadOnly() {
+		return nil
+	}
 	old := uint32(0)
 	err := s.bolt.View(func(tx *bbolt.Tx) error {
 		old = binary.BigEndian.Uint32(tx.Bucket(bucketMeta).Get(keyFormat))

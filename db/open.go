@@ -35,12 +35,7 @@ func Open(path string, opts Options) (*Store, error) { return open(path, opts, n
 
 // open is Open. With progress it looks at all pages of a file of any size, and tells which part is done.
 func open(path string, opts Options, progress func(part float64)) (*Store, error) {
-	if opts.LockTimeout <= 0 {
-		opts.LockTimeout = defaultLockTimeout
-	}
-	if opts.Logger == nil {
-		opts.Logger = slog.Default()
-	}
+	opts = opts.withDefaults()
 	isNew, err := inspect(path, opts.LockTimeout, progress)
 	if err != nil {
 		return nil, err
@@ -49,14 +44,8 @@ func open(path string, opts Options, progress func(part float64)) (*Store, error
 	if err != nil {
 		return nil, err
 	}
-	s := &Store{
-		bolt:    bolt,
-		path:    path,
-		file:    file,
-		log:     opts.Logger,
-		open:    map[broker.Lane]openRange{},
-		waiting: map[uint32]uint64{},
-	}
+	s := newStore(bolt, path, opts)
+	s.file = file
 	if isNew {
 		if err := s.create(); err != nil {
 			_ = bolt.Close()
@@ -64,6 +53,26 @@ func open(path string, opts Options, progress func(part float64)) (*Store, error
 		}
 	}
 	return s, nil
+}
+
+func (o Options) withDefaults() Options {
+	if o.LockTimeout <= 0 {
+		o.LockTimeout = defaultLockTimeout
+	}
+	if o.Logger == nil {
+		o.Logger = slog.Default()
+	}
+	return o
+}
+
+func newStore(bolt *bbolt.DB, path string, opts Options) *Store {
+	return &Store{
+		bolt:    bolt,
+		path:    path,
+		log:     opts.Logger,
+		open:    map[broker.Lane]openRange{},
+		waiting: map[uint32]uint64{},
+	}
 }
 
 // openBolt opens the file, and returns what the operating system knows it by.

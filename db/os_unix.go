@@ -7,6 +7,8 @@ import (
 	"os"
 	"strings"
 	"syscall"
+
+	"golang.org/x/sys/unix"
 )
 
 // noSpace tells whether a commit failed because the medium, a quota or a limit is full.
@@ -22,6 +24,16 @@ func noSpace(err error) bool {
 }
 
 func isReadOnly(err error) bool { return errors.Is(err, syscall.EROFS) }
+
+// writable returns why no file can be made in a directory, nil where one can.
+func writable(dir string) error {
+	if info, err := os.Stat(dir); err != nil {
+		return err
+	} else if !info.IsDir() {
+		return syscall.ENOTDIR
+	}
+	return unix.Faccessat(unix.AT_FDCWD, dir, unix.W_OK|unix.X_OK, unix.AT_EACCESS)
+}
 
 // syncDir makes the name of a new file durable.
 func syncDir(dir string) error {

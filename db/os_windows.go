@@ -3,6 +3,7 @@ package db
 import (
 	"errors"
 	"math"
+	"os"
 	"path/filepath"
 	"strings"
 	"syscall"
@@ -27,6 +28,16 @@ func noSpace(err error) bool {
 }
 
 func isReadOnly(error) bool { return false }
+
+// writable returns why no file can be made in a directory. Whether this user may, the system does not
+// tell without making one.
+func writable(dir string) error {
+	info, err := os.Stat(dir)
+	if err == nil && !info.IsDir() {
+		err = syscall.ENOTDIR
+	}
+	return err
+}
 
 func syncDir(string) error { return nil }
 

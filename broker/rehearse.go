@@ -1,0 +1,23 @@
+package broker
+
+import (
+	"context"
+	"log/slog"
+	"slices"
+)
+
+// Rehearse returns the error with which Apply would refuse a Definition over what a store holds, nil
+// where it would not. Nothing is stored, and no password is hashed.
+func Rehearse(image *Image, d Definition) error {
+	b := newBroker(nil, Options{Logger: slog.New(slog.DiscardHandler)})
+	b.lastID, b.declared = image.LastID, image.Declared
+	b.install(&image.Definitions)
+	d.Clients = slices.Clone(d.Clients)
+	for i := range d.Clients {
+		if c := &d.Clients[i]; c.Password != "" && len(c.Password) <= MaxPassword {
+			c.Password, c.PasswordHash = "", dummyHash
+		}
+	}
+	x := &definer{b: b, lastID: b.lastID, declare: true}
+	return x.prepare(context.Background(), &Change{Define: d})
+}
