@@ -1,7 +1,6 @@
 package main
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -29,7 +28,7 @@ func commandLine(env []string, stdin io.Reader, stdout, stderr io.Writer) cli.Pr
 			return serve(ctx, func() (*config, error) { return loadConfig(file, env) }, stderr)
 		},
 		CheckConfig: func(config string) error {
-			return checkConfig(config, env, stdout)
+			return checkConfig(context.Background(), config, env, stdout, stderr)
 		},
 		Database: func(config string) (string, error) {
 			cfg, err := loadConfig(config, env)
@@ -60,15 +59,6 @@ func commandLine(env []string, stdin io.Reader, stdout, stderr io.Writer) cli.Pr
 			return inUseOf(db.Verify(file, db.Options{Logger: log}, progress))
 		},
 	}
-}
-
-// checkConfig loads a configuration, and says that it is good.
-func checkConfig(file string, env []string, stdout io.Writer) error {
-	if _, err := loadConfig(file, env); err != nil {
-		return err
-	}
-	fmt.Fprintln(stdout, cmp.Or(file, "built-in defaults")+": ok")
-	return nil
 }
 
 // openDatabase opens a database for a command.

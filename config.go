@@ -1,16 +1,13 @@
 package main
 
 import (
-	"errors"
 	"fmt"
-	"net"
 	"net/url"
 	"os"
 	"path"
 	"reflect"
 	"regexp"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 
@@ -22,8 +19,8 @@ import (
 
 // config is everything that can be configured. Each field is a key of the file, under the name in
 // its tag, and a variable of the environment; bind.go says how they are read. The tags min and max
-// are bounds of a number, required marks what has no default, and reload what can change while the
-// broker runs: any other key needs a restart.
+// are bounds of a number, path marks the name of a file, required what has no default, and reload what
+// can change while the broker runs: any other key needs a restart.
 type config struct {
 	HTTP     httpConfig       `toml:"http"`
 	Admin    adminConfig      `toml:"admin"`
@@ -43,8 +40,8 @@ type httpConfig struct {
 	MaxReplies     size     `toml:"max_replies" min:"1" max:"1099511627776" reload:"yes"`
 	MaxConnections int64    `toml:"max_connections" min:"1" max:"10000000"`
 	CORSOrigins    []string `toml:"cors_origins" reload:"yes"`
-	TLSCert        string   `toml:"tls_cert"`
-	TLSKey         string   `toml:"tls_key"`
+	TLSCert        string   `toml:"tls_cert" path:"true"`
+	TLSKey         string   `toml:"tls_key" path:"true"`
 	TrustedProxies []string `toml:"trusted_proxies"`
 	PublicURL      string   `toml:"public_url"`
 }
@@ -57,7 +54,7 @@ type adminConfig struct {
 }
 
 type databaseConfig struct {
-	File string `toml:"file"`
+	File string `toml:"file" path:"true"`
 }
 
 type logConfig struct {
@@ -160,24 +157,32 @@ var (
 // loadConfig reads the file, where path is not empty, and what env ("NAME=value") overrides.
 // The error names every fault, one a line.
 func loadConfig(path string, env []string) (*config, error) {
+	c, b, err := readConfig(path, env)
+	if err != nil {
+		return nil, err
+	}
+	return c, b.err()
+}
+
+// readConfig is loadConfig, but for the faults, which the binder has. The error is that of a file that
+// cannot be read or is no TOML.
+func readConfig(path string, env []string) (*config, *binder, error) {
 	b := &binder{file: path}
 	var text []byte
 	if path != "" {
 		var err error
 		if text, err = os.ReadFile(path); err != nil {
-			return nil, fmt.Errorf("configuration: %w", err)
+			return nil, nil, fmt.Errorf("configuration: %w", err)
 		}
 	}
 	c := &config{HTTP: defaults.HTTP, Admin: defaults.Admin, Database: defaults.Database, Log: defaults.Log}
 	c.HTTP.Listen = slices.Clone(c.HTTP.Listen)
 	if err := b.bindFile(c, string(text)); err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	b.bindEnv(c, env)
-	if len(b.errs) == 0 {
-		b.check(c)
-	}
-	return c, errors.Join(b.errs...)
+	b.check(c)
+	return c, b, nil
 }
 
 // check refuses what no single type and bound can.
@@ -185,26 +190,27 @@ func (b *binder) check(c *config) {
 	if len(c.HTTP.Listen) == 0 {
 		b.errorf("http.listen", "[]: allowed is a list of at least one host:port")
 	}
-	b.addresses("http.listen", c.HTTP.Listen)
-	b.addresses("admin.listen", c.Admin.Listen)
+	b.addresses(c)
 	for _, v := range []struct {
 		key string
 		n   size
-	}{{"max_payload", c.HTTP.MaxPayload}, {"max_batch", c.HTTP.MaxBatch}} {
-		if c.HTTP.MaxPending < v.n {
+	}{{"max_batch", c.HTTP.MaxBatch}, {"max_payload", c.HTTP.MaxPayload}} {
+		if c.HTTP.MaxPending < v.n && !b.faulty["http."+v.key] {
 			b.errorf("http.max_pending", "%d: allowed is no less than %s, which is %d", c.HTTP.MaxPending, v.key, v.n)
 		}
 	}
 	if c.HTTP.MaxReplies < c.HTTP.MaxPayload {
 		b.errorf("http.max_replies", "%d: allowed is no less than max_payload, which is %d", c.HTTP.MaxReplies, c.HTTP.MaxPayload)
 	}
-	for _, origin := range c.HTTP.CORSOrigins {
-		b.valid("http.cors_origins", httpapi.CheckOrigin(origin))
+	for i, origin := range c.HTTP.CORSOrigins {
+		if err := httpapi.CheckOrigin(origin); err != nil {
+			b.errorf(fmt.Sprintf("http.cors_origins[%d]", i), "%v", err)
+		}
 	}
-	if c.HTTP.TLSCert == "" && c.HTTP.TLSKey != "" {
+	if c.HTTP.TLSCert == "" && c.HTTP.TLSKey != "" && !b.faulty["http.tls_cert"] {
 		b.errorf("http.tls_key", "%q: allowed only together with tls_cert", c.HTTP.TLSKey)
 	}
-	if c.HTTP.TLSCert != "" && c.HTTP.TLSKey == "" {
+	if c.HTTP.TLSCert != "" && c.HTTP.TLSKey == "" && !b.faulty["http.tls_key"] {
 		b.errorf("http.tls_cert", "%q: allowed only together with tls_key", c.HTTP.TLSCert)
 	}
 	b.proxied(c)
@@ -213,55 +219,7 @@ func (b *binder) check(c *config) {
 	}
 	b.oneOf("log.level", c.Log.Level, logLevels)
 	b.oneOf("log.format", c.Log.Format, logFormats)
-
-	seen := map[string]bool{}
-	once := func(path, what string, id ...string) {
-		k := fmt.Sprintf("%s %q", what, id)
-		if seen[k] {
-			b.errorf(path, "%s %q is declared twice", what, id)
-		}
-		seen[k] = true
-	}
-	def := c.definition()
-	for i, v := range c.Client {
-		path := fmt.Sprintf("client[%d]", i)
-		switch {
-		case v.Password != "" && v.PasswordHash != "":
-			b.errorf(path, "client %q has both a password and a password_hash: allowed is one of them", v.Username)
-		case v.Password == "" && v.PasswordHash == "":
-			b.errorf(path, "client %q has neither a password nor a password_hash", v.Username)
-		}
-		b.missing(path, v)
-		once(path, "client", v.Username)
-		b.valid(path, def.Clients[i].Validate())
-	}
-	for i, v := range c.Topic {
-		path := fmt.Sprintf("topic[%d]", i)
-		b.missing(path, v)
-		once(path, "topic", v.Name)
-		b.valid(path, def.Topics[i].Validate())
-	}
-	for i, v := range c.Producer {
-		path := fmt.Sprintf("producer[%d]", i)
-		b.missing(path, v)
-		once(path, "producer", v.Client, v.Topic)
-	}
-	for i, v := range c.Consumer {
-		path := fmt.Sprintf("consumer[%d]", i)
-		b.missing(path, v)
-		b.oneOf(path+".start", v.Start, starts)
-		b.valid(path, def.Consumers[i].Validate())
-		if v.Name != "" {
-			once(path, "consumer", v.Client, v.Topic, v.Name)
-		} else if v.SubKey == "" {
-			once(path, "consumer without name and sub_key", v.Client, v.Topic)
-		}
-		if k := "sub_key " + string(v.SubKey); v.SubKey != "" && seen[k] {
-			b.errorf(path+".sub_key", "a value that is not shown: another consumer has the same one")
-		} else {
-			seen[k] = true
-		}
-	}
+	b.objects(c)
 }
 
 // proxied checks the keys of a server behind proxies.
@@ -290,16 +248,6 @@ func webURL(s string) (*url.URL, bool) {
 	}
 	return u, s == "" || (u.Scheme == "http" || u.Scheme == "https") && u.Hostname() != "" &&
 		u.User == nil && u.Opaque == "" && !strings.ContainsAny(s, "?#")
-}
-
-// addresses notes those that cannot be listened on.
-func (b *binder) addresses(path string, addrs []string) {
-	for _, addr := range addrs {
-		_, port, err := net.SplitHostPort(addr)
-		if n, perr := strconv.ParseUint(port, 10, 16); err != nil || perr != nil || n > 65535 {
-			b.errorf(path, "%q: allowed is host:port with a port of 0 to 65535", addr)
-		}
-	}
 }
 
 // settings are the keys of the configuration and their values, of objects their number alone. No

@@ -156,31 +156,45 @@ func TestConfigBad(t *testing.T) {
 		{"bool", "[log]\naccess = \"yes\"\n", []string{`:2: log.access = "yes": allowed are true and false`}},
 		{"section is no table", "http = 1\n", []string{`:1: http: allowed is a table, [http]`}},
 		{"client is one table", "[client]\nusername = \"x\"\n", []string{`:1: client: allowed are tables, [[client]]`}},
-		{"no username", "[[client]]\npassword = \"x\"\n", []string{`:1: the key "username" is missing in [[client]]`, `:1: username "": allowed are 1 to 128 bytes without a colon and control characters`}},
-		{"colon", "\n[[client]]\nusername = \"a:b\"\npassword = \"x\"\n", []string{`:2: username "a:b": allowed are 1 to 128 bytes without a colon and control characters`}},
+		{"no username", "[[client]]\npassword = \"x\"\n", []string{`:1: the key "username" is missing in [[client]]`}},
+		{"colon", "\n[[client]]\nusername = \"a:b\"\npassword = \"x\"\n", []string{`:3: username "a:b": allowed are 1 to 128 bytes without a colon and control characters`}},
 		{"no password", "[[client]]\nusername = \"a\"\n", []string{`:1: client "a" has neither a password nor a password_hash`}},
-		{"both", "[[client]]\nusername = \"a\"\npassword = \"secret\"\npassword_hash = \"" + hashOfX + "\"\n", []string{`:1: client "a" has both a password and a password_hash: allowed is one of them`}},
-		{"bad hash", "[[client]]\nusername = \"a\"\npassword_hash = \"secret\"\n", []string{`:1: password_hash of client "a": not a bcrypt hash of cost at most 14`}},
+		{"both", "[[client]]\nusername = \"a\"\npassword = \"secret\"\npassword_hash = \"" + hashOfX + "\"\n", []string{`:4: client "a" has both a password and a password_hash: allowed is one of them`}},
+		{"bad hash", "[[client]]\nusername = \"a\"\npassword_hash = \"secret\"\n", []string{`:3: password_hash of client "a": not a bcrypt hash of cost at most 14`}},
 		{"password type", "[[client]]\nusername = \"a\"\npassword = 123456\n", []string{`:3: client.password = a value that is not shown: allowed is a text in quotes`}},
-		{"long password", "[[client]]\nusername = \"a\"\npassword = \"" + strings.Repeat("secret", 13) + "\"\n", []string{`:1: password of client "a": allowed are at most 72 bytes, got 78`}},
-		{"twice", crm + crm, []string{`:4: client ["crm"] is declared twice`}},
-		{"topic", "[[topic]]\nname = \"/x/\"\n", []string{`:1: topic name "/x/": allowed are`}},
-		{"topic twice", "[[topic]]\nname = \"/x\"\n[[topic]]\nname = \"/x\"\n", []string{`:3: topic ["/x"] is declared twice`}},
-		{"topic depth", "[[topic]]\nname = \"/x\"\nmax_depth = 0\n", []string{`:1: max_depth 0 of topic "/x": allowed are 1 to 1000000000000`}},
+		{"long password", "[[client]]\nusername = \"a\"\npassword = \"" + strings.Repeat("secret", 13) + "\"\n", []string{`:3: password of client "a": allowed are at most 72 bytes, got 78`}},
+		{"twice", crm + crm, []string{`:5: client ["crm"] is declared twice`}},
+		{"topic", "[[topic]]\nname = \"/x/\"\n", []string{`:2: topic name "/x/": allowed are`}},
+		{"topic twice", "[[topic]]\nname = \"/x\"\n[[topic]]\nname = \"/x\"\n", []string{`:4: topic ["/x"] is declared twice`}},
+		{"topic depth", "[[topic]]\nname = \"/x\"\nmax_depth = 0\n", []string{`:3: max_depth 0 of topic "/x": allowed are 1 to 1000000000000`}},
 		{"expiration as a duration", "[[topic]]\nname = \"/x\"\nexpiration = \"60s\"\n", []string{`:3: topic.expiration = "60s": allowed is a whole number`}},
-		{"expiration", "[[topic]]\nname = \"/x\"\nexpiration = -1\n", []string{`:1: expiration -1 of topic "/x": allowed are 0 to`}},
+		{"expiration", "[[topic]]\nname = \"/x\"\nexpiration = -1\n", []string{`:3: expiration -1 of topic "/x": allowed are 0 to`}},
 		{"dedup window", "[[topic]]\nname = \"/x\"\ndedup_window = 300\n", []string{`:3: topic.dedup_window = 300: allowed is a duration such as "30s" or "5m"`}},
 		{"no topic", "[[producer]]\nclient = \"x\"\n", []string{`:1: the key "topic" is missing in [[producer]]`}},
-		{"producer twice", strings.Repeat("[[producer]]\nclient = \"x\"\ntopic = \"y\"\n", 2), []string{`:4: producer ["x" "y"] is declared twice`}},
+		{"producer twice", strings.Repeat("[[producer]]\nclient = \"x\"\ntopic = \"y\"\n", 2), []string{`:5: producer ["x" "y"] is declared twice`}},
 		{"consumer without client", "[[consumer]]\ntopic = \"x\"\n", []string{`:1: the key "client" is missing in [[consumer]]`}},
 		{"start", "[[consumer]]\nclient = \"x\"\ntopic = \"y\"\nstart = \"now\"\n", []string{`:4: consumer.start = "now": allowed are oldest, tail`}},
-		{"ack timeout", "[[consumer]]\nclient = \"x\"\ntopic = \"y\"\nack_timeout = \"1ms\"\n", []string{`:1: ack_timeout 1ms of consumer "x" of topic "y": allowed are 1s to`}},
+		{"ack timeout", "[[consumer]]\nclient = \"x\"\ntopic = \"y\"\nack_timeout = \"1ms\"\n", []string{`:4: ack_timeout 1ms of consumer "x" of topic "y": allowed are 1s to`}},
 		{"in flight", "[[consumer]]\nclient = \"x\"\ntopic = \"y\"\nmax_in_flight = 0\n", []string{`:4: consumer.max_in_flight = 0: allowed is a whole number, 1 to 1000000`}},
-		{"sub_key", "[[consumer]]\nclient = \"x\"\ntopic = \"y\"\nsub_key = \"secret key\"\n", []string{`:1: sub_key of consumer "x" of topic "y": allowed are at most 128 of`}},
+		{"sub_key", "[[consumer]]\nclient = \"x\"\ntopic = \"y\"\nsub_key = \"secret key\"\n", []string{`:4: sub_key of consumer "x" of topic "y": allowed are at most 128 of`}},
 		{"sub_key twice", strings.Repeat("[[consumer]]\nclient = \"x\"\ntopic = \"y\"\nsub_key = \"secret\"\n", 2), []string{`:8: consumer.sub_key = a value that is not shown: another consumer has the same one`}},
-		{"consumer name", "[[consumer]]\nclient = \"x\"\ntopic = \"y\"\nname = \" a\"\n", []string{`:1: name " a" of consumer "x" of topic "y": allowed are at most 64 printable`}},
-		{"consumer name twice", strings.Repeat("[[consumer]]\nclient = \"x\"\ntopic = \"y\"\nname = \"a\"\n", 2), []string{`:5: consumer ["x" "y" "a"] is declared twice`}},
-		{"consumer twice", strings.Repeat("[[consumer]]\nclient = \"x\"\ntopic = \"y\"\n", 2), []string{`:4: consumer without name and sub_key ["x" "y"] is declared twice`}},
+		{"consumer name", "[[consumer]]\nclient = \"x\"\ntopic = \"y\"\nname = \" a\"\n", []string{`:4: name " a" of consumer "x" of topic "y": allowed are at most 64 printable`}},
+		{"consumer name twice", strings.Repeat("[[consumer]]\nclient = \"x\"\ntopic = \"y\"\nname = \"a\"\n", 2), []string{`:8: consumer ["x" "y" "a"] is declared twice`}},
+		{"a wrong type hides no other fault", "[http]\nmax_payload = \"x\"\nlisten = [\"x\"]\n[log]\nlevel = \"loud\"\n[[topic]]\nname = \"/x/\"\nmax_depth = 0\nexpiration = -1\n", []string{
+			`:2: http.max_payload = "x"`, `:3: http.listen = "x"`, `:5: log.level = "loud"`,
+			`:7: topic name "/x/"`, `:8: max_depth 0 of`, `:9: expiration -1 of`}},
+		{"in the order of the file", "[log]\nlevel = \"loud\"\n[http]\nlisten = [\"x\"]\n", []string{`:2: log.level`, `:4: http.listen`}},
+		{"what follows from a fault is none", "[[client]]\nusername = 1\npassword = 2\n[[producer]]\nclient = 3\ntopic = \"x\"\n[http]\ntls_cert = 4\ntls_key = \"k\"\nlisten = 5\n[admin]\nlisten = [\"127.0.0.1:11223\"]\n", []string{
+			`:2: client.username = 1`, `:3: client.password = a value that is not shown`, `:5: producer.client = 3`, `:8: http.tls_cert = 4`, `:10: http.listen = 5`}},
+		{"address of many", "[http]\nlisten = [\n  \"x:1\",\n  \"y\", # y\n  \"z\"]\n", []string{`:4: http.listen = "y"`, `:5: http.listen = "z"`}},
+		{"in an inline table", "client = [{username = \"a\", password = \"x\"},\n  {username = \"a:b\", password = \"x\", nmae = 1}]\n", []string{`:2: unknown key "nmae" in [[client]]`, `:2: username "a:b"`}},
+		{"address twice", "[http]\nlisten = [\"localhost:1\",\n\"localhost:1\"]\n", []string{`:3: http.listen = "localhost:1": it cannot be listened on beside http.listen = "localhost:1"`}},
+		{"address of admin, too", "[http]\nlisten = [\"0.0.0.0:1\"]\n[admin]\nlisten = [\"127.0.0.1:1\"]\n", []string{`:4: admin.listen = "127.0.0.1:1": it cannot be listened on beside http.listen = "0.0.0.0:1"`}},
+		{"path with a tab", "[database]\nfile = \"C:\\temp\\new.db\"\n", []string{`:2: database.file = "C:\temp\new.db": it holds \t, and control characters are not allowed; in double quotes a backslash begins an escape, so write a path in single quotes`}},
+		{"path with an escape that is none", "[http]\ntls_cert = \"C:\\data\\cert.pem\"\ntls_key = 'k'\n", []string{`:2: invalid escape in string '\d': in double quotes a backslash begins an escape, so write a path in single quotes`}},
+		{"control character", "[[topic]]\nname = \"/x\\u0001\"\n[http]\nlisten = [\"x:1\\n\"]\n", []string{`:2: topic.name = "/x\x01": it holds \x01, and control`, `:4: http.listen = "x:1\n": it ends with \n, and control`}},
+		{"line end of a password", "[[client]]\nusername = \"a\"\npassword = \"secret\\r\\n\"\n", []string{`:3: client.password = a value that is not shown: it ends with \r\n, and control characters are not allowed`}},
+		{"consumer twice", strings.Repeat("[[consumer]]\nclient = \"x\"\ntopic = \"y\"\n", 2), []string{`:5: consumer without name and sub_key ["x" "y"] is declared twice`}},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -252,10 +266,129 @@ func TestConfigEnvironment(t *testing.T) {
 		{"PIPIT_HTTP_MAX_CONNECTIONS=1x", `PIPIT_HTTP_MAX_CONNECTIONS: http.max_connections = "1x": allowed is a whole number, 1 to 10000000`},
 		{"PIPIT_LOG_ACCESS=1", `PIPIT_LOG_ACCESS: log.access = "1": allowed are true and false`},
 		{"PIPIT_LOG_LEVEL=loud", `PIPIT_LOG_LEVEL: log.level = "loud": allowed are`},
+		{"PIPIT_DATABASE_FILE=pipit.db\r", `PIPIT_DATABASE_FILE: database.file = "pipit.db\r": it ends with \r, and control characters are not allowed`},
+		{"PIPIT_CLIENT_0_PASSWORD=secret\n", `PIPIT_CLIENT_0_PASSWORD: client.password = a value that is not shown: it ends with \n, and control`},
+		{"PIPIT_HTTP_MAX_PAYLOAD=1MiB\r", `PIPIT_HTTP_MAX_PAYLOAD: http.max_payload = "1MiB\r": it ends with \r`},
+		{"PIPIT_HTTP_LISTEN=x:1,x:1", `PIPIT_HTTP_LISTEN: http.listen = "x:1": it cannot be listened on beside`},
+		{"PIPIT_PORT=11223", "PIPIT_PORT: no such variable"},
+		{"PIPIT_HTTP_PORT=11223", "PIPIT_HTTP_PORT: no such variable"},
+		{"PIPIT_HTTP_LISTEN_FILE=", `PIPIT_HTTP_LISTEN_FILE: "": allowed is the path of a file`},
+		{"PIPIT_CLIENT_0_PASSWORD_FILE=none.txt", "PIPIT_CLIENT_0_PASSWORD_FILE: open none.txt: "},
+		{"PIPIT_LOG_FILE=x", "PIPIT_LOG_FILE: no such variable"},
 	} {
 		_, err := loadConfig(file, []string{tt.variable})
 		if err == nil || !strings.HasPrefix(err.Error(), tt.want) || strings.Contains(err.Error(), "secret") {
 			t.Errorf("%s:\ngot  %v\nwant %s…", tt.variable, err, tt.want)
+		}
+	}
+}
+
+// A variable that ends with _FILE names the file that the value is in.
+func TestConfigValueFiles(t *testing.T) {
+	dir := t.TempDir()
+	held := func(name, value string) string {
+		file := filepath.Join(dir, name)
+		if err := os.WriteFile(file, []byte(value), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		return "_FILE=" + file
+	}
+	c, err := loadConfig("", []string{
+		"PIPIT_CLIENT_0_USERNAME=a", "PIPIT_CLIENT_0_PASSWORD" + held("password", "pass word\n"),
+		"PIPIT_CLIENT_1_USERNAME=b", "PIPIT_CLIENT_1_PASSWORD" + held("windows", "\ufeffpass\r\n"),
+		"PIPIT_DATABASE_FILE" + held("name", "x.db"), "PIPIT_HTTP_LISTEN" + held("listen", "127.0.0.1:1,127.0.0.1:2\n"),
+		"PIPIT_LOG_ACCESS" + held("access", "true"),
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if c.Client[0].Password != "pass word" || c.Client[1].Password != "pass" || c.Database.File != "x.db" ||
+		!slices.Equal(c.HTTP.Listen, []string{"127.0.0.1:1", "127.0.0.1:2"}) || !c.Log.Access {
+		t.Errorf("%+v", c)
+	}
+	if c, err = loadConfig("", []string{"PIPIT_DATABASE_FILE=secrets"}); err != nil || c.Database.File != "secrets" {
+		t.Error("the key file of [database] is taken for the name of a file with its value:", err)
+	}
+	for _, tt := range []struct{ name, value, want string }{
+		{"two line ends", "secret\n\n", `PIPIT_CLIENT_0_PASSWORD_FILE: client.password = a value that is not shown: it ends with \n, and control`},
+		{"UTF-16", "\xff\xfes\x00e\x00", `PIPIT_CLIENT_0_PASSWORD_FILE: client.password = a value that is not shown: it holds \x00`},
+		{"nothing", "\n", `PIPIT_CLIENT_0_PASSWORD_FILE: client "a" has neither a password nor a password_hash`},
+		{"too much", strings.Repeat("secret", 20_000), "PIPIT_CLIENT_0_PASSWORD_FILE: " + filepath.Join(dir, "too much") + " is too large: allowed are at most 65536 bytes"},
+	} {
+		_, err := loadConfig("", []string{"PIPIT_CLIENT_0_USERNAME=a", "PIPIT_CLIENT_0_PASSWORD" + held(tt.name, tt.value)})
+		if err == nil || !strings.HasPrefix(err.Error(), tt.want) || strings.Contains(err.Error(), "secret") || strings.Contains(err.Error(), "\n") {
+			t.Errorf("%s:\ngot  %v\nwant %s…", tt.name, err, tt.want)
+		}
+	}
+	_, err = loadConfig("", []string{"PIPIT_LOG_LEVEL" + held("level", "debug"), "PIPIT_LOG_LEVEL=info"})
+	if want := "PIPIT_LOG_LEVEL_FILE: PIPIT_LOG_LEVEL is set as well: allowed is one of them"; err == nil || err.Error() != want {
+		t.Errorf("got  %v\nwant %s", err, want)
+	}
+}
+
+// Kubernetes tells every pod of every service in its namespace. These are of services named pipit,
+// pipit-http, pipit-admin, pipit-client-0, pipit-database and so on, some with named ports.
+func TestConfigIgnoresServiceLinks(t *testing.T) {
+	var links []string
+	for _, service := range []string{"", "HTTP_", "ADMIN_", "WEB_", "CLIENT_0_", "CLIENT_0_PASSWORD_", "DATABASE_FILE_", "X_PORT_"} {
+		for _, link := range []string{"SERVICE_HOST=10.0.0.1", "SERVICE_PORT=11223", "SERVICE_PORT_HTTP=11223", "SERVICE_PORT_REST_API=11223", "SERVICE_PORT_FILE=1",
+			"PORT=tcp://10.0.0.1:11223", "PORT_11223_TCP=tcp://10.0.0.1:11223", "PORT_11223_TCP_PROTO=tcp", "PORT_11223_TCP_PORT=11223",
+			"PORT_11223_TCP_ADDR=10.0.0.1", "PORT_53_UDP=udp://10.0.0.1:53", "PORT_53_UDP_ADDR=10.0.0.1"} {
+			links = append(links, "PIPIT_"+service+link)
+		}
+	}
+	c, err := loadConfig("", links)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if want, _ := loadConfig("", nil); !reflect.DeepEqual(c, want) {
+		t.Errorf("%+v", c)
+	}
+}
+
+// A byte order mark moves no line.
+func TestConfigByteOrderMark(t *testing.T) {
+	for text, want := range map[string]string{
+		"\ufefflog.level = \"loud\"\n":         `:1: log.level = "loud"`,
+		"\ufeff[log]\r\nlevel = \"loud\"\r\n":  `:2: log.level = "loud"`,
+		"\ufeff\nlog.level = loud\n":           ":2: ",
+		"\ufeff[[client]]\npassword = \"x\"\n": `:1: the key "username" is missing`,
+	} {
+		file := writeConfig(t, text)
+		if _, err := loadConfig(file, nil); err == nil || !strings.HasPrefix(err.Error(), file+want) {
+			t.Errorf("%q:\ngot  %v\nwant %s%s…", text, err, file, want)
+		}
+	}
+}
+
+func TestCollide(t *testing.T) {
+	for _, tt := range []struct {
+		x, y string
+		want bool
+	}{
+		{"127.0.0.1:1", "127.0.0.1:1", true},
+		{"127.0.0.1:1", "127.0.0.1:2", false},
+		{"127.0.0.1:0", "127.0.0.1:0", false},
+		{"127.0.0.1:1", "127.0.0.2:1", false},
+		{"0.0.0.0:1", "127.0.0.1:1", true},
+		{"0.0.0.0:1", "[::]:1", false},
+		{"0.0.0.0:1", "[::1]:1", false},
+		{"[::]:1", "[::1]:1", true},
+		{"[::1]:1", "[0:0:0:0:0:0:0:1]:1", true},
+		{":1", "127.0.0.1:1", true},
+		{":1", "[::1]:1", true},
+		{":1", "0.0.0.0:1", true},
+		{":1", ":1", true},
+		{"localhost:1", "Localhost:1", true},
+		{"localhost:1", "127.0.0.1:1", true},
+		{"localhost:1", "[::]:1", true},
+		{"localhost:1", "192.0.2.1:1", false},
+		{"a.example:1", "A.example:1", true},
+		{"a.example:1", "b.example:1", false}, // not looked up
+		{"[::ffff:127.0.0.1]:1", "127.0.0.1:1", true},
+	} {
+		if collide(tt.x, tt.y) != tt.want || collide(tt.y, tt.x) != tt.want {
+			t.Errorf("%s and %s: not %t", tt.x, tt.y, tt.want)
 		}
 	}
 }
@@ -299,7 +432,9 @@ b = 1 \"""
 list = [ # [
   "]", '"', [1, 2],
 ]
-inline = {x = 1, y = '#'}
+tables = [ # [
+  {x = 1, y = '#'},
+  {z.u = [[1], {v = 1}]}, ]
 s = 'c:\'
 [[arr]]
 k = 1
@@ -309,8 +444,10 @@ k = '''
 '''
 [ "t" . u ]
 k = 1`
-	want := map[string]int{"a": 1, "b c.d\te": 5, "t": 6, "t.list": 7, "t.inline": 10, "t.s": 11, "arr[0]": 12, "arr[0].k": 13,
-		"arr[1]": 14, "arr[1].k": 16, "t.u": 18, "t.u.k": 19}
+	want := map[string]int{"a": 1, "b c.d\te": 5, "t": 6, "t.list": 7, "t.list[0]": 8, "t.list[1]": 8, "t.list[2]": 8,
+		"t.tables": 10, "t.tables[0]": 11, "t.tables[0].x": 11, "t.tables[0].y": 11, "t.tables[1]": 12, "t.tables[1].z.u": 12,
+		"t.tables[1].z.u[0]": 12, "t.tables[1].z.u[1]": 12, "t.tables[1].z.u[1].v": 12, "t.s": 13, "arr[0]": 14, "arr[0].k": 15,
+		"arr[1]": 16, "arr[1].k": 18, "t.u": 20, "t.u.k": 21}
 	if got := keyLines(text); !reflect.DeepEqual(got, want) {
 		t.Errorf("got %v", got)
 	}

@@ -63,7 +63,7 @@ func run(ctx context.Context, args, env []string, stdin io.Reader, stdout, stder
 			return hashPassword(stdin, stdout, stderr)
 		}
 		if *check {
-			return checkConfig(*file, env, stdout)
+			return checkConfig(ctx, *file, env, stdout, stderr)
 		}
 		return serve(ctx, func() (*config, error) { return loadConfig(*file, env) }, stderr)
 	}()
@@ -97,7 +97,7 @@ func hashPassword(stdin io.Reader, stdout, stderr io.Writer) error {
 	if err != nil && !errors.Is(err, io.EOF) {
 		return err
 	}
-	hash, err := broker.HashPassword(strings.TrimRight(line, "\r\n"))
+	hash, err := broker.HashPassword(strings.TrimRight(strings.TrimPrefix(line, byteOrderMark), "\r\n"))
 	if err != nil {
 		return err
 	}

@@ -377,7 +377,7 @@ func TestFlags(t *testing.T) {
 		{[]string{"-help"}, "", 0, `^$`, `-check-config`},
 	} {
 		var stdout, stderr strings.Builder
-		code := run(context.Background(), tt.args, nil, strings.NewReader(tt.stdin), &stdout, &stderr)
+		code := run(context.Background(), tt.args, anyPort, strings.NewReader(tt.stdin), &stdout, &stderr)
 		if code != tt.code || !regexp.MustCompile(tt.stdout).MatchString(stdout.String()) || !regexp.MustCompile(tt.stderr).MatchString(stderr.String()) {
 			t.Errorf("%q: exit code %d\nstdout: %s\nstderr: %s", tt.args, code, &stdout, &stderr)
 		}

@@ -1,0 +1,170 @@
+package main
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"os"
+	"syscall"
+	"time"
+
+	"pipit/broker"
+	"pipit/db"
+)
+
+// lookupTimeout is how long a check waits for the addresses of a name.
+const lookupTimeout = 5 * time.Second
+
+// checkConfig tells whether a start with a configuration would be refused, and why, without a start:
+// nothing is written, made or listened on. What cannot be told now is a hint on stderr.
+func checkConfig(ctx context.Context, file string, env []string, stdout, stderr io.Writer) error {
+	c, b, err := readConfig(file, env)
+	if err != nil {
+		return err
+	}
+	r := rehearsal{binder: b, c: c}
+	r.certificate()
+	r.listeners(ctx)
+	r.database()
+	for _, h := range r.hints {
+		fmt.Fprintf(stderr, "pipit: hint: %s\n", h)
+	}
+	if err := b.err(); err != nil {
+		return err
+	}
+	fmt.Fprintln(stdout, cmp.Or(file, "built-in defaults")+": ok")
+	return nil
+}
+
+// rehearsal finds what is wrong between a configuration and this machine.
+type rehearsal struct {
+	*binder
+	c     *config
+	hints []string
+}
+
+func (r *rehearsal) hint(path, format string, args ...any) {
+	_, where := r.place(path)
+	r.hints = append(r.hints, where+": "+fmt.Sprintf(format, args...))
+}
+
+func (r *rehearsal) certificate() {
+	cert, key := r.c.HTTP.TLSCert, r.c.HTTP.TLSKey
+	if cert == "" || key == "" {
+		return
+	}
+	readable := true
+	for _, f := range []struct{ path, name string }{{"http.tls_cert", cert}, {"http.tls_key", key}} {
+		if _, err := os.ReadFile(f.name); err != nil {
+			r.errorf(f.path, "%q: %v", f.name, err)
+			readable = false
+		}
+	}
+	if !readable {
+		return
+	}
+	if _, err := openCertificate(cert, key, nil); err != nil {
+		r.notef("http.tls_cert", "%v", err)
+	}
+}
+
+func (r *rehearsal) listeners(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, lookupTimeout)
+	defer cancel()
+	for _, a := range r.c.listens() {
+		if r.faulty[a.path] || r.faulty[parent(a.path)] {
+			continue
+		}
+		host, _, _ := net.SplitHostPort(a.text)
+		err := bindable(ctx, a.text)
+		switch {
+		case err == nil:
+		case errors.Is(err, syscall.EADDRINUSE):
+			r.hint(a.path, "%s %q is in use, as it is while the broker runs", r.key(a.path), a.text)
+		case net.ParseIP(host).Equal(net.IPv6loopback) && noSuchFamily(err): // the start goes on without it
+			r.hint(a.path, "%s %q: this machine has no IPv6 loopback", r.key(a.path), a.text)
+		default:
+			r.errorf(a.path, "%q: %v", a.text, err)
+		}
+	}
+}
+
+func (r *rehearsal) database() {
+	file := r.c.Database.File
+	if r.faulty["database.file"] {
+		return
+	}
+	img, err := db.Inspect(file, db.Options{Logger: slog.New(slog.DiscardHandler)})
+	switch {
+	case errors.Is(err, db.ErrInUse): // by the broker that is to be restarted, most likely
+		r.references(nil, fmt.Sprintf("database %s, which is in use and was not looked at", file))
+		return
+	case err != nil:
+		r.notef("database.file", "%v", err)
+		return
+	case img == nil:
+		img = &broker.Image{}
+		r.references(img, fmt.Sprintf("database %s, which is still to be made", file))
+	default:
+		r.references(img, "database "+file)
+	}
+	if len(r.faults) == 0 { // else it may be one of these
+		r.valid("", broker.Rehearse(img, r.c.definition()))
+	}
+}
+
+// references notes the clients and topics that producers and consumers name and nobody declares:
+// neither the configuration nor the database, whose content is nil where it is not known.
+func (r *rehearsal) references(img *broker.Image, where string) {
+	known := map[reference]bool{}
+	for i, v := range r.c.Client {
+		known[reference{"client", v.Username}] = true
+		r.unsure(known, "client", fmt.Sprintf("client[%d].username", i))
+	}
+	for i, v := range r.c.Topic {
+		known[reference{"topic", v.Name}] = true
+		r.unsure(known, "topic", fmt.Sprintf("topic[%d].name", i))
+	}
+	if img != nil {
+		for i := range img.Clients {
+			known[reference{"client", img.Clients[i].Username}] = true
+		}
+		for i := range img.Topics {
+			known[reference{"topic", img.Topics[i].Name}] = true
+		}
+	}
+	look := func(path, kind, name string) {
+		path = joinKey(path, kind)
+		switch {
+		case known[reference{kind, name}] || known[reference{kind, ""}] || r.faulty[path]:
+		case img != nil:
+			r.errorf(path, "%q: no such %s, here or in the %s", name, kind, where)
+		default:
+			r.hint(path, "%s = %q: no such %s here, so it has to be in the %s", r.key(path), name, kind, where)
+		}
+	}
+	for i, v := range r.c.Producer {
+		path := fmt.Sprintf("producer[%d]", i)
+		look(path, "client", v.Client)
+		look(path, "topic", v.Topic)
+	}
+	for i, v := range r.c.Consumer {
+		path := fmt.Sprintf("consumer[%d]", i)
+		look(path, "client", v.Client)
+		look(path, "topic", v.Topic)
+	}
+}
+
+// reference is a client or topic by its name. One with an empty name stands for any.
+type reference struct{ kind, name string }
+
+// unsure makes any name of a kind known where one that is declared is at fault: it may be that.
+func (r *rehearsal) unsure(known map[reference]bool, kind, path string) {
+	if r.faulty[path] || r.faulty[kind] {
+		known[reference{kind, ""}] = true
+	}
+}
