@@ -17,6 +17,8 @@ import (
 	"sync"
 	"syscall"
 	"testing"
+
+	"golang.org/x/crypto/bcrypt"
 )
 
 // The test binary is the program, too, where this variable says so.
@@ -380,6 +382,17 @@ func TestFlags(t *testing.T) {
 		code := run(context.Background(), tt.args, anyPort, strings.NewReader(tt.stdin), &stdout, &stderr)
 		if code != tt.code || !regexp.MustCompile(tt.stdout).MatchString(stdout.String()) || !regexp.MustCompile(tt.stderr).MatchString(stderr.String()) {
 			t.Errorf("%q: exit code %d\nstdout: %s\nstderr: %s", tt.args, code, &stdout, &stderr)
+		}
+	}
+}
+
+// The password to hash is a line, without the byte order mark that a file of Windows begins with.
+func TestHashPassword(t *testing.T) {
+	for _, text := range []string{"secret\n", "\ufeffsecret\r\n"} {
+		var stdout, stderr strings.Builder
+		code := run(context.Background(), []string{"-hash-password"}, nil, strings.NewReader(text), &stdout, &stderr)
+		if err := bcrypt.CompareHashAndPassword([]byte(strings.TrimSpace(stdout.String())), []byte("secret")); code != 0 || err != nil {
+			t.Errorf("%q: exit code %d, %v, %s", text, code, err, &stderr)
 		}
 	}
 }

@@ -297,7 +297,8 @@ func (c *conformity) RoundTrip(req *http.Request) (*http.Response, error) {
 		return resp, nil
 	}
 	again := req.Clone(req.Context())
-	again.Body = io.NopCloser(bytes.NewReader(body))
+	again.GetBody = nil
+	again.Body = io.NopCloser(bytes.NewReader(bytes.TrimPrefix(body, []byte("\ufeff")))) // which the server skips, too
 	if len(body) == 0 {
 		again.Body = http.NoBody
 	}

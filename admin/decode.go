@@ -99,10 +99,11 @@ func parse(body []byte) (node, error) {
 	if !utf8.Valid(body) {
 		return node{}, malformed("body: it is not UTF-8")
 	}
-	if len(bytes.TrimSpace(body)) == 0 {
+	text := bytes.TrimPrefix(body, []byte("\ufeff")) // a byte order mark, of files from Windows
+	if len(bytes.TrimSpace(text)) == 0 {
 		return node{}, malformed("body: it is empty, allowed is JSON")
 	}
-	p := parser{Decoder: json.NewDecoder(bytes.NewReader(body))}
+	p := parser{Decoder: json.NewDecoder(bytes.NewReader(text))}
 	p.UseNumber()
 	v, err := p.node(jsonStep{}, 0)
 	var he *httpError
@@ -110,7 +111,7 @@ func parse(body []byte) (node, error) {
 	case errors.As(err, &he):
 		return node{}, err
 	case err != nil:
-		return node{}, malformed("body: no JSON from byte %d on", p.InputOffset())
+		return node{}, malformed("body: no JSON from byte %d on", int64(len(body)-len(text))+p.InputOffset())
 	}
 	if _, err := p.Token(); err != io.EOF {
 		return node{}, malformed("body: more than one JSON value, or something behind it")

@@ -136,6 +136,21 @@ create consumer erp of /new`
 	}
 }
 
+// A byte order mark in front of a document is no part of it.
+func TestImportByteOrderMark(t *testing.T) {
+	r := newAPIRig(t)
+	const mark = "\ufeff"
+	r.ok(200, "POST", "/import", mark+`{"version": 1, "topics": [{"name": "/marked"}]}`)
+	r.ok(200, "POST", "/import/zato?list=topics", mark+`[{"name": "/zato"}]`)
+	if got := len(r.b.Topics()); got != 2 {
+		t.Errorf("%d topics", got)
+	}
+	r.refused(400, "malformed", "POST", "/import", mark+"\n")
+	if a := r.refused(400, "malformed", "POST", "/import", mark+`{"version": 1,,}`); !strings.Contains(a.Detail, "no JSON from byte 17 on") {
+		t.Error(a.Detail)
+	}
+}
+
 func TestImportRefused(t *testing.T) {
 	r := newAPIRig(t)
 	c := r.example()

@@ -1,6 +1,7 @@
 package httpapi
 
 import (
+	"bytes"
 	"cmp"
 	"net/http"
 	"strings"
@@ -122,7 +123,7 @@ var errSettlement = broker.Invalidf(`body: allowed is one JSON object {"ack": [m
 // parseSettlement reads the body of a batch of acknowledgements: 1 to broker.MaxSettle IDs, none of
 // them twice.
 func parseSettlement(body []byte) (st broker.Settlement, err error) {
-	s := scanner{b: body}
+	s := scanner{b: bytes.TrimPrefix(body, byteOrderMark)}
 	seen := map[string]bool{}
 	ok := s.object(func(key string) (ok bool) {
 		if seen[key] {

@@ -51,6 +51,7 @@ func (s *server) publishBatch(x *exchange, r *http.Request, pub broker.Publisher
 // parseBatch reads lines of one JSON object each, at most broker.MaxBatch. The last one may end
 // with a newline. An error names its line. Payloads without escapes are part of body.
 func parseBatch(body []byte, check func(*broker.Publication) error) ([]broker.Publication, error) {
+	body = bytes.TrimPrefix(body, byteOrderMark)
 	body = bytes.TrimSuffix(bytes.TrimSuffix(body, []byte("\n")), []byte("\r"))
 	lines := 0
 	if len(body) > 0 {
@@ -73,6 +74,9 @@ func parseBatch(body []byte, check func(*broker.Publication) error) ([]broker.Pu
 	}
 	return pubs, nil
 }
+
+// byteOrderMark is what editors of Windows put in front of a text.
+var byteOrderMark = []byte("\ufeff")
 
 func lineError(line int, err error) error {
 	var be *broker.Error

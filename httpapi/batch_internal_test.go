@@ -237,7 +237,7 @@ func FuzzBatch(f *testing.F) {
 	f.Add([]byte("{\"payload\": \"a\"}\r\n{\"payload\": \"b\"}\n"))
 	f.Fuzz(func(t *testing.T, body []byte) {
 		pubs, err := parseBatch(body, func(*broker.Publication) error { return nil })
-		trimmed := bytes.TrimSuffix(bytes.TrimSuffix(body, []byte("\n")), []byte("\r"))
+		trimmed := bytes.TrimSuffix(bytes.TrimSuffix(bytes.TrimPrefix(body, byteOrderMark), []byte("\n")), []byte("\r"))
 		split := bytes.Split(trimmed, []byte("\n"))
 		good := len(trimmed) > 0 && len(split) <= broker.MaxBatch
 		for i, line := range split {

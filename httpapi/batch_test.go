@@ -44,6 +44,25 @@ func TestBatch(t *testing.T) {
 	}
 }
 
+// TestByteOrderMark: a mark in front of a batch or of a list of IDs moves no line; a payload is what was sent.
+func TestByteOrderMark(t *testing.T) {
+	r := newServer(t)
+	const mark = "\ufeff"
+	batch := func(body string) reply {
+		return r.do("POST", created+"?batch=true", crm, mark+body, "Content-Type", ndjson)
+	}
+	if a := batch(`{"payload": "1", "msg_id": "one"}`); a.status != 200 {
+		t.Fatal(a.status, a.body)
+	}
+	r.refuse(400, "line 2: payload: it is missing", "POST", created+"?batch=true", crm, mark+`{"payload": "1"}`+"\n{}", "Content-Type", ndjson)
+	r.refuse(400, "batch of 0 lines: allowed are 1 to 10000", "POST", created+"?batch=true", crm, mark+"\r\n", "Content-Type", ndjson)
+	r.publish(created, mark+"2")
+	r.wantPayloads(queue, "1", mark+"2")
+	if a := r.do("POST", ackMany, erp, mark+`{"ack": ["one"]}`, "X-Zato-PubSub-Key", key); a.status != 200 {
+		t.Error(a.status, a.body)
+	}
+}
+
 // TestBatchOrder: the messages of a batch keep the order of their lines, as do its IDs.
 func TestBatchOrder(t *testing.T) {
 	r := newServer(t)

@@ -56,6 +56,16 @@ func TestLongFlags(t *testing.T) {
 	}
 }
 
+// A secret is the first line of standard input, whatever wrote it.
+func TestSecretOfStandardInput(t *testing.T) {
+	for _, text := range []string{"pass word", "pass word\n", "pass word\r\nmore\n", "\ufeffpass word\r\n"} {
+		c := &cli{Program: Program{Stdin: strings.NewReader(text)}}
+		if got, err := c.secret(t.Context(), "password", true); err != nil || got != "pass word" {
+			t.Errorf("%q: %q, %v", text, got, err)
+		}
+	}
+}
+
 func TestWith(t *testing.T) {
 	for _, tt := range []struct {
 		producers, consumers int

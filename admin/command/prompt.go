@@ -24,6 +24,7 @@ func (c *cli) secret(ctx context.Context, what string, twice bool) (string, erro
 		if err != nil && !errors.Is(err, io.EOF) {
 			return "", err
 		}
+		line = strings.TrimPrefix(line, "\ufeff") // a byte order mark, of files from Windows
 		if line = strings.TrimRight(line, "\r\n"); line == "" {
 			return "", usageError{fmt.Errorf("no %s: give it on a line of standard input", what)}
 		}
