@@ -42,7 +42,7 @@ func run(ctx context.Context, args, env []string, stdin io.Reader, stdout, stder
 		fmt.Fprintf(stderr, "\nCommands, see pipit help:\n%s", cli.Summary())
 	}
 	file := flags.String("config", "", "read the configuration from `FILE`; config.example.toml lists every key")
-	check := flags.Bool("check-config", false, "check the configuration and exit")
+	check := flags.Bool("check-config", false, "name all that a start would refuse, and exit")
 	show := flags.Bool("version", false, "print the version and exit")
 	hash := flags.Bool("hash-password", false, "read a password from standard input, print what password_hash takes, and exit")
 	switch err := flags.Parse(args); {

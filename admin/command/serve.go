@@ -17,7 +17,7 @@ func (c *cli) serveCommand() *cobra.Command {
 		Args: arguments(),
 	}
 	configFlag(cmd, &config)
-	cmd.Flags().BoolVar(&check, "check-config", false, "check the configuration and exit")
+	cmd.Flags().BoolVar(&check, "check-config", false, "name all that a start would refuse, and exit")
 	cmd.RunE = c.run(func(ctx context.Context, _ []string) error {
 		if check {
 			return c.CheckConfig(config)
