@@ -105,6 +105,7 @@ func (r *rehearsal) database() {
 		return
 	case err != nil:
 		r.notef("database.file", "%v", err)
+		r.references(nil, fmt.Sprintf("database %s, which cannot be looked at", file))
 		return
 	case img == nil:
 		img = &broker.Image{}

@@ -67,6 +67,7 @@ topic = "/x"
 	for i := range want {
 		want[i] = "pipit: " + file + want[i]
 	}
+	want = append([]string{"pipit: hint: " + file + `:11: producer.client = "a": no such client here`, "pipit: hint: " + file + `:12: producer.topic = "/x": no such topic here`}, want...)
 	wantLines(t, stderr, want...)
 	if code != 1 || stdout != "" {
 		t.Errorf("exit code %d, %q", code, stdout)
