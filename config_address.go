@@ -44,7 +44,7 @@ func (b *binder) addresses(c *config) {
 	for i, a := range all {
 		for _, before := range all[:i] {
 			if !b.faulty[parent(a.path)] && !b.faulty[parent(before.path)] && collide(a.text, before.text) {
-				b.errorf(a.path, "%q: it cannot be listened on beside %s = %q", a.text, b.key(before.path), before.text)
+				b.besides(a, before)
 			}
 		}
 	}
@@ -61,11 +61,21 @@ func collide(x, y string) bool {
 	if strings.EqualFold(hostX, hostY) {
 		return true
 	}
-	return slices.ContainsFunc(hosts(hostX), func(a netip.Addr) bool {
-		return slices.ContainsFunc(hosts(hostY), func(b netip.Addr) bool {
-			return a.Is4() == b.Is4() && (a == b || a.IsUnspecified() || b.IsUnspecified())
+	return meet(hosts(hostX), hosts(hostY))
+}
+
+// meet tells whether one of xs and one of ys are the same, or one is all of the other's family.
+func meet(xs, ys []netip.Addr) bool {
+	return slices.ContainsFunc(xs, func(x netip.Addr) bool {
+		return slices.ContainsFunc(ys, func(y netip.Addr) bool {
+			return x.Is4() == y.Is4() && (x == y || x.IsUnspecified() || y.IsUnspecified())
 		})
 	})
+}
+
+// besides notes that an address collides with one before it.
+func (b *binder) besides(a, before address) {
+	b.errorf(a.path, "%q: it cannot be listened on beside %s = %q", a.text, b.key(before.path), before.text)
 }
 
 // hosts are the addresses of a host, none of a name that has to be looked up.

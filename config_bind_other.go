@@ -2,7 +2,7 @@
 
 package main
 
-import "context"
+import "net/netip"
 
 // bindable does not tell here: only who listens gets to know.
-func bindable(context.Context, string) error { return nil }
+func bindable(netip.AddrPort) error { return nil }

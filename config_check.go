@@ -8,7 +8,10 @@ import (
 	"io"
 	"log/slog"
 	"net"
+	"net/netip"
 	"os"
+	"strconv"
+	"strings"
 	"syscall"
 	"time"
 
@@ -72,24 +75,65 @@ func (r *rehearsal) certificate() {
 	}
 }
 
+// listeners tries the addresses to listen on. Now names are looked up: they may collide after all.
 func (r *rehearsal) listeners(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, lookupTimeout)
 	defer cancel()
+	type place struct {
+		address
+		ips  []netip.Addr
+		port uint16
+	}
+	var places []place
 	for _, a := range r.c.listens() {
 		if r.faulty[a.path] || r.faulty[parent(a.path)] {
 			continue
 		}
-		host, _, _ := net.SplitHostPort(a.text)
-		err := bindable(ctx, a.text)
+		host, text, _ := net.SplitHostPort(a.text)
+		port, _ := strconv.ParseUint(text, 10, 16)
+		p := place{a, hosts(host), uint16(port)}
+		if p.ips == nil || strings.EqualFold(host, "localhost") {
+			var err error
+			if p.ips, err = net.DefaultResolver.LookupNetIP(ctx, "ip", host); err != nil {
+				r.errorf(a.path, "%q: %v", a.text, err)
+				continue
+			}
+			for i, ip := range p.ips {
+				p.ips[i] = ip.Unmap()
+			}
+		}
+		for _, before := range places {
+			if p.port != 0 && p.port == before.port && meet(p.ips, before.ips) {
+				r.besides(a, before.address)
+			}
+		}
+		places = append(places, p)
+		r.bind(a, p.ips, p.port)
+	}
+}
+
+// bind tries an address. Where the machine lacks one family of those that it stands for, the start goes
+// on without it.
+func (r *rehearsal) bind(a address, ips []netip.Addr, port uint16) {
+	var lacking error
+	done := 0
+	for _, ip := range ips {
+		err := bindable(netip.AddrPortFrom(ip, port))
 		switch {
 		case err == nil:
+			done++
 		case errors.Is(err, syscall.EADDRINUSE):
-			r.hint(a.path, "%s %q is in use, as it is while the broker runs", r.key(a.path), a.text)
-		case net.ParseIP(host).Equal(net.IPv6loopback) && noSuchFamily(err): // the start goes on without it
-			r.hint(a.path, "%s %q: this machine has no IPv6 loopback", r.key(a.path), a.text)
+			r.hint(a.path, "%s = %q is in use, as it is while the broker runs", r.key(a.path), a.text)
+			return
+		case noSuchFamily(err) && (len(ips) > 1 || ip == netip.IPv6Loopback()):
+			lacking = err
 		default:
 			r.errorf(a.path, "%q: %v", a.text, err)
+			return
 		}
+	}
+	if done == 0 && lacking != nil {
+		r.hint(a.path, "%s = %q: this machine lacks it (%v), so the start goes on without it if there is another", r.key(a.path), a.text, lacking)
 	}
 }
 

@@ -48,7 +48,7 @@ func TestCheckConfigFindsAll(t *testing.T) {
 	dir := t.TempDir()
 	file := writeConfig(t, fmt.Sprintf(`[http]
 listen = ["127.0.0.1:0",
-  "192.0.2.1:1"]
+  "198.51.100.7:1"]
 tls_cert = '%s'
 tls_key = 'none.key'
 [database]
@@ -62,7 +62,7 @@ topic = "/x"
 	code, stdout, stderr := checked(t, file)
 	want := []string{`:4: http.tls_cert = "`, `:5: http.tls_key = "none.key": open none.key: `, `:7: database `, `:9: log.level = "loud"`}
 	if runtime.GOOS != "windows" {
-		want = append([]string{`:3: http.listen = "192.0.2.1:1": bind: `}, want...)
+		want = append([]string{`:3: http.listen = "198.51.100.7:1": bind: `}, want...)
 	}
 	for i := range want {
 		want[i] = "pipit: " + file + want[i]
@@ -114,7 +114,7 @@ func TestCheckConfigAddressInUse(t *testing.T) {
 	defer l.Close()
 	env := []string{"PIPIT_HTTP_LISTEN=" + l.Addr().String(), "PIPIT_DATABASE_FILE=" + filepath.Join(t.TempDir(), "pipit.db")}
 	code, stdout, stderr := checked(t, example(t), env...)
-	wantLines(t, stderr, fmt.Sprintf("pipit: hint: PIPIT_HTTP_LISTEN: http.listen %q is in use, as it is while the broker runs", l.Addr()))
+	wantLines(t, stderr, fmt.Sprintf("pipit: hint: PIPIT_HTTP_LISTEN: http.listen = %q is in use, as it is while the broker runs", l.Addr()))
 	if code != 0 || stdout == "" {
 		t.Errorf("exit code %d, %q", code, stdout)
 	}
