@@ -439,10 +439,10 @@ func TestCredentials(t *testing.T) {
 	c := r.example()
 	at := func(path string) string {
 		for from, to := range map[string]string{
-			"/clients/{username}": "/clients/erp",
-			"/topics/{name}":      "/topics/%2Fcustomer%2Fcreated",
-			"/producers/{id}":     fmt.Sprintf("/producers/%d", r.b.Producers()[0].ID),
-			"/consumers/{id}":     fmt.Sprintf("/consumers/%d", c.ID),
+			"/clients/{client}": "/clients/erp",
+			"/topics/{topic}":   "/topics/%2Fcustomer%2Fcreated",
+			"/producers/{id}":   fmt.Sprintf("/producers/%d", r.b.Producers()[0].ID),
+			"/consumers/{id}":   fmt.Sprintf("/consumers/%d", c.ID),
 		} {
 			path = strings.Replace(path, from, to, 1)
 		}
@@ -548,7 +548,7 @@ func TestStrictness(t *testing.T) {
 		if !ok {
 			continue
 		}
-		api = strings.NewReplacer("{username}", "erp", "{name}", "%2Fcustomer%2Fcreated", "{id}", "1", "{topic}", "%2Fcustomer%2Fcreated").Replace(api)
+		api = strings.NewReplacer("{client}", "erp", "{administrator}", "ada", "{id}", "1", "{topic}", "%2Fcustomer%2Fcreated").Replace(api)
 		for method, op := range item.Operations() {
 			var body any
 			kind := ""
