@@ -417,6 +417,11 @@ func (a *Admin) enter(x *exchange, r *http.Request, rt route, p httprouter.Param
 			return errNoRoute
 		}
 	}
+	if isAPI(r) {
+		if r, err = values.fromQuery(r); err != nil {
+			return err
+		}
+	}
 	return rt.Handler(x, r.WithContext(context.WithValue(r.Context(), callerKey{}, who)), values)
 }
 

@@ -41,7 +41,7 @@ type Released struct {
 }
 
 func (a *Admin) messageRoutes() []route {
-	one := v1 + "/messages/:topic/:id"
+	one := v1 + "/messages/:topic/:msg_id"
 	return []route{
 		{"GET", v1 + "/messages", a.apiMessages, read},
 		{"GET", one, a.apiMessage, read},
@@ -117,7 +117,7 @@ func (a *Admin) apiMessage(w http.ResponseWriter, r *http.Request, p params) err
 	if err != nil {
 		return err
 	}
-	m, standings, err := a.getMessage(p["topic"], p["id"])
+	m, standings, err := a.getMessage(p["topic"], p["msg_id"])
 	if err != nil {
 		return err
 	}
@@ -137,7 +137,7 @@ func (a *Admin) apiPayload(w http.ResponseWriter, r *http.Request, p params) err
 	if err := noQuery(r); err != nil {
 		return err
 	}
-	m, _, err := a.getMessage(p["topic"], p["id"])
+	m, _, err := a.getMessage(p["topic"], p["msg_id"])
 	if err != nil {
 		return err
 	}
@@ -155,12 +155,12 @@ func (a *Admin) apiDeleteMessage(w http.ResponseWriter, r *http.Request, p param
 	if err := noQuery(r); err != nil {
 		return err
 	}
-	n, err := a.deleteMessages(r.Context(), actorOf(r.Context()), p["topic"], []string{p["id"]})
+	n, err := a.deleteMessages(r.Context(), actorOf(r.Context()), p["topic"], []string{p["msg_id"]})
 	if err != nil {
 		return err
 	}
 	if n == 0 {
-		return notFound("No message %q", p["id"])
+		return notFound("No message %q", p["msg_id"])
 	}
 	return reply(w, http.StatusOK, Affected{int64(n)})
 }
@@ -190,7 +190,7 @@ func (a *Admin) apiReleaseMessage(w http.ResponseWriter, r *http.Request, p para
 			return badParameter("consumer", "consumer %q: allowed is the id of a consumer", clip(s))
 		}
 	}
-	done, err := a.releaseMessage(r.Context(), actorOf(r.Context()), p["topic"], p["id"], consumer)
+	done, err := a.releaseMessage(r.Context(), actorOf(r.Context()), p["topic"], p["msg_id"], consumer)
 	if err != nil {
 		return err
 	}

@@ -358,8 +358,8 @@ func parseQuery(r *http.Request, allowed ...string) (values, error) {
 			}
 			return nil, badParameter(name, "parameter %q: allowed are %s", clip(name), known)
 		}
-		if len(list) > 1 {
-			return nil, badParameter(name, "parameter %q: given %d times, allowed is once", name, len(list))
+		if err := once(name, list); err != nil {
+			return nil, err
 		}
 		v[name] = list[0]
 	}
@@ -368,6 +368,47 @@ func parseQuery(r *http.Request, allowed ...string) (values, error) {
 
 func badParameter(name, format string, args ...any) error {
 	return fieldErrors{{Parameter: clip(name), Detail: fmt.Sprintf(format, args...)}}
+}
+
+// elsewhere stands in a path for a name that the query has, since some proxies decode %2F or merge slashes.
+const elsewhere = "-"
+
+// queryNames are the parameters of the query that can hold a name of the path, by that of the route.
+var queryNames = map[string]string{"username": "username", "name": "name", "topic": "name", "msg_id": "msg_id"}
+
+// fromQuery takes the names that are elsewhere from the query, and returns the request without them.
+// Where the query has none, the path means what it says.
+func (p params) fromQuery(r *http.Request) (*http.Request, error) {
+	q, err := url.ParseQuery(r.URL.RawQuery)
+	if err != nil {
+		return r, nil // for the handler to refuse
+	}
+	taken := false
+	for at, value := range p {
+		list, given := q[queryNames[at]]
+		if !given || value != elsewhere {
+			continue
+		}
+		if err := once(queryNames[at], list); err != nil {
+			return nil, err
+		}
+		p[at], taken = list[0], true
+		delete(q, queryNames[at])
+	}
+	if !taken {
+		return r, nil
+	}
+	r = r.Clone(r.Context())
+	r.URL.RawQuery = q.Encode()
+	return r, nil
+}
+
+// once returns an error where a parameter is given several times.
+func once(name string, values []string) error {
+	if len(values) > 1 {
+		return badParameter(name, "parameter %q: given %d times, allowed is once", name, len(values))
+	}
+	return nil
 }
 
 // integer returns a whole number within bounds, def where it is not given.
