@@ -74,6 +74,9 @@ func (n noun[T]) apiList(w http.ResponseWriter, r *http.Request, _ params) error
 		return err
 	}
 	q := query{Search: v["search"], Sort: v["sort"], Cursor: v["cursor"], Topic: v["topic"], Client: v["client"]}
+	if sort, given := v["sort"]; given && sort == "" {
+		return badParameter("sort", "sort %q: allowed is what the list can be sorted by, or no such parameter", sort)
+	}
 	if q.Desc, err = v.flag("desc"); err != nil {
 		return err
 	}

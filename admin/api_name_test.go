@@ -59,3 +59,24 @@ func TestNamesInQuery(t *testing.T) {
 		}
 	}
 }
+
+// TestEmptyIsNoDefault gives empty texts where one of a few is allowed: the default is for who says nothing.
+func TestEmptyIsNoDefault(t *testing.T) {
+	r := newAPIRig(t)
+	r.example()
+	for path, body := range map[string]object{
+		"/tokens":    {"name": "one", "scope": ""},
+		"/consumers": {"client": "erp", "topic": "/customer/created", "start": ""},
+	} {
+		r.refused(422, "invalid", "POST", path, body)
+		for name, v := range body {
+			if v == "" {
+				body[name] = nil
+			}
+		}
+		r.ok(201, "POST", path, body)
+	}
+	for _, list := range []string{"/topics", "/clients", "/producers", "/consumers"} {
+		r.refused(422, "invalid", "GET", list+"?sort=", nil)
+	}
+}

@@ -125,7 +125,7 @@ func (a *Admin) apiTokens(w http.ResponseWriter, r *http.Request, _ params) erro
 }
 
 func (a *Admin) apiCreateToken(w http.ResponseWriter, r *http.Request, _ params) error {
-	var n, byDefault NewToken
+	n, byDefault := NewToken{Scope: ScopeRead}, NewToken{Scope: ScopeRead}
 	if err := readObject(r, &n, &byDefault, typeJSON); err != nil {
 		return err
 	}

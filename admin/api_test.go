@@ -266,6 +266,8 @@ type conformity struct {
 	doc  *openapi3.T
 	next http.RoundTripper
 
+	lenientWire bool // clients of the wire protocol may be answered that are not as described
+
 	mu   sync.Mutex
 	seen map[string]bool // operations that were answered well
 }
@@ -309,7 +311,8 @@ func (c *conformity) RoundTrip(req *http.Request) (*http.Response, error) {
 		AuthenticationFunc:         openapi3filter.NoopAuthenticationFunc,
 	}}
 	if resp.StatusCode < 300 {
-		if err := openapi3filter.ValidateRequest(req.Context(), in); err != nil {
+		lenient := c.lenientWire && !strings.HasPrefix(route.Path, v1)
+		if err := openapi3filter.ValidateRequest(req.Context(), in); err != nil && !lenient {
 			c.t.Errorf("%s %s: answered with %s, and the description would not allow it: %v\n%s", req.Method, req.URL, resp.Status, err, body)
 		}
 		c.mu.Lock()

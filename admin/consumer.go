@@ -73,7 +73,7 @@ func (a *Admin) createConsumer(ctx context.Context, who actor, c Consumer) (Cons
 	defer a.naming.Unlock()
 	def := c.broker()
 	switch c.Start {
-	case "", StartTail:
+	case StartTail:
 	case StartOldest:
 		def.FromOldest = true
 	default:

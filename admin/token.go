@@ -1,7 +1,6 @@
 package admin
 
 import (
-	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/json"
@@ -51,7 +50,7 @@ type Token struct {
 // NewToken is what a token is made of.
 type NewToken struct {
 	Name    string `json:"name"`
-	Scope   string `json:"scope"`             // default: read
+	Scope   string `json:"scope,omitempty"`   // default: read
 	Expires string `json:"expires,omitempty"` // RFC 3339, or Never; default: in 90 days
 }
 
@@ -151,7 +150,6 @@ func (a *Admin) createToken(ctx context.Context, who actor, n NewToken) (Token, 
 	if err := checkName(n.Name); err != nil {
 		return Token{}, err
 	}
-	n.Scope = cmp.Or(n.Scope, ScopeRead)
 	if n.Scope != ScopeRead && n.Scope != ScopeWrite {
 		return Token{}, invalid("scope", "scope %q: allowed are %s and %s", clip(n.Scope), ScopeRead, ScopeWrite)
 	}
