@@ -3,6 +3,7 @@ package command
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"io"
 	"net/http"
 	"os"
@@ -20,7 +21,8 @@ func (c *cli) publishCommand() *cobra.Command {
 		Short: "Publish a message and print its ID",
 		Long: `Publish a message and print its ID, when it is on disk for every consumer. The payload is the
 argument, or what is in a file, or standard input, which is also where it comes from without an
-argument. A payload that begins with an @ itself goes through standard input.
+argument. A payload that begins with an @ itself goes through standard input, which is not to be
+empty: an empty payload is the argument ''.
 
 It is published on behalf of the administrator, through the admin API.`,
 		Example: `  pipit publish /customer/created 'Hello pub/sub!'
@@ -66,5 +68,9 @@ func (c *cli) payload(args []string) ([]byte, error) {
 	if _, ok := terminal(c.Stdin); ok && len(args) == 0 {
 		c.notef("type the payload and end it with Ctrl-D on a line of its own")
 	}
-	return io.ReadAll(c.Stdin)
+	payload, err := io.ReadAll(c.Stdin)
+	if err == nil && len(payload) == 0 {
+		err = usageError{errors.New("standard input is empty: the argument '' is an empty payload")}
+	}
+	return payload, err
 }
