@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bufio"
 	"context"
 	"errors"
 	"flag"
@@ -44,7 +43,7 @@ func run(ctx context.Context, args, env []string, stdin io.Reader, stdout, stder
 	file := flags.String("config", "", "read the configuration from `FILE`; config.example.toml lists every key")
 	check := flags.Bool("check-config", false, "name all that a start would refuse, and exit")
 	show := flags.Bool("version", false, "print the version and exit")
-	hash := flags.Bool("hash-password", false, "read a password from standard input, print what password_hash takes, and exit")
+	hash := flags.Bool("hash-password", false, "ask for a password, or read it from a line of standard input, print what password_hash takes, and exit")
 	switch err := flags.Parse(args); {
 	case errors.Is(err, flag.ErrHelp):
 		return 0
@@ -60,7 +59,7 @@ func run(ctx context.Context, args, env []string, stdin io.Reader, stdout, stder
 			fmt.Fprintln(stdout, versionLine())
 			return nil
 		case *hash:
-			return hashPassword(stdin, stdout, stderr)
+			return hashPassword(ctx, commandLine(env, stdin, stdout, stderr))
 		}
 		if *check {
 			return checkConfig(ctx, *file, env, stdout, stderr)
@@ -89,19 +88,20 @@ func versionLine() string {
 	return fmt.Sprintf("%s %s %s/%s", line, runtime.Version(), runtime.GOOS, runtime.GOARCH)
 }
 
-func hashPassword(stdin io.Reader, stdout, stderr io.Writer) error {
-	if isTerminal(stdin) {
-		fmt.Fprint(stderr, "Password (it is shown as you type): ")
+// hashPassword prints the hash of a password that it asks for, or reads from standard input.
+func hashPassword(ctx context.Context, p cli.Program) error {
+	password, err := p.Secret(ctx, "password", true)
+	if errors.Is(err, context.Canceled) {
+		return errors.New("interrupted")
 	}
-	line, err := bufio.NewReader(io.LimitReader(stdin, 4096)).ReadString('\n')
-	if err != nil && !errors.Is(err, io.EOF) {
-		return err
-	}
-	hash, err := broker.HashPassword(strings.TrimRight(strings.TrimPrefix(line, byteOrderMark), "\r\n"))
 	if err != nil {
 		return err
 	}
-	fmt.Fprintln(stdout, hash)
+	hash, err := broker.HashPassword(password)
+	if err != nil {
+		return err
+	}
+	fmt.Fprintln(p.Stdout, hash)
 	return nil
 }
 

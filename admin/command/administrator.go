@@ -73,7 +73,7 @@ func (f *adminFlags) set(ctx context.Context, name string, create bool) (err err
 		if err := c.connect(false); err != nil {
 			return err
 		}
-		password, err := c.secret(ctx, prompt, true)
+		password, err := c.Secret(ctx, prompt, true)
 		if err != nil {
 			return err
 		}
@@ -97,7 +97,7 @@ func (f *adminFlags) set(ctx context.Context, name string, create bool) (err err
 		return err
 	}
 	defer func() { err = errors.Join(err, b.Close()) }()
-	password, err := c.secret(ctx, prompt, true)
+	password, err := c.Secret(ctx, prompt, true)
 	if err != nil {
 		return err
 	}

@@ -60,7 +60,7 @@ func TestLongFlags(t *testing.T) {
 func TestSecretOfStandardInput(t *testing.T) {
 	for _, text := range []string{"pass word", "pass word\n", "pass word\r\nmore\n", "\ufeffpass word\r\n"} {
 		c := &cli{Program: Program{Stdin: strings.NewReader(text)}}
-		if got, err := c.secret(t.Context(), "password", true); err != nil || got != "pass word" {
+		if got, err := c.Secret(t.Context(), "password", true); err != nil || got != "pass word" {
 			t.Errorf("%q: %q, %v", text, got, err)
 		}
 	}

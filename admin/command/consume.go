@@ -109,7 +109,7 @@ func (c *cli) queue(ctx context.Context, topic string, f *consumeFlags) (queue, 
 	password := c.lookup(envPassword)
 	if password == "" {
 		var err error
-		if password, err = c.secret(ctx, "password of "+f.user, false); err != nil {
+		if password, err = c.Secret(ctx, "password of "+f.user, false); err != nil {
 			return nil, err
 		}
 	}

@@ -45,7 +45,7 @@ func (c *cli) consumerCommand() *cobra.Command {
 		if !own {
 			return nil
 		}
-		key, err := c.secret(ctx, "sub_key", false)
+		key, err := c.Secret(ctx, "sub_key", false)
 		body["sub_key"] = key
 		return err
 	}, func(object json.RawMessage) error {

@@ -15,12 +15,12 @@ import (
 // maxLine bounds what is read of standard input.
 const maxLine = 4096 // bytes
 
-// secret asks for a password or the like, twice where it is a new one that a person types, without
-// echo. Where standard input is no terminal its first line is the secret.
-func (c *cli) secret(ctx context.Context, what string, twice bool) (string, error) {
-	fd, ok := terminal(c.Stdin)
+// Secret asks for a password or the like, twice where it is a new one that a person types, without
+// echo. Where standard input is no terminal its first line is the secret, which is not to be empty.
+func (p Program) Secret(ctx context.Context, what string, twice bool) (string, error) {
+	fd, ok := terminal(p.Stdin)
 	if !ok {
-		line, err := bufio.NewReader(io.LimitReader(c.Stdin, maxLine)).ReadString('\n')
+		line, err := bufio.NewReader(io.LimitReader(p.Stdin, maxLine)).ReadString('\n')
 		if err != nil && !errors.Is(err, io.EOF) {
 			return "", err
 		}
@@ -30,11 +30,11 @@ func (c *cli) secret(ctx context.Context, what string, twice bool) (string, erro
 		}
 		return line, nil
 	}
-	s, err := c.unseen(ctx, fd, strings.ToUpper(what[:1])+what[1:])
+	s, err := p.unseen(ctx, fd, strings.ToUpper(what[:1])+what[1:])
 	if err != nil || !twice {
 		return s, err
 	}
-	again, err := c.unseen(ctx, fd, "Again")
+	again, err := p.unseen(ctx, fd, "Again")
 	if err != nil {
 		return "", err
 	}
@@ -46,12 +46,12 @@ func (c *cli) secret(ctx context.Context, what string, twice bool) (string, erro
 
 // unseen reads a line from a terminal, which does not show it. When ctx ends the terminal is left
 // as it was.
-func (c *cli) unseen(ctx context.Context, fd int, prompt string) (string, error) {
+func (p Program) unseen(ctx context.Context, fd int, prompt string) (string, error) {
 	state, err := term.GetState(fd)
 	if err != nil {
 		return "", err
 	}
-	fmt.Fprintf(c.Stderr, "%s: ", visible(prompt))
+	fmt.Fprintf(p.Stderr, "%s: ", visible(prompt))
 	type line struct {
 		text []byte
 		err  error
@@ -63,11 +63,11 @@ func (c *cli) unseen(ctx context.Context, fd int, prompt string) (string, error)
 	}()
 	select {
 	case l := <-read:
-		fmt.Fprintln(c.Stderr)
+		fmt.Fprintln(p.Stderr)
 		return string(l.text), l.err
 	case <-ctx.Done():
 		_ = term.Restore(fd, state)
-		fmt.Fprintln(c.Stderr)
+		fmt.Fprintln(p.Stderr)
 		return "", ctx.Err()
 	}
 }
