@@ -5,10 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"log/slog"
 	"net"
 	"net/url"
-	"os"
 
 	cli "pipit/admin/command"
 	"pipit/broker"
@@ -30,24 +28,23 @@ func commandLine(env []string, stdin io.Reader, stdout, stderr io.Writer) cli.Pr
 		CheckConfig: func(config string) error {
 			return checkConfig(context.Background(), config, env, stdout, stderr)
 		},
-		Database: func(config string) (string, error) {
-			cfg, err := loadConfig(config, env)
-			if err != nil {
-				return "", err
-			}
-			return cfg.Database.File, nil
+		Database: func(config string) (file, why string, err error) {
+			return databaseOf(config, env)
 		},
 		Address: func(config string) (string, error) {
-			cfg, err := loadConfig(config, env)
+			cfg, b, err := bindConfig(config, env)
+			if err == nil {
+				err = b.err()
+			}
 			if err != nil {
 				return "", err
 			}
 			return ownURL(cfg.HTTP.Listen, cfg.HTTP.TLSCert != "")
 		},
 		Open: func(file string, create bool) (*broker.Broker, error) {
-			store, err := openDatabase(file, create, log)
+			store, err := db.Open(file, db.Options{Logger: log, MustExist: !create})
 			if err != nil {
-				return nil, err
+				return nil, inUseOf(err)
 			}
 			b, err := broker.Open(store, broker.Options{MaxPayload: cli.MaxPayload, Logger: log})
 			if err != nil {
@@ -61,15 +58,26 @@ func commandLine(env []string, stdin io.Reader, stdout, stderr io.Writer) cli.Pr
 	}
 }
 
-// openDatabase opens a database for a command.
-func openDatabase(file string, create bool, log *slog.Logger) (*db.Store, error) {
-	if !create {
-		if _, err := os.Stat(file); err != nil {
-			return nil, err
-		}
+// databaseOf returns the database file of a configuration, and in words why it is that one. What the
+// configuration lacks beside is no fault here: the environment of the service may have it.
+func databaseOf(path string, env []string) (file, why string, err error) {
+	c, b, err := bindConfig(path, env)
+	if err == nil {
+		b.database(c)
+		err = b.err()
 	}
-	store, err := db.Open(file, db.Options{Logger: log})
-	return store, inUseOf(err)
+	if err != nil {
+		return "", "", err
+	}
+	const key = "database.file"
+	switch {
+	case b.vars[key] != "" || b.lines[key] > 0:
+		_, where := b.place(key)
+		return c.Database.File, "which " + where + " names", nil
+	case path != "":
+		return c.Database.File, "the default, since neither " + path + " nor PIPIT_DATABASE_FILE in this environment names one", nil
+	}
+	return c.Database.File, "the default, since there is neither --config nor PIPIT_DATABASE_FILE in this environment", nil
 }
 
 // inUseOf puts db.ErrInUse into the words of package command.

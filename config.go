@@ -167,6 +167,15 @@ func loadConfig(path string, env []string) (*config, error) {
 // readConfig is loadConfig, but for the faults, which the binder has. The error is that of a file that
 // cannot be read or is no TOML.
 func readConfig(path string, env []string) (*config, *binder, error) {
+	c, b, err := bindConfig(path, env)
+	if err == nil {
+		b.check(c)
+	}
+	return c, b, err
+}
+
+// bindConfig is readConfig as far as each value can be judged alone.
+func bindConfig(path string, env []string) (*config, *binder, error) {
 	b := &binder{file: path}
 	var text []byte
 	if path != "" {
@@ -181,8 +190,14 @@ func readConfig(path string, env []string) (*config, *binder, error) {
 		return nil, nil, err
 	}
 	b.bindEnv(c, env)
-	b.check(c)
 	return c, b, nil
+}
+
+// database refuses a database without a name.
+func (b *binder) database(c *config) {
+	if c.Database.File == "" {
+		b.errorf("database.file", `"": allowed is the path of a file`)
+	}
 }
 
 // check refuses what no single type and bound can.
@@ -214,9 +229,7 @@ func (b *binder) check(c *config) {
 		b.errorf("http.tls_cert", "%q: allowed only together with tls_key", c.HTTP.TLSCert)
 	}
 	b.proxied(c)
-	if c.Database.File == "" {
-		b.errorf("database.file", `"": allowed is the path of a file`)
-	}
+	b.database(c)
 	b.oneOf("log.level", c.Log.Level, logLevels)
 	b.oneOf("log.format", c.Log.Format, logFormats)
 	b.objects(c)

@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"os"
 	"sort"
 
 	"go.etcd.io/bbolt"
@@ -17,14 +16,12 @@ import (
 // where nothing is. It tells progress, unless that is nil, which part of it is done, from 0 to 1; part
 // grows. The errors are those of Open and Check.
 func Verify(path string, opts Options, progress func(part float64)) error {
-	if _, err := os.Stat(path); err != nil {
-		return err
-	}
 	if progress == nil {
 		progress = func(float64) {}
 	}
 	// Three times all pages are read: here, one after another, then by bbolt, which does not say how far
 	// it is, and at last the records in them.
+	opts.MustExist = true
 	s, err := open(path, opts, func(part float64) { progress(part / 3) })
 	if err != nil {
 		return err

@@ -59,6 +59,7 @@ const magic = "pipit"
 type Options struct {
 	LockTimeout time.Duration // how long to wait while another process has the file; default 1s
 	Logger      *slog.Logger  // default: slog.Default()
+	MustExist   bool          // refuse a file that is not there or empty, by an error that is fs.ErrNotExist
 }
 
 // Store is a broker.Store in a bbolt file.

@@ -40,6 +40,9 @@ func open(path string, opts Options, progress func(part float64)) (*Store, error
 	if err != nil {
 		return nil, err
 	}
+	if isNew && opts.MustExist {
+		return nil, noDatabase{path}
+	}
 	bolt, file, err := openBolt(path, opts.LockTimeout)
 	if err != nil {
 		return nil, err
@@ -140,6 +143,18 @@ func (s *Store) create() error {
 	}
 	return syncDir(filepath.Dir(s.path))
 }
+
+// noDatabase is an error about a file that is not there, or is empty.
+type noDatabase struct{ path string }
+
+func (e noDatabase) Error() string {
+	if _, err := os.Stat(e.path); err == nil {
+		return fmt.Sprintf("there is no database in %s: the file is empty", e.path)
+	}
+	return "there is no database " + e.path
+}
+
+func (noDatabase) Is(target error) bool { return target == fs.ErrNotExist }
 
 // openError says what an error at opening means.
 func openError(path string, err error) error {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net/http"
+	"path/filepath"
 
 	"github.com/spf13/cobra"
 
@@ -25,8 +26,9 @@ func (c *cli) administratorCommand(cmd *cobra.Command, long string) (*cobra.Comm
 	cmd.Long = long + ` The password is asked for on a terminal, else read from
 a line of standard input.
 
-It works on the database file that the configuration names, or --file, which no server has open;
-with --server it asks a running one.`
+It works on the database that the configuration names, or --file, which no server has open; with
+--server it asks a running one. A variable of the environment of a service, such as
+PIPIT_DATABASE_FILE, is not known here: better name the database in the configuration.`
 	cmd.Args = arguments("NAME")
 	c.connectionFlags(cmd)
 	configFlag(cmd, &f.config)
@@ -41,11 +43,12 @@ func (c *cli) adminCreateCommand() *cobra.Command {
 		Short: "Create an administrator",
 		Example: `  pipit admin create ann
   pipit admin create ann --config /etc/pipit.toml
-  pipit admin create ann --file /var/lib/pipit/pipit.db <password.txt`,
+  pipit admin create ann --file new.db --create <password.txt`,
 	}, "Create an administrator, the first one or a further one.")
 	cmd.RunE = c.run(func(ctx context.Context, args []string) error {
 		return f.set(ctx, args[0], true)
 	})
+	c.createFlag(cmd)
 	return cmd
 }
 
@@ -70,7 +73,7 @@ func (f *adminFlags) set(ctx context.Context, name string, create bool) (err err
 		prompt, done = "password of the new administrator", "administrator %s created"
 	}
 	if c.server != "" {
-		if err := c.connect(false); err != nil {
+		if err := c.connect(); err != nil {
 			return err
 		}
 		password, err := c.Secret(ctx, prompt, true)
@@ -86,13 +89,16 @@ func (f *adminFlags) set(ctx context.Context, name string, create bool) (err err
 		}
 		return c.printf(done, name)
 	}
-	file := c.file
+	file, why := c.file, ""
 	if file == "" {
-		if file, err = c.Database(f.config); err != nil {
+		if file, why, err = c.Database(f.config); err != nil {
+			return err
+		}
+		if file, err = filepath.Abs(file); err != nil {
 			return err
 		}
 	}
-	b, err := c.openFile(file, create)
+	b, err := c.openFile(file, why)
 	if err != nil {
 		return err
 	}
@@ -109,5 +115,6 @@ func (f *adminFlags) set(ctx context.Context, name string, create bool) (err err
 	if err != nil {
 		return err
 	}
+	c.keep()
 	return c.printf(done+" in %s", name, file)
 }

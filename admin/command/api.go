@@ -28,14 +28,16 @@ type api struct {
 	http   *http.Client
 }
 
-// connect sets c.api up. Over HTTP nothing is sent yet; a database is opened, and made where there is
-// none if create is set.
-func (c *cli) connect(create bool) error {
+// connect sets c.api up. Over HTTP nothing is sent yet; a database is opened.
+func (c *cli) connect() error {
 	if c.api != nil {
 		return nil
 	}
 	if c.file != "" {
-		return c.connectFile(c.file, create)
+		return c.connectFile(c.file)
+	}
+	if c.create {
+		return usageError{errors.New("--create makes a database: name it with --file")}
 	}
 	s, err := c.settings()
 	if err != nil {

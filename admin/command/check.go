@@ -20,7 +20,7 @@ func (c *cli) checkCommand() *cobra.Command {
 		err := c.Verify(args[0], p.share)
 		p.end()
 		if err != nil {
-			return openError(args[0], err)
+			return openError(err)
 		}
 		return c.printf("%s: ok", args[0])
 	})

@@ -14,9 +14,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
 	"strings"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"pipit/broker"
 )
@@ -35,14 +37,16 @@ type Program struct {
 	// CheckConfig returns what is wrong with a configuration.
 	CheckConfig func(config string) error
 
-	// Database returns the name of the database file of a configuration.
-	Database func(config string) (string, error)
+	// Database returns the database file of a configuration, whose other faults do not matter, and in words
+	// why it is that one.
+	Database func(config string) (file, why string, err error)
 
-	// Address returns the URL at which this machine reaches the server of a configuration.
+	// Address returns the URL at which this machine reaches the server of a configuration, whose other
+	// faults do not matter.
 	Address func(config string) (string, error)
 
-	// Open opens a database, for payloads of up to MaxPayload. Where there is no such file it is made, if create is set, else the
-	// error wraps fs.ErrNotExist. Where another process has it the error wraps ErrInUse.
+	// Open opens a database, for payloads of up to MaxPayload. Where there is none in the file it is made, if create is set, else the
+	// error is fs.ErrNotExist. Where another process has it the error is ErrInUse.
 	Open func(file string, create bool) (*broker.Broker, error)
 
 	// Verify reads a whole database and returns what is wrong with it. It tells progress which part is
@@ -116,14 +120,17 @@ func longFlags(args []string) []string {
 // cli is one run of the command line.
 type cli struct {
 	Program
-	begun bool // a command has its arguments and runs
+	begun   bool // a command has its arguments and runs
+	creates bool // it has the flag --create
 
 	// Flags of commands that speak the admin API.
 	server, token, file string
 	json                bool
+	create              bool // the database, where there is none; see createFlag
 
 	api     *api     // see connect
 	offline *offline // of --file, else nil
+	made    string   // a database that does not last yet; see keep
 }
 
 func (c *cli) root() *cobra.Command {
@@ -170,6 +177,12 @@ the disk is full, the database is in use).`,
 		&cobra.Group{ID: messages, Title: "Messages:"},
 		&cobra.Group{ID: objects, Title: "Objects:"},
 	)
+	root.SetGlobalNormalizationFunc(func(_ *pflag.FlagSet, name string) pflag.NormalizedName {
+		if name == "database" {
+			name = "file"
+		}
+		return pflag.NormalizedName(name)
+	})
 	root.SetHelpCommandGroupID(running)
 	root.SetCompletionCommandGroupID(running)
 	add := func(group string, commands ...*cobra.Command) {
@@ -222,22 +235,17 @@ func didYouMean(cmd *cobra.Command, arg string) string {
 // run makes a cobra command's function of one of ours: from here on errors are ours, too.
 func (c *cli) run(fn func(ctx context.Context, args []string) error) func(*cobra.Command, []string) error {
 	return func(cmd *cobra.Command, args []string) error {
-		c.begun = true
+		c.begun, c.creates = true, cmd.Flags().Lookup("create") != nil
 		return fn(cmd.Context(), args)
 	}
 }
 
 // speak is run for a command that speaks the admin API: it has the flags for it, and a connection.
 func (c *cli) speak(cmd *cobra.Command, fn func(ctx context.Context, args []string) error) *cobra.Command {
-	return c.speakTo(cmd, false, fn)
-}
-
-// speakTo is speak that makes the database of --file where there is none, if create is set.
-func (c *cli) speakTo(cmd *cobra.Command, create bool, fn func(ctx context.Context, args []string) error) *cobra.Command {
 	c.connectionFlags(cmd)
 	cmd.Flags().BoolVar(&c.json, "json", false, "print JSON, as the API answers")
 	cmd.RunE = c.run(func(ctx context.Context, args []string) error {
-		if err := c.connect(create); err != nil {
+		if err := c.connect(); err != nil {
 			return err
 		}
 		return fn(ctx, args)
@@ -249,11 +257,36 @@ func (c *cli) connectionFlags(cmd *cobra.Command) {
 	f := cmd.Flags()
 	f.StringVar(&c.server, "server", "", "`URL` of the server (default "+defaultServer+")")
 	f.StringVar(&c.token, "token", "", "API `token`; others on this machine can see it here: better set PIPIT_TOKEN")
-	f.StringVar(&c.file, "file", "", "work on the database `FILE`, which no server has open")
+	fileFlag(cmd, &c.file, "file", "work on the database `FILE`, which no server has open; also --database")
 	cmd.MarkFlagsMutuallyExclusive("server", "file")
 	cmd.MarkFlagsMutuallyExclusive("token", "file")
-	_ = cmd.RegisterFlagCompletionFunc("file", files)
 }
+
+// createFlag is for the commands that a database can begin with. Without it no command makes one.
+func (c *cli) createFlag(cmd *cobra.Command) {
+	cmd.Flags().BoolVar(&c.create, "create", false, "make the database where there is none")
+	cmd.MarkFlagsMutuallyExclusive("create", "server")
+}
+
+// fileFlag adds a flag that names a file.
+func fileFlag(cmd *cobra.Command, name *string, flag, usage string) {
+	cmd.Flags().Var((*fileName)(name), flag, usage)
+	_ = cmd.RegisterFlagCompletionFunc(flag, files)
+}
+
+// fileName is a pflag.Value. It is not empty, as a script's variable is that nobody has set.
+type fileName string
+
+func (n *fileName) Set(s string) error {
+	if s == "" {
+		return errors.New("allowed is the name of a file")
+	}
+	*n = fileName(s)
+	return nil
+}
+
+func (n *fileName) String() string { return string(*n) }
+func (n *fileName) Type() string   { return "string" }
 
 func files(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {
 	return nil, cobra.ShellCompDirectiveDefault
@@ -294,13 +327,21 @@ func (c *cli) lookup(name string) string {
 
 // close ends what connect began.
 func (c *cli) close() {
+	var err error
 	if c.offline != nil {
-		if err := c.offline.close(); err != nil {
-			fmt.Fprintf(c.Stderr, "pipit: %v\n", err)
-		}
+		err = c.offline.close()
 		c.offline = nil
 	}
+	if c.made != "" {
+		err = errors.Join(err, os.Remove(c.made))
+	}
+	if err != nil {
+		c.notef("%v", err)
+	}
 }
+
+// keep lets a database that was made for a command last: what it was to hold is in it.
+func (c *cli) keep() { c.made = "" }
 
 // notef tells a person something beside the output.
 func (c *cli) notef(format string, args ...any) {

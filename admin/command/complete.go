@@ -25,7 +25,7 @@ type completion = func(*cobra.Command, []string, string) ([]string, cobra.ShellC
 // Where it does not answer there are none. A database is not opened for it.
 func completed[T any](c *cli, kind, typed string, q url.Values, word func(*T) string) ([]string, cobra.ShellCompDirective) {
 	const none = cobra.ShellCompDirectiveNoFileComp
-	if c.file != "" || c.connect(false) != nil {
+	if c.file != "" || c.connect() != nil {
 		return nil, none
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), completeTime)

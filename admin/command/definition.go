@@ -80,7 +80,7 @@ With --zato it is what Zato 2.0 answers to zato.pubsub.topics.get-list, producer
 consumers.get-list. The last two are of a topic, which --topic names. --list says which list a bare
 one is. Clients that do not exist are created inactive and without a password.`,
 		Example: `  pipit import definitions.json --dry-run
-  pipit import definitions.json --file new.db
+  pipit import definitions.json --file new.db --create
   pipit import consumers.json --zato --list consumers --topic /customer/created`,
 		Args:              arguments("FILE"),
 		ValidArgsFunction: inOrder(files),
@@ -100,7 +100,7 @@ one is. Clients that do not exist are created inactive and without a password.`,
 		text, err = c.read(args[0])
 		return err
 	})
-	return c.speakTo(cmd, true, func(ctx context.Context, args []string) error {
+	c.speak(cmd, func(ctx context.Context, args []string) error {
 		q := call{method: http.MethodPost, path: path("import"), query: url.Values{}}
 		if zato {
 			q.path = path("import", "zato")
@@ -118,8 +118,13 @@ one is. Clients that do not exist are created inactive and without a password.`,
 		if err != nil {
 			return err
 		}
+		if !dryRun {
+			c.keep()
+		}
 		return c.print(object, func() error { return c.printImport(object) })
 	})
+	c.createFlag(cmd)
+	return cmd
 }
 
 // read reads a file, or standard input where the name is -.

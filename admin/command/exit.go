@@ -34,6 +34,8 @@ func (e connectError) Unwrap() error { return e.error }
 // errNotFound is something that the API has not been asked for by its key.
 type errNotFound struct{ error }
 
+func (e errNotFound) Unwrap() error { return e.error }
+
 // problem is an error that a server answers.
 type problem struct{ admin.Problem }
 

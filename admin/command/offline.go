@@ -8,6 +8,8 @@ import (
 	"io/fs"
 	"log/slog"
 	"net/http"
+	"os"
+	"strings"
 
 	"pipit/admin"
 	"pipit/broker"
@@ -20,8 +22,8 @@ type offline struct {
 }
 
 // connectFile opens a database and lets c.api speak to its API.
-func (c *cli) connectFile(file string, create bool) error {
-	b, err := c.openFile(file, create)
+func (c *cli) connectFile(file string) error {
+	b, err := c.openFile(file, "")
 	if err != nil {
 		return err
 	}
@@ -37,18 +39,40 @@ func (c *cli) connectFile(file string, create bool) error {
 // localHost is the name of the server in this process. It has no address.
 const localHost = "pipit.invalid"
 
-// openFile opens a database, with errors that say what to do.
-func (c *cli) openFile(file string, create bool) (*broker.Broker, error) {
-	b, err := c.Open(file, create)
-	return b, openError(file, err)
+// openFile opens a database, with errors that say what to do. why says why it is that one where the
+// user has not named it. One that --create makes goes again in close, unless keep is called before.
+func (c *cli) openFile(file, why string) (*broker.Broker, error) {
+	b, err := c.Open(file, false)
+	if !errors.Is(err, fs.ErrNotExist) {
+		return b, openError(err)
+	}
+	if c.create {
+		_, was := os.Lstat(file)
+		if b, err = c.Open(file, true); err == nil && errors.Is(was, fs.ErrNotExist) {
+			c.made = file
+		}
+		return b, openError(err)
+	}
+	var ways []string
+	if why != "" {
+		err = fmt.Errorf("%w, %s", err, why)
+		ways = append(ways, "--file names another")
+	}
+	if c.creates {
+		ways = append(ways, "--create makes it")
+	}
+	if ways != nil {
+		err = fmt.Errorf("%w: %s", err, strings.Join(ways, ", "))
+	}
+	return nil, openError(err)
 }
 
-func openError(file string, err error) error {
+func openError(err error) error {
 	switch {
 	case errors.Is(err, ErrInUse):
 		return fmt.Errorf("%w: where that is a server, use --server", err)
 	case errors.Is(err, fs.ErrNotExist):
-		return errNotFound{fmt.Errorf("there is no database %s", file)}
+		return errNotFound{err}
 	}
 	return err
 }

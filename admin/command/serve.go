@@ -28,6 +28,5 @@ func (c *cli) serveCommand() *cobra.Command {
 }
 
 func configFlag(cmd *cobra.Command, config *string) {
-	cmd.Flags().StringVar(config, "config", "", "read the configuration from `FILE`; config.example.toml lists every key")
-	_ = cmd.RegisterFlagCompletionFunc("config", files)
+	fileFlag(cmd, config, "config", "read the configuration from `FILE`; config.example.toml lists every key")
 }
