@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"strconv"
 	"strings"
 
@@ -71,6 +72,7 @@ func (a *Admin) importZato(ctx context.Context, who actor, body []byte, list, to
 	if err := z.read(in, list, topic); err != nil {
 		return Import{}, err
 	}
+	z.deepen()
 	if len(z.missing) > 0 {
 		// One hash for all: nobody knows the password, and each would cost its time.
 		hash, err := broker.HashPassword(rand.Text())
@@ -259,6 +261,8 @@ func (z *zatoReader) consumer(item node, topic string) error {
 	c, exists := z.p.consumers[subKey]
 	if !exists {
 		c = newConsumer().ConsumerDefinition
+		c.AckTimeout = Duration(broker.MaxAckTimeout)
+		z.warn("new consumers have an ack_timeout of %s, since Zato had none: what a client receives and does not acknowledge comes again only then", broker.MaxAckTimeout)
 	}
 	c.Client, c.Topic, c.SubKey = client, topic, subKey
 	if c.Active, err = item.boolean("is_active", c.Active); err != nil {
@@ -277,6 +281,38 @@ func (z *zatoReader) consumer(item node, topic string) error {
 	z.from(item, zatoConsumers, len(z.d.Consumers))
 	z.d.Consumers = append(z.d.Consumers, c)
 	return nil
+}
+
+// deepen lets each topic that is read hold at least what each of its consumers may, read or here: the
+// depth of a topic is in Zato only what was not moved to consumers yet, and less by default than theirs.
+func (z *zatoReader) deepen() {
+	consumers := maps.Clone(z.p.consumers)
+	for _, c := range z.d.Consumers {
+		consumers[c.SubKey] = c
+	}
+	deepest := map[string]int64{}
+	for _, c := range consumers {
+		if c.MaxDepth <= broker.MaxMaxDepth { // else it is refused
+			deepest[c.Topic] = max(deepest[c.Topic], c.MaxDepth)
+		}
+	}
+	read := map[string]bool{}
+	for _, t := range z.d.Topics {
+		read[t.Name] = true
+	}
+	for _, c := range z.d.Consumers {
+		if t, ok := z.p.topics[c.Topic]; ok && !read[c.Topic] && t.MaxDepth < deepest[c.Topic] {
+			read[c.Topic] = true
+			z.d.Topics = append(z.d.Topics, t)
+		}
+	}
+	for i := range z.d.Topics {
+		t := &z.d.Topics[i]
+		if n := deepest[t.Name]; t.MaxDepth > 0 && t.MaxDepth < n {
+			z.warn("topic %q: max_depth is %d as that of a consumer, not %d: Zato's counts only what was not moved to consumers yet", t.Name, n, t.MaxDepth)
+			t.MaxDepth = n
+		}
+	}
 }
 
 // whose returns the client and topic of an item, no client where it is one of Zato's own.

@@ -1,8 +1,10 @@
 package admin
 
 import (
+	"fmt"
 	"strings"
 	"testing"
+	"time"
 )
 
 // What a Zato answers.
@@ -32,8 +34,9 @@ create consumer ERP of /customer/created
 create consumer Billing of /customer/created`
 	check := func(i Import) {
 		t.Helper()
-		if i.plan() != want || strings.Join(i.NeedsPassword, ",") != "Web shop,ERP,Billing" || len(i.Warnings) != 2 ||
-			!strings.Contains(i.Warnings[0], `"/customer/deleted"`) || !strings.Contains(i.Warnings[1], "callback-url") {
+		if i.plan() != want || strings.Join(i.NeedsPassword, ",") != "Web shop,ERP,Billing" || len(i.Warnings) != 3 ||
+			!strings.Contains(i.Warnings[0], `"/customer/deleted"`) || !strings.Contains(i.Warnings[1], "ack_timeout of 24h0m0s") ||
+			!strings.Contains(i.Warnings[2], "callback-url") {
 			t.Errorf("%s\n%q\n%q", i.plan(), i.NeedsPassword, i.Warnings)
 		}
 	}
@@ -98,7 +101,7 @@ func TestImportZatoLists(t *testing.T) {
 		{"?topic=/a", `{"zato_env": {}, "zato_pubsub_producers_get_list_response": ` + zatoProducerList + `}`, "keep producer CRM of /a\nkeep producer Web shop of /a"},
 		{"", `{"producers": [{"name": "CRM", "topic_name": "/customer/created", "is_active": false}]}`, "create producer CRM of /customer/created"},
 		{"", `{"producers": [{"client_name": "CRM", "name": "other", "topic_name": "/customer/created", "is_active": true}]}`, "update producer CRM of /customer/created: is_active: false → true"},
-		{"?list=consumers&topic=/a/", zatoConsumerList, "create client ERP\ncreate client Billing\ncreate consumer ERP of /a\ncreate consumer Billing of /a"},
+		{"?list=consumers&topic=/a/", zatoConsumerList, "create client ERP\ncreate client Billing\nupdate topic /a: max_depth: 5 → 400\ncreate consumer ERP of /a\ncreate consumer Billing of /a"},
 		{"", `{"consumers": {"/a": {"zato_pubsub_consumers_get_list_response": ` + zatoConsumerList + `}}}`, "keep consumer ERP of /a\nkeep consumer Billing of /a"},
 		{"", `{"topics": [{"name": "/b"}], "producers": {"/b": []}, "consumers": {}}`, "create topic /b"},
 	} {
@@ -137,4 +140,67 @@ func TestImportZatoLists(t *testing.T) {
 			t.Errorf("%s %s: errors %v", tt.query, tt.body, p.Errors)
 		}
 	}
+}
+
+// A topic's depth is in Zato what was not moved to consumers yet, so that the larger of the two holds,
+// in whatever order the lists come; and nothing comes again there before it is acknowledged.
+func TestImportZatoDepth(t *testing.T) {
+	const (
+		topics    = `[{"name": "/a", "max_depth": 500}, {"name": "/b", "max_depth": 2000}]`
+		consumers = `[{"name": "ERP", "max_backlog": 1000, "sub_key": "K-erp-TOPIC"}, {"name": "CRM", "max_backlog": 700, "sub_key": "K-crm-TOPIC"}]`
+		deeper    = `topic "/a": max_depth is 1000 as that of a consumer, not 500: Zato's counts only what was not moved to consumers yet`
+	)
+	of := func(topic string) string { return strings.ReplaceAll(consumers, "TOPIC", topic) }
+	check := func(r *apiRig, max int64, timeout time.Duration) {
+		t.Helper()
+		if a, _ := r.b.Topic("/a"); a.MaxDepth != max {
+			t.Errorf("max_depth of the topic: %d instead of %d", a.MaxDepth, max)
+		}
+		if b, _ := r.b.Topic("/b"); b.MaxDepth != 2000 {
+			t.Errorf("max_depth of a topic that is deep enough: %d", b.MaxDepth)
+		}
+		for _, c := range r.b.Consumers() {
+			if c.AckTimeout != timeout {
+				t.Errorf("ack_timeout of consumer %s: %s instead of %s", c.Client, c.AckTimeout, timeout)
+			}
+		}
+	}
+	t.Run("one document", func(t *testing.T) {
+		r := newAPIRig(t)
+		document := `{"topics": ` + topics + `, "consumers": {"/a": ` + of("a") + `, "/b": ` + of("b") + `}}`
+		done := r.imported("/import/zato", document)
+		if len(done.Warnings) != 2 || !strings.HasPrefix(done.Warnings[0], "new consumers have an ack_timeout of 24h0m0s") || done.Warnings[1] != deeper {
+			t.Errorf("warnings %q", done.Warnings)
+		}
+		check(r, 1000, 24*time.Hour)
+		for _, c := range r.b.Consumers() { // what is set here stays
+			r.ok(200, "PATCH", fmt.Sprintf("/consumers/%d", c.ID), object{"ack_timeout": "1m"})
+		}
+		done = r.imported("/import/zato", document)
+		if done.Created+done.Updated != 0 || len(done.Warnings) != 1 || done.Warnings[0] != deeper {
+			t.Errorf("once more:\n%s\n%q", done.plan(), done.Warnings)
+		}
+		check(r, 1000, time.Minute)
+	})
+	t.Run("list by list", func(t *testing.T) {
+		r := newAPIRig(t)
+		r.imported("/import/zato?list=topics", topics)
+		check(r, 500, 0)
+		done := r.imported("/import/zato?list=consumers&topic=/a", of("a"))
+		if want := "create client ERP\ncreate client CRM\nupdate topic /a: max_depth: 500 → 1000\ncreate consumer ERP of /a\ncreate consumer CRM of /a"; done.plan() != want {
+			t.Errorf("plan:\n%s", done.plan())
+		}
+		if len(done.Warnings) != 2 || done.Warnings[1] != deeper {
+			t.Errorf("warnings %q", done.Warnings)
+		}
+		if done := r.imported("/import/zato?list=consumers&topic=/b", of("b")); strings.Contains(done.plan(), "update") {
+			t.Errorf("plan:\n%s", done.plan())
+		}
+		if done := r.imported("/import/zato?list=topics", topics); done.Updated != 0 {
+			t.Errorf("topics once more:\n%s", done.plan())
+		}
+		check(r, 1000, 24*time.Hour)
+		r.refused(422, "invalid", "POST", "/import/zato?list=consumers&topic=/a", `[{"name": "ERP", "max_backlog": 9000000000000, "sub_key": "K-new"}]`)
+		check(r, 1000, 24*time.Hour)
+	})
 }
