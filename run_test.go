@@ -373,7 +373,7 @@ func TestFlags(t *testing.T) {
 		{[]string{"-check-config", "-config", config}, "", 0, `config\.example\.toml: ok\n$`, `^$`},
 		{[]string{"-check-config", "-config", "none.toml"}, "", 1, `^$`, `^pipit: .*none\.toml`},
 		{[]string{"-hash-password"}, "secret\n", 0, `^\$2a\$10\$.{53}\n$`, `^$`},
-		{[]string{"-hash-password"}, "", 1, `^$`, `^pipit: password of 0 bytes: allowed are 1 to 72\n$`},
+		{[]string{"-hash-password"}, "", 1, `^$`, `^pipit: no password: give it on a line of standard input\n$`},
 		{[]string{"-nonsense"}, "", 2, `^$`, `-nonsense`},
 		{[]string{"nonsense"}, "", 2, `^$`, `^pipit: unexpected argument "nonsense"`},
 		{[]string{"-help"}, "", 0, `^$`, `-check-config`},

@@ -3,7 +3,9 @@ package db
 import (
 	"bytes"
 	"encoding/binary"
+	"errors"
 	"fmt"
+	"io/fs"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
@@ -84,6 +86,39 @@ func TestOpenNew(t *testing.T) {
 	}
 	_ = s.Close()
 	s = openChecked(t, begun)
+	_ = s.Close()
+}
+
+// Who works on a database that must be there makes none: not of no file, an empty one or one whose
+// making was cut short.
+func TestOpenMustExist(t *testing.T) {
+	dir := t.TempDir()
+	none, empty, begun := filepath.Join(dir, "none.db"), filepath.Join(dir, "empty.db"), filepath.Join(dir, "begun.db")
+	if err := os.WriteFile(empty, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	b, err := bbolt.Open(begun, 0o600, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = b.Close()
+	for _, path := range []string{none, empty, begun} {
+		before, _ := os.ReadFile(path)
+		if _, err := Open(path, Options{MustExist: true}); !errors.Is(err, fs.ErrNotExist) || !strings.HasPrefix(err.Error(), "there is no database ") {
+			t.Errorf("%s: %v", path, err)
+		}
+		if err := Verify(path, Options{}, nil); !errors.Is(err, fs.ErrNotExist) {
+			t.Errorf("Verify of %s: %v", path, err)
+		}
+		if after, err := os.ReadFile(path); !bytes.Equal(before, after) || errors.Is(err, fs.ErrNotExist) != (path == none) {
+			t.Errorf("%s has changed: %d bytes, %v", path, len(after), err)
+		}
+	}
+	_ = openChecked(t, none).Close()
+	s, err := Open(none, Options{MustExist: true})
+	if err != nil {
+		t.Fatal(err)
+	}
 	_ = s.Close()
 }
 
