@@ -136,7 +136,7 @@ func startProxy(t *testing.T, k proxyKind, chapter string, port int, addr string
 		program, err = exec.LookPath("/usr/sbin/" + k.program) // not in the PATH of everybody
 	}
 	if err != nil {
-		t.Fatalf("%v: install the package %s, as in: apt-get install %s", err, k.program, k.program)
+		lacking(t, k.program, err)
 	}
 	dir := t.TempDir()
 	der := writeCertificate(t, filepath.Join(dir, "pipit.crt"), filepath.Join(dir, "pipit.key"), 1)
