@@ -2,6 +2,7 @@ package admin
 
 import (
 	"encoding/base64"
+	"mime"
 	"net/http"
 	"slices"
 	"strconv"
@@ -143,7 +144,7 @@ func (a *Admin) apiPayload(w http.ResponseWriter, r *http.Request, p params) err
 	}
 	h := w.Header()
 	h.Set("Content-Type", "application/octet-stream")
-	h.Set("Content-Disposition", `attachment; filename="`+m.ID+`.bin"`) // of an ID's characters, none needs care
+	h.Set("Content-Disposition", mime.FormatMediaType("attachment", map[string]string{"filename": m.ID + ".bin"}))
 	h.Set("Content-Length", strconv.Itoa(len(m.Payload)))
 	h.Set("X-Content-Type-Options", "nosniff")
 	w.WriteHeader(http.StatusOK)

@@ -573,7 +573,7 @@ func TestPublishPage(t *testing.T) {
 		{"priority", "x", "whole numbers"},
 		{"expiration", "0", "expiration 0"},
 		{"delay", "-1", "delay -1"},
-		{"msg_id", "a b", "msg_id"},
+		{"msg_id", "a\tb", "msg_id"},
 		{"mime_type", "a\x01b", "mime_type"},
 		{"encoding", "rot13", "Allowed are text and base64"},
 	} {
