@@ -13,6 +13,7 @@ const (
 	sweepMost    = 5000                 // messages, where they do not
 	sweepTime    = 3 * time.Millisecond // what the commit of a pass should take at the most
 	sweepDelayed = 500
+	sweepBytes   = 4 << 20 // of delayed messages that are due: others wait for their commit
 	sweepIDs     = 2000
 	sweepLooks   = 5000             // delayed messages looked at for deleted topics
 	sweepSmall   = 2000             // delivery counts, and last-seen times
@@ -96,7 +97,7 @@ func (b *Broker) sweep(now time.Time, seen bool) (more, failed bool) {
 			op.dueSkipped = true
 			return nil
 		}
-		if op.due, op.nextDue, err = r.Due(now, sweepDelayed, maxCommitBytes); err != nil {
+		if op.due, op.nextDue, err = r.Due(now, sweepDelayed, sweepBytes); err != nil {
 			return err
 		}
 		for i := range op.due {
