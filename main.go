@@ -10,6 +10,9 @@ import (
 )
 
 func main() {
+	// A reader of our output that went away is an error of a write, which who writes handles, and
+	// not the end of the process.
+	signal.Ignore(syscall.SIGPIPE)
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	context.AfterFunc(ctx, stop) // a second signal ends the process at once
 	os.Exit(run(ctx, os.Args[1:], os.Environ(), os.Stdin, os.Stdout, os.Stderr))

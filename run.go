@@ -30,6 +30,11 @@ const version = "0.1.0"
 // run is the program. It returns the exit code: 0 also where ctx ended it, 2 for bad flags, else 1;
 // those of commands are package command's.
 func run(ctx context.Context, args, env []string, stdin io.Reader, stdout, stderr io.Writer) int {
+	if !cli.Handles(args) || args[0] == "serve" { // the broker, which its log must not hold up
+		log := newLogWriter(stderr)
+		defer log.Close(logFlush)
+		stderr = log
+	}
 	if cli.Handles(args) {
 		return cli.Run(ctx, commandLine(env, stdin, stdout, stderr), args)
 	}
