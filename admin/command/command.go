@@ -70,6 +70,9 @@ func Run(ctx context.Context, p Program, args []string) int {
 	if err == nil {
 		return exitOK
 	}
+	if readerGone(err) {
+		return exitReaderGone
+	}
 	if !c.begun { // cobra's own: flags, arguments, names of commands
 		err = usageError{err}
 	}

@@ -3,8 +3,11 @@ package command
 import (
 	"cmp"
 	"errors"
+	"io/fs"
 	"net/http"
+	"runtime"
 	"strings"
+	"syscall"
 
 	"pipit/admin"
 	"pipit/broker"
@@ -20,6 +23,24 @@ const (
 	exitConflict = 5
 	exitNotNow   = 6
 )
+
+// exitReaderGone is of a command whose standard output nobody reads any more, as after "| head". It says
+// nothing and has not printed all: a shell sees what it sees of a process that SIGPIPE ended.
+const exitReaderGone = 128 + 13
+
+// readerGone tells whether an error is that of standard output, a pipe that nobody reads any more. Those
+// of network connections are no errors of files.
+func readerGone(err error) bool {
+	var p *fs.PathError
+	var errno syscall.Errno
+	if !errors.As(err, &p) || p.Op != "write" || !errors.As(p, &errno) {
+		return false
+	}
+	if runtime.GOOS == "windows" {
+		return errno == 109 || errno == 232 // ERROR_BROKEN_PIPE, ERROR_NO_DATA
+	}
+	return errno == syscall.EPIPE
+}
 
 // usageError is a command line that cannot be understood.
 type usageError struct{ error }

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"net/http"
 	"net/url"
 	"strconv"
@@ -254,6 +255,9 @@ func (c *cli) printRaw(ctx context.Context, topic, id string) error {
 	}
 	defer body.Close()
 	if _, err := io.Copy(c.Stdout, body); err != nil {
+		if errors.As(err, new(*fs.PathError)) { // of standard output
+			return err
+		}
 		return c.api.broken(ctx, err)
 	}
 	return nil
