@@ -33,17 +33,18 @@ type config struct {
 }
 
 type httpConfig struct {
-	Listen         []string `toml:"listen"`
-	MaxPayload     size     `toml:"max_payload" min:"1" max:"134217728" reload:"yes"`
-	MaxBatch       size     `toml:"max_batch" min:"1" max:"1073741824" reload:"yes"`
-	MaxPending     size     `toml:"max_pending" min:"1" max:"1099511627776" reload:"yes"`
-	MaxReplies     size     `toml:"max_replies" min:"1" max:"1099511627776" reload:"yes"`
-	MaxConnections int64    `toml:"max_connections" min:"1" max:"10000000"`
-	CORSOrigins    []string `toml:"cors_origins" reload:"yes"`
-	TLSCert        string   `toml:"tls_cert" path:"true"`
-	TLSKey         string   `toml:"tls_key" path:"true"`
-	TrustedProxies []string `toml:"trusted_proxies"`
-	PublicURL      string   `toml:"public_url"`
+	Listen         []string      `toml:"listen"`
+	MaxPayload     size          `toml:"max_payload" min:"1" max:"134217728" reload:"yes"`
+	MaxBatch       size          `toml:"max_batch" min:"1" max:"1073741824" reload:"yes"`
+	MaxPending     size          `toml:"max_pending" min:"1" max:"1099511627776" reload:"yes"`
+	MaxReplies     size          `toml:"max_replies" min:"1" max:"1099511627776" reload:"yes"`
+	MaxConnections int64         `toml:"max_connections" min:"1" max:"10000000"`
+	IdleTimeout    time.Duration `toml:"idle_timeout"`
+	CORSOrigins    []string      `toml:"cors_origins" reload:"yes"`
+	TLSCert        string        `toml:"tls_cert" path:"true"`
+	TLSKey         string        `toml:"tls_key" path:"true"`
+	TrustedProxies []string      `toml:"trusted_proxies"`
+	PublicURL      string        `toml:"public_url"`
 }
 
 type adminConfig struct {
@@ -121,6 +122,7 @@ var defaults = struct {
 		MaxPending:     broker.DefaultMaxPending,
 		MaxReplies:     httpapi.DefaultMaxReplies,
 		MaxConnections: 10_000,
+		IdleTimeout:    httpapi.DefaultIdleTimeout,
 	},
 	Admin:    adminConfig{Enabled: true},
 	Database: databaseConfig{File: "pipit.db"},
@@ -221,6 +223,9 @@ func (b *binder) check(c *config) {
 		if err := httpapi.CheckOrigin(origin); err != nil {
 			b.errorf(fmt.Sprintf("http.cors_origins[%d]", i), "%v", err)
 		}
+	}
+	if c.HTTP.IdleTimeout < time.Second || c.HTTP.IdleTimeout > 24*time.Hour {
+		b.errorf("http.idle_timeout", "%q: allowed are 1s to 24h", c.HTTP.IdleTimeout)
 	}
 	if c.HTTP.TLSCert == "" && c.HTTP.TLSKey != "" && !b.faulty["http.tls_cert"] {
 		b.errorf("http.tls_key", "%q: allowed only together with tls_cert", c.HTTP.TLSKey)

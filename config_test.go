@@ -40,6 +40,7 @@ max_pending = "2GiB"
 max_replies = "1GiB"
 cors_origins = ["https://app.example.com"]
 max_connections = 5
+idle_timeout = "90s"
 tls_cert = '''c'''
 tls_key = "k"
 [admin]
@@ -68,7 +69,7 @@ start = "oldest"
 	}
 	want := &config{
 		HTTP: httpConfig{Listen: []string{"localhost:0", "[::1]:80"}, MaxPayload: 512, MaxBatch: 64 << 10,
-			MaxPending: 2 << 30, MaxReplies: 1 << 30, CORSOrigins: []string{"https://app.example.com"}, MaxConnections: 5, TLSCert: "c", TLSKey: "k"},
+			MaxPending: 2 << 30, MaxReplies: 1 << 30, CORSOrigins: []string{"https://app.example.com"}, MaxConnections: 5, IdleTimeout: 90 * time.Second, TLSCert: "c", TLSKey: "k"},
 		Admin:    adminConfig{Listen: []string{"127.0.0.1:1"}},
 		Database: databaseConfig{File: "/tmp/x.db"},
 		Log:      logConfig{Access: true, Level: "info", Format: "auto"},
@@ -116,7 +117,7 @@ func TestConfigBad(t *testing.T) {
 		{"syntax", "[http]\nlisten = [\n", []string{":2: unexpected EOF"}},
 		{"syntax within", "[http]\nmax_payload = 1x\n", []string{":2: "}},
 		{"unknown section", "\n[htpp]\nlisten = []\n", []string{`:2: unknown key "htpp": allowed are http, admin, database, log, client, topic, producer, consumer`}},
-		{"unknown key", "[http]\n# c\nlissen = []\n", []string{`:3: unknown key "lissen" in [http]: allowed are listen, max_payload, max_batch, max_pending, max_replies, max_connections, cors_origins, tls_cert, tls_key, trusted_proxies, public_url`}},
+		{"unknown key", "[http]\n# c\nlissen = []\n", []string{`:3: unknown key "lissen" in [http]: allowed are listen, max_payload, max_batch, max_pending, max_replies, max_connections, idle_timeout, cors_origins, tls_cert, tls_key, trusted_proxies, public_url`}},
 		{"unknown in the second table", crm + "[[client]]\nusername = \"erp\"\npasword = \"secret\"\npassword = \"x\"\n[[client]]\nusername = \"c\"\npassword = \"x\"\n",
 			[]string{`:6: unknown key "pasword" in [[client]]: allowed are name, username, password, password_hash, is_active`}},
 		{"case", "[http]\nListen = []\n", []string{`:2: unknown key "Listen" in [http]`}},
@@ -136,6 +137,7 @@ func TestConfigBad(t *testing.T) {
 		{"replies below payload", "[http]\nmax_replies = \"64KiB\"\n", []string{`:2: http.max_replies = 65536: allowed is no less than max_payload, which is 1048576`}},
 		{"no origin", "[http]\ncors_origins = [\"*\", \"app.example.com/x\"]\n", []string{`:2: http.cors_origins = "app.example.com/x": allowed are "*" and scheme://host or scheme://host:port, in lower case and with nothing behind`}},
 		{"pending below payload", "[http]\nmax_batch = 1\nmax_pending = \"64KiB\"\n", []string{`:3: http.max_pending = 65536: allowed is no less than max_payload, which is 1048576`}},
+		{"idle timeout", "[http]\nidle_timeout = '0s'\n", []string{`:2: http.idle_timeout = "0s": allowed are 1s to 24h`}},
 		{"connections", "[http]\nmax_connections = 0\n", []string{`:2: http.max_connections = 0: allowed is a whole number, 1 to 10000000`}},
 		{"key without certificate", "[http]\ntls_key = \"k\"\n", []string{`:2: http.tls_key = "k": allowed only together with tls_cert`}},
 		{"certificate without key", "[http]\ntls_cert = \"c\"\n", []string{`:2: http.tls_cert = "c": allowed only together with tls_key`}},

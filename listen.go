@@ -6,44 +6,82 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"net/netip"
 	"runtime"
-	"sync"
+	"slices"
 	"syscall"
 
 	"pipit/httpapi"
 )
 
-// listenAll listens on every address of a key of the configuration, or on none and says which one failed. A machine without IPv6
-// does without the addresses of its loopback, as long as there is another.
-func listenAll(ctx context.Context, key string, addrs []string, maxConnections int64, log *slog.Logger) ([]net.Listener, error) {
+// listenAll listens on every address of a key of the configuration, or on none and says which one failed. A machine without
+// a family of addresses does without its loopback, and without those addresses of a name, as long as there is another.
+func listenAll(ctx context.Context, key string, addrs []string, conns *connections) ([]net.Listener, error) {
 	var (
 		all     []net.Listener
 		lc      net.ListenConfig
 		missing error
-		slots   = make(chan struct{}, maxConnections)
 	)
 	for _, addr := range addrs {
-		l, err := lc.Listen(ctx, "tcp", addr)
-		if err == nil {
-			l = httpapi.Listener(l, log)
-			all = append(all, &limitedListener{Listener: l, slots: slots, closed: make(chan struct{})})
-			continue
+		places, err := placesOf(ctx, addr)
+		for _, p := range places {
+			var l net.Listener
+			if l, err = lc.Listen(ctx, p.network, p.addr); err == nil {
+				all = append(all, &limitedListener{Listener: httpapi.Listener(l, conns.log), network: p.network, conns: conns})
+				continue
+			}
+			if !p.optional || !noSuchFamily(err) {
+				break
+			}
+			conns.log.Warn("this machine lacks an address: going on without it", "address", p.addr, "error", err)
+			missing, err = fmt.Errorf("%s %q: %w", key, addr, err), nil
 		}
-		err = fmt.Errorf("%s %q: %w", key, addr, err)
-		if host, _, _ := net.SplitHostPort(addr); net.ParseIP(host).Equal(net.IPv6loopback) && noSuchFamily(err) {
-			log.Warn("this machine has no IPv6 loopback: going on without it", "address", addr)
-			missing = err
-			continue
+		if err != nil {
+			closeAll(all)
+			return nil, fmt.Errorf("%s %q: %w", key, addr, err)
 		}
-		for _, l := range all {
-			l.Close()
-		}
-		return nil, err
 	}
 	if len(all) == 0 {
 		return nil, missing
 	}
 	return all, nil
+}
+
+// place is what one listener listens on.
+type place struct {
+	network, addr string
+	optional      bool // where the machine lacks the family of addresses
+}
+
+// placesOf returns what an address of the configuration stands for: an IPv4 address is IPv4 alone, an
+// IPv6 address is IPv6 alone, no host is both, and a name is all that it resolves to.
+func placesOf(ctx context.Context, addr string) ([]place, error) {
+	host, port, err := net.SplitHostPort(addr)
+	if err != nil || host == "" {
+		return []place{{network: "tcp", addr: addr}}, nil
+	}
+	if ip, err := netip.ParseAddr(host); err == nil {
+		return []place{{networkOf(ip), addr, ip.Unmap() == netip.IPv6Loopback()}}, nil
+	}
+	ips, err := net.DefaultResolver.LookupNetIP(ctx, "ip", host)
+	if err != nil {
+		return nil, err
+	}
+	var places []place
+	for _, ip := range ips {
+		p := place{networkOf(ip), net.JoinHostPort(ip.Unmap().String(), port), true}
+		if !slices.Contains(places, p) {
+			places = append(places, p)
+		}
+	}
+	return places, nil
+}
+
+func networkOf(ip netip.Addr) string {
+	if ip.Unmap().Is4() {
+		return "tcp4"
+	}
+	return "tcp6"
 }
 
 // noSuchFamily tells whether the machine lacks a family of addresses.
@@ -58,6 +96,11 @@ func noSuchFamily(err error) bool {
 	return errno == syscall.EAFNOSUPPORT || errno == syscall.EADDRNOTAVAIL
 }
 
+// noMoreFiles tells whether the process or the machine has as many files open as it may.
+func noMoreFiles(err error) bool {
+	return errors.Is(err, syscall.EMFILE) || errors.Is(err, syscall.ENFILE)
+}
+
 // beyondLoopback returns the first address that other machines can reach, "" where there is none.
 func beyondLoopback(listeners []net.Listener) string {
 	for _, l := range listeners {
@@ -68,55 +111,50 @@ func beyondLoopback(listeners []net.Listener) string {
 	return ""
 }
 
-// limitedListener hands out connections while fewer than cap(slots) are open, of all listeners that
-// share slots. The others wait, one here and the rest in the kernel's queue.
+// limitedListener accepts connections that have a slot.
 type limitedListener struct {
 	net.Listener
-	slots  chan struct{} // a token for each open connection
-	closed chan struct{}
-	once   sync.Once
+	network string // as of net.Listen
+	conns   *connections
+	closed  bool // guarded by conns.mu
 }
 
 func (l *limitedListener) Accept() (net.Conn, error) {
 	c, err := l.Listener.Accept()
 	if err != nil {
+		if !errors.Is(err, net.ErrClosed) {
+			l.conns.acceptFailed(err, l.Addr())
+		}
 		return nil, err
 	}
-	// Not before: a listener that nobody calls would hold a slot.
-	select {
-	case l.slots <- struct{}{}:
-		return &limitedConn{Conn: c, slots: l.slots}, nil
-	case <-l.closed:
-		c.Close()
-		return nil, net.ErrClosed
-	}
+	return l.conns.admit(c, l) // not before: a listener that nobody calls would hold a slot
 }
 
+// Close closes the listener, once.
 func (l *limitedListener) Close() error {
-	l.once.Do(func() { close(l.closed) })
+	l.conns.mu.Lock()
+	closed := l.closed
+	l.closed = true
+	l.conns.changed.Broadcast()
+	l.conns.mu.Unlock()
+	if closed {
+		return nil
+	}
 	return l.Listener.Close()
 }
 
-type limitedConn struct {
-	net.Conn
-	slots chan struct{}
-	once  sync.Once
-}
+// filesReserve is how many files beside connections may be open: the database, its directory, listeners,
+// certificates, the configuration.
+const filesReserve = 64
 
-func (c *limitedConn) Close() error {
-	err := c.Conn.Close()
-	c.once.Do(func() { <-c.slots })
-	return err
-}
-
-// NetConn is for who looks at the connection itself.
-func (c *limitedConn) NetConn() net.Conn { return c.Conn }
-
-// CloseWrite is for net/http, which ends its reply to a body that it did not read this way before it
-// closes: a close alone could take the reply from the client.
-func (c *limitedConn) CloseWrite() error {
-	if w, ok := c.Conn.(interface{ CloseWrite() error }); ok {
-		return w.CloseWrite()
+// connectionLimit is how many connections there may be: as many as are configured, or as there can be files.
+func connectionLimit(configured int64, log *slog.Logger) int64 {
+	files := maxFiles()
+	if files == 0 || configured+filesReserve <= files {
+		return configured
 	}
-	return errors.ErrUnsupported
+	limit := max(1, files-filesReserve)
+	log.Warn("max_connections is more than this process may have files open: raise that limit, RLIMIT_NOFILE, or lower the key",
+		"max_connections", configured, "files", files, "at_most", limit)
+	return limit
 }

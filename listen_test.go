@@ -4,15 +4,17 @@ import (
 	"io"
 	"log/slog"
 	"net"
+	"net/netip"
+	"slices"
+	"strconv"
 	"strings"
-	"sync"
 	"testing"
 )
 
 var quiet = slog.New(slog.NewTextHandler(io.Discard, nil))
 
 func TestListenAll(t *testing.T) {
-	all, err := listenAll(t.Context(), "http.listen", []string{"127.0.0.1:0", "127.0.0.1:0", "[::1]:0"}, 10, quiet)
+	all, err := listenAll(t.Context(), "http.listen", []string{"127.0.0.1:0", "127.0.0.1:0", "[::1]:0"}, newConnections(10, quiet))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -23,10 +25,10 @@ func TestListenAll(t *testing.T) {
 		t.Error(len(all), beyondLoopback(all))
 	}
 	taken := all[0].Addr().String()
-	if _, err := listenAll(t.Context(), "http.listen", []string{"127.0.0.1:0", taken}, 10, quiet); err == nil || !strings.Contains(err.Error(), taken) {
+	if _, err := listenAll(t.Context(), "http.listen", []string{"127.0.0.1:0", taken}, newConnections(10, quiet)); err == nil || !strings.Contains(err.Error(), taken) {
 		t.Error(err)
 	}
-	wide, err := listenAll(t.Context(), "http.listen", []string{"0.0.0.0:0"}, 10, quiet)
+	wide, err := listenAll(t.Context(), "http.listen", []string{"0.0.0.0:0"}, newConnections(10, quiet))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -36,62 +38,66 @@ func TestListenAll(t *testing.T) {
 	}
 }
 
-// One connection more than the limit waits until another is closed, on whichever listener.
-func TestMaxConnections(t *testing.T) {
-	all, err := listenAll(t.Context(), "http.listen", []string{"127.0.0.1:0", "127.0.0.1:0"}, 1, quiet)
-	if err != nil {
-		t.Fatal(err)
+// An IPv4 address listens on IPv4 alone, an IPv6 address on IPv6 alone, no host and a name on both.
+func TestFamilies(t *testing.T) {
+	if l, err := net.Listen("tcp6", "[::1]:0"); err != nil {
+		t.Skip("no IPv6 here: ", err)
+	} else {
+		l.Close()
 	}
-	dial := func(l net.Listener) {
-		c, err := net.Dial("tcp", l.Addr().String())
+	listen := func(addrs ...string) []net.Listener {
+		t.Helper()
+		all, err := listenAll(t.Context(), "http.listen", addrs, newConnections(10, quiet))
 		if err != nil {
 			t.Fatal(err)
 		}
-		t.Cleanup(func() { c.Close() })
+		t.Cleanup(func() { closeAll(all) })
+		return all
 	}
-	dial(all[0])
-	first, err := all[0].Accept()
+	answers := func(network string, port int) bool {
+		c, err := net.Dial(network, net.JoinHostPort(map[string]string{"tcp4": "127.0.0.1", "tcp6": "::1"}[network], strconv.Itoa(port)))
+		if err == nil {
+			c.Close()
+		}
+		return err == nil
+	}
+	portOf := func(l net.Listener) int { return l.Addr().(*net.TCPAddr).Port }
+
+	v4 := listen("0.0.0.0:0")
+	port := portOf(v4[0])
+	if !answers("tcp4", port) || answers("tcp6", port) {
+		t.Error("0.0.0.0 is not IPv4 alone")
+	}
+	v6 := listen("[::]:" + strconv.Itoa(port)) // beside it
+	if baseURLs(v6, false)[0] != "http://[::1]:"+strconv.Itoa(port) {
+		t.Error(baseURLs(v6, false))
+	}
+	closeAll(v4)
+	if answers("tcp4", port) || !answers("tcp6", port) {
+		t.Error("[::] is not IPv6 alone")
+	}
+	if port = portOf(listen(":0")[0]); !answers("tcp4", port) || !answers("tcp6", port) {
+		t.Error("no host is not both")
+	}
+	ips, err := net.DefaultResolver.LookupNetIP(t.Context(), "ip", "localhost")
 	if err != nil {
 		t.Fatal(err)
 	}
-	dial(all[1])
-	second := make(chan net.Conn)
-	go func() {
-		c, err := all[1].Accept()
-		if err != nil {
-			t.Error(err)
-		}
-		second <- c
-	}()
-	select {
-	case <-second:
-		t.Fatal("accepted beyond the limit")
-	default:
+	for _, l := range listen("localhost:0") {
+		at := l.Addr().(*net.TCPAddr).AddrPort().Addr()
+		ips = slices.DeleteFunc(ips, func(ip netip.Addr) bool { return ip.Unmap() == at.Unmap() })
 	}
-	first.Close()
-	first.Close() // gives one slot back, not two
-	c := <-second
-	if n := len(all[0].(*limitedListener).slots); n != 1 {
-		t.Errorf("%d slots taken", n)
+	if len(ips) > 0 {
+		t.Errorf("localhost is not listened on at %s", ips)
 	}
-
-	// Closing a listener ends an Accept that waits for a slot.
-	dial(all[0])
-	var wg sync.WaitGroup
-	wg.Go(func() {
-		if _, err := all[0].Accept(); err == nil {
-			t.Error("accepted beyond the limit")
-		}
-	})
-	all[0].Close()
-	wg.Wait()
-	c.Close()
-	all[1].Close()
+	if _, err := listenAll(t.Context(), "http.listen", []string{"pipit.invalid:0"}, newConnections(10, quiet)); err == nil || !strings.Contains(err.Error(), `http.listen "pipit.invalid:0"`) {
+		t.Error(err)
+	}
 }
 
 // A connection can be closed in one direction, and what the client still sends arrives.
 func TestCloseWrite(t *testing.T) {
-	all, err := listenAll(t.Context(), "http.listen", []string{"127.0.0.1:0"}, 1, quiet)
+	all, err := listenAll(t.Context(), "http.listen", []string{"127.0.0.1:0"}, newConnections(1, quiet))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -165,7 +165,8 @@ func serve(ctx context.Context, load func() (*config, error), stderr io.Writer) 
 	if err != nil {
 		return err
 	}
-	listeners, err := listenAll(ctx, "http.listen", cfg.HTTP.Listen, cfg.HTTP.MaxConnections, log)
+	conns := newConnections(connectionLimit(cfg.HTTP.MaxConnections, log), log)
+	listeners, err := listenAll(ctx, "http.listen", cfg.HTTP.Listen, conns)
 	if err != nil {
 		if ctx.Err() != nil {
 			return nil
@@ -188,7 +189,7 @@ func serve(ctx context.Context, load func() (*config, error), stderr io.Writer) 
 	)
 	if cfg.Admin.Enabled {
 		if len(cfg.Admin.Listen) > 0 {
-			if ownListeners, err = listenAll(ctx, "admin.listen", cfg.Admin.Listen, cfg.HTTP.MaxConnections, log); err != nil {
+			if ownListeners, err = listenAll(ctx, "admin.listen", cfg.Admin.Listen, conns); err != nil {
 				closeAll(listeners)
 				if ctx.Err() != nil {
 					return nil
@@ -225,13 +226,13 @@ func serve(ctx context.Context, load func() (*config, error), stderr io.Writer) 
 		}
 	}
 
-	srv := servers{cert: cert, failed: make(chan error, 1)}
+	srv := servers{cert: cert, conns: conns, failed: make(chan error, 1)}
 	down.add("http", func() error { return srv.stop(log) })
-	front := httpapi.NewServer(handler)
+	front := httpapi.NewServer(handler, cfg.HTTP.IdleTimeout)
 	front.RegisterOnShutdown(b.Drain) // after the listeners are closed: long polls and streams end
 	srv.start(front, listeners, log)
 	if ownListeners != nil {
-		own := httpapi.NewServer(adm)
+		own := httpapi.NewServer(adm, cfg.HTTP.IdleTimeout)
 		own.RegisterOnShutdown(b.Drain)
 		srv.start(own, ownListeners, log)
 		log.Info("listening for administrators", "addr", addresses(ownListeners), "urls", strings.Join(baseURLs(ownListeners, cert != nil), ","))

@@ -79,7 +79,12 @@ func program(t *testing.T, dir string, env []string, args ...string) *exec.Cmd {
 // start starts the program and waits until it listens.
 func start(t *testing.T, dir string, env []string, args ...string) *process {
 	t.Helper()
-	p := &process{cmd: program(t, dir, env, args...), log: &strings.Builder{}, ended: make(chan struct{})}
+	return startCommand(t, program(t, dir, env, args...))
+}
+
+func startCommand(t *testing.T, cmd *exec.Cmd) *process {
+	t.Helper()
+	p := &process{cmd: cmd, log: &strings.Builder{}, ended: make(chan struct{})}
 	p.more = sync.NewCond(&p.mu)
 	stderr, err := p.cmd.StderrPipe()
 	if err != nil {

@@ -31,9 +31,11 @@ func underAdmin(prefix string, admin, rest http.Handler) http.Handler {
 
 // servers are those that run, each on listeners of its own.
 type servers struct {
-	cert   *certificate // nil: no TLS
-	all    []*http.Server
-	failed chan error
+	cert      *certificate // nil: no TLS
+	conns     *connections
+	all       []*http.Server
+	listeners []net.Listener
+	failed    chan error
 }
 
 // start serves on listeners.
@@ -42,7 +44,9 @@ func (s *servers) start(srv *http.Server, listeners []net.Listener, log *slog.Lo
 	if s.cert != nil {
 		srv.TLSConfig = s.cert.config()
 	}
+	s.conns.attach(srv)
 	s.all = append(s.all, srv)
+	s.listeners = append(s.listeners, listeners...)
 	for _, l := range listeners {
 		go func() {
 			var err error
@@ -64,6 +68,7 @@ func (s *servers) start(srv *http.Server, listeners []net.Listener, log *slog.Lo
 func (s *servers) stop(log *slog.Logger) error {
 	ctx, cancel := context.WithTimeout(context.Background(), requestsEnd)
 	defer cancel()
+	s.conns.end(func() { closeAll(s.listeners) })
 	errs := make([]error, len(s.all))
 	var stopping sync.WaitGroup
 	for i, srv := range s.all {
@@ -93,7 +98,7 @@ func baseURLs(listeners []net.Listener, secure bool) []string {
 		if !ok {
 			continue
 		}
-		for _, ip := range reachedBy(a.IP) {
+		for _, ip := range reachedBy(l, a.IP) {
 			if ip.IsLoopback() && local != nil || seen[ip.String()] {
 				continue
 			}
@@ -109,20 +114,24 @@ func baseURLs(listeners []net.Listener, secure bool) []string {
 	return append(local, far...)
 }
 
-// reachedBy are the IP addresses that one to listen on stands for: itself, but where it is all of the
+// reachedBy are the IP addresses that the one of a listener stands for: itself, but where it is all of the
 // machine, those that others can use.
-func reachedBy(ip net.IP) []net.IP {
+func reachedBy(l net.Listener, ip net.IP) []net.IP {
 	if !ip.IsUnspecified() {
 		return []net.IP{ip}
 	}
+	v4, v6 := true, ip.To4() == nil
 	all := []net.IP{net.IPv4(127, 0, 0, 1)}
+	if l, ok := l.(*limitedListener); ok && l.network == "tcp6" {
+		v4, all[0] = false, net.IPv6loopback
+	}
 	addrs, err := net.InterfaceAddrs()
 	if err != nil {
 		return all
 	}
 	for _, a := range addrs {
 		n, ok := a.(*net.IPNet)
-		if ok && n.IP.IsGlobalUnicast() && (ip.To4() == nil || n.IP.To4() != nil) {
+		if ok && n.IP.IsGlobalUnicast() && (v4 && n.IP.To4() != nil || v6 && n.IP.To4() == nil) {
 			all = append(all, n.IP)
 		}
 	}

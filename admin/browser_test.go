@@ -162,7 +162,7 @@ func newSite(t testing.TB, setUp bool, change ...func(*admin.Options)) *site {
 		} else {
 			wire.ServeHTTP(w, r)
 		}
-	}))
+	}), 0)
 	srv.RegisterOnShutdown(b.Drain)
 	var serving sync.WaitGroup
 	serving.Go(func() { _ = srv.Serve(listener) })

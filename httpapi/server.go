@@ -11,6 +11,7 @@
 package httpapi
 
 import (
+	"cmp"
 	"log/slog"
 	"net/http"
 	"slices"
@@ -44,25 +45,27 @@ const (
 	DefaultMaxReplies = 256 << 20
 )
 
+// DefaultIdleTimeout is how long a connection may be idle between two requests, where NewServer is not told.
+const DefaultIdleTimeout = 2 * time.Minute
+
 // Limits against slow or greedy clients.
 const (
 	headerTime = 10 * time.Second // for the header of a request
 	bodyTime   = 60 * time.Second // from the start of a request to the end of its body
 	replyTime  = 90 * time.Second // from the end of the header to the end of the reply; a long poll adds its wait
-	idleTime   = 2 * time.Minute  // between two requests of a connection
 	maxHeader  = 16 << 10         // bytes
 )
 
-// NewServer returns a server with the limits that the handler counts on. The caller may set more,
-// such as ErrorLog, and registers the broker's Drain with RegisterOnShutdown, else a shutdown waits
+// NewServer returns a server with the limits that the handler counts on. Between two requests a connection is kept
+// for the time idle, 0 is DefaultIdleTimeout. The caller may set more, such as ErrorLog, and registers the broker's Drain with RegisterOnShutdown, else a shutdown waits
 // for long polls and streams.
-func NewServer(h http.Handler) *http.Server {
+func NewServer(h http.Handler, idle time.Duration) *http.Server {
 	return &http.Server{
 		Handler:                      h,
 		ReadHeaderTimeout:            headerTime,
 		ReadTimeout:                  bodyTime,
 		WriteTimeout:                 replyTime,
-		IdleTimeout:                  idleTime,
+		IdleTimeout:                  cmp.Or(idle, DefaultIdleTimeout),
 		MaxHeaderBytes:               maxHeader,
 		ConnContext:                  withConnection,
 		DisableGeneralOptionsHandler: true, // OPTIONS * is answered like anything else

@@ -106,7 +106,7 @@ func newServer(t testing.TB, change ...func(*setup)) *rig {
 		t.Fatal(err)
 	}
 	r.addr = l.Addr().String()
-	r.srv = httpapi.NewServer(s.wrap(httpapi.New(r.b, s.api)))
+	r.srv = httpapi.NewServer(s.wrap(httpapi.New(r.b, s.api)), 0)
 	r.srv.ErrorLog = slog.NewLogLogger(logger.Handler(), slog.LevelError)
 	transport := &http.Transport{MaxIdleConnsPerHost: 64, DisableCompression: true}
 	served := make(chan error, 1)

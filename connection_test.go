@@ -1,0 +1,343 @@
+package main
+
+import (
+	"bufio"
+	"bytes"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+)
+
+// keptConn is a connection of a client that keeps it.
+type keptConn struct {
+	net.Conn
+	r *bufio.Reader
+}
+
+func connect(t *testing.T, addr string) keptConn {
+	t.Helper()
+	c, err := net.Dial("tcp", addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { c.Close() })
+	return keptConn{c, bufio.NewReader(c)}
+}
+
+func (c keptConn) send(t *testing.T, text string) {
+	t.Helper()
+	if _, err := io.WriteString(c, text); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// answer reads a reply.
+func (c keptConn) answer() (*http.Response, error) {
+	resp, err := http.ReadResponse(c.r, nil)
+	if err == nil {
+		_, err = io.Copy(io.Discard, resp.Body)
+		resp.Body.Close()
+	}
+	return resp, err
+}
+
+const getHealth = "GET /health HTTP/1.1\r\nHost: x\r\n\r\n"
+
+// ask sends a request, which is to be answered.
+func (c keptConn) ask(t *testing.T) {
+	t.Helper()
+	c.send(t, getHealth)
+	if resp, err := c.answer(); err != nil || resp.StatusCode != 200 {
+		t.Fatal(resp, err)
+	}
+}
+
+// closed waits until the server closes the connection.
+func (c keptConn) closed(t *testing.T) {
+	t.Helper()
+	if b, err := c.r.ReadByte(); err == nil || errors.Is(err, net.ErrClosed) {
+		t.Errorf("%q, %v: want the end", b, err)
+	}
+}
+
+// Where all connections are taken, the longest idle one makes room, whichever listener it came by.
+func TestMaxConnectionsIdle(t *testing.T) {
+	p := start(t, t.TempDir(), append([]string{"PIPIT_HTTP_MAX_CONNECTIONS=4", "PIPIT_ADMIN_LISTEN=127.0.0.1:0"}, anyPort...), "-config", example(t))
+	link := p.line(t, `There is no administrator yet: .* (http://(\S+)/admin/setup\?key=\S+)$`)
+	var idle [4]keptConn
+	for i := range idle {
+		idle[i] = connect(t, p.addrs[i%2])
+		idle[i].ask(t)
+	}
+	idle[0].ask(t) // now the second one is idle for the longest
+	if a := fetch(t, link[1]); !strings.HasPrefix(a, "200 ") {
+		t.Error(a)
+	}
+	idle[1].closed(t)
+	for _, i := range []int{0, 2, 3} {
+		idle[i].ask(t)
+	}
+	connect(t, p.addrs[0]).ask(t) // there is a free slot
+	for range 3 {
+		connect(t, p.addrs[0]).ask(t)
+	}
+	for _, c := range idle {
+		c.closed(t)
+	}
+	if _, log := p.stop(t, syscall.SIGTERM); strings.Count(log, "max_connections is reached") != 1 {
+		t.Error(log)
+	}
+}
+
+// Those that never send a header, or only its beginning, make room, too, after the idle ones.
+func TestMaxConnectionsSilent(t *testing.T) {
+	p := start(t, t.TempDir(), append([]string{"PIPIT_HTTP_MAX_CONNECTIONS=3"}, anyPort...), "-config", example(t))
+	part, silent, idle := connect(t, p.addrs[0]), connect(t, p.addrs[0]), connect(t, p.addrs[0])
+	part.send(t, "GET /he")
+	idle.ask(t)
+	first := connect(t, p.addrs[0])
+	first.ask(t)
+	idle.closed(t)
+	first.send(t, "GET /health HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\n") // begun, not idle
+	second := connect(t, p.addrs[0])
+	second.ask(t)
+	silent.closed(t)
+	part.send(t, "alth HTTP/1.1\r\nHost: x\r\n\r\n") // a slow one was not in the way of anybody
+	if resp, err := part.answer(); err != nil || resp.StatusCode != 200 {
+		t.Error(resp, err)
+	}
+}
+
+// Where all are busy a connection waits until one is not, and replies are the last ones of their connections.
+func TestMaxConnectionsBusy(t *testing.T) {
+	p := start(t, t.TempDir(), append([]string{"PIPIT_HTTP_MAX_CONNECTIONS=2"}, anyPort...), "-config", example(t))
+	poll := "POST /zato/pubsub/msg//customer/created/?wait=60 HTTP/1.1\r\nHost: x\r\nAuthorization: Basic ZXJwOmVycA==\r\n" +
+		"X-Zato-PubSub-Key: " + exampleSubKey + "\r\nContent-Length: 0\r\n\r\n"
+	publish := "POST /zato/pubsub/topic//customer/created/ HTTP/1.1\r\nHost: x\r\nAuthorization: Basic Y3JtOmNybQ==\r\nContent-Length: 5\r\n\r\n"
+	consumer, publisher := connect(t, p.addrs[0]), connect(t, p.addrs[1])
+	consumer.send(t, poll)
+	publisher.send(t, publish)
+	waits := connect(t, p.addrs[0])
+	waits.send(t, getHealth)
+	p.line(t, "max_connections is reached")
+	publisher.send(t, "hello")
+	for _, c := range []keptConn{publisher, consumer, waits} {
+		if resp, err := c.answer(); err != nil || resp.StatusCode != 200 {
+			t.Fatal(resp, err)
+		}
+	}
+}
+
+// While a connection waits for a slot, and after a stop has begun, replies are the last ones of their connections.
+func TestLastReply(t *testing.T) {
+	conns := newConnections(10, quiet)
+	all, err := listenAll(t.Context(), "http.listen", []string{"127.0.0.1:0"}, conns)
+	if err != nil {
+		t.Fatal(err)
+	}
+	srv := servers{conns: conns, failed: make(chan error, 1)}
+	srv.start(&http.Server{Handler: http.NotFoundHandler()}, all, quiet)
+	last := func() bool {
+		t.Helper()
+		c := connect(t, all[0].Addr().String())
+		c.send(t, getHealth)
+		resp, err := c.answer()
+		if err != nil {
+			t.Fatal(err)
+		}
+		return resp.Close
+	}
+	if last() {
+		t.Error("the connection is not kept")
+	}
+	conns.wanted.Add(1)
+	if !last() {
+		t.Error("the connection is kept while another one waits")
+	}
+	conns.wanted.Add(-1)
+	conns.ending.Store(true)
+	if !last() {
+		t.Error("the connection is kept at the end")
+	}
+	if err := srv.stop(quiet); err != nil {
+		t.Error(err)
+	}
+}
+
+// An idle connection is closed after the time that is configured.
+func TestIdleTimeout(t *testing.T) {
+	p := start(t, t.TempDir(), append([]string{"PIPIT_HTTP_IDLE_TIMEOUT=1s"}, anyPort...), "-config", example(t))
+	c := connect(t, p.addrs[0])
+	c.ask(t)
+	c.closed(t)
+}
+
+// What was sent before a signal is answered, on new connections and on old ones, also where half
+// of a header is still on its way. What nothing comes on does not hold up the end.
+func TestSignalFinishesWhatWasBegun(t *testing.T) {
+	p := start(t, t.TempDir(), append([]string{"PIPIT_ADMIN_LISTEN=127.0.0.1:0"}, anyPort...), "-config", example(t))
+	var idle, silent, kept, fresh, half []keptConn
+	for i := range 10 {
+		add := func(list *[]keptConn, before string) {
+			c := connect(t, p.addrs[i%2])
+			if before != "" {
+				c.ask(t)
+			}
+			*list = append(*list, c)
+		}
+		add(&idle, "a request")
+		add(&silent, "")
+		add(&kept, "a request")
+		add(&fresh, "")
+		add(&half, "a request")
+		add(&half, "")
+	}
+	for _, c := range half {
+		c.send(t, getHealth[:20])
+	}
+	for i := range kept {
+		kept[i].send(t, getHealth)
+		fresh[i].send(t, getHealth)
+	}
+	if err := p.cmd.Process.Signal(syscall.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+	p.line(t, `"stopping"`)
+	for _, c := range half {
+		c.send(t, getHealth[20:])
+	}
+	for name, list := range map[string][]keptConn{"kept": kept, "new": fresh, "half": half} {
+		for _, c := range list {
+			resp, err := c.answer()
+			if err != nil || resp.StatusCode != 200 {
+				t.Fatal(name, resp, err)
+			}
+			if name == "half" && !resp.Close {
+				t.Error("a reply after the signal does not say that it is the last one")
+			}
+			c.closed(t)
+		}
+	}
+	for _, c := range append(idle, silent...) {
+		c.closed(t)
+	}
+	<-p.ended
+	p.cmd.Wait()
+	if code := p.cmd.ProcessState.ExitCode(); code != 0 || strings.Contains(p.log.String(), "did not end") {
+		t.Errorf("exit code %d\n%s", code, p.log)
+	}
+}
+
+// Connections of TLS, HTTP/1 and HTTP/2, have slots and ends as others do.
+func TestConnectionsOfTLS(t *testing.T) {
+	dir := t.TempDir()
+	certFile, keyFile := filepath.Join(dir, "c.pem"), filepath.Join(dir, "k.pem")
+	writeCertificate(t, certFile, keyFile, 1)
+	p := start(t, dir, append([]string{"PIPIT_HTTP_TLS_CERT=" + certFile, "PIPIT_HTTP_TLS_KEY=" + keyFile, "PIPIT_HTTP_MAX_CONNECTIONS=2"}, anyPort...), "-config", example(t))
+	for _, proto := range []string{"HTTP/1.1", "HTTP/2.0"} {
+		var all []*http.Client
+		for range 4 {
+			c := &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: true}, ForceAttemptHTTP2: proto == "HTTP/2.0"}}
+			defer c.CloseIdleConnections()
+			all = append(all, c)
+		}
+		for range 2 { // the second time on connections that may be closed by now
+			for _, c := range all {
+				resp, err := c.Get("https://" + p.addrs[0] + "/health")
+				if err != nil {
+					t.Fatal(err)
+				}
+				io.Copy(io.Discard, resp.Body)
+				resp.Body.Close()
+				if resp.StatusCode != 200 || resp.Proto != proto {
+					t.Error(resp.Status, resp.Proto)
+				}
+			}
+		}
+	}
+	if code, log := p.stop(t, syscall.SIGTERM); code != 0 || strings.Contains(log, "did not end") || strings.Contains(log, "panic") {
+		t.Errorf("exit code %d\n%s", code, log)
+	}
+}
+
+// failing is a listener that has no more files for a while.
+type failing struct {
+	net.Listener
+	times int
+}
+
+func (l *failing) Accept() (net.Conn, error) {
+	if l.times--; l.times >= 0 {
+		return nil, &net.OpError{Op: "accept", Net: "tcp", Err: syscall.EMFILE}
+	}
+	return l.Listener.Accept()
+}
+
+// Errors of accepting are logged, once a burst, and an idle connection makes room for another one.
+func TestAcceptFails(t *testing.T) {
+	var log bytes.Buffer
+	conns := newConnections(10, slog.New(slog.NewTextHandler(&log, nil)))
+	tcp, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	l := &limitedListener{Listener: &failing{tcp, 5}, conns: conns}
+	defer l.Close()
+	client, err := net.Dial("tcp", tcp.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer client.Close()
+	for i := range 5 {
+		if _, err := l.Accept(); !errors.Is(err, syscall.EMFILE) {
+			t.Error(i, err)
+		}
+	}
+	c, err := l.Accept()
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.Close()
+	if s := log.String(); strings.Count(s, "\n") != 1 || !strings.Contains(s, "level=ERROR") || !strings.Contains(s, "address="+fmt.Sprint(tcp.Addr())) {
+		t.Error(s)
+	}
+}
+
+// An Accept that waits for a slot ends with its listener.
+func TestCloseEndsAccept(t *testing.T) {
+	all, err := listenAll(t.Context(), "http.listen", []string{"127.0.0.1:0", "127.0.0.1:0"}, newConnections(1, quiet))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer closeAll(all)
+	connect(t, all[0].Addr().String())
+	first, err := all[0].Accept()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer first.Close()
+	conns := all[0].(*limitedListener).conns
+	conns.mu.Lock()
+	conns.leave(first.(*conn)) // busy
+	conns.mu.Unlock()
+	connect(t, all[1].Addr().String())
+	done := make(chan error, 1)
+	go func() { _, err := all[1].Accept(); done <- err }()
+	all[1].Close()
+	if err := <-done; !errors.Is(err, net.ErrClosed) {
+		t.Error(err)
+	}
+	first.Close()
+	first.Close() // gives one slot back, not two
+	if conns.open != 0 {
+		t.Errorf("%d are open", conns.open)
+	}
+}

@@ -1,0 +1,35 @@
+//go:build unix
+
+package main
+
+import (
+	"os/exec"
+	"strings"
+	"syscall"
+	"testing"
+)
+
+// Where the process may have fewer files open than max_connections needs, it says so and keeps some for its
+// database.
+func TestFewFiles(t *testing.T) {
+	sh, err := exec.LookPath("sh")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for limits, warns := range map[string]bool{"ulimit -n 100": true, "ulimit -Sn 100": false} {
+		p := startCommand(t, func() *exec.Cmd {
+			cmd := program(t, t.TempDir(), append([]string{"PIPIT_HTTP_MAX_CONNECTIONS=200"}, anyPort...), "-config", example(t))
+			cmd.Args = append([]string{"sh", "-c", limits + ` && exec "$0" "$@"`, cmd.Path}, cmd.Args[1:]...)
+			cmd.Path = sh
+			return cmd
+		}())
+		for range 60 {
+			connect(t, p.addrs[0])
+		}
+		post(t, "http://crm:crm@"+p.addrs[1]+"/zato/pubsub/topic//customer/created/", "", "fits")
+		code, log := p.stop(t, syscall.SIGTERM)
+		if code != 0 || strings.Contains(log, `"at_most":36`) != warns || strings.Contains(log, "cannot be accepted") {
+			t.Errorf("%s: exit code %d\n%s", limits, code, log)
+		}
+	}
+}
