@@ -17,7 +17,7 @@ const (
 	quietTime   = 500 * time.Millisecond // without a byte, before a connection gives its slot to another one
 	lookAgain   = 50 * time.Millisecond  // for a slot, while one is waited for
 	arrivalTime = 200 * time.Millisecond // of what was sent before a stop began
-	headerEnd   = 2 * time.Second        // for headers that had begun to arrive then
+	headerEnd   = 3 * time.Second        // for headers that had begun to arrive then
 	logPause    = time.Minute            // between two lines about the same thing
 )
 
@@ -196,7 +196,7 @@ func (s *connections) dropQuiet(all bool) bool {
 			next = c.next
 			switch {
 			case c.http2:
-			case all || !c.begun.Load() && time.Since(c.since) >= arrivalTime:
+			case all || !c.hasBegun() && time.Since(c.since) >= arrivalTime:
 				s.drop(c)
 			default:
 				s.final = false
@@ -247,7 +247,7 @@ func (s *connections) release(c *conn) {
 type conn struct {
 	net.Conn
 	all   *connections
-	begun atomic.Bool // something came since it waits for a header
+	begun atomic.Bool // something was read since it waits for a header
 
 	// The following is guarded by all.mu.
 	outer          net.Conn  // what net/http knows: itself, or the TLS connection on top of it
@@ -266,6 +266,9 @@ func (c *conn) Read(b []byte) (int, error) {
 	}
 	return n, err
 }
+
+// hasBegun tells whether something came since the connection waits for a header.
+func (c *conn) hasBegun() bool { return c.begun.Load() || hasArrived(c.Conn) }
 
 func (c *conn) Close() error {
 	err := c.Conn.Close()
@@ -321,7 +324,7 @@ func (l *connList) remove(c *conn) {
 func (l *connList) quiet() *conn {
 	c := l.first
 	for n := 0; c != nil && n < evictLook; n++ {
-		if c.http2 || !c.begun.Load() {
+		if c.http2 || !c.hasBegun() {
 			return c
 		}
 		c = c.next
