@@ -19,6 +19,9 @@ func maxFiles() int64 {
 
 // hasArrived tells whether something came on a connection that was not read yet.
 func hasArrived(c net.Conn) bool {
+	for outer, ok := c.(interface{ NetConn() net.Conn }); ok; outer, ok = c.(interface{ NetConn() net.Conn }) {
+		c = outer.NetConn()
+	}
 	s, ok := c.(syscall.Conn)
 	if !ok {
 		return false
