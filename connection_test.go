@@ -72,29 +72,15 @@ func (c keptConn) closed(t *testing.T) {
 	}
 }
 
-// Where all connections are taken, the longest idle one makes room, whichever listener it came by.
-func TestMaxConnectionsIdle(t *testing.T) {
+// Where all connections are taken, idle ones make room, whichever listener they came by.
+func TestMaxConnections(t *testing.T) {
 	p := start(t, t.TempDir(), append([]string{"PIPIT_HTTP_MAX_CONNECTIONS=4", "PIPIT_ADMIN_LISTEN=127.0.0.1:0"}, anyPort...), "-config", example(t))
 	link := p.line(t, `There is no administrator yet: .* (http://(\S+)/admin/setup\?key=\S+)$`)
-	var idle [4]keptConn
-	for i := range idle {
-		idle[i] = connect(t, p.addrs[i%2])
-		idle[i].ask(t)
+	for i := range 8 {
+		connect(t, p.addrs[i%2]).ask(t)
 	}
-	idle[0].ask(t) // now the second one is idle for the longest
 	if a := fetch(t, link[1]); !strings.HasPrefix(a, "200 ") {
 		t.Error(a)
-	}
-	idle[1].closed(t)
-	for _, i := range []int{0, 2, 3} {
-		idle[i].ask(t)
-	}
-	connect(t, p.addrs[0]).ask(t) // there is a free slot
-	for range 3 {
-		connect(t, p.addrs[0]).ask(t)
-	}
-	for _, c := range idle {
-		c.closed(t)
 	}
 	if _, log := p.stop(t, syscall.SIGTERM); strings.Count(log, "max_connections is reached") != 1 {
 		t.Error(log)
@@ -122,37 +108,70 @@ func (p pipes) connect() keptConn {
 	return keptConn{c, bufio.NewReader(c)}
 }
 
+// pipeServer serves connections within the process, at most n, until stop.
+func pipeServer(t *testing.T, n int64) (listener pipes, ask func(keptConn), stop func()) {
+	srv := servers{conns: newConnections(n, quiet), failed: make(chan error, 1)}
+	listener = make(pipes)
+	srv.start(httpapi.NewServer(http.NotFoundHandler(), 0), []net.Listener{&limitedListener{Listener: listener, conns: srv.conns}}, quiet)
+	ask = func(c keptConn) {
+		t.Helper()
+		c.send(t, getHealth)
+		if resp, err := c.answer(); err != nil || resp.StatusCode != 404 {
+			t.Fatal(resp, err)
+		}
+		synctest.Wait() // it is idle
+	}
+	return listener, ask, func() {
+		if err := srv.stop(quiet); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+// Idle connections make room, the longest idle one first.
+func TestMaxConnectionsIdle(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		listener, ask, stop := pipeServer(t, 4)
+		defer stop()
+		var idle [4]keptConn
+		for i := range idle {
+			idle[i] = listener.connect()
+			ask(idle[i])
+		}
+		ask(idle[0]) // now the second one is idle for the longest
+		ask(listener.connect())
+		idle[1].closed(t)
+		for _, i := range []int{3, 0, 2} {
+			ask(idle[i])
+		}
+		ask(listener.connect()) // takes the place of the one before
+		for _, i := range []int{3, 0, 2} {
+			ask(listener.connect())
+			idle[i].closed(t)
+		}
+	})
+}
+
 // Those that never send a header, or only its beginning, make room, too, after the idle ones, and before the time for a
 // header is over.
 func TestMaxConnectionsSilent(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		srv := servers{conns: newConnections(3, quiet), failed: make(chan error, 1)}
-		listener := make(pipes)
-		srv.start(httpapi.NewServer(http.NotFoundHandler(), 0), []net.Listener{&limitedListener{Listener: listener, conns: srv.conns}}, quiet)
-		ask := func() keptConn {
-			t.Helper()
-			c := listener.connect()
-			c.send(t, getHealth)
-			if resp, err := c.answer(); err != nil || resp.StatusCode != 404 {
-				t.Fatal(resp, err)
-			}
-			return c
-		}
+		listener, ask, stop := pipeServer(t, 3)
+		defer stop()
 		began := time.Now()
-		part, silent, idle := listener.connect(), listener.connect(), ask()
+		part, silent, idle, kept := listener.connect(), listener.connect(), listener.connect(), keptConn{}
+		ask(idle)
 		part.send(t, "GET /he")
-		kept := ask()
-		idle.closed(t)
-		for _, next := range []keptConn{silent, part} {
-			kept.send(t, getHealth[:20]) // begun, not idle
-			kept = ask()
+		for i, next := range []keptConn{idle, silent, part} {
+			if i > 0 {
+				kept.send(t, getHealth[:20]) // begun, not idle
+			}
+			kept = listener.connect()
+			ask(kept)
 			next.closed(t)
 		}
 		if d := time.Since(began); d > 4*quietTime { // fake time
 			t.Errorf("it took %s", d)
-		}
-		if err := srv.stop(quiet); err != nil {
-			t.Error(err)
 		}
 	})
 }
