@@ -48,7 +48,7 @@ func TestLogWriterDrops(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		to := &gated{open: make(chan struct{})}
 		w := newLogWriter(to)
-		log := newLogger(logConfig{Level: "error", Format: "json"}, w)
+		log, _ := newLogger(logConfig{Level: "error", Format: "json"}, w)
 		line := strings.Repeat("x", 999) + "\n"
 		const many = 2 * logBuffer / 1000
 		for range many {
