@@ -166,7 +166,7 @@ func TestOutputReaderGone(t *testing.T) {
 			t.Fatalf("%q: %v\n%s", args, err, out)
 		}
 	}
-	ok("correct horse\n", "admin", "create", "ann", "--file", "x.db")
+	ok("correct horse\n", "admin", "create", "ann", "--file", "x.db", "--create")
 	ok("", "topic", "create", "/t", "--file", "x.db")
 	ok("secret\n", "client", "create", "erp", "--file", "x.db")
 	ok("", "consumer", "create", "erp", "/t", "--file", "x.db")
