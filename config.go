@@ -38,7 +38,7 @@ type httpConfig struct {
 	MaxBatch       size          `toml:"max_batch" min:"1" max:"1073741824" reload:"yes"`
 	MaxPending     size          `toml:"max_pending" min:"1" max:"1099511627776" reload:"yes"`
 	MaxReplies     size          `toml:"max_replies" min:"1" max:"1099511627776" reload:"yes"`
-	MaxConnections int64         `toml:"max_connections" min:"1" max:"10000000"`
+	MaxConnections int64         `toml:"max_connections" min:"1" max:"10000000" reload:"yes"`
 	IdleTimeout    time.Duration `toml:"idle_timeout"`
 	CORSOrigins    []string      `toml:"cors_origins" reload:"yes"`
 	TLSCert        string        `toml:"tls_cert" path:"true"`

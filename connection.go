@@ -28,7 +28,6 @@ const evictLook = 64
 // all slots are taken, the next connection gets that of the one that has been idle for the longest, else of the oldest one
 // that never sent a header. Where all are busy it waits, and replies are the last ones of their connections.
 type connections struct {
-	max int64
 	log *slog.Logger
 
 	ending atomic.Bool  // replies are the last ones of their connections
@@ -36,6 +35,7 @@ type connections struct {
 
 	mu      sync.Mutex
 	changed *sync.Cond // of mu: there is a slot, or a listener is closed
+	max     int64
 	open    int64
 	leaving int64    // those of open that are being closed for others
 	final   bool     // what becomes idle is closed
@@ -49,6 +49,14 @@ func newConnections(max int64, log *slog.Logger) *connections {
 	s := &connections{max: max, log: log}
 	s.changed = sync.NewCond(&s.mu)
 	return s
+}
+
+// adjust sets how many connections may be open. Those that are too many go as others would want their slots.
+func (s *connections) adjust(max int64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.max = max
+	s.changed.Broadcast()
 }
 
 // admit waits until a connection that l accepted can have a slot.

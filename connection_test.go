@@ -11,6 +11,7 @@ import (
 	"net"
 	"net/http"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"syscall"
 	"testing"
@@ -395,5 +396,40 @@ func TestCloseEndsAccept(t *testing.T) {
 	first.Close() // gives one slot back, not two
 	if conns.open != 0 {
 		t.Errorf("%d are open", conns.open)
+	}
+}
+
+// More connections may be open at once when the limit is raised: who waits for a slot has one.
+func TestAdjustConnections(t *testing.T) {
+	all, err := listenAll(t.Context(), "http.listen", []string{"127.0.0.1:0"}, newConnections(1, quiet))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer closeAll(all)
+	l := all[0].(*limitedListener)
+	connect(t, l.Addr().String())
+	first, err := l.Accept()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer first.Close()
+	l.conns.mu.Lock()
+	l.conns.leave(first.(*conn)) // busy
+	l.conns.mu.Unlock()
+	connect(t, l.Addr().String())
+	second := make(chan net.Conn, 1)
+	go func() {
+		c, err := l.Accept()
+		if err != nil {
+			t.Error(err)
+		}
+		second <- c
+	}()
+	for l.conns.wanted.Load() == 0 {
+		runtime.Gosched()
+	}
+	l.conns.adjust(2)
+	if c := <-second; c != nil {
+		c.Close()
 	}
 }

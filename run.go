@@ -176,6 +176,7 @@ func serve(ctx context.Context, load func() (*config, error), stderr io.Writer) 
 	protocol := httpapi.New(b, cfg.wireOptions(proxies, log))
 	again := reloader{load: load, cfg: cfg, b: b, log: log, stderr: stderr}
 	again.onChange(func(c *config) {
+		conns.adjust(connectionLimit(c.HTTP.MaxConnections, log))
 		b.Adjust(c.brokerOptions(log))
 		protocol.Adjust(c.wireOptions(proxies, log))
 		_ = level.UnmarshalText([]byte(c.Log.Level)) // checked with the configuration
