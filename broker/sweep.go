@@ -13,7 +13,7 @@ const (
 	sweepMost    = 5000                 // messages, where they do not
 	sweepTime    = 3 * time.Millisecond // what the commit of a pass should take at the most
 	sweepDelayed = 500
-	sweepBytes   = 4 << 20 // of delayed messages that are due: others wait for their commit
+	sweepBytes   = 2 << 20 // of delayed messages that are due: others wait for their commit
 	sweepIDs     = 2000
 	sweepLooks   = 5000             // delayed messages looked at for deleted topics
 	sweepSmall   = 2000             // delivery counts, and last-seen times
@@ -45,13 +45,15 @@ func (b *Broker) sweepLoop() {
 		due.Stop()
 		now := time.Now()
 		for more := true; more; {
-			if more, failed = b.sweep(now, now.Sub(flushed) >= seenEvery); !more {
+			var took time.Duration
+			if more, took, failed = b.sweep(now, now.Sub(flushed) >= seenEvery); !more {
 				break
 			}
+			// Others have as much of the time as the sweeper.
 			select {
 			case <-b.closing:
 				return
-			default:
+			case <-time.After(took):
 			}
 			now = time.Now()
 		}
@@ -77,9 +79,9 @@ func (b *Broker) setNextDue(at time.Time) {
 	}
 }
 
-// sweep is one pass, bounded so that no commit takes long. It tells whether there is more to do,
-// and whether it failed.
-func (b *Broker) sweep(now time.Time, seen bool) (more, failed bool) {
+// sweep is one pass, bounded so that no commit takes long. It tells whether there is more to do, how long
+// the commit took, and whether the pass failed.
+func (b *Broker) sweep(now time.Time, seen bool) (more bool, took time.Duration, failed bool) {
 	op := &sweepOp{b: b, dueKnown: b.nextDue.Load(), undelayed: b.undelayed.Load()}
 	over := b.expiryNow(now)
 	err := b.store.View(func(r Reader) error {
@@ -108,12 +110,12 @@ func (b *Broker) sweep(now time.Time, seen bool) (more, failed bool) {
 		return nil
 	})
 	if b.note(byReading, err); err != nil {
-		return false, true
+		return false, 0, true
 	}
 	consumers := b.collect(op, seen)
 	if err := op.findGaps(consumers); err != nil {
 		b.note(byReading, err)
-		return false, true
+		return false, 0, true
 	}
 	var bytes int64
 	for i := range op.due {
@@ -126,11 +128,12 @@ func (b *Broker) sweep(now time.Time, seen bool) (more, failed bool) {
 		err = b.do(op, 0)
 	}
 	if err != nil {
-		return false, true
+		return false, 0, true
 	}
 	b.scan = op.scan
 	b.sweepSize = op.nextSize(b.sweepSize)
-	return op.more || len(op.due) > 0 && !op.nextDue.IsZero() && !op.nextDue.After(now) || len(op.ids) == sweepIDs, failed
+	more = op.more || len(op.due) > 0 && !op.nextDue.IsZero() && !op.nextDue.After(now) || len(op.ids) == sweepIDs
+	return more, op.took, failed
 }
 
 // flush stores what is written now and then.
