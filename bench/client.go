@@ -57,12 +57,21 @@ func (c *conn) close() {
 // do sends a request and returns the body of its response, which is valid until the next call.
 // A status other than 200 is an error.
 func (c *conn) do(req []byte) ([]byte, error) {
+	status, body, err := c.exchange(req)
+	if err == nil && status != 200 {
+		return nil, fmt.Errorf("answered %d: %.200s", status, body)
+	}
+	return body, err
+}
+
+// exchange is do with any status.
+func (c *conn) exchange(req []byte) (status int, body []byte, err error) {
 	if _, err := c.Write(req); err != nil {
-		return nil, err
+		return 0, nil, err
 	}
 	status, length, err := c.head()
 	if err != nil {
-		return nil, err
+		return 0, nil, err
 	}
 	c.body = c.body[:0]
 	if length >= 0 {
@@ -71,12 +80,9 @@ func (c *conn) do(req []byte) ([]byte, error) {
 		err = c.readChunks()
 	}
 	if err != nil {
-		return nil, err
+		return 0, nil, err
 	}
-	if status != 200 {
-		return nil, fmt.Errorf("answered %d: %.200s", status, c.body)
-	}
-	return c.body, nil
+	return status, c.body, nil
 }
 
 // head reads status line and headers. The length is negative where the body comes in chunks.
@@ -158,7 +164,12 @@ func publishRequest(topic string, size int) []byte {
 // batchRequest publishes lines messages of so many bytes.
 func batchRequest(topic string, size, lines int) []byte {
 	line := fmt.Appendf(nil, "{\"payload\": \"%s\"}\n", payload(size))
-	return request(producerName, "/zato/pubsub/topic/"+topic+"/?batch=true", "Content-Type: application/x-ndjson\r\n", bytes.Repeat(line, lines))
+	return linesRequest(topic, bytes.Repeat(line, lines))
+}
+
+// linesRequest publishes the messages of a batch's body.
+func linesRequest(topic string, body []byte) []byte {
+	return request(producerName, "/zato/pubsub/topic/"+topic+"/?batch=true", "Content-Type: application/x-ndjson\r\n", body)
 }
 
 // receiveRequest asks for messages; query is its parameters.
@@ -298,19 +309,23 @@ func fill(ctx context.Context, t target, topic string, size, n int) error {
 	if n%lines != 0 {
 		return errors.New("not a multiple of 1,000")
 	}
+	return repeat(ctx, t, batchRequest(topic, size, lines), n/lines)
+}
+
+// repeat sends a request n times, over two connections.
+func repeat(ctx context.Context, t target, req []byte, n int) error {
 	conns, closeAll, err := dialAll(ctx, t.addr, 2)
 	if err != nil {
 		return err
 	}
 	defer closeAll()
-	batches := make(chan struct{}, n/lines)
-	for range n / lines {
-		batches <- struct{}{}
+	turns := make(chan struct{}, n)
+	for range n {
+		turns <- struct{}{}
 	}
-	close(batches)
-	req := batchRequest(topic, size, lines)
+	close(turns)
 	return each(conns, func(_ int, c *conn) error {
-		for range batches {
+		for range turns {
 			_ = c.SetDeadline(time.Now().Add(ioTimeout))
 			if _, err := c.do(req); err != nil {
 				return err

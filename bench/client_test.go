@@ -105,7 +105,7 @@ func TestQuantiles(t *testing.T) {
 	for i := range 1000 {
 		d = append(d, time.Duration(1000-i))
 	}
-	if got := quantilesOf(d); got != (quantiles{501, 991, 1000}) {
+	if got := quantilesOf(d); got != (quantiles{501, 991, 1000, 1000}) {
 		t.Errorf("got %v", got)
 	}
 	if got := quantilesOf(nil); got != (quantiles{}) {

@@ -1,8 +1,9 @@
 // Command bench drives the built binary over HTTP and prints what it costs.
 //
-//	go run ./bench                        # every scenario but the ten minutes of "steady"
+//	go run ./bench                        # every scenario but "steady" and those of stalls
 //	go run ./bench -run 'publish|batch'   # some of them
 //	go run ./bench -run steady -minutes 10
+//	go run ./bench -run stall             # what one client's work does to another's publishing
 //	go run ./bench -profile prof          # with CPU profiles, and allocations a message
 //
 // The server runs as a child process with a configuration and a file of its own. What a figure
@@ -61,6 +62,11 @@ var scenarios = []scenario{
 	{name: "drain-4", run: drain(4)},
 	{name: "memory", run: memory},
 	{name: "steady", asks: true, run: steady},
+	{name: "stall-mixed", asks: true, run: stallMixed},
+	{name: "stall-lifo", asks: true, run: stallLIFO},
+	{name: "stall-leases", asks: true, run: stallLeases},
+	{name: "stall-delayed", asks: true, run: stallDelayed},
+	{name: "stall-acks", asks: true, run: stallAcks},
 }
 
 // bench is one run of the command. Scenarios run one after another.

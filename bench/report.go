@@ -133,7 +133,7 @@ func short(d time.Duration) string {
 }
 
 // quantiles are those of one round's latencies.
-type quantiles struct{ p50, p99, p999 time.Duration }
+type quantiles struct{ p50, p99, p999, max time.Duration }
 
 // quantilesOf sorts d.
 func quantilesOf(d []time.Duration) quantiles {
@@ -142,11 +142,11 @@ func quantilesOf(d []time.Duration) quantiles {
 	}
 	slices.Sort(d)
 	at := func(q float64) time.Duration { return d[min(len(d)-1, int(q*float64(len(d))))] }
-	return quantiles{at(0.5), at(0.99), at(0.999)}
+	return quantiles{at(0.5), at(0.99), at(0.999), d[len(d)-1]}
 }
 
 func (q quantiles) String() string {
-	return fmt.Sprintf("p50 %s, p99 %s, p99.9 %s", short(q.p50), short(q.p99), short(q.p999))
+	return fmt.Sprintf("p50 %s, p99 %s, p99.9 %s, at most %s", short(q.p50), short(q.p99), short(q.p999), short(q.max))
 }
 
 // sample is what one round measured. CPU times are for one message, or negative where the
@@ -183,6 +183,7 @@ func medianSample(all []sample) sample {
 			p50:  medianOf(all, func(s sample) time.Duration { return s.latency.p50 }),
 			p99:  medianOf(all, func(s sample) time.Duration { return s.latency.p99 }),
 			p999: medianOf(all, func(s sample) time.Duration { return s.latency.p999 }),
+			max:  medianOf(all, func(s sample) time.Duration { return s.latency.max }),
 		},
 		serverCPU: medianOf(all, func(s sample) time.Duration { return s.serverCPU }),
 		clientCPU: medianOf(all, func(s sample) time.Duration { return s.clientCPU }),

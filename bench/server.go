@@ -36,6 +36,12 @@ type topic struct {
 	name       string
 	expiration int // seconds, of a message that does not say; 0: the server's default
 	consumers  int // at least one: consumerName's; all others are idle
+
+	// Of consumerName's consumer; 0: the server's default.
+	maxInFlight int
+	ackTimeout  time.Duration
+
+	probed bool // producerName may publish to probeTopic, too
 }
 
 // build makes the server's binary from the sources, with profiling of profile.go when asked.
@@ -238,6 +244,15 @@ func configuration(addr, file string, t topic) ([]byte, error) {
 	fmt.Fprintf(&w, "\n[[producer]]\nclient = %s\ntopic = %s\n", quote(producerName), quote(t.name))
 	client(consumerName, "password", consumerName)
 	consumer(consumerName, subKey)
+	if t.maxInFlight > 0 {
+		fmt.Fprintf(&w, "max_in_flight = %d\n", t.maxInFlight)
+	}
+	if t.ackTimeout > 0 {
+		fmt.Fprintf(&w, "ack_timeout = %s\n", quote(t.ackTimeout.String()))
+	}
+	if t.probed {
+		fmt.Fprintf(&w, "\n[[topic]]\nname = %s\n\n[[producer]]\nclient = %s\ntopic = %s\n", quote(probeTopic), quote(producerName), quote(probeTopic))
+	}
 
 	// The idle ones never log in, so one cheap hash is good for all of them.
 	hash, err := bcrypt.GenerateFromPassword([]byte("idle"), bcrypt.MinCost)
