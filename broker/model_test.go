@@ -752,12 +752,21 @@ func (m *model) firstChance(mt *modelTopic, c *modelConsumer, now time.Time) tim
 			first = at
 		}
 	}
+	flying := map[string]time.Time{} // until when no other message of an ID is delivered
 	for msg, d := range c.has {
-		if d.state == inFlight || d.state == putBack {
-			chance(d.until, msg)
-		} else {
-			chance(now, msg)
+		if msg.own && d.state == inFlight {
+			flying[msg.id] = d.until
 		}
+	}
+	for msg, d := range c.has {
+		at := now
+		if d.state == inFlight || d.state == putBack {
+			at = d.until
+		}
+		if until := flying[msg.id]; until.After(at) {
+			at = until
+		}
+		chance(at, msg)
 	}
 	for _, msg := range mt.delayed {
 		chance(msg.due, msg)

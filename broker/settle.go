@@ -114,15 +114,17 @@ const settleChunk = 256
 func (s Subscription) each(ids []string, done *Settled, fn func(i int, l *lease)) error {
 	var found [settleChunk][]slot
 	var single [settleChunk]slot
+	var own [settleChunk]string // the ID, where a publisher chose it
 	for begin := 0; begin < len(ids); begin += settleChunk {
 		part := ids[begin:min(begin+settleChunk, len(ids))]
 		for i, id := range part {
 			if p, _, ok := s.b.ids.decode(id); ok && p.Topic == s.c.topic.id {
 				single[i] = slot{p.Priority, p.Pos}
-				found[i] = single[i : i+1]
+				found[i], own[i] = single[i:i+1], ""
 				continue
 			}
 			var err error
+			own[i] = id
 			if found[i], err = s.locateOwn(id); err != nil {
 				return err
 			}
@@ -135,7 +137,7 @@ func (s Subscription) each(ids []string, done *Settled, fn func(i int, l *lease)
 		s.c.mu.Lock()
 		s.c.expire(s.b.since(time.Now()))
 		for i := range part {
-			if l := s.outstanding(found[i], before); l != nil {
+			if l := s.outstanding(found[i], own[i], before); l != nil {
 				fn(begin+i, l)
 			} else {
 				missing = append(missing, begin+i)
@@ -164,7 +166,7 @@ func (s Subscription) eachOwn(ids []string, i int, done *Settled, fn func(int, *
 	}
 	s.c.mu.Lock()
 	defer s.c.mu.Unlock()
-	if l := s.outstanding(slots, before); l != nil {
+	if l := s.outstanding(slots, ids[i], before); l != nil {
 		fn(i, l)
 	} else {
 		done.NotFound = append(done.NotFound, ids[i])
@@ -245,9 +247,9 @@ func (c *consumer) wasBefore(sl slot) bool {
 }
 
 // outstanding returns the lease of the slots' message that was delivered and is not finished, in time or
-// late: the one that is in flight, else the one that was delivered last. The caller holds the
-// consumer's mu.
-func (s Subscription) outstanding(slots []slot, before map[slot]bool) (found *lease) {
+// late: the one that is in flight, else the one that was delivered last. own is the ID, where a
+// publisher chose it. The caller holds the consumer's mu.
+func (s Subscription) outstanding(slots []slot, own string, before map[slot]bool) (found *lease) {
 	c := s.c
 	for _, sl := range slots {
 		l := c.leases[sl]
@@ -264,7 +266,10 @@ func (s Subscription) outstanding(slots []slot, before map[slot]bool) (found *le
 	}
 	for _, sl := range slots {
 		if before[sl] && c.wasBefore(sl) {
-			l := c.lease(sl, Span{sl.pos, sl.pos}, "", s.b.since(time.Now().Add(c.def.Load().AckTimeout)))
+			if c.own[own] != nil {
+				own = "" // another one of this ID is being settled with it
+			}
+			l := c.lease(sl, Span{sl.pos, sl.pos}, own, s.b.since(time.Now().Add(c.def.Load().AckTimeout)))
 			if l.saved > 0 {
 				l.count = l.saved // the delivery is one of those
 			}
