@@ -5,17 +5,17 @@
 //
 // Each priority of a topic is a lane: a log of messages at the positions 1, 2, 3 and so on. A
 // message is stored once, however many consumers its topic has. What a consumer is done with, in
-// a lane, is a Cursor: all positions below a floor and the ranges above it. A lane has a Cursor
-// too, of the positions whose messages are removed. Both are part of what a consumer is done with,
-// so depths are exact without counters: the backlog is the lane's tail less what the consumer's
-// cursor counts, and a publish touches no consumer.
+// a lane, is a Cursor: all positions below a floor and the ranges above it. Nothing is kept of a message
+// that expired or was deleted: it is not there. Depths are exact by subtraction: of what was ever
+// appended, what was removed, and what a consumer is done with (see CursorState). A publish touches no
+// consumer.
 //
 // What is in flight is a lease in memory. A crash ends all leases, and those messages are
 // delivered again: at least once.
 //
 // # One committer
 //
-// All changes pass through one goroutine, which takes everything that has gathered while the
+// All changes pass through one commit at a time, which takes everything that has gathered while the
 // last commit was on its way to disk, checks each operation against the state that the ones
 // before it will leave, commits the lot as one Batch, and only then changes memory and answers.
 // Receiving does not pass it: that is a read of the store and a lease.

@@ -1,0 +1,159 @@
+package broker
+
+import (
+	"cmp"
+	"slices"
+	"time"
+)
+
+// Message returns a message of a topic with its payload, and where it stands with each consumer;
+// of several with the same ID, the newest. The error is NotFound.
+func (b *Broker) Message(topic, id string) (Stored, []Standing, error) {
+	t := b.topic(topic)
+	if t == nil {
+		return Stored{}, nil, noTopic(topic)
+	}
+	now := time.Now()
+	var f found
+	err := b.store.View(func(r Reader) error {
+		return b.find(r, t.id, id, func(key string, rec *Record) {
+			at := rec.ExpireAt()
+			if !at.IsZero() && !at.After(b.expiryNow(now)) || f.ID != "" && rec.Created.Before(f.Created) {
+				return
+			}
+			f = found{b.stored(t, rec, -1), slot{rec.Priority, rec.Pos}, key}
+		})
+	})
+	if err != nil {
+		return Stored{}, nil, err
+	}
+	if f.ID == "" {
+		return Stored{}, nil, noMessage(id)
+	}
+	if f.key == "" {
+		t.stand([]*found{&f}, b.since(now))
+	} else {
+		f.State = StateDelayed
+	}
+	standings := make([]Standing, 0, len(t.list()))
+	for _, c := range t.list() {
+		s := Standing{Consumer: c.id, Client: c.def.Load().Client, State: StateDelayed}
+		if f.key == "" {
+			var until time.Duration
+			c.mu.Lock()
+			s.State, s.Deliveries, until = c.where(f.slot, b.since(now))
+			c.mu.Unlock()
+			if until != 0 && until != forever {
+				s.Until = b.epoch.Add(until).UTC().Truncate(time.Microsecond)
+			}
+		}
+		standings = append(standings, s)
+	}
+	slices.SortFunc(standings, func(x, y Standing) int {
+		return cmp.Or(cmp.Compare(x.Client, y.Client), cmp.Compare(x.Consumer, y.Consumer))
+	})
+	return f.Stored, standings, nil
+}
+
+// find calls fn with each stored message of a topic that has an ID, and with its key where it waits
+// for its delay. The record is reused between calls.
+func (b *Broker) find(r Reader, topic uint32, id string, fn func(key string, rec *Record)) error {
+	at := func(p Place) error {
+		return r.Scan(p.Lane, p.Pos, false, func(rec *Record) bool {
+			if rec.Pos == p.Pos && b.idOf(rec) == id {
+				fn("", rec)
+			}
+			return false
+		})
+	}
+	if p, _, ok := b.ids.decode(id); ok && p.Topic == topic {
+		if err := at(p); err != nil {
+			return err
+		}
+	}
+	if CheckMessageID(id) != nil {
+		return nil
+	}
+	sightings, err := r.FindID(topic, id)
+	for _, s := range sightings {
+		if err != nil {
+			break
+		}
+		if s.Pos > 0 {
+			err = at(s.Place)
+		} else if s.Key != "" {
+			// What a key begins with comes before it.
+			err = r.ScanDelayed(s.Key[:len(s.Key)-1], func(d Delayed) bool {
+				if d.Key == s.Key {
+					fn(d.Key, d.Record)
+				}
+				return d.Key < s.Key
+			})
+		}
+	}
+	return err
+}
+
+// Oldest returns, for each of the consumers that has a backlog, when the oldest message was
+// created that it is not done with.
+func (b *Broker) Oldest(consumers ...uint32) (map[uint32]time.Time, error) {
+	const together = 100 // consumers that share a View
+	var list []*consumer
+	b.mu.RLock()
+	for _, id := range consumers {
+		if c := b.consumers[id]; c != nil {
+			list = append(list, c)
+		}
+	}
+	b.mu.RUnlock()
+	oldest := make(map[uint32]time.Time, len(list))
+	now := b.expiryNow(time.Now())
+	for part := range slices.Chunk(list, together) {
+		spans := make([][MaxPriority + 1][]Span, len(part)) // where the oldest may be
+		for i, c := range part {
+			for p := range c.topic.lanes {
+				spans[i][p] = c.needed(p, 1, c.topic.lanes[p].tail.Load(), 4)
+			}
+		}
+		err := b.store.View(func(r Reader) error {
+			for i, c := range part {
+				for p, list := range spans[i] {
+					at, err := oldestOf(r, Lane{c.topic.id, uint8(p)}, list, now)
+					if err != nil {
+						return err
+					}
+					if was, ok := oldest[c.id]; !at.IsZero() && (!ok || at.Before(was)) {
+						oldest[c.id] = at
+					}
+				}
+			}
+			return nil
+		})
+		if err != nil {
+			return nil, err
+		}
+	}
+	return oldest, nil
+}
+
+// oldestOf returns when the first message within spans was created that has not expired; where
+// many have, the last of those it has looked at. It is zero where there are no messages.
+func oldestOf(r Reader, l Lane, spans []Span, now time.Time) (at time.Time, err error) {
+	looked, alive := 0, false
+	for _, s := range spans {
+		err := r.Scan(l, s.From, false, func(rec *Record) bool {
+			if rec.Pos > s.To {
+				return false
+			}
+			at = rec.Created
+			over := rec.ExpireAt()
+			alive = over.IsZero() || over.After(now)
+			looked++
+			return !alive && looked < stepFound
+		})
+		if err != nil || alive || looked == stepFound {
+			return at, err
+		}
+	}
+	return at, nil
+}

@@ -1,0 +1,113 @@
+package broker
+
+import (
+	"cmp"
+	"slices"
+	"time"
+)
+
+// stand sets the states of what was found.
+func (x *browsing) stand() {
+	now := x.b.since(x.now)
+	if x.c == nil {
+		list := make([]*found, len(x.found))
+		for i := range x.found {
+			list[i] = &x.found[i]
+		}
+		x.topic.stand(list, now)
+		return
+	}
+	x.c.mu.Lock()
+	defer x.c.mu.Unlock()
+	for i := range x.found {
+		f := &x.found[i]
+		f.State, f.Deliveries, _ = x.c.where(f.slot, now)
+	}
+}
+
+// stand sets the states of messages with the topic as a whole.
+func (t *topic) stand(list []*found, now time.Duration) {
+	consumers := t.list()
+	for _, f := range list {
+		f.State = StateDone
+		if len(consumers) == 0 {
+			f.State = StateWaiting
+		}
+	}
+	for _, c := range consumers {
+		c.mu.Lock()
+		for _, f := range list {
+			if f.State == StateInFlight {
+				continue
+			}
+			switch s, _, _ := c.where(f.slot, now); {
+			case s == StateInFlight, s == StateDeferred, s == StateWaiting && f.State == StateDone:
+				f.State = s
+			}
+		}
+		c.mu.Unlock()
+	}
+}
+
+// where returns where a message stands with the consumer, how often it was delivered and,
+// in flight or deferred, until when. The caller holds mu.
+func (c *consumer) where(s slot, now time.Duration) (state State, deliveries int, until time.Duration) {
+	if c.done[s.priority].Has(s.pos) {
+		return StateDone, 0, 0
+	}
+	l := c.leases[s]
+	if l == nil {
+		return StateWaiting, int(c.attempts[s]), 0
+	}
+	switch {
+	case l.state == settling, l.state == leased && l.until > now:
+		return StateInFlight, int(l.count), l.until
+	case l.state == deferred && l.until > now:
+		return StateDeferred, int(l.count), l.until
+	}
+	return StateWaiting, int(l.count), 0
+}
+
+// hold lists what is held in the state that is asked for, in order and no more than a page may
+// look at.
+func (x *browsing) hold() {
+	consumers := x.topic.list()
+	if x.c != nil {
+		consumers = []*consumer{x.c}
+	}
+	for _, c := range consumers {
+		n := 0
+		c.mu.Lock()
+		if c == x.c {
+			x.next = c.next
+		}
+		for s := range c.leases {
+			if n++; n%4096 == 0 { // others may have the lock now, and change the map
+				c.mu.Unlock()
+				c.mu.Lock()
+			}
+			if state, _, _ := c.where(s, x.b.since(x.now)); state != x.o.State || s.compare(x.from.slot()) < 0 {
+				continue
+			}
+			if x.slots = append(x.slots, s); len(x.slots) >= 4*MaxBrowseScan {
+				x.order()
+			}
+		}
+		c.mu.Unlock()
+	}
+	x.order()
+}
+
+// order sorts the slots and keeps the first ones.
+func (x *browsing) order() {
+	slices.SortFunc(x.slots, slot.compare)
+	x.slots = slices.Compact(x.slots)
+	x.slots = x.slots[:min(len(x.slots), MaxBrowseScan+1)]
+}
+
+func (c browseCursor) slot() slot { return slot{c.priority, c.pos} }
+
+// compare orders slots as they are delivered.
+func (s slot) compare(t slot) int {
+	return cmp.Or(-cmp.Compare(s.priority, t.priority), cmp.Compare(s.pos, t.pos))
+}
