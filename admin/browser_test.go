@@ -339,7 +339,8 @@ func (t *tab) event(ev any) {
 	case *runtime.EventBindingCalled:
 		t.fault("violates the Content-Security-Policy: %s", ev.Payload)
 	case *log.EventEntryAdded:
-		if ev.Entry.Source != log.EntrySourceNetwork && ev.Entry.Level != log.EntryLevelVerbose { // statuses are below
+		// Statuses are below. Less than a warning is not the page's fault: a click that comes before an autofocus is told as info.
+		if ev.Entry.Source != log.EntrySourceNetwork && (ev.Entry.Level == log.EntryLevelWarning || ev.Entry.Level == log.EntryLevelError) {
 			t.fault("%s: %s %s: %s", ev.Entry.URL, ev.Entry.Source, ev.Entry.Level, ev.Entry.Text)
 		}
 	case *network.EventRequestWillBeSent:
