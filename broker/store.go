@@ -98,6 +98,16 @@ type Record struct {
 	Producer   string    // display name
 	MIMEType   string
 	Payload    []byte
+	Apart      PayloadRef // where the Store keeps the payload by itself
+}
+
+// PayloadRef is a Store's own name for a payload that it keeps apart from its message; Number is 0 where it
+// does not. A delayed message that Due returned without a payload has one: it moves by it, in the commit that
+// has its key in Undelay.
+type PayloadRef struct {
+	Number uint64
+	Size   uint32 // bytes
+	Sum    uint32 // CRC-32C
 }
 
 // ExpireAt returns when the message expires, the zero time where it does not.

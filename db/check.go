@@ -70,6 +70,7 @@ func check(tx *bbolt.Tx, found *findings, progress func(part float64)) {
 	checkObjects(tx, img, found)
 	checkLog(tx, img, found, progress)
 	checkDelayed(tx, img, found)
+	checkPayloads(tx, found)
 	checkIDs(tx, found)
 	checkDocuments(tx, found)
 	_ = tx.Bucket(bucketExpiry).ForEach(func(k, v []byte) error {
@@ -143,6 +144,7 @@ func checkLog(tx *bbolt.Tx, img *broker.Image, found *findings, progress func(pa
 	var lane broker.Lane
 	var rec broker.Record
 	var dec decoder
+	var apart payloads
 	var done uint64
 	_ = tx.Bucket(bucketLog).ForEach(func(k, v []byte) error {
 		if done++; done%progressStep == 0 && done < all {
@@ -153,7 +155,7 @@ func checkLog(tx *bbolt.Tx, img *broker.Image, found *findings, progress func(pa
 			found.add("log: key %x", k)
 			return nil
 		}
-		if err := dec.decode(v, &rec); err != nil {
+		if err := apart.decode(tx, &dec, v, &rec); err != nil {
 			found.add("log: message %d of priority %d of topic %d: %w", p.Pos, p.Priority, p.Topic, err)
 		}
 		if lanes[p.Lane] == nil || p.Pos == 0 { // load finds a lane for every message
@@ -236,6 +238,7 @@ func checkDelayed(tx *bbolt.Tx, img *broker.Image, found *findings) {
 	counts := map[uint32]uint64{}
 	var rec broker.Record
 	var dec decoder
+	var apart payloads
 	_ = tx.Bucket(bucketDelayed).ForEach(func(k, v []byte) error {
 		d, ok := parseDelayed(k)
 		if !ok {
@@ -243,7 +246,7 @@ func checkDelayed(tx *bbolt.Tx, img *broker.Image, found *findings) {
 			return nil
 		}
 		counts[d.lane.Topic]++
-		if err := dec.decode(v, &rec); err != nil {
+		if err := apart.decode(tx, &dec, v, &rec); err != nil {
 			found.add("delayed: message %d of topic %d: %w", d.n, d.lane.Topic, err)
 		} else if rec.ID != "" {
 			key := appendID(nil, idKey{place: broker.Place{Lane: d.lane}, id: rec.ID, n: d.n})
@@ -288,6 +291,33 @@ func checkIDs(tx *bbolt.Tx, found *findings) {
 		case p.place.Pos == 0 && len(v) == 16 && delayed.Get(appendDelayed(nil, delayedKey{binary.BigEndian.Uint64(v[8:]), p.n, p.place.Lane})) != nil:
 		default:
 			found.add("id: nothing will forget the entry %x", k)
+		}
+		return nil
+	})
+}
+
+// checkPayloads makes sure that each payload that is kept apart is that of one message.
+func checkPayloads(tx *bbolt.Tx, found *findings) {
+	all := tx.Bucket(bucketPayload)
+	if all == nil { // the file is of an earlier format
+		return
+	}
+	owners := map[uint64]int{}
+	var rec broker.Record
+	var dec decoder
+	for _, name := range [][]byte{bucketLog, bucketDelayed} {
+		_ = tx.Bucket(name).ForEach(func(_, v []byte) error {
+			if dec.decode(v, &rec) == nil && rec.Apart.Number != 0 {
+				owners[rec.Apart.Number]++
+			}
+			return nil
+		})
+	}
+	_ = all.ForEach(func(k, v []byte) error {
+		if len(k) != 8 || v != nil {
+			found.add("payload: entry %x", k)
+		} else if n := binary.BigEndian.Uint64(k); owners[n] != 1 {
+			found.add("payload: %d messages have the payload %d", owners[n], n)
 		}
 		return nil
 	})

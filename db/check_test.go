@@ -47,8 +47,8 @@ func TestVerifyCircle(t *testing.T) {
 	path := f.path
 	for range 7 {
 		b := f.batch()
-		for range 20 {
-			b.Append = append(b.Append, f.message(laneA, func(r *broker.Record) { r.Payload = make([]byte, 512<<10) }))
+		for range 400 {
+			b.Append = append(b.Append, f.message(laneA, func(r *broker.Record) { r.Payload = make([]byte, apartSize-1) }))
 		}
 		f.commit(b)
 	}

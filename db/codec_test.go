@@ -18,10 +18,11 @@ func TestRecordRoundTrip(t *testing.T) {
 		"empty":   {Created: created, MIMEType: "text/plain", Payload: []byte{}},
 		"full":    {Created: created, Delay: 5, Expiration: 1<<32 - 1, ID: "id-1", KeepID: created.Add(time.Hour), Producer: "Ä", MIMEType: "application/json", Payload: make([]byte, 5000)},
 		"no keep": {Created: created, ID: "id-1", MIMEType: "text/plain", Payload: []byte("x")},
+		"apart":   {Created: created, ID: "id-1", MIMEType: "text/plain", Apart: broker.PayloadRef{Number: 1 << 40, Size: 1<<32 - 1, Sum: 7}},
 		"early":   {Created: created, ID: "id-1", KeepID: created.Add(-time.Hour), MIMEType: "text/plain", Payload: []byte("x")},
 	} {
 		t.Run(name, func(t *testing.T) {
-			v := appendRecord(nil, &r)
+			v := appendRecord(nil, &r, r.Apart)
 			if len(v) > recordBound(&r) {
 				t.Errorf("%d bytes, more than the bound %d", len(v), recordBound(&r))
 			}
@@ -51,9 +52,9 @@ func TestRecordRoundTrip(t *testing.T) {
 }
 
 func TestRecordOfNewerVersion(t *testing.T) {
-	v := appendRecord(nil, &broker.Record{Created: t0, Payload: []byte("x")})
+	v := appendRecord(nil, &broker.Record{Created: t0, Payload: []byte("x")}, broker.PayloadRef{})
 	var d decoder
-	for _, head := range []byte{0x20, 0x18} {
+	for _, head := range []byte{0x20, 0x00} {
 		v[0] = head
 		if err := d.fields(v[:len(v)-checksumSize], new(broker.Record)); err != errRecordVersion {
 			t.Errorf("head %x: got %v", head, err)
@@ -62,8 +63,8 @@ func TestRecordOfNewerVersion(t *testing.T) {
 }
 
 func TestDecodeAllocatesNothing(t *testing.T) {
-	a := appendRecord(nil, &broker.Record{Created: t0, Producer: "CRM", MIMEType: "application/json", Payload: make([]byte, 100)})
-	b := appendRecord(nil, &broker.Record{Created: t0, Producer: "Billing", MIMEType: "text/xml", Payload: make([]byte, 100)})
+	a := appendRecord(nil, &broker.Record{Created: t0, Producer: "CRM", MIMEType: "application/json", Payload: make([]byte, 100)}, broker.PayloadRef{})
+	b := appendRecord(nil, &broker.Record{Created: t0, Producer: "Billing", MIMEType: "text/xml", Payload: make([]byte, 100)}, broker.PayloadRef{})
 	var d decoder
 	var r broker.Record
 	if n := testing.AllocsPerRun(100, func() { _ = d.decode(a, &r); _ = d.decode(b, &r) }); n != 0 {
@@ -72,17 +73,17 @@ func TestDecodeAllocatesNothing(t *testing.T) {
 }
 
 func FuzzRecord(f *testing.F) {
-	f.Add(appendRecord(nil, &broker.Record{Created: t0, Delay: 5, Expiration: 60, ID: "a", KeepID: t0.Add(time.Hour), Producer: "CRM", MIMEType: "a/b", Payload: []byte("x")}), "CRM", "a/b", "id", uint32(60), uint32(5), int64(1), int64(2))
+	f.Add(appendRecord(nil, &broker.Record{Created: t0, Delay: 5, Expiration: 60, ID: "a", KeepID: t0.Add(time.Hour), Producer: "CRM", MIMEType: "a/b", Payload: []byte("x")}, broker.PayloadRef{}), "CRM", "a/b", "id", uint32(60), uint32(5), int64(1), int64(2))
 	f.Add([]byte{0x10, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0}, "", "", "", uint32(0), uint32(0), int64(0), int64(0))
 	f.Fuzz(func(t *testing.T, v []byte, producer, mime, id string, expiration, delay uint32, created, keep int64) {
 		var d decoder
 		var r broker.Record
 		if d.decode(v, &r) == nil {
-			_ = appendRecord(nil, &r)
+			_ = appendRecord(nil, &r, r.Apart)
 		}
 		if d.fields(v, &r) == nil { // past the checksum
 			var again broker.Record
-			if err := d.decode(appendRecord(nil, &r), &again); err != nil {
+			if err := d.decode(appendRecord(nil, &r, r.Apart), &again); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -95,7 +96,7 @@ func FuzzRecord(f *testing.F) {
 			want.KeepID = time.UnixMicro(keep % most).UTC()
 		}
 		var got broker.Record
-		if err := d.decode(appendRecord(nil, &want), &got); err != nil {
+		if err := d.decode(appendRecord(nil, &want, want.Apart), &got); err != nil {
 			t.Fatal(err)
 		}
 		if mime == "" {

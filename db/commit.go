@@ -22,7 +22,7 @@ type commit struct {
 	now   uint64
 
 	// Buckets, opened when first needed: opening one is a search.
-	meta, lane, log, cursor, attempt, seen, expiry, delayed, waiting, id, idkeep, document *bbolt.Bucket
+	meta, lane, log, cursor, attempt, seen, expiry, delayed, payload, waiting, id, idkeep, document *bbolt.Bucket
 
 	// arena holds the values that are put. bbolt keeps them until the commit ends, so it
 	// only grows until then; where it moves, the values put before stay where they were.
@@ -41,6 +41,8 @@ type commit struct {
 	moved  map[uint32]string         // sub_keys; empty: the consumer is deleted
 	ranges map[broker.Lane]openRange // first 0: there is none any more
 	counts map[uint32]uint64
+
+	loose map[uint64]broker.PayloadRef // payloads of delayed messages that are delayed no longer
 }
 
 // removed is a message of a Removal that was found.
@@ -48,6 +50,7 @@ type removed struct {
 	pos    uint64
 	second uint64 // in which it expires; 0: never
 	id     string // where it is to be forgotten
+	apart  uint64 // its payload, where that is kept apart
 }
 
 const (
@@ -120,7 +123,7 @@ func (c *commit) begin(s *Store, tx *bbolt.Tx, b *broker.Batch) {
 	c.store, c.tx, c.now = s, tx, micros(b.Now)
 	c.lastID = s.lastID
 	if c.ranges == nil {
-		c.ranges, c.counts = map[broker.Lane]openRange{}, map[uint32]uint64{}
+		c.ranges, c.counts, c.loose = map[broker.Lane]openRange{}, map[uint32]uint64{}, map[uint64]broker.PayloadRef{}
 	}
 }
 
@@ -161,7 +164,8 @@ func (c *commit) end() {
 	clear(c.removed)
 	clear(c.ranges)
 	clear(c.counts)
-	next := commit{arena: c.arena[:0], key: c.key[:0], key2: c.key2[:0], key3: c.key3[:0], order: c.order[:0], removed: c.removed[:0], dec: c.dec, ranges: c.ranges, counts: c.counts}
+	clear(c.loose)
+	next := commit{arena: c.arena[:0], key: c.key[:0], key2: c.key2[:0], key3: c.key3[:0], order: c.order[:0], removed: c.removed[:0], dec: c.dec, ranges: c.ranges, counts: c.counts, loose: c.loose}
 	if cap(next.arena) > keepArena {
 		next.arena = nil
 	}
@@ -206,6 +210,9 @@ func (c *commit) apply(b *broker.Batch) error {
 		return err
 	}
 	if err := c.append(b.Append); err != nil {
+		return err
+	}
+	if err := c.dropLoose(); err != nil {
 		return err
 	}
 	for i := range b.Remove {
@@ -309,8 +316,12 @@ func (c *commit) append(list []*broker.Record) error {
 	log := c.ascending(&c.log, bucketLog)
 	var growing growingRange
 	for _, r := range c.order {
+		apart, err := c.setApart(r)
+		if err != nil {
+			return err
+		}
 		start := len(c.arena)
-		c.arena = appendRecord(c.arena, r)
+		c.arena = appendRecord(c.arena, r, apart)
 		c.key = appendPlace(c.key[:0], r.Lane, r.Pos)
 		if err := log.Put(c.key, c.value(start)); err != nil {
 			return err
@@ -346,8 +357,12 @@ func (c *commit) delay(list []*broker.Record) error {
 			return err
 		}
 		d := delayedKey{due: micros(r.Due()), n: n, lane: r.Lane}
+		apart, err := c.setApart(r)
+		if err != nil {
+			return err
+		}
 		start := len(c.arena)
-		c.arena = appendRecord(c.arena, r)
+		c.arena = appendRecord(c.arena, r, apart)
 		c.key = appendDelayed(c.key[:0], d)
 		if err := b.Put(c.key, c.value(start)); err != nil {
 			return err
@@ -384,7 +399,11 @@ func (c *commit) undelay(keys []string, moved []*broker.Record) error {
 		if v == nil {
 			continue
 		}
-		if err := c.dec.fields(v[:max(len(v)-checksumSize, 0)], &c.rec); err == nil && c.rec.ID != "" {
+		err := c.dec.fields(v[:max(len(v)-checksumSize, 0)], &c.rec)
+		if ref := c.rec.Apart; err == nil && ref.Number != 0 && whole(v) {
+			c.loose[ref.Number] = ref
+		}
+		if err == nil && c.rec.ID != "" {
 			c.rec.Place = broker.Place{Lane: d.lane}
 			forget := micros(c.rec.KeepID) <= c.now || !c.remembered(idKey{place: c.rec.Place, id: c.rec.ID, n: d.n}, c.rec.KeepID)
 			if !forget {
@@ -450,6 +469,9 @@ func (c *commit) remove(r *broker.Removal) error {
 		m := removed{pos: p.Pos}
 		if c.dec.fields(v[:max(len(v)-checksumSize, 0)], &c.rec) == nil {
 			m.second = expirySecond(&c.rec)
+			if n := c.rec.Apart.Number; n != 0 && whole(v) {
+				m.apart = n
+			}
 			if c.rec.ID != "" && (micros(c.rec.KeepID) <= c.now || !c.remembered(idKey{place: p, id: c.rec.ID}, c.rec.KeepID)) {
 				m.id = c.rec.ID
 			}
@@ -460,6 +482,9 @@ func (c *commit) remove(r *broker.Removal) error {
 		m := &c.removed[i]
 		c.key = appendPlace(c.key[:0], r.Lane, m.pos)
 		if err := log.Delete(c.key); err != nil {
+			return err
+		}
+		if err := c.dropApart(m.apart); err != nil {
 			return err
 		}
 		if m.id != "" {

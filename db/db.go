@@ -104,6 +104,7 @@ var (
 	bucketSeen     = []byte("seen")
 	bucketExpiry   = []byte("expiry")
 	bucketDelayed  = []byte("delayed")
+	bucketPayload  = []byte("payload")
 	bucketWaiting  = []byte("waiting")
 	bucketID       = []byte("id")
 	bucketIDKeep   = []byte("idkeep")
@@ -111,8 +112,11 @@ var (
 
 	buckets = [][]byte{
 		bucketMeta, bucketClient, bucketTopic, bucketProducer, bucketConsumer, bucketLane, bucketLog,
-		bucketCursor, bucketAttempt, bucketSeen, bucketExpiry, bucketDelayed, bucketWaiting, bucketID, bucketIDKeep, bucketDocument,
+		bucketCursor, bucketAttempt, bucketSeen, bucketExpiry, bucketDelayed, bucketPayload, bucketWaiting, bucketID, bucketIDKeep, bucketDocument,
 	}
+
+	// bucketSince has the first format whose files always have a bucket, where that is not the first.
+	bucketSince = map[string]uint32{string(bucketDocument): Format + 1, string(bucketPayload): 2}
 
 	keyMagic    = []byte("magic")
 	keyFormat   = []byte("format")

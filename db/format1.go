@@ -135,6 +135,9 @@ func (s *Store) upgrade(img *broker.Image) error {
 				return err
 			}
 		}
+		if _, err := tx.CreateBucketIfNotExists(bucketPayload); err != nil {
+			return err
+		}
 		return tx.Bucket(bucketMeta).Put(keyFormat, binary.BigEndian.AppendUint32(nil, Format))
 	})
 	if err != nil {

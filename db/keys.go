@@ -18,6 +18,7 @@ import (
 //	seen      kind 1 | object 4
 //	expiry    second 8 | topic 4 | priority 1 | first 8               value: last 8
 //	delayed   due 8 | n 8 | topic 4 | priority 1                      value: record
+//	payload   number 8                                                a bucket, see apart.go
 //	waiting   topic 4                                                 value: uvarint
 //	id        topic 4 | ID | 0 | pos 8 | priority 1 | [n 8]           value: created 8 | [due 8]
 //	idkeep    keep-until 8 | topic 4 | ID | 0 | pos 8 | priority 1 | [n 8]   value: nothing

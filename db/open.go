@@ -249,11 +249,12 @@ func inspectBolt(path string, timeout time.Duration, progress func(part float64)
 		if len(v) != 4 {
 			return fmt.Errorf("database %s is damaged: it has no format", path)
 		}
-		if f := binary.BigEndian.Uint32(v); f > Format {
+		f := binary.BigEndian.Uint32(v)
+		if f > Format {
 			return fmt.Errorf("database %s was written by a newer Pipit (format %d; this one reads %d)", path, f, Format)
 		}
 		for _, name := range buckets {
-			if tx.Bucket(name) == nil && string(name) != string(bucketDocument) {
+			if since := bucketSince[string(name)]; tx.Bucket(name) == nil && f >= since {
 				return fmt.Errorf("database %s is damaged: it has no bucket %s", path, name)
 			}
 		}

@@ -17,6 +17,7 @@ type reader struct {
 	tx    *bbolt.Tx
 	log   *bbolt.Bucket // opened when first needed
 	id    *bbolt.Bucket
+	apart payloads
 	key   []byte
 	rec   broker.Record
 	dec   decoder
@@ -37,7 +38,7 @@ func (s *Store) View(fn func(broker.Reader) error) error {
 	r.tx = tx
 	err = fn(r)
 	// The strings that the decoder knows are worth keeping, what points into the file is not.
-	r.tx, r.log, r.id, r.rec = nil, nil, nil, broker.Record{}
+	r.tx, r.log, r.id, r.apart.bucket, r.rec = nil, nil, nil, nil, broker.Record{}
 	s.readers.Put(r)
 	return err
 }
@@ -80,7 +81,7 @@ func (r *reader) Scan(l broker.Lane, from uint64, down bool, fn func(*broker.Rec
 			return fmt.Errorf("database %s: log: key %x out of order", r.store.path, k)
 		}
 		last = p.Pos
-		if err := r.dec.decode(v, &r.rec); err != nil {
+		if err := r.apart.decode(r.tx, &r.dec, v, &r.rec); err != nil {
 			r.store.logDamage(bucketLog, k, err)
 			continue
 		}
@@ -160,7 +161,7 @@ func (r *reader) ScanDelayed(after string, fn func(broker.Delayed) bool) (err er
 			r.store.logDamage(bucketDelayed, k, errRecordShort)
 			continue
 		}
-		if err := r.dec.decode(v, &r.rec); err != nil {
+		if err := r.apart.decode(r.tx, &r.dec, v, &r.rec); err != nil {
 			r.store.logDamage(bucketDelayed, k, err)
 			continue
 		}

@@ -19,7 +19,7 @@ import (
 //	mime type      uvarint length, bytes   nothing means text/plain
 //	id             uvarint length, bytes   with flagID
 //	keep           varint, microseconds    with flagKeep: how long after created the ID is remembered
-//	payload        all that is left
+//	payload        all that is left; with flagApart: number uvarint | size uvarint | CRC-32C 4 of what is in bucket payload
 //	checksum 4     CRC-32C of all before it, big-endian
 const (
 	recordVersion = 1
@@ -27,7 +27,8 @@ const (
 	flagID    = 1 << 0
 	flagDelay = 1 << 1
 	flagKeep  = 1 << 2
-	flagsAll  = flagID | flagDelay | flagKeep
+	flagApart = 1 << 3
+	flagsAll  = flagID | flagDelay | flagKeep | flagApart
 
 	checksumSize = 4
 )
@@ -38,14 +39,20 @@ var (
 	errRecordShort    = errors.New("record is cut off")
 	errRecordVersion  = errors.New("record of an unknown version")
 	errRecordChecksum = errors.New("record with a wrong checksum")
+	errPayload        = errors.New("record without its payload")
 )
 
 // recordBound returns how many bytes the record of r takes at most.
 func recordBound(r *broker.Record) int {
-	return 1 + 8 + 6*binary.MaxVarintLen64 + len(r.Producer) + len(r.MIMEType) + len(r.ID) + len(r.Payload) + checksumSize
+	n := 1 + 8 + 8*binary.MaxVarintLen64 + len(r.Producer) + len(r.MIMEType) + len(r.ID) + 2*checksumSize
+	if len(r.Payload) < apartSize {
+		n += len(r.Payload)
+	}
+	return n
 }
 
-func appendRecord(b []byte, r *broker.Record) []byte {
+// appendRecord appends the value of r, whose payload is kept apart where that has a number.
+func appendRecord(b []byte, r *broker.Record, apart broker.PayloadRef) []byte {
 	start := len(b)
 	head := byte(recordVersion << 4)
 	if r.ID != "" {
@@ -56,6 +63,9 @@ func appendRecord(b []byte, r *broker.Record) []byte {
 	}
 	if r.Delay != 0 {
 		head |= flagDelay
+	}
+	if apart.Number != 0 {
+		head |= flagApart
 	}
 	b = append(b, head)
 	created := r.Created.UnixMicro()
@@ -76,7 +86,12 @@ func appendRecord(b []byte, r *broker.Record) []byte {
 	if head&flagKeep != 0 {
 		b = binary.AppendVarint(b, r.KeepID.UnixMicro()-created)
 	}
-	b = append(b, r.Payload...)
+	if head&flagApart != 0 {
+		b = binary.AppendUvarint(binary.AppendUvarint(b, apart.Number), uint64(apart.Size))
+		b = binary.BigEndian.AppendUint32(b, apart.Sum)
+	} else {
+		b = append(b, r.Payload...)
+	}
 	return binary.BigEndian.AppendUint32(b, crc32.Checksum(b[start:], castagnoli))
 }
 
@@ -90,16 +105,21 @@ type decoder struct {
 	strings [16]string
 }
 
-// decode sets all fields of r but its place. The payload is part of v.
+// decode sets all fields of r but its place. The payload is part of v, or nil where it is kept apart.
 func (d *decoder) decode(v []byte, r *broker.Record) error {
 	if len(v) < checksumSize {
 		return errRecordShort
 	}
-	body := v[:len(v)-checksumSize]
-	if crc32.Checksum(body, castagnoli) != binary.BigEndian.Uint32(v[len(body):]) {
+	if !whole(v) {
 		return errRecordChecksum
 	}
-	return d.fields(body, r)
+	return d.fields(v[:len(v)-checksumSize], r)
+}
+
+// whole tells whether a value has the checksum that it should.
+func whole(v []byte) bool {
+	n := len(v) - checksumSize
+	return n >= 0 && crc32.Checksum(v[:n], castagnoli) == binary.BigEndian.Uint32(v[n:])
 }
 
 // fields is decode without a look at the checksum, for a caller that does not want the payload.
@@ -131,6 +151,14 @@ func (d *decoder) fields(body []byte, r *broker.Record) error {
 	}
 	if head&flagKeep != 0 {
 		r.KeepID = time.UnixMicro(created + in.varint()).UTC()
+	}
+	r.Apart = broker.PayloadRef{}
+	if head&flagApart != 0 {
+		r.Apart.Number, r.Apart.Size = in.uvarint(), in.uint32()
+		if r.Apart.Number == 0 || len(in.b) != 4 {
+			return errRecordShort
+		}
+		r.Apart.Sum, in.b = binary.BigEndian.Uint32(in.b), nil
 	}
 	if in.bad {
 		return errRecordShort
