@@ -251,6 +251,7 @@ type sweepOp struct {
 	holders    []*consumer // of attempts
 	seen       []Seen
 	stamps     []*lastSeen // of seen
+	over       overdue
 	lapsed     []lapse
 	mended     []mending
 	began      time.Time
@@ -270,6 +271,14 @@ type expired struct {
 	edits     uint64 // of the lane, before it was looked at
 	positions []uint64
 	through   uint64 // it was looked at so far
+}
+
+// overdue are expired messages of one lane, ascending. Where messages that expire and those that do not take
+// turns, each is an entry of its own; to discard costs as much as the topic has consumers, for one as for many.
+type overdue struct {
+	t         *topic
+	prio      uint8
+	positions []uint64
 }
 
 // lapse is how many messages expired before a consumer was done with them.
@@ -381,11 +390,12 @@ func (o *sweepOp) plan(p *plan) error {
 		}
 	}
 	p.batch.DropIDs = append(p.batch.DropIDs, o.ids...)
-	o.lapsed, o.purged = o.lapsed[:0], nil
+	o.lapsed, o.purged, o.over.positions = o.lapsed[:0], nil, o.over.positions[:0]
 	o.more = o.more || o.full || o.scan.topics != nil
 	for i := range o.expired {
 		o.expire(p, &o.expired[i])
 	}
+	o.discard(p)
 	o.mend(p)
 	if len(o.due) > 0 && o.undelayed != o.b.undelayed.Load() {
 		o.due, o.dueSkipped, o.more = nil, true, true // some of them may be gone: look again
@@ -457,15 +467,37 @@ func (o *sweepOp) expire(p *plan, x *expired) {
 			return
 		}
 		i := sort.Search(len(x.positions), func(i int) bool { return x.positions[i] >= l.head })
-		missed := p.discard(x.t, int(x.Lane.Priority), x.positions[i:])
-		for i, c := range x.t.list() {
-			if missed[i] > 0 {
-				o.lapsed = append(o.lapsed, lapse{c, missed[i]})
-			}
-		}
+		o.gather(p, x, x.positions[i:])
 	}
 	o.more = o.more || x.through < x.Range.To
 	p.batch.Expiries = append(p.batch.Expiries, Expired{x.Expiry, x.through})
+}
+
+// gather notes that positions of x are to be discarded, together with those before them where they follow these.
+func (o *sweepOp) gather(p *plan, x *expired, positions []uint64) {
+	if len(positions) == 0 {
+		return
+	}
+	n := len(o.over.positions)
+	if n > 0 && (o.over.t != x.t || o.over.prio != x.Lane.Priority || o.over.positions[n-1] >= positions[0]) {
+		o.discard(p)
+	}
+	o.over.t, o.over.prio = x.t, x.Lane.Priority
+	o.over.positions = append(o.over.positions, positions...)
+}
+
+// discard removes what was gathered.
+func (o *sweepOp) discard(p *plan) {
+	if len(o.over.positions) == 0 {
+		return
+	}
+	missed := p.discard(o.over.t, int(o.over.prio), o.over.positions)
+	for i, c := range o.over.t.list() {
+		if missed[i] > 0 {
+			o.lapsed = append(o.lapsed, lapse{c, missed[i]})
+		}
+	}
+	o.over.positions = o.over.positions[:0]
 }
 
 func (o *sweepOp) applied(time.Time) {

@@ -157,9 +157,6 @@ func intersect(spans []Span, c *Cursor) []Span {
 // administrator deletes them. Positions are ascending, and each has a message. It returns for how many
 // messages of each consumer that was, in the order of the topic's list.
 func (p *plan) discard(t *topic, prio int, positions []uint64) []int {
-	if len(positions) == 0 {
-		return make([]int, len(t.list()))
-	}
 	l := p.touchLane(t, prio)
 	l.stale, l.settled = true, true // what all are done with behind them may be at the head now
 	var spans []Span
