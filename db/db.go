@@ -1,6 +1,6 @@
 // Package db keeps what the broker must not forget in one bbolt file.
 //
-// The file is a set of flat buckets, none of them nested:
+// The file is a set of flat buckets, but for payload:
 //
 //	meta      what the file is: magic, format, a random key, the highest object number
 //	client    \
@@ -14,6 +14,7 @@
 //	seen      when a producer or consumer was last here
 //	expiry    ranges of positions of a lane, by the second in which they expire
 //	delayed   messages that wait to become deliverable, by when they are due
+//	payload   large payloads, by a number that their messages have; each a bucket with nothing else in it, see apart.go
 //	waiting   of each topic, how many of these there are
 //	id        messages with an ID of their own, by topic and ID
 //	idkeep    the same, by the time until which the ID is remembered
