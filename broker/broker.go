@@ -18,7 +18,13 @@
 // All changes pass through one commit at a time, which takes everything that has gathered while the
 // last commit was on its way to disk, checks each operation against the state that the ones
 // before it will leave, commits the lot as one Batch, and only then changes memory and answers.
-// Receiving does not pass it: that is a read of the store and a lease.
+// Receiving does not pass it: that is a read of the store and a lease. Whoever has the turn is the committer: the
+// caller of a change that finds nobody committing, or else a goroutine that is there for what gathered meanwhile.
+//
+// # Locks
+//
+// They are taken in this order: Broker.defining, Broker.mu, topic.mu, consumer.reading, consumer.mu. None but defining and
+// reading, which the committer never takes, is held over I/O.
 //
 // # A store that fails
 //
@@ -89,12 +95,12 @@ type Broker struct {
 	maxPayload atomic.Int64 // of Options; Adjust changes them
 	maxPending atomic.Int64
 
-	queue   queue
-	plan    plan         // of who has the queue's turn
-	pending atomic.Int64 // bytes reserved
-	health  health
-	failed  atomic.Bool   // what the store holds is uncertain: no more writes
-	fatal   chan struct{} // closed when failed is set
+	gathering gathering
+	plan      plan         // of who has the turn
+	pending   atomic.Int64 // bytes reserved
+	health    health
+	failed    atomic.Bool   // what the store holds is uncertain: no more writes
+	fatal     chan struct{} // closed when failed is set
 
 	drainOnce sync.Once
 	done      chan struct{} // closed by Drain
@@ -158,7 +164,7 @@ func newBroker(store Store, opts Options) *Broker {
 	}
 	b.clock = newClock(b.log, b.wall(b.epoch), 0)
 	b.Adjust(opts)
-	b.queue.wake = make(chan struct{}, 1)
+	b.gathering.wake = make(chan struct{}, 1)
 	return b
 }
 
@@ -190,7 +196,7 @@ func (b *Broker) Close() error {
 		close(b.closing)
 		b.sweeping.Wait()
 		flushed := b.flush() // after Failed it only returns the error
-		b.queue.close()
+		b.gathering.close()
 		b.workers.Wait()
 		b.closeErr = errors.Join(flushed, b.store.Close())
 	})

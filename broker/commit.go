@@ -37,14 +37,14 @@ type task struct {
 	answered bool          // it has the token
 }
 
-// queue is what has gathered for the next commit, and whose turn it is to commit.
-type queue struct {
+// gathering is what has gathered for the next commit, and whose turn it is to commit: that of the committer.
+type gathering struct {
 	mu     sync.Mutex
 	tasks  []*task
 	last   int  // tasks that the last turn took
 	busy   bool // somebody commits
 	closed bool
-	wake   chan struct{} // of the committer
+	wake   chan struct{} // of commitLoop
 }
 
 // Where several clients publish at once, those that were just answered come back within the
@@ -55,73 +55,72 @@ const (
 	gatherTime = 50 * time.Microsecond
 )
 
-// add queues a task for the committer. Where nobody commits and few did lately it gives the caller
+// add leaves a task to commitLoop. Where nobody commits and few did lately it gives the caller
 // the turn instead: alone, one is done sooner without handing over to another goroutine and back,
-// which takes as long as half a commit. It tells whether the queue is still open.
-func (q *queue) add(t *task) (mine, open bool) {
-	q.mu.Lock()
-	defer q.mu.Unlock()
+// which takes as long as half a commit. It tells whether tasks are still taken.
+func (g *gathering) add(t *task) (mine, open bool) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
 	switch {
-	case q.closed:
+	case g.closed:
 		return false, false
-	case !q.busy && len(q.tasks) == 0 && q.last < gatherFrom:
-		q.busy, q.last = true, 1
+	case !g.busy && len(g.tasks) == 0 && g.last < gatherFrom:
+		g.busy, g.last = true, 1
 		return true, true
 	}
-	q.tasks = append(q.tasks, t)
-	if !q.busy && len(q.tasks) == 1 {
-		q.signal()
+	g.tasks = append(g.tasks, t)
+	if !g.busy && len(g.tasks) == 1 {
+		g.signal()
 	}
 	return false, true
 }
 
 // release ends the turn that add or take gave.
-func (q *queue) release() {
-	q.mu.Lock()
-	defer q.mu.Unlock()
-	q.busy = false
-	if len(q.tasks) > 0 || q.closed {
-		q.signal()
+func (g *gathering) release() {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.busy = false
+	if len(g.tasks) > 0 || g.closed {
+		g.signal()
 	}
 }
 
-func (q *queue) signal() {
+func (g *gathering) signal() {
 	select {
-	case q.wake <- struct{}{}:
+	case g.wake <- struct{}{}:
 	default:
 	}
 }
 
-// take waits for tasks and for the turn, and returns all tasks; none when the queue is closed
-// and empty.
-func (q *queue) take(spare []*task) []*task {
+// take waits for tasks and for the turn, and returns all tasks; none when nothing is left after close.
+func (g *gathering) take(spare []*task) []*task {
 	gathered := false
 	for {
-		q.mu.Lock()
-		n := len(q.tasks)
+		g.mu.Lock()
+		n := len(g.tasks)
 		switch {
-		case q.busy || n == 0 && !q.closed:
-			q.mu.Unlock()
-			<-q.wake
-		case !gathered && max(n, q.last) >= gatherFrom && n < maxCommitOps && !q.closed:
-			q.mu.Unlock()
+		case g.busy || n == 0 && !g.closed:
+			g.mu.Unlock()
+			<-g.wake
+		case !gathered && max(n, g.last) >= gatherFrom && n < maxCommitOps && !g.closed:
+			g.mu.Unlock()
 			time.Sleep(gatherTime)
 			runtime.Gosched()
 			gathered = true
 		default:
-			tasks := q.tasks
-			q.busy, q.tasks, q.last = true, spare[:0], n
-			q.mu.Unlock()
+			tasks := g.tasks
+			g.busy, g.tasks, g.last = true, spare[:0], n
+			g.mu.Unlock()
 			return tasks
 		}
 	}
 }
 
-func (q *queue) close() {
-	q.mu.Lock()
-	q.closed = true
-	q.mu.Unlock()
-	q.signal()
+func (g *gathering) close() {
+	g.mu.Lock()
+	g.closed = true
+	g.mu.Unlock()
+	g.signal()
 }
 
 // do runs an operation through a commit and returns when it is durable, or refused.
@@ -131,7 +130,7 @@ func (b *Broker) do(op operation, bytes int64) error {
 }
 
 func (b *Broker) wait(t *task) error {
-	mine, open := b.queue.add(t)
+	mine, open := b.gathering.add(t)
 	switch {
 	case !open:
 		t.op.failed()
@@ -145,11 +144,11 @@ func (b *Broker) wait(t *task) error {
 	return t.err
 }
 
-// commitLoop commits what was queued while somebody else did.
+// commitLoop commits what gathered while somebody else did.
 func (b *Broker) commitLoop() {
 	var spare []*task
 	for {
-		tasks := b.queue.take(spare)
+		tasks := b.gathering.take(spare)
 		if len(tasks) == 0 {
 			return
 		}
@@ -167,7 +166,7 @@ func (b *Broker) turn(tasks []*task) (woke bool) {
 		if !ended { // a panic, in a request's goroutine perhaps, which does not end the process
 			b.abandon(tasks)
 		}
-		b.queue.release()
+		b.gathering.release()
 	}()
 	for len(tasks) > 0 {
 		n := portion(tasks)

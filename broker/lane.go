@@ -23,8 +23,7 @@ type topic struct {
 	deleted     atomic.Bool  // set by the committer, for good
 
 	// mu makes one state of the lanes and the queues' cursors for who looks beside the committer, which
-	// alone changes them. Lock order: Broker.mu, topic.mu, consumer.reading, consumer.mu; none of
-	// them but reading, which the committer never takes, is held over I/O.
+	// alone changes them.
 	mu    sync.Mutex
 	lanes [MaxPriority + 1]lane
 
