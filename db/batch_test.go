@@ -33,13 +33,17 @@ func TestEveryFieldOfABatchIsStored(t *testing.T) {
 		"Cursors": func(f *fixture) broker.Batch {
 			return broker.Batch{Cursors: []broker.CursorState{{Consumer: 3, Priority: 5, Cursor: broker.Cursor{Floor: 2}, Finished: 1}}}
 		},
-		"Attempts": func(f *fixture) broker.Batch { return broker.Batch{Attempts: []broker.Attempt{{Consumer: 3, Priority: 5, Pos: 2, Count: 7}}} },
+		"Attempts": func(f *fixture) broker.Batch {
+			return broker.Batch{Attempts: []broker.Attempt{{Consumer: 3, Priority: 5, Pos: 2, Count: 7}}}
+		},
 		"Expiries": func(f *fixture) broker.Batch {
 			e := f.expired(t0.Add(time.Hour))[0]
 			return broker.Batch{Expiries: []broker.Expired{{Expiry: e, Through: e.Range.To}}}
 		},
 		"DropIDs": func(f *fixture) broker.Batch { return broker.Batch{DropIDs: f.stale(t0.Add(time.Hour))} },
-		"Seen":    func(f *fixture) broker.Batch { return broker.Batch{Seen: []broker.Seen{{Kind: broker.SeenConsumer, ID: 3, At: t0}}} },
+		"Seen": func(f *fixture) broker.Batch {
+			return broker.Batch{Seen: []broker.Seen{{Kind: broker.SeenConsumer, ID: 3, At: t0}}}
+		},
 		"Define": func(f *fixture) broker.Batch {
 			return broker.Batch{Define: &broker.Definitions{Topics: []broker.TopicRecord{{Topic: broker.Topic{Name: "/new"}, ID: 9}}}}
 		},
