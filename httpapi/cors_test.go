@@ -65,14 +65,14 @@ func TestCORS(t *testing.T) {
 	seen(r.do("POST", queue, erp, "", "Origin", app, "X-Zato-PubSub-Key", key))
 	seen(r.do("POST", created, "", "x", "Origin", app))
 	seen(r.do("POST", created+"?priority=10", crm, "x", "Origin", app))
-	// Another origin, none, and the null of a page without one.
+	// Another origin, the null of a page without one, and none.
 	for _, origin := range []string{"https://evil.example.com", app + ".evil.com", "null", ""} {
-		header := []string{"Origin", origin}
+		header, status := []string{"Origin", origin}, 403
 		if origin == "" {
-			header = nil
+			header, status = nil, 200
 		}
 		a := r.do("POST", created, crm, "x", header...)
-		if a.status != 200 || a.header.Get("Access-Control-Allow-Origin") != "" || a.header.Get("Vary") != "Origin" {
+		if a.status != status || a.header.Get("Access-Control-Allow-Origin") != "" || a.header.Get("Vary") != "Origin" {
 			t.Errorf("%q: %d %v", origin, a.status, a.header)
 		}
 		if a := r.do("OPTIONS", created, "", "", append(header, "Access-Control-Request-Method", "POST")...); a.status != 405 || a.header.Get("Access-Control-Allow-Origin") != "" {

@@ -62,9 +62,13 @@ func (s *server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		xml: r.URL.RawQuery != "" && wantsXML(r.URL.RawQuery),
 	}
 	x.ctx.Context, x.ctx.http1 = r.Context(), r.ProtoMajor == 1
-	w.Header()[headerCID] = x.cid[:]
-	if len(s.opts.Load().CORSOrigins) == 0 || !s.cors(x, r) {
-		s.route(x, r)
+	h := w.Header()
+	h[headerCID], h["X-Content-Type-Options"], h["Cache-Control"] = x.cid[:], noSniff, noStore
+	opts := s.opts.Load()
+	if len(opts.CORSOrigins) == 0 || !s.cors(x, r) {
+		if x.err = opts.checkOrigin(r); x.err == nil {
+			s.route(x, r)
+		}
 	}
 	if x.err != nil {
 		s.fail(x, r)
@@ -137,7 +141,9 @@ var (
 	typeJSON   = []string{"application/json"}
 	typeXML    = []string{"application/xml"}
 	typeEvents = []string{"text/event-stream"}
-	noCache    = []string{"no-cache, no-transform"}
+	noSniff    = []string{"nosniff"}
+	noStore    = []string{"no-store"}
+	noChange   = []string{"no-cache, no-store, no-transform"}
 	isNo       = []string{"no"}
 	challenge  = []string{`Basic realm="Zato pub/sub", charset="UTF-8"`}
 	isTrue     = []string{"true"}

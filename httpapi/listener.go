@@ -116,7 +116,7 @@ func (c *conn) refusal(b []byte) []byte {
 	d := newDocument(nil, false, "ZATO_ERROR")
 	d.text("details", details)
 	body := d.whole()
-	head := "HTTP/1.1 " + line + "\r\nContent-Type: " + typeJSON[0] + "\r\n" + headerCID + ": " + cid + "\r\nDate: " + now.UTC().Format(http.TimeFormat) +
+	head := "HTTP/1.1 " + line + "\r\nContent-Type: " + typeJSON[0] + "\r\nX-Content-Type-Options: " + noSniff[0] + "\r\nCache-Control: " + noStore[0] + "\r\n" + headerCID + ": " + cid + "\r\nDate: " + now.UTC().Format(http.TimeFormat) +
 		"\r\nContent-Length: " + strconv.Itoa(len(body)) + "\r\nConnection: close\r\n\r\n"
 	return append([]byte(head), body...)
 }

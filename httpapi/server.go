@@ -33,6 +33,9 @@ type Options struct {
 	// CORSOrigins are the origins, such as https://app.example.com, whose pages browsers let call these routes and
 	// see the replies; "*" is all of them. Default none. CheckOrigin tells what can be one.
 	CORSOrigins []string
+	// Origin is the scheme and the host, in lower case, that browsers reach these routes by where a proxy changes them.
+	// Its pages are no strangers, nor are those of the scheme and the host of the request.
+	Origin string
 
 	Proxies forwarded.Proxies // whose word counts for the address of a client
 	Logger  *slog.Logger      // default slog.Default()

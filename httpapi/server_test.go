@@ -279,6 +279,9 @@ func (r *rig) common(method, url string, a reply) {
 	if !cidPattern.MatchString(a.header.Get("X-Zato-CID")) || len(a.header.Values("X-Zato-CID")) != 1 {
 		fail("X-Zato-CID is not one id: " + strings.Join(a.header.Values("X-Zato-CID"), " "))
 	}
+	if cache := a.header.Get("Cache-Control"); a.header.Get("X-Content-Type-Options") != "nosniff" || !strings.Contains(cache, "no-store") {
+		fail("the reply may be kept, or taken for what it is not")
+	}
 	if a.header.Get("Location") != "" || a.status/100 == 3 {
 		fail("a redirect")
 	}

@@ -47,7 +47,7 @@ func (s *server) stream(x *exchange, r *http.Request, rest string) error {
 	}
 	x.ignoreBody()
 	h := x.Header()
-	h["Content-Type"], h["Cache-Control"], h["X-Accel-Buffering"] = typeEvents, noCache, isNo
+	h["Content-Type"], h["Cache-Control"], h["X-Accel-Buffering"] = typeEvents, noChange, isNo
 	if r.Method == http.MethodHead {
 		x.WriteHeader(http.StatusOK)
 		return nil

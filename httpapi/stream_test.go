@@ -51,7 +51,7 @@ func (r *rig) stream(ctx context.Context, query string, header ...string) *event
 	}
 	e := r.events(res.Body)
 	r.common("GET", req.URL.String(), reply{res.StatusCode, res.Header, ""})
-	if res.StatusCode != 200 || res.Header.Get("Content-Type") != "text/event-stream" || res.Header.Get("Cache-Control") != "no-cache, no-transform" || res.Header.Get("X-Accel-Buffering") != "no" {
+	if res.StatusCode != 200 || res.Header.Get("Content-Type") != "text/event-stream" || res.Header.Get("Cache-Control") != "no-cache, no-store, no-transform" || res.Header.Get("X-Accel-Buffering") != "no" {
 		r.t.Fatalf("%d %v", res.StatusCode, res.Header)
 	}
 	e.want(": connected")
