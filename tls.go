@@ -44,10 +44,19 @@ func openCertificate(certFile, keyFile string, log *slog.Logger) (*certificate, 
 	return c, nil
 }
 
+// suites are those of TLS 1.2 that authenticate what they encrypt as one (AEAD), all with forward secrecy. TLS 1.3 has
+// no others.
+var suites = []uint16{
+	tls.TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256, tls.TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256,
+	tls.TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384, tls.TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384,
+	tls.TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256, tls.TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256,
+}
+
 // config is that of a server which uses the certificate.
 func (c *certificate) config() *tls.Config {
 	return &tls.Config{
 		MinVersion:     tls.VersionTLS12,
+		CipherSuites:   suites,
 		GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return c.current(time.Now()), nil },
 	}
 }
@@ -74,6 +83,11 @@ func (c *certificate) current(now time.Time) *tls.Certificate {
 		c.log.Info("certificate read again", "cert", c.certFile)
 	}
 	return c.pair
+}
+
+// names tells whether the certificate is one for a host name.
+func (c *certificate) names(host string) bool {
+	return c.current(time.Now()).Leaf.VerifyHostname(host) == nil
 }
 
 // read replaces the pair. The caller holds mu, but for the first time.

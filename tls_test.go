@@ -108,6 +108,27 @@ func TestServesTLS(t *testing.T) {
 		t.Error("another certificate")
 	}
 	c.Close()
+	for _, client := range []struct {
+		name    string
+		config  *tls.Config
+		refused bool
+	}{
+		{"TLS 1.3", &tls.Config{MinVersion: tls.VersionTLS13}, false},
+		{"TLS 1.2, AES-GCM", &tls.Config{MaxVersion: tls.VersionTLS12, CipherSuites: []uint16{tls.TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256}}, false},
+		{"TLS 1.2, ChaCha20", &tls.Config{MaxVersion: tls.VersionTLS12, CipherSuites: []uint16{tls.TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256}}, false},
+		{"TLS 1.2, CBC", &tls.Config{MaxVersion: tls.VersionTLS12, CipherSuites: []uint16{tls.TLS_ECDHE_ECDSA_WITH_AES_128_CBC_SHA, tls.TLS_ECDHE_ECDSA_WITH_AES_256_CBC_SHA,
+			tls.TLS_ECDHE_ECDSA_WITH_AES_128_CBC_SHA256}}, true},
+		{"TLS 1.1", &tls.Config{MinVersion: tls.VersionTLS10, MaxVersion: tls.VersionTLS11}, true},
+	} {
+		client.config.InsecureSkipVerify = true
+		c, err := tls.Dial("tcp", p.addrs[0], client.config)
+		if err == nil {
+			c.Close()
+		}
+		if (err != nil) != client.refused {
+			t.Errorf("%s: %v", client.name, err)
+		}
+	}
 	if code, log := p.stop(t, syscall.SIGTERM); code != 0 {
 		t.Errorf("exit code %d\n%s", code, log)
 	}
