@@ -23,7 +23,7 @@ func commandLine(env []string, stdin io.Reader, stdout, stderr io.Writer) cli.Pr
 		Stdout:  stdout,
 		Stderr:  stderr,
 		Serve: func(ctx context.Context, file string) error {
-			return serve(ctx, func() (*config, error) { return loadConfig(file, env) }, stderr)
+			return serve(ctx, file, env, stderr)
 		},
 		CheckConfig: func(config string) error {
 			return checkConfig(context.Background(), config, env, stdout, stderr)

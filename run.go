@@ -69,7 +69,7 @@ func run(ctx context.Context, args, env []string, stdin io.Reader, stdout, stder
 		if *check {
 			return checkConfig(ctx, *file, env, stdout, stderr)
 		}
-		return serve(ctx, func() (*config, error) { return loadConfig(*file, env) }, stderr)
+		return serve(ctx, *file, env, stderr)
 	}()
 	if err != nil {
 		for line := range strings.Lines(err.Error()) {
@@ -115,10 +115,11 @@ var openStore = func(file string, log *slog.Logger) (broker.Store, error) {
 	return db.Open(file, db.Options{Logger: log})
 }
 
-// serve runs the broker with a configuration until ctx ends, a listener fails, or it is not known any
-// more what the database holds: then a supervisor is to start it again. SIGHUP loads the configuration
-// again.
-func serve(ctx context.Context, load func() (*config, error), stderr io.Writer) (err error) {
+// serve runs the broker with the configuration of a file and of the environment until ctx ends, a listener
+// fails, or it is not known any more what the database holds: then a supervisor is to start it again. SIGHUP
+// loads the configuration again.
+func serve(ctx context.Context, file string, env []string, stderr io.Writer) (err error) {
+	load := func() (*config, error) { return loadConfig(file, env) }
 	cfg, err := load()
 	if err != nil {
 		return err
@@ -147,6 +148,7 @@ func serve(ctx context.Context, load func() (*config, error), stderr io.Writer) 
 		return errors.Join(fmt.Errorf("%s: %w", cfg.Database.File, err), store.Close())
 	}
 	down.add("database", b.Close)
+	warnOpen(cfg, file, log)
 
 	if err := declare(ctx, b, cfg, log, stderr); err != nil {
 		if ctx.Err() != nil {
