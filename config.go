@@ -45,6 +45,7 @@ type httpConfig struct {
 	TLSKey         string        `toml:"tls_key" path:"true"`
 	TrustedProxies []string      `toml:"trusted_proxies"`
 	PublicURL      string        `toml:"public_url"`
+	Hosts          []string      `toml:"hosts"`
 }
 
 type adminConfig struct {
@@ -248,6 +249,11 @@ func (b *binder) proxied(c *config) {
 	if u, ok := webURL(c.HTTP.PublicURL); !ok || u.Path != "" && path.Clean(u.Path) != strings.TrimSuffix(u.Path, "/") && u.Path != "/" {
 		b.errorf("http.public_url", `%q: allowed is a URL such as "https://pipit.example.com", with a path or without`, c.HTTP.PublicURL)
 	}
+	for i, h := range c.HTTP.Hosts {
+		if !hostname.MatchString(h) {
+			b.errorf(fmt.Sprintf("http.hosts[%d]", i), `%q: allowed is a name such as "pipit.example.com", without a port`, h)
+		}
+	}
 	if u, ok := webURL(c.Admin.Origin); !ok || u.Path != "" {
 		b.errorf("admin.origin", `%q: allowed is a scheme with a host, such as "https://pipit.example.com"`, c.Admin.Origin)
 	}
@@ -256,7 +262,10 @@ func (b *binder) proxied(c *config) {
 	}
 }
 
-var pathPrefix = regexp.MustCompile(`^(/[A-Za-z0-9._~-]+)+$`)
+var (
+	pathPrefix = regexp.MustCompile(`^(/[A-Za-z0-9._~-]+)+$`)
+	hostname   = regexp.MustCompile(`^[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*$`)
+)
 
 // webURL reads a URL of http or https without a query and such, or nothing.
 func webURL(s string) (*url.URL, bool) {
@@ -266,6 +275,15 @@ func webURL(s string) (*url.URL, bool) {
 	}
 	return u, s == "" || (u.Scheme == "http" || u.Scheme == "https") && u.Hostname() != "" &&
 		u.User == nil && u.Opaque == "" && !strings.ContainsAny(s, "?#")
+}
+
+// publicOrigin is the scheme and the host of public_url, as browsers write them; empty, where there is none.
+func (c *config) publicOrigin() string {
+	if c.HTTP.PublicURL == "" {
+		return ""
+	}
+	u, _ := url.Parse(c.HTTP.PublicURL) // checked with the configuration
+	return strings.ToLower(u.Scheme + "://" + u.Host)
 }
 
 // settings are the keys of the configuration and their values, of objects their number alone. No

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bufio"
+	"context"
 	"crypto/tls"
 	"crypto/x509"
 	"flag"
@@ -63,7 +64,7 @@ RECIPE}
 		program: "caddy", lang: "caddyfile",
 		args:   []string{"run", "--config", "DIR/config", "--adapter", "caddyfile"},
 		config: "{\n\tadmin off\n\tauto_https off\n\tskip_install_trust\n}\nRECIPE",
-		listen: []string{"pipit.example.com {", "https://127.0.0.1:PORT {\n\tbind 127.0.0.1\n\ttls DIR/pipit.crt DIR/pipit.key\n"},
+		listen: []string{"pipit.example.com {", "https://pipit.example.com:PORT {\n\tbind 127.0.0.1\n\ttls DIR/pipit.crt DIR/pipit.key\n"},
 	}
 	apache = proxyKind{
 		program: "apache2", lang: "apache",
@@ -120,6 +121,9 @@ func freePort(t *testing.T) int {
 	defer l.Close()
 	return l.Addr().(*net.TCPAddr).Port
 }
+
+// proxyURL is what visitors open: the name of the recipes, which they need no look-up for.
+func proxyURL(port int) string { return fmt.Sprint("https://pipit.example.com:", port) }
 
 // visitor speaks to a proxy, from another address than that of the proxy.
 type visitor struct {
@@ -178,7 +182,7 @@ func startProxy(t *testing.T, k proxyKind, chapter string, port int, addr string
 	}
 	ended := make(chan struct{})
 	go func() { defer close(ended); cmd.Wait() }()
-	v := &visitor{T: t, base: fmt.Sprint("https://127.0.0.1:", port)}
+	v := &visitor{T: t, base: proxyURL(port)}
 	t.Cleanup(func() {
 		if v.client != nil {
 			v.client.CloseIdleConnections()
@@ -197,8 +201,9 @@ func startProxy(t *testing.T, k proxyKind, chapter string, port int, addr string
 			}
 		}
 	})
+	front := fmt.Sprint("127.0.0.1:", port)
 	for end := time.Now().Add(proxyTime); ; {
-		c, err := net.Dial("tcp", v.base[len("https://"):])
+		c, err := net.Dial("tcp", front)
 		if err == nil {
 			c.Close()
 			break
@@ -224,8 +229,11 @@ func startProxy(t *testing.T, k proxyKind, chapter string, port int, addr string
 		t.Fatal(err)
 	}
 	dialer := net.Dialer{LocalAddr: &net.TCPAddr{IP: net.IPv4(127, 0, 0, 2)}}
+	dial := func(ctx context.Context, network, _ string) (net.Conn, error) {
+		return dialer.DialContext(ctx, network, front)
+	}
 	v.client = &http.Client{
-		Transport: &http.Transport{TLSClientConfig: &tls.Config{RootCAs: roots}, DialContext: dialer.DialContext, ForceAttemptHTTP2: true},
+		Transport: &http.Transport{TLSClientConfig: &tls.Config{RootCAs: roots}, DialContext: dial, ForceAttemptHTTP2: true},
 		Timeout:   proxyTime + time.Duration(*proxyWait)*time.Second,
 		Jar:       jar,
 		CheckRedirect: func(*http.Request, []*http.Request) error {
@@ -306,6 +314,11 @@ func (v *visitor) signIn(prefix, link string) {
 	v.wants(form("/admin/logout", nil), "^303 "+prefix+"/admin/login")
 	v.wants(v.ask("GET", prefix+"/admin/system", "", "", "Accept", "text/html"), "^303 "+prefix+"/admin/login")
 	v.wants(form("/admin/login", url.Values{"name": {"ann"}, "password": {password}}), "^303 "+prefix+"/admin/")
+	resp := v.open("GET", prefix+"/admin/", "", "")
+	resp.Body.Close()
+	if h := resp.Header.Get("Strict-Transport-Security"); h == "" {
+		v.Error("through TLS, but next time perhaps in the clear:", resp.Header)
+	}
 	at, _ := url.Parse(v.base + "/")
 	if c := v.client.Jar.Cookies(at); len(c) != 1 || c[0].Name != "__Host-pipit_session" {
 		v.Error("the cookie of a session through TLS:", c)
@@ -321,9 +334,10 @@ func TestProxies(t *testing.T) {
 	for chapter, k := range map[string]proxyKind{"nginx": nginx, "HAProxy": haproxy, "Caddy": caddy, "Apache": apache} {
 		t.Run(chapter, func(t *testing.T) {
 			t.Parallel()
-			p := start(t, t.TempDir(), append([]string{"PIPIT_HTTP_TRUSTED_PROXIES=127.0.0.1", "PIPIT_LOG_ACCESS=true"}, anyPort...), "-config", example(t))
-			link := p.line(t, `There is no administrator yet: .* (http://\S+)$`)[1]
-			v := startProxy(t, k, chapter, freePort(t), p.addrs[0])
+			port := freePort(t)
+			p := start(t, t.TempDir(), append([]string{"PIPIT_HTTP_TRUSTED_PROXIES=127.0.0.1", "PIPIT_HTTP_PUBLIC_URL=" + proxyURL(port), "PIPIT_LOG_ACCESS=true"}, anyPort...), "-config", example(t))
+			link := p.line(t, `There is no administrator yet: .* (https://\S+)$`)[1]
+			v := startProxy(t, k, chapter, port, p.addrs[0])
 			const topic, queue, key = "/zato/pubsub/topic//customer/created/", "/zato/pubsub/msg//customer/created/", "X-Zato-PubSub-Key"
 			settle := func(m string) {
 				t.Helper()
@@ -347,6 +361,8 @@ func TestProxies(t *testing.T) {
 			v.wants(v.ask("POST", topic, "crm:crm", strings.Repeat("x", 1<<20)), "^200 ")
 			v.wants(v.ask("POST", topic, "crm:crm", strings.Repeat("x", 1<<20+1)), "^413 .*ZATO_ERROR")
 			v.wants(v.ask("POST", topic, "crm:wrong", "x"), "^401 .*ZATO_ERROR")
+			v.wants(v.ask("POST", topic, "crm:crm", "x", "Origin", v.base, "Sec-Fetch-Site", "same-site"), "^200 ") // of another port
+			v.wants(v.ask("POST", topic, "crm:crm", "x", "Origin", "https://www.example.com", "Sec-Fetch-Site", "same-site"), "^403 .*cors_origins")
 			v.signIn("", link)
 			if _, log := p.stop(t, syscall.SIGTERM); !strings.Contains(log, `"remote":"127.0.0.2"`) || strings.Contains(log, "203.0.113.9") {
 				t.Error("not the address of the client in the log:", log)
@@ -362,7 +378,7 @@ func TestProxyWithPrefix(t *testing.T) {
 	}
 	port := freePort(t)
 	p := start(t, t.TempDir(), append([]string{"PIPIT_HTTP_TRUSTED_PROXIES=127.0.0.1", "PIPIT_ADMIN_PATH_PREFIX=/pipit",
-		fmt.Sprintf("PIPIT_ADMIN_ORIGIN=https://127.0.0.1:%d", port)}, anyPort...), "-config", example(t))
+		"PIPIT_ADMIN_ORIGIN=" + proxyURL(port)}, anyPort...), "-config", example(t))
 	link := p.line(t, `There is no administrator yet: .* (https://\S+)$`)[1]
 	v := startProxy(t, nginx, "Admin below a path of another site", port, p.addrs[0])
 	if !strings.HasPrefix(link, v.base+"/pipit/admin/setup?key=") {

@@ -63,7 +63,7 @@ func (c *config) brokerOptions(log *slog.Logger) broker.Options {
 func (c *config) wireOptions(proxies forwarded.Proxies, log *slog.Logger) httpapi.Options {
 	return httpapi.Options{
 		MaxPayload: int64(c.HTTP.MaxPayload), MaxBatch: int64(c.HTTP.MaxBatch), MaxReplies: int64(c.HTTP.MaxReplies),
-		CORSOrigins: c.HTTP.CORSOrigins, Access: c.Log.Access, Proxies: proxies, Logger: log,
+		CORSOrigins: c.HTTP.CORSOrigins, Origin: c.publicOrigin(), Access: c.Log.Access, Proxies: proxies, Logger: log,
 	}
 }
 

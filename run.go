@@ -210,9 +210,13 @@ func serve(ctx context.Context, file string, env []string, stderr io.Writer) (er
 			Origin:     cfg.Admin.Origin,
 			PathPrefix: cfg.Admin.PathPrefix,
 			Proxies:    proxies,
+			Hosts:      append(machineNames(ctx), lowerNames(cfg.HTTP.Hosts)...),
 			MaxPayload: int64(cfg.HTTP.MaxPayload),
 			Logger:     log,
 			Access:     cfg.Log.Access,
+		}
+		if cert != nil {
+			opts.HasName = cert.names
 		}
 		adm, err = admin.New(b, opts)
 		if err != nil {

@@ -1,11 +1,14 @@
 package main
 
 import (
+	"crypto/tls"
 	"io"
 	"net"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"syscall"
@@ -227,3 +230,48 @@ type at struct {
 }
 
 func (l at) Addr() net.Addr { return l.addr }
+
+// A page whose name stands for this machine, as its owner can have it (DNS rebinding), does not get to admin, and what
+// it has a browser publish is told by its headers.
+func TestHosts(t *testing.T) {
+	machine, err := os.Hostname()
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	writeCertificate(t, filepath.Join(dir, "cert.pem"), filepath.Join(dir, "key.pem"), 1)
+	p := start(t, dir, append([]string{"PIPIT_HTTP_HOSTS=Alias.example.com,b.example.com", "PIPIT_HTTP_PUBLIC_URL=https://mq.example.com", "PIPIT_ADMIN_LISTEN=127.0.0.1:0",
+		"PIPIT_HTTP_TLS_CERT=cert.pem", "PIPIT_HTTP_TLS_KEY=key.pem"}, anyPort...), "-config", example(t))
+	own := p.line(t, `"msg":"listening for administrators","addr":"([^"]*)"`)[1]
+	insecure := &http.Client{Transport: &http.Transport{DisableKeepAlives: true, TLSClientConfig: &tls.Config{InsecureSkipVerify: true}}}
+	ask := func(method, addr, path, host, origin string) int {
+		t.Helper()
+		req, err := http.NewRequest(method, "https://"+addr+path, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		req.Host = host
+		if origin != "" {
+			req.Header.Set("Origin", origin)
+		}
+		req.SetBasicAuth("crm", "crm")
+		resp, err := insecure.Do(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		resp.Body.Close()
+		return resp.StatusCode
+	}
+	for host, status := range map[string]int{machine: 404, own: 404, "localhost": 404, "alias.example.com": 404, "b.example.com:1": 404, "mq.example.com": 404,
+		"pipit.example.com": 404, "evil.example": 421, "x.pipit.example.com": 421} { // 404: not set up
+		if got := ask("GET", own, "/admin/", host, ""); got != status {
+			t.Errorf("admin of %q: %d, want %d", host, got, status)
+		}
+	}
+	const topic = "/zato/pubsub/topic//customer/created/"
+	for origin, status := range map[string]int{"": 200, "https://evil.example": 200, "https://mq.example.com": 200, "http://evil.example": 403, "https://b.example.com": 403} {
+		if got := ask("POST", p.addrs[0], topic, "evil.example", origin); got != status {
+			t.Errorf("publish by any name, from a page of %q: %d, want %d", origin, got, status)
+		}
+	}
+}

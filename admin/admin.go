@@ -37,9 +37,11 @@ type Options struct {
 	Origin     string    // scheme and host of the pages for browsers, where a proxy changes Host; default: those of PublicURL or the request
 	PathPrefix string    // in front of /admin/, where a proxy has it: "/pipit"; served with it and without
 	Proxies    forwarded.Proxies
-	MaxPayload int64        // bytes of one message; default 1 MiB
-	Logger     *slog.Logger // default slog.Default()
-	Access     bool         // a line in the log for every request, beside those that are refused
+	Hosts      []string               // names of this machine, in lower case, beside localhost and those of Origin and PublicURL: by any other nobody comes in on the loopback
+	HasName    func(name string) bool // tells further ones, such as those of the certificate; or nil
+	MaxPayload int64                  // bytes of one message; default 1 MiB
+	Logger     *slog.Logger           // default slog.Default()
+	Access     bool                   // a line in the log for every request, beside those that are refused
 }
 
 // Setting is a key of the configuration and its value as a text.
@@ -236,7 +238,12 @@ func (a *Admin) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if !strings.HasPrefix(r.URL.Path, assetsPath) {
 		h.Set("Cache-Control", "no-store")
 	}
-	a.dispatch(x, r)
+	if a.secure(r) && !isLocalhost(hostName(r.Host)) { // which is other servers', too
+		h.Set("Strict-Transport-Security", strictTransport)
+	}
+	if x.err = a.checkHost(r); x.err == nil {
+		a.dispatch(x, r)
+	}
 	switch {
 	case x.err != nil:
 		a.fail(x, r)

@@ -1,11 +1,17 @@
 package admin_test
 
 import (
+	"context"
 	"net/http"
 	"net/http/httptest"
 	"net/http/httputil"
 	"net/url"
 	"testing"
+
+	"github.com/chromedp/cdproto/cdp"
+	"github.com/chromedp/cdproto/network"
+	"github.com/chromedp/cdproto/security"
+	"github.com/chromedp/chromedp"
 
 	"pipit/admin"
 )
@@ -47,4 +53,36 @@ func TestBrowserBehindAProxy(t *testing.T) {
 	tab.until(`[...document.querySelectorAll(".chart .plot")].every(p => p.querySelector("canvas"))`)
 	tab.follow("#sign-out")
 	tab.at(prefix + "/admin/login")
+}
+
+// Behind a TLS proxy that is not trusted and changes Host, the public URL says that browsers come through TLS: one
+// that has signed in keeps the session's cookie from the clear, and from scripts and other sites.
+func TestBrowserBehindATLSProxy(t *testing.T) {
+	browses(t)
+	target := &url.URL{}
+	front := httptest.NewTLSServer(&httputil.ReverseProxy{Rewrite: func(r *httputil.ProxyRequest) { r.SetURL(target) }})
+	t.Cleanup(front.Close)
+	s := newSite(t, true, func(o *admin.Options) { o.PublicURL = front.URL })
+	*target = url.URL{Scheme: "http", Host: s.url[len("http://"):]}
+	s.url = front.URL
+
+	tab := s.profile()
+	tab.do(call(security.SetIgnoreCertificateErrors, security.SetIgnoreCertificateErrorsParams{Ignore: true}))
+	tab.ok("/admin/login")
+	tab.fill("#login", "name", adaName, "password", adaPassword)
+	tab.save("#login")
+	tab.at("/admin/")
+	tab.do(chromedp.Func(func(ctx context.Context, target *chromedp.Target) error {
+		got, err := cdp.Call(ctx, target, network.GetCookies, network.GetCookiesParams{})
+		if err != nil {
+			return err
+		}
+		if len(got.Cookies) != 1 {
+			t.Fatalf("%d cookies", len(got.Cookies))
+		}
+		if c := got.Cookies[0]; c.Name != "__Host-pipit_session" || !c.Secure || !c.HTTPOnly || c.SameSite != network.CookieSameSiteStrict || c.Path != "/" {
+			t.Errorf("%+v", c)
+		}
+		return nil
+	}))
 }

@@ -40,6 +40,7 @@ var titles = map[string]string{
 	"unauthorized":       "Credentials are missing or not valid",
 	"forbidden":          "The credentials do not allow this",
 	"cross_origin":       "The request comes from another origin",
+	"misdirected":        "The request is for another server",
 	"not_set_up":         "Pipit is not set up",
 	"not_found":          "There is no such thing",
 	"method_not_allowed": "The method is not allowed here",

@@ -1,9 +1,12 @@
 package admin
 
 import (
+	"fmt"
 	"net"
 	"net/http"
+	"net/netip"
 	"net/url"
+	"slices"
 	"strings"
 
 	"pipit/httpapi/forwarded"
@@ -47,16 +50,55 @@ func (a *Admin) remote(r *http.Request) string { return a.o.Proxies.Remote(r) }
 // addr is the IP address that a request comes from.
 func (a *Admin) addr(r *http.Request) string { return forwarded.Host(a.remote(r)) }
 
-// secure tells whether a request left its browser through TLS.
-func (a *Admin) secure(r *http.Request) bool {
-	if strings.HasPrefix(a.o.Origin, "https:") {
+// checkHost returns an error for a request that came in on the loopback by the name of another machine. So comes
+// one of a page whose site has let its name stand for this machine (DNS rebinding), which to a browser is the page's
+// own. It looks at Host alone, which no page can choose: nothing here goes by X-Forwarded-Host, and a proxy that
+// changes Host to an address answers for the names that it takes.
+func (a *Admin) checkHost(r *http.Request) error {
+	at, ok := r.Context().Value(http.LocalAddrContextKey).(*net.TCPAddr)
+	if !ok || !at.IP.IsLoopback() || r.Host == "" || a.hasName(hostName(r.Host)) { // no browser leaves Host out
+		return nil
+	}
+	return &httpError{http.StatusMisdirectedRequest, "misdirected", fmt.Sprintf("Host %q: allowed on a loopback address are IP addresses, localhost, "+
+		"the names of this machine and of the certificate, and those that http.public_url and http.hosts name", clip(r.Host))}
+}
+
+// hasName tells whether a name is one of this server.
+func (a *Admin) hasName(name string) bool {
+	if _, err := netip.ParseAddr(name); err == nil || isLocalhost(name) || slices.Contains(a.o.Hosts, name) {
 		return true
 	}
-	if u, err := url.Parse(a.o.PublicURL); err == nil && u.Scheme == "https" && u.Host == r.Host {
+	for _, base := range []string{a.o.Origin, a.o.PublicURL} {
+		if u, err := url.Parse(base); err == nil && hostName(u.Host) == name {
+			return true
+		}
+	}
+	return a.o.HasName != nil && a.o.HasName(name)
+}
+
+// hostName is the name or the IP address in a Host, in lower case.
+func hostName(host string) string {
+	return strings.ToLower(strings.TrimSuffix((&url.URL{Host: host}).Hostname(), "."))
+}
+
+// isLocalhost tells the names that stand for the loopback of whoever looks them up.
+func isLocalhost(name string) bool {
+	return name == "localhost" || strings.HasSuffix(name, ".localhost")
+}
+
+// secure tells whether a request left its browser through TLS.
+func (a *Admin) secure(r *http.Request) bool {
+	if strings.HasPrefix(a.configuredOrigin(), "https:") {
+		return true
+	}
+	if u, err := url.Parse(a.o.PublicURL); err == nil && u.Scheme == "https" && hostName(u.Host) == hostName(r.Host) {
 		return true
 	}
 	return a.o.Proxies.Secure(r)
 }
+
+// strictTransport has a browser come through TLS alone for 30 days since its last visit: to this host, at any port.
+const strictTransport = "max-age=2592000"
 
 // origin is the scheme and the host that a request's browser has reached.
 func (a *Admin) origin(r *http.Request) string {

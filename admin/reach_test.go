@@ -1,8 +1,10 @@
 package admin
 
 import (
+	"context"
 	"fmt"
 	"html"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"regexp"
@@ -41,12 +43,13 @@ func TestBases(t *testing.T) {
 		{"as it came", Options{}, direct, bases{"http://pipit.test", "http://pipit.test"}, false},
 		{"trusted proxy", Options{}, proxied, bases{"https://pipit.test", "https://pipit.test"}, true},
 		{"prefix", Options{PathPrefix: "/pipit"}, direct, bases{"http://pipit.test/pipit", "http://pipit.test"}, false},
-		{"public URL", Options{PublicURL: "https://mq.example.com:8443/x/"}, direct, bases{"https://mq.example.com:8443", "https://mq.example.com:8443/x"}, false},
+		{"public URL", Options{PublicURL: "https://mq.example.com:8443/x/"}, direct, bases{"https://mq.example.com:8443", "https://mq.example.com:8443/x"}, true},
 		{"at the public URL", Options{PublicURL: "https://pipit.test"}, direct, bases{"https://pipit.test", "https://pipit.test"}, true},
 		{"origin", Options{Origin: "https://admin.example.com"}, direct, bases{"https://admin.example.com", "https://admin.example.com"}, true},
 		{"both", Options{Origin: "https://admin.example.com", PublicURL: "http://mq.example.com"}, direct, bases{"https://admin.example.com", "http://mq.example.com"}, true},
 		{"listeners of its own", Options{Wire: "http://127.0.0.1:11223"}, direct, bases{"http://pipit.test", "http://127.0.0.1:11223"}, false},
 		{"these on all addresses", Options{Wire: "http://:11223"}, direct, bases{"http://pipit.test", "http://pipit.test:11223"}, false},
+		{"public URL in the clear, trusted proxy", Options{PublicURL: "http://mq.example.com"}, proxied, bases{"http://mq.example.com", "http://mq.example.com"}, true},
 		{"the public URL is not theirs", Options{Wire: "http://:11223", PublicURL: "https://mq.example.com"}, direct, bases{"http://pipit.test", "https://mq.example.com"}, false},
 	} {
 		tt.options.Proxies = proxies
@@ -134,6 +137,95 @@ func TestForwarded(t *testing.T) {
 	r.want(r.login(authName, authPassword, through("203.0.113.99")...), http.StatusTooManyRequests)
 	if s := r.a.listSessions(nil); !slices.ContainsFunc(s, func(s Session) bool { return s.Addr == "192.0.2.1" }) {
 		t.Errorf("%+v", s)
+	}
+}
+
+// By a name that is not this server's, nobody comes in on the loopback: not for a page, the API or a token, and not
+// before the set-up.
+func TestHosts(t *testing.T) {
+	r := newAuthRig(t, false, func(o *Options) {
+		o.Hosts, o.Origin, o.PublicURL = []string{"machine", "alias.example.com"}, "https://admin.example.com", "https://MQ.example.com:8443/x"
+		o.HasName = func(name string) bool { return name == "cert.example.com" }
+	})
+	host := func(h string) tweak { return func(r *http.Request) { r.Host = h } }
+	_, port, _ := strings.Cut(strings.TrimPrefix(r.server.URL, "http://"), ":")
+	check := func(path string, taken int, change ...tweak) {
+		t.Helper()
+		for _, h := range []string{"127.0.0.1", "127.0.0.1:" + port, "[::1]:1", "[fe80::1%25eth0]", "10.1.2.3", "localhost", "LOCALHOST:80", "localhost.", "pipit.localhost",
+			"machine", "Machine:443", "alias.example.com", "admin.example.com", "mq.example.com", "mq.example.com:1", "cert.example.com", ""} {
+			if a := r.call("GET", path, "", append(change, host(h))...); a.status != taken {
+				t.Errorf("%s of %q: %d %.300s", path, h, a.status, a.body)
+			}
+		}
+		for _, h := range []string{"evil.example", "evil.example:" + port, "127.0.0.1.evil.example", "localhost.evil.example", "x.machine", "machine.evil.example", "2130706433", "0x7f.1"} {
+			a := r.call("GET", path, "", append(change, host(h), withHeader("X-Forwarded-Host", "localhost"))...)
+			if a.status != http.StatusMisdirectedRequest || !strings.Contains(a.body, "http.hosts") || !strings.Contains(a.body, "http.public_url") {
+				t.Errorf("%s of %q: %d %.300s", path, h, a.status, a.body)
+			}
+		}
+	}
+	check(v1+"/topics", http.StatusForbidden) // not set up
+	r.account()
+	check("/admin/login", http.StatusOK)
+	token := r.newToken(r.signedIn(), "script", ScopeRead, "")
+	check(v1+"/topics", http.StatusOK, withToken(token.Token))
+	r.wantProblem(r.call("GET", v1+"/topics", "", host("evil.example")), http.StatusMisdirectedRequest, "misdirected")
+
+	// Other addresses of this machine are reached by any name.
+	for addr, status := range map[string]int{"192.0.2.1": 200, "::1": 421, "127.0.0.2": 421, "::ffff:127.0.0.1": 421} {
+		req := from("192.0.2.7")
+		req.URL.Path, req.Host = "/admin/login", "evil.example"
+		w := httptest.NewRecorder()
+		r.a.ServeHTTP(w, req.WithContext(context.WithValue(req.Context(), http.LocalAddrContextKey, &net.TCPAddr{IP: net.ParseIP(addr)})))
+		if w.Code != status {
+			t.Errorf("at %s: %d", addr, w.Code)
+		}
+	}
+}
+
+// Whoever came through TLS is to come so again: where a trusted proxy or the configuration says so.
+func TestStrictTransport(t *testing.T) {
+	proxies, err := forwarded.Parse([]string{"127.0.0.1"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, tt := range []struct {
+		name    string
+		options Options
+		host    string
+		proto   string
+		strict  bool
+	}{
+		{"in the clear", Options{}, "", "", false},
+		{"any proxy", Options{}, "", "https", false},
+		{"trusted proxy", Options{Proxies: proxies}, "", "https", true},
+		{"trusted proxy, in the clear", Options{Proxies: proxies}, "", "http", false},
+		{"public URL", Options{PublicURL: "https://mq.example.com"}, "", "", true},
+		{"public URL in the clear", Options{PublicURL: "http://mq.example.com"}, "", "", false},
+		{"public URL of other listeners", Options{Wire: "http://127.0.0.1:1", PublicURL: "https://mq.example.com"}, "", "", false},
+		{"origin", Options{Origin: "https://admin.example.com"}, "", "", true},
+		{"localhost", Options{Proxies: proxies}, "localhost", "https", false},
+	} {
+		r := newAuthRig(t, false, func(o *Options) {
+			tt.options.Logger = o.Logger
+			*o = tt.options
+		})
+		r.account()
+		change := []tweak{withHeader("X-Forwarded-Proto", tt.proto), func(r *http.Request) { r.Host = tt.host }}
+		secure := tt.strict || tt.host != ""
+		if c := r.login(authName, authPassword, change...).cookie; c == nil || c.Secure != secure || (c.Name == "__Host-pipit_session") != secure {
+			t.Errorf("%s: %+v", tt.name, c)
+		}
+		want := ""
+		if tt.strict {
+			want = "max-age=2592000"
+		}
+		for _, path := range []string{"/admin/login", v1 + "/topics", "/admin/nothing"} {
+			if got := r.call("GET", path, "", change...).header.Get("Strict-Transport-Security"); got != want {
+				t.Errorf("%s: %s: %q", tt.name, path, got)
+			}
+		}
+		r.close()
 	}
 }
 
