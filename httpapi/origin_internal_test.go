@@ -15,7 +15,7 @@ func TestCheckOriginCost(t *testing.T) {
 				r.Header.Set(name, headers[i])
 			}
 		}
-		if n := testing.AllocsPerRun(100, func() {
+		if n := testing.AllocsPerRun(1000, func() {
 			if o.checkOrigin(r) != nil {
 				t.Fatal("refused")
 			}
