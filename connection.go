@@ -10,97 +10,44 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"pipit/httpapi/forwarded"
 )
 
 // Times of connections.
 const (
-	quietTime   = 500 * time.Millisecond // without a byte, before a connection gives its slot to another one
-	lookAgain   = 50 * time.Millisecond  // for a slot, while one is waited for
 	arrivalTime = 200 * time.Millisecond // of what was sent before a stop began
 	headerEnd   = 3 * time.Second        // for headers that had begun to arrive then
 	logPause    = time.Minute            // between two lines about the same thing
 )
 
-// evictLook is how many connections are looked at for one on which nothing has begun.
-const evictLook = 64
-
-// connections are those that are open, of all listeners and servers together, at most max of them. Where
-// all slots are taken, the next connection gets that of the one that has been idle for the longest, else of the oldest one
-// that never sent a header. Where all are busy it waits, and replies are the last ones of their connections.
+// connections are those that are open, of all listeners and servers together, at most max of them. Who gets a
+// slot where all are taken is told in connection_slot.go.
 type connections struct {
-	log *slog.Logger
+	log     *slog.Logger
+	proxies forwarded.Proxies // whose connections are those of many; set before the first one
 
 	ending atomic.Bool  // replies are the last ones of their connections
-	wanted atomic.Int64 // accepted connections that wait for a slot; changes under mu
+	wanted atomic.Int64 // accepted connections that wait for a slot, those in waiting; changes under mu
 
-	mu      sync.Mutex
-	changed *sync.Cond // of mu: there is a slot, or a listener is closed
-	max     int64
-	open    int64
-	leaving int64    // those of open that are being closed for others
-	final   bool     // what becomes idle is closed
-	fresh   connList // wait for their first header; the oldest first
-	idle    connList // wait for their next header; the longest idle first
-	full    seldom   // lines that say that all slots are taken
-	failed  seldom   // lines that say that accepting failed
+	mu       sync.Mutex
+	max      int64
+	open     int64
+	leaving  int64               // those of open that are being closed for others
+	final    bool                // what becomes idle is closed
+	networks map[string]*network // with open connections, by name
+	largest  *network            // the one with the most of them, if that is more than its share
+	waiting  connList            // for a slot; the first one first
+	fresh    connList            // wait for their first header; the oldest first
+	idle     connList            // wait for their next header; the longest idle first
+	full     seldom              // lines that say that all slots are taken
+	cut      seldom              // lines that say that a network has to make room
+	failed   seldom              // lines that say that accepting failed
+	refused  map[string]*seldom  // lines about HTTP/2, by kind
 }
 
 func newConnections(max int64, log *slog.Logger) *connections {
-	s := &connections{max: max, log: log}
-	s.changed = sync.NewCond(&s.mu)
-	return s
-}
-
-// adjust sets how many connections may be open. Those that are too many go as others would want their slots.
-func (s *connections) adjust(max int64) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.max = max
-	s.changed.Broadcast()
-}
-
-// admit waits until a connection that l accepted can have a slot.
-func (s *connections) admit(c net.Conn, l *limitedListener) (net.Conn, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.wanted.Add(1)
-	defer s.wanted.Add(-1)
-	if s.open >= s.max {
-		if times, ok := s.full.line(time.Now()); ok {
-			s.log.Warn("max_connections is reached: for a new one the longest idle one is closed, or it waits",
-				"max_connections", s.max, "idle", s.idle.n, "without_request", s.fresh.n, "times", times)
-		}
-	}
-	for s.open >= s.max && !l.closed {
-		if s.leaving < s.wanted.Load() {
-			s.evict()
-		}
-		again := time.AfterFunc(lookAgain, s.changed.Broadcast)
-		s.changed.Wait()
-		again.Stop()
-	}
-	if l.closed {
-		c.Close()
-		return nil, net.ErrClosed
-	}
-	s.open++
-	own := &conn{Conn: c, all: s}
-	own.outer = own
-	s.wait(own, &s.fresh)
-	return own, nil
-}
-
-// evict closes one connection that is quiet: idle ones come before fresh ones, and those on which
-// nothing has begun before others. The caller holds mu.
-func (s *connections) evict() {
-	for _, c := range []*conn{s.idle.quiet(), s.fresh.quiet(), s.fresh.first, s.idle.first} {
-		if c != nil && time.Since(c.since) >= quietTime {
-			c.leaving = true
-			s.leaving++
-			s.drop(c)
-			return
-		}
-	}
+	return &connections{max: max, log: log, networks: map[string]*network{}, refused: map[string]*seldom{}}
 }
 
 // acceptFailed logs an error that net/http silently tries again after.
@@ -111,11 +58,12 @@ func (s *connections) acceptFailed(err error, addr net.Addr) {
 		s.log.Error("connections cannot be accepted", "address", addr.String(), "error", err, "times", times)
 	}
 	if noMoreFiles(err) && s.leaving == 0 {
-		s.evict()
+		s.evict(nil)
 	}
 }
 
-// attach lets a server tell what becomes of its connections. It is called before the server starts.
+// attach lets a server tell what becomes of its connections, and of what it refuses by itself. It is called before
+// the server starts.
 func (s *connections) attach(srv *http.Server) {
 	before := srv.ConnContext
 	srv.ConnContext = func(ctx context.Context, outer net.Conn) context.Context {
@@ -133,19 +81,24 @@ func (s *connections) attach(srv *http.Server) {
 	next := srv.Handler
 	srv.Handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		c := r.Context().Value(connKey{}).(*conn)
-		s.mu.Lock()
-		s.leave(c)
-		s.mu.Unlock()
+		s.begun(c)
 		if s.ending.Load() || s.wanted.Load() > 0 {
 			w.Header().Set("Connection", "close")
 		}
 		next.ServeHTTP(w, r)
 	})
 	srv.ConnState = func(outer net.Conn, state http.ConnState) {
-		if state == http.StateIdle {
+		switch state {
+		case http.StateActive:
+			s.becameActive(connOf(outer))
+		case http.StateIdle:
 			s.becameIdle(connOf(outer))
 		}
 	}
+	if srv.HTTP2 == nil {
+		srv.HTTP2 = new(http.HTTP2Config)
+	}
+	srv.HTTP2.CountError = s.refusedHTTP2
 }
 
 // connKey is that of a request's context whose value is the *conn.
@@ -159,18 +112,38 @@ func connOf(outer net.Conn) *conn {
 	return outer.(*conn)
 }
 
-func (s *connections) becameIdle(c *conn) {
+// becameActive notes that the server has read what may be the first request. It is not called for a further one that
+// cannot be read.
+func (s *connections) becameActive(c *conn) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if t, ok := c.outer.(*tls.Conn); ok && !c.known {
 		c.known, c.http2 = true, t.ConnectionState().NegotiatedProtocol == "h2"
+		c.unserved.Store(!c.http2)
 	}
+}
+
+// begun notes that a request has come to the handler.
+func (s *connections) begun(c *conn) {
+	c.unserved.Store(false)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if busy := &c.network.busy; c.in != busy && !c.leaving && !c.closed {
+		s.leave(c)
+		s.wait(c, busy)
+	}
+}
+
+func (s *connections) becameIdle(c *conn) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	switch {
 	case c.leaving || c.closed:
 	case s.final && !c.http2:
 		s.drop(c)
 	default:
 		c.begun.Store(false)
+		c.unserved.Store(c.known && !c.http2)
 		s.leave(c)
 		s.wait(c, &s.idle)
 	}
@@ -220,7 +193,7 @@ func (s *connections) drop(c *conn) {
 	go c.outer.Close() // TLS says goodbye, which may take its time
 }
 
-// wait notes that a connection waits for a header. The caller holds mu.
+// wait puts a connection at the end of a list. The caller holds mu.
 func (s *connections) wait(c *conn, in *connList) {
 	c.since = time.Now()
 	c.in = in
@@ -235,35 +208,41 @@ func (s *connections) leave(c *conn) {
 	}
 }
 
-// release gives back the slot of a connection.
-func (s *connections) release(c *conn) {
+// refusedHTTP2 logs, now and then, what a server refused on HTTP/2, of a kind that net/http names.
+func (s *connections) refusedHTTP2(kind string) {
+	if kind == "stream_STREAM_CLOSED_closed" {
+		return // the rest of a body whose request was answered already
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if c.closed {
-		return
+	lines := s.refused[kind]
+	if lines == nil {
+		lines = new(seldom)
+		s.refused[kind] = lines
 	}
-	c.closed = true
-	s.leave(c)
-	s.open--
-	if c.leaving {
-		s.leaving--
+	if times, ok := lines.line(time.Now()); ok {
+		s.log.Warn("refused", "reason", "not HTTP/2 as it is to be: "+kind, "times", times)
 	}
-	s.changed.Broadcast()
 }
 
-// conn is a connection that has a slot.
+// conn is a connection that was accepted.
 type conn struct {
 	net.Conn
-	all   *connections
-	begun atomic.Bool // something was read since it waits for a header
+	all      *connections
+	from     string      // the name of the network that it comes from
+	slot     chan bool   // where it waits for a slot: whether it gets one
+	begun    atomic.Bool // something was read since it waits for a header
+	unserved atomic.Bool // TLS and HTTP/1: what is read, or was, has not come to a handler
+	left     atomic.Bool // what was read last is the end, or looks like it
 
 	// The following is guarded by all.mu.
+	network        *network  // of a slot
 	outer          net.Conn  // what net/http knows: itself, or the TLS connection on top of it
-	known, http2   bool      // whether it is HTTP/2, known when it is idle for the first time
+	known, http2   bool      // TLS: whether it is HTTP/2, known when a first request has begun
 	leaving        bool      // it is being closed for another one
 	closed         bool      // its slot was given back
-	in             *connList // that it waits in, nil while it is busy
-	since          time.Time // that it waits
+	in             *connList // that it is in, if any
+	since          time.Time // that it is in there
 	previous, next *conn     // of that list
 }
 
@@ -272,11 +251,44 @@ func (c *conn) Read(b []byte) (int, error) {
 	if n > 0 {
 		c.begun.Store(true)
 	}
+	c.left.Store(err != nil || saysGoodbye(b[:n]))
 	return n, err
+}
+
+// Of TLS records.
+const (
+	recordHead     = 5  // bytes: type, version 3.3, length
+	recordAlert    = 21 // type
+	recordData     = 23 // type; in TLS 1.3 that of alerts, too
+	shortestAnswer = 96 // bytes; no alert is as long, no answer of net/http as short
+)
+
+// saysGoodbye tells whether what was read ends in an alert, as a client sends where it sends nothing more: in TLS 1.2 one
+// of 18 or 26 bytes, as the cipher is, in TLS 1.3 one of 19, as are two bytes of data.
+func saysGoodbye(b []byte) bool {
+	for _, n := range [...]int{18, 19, 26} {
+		if len(b) < recordHead+n {
+			return false
+		}
+		head := b[len(b)-recordHead-n:]
+		if (head[0] == recordAlert || head[0] == recordData && n == 19) && head[1] == 3 && head[2] == 3 && head[3] == 0 && int(head[4]) == n {
+			return true
+		}
+	}
+	return false
 }
 
 // hasBegun tells whether something came since the connection waits for a header.
 func (c *conn) hasBegun() bool { return c.begun.Load() || hasArrived(c.Conn) }
+
+// Write tells the answer that net/http gives by itself, over TLS, where httpapi.Listener cannot see it: it is
+// written after something was read, and before that has come to a handler.
+func (c *conn) Write(b []byte) (int, error) {
+	if len(b) >= shortestAnswer && c.unserved.CompareAndSwap(true, false) && !c.left.Load() {
+		c.all.log.Warn("refused", "remote", c.RemoteAddr().String(), "reason", "not a request that can be read, over TLS")
+	}
+	return c.Conn.Write(b)
+}
 
 func (c *conn) Close() error {
 	err := c.Conn.Close()
@@ -326,18 +338,6 @@ func (l *connList) remove(c *conn) {
 	}
 	c.previous, c.next = nil, nil
 	l.n--
-}
-
-// quiet returns the first one on which nothing has begun, as far as that is known, or nil.
-func (l *connList) quiet() *conn {
-	c := l.first
-	for n := 0; c != nil && n < evictLook; n++ {
-		if c.http2 || !c.hasBegun() {
-			return c
-		}
-		c = c.next
-	}
-	return nil
 }
 
 // seldom thins out the lines of a log about one thing.

@@ -19,6 +19,7 @@ import (
 	"time"
 
 	"pipit/httpapi"
+	"pipit/httpapi/forwarded"
 )
 
 // keptConn is a connection of a client that keeps it.
@@ -109,11 +110,31 @@ func (p pipes) connect() keptConn {
 	return keptConn{c, bufio.NewReader(c)}
 }
 
+// pipeFrom is a connection within the process that says it comes from an address.
+type pipeFrom struct {
+	net.Conn
+	addr net.TCPAddr
+}
+
+func (p *pipeFrom) RemoteAddr() net.Addr { return &p.addr }
+
+func (p pipes) connectFrom(ip string) keptConn {
+	c, of := net.Pipe()
+	p <- &pipeFrom{of, net.TCPAddr{IP: net.ParseIP(ip), Port: 1}}
+	return keptConn{c, bufio.NewReader(c)}
+}
+
+// startPipes serves connections within the process.
+func (s *servers) startPipes(h http.Handler) pipes {
+	listener := make(pipes)
+	s.start(httpapi.NewServer(h, 0), []net.Listener{newLimitedListener(listener, "", s.conns)}, quiet)
+	return listener
+}
+
 // pipeServer serves connections within the process, at most n, until stop.
 func pipeServer(t *testing.T, n int64) (listener pipes, ask func(keptConn), stop func()) {
 	srv := servers{conns: newConnections(n, quiet), failed: make(chan error, 1)}
-	listener = make(pipes)
-	srv.start(httpapi.NewServer(http.NotFoundHandler(), 0), []net.Listener{&limitedListener{Listener: listener, conns: srv.conns}}, quiet)
+	listener = srv.startPipes(http.NotFoundHandler())
 	ask = func(c keptConn) {
 		t.Helper()
 		c.send(t, getHealth)
@@ -346,7 +367,7 @@ func TestAcceptFails(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	l := &limitedListener{Listener: &failing{tcp, 5}, conns: conns}
+	l := newLimitedListener(&failing{tcp, 5}, "", conns)
 	defer l.Close()
 	client, err := net.Dial("tcp", tcp.Addr().String())
 	if err != nil {
@@ -382,9 +403,7 @@ func TestCloseEndsAccept(t *testing.T) {
 	}
 	defer first.Close()
 	conns := all[0].(*limitedListener).conns
-	conns.mu.Lock()
-	conns.leave(first.(*conn)) // busy
-	conns.mu.Unlock()
+	conns.begun(first.(*conn)) // busy
 	connect(t, all[1].Addr().String())
 	done := make(chan error, 1)
 	go func() { _, err := all[1].Accept(); done <- err }()
@@ -413,9 +432,7 @@ func TestAdjustConnections(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer first.Close()
-	l.conns.mu.Lock()
-	l.conns.leave(first.(*conn)) // busy
-	l.conns.mu.Unlock()
+	l.conns.begun(first.(*conn)) // busy
 	connect(t, l.Addr().String())
 	second := make(chan net.Conn, 1)
 	go func() {
@@ -432,4 +449,138 @@ func TestAdjustConnections(t *testing.T) {
 	if c := <-second; c != nil {
 		c.Close()
 	}
+}
+
+// requests is a server within the process, of at most n connections, whose requests last until done is closed, but for
+// those of 192.0.2.1: there they end at once.
+func requests(t *testing.T, n int64, proxies ...string) (srv *servers, listener pipes, done chan struct{}) {
+	t.Helper()
+	srv = &servers{conns: newConnections(n, quiet), failed: make(chan error, 1)}
+	var err error
+	if srv.conns.proxies, err = forwarded.Parse(proxies); err != nil {
+		t.Fatal(err)
+	}
+	done = make(chan struct{})
+	listener = srv.startPipes(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		if !strings.HasPrefix(r.RemoteAddr, "192.0.2.1:") {
+			<-done
+		}
+	}))
+	return srv, listener, done
+}
+
+// Ways to hold a connection, by what is sent on it.
+var held = map[string]string{
+	"idle":   "",
+	"header": "GET / HTTP/1.1\r\nHost:",
+	"busy":   getHealth,
+	"body":   "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\nx",
+}
+
+// One network that takes all connections makes room for another one, whatever it does on them, and whatever it tries
+// beside, also where it is one of IPv6 with many addresses. What it holds up to its share stays.
+func TestShareOfNetwork(t *testing.T) {
+	for how, text := range held {
+		for _, network := range []string{"198.51.100.7", "2001:db8::%x"} {
+			t.Run(how+" "+network, func(t *testing.T) {
+				synctest.Test(t, func(t *testing.T) {
+					srv, listener, done := requests(t, 8)
+					var all []keptConn
+					for i := range 8 + 2*maxWaiting {
+						addr := network
+						if strings.Contains(addr, "%") {
+							addr = fmt.Sprintf(network, i)
+						}
+						c := listener.connectFrom(addr)
+						all = append(all, c)
+						go io.WriteString(c, text) // blocks where nobody reads
+						if i < 8 {
+							synctest.Wait()
+							time.Sleep(time.Millisecond) // fake time: one is older than the other
+						}
+					}
+					time.Sleep(quietTime) // fake time
+					for range 6 {
+						other := listener.connectFrom("192.0.2.1")
+						_ = other.SetDeadline(time.Now().Add(2 * time.Second)) // fake time
+						other.send(t, getHealth)
+						if resp, err := other.answer(); err != nil || resp.StatusCode != 200 {
+							t.Fatal(resp, err)
+						}
+						other.Close()
+						synctest.Wait()
+					}
+					if n := srv.conns.waiting.n; n > maxWaiting {
+						t.Errorf("%d connections wait", n)
+					}
+					close(done)
+					for _, c := range all {
+						c.Close()
+					}
+					if err := srv.stop(quiet); err != nil {
+						t.Error(err)
+					}
+				})
+			})
+		}
+	}
+}
+
+// Of a network that has more than its share, the oldest requests go, and no more of them than others need.
+func TestShareIsKept(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		srv, listener, done := requests(t, 4)
+		var mine [4]keptConn
+		for i := range mine {
+			mine[i] = listener.connectFrom("198.51.100.7")
+			mine[i].send(t, getHealth)
+			time.Sleep(quietTime) // fake time
+		}
+		var others [3]keptConn
+		for i := range others {
+			others[i] = listener.connectFrom("203.0.113.1")
+			go io.WriteString(others[i], getHealth)
+			time.Sleep(2 * quietTime) // fake time
+		}
+		mine[0].closed(t)
+		mine[1].closed(t)
+		if n := srv.conns.wanted.Load(); n != 1 {
+			t.Errorf("%d wait, want the third one of the other network", n)
+		}
+		close(done)
+		for _, c := range append(mine[2:], others[:]...) {
+			if resp, err := c.answer(); err != nil || resp.StatusCode != 200 {
+				t.Error(resp, err)
+			}
+		}
+		if err := srv.stop(quiet); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+// A trusted proxy has no share: its connections are those of many. What has begun on them is not cut.
+func TestShareOfProxy(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		srv, listener, done := requests(t, 4, "10.0.0.0/8")
+		var all []keptConn
+		for _, addr := range []string{"10.0.0.1", "10.0.0.1", "10.0.0.1", "10.0.0.1", "203.0.113.1"} {
+			c := listener.connectFrom(addr)
+			go io.WriteString(c, getHealth)
+			all = append(all, c)
+			time.Sleep(2 * quietTime) // fake time
+		}
+		if n := srv.conns.wanted.Load(); n != 1 {
+			t.Errorf("%d wait", n)
+		}
+		close(done)
+		for _, c := range all {
+			if resp, err := c.answer(); err != nil || resp.StatusCode != 200 {
+				t.Error(resp, err)
+			}
+		}
+		if err := srv.stop(quiet); err != nil {
+			t.Error(err)
+		}
+	})
 }

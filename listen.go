@@ -9,6 +9,7 @@ import (
 	"net/netip"
 	"runtime"
 	"slices"
+	"sync"
 	"syscall"
 
 	"pipit/httpapi"
@@ -27,7 +28,7 @@ func listenAll(ctx context.Context, key string, addrs []string, conns *connectio
 		for _, p := range places {
 			var l net.Listener
 			if l, err = lc.Listen(ctx, p.network, p.addr); err == nil {
-				all = append(all, &limitedListener{Listener: httpapi.Listener(l, conns.log), network: p.network, conns: conns})
+				all = append(all, newLimitedListener(httpapi.Listener(l, conns.log), p.network, conns))
 				continue
 			}
 			if !p.optional || !noSuchFamily(err) {
@@ -116,36 +117,75 @@ type limitedListener struct {
 	net.Listener
 	network string // as of net.Listen
 	conns   *connections
-	closed  bool // guarded by conns.mu
+
+	start, stop sync.Once
+	accepted    chan accepted // to Accept
+	done        chan struct{} // closed by Close
+}
+
+// accepted is what Accept returns.
+type accepted struct {
+	c   net.Conn
+	err error
+}
+
+func newLimitedListener(l net.Listener, network string, conns *connections) *limitedListener {
+	return &limitedListener{Listener: l, network: network, conns: conns, accepted: make(chan accepted), done: make(chan struct{})}
 }
 
 func (l *limitedListener) Accept() (net.Conn, error) {
-	c, err := l.Listener.Accept()
-	if err != nil {
-		if !errors.Is(err, net.ErrClosed) {
+	l.start.Do(func() { go l.acceptAll() }) // not before: a listener that nobody calls would hold slots
+	select {
+	case a := <-l.accepted:
+		return a.c, a.err
+	case <-l.done:
+		return nil, net.ErrClosed
+	}
+}
+
+// acceptAll goes on accepting while connections wait for a slot, as the one behind them may be one that has not to wait.
+func (l *limitedListener) acceptAll() {
+	for {
+		c, err := l.Listener.Accept()
+		if err == nil {
+			l.conns.admit(c, l)
+			continue
+		}
+		closed := errors.Is(err, net.ErrClosed)
+		if !closed {
 			l.conns.acceptFailed(err, l.Addr())
 		}
-		return nil, err
+		if !l.hand(nil, err) || closed { // the next try comes behind the next Accept, for which a server takes its time
+			return
+		}
 	}
-	return l.conns.admit(c, l) // not before: a listener that nobody calls would hold a slot
+}
+
+// hand gives Accept what it returns. Where the listener is closed it returns false, and c is closed, too.
+func (l *limitedListener) hand(c net.Conn, err error) bool {
+	select {
+	case l.accepted <- accepted{c, err}:
+		return true
+	case <-l.done:
+		if c != nil {
+			c.Close()
+		}
+		return false
+	}
 }
 
 // Close closes the listener, once.
-func (l *limitedListener) Close() error {
-	l.conns.mu.Lock()
-	closed := l.closed
-	l.closed = true
-	l.conns.changed.Broadcast()
-	l.conns.mu.Unlock()
-	if closed {
-		return nil
-	}
-	return l.Listener.Close()
+func (l *limitedListener) Close() (err error) {
+	l.stop.Do(func() {
+		close(l.done)
+		err = l.Listener.Close()
+	})
+	return err
 }
 
 // filesReserve is how many files beside connections may be open: the database, its directory, listeners,
-// certificates, the configuration.
-const filesReserve = 64
+// certificates, the configuration, and connections that wait for a slot.
+const filesReserve = 64 + maxWaiting
 
 // connectionLimit is how many connections there may be: as many as are configured, or as there can be files.
 func connectionLimit(configured int64, log *slog.Logger) int64 {

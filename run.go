@@ -168,6 +168,7 @@ func serve(ctx context.Context, file string, env []string, stderr io.Writer) (er
 		return err
 	}
 	conns := newConnections(connectionLimit(cfg.HTTP.MaxConnections, log), log)
+	conns.proxies = proxies
 	listeners, err := listenAll(ctx, "http.listen", cfg.HTTP.Listen, conns)
 	if err != nil {
 		if ctx.Err() != nil {

@@ -36,7 +36,7 @@ func Parse(networks []string) (Proxies, error) {
 // is further away, anybody could have written.
 func (p Proxies) Remote(r *http.Request) string {
 	addr := r.RemoteAddr
-	if len(p) == 0 || !p.trust(addr) {
+	if len(p) == 0 || !p.Trust(addr) {
 		return addr
 	}
 	hops := strings.Split(strings.Join(r.Header.Values("X-Forwarded-For"), ","), ",")
@@ -55,7 +55,7 @@ func (p Proxies) Remote(r *http.Request) string {
 
 // Secure tells whether a request left its client through TLS.
 func (p Proxies) Secure(r *http.Request) bool {
-	if len(p) > 0 && p.trust(r.RemoteAddr) {
+	if len(p) > 0 && p.Trust(r.RemoteAddr) {
 		scheme, _, _ := strings.Cut(r.Header.Get("X-Forwarded-Proto"), ",")
 		switch strings.ToLower(strings.TrimSpace(scheme)) {
 		case "https":
@@ -67,8 +67,8 @@ func (p Proxies) Secure(r *http.Request) bool {
 	return r.TLS != nil
 }
 
-// trust tells whether a RemoteAddr is that of a trusted proxy.
-func (p Proxies) trust(addr string) bool {
+// Trust tells whether a RemoteAddr is that of a trusted proxy.
+func (p Proxies) Trust(addr string) bool {
 	ip, err := netip.ParseAddr(Host(addr))
 	return err == nil && p.contain(ip.Unmap().WithZone(""))
 }
