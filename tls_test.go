@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bufio"
 	"bytes"
 	"crypto/ecdsa"
 	"crypto/elliptic"
@@ -9,10 +10,12 @@ import (
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/pem"
+	"io"
 	"math/big"
 	"net"
 	"os"
 	"path/filepath"
+	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -132,5 +135,72 @@ func TestServesTLS(t *testing.T) {
 	}
 	if code, log := p.stop(t, syscall.SIGTERM); code != 0 {
 		t.Errorf("exit code %d\n%s", code, log)
+	}
+}
+
+// TestRefusedOverTLS: what net/http answers by itself is logged where the bytes are sealed, too, once for each answer,
+// and nothing else is.
+func TestRefusedOverTLS(t *testing.T) {
+	dir := t.TempDir()
+	writeCertificate(t, filepath.Join(dir, "cert.pem"), filepath.Join(dir, "key.pem"), 1)
+	p := start(t, dir, []string{"PIPIT_HTTP_LISTEN=127.0.0.1:0", "PIPIT_HTTP_TLS_CERT=cert.pem", "PIPIT_HTTP_TLS_KEY=key.pem"})
+	open := func(version uint16) keptConn {
+		t.Helper()
+		raw, err := net.Dial("tcp", p.addrs[0])
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { raw.Close() })
+		c := tls.Client(raw, &tls.Config{InsecureSkipVerify: true, MaxVersion: version})
+		return keptConn{c, bufio.NewReader(c)}
+	}
+	answers := 0
+	for _, version := range []uint16{tls.VersionTLS12, tls.VersionTLS13} {
+		for _, bad := range []string{
+			"GET /zato/%zz HTTP/1.1\r\nHost: x\r\n\r\n",
+			"what is this\r\n\r\n",
+			"GET /health HTTP/1.1\r\n\r\n",
+			"GET /health HTTP/1.1\r\nHost: x\r\nX: " + strings.Repeat("x", 30_000) + "\r\n\r\n",
+			"POST /health HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: gzip\r\n\r\n",
+			"GET /health HTTP/1.1\r\nHost: x\r\nExpect: the unexpected\r\n\r\n",
+		} {
+			for _, before := range []bool{false, true} { // as the first one of its connection, and behind another one
+				c := open(version)
+				if before {
+					c.ask(t)
+				}
+				c.send(t, bad)
+				if resp, err := c.answer(); err != nil || resp.StatusCode < 400 {
+					t.Fatalf("%.40q: %v, %v", bad, resp, err)
+				}
+				p.line(t, `"level":"WARN","msg":"refused","remote":"`+c.LocalAddr().String()+`","reason":"not a request that can be read, over TLS"`)
+				answers++
+			}
+		}
+		const part = "GET /health HTTP/1.1\r\nHo"
+		for _, leave := range []func(*tls.Conn) error{
+			func(c *tls.Conn) error { return c.NetConn().(*net.TCPConn).CloseWrite() },
+			(*tls.Conn).CloseWrite,
+			(*tls.Conn).Close,
+		} {
+			for _, begun := range []string{"", part} {
+				c := open(version)
+				c.ask(t)
+				c.send(t, begun)
+				if err := leave(c.Conn.(*tls.Conn)); err != nil {
+					t.Fatal(err)
+				}
+				_, _ = c.r.WriteTo(io.Discard) // until the server has closed it, unless Close has
+			}
+		}
+		c := open(version)
+		c.ask(t)
+		c.send(t, "GET /nowhere HTTP/1.1\r\nHost: x\r\n\r\n")
+		if resp, err := c.answer(); err != nil || resp.StatusCode != 404 {
+			t.Fatal(resp, err)
+		}
+	}
+	if _, log := p.stop(t, syscall.SIGTERM); strings.Count(log, "over TLS") != answers {
+		t.Errorf("%d lines about %d answers:\n%s", strings.Count(log, "over TLS"), answers, log)
 	}
 }

@@ -59,17 +59,29 @@ const (
 	maxHeader  = 16 << 10         // bytes
 )
 
+// Limits of one HTTP/2 connection.
+const (
+	maxStreams   = 250       // requests at a time, also of those that were reset and whose handlers have not returned
+	uploadWindow = 256 << 10 // bytes of bodies that no handler has read yet
+)
+
 // NewServer returns a server with the limits that the handler counts on. Between two requests a connection is kept
 // for the time idle, 0 is DefaultIdleTimeout. The caller may set more, such as ErrorLog, and registers the broker's Drain with RegisterOnShutdown, else a shutdown waits
 // for long polls and streams.
 func NewServer(h http.Handler, idle time.Duration) *http.Server {
 	return &http.Server{
-		Handler:                      h,
-		ReadHeaderTimeout:            headerTime,
-		ReadTimeout:                  bodyTime,
-		WriteTimeout:                 replyTime,
-		IdleTimeout:                  cmp.Or(idle, DefaultIdleTimeout),
-		MaxHeaderBytes:               maxHeader,
+		Handler:           h,
+		ReadHeaderTimeout: headerTime,
+		ReadTimeout:       bodyTime,
+		WriteTimeout:      replyTime,
+		IdleTimeout:       cmp.Or(idle, DefaultIdleTimeout),
+		MaxHeaderBytes:    maxHeader,
+		HTTP2: &http.HTTP2Config{
+			MaxConcurrentStreams:          maxStreams,
+			MaxReceiveBufferPerConnection: uploadWindow,
+			MaxReceiveBufferPerStream:     uploadWindow,
+			WriteByteTimeout:              writeTime, // else a client that reads nothing holds its replies for ever: their time ends only behind what is being written
+		},
 		ConnContext:                  withConnection,
 		DisableGeneralOptionsHandler: true, // OPTIONS * is answered like anything else
 	}
