@@ -16,6 +16,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -37,7 +38,7 @@ type proxyKind struct {
 	lang    string   // of the recipe's block
 	args    []string // with the file DIR/config
 	config  string
-	listen  []string // what the recipe listens on, and what it is here
+	listen  []string // what the recipe listens on, and what it is here; then more such pairs
 }
 
 var (
@@ -155,12 +156,14 @@ func startProxy(t *testing.T, k proxyKind, chapter string, port int, addr string
 	write(t, filepath.Join(dir, "pipit.pem"), pair, 1)
 
 	text := recipe(t, chapter, k.lang)
-	for _, must := range []string{k.listen[0], "127.0.0.1:11223"} {
-		if !strings.Contains(text, must) {
-			t.Fatalf("%q is not in the recipe:\n%s", must, text)
+	swap := append(slices.Clone(k.listen), "127.0.0.1:11223", addr)
+	for i := 0; i < len(swap); i += 2 {
+		if !strings.Contains(text, swap[i]) {
+			t.Fatalf("%q is not in the recipe:\n%s", swap[i], text)
 		}
+		text = strings.ReplaceAll(text, swap[i], swap[i+1])
 	}
-	text = strings.NewReplacer(k.listen[0], k.listen[1], "127.0.0.1:11223", addr, "/etc/ssl/", "DIR/").Replace(text)
+	text = strings.ReplaceAll(text, "/etc/ssl/", "DIR/")
 	text = strings.Replace(strings.Replace(k.config, "USER", k.user(), 1), "RECIPE", text, 1)
 	own := strings.NewReplacer("DIR", dir, "PORT", strconv.Itoa(port))
 	write(t, filepath.Join(dir, "config"), []byte(own.Replace(text)), 1)
@@ -327,6 +330,37 @@ func (v *visitor) signIn(prefix, link string) {
 	v.wants(v.ask("GET", prefix+"/admin/topics/%2Fcustomer%2Fcreated", "", "", "Accept", "text/html"), regexp.QuoteMeta(v.base+"/zato/pubsub/topic//customer/created/"))
 }
 
+// names does to topics, by the admin's API and with a token, what has their names in the query instead of in the path, then
+// publishes and receives by paths whose slashes were merged, as those of a topic that has the slash.
+func (v *visitor) names(signIn func()) {
+	v.Helper()
+	const api, typeJSON = "/admin/api/v1", "application/json"
+	signIn()
+	made := v.ask("POST", api+"/tokens", "", `{"name": "names", "scope": "write"}`, "Content-Type", typeJSON, "Origin", v.base)
+	token := regexp.MustCompile(`"token": ?"(pipit_[^"]+)"`).FindStringSubmatch(made)
+	if token == nil {
+		v.Fatal(made)
+	}
+	call := func(method, path, body string) string {
+		v.Helper()
+		return v.ask(method, api+path, "", body, "Content-Type", typeJSON, "Authorization", "Bearer "+token[1])
+	}
+	v.wants(call("POST", "/topics", `{"name": "/t"}`), "^201 ")
+	for i, at := range []string{"/topics/-?name=/t", "/topics/-?name=%2Ft"} {
+		v.wants(call("PATCH", at, fmt.Sprintf(`{"max_depth": %d}`, 70+i)), "^200 ")
+		v.wants(call("GET", at, ""), fmt.Sprintf(`^200 .*"name": ?"/t".*"max_depth": ?%d`, 70+i))
+	}
+	v.wants(call("POST", "/producers", `{"client": "crm", "topic": "/t"}`), "^201 ")
+	v.wants(call("POST", "/consumers", `{"client": "erp", "topic": "/t", "sub_key": "a-key-of-the-consumer-of-t"}`), "^201 ")
+	v.wants(call("GET", "/topics/-?name=/t", ""), "^200 ")
+
+	v.wants(v.ask("POST", "/zato/pubsub/topic/t/", "crm:crm", "merged"), published.String())
+	v.wants(v.ask("POST", "/zato/pubsub/msg/t/?ack=true", "erp:erp", "", "X-Zato-PubSub-Key", "a-key-of-the-consumer-of-t"), `^200 .*"results_count": 1.*merged.*"topic": "/t"`)
+
+	v.wants(call("DELETE", "/topics/-?name=/t", ""), "^200 ")
+	v.wants(call("GET", "/topics/-?name=/t", ""), "^404 ")
+}
+
 func TestProxies(t *testing.T) {
 	if testing.Short() {
 		t.Skip("short: the tests of proxies run without -short")
@@ -363,11 +397,39 @@ func TestProxies(t *testing.T) {
 			v.wants(v.ask("POST", topic, "crm:wrong", "x"), "^401 .*ZATO_ERROR")
 			v.wants(v.ask("POST", topic, "crm:crm", "x", "Origin", v.base, "Sec-Fetch-Site", "same-site"), "^200 ") // of another port
 			v.wants(v.ask("POST", topic, "crm:crm", "x", "Origin", "https://www.example.com", "Sec-Fetch-Site", "same-site"), "^403 .*cors_origins")
-			v.signIn("", link)
-			if _, log := p.stop(t, syscall.SIGTERM); !strings.Contains(log, `"remote":"127.0.0.2"`) || strings.Contains(log, "203.0.113.9") {
+			v.names(func() { v.signIn("", link) })
+			_, log := p.stop(t, syscall.SIGTERM)
+			if !strings.Contains(log, `"remote":"127.0.0.2"`) || strings.Contains(log, "203.0.113.9") {
 				t.Error("not the address of the client in the log:", log)
 			}
+			if strings.Count(log, "merges slashes") != 1 {
+				t.Error("not one warning about merged slashes in the log:", log)
+			}
 		})
+	}
+}
+
+// A proxy that decodes paths and merges slashes itself, as nginx does with a slash behind the port.
+func TestProxyThatMerges(t *testing.T) {
+	if testing.Short() {
+		t.Skip("short: the tests of proxies run without -short")
+	}
+	p := start(t, t.TempDir(), append([]string{"PIPIT_HTTP_TRUSTED_PROXIES=127.0.0.1"}, anyPort...), "-config", example(t))
+	link := p.line(t, `There is no administrator yet: .* (http://\S+)$`)[1]
+	k := nginx
+	k.listen = append(slices.Clone(k.listen), "merge_slashes off;", "merge_slashes on;", "127.0.0.1:11223;", "127.0.0.1:11223/;")
+	v := startProxy(t, k, "nginx", freePort(t), p.addrs[0])
+	for _, path := range []string{"//customer/created/", "/%2Fcustomer%2Fcreated/"} {
+		v.wants(v.ask("POST", "/zato/pubsub/topic"+path, "crm:crm", "merged on its way"), published.String())
+		v.wants(v.ask("POST", "/zato/pubsub/msg"+path+"?ack=true", "erp:erp", "", "X-Zato-PubSub-Key", exampleSubKey), `^200 .*"results_count": 1.*merged on its way`)
+	}
+	v.names(func() {
+		_, key, _ := strings.Cut(link, "?key=")
+		v.wants(v.ask("POST", "/admin/setup", "", url.Values{"key": {key}, "name": {"ann"}, "password": {"correct horse"}}.Encode(),
+			"Content-Type", "application/x-www-form-urlencoded", "Origin", v.base), "^303 ")
+	})
+	if _, log := p.stop(t, syscall.SIGTERM); strings.Count(log, "merges slashes") != 1 {
+		t.Error("not one warning about merged slashes in the log:", log)
 	}
 }
 
