@@ -32,6 +32,7 @@ type connections struct {
 
 	mu       sync.Mutex
 	max      int64
+	mayWait  int64 // connections, for a slot; past it, those of a network that has its share are closed
 	open     int64
 	leaving  int64               // those of open that are being closed for others
 	final    bool                // what becomes idle is closed
@@ -47,7 +48,7 @@ type connections struct {
 }
 
 func newConnections(max int64, log *slog.Logger) *connections {
-	return &connections{max: max, log: log, networks: map[string]*network{}, refused: map[string]*seldom{}}
+	return &connections{max: max, mayWait: waitingLimit(), log: log, networks: map[string]*network{}, refused: map[string]*seldom{}}
 }
 
 // acceptFailed logs an error that net/http silently tries again after.

@@ -15,10 +15,9 @@ import (
 
 // Of waiting for a slot.
 const (
-	quietTime  = 500 * time.Millisecond // that a connection has been as it is, before it gives its slot to another one
-	lookAgain  = 50 * time.Millisecond  // for one that does
-	evictLook  = 64                     // connections that are looked at for one on which nothing has begun
-	maxWaiting = 128                    // connections; past it, those of a network that has its share are closed
+	quietTime = 500 * time.Millisecond // that a connection has been as it is, before it gives its slot to another one
+	lookAgain = 50 * time.Millisecond  // for one that does
+	evictLook = 64                     // connections that are looked at for one on which nothing has begun
 )
 
 // network is where open connections come from, see broker.Network. The one without a name is that of the trusted
@@ -83,7 +82,7 @@ func (s *connections) admit(c net.Conn, l *limitedListener) {
 	own.slot = make(chan bool, 1)
 	s.wait(own, &s.waiting)
 	s.wanted.Add(1)
-	inLine := s.waiting.n > maxWaiting && !s.turnOneAway()
+	inLine := int64(s.waiting.n) > s.mayWait+s.leaving && !s.squeeze(own)
 	s.mu.Unlock()
 	if inLine {
 		s.await(own, l)
@@ -126,6 +125,22 @@ func (s *connections) turnAway(c *conn) {
 		s.wanted.Add(-1)
 		c.slot <- false
 	}
+}
+
+// squeeze makes room for a connection among those that wait, which are too many: it gets a slot of its network on which
+// nothing is under way, where that has its share, else another one does not wait any more. It returns false where all
+// who wait have a right to. The caller holds mu.
+func (s *connections) squeeze(c *conn) bool {
+	if s.hasShare(c) {
+		n := s.networks[c.from]
+		for _, out := range []*conn{s.idle.quiet(n), s.fresh.quiet(n)} {
+			if out != nil {
+				s.expel(out)
+				return true
+			}
+		}
+	}
+	return s.turnOneAway()
 }
 
 // turnOneAway ends the wait of the last one whose network holds its share, if there is one. The caller holds mu.
@@ -227,12 +242,17 @@ func (s *connections) evict(c *conn) *conn {
 		if greedy != nil && out.in == &greedy.busy {
 			s.warnCut(greedy)
 		}
-		out.leaving = true
-		s.leaving++
-		s.drop(out)
+		s.expel(out)
 		return out
 	}
 	return nil
+}
+
+// expel closes a connection for another one. The caller holds mu.
+func (s *connections) expel(c *conn) {
+	c.leaving = true
+	s.leaving++
+	s.drop(c)
 }
 
 func (s *connections) warnCut(n *network) {

@@ -184,16 +184,28 @@ func (l *limitedListener) Close() (err error) {
 }
 
 // filesReserve is how many files beside connections may be open: the database, its directory, listeners,
-// certificates, the configuration, and connections that wait for a slot.
-const filesReserve = 64 + maxWaiting
+// certificates, the configuration.
+const filesReserve = 64
+
+// maxWaiting is how many connections wait for a slot at most, where there can be as many files.
+const maxWaiting = 128
+
+// waitingLimit is how many connections may wait for a slot: a quarter of the files that there can be, at most.
+func waitingLimit() int64 {
+	files := maxFiles()
+	if files == 0 {
+		return maxWaiting
+	}
+	return min(maxWaiting, max(1, (files-filesReserve)/4))
+}
 
 // connectionLimit is how many connections there may be: as many as are configured, or as there can be files.
 func connectionLimit(configured int64, log *slog.Logger) int64 {
-	files := maxFiles()
-	if files == 0 || configured+filesReserve <= files {
+	files, reserve := maxFiles(), filesReserve+waitingLimit()
+	if files == 0 || configured+reserve <= files {
 		return configured
 	}
-	limit := max(1, files-filesReserve)
+	limit := max(1, files-reserve)
 	log.Warn("max_connections is more than this process may have files open: raise that limit, RLIMIT_NOFILE, or lower the key",
 		"max_connections", configured, "files", files, "at_most", limit)
 	return limit

@@ -29,7 +29,7 @@ func TestFewFiles(t *testing.T) {
 		}
 		post(t, "http://crm:crm@"+p.addrs[1]+"/zato/pubsub/topic//customer/created/", "", "fits")
 		code, log := p.stop(t, syscall.SIGTERM)
-		if code != 0 || strings.Contains(log, `"at_most":36`) != warns || strings.Contains(log, "cannot be accepted") {
+		if code != 0 || strings.Contains(log, `"at_most":27`) != warns || strings.Contains(log, "cannot be accepted") {
 			t.Errorf("%s: exit code %d\n%s", limits, code, log)
 		}
 	}
