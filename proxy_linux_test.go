@@ -414,7 +414,7 @@ func TestProxyThatMerges(t *testing.T) {
 	if testing.Short() {
 		t.Skip("short: the tests of proxies run without -short")
 	}
-	p := start(t, t.TempDir(), append([]string{"PIPIT_HTTP_TRUSTED_PROXIES=127.0.0.1"}, anyPort...), "-config", example(t))
+	p := start(t, t.TempDir(), append([]string{"PIPIT_HTTP_TRUSTED_PROXIES=127.0.0.1", "PIPIT_HTTP_HOSTS=pipit.example.com"}, anyPort...), "-config", example(t))
 	link := p.line(t, `There is no administrator yet: .* (http://\S+)$`)[1]
 	k := nginx
 	k.listen = append(slices.Clone(k.listen), "merge_slashes off;", "merge_slashes on;", "127.0.0.1:11223;", "127.0.0.1:11223/;")
