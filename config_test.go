@@ -23,7 +23,7 @@ func writeConfig(t *testing.T, text string) string {
 	return file
 }
 
-const hashOfX = "$2a$04$0000000000000000000000000000000000000000000000000000."
+const hashOfX = "$2a$10$0000000000000000000000000000000000000000000000000000."
 
 func TestConfigGood(t *testing.T) {
 	c, err := loadConfig(writeConfig(t, `
@@ -165,7 +165,9 @@ func TestConfigBad(t *testing.T) {
 		{"colon", "\n[[client]]\nusername = \"a:b\"\npassword = \"x\"\n", []string{`:3: username "a:b": allowed are 1 to 128 bytes without a colon and control characters`}},
 		{"no password", "[[client]]\nusername = \"a\"\n", []string{`:1: client "a" has neither a password nor a password_hash`}},
 		{"both", "[[client]]\nusername = \"a\"\npassword = \"secret\"\npassword_hash = \"" + hashOfX + "\"\n", []string{`:4: client "a" has both a password and a password_hash: allowed is one of them`}},
-		{"bad hash", "[[client]]\nusername = \"a\"\npassword_hash = \"secret\"\n", []string{`:3: password_hash of client "a": not a bcrypt hash of cost at most 14`}},
+		{"bad hash", "[[client]]\nusername = \"a\"\npassword_hash = \"secret\"\n", []string{`:3: password_hash of client "a": not a bcrypt hash of cost 10 to 13`}},
+		{"cheap hash", "[[client]]\nusername = \"a\"\npassword_hash = \"" + strings.Replace(hashOfX, "10", "04", 1) + "\"\n", []string{`:3: password_hash of client "a": bcrypt hash of cost 4: allowed are 10 to 13`}},
+		{"costly hash", "[[client]]\nusername = \"a\"\npassword_hash = \"" + strings.Replace(hashOfX, "10", "14", 1) + "\"\n", []string{`:3: password_hash of client "a": bcrypt hash of cost 14: allowed are 10 to 13`}},
 		{"password type", "[[client]]\nusername = \"a\"\npassword = 123456\n", []string{`:3: client.password = a value that is not shown: allowed is a text in quotes`}},
 		{"long password", "[[client]]\nusername = \"a\"\npassword = \"" + strings.Repeat("secret", 13) + "\"\n", []string{`:3: password of client "a": allowed are at most 72 bytes, got 78`}},
 		{"twice", crm + crm, []string{`:5: client ["crm"] is declared twice`}},

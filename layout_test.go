@@ -18,7 +18,7 @@ func TestLayout(t *testing.T) {
 		"pipit/admin": {"pipit/broker", "pipit/httpapi/forwarded", "github.com/julienschmidt/httprouter"},
 		"pipit/admin/command": {"pipit/admin", "pipit/broker", "github.com/BurntSushi/toml", "github.com/rivo/uniseg", "github.com/schollz/progressbar/v3",
 			"github.com/spf13/cobra", "github.com/spf13/pflag", "golang.org/x/term"},
-		"pipit/bench":             {"pipit/broker", "pipit/db", "pipit/httpapi", "go.etcd.io/bbolt", "github.com/julienschmidt/httprouter", "golang.org/x/crypto/bcrypt"},
+		"pipit/bench":             {"pipit/broker", "pipit/db", "pipit/httpapi", "go.etcd.io/bbolt", "github.com/julienschmidt/httprouter"},
 		"pipit/broker":            {"github.com/segmentio/ksuid", "golang.org/x/crypto/bcrypt"},
 		"pipit/db":                {"pipit/broker", "go.etcd.io/bbolt", "go.etcd.io/bbolt/errors", "golang.org/x/sys/unix", "golang.org/x/sys/windows"},
 		"pipit/httpapi":           {"pipit/broker", "pipit/httpapi/forwarded", "github.com/julienschmidt/httprouter", "github.com/segmentio/ksuid", "golang.org/x/sys/unix"},

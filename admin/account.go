@@ -191,8 +191,8 @@ func (a *Admin) getAdministrator(name string) (Administrator, error) {
 }
 
 // newHash is hashPassword, in turn with sign-ins.
-func (a *Admin) newHash(ctx context.Context, name, password string) (string, error) {
-	done, err := a.slowHash(ctx)
+func (a *Admin) newHash(ctx context.Context, who actor, name, password string) (string, error) {
+	done, err := a.slowHash(ctx, who)
 	if err != nil {
 		return "", err
 	}
@@ -202,7 +202,7 @@ func (a *Admin) newHash(ctx context.Context, name, password string) (string, err
 
 // createAdministrator creates an administrator. The errors are those of CreateAdministrator.
 func (a *Admin) createAdministrator(ctx context.Context, who actor, name, password string) (Administrator, error) {
-	hash, err := a.newHash(ctx, name, password)
+	hash, err := a.newHash(ctx, who, name, password)
 	if err != nil {
 		return Administrator{}, err
 	}
@@ -217,7 +217,7 @@ func (a *Admin) createAdministrator(ctx context.Context, who actor, name, passwo
 // setAdministratorPassword changes a password and ends the administrator's sessions, but for the
 // one that is to stay (nil: none). The errors are those of SetAdministratorPassword.
 func (a *Admin) setAdministratorPassword(ctx context.Context, who actor, name, password string, stays *session) error {
-	hash, err := a.newHash(ctx, name, password)
+	hash, err := a.newHash(ctx, who, name, password)
 	if err != nil {
 		return err
 	}

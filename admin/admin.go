@@ -62,16 +62,13 @@ type Admin struct {
 	stats    *stats
 	started  time.Time
 
-	naming    sync.Mutex    // held from looking whether a sub_key is free until a consumer has it
-	changing  sync.Mutex    // held from reading administrators, sessions or tokens to having changed them, also in memory
-	setUpDone atomic.Bool   // there is an administrator
-	hashing   chan struct{} // one token for the slow hash that runs
-	waiting   atomic.Int64  // who waits for that
+	naming    sync.Mutex  // held from looking whether a sub_key is free until a consumer has it
+	changing  sync.Mutex  // held from reading administrators, sessions or tokens to having changed them, also in memory
+	setUpDone atomic.Bool // there is an administrator
 	setup     setup
 	sessions  sessions
 	tokens    tokens
 	trail     trail
-	guesses   *broker.Throttle // wrong tokens and set-up keys, by network
 
 	closing   chan struct{} // closed by Close
 	closeOnce sync.Once
@@ -93,8 +90,6 @@ func New(b *broker.Broker, o Options) (*Admin, error) {
 		foreign: http.NewCrossOriginProtection(),
 		links:   prefixer(o.PathPrefix),
 		started: time.Now(),
-		hashing: make(chan struct{}, 1),
-		guesses: broker.NewThrottle(maxGuesses, broker.FailureWindow),
 		trail:   trail{denied: broker.NewThrottle(1, broker.FailureWindow)},
 		closing: make(chan struct{}),
 	}

@@ -216,11 +216,6 @@ func (r *apiRig) refused(status int, code, method, path string, body any, header
 	return p
 }
 
-// forgive forgets wrong tokens.
-func (r *apiRig) forgive() {
-	r.a.guesses = broker.NewThrottle(maxGuesses, broker.FailureWindow)
-}
-
 // object is a body.
 type object = map[string]any
 
@@ -509,8 +504,6 @@ func TestCredentials(t *testing.T) {
 			if a.StatusCode != 401 || a.Header.Get("WWW-Authenticate") == "" {
 				t.Errorf("%s %s with %s: %s %s", method, path, name, a.Status, a.body)
 			}
-			// So many wrong tokens would be too many.
-			r.forgive()
 		}
 		if a := with("Bearer " + r.readToken); (a.StatusCode == 403) != (scope == "write") || a.StatusCode == 401 {
 			t.Errorf("%s %s, of the scope %s, with a token of the scope read: %s %s", method, path, scope, a.Status, a.body)

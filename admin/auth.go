@@ -61,8 +61,8 @@ func (a *Admin) Local() http.Handler {
 func isLocal(r *http.Request) bool { return r.Context().Value(localKey{}) != nil }
 
 // identify returns who a request comes from, by its token or its session; nobody, where it has
-// neither. The errors are errNoSignIn for a token that is not valid, TooMany for too many of these,
-// and errForeign for a change that a page of another origin sends: it could have no token.
+// neither. The errors are errNoSignIn for a token that is not valid, which nobody can guess and nothing counts, and
+// errForeign for a change that a page of another origin sends: it could have no token.
 func (a *Admin) identify(r *http.Request) (caller, error) {
 	who := caller{actor: actor{Via: "web", Addr: a.addr(r)}}
 	if isLocal(r) {
@@ -75,7 +75,8 @@ func (a *Admin) identify(r *http.Request) (caller, error) {
 		if text, ok := bearer(r); ok {
 			t := a.token(text, now)
 			if t == nil {
-				return who, a.wrongToken(r.Context(), who.actor, now)
+				a.auditDenied(r.Context(), who.actor, "token.refused", "")
+				return who, errNoSignIn
 			}
 			who.Name, who.Write = tokenPrefix+t.name, t.scope == ScopeWrite
 			return who, nil
@@ -96,50 +97,15 @@ func bearer(r *http.Request) (string, bool) {
 	return strings.TrimSpace(text), strings.EqualFold(scheme, "Bearer")
 }
 
-// maxGuesses is how many wrong tokens, and how many wrong set-up keys, may come from one network within
-// broker.FailureWindow.
-const maxGuesses = 50
-
-// wrongToken counts a token that is not valid.
-func (a *Admin) wrongToken(ctx context.Context, who actor, now time.Time) error {
-	k := broker.ThrottleKeyOf("token", broker.Network(who.Addr))
-	if err := a.guesses.Check(k, now); err != nil {
-		return err
-	}
-	a.guesses.Add(k, now)
-	a.auditDenied(ctx, who, "token.refused", "")
-	return errNoSignIn
-}
-
-// maxSignIns is how many sign-ins wait for the one slow hash that they may run at a time.
-const maxSignIns = 64
-
 // signIn begins a session of an administrator, whose cookie it sets. The errors are Unauthorized;
 // TooMany, after too many failures, until their window ends; and Unavailable.
 func (a *Admin) signIn(ctx context.Context, w http.ResponseWriter, r *http.Request, name, password string) error {
 	who := actor{Via: "web", Addr: a.addr(r)}
-	login := broker.LoginOf("administrator", name, who.Addr)
-	if err := a.b.Logins().Check(login, time.Now()); err != nil {
-		return err
-	}
-	done, err := a.slowHash(ctx)
-	if err != nil {
-		return err
-	}
-	defer done()
-	if err := a.b.Logins().Check(login, time.Now()); err != nil { // others may have failed while this one waited
-		return err
-	}
-	account, err := administrator(a.b, name)
-	if err != nil {
-		return err
-	}
-	right, err := a.b.CheckPassword(ctx, account.Hash, password)
+	account, right, err := a.checkPassword(ctx, name, password, who.Addr)
 	if err != nil {
 		return err
 	}
 	if !right {
-		a.b.Logins().Failed(login, time.Now())
 		if account.Hash == "" {
 			name = "" // perhaps a password, in the wrong field
 		}
@@ -156,19 +122,42 @@ func (a *Admin) signIn(ctx context.Context, w http.ResponseWriter, r *http.Reque
 	return a.startSession(ctx, w, r, who)
 }
 
-// slowHash waits for the turn to run a slow hash. The caller calls done.
-func (a *Admin) slowHash(ctx context.Context) (done func(), err error) {
-	defer a.waiting.Add(-1)
-	if a.waiting.Add(1) > maxSignIns {
-		return nil, &broker.Error{Code: broker.Unavailable, Message: "Overloaded, try again",
-			Reason: "too many wait for their password check", RetryAfter: time.Second}
+// checkPassword tells whether password is that of an administrator who comes from an IP address, and
+// returns the administrator, the zero record where there is none of that name. The errors are TooMany, after too
+// many failures, until their window ends; and Unavailable.
+func (a *Admin) checkPassword(ctx context.Context, name, password, addr string) (administratorRecord, bool, error) {
+	logins, login := a.b.Logins(), broker.LoginOf(broker.AdministratorLogin, name, addr)
+	done, err := logins.Begin(ctx, login)
+	if err != nil {
+		return administratorRecord{}, false, err
 	}
-	select {
-	case a.hashing <- struct{}{}:
-		return func() { <-a.hashing }, nil
-	case <-ctx.Done():
-		return nil, &broker.Error{Code: broker.Unavailable, Message: "The request ended", RetryAfter: time.Second, Err: context.Cause(ctx)}
+	defer done()
+	account, err := administrator(a.b, name)
+	if err != nil {
+		return account, false, err
 	}
+	right := broker.CheckPassword(account.Hash, password)
+	if right {
+		logins.Succeeded(login, time.Now())
+	} else {
+		logins.Failed(login, time.Now())
+	}
+	return account, right, nil
+}
+
+// slowHash waits for the turn of who acts to run a slow hash, which ends with done. The error is Unavailable.
+func (a *Admin) slowHash(ctx context.Context, who actor) (done func(), err error) {
+	return a.b.Logins().Turn(ctx, broker.LoginOf(broker.AdministratorLogin, who.Name, who.Addr))
+}
+
+// samePassword tells whether password is that of hash, in turn with sign-ins. The error is Unavailable.
+func (a *Admin) samePassword(ctx context.Context, hash, password string) (bool, error) {
+	done, err := a.slowHash(ctx, actorOf(ctx))
+	if err != nil {
+		return false, err
+	}
+	defer done()
+	return broker.CheckPassword(hash, password), nil
 }
 
 // secretHash is how a session's or token's secret is kept and found. It is random enough for a fast

@@ -33,7 +33,7 @@ func (a *Admin) getClient(username string) (Client, error) {
 // createClient creates a client, with a Password or a PasswordHash. The errors are Invalid,
 // Conflict (it exists), Unavailable and DiskFull.
 func (a *Admin) createClient(ctx context.Context, who actor, c Client) (Client, error) {
-	def, err := c.hashed()
+	def, err := c.hashed("")
 	if err != nil {
 		return Client{}, err
 	}
@@ -76,7 +76,7 @@ func (a *Admin) editClient(ctx context.Context, who actor, username, revision st
 		if len(diff) == 0 {
 			return nil
 		}
-		def, err := c.hashed()
+		def, err := c.hashed("")
 		if err != nil {
 			return err
 		}
@@ -99,13 +99,14 @@ func (a *Admin) deleteClient(ctx context.Context, who actor, username, revision 
 	return a.delete(ctx, who, "client.delete", broker.Ref{Kind: broker.KindClient, Name: username}, username, revision)
 }
 
-// hashed returns the client with a PasswordHash in place of its Password. It takes long.
-func (d *ClientDefinition) hashed() (broker.Client, error) {
+// hashed returns the client with a PasswordHash in place of its Password. It takes long. stored is the hash so
+// far, empty for a new client.
+func (d *ClientDefinition) hashed(stored string) (broker.Client, error) {
 	c := d.broker()
 	if c.Password != "" && c.PasswordHash != "" {
 		return c, invalid("password", "client %q: allowed is one of password and password_hash", clip(c.Username))
 	}
-	if err := c.Validate(); err != nil {
+	if err := c.ValidateOver(stored); err != nil {
 		return c, err
 	}
 	if c.Password != "" {

@@ -203,7 +203,7 @@ func (a *Admin) newPlanner() *planner {
 	have := a.b.Definition()
 	p := &planner{
 		out:       Import{Plan: []PlanAction{}},
-		check:     a.b.CheckPassword,
+		check:     a.samePassword,
 		clients:   map[string]ClientDefinition{},
 		topics:    map[string]TopicDefinition{},
 		producers: map[clientTopic]ProducerDefinition{},
@@ -340,7 +340,7 @@ func (p *planner) client(ctx context.Context, c ClientDefinition) error {
 		}
 		c.PasswordHash = old.PasswordHash
 	}
-	def, err := c.hashed()
+	def, err := c.hashed(old.PasswordHash)
 	if err != nil {
 		return err
 	}

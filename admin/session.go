@@ -323,6 +323,7 @@ func (a *Admin) load() error {
 			s := &session{hash: hash, administrator: r.Administrator, addr: r.Addr, agent: r.Agent, created: r.Created, stored: r.Used.UnixNano()}
 			s.used.Store(s.stored)
 			a.sessions.byHash[hash] = s
+			a.b.Logins().Succeeded(broker.LoginOf(broker.AdministratorLogin, s.administrator, s.addr), time.Now())
 			return nil
 		}),
 		eachDocument(a.b, tokenKind, func(d broker.Document) error {

@@ -22,7 +22,7 @@ type watched struct {
 const (
 	watchedTopic = "/customer/created"
 	watchedKey   = "K1"
-	watchedHash  = "$2a$04$5fC6PnWDSKYSiobUNV06gealot8Ne3WsNsHalXBTGLeSPeHmb6NCa" // of "secret", quick to check
+	watchedHash  = "$2a$10$N7upEGPzocfGmT4H.lnSful.9ehej/hRkBRf3gg9EQXAjfZu7OF2e" // of "secret"
 )
 
 func newWatched(t *testing.T, bubble bool) *watched {

@@ -6,89 +6,23 @@ import (
 	"crypto/sha256"
 	"crypto/subtle"
 	"encoding/binary"
-	"fmt"
-	"runtime"
-	"strings"
 	"sync"
 	"time"
 
 	"golang.org/x/crypto/bcrypt"
 )
 
-// Passwords are kept as bcrypt hashes. One costs about 50 ms, so a pair of username and password
-// is hashed once: after that it is known by a keyed digest in memory, which a request pays in
-// well under a microsecond.
-const (
-	hashCost    = 10
-	minHashCost = bcrypt.MinCost
-	maxHashCost = 14 // about 1 s: more would hold up everybody who waits for a slow hash
-)
-
-// Limits of logins that need a slow hash.
-const (
-	maxSlowWaiting   = 256 // logins that wait for their slow hash
-	maxSlowOfNetwork = 128 // of these, from one network: nobody fills the queue alone
-)
-
-// dummyHash is what the password of an unknown user is compared with, so that it costs the same.
-// Nobody knows its password, and nothing depends on that.
-const dummyHash = "$2a$10$JaU2PnG6hYHgLsqiPIUlrej2AosQY.ez8acMpd89pt4piytqq1D4q"
-
-// HashPassword returns the hash of a password that Client.PasswordHash takes.
-func HashPassword(password string) (string, error) {
-	if password == "" || len(password) > MaxPassword {
-		return "", Invalidf("password of %d bytes: allowed are 1 to %d", len(password), MaxPassword)
-	}
-	hash, err := bcrypt.GenerateFromPassword([]byte(password), hashCost)
-	if err != nil {
-		return "", fmt.Errorf("hash a password: %w", err)
-	}
-	return string(hash), nil
-}
-
-// CheckPassword tells whether password is that of hash. Without a hash it is not, and that costs the
-// same. It shares with logins the slow hashes that may run at once, and waits for its turn: the
-// error is Unavailable, where ctx ends first.
-func (b *Broker) CheckPassword(ctx context.Context, hash, password string) (bool, error) {
-	select {
-	case b.auth.slots <- struct{}{}:
-		defer func() { <-b.auth.slots }()
-	case <-ctx.Done():
-		return false, gone(ctx)
-	}
-	known := hash != "" && len(password) <= MaxPassword // of a longer one bcrypt would compare the beginning
-	if !known {
-		hash, password = dummyHash, password[:min(len(password), MaxPassword)]
-	}
-	return b.auth.compare([]byte(hash), []byte(password)) == nil && known, nil
-}
-
-// checkHash tells whether a hash is one of bcrypt, of a cost that a login can pay.
-func checkHash(hash string) error {
-	const salted = 53 // characters of salt and hash, after $2b$10$
-	if len(hash) != 7+salted || hash[:2] != "$2" || !strings.ContainsRune("aby", rune(hash[2])) || hash[3] != '$' || hash[6] != '$' {
-		return fmt.Errorf("not a bcrypt hash")
-	}
-	for _, r := range hash[7:] {
-		if !(r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || r == '.' || r == '/') {
-			return fmt.Errorf("not a bcrypt hash")
-		}
-	}
-	cost, err := bcrypt.Cost([]byte(hash))
-	if err != nil || cost > maxHashCost {
-		return fmt.Errorf("bcrypt hash of a cost that is not %d to %d", minHashCost, maxHashCost)
-	}
-	return nil
-}
-
 // authenticator checks usernames and passwords. Its methods may be called from any goroutine.
 //
-// A pair that was verified before is found first, and neither waits for anything nor counts.
-// All others pass the limit of failures, then share the slow hashes that may run at once.
+// Passwords are kept as bcrypt hashes. One costs about 50 ms, so a pair of username and password
+// is hashed once: after that it is known by a keyed digest in memory, which a request pays in
+// well under a microsecond, and neither waits for anything nor counts. All others pass the limit of
+// failures, then share the slow hashes that may run at once. Whatever is refused costs as much as the slowest
+// hash of a client: the time does not tell whether there is a client, nor anything about it.
 type authenticator struct {
-	key     [32]byte      // random, made with the process: digests mean nothing outside of it
-	slots   chan struct{} // one token for each slow hash that runs
-	compare func(hash, password []byte) error
+	key     [32]byte // random, made with the process: digests mean nothing outside of it
+	compare comparer
+	costs   hashCosts // of clients
 
 	mu       sync.RWMutex
 	verified map[string]credential // by username; guarded by mu
@@ -96,9 +30,7 @@ type authenticator struct {
 	// The fields below belong to the slow path. The two locks are never held together.
 	flights struct {
 		sync.Mutex
-		byKey   map[flightKey]*flight // guarded by the Mutex, like the rest
-		waiting int
-		of      map[ThrottleKey]int // waiting, by network; no zero entries
+		byKey map[flightKey]*flight // guarded by the Mutex
 	}
 	logins *Logins
 }
@@ -121,38 +53,34 @@ type flight struct {
 type flightKey struct {
 	digest [sha256.Size]byte
 	login  Login
-	hash   string
+	hash   string // empty: there is no such client
+	active bool
 }
 
 func newAuthenticator() *authenticator {
 	a := &authenticator{
-		slots:    make(chan struct{}, max(1, runtime.GOMAXPROCS(0)/2)),
 		compare:  bcrypt.CompareHashAndPassword,
 		verified: map[string]credential{},
 		logins:   newLogins(),
 	}
 	rand.Read(a.key[:]) // never fails
 	a.flights.byKey = map[flightKey]*flight{}
-	a.flights.of = map[ThrottleKey]int{}
+	a.costs.replace("", "")
 	return a
 }
 
 // authenticate tells whether password is that of the client c, which is nil where there is none
-// of that username. addr is the caller's IP address. The errors are Unauthorized; TooMany, after
-// too many failures, until their window ends; and Unavailable, where too many wait
-// for a slow hash or ctx ends.
-func (a *authenticator) authenticate(ctx context.Context, c *Client, username, password, addr string) error {
+// of that username, and whether that took a slow hash, after which c may be out of date. addr is the caller's
+// IP address. The errors are Unauthorized; TooMany, after too many failures, until their window ends; and
+// Unavailable, where too many wait for a slow hash or ctx ends.
+func (a *authenticator) authenticate(ctx context.Context, c *Client, username, password, addr string) (waited bool, err error) {
 	digest := a.digest(username, password)
-	if c != nil && c.Active && a.remembers(c, &digest) {
-		return nil
+	if a.remembers(c, &digest) {
+		return false, nil
 	}
-	login := LoginOf("client", username, addr)
-	if err := a.logins.Check(login, time.Now()); err != nil {
-		return err
-	}
-	right, err := a.verify(ctx, c, password, flightKey{digest: digest, login: login})
+	right, err := a.verify(ctx, c, password, flightKey{digest: digest, login: LoginOf(ClientLogin, username, addr)})
 	if err != nil {
-		return err
+		return true, err
 	}
 	var reason string
 	switch {
@@ -163,9 +91,12 @@ func (a *authenticator) authenticate(ctx context.Context, c *Client, username, p
 	case !c.Active:
 		reason = "inactive client"
 	default:
-		return nil
+		return true, nil
 	}
-	a.logins.Failed(login, time.Now())
+	return true, unauthorized(reason)
+}
+
+func unauthorized(reason string) error {
 	return &Error{Code: Unauthorized, Message: "Invalid credentials", Reason: reason}
 }
 
@@ -184,7 +115,11 @@ func (a *authenticator) forget(username string) {
 	a.mu.Unlock()
 }
 
+// remembers tells whether a pair was verified for a client as it is now. It is for none that is inactive.
 func (a *authenticator) remembers(c *Client, digest *[sha256.Size]byte) bool {
+	if c == nil || !c.Active {
+		return false
+	}
 	a.mu.RLock()
 	known, ok := a.verified[c.Username]
 	a.mu.RUnlock()
@@ -193,32 +128,20 @@ func (a *authenticator) remembers(c *Client, digest *[sha256.Size]byte) bool {
 
 // verify runs the slow hash, or waits for one of the same pair that is on its way.
 func (a *authenticator) verify(ctx context.Context, c *Client, password string, key flightKey) (bool, error) {
-	key.hash = dummyHash
 	if c != nil {
-		key.hash = c.PasswordHash
+		key.hash, key.active = c.PasswordHash, c.Active
 	}
 	fl := &a.flights
 	for {
 		fl.Lock()
 		f := fl.byKey[key]
 		if f == nil {
-			if fl.waiting >= maxSlowWaiting || fl.of[key.login.network] >= maxSlowOfNetwork {
-				fl.Unlock()
-				return false, &Error{Code: Unavailable, Message: "Overloaded, try again",
-					Reason: "too many logins wait for their password check", RetryAfter: time.Second}
-			}
 			f = &flight{done: make(chan struct{})}
 			fl.byKey[key] = f
-			fl.waiting++
-			fl.of[key.login.network]++
 			fl.Unlock()
 			a.lead(ctx, f, c, password, key)
 			fl.Lock()
 			delete(fl.byKey, key)
-			fl.waiting--
-			if fl.of[key.login.network]--; fl.of[key.login.network] == 0 {
-				delete(fl.of, key.login.network)
-			}
 			fl.Unlock()
 			close(f.done)
 			return f.right, f.err
@@ -235,33 +158,28 @@ func (a *authenticator) verify(ctx context.Context, c *Client, password string, 
 	}
 }
 
-// lead waits for a slot and runs the slow hash of a flight.
+// lead waits for its turn and runs the slow hash of a flight.
 func (a *authenticator) lead(ctx context.Context, f *flight, c *Client, password string, key flightKey) {
-	select {
-	case a.slots <- struct{}{}:
-		defer func() { <-a.slots }()
-	case <-ctx.Done():
-		f.abandoned, f.err = true, gone(ctx)
+	done, err := a.logins.Begin(ctx, key.login)
+	if err != nil {
+		f.abandoned, f.err = ctx.Err() != nil, err
 		return
 	}
-	// While this one waited, others may have settled it.
-	if c != nil && a.remembers(c, &key.digest) {
+	defer done()
+	if a.remembers(c, &key.digest) { // while this one waited, others have settled it
 		f.right = true
 		return
 	}
-	if f.err = a.logins.Check(key.login, time.Now()); f.err != nil {
-		return
-	}
-	if len(password) > MaxPassword { // bcrypt would compare the first 72 bytes alone
-		a.compare([]byte(dummyHash), []byte(password[:MaxPassword]))
-		return
-	}
-	f.right = a.compare([]byte(key.hash), []byte(password)) == nil && c != nil
-	if f.right {
+	f.right = a.compare.right(key.hash, password)
+	if f.right && key.active {
 		a.mu.Lock()
 		a.verified[c.Username] = credential{key.digest, key.hash}
 		a.mu.Unlock()
+		a.logins.Succeeded(key.login, time.Now())
+		return
 	}
+	a.compare.topUp(key.hash, password, int(a.costs.most.Load()))
+	a.logins.Failed(key.login, time.Now())
 }
 
 func gone(ctx context.Context) error {

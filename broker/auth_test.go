@@ -63,16 +63,17 @@ func TestHashPassword(t *testing.T) {
 			t.Errorf("%d bytes: %v", len(p), err)
 		}
 	}
-	if err := checkHash(dummyHash); err != nil {
-		t.Error(err)
+	for cost := minHashCost; cost <= maxHashCost; cost++ {
+		if dummy := dummyHash(cost); checkHash(dummy) != nil || costOf(dummy) != cost {
+			t.Error("no hash to compare with in place of one of cost", cost)
+		}
 	}
-	if cost, err := bcrypt.Cost([]byte(dummyHash)); err != nil || cost != hashCost {
-		t.Error("the hash of unknown users costs something else than that of known ones:", cost, err)
+	if costOf(h) != hashCost {
+		t.Error("the hash of unknown users costs something else than that of known ones:", costOf(h))
 	}
 }
 
 func TestCheckPassword(t *testing.T) {
-	b := &Broker{auth: newAuthenticator()}
 	hash, long := quickHash(t, "right"), strings.Repeat("x", MaxPassword)
 	for _, tt := range []struct {
 		hash, password string
@@ -81,28 +82,20 @@ func TestCheckPassword(t *testing.T) {
 		{hash, "right", true}, {hash, "wrong", false}, {hash, "", false}, {"", "right", false}, {"", "", false},
 		{quickHash(t, long), long, true}, {quickHash(t, long), long + "x", false},
 	} {
-		if got, err := b.CheckPassword(t.Context(), tt.hash, tt.password); got != tt.want || err != nil {
-			t.Errorf("%q %q: %v, %v", tt.hash, tt.password, got, err)
+		if got := CheckPassword(tt.hash, tt.password); got != tt.want {
+			t.Errorf("%q %q: %v", tt.hash, tt.password, got)
 		}
-	}
-	ctx, cancel := context.WithCancel(t.Context())
-	cancel()
-	for range cap(b.auth.slots) {
-		b.auth.slots <- struct{}{}
-	}
-	if _, err := b.CheckPassword(ctx, hash, "right"); CodeOf(err) != Unavailable {
-		t.Error(err)
 	}
 }
 
 func TestCheckHash(t *testing.T) {
-	good := quickHash(t, "x")
-	for _, h := range []string{good, "$2y" + good[3:], "$2b" + good[3:], "$2a$14" + good[6:]} {
+	good := dummyHash(hashCost)
+	for _, h := range []string{good, "$2y" + good[3:], "$2b" + good[3:], "$2a$13" + good[6:]} {
 		if err := checkHash(h); err != nil {
 			t.Errorf("%s: %v", h, err)
 		}
 	}
-	for _, h := range []string{"", "x", good[:59], good + "x", "$2a$15" + good[6:], "$2a$03" + good[6:], "$2x" + good[3:],
+	for _, h := range []string{"", "x", good[:59], good + "x", "$2a$14" + good[6:], "$2a$09" + good[6:], "$2x" + good[3:],
 		"$2a$ab" + good[6:], "$5$rounds" + good[9:], good[:59] + "!", good[:59] + "\n"} {
 		if checkHash(h) == nil {
 			t.Errorf("%q passed", h)
@@ -133,7 +126,7 @@ func TestAuthenticate(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			a := newAuthenticator()
 			for range 2 { // the second time from memory, where it was right
-				err := a.authenticate(t.Context(), tt.c, "u", tt.password, "192.0.2.1")
+				_, err := a.authenticate(t.Context(), tt.c, "u", tt.password, "192.0.2.1")
 				if tt.reason == "" {
 					if err != nil {
 						t.Fatal(err)
@@ -152,7 +145,10 @@ func TestVerifiedPairIsRemembered(t *testing.T) {
 	a := newAuthenticator()
 	hashes := stubCompare(a, nil)
 	c := &Client{Username: "u", PasswordHash: "hash of secret", Active: true}
-	login := func(password string) error { return a.authenticate(t.Context(), c, "u", password, "192.0.2.1") }
+	login := func(password string) error {
+		_, err := a.authenticate(t.Context(), c, "u", password, "192.0.2.1")
+		return err
+	}
 	for range 3 {
 		if err := login("secret"); err != nil {
 			t.Fatal(err)
@@ -194,7 +190,7 @@ func TestVerifiedPairDoesNotAllocate(t *testing.T) {
 	a.trust(name, password, "h")
 	ctx := t.Context()
 	if n := testing.AllocsPerRun(100, func() {
-		if err := a.authenticate(ctx, c, name, password, "192.0.2.1"); err != nil {
+		if _, err := a.authenticate(ctx, c, name, password, "192.0.2.1"); err != nil {
 			t.Fatal(err)
 		}
 	}); n != 0 {
@@ -214,7 +210,10 @@ func TestTooManyFailures(t *testing.T) {
 					c = &Client{Username: "u", PasswordHash: "hash of secret", Active: true}
 					reason = "wrong password"
 				}
-				login := func(password, addr string) error { return a.authenticate(t.Context(), c, "u", password, addr) }
+				login := func(password, addr string) error {
+					_, err := a.authenticate(t.Context(), c, "u", password, addr)
+					return err
+				}
 				for i := range MaxFailures {
 					wantCode(t, login(fmt.Sprint(i), "192.0.2.1"), Unauthorized, reason)
 					time.Sleep(time.Second)
@@ -260,7 +259,8 @@ func TestSlowFailuresAreNotLimited(t *testing.T) {
 		a := newAuthenticator()
 		stubCompare(a, nil)
 		for range 5 * MaxFailures {
-			wantCode(t, a.authenticate(t.Context(), nil, "u", "x", "192.0.2.1"), Unauthorized, "unknown user")
+			_, err := a.authenticate(t.Context(), nil, "u", "x", "192.0.2.1")
+			wantCode(t, err, Unauthorized, "unknown user")
 			time.Sleep(FailureWindow/(MaxFailures-1) + time.Nanosecond)
 		}
 	})
@@ -274,9 +274,9 @@ func TestFirstRequestsShareOneHash(t *testing.T) {
 		hashes := stubCompare(a, func() { <-open })
 		c := &Client{Username: "u", PasswordHash: "hash of secret", Active: true}
 		var wg sync.WaitGroup
-		for i := range 2 * maxSlowWaiting {
+		for i := range 2 * maxWaiting {
 			wg.Go(func() {
-				if err := a.authenticate(t.Context(), c, "u", "secret", fmt.Sprint("192.0.2.", i%2)); err != nil {
+				if _, err := a.authenticate(t.Context(), c, "u", "secret", fmt.Sprint("192.0.2.", i%2)); err != nil {
 					t.Error(err)
 				}
 			})
@@ -284,65 +284,8 @@ func TestFirstRequestsShareOneHash(t *testing.T) {
 		synctest.Wait()
 		close(open)
 		wg.Wait()
-		if n := hashes(); n < 1 || n > 2 || n > cap(a.slots) {
+		if n := hashes(); n < 1 || n > 2 || n > a.logins.turns[ClientLogin].free {
 			t.Errorf("%d slow hashes", n)
-		}
-	})
-}
-
-func TestSlowHashesAreBounded(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		a := newAuthenticator()
-		a.slots = make(chan struct{}, 2)
-		a.logins.networks = NewThrottle(maxSlowWaiting, FailureWindow) // this is about what waits
-		open := make(chan struct{})
-		var mu sync.Mutex
-		running, most := 0, 0
-		stubCompare(a, func() {
-			mu.Lock()
-			running++
-			most = max(most, running)
-			mu.Unlock()
-			<-open
-			mu.Lock()
-			running--
-			mu.Unlock()
-		})
-		ctx, cancel := context.WithCancel(t.Context())
-		var wg sync.WaitGroup
-		login := func(ctx context.Context, user, addr string, want Code) {
-			wg.Go(func() {
-				if err := a.authenticate(ctx, nil, user, "x", addr); CodeOf(err) != want {
-					t.Errorf("%s from %s: %v", user, addr, err)
-				}
-			})
-		}
-		for i := range maxSlowOfNetwork {
-			login(t.Context(), fmt.Sprint("a", i), fmt.Sprintf("2001:db8::%x", i), Unauthorized)
-		}
-		synctest.Wait()
-		login(t.Context(), "b", "2001:db8::ffff", Unavailable) // one network does not fill the queue
-		synctest.Wait()
-		for i := range maxSlowWaiting - maxSlowOfNetwork {
-			login(ctx, fmt.Sprint("c", i), "192.0.2.2", Unavailable)
-		}
-		synctest.Wait()
-		login(t.Context(), "d", "192.0.2.3", Unavailable) // the queue is full
-		synctest.Wait()
-		cancel() // those that wait leave at once
-		synctest.Wait()
-		a.flights.Lock()
-		if a.flights.waiting != maxSlowOfNetwork {
-			t.Errorf("%d wait", a.flights.waiting)
-		}
-		a.flights.Unlock()
-		close(open)
-		wg.Wait()
-		if most != 2 {
-			t.Errorf("%d slow hashes at once, want 2", most)
-		}
-		if a.flights.waiting != 0 || len(a.flights.of) != 0 || len(a.flights.byKey) != 0 {
-			t.Error("something is left over:", a.flights.waiting, a.flights.of)
 		}
 	})
 }
@@ -351,27 +294,27 @@ func TestSlowHashesAreBounded(t *testing.T) {
 func TestLeaderLeaves(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		a := newAuthenticator()
-		a.slots = make(chan struct{}, 1)
-		a.slots <- struct{}{}
+		turns := newTurns(0)
+		a.logins.turns[ClientLogin] = turns
 		stubCompare(a, nil)
 		c := &Client{Username: "u", PasswordHash: "hash of secret", Active: true}
 		ctx, cancel := context.WithCancel(t.Context())
 		var wg sync.WaitGroup
 		wg.Go(func() {
-			if err := a.authenticate(ctx, c, "u", "secret", "192.0.2.1"); CodeOf(err) != Unavailable {
+			if _, err := a.authenticate(ctx, c, "u", "secret", "192.0.2.1"); CodeOf(err) != Unavailable {
 				t.Error(err)
 			}
 		})
 		synctest.Wait()
 		wg.Go(func() {
-			if err := a.authenticate(t.Context(), c, "u", "secret", "192.0.2.1"); err != nil {
+			if _, err := a.authenticate(t.Context(), c, "u", "secret", "192.0.2.1"); err != nil {
 				t.Error(err)
 			}
 		})
 		synctest.Wait()
 		cancel()
 		synctest.Wait()
-		<-a.slots
+		turns.done()
 		wg.Wait()
 	})
 }
@@ -448,7 +391,7 @@ func BenchmarkAuthenticate(b *testing.B) {
 	b.ReportAllocs()
 	b.RunParallel(func(pb *testing.PB) {
 		for pb.Next() {
-			if err := a.authenticate(b.Context(), c, "crm", "crm", "127.0.0.1"); err != nil {
+			if _, err := a.authenticate(b.Context(), c, "crm", "crm", "127.0.0.1"); err != nil {
 				b.Fatal(err)
 			}
 		}

@@ -40,6 +40,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -216,19 +217,30 @@ func (b *Broker) Reserve(n int64) (release func(), err error) {
 // Authenticate returns the client of a username and password. addr is the caller's IP address:
 // failures are counted by Logins. The errors are Unauthorized, TooMany and Unavailable.
 func (b *Broker) Authenticate(ctx context.Context, username, password, addr string) (*Client, error) {
-	var c *Client
-	b.mu.RLock()
-	if known := b.clients[username]; known != nil {
-		c = &known.Client
+	for {
+		c := b.client(username)
+		waited, err := b.auth.authenticate(ctx, c, username, password, addr)
+		if err != nil {
+			return nil, err
+		}
+		if !waited {
+			return c, nil
+		}
+		// Now the pair is remembered, unless the client has changed meanwhile.
 	}
-	b.mu.RUnlock()
-	if err := b.auth.authenticate(ctx, c, username, password, addr); err != nil {
-		return nil, err
-	}
-	return c, nil
 }
 
-// Logins counts the failed logins of all doors to the broker.
+// client returns the client of a username as it is now, nil where there is none.
+func (b *Broker) client(username string) *Client {
+	b.mu.RLock()
+	defer b.mu.RUnlock()
+	if c := b.clients[username]; c != nil {
+		return &c.Client
+	}
+	return nil
+}
+
+// Logins is what all doors to the broker ask before they check a password.
 func (b *Broker) Logins() *Logins { return b.auth.logins }
 
 // since returns now as a lease time.
@@ -293,7 +305,23 @@ func (b *Broker) load(image *Image) error {
 		}
 	}
 	b.setNextDue(image.NextDue)
+	b.warnCosts()
 	return nil
+}
+
+// warnCosts tells of password hashes that nobody may give any more: one that is slower than others makes
+// every failed login as slow.
+func (b *Broker) warnCosts() {
+	var names []string
+	for name, c := range b.clients {
+		if cost := costOf(c.PasswordHash); cost < minHashCost || cost > maxHashCost {
+			names = append(names, name)
+		}
+	}
+	if len(names) > 0 {
+		b.log.Warn("clients have password hashes of a cost that is not allowed any more: set their passwords again",
+			"clients", len(names), "first", slices.Min(names), "allowed", fmt.Sprintf("%d to %d", minHashCost, maxHashCost))
+	}
 }
 
 // topicOrOrphan returns the topic with a number. Of a deleted one, whose messages a run before this

@@ -383,6 +383,7 @@ func (o *changeOp) begins() {
 func (o *changeOp) forget() {
 	b, d := o.b, &o.x.drop
 	for name := range d.clients {
+		b.auth.costs.replace(b.clients[name].PasswordHash, "")
 		delete(b.clients, name)
 		b.auth.forget(name)
 	}

@@ -9,7 +9,7 @@ import (
 type Client struct {
 	Username     string // 1 to 128 characters, no colon, no control characters
 	Name         string // display name, what consumers see as a message's producer; Username where empty
-	PasswordHash string // bcrypt ($2a$, $2b$ or $2y$)
+	PasswordHash string // bcrypt ($2a$, $2b$ or $2y$) of a cost of 10 to 13
 	Active       bool
 
 	// Password, where not empty, replaces PasswordHash; at most 72 bytes, bcrypt's limit.
@@ -44,8 +44,17 @@ func (c *Client) Validate() error {
 	}
 	if c.PasswordHash != "" {
 		if err := checkHash(c.PasswordHash); err != nil {
-			wrong = append(wrong, Invalidf("password_hash of client %q: not a bcrypt hash of cost at most %d", c.Username, maxHashCost).of("password_hash"))
+			wrong = append(wrong, Invalidf("password_hash of client %q: %v", c.Username, err).of("password_hash"))
 		}
 	}
 	return errors.Join(wrong...)
+}
+
+// ValidateOver is Validate of a client whose hash so far is stored: a hash that stays may be of any cost.
+func (c *Client) ValidateOver(stored string) error {
+	given := *c
+	if given.PasswordHash == stored {
+		given.PasswordHash = ""
+	}
+	return given.Validate()
 }

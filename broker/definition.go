@@ -129,7 +129,7 @@ func (x *definer) clients(ctx context.Context, clients []Client) error {
 	var plain []Client
 	for i := range clients {
 		c := &clients[i]
-		if err := c.Validate(); err != nil {
+		if err := c.ValidateOver(x.storedHash(c.Username)); err != nil {
 			return err
 		}
 		if seen[c.Username] {
@@ -296,9 +296,14 @@ func (x *definer) consumers(consumers []Consumer) error {
 // has the broker yet; in both cases the committer is not in a commit of messages.
 func (b *Broker) install(d *Definitions) {
 	for _, r := range d.Clients {
-		if old := b.clients[r.Username]; old != nil && (old.PasswordHash != r.PasswordHash || !r.Active) {
+		stored := ""
+		if old := b.clients[r.Username]; old != nil {
+			stored = old.PasswordHash
+		}
+		if stored != r.PasswordHash || !r.Active {
 			b.auth.forget(r.Username)
 		}
+		b.auth.costs.replace(stored, r.PasswordHash)
 		b.clients[r.Username] = &client{r.Client, revision(&r)}
 	}
 	for _, r := range d.Topics {

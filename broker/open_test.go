@@ -69,7 +69,7 @@ func (r *rig) restart() {
 }
 
 // hash has the form of a bcrypt hash; nobody logs in with it.
-const hash = "$2a$04$1EZWiwz7X8y0eKc8EWmkHOF8jhP0a7cZsDdUDzFbQIxQVEvzN7S7q"
+const hash = "$2a$10$1EZWiwz7X8y0eKc8EWmkHOF8jhP0a7cZsDdUDzFbQIxQVEvzN7S7q"
 
 func topicDef(name string) broker.Topic {
 	return broker.Topic{Name: name, Active: true, MaxDepth: broker.DefaultMaxDepth, Expiration: 60, DedupWindow: 5 * time.Minute}

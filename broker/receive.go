@@ -43,6 +43,7 @@ type Subscription struct {
 	b       *Broker
 	c       *consumer
 	key     string // the sub_key by which it was found
+	hash    string // that of the password which the client came with; empty: it came without
 	changes uint32 // those of the consumer that it knows of
 }
 
@@ -73,22 +74,25 @@ func (b *Broker) Subscription(c *Client, topicName, subKey string) (Subscription
 	case !def.Active:
 		return Subscription{}, denied("consumer %q of topic %q is not active", c.Username, topic.Name)
 	}
-	return Subscription{b, q, subKey, changes}, nil
+	return Subscription{b, q, subKey, c.PasswordHash, changes}, nil
 }
 
-// renew finds out, after a change, whether the door is still open. The error is Denied.
+// renew finds out, after a change, whether the door is still open. The errors are Denied, and
+// Unauthorized where the client has another password hash.
 func (s *Subscription) renew() error {
-	s.b.mu.RLock()
-	c := s.b.clients[s.c.def.Load().Client]
-	s.b.mu.RUnlock()
-	if c == nil {
+	c := s.b.client(s.c.def.Load().Client)
+	switch {
+	case c == nil:
 		return denied("the client of the consumer was deleted")
+	case s.hash != "" && s.hash != c.PasswordHash:
+		return unauthorized("the password has changed")
 	}
-	n, err := s.b.Subscription(&c.Client, "", s.key)
+	n, err := s.b.Subscription(c, "", s.key)
 	if err == nil && n.c != s.c {
 		err = denied("the sub_key is that of another consumer by now")
 	}
 	if err == nil {
+		n.hash = s.hash
 		*s = n
 	}
 	return err
@@ -97,8 +101,8 @@ func (s *Subscription) renew() error {
 // Receive returns messages by priority and, within it, in order, each in flight until it is
 // settled or the consumer's ack timeout passes. With nothing to deliver it returns none,
 // after Wait, when ctx ends or the broker drains. The errors are Invalid, Denied (meanwhile the
-// consumer, its topic or its client was deleted or deactivated, or it has another sub_key),
-// Full (MaxInFlight is reached), Unavailable (see Failed) and, with Ack, those of Settle.
+// consumer, its topic or its client was deleted or deactivated, or it has another sub_key), Unauthorized
+// (meanwhile the client has another password hash), Full (MaxInFlight is reached), Unavailable (see Failed) and, with Ack, those of Settle.
 func (s Subscription) Receive(ctx context.Context, o ReceiveOptions) ([]Message, error) {
 	if o.Max == 0 {
 		o.Max = DefaultReceive

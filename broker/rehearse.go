@@ -15,7 +15,7 @@ func Rehearse(image *Image, d Definition) error {
 	d.Clients = slices.Clone(d.Clients)
 	for i := range d.Clients {
 		if c := &d.Clients[i]; c.Password != "" && len(c.Password) <= MaxPassword {
-			c.Password, c.PasswordHash = "", dummyHash
+			c.Password, c.PasswordHash = "", dummyHash(hashCost)
 		}
 	}
 	x := &definer{b: b, lastID: b.lastID, declare: true}

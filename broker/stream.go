@@ -139,6 +139,11 @@ func (st *Stream) Receive(ctx context.Context, wait time.Duration, room func(pay
 	defer context.AfterFunc(st.gone, cancel)()
 	end := time.Now().Add(wait)
 	for {
+		if st.s.c.changes.Load() != st.s.changes {
+			if err := st.s.renew(); err != nil {
+				return nil, err
+			}
+		}
 		now := time.Now()
 		n, next, err := st.free(now)
 		if err != nil {

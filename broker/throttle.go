@@ -9,52 +9,8 @@ import (
 	"time"
 )
 
-// Limits of failed logins, each within FailureWindow of the first one. Past it, what was counted is
-// refused for the rest of the window.
-const (
-	MaxFailures          = 10  // wrong passwords of one name from one network
-	MaxFailuresOfNetwork = 100 // wrong passwords of all names from one network
-	FailureWindow        = time.Minute
-)
-
 // maxThrottled is how many keys a Throttle remembers; the oldest makes room.
 const maxThrottled = 16_384
-
-// Logins counts failed logins, those of clients and of administrators together. Its methods may be
-// called from any goroutine.
-type Logins struct {
-	names, networks *Throttle
-}
-
-// Login is who tries to log in: a name, and the network that it comes from. It is a digest, so that the
-// memory of one does not depend on what a caller sends.
-type Login struct {
-	name, network ThrottleKey
-}
-
-func newLogins() *Logins {
-	return &Logins{NewThrottle(MaxFailures, FailureWindow), NewThrottle(MaxFailuresOfNetwork, FailureWindow)}
-}
-
-// LoginOf is the login of a name of a kind, such as an administrator, from an IP address.
-func LoginOf(kind, name, addr string) Login {
-	from := Network(addr)
-	return Login{ThrottleKeyOf(kind, name, from), ThrottleKeyOf(from)}
-}
-
-// Check returns TooMany while a login is refused.
-func (l *Logins) Check(who Login, now time.Time) error {
-	if err := l.networks.Check(who.network, now); err != nil {
-		return err
-	}
-	return l.names.Check(who.name, now)
-}
-
-// Failed counts a wrong password.
-func (l *Logins) Failed(who Login, now time.Time) {
-	l.networks.Add(who.network, now)
-	l.names.Add(who.name, now)
-}
 
 // Throttle counts by key, in windows that begin with the first count. Its methods may be called from
 // any goroutine.
@@ -118,11 +74,35 @@ func (t *Throttle) Add(key ThrottleKey, now time.Time) (past bool) {
 		v.count++
 		return v.count > t.most
 	}
+	t.begin(key, now)
+	return false
+}
+
+// renew begins the window of a key again, with one count.
+func (t *Throttle) renew(key ThrottleKey, now time.Time) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.expire(now)
+	if e := t.keys[key]; e != nil {
+		t.remove(e)
+	}
+	t.begin(key, now)
+}
+
+// counts tells whether a key was counted within its window.
+func (t *Throttle) counts(key ThrottleKey, now time.Time) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.expire(now)
+	return t.keys[key] != nil
+}
+
+// begin counts a key that has no window yet. The caller holds mu.
+func (t *Throttle) begin(key ThrottleKey, now time.Time) {
 	if len(t.keys) >= maxThrottled {
 		t.remove(t.order.Front())
 	}
 	t.keys[key] = t.order.PushBack(&throttled{key, now, 1})
-	return false
 }
 
 // expire drops the windows that have ended. The caller holds mu.

@@ -46,7 +46,7 @@ func TestFailuresOfANetwork(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		a := newAuthenticator()
 		stubCompare(a, nil)
-		login := func(name, addr string) error { return a.authenticate(t.Context(), nil, name, "x", addr) }
+		login := func(name, addr string) error { _, err := a.authenticate(t.Context(), nil, name, "x", addr); return err }
 		for i := range MaxFailures {
 			wantCode(t, login("u", fmt.Sprintf("2001:db8::%x", i)), Unauthorized, "unknown user")
 		}

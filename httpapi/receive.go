@@ -41,6 +41,9 @@ func (s *server) receive(x *exchange, r *http.Request, rest string) error {
 	defer held.free()
 	o.Hold, o.Room = !o.Ack, held.take
 	msgs, err := sub.Receive(&x.ctx, o)
+	if broker.CodeOf(err) == broker.Unauthorized { // while it waited: the same password, perhaps, with another hash
+		_, err = s.client(x, r)
+	}
 	if err != nil {
 		return err
 	}

@@ -1,0 +1,122 @@
+package broker
+
+import (
+	"fmt"
+	"strconv"
+	"strings"
+	"sync/atomic"
+
+	"golang.org/x/crypto/bcrypt"
+)
+
+// Costs of bcrypt hashes: each more doubles the time.
+const (
+	hashCost    = 10 // of those that are made, about 50 ms
+	minHashCost = 10 // of those that are given
+	maxHashCost = 13 // more would hold up everybody who waits for a slow hash
+
+	maxStoredCost = bcrypt.MaxCost // of those that were stored before there were these bounds
+)
+
+// unknown is the salt and hash that the password of an unknown user is compared with, so that it costs
+// the same. Nobody knows its password, and nothing depends on that.
+const unknown = "JaU2PnG6hYHgLsqiPIUlrej2AosQY.ez8acMpd89pt4piytqq1D4q"
+
+// dummyHash is a hash of a cost whose password nobody knows.
+func dummyHash(cost int) string { return fmt.Sprintf("$2a$%02d$%s", cost, unknown) }
+
+// HashPassword returns the hash of a password that Client.PasswordHash takes.
+func HashPassword(password string) (string, error) {
+	if password == "" || len(password) > MaxPassword {
+		return "", Invalidf("password of %d bytes: allowed are 1 to %d", len(password), MaxPassword)
+	}
+	hash, err := bcrypt.GenerateFromPassword([]byte(password), hashCost)
+	if err != nil {
+		return "", fmt.Errorf("hash a password: %w", err)
+	}
+	return string(hash), nil
+}
+
+// CheckPassword tells whether password is that of hash, one of HashPassword. Without a hash it is not, and that
+// costs the same: a slow hash, for which the caller has its turn from Logins.
+func CheckPassword(hash, password string) bool {
+	c := comparer(bcrypt.CompareHashAndPassword)
+	right := c.right(hash, password)
+	if !right {
+		c.topUp(hash, password, hashCost)
+	}
+	return right
+}
+
+// checkHash tells whether a hash is one of bcrypt, of a cost that may be given.
+func checkHash(hash string) error {
+	const salted = len(unknown) // after $2b$10$
+	if len(hash) != 7+salted || hash[:2] != "$2" || !strings.ContainsRune("aby", rune(hash[2])) || hash[3] != '$' || hash[6] != '$' {
+		return errNoHash
+	}
+	for _, r := range hash[7:] {
+		if !(r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || r == '.' || r == '/') {
+			return errNoHash
+		}
+	}
+	cost, err := strconv.Atoi(hash[4:6])
+	if err != nil {
+		return errNoHash
+	}
+	if cost < minHashCost || cost > maxHashCost {
+		return fmt.Errorf("bcrypt hash of cost %d: allowed are %d to %d", cost, minHashCost, maxHashCost)
+	}
+	return nil
+}
+
+var errNoHash = fmt.Errorf("not a bcrypt hash of cost %d to %d", minHashCost, maxHashCost)
+
+// costOf returns the cost of a hash, that of HashPassword for none.
+func costOf(hash string) int {
+	if cost, err := bcrypt.Cost([]byte(hash)); err == nil {
+		return cost
+	}
+	return hashCost
+}
+
+// comparer is bcrypt.CompareHashAndPassword, or in its place in a test.
+type comparer func(hash, password []byte) error
+
+// right compares a password with a hash. Without one, and where the password is longer than any can
+// be, of which bcrypt would compare the beginning, it is wrong and costs the same.
+func (compare comparer) right(hash, password string) bool {
+	can := hash != "" && len(password) <= MaxPassword
+	if hash == "" {
+		hash = dummyHash(hashCost)
+	}
+	return compare([]byte(hash), []byte(password[:min(len(password), MaxPassword)])) == nil && can
+}
+
+// topUp makes a comparison with a hash as slow as one with a hash of cost most. It compares with one of
+// each cost between: 2^n + 2^n + 2^(n+1) + … + 2^(most-1) = 2^most.
+func (compare comparer) topUp(hash, password string, most int) {
+	for cost := costOf(hash); cost < most; cost++ {
+		compare([]byte(dummyHash(cost)), []byte(password[:min(len(password), MaxPassword)]))
+	}
+}
+
+// hashCosts tells how slow the slowest hash is that somebody can log in with.
+type hashCosts struct {
+	of   [maxStoredCost + 1]int // how many; guarded by the lock of who calls replace
+	most atomic.Int32
+}
+
+// replace counts a hash in the place of another; either may be empty.
+func (c *hashCosts) replace(old, hash string) {
+	if old != "" {
+		c.of[costOf(old)]--
+	}
+	if hash != "" {
+		c.of[costOf(hash)]++
+	}
+	most := maxStoredCost
+	for most > hashCost && c.of[most] == 0 {
+		most--
+	}
+	c.most.Store(int32(most))
+}
