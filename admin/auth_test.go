@@ -11,6 +11,7 @@ import (
 	"net/http/httptest"
 	"net/url"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -538,6 +539,53 @@ func TestSignInThrottle(t *testing.T) {
 		r.addr = "[2001:db8:0:1::1]"
 		r.want(r.login(authName, authPassword), http.StatusSeeOther)
 	})
+}
+
+// However many strangers' logins of clients wait and fail, also from the same network, an administrator signs in.
+func TestClientsDoNotHoldUpAdministrators(t *testing.T) {
+	r := newAuthRig(t, false)
+	r.account()
+	for i := range broker.MaxFailuresOfNetwork {
+		r.b.Logins().Failed(broker.LoginOf(broker.ClientLogin, fmt.Sprint(i), "127.0.0.1"), time.Now())
+	}
+	ctx, leave := context.WithCancel(t.Context())
+	var crowd sync.WaitGroup
+	defer crowd.Wait()
+	defer leave()
+	taken := make(chan struct{}, runtime.GOMAXPROCS(0))
+	for i := range 130 {
+		crowd.Go(func() {
+			if done, err := r.b.Logins().Turn(ctx, broker.LoginOf(broker.ClientLogin, fmt.Sprint(i), "127.0.0.1")); err == nil {
+				taken <- struct{}{}
+				<-ctx.Done() // its slow hash does not end
+				done()
+			}
+		})
+	}
+	<-taken
+	r.want(r.login(authName, authPassword), http.StatusSeeOther)
+	r.want(r.login(authName, "wrong horse"), http.StatusUnauthorized)
+}
+
+// Who has signed in from a network is not held up by those who fail there, also after a restart.
+func TestKnownAdministrator(t *testing.T) {
+	r := newAuthRig(t, false)
+	r.account()
+	fail := func() {
+		for i := range broker.MaxFailuresOfNetwork {
+			r.b.Logins().Failed(broker.LoginOf(broker.AdministratorLogin, fmt.Sprint(i), "127.0.0.1"), time.Now())
+		}
+	}
+	fail()
+	r.want(r.login(authName, authPassword), http.StatusTooManyRequests) // nobody knows it yet
+	r.restart()
+	r.signedIn()
+	fail()
+	r.want(r.login(authName, authPassword), http.StatusSeeOther)
+	r.restart() // its sessions tell
+	fail()
+	r.want(r.login(authName, authPassword), http.StatusSeeOther)
+	r.want(r.login("bob", authPassword), http.StatusTooManyRequests)
 }
 
 func TestSessionTimesOut(t *testing.T) {

@@ -1,12 +1,17 @@
 package httpapi_test
 
 import (
+	"fmt"
 	"io"
 	"net"
 	"runtime"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
+	"time"
+
+	"pipit/broker"
 )
 
 // noAccess makes a server log nothing but what is wrong.
@@ -55,6 +60,60 @@ func BenchmarkReceiveAck(b *testing.B) {
 			b.FailNow()
 		}
 	}
+}
+
+// BenchmarkLoginTiming prints the medians of what refused logins take, as a client sees it, and by how much
+// these differ; beside it, by how much the quickest of each case do, as other load on the machine blurs the medians. None is
+// to tell whether there is a client of that name, and what it is like.
+func BenchmarkLoginTiming(b *testing.B) {
+	hash10, err := broker.HashPassword("right")
+	if err != nil {
+		b.Fatal(err)
+	}
+	for _, costs := range []string{"10", "10 to 13"} {
+		b.Run("costs="+strings.ReplaceAll(costs, " ", "_"), func(b *testing.B) {
+			r := newServer(b, noAccess, behindProxy)
+			cases := []struct{ name, username, password string }{
+				{"unknown", "nobody", "wrong"}, {"wrong10", "ten", "wrong"}, {"inactive", "away", "right"}, {"inactive-wrong", "away", "wrong"},
+			}
+			clients := []broker.Client{{Username: "ten", PasswordHash: hash10, Active: true}, {Username: "away", PasswordHash: hash10}}
+			if costs != "10" {
+				clients = append(clients, broker.Client{Username: "thirteen", PasswordHash: crmHash13, Active: true})
+				cases = append(cases, struct{ name, username, password string }{"wrong13", "thirteen", "wrong"})
+			}
+			for _, c := range clients {
+				r.edit(c)
+			}
+			took := make([][]time.Duration, len(cases))
+			round := 0
+			for b.Loop() {
+				for range 15 {
+					for i, c := range cases {
+						round++ // another network each time, so that none is refused for its failures
+						start := time.Now()
+						if got := r.from(fmt.Sprintf("10.%d.%d.%d", round>>16&0xff, round>>8&0xff, round&0xff), c.username+":"+c.password); got != 401 {
+							b.Fatal(c, got)
+						}
+						took[i] = append(took[i], time.Since(start))
+					}
+				}
+			}
+			medians, quickest := make([]time.Duration, len(cases)), make([]time.Duration, len(cases))
+			for i, c := range cases {
+				slices.Sort(took[i])
+				medians[i], quickest[i] = took[i][len(took[i])/2], took[i][0]
+				b.ReportMetric(float64(medians[i].Microseconds())/1000, "ms/"+c.name)
+			}
+			b.ReportMetric(differ(medians), "%medians")
+			b.ReportMetric(differ(quickest), "%quickest")
+			b.ReportMetric(0, "ns/op")
+		})
+	}
+}
+
+// differ tells by how many percent of the least the most is more.
+func differ(d []time.Duration) float64 {
+	return 100 * (float64(slices.Max(d))/float64(slices.Min(d)) - 1)
 }
 
 // rawClient is a client that costs next to nothing.
