@@ -3,7 +3,6 @@ package broker
 import (
 	"cmp"
 	"context"
-	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
 	"slices"
@@ -304,7 +303,7 @@ func (b *Broker) install(d *Definitions) {
 			b.auth.forget(r.Username)
 		}
 		b.auth.costs.replace(stored, r.PasswordHash)
-		b.clients[r.Username] = &client{r.Client, revision(&r)}
+		b.clients[r.Username] = &client{r.Client, b.revision(&r)}
 	}
 	for _, r := range d.Topics {
 		t := b.topicIDs[r.ID]
@@ -314,7 +313,7 @@ func (b *Broker) install(d *Definitions) {
 			b.topics[r.Name] = t
 		}
 		t.def.Store(&r.Topic)
-		t.revision = revision(&r)
+		t.revision = b.revision(&r)
 		t.room = 0 // limits may have changed
 	}
 	for _, r := range d.Producers {
@@ -329,7 +328,7 @@ func (b *Broker) install(d *Definitions) {
 			t.producers[r.Client] = p
 		}
 		p.def.Store(&r.Producer)
-		p.revision = revision(&r)
+		p.revision = b.revision(&r)
 	}
 	added := map[*topic][]*consumer{}
 	for _, r := range d.Consumers {
@@ -349,7 +348,7 @@ func (b *Broker) install(d *Definitions) {
 		b.bySubKey[r.SubKey] = c
 		c.def.Store(&r.Consumer)
 		c.declared = r.Declared
-		c.revision = revision(&r)
+		c.revision = b.revision(&r)
 		t.room = 0
 	}
 	for t, cs := range added {
@@ -358,12 +357,12 @@ func (b *Broker) install(d *Definitions) {
 	}
 }
 
-// revision returns what tells a definition from all others that its object ever had.
-func revision(record any) string {
-	b, err := json.Marshal(record)
+// revision returns what tells a definition from all others that its object ever had. It is shown to
+// those who may not see all of the record, so nothing of that follows from it: see digest.
+func (b *Broker) revision(record any) string {
+	text, err := json.Marshal(record)
 	if err != nil {
 		panic(err) // it was marshalled to be stored
 	}
-	sum := sha256.Sum256(b)
-	return hex.EncodeToString(sum[:8])
+	return hex.EncodeToString(b.digest("revision", text)[:8])
 }

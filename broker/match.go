@@ -20,9 +20,15 @@ const (
 // keyDigest is what is remembered of a declared sub_key. A leaked one, which an administrator
 // replaced, is nowhere kept in the clear.
 func (b *Broker) keyDigest(subKey string) string {
+	return hex.EncodeToString(b.digest("declared sub_key", []byte(subKey))[:16])
+}
+
+// digest is a digest that only who has the store's key can make: nobody finds out a short secret by
+// trying. What is digested for one use says nothing of another.
+func (b *Broker) digest(use string, text []byte) []byte {
 	h := hmac.New(sha256.New, b.key[:])
-	fmt.Fprintf(h, "declared sub_key %s", subKey)
-	return hex.EncodeToString(h.Sum(nil)[:16])
+	fmt.Fprintf(h, "%s %s", use, text)
+	return h.Sum(nil)
 }
 
 // record returns the consumer as it is stored. The caller holds defining.

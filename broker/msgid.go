@@ -3,9 +3,9 @@ package broker
 import (
 	"crypto/aes"
 	"crypto/cipher"
+	"crypto/rand"
 	"encoding/binary"
 	"fmt"
-	"math/rand/v2"
 	"time"
 
 	"github.com/segmentio/ksuid"
@@ -69,11 +69,11 @@ func idString(id ksuid.KSUID) string {
 	return string(b[:])
 }
 
-// randomID makes an ID that carries no place, for messages that do not have one yet.
+// randomID makes an ID that carries no place, for messages that do not have one yet, and SubKeys:
+// 128 bits that nobody can guess.
 func randomID(now time.Time) string {
 	var id ksuid.KSUID
 	binary.BigEndian.PutUint32(id[:], uint32(now.Unix()-ksuidEpoch))
-	binary.BigEndian.PutUint64(id[4:], rand.Uint64())
-	binary.BigEndian.PutUint64(id[12:], rand.Uint64())
+	rand.Read(id[4:]) // never fails
 	return idString(id)
 }

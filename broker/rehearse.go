@@ -10,7 +10,7 @@ import (
 // where it would not. Nothing is stored, and no password is hashed.
 func Rehearse(image *Image, d Definition) error {
 	b := newBroker(nil, Options{Logger: slog.New(slog.DiscardHandler)})
-	b.lastID, b.declared = image.LastID, image.Declared
+	b.key, b.lastID, b.declared = image.Key, image.LastID, image.Declared
 	b.install(&image.Definitions)
 	d.Clients = slices.Clone(d.Clients)
 	for i := range d.Clients {

@@ -281,7 +281,7 @@ type StoreStats struct {
 
 // Image is everything that a Store keeps, but for the messages and documents.
 type Image struct {
-	Key      [16]byte // random, made with the store: hides places in IDs
+	Key      [16]byte // random, made with the store: hides places in IDs, and what revisions are made of
 	LastID   uint32   // the highest number that an object has
 	Declared string
 	Definitions
