@@ -123,7 +123,7 @@ func setPassword(ctx context.Context, b *broker.Broker, name, hash string, more 
 		return noAdministrator(name)
 	}
 	r.Hash, r.Changed = hash, time.Now().UTC()
-	return b.PutDocuments(ctx, append(more, broker.Document{Kind: administratorKind, Key: name, Value: encode(r)})...)
+	return b.PutDocuments(ctx, append(more, broker.Document{Kind: administratorKind, Key: name, Value: encode(r), Secret: true})...)
 }
 
 func noAdministrator(name string) error {
@@ -242,7 +242,7 @@ func (a *Admin) deleteAdministrator(ctx context.Context, who actor, name string)
 		if len(some) < 2 {
 			return &httpError{http.StatusConflict, "last_administrator", "The last administrator cannot be deleted"}
 		}
-		return a.b.PutDocuments(ctx, append(ended, broker.Document{Kind: administratorKind, Key: name},
+		return a.b.PutDocuments(ctx, append(ended, broker.Document{Kind: administratorKind, Key: name, Secret: true},
 			a.audit(who, "administrator.delete", name, ""))...)
 	})
 }

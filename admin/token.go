@@ -214,7 +214,7 @@ func (a *Admin) deleteToken(ctx context.Context, who actor, id string) error {
 	if t == nil {
 		return &broker.Error{Code: broker.NotFound, Message: fmt.Sprintf("There is no token %q", clip(id))}
 	}
-	if err := a.b.PutDocuments(ctx, broker.Document{Kind: tokenKind, Key: t.hash.String()}, a.audit(who, "token.delete", t.name, "")); err != nil {
+	if err := a.b.PutDocuments(ctx, broker.Document{Kind: tokenKind, Key: t.hash.String(), Secret: true}, a.audit(who, "token.delete", t.name, "")); err != nil {
 		return err
 	}
 	a.tokens.mu.Lock()

@@ -67,7 +67,7 @@ func (p *plan) reset(now time.Time) {
 
 func (b *Batch) isEmpty() bool {
 	return len(b.Append)+len(b.Delay)+len(b.Undelay)+len(b.Remove)+len(b.Lanes)+len(b.Cursors)+len(b.Attempts)+
-		len(b.Expiries)+len(b.DropIDs)+len(b.Seen)+len(b.Purge)+len(b.Put) == 0 && b.Define == nil && b.Delete == nil
+		len(b.Expiries)+len(b.DropIDs)+len(b.Seen)+len(b.Purge)+len(b.Put) == 0 && b.Define == nil && b.Delete == nil && !b.Wipe
 }
 
 // touch lists a topic as changed by this commit.

@@ -22,6 +22,8 @@ func TestNoFieldOfABatchIsForgotten(t *testing.T) {
 				v.Set(reflect.MakeSlice(f.Type, 1, 1))
 			case reflect.Pointer:
 				v.Set(reflect.New(f.Type.Elem()))
+			case reflect.Bool:
+				v.SetBool(true)
 			default:
 				t.Fatalf("a field of kind %s: say here how it is filled", v.Kind())
 			}
@@ -29,7 +31,7 @@ func TestNoFieldOfABatchIsForgotten(t *testing.T) {
 				t.Error("a batch with nothing else is empty")
 			}
 			p.reset(time.Time{})
-			if v.Kind() == reflect.Slice && v.Len() > 0 || v.Kind() == reflect.Pointer && !v.IsNil() {
+			if v.Kind() == reflect.Slice && v.Len() > 0 || v.Kind() == reflect.Pointer && !v.IsNil() || v.Kind() == reflect.Bool && v.Bool() {
 				t.Error("it is there after a reset")
 			}
 			if v.Kind() == reflect.Slice && v.Cap() > 0 && hasPointers(f.Type.Elem()) && !v.Slice(0, 1).Index(0).IsZero() {

@@ -4,7 +4,11 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
+	"os"
+	"strings"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"pipit/broker"
 )
@@ -51,4 +55,34 @@ func TestRevisionsAreKeyed(t *testing.T) {
 			t.Errorf("%s: %q became %q by a restart", kind, before[kind], revision)
 		}
 	}
+}
+
+// A rotated sub_key leaves the file while the broker runs: the sweeper sees to it.
+func TestSweeperWipes(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, broker.Options{})
+		r.define(topicDef("/t"), consumerDef("/t", "a-leaked-key"))
+		for range 10 {
+			r.publish("/t", text("x"))
+		}
+		// The name is the consumer's, not the key.
+		c := consumerDef("/t", "a-leaked-key")
+		c.Name = "a name"
+		r.change(broker.Change{Define: broker.Definition{Consumers: []broker.Consumer{c}}})
+		r.change(broker.Change{Rotate: []uint32{r.id("a-leaked-key")}})
+		count := func() int {
+			file, err := os.ReadFile(r.path)
+			if err != nil {
+				t.Fatal(err)
+			}
+			return strings.Count(string(file), "a-leaked-key")
+		}
+		if count() == 0 {
+			t.Error("the test tests nothing: the key left the file by itself")
+		}
+		time.Sleep(3 * broker.DefaultSweepInterval)
+		if n := count(); n > 0 {
+			t.Errorf("the rotated key is in the file %d times", n)
+		}
+	})
 }

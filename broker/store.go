@@ -37,6 +37,14 @@ type Store interface {
 	Close() error
 }
 
+// Wiper is a Store of which secrets that are replaced or deleted do not stay on the disk: SubKeys, password
+// hashes, and documents that are put as Secret. They leave it after their commit, a part with
+// every Batch that says so, and at Close; where that is cut short, after the next Load.
+type Wiper interface {
+	// Wiping returns how much is left to do, 0 where nothing is.
+	Wiping() int
+}
+
 // Reader looks at stored messages at one moment.
 type Reader interface {
 	// Scan calls fn with the messages of a lane in order of position, beginning at from
@@ -208,6 +216,7 @@ type Batch struct {
 	Delete   *Deletions   // objects that are no more; after Define
 	Purge    []Lane       // lanes, without messages by then, of deleted topics: nothing is kept of them
 	Put      []Document   // documents to put; those with a nil Value are deleted
+	Wipe     bool         // go on with what Wiper tells of
 	Now      time.Time
 }
 
@@ -268,6 +277,7 @@ type Deletions struct {
 type Document struct {
 	Kind, Key string // neither empty nor with a byte 0, at most 64 and 256 bytes
 	Value     []byte // at most 64 KiB; that of a probe up to 1 MiB
+	Secret    bool   // what it replaces or deletes is not to stay on the disk: see Wiper
 }
 
 // StoreStats is how large a store is. What is not known is negative.

@@ -82,7 +82,7 @@ func (b *Broker) setNextDue(at time.Time) {
 // sweep is one pass, bounded so that no commit takes long. It tells whether there is more to do, how long
 // the commit took, and whether the pass failed.
 func (b *Broker) sweep(now time.Time, seen bool) (more bool, took time.Duration, failed bool) {
-	op := &sweepOp{b: b, dueKnown: b.nextDue.Load(), undelayed: b.undelayed.Load()}
+	op := &sweepOp{b: b, dueKnown: b.nextDue.Load(), undelayed: b.undelayed.Load(), wiping: b.wiping()}
 	over := b.expiryNow(now)
 	err := b.store.View(func(r Reader) error {
 		var err error
@@ -130,10 +130,21 @@ func (b *Broker) sweep(now time.Time, seen bool) (more bool, took time.Duration,
 	if err != nil {
 		return false, 0, true
 	}
+	if left := b.wiping(); left > 0 && left < op.wiping { // else a reader holds it up
+		op.more = true
+	}
 	b.scan = op.scan
 	b.sweepSize = op.nextSize(b.sweepSize)
 	more = op.more || len(op.due) > 0 && !op.nextDue.IsZero() && !op.nextDue.After(now) || len(op.ids) == sweepIDs
 	return more, op.took, failed
+}
+
+// wiping returns how much there is left of secrets that are no more: see Wiper.
+func (b *Broker) wiping() int {
+	if w, ok := b.store.(Wiper); ok {
+		return w.Wiping()
+	}
+	return 0
 }
 
 // flush stores what is written now and then.
@@ -261,6 +272,7 @@ type sweepOp struct {
 	scanned    map[uint32]bool // topics for which it has seen everything
 	lost       []Delayed       // of deleted topics
 	purged     []*topic        // orphans of which nothing is left
+	wiping     int             // what is left of Wiper
 	more       bool
 }
 
@@ -416,6 +428,7 @@ func (o *sweepOp) plan(p *plan) error {
 	}
 	o.more = p.sweep() || o.more
 	o.purge(p)
+	p.batch.Wipe = p.batch.Wipe || o.wiping > 0
 	return nil
 }
 

@@ -58,7 +58,7 @@ func TestEveryFieldOfABatchIsStored(t *testing.T) {
 	typ := reflect.TypeFor[broker.Batch]()
 	for i := range typ.NumField() {
 		name := typ.Field(i).Name
-		if name == "Now" {
+		if name == "Now" || name == "Wipe" { // free pages are not what the file has: see wipe_test.go
 			continue
 		}
 		t.Run(name, func(t *testing.T) {

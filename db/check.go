@@ -34,6 +34,8 @@ func (s *Store) Check() error { return s.check(func(float64) {}) }
 
 func (s *Store) check(progress func(part float64)) (err error) {
 	defer guard(&err)()
+	reading := s.wipe.enter()
+	defer reading.Add(-1)
 	var found findings
 	err = s.bolt.View(func(tx *bbolt.Tx) error {
 		for e := range tx.Check() {

@@ -36,6 +36,8 @@ type commit struct {
 	rec     broker.Record
 	dec     decoder
 
+	secret bool // something secret is replaced or deleted
+
 	// What changes in the Store when the commit went well.
 	lastID uint32
 	moved  map[uint32]string         // sub_keys; empty: the consumer is deleted
@@ -83,7 +85,14 @@ func (s *Store) Commit(b *broker.Batch) (err error) {
 		}
 	}()
 	id := tx.ID() // before Commit, which forgets it
-	if err = c.apply(b); err != nil {
+	var part *wiping
+	if b.Wipe {
+		part, err = c.beginWiping()
+	}
+	if err == nil {
+		err = c.apply(b)
+	}
+	if err != nil {
 		_ = tx.Rollback()
 		return fmt.Errorf("database %s: %w: %w", s.path, broker.ErrNotStored, err)
 	}
@@ -99,6 +108,9 @@ func (s *Store) Commit(b *broker.Batch) (err error) {
 		return fmt.Errorf("database %s: %w: %w", s.path, broker.ErrNotStored, err)
 	}
 	c.keep()
+	if part != nil && !c.secret {
+		s.overwrite(part)
+	}
 	return nil
 }
 
@@ -139,6 +151,9 @@ func (c *commit) keep() {
 		if key == "" {
 			delete(s.consumerKey, id)
 		}
+	}
+	if c.secret {
+		s.wipe.restart(s.pages())
 	}
 	s.openMu.Lock()
 	defer s.openMu.Unlock()
@@ -241,7 +256,10 @@ func (c *commit) apply(b *broker.Batch) error {
 			return err
 		}
 	}
-	return c.purge(b.Purge)
+	if err := c.purge(b.Purge); err != nil || !c.secret {
+		return err
+	}
+	return c.bucket(&c.meta, bucketMeta).Put(keyWipe, []byte{1})
 }
 
 // states puts the small things.

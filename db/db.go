@@ -30,6 +30,8 @@
 // a lane is remembered in memory, so that the next commit extends it. Its ID follows from
 // its place unless the publisher chose one; only then it has entries in id and idkeep.
 //
+// What is replaced or deleted of secrets does not stay in free pages: see wipe.go.
+//
 // The keys are drawn in keys.go, the record in record.go, the cursor in cursor.go. Numbers in
 // keys are big-endian, so that the order of bytes is the order of numbers.
 package db
@@ -42,6 +44,7 @@ import (
 	"io/fs"
 	"log/slog"
 	"math"
+	"os"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -68,6 +71,7 @@ type Store struct {
 	bolt *bbolt.DB
 	path string
 	file fs.FileInfo // of the open file
+	data *os.File    // the same, which bbolt closes
 	log  *slog.Logger
 
 	// What the committer knows of the file. It belongs to the goroutine in Commit and changes
@@ -80,6 +84,7 @@ type Store struct {
 	open        map[broker.Lane]openRange // the expiry range that the next append may extend
 	waiting     map[uint32]uint64         // delayed messages of a topic
 	work        commit                    // memory that commits reuse
+	wipe        wipe
 
 	readers sync.Pool // of *reader
 
@@ -90,6 +95,7 @@ type Store struct {
 var (
 	_ broker.Store       = (*Store)(nil)
 	_ broker.FileChecker = (*Store)(nil)
+	_ broker.Wiper       = (*Store)(nil)
 )
 
 var (
@@ -124,6 +130,7 @@ var (
 	keyKey      = []byte("key")
 	keyLastID   = []byte("lastid")
 	keyDeclared = []byte("declared")
+	keyWipe     = []byte("wipe") // there while free pages may hold secrets that are no more
 )
 
 // Size returns how many bytes of the file are in use or free for reuse, without what the
@@ -140,9 +147,12 @@ func (s *Store) Size() int64 {
 // Path returns the name of the file.
 func (s *Store) Path() string { return s.path }
 
-// Close writes down which pages are free, so that the next start need not look for them, and
-// releases the file. Where a commit's outcome is not known it writes nothing.
+// Close overwrites what is left of secrets that are no more, for a bounded time, writes down which
+// pages are free, so that the next start need not look for them, and releases the file. Where a commit's outcome is not known it writes nothing.
 func (s *Store) Close() error {
+	if s.loaded && !s.uncertain {
+		s.finishWiping()
+	}
 	if s.loaded && !s.uncertain && !s.freelistStored() {
 		if err := s.storeFreelist(); err != nil {
 			// Nothing is lost: the next start finds the free pages by itself.
@@ -164,10 +174,12 @@ func (s *Store) Load() (img *broker.Image, err error) {
 	}()
 	defer guard(&err)()
 	img = &broker.Image{Delayed: map[uint32]uint64{}}
+	wiping := false
 	err = s.bolt.View(func(tx *bbolt.Tx) error {
 		if err := load(tx, img); err != nil {
 			return err
 		}
+		wiping = tx.Bucket(bucketMeta).Get(keyWipe) != nil
 		return s.findOpen(tx)
 	})
 	if err != nil {
@@ -177,6 +189,9 @@ func (s *Store) Load() (img *broker.Image, err error) {
 		return nil, err
 	}
 	s.loaded = true
+	if wiping {
+		s.wipe.restart(s.pages())
+	}
 	s.lastID = img.LastID
 	s.consumerKey = make(map[uint32]string, len(img.Consumers))
 	for i := range img.Consumers {

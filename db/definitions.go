@@ -23,6 +23,9 @@ func producerKey(p *broker.ProducerRecord) string { return p.Client + "\x00" + p
 // define puts the objects of d and returns the highest number among them.
 func (c *commit) define(d *broker.Definitions) error {
 	for i := range d.Clients {
+		if c.isOldHash(&d.Clients[i]) {
+			c.secret = true
+		}
 		if err := c.putObject(bucketClient, d.Clients[i].Username, &d.Clients[i]); err != nil {
 			return err
 		}
@@ -53,9 +56,17 @@ func (c *commit) define(d *broker.Definitions) error {
 		}
 	}
 	if d.Declared != "" {
+		c.secret = c.secret || meta.Get(keyDeclared) != nil
 		return meta.Put(keyDeclared, []byte(d.Declared))
 	}
 	return nil
+}
+
+// isOldHash tells whether there is another password hash of a client.
+func (c *commit) isOldHash(r *broker.ClientRecord) bool {
+	var old broker.ClientRecord
+	v := c.tx.Bucket(bucketClient).Get([]byte(r.Username))
+	return v != nil && (json.Unmarshal(v, &old) != nil || old.PasswordHash != r.PasswordHash)
 }
 
 // defineConsumer also drops the entry under the sub_key that the consumer had before.
@@ -66,6 +77,7 @@ func (c *commit) defineConsumer(r *broker.ConsumerRecord) error {
 		old = c.store.consumerKey[r.ID]
 	}
 	if old != "" && old != r.SubKey {
+		c.secret = true
 		b := c.tx.Bucket(bucketConsumer)
 		// Two consumers may swap their keys in one commit: leave what is another's by now.
 		var there broker.ConsumerRecord
@@ -85,6 +97,7 @@ func (c *commit) defineConsumer(r *broker.ConsumerRecord) error {
 // forget deletes objects and what is kept of them. The messages of a topic, and the state of its
 // lanes, stay until they are removed and purged.
 func (c *commit) forget(d *broker.Deletions) error {
+	c.secret = c.secret || len(d.Clients)+len(d.Consumers) > 0
 	for _, name := range d.Clients {
 		if err := c.tx.Bucket(bucketClient).Delete([]byte(name)); err != nil {
 			return err

@@ -18,6 +18,7 @@ func (c *commit) put(docs []broker.Document) error {
 			return err
 		}
 		c.key = appendDocument(c.key[:0], d.Kind, d.Key)
+		c.secret = c.secret || d.Secret && b.Get(c.key) != nil
 		if d.Value == nil {
 			err = b.Delete(c.key)
 		} else {

@@ -43,12 +43,16 @@ func open(path string, opts Options, progress func(part float64)) (*Store, error
 	if isNew && opts.MustExist {
 		return nil, noDatabase{path}
 	}
-	bolt, file, err := openBolt(path, opts.LockTimeout)
+	bolt, data, err := openBolt(path, opts.LockTimeout)
 	if err != nil {
 		return nil, err
 	}
 	s := newStore(bolt, path, opts)
-	s.file = file
+	s.data = data
+	if s.file, err = data.Stat(); err != nil {
+		_ = bolt.Close()
+		return nil, openError(path, err)
+	}
 	if isNew {
 		if err := s.create(); err != nil {
 			_ = bolt.Close()
@@ -78,9 +82,8 @@ func newStore(bolt *bbolt.DB, path string, opts Options) *Store {
 	}
 }
 
-// openBolt opens the file, and returns what the operating system knows it by.
-func openBolt(path string, timeout time.Duration) (bolt *bbolt.DB, info fs.FileInfo, err error) {
-	var file *os.File
+// openBolt opens the file, and returns it beside what bbolt makes of it.
+func openBolt(path string, timeout time.Duration) (bolt *bbolt.DB, file *os.File, err error) {
 	defer func() {
 		if err != nil {
 			if errors.As(err, new(*fault)) && file != nil {
@@ -105,14 +108,8 @@ func openBolt(path string, timeout time.Duration) (bolt *bbolt.DB, info fs.FileI
 		// Address space, not memory: growing the file does not have to wait for readers.
 		o.InitialMmapSize = 1 << 30
 	}
-	if bolt, err = bbolt.Open(path, 0o600, o); err != nil {
-		return nil, nil, err
-	}
-	if info, err = file.Stat(); err != nil {
-		_ = bolt.Close()
-		return nil, nil, err
-	}
-	return bolt, info, nil
+	bolt, err = bbolt.Open(path, 0o600, o)
+	return bolt, file, err
 }
 
 // create makes the buckets of a new file.

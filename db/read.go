@@ -25,6 +25,8 @@ type reader struct {
 
 // View implements broker.Store.
 func (s *Store) View(fn func(broker.Reader) error) error {
+	reading := s.wipe.enter()
+	defer reading.Add(-1)
 	tx, err := s.bolt.Begin(false)
 	if err != nil {
 		return fmt.Errorf("database %s: %w", s.path, err)

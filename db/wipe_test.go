@@ -1,0 +1,286 @@
+package db
+
+import (
+	"bytes"
+	"encoding/binary"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"pipit/broker"
+)
+
+func (f *fixture) bytes() []byte {
+	f.t.Helper()
+	b, err := os.ReadFile(f.path)
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	return b
+}
+
+// wipe goes on until nothing is left.
+func (f *fixture) wipe() {
+	f.t.Helper()
+	for n := 0; f.Wiping() > 0; n++ {
+		if n > 1000 {
+			f.t.Fatalf("%d pages are left", f.Wiping())
+		}
+		b := f.batch()
+		b.Wipe = true
+		f.commit(b)
+	}
+}
+
+// secretOf is what tells who has it, and which one of his it is.
+func secretOf(who, n int) string { return fmt.Sprintf("secret-%d-%d-of-whom", who, n) }
+
+func consumerWith(who, n int) broker.ConsumerRecord {
+	return broker.ConsumerRecord{ID: uint32(who + 1), Consumer: broker.Consumer{Client: "crm", Topic: "/t", SubKey: secretOf(who, n)}}
+}
+
+func clientWith(who, n int) broker.ClientRecord {
+	return broker.ClientRecord{Client: broker.Client{Username: fmt.Sprintf("client %d", who), PasswordHash: secretOf(who, n)}}
+}
+
+func documentWith(who, n int) broker.Document {
+	return broker.Document{Kind: "administrator", Key: fmt.Sprint(who), Value: []byte(secretOf(who, n)), Secret: true}
+}
+
+// What is replaced or deleted of secrets leaves the file: of each kind, and whether its page had a
+// neighbour or not, was copied by other commits or not.
+func TestSecretsLeaveTheFile(t *testing.T) {
+	for name, change := range map[string]struct {
+		put, replace, remove func(b *broker.Batch, who int)
+	}{
+		"sub_key": {
+			put: func(b *broker.Batch, who int) {
+				define(b).Consumers = append(define(b).Consumers, consumerWith(who, 0))
+			},
+			replace: func(b *broker.Batch, who int) {
+				define(b).Consumers = append(define(b).Consumers, consumerWith(who, 1))
+			},
+			remove: func(b *broker.Batch, who int) {
+				b.Delete = &broker.Deletions{Consumers: []broker.ConsumerRecord{consumerWith(who, 0)}}
+			},
+		},
+		"password hash": {
+			put:     func(b *broker.Batch, who int) { define(b).Clients = append(define(b).Clients, clientWith(who, 0)) },
+			replace: func(b *broker.Batch, who int) { define(b).Clients = append(define(b).Clients, clientWith(who, 1)) },
+			remove: func(b *broker.Batch, who int) {
+				b.Delete = &broker.Deletions{Clients: []string{clientWith(who, 0).Username}}
+			},
+		},
+		"document": {
+			put:     func(b *broker.Batch, who int) { b.Put = append(b.Put, documentWith(who, 0)) },
+			replace: func(b *broker.Batch, who int) { b.Put = append(b.Put, documentWith(who, 1)) },
+			remove: func(b *broker.Batch, who int) {
+				d := documentWith(who, 0)
+				d.Value = nil
+				b.Put = append(b.Put, d)
+			},
+		},
+		"declared": {
+			put: func(b *broker.Batch, who int) { define(b).Declared = secretOf(who, 0) },
+			replace: func(b *broker.Batch, who int) {
+				define(b).Declared = secretOf(who, 1)
+				define(b).Topics = nil
+			},
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			for _, many := range []int{1, 200} {
+				f := newFixture(t)
+				for who := 0; who < many; {
+					b := f.batch()
+					for range min(20, many) {
+						change.put(b, who)
+						who++
+					}
+					b.Append = append(b.Append, f.message(laneA)) // commits beside copy the pages
+					f.commit(b)
+				}
+				gone := many / 2
+				steps := []func(*broker.Batch, int){change.replace}
+				if change.remove != nil && many > 1 {
+					steps = append(steps, change.remove)
+				}
+				for i, step := range steps {
+					who := gone + i
+					if name == "declared" {
+						who = many - 1
+					}
+					b := f.batch()
+					step(b, who)
+					f.commit(b)
+					if !bytes.Contains(f.bytes(), []byte(secretOf(who, 0))) {
+						t.Errorf("%d: the test tests nothing: %s left the file by itself", many, secretOf(who, 0))
+					}
+					f.wipe()
+					if n := bytes.Count(f.bytes(), []byte(secretOf(who, 0))); n > 0 {
+						t.Errorf("%d: %s is in the file %d times", many, secretOf(who, 0), n)
+					}
+					if i == 0 && !bytes.Contains(f.bytes(), []byte(secretOf(who, 1))) {
+						t.Errorf("%d: %s is not in the file", many, secretOf(who, 1))
+					}
+				}
+				if many > 1 && name != "declared" && !bytes.Contains(f.bytes(), []byte(secretOf(0, 0))) {
+					t.Errorf("%d: %s is not in the file", many, secretOf(0, 0))
+				}
+			}
+		})
+	}
+}
+
+func define(b *broker.Batch) *broker.Definitions {
+	if b.Define == nil {
+		b.Define = &broker.Definitions{}
+	}
+	return b.Define
+}
+
+// What a Close or a crash cut short is done after the next start.
+func TestWipingGoesOnAfterACrash(t *testing.T) {
+	f := newFixture(t)
+	rotate := func(n int) {
+		b := f.batch()
+		define(b).Consumers = []broker.ConsumerRecord{consumerWith(0, n)}
+		f.commit(b)
+	}
+	rotate(0)
+	rotate(1)
+	path := filepath.Join(t.TempDir(), "crashed.db")
+	if err := os.WriteFile(path, f.bytes(), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	crashed := &fixture{Store: openChecked(t, path), t: t, tails: f.tails, gone: f.gone, removed: f.removed}
+	if crashed.Wiping() == 0 || !bytes.Contains(crashed.bytes(), []byte(secretOf(0, 0))) {
+		t.Fatalf("%d pages are to be wiped", crashed.Wiping())
+	}
+	crashed.closeChecked()
+	for _, p := range []string{path, f.path} {
+		if p == f.path {
+			f.reopen()
+		}
+		b, err := os.ReadFile(p)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if bytes.Contains(b, []byte(secretOf(0, 0))) {
+			t.Errorf("%s has the old secret after Close", p)
+		}
+	}
+	if f.Wiping() != 0 {
+		t.Errorf("%d pages are left after Close", f.Wiping())
+	}
+}
+
+// A reader that is there while pages are wiped sees what it saw, and they are wiped when it has ended.
+func TestWipingWaitsForReaders(t *testing.T) {
+	f := newFixture(t)
+	b := f.batch()
+	for range 200 {
+		b.Append = append(b.Append, f.message(laneA))
+	}
+	define(b).Consumers = []broker.ConsumerRecord{consumerWith(0, 0)}
+	f.commit(b)
+	begun, rest := make(chan bool), make(chan bool)
+	read := make(chan error, 1)
+	go func() {
+		read <- f.View(func(r broker.Reader) error {
+			n := 0
+			err := r.Scan(laneA, 1, false, func(*broker.Record) bool {
+				if n++; n == 1 {
+					close(begun)
+					<-rest
+				}
+				return true
+			})
+			if n != 200 {
+				return fmt.Errorf("%d messages, %w", n, err)
+			}
+			return err
+		})
+	}()
+	<-begun
+	b = f.batch()
+	define(b).Consumers = []broker.ConsumerRecord{consumerWith(0, 1)}
+	b.Remove = []broker.Removal{{Lane: laneA, Range: broker.Span{From: 1, To: 200}}}
+	f.commit(b)
+	left := f.Wiping()
+	for range 5 {
+		b := f.batch()
+		b.Wipe = true
+		f.commit(b)
+	}
+	if f.Wiping() != left {
+		t.Errorf("%d pages were to be wiped, and %d are with a reader there", left, f.Wiping())
+	}
+	close(rest)
+	if err := <-read; err != nil {
+		t.Error(err)
+	}
+	f.wipe()
+	if bytes.Contains(f.bytes(), []byte(secretOf(0, 0))) {
+		t.Error("the old secret is in the file")
+	}
+}
+
+// After every commit, those that wipe included, the file is whole, and it is without its newest meta
+// page, as a damaged one leaves it.
+func TestWipingLeavesBothStates(t *testing.T) {
+	seed := rand.Uint64()
+	t.Logf("seed %d", seed)
+	rnd := rand.New(rand.NewPCG(seed, 0))
+	f := newFixture(t)
+	version := map[int]int{}
+	path := filepath.Join(t.TempDir(), "older.db")
+	for range 60 {
+		b := f.batch()
+		b.Wipe = rnd.IntN(3) > 0
+		for range rnd.IntN(40) {
+			b.Append = append(b.Append, f.message(laneA))
+		}
+		if tail := f.tails[laneA]; rnd.IntN(3) == 0 && tail > 0 {
+			from := rnd.Uint64N(tail) + 1
+			b.Remove = append(b.Remove, broker.Removal{Lane: laneA, Range: broker.Span{From: from, To: min(from+50, tail)}})
+		}
+		if who := rnd.IntN(50); rnd.IntN(3) == 0 {
+			version[who]++
+			define(b).Consumers = []broker.ConsumerRecord{consumerWith(who, version[who])}
+		}
+		f.commit(b)
+
+		text := f.bytes()
+		size := f.bolt.Info().PageSize
+		newest := 0
+		if txid := func(page int) uint64 { return binary.NativeEndian.Uint64(text[page*size+pageHeaderSize+48:]) }; txid(1) > txid(0) {
+			newest = size
+		}
+		text[newest+pageHeaderSize+48]++ // its checksum is wrong
+		if err := os.WriteFile(path, text, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		older := openChecked(t, path)
+		if err := older.Check(); err != nil {
+			t.Fatalf("by the older meta page: %v", err)
+		}
+		if err := older.Close(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	f.wipe()
+	text := f.bytes()
+	for who, n := range version {
+		for old := 1; old < n; old++ {
+			if bytes.Contains(text, []byte(secretOf(who, old))) {
+				t.Errorf("%s is in the file", secretOf(who, old))
+			}
+		}
+		if !bytes.Contains(text, []byte(secretOf(who, n))) {
+			t.Errorf("%s is not in the file", secretOf(who, n))
+		}
+	}
+}
