@@ -113,7 +113,7 @@ type notices struct {
 func (n *notices) add(code, text, link, kind, key string) {
 	n.counts[code]++
 	if n.counts[code] <= maxAttention {
-		n.list = append(n.list, attention{code, text, link, kind, key})
+		n.list = append(n.list, attention{code, shownName(text), link, kind, key})
 	}
 }
 

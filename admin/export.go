@@ -294,6 +294,11 @@ func (p *planner) all(ctx context.Context, d *Definitions) error {
 			return at("topics", i, err)
 		}
 		old, exists := p.topics[t.Name]
+		if !exists {
+			if err := def.ValidateName(); err != nil {
+				return at("topics", i, err)
+			}
+		}
 		if p.add(broker.KindTopic, t.Name, exists, differences(old, t)) {
 			p.define.Topics = append(p.define.Topics, def)
 		}
@@ -322,6 +327,14 @@ func (p *planner) client(ctx context.Context, c ClientDefinition) error {
 		return err
 	}
 	old, exists := p.clients[c.Username]
+	names, former := c.broker(), (*broker.Client)(nil)
+	if exists {
+		was := old.broker()
+		former = &was
+	}
+	if err := names.ValidateNames(former); err != nil {
+		return err
+	}
 	if c.Password != "" && c.PasswordHash == "" && exists {
 		switch same, err := p.check(ctx, old.PasswordHash, c.Password); {
 		case err != nil:

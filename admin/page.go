@@ -111,7 +111,7 @@ func (a *Admin) render(w http.ResponseWriter, r *http.Request, name string, stat
 	if err := t.ExecuteTemplate(&buf, "layout", &p); err != nil {
 		return fmt.Errorf("template %s: %w", name, err)
 	}
-	html := a.links.Replace(buf.String())
+	html := showHidden(a.links.Replace(buf.String()))
 	h := w.Header()
 	h.Set("Content-Type", "text/html; charset=utf-8")
 	h.Set("Content-Length", strconv.Itoa(len(html)))

@@ -224,7 +224,7 @@ func confirm(name, action, submit, label, expected string) *form {
 
 // confirmed returns an error unless the name was typed that the form asks for.
 func (f *form) confirmed(expected string) error {
-	if typed := f.get("confirm"); strings.TrimSpace(typed) != strings.TrimSpace(expected) {
+	if typed := strings.TrimSpace(f.get("confirm")); typed != strings.TrimSpace(expected) && typed != strings.TrimSpace(shownName(expected)) {
 		return &fieldError{"confirm", "This is not the name. Nothing was deleted"}
 	}
 	return nil

@@ -58,3 +58,16 @@ func (c *Client) ValidateOver(stored string) error {
 	}
 	return given.Validate()
 }
+
+// ValidateNames checks what a Username or Name that exists may have, and a new one may not: see IsHidden. old is
+// the client so far, nil where it is new.
+func (c *Client) ValidateNames(old *Client) error {
+	var wrong []error
+	if r, found := hidden(c.Username); found && old == nil {
+		wrong = append(wrong, Invalidf("username %q: it holds %s; allowed are characters that show", clip(c.Username), charName(r)).of("username"))
+	}
+	if r, found := hidden(c.Name); found && (old == nil || old.Name != c.Name) {
+		wrong = append(wrong, Invalidf("name %q of client %q: it holds %s; allowed are characters that show", clip(c.Name), c.Username, charName(r)).of("name"))
+	}
+	return errors.Join(wrong...)
+}

@@ -139,8 +139,13 @@ func (x *definer) clients(ctx context.Context, clients []Client) error {
 		}
 		seen[c.Username] = true
 		c.Name = cmp.Or(c.Name, c.Username)
-		if old := x.b.clients[c.Username]; old != nil && c.PasswordHash == "" {
-			c.PasswordHash = old.PasswordHash // to be kept where the password did not change
+		var former *Client
+		if old := x.b.clients[c.Username]; old != nil {
+			former = &old.Client
+			c.PasswordHash = cmp.Or(c.PasswordHash, old.PasswordHash) // to be kept where the password did not change
+		}
+		if err := c.ValidateNames(former); err != nil {
+			return err
 		}
 		if c.Password == "" && c.PasswordHash == "" {
 			return Invalidf("client %q has neither a password nor a password_hash", c.Username)
@@ -209,6 +214,9 @@ func (x *definer) topics(topics []Topic) error {
 		seen[t.Name] = true
 		r := TopicRecord{Topic: t}
 		if old := x.b.topics[t.Name]; old == nil {
+			if err := t.ValidateName(); err != nil {
+				return err
+			}
 			r.ID = x.id()
 		} else if r.ID = old.id; *old.def.Load() == t {
 			continue

@@ -2,6 +2,7 @@ package broker
 
 import (
 	"errors"
+	"fmt"
 	"strings"
 	"time"
 	"unicode"
@@ -47,6 +48,14 @@ func (t *Topic) Validate() error {
 	return errors.Join(wrong...)
 }
 
+// ValidateName checks what a name that exists may have, and a new one may not: see IsHidden.
+func (t *Topic) ValidateName() error {
+	if r, found := hidden(t.Name); found {
+		return Invalidf("topic name %q: it holds %s; allowed are characters that show", clip(t.Name), charName(r)).of("name")
+	}
+	return nil
+}
+
 // HasTopic tells whether there is a topic of a name, active or not.
 func (b *Broker) HasTopic(name string) bool {
 	b.mu.RLock()
@@ -58,6 +67,27 @@ func (b *Broker) HasTopic(name string) bool {
 func printable(s string) bool {
 	return utf8.ValidString(s) && strings.IndexFunc(s, unicode.IsControl) < 0
 }
+
+// IsHidden tells whether a character does not show, or changes the order in which others show, so that two
+// names look the same: control and format characters (Unicode's Cc and Cf), separators of lines and
+// paragraphs (Zl, Zp), and others that are ignored where they are displayed. The joiners U+200C and U+200D
+// are among them, also in scripts that are written with them. No new name has one.
+func IsHidden(r rune) bool {
+	return unicode.In(r, unicode.Cc, unicode.Cf, unicode.Zl, unicode.Zp, unicode.Other_Default_Ignorable_Code_Point)
+}
+
+// hidden returns the first character of a name that IsHidden.
+func hidden(s string) (r rune, found bool) {
+	i := strings.IndexFunc(s, IsHidden)
+	if i < 0 {
+		return 0, false
+	}
+	r, _ = utf8.DecodeRuneInString(s[i:])
+	return r, true
+}
+
+// charName is how an error calls a character that does not show.
+func charName(r rune) string { return fmt.Sprintf("U+%04X", r) }
 
 // clip shortens what an error quotes of bad input.
 func clip(s string) string {

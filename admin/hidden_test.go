@@ -1,0 +1,91 @@
+package admin
+
+import (
+	"errors"
+	"net/http"
+	"net/url"
+	"strings"
+	"testing"
+
+	"pipit/broker"
+	"pipit/db"
+)
+
+// No new name has characters that do not show, or turn others around.
+func TestHiddenCharactersAreRefused(t *testing.T) {
+	r := newAPIRig(t)
+	r.example()
+	for _, hidden := range []string{"\u202e", "\u200b", "\u200c", "\u200d", "\u2066", "\u00ad", "\ufeff", "\u2028", "\u2029", "\u0085", "\U000e0041", "\u3164"} {
+		name := "pay" + hidden + "pal"
+		quoted := strings.Trim(escaped([]rune(hidden)[0]), "'")
+		for _, tt := range []struct {
+			path, field string
+			body        object
+		}{
+			{"/topics", "name", object{"name": "/" + name}},
+			{"/clients", "username", object{"username": name, "password": "a long password"}},
+			{"/clients", "name", object{"username": "x", "name": name, "password": "a long password"}},
+			{"/import", "topics/0/name", object{"version": 1, "topics": []object{{"name": "/" + name}}}},
+			{"/import?dry_run=true", "topics/0/name", object{"version": 1, "topics": []object{{"name": "/" + name}}}},
+			{"/import?dry_run=true", "clients/0/username", object{"version": 1, "clients": []object{{"username": name, "password": "a long password"}}}},
+		} {
+			p := r.refused(422, "invalid", "POST", tt.path, tt.body)
+			if len(p.Errors) == 0 || p.Errors[0].Pointer != "/"+tt.field || !strings.Contains(p.Errors[0].Detail, "allowed are characters that show") && hidden != "\u0085" {
+				t.Errorf("%s %s: %+v", tt.path, quoted, p)
+			}
+		}
+		if hidden == "\u3164" {
+			continue // a letter
+		}
+		r.refused(422, "invalid", "POST", "/consumers", object{"client": "erp", "topic": "/customer/created", "name": name})
+		r.refused(422, "invalid", "POST", "/tokens", object{"name": name, "scope": "read"})
+		r.refused(422, "invalid", "POST", "/administrators", object{"name": name, "password": "correct horse battery"})
+	}
+	r.refused(422, "invalid", "PATCH", "/clients/erp", object{"name": "E\u202eRP"})
+	r.ok(201, "POST", "/topics", object{"name": "/日本語/ü/é"})
+}
+
+// Objects with such names, of before the rule, stay: they can be opened, edited and deleted, and pages
+// show what is in their names.
+func TestHiddenCharactersOfOld(t *testing.T) {
+	r := newAuthRig(t, false)
+	r.account()
+	r.close()
+	const client, topic = "e\u202erp", "/a\u200bb"
+	store, err := db.Open(r.path, db.Options{Logger: r.options.Logger})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err = store.Load(); err == nil {
+		err = store.Commit(&broker.Batch{Define: &broker.Definitions{
+			Clients: []broker.ClientRecord{{Client: broker.Client{Username: client, Name: client, PasswordHash: authHash, Active: true}}},
+			Topics:  []broker.TopicRecord{{Topic: broker.Topic{Name: topic, MaxDepth: 10}, ID: 1}},
+			Consumers: []broker.ConsumerRecord{{Consumer: broker.Consumer{Client: client, Topic: topic, SubKey: "k", Active: true,
+				MaxDepth: 10, MaxInFlight: 10, AckTimeout: broker.DefaultAckTimeout}, ID: 2}},
+		}})
+	}
+	if err := errors.Join(err, store.Close()); err != nil {
+		t.Fatal(err)
+	}
+	r.open()
+	as := withCookie(r.signedIn())
+
+	clientPath, topicPath := "/clients/"+url.PathEscape(client), "/topics/"+url.PathEscape(topic)
+	for _, path := range []string{"/", "/topics", topicPath, topicPath + "/edit", topicPath + "/delete", "/clients", clientPath, clientPath + "/delete",
+		"/consumers", "/consumers/2", "/messages?topic=" + url.QueryEscape(topic)} {
+		a := r.call("GET", "/admin"+path, "", as, asBrowser)
+		r.want(a, http.StatusOK)
+		if shown := showHidden(a.body); shown != a.body || path != "/" && !strings.Contains(a.body, `\u202e`) && !strings.Contains(a.body, `\u200b`) {
+			t.Errorf("%s shows names as they are", path)
+		}
+	}
+	r.want(r.call("PATCH", v1+topicPath, `{"max_depth": 20}`, as), http.StatusOK)
+	r.want(r.call("PATCH", v1+clientPath, `{"is_active": false}`, as), http.StatusOK)
+	post := func(path string, form url.Values) authAnswer {
+		return r.call("POST", "/admin"+path, form.Encode(), as, asBrowser, withHeader("Content-Type", "application/x-www-form-urlencoded"))
+	}
+	r.want(post(topicPath+"/delete", url.Values{"confirm": {"/ab"}}), http.StatusUnprocessableEntity)
+	r.want(post(topicPath+"/delete", url.Values{"confirm": {`/a\u200bb`}}), http.StatusSeeOther)
+	r.want(r.call("DELETE", v1+clientPath, "", as), http.StatusOK)
+	r.want(r.call("POST", v1+"/topics", `{"name": "`+topic+`"}`, as), http.StatusUnprocessableEntity)
+}
