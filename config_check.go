@@ -39,6 +39,10 @@ func checkConfig(ctx context.Context, file string, env []string, stdout, stderr 
 	if err := b.err(); err != nil {
 		return err
 	}
+	d := c.definition()
+	for _, weak := range d.Weak() {
+		fmt.Fprintf(stderr, "pipit: warning: %s\n", weak)
+	}
 	fmt.Fprintln(stdout, cmp.Or(file, "built-in defaults")+": ok")
 	return nil
 }

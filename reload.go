@@ -33,6 +33,10 @@ func declare(ctx context.Context, b *broker.Broker, c *config, log *slog.Logger,
 		}
 		fmt.Fprintf(stderr, "pipit: client %q consumes %q%s with the new sub_key %s - note it down, it is shown this once\n", c.Client, c.Topic, name, c.SubKey)
 	}
+	d := c.definition()
+	for _, weak := range d.Weak() {
+		log.Warn("configuration: " + weak)
+	}
 	how := func(id uint32) string { return fmt.Sprint("pipit consumer delete ", id) }
 	if is, err := admin.IsSetUp(b); err != nil || !is || !c.Admin.Enabled { // a server would refuse it
 		how = func(id uint32) string {

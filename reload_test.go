@@ -187,3 +187,41 @@ func TestUpdate(t *testing.T) {
 		t.Errorf("changed %q, restart %q", changed, again)
 	}
 }
+
+// Weak secrets that the file declares are warned about in a line for each kind, without the secrets.
+func TestStartWarnsOfWeakSecrets(t *testing.T) {
+	file := writeConfig(t, reloadBase+`
+[[client]]
+username = "erp"
+password = "opensesame"
+[[client]]
+username = "web"
+password = "a password that is long"
+[[topic]]
+name = "/u"
+[[consumer]]
+client = "web"
+topic = "/u"
+sub_key = "fifteen-letters"
+[[consumer]]
+client = "erp"
+topic = "/u"
+sub_key = "sixteen--letters"
+`)
+	p := start(t, t.TempDir(), nil, "-config", file)
+	code, log := p.stop(t, syscall.SIGTERM)
+	if code != 0 || strings.Contains(log, "opensesame") || strings.Contains(log, "-letters") {
+		t.Errorf("exit code %d\n%s", code, log)
+	}
+	for _, line := range []string{
+		`the passwords of 2 clients are weak: \"crm\", \"erp\"`,
+		`the sub_keys of 2 consumers are weak: \"crm\" of topic \"/t\", \"web\" of topic \"/u\"`,
+	} {
+		if strings.Count(log, strings.ReplaceAll(line, `"`, `\"`)) != 1 && strings.Count(log, line) != 1 {
+			t.Errorf("no line %s in\n%s", line, log)
+		}
+	}
+	if n := strings.Count(log, "weak"); n != 2 {
+		t.Errorf("%d lines of what is weak in\n%s", n, log)
+	}
+}

@@ -107,6 +107,9 @@ func hashPassword(ctx context.Context, p cli.Program) error {
 		return err
 	}
 	fmt.Fprintln(p.Stdout, hash)
+	if weak := broker.WeakPassword("", password); weak != "" {
+		fmt.Fprintln(p.Stderr, "pipit: warning: the password is weak: "+weak)
+	}
 	return nil
 }
 

@@ -375,9 +375,10 @@ func TestFlags(t *testing.T) {
 	}{
 		{[]string{"-version"}, "", 0, `^pipit 0\.1\.0 .*go1\.\d+.*\n$`, `^$`},
 		{[]string{"-check-config"}, "", 0, `^built-in defaults: ok\n$`, `^$`},
-		{[]string{"-check-config", "-config", config}, "", 0, `config\.example\.toml: ok\n$`, `^$`},
+		{[]string{"-check-config", "-config", config}, "", 0, `config\.example\.toml: ok\n$`, "^" + weakExample + "$"},
 		{[]string{"-check-config", "-config", "none.toml"}, "", 1, `^$`, `^pipit: .*none\.toml`},
-		{[]string{"-hash-password"}, "secret\n", 0, `^\$2a\$10\$.{53}\n$`, `^$`},
+		{[]string{"-hash-password"}, "a long password\n", 0, `^\$2a\$10\$.{53}\n$`, `^$`},
+		{[]string{"-hash-password"}, "secret\n", 0, `^\$2a\$10\$.{53}\n$`, `^pipit: warning: the password is weak: it is shorter than 12 characters\n$`},
 		{[]string{"-hash-password"}, "", 1, `^$`, `^pipit: no password: give it on a line of standard input\n$`},
 		{[]string{"-nonsense"}, "", 2, `^$`, `-nonsense`},
 		{[]string{"nonsense"}, "", 2, `^$`, `^pipit: unexpected argument "nonsense"`},

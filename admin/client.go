@@ -49,13 +49,16 @@ func (a *Admin) createClient(ctx context.Context, who actor, c Client) (Client, 
 	if err != nil {
 		return Client{}, err
 	}
-	return a.getClient(c.Username)
+	made, err := a.getClient(c.Username)
+	made.Warnings = a.warnWeak(broker.Definition{Clients: []broker.Client{c.broker()}})
+	return made, err
 }
 
 // editClient has edit change a client that is in a revision, or in any where that is empty or "*".
 // An edit that sets neither Password nor PasswordHash leaves the password as it is. The errors are
 // those of edit, NotFound, Conflict (another revision), Invalid, Unavailable and DiskFull.
 func (a *Admin) editClient(ctx context.Context, who actor, username, revision string, edit func(*Client) error) (Client, error) {
+	var given Client
 	err := again(revision, func() error {
 		before, err := a.getClient(username)
 		if err != nil {
@@ -72,6 +75,7 @@ func (a *Admin) editClient(ctx context.Context, who actor, username, revision st
 			return fixed("username", c.Username, username)
 		}
 		c.Name = cmp.Or(c.Name, username)
+		given = c
 		diff := differences(before.ClientDefinition, c.ClientDefinition)
 		if len(diff) == 0 {
 			return nil
@@ -90,13 +94,24 @@ func (a *Admin) editClient(ctx context.Context, who actor, username, revision st
 	if err != nil {
 		return Client{}, err
 	}
-	return a.getClient(username)
+	edited, err := a.getClient(username)
+	edited.Warnings = a.warnWeak(broker.Definition{Clients: []broker.Client{given.broker()}})
+	return edited, err
 }
 
 // deleteClient deletes a client with its producers and consumers, and returns what went with it.
 // The errors are NotFound, Conflict, Unavailable and DiskFull.
 func (a *Admin) deleteClient(ctx context.Context, who actor, username, revision string) (Deleted, error) {
 	return a.delete(ctx, who, "client.delete", broker.Ref{Kind: broker.KindClient, Name: username}, username, revision)
+}
+
+// warnWeak returns what is weak among secrets that were taken, and logs it.
+func (a *Admin) warnWeak(d broker.Definition) []string {
+	weak := d.Weak()
+	for _, w := range weak {
+		a.log.Warn(w)
+	}
+	return weak
 }
 
 // hashed returns the client with a PasswordHash in place of its Password. It takes long. stored is the hash so

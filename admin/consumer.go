@@ -100,7 +100,9 @@ func (a *Admin) createConsumer(ctx context.Context, who actor, c Consumer) (Cons
 	if c.SubKey == "" && len(done.Consumers) == 1 {
 		c.SubKey = done.Consumers[0].SubKey
 	}
+	weak := a.warnWeak(broker.Definition{Consumers: []broker.Consumer{def}})
 	if made, ok := a.bySubKey(c.SubKey); ok {
+		made.Warnings = weak
 		return made, nil
 	}
 	return Consumer{}, notFound("No consumer %q", ofTopic(c.Client, c.Topic)) // deleted since

@@ -34,7 +34,7 @@ type Import struct {
 
 	NeedsPassword []string  `json:"needs_password,omitempty"` // usernames of clients that are created inactive and without a password
 	SubKeys       []MadeKey `json:"sub_keys,omitempty"`       // those that were made
-	Warnings      []string  `json:"warnings,omitempty"`       // what could not be taken over as it is
+	Warnings      []string  `json:"warnings,omitempty"`       // what is weak, or could not be taken over as it is
 }
 
 // PlanAction is what becomes of one object.
@@ -159,8 +159,9 @@ func (a *Admin) importDefinitions(ctx context.Context, who actor, d Definitions,
 	if err := p.all(ctx, &d); err != nil {
 		return Import{}, err
 	}
+	given := p.secrets(&d)
 	out := p.out
-	out.DryRun = dryRun
+	out.DryRun, out.Warnings = dryRun, given.Weak()
 	if dryRun || out.Created+out.Updated == 0 {
 		return out, nil
 	}
@@ -172,6 +173,7 @@ func (a *Admin) importDefinitions(ctx context.Context, who actor, d Definitions,
 	if err != nil {
 		return Import{}, err
 	}
+	a.warnWeak(given)
 	for _, c := range done.Consumers {
 		out.SubKeys = append(out.SubKeys, MadeKey{c.Client, c.Topic, c.SubKey})
 	}
@@ -231,6 +233,19 @@ func (a *Admin) newPlanner() *planner {
 		}
 	}
 	return p
+}
+
+// secrets are the passwords in the clear and the new sub_keys of a document, with whose they are.
+func (p *planner) secrets(d *Definitions) (given broker.Definition) {
+	for _, c := range d.Clients {
+		given.Clients = append(given.Clients, c.broker())
+	}
+	for _, c := range d.Consumers {
+		if _, had := p.consumers[c.SubKey]; !had {
+			given.Consumers = append(given.Consumers, c.broker())
+		}
+	}
+	return given
 }
 
 // add notes what becomes of an object, and tells whether anything does.

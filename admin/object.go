@@ -23,6 +23,8 @@ type Client struct {
 	Producers int    `json:"producers" api:"-"`
 	Consumers int    `json:"consumers" api:"-"`
 	LastSeen  Time   `json:"last_seen,omitzero" api:"-"`
+
+	Warnings []string `json:"warnings,omitempty" api:"-"` // in the answer to what set a weak password alone
 }
 
 // ClientDefinition is what can be set of a client: Username at its creation alone.
@@ -89,6 +91,8 @@ type Consumer struct {
 	Delivered uint64 `json:"delivered" api:"-"` // this and the following: since the start of the process
 	Acked     uint64 `json:"acked" api:"-"`
 	Expired   uint64 `json:"expired" api:"-"`
+
+	Warnings []string `json:"warnings,omitempty" api:"-"` // in the answer to its creation with a weak sub_key alone
 }
 
 // ConsumerDefinition is what can be set of a consumer: Client, Topic, Name and SubKey at its creation alone.

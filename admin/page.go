@@ -123,6 +123,15 @@ func (a *Admin) render(w http.ResponseWriter, r *http.Request, name string, stat
 	return nil
 }
 
+// warned is what a notice says of warnings.
+func warned(warnings []string) string {
+	var b strings.Builder
+	for _, w := range warnings {
+		b.WriteString(". Warning: " + w)
+	}
+	return b.String()
+}
+
 // done answers a POST that went well: on to a page, which shows notice once.
 func (a *Admin) done(w http.ResponseWriter, r *http.Request, to, notice string) error {
 	if notice != "" {

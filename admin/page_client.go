@@ -100,7 +100,7 @@ func (a *Admin) pageCreateClient(w http.ResponseWriter, r *http.Request, _ param
 	if made {
 		return a.renderPassword(w, r, &c, password)
 	}
-	return a.done(w, r, clientPath(c.Username), "The client was created")
+	return a.done(w, r, clientPath(c.Username), "The client was created"+warned(c.Warnings))
 }
 
 type passwordPage struct {
@@ -182,20 +182,22 @@ func (a *Admin) pageSaveClient(w http.ResponseWriter, r *http.Request, p params)
 	}
 	f := editClientForm(&c)
 	f.typed(v)
-	made := ""
+	made, notice := "", "The client was saved"
 	if f.on("generate") {
 		made = rand.Text()
 	}
 	if made != "" && f.get("password") != "" {
 		err = &fieldError{"password", "Either type a password or have one made"}
 	} else {
-		_, err = a.editClient(r.Context(), actorOf(r.Context()), c.Username, f.Revision, func(c *Client) error {
+		var edited Client
+		edited, err = a.editClient(r.Context(), actorOf(r.Context()), c.Username, f.Revision, func(c *Client) error {
 			f.readClient(&c.ClientDefinition)
 			if made != "" {
 				c.Password = made
 			}
 			return nil
 		})
+		notice += warned(edited.Warnings)
 	}
 	switch {
 	case broker.CodeOf(err) == broker.Conflict:
@@ -215,7 +217,7 @@ func (a *Admin) pageSaveClient(w http.ResponseWriter, r *http.Request, p params)
 	case made != "":
 		return a.renderPassword(w, r, &c, made)
 	}
-	return a.done(w, r, clientPath(c.Username), "The client was saved")
+	return a.done(w, r, clientPath(c.Username), notice)
 }
 
 func (a *Admin) dropClientPage(c *Client) (formPage, error) {

@@ -131,7 +131,7 @@ func (a *Admin) pageCreateConsumer(w http.ResponseWriter, r *http.Request, _ par
 		}
 		return a.renderNewConsumer(w, r, status, f)
 	}
-	return a.done(w, r, consumerPath(c.ID), "The consumer was created. Its sub_key is below")
+	return a.done(w, r, consumerPath(c.ID), "The consumer was created. Its sub_key is below"+warned(c.Warnings))
 }
 
 type consumerPage struct {

@@ -87,7 +87,7 @@ func (a *Admin) importZato(ctx context.Context, who actor, body []byte, list, to
 	if err != nil {
 		return Import{}, z.blame(err)
 	}
-	out.NeedsPassword, out.Warnings = z.missing, z.warnings
+	out.NeedsPassword, out.Warnings = z.missing, append(z.warnings, out.Warnings...)
 	return out, nil
 }
 

@@ -16,7 +16,7 @@ const (
 		{"id": 8, "name": "zato.pubsub.default-producer", "is_active": true, "sec_type": "basic_auth"},
 		{"id": 9, "name": "Web shop", "is_active": false, "sec_type": "basic_auth", "last_seen": null}]`
 	zatoConsumerList = `[{"id": 3, "name": "ERP", "is_active": true, "sec_type": "basic_auth", "client_id": 4, "max_backlog": 300, "current_depth": 3, "in_flight_depth": 1, "sub_key": "K06Y63NEJQYGMQKTP9D4KGQQ0GB2", "delivery_mode": "pull", "callback_id": null},
-		{"id": 4, "name": "Billing", "is_active": true, "sec_type": "basic_auth", "client_id": 5, "max_depth": 400, "sub_key": "K05BILLING", "delivery_mode": "callback-url", "callback_id": 12}]`
+		{"id": 4, "name": "Billing", "is_active": true, "sec_type": "basic_auth", "client_id": 5, "max_depth": 400, "sub_key": "K05BILLING-OF-ZATO", "delivery_mode": "callback-url", "callback_id": 12}]`
 )
 
 func TestImportZato(t *testing.T) {
@@ -69,7 +69,7 @@ create consumer Billing of /customer/created`
 			if c.Client != "ERP" || c.MaxDepth != 300 || !c.Active {
 				t.Errorf("consumer: %+v", c)
 			}
-		case "K05BILLING":
+		case "K05BILLING-OF-ZATO":
 			if c.Client != "Billing" || c.MaxDepth != 400 {
 				t.Errorf("consumer: %+v", c)
 			}
@@ -130,7 +130,7 @@ func TestImportZatoLists(t *testing.T) {
 		{"?list=producers&topic=/a", `[{"is_active": true}]`, 422, "/0/name"},
 		{"?list=producers&topic=/a", `[{"name": "a:b"}]`, 422, "/0/name"},
 		{"?list=consumers&topic=/a", `[{"name": "CRM", "sub_key": "a b"}]`, 422, "/0/sub_key"},
-		{"?list=consumers&topic=/b", `[{"name": "CRM", "sub_key": "K05BILLING"}]`, 422, "/0/sub_key"},
+		{"?list=consumers&topic=/b", `[{"name": "CRM", "sub_key": "K05BILLING-OF-ZATO"}]`, 422, "/0/sub_key"},
 		{"", `{"producers": {"/a": [{"name": "CRM"}], "/none": {"zato_pubsub_producers_get_list_response": [{"name": "CRM"}]}}}`, 422,
 			"/producers/~1none/zato_pubsub_producers_get_list_response/0/topic"},
 	} {
@@ -147,7 +147,7 @@ func TestImportZatoLists(t *testing.T) {
 func TestImportZatoDepth(t *testing.T) {
 	const (
 		topics    = `[{"name": "/a", "max_depth": 500}, {"name": "/b", "max_depth": 2000}]`
-		consumers = `[{"name": "ERP", "max_backlog": 1000, "sub_key": "K-erp-TOPIC"}, {"name": "CRM", "max_backlog": 700, "sub_key": "K-crm-TOPIC"}]`
+		consumers = `[{"name": "ERP", "max_backlog": 1000, "sub_key": "K-of-the-erp-client-TOPIC"}, {"name": "CRM", "max_backlog": 700, "sub_key": "K-of-the-crm-client-TOPIC"}]`
 		deeper    = `topic "/a": max_depth is 1000 as that of a consumer, not 500: Zato's counts only what was not moved to consumers yet`
 	)
 	of := func(topic string) string { return strings.ReplaceAll(consumers, "TOPIC", topic) }

@@ -133,6 +133,7 @@ func (c *cli) createCommand(n noun, names []string, flags func(*pflag.FlagSet), 
 		if err := c.api.do(ctx, call{method: http.MethodPost, path: path(n.path), body: body}, &object); err != nil {
 			return err
 		}
+		c.warn(object)
 		return c.print(object, func() error {
 			if made != nil {
 				return made(object)
@@ -173,8 +174,18 @@ func (c *cli) editCommand(n noun, flags func(*pflag.FlagSet), finish func(contex
 		if err := c.api.do(ctx, call{method: http.MethodPatch, path: path(n.path, key), body: body, revision: quoted(revision)}, &object); err != nil {
 			return err
 		}
+		c.warn(object)
 		return c.print(object, func() error { return c.printf("%s %s changed", n.one, strings.Join(args, " ")) })
 	})
+}
+
+// warn tells the warnings of an answer, also where the output is JSON.
+func (c *cli) warn(object json.RawMessage) {
+	var answer struct{ Warnings []string }
+	_ = json.Unmarshal(object, &answer) // what is no object has none
+	for _, w := range answer.Warnings {
+		c.notef("warning: %s", w)
+	}
 }
 
 // deleteCommand makes the command that deletes a noun with what depends on it.

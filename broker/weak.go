@@ -1,0 +1,79 @@
+package broker
+
+import (
+	"fmt"
+	"strings"
+	"unicode/utf8"
+)
+
+// Secrets that are shorter are taken, and warned about.
+const (
+	StrongPassword = 12 // characters, of a client's password
+	StrongSubKey   = 16 // characters: one that is made has 128 random bits
+)
+
+// WeakPassword returns why a client's password is easily guessed, empty where nothing shows that. The
+// text does not tell the password.
+func WeakPassword(username, password string) string {
+	switch {
+	case password == username:
+		return "it is the username"
+	case utf8.RuneCountInString(password) < StrongPassword:
+		return fmt.Sprintf("it is shorter than %d characters", StrongPassword)
+	}
+	return ""
+}
+
+// WeakSubKey returns why a SubKey is easily guessed, empty where nothing shows that or it is to be made.
+func WeakSubKey(subKey string) string {
+	if subKey != "" && len(subKey) < StrongSubKey {
+		return fmt.Sprintf("it is shorter than %d characters", StrongSubKey)
+	}
+	return ""
+}
+
+// Weak returns what is to be warned about in a definition, a line for the passwords and one for the SubKeys,
+// none of which it tells.
+func (d *Definition) Weak() []string {
+	passwords := weakness{one: "the password of client %s is weak: %s", many: "the passwords of %d clients are weak: %s"}
+	for i := range d.Clients {
+		if c := &d.Clients[i]; c.Password != "" {
+			passwords.add(fmt.Sprintf("%q", clip(c.Username)), WeakPassword(c.Username, c.Password))
+		}
+	}
+	keys := weakness{one: "the sub_key of consumer %s is weak: %s", many: "the sub_keys of %d consumers are weak: %s"}
+	for i := range d.Consumers {
+		c := &d.Consumers[i]
+		keys.add(fmt.Sprintf("%q of topic %q", clip(c.Client), clip(c.Topic)), WeakSubKey(c.SubKey))
+	}
+	return append(passwords.lines(), keys.lines()...)
+}
+
+// weakness gathers what is weak in a line.
+type weakness struct {
+	one, many string
+	names     []string
+	reason    string // of the last one
+}
+
+func (w *weakness) add(name, reason string) {
+	if reason != "" {
+		w.names, w.reason = append(w.names, name), reason
+	}
+}
+
+func (w *weakness) lines() []string {
+	const most = 10 // names
+	n := len(w.names)
+	switch {
+	case n == 0:
+		return nil
+	case n == 1:
+		return []string{fmt.Sprintf(w.one, w.names[0], w.reason)}
+	}
+	list := strings.Join(w.names[:min(n, most)], ", ")
+	if n > most {
+		list += fmt.Sprintf(" and %d more", n-most)
+	}
+	return []string{fmt.Sprintf(w.many, n, list)}
+}
