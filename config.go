@@ -49,10 +49,12 @@ type httpConfig struct {
 }
 
 type adminConfig struct {
-	Enabled    bool     `toml:"enabled"`
-	Listen     []string `toml:"listen"`
-	Origin     string   `toml:"origin"`
-	PathPrefix string   `toml:"path_prefix"`
+	Enabled     bool          `toml:"enabled"`
+	Listen      []string      `toml:"listen"`
+	Origin      string        `toml:"origin"`
+	PathPrefix  string        `toml:"path_prefix"`
+	SessionIdle time.Duration `toml:"session_idle" reload:"yes"`
+	SessionLife time.Duration `toml:"session_life" reload:"yes"`
 }
 
 type databaseConfig struct {
@@ -125,7 +127,7 @@ var defaults = struct {
 		MaxConnections: 10_000,
 		IdleTimeout:    httpapi.DefaultIdleTimeout,
 	},
-	Admin:    adminConfig{Enabled: true},
+	Admin:    adminConfig{Enabled: true, SessionIdle: admin.DefaultSessionIdle, SessionLife: admin.DefaultSessionLife},
 	Database: databaseConfig{File: "pipit.db"},
 	Log:      logConfig{Level: "info", Format: "auto"},
 	Client:   clientConfig{IsActive: true},
@@ -235,10 +237,27 @@ func (b *binder) check(c *config) {
 		b.errorf("http.tls_cert", "%q: allowed only together with tls_key", c.HTTP.TLSCert)
 	}
 	b.proxied(c)
+	b.sessions(c)
 	b.database(c)
 	b.oneOf("log.level", c.Log.Level, logLevels)
 	b.oneOf("log.format", c.Log.Format, logFormats)
 	b.objects(c)
+}
+
+// maxSession bounds how long a session may last.
+const maxSession = 30 * 24 * time.Hour
+
+// sessions checks how long those of administrators last.
+func (b *binder) sessions(c *config) {
+	idle, life := c.Admin.SessionIdle, c.Admin.SessionLife
+	if life < time.Minute || life > maxSession {
+		b.errorf("admin.session_life", "%q: allowed are 1m to 720h", life)
+	}
+	if idle < time.Minute || idle > maxSession {
+		b.errorf("admin.session_idle", "%q: allowed are 1m to 720h", idle)
+	} else if idle > life && !b.faulty["admin.session_life"] {
+		b.errorf("admin.session_idle", "%q: allowed is no more than session_life, which is %s", idle, life)
+	}
 }
 
 // proxied checks the keys of a server behind proxies.

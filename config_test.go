@@ -70,7 +70,7 @@ start = "oldest"
 	want := &config{
 		HTTP: httpConfig{Listen: []string{"localhost:0", "[::1]:80"}, MaxPayload: 512, MaxBatch: 64 << 10,
 			MaxPending: 2 << 30, MaxReplies: 1 << 30, CORSOrigins: []string{"https://app.example.com"}, MaxConnections: 5, IdleTimeout: 90 * time.Second, TLSCert: "c", TLSKey: "k"},
-		Admin:    adminConfig{Listen: []string{"127.0.0.1:1"}},
+		Admin:    adminConfig{Listen: []string{"127.0.0.1:1"}, SessionIdle: 30 * time.Minute, SessionLife: 12 * time.Hour},
 		Database: databaseConfig{File: "/tmp/x.db"},
 		Log:      logConfig{Access: true, Level: "info", Format: "auto"},
 		Client:   []clientConfig{{Username: "inline", Password: "p", IsActive: true}},
@@ -143,7 +143,7 @@ func TestConfigBad(t *testing.T) {
 		{"certificate without key", "[http]\ntls_cert = \"c\"\n", []string{`:2: http.tls_cert = "c": allowed only together with tls_key`}},
 		{"admin address", "[admin]\nlisten = [\"127.0.0.1\"]\n", []string{`:2: admin.listen = "127.0.0.1": allowed is host:port with a port of 0 to 65535`}},
 		{"admin address type", "[admin]\nlisten = \"127.0.0.1:1\"\n", []string{`:2: admin.listen = "127.0.0.1:1": allowed is a list of texts in quotes`}},
-		{"admin key", "[admin]\nenable = true\n", []string{`:2: unknown key "enable" in [admin]: allowed are enabled, listen, origin, path_prefix`}},
+		{"admin key", "[admin]\nenable = true\n", []string{`:2: unknown key "enable" in [admin]: allowed are enabled, listen, origin, path_prefix, session_idle, session_life`}},
 		{"proxy by name", "[http]\ntrusted_proxies = [\"::1\", \"proxy.lan\"]\n", []string{`:2: http.trusted_proxies = "proxy.lan": allowed is an IP address or a network such as "10.0.0.0/8"`}},
 		{"public host", "[http]\npublic_url = \"pipit.example.com\"\n", []string{`:2: http.public_url = "pipit.example.com": allowed is a URL such as "https://pipit.example.com", with a path or without`}},
 		{"public query", "[http]\npublic_url = \"https://pipit.example.com/?x\"\n", []string{`:2: http.public_url = "https://pipit.example.com/?x": allowed is a URL`}},
@@ -155,6 +155,9 @@ func TestConfigBad(t *testing.T) {
 		{"slash after the prefix", "[admin]\npath_prefix = \"/pipit/\"\n", []string{`:2: admin.path_prefix = "/pipit/": allowed is a path`}},
 		{"dots in the prefix", "[admin]\npath_prefix = \"/a/../b\"\n", []string{`:2: admin.path_prefix = "/a/../b": allowed is a path`}},
 		{"prefix below admin", "[admin]\npath_prefix = \"/admin\"\n", []string{`:2: admin.path_prefix = "/admin": allowed is a path`}},
+		{"session idle", "[admin]\nsession_idle = '30s'\n", []string{`:2: admin.session_idle = "30s": allowed are 1m to 720h`}},
+		{"session idle over life", "[admin]\nsession_idle = '13h'\n", []string{`:2: admin.session_idle = "13h0m0s": allowed is no more than session_life, which is 12h0m0s`}},
+		{"session life", "[admin]\nsession_life = '721h'\n", []string{`:2: admin.session_life = "721h0m0s": allowed are 1m to 720h`}},
 		{"admin enabled", "[admin]\nenabled = 1\n", []string{`:2: admin.enabled = 1: allowed are true and false`}},
 		{"no file", "[database]\nfile = \"\"\n", []string{`:2: database.file = "": allowed is the path of a file`}},
 		{"file type", "[database]\nfile = 1\n", []string{`:2: database.file = 1: allowed is a text in quotes`}},
@@ -576,9 +579,12 @@ func toTOML(v reflect.Value) string {
 	case size:
 		return strconv.Quote(formatSize(int64(v)))
 	case time.Duration:
-		s := strings.TrimSuffix(v.String(), "m0s")
-		if s != v.String() {
-			s += "m"
+		s := v.String()
+		if minutes, ok := strings.CutSuffix(s, "m0s"); ok {
+			s = minutes + "m"
+		}
+		if hours, ok := strings.CutSuffix(s, "h0m"); ok {
+			s = hours + "h"
 		}
 		return strconv.Quote(s)
 	case string:

@@ -71,11 +71,11 @@ func TestReload(t *testing.T) {
 	want(post(t, topic("u/"), "", payload), "403 ")
 	want(post(t, topic("t/"), "", payload), "200 ")
 
-	next := strings.NewReplacer("[log]", "max_payload = 4\nmax_batch = 8\nmax_pending = 10\nmax_connections = 7\n[log]\naccess = true\nformat = \"text\"",
+	next := strings.NewReplacer("[log]", "max_payload = 4\nmax_batch = 8\nmax_pending = 10\nmax_connections = 7\n[admin]\nsession_life = \"1h\"\n[log]\naccess = true\nformat = \"text\"",
 		`"127.0.0.1:0"`, `"127.0.0.1:0", "127.0.0.1:0"`, `"key"`, `"another-key"`).Replace(reloadBase) +
 		"[[topic]]\nname = \"/u\"\n[[producer]]\nclient = \"crm\"\ntopic = \"/u\"\n"
 	p.reload(t, file, next, `these keys have changed, too, and need a restart.*"keys":\["http.listen","log.format"\]`)
-	p.line(t, `"configuration loaded again","changed":\["http.max_payload","http.max_batch","http.max_pending","http.max_connections","log.access","topic","producer","consumer"\]`)
+	p.line(t, `"configuration loaded again","changed":\["http.max_payload","http.max_batch","http.max_pending","http.max_connections","admin.session_life","log.access","topic","producer","consumer"\]`)
 	want(post(t, topic("u/"), "", "four"), "200 ")
 	want(post(t, topic("u/"), "", payload), "413 ")
 	want(post(t, "http://crm:crm@"+p.addrs[0]+"/zato/pubsub/msg//t/", "key", ""), "403 ")

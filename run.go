@@ -218,6 +218,9 @@ func serve(ctx context.Context, file string, env []string, stderr io.Writer) (er
 			MaxPayload: int64(cfg.HTTP.MaxPayload),
 			Logger:     log,
 			Access:     cfg.Log.Access,
+
+			SessionIdle: cfg.Admin.SessionIdle,
+			SessionLife: cfg.Admin.SessionLife,
 		}
 		if cert != nil {
 			opts.HasName = cert.names
@@ -230,6 +233,7 @@ func serve(ctx context.Context, file string, env []string, stderr io.Writer) (er
 		down.add("admin", func() error { adm.Close(); return nil })
 		again.onChange(func(c *config) {
 			opts.Settings, opts.MaxPayload, opts.Access = c.settings(), int64(c.HTTP.MaxPayload), c.Log.Access
+			opts.SessionIdle, opts.SessionLife = c.Admin.SessionIdle, c.Admin.SessionLife
 			adm.Adjust(opts)
 		})
 		if ownListeners == nil {

@@ -17,7 +17,7 @@ const administratorKind = "administrator"
 
 // Limits of administrators.
 const (
-	minPassword       = 10 // characters
+	minPassword       = 12 // characters of a new one
 	maxAdministrators = 1000
 )
 
@@ -36,7 +36,8 @@ type administratorRecord struct {
 	Changed time.Time `json:"changed"`
 }
 
-// CreateAdministrator creates an administrator. The errors are Invalid, Conflict, and those of
+// CreateAdministrator creates an administrator. A password has at least 12 characters and at most
+// broker.MaxPassword bytes, and is neither the name nor a common one. The errors are Invalid, Conflict, and those of
 // broker.PutDocuments. Nobody else may change administrators meanwhile.
 func CreateAdministrator(ctx context.Context, b *broker.Broker, name, password string) error {
 	hash, err := hashPassword(name, password)
@@ -66,20 +67,31 @@ var local = actor{Name: commandLine, Via: "file"}
 
 // hashPassword checks a name and a password and returns the password's hash.
 func hashPassword(name, password string) (string, error) {
-	if err := checkName(name); err != nil {
+	if err := checkAccount(name, password); err != nil {
 		return "", err
 	}
+	return broker.HashPassword(password)
+}
+
+// checkAccount returns an Invalid error unless an administrator can have a name and a new password.
+func checkAccount(name, password string) error {
+	if err := checkName(name); err != nil {
+		return err
+	}
 	if strings.HasPrefix(name, tokenPrefix) || name == commandLine {
-		return "", invalid("name", "name %q: the audit log has another use for it", name)
+		return invalid("name", "name %q: the audit log has another use for it", name)
 	}
 	if n := utf8.RuneCountInString(password); n < minPassword || len(password) > broker.MaxPassword {
-		return "", invalid("password", "password of %d characters in %d bytes: allowed are at least %d characters in at most %d bytes",
+		return invalid("password", "password of %d characters in %d bytes: allowed are at least %d characters in at most %d bytes",
 			n, len(password), minPassword, broker.MaxPassword)
 	}
-	if password == name {
-		return "", invalid("password", "the password is the name")
+	if strings.EqualFold(password, name) {
+		return invalid("password", "the password is the name")
 	}
-	return broker.HashPassword(password)
+	if broker.CommonPassword(password) {
+		return invalid("password", "the password is among the commonest, which are tried first")
+	}
+	return nil
 }
 
 // administrator returns an administrator, the zero record where there is none of that name.
@@ -190,45 +202,55 @@ func (a *Admin) getAdministrator(name string) (Administrator, error) {
 	return Administrator{name, timeOf(r.Created), timeOf(r.Changed), sessions}, nil
 }
 
-// newHash is hashPassword, in turn with sign-ins.
-func (a *Admin) newHash(ctx context.Context, who actor, name, password string) (string, error) {
-	done, err := a.slowHash(ctx, who)
+// newHash is hashPassword for who acts with its own password current, in turn with sign-ins. The errors
+// are Invalid and those of confirm.
+func (a *Admin) newHash(ctx context.Context, who caller, name, password, current string) (string, error) {
+	if err := checkAccount(name, password); err != nil {
+		return "", err
+	}
+	if err := a.confirm(ctx, who, current); err != nil {
+		return "", err
+	}
+	done, err := a.slowHash(ctx, who.actor)
 	if err != nil {
 		return "", err
 	}
 	defer done()
-	return hashPassword(name, password)
+	return broker.HashPassword(password)
 }
 
-// createAdministrator creates an administrator. The errors are those of CreateAdministrator.
-func (a *Admin) createAdministrator(ctx context.Context, who actor, name, password string) (Administrator, error) {
-	hash, err := a.newHash(ctx, who, name, password)
+// createAdministrator creates an administrator. current is the password of who acts in a session. The
+// errors are those of CreateAdministrator and confirm.
+func (a *Admin) createAdministrator(ctx context.Context, who caller, name, password, current string) (Administrator, error) {
+	hash, err := a.newHash(ctx, who, name, password, current)
 	if err != nil {
 		return Administrator{}, err
 	}
 	a.changing.Lock()
 	defer a.changing.Unlock()
-	if err := createAdministrator(ctx, a.b, name, hash, a.audit(who, "administrator.create", name, "")); err != nil {
+	if err := createAdministrator(ctx, a.b, name, hash, a.audit(who.actor, "administrator.create", name, "")); err != nil {
 		return Administrator{}, err
 	}
 	return a.getAdministrator(name)
 }
 
-// setAdministratorPassword changes a password and ends the administrator's sessions, but for the
-// one that is to stay (nil: none). The errors are those of SetAdministratorPassword.
-func (a *Admin) setAdministratorPassword(ctx context.Context, who actor, name, password string, stays *session) error {
-	hash, err := a.newHash(ctx, who, name, password)
+// setAdministratorPassword changes a password and ends the administrator's sessions, but for the one
+// that who acts in. current is the password of who acts in a session. The errors are those of
+// SetAdministratorPassword and confirm.
+func (a *Admin) setAdministratorPassword(ctx context.Context, who caller, name, password, current string) error {
+	hash, err := a.newHash(ctx, who, name, password, current)
 	if err != nil {
 		return err
 	}
-	return a.changeSessions(func(s *session) bool { return s.administrator == name && s != stays }, func(ended []broker.Document) error {
-		return setPassword(ctx, a.b, name, hash, append(ended, a.audit(who, "administrator.password", name, ""))...)
+	return a.changeSessions(func(s *session) bool { return s.administrator == name && s != who.session }, func(ended []broker.Document) error {
+		return setPassword(ctx, a.b, name, hash, append(ended, a.audit(who.actor, "administrator.password", name, ""))...)
 	})
 }
 
-// deleteAdministrator deletes an administrator and ends its sessions. Tokens that it made stay.
-// The errors are NotFound, an httpError for the last one, and those of broker.PutDocuments.
-func (a *Admin) deleteAdministrator(ctx context.Context, who actor, name string) error {
+// deleteAdministrator deletes an administrator and ends its sessions. Its tokens end, or who takes them
+// over. The errors are NotFound, an httpError for the last one, and those of leave and
+// broker.PutDocuments.
+func (a *Admin) deleteAdministrator(ctx context.Context, who caller, name string, takeOver bool) error {
 	return a.changeSessions(func(s *session) bool { return s.administrator == name }, func(ended []broker.Document) error {
 		if r, err := administrator(a.b, name); err != nil {
 			return err
@@ -242,7 +264,15 @@ func (a *Admin) deleteAdministrator(ctx context.Context, who actor, name string)
 		if len(some) < 2 {
 			return &httpError{http.StatusConflict, "last_administrator", "The last administrator cannot be deleted"}
 		}
-		return a.b.PutDocuments(ctx, append(ended, broker.Document{Kind: administratorKind, Key: name, Secret: true},
-			a.audit(who, "administrator.delete", name, ""))...)
+		left, err := a.leave(who, name, takeOver)
+		if err != nil {
+			return err
+		}
+		if err := a.b.PutDocuments(ctx, append(append(ended, left.docs...), broker.Document{Kind: administratorKind, Key: name, Secret: true},
+			a.audit(who.actor, "administrator.delete", name, ""))...); err != nil {
+			return err
+		}
+		left.done()
+		return nil
 	})
 }

@@ -10,7 +10,9 @@
 package admin
 
 import (
+	"cmp"
 	"context"
+	"fmt"
 	"log/slog"
 	"net/http"
 	"net/url"
@@ -29,19 +31,21 @@ import (
 
 // Options configure an Admin. The zero value of a field stands for its default.
 type Options struct {
-	Version    string
-	Settings   []Setting // the configuration in force, secrets masked
-	Addresses  []string  // base URLs that this machine is reached by, for the set-up links; default "http://127.0.0.1"
-	Wire       string    // base URL of the wire protocol, where it has listeners of its own; without a host name, that of the request: "http://:11223"
-	PublicURL  string    // base URL of the wire protocol for its clients; default: scheme and host of the request
-	Origin     string    // scheme and host of the pages for browsers, where a proxy changes Host; default: those of PublicURL or the request
-	PathPrefix string    // in front of /admin/, where a proxy has it: "/pipit"; served with it and without
-	Proxies    forwarded.Proxies
-	Hosts      []string               // names of this machine, in lower case, beside localhost and those of Origin and PublicURL: by any other nobody comes in on the loopback
-	HasName    func(name string) bool // tells further ones, such as those of the certificate; or nil
-	MaxPayload int64                  // bytes of one message; default 1 MiB
-	Logger     *slog.Logger           // default slog.Default()
-	Access     bool                   // a line in the log for every request, beside those that are refused
+	Version     string
+	Settings    []Setting // the configuration in force, secrets masked
+	Addresses   []string  // base URLs that this machine is reached by, for the set-up links; default "http://127.0.0.1"
+	Wire        string    // base URL of the wire protocol, where it has listeners of its own; without a host name, that of the request: "http://:11223"
+	PublicURL   string    // base URL of the wire protocol for its clients; default: scheme and host of the request
+	Origin      string    // scheme and host of the pages for browsers, where a proxy changes Host; default: those of PublicURL or the request
+	PathPrefix  string    // in front of /admin/, where a proxy has it: "/pipit"; served with it and without
+	Proxies     forwarded.Proxies
+	Hosts       []string               // names of this machine, in lower case, beside localhost and those of Origin and PublicURL: by any other nobody comes in on the loopback
+	HasName     func(name string) bool // tells further ones, such as those of the certificate; or nil
+	MaxPayload  int64                  // bytes of one message; default 1 MiB
+	SessionIdle time.Duration          // how long a session lasts without a request; default DefaultSessionIdle
+	SessionLife time.Duration          // how long it lasts in any case; default DefaultSessionLife
+	Logger      *slog.Logger           // default slog.Default()
+	Access      bool                   // a line in the log for every request, beside those that are refused
 }
 
 // Setting is a key of the configuration and its value as a text.
@@ -113,15 +117,17 @@ type adjusted struct {
 	settings   []Setting
 	maxPayload int64
 	access     bool
+	idle, life time.Duration // of sessions
 }
 
-// Adjust takes over the options that can change while requests are served: Settings, MaxPayload and
-// Access.
+// Adjust takes over the options that can change while requests are served: Settings, MaxPayload,
+// Access, and those of sessions, which hold for sessions that have begun, too.
 func (a *Admin) Adjust(o Options) {
 	if o.MaxPayload <= 0 {
 		o.MaxPayload = broker.DefaultMaxPayload
 	}
-	a.adjusted.Store(&adjusted{o.Settings, o.MaxPayload, o.Access})
+	a.adjusted.Store(&adjusted{o.Settings, o.MaxPayload, o.Access,
+		cmp.Or(o.SessionIdle, DefaultSessionIdle), cmp.Or(o.SessionLife, DefaultSessionLife)})
 }
 
 // Close ends what runs in the background and stores what only memory has. Requests must have ended.
@@ -135,14 +141,23 @@ func (a *Admin) Close() {
 	})
 }
 
-// access is who may use a route.
+// access is who may use a route, and what a caller may use: one includes those before it.
 type access uint8
 
 const (
 	public access = iota // everybody, once there is an administrator: sign-in and assets
-	read                 // administrators and every token
-	write                // administrators and tokens of the scope write
+	read                 // tokens of every scope
+	write                // tokens that may change objects and messages
+	admin                // administrators, and tokens that may do what these may: who else has access
 )
+
+// scopes are the names of what tokens may use.
+var scopes = [...]string{read: ScopeRead, write: ScopeWrite, admin: ScopeAdmin}
+
+func (a access) String() string { return scopes[a] }
+
+// accessOf returns what a scope may use. One that is not known may use nothing.
+func accessOf(scope string) access { return access(max(0, slices.Index(scopes[:], scope))) }
 
 // route is a route of the pages or of the API. Path is as httprouter takes it.
 type route struct {
@@ -177,7 +192,6 @@ var (
 	errNoPage   = &httpError{http.StatusNotFound, "not_set_up", notSetUp} // what the pages answer before the set-up
 	errNotSetUp = &httpError{http.StatusForbidden, "not_set_up", notSetUp}
 	errNoSignIn = &httpError{http.StatusUnauthorized, "unauthorized", "Sign in, or send a token that is valid: Authorization: Bearer pipit_…"}
-	errScope    = &httpError{http.StatusForbidden, "forbidden", "The token's scope is read: this takes one of scope write"}
 	errForeign  = &httpError{http.StatusForbidden, "cross_origin", "The request comes from a page of another origin"}
 )
 
@@ -405,8 +419,8 @@ func (a *Admin) enter(x *exchange, r *http.Request, rt route, p httprouter.Param
 		return nil
 	case who.Name == "":
 		return errNoSignIn
-	case rt.Access == write && !who.Write:
-		return errScope
+	case rt.Access > who.Access:
+		return &httpError{http.StatusForbidden, "forbidden", fmt.Sprintf("The token's scope is %s: this takes one of scope %s", who.Access, rt.Access)}
 	}
 	if r.Body != nil {
 		r.Body = http.MaxBytesReader(x.ResponseWriter, r.Body, a.maxBody(rt))

@@ -63,7 +63,7 @@ func (n noun[T]) routes() []route {
 }
 
 func (n noun[T]) show(v *T, who actor) {
-	if !who.Write && n.mask != nil {
+	if who.Access < write && n.mask != nil {
 		n.mask(v)
 	}
 }

@@ -79,7 +79,7 @@ func TestPublish(t *testing.T) {
 		r.ok(200, "GET", strings.TrimPrefix(a.Header.Get("Location"), v1), nil).into(t, &got)
 		m := got.Message
 		if m.ID != id || m.Topic != "/customer/created" || m.Priority != tt.want.Priority || m.MIMEType != tt.want.MIMEType || m.Expiration != tt.want.Expiration ||
-			!bytes.Equal(m.Payload, tt.want.Payload) || m.Size != len(tt.want.Payload) || m.Producer != "admin token writer" || m.Truncated {
+			!bytes.Equal(m.Payload, tt.want.Payload) || m.Size != len(tt.want.Payload) || m.Producer != "admin token boss" || m.Truncated {
 			t.Errorf("%d: %+v", i, m)
 		}
 		if time.Since(m.Created.Time) > time.Minute || m.ExpireAt.Sub(m.Due.Time) != time.Duration(m.Expiration)*time.Second || tt.want.State == "delayed" && m.Due.Sub(m.Created.Time) != 10*time.Minute {

@@ -65,17 +65,17 @@ func (a *Admin) database() Database {
 // systemRoutes are those of the program, and of who may use it.
 func (a *Admin) systemRoutes() []route {
 	return []route{
-		{"GET", v1 + "/tokens", a.apiTokens, read},
-		{"POST", v1 + "/tokens", a.apiCreateToken, write},
-		{"DELETE", v1 + "/tokens/:id", a.apiDeleteToken, write},
-		{"GET", v1 + "/administrators", a.apiAdministrators, read},
-		{"POST", v1 + "/administrators", a.apiCreateAdministrator, write},
-		{"PATCH", v1 + "/administrators/:name", a.apiEditAdministrator, write},
-		{"DELETE", v1 + "/administrators/:name", a.apiDeleteAdministrator, write},
-		{"GET", v1 + "/sessions", a.apiSessions, read},
-		{"DELETE", v1 + "/sessions", a.apiEndSessions, write},
-		{"DELETE", v1 + "/sessions/:id", a.apiEndSession, write},
-		{"GET", v1 + "/audit", a.apiAudit, read},
+		{"GET", v1 + "/tokens", a.apiTokens, admin},
+		{"POST", v1 + "/tokens", a.apiCreateToken, admin},
+		{"DELETE", v1 + "/tokens/:id", a.apiDeleteToken, admin},
+		{"GET", v1 + "/administrators", a.apiAdministrators, admin},
+		{"POST", v1 + "/administrators", a.apiCreateAdministrator, admin},
+		{"PATCH", v1 + "/administrators/:name", a.apiEditAdministrator, admin},
+		{"DELETE", v1 + "/administrators/:name", a.apiDeleteAdministrator, admin},
+		{"GET", v1 + "/sessions", a.apiSessions, admin},
+		{"DELETE", v1 + "/sessions", a.apiEndSessions, admin},
+		{"DELETE", v1 + "/sessions/:id", a.apiEndSession, admin},
+		{"GET", v1 + "/audit", a.apiAudit, admin},
 		{"GET", v1 + "/system", a.apiSystem, read},
 	}
 }
@@ -129,7 +129,7 @@ func (a *Admin) apiCreateToken(w http.ResponseWriter, r *http.Request, _ params)
 	if err := readObject(r, &n, &byDefault, typeJSON); err != nil {
 		return err
 	}
-	t, err := a.createToken(r.Context(), actorOf(r.Context()), n)
+	t, err := a.createToken(r.Context(), callerOf(r.Context()), n)
 	if err != nil {
 		return created{err}
 	}
@@ -137,25 +137,38 @@ func (a *Admin) apiCreateToken(w http.ResponseWriter, r *http.Request, _ params)
 }
 
 func (a *Admin) apiDeleteToken(w http.ResponseWriter, r *http.Request, p params) error {
-	if err := noQuery(r); err != nil {
+	takeOver, err := takeOver(r)
+	if err != nil {
 		return err
 	}
-	if err := a.deleteToken(r.Context(), actorOf(r.Context()), p["id"]); err != nil {
-		return err
+	if err := a.deleteToken(r.Context(), callerOf(r.Context()), p["id"], takeOver); err != nil {
+		return ofParameters(err)
 	}
 	w.WriteHeader(http.StatusNoContent)
 	return nil
+}
+
+// takeOver reads whether who deletes takes over the tokens that would end.
+func takeOver(r *http.Request) (bool, error) {
+	v, err := parseQuery(r, "take_over")
+	if err != nil {
+		return false, err
+	}
+	return v.flag("take_over")
 }
 
 // NewAdministrator is what an administrator is made of.
 type NewAdministrator struct {
 	Name     string `json:"name"`
 	Password string `json:"password"`
+
+	CurrentPassword string `json:"current_password"` // of the administrator whose session asks for it
 }
 
 // newPassword is what can be changed of an administrator.
 type newPassword struct {
-	Password string `json:"password"`
+	Password        string `json:"password"`
+	CurrentPassword string `json:"current_password"` // of the administrator whose session asks for it
 }
 
 func (a *Admin) apiAdministrators(w http.ResponseWriter, r *http.Request, _ params) error {
@@ -171,7 +184,7 @@ func (a *Admin) apiCreateAdministrator(w http.ResponseWriter, r *http.Request, _
 	if err := readObject(r, &n, &byDefault, typeJSON); err != nil {
 		return err
 	}
-	made, err := a.createAdministrator(r.Context(), actorOf(r.Context()), n.Name, n.Password)
+	made, err := a.createAdministrator(r.Context(), callerOf(r.Context()), n.Name, n.Password, n.CurrentPassword)
 	if err != nil {
 		return created{err}
 	}
@@ -187,8 +200,7 @@ func (a *Admin) apiEditAdministrator(w http.ResponseWriter, r *http.Request, p p
 	if _, err := a.getAdministrator(p["name"]); err != nil { // rather than what is wrong with a new one of that name
 		return err
 	}
-	who := callerOf(r.Context())
-	if err := a.setAdministratorPassword(r.Context(), who.actor, p["name"], n.Password, who.session); err != nil {
+	if err := a.setAdministratorPassword(r.Context(), callerOf(r.Context()), p["name"], n.Password, n.CurrentPassword); err != nil {
 		return err
 	}
 	changed, err := a.getAdministrator(p["name"])
@@ -199,11 +211,12 @@ func (a *Admin) apiEditAdministrator(w http.ResponseWriter, r *http.Request, p p
 }
 
 func (a *Admin) apiDeleteAdministrator(w http.ResponseWriter, r *http.Request, p params) error {
-	if err := noQuery(r); err != nil {
+	takeOver, err := takeOver(r)
+	if err != nil {
 		return err
 	}
-	if err := a.deleteAdministrator(r.Context(), actorOf(r.Context()), p["name"]); err != nil {
-		return err
+	if err := a.deleteAdministrator(r.Context(), callerOf(r.Context()), p["name"], takeOver); err != nil {
+		return ofParameters(err)
 	}
 	w.WriteHeader(http.StatusNoContent)
 	return nil

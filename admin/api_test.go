@@ -38,7 +38,7 @@ type apiRig struct {
 	client *http.Client
 	calls  *conformity
 
-	writeToken, readToken, expiredToken string
+	adminToken, writeToken, readToken, expiredToken string
 }
 
 // fullStore is a store that may have no room.
@@ -100,15 +100,15 @@ func newAPIRig(t *testing.T) *apiRig {
 			t.Error(err)
 		}
 	})
-	who := actor{Name: "ada", Via: "web", Addr: "192.0.2.1", Write: true}
+	who := caller{actor: actor{Name: "ada", Via: "web", Addr: "192.0.2.1", Access: admin}}
 	token := func(name, scope string) string {
-		made, err := a.createToken(t.Context(), who, NewToken{Name: name, Scope: scope})
+		made, err := a.createToken(t.Context(), who, NewToken{Name: name, Scope: scope, Expires: Never})
 		if err != nil {
 			t.Fatal(err)
 		}
 		return made.Token
 	}
-	r.writeToken, r.readToken, r.expiredToken = token("writer", ScopeWrite), token("reader", ScopeRead), token("former", ScopeWrite)
+	r.adminToken, r.writeToken, r.readToken, r.expiredToken = token("boss", ScopeAdmin), token("writer", ScopeWrite), token("reader", ScopeRead), token("former", ScopeAdmin)
 	a.tokens.mu.Lock()
 	for _, k := range a.tokens.byHash {
 		if k.name == "former" {
@@ -143,7 +143,7 @@ func (a apiAnswer) field(t *testing.T, name string) any {
 
 // do makes a request below /admin/api/v1, or of another path where it begins with a slash twice, with
 // a body that is a string, marshalled or missing. headers are names and values; the token is the
-// one of scope write, unless there is an Authorization.
+// one of scope admin, unless there is an Authorization.
 func (r *apiRig) do(method, path string, body any, headers ...string) apiAnswer {
 	r.t.Helper()
 	var in io.Reader
@@ -171,7 +171,7 @@ func (r *apiRig) do(method, path string, body any, headers ...string) apiAnswer 
 	if in != nil {
 		req.Header.Set("Content-Type", typeJSON)
 	}
-	req.Header.Set("Authorization", "Bearer "+r.writeToken)
+	req.Header.Set("Authorization", "Bearer "+r.adminToken)
 	for i := 0; i < len(headers); i += 2 {
 		req.Header.Del(headers[i])
 		if headers[i+1] != "" {
@@ -388,7 +388,7 @@ func TestOpenAPIDescribesRoutes(t *testing.T) {
 	for _, rt := range a.apiRoutes() {
 		k := normal(rt.Method, rt.Path)
 		routes[k] = true
-		want := map[access]string{read: "read", write: "write"}[rt.Access]
+		want := rt.Access.String()
 		if scope, ok := scopes[k]; !ok {
 			t.Errorf("%s is not described", k)
 		} else if scope != want || want == "" {
@@ -431,7 +431,7 @@ func TestOpenAPICodes(t *testing.T) {
 }
 
 // TestCredentials asks for every operation of the document without credentials, with wrong ones, with
-// those that are over, with a token that may only read, and with one that may write.
+// those that are over, and with a token of each scope: what it has not is refused by its name.
 func TestCredentials(t *testing.T) {
 	r := newAPIRig(t)
 	c := r.example()
@@ -505,15 +505,21 @@ func TestCredentials(t *testing.T) {
 				t.Errorf("%s %s with %s: %s %s", method, path, name, a.Status, a.body)
 			}
 		}
-		if a := with("Bearer " + r.readToken); (a.StatusCode == 403) != (scope == "write") || a.StatusCode == 401 {
-			t.Errorf("%s %s, of the scope %s, with a token of the scope read: %s %s", method, path, scope, a.Status, a.body)
+		for has, token := range map[access]string{read: r.readToken, write: r.writeToken} {
+			if has >= accessOf(scope) {
+				continue // below
+			}
+			p := r.refused(403, "forbidden", method, path, body, append(headers, "Authorization", "Bearer "+token)...)
+			if want := fmt.Sprintf("The token's scope is %s: this takes one of scope %s", has, scope); p.Detail != want {
+				t.Errorf("%s %s: %q, want %q", method, path, p.Detail, want)
+			}
 		}
 	})
 	after, err := r.a.export()
 	if err != nil {
 		t.Fatal(err)
 	}
-	if !bytes.Equal(before, after) || len(r.a.listTokens()) != 3 {
+	if !bytes.Equal(before, after) || len(r.a.listTokens()) != 4 {
 		t.Errorf("without the right to it something was changed: %s", after)
 	}
 	each(func(method, path string, op *openapi3.Operation, scope string) {
@@ -521,8 +527,13 @@ func TestCredentials(t *testing.T) {
 			return
 		}
 		body, headers := bodies(op)
-		if a := r.do(method, path, body, headers...); a.StatusCode == 401 || a.StatusCode == 403 {
-			t.Errorf("%s %s with a token of the scope write: %s %s", method, path, a.Status, a.body)
+		for has, token := range map[access]string{read: r.readToken, write: r.writeToken, admin: r.adminToken} {
+			if has < accessOf(scope) {
+				continue
+			}
+			if a := r.do(method, path, body, append(headers, "Authorization", "Bearer "+token)...); a.StatusCode == 401 || a.StatusCode == 403 {
+				t.Errorf("%s %s with a token of the scope %s: %s %s", method, path, has, a.Status, a.body)
+			}
 		}
 	})
 	if operations < 55 {

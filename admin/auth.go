@@ -17,10 +17,10 @@ import (
 
 // actor is who does something, for permissions and the audit log.
 type actor struct {
-	Name  string // administrator, or "token NAME"; empty: nobody has signed in
-	Via   string // "web", "api" or "file"
-	Addr  string // IP address
-	Write bool
+	Name   string // administrator, or "token NAME"; empty: nobody has signed in
+	Via    string // "web", "api" or "file"
+	Addr   string // IP address
+	Access access
 }
 
 // Names of actors that are no administrators. No administrator can have one of these.
@@ -33,6 +33,7 @@ const (
 type caller struct {
 	actor
 	session *session // nil where there is none
+	token   *token   // likewise
 }
 
 // callerKey is that of the caller in a request's context.
@@ -66,7 +67,7 @@ func isLocal(r *http.Request) bool { return r.Context().Value(localKey{}) != nil
 func (a *Admin) identify(r *http.Request) (caller, error) {
 	who := caller{actor: actor{Via: "web", Addr: a.addr(r)}}
 	if isLocal(r) {
-		who.actor = actor{Name: commandLine, Via: "file", Write: true}
+		who.actor = actor{Name: commandLine, Via: "file", Access: admin}
 		return who, nil
 	}
 	now := time.Now()
@@ -78,7 +79,7 @@ func (a *Admin) identify(r *http.Request) (caller, error) {
 				a.auditDenied(r.Context(), who.actor, "token.refused", "")
 				return who, errNoSignIn
 			}
-			who.Name, who.Write = tokenPrefix+t.name, t.scope == ScopeWrite
+			who.Name, who.Access, who.token = tokenPrefix+t.name, accessOf(t.scope), t
 			return who, nil
 		}
 	}
@@ -86,7 +87,7 @@ func (a *Admin) identify(r *http.Request) (caller, error) {
 		return who, errForeign
 	}
 	if s := a.session(r, now); s != nil {
-		who.Name, who.Write, who.session = s.administrator, true, s
+		who.Name, who.Access, who.session = s.administrator, admin, s
 	}
 	return who, nil
 }
@@ -143,6 +144,38 @@ func (a *Admin) checkPassword(ctx context.Context, name, password, addr string) 
 		logins.Failed(login, time.Now())
 	}
 	return account, right, nil
+}
+
+// confirm returns an error unless password is that of the administrator whose session who acts in: a
+// session that was left open, or stolen, is not enough for what outlives it. Tokens and the command line
+// have no password: it took one to make a token that may, or the database file in hand. The errors are
+// Invalid and those of checkPassword.
+func (a *Admin) confirm(ctx context.Context, who caller, password string) error {
+	if who.session == nil {
+		return nil
+	}
+	if password == "" {
+		return invalid("current_password", "current_password: this takes the password of administrator %q once more", who.Name)
+	}
+	_, right, err := a.checkPassword(ctx, who.Name, password, who.Addr)
+	if err == nil && !right {
+		a.auditDenied(ctx, who.actor, "password.refused", who.Name)
+		err = invalid("current_password", "current_password: this is not the password of administrator %q", who.Name)
+	}
+	return err
+}
+
+// present returns errNoSignIn where the session or token that who acts with has ended since the request
+// began. The caller holds changing.
+func (a *Admin) present(who caller) error {
+	a.sessions.mu.RLock()
+	defer a.sessions.mu.RUnlock()
+	a.tokens.mu.RLock()
+	defer a.tokens.mu.RUnlock()
+	if who.session != nil && a.sessions.byHash[who.session.hash] == nil || who.token != nil && a.tokens.byHash[who.token.hash] == nil {
+		return errNoSignIn
+	}
+	return nil
 }
 
 // slowHash waits for the turn of who acts to run a slow hash, which ends with done. The error is Unavailable.

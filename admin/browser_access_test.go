@@ -102,7 +102,7 @@ func TestBrowserAdministrators(t *testing.T) {
 	tab.sees("1.2.3", "http.listen", "••••••")
 	tab.follow(`a[href="/admin/system/access"]`)
 	tab.unfold("#administrator")
-	tab.fill("#administrator", "name", "grace", "password", "long enough now")
+	tab.fill("#administrator", "name", "grace", "password", "long enough now", "current_password", adaPassword)
 	tab.save("#administrator")
 	tab.sees("Administrator grace is created")
 
@@ -113,7 +113,12 @@ func TestBrowserAdministrators(t *testing.T) {
 
 	tab.follow(`a[href="/admin/system/administrators/grace"]`)
 	tab.sees("Signed in once")
-	tab.fill("#password", "password", "something else now")
+	tab.fill("#password", "password", "something else now", "current_password", "something else")
+	if status := tab.send("#password"); status != http.StatusUnprocessableEntity {
+		t.Errorf("a wrong password of one's own: %d", status)
+	}
+	tab.sees("this is not the password of administrator")
+	tab.fill("#password", "password", "something else now", "current_password", adaPassword)
 	tab.save("#password")
 	tab.sees("The password is changed")
 	grace.ok("/admin/")
@@ -122,13 +127,20 @@ func TestBrowserAdministrators(t *testing.T) {
 	grace.save("#login")
 	grace.at("/admin/")
 
-	tab.fill("#delete", "confirm", "grac")
+	grace.ok("/admin/system/access")
+	grace.unfold("#token")
+	grace.fill("#token", "name", "of grace", "scope", "write", "expires", "30")
+	grace.save("#token")
+	grace.sees("Token of grace is created")
+	tab.ok("/admin/system/administrators/grace")
+	tab.sees("so do the tokens", "of grace", "Take over")
+	tab.fill("#delete", "take_over", "on", "confirm", "grac")
 	if !tab.exists("#delete button:disabled") {
 		t.Error("the button does not wait for the name")
 	}
 	tab.fill("#delete", "confirm", "grace")
 	tab.save("#delete")
-	tab.sees("Administrator grace is deleted")
+	tab.sees("Administrator grace is deleted", "of grace", "grace, now of "+adaName)
 	grace.ok("/admin/")
 	grace.at("/admin/login")
 
@@ -144,10 +156,10 @@ func TestBrowserTokens(t *testing.T) {
 		return func(r *http.Request) { r.Header.Set("Authorization", "Bearer "+token) }
 	}
 	tokens := map[string]string{}
-	for _, scope := range []string{"read", "write"} {
+	for _, scope := range []string{"read", "write", "admin"} {
 		tab.ok("/admin/system/access")
 		tab.unfold("#token")
-		tab.fill("#token", "name", "for "+scope, "scope", scope, "expires", "30")
+		tab.fill("#token", "name", "for "+scope, "scope", scope, "expires", "30", "current_password", map[string]string{"admin": adaPassword}[scope])
 		tab.save("#token")
 		tab.sees("Token for "+scope+" is created", "it is not shown again")
 		token := tab.text("#made pre code")
@@ -162,6 +174,12 @@ func TestBrowserTokens(t *testing.T) {
 	const topic = `{"name": "/from/a/script"}`
 	if status, _ := s.call("POST", "/admin/api/v1/topics", topic, bearer(tokens["read"])); status != http.StatusForbidden {
 		t.Errorf("creating with scope read: %d", status)
+	}
+	if status, _ := s.call("GET", "/admin/api/v1/tokens", "", bearer(tokens["write"])); status != http.StatusForbidden {
+		t.Errorf("listing tokens with scope write: %d", status)
+	}
+	if status, _ := s.call("GET", "/admin/api/v1/tokens", "", bearer(tokens["admin"])); status != http.StatusOK {
+		t.Errorf("listing tokens with scope admin: %d", status)
 	}
 	if status, _ := s.call("POST", "/admin/api/v1/topics", topic, bearer(tokens["write"])); status != http.StatusCreated {
 		t.Errorf("creating with scope write: %d", status)

@@ -190,7 +190,7 @@ func (a *Admin) stillSignedIn(r *http.Request) bool {
 	}
 	a.sessions.mu.RLock()
 	defer a.sessions.mu.RUnlock()
-	return a.sessions.byHash[s.hash] == s && time.Now().Before(s.end())
+	return a.sessions.byHash[s.hash] == s && time.Now().Before(a.end(s))
 }
 
 // pageHistory answers with a History, of a topic or of all.

@@ -33,7 +33,7 @@ func TestGeneratedClients(t *testing.T) {
 		defer cancel()
 		c := exec.CommandContext(ctx, command[0], command[1:]...)
 		c.Dir = filepath.Join(dir, sub)
-		c.Env = append(os.Environ(), "PIPIT_TOKEN="+r.writeToken, "REDOCLY_TELEMETRY=off", "REDOCLY_SUPPRESS_UPDATE_NOTICE=true")
+		c.Env = append(os.Environ(), "PIPIT_TOKEN="+r.adminToken, "REDOCLY_TELEMETRY=off", "REDOCLY_SUPPRESS_UPDATE_NOTICE=true")
 		c.WaitDelay = time.Second
 		if out, err := c.CombinedOutput(); err != nil {
 			t.Fatalf("%v: %v\n%s", command, err, out)

@@ -194,7 +194,7 @@ func (a *Admin) pageConsumer(w http.ResponseWriter, r *http.Request, p params) e
 	if err != nil {
 		return err
 	}
-	reveal := r.URL.Query().Has("reveal") && actorOf(r.Context()).Write
+	reveal := r.URL.Query().Has("reveal") && actorOf(r.Context()).Access >= write
 	return a.renderConsumer(w, r, http.StatusOK, a.consumerPage(r, &c, reveal))
 }
 

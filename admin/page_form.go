@@ -107,9 +107,14 @@ func (e *fieldError) Error() string { return e.message }
 
 // fail shows an error, at its field where that can be told, and returns the status of the page.
 // What is internal is returned, for the caller to pass on. Refused input is told by status
-// 422, since the page is what was asked for, but not done.
+// 422, since the page is what was asked for, but not done. Passwords are to be typed again.
 func (f *form) fail(err error) (int, error) {
 	f.Open = true
+	for i := range f.Fields {
+		if f.Fields[i].Type == "password" {
+			f.Fields[i].Value = ""
+		}
+	}
 	var fe *fieldError
 	if errors.As(err, &fe) {
 		f.blame(fe.field, fe.message)
@@ -216,8 +221,8 @@ func readForm(w http.ResponseWriter, r *http.Request) (url.Values, error) {
 }
 
 // confirm is a form that asks for the name of what is lost.
-func confirm(name, action, submit, label, expected string) *form {
-	f := newForm(name, action, submit, field{Name: "confirm", Label: label, Required: true, Hint: expected})
+func confirm(name, action, submit, label, expected string, more ...field) *form {
+	f := newForm(name, action, submit, append(more, field{Name: "confirm", Label: label, Required: true, Hint: expected})...)
 	f.Danger = true
 	return f
 }

@@ -1,8 +1,10 @@
 package admin
 
 import (
+	"errors"
 	"net/http"
 	"runtime"
+	"strings"
 	"time"
 
 	"pipit/broker"
@@ -48,29 +50,44 @@ type accessPage struct {
 	Administrators   []Administrator
 	NewAdministrator *form
 	Sessions         []Session
-	MoreSessions     int // that are not shown
-	Tokens           []Token
+	MoreSessions     int           // that are not shown
+	Idle, Life       time.Duration // of sessions
+	Tokens           []tokenRow
 	NewToken         *form
 	Made             *Token // just now, with its secret
 	Example          string // call of the API
 }
 
+// tokenRow is a token in the list of them.
+type tokenRow struct {
+	Token
+	Ask string // whether to revoke it
+}
+
 func newAdministratorForm() *form {
 	return newForm("administrator", "/admin/system/administrators", "Create administrator",
 		field{Name: "name", Label: "Name", Required: true},
-		field{Name: "password", Label: "Password", Type: "password", Required: true, Hint: passwordHint})
+		field{Name: "password", Label: "Password", Type: "password", Required: true, Hint: passwordHint},
+		currentPassword)
 }
 
-const passwordHint = "At least 10 characters."
+const passwordHint = "At least 12 characters, none of the commonest passwords."
+
+// currentPassword is the field of what takes the password of who is signed in once more.
+var currentPassword = field{Name: "current_password", Label: "Your own password", Type: "password", Required: true, Hint: "The one that you signed in with."}
 
 // tokenLives are the choices of when a token expires, in days.
 var tokenLives = []option{{"30", "in 30 days"}, {"90", "in 90 days"}, {"365", "in a year"}, {Never, "never"}}
 
 func newTokenForm() *form {
+	password := currentPassword
+	password.Required, password.Hint = false, "For the scope admin: the one that you signed in with."
 	return newForm("token", "/admin/system/tokens", "Create token",
 		field{Name: "name", Label: "Name", Required: true, Hint: "What it is for. The audit log has it."},
-		field{Name: "scope", Label: "Scope", Type: "select", Value: ScopeRead, Options: []option{{ScopeRead, "read"}, {ScopeWrite, "read and write"}}},
-		field{Name: "expires", Label: "Expires", Type: "select", Value: "90", Options: tokenLives})
+		field{Name: "scope", Label: "Scope", Type: "select", Value: ScopeRead, Options: []option{
+			{ScopeRead, "read"}, {ScopeWrite, "write: objects and messages"}, {ScopeAdmin, "admin: administrators and tokens, too"}}},
+		field{Name: "expires", Label: "Expires", Type: "select", Value: "90", Options: tokenLives},
+		password)
 }
 
 func (a *Admin) pageAccess(w http.ResponseWriter, r *http.Request, _ params) error {
@@ -89,7 +106,19 @@ func (a *Admin) renderAccess(w http.ResponseWriter, r *http.Request, status int,
 	if n := len(p.Sessions); n > maxSessionRows {
 		p.Sessions, p.MoreSessions = p.Sessions[:maxSessionRows], n-maxSessionRows
 	}
-	p.Tokens = a.listTokens()
+	o := a.adjusted.Load()
+	p.Idle, p.Life = o.idle, o.life
+	tokens, owns := a.listTokens(), map[string]bool{}
+	for _, t := range tokens {
+		owns[t.Owner] = true
+	}
+	for _, t := range tokens {
+		row := tokenRow{t, "Revoke this token? What uses it is refused from then on."}
+		if owner := tokenPrefix + t.Name; owns[owner] {
+			row.Ask += " The tokens that it has made end with it: " + tokenNames(EndsWith(tokens, owner)) + "."
+		}
+		p.Tokens = append(p.Tokens, row)
+	}
 	p.Example = `curl -H "Authorization: Bearer $TOKEN" ` + shellQuote(a.bases(r).admin+apiPath+"v1/stats")
 	if p.NewAdministrator == nil {
 		p.NewAdministrator = newAdministratorForm()
@@ -98,6 +127,14 @@ func (a *Admin) renderAccess(w http.ResponseWriter, r *http.Request, status int,
 		p.NewToken = newTokenForm()
 	}
 	return a.render(w, r, "access", status, view{Title: "Access", Nav: "system", Data: p})
+}
+
+func tokenNames(tokens []Token) string {
+	var names []string
+	for _, t := range tokens {
+		names = append(names, t.Name)
+	}
+	return strings.Join(names, ", ")
 }
 
 const accessPath = "/admin/system/access"
@@ -109,9 +146,8 @@ func (a *Admin) postAdministrator(w http.ResponseWriter, r *http.Request, _ para
 	}
 	f := newAdministratorForm()
 	f.typed(v)
-	made, err := a.createAdministrator(r.Context(), actorOf(r.Context()), f.get("name"), f.get("password"))
+	made, err := a.createAdministrator(r.Context(), callerOf(r.Context()), f.get("name"), f.get("password"), f.get("current_password"))
 	if err != nil {
-		f.set("password", "")
 		status, err := f.fail(err)
 		if err != nil {
 			return err
@@ -124,7 +160,8 @@ func (a *Admin) postAdministrator(w http.ResponseWriter, r *http.Request, _ para
 type administratorPage struct {
 	Administrator
 	Me               bool
-	Last             bool // there is no other
+	Last             bool    // there is no other
+	Tokens           []Token // that end with it
 	Password, Delete *form
 }
 
@@ -132,11 +169,13 @@ func administratorPath(name string) string { return "/admin/system/administrator
 
 func passwordForm(name string) *form {
 	return newForm("password", administratorPath(name)+"/password", "Change password",
-		field{Name: "password", Label: "New password", Type: "password", Required: true, Hint: passwordHint + " It ends all other sessions."})
+		field{Name: "password", Label: "New password", Type: "password", Required: true, Hint: passwordHint + " It ends all other sessions."},
+		currentPassword)
 }
 
 func deleteAdministratorForm(name string) *form {
-	return confirm("delete", administratorPath(name)+"/delete", "Delete administrator", "Type the name to confirm", name)
+	return confirm("delete", administratorPath(name)+"/delete", "Delete administrator", "Type the name to confirm", name,
+		field{Name: "take_over", Label: "Take over the tokens that " + name + " has made, rather than end them", Type: "checkbox"})
 }
 
 func (a *Admin) pageAdministrator(w http.ResponseWriter, r *http.Request, p params) error {
@@ -153,8 +192,12 @@ func (a *Admin) renderAdministrator(w http.ResponseWriter, r *http.Request, stat
 	if err != nil {
 		return err
 	}
+	me, tokens := name == actorOf(r.Context()).Name, EndsWith(a.listTokens(), name)
+	if me || tokens == nil { // nobody takes them over, or there are none
+		del.drop("take_over")
+	}
 	return a.render(w, r, "administrator", status, view{Title: name, Nav: "system", Data: administratorPage{
-		found, name == actorOf(r.Context()).Name, len(all) < 2, password, del}})
+		found, me, len(all) < 2, tokens, password, del}})
 }
 
 func (a *Admin) postAdministratorPassword(w http.ResponseWriter, r *http.Request, p params) error {
@@ -162,15 +205,10 @@ func (a *Admin) postAdministratorPassword(w http.ResponseWriter, r *http.Request
 	if err != nil {
 		return err
 	}
-	name, who := unsegment(p["name"]), callerOf(r.Context())
-	var stays *session
-	if who.Name == name {
-		stays = who.session
-	}
+	name := unsegment(p["name"])
 	f := passwordForm(name)
 	f.typed(v)
-	if err := a.setAdministratorPassword(r.Context(), who.actor, name, f.get("password"), stays); err != nil {
-		f.set("password", "")
+	if err := a.setAdministratorPassword(r.Context(), callerOf(r.Context()), name, f.get("password"), f.get("current_password")); err != nil {
 		status, err := f.fail(err)
 		if err != nil {
 			return err
@@ -185,17 +223,21 @@ func (a *Admin) postAdministratorDelete(w http.ResponseWriter, r *http.Request, 
 	if err != nil {
 		return err
 	}
-	name, who := unsegment(p["name"]), actorOf(r.Context())
+	name, who := unsegment(p["name"]), callerOf(r.Context())
 	f := deleteAdministratorForm(name)
 	f.typed(v)
-	if err := f.confirmed(name); err != nil {
+	err = f.confirmed(name)
+	if err == nil {
+		err = a.deleteAdministrator(r.Context(), who, name, f.on("take_over"))
+	}
+	if fe := (*fieldError)(nil); errors.As(err, &fe) || broker.CodeOf(err) == broker.Invalid {
 		status, err := f.fail(err)
 		if err != nil {
 			return err
 		}
 		return a.renderAdministrator(w, r, status, name, passwordForm(name), f)
 	}
-	if err := a.deleteAdministrator(r.Context(), who, name); err != nil {
+	if err != nil {
 		return err
 	}
 	if name == who.Name {
@@ -240,11 +282,11 @@ func (a *Admin) postToken(w http.ResponseWriter, r *http.Request, _ params) erro
 	}
 	f := newTokenForm()
 	f.typed(v)
-	n := NewToken{Name: f.get("name"), Scope: f.get("scope"), Expires: f.get("expires")}
+	n := NewToken{Name: f.get("name"), Scope: f.get("scope"), Expires: f.get("expires"), CurrentPassword: f.get("current_password")}
 	if days, err := f.number("expires", 90); err == nil && days > 0 && days <= 3650 {
 		n.Expires = time.Now().AddDate(0, 0, int(days)).UTC().Format(time.RFC3339)
 	}
-	made, err := a.createToken(r.Context(), actorOf(r.Context()), n)
+	made, err := a.createToken(r.Context(), callerOf(r.Context()), n)
 	if err != nil {
 		status, err := f.fail(err)
 		if err != nil {
@@ -256,7 +298,7 @@ func (a *Admin) postToken(w http.ResponseWriter, r *http.Request, _ params) erro
 }
 
 func (a *Admin) postTokenDelete(w http.ResponseWriter, r *http.Request, p params) error {
-	if err := a.deleteToken(r.Context(), actorOf(r.Context()), p["id"]); err != nil {
+	if err := a.deleteToken(r.Context(), callerOf(r.Context()), p["id"], false); err != nil {
 		return err
 	}
 	return a.done(w, r, accessPath, "The token is revoked.")

@@ -82,7 +82,7 @@ func TestStickyNames(t *testing.T) {
 	paths := []string{"/admin/", "/admin/?range=day", "/admin/topics", "/admin/clients", "/admin/producers", "/admin/consumers", "/admin/messages",
 		"/admin/topics?new=1", "/admin/consumers?new=1", "/admin/system", "/admin/system/access", "/admin/system/audit"}
 	for i, name := range sticky {
-		who := actor{Name: name, Via: "web", Addr: "192.0.2.1", Write: true}
+		who := caller{actor: actor{Name: name, Via: "web", Addr: "192.0.2.1", Access: admin}}
 		username := strings.ReplaceAll(name, ":", ";") // the one character that it cannot have
 		w.define(broker.Definition{
 			Clients:   []broker.Client{{Username: username, Name: name, PasswordHash: watchedHash, Active: i%2 == 0}},
@@ -91,7 +91,7 @@ func TestStickyNames(t *testing.T) {
 			Consumers: []broker.Consumer{{Client: username, Topic: name, SubKey: fmt.Sprint("sticky-", i), Active: true, MaxDepth: 10, MaxInFlight: 10, AckTimeout: time.Minute}},
 		})
 		w.publish(name, 1, broker.WithProducer(name), broker.WithMIMEType("text/html"))
-		if _, err := w.a.createAdministrator(t.Context(), who, name, "correct horse"); err == nil {
+		if _, err := w.a.createAdministrator(t.Context(), who, name, "correct horse", ""); err == nil {
 			paths = append(paths, administratorPath(name))
 		} else if broker.CodeOf(err) != broker.Invalid { // not every name is one for administrators
 			t.Fatal(err)
@@ -365,7 +365,7 @@ func TestSetupPage(t *testing.T) {
 	short := r.call("POST", setupPath, setupForm(key, authName, "short"), asBrowser)
 	r.want(short, http.StatusUnprocessableEntity)
 	checkPage(t, setupPath, short)
-	if !strings.Contains(short.body, "at least 10 characters") || !strings.Contains(short.body, key) || !strings.Contains(short.body, `value="`+authName+`"`) {
+	if !strings.Contains(short.body, "at least 12 characters") || !strings.Contains(short.body, key) || !strings.Contains(short.body, `value="`+authName+`"`) {
 		t.Error(short.body)
 	}
 	done := r.call("POST", setupPath, setupForm(key, authName, authPassword), asBrowser)
@@ -445,21 +445,21 @@ func TestSystemPages(t *testing.T) {
 	// Administrators.
 	short := post("/admin/system/administrators", "name", "bob", "password", "short")
 	r.want(short, http.StatusUnprocessableEntity)
-	has(short.body, "at least 10 characters", `value="bob"`, `aria-invalid="true"`, "<details class=\"more\" open>")
-	done(post("/admin/system/administrators", "name", "bob", "password", "battery staple"), accessPath)
-	twice := post("/admin/system/administrators", "name", "bob", "password", "battery staple")
+	has(short.body, "at least 12 characters", `value="bob"`, `aria-invalid="true"`, "<details class=\"more\" open>")
+	done(post("/admin/system/administrators", "name", "bob", "password", "battery staple", "current_password", authPassword), accessPath)
+	twice := post("/admin/system/administrators", "name", "bob", "password", "battery staple", "current_password", authPassword)
 	r.want(twice, http.StatusConflict)
 	has(get(accessPath), ">bob</a>", `<span class="badge">you</span>`)
 
 	// A new password ends the sessions, but for one's own.
 	bob := r.login("bob", "battery staple").cookie
-	done(post("/admin/system/administrators/bob/password", "password", "battery staple 2"), "/admin/system/administrators/bob")
+	done(post("/admin/system/administrators/bob/password", "password", "battery staple 2", "current_password", authPassword), "/admin/system/administrators/bob")
 	if a := r.call("GET", "/admin/system", "", withCookie(bob), asBrowser); a.status != http.StatusSeeOther {
 		t.Error("a session has outlived its password:", a.status)
 	}
 	r.want(post("/admin/system/administrators/bob/password", "password", "x"), http.StatusUnprocessableEntity)
-	r.want(post("/admin/system/administrators/eve/password", "password", "battery staple"), http.StatusNotFound)
-	done(post("/admin/system/administrators/"+authName+"/password", "password", "correct horse 2"), "/admin/system/administrators/"+authName)
+	r.want(post("/admin/system/administrators/eve/password", "password", "battery staple", "current_password", authPassword), http.StatusNotFound)
+	done(post("/admin/system/administrators/"+authName+"/password", "password", "correct horse 2", "current_password", authPassword), "/admin/system/administrators/"+authName)
 	has(get("/admin/system/administrators/"+authName), "Sign out everywhere")
 
 	// Sessions.

@@ -123,8 +123,8 @@ func (f *schemaFuzzer) restore() {
 }
 
 func (f *schemaFuzzer) newTokens() {
-	for scope, to := range map[string]*string{ScopeWrite: &f.r.writeToken, ScopeRead: &f.r.readToken} {
-		made, err := f.r.a.createToken(f.t.Context(), local, NewToken{Name: fmt.Sprint("fuzz ", f.rnd.Uint64()), Scope: scope})
+	for scope, to := range map[string]*string{ScopeAdmin: &f.r.adminToken, ScopeRead: &f.r.readToken} {
+		made, err := f.r.a.createToken(f.t.Context(), caller{actor: actor{Name: commandLine, Access: admin}}, NewToken{Name: fmt.Sprint("fuzz ", f.rnd.Uint64()), Scope: scope})
 		if err != nil {
 			f.t.Fatal(err)
 		}
@@ -218,7 +218,7 @@ func (f *schemaFuzzer) request(ctx context.Context, op *operation) *http.Request
 	case f.chance(f.odd / 4):
 		req.Header.Set("Authorization", "Bearer "+f.r.readToken)
 	default:
-		req.Header.Set("Authorization", "Bearer "+f.r.writeToken)
+		req.Header.Set("Authorization", "Bearer "+f.r.adminToken)
 	}
 	return req
 }

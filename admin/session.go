@@ -19,13 +19,17 @@ import (
 // sessionKind is the kind of the documents of sessions, whose keys are the hashes of their secrets.
 const sessionKind = "session"
 
+// How long sessions last where Options do not say.
+const (
+	DefaultSessionIdle = 30 * time.Minute // without a request
+	DefaultSessionLife = 12 * time.Hour   // in any case
+)
+
 // Limits of sessions.
 const (
-	sessionIdle   = 2 * time.Hour      // without a request
-	sessionLife   = 7 * 24 * time.Hour // in any case
-	maxSessions   = 100                // of one administrator; the one that was used least recently makes room
-	maxAgent      = 200                // bytes of a User-Agent that are kept
-	keepInterval  = time.Minute        // how often last uses are written, and what is over is cleared away
+	maxSessions   = 100         // of one administrator; the one that was used least recently makes room
+	maxAgent      = 200         // bytes of a User-Agent that are kept
+	keepInterval  = time.Minute // how often last uses are written, and what is over is cleared away
 	sessionCookie = "pipit_session"
 )
 
@@ -69,9 +73,10 @@ type sessions struct {
 
 func (s *session) lastUsed() time.Time { return time.Unix(0, s.used.Load()) }
 
-// end is when the session is over.
-func (s *session) end() time.Time {
-	idle, life := s.lastUsed().Add(sessionIdle), s.created.Add(sessionLife)
+// end is when a session is over.
+func (a *Admin) end(s *session) time.Time {
+	o := a.adjusted.Load()
+	idle, life := s.lastUsed().Add(o.idle), s.created.Add(o.life)
 	if life.Before(idle) {
 		return life
 	}
@@ -115,7 +120,7 @@ func (a *Admin) session(r *http.Request, now time.Time) *session {
 	a.sessions.mu.RLock()
 	s := a.sessions.byHash[hash]
 	a.sessions.mu.RUnlock()
-	if s == nil || !now.Before(s.end()) {
+	if s == nil || !now.Before(a.end(s)) {
 		return nil
 	}
 	for {
@@ -264,8 +269,8 @@ func (a *Admin) listSessions(current *session) []Session {
 	all := []Session{}
 	a.sessions.mu.RLock()
 	for _, s := range a.sessions.byHash {
-		if now.Before(s.end()) {
-			all = append(all, Session{s.hash.id(), s.administrator, s.addr, s.agent, timeOf(s.created), timeOf(s.lastUsed()), timeOf(s.end()), s == current})
+		if end := a.end(s); now.Before(end) {
+			all = append(all, Session{s.hash.id(), s.administrator, s.addr, s.agent, timeOf(s.created), timeOf(s.lastUsed()), timeOf(end), s == current})
 		}
 	}
 	a.sessions.mu.RUnlock()
@@ -313,6 +318,7 @@ func (a *Admin) load() error {
 	a.sessions.byHash = map[secretHash]*session{}
 	a.tokens.byHash = map[secretHash]*token{}
 	return errors.Join(
+		a.loadTokens(),
 		eachDocument(a.b, sessionKind, func(d broker.Document) error {
 			var r sessionRecord
 			hash, ok := parseSecretHash(d.Key)
@@ -324,14 +330,6 @@ func (a *Admin) load() error {
 			s.used.Store(s.stored)
 			a.sessions.byHash[hash] = s
 			a.b.Logins().Succeeded(broker.LoginOf(broker.AdministratorLogin, s.administrator, s.addr), time.Now())
-			return nil
-		}),
-		eachDocument(a.b, tokenKind, func(d broker.Document) error {
-			if t, err := loadToken(d); err != nil {
-				a.log.Error("a token cannot be read", "key", clip(d.Key), "error", err)
-			} else {
-				a.tokens.byHash[t.hash] = t
-			}
 			return nil
 		}),
 		eachDocument(a.b, auditKind, func(broker.Document) error {
@@ -369,7 +367,7 @@ func (a *Admin) flush(now time.Time) {
 	)
 	a.sessions.mu.RLock()
 	for _, s := range a.sessions.byHash {
-		if used := s.used.Load(); !now.Before(s.end()) {
+		if used := s.used.Load(); !now.Before(a.end(s)) {
 			over = append(over, s)
 			docs = append(docs, broker.Document{Kind: sessionKind, Key: s.hash.String()})
 		} else if used != s.stored {
@@ -381,7 +379,7 @@ func (a *Admin) flush(now time.Time) {
 	a.tokens.mu.RLock()
 	for _, t := range a.tokens.byHash {
 		if used := t.used.Load(); used != t.stored {
-			docs = append(docs, t.document())
+			docs = append(docs, t.document(t.owner))
 			after = append(after, func() { t.stored = used })
 		}
 	}

@@ -92,7 +92,7 @@ func (a *Admin) setUp(ctx context.Context, w http.ResponseWriter, r *http.Reques
 	if err := a.checkSetupKey(ctx, who, key); err != nil {
 		return err
 	}
-	hash, err := a.newHash(ctx, who, name, password)
+	hash, err := a.newHash(ctx, caller{actor: who}, name, password, "")
 	if err != nil {
 		return err
 	}

@@ -1,6 +1,7 @@
 package admin
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/json"
@@ -28,7 +29,8 @@ const (
 // Scopes of tokens.
 const (
 	ScopeRead  = "read"
-	ScopeWrite = "write"
+	ScopeWrite = "write" // objects and messages, too
+	ScopeAdmin = "admin" // administrators, tokens, sessions and the audit log, too
 )
 
 // Never is the Expires of a NewToken that does not expire.
@@ -41,6 +43,7 @@ type Token struct {
 	Scope     string `json:"scope"`
 	Created   Time   `json:"created"`
 	CreatedBy string `json:"created_by"`
+	Owner     string `json:"owner"`            // an administrator, or "token NAME": it ends with this one
 	Expires   Time   `json:"expires,omitzero"` // absent: never
 	Expired   bool   `json:"expired"`
 	LastUsed  Time   `json:"last_used,omitzero"`
@@ -51,7 +54,9 @@ type Token struct {
 type NewToken struct {
 	Name    string `json:"name"`
 	Scope   string `json:"scope,omitempty"`   // default: read
-	Expires string `json:"expires,omitempty"` // RFC 3339, or Never; default: in 90 days
+	Expires string `json:"expires,omitempty"` // RFC 3339, or Never; default: in 90 days, but no later than the token that makes it
+
+	CurrentPassword string `json:"current_password,omitempty"` // of the administrator whose session makes one of scope admin
 }
 
 // tokenRecord is a token as it is stored.
@@ -60,16 +65,18 @@ type tokenRecord struct {
 	Scope     string    `json:"scope"`
 	Created   time.Time `json:"created"`
 	CreatedBy string    `json:"created_by"`
+	Owner     string    `json:"owner,omitempty"` // empty in those of releases without the scope admin: CreatedBy
 	Expires   time.Time `json:"expires,omitzero"`
 	Used      time.Time `json:"used,omitzero"`
 }
 
-// token is a token in memory. All but used and stored does not change.
+// token is a token in memory. All but owner, used and stored does not change.
 type token struct {
 	hash        secretHash
 	name, scope string
 	created     time.Time
 	createdBy   string
+	owner       string       // name of the actor that it ends with; guarded by tokens.mu, changes with Admin.changing held, too
 	expires     time.Time    // zero: never
 	used        atomic.Int64 // unix nanoseconds; 0: never
 	stored      int64        // used as it is stored; guarded by Admin.changing
@@ -81,26 +88,67 @@ type tokens struct {
 	byHash map[secretHash]*token // guarded by mu
 }
 
-func (t *token) document() broker.Document {
+// document is the token as it is stored when it has an owner.
+func (t *token) document(owner string) broker.Document {
 	return broker.Document{Kind: tokenKind, Key: t.hash.String(), Value: encode(tokenRecord{
-		t.name, t.scope, t.created.UTC(), t.createdBy, t.expires.UTC(), t.lastUsed().UTC()})}
+		t.name, t.scope, t.created.UTC(), t.createdBy, owner, t.expires.UTC(), t.lastUsed().UTC()})}
 }
 
-func loadToken(d broker.Document) (*token, error) {
+// loadToken returns a stored token. old tells that a release without the scope admin has stored it.
+func loadToken(d broker.Document) (t *token, old bool, err error) {
 	var r tokenRecord
 	hash, ok := parseSecretHash(d.Key)
 	if !ok {
-		return nil, errors.New("the key is no hash")
+		return nil, false, errors.New("the key is no hash")
 	}
 	if err := json.Unmarshal(d.Value, &r); err != nil {
-		return nil, err
+		return nil, false, err
 	}
-	t := &token{hash: hash, name: r.Name, scope: r.Scope, created: r.Created, createdBy: r.CreatedBy, expires: r.Expires}
+	t = &token{hash: hash, name: r.Name, scope: r.Scope, created: r.Created, createdBy: r.CreatedBy,
+		owner: cmp.Or(r.Owner, r.CreatedBy), expires: r.Expires}
 	if !r.Used.IsZero() {
 		t.stored = r.Used.UnixNano()
 		t.used.Store(t.stored)
 	}
-	return t, nil
+	return t, r.Owner == "", nil
+}
+
+// loadTokens takes the tokens into memory, and logs what a person has to know of old ones.
+func (a *Admin) loadTokens() error {
+	var lesser []string // write tokens that could do more
+	err := eachDocument(a.b, tokenKind, func(d broker.Document) error {
+		t, old, err := loadToken(d)
+		if err != nil {
+			a.log.Error("a token cannot be read", "key", clip(d.Key), "error", err)
+			return nil
+		}
+		a.tokens.byHash[t.hash] = t
+		if old && t.scope == ScopeWrite {
+			lesser = append(lesser, t.name)
+		}
+		return nil
+	})
+	if lesser != nil {
+		a.log.Warn("tokens of the scope write, made by an earlier release, may change objects and messages alone: what needs administrators, tokens, sessions or the audit log takes a new one of scope admin", "tokens", lesser)
+	}
+	for _, t := range a.listTokens() {
+		if is, err := a.exists(t.Owner); err == nil && !is {
+			a.log.Warn("the maker of this token is gone: revoke it where nobody needs it", "token", t.Name, "maker", t.Owner)
+		}
+	}
+	return err
+}
+
+// exists tells whether there is still an actor of a name.
+func (a *Admin) exists(name string) (bool, error) {
+	if name == commandLine {
+		return true, nil
+	}
+	if token, ok := strings.CutPrefix(name, tokenPrefix); ok {
+		return slices.ContainsFunc(a.listTokens(), func(t Token) bool { return t.Name == token }), nil
+	}
+	r, err := administrator(a.b, name)
+	return r.Hash != "", err
 }
 
 func (t *token) lastUsed() time.Time {
@@ -139,39 +187,41 @@ func (a *Admin) listTokens() []Token {
 	return all
 }
 
+// tokenOf is a token as others see it. The caller holds tokens.mu, if others know t.
 func tokenOf(t *token, now time.Time) Token {
-	return Token{ID: t.hash.id(), Name: t.name, Scope: t.scope, Created: timeOf(t.created), CreatedBy: t.createdBy,
+	return Token{ID: t.hash.id(), Name: t.name, Scope: t.scope, Created: timeOf(t.created), CreatedBy: t.createdBy, Owner: t.owner,
 		Expires: timeOf(t.expires), Expired: t.expired(now), LastUsed: timeOf(t.lastUsed())}
 }
 
-// createToken makes a token, which is returned with its secret. The errors are Invalid, Conflict
-// where one has that name, and those of broker.PutDocuments.
-func (a *Admin) createToken(ctx context.Context, who actor, n NewToken) (Token, error) {
+// createToken makes a token, which is returned with its secret: one of no larger scope and no longer life
+// than the token that makes it. The errors are Invalid, Conflict where one has that name, errNoSignIn where
+// its maker has ended, and those of confirm and broker.PutDocuments.
+func (a *Admin) createToken(ctx context.Context, who caller, n NewToken) (Token, error) {
 	if err := checkName(n.Name); err != nil {
 		return Token{}, err
 	}
-	if n.Scope != ScopeRead && n.Scope != ScopeWrite {
-		return Token{}, invalid("scope", "scope %q: allowed are %s and %s", clip(n.Scope), ScopeRead, ScopeWrite)
+	scope := accessOf(n.Scope)
+	if scope == public || scope > who.Access {
+		return Token{}, invalid("scope", "scope %q: allowed are %s", clip(n.Scope), strings.Join(scopes[read:who.Access+1], ", "))
 	}
 	now := time.Now()
-	expires := now.Add(defaultTokenLife)
-	switch n.Expires {
-	case "":
-	case Never:
-		expires = time.Time{}
-	default:
-		var err error
-		expires, err = time.Parse(time.RFC3339, n.Expires)
-		if err != nil || !expires.After(now) || expires.After(now.Add(maxTokenLife)) {
-			return Token{}, invalid("expires", "expires %q: allowed are %s, and a time as %s within the next ten years",
-				clip(n.Expires), Never, now.Add(defaultTokenLife).UTC().Format(time.RFC3339))
+	expires, err := n.end(who.token, now)
+	if err != nil {
+		return Token{}, err
+	}
+	if scope == admin {
+		if err := a.confirm(ctx, who, n.CurrentPassword); err != nil {
+			return Token{}, err
 		}
 	}
 	text, hash := newSecret("pipit_")
-	t := &token{hash: hash, name: n.Name, scope: n.Scope, created: now, createdBy: who.Name, expires: expires}
+	t := &token{hash: hash, name: n.Name, scope: n.Scope, created: now, createdBy: who.Name, owner: who.Name, expires: expires}
 
 	a.changing.Lock()
 	defer a.changing.Unlock()
+	if err := a.present(who); err != nil {
+		return Token{}, err
+	}
 	a.tokens.mu.RLock()
 	count, taken := len(a.tokens.byHash), false
 	for _, other := range a.tokens.byHash {
@@ -188,37 +238,139 @@ func (a *Admin) createToken(ctx context.Context, who actor, n NewToken) (Token, 
 	if !t.expires.IsZero() {
 		detail = t.scope + ", expires " + timeOf(t.expires).String()
 	}
-	if err := a.b.PutDocuments(ctx, t.document(), a.audit(who, "token.create", t.name, detail)); err != nil {
+	if err := a.b.PutDocuments(ctx, t.document(t.owner), a.audit(who.actor, "token.create", t.name, detail)); err != nil {
 		return Token{}, err
 	}
+	made := tokenOf(t, now)
+	made.Token = text
 	a.tokens.mu.Lock()
 	a.tokens.byHash[hash] = t
 	a.tokens.mu.Unlock()
-	made := tokenOf(t, now)
-	made.Token = text
 	return made, nil
 }
 
-// deleteToken deletes a token. The errors are NotFound and those of broker.PutDocuments.
-func (a *Admin) deleteToken(ctx context.Context, who actor, id string) error {
-	a.changing.Lock()
-	defer a.changing.Unlock()
-	var t *token
-	a.tokens.mu.RLock()
-	for _, other := range a.tokens.byHash {
-		if other.hash.id() == id {
-			t = other
+// end returns when the token is to expire, the zero time for never. by is the token that makes it, if one
+// does: what that has no time left for is refused, or where nothing was asked for, cut short.
+func (n *NewToken) end(by *token, now time.Time) (expires time.Time, err error) {
+	switch n.Expires {
+	case "":
+		expires = now.Add(defaultTokenLife)
+	case Never:
+	default:
+		expires, err = time.Parse(time.RFC3339, n.Expires)
+		if err != nil || !expires.After(now) || expires.After(now.Add(maxTokenLife)) {
+			return expires, invalid("expires", "expires %q: allowed are %s, and a time as %s within the next ten years",
+				clip(n.Expires), Never, now.Add(defaultTokenLife).UTC().Format(time.RFC3339))
 		}
 	}
-	a.tokens.mu.RUnlock()
+	if by == nil || by.expires.IsZero() || !expires.IsZero() && !expires.After(by.expires) {
+		return expires, nil
+	}
+	if n.Expires != "" {
+		return expires, invalid("expires", "expires %q: allowed is at most %s, when the token ends that makes this one",
+			clip(n.Expires), by.expires.UTC().Format(time.RFC3339))
+	}
+	return by.expires, nil
+}
+
+// deleteToken deletes a token. Those that it has made end, or who takes them over. The errors are
+// NotFound and those of leave and broker.PutDocuments.
+func (a *Admin) deleteToken(ctx context.Context, who caller, id string, takeOver bool) error {
+	a.changing.Lock()
+	defer a.changing.Unlock()
+	t := a.tokenByID(id)
 	if t == nil {
 		return &broker.Error{Code: broker.NotFound, Message: fmt.Sprintf("There is no token %q", clip(id))}
 	}
-	if err := a.b.PutDocuments(ctx, broker.Document{Kind: tokenKind, Key: t.hash.String(), Secret: true}, a.audit(who, "token.delete", t.name, "")); err != nil {
+	left, err := a.leave(who, tokenPrefix+t.name, takeOver)
+	if err != nil {
 		return err
 	}
+	if err := a.b.PutDocuments(ctx, append(left.docs, broker.Document{Kind: tokenKind, Key: t.hash.String(), Secret: true},
+		a.audit(who.actor, "token.delete", t.name, ""))...); err != nil {
+		return err
+	}
+	left.done()
 	a.tokens.mu.Lock()
 	delete(a.tokens.byHash, t.hash)
 	a.tokens.mu.Unlock()
 	return nil
+}
+
+// tokenByID returns a token, nil where there is none of that ID.
+func (a *Admin) tokenByID(id string) *token {
+	a.tokens.mu.RLock()
+	defer a.tokens.mu.RUnlock()
+	for _, t := range a.tokens.byHash {
+		if t.hash.id() == id {
+			return t
+		}
+	}
+	return nil
+}
+
+// EndsWith returns those of all tokens that end with their owner, an administrator or "token NAME": its
+// own, and those that these own.
+func EndsWith(all []Token, owner string) []Token {
+	var end []Token
+	for owners := []string{owner}; len(owners) > 0; {
+		var next []string
+		all = slices.DeleteFunc(slices.Clone(all), func(t Token) bool {
+			ends := slices.Contains(owners, t.Owner) && tokenPrefix+t.Name != owner
+			if ends {
+				end, next = append(end, t), append(next, tokenPrefix+t.Name)
+			}
+			return ends
+		})
+		owners = next
+	}
+	return end
+}
+
+// left is what becomes of the tokens of an owner that goes: docs are to be committed with that, then done
+// is called.
+type left struct {
+	docs []broker.Document
+	done func()
+}
+
+// leave ends the tokens of an owner that goes, and those that they have made; or who takes over the first.
+// The errors are Invalid where who goes as well, and errNoSignIn where it has gone. The caller holds
+// changing.
+func (a *Admin) leave(who caller, owner string, takeOver bool) (left, error) {
+	end := EndsWith(a.listTokens(), owner)
+	action, detail := "token.delete", "it ends with "+owner
+	if takeOver {
+		if err := a.present(who); err != nil {
+			return left{}, err
+		}
+		if who.Name == owner || slices.ContainsFunc(end, func(t Token) bool { return tokenPrefix+t.Name == who.Name }) {
+			return left{}, invalid("take_over", "take_over true: %q goes as well, allowed is false", who.Name)
+		}
+		end = slices.DeleteFunc(end, func(t Token) bool { return t.Owner != owner })
+		action, detail = "token.take_over", "from "+owner
+	}
+	var l left
+	var tokens []*token
+	for _, e := range end {
+		t := a.tokenByID(e.ID)
+		doc := broker.Document{Kind: tokenKind, Key: t.hash.String()}
+		if takeOver {
+			doc = t.document(who.Name)
+		}
+		tokens = append(tokens, t)
+		l.docs = append(l.docs, doc, a.audit(who.actor, action, t.name, detail))
+	}
+	l.done = func() {
+		a.tokens.mu.Lock()
+		defer a.tokens.mu.Unlock()
+		for _, t := range tokens {
+			if takeOver {
+				t.owner = who.Name
+			} else {
+				delete(a.tokens.byHash, t.hash)
+			}
+		}
+	}
+	return l, nil
 }

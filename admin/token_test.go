@@ -1,0 +1,365 @@
+package admin
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/url"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"pipit/broker"
+)
+
+// admit creates an administrator with the password of all.
+func (r *authRig) admit(name string) {
+	r.t.Helper()
+	if err := r.b.PutDocuments(context.Background(), broker.Document{Kind: administratorKind, Key: name,
+		Value: encode(administratorRecord{Hash: authHash, Created: time.Now(), Changed: time.Now()})}); err != nil {
+		r.t.Fatal(err)
+	}
+}
+
+// made makes a token by another one.
+func (r *authRig) made(by Token, name, scope, expires string) Token {
+	r.t.Helper()
+	a := r.call("POST", v1+"/tokens", string(encode(NewToken{Name: name, Scope: scope, Expires: expires})), withToken(by.Token))
+	r.want(a, http.StatusCreated)
+	var t Token
+	if err := json.Unmarshal([]byte(a.body), &t); err != nil {
+		r.t.Fatal(err)
+	}
+	return t
+}
+
+// holds tells which tokens are accepted.
+func (r *authRig) holds(tokens ...Token) string {
+	r.t.Helper()
+	var names []string
+	for _, t := range tokens {
+		switch a := r.call("GET", v1+"/topics", "", withToken(t.Token)); a.status {
+		case http.StatusOK:
+			names = append(names, t.Name)
+		case http.StatusUnauthorized:
+		default:
+			r.t.Errorf("token %s: %d %s", t.Name, a.status, a.body)
+		}
+	}
+	return strings.Join(names, " ")
+}
+
+// A token ends with the administrator or the token that has made it, however far down.
+func TestTokenEndsWithItsMaker(t *testing.T) {
+	for _, restart := range []bool{false, true} {
+		t.Run(fmt.Sprintf("restart=%t", restart), func(t *testing.T) {
+			r := newAuthRig(t, false)
+			r.account()
+			r.admit("bob")
+			ann := withCookie(r.signedIn())
+			bob := r.login("bob", authPassword).cookie
+			mine := r.newToken(r.signedIn(), "mine", ScopeAdmin, "")
+			one := r.newToken(bob, "one", ScopeAdmin, "")
+			two := r.made(one, "two", ScopeAdmin, "")
+			three := r.made(two, "three", ScopeRead, "")
+			other := r.made(one, "other", ScopeWrite, "")
+			if restart {
+				r.restart()
+			}
+			if got := r.holds(mine, one, two, three, other); got != "mine one two three other" {
+				t.Fatal(got)
+			}
+			r.want(r.call("DELETE", v1+"/tokens/"+two.ID, "", ann), http.StatusNoContent)
+			if got := r.holds(mine, one, two, three, other); got != "mine one other" {
+				t.Error("after two has ended:", got)
+			}
+			r.want(r.call("DELETE", v1+"/administrators/bob", "", ann), http.StatusNoContent)
+			if got := r.holds(mine, one, two, three, other); got != "mine" {
+				t.Error("after bob has ended:", got)
+			}
+			r.restart()
+			if got := r.holds(mine, one, two, three, other); got != "mine" {
+				t.Error("after a restart:", got)
+			}
+			for _, entry := range []string{"token.delete(three by ann)", "token.delete(other by ann)", "administrator.delete(bob by ann)"} {
+				if s := r.actions(); !strings.Contains(s, entry) {
+					t.Errorf("no %s in %s", entry, s)
+				}
+			}
+		})
+	}
+}
+
+// Who deletes may take over: then the tokens are its own, in this run and the next ones. Who goes as well
+// takes over nothing.
+func TestTokenIsTakenOver(t *testing.T) {
+	r := newAuthRig(t, false)
+	r.account()
+	r.admit("bob")
+	ann := r.signedIn()
+	bob := r.login("bob", authPassword).cookie
+	one := r.newToken(bob, "one", ScopeAdmin, "")
+	two := r.made(one, "two", ScopeAdmin, "")
+	three := r.made(two, "three", ScopeRead, "")
+
+	path := v1 + "/administrators/bob"
+	for name, how := range map[string]tweak{"bob": withCookie(bob), "one": withToken(one.Token), "two": withToken(two.Token)} {
+		a := r.call("DELETE", path+"?take_over=true", "", how)
+		r.wantProblem(a, http.StatusUnprocessableEntity, "invalid")
+		if !strings.Contains(a.body, `"parameter":"take_over"`) || !strings.Contains(a.body, "goes as well") {
+			t.Errorf("%s: %s", name, a.body)
+		}
+	}
+	r.wantProblem(r.call("DELETE", path+"?take_over=yes", "", withCookie(ann)), http.StatusUnprocessableEntity, "invalid")
+	if got := r.holds(one, two, three); got != "one two three" {
+		t.Fatal("what was refused has ended some:", got)
+	}
+
+	r.want(r.call("DELETE", path+"?take_over=true", "", withCookie(ann)), http.StatusNoContent)
+	if page := r.call("GET", accessPath, "", withCookie(ann)).body; !strings.Contains(page, "The tokens that it has made end with it: two, three.") {
+		t.Error(page)
+	}
+	owners := func() string {
+		var s []string
+		for _, t := range r.a.listTokens() {
+			s = append(s, t.Name+" of "+t.Owner+" by "+t.CreatedBy)
+		}
+		return strings.Join(s, ", ")
+	}
+	const want = "one of ann by bob, three of token two by token two, two of token one by token one"
+	if got := owners(); got != want {
+		t.Error(got)
+	}
+	r.restart()
+	if got := owners(); got != want || r.holds(one, two, three) != "one two three" {
+		t.Error("after a restart:", got)
+	}
+	if s := r.actions(); !strings.Contains(s, "token.take_over(one by ann)") || strings.Contains(s, "token.take_over(two") {
+		t.Error(s)
+	}
+	r.want(r.call("DELETE", v1+"/tokens/"+one.ID+"?take_over=true", "", withCookie(ann)), http.StatusNoContent)
+	if got := r.holds(one, two, three); got != "two three" {
+		t.Error(got)
+	}
+}
+
+// A token that was being made when its maker ended is not made.
+func TestTokenOfWhoHasEnded(t *testing.T) {
+	r := newAuthRig(t, false)
+	r.account()
+	r.signedIn()
+	s := r.a.listSessions(nil)[0]
+	who := caller{actor: actor{Name: authName, Access: admin}}
+	for _, each := range r.a.sessions.byHash {
+		who.session = each
+	}
+	if _, err := r.a.createToken(t.Context(), who, NewToken{Name: "before", Scope: ScopeRead}); err != nil {
+		t.Fatal(err)
+	}
+	if err := r.a.endSession(t.Context(), local, s.ID); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := r.a.createToken(t.Context(), who, NewToken{Name: "after", Scope: ScopeRead}); !errors.Is(err, errNoSignIn) {
+		t.Error(err)
+	}
+}
+
+// A token makes none that lasts longer than it does itself.
+func TestTokenLife(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newAuthRig(t, true)
+		defer r.close()
+		r.account()
+		c := r.signedIn()
+		ever := r.newToken(c, "ever", ScopeAdmin, Never)
+		end := time.Now().Add(24 * time.Hour).Truncate(time.Second)
+		at := func(d time.Duration) string { return end.Add(d).UTC().Format(time.RFC3339) }
+		brief := r.newToken(c, "brief", ScopeAdmin, at(0))
+		for _, longer := range []string{Never, at(time.Second), at(24 * time.Hour)} {
+			a := r.call("POST", v1+"/tokens", string(encode(NewToken{Name: "x", Expires: longer})), withToken(brief.Token))
+			r.wantProblem(a, http.StatusUnprocessableEntity, "invalid")
+			if !strings.Contains(a.body, `"pointer":"/expires"`) || !strings.Contains(a.body, at(0)) {
+				t.Error(a.body)
+			}
+		}
+		for expires, want := range map[string]time.Time{"": end, at(0): end, at(-time.Hour): end.Add(-time.Hour)} {
+			if made := r.made(brief, "child"+expires, ScopeAdmin, expires); !made.Expires.Equal(want) {
+				t.Errorf("expires %q: %v, want %v", expires, made.Expires, want)
+			}
+		}
+		if made := r.made(ever, "for ever", ScopeAdmin, Never); !made.Expires.IsZero() || made.Owner != "token ever" {
+			t.Errorf("%+v", made)
+		}
+	})
+}
+
+// What outlives a session takes the administrator's password once more, whatever door it comes by; wrong
+// ones count as sign-ins.
+func TestCurrentPassword(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newAuthRig(t, true)
+		defer r.close()
+		r.account()
+		r.admit("bob")
+		c := r.signedIn()
+		doors := []struct {
+			method, path string
+			fields       []string
+			status       int
+		}{
+			{"POST", v1 + "/administrators", []string{"name", "new1", "password", "battery staple"}, http.StatusCreated},
+			{"PATCH", v1 + "/administrators/bob", []string{"password", "battery staple"}, http.StatusOK},
+			{"PATCH", v1 + "/administrators/ann", []string{"password", authPassword}, http.StatusOK},
+			{"POST", v1 + "/tokens", []string{"name", "t1", "scope", "admin"}, http.StatusCreated},
+			{"POST", "/admin/system/administrators", []string{"name", "new2", "password", "battery staple"}, http.StatusSeeOther},
+			{"POST", "/admin/system/administrators/bob/password", []string{"password", "battery staple"}, http.StatusSeeOther},
+			{"POST", "/admin/system/administrators/ann/password", []string{"password", authPassword}, http.StatusSeeOther},
+			{"POST", "/admin/system/tokens", []string{"name", "t2", "scope", "admin", "expires", "30"}, http.StatusCreated},
+		}
+		body := func(path string, fields ...string) string {
+			object, form := map[string]string{}, url.Values{}
+			for i := 0; i < len(fields); i += 2 {
+				object[fields[i]] = fields[i+1]
+				form.Set(fields[i], fields[i+1])
+			}
+			if strings.HasPrefix(path, apiPath) {
+				return string(encode(object))
+			}
+			return form.Encode()
+		}
+		for _, d := range doors {
+			ask := func(current ...string) authAnswer {
+				return r.call(d.method, d.path, body(d.path, append(d.fields[:len(d.fields):len(d.fields)], current...)...), withCookie(c))
+			}
+			for _, a := range []authAnswer{ask(), ask("current_password", ""), ask("current_password", "battery staple")} {
+				if a.status != http.StatusUnprocessableEntity || !strings.Contains(a.body, "current_password") {
+					t.Errorf("%s %s: %d %s", d.method, d.path, a.status, a.body)
+				}
+				if strings.Contains(a.body, "battery") {
+					t.Errorf("%s %s answers with a password", d.method, d.path)
+				}
+			}
+			if a := ask("current_password", authPassword); a.status != d.status {
+				t.Errorf("%s %s: %d %s", d.method, d.path, a.status, a.body)
+			}
+		}
+		r.want(r.call("POST", v1+"/tokens", `{"name": "t3", "scope": "write"}`, withCookie(c)), http.StatusCreated)
+		boss := r.newToken(c, "boss", ScopeAdmin, "")
+		r.want(r.call("POST", v1+"/administrators", `{"name": "new3", "password": "battery staple"}`, withToken(boss.Token)), http.StatusCreated)
+
+		time.Sleep(broker.FailureWindow)
+		const wrong = `{"password": "battery staple", "current_password": "wrong"}`
+		for range broker.MaxFailures {
+			r.wantProblem(r.call("PATCH", v1+"/administrators/ann", wrong, withCookie(c)), http.StatusUnprocessableEntity, "invalid")
+		}
+		r.wantProblem(r.call("PATCH", v1+"/administrators/ann", wrong, withCookie(c)), http.StatusTooManyRequests, "too_many")
+		r.want(r.login(authName, authPassword), http.StatusTooManyRequests)
+		time.Sleep(broker.FailureWindow)
+		r.want(r.login(authName, authPassword), http.StatusSeeOther)
+		if s := r.actions(); !strings.Contains(s, "password.refused(ann by ann)") || strings.Contains(r.logs.String(), "battery") {
+			t.Error(s)
+		}
+	})
+}
+
+// New passwords have a length, and are not what is tried first. What is there already holds.
+func TestNewPasswords(t *testing.T) {
+	r := newAuthRig(t, false)
+	r.account()
+	short, err := broker.HashPassword("short")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := r.b.PutDocuments(t.Context(), broker.Document{Kind: administratorKind, Key: "elder",
+		Value: encode(administratorRecord{Hash: short, Created: time.Now(), Changed: time.Now()})}); err != nil {
+		t.Fatal(err)
+	}
+	r.want(r.login("elder", "short"), http.StatusSeeOther)
+	c := withCookie(r.signedIn())
+	for password, want := range map[string]string{
+		"elevenchars": "at least 12 characters",
+		"ääääääääääääääääääää":  "", // 40 bytes
+		strings.Repeat("ä", 37): "at most 72 bytes",
+		"password1234":          "among the commonest",
+		"PassWord1234":          "among the commonest",
+		"long enough ann":       "",
+		"A Name As Password":    "is the name",
+	} {
+		a := r.call("POST", v1+"/administrators", string(encode(NewAdministrator{"a name as password", password, authPassword})), c)
+		if want == "" {
+			r.want(a, http.StatusCreated)
+			r.want(r.call("DELETE", v1+"/administrators/a%20name%20as%20password", "", c), http.StatusNoContent)
+			continue
+		}
+		r.wantProblem(a, http.StatusUnprocessableEntity, "invalid")
+		if !strings.Contains(a.body, want) || !strings.Contains(a.body, `"pointer":"/password"`) {
+			t.Errorf("%q: %s", password, a.body)
+		}
+	}
+}
+
+// Tokens of a release without the scope admin keep their scope, by its name, and end with who has made them.
+func TestTokensOfEarlierRelease(t *testing.T) {
+	r := newAuthRig(t, false)
+	r.account()
+	r.admit("bob")
+	made := map[string]string{} // secrets, by name
+	for name, by := range map[string]string{"deploy": "bob", "child": "token deploy", "stray": "carol"} {
+		text, hash := newSecret("pipit_")
+		made[name] = text
+		if err := r.b.PutDocuments(t.Context(), broker.Document{Kind: tokenKind, Key: hash.String(),
+			Value: fmt.Appendf(nil, `{"name":%q,"scope":"write","created":"2026-11-24T12:00:00Z","created_by":%q}`, name, by)}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	r.restart()
+	for _, line := range []string{`"msg":"tokens of the scope write, made by an earlier release`, `"token":"stray","maker":"carol"`} {
+		if s := r.logs.String(); strings.Count(s, line) != 1 {
+			t.Errorf("%d times %s in %s", strings.Count(s, line), line, s)
+		}
+	}
+	r.want(r.call("POST", v1+"/topics", `{"name": "/a"}`, withToken(made["deploy"])), http.StatusCreated)
+	for _, path := range []string{"/administrators", "/tokens", "/sessions", "/audit"} {
+		r.wantProblem(r.call("GET", v1+path, "", withToken(made["deploy"])), http.StatusForbidden, "forbidden")
+	}
+	r.want(r.call("DELETE", v1+"/administrators/bob", "", withCookie(r.signedIn())), http.StatusNoContent)
+	if got := r.holds(Token{Name: "deploy", Token: made["deploy"]}, Token{Name: "child", Token: made["child"]}, Token{Name: "stray", Token: made["stray"]}); got != "stray" {
+		t.Error(got)
+	}
+}
+
+// How long sessions last is an option, which counts for those that have begun.
+func TestSessionOptions(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newAuthRig(t, true, func(o *Options) { o.SessionIdle, o.SessionLife = 10*time.Minute, time.Hour })
+		defer r.close()
+		r.account()
+		status := func(c *http.Cookie) int { return r.call("GET", v1+"/system", "", withCookie(c)).status }
+		c := r.signedIn()
+		if a := r.call("GET", accessPath, "", withCookie(c), asBrowser); !strings.Contains(a.body, "A session ends after 10 min without a request, after 1 h in any case.") {
+			t.Error(a.body)
+		}
+		time.Sleep(10*time.Minute - time.Second)
+		if s := status(c); s != http.StatusOK {
+			t.Error("over too early:", s)
+		}
+		r.options.SessionIdle = 5 * time.Minute
+		r.a.Adjust(r.options)
+		time.Sleep(5 * time.Minute)
+		if s := status(c); s != http.StatusUnauthorized {
+			t.Error("not over after what holds now:", s)
+		}
+		c = r.signedIn()
+		for range 14 {
+			time.Sleep(4 * time.Minute)
+			r.want(r.call("GET", v1+"/system", "", withCookie(c)), http.StatusOK)
+		}
+		time.Sleep(4 * time.Minute)
+		if s := status(c); s != http.StatusUnauthorized {
+			t.Error("not over after its life:", s)
+		}
+	})
+}
