@@ -12,7 +12,7 @@ import (
 )
 
 func (c *cli) adminCommand() *cobra.Command {
-	return group("admin", "Administrators, who sign in to the admin pages", c.adminCreateCommand(), c.adminPasswordCommand())
+	return group("admin", "Administrators, who sign in to the admin pages", c.adminCreateCommand(), c.adminPasswordCommand(), c.adminDeleteCommand())
 }
 
 // adminFlags are those of the commands of administrators.
@@ -63,6 +63,37 @@ func (c *cli) adminPasswordCommand() *cobra.Command {
 		return f.set(ctx, args[0], false)
 	})
 	return cmd
+}
+
+func (c *cli) adminDeleteCommand() *cobra.Command {
+	var sure confirmation
+	var heir succession
+	cmd := &cobra.Command{
+		Use:   "delete NAME",
+		Short: "Delete an administrator",
+		Long: `Delete an administrator, but not the last one. Sessions end, and so do the tokens that the
+administrator has made, and those that these have made, if --take-over does not keep them.`,
+		Example: `  pipit admin delete ann
+  pipit admin delete ann --take-over --yes
+  pipit admin delete ann --file pipit.db`,
+		Args: arguments("NAME"),
+	}
+	sure.flag(cmd)
+	heir.flag(cmd)
+	return c.speak(cmd, func(ctx context.Context, args []string) error {
+		tokens, err := all[admin.Token](ctx, c.api, path("tokens"), nil, 0)
+		if err != nil {
+			return err
+		}
+		if err := c.confirm(ctx, &sure, "Delete administrator "+args[0]+"?"+heir.of(tokens.Items, args[0])); err != nil {
+			return err
+		}
+		q := call{method: http.MethodDelete, path: path("administrators", args[0]), query: heir.query()}
+		if err := c.api.do(ctx, q, nil); err != nil {
+			return err
+		}
+		return c.printf("administrator %s deleted", args[0])
+	})
 }
 
 // set creates an administrator, or sets the password of one.

@@ -5,6 +5,9 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
+	"net/url"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -19,16 +22,20 @@ func (c *cli) tokenCommand() *cobra.Command {
 
 func (c *cli) tokenCreateCommand() *cobra.Command {
 	var scope, expires string
+	scopes := []string{admin.ScopeRead, admin.ScopeWrite, admin.ScopeAdmin}
 	cmd := &cobra.Command{
 		Use:   "create NAME",
 		Short: "Create a token and print it, this once",
+		Long: `Create a token and print it, this once. The scope write may change objects and messages, admin
+may do all: only it knows administrators, tokens, sessions and the audit log, and makes tokens.
+A token that is made with another one ends when that one does.`,
 		Example: `  pipit token create backup --expires 365d
   pipit token create deploy --scope write --file pipit.db >token.txt`,
 		Args: arguments("NAME"),
 	}
-	cmd.Flags().StringVar(&scope, "scope", admin.ScopeRead, "read or write")
+	cmd.Flags().StringVar(&scope, "scope", admin.ScopeRead, "read, write or admin")
 	cmd.Flags().StringVar(&expires, "expires", "", "`when`: after a duration such as 12h or 365d, a time such as 2026-11-24T15:04:05Z, or never (default 90d)")
-	_ = cmd.RegisterFlagCompletionFunc("scope", cobra.FixedCompletions([]string{admin.ScopeRead, admin.ScopeWrite}, cobra.ShellCompDirectiveNoFileComp))
+	_ = cmd.RegisterFlagCompletionFunc("scope", cobra.FixedCompletions(scopes, cobra.ShellCompDirectiveNoFileComp))
 	return c.speak(cmd, func(ctx context.Context, args []string) error {
 		body := admin.NewToken{Name: args[0], Scope: scope, Expires: expires}
 		if d, err := parseDays(expires); err == nil {
@@ -82,15 +89,18 @@ func (c *cli) tokenListCommand() *cobra.Command {
 
 func (c *cli) tokenRevokeCommand() *cobra.Command {
 	var sure confirmation
+	var heir succession
 	cmd := &cobra.Command{
 		Use:   "revoke NAME|ID",
 		Short: "Revoke a token: it is refused from then on",
+		Long:  "Revoke a token: it is refused from then on. The tokens that it has made end as well, if --take-over does not keep them.",
 		Example: `  pipit token revoke deploy
   pipit token revoke 1f0c2d9a77b3e501 --yes`,
 		Args:              arguments("NAME|ID"),
 		ValidArgsFunction: inOrder(c.completeToken),
 	}
 	sure.flag(cmd)
+	heir.flag(cmd)
 	return c.speak(cmd, func(ctx context.Context, args []string) error {
 		list, err := all[admin.Token](ctx, c.api, path("tokens"), nil, 0)
 		if err != nil {
@@ -105,10 +115,10 @@ func (c *cli) tokenRevokeCommand() *cobra.Command {
 		if found == nil {
 			return errNotFound{fmt.Errorf("there is no token %q", args[0])}
 		}
-		if err := c.confirm(ctx, &sure, "Revoke token "+found.Name+"?"); err != nil {
+		if err := c.confirm(ctx, &sure, "Revoke token "+found.Name+"?"+heir.of(list.Items, "token "+found.Name)); err != nil {
 			return err
 		}
-		if err := c.api.do(ctx, call{method: http.MethodDelete, path: path("tokens", found.ID)}, nil); err != nil {
+		if err := c.api.do(ctx, call{method: http.MethodDelete, path: path("tokens", found.ID), query: heir.query()}, nil); err != nil {
 			return err
 		}
 		if c.json {
@@ -116,4 +126,35 @@ func (c *cli) tokenRevokeCommand() *cobra.Command {
 		}
 		return c.printf("token %s revoked", found.Name)
 	})
+}
+
+// succession is the flag of a command that deletes who has made tokens.
+type succession struct{ takeOver bool }
+
+func (s *succession) flag(cmd *cobra.Command) {
+	cmd.Flags().BoolVar(&s.takeOver, "take-over", false, "become the owner of the tokens that it has made, which end otherwise")
+}
+
+func (s *succession) query() url.Values {
+	if s.takeOver {
+		return url.Values{"take_over": {"true"}}
+	}
+	return nil
+}
+
+// of tells what becomes of the tokens of an owner that goes.
+func (s *succession) of(all []admin.Token, owner string) string {
+	end, what := admin.EndsWith(all, owner), "end with it"
+	if s.takeOver {
+		end = slices.DeleteFunc(end, func(t admin.Token) bool { return t.Owner != owner })
+		what = "are taken over"
+	}
+	var names []string
+	for _, t := range end {
+		names = append(names, t.Name)
+	}
+	if names == nil {
+		return ""
+	}
+	return " These tokens " + what + ": " + strings.Join(names, ", ") + "."
 }
