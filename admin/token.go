@@ -354,7 +354,7 @@ func (a *Admin) leave(who caller, owner string, takeOver bool) (left, error) {
 	var tokens []*token
 	for _, e := range end {
 		t := a.tokenByID(e.ID)
-		doc := broker.Document{Kind: tokenKind, Key: t.hash.String()}
+		doc := broker.Document{Kind: tokenKind, Key: t.hash.String(), Secret: true}
 		if takeOver {
 			doc = t.document(who.Name)
 		}

@@ -20,6 +20,8 @@ func WeakPassword(username, password string) string {
 		return "it is the username"
 	case utf8.RuneCountInString(password) < StrongPassword:
 		return fmt.Sprintf("it is shorter than %d characters", StrongPassword)
+	case CommonPassword(password):
+		return "it is one of the commonest"
 	}
 	return ""
 }
