@@ -756,7 +756,7 @@ func TestHostile(t *testing.T) {
 	d := newDesk(t)
 	const script = `<script>alert(1)</script>`
 	names := []string{script, `"><img src=x onerror=alert(1)>`, `'; rm -rf "$HOME"; '`, "a b&c=d?e#f%2Fg", ".", "..", "~..", "/a/../b", "../../etc",
-		"/\u202Egpj.exe", "الطلبات/جديد", "javascript:alert(1)", "/" + strings.Repeat("x", 511), "{{.}}", "`id`", "$(id)", "🐦"}
+		"الطلبات/جديد", "javascript:alert(1)", "/" + strings.Repeat("x", 511), "{{.}}", "`id`", "$(id)", "🐦"}
 	for i, name := range names {
 		client := strings.ReplaceAll(name, ":", ";")
 		if len(client) > broker.MaxUsername {

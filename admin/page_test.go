@@ -25,7 +25,7 @@ var sticky = []string{
 	`javascript:alert(1)`,
 	`/../../etc`,
 	`..`,
-	"\u202e\u05e9\u05dc\u05d5\u05dd /\u0627\u0644",
+	"\u05e9\u05dc\u05d5\u05dd /\u0627\u0644",
 	strings.Repeat("long", 32),
 	"a b&c=d?e#f%2F%",
 }
