@@ -169,7 +169,7 @@ func TestUpdate(t *testing.T) {
 	}
 	fill(reflect.ValueOf(now).Elem())
 	changed, restart := is.update(now)
-	want := []string{"http.max_payload", "http.max_batch", "http.max_pending", "http.max_replies", "http.max_connections", "http.cors_origins", "log.access", "log.level", "client", "topic", "producer", "consumer"}
+	want := []string{"http.max_payload", "http.max_batch", "http.max_pending", "http.max_replies", "http.max_connections", "http.cors_origins", "admin.session_idle", "admin.session_life", "log.access", "log.level", "client", "topic", "producer", "consumer"}
 	if !slices.Equal(changed, want) {
 		t.Errorf("changed %q, want %q", changed, want)
 	}
