@@ -1,28 +1,35 @@
 package admin
 
 import (
-	"strconv"
+	"fmt"
 	"strings"
 
 	"pipit/broker"
 )
 
-// showHidden writes as escapes what does not show in the texts of a page, such as in names that are older
-// than the rule against it. What is in a <pre> or a tag stays: payloads, and what a form sends.
+// showHidden replaces by their codes the characters that do not show in the texts of a page, such as in names
+// that are older than the rule against them. Payloads stay as visible makes them, and so does what is in a
+// tag: what a form sends.
 func showHidden(html string) string {
 	if !strings.ContainsFunc(html, isHiddenText) {
 		return html
 	}
 	var b strings.Builder
-	inTag, inPre := false, false
+	inTag, inPayload := false, false
 	for i, r := range html {
 		switch {
 		case r == '<':
 			inTag = true
-			inPre = (inPre || strings.HasPrefix(html[i:], "<pre")) && !strings.HasPrefix(html[i:], "</pre>")
+			tag := html[i:]
+			switch {
+			case strings.HasPrefix(tag, "<pre"), strings.HasPrefix(tag, `<span class="preview`):
+				inPayload = true
+			case strings.HasPrefix(tag, "</pre>"), strings.HasPrefix(tag, "</span>"):
+				inPayload = false
+			}
 		case r == '>':
 			inTag = false
-		case !inTag && !inPre && isHiddenText(r):
+		case !inTag && !inPayload && isHiddenText(r):
 			b.WriteString(escaped(r))
 			continue
 		}
@@ -47,4 +54,4 @@ func shownName(name string) string {
 // isHiddenText leaves out the ends of lines: names never had ASCII's control characters.
 func isHiddenText(r rune) bool { return r >= 0x80 && broker.IsHidden(r) }
 
-func escaped(r rune) string { return strings.Trim(strconv.QuoteRuneToASCII(r), "'") }
+func escaped(r rune) string { return fmt.Sprintf("⟨%U⟩", r) }
