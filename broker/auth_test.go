@@ -366,7 +366,7 @@ func TestHashAll(t *testing.T) {
 	}
 	current := map[string]string{"kept": kept, "changed": quickHash(t, "x")}
 	stored := func(username string) string { return current[username] }
-	if err := hashAll(t.Context(), clients, stored); err != nil {
+	if err := hashAll(t.Context(), clients, stored, nil); err != nil {
 		t.Fatal(err)
 	}
 	if clients[0].PasswordHash != kept || clients[3].PasswordHash != "h" {
@@ -379,7 +379,7 @@ func TestHashAll(t *testing.T) {
 	}
 	ctx, cancel := context.WithCancelCause(t.Context())
 	cancel(errors.New("enough"))
-	if err := hashAll(ctx, clients, stored); err == nil || !strings.Contains(err.Error(), "enough") {
+	if err := hashAll(ctx, clients, stored, nil); err == nil || !strings.Contains(err.Error(), "enough") {
 		t.Error(err)
 	}
 }

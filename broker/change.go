@@ -51,38 +51,83 @@ type Change struct {
 	Rotate    []uint32   // consumers that get a new SubKey, with all that they have
 	Delete    []Ref      // with what depends on them: see Broker.Change
 	Documents []Document // put with it, or deleted where Value is nil
-}
 
-// Changed is what a Change has done.
-type Changed struct {
-	Consumers []Consumer // those that were given a SubKey, with it
+	// Note, where not nil, makes one more Document, which tells what is done. It is not called where
+	// nothing is, and neither by a dry run.
+	Note func(*Changed) Document
+
+	// DryRun leaves everything as it is: the answer is what would be done, and the errors are those that
+	// it would be refused with. No password is hashed for it.
+	DryRun bool
 }
 
 // Change makes all of a Change, or nothing. Deleting a client deletes its producers and consumers;
 // deleting a topic its producers, consumers and messages; deleting a consumer its queue.
 // Requests under way of what is deleted end as if it had not existed. Messages leave the disk in
-// the background. The errors are Invalid, NotFound (an object that is expected or to be deleted
+// the background. The errors are Faults, Invalid, NotFound (an object that is expected or to be deleted
 // does not exist), Conflict (an object exists that was not expected to, or its Revision is another
 // one), Unavailable and DiskFull.
+//
+// Passwords are hashed in turn with the slow hashes of logins, until ctx ends.
 func (b *Broker) Change(ctx context.Context, c Change) (Changed, error) {
 	if err := checkDocuments(c.Documents); err != nil {
 		return Changed{}, err
 	}
-	b.defining.Lock()
-	defer b.defining.Unlock()
-	for _, e := range c.Expect {
-		if err := b.expect(e); err != nil {
+	var trusted []Client
+	if !c.DryRun && slices.ContainsFunc(c.Define.Clients, func(c Client) bool { return c.Password != "" }) {
+		// It takes long: it holds up no other change, and is not done for one that is refused.
+		if _, err := b.dryRun(ctx, &c); err != nil {
+			return Changed{}, err
+		}
+		var err error
+		if c.Define.Clients, trusted, err = b.hashed(ctx, c.Define.Clients); err != nil {
 			return Changed{}, err
 		}
 	}
+	if c.DryRun {
+		return b.dryRun(ctx, &c)
+	}
+	b.defining.Lock()
+	defer b.defining.Unlock()
+	x, err := b.planned(ctx, &c)
+	if err != nil {
+		return Changed{}, err
+	}
+	docs := c.Documents
+	if c.Note != nil && x.changes() {
+		docs = append(slices.Clip(docs), c.Note(&x.done))
+		if err := checkDocuments(docs); err != nil {
+			return Changed{}, err
+		}
+	}
+	if !x.changes() && len(docs) == 0 {
+		return x.done, nil
+	}
+	x.trusted = trusted
+	return x.done, b.change(x, docs)
+}
+
+// dryRun returns what a Change would do.
+func (b *Broker) dryRun(ctx context.Context, c *Change) (Changed, error) {
+	b.defining.Lock()
+	defer b.defining.Unlock()
+	x, err := b.planned(ctx, c)
+	if err != nil {
+		return Changed{}, err
+	}
+	x.done.Made = nil
+	return x.done, nil
+}
+
+// planned returns the records of a Change. The caller holds defining.
+func (b *Broker) planned(ctx context.Context, c *Change) (*definer, error) {
+	for _, e := range c.Expect {
+		if err := b.expect(e); err != nil {
+			return nil, err
+		}
+	}
 	x := &definer{b: b, lastID: b.lastID}
-	if err := x.prepare(ctx, &c); err != nil {
-		return Changed{}, err
-	}
-	if err := b.change(x, c.Documents); err != nil {
-		return Changed{}, err
-	}
-	return Changed{Consumers: x.made}, nil
+	return x, x.prepare(ctx, c)
 }
 
 // change commits what was prepared. The caller holds defining.
@@ -199,9 +244,16 @@ func (x *definer) deletions(refs []Ref) error {
 			return r.notFound()
 		}
 	}
-	if len(d.clients)+len(d.topics) == 0 {
-		return nil
+	if len(d.clients)+len(d.topics) > 0 {
+		x.dependants()
 	}
+	x.done.Deleted = d.refs()
+	return nil
+}
+
+// dependants adds the producers and consumers of what is deleted.
+func (x *definer) dependants() {
+	d, b := &x.drop, x.b
 	for id, p := range b.producers {
 		if def := p.def.Load(); d.clients[def.Client] || d.topics[def.Topic] {
 			d.producers[id] = p
@@ -212,7 +264,22 @@ func (x *definer) deletions(refs []Ref) error {
 			d.consumers[id] = c
 		}
 	}
-	return nil
+}
+
+func (d *dropped) refs() (refs []Ref) {
+	for name := range d.clients {
+		refs = append(refs, Ref{Kind: KindClient, Name: name})
+	}
+	for name := range d.topics {
+		refs = append(refs, Ref{Kind: KindTopic, Name: name})
+	}
+	for id := range d.producers {
+		refs = append(refs, Ref{Kind: KindProducer, ID: id})
+	}
+	for id := range d.consumers {
+		refs = append(refs, Ref{Kind: KindConsumer, ID: id})
+	}
+	return refs
 }
 
 // records returns what the store is to forget.
@@ -255,7 +322,7 @@ func (x *definer) rotations(ids []uint32) error {
 		}
 		r := &x.out.Consumers[i]
 		r.SubKey = randomID(time.Now())
-		x.made = append(x.made, r.Consumer)
+		x.done.Made = append(x.done.Made, r.Consumer)
 	}
 	return nil
 }
@@ -274,7 +341,7 @@ func (o *changeOp) plan(p *plan) error {
 		return nil
 	}
 	d := &o.x.out
-	if len(d.Clients)+len(d.Topics)+len(d.Producers)+len(d.Consumers) > 0 || d.Declared != "" {
+	if o.x.defines() {
 		p.batch.Define = d
 	}
 	if !o.x.drop.isEmpty() {
@@ -434,8 +501,15 @@ func (o *changeOp) wake() {
 	if len(d.Clients)+len(d.Topics) == 0 {
 		return
 	}
+	clients, topics := map[string]bool{}, map[string]bool{}
+	for i := range d.Clients {
+		clients[d.Clients[i].Username] = true
+	}
+	for i := range d.Topics {
+		topics[d.Topics[i].Name] = true
+	}
 	for _, c := range o.b.consumers {
-		if def := c.def.Load(); o.x.clientNames[def.Client] || o.x.topicNames[def.Topic] {
+		if def := c.def.Load(); clients[def.Client] || topics[def.Topic] {
 			c.end()
 		}
 	}

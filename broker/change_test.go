@@ -258,12 +258,12 @@ func TestChangeAtomic(t *testing.T) {
 	}
 	done := r.change(whole)
 	r.wantDocument("k", "a", "1")
-	if len(done.Consumers) != 1 || r.topic("/t").MaxDepth != 7 || r.topic("/new").Name == "" {
+	if len(done.Made) != 1 || r.topic("/t").MaxDepth != 7 || r.topic("/new").Name == "" {
 		t.Errorf("%+v", done)
 	}
 	r.restart()
 	r.wantDocument("k", "a", "1")
-	if r.queue(done.Consumers[0].SubKey).ID != id || r.topic("/t").MaxDepth != 7 {
+	if r.queue(done.Made[0].SubKey).ID != id || r.topic("/t").MaxDepth != 7 {
 		t.Errorf("%+v", r.Definition())
 	}
 }
@@ -283,10 +283,10 @@ func TestRotate(t *testing.T) {
 		}
 		before := r.queue("old")
 		done := r.change(broker.Change{Expect: []broker.Expect{{Ref: r.consumerRef("old"), Revision: before.Revision}}, Rotate: []uint32{before.ID, before.ID}})
-		if len(done.Consumers) != 1 || done.Consumers[0].SubKey == "old" || done.Consumers[0].SubKey == "" {
+		if len(done.Made) != 1 || done.Made[0].SubKey == "old" || done.Made[0].SubKey == "" {
 			t.Fatalf("%+v", done)
 		}
-		key := done.Consumers[0].SubKey
+		key := done.Made[0].SubKey
 		_, err := r.Subscription(r.crm, "/t", "old")
 		wantCode(t, err, broker.Denied)
 		_, err = sub.Receive(ctx, broker.ReceiveOptions{})
@@ -332,13 +332,13 @@ func TestNewConsumer(t *testing.T) {
 	oldest := def
 	oldest.FromOldest = true
 	done := r.change(broker.Change{Define: broker.Definition{Consumers: []broker.Consumer{def, oldest}}})
-	if len(done.Consumers) != 2 || len(r.Consumers()) != 3 {
+	if len(done.Made) != 2 || len(r.Consumers()) != 3 {
 		t.Fatalf("%+v", done)
 	}
 	r.publish("/t", text("after"))
 	for range 2 {
 		for i, want := range []string{"after ", "before after "} {
-			if got := payloads(r.receive("/t", done.Consumers[i].SubKey, broker.ReceiveOptions{})); got != want {
+			if got := payloads(r.receive("/t", done.Made[i].SubKey, broker.ReceiveOptions{})); got != want {
 				t.Errorf("consumer %d got %q", i, got)
 			}
 		}
@@ -346,7 +346,7 @@ func TestNewConsumer(t *testing.T) {
 	}
 	// Without New it is the one that there is.
 	def.New = false
-	if done := r.change(broker.Change{Define: broker.Definition{Consumers: []broker.Consumer{def}}}); len(done.Consumers) != 0 || len(r.Consumers()) != 3 {
+	if done := r.change(broker.Change{Define: broker.Definition{Consumers: []broker.Consumer{def}}}); len(done.Made) != 0 || len(r.Consumers()) != 3 {
 		t.Errorf("%+v", done)
 	}
 }

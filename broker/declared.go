@@ -51,10 +51,57 @@ func declaredMatches(stored string, clients []Client) bool {
 	return stored != "" && bcrypt.CompareHashAndPassword([]byte(stored), []byte(declaredDigest(clients))) == nil
 }
 
+// withPassword returns the clients that have a Password.
+func withPassword(clients []Client) (plain []Client) {
+	for i := range clients {
+		if clients[i].Password != "" {
+			plain = append(plain, clients[i])
+		}
+	}
+	return plain
+}
+
+// setHashes gives each client that has a Password the PasswordHash of it, in its place: those of plain,
+// which are these clients in their order.
+func setHashes(clients, plain []Client) {
+	for i := range clients {
+		if c := &clients[i]; c.Password != "" {
+			c.Password, c.PasswordHash, plain = "", plain[0].PasswordHash, plain[1:]
+		}
+	}
+}
+
+// changeLine is where the passwords of changes wait for their turns.
+var changeLine = ThrottleKeyOf("change")
+
+// hashed returns clients with a PasswordHash in place of each Password, and those that had one, with
+// both. The error is Unavailable, where ctx ends first.
+func (b *Broker) hashed(ctx context.Context, clients []Client) (all, plain []Client, err error) {
+	plain = withPassword(clients)
+	turn := func() (done func(), err error) { return b.auth.logins.turns[ClientLogin].take(ctx, changeLine, true) }
+	if err := hashAll(ctx, plain, b.passwordHash, turn); err != nil {
+		return nil, nil, err
+	}
+	all = slices.Clone(clients)
+	setHashes(all, plain)
+	return all, plain, nil
+}
+
+// passwordHash returns the one that a client has so far, empty where there is no such client.
+func (b *Broker) passwordHash(username string) string {
+	b.mu.RLock()
+	defer b.mu.RUnlock()
+	if c := b.clients[username]; c != nil {
+		return c.PasswordHash
+	}
+	return ""
+}
+
 // hashAll gives each client that has a Password the PasswordHash of it: the one that current
 // returns for its username, where that is right, else a new one. current may return "" and is
-// called from several goroutines. All cores work on it. On an error some are done.
-func hashAll(ctx context.Context, clients []Client, current func(username string) string) error {
+// called from several goroutines. Each waits for its turn to run a slow hash; where turn is nil, all cores
+// work on it. On an error, Unavailable where ctx ends, some are done.
+func hashAll(ctx context.Context, clients []Client, current func(username string) string, turn func() (done func(), err error)) error {
 	var (
 		next  atomic.Int64
 		wg    sync.WaitGroup
@@ -68,11 +115,7 @@ func hashAll(ctx context.Context, clients []Client, current func(username string
 				if i >= len(clients) {
 					return
 				}
-				err := context.Cause(ctx)
-				if err == nil {
-					err = rehash(&clients[i], current)
-				}
-				if err != nil {
+				if err := rehash(ctx, &clients[i], current, turn); err != nil {
 					mu.Lock()
 					if first == nil {
 						first = fmt.Errorf("hash the password of client %q: %w", clients[i].Username, err)
@@ -87,18 +130,36 @@ func hashAll(ctx context.Context, clients []Client, current func(username string
 	return first
 }
 
-func rehash(c *Client, current func(username string) string) error {
+// rehash is hashAll for one client. What is compared and then hashed takes two turns.
+func rehash(ctx context.Context, c *Client, current func(username string) string, turn func() (done func(), err error)) error {
 	if c.Password == "" {
 		return nil
 	}
-	if h := current(c.Username); h != "" && bcrypt.CompareHashAndPassword([]byte(h), []byte(c.Password)) == nil {
+	slow := func(hash func()) error {
+		if ctx.Err() != nil {
+			return gone(ctx)
+		}
+		if turn != nil {
+			done, err := turn()
+			if err != nil {
+				return err
+			}
+			defer done()
+		}
+		hash()
+		return nil
+	}
+	h, same := current(c.Username), false
+	if h != "" {
+		if err := slow(func() { same = bcrypt.CompareHashAndPassword([]byte(h), []byte(c.Password)) == nil }); err != nil {
+			return err
+		}
+	}
+	if same {
 		c.PasswordHash = h
 		return nil
 	}
-	hash, err := HashPassword(c.Password)
-	if err != nil {
-		return err
-	}
-	c.PasswordHash = hash
-	return nil
+	var failed error
+	err := slow(func() { c.PasswordHash, failed = HashPassword(c.Password) })
+	return cmp.Or(err, failed)
 }

@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/hex"
 	"encoding/json"
+	"errors"
 	"slices"
 	"time"
 )
@@ -48,7 +49,7 @@ func (b *Broker) Apply(ctx context.Context, d Definition) (Applied, error) {
 		b.log.Warn("the consumer keeps the sub_key that it has, since it may have been changed on purpose: to set one, declare a new one",
 			"client", c.Client, "topic", c.Topic, "name", c.Name)
 	}
-	return Applied{x.made, x.beside()}, nil
+	return Applied{x.done.Made, x.beside()}, nil
 }
 
 // Definition returns all objects as they are defined, with the hashes of passwords and the SubKeys
@@ -87,14 +88,16 @@ type definer struct {
 	b       *Broker
 	declare bool // the clients are all that the configuration declares: see hashDeclared
 	out     Definitions
+	done    Changed
+	faults  Faults
 	drop    dropped
 	lastID  uint32
-	made    []Consumer           // those that were given a SubKey
-	kept    []Consumer           // those whose SubKey is not the declared one, and nobody knows why
-	given   map[uint32]bool      // consumers that exist and are given
-	pairs   map[clientTopic]bool // those of the given consumers
-	trusted []Client             // with both Password and PasswordHash
-	fresh   map[uint32]bool      // new consumers, and whether they begin at the oldest message by their own wish
+	kept    []Consumer                        // those whose SubKey is not the declared one, and nobody knows why
+	given   map[uint32]bool                   // consumers that exist and are given
+	pairs   map[clientTopic]bool              // those of the given consumers
+	byTopic map[string]map[string][]*consumer // those that exist, of topics that were asked about, by client
+	trusted []Client                          // with both Password and PasswordHash
+	fresh   map[uint32]bool                   // new consumers, and whether they begin at the oldest message by their own wish
 
 	clientNames, topicNames map[string]bool // of what is given
 }
@@ -106,124 +109,126 @@ func (x *definer) prepare(ctx context.Context, c *Change) error {
 	if err := x.deletions(c.Delete); err != nil {
 		return err
 	}
-	if err := x.clients(ctx, c.Define.Clients); err != nil {
+	clients := x.clients(c.Define.Clients)
+	x.topics(c.Define.Topics)
+	x.producers(c.Define.Producers)
+	x.consumers(c.Define.Consumers)
+	if err := x.checked(); err != nil {
 		return err
 	}
-	if err := x.topics(c.Define.Topics); err != nil {
-		return err
+	if x.declare {
+		if err := x.hashDeclared(ctx, clients); err != nil {
+			return err
+		}
 	}
-	if err := x.producers(c.Define.Producers); err != nil {
-		return err
-	}
-	if err := x.consumers(c.Define.Consumers); err != nil {
-		return err
-	}
+	x.defineClients(clients)
 	return x.rotations(c.Rotate)
 }
 
-func (x *definer) clients(ctx context.Context, clients []Client) error {
-	seen := map[string]bool{}
-	x.clientNames = seen
-	clients = slices.Clone(clients) // they get their hashes
-	var plain []Client
+// defines tells whether there are objects to be stored, changes whether there is anything to be done.
+func (x *definer) defines() bool {
+	d := &x.out
+	return len(d.Clients)+len(d.Topics)+len(d.Producers)+len(d.Consumers) > 0 || d.Declared != ""
+}
+
+func (x *definer) changes() bool { return x.defines() || !x.drop.isEmpty() }
+
+// clients checks clients and returns them with what they do not say.
+func (x *definer) clients(clients []Client) []Client {
+	x.clientNames = make(map[string]bool, len(clients))
+	clients = slices.Clone(clients)
 	for i := range clients {
 		c := &clients[i]
-		if err := c.ValidateOver(x.storedHash(c.Username)); err != nil {
-			return err
-		}
-		if seen[c.Username] {
-			return Invalidf("client %q is given twice", c.Username)
-		}
-		if x.drop.clients[c.Username] {
-			return Invalidf("client %q is both given and deleted", c.Username)
-		}
-		seen[c.Username] = true
-		c.Name = cmp.Or(c.Name, c.Username)
 		var former *Client
+		stored := ""
 		if old := x.b.clients[c.Username]; old != nil {
-			former = &old.Client
-			c.PasswordHash = cmp.Or(c.PasswordHash, old.PasswordHash) // to be kept where the password did not change
+			former, stored = &old.Client, old.PasswordHash
 		}
-		if err := c.ValidateNames(former); err != nil {
+		c.Name = cmp.Or(c.Name, c.Username)
+		err := errors.Join(c.ValidateOver(stored), c.ValidateNames(former))
+		c.PasswordHash = cmp.Or(c.PasswordHash, stored) // to be kept where the password did not change
+		switch {
+		case err != nil:
+		case x.clientNames[c.Username]:
+			err = Invalidf("client %q is given twice", c.Username).of("username")
+		case x.drop.clients[c.Username]:
+			err = Invalidf("client %q is both given and deleted", c.Username).of("username")
+		case c.Password == "" && c.PasswordHash == "":
+			err = Invalidf("client %q has neither a password nor a password_hash", c.Username).of("password_hash")
+		}
+		x.fault(KindClient, i, err)
+		x.clientNames[c.Username] = true
+	}
+	return clients
+}
+
+// hashDeclared gives the clients of a configuration that have a Password the PasswordHash of it. One slow
+// hash over all of them tells whether any has changed.
+func (x *definer) hashDeclared(ctx context.Context, clients []Client) error {
+	plain := withPassword(clients)
+	if len(plain) == 0 {
+		return nil
+	}
+	unhashed := slices.ContainsFunc(plain, func(c Client) bool { return c.PasswordHash == "" })
+	if unhashed || !declaredMatches(x.b.declared, plain) {
+		x.b.log.Info("hashing passwords, since some are new or have changed", "clients", len(plain))
+		err := hashAll(ctx, plain, x.b.passwordHash, nil)
+		if err != nil {
 			return err
 		}
-		if c.Password == "" && c.PasswordHash == "" {
-			return Invalidf("client %q has neither a password nor a password_hash", c.Username)
-		}
-		if c.Password != "" {
-			plain = append(plain, *c)
+		if x.out.Declared, err = hashDeclared(plain); err != nil {
+			return err
 		}
 	}
-	if len(plain) > 0 {
-		// One slow hash over all declared passwords tells whether any changed.
-		unhashed := slices.ContainsFunc(plain, func(c Client) bool { return c.PasswordHash == "" })
-		if !x.declare {
-			if err := hashAll(ctx, plain, x.storedHash); err != nil {
-				return err
-			}
-		} else if unhashed || !declaredMatches(x.b.declared, plain) {
-			x.b.log.Info("hashing passwords, since some are new or have changed", "clients", len(plain))
-			if err := hashAll(ctx, plain, x.storedHash); err != nil {
-				return err
-			}
-			declared, err := hashDeclared(plain)
-			if err != nil {
-				return err
-			}
-			x.out.Declared = declared
-		}
-		x.trusted = plain
-	}
-	hashes := map[string]string{}
-	for _, c := range plain {
-		hashes[c.Username] = c.PasswordHash
-	}
+	x.trusted = plain
+	setHashes(clients, plain)
+	return nil
+}
+
+func (x *definer) defineClients(clients []Client) {
 	for _, c := range clients {
-		if h := hashes[c.Username]; h != "" {
-			c.PasswordHash = h
+		var before *Client
+		if old := x.b.clients[c.Username]; old != nil {
+			before = &old.Client
 		}
-		c.Password = ""
-		if old := x.b.clients[c.Username]; old == nil || old.Client != c {
+		o := outcome(before, c)
+		if x.done.Clients = append(x.done.Clients, o); o.Action != Keep {
 			x.out.Clients = append(x.out.Clients, ClientRecord{c})
 		}
 	}
-	return nil
 }
 
-// storedHash returns the password hash that a client has so far, empty for a new client.
-func (x *definer) storedHash(username string) string {
-	if c := x.b.clients[username]; c != nil {
-		return c.PasswordHash
-	}
-	return ""
-}
-
-func (x *definer) topics(topics []Topic) error {
-	seen := map[string]bool{}
-	x.topicNames = seen
-	for _, t := range topics {
-		if err := t.Validate(); err != nil {
-			return err
+func (x *definer) topics(topics []Topic) {
+	x.topicNames = make(map[string]bool, len(topics))
+	for i, t := range topics {
+		old := x.b.topics[t.Name]
+		err := t.Validate()
+		if old == nil {
+			err = errors.Join(err, t.ValidateName())
 		}
-		if seen[t.Name] {
-			return Invalidf("topic %q is given twice", t.Name)
+		switch {
+		case err != nil:
+		case x.topicNames[t.Name]:
+			err = Invalidf("topic %q is given twice", t.Name).of("name")
+		case x.drop.topics[t.Name]:
+			err = Invalidf("topic %q is both given and deleted", t.Name).of("name")
 		}
-		if x.drop.topics[t.Name] {
-			return Invalidf("topic %q is both given and deleted", t.Name)
-		}
-		seen[t.Name] = true
-		r := TopicRecord{Topic: t}
-		if old := x.b.topics[t.Name]; old == nil {
-			if err := t.ValidateName(); err != nil {
-				return err
-			}
-			r.ID = x.id()
-		} else if r.ID = old.id; *old.def.Load() == t {
+		x.topicNames[t.Name] = true
+		if x.fault(KindTopic, i, err) || len(x.faults) > 0 {
 			continue
 		}
-		x.out.Topics = append(x.out.Topics, r)
+		r := TopicRecord{Topic: t}
+		var before *Topic
+		if old != nil {
+			r.ID, before = old.id, old.def.Load()
+		} else {
+			r.ID = x.id()
+		}
+		o := outcome(before, t)
+		if x.done.Topics = append(x.done.Topics, o); o.Action != Keep {
+			x.out.Topics = append(x.out.Topics, r)
+		}
 	}
-	return nil
 }
 
 // known returns an error unless the client and the topic exist when the change is made.
@@ -239,42 +244,47 @@ func (x *definer) known(what, client, topic string) error {
 
 type clientTopic struct{ client, topic string }
 
-func (x *definer) producers(producers []Producer) error {
-	seen := map[clientTopic]bool{}
-	for _, p := range producers {
-		if err := x.known("producer", p.Client, p.Topic); err != nil {
-			return err
+func (x *definer) producers(producers []Producer) {
+	seen := make(map[clientTopic]bool, len(producers))
+	for i, p := range producers {
+		var old *producer
+		if t := x.b.topics[p.Topic]; t != nil {
+			old = t.producers[p.Client]
 		}
-		if seen[clientTopic{p.Client, p.Topic}] {
-			return Invalidf("producer %q of topic %q is given twice", p.Client, p.Topic)
+		err := x.known("producer", p.Client, p.Topic)
+		switch {
+		case err != nil:
+		case seen[clientTopic{p.Client, p.Topic}]:
+			err = Invalidf("producer %q of topic %q is given twice", p.Client, p.Topic).of("client")
+		case old != nil && x.drop.producers[old.id] != nil:
+			err = Invalidf("producer %q of topic %q is both given and deleted", p.Client, p.Topic).of("client")
 		}
 		seen[clientTopic{p.Client, p.Topic}] = true
+		if x.fault(KindProducer, i, err) || len(x.faults) > 0 {
+			continue
+		}
 		p.LastSeen = time.Time{}
 		r := ProducerRecord{Producer: p}
-		if t := x.b.topics[p.Topic]; t != nil && t.producers[p.Client] != nil {
-			old := t.producers[p.Client]
-			if x.drop.producers[old.id] != nil {
-				return Invalidf("producer %q of topic %q is both given and deleted", p.Client, p.Topic)
-			}
-			if r.ID = old.id; *old.def.Load() == p {
-				continue
-			}
+		var before *Producer
+		if old != nil {
+			r.ID, before = old.id, old.def.Load()
 		} else {
 			r.ID = x.id()
 		}
-		x.out.Producers = append(x.out.Producers, r)
+		o := outcome(before, p)
+		if x.done.Producers = append(x.done.Producers, o); o.Action != Keep {
+			x.out.Producers = append(x.out.Producers, r)
+		}
 	}
-	return nil
 }
 
-func (x *definer) consumers(consumers []Consumer) error {
-	if err := x.checkConsumers(consumers); err != nil {
-		return err
+func (x *definer) consumers(consumers []Consumer) {
+	x.checkConsumers(consumers)
+	if len(x.faults) > 0 {
+		return // which of them is which cannot be told
 	}
-	matched, err := x.match(consumers)
-	if err != nil {
-		return err
-	}
+	matched := x.match(consumers)
+	index := map[uint32]int{} // of what is given, by ID
 	for i, c := range consumers {
 		fromOldest := c.FromOldest
 		c.LastSeen, c.FromOldest, c.New = time.Time{}, false, false
@@ -284,19 +294,24 @@ func (x *definer) consumers(consumers []Consumer) error {
 			x.fresh[r.ID] = fromOldest
 			if c.SubKey == "" {
 				r.SubKey = randomID(time.Now())
-				x.made = append(x.made, r.Consumer)
+				x.done.Made = append(x.done.Made, r.Consumer)
 			}
+			index[r.ID] = i
 			x.out.Consumers = append(x.out.Consumers, r)
+			x.done.Consumers = append(x.done.Consumers, outcome(nil, c))
 			continue
 		}
-		r := old.record()
+		before := old.record()
+		r := before
 		r.Consumer = c
-		x.keys(&r, old.def.Load().SubKey)
-		if r != old.record() {
+		x.keys(&r, before.SubKey)
+		index[r.ID] = i
+		x.done.Consumers = append(x.done.Consumers, outcome(&before.Consumer, r.Consumer))
+		if r != before {
 			x.out.Consumers = append(x.out.Consumers, r)
 		}
 	}
-	return x.unique()
+	x.unique(index)
 }
 
 // install brings the maps to what the definitions say. The caller holds mu, or nobody else

@@ -68,37 +68,40 @@ func (x *definer) keys(r *ConsumerRecord, has string) {
 	}
 }
 
-// checkConsumers refuses consumers that are wrong by themselves or given twice.
-func (x *definer) checkConsumers(consumers []Consumer) error {
-	type name struct {
-		clientTopic
-		name string
-	}
-	seen := map[any]bool{}
-	twice := func(id any) bool {
-		was := seen[id]
-		seen[id] = true
-		return was
-	}
+// consumerName tells a consumer that has a name from all others.
+type consumerName struct {
+	clientTopic
+	name string
+}
+
+// checkConsumers notes consumers that are wrong by themselves or given twice.
+func (x *definer) checkConsumers(consumers []Consumer) {
+	keys, names, nameless := map[string]bool{}, map[consumerName]bool{}, map[clientTopic]bool{}
 	for i := range consumers {
 		c := &consumers[i]
-		if err := x.known("consumer", c.Client, c.Topic); err != nil {
-			return err
-		}
-		if err := c.Validate(); err != nil {
-			return err
-		}
 		who := clientTopic{c.Client, c.Topic}
-		switch {
-		case c.SubKey != "" && twice(c.SubKey):
-			return Invalidf("the sub_key of consumer %q of topic %q is given twice", c.Client, c.Topic).of("sub_key")
-		case c.Name != "" && twice(name{who, c.Name}):
-			return Invalidf("consumer %q of topic %q is given twice with the name %q", c.Client, c.Topic, c.Name).of("name")
-		case c.Name == "" && c.SubKey == "" && !c.New && twice(who):
-			return Invalidf("consumer %q of topic %q is given twice without a name and a sub_key", c.Client, c.Topic)
+		err := x.known("consumer", c.Client, c.Topic)
+		if err == nil {
+			err = c.Validate()
 		}
+		switch {
+		case err != nil:
+		case c.SubKey != "" && twice(keys, c.SubKey):
+			err = Invalidf("the sub_key of consumer %q of topic %q is given twice", c.Client, c.Topic).of("sub_key")
+		case c.Name != "" && twice(names, consumerName{who, c.Name}):
+			err = Invalidf("consumer %q of topic %q is given twice with the name %q", c.Client, c.Topic, c.Name).of("name")
+		case c.Name == "" && c.SubKey == "" && !c.New && twice(nameless, who):
+			err = Invalidf("consumer %q of topic %q is given twice without a name and a sub_key", c.Client, c.Topic).of("client")
+		}
+		x.fault(KindConsumer, i, err)
 	}
-	return nil
+}
+
+// twice tells whether an id was seen before.
+func twice[T comparable](seen map[T]bool, id T) bool {
+	was := seen[id]
+	seen[id] = true
+	return was
 }
 
 // matcher finds out which of the given consumers are which of those that exist, of one client and
@@ -110,21 +113,31 @@ type matcher struct {
 	found []*consumer // by index
 }
 
-// by matches by a rule.
-func (m *matcher) by(same func(c *Consumer, q *consumer) bool) {
+// by matches those of which a rule says the same. It says nothing of those that it is not for.
+func (m *matcher) by(given func(*Consumer) string, has func(*consumer) string) {
+	left := map[string][]*consumer{}
+	for _, q := range m.left {
+		if s := has(q); s != "" {
+			left[s] = append(left[s], q)
+		}
+	}
+	taken := map[*consumer]bool{}
 	m.given = slices.DeleteFunc(m.given, func(i int) bool {
-		j := slices.IndexFunc(m.left, func(q *consumer) bool { return same(&m.all[i], q) })
-		if j < 0 {
+		s := given(&m.all[i])
+		if s == "" || len(left[s]) == 0 {
 			return false
 		}
-		m.found[i] = m.left[j]
-		m.left = slices.Delete(m.left, j, j+1)
+		m.found[i], left[s] = left[s][0], left[s][1:]
+		taken[m.found[i]] = true
 		return true
 	})
+	if len(taken) > 0 {
+		m.left = slices.DeleteFunc(m.left, func(q *consumer) bool { return taken[q] })
+	}
 }
 
 // match returns, for each of the given consumers, the one that exists, nil where it is new.
-func (x *definer) match(consumers []Consumer) ([]*consumer, error) {
+func (x *definer) match(consumers []Consumer) []*consumer {
 	found := make([]*consumer, len(consumers))
 	x.given, x.pairs = map[uint32]bool{}, map[clientTopic]bool{}
 	groups := map[clientTopic]*matcher{}
@@ -133,7 +146,7 @@ func (x *definer) match(consumers []Consumer) ([]*consumer, error) {
 		who := clientTopic{consumers[i].Client, consumers[i].Topic}
 		m := groups[who]
 		if m == nil {
-			m = &matcher{all: consumers, found: found, left: x.consumersOf(who)}
+			m = &matcher{all: consumers, found: found, left: slices.Clone(x.consumersOf(who))}
 			groups[who], x.pairs[who] = m, true
 			order = append(order, m)
 		}
@@ -142,10 +155,10 @@ func (x *definer) match(consumers []Consumer) ([]*consumer, error) {
 		}
 	}
 	for _, m := range order {
-		if !x.declare {
+		if x.declare {
+			x.matchDeclared(m)
+		} else {
 			x.matchChange(m)
-		} else if err := x.matchDeclared(m); err != nil {
-			return nil, err
 		}
 	}
 	for i, q := range found {
@@ -153,59 +166,74 @@ func (x *definer) match(consumers []Consumer) ([]*consumer, error) {
 			continue
 		}
 		if x.drop.consumers[q.id] != nil {
-			return nil, Invalidf("consumer %q of topic %q is both given and deleted", consumers[i].Client, consumers[i].Topic)
+			x.fault(KindConsumer, i, Invalidf("consumer %q of topic %q is both given and deleted", consumers[i].Client, consumers[i].Topic).of("client"))
 		}
 		x.given[q.id] = true
 	}
-	return found, nil
+	return found
 }
 
 // consumersOf returns the consumers of a client and topic, the oldest first.
-func (x *definer) consumersOf(who clientTopic) (list []*consumer) {
-	if t := x.b.topics[who.topic]; t != nil {
-		for _, q := range t.list() {
-			if q.def.Load().Client == who.client {
-				list = append(list, q)
-			}
-		}
+func (x *definer) consumersOf(who clientTopic) []*consumer {
+	if x.byTopic == nil {
+		x.byTopic = map[string]map[string][]*consumer{}
 	}
-	return list
+	of, known := x.byTopic[who.topic]
+	if t := x.b.topics[who.topic]; !known && t != nil {
+		of = map[string][]*consumer{}
+		for _, q := range t.list() {
+			client := q.def.Load().Client
+			of[client] = append(of[client], q)
+		}
+		x.byTopic[who.topic] = of
+	}
+	return of[who.client]
 }
 
-func sameKey(c *Consumer, q *consumer) bool {
-	return c.SubKey != "" && c.SubKey == q.def.Load().SubKey
-}
+func givenKey(c *Consumer) string  { return c.SubKey }
+func givenName(c *Consumer) string { return c.Name }
 
-func sameName(c *Consumer, q *consumer) bool {
-	return c.Name != "" && c.Name == q.def.Load().Name
+func (c *consumer) subKey() string { return c.def.Load().SubKey }
+func (c *consumer) name() string   { return c.def.Load().Name }
+
+// givenBare and bare are for consumers that have neither a name nor, where given, a sub_key.
+func givenBare(c *Consumer) string { return onlyIf(c.Name == "" && c.SubKey == "") }
+func bare(c *consumer) string      { return onlyIf(c.name() == "") }
+
+func onlyIf(is bool) string {
+	if is {
+		return "it is"
+	}
+	return ""
 }
 
 // matchChange is for consumers of a Change: they are known by SubKey, else by Name, else, with
 // neither, by Client and Topic alone.
 func (x *definer) matchChange(m *matcher) {
-	m.by(sameKey)
+	m.by(givenKey, (*consumer).subKey)
 	m.given = slices.DeleteFunc(m.given, func(i int) bool { return m.all[i].New })
-	m.by(sameName)
-	m.by(func(c *Consumer, q *consumer) bool {
-		return c.Name == "" && c.SubKey == "" && q.def.Load().Name == "" && x.drop.consumers[q.id] == nil
-	})
+	m.by(givenName, (*consumer).name)
+	m.by(givenBare, func(q *consumer) string { return onlyIf(q.name() == "" && x.drop.consumers[q.id] == nil) })
 }
 
 // matchDeclared is for those that the configuration declares. What makes it long is that a name can be
 // added or taken away, and that consumers without one can be several.
-func (x *definer) matchDeclared(m *matcher) error {
-	m.by(sameName)
-	m.by(func(c *Consumer, q *consumer) bool { return c.SubKey != "" && q.declared == x.b.keyDigest(c.SubKey) })
-	m.by(sameKey)
-	m.by(func(c *Consumer, q *consumer) bool {
-		return c.Name == "" && c.SubKey == "" && q.def.Load().Name == ""
-	})
+func (x *definer) matchDeclared(m *matcher) {
+	m.by(givenName, (*consumer).name)
+	m.by(func(c *Consumer) string {
+		if c.SubKey == "" {
+			return ""
+		}
+		return x.b.keyDigest(c.SubKey)
+	}, func(q *consumer) string { return q.declared })
+	m.by(givenKey, (*consumer).subKey)
+	m.by(givenBare, bare)
 
 	// What is left has a new sub_key, or a name where it had none, or is new.
 	var known bool
 	var had []*consumer // declared before, without a name
 	for _, q := range m.left {
-		if q.def.Load().Name == "" && q.declared != declaredNever {
+		if q.name() == "" && q.declared != declaredNever {
 			had = append(had, q)
 			known = known || q.declared != declaredUnknown
 		}
@@ -218,16 +246,18 @@ func (x *definer) matchDeclared(m *matcher) error {
 			}
 		}
 		if n == 1 && len(had) == 1 {
-			m.by(func(c *Consumer, q *consumer) bool { return which(c) && q == had[0] })
+			one := had[0]
+			m.by(func(c *Consumer) string { return onlyIf(which(c)) }, func(q *consumer) string { return onlyIf(q == one) })
 			had = nil
 			return false
 		}
 		return n > 0 && len(had) > 0
 	}
 	if take(func(c *Consumer) bool { return c.Name == "" && c.SubKey != "" }) && known {
-		c := &m.all[m.given[0]]
-		return Invalidf("consumers of client %q and topic %q: which of them have new sub_keys cannot be told: give each a name while it has its old sub_key, then the new one",
-			c.Client, c.Topic)
+		i := m.given[0]
+		x.fault(KindConsumer, i, Invalidf("consumers of client %q and topic %q: which of them have new sub_keys cannot be told: give each a name while it has its old sub_key, then the new one",
+			m.all[i].Client, m.all[i].Topic))
+		return
 	}
 	take(func(c *Consumer) bool { return c.Name != "" && c.SubKey == "" })
 
@@ -238,36 +268,49 @@ func (x *definer) matchDeclared(m *matcher) error {
 			x.out.Consumers = append(x.out.Consumers, r)
 		}
 	}
-	return nil
 }
 
-// unique refuses a sub_key that another consumer has, and a name that another one of the client and
-// topic has, after the change.
-func (x *definer) unique() error {
-	after := map[uint32]*Consumer{}
+// unique notes where a sub_key is that of another consumer, and a name that of another one of the client
+// and topic, after the change. index has what is given, by ID.
+func (x *definer) unique(index map[uint32]int) {
+	after := make(map[uint32]*Consumer, len(x.out.Consumers))
+	keys := make(map[string]uint32, len(x.out.Consumers))
 	for i := range x.out.Consumers {
-		after[x.out.Consumers[i].ID] = &x.out.Consumers[i].Consumer
+		r := &x.out.Consumers[i]
+		after[r.ID] = &r.Consumer
 	}
-	keys := map[string]uint32{}
-	for id, c := range after {
-		other, taken := keys[c.SubKey]
+	names := x.names(after)
+	for i := range x.out.Consumers {
+		id, c := x.out.Consumers[i].ID, &x.out.Consumers[i].Consumer
+		_, taken := keys[c.SubKey]
 		if q := x.b.bySubKey[c.SubKey]; q != nil && q.id != id && after[q.id] == nil {
-			other, taken = q.id, true
-		}
-		if taken && other != id {
-			return Invalidf("the sub_key of consumer %q of topic %q is that of another consumer", c.Client, c.Topic).of("sub_key")
+			taken = true
 		}
 		keys[c.SubKey] = id
-		if c.Name == "" {
+		switch {
+		case taken:
+			x.fault(KindConsumer, index[id], Invalidf("the sub_key of consumer %q of topic %q is that of another consumer", c.Client, c.Topic).of("sub_key"))
+		case c.Name != "" && names[consumerName{clientTopic{c.Client, c.Topic}, c.Name}]:
+			x.fault(KindConsumer, index[id], Invalidf("the name %q of consumer %q of topic %q is that of another consumer", c.Name, c.Client, c.Topic).of("name"))
+		}
+	}
+}
+
+// names returns the names of the consumers that stay as they are beside those of after, with the same clients and topics.
+func (x *definer) names(after map[uint32]*Consumer) map[consumerName]bool {
+	names, pairs := map[consumerName]bool{}, map[clientTopic]bool{}
+	for _, c := range after {
+		who := clientTopic{c.Client, c.Topic}
+		if c.Name == "" || twice(pairs, who) {
 			continue
 		}
-		for _, q := range x.consumersOf(clientTopic{c.Client, c.Topic}) {
-			if q.id != id && after[q.id] == nil && x.drop.consumers[q.id] == nil && q.def.Load().Name == c.Name {
-				return Invalidf("the name %q of consumer %q of topic %q is that of another consumer", c.Name, c.Client, c.Topic).of("name")
+		for _, q := range x.consumersOf(who) {
+			if after[q.id] == nil && x.drop.consumers[q.id] == nil && q.name() != "" {
+				names[consumerName{who, q.name()}] = true
 			}
 		}
 	}
-	return nil
+	return names
 }
 
 // beside returns the consumers that were not given, though their client and topic were, by ID.

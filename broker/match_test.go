@@ -109,7 +109,7 @@ func TestDeclaredConsumers(t *testing.T) {
 				case "declare":
 					_, err = r.declare(words[1:]...)
 				case "rotate":
-					made = r.change(broker.Change{Rotate: []uint32{r.id(words[1])}}).Consumers[0].SubKey
+					made = r.change(broker.Change{Rotate: []uint32{r.id(words[1])}}).Made[0].SubKey
 				case "create":
 					c := declared(words[1])
 					c.New = true

@@ -349,10 +349,10 @@ func (m *model) rotate(mt *modelTopic) {
 	c := mt.consumers[m.rnd.IntN(len(mt.consumers))]
 	old := c.def.SubKey
 	done, err := m.r.Change(ctx, broker.Change{Rotate: []uint32{m.r.queue(old).ID}})
-	if err != nil || len(done.Consumers) != 1 {
+	if err != nil || len(done.Made) != 1 {
 		m.fatalf("rotate: %+v %v", done, err)
 	}
-	c.def.SubKey = done.Consumers[0].SubKey
+	c.def.SubKey = done.Made[0].SubKey
 	m.logf("rotate %s to %s", old, c.def.SubKey)
 	_, err = m.r.Subscription(m.r.crm, "", old)
 	wantCode(m.t, err, broker.Denied)

@@ -1,0 +1,104 @@
+package broker
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+)
+
+// Changed is what a Change has done, or would do.
+type Changed struct {
+	// What becomes of the objects that were given, in their order.
+	Clients   []Outcome[Client]
+	Topics    []Outcome[Topic]
+	Producers []Outcome[Producer]
+	Consumers []Outcome[Consumer]
+
+	Deleted []Ref      // what is deleted, dependants included, in no order; producers and consumers by ID
+	Made    []Consumer // those that were given a SubKey, with it; none by a dry run
+}
+
+// Action is what becomes of an object.
+type Action string
+
+const (
+	Create Action = "create"
+	Update Action = "update"
+	Keep   Action = "keep" // it is as it was given
+)
+
+// Outcome is what becomes of an object that was given. In the end a client has a PasswordHash and no
+// Password; a dry run, which hashes none, leaves it in After, and takes each for another one.
+type Outcome[T any] struct {
+	Action        Action
+	Before, After T // Before is zero where it is created
+}
+
+func outcome[T comparable](before *T, after T) Outcome[T] {
+	switch {
+	case before == nil:
+		return Outcome[T]{Action: Create, After: after}
+	case *before == after:
+		return Outcome[T]{Keep, after, after}
+	default:
+		return Outcome[T]{Update, *before, after}
+	}
+}
+
+// Fault is what is wrong with one object of a Definition.
+type Fault struct {
+	Kind  Kind
+	Index int // in the list of its kind
+	Err   *Error
+}
+
+// Faults are all that is wrong with a Definition, up to MaxFaults. As an error they are Invalid.
+type Faults []Fault
+
+// MaxFaults is how many faults of a Definition are told.
+const MaxFaults = 20
+
+func (f Faults) Error() string {
+	s := make([]string, len(f))
+	for i := range f {
+		s[i] = f[i].Err.Error()
+	}
+	return strings.Join(s, "\n")
+}
+
+func (f Faults) Unwrap() []error {
+	errs := make([]error, len(f))
+	for i := range f {
+		errs[i] = f[i].Err
+	}
+	return errs
+}
+
+// fault notes what is wrong with an object: err, which may be joined, or nil. It tells whether anything is.
+func (x *definer) fault(kind Kind, index int, err error) bool {
+	if err == nil {
+		return false
+	}
+	list := []error{err}
+	if joined, ok := err.(interface{ Unwrap() []error }); ok {
+		list = joined.Unwrap()
+	}
+	for _, err := range list {
+		var e *Error
+		if !errors.As(err, &e) {
+			panic(fmt.Sprintf("a fault that is no error of the domain: %v", err))
+		}
+		if len(x.faults) < MaxFaults {
+			x.faults = append(x.faults, Fault{kind, index, e})
+		}
+	}
+	return true
+}
+
+// checked returns the faults as an error, nil where there are none.
+func (x *definer) checked() error {
+	if len(x.faults) > 0 {
+		return x.faults
+	}
+	return nil
+}
