@@ -68,6 +68,7 @@ type Admin struct {
 
 	naming    sync.Mutex  // held from looking whether a sub_key is free until a consumer has it
 	changing  sync.Mutex  // held from reading administrators, sessions or tokens to having changed them, also in memory
+	oneImport sync.Mutex  // held while an import is read and done
 	setUpDone atomic.Bool // there is an administrator
 	setup     setup
 	sessions  sessions
@@ -442,17 +443,14 @@ func (a *Admin) enter(x *exchange, r *http.Request, rt route, p httprouter.Param
 }
 
 // Limits of bodies.
-const (
-	maxBody   = 1 << 20  // bytes
-	maxImport = 64 << 20 // bytes of a list of definitions
-)
+const maxBody = 1 << 20 // bytes
 
 // maxBody returns how large the body of a route may be. A payload may be escaped in it: as base64 it
 // takes a third more, in a form at worst three bytes for one.
 func (a *Admin) maxBody(rt route) int64 {
 	switch {
 	case strings.Contains(rt.Path, "/import"):
-		return maxImport
+		return maxImportBody
 	case strings.HasSuffix(rt.Path, "/messages") || strings.HasSuffix(rt.Path, "/publish"):
 		return maxBody + 3*a.adjusted.Load().maxPayload
 	default:

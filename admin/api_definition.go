@@ -36,19 +36,7 @@ func (a *Admin) apiImport(w http.ResponseWriter, r *http.Request, _ params) erro
 	if err != nil {
 		return err
 	}
-	body, err := readBody(r, typeJSON)
-	if err != nil {
-		return err
-	}
-	d, err := parseDefinitions(body)
-	if err != nil {
-		return err
-	}
-	done, err := a.importDefinitions(r.Context(), actorOf(r.Context()), d, dryRun)
-	if err != nil {
-		return err
-	}
-	return reply(w, http.StatusOK, done)
+	return a.serveImport(w, r, dryRun, (*importReader).definitions)
 }
 
 func (a *Admin) apiImportZato(w http.ResponseWriter, r *http.Request, _ params) error {
@@ -65,15 +53,7 @@ func (a *Admin) apiImportZato(w http.ResponseWriter, r *http.Request, _ params) 
 	if err != nil {
 		return err
 	}
-	body, err := readBody(r, typeJSON)
-	if err != nil {
-		return err
-	}
-	done, err := a.importZato(r.Context(), actorOf(r.Context()), body, list, v["topic"], dryRun)
-	if err != nil {
-		return err
-	}
-	return reply(w, http.StatusOK, done)
+	return a.serveImport(w, r, dryRun, func(in *importReader) (*importing, error) { return a.readZato(in, list, v["topic"]) })
 }
 
 // oneOf returns one of the allowed values, an empty one where it is not given.

@@ -183,16 +183,6 @@ func (a *Admin) slowHash(ctx context.Context, who actor) (done func(), err error
 	return a.b.Logins().Turn(ctx, broker.LoginOf(broker.AdministratorLogin, who.Name, who.Addr))
 }
 
-// samePassword tells whether password is that of hash, in turn with sign-ins. The error is Unavailable.
-func (a *Admin) samePassword(ctx context.Context, hash, password string) (bool, error) {
-	done, err := a.slowHash(ctx, actorOf(ctx))
-	if err != nil {
-		return false, err
-	}
-	defer done()
-	return broker.CheckPassword(hash, password), nil
-}
-
 // secretHash is how a session's or token's secret is kept and found. It is random enough for a fast
 // hash, and looking for the hash tells nothing of the secret by the time it takes.
 type secretHash [sha256.Size]byte

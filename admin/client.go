@@ -3,6 +3,7 @@ package admin
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 
 	"pipit/broker"
@@ -33,15 +34,15 @@ func (a *Admin) getClient(username string) (Client, error) {
 // createClient creates a client, with a Password or a PasswordHash. The errors are Invalid,
 // Conflict (it exists), Unavailable and DiskFull.
 func (a *Admin) createClient(ctx context.Context, who actor, c Client) (Client, error) {
-	def, err := c.hashed("")
-	if err != nil {
+	def := c.broker()
+	if err := errors.Join(c.checkPassword(), def.Validate()); err != nil {
 		return Client{}, err
 	}
-	if def.PasswordHash == "" {
+	if c.Password == "" && c.PasswordHash == "" {
 		return Client{}, invalid("password", "password of client %q: it is missing", clip(c.Username))
 	}
 	ref := broker.Ref{Kind: broker.KindClient, Name: c.Username}
-	_, err = a.b.Change(ctx, broker.Change{
+	_, err := a.b.Change(ctx, broker.Change{
 		Expect:    []broker.Expect{{Ref: ref}},
 		Define:    broker.Definition{Clients: []broker.Client{def}},
 		Documents: []broker.Document{a.audit(who, "client.create", c.Username, "")},
@@ -80,13 +81,12 @@ func (a *Admin) editClient(ctx context.Context, who actor, username, revision st
 		if len(diff) == 0 {
 			return nil
 		}
-		def, err := c.hashed("")
-		if err != nil {
+		if err := c.checkPassword(); err != nil {
 			return err
 		}
 		_, err = a.b.Change(ctx, broker.Change{
 			Expect:    []broker.Expect{{Ref: broker.Ref{Kind: broker.KindClient, Name: username}, Revision: before.Revision}},
-			Define:    broker.Definition{Clients: []broker.Client{def}},
+			Define:    broker.Definition{Clients: []broker.Client{c.broker()}},
 			Documents: []broker.Document{a.audit(who, "client.edit", username, diff.String())},
 		})
 		return err
@@ -114,24 +114,12 @@ func (a *Admin) warnWeak(d broker.Definition) []string {
 	return weak
 }
 
-// hashed returns the client with a PasswordHash in place of its Password. It takes long. stored is the hash so
-// far, empty for a new client.
-func (d *ClientDefinition) hashed(stored string) (broker.Client, error) {
-	c := d.broker()
-	if c.Password != "" && c.PasswordHash != "" {
-		return c, invalid("password", "client %q: allowed is one of password and password_hash", clip(c.Username))
+// checkPassword returns an error where there is both a Password and a PasswordHash.
+func (d *ClientDefinition) checkPassword() error {
+	if d.Password != "" && d.PasswordHash != "" {
+		return invalid("password", "client %q: allowed is one of password and password_hash", clip(d.Username))
 	}
-	if err := c.ValidateOver(stored); err != nil {
-		return c, err
-	}
-	if c.Password != "" {
-		hash, err := broker.HashPassword(c.Password)
-		if err != nil {
-			return c, err
-		}
-		c.Password, c.PasswordHash = "", hash
-	}
-	return c, nil
+	return nil
 }
 
 // whatGoes returns what goes with an object when it is deleted. key is a username, the name of a

@@ -97,8 +97,8 @@ func (a *Admin) createConsumer(ctx context.Context, who actor, c Consumer) (Cons
 	if err != nil {
 		return Consumer{}, err
 	}
-	if c.SubKey == "" && len(done.Consumers) == 1 {
-		c.SubKey = done.Consumers[0].SubKey
+	if c.SubKey == "" && len(done.Made) == 1 {
+		c.SubKey = done.Made[0].SubKey
 	}
 	weak := a.warnWeak(broker.Definition{Consumers: []broker.Consumer{def}})
 	if made, ok := a.bySubKey(c.SubKey); ok {

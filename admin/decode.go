@@ -1,7 +1,6 @@
 package admin
 
 import (
-	"bytes"
 	"encoding"
 	"encoding/json"
 	"errors"
@@ -15,7 +14,6 @@ import (
 	"strconv"
 	"strings"
 	"time"
-	"unicode/utf8"
 
 	"pipit/broker"
 )
@@ -27,18 +25,26 @@ func malformed(format string, args ...any) error {
 	return &httpError{http.StatusBadRequest, "malformed", fmt.Sprintf(format, args...)}
 }
 
-// readBody returns the body of a request, which is of one of the types or says none.
-func readBody(r *http.Request, types ...string) ([]byte, error) {
+// checkBody refuses a request whose body is not of one of the types and says so.
+func checkBody(r *http.Request, types ...string) error {
 	if given := r.Header.Get("Content-Type"); given != "" {
 		media, with, err := mime.ParseMediaType(given)
 		charset := with["charset"]
 		if err != nil || !slices.Contains(types, media) || charset != "" && !strings.EqualFold(charset, "utf-8") {
-			return nil, &httpError{http.StatusUnsupportedMediaType, "unsupported_type",
+			return &httpError{http.StatusUnsupportedMediaType, "unsupported_type",
 				fmt.Sprintf("Content-Type %q: allowed are %s in UTF-8", clip(given), strings.Join(types, ", "))}
 		}
 	}
 	if enc := r.Header.Get("Content-Encoding"); enc != "" && !strings.EqualFold(enc, "identity") {
-		return nil, &httpError{http.StatusUnsupportedMediaType, "unsupported_type", fmt.Sprintf("Content-Encoding %q: allowed is none", clip(enc))}
+		return &httpError{http.StatusUnsupportedMediaType, "unsupported_type", fmt.Sprintf("Content-Encoding %q: allowed is none", clip(enc))}
+	}
+	return nil
+}
+
+// readBody returns the body of a request, which is of one of the types or says none.
+func readBody(r *http.Request, types ...string) ([]byte, error) {
+	if err := checkBody(r, types...); err != nil {
+		return nil, err
 	}
 	b, err := io.ReadAll(r.Body)
 	if err != nil {
@@ -86,92 +92,6 @@ func (s *jsonStep) String() string {
 	default:
 		return s.from.String() + "/" + strconv.Itoa(s.index)
 	}
-}
-
-// Limits of a body beside its size. Far from what is asked for, they bound the stack and the memory.
-const (
-	maxNesting = 16
-	maxValues  = 4 << 20
-)
-
-// parse reads a body that is one value of JSON.
-func parse(body []byte) (node, error) {
-	if !utf8.Valid(body) {
-		return node{}, malformed("body: it is not UTF-8")
-	}
-	text := bytes.TrimPrefix(body, []byte("\ufeff")) // a byte order mark, of files from Windows
-	if len(bytes.TrimSpace(text)) == 0 {
-		return node{}, malformed("body: it is empty, allowed is JSON")
-	}
-	p := parser{Decoder: json.NewDecoder(bytes.NewReader(text))}
-	p.UseNumber()
-	v, err := p.node(jsonStep{}, 0)
-	var he *httpError
-	switch {
-	case errors.As(err, &he):
-		return node{}, err
-	case err != nil:
-		return node{}, malformed("body: no JSON from byte %d on", int64(len(body)-len(text))+p.InputOffset())
-	}
-	if _, err := p.Token(); err != io.EOF {
-		return node{}, malformed("body: more than one JSON value, or something behind it")
-	}
-	return v, nil
-}
-
-type parser struct {
-	*json.Decoder
-	values int
-}
-
-func (p *parser) node(at jsonStep, depth int) (node, error) {
-	t, err := p.Token()
-	if err != nil {
-		return node{}, err
-	}
-	if p.values++; p.values > maxValues {
-		return node{}, malformed("body: allowed are at most %d values", maxValues)
-	}
-	delim, ok := t.(json.Delim)
-	if !ok {
-		return node{t, at}, nil
-	}
-	if depth == maxNesting {
-		return node{}, malformed("body: allowed are at most %d levels", maxNesting)
-	}
-	if delim == '[' {
-		items := []node{}
-		for p.More() {
-			item, err := p.node(jsonStep{from: &at, index: len(items)}, depth+1)
-			if err != nil {
-				return node{}, err
-			}
-			items = append(items, item)
-		}
-		_, err := p.Token()
-		return node{items, at}, err
-	}
-	members := []member{}
-	seen := map[string]bool{}
-	for p.More() {
-		t, err := p.Token()
-		if err != nil {
-			return node{}, err
-		}
-		name, _ := t.(string)
-		to := jsonStep{&at, name, -1}
-		if seen[name] {
-			return node{}, malformed("body: %q is given twice", clip(node{at: to}.name()))
-		}
-		seen[name] = true
-		v, err := p.node(to, depth+1)
-		if err != nil {
-			return node{}, err
-		}
-		members = append(members, member{name, v})
-	}
-	_, err = p.Token()
-	return node{members, at}, err
 }
 
 // member returns a member of an object.

@@ -12,7 +12,7 @@ import (
 func (i *Import) plan() string {
 	var lines []string
 	for _, a := range i.Plan {
-		line := a.Action + " " + a.Kind + " " + a.Key
+		line := string(a.Action) + " " + string(a.Kind) + " " + a.Key
 		if s := a.Changes.String(); s != "" {
 			line += ": " + s
 		}
@@ -108,7 +108,9 @@ update producer crm of /customer/created: is_active: true → false
 create consumer new of /new
 update consumer erp of /customer/created: max_in_flight: 10000 → 7
 create consumer erp of /new`
-	if dry := r.imported("/import?dry_run=true", document); dry.plan() != want || dry.Created != 5 || dry.Updated != 4 || dry.Kept != 1 {
+	// A dry run hashes no password, so that each is another one to it.
+	wantDry := strings.Replace(want, `"E"`, `"E", password`, 1)
+	if dry := r.imported("/import?dry_run=true", document); dry.plan() != wantDry || dry.Created != 5 || dry.Updated != 4 || dry.Kept != 1 {
 		t.Errorf("planned:\n%s", dry.plan())
 	}
 	done := r.imported("/import", document)

@@ -307,6 +307,10 @@ func clientOf(i *broker.ClientInfo) Client {
 	}
 }
 
+func clientDefinitionOf(c *broker.Client) ClientDefinition {
+	return ClientDefinition{c.Username, c.Name, c.Active, c.Password, c.PasswordHash}
+}
+
 func (d *ClientDefinition) broker() broker.Client {
 	return broker.Client{Username: d.Username, Name: d.Name, Active: d.Active, Password: d.Password, PasswordHash: d.PasswordHash}
 }
@@ -389,8 +393,12 @@ type FieldChange struct {
 
 type fieldChanges []FieldChange
 
+type definition interface {
+	ClientDefinition | TopicDefinition | ProducerDefinition | ConsumerDefinition
+}
+
 // differences returns the fields of a definition that differ.
-func differences[T ClientDefinition | TopicDefinition | ProducerDefinition | ConsumerDefinition](from, to T) fieldChanges {
+func differences[D definition](from, to D) fieldChanges {
 	var list fieldChanges
 	x, y := reflect.ValueOf(from), reflect.ValueOf(to)
 	for i := range x.NumField() {

@@ -2,12 +2,10 @@ package admin
 
 import (
 	"cmp"
-	"context"
-	"crypto/rand"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"maps"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -39,163 +37,185 @@ const zatoPull = "pull"
 
 // zatoReader gathers definitions from lists of Zato.
 type zatoReader struct {
-	p        *planner // what exists here
-	d        Definitions
-	clients  map[string]string // usernames, by name in Zato
-	named    map[string][]string
-	missing  []string // usernames of clients that do not exist here
-	warnings []string
-	seen     map[string]bool
-	origin   map[string]string // pointers to items, by those to what they became in d
+	*importReader
+	d         *importing
+	topics    map[string]broker.Topic // what exists here
+	producers map[clientTopic]broker.Producer
+	consumers map[string]broker.Consumer // by sub_key
+	usernames map[string]bool
+	named     map[string][]string        // usernames, by name
+	clients   map[string]string          // usernames, by name in Zato
+	seen      map[string]bool            // warnings
+	origin    map[broker.Kind][]jsonStep // items that the objects were made of
 }
 
-// importZato creates objects, or brings them to what lists of Zato say of them, all or nothing.
-// list and topic tell what the body is: one of the lists, and of which topic; empty where the body
-// says so itself. Clients that do not exist here are created, inactive and with a password that
-// nobody knows.
-func (a *Admin) importZato(ctx context.Context, who actor, body []byte, list, topic string, dryRun bool) (Import, error) {
-	in, err := parse(body)
-	if err != nil {
-		return Import{}, err
-	}
+type clientTopic struct{ client, topic string }
+
+// readZato reads lists of Zato. list and topic tell what the body is: one of the lists, and of which
+// topic; empty where the body says so itself. Clients that do not exist here are to be created,
+// inactive and with a password that nobody knows.
+func (a *Admin) readZato(in *importReader, list, topic string) (*importing, error) {
 	z := &zatoReader{
-		p:       a.newPlanner(),
-		d:       Definitions{Version: DefinitionsVersion},
-		clients: map[string]string{},
-		named:   map[string][]string{},
-		seen:    map[string]bool{},
-		origin:  map[string]string{},
+		importReader: in,
+		topics:       map[string]broker.Topic{},
+		producers:    map[clientTopic]broker.Producer{},
+		consumers:    map[string]broker.Consumer{},
+		usernames:    map[string]bool{},
+		named:        map[string][]string{},
+		clients:      map[string]string{},
+		seen:         map[string]bool{},
+		origin:       map[broker.Kind][]jsonStep{},
 	}
-	for username, c := range z.p.clients {
-		z.named[c.Name] = append(z.named[c.Name], username)
+	z.d = &importing{pointer: z.pointer}
+	have := a.b.Definition()
+	for _, c := range have.Clients {
+		z.usernames[c.Username] = true
+		z.named[c.Name] = append(z.named[c.Name], c.Username)
 	}
-	if err := z.read(in, list, topic); err != nil {
-		return Import{}, err
+	for _, t := range have.Topics {
+		z.topics[t.Name] = t
+	}
+	for _, p := range have.Producers {
+		z.producers[clientTopic{p.Client, p.Topic}] = p
+	}
+	for _, c := range have.Consumers {
+		z.consumers[c.SubKey] = c
+	}
+	if err := z.read(list, topic); err != nil {
+		return nil, err
 	}
 	z.deepen()
-	if len(z.missing) > 0 {
-		// One hash for all: nobody knows the password, and each would cost its time.
-		hash, err := broker.HashPassword(rand.Text())
-		if err != nil {
-			return Import{}, err
-		}
-		for _, username := range z.missing {
-			z.d.Clients = append(z.d.Clients, ClientDefinition{Username: username, Name: username, PasswordHash: hash})
-		}
+	for _, username := range z.d.needsPassword {
+		z.d.define.Clients = append(z.d.define.Clients, broker.Client{Username: username, Name: username, PasswordHash: broker.UnknownPassword()})
 	}
-	out, err := a.importDefinitions(ctx, who, z.d, dryRun)
-	if err != nil {
-		return Import{}, z.blame(err)
-	}
-	out.NeedsPassword, out.Warnings = z.missing, append(z.warnings, out.Warnings...)
-	return out, nil
+	return z.d, nil
 }
 
-// from notes the item that the next object of a list is made of.
-func (z *zatoReader) from(item node, list string, index int) {
-	z.origin[fmt.Sprintf("/%s/%d", list, index)] = item.pointer()
+// from notes the item that the next object of a kind is made of.
+func (z *zatoReader) from(item node, kind broker.Kind) {
+	z.origin[kind] = append(z.origin[kind], item.at)
 }
 
-// blame makes errors of objects those of the items that they were made of.
-func (z *zatoReader) blame(err error) error {
-	var fields fieldErrors
-	if !errors.As(err, &fields) {
-		return err
+// pointer returns the field of an item that an object was made of.
+func (z *zatoReader) pointer(f broker.Fault) string {
+	field := f.Err.Field
+	if field == "username" || field == "client" {
+		field = "name"
 	}
-	for i, f := range fields {
-		for made, item := range z.origin {
-			if rest, ok := strings.CutPrefix(f.Pointer+"/", made+"/"); ok {
-				rest = strings.TrimSuffix(rest, "/")
-				if rest == "username" || rest == "client" {
-					rest = "name"
-				}
-				fields[i].Pointer = item + "/" + rest
-			}
-		}
+	made := z.origin[f.Kind]
+	if f.Index >= len(made) { // a topic that is deepened for its consumers
+		return ""
 	}
-	return fields
+	return faultPointer(made[f.Index].String(), field)
 }
 
 // read reads a body.
-func (z *zatoReader) read(in node, list, topic string) error {
+func (z *zatoReader) read(list, topic string) error {
 	if list != "" {
-		return z.list(in, list, topic)
+		return z.list(jsonStep{}, 0, list, topic)
 	}
-	members, ok := in.value.([]member)
-	if !ok {
-		return malformed("body %s: allowed is an object; say what a bare list is with ?list=topics, or ?list=producers&topic=NAME", in.what())
+	t, err := z.token()
+	if err != nil {
+		return err
+	}
+	if t != json.Delim('{') {
+		return malformed("body %s: allowed is an object; say what a bare list is with ?list=topics, or ?list=producers&topic=NAME", tokenNode(t, jsonStep{}).what())
 	}
 	found := false
-	for _, kind := range []string{zatoTopics, zatoProducers, zatoConsumers} {
-		for _, m := range members {
-			var err error
-			switch m.name {
-			case kind:
-				err = z.part(m.node, kind, topic)
-			case zatoResponse(kind):
-				err = z.list(m.node, kind, topic)
-			default:
-				continue
+	err = z.members(jsonStep{}, 0, func(at jsonStep) error {
+		for _, kind := range []string{zatoTopics, zatoProducers, zatoConsumers} {
+			switch at.name {
+			case kind, zatoResponse(kind):
+				found = true
+				return z.part(at, kind, topic)
 			}
-			if err != nil {
-				return err
-			}
-			found = true
 		}
+		return z.skip()
+	})
+	if err == nil && !found {
+		err = malformed("body: neither topics, producers, consumers nor an answer of Zato, such as %s, is in it", zatoResponse(zatoTopics))
 	}
-	if !found {
-		return malformed("body: neither topics, producers, consumers nor an answer of Zato, such as %s, is in it", zatoResponse(zatoTopics))
-	}
-	return nil
+	return err
 }
 
-// zatoResponse is the element around a list.
+// zatoResponse is the element around a list, zatoEnvironment the one beside it.
 func zatoResponse(kind string) string { return "zato_pubsub_" + kind + "_get_list_response" }
 
+const zatoEnvironment = "zato_env"
+
 // part reads a part of a document: a list, or lists by topic.
-func (z *zatoReader) part(n node, kind, topic string) error {
-	members, ok := n.value.([]member)
-	if _, isAnswer := n.member(zatoResponse(kind)); !ok || isAnswer || kind == zatoTopics {
-		return z.list(n, kind, topic)
+func (z *zatoReader) part(at jsonStep, kind, topic string) error {
+	if kind == zatoTopics || at.name != kind {
+		return z.list(at, 1, kind, topic)
 	}
-	for _, m := range members {
-		if err := z.list(m.node, kind, m.name); err != nil {
-			return err
+	t, err := z.token()
+	if err != nil {
+		return err
+	}
+	if t != json.Delim('{') {
+		return z.listed(t, at, 1, kind, topic)
+	}
+	return z.members(at, 1, func(at jsonStep) error {
+		switch at.name {
+		case zatoResponse(kind):
+			return z.list(at, 2, kind, topic)
+		case zatoEnvironment:
+			return z.skip()
 		}
-	}
-	return nil
+		return z.list(at, 2, kind, at.name)
+	})
 }
 
 // list reads a list, bare or within an answer.
-func (z *zatoReader) list(n node, kind, topic string) error {
-	if inner, ok := n.member(zatoResponse(kind)); ok {
-		n = inner
+func (z *zatoReader) list(at jsonStep, depth int, kind, topic string) error {
+	t, err := z.token()
+	if err != nil {
+		return err
 	}
-	items, ok := n.value.([]node)
-	if !ok {
-		return fieldErrors{n.fail("a list, or an object with " + zatoResponse(kind))}
+	if t != json.Delim('{') {
+		return z.listed(t, at, depth, kind, topic)
 	}
-	for _, item := range items {
-		if _, ok := item.value.([]member); !ok {
-			return fieldErrors{item.fail("an object")}
+	found := false
+	err = z.members(at, depth, func(at jsonStep) error {
+		if at.name != zatoResponse(kind) {
+			return z.skip()
 		}
-		var err error
-		switch kind {
-		case zatoTopics:
-			err = z.topic(item)
-		case zatoProducers:
-			err = z.producer(item, topic)
-		case zatoConsumers:
-			err = z.consumer(item, topic)
-		}
+		found = true
+		t, err := z.token()
 		if err != nil {
 			return err
 		}
+		return z.listed(t, at, depth+1, kind, topic)
+	})
+	if err == nil && !found {
+		err = fieldErrors{noZatoList(t, at, kind)}
 	}
-	return nil
+	return err
 }
 
-func (z *zatoReader) topic(item node) error {
+func noZatoList(t json.Token, at jsonStep, kind string) FieldError {
+	return tokenNode(t, at).fail("a list, or an object with " + zatoResponse(kind))
+}
+
+// listed reads the items of a list, which begins with a token.
+func (z *zatoReader) listed(t json.Token, at jsonStep, depth int, kind, topic string) error {
+	if t != json.Delim('[') {
+		return fieldErrors{noZatoList(t, at, kind)}
+	}
+	read := map[string]func(node, string) error{zatoTopics: z.topic, zatoProducers: z.producer, zatoConsumers: z.consumer}[kind]
+	return z.items(at, depth, func(at jsonStep) error {
+		item, err := z.object(at, depth+1)
+		if err != nil {
+			return err
+		}
+		if _, ok := item.value.([]member); !ok {
+			return z.wrong(fieldErrors{item.fail("an object")})
+		}
+		return z.wrong(read(item, topic))
+	})
+}
+
+func (z *zatoReader) topic(item node, _ string) error {
 	name, err := item.text("name")
 	if err != nil {
 		return err
@@ -203,9 +223,10 @@ func (z *zatoReader) topic(item node) error {
 	if name, err = z.topicName(item, name); err != nil {
 		return err
 	}
-	t, exists := z.p.topics[name]
+	t, exists := z.topics[name]
 	if !exists {
-		t = newTopic().TopicDefinition
+		fresh := newTopic()
+		t = fresh.broker()
 		t.Name = name
 	}
 	if t.Active, err = item.boolean("is_active", t.Active); err != nil {
@@ -214,8 +235,8 @@ func (z *zatoReader) topic(item node) error {
 	if t.MaxDepth, err = item.number(t.MaxDepth, "max_depth"); err != nil {
 		return err
 	}
-	z.from(item, zatoTopics, len(z.d.Topics))
-	z.d.Topics = append(z.d.Topics, t)
+	z.from(item, broker.KindTopic)
+	z.d.define.Topics = append(z.d.define.Topics, t)
 	return nil
 }
 
@@ -236,16 +257,17 @@ func (z *zatoReader) producer(item node, topic string) error {
 	if err != nil || client == "" {
 		return err
 	}
-	p, exists := z.p.producers[clientTopic{client, topic}]
+	p, exists := z.producers[clientTopic{client, topic}]
 	if !exists {
-		p = newProducer().ProducerDefinition
+		fresh := newProducer()
+		p = fresh.broker()
 		p.Client, p.Topic = client, topic
 	}
 	if p.Active, err = item.boolean("is_active", p.Active); err != nil {
 		return err
 	}
-	z.from(item, zatoProducers, len(z.d.Producers))
-	z.d.Producers = append(z.d.Producers, p)
+	z.from(item, broker.KindProducer)
+	z.d.define.Producers = append(z.d.define.Producers, p)
 	return nil
 }
 
@@ -258,10 +280,11 @@ func (z *zatoReader) consumer(item node, topic string) error {
 	if err != nil {
 		return err
 	}
-	c, exists := z.p.consumers[subKey]
+	c, exists := z.consumers[subKey]
 	if !exists {
-		c = newConsumer().ConsumerDefinition
-		c.AckTimeout = Duration(broker.MaxAckTimeout)
+		fresh := newConsumer()
+		c = fresh.broker()
+		c.AckTimeout = broker.MaxAckTimeout
 		z.warn("new consumers have an ack_timeout of %s, since Zato had none: what a client receives and does not acknowledge comes again only then", broker.MaxAckTimeout)
 	}
 	c.Client, c.Topic, c.SubKey = client, topic, subKey
@@ -278,36 +301,37 @@ func (z *zatoReader) consumer(item node, topic string) error {
 	if mode != "" && mode != zatoPull {
 		z.warn("consumer %q: delivery_mode %q is not supported yet, its client has to receive", ofTopic(client, topic), clip(mode))
 	}
-	z.from(item, zatoConsumers, len(z.d.Consumers))
-	z.d.Consumers = append(z.d.Consumers, c)
+	z.from(item, broker.KindConsumer)
+	z.d.define.Consumers = append(z.d.define.Consumers, c)
 	return nil
 }
 
 // deepen lets each topic that is read hold at least what each of its consumers may, read or here: the
 // depth of a topic is in Zato only what was not moved to consumers yet, and less by default than theirs.
 func (z *zatoReader) deepen() {
-	consumers := maps.Clone(z.p.consumers)
-	for _, c := range z.d.Consumers {
-		consumers[c.SubKey] = c
+	d := &z.d.define
+	here := maps.Clone(z.consumers)
+	for _, c := range d.Consumers {
+		delete(here, c.SubKey)
 	}
 	deepest := map[string]int64{}
-	for _, c := range consumers {
+	for _, c := range slices.AppendSeq(slices.Clone(d.Consumers), maps.Values(here)) {
 		if c.MaxDepth <= broker.MaxMaxDepth { // else it is refused
 			deepest[c.Topic] = max(deepest[c.Topic], c.MaxDepth)
 		}
 	}
 	read := map[string]bool{}
-	for _, t := range z.d.Topics {
+	for _, t := range d.Topics {
 		read[t.Name] = true
 	}
-	for _, c := range z.d.Consumers {
-		if t, ok := z.p.topics[c.Topic]; ok && !read[c.Topic] && t.MaxDepth < deepest[c.Topic] {
+	for _, c := range d.Consumers {
+		if t, ok := z.topics[c.Topic]; ok && !read[c.Topic] && t.MaxDepth < deepest[c.Topic] {
 			read[c.Topic] = true
-			z.d.Topics = append(z.d.Topics, t)
+			d.Topics = append(d.Topics, t)
 		}
 	}
-	for i := range z.d.Topics {
-		t := &z.d.Topics[i]
+	for i := range d.Topics {
+		t := &d.Topics[i]
 		if n := deepest[t.Name]; t.MaxDepth > 0 && t.MaxDepth < n {
 			z.warn("topic %q: max_depth is %d as that of a consumer, not %d: Zato's counts only what was not moved to consumers yet", t.Name, n, t.MaxDepth)
 			t.MaxDepth = n
@@ -345,12 +369,12 @@ func (z *zatoReader) username(item node, name string) string {
 		return username
 	}
 	username := name
-	if _, ok := z.p.clients[name]; !ok {
+	if !z.usernames[name] {
 		if with := z.named[name]; len(with) == 1 {
 			username = with[0]
 		} else {
-			z.from(item, "clients", len(z.missing))
-			z.missing = append(z.missing, name)
+			z.from(item, broker.KindClient)
+			z.d.needsPassword = append(z.d.needsPassword, name)
 		}
 	}
 	z.clients[name] = username
@@ -361,7 +385,7 @@ func (z *zatoReader) warn(format string, args ...any) {
 	s := fmt.Sprintf(format, args...)
 	if !z.seen[s] {
 		z.seen[s] = true
-		z.warnings = append(z.warnings, s)
+		z.d.warnings = append(z.d.warnings, s)
 	}
 }
 

@@ -384,6 +384,74 @@ func TestHashAll(t *testing.T) {
 	}
 }
 
+// The passwords of a change are hashed in turn with logins, and for a dry run or one that is refused not at all.
+func TestChangeHashes(t *testing.T) {
+	b := &Broker{auth: newAuthenticator()}
+	turns := b.auth.logins.turns[ClientLogin]
+	var logins []func() // that have all turns
+	for turns.free > 0 {
+		done, err := turns.take(t.Context(), ThrottleKey{}, false)
+		if err != nil {
+			t.Fatal(err)
+		}
+		logins = append(logins, done)
+	}
+	c := Change{Define: Definition{Clients: []Client{{Username: "a", Password: "a"}}}, DryRun: true}
+	done, err := b.Change(t.Context(), c)
+	if err != nil || done.Clients[0].Action != Create || done.Clients[0].After.PasswordHash != "" {
+		t.Errorf("%+v, %v", done, err)
+	}
+	c.DryRun = false
+	c.Define.Producers = []Producer{{Client: "a", Topic: "/none"}}
+	if _, err := b.Change(t.Context(), c); CodeOf(err) != Invalid {
+		t.Error(err)
+	}
+	c.Define.Producers = nil
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if _, err := b.Change(ctx, c); CodeOf(err) != Unavailable {
+		t.Error(err)
+	}
+	all := make(chan []Client)
+	clients := []Client{{Username: "a", Password: "a"}, {Username: "b", PasswordHash: "h"}, {Username: "c", Password: "c"}}
+	go func() {
+		hashed, _, err := b.hashed(t.Context(), clients)
+		if err != nil {
+			t.Error(err)
+		}
+		all <- hashed
+	}()
+	select {
+	case <-all:
+		t.Error("hashed without a turn")
+	default:
+	}
+	for _, done := range logins {
+		done()
+	}
+	for i, c := range <-all {
+		if right := CheckPassword(c.PasswordHash, clients[i].Password); c.Password != "" || right != (clients[i].Password != "") {
+			t.Errorf("%+v", c)
+		}
+	}
+	if turns.free != len(logins) {
+		t.Error("a turn is lost")
+	}
+}
+
+func TestUnknownPassword(t *testing.T) {
+	h := UnknownPassword()
+	if err := checkHash(h); err != nil || h == UnknownPassword() {
+		t.Errorf("%q: %v", h, err)
+	}
+	if cost, err := bcrypt.Cost([]byte(h)); err != nil || cost != hashCost {
+		t.Error(cost, err)
+	}
+	if err := bcrypt.CompareHashAndPassword([]byte(h), []byte("x")); !errors.Is(err, bcrypt.ErrMismatchedHashAndPassword) {
+		t.Error(err)
+	}
+}
+
 func BenchmarkAuthenticate(b *testing.B) {
 	a := newAuthenticator()
 	a.trust("crm", "crm", "h")

@@ -5,7 +5,6 @@ import (
 	"context"
 	"encoding/hex"
 	"encoding/json"
-	"errors"
 	"slices"
 	"time"
 )
@@ -144,8 +143,11 @@ func (x *definer) clients(clients []Client) []Client {
 		if old := x.b.clients[c.Username]; old != nil {
 			former, stored = &old.Client, old.PasswordHash
 		}
+		err := c.ValidateOver(stored)
 		c.Name = cmp.Or(c.Name, c.Username)
-		err := errors.Join(c.ValidateOver(stored), c.ValidateNames(former))
+		if err == nil {
+			err = c.ValidateNames(former)
+		}
 		c.PasswordHash = cmp.Or(c.PasswordHash, stored) // to be kept where the password did not change
 		switch {
 		case err != nil:
@@ -186,6 +188,7 @@ func (x *definer) hashDeclared(ctx context.Context, clients []Client) error {
 }
 
 func (x *definer) defineClients(clients []Client) {
+	x.done.Clients = make([]Outcome[Client], 0, len(clients))
 	for _, c := range clients {
 		var before *Client
 		if old := x.b.clients[c.Username]; old != nil {
@@ -200,11 +203,12 @@ func (x *definer) defineClients(clients []Client) {
 
 func (x *definer) topics(topics []Topic) {
 	x.topicNames = make(map[string]bool, len(topics))
+	x.done.Topics = make([]Outcome[Topic], 0, len(topics))
 	for i, t := range topics {
 		old := x.b.topics[t.Name]
 		err := t.Validate()
-		if old == nil {
-			err = errors.Join(err, t.ValidateName())
+		if err == nil && old == nil {
+			err = t.ValidateName()
 		}
 		switch {
 		case err != nil:
@@ -246,6 +250,7 @@ type clientTopic struct{ client, topic string }
 
 func (x *definer) producers(producers []Producer) {
 	seen := make(map[clientTopic]bool, len(producers))
+	x.done.Producers = make([]Outcome[Producer], 0, len(producers))
 	for i, p := range producers {
 		var old *producer
 		if t := x.b.topics[p.Topic]; t != nil {
@@ -284,6 +289,7 @@ func (x *definer) consumers(consumers []Consumer) {
 		return // which of them is which cannot be told
 	}
 	matched := x.match(consumers)
+	x.done.Consumers = make([]Outcome[Consumer], 0, len(consumers))
 	index := map[uint32]int{} // of what is given, by ID
 	for i, c := range consumers {
 		fromOldest := c.FromOldest

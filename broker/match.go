@@ -5,6 +5,7 @@ import (
 	"crypto/hmac"
 	"crypto/sha256"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"slices"
 )
@@ -80,10 +81,7 @@ func (x *definer) checkConsumers(consumers []Consumer) {
 	for i := range consumers {
 		c := &consumers[i]
 		who := clientTopic{c.Client, c.Topic}
-		err := x.known("consumer", c.Client, c.Topic)
-		if err == nil {
-			err = c.Validate()
-		}
+		err := errors.Join(x.known("consumer", c.Client, c.Topic), c.Validate())
 		switch {
 		case err != nil:
 		case c.SubKey != "" && twice(keys, c.SubKey):

@@ -79,18 +79,18 @@ func (x *definer) fault(kind Kind, index int, err error) bool {
 	if err == nil {
 		return false
 	}
-	list := []error{err}
 	if joined, ok := err.(interface{ Unwrap() []error }); ok {
-		list = joined.Unwrap()
+		for _, err := range joined.Unwrap() {
+			x.fault(kind, index, err)
+		}
+		return true
 	}
-	for _, err := range list {
-		var e *Error
-		if !errors.As(err, &e) {
-			panic(fmt.Sprintf("a fault that is no error of the domain: %v", err))
-		}
-		if len(x.faults) < MaxFaults {
-			x.faults = append(x.faults, Fault{kind, index, e})
-		}
+	var e *Error
+	if !errors.As(err, &e) {
+		panic(fmt.Sprintf("a fault that is no error of the domain: %v", err))
+	}
+	if len(x.faults) < MaxFaults {
+		x.faults = append(x.faults, Fault{kind, index, e})
 	}
 	return true
 }

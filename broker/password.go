@@ -1,6 +1,8 @@
 package broker
 
 import (
+	"crypto/rand"
+	"encoding/base64"
 	"fmt"
 	"strconv"
 	"strings"
@@ -36,6 +38,15 @@ func HashPassword(password string) (string, error) {
 	}
 	return string(hash), nil
 }
+
+// UnknownPassword returns a PasswordHash of which nobody knows the password. It costs no slow hash.
+func UnknownPassword() string {
+	var random [16 + 23]byte // salt and hash
+	rand.Read(random[:])     // never fails
+	return fmt.Sprintf("$2a$%02d$", hashCost) + bcryptBase64.EncodeToString(random[:16]) + bcryptBase64.EncodeToString(random[16:])
+}
+
+var bcryptBase64 = base64.NewEncoding("./ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789").WithPadding(base64.NoPadding)
 
 // CheckPassword tells whether password is that of hash, one of HashPassword. Without a hash it is not, and that
 // costs the same: a slow hash, for which the caller has its turn from Logins.

@@ -53,7 +53,7 @@ func TestMadeKeys(t *testing.T) {
 		c.New = true
 		d.Consumers = append(d.Consumers, c)
 	}
-	made := r.change(broker.Change{Define: d}).Consumers
+	made := r.change(broker.Change{Define: d}).Made
 	var ones, zeros [16]byte
 	for _, c := range made {
 		if broker.WeakSubKey(c.SubKey) != "" {

@@ -146,7 +146,7 @@ func (c *cli) printImport(object json.RawMessage) error {
 	t := &table{headings: []heading{{"ACTION", fixed}, {"KIND", fixed}, {"NAME", elastic}, {"CHANGES", elastic}}}
 	for _, a := range done.Plan {
 		if a.Action != "keep" {
-			t.rows = append(t.rows, []string{a.Action, a.Kind, a.Key, a.Changes.String()})
+			t.rows = append(t.rows, []string{string(a.Action), string(a.Kind), a.Key, a.Changes.String()})
 		}
 	}
 	if len(t.rows) > 0 {

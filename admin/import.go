@@ -1,0 +1,298 @@
+package admin
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"strconv"
+	"time"
+
+	"pipit/broker"
+)
+
+// Import is what an import has done, or would do.
+type Import struct {
+	DryRun  bool         `json:"dry_run"`
+	Created int          `json:"created"`
+	Updated int          `json:"updated"`
+	Kept    int          `json:"kept"`
+	Plan    []PlanAction `json:"plan"`
+
+	NeedsPassword []string  `json:"needs_password,omitempty"` // usernames of clients that are created inactive and without a password
+	SubKeys       []MadeKey `json:"sub_keys,omitempty"`       // those that were made
+	Warnings      []string  `json:"warnings,omitempty"`       // what is weak, or could not be taken over as it is
+}
+
+// PlanAction is what becomes of one object.
+type PlanAction struct {
+	Action  broker.Action `json:"action"`
+	Kind    broker.Kind   `json:"kind"`
+	Key     string        `json:"key"` // username, name, or CLIENT of TOPIC
+	Changes fieldChanges  `json:"changes,omitempty"`
+}
+
+// MadeKey is a SubKey that was made for a consumer without one.
+type MadeKey struct {
+	Client string `json:"client"`
+	Topic  string `json:"topic"`
+	SubKey string `json:"sub_key"`
+}
+
+// Limits of an import. Its body is read as it comes, and what is kept of it are objects alone: of their
+// largest number, a dry run takes some 100 MiB, and to create them 250.
+const (
+	maxImportBody    = 64 << 20    // bytes
+	maxImportObjects = 100_000     // of all kinds together
+	maxImportValues  = 1000        // of one object
+	maxImportToken   = 1 << 20     // bytes of one text
+	importReply      = time.Minute // for the reply, once it is done
+)
+
+var errImporting = &broker.Error{Code: broker.Unavailable, Message: "Another import is on its way, allowed is one at a time", RetryAfter: 2 * time.Second}
+
+// importing is what the body of an import says.
+type importing struct {
+	define        broker.Definition
+	pointer       func(broker.Fault) string // where in the body an object is at fault
+	needsPassword []string
+	warnings      []string
+}
+
+// serveImport answers a request whose body is an import, which read reads. There is one at a time, of all callers.
+func (a *Admin) serveImport(w http.ResponseWriter, r *http.Request, dryRun bool, read func(*importReader) (*importing, error)) error {
+	answer, err := a.importBody(w, r, dryRun, read)
+	if err == nil {
+		return replyJSON(w, http.StatusOK, answer)
+	}
+	if r.Header.Get("Expect") == "" { // who does not ask first may not look for the reply before all is sent
+		_, _ = io.Copy(io.Discard, r.Body)
+	}
+	return err
+}
+
+func (a *Admin) importBody(w http.ResponseWriter, r *http.Request, dryRun bool, read func(*importReader) (*importing, error)) ([]byte, error) {
+	if err := checkBody(r, typeJSON); err != nil {
+		return nil, err
+	}
+	if !a.oneImport.TryLock() {
+		return nil, errImporting
+	}
+	defer a.oneImport.Unlock()
+	in := &importReader{parser: newParser(r.Body, maxImportToken, maxImportValues)}
+	d, err := read(in)
+	if err == nil {
+		err = in.end()
+	}
+	if err == nil && in.errs != nil {
+		err = in.errs
+	}
+	if err != nil {
+		return nil, err
+	}
+	// Hashes of many passwords take longer than other requests may, and the client can leave meanwhile.
+	rc := http.NewResponseController(w)
+	_, _ = rc.SetReadDeadline(time.Time{}), rc.SetWriteDeadline(time.Time{})
+	done, err := a.importDefinitions(r.Context(), actorOf(r.Context()), d, dryRun)
+	_ = rc.SetWriteDeadline(time.Now().Add(importReply))
+	if err != nil {
+		return nil, err
+	}
+	return marshal(done)
+}
+
+// importDefinitions creates objects or brings them to what is said, all or nothing. What exists only here
+// is left alone. A dry run does nothing but tell what would be done, and refuses what would be
+// refused. The errors are those of fields, Invalid, Unavailable and DiskFull.
+func (a *Admin) importDefinitions(ctx context.Context, who actor, d *importing, dryRun bool) (Import, error) {
+	done, err := a.b.Change(ctx, broker.Change{
+		Define: d.define,
+		DryRun: dryRun,
+		Note: func(done *broker.Changed) broker.Document {
+			out := importOf(done)
+			return a.audit(who, "import", "", fmt.Sprintf("%d created, %d updated, %d kept", out.Created, out.Updated, out.Kept))
+		},
+	})
+	var faults broker.Faults
+	if errors.As(err, &faults) {
+		errs := make(fieldErrors, len(faults))
+		for i, f := range faults {
+			errs[i] = FieldError{Pointer: d.pointer(f), Detail: f.Err.Message}
+		}
+		return Import{}, errs
+	}
+	if err != nil {
+		return Import{}, err
+	}
+	out := importOf(&done)
+	given := d.secrets(&done)
+	out.DryRun, out.NeedsPassword, out.Warnings = dryRun, d.needsPassword, append(d.warnings, given.Weak()...)
+	if !dryRun && out.Created+out.Updated > 0 {
+		a.warnWeak(given)
+	}
+	return out, nil
+}
+
+// secrets are the passwords in the clear and the new sub_keys of an import, with whose they are.
+func (d *importing) secrets(done *broker.Changed) (given broker.Definition) {
+	given.Clients = d.define.Clients
+	for i := range done.Consumers {
+		if c := &done.Consumers[i]; c.After.SubKey != c.Before.SubKey {
+			given.Consumers = append(given.Consumers, c.After)
+		}
+	}
+	return given
+}
+
+func importOf(done *broker.Changed) Import {
+	out := Import{Plan: make([]PlanAction, 0, len(done.Clients)+len(done.Topics)+len(done.Producers)+len(done.Consumers))}
+	plan(&out, broker.KindClient, done.Clients, clientDefinitionOf, func(c *broker.Client) string { return c.Username })
+	plan(&out, broker.KindTopic, done.Topics, topicDefinitionOf, func(t *broker.Topic) string { return t.Name })
+	plan(&out, broker.KindProducer, done.Producers, producerDefinitionOf, func(p *broker.Producer) string { return ofTopic(p.Client, p.Topic) })
+	plan(&out, broker.KindConsumer, done.Consumers, consumerDefinitionOf, func(c *broker.Consumer) string { return ofTopic(c.Client, c.Topic) })
+	for _, c := range done.Made {
+		out.SubKeys = append(out.SubKeys, MadeKey{c.Client, c.Topic, c.SubKey})
+	}
+	return out
+}
+
+// plan adds what becomes of the objects of a kind.
+func plan[T any, D definition](out *Import, kind broker.Kind, list []broker.Outcome[T], definitionOf func(*T) D, key func(*T) string) {
+	for i := range list {
+		o := &list[i]
+		action := PlanAction{Action: o.Action, Kind: kind, Key: key(&o.After)}
+		switch o.Action {
+		case broker.Create:
+			out.Created++
+		case broker.Update:
+			out.Updated++
+			action.Changes = differences(definitionOf(&o.Before), definitionOf(&o.After))
+		case broker.Keep:
+			out.Kept++
+		}
+		out.Plan = append(out.Plan, action)
+	}
+}
+
+// importReader reads the body of an import as it comes.
+type importReader struct {
+	*parser
+	objects int
+	errs    fieldErrors // of objects
+}
+
+// object reads an object that is to be imported, of which an allowance is taken.
+func (r *importReader) object(at jsonStep, depth int) (node, error) {
+	if r.objects++; r.objects > maxImportObjects {
+		return node{}, &httpError{http.StatusRequestEntityTooLarge, "too_large",
+			fmt.Sprintf("%s: allowed are at most %d objects in all", clip(node{at: at}.name()), maxImportObjects)}
+	}
+	r.values = 0
+	return r.node(at, depth)
+}
+
+// wrong gathers the errors of an object, nil where there are none. It returns an error where it is time to stop.
+func (r *importReader) wrong(err error) error {
+	var errs fieldErrors
+	if !errors.As(err, &errs) {
+		return err
+	}
+	r.errs = append(r.errs, errs...)
+	if len(r.errs) >= maxErrors {
+		return r.errs[:maxErrors]
+	}
+	return nil
+}
+
+// definitions reads a document of definitions. What an object does not say is the default.
+func (r *importReader) definitions() (*importing, error) {
+	d := &importing{pointer: func(f broker.Fault) string { return faultPointer(fmt.Sprintf("/%ss/%d", f.Kind, f.Index), f.Err.Field) }}
+	t, err := r.token()
+	if err != nil {
+		return nil, err
+	}
+	if t != json.Delim('{') {
+		return nil, malformed("body %s: allowed is an object", tokenNode(t, jsonStep{}).what())
+	}
+	version := node{}
+	err = r.members(jsonStep{}, 0, func(at jsonStep) (err error) {
+		switch at.name {
+		case "version":
+			version, err = r.node(at, 1)
+			return err
+		case "clients":
+			return readObjects(r, at, newClient().ClientDefinition, func(c *ClientDefinition) error {
+				d.define.Clients = append(d.define.Clients, c.broker())
+				return c.checkPassword()
+			})
+		case "topics":
+			return readObjects(r, at, newTopic().TopicDefinition, func(t *TopicDefinition) error {
+				d.define.Topics = append(d.define.Topics, t.broker())
+				return nil
+			})
+		case "producers":
+			return readObjects(r, at, newProducer().ProducerDefinition, func(p *ProducerDefinition) error {
+				d.define.Producers = append(d.define.Producers, p.broker())
+				return nil
+			})
+		case "consumers":
+			return readObjects(r, at, newConsumer().ConsumerDefinition, func(c *ConsumerDefinition) error {
+				d.define.Consumers = append(d.define.Consumers, c.broker())
+				return nil
+			})
+		}
+		field := node{at: at}
+		return fieldErrors{{Pointer: field.pointer(), Detail: fmt.Sprintf("%s: no such field, allowed are clients, consumers, producers, topics, version", clip(field.name()))}}
+	})
+	if number, ok := version.value.(json.Number); err == nil && (!ok || number.String() != strconv.Itoa(DefinitionsVersion)) {
+		err = fieldErrors{{Pointer: "/version", Detail: fmt.Sprintf("version %s: allowed is %d", version.what(), DefinitionsVersion)}}
+	}
+	return d, err
+}
+
+// readObjects reads a list of objects.
+func readObjects[D definition](r *importReader, at jsonStep, byDefault D, add func(*D) error) error {
+	t, err := r.token()
+	if err != nil || t == nil {
+		return err
+	}
+	if t != json.Delim('[') {
+		return fieldErrors{tokenNode(t, at).fail("a list of objects")}
+	}
+	return r.items(at, 1, func(at jsonStep) error {
+		n, err := r.object(at, 2)
+		if err != nil {
+			return err
+		}
+		v := byDefault
+		if err = n.object(&v, &byDefault); err == nil {
+			err = add(&v)
+		}
+		var e *broker.Error
+		if errors.As(err, &e) {
+			err = fieldErrors{{Pointer: faultPointer(n.pointer(), e.Field), Detail: e.Message}}
+		}
+		return r.wrong(err)
+	})
+}
+
+// faultPointer returns the pointer of a field of an object.
+func faultPointer(object, field string) string {
+	if field == "" {
+		return object
+	}
+	return object + "/" + field
+}
+
+// tokenNode is a token as a node, for an error that says what it is.
+func tokenNode(t json.Token, at jsonStep) node {
+	switch t {
+	case json.Delim('{'):
+		return node{[]member{}, at}
+	case json.Delim('['):
+		return node{[]node{}, at}
+	}
+	return node{t, at}
+}
