@@ -253,6 +253,11 @@ func (b *Broker) try(p *plan, tasks []*task, now time.Time) error {
 		return err
 	}
 	p.apply()
+	for i := range p.batch.Put {
+		if done := p.batch.Put[i].Committed; done != nil {
+			done()
+		}
+	}
 	return nil
 }
 

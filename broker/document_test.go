@@ -107,3 +107,23 @@ func TestDocumentsDiskFull(t *testing.T) {
 	}
 	r.wantDocument("k", "a", "")
 }
+
+// TestCommitted: who put a document is told once it is durable, before the call returns, and not where it is refused.
+func TestCommitted(t *testing.T) {
+	r := newRig(t, broker.Options{})
+	told := 0
+	d := doc("k", "a", "1")
+	d.Committed = func() {
+		told++
+		if v, err := r.Document("k", "a"); err != nil || string(v) != "1" {
+			t.Errorf("told of %q, %v", v, err)
+		}
+	}
+	if err := r.PutDocuments(ctx, d); err != nil || told != 1 {
+		t.Errorf("told %d times, %v", told, err)
+	}
+	_, err := r.Change(ctx, broker.Change{Delete: []broker.Ref{{Kind: broker.KindTopic, Name: "/none"}}, Documents: []broker.Document{d}})
+	if err == nil || told != 1 {
+		t.Errorf("told %d times, %v", told, err)
+	}
+}

@@ -278,6 +278,10 @@ type Document struct {
 	Kind, Key string // neither empty nor with a byte 0, at most 64 and 256 bytes
 	Value     []byte // at most 64 KiB; that of a probe up to 1 MiB
 	Secret    bool   // what it replaces or deletes is not to stay on the disk: see Wiper
+
+	// Committed, where there is one, is called once the document is durable, before who put it is answered. The
+	// next commit waits for it: it must take no lock that is held over I/O.
+	Committed func()
 }
 
 // StoreStats is how large a store is. What is not known is negative.
