@@ -18,7 +18,9 @@ func (s *server) client(x *exchange, r *http.Request) (*broker.Client, error) {
 		username, password = fromLatin1(username), fromLatin1(password)
 	}
 	x.username = username
-	return s.b.Authenticate(&x.ctx, username, password, forwarded.Host(x.remote))
+	c, err := s.b.Authenticate(&x.ctx, username, password, forwarded.Host(x.remote))
+	x.verified = err == nil
+	return c, err
 }
 
 var errNoCredentials = &broker.Error{Code: broker.Unauthorized, Message: "Invalid credentials", Reason: "no credentials"}

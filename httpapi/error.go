@@ -41,6 +41,14 @@ var (
 	errNoID    = &httpError{http.StatusNotFound, "No such route: a msg_id is missing"}
 )
 
+// client is who is signed in, empty where nobody is.
+func (x *exchange) client() string {
+	if !x.verified {
+		return ""
+	}
+	return x.username
+}
+
 // fail answers a request with its error, and logs what was refused and why.
 func (s *server) fail(x *exchange, r *http.Request) {
 	status, details := http.StatusInternalServerError, ""
@@ -63,8 +71,10 @@ func (s *server) fail(x *exchange, r *http.Request) {
 	case status >= 500:
 		level = slog.LevelError
 	}
-	s.log.LogAttrs(r.Context(), level, msg, append(x.attrs(r),
-		slog.Int("status", status), slog.String("details", details), slog.String("reason", x.err.Error()))...)
+	if s.refusals.Allow(x.client(), x.remote) {
+		s.log.LogAttrs(r.Context(), level, msg, append(x.attrs(r),
+			slog.Int("status", status), slog.String("details", details), slog.String("reason", x.err.Error()))...)
+	}
 	if x.status != 0 {
 		return
 	}

@@ -23,7 +23,8 @@ type exchange struct {
 	cid      [1]string // the request's ID, as the header wants it
 	remote   string    // address of the client
 	xml      bool      // the reply is asked for as XML
-	username string    // as the client gave it; verified where the handler went on
+	username string    // as the client gave it
+	verified bool      // it is that of a client, with the right password
 	key      string    // the first characters of the sub_key
 	status   int       // 0 until the reply has begun
 	bytes    int       // of the reply

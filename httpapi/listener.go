@@ -11,16 +11,21 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"pipit/httpapi/refused"
 )
 
 // Listener returns l with connections on which the answers that net/http gives by itself, to what it
 // cannot read as a request and so hands to no handler, have the form of all other errors, and are
 // logged. Over TLS it sees what is not TLS alone: the rest is sealed before it gets here.
-func Listener(l net.Listener, log *slog.Logger) net.Listener { return &listener{l, log} }
+func Listener(l net.Listener, log *slog.Logger) net.Listener {
+	return &listener{l, log, refused.New(log)}
+}
 
 type listener struct {
 	net.Listener
-	log *slog.Logger
+	log      *slog.Logger
+	refusals *refused.Lines
 }
 
 func (l *listener) Accept() (net.Conn, error) {
@@ -28,13 +33,13 @@ func (l *listener) Accept() (net.Conn, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &conn{Conn: c, log: l.log}, nil
+	return &conn{Conn: c, listener: l}, nil
 }
 
 // conn is a connection whose server may be net/http.
 type conn struct {
 	net.Conn
-	log *slog.Logger
+	listener *listener
 
 	mu    sync.Mutex
 	wrote bool      // something, since something was read
@@ -111,8 +116,10 @@ func (c *conn) refusal(b []byte) []byte {
 	}
 	now := time.Now()
 	cid := newCID(now)
-	c.log.Warn("refused", "cid", cid, "method", method, "path", path, "remote", c.RemoteAddr().String(), "status", status,
-		"details", details, "reason", "not a request that can be read: "+text)
+	if remote := c.RemoteAddr().String(); c.listener.refusals.Allow("", remote) {
+		c.listener.log.Warn("refused", "cid", cid, "method", method, "path", path, "remote", remote, "status", status,
+			"details", details, "reason", "not a request that can be read: "+text)
+	}
 	d := newDocument(nil, false, "ZATO_ERROR")
 	d.text("details", details)
 	body := d.whole()

@@ -2,8 +2,11 @@ package httpapi_test
 
 import (
 	"fmt"
+	"io"
 	"strings"
 	"testing"
+
+	"pipit/httpapi/refused"
 )
 
 // TestLog: what is refused is logged with its reason, at a level that tells whose fault it is.
@@ -42,6 +45,43 @@ func TestLog(t *testing.T) {
 	r.wantPayloads(queue, "fine")
 	if len(r.logs.lines(t, "refused")) != n {
 		t.Error("something is logged as refused that was not")
+	}
+}
+
+// TestLogIsBounded: what strangers send does not fill the log, whatever it is; who is signed in has lines of its own.
+func TestLogIsBounded(t *testing.T) {
+	r := newServer(t)
+	for i := range 60 {
+		r.refuse(401, "Invalid credentials", "POST", created, "", "")
+		r.refuse(404, "No such route", "GET", fmt.Sprintf("/nothing/%d", i), "", "")
+		r.refuse(405, "Method PUT: allowed are POST", "PUT", created, "", "")
+		r.refuse(403, "Permission denied", "POST", created, erp, marked)
+	}
+	by := map[string]int{}
+	for _, line := range r.logs.lines(t, "refused") {
+		client, _ := line["client"].(string)
+		by[client]++
+	}
+	if by[""] != refused.OfNetwork || by["erp"] != 60 {
+		t.Errorf("lines by client: %v", by)
+	}
+}
+
+// TestLogOfUnreadableIsBounded: nor does what no handler is given.
+func TestLogOfUnreadableIsBounded(t *testing.T) {
+	r := newServer(t)
+	for range refused.OfNetwork + 10 {
+		conn := r.dial()
+		if _, err := io.WriteString(conn, "what is this\r\n\r\n"); err != nil {
+			t.Fatal(err)
+		}
+		if a := r.readReply(conn, "GET"); a.status != 400 {
+			t.Fatal(a)
+		}
+		conn.Close()
+	}
+	if n := len(r.logs.lines(t, "refused")); n != refused.OfNetwork {
+		t.Errorf("%d lines", n)
 	}
 }
 

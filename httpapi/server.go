@@ -23,6 +23,7 @@ import (
 
 	"pipit/broker"
 	"pipit/httpapi/forwarded"
+	"pipit/httpapi/refused"
 )
 
 // Options configure the handler. The zero value of a field stands for its default.
@@ -95,7 +96,8 @@ type server struct {
 	router *httprouter.Router
 	merged daily // the warning about it
 
-	replies *budget
+	refusals *refused.Lines
+	replies  *budget
 }
 
 // Handler is the handler of the wire protocol. It must not stand behind anything that cleans or
@@ -123,7 +125,7 @@ func New(b *broker.Broker, opts Options) *Handler {
 	if opts.Logger == nil {
 		opts.Logger = slog.Default()
 	}
-	s := &server{b: b, log: opts.Logger, router: httprouter.New(), replies: newBudget(opts.MaxReplies)}
+	s := &server{b: b, log: opts.Logger, router: httprouter.New(), refusals: refused.New(opts.Logger), replies: newBudget(opts.MaxReplies)}
 	h := &Handler{s}
 	h.Adjust(opts)
 	r := s.router
