@@ -27,6 +27,7 @@ import (
 
 	"pipit/broker"
 	"pipit/httpapi/forwarded"
+	"pipit/httpapi/refused"
 )
 
 // Options configure an Admin. The zero value of a field stands for its default.
@@ -60,6 +61,7 @@ type Admin struct {
 	o        Options // as they were at the start
 	adjusted atomic.Pointer[adjusted]
 	log      *slog.Logger
+	refusals *refused.Lines
 	router   *httprouter.Router
 	foreign  *http.CrossOriginProtection
 	links    *strings.Replacer // puts the prefix in front of the links of a page
@@ -73,7 +75,7 @@ type Admin struct {
 	setup     setup
 	sessions  sessions
 	tokens    tokens
-	trail     trail
+	trail     *trail
 
 	closing   chan struct{} // closed by Close
 	closeOnce sync.Once
@@ -89,14 +91,15 @@ func New(b *broker.Broker, o Options) (*Admin, error) {
 		o.Logger = slog.Default()
 	}
 	a := &Admin{
-		b:       b,
-		o:       o,
-		log:     o.Logger,
-		foreign: http.NewCrossOriginProtection(),
-		links:   prefixer(o.PathPrefix),
-		started: time.Now(),
-		trail:   trail{denied: broker.NewThrottle(1, broker.FailureWindow)},
-		closing: make(chan struct{}),
+		b:        b,
+		o:        o,
+		log:      o.Logger,
+		refusals: refused.New(o.Logger),
+		foreign:  http.NewCrossOriginProtection(),
+		links:    prefixer(o.PathPrefix),
+		started:  time.Now(),
+		trail:    newTrail(),
+		closing:  make(chan struct{}),
 	}
 	if origin := a.configuredOrigin(); origin != "" {
 		if err := a.foreign.AddTrustedOrigin(origin); err != nil {
@@ -139,6 +142,7 @@ func (a *Admin) Close() {
 		a.stats.close()
 		a.workers.Wait()
 		a.flush(time.Now())
+		a.storeRepeated()
 	})
 }
 
@@ -158,7 +162,7 @@ var scopes = [...]string{read: ScopeRead, write: ScopeWrite, admin: ScopeAdmin}
 func (a access) String() string { return scopes[a] }
 
 // accessOf returns what a scope may use. One that is not known may use nothing.
-func accessOf(scope string) access { return access(max(0, slices.Index(scopes[:], scope))) }
+func accessOf(scope string) access { return access(max(0, slices.Index(scopes[:], scope))) } // #nosec G115 -- one of four
 
 // route is a route of the pages or of the API. Path is as httprouter takes it.
 type route struct {
@@ -257,7 +261,7 @@ func (a *Admin) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	switch {
 	case x.err != nil:
 		a.fail(x, r)
-	case x.status >= 400: // a form that is shown again
+	case x.status >= 400 && a.refusals.Allow(x.who.Name, x.remote): // a form that is shown again
 		a.log.LogAttrs(r.Context(), slog.LevelWarn, "refused", append(x.attrs(r), slog.Int("status", x.status))...)
 	}
 	if a.adjusted.Load().access {
@@ -305,7 +309,9 @@ func (a *Admin) fail(x *exchange, r *http.Request) {
 	case x.status >= 500:
 		level = slog.LevelError
 	}
-	a.log.LogAttrs(r.Context(), level, msg, append(x.attrs(r), slog.Int("status", x.status), slog.String("reason", x.err.Error()))...)
+	if a.refusals.Allow(x.who.Name, x.remote) {
+		a.log.LogAttrs(r.Context(), level, msg, append(x.attrs(r), slog.Int("status", x.status), slog.String("reason", x.err.Error()))...)
+	}
 }
 
 // attrs are what a log line says of a request. A query is not among it: that of the set-up link is secret.

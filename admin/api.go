@@ -47,7 +47,8 @@ type noun[T any] struct {
 	goes     func(broker.Kind, string) (Deleted, error)
 	key      func(*T) string // as param
 	revision func(*T) string
-	mask     func(*T) // takes away what the scope read does not see
+	mask     func(*T)                    // takes away what the scope read does not see
+	reveal   func(r *http.Request, v *T) // notes that it was shown, of an object, or of a list, where v is nil
 }
 
 func (n noun[T]) routes() []route {
@@ -65,6 +66,13 @@ func (n noun[T]) routes() []route {
 func (n noun[T]) show(v *T, who actor) {
 	if who.Access < write && n.mask != nil {
 		n.mask(v)
+	}
+}
+
+// revealed is to be called with what show has let be shown.
+func (n noun[T]) revealed(r *http.Request, v *T) {
+	if n.reveal != nil && actorOf(r.Context()).Access >= write {
+		n.reveal(r, v)
 	}
 }
 
@@ -91,6 +99,9 @@ func (n noun[T]) apiList(w http.ResponseWriter, r *http.Request, _ params) error
 	}
 	for i := range page.Items {
 		n.show(&page.Items[i], actorOf(r.Context()))
+	}
+	if len(page.Items) > 0 {
+		n.revealed(r, nil)
 	}
 	return reply(w, http.StatusOK, page)
 }
@@ -126,6 +137,7 @@ func (n noun[T]) apiGet(w http.ResponseWriter, r *http.Request, p params) error 
 	if err != nil {
 		return err
 	}
+	n.revealed(r, &v)
 	return n.reply(w, r, http.StatusOK, v)
 }
 
@@ -160,6 +172,7 @@ func (n noun[T]) apiEdit(w http.ResponseWriter, r *http.Request, p params) error
 	if err != nil {
 		return err
 	}
+	n.revealed(r, &v)
 	return n.reply(w, r, http.StatusOK, v)
 }
 
@@ -248,6 +261,7 @@ func (a *Admin) consumers() noun[Consumer] {
 		key:      func(c *Consumer) string { return refKey(broker.Ref{ID: c.ID}) },
 		revision: func(c *Consumer) string { return c.Revision },
 		mask:     func(c *Consumer) { c.SubKey = "" },
+		reveal:   a.noteReveal,
 	}
 }
 

@@ -23,6 +23,9 @@ func (a *Admin) apiExport(w http.ResponseWriter, r *http.Request, _ params) erro
 	if err != nil {
 		return err
 	}
+	if !isLocal(r) {
+		a.note(r.Context(), actorOf(r.Context()), actionExport, "")
+	}
 	w.Header().Set("Content-Disposition", `attachment; filename="pipit-definitions.json"`)
 	return replyJSON(w, http.StatusOK, body)
 }

@@ -94,14 +94,14 @@ func replyPage[T any](w http.ResponseWriter, r *http.Request, items []T, desc bo
 	return reply(w, http.StatusOK, page)
 }
 
-// pageQuery reads a query that has a limit and a cursor alone.
-func pageQuery(r *http.Request) (query, error) {
-	v, err := parseQuery(r, "limit", "cursor")
+// pageQuery reads a query that has a limit and a cursor, and the filters that are named.
+func pageQuery(r *http.Request, filters ...string) (query, error) {
+	v, err := parseQuery(r, append(filters, "limit", "cursor")...)
 	if err != nil {
 		return query{}, err
 	}
 	limit, err := v.integer("limit", defaultLimit, 1, maxLimit)
-	return query{Limit: int(limit), Cursor: v["cursor"]}, err
+	return query{Limit: int(limit), Cursor: v["cursor"], Kind: v["kind"]}, err
 }
 
 // readObject reads the body of a request into a struct, to which v points, and byDefault to another.
@@ -263,7 +263,7 @@ func (a *Admin) apiEndSession(w http.ResponseWriter, r *http.Request, p params) 
 }
 
 func (a *Admin) apiAudit(w http.ResponseWriter, r *http.Request, _ params) error {
-	q, err := pageQuery(r)
+	q, err := pageQuery(r, "kind")
 	if err != nil {
 		return err
 	}

@@ -8,31 +8,70 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
+	"log/slog"
+	"slices"
+	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 
 	"pipit/broker"
 )
 
-// auditKind is the kind of the documents of the audit log. A key is the time in nanoseconds and a
-// random number, in 32 digits of hex: keys are in the order of time.
-const auditKind = "audit"
+// Kinds of the entries of the audit log. Each has a ring of its own, so that who may do less does not wash
+// away what who may do more has done: strangers nothing but other strangers, and no number of edits an
+// administrator that was made.
+const (
+	AuditAccess  = "access"  // administrators, tokens, sessions, the set-up
+	AuditSecret  = "secret"  // passwords of clients that changed, sub_keys that were shown or changed, exports
+	AuditRefusal = "refusal" // of who had no right password, token or set-up key
+	AuditEdit    = "edit"    // all else
+)
+
+// AuditKinds are all kinds of entries.
+var AuditKinds = []string{AuditAccess, AuditSecret, AuditRefusal, AuditEdit}
+
+// auditKindOf returns the kind of the entries of an action.
+func auditKindOf(action string) string {
+	noun, verb, _ := strings.Cut(action, ".")
+	switch {
+	case verb == "refused":
+		return AuditRefusal
+	case noun == "administrator" || noun == "token" || noun == "session" || noun == "setup":
+		return AuditAccess
+	case action == actionPassword || action == actionRotate || action == actionReveal || action == actionExport:
+		return AuditSecret
+	default:
+		return AuditEdit
+	}
+}
+
+// Actions on secrets.
+const (
+	actionPassword = "client.password"
+	actionRotate   = "consumer.rotate"
+	actionReveal   = "consumer.reveal"
+	actionExport   = "export" // has the hashes of passwords and sub_keys
+)
 
 // Bounds of the audit log.
 const (
-	maxEntries   = 10_000 // the newest stay
+	maxEntries   = 10_000 // of a kind; the newest stay
 	trimEntries  = 100    // so many more may be there before the oldest leave
 	trimBatch    = 500    // entries that one commit removes
 	maxAuditText = 1 << 10
 )
 
-// Entry is an entry of the audit log: who did what to what.
+// Entry is an entry of the audit log: who did what to what. Equal entries within an hour are one.
 type Entry struct {
 	ID     string `json:"id"`
-	At     Time   `json:"at"`
-	Who    string `json:"who,omitempty"` // an administrator, or "token NAME"; empty: nobody was signed in
-	Via    string `json:"via,omitempty"` // "web" or "api", or "file": the command line, without a server
-	Addr   string `json:"addr,omitempty"`
+	At     Time   `json:"at"`               // the last time
+	First  Time   `json:"first,omitzero"`   // the first time; absent where Count is 1
+	Count  int    `json:"count"`            // how many times
+	Kind   string `json:"kind"`             // one of AuditKinds
+	Who    string `json:"who,omitempty"`    // an administrator, or "token NAME"; empty: nobody was signed in
+	Via    string `json:"via,omitempty"`    // "web" or "api", or "file": the command line, without a server
+	Addr   string `json:"addr,omitempty"`   // of Count, the last one; all are of one network
 	Action string `json:"action"`           // "topic.create", "consumer.rotate" …
 	Object string `json:"object,omitempty"` // its name
 	Detail string `json:"detail,omitempty"`
@@ -41,6 +80,8 @@ type Entry struct {
 // entryRecord is an Entry as it is stored, under its ID.
 type entryRecord struct {
 	At     time.Time `json:"at"`
+	First  time.Time `json:"first,omitzero"`
+	Count  int       `json:"count,omitempty"` // 0: 1
 	Who    string    `json:"who,omitempty"`
 	Via    string    `json:"via,omitempty"`
 	Addr   string    `json:"addr,omitempty"`
@@ -49,32 +90,8 @@ type entryRecord struct {
 	Detail string    `json:"detail,omitempty"`
 }
 
-// trail is the state of the audit log.
-type trail struct {
-	entries atomic.Int64     // that are stored; more, where one that was made was not committed
-	last    atomic.Int64     // time of the last one, in nanoseconds: no two have the same
-	denied  *broker.Throttle // addresses whose failures are in the log already
-}
-
-// audit makes the document of an audit entry, to be committed with what it tells of. action is
-// such as "topic.create", object the name of what it concerns, detail a short text without secrets.
-func (a *Admin) audit(who actor, action, object, detail string) broker.Document {
-	a.trail.entries.Add(1)
-	now := time.Now()
-	for {
-		last := a.trail.last.Load()
-		n := max(now.UnixNano(), last+1)
-		if a.trail.last.CompareAndSwap(last, n) {
-			return auditDocument(time.Unix(0, n), who, action, object, detail)
-		}
-	}
-}
-
-func auditDocument(now time.Time, who actor, action, object, detail string) broker.Document {
-	var key [16]byte
-	binary.BigEndian.PutUint64(key[:], uint64(now.UnixNano()))
-	rand.Read(key[8:]) // never fails
-	return broker.Document{Kind: auditKind, Key: hex.EncodeToString(key[:]), Value: encode(entryRecord{
+func newEntry(now time.Time, who actor, action, object, detail string) entryRecord {
+	return entryRecord{
 		At:     now.UTC(),
 		Who:    clipTo(who.Name, maxAuditText),
 		Via:    who.Via,
@@ -82,7 +99,59 @@ func auditDocument(now time.Time, who actor, action, object, detail string) brok
 		Action: action,
 		Object: clipTo(object, maxAuditText),
 		Detail: clipTo(detail, maxAuditText),
-	})}
+	}
+}
+
+// sameness is what equal entries have in common.
+type sameness struct{ who, via, network, action, object, detail string }
+
+func (e *entryRecord) sameness() sameness {
+	return sameness{e.Who, e.Via, broker.Network(e.Addr), e.Action, e.Object, e.Detail}
+}
+
+func (e *entryRecord) count() int { return max(1, e.Count) }
+
+func (e *entryRecord) first() time.Time {
+	if e.First.IsZero() {
+		return e.At
+	}
+	return e.First
+}
+
+// add makes e stand for an equal entry as well, of which it has the last time.
+func (e *entryRecord) add(older *entryRecord) {
+	e.Count = e.count() + older.count()
+	if first := older.first(); first.Before(e.first()) {
+		e.First = first
+	}
+}
+
+// document is an entry of its own. Its key is the time in nanoseconds and a random number, in 32 digits of
+// hex: keys are in the order of time.
+func (e *entryRecord) document() broker.Document {
+	key := auditKeyAt(e.At)
+	rand.Read(key[8:]) // never fails
+	return broker.Document{Kind: auditRingOf(auditKindOf(e.Action)), Key: hex.EncodeToString(key[:]), Value: encode(e)}
+}
+
+// auditKeyAt is before the keys of all entries of a time.
+func auditKeyAt(t time.Time) (key [16]byte) {
+	binary.BigEndian.PutUint64(key[:], uint64(t.UnixNano()))
+	return key
+}
+
+// auditRingOf returns the kind of the documents of a kind of entries. Edits have what all had once.
+func auditRingOf(kind string) string {
+	if kind == AuditEdit {
+		return "audit"
+	}
+	return "audit." + kind
+}
+
+// auditDocument is an entry of who acts without an Admin.
+func auditDocument(now time.Time, who actor, action, object, detail string) broker.Document {
+	e := newEntry(now, who, action, object, detail)
+	return e.document()
 }
 
 // encode makes the value of a document.
@@ -94,18 +163,79 @@ func encode(v any) []byte {
 	return b
 }
 
-// auditDenied notes that somebody was refused, once a minute for each address.
-func (a *Admin) auditDenied(ctx context.Context, who actor, action, object string) {
-	if a.trail.denied.Add(broker.ThrottleKeyOf(broker.Network(who.Addr)), time.Now()) {
-		return
+// trail is the state of the audit log.
+type trail struct {
+	rings map[string]*auditRing // by kind of entries; the map does not change
+	last  atomic.Int64          // time of the last entry, in nanoseconds: no two have the same
+
+	mu     sync.Mutex
+	repeat map[sameness]entryRecord // what was noted, with how often since it was stored: 0 or more; guarded by mu
+}
+
+// auditRing is what memory has of the entries of a kind.
+type auditRing struct {
+	documents string       // their kind
+	entries   atomic.Int64 // that are stored
+	more      atomic.Bool  // some were stored since merge
+	merged    time.Time    // when that was; of who keeps the log
+}
+
+func newTrail() *trail {
+	t := &trail{rings: map[string]*auditRing{}, repeat: map[sameness]entryRecord{}}
+	for _, kind := range AuditKinds {
+		t.rings[kind] = &auditRing{documents: auditRingOf(kind), merged: time.Now()}
 	}
-	if err := a.b.PutDocuments(context.WithoutCancel(ctx), a.audit(who, action, object, "")); err != nil {
-		a.log.Warn("an audit entry was not stored", "action", action, "error", err)
+	return t
+}
+
+// now is the time of a new entry.
+func (t *trail) now() time.Time {
+	for {
+		last := t.last.Load()
+		n := max(time.Now().UnixNano(), last+1)
+		if t.last.CompareAndSwap(last, n) {
+			return time.Unix(0, n)
+		}
 	}
 }
 
+// audit makes the document of an audit entry, to be committed with what it tells of. action is
+// such as "topic.create", object the name of what it concerns, detail a short text without secrets.
+// Once it is stored, the log of the server has it, too.
+func (a *Admin) audit(who actor, action, object, detail string) broker.Document {
+	e := newEntry(a.trail.now(), who, action, object, detail)
+	return a.auditDocument(&e)
+}
+
+func (a *Admin) auditDocument(e *entryRecord) broker.Document {
+	d := e.document()
+	d.Committed = func() {
+		r := a.trail.rings[auditKindOf(e.Action)]
+		r.entries.Add(1)
+		r.more.Store(true)
+		a.logEntry(e)
+	}
+	return d
+}
+
+// logEntry writes an entry to the log of the server.
+func (a *Admin) logEntry(e *entryRecord) {
+	attrs := append(make([]slog.Attr, 0, 7), slog.String("action", e.Action))
+	for _, at := range []struct{ key, value string }{
+		{"object", e.Object}, {"detail", e.Detail}, {"actor", e.Who}, {"via", e.Via}, {"remote", e.Addr},
+	} {
+		if at.value != "" {
+			attrs = append(attrs, slog.String(at.key, at.value))
+		}
+	}
+	if n := e.count(); n > 1 {
+		attrs = append(attrs, slog.Int("count", n), slog.Time("first", e.first()))
+	}
+	a.log.LogAttrs(context.Background(), slog.LevelInfo, "audit", attrs...)
+}
+
 // listAudit returns the entries, the newest first. Of the query, Limit and Cursor count, which is the
-// ID of the entry before.
+// ID of the entry before, and Kind, one of AuditKinds; empty: all.
 func (a *Admin) listAudit(q query) (list[Entry], error) {
 	limit := cmp.Or(q.Limit, defaultLimit)
 	if limit < 1 || limit > maxLimit {
@@ -114,60 +244,42 @@ func (a *Admin) listAudit(q query) (list[Entry], error) {
 	if _, err := hex.DecodeString(q.Cursor); err != nil {
 		return list[Entry]{}, invalid("cursor", "cursor %q: allowed is the next of a page", clip(q.Cursor))
 	}
-	docs, err := a.b.Documents(auditKind, q.Cursor, true, limit+1)
-	if err != nil {
-		return list[Entry]{}, err
+	kinds := AuditKinds
+	if q.Kind != "" {
+		if kinds = []string{q.Kind}; a.trail.rings[q.Kind] == nil {
+			return list[Entry]{}, invalid("kind", "kind %q: allowed are %s", clip(q.Kind), strings.Join(AuditKinds, ", "))
+		}
 	}
-	out := list[Entry]{Items: make([]Entry, 0, len(docs)), Total: int(a.trail.entries.Load())}
+	a.storeRepeated()
+	out := list[Entry]{Items: []Entry{}}
+	var docs []broker.Document
+	for _, kind := range kinds {
+		r := a.trail.rings[kind]
+		out.Total += int(r.entries.Load())
+		more, err := a.b.Documents(r.documents, q.Cursor, true, limit+1)
+		if err != nil {
+			return list[Entry]{}, err
+		}
+		docs = append(docs, more...)
+	}
+	slices.SortFunc(docs, func(x, y broker.Document) int { return strings.Compare(y.Key, x.Key) })
 	if len(docs) > limit {
 		docs = docs[:limit]
 		out.Next = docs[limit-1].Key
 	}
 	for _, d := range docs {
-		var e entryRecord
-		if err := json.Unmarshal(d.Value, &e); err != nil {
-			return list[Entry]{}, fmt.Errorf("audit entry %q: %w", d.Key, err)
+		e, err := readEntry(&d)
+		if err != nil {
+			return list[Entry]{}, err
 		}
-		out.Items = append(out.Items, Entry{d.Key, timeOf(e.At), e.Who, e.Via, e.Addr, e.Action, e.Object, e.Detail})
+		out.Items = append(out.Items, Entry{d.Key, timeOf(e.At), timeOf(e.First), e.count(), auditKindOf(e.Action), e.Who, e.Via, e.Addr, e.Action, e.Object, e.Detail})
 	}
 	return out, nil
 }
 
-// trim removes the oldest entries, so that maxEntries stay. It does nothing while there are at most
-// trimEntries more.
-func (a *Admin) trim(ctx context.Context) error {
-	entries := a.trail.entries.Load()
-	if entries <= maxEntries+trimEntries {
-		return nil
+func readEntry(d *broker.Document) (e entryRecord, err error) {
+	if err := json.Unmarshal(d.Value, &e); err != nil {
+		return e, fmt.Errorf("audit entry %q: %w", d.Key, err)
 	}
-	// Go down to the last one that stays.
-	last, left := "", maxEntries
-	for left > 0 {
-		docs, err := a.b.Documents(auditKind, last, true, min(left, trimBatch))
-		if err != nil {
-			return err
-		}
-		if len(docs) == 0 {
-			break
-		}
-		last = docs[len(docs)-1].Key
-		left -= len(docs)
-	}
-	for left == 0 {
-		docs, err := a.b.Documents(auditKind, last, true, trimBatch)
-		if err != nil {
-			return err
-		}
-		if len(docs) == 0 {
-			break
-		}
-		for i := range docs {
-			docs[i].Value = nil
-		}
-		if err := a.b.PutDocuments(ctx, docs...); err != nil {
-			return err
-		}
-	}
-	a.trail.entries.Add(int64(maxEntries-left) - entries)
-	return nil
+	return e, nil
 }

@@ -76,7 +76,7 @@ func (a *Admin) identify(r *http.Request) (caller, error) {
 		if text, ok := bearer(r); ok {
 			t := a.token(text, now)
 			if t == nil {
-				a.auditDenied(r.Context(), who.actor, "token.refused", "")
+				a.note(r.Context(), who.actor, "token.refused", "")
 				return who, errNoSignIn
 			}
 			who.Name, who.Access, who.token = tokenPrefix+t.name, accessOf(t.scope), t
@@ -110,7 +110,7 @@ func (a *Admin) signIn(ctx context.Context, w http.ResponseWriter, r *http.Reque
 		if account.Hash == "" {
 			name = "" // perhaps a password, in the wrong field
 		}
-		a.auditDenied(ctx, who, "session.refused", name)
+		a.note(ctx, who, "session.refused", name)
 		return &broker.Error{Code: broker.Unauthorized, Message: "Wrong name or password"}
 	}
 	who.Name = name
@@ -159,7 +159,7 @@ func (a *Admin) confirm(ctx context.Context, who caller, password string) error 
 	}
 	_, right, err := a.checkPassword(ctx, who.Name, password, who.Addr)
 	if err == nil && !right {
-		a.auditDenied(ctx, who.actor, "password.refused", who.Name)
+		a.note(ctx, who.actor, "password.refused", who.Name)
 		err = invalid("current_password", "current_password: this is not the password of administrator %q", who.Name)
 	}
 	return err

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 
 	"pipit/broker"
 )
@@ -87,7 +88,7 @@ func (a *Admin) editClient(ctx context.Context, who actor, username, revision st
 		_, err = a.b.Change(ctx, broker.Change{
 			Expect:    []broker.Expect{{Ref: broker.Ref{Kind: broker.KindClient, Name: username}, Revision: before.Revision}},
 			Define:    broker.Definition{Clients: []broker.Client{c.broker()}},
-			Documents: []broker.Document{a.audit(who, "client.edit", username, diff.String())},
+			Documents: []broker.Document{a.audit(who, editAction(diff), username, diff.String())},
 		})
 		return err
 	})
@@ -97,6 +98,14 @@ func (a *Admin) editClient(ctx context.Context, who actor, username, revision st
 	edited, err := a.getClient(username)
 	edited.Warnings = a.warnWeak(broker.Definition{Clients: []broker.Client{given.broker()}})
 	return edited, err
+}
+
+// editAction is what the audit log calls an edit of a client.
+func editAction(diff fieldChanges) string {
+	if slices.ContainsFunc(diff, func(c FieldChange) bool { return c.Field == "password" }) {
+		return actionPassword
+	}
+	return "client.edit"
 }
 
 // deleteClient deletes a client with its producers and consumers, and returns what went with it.

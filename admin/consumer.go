@@ -3,6 +3,7 @@ package admin
 import (
 	"context"
 	"fmt"
+	"net/http"
 	"slices"
 
 	"pipit/broker"
@@ -176,6 +177,18 @@ func (a *Admin) deleteConsumer(ctx context.Context, who actor, id uint32, revisi
 	return a.delete(ctx, who, "consumer.delete", broker.Ref{Kind: broker.KindConsumer, ID: id}, ofTopic(c.Client, c.Topic), revision)
 }
 
+// noteReveal notes that who asks is shown the SubKey of a consumer, or those of many, where c is nil. Who has the
+// file in hand needs nobody to show them.
+func (a *Admin) noteReveal(r *http.Request, c *Consumer) {
+	object := ""
+	if c != nil {
+		object = ofTopic(c.Client, c.Topic)
+	}
+	if !isLocal(r) {
+		a.note(r.Context(), actorOf(r.Context()), actionReveal, object)
+	}
+}
+
 // rotateSubKey gives a consumer a new SubKey, with all that waits for it. The errors are NotFound,
 // Conflict (another revision), Unavailable and DiskFull.
 func (a *Admin) rotateSubKey(ctx context.Context, who actor, id uint32, revision string) (Consumer, error) {
@@ -189,7 +202,7 @@ func (a *Admin) rotateSubKey(ctx context.Context, who actor, id uint32, revision
 	_, err = a.b.Change(ctx, broker.Change{
 		Expect:    []broker.Expect{{Ref: broker.Ref{Kind: broker.KindConsumer, ID: id}, Revision: revision}},
 		Rotate:    []uint32{id},
-		Documents: []broker.Document{a.audit(who, "consumer.rotate", ofTopic(c.Client, c.Topic), "")},
+		Documents: []broker.Document{a.audit(who, actionRotate, ofTopic(c.Client, c.Topic), "")},
 	})
 	if err != nil {
 		return Consumer{}, err

@@ -8,6 +8,7 @@ import (
 	"io"
 	"net/http"
 	"strconv"
+	"strings"
 	"time"
 
 	"pipit/broker"
@@ -110,9 +111,9 @@ func (a *Admin) importDefinitions(ctx context.Context, who actor, d *importing, 
 	done, err := a.b.Change(ctx, broker.Change{
 		Define: d.define,
 		DryRun: dryRun,
-		Note: func(done *broker.Changed) broker.Document {
+		Note: func(done *broker.Changed) []broker.Document {
 			out := importOf(done)
-			return a.audit(who, "import", "", fmt.Sprintf("%d created, %d updated, %d kept", out.Created, out.Updated, out.Kept))
+			return a.auditImport(who, &out)
 		},
 	})
 	var faults broker.Faults
@@ -133,6 +134,21 @@ func (a *Admin) importDefinitions(ctx context.Context, who actor, d *importing, 
 		a.warnWeak(given)
 	}
 	return out, nil
+}
+
+// auditImport makes the entries of what an import does: one of all, and one of the passwords that it changes.
+func (a *Admin) auditImport(who actor, out *Import) []broker.Document {
+	docs := []broker.Document{a.audit(who, "import", "", fmt.Sprintf("%d created, %d updated, %d kept", out.Created, out.Updated, out.Kept))}
+	var changed []string
+	for _, p := range out.Plan {
+		if p.Kind == broker.KindClient && editAction(p.Changes) == actionPassword {
+			changed = append(changed, p.Key)
+		}
+	}
+	if len(changed) > 0 {
+		docs = append(docs, a.audit(who, actionPassword, strings.Join(changed, ", "), fmt.Sprintf("%d by import", len(changed))))
+	}
+	return docs
 }
 
 // secrets are the passwords in the clear and the new sub_keys of an import, with whose they are.

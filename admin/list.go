@@ -27,6 +27,7 @@ type query struct {
 	Cursor string // list.Next of the page before, of the same Sort and Desc
 	Topic  string // of producers and consumers: those of this topic
 	Client string // of producers and consumers: those of this client, by username
+	Kind   string // of the audit log: those of this kind
 }
 
 // list is a page of a list.

@@ -195,6 +195,9 @@ func (a *Admin) pageConsumer(w http.ResponseWriter, r *http.Request, p params) e
 		return err
 	}
 	reveal := r.URL.Query().Has("reveal") && actorOf(r.Context()).Access >= write
+	if reveal {
+		a.noteReveal(r, &c)
+	}
 	return a.renderConsumer(w, r, http.StatusOK, a.consumerPage(r, &c, reveal))
 }
 

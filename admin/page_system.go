@@ -3,6 +3,7 @@ package admin
 import (
 	"errors"
 	"net/http"
+	"net/url"
 	"runtime"
 	"strings"
 	"time"
@@ -71,7 +72,7 @@ func newAdministratorForm() *form {
 		currentPassword)
 }
 
-const passwordHint = "At least 12 characters, none of the commonest passwords."
+const passwordHint = "At least 12 characters, none of the commonest passwords." // #nosec G101 -- what is allowed
 
 // currentPassword is the field of what takes the password of who is signed in once more.
 var currentPassword = field{Name: "current_password", Label: "Your own password", Type: "password", Required: true, Hint: "The one that you signed in with."}
@@ -306,21 +307,42 @@ func (a *Admin) postTokenDelete(w http.ResponseWriter, r *http.Request, p params
 
 type auditPage struct {
 	Items       []Entry
+	Most        int // entries of a kind that are kept
+	Kinds       []auditTab
 	First, Next string // URLs; empty where there are none
 }
 
+// auditTab leads to the entries of a kind, or to all.
+type auditTab struct {
+	Name, Path string
+	Current    bool
+}
+
+func auditPath(kind, cursor string) string {
+	q := url.Values{}
+	for key, value := range map[string]string{"kind": kind, "cursor": cursor} {
+		if value != "" {
+			q.Set(key, value)
+		}
+	}
+	return (&url.URL{Path: "/admin/system/audit", RawQuery: q.Encode()}).String()
+}
+
 func (a *Admin) pageAudit(w http.ResponseWriter, r *http.Request, _ params) error {
-	cursor := r.URL.Query().Get("cursor")
-	l, err := a.listAudit(query{Cursor: cursor, Limit: auditRows})
+	cursor, kind := r.URL.Query().Get("cursor"), r.URL.Query().Get("kind")
+	l, err := a.listAudit(query{Cursor: cursor, Limit: auditRows, Kind: kind})
 	if err != nil {
 		return err
 	}
-	p := auditPage{Items: l.Items}
+	p := auditPage{Items: l.Items, Most: maxEntries, Kinds: []auditTab{{"all", auditPath("", ""), kind == ""}}}
+	for _, k := range AuditKinds {
+		p.Kinds = append(p.Kinds, auditTab{k, auditPath(k, ""), k == kind})
+	}
 	if cursor != "" {
-		p.First = "/admin/system/audit"
+		p.First = auditPath(kind, "")
 	}
 	if l.Next != "" {
-		p.Next = "/admin/system/audit?cursor=" + l.Next
+		p.Next = auditPath(kind, l.Next)
 	}
 	return a.render(w, r, "audit", http.StatusOK, view{Title: "Audit log", Nav: "system", Data: p})
 }

@@ -158,12 +158,14 @@ func (a *Admin) startSession(ctx context.Context, w http.ResponseWriter, r *http
 		end = append(end, before)
 	}
 
-	docs := append(more, s.document(), a.audit(who, "session.start", who.Name, s.agent))
+	entry := a.audit(who, "session.start", who.Name, s.agent)
+	docs := append(more, s.document(), entry)
 	for _, e := range end {
 		docs = append(docs, broker.Document{Kind: sessionKind, Key: e.hash.String()})
 	}
 	if err := a.b.PutDocuments(ctx, docs...); len(more) == 0 && broker.CodeOf(err) == broker.DiskFull {
 		a.log.Warn("a session is not stored and ends with the process", "administrator", who.Name, "error", err)
+		a.logUnstored(&entry)
 		s.stored = 0
 	} else if err != nil {
 		return err
@@ -230,6 +232,7 @@ func (a *Admin) commitEnd(ctx context.Context, ended []broker.Document, entry br
 		a.sessions.gone = append(a.sessions.gone, ended...)
 	}
 	a.log.Warn("the end of sessions was not stored, or not the audit entry of it", "error", err)
+	a.logUnstored(&entry)
 }
 
 // endSession ends a session. The error is NotFound.
@@ -332,10 +335,7 @@ func (a *Admin) load() error {
 			a.b.Logins().Succeeded(broker.LoginOf(broker.AdministratorLogin, s.administrator, s.addr), time.Now())
 			return nil
 		}),
-		eachDocument(a.b, auditKind, func(broker.Document) error {
-			a.trail.entries.Add(1)
-			return nil
-		}),
+		a.loadAudit(),
 	)
 }
 
@@ -347,8 +347,8 @@ func (a *Admin) keep() {
 		select {
 		case now := <-tick.C:
 			a.flush(now)
-			if err := a.trim(context.Background()); err != nil {
-				a.log.Warn("the audit log was not trimmed", "error", err)
+			if err := a.keepAudit(context.Background()); err != nil {
+				a.log.Warn("the audit log was not merged or trimmed", "error", err)
 			}
 		case <-a.closing:
 			return

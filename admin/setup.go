@@ -75,7 +75,7 @@ func (a *Admin) checkSetupKey(ctx context.Context, who actor, key string) error 
 	given := sha256.Sum256([]byte(key))
 	if key == "" || hash == (secretHash{}) || subtle.ConstantTimeCompare(given[:], hash[:]) != 1 {
 		if key != "" {
-			a.auditDenied(ctx, who, "setup.refused", "")
+			a.note(ctx, who, "setup.refused", "")
 		}
 		return errNoPage
 	}

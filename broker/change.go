@@ -52,9 +52,9 @@ type Change struct {
 	Delete    []Ref      // with what depends on them: see Broker.Change
 	Documents []Document // put with it, or deleted where Value is nil
 
-	// Note, where not nil, makes one more Document, which tells what is done. It is not called where
+	// Note, where not nil, makes further Documents, which tell what is done. It is not called where
 	// nothing is, and neither by a dry run.
-	Note func(*Changed) Document
+	Note func(*Changed) []Document
 
 	// DryRun leaves everything as it is: the answer is what would be done, and the errors are those that
 	// it would be refused with. No password is hashed for it.
@@ -95,7 +95,7 @@ func (b *Broker) Change(ctx context.Context, c Change) (Changed, error) {
 	}
 	docs := c.Documents
 	if c.Note != nil && x.changes() {
-		docs = append(slices.Clip(docs), c.Note(&x.done))
+		docs = append(slices.Clip(docs), c.Note(&x.done)...)
 		if err := checkDocuments(docs); err != nil {
 			return Changed{}, err
 		}

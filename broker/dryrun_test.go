@@ -251,8 +251,8 @@ func TestNote(t *testing.T) {
 	r := newRig(t, broker.Options{})
 	put := func(name string, dryRun bool) {
 		t.Helper()
-		c := broker.Change{Define: broker.Definition{Topics: []broker.Topic{topicDef("/t")}}, DryRun: dryRun, Note: func(done *broker.Changed) broker.Document {
-			return broker.Document{Kind: "k", Key: name, Value: []byte(done.Topics[0].Action)}
+		c := broker.Change{Define: broker.Definition{Topics: []broker.Topic{topicDef("/t")}}, DryRun: dryRun, Note: func(done *broker.Changed) []broker.Document {
+			return []broker.Document{{Kind: "k", Key: name, Value: []byte(done.Topics[0].Action)}}
 		}}
 		if _, err := r.Change(ctx, c); err != nil {
 			t.Fatal(err)

@@ -194,7 +194,7 @@ the disk is full, the database is in use).`,
 			root.AddCommand(cmd)
 		}
 	}
-	add(running, c.serveCommand(), c.healthCommand(), c.adminCommand(), c.tokenCommand(), c.checkCommand())
+	add(running, c.serveCommand(), c.healthCommand(), c.adminCommand(), c.tokenCommand(), c.auditCommand(), c.checkCommand())
 	add(messages, c.publishCommand(), c.consumeCommand(), c.messagesCommand())
 	root.InitDefaultCompletionCmd()
 	for _, cmd := range root.Commands() {
