@@ -185,7 +185,7 @@ func bindConfig(path string, env []string) (*config, *binder, error) {
 	var text []byte
 	if path != "" {
 		var err error
-		if text, err = os.ReadFile(path); err != nil {
+		if text, err = os.ReadFile(path); err != nil { // #nosec G304 -- whoever starts the program names it
 			return nil, nil, fmt.Errorf("configuration: %w", err)
 		}
 	}

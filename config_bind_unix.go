@@ -19,7 +19,7 @@ func bindable(a netip.AddrPort) error {
 	} else {
 		six := &syscall.SockaddrInet6{Port: int(a.Port()), Addr: a.Addr().As16()}
 		if zone, err := net.InterfaceByName(a.Addr().Zone()); err == nil {
-			six.ZoneId = uint32(zone.Index)
+			six.ZoneId = uint32(zone.Index) // #nosec G115 -- an index of an interface is positive
 		}
 		to = six
 	}

@@ -106,7 +106,7 @@ func (s *connections) await(c *conn, l *limitedListener) {
 			if has {
 				l.hand(c, nil)
 			} else {
-				c.Close()
+				_ = c.Close()
 			}
 			return
 		case <-look.C:

@@ -32,6 +32,6 @@ func hasTerminal() bool {
 	if err != nil {
 		return false
 	}
-	f.Close()
+	_ = f.Close()
 	return true
 }

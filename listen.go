@@ -168,7 +168,7 @@ func (l *limitedListener) hand(c net.Conn, err error) bool {
 		return true
 	case <-l.done:
 		if c != nil {
-			c.Close()
+			_ = c.Close()
 		}
 		return false
 	}

@@ -31,7 +31,7 @@ func holdMemory(ctx context.Context, cfg httpConfig) {
 		case <-tick.C:
 		}
 		metrics.Read(live)
-		if n := max(limit, int64(live[0].Value.Uint64())/2*3); n != set {
+		if n := max(limit, int64(live[0].Value.Uint64())/2*3); n != set { // #nosec G115 -- bytes of memory in use
 			set = n
 			debug.SetMemoryLimit(set)
 		}

@@ -165,6 +165,6 @@ func addresses(listeners []net.Listener) string {
 
 func closeAll(listeners []net.Listener) {
 	for _, l := range listeners {
-		l.Close()
+		_ = l.Close()
 	}
 }

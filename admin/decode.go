@@ -237,7 +237,7 @@ func (n node) set(v reflect.Value) (allowed string) {
 			return "a whole number"
 		}
 		if v.Kind() == reflect.Uint32 {
-			v.SetUint(uint64(i))
+			v.SetUint(uint64(i)) // #nosec G115 -- not negative: see above
 		} else {
 			v.SetInt(i)
 		}

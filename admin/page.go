@@ -138,12 +138,12 @@ func (a *Admin) done(w http.ResponseWriter, r *http.Request, to, notice string) 
 		a.setNotice(w, r, base64.RawURLEncoding.EncodeToString([]byte(shorten(notice, maxNotice))), int(noticeTime/time.Second))
 	}
 	w.Header().Set("Cache-Control", "no-store")
-	http.Redirect(w, r, to, http.StatusSeeOther)
+	http.Redirect(w, r, to, http.StatusSeeOther) // #nosec G710 -- callers give paths of ours, those of a request through nextPath
 	return nil
 }
 
 func (a *Admin) setNotice(w http.ResponseWriter, r *http.Request, value string, maxAge int) {
-	http.SetCookie(w, &http.Cookie{
+	http.SetCookie(w, &http.Cookie{ // #nosec G124 -- Secure where the request came through TLS
 		Name: noticeName, Value: value, Path: a.o.PathPrefix + rootPath, MaxAge: maxAge,
 		HttpOnly: true, Secure: a.secure(r), SameSite: http.SameSiteStrictMode,
 	})
@@ -287,7 +287,7 @@ func timeTag(m moment) template.HTML {
 	}
 	t := m.UTC()
 	text := t.Format("2006-01-02 15:04:05")
-	return template.HTML(`<time datetime="` + t.Format(time.RFC3339Nano) + `" title="` + text + ` UTC">` + text + ` UTC</time>`)
+	return template.HTML(`<time datetime="` + t.Format(time.RFC3339Nano) + `" title="` + text + ` UTC">` + text + ` UTC</time>`) // #nosec G203 -- formatted times alone
 }
 
 // ago writes how long ago a time is, which the script keeps true.
@@ -303,7 +303,7 @@ func ago(m moment) template.HTML {
 	case d <= -time.Second:
 		text = "in " + duration(-d)
 	}
-	return template.HTML(`<time data-ago datetime="` + t.Format(time.RFC3339Nano) + `" title="` + t.Format("2006-01-02 15:04:05") + ` UTC">` + text + `</time>`)
+	return template.HTML(`<time data-ago datetime="` + t.Format(time.RFC3339Nano) + `" title="` + t.Format("2006-01-02 15:04:05") + ` UTC">` + text + `</time>`) // #nosec G203 -- formatted times alone
 }
 
 // duration writes a duration in its two largest units: 2 d 3 h, 4 min 5 s, 0.3 s.

@@ -99,7 +99,7 @@ func (a *Admin) cookieName(r *http.Request) string {
 
 // cookie is the session's cookie; an empty value takes it away.
 func (a *Admin) cookie(r *http.Request, value string) *http.Cookie {
-	c := &http.Cookie{Name: a.cookieName(r), Value: value, Path: a.o.PathPrefix + rootPath, HttpOnly: true, SameSite: http.SameSiteStrictMode, Secure: a.secure(r)}
+	c := &http.Cookie{Name: a.cookieName(r), Value: value, Path: a.o.PathPrefix + rootPath, HttpOnly: true, SameSite: http.SameSiteStrictMode, Secure: a.secure(r)} // #nosec G124 -- Secure where the request came through TLS
 	if c.Secure {
 		c.Path = "/" // which __Host- demands
 	}

@@ -122,7 +122,7 @@ func run(ctx context.Context, args []string) error {
 		return err
 	}
 	if o.profile != "" {
-		if err := os.MkdirAll(o.profile, 0o755); err != nil {
+		if err := os.MkdirAll(o.profile, 0o750); err != nil {
 			return err
 		}
 	}

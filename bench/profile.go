@@ -95,7 +95,7 @@ func (b *bench) measure(ctx context.Context, s *server, f func() error) (allocat
 	if err != nil {
 		return -1, err
 	}
-	return allocations, os.WriteFile(b.profileFile(), profile, 0o644)
+	return allocations, os.WriteFile(b.profileFile(), profile, 0o600)
 }
 
 func (b *bench) profileFile() string {
@@ -127,7 +127,7 @@ func (b *bench) noteProfile(ctx context.Context) {
 	if b.profile == "" {
 		return
 	}
-	out, err := exec.CommandContext(ctx, "go", "tool", "pprof", "-top", "-nodecount=15", b.profileFile()).Output()
+	out, err := exec.CommandContext(ctx, "go", "tool", "pprof", "-top", "-nodecount=15", b.profileFile()).Output() // #nosec G204 -- a profile that this program wrote
 	if err != nil {
 		b.report.note("%s: profile %s: %v", b.scenario, b.profileFile(), err)
 		return

@@ -267,7 +267,7 @@ func (b *Broker) load(image *Image) error {
 	}
 	for id, n := range image.Delayed {
 		t := b.topicOrOrphan(id)
-		t.nextDelayed = int64(n)
+		t.nextDelayed = int64(n) // #nosec G115 -- a count of messages is far below 2^63
 		t.delayed.Store(t.nextDelayed)
 	}
 	for _, s := range image.Cursors {

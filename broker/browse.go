@@ -178,7 +178,7 @@ func (x *browsing) resume() error {
 	o := &x.o
 	x.from = browseCursor{delayed: o.State == StateDelayed, topic: x.topic.id, priority: MaxPriority}
 	if o.Priority != 0 {
-		x.from.priority = uint8(o.Priority)
+		x.from.priority = uint8(o.Priority) // #nosec G115 -- a priority is 1 to 9
 	}
 	if o.Cursor == "" {
 		return nil
@@ -301,11 +301,11 @@ func (x *browsing) lane(ctx context.Context, p int, pos uint64) (ended bool, err
 		if len(spans) == 0 {
 			return false, nil
 		}
-		x.page.Next = browseCursor{topic: x.topic.id, priority: uint8(p), pos: spans[0].From}.String()
+		x.page.Next = browseCursor{topic: x.topic.id, priority: uint8(p), pos: spans[0].From}.String() // #nosec G115 -- a priority is 1 to 9
 		if x.spent() {
 			return true, nil
 		}
-		if pos, err = x.step(Lane{x.topic.id, uint8(p)}, spans, next); err != nil {
+		if pos, err = x.step(laneRef{x.topic, p}.key(), spans, next); err != nil {
 			return false, err
 		}
 		x.stand()
@@ -364,7 +364,7 @@ func (x *browsing) bounds(p int, pos uint64) (from, end uint64, err error) {
 	// Publishes that are committed together are not quite in the order of their times.
 	const slack = 50 * time.Millisecond
 	err = x.b.store.View(func(r Reader) error {
-		lane := Lane{t.id, uint8(p)}
+		lane := laneRef{t, p}.key()
 		low, high := from, end
 		if !x.o.Since.IsZero() {
 			if from, err = dueFrom(r, lane, low, high, x.o.Since.Add(-slack)); err != nil {

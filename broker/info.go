@@ -272,7 +272,7 @@ func (c *consumer) queued() (q queued) {
 	ready := c.blocked + c.fetching
 	for p := range c.done {
 		l := &c.topic.lanes[p]
-		q.backlog += int64(l.tail.Load() - l.skipped - c.done[p].finished)
+		q.backlog += int64(l.tail.Load() - l.skipped - c.done[p].finished) // #nosec G115 -- a count of messages is far below 2^63
 		ready += len(c.ready[p])
 	}
 	q.held, q.deferred = int64(len(c.leases)), int64(c.deferred)

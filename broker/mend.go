@@ -42,7 +42,7 @@ func (o *sweepOp) tear(c *consumer) {
 		m := mending{c: c, prio: prio}
 		for i := range min(n, maxMend) {
 			if n > maxMend { // any of them: those that cannot be joined would be in the way of the others
-				i = rand.IntN(n)
+				i = rand.IntN(n) // #nosec G404 -- which of many is looked at: no secret
 			}
 			from := d.floor()
 			if i > 0 {
@@ -73,7 +73,7 @@ func (o *sweepOp) findGaps(consumers []*consumer) error {
 					break
 				}
 				there := false
-				err := r.Stored(Lane{m.c.topic.id, uint8(m.prio)}, s, func(uint64) bool {
+				err := r.Stored(laneRef{m.c.topic, m.prio}.key(), s, func(uint64) bool {
 					there = true
 					return false
 				})

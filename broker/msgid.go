@@ -34,7 +34,7 @@ func (c idCodec) encode(p Place, created time.Time) string {
 	binary.BigEndian.PutUint64(b[4:], p.Pos)
 	b[4] = p.Priority // positions stay below 2^56
 	c.block.Encrypt(b, b)
-	binary.BigEndian.PutUint32(id[:], uint32(created.Unix()-ksuidEpoch))
+	binary.BigEndian.PutUint32(id[:], uint32(created.Unix()-ksuidEpoch)) // #nosec G115 -- the time of a KSUID has 32 bits
 	return idString(id)
 }
 
@@ -73,7 +73,7 @@ func idString(id ksuid.KSUID) string {
 // 128 bits that nobody can guess.
 func randomID(now time.Time) string {
 	var id ksuid.KSUID
-	binary.BigEndian.PutUint32(id[:], uint32(now.Unix()-ksuidEpoch))
-	rand.Read(id[4:]) // never fails
+	binary.BigEndian.PutUint32(id[:], uint32(now.Unix()-ksuidEpoch)) // #nosec G115 -- the time of a KSUID has 32 bits
+	rand.Read(id[4:])                                                // never fails
 	return idString(id)
 }

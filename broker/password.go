@@ -107,7 +107,7 @@ func (compare comparer) right(hash, password string) bool {
 // each cost between: 2^n + 2^n + 2^(n+1) + … + 2^(most-1) = 2^most.
 func (compare comparer) topUp(hash, password string, most int) {
 	for cost := costOf(hash); cost < most; cost++ {
-		compare([]byte(dummyHash(cost)), []byte(password[:min(len(password), MaxPassword)]))
+		_ = compare([]byte(dummyHash(cost)), []byte(password[:min(len(password), MaxPassword)]))
 	}
 }
 

@@ -47,7 +47,7 @@ type laneRef struct {
 }
 
 func (r laneRef) lane() *lane { return &r.t.lanes[r.p] }
-func (r laneRef) key() Lane   { return Lane{r.t.id, uint8(r.p)} }
+func (r laneRef) key() Lane   { return Lane{r.t.id, uint8(r.p)} } // #nosec G115 -- a priority is 1 to 9
 
 func (p *plan) reset(now time.Time) {
 	b := &p.batch
@@ -230,7 +230,7 @@ func (p *plan) apply() {
 // applyRemoval takes in what a removal came to.
 func (p *plan) applyRemoval(r removal, x *Removal) {
 	l := r.lane()
-	l.removed += uint64(x.Removed)
+	l.removed += uint64(x.Removed) // #nosec G115 -- a count
 	switch r.kind {
 	case atHead:
 		l.head = max(l.head, x.Through+1)

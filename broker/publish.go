@@ -167,17 +167,17 @@ func (p Publisher) seen(now time.Time) {
 func (p Publisher) record(r *Record, pub *Publication, now time.Time) {
 	def := p.topic.def.Load()
 	*r = Record{
-		Place:      Place{Lane: Lane{p.topic.id, uint8(pub.Priority)}},
+		Place:      Place{Lane: Lane{p.topic.id, uint8(pub.Priority)}}, // #nosec G115 -- a priority is 1 to 9
 		ID:         pub.ID,
 		Created:    now.UTC().Truncate(time.Microsecond),
-		Delay:      uint32(pub.Delay),
-		Expiration: uint32(pub.Expiration),
+		Delay:      uint32(pub.Delay),      // #nosec G115 -- validate has bounded it
+		Expiration: uint32(pub.Expiration), // #nosec G115 -- validate has bounded it
 		Producer:   p.name,
 		MIMEType:   pub.MIMEType,
 		Payload:    pub.Payload,
 	}
 	if pub.Expiration == 0 {
-		r.Expiration = uint32(def.Expiration)
+		r.Expiration = uint32(def.Expiration) // #nosec G115 -- validate has bounded it
 	}
 	if r.ID != "" && def.DedupWindow > 0 {
 		r.KeepID = r.Created.Add(def.DedupWindow)
@@ -320,9 +320,9 @@ func (o *publishOp) findSeen(p *plan) (int, error) {
 }
 
 func (o *publishOp) applied(time.Time) {
-	o.topic.counters.published.Add(uint64(o.fresh))
+	o.topic.counters.published.Add(uint64(o.fresh)) // #nosec G115 -- a count
 	if o.producer != nil {
-		o.producer.published.Add(uint64(o.fresh))
+		o.producer.published.Add(uint64(o.fresh)) // #nosec G115 -- a count
 	}
 	for i := range o.records {
 		if r := &o.records[i]; r.Delay > 0 {

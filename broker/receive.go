@@ -205,8 +205,8 @@ func (s Subscription) taken(msgs []Message, ack bool) ([]Message, error) {
 }
 
 func (s Subscription) delivered(n int) {
-	s.c.counters.delivered.Add(uint64(n))
-	s.c.topic.counters.delivered.Add(uint64(n))
+	s.c.counters.delivered.Add(uint64(n))       // #nosec G115 -- a count
+	s.c.topic.counters.delivered.Add(uint64(n)) // #nosec G115 -- a count
 }
 
 // Release gives back messages that could not be handed over: they can be delivered again at once, and

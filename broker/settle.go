@@ -325,8 +325,8 @@ func (p *plan) progress(c *consumer, prio int) *progress {
 
 func (o *settleOp) applied(time.Time) {
 	c := o.c
-	c.counters.acked.Add(uint64(o.fresh))
-	c.topic.counters.acked.Add(uint64(o.fresh))
+	c.counters.acked.Add(uint64(o.fresh))       // #nosec G115 -- a count
+	c.topic.counters.acked.Add(uint64(o.fresh)) // #nosec G115 -- a count
 	c.mu.Lock()
 	full := len(c.leases) >= c.def.Load().MaxInFlight
 	for _, l := range o.leases {

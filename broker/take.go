@@ -141,7 +141,7 @@ func (t *taker) end(w *waiter, waiting bool) (next time.Duration, ended bool, er
 
 func (t *taker) full() bool { return t.stop || t.refused || t.n >= t.o.Max }
 
-func (t *taker) lane(p int) Lane { return Lane{t.s.c.topic.id, uint8(p)} }
+func (t *taker) lane(p int) Lane { return laneRef{t.s.c.topic, p}.key() }
 
 // fifo gathers from one priority, the oldest first: what came back is older than what was not read
 // yet, but for what a receive of the newest had taken.
@@ -325,7 +325,7 @@ func (t *taker) pickDown(p int, pos, upper uint64) (low, top, up uint64) {
 		if pos == 0 {
 			return 0, 0, 0
 		}
-		l := c.leases[slot{uint8(p), pos}]
+		l := c.leases[slot{uint8(p), pos}] // #nosec G115 -- a priority is 1 to 9
 		if l == nil || l.state == ready {
 			return c.done[p].first(pos), pos, upper
 		}

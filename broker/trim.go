@@ -189,7 +189,7 @@ func (p *plan) discard(t *topic, prio int, positions []uint64) []int {
 	for i, c := range list {
 		if missed[i] != base {
 			w := p.progress(c, prio)
-			w.finished = uint64(int64(w.finished) + int64(missed[i]-base))
+			w.finished = uint64(int64(w.finished) + int64(missed[i]-base)) // #nosec G115 -- a count of messages is far below 2^63
 		}
 	}
 	return missed
@@ -235,7 +235,7 @@ func (t *topic) forget(prio int, positions []uint64) {
 func (c *consumer) discarded(prio int, positions []uint64) {
 	done := &c.done[prio]
 	for _, pos := range positions {
-		s := slot{uint8(prio), pos}
+		s := slot{uint8(prio), pos} // #nosec G115 -- a priority is 1 to 9
 		l := c.leases[s]
 		switch {
 		case l != nil:

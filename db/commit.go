@@ -270,7 +270,7 @@ func (c *commit) states(b *broker.Batch) error {
 		state := *l
 		for j := range b.Remove {
 			if r := &b.Remove[j]; r.Lane == l.Lane {
-				state.Removed += uint64(r.Removed)
+				state.Removed += uint64(r.Removed) // #nosec G115 -- a count
 			}
 		}
 		c.arena = appendLaneState(c.arena, &state)
@@ -455,7 +455,7 @@ func (c *commit) count(topic uint32, delta int64) error {
 	if !ok {
 		n = c.store.waiting[topic]
 	}
-	n = uint64(max(int64(n)+delta, 0))
+	n = uint64(max(int64(n)+delta, 0)) // #nosec G115 -- a count of messages is far below 2^63
 	c.counts[topic] = n
 	b := c.bucket(&c.waiting, bucketWaiting)
 	c.key = binary.BigEndian.AppendUint32(c.key[:0], topic)

@@ -230,8 +230,8 @@ func load(tx *bbolt.Tx, img *broker.Image) error {
 	if err := each(tx, bucketAttempt, func(k, v []byte) bool {
 		p, ok := parsePlace(k)
 		n, m := binary.Uvarint(v)
-		img.Attempts = append(img.Attempts, broker.Attempt{Consumer: p.Topic, Priority: p.Priority, Pos: p.Pos, Count: uint32(n)})
-		return ok && m > 0 && m == len(v)
+		img.Attempts = append(img.Attempts, broker.Attempt{Consumer: p.Topic, Priority: p.Priority, Pos: p.Pos, Count: uint32(n)}) // #nosec G115 -- a larger one is damage: see below
+		return ok && m > 0 && m == len(v) && n <= math.MaxUint32
 	}); err != nil {
 		return err
 	}

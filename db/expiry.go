@@ -229,7 +229,7 @@ func (r *reader) Expired(now time.Time, limit int) (list []broker.Expiry, err er
 			break
 		}
 		list = append(list, broker.Expiry{
-			At:    time.Unix(int64(second), 0).UTC(),
+			At:    time.Unix(int64(second), 0).UTC(), // #nosec G115 -- at most until, a time
 			Lane:  first.Lane,
 			Range: broker.Span{From: first.Pos, To: max(binary.BigEndian.Uint64(v), r.store.grown(first, second))},
 		})

@@ -163,7 +163,7 @@ func parseDocument(k []byte) (kind, key string, ok bool) {
 // micros returns the microseconds of t as keys have them. Times before 1970 count as 1970.
 func micros(t time.Time) uint64 { return uint64(max(t.UnixMicro(), 0)) }
 
-func microTime(n uint64) time.Time { return time.UnixMicro(int64(n)).UTC() }
+func microTime(n uint64) time.Time { return time.UnixMicro(int64(n)).UTC() } // #nosec G115 -- made by micros
 
 // expirySecond returns the whole second in which r has expired, 0 where it does not.
 func expirySecond(r *broker.Record) uint64 {

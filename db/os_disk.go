@@ -12,7 +12,7 @@ func diskSpace(path string) (total, free int64) {
 		return -1, -1
 	}
 	size := int64(st.Bsize)
-	return int64(st.Blocks) * size, max(int64(st.Bavail), 0) * size
+	return int64(st.Blocks) * size, max(int64(st.Bavail), 0) * size // #nosec G115 -- no file system has 2^63 bytes
 }
 
 const flagReadOnly = 1 // ST_RDONLY and MNT_RDONLY

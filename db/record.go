@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"hash/crc32"
+	"math"
 	"time"
 
 	"pipit/broker"
@@ -131,7 +132,7 @@ func (d *decoder) fields(body []byte, r *broker.Record) error {
 	if head>>4 != recordVersion || head&0xf&^flagsAll != 0 {
 		return errRecordVersion
 	}
-	created := int64(binary.BigEndian.Uint64(body[1:]))
+	created := int64(binary.BigEndian.Uint64(body[1:])) // #nosec G115 -- the bits of what was an int64
 	in := input{b: body[9:]}
 	r.Created = time.UnixMicro(created).UTC()
 	r.Expiration = in.uint32()
@@ -206,8 +207,9 @@ func (in *input) varint() int64 {
 
 func (in *input) uint32() uint32 {
 	n := in.uvarint()
-	if n > 1<<32-1 {
+	if n > math.MaxUint32 {
 		in.bad = true
+		return 0
 	}
 	return uint32(n)
 }

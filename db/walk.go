@@ -38,7 +38,7 @@ type walk struct {
 }
 
 func newWalk(f *os.File, h *head) *walk {
-	return &walk{file: f, pageSize: uint64(h.pageSize), end: h.highWater, seen: make([]uint64, h.highWater/64+1)}
+	return &walk{file: f, pageSize: uint64(h.pageSize), end: h.highWater, seen: make([]uint64, h.highWater/64+1)} // #nosec G115 -- at least 512: see open.go
 }
 
 // freelist checks the list of free pages: a page that is in use must not be among them. Call it last.
@@ -167,7 +167,7 @@ func (w *walk) read(id uint64) (page []byte, size uint64, err error) {
 		return nil, 0, fmt.Errorf("page %d has a wrong header", id)
 	}
 	if need := pageHeaderSize + count*elementSize; need > w.pageSize { // many elements of a large page
-		page = slices.Grow(page, int(need))[:need]
+		page = slices.Grow(page, int(need))[:need] // #nosec G115 -- count has 16 bits
 		if err := w.readAt(page, id, 0); err != nil {
 			return nil, 0, err
 		}
@@ -239,7 +239,7 @@ func (w *walk) bytes(id uint64, page []byte, size, off, n uint64) ([]byte, error
 }
 
 func (w *walk) readAt(b []byte, id, off uint64) error {
-	if _, err := w.file.ReadAt(b, int64(id*w.pageSize+off)); err != nil {
+	if _, err := w.file.ReadAt(b, int64(id*w.pageSize+off)); err != nil { // #nosec G115 -- within the file: ids are below its end
 		return fmt.Errorf("page %d: %w", id, err)
 	}
 	return nil

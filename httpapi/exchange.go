@@ -118,8 +118,8 @@ func (x *exchange) attrs(r *http.Request) []slog.Attr {
 // newCID makes the ID of a request: K and a KSUID. It is no secret.
 func newCID(now time.Time) string {
 	var payload [16]byte
-	binary.BigEndian.PutUint64(payload[:], rand.Uint64())
-	binary.BigEndian.PutUint64(payload[8:], rand.Uint64())
+	binary.BigEndian.PutUint64(payload[:], rand.Uint64())  // #nosec G404 -- the ID of a request is no secret
+	binary.BigEndian.PutUint64(payload[8:], rand.Uint64()) // #nosec G404 -- the ID of a request is no secret
 	id, err := ksuid.FromParts(now, payload[:])
 	if err != nil { // of another length than 16
 		panic(err)

@@ -101,7 +101,7 @@ func readSettings(name string) (s settings, err error) {
 	if name == "" {
 		return s, nil
 	}
-	f, err := os.Open(name)
+	f, err := os.Open(name) // #nosec G304 -- the user names it
 	if errors.Is(err, fs.ErrNotExist) {
 		return s, nil
 	}
