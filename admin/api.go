@@ -323,7 +323,7 @@ func replyJSON(w http.ResponseWriter, status int, body []byte) error {
 	w.Header().Set("Content-Type", typeJSON)
 	w.Header().Set("Content-Length", strconv.Itoa(len(body))) // who loads much can see how far it is
 	w.WriteHeader(status)
-	_, _ = w.Write(body) // who has left does not read it #nosec G705 -- JSON, which nosniff keeps it
+	_, _ = w.Write(body) // #nosec G705 -- JSON, which nosniff keeps it; who has left does not read it
 	return nil
 }
 
