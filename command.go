@@ -44,7 +44,7 @@ func commandLine(env []string, stdin io.Reader, stdout, stderr io.Writer) cli.Pr
 		Open: func(file string, create bool) (*broker.Broker, error) {
 			store, err := db.Open(file, db.Options{Logger: log, MustExist: !create})
 			if err != nil {
-				return nil, inUseOf(err)
+				return nil, err
 			}
 			b, err := broker.Open(store, broker.Options{MaxPayload: cli.MaxPayload, Logger: log})
 			if err != nil {
@@ -53,7 +53,7 @@ func commandLine(env []string, stdin io.Reader, stdout, stderr io.Writer) cli.Pr
 			return b, nil
 		},
 		Verify: func(file string, progress func(part float64)) error {
-			return inUseOf(db.Verify(file, db.Options{Logger: log}, progress))
+			return db.Verify(file, db.Options{Logger: log}, progress)
 		},
 	}
 }
@@ -79,19 +79,6 @@ func databaseOf(path string, env []string) (file, why string, err error) {
 	}
 	return c.Database.File, "the default, since there is neither --config nor PIPIT_DATABASE_FILE in this environment", nil
 }
-
-// inUseOf puts db.ErrInUse into the words of package command.
-func inUseOf(err error) error {
-	if errors.Is(err, db.ErrInUse) {
-		return inUse{err}
-	}
-	return err
-}
-
-// inUse is db.ErrInUse in the words of package command.
-type inUse struct{ error }
-
-func (inUse) Is(target error) bool { return target == cli.ErrInUse }
 
 // ownURL is under which this machine reaches a server that listens on addresses: at its loopback, where
 // it is among them.

@@ -148,7 +148,7 @@ func (r *rehearsal) database() {
 	}
 	img, err := db.Inspect(file, db.Options{Logger: slog.New(slog.DiscardHandler)})
 	switch {
-	case errors.Is(err, db.ErrInUse): // by the broker that is to be restarted, most likely
+	case errors.Is(err, broker.ErrInUse): // by the broker that is to be restarted, most likely
 		r.references(nil, fmt.Sprintf("database %s, which is in use and was not looked at", file))
 		return
 	case err != nil:

@@ -7,6 +7,7 @@ var (
 	ErrNoSpace   = storeError("no space left for the database") // Commit: the medium is full, nothing was stored
 	ErrNotStored = storeError("nothing was stored")             // Commit: for another reason
 	ErrLost      = storeError("it was removed or replaced")     // CheckFile: the file that is written
+	ErrInUse     = storeError("in use by another process")      // of opening one
 )
 
 type storeError string

@@ -29,7 +29,7 @@ func TestVerify(t *testing.T) {
 	}
 
 	s := openChecked(t, path)
-	if err := Verify(path, Options{Logger: silent, LockTimeout: 1}, nil); !errors.Is(err, ErrInUse) {
+	if err := Verify(path, Options{Logger: silent, LockTimeout: 1}, nil); !errors.Is(err, broker.ErrInUse) {
 		t.Errorf("of an open file: %v", err)
 	}
 	if err := s.Close(); err != nil {

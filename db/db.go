@@ -156,7 +156,7 @@ func (s *Store) Close() error {
 	if s.loaded && !s.uncertain && !s.freelistStored() {
 		if err := s.storeFreelist(); err != nil {
 			// Nothing is lost: the next start finds the free pages by itself.
-			s.log.Warn("the database's list of free pages could not be written", "file", s.path, "err", err)
+			s.log.Warn("the database's list of free pages could not be written", "file", s.path, "error", err)
 		}
 	}
 	if err := s.bolt.Close(); err != nil {
@@ -365,5 +365,5 @@ func (s *Store) logDamage(bucket, key []byte, err error) {
 		return
 	}
 	s.damagedN.Add(1)
-	s.log.Error("a message is damaged and was skipped", "file", s.path, "place", place, "err", err)
+	s.log.Error("a message is damaged and was skipped", "file", s.path, "place", place, "error", err)
 }

@@ -22,9 +22,6 @@ import (
 
 const defaultLockTimeout = time.Second
 
-// ErrInUse says that another process has the file open.
-var ErrInUse = errors.New("in use by another process")
-
 // pageSize of a new file. A commit costs by the number of pages that it writes here and there:
 // larger ones are fewer, and beyond 8 KiB the bytes begin to count.
 const pageSize = 8 << 10
@@ -157,7 +154,7 @@ func (noDatabase) Is(target error) bool { return target == fs.ErrNotExist }
 func openError(path string, err error) error {
 	switch {
 	case errors.Is(err, berrors.ErrTimeout):
-		return fmt.Errorf("database %s is %w", path, ErrInUse)
+		return fmt.Errorf("database %s is %w", path, broker.ErrInUse)
 	case errors.Is(err, fs.ErrNotExist):
 		return fmt.Errorf("database %s cannot be made: there is no directory %s", path, filepath.Dir(path))
 	case errors.Is(err, fs.ErrPermission), isReadOnly(err):

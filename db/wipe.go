@@ -127,7 +127,7 @@ func (s *Store) overwrite(part *wiping) {
 	}
 	if err := s.zero(part.free); err != nil {
 		if !w.warned {
-			s.log.Warn("free pages of the database that may hold secrets which are no more could not be overwritten: it is tried again", "file", s.path, "err", err)
+			s.log.Warn("free pages of the database that may hold secrets which are no more could not be overwritten: it is tried again", "file", s.path, "error", err)
 		}
 		w.warned = true
 		return
@@ -175,7 +175,7 @@ func (s *Store) finishWiping() {
 	start := time.Now()
 	for left := s.Wiping(); left > 0 && time.Since(start) < wipeClose; left = s.Wiping() {
 		if err := s.Commit(&broker.Batch{Wipe: true, Now: start}); err != nil {
-			s.log.Warn("free pages of the database that may hold secrets which are no more could not be overwritten: the next start goes on", "file", s.path, "err", err)
+			s.log.Warn("free pages of the database that may hold secrets which are no more could not be overwritten: the next start goes on", "file", s.path, "error", err)
 			return
 		}
 		if s.Wiping() == left {

@@ -46,7 +46,7 @@ type Program struct {
 	Address func(config string) (string, error)
 
 	// Open opens a database, for payloads of up to MaxPayload. Where there is none in the file it is made, if create is set, else the
-	// error is fs.ErrNotExist. Where another process has it the error is ErrInUse.
+	// error is fs.ErrNotExist. Where another process has it the error is broker.ErrInUse.
 	Open func(file string, create bool) (*broker.Broker, error)
 
 	// Verify reads a whole database and returns what is wrong with it. It tells progress which part is
@@ -56,9 +56,6 @@ type Program struct {
 
 // MaxPayload bounds what is published to a database file, in bytes. A server has its own limit.
 const MaxPayload = 128 << 20
-
-// ErrInUse says that another process has the database open.
-var ErrInUse = errors.New("in use by another process")
 
 // Run runs the command line and returns its exit code.
 func Run(ctx context.Context, p Program, args []string) int {

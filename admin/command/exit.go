@@ -91,7 +91,7 @@ func exitCode(err error) int {
 		return exitUsage
 	case errors.As(err, new(errNotFound)):
 		return exitNotFound
-	case errors.As(err, new(connectError)), errors.Is(err, ErrInUse):
+	case errors.As(err, new(connectError)), errors.Is(err, broker.ErrInUse):
 		return exitNotNow
 	case errors.As(err, &p):
 		return statusCode(p.Status)

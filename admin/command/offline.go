@@ -69,7 +69,7 @@ func (c *cli) openFile(file, why string) (*broker.Broker, error) {
 
 func openError(err error) error {
 	switch {
-	case errors.Is(err, ErrInUse):
+	case errors.Is(err, broker.ErrInUse):
 		return fmt.Errorf("%w: where that is a server, use --server", err)
 	case errors.Is(err, fs.ErrNotExist):
 		return errNotFound{err}
