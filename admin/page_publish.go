@@ -1,0 +1,270 @@
+package admin
+
+import (
+	"encoding/base64"
+	"errors"
+	"io"
+	"mime/multipart"
+	"net/http"
+	"net/url"
+	"strconv"
+	"strings"
+
+	"pipit/broker"
+)
+
+// maxEditable is how large a payload may be, in bytes, that is edited in a form.
+const maxEditable = 4 << 20
+
+// composeForm is the form of a message to be published. m is one to begin with, or nil.
+func composeForm(action string, m *Message) *form {
+	var priorities []option
+	for n := broker.MaxPriority; n >= broker.MinPriority; n-- {
+		o := option{Value: strconv.Itoa(n)}
+		switch o.Label = o.Value; n {
+		case broker.MaxPriority:
+			o.Label += ", delivered first"
+		case broker.MinPriority:
+			o.Label += ", delivered last"
+		}
+		priorities = append(priorities, o)
+	}
+	f := newForm("publish", action, "Publish",
+		field{Name: "payload", Label: "Payload", Type: "textarea"},
+		field{Name: "encoding", Label: "The payload is", Type: "select", Options: []option{{"", "text, as it is"}, {encodingBase64, "base64, to be decoded"}}},
+		field{Name: "file", Label: "Or a file", Type: "file", Hint: "Instead of the text"},
+		field{Name: "mime_type", Label: "MIME type", Hint: "Handed on to consumers. Empty: that of the file, else text/plain", Options: []option{
+			{Value: "application/json"}, {Value: "application/xml"}, {Value: "text/plain"}, {Value: "application/octet-stream"}}},
+		field{Name: "priority", Label: "Priority", Type: "select", Value: strconv.Itoa(broker.DefaultPriority), Options: priorities},
+		field{Name: "expiration", Label: "Expiration", Type: "number", Min: "1", Hint: "Seconds. Empty: the topic's"},
+		field{Name: "delay", Label: "Delay", Type: "number", Min: "0", Hint: "Seconds before it can be delivered"},
+		field{Name: "msg_id", Label: "Message ID", Hint: "One that the topic has seen within its deduplication window is not stored again. Empty: one is made"})
+	f.Upload, f.Wide = true, true
+	if m == nil {
+		return f
+	}
+	text := string(m.Payload)
+	if !isText(m.Payload) {
+		text = base64.StdEncoding.EncodeToString(m.Payload)
+		f.set("encoding", encodingBase64)
+	}
+	f.set("payload", text)
+	f.set("mime_type", m.MIMEType)
+	f.set("priority", strconv.Itoa(m.Priority))
+	if m.Expiration > 0 {
+		f.set("expiration", strconv.FormatInt(m.Expiration, 10))
+	}
+	return f
+}
+
+// readPublication reads the form of a message, which f becomes. of is the message that it began
+// with, or nil.
+func (a *Admin) readPublication(r *http.Request, f *form, of *Message) (Publication, error) {
+	var p Publication
+	const memory = 8 << 20 // bytes; what is more of files goes to disk meanwhile
+	err := r.ParseForm()   // whose error ParseMultipartForm hides
+	if err == nil {
+		if err = r.ParseMultipartForm(memory); errors.Is(err, http.ErrNotMultipart) { // #nosec G120 -- enter has bounded the body
+			err = nil
+		}
+	}
+	if r.MultipartForm != nil {
+		defer r.MultipartForm.RemoveAll()
+	}
+	var large *http.MaxBytesError
+	switch {
+	case errors.As(err, &large):
+		return p, err
+	case errors.Is(err, multipart.ErrMessageTooLarge):
+		return p, &broker.Error{Code: broker.TooLarge, Message: "payload: it is too large for a field, publish it as a file"}
+	case err != nil:
+		return p, broker.Invalidf("the form is not readable")
+	}
+	f.typed(url.Values(r.PostForm))
+	if f.get("priority") == "" {
+		f.set("priority", strconv.Itoa(broker.DefaultPriority))
+	}
+	n, err := f.number("priority", 0)
+	if err != nil {
+		return p, err
+	}
+	p.Priority = int(n)
+	if p.Expiration, err = f.number("expiration", 0); err != nil {
+		return p, err
+	}
+	if f.get("expiration") != "" {
+		if err := broker.CheckExpiration(p.Expiration); err != nil {
+			return p, &fieldError{"expiration", sentence(err.Error())}
+		}
+	}
+	if err := broker.CheckPriority(n); err != nil {
+		return p, &fieldError{"priority", sentence(err.Error())}
+	}
+	if p.Delay, err = f.number("delay", 0); err != nil {
+		return p, err
+	}
+	p.MIMEType, p.ID = strings.TrimSpace(f.get("mime_type")), strings.TrimSpace(f.get("msg_id"))
+
+	file, header, err := r.FormFile("file")
+	if err == nil && header.Filename != "" {
+		defer file.Close()
+		if p.Payload, err = io.ReadAll(file); err != nil {
+			return p, err
+		}
+		if p.MIMEType == "" {
+			p.MIMEType = header.Header.Get("Content-Type")
+		}
+		return p, nil
+	}
+	switch text := f.get("payload"); f.get("encoding") {
+	case "":
+		p.Payload = typedText(text, of)
+	case encodingBase64:
+		if p.Payload, err = base64.StdEncoding.DecodeString(strings.Join(strings.Fields(text), "")); err != nil {
+			return p, &fieldError{"payload", "This is not base64"}
+		}
+	default:
+		return p, &fieldError{"encoding", "Allowed are text and base64"}
+	}
+	return p, nil
+}
+
+// typedText is the text of a form's field as it was meant. Browsers send every end of a line as CR
+// and LF: it becomes an LF, but what was not changed stays as it was, byte by byte.
+func typedText(s string, of *Message) []byte {
+	s = lines(s)
+	if of != nil && lines(string(of.Payload)) == s {
+		return of.Payload
+	}
+	return []byte(s)
+}
+
+var lineEnds = strings.NewReplacer("\r\n", "\n", "\r", "\n")
+
+func lines(s string) string { return lineEnds.Replace(s) }
+
+func (a *Admin) renderCompose(w http.ResponseWriter, r *http.Request, status int, topic string, f *form) error {
+	return a.renderForm(w, r, status, "topics", "Publish to "+topic, formPage{Back: link{topicPath(topic), topic}, Form: f})
+}
+
+func (a *Admin) pageCompose(w http.ResponseWriter, r *http.Request, p params) error {
+	t, err := a.getTopic(unsegment(p["name"]))
+	if err != nil {
+		return err
+	}
+	f := composeForm(topicPath(t.Name)+"/publish", nil)
+	f.field("payload").Focus = true
+	return a.renderCompose(w, r, 0, t.Name, f)
+}
+
+func (a *Admin) pagePublish(w http.ResponseWriter, r *http.Request, p params) error {
+	t, err := a.getTopic(unsegment(p["name"]))
+	if err != nil {
+		return err
+	}
+	f := composeForm(topicPath(t.Name)+"/publish", nil)
+	pub, err := a.readPublication(r, f, nil)
+	id := ""
+	if err == nil {
+		id, err = a.publish(r.Context(), actorOf(r.Context()), t.Name, pub)
+	}
+	if err != nil {
+		status, err := f.fail(err)
+		if err != nil {
+			return err
+		}
+		return a.renderCompose(w, r, status, t.Name, f)
+	}
+	return a.done(w, r, publishedURL(t.Name, id), "")
+}
+
+func recomposeForm(m *Message) *form {
+	f := composeForm(messagePath(m.Topic, m.ID)+"/publish", m)
+	f.Fields = append(f.Fields, field{ID: "publish-delete_old", Name: "delete_old", Label: "Delete the old message", Type: "checkbox",
+		Hint: "For all consumers, once the new one is stored"})
+	return f
+}
+
+func (a *Admin) renderRecompose(w http.ResponseWriter, r *http.Request, status int, m *Message, f *form) error {
+	return a.renderForm(w, r, status, "messages", "Edit and publish again", formPage{
+		Back: link{messagePath(m.Topic, m.ID), m.ID},
+		Lead: "This publishes a new message to " + m.Topic + ".",
+		Form: f,
+	})
+}
+
+func (a *Admin) pageRecompose(w http.ResponseWriter, r *http.Request, p params) error {
+	m, _, err := a.message(p)
+	if err != nil {
+		return err
+	}
+	if len(m.Payload) > maxEditable {
+		return broker.Invalidf("The payload is too large to be edited here: download it, and publish it as a file")
+	}
+	return a.renderRecompose(w, r, 0, &m, recomposeForm(&m))
+}
+
+// pageRepublish publishes a copy of a message, or what became of it in the form. The message may
+// have gone since the form was opened.
+func (a *Admin) pageRepublish(w http.ResponseWriter, r *http.Request, p params) error {
+	who := actorOf(r.Context())
+	m, _, err := a.message(p)
+	gone := broker.CodeOf(err) == broker.NotFound
+	if err != nil && !gone {
+		return err
+	}
+	missing := err
+	if gone {
+		m = Message{Topic: unsegment(p["topic"]), ID: unsegment(p["id"])}
+	}
+	f := recomposeForm(&m)
+	var of *Message
+	if !gone {
+		of = &m
+	}
+	pub, err := a.readPublication(r, f, of)
+	if r.PostFormValue("copy") != "" {
+		if gone {
+			return missing
+		}
+		id, err := a.publish(r.Context(), who, m.Topic, Publication{Payload: m.Payload, MIMEType: m.MIMEType, Priority: m.Priority, Expiration: m.Expiration})
+		if err != nil {
+			return err
+		}
+		return a.published(w, r, m.Topic, id, "")
+	}
+	if err == nil && f.on("delete_old") && pub.ID != "" {
+		err = &fieldError{"msg_id", "With an ID of your own, the old message has to be deleted by hand: had the topic seen the ID, nothing would be stored"}
+	}
+	id := ""
+	if err == nil {
+		id, err = a.publish(r.Context(), who, m.Topic, pub)
+	}
+	if err != nil {
+		status, err := f.fail(err)
+		if err != nil {
+			return err
+		}
+		return a.renderRecompose(w, r, status, &m, f)
+	}
+	notice := ""
+	if f.on("delete_old") {
+		switch n, err := a.deleteMessages(r.Context(), who, m.Topic, []string{m.ID}); {
+		case err != nil:
+			notice += ". The old one could not be deleted: " + failureOf(err).Message
+		case n == 0:
+			notice += ". The old one was gone already"
+		default:
+			notice += ". The old one was deleted"
+		}
+	}
+	return a.published(w, r, m.Topic, id, notice)
+}
+
+// published answers where a message was published, which may be gone as soon: delivered and acknowledged.
+func (a *Admin) published(w http.ResponseWriter, r *http.Request, topic, id, notice string) error {
+	if _, _, err := a.b.Message(topic, id); err != nil {
+		return a.done(w, r, publishedURL(topic, id), strings.TrimPrefix(notice, ". "))
+	}
+	return a.done(w, r, messagePath(topic, id), "This is the new message, published a moment ago"+notice)
+}
