@@ -90,22 +90,7 @@ func latencyOnce(ctx context.Context, t target, d time.Duration) (sample, error)
 		errSub    error
 	)
 	m := startMeter(t.pid)
-	wg.Go(func() { // the pace
-		defer close(due)
-		pace := time.NewTicker(time.Second / latencyRate)
-		defer pace.Stop()
-		for i := range want {
-			next := m.start.Add(time.Duration(i) * time.Second / latencyRate)
-			for time.Now().Before(next) {
-				select {
-				case <-pace.C:
-				case <-ctx.Done():
-					return
-				}
-			}
-			due <- time.Now()
-		}
-	})
+	wg.Go(func() { pace(ctx, m.start, want, due) })
 	wg.Go(func() {
 		errPub = each(publishers, func(_ int, c *conn) error {
 			for at := range due {
@@ -190,5 +175,23 @@ func since(latencies []time.Duration, body []byte, start, now time.Time) ([]time
 			latencies = append(latencies, now.Sub(time.Unix(0, nano)))
 		}
 		body = rest
+	}
+}
+
+// pace sends n times to due, as they come from start on at latencyRate, and closes it.
+func pace(ctx context.Context, start time.Time, n int, due chan<- time.Time) {
+	defer close(due)
+	tick := time.NewTicker(time.Second / latencyRate)
+	defer tick.Stop()
+	for i := range n {
+		next := start.Add(time.Duration(i) * time.Second / latencyRate)
+		for time.Now().Before(next) {
+			select {
+			case <-tick.C:
+			case <-ctx.Done():
+				return
+			}
+		}
+		due <- time.Now()
 	}
 }
