@@ -20,9 +20,7 @@ func TestBrowserTopic(t *testing.T) {
 	if status := tab.send("#topic"); status != http.StatusUnprocessableEntity {
 		t.Fatalf("a name that ends with a slash: status %d", status)
 	}
-	if !tab.exists("#topic-name[aria-invalid]:focus") {
-		t.Error("the field that is wrong does not have the focus")
-	}
+	tab.until(`document.activeElement.matches("#topic-name[aria-invalid]")`) // a browser does it with its next frame
 	tab.fill("#topic", "name", "/orders", "expiration", "120", "dedup_window", "90s") // the rest is kept
 	tab.save("#topic")
 	tab.at("/admin/topics/%2Forders")
