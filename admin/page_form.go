@@ -149,19 +149,13 @@ func (f *form) fail(err error) (int, error) {
 	return http.StatusUnprocessableEntity, nil
 }
 
-// guilty returns the name of the field that an error is about, if any. The username of a client is
-// the client of a producer.
+// guilty returns the name of the field that an error is about, if any. The client of a producer is the
+// username of a client, whose form may be the one.
 func (f *form) guilty(e *broker.Error) string {
 	if f.field(e.Field) != nil {
 		return e.Field
 	}
-	first, _, _ := strings.Cut(e.Message, " ")
-	for _, pair := range [][2]string{{"Client", "username"}, {"Topic", "name"}, {"password_hash", "password"}} {
-		if strings.EqualFold(first, pair[0]) || e.Field == strings.ToLower(pair[0]) {
-			first = pair[1]
-		}
-	}
-	return first
+	return map[string]string{"client": "username", "topic": "name", "password_hash": "password"}[e.Field]
 }
 
 func (f *form) blame(name, message string) {

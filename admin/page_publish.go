@@ -76,7 +76,7 @@ func (a *Admin) readPublication(r *http.Request, f *form, of *Message) (Publicat
 	case errors.As(err, &large):
 		return p, err
 	case errors.Is(err, multipart.ErrMessageTooLarge):
-		return p, &broker.Error{Code: broker.TooLarge, Message: "payload: it is too large for a field, publish it as a file"}
+		return p, &broker.Error{Code: broker.TooLarge, Message: "payload: it is too large for a field, publish it as a file", Field: "payload"}
 	case err != nil:
 		return p, broker.Invalidf("the form is not readable")
 	}

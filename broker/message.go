@@ -94,7 +94,7 @@ func CheckMIMEType(s string) error {
 // validate checks a publication and fills in its defaults, but for the expiration.
 func (p *Publication) validate(maxPayload int64) error {
 	if int64(len(p.Payload)) > maxPayload {
-		return &Error{Code: TooLarge, Message: tooLargeMessage(int64(len(p.Payload)), maxPayload)}
+		return &Error{Code: TooLarge, Message: tooLargeMessage(int64(len(p.Payload)), maxPayload), Field: "payload"}
 	}
 	if p.Priority == 0 {
 		p.Priority = DefaultPriority
@@ -119,7 +119,7 @@ func (p *Publication) validate(maxPayload int64) error {
 		}
 	}
 	if len(p.producer) > MaxName || !printable(p.producer) {
-		return Invalidf("producer %q: allowed are at most %d bytes without control characters", clip(p.producer), MaxName)
+		return Invalidf("producer %q: allowed are at most %d bytes without control characters", clip(p.producer), MaxName).of("producer")
 	}
 	return CheckDelay(p.Delay)
 }

@@ -30,7 +30,7 @@ func dummyHash(cost int) string { return fmt.Sprintf("$2a$%02d$%s", cost, unknow
 // HashPassword returns the hash of a password that Client.PasswordHash takes.
 func HashPassword(password string) (string, error) {
 	if password == "" || len(password) > MaxPassword {
-		return "", Invalidf("password of %d bytes: allowed are 1 to %d", len(password), MaxPassword)
+		return "", Invalidf("password of %d bytes: allowed are 1 to %d", len(password), MaxPassword).of("password")
 	}
 	hash, err := bcrypt.GenerateFromPassword([]byte(password), hashCost)
 	if err != nil {

@@ -111,7 +111,7 @@ func (s Subscription) Receive(ctx context.Context, o ReceiveOptions) ([]Message,
 		return nil, err
 	}
 	if o.Wait < 0 || o.Wait > MaxWait {
-		return nil, Invalidf("wait %s: allowed are 0s to %s", o.Wait, MaxWait)
+		return nil, Invalidf("wait %s: allowed are 0s to %s", o.Wait, MaxWait).of("wait")
 	}
 	c := s.c
 	start := time.Now()
@@ -173,7 +173,7 @@ func (s Subscription) Receive(ctx context.Context, o ReceiveOptions) ([]Message,
 
 func checkMax(n int) error {
 	if n < 1 || n > MaxReceive {
-		return Invalidf("max %d: allowed are 1 to %d", n, MaxReceive)
+		return Invalidf("max %d: allowed are 1 to %d", n, MaxReceive).of("max")
 	}
 	return nil
 }
