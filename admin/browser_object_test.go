@@ -20,7 +20,7 @@ func TestBrowserTopic(t *testing.T) {
 	if status := tab.send("#topic"); status != http.StatusUnprocessableEntity {
 		t.Fatalf("a name that ends with a slash: status %d", status)
 	}
-	tab.until(`document.activeElement.matches("#topic-name[aria-invalid]")`) // a browser does it with its next frame
+	tab.until(`document.activeElement.matches("#topic-name[aria-invalid]")`)          // a browser does it with its next frame
 	tab.fill("#topic", "name", "/orders", "expiration", "120", "dedup_window", "90s") // the rest is kept
 	tab.save("#topic")
 	tab.at("/admin/topics/%2Forders")
