@@ -101,7 +101,11 @@ func pageQuery(r *http.Request, filters ...string) (query, error) {
 		return query{}, err
 	}
 	limit, err := v.integer("limit", defaultLimit, 1, maxLimit)
-	return query{Limit: int(limit), Cursor: v["cursor"], Kind: v["kind"]}, err
+	if err != nil {
+		return query{}, err
+	}
+	kind, err := v.oneOf("kind", AuditKinds...)
+	return query{Limit: int(limit), Cursor: v["cursor"], Kind: kind}, err
 }
 
 // readObject reads the body of a request into a struct, to which v points, and byDefault to another.
