@@ -4,14 +4,17 @@ import (
 	"context"
 	"crypto/tls"
 	"errors"
+	"log"
 	"log/slog"
 	"net"
 	"net/http"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"pipit/httpapi/forwarded"
+	"pipit/httpapi/refused"
 )
 
 // Times of connections.
@@ -44,11 +47,13 @@ type connections struct {
 	full     seldom              // lines that say that all slots are taken
 	cut      seldom              // lines that say that a network has to make room
 	failed   seldom              // lines that say that accepting failed
-	refused  map[string]*seldom  // lines about HTTP/2, by kind
+	http2    map[string]*seldom  // lines about HTTP/2, by kind: a few dozen
+
+	refusals *refused.Lines // about requests over TLS that cannot be read
 }
 
 func newConnections(max int64, log *slog.Logger) *connections {
-	return &connections{max: max, mayWait: waitingLimit(), log: log, networks: map[string]*network{}, refused: map[string]*seldom{}}
+	return &connections{max: max, mayWait: waitingLimit(), log: log, networks: map[string]*network{}, http2: map[string]*seldom{}, refusals: refused.New(log)}
 }
 
 // acceptFailed logs an error that net/http silently tries again after.
@@ -118,9 +123,13 @@ func connOf(outer net.Conn) *conn {
 func (s *connections) becameActive(c *conn) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if t, ok := c.outer.(*tls.Conn); ok && !c.known {
+	switch t, ok := c.outer.(*tls.Conn); {
+	case ok && !c.known:
 		c.known, c.http2 = true, t.ConnectionState().NegotiatedProtocol == "h2"
 		c.unserved.Store(!c.http2)
+		c.came = c.http2 // which is called active once before there are requests
+	case c.http2:
+		c.came = false
 	}
 }
 
@@ -129,6 +138,7 @@ func (s *connections) begun(c *conn) {
 	c.unserved.Store(false)
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	c.came = true
 	if busy := &c.network.busy; c.in != busy && !c.leaving && !c.closed {
 		s.leave(c)
 		s.wait(c, busy)
@@ -138,6 +148,9 @@ func (s *connections) begun(c *conn) {
 func (s *connections) becameIdle(c *conn) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if c.http2 && !c.came {
+		s.warnHTTP2("its header is too large, or it was taken back before it came to a handler")
+	}
 	switch {
 	case c.leaving || c.closed:
 	case s.final && !c.http2:
@@ -216,10 +229,33 @@ func (s *connections) refusedHTTP2(kind string) {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	lines := s.refused[kind]
+	s.warnHTTP2(kind)
+}
+
+// errorLog is for what a server says by itself: of connections of HTTP/2 that it ends, since their clients do what is not
+// allowed, and of such as break, which happens.
+func (s *connections) errorLog() *log.Logger { return log.New(serverLog{s}, "", 0) }
+
+type serverLog struct{ *connections }
+
+func (l serverLog) Write(line []byte) (int, error) {
+	text := strings.TrimSpace(string(line))
+	if rest, ok := strings.CutPrefix(text, "http2: server connection error from "); ok {
+		if remote, reason, _ := strings.Cut(rest, ": "); l.refusals.Allow("", remote) {
+			l.log.Warn("refused", "remote", remote, "reason", "not HTTP/2 as it is to be: "+reason)
+		}
+		return len(line), nil
+	}
+	l.log.Debug(text)
+	return len(line), nil
+}
+
+// warnHTTP2 is refusedHTTP2 for who holds mu.
+func (s *connections) warnHTTP2(kind string) {
+	lines := s.http2[kind]
 	if lines == nil {
 		lines = new(seldom)
-		s.refused[kind] = lines
+		s.http2[kind] = lines
 	}
 	if times, ok := lines.line(time.Now()); ok {
 		s.log.Warn("refused", "reason", "not HTTP/2 as it is to be: "+kind, "times", times)
@@ -240,6 +276,7 @@ type conn struct {
 	network        *network  // of a slot
 	outer          net.Conn  // what net/http knows: itself, or the TLS connection on top of it
 	known, http2   bool      // TLS: whether it is HTTP/2, known when a first request has begun
+	came           bool      // HTTP/2: a request has come to a handler since there was none
 	leaving        bool      // it is being closed for another one
 	closed         bool      // its slot was given back
 	in             *connList // that it is in, if any
@@ -285,7 +322,7 @@ func (c *conn) hasBegun() bool { return c.begun.Load() || hasArrived(c.Conn) }
 // Write tells the answer that net/http gives by itself, over TLS, where httpapi.Listener cannot see it: it is
 // written after something was read, and before that has come to a handler.
 func (c *conn) Write(b []byte) (int, error) {
-	if len(b) >= shortestAnswer && c.unserved.CompareAndSwap(true, false) && !c.left.Load() {
+	if len(b) >= shortestAnswer && c.unserved.CompareAndSwap(true, false) && !c.left.Load() && c.all.refusals.Allow("", c.RemoteAddr().String()) {
 		c.all.log.Warn("refused", "remote", c.RemoteAddr().String(), "reason", "not a request that can be read, over TLS")
 	}
 	return c.Conn.Write(b)

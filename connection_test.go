@@ -226,7 +226,7 @@ func TestLastReply(t *testing.T) {
 		t.Fatal(err)
 	}
 	srv := servers{conns: conns, failed: make(chan error, 1)}
-	srv.start(&http.Server{Handler: http.NotFoundHandler()}, all, quiet)
+	srv.start(&http.Server{Handler: http.NotFoundHandler()}, all)
 	last := func() bool {
 		t.Helper()
 		c := connect(t, all[0].Addr().String())

@@ -59,8 +59,18 @@ func fields(path string, more ...string) []byte {
 	return b.Bytes()
 }
 
-func (f frames) request(stream uint32, path string) error {
-	return f.WriteHeaders(http2.HeadersFrameParam{StreamID: stream, BlockFragment: fields(path), EndHeaders: true, EndStream: true})
+func (f frames) request(stream uint32, path string, more ...string) error {
+	const most = 16 << 10 // bytes of a frame
+	block := fields(path, more...)
+	first := block[:min(len(block), most)]
+	rest := block[len(first):]
+	err := f.WriteHeaders(http2.HeadersFrameParam{StreamID: stream, BlockFragment: first, EndHeaders: len(rest) == 0, EndStream: true})
+	for err == nil && len(rest) > 0 {
+		n := min(len(rest), most)
+		err = f.WriteContinuation(stream, n == len(rest), rest[:n])
+		rest = rest[n:]
+	}
+	return err
 }
 
 // next reads frames up to one that fits.
@@ -94,7 +104,7 @@ func serveTLS(t *testing.T, h http.Handler) (addr string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	srv.start(httpapi.NewServer(h, 0), all, quiet)
+	srv.start(httpapi.NewServer(h, 0), all)
 	t.Cleanup(func() {
 		closeAll(all)
 		for _, s := range srv.all {
@@ -280,6 +290,58 @@ func TestRefusedHTTP2(t *testing.T) {
 	for _, kind := range []string{"bad_path", "bad_path_method"} {
 		if n := strings.Count(log, kind+`","times":1}`); n != 1 {
 			t.Errorf("%d lines about %s in\n%s", n, kind, log)
+		}
+	}
+}
+
+// A header that is too large is answered by net/http in a handler of its own, or ends the connection.
+func TestRefusedHeaderHTTP2(t *testing.T) {
+	dir := t.TempDir()
+	writeCertificate(t, filepath.Join(dir, "cert.pem"), filepath.Join(dir, "key.pem"), 1)
+	p := start(t, dir, []string{"PIPIT_HTTP_LISTEN=127.0.0.1:0", "PIPIT_HTTP_TLS_CERT=cert.pem", "PIPIT_HTTP_TLS_KEY=key.pem"})
+	f := openFrames(t, dialTCP(t, p.addrs[0]))
+	stream := uint32(1)
+	ask := func(status string, header ...string) {
+		t.Helper()
+		if err := f.request(stream, "/health", header...); err != nil {
+			t.Fatal(err)
+		}
+		stream += 2
+		got := ""
+		decoder := hpack.NewDecoder(4096, func(f hpack.HeaderField) {
+			if f.Name == ":status" {
+				got = f.Value
+			}
+		})
+		_, err := f.next(func(f http2.Frame) bool {
+			switch f := f.(type) {
+			case *http2.HeadersFrame:
+				_, _ = decoder.Write(f.HeaderBlockFragment())
+			case *http2.DataFrame:
+				return f.StreamEnded()
+			case *http2.GoAwayFrame:
+				got = f.ErrCode.String()
+				return true
+			}
+			return false
+		})
+		if err != nil || got != status {
+			t.Fatalf("%v, %s: want %s", err, got, status)
+		}
+	}
+	var large []string
+	for range 8 {
+		large = append(large, "x-note", strings.Repeat("a", 3000)) // encoded they are smaller
+	}
+	ask("200", "x-note", "short")
+	ask("200", "x-note", "short")
+	ask("431", large...)
+	ask("200", "x-note", "short")
+	ask("COMPRESSION_ERROR", "x-note", strings.Repeat("x", 30_000))
+	_, log := p.stop(t, syscall.SIGTERM)
+	for _, reason := range []string{"its header is too large", "connection error: COMPRESSION_ERROR"} {
+		if n := strings.Count(log, reason); n != 1 {
+			t.Errorf("%d lines about %q in\n%s", n, reason, log)
 		}
 	}
 }

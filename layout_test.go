@@ -14,7 +14,7 @@ import (
 func TestLayout(t *testing.T) {
 	// What each package may import, beside the standard library.
 	allowed := map[string][]string{
-		"pipit": {"pipit/broker", "pipit/db", "pipit/httpapi", "pipit/httpapi/forwarded", "pipit/admin", "pipit/admin/command", "github.com/BurntSushi/toml"},
+		"pipit": {"pipit/broker", "pipit/db", "pipit/httpapi", "pipit/httpapi/forwarded", "pipit/httpapi/refused", "pipit/admin", "pipit/admin/command", "github.com/BurntSushi/toml"},
 		"pipit/admin": {"pipit/broker", "pipit/httpapi/forwarded", "pipit/httpapi/refused", "github.com/julienschmidt/httprouter",
 			"golang.org/x/text/encoding", "golang.org/x/text/transform"},
 		"pipit/admin/command": {"pipit/admin", "pipit/broker", "github.com/BurntSushi/toml", "github.com/rivo/uniseg", "github.com/schollz/progressbar/v3",

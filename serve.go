@@ -193,7 +193,7 @@ func (s *service) start() {
 	open := func(h http.Handler, listeners []net.Listener) {
 		server := httpapi.NewServer(h, s.cfg.HTTP.IdleTimeout)
 		server.RegisterOnShutdown(s.b.Drain) // after the listeners are closed: long polls and streams end
-		s.srv.start(server, listeners, s.log)
+		s.srv.start(server, listeners)
 	}
 	switch {
 	case s.admin == nil:

@@ -39,8 +39,8 @@ type servers struct {
 }
 
 // start serves on listeners.
-func (s *servers) start(srv *http.Server, listeners []net.Listener, log *slog.Logger) {
-	srv.ErrorLog = slog.NewLogLogger(log.Handler(), slog.LevelDebug) // broken handshakes and connections
+func (s *servers) start(srv *http.Server, listeners []net.Listener) {
+	srv.ErrorLog = s.conns.errorLog()
 	if s.cert != nil {
 		srv.TLSConfig = s.cert.config()
 	}
