@@ -127,7 +127,7 @@ func (p pipes) connectFrom(ip string) keptConn {
 // startPipes serves connections within the process.
 func (s *servers) startPipes(h http.Handler) pipes {
 	listener := make(pipes)
-	s.start(httpapi.NewServer(h, 0), []net.Listener{newLimitedListener(listener, "", s.conns)}, quiet)
+	s.start(httpapi.NewServer(h, 0), []net.Listener{newLimitedListener(listener, "", s.conns)})
 	return listener
 }
 
