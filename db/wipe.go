@@ -22,7 +22,7 @@ import (
 //   - All readers that were there before that commit have ended.
 //   - The committer, who alone takes pages into use, is the one who overwrites it.
 const (
-	wipePages = 512                  // looked at by one commit: 4 MiB
+	wipePages = 128                  // looked at by one commit: 1 MiB
 	wipeTime  = 3 * time.Millisecond // that one commit looks for
 	wipeClose = 2 * time.Second      // that Close goes on for; the next start goes on
 )
