@@ -505,13 +505,13 @@ func TestExampleDeclares(t *testing.T) {
 }
 
 // Every key is in the example once, in the order of the structs, with a comment that names its
-// default as the literal has it, and set to that where it is commented out. README.md has them too.
+// default as the literal has it, and set to that where it is commented out. docs/configuration.md has them too.
 func TestExampleAndDefaults(t *testing.T) {
 	text, err := os.ReadFile("config.example.toml")
 	if err != nil {
 		t.Fatal(err)
 	}
-	readme, err := os.ReadFile("README.md")
+	doc, err := os.ReadFile("docs/configuration.md")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -550,8 +550,8 @@ func TestExampleAndDefaults(t *testing.T) {
 					if !strings.Contains(comment, want+".") && !strings.Contains(comment, want+",") && !strings.HasSuffix(comment, want+" ") {
 						t.Errorf("%s.%s: the comment %q does not say %q", section, key, comment, want)
 					}
-					if !strings.Contains(string(readme), fmt.Sprintf("| `%s` |", key)) {
-						t.Errorf("README.md has no row for %s", key)
+					if !strings.Contains(string(doc), fmt.Sprintf("| `%s` |", key)) {
+						t.Errorf("docs/configuration.md has no row for %s", key)
 					}
 					break
 				}

@@ -34,7 +34,7 @@ func TestLayout(t *testing.T) {
 		}
 		may, known := allowed[pkg]
 		if !known {
-			t.Errorf("%s: a new package needs a line here and a reason in README.md", pkg)
+			t.Errorf("%s: a new package needs a line here and a reason in docs/architecture.md", pkg)
 		}
 		for _, imp := range imports {
 			if first, _, _ := strings.Cut(imp, "/"); imp != "pipit" && first != "pipit" && !strings.Contains(first, ".") {

@@ -25,7 +25,7 @@ import (
 	"pipit/broker"
 )
 
-var screenshots = flag.Bool("screenshots", false, "make the pictures of the README anew")
+var screenshots = flag.Bool("screenshots", false, "make the pictures of the documentation anew")
 
 // office is what a small office publishes: topics, with messages per second in the busy hours, who
 // publishes, and who receives.
@@ -71,10 +71,10 @@ func officeKey(client, topic string) string {
 	return "K-" + client + strings.ReplaceAll(topic, "/", "-")
 }
 
-// TestScreenshots makes the pictures of the README, with -screenshots.
+// TestScreenshots makes the pictures of the documentation, with -screenshots.
 func TestScreenshots(t *testing.T) {
 	if !*screenshots {
-		t.Skip("-screenshots makes the pictures of the README anew")
+		t.Skip("-screenshots makes the pictures of the documentation anew")
 	}
 	browses(t)
 	s := newSite(t, true)
@@ -230,7 +230,7 @@ func (s *site) traffic() {
 	}
 }
 
-// picture writes what the tab shows to the pictures of the README, in few colours.
+// picture writes what the tab shows to the pictures of the documentation, in few colours.
 func (t *tab) picture(name string) {
 	t.Helper()
 	var shot []byte

@@ -13,7 +13,7 @@ import (
 	"pipit/broker"
 )
 
-// Exit codes, as the help of pipit and README.md list them.
+// Exit codes, as the help of pipit and docs/administration.md list them.
 const (
 	exitOK       = 0
 	exitFailed   = 1

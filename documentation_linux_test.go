@@ -1,20 +1,24 @@
 package main
 
 import (
+	"cmp"
+	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
+	"unicode"
 )
 
-// needs returns the path of a program that a test of what README.md says cannot do without.
+// needs returns the path of a program that a test of what the documentation says cannot do without.
 func needs(t *testing.T, program, pkg string) string {
 	t.Helper()
 	if testing.Short() {
-		t.Skip("short: what README.md says is tested without -short")
+		t.Skip("short: what the documentation says is tested without -short")
 	}
 	path, err := exec.LookPath(program)
 	if err != nil {
@@ -33,23 +37,34 @@ func lacking(t *testing.T, pkg string, err error) {
 	end("%v: install the package %s, as in: apt-get install %[2]s", err, pkg)
 }
 
-func readme(t *testing.T) string {
+// pages returns the documentation, by file.
+func pages(t *testing.T) map[string]string {
 	t.Helper()
-	text, err := os.ReadFile("README.md")
-	if err != nil {
-		t.Fatal(err)
+	texts := map[string]string{}
+	for _, pattern := range []string{"*.md", "docs/*.md"} {
+		files, err := filepath.Glob(pattern)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, file := range files {
+			text, err := os.ReadFile(file) // #nosec G304 -- of the repository
+			if err != nil {
+				t.Fatal(err)
+			}
+			texts[file] = string(text)
+		}
 	}
-	return string(text)
+	return texts
 }
 
 // The unit is understood by systemd, key by key, and lets the service do little.
-func TestReadmeUnit(t *testing.T) {
+func TestDocumentedUnit(t *testing.T) {
 	analyze := needs(t, "systemd-analyze", "systemd")
-	_, rest, _ := strings.Cut(readme(t), "```ini\n[Unit]")
+	_, rest, _ := strings.Cut(pages(t)["docs/operations.md"], "```ini\n[Unit]")
 	unit, _, ok := strings.Cut(rest, "```")
 	program, err := os.Executable()
 	if err != nil || !ok {
-		t.Fatal("README.md has no unit, or: ", err)
+		t.Fatal("docs/operations.md has no unit, or: ", err)
 	}
 	unit = strings.Replace("[Unit]"+unit, "/usr/local/bin/pipit", program, 1)
 	file := filepath.Join(t.TempDir(), "pipit.service")
@@ -70,18 +85,21 @@ func TestReadmeUnit(t *testing.T) {
 }
 
 // Commands can be pasted into zsh, which has a use for ? and the like of its own: it reads them as bash does.
-func TestReadmeCommands(t *testing.T) {
+func TestDocumentedCommands(t *testing.T) {
 	zsh := needs(t, "zsh", "zsh")
 	bash := needs(t, "bash", "bash")
 	// A program is told what it is given, one argument a line.
 	script := `curl() { printf '%s\n' curl "$@"; }; pipit() { printf '%s\n' pipit "$@"; }; set -e` + "\n"
 	const command = `(?m)^    ((?:curl|pipit [a-z]|export |API=|AUTH=).*)$`
-	lines := regexp.MustCompile(command).FindAllStringSubmatch(readme(t), -1)
-	if len(lines) < 10 {
-		t.Fatalf("README.md has %d commands", len(lines))
+	texts, found := pages(t), 0
+	for _, file := range slices.Sorted(maps.Keys(texts)) {
+		for _, line := range regexp.MustCompile(command).FindAllStringSubmatch(texts[file], -1) {
+			script += line[1] + "\n"
+			found++
+		}
 	}
-	for _, line := range lines {
-		script += line[1] + "\n"
+	if found < 20 {
+		t.Fatalf("the documentation has %d commands", found)
 	}
 	var read []string
 	for _, shell := range []*exec.Cmd{exec.Command(bash, "--norc", "-c", script), exec.Command(zsh, "-f", "-c", script)} {
@@ -94,5 +112,48 @@ func TestReadmeCommands(t *testing.T) {
 	}
 	if read[0] != read[1] {
 		t.Errorf("bash reads\n%s\nand zsh\n%s", read[0], read[1])
+	}
+}
+
+// What a page links to is there: a file, and a heading of it.
+func TestDocumentedLinks(t *testing.T) {
+	texts := pages(t)
+	anchors := func(file string) (all []string) {
+		for _, m := range regexp.MustCompile("(?m)^#+ (.*)$").FindAllStringSubmatch(texts[file], -1) {
+			anchor := strings.Map(func(r rune) rune {
+				switch {
+				case r == ' ':
+					return '-'
+				case unicode.IsLetter(r), unicode.IsDigit(r), r == '-', r == '_':
+					return unicode.ToLower(r)
+				}
+				return -1
+			}, m[1])
+			all = append(all, anchor)
+		}
+		return all
+	}
+	links := 0
+	for file, text := range texts {
+		for _, m := range regexp.MustCompile(`\]\(([^)\s]+)\)|src="([^"]+)"`).FindAllStringSubmatch(text, -1) {
+			link := cmp.Or(m[1], m[2])
+			if strings.Contains(link, "://") {
+				continue
+			}
+			links++
+			path, anchor, _ := strings.Cut(link, "#")
+			target := file
+			if path != "" {
+				target = filepath.Join(filepath.Dir(file), path)
+			}
+			if _, err := os.Stat(target); err != nil {
+				t.Errorf("%s links to %s: %v", file, link, err)
+			} else if anchor != "" && !slices.Contains(anchors(target), anchor) {
+				t.Errorf("%s links to %s: no such heading", file, link)
+			}
+		}
+	}
+	if links < 20 {
+		t.Errorf("%d links were found", links)
 	}
 }
