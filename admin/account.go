@@ -10,6 +10,7 @@ import (
 	"unicode/utf8"
 
 	"pipit/broker"
+	"pipit/broker/clip"
 )
 
 // administratorKind is the kind of the documents of administrators, whose keys are their names.
@@ -139,7 +140,7 @@ func setPassword(ctx context.Context, b *broker.Broker, name, hash string, more 
 }
 
 func noAdministrator(name string) error {
-	return &broker.Error{Code: broker.NotFound, Message: fmt.Sprintf("There is no administrator %q", clip(name))}
+	return &broker.Error{Code: broker.NotFound, Message: fmt.Sprintf("There is no administrator %q", clip.Input(name))}
 }
 
 // IsSetUp tells whether a broker has an administrator: before, every token is refused.

@@ -26,6 +26,7 @@ import (
 	"github.com/julienschmidt/httprouter"
 
 	"pipit/broker"
+	"pipit/broker/clip"
 	"pipit/httpapi/forwarded"
 	"pipit/httpapi/refused"
 )
@@ -277,7 +278,7 @@ func (a *Admin) dispatch(x *exchange, r *http.Request) {
 			if p == http.ErrAbortHandler {
 				panic(p)
 			}
-			a.log.Error("panic", "method", clip(r.Method), "path", clipTo(r.URL.Path, 256), "panic", p, "stack", string(debug.Stack()))
+			a.log.Error("panic", "method", clip.Input(r.Method), "path", clip.To(r.URL.Path, 256), "panic", p, "stack", string(debug.Stack()))
 			x.err = &broker.Error{Code: broker.Internal, Message: "panic"}
 		}
 	}()
@@ -316,8 +317,8 @@ func (a *Admin) fail(x *exchange, r *http.Request) {
 
 // attrs are what a log line says of a request. A query is not among it: that of the set-up link is secret.
 func (x *exchange) attrs(r *http.Request) []slog.Attr {
-	attrs := append(make([]slog.Attr, 0, 8), slog.String("method", clip(r.Method)),
-		slog.String("path", clipTo(r.URL.Path, 256)), slog.String("remote", x.remote))
+	attrs := append(make([]slog.Attr, 0, 8), slog.String("method", clip.Input(r.Method)),
+		slog.String("path", clip.To(r.URL.Path, 256)), slog.String("remote", x.remote))
 	if x.who.Name != "" {
 		attrs = append(attrs, slog.String("actor", x.who.Name))
 	}
@@ -351,7 +352,7 @@ func (a *Admin) register() {
 		methods = slices.DeleteFunc(methods, func(m string) bool { return m == "OPTIONS" }) // the router adds it
 		allow := strings.Join(methods, ", ")
 		x.Header().Set("Allow", allow)
-		x.err = &httpError{http.StatusMethodNotAllowed, "method_not_allowed", "Method " + clip(r.Method) + ": allowed are " + allow}
+		x.err = &httpError{http.StatusMethodNotAllowed, "method_not_allowed", "Method " + clip.Input(r.Method) + ": allowed are " + allow}
 	})
 }
 
@@ -469,11 +470,3 @@ func isAPI(r *http.Request) bool { return strings.HasPrefix(r.URL.Path, apiPath)
 
 // wantsPage tells a browser that opens a page, or sends a form, from a script.
 func wantsPage(r *http.Request) bool { return strings.Contains(r.Header.Get("Accept"), "text/html") }
-
-// clipTo shortens a text to n bytes, without half a character at its end.
-func clipTo(s string, n int) string {
-	if len(s) > n {
-		return strings.ToValidUTF8(s[:n], "") + "…"
-	}
-	return s
-}

@@ -11,6 +11,7 @@ import (
 	"strings"
 
 	"pipit/broker"
+	"pipit/broker/clip"
 )
 
 // v1 is where the paths of the API begin.
@@ -346,14 +347,14 @@ func tagRevision(tag string) string {
 func ifMatch(r *http.Request) (string, error) {
 	tag := strings.TrimSpace(strings.Join(r.Header.Values("If-Match"), ","))
 	if strings.Contains(tag, ",") {
-		return "", malformed("If-Match %q: allowed is one ETag, or *", clip(tag))
+		return "", malformed("If-Match %q: allowed is one ETag, or *", clip.Input(tag))
 	}
 	if tag == "" || tag == "*" {
 		return tag, nil
 	}
 	revision := tagRevision(tag)
 	if revision == "" || revision == "*" {
-		return "", malformed("If-Match %q: allowed is one ETag, or *", clip(tag))
+		return "", malformed("If-Match %q: allowed is one ETag, or *", clip.Input(tag))
 	}
 	return revision, nil
 }

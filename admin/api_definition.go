@@ -3,6 +3,8 @@ package admin
 import (
 	"net/http"
 	"strings"
+
+	"pipit/broker/clip"
 )
 
 // definitionRoutes are those of definitions as a whole. Exporting takes the scope write, because a
@@ -70,5 +72,5 @@ func (v values) oneOf(name string, allowed ...string) (string, error) {
 			return s, nil
 		}
 	}
-	return "", badParameter(name, "%s %q: allowed are %s", name, clip(s), strings.Join(allowed, ", "))
+	return "", badParameter(name, "%s %q: allowed are %s", name, clip.Input(s), strings.Join(allowed, ", "))
 }

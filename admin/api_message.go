@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"pipit/broker"
+	"pipit/broker/clip"
 )
 
 // Bounds of the payloads in a list of messages.
@@ -65,14 +66,14 @@ func (a *Admin) apiMessages(w http.ResponseWriter, r *http.Request, _ params) er
 	o := broker.BrowseOptions{Topic: v["topic"], State: broker.State(v["state"]), Text: v["text"], Cursor: v["cursor"]}
 	if s, given := v["consumer"]; given {
 		if o.Consumer, err = parseID(broker.KindConsumer, s); err != nil {
-			return badParameter("consumer", "consumer %q: allowed is the id of a consumer", clip(s))
+			return badParameter("consumer", "consumer %q: allowed is the id of a consumer", clip.Input(s))
 		}
 	}
 	if o.Topic == "" && o.Consumer == 0 {
 		return fieldErrors{{Parameter: "topic", Detail: "topic: it is missing, as is consumer"}}
 	}
 	if s, given := v["state"]; given && !slices.Contains(browseStates, s) {
-		return badParameter("state", "state %q: allowed are %s", clip(s), strings.Join(browseStates, ", "))
+		return badParameter("state", "state %q: allowed are %s", clip.Input(s), strings.Join(browseStates, ", "))
 	}
 	var priority, limit, payload int64
 	for _, n := range []struct {
@@ -188,7 +189,7 @@ func (a *Admin) apiReleaseMessage(w http.ResponseWriter, r *http.Request, p para
 	var consumer uint32
 	if s, given := v["consumer"]; given {
 		if consumer, err = parseID(broker.KindConsumer, s); err != nil {
-			return badParameter("consumer", "consumer %q: allowed is the id of a consumer", clip(s))
+			return badParameter("consumer", "consumer %q: allowed is the id of a consumer", clip.Input(s))
 		}
 	}
 	done, err := a.releaseMessage(r.Context(), actorOf(r.Context()), p["topic"], p["msg_id"], consumer)

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"pipit/broker"
+	"pipit/broker/clip"
 )
 
 // When something needs attention.
@@ -100,7 +101,7 @@ func (s *stats) look(now time.Time) situation {
 // reasonOf is an error of the broker's health in one line.
 func reasonOf(err error) string {
 	line, _, _ := strings.Cut(err.Error(), "\n") // what follows is a stack
-	return clipTo(line, 300)
+	return clip.To(line, 300)
 }
 
 // notices gathers what needs attention.

@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"pipit/broker"
+	"pipit/broker/clip"
 )
 
 // Kinds of the entries of the audit log. Each has a ring of its own, so that who may do less does not wash
@@ -93,12 +94,12 @@ type entryRecord struct {
 func newEntry(now time.Time, who actor, action, object, detail string) entryRecord {
 	return entryRecord{
 		At:     now.UTC(),
-		Who:    clipTo(who.Name, maxAuditText),
+		Who:    clip.To(who.Name, maxAuditText),
 		Via:    who.Via,
 		Addr:   who.Addr,
 		Action: action,
-		Object: clipTo(object, maxAuditText),
-		Detail: clipTo(detail, maxAuditText),
+		Object: clip.To(object, maxAuditText),
+		Detail: clip.To(detail, maxAuditText),
 	}
 }
 
@@ -242,12 +243,12 @@ func (a *Admin) listAudit(q query) (list[Entry], error) {
 		return list[Entry]{}, invalid("limit", "limit %d: allowed are 1 to %d", limit, maxLimit)
 	}
 	if _, err := hex.DecodeString(q.Cursor); err != nil {
-		return list[Entry]{}, invalid("cursor", "cursor %q: allowed is the next of a page", clip(q.Cursor))
+		return list[Entry]{}, invalid("cursor", "cursor %q: allowed is the next of a page", clip.Input(q.Cursor))
 	}
 	kinds := AuditKinds
 	if q.Kind != "" {
 		if kinds = []string{q.Kind}; a.trail.rings[q.Kind] == nil {
-			return list[Entry]{}, invalid("kind", "kind %q: allowed are %s", clip(q.Kind), strings.Join(AuditKinds, ", "))
+			return list[Entry]{}, invalid("kind", "kind %q: allowed are %s", clip.Input(q.Kind), strings.Join(AuditKinds, ", "))
 		}
 	}
 	a.storeRepeated()

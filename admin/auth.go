@@ -13,6 +13,7 @@ import (
 	"unicode/utf8"
 
 	"pipit/broker"
+	"pipit/broker/clip"
 )
 
 // actor is who does something, for permissions and the audit log.
@@ -217,7 +218,7 @@ func checkName(name string) error {
 	n := utf8.RuneCountInString(name)
 	if n < 1 || n > maxName || !utf8.ValidString(name) || strings.ContainsFunc(name, func(r rune) bool { return !unicode.IsPrint(r) }) ||
 		strings.TrimSpace(name) != name || name == "." || name == ".." {
-		return invalid("name", "name %q: allowed are 1 to %d printable characters without a blank at either end", clip(name), maxName)
+		return invalid("name", "name %q: allowed are 1 to %d printable characters without a blank at either end", clip.Input(name), maxName)
 	}
 	return nil
 }

@@ -8,6 +8,7 @@ import (
 	"slices"
 
 	"pipit/broker"
+	"pipit/broker/clip"
 )
 
 var clientSorts = sorts[broker.ClientInfo]{
@@ -40,7 +41,7 @@ func (a *Admin) createClient(ctx context.Context, who actor, c Client) (Client, 
 		return Client{}, err
 	}
 	if c.Password == "" && c.PasswordHash == "" {
-		return Client{}, invalid("password", "password of client %q: it is missing", clip(c.Username))
+		return Client{}, invalid("password", "password of client %q: it is missing", clip.Input(c.Username))
 	}
 	ref := broker.Ref{Kind: broker.KindClient, Name: c.Username}
 	_, err := a.b.Change(ctx, broker.Change{
@@ -126,7 +127,7 @@ func (a *Admin) warnWeak(d broker.Definition) []string {
 // checkPassword returns an error where there is both a Password and a PasswordHash.
 func (d *ClientDefinition) checkPassword() error {
 	if d.Password != "" && d.PasswordHash != "" {
-		return invalid("password", "client %q: allowed is one of password and password_hash", clip(d.Username))
+		return invalid("password", "client %q: allowed is one of password and password_hash", clip.Input(d.Username))
 	}
 	return nil
 }
@@ -211,10 +212,10 @@ func (d Deleted) String() string {
 }
 
 func notFound(format, name string) *broker.Error {
-	return &broker.Error{Code: broker.NotFound, Message: fmt.Sprintf(format, clip(name))}
+	return &broker.Error{Code: broker.NotFound, Message: fmt.Sprintf(format, clip.Input(name))}
 }
 
 // fixed is the error of an edit that changes what an object is known by.
 func fixed(field, to, from string) *broker.Error {
-	return invalid(field, "%s %q: it is %q for good", field, clip(to), clip(from))
+	return invalid(field, "%s %q: it is %q for good", field, clip.Input(to), clip.Input(from))
 }

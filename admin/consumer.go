@@ -7,6 +7,7 @@ import (
 	"slices"
 
 	"pipit/broker"
+	"pipit/broker/clip"
 )
 
 var consumerSorts = sorts[broker.ConsumerInfo]{
@@ -78,7 +79,7 @@ func (a *Admin) createConsumer(ctx context.Context, who actor, c Consumer) (Cons
 	case StartOldest:
 		def.FromOldest = true
 	default:
-		return Consumer{}, invalid("start", "start %q: allowed are %s, %s", clip(c.Start), StartOldest, StartTail)
+		return Consumer{}, invalid("start", "start %q: allowed are %s, %s", clip.Input(c.Start), StartOldest, StartTail)
 	}
 	if c.SubKey != "" {
 		if _, exists := a.bySubKey(c.SubKey); exists {
@@ -88,7 +89,7 @@ func (a *Admin) createConsumer(ctx context.Context, who actor, c Consumer) (Cons
 	if c.Name != "" && slices.ContainsFunc(a.b.Consumers(), func(o broker.ConsumerInfo) bool {
 		return o.Client == c.Client && o.Topic == c.Topic && o.Name == c.Name
 	}) {
-		return Consumer{}, &broker.Error{Code: broker.Conflict, Message: fmt.Sprintf("name %q: another consumer of the client and topic has it", clip(c.Name)), Field: "name"}
+		return Consumer{}, &broker.Error{Code: broker.Conflict, Message: fmt.Sprintf("name %q: another consumer of the client and topic has it", clip.Input(c.Name)), Field: "name"}
 	}
 	def.New = true
 	done, err := a.b.Change(ctx, broker.Change{
@@ -148,7 +149,7 @@ func (a *Admin) editConsumer(ctx context.Context, who actor, id uint32, revision
 			return invalid("sub_key", "sub_key: it cannot be set, but rotated")
 		}
 		if c.Start != before.Start {
-			return invalid("start", "start %q: it is for new consumers alone", clip(c.Start))
+			return invalid("start", "start %q: it is for new consumers alone", clip.Input(c.Start))
 		}
 		diff := differences(before.ConsumerDefinition, c.ConsumerDefinition)
 		if len(diff) == 0 {

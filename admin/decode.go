@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"pipit/broker"
+	"pipit/broker/clip"
 )
 
 // Bodies are read more strictly than encoding/json does it: a name that is misspelled, in other
@@ -32,11 +33,11 @@ func checkBody(r *http.Request, types ...string) error {
 		charset := with["charset"]
 		if err != nil || !slices.Contains(types, media) || charset != "" && !strings.EqualFold(charset, "utf-8") {
 			return &httpError{http.StatusUnsupportedMediaType, "unsupported_type",
-				fmt.Sprintf("Content-Type %q: allowed are %s in UTF-8", clip(given), strings.Join(types, ", "))}
+				fmt.Sprintf("Content-Type %q: allowed are %s in UTF-8", clip.Input(given), strings.Join(types, ", "))}
 		}
 	}
 	if enc := r.Header.Get("Content-Encoding"); enc != "" && !strings.EqualFold(enc, "identity") {
-		return &httpError{http.StatusUnsupportedMediaType, "unsupported_type", fmt.Sprintf("Content-Encoding %q: allowed is none", clip(enc))}
+		return &httpError{http.StatusUnsupportedMediaType, "unsupported_type", fmt.Sprintf("Content-Encoding %q: allowed is none", clip.Input(enc))}
 	}
 	return nil
 }
@@ -111,9 +112,9 @@ func (n node) what() string {
 	case nil:
 		return "null"
 	case string:
-		return strconv.Quote(clip(v))
+		return strconv.Quote(clip.Input(v))
 	case json.Number:
-		return clip(v.String())
+		return clip.Input(v.String())
 	case bool:
 		return strconv.FormatBool(v)
 	case []node:
@@ -136,7 +137,7 @@ func (n node) fail(allowed string) FieldError {
 	if n.at.name == "password" || n.at.name == "password_hash" || n.at.name == "sub_key" {
 		value = "that is not shown"
 	}
-	return FieldError{Pointer: n.pointer(), Detail: fmt.Sprintf("%s %s: allowed is %s", clip(n.name()), value, allowed)}
+	return FieldError{Pointer: n.pointer(), Detail: fmt.Sprintf("%s %s: allowed is %s", clip.Input(n.name()), value, allowed)}
 }
 
 // maxErrors is how many fields a problem names at most.
@@ -163,7 +164,7 @@ func (n node) object(v, defaults any) error {
 		case len(errs) == maxErrors:
 			return errs
 		case !known:
-			errs = append(errs, FieldError{Pointer: m.pointer(), Detail: fmt.Sprintf("%s: no such field, allowed are %s", clip(m.node.name()), settable(fields))})
+			errs = append(errs, FieldError{Pointer: m.pointer(), Detail: fmt.Sprintf("%s: no such field, allowed are %s", clip.Input(m.node.name()), settable(fields))})
 		case f.readOnly:
 		case m.value == nil:
 			f.v.Set(f.byDefault)
@@ -276,7 +277,7 @@ func parseQuery(r *http.Request, allowed ...string) (values, error) {
 			if len(allowed) > 0 {
 				known = strings.Join(allowed, ", ")
 			}
-			return nil, badParameter(name, "parameter %q: allowed are %s", clip(name), known)
+			return nil, badParameter(name, "parameter %q: allowed are %s", clip.Input(name), known)
 		}
 		if err := once(name, list); err != nil {
 			return nil, err
@@ -287,7 +288,7 @@ func parseQuery(r *http.Request, allowed ...string) (values, error) {
 }
 
 func badParameter(name, format string, args ...any) error {
-	return fieldErrors{{Parameter: clip(name), Detail: fmt.Sprintf(format, args...)}}
+	return fieldErrors{{Parameter: clip.Input(name), Detail: fmt.Sprintf(format, args...)}}
 }
 
 // elsewhere stands in a path for a name that the query has, since some proxies decode %2F or merge slashes.
@@ -339,7 +340,7 @@ func (v values) integer(name string, def, least, most int64) (int64, error) {
 	}
 	n, err := strconv.ParseInt(s, 10, 64)
 	if err != nil || n < least || n > most || s[0] == '+' {
-		return 0, badParameter(name, "%s %q: allowed are %d to %d", name, clip(s), least, most)
+		return 0, badParameter(name, "%s %q: allowed are %d to %d", name, clip.Input(s), least, most)
 	}
 	return n, nil
 }
@@ -352,7 +353,7 @@ func (v values) flag(name string) (bool, error) {
 	case s == "true":
 		return true, nil
 	default:
-		return false, badParameter(name, "%s %q: allowed are true, false", name, clip(s))
+		return false, badParameter(name, "%s %q: allowed are true, false", name, clip.Input(s))
 	}
 }
 
@@ -364,7 +365,7 @@ func (v values) time(name string) (time.Time, error) {
 	}
 	t, err := time.Parse(time.RFC3339, s)
 	if err != nil {
-		return t, badParameter(name, "%s %q: allowed is a time such as 2026-01-31T12:00:00Z", name, clip(s))
+		return t, badParameter(name, "%s %q: allowed is a time such as 2026-01-31T12:00:00Z", name, clip.Input(s))
 	}
 	return t, nil
 }

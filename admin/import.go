@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"pipit/broker"
+	"pipit/broker/clip"
 )
 
 // Import is what an import has done, or would do.
@@ -203,7 +204,7 @@ type importReader struct {
 func (r *importReader) object(at jsonStep, depth int) (node, error) {
 	if r.objects++; r.objects > maxImportObjects {
 		return node{}, &httpError{http.StatusRequestEntityTooLarge, "too_large",
-			fmt.Sprintf("%s: allowed are at most %d objects in all", clip(node{at: at}.name()), maxImportObjects)}
+			fmt.Sprintf("%s: allowed are at most %d objects in all", clip.Input(node{at: at}.name()), maxImportObjects)}
 	}
 	r.values = 0
 	return r.node(at, depth)
@@ -260,7 +261,7 @@ func (r *importReader) definitions() (*importing, error) {
 			})
 		}
 		field := node{at: at}
-		return fieldErrors{{Pointer: field.pointer(), Detail: fmt.Sprintf("%s: no such field, allowed are clients, consumers, producers, topics, version", clip(field.name()))}}
+		return fieldErrors{{Pointer: field.pointer(), Detail: fmt.Sprintf("%s: no such field, allowed are clients, consumers, producers, topics, version", clip.Input(field.name()))}}
 	})
 	if number, ok := version.value.(json.Number); err == nil && (!ok || number.String() != strconv.Itoa(DefinitionsVersion)) {
 		err = fieldErrors{{Pointer: "/version", Detail: fmt.Sprintf("version %s: allowed is %d", version.what(), DefinitionsVersion)}}

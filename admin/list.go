@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"pipit/broker"
+	"pipit/broker/clip"
 )
 
 // Limits of lists.
@@ -80,13 +81,13 @@ func pageOf[I, T any](q query, items []I, byDefault string, by sorts[I], matches
 	q.Sort = cmp.Or(q.Sort, byDefault)
 	at, ok := by[q.Sort]
 	if !ok {
-		return none, invalid("sort", "sort %q: allowed are %s", clip(q.Sort), strings.Join(slices.Sorted(maps.Keys(by)), ", "))
+		return none, invalid("sort", "sort %q: allowed are %s", clip.Input(q.Sort), strings.Join(slices.Sorted(maps.Keys(by)), ", "))
 	}
 	var after *place
 	if q.Cursor != "" {
 		c, err := parseCursor(q.Cursor)
 		if err != nil || c.Sort != q.Sort || c.Desc != q.Desc {
-			return none, invalid("cursor", "cursor %q: allowed is the next of a page with the same sort and order", clip(q.Cursor))
+			return none, invalid("cursor", "cursor %q: allowed is the next of a page with the same sort and order", clip.Input(q.Cursor))
 		}
 		after = &place{c.N, c.S}
 	}

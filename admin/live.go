@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"pipit/broker"
+	"pipit/broker/clip"
 )
 
 // Of the live stream.
@@ -198,7 +199,7 @@ func (a *Admin) pageHistory(w http.ResponseWriter, r *http.Request, _ params) er
 	q := r.URL.Query()
 	rng := q.Get("range")
 	if rng != rangeHour && rng != rangeDay {
-		return broker.Invalidf("range %q: allowed are %s and %s", clipTo(rng, 64), rangeHour, rangeDay)
+		return broker.Invalidf("range %q: allowed are %s and %s", clip.To(rng, 64), rangeHour, rangeDay)
 	}
 	b, err := json.Marshal(a.stats.history(rng, q.Get("topic")))
 	if err != nil {

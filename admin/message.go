@@ -7,6 +7,7 @@ import (
 	"unicode/utf8"
 
 	"pipit/broker"
+	"pipit/broker/clip"
 )
 
 // browse looks at stored messages without consuming them. The errors are Invalid and NotFound.
@@ -38,7 +39,7 @@ func (a *Admin) publish(ctx context.Context, who actor, topic string, p Publicat
 		return "", err
 	}
 	if !t.Active {
-		return "", &broker.Error{Code: broker.Denied, Message: fmt.Sprintf("Topic %q is not active", clip(topic))}
+		return "", &broker.Error{Code: broker.Denied, Message: fmt.Sprintf("Topic %q is not active", clip.Input(topic))}
 	}
 	options := []broker.PublishOption{
 		broker.WithProducer("admin " + who.Name),
@@ -74,7 +75,7 @@ func (a *Admin) releaseMessage(ctx context.Context, who actor, topic, id string,
 	if _, err := a.getTopic(topic); err != nil {
 		return false, err
 	}
-	return a.b.ReleaseMessage(ctx, topic, id, consumer, a.audit(who, "message.release", topic, clip(id)))
+	return a.b.ReleaseMessage(ctx, topic, id, consumer, a.audit(who, "message.release", topic, clip.Input(id)))
 }
 
 // encodingBase64 says that a payload, which is no UTF-8, is in base64.
@@ -96,6 +97,6 @@ func payloadOf(text, encoding string) ([]byte, error) {
 	case encodingBase64:
 		return base64.StdEncoding.DecodeString(text)
 	default:
-		return nil, fmt.Errorf("payload of the unknown encoding %q", clip(encoding))
+		return nil, fmt.Errorf("payload of the unknown encoding %q", clip.Input(encoding))
 	}
 }

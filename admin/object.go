@@ -444,12 +444,3 @@ func jsonName(f reflect.StructField) string {
 	name, _, _ := strings.Cut(f.Tag.Get("json"), ",")
 	return name
 }
-
-// clip shortens what an error quotes of bad input.
-func clip(s string) string {
-	const most = 64 // bytes
-	if len(s) > most {
-		return strings.ToValidUTF8(s[:most], "") + "…"
-	}
-	return s
-}

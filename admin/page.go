@@ -19,6 +19,8 @@ import (
 	"sync"
 	"time"
 	"unicode/utf8"
+
+	"pipit/broker/clip"
 )
 
 //go:embed templates assets
@@ -135,7 +137,7 @@ func warned(warnings []string) string {
 // done answers a POST that went well: on to a page, which shows notice once.
 func (a *Admin) done(w http.ResponseWriter, r *http.Request, to, notice string) error {
 	if notice != "" {
-		a.setNotice(w, r, base64.RawURLEncoding.EncodeToString([]byte(shorten(notice, maxNotice))), int(noticeTime/time.Second))
+		a.setNotice(w, r, base64.RawURLEncoding.EncodeToString([]byte(clip.To(notice, maxNotice))), int(noticeTime/time.Second))
 	}
 	w.Header().Set("Cache-Control", "no-store")
 	http.Redirect(w, r, to, http.StatusSeeOther) // #nosec G710 -- callers give paths of ours, those of a request through nextPath
@@ -160,7 +162,7 @@ func (a *Admin) takeNotice(w http.ResponseWriter, r *http.Request) string {
 	if err != nil || !utf8.Valid(text) {
 		return ""
 	}
-	return shorten(string(text), maxNotice)
+	return clip.To(string(text), maxNotice)
 }
 
 // failure is an error as people read it.
@@ -241,7 +243,7 @@ var functions = template.FuncMap{
 	"asset":     assetURL,
 	"icon":      icon,
 	"pct":       percent,
-	"short":     shorten,
+	"short":     clip.To,
 	"dict":      dict,
 }
 
@@ -362,14 +364,6 @@ func percent(part, whole int64) int {
 		return 0
 	}
 	return int(min(100, float64(part)/float64(whole)*100))
-}
-
-// shorten cuts a text to at most n bytes.
-func shorten(s string, n int) string {
-	if len(s) <= n {
-		return s
-	}
-	return strings.ToValidUTF8(s[:n], "") + "…"
 }
 
 // dict makes a map of keys and values, for a template that takes more than one argument.

@@ -5,6 +5,7 @@ import (
 	"net/http"
 
 	"pipit/broker"
+	"pipit/broker/clip"
 )
 
 var clientOrders = []order{
@@ -259,5 +260,5 @@ func (a *Admin) pageDeleteClient(w http.ResponseWriter, r *http.Request, p param
 	if err != nil {
 		return a.renderUndeleted(w, r, err, "clients", "Delete client "+c.Username, page, c.Revision)
 	}
-	return a.done(w, r, "/admin/clients", "The client "+clip(c.Username)+" was deleted"+with(gone))
+	return a.done(w, r, "/admin/clients", "The client "+clip.Input(c.Username)+" was deleted"+with(gone))
 }

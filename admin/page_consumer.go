@@ -7,6 +7,7 @@ import (
 	"strconv"
 
 	"pipit/broker"
+	"pipit/broker/clip"
 )
 
 var consumerOrders = []order{
@@ -289,7 +290,7 @@ func (a *Admin) pageDeleteConsumer(w http.ResponseWriter, r *http.Request, p par
 	if err != nil {
 		return a.renderUndeleted(w, r, err, "consumers", "Delete consumer "+ofTopic(c.Client, c.Topic), page, c.Revision)
 	}
-	return a.done(w, r, topicPath(c.Topic), "The consumer "+clip(c.Client)+" was deleted"+with(gone))
+	return a.done(w, r, topicPath(c.Topic), "The consumer "+clip.Input(c.Client)+" was deleted"+with(gone))
 }
 
 // onConsumer runs one of the forms of a consumer's page, and shows the page again, with the form

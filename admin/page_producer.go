@@ -5,6 +5,7 @@ import (
 	"strconv"
 
 	"pipit/broker"
+	"pipit/broker/clip"
 )
 
 var producerOrders = []order{
@@ -80,7 +81,7 @@ func (a *Admin) pageCreateProducer(w http.ResponseWriter, r *http.Request, _ par
 	case "client":
 		to = clientPath(p.Client)
 	}
-	return a.done(w, r, to, "The client "+clip(p.Client)+" may publish to "+clip(p.Topic))
+	return a.done(w, r, to, "The client "+clip.Input(p.Client)+" may publish to "+clip.Input(p.Topic))
 }
 
 // checkPair returns an error of the field that names no client or topic.
@@ -200,5 +201,5 @@ func (a *Admin) pageDeleteProducer(w http.ResponseWriter, r *http.Request, p par
 	if _, err = a.deleteProducer(r.Context(), actorOf(r.Context()), x.ID, page.Form.Revision); err != nil {
 		return a.renderUndeleted(w, r, err, "producers", "Delete producer "+ofTopic(x.Client, x.Topic), page, x.Revision)
 	}
-	return a.done(w, r, topicPath(x.Topic), "The producer "+clip(x.Client)+" was deleted")
+	return a.done(w, r, topicPath(x.Topic), "The producer "+clip.Input(x.Client)+" was deleted")
 }

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"pipit/broker"
+	"pipit/broker/clip"
 )
 
 // objectRoutes are the pages of topics, clients, producers, consumers and messages.
@@ -368,7 +369,7 @@ func (a *Admin) pageDeleteTopic(w http.ResponseWriter, r *http.Request, p params
 	if err != nil {
 		return a.renderUndeleted(w, r, err, "topics", "Delete topic "+t.Name, page, t.Revision)
 	}
-	return a.done(w, r, "/admin/topics", "The topic "+clip(t.Name)+" was deleted"+with(gone))
+	return a.done(w, r, "/admin/topics", "The topic "+clip.Input(t.Name)+" was deleted"+with(gone))
 }
 
 // renderUndeleted answers where something was not deleted. revision is what it has now.

@@ -10,6 +10,8 @@ import (
 
 	"golang.org/x/text/encoding"
 	"golang.org/x/text/transform"
+
+	"pipit/broker/clip"
 )
 
 // Limits of a body beside its size. Far from what is asked for, they bound the stack and the memory:
@@ -132,7 +134,7 @@ func (p *parser) node(at jsonStep, depth int) (node, error) {
 		return node{}, err
 	}
 	if p.values++; p.values > p.most {
-		return node{}, malformed("body: allowed are at most %d values, %s is one more", p.most, clip(node{at: at}.name()))
+		return node{}, malformed("body: allowed are at most %d values, %s is one more", p.most, clip.Input(node{at: at}.name()))
 	}
 	delim, ok := t.(json.Delim)
 	if !ok {
@@ -185,7 +187,7 @@ func (p *parser) members(at jsonStep, depth int, read func(at jsonStep) error) e
 		to := jsonStep{&at, name, -1}
 		switch {
 		case seen[name]:
-			return malformed("body: %q is given twice", clip(node{at: to}.name()))
+			return malformed("body: %q is given twice", clip.Input(node{at: to}.name()))
 		case len(seen) == maxMembers:
 			return malformed("body: allowed are at most %d members of an object", maxMembers)
 		}

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 
+	"pipit/broker/clip"
 	"pipit/httpapi/forwarded"
 )
 
@@ -60,7 +61,7 @@ func (a *Admin) checkHost(r *http.Request) error {
 		return nil
 	}
 	return &httpError{http.StatusMisdirectedRequest, "misdirected", fmt.Sprintf("Host %q: allowed on a loopback address are IP addresses, localhost, "+
-		"the names of this machine and of the certificate, and those that http.public_url and http.hosts name", clip(r.Host))}
+		"the names of this machine and of the certificate, and those that http.public_url and http.hosts name", clip.Input(r.Host))}
 }
 
 // hasName tells whether a name is one of this server.

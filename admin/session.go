@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"pipit/broker"
+	"pipit/broker/clip"
 )
 
 // sessionKind is the kind of the documents of sessions, whose keys are the hashes of their secrets.
@@ -139,7 +140,7 @@ func (a *Admin) session(r *http.Request, now time.Time) *session {
 func (a *Admin) startSession(ctx context.Context, w http.ResponseWriter, r *http.Request, who actor, more ...broker.Document) error {
 	now := time.Now()
 	text, hash := newSecret("")
-	s := &session{hash: hash, administrator: who.Name, addr: who.Addr, agent: clipTo(r.UserAgent(), maxAgent), created: now}
+	s := &session{hash: hash, administrator: who.Name, addr: who.Addr, agent: clip.To(r.UserAgent(), maxAgent), created: now}
 	s.used.Store(now.UnixNano())
 	s.stored = now.UnixNano()
 
@@ -246,7 +247,7 @@ func (a *Admin) endSession(ctx context.Context, who actor, id string) error {
 		return true
 	}, func(ended []broker.Document) error {
 		if found == nil {
-			return &broker.Error{Code: broker.NotFound, Message: fmt.Sprintf("There is no session %q", clip(id))}
+			return &broker.Error{Code: broker.NotFound, Message: fmt.Sprintf("There is no session %q", clip.Input(id))}
 		}
 		a.commitEnd(ctx, ended, a.audit(who, "session.end", found.administrator, found.addr))
 		return nil
@@ -326,7 +327,7 @@ func (a *Admin) load() error {
 			var r sessionRecord
 			hash, ok := parseSecretHash(d.Key)
 			if err := json.Unmarshal(d.Value, &r); err != nil || !ok {
-				a.log.Error("a session cannot be read", "key", clip(d.Key), "error", err)
+				a.log.Error("a session cannot be read", "key", clip.Input(d.Key), "error", err)
 				return nil
 			}
 			s := &session{hash: hash, administrator: r.Administrator, addr: r.Addr, agent: r.Agent, created: r.Created, stored: r.Used.UnixNano()}

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"pipit/broker"
+	"pipit/broker/clip"
 )
 
 // tokenKind is the kind of the documents of tokens, whose keys are the hashes of their secrets.
@@ -119,7 +120,7 @@ func (a *Admin) loadTokens() error {
 	err := eachDocument(a.b, tokenKind, func(d broker.Document) error {
 		t, old, err := loadToken(d)
 		if err != nil {
-			a.log.Error("a token cannot be read", "key", clip(d.Key), "error", err)
+			a.log.Error("a token cannot be read", "key", clip.Input(d.Key), "error", err)
 			return nil
 		}
 		a.tokens.byHash[t.hash] = t
@@ -202,7 +203,7 @@ func (a *Admin) createToken(ctx context.Context, who caller, n NewToken) (Token,
 	}
 	scope := accessOf(n.Scope)
 	if scope == public || scope > who.Access {
-		return Token{}, invalid("scope", "scope %q: allowed are %s", clip(n.Scope), strings.Join(scopes[read:who.Access+1], ", "))
+		return Token{}, invalid("scope", "scope %q: allowed are %s", clip.Input(n.Scope), strings.Join(scopes[read:who.Access+1], ", "))
 	}
 	now := time.Now()
 	expires, err := n.end(who.token, now)
@@ -260,7 +261,7 @@ func (n *NewToken) end(by *token, now time.Time) (expires time.Time, err error) 
 		expires, err = time.Parse(time.RFC3339, n.Expires)
 		if err != nil || !expires.After(now) || expires.After(now.Add(maxTokenLife)) {
 			return expires, invalid("expires", "expires %q: allowed are %s, and a time as %s within the next ten years",
-				clip(n.Expires), Never, now.Add(defaultTokenLife).UTC().Format(time.RFC3339))
+				clip.Input(n.Expires), Never, now.Add(defaultTokenLife).UTC().Format(time.RFC3339))
 		}
 	}
 	if by == nil || by.expires.IsZero() || !expires.IsZero() && !expires.After(by.expires) {
@@ -268,7 +269,7 @@ func (n *NewToken) end(by *token, now time.Time) (expires time.Time, err error) 
 	}
 	if n.Expires != "" {
 		return expires, invalid("expires", "expires %q: allowed is at most %s, when the token ends that makes this one",
-			clip(n.Expires), by.expires.UTC().Format(time.RFC3339))
+			clip.Input(n.Expires), by.expires.UTC().Format(time.RFC3339))
 	}
 	return by.expires, nil
 }
@@ -280,7 +281,7 @@ func (a *Admin) deleteToken(ctx context.Context, who caller, id string, takeOver
 	defer a.changing.Unlock()
 	t := a.tokenByID(id)
 	if t == nil {
-		return &broker.Error{Code: broker.NotFound, Message: fmt.Sprintf("There is no token %q", clip(id))}
+		return &broker.Error{Code: broker.NotFound, Message: fmt.Sprintf("There is no token %q", clip.Input(id))}
 	}
 	left, err := a.leave(who, tokenPrefix+t.name, takeOver)
 	if err != nil {

@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"pipit/broker"
+	"pipit/broker/clip"
 )
 
 // What a Zato 2.0 administrator has are the answers of three services: zato.pubsub.topics.get-list,
@@ -299,7 +300,7 @@ func (z *zatoReader) consumer(item node, topic string) error {
 		return err
 	}
 	if mode != "" && mode != zatoPull {
-		z.warn("consumer %q: delivery_mode %q is not supported yet, its client has to receive", ofTopic(client, topic), clip(mode))
+		z.warn("consumer %q: delivery_mode %q is not supported yet, its client has to receive", ofTopic(client, topic), clip.Input(mode))
 	}
 	z.from(item, broker.KindConsumer)
 	z.d.define.Consumers = append(z.d.define.Consumers, c)

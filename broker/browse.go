@@ -8,6 +8,8 @@ import (
 	"fmt"
 	"sort"
 	"time"
+
+	"pipit/broker/clip"
 )
 
 // State is where a message stands: with a topic as a whole, or with one consumer.
@@ -152,7 +154,7 @@ func (x *browsing) prepare() error {
 	switch o.State {
 	case "", StateWaiting, StateInFlight, StateDeferred, StateDelayed:
 	default:
-		return Invalidf("state %q: allowed are %s, %s, %s and %s", clip(string(o.State)),
+		return Invalidf("state %q: allowed are %s, %s, %s and %s", clip.Input(string(o.State)),
 			StateWaiting, StateInFlight, StateDeferred, StateDelayed).of("state")
 	}
 	if len(o.Text) > MaxBrowseText {
@@ -186,7 +188,7 @@ func (x *browsing) resume() error {
 	c, ok := parseBrowseCursor(o.Cursor)
 	if !ok || c.delayed != x.from.delayed || c.topic != x.topic.id ||
 		!c.delayed && o.Priority != 0 && int(c.priority) != o.Priority {
-		return Invalidf("cursor %q: not one of these pages", clip(o.Cursor)).of("cursor")
+		return Invalidf("cursor %q: not one of these pages", clip.Input(o.Cursor)).of("cursor")
 	}
 	x.from = c
 	return nil
@@ -207,7 +209,7 @@ func (b *Broker) topic(name string) *topic {
 }
 
 func noTopic(name string) *Error {
-	return &Error{Code: NotFound, Message: fmt.Sprintf("No topic %q", clip(name))}
+	return &Error{Code: NotFound, Message: fmt.Sprintf("No topic %q", clip.Input(name))}
 }
 
 func noConsumer(id uint32) *Error {
@@ -215,7 +217,7 @@ func noConsumer(id uint32) *Error {
 }
 
 func noMessage(id string) *Error {
-	return &Error{Code: NotFound, Message: fmt.Sprintf("No message %q", clip(id))}
+	return &Error{Code: NotFound, Message: fmt.Sprintf("No message %q", clip.Input(id))}
 }
 
 // browseCursor is where a page begins.

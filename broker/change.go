@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"slices"
 	"time"
+
+	"pipit/broker/clip"
 )
 
 // Kind is a kind of object.
@@ -30,11 +32,11 @@ type Ref struct {
 func (r Ref) String() string {
 	switch {
 	case r.Kind == KindProducer && r.ID == 0:
-		return fmt.Sprintf("producer %q of topic %q", clip(r.Name), clip(r.Topic))
+		return fmt.Sprintf("producer %q of topic %q", clip.Input(r.Name), clip.Input(r.Topic))
 	case r.Kind == KindProducer || r.Kind == KindConsumer:
 		return fmt.Sprintf("%s %d", r.Kind, r.ID)
 	}
-	return fmt.Sprintf("%s %q", r.Kind, clip(r.Name))
+	return fmt.Sprintf("%s %q", r.Kind, clip.Input(r.Name))
 }
 
 // Expect is the state of an object for which a Change is meant. With another it is refused, so that
@@ -171,7 +173,7 @@ func (b *Broker) expect(e Expect) error {
 			revision = c.revision
 		}
 	default:
-		return Invalidf("kind %q of object: no such kind", clip(string(e.Kind)))
+		return Invalidf("kind %q of object: no such kind", clip.Input(string(e.Kind)))
 	}
 	switch {
 	case e.Revision == "" && revision != "":
@@ -238,7 +240,7 @@ func (x *definer) deletions(refs []Ref) error {
 				d.consumers[c.id] = c
 			}
 		default:
-			return Invalidf("kind %q of object: no such kind", clip(string(r.Kind)))
+			return Invalidf("kind %q of object: no such kind", clip.Input(string(r.Kind)))
 		}
 		if !found {
 			return r.notFound()

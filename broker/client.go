@@ -3,6 +3,8 @@ package broker
 import (
 	"errors"
 	"strings"
+
+	"pipit/broker/clip"
 )
 
 // Client is somebody who may call: the user of HTTP Basic authentication.
@@ -34,10 +36,10 @@ const (
 func (c *Client) Validate() error {
 	var wrong []error
 	if c.Username == "" || len(c.Username) > MaxUsername || strings.Contains(c.Username, ":") || !printable(c.Username) {
-		wrong = append(wrong, Invalidf("username %q: allowed are 1 to %d bytes without a colon and control characters", clip(c.Username), MaxUsername).of("username"))
+		wrong = append(wrong, Invalidf("username %q: allowed are 1 to %d bytes without a colon and control characters", clip.Input(c.Username), MaxUsername).of("username"))
 	}
 	if len(c.Name) > MaxName || !printable(c.Name) {
-		wrong = append(wrong, Invalidf("name %q of client %q: allowed are at most %d bytes without control characters", clip(c.Name), c.Username, MaxName).of("name"))
+		wrong = append(wrong, Invalidf("name %q of client %q: allowed are at most %d bytes without control characters", clip.Input(c.Name), c.Username, MaxName).of("name"))
 	}
 	if len(c.Password) > MaxPassword {
 		wrong = append(wrong, Invalidf("password of client %q: allowed are at most %d bytes, got %d", c.Username, MaxPassword, len(c.Password)).of("password"))
@@ -64,10 +66,10 @@ func (c *Client) ValidateOver(stored string) error {
 func (c *Client) ValidateNames(old *Client) error {
 	var wrong []error
 	if r, found := hidden(c.Username); found && old == nil {
-		wrong = append(wrong, Invalidf("username %q: it holds %s; allowed are characters that show", clip(c.Username), charName(r)).of("username"))
+		wrong = append(wrong, Invalidf("username %q: it holds %s; allowed are characters that show", clip.Input(c.Username), charName(r)).of("username"))
 	}
 	if r, found := hidden(c.Name); found && (old == nil || old.Name != c.Name) {
-		wrong = append(wrong, Invalidf("name %q of client %q: it holds %s; allowed are characters that show", clip(c.Name), c.Username, charName(r)).of("name"))
+		wrong = append(wrong, Invalidf("name %q of client %q: it holds %s; allowed are characters that show", clip.Input(c.Name), c.Username, charName(r)).of("name"))
 	}
 	return errors.Join(wrong...)
 }

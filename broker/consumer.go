@@ -6,6 +6,8 @@ import (
 	"time"
 	"unicode"
 	"unicode/utf8"
+
+	"pipit/broker/clip"
 )
 
 // Defaults and limits of consumers.
@@ -48,7 +50,7 @@ func (c *Consumer) Validate() error {
 	if utf8.RuneCountInString(c.Name) > MaxConsumerName || !utf8.ValidString(c.Name) || strings.TrimSpace(c.Name) != c.Name ||
 		strings.ContainsFunc(c.Name, func(r rune) bool { return !unicode.IsPrint(r) }) {
 		wrong = append(wrong, Invalidf("name %q of consumer %q of topic %q: allowed are at most %d printable characters without a blank at either end",
-			clip(c.Name), c.Client, c.Topic, MaxConsumerName).of("name"))
+			clip.Input(c.Name), c.Client, c.Topic, MaxConsumerName).of("name"))
 	}
 	if len(c.SubKey) > MaxSubKey || strings.ContainsFunc(c.SubKey, notKeyChar) {
 		wrong = append(wrong, Invalidf("sub_key of consumer %q of topic %q: allowed are at most %d of A-Z a-z 0-9 . _ -", c.Client, c.Topic, MaxSubKey).of("sub_key"))

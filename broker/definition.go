@@ -7,6 +7,8 @@ import (
 	"encoding/json"
 	"slices"
 	"time"
+
+	"pipit/broker/clip"
 )
 
 // Definition is a set of objects to be created or brought to what is given.
@@ -238,10 +240,10 @@ func (x *definer) topics(topics []Topic) {
 // known returns an error unless the client and the topic exist when the change is made.
 func (x *definer) known(what, client, topic string) error {
 	if !x.clientNames[client] && (x.b.clients[client] == nil || x.drop.clients[client]) {
-		return Invalidf("client %q of a %s of topic %q: no such client", clip(client), what, clip(topic)).of("client")
+		return Invalidf("client %q of a %s of topic %q: no such client", clip.Input(client), what, clip.Input(topic)).of("client")
 	}
 	if !x.topicNames[topic] && (x.b.topics[topic] == nil || x.drop.topics[topic]) {
-		return Invalidf("topic %q of a %s of client %q: no such topic", clip(topic), what, clip(client)).of("topic")
+		return Invalidf("topic %q of a %s of client %q: no such topic", clip.Input(topic), what, clip.Input(client)).of("topic")
 	}
 	return nil
 }

@@ -5,6 +5,8 @@ import (
 	"context"
 	"strings"
 	"time"
+
+	"pipit/broker/clip"
 )
 
 // Limits of documents.
@@ -74,13 +76,13 @@ func checkDocuments(docs []Document) error {
 	for i := range docs {
 		d := &docs[i]
 		if !documentName(d.Kind, MaxDocumentKind) {
-			return Invalidf("document kind %q: allowed are 1 to %d bytes without a byte 0", clip(d.Kind), MaxDocumentKind)
+			return Invalidf("document kind %q: allowed are 1 to %d bytes without a byte 0", clip.Input(d.Kind), MaxDocumentKind)
 		}
 		if !documentName(d.Key, MaxDocumentKey) {
-			return Invalidf("key %q of a document of kind %q: allowed are 1 to %d bytes without a byte 0", clip(d.Key), d.Kind, MaxDocumentKey)
+			return Invalidf("key %q of a document of kind %q: allowed are 1 to %d bytes without a byte 0", clip.Input(d.Key), d.Kind, MaxDocumentKey)
 		}
 		if len(d.Value) > MaxDocumentValue {
-			return Invalidf("document %q of kind %q of %d bytes: allowed are at most %d", clip(d.Key), d.Kind, len(d.Value), MaxDocumentValue)
+			return Invalidf("document %q of kind %q of %d bytes: allowed are at most %d", clip.Input(d.Key), d.Kind, len(d.Value), MaxDocumentValue)
 		}
 	}
 	return nil

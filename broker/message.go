@@ -3,6 +3,8 @@ package broker
 import (
 	"time"
 	"unicode/utf8"
+
+	"pipit/broker/clip"
 )
 
 // Defaults and limits of messages.
@@ -78,7 +80,7 @@ func CheckDelay(n int64) error {
 // CheckMessageID tells whether s can be a message's own ID.
 func CheckMessageID(s string) error {
 	if s == "" || utf8.RuneCountInString(s) > MaxMessageID || !printable(s) {
-		return Invalidf("msg_id %q: allowed are 1 to %d characters, none of them a control character", clip(s), MaxMessageID).of("msg_id")
+		return Invalidf("msg_id %q: allowed are 1 to %d characters, none of them a control character", clip.Input(s), MaxMessageID).of("msg_id")
 	}
 	return nil
 }
@@ -86,7 +88,7 @@ func CheckMessageID(s string) error {
 // CheckMIMEType tells whether s can be a message's MIME type.
 func CheckMIMEType(s string) error {
 	if s == "" || len(s) > MaxMIMEType || !printable(s) {
-		return Invalidf("mime_type %q: allowed are 1 to %d bytes without control characters", clip(s), MaxMIMEType).of("mime_type")
+		return Invalidf("mime_type %q: allowed are 1 to %d bytes without control characters", clip.Input(s), MaxMIMEType).of("mime_type")
 	}
 	return nil
 }
@@ -119,7 +121,7 @@ func (p *Publication) validate(maxPayload int64) error {
 		}
 	}
 	if len(p.producer) > MaxName || !printable(p.producer) {
-		return Invalidf("producer %q: allowed are at most %d bytes without control characters", clip(p.producer), MaxName).of("producer")
+		return Invalidf("producer %q: allowed are at most %d bytes without control characters", clip.Input(p.producer), MaxName).of("producer")
 	}
 	return CheckDelay(p.Delay)
 }

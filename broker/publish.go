@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 	"time"
+
+	"pipit/broker/clip"
 )
 
 // MaxBatch is how many messages one batch takes.
@@ -27,7 +29,7 @@ func (b *Broker) Publisher(c *Client, topicName string) (Publisher, error) {
 	case !c.Active:
 		return Publisher{}, denied("client %q is not active", c.Username)
 	case t == nil:
-		return Publisher{}, denied("no topic %q", clip(topicName))
+		return Publisher{}, denied("no topic %q", clip.Input(topicName))
 	case !t.def.Load().Active:
 		return Publisher{}, denied("topic %q is not active", topicName)
 	}
@@ -80,7 +82,7 @@ func (b *Broker) Publish(ctx context.Context, topicName string, payload []byte, 
 	t := b.topics[topicName]
 	b.mu.RUnlock()
 	if t == nil {
-		return "", &Error{Code: NotFound, Message: fmt.Sprintf("No topic %q", clip(topicName))}
+		return "", &Error{Code: NotFound, Message: fmt.Sprintf("No topic %q", clip.Input(topicName))}
 	}
 	if !t.def.Load().Active {
 		return "", denied("topic %q is not active", topicName)

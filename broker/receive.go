@@ -4,6 +4,8 @@ import (
 	"container/heap"
 	"context"
 	"time"
+
+	"pipit/broker/clip"
 )
 
 // Limits of receiving and settling.
@@ -68,7 +70,7 @@ func (b *Broker) Subscription(c *Client, topicName, subKey string) (Subscription
 	case def.Client != c.Username:
 		return Subscription{}, denied("the sub_key is another client's")
 	case topicName != "" && topicName != topic.Name:
-		return Subscription{}, denied("the sub_key is not of topic %q", clip(topicName))
+		return Subscription{}, denied("the sub_key is not of topic %q", clip.Input(topicName))
 	case !topic.Active:
 		return Subscription{}, denied("topic %q is not active", topic.Name)
 	case !def.Active:

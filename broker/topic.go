@@ -7,6 +7,8 @@ import (
 	"time"
 	"unicode"
 	"unicode/utf8"
+
+	"pipit/broker/clip"
 )
 
 // Defaults and limits of topics.
@@ -34,7 +36,7 @@ type Topic struct {
 func (t *Topic) Validate() error {
 	var wrong []error
 	if t.Name == "" || len(t.Name) > MaxTopicName || !printable(t.Name) || strings.HasSuffix(t.Name, "/") {
-		wrong = append(wrong, Invalidf("topic name %q: allowed are 1 to %d bytes without control characters and a slash at the end", clip(t.Name), MaxTopicName).of("name"))
+		wrong = append(wrong, Invalidf("topic name %q: allowed are 1 to %d bytes without control characters and a slash at the end", clip.Input(t.Name), MaxTopicName).of("name"))
 	}
 	if t.MaxDepth < 1 || t.MaxDepth > MaxMaxDepth {
 		wrong = append(wrong, Invalidf("max_depth %d of topic %q: allowed are 1 to %d", t.MaxDepth, t.Name, int64(MaxMaxDepth)).of("max_depth"))
@@ -51,7 +53,7 @@ func (t *Topic) Validate() error {
 // ValidateName checks what a name that exists may have, and a new one may not: see IsHidden.
 func (t *Topic) ValidateName() error {
 	if r, found := hidden(t.Name); found {
-		return Invalidf("topic name %q: it holds %s; allowed are characters that show", clip(t.Name), charName(r)).of("name")
+		return Invalidf("topic name %q: it holds %s; allowed are characters that show", clip.Input(t.Name), charName(r)).of("name")
 	}
 	return nil
 }
@@ -88,11 +90,3 @@ func hidden(s string) (r rune, found bool) {
 
 // charName is how an error calls a character that does not show.
 func charName(r rune) string { return fmt.Sprintf("U+%04X", r) }
-
-// clip shortens what an error quotes of bad input.
-func clip(s string) string {
-	if len(s) > 64 {
-		return strings.ToValidUTF8(s[:64], "") + "…"
-	}
-	return s
-}

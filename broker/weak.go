@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"strings"
 	"unicode/utf8"
+
+	"pipit/broker/clip"
 )
 
 // Secrets that are shorter are taken, and warned about.
@@ -40,13 +42,13 @@ func (d *Definition) Weak() []string {
 	passwords := weakness{one: "the password of client %s is weak: %s", many: "the passwords of %d clients are weak: %s"}
 	for i := range d.Clients {
 		if c := &d.Clients[i]; c.Password != "" {
-			passwords.add(fmt.Sprintf("%q", clip(c.Username)), WeakPassword(c.Username, c.Password))
+			passwords.add(fmt.Sprintf("%q", clip.Input(c.Username)), WeakPassword(c.Username, c.Password))
 		}
 	}
 	keys := weakness{one: "the sub_key of consumer %s is weak: %s", many: "the sub_keys of %d consumers are weak: %s"}
 	for i := range d.Consumers {
 		c := &d.Consumers[i]
-		keys.add(fmt.Sprintf("%q of topic %q", clip(c.Client), clip(c.Topic)), WeakSubKey(c.SubKey))
+		keys.add(fmt.Sprintf("%q of topic %q", clip.Input(c.Client), clip.Input(c.Topic)), WeakSubKey(c.SubKey))
 	}
 	return append(passwords.lines(), keys.lines()...)
 }

@@ -8,6 +8,7 @@ import (
 	"unicode/utf8"
 
 	"pipit/broker"
+	"pipit/broker/clip"
 )
 
 // settleOne acknowledges or rejects the message that the URL names.
@@ -35,7 +36,7 @@ func (s *server) settleOne(x *exchange, r *http.Request, id string) error {
 		return err
 	}
 	if len(res.NotFound) > 0 {
-		return &broker.Error{Code: broker.NotFound, Message: "Message not found `" + clipTo(id, maxQuotedID) + "`"}
+		return &broker.Error{Code: broker.NotFound, Message: "Message not found `" + clip.To(id, maxQuotedID) + "`"}
 	}
 	return x.ok()
 }
@@ -68,7 +69,7 @@ func settlement(p params, id string) (st broker.Settlement, err error) {
 		st.Extend, err = []broker.Extension{{ID: id, Seconds: extend}}, broker.CheckExtend(extend)
 	}
 	if p.given("delay") && !reject {
-		return st, broker.Invalidf("delay %q: allowed with reject=true alone", clip(p["delay"]))
+		return st, broker.Invalidf("delay %q: allowed with reject=true alone", clip.Input(p["delay"]))
 	}
 	return st, err
 }

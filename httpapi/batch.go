@@ -9,6 +9,7 @@ import (
 	"strconv"
 
 	"pipit/broker"
+	"pipit/broker/clip"
 )
 
 // publishBatch stores one message a line of the body: all of them or, after an error, none.
@@ -19,7 +20,7 @@ func (s *server) publishBatch(x *exchange, r *http.Request, pub broker.Publisher
 		}
 	}
 	if t, _, err := mime.ParseMediaType(r.Header.Get("Content-Type")); err != nil || t != "application/x-ndjson" {
-		return broker.Invalidf("header Content-Type %q: a batch is application/x-ndjson", clip(r.Header.Get("Content-Type")))
+		return broker.Invalidf("header Content-Type %q: a batch is application/x-ndjson", clip.Input(r.Header.Get("Content-Type")))
 	}
 	body, done, err := s.body(x, r, s.opts.Load().MaxBatch, "body")
 	if err != nil {
@@ -111,7 +112,7 @@ func parseLine(line []byte, m *broker.Publication) error {
 		}
 		k := lineKeys[string(key)]
 		if k == 0 {
-			return broker.Invalidf("key %q: allowed are payload, priority, expiration, mime_type, msg_id, delay, encoding", clip(string(key)))
+			return broker.Invalidf("key %q: allowed are payload, priority, expiration, mime_type, msg_id, delay, encoding", clip.Input(string(key)))
 		}
 		if seen&k != 0 {
 			return broker.Invalidf("key %q: given twice", key)
@@ -187,7 +188,7 @@ func (s *scanner) value(k lineKey, name []byte, m *broker.Publication) error {
 		return unlessZero(m.ID, broker.CheckMessageID)
 	default:
 		if string(v) != "base64" {
-			return broker.Invalidf("encoding %q: allowed is base64", clip(string(v)))
+			return broker.Invalidf("encoding %q: allowed is base64", clip.Input(string(v)))
 		}
 	}
 	return nil

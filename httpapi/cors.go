@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"pipit/broker"
+	"pipit/broker/clip"
 )
 
 // What a page of an allowed origin may send and see (https://fetch.spec.whatwg.org/#http-cors-protocol).
@@ -30,7 +31,7 @@ const anyOrigin = "*"
 func CheckOrigin(s string) error {
 	u, err := url.Parse(s)
 	if s != anyOrigin && (err != nil || (u.Scheme != "http" && u.Scheme != "https") || u.Host == "" || strings.Contains(u.Host, "*") || s != u.Scheme+"://"+strings.ToLower(u.Host)) {
-		return broker.Invalidf(`%q: allowed are "*" and scheme://host or scheme://host:port, in lower case and with nothing behind`, clip(s))
+		return broker.Invalidf(`%q: allowed are "*" and scheme://host or scheme://host:port, in lower case and with nothing behind`, clip.Input(s))
 	}
 	return nil
 }

@@ -10,6 +10,8 @@ import (
 	"net/http"
 	"strings"
 	"sync"
+
+	"pipit/broker/clip"
 )
 
 // encoding is how a body is packed (https://www.rfc-editor.org/rfc/rfc9110#name-content-encoding).
@@ -35,7 +37,7 @@ func encodingOf(h http.Header) (encoding, error) {
 	name := strings.Join(given, ", ")
 	e, ok := encodingNames[strings.ToLower(strings.TrimSpace(name))]
 	if !ok {
-		return "", &httpError{http.StatusUnsupportedMediaType, "header Content-Encoding \"" + clip(name) + "\": allowed are gzip, deflate, identity"}
+		return "", &httpError{http.StatusUnsupportedMediaType, "header Content-Encoding \"" + clip.Input(name) + "\": allowed are gzip, deflate, identity"}
 	}
 	return e, nil
 }

@@ -6,7 +6,6 @@ import (
 	"math"
 	"net/http"
 	"strconv"
-	"strings"
 	"time"
 
 	"pipit/broker"
@@ -90,15 +89,4 @@ func (s *server) fail(x *exchange, r *http.Request) {
 	d := x.document(x.room[:], "ZATO_ERROR")
 	d.text("details", details)
 	x.send(status, &d)
-}
-
-// clip shortens what an error quotes of bad input, to 64 bytes.
-func clip(s string) string { return clipTo(s, 64) }
-
-// clipTo shortens s to n bytes.
-func clipTo(s string, n int) string {
-	if len(s) > n {
-		return strings.ToValidUTF8(s[:n], "") + "…"
-	}
-	return s
 }

@@ -12,6 +12,7 @@ import (
 	"github.com/segmentio/ksuid"
 
 	"pipit/broker"
+	"pipit/broker/clip"
 )
 
 // exchange is one request on its way: what its reply and its log line need. It is not used again
@@ -100,14 +101,10 @@ func (s *server) route(x *exchange, r *http.Request) {
 
 // attrs are what a log line says of a request. A query is not among it, as it may hold anything.
 func (x *exchange) attrs(r *http.Request) []slog.Attr {
-	path := r.URL.Path
-	if len(path) > 256 {
-		path = path[:256] + "…"
-	}
-	a := append(make([]slog.Attr, 0, 12), slog.String("cid", x.cid[0]), slog.String("method", clip(r.Method)),
-		slog.String("path", path), slog.String("remote", x.remote))
+	a := append(make([]slog.Attr, 0, 12), slog.String("cid", x.cid[0]), slog.String("method", clip.Input(r.Method)),
+		slog.String("path", clip.To(r.URL.Path, 256)), slog.String("remote", x.remote))
 	if x.username != "" {
-		a = append(a, slog.String("client", clip(x.username)))
+		a = append(a, slog.String("client", clip.Input(x.username)))
 	}
 	if x.key != "" {
 		a = append(a, slog.String("sub_key", x.key+"…"))

@@ -5,6 +5,8 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+
+	"pipit/broker/clip"
 )
 
 // checkOrigin returns an error for a request that a page of another site had its reader's browser send, unless
@@ -33,7 +35,7 @@ func (o *Options) checkOrigin(r *http.Request) error {
 }
 
 func foreign(header, value string) error {
-	return &httpError{http.StatusForbidden, fmt.Sprintf("header %s %q: allowed are pages of this server and of the origins in http.cors_origins", header, clip(value))}
+	return &httpError{http.StatusForbidden, fmt.Sprintf("header %s %q: allowed are pages of this server and of the origins in http.cors_origins", header, clip.Input(value))}
 }
 
 // isOrigin tells whether an origin is that of a host, whose default port may be given.

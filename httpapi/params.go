@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"pipit/broker"
+	"pipit/broker/clip"
 )
 
 // params are the query parameters of a request. One that is empty is as one that is not given.
@@ -33,7 +34,7 @@ func parseParams(query string, allowed ...string) (params, error) {
 			continue
 		}
 		if name != "format" && !slices.Contains(allowed, name) {
-			return nil, broker.Invalidf("parameter %q: allowed are %s", clip(name), strings.Join(append(slices.Clip(allowed), "format"), ", "))
+			return nil, broker.Invalidf("parameter %q: allowed are %s", clip.Input(name), strings.Join(append(slices.Clip(allowed), "format"), ", "))
 		}
 		if _, twice := p[name]; twice {
 			return nil, broker.Invalidf("parameter %q: given 2 times, allowed is once", name)
@@ -81,7 +82,7 @@ func (p params) integer(name string, def int64) (int64, error) {
 	}
 	n, err := strconv.ParseInt(v, 10, 64)
 	if err != nil || v[0] == '+' {
-		return 0, broker.Invalidf("%s %q: allowed are whole numbers", name, clip(v))
+		return 0, broker.Invalidf("%s %q: allowed are whole numbers", name, clip.Input(v))
 	}
 	return n, nil
 }
@@ -115,7 +116,7 @@ func (p params) flag(name string) (bool, error) {
 	v := p[name]
 	on, ok := flags[strings.ToLower(v)]
 	if !ok && v != "" {
-		return false, broker.Invalidf("%s %q: allowed are true, 1, yes, on, t, y and false, 0, no, off, f, n", name, clip(v))
+		return false, broker.Invalidf("%s %q: allowed are true, 1, yes, on, t, y and false, 0, no, off, f, n", name, clip.Input(v))
 	}
 	return on, nil
 }
@@ -130,5 +131,5 @@ func (p params) oneOf(name string, allowed ...string) (string, error) {
 	if lower := strings.ToLower(v); slices.Contains(allowed, lower) {
 		return lower, nil
 	}
-	return "", broker.Invalidf("%s %q: allowed are %s", name, clip(v), strings.Join(allowed, ", "))
+	return "", broker.Invalidf("%s %q: allowed are %s", name, clip.Input(v), strings.Join(allowed, ", "))
 }

@@ -5,6 +5,7 @@ import (
 	"strings"
 
 	"pipit/broker"
+	"pipit/broker/clip"
 )
 
 // The query parameters of a publish. Those of a message are the keys of a batch's lines, too.
@@ -97,7 +98,7 @@ func mimeType(h http.Header) (string, error) {
 		return broker.DefaultMIMEType, nil
 	}
 	if broker.CheckMIMEType(given[0]) != nil {
-		return "", broker.Invalidf("header Content-Type %q: allowed are 1 to %d bytes without control characters", clip(given[0]), broker.MaxMIMEType)
+		return "", broker.Invalidf("header Content-Type %q: allowed are 1 to %d bytes without control characters", clip.Input(given[0]), broker.MaxMIMEType)
 	}
 	return given[0], nil
 }

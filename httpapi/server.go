@@ -22,6 +22,7 @@ import (
 	"github.com/julienschmidt/httprouter"
 
 	"pipit/broker"
+	"pipit/broker/clip"
 	"pipit/httpapi/forwarded"
 	"pipit/httpapi/refused"
 )
@@ -198,5 +199,5 @@ func methodNotAllowed(w http.ResponseWriter, r *http.Request) {
 	methods = slices.DeleteFunc(methods, func(m string) bool { return m == "OPTIONS" }) // the router adds it
 	allow := strings.Join(methods, ", ")
 	w.Header().Set("Allow", allow)
-	w.(*exchange).err = &httpError{http.StatusMethodNotAllowed, "Method " + clip(r.Method) + ": allowed are " + allow}
+	w.(*exchange).err = &httpError{http.StatusMethodNotAllowed, "Method " + clip.Input(r.Method) + ": allowed are " + allow}
 }

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"pipit/broker"
+	"pipit/broker/clip"
 )
 
 // Of streams.
@@ -35,7 +36,7 @@ func (s *server) stream(x *exchange, r *http.Request, rest string) error {
 		return errNoTopic
 	}
 	if !accepts(r.Header["Accept"], "text", "event-stream") {
-		return broker.Invalidf("header Accept %q: allowed are text/event-stream and */*; a receive is a POST", clip(r.Header.Get("Accept")))
+		return broker.Invalidf("header Accept %q: allowed are text/event-stream and */*; a receive is a POST", clip.Input(r.Header.Get("Accept")))
 	}
 	p, err := parseParams(r.URL.RawQuery, "max", "dir", "ack")
 	if err != nil {
