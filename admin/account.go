@@ -25,9 +25,9 @@ const (
 // Administrator is somebody who may sign in.
 type Administrator struct {
 	Name     string `json:"name"`
-	Created  Time   `json:"created"`
-	Changed  Time   `json:"changed"` // the password
-	Sessions int    `json:"sessions"`
+	Created  Time   `json:"created"`  // when it was made
+	Changed  Time   `json:"changed"`  // when the password was set
+	Sessions int    `json:"sessions"` // how many there are
 }
 
 // administratorRecord is an administrator as it is stored.

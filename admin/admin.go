@@ -53,7 +53,7 @@ type Options struct {
 // Setting is a key of the configuration and its value as a text.
 type Setting struct {
 	Name  string `json:"name"`
-	Value string `json:"value"`
+	Value string `json:"value"` // masked where it is a secret
 }
 
 // Admin is the handler of all paths under /admin/. Its methods may be called from any goroutine.

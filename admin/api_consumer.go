@@ -9,7 +9,7 @@ import (
 
 // Affected is how many messages something was done to.
 type Affected struct {
-	Messages int64 `json:"messages"`
+	Messages int64 `json:"messages"` // how many messages
 }
 
 // queueRoutes are those of what is done to a consumer's queue.

@@ -21,9 +21,10 @@ const (
 
 // MessagePage is a page of messages.
 type MessagePage struct {
-	Items   []Message `json:"items"`
-	Next    string    `json:"next,omitempty"` // where to go on; empty at the end
-	Scanned int       `json:"scanned"`        // messages looked at: a page may be empty and yet have a Next
+	Items []Message `json:"items"`
+	Next  string    `json:"next,omitempty"` // cursor of the next page; absent at the end
+	// messages looked at. A page looks at 20,000 at most, so that it may be empty and yet have a next.
+	Scanned int `json:"scanned"`
 }
 
 // MessageDetail is a message, and where it stands with each consumer.
@@ -34,12 +35,12 @@ type MessageDetail struct {
 
 // Published is the answer to a Publication.
 type Published struct {
-	ID string `json:"msg_id"`
+	ID string `json:"msg_id"` // id of the message
 }
 
 // Released tells whether a release has changed anything.
 type Released struct {
-	Released bool `json:"released"`
+	Released bool `json:"released"` // whether anything has changed
 }
 
 func (a *Admin) messageRoutes() []route {
@@ -167,10 +168,13 @@ func (a *Admin) apiDeleteMessage(w http.ResponseWriter, r *http.Request, p param
 	return reply(w, http.StatusOK, Affected{int64(n)})
 }
 
+// messageIDs are the messages of a topic that something is done to.
+type messageIDs struct {
+	IDs []string `json:"ids"` // ids of messages
+}
+
 func (a *Admin) apiDeleteMessages(w http.ResponseWriter, r *http.Request, p params) error {
-	var ids, none struct {
-		IDs []string `json:"ids"`
-	}
+	var ids, none messageIDs
 	if err := readObject(r, &ids, &none, typeJSON); err != nil {
 		return err
 	}
@@ -228,19 +232,22 @@ func readNode(r *http.Request) (node, error) {
 	return parse(body)
 }
 
+// publicationBody is a Publication as it is sent, with exactly one of payload and payload_base64.
+type publicationBody struct {
+	Payload    string `json:"payload"`        // the payload, where it is text
+	Base64     string `json:"payload_base64"` // the payload in base64, where it is not text
+	MIMEType   string `json:"mime_type"`      // returned with the payload, never checked against it. Default: text/plain.
+	Priority   int    `json:"priority"`       // 9 is delivered first. Default: 5.
+	Expiration int64  `json:"expiration"`     // seconds. Default: the topic's.
+	Delay      int64  `json:"delay"`          // seconds before it can be delivered. Default: 0.
+	// an id of its own. One that the topic has seen within its dedup_window is not stored again. Default: made by the broker.
+	ID string `json:"msg_id"`
+}
+
 // publication reads a message to be published. A zero, which in a Publication stands for a
 // default, is checked here.
 func (n node) publication() (Publication, error) {
-	var in struct {
-		Payload    string `json:"payload"`
-		Base64     string `json:"payload_base64"`
-		MIMEType   string `json:"mime_type"`
-		Priority   int    `json:"priority"`
-		Expiration int64  `json:"expiration"`
-		Delay      int64  `json:"delay"`
-		ID         string `json:"msg_id"`
-	}
-	none := in
+	var in, none publicationBody
 	if err := n.object(&in, &none); err != nil {
 		return Publication{}, err
 	}

@@ -7,7 +7,7 @@ import (
 
 // Stats are the figures of the whole broker at one moment.
 type Stats struct {
-	Time Time `json:"time"`
+	Time Time `json:"time"` // when these figures were taken
 
 	Clients   int `json:"clients"`
 	Topics    int `json:"topics"`
@@ -16,14 +16,15 @@ type Stats struct {
 
 	Depth    int64 `json:"depth"`           // messages that somebody may still need
 	Delayed  int64 `json:"delayed"`         // messages that wait for their delay
-	Backlog  int64 `json:"backlog"`         // of all consumers together
+	Backlog  int64 `json:"backlog"`         // messages that wait or are in flight, of all consumers together
 	InFlight int64 `json:"in_flight"`       // of the backlog
-	Oldest   Time  `json:"oldest,omitzero"` // when the oldest message of a backlog was created
+	Oldest   Time  `json:"oldest,omitzero"` // when the oldest message of a backlog was created; absent where there is none
 
-	Published uint64 `json:"published"` // this and the following: since the start of the process
-	Delivered uint64 `json:"delivered"`
-	Acked     uint64 `json:"acked"`
-	Expired   uint64 `json:"expired"`
+	Published uint64 `json:"published"` // messages stored since the start of the process
+	Delivered uint64 `json:"delivered"` // deliveries to consumers since the start of the process, also repeated ones
+	Acked     uint64 `json:"acked"`     // acknowledgements since the start of the process, by each consumer
+	// messages that expired since the start of the process before a consumer was done with them, for each such consumer
+	Expired uint64 `json:"expired"`
 
 	Database  Database    `json:"database"`
 	Attention []attention `json:"attention"` // the worst first

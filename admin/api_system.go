@@ -10,25 +10,25 @@ import (
 // System is the program and its file.
 type System struct {
 	Version    string    `json:"version"`
-	Go         string    `json:"go"` // the release that it was built with
+	Go         string    `json:"go"` // the release of Go that it was built with
 	Platform   string    `json:"platform"`
-	Started    Time      `json:"started"`
-	Uptime     int64     `json:"uptime"` // seconds
-	Healthy    bool      `json:"healthy"`
-	Problem    string    `json:"problem,omitempty"` // why messages cannot be stored
+	Started    Time      `json:"started"`           // when the process started
+	Uptime     int64     `json:"uptime"`            // seconds
+	Healthy    bool      `json:"healthy"`           // messages can be stored
+	Problem    string    `json:"problem,omitempty"` // why they cannot be stored
 	Database   Database  `json:"database"`
-	Settings   []Setting `json:"settings"` // secrets are masked
+	Settings   []Setting `json:"settings"` // the configuration in force, secrets masked
 	Goroutines int       `json:"goroutines"`
 	Memory     uint64    `json:"memory"` // bytes of the heap in use
 }
 
 // Database is the file that everything is in. What is not known is absent.
 type Database struct {
-	File      string `json:"file,omitempty"`
-	Size      int64  `json:"size"`                 // bytes
-	Free      int64  `json:"free"`                 // bytes of Size that are free for reuse
-	DiskTotal int64  `json:"disk_total,omitempty"` // bytes of the file system
-	DiskFree  int64  `json:"disk_free,omitempty"`  // bytes of it that may still be used
+	File      string `json:"file,omitempty"`       // path of the file
+	Size      int64  `json:"size"`                 // bytes in use or free for reuse
+	Free      int64  `json:"free"`                 // bytes of size that are free for reuse
+	DiskTotal int64  `json:"disk_total,omitempty"` // bytes of the file system; absent where that is not known
+	DiskFree  int64  `json:"disk_free,omitempty"`  // bytes of the file system that may still be used; absent where that is not known
 }
 
 // system returns what there is to say of the program and its file.
@@ -164,15 +164,15 @@ func takeOver(r *http.Request) (bool, error) {
 // NewAdministrator is what an administrator is made of.
 type NewAdministrator struct {
 	Name     string `json:"name"`
-	Password string `json:"password"`
+	Password string `json:"password"` // at least 12 characters, at most 72 bytes; not the name, nor one of the commonest
 
-	CurrentPassword string `json:"current_password"` // of the administrator whose session asks for it
+	CurrentPassword string `json:"current_password"` // the password of the administrator whose session asks, which this takes. A token has none.
 }
 
 // newPassword is what can be changed of an administrator.
 type newPassword struct {
-	Password        string `json:"password"`
-	CurrentPassword string `json:"current_password"` // of the administrator whose session asks for it
+	Password        string `json:"password"`         // at least 12 characters, at most 72 bytes; not the name, nor one of the commonest
+	CurrentPassword string `json:"current_password"` // the password of the administrator whose session asks, which this takes. A token has none.
 }
 
 func (a *Admin) apiAdministrators(w http.ResponseWriter, r *http.Request, _ params) error {
@@ -233,7 +233,7 @@ func (a *Admin) apiSessions(w http.ResponseWriter, r *http.Request, _ params) er
 
 // Ended is how many sessions have ended.
 type Ended struct {
-	Sessions int `json:"sessions"`
+	Sessions int `json:"sessions"` // how many sessions have ended
 }
 
 // apiEndSessions ends the sessions of the administrator that the query names, or all.

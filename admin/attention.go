@@ -32,11 +32,11 @@ const (
 
 // attention is something that somebody should look at.
 type attention struct {
-	Code string `json:"code"` // stable, for scripts
-	Text string `json:"text"` // a sentence
-	Link string `json:"link"` // path of the page where it can be looked at
-	Kind string `json:"kind,omitempty"`
-	Key  string `json:"key,omitempty"` // a topic's name, a consumer's id
+	Code string `json:"code"`           // stable, for scripts
+	Text string `json:"text"`           // a sentence
+	Link string `json:"link"`           // path of the page where it can be looked at
+	Kind string `json:"kind,omitempty"` // what it is about
+	Key  string `json:"key,omitempty"`  // name of the topic, or id of the consumer
 }
 
 // Bad tells what does harm already from what will.

@@ -66,16 +66,16 @@ const (
 // Entry is an entry of the audit log: who did what to what. Equal entries within an hour are one.
 type Entry struct {
 	ID     string `json:"id"`
-	At     Time   `json:"at"`               // the last time
-	First  Time   `json:"first,omitzero"`   // the first time; absent where Count is 1
+	At     Time   `json:"at"`               // when; the last time, where there were several
+	First  Time   `json:"first,omitzero"`   // the first time, where there were several
 	Count  int    `json:"count"`            // how many times
 	Kind   string `json:"kind"`             // one of AuditKinds
-	Who    string `json:"who,omitempty"`    // an administrator, or "token NAME"; empty: nobody was signed in
-	Via    string `json:"via,omitempty"`    // "web" or "api", or "file": the command line, without a server
-	Addr   string `json:"addr,omitempty"`   // of Count, the last one; all are of one network
-	Action string `json:"action"`           // "topic.create", "consumer.rotate" …
-	Object string `json:"object,omitempty"` // its name
-	Detail string `json:"detail,omitempty"`
+	Who    string `json:"who,omitempty"`    // an administrator, or token NAME; absent: nobody was signed in
+	Via    string `json:"via,omitempty"`    // the door: web, api, or file, which is the command line
+	Addr   string `json:"addr,omitempty"`   // IP address; where there were several, the last one: all are of one network
+	Action string `json:"action"`           // what was done
+	Object string `json:"object,omitempty"` // the name of what it was done to
+	Detail string `json:"detail,omitempty"` // more of it, never a secret
 }
 
 // entryRecord is an Entry as it is stored, under its ID.

@@ -11,7 +11,7 @@ const DefinitionsVersion = 1
 // Definitions are all objects as they are defined, in an order that depends on nothing but them.
 // They hold the hashes of passwords and the SubKeys of consumers.
 type Definitions struct {
-	Version   int                  `json:"version"`
+	Version   int                  `json:"version"` // of this form
 	Clients   []ClientDefinition   `json:"clients"`
 	Topics    []TopicDefinition    `json:"topics"`
 	Producers []ProducerDefinition `json:"producers"`

@@ -17,15 +17,15 @@ import (
 
 // Import is what an import has done, or would do.
 type Import struct {
-	DryRun  bool         `json:"dry_run"`
+	DryRun  bool         `json:"dry_run"` // nothing was done
 	Created int          `json:"created"`
 	Updated int          `json:"updated"`
 	Kept    int          `json:"kept"`
 	Plan    []PlanAction `json:"plan"`
 
-	NeedsPassword []string  `json:"needs_password,omitempty"` // usernames of clients that are created inactive and without a password
-	SubKeys       []MadeKey `json:"sub_keys,omitempty"`       // those that were made
-	Warnings      []string  `json:"warnings,omitempty"`       // what is weak, or could not be taken over as it is
+	NeedsPassword []string  `json:"needs_password,omitempty"` // usernames of clients that are created inactive, with a password that nobody knows
+	SubKeys       []MadeKey `json:"sub_keys,omitempty"`       // those that were made for consumers without one
+	Warnings      []string  `json:"warnings,omitempty"`       // what is weak, or was not taken over as it is
 }
 
 // PlanAction is what becomes of one object.

@@ -34,8 +34,8 @@ type query struct {
 // list is a page of a list.
 type list[T any] struct {
 	Items []T    `json:"items"`
-	Next  string `json:"next,omitempty"` // where to go on; empty at the end
-	Total int    `json:"total"`          // of all pages
+	Next  string `json:"next,omitempty"` // cursor of the next page; absent at the end
+	Total int    `json:"total"`          // how many there are on all pages
 }
 
 // place is where an item stands in a list that is sorted by a number and then by a text. It is what

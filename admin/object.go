@@ -19,12 +19,12 @@ import (
 // Client is somebody who may call the broker.
 type Client struct {
 	ClientDefinition
-	Revision  string `json:"revision,omitempty" api:"-"` // changes with the definition
-	Producers int    `json:"producers" api:"-"`
-	Consumers int    `json:"consumers" api:"-"`
-	LastSeen  Time   `json:"last_seen,omitzero" api:"-"`
+	Revision  string `json:"revision,omitempty" api:"-"` // it changes with the definition
+	Producers int    `json:"producers" api:"-"`          // how many topics the client may publish to
+	Consumers int    `json:"consumers" api:"-"`          // how many queues the client has
+	LastSeen  Time   `json:"last_seen,omitzero" api:"-"` // when one of its producers or consumers was last here; absent: never
 
-	Warnings []string `json:"warnings,omitempty" api:"-"` // in the answer to what set a weak password alone
+	Warnings []string `json:"warnings,omitempty" api:"-"` // what is weak about a password, in the answer to the request that set it alone
 }
 
 // ClientDefinition is what can be set of a client: Username at its creation alone.
@@ -39,16 +39,17 @@ type ClientDefinition struct {
 // Topic is what producers publish to.
 type Topic struct {
 	TopicDefinition
-	Revision    string `json:"revision,omitempty" api:"-"`
-	Depth       int64  `json:"depth" api:"-"`   // messages that somebody may still need
-	Delayed     int64  `json:"delayed" api:"-"` // messages that wait for their delay
-	Producers   int    `json:"producers" api:"-"`
-	Consumers   int    `json:"consumers" api:"-"`
-	LastPublish Time   `json:"last_publish,omitzero" api:"-"`
-	Published   uint64 `json:"published" api:"-"` // this and the following: since the start of the process
-	Delivered   uint64 `json:"delivered" api:"-"`
-	Acked       uint64 `json:"acked" api:"-"`
-	Expired     uint64 `json:"expired" api:"-"`
+	Revision    string `json:"revision,omitempty" api:"-"`    // it changes with the definition
+	Depth       int64  `json:"depth" api:"-"`                 // messages stored that somebody may still need, without the delayed ones
+	Delayed     int64  `json:"delayed" api:"-"`               // messages that wait for their delay
+	Producers   int    `json:"producers" api:"-"`             // how many clients may publish
+	Consumers   int    `json:"consumers" api:"-"`             // how many queues there are
+	LastPublish Time   `json:"last_publish,omitzero" api:"-"` // when a message was last published; absent: never, as far as is known
+	Published   uint64 `json:"published" api:"-"`             // messages stored since the start of the process
+	Delivered   uint64 `json:"delivered" api:"-"`             // deliveries to consumers since the start of the process, also repeated ones
+	Acked       uint64 `json:"acked" api:"-"`                 // acknowledgements since the start of the process, by each consumer
+	// messages that expired since the start of the process before a consumer was done with them, for each such consumer
+	Expired uint64 `json:"expired" api:"-"`
 }
 
 // TopicDefinition is what can be set of a topic: Name at its creation alone.
@@ -62,11 +63,11 @@ type TopicDefinition struct {
 
 // Producer is a client's permission to publish to a topic.
 type Producer struct {
-	ID uint32 `json:"id,omitempty" api:"-"`
+	ID uint32 `json:"id,omitempty" api:"-"` // number for life
 	ProducerDefinition
-	Revision  string `json:"revision,omitempty" api:"-"`
-	LastSeen  Time   `json:"last_seen,omitzero" api:"-"`
-	Published uint64 `json:"published" api:"-"` // since the start of the process
+	Revision  string `json:"revision,omitempty" api:"-"` // it changes with the definition
+	LastSeen  Time   `json:"last_seen,omitzero" api:"-"` // the last accepted publish; absent: never
+	Published uint64 `json:"published" api:"-"`          // messages stored since the start of the process
 }
 
 // ProducerDefinition is what can be set of a producer: Client and Topic at its creation alone.
@@ -78,21 +79,22 @@ type ProducerDefinition struct {
 
 // Consumer is a client's queue of a topic's messages.
 type Consumer struct {
-	ID uint32 `json:"id,omitempty" api:"-"`
+	ID uint32 `json:"id,omitempty" api:"-"` // number for life
 	ConsumerDefinition
-	Revision  string `json:"revision,omitempty" api:"-"`
-	Start     string `json:"start,omitempty"` // in requests that create alone: StartTail or StartOldest
-	Backlog   int64  `json:"backlog" api:"-"` // messages that wait or are in flight
-	InFlight  int64  `json:"in_flight" api:"-"`
-	Deferred  int64  `json:"deferred" api:"-"`        // of the backlog, rejected with a delay that is not over
-	Waiting   int    `json:"waiting" api:"-"`         // long polls and streams that wait right now
-	Oldest    Time   `json:"oldest,omitzero" api:"-"` // when the oldest message of the backlog was created
-	LastSeen  Time   `json:"last_seen,omitzero" api:"-"`
-	Delivered uint64 `json:"delivered" api:"-"` // this and the following: since the start of the process
-	Acked     uint64 `json:"acked" api:"-"`
-	Expired   uint64 `json:"expired" api:"-"`
+	Revision  string `json:"revision,omitempty" api:"-"` // it changes with the definition
+	Start     string `json:"start,omitempty"`            // in requests that create alone: StartTail or StartOldest
+	Backlog   int64  `json:"backlog" api:"-"`            // messages that wait or are in flight
+	InFlight  int64  `json:"in_flight" api:"-"`          // of the backlog, delivered and neither acknowledged nor given back
+	Deferred  int64  `json:"deferred" api:"-"`           // of the backlog, rejected with a delay that is not over
+	Waiting   int    `json:"waiting" api:"-"`            // long polls and streams that wait for a message right now
+	Oldest    Time   `json:"oldest,omitzero" api:"-"`    // when the oldest message of the backlog was created; absent where there is none
+	LastSeen  Time   `json:"last_seen,omitzero" api:"-"` // the last receive or acknowledgement; absent: never
+	Delivered uint64 `json:"delivered" api:"-"`          // deliveries to consumers since the start of the process, also repeated ones
+	Acked     uint64 `json:"acked" api:"-"`              // acknowledgements since the start of the process, by each consumer
+	// messages that expired since the start of the process before a consumer was done with them, for each such consumer
+	Expired uint64 `json:"expired" api:"-"`
 
-	Warnings []string `json:"warnings,omitempty" api:"-"` // in the answer to its creation with a weak sub_key alone
+	Warnings []string `json:"warnings,omitempty" api:"-"` // what is weak about a sub_key of one's own, in the answer to the request that set it alone
 }
 
 // ConsumerDefinition is what can be set of a consumer: Client, Topic, Name and SubKey at its creation alone.
@@ -142,19 +144,19 @@ func newConsumer() Consumer {
 
 // Message is a message that is stored.
 type Message struct {
-	ID         string `json:"msg_id"`
-	Topic      string `json:"topic"`
-	Priority   int    `json:"priority"`
-	MIMEType   string `json:"mime_type"`
-	Producer   string `json:"producer"` // display name
-	Created    Time   `json:"created"`
-	Due        Time   `json:"due"`        // when it can be delivered first
-	Expiration int64  `json:"expiration"` // seconds; 0: does not expire
-	ExpireAt   Time   `json:"expire_at,omitzero"`
-	State      string `json:"state"`
-	Deliveries int    `json:"deliveries"`          // to the consumer that was asked about
+	ID         string `json:"msg_id"`              // id of the message
+	Topic      string `json:"topic"`               // name of the topic
+	Priority   int    `json:"priority"`            // 9 is delivered first
+	MIMEType   string `json:"mime_type"`           // what its publisher says of the payload
+	Producer   string `json:"producer"`            // display name of who published it
+	Created    Time   `json:"created"`             // when it was published
+	Due        Time   `json:"due"`                 // when it can be delivered first
+	Expiration int64  `json:"expiration"`          // seconds; 0: it does not expire
+	ExpireAt   Time   `json:"expire_at,omitzero"`  // when it expires; absent where it does not
+	State      string `json:"state"`               // where it stands: with the consumer that was asked about, else with all
+	Deliveries int    `json:"deliveries"`          // how often it was delivered to the consumer that was asked about
 	Size       int    `json:"size"`                // bytes of the payload
-	Truncated  bool   `json:"truncated,omitempty"` // Payload is the beginning alone
+	Truncated  bool   `json:"truncated,omitempty"` // the payload is the beginning alone
 
 	// Payload is the field payload, absent where it is nil: a text where it is one, else in base64,
 	// which the field encoding says.
@@ -174,8 +176,8 @@ func marshal(v any) ([]byte, error) {
 
 type messageJSON struct {
 	*messageFields
-	Payload  *string `json:"payload,omitempty"`
-	Encoding string  `json:"encoding,omitempty"`
+	Payload  *string `json:"payload,omitempty"`  // the payload, or its beginning; absent where none was asked for
+	Encoding string  `json:"encoding,omitempty"` // base64 where the payload is not UTF-8 and is in base64
 }
 
 func (m Message) MarshalJSON() ([]byte, error) {
@@ -231,11 +233,11 @@ func wholeRunes(b []byte) []byte {
 
 // Standing is where a message stands with one consumer.
 type Standing struct {
-	Consumer   uint32 `json:"consumer"`
-	Client     string `json:"client"` // username
+	Consumer   uint32 `json:"consumer"` // id of the consumer
+	Client     string `json:"client"`   // username of the consumer's client
 	State      string `json:"state"`
-	Deliveries int    `json:"deliveries"`
-	Until      Time   `json:"until,omitzero"` // when it is delivered again
+	Deliveries int    `json:"deliveries"`     // how often the message was delivered to it, as far as is known
+	Until      Time   `json:"until,omitzero"` // when the message is delivered again: of the states in_flight and deferred
 }
 
 // Publication is a message to be published. The zero value of a field stands for its default.
@@ -266,9 +268,9 @@ func (p Publication) MarshalJSON() ([]byte, error) {
 
 // Deleted is what goes with an object that is deleted.
 type Deleted struct {
-	Producers int   `json:"producers"`
-	Consumers int   `json:"consumers"`
-	Messages  int64 `json:"messages"` // of a topic, those stored; of consumers, their backlogs
+	Producers int   `json:"producers"` // producers that go with it
+	Consumers int   `json:"consumers"` // consumers that go with it
+	Messages  int64 `json:"messages"`  // messages that are lost: of a topic those stored, of consumers their backlogs
 }
 
 // Time is a time in UTC, written as 2006-01-02T15:04:05.000000Z, so that texts sort as times do.
@@ -387,8 +389,8 @@ func (d *ConsumerDefinition) broker() broker.Consumer {
 // FieldChange is a field of a definition that becomes another. Of a secret, From and To are absent.
 type FieldChange struct {
 	Field string `json:"field"`
-	From  any    `json:"from,omitempty"`
-	To    any    `json:"to,omitempty"`
+	From  any    `json:"from,omitempty"` // absent where it is a secret
+	To    any    `json:"to,omitempty"`   // absent where it is a secret
 }
 
 type fieldChanges []FieldChange

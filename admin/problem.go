@@ -13,12 +13,12 @@ import (
 
 // Problem is what the API answers where it refuses: problem details of RFC 9457.
 type Problem struct {
-	Type   string       `json:"type"`  // urn:pipit:problem: and Code
-	Title  string       `json:"title"` // the same for each Code
+	Type   string       `json:"type"`  // urn:pipit:problem: and the code
+	Title  string       `json:"title"` // the same for each code
 	Status int          `json:"status"`
-	Detail string       `json:"detail,omitempty"`
-	Code   string       `json:"code"` // stable, for scripts
-	Errors []FieldError `json:"errors,omitempty"`
+	Detail string       `json:"detail,omitempty"` // names the parameter, its value and what is allowed
+	Code   string       `json:"code"`             // stable, for scripts
+	Errors []FieldError `json:"errors,omitempty"` // where fields or parameters are at fault
 }
 
 // FieldError is what is wrong with one field or parameter.

@@ -38,12 +38,12 @@ const (
 type Session struct {
 	ID            string `json:"id"`
 	Administrator string `json:"administrator"`
-	Addr          string `json:"addr"`
-	Agent         string `json:"agent,omitempty"` // User-Agent
-	Created       Time   `json:"created"`
-	LastUsed      Time   `json:"last_used"`
-	Expires       Time   `json:"expires"` // unless it is used
-	Current       bool   `json:"current"` // it is that of the request
+	Addr          string `json:"addr"`            // address that it was begun from
+	Agent         string `json:"agent,omitempty"` // what the browser calls itself
+	Created       Time   `json:"created"`         // when it began
+	LastUsed      Time   `json:"last_used"`       // when it was last used
+	Expires       Time   `json:"expires"`         // when it ends, unless it is used
+	Current       bool   `json:"current"`         // it is that of the request
 }
 
 // sessionRecord is a session as it is stored.

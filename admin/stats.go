@@ -30,12 +30,12 @@ const (
 // History is how much happened over time: messages per second, and how many waited at the end of
 // each step. All slices are of the same length; the last step ended not long ago.
 type History struct {
-	Step      int       `json:"step"`  // seconds
-	Start     time.Time `json:"start"` // of the first step
-	Published []float64 `json:"published"`
-	Delivered []float64 `json:"delivered"`
-	Acked     []float64 `json:"acked"`
-	Backlog   []float64 `json:"backlog"`
+	Step      int       `json:"step"`      // seconds
+	Start     time.Time `json:"start"`     // of the first step
+	Published []float64 `json:"published"` // messages stored per second
+	Delivered []float64 `json:"delivered"` // deliveries per second
+	Acked     []float64 `json:"acked"`     // acknowledgements per second
+	Backlog   []float64 `json:"backlog"`   // at the end of each step
 }
 
 // point is a step of a ring.

@@ -42,22 +42,23 @@ type Token struct {
 	ID        string `json:"id"`
 	Name      string `json:"name"`
 	Scope     string `json:"scope"`
-	Created   Time   `json:"created"`
-	CreatedBy string `json:"created_by"`
-	Owner     string `json:"owner"`            // an administrator, or "token NAME": it ends with this one
-	Expires   Time   `json:"expires,omitzero"` // absent: never
-	Expired   bool   `json:"expired"`
-	LastUsed  Time   `json:"last_used,omitzero"`
-	Token     string `json:"token,omitempty"` // the secret, in the answer to its creation alone
+	Created   Time   `json:"created"`            // when it was made
+	CreatedBy string `json:"created_by"`         // who made it
+	Owner     string `json:"owner"`              // an administrator, or token NAME, with which it ends; or command line
+	Expires   Time   `json:"expires,omitzero"`   // absent: never
+	Expired   bool   `json:"expired"`            // it is not accepted any more
+	LastUsed  Time   `json:"last_used,omitzero"` // absent: never
+	Token     string `json:"token,omitempty"`    // the secret, in the answer to its creation alone
 }
 
 // NewToken is what a token is made of.
 type NewToken struct {
-	Name    string `json:"name"`
-	Scope   string `json:"scope,omitempty"`   // default: read
-	Expires string `json:"expires,omitempty"` // RFC 3339, or Never; default: in 90 days, but no later than the token that makes it
+	Name  string `json:"name"`            // a name of its own
+	Scope string `json:"scope,omitempty"` // default: read. In a session, admin takes current_password.
+	// a time (RFC 3339) within the next ten years, or never; no later than the token ends that makes this one. Default: in 90 days, or when that token ends.
+	Expires string `json:"expires,omitempty"`
 
-	CurrentPassword string `json:"current_password,omitempty"` // of the administrator whose session makes one of scope admin
+	CurrentPassword string `json:"current_password,omitempty"` // the password of the administrator whose session asks, for the scope admin. A token has none.
 }
 
 // tokenRecord is a token as it is stored.
