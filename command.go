@@ -7,15 +7,18 @@ import (
 	"io"
 	"net"
 	"net/url"
+	"slices"
+	"strings"
 
 	cli "pipit/admin/command"
 	"pipit/broker"
+	"pipit/config"
 	"pipit/db"
 )
 
 // commandLine is what the command line needs of this program.
 func commandLine(env []string, stdin io.Reader, stdout, stderr io.Writer) cli.Program {
-	log, _ := newLogger(logConfig{Level: "warn", Format: "text"}, stderr)
+	log, _ := newLogger(config.Log{Level: "warn", Format: "text"}, stderr)
 	return cli.Program{
 		Version: versionLine(),
 		Env:     env,
@@ -25,17 +28,14 @@ func commandLine(env []string, stdin io.Reader, stdout, stderr io.Writer) cli.Pr
 		Serve: func(ctx context.Context, file string) error {
 			return serve(ctx, file, env, stderr)
 		},
-		CheckConfig: func(config string) error {
-			return checkConfig(context.Background(), config, env, stdout, stderr)
+		CheckConfig: func(file string) error {
+			return checkConfig(context.Background(), file, env, stdout, stderr)
 		},
-		Database: func(config string) (file, why string, err error) {
-			return databaseOf(config, env)
+		Database: func(file string) (database, why string, err error) {
+			return config.DatabaseFile(file, configEnv(env))
 		},
-		Address: func(config string) (string, error) {
-			cfg, b, err := bindConfig(config, env)
-			if err == nil {
-				err = b.err()
-			}
+		Address: func(file string) (string, error) {
+			cfg, err := config.Read(file, configEnv(env))
 			if err != nil {
 				return "", err
 			}
@@ -58,26 +58,13 @@ func commandLine(env []string, stdin io.Reader, stdout, stderr io.Writer) cli.Pr
 	}
 }
 
-// databaseOf returns the database file of a configuration, and in words why it is that one. What the
-// configuration lacks beside is no fault here: the environment of the service may have it.
-func databaseOf(path string, env []string) (file, why string, err error) {
-	c, b, err := bindConfig(path, env)
-	if err == nil {
-		b.database(c)
-		err = b.err()
-	}
-	if err != nil {
-		return "", "", err
-	}
-	const key = "database.file"
-	switch {
-	case b.vars[key] != "" || b.lines[key] > 0:
-		_, where := b.place(key)
-		return c.Database.File, "which " + where + " names", nil
-	case path != "":
-		return c.Database.File, "the default, since neither " + path + " nor PIPIT_DATABASE_FILE in this environment names one", nil
-	}
-	return c.Database.File, "the default, since there is neither --config nor PIPIT_DATABASE_FILE in this environment", nil
+// configEnv is the environment but for the variables of the command line, which the configuration would refuse as
+// misspelled.
+func configEnv(env []string) []string {
+	return slices.DeleteFunc(slices.Clone(env), func(kv string) bool {
+		name, _, _ := strings.Cut(kv, "=")
+		return slices.Contains(cli.Variables, name)
+	})
 }
 
 // ownURL is under which this machine reaches a server that listens on addresses: at its loopback, where

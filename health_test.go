@@ -12,6 +12,7 @@ import (
 	"testing"
 
 	"pipit/broker"
+	"pipit/config"
 )
 
 // With this variable the program has a database whose disk fails at the last page of a commit that
@@ -141,6 +142,10 @@ func TestHealthOfSilentServer(t *testing.T) {
 }
 
 func TestOwnURL(t *testing.T) {
+	defaults, err := config.Load("", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
 	for _, tt := range []struct {
 		listen []string
 		secure bool

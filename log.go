@@ -5,11 +5,13 @@ import (
 	"io"
 	"log/slog"
 	"os"
+
+	"pipit/config"
 )
 
 // newLogger logs to w: as text where a person reads it, as JSON where a program does, unless
 // the configuration says which. The level can be set while it is used.
-func newLogger(c logConfig, w io.Writer) (*slog.Logger, *slog.LevelVar) {
+func newLogger(c config.Log, w io.Writer) (*slog.Logger, *slog.LevelVar) {
 	if c.Format == "auto" {
 		c.Format = "json"
 		if isTerminal(w) {

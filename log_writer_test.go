@@ -10,6 +10,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"pipit/config"
 )
 
 // gated is a destination that takes nothing until it is open, and fails with err, if that is set.
@@ -48,7 +50,7 @@ func TestLogWriterDrops(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		to := &gated{open: make(chan struct{})}
 		w := newLogWriter(to)
-		log, _ := newLogger(logConfig{Level: "error", Format: "json"}, w)
+		log, _ := newLogger(config.Log{Level: "error", Format: "json"}, w)
 		line := strings.Repeat("x", 999) + "\n"
 		const many = 2 * logBuffer / 1000
 		for range many {

@@ -6,6 +6,8 @@ import (
 	"runtime/debug"
 	"runtime/metrics"
 	"time"
+
+	"pipit/config"
 )
 
 // baseMemory is what the process may need beside the payloads that its limits allow, in bytes.
@@ -15,7 +17,7 @@ const baseMemory = 256 << 20
 // allow to live, where the environment does not say otherwise: payloads are large, and what dies of them would
 // pile up to several times as much. Where more lives all the same, such as many messages in flight, the limit
 // makes room for it, else it would do nothing but collect. It returns when ctx ends.
-func holdMemory(ctx context.Context, cfg httpConfig) {
+func holdMemory(ctx context.Context, cfg config.HTTP) {
 	if os.Getenv("GOMEMLIMIT") != "" {
 		return
 	}

@@ -4,7 +4,8 @@ import (
 	"io/fs"
 	"log/slog"
 	"path/filepath"
-	"slices"
+
+	"pipit/config"
 )
 
 // Permissions that only the owner of a file should have.
@@ -15,9 +16,9 @@ const (
 
 // warnOpen logs each file of a server that other users of the machine can read or change and should not, and each
 // directory in which they can put another file in its place. configFile is empty, where there is none.
-func warnOpen(c *config, configFile string, log *slog.Logger) {
+func warnOpen(c *config.Config, configFile string, log *slog.Logger) {
 	ofConfig := writing
-	if holdsSecrets(configFile) {
+	if config.HoldsSecrets(configFile) {
 		ofConfig = readWriting
 	}
 	me, seen := thisUser(), map[string]bool{"": true}
@@ -39,15 +40,4 @@ func warnOpen(c *config, configFile string, log *slog.Logger) {
 			look("directory of the "+f.what, filepath.Dir(f.file), writing)
 		}
 	}
-}
-
-// holdsSecrets tells whether a configuration file has passwords, hashes or keys in it.
-func holdsSecrets(file string) bool {
-	if file == "" {
-		return false
-	}
-	c, _, err := bindConfig(file, nil)
-	return err == nil &&
-		(slices.ContainsFunc(c.Client, func(v clientConfig) bool { return v.Password != "" || v.PasswordHash != "" }) ||
-			slices.ContainsFunc(c.Consumer, func(v consumerConfig) bool { return v.SubKey != "" }))
 }

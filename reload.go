@@ -6,19 +6,19 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
-	"reflect"
 	"strings"
 
 	"pipit/admin"
 	"pipit/broker"
+	"pipit/config"
 	"pipit/httpapi"
 	"pipit/httpapi/forwarded"
 )
 
 // declare brings the broker to what the configuration declares, all or nothing, and tells what a
 // person has to know of it.
-func declare(ctx context.Context, b *broker.Broker, c *config, log *slog.Logger, stderr io.Writer) error {
-	applied, err := b.Apply(ctx, c.definition())
+func declare(ctx context.Context, b *broker.Broker, c *config.Config, log *slog.Logger, stderr io.Writer) error {
+	applied, err := b.Apply(ctx, c.Definition())
 	var e *broker.Error
 	switch {
 	case errors.As(err, &e) && e.Code == broker.Invalid:
@@ -33,7 +33,7 @@ func declare(ctx context.Context, b *broker.Broker, c *config, log *slog.Logger,
 		}
 		fmt.Fprintf(stderr, "pipit: client %q consumes %q%s with the new sub_key %s - note it down, it is shown this once\n", c.Client, c.Topic, name, c.SubKey)
 	}
-	d := c.definition()
+	d := c.Definition()
 	for _, weak := range d.Weak() {
 		log.Warn("configuration: " + weak)
 	}
@@ -60,29 +60,29 @@ func declare(ctx context.Context, b *broker.Broker, c *config, log *slog.Logger,
 const maxBeside = 20
 
 // brokerOptions and wireOptions are what the configuration says of the broker and the wire protocol.
-func (c *config) brokerOptions(log *slog.Logger) broker.Options {
+func brokerOptions(c *config.Config, log *slog.Logger) broker.Options {
 	return broker.Options{MaxPayload: int64(c.HTTP.MaxPayload), MaxPending: int64(c.HTTP.MaxPending), Logger: log}
 }
 
-func (c *config) wireOptions(proxies forwarded.Proxies, log *slog.Logger) httpapi.Options {
+func wireOptions(c *config.Config, proxies forwarded.Proxies, log *slog.Logger) httpapi.Options {
 	return httpapi.Options{
 		MaxPayload: int64(c.HTTP.MaxPayload), MaxBatch: int64(c.HTTP.MaxBatch), MaxReplies: int64(c.HTTP.MaxReplies),
-		CORSOrigins: c.HTTP.CORSOrigins, Origin: c.publicOrigin(), Access: c.Log.Access, Proxies: proxies, Logger: log,
+		CORSOrigins: c.HTTP.CORSOrigins, Origin: c.PublicOrigin(), Access: c.Log.Access, Proxies: proxies, Logger: log,
 	}
 }
 
 // reloader loads the configuration again while the broker runs.
 type reloader struct {
-	load   func() (*config, error)
-	cfg    *config // in force
-	take   []func(*config)
+	load   func() (*config.Config, error)
+	cfg    *config.Config // in force
+	take   []func(*config.Config)
 	b      *broker.Broker
 	log    *slog.Logger
 	stderr io.Writer
 }
 
 // onChange adds what takes over the keys that can change.
-func (r *reloader) onChange(take func(*config)) { r.take = append(r.take, take) }
+func (r *reloader) onChange(take func(*config.Config)) { r.take = append(r.take, take) }
 
 // reload takes over a configuration that is good and that the broker accepts; any other changes nothing.
 func (r *reloader) reload(ctx context.Context) {
@@ -96,7 +96,7 @@ func (r *reloader) reload(ctx context.Context) {
 		}
 		return
 	}
-	changed, restart := r.cfg.update(next)
+	changed, restart := r.cfg.Update(next)
 	for _, take := range r.take {
 		take(r.cfg)
 	}
@@ -104,34 +104,4 @@ func (r *reloader) reload(ctx context.Context) {
 	if len(restart) > 0 {
 		r.log.Warn("these keys have changed, too, and need a restart", "keys", restart)
 	}
-}
-
-// update brings the keys that the tag reload marks to those of next, and returns the ones that this
-// changed, and those that differ and need a restart.
-func (c *config) update(next *config) (changed, restart []string) {
-	changed = []string{}
-	set := func(key string, tag reflect.StructTag, is, now reflect.Value) {
-		switch {
-		case reflect.DeepEqual(is.Interface(), now.Interface()), is.Kind() == reflect.Slice && is.Len()+now.Len() == 0:
-		case tag.Get("reload") != "":
-			is.Set(now)
-			changed = append(changed, key)
-		default:
-			restart = append(restart, key)
-		}
-	}
-	is, now := reflect.ValueOf(c).Elem(), reflect.ValueOf(next).Elem()
-	for i := range is.NumField() {
-		f := is.Type().Field(i)
-		section := f.Tag.Get("toml")
-		if f.Type.Kind() != reflect.Struct {
-			set(section, f.Tag, is.Field(i), now.Field(i))
-			continue
-		}
-		for j := range f.Type.NumField() {
-			key := f.Type.Field(j)
-			set(section+"."+key.Tag.Get("toml"), key.Tag, is.Field(i).Field(j), now.Field(i).Field(j))
-		}
-	}
-	return changed, restart
 }

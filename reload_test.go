@@ -5,8 +5,6 @@ package main
 import (
 	"os"
 	"path/filepath"
-	"reflect"
-	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -144,47 +142,6 @@ func TestRotatedKeyOutlivesStart(t *testing.T) {
 		if answer := post(t, "http://crm:crm@"+p.addrs[0]+"/zato/pubsub/msg//t/", key, ""); !strings.HasPrefix(answer, want) {
 			t.Errorf("%s: %s", key, answer)
 		}
-	}
-}
-
-// A key that nobody has classified needs a restart.
-func TestUpdate(t *testing.T) {
-	is, now := &config{}, &config{}
-	var fill func(v reflect.Value)
-	fill = func(v reflect.Value) {
-		switch v.Kind() {
-		case reflect.Struct:
-			for i := range v.NumField() {
-				fill(v.Field(i))
-			}
-		case reflect.Slice:
-			v.Set(reflect.MakeSlice(v.Type(), 1, 1))
-		case reflect.String:
-			v.SetString("x")
-		case reflect.Bool:
-			v.SetBool(true)
-		default:
-			v.SetInt(1)
-		}
-	}
-	fill(reflect.ValueOf(now).Elem())
-	changed, restart := is.update(now)
-	want := []string{"http.max_payload", "http.max_batch", "http.max_pending", "http.max_replies", "http.max_connections", "http.cors_origins", "admin.session_idle", "admin.session_life", "log.access", "log.level", "client", "topic", "producer", "consumer"}
-	if !slices.Equal(changed, want) {
-		t.Errorf("changed %q, want %q", changed, want)
-	}
-	for _, key := range []string{"http.listen", "database.file", "http.tls_cert", "admin.listen", "log.format"} {
-		if !slices.Contains(restart, key) {
-			t.Errorf("%s is not among %q", key, restart)
-		}
-	}
-	if is.HTTP.MaxPayload != 1 || is.Database.File != "" || len(is.Client) != 1 {
-		t.Errorf("%+v", is)
-	}
-	now.Admin.Listen = nil
-	is.Admin.Listen = []string{}
-	if changed, again := is.update(now); len(changed) > 0 || slices.Contains(again, "admin.listen") {
-		t.Errorf("changed %q, restart %q", changed, again)
 	}
 }
 

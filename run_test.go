@@ -413,3 +413,14 @@ func TestVersionIsInChangelog(t *testing.T) {
 		t.Errorf("CHANGELOG.md says %s, the program %s", m[1], version)
 	}
 }
+
+func writeConfig(t *testing.T, text string) string {
+	t.Helper()
+	file := filepath.Join(t.TempDir(), "pipit.toml")
+	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return file
+}
+
+const hashOfX = "$2a$10$0000000000000000000000000000000000000000000000000000."

@@ -14,6 +14,7 @@ import (
 
 	"pipit/admin"
 	"pipit/broker"
+	"pipit/config"
 	"pipit/db"
 	"pipit/httpapi"
 	"pipit/httpapi/forwarded"
@@ -26,7 +27,7 @@ var openStore = func(file string, log *slog.Logger) (broker.Store, error) {
 
 // service is a broker at work: the database, the doors to it, and what has to be ended.
 type service struct {
-	cfg    *config
+	cfg    *config.Config
 	log    *slog.Logger
 	level  *slog.LevelVar
 	stderr io.Writer // for what a person has to know, secrets among it
@@ -49,7 +50,7 @@ type service struct {
 // fails, or it is not known any more what the database holds: then a supervisor is to start it again. SIGHUP
 // loads the configuration again.
 func serve(ctx context.Context, file string, env []string, stderr io.Writer) (err error) {
-	load := func() (*config, error) { return loadConfig(file, env) }
+	load := func() (*config.Config, error) { return config.Load(file, configEnv(env)) }
 	cfg, err := load()
 	if err != nil {
 		return err
@@ -91,7 +92,7 @@ func (s *service) openBroker(configFile string) error {
 	if err != nil {
 		return err
 	}
-	if s.b, err = broker.Open(store, s.cfg.brokerOptions(s.log)); err != nil {
+	if s.b, err = broker.Open(store, brokerOptions(s.cfg, s.log)); err != nil {
 		return errors.Join(fmt.Errorf("%s: %w", file, err), store.Close())
 	}
 	s.down.add("database", s.b.Close)
@@ -128,11 +129,11 @@ func (s *service) listen(ctx context.Context) (err error) {
 
 // openDoors makes the protocol and admin, which take over what changes in the configuration.
 func (s *service) openDoors(ctx context.Context) (err error) {
-	s.protocol = httpapi.New(s.b, s.cfg.wireOptions(s.proxies, s.log))
-	s.again.onChange(func(c *config) {
+	s.protocol = httpapi.New(s.b, wireOptions(s.cfg, s.proxies, s.log))
+	s.again.onChange(func(c *config.Config) {
 		s.conns.adjust(connectionLimit(c.HTTP.MaxConnections, s.log))
-		s.b.Adjust(c.brokerOptions(s.log))
-		s.protocol.Adjust(c.wireOptions(s.proxies, s.log))
+		s.b.Adjust(brokerOptions(c, s.log))
+		s.protocol.Adjust(wireOptions(c, s.proxies, s.log))
 		_ = s.level.UnmarshalText([]byte(c.Log.Level)) // checked with the configuration
 	})
 	if !s.cfg.Admin.Enabled {
@@ -143,8 +144,8 @@ func (s *service) openDoors(ctx context.Context) (err error) {
 		return fmt.Errorf("admin: %w", err)
 	}
 	s.down.add("admin", func() error { s.admin.Close(); return nil })
-	s.again.onChange(func(c *config) {
-		opts.Settings, opts.MaxPayload, opts.Access = c.settings(), int64(c.HTTP.MaxPayload), c.Log.Access
+	s.again.onChange(func(c *config.Config) {
+		opts.Settings, opts.MaxPayload, opts.Access = c.Settings(), int64(c.HTTP.MaxPayload), c.Log.Access
 		opts.SessionIdle, opts.SessionLife = c.Admin.SessionIdle, c.Admin.SessionLife
 		s.admin.Adjust(opts)
 	})
@@ -155,7 +156,7 @@ func (s *service) adminOptions(ctx context.Context) admin.Options {
 	c := s.cfg
 	opts := admin.Options{
 		Version:    version,
-		Settings:   c.settings(),
+		Settings:   c.Settings(),
 		Addresses:  s.adminURLs(),
 		PublicURL:  c.HTTP.PublicURL,
 		Origin:     c.Admin.Origin,

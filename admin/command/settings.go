@@ -13,7 +13,7 @@ import (
 	"github.com/BurntSushi/toml"
 )
 
-// Variables of the environment. The configuration's own have a section in their names: see bind.go.
+// Variables of the environment. The configuration's own have a section in their names: see config/env.go.
 const (
 	envServer   = "PIPIT_SERVER"
 	envToken    = "PIPIT_TOKEN"

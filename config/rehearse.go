@@ -1,12 +1,9 @@
-package main
+package config
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
-	"io"
-	"log/slog"
 	"net"
 	"net/netip"
 	"os"
@@ -16,42 +13,45 @@ import (
 	"time"
 
 	"pipit/broker"
-	"pipit/db"
 )
 
 // lookupTimeout is how long a check waits for the addresses of a name.
 const lookupTimeout = 5 * time.Second
 
-// checkConfig tells whether a start with a configuration would be refused, and why, without a start:
-// nothing is written, made or listened on. What cannot be told now is a hint on stderr.
-func checkConfig(ctx context.Context, file string, env []string, stdout, stderr io.Writer) error {
-	c, b, err := readConfig(file, env)
+// Machine answers what only the machine that a start would run on can tell. Nothing is made or changed.
+type Machine struct {
+	// Certificate returns why the certificate of a file and its key, which can be read, are of no use.
+	Certificate func(certFile, keyFile string) error
+
+	// Bind returns why an address cannot be listened on, and whether that is because the machine lacks its
+	// family. One that is in use is syscall.EADDRINUSE.
+	Bind func(netip.AddrPort) (lacking bool, err error)
+
+	// Inspect returns what a database file holds, nil where it is still to be made. Where another process has it
+	// the error is broker.ErrInUse.
+	Inspect func(file string) (*broker.Image, error)
+}
+
+// Rehearse is Load that tells all that a start would be refused for, without a start. What cannot be told now is a
+// hint, which comes with an error, too.
+func Rehearse(ctx context.Context, file string, env []string, m Machine) (c *Config, hints []string, err error) {
+	c, b, err := load(file, env)
 	if err != nil {
-		return err
+		return nil, nil, err
 	}
-	r := rehearsal{binder: b, c: c}
+	r := rehearsal{binder: b, c: c, machine: m}
 	r.certificate()
 	r.listeners(ctx)
 	r.database()
-	for _, h := range r.hints {
-		fmt.Fprintf(stderr, "pipit: hint: %s\n", h)
-	}
-	if err := b.err(); err != nil {
-		return err
-	}
-	d := c.definition()
-	for _, weak := range d.Weak() {
-		fmt.Fprintf(stderr, "pipit: warning: %s\n", weak)
-	}
-	fmt.Fprintln(stdout, cmp.Or(file, "built-in defaults")+": ok")
-	return nil
+	return c, r.hints, b.err()
 }
 
 // rehearsal finds what is wrong between a configuration and this machine.
 type rehearsal struct {
 	*binder
-	c     *config
-	hints []string
+	c       *Config
+	machine Machine
+	hints   []string
 }
 
 func (r *rehearsal) hint(path, format string, args ...any) {
@@ -74,7 +74,7 @@ func (r *rehearsal) certificate() {
 	if !readable {
 		return
 	}
-	if _, err := openCertificate(cert, key, nil); err != nil {
+	if err := r.machine.Certificate(cert, key); err != nil {
 		r.notef("http.tls_cert", "%v", err)
 	}
 }
@@ -122,14 +122,14 @@ func (r *rehearsal) bind(a address, ips []netip.Addr, port uint16) {
 	var lacking error
 	done := 0
 	for _, ip := range ips {
-		err := bindable(netip.AddrPortFrom(ip, port))
+		noFamily, err := r.machine.Bind(netip.AddrPortFrom(ip, port))
 		switch {
 		case err == nil:
 			done++
 		case errors.Is(err, syscall.EADDRINUSE):
 			r.hint(a.path, "%s = %q is in use, as it is while the broker runs", r.key(a.path), a.text)
 			return
-		case noSuchFamily(err) && (len(ips) > 1 || ip == netip.IPv6Loopback()):
+		case noFamily && (len(ips) > 1 || ip == netip.IPv6Loopback()):
 			lacking = err
 		default:
 			r.errorf(a.path, "%q: %v", a.text, err)
@@ -146,7 +146,7 @@ func (r *rehearsal) database() {
 	if r.faulty["database.file"] {
 		return
 	}
-	img, err := db.Inspect(file, db.Options{Logger: slog.New(slog.DiscardHandler)})
+	img, err := r.machine.Inspect(file)
 	switch {
 	case errors.Is(err, broker.ErrInUse): // by the broker that is to be restarted, most likely
 		r.references(nil, fmt.Sprintf("database %s, which is in use and was not looked at", file))
@@ -162,7 +162,7 @@ func (r *rehearsal) database() {
 		r.references(img, "database "+file)
 	}
 	if len(r.faults) == 0 { // else it may be one of these
-		r.valid("", broker.Rehearse(img, r.c.definition()))
+		r.valid("", broker.Rehearse(img, r.c.Definition()))
 	}
 }
 

@@ -1,7 +1,6 @@
-package main
+package config
 
 import (
-	"cmp"
 	"errors"
 	"fmt"
 	"reflect"
@@ -9,108 +8,10 @@ import (
 	"strings"
 
 	"github.com/BurntSushi/toml"
-
-	"pipit/broker"
 )
 
-// binder fills a config from a file and the environment. A key is known by its path, such as
-// "http.listen[1]" or "client[0].username"; every fault says where the value stands: the file and line,
-// or the name of the variable.
-type binder struct {
-	file   string
-	lines  map[string]int    // of each key and table in the file, by path
-	vars   map[string]string // the variable that set a key, by path
-	faults []fault
-	faulty map[string]bool // paths of faults
-}
-
-// fault is one thing that is wrong, and its line in the file, 0 where it is not from there.
-type fault struct {
-	line int
-	text string
-}
-
-// errorf notes a fault of the value of a key.
-func (b *binder) errorf(path, format string, args ...any) {
-	b.notef(path, "%s = %s", b.key(path), fmt.Sprintf(format, args...))
-}
-
-// notef notes a fault at the place of a key or table, one of each: what follows from it is none.
-func (b *binder) notef(path, format string, args ...any) {
-	if b.faulty[path] {
-		return
-	}
-	if b.faulty == nil {
-		b.faulty = map[string]bool{}
-	}
-	b.faulty[path] = true
-	line, where := b.place(path)
-	b.faults = append(b.faults, fault{line, where + ": " + fmt.Sprintf(format, args...)})
-}
-
-// err is all that was noted, in the order of the file.
-func (b *binder) err() error {
-	slices.SortStableFunc(b.faults, func(x, y fault) int { return cmp.Compare(x.line, y.line) })
-	var errs []error
-	for _, f := range b.faults {
-		errs = append(errs, errors.New(f.text))
-	}
-	return errors.Join(errs...)
-}
-
-// key is a path without the number of an element: the line tells that.
-func (b *binder) key(path string) string {
-	if name, rest, ok := strings.Cut(path, "["); ok {
-		_, rest, _ = strings.Cut(rest, "]")
-		return name + rest
-	}
-	return path
-}
-
-// place says where the value of a path comes from: itself, or what it is in. The line is 0 where
-// that is not the file.
-func (b *binder) place(path string) (line int, where string) {
-	for p := path; p != ""; p = parent(p) {
-		if name := b.vars[p]; name != "" {
-			return 0, name
-		}
-	}
-	for p := path; p != ""; p = parent(p) {
-		if line := b.lines[p]; line > 0 {
-			return line, fmt.Sprintf("%s:%d", b.file, line)
-		}
-	}
-	if element, _, ok := strings.Cut(path, "]"); ok { // one that the environment alone declares
-		return 0, envPrefix + strings.ToUpper(strings.Replace(element, "[", "_", 1)) + "_…"
-	}
-	return 0, cmp.Or(b.file, "configuration")
-}
-
-// parent is the path of what a key or an element is in.
-func parent(path string) string { return path[:max(strings.LastIndexAny(path, ".["), 0)] }
-
-func (b *binder) oneOf(path, value string, allowed []string) {
-	if !slices.Contains(allowed, value) {
-		b.errorf(path, "%q: allowed are %s", value, strings.Join(allowed, ", "))
-	}
-}
-
-// valid notes what the broker says against an element, each at the key that it is about.
-func (b *binder) valid(path string, err error) {
-	if all, ok := err.(interface{ Unwrap() []error }); ok {
-		for _, err := range all.Unwrap() {
-			b.valid(path, err)
-		}
-		return
-	}
-	var e *broker.Error
-	if errors.As(err, &e) {
-		b.notef(joinKey(path, e.Field), "%s", e.Message)
-	}
-}
-
 // bindFile fills c from TOML. An error that it returns is one of syntax; all others are noted.
-func (b *binder) bindFile(c *config, text string) error {
+func (b *binder) bindFile(c *Config, text string) error {
 	text = strings.TrimPrefix(text, byteOrderMark)
 	var raw map[string]any
 	if _, err := toml.Decode(text, &raw); err != nil {
@@ -218,13 +119,6 @@ func (b *binder) missing(path string, table any) {
 			b.notef(joinKey(path, tag.Get("toml")), "the key %q is missing%s", tag.Get("toml"), in(path))
 		}
 	}
-}
-
-func joinKey(path, key string) string {
-	if path == "" {
-		return key
-	}
-	return path + "." + key
 }
 
 func in(path string) string {

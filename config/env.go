@@ -1,4 +1,4 @@
-package main
+package config
 
 import (
 	"cmp"
@@ -11,8 +11,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-
-	cli "pipit/admin/command"
 )
 
 const (
@@ -33,7 +31,7 @@ type variable struct {
 
 // bindEnv fills c from variables such as PIPIT_HTTP_LISTEN and PIPIT_CLIENT_0_PASSWORD, or
 // PIPIT_CLIENT_0_PASSWORD_FILE for one that a file holds.
-func (b *binder) bindEnv(c *config, env []string) {
+func (b *binder) bindEnv(c *Config, env []string) {
 	b.vars = map[string]string{}
 	root := reflect.ValueOf(c).Elem()
 	for _, v := range b.variables(root, env) {
@@ -76,7 +74,7 @@ func (b *binder) variables(root reflect.Value, env []string) []variable {
 	for _, kv := range env {
 		name, value, _ := strings.Cut(kv, "=")
 		rest, ours := strings.CutPrefix(name, envPrefix)
-		if !ours || serviceLink.MatchString(kv) || slices.Contains(cli.Variables, name) {
+		if !ours || serviceLink.MatchString(kv) {
 			continue
 		}
 		v, ok := parseVariable(root, rest)

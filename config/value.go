@@ -1,4 +1,4 @@
-package main
+package config
 
 import (
 	"errors"
@@ -11,6 +11,12 @@ import (
 	"unicode"
 	"unicode/utf8"
 )
+
+// Size is a number of bytes, written as such or as "512KiB", "1MiB", "2GiB".
+type Size int64
+
+// secret is a text that no error and no log line shows.
+type secret string
 
 // field is a field of a configuration struct.
 type field struct {
@@ -99,11 +105,11 @@ func (f field) set(raw any) error {
 			}
 		}
 		*p = texts
-	case *int64, *size:
+	case *int64, *Size:
 		if n, ok := raw.(int64); ok {
 			return f.setInt(n, fmt.Sprint(n))
 		}
-		if s, ok := raw.(string); ok && f.Type() == reflect.TypeFor[size]() {
+		if s, ok := raw.(string); ok && f.Type() == reflect.TypeFor[Size]() {
 			return f.setText(s)
 		}
 		return fmt.Errorf("%s: allowed is %s", show(raw), f.number())
@@ -144,7 +150,7 @@ func (f field) setText(s string) error {
 			return fmt.Errorf("%q: allowed is %s", s, f.number())
 		}
 		return f.setInt(n, s)
-	case *size:
+	case *Size:
 		n, ok := parseSize(s)
 		if !ok {
 			return fmt.Errorf("%q: allowed is %s", s, f.number())
@@ -195,7 +201,7 @@ func (f field) text() string {
 			return ""
 		}
 		return "***"
-	case size:
+	case Size:
 		return formatSize(int64(v))
 	default:
 		return fmt.Sprint(v)
@@ -219,7 +225,7 @@ func (f field) bounds() (low, high int64, ok bool) {
 // number says what is allowed of a number.
 func (f field) number() string {
 	low, high, bounded := f.bounds()
-	if f.Type() == reflect.TypeFor[size]() {
+	if f.Type() == reflect.TypeFor[Size]() {
 		return fmt.Sprintf(`a size such as 65536, "64KiB" or "1MiB", %s to %s`, formatSize(low), formatSize(high))
 	}
 	if bounded {

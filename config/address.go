@@ -1,12 +1,9 @@
-package main
+package config
 
 import (
-	"context"
-	"errors"
 	"fmt"
 	"net"
 	"net/netip"
-	"os"
 	"slices"
 	"strconv"
 	"strings"
@@ -16,7 +13,7 @@ import (
 type address struct{ path, text string }
 
 // listens are all addresses that a start listens on.
-func (c *config) listens() []address {
+func (c *Config) listens() []address {
 	var all []address
 	add := func(path string, addrs []string) {
 		for i, a := range addrs {
@@ -31,7 +28,7 @@ func (c *config) listens() []address {
 }
 
 // addresses notes those that cannot be listened on, and those that two listeners would share.
-func (b *binder) addresses(c *config) {
+func (b *binder) addresses(c *Config) {
 	for _, l := range []struct {
 		path  string
 		addrs []string
@@ -93,28 +90,4 @@ func hosts(host string) []netip.Addr {
 		return []netip.Addr{a.Unmap()}
 	}
 	return nil
-}
-
-// machineNames are the names of this machine, as far as it knows them without asking anybody, in lower case.
-func machineNames(ctx context.Context) []string {
-	name, err := os.Hostname()
-	if err != nil || name == "" {
-		return nil
-	}
-	files := net.Resolver{PreferGo: true, Dial: func(context.Context, string, string) (net.Conn, error) { return nil, errors.ErrUnsupported }}
-	full, err := files.LookupCNAME(ctx, name) // its line in the hosts file begins with the full name
-	if err != nil {
-		full = name
-	}
-	short, _, _ := strings.Cut(name, ".")
-	return lowerNames([]string{name, short, full})
-}
-
-// lowerNames are names as admin compares them.
-func lowerNames(names []string) []string {
-	lower := make([]string, len(names))
-	for i, n := range names {
-		lower[i] = strings.ToLower(strings.TrimSuffix(n, "."))
-	}
-	return lower
 }

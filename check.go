@@ -1,0 +1,47 @@
+package main
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/netip"
+
+	"pipit/broker"
+	"pipit/config"
+	"pipit/db"
+)
+
+// checkConfig tells whether a start with a configuration would be refused, and why, without a start:
+// nothing is written, made or listened on. What cannot be told now is a hint on stderr.
+func checkConfig(ctx context.Context, file string, env []string, stdout, stderr io.Writer) error {
+	c, hints, err := config.Rehearse(ctx, file, configEnv(env), machine)
+	for _, h := range hints {
+		fmt.Fprintf(stderr, "pipit: hint: %s\n", h)
+	}
+	if err != nil {
+		return err
+	}
+	d := c.Definition()
+	for _, weak := range d.Weak() {
+		fmt.Fprintf(stderr, "pipit: warning: %s\n", weak)
+	}
+	fmt.Fprintln(stdout, cmp.Or(file, "built-in defaults")+": ok")
+	return nil
+}
+
+// machine is this one, for a configuration that is checked.
+var machine = config.Machine{
+	Certificate: func(certFile, keyFile string) error {
+		_, err := openCertificate(certFile, keyFile, nil)
+		return err
+	},
+	Bind: func(a netip.AddrPort) (lacking bool, err error) {
+		err = bindable(a)
+		return noSuchFamily(err), err
+	},
+	Inspect: func(file string) (*broker.Image, error) {
+		return db.Inspect(file, db.Options{Logger: slog.New(slog.DiscardHandler)})
+	},
+}

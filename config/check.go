@@ -1,0 +1,123 @@
+package config
+
+import (
+	"fmt"
+	"net/url"
+	"path"
+	"regexp"
+	"strings"
+	"time"
+
+	"pipit/httpapi"
+	"pipit/httpapi/forwarded"
+)
+
+// Where a new consumer begins.
+const (
+	startTail   = "tail"
+	startOldest = "oldest"
+)
+
+var (
+	logLevels  = []string{"debug", "info", "warn", "error"}
+	logFormats = []string{"auto", "text", "json"}
+	starts     = []string{startOldest, startTail}
+)
+
+// database refuses a database without a name.
+func (b *binder) database(c *Config) {
+	if c.Database.File == "" {
+		b.errorf("database.file", `"": allowed is the path of a file`)
+	}
+}
+
+// check refuses what no single type and bound can.
+func (b *binder) check(c *Config) {
+	if len(c.HTTP.Listen) == 0 {
+		b.errorf("http.listen", "[]: allowed is a list of at least one host:port")
+	}
+	b.addresses(c)
+	for _, v := range []struct {
+		key string
+		n   Size
+	}{{"max_batch", c.HTTP.MaxBatch}, {"max_payload", c.HTTP.MaxPayload}} {
+		if c.HTTP.MaxPending < v.n && !b.faulty["http."+v.key] {
+			b.errorf("http.max_pending", "%d: allowed is no less than %s, which is %d", c.HTTP.MaxPending, v.key, v.n)
+		}
+	}
+	if c.HTTP.MaxReplies < c.HTTP.MaxPayload {
+		b.errorf("http.max_replies", "%d: allowed is no less than max_payload, which is %d", c.HTTP.MaxReplies, c.HTTP.MaxPayload)
+	}
+	for i, origin := range c.HTTP.CORSOrigins {
+		if err := httpapi.CheckOrigin(origin); err != nil {
+			b.errorf(fmt.Sprintf("http.cors_origins[%d]", i), "%v", err)
+		}
+	}
+	if c.HTTP.IdleTimeout < time.Second || c.HTTP.IdleTimeout > 24*time.Hour {
+		b.errorf("http.idle_timeout", "%q: allowed are 1s to 24h", c.HTTP.IdleTimeout)
+	}
+	if c.HTTP.TLSCert == "" && c.HTTP.TLSKey != "" && !b.faulty["http.tls_cert"] {
+		b.errorf("http.tls_key", "%q: allowed only together with tls_cert", c.HTTP.TLSKey)
+	}
+	if c.HTTP.TLSCert != "" && c.HTTP.TLSKey == "" && !b.faulty["http.tls_key"] {
+		b.errorf("http.tls_cert", "%q: allowed only together with tls_key", c.HTTP.TLSCert)
+	}
+	b.proxied(c)
+	b.sessions(c)
+	b.database(c)
+	b.oneOf("log.level", c.Log.Level, logLevels)
+	b.oneOf("log.format", c.Log.Format, logFormats)
+	b.objects(c)
+}
+
+// maxSession bounds how long a session may last.
+const maxSession = 30 * 24 * time.Hour
+
+// sessions checks how long those of administrators last.
+func (b *binder) sessions(c *Config) {
+	idle, life := c.Admin.SessionIdle, c.Admin.SessionLife
+	if life < time.Minute || life > maxSession {
+		b.errorf("admin.session_life", "%q: allowed are 1m to 720h", life)
+	}
+	if idle < time.Minute || idle > maxSession {
+		b.errorf("admin.session_idle", "%q: allowed are 1m to 720h", idle)
+	} else if idle > life && !b.faulty["admin.session_life"] {
+		b.errorf("admin.session_idle", "%q: allowed is no more than session_life, which is %s", idle, life)
+	}
+}
+
+// proxied checks the keys of a server behind proxies.
+func (b *binder) proxied(c *Config) {
+	if _, err := forwarded.Parse(c.HTTP.TrustedProxies); err != nil {
+		b.errorf("http.trusted_proxies", "%v", err)
+	}
+	if u, ok := webURL(c.HTTP.PublicURL); !ok || u.Path != "" && path.Clean(u.Path) != strings.TrimSuffix(u.Path, "/") && u.Path != "/" {
+		b.errorf("http.public_url", `%q: allowed is a URL such as "https://pipit.example.com", with a path or without`, c.HTTP.PublicURL)
+	}
+	for i, h := range c.HTTP.Hosts {
+		if !hostname.MatchString(h) {
+			b.errorf(fmt.Sprintf("http.hosts[%d]", i), `%q: allowed is a name such as "pipit.example.com", without a port`, h)
+		}
+	}
+	if u, ok := webURL(c.Admin.Origin); !ok || u.Path != "" {
+		b.errorf("admin.origin", `%q: allowed is a scheme with a host, such as "https://pipit.example.com"`, c.Admin.Origin)
+	}
+	if p := c.Admin.PathPrefix; p != "" && (!pathPrefix.MatchString(p) || path.Clean(p) != p || strings.HasPrefix(p+"/", "/admin/")) {
+		b.errorf("admin.path_prefix", `%q: allowed is a path such as "/pipit", of letters, digits and -._~, that does not begin with /admin`, p)
+	}
+}
+
+var (
+	pathPrefix = regexp.MustCompile(`^(/[A-Za-z0-9._~-]+)+$`)
+	hostname   = regexp.MustCompile(`^[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*$`)
+)
+
+// webURL reads a URL of http or https without a query and such, or nothing.
+func webURL(s string) (*url.URL, bool) {
+	u, err := url.Parse(s)
+	if err != nil {
+		return nil, false
+	}
+	return u, s == "" || (u.Scheme == "http" || u.Scheme == "https") && u.Hostname() != "" &&
+		u.User == nil && u.Opaque == "" && !strings.ContainsAny(s, "?#")
+}

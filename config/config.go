@@ -1,0 +1,212 @@
+// Package config reads the configuration: a file of TOML, and variables of the environment, which override it.
+//
+// A key is known by its path, such as "http.listen[1]" or "client[0].username". It has one place where it
+// is told: a field of Config, whose tags say how it is written and what is allowed, and its default in
+// one literal. Reading goes in steps, each in a file of its own: file.go decodes TOML, env.go the variables, value.go one value
+// of either; check.go and object.go refuse what no single value shows. Nothing stops at the first fault:
+// all are collected (fault.go), each with the line (line.go) or the variable that it stands in.
+//
+// What only the machine can tell, such as whether an address can be listened on, Rehearse asks by way of Machine:
+// this package opens no port and no database.
+package config
+
+import (
+	"fmt"
+	"net/url"
+	"os"
+	"reflect"
+	"slices"
+	"strings"
+	"time"
+
+	"pipit/admin"
+)
+
+// Config is everything that can be configured. Each field is a key of the file, under the name in
+// its tag, and a variable of the environment. The tags min and max are bounds of a number, path marks the name
+// of a file, required what has no default, and reload what can change while the broker runs: any other key
+// needs a restart. What the objects come to says Definition.
+type Config struct {
+	HTTP     HTTP             `toml:"http"`
+	Admin    Admin            `toml:"admin"`
+	Database Database         `toml:"database"`
+	Log      Log              `toml:"log"`
+	Client   []clientConfig   `toml:"client" reload:"yes"`
+	Topic    []topicConfig    `toml:"topic" reload:"yes"`
+	Producer []producerConfig `toml:"producer" reload:"yes"`
+	Consumer []consumerConfig `toml:"consumer" reload:"yes"`
+}
+
+type HTTP struct {
+	Listen         []string      `toml:"listen"`
+	MaxPayload     Size          `toml:"max_payload" min:"1" max:"134217728" reload:"yes"`
+	MaxBatch       Size          `toml:"max_batch" min:"1" max:"1073741824" reload:"yes"`
+	MaxPending     Size          `toml:"max_pending" min:"1" max:"1099511627776" reload:"yes"`
+	MaxReplies     Size          `toml:"max_replies" min:"1" max:"1099511627776" reload:"yes"`
+	MaxConnections int64         `toml:"max_connections" min:"1" max:"10000000" reload:"yes"`
+	IdleTimeout    time.Duration `toml:"idle_timeout"`
+	CORSOrigins    []string      `toml:"cors_origins" reload:"yes"`
+	TLSCert        string        `toml:"tls_cert" path:"true"`
+	TLSKey         string        `toml:"tls_key" path:"true"`
+	TrustedProxies []string      `toml:"trusted_proxies"`
+	PublicURL      string        `toml:"public_url"`
+	Hosts          []string      `toml:"hosts"`
+}
+
+type Admin struct {
+	Enabled     bool          `toml:"enabled"`
+	Listen      []string      `toml:"listen"`
+	Origin      string        `toml:"origin"`
+	PathPrefix  string        `toml:"path_prefix"`
+	SessionIdle time.Duration `toml:"session_idle" reload:"yes"`
+	SessionLife time.Duration `toml:"session_life" reload:"yes"`
+}
+
+type Database struct {
+	File string `toml:"file" path:"true"`
+}
+
+type Log struct {
+	Access bool   `toml:"access" reload:"yes"`
+	Level  string `toml:"level" reload:"yes"`
+	Format string `toml:"format"`
+}
+
+// Load reads the file, where its name is not empty, and what env ("NAME=value") overrides.
+// The error names every fault, one a line.
+func Load(file string, env []string) (*Config, error) {
+	c, b, err := load(file, env)
+	if err != nil {
+		return nil, err
+	}
+	return c, b.err()
+}
+
+// load is Load, but for the faults, which the binder has. The error is that of a file that
+// cannot be read or is no TOML.
+func load(file string, env []string) (*Config, *binder, error) {
+	c, b, err := bind(file, env)
+	if err == nil {
+		b.check(c)
+	}
+	return c, b, err
+}
+
+// Read is Load as far as each value can be judged alone. What the configuration lacks beside is no fault:
+// the environment of the service may have it.
+func Read(file string, env []string) (*Config, error) {
+	c, b, err := bind(file, env)
+	if err != nil {
+		return nil, err
+	}
+	return c, b.err()
+}
+
+// bind is Read, but for the faults, as load is.
+func bind(file string, env []string) (*Config, *binder, error) {
+	b := &binder{file: file}
+	var text []byte
+	if file != "" {
+		var err error
+		if text, err = os.ReadFile(file); err != nil { // #nosec G304 -- whoever starts the program names it
+			return nil, nil, fmt.Errorf("configuration: %w", err)
+		}
+	}
+	c := &Config{HTTP: defaults.HTTP, Admin: defaults.Admin, Database: defaults.Database, Log: defaults.Log}
+	c.HTTP.Listen = slices.Clone(c.HTTP.Listen)
+	if err := b.bindFile(c, string(text)); err != nil {
+		return nil, nil, err
+	}
+	b.bindEnv(c, env)
+	return c, b, nil
+}
+
+// DatabaseFile returns the database file of a configuration that Read takes, and in words why it is that one.
+func DatabaseFile(file string, env []string) (database, why string, err error) {
+	c, b, err := bind(file, env)
+	if err == nil {
+		b.database(c)
+		err = b.err()
+	}
+	if err != nil {
+		return "", "", err
+	}
+	const key = "database.file"
+	switch {
+	case b.vars[key] != "" || b.lines[key] > 0:
+		_, where := b.place(key)
+		return c.Database.File, "which " + where + " names", nil
+	case file != "":
+		return c.Database.File, "the default, since neither " + file + " nor PIPIT_DATABASE_FILE in this environment names one", nil
+	}
+	return c.Database.File, "the default, since there is neither --config nor PIPIT_DATABASE_FILE in this environment", nil
+}
+
+// HoldsSecrets tells whether a file has passwords, hashes or keys in it.
+func HoldsSecrets(file string) bool {
+	if file == "" {
+		return false
+	}
+	c, _, err := bind(file, nil)
+	return err == nil &&
+		(slices.ContainsFunc(c.Client, func(v clientConfig) bool { return v.Password != "" || v.PasswordHash != "" }) ||
+			slices.ContainsFunc(c.Consumer, func(v consumerConfig) bool { return v.SubKey != "" }))
+}
+
+// PublicOrigin is the scheme and the host of public_url, as browsers write them; empty, where there is none.
+func (c *Config) PublicOrigin() string {
+	if c.HTTP.PublicURL == "" {
+		return ""
+	}
+	u, _ := url.Parse(c.HTTP.PublicURL) // checked with the configuration
+	return strings.ToLower(u.Scheme + "://" + u.Host)
+}
+
+// Settings are the keys of the configuration and their values, of objects their number alone. No
+// secret is among them.
+func (c *Config) Settings() []admin.Setting {
+	var all []admin.Setting
+	root := reflect.ValueOf(c).Elem()
+	for _, section := range keysOf(root.Type()) {
+		f, _ := fieldOf(root, section)
+		if f.Kind() == reflect.Slice {
+			all = append(all, admin.Setting{Name: "[[" + section + "]]", Value: fmt.Sprint(f.Len())})
+			continue
+		}
+		for _, key := range keysOf(f.Type()) {
+			v, _ := fieldOf(f.Value, key)
+			all = append(all, admin.Setting{Name: section + "." + key, Value: v.text()})
+		}
+	}
+	return all
+}
+
+// Update brings the keys that the tag reload marks to those of next, and returns the ones that this
+// changed, and those that differ and need a restart.
+func (c *Config) Update(next *Config) (changed, restart []string) {
+	changed = []string{}
+	set := func(key string, tag reflect.StructTag, is, now reflect.Value) {
+		switch {
+		case reflect.DeepEqual(is.Interface(), now.Interface()), is.Kind() == reflect.Slice && is.Len()+now.Len() == 0:
+		case tag.Get("reload") != "":
+			is.Set(now)
+			changed = append(changed, key)
+		default:
+			restart = append(restart, key)
+		}
+	}
+	is, now := reflect.ValueOf(c).Elem(), reflect.ValueOf(next).Elem()
+	for i := range is.NumField() {
+		f := is.Type().Field(i)
+		section := f.Tag.Get("toml")
+		if f.Type.Kind() != reflect.Struct {
+			set(section, f.Tag, is.Field(i), now.Field(i))
+			continue
+		}
+		for j := range f.Type.NumField() {
+			key := f.Type.Field(j)
+			set(section+"."+key.Tag.Get("toml"), key.Tag, is.Field(i).Field(j), now.Field(i).Field(j))
+		}
+	}
+	return changed, restart
+}

@@ -1,0 +1,47 @@
+package config
+
+import (
+	"pipit/admin"
+	"pipit/broker"
+	"pipit/httpapi"
+)
+
+// defaults is what holds where nothing is configured; Client and so on hold for each element.
+var defaults = struct {
+	HTTP     HTTP
+	Admin    Admin
+	Database Database
+	Log      Log
+	Client   clientConfig
+	Topic    topicConfig
+	Producer producerConfig
+	Consumer consumerConfig
+}{
+	HTTP: HTTP{
+		Listen:         []string{"127.0.0.1:11223", "127.0.0.1:17010"},
+		MaxPayload:     broker.DefaultMaxPayload,
+		MaxBatch:       16 << 20,
+		MaxPending:     broker.DefaultMaxPending,
+		MaxReplies:     httpapi.DefaultMaxReplies,
+		MaxConnections: 10_000,
+		IdleTimeout:    httpapi.DefaultIdleTimeout,
+	},
+	Admin:    Admin{Enabled: true, SessionIdle: admin.DefaultSessionIdle, SessionLife: admin.DefaultSessionLife},
+	Database: Database{File: "pipit.db"},
+	Log:      Log{Level: "info", Format: "auto"},
+	Client:   clientConfig{IsActive: true},
+	Topic: topicConfig{
+		IsActive:    true,
+		MaxDepth:    broker.DefaultMaxDepth,
+		Expiration:  broker.DefaultExpiration,
+		DedupWindow: broker.DefaultDedupWindow,
+	},
+	Producer: producerConfig{IsActive: true},
+	Consumer: consumerConfig{
+		IsActive:    true,
+		MaxDepth:    broker.DefaultMaxDepth,
+		MaxInFlight: broker.DefaultMaxInFlight,
+		AckTimeout:  broker.DefaultAckTimeout,
+		Start:       startTail,
+	},
+}
