@@ -4,9 +4,11 @@ import (
 	"bufio"
 	"fmt"
 	"os"
+	"os/signal"
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -36,9 +38,14 @@ func TestHangupOfTerminal(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	// A program that is started inherits that a signal is ignored, as nohup has it, but not that it is handled.
+	signals := make(chan os.Signal, 1)
+	signal.Notify(signals, syscall.SIGHUP)
+	defer signal.Stop(signals)
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
+	defer time.AfterFunc(30*time.Second, func() { _ = cmd.Process.Kill() }).Stop() // a line that does not come fails
 	terminal.Close()
 	lines := bufio.NewScanner(stderr)
 	wait := func(text string) {
