@@ -4,7 +4,7 @@ import (
 	"net"
 	"time"
 
-	"pipit/broker"
+	"pipit/broker/login"
 )
 
 // Where all slots are taken, the next connection gets that of the one that has been idle for the longest, else of the
@@ -20,7 +20,7 @@ const (
 	evictLook = 64                     // connections that are looked at for one on which nothing has begun
 )
 
-// network is where open connections come from, see broker.Network. The one without a name is that of the trusted
+// network is where open connections come from, see login.Network. The one without a name is that of the trusted
 // proxies, and of what has no IP address: its connections are those of many, so it has no share.
 type network struct {
 	name string
@@ -33,7 +33,7 @@ func (s *connections) networkName(c net.Conn) string {
 	if !ok || s.proxies.Trust(a.String()) {
 		return ""
 	}
-	return broker.Network(a.IP.String())
+	return login.Network(a.IP.String())
 }
 
 // share is how many slots a network may hold where others wait for one. The caller holds mu.

@@ -14,19 +14,20 @@ import (
 func TestLayout(t *testing.T) {
 	// What each package may import, beside the standard library.
 	allowed := map[string][]string{
-		"pipit": {"pipit/broker", "pipit/config", "pipit/db", "pipit/httpapi", "pipit/httpapi/forwarded", "pipit/httpapi/refused", "pipit/admin", "pipit/admin/command"},
-		"pipit/admin": {"pipit/broker", "pipit/broker/clip", "pipit/httpapi/forwarded", "pipit/httpapi/refused", "github.com/julienschmidt/httprouter",
+		"pipit": {"pipit/broker/login", "pipit/broker", "pipit/config", "pipit/db", "pipit/httpapi", "pipit/httpapi/forwarded", "pipit/httpapi/refused", "pipit/admin", "pipit/admin/command"},
+		"pipit/admin": {"pipit/broker/login", "pipit/broker", "pipit/broker/clip", "pipit/httpapi/forwarded", "pipit/httpapi/refused", "github.com/julienschmidt/httprouter",
 			"golang.org/x/text/encoding", "golang.org/x/text/transform"},
 		"pipit/admin/command": {"pipit/admin", "pipit/broker", "github.com/BurntSushi/toml", "github.com/rivo/uniseg", "github.com/schollz/progressbar/v3",
 			"github.com/spf13/cobra", "github.com/spf13/pflag", "golang.org/x/term"},
-		"pipit/bench":             {"pipit/broker", "pipit/db", "pipit/httpapi", "go.etcd.io/bbolt", "github.com/julienschmidt/httprouter"},
-		"pipit/broker":            {"pipit/broker/clip", "github.com/segmentio/ksuid", "golang.org/x/crypto/bcrypt"},
+		"pipit/bench":             {"pipit/broker/login", "pipit/broker", "pipit/db", "pipit/httpapi", "go.etcd.io/bbolt", "github.com/julienschmidt/httprouter"},
+		"pipit/broker":            {"pipit/broker/login", "pipit/broker/clip", "github.com/segmentio/ksuid"},
 		"pipit/config":            {"pipit/admin", "pipit/broker", "pipit/httpapi", "pipit/httpapi/forwarded", "github.com/BurntSushi/toml"},
+		"pipit/broker/login":      {"golang.org/x/crypto/bcrypt"},
 		"pipit/db":                {"pipit/broker", "go.etcd.io/bbolt", "go.etcd.io/bbolt/errors", "golang.org/x/sys/unix", "golang.org/x/sys/windows"},
 		"pipit/broker/clip":       {},
 		"pipit/httpapi":           {"pipit/broker", "pipit/broker/clip", "pipit/httpapi/forwarded", "pipit/httpapi/refused", "github.com/julienschmidt/httprouter", "github.com/segmentio/ksuid", "golang.org/x/sys/unix"},
 		"pipit/httpapi/forwarded": {},
-		"pipit/httpapi/refused":   {"pipit/broker", "pipit/httpapi/forwarded"},
+		"pipit/httpapi/refused":   {"pipit/broker/login", "pipit/httpapi/forwarded"},
 	}
 	for line := range strings.Lines(goList(t, "-f", `{{.ImportPath}} {{join .Imports " "}}`, "./...")) {
 		fields := strings.Fields(line)

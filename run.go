@@ -12,7 +12,7 @@ import (
 	"strings"
 
 	cli "pipit/admin/command"
-	"pipit/broker"
+	"pipit/broker/login"
 )
 
 // version is that of the last entry in CHANGELOG.md.
@@ -93,12 +93,12 @@ func hashPassword(ctx context.Context, p cli.Program) error {
 	if err != nil {
 		return err
 	}
-	hash, err := broker.HashPassword(password)
+	hash, err := login.HashPassword(password)
 	if err != nil {
 		return err
 	}
 	fmt.Fprintln(p.Stdout, hash)
-	if weak := broker.WeakPassword("", password); weak != "" {
+	if weak := login.WeakPassword("", password); weak != "" {
 		fmt.Fprintln(p.Stderr, "pipit: warning: the password is weak: "+weak)
 	}
 	return nil

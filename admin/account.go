@@ -11,6 +11,7 @@ import (
 
 	"pipit/broker"
 	"pipit/broker/clip"
+	"pipit/broker/login"
 )
 
 // administratorKind is the kind of the documents of administrators, whose keys are their names.
@@ -38,7 +39,7 @@ type administratorRecord struct {
 }
 
 // CreateAdministrator creates an administrator. A password has at least 12 characters and at most
-// broker.MaxPassword bytes, and is neither the name nor a common one. The errors are Invalid, Conflict, and those of
+// login.MaxPassword bytes, and is neither the name nor a common one. The errors are Invalid, Conflict, and those of
 // broker.PutDocuments. Nobody else may change administrators meanwhile.
 func CreateAdministrator(ctx context.Context, b *broker.Broker, name, password string) error {
 	hash, err := hashPassword(name, password)
@@ -71,7 +72,7 @@ func hashPassword(name, password string) (string, error) {
 	if err := checkAccount(name, password); err != nil {
 		return "", err
 	}
-	return broker.HashPassword(password)
+	return login.HashPassword(password)
 }
 
 // checkAccount returns an Invalid error unless an administrator can have a name and a new password.
@@ -82,14 +83,14 @@ func checkAccount(name, password string) error {
 	if strings.HasPrefix(name, tokenPrefix) || name == commandLine {
 		return invalid("name", "name %q: the audit log has another use for it", name)
 	}
-	if n := utf8.RuneCountInString(password); n < minPassword || len(password) > broker.MaxPassword {
+	if n := utf8.RuneCountInString(password); n < minPassword || len(password) > login.MaxPassword {
 		return invalid("password", "password of %d characters in %d bytes: allowed are at least %d characters in at most %d bytes",
-			n, len(password), minPassword, broker.MaxPassword)
+			n, len(password), minPassword, login.MaxPassword)
 	}
 	if strings.EqualFold(password, name) {
 		return invalid("password", "the password is the name")
 	}
-	if broker.CommonPassword(password) {
+	if login.CommonPassword(password) {
 		return invalid("password", "the password is among the commonest, which are tried first")
 	}
 	return nil
@@ -217,7 +218,7 @@ func (a *Admin) newHash(ctx context.Context, who caller, name, password, current
 		return "", err
 	}
 	defer done()
-	return broker.HashPassword(password)
+	return login.HashPassword(password)
 }
 
 // createAdministrator creates an administrator. current is the password of who acts in a session. The

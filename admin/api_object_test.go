@@ -10,7 +10,7 @@ import (
 	"testing"
 	"time"
 
-	"pipit/broker"
+	"pipit/broker/login"
 )
 
 // TestEveryOperation has each operation of the document answered well, once at least.
@@ -167,7 +167,7 @@ func TestCreate(t *testing.T) {
 	if _, err := r.b.Authenticate(t.Context(), "crm", "a secret of theirs", "192.0.2.1"); err != nil {
 		t.Error(err)
 	}
-	hash, err := broker.HashPassword("hashed")
+	hash, err := login.HashPassword("hashed")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -702,7 +702,7 @@ func TestLargeLists(t *testing.T) {
 	}
 	r := newAPIRig(t)
 	const n = 10_000
-	hash, err := broker.HashPassword("x")
+	hash, err := login.HashPassword("x")
 	if err != nil {
 		t.Fatal(err)
 	}

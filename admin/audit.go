@@ -17,6 +17,7 @@ import (
 
 	"pipit/broker"
 	"pipit/broker/clip"
+	"pipit/broker/login"
 )
 
 // Kinds of the entries of the audit log. Each has a ring of its own, so that who may do less does not wash
@@ -107,7 +108,7 @@ func newEntry(now time.Time, who actor, action, object, detail string) entryReco
 type sameness struct{ who, via, network, action, object, detail string }
 
 func (e *entryRecord) sameness() sameness {
-	return sameness{e.Who, e.Via, broker.Network(e.Addr), e.Action, e.Object, e.Detail}
+	return sameness{e.Who, e.Via, login.Network(e.Addr), e.Action, e.Object, e.Detail}
 }
 
 func (e *entryRecord) count() int { return max(1, e.Count) }

@@ -14,6 +14,7 @@ import (
 
 	"pipit/broker"
 	"pipit/broker/clip"
+	"pipit/broker/login"
 )
 
 // actor is who does something, for permissions and the audit log.
@@ -128,21 +129,21 @@ func (a *Admin) signIn(ctx context.Context, w http.ResponseWriter, r *http.Reque
 // returns the administrator, the zero record where there is none of that name. The errors are TooMany, after too
 // many failures, until their window ends; and Unavailable.
 func (a *Admin) checkPassword(ctx context.Context, name, password, addr string) (administratorRecord, bool, error) {
-	logins, login := a.b.Logins(), broker.LoginOf(broker.AdministratorLogin, name, addr)
-	done, err := logins.Begin(ctx, login)
+	logins, caller := a.b.Logins(), login.CallerOf(login.Administrator, name, addr)
+	done, err := logins.Begin(ctx, caller)
 	if err != nil {
-		return administratorRecord{}, false, err
+		return administratorRecord{}, false, broker.LoginError(err)
 	}
 	defer done()
 	account, err := administrator(a.b, name)
 	if err != nil {
 		return account, false, err
 	}
-	right := broker.CheckPassword(account.Hash, password)
+	right := login.CheckPassword(account.Hash, password)
 	if right {
-		logins.Succeeded(login, time.Now())
+		logins.Succeeded(caller, time.Now())
 	} else {
-		logins.Failed(login, time.Now())
+		logins.Failed(caller, time.Now())
 	}
 	return account, right, nil
 }
@@ -181,7 +182,8 @@ func (a *Admin) present(who caller) error {
 
 // slowHash waits for the turn of who acts to run a slow hash, which ends with done. The error is Unavailable.
 func (a *Admin) slowHash(ctx context.Context, who actor) (done func(), err error) {
-	return a.b.Logins().Turn(ctx, broker.LoginOf(broker.AdministratorLogin, who.Name, who.Addr))
+	done, err = a.b.Logins().Turn(ctx, login.CallerOf(login.Administrator, who.Name, who.Addr))
+	return done, broker.LoginError(err)
 }
 
 // secretHash is how a session's or token's secret is kept and found. It is random enough for a fast

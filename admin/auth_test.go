@@ -19,6 +19,7 @@ import (
 	"time"
 
 	"pipit/broker"
+	"pipit/broker/login"
 	"pipit/db"
 )
 
@@ -406,14 +407,14 @@ func TestWrongSetupKeysHoldUpNobody(t *testing.T) {
 		r := newAuthRig(t, true)
 		defer r.close()
 		key := setupKey(t, r)
-		for range 2 * broker.MaxFailuresOfNetwork {
+		for range 2 * login.MaxFailuresOfNetwork {
 			r.want(r.call("GET", setupPath+"?key=wrong", "", withHeader("Sec-Fetch-Site", "cross-site"), withHeader("Sec-Fetch-Dest", "image")), http.StatusNotFound)
 			r.want(r.call("POST", setupPath, setupForm("wrong", authName, authPassword)), http.StatusNotFound)
 		}
 		r.want(r.call("GET", setupPath+"?key="+key, ""), http.StatusOK)
 		r.want(r.call("POST", setupPath, setupForm(key, authName, authPassword)), http.StatusSeeOther)
 		kept()
-		if s := r.entries(AuditRefusal); s != fmt.Sprintf("setup.refused()x%d", 4*broker.MaxFailuresOfNetwork) {
+		if s := r.entries(AuditRefusal); s != fmt.Sprintf("setup.refused()x%d", 4*login.MaxFailuresOfNetwork) {
 			t.Error(s)
 		}
 	})
@@ -510,7 +511,7 @@ func TestSignInThrottle(t *testing.T) {
 		defer r.close()
 		r.account()
 		c := r.signedIn()
-		for range broker.MaxFailures {
+		for range login.MaxFailures {
 			r.want(r.login(authName, "wrong horse"), http.StatusUnauthorized)
 		}
 		a := r.login(authName, authPassword)
@@ -522,18 +523,18 @@ func TestSignInThrottle(t *testing.T) {
 		r.addr = "192.0.2.2"
 		r.want(r.login(authName, authPassword), http.StatusSeeOther) // another address
 		r.addr = "192.0.2.1"
-		time.Sleep(broker.FailureWindow - time.Second)
+		time.Sleep(login.FailureWindow - time.Second)
 		r.want(r.login(authName, authPassword), http.StatusTooManyRequests)
 		time.Sleep(time.Second)
 		r.want(r.login(authName, authPassword), http.StatusSeeOther)
 		kept()
-		if s := r.entries(AuditRefusal); s != fmt.Sprintf("session.refused()x1 session.refused(ann)x%d", broker.MaxFailures) {
+		if s := r.entries(AuditRefusal); s != fmt.Sprintf("session.refused()x1 session.refused(ann)x%d", login.MaxFailures) {
 			t.Error(s)
 		}
 
 		// Many names from one address, which is a network of IPv6.
-		for i := range broker.MaxFailuresOfNetwork {
-			r.b.Logins().Failed(broker.LoginOf(broker.AdministratorLogin, fmt.Sprint("name", i), fmt.Sprintf("2001:db8::%x", i)), time.Now())
+		for i := range login.MaxFailuresOfNetwork {
+			r.b.Logins().Failed(login.CallerOf(login.Administrator, fmt.Sprint("name", i), fmt.Sprintf("2001:db8::%x", i)), time.Now())
 		}
 		r.addr = "[2001:db8::ffff]"
 		r.want(r.login(authName, authPassword), http.StatusTooManyRequests)
@@ -546,8 +547,8 @@ func TestSignInThrottle(t *testing.T) {
 func TestClientsDoNotHoldUpAdministrators(t *testing.T) {
 	r := newAuthRig(t, false)
 	r.account()
-	for i := range broker.MaxFailuresOfNetwork {
-		r.b.Logins().Failed(broker.LoginOf(broker.ClientLogin, fmt.Sprint(i), "127.0.0.1"), time.Now())
+	for i := range login.MaxFailuresOfNetwork {
+		r.b.Logins().Failed(login.CallerOf(login.Client, fmt.Sprint(i), "127.0.0.1"), time.Now())
 	}
 	ctx, leave := context.WithCancel(t.Context())
 	var crowd sync.WaitGroup
@@ -557,7 +558,7 @@ func TestClientsDoNotHoldUpAdministrators(t *testing.T) {
 	taken := make(chan struct{}, many) // some may have their turn when the test ends
 	for i := range many {
 		crowd.Go(func() {
-			if done, err := r.b.Logins().Turn(ctx, broker.LoginOf(broker.ClientLogin, fmt.Sprint(i), "127.0.0.1")); err == nil {
+			if done, err := r.b.Logins().Turn(ctx, login.CallerOf(login.Client, fmt.Sprint(i), "127.0.0.1")); err == nil {
 				taken <- struct{}{}
 				<-ctx.Done() // its slow hash does not end
 				done()
@@ -574,8 +575,8 @@ func TestKnownAdministrator(t *testing.T) {
 	r := newAuthRig(t, false)
 	r.account()
 	fail := func() {
-		for i := range broker.MaxFailuresOfNetwork {
-			r.b.Logins().Failed(broker.LoginOf(broker.AdministratorLogin, fmt.Sprint(i), "127.0.0.1"), time.Now())
+		for i := range login.MaxFailuresOfNetwork {
+			r.b.Logins().Failed(login.CallerOf(login.Administrator, fmt.Sprint(i), "127.0.0.1"), time.Now())
 		}
 	}
 	fail()
@@ -949,13 +950,13 @@ func TestWrongTokensHoldUpNobody(t *testing.T) {
 		expired := r.newToken(cookie, "brief", ScopeRead, time.Now().Add(time.Second).UTC().Format(time.RFC3339))
 		time.Sleep(2 * time.Second)
 		r.addr = "192.0.2.7" // where nobody is known yet
-		for range broker.MaxFailuresOfNetwork {
+		for range login.MaxFailuresOfNetwork {
 			r.want(r.call("GET", v1+"/topics", "", withToken("pipit_x")), http.StatusUnauthorized)
 			r.want(r.call("GET", v1+"/topics", "", withToken(expired.Token)), http.StatusUnauthorized)
 		}
 		r.want(r.call("GET", v1+"/topics", "", withToken(token.Token)), http.StatusOK)
 		r.want(r.login(authName, authPassword), http.StatusSeeOther)
-		time.Sleep(broker.FailureWindow)
+		time.Sleep(login.FailureWindow)
 		r.want(r.call("GET", v1+"/topics", "", withToken("pipit_x")), http.StatusUnauthorized)
 		if n := strings.Count(r.actions(), "token.refused"); n != 2 {
 			t.Errorf("%d entries of one address in two minutes", n)

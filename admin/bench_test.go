@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"pipit/broker"
+	"pipit/broker/login"
 )
 
 // What BenchmarkPages puts into a file.
@@ -61,7 +62,7 @@ func manySite(b *testing.B, s *site) []namedPage {
 	b.Helper()
 	def := broker.Definition{Topics: []broker.Topic{{Name: busyTopic, Active: true, MaxDepth: 10_000_000, DedupWindow: time.Minute}}}
 	topic := func(i int) string { return fmt.Sprintf("/topic/%05d/happened", i) }
-	hash, err := broker.HashPassword("secret")
+	hash, err := login.HashPassword("secret")
 	if err != nil {
 		b.Fatal(err)
 	}

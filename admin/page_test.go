@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"pipit/broker"
+	"pipit/broker/login"
 )
 
 // sticky are names that a page must not take for anything but text.
@@ -325,7 +326,7 @@ func TestLoginPage(t *testing.T) {
 	}
 	form.Set("password", "wrong")
 	var last authAnswer
-	for range broker.MaxFailures {
+	for range login.MaxFailures {
 		last = r.call("POST", loginPath, form.Encode(), asBrowser)
 	}
 	if m := regexp.MustCompile(`Try again in \d+ seconds\.`); last.status != http.StatusTooManyRequests || !m.MatchString(last.body) || last.header.Get("Retry-After") == "" {

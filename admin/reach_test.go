@@ -13,7 +13,7 @@ import (
 	"testing"
 	"time"
 
-	"pipit/broker"
+	"pipit/broker/login"
 	"pipit/httpapi/forwarded"
 )
 
@@ -121,7 +121,7 @@ func TestForwarded(t *testing.T) {
 	if !strings.Contains(r.logs.String(), `"remote":"203.0.113.7"`) {
 		t.Error("not in the log:", r.logs)
 	}
-	for range broker.MaxFailures {
+	for range login.MaxFailures {
 		r.want(r.login(authName, "wrong horse", through("203.0.113.8")...), http.StatusUnauthorized)
 	}
 	r.want(r.login(authName, authPassword, through("203.0.113.8")...), http.StatusTooManyRequests)
@@ -131,7 +131,7 @@ func TestForwarded(t *testing.T) {
 	if a = r.login(authName, authPassword, through("203.0.113.8")...); a.cookie == nil || a.cookie.Secure {
 		t.Errorf("%+v", a)
 	}
-	for i := range broker.MaxFailures {
+	for i := range login.MaxFailures {
 		r.want(r.login(authName, "wrong horse", through(fmt.Sprint("203.0.113.", 10+i))...), http.StatusUnauthorized)
 	}
 	r.want(r.login(authName, authPassword, through("203.0.113.99")...), http.StatusTooManyRequests)

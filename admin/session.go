@@ -15,6 +15,7 @@ import (
 
 	"pipit/broker"
 	"pipit/broker/clip"
+	"pipit/broker/login"
 )
 
 // sessionKind is the kind of the documents of sessions, whose keys are the hashes of their secrets.
@@ -333,7 +334,7 @@ func (a *Admin) load() error {
 			s := &session{hash: hash, administrator: r.Administrator, addr: r.Addr, agent: r.Agent, created: r.Created, stored: r.Used.UnixNano()}
 			s.used.Store(s.stored)
 			a.sessions.byHash[hash] = s
-			a.b.Logins().Succeeded(broker.LoginOf(broker.AdministratorLogin, s.administrator, s.addr), time.Now())
+			a.b.Logins().Succeeded(login.CallerOf(login.Administrator, s.administrator, s.addr), time.Now())
 			return nil
 		}),
 		a.loadAudit(),

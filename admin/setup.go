@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"pipit/broker"
+	"pipit/broker/login"
 )
 
 // setupLife is how long the set-up link is valid.
@@ -109,6 +110,6 @@ func (a *Admin) setUp(ctx context.Context, w http.ResponseWriter, r *http.Reques
 		return err
 	}
 	a.setup.close()
-	a.b.Logins().Succeeded(broker.LoginOf(broker.AdministratorLogin, name, who.Addr), time.Now())
+	a.b.Logins().Succeeded(login.CallerOf(login.Administrator, name, who.Addr), time.Now())
 	return a.startSession(ctx, w, r, who)
 }

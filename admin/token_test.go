@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"pipit/broker"
+	"pipit/broker/login"
 )
 
 // admit creates an administrator with the password of all.
@@ -250,14 +251,14 @@ func TestCurrentPassword(t *testing.T) {
 		boss := r.newToken(c, "boss", ScopeAdmin, "")
 		r.want(r.call("POST", v1+"/administrators", `{"name": "new3", "password": "battery staple"}`, withToken(boss.Token)), http.StatusCreated)
 
-		time.Sleep(broker.FailureWindow)
+		time.Sleep(login.FailureWindow)
 		const wrong = `{"password": "battery staple", "current_password": "wrong"}`
-		for range broker.MaxFailures {
+		for range login.MaxFailures {
 			r.wantProblem(r.call("PATCH", v1+"/administrators/ann", wrong, withCookie(c)), http.StatusUnprocessableEntity, "invalid")
 		}
 		r.wantProblem(r.call("PATCH", v1+"/administrators/ann", wrong, withCookie(c)), http.StatusTooManyRequests, "too_many")
 		r.want(r.login(authName, authPassword), http.StatusTooManyRequests)
-		time.Sleep(broker.FailureWindow)
+		time.Sleep(login.FailureWindow)
 		r.want(r.login(authName, authPassword), http.StatusSeeOther)
 		if s := r.actions(); !strings.Contains(s, "password.refused(ann by ann)") || strings.Contains(r.logs.String(), "battery") {
 			t.Error(s)
@@ -269,7 +270,7 @@ func TestCurrentPassword(t *testing.T) {
 func TestNewPasswords(t *testing.T) {
 	r := newAuthRig(t, false)
 	r.account()
-	short, err := broker.HashPassword("short")
+	short, err := login.HashPassword("short")
 	if err != nil {
 		t.Fatal(err)
 	}

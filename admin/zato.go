@@ -11,6 +11,7 @@ import (
 
 	"pipit/broker"
 	"pipit/broker/clip"
+	"pipit/broker/login"
 )
 
 // What a Zato 2.0 administrator has are the answers of three services: zato.pubsub.topics.get-list,
@@ -87,7 +88,7 @@ func (a *Admin) readZato(in *importReader, list, topic string) (*importing, erro
 	}
 	z.deepen()
 	for _, username := range z.d.needsPassword {
-		z.d.define.Clients = append(z.d.define.Clients, broker.Client{Username: username, Name: username, PasswordHash: broker.UnknownPassword()})
+		z.d.define.Clients = append(z.d.define.Clients, broker.Client{Username: username, Name: username, PasswordHash: login.UnknownPassword()})
 	}
 	return z.d, nil
 }

@@ -15,7 +15,7 @@ import (
 	"syscall"
 	"time"
 
-	"pipit/broker"
+	"pipit/broker/login"
 )
 
 const (
@@ -255,7 +255,7 @@ func configuration(addr, file string, t topic) ([]byte, error) {
 	}
 
 	// The idle ones never log in, so one hash is good for all of them.
-	hash, err := broker.HashPassword("idle")
+	hash, err := login.HashPassword("idle")
 	if err != nil {
 		return nil, err
 	}

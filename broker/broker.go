@@ -36,7 +36,6 @@
 package broker
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -44,6 +43,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"pipit/broker/login"
 )
 
 // Options configure a Broker. The zero value of a field stands for its default.
@@ -69,7 +70,7 @@ type Broker struct {
 	store Store
 	ids   idCodec
 	key   [16]byte // the store's own
-	auth  *authenticator
+	auth  *login.Authenticator
 	epoch time.Time // lease times count from here
 	clock *clock
 
@@ -148,7 +149,7 @@ func newBroker(store Store, opts Options) *Broker {
 		opts:      opts,
 		log:       opts.Logger,
 		store:     store,
-		auth:      newAuthenticator(),
+		auth:      login.NewAuthenticator(),
 		epoch:     time.Now(),
 		clients:   map[string]*client{},
 		topics:    map[string]*topic{},
@@ -213,35 +214,6 @@ func (b *Broker) Reserve(n int64) (release func(), err error) {
 	}
 	return func() { b.pending.Add(-n) }, nil
 }
-
-// Authenticate returns the client of a username and password. addr is the caller's IP address:
-// failures are counted by Logins. The errors are Unauthorized, TooMany and Unavailable.
-func (b *Broker) Authenticate(ctx context.Context, username, password, addr string) (*Client, error) {
-	for {
-		c := b.client(username)
-		waited, err := b.auth.authenticate(ctx, c, username, password, addr)
-		if err != nil {
-			return nil, err
-		}
-		if !waited {
-			return c, nil
-		}
-		// Now the pair is remembered, unless the client has changed meanwhile.
-	}
-}
-
-// client returns the client of a username as it is now, nil where there is none.
-func (b *Broker) client(username string) *Client {
-	b.mu.RLock()
-	defer b.mu.RUnlock()
-	if c := b.clients[username]; c != nil {
-		return &c.Client
-	}
-	return nil
-}
-
-// Logins is what all doors to the broker ask before they check a password.
-func (b *Broker) Logins() *Logins { return b.auth.logins }
 
 // since returns now as a lease time.
 func (b *Broker) since(now time.Time) time.Duration { return now.Sub(b.epoch) }
@@ -314,13 +286,13 @@ func (b *Broker) load(image *Image) error {
 func (b *Broker) warnCosts() {
 	var names []string
 	for name, c := range b.clients {
-		if cost := costOf(c.PasswordHash); cost < minHashCost || cost > maxHashCost {
+		if !login.CostAllowed(c.PasswordHash) {
 			names = append(names, name)
 		}
 	}
 	if len(names) > 0 {
 		b.log.Warn("clients have password hashes of a cost that is not allowed any more: set their passwords again",
-			"clients", len(names), "first", slices.Min(names), "allowed", fmt.Sprintf("%d to %d", minHashCost, maxHashCost))
+			"clients", len(names), "first", slices.Min(names), "allowed", fmt.Sprintf("%d to %d", login.MinCost, login.MaxCost))
 	}
 }
 

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"pipit/broker/clip"
+	"pipit/broker/login"
 )
 
 // Kind is a kind of object.
@@ -75,7 +76,7 @@ func (b *Broker) Change(ctx context.Context, c Change) (Changed, error) {
 	if err := checkDocuments(c.Documents); err != nil {
 		return Changed{}, err
 	}
-	var trusted []Client
+	var trusted []login.Credential
 	if !c.DryRun && slices.ContainsFunc(c.Define.Clients, func(c Client) bool { return c.Password != "" }) {
 		// It takes long: it holds up no other change, and is not done for one that is refused.
 		if _, err := b.dryRun(ctx, &c); err != nil {
@@ -145,8 +146,8 @@ func (b *Broker) change(x *definer, docs []Document) error {
 		b.declared = x.out.Declared
 	}
 	for _, c := range x.trusted {
-		if c.Active {
-			b.auth.trust(c.Username, c.Password, c.PasswordHash)
+		if b.clients[c.Name].Active {
+			b.auth.Trust(c.Name, c.Password, c.Hash)
 		}
 	}
 	return nil
@@ -452,9 +453,8 @@ func (o *changeOp) begins() {
 func (o *changeOp) forget() {
 	b, d := o.b, &o.x.drop
 	for name := range d.clients {
-		b.auth.costs.replace(b.clients[name].PasswordHash, "")
+		b.auth.Replace(b.clients[name].account(), login.Account{Name: name})
 		delete(b.clients, name)
-		b.auth.forget(name)
 	}
 	for id, p := range d.producers {
 		p.deleted.Store(true)

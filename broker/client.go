@@ -5,6 +5,7 @@ import (
 	"strings"
 
 	"pipit/broker/clip"
+	"pipit/broker/login"
 )
 
 // Client is somebody who may call: the user of HTTP Basic authentication.
@@ -25,11 +26,10 @@ type client struct {
 	revision string
 }
 
-// Limits of names and passwords.
+// Limits of names; that of passwords is login.MaxPassword.
 const (
 	MaxUsername = 128 // bytes
 	MaxName     = 256 // bytes
-	MaxPassword = 72  // bytes
 )
 
 // Validate checks the client's fields. The error joins one for each that is wrong.
@@ -41,11 +41,11 @@ func (c *Client) Validate() error {
 	if len(c.Name) > MaxName || !printable(c.Name) {
 		wrong = append(wrong, Invalidf("name %q of client %q: allowed are at most %d bytes without control characters", clip.Input(c.Name), c.Username, MaxName).of("name"))
 	}
-	if len(c.Password) > MaxPassword {
-		wrong = append(wrong, Invalidf("password of client %q: allowed are at most %d bytes, got %d", c.Username, MaxPassword, len(c.Password)).of("password"))
+	if len(c.Password) > login.MaxPassword {
+		wrong = append(wrong, Invalidf("password of client %q: allowed are at most %d bytes, got %d", c.Username, login.MaxPassword, len(c.Password)).of("password"))
 	}
 	if c.PasswordHash != "" {
-		if err := checkHash(c.PasswordHash); err != nil {
+		if err := login.CheckHash(c.PasswordHash); err != nil {
 			wrong = append(wrong, Invalidf("password_hash of client %q: %v", c.Username, err).of("password_hash"))
 		}
 	}

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"pipit/broker/clip"
+	"pipit/broker/login"
 )
 
 // Definition is a set of objects to be created or brought to what is given.
@@ -87,7 +88,7 @@ func (b *Broker) Definition() Definition {
 // it reads, and hashing passwords holds up nobody.
 type definer struct {
 	b       *Broker
-	declare bool // the clients are all that the configuration declares: see hashDeclared
+	declare bool // the clients are all that the configuration declares: see login.HashDeclared
 	out     Definitions
 	done    Changed
 	faults  Faults
@@ -97,8 +98,8 @@ type definer struct {
 	given   map[uint32]bool                   // consumers that exist and are given
 	pairs   map[clientTopic]bool              // those of the given consumers
 	byTopic map[string]map[string][]*consumer // those that exist, of topics that were asked about, by client
-	trusted []Client                          // with both Password and PasswordHash
-	fresh   map[uint32]bool                   // new consumers, and whether they begin at the oldest message by their own wish
+	trusted []login.Credential
+	fresh   map[uint32]bool // new consumers, and whether they begin at the oldest message by their own wish
 
 	clientNames, topicNames map[string]bool // of what is given
 }
@@ -169,23 +170,23 @@ func (x *definer) clients(clients []Client) []Client {
 // hashDeclared gives the clients of a configuration that have a Password the PasswordHash of it. One slow
 // hash over all of them tells whether any has changed.
 func (x *definer) hashDeclared(ctx context.Context, clients []Client) error {
-	plain := withPassword(clients)
-	if len(plain) == 0 {
+	all := x.b.credentials(clients)
+	if len(all) == 0 {
 		return nil
 	}
-	unhashed := slices.ContainsFunc(plain, func(c Client) bool { return c.PasswordHash == "" })
-	if unhashed || !declaredMatches(x.b.declared, plain) {
-		x.b.log.Info("hashing passwords, since some are new or have changed", "clients", len(plain))
-		err := hashAll(ctx, plain, x.b.passwordHash, nil)
+	unhashed := slices.ContainsFunc(all, func(c login.Credential) bool { return c.Hash == "" })
+	if unhashed || !login.DeclaredMatches(x.b.declared, all) {
+		x.b.log.Info("hashing passwords, since some are new or have changed", "clients", len(all))
+		err := login.HashAll(ctx, all)
 		if err != nil {
-			return err
+			return LoginError(err)
 		}
-		if x.out.Declared, err = hashDeclared(plain); err != nil {
-			return err
+		if x.out.Declared, err = login.HashDeclared(all); err != nil {
+			return LoginError(err)
 		}
 	}
-	x.trusted = plain
-	setHashes(clients, plain)
+	x.trusted = all
+	setHashes(clients, all)
 	return nil
 }
 
@@ -326,14 +327,11 @@ func (x *definer) consumers(consumers []Consumer) {
 // has the broker yet; in both cases the committer is not in a commit of messages.
 func (b *Broker) install(d *Definitions) {
 	for _, r := range d.Clients {
-		stored := ""
+		before := login.Account{Name: r.Username}
 		if old := b.clients[r.Username]; old != nil {
-			stored = old.PasswordHash
+			before = old.account()
 		}
-		if stored != r.PasswordHash || !r.Active {
-			b.auth.forget(r.Username)
-		}
-		b.auth.costs.replace(stored, r.PasswordHash)
+		b.auth.Replace(before, r.account())
 		b.clients[r.Username] = &client{r.Client, b.revision(&r)}
 	}
 	for _, r := range d.Topics {

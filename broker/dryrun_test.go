@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"pipit/broker"
+	"pipit/broker/login"
 )
 
 // TestDryRun makes random changes, right and wrong ones, first as dry runs: both tell the same, a dry run
@@ -17,7 +18,7 @@ func TestDryRun(t *testing.T) {
 	r := newRig(t, broker.Options{})
 	g := changeMaker{newRand(t, 22), nil}
 	for _, password := range []string{"right", "wrong"} {
-		h, err := broker.HashPassword(password)
+		h, err := login.HashPassword(password)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -76,10 +77,10 @@ func samePasswords(t *testing.T, r *rig, would, did *broker.Changed) {
 			continue
 		}
 		want := w.Action
-		if broker.CheckPassword(w.Before.PasswordHash, w.After.Password) && w.Before.Name == w.After.Name && w.Before.Active == w.After.Active {
+		if login.CheckPassword(w.Before.PasswordHash, w.After.Password) && w.Before.Name == w.After.Name && w.Before.Active == w.After.Active {
 			want = broker.Keep
 		}
-		if d.Action != want || d.After.Password != "" || !broker.CheckPassword(d.After.PasswordHash, w.After.Password) || w.Action == broker.Keep {
+		if d.Action != want || d.After.Password != "" || !login.CheckPassword(d.After.PasswordHash, w.After.Password) || w.Action == broker.Keep {
 			t.Fatalf("would: %+v, did: %+v", w, d)
 		}
 		*w, *d = broker.Outcome[broker.Client]{}, broker.Outcome[broker.Client]{}

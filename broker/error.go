@@ -1,6 +1,7 @@
 package broker
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"time"
@@ -69,6 +70,11 @@ func denied(format string, args ...any) *Error {
 func (e *Error) of(field string) *Error {
 	e.Field = field
 	return e
+}
+
+// gone is the error of a caller whose context ended.
+func gone(ctx context.Context) error {
+	return &Error{Code: Unavailable, Message: "The request ended", RetryAfter: time.Second, Err: context.Cause(ctx)}
 }
 
 var (

@@ -2,107 +2,100 @@ package broker
 
 import (
 	"context"
-	"runtime"
-	"time"
+	"errors"
+	"slices"
+
+	"pipit/broker/login"
 )
 
-// Limits of failed logins, each within FailureWindow of the first one. Past it, what was counted is
-// refused for the rest of the window.
-const (
-	MaxFailures          = 10  // wrong passwords of one name from one network
-	MaxFailuresOfNetwork = 100 // wrong passwords of all names of a kind from one network
-	FailureWindow        = time.Minute
-)
-
-// knownFor is how long a name that has logged in from a network is known there.
-const knownFor = 30 * 24 * time.Hour
-
-// LoginKind is a kind of names that log in. Kinds have nothing in common: neither what is counted, nor
-// who waits, nor the slow hashes that may run at once.
-type LoginKind uint8
-
-const (
-	ClientLogin        LoginKind = iota // at the wire protocol
-	AdministratorLogin                  // at the admin
-
-	loginKinds = iota
-)
-
-// Logins is what all doors ask before they check a password: it counts failures, and gives out
-// the slow hashes that may run at once. Its methods may be called from any goroutine.
-//
-// A name that has logged in from a network within 30 days is known there, as long as the process
-// runs and not more than 16,384 others were since: failures of other names from that network, which may be a
-// whole office behind one address, do not refuse it, and it does not wait in line with them. Its own failures
-// count as everybody's.
-type Logins struct {
-	names, networks *Throttle // failures
-	known           *Throttle // names that have logged in, by network: counted once
-	turns           [loginKinds]*turns
-}
-
-// Login is who tries to log in: a name, and the network that it comes from. It is a digest, so that the
-// memory of one does not depend on what a caller sends.
-type Login struct {
-	kind          LoginKind
-	name, network ThrottleKey
-}
-
-func newLogins() *Logins {
-	return &Logins{
-		names:    NewThrottle(MaxFailures, FailureWindow),
-		networks: NewThrottle(MaxFailuresOfNetwork, FailureWindow),
-		known:    NewThrottle(1, knownFor),
-		turns:    [loginKinds]*turns{ClientLogin: newTurns(max(1, runtime.GOMAXPROCS(0)/2)), AdministratorLogin: newTurns(1)},
+// Authenticate returns the client of a username and password. addr is the caller's IP address:
+// failures are counted by Logins. The errors are Unauthorized, TooMany and Unavailable.
+func (b *Broker) Authenticate(ctx context.Context, username, password, addr string) (*Client, error) {
+	for {
+		c, account := b.client(username), login.Account{Name: username}
+		if c != nil {
+			account = c.account()
+		}
+		waited, err := b.auth.Authenticate(ctx, account, password, addr)
+		if err != nil {
+			return nil, LoginError(err)
+		}
+		if !waited {
+			return c, nil
+		}
+		// Now the pair is remembered, unless the client has changed meanwhile.
 	}
 }
 
-// LoginOf is the login of a name from an IP address.
-func LoginOf(kind LoginKind, name, addr string) Login {
-	k, from := string([]byte{byte(kind)}), Network(addr)
-	return Login{kind, ThrottleKeyOf(k, name, from), ThrottleKeyOf(k, from)}
+// client returns the client of a username as it is now, nil where there is none.
+func (b *Broker) client(username string) *Client {
+	b.mu.RLock()
+	defer b.mu.RUnlock()
+	if c := b.clients[username]; c != nil {
+		return &c.Client
+	}
+	return nil
 }
 
-// Check returns TooMany while a login is refused.
-func (l *Logins) Check(who Login, now time.Time) error {
-	if !l.known.counts(who.name, now) {
-		if err := l.networks.Check(who.network, now); err != nil {
-			return err
+func (c *Client) account() login.Account {
+	return login.Account{Name: c.Username, Hash: c.PasswordHash, Active: c.Active}
+}
+
+// Logins is what all doors to the broker ask before they check a password. Its errors pass LoginError.
+func (b *Broker) Logins() *login.Limiter { return b.auth.Limiter() }
+
+// LoginError returns an error of package login as an Error, any other as it is.
+func LoginError(err error) error {
+	var e *login.Error
+	if !errors.As(err, &e) {
+		return err
+	}
+	own := &Error{Message: e.Message, Reason: e.Reason, RetryAfter: e.RetryAfter, Err: e.Err}
+	switch e.Code {
+	case login.Invalid:
+		own.Code, own.Field = Invalid, "password"
+	case login.Unauthorized:
+		own.Code = Unauthorized
+	case login.TooMany:
+		own.Code = TooMany
+	case login.Unavailable:
+		own.Code = Unavailable
+	}
+	return own
+}
+
+// credentials are those of the clients that have a Password, with the PasswordHash that each has so far.
+func (b *Broker) credentials(clients []Client) (all []login.Credential) {
+	for i := range clients {
+		if c := &clients[i]; c.Password != "" {
+			stored := ""
+			if old := b.client(c.Username); old != nil {
+				stored = old.PasswordHash
+			}
+			all = append(all, login.Credential{Name: c.Username, Password: c.Password, Hash: stored})
 		}
 	}
-	return l.names.Check(who.name, now)
+	return all
 }
 
-// Begin waits for the turn of a login to have its password checked, which ends with done: before it, the
-// caller calls Failed or Succeeded. The errors are TooMany, and those of Turn.
-func (l *Logins) Begin(ctx context.Context, who Login) (done func(), err error) {
-	if err := l.Check(who, time.Now()); err != nil {
-		return nil, err
+// setHashes gives each client that has a Password the PasswordHash of it, in its place. These are the clients
+// that all was made of, in their order.
+func setHashes(clients []Client, all []login.Credential) {
+	for i := range clients {
+		if c := &clients[i]; c.Password != "" {
+			c.Password, c.PasswordHash, all = "", all[0].Hash, all[1:]
+		}
 	}
-	if done, err = l.Turn(ctx, who); err != nil {
-		return nil, err
-	}
-	if err := l.Check(who, time.Now()); err != nil { // others may have failed while this one waited
-		done()
-		return nil, err
-	}
-	return done, nil
 }
 
-// Turn waits for the turn to run a slow hash, which ends with done. The error is Unavailable, where too many
-// wait or ctx ends first.
-func (l *Logins) Turn(ctx context.Context, who Login) (done func(), err error) {
-	if l.known.counts(who.name, time.Now()) {
-		return l.turns[who.kind].take(ctx, who.name, true)
+// hashed returns clients with a PasswordHash in place of each Password, and the credentials of those that had
+// one. They are hashed in turn with logins. The error is Unavailable, where ctx ends first.
+func (b *Broker) hashed(ctx context.Context, clients []Client) ([]Client, []login.Credential, error) {
+	all := b.credentials(clients)
+	if err := b.Logins().HashAll(ctx, all); err != nil {
+		return nil, nil, LoginError(err)
 	}
-	return l.turns[who.kind].take(ctx, who.network, false)
+	clients = slices.Clone(clients)
+	setHashes(clients, all)
+	return clients, all, nil
 }
-
-// Failed counts a wrong password.
-func (l *Logins) Failed(who Login, now time.Time) {
-	l.networks.Add(who.network, now)
-	l.names.Add(who.name, now)
-}
-
-// Succeeded makes a name known in its network.
-func (l *Logins) Succeeded(who Login, now time.Time) { l.known.renew(who.name, now) }

@@ -87,7 +87,7 @@ func (s *Subscription) renew() error {
 	case c == nil:
 		return denied("the client of the consumer was deleted")
 	case s.hash != "" && s.hash != c.PasswordHash:
-		return unauthorized("the password has changed")
+		return &Error{Code: Unauthorized, Message: "Invalid credentials", Reason: "the password has changed"}
 	}
 	n, err := s.b.Subscription(c, "", s.key)
 	if err == nil && n.c != s.c {

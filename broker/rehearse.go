@@ -4,6 +4,8 @@ import (
 	"context"
 	"log/slog"
 	"slices"
+
+	"pipit/broker/login"
 )
 
 // Rehearse returns the error with which Apply would refuse a Definition over what a store holds, nil
@@ -14,8 +16,8 @@ func Rehearse(image *Image, d Definition) error {
 	b.install(&image.Definitions)
 	d.Clients = slices.Clone(d.Clients)
 	for i := range d.Clients {
-		if c := &d.Clients[i]; c.Password != "" && len(c.Password) <= MaxPassword {
-			c.Password, c.PasswordHash = "", dummyHash(hashCost)
+		if c := &d.Clients[i]; c.Password != "" && len(c.Password) <= login.MaxPassword {
+			c.Password, c.PasswordHash = "", login.UnknownPassword()
 		}
 	}
 	x := &definer{b: b, lastID: b.lastID, declare: true}

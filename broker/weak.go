@@ -3,30 +3,14 @@ package broker
 import (
 	"fmt"
 	"strings"
-	"unicode/utf8"
 
 	"pipit/broker/clip"
+	"pipit/broker/login"
 )
 
-// Secrets that are shorter are taken, and warned about.
-const (
-	StrongPassword = 12 // characters, of a client's password
-	StrongSubKey   = 16 // characters: one that is made has 128 random bits
-)
-
-// WeakPassword returns why a client's password is easily guessed, empty where nothing shows that. The
-// text does not tell the password.
-func WeakPassword(username, password string) string {
-	switch {
-	case password == username:
-		return "it is the username"
-	case utf8.RuneCountInString(password) < StrongPassword:
-		return fmt.Sprintf("it is shorter than %d characters", StrongPassword)
-	case CommonPassword(password):
-		return "it is one of the commonest"
-	}
-	return ""
-}
+// StrongSubKey is a length in characters: a shorter SubKey is taken, and warned about. One that is made has
+// 128 random bits.
+const StrongSubKey = 16
 
 // WeakSubKey returns why a SubKey is easily guessed, empty where nothing shows that or it is to be made.
 func WeakSubKey(subKey string) string {
@@ -42,7 +26,7 @@ func (d *Definition) Weak() []string {
 	passwords := weakness{one: "the password of client %s is weak: %s", many: "the passwords of %d clients are weak: %s"}
 	for i := range d.Clients {
 		if c := &d.Clients[i]; c.Password != "" {
-			passwords.add(fmt.Sprintf("%q", clip.Input(c.Username)), WeakPassword(c.Username, c.Password))
+			passwords.add(fmt.Sprintf("%q", clip.Input(c.Username)), login.WeakPassword(c.Username, c.Password))
 		}
 	}
 	keys := weakness{one: "the sub_key of consumer %s is weak: %s", many: "the sub_keys of %d consumers are weak: %s"}

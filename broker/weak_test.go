@@ -10,21 +10,6 @@ import (
 	"pipit/broker"
 )
 
-func TestWeakPassword(t *testing.T) {
-	for _, tt := range []struct{ username, password, want string }{
-		{"crm", "crm", "it is the username"},
-		{"a-long-username", "a-long-username", "it is the username"},
-		{"crm", "", "it is shorter than 12 characters"},
-		{"crm", "elevenchars", "it is shorter than 12 characters"},
-		{"crm", "zwölf-zeich", "it is shorter than 12 characters"},
-		{"crm", "twelve-chars", ""},
-	} {
-		if got := broker.WeakPassword(tt.username, tt.password); got != tt.want {
-			t.Errorf("%q %q: %q, want %q", tt.username, tt.password, got, tt.want)
-		}
-	}
-}
-
 func TestWeakDefinition(t *testing.T) {
 	var d broker.Definition
 	if weak := d.Weak(); len(weak) != 0 {

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"pipit/broker"
+	"pipit/broker/login"
 )
 
 // noAccess makes a server log nothing but what is wrong.
@@ -66,7 +67,7 @@ func BenchmarkReceiveAck(b *testing.B) {
 // these differ; beside it, by how much the quickest of each case do, as other load on the machine blurs the medians. None is
 // to tell whether there is a client of that name, and what it is like.
 func BenchmarkLoginTiming(b *testing.B) {
-	hash10, err := broker.HashPassword("right")
+	hash10, err := login.HashPassword("right")
 	if err != nil {
 		b.Fatal(err)
 	}

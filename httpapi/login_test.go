@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"pipit/broker"
+	"pipit/broker/login"
 	"pipit/httpapi/forwarded"
 )
 
@@ -35,7 +36,7 @@ func (r *rig) from(addr, auth string) int {
 // fail has logins fail from an address.
 func (r *rig) fail(n int, name func(i int) string, addr string) {
 	for i := range n {
-		r.b.Logins().Failed(broker.LoginOf(broker.ClientLogin, name(i), addr), time.Now())
+		r.b.Logins().Failed(login.CallerOf(login.Client, name(i), addr), time.Now())
 	}
 }
 
@@ -53,7 +54,7 @@ func TestSpraying(t *testing.T) {
 		if got := r.from(addr(0), crm); got != 200 {
 			t.Fatal(got)
 		}
-		r.fail(broker.MaxFailuresOfNetwork-guessesLeft, func(i int) string { return fmt.Sprint("name", i) }, addr(1))
+		r.fail(login.MaxFailuresOfNetwork-guessesLeft, func(i int) string { return fmt.Sprint("name", i) }, addr(1))
 		var got []int
 		for i := range 1000 {
 			if status := r.from(addr(i), fmt.Sprintf("user%d:x", i)); i <= guessesLeft || status != 429 {
@@ -79,7 +80,7 @@ func TestSpraying(t *testing.T) {
 // TestGuessesOfANetwork: one name from all addresses of a network is one name from one address.
 func TestGuessesOfANetwork(t *testing.T) {
 	r := newServer(t, behindProxy)
-	r.fail(broker.MaxFailures-guessesLeft, func(int) string { return "crm" }, "2001:db8::1")
+	r.fail(login.MaxFailures-guessesLeft, func(int) string { return "crm" }, "2001:db8::1")
 	n := 0
 	for i := range 1000 {
 		if r.from(fmt.Sprintf("2001:db8::%x", i), "crm:wrong") == 401 {
@@ -235,7 +236,7 @@ func TestSamePasswordWhileItWaits(t *testing.T) {
 	waits := r.watched()
 	c := r.poll(ctx, "?wait=60")
 	await(t, waits)
-	hash, err := broker.HashPassword("erp")
+	hash, err := login.HashPassword("erp")
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -7,7 +7,7 @@ import (
 	"sync"
 	"time"
 
-	"pipit/broker"
+	"pipit/broker/login"
 	"pipit/httpapi/forwarded"
 )
 
@@ -45,7 +45,7 @@ func New(log *slog.Logger) *Lines {
 func (l *Lines) Allow(client, remote string) bool {
 	from, most := source{client: client}, OfClient
 	if client == "" {
-		from, most = source{network: broker.Network(forwarded.Host(remote))}, OfNetwork
+		from, most = source{network: login.Network(forwarded.Host(remote))}, OfNetwork
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()

@@ -1,4 +1,4 @@
-package broker
+package login
 
 import (
 	"fmt"
@@ -21,12 +21,12 @@ func TestSprayingIsSlowed(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				a := newAuthenticator()
+				a := NewAuthenticator()
 				hashes := stubCompare(a, nil)
 				guesses := 0
 				for i := range 1000 {
 					name, addr := tt.login(i)
-					switch _, err := a.authenticate(t.Context(), nil, name, fmt.Sprint(i), addr); CodeOf(err) {
+					switch _, err := a.Authenticate(t.Context(), Account{Name: name}, fmt.Sprint(i), addr); CodeOf(err) {
 					case Unauthorized:
 						guesses++
 					case TooMany:
@@ -45,21 +45,21 @@ func TestSprayingIsSlowed(t *testing.T) {
 // Who has logged in from a network is not held up by failures of others there. Its own count.
 func TestKnownInTheirNetwork(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		l, now := newLogins(), time.Now()
+		l, now := newLimiter(), time.Now()
 		const office = "192.0.2.1"
-		login := func(name, addr string) Login { return LoginOf(ClientLogin, name, addr) }
+		login := func(name, addr string) Caller { return CallerOf(Client, name, addr) }
 		l.Succeeded(login("crm", office), now)
 		for i := range MaxFailuresOfNetwork {
 			l.Failed(login(fmt.Sprint(i), office), now)
 		}
-		for who, want := range map[Login]Code{
-			login("crm", office):                            0,
-			login("erp", office):                            TooMany, // was never there
-			login("erp", "192.0.2.2"):                       0,
-			login("crm", "192.0.2.2"):                       0,
-			LoginOf(AdministratorLogin, "crm", office):      0, // another kind
-			LoginOf(ClientLogin, "crm", "::ffff:"+office):   0,
-			LoginOf(ClientLogin, "CRM", "::ffff:192.0.2.1"): TooMany,
+		for who, want := range map[Caller]Code{
+			login("crm", office):                        0,
+			login("erp", office):                        TooMany, // was never there
+			login("erp", "192.0.2.2"):                   0,
+			login("crm", "192.0.2.2"):                   0,
+			CallerOf(Administrator, "crm", office):      0, // another kind
+			CallerOf(Client, "crm", "::ffff:"+office):   0,
+			CallerOf(Client, "CRM", "::ffff:192.0.2.1"): TooMany,
 		} {
 			if err := l.Check(who, now); want == 0 && err != nil || want != 0 && CodeOf(err) != want {
 				t.Errorf("%v: %v", who, err)
@@ -91,14 +91,14 @@ func TestKnownInTheirNetwork(t *testing.T) {
 // However many wait for clients' passwords, those of administrators are checked at once, from the same network, too.
 func TestAdministratorsHaveTheirTurn(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		a := newAuthenticator()
+		a := NewAuthenticator()
 		open := make(chan struct{})
 		stubCompare(a, func() { <-open })
 		for i := range maxWaitingInLine + 2 {
-			go a.authenticate(t.Context(), nil, fmt.Sprint(i), "x", "127.0.0.1")
+			go a.Authenticate(t.Context(), Account{Name: fmt.Sprint(i)}, "x", "127.0.0.1")
 		}
 		synctest.Wait()
-		done, err := a.logins.Begin(t.Context(), LoginOf(AdministratorLogin, "ann", "127.0.0.1"))
+		done, err := a.limiter.Begin(t.Context(), CallerOf(Administrator, "ann", "127.0.0.1"))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -111,15 +111,15 @@ func TestAdministratorsHaveTheirTurn(t *testing.T) {
 // A network that does not fill the queue is served after one of each other network.
 func TestFirstLoginPassesACrowd(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		a := newAuthenticator()
-		a.logins.turns[ClientLogin] = newTurns(1)
+		a := NewAuthenticator()
+		a.limiter.turns[Client] = newTurns(1)
 		hashes := stubCompare(a, func() { time.Sleep(50 * time.Millisecond) })
 		for i := range maxWaitingInLine {
-			go a.authenticate(t.Context(), nil, fmt.Sprint(i), "x", "192.0.2.1")
+			go a.Authenticate(t.Context(), Account{Name: fmt.Sprint(i)}, "x", "192.0.2.1")
 		}
 		synctest.Wait()
-		c := &Client{Username: "u", PasswordHash: "hash of secret", Active: true}
-		if _, err := a.authenticate(t.Context(), c, "u", "secret", "192.0.2.2"); err != nil {
+		c := Account{Name: "u", Hash: "hash of secret", Active: true}
+		if _, err := a.Authenticate(t.Context(), c, "secret", "192.0.2.2"); err != nil {
 			t.Fatal(err)
 		}
 		if n := hashes(); n > 3 {
@@ -134,7 +134,7 @@ func TestFirstLoginPassesACrowd(t *testing.T) {
 func TestRefusalsCostTheSame(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		for _, most := range []int{4, 10, 13, 14} {
-			a := newAuthenticator()
+			a := NewAuthenticator()
 			a.costs.replace("", dummyHash(most))
 			spent := 0
 			a.compare = func(hash, password []byte) error {
@@ -145,26 +145,26 @@ func TestRefusalsCostTheSame(t *testing.T) {
 				return fmt.Errorf("wrong")
 			}
 			for i, tt := range []struct {
-				c        *Client
+				account  Account
 				password string
 			}{
-				{nil, "x"},
-				{nil, "secret"},
-				{&Client{Username: "u", PasswordHash: dummyHash(most), Active: true}, "x"},
-				{&Client{Username: "u", PasswordHash: dummyHash(min(4, most)), Active: true}, "x"},
-				{&Client{Username: "u", PasswordHash: dummyHash(10)}, "x"},
-				{&Client{Username: "u", PasswordHash: dummyHash(min(10, most))}, "secret"},
-				{&Client{Username: "u", PasswordHash: dummyHash(min(10, most))}, "secret"}, // the second time, too
+				{Account{Name: "u"}, "x"},
+				{Account{Name: "u"}, "secret"},
+				{Account{Name: "u", Hash: dummyHash(most), Active: true}, "x"},
+				{Account{Name: "u", Hash: dummyHash(min(4, most)), Active: true}, "x"},
+				{Account{Name: "u", Hash: dummyHash(10)}, "x"},
+				{Account{Name: "u", Hash: dummyHash(min(10, most))}, "secret"},
+				{Account{Name: "u", Hash: dummyHash(min(10, most))}, "secret"}, // the second time, too
 			} {
 				spent = 0
-				_, err := a.authenticate(t.Context(), tt.c, "u", tt.password, "192.0.2.1")
+				_, err := a.Authenticate(t.Context(), tt.account, tt.password, "192.0.2.1")
 				if CodeOf(err) != Unauthorized || spent != 1<<max(most, hashCost) {
 					t.Errorf("cost %d, case %d: %v, spent %d", most, i, err, spent)
 				}
 			}
 			spent = 0
-			c := &Client{Username: "u", PasswordHash: dummyHash(4), Active: true}
-			if _, err := a.authenticate(t.Context(), c, "u", "secret", "192.0.2.1"); err != nil || spent != 1<<4 {
+			c := Account{Name: "u", Hash: dummyHash(4), Active: true}
+			if _, err := a.Authenticate(t.Context(), c, "secret", "192.0.2.1"); err != nil || spent != 1<<4 {
 				t.Errorf("cost %d: %v, spent %d", most, err, spent)
 			}
 		}

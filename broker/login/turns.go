@@ -1,4 +1,4 @@
-package broker
+package login
 
 import (
 	"container/list"
@@ -27,18 +27,18 @@ type turns struct {
 // turnQueue is who waits, in lines. It is guarded by the mu of its turns.
 type turnQueue struct {
 	waiting int
-	lines   map[ThrottleKey]*list.Element
+	lines   map[digest]*list.Element
 	order   list.List // of *turnLine, none of them empty, that which is served next first
 }
 
 type turnLine struct {
-	key     ThrottleKey
+	key     digest
 	tickets []*ticket
 }
 
 // ticket is the place in a line of one that waits.
 type ticket struct {
-	key    ThrottleKey
+	key    digest
 	called chan struct{} // closed when it waits no more
 	served bool          // it has its turn, else it was sent away; final when called is closed
 }
@@ -49,13 +49,13 @@ var errCrowded = &Error{Code: Unavailable, Message: "Overloaded, try again",
 func newTurns(atOnce int) *turns {
 	t := &turns{free: atOnce}
 	for i := range t.queues {
-		t.queues[i].lines = map[ThrottleKey]*list.Element{}
+		t.queues[i].lines = map[digest]*list.Element{}
 	}
 	return t
 }
 
 // take waits in the line of a key for a turn, which ends with done. The error is Unavailable.
-func (t *turns) take(ctx context.Context, key ThrottleKey, known bool) (done func(), err error) {
+func (t *turns) take(ctx context.Context, key digest, known bool) (done func(), err error) {
 	q := &t.queues[0]
 	if known {
 		q = &t.queues[1]
@@ -105,7 +105,7 @@ func (t *turns) done() {
 }
 
 // join puts one more into the line of a key; nil, where there is no room.
-func (q *turnQueue) join(key ThrottleKey) *ticket {
+func (q *turnQueue) join(key digest) *ticket {
 	e := q.lines[key]
 	n := 1 // in the line, with this one
 	if e != nil {

@@ -1,4 +1,4 @@
-package broker
+package login
 
 import (
 	"fmt"
@@ -8,25 +8,25 @@ import (
 )
 
 func TestThrottleForgets(t *testing.T) {
-	th := NewThrottle(2, time.Minute)
+	th := newThrottle(2, time.Minute)
 	now := time.Now()
 	for i := range maxThrottled + 1 {
-		th.Add(ThrottleKeyOf(fmt.Sprint(i)), now)
+		th.add(digestOf(fmt.Sprint(i)), now)
 	}
 	if len(th.keys) != maxThrottled || th.order.Len() != maxThrottled {
 		t.Error(len(th.keys), th.order.Len())
 	}
-	if th.keys[ThrottleKeyOf("0")] != nil || th.keys[ThrottleKeyOf("1")] == nil {
+	if th.keys[digestOf("0")] != nil || th.keys[digestOf("1")] == nil {
 		t.Error("not the oldest made room")
 	}
-	k := ThrottleKeyOf("k")
-	if past := []bool{th.Add(k, now), th.Add(k, now), th.Add(k, now)}; past[0] || past[1] || !past[2] {
+	k := digestOf("k")
+	if past := []bool{th.add(k, now), th.add(k, now), th.add(k, now)}; past[0] || past[1] || !past[2] {
 		t.Error(past)
 	}
-	if err := th.Check(k, now.Add(time.Minute-1)); CodeOf(err) != TooMany {
+	if err := th.check(k, now.Add(time.Minute-1)); CodeOf(err) != TooMany {
 		t.Error(err)
 	}
-	if err := th.Check(k, now.Add(time.Minute)); err != nil || len(th.keys) != 0 {
+	if err := th.check(k, now.Add(time.Minute)); err != nil || len(th.keys) != 0 {
 		t.Error(err, len(th.keys))
 	}
 }
@@ -44,9 +44,12 @@ func TestNetwork(t *testing.T) {
 // Whoever has an IPv6 network has all of its addresses, and guesses no more often with them.
 func TestFailuresOfANetwork(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		a := newAuthenticator()
+		a := NewAuthenticator()
 		stubCompare(a, nil)
-		login := func(name, addr string) error { _, err := a.authenticate(t.Context(), nil, name, "x", addr); return err }
+		login := func(name, addr string) error {
+			_, err := a.Authenticate(t.Context(), Account{Name: name}, "x", addr)
+			return err
+		}
 		for i := range MaxFailures {
 			wantCode(t, login("u", fmt.Sprintf("2001:db8::%x", i)), Unauthorized, "unknown user")
 		}

@@ -1,4 +1,4 @@
-package broker
+package login
 
 import (
 	"container/list"
@@ -9,46 +9,46 @@ import (
 	"time"
 )
 
-// maxThrottled is how many keys a Throttle remembers; the oldest makes room.
+// maxThrottled is how many keys a throttle remembers; the oldest makes room.
 const maxThrottled = 16_384
 
-// Throttle counts by key, in windows that begin with the first count. Its methods may be called from
+// throttle counts by key, in windows that begin with the first count. Its methods may be called from
 // any goroutine.
-type Throttle struct {
+type throttle struct {
 	most   int
 	window time.Duration
 
 	mu    sync.Mutex
-	keys  map[ThrottleKey]*list.Element // guarded by mu
-	order list.List                     // of *throttled, the oldest window first; guarded by mu
+	keys  map[digest]*list.Element // guarded by mu
+	order list.List                // of *throttled, the oldest window first; guarded by mu
 }
 
-// ThrottleKey is a digest of what is counted.
-type ThrottleKey [16]byte
+// digest is that of what is counted.
+type digest [16]byte
 
-// ThrottleKeyOf is the key of parts, which are told apart.
-func ThrottleKeyOf(parts ...string) ThrottleKey {
+// digestOf is the digest of parts, which are told apart.
+func digestOf(parts ...string) digest {
 	h := sha256.New()
 	for _, p := range parts {
 		d := sha256.Sum256([]byte(p))
 		h.Write(d[:])
 	}
-	return ThrottleKey(h.Sum(nil))
+	return digest(h.Sum(nil))
 }
 
 type throttled struct {
-	key   ThrottleKey
+	key   digest
 	first time.Time
 	count int
 }
 
-// NewThrottle returns a throttle that refuses a key counted most times within window.
-func NewThrottle(most int, window time.Duration) *Throttle {
-	return &Throttle{most: most, window: window, keys: map[ThrottleKey]*list.Element{}}
+// newThrottle returns a throttle that refuses a key counted most times within window.
+func newThrottle(most int, window time.Duration) *throttle {
+	return &throttle{most: most, window: window, keys: map[digest]*list.Element{}}
 }
 
-// Check returns TooMany once a key was counted most times, until its window ends.
-func (t *Throttle) Check(key ThrottleKey, now time.Time) error {
+// check returns TooMany once a key was counted most times, until its window ends.
+func (t *throttle) check(key digest, now time.Time) error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.expire(now)
@@ -64,8 +64,8 @@ func (t *Throttle) Check(key ThrottleKey, now time.Time) error {
 	}
 }
 
-// Add counts a key, and tells whether it was counted most times before.
-func (t *Throttle) Add(key ThrottleKey, now time.Time) (past bool) {
+// add counts a key, and tells whether it was counted most times before.
+func (t *throttle) add(key digest, now time.Time) (past bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.expire(now)
@@ -79,7 +79,7 @@ func (t *Throttle) Add(key ThrottleKey, now time.Time) (past bool) {
 }
 
 // renew begins the window of a key again, with one count.
-func (t *Throttle) renew(key ThrottleKey, now time.Time) {
+func (t *throttle) renew(key digest, now time.Time) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.expire(now)
@@ -90,7 +90,7 @@ func (t *Throttle) renew(key ThrottleKey, now time.Time) {
 }
 
 // counts tells whether a key was counted within its window.
-func (t *Throttle) counts(key ThrottleKey, now time.Time) bool {
+func (t *throttle) counts(key digest, now time.Time) bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.expire(now)
@@ -98,7 +98,7 @@ func (t *Throttle) counts(key ThrottleKey, now time.Time) bool {
 }
 
 // begin counts a key that has no window yet. The caller holds mu.
-func (t *Throttle) begin(key ThrottleKey, now time.Time) {
+func (t *throttle) begin(key digest, now time.Time) {
 	if len(t.keys) >= maxThrottled {
 		t.remove(t.order.Front())
 	}
@@ -106,14 +106,14 @@ func (t *Throttle) begin(key ThrottleKey, now time.Time) {
 }
 
 // expire drops the windows that have ended. The caller holds mu.
-func (t *Throttle) expire(now time.Time) {
+func (t *throttle) expire(now time.Time) {
 	for e := t.order.Front(); e != nil && now.Sub(e.Value.(*throttled).first) >= t.window; e = t.order.Front() {
 		t.remove(e)
 	}
 }
 
 // remove drops one key. The caller holds mu.
-func (t *Throttle) remove(e *list.Element) {
+func (t *throttle) remove(e *list.Element) {
 	delete(t.keys, e.Value.(*throttled).key)
 	t.order.Remove(e)
 }

@@ -1,4 +1,4 @@
-package broker
+package login
 
 import (
 	"context"
@@ -24,7 +24,7 @@ type crowd struct {
 func (c *crowd) wait(ctx context.Context, name string, known bool, n int) {
 	for range n {
 		c.wg.Go(func() {
-			done, err := c.turns.take(ctx, ThrottleKeyOf(name), known)
+			done, err := c.turns.take(ctx, digestOf(name), known)
 			c.mu.Lock()
 			defer c.mu.Unlock()
 			if err == nil {
@@ -123,7 +123,7 @@ func TestTurnsAtOnce(t *testing.T) {
 		var wg sync.WaitGroup
 		for i := range 20 {
 			wg.Go(func() {
-				done, err := turns.take(t.Context(), ThrottleKeyOf(fmt.Sprint(i%3)), i%2 == 0)
+				done, err := turns.take(t.Context(), digestOf(fmt.Sprint(i%3)), i%2 == 0)
 				if err != nil {
 					t.Error(err)
 					return

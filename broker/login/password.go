@@ -1,4 +1,4 @@
-package broker
+package login
 
 import (
 	"crypto/rand"
@@ -11,11 +11,14 @@ import (
 	"golang.org/x/crypto/bcrypt"
 )
 
+// MaxPassword is how long a password can be, in bytes: bcrypt looks at no more.
+const MaxPassword = 72
+
 // Costs of bcrypt hashes: each more doubles the time.
 const (
-	hashCost    = 10 // of those that are made, about 50 ms
-	minHashCost = 10 // of those that are given
-	maxHashCost = 13 // more would hold up everybody who waits for a slow hash
+	hashCost = 10 // of those that are made, about 50 ms
+	MinCost  = 10 // of those that are given
+	MaxCost  = 13 // more would hold up everybody who waits for a slow hash
 
 	maxStoredCost = bcrypt.MaxCost // of those that were stored before there were these bounds
 )
@@ -27,10 +30,10 @@ const unknown = "JaU2PnG6hYHgLsqiPIUlrej2AosQY.ez8acMpd89pt4piytqq1D4q"
 // dummyHash is a hash of a cost whose password nobody knows.
 func dummyHash(cost int) string { return fmt.Sprintf("$2a$%02d$%s", cost, unknown) }
 
-// HashPassword returns the hash of a password that Client.PasswordHash takes.
+// HashPassword returns a hash of a password. The error is Invalid.
 func HashPassword(password string) (string, error) {
 	if password == "" || len(password) > MaxPassword {
-		return "", Invalidf("password of %d bytes: allowed are 1 to %d", len(password), MaxPassword).of("password")
+		return "", &Error{Code: Invalid, Message: fmt.Sprintf("password of %d bytes: allowed are 1 to %d", len(password), MaxPassword)}
 	}
 	hash, err := bcrypt.GenerateFromPassword([]byte(password), hashCost)
 	if err != nil {
@@ -39,7 +42,7 @@ func HashPassword(password string) (string, error) {
 	return string(hash), nil
 }
 
-// UnknownPassword returns a PasswordHash of which nobody knows the password. It costs no slow hash.
+// UnknownPassword returns a hash of which nobody knows the password. It costs no slow hash.
 func UnknownPassword() string {
 	var random [16 + 23]byte // salt and hash
 	rand.Read(random[:])     // never fails
@@ -49,7 +52,7 @@ func UnknownPassword() string {
 var bcryptBase64 = base64.NewEncoding("./ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789").WithPadding(base64.NoPadding)
 
 // CheckPassword tells whether password is that of hash, one of HashPassword. Without a hash it is not, and that
-// costs the same: a slow hash, for which the caller has its turn from Logins.
+// costs the same: a slow hash, for which the caller has its turn from a Limiter.
 func CheckPassword(hash, password string) bool {
 	c := comparer(bcrypt.CompareHashAndPassword)
 	right := c.right(hash, password)
@@ -59,8 +62,8 @@ func CheckPassword(hash, password string) bool {
 	return right
 }
 
-// checkHash tells whether a hash is one of bcrypt, of a cost that may be given.
-func checkHash(hash string) error {
+// CheckHash returns an error unless a hash is one of bcrypt, of a cost that may be given.
+func CheckHash(hash string) error {
 	const salted = len(unknown) // after $2b$10$
 	if len(hash) != 7+salted || hash[:2] != "$2" || !strings.ContainsRune("aby", rune(hash[2])) || hash[3] != '$' || hash[6] != '$' {
 		return errNoHash
@@ -74,13 +77,16 @@ func checkHash(hash string) error {
 	if err != nil {
 		return errNoHash
 	}
-	if cost < minHashCost || cost > maxHashCost {
-		return fmt.Errorf("bcrypt hash of cost %d: allowed are %d to %d", cost, minHashCost, maxHashCost)
+	if !CostAllowed(hash) {
+		return fmt.Errorf("bcrypt hash of cost %d: allowed are %d to %d", cost, MinCost, MaxCost)
 	}
 	return nil
 }
 
-var errNoHash = fmt.Errorf("not a bcrypt hash of cost %d to %d", minHashCost, maxHashCost)
+var errNoHash = fmt.Errorf("not a bcrypt hash of cost %d to %d", MinCost, MaxCost)
+
+// CostAllowed tells whether a hash of bcrypt is of a cost that may be given.
+func CostAllowed(hash string) bool { cost := costOf(hash); return cost >= MinCost && cost <= MaxCost }
 
 // costOf returns the cost of a hash, that of HashPassword for none.
 func costOf(hash string) int {
