@@ -99,7 +99,7 @@ func TestConfigDefaults(t *testing.T) {
 	if defaults.HTTP.Listen[0] == "x" {
 		t.Error("a configuration shares its list with the defaults")
 	}
-	d := (&Config{Client: []clientConfig{defaults.Client}, Topic: []topicConfig{defaults.Topic}, Consumer: []consumerConfig{defaults.Consumer}}).Definition()
+	d := (&Config{Client: defaults.Client, Topic: defaults.Topic, Consumer: defaults.Consumer}).Definition()
 	d.Clients[0].Username, d.Topics[0].Name = "u", "t"
 	for _, err := range []error{d.Clients[0].Validate(), d.Topics[0].Validate(), d.Consumers[0].Validate()} {
 		if err != nil {
@@ -531,7 +531,7 @@ func TestExampleDeclares(t *testing.T) {
 	if want := append(slices.Clone(defaults.HTTP.Listen), "[::1]:11223", "[::1]:17010"); !slices.Equal(c.HTTP.Listen, want) {
 		t.Errorf("listens on %q", c.HTTP.Listen)
 	}
-	crm, erp, topic, producer, consumer := defaults.Client, defaults.Client, defaults.Topic, defaults.Producer, defaults.Consumer
+	crm, erp, topic, producer, consumer := defaults.Client[0], defaults.Client[0], defaults.Topic[0], defaults.Producer[0], defaults.Consumer[0]
 	crm.Name, crm.Username, crm.Password = "CRM", "crm", "crm"
 	erp.Name, erp.Username, erp.Password = "ERP", "erp", "erp"
 	topic.Name = "/customer/created"
@@ -559,20 +559,17 @@ func TestExampleAndDefaults(t *testing.T) {
 	lines := strings.Split(string(text), "\n")
 	all := reflect.ValueOf(defaults)
 	root := reflect.TypeFor[Config]()
-	if all.NumField() != root.NumField() {
-		t.Fatal("defaults and config differ in their sections")
-	}
 	at := 0
 	for i := range root.NumField() {
 		section := root.Field(i).Tag.Get("toml")
 		header := "[" + section + "]"
-		if root.Field(i).Type.Kind() == reflect.Slice {
-			header = "[" + header + "]"
+		table := all.Field(i)
+		if table.Kind() == reflect.Slice {
+			header, table = "["+header+"]", table.Index(0)
 		}
 		for at < len(lines) && lines[at] != header {
 			at++
 		}
-		table := all.Field(i)
 		for j := range table.NumField() {
 			tag := table.Type().Field(j).Tag
 			key := tag.Get("toml")
@@ -618,7 +615,7 @@ func toTOML(v reflect.Value) string {
 		}
 		return "[" + strings.Join(quoted, ", ") + "]"
 	case Size:
-		return strconv.Quote(formatSize(int64(v)))
+		return strconv.Quote(v.String())
 	case time.Duration:
 		s := v.String()
 		if minutes, ok := strings.CutSuffix(s, "m0s"); ok {

@@ -6,17 +6,8 @@ import (
 	"pipit/httpapi"
 )
 
-// defaults is what holds where nothing is configured; Client and so on hold for each element.
-var defaults = struct {
-	HTTP     HTTP
-	Admin    Admin
-	Database Database
-	Log      Log
-	Client   clientConfig
-	Topic    topicConfig
-	Producer producerConfig
-	Consumer consumerConfig
-}{
+// defaults is what holds where nothing is configured. The one element of Client and so on is what each begins as.
+var defaults = Config{
 	HTTP: HTTP{
 		Listen:         []string{"127.0.0.1:11223", "127.0.0.1:17010"},
 		MaxPayload:     broker.DefaultMaxPayload,
@@ -29,19 +20,19 @@ var defaults = struct {
 	Admin:    Admin{Enabled: true, SessionIdle: admin.DefaultSessionIdle, SessionLife: admin.DefaultSessionLife},
 	Database: Database{File: "pipit.db"},
 	Log:      Log{Level: "info", Format: "auto"},
-	Client:   clientConfig{IsActive: true},
-	Topic: topicConfig{
+	Client:   []clientConfig{{IsActive: true}},
+	Topic: []topicConfig{{
 		IsActive:    true,
 		MaxDepth:    broker.DefaultMaxDepth,
 		Expiration:  broker.DefaultExpiration,
 		DedupWindow: broker.DefaultDedupWindow,
-	},
-	Producer: producerConfig{IsActive: true},
-	Consumer: consumerConfig{
+	}},
+	Producer: []producerConfig{{IsActive: true}},
+	Consumer: []consumerConfig{{
 		IsActive:    true,
 		MaxDepth:    broker.DefaultMaxDepth,
 		MaxInFlight: broker.DefaultMaxInFlight,
 		AckTimeout:  broker.DefaultAckTimeout,
 		Start:       startTail,
-	},
+	}},
 }

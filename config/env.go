@@ -43,7 +43,7 @@ func (b *binder) bindEnv(c *Config, env []string) {
 				continue
 			}
 			if v.index == f.Len() {
-				f.grow(v.section)
+				f.grow()
 			}
 			at, into = fmt.Sprintf("%s[%d]", v.section, v.index), f.Index(v.index)
 		}

@@ -10,9 +10,11 @@ import (
 	"pipit/broker"
 )
 
-// binder fills a config from a file and the environment. A key is known by its path, such as
-// "http.listen[1]" or "client[0].username"; every fault says where the value stands: the file and line,
-// or the name of the variable.
+// binder fills a Config from a file and the environment, and collects what is wrong.
+//
+// It does by hand what libraries bind, for the sake of its errors: whoever starts a server wants to see all faults at once, each
+// with the line or the variable to mend, and misspelled keys and variables among them. Parsers of TOML stop at the
+// first one and do not tell the lines of values, and readers of the environment know no numbered tables.
 type binder struct {
 	file   string
 	lines  map[string]int    // of each key and table in the file, by path

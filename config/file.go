@@ -1,8 +1,10 @@
 package config
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
+	"maps"
 	"reflect"
 	"slices"
 	"strings"
@@ -43,15 +45,8 @@ const singleQuotes = `in double quotes a backslash begins an escape, so write a 
 
 // table fills a struct from a table of the file.
 func (b *binder) table(path string, raw map[string]any, into reflect.Value) {
-	keys := make([]string, 0, len(raw))
-	for k := range raw {
-		keys = append(keys, k)
-	}
-	slices.SortFunc(keys, func(x, y string) int {
-		if d := b.lines[joinKey(path, x)] - b.lines[joinKey(path, y)]; d != 0 {
-			return d
-		}
-		return strings.Compare(x, y)
+	keys := slices.SortedFunc(maps.Keys(raw), func(x, y string) int {
+		return cmp.Or(b.lines[joinKey(path, x)]-b.lines[joinKey(path, y)], strings.Compare(x, y))
 	})
 	for _, k := range keys {
 		at := joinKey(path, k)
@@ -107,7 +102,7 @@ func (b *binder) elements(path string, raw any, f field) {
 		return
 	}
 	for i, t := range tables {
-		b.table(fmt.Sprintf("%s[%d]", path, i), t, f.grow(path))
+		b.table(fmt.Sprintf("%s[%d]", path, i), t, f.grow())
 	}
 }
 

@@ -1,7 +1,6 @@
 package config
 
 import (
-	"errors"
 	"fmt"
 	"math"
 	"reflect"
@@ -17,6 +16,13 @@ type Size int64
 
 // secret is a text that no error and no log line shows.
 type secret string
+
+func (s secret) String() string {
+	if s == "" {
+		return ""
+	}
+	return "***"
+}
 
 // field is a field of a configuration struct.
 type field struct {
@@ -49,121 +55,111 @@ func elem(t reflect.Type) reflect.Type {
 	return t
 }
 
-// grow adds an element with its defaults and returns it.
-func (f field) grow(section string) reflect.Value {
-	all := reflect.ValueOf(defaults)
-	for i := range all.NumField() {
-		if strings.EqualFold(all.Type().Field(i).Name, section) {
-			f.Set(reflect.Append(f.Value, all.Field(i)))
-		}
-	}
+// grow adds an element with its defaults to an array of tables, and returns it.
+func (f field) grow() reflect.Value {
+	begins, _ := fieldOf(reflect.ValueOf(defaults), f.tag.Get("toml"))
+	f.Set(reflect.Append(f.Value, begins.Index(0)))
 	return f.Index(f.Len() - 1)
 }
 
 // set fills the field from a value of TOML. The error is what follows "key = ".
 func (f field) set(raw any) error {
-	switch p := f.Addr().Interface().(type) {
-	case *string:
-		s, ok := raw.(string)
-		if !ok {
-			return fmt.Errorf("%v: allowed is a text in quotes", raw)
-		}
+	v, allowed, ok := f.parse(raw)
+	texts, _ := v.([]string)
+	if s, isText := raw.(string); isText {
+		texts = []string{s}
+	}
+	for _, s := range texts {
 		if err := f.plain(s); err != nil {
 			if f.tag.Get("path") != "" {
 				err = fmt.Errorf("%w; %s", err, singleQuotes)
 			}
 			return err
 		}
-		*p = s
-	case *secret:
-		s, ok := raw.(string)
-		if !ok {
-			return errors.New("a value that is not shown: allowed is a text in quotes")
-		}
-		if err := f.plain(s); err != nil {
-			return err
-		}
-		*p = secret(s)
-	case *bool:
-		v, ok := raw.(bool)
-		if !ok {
-			return fmt.Errorf("%s: allowed are true and false", show(raw))
-		}
-		*p = v
-	case *[]string:
-		list, ok := raw.([]any)
-		texts := make([]string, len(list))
-		for i := 0; ok && i < len(list); i++ {
-			texts[i], ok = list[i].(string)
-		}
-		if !ok {
-			return fmt.Errorf("%s: allowed is a list of texts in quotes", show(raw))
-		}
-		for _, s := range texts {
-			if err := f.plain(s); err != nil {
-				return err
-			}
-		}
-		*p = texts
-	case *int64, *Size:
-		if n, ok := raw.(int64); ok {
-			return f.setInt(n, fmt.Sprint(n))
-		}
-		if s, ok := raw.(string); ok && f.Type() == reflect.TypeFor[Size]() {
-			return f.setText(s)
-		}
-		return fmt.Errorf("%s: allowed is %s", show(raw), f.number())
-	case *time.Duration:
-		if s, ok := raw.(string); ok {
-			return f.setText(s)
-		}
-		return fmt.Errorf(`%s: allowed is a duration such as "30s" or "5m"`, show(raw))
 	}
+	value := reflect.ValueOf(v)
+	if low, high, bounded := f.bounds(); bounded {
+		allowed += fmt.Sprintf(", %v to %v", low, high)
+		ok = ok && low.Int() <= value.Int() && value.Int() <= high.Int()
+	}
+	if !ok {
+		return fmt.Errorf("%s: allowed %s", f.shown(raw), allowed)
+	}
+	f.Set(value)
 	return nil
+}
+
+// parse is a value of TOML as one of the field's type, and what is allowed in words. It is false where it is none.
+func (f field) parse(raw any) (v any, allowed string, ok bool) {
+	s, isText := raw.(string)
+	switch f.Interface().(type) {
+	case bool:
+		v, ok = raw.(bool)
+		return v, "are true and false", ok
+	case int64:
+		v, ok = raw.(int64)
+		return v, "is a whole number", ok
+	case Size:
+		n, ok := raw.(int64)
+		if !ok {
+			n, ok = parseSize(s)
+		}
+		return Size(n), `is a size such as 65536, "64KiB" or "1MiB"`, ok
+	case time.Duration:
+		d, err := time.ParseDuration(s)
+		return d, `is a duration such as "30s" or "5m"`, err == nil
+	case []string:
+		raw, ok := raw.([]any)
+		texts := make([]string, len(raw))
+		for i := 0; ok && i < len(raw); i++ {
+			texts[i], ok = raw[i].(string)
+		}
+		return texts, "is a list of texts in quotes", ok
+	case secret:
+		return secret(s), "is a text in quotes", isText
+	}
+	return s, "is a text in quotes", isText
 }
 
 // setText fills the field from a variable of the environment.
 func (f field) setText(s string) error {
-	if err := f.plain(s); err != nil {
+	if err := f.plain(s); err != nil { // all of it, before a list loses what is around its parts
 		return err
 	}
-	switch p := f.Addr().Interface().(type) {
-	case *string:
-		*p = s
-	case *secret:
-		*p = secret(s)
-	case *bool:
-		if s != "true" && s != "false" {
-			return fmt.Errorf("%q: allowed are true and false", s)
+	return f.set(f.unquoted(s))
+}
+
+// unquoted is what TOML has in place of a text that a variable cannot write otherwise; the text where that is no such.
+func (f field) unquoted(s string) any {
+	switch f.Interface().(type) {
+	case bool:
+		if s == "true" || s == "false" {
+			return s == "true"
 		}
-		*p = s == "true"
-	case *[]string:
-		*p = nil
+	case int64:
+		if n, err := strconv.ParseInt(s, 10, 64); err == nil {
+			return n
+		}
+	case []string:
+		var parts []any
 		for part := range strings.SplitSeq(s, ",") {
 			if part = strings.TrimSpace(part); part != "" {
-				*p = append(*p, part)
+				parts = append(parts, part)
 			}
 		}
-	case *int64:
-		n, err := strconv.ParseInt(s, 10, 64)
-		if err != nil {
-			return fmt.Errorf("%q: allowed is %s", s, f.number())
-		}
-		return f.setInt(n, s)
-	case *Size:
-		n, ok := parseSize(s)
-		if !ok {
-			return fmt.Errorf("%q: allowed is %s", s, f.number())
-		}
-		return f.setInt(n, strconv.Quote(s))
-	case *time.Duration:
-		d, err := time.ParseDuration(s)
-		if err != nil {
-			return fmt.Errorf(`%q: allowed is a duration such as "30s" or "5m"`, s)
-		}
-		*p = d
+		return parts
 	}
-	return nil
+	return s
+}
+
+// bounds are those of a number that has some, as numbers of its type.
+func (f field) bounds() (low, high reflect.Value, ok bool) {
+	least, err1 := strconv.ParseInt(f.tag.Get("min"), 10, 64)
+	most, err2 := strconv.ParseInt(f.tag.Get("max"), 10, 64)
+	if err1 != nil || err2 != nil {
+		return low, high, false
+	}
+	return reflect.ValueOf(least).Convert(f.Type()), reflect.ValueOf(most).Convert(f.Type()), true
 }
 
 // plain refuses a text with control characters: no name, path or password has any, and the line end
@@ -178,11 +174,7 @@ func (f field) plain(s string) error {
 	if end := s[i:]; strings.Trim(end, "\r\n") == "" {
 		holds = "ends with " + escaped(end)
 	}
-	shown := strconv.Quote(s)
-	if f.Type() == reflect.TypeFor[secret]() {
-		shown = "a value that is not shown"
-	}
-	return fmt.Errorf("%s: it %s, and control characters are not allowed", shown, holds)
+	return fmt.Errorf("%s: it %s, and control characters are not allowed", f.shown(s), holds)
 }
 
 // escaped is a text as in double quotes.
@@ -191,54 +183,24 @@ func escaped(s string) string {
 	return q[1 : len(q)-1]
 }
 
-// text is the value as a person writes it; a secret is masked.
-func (f field) text() string {
-	switch v := f.Interface().(type) {
-	case []string:
-		return strings.Join(v, ", ")
-	case secret:
-		if v == "" {
-			return ""
-		}
-		return "***"
-	case Size:
-		return formatSize(int64(v))
-	default:
-		return fmt.Sprint(v)
-	}
-}
-
-func (f field) setInt(n int64, shown string) error {
-	if low, high, ok := f.bounds(); ok && (n < low || n > high) {
-		return fmt.Errorf("%s: allowed is %s", shown, f.number())
-	}
-	f.SetInt(n)
-	return nil
-}
-
-func (f field) bounds() (low, high int64, ok bool) {
-	low, err1 := strconv.ParseInt(f.tag.Get("min"), 10, 64)
-	high, err2 := strconv.ParseInt(f.tag.Get("max"), 10, 64)
-	return low, high, err1 == nil && err2 == nil
-}
-
-// number says what is allowed of a number.
-func (f field) number() string {
-	low, high, bounded := f.bounds()
-	if f.Type() == reflect.TypeFor[Size]() {
-		return fmt.Sprintf(`a size such as 65536, "64KiB" or "1MiB", %s to %s`, formatSize(low), formatSize(high))
-	}
-	if bounded {
-		return fmt.Sprintf("a whole number, %d to %d", low, high)
-	}
-	return "a whole number"
-}
-
-func show(raw any) string {
-	if s, ok := raw.(string); ok {
+// shown is a value for an error.
+func (f field) shown(raw any) string {
+	s, ok := raw.(string)
+	switch {
+	case f.Type() == reflect.TypeFor[secret]():
+		return "a value that is not shown"
+	case ok:
 		return strconv.Quote(s)
 	}
 	return fmt.Sprint(raw)
+}
+
+// text is the value as a person writes it; a secret is masked.
+func (f field) text() string {
+	if v, ok := f.Interface().([]string); ok {
+		return strings.Join(v, ", ")
+	}
+	return fmt.Sprint(f.Value)
 }
 
 var sizeUnits = []struct {
@@ -262,11 +224,11 @@ func parseSize(s string) (int64, bool) {
 	return int64(n) * unit, true
 }
 
-func formatSize(n int64) string {
+func (n Size) String() string {
 	for _, u := range sizeUnits[:3] {
-		if n >= u.bytes && n%u.bytes == 0 {
-			return fmt.Sprintf("%d%s", n/u.bytes, u.name)
+		if int64(n) >= u.bytes && int64(n)%u.bytes == 0 {
+			return fmt.Sprintf("%d%s", int64(n)/u.bytes, u.name)
 		}
 	}
-	return strconv.FormatInt(n, 10)
+	return strconv.FormatInt(int64(n), 10)
 }
