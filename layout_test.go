@@ -9,13 +9,13 @@ import (
 )
 
 // TestLayout keeps the arrows between the packages: main knows all, httpapi and admin know broker
-// and httpapi's forwarded and refused, config the defaults and rules of these three, admin/command knows admin, too, db knows
+// and httpapi's exchange, forwarded and refused, config the defaults and rules of these three, admin/command knows admin, too, db knows
 // broker alone and nothing of HTTP, broker knows none of them.
 func TestLayout(t *testing.T) {
 	// What each package may import, beside the standard library.
 	allowed := map[string][]string{
 		"pipit": {"pipit/broker/login", "pipit/broker", "pipit/config", "pipit/db", "pipit/httpapi", "pipit/httpapi/forwarded", "pipit/httpapi/refused", "pipit/admin", "pipit/admin/command"},
-		"pipit/admin": {"pipit/broker/login", "pipit/broker", "pipit/broker/clip", "pipit/httpapi/forwarded", "pipit/httpapi/refused", "github.com/julienschmidt/httprouter",
+		"pipit/admin": {"pipit/broker/login", "pipit/broker", "pipit/broker/clip", "pipit/httpapi/exchange", "pipit/httpapi/forwarded", "github.com/julienschmidt/httprouter",
 			"golang.org/x/text/encoding", "golang.org/x/text/transform"},
 		"pipit/admin/command": {"pipit/admin", "pipit/broker", "github.com/BurntSushi/toml", "github.com/rivo/uniseg", "github.com/schollz/progressbar/v3",
 			"github.com/spf13/cobra", "github.com/spf13/pflag", "golang.org/x/term"},
@@ -25,7 +25,8 @@ func TestLayout(t *testing.T) {
 		"pipit/broker/login":      {"golang.org/x/crypto/bcrypt"},
 		"pipit/db":                {"pipit/broker", "go.etcd.io/bbolt", "go.etcd.io/bbolt/errors", "golang.org/x/sys/unix", "golang.org/x/sys/windows"},
 		"pipit/broker/clip":       {},
-		"pipit/httpapi":           {"pipit/broker", "pipit/broker/clip", "pipit/httpapi/forwarded", "pipit/httpapi/refused", "github.com/julienschmidt/httprouter", "github.com/segmentio/ksuid", "golang.org/x/sys/unix"},
+		"pipit/httpapi":           {"pipit/broker", "pipit/broker/clip", "pipit/httpapi/exchange", "pipit/httpapi/forwarded", "pipit/httpapi/refused", "github.com/julienschmidt/httprouter", "golang.org/x/sys/unix"},
+		"pipit/httpapi/exchange":  {"pipit/broker", "pipit/broker/clip", "pipit/httpapi/refused", "github.com/julienschmidt/httprouter", "github.com/segmentio/ksuid"},
 		"pipit/httpapi/forwarded": {},
 		"pipit/httpapi/refused":   {"pipit/broker/login", "pipit/httpapi/forwarded"},
 	}

@@ -16,7 +16,6 @@ import (
 	"log/slog"
 	"net/http"
 	"net/url"
-	"runtime/debug"
 	"slices"
 	"strings"
 	"sync"
@@ -26,9 +25,8 @@ import (
 	"github.com/julienschmidt/httprouter"
 
 	"pipit/broker"
-	"pipit/broker/clip"
+	"pipit/httpapi/exchange"
 	"pipit/httpapi/forwarded"
-	"pipit/httpapi/refused"
 )
 
 // Options configure an Admin. The zero value of a field stands for its default.
@@ -62,7 +60,7 @@ type Admin struct {
 	o        Options // as they were at the start
 	adjusted atomic.Pointer[adjusted]
 	log      *slog.Logger
-	refusals *refused.Lines
+	lines    *exchange.Lines
 	router   *httprouter.Router
 	foreign  *http.CrossOriginProtection
 	links    *strings.Replacer // puts the prefix in front of the links of a page
@@ -92,15 +90,15 @@ func New(b *broker.Broker, o Options) (*Admin, error) {
 		o.Logger = slog.Default()
 	}
 	a := &Admin{
-		b:        b,
-		o:        o,
-		log:      o.Logger,
-		refusals: refused.New(o.Logger),
-		foreign:  http.NewCrossOriginProtection(),
-		links:    prefixer(o.PathPrefix),
-		started:  time.Now(),
-		trail:    newTrail(),
-		closing:  make(chan struct{}),
+		b:       b,
+		o:       o,
+		log:     o.Logger,
+		lines:   exchange.NewLines(o.Logger),
+		foreign: http.NewCrossOriginProtection(),
+		links:   prefixer(o.PathPrefix),
+		started: time.Now(),
+		trail:   newTrail(),
+		closing: make(chan struct{}),
 	}
 	if origin := a.configuredOrigin(); origin != "" {
 		if err := a.foreign.AddTrustedOrigin(origin); err != nil {
@@ -206,44 +204,12 @@ const notSetUp = "Pipit is not set up: open the link that it printed at its star
 // policy is the Content-Security-Policy: nothing from elsewhere, nothing inline.
 const policy = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; form-action 'self'; frame-ancestors 'none'; base-uri 'none'"
 
-// exchange is one request on its way: what its log line needs.
-type exchange struct {
-	http.ResponseWriter
-	status int // 0 until the reply has begun
-	bytes  int // of the reply
-	who    actor
-	remote string // address of the client
-	prefix string // in front of the paths that go out
-	err    error  // from the handler
-}
-
-func (x *exchange) WriteHeader(status int) {
-	if x.status == 0 && (status >= 200 || status == http.StatusSwitchingProtocols) {
-		x.status = status
-		if to := x.Header().Get("Location"); to != "" {
-			x.Header().Set("Location", x.prefix+to)
-		}
-	}
-	x.ResponseWriter.WriteHeader(status)
-}
-
-func (x *exchange) Write(b []byte) (int, error) {
-	if x.status == 0 {
-		x.status = http.StatusOK
-	}
-	n, err := x.ResponseWriter.Write(b)
-	x.bytes += n
-	return n, err
-}
-
-// Unwrap is for http.ResponseController.
-func (x *exchange) Unwrap() http.ResponseWriter { return x.ResponseWriter }
-
 // ServeHTTP answers a request, and logs it.
 func (a *Admin) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	start := time.Now()
 	r = a.unprefixed(r)
-	x := &exchange{ResponseWriter: w, who: actor{Addr: a.addr(r)}, remote: a.remote(r), prefix: a.o.PathPrefix}
+	x := &call{who: actor{Addr: a.addr(r)}, prefix: a.o.PathPrefix}
+	x.Exchange = exchange.Exchange{ResponseWriter: w, Side: x, Request: r, Remote: a.remote(r)}
 	h := w.Header()
 	h.Set("Content-Security-Policy", policy)
 	h.Set("Cross-Origin-Opener-Policy", "same-origin")
@@ -256,80 +222,59 @@ func (a *Admin) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if a.secure(r) && !isLocalhost(hostName(r.Host)) { // which is other servers', too
 		h.Set("Strict-Transport-Security", strictTransport)
 	}
-	if x.err = a.checkHost(r); x.err == nil {
+	if x.Err = a.checkHost(r); x.Err == nil {
 		a.dispatch(x, r)
 	}
 	switch {
-	case x.err != nil:
+	case x.Err != nil:
 		a.fail(x, r)
-	case x.status >= 400 && a.refusals.Allow(x.who.Name, x.remote): // a form that is shown again
-		a.log.LogAttrs(r.Context(), slog.LevelWarn, "refused", append(x.attrs(r), slog.Int("status", x.status))...)
+	case x.Status >= 400: // a form that is shown again
+		a.lines.Refused(&x.Exchange, x.Status)
 	}
 	if a.adjusted.Load().access {
-		a.log.LogAttrs(r.Context(), slog.LevelInfo, "request", append(x.attrs(r),
-			slog.Int("status", x.status), slog.Int("bytes", x.bytes), slog.Duration("duration", time.Since(start)))...)
+		a.lines.Access(&x.Exchange, start)
 	}
 }
 
-// dispatch runs the handler, and turns a panic into an error.
-func (a *Admin) dispatch(x *exchange, r *http.Request) {
-	defer func() {
-		if p := recover(); p != nil {
-			if p == http.ErrAbortHandler {
-				panic(p)
-			}
-			a.log.Error("panic", "method", clip.Input(r.Method), "path", clip.To(r.URL.Path, 256), "panic", p, "stack", string(debug.Stack()))
-			x.err = &broker.Error{Code: broker.Internal, Message: "panic"}
-		}
-	}()
+// dispatch has the router find the handler.
+func (a *Admin) dispatch(x *call, r *http.Request) {
 	// The router shall see the path as it was sent: %2F belongs to a parameter, / ends it.
 	routed := *r
 	u := *r.URL
 	u.Path, u.RawPath = r.URL.EscapedPath(), ""
 	routed.URL = &u
-	a.router.ServeHTTP(x, routed.WithContext(context.WithValue(r.Context(), urlKey{}, r.URL)))
+	a.lines.Run(&x.Exchange, a.router, routed.WithContext(context.WithValue(r.Context(), urlKey{}, r.URL)))
 }
 
 // urlKey is that of the request's own URL in its context, while the router has another.
 type urlKey struct{}
 
 // fail has an error written, if the reply has not begun, and logs it.
-func (a *Admin) fail(x *exchange, r *http.Request) {
-	begun := x.status != 0
-	if !begun {
-		if isAPI(r) {
-			a.problem(x, r, x.err)
-		} else {
-			a.errorPage(x, r, x.err)
-		}
+func (a *Admin) fail(x *call, r *http.Request) {
+	if x.Status != 0 {
+		a.lines.BrokenOff(&x.Exchange)
+		return
 	}
-	level, msg := slog.LevelWarn, "refused"
-	switch {
-	case begun: // the client has left, or a stream has ended
-		level, msg = slog.LevelDebug, "reply broken off"
-	case x.status >= 500:
-		level = slog.LevelError
+	if isAPI(r) {
+		a.problem(x, r, x.Err)
+	} else {
+		a.errorPage(x, r, x.Err)
 	}
-	if a.refusals.Allow(x.who.Name, x.remote) {
-		a.log.LogAttrs(r.Context(), level, msg, append(x.attrs(r), slog.Int("status", x.status), slog.String("reason", x.err.Error()))...)
-	}
-}
-
-// attrs are what a log line says of a request. A query is not among it: that of the set-up link is secret.
-func (x *exchange) attrs(r *http.Request) []slog.Attr {
-	attrs := append(make([]slog.Attr, 0, 8), slog.String("method", clip.Input(r.Method)),
-		slog.String("path", clip.To(r.URL.Path, 256)), slog.String("remote", x.remote))
-	if x.who.Name != "" {
-		attrs = append(attrs, slog.String("actor", x.who.Name))
-	}
-	return attrs
+	a.lines.Refused(&x.Exchange, x.Status, slog.String("reason", x.Err.Error()))
 }
 
 // register makes the router of all routes.
 func (a *Admin) register() {
-	r := httprouter.New()
-	r.RedirectTrailingSlash, r.RedirectFixedPath, r.HandleOPTIONS = false, false, false
-	a.router = r
+	a.router = exchange.NewRouter(
+		func(w http.ResponseWriter, r *http.Request) { w.(*call).Err = a.notFound(restored(r)) },
+		func(w http.ResponseWriter, r *http.Request, message string) {
+			x := w.(*call)
+			if x.Err = a.refuseUntilSetUp(restored(r)); x.Err != nil {
+				x.Header().Del("Allow")
+				return
+			}
+			x.Err = &httpError{http.StatusMethodNotAllowed, "method_not_allowed", message}
+		})
 	for _, rt := range slices.Concat(a.pageRoutes(), a.apiRoutes()) {
 		a.add(rt)
 	}
@@ -339,36 +284,14 @@ func (a *Admin) register() {
 	}
 	a.add(route{"GET", strings.TrimSuffix(rootPath, "/"), home, public})
 	a.add(route{"GET", "/", home, public}) // of listeners that serve nothing else
-	r.NotFound = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		w.(*exchange).err = a.notFound(restored(r))
-	})
-	r.MethodNotAllowed = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		x := w.(*exchange)
-		methods := strings.Split(x.Header().Get("Allow"), ", ")
-		x.Header().Del("Allow")
-		if x.err = a.refuseUntilSetUp(restored(r)); x.err != nil {
-			return
-		}
-		methods = slices.DeleteFunc(methods, func(m string) bool { return m == "OPTIONS" }) // the router adds it
-		allow := strings.Join(methods, ", ")
-		x.Header().Set("Allow", allow)
-		x.err = &httpError{http.StatusMethodNotAllowed, "method_not_allowed", "Method " + clip.Input(r.Method) + ": allowed are " + allow}
-	})
 }
 
-// add makes the router know a route. What can be got can be asked for its header alone, for which
-// net/http leaves the body out.
+// add makes the router know a route.
 func (a *Admin) add(rt route) {
-	methods := []string{rt.Method}
-	if rt.Method == http.MethodGet {
-		methods = append(methods, http.MethodHead)
-	}
-	for _, method := range methods {
-		a.router.Handle(method, rt.Path, func(w http.ResponseWriter, r *http.Request, p httprouter.Params) {
-			x := w.(*exchange)
-			x.err = a.enter(x, restored(r), rt, p)
-		})
-	}
+	exchange.Handle(a.router, rt.Method, rt.Path, func(w http.ResponseWriter, r *http.Request, p httprouter.Params) {
+		x := w.(*call)
+		x.Err = a.enter(x, restored(r), rt, p)
+	})
 }
 
 // isRead tells whether a request asks for what is there.
@@ -401,7 +324,7 @@ func (a *Admin) refuseUntilSetUp(r *http.Request) error {
 }
 
 // enter lets a request in to its handler, or not.
-func (a *Admin) enter(x *exchange, r *http.Request, rt route, p httprouter.Params) error {
+func (a *Admin) enter(x *call, r *http.Request, rt route, p httprouter.Params) error {
 	if !strings.HasPrefix(rt.Path, assetsPath) {
 		if rt.Path == setupPath {
 			if a.isSetUp() {

@@ -103,7 +103,7 @@ func (a *Admin) render(w http.ResponseWriter, r *http.Request, name string, stat
 		return fmt.Errorf("no template %q", name)
 	}
 	p := page{view: v, User: actorOf(r.Context()).Name, Version: a.o.Version, Now: time.Now().UTC().Format(time.RFC3339Nano)}
-	if x, ok := w.(*exchange); ok && p.User == "" {
+	if x, ok := w.(*call); ok && p.User == "" {
 		p.User = x.who.Name
 	}
 	if p.Notice == "" && r.Method != http.MethodHead { // it is shown once

@@ -12,7 +12,7 @@ import (
 )
 
 // settleOne acknowledges or rejects the message that the URL names.
-func (s *server) settleOne(x *exchange, r *http.Request, id string) error {
+func (s *server) settleOne(x *call, r *http.Request, id string) error {
 	if path := r.URL.EscapedPath(); strings.HasSuffix(strings.ToUpper(path[max(0, len(path)-3):]), "%2F") {
 		id += "/" // it was taken for the one that may end a URL
 	}
@@ -86,7 +86,7 @@ func one(flags ...bool) bool {
 }
 
 // settleMany acknowledges and rejects the messages that the body lists.
-func (s *server) settleMany(x *exchange, r *http.Request, _ string) error {
+func (s *server) settleMany(x *call, r *http.Request, _ string) error {
 	sub, err := s.subscription(x, r, "")
 	if err != nil {
 		return err

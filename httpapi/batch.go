@@ -13,7 +13,7 @@ import (
 )
 
 // publishBatch stores one message a line of the body: all of them or, after an error, none.
-func (s *server) publishBatch(x *exchange, r *http.Request, pub broker.Publisher, p params) error {
+func (s *server) publishBatch(x *call, r *http.Request, pub broker.Publisher, p params) error {
 	for _, name := range publishParams {
 		if p.given(name) && name != "batch" {
 			return broker.Invalidf("parameter %q: in a batch it belongs into the lines", name)

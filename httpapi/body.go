@@ -24,7 +24,7 @@ func putBuffer(b *[]byte) {
 // body reads a body of at most limit bytes, as they are when it is unpacked. They are valid until done.
 // what names it in errors: TooLarge, before it is read where its length is known, Invalid where it ends
 // early or is not what its Content-Encoding says, Unavailable where there is no memory to set aside.
-func (s *server) body(x *exchange, r *http.Request, limit int64, what string) (body []byte, done func(), err error) {
+func (s *server) body(x *call, r *http.Request, limit int64, what string) (body []byte, done func(), err error) {
 	packed, err := encodingOf(r.Header)
 	if err != nil {
 		return nil, nil, err

@@ -9,7 +9,7 @@ import (
 )
 
 // client returns who calls. The errors are those of broker.Authenticate.
-func (s *server) client(x *exchange, r *http.Request) (*broker.Client, error) {
+func (s *server) client(x *call, r *http.Request) (*broker.Client, error) {
 	username, password, ok := r.BasicAuth()
 	if !ok {
 		return nil, errNoCredentials
@@ -18,7 +18,7 @@ func (s *server) client(x *exchange, r *http.Request) (*broker.Client, error) {
 		username, password = fromLatin1(username), fromLatin1(password)
 	}
 	x.username = username
-	c, err := s.b.Authenticate(&x.ctx, username, password, forwarded.Host(x.remote))
+	c, err := s.b.Authenticate(&x.ctx, username, password, forwarded.Host(x.Remote))
 	x.verified = err == nil
 	return c, err
 }
@@ -36,7 +36,7 @@ func fromLatin1(s string) string {
 
 // subscription returns the queue that the request's sub_key opens. With topic empty it may be one
 // of any topic.
-func (s *server) subscription(x *exchange, r *http.Request, topic string) (broker.Subscription, error) {
+func (s *server) subscription(x *call, r *http.Request, topic string) (broker.Subscription, error) {
 	c, err := s.client(x, r)
 	if err != nil {
 		return broker.Subscription{}, err

@@ -38,7 +38,7 @@ func CheckOrigin(s string) error {
 
 // cors marks the reply to a page of an allowed origin as one that it may see, and answers a preflight,
 // which it tells.
-func (s *server) cors(x *exchange, r *http.Request) (answered bool) {
+func (s *server) cors(x *call, r *http.Request) (answered bool) {
 	h := x.Header()
 	origins := s.opts.Load().CORSOrigins
 	all := slices.Contains(origins, anyOrigin)

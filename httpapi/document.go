@@ -15,7 +15,7 @@ type document struct {
 }
 
 // document begins a reply in the format that the request asks for. room is where it has space.
-func (x *exchange) document(room []byte, status string) document {
+func (x *call) document(room []byte, status string) document {
 	return newDocument(room, x.xml, status)
 }
 
@@ -33,7 +33,7 @@ func newDocument(room []byte, asXML bool, status string) document {
 }
 
 // send ends a reply and sends it.
-func (x *exchange) send(status int, d *document) {
+func (x *call) send(status int, d *document) {
 	contentType := typeJSON
 	if d.xml {
 		contentType = typeXML
@@ -128,7 +128,7 @@ func appendXML[S string | []byte](b []byte, s S) []byte {
 }
 
 // ok is the reply of what has nothing to tell.
-func (x *exchange) ok() error {
+func (x *call) ok() error {
 	d := x.document(x.room[:], "ZATO_OK")
 	d.text("details", "")
 	x.send(http.StatusOK, &d)

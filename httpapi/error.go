@@ -40,43 +40,26 @@ var (
 	errNoID    = &httpError{http.StatusNotFound, "No such route: a msg_id is missing"}
 )
 
-// client is who is signed in, empty where nobody is.
-func (x *exchange) client() string {
-	if !x.verified {
-		return ""
+// fail answers a request with its error, if the reply has not begun, and logs what was refused and why.
+func (s *server) fail(x *call) {
+	if x.Status != 0 {
+		s.lines.BrokenOff(&x.Exchange)
+		return
 	}
-	return x.username
-}
-
-// fail answers a request with its error, and logs what was refused and why.
-func (s *server) fail(x *exchange, r *http.Request) {
 	status, details := http.StatusInternalServerError, ""
 	var retryAfter time.Duration
 	var he *httpError
 	var be *broker.Error
 	switch {
-	case errors.As(x.err, &he):
+	case errors.As(x.Err, &he):
 		status, details = he.status, he.message
-	case errors.As(x.err, &be):
+	case errors.As(x.Err, &be):
 		status, details, retryAfter = statuses[be.Code], be.Message, be.RetryAfter
 	}
 	if status == http.StatusInternalServerError {
 		details = "Internal error" // the cause is nobody's business but the log's
 	}
-	level, msg := slog.LevelWarn, "refused"
-	switch {
-	case x.status != 0: // the reply has begun, so the client has left or a stream has ended
-		level, msg = slog.LevelDebug, "reply broken off"
-	case status >= 500:
-		level = slog.LevelError
-	}
-	if s.refusals.Allow(x.client(), x.remote) {
-		s.log.LogAttrs(r.Context(), level, msg, append(x.attrs(r),
-			slog.Int("status", status), slog.String("details", details), slog.String("reason", x.err.Error()))...)
-	}
-	if x.status != 0 {
-		return
-	}
+	s.lines.Refused(&x.Exchange, status, slog.String("details", details), slog.String("reason", x.Err.Error()))
 	h := x.Header()
 	switch status {
 	case http.StatusUnauthorized:

@@ -19,34 +19,34 @@ const (
 // behind it can the server see the client leave, and because many clients do not look for a reply
 // before they have sent everything. What is left is for linger. It costs an HTTP/1 connection; on HTTP/2, to close
 // would take the replies of other requests along.
-func (x *exchange) ignoreBody() {
-	if x.read || x.unread || x.req.ContentLength == 0 {
+func (x *call) ignoreBody() {
+	if x.read || x.unread || x.Request.ContentLength == 0 {
 		return
 	}
 	limit := ignoreSize
-	if x.req.ProtoMajor > 1 {
+	if x.Request.ProtoMajor > 1 {
 		limit = ignoreMost
 	}
-	if x.req.ContentLength <= int64(limit) && x.req.Header["Expect"] == nil && x.discard(limit) { // to read would ask for it
+	if x.Request.ContentLength <= int64(limit) && x.Request.Header["Expect"] == nil && x.discard(limit) { // to read would ask for it
 		x.read = true
 		return
 	}
 	x.unread = true
-	if x.req.ProtoMajor == 1 {
+	if x.Request.ProtoMajor == 1 {
 		x.Header()["Connection"] = isClose
 	}
 }
 
 // linger sends the reply and goes on taking the body for a while: closed before, the connection would be reset,
 // and a client or a proxy that is still sending would find that instead of the reply.
-func (x *exchange) linger() {
+func (x *call) linger() {
 	_ = http.NewResponseController(x.ResponseWriter).Flush()
 	x.discard(-1)
 }
 
 // discard reads the body until it ends, which it tells, up to limit bytes where that is not
 // negative, as long as lingerIdle and lingerTime allow.
-func (x *exchange) discard(limit int) (ended bool) {
+func (x *call) discard(limit int) (ended bool) {
 	rc := http.NewResponseController(x.ResponseWriter)
 	buf := getBuffer()
 	defer putBuffer(buf)
@@ -61,7 +61,7 @@ func (x *exchange) discard(limit int) (ended bool) {
 			next = end
 		}
 		_ = rc.SetReadDeadline(next)
-		m, err := x.req.Body.Read(b)
+		m, err := x.Request.Body.Read(b)
 		if err == io.EOF {
 			_ = rc.SetReadDeadline(time.Time{})
 			return true

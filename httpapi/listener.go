@@ -12,6 +12,7 @@ import (
 	"sync"
 	"time"
 
+	"pipit/httpapi/exchange"
 	"pipit/httpapi/refused"
 )
 
@@ -115,7 +116,7 @@ func (c *conn) refusal(b []byte) []byte {
 		details = text
 	}
 	now := time.Now()
-	cid := newCID(now)
+	cid := exchange.NewID(now)
 	if remote := c.RemoteAddr().String(); c.listener.refusals.Allow("", remote) {
 		c.listener.log.Warn("refused", "cid", cid, "method", method, "path", path, "remote", remote, "status", status,
 			"details", details, "reason", "not a request that can be read: "+text)

@@ -72,7 +72,7 @@ var (
 
 // messages is the reply of a receive. Its length is told first, so that a reply that breaks off is
 // seen to, also by clients of HTTP/1.0: what is longer than a piece is counted before it is written.
-func (x *exchange) messages(msgs []broker.Message, f format) error {
+func (x *call) messages(msgs []broker.Message, f format) error {
 	buf := pieceBuffers.Get().(*[]byte)
 	p := pieces{b: (*buf)[:0]}
 	defer func() {

@@ -8,13 +8,13 @@ import (
 )
 
 // ping answers whoever asks, while the process serves.
-func (s *server) ping(x *exchange, _ *http.Request, _ string) error {
+func (s *server) ping(x *call, _ *http.Request, _ string) error {
 	d := x.document(make([]byte, 0, 256), "")
 	d.object("zato_ping_response", func() { d.text("pong", "zato") })
 	d.object("zato_env", func() {
 		d.text("details", "")
 		d.text("result", "ZATO_OK")
-		d.text("cid", x.cid[0])
+		d.text("cid", x.ID[0])
 	})
 	x.send(http.StatusOK, &d)
 	return nil
@@ -22,7 +22,7 @@ func (s *server) ping(x *exchange, _ *http.Request, _ string) error {
 
 // health tells whoever asks whether messages can be stored: 503 from when that failed until the broker
 // has found out that they can. Why is for the log.
-func (s *server) health(x *exchange, _ *http.Request, _ string) error {
+func (s *server) health(x *call, _ *http.Request, _ string) error {
 	if err := s.b.Health(); err != nil {
 		return &broker.Error{Code: broker.Unavailable, Message: "Messages cannot be stored",
 			RetryAfter: 5 * time.Second, Err: err}

@@ -12,7 +12,7 @@ import (
 var publishParams = []string{"priority", "expiration", "mime_type", "msg_id", "delay", "batch"}
 
 // publish stores the body as a message, or as a batch of them.
-func (s *server) publish(x *exchange, r *http.Request, rest string) error {
+func (s *server) publish(x *call, r *http.Request, rest string) error {
 	c, err := s.client(x, r)
 	if err != nil {
 		return err

@@ -9,7 +9,7 @@ import (
 )
 
 // receive returns messages, each in flight until it is settled.
-func (s *server) receive(x *exchange, r *http.Request, rest string) error {
+func (s *server) receive(x *call, r *http.Request, rest string) error {
 	sub, err := s.subscription(x, r, rest)
 	if err != nil {
 		return err
@@ -74,7 +74,7 @@ func (s *server) receive(x *exchange, r *http.Request, rest string) error {
 
 // sent sends what was written. The error tells that the client has left; of one that was half-closed
 // before the write, where a first write to nobody succeeds.
-func (x *exchange) sent(halfClosed bool) error {
+func (x *call) sent(halfClosed bool) error {
 	err := http.NewResponseController(x.ResponseWriter).Flush() // else a failure shows only after the handler
 	if errors.Is(err, http.ErrNotSupported) {
 		err = nil // a writer around net/http's that cannot: it is on its way all the same

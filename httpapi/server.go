@@ -1,9 +1,9 @@
 // Package httpapi is the wire protocol: REST publish/subscribe over HTTP, on httprouter.
 //
-// A request becomes an exchange, which passes the router to a handler. Handlers return an error,
+// A request becomes a call, which passes the router to a handler. Handlers return an error,
 // and one place writes it: a code of the broker becomes a status, the message goes to the client,
 // the cause to the log. The same place gives each request its ID, recovers panics and writes the
-// access line. It stands outside of the router, because nothing may clean or redirect a path:
+// access line, as package exchange has it. It stands outside of the router, because nothing may clean or redirect a path:
 // topic names begin with a slash, so a URL has two in a row.
 //
 // The rules of topics and messages are the broker's. What is here is only how they are spelled in
@@ -14,7 +14,6 @@ import (
 	"cmp"
 	"log/slog"
 	"net/http"
-	"slices"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -22,9 +21,8 @@ import (
 	"github.com/julienschmidt/httprouter"
 
 	"pipit/broker"
-	"pipit/broker/clip"
+	"pipit/httpapi/exchange"
 	"pipit/httpapi/forwarded"
-	"pipit/httpapi/refused"
 )
 
 // Options configure the handler. The zero value of a field stands for its default.
@@ -97,8 +95,8 @@ type server struct {
 	router *httprouter.Router
 	merged daily // the warning about it
 
-	refusals *refused.Lines
-	replies  *budget
+	lines   *exchange.Lines
+	replies *budget
 }
 
 // Handler is the handler of the wire protocol. It must not stand behind anything that cleans or
@@ -126,19 +124,11 @@ func New(b *broker.Broker, opts Options) *Handler {
 	if opts.Logger == nil {
 		opts.Logger = slog.Default()
 	}
-	s := &server{b: b, log: opts.Logger, router: httprouter.New(), refusals: refused.New(opts.Logger), replies: newBudget(opts.MaxReplies)}
+	s := &server{b: b, log: opts.Logger, router: exchange.NewRouter(notFound, notAllowed), lines: exchange.NewLines(opts.Logger), replies: newBudget(opts.MaxReplies)}
 	h := &Handler{s}
 	h.Adjust(opts)
-	r := s.router
-	r.RedirectTrailingSlash, r.RedirectFixedPath, r.HandleOPTIONS = false, false, false
-	r.NotFound = http.HandlerFunc(notFound)
-	r.MethodNotAllowed = http.HandlerFunc(methodNotAllowed)
-
 	for _, rt := range s.routes() {
 		s.handle(rt.Method, rt.Path, rt.handler)
-		if rt.Method == http.MethodGet {
-			s.handle(http.MethodHead, rt.Path, rt.handler)
-		}
 	}
 	return h
 }
@@ -176,28 +166,24 @@ func Routes() []Route {
 
 // handler answers a request. rest is what follows the route in the path, without the slash at
 // either end that belongs to the URL.
-type handler func(x *exchange, r *http.Request, rest string) error
+type handler func(x *call, r *http.Request, rest string) error
 
 func (s *server) handle(method, path string, h handler) {
-	s.router.Handle(method, path, func(w http.ResponseWriter, r *http.Request, p httprouter.Params) {
+	exchange.Handle(s.router, method, path, func(w http.ResponseWriter, r *http.Request, p httprouter.Params) {
 		rest := ""
 		if len(p) > 0 {
 			// One slash ends the route, one may end the URL. Any other is part of the name.
 			rest = strings.TrimSuffix(strings.TrimPrefix(p[0].Value, "/"), "/")
 		}
-		x := w.(*exchange)
-		x.err = h(x, r, rest)
+		x := w.(*call)
+		x.Err = h(x, r, rest)
 	})
 }
 
 func notFound(w http.ResponseWriter, _ *http.Request) {
-	w.(*exchange).err = errNoRoute
+	w.(*call).Err = errNoRoute
 }
 
-func methodNotAllowed(w http.ResponseWriter, r *http.Request) {
-	methods := strings.Split(w.Header().Get("Allow"), ", ")
-	methods = slices.DeleteFunc(methods, func(m string) bool { return m == "OPTIONS" }) // the router adds it
-	allow := strings.Join(methods, ", ")
-	w.Header().Set("Allow", allow)
-	w.(*exchange).err = &httpError{http.StatusMethodNotAllowed, "Method " + clip.Input(r.Method) + ": allowed are " + allow}
+func notAllowed(w http.ResponseWriter, _ *http.Request, message string) {
+	w.(*call).Err = &httpError{http.StatusMethodNotAllowed, message}
 }

@@ -27,7 +27,7 @@ var streamHead = ": connected\nretry: " + strconv.FormatInt(retryTime.Millisecon
 // stream sends messages as server-sent events (https://html.spec.whatwg.org/multipage/server-sent-events.html),
 // each in flight until it is settled. It ends when the client is lost, the broker drains, or the
 // client is no longer allowed what it gets.
-func (s *server) stream(x *exchange, r *http.Request, rest string) error {
+func (s *server) stream(x *call, r *http.Request, rest string) error {
 	sub, err := s.subscription(x, r, rest)
 	if err != nil {
 		return err
@@ -89,7 +89,7 @@ func (s *server) stream(x *exchange, r *http.Request, rest string) error {
 }
 
 // streamSome sends what there is, or comes until a time or the end of ctx, and tells how many messages that were.
-func (s *server) streamSome(ctx context.Context, x *exchange, st *broker.Stream, until time.Time) (n int, err error) {
+func (s *server) streamSome(ctx context.Context, x *call, st *broker.Stream, until time.Time) (n int, err error) {
 	held := share{b: s.replies, client: x.username}
 	defer held.free()
 	msgs, err := st.Receive(ctx, max(time.Until(until), 0), held.take)
@@ -155,12 +155,12 @@ func (s *server) pause(ctx context.Context, d time.Duration) {
 }
 
 // pusher writes parts of a stream.
-type pusher struct{ x *exchange }
+type pusher struct{ x *call }
 
 func (p pusher) Write(b []byte) (int, error) { return len(b), p.x.push(b) }
 
 // push sends a part of a stream.
-func (x *exchange) push(b []byte) error {
+func (x *call) push(b []byte) error {
 	x.patient(writeTime)
 	halfClosed := x.ctx.halfClosed()
 	if _, err := x.Write(b); err != nil {

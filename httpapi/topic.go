@@ -17,7 +17,7 @@ func (s *server) topicName(rest string) string {
 }
 
 // publisher returns the door to the topic of a URL. The error is Denied.
-func (s *server) publisher(x *exchange, c *broker.Client, rest string) (broker.Publisher, error) {
+func (s *server) publisher(x *call, c *broker.Client, rest string) (broker.Publisher, error) {
 	name := s.topicName(rest)
 	pub, err := s.b.Publisher(c, name)
 	if err == nil && name != rest {
@@ -27,9 +27,9 @@ func (s *server) publisher(x *exchange, c *broker.Client, rest string) (broker.P
 }
 
 // warnMerged says once a day that a proxy changes paths. It is no secret: who called may use the topic.
-func (s *server) warnMerged(x *exchange, topic string) {
+func (s *server) warnMerged(x *call, topic string) {
 	if s.merged.due(time.Now()) {
-		s.log.Warn("a proxy in front merges slashes of a path: served as the topic with the slash; let it pass paths on as they are, or clients send %2F", "topic", topic, "cid", x.cid[0])
+		s.log.Warn("a proxy in front merges slashes of a path: served as the topic with the slash; let it pass paths on as they are, or clients send %2F", "topic", topic, "cid", x.ID[0])
 	}
 }
 

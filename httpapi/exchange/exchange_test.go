@@ -1,0 +1,124 @@
+package exchange_test
+
+import (
+	"bytes"
+	"errors"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/julienschmidt/httprouter"
+
+	"pipit/httpapi/exchange"
+)
+
+// visit is the side of these tests.
+type visit struct {
+	exchange.Exchange
+	begun int
+}
+
+func (x *visit) Begin()                          { x.begun++ }
+func (x *visit) Caller() string                  { return "ann" }
+func (x *visit) Attrs(a []slog.Attr) []slog.Attr { return append(a, slog.String("actor", "ann")) }
+
+func newVisit(method, path string) (*visit, *httptest.ResponseRecorder) {
+	w := httptest.NewRecorder()
+	x := &visit{}
+	x.Exchange = exchange.Exchange{ResponseWriter: w, Side: x, Request: httptest.NewRequest(method, path, nil), Remote: "192.0.2.1"}
+	return x, w
+}
+
+func newLines() (*exchange.Lines, *bytes.Buffer) {
+	var log bytes.Buffer
+	return exchange.NewLines(slog.New(slog.NewTextHandler(&log, &slog.HandlerOptions{Level: slog.LevelDebug}))), &log
+}
+
+func TestReply(t *testing.T) {
+	x, _ := newVisit("GET", "/")
+	x.WriteHeader(http.StatusEarlyHints)
+	if x.Status != 0 || x.begun != 0 {
+		t.Fatalf("after a status of 1xx: %d, begun %d times", x.Status, x.begun)
+	}
+	x, _ = newVisit("GET", "/") // a recorder takes any status for the last one
+	_, _ = x.Write([]byte("ab"))
+	x.WriteHeader(http.StatusTeapot)
+	_, _ = x.Write([]byte("c"))
+	if x.Status != http.StatusOK || x.begun != 1 || x.Bytes != 3 {
+		t.Errorf("status %d, begun %d times, %d bytes", x.Status, x.begun, x.Bytes)
+	}
+}
+
+func TestPanic(t *testing.T) {
+	lines, log := newLines()
+	panics := func(v any) http.Handler {
+		return http.HandlerFunc(func(http.ResponseWriter, *http.Request) { panic(v) })
+	}
+	x, _ := newVisit("GET", "/a?secret")
+	x.ID[0] = "K1"
+	lines.Run(&x.Exchange, panics("boom"), x.Request)
+	if x.Err == nil {
+		t.Error("no error")
+	}
+	if line := log.String(); !strings.Contains(line, `level=ERROR msg=panic cid=K1 method=GET path=/a remote=192.0.2.1 actor=ann panic=boom stack=`) {
+		t.Error(line)
+	}
+	defer func() {
+		if p := recover(); p != http.ErrAbortHandler {
+			t.Errorf("panic %v", p)
+		}
+	}()
+	lines.Run(&x.Exchange, panics(http.ErrAbortHandler), x.Request)
+}
+
+func TestLines(t *testing.T) {
+	lines, log := newLines()
+	x, _ := newVisit("GET", "/"+strings.Repeat("a", 300))
+	lines.Refused(&x.Exchange, 404, slog.String("reason", "nothing"))
+	lines.Refused(&x.Exchange, 503)
+	x.Err = errors.New("left")
+	x.WriteHeader(200)
+	lines.BrokenOff(&x.Exchange)
+	lines.Access(&x.Exchange, time.Now())
+	got := strings.Split(log.String(), "\n")
+	request := "method=GET path=/" + strings.Repeat("a", 255) + "… remote=192.0.2.1 actor=ann "
+	for i, want := range []string{
+		"level=WARN msg=refused " + request + "status=404 reason=nothing",
+		"level=ERROR msg=refused " + request + "status=503",
+		`level=DEBUG msg="reply broken off" ` + request + "status=200 reason=left",
+		"level=INFO msg=request " + request + "status=200 bytes=0 duration=",
+	} {
+		if !strings.Contains(got[i], want) {
+			t.Errorf("%s\nwant %s", got[i], want)
+		}
+	}
+}
+
+func TestRouter(t *testing.T) {
+	var found, message string
+	router := exchange.NewRouter(
+		func(http.ResponseWriter, *http.Request) { message = "not found" },
+		func(_ http.ResponseWriter, _ *http.Request, m string) { message = m })
+	for _, method := range []string{"GET", "POST"} {
+		exchange.Handle(router, method, "/a", func(_ http.ResponseWriter, r *http.Request, _ httprouter.Params) { found = r.Method })
+	}
+	for _, test := range []struct{ method, path, found, message, allow string }{
+		{"GET", "/a", "GET", "", ""},
+		{"HEAD", "/a", "HEAD", "", ""},
+		{"POST", "/a", "POST", "", ""},
+		{"PUT", "/a", "", "Method PUT: allowed are GET, HEAD, POST", "GET, HEAD, POST"},
+		{"OPTIONS", "/a", "", "Method OPTIONS: allowed are GET, HEAD, POST", "GET, HEAD, POST"},
+		{"GET", "//a", "", "not found", ""},
+		{"GET", "/a/", "", "not found", ""},
+	} {
+		found, message = "", ""
+		x, w := newVisit(test.method, test.path)
+		router.ServeHTTP(x, x.Request)
+		if allow := w.Header().Get("Allow"); found != test.found || message != test.message || allow != test.allow {
+			t.Errorf("%s %s: found %q, message %q, Allow %q", test.method, test.path, found, message, allow)
+		}
+	}
+}
