@@ -74,10 +74,8 @@ func (a *Admin) createConsumer(ctx context.Context, who actor, c Consumer) (Cons
 	a.naming.Lock()
 	defer a.naming.Unlock()
 	def := c.broker()
-	switch c.Start {
-	case StartTail:
-	case StartOldest:
-		def.FromOldest = true
+	switch def.Start = c.Start; def.Start {
+	case StartTail, StartOldest:
 	default:
 		return Consumer{}, invalid("start", "start %q: allowed are %s, %s", clip.Input(c.Start), StartOldest, StartTail)
 	}

@@ -109,10 +109,10 @@ type ConsumerDefinition struct {
 	AckTimeout  Duration `json:"ack_timeout"`
 }
 
-// Where a new consumer begins.
+// Where a new consumer begins: see broker.
 const (
-	StartTail   = "tail"   // behind the newest message, unless it is the topic's first consumer
-	StartOldest = "oldest" // at the oldest message that waits
+	StartTail   = broker.StartTail
+	StartOldest = broker.StartOldest
 )
 
 // newClient, newTopic, newProducer and newConsumer return what holds where a new one says nothing.

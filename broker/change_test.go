@@ -330,7 +330,7 @@ func TestNewConsumer(t *testing.T) {
 	def := consumerDef("/t", "")
 	def.New = true
 	oldest := def
-	oldest.FromOldest = true
+	oldest.Start = broker.StartOldest
 	done := r.change(broker.Change{Define: broker.Definition{Consumers: []broker.Consumer{def, oldest}}})
 	if len(done.Made) != 2 || len(r.Consumers()) != 3 {
 		t.Fatalf("%+v", done)
@@ -932,7 +932,9 @@ func TestDeleteConcurrently(t *testing.T) {
 		}
 		pause(rnd)
 		def := consumerDef("/stays", "goes")
-		def.FromOldest = rnd.IntN(2) == 0
+		if rnd.IntN(2) == 0 {
+			def.Start = broker.StartOldest
+		}
 		_, err := r.Change(ctx, broker.Change{Define: broker.Definition{Consumers: []broker.Consumer{def}}})
 		return err
 	})

@@ -2,6 +2,7 @@ package broker
 
 import (
 	"errors"
+	"fmt"
 	"strings"
 
 	"pipit/broker/clip"
@@ -32,24 +33,70 @@ const (
 	MaxName     = 256 // bytes
 )
 
+// ClientFields are the properties of a client.
+var ClientFields = Fields[Client]{
+	{
+		Name: "username", at: func(c *Client) any { return &c.Username },
+		Max: MaxUsername, Check: checkUsername, Pattern: `^[^:\x00-\x1f\x7f-\x9f]+$`, Required: true, Fixed: true, subject: "username",
+		Label: "Username", Hint: "For HTTP Basic authentication", Example: "crm",
+		Help: "user name of HTTP Basic authentication: no colon, no control characters",
+	},
+	{
+		Name: "name", at: func(c *Client) any { return &c.Name },
+		Max: MaxName, Check: checkClientName, Pattern: `^[^\x00-\x1f\x7f-\x9f]*$`,
+		Label: "Name", Hint: "What consumers see as the producer of a message. Empty: the username", Example: "CRM",
+		Help: "what consumers see as the `NAME` of the producer (default the username)",
+	},
+	{
+		Name: "is_active", at: func(c *Client) any { return &c.Active },
+		Default: true,
+		Label:   "Active", Hint: "An inactive client cannot log in",
+		Help: "whether it may log in",
+	},
+	{
+		Name: "password", at: func(c *Client) any { return &c.Password },
+		Max: login.MaxPassword, Check: checkPassword, Secret: true,
+		Label: "Password", Hint: "At most 72 bytes",
+		Help: "a new password, at most 72 bytes; it is never answered",
+	},
+	{
+		Name: "password_hash", at: func(c *Client) any { return &c.PasswordHash },
+		Max: int64(login.HashLength), Check: checkGivenHash, Pattern: `^(\$2[aby]\$1[0-3]\$[./A-Za-z0-9]{53})?$`, Secret: true,
+		Help: "a bcrypt hash in place of a password, of cost 10 to 13; it is answered by an export alone",
+	},
+}
+
+func checkUsername(s string) error {
+	if s == "" || len(s) > MaxUsername || strings.Contains(s, ":") || !printable(s) {
+		return fmt.Errorf("allowed are 1 to %d bytes without a colon and control characters", MaxUsername)
+	}
+	return nil
+}
+
+func checkClientName(s string) error {
+	if len(s) > MaxName || !printable(s) {
+		return fmt.Errorf("allowed are at most %d bytes without control characters", MaxName)
+	}
+	return nil
+}
+
+func checkPassword(s string) error {
+	if len(s) > login.MaxPassword {
+		return fmt.Errorf("allowed are at most %d bytes, got %d", login.MaxPassword, len(s))
+	}
+	return nil
+}
+
+func checkGivenHash(s string) error {
+	if s == "" {
+		return nil
+	}
+	return login.CheckHash(s)
+}
+
 // Validate checks the client's fields. The error joins one for each that is wrong.
 func (c *Client) Validate() error {
-	var wrong []error
-	if c.Username == "" || len(c.Username) > MaxUsername || strings.Contains(c.Username, ":") || !printable(c.Username) {
-		wrong = append(wrong, Invalidf("username %q: allowed are 1 to %d bytes without a colon and control characters", clip.Input(c.Username), MaxUsername).of("username"))
-	}
-	if len(c.Name) > MaxName || !printable(c.Name) {
-		wrong = append(wrong, Invalidf("name %q of client %q: allowed are at most %d bytes without control characters", clip.Input(c.Name), c.Username, MaxName).of("name"))
-	}
-	if len(c.Password) > login.MaxPassword {
-		wrong = append(wrong, Invalidf("password of client %q: allowed are at most %d bytes, got %d", c.Username, login.MaxPassword, len(c.Password)).of("password"))
-	}
-	if c.PasswordHash != "" {
-		if err := login.CheckHash(c.PasswordHash); err != nil {
-			wrong = append(wrong, Invalidf("password_hash of client %q: %v", c.Username, err).of("password_hash"))
-		}
-	}
-	return errors.Join(wrong...)
+	return ClientFields.validate(c, fmt.Sprintf("client %q", c.Username))
 }
 
 // ValidateOver is Validate of a client whose hash so far is stored: a hash that stays may be of any cost.

@@ -1,13 +1,11 @@
 package broker
 
 import (
-	"errors"
+	"fmt"
 	"strings"
 	"time"
 	"unicode"
 	"unicode/utf8"
-
-	"pipit/broker/clip"
 )
 
 // Defaults and limits of consumers.
@@ -23,6 +21,12 @@ const (
 	MaxConsumerName = 64 // characters
 )
 
+// Where a new consumer begins. The first one of a topic begins at the oldest message in any case.
+const (
+	StartTail   = "tail"   // behind the newest message
+	StartOldest = "oldest" // at the oldest message that waits
+)
+
 // Consumer is a client's queue of a topic's messages.
 type Consumer struct {
 	Client      string // username
@@ -35,36 +39,94 @@ type Consumer struct {
 	AckTimeout  time.Duration // how long a delivered message is in flight
 	LastSeen    time.Time     `json:"-"` // the last receive or acknowledgement; zero: never
 
-	// FromOldest makes a new consumer begin at the oldest message that waits in the topic
-	// also where the topic has other consumers. It has no effect on an existing one.
-	FromOldest bool `json:"-"`
+	// Start is where a new consumer begins, StartTail where it is empty. It has no effect on an existing one,
+	// and is never stored.
+	Start string `json:"-"`
 
 	// New makes a consumer without a SubKey a new one, also where the client has another
 	// for the topic. It has no effect on an existing one.
 	New bool `json:"-"`
 }
 
+// ConsumerFields are the properties of a consumer.
+var ConsumerFields = Fields[Consumer]{
+	{
+		Name: "client", at: func(c *Consumer) any { return &c.Client },
+		Max: MaxUsername, Required: true, Fixed: true,
+		Label: "Client", Hint: "A username", Example: "erp",
+		Help: "username of the client",
+	},
+	{
+		Name: "topic", at: func(c *Consumer) any { return &c.Topic },
+		Max: MaxTopicName, Required: true, Fixed: true,
+		Label: "Topic", Hint: "What the client gets a queue of", Example: "/customer/created",
+		Help: "name of the topic",
+	},
+	{
+		Name: "name", at: func(c *Consumer) any { return &c.Name },
+		Max: MaxConsumerName, Check: checkConsumerName, Pattern: `^(\S(.*\S)?)?$`, Fixed: true,
+		Label: "Name", Hint: "Tells it from the client's others of the topic. It can be empty",
+		Help: "tells it from the client's others of the topic",
+	},
+	{
+		Name: "sub_key", at: func(c *Consumer) any { return &c.SubKey },
+		Max: MaxSubKey, Check: checkSubKey, Pattern: `^[A-Za-z0-9._-]*$`, Fixed: true, Secret: true,
+		Label: "sub_key", Hint: "The queue's secret name. Empty: one is made",
+		Help: "secret name of the queue, for the header X-Zato-PubSub-Key; it is made where it is not given, is changed by rotating alone, and is answered to the scope write alone",
+	},
+	{
+		Name: "is_active", at: func(c *Consumer) any { return &c.Active },
+		Default: true,
+		Label:   "Active", Hint: "An inactive consumer cannot receive. Its messages go on waiting",
+		Help: "whether messages are kept for it and it may receive them",
+	},
+	{
+		Name: "max_depth", at: func(c *Consumer) any { return &c.MaxDepth },
+		Default: int64(DefaultMaxDepth), Min: 1, Max: MaxMaxDepth,
+		Label: "Max depth", Hint: "Messages of its backlog. Past it, publishers to the topic get 429",
+		Help: "messages that wait or are in flight; past it a publish to the topic is refused",
+	},
+	{
+		Name: "max_in_flight", at: func(c *Consumer) any { return &c.MaxInFlight },
+		Default: int64(DefaultMaxInFlight), Min: 1, Max: MaxMaxInFlight,
+		Label: "Max in flight", Hint: "Messages delivered and not acknowledged. Past it, a receive gets 429",
+		Help: "messages delivered and not acknowledged",
+	},
+	{
+		Name: "ack_timeout", at: func(c *Consumer) any { return &c.AckTimeout },
+		Default: DefaultAckTimeout, Min: int64(MinAckTimeout), Max: int64(MaxAckTimeout),
+		Label: "Acknowledgement timeout", Hint: "After this a delivered message is delivered again: 30s, 5m, 1h",
+		Help: "after this a delivered message is delivered again",
+	},
+	{
+		Name: "start", at: func(c *Consumer) any { return &c.Start },
+		Default: StartTail, Options: []Option{
+			{StartTail, "at what is published next"},
+			{StartOldest, "at the oldest message that waits"},
+		}, Fixed: true, Once: true,
+		Label: "Begins", Hint: "The first consumer of a topic always begins at the oldest message",
+		Help: "where it begins: tail, behind what is there; oldest, at the oldest that waits",
+	},
+}
+
+func checkConsumerName(s string) error {
+	if utf8.RuneCountInString(s) > MaxConsumerName || !utf8.ValidString(s) || strings.TrimSpace(s) != s ||
+		strings.ContainsFunc(s, func(r rune) bool { return !unicode.IsPrint(r) }) {
+		return fmt.Errorf("allowed are at most %d printable characters without a blank at either end", MaxConsumerName)
+	}
+	return nil
+}
+
+func checkSubKey(s string) error {
+	if len(s) > MaxSubKey || strings.ContainsFunc(s, notKeyChar) {
+		return fmt.Errorf("allowed are at most %d of A-Z a-z 0-9 . _ -", MaxSubKey)
+	}
+	return nil
+}
+
 // Validate checks the consumer's fields. The error joins one for each that is wrong.
 func (c *Consumer) Validate() error {
-	var wrong []error
-	if utf8.RuneCountInString(c.Name) > MaxConsumerName || !utf8.ValidString(c.Name) || strings.TrimSpace(c.Name) != c.Name ||
-		strings.ContainsFunc(c.Name, func(r rune) bool { return !unicode.IsPrint(r) }) {
-		wrong = append(wrong, Invalidf("name %q of consumer %q of topic %q: allowed are at most %d printable characters without a blank at either end",
-			clip.Input(c.Name), c.Client, c.Topic, MaxConsumerName).of("name"))
-	}
-	if len(c.SubKey) > MaxSubKey || strings.ContainsFunc(c.SubKey, notKeyChar) {
-		wrong = append(wrong, Invalidf("sub_key of consumer %q of topic %q: allowed are at most %d of A-Z a-z 0-9 . _ -", c.Client, c.Topic, MaxSubKey).of("sub_key"))
-	}
-	if c.MaxDepth < 1 || c.MaxDepth > MaxMaxDepth {
-		wrong = append(wrong, Invalidf("max_depth %d of consumer %q of topic %q: allowed are 1 to %d", c.MaxDepth, c.Client, c.Topic, int64(MaxMaxDepth)).of("max_depth"))
-	}
-	if c.MaxInFlight < 1 || c.MaxInFlight > MaxMaxInFlight {
-		wrong = append(wrong, Invalidf("max_in_flight %d of consumer %q of topic %q: allowed are 1 to %d", c.MaxInFlight, c.Client, c.Topic, MaxMaxInFlight).of("max_in_flight"))
-	}
-	if c.AckTimeout < MinAckTimeout || c.AckTimeout > MaxAckTimeout {
-		wrong = append(wrong, Invalidf("ack_timeout %s of consumer %q of topic %q: allowed are %s to %s", c.AckTimeout, c.Client, c.Topic, MinAckTimeout, MaxAckTimeout).of("ack_timeout"))
-	}
-	return errors.Join(wrong...)
+	return ConsumerFields.validate(c, fmt.Sprintf("consumer %q of topic %q", c.Client, c.Topic))
 }
 
 func notKeyChar(r rune) bool {

@@ -36,7 +36,7 @@ type Applied struct {
 // told apart by the SubKey that each was given last; where that cannot be, the error is Invalid.
 //
 // A new consumer of a topic without consumers begins at the oldest message that waits there;
-// any other begins behind the newest, unless FromOldest is set.
+// any other begins behind the newest, unless its Start is StartOldest.
 func (b *Broker) Apply(ctx context.Context, d Definition) (Applied, error) {
 	b.defining.Lock()
 	defer b.defining.Unlock()
@@ -295,8 +295,8 @@ func (x *definer) consumers(consumers []Consumer) {
 	x.done.Consumers = make([]Outcome[Consumer], 0, len(consumers))
 	index := map[uint32]int{} // of what is given, by ID
 	for i, c := range consumers {
-		fromOldest := c.FromOldest
-		c.LastSeen, c.FromOldest, c.New = time.Time{}, false, false
+		fromOldest := c.Start == StartOldest
+		c.LastSeen, c.Start, c.New = time.Time{}, "", false
 		old := matched[i]
 		if old == nil {
 			r := ConsumerRecord{Consumer: c, ID: x.id(), Declared: x.said(&c)}

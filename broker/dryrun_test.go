@@ -172,7 +172,10 @@ func (g *changeMaker) change(r *rig) broker.Change {
 	}
 	for range g.IntN(4) {
 		q := consumerDef(g.topicName(), g.pick("", "", "k0", "k1", "k2", "k3"))
-		q.Client, q.Name, q.MaxInFlight, q.New, q.FromOldest = g.username(), g.pick("", "", "n0", "n1"), 1+g.IntN(2), g.one(4), g.one(2)
+		q.Client, q.Name, q.MaxInFlight, q.New = g.username(), g.pick("", "", "n0", "n1"), 1+g.IntN(2), g.one(4)
+		if g.one(2) {
+			q.Start = broker.StartOldest
+		}
 		if g.one(25) {
 			q.MaxDepth = 0
 		}

@@ -47,7 +47,7 @@ func TestInfos(t *testing.T) {
 		if l := r.Producers(); len(l) != 2 || l[0].Topic != "/a" || l[1].Topic != "/b" || l[0].Client != "crm" || l[0].ID == l[1].ID {
 			t.Errorf("producers: %+v", l)
 		}
-		if l := r.Consumers(); len(l) != 2 || l[0].SubKey != "k2" || l[1].SubKey != "k1" || l[0].ID >= l[1].ID || l[0].FromOldest || l[0].New {
+		if l := r.Consumers(); len(l) != 2 || l[0].SubKey != "k2" || l[1].SubKey != "k1" || l[0].ID >= l[1].ID || l[0].Start != "" || l[0].New {
 			t.Errorf("consumers: %+v", l)
 		}
 		for _, ok := range []bool{second(r.Client("nobody")), second(r.Topic("/none")), second(r.Producer(1)), second(r.Consumer(1)), second(r.Consumer(0))} {

@@ -944,9 +944,11 @@ func (m *model) addConsumer(mt *modelTopic) {
 	def.MaxDepth = int64(15 + m.rnd.IntN(30))
 	def.MaxInFlight = 3 + m.rnd.IntN(10)
 	def.AckTimeout = time.Duration(4000+m.rnd.IntN(6000))*time.Millisecond + 1
-	def.FromOldest = m.rnd.IntN(3) == 0
+	if m.rnd.IntN(3) == 0 {
+		def.Start = broker.StartOldest
+	}
 	c := &modelConsumer{def: def, has: map[*modelMessage]*modelDelivery{}}
-	if len(mt.consumers) == 0 || def.FromOldest {
+	if len(mt.consumers) == 0 || def.Start == broker.StartOldest {
 		for _, msg := range mt.messages {
 			if msg.doneAt.IsZero() {
 				c.has[msg] = &modelDelivery{}

@@ -9,3 +9,25 @@ type Producer struct {
 	Active   bool
 	LastSeen time.Time `json:"-"` // the last accepted publish; zero: never
 }
+
+// ProducerFields are the properties of a producer.
+var ProducerFields = Fields[Producer]{
+	{
+		Name: "client", at: func(p *Producer) any { return &p.Client },
+		Max: MaxUsername, Required: true, Fixed: true,
+		Label: "Client", Hint: "A username", Example: "crm",
+		Help: "username of the client",
+	},
+	{
+		Name: "topic", at: func(p *Producer) any { return &p.Topic },
+		Max: MaxTopicName, Required: true, Fixed: true,
+		Label: "Topic", Hint: "Where the client may publish", Example: "/customer/created",
+		Help: "name of the topic",
+	},
+	{
+		Name: "is_active", at: func(p *Producer) any { return &p.Active },
+		Default: true,
+		Label:   "Active", Hint: "An inactive producer cannot publish",
+		Help: "whether it may publish",
+	},
+}

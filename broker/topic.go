@@ -1,7 +1,6 @@
 package broker
 
 import (
-	"errors"
 	"fmt"
 	"strings"
 	"time"
@@ -32,23 +31,49 @@ type Topic struct {
 	DedupWindow time.Duration // how long a message's own ID is remembered; 0: not at all
 }
 
-// Validate checks the topic's fields. The error joins one for each that is wrong.
-func (t *Topic) Validate() error {
-	var wrong []error
-	if t.Name == "" || len(t.Name) > MaxTopicName || !printable(t.Name) || strings.HasSuffix(t.Name, "/") {
-		wrong = append(wrong, Invalidf("topic name %q: allowed are 1 to %d bytes without control characters and a slash at the end", clip.Input(t.Name), MaxTopicName).of("name"))
-	}
-	if t.MaxDepth < 1 || t.MaxDepth > MaxMaxDepth {
-		wrong = append(wrong, Invalidf("max_depth %d of topic %q: allowed are 1 to %d", t.MaxDepth, t.Name, int64(MaxMaxDepth)).of("max_depth"))
-	}
-	if t.Expiration < 0 || t.Expiration > MaxExpiration {
-		wrong = append(wrong, Invalidf("expiration %d of topic %q: allowed are 0 to %d seconds", t.Expiration, t.Name, int64(MaxExpiration)).of("expiration"))
-	}
-	if t.DedupWindow < 0 || t.DedupWindow > MaxDedupWindow {
-		wrong = append(wrong, Invalidf("dedup_window %s of topic %q: allowed are 0s to %s", t.DedupWindow, t.Name, MaxDedupWindow).of("dedup_window"))
-	}
-	return errors.Join(wrong...)
+// TopicFields are the properties of a topic.
+var TopicFields = Fields[Topic]{
+	{
+		Name: "name", at: func(t *Topic) any { return &t.Name },
+		Max: MaxTopicName, Check: checkTopicName, Pattern: `^[^\x00-\x1f\x7f-\x9f]*[^/\x00-\x1f\x7f-\x9f]$`, Required: true, Fixed: true, subject: "topic name",
+		Label: "Name", Hint: "Such as /customer/created", Example: "/customer/created",
+		Help: "no control characters, no slash at the end; it normally begins with a slash",
+	},
+	{
+		Name: "is_active", at: func(t *Topic) any { return &t.Active },
+		Default: true,
+		Label:   "Active", Hint: "An inactive topic is refused to everybody",
+		Help: "whether it can be published to and received from",
+	},
+	{
+		Name: "max_depth", at: func(t *Topic) any { return &t.MaxDepth },
+		Default: int64(DefaultMaxDepth), Min: 1, Max: MaxMaxDepth,
+		Label: "Max depth", Hint: "Messages that some consumer still needs. Past it, publishers get 429",
+		Help: "messages that some consumer still needs; past it a publish is refused",
+	},
+	{
+		Name: "expiration", at: func(t *Topic) any { return &t.Expiration },
+		Default: int64(DefaultExpiration), Min: 0, Max: MaxExpiration, Unit: "seconds",
+		Label: "Expiration", Hint: "Seconds, for messages that do not say. 0: they do not expire",
+		Help: "`seconds`, for messages that do not say; 0: they do not expire",
+	},
+	{
+		Name: "dedup_window", at: func(t *Topic) any { return &t.DedupWindow },
+		Default: DefaultDedupWindow, Min: 0, Max: int64(MaxDedupWindow),
+		Label: "Deduplication window", Hint: "How long a publisher's own msg_id is remembered: 5m, 24h, 0s for not at all",
+		Help: "how long a message's own ID is remembered; 0s: not at all",
+	},
 }
+
+func checkTopicName(s string) error {
+	if s == "" || len(s) > MaxTopicName || !printable(s) || strings.HasSuffix(s, "/") {
+		return fmt.Errorf("allowed are 1 to %d bytes without control characters and a slash at the end", MaxTopicName)
+	}
+	return nil
+}
+
+// Validate checks the topic's fields. The error joins one for each that is wrong.
+func (t *Topic) Validate() error { return TopicFields.validate(t, fmt.Sprintf("topic %q", t.Name)) }
 
 // ValidateName checks what a name that exists may have, and a new one may not: see IsHidden.
 func (t *Topic) ValidateName() error {

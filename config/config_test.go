@@ -82,7 +82,7 @@ start = "oldest"
 	if !reflect.DeepEqual(c, want) {
 		t.Errorf("got  %+v\nwant %+v", c, want)
 	}
-	if d := c.Definition(); !d.Consumers[0].FromOldest || d.Consumers[0].MaxInFlight != 2 || d.Topics[0].Active {
+	if d := c.Definition(); d.Consumers[0].Start != broker.StartOldest || d.Consumers[0].MaxInFlight != 2 || d.Topics[0].Active {
 		t.Errorf("%+v", d)
 	}
 }

@@ -63,7 +63,7 @@ func (c *Config) Definition() broker.Definition {
 		d.Consumers = append(d.Consumers, broker.Consumer{
 			Client: v.Client, Topic: v.Topic, Name: v.Name, SubKey: string(v.SubKey), Active: v.IsActive,
 			MaxDepth: v.MaxDepth, MaxInFlight: int(v.MaxInFlight), AckTimeout: v.AckTimeout,
-			FromOldest: v.Start == startOldest,
+			Start: v.Start,
 		})
 	}
 	return d

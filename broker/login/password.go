@@ -62,10 +62,12 @@ func CheckPassword(hash, password string) bool {
 	return right
 }
 
+// HashLength is that of a hash of bcrypt: $2b$10$, then salt and hash.
+const HashLength = 7 + len(unknown)
+
 // CheckHash returns an error unless a hash is one of bcrypt, of a cost that may be given.
 func CheckHash(hash string) error {
-	const salted = len(unknown) // after $2b$10$
-	if len(hash) != 7+salted || hash[:2] != "$2" || !strings.ContainsRune("aby", rune(hash[2])) || hash[3] != '$' || hash[6] != '$' {
+	if len(hash) != HashLength || hash[:2] != "$2" || !strings.ContainsRune("aby", rune(hash[2])) || hash[3] != '$' || hash[6] != '$' {
 		return errNoHash
 	}
 	for _, r := range hash[7:] {

@@ -1,0 +1,224 @@
+package broker
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"math"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"pipit/broker/clip"
+)
+
+// Field is one property of a noun T, a client, topic, producer or consumer, told once. The keys of the
+// configuration, the bodies of the API and their schemas, the forms, the flags of the command line, the
+// differences in the audit log and what Validate refuses all follow from ClientFields, TopicFields,
+// ProducerFields and ConsumerFields: a new property is a field of the struct, a row of its table, and what it does.
+//
+// A value is a string, a bool, an int64 or a time.Duration, by the type of the struct's field.
+type Field[T any] struct {
+	Name    string // as the wire, the configuration and the API spell it, such as "max_depth"
+	Label   string // as a form calls it
+	Hint    string // what a form says beside it
+	Help    string // what it is, of a flag and of a schema, without a capital and a period; back quotes name the value
+	Example string // of a text
+
+	Default  any                // a value; nil: the zero value
+	Min, Max int64              // of a number, of a duration in nanoseconds; Max of a text is its length, as far as there is a limit
+	Unit     string             // of a number, where Name does not say what it counts
+	Options  []Option           // all that a text may be
+	Check    func(string) error // of a text: tells what is allowed where it is not; nil: any is, or Options are
+	Pattern  string             // of a text, the regular expression of what Check allows, as far as one can say it
+
+	Required bool // a text that may not be empty: no other has to be given
+	Fixed    bool // set when the object is made, not by an edit
+	Once     bool // what a creation says and nothing keeps: no definition of what exists has it
+	Secret   bool // no error, log line, page, difference or flag shows it
+
+	subject string       // of an error, where it is not Name with what it is of
+	at      func(*T) any // where it is: *string, *bool, *int, *int64 or *time.Duration
+}
+
+// Fields are the properties of a noun, in the order in which they are shown.
+type Fields[T any] []Field[T]
+
+// Option is one of several texts that a Field may be, and as a form calls it.
+type Option struct{ Value, Label string }
+
+// Named returns the field of a name, nil where there is none.
+func (fs Fields[T]) Named(name string) *Field[T] {
+	for i := range fs {
+		if fs[i].Name == name {
+			return &fs[i]
+		}
+	}
+	return nil
+}
+
+// New returns what holds where a new object says nothing.
+func (fs Fields[T]) New() (t T) {
+	for i := range fs {
+		if f := &fs[i]; f.Default != nil {
+			f.Set(&t, f.Default)
+		}
+	}
+	return t
+}
+
+// validate joins an error for each field that is wrong. of is how it calls the object.
+func (fs Fields[T]) validate(t *T, of string) error {
+	var wrong []error
+	for i := range fs {
+		if err := fs[i].validate(t, of); err != nil {
+			wrong = append(wrong, err)
+		}
+	}
+	return errors.Join(wrong...)
+}
+
+// Value returns the value of the field.
+func (f *Field[T]) Value(t *T) any {
+	switch p := f.at(t).(type) {
+	case *string:
+		return *p
+	case *bool:
+		return *p
+	case *int:
+		return int64(*p)
+	case *int64:
+		return *p
+	case *time.Duration:
+		return *p
+	default:
+		panic(fmt.Sprintf("field %s is a %T", f.Name, p))
+	}
+}
+
+// Set sets the field. v is of the type that Value returns; a number need not be within bounds.
+func (f *Field[T]) Set(t *T, v any) {
+	switch p := f.at(t).(type) {
+	case *string:
+		*p = v.(string)
+	case *bool:
+		*p = v.(bool)
+	case *int: // what it cannot hold becomes what is out of bounds as well
+		*p = int(min(max(v.(int64), math.MinInt), math.MaxInt))
+	case *int64:
+		*p = v.(int64)
+	case *time.Duration:
+		*p = v.(time.Duration)
+	default:
+		panic(fmt.Sprintf("field %s is a %T", f.Name, p))
+	}
+}
+
+// Text returns the value as a person writes it.
+func (f *Field[T]) Text(t *T) string { return fmt.Sprint(f.Value(t)) }
+
+// SetText sets the field to what a person wrote. A bare number is a duration in seconds. The error is Invalid and
+// says what is allowed, of the kind of the value alone: Validate knows the bounds.
+func (f *Field[T]) SetText(t *T, text string) error {
+	value := f.Value(t)
+	if _, is := value.(string); !is {
+		text = strings.TrimSpace(text)
+	}
+	switch value.(type) {
+	case string:
+		f.Set(t, text)
+	case bool:
+		if text != "true" && text != "false" {
+			return Invalidf("allowed are true and false").of(f.Name)
+		}
+		f.Set(t, text == "true")
+	case int64:
+		n, err := strconv.ParseInt(text, 10, 64)
+		if err != nil {
+			return Invalidf("allowed are whole numbers").of(f.Name)
+		}
+		f.Set(t, n)
+	case time.Duration:
+		d, err := time.ParseDuration(text)
+		if n, bare := strconv.ParseUint(text, 10, 31); bare == nil {
+			d, err = time.Duration(n)*time.Second, nil
+		}
+		if err != nil {
+			return Invalidf("allowed are durations such as 30s, 5m, 1h30m").of(f.Name)
+		}
+		f.Set(t, d)
+	}
+	return nil
+}
+
+// Allowed says what is allowed of a number, of a duration and of a text that has Options.
+func (f *Field[T]) Allowed() string {
+	var t T
+	switch f.Value(&t).(type) {
+	case int64:
+		return strings.TrimSpace(fmt.Sprintf("%d to %d %s", f.Min, f.Max, f.Unit))
+	case time.Duration:
+		return fmt.Sprintf("%s to %s", time.Duration(f.Min), time.Duration(f.Max))
+	case bool:
+		return "true, false"
+	}
+	var options []string
+	for _, o := range f.Options {
+		options = append(options, o.Value)
+	}
+	slices.Sort(options)
+	return strings.Join(options, ", ")
+}
+
+// validate returns the error of a value that is not allowed, nil where it is.
+func (f *Field[T]) validate(t *T, of string) error {
+	shown := ""
+	switch v := f.Value(t).(type) {
+	case int64:
+		if f.Min <= v && v <= f.Max {
+			return nil
+		}
+		shown = strconv.FormatInt(v, 10)
+	case time.Duration:
+		if f.Min <= int64(v) && int64(v) <= f.Max {
+			return nil
+		}
+		shown = v.String()
+	case string:
+		allowed := f.checkText(v)
+		if allowed == nil {
+			return nil
+		}
+		if !f.Secret {
+			shown = strconv.Quote(clip.Input(v))
+		}
+		return f.wrong(shown, of, allowed.Error())
+	default:
+		return nil
+	}
+	return f.wrong(shown, of, "allowed are "+f.Allowed())
+}
+
+// checkText tells what is allowed where a text is not.
+func (f *Field[T]) checkText(s string) error {
+	switch {
+	case f.Check != nil:
+		return f.Check(s)
+	case f.Options != nil && s != "" && !slices.ContainsFunc(f.Options, func(o Option) bool { return o.Value == s }):
+		return errors.New("allowed are " + f.Allowed())
+	}
+	return nil
+}
+
+// wrong makes the error of a value, which is not shown where it is empty.
+func (f *Field[T]) wrong(shown, of, allowed string) error {
+	subject := cmp.Or(f.subject, f.Name)
+	if shown != "" {
+		subject += " " + shown
+	}
+	if f.subject == "" {
+		subject += " of " + of
+	}
+	return Invalidf("%s: %s", subject, allowed).of(f.Name)
+}
