@@ -22,7 +22,7 @@ func TestLayout(t *testing.T) {
 		"pipit/bench":             {"pipit/broker/login", "pipit/broker", "pipit/db", "pipit/httpapi", "go.etcd.io/bbolt", "github.com/julienschmidt/httprouter"},
 		"pipit/broker":            {"pipit/broker/login", "pipit/broker/clip", "github.com/segmentio/ksuid"},
 		"pipit/config":            {"pipit/admin", "pipit/broker", "pipit/httpapi", "pipit/httpapi/forwarded", "github.com/BurntSushi/toml"},
-		"pipit/broker/login":      {"golang.org/x/crypto/bcrypt"},
+		"pipit/broker/login":      {"golang.org/x/crypto/bcrypt", "golang.org/x/sync/errgroup", "golang.org/x/sync/singleflight"},
 		"pipit/db":                {"pipit/broker", "go.etcd.io/bbolt", "go.etcd.io/bbolt/errors", "golang.org/x/sys/unix", "golang.org/x/sys/windows"},
 		"pipit/broker/clip":       {},
 		"pipit/httpapi":           {"pipit/broker", "pipit/broker/clip", "pipit/httpapi/exchange", "pipit/httpapi/forwarded", "pipit/httpapi/refused", "github.com/julienschmidt/httprouter", "golang.org/x/sys/unix"},

@@ -6,10 +6,12 @@ import (
 	"crypto/sha256"
 	"crypto/subtle"
 	"encoding/binary"
+	"strconv"
 	"sync"
 	"time"
 
 	"golang.org/x/crypto/bcrypt"
+	"golang.org/x/sync/singleflight"
 )
 
 // Authenticator checks names and passwords of clients. Its methods may be called from any goroutine.
@@ -27,11 +29,7 @@ type Authenticator struct {
 	mu       sync.RWMutex
 	verified map[string]verified // by name; guarded by mu
 
-	// The fields below belong to the slow path. The two locks are never held together.
-	flights struct {
-		sync.Mutex
-		byKey map[flightKey]*flight // guarded by the Mutex
-	}
+	flights singleflight.Group // slow hashes that wait for their turn or run
 	limiter *Limiter
 }
 
@@ -49,21 +47,6 @@ type verified struct {
 	hash   string
 }
 
-// flight is one slow hash, and all who wait for its outcome.
-type flight struct {
-	done      chan struct{} // closed when the fields below are final
-	right     bool
-	err       error
-	abandoned bool // its leader left before there was an outcome
-}
-
-type flightKey struct {
-	digest [sha256.Size]byte
-	login  Caller
-	hash   string // empty: there is no such account
-	active bool
-}
-
 // NewAuthenticator returns an Authenticator that knows of no account yet.
 func NewAuthenticator() *Authenticator {
 	a := &Authenticator{
@@ -72,7 +55,6 @@ func NewAuthenticator() *Authenticator {
 		limiter:  newLimiter(),
 	}
 	rand.Read(a.key[:]) // never fails
-	a.flights.byKey = map[flightKey]*flight{}
 	a.costs.replace("", "")
 	return a
 }
@@ -88,7 +70,7 @@ func (a *Authenticator) Authenticate(ctx context.Context, account Account, passw
 	if a.remembers(account, &digest) {
 		return false, nil
 	}
-	right, err := a.verify(ctx, account, password, flightKey{digest: digest, login: CallerOf(Client, account.Name, addr)})
+	right, err := a.verify(ctx, account, password, digest, CallerOf(Client, account.Name, addr))
 	if err != nil {
 		return true, err
 	}
@@ -133,58 +115,42 @@ func (a *Authenticator) remembers(account Account, digest *[sha256.Size]byte) bo
 	return ok && known.hash == account.Hash && subtle.ConstantTimeCompare(known.digest[:], digest[:]) == 1
 }
 
-// verify runs the slow hash, or waits for one of the same pair that is on its way.
-func (a *Authenticator) verify(ctx context.Context, account Account, password string, key flightKey) (bool, error) {
-	key.hash, key.active = account.Hash, account.Active
-	fl := &a.flights
-	for {
-		fl.Lock()
-		f := fl.byKey[key]
-		if f == nil {
-			f = &flight{done: make(chan struct{})}
-			fl.byKey[key] = f
-			fl.Unlock()
-			a.lead(ctx, f, account, password, key)
-			fl.Lock()
-			delete(fl.byKey, key)
-			fl.Unlock()
-			close(f.done)
-			return f.right, f.err
-		}
-		fl.Unlock()
-		select {
-		case <-f.done:
-			if !f.abandoned {
-				return f.right, f.err
-			}
-		case <-ctx.Done():
-			return false, gone(ctx)
-		}
+// verify runs the slow hash, or waits for one of the same pair that is on its way. It goes on where whoever began
+// it leaves: others may wait for it by then, and what it finds counts.
+func (a *Authenticator) verify(ctx context.Context, account Account, password string, digest [sha256.Size]byte, who Caller) (bool, error) {
+	key := string(digest[:]) + string(who.name[:]) + strconv.FormatBool(account.Active) + account.Hash
+	flight := a.flights.DoChan(key, func() (any, error) {
+		return a.hash(context.WithoutCancel(ctx), account, password, digest, who)
+	})
+	select {
+	case result := <-flight:
+		return result.Val.(bool), result.Err
+	case <-ctx.Done():
+		return false, gone(ctx)
 	}
 }
 
-// lead waits for its turn and runs the slow hash of a flight.
-func (a *Authenticator) lead(ctx context.Context, f *flight, account Account, password string, key flightKey) {
-	done, err := a.limiter.Begin(ctx, key.login)
+// hash waits for its turn and runs the slow hash.
+func (a *Authenticator) hash(ctx context.Context, account Account, password string, digest [sha256.Size]byte, who Caller) (right bool, err error) {
+	done, err := a.limiter.Begin(ctx, who)
 	if err != nil {
-		f.abandoned, f.err = ctx.Err() != nil, err
-		return
+		return false, err
 	}
 	defer done()
-	if a.remembers(account, &key.digest) { // while this one waited, others have settled it
-		f.right = true
-		return
+	if a.remembers(account, &digest) { // while this one waited, others have settled it
+		return true, nil
 	}
-	f.right = a.compare.right(key.hash, password)
-	if f.right && key.active {
+	right = a.compare.right(account.Hash, password)
+	if right && account.Active {
 		a.mu.Lock()
-		a.verified[account.Name] = verified{key.digest, key.hash}
+		a.verified[account.Name] = verified{digest, account.Hash}
 		a.mu.Unlock()
-		a.limiter.Succeeded(key.login, time.Now())
-		return
+		a.limiter.Succeeded(who, time.Now())
+		return true, nil
 	}
-	a.compare.topUp(key.hash, password, int(a.costs.most.Load()))
-	a.limiter.Failed(key.login, time.Now())
+	a.compare.topUp(account.Hash, password, int(a.costs.most.Load()))
+	a.limiter.Failed(who, time.Now())
+	return right, nil
 }
 
 // digest is a keyed digest of a pair. It does not allocate for what can be right.

@@ -240,7 +240,7 @@ func TestFirstRequestsShareOneHash(t *testing.T) {
 	})
 }
 
-// Where the one that runs the hash leaves, another one of those that wait for it takes over.
+// Where the one that began a hash leaves, it goes on for those that wait for it.
 func TestLeaderLeaves(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		a := NewAuthenticator()
@@ -266,6 +266,9 @@ func TestLeaderLeaves(t *testing.T) {
 		synctest.Wait()
 		turns.done()
 		wg.Wait()
+		if turns.free != 1 {
+			t.Errorf("%d turns are free", turns.free)
+		}
 	})
 }
 

@@ -6,13 +6,11 @@ import (
 	"crypto/sha256"
 	"encoding/base64"
 	"encoding/binary"
-	"fmt"
 	"runtime"
 	"slices"
-	"sync"
-	"sync/atomic"
 
 	"golang.org/x/crypto/bcrypt"
+	"golang.org/x/sync/errgroup"
 )
 
 // A configuration declares passwords in the clear at every start, and a slow hash of each would
@@ -55,69 +53,45 @@ var changeLine = digestOf("change")
 
 // HashAll gives each credential the Hash of its Password: the one that it has, where that is right, else a new
 // one. All cores work on it. On an error, Unavailable where ctx ends, some are done.
-func HashAll(ctx context.Context, all []Credential) error { return hashAll(ctx, all, nil) }
+func HashAll(ctx context.Context, all []Credential) error {
+	return hashAll(ctx, all, func(context.Context) (done func(), err error) { return func() {}, nil })
+}
 
 // HashAll is the function of that name, in turn with the slow hashes of clients that log in.
 func (l *Limiter) HashAll(ctx context.Context, all []Credential) error {
-	return hashAll(ctx, all, func() (done func(), err error) { return l.turns[Client].take(ctx, changeLine, true) })
+	return hashAll(ctx, all, func(ctx context.Context) (done func(), err error) {
+		return l.turns[Client].take(ctx, changeLine, true)
+	})
 }
 
-// hashAll is HashAll. Each waits for its turn to run a slow hash, where turn is not nil.
-func hashAll(ctx context.Context, all []Credential, turn func() (done func(), err error)) error {
-	var (
-		next  atomic.Int64
-		wg    sync.WaitGroup
-		mu    sync.Mutex
-		first error // guarded by mu
-	)
-	for range min(runtime.GOMAXPROCS(0), len(all)) {
-		wg.Go(func() {
-			for {
-				i := int(next.Add(1)) - 1
-				if i >= len(all) {
-					return
-				}
-				if err := rehash(ctx, &all[i], turn); err != nil {
-					mu.Lock()
-					if first == nil {
-						first = fmt.Errorf("hash the password of %q: %w", all[i].Name, err)
-					}
-					mu.Unlock()
-					return
-				}
-			}
-		})
+// hashAll is HashAll, where each waits for its turn to run a slow hash.
+func hashAll(ctx context.Context, all []Credential, turn func(context.Context) (done func(), err error)) error {
+	g, ctx := errgroup.WithContext(ctx)
+	g.SetLimit(runtime.GOMAXPROCS(0))
+	for i := range all {
+		g.Go(func() error { return rehash(ctx, &all[i], turn) })
 	}
-	wg.Wait()
-	return first
+	return g.Wait()
 }
 
 // rehash is hashAll for one credential. What is compared and then hashed takes two turns.
-func rehash(ctx context.Context, c *Credential, turn func() (done func(), err error)) error {
-	slow := func(hash func()) error {
+func rehash(ctx context.Context, c *Credential, turn func(context.Context) (done func(), err error)) error {
+	slow := func(hash func() error) error {
 		if ctx.Err() != nil {
 			return gone(ctx)
 		}
-		if turn != nil {
-			done, err := turn()
-			if err != nil {
-				return err
-			}
-			defer done()
+		done, err := turn(ctx)
+		if err != nil {
+			return err
 		}
-		hash()
-		return nil
+		defer done()
+		return hash()
 	}
-	same := false
 	if c.Hash != "" {
-		if err := slow(func() { same = bcrypt.CompareHashAndPassword([]byte(c.Hash), []byte(c.Password)) == nil }); err != nil {
+		same := false
+		if err := slow(func() error { same = CheckPassword(c.Hash, c.Password); return nil }); err != nil || same {
 			return err
 		}
 	}
-	if same {
-		return nil
-	}
-	var failed error
-	err := slow(func() { c.Hash, failed = HashPassword(c.Password) })
-	return cmp.Or(err, failed)
+	return slow(func() (err error) { c.Hash, err = HashPassword(c.Password); return err })
 }
