@@ -30,7 +30,7 @@ It works on the database that the configuration names, or --file, which no serve
 --server it asks a running one. A variable of the environment of a service, such as
 PIPIT_DATABASE_FILE, is not known here: better name the database in the configuration.`
 	cmd.Args = arguments("NAME")
-	c.connectionFlags(cmd)
+	c.connection.flags(cmd)
 	configFlag(cmd, &f.config)
 	cmd.MarkFlagsMutuallyExclusive("config", "server")
 	cmd.MarkFlagsMutuallyExclusive("config", "file")
@@ -85,14 +85,14 @@ administrator has made, and those that these have made, if --take-over does not 
 		if err != nil {
 			return err
 		}
-		if err := c.confirm(ctx, &sure, "Delete administrator "+args[0]+"?"+heir.of(tokens.Items, args[0])); err != nil {
+		if err := c.in.confirm(ctx, &sure, "Delete administrator "+args[0]+"?"+heir.of(tokens.Items, args[0])); err != nil {
 			return err
 		}
 		q := call{method: http.MethodDelete, path: path("administrators", args[0]), query: heir.query()}
 		if err := c.api.do(ctx, q, nil); err != nil {
 			return err
 		}
-		return c.printf("administrator %s deleted", args[0])
+		return c.out.printf("administrator %s deleted", args[0])
 	})
 }
 
@@ -107,7 +107,7 @@ func (f *adminFlags) set(ctx context.Context, name string, create bool) (err err
 		if err := c.connect(); err != nil {
 			return err
 		}
-		password, err := c.Secret(ctx, prompt, true)
+		password, err := c.in.secret(ctx, prompt, true)
 		if err != nil {
 			return err
 		}
@@ -118,7 +118,7 @@ func (f *adminFlags) set(ctx context.Context, name string, create bool) (err err
 		if err := c.api.do(ctx, q, nil); err != nil {
 			return err
 		}
-		return c.printf(done, name)
+		return c.out.printf(done, name)
 	}
 	file, why := c.file, ""
 	if file == "" {
@@ -134,7 +134,7 @@ func (f *adminFlags) set(ctx context.Context, name string, create bool) (err err
 		return err
 	}
 	defer func() { err = errors.Join(err, b.Close()) }()
-	password, err := c.Secret(ctx, prompt, true)
+	password, err := c.in.secret(ctx, prompt, true)
 	if err != nil {
 		return err
 	}
@@ -147,5 +147,5 @@ func (f *adminFlags) set(ctx context.Context, name string, create bool) (err err
 		return err
 	}
 	c.keep()
-	return c.printf(done+" in %s", name, file)
+	return c.out.printf(done+" in %s", name, file)
 }

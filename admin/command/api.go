@@ -28,25 +28,6 @@ type api struct {
 	http   *http.Client
 }
 
-// connect sets c.api up. Over HTTP nothing is sent yet; a database is opened.
-func (c *cli) connect() error {
-	if c.api != nil {
-		return nil
-	}
-	if c.file != "" {
-		return c.connectFile(c.file)
-	}
-	if c.create {
-		return usageError{errors.New("--create makes a database: name it with --file")}
-	}
-	s, err := c.settings()
-	if err != nil {
-		return err
-	}
-	c.api = &api{server: s.Server, token: s.Token, http: newHTTPClient(http.DefaultTransport)}
-	return nil
-}
-
 func newHTTPClient(t http.RoundTripper) *http.Client {
 	if d, ok := t.(*http.Transport); ok {
 		d = d.Clone()

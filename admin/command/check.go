@@ -16,13 +16,13 @@ func (c *cli) checkCommand() *cobra.Command {
 		ValidArgsFunction: inOrder(files),
 	}
 	cmd.RunE = c.run(func(_ context.Context, args []string) error {
-		p := c.progress("checking "+args[0], "", barSteps)
+		p := c.out.progress("checking "+args[0], "", barSteps)
 		err := c.Verify(args[0], p.share)
 		p.end()
 		if err != nil {
 			return openError(err)
 		}
-		return c.printf("%s: ok", args[0])
+		return c.out.printf("%s: ok", args[0])
 	})
 	return cmd
 }

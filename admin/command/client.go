@@ -28,7 +28,7 @@ func (c *cli) clientCommand() *cobra.Command {
 	show.Example = "  pipit client show crm"
 
 	create := c.createCommand(n, []string{"username"}, clientFlags, func(ctx context.Context, body map[string]any) error {
-		p, err := c.Secret(ctx, "password of the new client", true)
+		p, err := c.in.secret(ctx, "password of the new client", true)
 		body["password"] = p
 		return err
 	}, nil)
@@ -41,7 +41,7 @@ func (c *cli) clientCommand() *cobra.Command {
 		if !newPassword {
 			return nil
 		}
-		p, err := c.Secret(ctx, "new password", true)
+		p, err := c.in.secret(ctx, "new password", true)
 		body["password"] = p
 		return err
 	})

@@ -14,7 +14,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -59,11 +58,13 @@ const MaxPayload = 128 << 20
 
 // Run runs the command line and returns its exit code.
 func Run(ctx context.Context, p Program, args []string) int {
-	c := &cli{Program: p}
+	c := newCLI(p)
 	root := c.root()
 	root.SetArgs(longFlags(args))
 	err := root.ExecuteContext(ctx)
-	c.close()
+	if err := c.close(); err != nil {
+		c.out.notef("%v", err)
+	}
 	if err == nil {
 		return exitOK
 	}
@@ -91,7 +92,7 @@ func Handles(args []string) bool {
 // Summary lists the commands, for the program's help.
 func Summary() string {
 	var b strings.Builder
-	for _, cmd := range (&cli{}).root().Commands() {
+	for _, cmd := range newCLI(Program{}).root().Commands() {
 		if cmd.IsAvailableCommand() {
 			fmt.Fprintf(&b, "  %-12s %s\n", cmd.Name(), cmd.Short)
 		}
@@ -119,18 +120,17 @@ func longFlags(args []string) []string {
 
 // cli is one run of the command line.
 type cli struct {
-	Program
-	begun   bool // a command has its arguments and runs
-	creates bool // it has the flag --create
+	*Program
+	connection
+	in    input
+	out   output
+	begun bool // a command has its arguments and runs
+}
 
-	// Flags of commands that speak the admin API.
-	server, token, file string
-	json                bool
-	create              bool // the database, where there is none; see createFlag
-
-	api     *api     // see connect
-	offline *offline // of --file, else nil
-	made    string   // a database that does not last yet; see keep
+func newCLI(p Program) *cli {
+	c := &cli{Program: &p, connection: connection{program: &p}, out: output{stdout: p.Stdout, stderr: p.Stderr}}
+	c.in = input{p.Stdin, &c.out}
+	return c
 }
 
 func (c *cli) root() *cobra.Command {
@@ -168,9 +168,9 @@ the disk is full, the database is in use).`,
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
 		return fmt.Errorf("%w: see %s --help", err, cmd.CommandPath())
 	})
-	root.SetIn(c.Stdin)
-	root.SetOut(c.Stdout)
-	root.SetErr(c.Stderr)
+	root.SetIn(c.in.stdin)
+	root.SetOut(c.out.stdout)
+	root.SetErr(c.out.stderr)
 	const messages, objects, running = "messages", "objects", "running"
 	root.AddGroup(
 		&cobra.Group{ID: running, Title: "Running:"},
@@ -242,8 +242,8 @@ func (c *cli) run(fn func(ctx context.Context, args []string) error) func(*cobra
 
 // speak is run for a command that speaks the admin API: it has the flags for it, and a connection.
 func (c *cli) speak(cmd *cobra.Command, fn func(ctx context.Context, args []string) error) *cobra.Command {
-	c.connectionFlags(cmd)
-	cmd.Flags().BoolVar(&c.json, "json", false, "print JSON, as the API answers")
+	c.connection.flags(cmd)
+	cmd.Flags().BoolVar(&c.out.json, "json", false, "print JSON, as the API answers")
 	cmd.RunE = c.run(func(ctx context.Context, args []string) error {
 		if err := c.connect(); err != nil {
 			return err
@@ -251,21 +251,6 @@ func (c *cli) speak(cmd *cobra.Command, fn func(ctx context.Context, args []stri
 		return fn(ctx, args)
 	})
 	return cmd
-}
-
-func (c *cli) connectionFlags(cmd *cobra.Command) {
-	f := cmd.Flags()
-	f.StringVar(&c.server, "server", "", "`URL` of the server (default "+defaultServer+")")
-	f.StringVar(&c.token, "token", "", "API `token`; others on this machine can see it here: better set PIPIT_TOKEN")
-	fileFlag(cmd, &c.file, "file", "work on the database `FILE`, which no server has open; also --database")
-	cmd.MarkFlagsMutuallyExclusive("server", "file")
-	cmd.MarkFlagsMutuallyExclusive("token", "file")
-}
-
-// createFlag is for the commands that a database can begin with. Without it no command makes one.
-func (c *cli) createFlag(cmd *cobra.Command) {
-	cmd.Flags().BoolVar(&c.create, "create", false, "make the database where there is none")
-	cmd.MarkFlagsMutuallyExclusive("create", "server")
 }
 
 // fileFlag adds a flag that names a file.
@@ -316,34 +301,11 @@ func arguments(names ...string) cobra.PositionalArgs {
 }
 
 // lookup returns a variable of the environment, empty where it is not set.
-func (c *cli) lookup(name string) string {
-	for _, kv := range c.Env {
+func (p *Program) lookup(name string) string {
+	for _, kv := range p.Env {
 		if k, v, _ := strings.Cut(kv, "="); k == name {
 			return v
 		}
 	}
 	return ""
-}
-
-// close ends what connect began.
-func (c *cli) close() {
-	var err error
-	if c.offline != nil {
-		err = c.offline.close()
-		c.offline = nil
-	}
-	if c.made != "" {
-		err = errors.Join(err, os.Remove(c.made))
-	}
-	if err != nil {
-		c.notef("%v", err)
-	}
-}
-
-// keep lets a database that was made for a command last: what it was to hold is in it.
-func (c *cli) keep() { c.made = "" }
-
-// notef tells a person something beside the output.
-func (c *cli) notef(format string, args ...any) {
-	fmt.Fprintf(c.Stderr, "pipit: %s\n", visible(fmt.Sprintf(format, args...)))
 }

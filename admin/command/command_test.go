@@ -35,7 +35,7 @@ func TestHelp(t *testing.T) {
 			each(sub)
 		}
 	}
-	root := (&cli{}).root()
+	root := newCLI(Program{}).root()
 	for _, cmd := range root.Commands() {
 		each(cmd)
 	}
@@ -59,8 +59,8 @@ func TestLongFlags(t *testing.T) {
 // A secret is the first line of standard input, whatever wrote it.
 func TestSecretOfStandardInput(t *testing.T) {
 	for _, text := range []string{"pass word", "pass word\n", "pass word\r\nmore\n", "\ufeffpass word\r\n"} {
-		c := &cli{Program: Program{Stdin: strings.NewReader(text)}}
-		if got, err := c.Secret(t.Context(), "password", true); err != nil || got != "pass word" {
+		c := newCLI(Program{Stdin: strings.NewReader(text)})
+		if got, err := c.in.secret(t.Context(), "password", true); err != nil || got != "pass word" {
 			t.Errorf("%q: %q, %v", text, got, err)
 		}
 	}

@@ -109,7 +109,7 @@ func (c *cli) queue(ctx context.Context, topic string, f *consumeFlags) (queue, 
 	password := c.lookup(envPassword)
 	if password == "" {
 		var err error
-		if password, err = c.Secret(ctx, "password of "+f.user, false); err != nil {
+		if password, err = c.in.secret(ctx, "password of "+f.user, false); err != nil {
 			return nil, err
 		}
 	}
@@ -165,7 +165,7 @@ func (c *cli) consume(ctx context.Context, q queue, f *consumeFlags, most int, w
 		}
 		ids := make([]string, len(msgs))
 		for i := range msgs {
-			if err := c.printDelivery(&msgs[i]); err != nil {
+			if err := c.out.printDelivery(&msgs[i]); err != nil {
 				return got, err
 			}
 			ids[i] = msgs[i].Metadata.ID
@@ -203,7 +203,7 @@ func (c *cli) follow(ctx context.Context, q queue, f *consumeFlags) error {
 		case !met || exitCode(err) != exitNotNow:
 			return err
 		}
-		c.notef("%v: asking again in %s", err, pause)
+		c.out.notef("%v: asking again in %s", err, pause)
 		select {
 		case <-time.After(pause):
 		case <-ctx.Done():
@@ -215,31 +215,31 @@ func (c *cli) follow(ctx context.Context, q queue, f *consumeFlags) error {
 }
 
 // printDelivery prints a message.
-func (c *cli) printDelivery(d *delivery) error {
-	if c.json {
+func (o *output) printDelivery(d *delivery) error {
+	if o.json {
 		line, err := marshal(d)
 		if err != nil {
 			return err
 		}
-		_, err = c.Stdout.Write(line)
+		_, err = o.stdout.Write(line)
 		return err
 	}
 	payload, err := d.bytes()
 	if err != nil {
 		return err
 	}
-	return c.printPayload(payload, true)
+	return o.printPayload(payload, true)
 }
 
 // printPayload prints a payload: as it is, or, on a terminal, without what would control that.
-func (c *cli) printPayload(payload []byte, line bool) error {
+func (o *output) printPayload(payload []byte, line bool) error {
 	text := string(payload)
-	if _, ok := terminal(c.Stdout); ok {
+	if _, ok := terminal(o.stdout); ok {
 		text, line = visible(text, '\n', '\t'), true
 	}
 	if line && (text == "" || text[len(text)-1] != '\n') {
 		text += "\n"
 	}
-	_, err := io.WriteString(c.Stdout, text)
+	_, err := io.WriteString(o.stdout, text)
 	return err
 }

@@ -45,7 +45,7 @@ func (c *cli) consumerCommand() *cobra.Command {
 		if !own {
 			return nil
 		}
-		key, err := c.Secret(ctx, "sub_key", false)
+		key, err := c.in.secret(ctx, "sub_key", false)
 		body["sub_key"] = key
 		return err
 	}, func(object json.RawMessage) error {
@@ -53,7 +53,7 @@ func (c *cli) consumerCommand() *cobra.Command {
 		if err := json.Unmarshal(object, &made); err != nil {
 			return err
 		}
-		return c.printf("consumer %d of client %s and topic %s created, its sub_key is %s", made.ID, made.Client, made.Topic, made.SubKey)
+		return c.out.printf("consumer %d of client %s and topic %s created, its sub_key is %s", made.ID, made.Client, made.Topic, made.SubKey)
 	})
 	create.Long = "Create a consumer and print its sub_key, the secret name of its queue, which is made for it."
 	create.Flags().BoolVar(&own, "sub-key", false, "ask for a sub_key instead, or read it from a line of standard input")
@@ -94,7 +94,7 @@ func (c *cli) actCommand(n noun, cmd *cobra.Command, action func() string, ask s
 			if err := c.api.do(ctx, call{method: http.MethodGet, path: path(n.path, key)}, nil); err != nil {
 				return err
 			}
-			if err := c.confirm(ctx, &sure, fmt.Sprintf(ask, name)); err != nil {
+			if err := c.in.confirm(ctx, &sure, fmt.Sprintf(ask, name)); err != nil {
 				return err
 			}
 		}
@@ -102,7 +102,7 @@ func (c *cli) actCommand(n noun, cmd *cobra.Command, action func() string, ask s
 		if err := c.api.do(ctx, call{method: http.MethodPost, path: path(n.path, key, action())}, &object); err != nil {
 			return err
 		}
-		return c.print(object, func() error { return tell(name, object) })
+		return c.out.print(object, func() error { return tell(name, object) })
 	})
 }
 
@@ -119,7 +119,7 @@ func (c *cli) rotateCommand(n noun) *cobra.Command {
 			if err := json.Unmarshal(object, &made); err != nil {
 				return err
 			}
-			return c.printf("consumer %s has the new sub_key %s", name, made.SubKey)
+			return c.out.printf("consumer %s has the new sub_key %s", name, made.SubKey)
 		})
 }
 
@@ -137,7 +137,7 @@ func (c *cli) clearCommand(n noun) *cobra.Command {
 			return "clear-in-flight"
 		}
 		return "clear"
-	}, "Drop messages of consumer %s?", c.tellCount("%s dropped"))
+	}, "Drop messages of consumer %s?", c.out.tellCount("%s dropped"))
 }
 
 func (c *cli) releaseCommand(n noun) *cobra.Command {
@@ -146,16 +146,16 @@ func (c *cli) releaseCommand(n noun) *cobra.Command {
 		Short:   "Make what a consumer has in flight or deferred deliverable at once",
 		Example: "  pipit consumer release erp /customer/created",
 	}
-	return c.actCommand(n, cmd, func() string { return "release" }, "", c.tellCount("%s released"))
+	return c.actCommand(n, cmd, func() string { return "release" }, "", c.out.tellCount("%s released"))
 }
 
 // tellCount says how many messages the API has done something to.
-func (c *cli) tellCount(format string) func(string, json.RawMessage) error {
+func (o *output) tellCount(format string) func(string, json.RawMessage) error {
 	return func(_ string, object json.RawMessage) error {
 		var done admin.Affected
 		if err := json.Unmarshal(object, &done); err != nil {
 			return err
 		}
-		return c.printf(format, count(done.Messages, "message"))
+		return o.printf(format, count(done.Messages, "message"))
 	}
 }

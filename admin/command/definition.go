@@ -34,14 +34,14 @@ Messages are not part of it.`,
 			return err
 		}
 		defer body.Close()
-		p := c.progress("exporting", "bytes", length)
+		p := c.out.progress("exporting", "bytes", length)
 		text, err := io.ReadAll(p.reader(body))
 		p.end()
 		if err != nil {
 			return c.api.broken(ctx, err)
 		}
 		if len(args) == 0 || args[0] == "-" {
-			_, err := c.Stdout.Write(text)
+			_, err := c.out.stdout.Write(text)
 			return err
 		}
 		return replaceFile(args[0], text)
@@ -97,7 +97,7 @@ one is. Clients that do not exist are created inactive and without a password.`,
 		if !zato && (list != "" || topic != "") {
 			return usageError{errors.New("--list and --topic are for --zato")}
 		}
-		text, err = c.read(args[0])
+		text, err = c.in.read(args[0])
 		return err
 	})
 	c.speak(cmd, func(ctx context.Context, args []string) error {
@@ -110,7 +110,7 @@ one is. Clients that do not exist are created inactive and without a password.`,
 		}
 		set(q.query, "list", list)
 		set(q.query, "topic", topic)
-		p := c.progress("importing "+args[0], "bytes", 0) // all sent is not yet all done
+		p := c.out.progress("importing "+args[0], "bytes", 0) // all sent is not yet all done
 		q.body = p.reader(bytes.NewReader(text))
 		var object json.RawMessage
 		err := c.api.do(ctx, q, &object)
@@ -121,22 +121,22 @@ one is. Clients that do not exist are created inactive and without a password.`,
 		if !dryRun {
 			c.keep()
 		}
-		return c.print(object, func() error { return c.printImport(object) })
+		return c.out.print(object, func() error { return c.out.printImport(object) })
 	})
 	c.createFlag(cmd)
 	return cmd
 }
 
 // read reads a file, or standard input where the name is -.
-func (c *cli) read(name string) ([]byte, error) {
+func (in *input) read(name string) ([]byte, error) {
 	if name == "-" {
-		return io.ReadAll(c.Stdin)
+		return io.ReadAll(in.stdin)
 	}
 	return os.ReadFile(name) // #nosec G304 -- the user names it
 }
 
 // printImport says what an import did, or would do.
-func (c *cli) printImport(object json.RawMessage) error {
+func (o *output) printImport(object json.RawMessage) error {
 	var done admin.Import
 	d := json.NewDecoder(bytes.NewReader(object))
 	d.UseNumber()
@@ -150,7 +150,7 @@ func (c *cli) printImport(object json.RawMessage) error {
 		}
 	}
 	if len(t.rows) > 0 {
-		if err := c.printTable(t); err != nil {
+		if err := o.printTable(t); err != nil {
 			return err
 		}
 	}
@@ -158,19 +158,19 @@ func (c *cli) printImport(object json.RawMessage) error {
 	if done.DryRun {
 		verb = "to be "
 	}
-	if err := c.printf("%s%d created, %d updated, %d kept", verb, done.Created, done.Updated, done.Kept); err != nil {
+	if err := o.printf("%s%d created, %d updated, %d kept", verb, done.Created, done.Updated, done.Kept); err != nil {
 		return err
 	}
 	for _, k := range done.SubKeys {
-		if err := c.printf("consumer %s of topic %s has the sub_key %s", k.Client, k.Topic, k.SubKey); err != nil {
+		if err := o.printf("consumer %s of topic %s has the sub_key %s", k.Client, k.Topic, k.SubKey); err != nil {
 			return err
 		}
 	}
 	for _, u := range done.NeedsPassword {
-		c.notef("client %s is inactive and has no password: pipit client edit %s --active --password", u, u)
+		o.notef("client %s is inactive and has no password: pipit client edit %s --active --password", u, u)
 	}
 	for _, w := range done.Warnings {
-		c.notef("%s", w)
+		o.notef("%s", w)
 	}
 	return nil
 }

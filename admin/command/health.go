@@ -52,7 +52,7 @@ certificate of this machine's own server is not verified: nothing secret is sent
 		if err := askHealth(ctx, u.JoinPath("health"), own || isLoopback(u.Hostname())); err != nil {
 			return unhealthy{err}
 		}
-		return c.printf("%s: ok", u.JoinPath("health"))
+		return c.out.printf("%s: ok", u.JoinPath("health"))
 	})
 	return cmd
 }

@@ -76,12 +76,12 @@ func listCommand[T any](c *cli, things, path string, sorts []string, filters boo
 
 // printList gets a list and prints it.
 func printList[T any](ctx context.Context, c *cli, path []string, q url.Values, limit int, columns []column[T]) error {
-	if c.json {
+	if c.out.json {
 		list, err := all[json.RawMessage](ctx, c.api, path, q, limit)
 		if err != nil {
 			return err
 		}
-		return c.printJSON(list)
+		return c.out.printJSON(list)
 	}
 	list, err := all[T](ctx, c.api, path, q, limit)
 	if err != nil {
@@ -98,11 +98,11 @@ func printList[T any](ctx context.Context, c *cli, path []string, q url.Values, 
 		}
 		t.rows = append(t.rows, row)
 	}
-	if err := c.printTable(t); err != nil {
+	if err := c.out.printTable(t); err != nil {
 		return err
 	}
 	if list.Next != "" && list.Total != nil {
-		c.notef("%d of %d shown", len(list.Items), *list.Total)
+		c.out.notef("%d of %d shown", len(list.Items), *list.Total)
 	}
 	return nil
 }

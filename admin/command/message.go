@@ -87,7 +87,7 @@ func (c *cli) messageListCommand() *cobra.Command {
 			}
 			set(q, name, at)
 		}
-		if !c.json {
+		if !c.out.json {
 			payload = glance
 		}
 		q.Set("payload", strconv.Itoa(payload))
@@ -129,7 +129,7 @@ func (c *cli) listMessages(ctx context.Context, q url.Values, limit, perPage int
 		Next  string            `json:"next,omitempty"`
 	}
 	list.Items = []json.RawMessage{}
-	p := c.progress("looking at messages", "found", c.countMessages(ctx, q, limit))
+	p := c.out.progress("looking at messages", "found", c.countMessages(ctx, q, limit))
 	err := pages(ctx, c.api, path("messages"), q, limit, perPage, func(m page[json.RawMessage]) {
 		list.Items = append(list.Items, m.Items...)
 		list.Next = m.Next
@@ -139,8 +139,8 @@ func (c *cli) listMessages(ctx context.Context, q url.Values, limit, perPage int
 	if err != nil {
 		return err
 	}
-	if c.json {
-		return c.printJSON(list)
+	if c.out.json {
+		return c.out.printJSON(list)
 	}
 	t := &table{headings: []heading{{"MSG_ID", fixed}, {"PUBLISHED", fixed}, {"PRIORITY", digits}, {"STATE", fixed}, {"SIZE", digits}, {"PAYLOAD", elastic}}}
 	if ofConsumer {
@@ -161,11 +161,11 @@ func (c *cli) listMessages(ctx context.Context, q url.Values, limit, perPage int
 		}
 		t.rows = append(t.rows, append(row, number(m.Size), beginning))
 	}
-	if err := c.printTable(t); err != nil {
+	if err := c.out.printTable(t); err != nil {
 		return err
 	}
 	if list.Next != "" {
-		c.notef("there are more: --limit says how many are listed")
+		c.out.notef("there are more: --limit says how many are listed")
 	}
 	return nil
 }
@@ -173,7 +173,7 @@ func (c *cli) listMessages(ctx context.Context, q url.Values, limit, perPage int
 // countMessages returns how many messages a list will have, for a person who waits for it; 0 where
 // nobody does or that is not known, as with filters.
 func (c *cli) countMessages(ctx context.Context, q url.Values, limit int) int64 {
-	if _, ok := terminal(c.Stderr); !ok || len(q) > 2 { // one is payload
+	if _, ok := terminal(c.out.stderr); !ok || len(q) > 2 { // one is payload
 		return 0
 	}
 	of := path("topics", q.Get("topic"))
@@ -210,14 +210,14 @@ func (c *cli) messageShowCommand() *cobra.Command {
 		if err := c.api.do(ctx, call{method: http.MethodGet, path: path("messages", args[0], args[1])}, &object); err != nil {
 			return err
 		}
-		return c.print(object, func() error { return c.printMessage(object) })
+		return c.out.print(object, func() error { return c.out.printMessage(object) })
 	})
 	cmd.MarkFlagsMutuallyExclusive("raw", "json")
 	return cmd
 }
 
 // printMessage prints a message, where it stands, and its payload.
-func (c *cli) printMessage(object json.RawMessage) error {
+func (o *output) printMessage(object json.RawMessage) error {
 	var detail admin.MessageDetail
 	if err := json.Unmarshal(object, &detail); err != nil {
 		return err
@@ -228,7 +228,7 @@ func (c *cli) printMessage(object json.RawMessage) error {
 	if err != nil {
 		return err
 	}
-	if err := c.printObject(fields); err != nil {
+	if err := o.printObject(fields); err != nil {
 		return err
 	}
 	t := &table{headings: []heading{{"CONSUMER", digits}, {"CLIENT", elastic}, {"STATE", fixed}, {"DELIVERIES", digits}, {"UNTIL", fixed}}}
@@ -236,16 +236,16 @@ func (c *cli) printMessage(object json.RawMessage) error {
 		t.rows = append(t.rows, []string{number(s.Consumer), s.Client, s.State, number(s.Deliveries), when(s.Until)})
 	}
 	if len(t.rows) > 0 {
-		fmt.Fprintln(c.Stdout)
-		if err := c.printTable(t); err != nil {
+		fmt.Fprintln(o.stdout)
+		if err := o.printTable(t); err != nil {
 			return err
 		}
 	}
 	if len(payload) == 0 {
 		return nil
 	}
-	fmt.Fprintln(c.Stdout)
-	return c.printPayload([]byte(visible(string(payload), '\n', '\t')), true)
+	fmt.Fprintln(o.stdout)
+	return o.printPayload([]byte(visible(string(payload), '\n', '\t')), true)
 }
 
 func (c *cli) printRaw(ctx context.Context, topic, id string) error {
@@ -254,7 +254,7 @@ func (c *cli) printRaw(ctx context.Context, topic, id string) error {
 		return err
 	}
 	defer body.Close()
-	if _, err := io.Copy(c.Stdout, body); err != nil {
+	if _, err := io.Copy(c.out.stdout, body); err != nil {
 		if errors.As(err, new(*fs.PathError)) { // of standard output
 			return err
 		}
@@ -275,7 +275,7 @@ func (c *cli) messageDeleteCommand() *cobra.Command {
 	sure.flag(cmd)
 	return c.speak(cmd, func(ctx context.Context, args []string) error {
 		topic, ids := args[0], args[1:]
-		if err := c.confirm(ctx, &sure, fmt.Sprintf("Delete %s of topic %s for all consumers?", count(len(ids), "message"), topic)); err != nil {
+		if err := c.in.confirm(ctx, &sure, fmt.Sprintf("Delete %s of topic %s for all consumers?", count(len(ids), "message"), topic)); err != nil {
 			return err
 		}
 		q := call{method: http.MethodDelete, path: path("messages", topic, ids[0])}
@@ -293,7 +293,7 @@ func (c *cli) messageDeleteCommand() *cobra.Command {
 		if done.Messages == 0 {
 			return errNotFound{errors.New("none of these messages is there")}
 		}
-		return c.print(object, func() error { return c.printf("%s deleted", count(done.Messages, "message")) })
+		return c.out.print(object, func() error { return c.out.printf("%s deleted", count(done.Messages, "message")) })
 	})
 }
 
@@ -318,15 +318,15 @@ func (c *cli) messageReleaseCommand() *cobra.Command {
 		if err := c.api.do(ctx, call{method: http.MethodPost, path: path("messages", args[0], args[1], "release"), query: q}, &object); err != nil {
 			return err
 		}
-		return c.print(object, func() error {
+		return c.out.print(object, func() error {
 			var done admin.Released
 			if err := json.Unmarshal(object, &done); err != nil {
 				return err
 			}
 			if !done.Released {
-				return c.printf("it was deliverable already")
+				return c.out.printf("it was deliverable already")
 			}
-			return c.printf("released")
+			return c.out.printf("released")
 		})
 	})
 }

@@ -42,7 +42,7 @@ func (c *cli) byID(one, path string) func(context.Context, []string) (string, er
 			}
 			return args[0], nil
 		}
-		ids, err := c.find(ctx, path, args[0], args[1])
+		ids, err := c.api.find(ctx, path, args[0], args[1])
 		switch {
 		case err != nil:
 			return "", err
@@ -56,8 +56,8 @@ func (c *cli) byID(one, path string) func(context.Context, []string) (string, er
 }
 
 // find returns the IDs of the producers or consumers of a client and a topic.
-func (c *cli) find(ctx context.Context, kind, client, topic string) ([]string, error) {
-	list, err := all[struct{ ID uint32 }](ctx, c.api, path(kind), url.Values{"client": {client}, "topic": {topic}}, 0)
+func (a *api) find(ctx context.Context, kind, client, topic string) ([]string, error) {
+	list, err := all[struct{ ID uint32 }](ctx, a, path(kind), url.Values{"client": {client}, "topic": {topic}}, 0)
 	var ids []string
 	for _, o := range list.Items {
 		ids = append(ids, id(o.ID))
@@ -89,16 +89,8 @@ func (c *cli) showCommand(n noun) *cobra.Command {
 		if reveal {
 			hide = nil
 		}
-		return c.print(object, func() error { return c.printObject(object, hide...) })
+		return c.out.print(object, func() error { return c.out.printObject(object, hide...) })
 	})
-}
-
-// print prints JSON where that is asked for, else what people does.
-func (c *cli) print(object json.RawMessage, people func() error) error {
-	if c.json {
-		return c.printJSON(object)
-	}
-	return people()
 }
 
 // createCommand makes the command that creates a noun. flags adds those of its fields; finish,
@@ -133,12 +125,12 @@ func (c *cli) createCommand(n noun, names []string, flags func(*pflag.FlagSet), 
 		if err := c.api.do(ctx, call{method: http.MethodPost, path: path(n.path), body: body}, &object); err != nil {
 			return err
 		}
-		c.warn(object)
-		return c.print(object, func() error {
+		c.out.warn(object)
+		return c.out.print(object, func() error {
 			if made != nil {
 				return made(object)
 			}
-			return c.printf("%s %s created", n.one, strings.Join(values, " "))
+			return c.out.printf("%s %s created", n.one, strings.Join(values, " "))
 		})
 	})
 }
@@ -174,17 +166,17 @@ func (c *cli) editCommand(n noun, flags func(*pflag.FlagSet), finish func(contex
 		if err := c.api.do(ctx, call{method: http.MethodPatch, path: path(n.path, key), body: body, revision: quoted(revision)}, &object); err != nil {
 			return err
 		}
-		c.warn(object)
-		return c.print(object, func() error { return c.printf("%s %s changed", n.one, strings.Join(args, " ")) })
+		c.out.warn(object)
+		return c.out.print(object, func() error { return c.out.printf("%s %s changed", n.one, strings.Join(args, " ")) })
 	})
 }
 
 // warn tells the warnings of an answer, also where the output is JSON.
-func (c *cli) warn(object json.RawMessage) {
+func (o *output) warn(object json.RawMessage) {
 	var answer struct{ Warnings []string }
 	_ = json.Unmarshal(object, &answer) // what is no object has none
 	for _, w := range answer.Warnings {
-		c.notef("warning: %s", w)
+		o.notef("warning: %s", w)
 	}
 }
 
@@ -212,18 +204,18 @@ func (c *cli) deleteCommand(n noun) *cobra.Command {
 				return err
 			}
 		}
-		if err := c.confirm(ctx, &sure, "Delete "+what+with(goes)+"?"); err != nil {
+		if err := c.in.confirm(ctx, &sure, "Delete "+what+with(goes)+"?"); err != nil {
 			return err
 		}
 		var object json.RawMessage
 		if err := c.api.do(ctx, call{method: http.MethodDelete, path: path(n.path, key), revision: quoted(revision)}, &object); err != nil {
 			return err
 		}
-		return c.print(object, func() error {
+		return c.out.print(object, func() error {
 			if err := json.Unmarshal(object, &goes); err != nil {
 				return err
 			}
-			return c.printf("%s deleted%s", what, with(goes))
+			return c.out.printf("%s deleted%s", what, with(goes))
 		})
 	})
 }

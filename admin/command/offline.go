@@ -2,14 +2,9 @@ package command
 
 import (
 	"bytes"
-	"errors"
 	"fmt"
 	"io"
-	"io/fs"
-	"log/slog"
 	"net/http"
-	"os"
-	"strings"
 
 	"pipit/admin"
 	"pipit/broker"
@@ -21,61 +16,8 @@ type offline struct {
 	admin *admin.Admin
 }
 
-// connectFile opens a database and lets c.api speak to its API.
-func (c *cli) connectFile(file string) error {
-	b, err := c.openFile(file, "")
-	if err != nil {
-		return err
-	}
-	a, err := admin.New(b, admin.Options{Version: c.Version, MaxPayload: MaxPayload, Logger: slog.New(slog.DiscardHandler)})
-	if err != nil {
-		return errors.Join(err, b.Close())
-	}
-	c.offline = &offline{b, a}
-	c.api = &api{server: "http://" + localHost, http: newHTTPClient(inProcess{a.Local()})}
-	return nil
-}
-
 // localHost is the name of the server in this process. It has no address.
 const localHost = "pipit.invalid"
-
-// openFile opens a database, with errors that say what to do. why says why it is that one where the
-// user has not named it. One that --create makes goes again in close, unless keep is called before.
-func (c *cli) openFile(file, why string) (*broker.Broker, error) {
-	b, err := c.Open(file, false)
-	if !errors.Is(err, fs.ErrNotExist) {
-		return b, openError(err)
-	}
-	if c.create {
-		_, was := os.Lstat(file)
-		if b, err = c.Open(file, true); err == nil && errors.Is(was, fs.ErrNotExist) {
-			c.made = file
-		}
-		return b, openError(err)
-	}
-	var ways []string
-	if why != "" {
-		err = fmt.Errorf("%w, %s", err, why)
-		ways = append(ways, "--file names another")
-	}
-	if c.creates {
-		ways = append(ways, "--create makes it")
-	}
-	if ways != nil {
-		err = fmt.Errorf("%w: %s", err, strings.Join(ways, ", "))
-	}
-	return nil, openError(err)
-}
-
-func openError(err error) error {
-	switch {
-	case errors.Is(err, broker.ErrInUse):
-		return fmt.Errorf("%w: where that is a server, use --server", err)
-	case errors.Is(err, fs.ErrNotExist):
-		return errNotFound{err}
-	}
-	return err
-}
 
 func (o *offline) close() error {
 	o.admin.Close()

@@ -15,8 +15,22 @@ import (
 	"pipit/admin"
 )
 
+// output is where a command prints what it has, and what a person has to know beside.
+type output struct {
+	stdout, stderr io.Writer
+	json           bool // by a flag: what the API answers is printed as it is
+}
+
+// print prints JSON where that is asked for, else what people does.
+func (o *output) print(object json.RawMessage, people func() error) error {
+	if o.json {
+		return o.printJSON(object)
+	}
+	return people()
+}
+
 // printJSON prints a value, or the API's own JSON, as one document.
-func (c *cli) printJSON(v any) error {
+func (o *output) printJSON(v any) error {
 	text, ok := v.(json.RawMessage)
 	if !ok {
 		var err error
@@ -29,7 +43,7 @@ func (c *cli) printJSON(v any) error {
 		return err
 	}
 	b.WriteByte('\n')
-	_, err := c.Stdout.Write(b.Bytes())
+	_, err := o.stdout.Write(b.Bytes())
 	return err
 }
 
@@ -43,16 +57,21 @@ func marshal(v any) (json.RawMessage, error) {
 }
 
 // printf prints a line for a person.
-func (c *cli) printf(format string, args ...any) error {
-	_, err := fmt.Fprintln(c.Stdout, visible(fmt.Sprintf(format, args...)))
+func (o *output) printf(format string, args ...any) error {
+	_, err := fmt.Fprintln(o.stdout, visible(fmt.Sprintf(format, args...)))
 	return err
 }
 
-func (c *cli) printTable(t *table) error { return t.print(c.Stdout, width(c.Stdout)) }
+// notef tells a person something beside the output.
+func (o *output) notef(format string, args ...any) {
+	fmt.Fprintf(o.stderr, "pipit: %s\n", visible(fmt.Sprintf(format, args...)))
+}
+
+func (o *output) printTable(t *table) error { return t.print(o.stdout, width(o.stdout)) }
 
 // printObject prints the fields of a JSON object, one a line, in its order. Those that hide lists
 // are shown as hidden.
-func (c *cli) printObject(text json.RawMessage, hide ...string) error {
+func (o *output) printObject(text json.RawMessage, hide ...string) error {
 	fields, err := fieldsOf(text)
 	if err != nil {
 		return err
@@ -71,7 +90,7 @@ func (c *cli) printObject(text json.RawMessage, hide ...string) error {
 		}
 		fmt.Fprintf(&b, "%-*s  %s\n", longest, f.name, visible(value))
 	}
-	_, err = io.WriteString(c.Stdout, b.String())
+	_, err = io.WriteString(o.stdout, b.String())
 	return err
 }
 

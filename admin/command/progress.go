@@ -29,17 +29,17 @@ const (
 
 // progress begins to show work, of which so many pieces are to be done: in a bar, or, where the
 // total is 0 or less and so not known, as their number in a unit.
-func (c *cli) progress(what, unit string, total int64) *progress {
-	if _, ok := terminal(c.Stderr); !ok {
+func (o *output) progress(what, unit string, total int64) *progress {
+	if _, ok := terminal(o.stderr); !ok {
 		return nil
 	}
-	what = cut(visible(what), max(width(c.Stderr)/2, 10))
+	what = cut(visible(what), max(width(o.stderr)/2, 10))
 	most, style := int64(barSteps), progressbar.OptionSetWidth(barWidth)
 	if total <= 0 {
 		most, style = -1, progressbar.OptionSpinnerType(14)
 	}
 	p := &progress{what: what, unit: unit, total: total, ended: make(chan struct{}), bar: progressbar.NewOptions64(most, style,
-		progressbar.OptionSetWriter(c.Stderr),
+		progressbar.OptionSetWriter(o.stderr),
 		progressbar.OptionSetDescription(what),
 		progressbar.OptionThrottle(turn/2),
 		progressbar.OptionSetSpinnerChangeInterval(0), // the library's own ticker is not safe beside Add

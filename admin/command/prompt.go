@@ -15,12 +15,18 @@ import (
 // maxLine bounds what is read of standard input.
 const maxLine = 4096 // bytes
 
-// Secret asks for a password or the like, twice where it is a new one that a person types, without
+// input is where a command reads from, and who is asked.
+type input struct {
+	stdin io.Reader
+	out   *output
+}
+
+// secret asks for a password or the like, twice where it is a new one that a person types, without
 // echo. Where standard input is no terminal its first line is the secret, which is not to be empty.
-func (p Program) Secret(ctx context.Context, what string, twice bool) (string, error) {
-	fd, ok := terminal(p.Stdin)
+func (in *input) secret(ctx context.Context, what string, twice bool) (string, error) {
+	fd, ok := terminal(in.stdin)
 	if !ok {
-		line, err := bufio.NewReader(io.LimitReader(p.Stdin, maxLine)).ReadString('\n')
+		line, err := bufio.NewReader(io.LimitReader(in.stdin, maxLine)).ReadString('\n')
 		if err != nil && !errors.Is(err, io.EOF) {
 			return "", err
 		}
@@ -30,11 +36,11 @@ func (p Program) Secret(ctx context.Context, what string, twice bool) (string, e
 		}
 		return line, nil
 	}
-	s, err := p.unseen(ctx, fd, strings.ToUpper(what[:1])+what[1:])
+	s, err := in.unseen(ctx, fd, strings.ToUpper(what[:1])+what[1:])
 	if err != nil || !twice {
 		return s, err
 	}
-	again, err := p.unseen(ctx, fd, "Again")
+	again, err := in.unseen(ctx, fd, "Again")
 	if err != nil {
 		return "", err
 	}
@@ -46,12 +52,12 @@ func (p Program) Secret(ctx context.Context, what string, twice bool) (string, e
 
 // unseen reads a line from a terminal, which does not show it. When ctx ends the terminal is left
 // as it was.
-func (p Program) unseen(ctx context.Context, fd int, prompt string) (string, error) {
+func (in *input) unseen(ctx context.Context, fd int, prompt string) (string, error) {
 	state, err := term.GetState(fd)
 	if err != nil {
 		return "", err
 	}
-	fmt.Fprintf(p.Stderr, "%s: ", visible(prompt))
+	fmt.Fprintf(in.out.stderr, "%s: ", visible(prompt))
 	type line struct {
 		text []byte
 		err  error
@@ -63,11 +69,11 @@ func (p Program) unseen(ctx context.Context, fd int, prompt string) (string, err
 	}()
 	select {
 	case l := <-read:
-		fmt.Fprintln(p.Stderr)
+		fmt.Fprintln(in.out.stderr)
 		return string(l.text), l.err
 	case <-ctx.Done():
 		_ = term.Restore(fd, state)
-		fmt.Fprintln(p.Stderr)
+		fmt.Fprintln(in.out.stderr)
 		return "", ctx.Err()
 	}
 }
@@ -80,17 +86,17 @@ func (f *confirmation) flag(cmd *cobra.Command) {
 }
 
 // confirm asks a person whether to go on. Where there is none to ask, --yes is needed.
-func (c *cli) confirm(ctx context.Context, f *confirmation, question string) error {
+func (in *input) confirm(ctx context.Context, f *confirmation, question string) error {
 	if f.yes {
 		return nil
 	}
-	if _, ok := terminal(c.Stdin); !ok {
+	if _, ok := terminal(in.stdin); !ok {
 		return usageError{fmt.Errorf("%s Nobody is here to ask: use --yes", question)}
 	}
-	fmt.Fprintf(c.Stderr, "%s [y/N] ", visible(question))
+	fmt.Fprintf(in.out.stderr, "%s [y/N] ", visible(question))
 	read := make(chan string, 1)
 	go func() {
-		line, _ := bufio.NewReader(io.LimitReader(c.Stdin, maxLine)).ReadString('\n')
+		line, _ := bufio.NewReader(io.LimitReader(in.stdin, maxLine)).ReadString('\n')
 		read <- line
 	}()
 	select {
@@ -101,7 +107,12 @@ func (c *cli) confirm(ctx context.Context, f *confirmation, question string) err
 		}
 		return errors.New("not done")
 	case <-ctx.Done():
-		fmt.Fprintln(c.Stderr)
+		fmt.Fprintln(in.out.stderr)
 		return ctx.Err()
 	}
+}
+
+// Secret is secret, for the program's own flag.
+func (p Program) Secret(ctx context.Context, what string, twice bool) (string, error) {
+	return newCLI(p).in.secret(ctx, what, twice)
 }

@@ -40,35 +40,35 @@ It is published on behalf of the administrator, through the admin API.`,
 	return c.speak(cmd, func(ctx context.Context, args []string) error {
 		body := p
 		var err error
-		if body.Payload, err = c.payload(args[1:]); err != nil {
+		if body.Payload, err = c.in.payload(args[1:]); err != nil {
 			return err
 		}
 		var object json.RawMessage
 		if err := c.api.do(ctx, call{method: http.MethodPost, path: path("topics", args[0], "messages"), body: body}, &object); err != nil {
 			return err
 		}
-		return c.print(object, func() error {
+		return c.out.print(object, func() error {
 			var done admin.Published
 			if err := json.Unmarshal(object, &done); err != nil {
 				return err
 			}
-			return c.printf("%s", done.ID)
+			return c.out.printf("%s", done.ID)
 		})
 	})
 }
 
 // payload returns the payload that the arguments say.
-func (c *cli) payload(args []string) ([]byte, error) {
+func (in *input) payload(args []string) ([]byte, error) {
 	if len(args) > 0 && args[0] != "-" {
 		if name, ok := strings.CutPrefix(args[0], "@"); ok {
 			return os.ReadFile(name) // #nosec G304 -- the user names it
 		}
 		return []byte(args[0]), nil
 	}
-	if _, ok := terminal(c.Stdin); ok && len(args) == 0 {
-		c.notef("type the payload and end it with Ctrl-D on a line of its own")
+	if _, ok := terminal(in.stdin); ok && len(args) == 0 {
+		in.out.notef("type the payload and end it with Ctrl-D on a line of its own")
 	}
-	payload, err := io.ReadAll(c.Stdin)
+	payload, err := io.ReadAll(in.stdin)
 	if err == nil && len(payload) == 0 {
 		err = usageError{errors.New("standard input is empty: the argument '' is an empty payload")}
 	}

@@ -34,13 +34,13 @@ type settings struct {
 }
 
 // settings returns those in force: from flags, else the environment, else the user's file.
-func (c *cli) settings() (settings, error) {
-	s := settings{Server: c.server, Token: c.token}
+func (n *connection) settings() (settings, error) {
+	s := settings{Server: n.server, Token: n.token}
 	if s.Server == "" {
-		s.Server = c.lookup(envServer)
+		s.Server = n.program.lookup(envServer)
 	}
 	if s.Token == "" {
-		s.Token = c.lookup(envToken)
+		s.Token = n.program.lookup(envToken)
 	}
 	if s.Server == "" || s.Token == "" {
 		f, err := readSettings(settingsFile())

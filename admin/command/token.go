@@ -47,18 +47,18 @@ A token that is made with another one ends when that one does.`,
 		}
 		if c.offline != nil { // a server refuses to make one before it is set up
 			if is, err := admin.IsSetUp(c.offline.b); err == nil && !is {
-				c.notef("a server refuses the token until there is an administrator: pipit admin create NAME --file %s", c.file)
+				c.out.notef("a server refuses the token until there is an administrator: pipit admin create NAME --file %s", c.file)
 			}
 		}
-		return c.print(object, func() error {
+		return c.out.print(object, func() error {
 			var made admin.Token
 			if err := json.Unmarshal(object, &made); err != nil {
 				return err
 			}
-			if _, ok := terminal(c.Stdout); ok {
-				c.notef("note the token down, it is shown this once")
+			if _, ok := terminal(c.out.stdout); ok {
+				c.out.notef("note the token down, it is shown this once")
 			}
-			return c.printf("%s", made.Token)
+			return c.out.printf("%s", made.Token)
 		})
 	})
 }
@@ -115,16 +115,16 @@ func (c *cli) tokenRevokeCommand() *cobra.Command {
 		if found == nil {
 			return errNotFound{fmt.Errorf("there is no token %q", args[0])}
 		}
-		if err := c.confirm(ctx, &sure, "Revoke token "+found.Name+"?"+heir.of(list.Items, "token "+found.Name)); err != nil {
+		if err := c.in.confirm(ctx, &sure, "Revoke token "+found.Name+"?"+heir.of(list.Items, "token "+found.Name)); err != nil {
 			return err
 		}
 		if err := c.api.do(ctx, call{method: http.MethodDelete, path: path("tokens", found.ID), query: heir.query()}, nil); err != nil {
 			return err
 		}
-		if c.json {
-			return c.printJSON(found)
+		if c.out.json {
+			return c.out.printJSON(found)
 		}
-		return c.printf("token %s revoked", found.Name)
+		return c.out.printf("token %s revoked", found.Name)
 	})
 }
 

@@ -1,0 +1,133 @@
+package command
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"net/http"
+	"os"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"pipit/admin"
+	"pipit/broker"
+)
+
+// connection is how a command reaches the admin API, or a database, by its flags.
+type connection struct {
+	program *Program
+
+	// Flags.
+	server, token, file string
+	create              bool // the database, where there is none; see createFlag
+
+	creates bool     // the command has the flag --create
+	api     *api     // see connect
+	offline *offline // of --file, else nil
+	made    string   // a database that does not last yet; see keep
+}
+
+// flags adds those of a command that speaks the admin API.
+func (n *connection) flags(cmd *cobra.Command) {
+	f := cmd.Flags()
+	f.StringVar(&n.server, "server", "", "`URL` of the server (default "+defaultServer+")")
+	f.StringVar(&n.token, "token", "", "API `token`; others on this machine can see it here: better set PIPIT_TOKEN")
+	fileFlag(cmd, &n.file, "file", "work on the database `FILE`, which no server has open; also --database")
+	cmd.MarkFlagsMutuallyExclusive("server", "file")
+	cmd.MarkFlagsMutuallyExclusive("token", "file")
+}
+
+// createFlag is for the commands that a database can begin with. Without it no command makes one.
+func (n *connection) createFlag(cmd *cobra.Command) {
+	cmd.Flags().BoolVar(&n.create, "create", false, "make the database where there is none")
+	cmd.MarkFlagsMutuallyExclusive("create", "server")
+}
+
+// connect sets n.api up. Over HTTP nothing is sent yet; a database is opened.
+func (n *connection) connect() error {
+	if n.api != nil {
+		return nil
+	}
+	if n.file != "" {
+		return n.connectFile(n.file)
+	}
+	if n.create {
+		return usageError{errors.New("--create makes a database: name it with --file")}
+	}
+	s, err := n.settings()
+	if err != nil {
+		return err
+	}
+	n.api = &api{server: s.Server, token: s.Token, http: newHTTPClient(http.DefaultTransport)}
+	return nil
+}
+
+// connectFile opens a database and lets n.api speak to its API.
+func (n *connection) connectFile(file string) error {
+	b, err := n.openFile(file, "")
+	if err != nil {
+		return err
+	}
+	a, err := admin.New(b, admin.Options{Version: n.program.Version, MaxPayload: MaxPayload, Logger: slog.New(slog.DiscardHandler)})
+	if err != nil {
+		return errors.Join(err, b.Close())
+	}
+	n.offline = &offline{b, a}
+	n.api = &api{server: "http://" + localHost, http: newHTTPClient(inProcess{a.Local()})}
+	return nil
+}
+
+// openFile opens a database, with errors that say what to do. why says why it is that one where the
+// user has not named it. One that --create makes goes again in close, unless keep is called before.
+func (n *connection) openFile(file, why string) (*broker.Broker, error) {
+	b, err := n.program.Open(file, false)
+	if !errors.Is(err, fs.ErrNotExist) {
+		return b, openError(err)
+	}
+	if n.create {
+		_, was := os.Lstat(file)
+		if b, err = n.program.Open(file, true); err == nil && errors.Is(was, fs.ErrNotExist) {
+			n.made = file
+		}
+		return b, openError(err)
+	}
+	var ways []string
+	if why != "" {
+		err = fmt.Errorf("%w, %s", err, why)
+		ways = append(ways, "--file names another")
+	}
+	if n.creates {
+		ways = append(ways, "--create makes it")
+	}
+	if ways != nil {
+		err = fmt.Errorf("%w: %s", err, strings.Join(ways, ", "))
+	}
+	return nil, openError(err)
+}
+
+func openError(err error) error {
+	switch {
+	case errors.Is(err, broker.ErrInUse):
+		return fmt.Errorf("%w: where that is a server, use --server", err)
+	case errors.Is(err, fs.ErrNotExist):
+		return errNotFound{err}
+	}
+	return err
+}
+
+// close ends what was begun.
+func (n *connection) close() (err error) {
+	if n.offline != nil {
+		err = n.offline.close()
+		n.offline = nil
+	}
+	if n.made != "" {
+		err = errors.Join(err, os.Remove(n.made))
+	}
+	return err
+}
+
+// keep lets a database that was made for a command last: what it was to hold is in it.
+func (n *connection) keep() { n.made = "" }
