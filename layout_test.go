@@ -17,6 +17,7 @@ func TestLayout(t *testing.T) {
 		"pipit": {"pipit/broker/login", "pipit/broker", "pipit/config", "pipit/db", "pipit/httpapi", "pipit/httpapi/forwarded", "pipit/httpapi/refused", "pipit/admin", "pipit/admin/command"},
 		"pipit/admin": {"pipit/broker/login", "pipit/broker", "pipit/broker/clip", "pipit/httpapi/exchange", "pipit/httpapi/forwarded", "github.com/julienschmidt/httprouter",
 			"golang.org/x/text/encoding", "golang.org/x/text/transform"},
+		"pipit/admin/openapi": {},
 		"pipit/admin/command": {"pipit/admin", "pipit/broker", "github.com/BurntSushi/toml", "github.com/rivo/uniseg", "github.com/schollz/progressbar/v3",
 			"github.com/spf13/cobra", "github.com/spf13/pflag", "golang.org/x/term"},
 		"pipit/bench":             {"pipit/broker/login", "pipit/broker", "pipit/db", "pipit/httpapi", "go.etcd.io/bbolt", "github.com/julienschmidt/httprouter"},

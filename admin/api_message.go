@@ -232,14 +232,14 @@ func readNode(r *http.Request) (node, error) {
 	return parse(body)
 }
 
-// publicationBody is a Publication as it is sent, with exactly one of payload and payload_base64.
+// publicationBody is a message to be published, with exactly one of payload and payload_base64.
 type publicationBody struct {
 	Payload    string `json:"payload"`        // the payload, where it is text
 	Base64     string `json:"payload_base64"` // the payload in base64, where it is not text
-	MIMEType   string `json:"mime_type"`      // returned with the payload, never checked against it. Default: text/plain.
-	Priority   int    `json:"priority"`       // 9 is delivered first. Default: 5.
+	MIMEType   string `json:"mime_type"`      // returned with the payload, never checked against it
+	Priority   int    `json:"priority"`       // 9 is delivered first
 	Expiration int64  `json:"expiration"`     // seconds. Default: the topic's.
-	Delay      int64  `json:"delay"`          // seconds before it can be delivered. Default: 0.
+	Delay      int64  `json:"delay"`          // seconds before it can be delivered
 	// an id of its own. One that the topic has seen within its dedup_window is not stored again. Default: made by the broker.
 	ID string `json:"msg_id"`
 }

@@ -36,7 +36,7 @@ type PlanAction struct {
 	Changes fieldChanges  `json:"changes,omitempty"`
 }
 
-// MadeKey is a SubKey that was made for a consumer without one.
+// MadeKey is the sub_key that was made for a consumer without one.
 type MadeKey struct {
 	Client string `json:"client"`
 	Topic  string `json:"topic"`

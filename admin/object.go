@@ -16,7 +16,7 @@ import (
 // definition of each is what can be set, under the names of the configuration; what is beside it
 // is read alone, which the tag api:"-" says.
 
-// Client is somebody who may call the broker.
+// Client is somebody who may call the broker: the user of HTTP Basic authentication.
 type Client struct {
 	ClientDefinition
 	Revision  string `json:"revision,omitempty" api:"-"` // it changes with the definition
@@ -386,7 +386,7 @@ func (d *ConsumerDefinition) broker() broker.Consumer {
 	}
 }
 
-// FieldChange is a field of a definition that becomes another. Of a secret, From and To are absent.
+// FieldChange is a field of a definition that becomes another. Of a secret, from and to are absent.
 type FieldChange struct {
 	Field string `json:"field"`
 	From  any    `json:"from,omitempty"` // absent where it is a secret

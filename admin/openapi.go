@@ -1,5 +1,7 @@
 package admin
 
+//go:generate go test . -run TestOpenAPIIsCurrent -openapi
+
 import (
 	"crypto/sha256"
 	_ "embed"
@@ -8,7 +10,8 @@ import (
 	"sync"
 )
 
-// openapi describes the API and the wire protocol. A test holds it to the routes of both.
+// openapi describes the API and the wire protocol. openapi_test.go makes it, and other tests hold it to the routes of both and
+// to all that they answer.
 //
 //go:embed openapi.json
 var openapi []byte

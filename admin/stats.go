@@ -28,7 +28,7 @@ const (
 )
 
 // History is how much happened over time: messages per second, and how many waited at the end of
-// each step. All slices are of the same length; the last step ended not long ago.
+// each step. All lists are of the same length; the last step ended not long ago.
 type History struct {
 	Step      int       `json:"step"`      // seconds
 	Start     time.Time `json:"start"`     // of the first step

@@ -1,0 +1,66 @@
+package admin
+
+import (
+	"maps"
+	"slices"
+)
+
+// What the document is made of, for openapi_test.go and the files beside it, which name things as a document does.
+
+type (
+	Attention       = attention
+	MessageIDs      = messageIDs
+	MessageJSON     = messageJSON
+	NewPassword     = newPassword
+	PublicationBody = publicationBody
+
+	ClientList        = list[Client]
+	TopicList         = list[Topic]
+	ProducerList      = list[Producer]
+	ConsumerList      = list[Consumer]
+	TokenList         = list[Token]
+	AdministratorList = list[Administrator]
+	SessionList       = list[Session]
+	EntryList         = list[Entry]
+)
+
+const (
+	V1              = v1
+	TypeJSON        = typeJSON
+	TypePatch       = typePatch
+	TypeProblem     = typeProblem
+	Base64          = encodingBase64
+	CodeAway        = codeAway
+	DefaultLimit    = defaultLimit
+	MaxLimit        = maxLimit
+	DefaultPayload  = defaultPayload
+	MaxPayloadEach  = maxPayloadEach
+	MaxPayloadTotal = maxPayloadTotal
+	MinPassword     = minPassword
+	RangeHour       = rangeHour
+	RangeDay        = rangeDay
+	SessionCookie   = sessionCookie
+	ZatoTopics      = zatoTopics
+	ZatoProducers   = zatoProducers
+	ZatoConsumers   = zatoConsumers
+)
+
+var (
+	OpenAPI      = openapi
+	BrowseStates = browseStates
+	ProblemCodes = slices.Sorted(maps.Keys(titles))
+
+	ClientSorts   = slices.Sorted(maps.Keys(clientSorts))
+	TopicSorts    = slices.Sorted(maps.Keys(topicSorts))
+	ProducerSorts = slices.Sorted(maps.Keys(producerSorts))
+	ConsumerSorts = slices.Sorted(maps.Keys(consumerSorts))
+)
+
+// Scopes returns the scope that each route of the API takes, by method and path.
+func Scopes() map[string]string {
+	scopes := map[string]string{}
+	for _, rt := range (&Admin{}).apiRoutes() {
+		scopes[rt.Method+" "+rt.Path] = rt.Access.String()
+	}
+	return scopes
+}

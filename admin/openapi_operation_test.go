@@ -1,0 +1,279 @@
+package admin_test
+
+import (
+	"net/http"
+	"slices"
+	"strings"
+
+	"pipit/admin"
+	"pipit/admin/openapi"
+	"pipit/broker"
+)
+
+// operation is a route of the API, in words. Its scope is the route's; its parameters in the path, its headers and most of
+// what it can be refused with follow from the path, the method and what it takes.
+type operation struct {
+	method, path string // below v1
+	id           string
+	summary      string
+	text         string
+	parameters   []openapi.Parameter // beside those of the path
+	body         string              // name of its schema; empty: none
+	reply        string              // name of its schema; empty: none
+	status       int                 // where it is not 200
+	headers      []string            // of the reply
+	refused      []refused           // beside what follows
+}
+
+// refused is a status that a request can be refused with, and the response of the components that says why.
+type refused struct {
+	status   int
+	response string
+}
+
+// group is a tag, and its operations.
+type group struct {
+	tag, text  string
+	operations []operation
+}
+
+// Parameters that many operations have are components, by these names.
+var parameters = openapi.Map[openapi.Parameter]{
+	{Name: "search", Value: inQuery("search", "What the names contain, in any case of letters.", anyText)},
+	{Name: "desc", Value: inQuery("desc", "In the opposite order.", flags)},
+	{Name: "limit", Value: inQuery("limit", "At most so many.", *openapi.Integer(1, admin.MaxLimit).With(openapi.Schema{Default: admin.DefaultLimit}))},
+	{Name: "cursor", Value: inQuery("cursor", "The next of the page before, which had the same sort and order.", anyText)},
+	{Name: "filterTopic", Value: inQuery("topic", "Those of this topic.", anyText)},
+	{Name: "filterClient", Value: inQuery("client", "Those of this client, by username.", anyText)},
+	{Name: "dryRun", Value: inQuery("dry_run", "Do nothing but answer with the plan. No password is hashed for it: one that a client is given in plain counts as another one.", flags)},
+	{Name: "ifMatch", Value: inHeader("If-Match", "ETag, or revision in quotes, that the object must have; * for any. Without it: any.", anyText)},
+	{Name: "ifNoneMatch", Value: inHeader("If-None-Match", "ETag of the answer that the caller has.", anyText)},
+	{Name: "subKey", Value: required(inHeader("X-Zato-PubSub-Key", "The consumer's sub_key.", someText))},
+	{Name: "topicName", Value: inQuery("name", "Name of the topic, where the path has a - in its place: for what stands in between and decodes or merges %2F.", anyText)},
+	{Name: "clientName", Value: inQuery("username", "Username of the client, where the path has a - in its place.", anyText)},
+	{Name: "administratorName", Value: inQuery("name", "Name of the administrator, where the path has a - in its place.", anyText)},
+	{Name: "messageID", Value: inQuery("msg_id", "Id of the message, where the path has a - in its place.", anyText)},
+	{Name: "format", Value: inQuery("format", "Of the reply, an error too.", *openapi.Enum("json", "xml").With(openapi.Schema{Default: "json"}))},
+	{Name: "takeOver", Value: inQuery("take_over", "Who asks becomes the owner of the tokens that this one has made. Default: false, then they end, and so do those that these have made.", flags)},
+}
+
+// inPath are the parameters of paths, by the path up to them, each with what stands for it in the query, if anything does.
+var inPath = map[string][]openapi.Parameter{
+	"/clients/{client}":               {inRoute("client", "Username of the client.", anyText), shared("clientName")},
+	"/topics/{topic}":                 {inRoute("topic", "Name of the topic, with %2F for each slash: %2Fcustomer%2Fcreated.", anyText), shared("topicName")},
+	"/producers/{id}":                 {inRoute("id", "Id of the producer.", numbers)},
+	"/consumers/{id}":                 {inRoute("id", "Id of the consumer.", numbers)},
+	"/messages/{topic}":               {inRoute("topic", "Name of the topic, with %2F for each slash.", anyText), shared("topicName")},
+	"/messages/{topic}/{id}":          {inRoute("id", "Id of the message.", anyText), shared("messageID")},
+	"/tokens/{id}":                    {inRoute("id", "Id of the token.", anyText)},
+	"/sessions/{id}":                  {inRoute("id", "Id of the session.", anyText)},
+	"/administrators/{administrator}": {inRoute("administrator", "Name of the administrator.", anyText), shared("administratorName")},
+}
+
+// groups are all operations of the API.
+var groups = []group{
+	{"clients", "Who may call.", objects{
+		noun: "client", schema: "ClientAccount", sort: byAny(admin.ClientSorts, "username"),
+		list:     "All clients, a page at a time.",
+		create:   "With a password, or with the hash of one.",
+		get:      "With how many topics it may publish to, and how many queues it has.",
+		edit:     "A new password is hashed, which takes a moment. The username is for good.",
+		delete:   "The client's producers and consumers go with it.",
+		deletion: "How many producers, consumers and messages a deletion would take along. Nothing is changed.",
+	}.operations("/{client}")},
+	{"topics", "What is published to.", objects{
+		noun: "topic", schema: "Topic", sort: byAny(admin.TopicSorts, "name"),
+		list:     "All topics, a page at a time.",
+		create:   "It has neither producers nor consumers at first.",
+		get:      "With how much it has stored, and what was done since the start of the process.",
+		edit:     "It holds for messages that are published from then on. The name is for good.",
+		delete:   "The topic's producers, consumers and messages go with it.",
+		deletion: "How many producers, consumers and messages a deletion would take along. Nothing is changed.",
+	}.operations("/{topic}")},
+	{"producers", "Who may publish to what.", objects{
+		noun: "producer", schema: "Producer", sort: byAny(admin.ProducerSorts, "topic"),
+		filters:  []openapi.Parameter{shared("filterTopic"), shared("filterClient")},
+		list:     "All permissions to publish, a page at a time.",
+		create:   "A client has one for a topic at most.",
+		get:      "With when the client last published.",
+		edit:     "Client and topic are for good: only is_active can be changed.",
+		delete:   "The client may not publish to the topic any more.",
+		deletion: "Nothing goes with a producer; the answer tells that it exists.",
+	}.operations("/{id}")},
+	{"consumers", "Queues.", append(objects{
+		noun: "consumer", schema: "Consumer", sort: byAny(admin.ConsumerSorts, "topic"),
+		filters:  []openapi.Parameter{shared("filterTopic"), shared("filterClient")},
+		list:     "All queues, a page at a time.",
+		create:   "A client may have several for a topic. The answer has the sub_key.",
+		get:      "With what waits and what is in flight. The sub_key is answered to the scope write alone.",
+		edit:     "Client, topic and sub_key cannot be changed by it.",
+		delete:   "Its queue goes with it.",
+		deletion: "How many messages a deletion would take along. Nothing is changed.",
+	}.operations("/{id}"), []operation{
+		{method: "POST", path: "/consumers/{id}/rotate", id: "rotateSubKey", summary: "Give a consumer a new sub_key",
+			text:       "All that waits for it stays. The old sub_key is refused from then on.",
+			parameters: []openapi.Parameter{shared("ifMatch")}, reply: "Consumer", headers: []string{"ETag"}},
+		{method: "POST", path: "/consumers/{id}/clear", id: "clearBacklog", summary: "Clear the backlog of a consumer",
+			text: "The consumer is done with all that it has, in flight or not.", reply: "Affected"},
+		{method: "POST", path: "/consumers/{id}/clear-in-flight", id: "clearInFlight", summary: "Clear what a consumer has in flight",
+			text: "As if it had acknowledged it.", reply: "Affected"},
+		{method: "POST", path: "/consumers/{id}/release", id: "releaseInFlight", summary: "Release what a consumer has in flight or put off",
+			text: "It can be delivered again at once.", reply: "Affected"},
+	}...)},
+	{"messages", "What waits in them.", []operation{
+		{method: "GET", path: "/messages", id: "listMessages", summary: "Browse messages",
+			text: "Nothing is consumed by it: by priority, the highest first, and within it in the order of publishing; delayed ones by when they are due.",
+			parameters: []openapi.Parameter{
+				inQuery("topic", "Name of the topic. Either it or consumer is needed.", anyText),
+				inQuery("consumer", "Id of a consumer: only what it is not done with, with its states.", numbers),
+				inQuery("state", "Those in this state. Without it: all but the delayed ones.", *openapi.Enum(admin.BrowseStates...)),
+				inQuery("priority", "Those of this priority.", *openapi.Integer(broker.MinPriority, broker.MaxPriority)),
+				inQuery("since", "Those created then or later.", openapi.Schema{Type: "string", Format: "date-time"}),
+				inQuery("until", "Those created before.", openapi.Schema{Type: "string", Format: "date-time"}),
+				inQuery("text", "Those whose payload contains it, byte by byte.", openapi.Schema{Type: "string", MaxLength: new(broker.MaxBrowseText)}),
+				shared("limit"),
+				inQuery("cursor", "The next of the page before, which was asked for the same.", anyText),
+				inQuery("payload", "Bytes of each payload at most; with the limit at most 16777216 in all. 0: none.",
+					*openapi.Integer(0, admin.MaxPayloadEach).With(openapi.Schema{Default: admin.DefaultPayload})),
+			}, reply: "MessageList", refused: []refused{{404, "NotFound"}}},
+		{method: "GET", path: "/messages/{topic}/{id}", id: "getMessage", summary: "Get a message, and where it stands with each consumer",
+			text: "Nothing is consumed by it.",
+			parameters: []openapi.Parameter{inQuery("payload", "Bytes of the payload at most. Without it: all.",
+				openapi.Schema{Type: "integer", Format: "int64", Minimum: new(int64(0))})}, reply: "MessageDetail"},
+		{method: "DELETE", path: "/messages/{topic}/{id}", id: "deleteMessage", summary: "Delete a message",
+			text: "For all consumers, also where it is in flight.", reply: "Affected"},
+		{method: "GET", path: "/messages/{topic}/{id}/payload", id: "getPayload", summary: "Download the payload of a message",
+			text: "Byte for byte, as a download.", reply: "bytes", headers: []string{"Content-Disposition"}},
+		{method: "POST", path: "/messages/{topic}/{id}/release", id: "releaseMessage", summary: "Make a message deliverable at once",
+			text:       "One that waits for its delay, or, for a consumer, one that it has put off or has in flight.",
+			parameters: []openapi.Parameter{inQuery("consumer", "Id of the consumer that the message is released for. Without it: all.", numbers)}, reply: "Released"},
+		{method: "POST", path: "/topics/{topic}/messages", id: "publishMessage", summary: "Publish a message",
+			text: "It is on disk for every consumer when the answer comes. Its producer is admin, and the name of who asks.",
+			body: "Publication", reply: "Published", status: http.StatusCreated, headers: []string{"Location"},
+			refused: []refused{{409, "Inactive"}, {429, "Full"}}},
+		{method: "POST", path: "/topics/{topic}/messages/delete", id: "deleteMessages", summary: "Delete messages",
+			text: "All that there are of them, in one commit.", body: "MessageIDs", reply: "Affected"},
+	}},
+	{"stats", "Figures.", []operation{
+		{method: "GET", path: "/stats", id: "getStats", summary: "Get the figures of the whole broker",
+			text: "What there is and what was done since the start of the process.", reply: "Stats"},
+		{method: "GET", path: "/stats/history", id: "getHistory", summary: "Get the rates of the last hour or day",
+			text: "A step is 10 s in an hour and 5 min in a day.",
+			parameters: []openapi.Parameter{
+				inQuery("range", "How far back.", *openapi.Enum(admin.RangeHour, admin.RangeDay).With(openapi.Schema{Default: admin.RangeHour})),
+				inQuery("topic", "Of this topic. Without it: of all.", anyText),
+			}, reply: "History", refused: []refused{{404, "NotFound"}}},
+	}},
+	{"definitions", "Export and import.", []operation{
+		{method: "GET", path: "/export", id: "exportDefinitions", summary: "Export all definitions",
+			text:  "It takes the scope write, because password hashes and sub_keys are among them. The same objects give the same bytes.",
+			reply: "Definitions", headers: []string{"Content-Disposition"}, refused: []refused{{507, "DiskFull"}}},
+		{method: "POST", path: "/import", id: "importDefinitions", summary: "Import definitions",
+			text:       "Objects are created or brought to what the document says, all or nothing; what exists only here is left alone. To import a document again changes nothing. A document has at most 100,000 objects in all, and an object at most 1,000 values. There is one import at a time; meanwhile another is refused as unavailable.",
+			parameters: []openapi.Parameter{shared("dryRun")}, body: "Definitions", reply: "Import"},
+		{method: "POST", path: "/import/zato", id: "importZato", summary: "Import lists of Zato",
+			text: "Takes what the services zato.pubsub.topics.get-list, zato.pubsub.producers.get-list and zato.pubsub.consumers.get-list of Zato 2.0 answer. Security definitions that are no clients here are created inactive and with a password that nobody knows. The max_depth of a topic, which in Zato counts only what was not moved to consumers yet, is at least that of each of its consumers. A consumer that is created has an ack_timeout of 24 hours, as Zato had none. The answer's warnings say so. The limits are those of importDefinitions.",
+			parameters: []openapi.Parameter{
+				shared("dryRun"),
+				inQuery("list", "What the body is the list of.", *openapi.Enum(admin.ZatoTopics, admin.ZatoProducers, admin.ZatoConsumers)),
+				inQuery("topic", "Name of the topic that a list of producers or consumers is of.", anyText),
+			}, body: "ZatoLists", reply: "Import"},
+	}},
+	{"tokens", "Credentials of scripts.", []operation{
+		{method: "GET", path: "/tokens", id: "listTokens", summary: "List tokens",
+			text: "By name, a page at a time. The secrets are not among it.", parameters: paged, reply: "TokenList"},
+		{method: "POST", path: "/tokens", id: "createToken", summary: "Create a token",
+			text: "The secret is in this answer alone. The token ends with the administrator or token that has made it, and lasts no longer than such a token.",
+			body: "NewToken", reply: "Token", status: http.StatusCreated, refused: []refused{{409, "Exists"}}},
+		{method: "DELETE", path: "/tokens/{id}", id: "deleteToken", summary: "Delete a token",
+			text:       "It is refused from then on. Tokens that it has made end as well, or are taken over.",
+			parameters: []openapi.Parameter{shared("takeOver")}, status: http.StatusNoContent},
+	}},
+	{"administrators", "Who may sign in.", []operation{
+		{method: "GET", path: "/administrators", id: "listAdministrators", summary: "List administrators",
+			text: "By name, a page at a time.", parameters: paged, reply: "AdministratorList"},
+		{method: "POST", path: "/administrators", id: "createAdministrator", summary: "Create an administrator",
+			text: "It can sign in and do everything. In a session this takes current_password.",
+			body: "NewAdministrator", reply: "Administrator", status: http.StatusCreated, headers: []string{"Location"}, refused: []refused{{409, "Exists"}}},
+		{method: "PATCH", path: "/administrators/{administrator}", id: "editAdministrator", summary: "Set the password of an administrator",
+			text: "The administrator's other sessions end. In a session this takes current_password.",
+			body: "NewPassword", reply: "Administrator"},
+		{method: "DELETE", path: "/administrators/{administrator}", id: "deleteAdministrator", summary: "Delete an administrator",
+			text:       "The last one stays. The sessions end. Tokens that the administrator has made end as well, or are taken over.",
+			parameters: []openapi.Parameter{shared("takeOver")}, status: http.StatusNoContent, refused: []refused{{409, "LastAdministrator"}}},
+	}},
+	{"sessions", "Who has signed in.", []operation{
+		{method: "GET", path: "/sessions", id: "listSessions", summary: "List sessions",
+			text: "The last used first, a page at a time.", parameters: paged, reply: "SessionList"},
+		{method: "DELETE", path: "/sessions", id: "endSessions", summary: "End sessions",
+			text:       "Who was signed in by them has to sign in again.",
+			parameters: []openapi.Parameter{inQuery("administrator", "Those of this administrator. Without it: all.", anyText)},
+			reply:      "Ended", refused: []refused{{404, "NotFound"}}},
+		{method: "DELETE", path: "/sessions/{id}", id: "endSession", summary: "End a session",
+			text: "Who was signed in by it has to sign in again.", status: http.StatusNoContent},
+	}},
+	{"system", "The program.", []operation{
+		{method: "GET", path: "/audit", id: "listAudit", summary: "List the audit log",
+			text:       "Who changed what and when, the newest first. Of each kind the newest 10,000 entries are kept; equal ones within an hour become one, at the latest a minute later.",
+			parameters: append([]openapi.Parameter{inQuery("kind", "Those of this kind alone.", *openapi.Ref("EntryKind"))}, paged...), reply: "EntryList"},
+		{method: "GET", path: "/system", id: "getSystem", summary: "Get the version, the configuration in force and the like",
+			text: "Its version, its file, and the configuration in force with secrets masked.", reply: "SystemInfo"},
+		{method: "GET", path: "/openapi.json", id: "getOpenAPI", summary: "Get this document", text: "What you are reading.",
+			parameters: []openapi.Parameter{shared("ifNoneMatch")}, reply: "object", headers: []string{"ETag"}},
+	}},
+}
+
+var paged = []openapi.Parameter{shared("limit"), shared("cursor")}
+
+// objects are the texts of the six operations of a kind of objects.
+type objects struct {
+	noun, schema                              string
+	sort                                      openapi.Parameter
+	filters                                   []openapi.Parameter
+	list, create, get, edit, delete, deletion string
+}
+
+func (n objects) operations(parameter string) []operation {
+	all, name := "/"+n.noun+"s", strings.ToUpper(n.noun[:1])+n.noun[1:]
+	one := all + parameter
+	return []operation{
+		{method: "GET", path: all, id: "list" + name + "s", summary: "List " + n.noun + "s", text: n.list,
+			parameters: slices.Concat([]openapi.Parameter{shared("search"), n.sort, shared("desc")}, paged, n.filters), reply: name + "List"},
+		{method: "POST", path: all, id: "create" + name, summary: "Create a " + n.noun, text: n.create,
+			body: "New" + n.schema, reply: n.schema, status: http.StatusCreated, headers: []string{"ETag", "Location"}, refused: []refused{{409, "Exists"}}},
+		{method: "GET", path: one, id: "get" + name, summary: "Get a " + n.noun, text: n.get,
+			parameters: []openapi.Parameter{shared("ifNoneMatch")}, reply: n.schema, headers: []string{"ETag"}},
+		{method: "PATCH", path: one, id: "edit" + name, summary: "Edit a " + n.noun, text: n.edit,
+			parameters: []openapi.Parameter{shared("ifMatch")}, body: name + "Patch", reply: n.schema, headers: []string{"ETag"}},
+		{method: "DELETE", path: one, id: "delete" + name, summary: "Delete a " + n.noun, text: n.delete,
+			parameters: []openapi.Parameter{shared("ifMatch")}, reply: "Deleted"},
+		{method: "GET", path: one + "/deletion", id: "get" + name + "Deletion", summary: "Tell what would go with a " + n.noun, text: n.deletion, reply: "Deleted"},
+	}
+}
+
+// byAny is the parameter that says what a list is sorted by.
+func byAny(keys []string, byDefault string) openapi.Parameter {
+	return inQuery("sort", "What to sort by.", *openapi.Enum(keys...).With(openapi.Schema{Default: byDefault}))
+}
+
+func inQuery(name, text string, s openapi.Schema) openapi.Parameter {
+	return openapi.Parameter{Name: name, In: "query", Description: text, Schema: &s}
+}
+
+func inHeader(name, text string, s openapi.Schema) openapi.Parameter {
+	return openapi.Parameter{Name: name, In: "header", Description: text, Schema: &s}
+}
+
+func inRoute(name, text string, s openapi.Schema) openapi.Parameter {
+	return openapi.Parameter{Name: name, In: "path", Required: true, Description: text, Schema: &s}
+}
+
+func required(p openapi.Parameter) openapi.Parameter {
+	p.Required = true
+	return p
+}
+
+// shared refers to a parameter of the components.
+func shared(name string) openapi.Parameter {
+	return openapi.Parameter{Ref: "#/components/parameters/" + name}
+}

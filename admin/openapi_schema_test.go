@@ -1,0 +1,370 @@
+package admin_test
+
+import (
+	"fmt"
+	"reflect"
+	"slices"
+	"strings"
+	"time"
+
+	"pipit/admin"
+	"pipit/admin/openapi"
+	"pipit/broker"
+	"pipit/broker/login"
+)
+
+// Schemas that stand in several places.
+var (
+	anyText     = openapi.Schema{Type: "string"}
+	someText    = openapi.Schema{Type: "string", MinLength: new(1)}
+	flags       = openapi.Schema{Type: "string", Enum: []any{"true", "false"}, Default: "false"} // of a query
+	numbers     = openapi.Schema{Type: "integer", Format: "int64", Minimum: new(int64(1)), Maximum: new(int64(1<<32 - 1))}
+	priorities  = *openapi.Integer(broker.MinPriority, broker.MaxPriority).With(openapi.Schema{Default: broker.DefaultPriority})
+	expirations = *openapi.Integer(1, broker.MaxExpiration)
+	delays      = *openapi.Integer(0, broker.MaxDelay).With(openapi.Schema{Default: 0})
+	mimeTypes   = openapi.Schema{MinLength: new(1), MaxLength: new(broker.MaxMIMEType)}
+	states      = *openapi.Enum(broker.StateWaiting, broker.StateInFlight, broker.StateDeferred, broker.StateDelayed, broker.StateDone)
+	scopeNames  = *openapi.Enum(admin.ScopeRead, admin.ScopeWrite, admin.ScopeAdmin)
+	times       = openapi.Schema{Type: "string", Format: "date-time", Examples: []any{"2026-01-31T12:00:00.000000Z"}}
+	durations   = openapi.Schema{Type: "string", Pattern: `^[+-]?(0|(([0-9]+\.?[0-9]*|\.[0-9]+)(ns|us|µs|μs|ms|s|m|h))+)$`}
+)
+
+// apiTypes reads the schemas of the types of the API.
+func apiTypes() *openapi.Types {
+	types := &openapi.Types{
+		Known: map[reflect.Type]openapi.Schema{
+			reflect.TypeFor[admin.Time]():     times,
+			reflect.TypeFor[time.Time]():      times,
+			reflect.TypeFor[admin.Duration](): durations,
+			reflect.TypeFor[broker.Action]():  *openapi.Enum(broker.Create, broker.Update, broker.Keep),
+			reflect.TypeFor[broker.Kind]():    *openapi.Enum(broker.KindClient, broker.KindTopic, broker.KindProducer, broker.KindConsumer),
+		},
+		Names: map[reflect.Type]string{reflect.TypeFor[admin.Message](): "Message"}, // which is written as a MessageJSON
+	}
+	for _, n := range nouns {
+		types.Names[reflect.TypeOf(n.answer)] = n.name
+		types.Names[reflect.TypeOf(n.definition)] = n.stem() + "Definition"
+	}
+	for _, s := range slices.Concat(answers, requests) {
+		types.Names[reflect.TypeOf(s.of)] = s.name
+	}
+	return types
+}
+
+// schemas are those of the components.
+func schemas() openapi.Map[*openapi.Schema] {
+	types := apiTypes()
+	var all openapi.Map[*openapi.Schema]
+	for _, n := range nouns {
+		n.describe(types, &all)
+	}
+	for _, s := range answers {
+		all.Set(s.name, s.answer(types))
+	}
+	for _, s := range requests {
+		all.Set(s.name, s.request(types))
+	}
+	return append(append(all, otherSchemas...), wireSchemas...)
+}
+
+// typed is a schema that is made of a Go type.
+type typed struct {
+	name   string
+	of     any // a value of the type
+	fields map[string]openapi.Schema
+	more   openapi.Schema // of the whole
+	must   []string       // of a request: what it cannot do without
+}
+
+var answers = []typed{
+	{name: "ClientList", of: admin.ClientList{}},
+	{name: "TopicList", of: admin.TopicList{}},
+	{name: "ProducerList", of: admin.ProducerList{}},
+	{name: "ConsumerList", of: admin.ConsumerList{}},
+	{name: "Deleted", of: admin.Deleted{}},
+	{name: "Affected", of: admin.Affected{}},
+	{name: "Message", of: admin.MessageJSON{}, fields: map[string]openapi.Schema{
+		"priority": *openapi.Integer(broker.MinPriority, broker.MaxPriority),
+		"state":    states,
+		"encoding": *openapi.Enum(admin.Base64),
+	}, more: openapi.Schema{Description: "A message that is stored."}},
+	{name: "MessageList", of: admin.MessagePage{}},
+	{name: "Standing", of: admin.Standing{}, fields: map[string]openapi.Schema{"state": states}},
+	{name: "MessageDetail", of: admin.MessageDetail{}},
+	{name: "Published", of: admin.Published{}},
+	{name: "Released", of: admin.Released{}},
+	{name: "Database", of: admin.Database{}},
+	{name: "Attention", of: admin.Attention{}, fields: map[string]openapi.Schema{
+		"code": {Examples: []any{admin.CodeAway}},
+		"kind": *openapi.Enum(broker.KindTopic, broker.KindConsumer).With(openapi.Schema{Description: "What it is about."}),
+	}},
+	{name: "Stats", of: admin.Stats{}},
+	{name: "History", of: admin.History{}},
+	{name: "FieldChange", of: admin.FieldChange{}},
+	{name: "PlanAction", of: admin.PlanAction{}},
+	{name: "MadeKey", of: admin.MadeKey{}},
+	{name: "Import", of: admin.Import{}},
+	{name: "Token", of: admin.Token{}, fields: map[string]openapi.Schema{"scope": scopeNames}},
+	{name: "TokenList", of: admin.TokenList{}},
+	{name: "Administrator", of: admin.Administrator{}},
+	{name: "AdministratorList", of: admin.AdministratorList{}},
+	{name: "Session", of: admin.Session{}},
+	{name: "SessionList", of: admin.SessionList{}},
+	{name: "Ended", of: admin.Ended{}},
+	{name: "Entry", of: admin.Entry{}, fields: map[string]openapi.Schema{
+		"count":  {Minimum: new(int64(1))},
+		"kind":   *openapi.Ref("EntryKind"),
+		"action": {Examples: []any{"topic.create"}},
+	}},
+	{name: "EntryList", of: admin.EntryList{}},
+	{name: "Setting", of: admin.Setting{}},
+	{name: "SystemInfo", of: admin.System{}},
+	{name: "Problem", of: admin.Problem{}, fields: map[string]openapi.Schema{
+		"type":   {Format: "uri"},
+		"status": *openapi.Integer(400, 599),
+		"code":   *openapi.Enum(admin.ProblemCodes...),
+		"errors": {MinItems: new(1)},
+	}},
+	{name: "FieldError", of: admin.FieldError{}},
+}
+
+var requests = []typed{
+	{name: "Publication", of: admin.PublicationBody{}, fields: map[string]openapi.Schema{
+		"payload_base64": {ContentEncoding: admin.Base64},
+		"mime_type":      *mimeTypes.With(openapi.Schema{Default: broker.DefaultMIMEType}),
+		"priority":       priorities,
+		"expiration":     expirations,
+		"delay":          delays,
+		"msg_id":         {MinLength: new(1), MaxLength: new(broker.MaxMessageID)},
+	}, more: openapi.Schema{
+		If:   having("payload", anyText),
+		Then: ifAny("payload_base64", openapi.Schema{Type: "null"}),
+		Else: having("payload_base64", anyText),
+	}},
+	{name: "MessageIDs", of: admin.MessageIDs{}, must: []string{"ids"}, fields: map[string]openapi.Schema{
+		"ids": {MinItems: new(1), MaxItems: new(broker.MaxSettle)},
+	}},
+	{name: "Definitions", of: admin.Definitions{}, must: []string{"version"}, fields: map[string]openapi.Schema{
+		"version": {Enum: []any{admin.DefinitionsVersion}},
+	}, more: openapi.Schema{Description: "All objects as they are defined. What an object does not say is the default. Clients are known by username, topics by name, producers by client and topic, consumers by sub_key or, without one, by client and topic."}},
+	{name: "NewToken", of: admin.NewToken{}, must: []string{"name"}, fields: map[string]openapi.Schema{
+		"name":             someText,
+		"scope":            scopeNames,
+		"current_password": {WriteOnly: true},
+	}},
+	{name: "NewAdministrator", of: admin.NewAdministrator{}, must: []string{"name", "password"}, fields: map[string]openapi.Schema{
+		"name":             someText,
+		"password":         newPasswords,
+		"current_password": {WriteOnly: true},
+	}},
+	{name: "NewPassword", of: admin.NewPassword{}, must: []string{"password"}, fields: map[string]openapi.Schema{
+		"password":         newPasswords,
+		"current_password": {WriteOnly: true},
+	}},
+}
+
+var newPasswords = openapi.Schema{MinLength: new(admin.MinPassword), MaxLength: new(login.MaxPassword), WriteOnly: true}
+
+// otherSchemas are those that no Go type has.
+var otherSchemas = openapi.Map[*openapi.Schema]{
+	{Name: "EntryKind", Value: openapi.Enum(admin.AuditKinds...).With(openapi.Schema{
+		Description: "access: administrators, tokens, sessions and the set-up. secret: passwords of clients that were changed, sub_keys that were shown or changed, exports. refusal: of sign-ins, tokens and set-up keys that were wrong. edit: all else.",
+	})},
+	{Name: "ZatoList", Value: openapi.Array(&openapi.Schema{Type: "object", AdditionalProperties: true}).With(openapi.Schema{
+		Description: "What a service of Zato lists.",
+	})},
+	{Name: "ZatoDocument", Value: &openapi.Schema{Type: "object", MinProperties: new(1), AdditionalProperties: true,
+		Description: "Several lists: topics is the list of zato.pubsub.topics.get-list, or the answer around it; producers and consumers are those of zato.pubsub.producers.get-list and zato.pubsub.consumers.get-list by the name of a topic, or one list whose items have a topic_name. Or an answer of Zato, such as zato_pubsub_topics_get_list_response. What else is in it is left out of account."}},
+	{Name: "ZatoLists", Value: &openapi.Schema{OneOf: []*openapi.Schema{openapi.Ref("ZatoList"), openapi.Ref("ZatoDocument")},
+		Description: "The list that the parameter list names, the answer of Zato around it, or an object with several of them."}},
+}
+
+// having returns the condition that an object has a property of a schema.
+func having(name string, s openapi.Schema) *openapi.Schema {
+	return ifAny(name, s).With(openapi.Schema{Required: []string{name}})
+}
+
+// ifAny returns the condition that a property, where an object has it, is of a schema.
+func ifAny(name string, s openapi.Schema) *openapi.Schema {
+	return &openapi.Schema{Properties: openapi.Map[*openapi.Schema]{{Name: name, Value: &s}}}
+}
+
+// orNull returns a schema that may be null as well, if it is so.
+func orNull(s *openapi.Schema, so bool) *openapi.Schema {
+	if so {
+		return s.OrNull()
+	}
+	return s
+}
+
+// answer returns the schema of what is answered: a field that is never left out is required.
+func (s *typed) answer(types *openapi.Types) *openapi.Schema {
+	object := s.object(types)
+	for _, f := range types.Fields(reflect.TypeOf(s.of)) {
+		object.Add(f.Name, s.field(f), !f.Optional)
+	}
+	return object
+}
+
+// request returns the schema of what is read: a field that is not required may be null, which stands for its default.
+func (s *typed) request(types *openapi.Types) *openapi.Schema {
+	object := s.object(types)
+	for _, f := range types.Fields(reflect.TypeOf(s.of)) {
+		if slices.Contains(s.must, f.Name) {
+			object.Add(f.Name, s.field(f), true)
+		} else {
+			object.Add(f.Name, tellDefault(s.field(f)).OrNull(), false)
+		}
+	}
+	return object
+}
+
+func (s *typed) object(types *openapi.Types) *openapi.Schema {
+	return openapi.Schema{Type: "object", Description: types.Describe(reflect.TypeOf(s.of)), AdditionalProperties: false}.With(s.more)
+}
+
+func (s *typed) field(f openapi.Field) *openapi.Schema {
+	more := s.fields[f.Name]
+	if more.Ref != "" {
+		return &more
+	}
+	return f.Schema.With(more).Sized()
+}
+
+// tellDefault says in words what is the default of a field that may be null. A default of JSON Schema has generators of
+// clients send it.
+func tellDefault(s *openapi.Schema) *openapi.Schema {
+	told := *s
+	if s.Default != nil {
+		told.Description += fmt.Sprintf(" Default: %v.", s.Default)
+		told.Default = nil
+	}
+	return &told
+}
+
+// noun is a kind of object: what the document says beside what its fields and types do. Each kind has four schemas: of
+// what is answered, of what creates an object, of what edits one, and of one in an export.
+type noun struct {
+	name       string // of the schemas
+	answer     any    // a value of the type
+	definition any    // and of that in an export
+	settings   []setting
+	unanswered []string // settings that no answer has
+	create     openapi.Schema
+	edit       openapi.Schema // and a definition
+}
+
+// setting is a field that can be set.
+type setting struct {
+	name     string
+	schema   openapi.Schema
+	required bool
+	fixed    bool // for good: an edit cannot make it the default either
+	once     bool // for who creates it alone
+}
+
+var nouns = []noun{
+	{name: "ClientAccount", answer: admin.Client{}, definition: admin.ClientDefinition{}, settings: settings(broker.ClientFields), unanswered: []string{"password", "password_hash"},
+		create: openapi.Schema{Description: "Exactly one of password and password_hash is needed.",
+			If: having("password", someText), Then: noHash, Else: having("password_hash", someText)},
+		edit: openapi.Schema{Description: "Not both of password and password_hash.", If: having("password", someText), Then: noHash}},
+	{name: "Topic", answer: admin.Topic{}, definition: admin.TopicDefinition{}, settings: settings(broker.TopicFields)},
+	{name: "Producer", answer: admin.Producer{}, definition: admin.ProducerDefinition{}, settings: settings(broker.ProducerFields)},
+	{name: "Consumer", answer: admin.Consumer{}, definition: admin.ConsumerDefinition{}, settings: settings(broker.ConsumerFields)},
+}
+
+var noHash = ifAny("password_hash", openapi.Schema{MaxLength: new(0)})
+
+// settings are those of the table of a noun.
+func settings[T any](fields broker.Fields[T]) []setting {
+	var zero T
+	var list []setting
+	for i := range fields {
+		f := &fields[i]
+		help := strings.ReplaceAll(f.Help, "`", "")
+		if f.Fixed && !f.Secret {
+			help += "; it is for good"
+		}
+		s := openapi.Schema{Description: openapi.Sentence(help), Default: f.Default}
+		if f.Example != "" {
+			s.Examples = []any{f.Example}
+		}
+		switch f.Value(&zero).(type) {
+		case string:
+			s.Type, s.Pattern = "string", f.Pattern
+			if f.Required {
+				s.MinLength = new(1)
+			}
+			if f.Max > 0 {
+				s.MaxLength = new(int(f.Max))
+			}
+			for _, o := range f.Options {
+				s.Enum = append(s.Enum, o.Value)
+			}
+		case bool:
+			s.Type = "boolean"
+		case int64:
+			s = *openapi.Integer(f.Min, f.Max).With(s)
+		case time.Duration:
+			s = *durations.With(s)
+			s.Default = fmt.Sprint(f.Default)
+			s.Examples = []any{s.Default}
+			s.Description += fmt.Sprintf(` It is %s, written as "30s" or "1h30m0s".`, f.Allowed())
+		}
+		list = append(list, setting{f.Name, s, f.Required, f.Fixed && (f.Required || f.Secret), f.Once})
+	}
+	return list
+}
+
+// stem is the name without what only keeps it apart from the names that generators of clients have for themselves.
+func (n *noun) stem() string { return strings.TrimSuffix(n.name, "Account") }
+
+// describe adds the four schemas of a noun.
+func (n *noun) describe(types *openapi.Types, all *openapi.Map[*openapi.Schema]) {
+	const readAlone = "Fields that are read alone are left out of account"
+	object := func(name, text string, more openapi.Schema) *openapi.Schema {
+		more.Description = strings.TrimSpace(text + " " + more.Description)
+		s := openapi.Schema{Type: "object", AdditionalProperties: false}.With(more)
+		all.Set(name, s)
+		return s
+	}
+	answer := object(n.name, types.Describe(reflect.TypeOf(n.answer)), openapi.Schema{})
+	create := object("New"+n.name, "What is created. "+readAlone+", so that what another Pipit answered can be sent.", n.create)
+	edit := object(n.stem()+"Patch", "A JSON merge patch (RFC 7396): what is not given stays, null stands for the default. "+readAlone+
+		", but for revision: it is what the object must have, as If-Match.", n.edit)
+	definition := object(n.stem()+"Definition", types.Describe(reflect.TypeOf(n.answer)), n.edit)
+
+	fields := map[string]openapi.Field{}
+	for _, f := range types.Fields(reflect.TypeOf(n.answer)) {
+		fields[f.Name] = f
+	}
+	for _, s := range n.settings { // which come first
+		hidden := s.once || slices.Contains(n.unanswered, s.name)
+		if !hidden {
+			answer.Add(s.name, &s.schema, !fields[s.name].Optional)
+		}
+		given := tellDefault(&s.schema).With(openapi.Schema{WriteOnly: hidden})
+		changed := s.schema.With(openapi.Schema{WriteOnly: hidden})
+		changed.Examples, changed.Default = nil, nil
+		create.Add(s.name, orNull(given, !s.required), s.required)
+		if !s.once {
+			edit.Add(s.name, orNull(changed, !s.fixed), false)
+			defined := *changed
+			defined.WriteOnly = false
+			definition.Add(s.name, orNull(&defined, !s.required), s.required)
+		}
+	}
+	for _, f := range types.Fields(reflect.TypeOf(n.answer)) {
+		if !f.ReadOnly { // a setting
+			continue
+		}
+		s := f.Schema.With(openapi.Schema{ReadOnly: true})
+		if f.Name == "id" {
+			s.Minimum = new(int64(1))
+		}
+		answer.Add(f.Name, s.Sized(), !f.Optional || f.Name == "id" || f.Name == "revision") // which objects have that exist
+		create.Add(f.Name, s.Sized(), false)
+		s.Examples = nil
+		edit.Add(f.Name, s.Sized().OrNull(), false)
+	}
+}
