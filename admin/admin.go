@@ -67,7 +67,6 @@ type Admin struct {
 	stats    *stats
 	started  time.Time
 
-	naming    sync.Mutex  // held from looking whether a sub_key is free until a consumer has it
 	changing  sync.Mutex  // held from reading administrators, sessions or tokens to having changed them, also in memory
 	oneImport sync.Mutex  // held while an import is read and done
 	setUpDone atomic.Bool // there is an administrator

@@ -3,8 +3,6 @@ package admin
 import (
 	"context"
 	"net/http"
-
-	"pipit/broker"
 )
 
 // Affected is how many messages something was done to.
@@ -17,9 +15,9 @@ func (a *Admin) queueRoutes() []route {
 	one := v1 + "/consumers/:id"
 	return []route{
 		{"POST", one + "/rotate", a.apiRotate, write},
-		{"POST", one + "/clear", apiQueue(a.clearBacklog), write},
-		{"POST", one + "/clear-in-flight", apiQueue(a.clearInFlight), write},
-		{"POST", one + "/release", apiQueue(a.releaseInFlight), write},
+		{"POST", one + "/clear", apiQueue(a.consumers(), a.clearBacklog), write},
+		{"POST", one + "/clear-in-flight", apiQueue(a.consumers(), a.clearInFlight), write},
+		{"POST", one + "/release", apiQueue(a.consumers(), a.releaseInFlight), write},
 	}
 }
 
@@ -31,28 +29,27 @@ func (a *Admin) apiRotate(w http.ResponseWriter, r *http.Request, p params) erro
 	if err != nil {
 		return err
 	}
-	id, err := parseID(broker.KindConsumer, p["id"])
+	c, err := a.consumers().lookUp(p["id"])
 	if err != nil {
 		return err
 	}
-	c, err := a.rotateSubKey(r.Context(), actorOf(r.Context()), id, revision)
-	if err != nil {
+	if c, err = a.rotateSubKey(r.Context(), actorOf(r.Context()), &c, revision); err != nil {
 		return err
 	}
 	return a.consumers().reply(w, r, http.StatusOK, c)
 }
 
 // apiQueue returns the handler of what is done to the queue of a consumer.
-func apiQueue[N int | int64](do func(context.Context, actor, uint32) (N, error)) func(http.ResponseWriter, *http.Request, params) error {
+func apiQueue[N int | int64](consumers *noun[Consumer], do func(context.Context, actor, *Consumer) (N, error)) func(http.ResponseWriter, *http.Request, params) error {
 	return func(w http.ResponseWriter, r *http.Request, p params) error {
 		if err := noQuery(r); err != nil {
 			return err
 		}
-		id, err := parseID(broker.KindConsumer, p["id"])
+		c, err := consumers.lookUp(p["id"])
 		if err != nil {
 			return err
 		}
-		n, err := do(r.Context(), actorOf(r.Context()), id)
+		n, err := do(r.Context(), actorOf(r.Context()), &c)
 		if err != nil {
 			return err
 		}

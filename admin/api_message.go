@@ -65,10 +65,8 @@ func (a *Admin) apiMessages(w http.ResponseWriter, r *http.Request, _ params) er
 		return err
 	}
 	o := broker.BrowseOptions{Topic: v["topic"], State: broker.State(v["state"]), Text: v["text"], Cursor: v["cursor"]}
-	if s, given := v["consumer"]; given {
-		if o.Consumer, err = parseID(broker.KindConsumer, s); err != nil {
-			return badParameter("consumer", "consumer %q: allowed is the id of a consumer", clip.Input(s))
-		}
+	if o.Consumer, err = v.consumer(); err != nil {
+		return err
 	}
 	if o.Topic == "" && o.Consumer == 0 {
 		return fieldErrors{{Parameter: "topic", Detail: "topic: it is missing, as is consumer"}}
@@ -163,7 +161,7 @@ func (a *Admin) apiDeleteMessage(w http.ResponseWriter, r *http.Request, p param
 		return err
 	}
 	if n == 0 {
-		return notFound("No message %q", p["msg_id"])
+		return notFound("message", p["msg_id"])
 	}
 	return reply(w, http.StatusOK, Affected{int64(n)})
 }
@@ -190,11 +188,9 @@ func (a *Admin) apiReleaseMessage(w http.ResponseWriter, r *http.Request, p para
 	if err != nil {
 		return err
 	}
-	var consumer uint32
-	if s, given := v["consumer"]; given {
-		if consumer, err = parseID(broker.KindConsumer, s); err != nil {
-			return badParameter("consumer", "consumer %q: allowed is the id of a consumer", clip.Input(s))
-		}
+	consumer, err := v.consumer()
+	if err != nil {
+		return err
 	}
 	done, err := a.releaseMessage(r.Context(), actorOf(r.Context()), p["topic"], p["msg_id"], consumer)
 	if err != nil {

@@ -75,7 +75,7 @@ func (a *Admin) apiHistory(w http.ResponseWriter, r *http.Request, _ params) err
 		rng = rangeHour
 	}
 	if topic, given := v["topic"]; given {
-		if _, err := a.getTopic(topic); err != nil {
+		if _, err := a.topics().get(topic); err != nil {
 			return err
 		}
 	}

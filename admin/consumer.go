@@ -1,14 +1,42 @@
 package admin
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"net/http"
-	"slices"
 
 	"pipit/broker"
 	"pipit/broker/clip"
 )
+
+// consumers describes consumers. Their list can be sorted by topic, client, backlog, in_flight and last_seen.
+//
+// One that is created without a SubKey is given one, and is one more where the client is a consumer of the topic
+// already.
+func (a *Admin) consumers() *noun[Consumer] {
+	return &noun[Consumer]{
+		a: a, kind: broker.KindConsumer, path: "/consumers", param: "id", filters: []string{"topic", "client"},
+		initial:  newConsumer,
+		list:     a.listConsumers,
+		find:     byID(a.b.Consumer, consumerOf),
+		complete: a.setOldest,
+		ref:      func(c *Consumer) broker.Ref { return broker.Ref{Kind: broker.KindConsumer, ID: c.ID} },
+		name:     func(c *Consumer) string { return ofTopic(c.Client, c.Topic) },
+		revision: func(c *Consumer) string { return c.Revision },
+		goes:     func(c *Consumer) Deleted { return Deleted{Messages: c.Backlog} },
+		define:   func(d *broker.Definition, c *Consumer) { d.Consumers = append(d.Consumers, c.broker()) },
+		check:    checkConsumer,
+		fixed:    fixedConsumer,
+		diff: func(before, c *Consumer) fieldChanges {
+			return differences(before.ConsumerDefinition, c.ConsumerDefinition)
+		},
+		number:   func(c *Consumer, done *broker.Changed) { c.ID = done.Consumers[0].ID },
+		warnings: func(c *Consumer) *[]string { return &c.Warnings },
+		mask:     func(c *Consumer) { c.SubKey = "" },
+		reveal:   a.noteReveal,
+	}
+}
 
 var consumerSorts = sorts[broker.ConsumerInfo]{
 	"topic":     func(c *broker.ConsumerInfo) place { return place{S: consumerKey(c.Topic, c.Client, c.ID)} },
@@ -24,8 +52,6 @@ func consumerKey(first, second string, id uint32) string {
 	return key(first, second, fmt.Sprintf("%010d", id))
 }
 
-// listConsumers returns a page of the consumers. It can be sorted by topic, client, backlog,
-// in_flight and last_seen.
 func (a *Admin) listConsumers(q query) (list[Consumer], error) {
 	found := contains(q.Search)
 	matches := func(c *broker.ConsumerInfo) bool {
@@ -36,17 +62,6 @@ func (a *Admin) listConsumers(q query) (list[Consumer], error) {
 		return page, err
 	}
 	return page, a.setOldest(page.Items)
-}
-
-// getConsumer returns a consumer, with its SubKey. The error is NotFound.
-func (a *Admin) getConsumer(id uint32) (Consumer, error) {
-	info, ok := a.b.Consumer(id)
-	if !ok {
-		return Consumer{}, notFound("No consumer %q", fmt.Sprint(id))
-	}
-	one := []Consumer{consumerOf(&info)}
-	err := a.setOldest(one)
-	return one[0], err
 }
 
 // setOldest sets the Oldest of consumers that have a backlog.
@@ -67,113 +82,31 @@ func (a *Admin) setOldest(consumers []Consumer) error {
 	return err
 }
 
-// createConsumer makes a client a consumer of a topic, one more where it is one already. Without
-// a SubKey it is given one. The errors are Invalid, Conflict (a consumer has that SubKey or Name),
-// Unavailable and DiskFull.
-func (a *Admin) createConsumer(ctx context.Context, who actor, c Consumer) (Consumer, error) {
-	a.naming.Lock()
-	defer a.naming.Unlock()
-	def := c.broker()
-	switch def.Start = c.Start; def.Start {
-	case StartTail, StartOldest:
-	default:
-		return Consumer{}, invalid("start", "start %q: allowed are %s, %s", clip.Input(c.Start), StartOldest, StartTail)
+func checkConsumer(before, c *Consumer) error {
+	if before == nil && c.Start != StartOldest && c.Start != StartTail {
+		return invalid("start", "start %q: allowed are %s, %s", clip.Input(c.Start), StartOldest, StartTail)
 	}
-	if c.SubKey != "" {
-		if _, exists := a.bySubKey(c.SubKey); exists {
-			return Consumer{}, &broker.Error{Code: broker.Conflict, Message: "sub_key: another consumer has the same one", Field: "sub_key"}
-		}
-	}
-	if c.Name != "" && slices.ContainsFunc(a.b.Consumers(), func(o broker.ConsumerInfo) bool {
-		return o.Client == c.Client && o.Topic == c.Topic && o.Name == c.Name
-	}) {
-		return Consumer{}, &broker.Error{Code: broker.Conflict, Message: fmt.Sprintf("name %q: another consumer of the client and topic has it", clip.Input(c.Name)), Field: "name"}
-	}
-	def.New = true
-	done, err := a.b.Change(ctx, broker.Change{
-		Define:    broker.Definition{Consumers: []broker.Consumer{def}},
-		Documents: []broker.Document{a.audit(who, "consumer.create", ofTopic(c.Client, c.Topic), "")},
-	})
-	if err != nil {
-		return Consumer{}, err
-	}
-	if c.SubKey == "" && len(done.Made) == 1 {
-		c.SubKey = done.Made[0].SubKey
-	}
-	weak := a.warnWeak(broker.Definition{Consumers: []broker.Consumer{def}})
-	if made, ok := a.bySubKey(c.SubKey); ok {
-		made.Warnings = weak
-		return made, nil
-	}
-	return Consumer{}, notFound("No consumer %q", ofTopic(c.Client, c.Topic)) // deleted since
+	return nil
 }
 
-func (a *Admin) bySubKey(subKey string) (Consumer, bool) {
-	all := a.b.Consumers()
-	for i := range all {
-		if all[i].SubKey == subKey {
-			return consumerOf(&all[i]), true
-		}
-	}
-	return Consumer{}, false
-}
-
-// editConsumer has edit change a consumer that is in a revision, or in any where that is empty or
-// "*". The errors are those of edit, NotFound, Conflict (another revision), Invalid, Unavailable
-// and DiskFull.
-func (a *Admin) editConsumer(ctx context.Context, who actor, id uint32, revision string, edit func(*Consumer) error) (Consumer, error) {
-	err := again(revision, func() error {
-		before, err := a.getConsumer(id)
-		if err != nil {
-			return err
-		}
-		if err := checkRevision(revision, before.Revision); err != nil {
-			return err
-		}
-		c := before
-		if err := edit(&c); err != nil {
-			return err
-		}
-		if c.Client != before.Client {
-			return fixed("client", c.Client, before.Client)
-		}
-		if c.Topic != before.Topic {
-			return fixed("topic", c.Topic, before.Topic)
-		}
-		if c.Name != before.Name {
-			return fixed("name", c.Name, before.Name)
-		}
-		if c.SubKey != before.SubKey {
-			return invalid("sub_key", "sub_key: it cannot be set, but rotated")
-		}
-		if c.Start != before.Start {
-			return invalid("start", "start %q: it is for new consumers alone", clip.Input(c.Start))
-		}
-		diff := differences(before.ConsumerDefinition, c.ConsumerDefinition)
-		if len(diff) == 0 {
-			return nil
-		}
-		_, err = a.b.Change(ctx, broker.Change{
-			Expect:    []broker.Expect{{Ref: broker.Ref{Kind: broker.KindConsumer, ID: id}, Revision: before.Revision}},
-			Define:    broker.Definition{Consumers: []broker.Consumer{c.broker()}},
-			Documents: []broker.Document{a.audit(who, "consumer.edit", ofTopic(c.Client, c.Topic), diff.String())},
-		})
+func fixedConsumer(before, c *Consumer) error {
+	err := cmp.Or(fixed("client", before.Client, c.Client), fixed("topic", before.Topic, c.Topic), fixed("name", before.Name, c.Name))
+	switch {
+	case err != nil:
 		return err
-	})
-	if err != nil {
-		return Consumer{}, err
+	case c.SubKey != before.SubKey:
+		return invalid("sub_key", "sub_key: it cannot be set, but rotated")
+	case c.Start != before.Start:
+		return invalid("start", "start %q: it is for new consumers alone", clip.Input(c.Start))
 	}
-	return a.getConsumer(id)
+	return nil
 }
 
-// deleteConsumer deletes a consumer and its queue, and returns what went with it. The errors are
-// NotFound, Conflict, Unavailable and DiskFull.
-func (a *Admin) deleteConsumer(ctx context.Context, who actor, id uint32, revision string) (Deleted, error) {
-	c, err := a.getConsumer(id)
-	if err != nil {
-		return Deleted{}, err
-	}
-	return a.delete(ctx, who, "consumer.delete", broker.Ref{Kind: broker.KindConsumer, ID: id}, ofTopic(c.Client, c.Topic), revision)
+// broker returns the consumer as the broker takes it: one that says where it begins is new.
+func (c *Consumer) broker() broker.Consumer {
+	def := c.ConsumerDefinition.broker()
+	def.New, def.Start = c.Start != "", c.Start
+	return def
 }
 
 // noteReveal notes that who asks is shown the SubKey of a consumer, or those of many, where c is nil. Who has the
@@ -190,61 +123,37 @@ func (a *Admin) noteReveal(r *http.Request, c *Consumer) {
 
 // rotateSubKey gives a consumer a new SubKey, with all that waits for it. The errors are NotFound,
 // Conflict (another revision), Unavailable and DiskFull.
-func (a *Admin) rotateSubKey(ctx context.Context, who actor, id uint32, revision string) (Consumer, error) {
-	c, err := a.getConsumer(id)
-	if err != nil {
-		return Consumer{}, err
-	}
-	if revision == "" {
-		revision = "*"
-	}
-	_, err = a.b.Change(ctx, broker.Change{
-		Expect:    []broker.Expect{{Ref: broker.Ref{Kind: broker.KindConsumer, ID: id}, Revision: revision}},
-		Rotate:    []uint32{id},
+func (a *Admin) rotateSubKey(ctx context.Context, who actor, c *Consumer, revision string) (Consumer, error) {
+	_, err := a.b.Change(ctx, broker.Change{
+		Expect:    []broker.Expect{{Ref: a.consumers().ref(c), Revision: cmp.Or(revision, "*")}},
+		Rotate:    []uint32{c.ID},
 		Documents: []broker.Document{a.audit(who, actionRotate, ofTopic(c.Client, c.Topic), "")},
 	})
 	if err != nil {
 		return Consumer{}, err
 	}
-	return a.getConsumer(id)
+	return a.consumers().get(a.consumers().key(c))
 }
 
 // clearBacklog makes a consumer done with all that it has, and returns how many messages that
 // were. The error is NotFound, Unavailable or DiskFull.
-func (a *Admin) clearBacklog(ctx context.Context, who actor, id uint32) (int64, error) {
-	doc, err := a.queueAudit(who, "consumer.clear", id, func(c *Consumer) int64 { return c.Backlog })
-	if err != nil {
-		return 0, err
-	}
-	return a.b.ClearBacklog(ctx, id, doc)
+func (a *Admin) clearBacklog(ctx context.Context, who actor, c *Consumer) (int64, error) {
+	return a.b.ClearBacklog(ctx, c.ID, a.queueAudit(who, "consumer.clear", c, c.Backlog))
 }
 
 // clearInFlight makes a consumer done with what it has in flight, and returns how many messages
 // that were. The error is NotFound, Unavailable or DiskFull.
-func (a *Admin) clearInFlight(ctx context.Context, who actor, id uint32) (int, error) {
-	doc, err := a.queueAudit(who, "consumer.clear_in_flight", id, func(c *Consumer) int64 { return c.InFlight })
-	if err != nil {
-		return 0, err
-	}
-	return a.b.ClearInFlight(ctx, id, doc)
+func (a *Admin) clearInFlight(ctx context.Context, who actor, c *Consumer) (int, error) {
+	return a.b.ClearInFlight(ctx, c.ID, a.queueAudit(who, "consumer.clear_in_flight", c, c.InFlight))
 }
 
 // releaseInFlight makes what a consumer has in flight or has put off deliverable at once, and
 // returns how many messages that were. The error is NotFound, Unavailable or DiskFull.
-func (a *Admin) releaseInFlight(ctx context.Context, who actor, id uint32) (int, error) {
-	doc, err := a.queueAudit(who, "consumer.release", id, func(c *Consumer) int64 { return c.InFlight + c.Deferred })
-	if err != nil {
-		return 0, err
-	}
-	return a.b.ReleaseInFlight(ctx, id, doc)
+func (a *Admin) releaseInFlight(ctx context.Context, who actor, c *Consumer) (int, error) {
+	return a.b.ReleaseInFlight(ctx, c.ID, a.queueAudit(who, "consumer.release", c, c.InFlight+c.Deferred))
 }
 
-// queueAudit makes the audit entry of what is about to be done to a consumer's queue.
-func (a *Admin) queueAudit(who actor, action string, id uint32, count func(*Consumer) int64) (broker.Document, error) {
-	info, ok := a.b.Consumer(id)
-	if !ok {
-		return broker.Document{}, notFound("No consumer %q", fmt.Sprint(id))
-	}
-	c := consumerOf(&info)
-	return a.audit(who, action, ofTopic(c.Client, c.Topic), fmt.Sprintf("%d messages", count(&c))), nil
+// queueAudit makes the audit entry of what is about to be done to messages of a consumer's queue.
+func (a *Admin) queueAudit(who actor, action string, c *Consumer, messages int64) broker.Document {
+	return a.audit(who, action, ofTopic(c.Client, c.Topic), fmt.Sprintf("%d messages", messages))
 }

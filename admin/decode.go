@@ -357,6 +357,16 @@ func (v values) flag(name string) (bool, error) {
 	}
 }
 
+// consumer returns the id of a consumer, 0 where it is not given.
+func (v values) consumer() (uint32, error) {
+	s, given := v["consumer"]
+	id, ok := parseID(s)
+	if given && !ok {
+		return 0, badParameter("consumer", "consumer %q: allowed is the id of a consumer", clip.Input(s))
+	}
+	return id, nil
+}
+
 // time returns a time, the zero time where it is not given.
 func (v values) time(name string) (time.Time, error) {
 	s, given := v[name]

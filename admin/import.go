@@ -142,7 +142,7 @@ func (a *Admin) auditImport(who actor, out *Import) []broker.Document {
 	docs := []broker.Document{a.audit(who, "import", "", fmt.Sprintf("%d created, %d updated, %d kept", out.Created, out.Updated, out.Kept))}
 	var changed []string
 	for _, p := range out.Plan {
-		if p.Kind == broker.KindClient && editAction(p.Changes) == actionPassword {
+		if editAction(p.Kind, p.Changes) == actionPassword {
 			changed = append(changed, p.Key)
 		}
 	}

@@ -164,27 +164,3 @@ func invalid(field, format string, args ...any) *broker.Error {
 	err.Field = field
 	return err
 }
-
-// retries is how often an edit that is not meant for a certain revision begins again, because
-// another one came between.
-const retries = 10
-
-// again runs step until it does not end in a Conflict. An edit for a certain revision is not
-// repeated.
-func again(revision string, step func() error) error {
-	for i := 0; ; i++ {
-		err := step()
-		if broker.CodeOf(err) != broker.Conflict || revision != "" && revision != "*" || i == retries {
-			return err
-		}
-	}
-}
-
-// checkRevision tells whether an object is in the revision that an edit is meant for; empty or
-// "*" is any.
-func checkRevision(wanted, is string) error {
-	if wanted == "" || wanted == "*" || wanted == is {
-		return nil
-	}
-	return &broker.Error{Code: broker.Conflict, Message: "It was changed in the meantime: its revision is " + is + " now"}
-}

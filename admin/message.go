@@ -34,7 +34,7 @@ func (a *Admin) getMessage(topic, id string) (Message, []Standing, error) {
 // it. The errors are Invalid, TooLarge, NotFound, Denied (the topic is not active), Full,
 // Unavailable and DiskFull.
 func (a *Admin) publish(ctx context.Context, who actor, topic string, p Publication) (string, error) {
-	t, err := a.getTopic(topic)
+	t, err := a.topics().get(topic)
 	if err != nil {
 		return "", err
 	}
@@ -55,7 +55,7 @@ func (a *Admin) publish(ctx context.Context, who actor, topic string, p Publicat
 // deleteMessages deletes messages of a topic for all of its consumers, and returns how many of
 // them there were. The errors are Invalid, NotFound (no such topic), Unavailable and DiskFull.
 func (a *Admin) deleteMessages(ctx context.Context, who actor, topic string, ids []string) (int, error) {
-	if _, err := a.getTopic(topic); err != nil {
+	if _, err := a.topics().get(topic); err != nil {
 		return 0, err
 	}
 	if len(ids) == 0 || len(ids) > broker.MaxSettle {
@@ -72,7 +72,7 @@ func (a *Admin) deleteMessages(ctx context.Context, who actor, topic string, ids
 // (0: for all), one that is put off or in flight. It tells whether anything has changed. The errors
 // are NotFound, Unavailable and DiskFull.
 func (a *Admin) releaseMessage(ctx context.Context, who actor, topic, id string, consumer uint32) (bool, error) {
-	if _, err := a.getTopic(topic); err != nil {
+	if _, err := a.topics().get(topic); err != nil {
 		return false, err
 	}
 	return a.b.ReleaseMessage(ctx, topic, id, consumer, a.audit(who, "message.release", topic, clip.Input(id)))

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"reflect"
+	"slices"
 	"strings"
 	"time"
 	"unicode/utf8"
@@ -420,6 +421,11 @@ func differences[D definition](from, to D) fieldChanges {
 		}
 	}
 	return list
+}
+
+// hasSecret tells whether a secret is among them.
+func (l fieldChanges) hasSecret() bool {
+	return slices.ContainsFunc(l, func(c FieldChange) bool { return c.From == nil && c.To == nil })
 }
 
 // String is what the audit log says.

@@ -7,39 +7,55 @@ import (
 	"strconv"
 
 	"pipit/broker"
-	"pipit/broker/clip"
 )
 
-var consumerOrders = []order{
-	{Key: "topic", Label: "Topic"},
-	{Key: "client", Label: "Client"},
-	{Label: "State"},
-	{Key: "backlog", Label: "Backlog", Number: true, Down: true},
-	{Key: "in_flight", Label: "In flight", Number: true, Down: true},
-	{Label: "Oldest"},
-	{Key: "last_seen", Label: "Last seen", Down: true},
+// consumerPages describes the pages of consumers.
+func (a *Admin) consumerPages() *pages[Consumer] {
+	return &pages[Consumer]{
+		noun: a.consumers(),
+		orders: []order{
+			{Key: "topic", Label: "Topic"},
+			{Key: "client", Label: "Client"},
+			{Label: "State"},
+			{Key: "backlog", Label: "Backlog", Number: true, Down: true},
+			{Key: "in_flight", Label: "In flight", Number: true, Down: true},
+			{Label: "Oldest"},
+			{Key: "last_seen", Label: "Last seen", Down: true},
+		},
+		example:    `{"client": "erp", "topic": "/customer/created"}`,
+		lead:       "A consumer is a client's own queue of what is published to a topic.",
+		wide:       true,
+		newFields:  a.newConsumerFields,
+		editFields: consumerFields,
+		known: func(f *form, c *Consumer) error {
+			c.Client, c.Topic, c.Name, c.SubKey, c.Start = f.get("client"), f.get("topic"), f.get("name"), f.get("sub_key"), f.get("start")
+			return a.checkPair(c.Client, c.Topic)
+		},
+		read: readConsumer,
+		created: func(_ *form, c *Consumer) (to, notice string) {
+			return consumerPath(c.ID), "The consumer was created. Its sub_key is below"
+		},
+		show: a.pageConsumer,
+		deletes: func(c *Consumer) deletion {
+			return deletion{
+				lead:  "This deletes the consumer " + c.Client + " of " + c.Topic + " and its queue. It cannot be undone.",
+				label: "Type the topic's name to confirm", expected: c.Topic,
+				to: topicPath(c.Topic), called: c.Client,
+			}
+		},
+	}
 }
 
-type consumersPage struct {
-	listing
-	Items []Consumer
-}
-
-func (a *Admin) pageConsumers(w http.ResponseWriter, r *http.Request, _ params) error {
-	if v := r.URL.Query(); v.Has("new") {
-		c := newConsumer()
-		c.Topic, c.Client = v.Get("topic"), v.Get("client")
-		return a.renderNewConsumer(w, r, 0, a.newConsumerForm(&c))
-	}
-	page := consumersPage{listing: readListing(r, consumerOrders...)}
-	l, err := a.listConsumers(page.query)
-	if err != nil {
-		return err
-	}
-	page.Items = l.Items
-	page.found(len(l.Items), l.Total, l.Next)
-	page.Example = a.bases(r).createCommand("consumers", `{"client": "erp", "topic": "/customer/created"}`)
-	return a.render(w, r, "consumers", http.StatusOK, view{Title: "Consumers", Nav: "consumers", Data: page})
+func (a *Admin) newConsumerFields(proposed url.Values) []field {
+	c := newConsumer()
+	client := proposed.Get("client")
+	fields := append([]field{
+		{Name: "client", Label: "Client", Value: client, Required: true, Options: a.usernames(), Hint: "A username", Focus: client == ""},
+		{Name: "topic", Label: "Topic", Value: proposed.Get("topic"), Required: true, Options: a.topicNames(), Hint: "What the client gets a queue of"},
+		{Name: "name", Label: "Name", Hint: "Tells it from the client's others of the topic. It can be empty"},
+		startField(c.Start),
+	}, consumerFields(&c)...)
+	return slices.Insert(fields, len(fields)-1, field{Name: "sub_key", Label: "sub_key", Hint: "The queue's secret name. Empty: one is made"})
 }
 
 func consumerFields(c *Consumer) []field {
@@ -61,22 +77,8 @@ func startField(value string) field {
 	}, Hint: "The first consumer of a topic always begins at the oldest message"}
 }
 
-func (a *Admin) newConsumerForm(c *Consumer) *form {
-	fields := append([]field{
-		{Name: "client", Label: "Client", Value: c.Client, Required: true, Options: a.usernames(), Hint: "A username", Focus: c.Client == ""},
-		{Name: "topic", Label: "Topic", Value: c.Topic, Required: true, Options: a.topicNames(), Hint: "What the client gets a queue of"},
-		{Name: "name", Label: "Name", Value: c.Name, Hint: "Tells it from the client's others of the topic. It can be empty"},
-		startField(c.Start),
-	}, consumerFields(c)...)
-	subKey := field{Name: "sub_key", Label: "sub_key", Hint: "The queue's secret name. Empty: one is made"}
-	fields = slices.Insert(fields, len(fields)-1, subKey)
-	f := newForm("consumer", "/admin/consumers", "Create consumer", fields...)
-	f.Wide = true
-	return f
-}
-
 // readConsumer brings a consumer to what was typed.
-func (f *form) readConsumer(c *ConsumerDefinition) (err error) {
+func readConsumer(f *form, c *Consumer) (err error) {
 	c.Active = f.on("is_active")
 	if c.MaxDepth, err = f.number("max_depth", broker.DefaultMaxDepth); err != nil {
 		return err
@@ -95,45 +97,6 @@ func (f *form) readConsumer(c *ConsumerDefinition) (err error) {
 
 // consumerPath is the path of a consumer's page.
 func consumerPath(id uint32) string { return "/admin/consumers/" + strconv.FormatUint(uint64(id), 10) }
-
-func (a *Admin) renderNewConsumer(w http.ResponseWriter, r *http.Request, status int, f *form) error {
-	return a.renderForm(w, r, status, "consumers", "New consumer", formPage{
-		Back: link{"/admin/consumers", "Consumers"},
-		Lead: "A consumer is a client's own queue of what is published to a topic.",
-		Form: f,
-	})
-}
-
-func (a *Admin) pageCreateConsumer(w http.ResponseWriter, r *http.Request, _ params) error {
-	v, err := readForm(w, r)
-	if err != nil {
-		return err
-	}
-	c := newConsumer()
-	f := a.newConsumerForm(&c)
-	for _, x := range f.Fields { // a short form leaves out what has a default
-		if x.Type != "checkbox" && !v.Has(x.Name) {
-			v.Set(x.Name, x.Value)
-		}
-	}
-	f.typed(v)
-	c.Client, c.Topic, c.Name, c.SubKey, c.Start = f.get("client"), f.get("topic"), f.get("name"), f.get("sub_key"), f.get("start")
-	err = a.checkPair(c.Client, c.Topic)
-	if err == nil {
-		err = f.readConsumer(&c.ConsumerDefinition)
-	}
-	if err == nil {
-		c, err = a.createConsumer(r.Context(), actorOf(r.Context()), c)
-	}
-	if err != nil {
-		status, err := f.fail(err)
-		if err != nil {
-			return err
-		}
-		return a.renderNewConsumer(w, r, status, f)
-	}
-	return a.done(w, r, consumerPath(c.ID), "The consumer was created. Its sub_key is below"+warned(c.Warnings))
-}
 
 type consumerPage struct {
 	Consumer
@@ -182,115 +145,23 @@ func (a *Admin) renderConsumer(w http.ResponseWriter, r *http.Request, status in
 	return a.render(w, r, "consumer", status, view{Title: "Consumer " + ofTopic(page.Client, page.Topic), Nav: "consumers", Data: page})
 }
 
-func (a *Admin) consumer(p params) (Consumer, error) {
-	id, err := parseID(broker.KindConsumer, p["id"])
-	if err != nil {
-		return Consumer{}, err
-	}
-	return a.getConsumer(id)
-}
-
-func (a *Admin) pageConsumer(w http.ResponseWriter, r *http.Request, p params) error {
-	c, err := a.consumer(p)
-	if err != nil {
-		return err
-	}
+func (a *Admin) pageConsumer(w http.ResponseWriter, r *http.Request, c *Consumer) error {
 	reveal := r.URL.Query().Has("reveal") && actorOf(r.Context()).Access >= write
 	if reveal {
-		a.noteReveal(r, &c)
+		a.noteReveal(r, c)
 	}
-	return a.renderConsumer(w, r, http.StatusOK, a.consumerPage(r, &c, reveal))
+	return a.renderConsumer(w, r, http.StatusOK, a.consumerPage(r, c, reveal))
 }
 
-func editConsumerForm(c *Consumer) *form {
-	f := newForm("consumer", consumerPath(c.ID)+"/edit", "Save", consumerFields(c)...)
-	f.Revision = c.Revision
-	return f
-}
-
-func (a *Admin) renderEditConsumer(w http.ResponseWriter, r *http.Request, status int, c *Consumer, f *form) error {
-	name := ofTopic(c.Client, c.Topic)
-	return a.renderForm(w, r, status, "consumers", "Edit consumer "+name, formPage{Back: link{consumerPath(c.ID), name}, Form: f})
-}
-
-func (a *Admin) pageEditConsumer(w http.ResponseWriter, r *http.Request, p params) error {
-	c, err := a.consumer(p)
-	if err != nil {
-		return err
+// queuePageRoutes are the forms of a consumer's page.
+func (a *Admin) queuePageRoutes() []route {
+	one := "/admin/consumers/:id"
+	return []route{
+		{"POST", one + "/rotate", a.pageRotate, write},
+		{"POST", one + "/clear", a.pageClear, write},
+		{"POST", one + "/clear-in-flight", a.pageClearInFlight, write},
+		{"POST", one + "/release", a.pageRelease, write},
 	}
-	return a.renderEditConsumer(w, r, 0, &c, editConsumerForm(&c))
-}
-
-func (a *Admin) pageSaveConsumer(w http.ResponseWriter, r *http.Request, p params) error {
-	v, err := readForm(w, r)
-	if err != nil {
-		return err
-	}
-	c, err := a.consumer(p)
-	if err != nil {
-		return err
-	}
-	f := editConsumerForm(&c)
-	f.typed(v)
-	_, err = a.editConsumer(r.Context(), actorOf(r.Context()), c.ID, f.Revision, func(c *Consumer) error { return f.readConsumer(&c.ConsumerDefinition) })
-	switch {
-	case broker.CodeOf(err) == broker.Conflict:
-		if c, err = a.getConsumer(c.ID); err != nil {
-			return err
-		}
-		f.conflict(editConsumerForm(&c))
-		return a.renderEditConsumer(w, r, http.StatusConflict, &c, f)
-	case err != nil:
-		status, err := f.fail(err)
-		if err != nil {
-			return err
-		}
-		return a.renderEditConsumer(w, r, status, &c, f)
-	}
-	return a.done(w, r, consumerPath(c.ID), "The consumer was saved")
-}
-
-func (a *Admin) dropConsumerPage(c *Consumer) (formPage, error) {
-	lost, err := a.whatGoes(broker.KindConsumer, strconv.FormatUint(uint64(c.ID), 10))
-	name := ofTopic(c.Client, c.Topic)
-	return dropPage(link{consumerPath(c.ID), name}, consumerPath(c.ID)+"/delete", "the consumer "+c.Client+" of "+c.Topic+" and its queue",
-		"Type the topic's name to confirm", c.Topic, c.Revision, lost), err
-}
-
-func (a *Admin) pageDropConsumer(w http.ResponseWriter, r *http.Request, p params) error {
-	c, err := a.consumer(p)
-	if err != nil {
-		return err
-	}
-	page, err := a.dropConsumerPage(&c)
-	if err != nil {
-		return err
-	}
-	return a.renderForm(w, r, 0, "consumers", "Delete consumer "+ofTopic(c.Client, c.Topic), page)
-}
-
-func (a *Admin) pageDeleteConsumer(w http.ResponseWriter, r *http.Request, p params) error {
-	v, err := readForm(w, r)
-	if err != nil {
-		return err
-	}
-	c, err := a.consumer(p)
-	if err != nil {
-		return err
-	}
-	page, err := a.dropConsumerPage(&c)
-	if err != nil {
-		return err
-	}
-	page.Form.typed(v)
-	var gone Deleted
-	if err = page.Form.confirmed(c.Topic); err == nil {
-		gone, err = a.deleteConsumer(r.Context(), actorOf(r.Context()), c.ID, page.Form.Revision)
-	}
-	if err != nil {
-		return a.renderUndeleted(w, r, err, "consumers", "Delete consumer "+ofTopic(c.Client, c.Topic), page, c.Revision)
-	}
-	return a.done(w, r, topicPath(c.Topic), "The consumer "+clip.Input(c.Client)+" was deleted"+with(gone))
 }
 
 // onConsumer runs one of the forms of a consumer's page, and shows the page again, with the form
@@ -300,7 +171,7 @@ func (a *Admin) onConsumer(w http.ResponseWriter, r *http.Request, p params, pic
 	if err != nil {
 		return err
 	}
-	c, err := a.consumer(p)
+	c, err := a.consumers().get(p["id"])
 	if err != nil {
 		return err
 	}
@@ -324,7 +195,7 @@ func (a *Admin) onConsumer(w http.ResponseWriter, r *http.Request, p params, pic
 
 func (a *Admin) pageRotate(w http.ResponseWriter, r *http.Request, p params) error {
 	return a.onConsumer(w, r, p, func(p *consumerPage) *form { return p.Rotate }, func(c *Consumer, f *form) (string, error) {
-		_, err := a.rotateSubKey(r.Context(), actorOf(r.Context()), c.ID, f.Revision)
+		_, err := a.rotateSubKey(r.Context(), actorOf(r.Context()), c, f.Revision)
 		return "The consumer has a new sub_key. The old one is refused from now on", err
 	})
 }
@@ -334,21 +205,21 @@ func (a *Admin) pageClear(w http.ResponseWriter, r *http.Request, p params) erro
 		if err := f.confirmed(c.Topic); err != nil {
 			return "", err
 		}
-		n, err := a.clearBacklog(r.Context(), actorOf(r.Context()), c.ID)
+		n, err := a.clearBacklog(r.Context(), actorOf(r.Context()), c)
 		return "The backlog was cleared: " + count(n, "message", "messages"), err
 	})
 }
 
 func (a *Admin) pageClearInFlight(w http.ResponseWriter, r *http.Request, p params) error {
 	return a.onConsumer(w, r, p, func(p *consumerPage) *form { return p.Done }, func(c *Consumer, f *form) (string, error) {
-		n, err := a.clearInFlight(r.Context(), actorOf(r.Context()), c.ID)
+		n, err := a.clearInFlight(r.Context(), actorOf(r.Context()), c)
 		return "What was in flight was cleared: " + count(int64(n), "message", "messages"), err
 	})
 }
 
 func (a *Admin) pageRelease(w http.ResponseWriter, r *http.Request, p params) error {
 	return a.onConsumer(w, r, p, func(p *consumerPage) *form { return p.Release }, func(c *Consumer, f *form) (string, error) {
-		n, err := a.releaseInFlight(r.Context(), actorOf(r.Context()), c.ID)
+		n, err := a.releaseInFlight(r.Context(), actorOf(r.Context()), c)
 		return "Deliverable at once: " + count(int64(n), "message", "messages"), err
 	})
 }

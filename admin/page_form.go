@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"pipit/broker"
 )
@@ -38,6 +39,7 @@ type field struct {
 	Error                 string
 	Theirs                string // what somebody else has made of it meanwhile
 	Focus                 bool
+	Order                 bool // it says what to do, and is no value of what is edited
 }
 
 type option struct{ Value, Label string }
@@ -87,6 +89,16 @@ func (f *form) typed(v url.Values) {
 	f.Revision = v.Get("revision")
 }
 
+// typedInPart takes over what was typed in a form that can be short: it leaves out what has a default.
+func (f *form) typedInPart(v url.Values) {
+	for _, x := range f.Fields {
+		if x.Type != "checkbox" && !v.Has(x.Name) {
+			v.Set(x.Name, x.Value)
+		}
+	}
+	f.typed(v)
+}
+
 // number returns the whole number that was typed, def where the field is empty.
 func (f *form) number(name string, def int64) (int64, error) {
 	s := strings.TrimSpace(f.get(name))
@@ -100,6 +112,26 @@ func (f *form) number(name string, def int64) (int64, error) {
 	return n, nil
 }
 
+// duration returns the duration that was typed. A bare number is seconds.
+func (f *form) duration(name string) (Duration, error) {
+	s := strings.TrimSpace(f.get(name))
+	if n, err := strconv.ParseUint(s, 10, 31); err == nil {
+		return Duration(time.Duration(n) * time.Second), nil
+	}
+	d, err := time.ParseDuration(s)
+	if err != nil {
+		return 0, &fieldError{name, "Allowed are durations such as 30s, 5m, 1h30m"}
+	}
+	return Duration(d), nil
+}
+
+func onOff(on bool) string {
+	if on {
+		return checked
+	}
+	return ""
+}
+
 // fieldError is an error of a single field.
 type fieldError struct{ field, message string }
 
@@ -110,11 +142,7 @@ func (e *fieldError) Error() string { return e.message }
 // 422, since the page is what was asked for, but not done. Passwords are to be typed again.
 func (f *form) fail(err error) (int, error) {
 	f.Open = true
-	for i := range f.Fields {
-		if f.Fields[i].Type == "password" {
-			f.Fields[i].Value = ""
-		}
-	}
+	f.forgetPasswords()
 	var fe *fieldError
 	if errors.As(err, &fe) {
 		f.blame(fe.field, fe.message)
@@ -149,6 +177,15 @@ func (f *form) fail(err error) (int, error) {
 	return http.StatusUnprocessableEntity, nil
 }
 
+// forgetPasswords makes passwords to be typed again: a page never holds one.
+func (f *form) forgetPasswords() {
+	for i := range f.Fields {
+		if f.Fields[i].Type == "password" {
+			f.Fields[i].Value = ""
+		}
+	}
+}
+
 // guilty returns the name of the field that an error is about, if any. The client of a producer is the
 // username of a client, whose form may be the one.
 func (f *form) guilty(e *broker.Error) string {
@@ -180,9 +217,10 @@ func sentence(s string) string {
 // Nothing that was typed is lost, and saving once more makes it so.
 func (f *form) conflict(now *form) {
 	f.Changed, f.Open, f.Revision = true, true, now.Revision
+	f.forgetPasswords()
 	for i := range f.Fields {
 		x, y := &f.Fields[i], &now.Fields[i]
-		if x.Type == "password" || x.Type == "hidden" || x.Value == y.Value {
+		if x.Type == "password" || x.Type == "hidden" || x.Order || x.Value == y.Value {
 			continue
 		}
 		switch {
@@ -227,6 +265,24 @@ func (f *form) confirmed(expected string) error {
 		return &fieldError{"confirm", "This is not the name. Nothing was deleted"}
 	}
 	return nil
+}
+
+// formPage is a page that holds nothing but a form.
+type formPage struct {
+	Back link
+	Lead string
+	Lost []string // what goes with what is deleted
+	Form *form
+}
+
+type link struct{ URL, Label string }
+
+// renderForm answers with a page of a form. status is 0 where it is shown for the first time.
+func (a *Admin) renderForm(w http.ResponseWriter, r *http.Request, status int, nav, title string, p formPage) error {
+	if status == 0 {
+		status = http.StatusOK
+	}
+	return a.render(w, r, "object", status, view{Title: title, Nav: nav, Data: p})
 }
 
 // pageSize is how many rows a page of a list has.
@@ -329,7 +385,7 @@ const maxProposals = 200
 
 // topicNames are names of topics for a field to propose.
 func (a *Admin) topicNames() []option {
-	l, err := a.listTopics(query{Sort: "name", Limit: maxProposals})
+	l, err := a.topics().list(query{Sort: "name", Limit: maxProposals})
 	if err != nil {
 		return nil
 	}
@@ -342,7 +398,7 @@ func (a *Admin) topicNames() []option {
 
 // usernames are names of clients for a field to propose.
 func (a *Admin) usernames() []option {
-	l, err := a.listClients(query{Sort: "username", Limit: maxProposals})
+	l, err := a.clients().list(query{Sort: "username", Limit: maxProposals})
 	if err != nil {
 		return nil
 	}

@@ -79,20 +79,30 @@ func (a *Admin) consumersOf(topic string, chosen uint32) []option {
 	return options
 }
 
+func (a *Admin) messagePageRoutes() []route {
+	return []route{
+		{"GET", "/admin/messages", a.pageMessages, read},
+		{"POST", "/admin/messages", a.pageDeleteMessages, write},
+		{"GET", "/admin/messages/:topic/:id", a.pageMessage, read},
+		{"POST", "/admin/messages/:topic/:id/delete", a.pageDeleteMessage, write},
+		{"POST", "/admin/messages/:topic/:id/release", a.pageReleaseMessage, write},
+		{"GET", "/admin/messages/:topic/:id/publish", a.pageRecompose, read},
+		{"POST", "/admin/messages/:topic/:id/publish", a.pageRepublish, write},
+		{"GET", "/admin/topics/:name/publish", a.pageCompose, read},
+		{"POST", "/admin/topics/:name/publish", a.pagePublish, write},
+	}
+}
+
 func (a *Admin) pageMessages(w http.ResponseWriter, r *http.Request, _ params) error {
 	v := r.URL.Query()
 	page := messagesPage{Topic: v.Get("topic")}
 	if s := v.Get("consumer"); s != "" {
-		id, err := parseID(broker.KindConsumer, s)
-		if err != nil {
-			return err
-		}
-		c, ok := a.b.Consumer(id)
+		c, err := a.consumers().lookUp(s)
 		switch {
-		case !ok:
-			return notFound("No consumer %q", s)
+		case err != nil:
+			return err
 		case page.Topic == "" || page.Topic == c.Topic:
-			page.Consumer, page.Client, page.Topic = id, c.Client, c.Topic
+			page.Consumer, page.Client, page.Topic = c.ID, c.Client, c.Topic
 		default: // another topic was typed: the consumer is none of its own
 			v.Del("consumer")
 		}
@@ -122,7 +132,7 @@ func (a *Admin) pageMessages(w http.ResponseWriter, r *http.Request, _ params) e
 		}
 	}
 	if page.Topic == "" {
-		l, err := a.listTopics(query{Sort: "depth", Desc: true, Limit: 10})
+		l, err := a.topics().list(query{Sort: "depth", Desc: true, Limit: 10})
 		if err != nil {
 			return err
 		}
@@ -184,7 +194,7 @@ func (a *Admin) browseTo(r *http.Request, page *messagesPage, v url.Values) (err
 		page.From++
 		return nil
 	}
-	producers, err := a.listProducers(query{Topic: page.Topic, Limit: 1})
+	producers, err := a.producers().list(query{Topic: page.Topic, Limit: 1})
 	if err == nil && len(producers.Items) > 0 {
 		page.Command = a.bases(r).publishCommands(producers.Items[0].Client, page.Topic)[0].Line
 	}
@@ -335,8 +345,9 @@ func (a *Admin) pageReleaseMessage(w http.ResponseWriter, r *http.Request, p par
 	}
 	var consumer uint32
 	if s := v.Get("consumer"); s != "" {
-		if consumer, err = parseID(broker.KindConsumer, s); err != nil {
-			return err
+		var ok bool
+		if consumer, ok = parseID(s); !ok {
+			return notFound("consumer", s)
 		}
 	}
 	topic, id := unsegment(p["topic"]), unsegment(p["id"])

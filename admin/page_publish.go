@@ -148,7 +148,7 @@ func (a *Admin) renderCompose(w http.ResponseWriter, r *http.Request, status int
 }
 
 func (a *Admin) pageCompose(w http.ResponseWriter, r *http.Request, p params) error {
-	t, err := a.getTopic(unsegment(p["name"]))
+	t, err := a.topics().get(unsegment(p["name"]))
 	if err != nil {
 		return err
 	}
@@ -158,7 +158,7 @@ func (a *Admin) pageCompose(w http.ResponseWriter, r *http.Request, p params) er
 }
 
 func (a *Admin) pagePublish(w http.ResponseWriter, r *http.Request, p params) error {
-	t, err := a.getTopic(unsegment(p["name"]))
+	t, err := a.topics().get(unsegment(p["name"]))
 	if err != nil {
 		return err
 	}

@@ -69,7 +69,7 @@ type Change struct {
 // Requests under way of what is deleted end as if it had not existed. Messages leave the disk in
 // the background. The errors are Faults, Invalid, NotFound (an object that is expected or to be deleted
 // does not exist), Conflict (an object exists that was not expected to, or its Revision is another
-// one), Unavailable and DiskFull.
+// one; of what is New), Unavailable and DiskFull.
 //
 // Passwords are hashed in turn with the slow hashes of logins, until ctx ends.
 func (b *Broker) Change(ctx context.Context, c Change) (Changed, error) {

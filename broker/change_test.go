@@ -335,6 +335,11 @@ func TestNewConsumer(t *testing.T) {
 	if len(done.Made) != 2 || len(r.Consumers()) != 3 {
 		t.Fatalf("%+v", done)
 	}
+	for i, o := range done.Consumers {
+		if q, ok := r.Consumer(o.ID); !ok || q.SubKey != done.Made[i].SubKey {
+			t.Errorf("consumer %d is not that of its ID: %+v", i, o)
+		}
+	}
 	r.publish("/t", text("after"))
 	for range 2 {
 		for i, want := range []string{"after ", "before after "} {

@@ -43,8 +43,8 @@ type Consumer struct {
 	// and is never stored.
 	Start string `json:"-"`
 
-	// New makes a consumer without a SubKey a new one, also where the client has another
-	// for the topic. It has no effect on an existing one.
+	// New makes it a new one, also where the client has another for the topic. Where another
+	// one has its SubKey, or its Name for that client and topic, the error is Conflict.
 	New bool `json:"-"`
 }
 

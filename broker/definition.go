@@ -280,6 +280,7 @@ func (x *definer) producers(producers []Producer) {
 			r.ID = x.id()
 		}
 		o := outcome(before, p)
+		o.ID = r.ID
 		if x.done.Producers = append(x.done.Producers, o); o.Action != Keep {
 			x.out.Producers = append(x.out.Producers, r)
 		}
@@ -307,7 +308,9 @@ func (x *definer) consumers(consumers []Consumer) {
 			}
 			index[r.ID] = i
 			x.out.Consumers = append(x.out.Consumers, r)
-			x.done.Consumers = append(x.done.Consumers, outcome(nil, c))
+			o := outcome(nil, c)
+			o.ID = r.ID
+			x.done.Consumers = append(x.done.Consumers, o)
 			continue
 		}
 		before := old.record()
@@ -315,12 +318,14 @@ func (x *definer) consumers(consumers []Consumer) {
 		r.Consumer = c
 		x.keys(&r, before.SubKey)
 		index[r.ID] = i
-		x.done.Consumers = append(x.done.Consumers, outcome(&before.Consumer, r.Consumer))
+		o := outcome(&before.Consumer, r.Consumer)
+		o.ID = r.ID
+		x.done.Consumers = append(x.done.Consumers, o)
 		if r != before {
 			x.out.Consumers = append(x.out.Consumers, r)
 		}
 	}
-	x.unique(index)
+	x.unique(consumers, index)
 }
 
 // install brings the maps to what the definitions say. The caller holds mu, or nobody else

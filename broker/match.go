@@ -148,7 +148,7 @@ func (x *definer) match(consumers []Consumer) []*consumer {
 			groups[who], x.pairs[who] = m, true
 			order = append(order, m)
 		}
-		if c := &consumers[i]; !c.New || c.SubKey != "" {
+		if !consumers[i].New {
 			m.given = append(m.given, i)
 		}
 	}
@@ -209,7 +209,6 @@ func onlyIf(is bool) string {
 // neither, by Client and Topic alone.
 func (x *definer) matchChange(m *matcher) {
 	m.by(givenKey, (*consumer).subKey)
-	m.given = slices.DeleteFunc(m.given, func(i int) bool { return m.all[i].New })
 	m.by(givenName, (*consumer).name)
 	m.by(givenBare, func(q *consumer) string { return onlyIf(q.name() == "" && x.drop.consumers[q.id] == nil) })
 }
@@ -270,7 +269,7 @@ func (x *definer) matchDeclared(m *matcher) {
 
 // unique notes where a sub_key is that of another consumer, and a name that of another one of the client
 // and topic, after the change. index has what is given, by ID.
-func (x *definer) unique(index map[uint32]int) {
+func (x *definer) unique(given []Consumer, index map[uint32]int) {
 	after := make(map[uint32]*Consumer, len(x.out.Consumers))
 	keys := make(map[string]uint32, len(x.out.Consumers))
 	for i := range x.out.Consumers {
@@ -285,12 +284,19 @@ func (x *definer) unique(index map[uint32]int) {
 			taken = true
 		}
 		keys[c.SubKey] = id
+		var err *Error
 		switch {
 		case taken:
-			x.fault(KindConsumer, index[id], Invalidf("the sub_key of consumer %q of topic %q is that of another consumer", c.Client, c.Topic).of("sub_key"))
+			err = Invalidf("the sub_key of consumer %q of topic %q is that of another consumer", c.Client, c.Topic).of("sub_key")
 		case c.Name != "" && names[consumerName{clientTopic{c.Client, c.Topic}, c.Name}]:
-			x.fault(KindConsumer, index[id], Invalidf("the name %q of consumer %q of topic %q is that of another consumer", c.Name, c.Client, c.Topic).of("name"))
+			err = Invalidf("the name %q of consumer %q of topic %q is that of another consumer", c.Name, c.Client, c.Topic).of("name")
+		default:
+			continue
 		}
+		if given[index[id]].New {
+			err.Code = Conflict
+		}
+		x.fault(KindConsumer, index[id], err)
 	}
 }
 

@@ -275,8 +275,9 @@ func TestConsumerName(t *testing.T) {
 	for _, name := range []string{strings.Repeat("x", 65), " a", "a ", "a\n", "\x00", "\xff"} {
 		wantCode(t, create(name+"=L"), broker.Invalid)
 	}
-	wantCode(t, create("a=L"), broker.Invalid)
-	wantCode(t, create("a="), broker.Invalid)
+	wantCode(t, create("a=L"), broker.Conflict)
+	wantCode(t, create("a="), broker.Conflict)
+	wantCode(t, create("b=K"), broker.Conflict)
 	if err := create(strings.Repeat("ž", 64) + "=L"); err != nil {
 		t.Error(err)
 	}

@@ -31,7 +31,8 @@ const (
 // Password; a dry run, which hashes none, leaves it in After, and takes each for another one.
 type Outcome[T any] struct {
 	Action        Action
-	Before, After T // Before is zero where it is created
+	ID            uint32 // of a producer or consumer; by a dry run, one that is created gets another when it is made
+	Before, After T      // Before is zero where it is created
 }
 
 func outcome[T comparable](before *T, after T) Outcome[T] {
@@ -39,9 +40,9 @@ func outcome[T comparable](before *T, after T) Outcome[T] {
 	case before == nil:
 		return Outcome[T]{Action: Create, After: after}
 	case *before == after:
-		return Outcome[T]{Keep, after, after}
+		return Outcome[T]{Action: Keep, Before: after, After: after}
 	default:
-		return Outcome[T]{Update, *before, after}
+		return Outcome[T]{Action: Update, Before: *before, After: after}
 	}
 }
 
@@ -52,7 +53,8 @@ type Fault struct {
 	Err   *Error
 }
 
-// Faults are all that is wrong with a Definition, up to MaxFaults. As an error they are Invalid.
+// Faults are all that is wrong with a Definition, up to MaxFaults. As an error they are Invalid, or Conflict where
+// the first one is of what is New.
 type Faults []Fault
 
 // MaxFaults is how many faults of a Definition are told.

@@ -1,0 +1,180 @@
+package admin
+
+import "net/http"
+
+// apiRoutes are the routes that each noun has in the API.
+func (n *noun[T]) apiRoutes() []route {
+	list := v1 + n.path
+	one := list + "/:" + n.param
+	return []route{
+		{"GET", list, n.apiList, read},
+		{"POST", list, n.apiCreate, write},
+		{"GET", one, n.apiGet, read},
+		{"PATCH", one, n.apiEdit, write},
+		{"DELETE", one, n.apiDelete, write},
+		{"GET", one + "/deletion", n.apiDeletion, read},
+	}
+}
+
+func (n *noun[T]) show(v *T, who actor) {
+	if who.Access < write && n.mask != nil {
+		n.mask(v)
+	}
+}
+
+// revealed is to be called with what show has let be shown.
+func (n *noun[T]) revealed(r *http.Request, v *T) {
+	if n.reveal != nil && actorOf(r.Context()).Access >= write {
+		n.reveal(r, v)
+	}
+}
+
+func (n *noun[T]) apiList(w http.ResponseWriter, r *http.Request, _ params) error {
+	v, err := parseQuery(r, append([]string{"search", "sort", "desc", "limit", "cursor"}, n.filters...)...)
+	if err != nil {
+		return err
+	}
+	q := query{Search: v["search"], Sort: v["sort"], Cursor: v["cursor"], Topic: v["topic"], Client: v["client"]}
+	if sort, given := v["sort"]; given && sort == "" {
+		return badParameter("sort", "sort %q: allowed is what the list can be sorted by, or no such parameter", sort)
+	}
+	if q.Desc, err = v.flag("desc"); err != nil {
+		return err
+	}
+	limit, err := v.integer("limit", defaultLimit, 1, maxLimit)
+	if err != nil {
+		return err
+	}
+	q.Limit = int(limit)
+	page, err := n.list(q)
+	if err != nil {
+		return ofParameters(err)
+	}
+	for i := range page.Items {
+		n.show(&page.Items[i], actorOf(r.Context()))
+	}
+	if len(page.Items) > 0 {
+		n.revealed(r, nil)
+	}
+	return reply(w, http.StatusOK, page)
+}
+
+func (n *noun[T]) apiCreate(w http.ResponseWriter, r *http.Request, _ params) error {
+	if err := noQuery(r); err != nil {
+		return err
+	}
+	body, err := readBody(r, typeJSON)
+	if err != nil {
+		return err
+	}
+	in, err := parse(body)
+	if err != nil {
+		return err
+	}
+	v, byDefault := n.initial(), n.initial()
+	if err := in.object(&v, &byDefault); err != nil {
+		return err
+	}
+	if v, err = n.create(r.Context(), actorOf(r.Context()), v); err != nil {
+		return created{err}
+	}
+	w.Header().Set("Location", v1+n.path+"/"+pathSegment(n.key(&v)))
+	return n.reply(w, r, http.StatusCreated, v)
+}
+
+func (n *noun[T]) apiGet(w http.ResponseWriter, r *http.Request, p params) error {
+	if err := noQuery(r); err != nil {
+		return err
+	}
+	v, err := n.get(p[n.param])
+	if err != nil {
+		return err
+	}
+	n.revealed(r, &v)
+	return n.reply(w, r, http.StatusOK, v)
+}
+
+func (n *noun[T]) apiEdit(w http.ResponseWriter, r *http.Request, p params) error {
+	if err := noQuery(r); err != nil {
+		return err
+	}
+	body, err := readBody(r, typePatch, typeJSON)
+	if err != nil {
+		return err
+	}
+	patch, err := parse(body)
+	if err != nil {
+		return err
+	}
+	revision, err := ifMatch(r)
+	if err != nil {
+		return err
+	}
+	if given, ok := patch.member("revision"); ok && revision == "" && given.value != nil {
+		// An answer that is sent back, changed, is meant for what was answered.
+		s, ok := given.value.(string)
+		if !ok {
+			return fieldErrors{given.fail("a text")}
+		}
+		revision = s
+	}
+	edited, err := n.edit(r.Context(), actorOf(r.Context()), p[n.param], revision, func(v *T) error {
+		byDefault := n.initial()
+		return patch.object(v, &byDefault)
+	})
+	if err != nil {
+		return err
+	}
+	v, err := n.get(p[n.param])
+	if err != nil {
+		return err
+	}
+	if n.warnings != nil {
+		*n.warnings(&v) = *n.warnings(&edited)
+	}
+	n.revealed(r, &v)
+	return n.reply(w, r, http.StatusOK, v)
+}
+
+func (n *noun[T]) apiDelete(w http.ResponseWriter, r *http.Request, p params) error {
+	if err := noQuery(r); err != nil {
+		return err
+	}
+	revision, err := ifMatch(r)
+	if err != nil {
+		return err
+	}
+	deleted, err := n.delete(r.Context(), actorOf(r.Context()), p[n.param], revision)
+	if err != nil {
+		return err
+	}
+	return reply(w, http.StatusOK, deleted)
+}
+
+func (n *noun[T]) apiDeletion(w http.ResponseWriter, r *http.Request, p params) error {
+	if err := noQuery(r); err != nil {
+		return err
+	}
+	v, err := n.lookUp(p[n.param])
+	if err != nil {
+		return err
+	}
+	return reply(w, http.StatusOK, n.goes(&v))
+}
+
+// reply answers with an object as who asks may see it, or says that it is the one that the caller has.
+func (n *noun[T]) reply(w http.ResponseWriter, r *http.Request, status int, v T) error {
+	revision := n.revision(&v)
+	n.show(&v, actorOf(r.Context()))
+	body, err := marshal(v)
+	if err != nil {
+		return err
+	}
+	tag := etag(revision, body)
+	w.Header().Set("ETag", tag)
+	if isRead(r) && ifNoneMatch(r, tag) {
+		w.WriteHeader(http.StatusNotModified)
+		return nil
+	}
+	return replyJSON(w, status, body)
+}

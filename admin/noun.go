@@ -1,0 +1,244 @@
+package admin
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"net/http"
+	"slices"
+	"strconv"
+
+	"pipit/broker"
+	"pipit/broker/clip"
+)
+
+// noun is a kind of object: a client, a topic, a producer or a consumer. Its fields say what tells it from the
+// other kinds; its methods are what can be done to an object of any of them, for the API and the pages alike.
+type noun[T any] struct {
+	a        *Admin
+	kind     broker.Kind
+	path     string   // of the list, under that of the API and of the pages
+	param    string   // of the path of one
+	filters  []string // parameters of the list, beside those of every list
+	initial  func() T // what holds where a new one says nothing
+	list     func(query) (list[T], error)
+	find     func(key string) (T, bool) // by its key in paths; without what complete adds
+	complete func([]T) error            // adds what only the store knows, or nil
+	ref      func(*T) broker.Ref
+	name     func(*T) string // how the audit log and the pages call it
+	revision func(*T) string
+	goes     func(*T) Deleted // with it, when it is deleted
+
+	define   func(*broker.Definition, *T)     // adds it to a definition
+	check    func(before, v *T) error         // fills in and checks what the broker does not, or nil; before is nil where v is new
+	fixed    func(before, v *T) error         // refuses to change what one is known by
+	diff     func(before, v *T) fieldChanges  // what an edit changes
+	number   func(v *T, made *broker.Changed) // sets the ID of what was made, or nil: it has none
+	warnings func(*T) *[]string               // about its secrets, or nil: it has none
+
+	mask   func(*T)                    // takes away what the scope read does not see, or nil
+	reveal func(r *http.Request, v *T) // notes that who asks was shown what mask takes away, of one or, where v is nil, of a list; or nil
+}
+
+// key is the key of an object in paths.
+func (n *noun[T]) key(v *T) string { return refKey(n.ref(v)) }
+
+// get returns an object by its key in paths. The error is NotFound, or that of the store.
+func (n *noun[T]) get(key string) (T, error) {
+	v, err := n.lookUp(key)
+	if err != nil || n.complete == nil {
+		return v, err
+	}
+	one := []T{v}
+	err = n.complete(one)
+	return one[0], err
+}
+
+// lookUp is get without what only the store knows.
+func (n *noun[T]) lookUp(key string) (T, error) {
+	v, ok := n.find(key)
+	if !ok {
+		return v, notFound(string(n.kind), key)
+	}
+	return v, nil
+}
+
+// create makes an object. The errors are Invalid, Conflict (it exists), Unavailable and DiskFull.
+func (n *noun[T]) create(ctx context.Context, who actor, v T) (none T, err error) {
+	if n.check != nil {
+		if err := n.check(nil, &v); err != nil {
+			return none, err
+		}
+	}
+	c := broker.Change{Documents: []broker.Document{n.a.audit(who, n.action("create"), n.name(&v), "")}}
+	if ref := n.ref(&v); ref != (broker.Ref{Kind: n.kind}) {
+		c.Expect = []broker.Expect{{Ref: ref}}
+	}
+	n.define(&c.Define, &v)
+	done, err := n.a.b.Change(ctx, c)
+	if err != nil {
+		return none, err
+	}
+	weak := n.a.warnWeak(c.Define)
+	if n.number != nil {
+		n.number(&v, &done)
+	}
+	made, ok := n.find(n.key(&v))
+	if !ok { // deleted since
+		return none, notFound(string(n.kind), n.name(&v))
+	}
+	if n.warnings != nil {
+		*n.warnings(&made) = weak
+	}
+	return made, nil
+}
+
+// edit has an edit change an object that is in a revision, or in any where that is empty or "*", and returns
+// what it made of it, with the secrets that it gave. Without a secret it leaves that as it is. The errors are
+// those of the edit, NotFound, Conflict (another revision), Invalid, Unavailable and DiskFull.
+func (n *noun[T]) edit(ctx context.Context, who actor, key, revision string, edit func(*T) error) (v T, err error) {
+	err = retryConflicts(revision, func() error {
+		before, err := n.lookUp(key)
+		if err != nil {
+			return err
+		}
+		if err := checkRevision(revision, n.revision(&before)); err != nil {
+			return err
+		}
+		v = before
+		if err := edit(&v); err != nil {
+			return err
+		}
+		if err := n.fixed(&before, &v); err != nil {
+			return err
+		}
+		if n.check != nil {
+			if err := n.check(&before, &v); err != nil {
+				return err
+			}
+		}
+		diff := n.diff(&before, &v)
+		if len(diff) == 0 {
+			return nil
+		}
+		c := broker.Change{
+			Expect:    []broker.Expect{{Ref: n.ref(&before), Revision: n.revision(&before)}},
+			Documents: []broker.Document{n.a.audit(who, editAction(n.kind, diff), n.name(&v), diff.String())},
+		}
+		n.define(&c.Define, &v)
+		if _, err = n.a.b.Change(ctx, c); err == nil && diff.hasSecret() {
+			*n.warnings(&v) = n.a.warnWeak(c.Define)
+		}
+		return err
+	})
+	return v, err
+}
+
+// delete deletes an object that is in a revision, or in any where that is empty or "*", and returns it and what
+// went with it. The errors are NotFound, Conflict (another revision), Unavailable and DiskFull.
+func (n *noun[T]) delete(ctx context.Context, who actor, key, revision string) (Deleted, error) {
+	v, err := n.lookUp(key)
+	if err != nil {
+		return Deleted{}, err
+	}
+	with := n.goes(&v)
+	_, err = n.a.b.Change(ctx, broker.Change{
+		Expect:    []broker.Expect{{Ref: n.ref(&v), Revision: cmp.Or(revision, "*")}},
+		Delete:    []broker.Ref{n.ref(&v)},
+		Documents: []broker.Document{n.a.audit(who, n.action("delete"), n.name(&v), with.String())},
+	})
+	if err != nil {
+		return Deleted{}, err
+	}
+	return with, nil
+}
+
+// action is how the audit log calls what is done to one.
+func (n *noun[T]) action(verb string) string { return string(n.kind) + "." + verb }
+
+// editAction is how the audit log calls an edit: of a password, whatever else it changes, by a name of its own.
+func editAction(kind broker.Kind, diff fieldChanges) string {
+	if kind == broker.KindClient && slices.ContainsFunc(diff, func(c FieldChange) bool { return c.Field == "password" }) {
+		return actionPassword
+	}
+	return string(kind) + ".edit"
+}
+
+// String is what the audit log says.
+func (d Deleted) String() string {
+	if d == (Deleted{}) {
+		return ""
+	}
+	return fmt.Sprintf("with %d producers, %d consumers, %d messages", d.Producers, d.Consumers, d.Messages)
+}
+
+func notFound(what, name string) *broker.Error {
+	return &broker.Error{Code: broker.NotFound, Message: fmt.Sprintf("No %s %q", what, clip.Input(name))}
+}
+
+// fixed is the error of an edit that changes what an object is known by, nil where it does not.
+func fixed(field, before, after string) error {
+	if before == after {
+		return nil
+	}
+	return invalid(field, "%s %q: it is %q for good", field, clip.Input(after), clip.Input(before))
+}
+
+// byName and byID find an object of the broker by its key in paths.
+func byName[I, T any](get func(string) (I, bool), of func(*I) T) func(string) (T, bool) {
+	return func(key string) (v T, ok bool) {
+		info, ok := get(key)
+		if ok {
+			v = of(&info)
+		}
+		return v, ok
+	}
+}
+
+func byID[I, T any](get func(uint32) (I, bool), of func(*I) T) func(string) (T, bool) {
+	return byName(func(key string) (none I, ok bool) {
+		id, ok := parseID(key)
+		if !ok {
+			return none, false
+		}
+		return get(id)
+	}, of)
+}
+
+// parseID reads the id of a producer or consumer. What is none belongs to nobody.
+func parseID(s string) (uint32, bool) {
+	id, err := strconv.ParseUint(s, 10, 32)
+	return uint32(id), err == nil && id != 0 && strconv.FormatUint(id, 10) == s
+}
+
+// refKey is the key of an object in a path.
+func refKey(r broker.Ref) string {
+	if r.ID != 0 {
+		return strconv.FormatUint(uint64(r.ID), 10)
+	}
+	return r.Name
+}
+
+// retries is how often an edit that is not meant for a certain revision begins again, because
+// another one came between.
+const retries = 10
+
+// retryConflicts runs step until it does not end in a Conflict. An edit for a certain revision is not
+// repeated.
+func retryConflicts(revision string, step func() error) error {
+	for i := 0; ; i++ {
+		err := step()
+		if broker.CodeOf(err) != broker.Conflict || revision != "" && revision != "*" || i == retries {
+			return err
+		}
+	}
+}
+
+// checkRevision tells whether an object is in the revision that an edit is meant for; empty or
+// "*" is any.
+func checkRevision(wanted, is string) error {
+	if wanted == "" || wanted == "*" || wanted == is {
+		return nil
+	}
+	return &broker.Error{Code: broker.Conflict, Message: "It was changed in the meantime: its revision is " + is + " now"}
+}

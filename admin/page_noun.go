@@ -1,0 +1,318 @@
+package admin
+
+import (
+	"net/http"
+	"net/url"
+	"slices"
+	"strings"
+
+	"pipit/broker"
+	"pipit/broker/clip"
+)
+
+// pages are the web pages of a noun: its list, the form of a new one, one, its edit and its deletion.
+type pages[T any] struct {
+	*noun[T]
+	orders  []order // columns of the list
+	example string  // body of a request that makes the first one
+	lead    string  // over the form of a new one
+	wide    bool    // the form of a new one has its fields beside one another
+
+	newFields  func(proposed url.Values) []field
+	editFields func(*T) []field
+	known      func(f *form, v *T) error                                                                  // takes over from the form of a new one what it is known by
+	read       func(f *form, v *T) error                                                                  // takes over the rest, which an edit can change
+	created    func(f *form, v *T) (to, notice string)                                                    // where it goes on, and what is told there; nil: to the page of it
+	answer     func(w http.ResponseWriter, r *http.Request, f *form, given *T) (answered bool, err error) // in place of that, or nil
+
+	show    func(w http.ResponseWriter, r *http.Request, v *T) error
+	deletes func(*T) deletion
+}
+
+// deletion is what the page says that asks whether one shall be deleted, and what comes then.
+type deletion struct {
+	lead            string
+	label, expected string // the name to be typed, and how it is asked for; empty where nothing is lost that would be worth it
+	to, called      string // where it goes on, and how it is called there
+}
+
+// objectRoutes are the pages of topics, clients, producers, consumers and messages.
+func (a *Admin) objectRoutes() []route {
+	return slices.Concat(
+		a.topicPages().routes(),
+		a.clientPages().routes(),
+		a.producerPages().routes(),
+		a.consumerPages().routes(),
+		a.queuePageRoutes(),
+		a.messagePageRoutes(),
+	)
+}
+
+func (p *pages[T]) routes() []route {
+	list := p.listPath()
+	one := list + "/:" + p.param
+	return []route{
+		{"GET", list, p.pageList, read},
+		{"POST", list, p.pageCreate, write},
+		{"GET", one, p.page, read},
+		{"GET", one + "/edit", p.pageEdit, read},
+		{"POST", one + "/edit", p.pageSave, write},
+		{"GET", one + "/delete", p.pageDrop, read},
+		{"POST", one + "/delete", p.pageDelete, write},
+	}
+}
+
+func (n *noun[T]) listPath() string { return rootPath[:len(rootPath)-1] + n.path }
+
+// pagePath is the path of the page of one.
+func (n *noun[T]) pagePath(v *T) string { return n.listPath() + "/" + segment(n.key(v)) }
+
+// plural is what the menu and the template of the list are called.
+func (p *pages[T]) plural() string { return p.path[1:] }
+
+// backToList and back are the links to the list and to the page of one.
+func (p *pages[T]) backToList() link { return link{p.listPath(), sentence(p.plural())} }
+
+func (p *pages[T]) back(v *T) link { return link{p.pagePath(v), p.name(v)} }
+
+// titled is the title of a page of one.
+func (p *pages[T]) titled(verb string, v *T) string {
+	return verb + " " + string(p.kind) + " " + p.name(v)
+}
+
+// keyOf returns the key of an object in the path of a page.
+func (p *pages[T]) keyOf(at params) string { return unsegment(at[p.param]) }
+
+// listPage is the page of a list.
+type listPage[T any] struct {
+	listing
+	Items []T
+}
+
+func (p *pages[T]) pageList(w http.ResponseWriter, r *http.Request, _ params) error {
+	if v := r.URL.Query(); v.Has("new") {
+		return p.renderNew(w, r, 0, p.newForm(v))
+	}
+	page := listPage[T]{listing: readListing(r, p.orders...)}
+	l, err := p.list(page.query)
+	if err != nil {
+		return err
+	}
+	page.Items = l.Items
+	page.found(len(l.Items), l.Total, l.Next)
+	page.Example = p.a.bases(r).createCommand(p.plural(), p.example)
+	return p.a.render(w, r, p.plural(), http.StatusOK, view{Title: sentence(p.plural()), Nav: p.plural(), Data: page})
+}
+
+func (p *pages[T]) newForm(proposed url.Values) *form {
+	f := newForm(string(p.kind), p.listPath(), "Create "+string(p.kind), p.newFields(proposed)...)
+	f.Wide = p.wide
+	return f
+}
+
+func (p *pages[T]) renderNew(w http.ResponseWriter, r *http.Request, status int, f *form) error {
+	return p.a.renderForm(w, r, status, p.plural(), "New "+string(p.kind), formPage{Back: p.backToList(), Lead: p.lead, Form: f})
+}
+
+func (p *pages[T]) pageCreate(w http.ResponseWriter, r *http.Request, _ params) error {
+	v, err := readForm(w, r)
+	if err != nil {
+		return err
+	}
+	f := p.newForm(url.Values{})
+	f.typedInPart(v)
+	given := p.initial()
+	var made T
+	if err = p.known(f, &given); err == nil {
+		err = p.read(f, &given)
+	}
+	if err == nil {
+		made, err = p.create(r.Context(), actorOf(r.Context()), given)
+	}
+	if err != nil {
+		status, err := f.fail(err)
+		if err != nil {
+			return err
+		}
+		return p.renderNew(w, r, status, f)
+	}
+	to, notice := p.pagePath(&made), "The "+string(p.kind)+" was created"
+	if p.created != nil {
+		to, notice = p.created(f, &made)
+	}
+	return p.finish(w, r, f, &given, &made, to, notice)
+}
+
+// finish answers where one was created or saved. given is what the form made of it, and v has the warnings.
+func (p *pages[T]) finish(w http.ResponseWriter, r *http.Request, f *form, given, v *T, to, notice string) error {
+	if p.answer != nil {
+		if answered, err := p.answer(w, r, f, given); answered || err != nil {
+			return err
+		}
+	}
+	if p.warnings != nil {
+		notice += warned(*p.warnings(v))
+	}
+	return p.a.done(w, r, to, notice)
+}
+
+func (p *pages[T]) page(w http.ResponseWriter, r *http.Request, at params) error {
+	v, err := p.get(p.keyOf(at))
+	if err != nil {
+		return err
+	}
+	return p.show(w, r, &v)
+}
+
+func (p *pages[T]) editForm(v *T) *form {
+	f := newForm(string(p.kind), p.pagePath(v)+"/edit", "Save", p.editFields(v)...)
+	f.Revision = p.revision(v)
+	return f
+}
+
+func (p *pages[T]) renderEdit(w http.ResponseWriter, r *http.Request, status int, v *T, f *form) error {
+	return p.a.renderForm(w, r, status, p.plural(), p.titled("Edit", v), formPage{Back: p.back(v), Form: f})
+}
+
+func (p *pages[T]) pageEdit(w http.ResponseWriter, r *http.Request, at params) error {
+	v, err := p.lookUp(p.keyOf(at))
+	if err != nil {
+		return err
+	}
+	return p.renderEdit(w, r, 0, &v, p.editForm(&v))
+}
+
+func (p *pages[T]) pageSave(w http.ResponseWriter, r *http.Request, at params) error {
+	typed, err := readForm(w, r)
+	if err != nil {
+		return err
+	}
+	key := p.keyOf(at)
+	v, err := p.lookUp(key)
+	if err != nil {
+		return err
+	}
+	f := p.editForm(&v)
+	f.typed(typed)
+	saved, err := p.edit(r.Context(), actorOf(r.Context()), key, f.Revision, func(v *T) error { return p.read(f, v) })
+	switch {
+	case broker.CodeOf(err) == broker.Conflict:
+		if v, err = p.lookUp(key); err != nil {
+			return err
+		}
+		f.conflict(p.editForm(&v))
+		return p.renderEdit(w, r, http.StatusConflict, &v, f)
+	case err != nil:
+		status, err := f.fail(err)
+		if err != nil {
+			return err
+		}
+		return p.renderEdit(w, r, status, &v, f)
+	}
+	return p.finish(w, r, f, &saved, &saved, p.pagePath(&v), "The "+string(p.kind)+" was saved")
+}
+
+// dropPage asks whether one shall be deleted.
+func (p *pages[T]) dropPage(v *T, d deletion) formPage {
+	page := formPage{Back: p.back(v), Lead: d.lead, Lost: lost(p.goes(v))}
+	if action := p.pagePath(v) + "/delete"; d.expected != "" {
+		page.Form = confirm("delete", action, "Delete for good", d.label, d.expected)
+	} else {
+		page.Form = newForm("delete", action, "Delete")
+		page.Form.Danger = true
+	}
+	page.Form.Revision = p.revision(v)
+	return page
+}
+
+func (p *pages[T]) pageDrop(w http.ResponseWriter, r *http.Request, at params) error {
+	v, err := p.lookUp(p.keyOf(at))
+	if err != nil {
+		return err
+	}
+	return p.a.renderForm(w, r, 0, p.plural(), p.titled("Delete", &v), p.dropPage(&v, p.deletes(&v)))
+}
+
+func (p *pages[T]) pageDelete(w http.ResponseWriter, r *http.Request, at params) error {
+	typed, err := readForm(w, r)
+	if err != nil {
+		return err
+	}
+	v, err := p.lookUp(p.keyOf(at))
+	if err != nil {
+		return err
+	}
+	d := p.deletes(&v)
+	page := p.dropPage(&v, d)
+	page.Form.typed(typed)
+	var with Deleted
+	if d.expected != "" {
+		err = page.Form.confirmed(d.expected)
+	}
+	if err == nil {
+		with, err = p.delete(r.Context(), actorOf(r.Context()), p.key(&v), page.Form.Revision)
+	}
+	switch {
+	case broker.CodeOf(err) == broker.Conflict:
+		page.Form.Changed, page.Form.Revision = true, p.revision(&v)
+		return p.a.renderForm(w, r, http.StatusConflict, p.plural(), p.titled("Delete", &v), page)
+	case err != nil:
+		status, err := page.Form.fail(err)
+		if err != nil {
+			return err
+		}
+		return p.a.renderForm(w, r, status, p.plural(), p.titled("Delete", &v), page)
+	}
+	return p.a.done(w, r, d.to, "The "+string(p.kind)+" "+clip.Input(d.called)+" was deleted"+withIt(with))
+}
+
+// lost tells what is lost with what is deleted.
+func lost(d Deleted) (list []string) {
+	if d.Producers > 0 {
+		list = append(list, count(int64(d.Producers), "producer", "producers"))
+	}
+	if d.Consumers > 0 {
+		list = append(list, count(int64(d.Consumers), "consumer with its queue", "consumers with their queues"))
+	}
+	if d.Messages > 0 {
+		list = append(list, count(d.Messages, "message that somebody still needs", "messages that somebody still needs"))
+	}
+	return list
+}
+
+// withIt tells what was deleted with something.
+func withIt(d Deleted) string {
+	var parts []string
+	if d.Producers > 0 {
+		parts = append(parts, count(int64(d.Producers), "producer", "producers"))
+	}
+	if d.Consumers > 0 {
+		parts = append(parts, count(int64(d.Consumers), "consumer", "consumers"))
+	}
+	if d.Messages > 0 {
+		parts = append(parts, count(d.Messages, "message", "messages"))
+	}
+	if len(parts) == 0 {
+		return ""
+	}
+	return ", with " + strings.Join(parts, ", ")
+}
+
+// count is a number with what it counts.
+func count(n int64, one, many string) string {
+	if n == 1 {
+		return "1 " + one
+	}
+	return num(n) + " " + many
+}
+
+// checkPair returns an error of the field that names no client or topic.
+func (a *Admin) checkPair(client, topic string) error {
+	if _, ok := a.b.Client(client); !ok {
+		return &fieldError{"client", "There is no client of that username"}
+	}
+	if _, ok := a.b.Topic(topic); !ok {
+		return &fieldError{"topic", "There is no topic of that name"}
+	}
+	return nil
+}
