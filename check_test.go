@@ -170,9 +170,11 @@ client = "stored"
 	}
 	topic, other := broker.Topic{Name: "/stored", Active: true, MaxDepth: 1}, broker.Topic{Name: "/other", Active: true, MaxDepth: 1}
 	client := broker.Client{Username: "stored", PasswordHash: hashOfX, Active: true}
-	consumer := broker.Consumer{Client: "stored", Topic: "/other", SubKey: "secretkey", Active: true, MaxDepth: 1, MaxInFlight: 1, AckTimeout: time.Minute}
+	consumer := broker.Consumer{Client: "stored", Topic: "/other", Name: "a", SubKey: "secretkey", Active: true, MaxDepth: 1, MaxInFlight: 1, AckTimeout: time.Minute}
+	another := consumer
+	another.Name, another.SubKey = "b", "secretkey2"
 	if _, err := b.Apply(context.Background(), broker.Definition{Clients: []broker.Client{client}, Topics: []broker.Topic{topic, other},
-		Consumers: []broker.Consumer{consumer}}); err != nil {
+		Consumers: []broker.Consumer{consumer, another}}); err != nil {
 		t.Fatal(err)
 	}
 
@@ -201,10 +203,11 @@ client = "stored"
 		t.Errorf("exit code %d", code)
 	}
 
-	// What the broker alone can tell: the sub_key is that of another consumer.
-	file = writeConfig(t, "[[consumer]]\nclient = \"stored\"\ntopic = \"/stored\"\nsub_key = \"secretkey\"\n")
+	// What the broker alone can tell: the sub_keys are those of other consumers.
+	file = writeConfig(t, "[[consumer]]\nclient = \"stored\"\ntopic = \"/stored\"\nname = \"c\"\nsub_key = \"secretkey\"\n"+
+		"[[consumer]]\nclient = \"stored\"\ntopic = \"/stored\"\nname = \"d\"\nsub_key = \"secretkey2\"\n")
 	code, _, stderr = checked(t, file, env...)
-	wantLines(t, stderr, "pipit: "+file)
+	wantLines(t, stderr, "pipit: "+file+":5: ", "pipit: "+file+":10: ")
 	if code != 1 || !strings.Contains(stderr, `the sub_key of consumer "stored" of topic "/stored"`) || strings.Contains(stderr, "secretkey") {
 		t.Errorf("exit code %d, %s", code, stderr)
 	}

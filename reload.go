@@ -19,10 +19,14 @@ import (
 // person has to know of it.
 func declare(ctx context.Context, b *broker.Broker, c *config.Config, log *slog.Logger, stderr io.Writer) error {
 	applied, err := b.Apply(ctx, c.Definition())
-	var e *broker.Error
+	var faults broker.Faults
 	switch {
-	case errors.As(err, &e) && e.Code == broker.Invalid:
-		return fmt.Errorf("configuration: %s", e.Message)
+	case errors.As(err, &faults):
+		all := make([]error, len(faults))
+		for i, f := range faults {
+			all[i] = fmt.Errorf("configuration: %s", f.Err.Message)
+		}
+		return errors.Join(all...)
 	case err != nil:
 		return fmt.Errorf("apply the configuration: %w", err)
 	}

@@ -64,8 +64,8 @@ func TestReload(t *testing.T) {
 	p.reload(t, file, reloadBase+"[[topic]]\nname = \"/u\"\nno_key = 1\n[[topic]]\nno_such = 2\n", `"the configuration cannot be used.*no_key.*no_such`)
 	want(post(t, topic("u/"), "", payload), "403 ")
 	// So does one that is good by itself, but not for the database.
-	p.reload(t, file, strings.Replace(reloadBase, "[log]", "max_payload = 4\n[log]", 1)+"[[topic]]\nname = \"/u\"\n[[producer]]\nclient = \"nobody\"\ntopic = \"/u\"\n",
-		`"the configuration cannot be used.*no such client`)
+	p.reload(t, file, strings.Replace(reloadBase, "[log]", "max_payload = 4\n[log]", 1)+"[[topic]]\nname = \"/u\"\n[[producer]]\nclient = \"nobody\"\ntopic = \"/u\"\n[[producer]]\nclient = \"none\"\ntopic = \"/u\"\n",
+		`"the configuration cannot be used.*configuration: client \\"nobody\\" .*no such client.*configuration: client \\"none\\" .*no such client`)
 	want(post(t, topic("u/"), "", payload), "403 ")
 	want(post(t, topic("t/"), "", payload), "200 ")
 

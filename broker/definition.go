@@ -29,7 +29,7 @@ type Applied struct {
 // Apply creates objects or brings them to what is given, in one commit: all or nothing. It is for
 // what a configuration declares, all of it, and can be called at every start. Clients are known by
 // Username, topics by Name, producers by Client and Topic, consumers by Client, Topic and Name.
-// What is not given is left alone. The errors are Invalid, Unavailable and DiskFull.
+// What is not given is left alone. The errors are Faults, Unavailable and DiskFull.
 //
 // A SubKey is a property of a consumer, and the broker remembers which one was given last: a
 // Change of it stays until another one is given. Consumers of one Client and Topic without a Name are

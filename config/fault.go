@@ -94,8 +94,14 @@ func (b *binder) oneOf(path, value string, allowed []string) {
 	}
 }
 
-// valid notes what the broker says against an element, each at the key that it is about.
+// valid notes what the broker says against an element, each at the key that it is about; Faults tell which element.
 func (b *binder) valid(path string, err error) {
+	if faults, ok := err.(broker.Faults); ok {
+		for _, f := range faults {
+			b.valid(fmt.Sprintf("%s[%d]", f.Kind, f.Index), f.Err)
+		}
+		return
+	}
 	if all, ok := err.(interface{ Unwrap() []error }); ok {
 		for _, err := range all.Unwrap() {
 			b.valid(path, err)
