@@ -11,6 +11,7 @@ import (
 	"pipit/broker"
 	"pipit/config"
 	"pipit/db"
+	"pipit/httpapi/serve"
 )
 
 // checkConfig tells whether a start with a configuration would be refused, and why, without a start:
@@ -34,12 +35,12 @@ func checkConfig(ctx context.Context, file string, env []string, stdout, stderr 
 // machine is this one, for a configuration that is checked.
 var machine = config.Machine{
 	Certificate: func(certFile, keyFile string) error {
-		_, err := openCertificate(certFile, keyFile, nil)
+		_, err := serve.OpenCertificate(certFile, keyFile, nil)
 		return err
 	},
 	Bind: func(a netip.AddrPort) (lacking bool, err error) {
 		err = bindable(a)
-		return noSuchFamily(err), err
+		return serve.NoSuchFamily(err), err
 	},
 	Inspect: func(file string) (*broker.Image, error) {
 		return db.Inspect(file, db.Options{Logger: slog.New(slog.DiscardHandler)})

@@ -15,6 +15,7 @@ import (
 
 	"pipit/broker"
 	"pipit/db"
+	"pipit/httpapi/serve/servetest"
 )
 
 // checked is what -check-config says of a configuration: on stdout where it is good, else its
@@ -83,7 +84,7 @@ topic = "/x"
 // A configuration that a start takes passes, and nothing is made.
 func TestCheckConfigMakesNothing(t *testing.T) {
 	dir := t.TempDir()
-	writeCertificate(t, filepath.Join(dir, "cert.pem"), filepath.Join(dir, "key.pem"), 1)
+	servetest.Certificate(t, filepath.Join(dir, "cert.pem"), filepath.Join(dir, "key.pem"), 1)
 	env := append([]string{"PIPIT_HTTP_TLS_CERT=" + filepath.Join(dir, "cert.pem"), "PIPIT_HTTP_TLS_KEY=" + filepath.Join(dir, "key.pem"),
 		"PIPIT_DATABASE_FILE=" + filepath.Join(dir, "pipit.db")}, anyPort...)
 	code, stdout, stderr := checked(t, example(t), env...)
@@ -96,7 +97,7 @@ func TestCheckConfigMakesNothing(t *testing.T) {
 	if err := os.Rename(filepath.Join(dir, "cert.pem"), filepath.Join(dir, "key.pem")); err != nil {
 		t.Fatal(err)
 	}
-	writeCertificate(t, filepath.Join(dir, "cert.pem"), filepath.Join(dir, "other.pem"), 2)
+	servetest.Certificate(t, filepath.Join(dir, "cert.pem"), filepath.Join(dir, "other.pem"), 2)
 	code, _, stderr = checked(t, example(t), env...)
 	wantLines(t, stderr, "pipit: PIPIT_HTTP_TLS_CERT: tls_cert ")
 	if code != 1 {

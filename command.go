@@ -26,7 +26,7 @@ func commandLine(env []string, stdin io.Reader, stdout, stderr io.Writer) cli.Pr
 		Stdout:  stdout,
 		Stderr:  stderr,
 		Serve: func(ctx context.Context, file string) error {
-			return serve(ctx, file, env, stderr)
+			return runBroker(ctx, file, env, stderr)
 		},
 		CheckConfig: func(file string) error {
 			return checkConfig(context.Background(), file, env, stdout, stderr)

@@ -4,14 +4,16 @@ import (
 	"io"
 	"net"
 	"testing"
+
+	"pipit/httpapi/serve/servetest"
 )
 
 // One address that holds all connections, and tries more, does not lock out another one. (Linux has all of 127.0.0.0/8.)
 func TestShareOfAddress(t *testing.T) {
 	p := start(t, t.TempDir(), append([]string{"PIPIT_HTTP_MAX_CONNECTIONS=4"}, anyPort...), "-config", example(t))
 	for i := range 20 {
-		c := connect(t, p.addrs[0])
-		c.send(t, []string{
+		c := servetest.Connect(t, p.addrs[0])
+		c.Send(t, []string{
 			"GET /health HTTP/1.1\r\nHost:",
 			"POST /zato/pubsub/topic//customer/created/ HTTP/1.1\r\nHost: x\r\nAuthorization: Basic Y3JtOmNybQ==\r\nContent-Length: 5\r\n\r\nx",
 			"POST /zato/pubsub/msg//customer/created/?wait=60 HTTP/1.1\r\nHost: x\r\nAuthorization: Basic ZXJwOmVycA==\r\n" +

@@ -13,6 +13,7 @@ import (
 
 	"pipit/broker"
 	"pipit/config"
+	"pipit/httpapi/serve/servetest"
 )
 
 // With this variable the program has a database whose disk fails at the last page of a commit that
@@ -99,7 +100,7 @@ func health(t *testing.T, env []string, args ...string) (code int, out string) {
 func TestHealthByConfiguration(t *testing.T) {
 	dir := t.TempDir()
 	certFile, keyFile := filepath.Join(dir, "cert.pem"), filepath.Join(dir, "key.pem")
-	writeCertificate(t, certFile, keyFile, 1)
+	servetest.Certificate(t, certFile, keyFile, 1)
 	env := []string{"PIPIT_HTTP_TLS_CERT=" + certFile, "PIPIT_HTTP_TLS_KEY=" + keyFile}
 	p := start(t, dir, append([]string{"PIPIT_HTTP_LISTEN=127.0.0.1:0"}, env...))
 	if code, out := health(t, append(env, "PIPIT_HTTP_LISTEN=192.0.2.1:1,"+p.addrs[0])); code != 0 || out != "https://"+p.addrs[0]+"/health: ok\n" {

@@ -9,12 +9,12 @@ import (
 )
 
 // TestLayout keeps the arrows between the packages: main knows all, httpapi and admin know broker
-// and httpapi's exchange, forwarded and refused, config the defaults and rules of these three, admin/command knows admin, too, db knows
+// and httpapi's exchange, forwarded and refused, config the defaults and rules of these three, serve httpapi, admin/command knows admin, too, db knows
 // broker alone and nothing of HTTP, broker knows none of them.
 func TestLayout(t *testing.T) {
 	// What each package may import, beside the standard library.
 	allowed := map[string][]string{
-		"pipit": {"pipit/broker/login", "pipit/broker", "pipit/config", "pipit/db", "pipit/httpapi", "pipit/httpapi/forwarded", "pipit/httpapi/refused", "pipit/admin", "pipit/admin/command"},
+		"pipit": {"pipit/broker/login", "pipit/broker", "pipit/config", "pipit/db", "pipit/httpapi", "pipit/httpapi/forwarded", "pipit/httpapi/serve", "pipit/admin", "pipit/admin/command"},
 		"pipit/admin": {"pipit/broker/login", "pipit/broker", "pipit/broker/clip", "pipit/httpapi/exchange", "pipit/httpapi/forwarded", "github.com/julienschmidt/httprouter",
 			"golang.org/x/text/encoding", "golang.org/x/text/transform"},
 		"pipit/admin/openapi": {},
@@ -30,6 +30,9 @@ func TestLayout(t *testing.T) {
 		"pipit/httpapi/exchange":  {"pipit/broker", "pipit/broker/clip", "pipit/httpapi/refused", "github.com/julienschmidt/httprouter", "github.com/segmentio/ksuid"},
 		"pipit/httpapi/forwarded": {},
 		"pipit/httpapi/refused":   {"pipit/broker/login", "pipit/httpapi/forwarded"},
+
+		"pipit/httpapi/serve":           {"pipit/broker/login", "pipit/httpapi", "pipit/httpapi/forwarded", "pipit/httpapi/refused"},
+		"pipit/httpapi/serve/servetest": {},
 	}
 	for line := range strings.Lines(goList(t, "-f", `{{.ImportPath}} {{join .Imports " "}}`, "./...")) {
 		fields := strings.Fields(line)

@@ -7,7 +7,8 @@ import (
 	"strings"
 	"syscall"
 	"testing"
-	"time"
+
+	"pipit/httpapi/serve/servetest"
 )
 
 // Where the process may have fewer files open than max_connections needs, it says so and keeps some for its
@@ -25,7 +26,7 @@ func TestFewFiles(t *testing.T) {
 			return cmd
 		}())
 		for range 60 {
-			connect(t, p.addrs[0])
+			servetest.Connect(t, p.addrs[0])
 		}
 		post(t, "http://crm:crm@"+p.addrs[1]+"/zato/pubsub/topic//customer/created/", "", "fits")
 		code, log := p.stop(t, syscall.SIGTERM)
@@ -33,30 +34,4 @@ func TestFewFiles(t *testing.T) {
 			t.Errorf("%s: exit code %d\n%s", limits, code, log)
 		}
 	}
-}
-
-// What has arrived and was not read is known below whatever wraps the connection.
-func TestHasArrived(t *testing.T) {
-	all, err := listenAll(t.Context(), "http.listen", []string{"127.0.0.1:0"}, newConnections(1, quiet))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer closeAll(all)
-	client := connect(t, all[0].Addr().String())
-	c, err := all[0].Accept()
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer c.Close()
-	if c.(*conn).hasBegun() {
-		t.Error("something has come that was not sent")
-	}
-	client.send(t, "G")
-	for range 1000 {
-		if c.(*conn).hasBegun() {
-			return
-		}
-		time.Sleep(time.Millisecond) // lint:sleep the kernel hands it over
-	}
-	t.Error("what was sent has not come")
 }

@@ -1,15 +1,6 @@
 package main
 
-import (
-	"io/fs"
-	"net"
-)
-
-// maxFiles is 0: Windows has no limit that a process would meet.
-func maxFiles() int64 { return 0 }
-
-// hasArrived is false: what was not read yet is not known.
-func hasArrived(net.Conn) bool { return false }
+import "io/fs"
 
 // user is who a process runs as.
 type user struct{}

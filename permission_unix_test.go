@@ -8,6 +8,8 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+
+	"pipit/httpapi/serve/servetest"
 )
 
 // What other users of the machine could read or change is told at the start, each with the command that mends it,
@@ -41,9 +43,9 @@ func TestOpenFiles(t *testing.T) {
 					t.Fatal(err)
 				}
 			}
-			write(t, filepath.Join(etc, "pipit.toml"), []byte(tt.config), 1)
+			servetest.Write(t, filepath.Join(etc, "pipit.toml"), []byte(tt.config), 1)
 			if tt.database != 0 {
-				write(t, filepath.Join(data, "pipit.db"), nil, 1)
+				servetest.Write(t, filepath.Join(data, "pipit.db"), nil, 1)
 				chmod(t, filepath.Join(data, "pipit.db"), tt.database)
 			}
 			chmod(t, filepath.Join(etc, "pipit.toml"), tt.file)
@@ -86,7 +88,7 @@ func chmod(t *testing.T, file string, mode os.FileMode) {
 // Who is not the owner of a file reads it as one of its group, or as anybody: the command must not shut that one out.
 func TestOpenFileOfAnother(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "pipit.toml")
-	write(t, file, nil, 1)
+	servetest.Write(t, file, nil, 1)
 	info, err := os.Stat(file)
 	if err != nil {
 		t.Fatal(err)

@@ -22,6 +22,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"pipit/httpapi/serve/servetest"
 )
 
 // These tests run the recipes of docs/proxies.md: each proxy, as Debian has it, in front of the program.
@@ -144,7 +146,7 @@ func startProxy(t *testing.T, k proxyKind, chapter string, port int, addr string
 		lacking(t, k.program, err)
 	}
 	dir := t.TempDir()
-	der := writeCertificate(t, filepath.Join(dir, "pipit.crt"), filepath.Join(dir, "pipit.key"), 1)
+	der := servetest.Certificate(t, filepath.Join(dir, "pipit.crt"), filepath.Join(dir, "pipit.key"), 1)
 	var pair []byte
 	for _, file := range []string{"pipit.crt", "pipit.key"} {
 		text, err := os.ReadFile(filepath.Join(dir, file))
@@ -153,7 +155,7 @@ func startProxy(t *testing.T, k proxyKind, chapter string, port int, addr string
 		}
 		pair = append(pair, text...)
 	}
-	write(t, filepath.Join(dir, "pipit.pem"), pair, 1)
+	servetest.Write(t, filepath.Join(dir, "pipit.pem"), pair, 1)
 
 	text := recipe(t, chapter, k.lang)
 	swap := append(slices.Clone(k.listen), "127.0.0.1:11223", addr)
@@ -166,7 +168,7 @@ func startProxy(t *testing.T, k proxyKind, chapter string, port int, addr string
 	text = strings.ReplaceAll(text, "/etc/ssl/", "DIR/")
 	text = strings.Replace(strings.Replace(k.config, "USER", k.user(), 1), "RECIPE", text, 1)
 	own := strings.NewReplacer("DIR", dir, "PORT", strconv.Itoa(port))
-	write(t, filepath.Join(dir, "config"), []byte(own.Replace(text)), 1)
+	servetest.Write(t, filepath.Join(dir, "config"), []byte(own.Replace(text)), 1)
 
 	var args []string
 	for _, a := range k.args {

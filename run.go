@@ -60,7 +60,7 @@ func run(ctx context.Context, args, env []string, stdin io.Reader, stdout, stder
 		if *check {
 			return checkConfig(ctx, *file, env, stdout, stderr)
 		}
-		return serve(ctx, *file, env, stderr)
+		return runBroker(ctx, *file, env, stderr)
 	}()
 	if err != nil {
 		for line := range strings.Lines(err.Error()) {

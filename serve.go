@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
-	"net"
 	"net/http"
 	"slices"
 	"strings"
@@ -18,6 +17,7 @@ import (
 	"pipit/db"
 	"pipit/httpapi"
 	"pipit/httpapi/forwarded"
+	"pipit/httpapi/serve"
 )
 
 // openStore opens the database of a server.
@@ -38,18 +38,17 @@ type service struct {
 	protocol *httpapi.Handler
 	admin    *admin.Admin // nil: it is off
 
-	cert         *certificate // nil: no TLS
+	cert         *serve.Certificate // nil: no TLS
 	proxies      forwarded.Proxies
-	conns        *connections
-	listeners    []net.Listener
-	ownListeners []net.Listener // of admin alone
-	srv          servers
+	server       *serve.Server
+	listeners    serve.Listeners
+	ownListeners serve.Listeners // of admin alone
 }
 
-// serve runs the broker with the configuration of a file and of the environment until ctx ends, a listener
+// runBroker runs the broker with the configuration of a file and of the environment until ctx ends, a listener
 // fails, or it is not known any more what the database holds: then a supervisor is to start it again. SIGHUP
 // loads the configuration again.
-func serve(ctx context.Context, file string, env []string, stderr io.Writer) (err error) {
+func runBroker(ctx context.Context, file string, env []string, stderr io.Writer) (err error) {
 	load := func() (*config.Config, error) { return config.Load(file, configEnv(env)) }
 	cfg, err := load()
 	if err != nil {
@@ -108,21 +107,22 @@ func (s *service) declare(ctx context.Context) error {
 func (s *service) listen(ctx context.Context) (err error) {
 	c := s.cfg
 	if c.HTTP.TLSCert != "" {
-		if s.cert, err = openCertificate(c.HTTP.TLSCert, c.HTTP.TLSKey, s.log); err != nil {
+		if s.cert, err = serve.OpenCertificate(c.HTTP.TLSCert, c.HTTP.TLSKey, s.log); err != nil {
 			return err
 		}
 	}
 	if s.proxies, err = forwarded.Parse(c.HTTP.TrustedProxies); err != nil {
 		return err
 	}
-	s.conns = newConnections(connectionLimit(c.HTTP.MaxConnections, s.log), s.log)
-	s.conns.proxies = s.proxies
-	s.down.add("listeners", func() error { closeAll(slices.Concat(s.listeners, s.ownListeners)); return nil })
-	if s.listeners, err = listenAll(ctx, "http.listen", c.HTTP.Listen, s.conns); err != nil {
+	s.server = serve.New(serve.Options{
+		MaxConnections: c.HTTP.MaxConnections, IdleTimeout: c.HTTP.IdleTimeout, Certificate: s.cert, Proxies: s.proxies, Logger: s.log,
+	})
+	s.down.add("listeners", func() error { s.server.Close(); return nil })
+	if s.listeners, err = s.server.Listen(ctx, "http.listen", c.HTTP.Listen); err != nil {
 		return err
 	}
 	if c.Admin.Enabled && len(c.Admin.Listen) > 0 {
-		s.ownListeners, err = listenAll(ctx, "admin.listen", c.Admin.Listen, s.conns)
+		s.ownListeners, err = s.server.Listen(ctx, "admin.listen", c.Admin.Listen)
 	}
 	return err
 }
@@ -131,7 +131,7 @@ func (s *service) listen(ctx context.Context) (err error) {
 func (s *service) openDoors(ctx context.Context) (err error) {
 	s.protocol = httpapi.New(s.b, wireOptions(s.cfg, s.proxies, s.log))
 	s.again.onChange(func(c *config.Config) {
-		s.conns.adjust(connectionLimit(c.HTTP.MaxConnections, s.log))
+		s.server.Adjust(c.HTTP.MaxConnections)
 		s.b.Adjust(brokerOptions(c, s.log))
 		s.protocol.Adjust(wireOptions(c, s.proxies, s.log))
 		_ = s.level.UnmarshalText([]byte(c.Log.Level)) // checked with the configuration
@@ -171,10 +171,10 @@ func (s *service) adminOptions(ctx context.Context) admin.Options {
 		SessionLife: c.Admin.SessionLife,
 	}
 	if s.ownListeners != nil {
-		opts.Wire = wireURL(s.listeners, s.cert != nil)
+		opts.Wire = s.listeners.WireURL(s.cert != nil)
 	}
 	if s.cert != nil {
-		opts.HasName = s.cert.names
+		opts.HasName = s.cert.Names
 	}
 	return opts
 }
@@ -182,19 +182,16 @@ func (s *service) adminOptions(ctx context.Context) admin.Options {
 // adminURLs are the base URLs that admin is reached by.
 func (s *service) adminURLs() []string {
 	if s.ownListeners != nil {
-		return baseURLs(s.ownListeners, s.cert != nil)
+		return s.ownListeners.BaseURLs(s.cert != nil)
 	}
-	return baseURLs(s.listeners, s.cert != nil)
+	return s.listeners.BaseURLs(s.cert != nil)
 }
 
 // start serves all that is listened on.
 func (s *service) start() {
-	s.srv = servers{cert: s.cert, conns: s.conns, failed: make(chan error, 1)}
-	s.down.add("http", func() error { return s.srv.stop(s.log) })
-	open := func(h http.Handler, listeners []net.Listener) {
-		server := httpapi.NewServer(h, s.cfg.HTTP.IdleTimeout)
-		server.RegisterOnShutdown(s.b.Drain) // after the listeners are closed: long polls and streams end
-		s.srv.start(server, listeners)
+	s.down.add("http", s.server.Stop)
+	open := func(h http.Handler, listeners serve.Listeners) {
+		s.server.Serve(h, listeners, s.b.Drain) // which ends long polls and streams
 	}
 	switch {
 	case s.admin == nil:
@@ -211,12 +208,12 @@ func (s *service) start() {
 func (s *service) announce() {
 	secure := s.cert != nil
 	if s.ownListeners != nil {
-		s.log.Info("listening for administrators", "addr", addresses(s.ownListeners), "urls", strings.Join(s.adminURLs(), ","))
+		s.log.Info("listening for administrators", "addr", s.ownListeners.String(), "urls", strings.Join(s.adminURLs(), ","))
 	}
-	if a := beyondLoopback(slices.Concat(s.listeners, s.ownListeners)); a != "" && !secure {
+	if a := slices.Concat(s.listeners, s.ownListeners).BeyondLoopback(); a != "" && !secure {
 		s.log.Warn("other machines can reach this address and passwords cross the network in the clear: set http.tls_cert and http.tls_key, or put a TLS proxy in front", "address", a)
 	}
-	s.log.Info("listening", "addr", addresses(s.listeners), "urls", strings.Join(baseURLs(s.listeners, secure), ","), "tls", secure,
+	s.log.Info("listening", "addr", s.listeners.String(), "urls", strings.Join(s.listeners.BaseURLs(secure), ","), "tls", secure,
 		"database", s.cfg.Database.File, "version", version)
 	if len(s.cfg.Client) == 0 && len(s.b.Clients()) == 0 {
 		hint := "declare some in a file like config.example.toml and start with -config FILE"
@@ -244,7 +241,7 @@ func (s *service) run(ctx context.Context, hangups *hangups) error {
 		case <-ctx.Done():
 			s.log.Info("stopping")
 			return nil
-		case err := <-s.srv.failed:
+		case err := <-s.server.Failed():
 			return fmt.Errorf("http: %w", err)
 		case <-s.b.Failed():
 			select { // who comes meanwhile is told so
@@ -260,4 +257,21 @@ func (s *service) run(ctx context.Context, hangups *hangups) error {
 			s.again.reload(ctx)
 		}
 	}
+}
+
+// underAdmin sends what is under /admin/ to admin, with a prefix in front of it or without, and
+// everything else to rest. It looks at paths as they are: nothing is cleaned or redirected.
+func underAdmin(prefix string, admin, rest http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		path, ok := strings.CutPrefix(r.URL.Path, prefix)
+		if prefix != "" && ok && (path == "" || path == "/") {
+			admin.ServeHTTP(w, r)
+			return
+		}
+		if tail, ok := strings.CutPrefix(path, "/admin"); ok && (tail == "" || tail[0] == '/') {
+			admin.ServeHTTP(w, r)
+			return
+		}
+		rest.ServeHTTP(w, r)
+	})
 }

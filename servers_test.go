@@ -3,16 +3,16 @@ package main
 import (
 	"crypto/tls"
 	"io"
-	"net"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 	"syscall"
 	"testing"
+
+	"pipit/httpapi/serve/servetest"
 )
 
 // fetch answers "200 " and the body, or "303 " and where to.
@@ -163,74 +163,6 @@ func TestAdminListen(t *testing.T) {
 	}
 }
 
-func TestBaseURLs(t *testing.T) {
-	for _, tt := range []struct {
-		addrs  []string
-		secure bool
-		want   string
-		wire   string
-	}{
-		{[]string{"127.0.0.1:80"}, false, "http://127.0.0.1:80", "http://127.0.0.1:80"},
-		{[]string{"127.0.0.1:80", "127.0.0.1:81", "[::1]:80"}, false, "http://127.0.0.1:80", "http://127.0.0.1:80"},
-		{[]string{"192.0.2.1:80", "192.0.2.2:80"}, true, "https://192.0.2.1:80 https://192.0.2.2:80", "https://192.0.2.2:80"},
-		{[]string{"192.0.2.1:80", "[::1]:81", "127.0.0.1:82", "192.0.2.1:83"}, false, "http://[::1]:81 http://192.0.2.1:80", "http://192.0.2.1:80"},
-		{[]string{"[2001:db8::1]:80"}, false, "http://[2001:db8::1]:80", "http://[2001:db8::1]:80"},
-	} {
-		l := listenersAt(t, tt.addrs...)
-		if got := strings.Join(baseURLs(l, tt.secure), " "); got != tt.want {
-			t.Errorf("%q: %s, want %s", tt.addrs, got, tt.want)
-		}
-		if got := wireURL(l, tt.secure); got != tt.wire {
-			t.Errorf("%q: %s, want %s", tt.addrs, got, tt.wire)
-		}
-	}
-}
-
-// A server that listens on all addresses is reached by each that the machine has.
-func TestBaseURLsOfTheMachine(t *testing.T) {
-	interfaces, err := net.InterfaceAddrs()
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, addr := range []string{"0.0.0.0:80", "[::]:80"} {
-		l := listenersAt(t, addr)
-		got := baseURLs(l, true)
-		if got[0] != "https://127.0.0.1:80" {
-			t.Error(addr, got)
-		}
-		for _, a := range interfaces {
-			ip := a.(*net.IPNet).IP
-			want := ip.IsGlobalUnicast() && (ip.To4() != nil || addr == "[::]:80")
-			if url := "https://" + net.JoinHostPort(ip.String(), "80"); !ip.IsLoopback() && slices.Contains(got, url) != want {
-				t.Errorf("%s: %s in %q: want %v", addr, url, got, want)
-			}
-		}
-		if got := wireURL(l, false); got != "http://:80" {
-			t.Error(addr, got)
-		}
-	}
-}
-
-func listenersAt(t *testing.T, addrs ...string) (l []net.Listener) {
-	t.Helper()
-	for _, a := range addrs {
-		addr, err := net.ResolveTCPAddr("tcp", a)
-		if err != nil {
-			t.Fatal(err)
-		}
-		l = append(l, at{addr: addr})
-	}
-	return l
-}
-
-// at is a listener at an address.
-type at struct {
-	net.Listener
-	addr net.Addr
-}
-
-func (l at) Addr() net.Addr { return l.addr }
-
 // A page whose name stands for this machine, as its owner can have it (DNS rebinding), does not get to admin, and what
 // it has a browser publish is told by its headers.
 func TestHosts(t *testing.T) {
@@ -239,7 +171,7 @@ func TestHosts(t *testing.T) {
 		t.Fatal(err)
 	}
 	dir := t.TempDir()
-	writeCertificate(t, filepath.Join(dir, "cert.pem"), filepath.Join(dir, "key.pem"), 1)
+	servetest.Certificate(t, filepath.Join(dir, "cert.pem"), filepath.Join(dir, "key.pem"), 1)
 	p := start(t, dir, append([]string{"PIPIT_HTTP_HOSTS=Alias.example.com,b.example.com", "PIPIT_HTTP_PUBLIC_URL=https://mq.example.com", "PIPIT_ADMIN_LISTEN=127.0.0.1:0",
 		"PIPIT_HTTP_TLS_CERT=cert.pem", "PIPIT_HTTP_TLS_KEY=key.pem"}, anyPort...), "-config", example(t))
 	own := p.line(t, `"msg":"listening for administrators","addr":"([^"]*)"`)[1]

@@ -8,8 +8,7 @@ import (
 
 // Bounds of a shutdown. Ten seconds is what a service manager commonly allows.
 const (
-	requestsEnd = 8 * time.Second         // for requests that were begun; then their connections are cut
-	shutdownEnd = 9500 * time.Millisecond // for everything but the last lines of the log: see logFlush
+	shutdownEnd = 9500 * time.Millisecond // for everything but the last lines of the log, see logFlush; of it, 8 seconds for requests: see package serve
 
 	failureTime = time.Second // from when the database has failed, in which requests are answered with 503, to the shutdown
 )

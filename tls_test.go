@@ -1,108 +1,21 @@
 package main
 
 import (
-	"bufio"
 	"bytes"
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
 	"crypto/tls"
-	"crypto/x509"
-	"crypto/x509/pkix"
-	"encoding/pem"
 	"io"
-	"math/big"
 	"net"
-	"os"
 	"path/filepath"
 	"strings"
 	"syscall"
 	"testing"
-	"time"
+
+	"pipit/httpapi/serve/servetest"
 )
-
-// writeCertificate writes a new self-signed pair of files and returns the certificate.
-func writeCertificate(t *testing.T, certFile, keyFile string, serial int64) []byte {
-	t.Helper()
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
-	template := &x509.Certificate{
-		SerialNumber: big.NewInt(serial),
-		Subject:      pkix.Name{CommonName: "pipit test"},
-		NotBefore:    time.Unix(0, 0),
-		NotAfter:     time.Unix(1<<33, 0),
-		IPAddresses:  []net.IP{net.IPv4(127, 0, 0, 1)},
-		DNSNames:     []string{"pipit.example.com"},
-	}
-	cert, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	keyDER, err := x509.MarshalPKCS8PrivateKey(key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	write(t, certFile, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: cert}), serial)
-	write(t, keyFile, pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: keyDER}), serial)
-	return cert
-}
-
-// write writes a file whose time of change is that many seconds after the epoch.
-func write(t *testing.T, file string, text []byte, changed int64) {
-	t.Helper()
-	if err := os.WriteFile(file, text, 0o600); err != nil {
-		t.Fatal(err)
-	}
-	if err := os.Chtimes(file, time.Time{}, time.Unix(changed, 0)); err != nil {
-		t.Fatal(err)
-	}
-}
-
-func TestCertificateIsReadAgain(t *testing.T) {
-	dir := t.TempDir()
-	certFile, keyFile := filepath.Join(dir, "cert.pem"), filepath.Join(dir, "key.pem")
-	if _, err := openCertificate(certFile, keyFile, quiet); err == nil {
-		t.Fatal("opened without files")
-	}
-	first := writeCertificate(t, certFile, keyFile, 1)
-	c, err := openCertificate(certFile, keyFile, quiet)
-	if err != nil {
-		t.Fatal(err)
-	}
-	now := c.checked
-	is := func(what string, cert []byte) {
-		t.Helper()
-		if got := c.current(now).Certificate[0]; !bytes.Equal(got, cert) {
-			t.Errorf("%s: another certificate", what)
-		}
-	}
-	is("at the start", first)
-
-	second := writeCertificate(t, certFile, keyFile, 2)
-	now = now.Add(certificateCheckInterval - 1)
-	is("before the files are looked at", first)
-	now = now.Add(1)
-	is("after the files were replaced", second)
-
-	write(t, certFile, []byte("half a certificate"), 3)
-	now = now.Add(certificateCheckInterval)
-	is("with a bad file", second)
-	if err := os.Remove(keyFile); err != nil {
-		t.Fatal(err)
-	}
-	now = now.Add(certificateCheckInterval)
-	is("without a file", second)
-
-	third := writeCertificate(t, certFile, keyFile, 4)
-	now = now.Add(certificateCheckInterval)
-	is("after the repair", third)
-}
 
 func TestServesTLS(t *testing.T) {
 	dir := t.TempDir()
-	cert := writeCertificate(t, filepath.Join(dir, "cert.pem"), filepath.Join(dir, "key.pem"), 1)
+	cert := servetest.Certificate(t, filepath.Join(dir, "cert.pem"), filepath.Join(dir, "key.pem"), 1)
 	p := start(t, dir, []string{"PIPIT_HTTP_LISTEN=127.0.0.1:0", "PIPIT_HTTP_TLS_CERT=cert.pem", "PIPIT_HTTP_TLS_KEY=key.pem"})
 	c, err := tls.Dial("tcp", p.addrs[0], &tls.Config{InsecureSkipVerify: true}) // the certificate is compared below
 	if err != nil {
@@ -142,9 +55,9 @@ func TestServesTLS(t *testing.T) {
 // and nothing else is.
 func TestRefusedOverTLS(t *testing.T) {
 	dir := t.TempDir()
-	writeCertificate(t, filepath.Join(dir, "cert.pem"), filepath.Join(dir, "key.pem"), 1)
+	servetest.Certificate(t, filepath.Join(dir, "cert.pem"), filepath.Join(dir, "key.pem"), 1)
 	p := start(t, dir, []string{"PIPIT_HTTP_LISTEN=127.0.0.1:0", "PIPIT_HTTP_TLS_CERT=cert.pem", "PIPIT_HTTP_TLS_KEY=key.pem"})
-	open := func(version uint16) keptConn {
+	open := func(version uint16) servetest.Conn {
 		t.Helper()
 		raw, err := net.Dial("tcp", p.addrs[0])
 		if err != nil {
@@ -152,7 +65,7 @@ func TestRefusedOverTLS(t *testing.T) {
 		}
 		t.Cleanup(func() { raw.Close() })
 		c := tls.Client(raw, &tls.Config{InsecureSkipVerify: true, MaxVersion: version})
-		return keptConn{c, bufio.NewReader(c)}
+		return servetest.NewConn(c)
 	}
 	answers := 0
 	for _, version := range []uint16{tls.VersionTLS12, tls.VersionTLS13} {
@@ -167,10 +80,10 @@ func TestRefusedOverTLS(t *testing.T) {
 			for _, before := range []bool{false, true} { // as the first one of its connection, and behind another one
 				c := open(version)
 				if before {
-					c.ask(t)
+					c.Ask(t)
 				}
-				c.send(t, bad)
-				if resp, err := c.answer(); err != nil || resp.StatusCode < 400 {
+				c.Send(t, bad)
+				if resp, err := c.Answer(); err != nil || resp.StatusCode < 400 {
 					t.Fatalf("%.40q: %v, %v", bad, resp, err)
 				}
 				p.line(t, `"level":"WARN","msg":"refused","remote":"`+c.LocalAddr().String()+`","reason":"not a request that can be read, over TLS"`)
@@ -185,18 +98,18 @@ func TestRefusedOverTLS(t *testing.T) {
 		} {
 			for _, begun := range []string{"", part} {
 				c := open(version)
-				c.ask(t)
-				c.send(t, begun)
+				c.Ask(t)
+				c.Send(t, begun)
 				if err := leave(c.Conn.(*tls.Conn)); err != nil {
 					t.Fatal(err)
 				}
-				_, _ = c.r.WriteTo(io.Discard) // until the server has closed it, unless Close has
+				_, _ = c.R.WriteTo(io.Discard) // until the server has closed it, unless Close has
 			}
 		}
 		c := open(version)
-		c.ask(t)
-		c.send(t, "GET /nowhere HTTP/1.1\r\nHost: x\r\n\r\n")
-		if resp, err := c.answer(); err != nil || resp.StatusCode != 404 {
+		c.Ask(t)
+		c.Send(t, "GET /nowhere HTTP/1.1\r\nHost: x\r\n\r\n")
+		if resp, err := c.Answer(); err != nil || resp.StatusCode != 404 {
 			t.Fatal(resp, err)
 		}
 	}

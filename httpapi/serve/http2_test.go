@@ -1,10 +1,11 @@
-package main
+package serve
 
 import (
 	"bytes"
 	"crypto/tls"
 	"errors"
 	"io"
+	"log/slog"
 	"net"
 	"net/http"
 	"path/filepath"
@@ -12,7 +13,6 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
-	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -21,6 +21,7 @@ import (
 	"golang.org/x/net/http2/hpack"
 
 	"pipit/httpapi"
+	"pipit/httpapi/serve/servetest"
 )
 
 // Whoever sends frames of HTTP/2 as no client does gets no more than others, and holds nobody up.
@@ -84,12 +85,12 @@ func (f frames) next(fits func(http2.Frame) bool) (http2.Frame, error) {
 }
 
 // newCertificate is one for a server in the process.
-func newCertificate(t *testing.T) *certificate {
+func newCertificate(t *testing.T) *Certificate {
 	t.Helper()
 	dir := t.TempDir()
 	certFile, keyFile := filepath.Join(dir, "cert.pem"), filepath.Join(dir, "key.pem")
-	writeCertificate(t, certFile, keyFile, 1)
-	c, err := openCertificate(certFile, keyFile, quiet)
+	servetest.Certificate(t, certFile, keyFile, 1)
+	c, err := OpenCertificate(certFile, keyFile, quiet)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -99,19 +100,38 @@ func newCertificate(t *testing.T) *certificate {
 // serveTLS serves a handler with the program's own limits, and tells where.
 func serveTLS(t *testing.T, h http.Handler) (addr string) {
 	t.Helper()
-	srv := servers{cert: newCertificate(t), conns: newConnections(100, quiet), failed: make(chan error, 1)}
-	all, err := listenAll(t.Context(), "http.listen", []string{"127.0.0.1:0"}, srv.conns)
+	_, addr = startTLS(t, h, quiet)
+	return addr
+}
+
+// logTLS serves requests that all go well. What it logs, log tells when it has stopped the server.
+func logTLS(t *testing.T) (addr string, log func() string) {
+	t.Helper()
+	var lines bytes.Buffer
+	srv, addr := startTLS(t, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "ok") }), slog.New(slog.NewJSONHandler(&lines, nil)))
+	return addr, func() string {
+		if err := srv.Stop(); err != nil {
+			t.Error(err)
+		}
+		return lines.String()
+	}
+}
+
+func startTLS(t *testing.T, h http.Handler, log *slog.Logger) (srv *Server, addr string) {
+	t.Helper()
+	srv = New(Options{MaxConnections: 100, Certificate: newCertificate(t), Logger: log})
+	all, err := srv.Listen(t.Context(), "http.listen", []string{"127.0.0.1:0"})
 	if err != nil {
 		t.Fatal(err)
 	}
-	srv.start(httpapi.NewServer(h, 0), all)
+	srv.Serve(h, all, func() {})
 	t.Cleanup(func() {
-		closeAll(all)
+		all.Close()
 		for _, s := range srv.all {
 			s.Close()
 		}
 	})
-	return all[0].Addr().String()
+	return srv, all[0].Addr().String()
 }
 
 func dialTCP(t *testing.T, addr string) net.Conn {
@@ -236,7 +256,7 @@ func TestSlowWindow(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				srv := servers{cert: cert, conns: newConnections(10, quiet), failed: make(chan error, 1)}
+				srv := New(Options{MaxConnections: 10, Certificate: cert, Logger: quiet})
 				wrote := make(chan error, 1)
 				listener := srv.startPipes(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 					_, err := w.Write(make([]byte, 1<<20))
@@ -264,7 +284,7 @@ func TestSlowWindow(t *testing.T) {
 					t.Error("the handler is held")
 				}
 				f.conn.NetConn().Close()
-				if err := srv.stop(quiet); err != nil {
+				if err := srv.Stop(); err != nil {
 					t.Error(err)
 				}
 			})
@@ -274,10 +294,8 @@ func TestSlowWindow(t *testing.T) {
 
 // TestRefusedHTTP2: requests that HTTP/2 does not allow are logged, a kind of them once in a while.
 func TestRefusedHTTP2(t *testing.T) {
-	dir := t.TempDir()
-	writeCertificate(t, filepath.Join(dir, "cert.pem"), filepath.Join(dir, "key.pem"), 1)
-	p := start(t, dir, []string{"PIPIT_HTTP_LISTEN=127.0.0.1:0", "PIPIT_HTTP_TLS_CERT=cert.pem", "PIPIT_HTTP_TLS_KEY=key.pem"})
-	f := openFrames(t, dialTCP(t, p.addrs[0]))
+	addr, stopped := logTLS(t)
+	f := openFrames(t, dialTCP(t, addr))
 	for i, path := range []string{"/zato/%zz", "/%", ""} {
 		if err := f.request(uint32(2*i+1), path); err != nil {
 			t.Fatal(err)
@@ -286,7 +304,7 @@ func TestRefusedHTTP2(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	_, log := p.stop(t, syscall.SIGTERM)
+	log := stopped()
 	for _, kind := range []string{"bad_path", "bad_path_method"} {
 		if n := strings.Count(log, kind+`","times":1}`); n != 1 {
 			t.Errorf("%d lines about %s in\n%s", n, kind, log)
@@ -296,10 +314,8 @@ func TestRefusedHTTP2(t *testing.T) {
 
 // A header that is too large is answered by net/http in a handler of its own, or ends the connection.
 func TestRefusedHeaderHTTP2(t *testing.T) {
-	dir := t.TempDir()
-	writeCertificate(t, filepath.Join(dir, "cert.pem"), filepath.Join(dir, "key.pem"), 1)
-	p := start(t, dir, []string{"PIPIT_HTTP_LISTEN=127.0.0.1:0", "PIPIT_HTTP_TLS_CERT=cert.pem", "PIPIT_HTTP_TLS_KEY=key.pem"})
-	f := openFrames(t, dialTCP(t, p.addrs[0]))
+	addr, stopped := logTLS(t)
+	f := openFrames(t, dialTCP(t, addr))
 	stream := uint32(1)
 	ask := func(status string, header ...string) {
 		t.Helper()
@@ -338,7 +354,7 @@ func TestRefusedHeaderHTTP2(t *testing.T) {
 	ask("431", large...)
 	ask("200", "x-note", "short")
 	ask("COMPRESSION_ERROR", "x-note", strings.Repeat("x", 30_000))
-	_, log := p.stop(t, syscall.SIGTERM)
+	log := stopped()
 	for _, reason := range []string{"its header is too large", "connection error: COMPRESSION_ERROR"} {
 		if n := strings.Count(log, reason); n != 1 {
 			t.Errorf("%d lines about %q in\n%s", n, reason, log)

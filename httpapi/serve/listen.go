@@ -1,4 +1,4 @@
-package main
+package serve
 
 import (
 	"context"
@@ -15,11 +15,18 @@ import (
 	"pipit/httpapi"
 )
 
-// listenAll listens on every address of a key of the configuration, or on none and says which one failed. A machine without
-// a family of addresses does without its loopback, and without those addresses of a name, as long as there is another.
-func listenAll(ctx context.Context, key string, addrs []string, conns *connections) ([]net.Listener, error) {
+// Listen listens on all addresses, or on none and says which one failed, and by which key of the configuration it was given.
+// A machine without a family of addresses does without its loopback, and without those addresses of a name, as long as there
+// is another. Nothing is accepted before Serve.
+func (s *Server) Listen(ctx context.Context, key string, addrs []string) (Listeners, error) {
+	all, err := listenAll(ctx, key, addrs, s.conns)
+	s.listeners = append(s.listeners, all...)
+	return all, err
+}
+
+func listenAll(ctx context.Context, key string, addrs []string, conns *connections) (Listeners, error) {
 	var (
-		all     []net.Listener
+		all     Listeners
 		lc      net.ListenConfig
 		missing error
 	)
@@ -31,14 +38,14 @@ func listenAll(ctx context.Context, key string, addrs []string, conns *connectio
 				all = append(all, newLimitedListener(httpapi.Listener(l, conns.log), p.network, conns))
 				continue
 			}
-			if !p.optional || !noSuchFamily(err) {
+			if !p.optional || !NoSuchFamily(err) {
 				break
 			}
 			conns.log.Warn("this machine lacks an address: going on without it", "address", p.addr, "error", err)
 			missing, err = fmt.Errorf("%s %q: %w", key, addr, err), nil
 		}
 		if err != nil {
-			closeAll(all)
+			all.Close()
 			return nil, fmt.Errorf("%s %q: %w", key, addr, err)
 		}
 	}
@@ -85,8 +92,8 @@ func networkOf(ip netip.Addr) string {
 	return "tcp6"
 }
 
-// noSuchFamily tells whether the machine lacks a family of addresses.
-func noSuchFamily(err error) bool {
+// NoSuchFamily tells whether the machine lacks a family of addresses.
+func NoSuchFamily(err error) bool {
 	var errno syscall.Errno
 	if !errors.As(err, &errno) {
 		return false
@@ -100,16 +107,6 @@ func noSuchFamily(err error) bool {
 // noMoreFiles tells whether the process or the machine has as many files open as it may.
 func noMoreFiles(err error) bool {
 	return errors.Is(err, syscall.EMFILE) || errors.Is(err, syscall.ENFILE)
-}
-
-// beyondLoopback returns the first address that other machines can reach, "" where there is none.
-func beyondLoopback(listeners []net.Listener) string {
-	for _, l := range listeners {
-		if a, ok := l.Addr().(*net.TCPAddr); ok && !a.IP.IsLoopback() {
-			return a.String()
-		}
-	}
-	return ""
 }
 
 // limitedListener accepts connections that have a slot.

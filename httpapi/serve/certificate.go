@@ -1,4 +1,4 @@
-package main
+package serve
 
 import (
 	"crypto/tls"
@@ -9,9 +9,9 @@ import (
 	"time"
 )
 
-// certificate is a certificate and key in two files, read again when one of them changes.
-// A pair that cannot be used leaves the one before in place.
-type certificate struct {
+// Certificate is a certificate and key in two files, read again when one of them changes.
+// A pair that cannot be used leaves the one before in place. Its methods may be called from any goroutine.
+type Certificate struct {
 	certFile, keyFile string
 	log               *slog.Logger
 
@@ -32,8 +32,9 @@ type fileStamp struct {
 // certificateCheckInterval is how often handshakes look at the files, at most.
 const certificateCheckInterval = time.Second
 
-func openCertificate(certFile, keyFile string, log *slog.Logger) (*certificate, error) {
-	c := &certificate{certFile: certFile, keyFile: keyFile, log: log, checked: time.Now()}
+// OpenCertificate reads a certificate and its key, both as PEM. log says later what becomes of their files.
+func OpenCertificate(certFile, keyFile string, log *slog.Logger) (*Certificate, error) {
+	c := &Certificate{certFile: certFile, keyFile: keyFile, log: log, checked: time.Now()}
 	var err error
 	if c.stamp, err = c.look(); err != nil {
 		return nil, fmt.Errorf("tls_cert and tls_key: %w", err)
@@ -53,7 +54,7 @@ var suites = []uint16{
 }
 
 // config is that of a server which uses the certificate.
-func (c *certificate) config() *tls.Config {
+func (c *Certificate) config() *tls.Config {
 	return &tls.Config{
 		MinVersion:     tls.VersionTLS12,
 		CipherSuites:   suites,
@@ -62,7 +63,7 @@ func (c *certificate) config() *tls.Config {
 }
 
 // current returns the certificate, read again if the files have changed.
-func (c *certificate) current(now time.Time) *tls.Certificate {
+func (c *Certificate) current(now time.Time) *tls.Certificate {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if now.Sub(c.checked) < certificateCheckInterval {
@@ -85,13 +86,13 @@ func (c *certificate) current(now time.Time) *tls.Certificate {
 	return c.pair
 }
 
-// names tells whether the certificate is one for a host name.
-func (c *certificate) names(host string) bool {
+// Names tells whether the certificate is one for a host name.
+func (c *Certificate) Names(host string) bool {
 	return c.current(time.Now()).Leaf.VerifyHostname(host) == nil
 }
 
 // read replaces the pair. The caller holds mu, but for the first time.
-func (c *certificate) read() error {
+func (c *Certificate) read() error {
 	pair, err := tls.LoadX509KeyPair(c.certFile, c.keyFile)
 	if err == nil {
 		c.pair = &pair
@@ -99,7 +100,7 @@ func (c *certificate) read() error {
 	return err
 }
 
-func (c *certificate) look() (stamp, error) {
+func (c *Certificate) look() (stamp, error) {
 	cert, err := lookAt(c.certFile)
 	if err != nil {
 		return stamp{}, err

@@ -1,4 +1,4 @@
-package main
+package serve
 
 import (
 	"io"
@@ -21,8 +21,8 @@ func TestListenAll(t *testing.T) {
 	for _, l := range all {
 		defer l.Close()
 	}
-	if len(all) < 2 || beyondLoopback(all) != "" {
-		t.Error(len(all), beyondLoopback(all))
+	if len(all) < 2 || all.BeyondLoopback() != "" {
+		t.Error(len(all), all.BeyondLoopback())
 	}
 	taken := all[0].Addr().String()
 	if _, err := listenAll(t.Context(), "http.listen", []string{"127.0.0.1:0", taken}, newConnections(10, quiet)); err == nil || !strings.Contains(err.Error(), taken) {
@@ -33,8 +33,8 @@ func TestListenAll(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer wide[0].Close()
-	if beyondLoopback(append(all, wide...)) != wide[0].Addr().String() {
-		t.Error(beyondLoopback(wide))
+	if append(all, wide...).BeyondLoopback() != wide[0].Addr().String() {
+		t.Error(wide.BeyondLoopback())
 	}
 }
 
@@ -45,13 +45,13 @@ func TestFamilies(t *testing.T) {
 	} else {
 		l.Close()
 	}
-	listen := func(addrs ...string) []net.Listener {
+	listen := func(addrs ...string) Listeners {
 		t.Helper()
 		all, err := listenAll(t.Context(), "http.listen", addrs, newConnections(10, quiet))
 		if err != nil {
 			t.Fatal(err)
 		}
-		t.Cleanup(func() { closeAll(all) })
+		t.Cleanup(func() { all.Close() })
 		return all
 	}
 	answers := func(network string, port int) bool {
@@ -69,10 +69,10 @@ func TestFamilies(t *testing.T) {
 		t.Error("0.0.0.0 is not IPv4 alone")
 	}
 	v6 := listen("[::]:" + strconv.Itoa(port)) // beside it
-	if baseURLs(v6, false)[0] != "http://[::1]:"+strconv.Itoa(port) {
-		t.Error(baseURLs(v6, false))
+	if v6.BaseURLs(false)[0] != "http://[::1]:"+strconv.Itoa(port) {
+		t.Error(v6.BaseURLs(false))
 	}
-	closeAll(v4)
+	v4.Close()
 	if answers("tcp4", port) || !answers("tcp6", port) {
 		t.Error("[::] is not IPv6 alone")
 	}
