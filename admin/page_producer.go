@@ -3,6 +3,7 @@ package admin
 import (
 	"net/http"
 	"net/url"
+	"strconv"
 
 	"pipit/broker/clip"
 )
@@ -45,7 +46,7 @@ func (a *Admin) producerPages() *pages[Producer] {
 			case "client":
 				to = clientPath(p.Client)
 			default:
-				to = a.producers().pagePath(p)
+				to = producerPath(p.ID)
 			}
 			return to, "The client " + clip.Input(p.Client) + " may publish to " + clip.Input(p.Topic)
 		},
@@ -62,6 +63,9 @@ func (a *Admin) producerPages() *pages[Producer] {
 func producerFields(p *Producer) []field {
 	return []field{{Name: "is_active", Label: "Active", Type: "checkbox", Value: onOff(p.Active), Hint: "An inactive producer cannot publish"}}
 }
+
+// producerPath is the path of a producer's page.
+func producerPath(id uint32) string { return "/admin/producers/" + strconv.FormatUint(uint64(id), 10) }
 
 type producerPage struct {
 	Producer
