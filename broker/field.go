@@ -163,12 +163,16 @@ func (f *Field[T]) Allowed() string {
 	case bool:
 		return "true, false"
 	}
-	var options []string
+	return strings.Join(f.Texts(), ", ")
+}
+
+// Texts are the values of Options, in alphabetical order.
+func (f *Field[T]) Texts() (texts []string) {
 	for _, o := range f.Options {
-		options = append(options, o.Value)
+		texts = append(texts, o.Value)
 	}
-	slices.Sort(options)
-	return strings.Join(options, ", ")
+	slices.Sort(texts)
+	return texts
 }
 
 // validate returns the error of a value that is not allowed, nil where it is.
@@ -205,7 +209,7 @@ func (f *Field[T]) checkText(s string) error {
 	switch {
 	case f.Check != nil:
 		return f.Check(s)
-	case f.Options != nil && s != "" && !slices.ContainsFunc(f.Options, func(o Option) bool { return o.Value == s }):
+	case f.Options != nil && s != "" && !slices.Contains(f.Texts(), s):
 		return errors.New("allowed are " + f.Allowed())
 	}
 	return nil

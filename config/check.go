@@ -12,16 +12,9 @@ import (
 	"pipit/httpapi/forwarded"
 )
 
-// Where a new consumer begins.
-const (
-	startTail   = "tail"
-	startOldest = "oldest"
-)
-
 var (
 	logLevels  = []string{"debug", "info", "warn", "error"}
 	logFormats = []string{"auto", "text", "json"}
-	starts     = []string{startOldest, startTail}
 )
 
 // database refuses a database without a name.

@@ -2,7 +2,7 @@
 //
 // A key is known by its path, such as "http.listen[1]" or "client[0].username". It has one place where it
 // is told: a field of Config, whose tags say how it is written and what is allowed, and its default in
-// one literal. Reading goes in steps, each in a file of its own: file.go decodes TOML, env.go the variables, value.go one value
+// one literal; of an object a row in a table of the broker. Reading goes in steps, each in a file of its own: file.go decodes TOML, env.go the variables, value.go one value
 // of either; check.go and object.go refuse what no single value shows. Nothing stops at the first fault:
 // all are collected (fault.go), each with the line (line.go) or the variable that it stands in.
 //
@@ -20,21 +20,22 @@ import (
 	"time"
 
 	"pipit/admin"
+	"pipit/broker"
 )
 
 // Config is everything that can be configured. Each field is a key of the file, under the name in
 // its tag, and a variable of the environment. The tags min and max are bounds of a number, path marks the name
-// of a file, required what has no default, and reload what can change while the broker runs: any other key
-// needs a restart. What the objects come to says Definition.
+// of a file, and reload what can change while the broker runs: any other key needs a restart. The keys of
+// objects are those of the broker's tables, such as broker.TopicFields.
 type Config struct {
-	HTTP     HTTP             `toml:"http"`
-	Admin    Admin            `toml:"admin"`
-	Database Database         `toml:"database"`
-	Log      Log              `toml:"log"`
-	Client   []clientConfig   `toml:"client" reload:"yes"`
-	Topic    []topicConfig    `toml:"topic" reload:"yes"`
-	Producer []producerConfig `toml:"producer" reload:"yes"`
-	Consumer []consumerConfig `toml:"consumer" reload:"yes"`
+	HTTP     HTTP              `toml:"http"`
+	Admin    Admin             `toml:"admin"`
+	Database Database          `toml:"database"`
+	Log      Log               `toml:"log"`
+	Client   []broker.Client   `toml:"client" reload:"yes"`
+	Topic    []broker.Topic    `toml:"topic" reload:"yes"`
+	Producer []broker.Producer `toml:"producer" reload:"yes"`
+	Consumer []broker.Consumer `toml:"consumer" reload:"yes"`
 }
 
 type HTTP struct {
@@ -149,8 +150,14 @@ func HoldsSecrets(file string) bool {
 	}
 	c, _, err := bind(file, nil)
 	return err == nil &&
-		(slices.ContainsFunc(c.Client, func(v clientConfig) bool { return v.Password != "" || v.PasswordHash != "" }) ||
-			slices.ContainsFunc(c.Consumer, func(v consumerConfig) bool { return v.SubKey != "" }))
+		(holdSecrets(broker.ClientFields, c.Client) || holdSecrets(broker.TopicFields, c.Topic) ||
+			holdSecrets(broker.ProducerFields, c.Producer) || holdSecrets(broker.ConsumerFields, c.Consumer))
+}
+
+func holdSecrets[T any](fields broker.Fields[T], objects []T) bool {
+	return slices.ContainsFunc(objects, func(t T) bool {
+		return slices.ContainsFunc(fields, func(f broker.Field[T]) bool { return f.Secret && f.Value(&t) != "" })
+	})
 }
 
 // PublicOrigin is the scheme and the host of public_url, as browsers write them; empty, where there is none.
@@ -167,15 +174,13 @@ func (c *Config) PublicOrigin() string {
 func (c *Config) Settings() []admin.Setting {
 	var all []admin.Setting
 	root := reflect.ValueOf(c).Elem()
-	for _, section := range keysOf(root.Type()) {
-		f, _ := fieldOf(root, section)
-		if f.Kind() == reflect.Slice {
-			all = append(all, admin.Setting{Name: "[[" + section + "]]", Value: fmt.Sprint(f.Len())})
+	for _, section := range fieldsOf(root) {
+		if section.at.Kind() == reflect.Slice {
+			all = append(all, admin.Setting{Name: "[[" + section.name + "]]", Value: fmt.Sprint(section.at.Len())})
 			continue
 		}
-		for _, key := range keysOf(f.Type()) {
-			v, _ := fieldOf(f.Value, key)
-			all = append(all, admin.Setting{Name: section + "." + key, Value: v.text()})
+		for _, key := range fieldsOf(section.at) {
+			all = append(all, admin.Setting{Name: section.name + "." + key.name, Value: key.text()})
 		}
 	}
 	return all

@@ -73,10 +73,10 @@ start = "oldest"
 		Admin:    Admin{Listen: []string{"127.0.0.1:1"}, SessionIdle: 30 * time.Minute, SessionLife: 12 * time.Hour},
 		Database: Database{File: "/tmp/x.db"},
 		Log:      Log{Access: true, Level: "info", Format: "auto"},
-		Client:   []clientConfig{{Username: "inline", Password: "p", IsActive: true}},
-		Topic:    []topicConfig{{Name: "/a", MaxDepth: 1, DedupWindow: 90 * time.Minute}},
-		Producer: []producerConfig{{Client: "inline", Topic: "/a", IsActive: true}},
-		Consumer: []consumerConfig{{Client: "inline", Topic: "/a", IsActive: true, MaxDepth: broker.DefaultMaxDepth,
+		Client:   []broker.Client{{Username: "inline", Password: "p", Active: true}},
+		Topic:    []broker.Topic{{Name: "/a", MaxDepth: 1, DedupWindow: 90 * time.Minute}},
+		Producer: []broker.Producer{{Client: "inline", Topic: "/a", Active: true}},
+		Consumer: []broker.Consumer{{Client: "inline", Topic: "/a", Active: true, MaxDepth: broker.DefaultMaxDepth,
 			MaxInFlight: 2, AckTimeout: time.Second, Start: "oldest"}},
 	}
 	if !reflect.DeepEqual(c, want) {
@@ -119,7 +119,7 @@ func TestConfigBad(t *testing.T) {
 		{"unknown section", "\n[htpp]\nlisten = []\n", []string{`:2: unknown key "htpp": allowed are http, admin, database, log, client, topic, producer, consumer`}},
 		{"unknown key", "[http]\n# c\nlissen = []\n", []string{`:3: unknown key "lissen" in [http]: allowed are listen, max_payload, max_batch, max_pending, max_replies, max_connections, idle_timeout, cors_origins, tls_cert, tls_key, trusted_proxies, public_url, hosts`}},
 		{"unknown in the second table", crm + "[[client]]\nusername = \"erp\"\npasword = \"secret\"\npassword = \"x\"\n[[client]]\nusername = \"c\"\npassword = \"x\"\n",
-			[]string{`:6: unknown key "pasword" in [[client]]: allowed are name, username, password, password_hash, is_active`}},
+			[]string{`:6: unknown key "pasword" in [[client]]: allowed are username, name, is_active, password, password_hash`}},
 		{"case", "[http]\nListen = []\n", []string{`:2: unknown key "Listen" in [http]`}},
 		{"two faults", "[log]\nlevel = \"loud\"\nformat = \"xml\"\n", []string{
 			`:2: log.level = "loud": allowed are debug, info, warn, error`, `:3: log.format = "xml": allowed are auto, text, json`}},
@@ -185,7 +185,7 @@ func TestConfigBad(t *testing.T) {
 		{"consumer without client", "[[consumer]]\ntopic = \"x\"\n", []string{`:1: the key "client" is missing in [[consumer]]`}},
 		{"start", "[[consumer]]\nclient = \"x\"\ntopic = \"y\"\nstart = \"now\"\n", []string{`:4: consumer.start = "now": allowed are oldest, tail`}},
 		{"ack timeout", "[[consumer]]\nclient = \"x\"\ntopic = \"y\"\nack_timeout = \"1ms\"\n", []string{`:4: ack_timeout 1ms of consumer "x" of topic "y": allowed are 1s to`}},
-		{"in flight", "[[consumer]]\nclient = \"x\"\ntopic = \"y\"\nmax_in_flight = 0\n", []string{`:4: consumer.max_in_flight = 0: allowed is a whole number, 1 to 1000000`}},
+		{"in flight", "[[consumer]]\nclient = \"x\"\ntopic = \"y\"\nmax_in_flight = 0\n", []string{`:4: max_in_flight 0 of consumer "x" of topic "y": allowed are 1 to 1000000`}},
 		{"sub_key", "[[consumer]]\nclient = \"x\"\ntopic = \"y\"\nsub_key = \"secret key\"\n", []string{`:4: sub_key of consumer "x" of topic "y": allowed are at most 128 of`}},
 		{"sub_key twice", strings.Repeat("[[consumer]]\nclient = \"x\"\ntopic = \"y\"\nsub_key = \"secret\"\n", 2), []string{`:8: consumer.sub_key = a value that is not shown: another consumer has the same one`}},
 		{"consumer name", "[[consumer]]\nclient = \"x\"\ntopic = \"y\"\nname = \" a\"\n", []string{`:4: name " a" of consumer "x" of topic "y": allowed are at most 64 printable`}},
@@ -250,7 +250,7 @@ func TestConfigEnvironment(t *testing.T) {
 		c.Admin.Enabled || !slices.Equal(c.Admin.Listen, []string{"127.0.0.1:3", "127.0.0.1:4"}) || c.Database.File != "a=b.db" || !c.Log.Access {
 		t.Errorf("%+v", c)
 	}
-	want := []clientConfig{{Username: "crm", Password: "new", IsActive: true}, {Username: "erp", Password: "pw=1", IsActive: true}}
+	want := []broker.Client{{Username: "crm", Password: "new", Active: true}, {Username: "erp", Password: "pw=1", Active: true}}
 	if !reflect.DeepEqual(c.Client, want) {
 		t.Errorf("%+v", c.Client)
 	}
@@ -467,8 +467,8 @@ func TestSettings(t *testing.T) {
 			t.Errorf("%s shows a secret", name)
 		}
 	}
-	hidden := secret("swordfish")
-	if s := (field{Value: reflect.ValueOf(&hidden).Elem()}).text(); s != "***" {
+	password, _ := fieldOf(reflect.ValueOf(&c.Client[0]).Elem(), "password")
+	if s := password.text(); s != "***" {
 		t.Errorf("a secret is shown as %q", s)
 	}
 }
@@ -537,16 +537,16 @@ func TestExampleDeclares(t *testing.T) {
 	topic.Name = "/customer/created"
 	producer.Client, producer.Topic = "crm", topic.Name
 	consumer.Client, consumer.Topic, consumer.SubKey = "erp", topic.Name, "K06Y63NEJQYGMQKTP9D4KGQQ0GB2"
-	want := &Config{HTTP: defaults.HTTP, Admin: defaults.Admin, Database: defaults.Database, Log: defaults.Log, Client: []clientConfig{crm, erp},
-		Topic: []topicConfig{topic}, Producer: []producerConfig{producer}, Consumer: []consumerConfig{consumer}}
+	want := &Config{HTTP: defaults.HTTP, Admin: defaults.Admin, Database: defaults.Database, Log: defaults.Log, Client: []broker.Client{crm, erp},
+		Topic: []broker.Topic{topic}, Producer: []broker.Producer{producer}, Consumer: []broker.Consumer{consumer}}
 	want.HTTP.Listen = c.HTTP.Listen
 	if !reflect.DeepEqual(c, want) {
 		t.Errorf("got  %+v\nwant %+v", c, want)
 	}
 }
 
-// Every key is in the example once, in the order of the structs, with a comment that names its
-// default as the literal has it, and set to that where it is commented out. docs/configuration.md has them too.
+// Every key is in the example once, in the order of the structs and tables, with a comment that names its
+// default as they have it, and set to that where it is commented out. docs/configuration.md has them too.
 func TestExampleAndDefaults(t *testing.T) {
 	text, err := os.ReadFile("../config.example.toml")
 	if err != nil {
@@ -557,32 +557,29 @@ func TestExampleAndDefaults(t *testing.T) {
 		t.Fatal(err)
 	}
 	lines := strings.Split(string(text), "\n")
-	all := reflect.ValueOf(defaults)
-	root := reflect.TypeFor[Config]()
+	required := slices.Concat(requiredKeys("client", broker.ClientFields), requiredKeys("topic", broker.TopicFields),
+		requiredKeys("producer", broker.ProducerFields), requiredKeys("consumer", broker.ConsumerFields))
 	at := 0
-	for i := range root.NumField() {
-		section := root.Field(i).Tag.Get("toml")
-		header := "[" + section + "]"
-		table := all.Field(i)
+	for _, f := range fieldsOf(reflect.ValueOf(&defaults).Elem()) {
+		section, header, table := f.name, "["+f.name+"]", f.at
 		if table.Kind() == reflect.Slice {
 			header, table = "["+header+"]", table.Index(0)
 		}
 		for at < len(lines) && lines[at] != header {
 			at++
 		}
-		for j := range table.NumField() {
-			tag := table.Type().Field(j).Tag
-			key := tag.Get("toml")
+		for _, f := range fieldsOf(table) {
+			key := f.name
 			var comment string
 			for at++; at < len(lines); at++ {
 				line, out := strings.CutPrefix(lines[at], "# ")
 				if value, ok := strings.CutPrefix(line, key+" = "); ok {
-					def := toTOML(table.Field(j))
+					def := toTOML(f.get())
 					if out && value != def {
 						t.Errorf("%s.%s is commented out as %s: the default is %s", section, key, value, def)
 					}
 					want := "Default: " + strings.Replace(def, `""`, "none", 1)
-					if tag.Get("required") != "" {
+					if slices.Contains(required, section+"."+key) {
 						want = "Required."
 					}
 					if !strings.Contains(comment, want+".") && !strings.Contains(comment, want+",") && !strings.HasSuffix(comment, want+" ") {
@@ -606,8 +603,17 @@ func TestExampleAndDefaults(t *testing.T) {
 	}
 }
 
-func toTOML(v reflect.Value) string {
-	switch v := v.Interface().(type) {
+func requiredKeys[T any](section string, fields broker.Fields[T]) (keys []string) {
+	for _, f := range fields {
+		if f.Required {
+			keys = append(keys, section+"."+f.Name)
+		}
+	}
+	return keys
+}
+
+func toTOML(v any) string {
+	switch v := v.(type) {
 	case []string:
 		quoted := make([]string, len(v))
 		for i, s := range v {
@@ -627,8 +633,6 @@ func toTOML(v reflect.Value) string {
 		return strconv.Quote(s)
 	case string:
 		return strconv.Quote(v)
-	case secret:
-		return strconv.Quote(string(v))
 	default:
 		return fmt.Sprint(v)
 	}

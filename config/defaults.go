@@ -20,19 +20,8 @@ var defaults = Config{
 	Admin:    Admin{Enabled: true, SessionIdle: admin.DefaultSessionIdle, SessionLife: admin.DefaultSessionLife},
 	Database: Database{File: "pipit.db"},
 	Log:      Log{Level: "info", Format: "auto"},
-	Client:   []clientConfig{{IsActive: true}},
-	Topic: []topicConfig{{
-		IsActive:    true,
-		MaxDepth:    broker.DefaultMaxDepth,
-		Expiration:  broker.DefaultExpiration,
-		DedupWindow: broker.DefaultDedupWindow,
-	}},
-	Producer: []producerConfig{{IsActive: true}},
-	Consumer: []consumerConfig{{
-		IsActive:    true,
-		MaxDepth:    broker.DefaultMaxDepth,
-		MaxInFlight: broker.DefaultMaxInFlight,
-		AckTimeout:  broker.DefaultAckTimeout,
-		Start:       startTail,
-	}},
+	Client:   []broker.Client{broker.ClientFields.New()},
+	Topic:    []broker.Topic{broker.TopicFields.New()},
+	Producer: []broker.Producer{broker.ProducerFields.New()},
+	Consumer: []broker.Consumer{broker.ConsumerFields.New()},
 }

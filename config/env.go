@@ -36,16 +36,16 @@ func (b *binder) bindEnv(c *Config, env []string) {
 	root := reflect.ValueOf(c).Elem()
 	for _, v := range b.variables(root, env) {
 		f, _ := fieldOf(root, v.section)
-		at, into := v.section, f.Value
+		at, into := v.section, f.at
 		if v.index >= 0 {
-			if v.index > f.Len() {
-				b.refuse(v.name, "there are %d [[%s]], so the next number is %d", f.Len(), v.section, f.Len())
+			if v.index > f.at.Len() {
+				b.refuse(v.name, "there are %d [[%s]], so the next number is %d", f.at.Len(), v.section, f.at.Len())
 				continue
 			}
-			if v.index == f.Len() {
+			if v.index == f.at.Len() {
 				f.grow()
 			}
-			at, into = fmt.Sprintf("%s[%d]", v.section, v.index), f.Index(v.index)
+			at, into = fmt.Sprintf("%s[%d]", v.section, v.index), f.at.Index(v.index)
 		}
 		at = joinKey(at, v.key)
 		if other := b.vars[at]; other != "" {
@@ -105,7 +105,7 @@ func parseVariable(root reflect.Value, rest string) (variable, bool) {
 	if !ok || rest != strings.ToUpper(rest) {
 		return v, false
 	}
-	if f.Kind() == reflect.Slice {
+	if f.at.Kind() == reflect.Slice {
 		var digits string
 		digits, key, _ = strings.Cut(key, "_")
 		n, err := strconv.ParseUint(digits, 10, 16)
@@ -114,7 +114,7 @@ func parseVariable(root reflect.Value, rest string) (variable, bool) {
 		}
 		v.index = int(n)
 	}
-	keys := keysOf(elem(f.Type()))
+	keys := keysOf(f.table())
 	if v.key = strings.ToLower(key); slices.Contains(keys, v.key) {
 		return v, true
 	}

@@ -52,7 +52,7 @@ func (b *binder) table(path string, raw map[string]any, into reflect.Value) {
 		at := joinKey(path, k)
 		f, ok := fieldOf(into, k)
 		if !ok {
-			b.notef(at, "unknown key %q%s: allowed are %s", k, in(path), strings.Join(keysOf(into.Type()), ", "))
+			b.notef(at, "unknown key %q%s: allowed are %s", k, in(path), strings.Join(keysOf(into), ", "))
 			continue
 		}
 		b.value(at, raw[k], f)
@@ -61,17 +61,17 @@ func (b *binder) table(path string, raw map[string]any, into reflect.Value) {
 
 // value fills a field from a value of the file.
 func (b *binder) value(path string, raw any, f field) {
-	switch f.Kind() {
+	switch f.at.Kind() {
 	case reflect.Struct:
 		t, ok := raw.(map[string]any)
 		if !ok {
 			b.notef(path, "%s: allowed is a table, [%s]", path, path)
 			return
 		}
-		b.table(path, t, f.Value)
+		b.table(path, t, f.at)
 		return
 	case reflect.Slice:
-		if f.Type().Elem().Kind() == reflect.Struct {
+		if f.at.Type().Elem().Kind() == reflect.Struct {
 			b.elements(path, raw, f)
 			return
 		}
@@ -103,16 +103,6 @@ func (b *binder) elements(path string, raw any, f field) {
 	}
 	for i, t := range tables {
 		b.table(fmt.Sprintf("%s[%d]", path, i), t, f.grow())
-	}
-}
-
-// missing notes the required keys of a table that were not given.
-func (b *binder) missing(path string, table any) {
-	v := reflect.ValueOf(table)
-	for i := range v.NumField() {
-		if tag := v.Type().Field(i).Tag; tag.Get("required") != "" && v.Field(i).IsZero() {
-			b.notef(joinKey(path, tag.Get("toml")), "the key %q is missing%s", tag.Get("toml"), in(path))
-		}
 	}
 }
 

@@ -2,71 +2,28 @@ package config
 
 import (
 	"fmt"
-	"time"
+	"slices"
 
 	"pipit/broker"
 )
 
-type clientConfig struct {
-	Name         string `toml:"name"`
-	Username     string `toml:"username" required:"true"`
-	Password     secret `toml:"password"`
-	PasswordHash secret `toml:"password_hash"`
-	IsActive     bool   `toml:"is_active"`
-}
-
-type topicConfig struct {
-	Name        string        `toml:"name" required:"true"`
-	IsActive    bool          `toml:"is_active"`
-	MaxDepth    int64         `toml:"max_depth"`
-	Expiration  int64         `toml:"expiration"`
-	DedupWindow time.Duration `toml:"dedup_window"`
-}
-
-type producerConfig struct {
-	Client   string `toml:"client" required:"true"`
-	Topic    string `toml:"topic" required:"true"`
-	IsActive bool   `toml:"is_active"`
-}
-
-type consumerConfig struct {
-	Client      string        `toml:"client" required:"true"`
-	Topic       string        `toml:"topic" required:"true"`
-	Name        string        `toml:"name"`
-	SubKey      secret        `toml:"sub_key"`
-	IsActive    bool          `toml:"is_active"`
-	MaxDepth    int64         `toml:"max_depth"`
-	MaxInFlight int64         `toml:"max_in_flight" min:"1" max:"1000000"`
-	AckTimeout  time.Duration `toml:"ack_timeout"`
-	Start       string        `toml:"start"`
-}
-
 // Definition is what the configuration declares, in the words of the broker.
 func (c *Config) Definition() broker.Definition {
-	var d broker.Definition
-	for _, v := range c.Client {
-		d.Clients = append(d.Clients, broker.Client{
-			Username: v.Username, Name: v.Name, Active: v.IsActive,
-			Password: string(v.Password), PasswordHash: string(v.PasswordHash),
-		})
+	return broker.Definition{Clients: slices.Clone(c.Client), Topics: slices.Clone(c.Topic), Producers: slices.Clone(c.Producer), Consumers: slices.Clone(c.Consumer)}
+}
+
+// given notes the required keys of an object that are missing, and texts that are none of those to choose from.
+func given[T any](b *binder, path string, fields broker.Fields[T], object *T) {
+	for i := range fields {
+		f := &fields[i]
+		at := joinKey(path, f.Name)
+		switch v, _ := f.Value(object).(string); {
+		case f.Required && v == "":
+			b.notef(at, "the key %q is missing%s", f.Name, in(path))
+		case f.Options != nil:
+			b.oneOf(at, v, f.Texts())
+		}
 	}
-	for _, v := range c.Topic {
-		d.Topics = append(d.Topics, broker.Topic{
-			Name: v.Name, Active: v.IsActive,
-			MaxDepth: v.MaxDepth, Expiration: v.Expiration, DedupWindow: v.DedupWindow,
-		})
-	}
-	for _, v := range c.Producer {
-		d.Producers = append(d.Producers, broker.Producer{Client: v.Client, Topic: v.Topic, Active: v.IsActive})
-	}
-	for _, v := range c.Consumer {
-		d.Consumers = append(d.Consumers, broker.Consumer{
-			Client: v.Client, Topic: v.Topic, Name: v.Name, SubKey: string(v.SubKey), Active: v.IsActive,
-			MaxDepth: v.MaxDepth, MaxInFlight: int(v.MaxInFlight), AckTimeout: v.AckTimeout,
-			Start: v.Start,
-		})
-	}
-	return d
 }
 
 // objects refuses what is wrong with clients, topics, producers and consumers, as far as the
@@ -80,10 +37,9 @@ func (b *binder) objects(c *Config) {
 		}
 		seen[k] = true
 	}
-	def := c.Definition()
 	for i, v := range c.Client {
 		path := fmt.Sprintf("client[%d]", i)
-		b.missing(path, v)
+		given(b, path, broker.ClientFields, &v)
 		switch {
 		case v.Password != "" && v.PasswordHash != "":
 			b.notef(path+".password_hash", "client %q has both a password and a password_hash: allowed is one of them", v.Username)
@@ -91,24 +47,23 @@ func (b *binder) objects(c *Config) {
 			b.notef(path+".password", "client %q has neither a password nor a password_hash", v.Username)
 		}
 		once(path+".username", "client", v.Username)
-		b.valid(path, def.Clients[i].Validate())
+		b.valid(path, v.Validate())
 	}
 	for i, v := range c.Topic {
 		path := fmt.Sprintf("topic[%d]", i)
-		b.missing(path, v)
+		given(b, path, broker.TopicFields, &v)
 		once(path+".name", "topic", v.Name)
-		b.valid(path, def.Topics[i].Validate())
+		b.valid(path, v.Validate())
 	}
 	for i, v := range c.Producer {
 		path := fmt.Sprintf("producer[%d]", i)
-		b.missing(path, v)
+		given(b, path, broker.ProducerFields, &v)
 		once(path+".client", "producer", v.Client, v.Topic)
 	}
 	for i, v := range c.Consumer {
 		path := fmt.Sprintf("consumer[%d]", i)
-		b.missing(path, v)
-		b.oneOf(path+".start", v.Start, starts)
-		b.valid(path, def.Consumers[i].Validate())
+		given(b, path, broker.ConsumerFields, &v)
+		b.valid(path, v.Validate())
 		if b.faulty[path+".sub_key"] {
 			continue
 		}
@@ -120,7 +75,7 @@ func (b *binder) objects(c *Config) {
 		if v.SubKey == "" {
 			continue
 		}
-		if k := "sub_key " + string(v.SubKey); seen[k] {
+		if k := "sub_key " + v.SubKey; seen[k] {
 			b.errorf(path+".sub_key", "a value that is not shown: another consumer has the same one")
 		} else {
 			seen[k] = true

@@ -4,62 +4,90 @@ import (
 	"fmt"
 	"math"
 	"reflect"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
 	"unicode"
 	"unicode/utf8"
+
+	"pipit/broker"
 )
 
 // Size is a number of bytes, written as such or as "512KiB", "1MiB", "2GiB".
 type Size int64
 
-// secret is a text that no error and no log line shows.
-type secret string
-
-func (s secret) String() string {
-	if s == "" {
-		return ""
-	}
-	return "***"
+// field is a key of a table, or a section: a table or a list of tables.
+type field struct {
+	name      string
+	at        reflect.Value // of a field of a configuration struct
+	get       func() any    // the value of a key: bool, int64, Size, time.Duration, []string or string
+	put       func(any)
+	low, high string // bounds of a number, empty where there are none
+	path      bool   // it is the name of a file
+	secret    bool   // no error and no log line shows it
 }
 
-// field is a field of a configuration struct.
-type field struct {
-	reflect.Value
-	tag reflect.StructTag
+// fieldsOf are the keys of a table, in their order.
+func fieldsOf(table reflect.Value) []field {
+	switch t := table.Addr().Interface().(type) {
+	case *broker.Client:
+		return objectFields(broker.ClientFields, t)
+	case *broker.Topic:
+		return objectFields(broker.TopicFields, t)
+	case *broker.Producer:
+		return objectFields(broker.ProducerFields, t)
+	case *broker.Consumer:
+		return objectFields(broker.ConsumerFields, t)
+	}
+	all := make([]field, table.NumField())
+	for i := range all {
+		at, tag := table.Field(i), table.Type().Field(i).Tag
+		all[i] = field{name: tag.Get("toml"), at: at, get: at.Interface, put: func(v any) { at.Set(reflect.ValueOf(v)) },
+			low: tag.Get("min"), high: tag.Get("max"), path: tag.Get("path") != ""}
+	}
+	return all
+}
+
+// objectFields are the keys of an object. Their bounds are the broker's to check, which names the object.
+func objectFields[T any](fields broker.Fields[T], object *T) []field {
+	all := make([]field, len(fields))
+	for i := range fields {
+		f := &fields[i]
+		all[i] = field{name: f.Name, get: func() any { return f.Value(object) }, put: func(v any) { f.Set(object, v) }, secret: f.Secret}
+	}
+	return all
 }
 
 func fieldOf(table reflect.Value, key string) (field, bool) {
-	for i := range table.NumField() {
-		if tag := table.Type().Field(i).Tag; tag.Get("toml") == key {
-			return field{table.Field(i), tag}, true
-		}
+	all := fieldsOf(table)
+	i := slices.IndexFunc(all, func(f field) bool { return f.name == key })
+	if i < 0 {
+		return field{}, false
 	}
-	return field{}, false
+	return all[i], true
 }
 
-func keysOf(table reflect.Type) []string {
-	var keys []string
-	for i := range table.NumField() {
-		keys = append(keys, table.Field(i).Tag.Get("toml"))
+func keysOf(table reflect.Value) (keys []string) {
+	for _, f := range fieldsOf(table) {
+		keys = append(keys, f.name)
 	}
 	return keys
 }
 
-// elem is the struct that a section holds: its own, or that of its elements.
-func elem(t reflect.Type) reflect.Type {
-	if t.Kind() == reflect.Slice {
-		return t.Elem()
+// table is the one that a section holds: its own, or one as its elements are.
+func (f field) table() reflect.Value {
+	if f.at.Kind() == reflect.Slice {
+		return reflect.New(f.at.Type().Elem()).Elem()
 	}
-	return t
+	return f.at
 }
 
 // grow adds an element with its defaults to an array of tables, and returns it.
 func (f field) grow() reflect.Value {
-	begins, _ := fieldOf(reflect.ValueOf(defaults), f.tag.Get("toml"))
-	f.Set(reflect.Append(f.Value, begins.Index(0)))
-	return f.Index(f.Len() - 1)
+	begins, _ := fieldOf(reflect.ValueOf(&defaults).Elem(), f.name)
+	f.at.Set(reflect.Append(f.at, begins.at.Index(0)))
+	return f.at.Index(f.at.Len() - 1)
 }
 
 // set fills the field from a value of TOML. The error is what follows "key = ".
@@ -71,28 +99,28 @@ func (f field) set(raw any) error {
 	}
 	for _, s := range texts {
 		if err := f.plain(s); err != nil {
-			if f.tag.Get("path") != "" {
+			if f.path {
 				err = fmt.Errorf("%w; %s", err, singleQuotes)
 			}
 			return err
 		}
 	}
-	value := reflect.ValueOf(v)
 	if low, high, bounded := f.bounds(); bounded {
+		n := reflect.ValueOf(v).Int()
 		allowed += fmt.Sprintf(", %v to %v", low, high)
-		ok = ok && low.Int() <= value.Int() && value.Int() <= high.Int()
+		ok = ok && low.Int() <= n && n <= high.Int()
 	}
 	if !ok {
 		return fmt.Errorf("%s: allowed %s", f.shown(raw), allowed)
 	}
-	f.Set(value)
+	f.put(v)
 	return nil
 }
 
 // parse is a value of TOML as one of the field's type, and what is allowed in words. It is false where it is none.
 func (f field) parse(raw any) (v any, allowed string, ok bool) {
 	s, isText := raw.(string)
-	switch f.Interface().(type) {
+	switch f.get().(type) {
 	case bool:
 		v, ok = raw.(bool)
 		return v, "are true and false", ok
@@ -115,8 +143,6 @@ func (f field) parse(raw any) (v any, allowed string, ok bool) {
 			texts[i], ok = raw[i].(string)
 		}
 		return texts, "is a list of texts in quotes", ok
-	case secret:
-		return secret(s), "is a text in quotes", isText
 	}
 	return s, "is a text in quotes", isText
 }
@@ -131,7 +157,7 @@ func (f field) setText(s string) error {
 
 // unquoted is what TOML has in place of a text that a variable cannot write otherwise; the text where that is no such.
 func (f field) unquoted(s string) any {
-	switch f.Interface().(type) {
+	switch f.get().(type) {
 	case bool:
 		if s == "true" || s == "false" {
 			return s == "true"
@@ -154,12 +180,13 @@ func (f field) unquoted(s string) any {
 
 // bounds are those of a number that has some, as numbers of its type.
 func (f field) bounds() (low, high reflect.Value, ok bool) {
-	least, err1 := strconv.ParseInt(f.tag.Get("min"), 10, 64)
-	most, err2 := strconv.ParseInt(f.tag.Get("max"), 10, 64)
+	least, err1 := strconv.ParseInt(f.low, 10, 64)
+	most, err2 := strconv.ParseInt(f.high, 10, 64)
 	if err1 != nil || err2 != nil {
 		return low, high, false
 	}
-	return reflect.ValueOf(least).Convert(f.Type()), reflect.ValueOf(most).Convert(f.Type()), true
+	number := reflect.TypeOf(f.get())
+	return reflect.ValueOf(least).Convert(number), reflect.ValueOf(most).Convert(number), true
 }
 
 // plain refuses a text with control characters: no name, path or password has any, and the line end
@@ -187,7 +214,7 @@ func escaped(s string) string {
 func (f field) shown(raw any) string {
 	s, ok := raw.(string)
 	switch {
-	case f.Type() == reflect.TypeFor[secret]():
+	case f.secret:
 		return "a value that is not shown"
 	case ok:
 		return strconv.Quote(s)
@@ -197,10 +224,14 @@ func (f field) shown(raw any) string {
 
 // text is the value as a person writes it; a secret is masked.
 func (f field) text() string {
-	if v, ok := f.Interface().([]string); ok {
-		return strings.Join(v, ", ")
+	v := f.get()
+	if list, ok := v.([]string); ok {
+		return strings.Join(list, ", ")
 	}
-	return fmt.Sprint(f.Value)
+	if f.secret && v != "" {
+		return "***"
+	}
+	return fmt.Sprint(v)
 }
 
 var sizeUnits = []struct {
