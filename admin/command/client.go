@@ -4,15 +4,15 @@ import (
 	"context"
 
 	"github.com/spf13/cobra"
-	"github.com/spf13/pflag"
 
 	"pipit/admin"
+	"pipit/broker"
 )
 
 func (c *cli) clientCommand() *cobra.Command {
 	n := noun{
 		one: "client", path: "clients",
-		keys: []string{"USERNAME"}, complete: inOrder(c.completeClient), key: byName,
+		keys: []string{"USERNAME"}, complete: inOrder(c.completeClient), key: byName, flags: flagsOf(broker.ClientFields),
 	}
 	list := listCommand(c, "clients", n.path, []string{"username", "name", "last_seen"}, false, []column[admin.Client]{
 		names("USERNAME", func(v *admin.Client) string { return v.Username }),
@@ -27,7 +27,7 @@ func (c *cli) clientCommand() *cobra.Command {
 	show := c.showCommand(n)
 	show.Example = "  pipit client show crm"
 
-	create := c.createCommand(n, []string{"username"}, clientFlags, func(ctx context.Context, body map[string]any) error {
+	create := c.createCommand(n, []string{"username"}, func(ctx context.Context, body map[string]any) error {
 		p, err := c.in.secret(ctx, "password of the new client", true)
 		body["password"] = p
 		return err
@@ -37,7 +37,7 @@ func (c *cli) clientCommand() *cobra.Command {
   pipit client create crm <password.txt`
 
 	var newPassword bool
-	edit := c.editCommand(n, clientFlags, func(ctx context.Context, body map[string]any) error {
+	edit := c.editCommand(n, func(ctx context.Context, body map[string]any) error {
 		if !newPassword {
 			return nil
 		}
@@ -52,9 +52,4 @@ func (c *cli) clientCommand() *cobra.Command {
 	del.Example = `  pipit client delete crm
   pipit client delete crm --yes`
 	return group("client", "Clients, who may log in", list, show, create, edit, del)
-}
-
-func clientFlags(f *pflag.FlagSet) {
-	f.Bool("active", true, "whether it may log in")
-	f.String("name", "", "what consumers see as the `NAME` of the producer (default the username)")
 }

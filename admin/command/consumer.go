@@ -8,7 +8,6 @@ import (
 	"strings"
 
 	"github.com/spf13/cobra"
-	"github.com/spf13/pflag"
 
 	"pipit/admin"
 	"pipit/broker"
@@ -18,7 +17,7 @@ func (c *cli) consumerCommand() *cobra.Command {
 	n := noun{
 		one: "consumer", path: "consumers",
 		keys: []string{"ID|CLIENT", "[TOPIC]"}, complete: c.idCompletion(c.completeConsumer), key: c.byID("consumer", "consumers"),
-		secrets: []string{"sub_key"},
+		secrets: secretsOf(broker.ConsumerFields), flags: flagsOf(broker.ConsumerFields),
 	}
 	list := listCommand(c, "consumers", n.path, []string{"topic", "client", "backlog", "in_flight", "last_seen"}, true, []column[admin.Consumer]{
 		figure("ID", func(v *admin.Consumer) string { return number(v.ID) }),
@@ -37,11 +36,7 @@ func (c *cli) consumerCommand() *cobra.Command {
 	show.Example = `  pipit consumer show erp /customer/created
   pipit consumer show 4 --reveal`
 	var own bool
-	create := c.createCommand(n, []string{"client", "topic"}, func(f *pflag.FlagSet) {
-		consumerFlags(f)
-		f.String("name", "", "tells it from the client's others of the topic")
-		f.String("start", admin.StartTail, "where it begins: tail, behind what is there; oldest, at the oldest that waits")
-	}, func(ctx context.Context, body map[string]any) error {
+	create := c.createCommand(n, []string{"client", "topic"}, func(ctx context.Context, body map[string]any) error {
 		if !own {
 			return nil
 		}
@@ -57,22 +52,14 @@ func (c *cli) consumerCommand() *cobra.Command {
 	})
 	create.Long = "Create a consumer and print its sub_key, the secret name of its queue, which is made for it."
 	create.Flags().BoolVar(&own, "sub-key", false, "ask for a sub_key instead, or read it from a line of standard input")
-	_ = create.RegisterFlagCompletionFunc("start", cobra.FixedCompletions([]string{admin.StartTail, admin.StartOldest}, cobra.ShellCompDirectiveNoFileComp))
 	create.Example = `  pipit consumer create erp /customer/created
   pipit consumer create erp /customer/created --start oldest --ack-timeout 2m --json | jq -r .sub_key`
-	edit := c.editCommand(n, consumerFlags, nil)
+	edit := c.editCommand(n, nil)
 	edit.Example = "  pipit consumer edit erp /customer/created --max-in-flight 100"
 	del := c.deleteCommand(n)
 	del.Example = "  pipit consumer delete erp /customer/created"
 	return group("consumer", "Consumers: queues of a topic's messages",
 		list, show, create, edit, del, c.rotateCommand(n), c.clearCommand(n), c.releaseCommand(n))
-}
-
-func consumerFlags(f *pflag.FlagSet) {
-	f.Bool("active", true, "whether messages are kept for it and it may receive them")
-	f.Int64("max-depth", broker.DefaultMaxDepth, "messages that wait or are in flight; past it a publish to the topic is refused")
-	f.Int64("max-in-flight", broker.DefaultMaxInFlight, "messages delivered and not acknowledged")
-	f.Duration("ack-timeout", broker.DefaultAckTimeout, "after this a delivered message is delivered again")
 }
 
 // actCommand makes a command that does something to a consumer. ask, where it is not empty, is

@@ -10,11 +10,13 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
 	"pipit/admin"
+	"pipit/broker"
 )
 
 var errLimit = errors.New("limit: allowed is 0 or more")
@@ -25,6 +27,9 @@ type noun struct {
 	keys      []string   // the arguments that name one, as its help shows them
 	complete  completion // of these
 	secrets   []string   // fields that only --json shows, and show --reveal
+
+	// flags are those of its fields, that an edit can set, or a creation.
+	flags func(create bool) *pflag.FlagSet
 
 	// key returns what names one in a path.
 	key func(ctx context.Context, args []string) (string, error)
@@ -93,9 +98,9 @@ func (c *cli) showCommand(n noun) *cobra.Command {
 	})
 }
 
-// createCommand makes the command that creates a noun. flags adds those of its fields; finish,
+// createCommand makes the command that creates a noun. names are the fields that its arguments set; finish,
 // where it is not nil, sets fields in another way; made says what a person sees, nil: the usual.
-func (c *cli) createCommand(n noun, names []string, flags func(*pflag.FlagSet), finish func(context.Context, map[string]any) error, made func(json.RawMessage) error) *cobra.Command {
+func (c *cli) createCommand(n noun, names []string, finish func(context.Context, map[string]any) error, made func(json.RawMessage) error) *cobra.Command {
 	cmd := &cobra.Command{
 		Short: "Create a " + n.one,
 	}
@@ -104,10 +109,8 @@ func (c *cli) createCommand(n noun, names []string, flags func(*pflag.FlagSet), 
 		args = append(args, strings.ToUpper(name))
 	}
 	cmd.Use, cmd.Args = "create "+strings.Join(args, " "), arguments(args...)
-	own := pflag.NewFlagSet("", pflag.ContinueOnError)
-	own.SortFlags = false
-	flags(own)
-	cmd.Flags().AddFlagSet(own)
+	own := n.flags(true)
+	addFlags(cmd, own)
 	if len(names) == 2 {
 		cmd.ValidArgsFunction = inOrder(c.completeClient, c.completeTopic)
 	}
@@ -136,7 +139,7 @@ func (c *cli) createCommand(n noun, names []string, flags func(*pflag.FlagSet), 
 }
 
 // editCommand makes the command that changes fields of a noun.
-func (c *cli) editCommand(n noun, flags func(*pflag.FlagSet), finish func(context.Context, map[string]any) error) *cobra.Command {
+func (c *cli) editCommand(n noun, finish func(context.Context, map[string]any) error) *cobra.Command {
 	var revision string
 	cmd := &cobra.Command{
 		Use:               "edit " + strings.Join(n.keys, " "),
@@ -144,9 +147,8 @@ func (c *cli) editCommand(n noun, flags func(*pflag.FlagSet), finish func(contex
 		Args:              arguments(n.keys...),
 		ValidArgsFunction: n.complete,
 	}
-	own := pflag.NewFlagSet("", pflag.ContinueOnError)
-	flags(own)
-	cmd.Flags().AddFlagSet(own)
+	own := n.flags(false)
+	addFlags(cmd, own)
 	revisionFlag(cmd, &revision)
 	return c.speak(cmd, func(ctx context.Context, args []string) error {
 		body := fields(own)
@@ -249,6 +251,58 @@ func quoted(revision string) string {
 		return ""
 	}
 	return `"` + revision + `"`
+}
+
+// flagsOf returns the flags of a noun's fields, which its table describes. A secret is none: other users see what a
+// process was called with.
+func flagsOf[T any](table broker.Fields[T]) func(create bool) *pflag.FlagSet {
+	return func(create bool) *pflag.FlagSet {
+		flags, byDefault := pflag.NewFlagSet("", pflag.ContinueOnError), table.New()
+		for i := range table {
+			f := &table[i]
+			if f.Secret || f.Required || f.Fixed && !create {
+				continue
+			}
+			name := strings.ReplaceAll(strings.TrimPrefix(f.Name, "is_"), "_", "-")
+			switch v := f.Value(&byDefault).(type) {
+			case bool:
+				flags.Bool(name, v, f.Help)
+			case int64:
+				flags.Int64(name, v, f.Help)
+			case time.Duration:
+				flags.Duration(name, v, f.Help)
+			case string:
+				flags.String(name, v, f.Help)
+			}
+			if f.Options != nil {
+				_ = flags.SetAnnotation(name, optionsOf, f.Texts())
+			}
+		}
+		return flags
+	}
+}
+
+// secretsOf returns the fields of a noun that are not shown.
+func secretsOf[T any](table broker.Fields[T]) (names []string) {
+	for _, f := range table {
+		if f.Secret {
+			names = append(names, f.Name)
+		}
+	}
+	return names
+}
+
+// optionsOf is the annotation of a flag that lists all that it can be.
+const optionsOf = "options"
+
+// addFlags adds flags to a command, with the completion of their values.
+func addFlags(cmd *cobra.Command, flags *pflag.FlagSet) {
+	cmd.Flags().AddFlagSet(flags)
+	flags.VisitAll(func(f *pflag.Flag) {
+		if options := f.Annotations[optionsOf]; options != nil {
+			_ = cmd.RegisterFlagCompletionFunc(f.Name, cobra.FixedCompletions(options, cobra.ShellCompDirectiveNoFileComp))
+		}
+	})
 }
 
 // fields returns the fields whose flags are set: --max-depth is max_depth.

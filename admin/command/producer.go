@@ -2,15 +2,15 @@ package command
 
 import (
 	"github.com/spf13/cobra"
-	"github.com/spf13/pflag"
 
 	"pipit/admin"
+	"pipit/broker"
 )
 
 func (c *cli) producerCommand() *cobra.Command {
 	n := noun{
 		one: "producer", path: "producers",
-		keys: []string{"ID|CLIENT", "[TOPIC]"}, complete: c.idCompletion(c.completeProducer), key: c.byID("producer", "producers"),
+		keys: []string{"ID|CLIENT", "[TOPIC]"}, complete: c.idCompletion(c.completeProducer), key: c.byID("producer", "producers"), flags: flagsOf(broker.ProducerFields),
 	}
 	list := listCommand(c, "producers", n.path, []string{"topic", "client", "last_seen"}, true, []column[admin.Producer]{
 		figure("ID", func(v *admin.Producer) string { return number(v.ID) }),
@@ -24,16 +24,12 @@ func (c *cli) producerCommand() *cobra.Command {
 	show := c.showCommand(n)
 	show.Example = `  pipit producer show 3
   pipit producer show crm /customer/created`
-	create := c.createCommand(n, []string{"client", "topic"}, producerFlags, nil, nil)
+	create := c.createCommand(n, []string{"client", "topic"}, nil, nil)
 	create.Example = "  pipit producer create crm /customer/created"
-	edit := c.editCommand(n, producerFlags, nil)
+	edit := c.editCommand(n, nil)
 	edit.Example = "  pipit producer edit crm /customer/created --active=false"
 	del := c.deleteCommand(n)
 	del.Example = `  pipit producer delete 3
   pipit producer delete crm /customer/created --yes`
 	return group("producer", "Producers: which client may publish to which topic", list, show, create, edit, del)
-}
-
-func producerFlags(f *pflag.FlagSet) {
-	f.Bool("active", true, "whether it may publish")
 }

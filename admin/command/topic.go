@@ -2,7 +2,6 @@ package command
 
 import (
 	"github.com/spf13/cobra"
-	"github.com/spf13/pflag"
 
 	"pipit/admin"
 	"pipit/broker"
@@ -11,7 +10,7 @@ import (
 func (c *cli) topicCommand() *cobra.Command {
 	n := noun{
 		one: "topic", path: "topics",
-		keys: []string{"NAME"}, complete: inOrder(c.completeTopic), key: byName,
+		keys: []string{"NAME"}, complete: inOrder(c.completeTopic), key: byName, flags: flagsOf(broker.TopicFields),
 	}
 	list := listCommand(c, "topics", n.path, []string{"name", "depth", "last_publish", "producers", "consumers"}, false, []column[admin.Topic]{
 		names("NAME", func(t *admin.Topic) string { return t.Name }),
@@ -27,21 +26,14 @@ func (c *cli) topicCommand() *cobra.Command {
   pipit topic list --json | jq -r '.items[].name'`
 	show := c.showCommand(n)
 	show.Example = "  pipit topic show /customer/created"
-	create := c.createCommand(n, []string{"name"}, topicFlags, nil, nil)
+	create := c.createCommand(n, []string{"name"}, nil, nil)
 	create.Example = `  pipit topic create /customer/created
   pipit topic create /invoice/paid --max-depth 50000 --expiration 86400 --dedup-window 1h`
-	edit := c.editCommand(n, topicFlags, nil)
+	edit := c.editCommand(n, nil)
 	edit.Example = `  pipit topic edit /customer/created --expiration 0
   pipit topic edit /customer/created --active=false`
 	del := c.deleteCommand(n)
 	del.Example = `  pipit topic delete /customer/created
   pipit topic delete /customer/created --yes`
 	return group("topic", "Topics, which producers publish to", list, show, create, edit, del)
-}
-
-func topicFlags(f *pflag.FlagSet) {
-	f.Bool("active", true, "whether it can be published to and received from")
-	f.Int64("max-depth", broker.DefaultMaxDepth, "messages that some consumer still needs; past it a publish is refused")
-	f.Int64("expiration", broker.DefaultExpiration, "`seconds`, for messages that do not say; 0: they do not expire")
-	f.Duration("dedup-window", broker.DefaultDedupWindow, "how long a message's own ID is remembered; 0s: not at all")
 }
