@@ -3,6 +3,7 @@ package admin
 import (
 	"net/http"
 	"net/url"
+	"slices"
 	"strconv"
 
 	"pipit/broker/clip"
@@ -24,11 +25,10 @@ func (a *Admin) producerPages() *pages[Producer] {
 		newFields: func(proposed url.Values) []field {
 			p := newProducer()
 			client := proposed.Get("client")
-			return append([]field{
+			return slices.Concat([]field{
 				{Name: "client", Label: "Client", Value: client, Required: true, Options: a.usernames(), Hint: "A username", Focus: client == ""},
 				{Name: "topic", Label: "Topic", Value: proposed.Get("topic"), Required: true, Options: a.topicNames(), Hint: "Where the client may publish"},
-				{Name: "back", Type: "hidden", Value: proposed.Get("back")}, // which page it was asked for on
-			}, producerFields(&p)...)
+			}, producerFields(&p), []field{{Name: "back", Type: "hidden", Value: proposed.Get("back")}}) // the page that it was asked for on
 		},
 		editFields: producerFields,
 		known: func(f *form, p *Producer) error {
