@@ -17,7 +17,7 @@ import (
 )
 
 // commandLine is what the command line needs of this program.
-func commandLine(env []string, stdin io.Reader, stdout, stderr io.Writer) cli.Program {
+func commandLine(env []string, stdin io.Reader, stdout, stderr, serverLog io.Writer) cli.Program {
 	log, _ := newLogger(config.Log{Level: "warn", Format: "text"}, stderr)
 	return cli.Program{
 		Version: versionLine(),
@@ -25,11 +25,12 @@ func commandLine(env []string, stdin io.Reader, stdout, stderr io.Writer) cli.Pr
 		Stdin:   stdin,
 		Stdout:  stdout,
 		Stderr:  stderr,
+		Log:     serverLog,
 		Serve: func(ctx context.Context, file string) error {
-			return runBroker(ctx, file, env, stderr)
+			return runBroker(ctx, file, env, serverLog)
 		},
-		CheckConfig: func(file string) error {
-			return checkConfig(context.Background(), file, env, stdout, stderr)
+		CheckConfig: func(ctx context.Context, file string) error {
+			return checkConfig(ctx, file, env, stdout, stderr)
 		},
 		Database: func(file string) (database, why string, err error) {
 			return config.DatabaseFile(file, configEnv(env))

@@ -18,7 +18,7 @@ func TestLayout(t *testing.T) {
 		"pipit/admin": {"pipit/broker/login", "pipit/broker", "pipit/broker/clip", "pipit/httpapi/exchange", "pipit/httpapi/forwarded", "github.com/julienschmidt/httprouter",
 			"golang.org/x/text/encoding", "golang.org/x/text/transform"},
 		"pipit/admin/openapi": {},
-		"pipit/admin/command": {"pipit/admin", "pipit/broker", "github.com/BurntSushi/toml", "github.com/rivo/uniseg", "github.com/schollz/progressbar/v3",
+		"pipit/admin/command": {"pipit/admin", "pipit/broker", "pipit/broker/login", "github.com/BurntSushi/toml", "github.com/rivo/uniseg", "github.com/schollz/progressbar/v3",
 			"github.com/spf13/cobra", "github.com/spf13/pflag", "golang.org/x/term"},
 		"pipit/bench":             {"pipit/broker/login", "pipit/broker", "pipit/db", "pipit/httpapi", "go.etcd.io/bbolt", "github.com/julienschmidt/httprouter"},
 		"pipit/broker":            {"pipit/broker/login", "pipit/broker/clip", "github.com/segmentio/ksuid"},

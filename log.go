@@ -4,8 +4,8 @@ import (
 	"bytes"
 	"io"
 	"log/slog"
-	"os"
 
+	cli "pipit/admin/command"
 	"pipit/config"
 )
 
@@ -35,14 +35,11 @@ func newLogger(c config.Log, w io.Writer) (*slog.Logger, *slog.LevelVar) {
 	return slog.New(slog.NewJSONHandler(w, opts)), level
 }
 
-func isTerminal(w any) bool {
+// isTerminal tells whether a person reads what is written, with a logWriter before it or without.
+func isTerminal(w io.Writer) bool {
 	if l, ok := w.(*logWriter); ok {
 		w = l.to
 	}
-	f, ok := w.(*os.File)
-	if !ok {
-		return false
-	}
-	info, err := f.Stat()
-	return err == nil && info.Mode()&os.ModeCharDevice != 0
+	_, ok := cli.Terminal(w)
+	return ok
 }

@@ -14,6 +14,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -29,12 +30,15 @@ type Program struct {
 	Stdin          io.Reader
 	Stdout, Stderr io.Writer
 
+	// Log takes the place of Stderr while the broker runs: it never waits for who reads it.
+	Log io.Writer
+
 	// Serve runs the broker with a configuration, the default one where the name of its file is
-	// empty, until ctx ends.
+	// empty, until ctx ends. It logs to Log.
 	Serve func(ctx context.Context, config string) error
 
 	// CheckConfig returns what is wrong with a configuration.
-	CheckConfig func(config string) error
+	CheckConfig func(ctx context.Context, config string) error
 
 	// Database returns the database file of a configuration, whose other faults do not matter, and in words
 	// why it is that one.
@@ -78,30 +82,19 @@ func Run(ctx context.Context, p Program, args []string) int {
 		err = errors.New("interrupted")
 	}
 	for line := range strings.Lines(err.Error()) {
-		fmt.Fprintf(p.Stderr, "pipit: %s\n", visible(strings.TrimSpace(line)))
+		c.out.notef("%s", strings.TrimSpace(line))
+	}
+	if c.bareExit {
+		return exitFailed
 	}
 	return exitCode(err)
 }
 
-// Handles tells whether arguments of the program are the command line's: they begin with the name
-// of a command. Others are flags of the program itself.
-func Handles(args []string) bool {
-	return len(args) > 0 && !strings.HasPrefix(args[0], "-")
-}
+// oneDash are the flags that can be written with one dash as well as with two: those that the program had before
+// it had commands.
+var oneDash = []string{"-config", "-check-config", "-hash-password", "-version", "-help"}
 
-// Summary lists the commands, for the program's help.
-func Summary() string {
-	var b strings.Builder
-	for _, cmd := range newCLI(Program{}).root().Commands() {
-		if cmd.IsAvailableCommand() {
-			fmt.Fprintf(&b, "  %-12s %s\n", cmd.Name(), cmd.Short)
-		}
-	}
-	return b.String()
-}
-
-// longFlags gives the flags that the program itself has, which are written with one dash
-// or two, their two.
+// longFlags gives those flags their two dashes.
 func longFlags(args []string) []string {
 	out := make([]string, len(args))
 	for i, arg := range args {
@@ -110,7 +103,7 @@ func longFlags(args []string) []string {
 			break
 		}
 		name, _, _ := strings.Cut(arg, "=")
-		if name == "-config" || name == "-check-config" {
+		if slices.Contains(oneDash, name) {
 			arg = "-" + arg
 		}
 		out[i] = arg
@@ -122,9 +115,10 @@ func longFlags(args []string) []string {
 type cli struct {
 	*Program
 	connection
-	in    input
-	out   output
-	begun bool // a command has its arguments and runs
+	in       input
+	out      output
+	begun    bool // a command has its arguments and runs
+	bareExit bool // it is the program without a command, whose exit code is 1 whatever fails
 }
 
 func newCLI(p Program) *cli {
@@ -138,7 +132,7 @@ func (c *cli) root() *cobra.Command {
 		Use:   "pipit",
 		Short: "REST publish/subscribe in one process",
 		Long: `REST publish/subscribe in one process: topics, producers, consumers and messages in one file.
-Without a command it runs the broker: see pipit -help.
+Without a command it runs the broker, by the flags below, which can have one dash as well.
 
 Commands that administer speak the admin API of a running server. They take its address from
 --server, the variable PIPIT_SERVER or the file ` + settingsFile() + `,
@@ -155,14 +149,8 @@ conflict (exists already, changed meanwhile), 6 not now (no connection, overload
 the disk is full, the database is in use).`,
 		SilenceErrors: true,
 		SilenceUsage:  true,
-		Args:          cobra.ArbitraryArgs,
-		RunE: func(cmd *cobra.Command, args []string) error {
-			if len(args) == 0 {
-				return cmd.Help()
-			}
-			return fmt.Errorf("unexpected argument %q%s: see pipit help", args[0], didYouMean(cmd, args[0]))
-		},
 	}
+	c.bare(root)
 	// Files are completed where one is meant: see files.
 	root.CompletionOptions.SetDefaultShellCompDirective(cobra.ShellCompDirectiveNoFileComp)
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {

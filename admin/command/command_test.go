@@ -39,7 +39,7 @@ func TestHelp(t *testing.T) {
 	for _, cmd := range root.Commands() {
 		each(cmd)
 	}
-	have := Summary()
+	have := root.UsageString()
 	for _, name := range []string{"serve", "publish", "consume", "topic", "client", "producer", "consumer", "messages",
 		"export", "import", "token", "admin", "check", "completion"} {
 		if !strings.Contains(have, "\n  "+name+" ") && !strings.HasPrefix(have, "  "+name+" ") {

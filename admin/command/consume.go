@@ -234,7 +234,7 @@ func (o *output) printDelivery(d *delivery) error {
 // printPayload prints a payload: as it is, or, on a terminal, without what would control that.
 func (o *output) printPayload(payload []byte, line bool) error {
 	text := string(payload)
-	if _, ok := terminal(o.stdout); ok {
+	if _, ok := Terminal(o.stdout); ok {
 		text, line = visible(text, '\n', '\t'), true
 	}
 	if line && (text == "" || text[len(text)-1] != '\n') {

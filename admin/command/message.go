@@ -173,7 +173,7 @@ func (c *cli) listMessages(ctx context.Context, q url.Values, limit, perPage int
 // countMessages returns how many messages a list will have, for a person who waits for it; 0 where
 // nobody does or that is not known, as with filters.
 func (c *cli) countMessages(ctx context.Context, q url.Values, limit int) int64 {
-	if _, ok := terminal(c.out.stderr); !ok || len(q) > 2 { // one is payload
+	if _, ok := Terminal(c.out.stderr); !ok || len(q) > 2 { // one is payload
 		return 0
 	}
 	of := path("topics", q.Get("topic"))

@@ -168,8 +168,8 @@ func count[N ~int | ~int64](n N, thing string) string {
 	return fmt.Sprintf("%d %ss", n, thing)
 }
 
-// terminal returns the terminal that w or r is, false where it is none.
-func terminal(v any) (fd int, ok bool) {
+// Terminal returns the terminal that a writer or reader is, false where it is none.
+func Terminal(v any) (fd int, ok bool) {
 	f, ok := v.(*os.File)
 	if !ok || !term.IsTerminal(int(f.Fd())) {
 		return 0, false
@@ -179,7 +179,7 @@ func terminal(v any) (fd int, ok bool) {
 
 // width returns the width of a terminal, 0 where w is none.
 func width(w io.Writer) int {
-	fd, ok := terminal(w)
+	fd, ok := Terminal(w)
 	if !ok {
 		return 0
 	}

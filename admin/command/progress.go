@@ -30,7 +30,7 @@ const (
 // progress begins to show work, of which so many pieces are to be done: in a bar, or, where the
 // total is 0 or less and so not known, as their number in a unit.
 func (o *output) progress(what, unit string, total int64) *progress {
-	if _, ok := terminal(o.stderr); !ok {
+	if _, ok := Terminal(o.stderr); !ok {
 		return nil
 	}
 	what = cut(visible(what), max(width(o.stderr)/2, 10))

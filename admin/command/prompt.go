@@ -24,7 +24,7 @@ type input struct {
 // secret asks for a password or the like, twice where it is a new one that a person types, without
 // echo. Where standard input is no terminal its first line is the secret, which is not to be empty.
 func (in *input) secret(ctx context.Context, what string, twice bool) (string, error) {
-	fd, ok := terminal(in.stdin)
+	fd, ok := Terminal(in.stdin)
 	if !ok {
 		line, err := bufio.NewReader(io.LimitReader(in.stdin, maxLine)).ReadString('\n')
 		if err != nil && !errors.Is(err, io.EOF) {
@@ -90,7 +90,7 @@ func (in *input) confirm(ctx context.Context, f *confirmation, question string) 
 	if f.yes {
 		return nil
 	}
-	if _, ok := terminal(in.stdin); !ok {
+	if _, ok := Terminal(in.stdin); !ok {
 		return usageError{fmt.Errorf("%s Nobody is here to ask: use --yes", question)}
 	}
 	fmt.Fprintf(in.out.stderr, "%s [y/N] ", visible(question))
@@ -110,9 +110,4 @@ func (in *input) confirm(ctx context.Context, f *confirmation, question string) 
 		fmt.Fprintln(in.out.stderr)
 		return ctx.Err()
 	}
-}
-
-// Secret is secret, for the program's own flag.
-func (p Program) Secret(ctx context.Context, what string, twice bool) (string, error) {
-	return newCLI(p).in.secret(ctx, what, twice)
 }

@@ -65,7 +65,7 @@ func (in *input) payload(args []string) ([]byte, error) {
 		}
 		return []byte(args[0]), nil
 	}
-	if _, ok := terminal(in.stdin); ok && len(args) == 0 {
+	if _, ok := Terminal(in.stdin); ok && len(args) == 0 {
 		in.out.notef("type the payload and end it with Ctrl-D on a line of its own")
 	}
 	payload, err := io.ReadAll(in.stdin)

@@ -55,7 +55,7 @@ A token that is made with another one ends when that one does.`,
 			if err := json.Unmarshal(object, &made); err != nil {
 				return err
 			}
-			if _, ok := terminal(c.out.stdout); ok {
+			if _, ok := Terminal(c.out.stdout); ok {
 				c.out.notef("note the token down, it is shown this once")
 			}
 			return c.out.printf("%s", made.Token)
