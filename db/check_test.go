@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"pipit/broker"
+	"pipit/db/page"
 )
 
 func TestVerify(t *testing.T) {
@@ -56,9 +57,9 @@ func TestVerifyCircle(t *testing.T) {
 	circles := 0
 	damage(t, path, func(file []byte) []byte {
 		for id := uint64(2); (id+1)*pageSize <= uint64(len(file)); id++ {
-			page := file[id*pageSize:]
-			if binary.NativeEndian.Uint64(page) == id && binary.NativeEndian.Uint16(page[8:]) == branchPage {
-				binary.NativeEndian.PutUint64(page[pageHeaderSize+8:], id)
+			b := file[id*pageSize:]
+			if binary.NativeEndian.Uint64(b) == id && binary.NativeEndian.Uint16(b[8:]) == page.BranchPage {
+				binary.NativeEndian.PutUint64(b[page.HeaderSize+8:], id)
 				circles++
 			}
 		}

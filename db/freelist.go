@@ -34,7 +34,7 @@ func (s *Store) pages() int {
 // freelistStored tells whether the file has the list.
 func (s *Store) freelistStored() bool {
 	h, err := readHead(s.path)
-	return err == nil && h.freelist != noFreelist
+	return err == nil && h.HasFreelist()
 }
 
 func (s *Store) storeFreelist() (err error) {

@@ -5,7 +5,6 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"hash/fnv"
 	"io/fs"
 	"log/slog"
 	"os"
@@ -18,6 +17,7 @@ import (
 	berrors "go.etcd.io/bbolt/errors"
 
 	"pipit/broker"
+	"pipit/db/page"
 )
 
 const defaultLockTimeout = time.Second
@@ -159,9 +159,9 @@ func openError(path string, err error) error {
 		return fmt.Errorf("database %s cannot be made: there is no directory %s", path, filepath.Dir(path))
 	case errors.Is(err, fs.ErrPermission), isReadOnly(err):
 		return fmt.Errorf("database %s cannot be written: %w", path, err)
-	case errors.Is(err, berrors.ErrInvalid), errors.Is(err, berrors.ErrVersionMismatch):
+	case errors.Is(err, page.ErrForeign), errors.Is(err, berrors.ErrInvalid), errors.Is(err, berrors.ErrVersionMismatch):
 		return fmt.Errorf("%s is not a Pipit database", path)
-	case errors.Is(err, berrors.ErrChecksum), errors.As(err, new(*fault)):
+	case errors.Is(err, page.ErrNoHead), errors.Is(err, berrors.ErrChecksum), errors.As(err, new(*fault)):
 		return fmt.Errorf("database %s is damaged: %w", path, err)
 	}
 	return fmt.Errorf("database %s: %w", path, err)
@@ -184,8 +184,8 @@ func inspect(path string, timeout time.Duration, progress func(part float64)) (i
 		if err != nil {
 			return false, err
 		}
-		if info.Size() < 2*h.pageSize { // bbolt refuses it in its own words
-			return false, h.check(path, progress)
+		if info.Size() < 2*h.PageSize { // bbolt refuses it in its own words
+			return false, checkPages(path, &h, progress)
 		}
 		isNew, err = inspectBolt(path, timeout, progress)
 		if err != nil {
@@ -226,7 +226,7 @@ func inspectBolt(path string, timeout time.Duration, progress func(part float64)
 	if err != nil {
 		return false, err
 	}
-	if err := h.check(path, progress); err != nil {
+	if err := checkPages(path, &h, progress); err != nil {
 		return false, err
 	}
 	err = bolt.View(func(tx *bbolt.Tx) error {
@@ -257,81 +257,21 @@ func inspectBolt(path string, timeout time.Duration, progress func(part float64)
 	return isNew, err
 }
 
-// head is what the newest valid meta page of a bbolt file says.
-type head struct {
-	pageSize  int64
-	root      uint64 // page of the root bucket
-	freelist  uint64
-	highWater uint64 // first page that was never used
-	txid      uint64
-}
-
-// A meta page of bbolt, in the byte order of the machine:
-//
-//	page id 8 | flags 2 | count 2 | overflow 4 |
-//	magic 4 | version 4 | page size 4 | flags 4 | root page 8 | root sequence 8 |
-//	freelist page 8 | high water 8 | txid 8 | FNV-1a of the meta before it 8
-const (
-	pageHeaderSize = 16
-	metaSize       = 64
-	boltMagic      = 0xED0CDAED
-	noFreelist     = 1<<64 - 1
-)
-
-// readHead finds the meta pages of a file without bbolt, which trusts what it maps.
-func readHead(path string) (h head, err error) {
+// readHead returns what the newest valid meta page of the file says.
+func readHead(path string) (h page.Head, err error) {
 	f, err := os.Open(path) // #nosec G304 -- the database, as the configuration names it
 	if err != nil {
 		return h, openError(path, err)
 	}
 	defer f.Close()
-	found, valid := false, false
-	try := func(off int64) {
-		var b [pageHeaderSize + metaSize]byte
-		if _, err := f.ReadAt(b[:], off); err != nil {
-			return
-		}
-		m := b[pageHeaderSize:]
-		if binary.NativeEndian.Uint32(m) != boltMagic {
-			return
-		}
-		found = true
-		sum := fnv.New64a()
-		_, _ = sum.Write(m[:56])
-		if binary.NativeEndian.Uint64(m[56:]) != sum.Sum64() {
-			return
-		}
-		if txid := binary.NativeEndian.Uint64(m[48:]); !valid || txid > h.txid {
-			h = head{
-				pageSize:  int64(binary.NativeEndian.Uint32(m[8:])),
-				root:      binary.NativeEndian.Uint64(m[16:]),
-				freelist:  binary.NativeEndian.Uint64(m[32:]),
-				highWater: binary.NativeEndian.Uint64(m[40:]),
-				txid:      txid,
-			}
-		}
-		valid = true
-	}
-	try(0)
-	if valid {
-		try(h.pageSize)
-	} else {
-		for size := int64(1024); size <= 16<<20; size *= 2 {
-			try(size)
-		}
-	}
-	switch {
-	case !found:
-		return h, fmt.Errorf("%s is not a Pipit database", path)
-	case !valid:
-		return h, fmt.Errorf("database %s is damaged: neither of its meta pages is valid", path)
+	if h, err = page.ReadHead(f); err != nil {
+		return h, openError(path, err)
 	}
 	return h, nil
 }
 
-// check tells whether the file is as long as its meta page says, and, where opening it means to
-// go through all of its pages or progress is to be told of that, whether these are what they should be.
-func (h *head) check(path string, progress func(part float64)) error {
+// checkPages looks at the file's pages: at all of them where opening it means to go through them or progress is to be told of that.
+func checkPages(path string, h *page.Head, progress func(part float64)) error {
 	f, err := os.Open(path) // #nosec G304 -- the database, as the configuration names it
 	if err != nil {
 		return openError(path, err)
@@ -341,19 +281,11 @@ func (h *head) check(path string, progress func(part float64)) error {
 	if err != nil {
 		return openError(path, err)
 	}
-	if h.pageSize < 512 || h.highWater > uint64(info.Size()/h.pageSize) { // #nosec G115 -- neither is negative
-		return fmt.Errorf("database %s is damaged: it is %d bytes long instead of %d", path, info.Size(), int64(h.highWater)*h.pageSize) // #nosec G115 -- of a damaged file any number, which is shown alone
-	}
 	// Without a list of free pages bbolt looks at all pages, in a goroutine of its own, where a panic
 	// ends the process. With one, looking at all of a large file would take too long; then the list of
 	// buckets and that of free pages are what it has to be able to trust.
-	w := newWalk(f, h)
-	w.progress = progress
-	w.shallow = progress == nil && h.freelist != noFreelist && h.highWater > walkAlways
-	if err = w.bucket(h.root); err == nil && h.freelist != noFreelist {
-		err = w.freelist(h.freelist)
-	}
-	if err != nil {
+	deep := progress != nil || !h.HasFreelist() || h.HighWater <= walkAlways
+	if err := h.Check(f, info.Size(), deep, progress); err != nil {
 		return fmt.Errorf("database %s is damaged: %w", path, err)
 	}
 	return nil

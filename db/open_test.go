@@ -17,6 +17,7 @@ import (
 	"go.etcd.io/bbolt"
 
 	"pipit/broker"
+	"pipit/db/page"
 )
 
 // makeFile returns a closed database with a few hundred pages. With crashed it is as a crash
@@ -151,8 +152,8 @@ func TestOpenErrors(t *testing.T) {
 		}, "is damaged: it has no bucket expiry"},
 		{"meta pages", func(t *testing.T) string {
 			return damage(t, makeFile(t, false), func(b []byte) []byte {
-				b[pageHeaderSize+40]++
-				b[pageSize+pageHeaderSize+40]++
+				b[page.HeaderSize+40]++
+				b[pageSize+page.HeaderSize+40]++
 				return b
 			})
 		}, "is damaged: neither of its meta pages is valid"},
@@ -175,9 +176,9 @@ func TestOpenErrors(t *testing.T) {
 				t.Fatal(err)
 			}
 			return damage(t, path, func(b []byte) []byte {
-				list := b[int64(h.freelist)*pageSize:]
+				list := b[int64(h.Freelist)*pageSize:]
 				binary.NativeEndian.PutUint16(list[10:], 1)
-				binary.NativeEndian.PutUint64(list[pageHeaderSize:], h.root)
+				binary.NativeEndian.PutUint64(list[page.HeaderSize:], h.Root)
 				return b
 			})
 		}, "is damaged: the list of free pages"},
@@ -246,10 +247,10 @@ func TestOpenRandomDamage(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if (h.freelist == noFreelist) != crashed {
-			t.Fatalf("crashed %v, but the list of free pages is at %d", crashed, h.freelist)
+		if h.HasFreelist() == crashed {
+			t.Fatalf("crashed %v, but the list of free pages is at %d", crashed, h.Freelist)
 		}
-		good = good[:int64(h.highWater)*h.pageSize]
+		good = good[:int64(h.HighWater)*h.PageSize]
 		seed := uint64(time.Now().UnixNano())
 		t.Logf("seed %d", seed)
 		rnd := rand.New(rand.NewPCG(seed, 0))
@@ -259,8 +260,8 @@ func TestOpenRandomDamage(t *testing.T) {
 			path := filepath.Join(dir, fmt.Sprint(i, ".db"))
 			bad := bytes.Clone(good)
 			for range 1 + rnd.IntN(40) {
-				page := 2 + rnd.IntN(int(h.highWater)-2)
-				at := page*int(h.pageSize) + rnd.IntN(64) // headers and elements
+				page := 2 + rnd.IntN(int(h.HighWater)-2)
+				at := page*int(h.PageSize) + rnd.IntN(64) // headers and elements
 				bad[at] = byte(rnd.Uint32())
 			}
 			if err := os.WriteFile(path, bad, 0o600); err != nil {
@@ -365,7 +366,7 @@ func TestFreelistAcrossCrash(t *testing.T) {
 	g.wantPositions(laneA, 1, false, want...)
 	drain2 := g.Size()
 	g.closeChecked()
-	if h, err := readHead(crashed); err != nil || h.freelist == noFreelist {
+	if h, err := readHead(crashed); err != nil || !h.HasFreelist() {
 		t.Errorf("after Close there is no list of free pages: %v", err)
 	}
 	if drain2 != size {

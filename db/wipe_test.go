@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"pipit/broker"
+	"pipit/db/page"
 )
 
 func (f *fixture) bytes() []byte {
@@ -256,10 +257,10 @@ func TestWipingLeavesBothStates(t *testing.T) {
 		text := f.bytes()
 		size := f.bolt.Info().PageSize
 		newest := 0
-		if txid := func(page int) uint64 { return binary.NativeEndian.Uint64(text[page*size+pageHeaderSize+48:]) }; txid(1) > txid(0) {
+		if txid := func(n int) uint64 { return binary.NativeEndian.Uint64(text[n*size+page.HeaderSize+48:]) }; txid(1) > txid(0) {
 			newest = size
 		}
-		text[newest+pageHeaderSize+48]++ // its checksum is wrong
+		text[newest+page.HeaderSize+48]++ // its checksum is wrong
 		if err := os.WriteFile(path, text, 0o600); err != nil {
 			t.Fatal(err)
 		}

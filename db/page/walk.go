@@ -1,10 +1,10 @@
-package db
+package page
 
 import (
 	"bytes"
 	"encoding/binary"
 	"fmt"
-	"os"
+	"io"
 	"slices"
 )
 
@@ -16,7 +16,7 @@ import (
 // An offset counts from the element itself. A leaf element with flag 1 is a bucket; its value
 // begins with the bucket's root page, or 0 and then a page of its own.
 const (
-	branchPage       = 1
+	BranchPage       = 1
 	leafPage         = 2
 	freelistPage     = 16
 	elementSize      = 16
@@ -24,10 +24,13 @@ const (
 	manyFree         = 0xFFFF // as count of a freelist: the first 8 bytes behind the header have it
 )
 
+// progressStep is after how many pages progress is told.
+const progressStep = 64
+
 // walk goes through the pages of all buckets with a reader's distrust: whatever bbolt would panic
 // over, it finds first. It keeps one page a level of the tree in memory.
 type walk struct {
-	file     *os.File
+	file     io.ReaderAt
 	shallow  bool // it does not go into buckets
 	pageSize uint64
 	end      uint64   // first page that was never used
@@ -37,8 +40,8 @@ type walk struct {
 	progress func(part float64)
 }
 
-func newWalk(f *os.File, h *head) *walk {
-	return &walk{file: f, pageSize: uint64(h.pageSize), end: h.highWater, seen: make([]uint64, h.highWater/64+1)} // #nosec G115 -- at least 512: see open.go
+func newWalk(f io.ReaderAt, h *Head) *walk {
+	return &walk{file: f, pageSize: uint64(h.PageSize), end: h.HighWater, seen: make([]uint64, h.HighWater/64+1)} // #nosec G115 -- at least 512: see Check
 }
 
 // freelist checks the list of free pages: a page that is in use must not be among them. Call it last.
@@ -47,13 +50,13 @@ func (w *walk) freelist(id uint64) error {
 	if id < 2 || id >= w.end {
 		return wrong
 	}
-	var header [pageHeaderSize + 8]byte
+	var header [HeaderSize + 8]byte
 	if err := w.readAt(header[:], id, 0); err != nil {
 		return err
 	}
-	first, count := uint64(pageHeaderSize), uint64(binary.NativeEndian.Uint16(header[10:]))
+	first, count := uint64(HeaderSize), uint64(binary.NativeEndian.Uint16(header[10:]))
 	if count == manyFree {
-		first, count = first+8, binary.NativeEndian.Uint64(header[pageHeaderSize:])
+		first, count = first+8, binary.NativeEndian.Uint64(header[HeaderSize:])
 	}
 	overflow := uint64(binary.NativeEndian.Uint32(header[12:]))
 	if binary.NativeEndian.Uint64(header[:]) != id || binary.NativeEndian.Uint16(header[8:]) != freelistPage ||
@@ -96,7 +99,7 @@ func (w *walk) tree(id uint64, low, high []byte) (last []byte, err error) {
 	}
 	flags, count := binary.NativeEndian.Uint16(page[8:]), binary.NativeEndian.Uint16(page[10:])
 	if count == 0 {
-		if flags == branchPage {
+		if flags == BranchPage {
 			return nil, fmt.Errorf("page %d has no entry", id)
 		}
 		w.free = append(w.free, page)
@@ -116,7 +119,7 @@ func (w *walk) tree(id uint64, low, high []byte) (last []byte, err error) {
 		}
 		last = e.key
 		switch {
-		case flags == branchPage:
+		case flags == BranchPage:
 			next := high
 			if i+1 < len(elements) {
 				next = elements[i+1].key
@@ -163,10 +166,10 @@ func (w *walk) read(id uint64) (page []byte, size uint64, err error) {
 	}
 	size = (overflow + 1) * w.pageSize
 	flags, count := binary.NativeEndian.Uint16(page[8:]), uint64(binary.NativeEndian.Uint16(page[10:]))
-	if pageHeaderSize+count*elementSize > size || flags != branchPage && flags != leafPage {
+	if HeaderSize+count*elementSize > size || flags != BranchPage && flags != leafPage {
 		return nil, 0, fmt.Errorf("page %d has a wrong header", id)
 	}
-	if need := pageHeaderSize + count*elementSize; need > w.pageSize { // many elements of a large page
+	if need := HeaderSize + count*elementSize; need > w.pageSize { // many elements of a large page
 		page = slices.Grow(page, int(need))[:need] // #nosec G115 -- count has 16 bits
 		if err := w.readAt(page, id, 0); err != nil {
 			return nil, 0, err
@@ -176,9 +179,9 @@ func (w *walk) read(id uint64) (page []byte, size uint64, err error) {
 }
 
 func (w *walk) element(id uint64, page []byte, size uint64, flags uint16, i uint64) (e element, err error) {
-	at := pageHeaderSize + i*elementSize
+	at := HeaderSize + i*elementSize
 	field := func(n uint64) uint64 { return uint64(binary.NativeEndian.Uint32(page[at+n:])) }
-	if flags == branchPage {
+	if flags == BranchPage {
 		e.child = binary.NativeEndian.Uint64(page[at+8:])
 		e.key, err = w.bytes(id, page, size, at+field(0), field(4))
 		return e, err
@@ -206,16 +209,16 @@ func (w *walk) element(id uint64, page []byte, size uint64, flags uint16, i uint
 // inline checks the page of a small bucket, which is in an entry of page id.
 func inline(id uint64, page []byte) error {
 	wrong := fmt.Errorf("page %d has a bucket with a wrong page", id)
-	if len(page) < pageHeaderSize || binary.NativeEndian.Uint16(page[8:]) != leafPage {
+	if len(page) < HeaderSize || binary.NativeEndian.Uint16(page[8:]) != leafPage {
 		return wrong
 	}
 	size, count := uint64(len(page)), uint64(binary.NativeEndian.Uint16(page[10:]))
-	if pageHeaderSize+count*elementSize > size {
+	if HeaderSize+count*elementSize > size {
 		return wrong
 	}
 	var last []byte
 	for i := range count {
-		at := pageHeaderSize + i*elementSize
+		at := HeaderSize + i*elementSize
 		field := func(n uint64) uint64 { return uint64(binary.NativeEndian.Uint32(page[at+n:])) }
 		key := at + field(4)
 		if key+field(8)+field(12) > size || i > 0 && bytes.Compare(last, page[key:key+field(8)]) >= 0 {
