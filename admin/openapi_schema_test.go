@@ -282,7 +282,7 @@ func settings[T any](fields broker.Fields[T]) []setting {
 	for i := range fields {
 		f := &fields[i]
 		help := strings.ReplaceAll(f.Help, "`", "")
-		if f.Fixed && !f.Secret {
+		if f.Fixed && !f.Secret && !f.Once {
 			help += "; it is for good"
 		}
 		s := openapi.Schema{Description: openapi.Sentence(help), Default: f.Default}

@@ -66,7 +66,7 @@ var ConsumerFields = Fields[Consumer]{
 		Name: "name", at: func(c *Consumer) any { return &c.Name },
 		Max: MaxConsumerName, Check: checkConsumerName, Pattern: `^(\S(.*\S)?)?$`, Fixed: true,
 		Label: "Name", Hint: "Tells it from the client's others of the topic. It can be empty",
-		Help: "tells it from the client's others of the topic",
+		Help: "tells it from the client's others of the topic, no two of which have the same; it can be empty",
 	},
 	{
 		Name: "sub_key", at: func(c *Consumer) any { return &c.SubKey },
@@ -78,7 +78,7 @@ var ConsumerFields = Fields[Consumer]{
 		Name: "is_active", at: func(c *Consumer) any { return &c.Active },
 		Default: true,
 		Label:   "Active", Hint: "An inactive consumer cannot receive. Its messages go on waiting",
-		Help: "whether messages are kept for it and it may receive them",
+		Help: "whether it may receive; messages wait for it even where it may not",
 	},
 	{
 		Name: "max_depth", at: func(c *Consumer) any { return &c.MaxDepth },
