@@ -8,7 +8,7 @@ import (
 	"log/slog"
 	"net/netip"
 
-	"pipit/broker"
+	"pipit/broker/store"
 	"pipit/config"
 	"pipit/db"
 	"pipit/httpapi/serve"
@@ -42,7 +42,7 @@ var machine = config.Machine{
 		err = bindable(a)
 		return serve.NoSuchFamily(err), err
 	},
-	Inspect: func(file string) (*broker.Image, error) {
+	Inspect: func(file string) (*store.Image, error) {
 		return db.Inspect(file, db.Options{Logger: slog.New(slog.DiscardHandler)})
 	},
 }

@@ -11,7 +11,7 @@ import (
 	"strings"
 	"testing"
 
-	"pipit/broker"
+	"pipit/broker/store"
 	"pipit/config"
 	"pipit/httpapi/serve/servetest"
 )
@@ -25,20 +25,20 @@ func init() {
 		return
 	}
 	real := openStore
-	openStore = func(file string, log *slog.Logger) (broker.Store, error) {
+	openStore = func(file string, log *slog.Logger) (store.Store, error) {
 		s, err := real(file, log)
 		return &failingStore{Store: s, path: file, log: log}, err
 	}
 }
 
 type failingStore struct {
-	broker.Store
+	store.Store
 	path   string
 	log    *slog.Logger
 	failed bool
 }
 
-func (s *failingStore) Commit(b *broker.Batch) error {
+func (s *failingStore) Commit(b *store.Batch) error {
 	if s.failed {
 		s.log.Error("something was written after the failure")
 	}

@@ -14,17 +14,18 @@ import (
 func TestLayout(t *testing.T) {
 	// What each package may import, beside the standard library.
 	allowed := map[string][]string{
-		"pipit": {"pipit/broker/login", "pipit/broker", "pipit/config", "pipit/db", "pipit/httpapi", "pipit/httpapi/forwarded", "pipit/httpapi/serve", "pipit/admin", "pipit/admin/command"},
+		"pipit": {"pipit/broker/login", "pipit/broker", "pipit/broker/store", "pipit/config", "pipit/db", "pipit/httpapi", "pipit/httpapi/forwarded", "pipit/httpapi/serve", "pipit/admin", "pipit/admin/command"},
 		"pipit/admin": {"pipit/broker/login", "pipit/broker", "pipit/broker/clip", "pipit/httpapi/exchange", "pipit/httpapi/forwarded", "github.com/julienschmidt/httprouter",
 			"golang.org/x/text/encoding", "golang.org/x/text/transform"},
 		"pipit/admin/openapi": {},
-		"pipit/admin/command": {"pipit/admin", "pipit/broker", "pipit/broker/login", "github.com/BurntSushi/toml", "github.com/rivo/uniseg", "github.com/schollz/progressbar/v3",
+		"pipit/admin/command": {"pipit/admin", "pipit/broker", "pipit/broker/login", "pipit/broker/store", "github.com/BurntSushi/toml", "github.com/rivo/uniseg", "github.com/schollz/progressbar/v3",
 			"github.com/spf13/cobra", "github.com/spf13/pflag", "golang.org/x/term"},
 		"pipit/bench":             {"pipit/broker/login", "pipit/broker", "pipit/db", "pipit/httpapi", "go.etcd.io/bbolt", "github.com/julienschmidt/httprouter"},
-		"pipit/broker":            {"pipit/broker/login", "pipit/broker/clip", "github.com/segmentio/ksuid"},
-		"pipit/config":            {"pipit/admin", "pipit/broker", "pipit/httpapi", "pipit/httpapi/forwarded", "github.com/BurntSushi/toml"},
+		"pipit/broker":            {"pipit/broker/store", "pipit/broker/login", "pipit/broker/clip", "github.com/segmentio/ksuid"},
+		"pipit/config":            {"pipit/admin", "pipit/broker", "pipit/broker/store", "pipit/httpapi", "pipit/httpapi/forwarded", "github.com/BurntSushi/toml"},
 		"pipit/broker/login":      {"golang.org/x/crypto/bcrypt", "golang.org/x/sync/errgroup", "golang.org/x/sync/singleflight"},
-		"pipit/db":                {"pipit/db/page", "pipit/broker", "go.etcd.io/bbolt", "go.etcd.io/bbolt/errors", "golang.org/x/sys/unix", "golang.org/x/sys/windows"},
+		"pipit/broker/store":      {},
+		"pipit/db":                {"pipit/db/page", "pipit/broker/store", "go.etcd.io/bbolt", "go.etcd.io/bbolt/errors", "golang.org/x/sys/unix", "golang.org/x/sys/windows"},
 		"pipit/broker/clip":       {},
 		"pipit/db/page":           {},
 		"pipit/httpapi":           {"pipit/broker", "pipit/broker/clip", "pipit/httpapi/exchange", "pipit/httpapi/forwarded", "pipit/httpapi/refused", "github.com/julienschmidt/httprouter", "golang.org/x/sys/unix"},

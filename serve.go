@@ -13,6 +13,7 @@ import (
 
 	"pipit/admin"
 	"pipit/broker"
+	"pipit/broker/store"
 	"pipit/config"
 	"pipit/db"
 	"pipit/httpapi"
@@ -21,7 +22,7 @@ import (
 )
 
 // openStore opens the database of a server.
-var openStore = func(file string, log *slog.Logger) (broker.Store, error) {
+var openStore = func(file string, log *slog.Logger) (store.Store, error) {
 	return db.Open(file, db.Options{Logger: log})
 }
 

@@ -23,6 +23,7 @@ import (
 	"github.com/getkin/kin-openapi/routers"
 
 	"pipit/broker"
+	"pipit/broker/store"
 	"pipit/db"
 	"pipit/httpapi"
 )
@@ -43,13 +44,13 @@ type apiRig struct {
 
 // fullStore is a store that may have no room.
 type fullStore struct {
-	broker.Store
+	store.Store
 	full atomic.Bool
 }
 
-func (s *fullStore) Commit(b *broker.Batch) error {
+func (s *fullStore) Commit(b *store.Batch) error {
 	if s.full.Load() {
-		return fmt.Errorf("the test says: %w", broker.ErrNoSpace)
+		return fmt.Errorf("the test says: %w", store.ErrNoSpace)
 	}
 	return s.Store.Commit(b)
 }

@@ -20,6 +20,7 @@ import (
 
 	"pipit/broker"
 	"pipit/broker/login"
+	"pipit/broker/store"
 	"pipit/db"
 )
 
@@ -46,13 +47,13 @@ type authRig struct {
 
 // authStore is a store whose disk can be full.
 type authStore struct {
-	broker.Store
+	store.Store
 	full atomic.Bool
 }
 
-func (s *authStore) Commit(b *broker.Batch) error {
+func (s *authStore) Commit(b *store.Batch) error {
 	if s.full.Load() {
-		return broker.ErrNoSpace
+		return store.ErrNoSpace
 	}
 	return s.Store.Commit(b)
 }

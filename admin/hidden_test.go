@@ -1,6 +1,7 @@
 package admin
 
 import (
+	"encoding/json"
 	"errors"
 	"net/http"
 	"net/url"
@@ -8,6 +9,7 @@ import (
 	"testing"
 
 	"pipit/broker"
+	"pipit/broker/store"
 	"pipit/db"
 )
 
@@ -52,19 +54,24 @@ func TestHiddenCharactersOfOld(t *testing.T) {
 	r.account()
 	r.close()
 	const client, topic = "e\u202erp", "/a\u200bb"
-	store, err := db.Open(r.path, db.Options{Logger: r.options.Logger})
+	file, err := db.Open(r.path, db.Options{Logger: r.options.Logger})
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err = store.Load(); err == nil {
-		err = store.Commit(&broker.Batch{Define: &broker.Definitions{
-			Clients: []broker.ClientRecord{{Client: broker.Client{Username: client, Name: client, PasswordHash: authHash, Active: true}}},
-			Topics:  []broker.TopicRecord{{Topic: broker.Topic{Name: topic, MaxDepth: 10}, ID: 1}},
-			Consumers: []broker.ConsumerRecord{{Consumer: broker.Consumer{Client: client, Topic: topic, SubKey: "k", Active: true,
-				MaxDepth: 10, MaxInFlight: 10, AckTimeout: broker.DefaultAckTimeout}, ID: 2}},
+	if _, err = file.Load(); err == nil {
+		err = file.Commit(&store.Batch{Define: []store.Object{
+			{Kind: store.Client, Key: client, Value: encoded(t, broker.Client{Username: client, Name: client, PasswordHash: authHash, Active: true})},
+			{Kind: store.Topic, Key: topic, ID: 1, Value: encoded(t, struct {
+				broker.Topic
+				ID uint32
+			}{broker.Topic{Name: topic, MaxDepth: 10}, 1})},
+			{Kind: store.Consumer, Key: "k", ID: 2, Value: encoded(t, struct {
+				broker.Consumer
+				ID uint32
+			}{broker.Consumer{Client: client, Topic: topic, SubKey: "k", Active: true, MaxDepth: 10, MaxInFlight: 10, AckTimeout: broker.DefaultAckTimeout}, 2})},
 		}})
 	}
-	if err := errors.Join(err, store.Close()); err != nil {
+	if err := errors.Join(err, file.Close()); err != nil {
 		t.Fatal(err)
 	}
 	r.open()
@@ -92,4 +99,14 @@ func TestHiddenCharactersOfOld(t *testing.T) {
 	r.want(post(topicPath+"/delete", url.Values{"confirm": {"/a⟨U+200B⟩b"}}), http.StatusSeeOther)
 	r.want(r.call("DELETE", v1+clientPath, "", as), http.StatusOK)
 	r.want(r.call("POST", v1+"/topics", `{"name": "`+topic+`"}`, as), http.StatusUnprocessableEntity)
+}
+
+// encoded returns an object as the broker stores it.
+func encoded(t *testing.T, object any) []byte {
+	t.Helper()
+	text, err := json.Marshal(object)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return text
 }

@@ -45,6 +45,7 @@ import (
 	"time"
 
 	"pipit/broker/login"
+	"pipit/broker/store"
 )
 
 // Options configure a Broker. The zero value of a field stands for its default.
@@ -67,7 +68,7 @@ const (
 type Broker struct {
 	opts  Options
 	log   *slog.Logger
-	store Store
+	store store.Store
 	ids   idCodec
 	key   [16]byte // the store's own
 	auth  *login.Authenticator
@@ -118,7 +119,7 @@ type Broker struct {
 
 // Open starts a broker on a store, which it owns from then on: Close closes it.
 // On an error the store is left open.
-func Open(store Store, opts Options) (*Broker, error) {
+func Open(store store.Store, opts Options) (*Broker, error) {
 	if opts.SweepInterval <= 0 {
 		opts.SweepInterval = DefaultSweepInterval
 	}
@@ -144,7 +145,7 @@ func Open(store Store, opts Options) (*Broker, error) {
 	return b, nil
 }
 
-func newBroker(store Store, opts Options) *Broker {
+func newBroker(store store.Store, opts Options) *Broker {
 	b := &Broker{
 		opts:      opts,
 		log:       opts.Logger,
@@ -222,13 +223,17 @@ func (b *Broker) since(now time.Time) time.Duration { return now.Sub(b.epoch) }
 func (b *Broker) wall(now time.Time) time.Time { return now.Round(0) }
 
 // load makes the state of memory from what the store keeps.
-func (b *Broker) load(image *Image) error {
+func (b *Broker) load(image *store.Image) error {
 	var err error
 	if b.ids, err = newIDCodec(image.Key); err != nil {
 		return err
 	}
 	b.key, b.lastID, b.declared = image.Key, image.LastID, image.Declared
-	b.install(&image.Definitions)
+	objects, err := decode(image)
+	if err != nil {
+		return err
+	}
+	b.install(objects)
 	for _, l := range image.Lanes {
 		if l.Priority <= MaxPriority {
 			ln := &b.topicOrOrphan(l.Topic).lanes[l.Priority]
@@ -263,12 +268,12 @@ func (b *Broker) load(image *Image) error {
 	}
 	for _, s := range image.Seen {
 		switch s.Kind {
-		case SeenProducer:
+		case store.SeenProducer:
 			if p := b.producers[s.ID]; p != nil {
 				p.seen.load(s.At)
 				p.topic.lastPublish.Store(max(p.topic.lastPublish.Load(), s.At.UnixMicro()))
 			}
-		case SeenConsumer:
+		case store.SeenConsumer:
 			if c := b.consumers[s.ID]; c != nil {
 				c.seen.load(s.At)
 			}

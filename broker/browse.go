@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"pipit/broker/clip"
+	"pipit/broker/store"
 )
 
 // State is where a message stands: with a topic as a whole, or with one consumer.
@@ -350,7 +351,7 @@ func (x *browsing) bounds(p int, pos uint64) (from, end uint64, err error) {
 		list := t.list()
 		for _, c := range list {
 			c.mu.Lock()
-			needed = min(needed, c.done[p].floor())
+			needed = min(needed, c.done[p].Lowest())
 			c.mu.Unlock()
 			if needed <= from {
 				break
@@ -365,7 +366,7 @@ func (x *browsing) bounds(p int, pos uint64) (from, end uint64, err error) {
 	}
 	// Publishes that are committed together are not quite in the order of their times.
 	const slack = 50 * time.Millisecond
-	err = x.b.store.View(func(r Reader) error {
+	err = x.b.store.View(func(r store.Reader) error {
 		lane := laneRef{t, p}.key()
 		low, high := from, end
 		if !x.o.Since.IsZero() {
@@ -386,13 +387,13 @@ func (x *browsing) bounds(p int, pos uint64) (from, end uint64, err error) {
 
 // dueFrom returns the first position within from and to, both included, whose message was due at
 // a time or later, to+1 where there is none: a search, since the times rise along a lane.
-func dueFrom(r Reader, l Lane, from, to uint64, at time.Time) (uint64, error) {
+func dueFrom(r store.Reader, l store.Lane, from, to uint64, at time.Time) (uint64, error) {
 	low, high := from, to+1
 	for low < high {
 		mid := low + (high-low)/2
 		later := true // where nothing is left
 		next := mid
-		err := r.Scan(l, mid, false, func(rec *Record) bool {
+		err := r.Scan(l, mid, false, func(rec *store.Record) bool {
 			if rec.Pos < high {
 				later, next = !rec.Due().Before(at), rec.Pos
 			}
@@ -412,14 +413,14 @@ func dueFrom(r Reader, l Lane, from, to uint64, at time.Time) (uint64, error) {
 
 // spans returns the next ranges of a priority that may hold what is looked for, at least one where
 // there is any up to end, and the position behind which they leave off.
-func (x *browsing) spans(p int, pos, end uint64) (list []Span, next uint64) {
+func (x *browsing) spans(p int, pos, end uint64) (list []store.Span, next uint64) {
 	switch {
 	case pos > end:
 		return nil, pos
 	case x.o.State == StateInFlight || x.o.State == StateDeferred:
 		list = x.held(p, pos, end)
 	case x.c == nil:
-		list = []Span{{pos, end}}
+		list = []store.Span{{From: pos, To: end}}
 	case x.o.State == StateWaiting: // what came back, and what was not read yet
 		if list = x.held(p, pos, min(end, x.next[p]-1)); len(list) < stepSpans {
 			list = append(list, x.c.needed(p, max(pos, x.next[p]), end, stepSpans-len(list))...)
@@ -434,19 +435,19 @@ func (x *browsing) spans(p int, pos, end uint64) (list []Span, next uint64) {
 }
 
 // held returns the next ranges of what hold has listed.
-func (x *browsing) held(p int, pos, end uint64) (list []Span) {
+func (x *browsing) held(p int, pos, end uint64) (list []store.Span) {
 	i := sort.Search(len(x.slots), func(i int) bool {
 		s := x.slots[i]
 		return int(s.priority) < p || int(s.priority) == p && s.pos >= pos
 	})
 	for ; i < len(x.slots) && int(x.slots[i].priority) == p && x.slots[i].pos <= end && len(list) < stepSpans; i++ {
-		list = addSpan(list, Span{x.slots[i].pos, x.slots[i].pos})
+		list = addSpan(list, store.Span{From: x.slots[i].pos, To: x.slots[i].pos})
 	}
 	return list
 }
 
 // addSpan appends a span behind the others.
-func addSpan(list []Span, s Span) []Span {
+func addSpan(list []store.Span, s store.Span) []store.Span {
 	if n := len(list); n > 0 && list[n-1].To+1 == s.From {
 		list[n-1].To = s.To
 		return list
@@ -455,14 +456,14 @@ func addSpan(list []Span, s Span) []Span {
 }
 
 // needed returns at most so many ranges, the first from pos to end that the consumer is not done with.
-func (c *consumer) needed(p int, pos, end uint64, most int) (list []Span) {
+func (c *consumer) needed(p int, pos, end uint64, most int) (list []store.Span) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for len(list) < most {
 		if pos = c.done[p].Next(pos); pos > end {
 			break
 		}
-		s := Span{pos, min(c.done[p].last(pos), end)}
+		s := store.Span{From: pos, To: min(c.done[p].GapEnd(pos), end)}
 		list = append(list, s)
 		if s.To == end {
 			break
@@ -474,11 +475,11 @@ func (c *consumer) needed(p int, pos, end uint64, most int) (list []Span) {
 
 // step looks at messages of a lane within spans, and returns the position at which to go on,
 // next where it has looked at all.
-func (x *browsing) step(l Lane, spans []Span, next uint64) (uint64, error) {
-	err := x.view(func(r Reader) error {
+func (x *browsing) step(l store.Lane, spans []store.Span, next uint64) (uint64, error) {
+	err := x.view(func(r store.Reader) error {
 		for _, s := range spans {
 			stop := false
-			err := r.Scan(l, s.From, false, func(rec *Record) bool {
+			err := r.Scan(l, s.From, false, func(rec *store.Record) bool {
 				if rec.Pos > s.To {
 					return false
 				}
@@ -498,7 +499,7 @@ func (x *browsing) step(l Lane, spans []Span, next uint64) (uint64, error) {
 }
 
 // view is one step over the store.
-func (x *browsing) view(fn func(Reader) error) error {
+func (x *browsing) view(fn func(store.Reader) error) error {
 	x.found = x.found[:0]
 	x.full = max(x.o.Limit+1-len(x.page.Messages), stepFound)
 	x.records, x.size, x.start = 0, 0, time.Now()
@@ -511,7 +512,7 @@ func (x *browsing) enough() bool {
 }
 
 // look takes a message in that may belong to the page. before is the key of the delayed one before it.
-func (x *browsing) look(rec *Record, before string) {
+func (x *browsing) look(rec *store.Record, before string) {
 	x.records++
 	x.page.Scanned++
 	x.size += len(rec.Payload)
@@ -528,7 +529,7 @@ func (x *browsing) look(rec *Record, before string) {
 }
 
 // stored returns a message with at most n bytes of its payload, all of it where n is negative.
-func (b *Broker) stored(t *topic, r *Record, n int) Stored {
+func (b *Broker) stored(t *topic, r *store.Record, n int) Stored {
 	if n < 0 || n > len(r.Payload) {
 		n = len(r.Payload)
 	}
@@ -548,7 +549,7 @@ func (b *Broker) stored(t *topic, r *Record, n int) Stored {
 }
 
 // idOf returns the ID under which a message that has its place is known.
-func (b *Broker) idOf(r *Record) string {
+func (b *Broker) idOf(r *store.Record) string {
 	if r.ID != "" {
 		return r.ID
 	}
@@ -570,8 +571,8 @@ func (x *browsing) delayed(ctx context.Context) error {
 			return nil
 		}
 		end = true
-		err := x.view(func(r Reader) error {
-			return r.ScanDelayed(after, func(d Delayed) bool {
+		err := x.view(func(r store.Reader) error {
+			return r.ScanDelayed(after, func(d store.Delayed) bool {
 				if !x.o.Until.IsZero() && !d.Record.Due().Before(x.o.Until) {
 					return false
 				}

@@ -8,6 +8,7 @@ import (
 
 	"pipit/broker/clip"
 	"pipit/broker/login"
+	"pipit/broker/store"
 )
 
 // Kind is a kind of object.
@@ -142,8 +143,8 @@ func (b *Broker) change(x *definer, docs []Document) error {
 		}
 	}
 	b.lastID = x.lastID
-	if x.out.Declared != "" {
-		b.declared = x.out.Declared
+	if x.out.declared != "" {
+		b.declared = x.out.declared
 	}
 	for _, c := range x.trusted {
 		if b.clients[c.Name].Active {
@@ -285,23 +286,22 @@ func (d *dropped) refs() (refs []Ref) {
 	return refs
 }
 
-// records returns what the store is to forget.
-func (d *dropped) records(b *Broker) *Deletions {
-	out := &Deletions{}
+// objects returns what the store is to forget.
+func (d *dropped) objects(b *Broker) []store.Object {
+	list := make([]store.Object, 0, len(d.clients)+len(d.topics)+len(d.producers)+len(d.consumers))
 	for name := range d.clients {
-		out.Clients = append(out.Clients, name)
+		list = append(list, store.Object{Kind: store.Client, Key: name, Secret: true})
 	}
 	for name := range d.topics {
-		t := b.topics[name]
-		out.Topics = append(out.Topics, TopicRecord{*t.def.Load(), t.id})
+		list = append(list, store.Object{Kind: store.Topic, Key: name, ID: b.topics[name].id})
 	}
 	for id, p := range d.producers {
-		out.Producers = append(out.Producers, ProducerRecord{*p.def.Load(), id})
+		list = append(list, store.Object{Kind: store.Producer, Key: p.def.Load().key(), ID: id})
 	}
-	for _, c := range d.consumers {
-		out.Consumers = append(out.Consumers, c.record())
+	for id, c := range d.consumers {
+		list = append(list, store.Object{Kind: store.Consumer, Key: c.subKey(), ID: id, Secret: true})
 	}
-	return out
+	return list
 }
 
 // rotations gives consumers new SubKeys.
@@ -318,12 +318,12 @@ func (x *definer) rotations(ids []uint32) error {
 			continue
 		}
 		seen[id] = true
-		i := slices.IndexFunc(x.out.Consumers, func(r ConsumerRecord) bool { return r.ID == id })
+		i := slices.IndexFunc(x.out.consumers, func(r consumerRecord) bool { return r.ID == id })
 		if i < 0 {
-			i = len(x.out.Consumers)
-			x.out.Consumers = append(x.out.Consumers, c.record())
+			i = len(x.out.consumers)
+			x.out.consumers = append(x.out.consumers, c.record())
 		}
-		r := &x.out.Consumers[i]
+		r := &x.out.consumers[i]
 		r.SubKey = randomID(time.Now())
 		x.done.Made = append(x.done.Made, r.Consumer)
 	}
@@ -335,8 +335,8 @@ type changeOp struct {
 	b     *Broker
 	x     *definer
 	docs  []Document
-	begin []CursorState // where new consumers begin
-	again bool          // the commit was spent on what has to be removed before
+	begin []store.CursorState // where new consumers begin
+	again bool                // the commit was spent on what has to be removed before
 }
 
 func (o *changeOp) plan(p *plan) error {
@@ -344,16 +344,12 @@ func (o *changeOp) plan(p *plan) error {
 		return nil
 	}
 	d := &o.x.out
-	if o.x.defines() {
-		p.batch.Define = d
-	}
-	if !o.x.drop.isEmpty() {
-		p.batch.Delete = o.x.drop.records(o.b)
-	}
+	p.batch.Define, p.batch.Declared = d.objects(o.b), d.declared
+	p.batch.Delete = o.x.drop.objects(o.b)
 	p.batch.Put = append(p.batch.Put, o.docs...)
 	o.begin = o.begin[:0]
 	first := map[string]bool{}
-	for _, c := range d.Consumers {
+	for _, c := range d.consumers {
 		fromOldest, isNew := o.x.fresh[c.ID]
 		t := o.b.topics[c.Topic]
 		if !isNew || t == nil {
@@ -368,9 +364,9 @@ func (o *changeOp) plan(p *plan) error {
 			switch {
 			case l.next == 0:
 			case oldest: // what is removed is finished
-				o.begin = append(o.begin, CursorState{c.ID, uint8(prio), Cursor{Floor: 1}, l.removed - l.nextSkipped})
+				o.begin = append(o.begin, store.CursorState{Consumer: c.ID, Priority: uint8(prio), Cursor: store.Cursor{Floor: 1}, Finished: l.removed - l.nextSkipped})
 			default:
-				o.begin = append(o.begin, CursorState{c.ID, uint8(prio), Cursor{Floor: l.next + 1}, l.next - l.nextSkipped})
+				o.begin = append(o.begin, store.CursorState{Consumer: c.ID, Priority: uint8(prio), Cursor: store.Cursor{Floor: l.next + 1}, Finished: l.next - l.nextSkipped})
 			}
 		}
 	}
@@ -432,7 +428,7 @@ func (o *changeOp) applied(time.Time) {
 
 // begins puts new consumers where they begin.
 func (o *changeOp) begins() {
-	begin := map[uint32][]CursorState{}
+	begin := map[uint32][]store.CursorState{}
 	for _, s := range o.begin {
 		begin[s.Consumer] = append(begin[s.Consumer], s)
 	}
@@ -497,18 +493,18 @@ func (o *changeOp) wake() {
 	for _, c := range o.x.drop.consumers {
 		c.end()
 	}
-	for _, r := range d.Consumers {
+	for _, r := range d.consumers {
 		o.b.consumers[r.ID].end()
 	}
-	if len(d.Clients)+len(d.Topics) == 0 {
+	if len(d.clients)+len(d.topics) == 0 {
 		return
 	}
 	clients, topics := map[string]bool{}, map[string]bool{}
-	for i := range d.Clients {
-		clients[d.Clients[i].Username] = true
+	for i := range d.clients {
+		clients[d.clients[i].Username] = true
 	}
-	for i := range d.Topics {
-		topics[d.Topics[i].Name] = true
+	for i := range d.topics {
+		topics[d.topics[i].Name] = true
 	}
 	for _, c := range o.b.consumers {
 		if def := c.def.Load(); clients[def.Client] || topics[def.Topic] {

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"pipit/broker"
+	"pipit/broker/store"
 	"pipit/db"
 )
 
@@ -48,31 +49,36 @@ func (r *rig) consumerRef(key string) broker.Ref {
 
 // image returns what the file keeps, and how many expiries, remembered IDs and delayed messages
 // there are. The broker is closed and opened again.
-func (r *rig) image() (img *broker.Image, expiries, ids, delayed int) {
+func (r *rig) image() (img *store.Image, expiries, ids, delayed int) {
 	r.t.Helper()
 	if err := r.Close(); err != nil {
 		r.t.Fatal(err)
 	}
-	store, err := db.Open(r.path, db.Options{})
+	file, err := db.Open(r.path, db.Options{})
 	if err != nil {
 		r.t.Fatal(err)
 	}
-	if img, err = store.Load(); err != nil {
+	if img, err = file.Load(); err != nil {
 		r.t.Fatal(err)
 	}
 	far := time.Now().AddDate(200, 0, 0)
-	err = store.View(func(rd broker.Reader) error {
+	err = file.View(func(rd store.Reader) error {
 		e, err1 := rd.Expired(far, 1_000_000)
 		i, err2 := rd.StaleIDs(far, 1_000_000)
 		d, _, err3 := rd.Due(far, 1_000_000, math.MaxInt)
 		expiries, ids, delayed = len(e), len(i), len(d)
 		return errors.Join(err1, err2, err3)
 	})
-	if err := errors.Join(err, store.Check(), store.Close()); err != nil {
+	if err := errors.Join(err, file.Check(), file.Close()); err != nil {
 		r.t.Fatal(err)
 	}
 	r.open()
 	return img, expiries, ids, delayed
+}
+
+// objectsOf returns the objects of a kind.
+func objectsOf(img *store.Image, kind store.ObjectKind) []store.Object {
+	return slices.DeleteFunc(slices.Clone(img.Objects), func(o store.Object) bool { return o.Kind != kind })
 }
 
 // wantNothing makes sure that the file has no message and nothing of one, but for remembered IDs.
@@ -237,9 +243,9 @@ func TestChangeAtomic(t *testing.T) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
-	s.fail(func(b *broker.Batch) error {
+	s.fail(func(b *store.Batch) error {
 		if b.Define != nil || b.Delete != nil {
-			return broker.ErrNoSpace
+			return store.ErrNoSpace
 		}
 		return nil
 	})
@@ -394,8 +400,8 @@ func TestDeleteConsumer(t *testing.T) {
 		}
 		r.publish("/t", broker.Publication{Payload: []byte("10"), Expiration: 1000})
 		img, _, _, _ := r.image()
-		if len(img.Consumers) != 1 || len(img.Attempts) != 0 || len(img.Cursors) > 1 {
-			t.Errorf("%+v %+v %+v", img.Consumers, img.Attempts, img.Cursors)
+		if consumers := objectsOf(img, store.Consumer); len(consumers) != 1 || len(img.Attempts) != 0 || len(img.Cursors) > 1 {
+			t.Errorf("%+v %+v %+v", consumers, img.Attempts, img.Cursors)
 		}
 		// Created anew it begins behind the newest, as any other.
 		r.change(broker.Change{Define: broker.Definition{Consumers: []broker.Consumer{consumerDef("/t", "slow")}}})
@@ -525,9 +531,9 @@ func TestDeleteTopic(t *testing.T) {
 					for range 4 {
 						s := r.faulty()
 						commits := 0
-						s.fail(func(*broker.Batch) error {
+						s.fail(func(*store.Batch) error {
 							if commits++; commits > 1 {
-								return broker.ErrNoSpace
+								return store.ErrNoSpace
 							}
 							return nil
 						})
@@ -579,7 +585,7 @@ func TestDeleteEmptyTopic(t *testing.T) {
 		r.deleteTopic("/t")
 		time.Sleep(3 * time.Second)
 		img, expiries, _, _ := r.image()
-		if len(img.Lanes)+len(img.Topics)+len(img.Consumers)+len(img.Cursors)+len(img.Producers)+len(img.Seen) > 0 || expiries > 0 {
+		if len(img.Lanes)+len(img.Cursors)+len(img.Seen) > 0 || len(img.Objects) != len(objectsOf(img, store.Client)) || expiries > 0 {
 			t.Errorf("left: %+v", img)
 		}
 	})
@@ -665,8 +671,8 @@ func TestDeleteProducer(t *testing.T) {
 	wantCode(t, err, broker.Denied)
 	wantCode(t, r.mayPublish(text("late")), broker.Denied)
 	img, _, _, _ := r.image()
-	if len(img.Producers) != 0 || len(img.Seen) > 1 {
-		t.Errorf("left: %+v %+v", img.Producers, img.Seen)
+	if producers := objectsOf(img, store.Producer); len(producers) != 0 || len(img.Seen) > 1 {
+		t.Errorf("left: %+v %+v", producers, img.Seen)
 	}
 	r.define(topicDef("/t"))
 	r.publish("/t", text("y"))
@@ -781,7 +787,7 @@ func TestDeleteInFlight(t *testing.T) {
 		door, _ := r.Publisher(r.crm, "/t")
 		id := r.consumerRef("a")
 		hold := make(chan struct{})
-		s.fail(func(*broker.Batch) error { <-hold; return nil })
+		s.fail(func(*store.Batch) error { <-hold; return nil })
 		var wg sync.WaitGroup
 		wg.Go(func() {
 			if _, err := door.Publish(ctx, text("first")); err != nil {
@@ -826,9 +832,9 @@ func TestPurgeDiskFull(t *testing.T) {
 		}
 		r.deleteTopic("/t")
 		var commits atomic.Int32
-		s.fail(func(b *broker.Batch) error {
+		s.fail(func(b *store.Batch) error {
 			if commits.Add(1)%3 == 0 {
-				return fmt.Errorf("write: %w", broker.ErrNoSpace)
+				return fmt.Errorf("write: %w", store.ErrNoSpace)
 			}
 			return nil
 		})

@@ -5,6 +5,8 @@ import (
 	"runtime"
 	"sync"
 	"time"
+
+	"pipit/broker/store"
 )
 
 // Bounds of one commit, so that it stays short.
@@ -199,7 +201,7 @@ func portion(tasks []*task) int {
 func (b *Broker) commit(p *plan, tasks []*task) (woke bool) {
 	now := time.Now()
 	err := b.try(p, tasks, now)
-	if errors.Is(err, ErrNoSpace) && len(p.batch.Append)+len(p.batch.Delay)+len(p.batch.Put) > 0 {
+	if errors.Is(err, store.ErrNoSpace) && len(p.batch.Append)+len(p.batch.Delay)+len(p.batch.Put) > 0 {
 		// Acknowledgements may still fit, and they make room.
 		for _, t := range tasks {
 			if t.err == nil && t.op.appends() {
@@ -243,7 +245,7 @@ func (b *Broker) try(p *plan, tasks []*task, now time.Time) error {
 		}
 	}
 	p.finish()
-	if p.empty = p.batch.isEmpty(); p.empty {
+	if p.empty = p.batch.IsEmpty(); p.empty {
 		p.apply()
 		return nil
 	}

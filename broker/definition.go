@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"context"
 	"encoding/hex"
-	"encoding/json"
 	"slices"
 	"time"
 
@@ -89,7 +88,7 @@ func (b *Broker) Definition() Definition {
 type definer struct {
 	b       *Broker
 	declare bool // the clients are all that the configuration declares: see login.HashDeclared
-	out     Definitions
+	out     records
 	done    Changed
 	faults  Faults
 	drop    dropped
@@ -128,10 +127,7 @@ func (x *definer) prepare(ctx context.Context, c *Change) error {
 }
 
 // defines tells whether there are objects to be stored, changes whether there is anything to be done.
-func (x *definer) defines() bool {
-	d := &x.out
-	return len(d.Clients)+len(d.Topics)+len(d.Producers)+len(d.Consumers) > 0 || d.Declared != ""
-}
+func (x *definer) defines() bool { return !x.out.isEmpty() }
 
 func (x *definer) changes() bool { return x.defines() || !x.drop.isEmpty() }
 
@@ -181,7 +177,7 @@ func (x *definer) hashDeclared(ctx context.Context, clients []Client) error {
 		if err != nil {
 			return LoginError(err)
 		}
-		if x.out.Declared, err = login.HashDeclared(all); err != nil {
+		if x.out.declared, err = login.HashDeclared(all); err != nil {
 			return LoginError(err)
 		}
 	}
@@ -199,7 +195,7 @@ func (x *definer) defineClients(clients []Client) {
 		}
 		o := outcome(before, c)
 		if x.done.Clients = append(x.done.Clients, o); o.Action != Keep {
-			x.out.Clients = append(x.out.Clients, ClientRecord{c})
+			x.out.clients = append(x.out.clients, clientRecord{c})
 		}
 	}
 }
@@ -224,7 +220,7 @@ func (x *definer) topics(topics []Topic) {
 		if x.fault(KindTopic, i, err) || len(x.faults) > 0 {
 			continue
 		}
-		r := TopicRecord{Topic: t}
+		r := topicRecord{Topic: t}
 		var before *Topic
 		if old != nil {
 			r.ID, before = old.id, old.def.Load()
@@ -233,7 +229,7 @@ func (x *definer) topics(topics []Topic) {
 		}
 		o := outcome(before, t)
 		if x.done.Topics = append(x.done.Topics, o); o.Action != Keep {
-			x.out.Topics = append(x.out.Topics, r)
+			x.out.topics = append(x.out.topics, r)
 		}
 	}
 }
@@ -272,7 +268,7 @@ func (x *definer) producers(producers []Producer) {
 			continue
 		}
 		p.LastSeen = time.Time{}
-		r := ProducerRecord{Producer: p}
+		r := producerRecord{Producer: p}
 		var before *Producer
 		if old != nil {
 			r.ID, before = old.id, old.def.Load()
@@ -282,7 +278,7 @@ func (x *definer) producers(producers []Producer) {
 		o := outcome(before, p)
 		o.ID = r.ID
 		if x.done.Producers = append(x.done.Producers, o); o.Action != Keep {
-			x.out.Producers = append(x.out.Producers, r)
+			x.out.producers = append(x.out.producers, r)
 		}
 	}
 }
@@ -300,14 +296,14 @@ func (x *definer) consumers(consumers []Consumer) {
 		c.LastSeen, c.Start, c.New = time.Time{}, "", false
 		old := matched[i]
 		if old == nil {
-			r := ConsumerRecord{Consumer: c, ID: x.id(), Declared: x.said(&c)}
+			r := consumerRecord{Consumer: c, ID: x.id(), Declared: x.said(&c)}
 			x.fresh[r.ID] = fromOldest
 			if c.SubKey == "" {
 				r.SubKey = randomID(time.Now())
 				x.done.Made = append(x.done.Made, r.Consumer)
 			}
 			index[r.ID] = i
-			x.out.Consumers = append(x.out.Consumers, r)
+			x.out.consumers = append(x.out.consumers, r)
 			o := outcome(nil, c)
 			o.ID = r.ID
 			x.done.Consumers = append(x.done.Consumers, o)
@@ -322,7 +318,7 @@ func (x *definer) consumers(consumers []Consumer) {
 		o.ID = r.ID
 		x.done.Consumers = append(x.done.Consumers, o)
 		if r != before {
-			x.out.Consumers = append(x.out.Consumers, r)
+			x.out.consumers = append(x.out.consumers, r)
 		}
 	}
 	x.unique(consumers, index)
@@ -330,8 +326,8 @@ func (x *definer) consumers(consumers []Consumer) {
 
 // install brings the maps to what the definitions say. The caller holds mu, or nobody else
 // has the broker yet; in both cases the committer is not in a commit of messages.
-func (b *Broker) install(d *Definitions) {
-	for _, r := range d.Clients {
+func (b *Broker) install(d *records) {
+	for _, r := range d.clients {
 		before := login.Account{Name: r.Username}
 		if old := b.clients[r.Username]; old != nil {
 			before = old.account()
@@ -339,7 +335,7 @@ func (b *Broker) install(d *Definitions) {
 		b.auth.Replace(before, r.account())
 		b.clients[r.Username] = &client{r.Client, b.revision(&r)}
 	}
-	for _, r := range d.Topics {
+	for _, r := range d.topics {
 		t := b.topicIDs[r.ID]
 		if t == nil {
 			t = &topic{id: r.ID, producers: map[string]*producer{}}
@@ -350,7 +346,7 @@ func (b *Broker) install(d *Definitions) {
 		t.revision = b.revision(&r)
 		t.room = 0 // limits may have changed
 	}
-	for _, r := range d.Producers {
+	for _, r := range d.producers {
 		t := b.topics[r.Topic]
 		if t == nil {
 			continue
@@ -365,7 +361,7 @@ func (b *Broker) install(d *Definitions) {
 		p.revision = b.revision(&r)
 	}
 	added := map[*topic][]*consumer{}
-	for _, r := range d.Consumers {
+	for _, r := range d.consumers {
 		t := b.topics[r.Topic]
 		if t == nil {
 			continue
@@ -394,9 +390,5 @@ func (b *Broker) install(d *Definitions) {
 // revision returns what tells a definition from all others that its object ever had. It is shown to
 // those who may not see all of the record, so nothing of that follows from it: see digest.
 func (b *Broker) revision(record any) string {
-	text, err := json.Marshal(record)
-	if err != nil {
-		panic(err) // it was marshalled to be stored
-	}
-	return hex.EncodeToString(b.digest("revision", text)[:8])
+	return hex.EncodeToString(b.digest("revision", encode(record))[:8])
 }

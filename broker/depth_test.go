@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"pipit/broker"
+	"pipit/broker/store"
 )
 
 // fits checks that exactly n more messages fit.
@@ -47,7 +48,7 @@ func TestDepth(t *testing.T) {
 		"restart": func(_ *testing.T, r *rig, _ *faultyStore) { r.restart() },
 		"crash":   func(_ *testing.T, r *rig, _ *faultyStore) { r.crash()() },
 		"a full disk": func(_ *testing.T, _ *rig, s *faultyStore) {
-			s.fail(func(*broker.Batch) error { return broker.ErrNoSpace })
+			s.fail(func(*store.Batch) error { return store.ErrNoSpace })
 			time.Sleep(3 * time.Second)
 			s.fail(nil)
 		},
@@ -99,7 +100,7 @@ func TestDepthMany(t *testing.T) {
 		r.ack(t, "a", got[1:broker.MaxSettle]...)
 		r.ack(t, "a", got[broker.MaxSettle:]...)
 		r.ack(t, "a", got[0])
-		s.fail(func(*broker.Batch) error { return broker.ErrNoSpace })
+		s.fail(func(*store.Batch) error { return store.ErrNoSpace })
 		time.Sleep(2100 * time.Millisecond)
 		s.fail(nil)
 		time.Sleep(2100 * time.Millisecond)

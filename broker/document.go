@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"pipit/broker/clip"
+	"pipit/broker/store"
 )
 
 // Limits of documents.
@@ -15,6 +16,9 @@ const (
 	MaxDocumentKey   = 256      // bytes
 	MaxDocumentValue = 64 << 10 // bytes
 )
+
+// Document is something small that a part of the program keeps with the messages.
+type Document = store.Document
 
 // PutDocuments puts documents in one commit; one whose Value is nil is deleted. The errors are
 // Invalid, Unavailable and DiskFull.
@@ -32,7 +36,7 @@ func (b *Broker) PutDocuments(ctx context.Context, docs ...Document) error {
 func (b *Broker) Document(kind, key string) ([]byte, error) {
 	var value []byte
 	// Going down from behind the key with a byte 0, which no key has, the first one is it.
-	err := b.store.View(func(r Reader) error {
+	err := b.store.View(func(r store.Reader) error {
 		return r.Documents(kind, key+"\x00", true, func(d Document) bool {
 			if d.Key == key {
 				value = copyValue(d.Value)
@@ -50,7 +54,7 @@ func (b *Broker) Documents(kind, after string, down bool, limit int) ([]Document
 		return nil, nil
 	}
 	var list []Document
-	err := b.store.View(func(r Reader) error {
+	err := b.store.View(func(r store.Reader) error {
 		return r.Documents(kind, after, down, func(d Document) bool {
 			d.Value = copyValue(d.Value)
 			list = append(list, d)

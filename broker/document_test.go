@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"pipit/broker"
+	"pipit/broker/store"
 )
 
 func doc(kind, key, value string) broker.Document {
@@ -92,10 +93,10 @@ func TestDocumentsDiskFull(t *testing.T) {
 	if err := r.PutDocuments(ctx, doc("k", "a", "1")); err != nil {
 		t.Fatal(err)
 	}
-	s.fail(func(b *broker.Batch) error {
+	s.fail(func(b *store.Batch) error {
 		for _, d := range b.Put {
 			if d.Value != nil {
-				return fmt.Errorf("write: %w", broker.ErrNoSpace)
+				return fmt.Errorf("write: %w", store.ErrNoSpace)
 			}
 		}
 		return nil

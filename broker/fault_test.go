@@ -9,26 +9,27 @@ import (
 	"time"
 
 	"pipit/broker"
+	"pipit/broker/store"
 	"pipit/db"
 )
 
 // faultyStore is the real store, but for what a test wants to go wrong.
 type faultyStore struct {
-	broker.Store
+	store.Store
 	mu      sync.Mutex
-	commit  func(*broker.Batch) error // nil: nothing goes wrong
-	scan    func(broker.Lane) error
+	commit  func(*store.Batch) error // nil: nothing goes wrong
+	scan    func(store.Lane) error
 	expired error // of Expired
 	commits int
 }
 
-func (s *faultyStore) fail(commit func(*broker.Batch) error) {
+func (s *faultyStore) fail(commit func(*store.Batch) error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.commit = commit
 }
 
-func (s *faultyStore) Commit(b *broker.Batch) error {
+func (s *faultyStore) Commit(b *store.Batch) error {
 	s.mu.Lock()
 	s.commits++
 	commit := s.commit
@@ -47,27 +48,27 @@ func (s *faultyStore) count() int {
 	return s.commits
 }
 
-func (s *faultyStore) View(fn func(broker.Reader) error) error {
+func (s *faultyStore) View(fn func(store.Reader) error) error {
 	s.mu.Lock()
 	expired := s.expired
 	s.mu.Unlock()
-	return s.Store.View(func(r broker.Reader) error { return fn(faultyReader{r, s.scan, expired}) })
+	return s.Store.View(func(r store.Reader) error { return fn(faultyReader{r, s.scan, expired}) })
 }
 
 type faultyReader struct {
-	broker.Reader
-	scan    func(broker.Lane) error
+	store.Reader
+	scan    func(store.Lane) error
 	expired error
 }
 
-func (r faultyReader) Expired(now time.Time, limit int) ([]broker.Expiry, error) {
+func (r faultyReader) Expired(now time.Time, limit int) ([]store.Expiry, error) {
 	if r.expired != nil {
 		return nil, r.expired
 	}
 	return r.Reader.Expired(now, limit)
 }
 
-func (r faultyReader) Scan(l broker.Lane, from uint64, down bool, fn func(*broker.Record) bool) error {
+func (r faultyReader) Scan(l store.Lane, from uint64, down bool, fn func(*store.Record) bool) error {
 	if r.scan != nil {
 		if err := r.scan(l); err != nil {
 			return err
@@ -101,9 +102,9 @@ func (r *rig) faulty() *faultyStore {
 }
 
 // noSpace is a disk on which nothing fits that stores messages.
-func noSpace(b *broker.Batch) error {
+func noSpace(b *store.Batch) error {
 	if len(b.Append)+len(b.Delay) > 0 {
-		return fmt.Errorf("write: %w", broker.ErrNoSpace)
+		return fmt.Errorf("write: %w", store.ErrNoSpace)
 	}
 	return nil
 }
@@ -133,7 +134,7 @@ func TestDiskFull(t *testing.T) {
 
 		// The disk holds on to one commit, while the next ones gather.
 		hold := make(chan struct{})
-		s.fail(func(*broker.Batch) error { <-hold; return nil })
+		s.fail(func(*store.Batch) error { <-hold; return nil })
 		var wg sync.WaitGroup
 		wg.Go(func() { r.publish("/t", text("3")) })
 		synctest.Wait()
@@ -152,7 +153,7 @@ func TestDiskFull(t *testing.T) {
 		wg.Go(func() { settled, settleErr = r.sub("/t", "a").Settle(ctx, broker.Settlement{Ack: []string{got[0].ID}}) })
 		synctest.Wait()
 		var batches []string
-		s.fail(func(b *broker.Batch) error {
+		s.fail(func(b *store.Batch) error {
 			batches = append(batches, fmt.Sprintf("%d+%d messages, %d cursors", len(b.Append), len(b.Delay), len(b.Cursors)))
 			return noSpace(b)
 		})
@@ -179,7 +180,7 @@ func TestDiskFull(t *testing.T) {
 		if len(batches) != 2 || batches[1] != "0+0 messages, 1 cursors" {
 			t.Errorf("batches: %q", batches)
 		}
-		if err := r.Health(); !errors.Is(err, broker.ErrNoSpace) {
+		if err := r.Health(); !errors.Is(err, store.ErrNoSpace) {
 			t.Errorf("health: %v", err)
 		}
 
@@ -219,7 +220,7 @@ func TestDiskFullForAll(t *testing.T) {
 			r.publish("/t", text(fmt.Sprint(i)))
 		}
 		got := r.receive("/t", "a", broker.ReceiveOptions{Max: 3})
-		s.fail(func(*broker.Batch) error { return broker.ErrNoSpace })
+		s.fail(func(*store.Batch) error { return store.ErrNoSpace })
 		_, err := r.sub("/t", "a").Settle(ctx, broker.Settlement{Ack: []string{got[0].ID, got[1].ID}, Reject: []string{got[2].ID}})
 		wantCode(t, err, broker.DiskFull)
 		_, err = r.sub("/t", "a").Receive(ctx, broker.ReceiveOptions{Ack: true})
@@ -290,7 +291,7 @@ func TestDeliveryCountKept(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		s.fail(func(*broker.Batch) error { return broker.ErrNoSpace })
+		s.fail(func(*store.Batch) error { return store.ErrNoSpace })
 		time.Sleep(3 * time.Second)
 		s.fail(nil)
 		time.Sleep(3 * time.Second)
@@ -309,7 +310,7 @@ func TestReadFails(t *testing.T) {
 		r.publish("/t", broker.Publication{Payload: fmt.Append(nil, i), Priority: 9 - i/2})
 	}
 	cause := errors.New("input/output error")
-	s.scan = func(l broker.Lane) error {
+	s.scan = func(l store.Lane) error {
 		if l.Priority < 8 {
 			return cause
 		}

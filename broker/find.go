@@ -4,6 +4,8 @@ import (
 	"cmp"
 	"slices"
 	"time"
+
+	"pipit/broker/store"
 )
 
 // Message returns a message of a topic with its payload, and where it stands with each consumer;
@@ -15,8 +17,8 @@ func (b *Broker) Message(topic, id string) (Stored, []Standing, error) {
 	}
 	now := time.Now()
 	var f found
-	err := b.store.View(func(r Reader) error {
-		return b.find(r, t.id, id, func(key string, rec *Record) {
+	err := b.store.View(func(r store.Reader) error {
+		return b.find(r, t.id, id, func(key string, rec *store.Record) {
 			at := rec.ExpireAt()
 			if !at.IsZero() && !at.After(b.expiryNow(now)) || f.ID != "" && rec.Created.Before(f.Created) {
 				return
@@ -57,9 +59,9 @@ func (b *Broker) Message(topic, id string) (Stored, []Standing, error) {
 
 // find calls fn with each stored message of a topic that has an ID, and with its key where it waits
 // for its delay. The record is reused between calls.
-func (b *Broker) find(r Reader, topic uint32, id string, fn func(key string, rec *Record)) error {
-	at := func(p Place) error {
-		return r.Scan(p.Lane, p.Pos, false, func(rec *Record) bool {
+func (b *Broker) find(r store.Reader, topic uint32, id string, fn func(key string, rec *store.Record)) error {
+	at := func(p store.Place) error {
+		return r.Scan(p.Lane, p.Pos, false, func(rec *store.Record) bool {
 			if rec.Pos == p.Pos && b.idOf(rec) == id {
 				fn("", rec)
 			}
@@ -83,7 +85,7 @@ func (b *Broker) find(r Reader, topic uint32, id string, fn func(key string, rec
 			err = at(s.Place)
 		} else if s.Key != "" {
 			// What a key begins with comes before it.
-			err = r.ScanDelayed(s.Key[:len(s.Key)-1], func(d Delayed) bool {
+			err = r.ScanDelayed(s.Key[:len(s.Key)-1], func(d store.Delayed) bool {
 				if d.Key == s.Key {
 					fn(d.Key, d.Record)
 				}
@@ -109,16 +111,16 @@ func (b *Broker) Oldest(consumers ...uint32) (map[uint32]time.Time, error) {
 	oldest := make(map[uint32]time.Time, len(list))
 	now := b.expiryNow(time.Now())
 	for part := range slices.Chunk(list, together) {
-		spans := make([][MaxPriority + 1][]Span, len(part)) // where the oldest may be
+		spans := make([][MaxPriority + 1][]store.Span, len(part)) // where the oldest may be
 		for i, c := range part {
 			for p := range c.topic.lanes {
 				spans[i][p] = c.needed(p, 1, c.topic.lanes[p].tail.Load(), 4)
 			}
 		}
-		err := b.store.View(func(r Reader) error {
+		err := b.store.View(func(r store.Reader) error {
 			for i, c := range part {
 				for p, list := range spans[i] {
-					at, err := oldestOf(r, Lane{c.topic.id, uint8(p)}, list, now)
+					at, err := oldestOf(r, store.Lane{Topic: c.topic.id, Priority: uint8(p)}, list, now)
 					if err != nil {
 						return err
 					}
@@ -138,10 +140,10 @@ func (b *Broker) Oldest(consumers ...uint32) (map[uint32]time.Time, error) {
 
 // oldestOf returns when the first message within spans was created that has not expired; where
 // many have, the last of those it has looked at. It is zero where there are no messages.
-func oldestOf(r Reader, l Lane, spans []Span, now time.Time) (at time.Time, err error) {
+func oldestOf(r store.Reader, l store.Lane, spans []store.Span, now time.Time) (at time.Time, err error) {
 	looked, alive := 0, false
 	for _, s := range spans {
-		err := r.Scan(l, s.From, false, func(rec *Record) bool {
+		err := r.Scan(l, s.From, false, func(rec *store.Record) bool {
 			if rec.Pos > s.To {
 				return false
 			}

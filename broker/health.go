@@ -6,6 +6,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"pipit/broker/store"
 )
 
 // How it is watched whether messages can be stored.
@@ -16,14 +18,6 @@ const (
 	probeMost  = 1 << 20
 	probeKind  = "probe" // of its document
 )
-
-// FileChecker is a Store that can tell, without writing, whether what it writes will be found again.
-// It is asked every few seconds.
-type FileChecker interface {
-	// CheckFile returns why not, nil where all is well. The error wraps ErrLost where the file that is
-	// written is not the one that the next start will open.
-	CheckFile() error
-}
 
 // source is how something that is wrong with the store was found. The first ones tell the most.
 type source int
@@ -85,19 +79,19 @@ func (b *Broker) note(by source, err error) {
 }
 
 // commitFailed takes note of a commit that failed, and returns what to answer its tasks.
-func (b *Broker) commitFailed(err error, batch *Batch) *Error {
+func (b *Broker) commitFailed(err error, batch *store.Batch) *Error {
 	b.health.mu.Lock()
-	for _, list := range [][]*Record{batch.Append, batch.Delay} {
+	for _, list := range [][]*store.Record{batch.Append, batch.Delay} {
 		for _, r := range list {
 			b.health.payload = max(b.health.payload, len(r.Payload))
 		}
 	}
 	b.health.mu.Unlock()
 	switch {
-	case errors.Is(err, ErrNoSpace):
+	case errors.Is(err, store.ErrNoSpace):
 		b.note(byWriting, err)
 		return diskFull(err)
-	case errors.Is(err, ErrNotStored):
+	case errors.Is(err, store.ErrNotStored):
 		b.note(byWriting, err)
 		return &Error{Code: Unavailable, Message: "The database cannot be written: nothing was stored", RetryAfter: restartTime, Err: err}
 	default:
@@ -151,7 +145,7 @@ func (b *Broker) admit(op operation) error {
 	b.health.mu.Lock()
 	err := b.health.causes[byChecking]
 	b.health.mu.Unlock()
-	if !errors.Is(err, ErrLost) {
+	if !errors.Is(err, store.ErrLost) {
 		return nil
 	}
 	return &Error{Code: Unavailable, Message: "The database file is gone: nothing was stored", RetryAfter: restartTime, Err: err}
@@ -170,7 +164,7 @@ func (b *Broker) watchLoop() {
 		}
 		now := time.Now()
 		b.clock.look(b.wall(now), b.since(now))
-		if s, ok := b.store.(FileChecker); ok {
+		if s, ok := b.store.(store.FileChecker); ok {
 			b.note(byChecking, s.CheckFile())
 		}
 		if n := b.probeSize(); n > 0 && !now.Before(next) {
@@ -194,7 +188,7 @@ func (b *Broker) probeSize() int {
 		return 0
 	}
 	n = min(max(n, probeLeast), probeMost)
-	if st := b.store.Stats(); errors.Is(err, ErrNoSpace) && st.DiskFree >= 0 && st.DiskFree+st.Free < int64(n) {
+	if st := b.store.Stats(); errors.Is(err, store.ErrNoSpace) && st.DiskFree >= 0 && st.DiskFree+st.Free < int64(n) {
 		return 0
 	}
 	return n

@@ -12,11 +12,12 @@ import (
 	"time"
 
 	"pipit/broker"
+	"pipit/broker/store"
 )
 
 // roomFor is a disk on which a commit of most bytes of payload fits.
-func roomFor(most int) func(*broker.Batch) error {
-	return func(b *broker.Batch) error {
+func roomFor(most int) func(*store.Batch) error {
+	return func(b *store.Batch) error {
 		n := 0
 		for _, r := range slices.Concat(b.Append, b.Delay) {
 			n += len(r.Payload)
@@ -25,7 +26,7 @@ func roomFor(most int) func(*broker.Batch) error {
 			n += len(d.Value)
 		}
 		if n > most {
-			return fmt.Errorf("write: %w", broker.ErrNoSpace)
+			return fmt.Errorf("write: %w", store.ErrNoSpace)
 		}
 		return nil
 	}
@@ -55,21 +56,21 @@ func TestHealth(t *testing.T) {
 		}
 		s.fail(roomFor(200_000))
 		wantCode(t, r.mayPublish(big), broker.DiskFull)
-		if err := r.Health(); !errors.Is(err, broker.ErrNoSpace) {
+		if err := r.Health(); !errors.Is(err, store.ErrNoSpace) {
 			t.Errorf("full: health %v", err)
 		}
 		got := r.receive("/t", "a", broker.ReceiveOptions{})
 		if done, err := r.sub("/t", "a").Settle(ctx, broker.Settlement{Ack: []string{got[0].ID}}); err != nil || done.Acked != 1 {
 			t.Errorf("settle: %+v %v", done, err)
 		}
-		r.wantHealth("after an acknowledgement", broker.ErrNoSpace)
+		r.wantHealth("after an acknowledgement", store.ErrNoSpace)
 		r.publish("/t", text("small"))
-		r.wantHealth("after a small publish", broker.ErrNoSpace)
+		r.wantHealth("after a small publish", store.ErrNoSpace)
 		r.receive("/t", "a", broker.ReceiveOptions{})
 		time.Sleep(10 * time.Second)
-		r.wantHealth("after last-seen times were stored", broker.ErrNoSpace)
+		r.wantHealth("after last-seen times were stored", store.ErrNoSpace)
 		s.fail(roomFor(299_999))
-		r.wantHealth("with less room than was needed", broker.ErrNoSpace)
+		r.wantHealth("with less room than was needed", store.ErrNoSpace)
 		s.fail(roomFor(300_000))
 		r.wantHealth("with room", nil)
 		r.publish("/t", big)
@@ -95,7 +96,7 @@ func TestProbeBounds(t *testing.T) {
 			s.fail(roomFor(0))
 			wantCode(t, r.mayPublish(broker.Publication{Payload: make([]byte, tt.payload)}), broker.DiskFull)
 			s.fail(roomFor(tt.least - 1))
-			r.wantHealth(fmt.Sprint(tt, " too little"), broker.ErrNoSpace)
+			r.wantHealth(fmt.Sprint(tt, " too little"), store.ErrNoSpace)
 			s.fail(roomFor(tt.least))
 			r.wantHealth(fmt.Sprint(tt, " enough"), nil)
 		}
@@ -111,7 +112,7 @@ func TestNotStored(t *testing.T) {
 		r.publish("/t", text("0"))
 		got := r.receive("/t", "a", broker.ReceiveOptions{})
 		cause := errors.New("input/output error")
-		s.fail(func(*broker.Batch) error { return fmt.Errorf("%w: %w", broker.ErrNotStored, cause) })
+		s.fail(func(*store.Batch) error { return fmt.Errorf("%w: %w", store.ErrNotStored, cause) })
 		err := r.mayPublish(broker.Publication{Payload: []byte("x"), ID: "own"})
 		wantCode(t, err, broker.Unavailable)
 		if !errors.Is(err, cause) || !strings.Contains(err.Error(), "nothing was stored") {
@@ -151,7 +152,7 @@ func TestUncertain(t *testing.T) {
 		}()
 		synctest.Wait()
 		cause := errors.New("input/output error")
-		s.fail(func(b *broker.Batch) error { // as where the flush of the last page fails
+		s.fail(func(b *store.Batch) error { // as where the flush of the last page fails
 			if err := s.Store.Commit(b); err != nil {
 				t.Error(err)
 			}
@@ -210,7 +211,7 @@ func TestCommitPanics(t *testing.T) {
 		r, s := newFaultyRig(t)
 		r.define(topicDef("/t"))
 		hold := make(chan struct{})
-		s.fail(func(*broker.Batch) error { <-hold; panic("swordfish") })
+		s.fail(func(*store.Batch) error { <-hold; panic("swordfish") })
 		answers := make(chan any)
 		for range 3 {
 			go func() {
@@ -261,14 +262,14 @@ func TestFileGone(t *testing.T) {
 		}
 		r.wantHealth("at first", nil)
 		do(os.Rename(r.path, r.path+".away"))
-		r.wantHealth("moved away", broker.ErrLost)
+		r.wantHealth("moved away", store.ErrLost)
 		err := r.mayPublish(text("lost"))
 		wantCode(t, err, broker.Unavailable)
-		if !errors.Is(err, broker.ErrLost) || !strings.Contains(err.Error(), "nothing was stored") {
+		if !errors.Is(err, store.ErrLost) || !strings.Contains(err.Error(), "nothing was stored") {
 			t.Errorf("publish: %v", err)
 		}
 		do(os.WriteFile(r.path, []byte("another one"), 0o600))
-		r.wantHealth("replaced", broker.ErrLost)
+		r.wantHealth("replaced", store.ErrLost)
 		if m := r.receive("/t", "a", broker.ReceiveOptions{}); payloads(m) != "0 " {
 			t.Errorf("receive: %q", payloads(m))
 		}

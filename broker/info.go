@@ -5,6 +5,8 @@ import (
 	"slices"
 	"sync/atomic"
 	"time"
+
+	"pipit/broker/store"
 )
 
 // Counters count since the start of the process.
@@ -313,6 +315,9 @@ func (b *Broker) Totals() Totals {
 	}
 	return sum
 }
+
+// StoreStats is how large a store is.
+type StoreStats = store.Stats
 
 // StoreStats tells how large the store is.
 func (b *Broker) StoreStats() StoreStats { return b.store.Stats() }

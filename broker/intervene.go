@@ -5,6 +5,8 @@ import (
 	"context"
 	"slices"
 	"time"
+
+	"pipit/broker/store"
 )
 
 // DeleteMessages deletes messages of a topic, for all consumers and in one commit, also those in
@@ -27,10 +29,10 @@ func (b *Broker) DeleteMessages(ctx context.Context, topic string, ids []string,
 		if ctx.Err() != nil {
 			return 0, gone(ctx)
 		}
-		err := b.store.View(func(r Reader) error {
+		err := b.store.View(func(r store.Reader) error {
 			for _, id := range part {
 				late := false
-				err := b.find(r, t.id, id, func(key string, rec *Record) {
+				err := b.find(r, t.id, id, func(key string, rec *store.Record) {
 					if late = late || key != ""; key == "" {
 						op.slots = append(op.slots, slot{rec.Priority, rec.Pos})
 					}
@@ -78,9 +80,9 @@ func (o *deleteOp) plan(p *plan) error {
 		return noTopic(o.name)
 	}
 	o.keys, o.deleted = nil, nil
-	err := o.b.store.View(func(r Reader) error {
+	err := o.b.store.View(func(r store.Reader) error {
 		for _, s := range o.slots { // some may be gone by now
-			err := r.Stored(Lane{o.t.id, s.priority}, Span{s.pos, s.pos}, func(uint64) bool {
+			err := r.Stored(store.Lane{Topic: o.t.id, Priority: s.priority}, store.Span{From: s.pos, To: s.pos}, func(uint64) bool {
 				o.deleted = append(o.deleted, s)
 				return false
 			})
@@ -89,7 +91,7 @@ func (o *deleteOp) plan(p *plan) error {
 			}
 		}
 		for _, id := range o.late {
-			err := o.b.find(r, o.t.id, id, func(key string, rec *Record) {
+			err := o.b.find(r, o.t.id, id, func(key string, rec *store.Record) {
 				if key != "" {
 					o.keys = append(o.keys, key)
 				} else {
@@ -218,9 +220,9 @@ func (o *releaseOp) plan(p *plan) error {
 	}
 	o.slots, o.moved = nil, 0
 	var keys []string
-	var records []*Record
-	err := o.b.store.View(func(r Reader) error {
-		return o.b.find(r, o.t.id, o.id, func(key string, rec *Record) {
+	var records []*store.Record
+	err := o.b.store.View(func(r store.Reader) error {
+		return o.b.find(r, o.t.id, o.id, func(key string, rec *store.Record) {
 			switch at := rec.ExpireAt(); {
 			case !at.IsZero() && !at.After(o.b.expiryNow(p.now)):
 			case key == "":
@@ -325,14 +327,14 @@ func (o *clearOp) plan(p *plan) error {
 	o.n = 0
 	for prio := range o.c.topic.lanes {
 		l := &o.c.topic.lanes[prio]
-		if o.c.doneNow(prio).floor() > l.next {
+		if o.c.doneNow(prio).Lowest() > l.next {
 			continue
 		}
 		p.touchLane(o.c.topic, prio).settled = true
 		w := p.progress(o.c, prio)
 		all := l.next - l.nextSkipped
 		o.n += int64(all - w.finished) // #nosec G115 -- a count of messages is far below 2^63
-		w.finished, w.Cursor = all, Cursor{Floor: l.next + 1}
+		w.finished, w.Cursor = all, store.Cursor{Floor: l.next + 1}
 	}
 	return o.docs.plan(p)
 }

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"pipit/broker"
+	"pipit/broker/store"
 )
 
 func ids(msgs ...broker.Message) (list []string) {
@@ -338,7 +339,7 @@ func TestClearLarge(t *testing.T) {
 		flying += 500
 	}
 	var most atomic.Int64
-	s.fail(func(b *broker.Batch) error {
+	s.fail(func(b *store.Batch) error {
 		removed := uint64(0)
 		for _, r := range b.Remove {
 			removed += r.Range.To - r.Range.From + 1
@@ -628,7 +629,7 @@ func TestInterveneErrors(t *testing.T) {
 			wantCode(t, do(ctx, "/t", "late", a, broker.Document{Kind: "audit"}), broker.Invalid)
 			wantCode(t, do(over, "/t", "late", a), broker.Unavailable)
 			wantCode(t, do(ctx, "/x", "late", 9999), broker.NotFound)
-			s.fail(func(*broker.Batch) error { return fmt.Errorf("write: %w", broker.ErrNoSpace) })
+			s.fail(func(*store.Batch) error { return fmt.Errorf("write: %w", store.ErrNoSpace) })
 			wantCode(t, do(ctx, "/t", "late", a, note(name)), broker.DiskFull)
 			s.fail(nil)
 			r.wantNote(name, false)
@@ -659,9 +660,9 @@ func TestInterveneErrors(t *testing.T) {
 
 // queued runs operations so that they wait for one commit together, in this order. then is what
 // goes wrong in the commits after it.
-func (s *faultyStore) queued(r *rig, then func(*broker.Batch) error, ops ...func()) {
+func (s *faultyStore) queued(r *rig, then func(*store.Batch) error, ops ...func()) {
 	hold := make(chan struct{})
-	s.fail(func(*broker.Batch) error { <-hold; return nil })
+	s.fail(func(*store.Batch) error { <-hold; return nil })
 	var wg sync.WaitGroup
 	wg.Go(func() {
 		if err := r.PutDocuments(ctx, note("before")); err != nil {
@@ -733,9 +734,9 @@ func TestInterveneFirst(t *testing.T) {
 			r.fill("/t", 3)
 			m := r.receive("/t", "a", broker.ReceiveOptions{})
 			commits := 0
-			full := func(*broker.Batch) error {
+			full := func(*store.Batch) error {
 				if commits++; commits == 2 {
-					return fmt.Errorf("write: %w", broker.ErrNoSpace)
+					return fmt.Errorf("write: %w", store.ErrNoSpace)
 				}
 				return nil
 			}

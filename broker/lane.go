@@ -4,6 +4,8 @@ import (
 	"container/heap"
 	"sync"
 	"sync/atomic"
+
+	"pipit/broker/store"
 )
 
 // topic is a Topic at work.
@@ -54,11 +56,11 @@ type lane struct {
 	nextSkipped uint64   // skipped, as this commit will leave it
 	discarded   []uint64 // positions that this commit removes though somebody is not done with them
 	floors      floors
-	cleared     Cursor // known to be removed before the head is there: all were done out of order
-	dirty       bool   // listed in plan.lanes
-	stale       bool   // its LaneState is to be stored
-	settled     bool   // this commit moves a consumer's cursor
-	ragged      bool   // listed in plan.ragged
+	cleared     store.Cursor // known to be removed before the head is there: all were done out of order
+	dirty       bool         // listed in plan.lanes
+	stale       bool         // its LaneState is to be stored
+	settled     bool         // this commit moves a consumer's cursor
+	ragged      bool         // listed in plan.ragged
 }
 
 // first returns the first position that may have a message. For the committer.
@@ -121,7 +123,7 @@ func (t *topic) least(prio int) *consumer {
 		f.heap = f.heap[:0]
 		for i, c := range t.list() {
 			c.at[prio] = int32(i)
-			f.heap = append(f.heap, floorOf{c.doneNow(prio).floor(), c})
+			f.heap = append(f.heap, floorOf{c.doneNow(prio).Lowest(), c})
 		}
 		heap.Init(f)
 	}
@@ -138,7 +140,7 @@ func (t *topic) refloor(c *consumer, prio int) {
 	if f.of != t.consumers.Load() || i >= len(f.heap) || f.heap[i].c != c {
 		return // it will be made anew, or the consumer is no more
 	}
-	if floor := c.doneNow(prio).floor(); floor != f.heap[i].floor {
+	if floor := c.doneNow(prio).Lowest(); floor != f.heap[i].floor {
 		f.heap[i].floor = floor
 		heap.Fix(f, i)
 	}

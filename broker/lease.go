@@ -7,6 +7,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"pipit/broker/store"
 )
 
 // slot is a place within a consumer's topic.
@@ -30,16 +32,16 @@ const (
 // lease is a message that was delivered to a consumer and is not done.
 type lease struct {
 	slot
-	Span           // the slot's position, and those beside it that have no message: done when it is
-	id      string // where its publisher gave it one
-	blocked []*lease
-	state   leaseState
-	index   int           // in consumer.timed, for leased and deferred, or consumer.ready
-	until   time.Duration // since Broker.epoch, for leased and deferred
-	count   uint32        // deliveries
-	seq     uint64        // of the last delivery: no two of a consumer have the same
-	saved   uint32        // the count that the store has; 0: none
-	stream  *Stream       // that was sent the last delivery, if any
+	store.Span        // the slot's position, and those beside it that have no message: done when it is
+	id         string // where its publisher gave it one
+	blocked    []*lease
+	state      leaseState
+	index      int           // in consumer.timed, for leased and deferred, or consumer.ready
+	until      time.Duration // since Broker.epoch, for leased and deferred
+	count      uint32        // deliveries
+	seq        uint64        // of the last delivery: no two of a consumer have the same
+	saved      uint32        // the count that the store has; 0: none
+	stream     *Stream       // that was sent the last delivery, if any
 }
 
 // leaseRef names one delivery of a message.
@@ -86,7 +88,7 @@ type consumer struct {
 	returned uint64                       // counts what became ready
 	attempts map[slot]uint32              // deliveries before the start, of messages not delivered since
 	unsaved  map[slot]struct{}            // leases whose count is to be stored
-	forget   []Attempt                    // stored counts that are of no use any more
+	forget   []store.Attempt              // stored counts that are of no use any more
 	retired  []map[slot]*lease            // leases of which stored counts are of no use any more
 	forgets  atomic.Bool                  // forget or retired is not empty
 	frayed   atomic.Bool                  // a cursor may be mended
@@ -103,7 +105,7 @@ type consumer struct {
 
 // progress is what a consumer is done with in a lane.
 type progress struct {
-	Cursor
+	store.Cursor
 	finished uint64 // see CursorState.Finished
 }
 
@@ -124,7 +126,7 @@ func newConsumer(id uint32, t *topic) *consumer {
 
 // begin lets reading of a priority begin at what the consumer is done with.
 func (c *consumer) begin(p int) {
-	c.next[p] = c.done[p].floor()
+	c.next[p] = c.done[p].Lowest()
 	c.passed[p] = c.next[p]
 }
 
@@ -160,7 +162,7 @@ func (c *consumer) backlog() int64 {
 // lease takes a message into flight, and with it the positions of a span around it that have no
 // message. id is what its publisher named it. It returns nil where another message of this ID is in
 // flight: then this one waits for that. The caller holds mu.
-func (c *consumer) lease(s slot, span Span, id string, until time.Duration) *lease {
+func (c *consumer) lease(s slot, span store.Span, id string, until time.Duration) *lease {
 	l := c.leases[s]
 	if l == nil {
 		l = &lease{slot: s, Span: span, id: id}
@@ -291,7 +293,7 @@ func (c *consumer) drop(l *lease) {
 
 // forgetAttempt lets the sweeper delete a stored count. The caller holds mu.
 func (c *consumer) forgetAttempt(s slot) {
-	c.forget = append(c.forget, Attempt{Consumer: c.id, Priority: s.priority, Pos: s.pos})
+	c.forget = append(c.forget, store.Attempt{Consumer: c.id, Priority: s.priority, Pos: s.pos})
 	c.forgets.Store(true)
 }
 

@@ -33,7 +33,7 @@ func (b *Broker) digest(use string, text []byte) []byte {
 }
 
 // record returns the consumer as it is stored. The caller holds defining.
-func (c *consumer) record() ConsumerRecord { return ConsumerRecord{*c.def.Load(), c.id, c.declared} }
+func (c *consumer) record() consumerRecord { return consumerRecord{*c.def.Load(), c.id, c.declared} }
 
 // said is what the record of a new consumer remembers of its declaration.
 func (x *definer) said(c *Consumer) string {
@@ -48,7 +48,7 @@ func (x *definer) said(c *Consumer) string {
 
 // keys sets the sub_key of a consumer that exists and has one so far, and what is remembered. What is
 // declared counts where it is not what was declared last.
-func (x *definer) keys(r *ConsumerRecord, has string) {
+func (x *definer) keys(r *consumerRecord, has string) {
 	switch said := x.said(&r.Consumer); {
 	case !x.declare:
 		r.SubKey = cmp.Or(r.SubKey, has)
@@ -262,7 +262,7 @@ func (x *definer) matchDeclared(m *matcher) {
 		if q.declared == declaredUnknown { // by now it is known
 			r := q.record()
 			r.Declared = declaredNever
-			x.out.Consumers = append(x.out.Consumers, r)
+			x.out.consumers = append(x.out.consumers, r)
 		}
 	}
 }
@@ -270,15 +270,15 @@ func (x *definer) matchDeclared(m *matcher) {
 // unique notes where a sub_key is that of another consumer, and a name that of another one of the client
 // and topic, after the change. index has what is given, by ID.
 func (x *definer) unique(given []Consumer, index map[uint32]int) {
-	after := make(map[uint32]*Consumer, len(x.out.Consumers))
-	keys := make(map[string]uint32, len(x.out.Consumers))
-	for i := range x.out.Consumers {
-		r := &x.out.Consumers[i]
+	after := make(map[uint32]*Consumer, len(x.out.consumers))
+	keys := make(map[string]uint32, len(x.out.consumers))
+	for i := range x.out.consumers {
+		r := &x.out.consumers[i]
 		after[r.ID] = &r.Consumer
 	}
 	names := x.names(after)
-	for i := range x.out.Consumers {
-		id, c := x.out.Consumers[i].ID, &x.out.Consumers[i].Consumer
+	for i := range x.out.consumers {
+		id, c := x.out.consumers[i].ID, &x.out.consumers[i].Consumer
 		_, taken := keys[c.SubKey]
 		if q := x.b.bySubKey[c.SubKey]; q != nil && q.id != id && after[q.id] == nil {
 			taken = true

@@ -1,6 +1,10 @@
 package broker
 
-import "math/rand/v2"
+import (
+	"math/rand/v2"
+
+	"pipit/broker/store"
+)
 
 // A queue's cursor has a span for whatever was settled above the first message that was not. Positions
 // between two spans without any message are no reason to have two: mending finds such places in the
@@ -14,7 +18,7 @@ const maxMend = 500
 type mending struct {
 	c    *consumer
 	prio int
-	gaps []Span // between spans; then those of them without a message
+	gaps []store.Span // between spans; then those of them without a message
 }
 
 // fray tells the sweeper of a cursor that has spans, unless it has as many as the last mending left. For
@@ -44,11 +48,11 @@ func (o *sweepOp) tear(c *consumer) {
 			if n > maxMend { // any of them: those that cannot be joined would be in the way of the others
 				i = rand.IntN(n) // #nosec G404 -- which of many is looked at: no secret
 			}
-			from := d.floor()
+			from := d.Lowest()
 			if i > 0 {
 				from = d.Spans[i-1].To + 1
 			}
-			m.gaps = append(m.gaps, Span{from, d.Spans[i].From - 1})
+			m.gaps = append(m.gaps, store.Span{From: from, To: d.Spans[i].From - 1})
 		}
 		o.mended = append(o.mended, m)
 	}
@@ -62,7 +66,7 @@ func (o *sweepOp) findGaps(consumers []*consumer) error {
 	if len(o.mended) == 0 {
 		return nil
 	}
-	return o.b.store.View(func(r Reader) error {
+	return o.b.store.View(func(r store.Reader) error {
 		looks := 0
 		for i := range o.mended {
 			m := &o.mended[i]

@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"github.com/segmentio/ksuid"
+
+	"pipit/broker/store"
 )
 
 // idCodec makes message IDs that carry their own place, so that an acknowledgement finds its
@@ -27,7 +29,7 @@ func newIDCodec(key [16]byte) (idCodec, error) {
 	return idCodec{block}, nil
 }
 
-func (c idCodec) encode(p Place, created time.Time) string {
+func (c idCodec) encode(p store.Place, created time.Time) string {
 	var id ksuid.KSUID
 	b := id[4:]
 	binary.BigEndian.PutUint32(b, p.Topic)
@@ -39,7 +41,7 @@ func (c idCodec) encode(p Place, created time.Time) string {
 }
 
 // decode returns the place that an ID of encode carries, and its second of creation.
-func (c idCodec) decode(s string) (p Place, created int64, ok bool) {
+func (c idCodec) decode(s string) (p store.Place, created int64, ok bool) {
 	if len(s) != 28 || s[0] != 'K' {
 		return p, 0, false
 	}
@@ -54,7 +56,7 @@ func (c idCodec) decode(s string) (p Place, created int64, ok bool) {
 	b[4] = 0
 	p.Pos = binary.BigEndian.Uint64(b[4:])
 	if binary.BigEndian.Uint32(b[12:]) != 0 || p.Priority < MinPriority || p.Priority > MaxPriority {
-		return Place{}, 0, false
+		return store.Place{}, 0, false
 	}
 	return p, int64(binary.BigEndian.Uint32(id[:])) + ksuidEpoch, true
 }

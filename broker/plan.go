@@ -2,6 +2,8 @@ package broker
 
 import (
 	"time"
+
+	"pipit/broker/store"
 )
 
 // plan is one commit in the making: the batch for the store, and what it touches in memory.
@@ -9,7 +11,7 @@ import (
 type plan struct {
 	b     *Broker
 	now   time.Time
-	batch Batch
+	batch store.Batch
 	err   error // what to answer where the commit failed
 	empty bool  // nothing had to be stored
 
@@ -46,28 +48,14 @@ type laneRef struct {
 	p int
 }
 
-func (r laneRef) lane() *lane { return &r.t.lanes[r.p] }
-func (r laneRef) key() Lane   { return Lane{r.t.id, uint8(r.p)} } // #nosec G115 -- a priority is 1 to 9
+func (r laneRef) lane() *lane     { return &r.t.lanes[r.p] }
+func (r laneRef) key() store.Lane { return store.Lane{Topic: r.t.id, Priority: uint8(r.p)} } // #nosec G115 -- a priority is 1 to 9
 
 func (p *plan) reset(now time.Time) {
-	b := &p.batch
-	clear(b.Append)
-	clear(b.Delay)
-	clear(b.Put)
-	*b = Batch{
-		Append: b.Append[:0], Delay: b.Delay[:0], Undelay: b.Undelay[:0], Remove: b.Remove[:0], Lanes: b.Lanes[:0],
-		Cursors: b.Cursors[:0], Attempts: b.Attempts[:0], Expiries: b.Expiries[:0], DropIDs: b.DropIDs[:0], Seen: b.Seen[:0],
-		Purge: b.Purge[:0], Put: b.Put[:0],
-		Now: now,
-	}
+	p.batch.Reset(now)
 	p.now, p.err, p.removing = now, nil, 0
 	clear(p.ids)
 	p.topics, p.lanes, p.consumers, p.removals = p.topics[:0], p.lanes[:0], p.consumers[:0], p.removals[:0]
-}
-
-func (b *Batch) isEmpty() bool {
-	return len(b.Append)+len(b.Delay)+len(b.Undelay)+len(b.Remove)+len(b.Lanes)+len(b.Cursors)+len(b.Attempts)+
-		len(b.Expiries)+len(b.DropIDs)+len(b.Seen)+len(b.Purge)+len(b.Put) == 0 && b.Define == nil && b.Delete == nil && !b.Wipe
 }
 
 // touch lists a topic as changed by this commit.
@@ -98,7 +86,7 @@ func (p *plan) touchConsumer(c *consumer) {
 }
 
 // append puts a message at the tail of its lane.
-func (p *plan) append(t *topic, r *Record) {
+func (p *plan) append(t *topic, r *store.Record) {
 	l := p.touchLane(t, int(r.Priority))
 	l.next++
 	r.Pos = l.next
@@ -164,13 +152,13 @@ func (p *plan) finish() {
 	for _, c := range p.consumers {
 		for prio, w := range c.work {
 			if w != nil && c.store[prio] {
-				p.batch.Cursors = append(p.batch.Cursors, CursorState{c.id, uint8(prio), w.Cursor, w.finished})
+				p.batch.Cursors = append(p.batch.Cursors, store.CursorState{Consumer: c.id, Priority: uint8(prio), Cursor: w.Cursor, Finished: w.finished})
 			}
 		}
 	}
 	for _, r := range p.lanes {
 		if l := r.lane(); l.stale {
-			p.batch.Lanes = append(p.batch.Lanes, LaneState{Lane: r.key(), Tail: l.next, Removed: l.removed, Skipped: l.nextSkipped})
+			p.batch.Lanes = append(p.batch.Lanes, store.LaneState{Lane: r.key(), Tail: l.next, Removed: l.removed, Skipped: l.nextSkipped})
 		}
 	}
 }
@@ -228,7 +216,7 @@ func (p *plan) apply() {
 }
 
 // applyRemoval takes in what a removal came to.
-func (p *plan) applyRemoval(r removal, x *Removal) {
+func (p *plan) applyRemoval(r removal, x *store.Removal) {
 	l := r.lane()
 	l.removed += uint64(x.Removed) // #nosec G115 -- a count
 	switch r.kind {

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"pipit/broker/clip"
+	"pipit/broker/store"
 )
 
 // MaxBatch is how many messages one batch takes.
@@ -166,10 +167,10 @@ func (p Publisher) seen(now time.Time) {
 }
 
 // record makes the record of a valid publication.
-func (p Publisher) record(r *Record, pub *Publication, now time.Time) {
+func (p Publisher) record(r *store.Record, pub *Publication, now time.Time) {
 	def := p.topic.def.Load()
-	*r = Record{
-		Place:      Place{Lane: Lane{p.topic.id, uint8(pub.Priority)}}, // #nosec G115 -- a priority is 1 to 9
+	*r = store.Record{
+		Place:      store.Place{Lane: store.Lane{Topic: p.topic.id, Priority: uint8(pub.Priority)}}, // #nosec G115 -- a priority is 1 to 9
 		ID:         pub.ID,
 		Created:    now.UTC().Truncate(time.Microsecond),
 		Delay:      uint32(pub.Delay),      // #nosec G115 -- validate has bounded it
@@ -195,7 +196,7 @@ type publishOp struct {
 	b        *Broker
 	topic    *topic
 	producer *producer // nil: the program itself publishes
-	records  []Record
+	records  []store.Record
 	same     []bool // records that the topic has seen; nil: none
 	fresh    int    // how many of the records it has not
 }
@@ -206,7 +207,7 @@ func (b *Broker) newPublishOp() *publishOp {
 	if op, ok := b.publishOps.Get().(*publishOp); ok {
 		return op
 	}
-	op := &publishOp{records: make([]Record, 0, 1)}
+	op := &publishOp{records: make([]store.Record, 0, 1)}
 	op.task = task{op: op, done: make(chan struct{}, 1)}
 	return op
 }
@@ -214,11 +215,11 @@ func (b *Broker) newPublishOp() *publishOp {
 func (o *publishOp) reset(p Publisher, n int) {
 	o.b, o.topic, o.producer, o.same, o.err, o.bytes = p.b, p.topic, p.producer, nil, nil, 0
 	if cap(o.records) < n {
-		o.records = make([]Record, 0, n)
+		o.records = make([]store.Record, 0, n)
 	}
 }
 
-func (o *publishOp) add() *Record {
+func (o *publishOp) add() *store.Record {
 	o.records = o.records[:len(o.records)+1]
 	return &o.records[len(o.records)-1]
 }
@@ -290,7 +291,7 @@ func (o *publishOp) findSeen(p *plan) (int, error) {
 	o.same = make([]bool, len(o.records))
 	within := make(map[string]struct{}, len(own))
 	window := o.topic.def.Load().DedupWindow
-	err := p.b.store.View(func(r Reader) error {
+	err := p.b.store.View(func(r store.Reader) error {
 		for _, i := range own {
 			id := o.records[i].ID
 			_, seen := p.ids[idKey{o.topic.id, id}]

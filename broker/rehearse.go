@@ -6,14 +6,19 @@ import (
 	"slices"
 
 	"pipit/broker/login"
+	"pipit/broker/store"
 )
 
 // Rehearse returns the error with which Apply would refuse a Definition over what a store holds, nil
 // where it would not. Nothing is stored, and no password is hashed.
-func Rehearse(image *Image, d Definition) error {
+func Rehearse(image *store.Image, d Definition) error {
 	b := newBroker(nil, Options{Logger: slog.New(slog.DiscardHandler)})
 	b.key, b.lastID, b.declared = image.Key, image.LastID, image.Declared
-	b.install(&image.Definitions)
+	objects, err := decode(image)
+	if err != nil {
+		return err
+	}
+	b.install(objects)
 	d.Clients = slices.Clone(d.Clients)
 	for i := range d.Clients {
 		if c := &d.Clients[i]; c.Password != "" && len(c.Password) <= login.MaxPassword {

@@ -3,7 +3,6 @@ package broker_test
 import (
 	"crypto/sha256"
 	"encoding/hex"
-	"encoding/json"
 	"os"
 	"strings"
 	"testing"
@@ -11,6 +10,7 @@ import (
 	"time"
 
 	"pipit/broker"
+	"pipit/broker/store"
 )
 
 // revisions are those of a client, a topic, a producer and a consumer.
@@ -42,10 +42,7 @@ func TestRevisionsAreKeyed(t *testing.T) {
 		}
 	}
 	img, _, _, _ := one.image()
-	text, err := json.Marshal(&img.Consumers[0])
-	if err != nil {
-		t.Fatal(err)
-	}
+	text := objectsOf(img, store.Consumer)[0].Value
 	if sum := sha256.Sum256(text); hex.EncodeToString(sum[:8]) == before["consumer"] {
 		t.Errorf("the revision %s of a consumer is the digest of its record %s", before["consumer"], text)
 	}

@@ -5,6 +5,8 @@ import (
 	"context"
 	"slices"
 	"time"
+
+	"pipit/broker/store"
 )
 
 // Settlement says what a consumer is done with, and what it wants again.
@@ -193,7 +195,7 @@ func (s Subscription) sightings(id string) ([]slot, error) {
 		return nil, nil
 	}
 	var slots []slot
-	err := s.b.store.View(func(r Reader) error {
+	err := s.b.store.View(func(r store.Reader) error {
 		sightings, err := r.FindID(s.c.topic.id, id)
 		for _, s := range sightings {
 			if s.Pos > 0 {
@@ -224,9 +226,9 @@ func (s Subscription) unread(found [][]slot) (map[slot]bool, error) {
 		return nil, nil
 	}
 	stored := map[slot]bool{}
-	err := s.b.store.View(func(r Reader) error {
+	err := s.b.store.View(func(r store.Reader) error {
 		for _, sl := range candidates {
-			err := r.Stored(Lane{c.topic.id, sl.priority}, Span{sl.pos, sl.pos}, func(uint64) bool {
+			err := r.Stored(store.Lane{Topic: c.topic.id, Priority: sl.priority}, store.Span{From: sl.pos, To: sl.pos}, func(uint64) bool {
 				stored[sl] = true
 				return false
 			})
@@ -269,7 +271,7 @@ func (s Subscription) outstanding(slots []slot, own string, before map[slot]bool
 			if c.own[own] != nil {
 				own = "" // another one of this ID is being settled with it
 			}
-			l := c.lease(sl, Span{sl.pos, sl.pos}, own, s.b.since(time.Now().Add(c.def.Load().AckTimeout)))
+			l := c.lease(sl, store.Span{From: sl.pos, To: sl.pos}, own, s.b.since(time.Now().Add(c.def.Load().AckTimeout)))
 			if l.saved > 0 {
 				l.count = l.saved // the delivery is one of those
 			}

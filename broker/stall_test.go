@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"pipit/broker"
+	"pipit/broker/store"
 )
 
 // TestMixedExpirations: of messages that expire between others nothing is kept, and sweeping them
@@ -39,7 +40,7 @@ func TestMixedExpirations(t *testing.T) {
 					}
 				}
 				var cursors, spans, most int
-				s.fail(func(b *broker.Batch) error {
+				s.fail(func(b *store.Batch) error {
 					n := len(b.Cursors)
 					for _, c := range b.Cursors {
 						spans += len(c.Cursor.Spans)
@@ -97,7 +98,7 @@ func TestSlowReadHoldsUpNobody(t *testing.T) {
 	m := r.receive("/cold", "c", broker.ReceiveOptions{Max: 2})
 	entered, release := make(chan bool, 1), make(chan bool)
 	var slow atomic.Bool
-	s.scan = func(broker.Lane) error {
+	s.scan = func(store.Lane) error {
 		if slow.CompareAndSwap(false, true) {
 			entered <- true
 			<-release
@@ -149,7 +150,7 @@ func TestTimeIsTakenWhenUsed(t *testing.T) {
 		r.publish("/t", broker.Publication{Payload: []byte("short"), Expiration: 1})
 		r.publish("/t", broker.Publication{Payload: []byte("long"), Expiration: 60})
 		var once sync.Once
-		s.scan = func(broker.Lane) error { once.Do(func() { time.Sleep(2 * time.Second) }); return nil }
+		s.scan = func(store.Lane) error { once.Do(func() { time.Sleep(2 * time.Second) }); return nil }
 		sub := r.sub("/t", "a")
 		first := make(chan string)
 		go func() {
@@ -286,7 +287,7 @@ func TestDueTogether(t *testing.T) {
 			r.publish("/t", broker.Publication{Payload: payload, Delay: 10})
 		}
 		var most atomic.Int64
-		s.fail(func(b *broker.Batch) error {
+		s.fail(func(b *store.Batch) error {
 			n := int64(0)
 			for _, rec := range b.Append {
 				n += int64(len(rec.Payload))

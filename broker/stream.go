@@ -5,6 +5,8 @@ import (
 	"hash/maphash"
 	"slices"
 	"time"
+
+	"pipit/broker/store"
 )
 
 // keepStreams is how many streams of a consumer that have ended are remembered, while something
@@ -213,10 +215,10 @@ func (st *Stream) resume(now time.Time, most int, room func(payload int) bool) (
 		return nil, nil
 	}
 	done, bytes, full := 0, 0, false // done: refs that are among msgs or not there any more
-	err = st.s.b.store.View(func(r Reader) error {
+	err = st.s.b.store.View(func(r store.Reader) error {
 		for ; done < len(refs) && len(msgs) < most && !full; done++ {
 			ref := refs[done]
-			err := r.Scan(Lane{c.topic.id, ref.priority}, ref.pos, false, func(rec *Record) bool {
+			err := r.Scan(store.Lane{Topic: c.topic.id, Priority: ref.priority}, ref.pos, false, func(rec *store.Record) bool {
 				n := len(rec.Payload)
 				switch e := rec.ExpireAt(); {
 				case rec.Pos != ref.pos || !e.IsZero() && !e.After(st.s.b.expiryNow(now)):

@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"sort"
 	"time"
+
+	"pipit/broker/store"
 )
 
 // Bounds of one pass of the sweeper.
@@ -84,7 +86,7 @@ func (b *Broker) setNextDue(at time.Time) {
 func (b *Broker) sweep(now time.Time, seen bool) (more bool, took time.Duration, failed bool) {
 	op := &sweepOp{b: b, dueKnown: b.nextDue.Load(), undelayed: b.undelayed.Load(), wiping: b.wiping()}
 	over := b.expiryNow(now)
-	err := b.store.View(func(r Reader) error {
+	err := b.store.View(func(r store.Reader) error {
 		var err error
 		if err = op.findExpired(r, over, b.sweepSize); err != nil {
 			return err
@@ -141,7 +143,7 @@ func (b *Broker) sweep(now time.Time, seen bool) (more bool, took time.Duration,
 
 // wiping returns how much there is left of secrets that are no more: see Wiper.
 func (b *Broker) wiping() int {
-	if w, ok := b.store.(Wiper); ok {
+	if w, ok := b.store.(store.Wiper); ok {
 		return w.Wiping()
 	}
 	return 0
@@ -168,7 +170,7 @@ func (b *Broker) collect(op *sweepOp, seen bool) (consumers []*consumer) {
 	}
 	b.mu.RUnlock()
 	for _, c := range consumers {
-		op.see(&c.seen, Seen{Kind: SeenConsumer, ID: c.id}, seen)
+		op.see(&c.seen, store.Seen{Kind: store.SeenConsumer, ID: c.id}, seen)
 		if c.held.Load() == 0 && !c.forgets.Load() {
 			continue
 		}
@@ -185,13 +187,13 @@ func (b *Broker) collect(op *sweepOp, seen bool) (consumers []*consumer) {
 	b.mu.RLock()
 	defer b.mu.RUnlock()
 	for _, p := range b.producers {
-		op.see(&p.seen, Seen{Kind: SeenProducer, ID: p.id}, seen)
+		op.see(&p.seen, store.Seen{Kind: store.SeenProducer, ID: p.id}, seen)
 	}
 	return consumers
 }
 
 // see takes in a last-seen time that is not stored yet.
-func (o *sweepOp) see(s *lastSeen, what Seen, seen bool) {
+func (o *sweepOp) see(s *lastSeen, what store.Seen, seen bool) {
 	at, ok := s.unstored()
 	if !ok || !seen {
 		return
@@ -206,7 +208,7 @@ func (o *sweepOp) see(s *lastSeen, what Seen, seen bool) {
 
 // counts takes in delivery counts. The caller holds the consumer's mu.
 func (o *sweepOp) counts(c *consumer) {
-	take := func(a Attempt) bool {
+	take := func(a store.Attempt) bool {
 		if len(o.attempts) >= sweepSmall {
 			o.full = true
 			return false
@@ -220,7 +222,7 @@ func (o *sweepOp) counts(c *consumer) {
 		if n == 1 {
 			n = 0 // not worth keeping
 		}
-		if !take(Attempt{c.id, s.priority, s.pos, n}) {
+		if !take(store.Attempt{Consumer: c.id, Priority: s.priority, Pos: s.pos, Count: n}) {
 			return
 		}
 		l.saved = n
@@ -233,7 +235,7 @@ func (o *sweepOp) counts(c *consumer) {
 		last := len(c.retired) - 1
 		looks := 0
 		for s, l := range c.retired[last] {
-			if looks++; looks > maxEnding || l.saved > 0 && !take(Attempt{Consumer: c.id, Priority: s.priority, Pos: s.pos}) {
+			if looks++; looks > maxEnding || l.saved > 0 && !take(store.Attempt{Consumer: c.id, Priority: s.priority, Pos: s.pos}) {
 				o.full = true
 				break
 			}
@@ -252,15 +254,15 @@ type sweepOp struct {
 	b          *Broker
 	expired    []expired
 	found      int // messages of expired
-	due        []Delayed
+	due        []store.Delayed
 	dueKnown   int64 // Broker.nextDue when the pass looked
 	nextDue    time.Time
 	dueSkipped bool   // the pass did not look for due messages
 	undelayed  uint64 // Broker.undelayed before the pass looked
-	ids        []StaleID
-	attempts   []Attempt
+	ids        []store.StaleID
+	attempts   []store.Attempt
 	holders    []*consumer // of attempts
-	seen       []Seen
+	seen       []store.Seen
 	stamps     []*lastSeen // of seen
 	over       overdue
 	lapsed     []lapse
@@ -270,7 +272,7 @@ type sweepOp struct {
 	full       bool            // there are more counts or times
 	scan       delayedScan     // where it will be after this pass
 	scanned    map[uint32]bool // topics for which it has seen everything
-	lost       []Delayed       // of deleted topics
+	lost       []store.Delayed // of deleted topics
 	purged     []*topic        // orphans of which nothing is left
 	wiping     int             // what is left of Wiper
 	more       bool
@@ -278,7 +280,7 @@ type sweepOp struct {
 
 // expired is an entry of the expiry index and those of its positions that have a message.
 type expired struct {
-	Expiry
+	store.Expiry
 	t         *topic // nil: it was deleted
 	edits     uint64 // of the lane, before it was looked at
 	positions []uint64
@@ -300,7 +302,7 @@ type lapse struct {
 }
 
 // findExpired looks for messages that have expired, most of them at most.
-func (o *sweepOp) findExpired(r Reader, now time.Time, most int) error {
+func (o *sweepOp) findExpired(r store.Reader, now time.Time, most int) error {
 	start := time.Now()
 	ranges, err := r.Expired(now, sweepRanges)
 	if err != nil {
@@ -355,7 +357,7 @@ type delayedScan struct {
 
 // scanDelayed goes on looking, or begins to where there are new deleted topics. Its outcome counts
 // when op is done.
-func (b *Broker) scanDelayed(r Reader, op *sweepOp) error {
+func (b *Broker) scanDelayed(r store.Reader, op *sweepOp) error {
 	op.scan = b.scan
 	if op.scan.topics == nil {
 		b.mu.RLock()
@@ -373,10 +375,10 @@ func (b *Broker) scanDelayed(r Reader, op *sweepOp) error {
 		}
 	}
 	looked := 0
-	err := r.ScanDelayed(op.scan.after, func(d Delayed) bool {
+	err := r.ScanDelayed(op.scan.after, func(d store.Delayed) bool {
 		op.scan.after = d.Key
 		if id := d.Record.Topic; op.scan.topics[id] {
-			op.lost = append(op.lost, Delayed{Key: d.Key, Record: &Record{Place: d.Record.Place}})
+			op.lost = append(op.lost, store.Delayed{Key: d.Key, Record: &store.Record{Place: d.Record.Place}})
 		}
 		looked++
 		return looked < sweepLooks
@@ -433,7 +435,7 @@ func (o *sweepOp) plan(p *plan) error {
 }
 
 // dropDelayed deletes a delayed message of a deleted topic.
-func (o *sweepOp) dropDelayed(p *plan, d Delayed) {
+func (o *sweepOp) dropDelayed(p *plan, d store.Delayed) {
 	p.batch.Undelay = append(p.batch.Undelay, d.Key)
 	if t := o.b.orphans[d.Record.Topic]; t != nil {
 		p.touch(t)
@@ -456,7 +458,7 @@ func (o *sweepOp) purge(p *plan) {
 			if n == 0 {
 				return
 			}
-			p.remove(laneRef{t, prio}, Span{l.first(), l.next}, n, atHead)
+			p.remove(laneRef{t, prio}, store.Span{From: l.first(), To: l.next}, n, atHead)
 			p.removing += int(min(uint64(n), l.next-l.first()+1)) // #nosec G115 -- between 0 and n
 		}
 		if left {
@@ -464,7 +466,7 @@ func (o *sweepOp) purge(p *plan) {
 		}
 		for prio := range t.lanes {
 			if t.lanes[prio].next > 0 {
-				p.batch.Purge = append(p.batch.Purge, Lane{id, uint8(prio)})
+				p.batch.Purge = append(p.batch.Purge, store.Lane{Topic: id, Priority: uint8(prio)})
 			}
 		}
 		o.purged = append(o.purged, t)
@@ -483,7 +485,7 @@ func (o *sweepOp) expire(p *plan, x *expired) {
 		o.gather(p, x, x.positions[i:])
 	}
 	o.more = o.more || x.through < x.Range.To
-	p.batch.Expiries = append(p.batch.Expiries, Expired{x.Expiry, x.through})
+	p.batch.Expiries = append(p.batch.Expiries, store.Expired{Expiry: x.Expiry, Through: x.through})
 }
 
 // gather notes that positions of x are to be discarded, together with those before them where they follow these.

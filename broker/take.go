@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"slices"
 	"time"
+
+	"pipit/broker/store"
 )
 
 // Bounds of one step of a receive, which is one View of the store.
@@ -141,7 +143,7 @@ func (t *taker) end(w *waiter, waiting bool) (next time.Duration, ended bool, er
 
 func (t *taker) full() bool { return t.stop || t.refused || t.n >= t.o.Max }
 
-func (t *taker) lane(p int) Lane { return laneRef{t.s.c.topic, p}.key() }
+func (t *taker) lane(p int) store.Lane { return laneRef{t.s.c.topic, p}.key() }
 
 // fifo gathers from one priority, the oldest first: what came back is older than what was not read
 // yet, but for what a receive of the newest had taken.
@@ -166,23 +168,23 @@ func (t *taker) fifo(p int) error {
 
 // pick returns what to read next of a priority: leases that came back, which are in no list from then
 // on, or a span that the consumer is not done with.
-func (t *taker) pick(p int) (back []*lease, span Span) {
+func (t *taker) pick(p int) (back []*lease, span store.Span) {
 	c := t.s.c
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	t.edits = c.topic.lanes[p].edits.Load()
-	below := max(c.next[p], c.done[p].floor())
+	below := max(c.next[p], c.done[p].Lowest())
 	for r := &c.ready[p]; len(*r) > 0 && len(back) < t.o.Max-t.n && (t.limited || (*r)[0].pos < below); {
 		back = append(back, c.fetch((*r)[0]))
 	}
 	if len(back) > 0 || t.limited {
-		return back, Span{}
+		return back, store.Span{}
 	}
 	c.next[p] = c.done[p].Next(c.next[p])
 	if c.next[p] > t.tails[p] {
-		return nil, Span{}
+		return nil, store.Span{}
 	}
-	return nil, Span{c.next[p], min(c.done[p].last(c.next[p]), t.tails[p])}
+	return nil, store.Span{From: c.next[p], To: min(c.done[p].GapEnd(c.next[p]), t.tails[p])}
 }
 
 // again leases what came back.
@@ -190,10 +192,10 @@ func (t *taker) again(p int, back []*lease) error {
 	t.step()
 	i := 0 // how many were looked for
 	defer t.s.c.fetched(back)
-	err := t.s.b.store.View(func(r Reader) error {
+	err := t.s.b.store.View(func(r store.Reader) error {
 		for ; i < len(back) && !t.refused && (i == 0 || time.Since(t.now) < takeTime); i++ {
 			l := back[i]
-			err := r.Scan(t.lane(p), l.pos, false, func(rec *Record) bool {
+			err := r.Scan(t.lane(p), l.pos, false, func(rec *store.Record) bool {
 				if rec.Pos == l.pos {
 					t.look(rec, l)
 				}
@@ -210,7 +212,7 @@ func (t *taker) again(p int, back []*lease) error {
 	t.tick()
 	for j := range t.looked {
 		if err == nil {
-			t.offer(&t.looked[j], Span{})
+			t.offer(&t.looked[j], store.Span{})
 		}
 	}
 	for j, l := range back {
@@ -243,7 +245,7 @@ func (c *consumer) fetched(back []*lease) {
 }
 
 // unread goes on reading one priority.
-func (t *taker) unread(p int, span Span) error {
+func (t *taker) unread(p int, span store.Span) error {
 	end, err := t.read(p, span, false)
 	if err != nil {
 		return err
@@ -253,7 +255,7 @@ func (t *taker) unread(p int, span Span) error {
 	t.tick()
 	for i := range t.looked {
 		k := &t.looked[i]
-		if t.offer(k, Span{min(c.passed[p], k.pos), k.pos}); t.stop || t.limited {
+		if t.offer(k, store.Span{From: min(c.passed[p], k.pos), To: k.pos}); t.stop || t.limited {
 			end = k.pos
 			break
 		}
@@ -281,7 +283,7 @@ func (t *taker) lifo(p int) error {
 		if low > pos {
 			continue // it was leased all along
 		}
-		end, err := t.read(p, Span{low, pos}, true)
+		end, err := t.read(p, store.Span{From: low, To: pos}, true)
 		if err != nil {
 			return err
 		}
@@ -289,7 +291,7 @@ func (t *taker) lifo(p int) error {
 		t.tick()
 		for i := range t.looked {
 			k := &t.looked[i]
-			if t.offer(k, Span{k.pos, max(upper, k.pos)}); t.stop || t.limited {
+			if t.offer(k, store.Span{From: k.pos, To: max(upper, k.pos)}); t.stop || t.limited {
 				break
 			}
 			if upper = k.pos - 1; i == len(t.looked)-1 && end < low {
@@ -327,7 +329,7 @@ func (t *taker) pickDown(p int, pos, upper uint64) (low, top, up uint64) {
 		}
 		l := c.leases[slot{uint8(p), pos}] // #nosec G115 -- a priority is 1 to 9
 		if l == nil || l.state == ready {
-			return c.done[p].first(pos), pos, upper
+			return c.done[p].GapStart(pos), pos, upper
 		}
 		if n == takeRecords {
 			return pos + 1, pos, upper
@@ -380,7 +382,7 @@ func (t *taker) step() {
 }
 
 // read looks at messages of a span, for one step at the most, and returns where to go on.
-func (t *taker) read(p int, span Span, down bool) (end uint64, err error) {
+func (t *taker) read(p int, span store.Span, down bool) (end uint64, err error) {
 	t.step()
 	c := t.s.c
 	c.mu.Lock()
@@ -390,9 +392,9 @@ func (t *taker) read(p int, span Span, down bool) (end uint64, err error) {
 	if end = span.To + 1; down {
 		from, end = span.To, span.From-1
 	}
-	err = t.s.b.store.View(func(r Reader) error {
+	err = t.s.b.store.View(func(r store.Reader) error {
 		bytes := t.bytes
-		return r.Scan(t.lane(p), from, down, func(rec *Record) bool {
+		return r.Scan(t.lane(p), from, down, func(rec *store.Record) bool {
 			if rec.Pos < span.From || rec.Pos > span.To {
 				return down && rec.Pos > span.To
 			}
@@ -418,7 +420,7 @@ func (t *taker) read(p int, span Span, down bool) (end uint64, err error) {
 }
 
 // look reads a message, unless it has expired, and tells whether it may be delivered.
-func (t *taker) look(rec *Record, back *lease) bool {
+func (t *taker) look(rec *store.Record, back *lease) bool {
 	k := looked{slot: slot{rec.Priority, rec.Pos}, back: back, id: rec.ID, msg: -1, over: rec.ExpireAt()}
 	if k.over.IsZero() || k.over.After(t.over) {
 		if t.o.Room != nil && !t.o.Room(len(rec.Payload)) {
@@ -434,7 +436,7 @@ func (t *taker) look(rec *Record, back *lease) bool {
 
 // offer leases a message and puts it behind those that are leased, if it can be delivered. The
 // consumer's mu is held.
-func (t *taker) offer(k *looked, span Span) {
+func (t *taker) offer(k *looked, span store.Span) {
 	c := t.s.c
 	if k.msg < 0 || !k.over.IsZero() && !k.over.After(t.over) {
 		return
@@ -483,10 +485,10 @@ func (t *taker) confirm(p int) error {
 		return nil
 	}
 	there := make([]bool, t.n)
-	err := t.s.b.store.View(func(r Reader) error {
+	err := t.s.b.store.View(func(r store.Reader) error {
 		for i := t.begun; i < t.n; i++ {
 			pos := t.msgs[i].lease.pos
-			err := r.Stored(t.lane(p), Span{pos, pos}, func(uint64) bool {
+			err := r.Stored(t.lane(p), store.Span{From: pos, To: pos}, func(uint64) bool {
 				there[i] = true
 				return false
 			})
@@ -518,7 +520,7 @@ func (t *taker) confirm(p int) error {
 }
 
 // add puts a message behind the others.
-func (t *taker) add(rec *Record) {
+func (t *taker) add(rec *store.Record) {
 	if t.msgs == nil {
 		t.msgs = make([]Message, 0, min(t.o.Max, 128))
 	}
@@ -526,7 +528,7 @@ func (t *taker) add(rec *Record) {
 }
 
 // message makes what a consumer gets of a record, but for what its delivery adds.
-func (s Subscription) message(rec *Record, payload []byte) Message {
+func (s Subscription) message(rec *store.Record, payload []byte) Message {
 	return Message{
 		ID:         s.b.idOf(rec),
 		Topic:      s.c.topic.def.Load().Name,

@@ -2,13 +2,14 @@ package broker
 
 import (
 	"slices"
-	"sort"
+
+	"pipit/broker/store"
 )
 
 // remove takes messages of a range out of a lane, as many as the commit may remove.
-func (p *plan) remove(r laneRef, s Span, limit int, kind removalKind) {
+func (p *plan) remove(r laneRef, s store.Span, limit int, kind removalKind) {
 	p.touchLane(r.t, r.p).stale = true
-	p.batch.Remove = append(p.batch.Remove, Removal{Lane: r.key(), Range: s, Limit: limit})
+	p.batch.Remove = append(p.batch.Remove, store.Removal{Lane: r.key(), Range: s, Limit: limit})
 	p.removals = append(p.removals, removal{r, kind})
 }
 
@@ -24,9 +25,9 @@ func (p *plan) trim(r laneRef) (more bool) {
 		return false
 	}
 	done := c.doneNow(r.p)
-	if from, to := l.first(), done.floor()-1; to >= from {
+	if from, to := l.first(), done.Lowest()-1; to >= from {
 		if n := min(p.budget(), int(min(to-from+1, maxRemoval))); n > 0 {
-			p.remove(r, Span{from, to}, n, atHead)
+			p.remove(r, store.Span{From: from, To: to}, n, atHead)
 			p.removing += n
 			more = uint64(n) <= to-from
 		} else {
@@ -80,7 +81,7 @@ func (p *plan) sweep() (more bool) {
 		if len(r.t.list()) == 0 {
 			continue // its consumers were deleted meanwhile: what it has waits for the next one
 		}
-		if c := r.t.least(r.p); c.doneNow(r.p).floor() > r.lane().first() {
+		if c := r.t.least(r.p); c.doneNow(r.p).Lowest() > r.lane().first() {
 			more = p.trim(r) || more
 		}
 		if p.removeDone(r) {
@@ -102,9 +103,9 @@ func (p *plan) removeDone(r laneRef) (more bool) {
 		return false
 	}
 	most := max(maxCompared/len(r.t.list()), 1)
-	var spans []Span
+	var spans []store.Span
 	for _, s := range c.doneNow(r.p).Spans {
-		l.cleared.Missing(s.From, min(s.To, l.next), func(m Span) {
+		l.cleared.Missing(s.From, min(s.To, l.next), func(m store.Span) {
 			if len(spans) < most {
 				spans = append(spans, m)
 			} else {
@@ -136,18 +137,18 @@ func (p *plan) removeDone(r laneRef) (more bool) {
 }
 
 // intersect returns the parts of the spans that are in the set too.
-func intersect(spans []Span, c *Cursor) []Span {
-	var out []Span
+func intersect(spans []store.Span, c *store.Cursor) []store.Span {
+	var out []store.Span
 	for _, s := range spans {
 		from := s.From
-		c.Missing(s.From, s.To, func(m Span) {
+		c.Missing(s.From, s.To, func(m store.Span) {
 			if m.From > from {
-				out = append(out, Span{from, m.From - 1})
+				out = append(out, store.Span{From: from, To: m.From - 1})
 			}
 			from = m.To + 1
 		})
 		if from <= s.To {
-			out = append(out, Span{from, s.To})
+			out = append(out, store.Span{From: from, To: s.To})
 		}
 	}
 	return out
@@ -159,9 +160,9 @@ func intersect(spans []Span, c *Cursor) []Span {
 func (p *plan) discard(t *topic, prio int, positions []uint64) []int {
 	l := p.touchLane(t, prio)
 	l.stale, l.settled = true, true // what all are done with behind them may be at the head now
-	var spans []Span
+	var spans []store.Span
 	for _, pos := range positions {
-		spans = addSpan(spans, Span{pos, pos})
+		spans = addSpan(spans, store.Span{From: pos, To: pos})
 	}
 	for _, s := range spans {
 		p.remove(laneRef{t, prio}, s, 0, discarded)
@@ -174,7 +175,7 @@ func (p *plan) discard(t *topic, prio int, positions []uint64) []int {
 	missed := make([]int, len(list))
 	all, none := 0, 0
 	for i, c := range list {
-		switch missed[i] = n - c.doneNow(prio).count(positions); missed[i] {
+		switch missed[i] = n - c.doneNow(prio).CountOf(positions); missed[i] {
 		case n:
 			all++
 		case 0:
@@ -195,29 +196,11 @@ func (p *plan) discard(t *topic, prio int, positions []uint64) []int {
 	return missed
 }
 
-// count returns how many of the positions, which are ascending, are in the set.
-func (c *Cursor) count(positions []uint64) int {
-	before := func(pos uint64) int {
-		return sort.Search(len(positions), func(i int) bool { return positions[i] >= pos })
-	}
-	n := before(c.floor())
-	if n == len(positions) {
-		return n
-	}
-	for _, s := range c.Spans[c.search(positions[n]):] {
-		if s.From > positions[len(positions)-1] {
-			break
-		}
-		n += before(s.To+1) - before(s.From)
-	}
-	return n
-}
-
 // forget makes the queues of a topic forget messages that were discarded, positions of a lane. Whoever
 // has one in flight can still settle it.
 func (t *topic) forget(prio int, positions []uint64) {
 	for _, c := range t.list() {
-		if c.done[prio].floor() > positions[len(positions)-1] {
+		if c.done[prio].Lowest() > positions[len(positions)-1] {
 			continue
 		}
 		c.mu.Lock()

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"pipit/broker"
+	"pipit/broker/store"
 )
 
 // lookupTimeout is how long a check waits for the addresses of a name.
@@ -28,8 +29,8 @@ type Machine struct {
 	Bind func(netip.AddrPort) (lacking bool, err error)
 
 	// Inspect returns what a database file holds, nil where it is still to be made. Where another process has it
-	// the error is broker.ErrInUse.
-	Inspect func(file string) (*broker.Image, error)
+	// the error is store.ErrInUse.
+	Inspect func(file string) (*store.Image, error)
 }
 
 // Rehearse is Load that tells all that a start would be refused for, without a start. What cannot be told now is a
@@ -148,7 +149,7 @@ func (r *rehearsal) database() {
 	}
 	img, err := r.machine.Inspect(file)
 	switch {
-	case errors.Is(err, broker.ErrInUse): // by the broker that is to be restarted, most likely
+	case errors.Is(err, store.ErrInUse): // by the broker that is to be restarted, most likely
 		r.references(nil, fmt.Sprintf("database %s, which is in use and was not looked at", file))
 		return
 	case err != nil:
@@ -156,7 +157,7 @@ func (r *rehearsal) database() {
 		r.references(nil, fmt.Sprintf("database %s, which cannot be looked at", file))
 		return
 	case img == nil:
-		img = &broker.Image{}
+		img = &store.Image{}
 		r.references(img, fmt.Sprintf("database %s, which is still to be made", file))
 	default:
 		r.references(img, "database "+file)
@@ -168,7 +169,7 @@ func (r *rehearsal) database() {
 
 // references notes the clients and topics that producers and consumers name and nobody declares:
 // neither the configuration nor the database, whose content is nil where it is not known.
-func (r *rehearsal) references(img *broker.Image, where string) {
+func (r *rehearsal) references(img *store.Image, where string) {
 	known := map[reference]bool{}
 	for i, v := range r.c.Client {
 		known[reference{"client", v.Username}] = true
@@ -179,11 +180,8 @@ func (r *rehearsal) references(img *broker.Image, where string) {
 		r.unsure(known, "topic", fmt.Sprintf("topic[%d].name", i))
 	}
 	if img != nil {
-		for i := range img.Clients {
-			known[reference{"client", img.Clients[i].Username}] = true
-		}
-		for i := range img.Topics {
-			known[reference{"topic", img.Topics[i].Name}] = true
+		for i := range img.Objects {
+			known[reference{string(img.Objects[i].Kind), img.Objects[i].Key}] = true
 		}
 	}
 	look := func(path, kind, name string) {

@@ -7,7 +7,7 @@ import (
 
 	"go.etcd.io/bbolt"
 
-	"pipit/broker"
+	"pipit/broker/store"
 )
 
 // apartSize is from how many bytes on a payload is kept apart from its message. A page of bbolt has two
@@ -26,7 +26,7 @@ type payloads struct {
 }
 
 // of returns the payload that ref stands for, without a look at its checksum.
-func (p *payloads) of(tx *bbolt.Tx, ref broker.PayloadRef) ([]byte, error) {
+func (p *payloads) of(tx *bbolt.Tx, ref store.PayloadRef) ([]byte, error) {
 	if p.bucket == nil {
 		if p.bucket = tx.Bucket(bucketPayload); p.bucket == nil {
 			return nil, errPayload
@@ -45,7 +45,7 @@ func (p *payloads) of(tx *bbolt.Tx, ref broker.PayloadRef) ([]byte, error) {
 }
 
 // decode sets all fields of r but its place, and checks all of the message.
-func (p *payloads) decode(tx *bbolt.Tx, d *decoder, v []byte, r *broker.Record) error {
+func (p *payloads) decode(tx *bbolt.Tx, d *decoder, v []byte, r *store.Record) error {
 	if err := d.decode(v, r); err != nil || r.Apart.Number == 0 {
 		return err
 	}
@@ -62,7 +62,7 @@ func (p *payloads) decode(tx *bbolt.Tx, d *decoder, v []byte, r *broker.Record) 
 
 // setApart returns the reference under which a record is to be put, none where its payload goes with it. What a
 // delayed message leaves behind in the same commit is taken over; else the payload is put.
-func (c *commit) setApart(r *broker.Record) (ref broker.PayloadRef, err error) {
+func (c *commit) setApart(r *store.Record) (ref store.PayloadRef, err error) {
 	if n := r.Apart.Number; n != 0 {
 		if ref, ok := c.loose[n]; ok {
 			delete(c.loose, n)
@@ -85,7 +85,7 @@ func (c *commit) setApart(r *broker.Record) (ref broker.PayloadRef, err error) {
 	if err != nil {
 		return ref, err
 	}
-	ref = broker.PayloadRef{Number: n, Size: uint32(len(r.Payload)), Sum: crc32.Checksum(r.Payload, castagnoli)} // #nosec G115 -- max_payload is below 4 GiB
+	ref = store.PayloadRef{Number: n, Size: uint32(len(r.Payload)), Sum: crc32.Checksum(r.Payload, castagnoli)} // #nosec G115 -- max_payload is below 4 GiB
 	return ref, own.Put(keyPayload, r.Payload)
 }
 

@@ -7,12 +7,12 @@ import (
 	"testing"
 	"time"
 
-	"pipit/broker"
+	"pipit/broker/store"
 )
 
 // large gives a message a payload that is kept apart.
-func large(fill byte, size int) func(*broker.Record) {
-	return func(r *broker.Record) { r.Payload = bytes.Repeat([]byte{fill}, size) }
+func large(fill byte, size int) func(*store.Record) {
+	return func(r *store.Record) { r.Payload = bytes.Repeat([]byte{fill}, size) }
 }
 
 // Of a commit that adds or removes one large message among others, that message alone is written, and
@@ -20,7 +20,7 @@ func large(fill byte, size int) func(*broker.Record) {
 func TestLargePayloadsAreWrittenOnce(t *testing.T) {
 	const size = 1 << 20
 	f := newFixture(t)
-	written := func(b *broker.Batch) int64 {
+	written := func(b *store.Batch) int64 {
 		t.Helper()
 		stats := f.bolt.Stats()
 		before := stats.TxStats.GetPageAlloc()
@@ -37,7 +37,7 @@ func TestLargePayloadsAreWrittenOnce(t *testing.T) {
 	}
 	for i := range 10 {
 		b := f.batch()
-		b.Delay = append(b.Delay, &broker.Record{Place: broker.Place{Lane: laneA}, Created: t0, Delay: 5, Payload: bytes.Repeat([]byte{byte(i)}, size)})
+		b.Delay = append(b.Delay, &store.Record{Place: store.Place{Lane: laneA}, Created: t0, Delay: 5, Payload: bytes.Repeat([]byte{byte(i)}, size)})
 		if n := written(b); n > size+size/8 {
 			t.Errorf("delaying %d bytes wrote %d", size, n)
 		}
@@ -53,7 +53,7 @@ func TestLargePayloadsAreWrittenOnce(t *testing.T) {
 		b := f.batch()
 		b.Undelay = []string{d.Key}
 		if i%2 == 0 {
-			b.Append = []*broker.Record{f.message(laneA, func(r *broker.Record) { r.Payload, r.Apart = nil, d.Record.Apart })}
+			b.Append = []*store.Record{f.message(laneA, func(r *store.Record) { r.Payload, r.Apart = nil, d.Record.Apart })}
 		}
 		if n := written(b); n > size/8 {
 			t.Errorf("moving or deleting %d bytes wrote %d", size, n)
@@ -74,7 +74,7 @@ func TestLargePayloadsAreWrittenOnce(t *testing.T) {
 		}
 	}
 	b := f.batch()
-	b.Remove = []broker.Removal{{Lane: laneA, Range: broker.Span{From: 1, To: 15}}}
+	b.Remove = []store.Removal{{Lane: laneA, Range: store.Span{From: 1, To: 15}}}
 	if n := written(b); n > size/8 {
 		t.Errorf("removing wrote %d", n)
 	}
@@ -85,7 +85,7 @@ func TestLargePayloadsAreWrittenOnce(t *testing.T) {
 func TestPayloadThatIsGone(t *testing.T) {
 	f := newFixture(t)
 	b := f.batch()
-	b.Append = []*broker.Record{{Place: broker.Place{Lane: laneA, Pos: 1}, Created: t0, Apart: broker.PayloadRef{Number: 7, Size: 9}}}
+	b.Append = []*store.Record{{Place: store.Place{Lane: laneA, Pos: 1}, Created: t0, Apart: store.PayloadRef{Number: 7, Size: 9}}}
 	if err := f.Commit(b); err == nil || !strings.Contains(err.Error(), "payload 7 is not there") {
 		t.Errorf("got %v", err)
 	}
@@ -131,7 +131,7 @@ func TestDamagedPayload(t *testing.T) {
 				}
 			}
 			b = f.batch()
-			b.Remove = []broker.Removal{{Lane: laneA, Range: broker.Span{From: 1, To: 3}}}
+			b.Remove = []store.Removal{{Lane: laneA, Range: store.Span{From: 1, To: 3}}}
 			f.commit(b)
 			if err := f.Close(); err != nil {
 				t.Error(err)

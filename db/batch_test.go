@@ -9,53 +9,54 @@ import (
 
 	"go.etcd.io/bbolt"
 
-	"pipit/broker"
+	"pipit/broker/store"
 )
 
 // What a batch has, the file has afterwards: no field is forgotten.
 func TestEveryFieldOfABatchIsStored(t *testing.T) {
 	keep := t0.Add(time.Minute)
-	samples := map[string]func(f *fixture) broker.Batch{
-		"Append": func(f *fixture) broker.Batch { return broker.Batch{Append: []*broker.Record{f.message(laneA)}} },
-		"Delay": func(f *fixture) broker.Batch {
-			return broker.Batch{Delay: []*broker.Record{{Place: broker.Place{Lane: laneB}, Created: t0, Delay: 5, ID: "later"}}}
+	samples := map[string]func(f *fixture) store.Batch{
+		"Append": func(f *fixture) store.Batch { return store.Batch{Append: []*store.Record{f.message(laneA)}} },
+		"Delay": func(f *fixture) store.Batch {
+			return store.Batch{Delay: []*store.Record{{Place: store.Place{Lane: laneB}, Created: t0, Delay: 5, ID: "later"}}}
 		},
-		"Undelay": func(f *fixture) broker.Batch {
+		"Undelay": func(f *fixture) store.Batch {
 			due, _ := f.due(t0.Add(time.Hour), 1)
-			return broker.Batch{Undelay: []string{due[0].Key}}
+			return store.Batch{Undelay: []string{due[0].Key}}
 		},
-		"Remove": func(f *fixture) broker.Batch {
-			return broker.Batch{Remove: []broker.Removal{{Lane: laneA, Range: broker.Span{From: 1, To: 1}}}}
+		"Remove": func(f *fixture) store.Batch {
+			return store.Batch{Remove: []store.Removal{{Lane: laneA, Range: store.Span{From: 1, To: 1}}}}
 		},
-		"Lanes": func(f *fixture) broker.Batch {
-			return broker.Batch{Lanes: []broker.LaneState{{Lane: laneA, Tail: 3, Removed: 1, Skipped: 1}}}
+		"Lanes": func(f *fixture) store.Batch {
+			return store.Batch{Lanes: []store.LaneState{{Lane: laneA, Tail: 3, Removed: 1, Skipped: 1}}}
 		},
-		"Cursors": func(f *fixture) broker.Batch {
-			return broker.Batch{Cursors: []broker.CursorState{{Consumer: 3, Priority: 5, Cursor: broker.Cursor{Floor: 2}, Finished: 1}}}
+		"Cursors": func(f *fixture) store.Batch {
+			return store.Batch{Cursors: []store.CursorState{{Consumer: 3, Priority: 5, Cursor: store.Cursor{Floor: 2}, Finished: 1}}}
 		},
-		"Attempts": func(f *fixture) broker.Batch {
-			return broker.Batch{Attempts: []broker.Attempt{{Consumer: 3, Priority: 5, Pos: 2, Count: 7}}}
+		"Attempts": func(f *fixture) store.Batch {
+			return store.Batch{Attempts: []store.Attempt{{Consumer: 3, Priority: 5, Pos: 2, Count: 7}}}
 		},
-		"Expiries": func(f *fixture) broker.Batch {
+		"Expiries": func(f *fixture) store.Batch {
 			e := f.expired(t0.Add(time.Hour))[0]
-			return broker.Batch{Expiries: []broker.Expired{{Expiry: e, Through: e.Range.To}}}
+			return store.Batch{Expiries: []store.Expired{{Expiry: e, Through: e.Range.To}}}
 		},
-		"DropIDs": func(f *fixture) broker.Batch { return broker.Batch{DropIDs: f.stale(t0.Add(time.Hour))} },
-		"Seen": func(f *fixture) broker.Batch {
-			return broker.Batch{Seen: []broker.Seen{{Kind: broker.SeenConsumer, ID: 3, At: t0}}}
+		"DropIDs": func(f *fixture) store.Batch { return store.Batch{DropIDs: f.stale(t0.Add(time.Hour))} },
+		"Seen": func(f *fixture) store.Batch {
+			return store.Batch{Seen: []store.Seen{{Kind: store.SeenConsumer, ID: 3, At: t0}}}
 		},
-		"Define": func(f *fixture) broker.Batch {
-			return broker.Batch{Define: &broker.Definitions{Topics: []broker.TopicRecord{{Topic: broker.Topic{Name: "/new"}, ID: 9}}}}
+		"Define": func(f *fixture) store.Batch {
+			return store.Batch{Define: []store.Object{objectOf(store.Topic, "/new", 9)}}
 		},
-		"Delete": func(f *fixture) broker.Batch {
-			return broker.Batch{Delete: &broker.Deletions{Topics: []broker.TopicRecord{{Topic: broker.Topic{Name: "/a"}, ID: 1}}}}
+		"Delete": func(f *fixture) store.Batch {
+			return store.Batch{Delete: []store.Object{objectOf(store.Topic, "/a", 1)}}
 		},
-		"Purge": func(f *fixture) broker.Batch { return broker.Batch{Purge: []broker.Lane{laneA}} },
-		"Put": func(f *fixture) broker.Batch {
-			return broker.Batch{Put: []broker.Document{{Kind: "kind", Key: "key", Value: []byte("v")}}}
+		"Declared": func(f *fixture) store.Batch { return store.Batch{Declared: "slow hash"} },
+		"Purge":    func(f *fixture) store.Batch { return store.Batch{Purge: []store.Lane{laneA}} },
+		"Put": func(f *fixture) store.Batch {
+			return store.Batch{Put: []store.Document{{Kind: "kind", Key: "key", Value: []byte("v")}}}
 		},
 	}
-	typ := reflect.TypeFor[broker.Batch]()
+	typ := reflect.TypeFor[store.Batch]()
 	for i := range typ.NumField() {
 		name := typ.Field(i).Name
 		if name == "Now" || name == "Wipe" { // free pages are not what the file has: see wipe_test.go
@@ -68,12 +69,12 @@ func TestEveryFieldOfABatchIsStored(t *testing.T) {
 			}
 			f := newFixture(t)
 			b := f.batch()
-			b.Define = &broker.Definitions{Topics: []broker.TopicRecord{{Topic: broker.Topic{Name: "/a"}, ID: 1}}}
+			b.Define = []store.Object{objectOf(store.Topic, "/a", 1)}
 			b.Append = append(b.Append, f.message(laneA), f.message(laneA, withID("known", keep)))
-			b.Delay = append(b.Delay, &broker.Record{Place: broker.Place{Lane: laneB}, Created: t0, Delay: 1})
+			b.Delay = append(b.Delay, &store.Record{Place: store.Place{Lane: laneB}, Created: t0, Delay: 1})
 			f.commit(b)
 			b = f.batch()
-			b.Remove = []broker.Removal{{Lane: laneA, Range: broker.Span{From: 2, To: 2}}}
+			b.Remove = []store.Removal{{Lane: laneA, Range: store.Span{From: 2, To: 2}}}
 			f.commit(b)
 			before := f.dump()
 			only := sample(f)

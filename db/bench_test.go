@@ -9,7 +9,7 @@ import (
 
 	"go.etcd.io/bbolt"
 
-	"pipit/broker"
+	"pipit/broker/store"
 )
 
 // BenchmarkCommit publishes messages of 1 KiB in batches, beside raw bbolt puts of the same size.
@@ -49,8 +49,8 @@ func BenchmarkCommit(b *testing.B) {
 func benchmarkCommit(b *testing.B, n int, id string) {
 	s := openChecked(b, filepath.Join(b.TempDir(), "store.db"))
 	defer s.Close()
-	records := make([]broker.Record, n)
-	batch := &broker.Batch{Append: make([]*broker.Record, n), Lanes: make([]broker.LaneState, 1)}
+	records := make([]store.Record, n)
+	batch := &store.Batch{Append: make([]*store.Record, n), Lanes: make([]store.LaneState, 1)}
 	ids := make([]string, 0, n)
 	payload := make([]byte, 1024)
 	pos := uint64(0)
@@ -59,9 +59,9 @@ func benchmarkCommit(b *testing.B, n int, id string) {
 		ids = ids[:0]
 		for i := range records {
 			pos++
-			records[i] = broker.Record{
-				Place: broker.Place{Lane: laneA, Pos: pos}, Created: now, Expiration: 60,
-				Producer: "CRM", MIMEType: broker.DefaultMIMEType, Payload: payload,
+			records[i] = store.Record{
+				Place: store.Place{Lane: laneA, Pos: pos}, Created: now, Expiration: 60,
+				Producer: "CRM", MIMEType: plainMIMEType, Payload: payload,
 			}
 			if id != "" {
 				records[i].ID, records[i].KeepID = fmt.Sprintf("%x-%d", pos*0x9e3779b97f4a7c15, pos), now.Add(5*time.Minute)
@@ -69,7 +69,7 @@ func benchmarkCommit(b *testing.B, n int, id string) {
 			batch.Append[i] = &records[i]
 		}
 		batch.Now = now
-		batch.Lanes[0] = broker.LaneState{Lane: laneA, Tail: pos}
+		batch.Lanes[0] = store.LaneState{Lane: laneA, Tail: pos}
 		if err := s.Commit(batch); err != nil {
 			b.Fatal(err)
 		}
@@ -95,11 +95,11 @@ func BenchmarkRemove(b *testing.B) {
 		b.StopTimer()
 		batch := f.batch()
 		for range 1000 {
-			batch.Append = append(batch.Append, f.message(laneA, func(r *broker.Record) { r.Payload = make([]byte, 1024) }))
+			batch.Append = append(batch.Append, f.message(laneA, func(r *store.Record) { r.Payload = make([]byte, 1024) }))
 		}
 		f.commit(batch)
 		batch = f.batch()
-		batch.Remove = []broker.Removal{{Lane: laneA, Range: broker.Span{From: f.tails[laneA] - 999, To: f.tails[laneA]}}}
+		batch.Remove = []store.Removal{{Lane: laneA, Range: store.Span{From: f.tails[laneA] - 999, To: f.tails[laneA]}}}
 		f.complete(batch)
 		b.StartTimer()
 		if err := f.Commit(batch); err != nil {
@@ -115,7 +115,7 @@ func BenchmarkScan(b *testing.B) {
 	for range 100 {
 		batch := f.batch()
 		for range 1000 {
-			batch.Append = append(batch.Append, f.message(laneA, func(r *broker.Record) { r.Payload = make([]byte, 1024) }))
+			batch.Append = append(batch.Append, f.message(laneA, func(r *store.Record) { r.Payload = make([]byte, 1024) }))
 		}
 		f.commit(batch)
 	}
@@ -123,8 +123,8 @@ func BenchmarkScan(b *testing.B) {
 	b.ResetTimer()
 	n := 0
 	for range b.N {
-		f.view(func(r broker.Reader) {
-			_ = r.Scan(laneA, 1, false, func(*broker.Record) bool { n++; return true })
+		f.view(func(r store.Reader) {
+			_ = r.Scan(laneA, 1, false, func(*store.Record) bool { n++; return true })
 		})
 	}
 	b.ReportMetric(float64(n)/b.Elapsed().Seconds(), "msgs/s")
@@ -137,7 +137,7 @@ func BenchmarkStart(b *testing.B) {
 	for range 200 {
 		batch := f.batch()
 		for range 1000 {
-			batch.Append = append(batch.Append, f.message(laneA, func(r *broker.Record) { r.Payload = make([]byte, 1024) }))
+			batch.Append = append(batch.Append, f.message(laneA, func(r *store.Record) { r.Payload = make([]byte, 1024) }))
 		}
 		f.commit(batch)
 	}

@@ -2,14 +2,14 @@ package db
 
 import (
 	"encoding/binary"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"sort"
+	"strings"
 
 	"go.etcd.io/bbolt"
 
-	"pipit/broker"
+	"pipit/broker/store"
 )
 
 // Verify reads the whole file at path, which must be there, and returns what is wrong with it, nil
@@ -64,7 +64,7 @@ func (f *findings) add(format string, args ...any) {
 }
 
 func check(tx *bbolt.Tx, found *findings, progress func(part float64)) {
-	img := &broker.Image{Delayed: map[uint32]uint64{}}
+	img := &store.Image{Delayed: map[uint32]uint64{}}
 	if err := load(tx, img); err != nil {
 		found.add("%w", err)
 		return
@@ -85,7 +85,7 @@ func check(tx *bbolt.Tx, found *findings, progress func(part float64)) {
 	progress(1)
 }
 
-func checkObjects(tx *bbolt.Tx, img *broker.Image, found *findings) {
+func checkObjects(tx *bbolt.Tx, img *store.Image, found *findings) {
 	ids := map[uint32]string{}
 	id := func(id uint32, what string) {
 		if other, used := ids[id]; used {
@@ -96,24 +96,20 @@ func checkObjects(tx *bbolt.Tx, img *broker.Image, found *findings) {
 		}
 		ids[id] = what
 	}
-	for i := range img.Topics {
-		id(img.Topics[i].ID, "topic "+img.Topics[i].Name)
-	}
-	for i := range img.Producers {
-		p := &img.Producers[i]
-		id(p.ID, "producer "+p.Client+" of "+p.Topic)
-	}
-	_ = tx.Bucket(bucketConsumer).ForEach(func(k, v []byte) error {
-		var c broker.ConsumerRecord
-		if json.Unmarshal(v, &c) == nil {
-			what := "consumer " + c.Client + " of " + c.Topic
-			id(c.ID, what)
-			if c.SubKey != string(k) {
-				found.add("%s is under a sub_key that is not its own", what)
-			}
+	for i := range img.Objects {
+		switch o := &img.Objects[i]; o.Kind {
+		case store.Topic:
+			id(o.ID, "topic "+o.Key)
+		case store.Producer:
+			id(o.ID, "producer "+strings.Replace(o.Key, "\x00", " of ", 1))
 		}
-		return nil
-	})
+	}
+	for n, c := range consumers(img) {
+		id(n, "consumer "+c.String())
+		if c.SubKey != c.key {
+			found.add("consumer %s is under a sub_key that is not its own", c)
+		}
+	}
 	for i := range img.Cursors {
 		if c := &img.Cursors[i]; ids[c.Consumer] == "" {
 			found.add("cursor: there is no consumer %d", c.Consumer)
@@ -132,8 +128,8 @@ func checkObjects(tx *bbolt.Tx, img *broker.Image, found *findings) {
 }
 
 // checkLog compares the messages with what the lanes and the consumers' queues say of them.
-func checkLog(tx *bbolt.Tx, img *broker.Image, found *findings, progress func(part float64)) {
-	lanes := map[broker.Lane]*broker.LaneState{}
+func checkLog(tx *bbolt.Tx, img *store.Image, found *findings, progress func(part float64)) {
+	lanes := map[store.Lane]*store.LaneState{}
 	var all uint64
 	for i := range img.Lanes {
 		l := &img.Lanes[i]
@@ -141,10 +137,10 @@ func checkLog(tx *bbolt.Tx, img *broker.Image, found *findings, progress func(pa
 		lanes[l.Lane] = l
 	}
 	queues := newQueues(img)
-	stored := map[broker.Lane]uint64{}
+	stored := map[store.Lane]uint64{}
 	var positions []uint64 // of the messages of a lane
-	var lane broker.Lane
-	var rec broker.Record
+	var lane store.Lane
+	var rec store.Record
 	var dec decoder
 	var apart payloads
 	var done uint64
@@ -192,37 +188,32 @@ func checkLog(tx *bbolt.Tx, img *broker.Image, found *findings, progress func(pa
 // queues are the consumers' cursors, by topic.
 type queues struct {
 	of     map[uint32][]uint32 // the consumers of a topic
-	states map[broker.Lane]*broker.CursorState
+	states map[store.Lane]*store.CursorState
 	name   map[uint32]string
 }
 
-func newQueues(img *broker.Image) queues {
-	q := queues{map[uint32][]uint32{}, map[broker.Lane]*broker.CursorState{}, map[uint32]string{}}
-	topics := map[string]uint32{}
-	for i := range img.Topics {
-		topics[img.Topics[i].Name] = img.Topics[i].ID
-	}
-	for i := range img.Consumers {
-		c := &img.Consumers[i]
-		q.of[topics[c.Topic]] = append(q.of[topics[c.Topic]], c.ID)
-		q.name[c.ID] = c.Client + " of " + c.Topic
+func newQueues(img *store.Image) queues {
+	q := queues{map[uint32][]uint32{}, map[store.Lane]*store.CursorState{}, map[uint32]string{}}
+	for id, c := range consumers(img) {
+		q.of[c.topic] = append(q.of[c.topic], id)
+		q.name[id] = c.String()
 	}
 	for i := range img.Cursors {
 		c := &img.Cursors[i]
-		q.states[broker.Lane{Topic: c.Consumer, Priority: c.Priority}] = c
+		q.states[store.Lane{Topic: c.Consumer, Priority: c.Priority}] = c
 	}
 	return q
 }
 
 // check compares the backlogs of a lane with its messages, whose positions are ascending.
-func (q queues) check(l *broker.LaneState, positions []uint64, found *findings) {
+func (q queues) check(l *store.LaneState, positions []uint64, found *findings) {
 	if l == nil {
 		return
 	}
 	for _, id := range q.of[l.Topic] {
-		s := q.states[broker.Lane{Topic: id, Priority: l.Priority}]
+		s := q.states[store.Lane{Topic: id, Priority: l.Priority}]
 		if s == nil {
-			s = &broker.CursorState{}
+			s = &store.CursorState{}
 		}
 		backlog := uint64(0)
 		for _, pos := range positions[sort.Search(len(positions), func(i int) bool { return positions[i] >= s.Cursor.Floor }):] {
@@ -236,9 +227,9 @@ func (q queues) check(l *broker.LaneState, positions []uint64, found *findings) 
 	}
 }
 
-func checkDelayed(tx *bbolt.Tx, img *broker.Image, found *findings) {
+func checkDelayed(tx *bbolt.Tx, img *store.Image, found *findings) {
 	counts := map[uint32]uint64{}
-	var rec broker.Record
+	var rec store.Record
 	var dec decoder
 	var apart payloads
 	_ = tx.Bucket(bucketDelayed).ForEach(func(k, v []byte) error {
@@ -251,7 +242,7 @@ func checkDelayed(tx *bbolt.Tx, img *broker.Image, found *findings) {
 		if err := apart.decode(tx, &dec, v, &rec); err != nil {
 			found.add("delayed: message %d of topic %d: %w", d.n, d.lane.Topic, err)
 		} else if rec.ID != "" {
-			key := appendID(nil, idKey{place: broker.Place{Lane: d.lane}, id: rec.ID, n: d.n})
+			key := appendID(nil, idKey{place: store.Place{Lane: d.lane}, id: rec.ID, n: d.n})
 			if tx.Bucket(bucketID).Get(key) == nil {
 				found.add("id: delayed message %d of topic %d is not found by its ID", d.n, d.lane.Topic)
 			}
@@ -305,7 +296,7 @@ func checkPayloads(tx *bbolt.Tx, found *findings) {
 		return
 	}
 	owners := map[uint64]int{}
-	var rec broker.Record
+	var rec store.Record
 	var dec decoder
 	for _, name := range [][]byte{bucketLog, bucketDelayed} {
 		_ = tx.Bucket(name).ForEach(func(_, v []byte) error {

@@ -8,7 +8,7 @@ import (
 	"strings"
 	"testing"
 
-	"pipit/broker"
+	"pipit/broker/store"
 	"pipit/db/page"
 )
 
@@ -30,7 +30,7 @@ func TestVerify(t *testing.T) {
 	}
 
 	s := openChecked(t, path)
-	if err := Verify(path, Options{Logger: silent, LockTimeout: 1}, nil); !errors.Is(err, broker.ErrInUse) {
+	if err := Verify(path, Options{Logger: silent, LockTimeout: 1}, nil); !errors.Is(err, store.ErrInUse) {
 		t.Errorf("of an open file: %v", err)
 	}
 	if err := s.Close(); err != nil {
@@ -49,7 +49,7 @@ func TestVerifyCircle(t *testing.T) {
 	for range 7 {
 		b := f.batch()
 		for range 400 {
-			b.Append = append(b.Append, f.message(laneA, func(r *broker.Record) { r.Payload = make([]byte, apartSize-1) }))
+			b.Append = append(b.Append, f.message(laneA, func(r *store.Record) { r.Payload = make([]byte, apartSize-1) }))
 		}
 		f.commit(b)
 	}

@@ -6,19 +6,19 @@ import (
 	"io/fs"
 	"os"
 
-	"pipit/broker"
+	"pipit/broker/store"
 )
 
-// CheckFile implements broker.FileChecker. It asks the operating system about names and flags alone.
+// CheckFile implements store.FileChecker. It asks the operating system about names and flags alone.
 func (s *Store) CheckFile() error {
 	info, err := os.Stat(s.path)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
-		return fmt.Errorf("database %s: %w", s.path, broker.ErrLost)
+		return fmt.Errorf("database %s: %w", s.path, store.ErrLost)
 	case err != nil:
 		return fmt.Errorf("database %s: %w", s.path, err)
 	case !os.SameFile(info, s.file):
-		return fmt.Errorf("database %s: %w", s.path, broker.ErrLost)
+		return fmt.Errorf("database %s: %w", s.path, store.ErrLost)
 	case readOnly(s.path):
 		return fmt.Errorf("database %s: its file system is read-only", s.path)
 	}

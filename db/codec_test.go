@@ -8,17 +8,17 @@ import (
 	"testing"
 	"time"
 
-	"pipit/broker"
+	"pipit/broker/store"
 )
 
 func TestRecordRoundTrip(t *testing.T) {
 	created := time.UnixMicro(1_777_000_000_123_456).UTC()
-	for name, r := range map[string]broker.Record{
+	for name, r := range map[string]store.Record{
 		"plain":   {Created: created, Expiration: 60, Producer: "CRM", MIMEType: "text/plain", Payload: []byte("x")},
 		"empty":   {Created: created, MIMEType: "text/plain", Payload: []byte{}},
 		"full":    {Created: created, Delay: 5, Expiration: 1<<32 - 1, ID: "id-1", KeepID: created.Add(time.Hour), Producer: "Ä", MIMEType: "application/json", Payload: make([]byte, 5000)},
 		"no keep": {Created: created, ID: "id-1", MIMEType: "text/plain", Payload: []byte("x")},
-		"apart":   {Created: created, ID: "id-1", MIMEType: "text/plain", Apart: broker.PayloadRef{Number: 1 << 40, Size: 1<<32 - 1, Sum: 7}},
+		"apart":   {Created: created, ID: "id-1", MIMEType: "text/plain", Apart: store.PayloadRef{Number: 1 << 40, Size: 1<<32 - 1, Sum: 7}},
 		"early":   {Created: created, ID: "id-1", KeepID: created.Add(-time.Hour), MIMEType: "text/plain", Payload: []byte("x")},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -27,7 +27,7 @@ func TestRecordRoundTrip(t *testing.T) {
 				t.Errorf("%d bytes, more than the bound %d", len(v), recordBound(&r))
 			}
 			var d decoder
-			got := broker.Record{ID: "old", KeepID: created, Delay: 9, Producer: "old"}
+			got := store.Record{ID: "old", KeepID: created, Delay: 9, Producer: "old"}
 			if err := d.decode(v, &got); err != nil {
 				t.Fatal(err)
 			}
@@ -52,55 +52,55 @@ func TestRecordRoundTrip(t *testing.T) {
 }
 
 func TestRecordOfNewerVersion(t *testing.T) {
-	v := appendRecord(nil, &broker.Record{Created: t0, Payload: []byte("x")}, broker.PayloadRef{})
+	v := appendRecord(nil, &store.Record{Created: t0, Payload: []byte("x")}, store.PayloadRef{})
 	var d decoder
 	for _, head := range []byte{0x20, 0x00} {
 		v[0] = head
-		if err := d.fields(v[:len(v)-checksumSize], new(broker.Record)); err != errRecordVersion {
+		if err := d.fields(v[:len(v)-checksumSize], new(store.Record)); err != errRecordVersion {
 			t.Errorf("head %x: got %v", head, err)
 		}
 	}
 }
 
 func TestDecodeAllocatesNothing(t *testing.T) {
-	a := appendRecord(nil, &broker.Record{Created: t0, Producer: "CRM", MIMEType: "application/json", Payload: make([]byte, 100)}, broker.PayloadRef{})
-	b := appendRecord(nil, &broker.Record{Created: t0, Producer: "Billing", MIMEType: "text/xml", Payload: make([]byte, 100)}, broker.PayloadRef{})
+	a := appendRecord(nil, &store.Record{Created: t0, Producer: "CRM", MIMEType: "application/json", Payload: make([]byte, 100)}, store.PayloadRef{})
+	b := appendRecord(nil, &store.Record{Created: t0, Producer: "Billing", MIMEType: "text/xml", Payload: make([]byte, 100)}, store.PayloadRef{})
 	var d decoder
-	var r broker.Record
+	var r store.Record
 	if n := testing.AllocsPerRun(100, func() { _ = d.decode(a, &r); _ = d.decode(b, &r) }); n != 0 {
 		t.Errorf("%v allocations", n)
 	}
 }
 
 func FuzzRecord(f *testing.F) {
-	f.Add(appendRecord(nil, &broker.Record{Created: t0, Delay: 5, Expiration: 60, ID: "a", KeepID: t0.Add(time.Hour), Producer: "CRM", MIMEType: "a/b", Payload: []byte("x")}, broker.PayloadRef{}), "CRM", "a/b", "id", uint32(60), uint32(5), int64(1), int64(2))
+	f.Add(appendRecord(nil, &store.Record{Created: t0, Delay: 5, Expiration: 60, ID: "a", KeepID: t0.Add(time.Hour), Producer: "CRM", MIMEType: "a/b", Payload: []byte("x")}, store.PayloadRef{}), "CRM", "a/b", "id", uint32(60), uint32(5), int64(1), int64(2))
 	f.Add([]byte{0x10, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0}, "", "", "", uint32(0), uint32(0), int64(0), int64(0))
 	f.Fuzz(func(t *testing.T, v []byte, producer, mime, id string, expiration, delay uint32, created, keep int64) {
 		var d decoder
-		var r broker.Record
+		var r store.Record
 		if d.decode(v, &r) == nil {
 			_ = appendRecord(nil, &r, r.Apart)
 		}
 		if d.fields(v, &r) == nil { // past the checksum
-			var again broker.Record
+			var again store.Record
 			if err := d.decode(appendRecord(nil, &r, r.Apart), &again); err != nil {
 				t.Fatal(err)
 			}
 		}
 		const most = 1 << 60 // microseconds: dates of tens of thousands of years
-		want := broker.Record{
+		want := store.Record{
 			Created: time.UnixMicro(created % most).UTC(), Expiration: expiration, Delay: delay,
 			Producer: producer, MIMEType: mime, ID: id, Payload: v,
 		}
 		if id != "" && keep != 0 {
 			want.KeepID = time.UnixMicro(keep % most).UTC()
 		}
-		var got broker.Record
+		var got store.Record
 		if err := d.decode(appendRecord(nil, &want, want.Apart), &got); err != nil {
 			t.Fatal(err)
 		}
 		if mime == "" {
-			want.MIMEType = broker.DefaultMIMEType
+			want.MIMEType = plainMIMEType
 		}
 		if !bytes.Equal(got.Payload, want.Payload) {
 			t.Error("payload differs")
@@ -136,7 +136,7 @@ func FuzzKey(f *testing.F) {
 		if keep, k, ok := parseIDKeep(b); ok && !bytes.Equal(appendID(binary.BigEndian.AppendUint64(nil, keep), k), b) {
 			t.Error("idkeep")
 		}
-		place := broker.Place{Lane: broker.Lane{Topic: topic, Priority: priority}, Pos: pos}
+		place := store.Place{Lane: store.Lane{Topic: topic, Priority: priority}, Pos: pos}
 		if got, ok := parsePlace(appendPlace(nil, place.Lane, pos)); !ok || got != place {
 			t.Errorf("place %+v: got %+v", place, got)
 		}
@@ -159,7 +159,7 @@ func FuzzKey(f *testing.F) {
 
 func FuzzCursor(f *testing.F) {
 	f.Add([]byte{1, 0}, uint64(3))
-	f.Add(appendCursor(nil, &broker.Cursor{Floor: 7, Spans: []broker.Span{{From: 9, To: 9}, {From: 11, To: 20}}}), uint64(0))
+	f.Add(appendCursor(nil, &store.Cursor{Floor: 7, Spans: []store.Span{{From: 9, To: 9}, {From: 11, To: 20}}}), uint64(0))
 	f.Fuzz(func(t *testing.T, b []byte, tail uint64) {
 		if c, rest, ok := parseCursor(b); ok {
 			again, rest2, ok := parseCursor(append(appendCursor(nil, &c), rest...))
@@ -180,7 +180,7 @@ func FuzzCursor(f *testing.F) {
 			}
 		}
 		// The bytes as a list of numbers to add.
-		want := broker.CursorState{Cursor: broker.Cursor{Floor: 1}, Finished: tail}
+		want := store.CursorState{Cursor: store.Cursor{Floor: 1}, Finished: tail}
 		for _, n := range b {
 			want.Cursor.Add(uint64(n)+1, uint64(n)+1+uint64(n)%3)
 		}

@@ -12,7 +12,7 @@ import (
 
 	"go.etcd.io/bbolt"
 
-	"pipit/broker"
+	"pipit/broker/store"
 )
 
 // commit is one call of Commit. Its memory is used again by the next one.
@@ -31,20 +31,20 @@ type commit struct {
 	key2  []byte
 	key3  []byte
 
-	order   []*broker.Record // of Append, by lane and position
-	removed []removed        // of one Removal
-	rec     broker.Record
+	order   []*store.Record // of Append, by lane and position
+	removed []removed       // of one Removal
+	rec     store.Record
 	dec     decoder
 
 	secret bool // something secret is replaced or deleted
 
 	// What changes in the Store when the commit went well.
 	lastID uint32
-	moved  map[uint32]string         // sub_keys; empty: the consumer is deleted
-	ranges map[broker.Lane]openRange // first 0: there is none any more
+	moved  map[uint32]string        // sub_keys; empty: the consumer is deleted
+	ranges map[store.Lane]openRange // first 0: there is none any more
 	counts map[uint32]uint64
 
-	loose map[uint64]broker.PayloadRef // payloads of delayed messages that are delayed no longer
+	loose map[uint64]store.PayloadRef // payloads of delayed messages that are delayed no longer
 }
 
 // removed is a message of a Removal that was found.
@@ -60,13 +60,13 @@ const (
 	keepList  = 1 << 14 // entries
 )
 
-// Commit implements broker.Store.
-func (s *Store) Commit(b *broker.Batch) (err error) {
+// Commit implements store.Store.
+func (s *Store) Commit(b *store.Batch) (err error) {
 	if s.uncertain {
 		return fmt.Errorf("database %s: an earlier commit failed", s.path)
 	}
 	defer func() {
-		s.uncertain = err != nil && !errors.Is(err, broker.ErrNoSpace) && !errors.Is(err, broker.ErrNotStored)
+		s.uncertain = err != nil && !errors.Is(err, store.ErrNoSpace) && !errors.Is(err, store.ErrNotStored)
 	}()
 	s.bolt.NoFreelistSync = s.skipFreelist()
 	tx, err := s.bolt.Begin(true)
@@ -94,7 +94,7 @@ func (s *Store) Commit(b *broker.Batch) (err error) {
 	}
 	if err != nil {
 		_ = tx.Rollback()
-		return fmt.Errorf("database %s: %w: %w", s.path, broker.ErrNotStored, err)
+		return fmt.Errorf("database %s: %w: %w", s.path, store.ErrNotStored, err)
 	}
 	if err = tx.Commit(); err != nil {
 		// Until the last page, nothing that the file holds refers to what was written, also where
@@ -103,9 +103,9 @@ func (s *Store) Commit(b *broker.Batch) (err error) {
 		case s.lastTx() >= id: // its last page is written, but perhaps not on the disk
 			return fmt.Errorf("database %s: commit: %w", s.path, err)
 		case noSpace(err):
-			return fmt.Errorf("database %s: %w: %w", s.path, broker.ErrNoSpace, err)
+			return fmt.Errorf("database %s: %w: %w", s.path, store.ErrNoSpace, err)
 		}
-		return fmt.Errorf("database %s: %w: %w", s.path, broker.ErrNotStored, err)
+		return fmt.Errorf("database %s: %w: %w", s.path, store.ErrNotStored, err)
 	}
 	c.keep()
 	if part != nil && !c.secret {
@@ -131,11 +131,11 @@ func abandon(tx *bbolt.Tx) {
 	_ = tx.Rollback()
 }
 
-func (c *commit) begin(s *Store, tx *bbolt.Tx, b *broker.Batch) {
+func (c *commit) begin(s *Store, tx *bbolt.Tx, b *store.Batch) {
 	c.store, c.tx, c.now = s, tx, micros(b.Now)
 	c.lastID = s.lastID
 	if c.ranges == nil {
-		c.ranges, c.counts, c.loose = map[broker.Lane]openRange{}, map[uint32]uint64{}, map[uint64]broker.PayloadRef{}
+		c.ranges, c.counts, c.loose = map[store.Lane]openRange{}, map[uint32]uint64{}, map[uint64]store.PayloadRef{}
 	}
 }
 
@@ -212,9 +212,12 @@ func (c *commit) ascending(b **bbolt.Bucket, name []byte) *bbolt.Bucket {
 // value returns what was appended to the arena since it was start bytes long.
 func (c *commit) value(start int) []byte { return c.arena[start:len(c.arena):len(c.arena)] }
 
-func (c *commit) apply(b *broker.Batch) error {
-	if b.Define != nil {
-		if err := c.define(b.Define); err != nil {
+func (c *commit) apply(b *store.Batch) error {
+	if err := c.define(b.Define); err != nil {
+		return err
+	}
+	if b.Declared != "" {
+		if err := c.declare(b.Declared); err != nil {
 			return err
 		}
 	}
@@ -251,10 +254,8 @@ func (c *commit) apply(b *broker.Batch) error {
 	if err := c.states(b); err != nil {
 		return err
 	}
-	if b.Delete != nil {
-		if err := c.forget(b.Delete); err != nil {
-			return err
-		}
+	if err := c.forget(b.Delete); err != nil {
+		return err
 	}
 	if err := c.purge(b.Purge); err != nil || !c.secret {
 		return err
@@ -263,7 +264,7 @@ func (c *commit) apply(b *broker.Batch) error {
 }
 
 // states puts the small things.
-func (c *commit) states(b *broker.Batch) error {
+func (c *commit) states(b *store.Batch) error {
 	for i := range b.Lanes {
 		l := &b.Lanes[i]
 		start := len(c.arena)
@@ -283,14 +284,14 @@ func (c *commit) states(b *broker.Batch) error {
 		s := &b.Cursors[i]
 		start := len(c.arena)
 		c.arena = appendCursorState(c.arena, s)
-		c.key = appendLane(c.key[:0], broker.Lane{Topic: s.Consumer, Priority: s.Priority})
+		c.key = appendLane(c.key[:0], store.Lane{Topic: s.Consumer, Priority: s.Priority})
 		if err := c.bucket(&c.cursor, bucketCursor).Put(c.key, c.value(start)); err != nil {
 			return err
 		}
 	}
 	for i := range b.Attempts {
 		a := &b.Attempts[i]
-		c.key = appendPlace(c.key[:0], broker.Lane{Topic: a.Consumer, Priority: a.Priority}, a.Pos)
+		c.key = appendPlace(c.key[:0], store.Lane{Topic: a.Consumer, Priority: a.Priority}, a.Pos)
 		bucket := c.bucket(&c.attempt, bucketAttempt)
 		if a.Count == 0 {
 			if err := bucket.Delete(c.key); err != nil {
@@ -318,7 +319,7 @@ func (c *commit) states(b *broker.Batch) error {
 
 // append puts messages at the tails of their lanes, a lane at a time, so that the pages are
 // filled in order.
-func (c *commit) append(list []*broker.Record) error {
+func (c *commit) append(list []*store.Record) error {
 	if len(list) == 0 {
 		return nil
 	}
@@ -356,7 +357,7 @@ func (c *commit) append(list []*broker.Record) error {
 	return c.flush(&growing)
 }
 
-func byPlace(a, b *broker.Record) int {
+func byPlace(a, b *store.Record) int {
 	if n := cmp.Compare(a.Topic, b.Topic); n != 0 {
 		return n
 	}
@@ -367,7 +368,7 @@ func byPlace(a, b *broker.Record) int {
 }
 
 // delay puts messages aside until they are due.
-func (c *commit) delay(list []*broker.Record) error {
+func (c *commit) delay(list []*store.Record) error {
 	for _, r := range list {
 		b := c.bucket(&c.delayed, bucketDelayed)
 		n, err := b.NextSequence()
@@ -400,7 +401,7 @@ func (c *commit) delay(list []*broker.Record) error {
 // undelay removes messages that are not delayed any longer. Those that moved are in moved, and
 // found there by their IDs from then on; the IDs of others, which are deleted, are remembered
 // until their time.
-func (c *commit) undelay(keys []string, moved []*broker.Record) error {
+func (c *commit) undelay(keys []string, moved []*store.Record) error {
 	type message struct {
 		topic   uint32
 		id      string
@@ -422,7 +423,7 @@ func (c *commit) undelay(keys []string, moved []*broker.Record) error {
 			c.loose[ref.Number] = ref
 		}
 		if err == nil && c.rec.ID != "" {
-			c.rec.Place = broker.Place{Lane: d.lane}
+			c.rec.Place = store.Place{Lane: d.lane}
 			forget := micros(c.rec.KeepID) <= c.now || !c.remembered(idKey{place: c.rec.Place, id: c.rec.ID, n: d.n}, c.rec.KeepID)
 			if !forget {
 				if known == nil {
@@ -468,7 +469,7 @@ func (c *commit) count(topic uint32, delta int64) error {
 }
 
 // remove deletes the messages of a range, and what else there is of them.
-func (c *commit) remove(r *broker.Removal) error {
+func (c *commit) remove(r *store.Removal) error {
 	log := c.ascending(&c.log, bucketLog)
 	c.removed = c.removed[:0]
 	r.Through = r.Range.To
@@ -506,7 +507,7 @@ func (c *commit) remove(r *broker.Removal) error {
 			return err
 		}
 		if m.id != "" {
-			c.key = appendID(c.key[:0], idKey{place: broker.Place{Lane: r.Lane, Pos: m.pos}, id: m.id})
+			c.key = appendID(c.key[:0], idKey{place: store.Place{Lane: r.Lane, Pos: m.pos}, id: m.id})
 			if err := c.bucket(&c.id, bucketID).Delete(c.key); err != nil {
 				return err
 			}

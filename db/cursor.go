@@ -3,7 +3,7 @@ package db
 import (
 	"encoding/binary"
 
-	"pipit/broker"
+	"pipit/broker/store"
 )
 
 // What a lane and a consumer's queue in it keep:
@@ -14,7 +14,7 @@ import (
 // The gap is how far a span begins after the end of the one before it (the first: after floor),
 // the length is To - From.
 
-func appendCursor(b []byte, c *broker.Cursor) []byte {
+func appendCursor(b []byte, c *store.Cursor) []byte {
 	floor := max(c.Floor, 1)
 	b = binary.AppendUvarint(b, floor)
 	b = binary.AppendUvarint(b, uint64(len(c.Spans)))
@@ -28,15 +28,15 @@ func appendCursor(b []byte, c *broker.Cursor) []byte {
 }
 
 // parseCursor returns the cursor and what follows it.
-func parseCursor(b []byte) (c broker.Cursor, rest []byte, ok bool) {
+func parseCursor(b []byte) (c store.Cursor, rest []byte, ok bool) {
 	in := input{b: b}
 	c.Floor = in.uvarint()
 	n := in.uvarint()
 	if in.bad || c.Floor == 0 || n > uint64(len(in.b)) {
-		return broker.Cursor{}, nil, false
+		return store.Cursor{}, nil, false
 	}
 	if n > 0 {
-		c.Spans = make([]broker.Span, 0, n)
+		c.Spans = make([]store.Span, 0, n)
 	}
 	end, least := c.Floor, uint64(1)
 	for range n {
@@ -44,37 +44,37 @@ func parseCursor(b []byte) (c broker.Cursor, rest []byte, ok bool) {
 		from := end + gap
 		to := from + length
 		if in.bad || gap < least || from < end || to < from {
-			return broker.Cursor{}, nil, false
+			return store.Cursor{}, nil, false
 		}
-		c.Spans = append(c.Spans, broker.Span{From: from, To: to})
+		c.Spans = append(c.Spans, store.Span{From: from, To: to})
 		end, least = to, 2
 	}
 	return c, in.b, true
 }
 
 // appendLaneState appends the value of an entry of lane.
-func appendLaneState(b []byte, l *broker.LaneState) []byte {
+func appendLaneState(b []byte, l *store.LaneState) []byte {
 	b = binary.AppendUvarint(b, l.Tail)
 	b = binary.AppendUvarint(b, l.Removed)
 	return binary.AppendUvarint(b, l.Skipped)
 }
 
-func parseLaneState(v []byte) (l broker.LaneState, ok bool) {
+func parseLaneState(v []byte) (l store.LaneState, ok bool) {
 	in := input{b: v}
 	l.Tail, l.Removed, l.Skipped = in.uvarint(), in.uvarint(), in.uvarint()
 	return l, !in.bad && len(in.b) == 0 && l.Removed <= l.Tail && l.Skipped <= l.Removed
 }
 
 // appendCursorState appends the value of an entry of cursor.
-func appendCursorState(b []byte, s *broker.CursorState) []byte {
+func appendCursorState(b []byte, s *store.CursorState) []byte {
 	return appendCursor(binary.AppendUvarint(b, s.Finished), &s.Cursor)
 }
 
-func parseCursorState(v []byte) (s broker.CursorState, ok bool) {
+func parseCursorState(v []byte) (s store.CursorState, ok bool) {
 	finished, n := binary.Uvarint(v)
 	if n <= 0 {
 		return s, false
 	}
 	c, rest, ok := parseCursor(v[n:])
-	return broker.CursorState{Cursor: c, Finished: finished}, ok && len(rest) == 0
+	return store.CursorState{Cursor: c, Finished: finished}, ok && len(rest) == 0
 }

@@ -51,7 +51,7 @@ import (
 
 	"go.etcd.io/bbolt"
 
-	"pipit/broker"
+	"pipit/broker/store"
 )
 
 // Format is the version of the layout that this package reads and writes.
@@ -66,7 +66,7 @@ type Options struct {
 	MustExist   bool          // refuse a file that is not there or empty, by an error that is fs.ErrNotExist
 }
 
-// Store is a broker.Store in a bbolt file.
+// Store is a store.Store in a bbolt file.
 type Store struct {
 	bolt *bbolt.DB
 	path string
@@ -79,11 +79,11 @@ type Store struct {
 	loaded      bool // the file was found to be good: Close may write to it
 	uncertain   bool // the outcome of a commit is not known: nothing is written any more
 	lastID      uint32
-	consumerKey map[uint32]string         // where the record of a consumer is
-	openMu      sync.Mutex                // guards open against readers beside the committer
-	open        map[broker.Lane]openRange // the expiry range that the next append may extend
-	waiting     map[uint32]uint64         // delayed messages of a topic
-	work        commit                    // memory that commits reuse
+	consumerKey map[uint32]string        // where the record of a consumer is
+	openMu      sync.Mutex               // guards open against readers beside the committer
+	open        map[store.Lane]openRange // the expiry range that the next append may extend
+	waiting     map[uint32]uint64        // delayed messages of a topic
+	work        commit                   // memory that commits reuse
 	wipe        wipe
 
 	readers sync.Pool // of *reader
@@ -93,9 +93,9 @@ type Store struct {
 }
 
 var (
-	_ broker.Store       = (*Store)(nil)
-	_ broker.FileChecker = (*Store)(nil)
-	_ broker.Wiper       = (*Store)(nil)
+	_ store.Store       = (*Store)(nil)
+	_ store.FileChecker = (*Store)(nil)
+	_ store.Wiper       = (*Store)(nil)
 )
 
 var (
@@ -165,15 +165,15 @@ func (s *Store) Close() error {
 	return nil
 }
 
-// Load implements broker.Store.
-func (s *Store) Load() (img *broker.Image, err error) {
+// Load implements store.Store.
+func (s *Store) Load() (img *store.Image, err error) {
 	defer func() {
 		if err != nil {
 			img, err = nil, fmt.Errorf("database %s is damaged: %w", s.path, err)
 		}
 	}()
 	defer guard(&err)()
-	img = &broker.Image{Delayed: map[uint32]uint64{}}
+	img = &store.Image{Delayed: map[uint32]uint64{}}
 	wiping := false
 	err = s.bolt.View(func(tx *bbolt.Tx) error {
 		if err := load(tx, img); err != nil {
@@ -193,9 +193,11 @@ func (s *Store) Load() (img *broker.Image, err error) {
 		s.wipe.restart(s.pages())
 	}
 	s.lastID = img.LastID
-	s.consumerKey = make(map[uint32]string, len(img.Consumers))
-	for i := range img.Consumers {
-		s.consumerKey[img.Consumers[i].ID] = img.Consumers[i].SubKey
+	s.consumerKey = map[uint32]string{}
+	for i := range img.Objects {
+		if o := &img.Objects[i]; o.Kind == store.Consumer {
+			s.consumerKey[o.ID] = o.Key
+		}
 	}
 	s.waiting = make(map[uint32]uint64, len(img.Delayed))
 	for t, n := range img.Delayed {
@@ -204,7 +206,7 @@ func (s *Store) Load() (img *broker.Image, err error) {
 	return img, nil
 }
 
-func load(tx *bbolt.Tx, img *broker.Image) error {
+func load(tx *bbolt.Tx, img *store.Image) error {
 	meta := tx.Bucket(bucketMeta)
 	if n := copy(img.Key[:], meta.Get(keyKey)); n != len(img.Key) {
 		return errors.New("meta: no key")
@@ -214,7 +216,7 @@ func load(tx *bbolt.Tx, img *broker.Image) error {
 		img.LastID = binary.BigEndian.Uint32(v)
 	}
 	img.Declared = string(meta.Get(keyDeclared))
-	if err := loadDefinitions(tx, img); err != nil {
+	if err := loadObjects(tx, img); err != nil {
 		return err
 	}
 	if old {
@@ -230,7 +232,7 @@ func load(tx *bbolt.Tx, img *broker.Image) error {
 	if err := each(tx, bucketAttempt, func(k, v []byte) bool {
 		p, ok := parsePlace(k)
 		n, m := binary.Uvarint(v)
-		img.Attempts = append(img.Attempts, broker.Attempt{Consumer: p.Topic, Priority: p.Priority, Pos: p.Pos, Count: uint32(n)}) // #nosec G115 -- a larger one is damage: see below
+		img.Attempts = append(img.Attempts, store.Attempt{Consumer: p.Topic, Priority: p.Priority, Pos: p.Pos, Count: uint32(n)}) // #nosec G115 -- a larger one is damage: see below
 		return ok && m > 0 && m == len(v) && n <= math.MaxUint32
 	}); err != nil {
 		return err
@@ -238,7 +240,7 @@ func load(tx *bbolt.Tx, img *broker.Image) error {
 	if err := each(tx, bucketSeen, func(k, v []byte) bool {
 		kind, id, ok := parseSeen(k)
 		at, ok2 := parseTime(v)
-		img.Seen = append(img.Seen, broker.Seen{Kind: kind, ID: id, At: at})
+		img.Seen = append(img.Seen, store.Seen{Kind: kind, ID: id, At: at})
 		return ok && ok2
 	}); err != nil {
 		return err
@@ -264,7 +266,7 @@ func load(tx *bbolt.Tx, img *broker.Image) error {
 }
 
 // loadStates reads what lanes and queues keep.
-func loadStates(tx *bbolt.Tx, img *broker.Image) error {
+func loadStates(tx *bbolt.Tx, img *store.Image) error {
 	if err := each(tx, bucketLane, func(k, v []byte) bool {
 		l, ok := parseLane(k)
 		s, ok2 := parseLaneState(v)
@@ -285,15 +287,15 @@ func loadStates(tx *bbolt.Tx, img *broker.Image) error {
 
 // ends makes the lanes' heads and tails those of their messages. A publish does not put the state of its
 // lane, since the log tells; a removal does, so that the tail is known of an empty lane.
-func ends(tx *bbolt.Tx, img *broker.Image) error {
-	at := make(map[broker.Lane]int, len(img.Lanes))
+func ends(tx *bbolt.Tx, img *store.Image) error {
+	at := make(map[store.Lane]int, len(img.Lanes))
 	for i := range img.Lanes {
 		at[img.Lanes[i].Lane] = i
 	}
-	return eachLane(tx, func(head uint64, p broker.Place, _ []byte) {
+	return eachLane(tx, func(head uint64, p store.Place, _ []byte) {
 		i, ok := at[p.Lane]
 		if !ok {
-			img.Lanes = append(img.Lanes, broker.LaneState{Lane: p.Lane})
+			img.Lanes = append(img.Lanes, store.LaneState{Lane: p.Lane})
 			i = len(img.Lanes) - 1
 		}
 		img.Lanes[i].Head, img.Lanes[i].Tail = head, max(img.Lanes[i].Tail, p.Pos)
@@ -303,7 +305,7 @@ func ends(tx *bbolt.Tx, img *broker.Image) error {
 // eachLane calls fn with the first position and the last message of each lane that has messages: two
 // searches a lane.
 // Where the keys are not in order, the file is damaged, and the search would not end.
-func eachLane(tx *bbolt.Tx, fn func(head uint64, last broker.Place, record []byte)) error {
+func eachLane(tx *bbolt.Tx, fn func(head uint64, last store.Place, record []byte)) error {
 	cur := tx.Bucket(bucketLog).Cursor()
 	var end []byte
 	for k, _ := cur.First(); k != nil; k, _ = cur.Seek(end) {
@@ -329,10 +331,10 @@ func eachLane(tx *bbolt.Tx, fn func(head uint64, last broker.Place, record []byt
 
 // findOpen finds the expiry ranges that were growing when the file was left.
 func (s *Store) findOpen(tx *bbolt.Tx) error {
-	var rec broker.Record
+	var rec store.Record
 	var dec decoder
 	c := commit{store: s, tx: tx}
-	return eachLane(tx, func(_ uint64, p broker.Place, v []byte) {
+	return eachLane(tx, func(_ uint64, p store.Place, v []byte) {
 		if dec.decode(v, &rec) != nil {
 			return
 		}

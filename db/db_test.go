@@ -13,14 +13,14 @@ import (
 	"testing"
 	"time"
 
-	"pipit/broker"
+	"pipit/broker/store"
 )
 
 var (
 	t0     = time.Date(2026, 5, 1, 12, 0, 0, 250_000_000, time.UTC)
-	laneA  = broker.Lane{Topic: 1, Priority: 5}
-	laneB  = broker.Lane{Topic: 1, Priority: 9}
-	laneC  = broker.Lane{Topic: 2, Priority: 5}
+	laneA  = store.Lane{Topic: 1, Priority: 5}
+	laneB  = store.Lane{Topic: 1, Priority: 9}
+	laneC  = store.Lane{Topic: 2, Priority: 5}
 	silent = slog.New(slog.NewTextHandler(io.Discard, nil))
 )
 
@@ -28,14 +28,14 @@ var (
 type fixture struct {
 	*Store
 	t       testing.TB
-	tails   map[broker.Lane]uint64
-	gone    map[broker.Lane]*broker.Cursor
-	removed map[broker.Lane]uint64
+	tails   map[store.Lane]uint64
+	gone    map[store.Lane]*store.Cursor
+	removed map[store.Lane]uint64
 }
 
 func newFixture(t testing.TB) *fixture {
 	t.Helper()
-	f := &fixture{t: t, tails: map[broker.Lane]uint64{}, gone: map[broker.Lane]*broker.Cursor{}, removed: map[broker.Lane]uint64{}}
+	f := &fixture{t: t, tails: map[store.Lane]uint64{}, gone: map[store.Lane]*store.Cursor{}, removed: map[store.Lane]uint64{}}
 	f.Store = openChecked(t, filepath.Join(t.TempDir(), "test.db"))
 	t.Cleanup(func() { f.closeChecked() })
 	return f
@@ -68,7 +68,7 @@ func (f *fixture) closeChecked() {
 	f.Store = nil
 }
 
-func (f *fixture) reopen() *broker.Image {
+func (f *fixture) reopen() *store.Image {
 	f.t.Helper()
 	path := f.path
 	f.closeChecked()
@@ -85,10 +85,10 @@ func (f *fixture) reopen() *broker.Image {
 }
 
 // message makes the next record of a lane.
-func (f *fixture) message(l broker.Lane, change ...func(*broker.Record)) *broker.Record {
+func (f *fixture) message(l store.Lane, change ...func(*store.Record)) *store.Record {
 	f.tails[l]++
-	r := &broker.Record{
-		Place: broker.Place{Lane: l, Pos: f.tails[l]}, Created: t0, Expiration: 60,
+	r := &store.Record{
+		Place: store.Place{Lane: l, Pos: f.tails[l]}, Created: t0, Expiration: 60,
 		Producer: "CRM", MIMEType: "text/plain", Payload: fmt.Appendf(nil, "payload %d", f.tails[l]),
 	}
 	for _, c := range change {
@@ -97,10 +97,10 @@ func (f *fixture) message(l broker.Lane, change ...func(*broker.Record)) *broker
 	return r
 }
 
-func (f *fixture) batch() *broker.Batch { return &broker.Batch{Now: t0} }
+func (f *fixture) batch() *store.Batch { return &store.Batch{Now: t0} }
 
 // commit completes the batch with the states of the lanes.
-func (f *fixture) commit(b *broker.Batch) {
+func (f *fixture) commit(b *store.Batch) {
 	f.t.Helper()
 	f.complete(b)
 	if err := f.Commit(b); err != nil {
@@ -109,8 +109,8 @@ func (f *fixture) commit(b *broker.Batch) {
 	f.removals(b)
 }
 
-func (f *fixture) complete(b *broker.Batch) {
-	touched := map[broker.Lane]bool{}
+func (f *fixture) complete(b *store.Batch) {
+	touched := map[store.Lane]bool{}
 	for _, r := range b.Append {
 		touched[r.Lane] = true
 	}
@@ -119,39 +119,39 @@ func (f *fixture) complete(b *broker.Batch) {
 		f.cursor(r.Lane).Add(r.Range.From, r.Range.To)
 	}
 	for l := range touched {
-		b.Lanes = append(b.Lanes, broker.LaneState{Lane: l, Tail: f.tails[l], Removed: f.removed[l]})
+		b.Lanes = append(b.Lanes, store.LaneState{Lane: l, Tail: f.tails[l], Removed: f.removed[l]})
 	}
 }
 
-func (f *fixture) cursor(l broker.Lane) *broker.Cursor {
+func (f *fixture) cursor(l store.Lane) *store.Cursor {
 	if f.gone[l] == nil {
-		f.gone[l] = &broker.Cursor{Floor: 1}
+		f.gone[l] = &store.Cursor{Floor: 1}
 	}
 	return f.gone[l]
 }
 
 // removals takes in what the removals of a batch came to.
-func (f *fixture) removals(b *broker.Batch) {
+func (f *fixture) removals(b *store.Batch) {
 	for _, r := range b.Remove {
 		f.removed[r.Lane] += uint64(r.Removed)
 	}
 }
 
-func (f *fixture) view(fn func(broker.Reader)) {
+func (f *fixture) view(fn func(store.Reader)) {
 	f.t.Helper()
-	if err := f.View(func(r broker.Reader) error { fn(r); return nil }); err != nil {
+	if err := f.View(func(r store.Reader) error { fn(r); return nil }); err != nil {
 		f.t.Fatal(err)
 	}
 }
 
 // scan returns copies of the records of a lane.
-func (f *fixture) scan(l broker.Lane, from uint64, down bool) (list []broker.Record) {
+func (f *fixture) scan(l store.Lane, from uint64, down bool) (list []store.Record) {
 	f.t.Helper()
-	f.view(func(r broker.Reader) {
-		if err := r.Scan(l, from, down, func(m *broker.Record) bool {
+	f.view(func(r store.Reader) {
+		if err := r.Scan(l, from, down, func(m *store.Record) bool {
 			c := *m
 			c.Payload = append([]byte{}, m.Payload...)
-			c.Apart = broker.PayloadRef{} // the Store's own affair
+			c.Apart = store.PayloadRef{} // the Store's own affair
 			list = append(list, c)
 			return true
 		}); err != nil {
@@ -161,14 +161,14 @@ func (f *fixture) scan(l broker.Lane, from uint64, down bool) (list []broker.Rec
 	return list
 }
 
-func (f *fixture) positions(l broker.Lane, from uint64, down bool) (list []uint64) {
+func (f *fixture) positions(l store.Lane, from uint64, down bool) (list []uint64) {
 	for _, r := range f.scan(l, from, down) {
 		list = append(list, r.Pos)
 	}
 	return list
 }
 
-func (f *fixture) wantPositions(l broker.Lane, from uint64, down bool, want ...uint64) {
+func (f *fixture) wantPositions(l store.Lane, from uint64, down bool, want ...uint64) {
 	f.t.Helper()
 	if got := f.positions(l, from, down); !reflect.DeepEqual(got, want) {
 		f.t.Errorf("lane %v from %d down %v: got %v, want %v", l, from, down, got, want)
@@ -184,9 +184,9 @@ func (f *fixture) expiries() (list []string) {
 	return list
 }
 
-func (f *fixture) expired(now time.Time) (list []broker.Expiry) {
+func (f *fixture) expired(now time.Time) (list []store.Expiry) {
 	f.t.Helper()
-	f.view(func(r broker.Reader) {
+	f.view(func(r store.Reader) {
 		var err error
 		if list, err = r.Expired(now, 1000); err != nil {
 			f.t.Error(err)
@@ -206,7 +206,7 @@ func (f *fixture) wantExpiries(want ...string) {
 func (f *fixture) find(topic uint32, id string) string {
 	f.t.Helper()
 	var list []string
-	f.view(func(r broker.Reader) {
+	f.view(func(r store.Reader) {
 		found, err := r.FindID(topic, id)
 		if err != nil {
 			f.t.Error(err)
@@ -225,9 +225,9 @@ func (f *fixture) wantFind(topic uint32, id, want string) {
 	}
 }
 
-func (f *fixture) stale(now time.Time) (list []broker.StaleID) {
+func (f *fixture) stale(now time.Time) (list []store.StaleID) {
 	f.t.Helper()
-	f.view(func(r broker.Reader) {
+	f.view(func(r store.Reader) {
 		var err error
 		if list, err = r.StaleIDs(now, 1000); err != nil {
 			f.t.Error(err)
@@ -236,9 +236,9 @@ func (f *fixture) stale(now time.Time) (list []broker.StaleID) {
 	return list
 }
 
-func (f *fixture) due(now time.Time, limit int) (list []broker.Delayed, next time.Time) {
+func (f *fixture) due(now time.Time, limit int) (list []store.Delayed, next time.Time) {
 	f.t.Helper()
-	f.view(func(r broker.Reader) {
+	f.view(func(r store.Reader) {
 		var err error
 		if list, next, err = r.Due(now, limit, math.MaxInt); err != nil {
 			f.t.Error(err)
@@ -250,12 +250,12 @@ func (f *fixture) due(now time.Time, limit int) (list []broker.Delayed, next tim
 	return list, next
 }
 
-func withID(id string, keep time.Time) func(*broker.Record) {
-	return func(r *broker.Record) { r.ID, r.KeepID = id, keep }
+func withID(id string, keep time.Time) func(*store.Record) {
+	return func(r *store.Record) { r.ID, r.KeepID = id, keep }
 }
 
-func expiresIn(seconds uint32) func(*broker.Record) {
-	return func(r *broker.Record) { r.Expiration = seconds }
+func expiresIn(seconds uint32) func(*store.Record) {
+	return func(r *store.Record) { r.Expiration = seconds }
 }
 
 func TestAppendScanRemove(t *testing.T) {
@@ -274,8 +274,8 @@ func TestAppendScanRemove(t *testing.T) {
 	f.wantPositions(laneA, 100, true, 3, 2, 1)
 	f.wantPositions(laneB, 1<<63, true, 3, 2, 1)
 	f.wantPositions(laneC, 1<<63, true, 3, 2, 1)
-	f.wantPositions(broker.Lane{Topic: 3}, 1, false)
-	f.wantPositions(broker.Lane{Topic: 0}, 1, true)
+	f.wantPositions(store.Lane{Topic: 3}, 1, false)
+	f.wantPositions(store.Lane{Topic: 0}, 1, true)
 	for i, r := range f.scan(laneA, 1, false) {
 		if want := *b.Append[3*i+1]; !reflect.DeepEqual(r, want) {
 			t.Errorf("got %+v, want %+v", r, want)
@@ -283,7 +283,7 @@ func TestAppendScanRemove(t *testing.T) {
 	}
 
 	b = f.batch()
-	b.Remove = []broker.Removal{{Lane: laneA, Range: broker.Span{From: 2, To: 2}}, {Lane: laneC, Range: broker.Span{From: 1, To: 3}}}
+	b.Remove = []store.Removal{{Lane: laneA, Range: store.Span{From: 2, To: 2}}, {Lane: laneC, Range: store.Span{From: 1, To: 3}}}
 	f.commit(b)
 	f.wantPositions(laneA, 1, false, 1, 3)
 	f.wantPositions(laneC, 1, false)
@@ -302,8 +302,8 @@ func TestScanStops(t *testing.T) {
 	b.Append = append(b.Append, f.message(laneA), f.message(laneA))
 	f.commit(b)
 	n := 0
-	f.view(func(r broker.Reader) {
-		_ = r.Scan(laneA, 1, false, func(*broker.Record) bool { n++; return false })
+	f.view(func(r store.Reader) {
+		_ = r.Scan(laneA, 1, false, func(*store.Record) bool { n++; return false })
 	})
 	if n != 1 {
 		t.Errorf("scan went on after false: %d calls", n)
@@ -314,26 +314,20 @@ func TestState(t *testing.T) {
 	f := newFixture(t)
 	seen := t0.Add(time.Hour)
 	b := f.batch()
-	b.Define = &broker.Definitions{
-		Clients:   []broker.ClientRecord{{Client: broker.Client{Username: "crm", Name: "CRM", PasswordHash: "hash", Active: true, Password: "never stored"}}},
-		Topics:    []broker.TopicRecord{{Topic: broker.Topic{Name: "/a", MaxDepth: 10, DedupWindow: time.Minute}, ID: 1}},
-		Producers: []broker.ProducerRecord{{Producer: broker.Producer{Client: "crm", Topic: "/a"}, ID: 2}},
-		Consumers: []broker.ConsumerRecord{{Consumer: broker.Consumer{Client: "crm", Topic: "/a", SubKey: "k1"}, ID: 3}},
-		Declared:  "slow hash",
+	b.Define = []store.Object{
+		objectOf(store.Client, "crm", 0), objectOf(store.Topic, "/a", 1), objectOf(store.Producer, "crm\x00/a", 2), objectOf(store.Consumer, "k1", 3),
 	}
-	b.Cursors = []broker.CursorState{{Consumer: 3, Priority: 5, Cursor: broker.Cursor{Floor: 7, Spans: []broker.Span{{From: 9, To: 9}, {From: 11, To: 20}}}}}
-	b.Attempts = []broker.Attempt{{Consumer: 3, Priority: 5, Pos: 8, Count: 2}, {Consumer: 3, Priority: 5, Pos: 10, Count: 1}}
-	b.Seen = []broker.Seen{{Kind: broker.SeenProducer, ID: 2, At: seen}, {Kind: broker.SeenConsumer, ID: 3, At: t0}}
+	b.Declared = "slow hash"
+	b.Cursors = []store.CursorState{{Consumer: 3, Priority: 5, Cursor: store.Cursor{Floor: 7, Spans: []store.Span{{From: 9, To: 9}, {From: 11, To: 20}}}}}
+	b.Attempts = []store.Attempt{{Consumer: 3, Priority: 5, Pos: 8, Count: 2}, {Consumer: 3, Priority: 5, Pos: 10, Count: 1}}
+	b.Seen = []store.Seen{{Kind: store.SeenProducer, ID: 2, At: seen}, {Kind: store.SeenConsumer, ID: 3, At: t0}}
 	f.commit(b)
 	img := f.reopen()
 	if img.LastID != 3 || img.Declared != "slow hash" || img.Key == [16]byte{} {
 		t.Errorf("got %+v", img)
 	}
-	want := *b.Define
-	want.Clients[0].Password = ""
-	want.Declared = ""
-	if !reflect.DeepEqual(img.Definitions, want) {
-		t.Errorf("got %+v, want %+v", img.Definitions, want)
+	if !reflect.DeepEqual(stored(img.Objects), stored(b.Define)) {
+		t.Errorf("got %+v, want %+v", img.Objects, b.Define)
 	}
 	if !reflect.DeepEqual(img.Cursors, b.Cursors) || !reflect.DeepEqual(img.Attempts, b.Attempts) {
 		t.Errorf("got %+v %+v", img.Cursors, img.Attempts)
@@ -344,15 +338,15 @@ func TestState(t *testing.T) {
 
 	key := img.Key
 	b = f.batch()
-	b.Attempts = []broker.Attempt{{Consumer: 3, Priority: 5, Pos: 8}}
-	b.Define = &broker.Definitions{Consumers: []broker.ConsumerRecord{{Consumer: broker.Consumer{Client: "crm", Topic: "/a", SubKey: "k2"}, ID: 3}}}
+	b.Attempts = []store.Attempt{{Consumer: 3, Priority: 5, Pos: 8}}
+	b.Define = []store.Object{objectOf(store.Consumer, "k2", 3)}
 	f.commit(b)
 	img = f.reopen()
 	if len(img.Attempts) != 1 || img.Attempts[0].Pos != 10 {
 		t.Errorf("attempts: %+v", img.Attempts)
 	}
-	if len(img.Consumers) != 1 || img.Consumers[0].SubKey != "k2" || img.Consumers[0].ID != 3 {
-		t.Errorf("consumers: %+v", img.Consumers)
+	if keys := keysOf(img, store.Consumer); len(keys) != 1 || keys[3] != "k2" {
+		t.Errorf("consumers: %+v", keys)
 	}
 	if img.Key != key || img.Declared != "slow hash" {
 		t.Error("key or declared changed")
@@ -361,18 +355,14 @@ func TestState(t *testing.T) {
 
 func TestConsumersSwapKeys(t *testing.T) {
 	f := newFixture(t)
-	consumer := func(client, key string, id uint32) broker.ConsumerRecord {
-		return broker.ConsumerRecord{Consumer: broker.Consumer{Client: client, Topic: "/a", SubKey: key}, ID: id}
-	}
 	b := f.batch()
-	b.Define = &broker.Definitions{Consumers: []broker.ConsumerRecord{consumer("a", "k1", 1), consumer("b", "k2", 2)}}
+	b.Define = []store.Object{objectOf(store.Consumer, "k1", 1), objectOf(store.Consumer, "k2", 2)}
 	f.commit(b)
 	b = f.batch()
-	b.Define = &broker.Definitions{Consumers: []broker.ConsumerRecord{consumer("a", "k2", 1), consumer("b", "k1", 2)}}
+	b.Define = []store.Object{objectOf(store.Consumer, "k2", 1), objectOf(store.Consumer, "k1", 2)}
 	f.commit(b)
-	img := f.reopen()
-	if len(img.Consumers) != 2 || img.Consumers[0].Client != "b" || img.Consumers[1].Client != "a" {
-		t.Errorf("consumers: %+v", img.Consumers)
+	if keys := keysOf(f.reopen(), store.Consumer); len(keys) != 2 || keys[1] != "k2" || keys[2] != "k1" {
+		t.Errorf("consumers: %+v", keys)
 	}
 }
 
@@ -382,12 +372,12 @@ func TestAgainstModel(t *testing.T) {
 	t.Logf("seed %d", seed)
 	rnd := rand.New(rand.NewPCG(seed, 0))
 	f := newFixture(t)
-	lanes := []broker.Lane{laneA, laneB, laneC}
-	model := map[broker.Place]broker.Record{}
+	lanes := []store.Lane{laneA, laneB, laneC}
+	model := map[store.Place]store.Record{}
 	now := t0
 	for step := range 400 {
 		now = now.Add(time.Duration(rnd.IntN(700)) * time.Millisecond)
-		b := &broker.Batch{Now: now}
+		b := &store.Batch{Now: now}
 		for range rnd.IntN(20) {
 			r := f.message(lanes[rnd.IntN(3)], expiresIn(uint32(rnd.IntN(4)*5)))
 			r.Created = now.Truncate(time.Microsecond)
@@ -407,7 +397,7 @@ func TestAgainstModel(t *testing.T) {
 		for range rnd.IntN(4) {
 			l := lanes[rnd.IntN(3)]
 			from := 1 + rnd.Uint64N(f.tails[l]+1)
-			span := broker.Span{From: from, To: min(from+rnd.Uint64N(10), f.tails[l])}
+			span := store.Span{From: from, To: min(from+rnd.Uint64N(10), f.tails[l])}
 			if rnd.IntN(2) == 0 {
 				span.From = f.cursor(l).Next(1)
 				span.To = min(span.From+rnd.Uint64N(20), f.tails[l])
@@ -415,9 +405,9 @@ func TestAgainstModel(t *testing.T) {
 			if span.To < span.From {
 				continue
 			}
-			b.Remove = append(b.Remove, broker.Removal{Lane: l, Range: span})
+			b.Remove = append(b.Remove, store.Removal{Lane: l, Range: span})
 			for p := span.From; p <= span.To; p++ {
-				delete(model, broker.Place{Lane: l, Pos: p})
+				delete(model, store.Place{Lane: l, Pos: p})
 			}
 		}
 		for _, e := range f.expired(now) {
@@ -425,10 +415,10 @@ func TestAgainstModel(t *testing.T) {
 				t.Fatalf("early: %+v", e)
 			}
 			through := e.Range.From + rnd.Uint64N(e.Range.To-e.Range.From+1)
-			b.Expiries = append(b.Expiries, broker.Expired{Expiry: e, Through: through})
-			b.Remove = append(b.Remove, broker.Removal{Lane: e.Lane, Range: broker.Span{From: e.Range.From, To: through}})
+			b.Expiries = append(b.Expiries, store.Expired{Expiry: e, Through: through})
+			b.Remove = append(b.Remove, store.Removal{Lane: e.Lane, Range: store.Span{From: e.Range.From, To: through}})
 			for p := e.Range.From; p <= through; p++ {
-				delete(model, broker.Place{Lane: e.Lane, Pos: p})
+				delete(model, store.Place{Lane: e.Lane, Pos: p})
 			}
 		}
 		b.DropIDs = f.stale(now)
@@ -443,10 +433,10 @@ func TestAgainstModel(t *testing.T) {
 			t.Fatalf("step %d: %v", step, err)
 		}
 		n := 0
-		indexed := map[broker.Place]bool{}
+		indexed := map[store.Place]bool{}
 		for _, e := range f.expired(now.Add(time.Hour)) {
 			for p := e.Range.From; p <= e.Range.To; p++ {
-				indexed[broker.Place{Lane: e.Lane, Pos: p}] = true
+				indexed[store.Place{Lane: e.Lane, Pos: p}] = true
 			}
 		}
 		for _, l := range lanes {
@@ -468,9 +458,9 @@ func TestAgainstModel(t *testing.T) {
 		}
 	}
 	// All is forgotten in the end.
-	b := &broker.Batch{Now: now.Add(time.Hour)}
+	b := &store.Batch{Now: now.Add(time.Hour)}
 	for _, l := range lanes {
-		b.Remove = append(b.Remove, broker.Removal{Lane: l, Range: broker.Span{From: 1, To: f.tails[l]}})
+		b.Remove = append(b.Remove, store.Removal{Lane: l, Range: store.Span{From: 1, To: f.tails[l]}})
 	}
 	b.DropIDs = f.stale(b.Now)
 	f.commit(b)
@@ -517,17 +507,17 @@ func TestDamagedRecordIsSkipped(t *testing.T) {
 		t.Errorf("Check: %v", err)
 	}
 	b = f.batch()
-	b.Remove = []broker.Removal{{Lane: laneA, Range: broker.Span{From: 1, To: 3}}}
+	b.Remove = []store.Removal{{Lane: laneA, Range: store.Span{From: 1, To: 3}}}
 	f.commit(b)
 }
 
 func TestCheckFinds(t *testing.T) {
-	for name, change := range map[string]func(f *fixture, b *broker.Batch){
-		"were removed": func(f *fixture, b *broker.Batch) { b.Lanes[0].Removed = 1 },
-		"but its tail": func(f *fixture, b *broker.Batch) { b.Lanes[0].Tail = 5 },
-		"above the highest": func(f *fixture, b *broker.Batch) {
+	for name, change := range map[string]func(f *fixture, b *store.Batch){
+		"were removed": func(f *fixture, b *store.Batch) { b.Lanes[0].Removed = 1 },
+		"but its tail": func(f *fixture, b *store.Batch) { b.Lanes[0].Tail = 5 },
+		"above the highest": func(f *fixture, b *store.Batch) {
 			f.lastID = 100 // so that it seems to be stored
-			b.Define = &broker.Definitions{Topics: []broker.TopicRecord{{Topic: broker.Topic{Name: "/a"}, ID: 9}}}
+			b.Define = []store.Object{objectOf(store.Topic, "/a", 9)}
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -576,7 +566,7 @@ func TestSizePerMessage(t *testing.T) {
 			for i := range n / perCommit {
 				b := f.batch()
 				for j := range perCommit {
-					r := f.message(laneA, func(r *broker.Record) { r.Payload = make([]byte, payload) })
+					r := f.message(laneA, func(r *store.Record) { r.Payload = make([]byte, payload) })
 					r.Created = t0.Add(time.Duration(i) * 3 * time.Millisecond)
 					if c.id {
 						r.ID, r.KeepID = fmt.Sprintf("%08x-%011d", rnd.Uint32(), i*perCommit+j), r.Created.Add(300*time.Second)
@@ -629,8 +619,8 @@ func TestTailFollowsFromLog(t *testing.T) {
 		t.Errorf("tail %d after two messages", got)
 	}
 	b := f.batch()
-	b.Remove = []broker.Removal{{Lane: laneB, Range: broker.Span{From: 1, To: 2}}}
-	b.Lanes = []broker.LaneState{{Lane: laneB, Tail: 2}}
+	b.Remove = []store.Removal{{Lane: laneB, Range: store.Span{From: 1, To: 2}}}
+	b.Lanes = []store.LaneState{{Lane: laneB, Tail: 2}}
 	if err := f.Commit(b); err != nil {
 		t.Fatal(err)
 	}

@@ -6,11 +6,11 @@ import (
 
 	"go.etcd.io/bbolt"
 
-	"pipit/broker"
+	"pipit/broker/store"
 )
 
 // put puts and deletes documents. A file of an older Pipit gets the bucket with its first one.
-func (c *commit) put(docs []broker.Document) error {
+func (c *commit) put(docs []store.Document) error {
 	for i := range docs {
 		d := &docs[i]
 		b, err := c.documents()
@@ -41,8 +41,8 @@ func (c *commit) documents() (*bbolt.Bucket, error) {
 	return c.document, nil
 }
 
-// Documents implements broker.Reader.
-func (r *reader) Documents(kind, after string, down bool, fn func(broker.Document) bool) (err error) {
+// Documents implements store.Reader.
+func (r *reader) Documents(kind, after string, down bool, fn func(store.Document) bool) (err error) {
 	defer r.caught(&err)
 	b := r.tx.Bucket(bucketDocument)
 	if b == nil {
@@ -72,7 +72,7 @@ func (r *reader) Documents(kind, after string, down bool, fn func(broker.Documen
 			return fmt.Errorf("database %s: document: key %x out of order", r.store.path, k)
 		}
 		last = k
-		if !fn(broker.Document{Kind: kind, Key: string(k[len(prefix):]), Value: v}) {
+		if !fn(store.Document{Kind: kind, Key: string(k[len(prefix):]), Value: v}) {
 			break
 		}
 	}
@@ -93,11 +93,11 @@ func checkDocuments(tx *bbolt.Tx, found *findings) {
 	})
 }
 
-// Stats implements broker.Store.
-func (s *Store) Stats() broker.StoreStats {
+// Stats implements store.Store.
+func (s *Store) Stats() store.Stats {
 	st := s.bolt.Stats()
 	total, free := diskSpace(s.path)
-	return broker.StoreStats{
+	return store.Stats{
 		Path:      s.path,
 		Size:      s.Size(),
 		Free:      int64(st.FreePageN+st.PendingPageN) * int64(s.bolt.Info().PageSize),

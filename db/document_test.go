@@ -5,29 +5,30 @@ import (
 	"math"
 	"os"
 	"path/filepath"
+	"reflect"
 	"slices"
 	"testing"
 
 	"go.etcd.io/bbolt"
 
-	"pipit/broker"
+	"pipit/broker/store"
 )
 
-func (f *fixture) put(docs ...broker.Document) {
+func (f *fixture) put(docs ...store.Document) {
 	f.t.Helper()
 	b := f.batch()
 	b.Put = docs
 	f.commit(b)
 }
 
-func doc(kind, key, value string) broker.Document {
-	return broker.Document{Kind: kind, Key: key, Value: []byte(value)}
+func doc(kind, key, value string) store.Document {
+	return store.Document{Kind: kind, Key: key, Value: []byte(value)}
 }
 
 func (f *fixture) documents(kind, after string, down bool) (list []string) {
 	f.t.Helper()
-	f.view(func(r broker.Reader) {
-		err := r.Documents(kind, after, down, func(d broker.Document) bool {
+	f.view(func(r store.Reader) {
+		err := r.Documents(kind, after, down, func(d store.Document) bool {
 			if d.Kind != kind || d.Value == nil {
 				f.t.Errorf("got %+v", d)
 			}
@@ -69,9 +70,9 @@ func TestDocuments(t *testing.T) {
 		f.wantDocuments("zz", "", true)
 		f.reopen()
 	}
-	f.put(doc("b", "1", "other"), broker.Document{Kind: "b", Key: "2"}, broker.Document{Kind: "b", Key: "none"})
+	f.put(doc("b", "1", "other"), store.Document{Kind: "b", Key: "2"}, store.Document{Kind: "b", Key: "none"})
 	f.wantDocuments("b", "", false, "1=other", "3=")
-	f.put(broker.Document{Kind: "b", Key: "1"}, broker.Document{Kind: "b", Key: "3"})
+	f.put(store.Document{Kind: "b", Key: "1"}, store.Document{Kind: "b", Key: "3"})
 	f.wantDocuments("b", "", false)
 	f.wantDocuments("bb", "", false, "0=bb")
 }
@@ -99,11 +100,11 @@ func TestDocumentsOldFile(t *testing.T) {
 func TestStats(t *testing.T) {
 	f := newFixture(t)
 	for i := range 20 {
-		f.put(broker.Document{Kind: "k", Key: fmt.Sprint(i), Value: make([]byte, 60_000)})
+		f.put(store.Document{Kind: "k", Key: fmt.Sprint(i), Value: make([]byte, 60_000)})
 	}
 	full := f.Stats()
 	for i := range 20 {
-		f.put(broker.Document{Kind: "k", Key: fmt.Sprint(i)})
+		f.put(store.Document{Kind: "k", Key: fmt.Sprint(i)})
 	}
 	st := f.Stats()
 	if st.Path != f.path || st.Size < 20*60_000 || st.Size != f.Size() || st.Free < full.Free+15*60_000 || st.Free >= st.Size {
@@ -123,36 +124,33 @@ func TestStats(t *testing.T) {
 // TestForget deletes objects with all that is kept of them, and purges the lanes of a topic.
 func TestForget(t *testing.T) {
 	f := newFixture(t)
-	consumer := func(id uint32, key string) broker.ConsumerRecord {
-		return broker.ConsumerRecord{ID: id, Consumer: broker.Consumer{Client: "crm", Topic: "/a", SubKey: key}}
+	gone := []store.Object{
+		objectOf(store.Client, "erp", 0), objectOf(store.Topic, "/a", 1), objectOf(store.Producer, "crm\x00/a", 3), objectOf(store.Consumer, "five", 5),
 	}
-	d := &broker.Definitions{
-		Clients:   []broker.ClientRecord{{Client: broker.Client{Username: "crm"}}, {Client: broker.Client{Username: "erp"}}},
-		Topics:    []broker.TopicRecord{{ID: 1, Topic: broker.Topic{Name: "/a"}}, {ID: 2, Topic: broker.Topic{Name: "/b"}}},
-		Producers: []broker.ProducerRecord{{ID: 3, Producer: broker.Producer{Client: "crm", Topic: "/a"}}, {ID: 4, Producer: broker.Producer{Client: "crm", Topic: "/b"}}},
-		Consumers: []broker.ConsumerRecord{consumer(5, "five"), consumer(6, "six")},
+	kept := []store.Object{
+		objectOf(store.Client, "crm", 0), objectOf(store.Topic, "/b", 2), objectOf(store.Producer, "crm\x00/b", 4), objectOf(store.Consumer, "six", 6),
 	}
 	b := f.batch()
-	b.Define = d
+	b.Define = slices.Concat(gone, kept)
 	for _, id := range []uint32{5, 6} {
-		b.Cursors = append(b.Cursors, broker.CursorState{Consumer: id, Priority: 5, Cursor: broker.Cursor{Floor: 2}}, broker.CursorState{Consumer: id, Priority: 9, Cursor: broker.Cursor{Floor: 3}})
-		b.Attempts = append(b.Attempts, broker.Attempt{Consumer: id, Priority: 5, Pos: 1, Count: 2}, broker.Attempt{Consumer: id, Priority: 9, Pos: 1 << 40, Count: 3})
-		b.Seen = append(b.Seen, broker.Seen{Kind: broker.SeenConsumer, ID: id, At: t0})
+		b.Cursors = append(b.Cursors, store.CursorState{Consumer: id, Priority: 5, Cursor: store.Cursor{Floor: 2}}, store.CursorState{Consumer: id, Priority: 9, Cursor: store.Cursor{Floor: 3}})
+		b.Attempts = append(b.Attempts, store.Attempt{Consumer: id, Priority: 5, Pos: 1, Count: 2}, store.Attempt{Consumer: id, Priority: 9, Pos: 1 << 40, Count: 3})
+		b.Seen = append(b.Seen, store.Seen{Kind: store.SeenConsumer, ID: id, At: t0})
 	}
-	b.Seen = append(b.Seen, broker.Seen{Kind: broker.SeenProducer, ID: 3, At: t0}, broker.Seen{Kind: broker.SeenProducer, ID: 4, At: t0})
+	b.Seen = append(b.Seen, store.Seen{Kind: store.SeenProducer, ID: 3, At: t0}, store.Seen{Kind: store.SeenProducer, ID: 4, At: t0})
 	b.Append = append(b.Append, f.message(laneA), f.message(laneA), f.message(laneC))
 	f.commit(b)
 
 	b = f.batch()
-	b.Delete = &broker.Deletions{Clients: []string{"erp"}, Topics: d.Topics[:1], Producers: d.Producers[:1], Consumers: d.Consumers[:1]}
+	b.Delete = gone
 	f.commit(b)
 	for range 2 {
 		img := f.reopen()
-		if len(img.Clients) != 1 || img.Clients[0].Username != "crm" || len(img.Topics) != 1 || img.Topics[0].ID != 2 || len(img.Producers) != 1 || img.Producers[0].ID != 4 {
-			t.Errorf("%+v", img.Definitions)
+		if !reflect.DeepEqual(stored(img.Objects), stored(kept)) {
+			t.Errorf("%+v", img.Objects)
 		}
-		if len(img.Consumers) != 1 || img.Consumers[0].ID != 6 || len(img.Cursors) != 2 || len(img.Attempts) != 2 || len(img.Seen) != 2 {
-			t.Errorf("%+v %+v %+v %+v", img.Consumers, img.Cursors, img.Attempts, img.Seen)
+		if len(img.Cursors) != 2 || len(img.Attempts) != 2 || len(img.Seen) != 2 {
+			t.Errorf("%+v %+v %+v", img.Cursors, img.Attempts, img.Seen)
 		}
 		if img.LastID != 6 || len(img.Lanes) != 2 {
 			t.Errorf("last number %d, lanes %+v", img.LastID, img.Lanes)
@@ -160,17 +158,17 @@ func TestForget(t *testing.T) {
 	}
 	// The number of the deleted consumer is known no more: its key is free for another one.
 	b = f.batch()
-	b.Define = &broker.Definitions{Consumers: []broker.ConsumerRecord{consumer(7, "five")}}
+	b.Define = []store.Object{objectOf(store.Consumer, "five", 7)}
 	f.commit(b)
 	b = f.batch()
-	b.Remove = []broker.Removal{{Lane: laneA, Range: broker.Span{From: 1, To: 2}}}
+	b.Remove = []store.Removal{{Lane: laneA, Range: store.Span{From: 1, To: 2}}}
 	f.commit(b)
 	b = f.batch()
-	b.Purge = []broker.Lane{laneA, laneB}
+	b.Purge = []store.Lane{laneA, laneB}
 	f.commit(b)
 	img := f.reopen()
-	if len(img.Lanes) != 1 || img.Lanes[0].Lane != laneC || len(img.Consumers) != 2 {
-		t.Errorf("lanes %+v, consumers %+v", img.Lanes, img.Consumers)
+	if len(img.Lanes) != 1 || img.Lanes[0].Lane != laneC || len(keysOf(img, store.Consumer)) != 2 {
+		t.Errorf("lanes %+v, objects %+v", img.Lanes, img.Objects)
 	}
 	f.wantPositions(laneA, math.MaxUint64, true)
 	f.wantPositions(laneC, 1, false, 1)

@@ -4,7 +4,7 @@ import (
 	"encoding/binary"
 	"time"
 
-	"pipit/broker"
+	"pipit/broker/store"
 )
 
 // openRange is an entry of the expiry index that the next message of its lane may extend. The file
@@ -18,12 +18,12 @@ type openRange struct {
 
 // growingRange is the entry that a commit is extending, before it is put.
 type growingRange struct {
-	lane broker.Lane
+	lane store.Lane
 	openRange
 }
 
 // openRange returns the entry that a lane's next message may extend; first is 0 where there is none.
-func (c *commit) openRange(l broker.Lane) openRange {
+func (c *commit) openRange(l store.Lane) openRange {
 	r, ok := c.ranges[l]
 	if !ok {
 		r = c.store.open[l]
@@ -33,7 +33,7 @@ func (c *commit) openRange(l broker.Lane) openRange {
 
 // extend takes a message that was appended into the expiry index. The records come by lane and
 // position. Where a range ends, it is put; flush puts the last.
-func (c *commit) extend(g *growingRange, r *broker.Record) error {
+func (c *commit) extend(g *growingRange, r *store.Record) error {
 	second := expirySecond(r)
 	if g.first != 0 && g.lane == r.Lane && g.second == second && g.last+1 == r.Pos {
 		g.last = r.Pos
@@ -75,7 +75,7 @@ func (c *commit) flush(g *growingRange) error {
 }
 
 // closeRange puts a range that does not grow any more.
-func (c *commit) closeRange(l broker.Lane, r openRange) error {
+func (c *commit) closeRange(l store.Lane, r openRange) error {
 	if r.last != r.stored {
 		if err := c.putRange(l, r); err != nil {
 			return err
@@ -86,7 +86,7 @@ func (c *commit) closeRange(l broker.Lane, r openRange) error {
 }
 
 // putRange puts an entry and lets the next message of the lane extend it.
-func (c *commit) putRange(l broker.Lane, r openRange) error {
+func (c *commit) putRange(l store.Lane, r openRange) error {
 	r.stored = r.last
 	c.ranges[l] = r
 	start := len(c.arena)
@@ -96,7 +96,7 @@ func (c *commit) putRange(l broker.Lane, r openRange) error {
 }
 
 // deleteRange deletes the entry of c.key, which is of this lane, second and first position.
-func (c *commit) deleteRange(l broker.Lane, second, first uint64) error {
+func (c *commit) deleteRange(l store.Lane, second, first uint64) error {
 	if o := c.openRange(l); o.second == second && o.first == first {
 		c.ranges[l] = openRange{}
 	}
@@ -105,7 +105,7 @@ func (c *commit) deleteRange(l broker.Lane, second, first uint64) error {
 }
 
 // forgetExpiry deletes the entries of which no message is left after the removal of r.
-func (c *commit) forgetExpiry(r *broker.Removal) error {
+func (c *commit) forgetExpiry(r *store.Removal) error {
 	var looked openRange // the entry looked at last: most messages are in the same one
 	for i := range c.removed {
 		m := &c.removed[i]
@@ -128,7 +128,7 @@ func (c *commit) forgetExpiry(r *broker.Removal) error {
 }
 
 // any tells whether a lane has a message from first to last.
-func (c *commit) any(l broker.Lane, first, last uint64) bool {
+func (c *commit) any(l store.Lane, first, last uint64) bool {
 	c.key = appendPlace(c.key[:0], l, first)
 	k, _ := c.ascending(&c.log, bucketLog).Cursor().Seek(c.key)
 	p, ok := parsePlace(k)
@@ -136,13 +136,13 @@ func (c *commit) any(l broker.Lane, first, last uint64) bool {
 }
 
 // findRange returns the entry that pos of a lane is in.
-func (c *commit) findRange(l broker.Lane, second, pos uint64) (openRange, bool) {
+func (c *commit) findRange(l store.Lane, second, pos uint64) (openRange, bool) {
 	e, ok := c.rangeBefore(l, second, pos)
 	return e, ok && pos <= e.last
 }
 
 // rangeBefore returns the last entry of a lane and second that begins at or before pos.
-func (c *commit) rangeBefore(l broker.Lane, second, pos uint64) (openRange, bool) {
+func (c *commit) rangeBefore(l store.Lane, second, pos uint64) (openRange, bool) {
 	c.key = appendExpiry(c.key[:0], second, l, pos)
 	cur := c.ascending(&c.expiry, bucketExpiry).Cursor()
 	k, v := cur.Seek(c.key)
@@ -167,7 +167,7 @@ func (c *commit) rangeBefore(l broker.Lane, second, pos uint64) (openRange, bool
 
 // expired deletes an entry, or cuts off its beginning where not all of it is dealt with. It may
 // have grown since the caller saw it.
-func (c *commit) expired(x *broker.Expired) error {
+func (c *commit) expired(x *store.Expired) error {
 	second := micros(x.At) / 1_000_000
 	c.key = appendExpiry(c.key[:0], second, x.Lane, x.Range.From)
 	b := c.ascending(&c.expiry, bucketExpiry)
@@ -205,7 +205,7 @@ func (c *commit) expired(x *broker.Expired) error {
 }
 
 // grown returns the last position of an open range, 0 where the range is not open.
-func (s *Store) grown(first broker.Place, second uint64) uint64 {
+func (s *Store) grown(first store.Place, second uint64) uint64 {
 	s.openMu.Lock()
 	defer s.openMu.Unlock()
 	if o := s.open[first.Lane]; o.second == second && o.first == first.Pos {
@@ -214,8 +214,8 @@ func (s *Store) grown(first broker.Place, second uint64) uint64 {
 	return 0
 }
 
-// Expired implements broker.Reader.
-func (r *reader) Expired(now time.Time, limit int) (list []broker.Expiry, err error) {
+// Expired implements store.Reader.
+func (r *reader) Expired(now time.Time, limit int) (list []store.Expiry, err error) {
 	defer r.caught(&err)
 	until := micros(now) / 1_000_000
 	cur := r.tx.Bucket(bucketExpiry).Cursor()
@@ -228,10 +228,10 @@ func (r *reader) Expired(now time.Time, limit int) (list []broker.Expiry, err er
 		if second > until {
 			break
 		}
-		list = append(list, broker.Expiry{
+		list = append(list, store.Expiry{
 			At:    time.Unix(int64(second), 0).UTC(), // #nosec G115 -- at most until, a time
 			Lane:  first.Lane,
-			Range: broker.Span{From: first.Pos, To: max(binary.BigEndian.Uint64(v), r.store.grown(first, second))},
+			Range: store.Span{From: first.Pos, To: max(binary.BigEndian.Uint64(v), r.store.grown(first, second))},
 		})
 	}
 	return list, nil

@@ -4,7 +4,7 @@ import (
 	"testing"
 	"time"
 
-	"pipit/broker"
+	"pipit/broker/store"
 )
 
 func TestExpiryRangesGrow(t *testing.T) {
@@ -52,20 +52,20 @@ func TestExpiryPartialPops(t *testing.T) {
 	b.Append = append(b.Append, f.message(laneA))
 	f.commit(b)
 	b = f.batch()
-	b.Expiries = []broker.Expired{{Expiry: e, Through: 4}}
+	b.Expiries = []store.Expired{{Expiry: e, Through: 4}}
 	f.commit(b)
 	f.wantExpiries("61:1/5:5-11")
 
 	b = f.batch() // still the range that grows, under its new key; popped and extended at once
 	b.Append = append(b.Append, f.message(laneA))
 	e = f.expired(t0.Add(time.Hour))[0]
-	b.Expiries = []broker.Expired{{Expiry: e, Through: 10}}
+	b.Expiries = []store.Expired{{Expiry: e, Through: 10}}
 	f.commit(b)
 	f.wantExpiries("61:1/5:11-12")
 
 	b = f.batch()
 	e = f.expired(t0.Add(time.Hour))[0]
-	b.Expiries = []broker.Expired{{Expiry: e, Through: 12}, {Expiry: e, Through: 12}}
+	b.Expiries = []store.Expired{{Expiry: e, Through: 12}, {Expiry: e, Through: 12}}
 	f.commit(b)
 	f.wantExpiries()
 
@@ -81,7 +81,7 @@ func TestExpiryPopOfOldRangeLeavesOpenOne(t *testing.T) {
 	b.Append = append(b.Append, f.message(laneA), f.message(laneA), f.message(laneA, expiresIn(70)))
 	f.commit(b)
 	b = f.batch()
-	b.Expiries = []broker.Expired{{Expiry: f.expired(t0.Add(time.Hour))[0], Through: 1}}
+	b.Expiries = []store.Expired{{Expiry: f.expired(t0.Add(time.Hour))[0], Through: 1}}
 	f.commit(b)
 	b = f.batch()
 	b.Append = append(b.Append, f.message(laneA, expiresIn(70)))
@@ -94,7 +94,7 @@ func TestRemovalForgetsExpiry(t *testing.T) {
 	remove := func(from, to uint64) {
 		t.Helper()
 		b := f.batch()
-		b.Remove = []broker.Removal{{Lane: laneA, Range: broker.Span{From: from, To: to}}}
+		b.Remove = []store.Removal{{Lane: laneA, Range: store.Span{From: from, To: to}}}
 		f.commit(b)
 	}
 	b := f.batch()
@@ -121,7 +121,7 @@ func TestRemovalForgetsExpiry(t *testing.T) {
 	// Appended and removed in one commit.
 	b = f.batch()
 	b.Append = append(b.Append, f.message(laneA, expiresIn(70)), f.message(laneA, expiresIn(70)))
-	b.Remove = []broker.Removal{{Lane: laneA, Range: broker.Span{From: 11, To: 12}}}
+	b.Remove = []store.Removal{{Lane: laneA, Range: store.Span{From: 11, To: 12}}}
 	f.commit(b)
 	f.wantExpiries("71:1/5:11-13")
 	remove(13, 13)
@@ -136,8 +136,8 @@ func TestFailedCommitLeavesMemory(t *testing.T) {
 	f.commit(b)
 	b = f.batch()
 	b.Append = append(b.Append, f.message(laneA))
-	b.Delay = []*broker.Record{f.message(laneC)}
-	b.DropIDs = []broker.StaleID{{Key: "x"}} // fails, late
+	b.Delay = []*store.Record{f.message(laneC)}
+	b.DropIDs = []store.StaleID{{Key: "x"}} // fails, late
 	if err := f.Commit(b); err == nil {
 		t.Fatal("no error")
 	}

@@ -7,7 +7,7 @@ import (
 
 	"go.etcd.io/bbolt"
 
-	"pipit/broker"
+	"pipit/broker/store"
 )
 
 // Format 1 kept, in the buckets lane and cursor, the positions that were gone and those that a
@@ -17,8 +17,8 @@ import (
 //	cursor    cursor: floor uvarint | spans uvarint | of each span: gap uvarint, length uvarint
 
 // loadFormat1 is loadStates for a file of format 1. It makes what format 2 keeps of it.
-func loadFormat1(tx *bbolt.Tx, img *broker.Image) error {
-	gone := map[broker.Lane]*broker.Cursor{}
+func loadFormat1(tx *bbolt.Tx, img *store.Image) error {
+	gone := map[store.Lane]*store.Cursor{}
 	err := each(tx, bucketLane, func(k, v []byte) bool {
 		l, ok := parseLane(k)
 		tail, n := binary.Uvarint(v)
@@ -27,21 +27,13 @@ func loadFormat1(tx *bbolt.Tx, img *broker.Image) error {
 		}
 		c, rest, ok := parseCursor(v[n:])
 		gone[l] = &c
-		img.Lanes = append(img.Lanes, broker.LaneState{Lane: l, Tail: tail, Head: tail + 1, Removed: c.Count()})
+		img.Lanes = append(img.Lanes, store.LaneState{Lane: l, Tail: tail, Head: tail + 1, Removed: c.Count()})
 		return ok && len(rest) == 0
 	})
 	if err != nil {
 		return err
 	}
-	topics := map[string]uint32{}
-	for i := range img.Topics {
-		topics[img.Topics[i].Name] = img.Topics[i].ID
-	}
-	lane := map[uint32]uint32{} // the topics of consumers
-	for i := range img.Consumers {
-		lane[img.Consumers[i].ID] = topics[img.Consumers[i].Topic]
-	}
-	own := map[broker.Lane]*broker.Cursor{}
+	own := map[store.Lane]*store.Cursor{}
 	err = each(tx, bucketCursor, func(k, v []byte) bool {
 		l, ok := parseLane(k)
 		c, rest, ok2 := parseCursor(v)
@@ -51,10 +43,10 @@ func loadFormat1(tx *bbolt.Tx, img *broker.Image) error {
 	if err != nil {
 		return err
 	}
-	none := &broker.Cursor{}
-	for id, topic := range lane {
-		for p := uint8(broker.MinPriority); p <= broker.MaxPriority; p++ {
-			g, c := gone[broker.Lane{Topic: topic, Priority: p}], own[broker.Lane{Topic: id, Priority: p}]
+	none := &store.Cursor{}
+	for id, of := range consumers(img) {
+		for p := uint8(1); p <= 9; p++ {
+			g, c := gone[store.Lane{Topic: of.topic, Priority: p}], own[store.Lane{Topic: id, Priority: p}]
 			if g == nil && c == nil {
 				continue
 			}
@@ -73,7 +65,7 @@ func loadFormat1(tx *bbolt.Tx, img *broker.Image) error {
 }
 
 // joined is the state of a queue that settled own in a lane where gone is gone.
-func joined(own, gone *broker.Cursor) broker.CursorState {
+func joined(own, gone *store.Cursor) store.CursorState {
 	all := own.Clone()
 	if gone.Floor > 1 {
 		all.Add(1, gone.Floor-1)
@@ -81,10 +73,10 @@ func joined(own, gone *broker.Cursor) broker.CursorState {
 	for _, s := range gone.Spans {
 		all.Add(s.From, s.To)
 	}
-	state := broker.CursorState{Cursor: broker.Cursor{Floor: all.Floor}, Finished: all.Count()}
+	state := store.CursorState{Cursor: store.Cursor{Floor: all.Floor}, Finished: all.Count()}
 	for _, s := range all.Spans { // those in which nothing was settled follow from the log
 		settled := true
-		own.Missing(s.From, s.To, func(m broker.Span) { settled = settled && m != s })
+		own.Missing(s.From, s.To, func(m store.Span) { settled = settled && m != s })
 		if settled {
 			state.Cursor.Spans = append(state.Cursor.Spans, s)
 		}
@@ -94,7 +86,7 @@ func joined(own, gone *broker.Cursor) broker.CursorState {
 
 // upgrade brings the file to the present format, in one transaction: what it says of lanes and queues,
 // no message.
-func (s *Store) upgrade(img *broker.Image) error {
+func (s *Store) upgrade(img *store.Image) error {
 	if s.bolt.IsReadOnly() {
 		return nil
 	}
@@ -117,7 +109,7 @@ func (s *Store) upgrade(img *broker.Image) error {
 		kept := map[string]bool{}
 		for i := range img.Cursors {
 			c := &img.Cursors[i]
-			key := appendLane(nil, broker.Lane{Topic: c.Consumer, Priority: c.Priority})
+			key := appendLane(nil, store.Lane{Topic: c.Consumer, Priority: c.Priority})
 			kept[string(key)] = true
 			if err := tx.Bucket(bucketCursor).Put(key, appendCursorState(nil, c)); err != nil {
 				return err

@@ -13,6 +13,7 @@ import (
 	"go.etcd.io/bbolt"
 
 	"pipit/broker"
+	"pipit/broker/store"
 )
 
 // unpack writes a file of testdata into a folder of the test.
@@ -96,7 +97,7 @@ func TestFormat1Kept(t *testing.T) {
 		t.Fatal(err)
 	}
 	err = s.bolt.Update(func(tx *bbolt.Tx) error { // a lane that says that more was removed than there ever was
-		return tx.Bucket(bucketLane).Put(appendLane(nil, broker.Lane{Topic: 1, Priority: 1}), []byte{1})
+		return tx.Bucket(bucketLane).Put(appendLane(nil, store.Lane{Topic: 1, Priority: 1}), []byte{1})
 	})
 	if err != nil {
 		t.Fatal(err)

@@ -11,7 +11,7 @@ import (
 	"syscall"
 	"testing"
 
-	"pipit/broker"
+	"pipit/broker/store"
 )
 
 // A limit on the size of files stands for a full disk. It holds for a whole process, so this
@@ -42,10 +42,10 @@ func fillUp(t *testing.T, path string) {
 			t.Fatal(err)
 		}
 	}
-	f := &fixture{Store: openChecked(t, path), t: t, tails: map[broker.Lane]uint64{}, gone: map[broker.Lane]*broker.Cursor{}, removed: map[broker.Lane]uint64{}}
+	f := &fixture{Store: openChecked(t, path), t: t, tails: map[store.Lane]uint64{}, gone: map[store.Lane]*store.Cursor{}, removed: map[store.Lane]uint64{}}
 	defer f.closeChecked()
 	d := f.batch()
-	d.Define = &broker.Definitions{Consumers: []broker.ConsumerRecord{{ID: 1, Consumer: broker.Consumer{SubKey: "k"}}}}
+	d.Define = []store.Object{objectOf(store.Consumer, "k", 1)}
 	f.commit(d)
 	for _, byRemoval := range []bool{false, true} {
 		info, err := os.Stat(path)
@@ -53,12 +53,12 @@ func fillUp(t *testing.T, path string) {
 			t.Fatal(err)
 		}
 		limit(uint64(info.Size()) + 20<<20)
-		var b *broker.Batch
+		var b *store.Batch
 		for {
 			b = f.batch()
 			before := f.tails[laneA]
 			for range 20 {
-				b.Append = append(b.Append, f.message(laneA, func(r *broker.Record) { r.Payload = make([]byte, 100_000) }))
+				b.Append = append(b.Append, f.message(laneA, func(r *store.Record) { r.Payload = make([]byte, 100_000) }))
 			}
 			f.complete(b)
 			if err = f.Commit(b); err != nil {
@@ -66,7 +66,7 @@ func fillUp(t *testing.T, path string) {
 				break
 			}
 		}
-		if !errors.Is(err, broker.ErrNoSpace) {
+		if !errors.Is(err, store.ErrNoSpace) {
 			t.Fatalf("got %v", err)
 		}
 		// What is stored can be read, and acknowledged.
@@ -77,14 +77,14 @@ func fillUp(t *testing.T, path string) {
 			t.Fatal(err)
 		}
 		a := f.batch()
-		a.Cursors = []broker.CursorState{{Consumer: 1, Priority: 5, Cursor: broker.Cursor{Floor: 5}}}
+		a.Cursors = []store.CursorState{{Consumer: 1, Priority: 5, Cursor: store.Cursor{Floor: 5}}}
 		if err := f.Commit(a); err != nil {
 			t.Errorf("acknowledging: %v", err)
 		}
 		if byRemoval {
 			// Room comes from removing what is done with.
 			r := f.batch()
-			r.Remove = []broker.Removal{{Lane: laneA, Range: broker.Span{From: f.cursor(laneA).Floor, To: f.tails[laneA]}}}
+			r.Remove = []store.Removal{{Lane: laneA, Range: store.Span{From: f.cursor(laneA).Floor, To: f.tails[laneA]}}}
 			f.commit(r)
 			f.commit(f.batch()) // pages become free one commit later
 		} else {

@@ -7,7 +7,7 @@ import (
 	"slices"
 	"time"
 
-	"pipit/broker"
+	"pipit/broker/store"
 )
 
 // An explicit ID is known while its message is stored, and until the message's KeepID. The
@@ -15,7 +15,7 @@ import (
 // of its entry in idkeep.
 
 // putID makes the message findable by its ID. n and due are of a delayed message.
-func (c *commit) putID(r *broker.Record, n, due uint64) error {
+func (c *commit) putID(r *store.Record, n, due uint64) error {
 	k := idKey{place: r.Place, id: r.ID, n: n}
 	if n != 0 {
 		k.place.Pos = 0
@@ -48,7 +48,7 @@ func (c *commit) remembered(k idKey, until time.Time) bool {
 }
 
 // deleteID undoes putID of a delayed message.
-func (c *commit) deleteID(r *broker.Record, n uint64) error {
+func (c *commit) deleteID(r *store.Record, n uint64) error {
 	k := idKey{place: r.Place, id: r.ID, n: n}
 	c.key = appendID(c.key[:0], k)
 	if err := c.bucket(&c.id, bucketID).Delete(c.key); err != nil {
@@ -90,8 +90,8 @@ func (c *commit) dropID(key string) error {
 	return id.Delete(keep[8:])
 }
 
-// FindID implements broker.Reader.
-func (r *reader) FindID(topic uint32, id string) (list []broker.Sighting, err error) {
+// FindID implements store.Reader.
+func (r *reader) FindID(topic uint32, id string) (list []store.Sighting, err error) {
 	defer r.caught(&err)
 	if r.id == nil {
 		r.id = r.tx.Bucket(bucketID)
@@ -104,7 +104,7 @@ func (r *reader) FindID(topic uint32, id string) (list []broker.Sighting, err er
 			r.store.logDamage(bucketID, k, errRecordShort)
 			continue
 		}
-		s := broker.Sighting{Place: p.place, Created: microTime(binary.BigEndian.Uint64(v))}
+		s := store.Sighting{Place: p.place, Created: microTime(binary.BigEndian.Uint64(v))}
 		if p.place.Pos == 0 && len(v) == 16 {
 			key := appendDelayed(nil, delayedKey{binary.BigEndian.Uint64(v[8:]), p.n, p.place.Lane})
 			if r.tx.Bucket(bucketDelayed).Get(key) != nil { // else it was deleted, and its ID is still known
@@ -113,12 +113,12 @@ func (r *reader) FindID(topic uint32, id string) (list []broker.Sighting, err er
 		}
 		list = append(list, s)
 	}
-	slices.SortStableFunc(list, func(a, b broker.Sighting) int { return a.Created.Compare(b.Created) })
+	slices.SortStableFunc(list, func(a, b store.Sighting) int { return a.Created.Compare(b.Created) })
 	return list, nil
 }
 
-// StaleIDs implements broker.Reader.
-func (r *reader) StaleIDs(now time.Time, limit int) (list []broker.StaleID, err error) {
+// StaleIDs implements store.Reader.
+func (r *reader) StaleIDs(now time.Time, limit int) (list []store.StaleID, err error) {
 	defer r.caught(&err)
 	until := micros(now)
 	cur := r.tx.Bucket(bucketIDKeep).Cursor()
@@ -130,7 +130,7 @@ func (r *reader) StaleIDs(now time.Time, limit int) (list []broker.StaleID, err 
 			r.store.logDamage(bucketIDKeep, k, errRecordShort)
 			continue
 		}
-		list = append(list, broker.StaleID{Key: string(k)})
+		list = append(list, store.StaleID{Key: string(k)})
 	}
 	return list, nil
 }

@@ -4,7 +4,7 @@ import (
 	"testing"
 	"time"
 
-	"pipit/broker"
+	"pipit/broker/store"
 )
 
 func TestIDIsKnownWhileStoredOrKept(t *testing.T) {
@@ -22,7 +22,7 @@ func TestIDIsKnownWhileStoredOrKept(t *testing.T) {
 
 	// Removed early: a is remembered, c never is.
 	b = f.batch()
-	b.Remove = []broker.Removal{{Lane: laneA, Range: broker.Span{From: 1, To: 1}}, {Lane: laneA, Range: broker.Span{From: 3, To: 3}}}
+	b.Remove = []store.Removal{{Lane: laneA, Range: store.Span{From: 1, To: 1}}, {Lane: laneA, Range: store.Span{From: 3, To: 3}}}
 	f.commit(b)
 	f.wantFind(1, "a", "5/1")
 	f.wantFind(1, "c", "")
@@ -30,7 +30,7 @@ func TestIDIsKnownWhileStoredOrKept(t *testing.T) {
 	if list := f.stale(keep.Add(-time.Microsecond)); len(list) != 0 {
 		t.Errorf("early: %v", list)
 	}
-	b = &broker.Batch{Now: keep, DropIDs: f.stale(keep)}
+	b = &store.Batch{Now: keep, DropIDs: f.stale(keep)}
 	if len(b.DropIDs) != 3 {
 		t.Errorf("stale: %v", b.DropIDs)
 	}
@@ -39,7 +39,7 @@ func TestIDIsKnownWhileStoredOrKept(t *testing.T) {
 	f.wantFind(1, "b", "5/2") // stored
 	f.wantFind(2, "a", "5/1")
 
-	b = &broker.Batch{Now: keep, Remove: []broker.Removal{{Lane: laneA, Range: broker.Span{From: 2, To: 2}}, {Lane: laneC, Range: broker.Span{From: 1, To: 1}}}}
+	b = &store.Batch{Now: keep, Remove: []store.Removal{{Lane: laneA, Range: store.Span{From: 2, To: 2}}, {Lane: laneC, Range: store.Span{From: 1, To: 1}}}}
 	f.commit(b)
 	f.wantEmpty(bucketID, bucketIDKeep)
 }
@@ -49,37 +49,37 @@ func TestRemovedLateBeforeDropped(t *testing.T) {
 	b := f.batch()
 	b.Append = append(b.Append, f.message(laneA, withID("a", t0.Add(time.Second))))
 	f.commit(b)
-	b = &broker.Batch{Now: t0.Add(time.Second), Remove: []broker.Removal{{Lane: laneA, Range: broker.Span{From: 1, To: 1}}}}
+	b = &store.Batch{Now: t0.Add(time.Second), Remove: []store.Removal{{Lane: laneA, Range: store.Span{From: 1, To: 1}}}}
 	f.commit(b)
 	f.wantFind(1, "a", "")
-	b = &broker.Batch{Now: t0.Add(time.Second), DropIDs: f.stale(t0.Add(time.Second))}
+	b = &store.Batch{Now: t0.Add(time.Second), DropIDs: f.stale(t0.Add(time.Second))}
 	f.commit(b)
 	f.wantEmpty(bucketID, bucketIDKeep)
 }
 
 func TestSameIDInSeveralPlaces(t *testing.T) {
 	f := newFixture(t)
-	at := func(s int) func(*broker.Record) {
-		return func(r *broker.Record) { r.Created = t0.Add(time.Duration(s) * time.Second) }
+	at := func(s int) func(*store.Record) {
+		return func(r *store.Record) { r.Created = t0.Add(time.Duration(s) * time.Second) }
 	}
 	b := f.batch() // the same position in two lanes, the second one older
 	b.Append = append(b.Append, f.message(laneA, withID("a", time.Time{}), at(2)), f.message(laneB, withID("a", time.Time{}), at(1)), f.message(laneA, withID("ab", time.Time{})))
 	f.commit(b)
 	f.wantFind(1, "a", "9/1 5/1")
 	b = f.batch()
-	b.Remove = []broker.Removal{{Lane: laneB, Range: broker.Span{From: 1, To: 1}}}
+	b.Remove = []store.Removal{{Lane: laneB, Range: store.Span{From: 1, To: 1}}}
 	f.commit(b)
 	f.wantFind(1, "a", "5/1")
 }
 
 func TestDelayed(t *testing.T) {
 	f := newFixture(t)
-	delayed := func(l broker.Lane, delay uint32, id string, keep time.Time) *broker.Record {
-		return &broker.Record{Place: broker.Place{Lane: l}, Created: t0, Delay: delay, Expiration: 60, ID: id, KeepID: keep, MIMEType: "text/plain", Payload: []byte(id)}
+	delayed := func(l store.Lane, delay uint32, id string, keep time.Time) *store.Record {
+		return &store.Record{Place: store.Place{Lane: l}, Created: t0, Delay: delay, Expiration: 60, ID: id, KeepID: keep, MIMEType: "text/plain", Payload: []byte(id)}
 	}
 	keep := t0.Add(5 * time.Minute)
 	b := f.batch()
-	b.Delay = []*broker.Record{delayed(laneA, 20, "a", keep), delayed(laneA, 10, "b", time.Time{}), delayed(laneA, 10, "b", time.Time{}), delayed(laneC, 600, "c", keep), delayed(laneC, 30, "", time.Time{})}
+	b.Delay = []*store.Record{delayed(laneA, 20, "a", keep), delayed(laneA, 10, "b", time.Time{}), delayed(laneA, 10, "b", time.Time{}), delayed(laneC, 600, "c", keep), delayed(laneC, 30, "", time.Time{})}
 	f.commit(b)
 	f.wantFind(1, "a", "5/0")
 	f.wantFind(1, "b", "5/0 5/0")
@@ -100,7 +100,7 @@ func TestDelayed(t *testing.T) {
 	}
 
 	// They move: the same records at their places.
-	b = &broker.Batch{Now: t0.Add(20 * time.Second)}
+	b = &store.Batch{Now: t0.Add(20 * time.Second)}
 	for _, d := range list {
 		b.Undelay = append(b.Undelay, d.Key)
 		f.tails[laneA]++
@@ -115,14 +115,14 @@ func TestDelayed(t *testing.T) {
 	f.wantExpiries("71:1/5:1-2", "81:1/5:3-3") // counted from when they were due
 
 	// An ID outlives its memory while the message is still delayed.
-	b = &broker.Batch{Now: keep, DropIDs: f.stale(keep)}
+	b = &store.Batch{Now: keep, DropIDs: f.stale(keep)}
 	f.commit(b)
 	f.wantFind(2, "c", "5/0")
 	list, next = f.due(t0.Add(time.Hour), 10)
 	if len(list) != 2 || !next.IsZero() {
 		t.Fatalf("got %v %v", list, next)
 	}
-	b = &broker.Batch{Now: t0.Add(time.Hour), Undelay: []string{list[0].Key, list[1].Key}}
+	b = &store.Batch{Now: t0.Add(time.Hour), Undelay: []string{list[0].Key, list[1].Key}}
 	f.commit(b)
 	f.wantFind(2, "c", "")
 	f.wantEmpty(bucketDelayed, bucketWaiting)

@@ -8,13 +8,13 @@ import (
 
 	"go.etcd.io/bbolt"
 
-	"pipit/broker"
+	"pipit/broker/store"
 )
 
 // Inspect tells whether Open would take the file at path, without changing anything, and returns what
 // is in it, nil where there is nothing yet. The errors are those of Open, and that of a directory in
 // which the file cannot be made.
-func Inspect(path string, opts Options) (*broker.Image, error) {
+func Inspect(path string, opts Options) (*store.Image, error) {
 	opts = opts.withDefaults()
 	isNew, err := inspect(path, opts.LockTimeout, nil)
 	switch {
@@ -33,7 +33,7 @@ func Inspect(path string, opts Options) (*broker.Image, error) {
 }
 
 // peek loads a file that nobody writes to meanwhile.
-func peek(path string, opts Options) (img *broker.Image, err error) {
+func peek(path string, opts Options) (img *store.Image, err error) {
 	defer func() {
 		if errors.As(err, new(*fault)) {
 			err = fmt.Errorf("database %s is damaged: %w", path, err)

@@ -6,7 +6,7 @@ import (
 	"strings"
 	"time"
 
-	"pipit/broker"
+	"pipit/broker/store"
 )
 
 // Keys. Every number is big-endian; a time is microseconds since 1970 unless it says seconds.
@@ -33,22 +33,22 @@ const (
 	delayedSize = 16 + laneSize
 )
 
-func appendLane(b []byte, l broker.Lane) []byte {
+func appendLane(b []byte, l store.Lane) []byte {
 	return append(binary.BigEndian.AppendUint32(b, l.Topic), l.Priority)
 }
 
-func parseLane(b []byte) (broker.Lane, bool) {
+func parseLane(b []byte) (store.Lane, bool) {
 	if len(b) != laneSize {
-		return broker.Lane{}, false
+		return store.Lane{}, false
 	}
-	return broker.Lane{Topic: binary.BigEndian.Uint32(b), Priority: b[4]}, true
+	return store.Lane{Topic: binary.BigEndian.Uint32(b), Priority: b[4]}, true
 }
 
-func appendPlace(b []byte, l broker.Lane, pos uint64) []byte {
+func appendPlace(b []byte, l store.Lane, pos uint64) []byte {
 	return binary.BigEndian.AppendUint64(appendLane(b, l), pos)
 }
 
-func parsePlace(b []byte) (p broker.Place, ok bool) {
+func parsePlace(b []byte) (p store.Place, ok bool) {
 	if len(b) != placeSize {
 		return p, false
 	}
@@ -57,22 +57,22 @@ func parsePlace(b []byte) (p broker.Place, ok bool) {
 	return p, true
 }
 
-func appendSeen(b []byte, kind broker.SeenKind, id uint32) []byte {
+func appendSeen(b []byte, kind store.SeenKind, id uint32) []byte {
 	return binary.BigEndian.AppendUint32(append(b, byte(kind)), id)
 }
 
-func parseSeen(b []byte) (broker.SeenKind, uint32, bool) {
+func parseSeen(b []byte) (store.SeenKind, uint32, bool) {
 	if len(b) != 5 {
 		return 0, 0, false
 	}
-	return broker.SeenKind(b[0]), binary.BigEndian.Uint32(b[1:]), true
+	return store.SeenKind(b[0]), binary.BigEndian.Uint32(b[1:]), true
 }
 
-func appendExpiry(b []byte, second uint64, l broker.Lane, first uint64) []byte {
+func appendExpiry(b []byte, second uint64, l store.Lane, first uint64) []byte {
 	return appendPlace(binary.BigEndian.AppendUint64(b, second), l, first)
 }
 
-func parseExpiry(k []byte) (second uint64, first broker.Place, ok bool) {
+func parseExpiry(k []byte) (second uint64, first store.Place, ok bool) {
 	if len(k) != expirySize {
 		return 0, first, false
 	}
@@ -83,7 +83,7 @@ func parseExpiry(k []byte) (second uint64, first broker.Place, ok bool) {
 // delayedKey is a key of the bucket delayed.
 type delayedKey struct {
 	due, n uint64
-	lane   broker.Lane
+	lane   store.Lane
 }
 
 func appendDelayed(b []byte, d delayedKey) []byte {
@@ -102,7 +102,7 @@ func parseDelayed(k []byte) (d delayedKey, ok bool) {
 
 // idKey is a key of the bucket id.
 type idKey struct {
-	place broker.Place
+	place store.Place
 	id    string
 	n     uint64 // where Pos is 0
 }
@@ -166,7 +166,7 @@ func micros(t time.Time) uint64 { return uint64(max(t.UnixMicro(), 0)) }
 func microTime(n uint64) time.Time { return time.UnixMicro(int64(n)).UTC() } // #nosec G115 -- made by micros
 
 // expirySecond returns the whole second in which r has expired, 0 where it does not.
-func expirySecond(r *broker.Record) uint64 {
+func expirySecond(r *store.Record) uint64 {
 	if r.Expiration == 0 {
 		return 0
 	}

@@ -16,7 +16,7 @@ import (
 	"go.etcd.io/bbolt"
 	berrors "go.etcd.io/bbolt/errors"
 
-	"pipit/broker"
+	"pipit/broker/store"
 	"pipit/db/page"
 )
 
@@ -74,7 +74,7 @@ func newStore(bolt *bbolt.DB, path string, opts Options) *Store {
 		bolt:    bolt,
 		path:    path,
 		log:     opts.Logger,
-		open:    map[broker.Lane]openRange{},
+		open:    map[store.Lane]openRange{},
 		waiting: map[uint32]uint64{},
 	}
 }
@@ -154,7 +154,7 @@ func (noDatabase) Is(target error) bool { return target == fs.ErrNotExist }
 func openError(path string, err error) error {
 	switch {
 	case errors.Is(err, berrors.ErrTimeout):
-		return fmt.Errorf("database %s is %w", path, broker.ErrInUse)
+		return fmt.Errorf("database %s is %w", path, store.ErrInUse)
 	case errors.Is(err, fs.ErrNotExist):
 		return fmt.Errorf("database %s cannot be made: there is no directory %s", path, filepath.Dir(path))
 	case errors.Is(err, fs.ErrPermission), isReadOnly(err):

@@ -16,7 +16,7 @@ import (
 
 	"go.etcd.io/bbolt"
 
-	"pipit/broker"
+	"pipit/broker/store"
 	"pipit/db/page"
 )
 
@@ -28,7 +28,7 @@ func makeFile(t *testing.T, crashed bool) string {
 	for range 10 {
 		b := f.batch()
 		for range 50 {
-			b.Append = append(b.Append, f.message(laneA, func(r *broker.Record) { r.Payload = make([]byte, 1000) }))
+			b.Append = append(b.Append, f.message(laneA, func(r *store.Record) { r.Payload = make([]byte, 1000) }))
 		}
 		f.commit(b)
 	}
@@ -277,8 +277,8 @@ func TestOpenRandomDamage(t *testing.T) {
 			}
 			opened++
 			_, _ = s.Load()
-			_ = s.View(func(r broker.Reader) error {
-				return r.Scan(laneA, 1, false, func(*broker.Record) bool { return true })
+			_ = s.View(func(r store.Reader) error {
+				return r.Scan(laneA, 1, false, func(*store.Record) bool { return true })
 			})
 			_ = s.bolt.Close()
 			_ = os.Remove(path)
@@ -333,12 +333,12 @@ func TestFreelistAcrossCrash(t *testing.T) {
 		for range n {
 			b := f.batch()
 			for range 50 {
-				b.Append = append(b.Append, f.message(laneA, func(r *broker.Record) { r.Payload = make([]byte, 9*4096) }))
+				b.Append = append(b.Append, f.message(laneA, func(r *store.Record) { r.Payload = make([]byte, 9*4096) }))
 			}
 			f.commit(b)
 		}
 		b := f.batch()
-		b.Remove = []broker.Removal{{Lane: laneA, Range: broker.Span{From: f.cursor(laneA).Floor, To: f.tails[laneA] - 3}}}
+		b.Remove = []store.Removal{{Lane: laneA, Range: store.Span{From: f.cursor(laneA).Floor, To: f.tails[laneA] - 3}}}
 		f.commit(b)
 		for range 3 {
 			b = f.batch()

@@ -8,10 +8,10 @@ import (
 
 	"go.etcd.io/bbolt"
 
-	"pipit/broker"
+	"pipit/broker/store"
 )
 
-// reader is a broker.Reader over one transaction.
+// reader is a store.Reader over one transaction.
 type reader struct {
 	store *Store
 	tx    *bbolt.Tx
@@ -19,12 +19,12 @@ type reader struct {
 	id    *bbolt.Bucket
 	apart payloads
 	key   []byte
-	rec   broker.Record
+	rec   store.Record
 	dec   decoder
 }
 
-// View implements broker.Store.
-func (s *Store) View(fn func(broker.Reader) error) error {
+// View implements store.Store.
+func (s *Store) View(fn func(store.Reader) error) error {
 	reading := s.wipe.enter()
 	defer reading.Add(-1)
 	tx, err := s.bolt.Begin(false)
@@ -40,7 +40,7 @@ func (s *Store) View(fn func(broker.Reader) error) error {
 	r.tx = tx
 	err = fn(r)
 	// The strings that the decoder knows are worth keeping, what points into the file is not.
-	r.tx, r.log, r.id, r.apart.bucket, r.rec = nil, nil, nil, nil, broker.Record{}
+	r.tx, r.log, r.id, r.apart.bucket, r.rec = nil, nil, nil, nil, store.Record{}
 	s.readers.Put(r)
 	return err
 }
@@ -53,8 +53,8 @@ func (r *reader) caught(err *error) {
 	}
 }
 
-// Scan implements broker.Reader.
-func (r *reader) Scan(l broker.Lane, from uint64, down bool, fn func(*broker.Record) bool) (err error) {
+// Scan implements store.Reader.
+func (r *reader) Scan(l store.Lane, from uint64, down bool, fn func(*store.Record) bool) (err error) {
 	defer r.caught(&err)
 	if r.log == nil {
 		r.log = r.tx.Bucket(bucketLog)
@@ -95,8 +95,8 @@ func (r *reader) Scan(l broker.Lane, from uint64, down bool, fn func(*broker.Rec
 	return nil
 }
 
-// Stored implements broker.Reader.
-func (r *reader) Stored(l broker.Lane, s broker.Span, fn func(pos uint64) bool) (err error) {
+// Stored implements store.Reader.
+func (r *reader) Stored(l store.Lane, s store.Span, fn func(pos uint64) bool) (err error) {
 	defer r.caught(&err)
 	if r.log == nil {
 		r.log = r.tx.Bucket(bucketLog)
@@ -119,8 +119,8 @@ func (r *reader) Stored(l broker.Lane, s broker.Span, fn func(pos uint64) bool) 
 	return nil
 }
 
-// Due implements broker.Reader.
-func (r *reader) Due(now time.Time, limit, bytes int) (list []broker.Delayed, next time.Time, err error) {
+// Due implements store.Reader.
+func (r *reader) Due(now time.Time, limit, bytes int) (list []store.Delayed, next time.Time, err error) {
 	defer r.caught(&err)
 	until, size := micros(now), 0
 	cur := r.tx.Bucket(bucketDelayed).Cursor()
@@ -133,19 +133,19 @@ func (r *reader) Due(now time.Time, limit, bytes int) (list []broker.Delayed, ne
 		if d.due > until || len(list) >= limit || size >= bytes {
 			return list, microTime(d.due), nil
 		}
-		rec := &broker.Record{Place: broker.Place{Lane: d.lane}}
+		rec := &store.Record{Place: store.Place{Lane: d.lane}}
 		if err := r.dec.decode(v, rec); err != nil {
 			r.store.logDamage(bucketDelayed, k, err)
 			continue
 		}
 		size += len(rec.Payload)
-		list = append(list, broker.Delayed{Key: string(k), Record: rec})
+		list = append(list, store.Delayed{Key: string(k), Record: rec})
 	}
 	return list, time.Time{}, nil
 }
 
-// ScanDelayed implements broker.Reader.
-func (r *reader) ScanDelayed(after string, fn func(broker.Delayed) bool) (err error) {
+// ScanDelayed implements store.Reader.
+func (r *reader) ScanDelayed(after string, fn func(store.Delayed) bool) (err error) {
 	defer r.caught(&err)
 	cur := r.tx.Bucket(bucketDelayed).Cursor()
 	k, v := cur.Seek([]byte(after))
@@ -167,8 +167,8 @@ func (r *reader) ScanDelayed(after string, fn func(broker.Delayed) bool) (err er
 			r.store.logDamage(bucketDelayed, k, err)
 			continue
 		}
-		r.rec.Place = broker.Place{Lane: d.lane}
-		if !fn(broker.Delayed{Key: last, Record: &r.rec}) {
+		r.rec.Place = store.Place{Lane: d.lane}
+		if !fn(store.Delayed{Key: last, Record: &r.rec}) {
 			break
 		}
 	}

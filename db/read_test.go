@@ -9,20 +9,20 @@ import (
 
 	"go.etcd.io/bbolt"
 
-	"pipit/broker"
+	"pipit/broker/store"
 )
 
 // delayed makes a record that waits for its delay.
-func delayed(l broker.Lane, delay uint32, id string, keep time.Time) *broker.Record {
-	return &broker.Record{Place: broker.Place{Lane: l}, Created: t0, Delay: delay, Expiration: 60, ID: id, KeepID: keep,
+func delayed(l store.Lane, delay uint32, id string, keep time.Time) *store.Record {
+	return &store.Record{Place: store.Place{Lane: l}, Created: t0, Delay: delay, Expiration: 60, ID: id, KeepID: keep,
 		Producer: "CRM", MIMEType: "text/plain", Payload: fmt.Append(nil, "after ", delay)}
 }
 
 // scanDelayed returns the keys and payloads behind a key, at most so many.
 func (f *fixture) scanDelayed(after string, most int) (keys []string, payloads string) {
 	f.t.Helper()
-	f.view(func(r broker.Reader) {
-		err := r.ScanDelayed(after, func(d broker.Delayed) bool {
+	f.view(func(r store.Reader) {
+		err := r.ScanDelayed(after, func(d store.Delayed) bool {
 			keys = append(keys, d.Key)
 			payloads += string(d.Record.Payload) + ", "
 			if d.Record.Pos != 0 || d.Record.Producer != "CRM" {
@@ -108,7 +108,7 @@ func TestScanDelayedDamaged(t *testing.T) {
 // sightings returns what is known of an ID: places, and payloads of what waits for its delay.
 func (f *fixture) sightings(id string) (s string) {
 	f.t.Helper()
-	f.view(func(r broker.Reader) {
+	f.view(func(r store.Reader) {
 		list, err := r.FindID(1, id)
 		if err != nil {
 			f.t.Error(err)
@@ -116,7 +116,7 @@ func (f *fixture) sightings(id string) (s string) {
 		for _, x := range list {
 			s += fmt.Sprintf("%d/%d", x.Priority, x.Pos)
 			if x.Key != "" {
-				err := r.ScanDelayed(x.Key[:len(x.Key)-1], func(d broker.Delayed) bool {
+				err := r.ScanDelayed(x.Key[:len(x.Key)-1], func(d store.Delayed) bool {
 					if d.Key == x.Key {
 						s += " " + string(d.Record.Payload)
 					}
@@ -138,7 +138,7 @@ func TestDelayedIsDeleted(t *testing.T) {
 	keep := t0.Add(5 * time.Minute)
 	f := newFixture(t)
 	b := f.batch()
-	b.Delay = []*broker.Record{delayed(laneA, 10, "a", keep), delayed(laneA, 20, "a", keep), delayed(laneB, 30, "a", keep),
+	b.Delay = []*store.Record{delayed(laneA, 10, "a", keep), delayed(laneA, 20, "a", keep), delayed(laneB, 30, "a", keep),
 		delayed(laneA, 40, "made", time.Time{}), delayed(laneC, 50, "a", keep)}
 	b.Delay[1].Created = t0.Add(time.Microsecond)
 	b.Delay[2].Created = t0.Add(2 * time.Microsecond)
@@ -152,7 +152,7 @@ func TestDelayedIsDeleted(t *testing.T) {
 	moved := *b.Delay[1]
 	moved.Pos = 1
 	f.tails[laneA] = 1
-	b = &broker.Batch{Now: t0.Add(time.Second), Undelay: keys[1:4], Append: []*broker.Record{&moved}}
+	b = &store.Batch{Now: t0.Add(time.Second), Undelay: keys[1:4], Append: []*store.Record{&moved}}
 	f.commit(b)
 	const want = "5/0 after 10, 5/1, 9/0, "
 	if got := f.sightings("a"); got != want {
@@ -170,11 +170,11 @@ func TestDelayedIsDeleted(t *testing.T) {
 
 	// In the end nothing is left of any.
 	keys, _ = f.scanDelayed("", 10)
-	b = &broker.Batch{Now: t0.Add(time.Minute), Undelay: keys, Remove: []broker.Removal{{Lane: laneA, Range: broker.Span{From: 1, To: 1}}}}
+	b = &store.Batch{Now: t0.Add(time.Minute), Undelay: keys, Remove: []store.Removal{{Lane: laneA, Range: store.Span{From: 1, To: 1}}}}
 	f.commit(b)
 	if got := f.sightings("a"); got != "5/0, 5/1, 9/0, " {
 		t.Errorf("a: %s", got)
 	}
-	f.commit(&broker.Batch{Now: keep, DropIDs: f.stale(keep)})
+	f.commit(&store.Batch{Now: keep, DropIDs: f.stale(keep)})
 	f.wantEmpty(bucketID, bucketIDKeep, bucketDelayed, bucketWaiting)
 }

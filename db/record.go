@@ -7,7 +7,7 @@ import (
 	"math"
 	"time"
 
-	"pipit/broker"
+	"pipit/broker/store"
 )
 
 // A message as the value of an entry of log or delayed; its lane and position are in the key.
@@ -32,6 +32,8 @@ const (
 	flagsAll  = flagID | flagDelay | flagKeep | flagApart
 
 	checksumSize = 4
+
+	plainMIMEType = "text/plain" // what a record with none has
 )
 
 var (
@@ -44,7 +46,7 @@ var (
 )
 
 // recordBound returns how many bytes the record of r takes at most.
-func recordBound(r *broker.Record) int {
+func recordBound(r *store.Record) int {
 	n := 1 + 8 + 8*binary.MaxVarintLen64 + len(r.Producer) + len(r.MIMEType) + len(r.ID) + 2*checksumSize
 	if len(r.Payload) < apartSize {
 		n += len(r.Payload)
@@ -53,7 +55,7 @@ func recordBound(r *broker.Record) int {
 }
 
 // appendRecord appends the value of r, whose payload is kept apart where that has a number.
-func appendRecord(b []byte, r *broker.Record, apart broker.PayloadRef) []byte {
+func appendRecord(b []byte, r *store.Record, apart store.PayloadRef) []byte {
 	start := len(b)
 	head := byte(recordVersion << 4)
 	if r.ID != "" {
@@ -77,7 +79,7 @@ func appendRecord(b []byte, r *broker.Record, apart broker.PayloadRef) []byte {
 	}
 	b = appendString(b, r.Producer)
 	mime := r.MIMEType
-	if mime == broker.DefaultMIMEType {
+	if mime == plainMIMEType {
 		mime = ""
 	}
 	b = appendString(b, mime)
@@ -107,7 +109,7 @@ type decoder struct {
 }
 
 // decode sets all fields of r but its place. The payload is part of v, or nil where it is kept apart.
-func (d *decoder) decode(v []byte, r *broker.Record) error {
+func (d *decoder) decode(v []byte, r *store.Record) error {
 	if len(v) < checksumSize {
 		return errRecordShort
 	}
@@ -124,7 +126,7 @@ func whole(v []byte) bool {
 }
 
 // fields is decode without a look at the checksum, for a caller that does not want the payload.
-func (d *decoder) fields(body []byte, r *broker.Record) error {
+func (d *decoder) fields(body []byte, r *store.Record) error {
 	if len(body) < 1+8 {
 		return errRecordShort
 	}
@@ -142,7 +144,7 @@ func (d *decoder) fields(body []byte, r *broker.Record) error {
 	}
 	r.Producer = d.intern(in.bytes())
 	if mime := in.bytes(); len(mime) == 0 {
-		r.MIMEType = broker.DefaultMIMEType
+		r.MIMEType = plainMIMEType
 	} else {
 		r.MIMEType = d.intern(mime)
 	}
@@ -153,7 +155,7 @@ func (d *decoder) fields(body []byte, r *broker.Record) error {
 	if head&flagKeep != 0 {
 		r.KeepID = time.UnixMicro(created + in.varint()).UTC()
 	}
-	r.Apart = broker.PayloadRef{}
+	r.Apart = store.PayloadRef{}
 	if head&flagApart != 0 {
 		r.Apart.Number, r.Apart.Size = in.uvarint(), in.uint32()
 		if r.Apart.Number == 0 || len(in.b) != 4 {

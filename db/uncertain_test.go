@@ -10,7 +10,7 @@ import (
 
 	"go.etcd.io/bbolt"
 
-	"pipit/broker"
+	"pipit/broker/store"
 )
 
 // A batch that bbolt refuses stores nothing, and the next one goes well.
@@ -19,13 +19,13 @@ func TestNotStored(t *testing.T) {
 	s := openChecked(t, path)
 	defer s.Close()
 	put := func(key string) error {
-		return s.Commit(&broker.Batch{Put: []broker.Document{{Kind: "k", Key: "before", Value: []byte("x")}, {Kind: "k", Key: key, Value: []byte("x")}}})
+		return s.Commit(&store.Batch{Put: []store.Document{{Kind: "k", Key: "before", Value: []byte("x")}, {Kind: "k", Key: key, Value: []byte("x")}}})
 	}
-	if err := put(strings.Repeat("x", 40_000)); !errors.Is(err, broker.ErrNotStored) {
+	if err := put(strings.Repeat("x", 40_000)); !errors.Is(err, store.ErrNotStored) {
 		t.Fatalf("got %v", err)
 	}
-	if err := s.View(func(r broker.Reader) error {
-		return r.Documents("k", "", false, func(d broker.Document) bool {
+	if err := s.View(func(r store.Reader) error {
+		return r.Documents("k", "", false, func(d store.Document) bool {
 			t.Errorf("stored: %s", d.Key)
 			return true
 		})
@@ -41,7 +41,7 @@ func TestNotStored(t *testing.T) {
 func TestUncertain(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "pipit.db")
 	s := openChecked(t, path)
-	good := &broker.Batch{Put: []broker.Document{{Kind: "k", Key: "x", Value: []byte("x")}}}
+	good := &store.Batch{Put: []store.Document{{Kind: "k", Key: "x", Value: []byte("x")}}}
 	if err := s.Commit(good); err != nil {
 		t.Fatal(err)
 	}
@@ -58,8 +58,8 @@ func TestUncertain(t *testing.T) {
 		return b
 	}
 	before := read()
-	err := s.Commit(&broker.Batch{Append: []*broker.Record{nil}}) // panics
-	if err == nil || errors.Is(err, broker.ErrNotStored) || errors.Is(err, broker.ErrNoSpace) {
+	err := s.Commit(&store.Batch{Append: []*store.Record{nil}}) // panics
+	if err == nil || errors.Is(err, store.ErrNotStored) || errors.Is(err, store.ErrNoSpace) {
 		t.Errorf("got %v", err)
 	}
 	if err := s.Commit(good); err == nil {
@@ -83,20 +83,20 @@ func TestCheckFile(t *testing.T) {
 	was := readOnly
 	defer func() { readOnly = was }()
 	readOnly = func(string) bool { return true }
-	if err := s.CheckFile(); err == nil || errors.Is(err, broker.ErrLost) || !strings.Contains(err.Error(), "read-only") {
+	if err := s.CheckFile(); err == nil || errors.Is(err, store.ErrLost) || !strings.Contains(err.Error(), "read-only") {
 		t.Errorf("read-only: %v", err)
 	}
 	readOnly = was
 	if err := os.Rename(path, path+".away"); err != nil {
 		t.Fatal(err)
 	}
-	if err := s.CheckFile(); !errors.Is(err, broker.ErrLost) {
+	if err := s.CheckFile(); !errors.Is(err, store.ErrLost) {
 		t.Errorf("removed: %v", err)
 	}
 	if err := os.WriteFile(path, nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if err := s.CheckFile(); !errors.Is(err, broker.ErrLost) {
+	if err := s.CheckFile(); !errors.Is(err, store.ErrLost) {
 		t.Errorf("replaced: %v", err)
 	}
 	if err := os.Rename(path+".away", path); err != nil {

@@ -7,7 +7,7 @@ import (
 
 	"go.etcd.io/bbolt"
 
-	"pipit/broker"
+	"pipit/broker/store"
 )
 
 // A secret that was replaced or deleted is still in pages that bbolt has freed: in those of the last
@@ -69,7 +69,7 @@ func (w *wipe) advance(next int) {
 	w.left.Store(int64(max(w.end-w.next, 0)) + 1)
 }
 
-// Wiping implements broker.Wiper.
+// Wiping implements store.Wiper.
 func (s *Store) Wiping() int { return int(s.wipe.left.Load()) }
 
 // wiping is one part: what a commit overwrites when it went well.
@@ -174,7 +174,7 @@ func (s *Store) zero(pages []int) (err error) {
 func (s *Store) finishWiping() {
 	start := time.Now()
 	for left := s.Wiping(); left > 0 && time.Since(start) < wipeClose; left = s.Wiping() {
-		if err := s.Commit(&broker.Batch{Wipe: true, Now: start}); err != nil {
+		if err := s.Commit(&store.Batch{Wipe: true, Now: start}); err != nil {
 			s.log.Warn("free pages of the database that may hold secrets which are no more could not be overwritten: the next start goes on", "file", s.path, "error", err)
 			return
 		}

@@ -9,7 +9,7 @@ import (
 	"path/filepath"
 	"testing"
 
-	"pipit/broker"
+	"pipit/broker/store"
 	"pipit/db/page"
 )
 
@@ -38,56 +38,57 @@ func (f *fixture) wipe() {
 // secretOf is what tells who has it, and which one of his it is.
 func secretOf(who, n int) string { return fmt.Sprintf("secret-%d-%d-of-whom", who, n) }
 
-func consumerWith(who, n int) broker.ConsumerRecord {
-	return broker.ConsumerRecord{ID: uint32(who + 1), Consumer: broker.Consumer{Client: "crm", Topic: "/t", SubKey: secretOf(who, n)}}
+func consumerWith(who, n int) store.Object {
+	return objectOf(store.Consumer, secretOf(who, n), uint32(who+1))
 }
 
-func clientWith(who, n int) broker.ClientRecord {
-	return broker.ClientRecord{Client: broker.Client{Username: fmt.Sprintf("client %d", who), PasswordHash: secretOf(who, n)}}
+func clientWith(who, n int) store.Object {
+	o := objectOf(store.Client, fmt.Sprintf("client %d", who), 0)
+	o.Value = fmt.Appendf(nil, `{"PasswordHash":%q}`, secretOf(who, n))
+	return o
 }
 
-func documentWith(who, n int) broker.Document {
-	return broker.Document{Kind: "administrator", Key: fmt.Sprint(who), Value: []byte(secretOf(who, n)), Secret: true}
+func documentWith(who, n int) store.Document {
+	return store.Document{Kind: "administrator", Key: fmt.Sprint(who), Value: []byte(secretOf(who, n)), Secret: true}
 }
 
 // What is replaced or deleted of secrets leaves the file: of each kind, and whether its page had a
 // neighbour or not, was copied by other commits or not.
 func TestSecretsLeaveTheFile(t *testing.T) {
 	for name, change := range map[string]struct {
-		put, replace, remove func(b *broker.Batch, who int)
+		put, replace, remove func(b *store.Batch, who int)
 	}{
 		"sub_key": {
-			put: func(b *broker.Batch, who int) {
-				define(b).Consumers = append(define(b).Consumers, consumerWith(who, 0))
+			put: func(b *store.Batch, who int) {
+				b.Define = append(b.Define, consumerWith(who, 0))
 			},
-			replace: func(b *broker.Batch, who int) {
-				define(b).Consumers = append(define(b).Consumers, consumerWith(who, 1))
+			replace: func(b *store.Batch, who int) {
+				b.Define = append(b.Define, consumerWith(who, 1))
 			},
-			remove: func(b *broker.Batch, who int) {
-				b.Delete = &broker.Deletions{Consumers: []broker.ConsumerRecord{consumerWith(who, 0)}}
+			remove: func(b *store.Batch, who int) {
+				b.Delete = []store.Object{consumerWith(who, 0)}
 			},
 		},
 		"password hash": {
-			put:     func(b *broker.Batch, who int) { define(b).Clients = append(define(b).Clients, clientWith(who, 0)) },
-			replace: func(b *broker.Batch, who int) { define(b).Clients = append(define(b).Clients, clientWith(who, 1)) },
-			remove: func(b *broker.Batch, who int) {
-				b.Delete = &broker.Deletions{Clients: []string{clientWith(who, 0).Username}}
+			put:     func(b *store.Batch, who int) { b.Define = append(b.Define, clientWith(who, 0)) },
+			replace: func(b *store.Batch, who int) { b.Define = append(b.Define, clientWith(who, 1)) },
+			remove: func(b *store.Batch, who int) {
+				b.Delete = []store.Object{clientWith(who, 0)}
 			},
 		},
 		"document": {
-			put:     func(b *broker.Batch, who int) { b.Put = append(b.Put, documentWith(who, 0)) },
-			replace: func(b *broker.Batch, who int) { b.Put = append(b.Put, documentWith(who, 1)) },
-			remove: func(b *broker.Batch, who int) {
+			put:     func(b *store.Batch, who int) { b.Put = append(b.Put, documentWith(who, 0)) },
+			replace: func(b *store.Batch, who int) { b.Put = append(b.Put, documentWith(who, 1)) },
+			remove: func(b *store.Batch, who int) {
 				d := documentWith(who, 0)
 				d.Value = nil
 				b.Put = append(b.Put, d)
 			},
 		},
 		"declared": {
-			put: func(b *broker.Batch, who int) { define(b).Declared = secretOf(who, 0) },
-			replace: func(b *broker.Batch, who int) {
-				define(b).Declared = secretOf(who, 1)
-				define(b).Topics = nil
+			put: func(b *store.Batch, who int) { b.Declared = secretOf(who, 0) },
+			replace: func(b *store.Batch, who int) {
+				b.Declared = secretOf(who, 1)
 			},
 		},
 	} {
@@ -104,7 +105,7 @@ func TestSecretsLeaveTheFile(t *testing.T) {
 					f.commit(b)
 				}
 				gone := many / 2
-				steps := []func(*broker.Batch, int){change.replace}
+				steps := []func(*store.Batch, int){change.replace}
 				if change.remove != nil && many > 1 {
 					steps = append(steps, change.remove)
 				}
@@ -135,19 +136,12 @@ func TestSecretsLeaveTheFile(t *testing.T) {
 	}
 }
 
-func define(b *broker.Batch) *broker.Definitions {
-	if b.Define == nil {
-		b.Define = &broker.Definitions{}
-	}
-	return b.Define
-}
-
 // What a Close or a crash cut short is done after the next start.
 func TestWipingGoesOnAfterACrash(t *testing.T) {
 	f := newFixture(t)
 	rotate := func(n int) {
 		b := f.batch()
-		define(b).Consumers = []broker.ConsumerRecord{consumerWith(0, n)}
+		b.Define = []store.Object{consumerWith(0, n)}
 		f.commit(b)
 	}
 	rotate(0)
@@ -185,14 +179,14 @@ func TestWipingWaitsForReaders(t *testing.T) {
 	for range 200 {
 		b.Append = append(b.Append, f.message(laneA))
 	}
-	define(b).Consumers = []broker.ConsumerRecord{consumerWith(0, 0)}
+	b.Define = []store.Object{consumerWith(0, 0)}
 	f.commit(b)
 	begun, rest := make(chan bool), make(chan bool)
 	read := make(chan error, 1)
 	go func() {
-		read <- f.View(func(r broker.Reader) error {
+		read <- f.View(func(r store.Reader) error {
 			n := 0
-			err := r.Scan(laneA, 1, false, func(*broker.Record) bool {
+			err := r.Scan(laneA, 1, false, func(*store.Record) bool {
 				if n++; n == 1 {
 					close(begun)
 					<-rest
@@ -207,8 +201,8 @@ func TestWipingWaitsForReaders(t *testing.T) {
 	}()
 	<-begun
 	b = f.batch()
-	define(b).Consumers = []broker.ConsumerRecord{consumerWith(0, 1)}
-	b.Remove = []broker.Removal{{Lane: laneA, Range: broker.Span{From: 1, To: 200}}}
+	b.Define = []store.Object{consumerWith(0, 1)}
+	b.Remove = []store.Removal{{Lane: laneA, Range: store.Span{From: 1, To: 200}}}
 	f.commit(b)
 	left := f.Wiping()
 	for range 5 {
@@ -246,11 +240,11 @@ func TestWipingLeavesBothStates(t *testing.T) {
 		}
 		if tail := f.tails[laneA]; rnd.IntN(3) == 0 && tail > 0 {
 			from := rnd.Uint64N(tail) + 1
-			b.Remove = append(b.Remove, broker.Removal{Lane: laneA, Range: broker.Span{From: from, To: min(from+50, tail)}})
+			b.Remove = append(b.Remove, store.Removal{Lane: laneA, Range: store.Span{From: from, To: min(from+50, tail)}})
 		}
 		if who := rnd.IntN(50); rnd.IntN(3) == 0 {
 			version[who]++
-			define(b).Consumers = []broker.ConsumerRecord{consumerWith(who, version[who])}
+			b.Define = []store.Object{consumerWith(who, version[who])}
 		}
 		f.commit(b)
 

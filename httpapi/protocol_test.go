@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"pipit/broker"
+	"pipit/broker/store"
 	"pipit/httpapi/forwarded"
 )
 
@@ -1047,7 +1048,7 @@ func TestDiskFull(t *testing.T) {
 	r := newServer(t)
 	id := r.publish(created, "before")
 	r.wantPayloads(queue, "before")
-	r.store.failCommits(fmt.Errorf("write /secret/path/pipit.db: %w", broker.ErrNoSpace))
+	r.store.failCommits(fmt.Errorf("write /secret/path/pipit.db: %w", store.ErrNoSpace))
 	const details = "The disk is full: nothing was stored"
 	r.refuse(507, details, "POST", created, crm, marked)
 	r.refuse(507, details, "POST", created+"?batch=true", crm, `{"payload": "`+marked+`"}`, "Content-Type", "application/x-ndjson")

@@ -24,6 +24,7 @@ import (
 	"unicode/utf8"
 
 	"pipit/broker"
+	"pipit/broker/store"
 	"pipit/db"
 	"pipit/httpapi"
 )
@@ -98,12 +99,20 @@ func newServer(t testing.TB, change ...func(*setup)) *rig {
 	}
 	r.store = &stub{Store: file}
 	// Hashes so cheap were allowed once: they spare the tests most of their time.
-	err = file.Commit(&broker.Batch{Define: &broker.Definitions{Clients: []broker.ClientRecord{
-		{Client: broker.Client{Username: "crm", Name: "CRM", PasswordHash: crmHash, Active: true}},
-		{Client: broker.Client{Username: "erp", Name: "ERP", PasswordHash: erpHash, Active: true}},
-		{Client: broker.Client{Username: "bob", Name: "Bob", PasswordHash: crmHash, Active: true}},
-		{Client: broker.Client{Username: "off", Name: "Off", PasswordHash: crmHash}},
-	}}, Now: time.Now()})
+	define := &store.Batch{Now: time.Now()}
+	for _, c := range []broker.Client{
+		{Username: "crm", Name: "CRM", PasswordHash: crmHash, Active: true},
+		{Username: "erp", Name: "ERP", PasswordHash: erpHash, Active: true},
+		{Username: "bob", Name: "Bob", PasswordHash: crmHash, Active: true},
+		{Username: "off", Name: "Off", PasswordHash: crmHash},
+	} {
+		value, err := json.Marshal(c)
+		if err != nil {
+			t.Fatal(err)
+		}
+		define.Define = append(define.Define, store.Object{Kind: store.Client, Key: c.Username, Value: value})
+	}
+	err = file.Commit(define)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -482,12 +491,12 @@ func await[T any](t testing.TB, c <-chan T) (v T) {
 
 // stub is a store with faults.
 type stub struct {
-	broker.Store
-	commit atomic.Pointer[func(*broker.Batch) error]
+	store.Store
+	commit atomic.Pointer[func(*store.Batch) error]
 	view   atomic.Pointer[func()]
 }
 
-func (s *stub) Commit(b *broker.Batch) error {
+func (s *stub) Commit(b *store.Batch) error {
 	if f := s.commit.Load(); f != nil {
 		if err := (*f)(b); err != nil {
 			return err
@@ -496,7 +505,7 @@ func (s *stub) Commit(b *broker.Batch) error {
 	return s.Store.Commit(b)
 }
 
-func (s *stub) View(fn func(broker.Reader) error) error {
+func (s *stub) View(fn func(store.Reader) error) error {
 	if f := s.view.Load(); f != nil {
 		(*f)()
 	}
@@ -505,7 +514,7 @@ func (s *stub) View(fn func(broker.Reader) error) error {
 
 // failCommits makes every commit fail with err, nil ends that.
 func (s *stub) failCommits(err error) {
-	f := func(*broker.Batch) error { return err }
+	f := func(*store.Batch) error { return err }
 	s.commit.Store(&f)
 }
 

@@ -49,7 +49,7 @@ type Program struct {
 	Address func(config string) (string, error)
 
 	// Open opens a database, for payloads of up to MaxPayload. Where there is none in the file it is made, if create is set, else the
-	// error is fs.ErrNotExist. Where another process has it the error is broker.ErrInUse.
+	// error is fs.ErrNotExist. Where another process has it the error is store.ErrInUse.
 	Open func(file string, create bool) (*broker.Broker, error)
 
 	// Verify reads a whole database and returns what is wrong with it. It tells progress which part is

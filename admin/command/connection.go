@@ -13,6 +13,7 @@ import (
 
 	"pipit/admin"
 	"pipit/broker"
+	"pipit/broker/store"
 )
 
 // connection is how a command reaches the admin API, or a database, by its flags.
@@ -109,7 +110,7 @@ func (n *connection) openFile(file, why string) (*broker.Broker, error) {
 
 func openError(err error) error {
 	switch {
-	case errors.Is(err, broker.ErrInUse):
+	case errors.Is(err, store.ErrInUse):
 		return fmt.Errorf("%w: where that is a server, use --server", err)
 	case errors.Is(err, fs.ErrNotExist):
 		return errNotFound{err}

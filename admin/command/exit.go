@@ -11,6 +11,7 @@ import (
 
 	"pipit/admin"
 	"pipit/broker"
+	"pipit/broker/store"
 )
 
 // Exit codes, as the help of pipit and docs/administration.md list them.
@@ -91,7 +92,7 @@ func exitCode(err error) int {
 		return exitUsage
 	case errors.As(err, new(errNotFound)):
 		return exitNotFound
-	case errors.As(err, new(connectError)), errors.Is(err, broker.ErrInUse):
+	case errors.As(err, new(connectError)), errors.Is(err, store.ErrInUse):
 		return exitNotNow
 	case errors.As(err, &p):
 		return statusCode(p.Status)

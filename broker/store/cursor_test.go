@@ -1,11 +1,11 @@
-package broker_test
+package store_test
 
 import (
 	"encoding/binary"
 	"math/rand/v2"
 	"testing"
 
-	"pipit/broker"
+	"pipit/broker/store"
 )
 
 // cursorModel is a Cursor as a map: positions from 1 to its length less 1.
@@ -18,7 +18,7 @@ func (m *cursorModel) add(from, to uint64) {
 }
 
 // check compares all that a Cursor tells, and its form.
-func (m *cursorModel) check(t *testing.T, c *broker.Cursor) {
+func (m *cursorModel) check(t *testing.T, c *store.Cursor) {
 	t.Helper()
 	count := uint64(0)
 	for p := uint64(1); p < uint64(len(m)); p++ {
@@ -60,11 +60,11 @@ func (m *cursorModel) check(t *testing.T, c *broker.Cursor) {
 }
 
 // checkMissing compares Missing for one range.
-func (m *cursorModel) checkMissing(t *testing.T, c *broker.Cursor, from, to uint64) {
+func (m *cursorModel) checkMissing(t *testing.T, c *store.Cursor, from, to uint64) {
 	t.Helper()
 	var got cursorModel
 	last := uint64(0)
-	c.Missing(from, to, func(s broker.Span) {
+	c.Missing(from, to, func(s store.Span) {
 		if s.From < from || s.To > to || s.To < s.From || last > 0 && s.From <= last+1 {
 			t.Fatalf("%v: Missing(%d, %d) calls with %v after %d", *c, from, to, s, last)
 		}
@@ -79,18 +79,18 @@ func (m *cursorModel) checkMissing(t *testing.T, c *broker.Cursor, from, to uint
 }
 
 func TestCursor(t *testing.T) {
-	rnd := newRand(t, 1)
+	rnd := rand.New(rand.NewPCG(1, 0))
 	rounds := 2000
 	if testing.Short() {
 		rounds = 200
 	}
 	for range rounds {
-		var c broker.Cursor
+		var c store.Cursor
 		var m cursorModel
 		if rnd.IntN(2) == 0 {
 			c.Floor = 1
 		}
-		m.check(t, &broker.Cursor{Floor: 1})
+		m.check(t, &store.Cursor{Floor: 1})
 		width := 1 + rnd.Uint64N(40)
 		for range 1 + rnd.IntN(40) {
 			from := rnd.Uint64N(uint64(len(m)) - width)
@@ -125,7 +125,7 @@ func FuzzCursor(f *testing.F) {
 	}
 	f.Add([]byte{0, 1, 0, 3, 0, 5, 0, 7, 0, 4, 0, 4})
 	f.Fuzz(func(t *testing.T, b []byte) {
-		var c broker.Cursor
+		var c store.Cursor
 		var m cursorModel
 		for ; len(b) >= 4; b = b[4:] {
 			from := uint64(binary.BigEndian.Uint16(b)) % uint64(len(m))

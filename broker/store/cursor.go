@@ -1,4 +1,4 @@
-package broker
+package store
 
 import (
 	"math"
@@ -18,14 +18,33 @@ type Cursor struct {
 
 // Count returns how many positions are in the set.
 func (c *Cursor) Count() uint64 {
-	n := c.floor() - 1
+	n := c.Lowest() - 1
 	for _, s := range c.Spans {
 		n += s.To - s.From + 1
 	}
 	return n
 }
 
-func (c *Cursor) floor() uint64 { return max(c.Floor, 1) }
+// CountOf returns how many of the positions, which are ascending, are in the set.
+func (c *Cursor) CountOf(positions []uint64) int {
+	before := func(pos uint64) int {
+		return sort.Search(len(positions), func(i int) bool { return positions[i] >= pos })
+	}
+	n := before(c.Lowest())
+	if n == len(positions) {
+		return n
+	}
+	for _, s := range c.Spans[c.search(positions[n]):] {
+		if s.From > positions[len(positions)-1] {
+			break
+		}
+		n += before(s.To+1) - before(s.From)
+	}
+	return n
+}
+
+// Lowest returns the lowest position that is not in the set.
+func (c *Cursor) Lowest() uint64 { return max(c.Floor, 1) }
 
 // Has tells whether pos is in the set.
 func (c *Cursor) Has(pos uint64) bool {
@@ -43,29 +62,29 @@ func (c *Cursor) search(pos uint64) int {
 
 // Next returns the lowest position at or above pos that is not in the set.
 func (c *Cursor) Next(pos uint64) uint64 {
-	pos = max(pos, c.floor())
+	pos = max(pos, c.Lowest())
 	if i := c.search(pos); i < len(c.Spans) && c.Spans[i].From <= pos {
 		return c.Spans[i].To + 1
 	}
 	return pos
 }
 
-// last returns the highest position of the range from pos on, which is not in the set, that has
+// GapEnd returns the highest position of the range from pos on, which is not in the set, that has
 // nothing in the set.
-func (c *Cursor) last(pos uint64) uint64 {
+func (c *Cursor) GapEnd(pos uint64) uint64 {
 	if i := c.search(pos); i < len(c.Spans) {
 		return c.Spans[i].From - 1
 	}
 	return math.MaxUint64
 }
 
-// first returns the lowest position of the range up to pos, which is not in the set, that has
+// GapStart returns the lowest position of the range up to pos, which is not in the set, that has
 // nothing in the set.
-func (c *Cursor) first(pos uint64) uint64 {
+func (c *Cursor) GapStart(pos uint64) uint64 {
 	if i := c.search(pos); i > 0 {
 		return c.Spans[i-1].To + 1
 	}
-	return c.floor()
+	return c.Lowest()
 }
 
 // Prev returns the highest position at or below pos that is not in the set, 0 where there is none.
@@ -73,7 +92,7 @@ func (c *Cursor) Prev(pos uint64) uint64 {
 	if i := c.search(pos); i < len(c.Spans) && c.Spans[i].From <= pos {
 		pos = c.Spans[i].From - 1
 	}
-	if pos < c.floor() {
+	if pos < c.Lowest() {
 		return 0
 	}
 	return pos
@@ -81,7 +100,7 @@ func (c *Cursor) Prev(pos uint64) uint64 {
 
 // Add puts the positions from to to, both included, into the set.
 func (c *Cursor) Add(from, to uint64) {
-	c.Floor = c.floor()
+	c.Floor = c.Lowest()
 	if to < c.Floor || to < from {
 		return
 	}
@@ -132,5 +151,5 @@ func (c *Cursor) Missing(from, to uint64, fn func(Span)) {
 
 // Clone returns a copy that shares no memory.
 func (c *Cursor) Clone() Cursor {
-	return Cursor{Floor: c.floor(), Spans: append([]Span(nil), c.Spans...)}
+	return Cursor{Floor: c.Lowest(), Spans: append([]Span(nil), c.Spans...)}
 }

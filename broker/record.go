@@ -1,0 +1,109 @@
+package broker
+
+import (
+	"encoding/json"
+	"fmt"
+
+	"pipit/broker/store"
+)
+
+// records are objects as they are stored, each with the number it has for life.
+type records struct {
+	clients   []clientRecord
+	topics    []topicRecord
+	producers []producerRecord
+	consumers []consumerRecord
+	declared  string // see store.Batch
+}
+
+type (
+	clientRecord struct{ Client }
+	topicRecord  struct {
+		Topic
+		ID uint32
+	}
+	producerRecord struct {
+		Producer
+		ID uint32
+	}
+	consumerRecord struct {
+		Consumer
+		ID       uint32
+		Declared string `json:",omitempty"` // what the configuration said of it last: see match.go
+	}
+)
+
+// key returns what no other producer has.
+func (p *Producer) key() string { return p.Client + "\x00" + p.Topic }
+
+func (r *records) isEmpty() bool {
+	return len(r.clients)+len(r.topics)+len(r.producers)+len(r.consumers) == 0 && r.declared == ""
+}
+
+// objects returns the records for the store. b has the objects as they are so far. The caller holds defining.
+func (r *records) objects(b *Broker) []store.Object {
+	list := make([]store.Object, 0, len(r.clients)+len(r.topics)+len(r.producers)+len(r.consumers))
+	for i := range r.clients {
+		c := &r.clients[i]
+		old := b.clients[c.Username]
+		newHash := old != nil && old.PasswordHash != c.PasswordHash
+		list = append(list, store.Object{Kind: store.Client, Key: c.Username, Value: encode(c), Secret: newHash})
+	}
+	for i := range r.topics {
+		t := &r.topics[i]
+		list = append(list, store.Object{Kind: store.Topic, Key: t.Name, ID: t.ID, Value: encode(t)})
+	}
+	for i := range r.producers {
+		p := &r.producers[i]
+		list = append(list, store.Object{Kind: store.Producer, Key: p.key(), ID: p.ID, Value: encode(p)})
+	}
+	for i := range r.consumers {
+		c := &r.consumers[i]
+		old := b.consumers[c.ID]
+		newKey := old != nil && old.subKey() != c.SubKey
+		list = append(list, store.Object{Kind: store.Consumer, Key: c.SubKey, ID: c.ID, Value: encode(c), Secret: newKey})
+	}
+	return list
+}
+
+// encode returns a record as it is stored.
+func encode(record any) []byte {
+	text, err := json.Marshal(record)
+	if err != nil {
+		panic(err) // of strings, numbers and flags alone
+	}
+	return text
+}
+
+// decode makes records of what is stored.
+func decode(image *store.Image) (*records, error) {
+	r := &records{declared: image.Declared}
+	for i := range image.Objects {
+		o := &image.Objects[i]
+		var err error
+		switch o.Kind {
+		case store.Client:
+			r.clients, err = decodeTo(r.clients, o)
+		case store.Topic:
+			r.topics, err = decodeTo(r.topics, o)
+		case store.Producer:
+			r.producers, err = decodeTo(r.producers, o)
+		case store.Consumer:
+			r.consumers, err = decodeTo(r.consumers, o)
+		default:
+			err = fmt.Errorf("object of unknown kind %q", o.Kind)
+		}
+		if err != nil {
+			return nil, err
+		}
+	}
+	return r, nil
+}
+
+func decodeTo[T any](list []T, o *store.Object) ([]T, error) {
+	var record T
+	if err := json.Unmarshal(o.Value, &record); err != nil {
+		return nil, fmt.Errorf("the store is damaged: %s %q: %w", o.Kind, o.Key, err)
+	}
+	return append(list, record), nil
+}

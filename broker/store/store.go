@@ -1,0 +1,124 @@
+// Package store says what a broker keeps, and what it needs of who keeps it: a Store. The broker decides everything,
+// which message stands where, who is done with it, what is removed when; a Store makes a Batch of its decisions durable,
+// all or nothing, and finds what it has stored by place, by time and by ID. Who embeds a broker opens a Store, passes
+// it on, and needs nothing of this package.
+//
+// A message is a Record at a Place: a position in a Lane, one priority of a topic. What a consumer is done with is a
+// Cursor in each lane. The objects, clients, topics, producers and consumers, are opaque to a Store but for their names
+// and numbers.
+package store
+
+import "time"
+
+// What a Store's errors wrap.
+var (
+	ErrNoSpace   = constError("no space left for the database") // Commit: the medium is full, nothing was stored
+	ErrNotStored = constError("nothing was stored")             // Commit: for another reason
+	ErrLost      = constError("it was removed or replaced")     // CheckFile: the file that is written
+	ErrInUse     = constError("in use by another process")      // of opening one
+)
+
+type constError string
+
+func (e constError) Error() string { return string(e) }
+
+// Store keeps what must survive a crash. Commit is called by one goroutine at a time; all other
+// methods may run beside it and beside each other.
+type Store interface {
+	// Load returns everything but the messages. It is called once, before any other method,
+	// and does not read the backlog.
+	Load() (*Image, error)
+
+	// Commit applies all of a batch or nothing, and returns when it is durable. It keeps nothing
+	// of the batch's memory, and writes into its Removals what they came to. An error that wraps
+	// ErrNoSpace or ErrNotStored leaves the store usable and unchanged. After any other error it is
+	// uncertain what it holds: it is only to be closed, and writes nothing any more.
+	Commit(*Batch) error
+
+	// View gives fn one consistent look at the messages. The Reader, and the byte slices of
+	// messages it hands out, are valid until fn returns. fn should be quick.
+	View(fn func(Reader) error) error
+
+	// Stats tells how large the store is.
+	Stats() Stats
+
+	// Close releases the store. No other method may be running or called afterwards.
+	Close() error
+}
+
+// Wiper is a Store of which secrets that are replaced or deleted do not stay on the disk: what Objects and
+// Documents replace that are put or deleted as Secret. They leave it after their commit, a part with
+// every Batch that says so, and at Close; where that is cut short, after the next Load.
+type Wiper interface {
+	// Wiping returns how much is left to do, 0 where nothing is.
+	Wiping() int
+}
+
+// FileChecker is a Store that can tell, without writing, whether what it writes will be found again.
+// It is asked every few seconds.
+type FileChecker interface {
+	// CheckFile returns why not, nil where all is well. The error wraps ErrLost where the file that is
+	// written is not the one that the next start will open.
+	CheckFile() error
+}
+
+// Reader looks at stored messages at one moment.
+type Reader interface {
+	// Scan calls fn with the messages of a lane in order of position, beginning at from
+	// (upwards, or downwards if down), until fn returns false or there are no more.
+	// The record is reused between calls.
+	Scan(l Lane, from uint64, down bool, fn func(*Record) bool) error
+
+	// Stored calls fn with the positions of a span of a lane at which there are messages, in order,
+	// until fn returns false or there are no more. It does not read the messages.
+	Stored(l Lane, s Span, fn func(pos uint64) bool) error
+
+	// FindID returns the places of the stored or recently seen messages of a topic whose
+	// explicit ID is id, oldest first. A message that still waits for its delay
+	// has position 0.
+	FindID(topic uint32, id string) ([]Sighting, error)
+
+	// Expired returns at most limit ranges whose time is not after now, the earliest first.
+	Expired(now time.Time, limit int) ([]Expiry, error)
+
+	// Due returns at most limit delayed messages that are due at now, the earliest first, and
+	// the time at which the next one after these is due (zero where there is none). It ends early
+	// where their payloads reach so many bytes.
+	Due(now time.Time, limit, bytes int) ([]Delayed, time.Time, error)
+
+	// ScanDelayed calls fn with the messages that wait for their delay, the one that is due first
+	// first, beginning behind the key after (empty: at the first), until fn returns false or there
+	// are no more. The record is reused between calls.
+	ScanDelayed(after string, fn func(Delayed) bool) error
+
+	// Documents calls fn with the documents of a kind in the order of their keys (or the opposite),
+	// beginning behind the key after (empty: at the first), until fn returns false or there are no
+	// more. The value is valid until fn returns.
+	Documents(kind, after string, down bool, fn func(Document) bool) error
+
+	// StaleIDs returns at most limit remembered IDs whose Keep time is not after now.
+	StaleIDs(now time.Time, limit int) ([]StaleID, error)
+}
+
+// Stats is how large a store is. What is not known is negative.
+type Stats struct {
+	Path      string // of the file, empty where there is none
+	Size      int64  // bytes in use or free for reuse
+	Free      int64  // bytes of Size that are free for reuse
+	DiskTotal int64  // bytes of the file system
+	DiskFree  int64  // bytes of the file system that this process may still use
+}
+
+// Image is everything that a Store keeps, but for the messages and documents.
+type Image struct {
+	Key      [16]byte // random, made with the store: hides places in IDs, and what revisions are made of
+	LastID   uint32   // the highest number that an object has
+	Declared string   // of the last Batch that had one
+	Objects  []Object
+	Lanes    []LaneState
+	Cursors  []CursorState
+	Attempts []Attempt
+	Seen     []Seen
+	Delayed  map[uint32]uint64 // messages that wait for their delay, by topic
+	NextDue  time.Time         // when the first of them is due
+}
