@@ -5,13 +5,8 @@ import (
 	"context"
 	"fmt"
 	"io"
-	"log/slog"
-	"net/netip"
 
-	"pipit/broker/store"
 	"pipit/config"
-	"pipit/db"
-	"pipit/httpapi/serve"
 )
 
 // checkConfig tells whether a start with a configuration would be refused, and why, without a start:
@@ -30,19 +25,4 @@ func checkConfig(ctx context.Context, file string, env []string, stdout, stderr 
 	}
 	fmt.Fprintln(stdout, cmp.Or(file, "built-in defaults")+": ok")
 	return nil
-}
-
-// machine is this one, for a configuration that is checked.
-var machine = config.Machine{
-	Certificate: func(certFile, keyFile string) error {
-		_, err := serve.OpenCertificate(certFile, keyFile, nil)
-		return err
-	},
-	Bind: func(a netip.AddrPort) (lacking bool, err error) {
-		err = bindable(a)
-		return serve.NoSuchFamily(err), err
-	},
-	Inspect: func(file string) (*store.Image, error) {
-		return db.Inspect(file, db.Options{Logger: slog.New(slog.DiscardHandler)})
-	},
 }

@@ -14,7 +14,7 @@ import (
 func TestLayout(t *testing.T) {
 	// What each package may import, beside the standard library.
 	allowed := map[string][]string{
-		"pipit": {"pipit/broker/login", "pipit/broker", "pipit/broker/store", "pipit/config", "pipit/db", "pipit/httpapi", "pipit/httpapi/forwarded", "pipit/httpapi/serve", "pipit/admin", "pipit/admin/command"},
+		"pipit": {"pipit/broker", "pipit/broker/store", "pipit/config", "pipit/db", "pipit/httpapi", "pipit/httpapi/forwarded", "pipit/httpapi/serve", "pipit/admin", "pipit/admin/command"},
 		"pipit/admin": {"pipit/broker/login", "pipit/broker", "pipit/broker/clip", "pipit/httpapi/exchange", "pipit/httpapi/forwarded", "github.com/julienschmidt/httprouter",
 			"golang.org/x/text/encoding", "golang.org/x/text/transform"},
 		"pipit/admin/openapi": {},

@@ -3,10 +3,28 @@ package main
 import (
 	"context"
 	"errors"
+	"log/slog"
 	"net"
 	"os"
 	"strings"
+
+	"pipit/broker/store"
+	"pipit/config"
+	"pipit/db"
+	"pipit/httpapi/serve"
 )
+
+// machine is this one, for a configuration that is checked.
+var machine = config.Machine{
+	Certificate: func(certFile, keyFile string) error {
+		_, err := serve.OpenCertificate(certFile, keyFile, nil)
+		return err
+	},
+	Bind: serve.Bindable,
+	Inspect: func(file string) (*store.Image, error) {
+		return db.Inspect(file, db.Options{Logger: slog.New(slog.DiscardHandler)})
+	},
+}
 
 // machineNames are the names of this machine, as far as it knows them without asking anybody, in lower case.
 func machineNames(ctx context.Context) []string {

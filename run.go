@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"io"
-	"os"
 	"runtime"
 	"runtime/debug"
 
@@ -32,18 +31,4 @@ func versionLine() string {
 		}
 	}
 	return fmt.Sprintf("%s %s %s/%s", line, runtime.Version(), runtime.GOOS, runtime.GOARCH)
-}
-
-// tune sets the runtime up for this program, where the environment does not say otherwise.
-func tune() {
-	if os.Getenv("GOGC") == "" {
-		// What lives is small, a few megabytes, and every request allocates a little that dies with
-		// it: the default would collect many times a second to save memory that nobody misses.
-		debug.SetGCPercent(400)
-	}
-	if os.Getenv("GOMAXPROCS") == "" {
-		// The committer spends its life in fsync. One processor more than there are cores lets
-		// it come back from there without a queue of requests before it.
-		runtime.GOMAXPROCS(runtime.GOMAXPROCS(0) + 1)
-	}
 }

@@ -38,7 +38,7 @@ func listenAll(ctx context.Context, key string, addrs []string, conns *connectio
 				all = append(all, newLimitedListener(httpapi.Listener(l, conns.log), p.network, conns))
 				continue
 			}
-			if !p.optional || !NoSuchFamily(err) {
+			if !p.optional || !noSuchFamily(err) {
 				break
 			}
 			conns.log.Warn("this machine lacks an address: going on without it", "address", p.addr, "error", err)
@@ -92,8 +92,16 @@ func networkOf(ip netip.Addr) string {
 	return "tcp6"
 }
 
-// NoSuchFamily tells whether the machine lacks a family of addresses.
-func NoSuchFamily(err error) bool {
+// Bindable returns why an address cannot be listened on, nil where it can, and whether that is because the machine lacks
+// its family. Nothing listens meanwhile. One that is in use is syscall.EADDRINUSE; on Windows only who listens
+// gets to know, and the answer is nil.
+func Bindable(a netip.AddrPort) (lacking bool, err error) {
+	err = bindable(a)
+	return noSuchFamily(err), err
+}
+
+// noSuchFamily tells whether the machine lacks a family of addresses.
+func noSuchFamily(err error) bool {
 	var errno syscall.Errno
 	if !errors.As(err, &errno) {
 		return false
