@@ -64,7 +64,7 @@ func newAPIRig(t *testing.T) *apiRig {
 		t.Fatal(err)
 	}
 	store := &fullStore{Store: file}
-	b, err := broker.Open(store, broker.Options{Logger: logger, SweepInterval: time.Hour})
+	b, err := broker.Open(store, broker.Options{Logger: logger})
 	if err != nil {
 		t.Fatal(err)
 	}

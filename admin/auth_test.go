@@ -99,7 +99,7 @@ func (r *authRig) open() {
 		r.t.Fatal(err)
 	}
 	r.store = &authStore{Store: store}
-	if r.b, err = broker.Open(r.store, broker.Options{Logger: r.options.Logger, SweepInterval: 24 * time.Hour}); err != nil {
+	if r.b, err = broker.Open(r.store, broker.Options{Logger: r.options.Logger}); err != nil {
 		store.Close()
 		r.t.Fatal(err)
 	}

@@ -50,18 +50,18 @@ import (
 
 // Options configure a Broker. The zero value of a field stands for its default.
 type Options struct {
-	MaxPayload    int64         // bytes of one message; default 1 MiB
-	MaxPending    int64         // bytes of payload that are being published at once; default 256 MiB
-	SweepInterval time.Duration // how often what is over is cleared away; default 1 s
-	ServiceName   string        // producer of what the embedding program publishes; default "service"
-	Logger        *slog.Logger  // default slog.Default()
+	MaxPayload  int64        // bytes of one message; default 1 MiB
+	MaxPending  int64        // bytes of payload that are being published at once; default 256 MiB
+	ServiceName string       // producer of what the embedding program publishes; default "service"
+	Logger      *slog.Logger // default slog.Default()
+
+	sweepInterval time.Duration // how often what is over is cleared away; sweepEvery, but in tests
 }
 
 // Defaults of Options.
 const (
-	DefaultMaxPayload    = 1 << 20
-	DefaultMaxPending    = 256 << 20
-	DefaultSweepInterval = time.Second
+	DefaultMaxPayload = 1 << 20
+	DefaultMaxPending = 256 << 20
 )
 
 // Broker is a running broker. Its methods may be called from any goroutine.
@@ -120,8 +120,8 @@ type Broker struct {
 // Open starts a broker on a store, which it owns from then on: Close closes it.
 // On an error the store is left open.
 func Open(store store.Store, opts Options) (*Broker, error) {
-	if opts.SweepInterval <= 0 {
-		opts.SweepInterval = DefaultSweepInterval
+	if opts.sweepInterval <= 0 {
+		opts.sweepInterval = sweepEvery
 	}
 	if opts.ServiceName == "" {
 		opts.ServiceName = "service"

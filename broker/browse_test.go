@@ -308,7 +308,7 @@ func TestBrowseWithoutConsumers(t *testing.T) {
 
 func TestBrowseExpired(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		r := newRig(t, broker.Options{SweepInterval: time.Hour})
+		r := newRig(t, broker.Options{}.Sweeping(time.Hour))
 		r.define(topicDef("/t"), consumerDef("/t", "a"))
 		r.publish("/t", broker.Publication{Payload: []byte("short"), Expiration: 2, ID: "short"})
 		r.publish("/t", broker.Publication{Payload: []byte("long"), Expiration: 20})
@@ -370,7 +370,7 @@ func TestBrowseTimes(t *testing.T) {
 
 // TestBrowsePages: while messages come and go, what stays is on exactly one page, in order.
 func TestBrowsePages(t *testing.T) {
-	r := newRig(t, broker.Options{SweepInterval: 10 * time.Millisecond})
+	r := newRig(t, broker.Options{}.Sweeping(10*time.Millisecond))
 	topic := topicDef("/t")
 	topic.Expiration = 0
 	r.define(topic, consumerDef("/t", "a"), consumerDef("/t", "b"))

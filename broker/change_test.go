@@ -435,7 +435,7 @@ func TestDeleteConsumer(t *testing.T) {
 // TestDeleteLastConsumer deletes a consumer that is done with more than one commit removes: the next
 // one gets nothing of that.
 func TestDeleteLastConsumer(t *testing.T) {
-	r := newRig(t, broker.Options{SweepInterval: time.Hour})
+	r := newRig(t, broker.Options{}.Sweeping(time.Hour))
 	r.define(topicDef("/t"), consumerDef("/t", "a"))
 	const n = 25_000
 	r.fill("/t", n)
@@ -851,7 +851,7 @@ func TestPurgeDiskFull(t *testing.T) {
 // TestDeleteConcurrently publishes, receives and acknowledges while topics and consumers come and go.
 // Meant to run with -race. What stays must get everything.
 func TestDeleteConcurrently(t *testing.T) {
-	r := newRig(t, broker.Options{SweepInterval: 5 * time.Millisecond})
+	r := newRig(t, broker.Options{}.Sweeping(5*time.Millisecond))
 	r.define(topicDef("/stays"), consumerDef("/stays", "stays"))
 	for i := range 3 {
 		r.define(topicDef(fmt.Sprint("/t", i)), consumerDef(fmt.Sprint("/t", i), fmt.Sprint("key", i)))

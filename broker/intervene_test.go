@@ -551,7 +551,7 @@ func TestReleaseMessage(t *testing.T) {
 // same moment, and counts nothing twice.
 func TestDelayedTaken(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		r := newRig(t, broker.Options{SweepInterval: time.Millisecond})
+		r := newRig(t, broker.Options{}.Sweeping(time.Millisecond))
 		topic := topicDef("/t")
 		topic.MaxDepth, topic.Expiration = 1000, 0
 		r.define(topic, consumerDef("/t", "a"))
@@ -823,7 +823,7 @@ func TestInterveneFirst(t *testing.T) {
 // end nothing is left.
 func TestInterveneConcurrent(t *testing.T) {
 	const each, publishers = 400, 2
-	r := newRig(t, broker.Options{SweepInterval: 5 * time.Millisecond})
+	r := newRig(t, broker.Options{}.Sweeping(5*time.Millisecond))
 	topic := topicDef("/t")
 	topic.MaxDepth, topic.Expiration = 5000, 0
 	r.define(topic, consumerDef("/t", "a"), consumerDef("/t", "b"))

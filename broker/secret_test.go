@@ -77,7 +77,7 @@ func TestSweeperWipes(t *testing.T) {
 		if count() == 0 {
 			t.Error("the test tests nothing: the key left the file by itself")
 		}
-		time.Sleep(3 * broker.DefaultSweepInterval)
+		time.Sleep(3 * broker.SweepEvery)
 		if n := count(); n > 0 {
 			t.Errorf("the rotated key is in the file %d times", n)
 		}

@@ -20,11 +20,12 @@ const (
 	sweepLooks   = 5000             // delayed messages looked at for deleted topics
 	sweepSmall   = 2000             // delivery counts, and last-seen times
 	seenEvery    = 10 * time.Second // how far last-seen times on disk lag behind
+	sweepEvery   = time.Second      // between two passes
 )
 
 // sweepLoop clears away what is over, and makes delayed messages deliverable when they are due.
 func (b *Broker) sweepLoop() {
-	tick := time.NewTicker(b.opts.SweepInterval)
+	tick := time.NewTicker(b.opts.sweepInterval)
 	defer tick.Stop()
 	flushed := time.Now()
 	failed := false

@@ -83,7 +83,7 @@ func newServer(t testing.TB, change ...func(*setup)) *rig {
 	r := &rig{t: t, logs: &logBuffer{}}
 	logger := slog.New(slog.NewJSONHandler(r.logs, &slog.HandlerOptions{Level: slog.LevelDebug}))
 	s := setup{
-		broker:  broker.Options{Logger: logger, SweepInterval: time.Hour},
+		broker:  broker.Options{Logger: logger},
 		api:     httpapi.Options{Logger: logger, Access: true},
 		consume: func(*broker.Consumer) {},
 		topic:   func(*broker.Topic) {},

@@ -1,0 +1,12 @@
+package broker
+
+import "time"
+
+// SweepEvery is how often a broker clears away what is over.
+const SweepEvery = sweepEvery
+
+// Sweeping is o with sweeps that are as often.
+func (o Options) Sweeping(every time.Duration) Options {
+	o.sweepInterval = every
+	return o
+}
