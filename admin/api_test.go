@@ -365,11 +365,12 @@ func (c *conformity) find(req *http.Request) (*routers.Route, map[string]string)
 	return nil, nil
 }
 
-// TestOpenAPIDescribesRoutes holds the document and the routers to each other, in both directions.
+// TestOpenAPIDescribesRoutes holds the document and the router to each other, in both directions. The wire protocol has a test
+// of its own.
 func TestOpenAPIDescribesRoutes(t *testing.T) {
-	// The names of parameters may differ, and a slash at the end of a path of the wire is optional.
+	// The names of parameters may differ.
 	normal := func(method, path string) string {
-		segments := strings.Split(strings.TrimSuffix(path, "/"), "/")
+		segments := strings.Split(path, "/")
 		for i, s := range segments {
 			if s != "" && strings.ContainsRune(":*{", rune(s[0])) {
 				segments[i] = "{}"
@@ -379,6 +380,9 @@ func TestOpenAPIDescribesRoutes(t *testing.T) {
 	}
 	scopes := map[string]string{}
 	for path, item := range openAPI(t).Paths.Map() {
+		if !strings.HasPrefix(path, rootPath) {
+			continue
+		}
 		for method, op := range item.Operations() {
 			scope, _ := op.Extensions["x-scope"].(string)
 			scopes[normal(method, path)] = scope
@@ -394,13 +398,6 @@ func TestOpenAPIDescribesRoutes(t *testing.T) {
 			t.Errorf("%s is not described", k)
 		} else if scope != want || want == "" {
 			t.Errorf("%s: described with the scope %q, it is %q", k, scope, want)
-		}
-	}
-	for _, rt := range httpapi.Routes() {
-		k := normal(rt.Method, rt.Path)
-		routes[k] = true
-		if _, ok := scopes[k]; !ok {
-			t.Errorf("%s is not described", k)
 		}
 	}
 	for k := range scopes {

@@ -128,40 +128,30 @@ func New(b *broker.Broker, opts Options) *Handler {
 	h := &Handler{s}
 	h.Adjust(opts)
 	for _, rt := range s.routes() {
-		s.handle(rt.Method, rt.Path, rt.handler)
+		s.handle(rt.method, rt.path, rt.handler)
 	}
 	return h
 }
 
-// Route is a route of the wire protocol. Path is as httprouter takes it.
-type Route struct{ Method, Path string }
-
+// route is a route of the protocol. path is as httprouter takes it.
 type route struct {
-	Route
-	handler handler
+	method, path string
+	handler      handler
 }
 
+// routes are all of them. Where there is GET, HEAD is as well.
 func (s *server) routes() []route {
 	return []route{
-		{Route{"POST", "/zato/pubsub/topic/*rest"}, s.publish},
-		{Route{"POST", "/zato/pubsub/msg/*rest"}, s.receive},
-		{Route{"GET", "/zato/pubsub/msg/*rest"}, s.stream},
-		{Route{"DELETE", "/zato/pubsub/msg/*rest"}, s.settleOne},
-		{Route{"POST", "/zato/pubsub/ack"}, s.settleMany},
-		{Route{"POST", "/zato/pubsub/ack/"}, s.settleMany},
-		{Route{"GET", "/zato/ping"}, s.ping},
-		{Route{"GET", "/zato/ping/"}, s.ping},
-		{Route{"GET", "/health"}, s.health},
+		{"POST", "/zato/pubsub/topic/*rest", s.publish},
+		{"POST", "/zato/pubsub/msg/*rest", s.receive},
+		{"GET", "/zato/pubsub/msg/*rest", s.stream},
+		{"DELETE", "/zato/pubsub/msg/*rest", s.settleOne},
+		{"POST", "/zato/pubsub/ack", s.settleMany},
+		{"POST", "/zato/pubsub/ack/", s.settleMany},
+		{"GET", "/zato/ping", s.ping},
+		{"GET", "/zato/ping/", s.ping},
+		{"GET", "/health", s.health},
 	}
-}
-
-// Routes returns all routes, for who describes them. Where there is GET, HEAD is as well.
-func Routes() []Route {
-	var list []Route
-	for _, rt := range (&server{}).routes() {
-		list = append(list, rt.Route)
-	}
-	return list
 }
 
 // handler answers a request. rest is what follows the route in the path, without the slash at

@@ -21,8 +21,8 @@ type Exchange struct {
 	ID      [1]string // as a header takes it; empty where it has none
 	Remote  string    // address of the client
 	Status  int       // 0 until the reply has begun
-	Bytes   int       // of the reply
 	Err     error     // from the handler
+	bytes   int       // of the reply
 }
 
 // Side is what embeds an Exchange: a request of the wire protocol, or one of admin.
@@ -50,7 +50,7 @@ func (x *Exchange) Write(b []byte) (int, error) {
 		x.WriteHeader(http.StatusOK)
 	}
 	n, err := x.ResponseWriter.Write(b)
-	x.Bytes += n
+	x.bytes += n
 	return n, err
 }
 

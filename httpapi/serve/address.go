@@ -89,8 +89,8 @@ func (ls Listeners) String() string {
 	return strings.Join(addrs, ",")
 }
 
-// Close closes them all, those that are closed already, too.
-func (ls Listeners) Close() {
+// close closes them all, those that are closed already, too.
+func (ls Listeners) close() {
 	for _, l := range ls {
 		_ = l.Close()
 	}

@@ -214,7 +214,7 @@ func TestCloseEndsAccept(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer all.Close()
+	defer all.close()
 	servetest.Connect(t, all[0].Addr().String())
 	first, err := all[0].Accept()
 	if err != nil {
@@ -243,7 +243,7 @@ func TestAdjustConnections(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer all.Close()
+	defer all.close()
 	l := all[0].(*limitedListener)
 	servetest.Connect(t, l.Addr().String())
 	first, err := l.Accept()

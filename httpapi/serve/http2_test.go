@@ -126,7 +126,7 @@ func startTLS(t *testing.T, h http.Handler, log *slog.Logger) (srv *Server, addr
 	}
 	srv.Serve(h, all, func() {})
 	t.Cleanup(func() {
-		all.Close()
+		all.close()
 		for _, s := range srv.all {
 			s.Close()
 		}

@@ -45,7 +45,7 @@ func listenAll(ctx context.Context, key string, addrs []string, conns *connectio
 			missing, err = fmt.Errorf("%s %q: %w", key, addr, err), nil
 		}
 		if err != nil {
-			all.Close()
+			all.close()
 			return nil, fmt.Errorf("%s %q: %w", key, addr, err)
 		}
 	}

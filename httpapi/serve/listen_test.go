@@ -51,7 +51,7 @@ func TestFamilies(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		t.Cleanup(func() { all.Close() })
+		t.Cleanup(func() { all.close() })
 		return all
 	}
 	answers := func(network string, port int) bool {
@@ -72,7 +72,7 @@ func TestFamilies(t *testing.T) {
 	if v6.BaseURLs(false)[0] != "http://[::1]:"+strconv.Itoa(port) {
 		t.Error(v6.BaseURLs(false))
 	}
-	v4.Close()
+	v4.close()
 	if answers("tcp4", port) || !answers("tcp6", port) {
 		t.Error("[::] is not IPv6 alone")
 	}

@@ -15,7 +15,7 @@ func TestHasArrived(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer all.Close()
+	defer all.close()
 	client := servetest.Connect(t, all[0].Addr().String())
 	c, err := all[0].Accept()
 	if err != nil {

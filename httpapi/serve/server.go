@@ -91,7 +91,7 @@ func (s *Server) Failed() <-chan error { return s.failed }
 func (s *Server) Stop() error {
 	ctx, cancel := context.WithTimeout(context.Background(), requestsEnd)
 	defer cancel()
-	s.conns.end(s.listeners.Close)
+	s.conns.end(s.listeners.close)
 	errs := make([]error, len(s.all))
 	var stopping sync.WaitGroup
 	for i, srv := range s.all {
@@ -109,4 +109,4 @@ func (s *Server) Stop() error {
 
 // Close closes the listeners, also those on which nothing is served yet. It is for who does not come to serve; a Stop does
 // the same.
-func (s *Server) Close() { s.listeners.Close() }
+func (s *Server) Close() { s.listeners.close() }
