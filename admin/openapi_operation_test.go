@@ -1,6 +1,7 @@
 package admin_test
 
 import (
+	"fmt"
 	"net/http"
 	"slices"
 	"strings"
@@ -10,10 +11,10 @@ import (
 	"pipit/broker"
 )
 
-// operation is a route of the API, in words. Its scope is the route's; its parameters in the path, its headers and most of
-// what it can be refused with follow from the path, the method and what it takes.
+// operation is a route of the API, or of the wire protocol, in words. Its scope is the route's; its parameters in the path and
+// most of what it can be refused with follow from the path, the method and what it takes.
 type operation struct {
-	method, path string // below v1
+	method, path string // of the API: below v1
 	id           string
 	summary      string
 	text         string
@@ -133,7 +134,7 @@ var groups = []group{
 				inQuery("text", "Those whose payload contains it, byte by byte.", openapi.Schema{Type: "string", MaxLength: new(broker.MaxBrowseText)}),
 				shared("limit"),
 				inQuery("cursor", "The next of the page before, which was asked for the same.", anyText),
-				inQuery("payload", "Bytes of each payload at most; with the limit at most 16777216 in all. 0: none.",
+				inQuery("payload", fmt.Sprintf("Bytes of each payload at most; with the limit at most %d in all. 0: none.", admin.MaxPayloadTotal),
 					*openapi.Integer(0, admin.MaxPayloadEach).With(openapi.Schema{Default: admin.DefaultPayload})),
 			}, reply: "MessageList", refused: []refused{{404, "NotFound"}}},
 		{method: "GET", path: "/messages/{topic}/{id}", id: "getMessage", summary: "Get a message, and where it stands with each consumer",
