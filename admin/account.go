@@ -9,6 +9,7 @@ import (
 	"time"
 	"unicode/utf8"
 
+	"pipit/admin/gate"
 	"pipit/broker"
 	"pipit/broker/clip"
 	"pipit/broker/login"
@@ -65,7 +66,7 @@ func SetAdministratorPassword(ctx context.Context, b *broker.Broker, name, passw
 }
 
 // local is who acts through the functions of this package.
-var local = actor{Name: commandLine, Via: "file"}
+var local = actor{Name: gate.CommandLine, Via: "file"}
 
 // hashPassword checks a name and a password and returns the password's hash.
 func hashPassword(name, password string) (string, error) {
@@ -80,7 +81,7 @@ func checkAccount(name, password string) error {
 	if err := checkName(name); err != nil {
 		return err
 	}
-	if strings.HasPrefix(name, tokenPrefix) || name == commandLine {
+	if strings.HasPrefix(name, gate.TokenPrefix) || name == gate.CommandLine {
 		return invalid("name", "name %q: the audit log has another use for it", name)
 	}
 	if n := utf8.RuneCountInString(password); n < minPassword || len(password) > login.MaxPassword {
@@ -125,7 +126,7 @@ func createAdministrator(ctx context.Context, b *broker.Broker, name, hash strin
 	}
 	now := time.Now().UTC()
 	return b.PutDocuments(ctx, append(more, broker.Document{Kind: administratorKind, Key: name,
-		Value: encode(administratorRecord{Hash: hash, Created: now, Changed: now})})...)
+		Value: gate.Encode(administratorRecord{Hash: hash, Created: now, Changed: now})})...)
 }
 
 func setPassword(ctx context.Context, b *broker.Broker, name, hash string, more ...broker.Document) error {
@@ -137,7 +138,7 @@ func setPassword(ctx context.Context, b *broker.Broker, name, hash string, more 
 		return noAdministrator(name)
 	}
 	r.Hash, r.Changed = hash, time.Now().UTC()
-	return b.PutDocuments(ctx, append(more, broker.Document{Kind: administratorKind, Key: name, Value: encode(r), Secret: true})...)
+	return b.PutDocuments(ctx, append(more, broker.Document{Kind: administratorKind, Key: name, Value: gate.Encode(r), Secret: true})...)
 }
 
 func noAdministrator(name string) error {
@@ -213,7 +214,7 @@ func (a *Admin) newHash(ctx context.Context, who caller, name, password, current
 	if err := a.confirm(ctx, who, current); err != nil {
 		return "", err
 	}
-	done, err := a.slowHash(ctx, who.actor)
+	done, err := a.slowHash(ctx, who.Actor)
 	if err != nil {
 		return "", err
 	}
@@ -230,7 +231,7 @@ func (a *Admin) createAdministrator(ctx context.Context, who caller, name, passw
 	}
 	a.changing.Lock()
 	defer a.changing.Unlock()
-	if err := createAdministrator(ctx, a.b, name, hash, a.audit(who.actor, "administrator.create", name, "")); err != nil {
+	if err := createAdministrator(ctx, a.b, name, hash, a.audit(who.Actor, "administrator.create", name, "")); err != nil {
 		return Administrator{}, err
 	}
 	return a.getAdministrator(name)
@@ -245,12 +246,12 @@ func (a *Admin) setAdministratorPassword(ctx context.Context, who caller, name, 
 		return err
 	}
 	return a.changeSessions(func(s *session) bool { return s.administrator == name && s != who.session }, func(ended []broker.Document) error {
-		return setPassword(ctx, a.b, name, hash, append(ended, a.audit(who.actor, "administrator.password", name, ""))...)
+		return setPassword(ctx, a.b, name, hash, append(ended, a.audit(who.Actor, "administrator.password", name, ""))...)
 	})
 }
 
 // deleteAdministrator deletes an administrator and ends its sessions. Its tokens end, or who takes them
-// over. The errors are NotFound, an httpError for the last one, and those of leave and
+// over. The errors are NotFound, a gate.Refusal for the last one, and those of leave and
 // broker.PutDocuments.
 func (a *Admin) deleteAdministrator(ctx context.Context, who caller, name string, takeOver bool) error {
 	return a.changeSessions(func(s *session) bool { return s.administrator == name }, func(ended []broker.Document) error {
@@ -264,14 +265,14 @@ func (a *Admin) deleteAdministrator(ctx context.Context, who caller, name string
 			return err
 		}
 		if len(some) < 2 {
-			return &httpError{http.StatusConflict, "last_administrator", "The last administrator cannot be deleted"}
+			return refuse(http.StatusConflict, "last_administrator", "The last administrator cannot be deleted")
 		}
 		left, err := a.leave(who, name, takeOver)
 		if err != nil {
 			return err
 		}
 		if err := a.b.PutDocuments(ctx, append(append(ended, left.docs...), broker.Document{Kind: administratorKind, Key: name, Secret: true},
-			a.audit(who.actor, "administrator.delete", name, ""))...); err != nil {
+			a.audit(who.Actor, "administrator.delete", name, ""))...); err != nil {
 			return err
 		}
 		left.done()

@@ -24,6 +24,7 @@ import (
 
 	"github.com/julienschmidt/httprouter"
 
+	"pipit/admin/gate"
 	"pipit/broker"
 	"pipit/httpapi/exchange"
 	"pipit/httpapi/forwarded"
@@ -58,6 +59,7 @@ type Setting struct {
 type Admin struct {
 	b        *broker.Broker
 	o        Options // as they were at the start
+	reach    *gate.Reach
 	adjusted atomic.Pointer[adjusted]
 	log      *slog.Logger
 	lines    *exchange.Lines
@@ -91,6 +93,7 @@ func New(b *broker.Broker, o Options) (*Admin, error) {
 	a := &Admin{
 		b:       b,
 		o:       o,
+		reach:   o.reach(),
 		log:     o.Logger,
 		lines:   exchange.NewLines(o.Logger),
 		foreign: http.NewCrossOriginProtection(),
@@ -99,7 +102,7 @@ func New(b *broker.Broker, o Options) (*Admin, error) {
 		trail:   newTrail(),
 		closing: make(chan struct{}),
 	}
-	if origin := a.configuredOrigin(); origin != "" {
+	if origin := a.reach.ConfiguredOrigin(); origin != "" {
 		if err := a.foreign.AddTrustedOrigin(origin); err != nil {
 			return nil, err
 		}
@@ -112,6 +115,12 @@ func New(b *broker.Broker, o Options) (*Admin, error) {
 	a.register()
 	a.workers.Go(a.keep)
 	return a, nil
+}
+
+// reach is what o says of how the server is reached.
+func (o *Options) reach() *gate.Reach {
+	return &gate.Reach{Addresses: o.Addresses, Wire: o.Wire, PublicURL: o.PublicURL, Origin: o.Origin, PathPrefix: o.PathPrefix,
+		Proxies: o.Proxies, Hosts: o.Hosts, HasName: o.HasName}
 }
 
 // adjusted are the options that Adjust changes.
@@ -144,61 +153,15 @@ func (a *Admin) Close() {
 	})
 }
 
-// access is who may use a route, and what a caller may use: one includes those before it.
-type access uint8
-
-const (
-	public access = iota // everybody, once there is an administrator: sign-in and assets
-	read                 // tokens of every scope
-	write                // tokens that may change objects and messages
-	admin                // administrators, and tokens that may do what these may: who else has access
-)
-
-// scopes are the names of what tokens may use.
-var scopes = [...]string{read: ScopeRead, write: ScopeWrite, admin: ScopeAdmin}
-
-func (a access) String() string { return scopes[a] }
-
-// accessOf returns what a scope may use. One that is not known may use nothing.
-func accessOf(scope string) access { return access(max(0, slices.Index(scopes[:], scope))) } // #nosec G115 -- one of four
-
 // route is a route of the pages or of the API. Path is as httprouter takes it.
 type route struct {
 	Method, Path string
 	Handler      func(http.ResponseWriter, *http.Request, params) error
-	Access       access
+	Access       gate.Access
 }
 
 // params are the parameters of a path, unescaped.
 type params map[string]string
-
-// The paths that are treated in a way of their own.
-const (
-	rootPath   = "/admin/"
-	apiPath    = "/admin/api/"
-	assetsPath = "/admin/assets/"
-	loginPath  = "/admin/login"
-	setupPath  = "/admin/setup"
-)
-
-// httpError is an error that only HTTP knows.
-type httpError struct {
-	status  int
-	code    string // of the problem
-	message string // for the caller
-}
-
-func (e *httpError) Error() string { return e.message }
-
-var (
-	errNoRoute  = &httpError{http.StatusNotFound, "not_found", "There is nothing here"}
-	errNoPage   = &httpError{http.StatusNotFound, "not_set_up", notSetUp} // what the pages answer before the set-up
-	errNotSetUp = &httpError{http.StatusForbidden, "not_set_up", notSetUp}
-	errNoSignIn = &httpError{http.StatusUnauthorized, "unauthorized", "Sign in, or send a token that is valid: Authorization: Bearer pipit_…"}
-	errForeign  = &httpError{http.StatusForbidden, "cross_origin", "The request comes from a page of another origin"}
-)
-
-const notSetUp = "Pipit is not set up: open the link that it printed at its start, or run: pipit admin create NAME"
 
 // policy is the Content-Security-Policy: nothing from elsewhere, nothing inline.
 const policy = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; form-action 'self'; frame-ancestors 'none'; base-uri 'none'"
@@ -206,22 +169,22 @@ const policy = "default-src 'none'; script-src 'self'; style-src 'self'; img-src
 // ServeHTTP answers a request, and logs it.
 func (a *Admin) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	start := time.Now()
-	r = a.unprefixed(r)
-	x := &call{who: actor{Addr: a.addr(r)}, prefix: a.o.PathPrefix}
-	x.Exchange = exchange.Exchange{ResponseWriter: w, Side: x, Request: r, Remote: a.remote(r)}
+	r = a.reach.Unprefixed(r)
+	x := &call{who: actor{Addr: a.reach.Addr(r)}, prefix: a.o.PathPrefix}
+	x.Exchange = exchange.Exchange{ResponseWriter: w, Side: x, Request: r, Remote: a.reach.Remote(r)}
 	h := w.Header()
 	h.Set("Content-Security-Policy", policy)
 	h.Set("Cross-Origin-Opener-Policy", "same-origin")
 	h.Set("Cross-Origin-Resource-Policy", "same-origin")
 	h.Set("Referrer-Policy", "same-origin") // with no-referrer, browsers hide the Origin of our own forms
 	h.Set("X-Content-Type-Options", "nosniff")
-	if !strings.HasPrefix(r.URL.Path, assetsPath) {
+	if !strings.HasPrefix(r.URL.Path, gate.AssetsPath) {
 		h.Set("Cache-Control", "no-store")
 	}
-	if a.secure(r) && !isLocalhost(hostName(r.Host)) { // which is other servers', too
+	if a.reach.Secure(r) && !gate.IsLocalhost(gate.HostName(r.Host)) { // which is other servers', too
 		h.Set("Strict-Transport-Security", strictTransport)
 	}
-	if x.Err = a.checkHost(r); x.Err == nil {
+	if x.Err = a.reach.CheckHost(r); x.Err == nil {
 		a.dispatch(x, r)
 	}
 	switch {
@@ -254,7 +217,7 @@ func (a *Admin) fail(x *call, r *http.Request) {
 		a.lines.BrokenOff(&x.Exchange)
 		return
 	}
-	if isAPI(r) {
+	if gate.IsAPI(r) {
 		a.problem(x, r, x.Err)
 	} else {
 		a.errorPage(x, r, x.Err)
@@ -272,7 +235,7 @@ func (a *Admin) register() {
 				x.Header().Del("Allow")
 				return
 			}
-			x.Err = &httpError{http.StatusMethodNotAllowed, "method_not_allowed", message}
+			x.Err = gate.Refuse(http.StatusMethodNotAllowed, "method_not_allowed", message)
 		})
 	for _, rt := range slices.Concat(a.pageRoutes(), a.apiRoutes()) {
 		a.add(rt)
@@ -293,9 +256,6 @@ func (a *Admin) add(rt route) {
 	})
 }
 
-// isRead tells whether a request asks for what is there.
-func isRead(r *http.Request) bool { return r.Method == http.MethodGet || r.Method == http.MethodHead }
-
 // restored is a request with the URL that it came with.
 func restored(r *http.Request) *http.Request {
 	r.URL = r.Context().Value(urlKey{}).(*url.URL)
@@ -307,7 +267,7 @@ func (a *Admin) notFound(r *http.Request) error {
 	if err := a.refuseUntilSetUp(r); err != nil {
 		return err
 	}
-	return errNoRoute
+	return gate.ErrNoRoute
 }
 
 // refuseUntilSetUp returns an error while there is no administrator.
@@ -315,19 +275,19 @@ func (a *Admin) refuseUntilSetUp(r *http.Request) error {
 	switch {
 	case a.isSetUp() || isLocal(r):
 		return nil
-	case isAPI(r):
-		return errNotSetUp
+	case gate.IsAPI(r):
+		return gate.ErrNotSetUp
 	default:
-		return errNoPage
+		return gate.ErrNoPage
 	}
 }
 
 // enter lets a request in to its handler, or not.
 func (a *Admin) enter(x *call, r *http.Request, rt route, p httprouter.Params) error {
-	if !strings.HasPrefix(rt.Path, assetsPath) {
-		if rt.Path == setupPath {
+	if !strings.HasPrefix(rt.Path, gate.AssetsPath) {
+		if rt.Path == gate.SetupPath {
 			if a.isSetUp() {
-				return errNoRoute
+				return gate.ErrNoRoute
 			}
 		} else if err := a.refuseUntilSetUp(r); err != nil {
 			return err
@@ -337,38 +297,38 @@ func (a *Admin) enter(x *call, r *http.Request, rt route, p httprouter.Params) e
 	if err != nil {
 		return err
 	}
-	x.who = who.actor
+	x.who = who.Actor
 	switch {
 	case rt.Access == public:
-	case who.Name == "" && !isAPI(r) && wantsPage(r):
-		to := loginPath
+	case who.Name == "" && !gate.IsAPI(r) && gate.WantsPage(r):
+		to := gate.LoginPath
 		if isRead(r) && r.URL.Path != rootPath {
 			to += "?" + url.Values{"next": {r.URL.RequestURI()}}.Encode()
 		}
 		http.Redirect(x, r, to, http.StatusSeeOther)
 		return nil
 	case who.Name == "":
-		return errNoSignIn
+		return gate.ErrNoSignIn
 	case rt.Access > who.Access:
-		return &httpError{http.StatusForbidden, "forbidden", fmt.Sprintf("The token's scope is %s: this takes one of scope %s", who.Access, rt.Access)}
+		return refuse(http.StatusForbidden, "forbidden", fmt.Sprintf("The token's scope is %s: this takes one of scope %s", who.Access, rt.Access))
 	}
 	if r.Body != nil {
 		r.Body = http.MaxBytesReader(x.ResponseWriter, r.Body, a.maxBody(rt))
 	}
 	values := make(params, len(p))
 	for _, v := range p {
-		if strings.HasPrefix(rt.Path, assetsPath) {
+		if strings.HasPrefix(rt.Path, gate.AssetsPath) {
 			values[v.Key] = v.Value
 		} else if values[v.Key], err = url.PathUnescape(v.Value); err != nil {
-			return errNoRoute
+			return gate.ErrNoRoute
 		}
 	}
-	if isAPI(r) {
+	if gate.IsAPI(r) {
 		if r, err = values.fromQuery(r); err != nil {
 			return err
 		}
 	}
-	return rt.Handler(x, r.WithContext(context.WithValue(r.Context(), callerKey{}, who)), values)
+	return rt.Handler(x, r.WithContext(who.in(r.Context())), values)
 }
 
 // Limits of bodies.
@@ -387,8 +347,5 @@ func (a *Admin) maxBody(rt route) int64 {
 	}
 }
 
-// isAPI tells whether a request is for the API, by its path.
-func isAPI(r *http.Request) bool { return strings.HasPrefix(r.URL.Path, apiPath) }
-
-// wantsPage tells a browser that opens a page, or sends a form, from a script.
-func wantsPage(r *http.Request) bool { return strings.Contains(r.Header.Get("Accept"), "text/html") }
+// strictTransport has a browser come through TLS alone for 30 days since its last visit: to this host, at any port.
+const strictTransport = "max-age=2592000"

@@ -76,7 +76,7 @@ func (n *noun[T]) apiCreate(w http.ResponseWriter, r *http.Request, _ params) er
 		return err
 	}
 	if v, err = n.create(r.Context(), actorOf(r.Context()), v); err != nil {
-		return created{err}
+		return created(err)
 	}
 	w.Header().Set("Location", v1+n.path+"/"+pathSegment(n.key(&v)))
 	return n.reply(w, r, http.StatusCreated, v)

@@ -5,6 +5,8 @@ import (
 	"net/url"
 	"runtime"
 	"time"
+
+	"pipit/admin/gate"
 )
 
 // System is the program and its file.
@@ -129,13 +131,13 @@ func (a *Admin) apiTokens(w http.ResponseWriter, r *http.Request, _ params) erro
 }
 
 func (a *Admin) apiCreateToken(w http.ResponseWriter, r *http.Request, _ params) error {
-	n, byDefault := NewToken{Scope: ScopeRead}, NewToken{Scope: ScopeRead}
+	n, byDefault := NewToken{Scope: gate.ScopeRead}, NewToken{Scope: gate.ScopeRead}
 	if err := readObject(r, &n, &byDefault, typeJSON); err != nil {
 		return err
 	}
 	t, err := a.createToken(r.Context(), callerOf(r.Context()), n)
 	if err != nil {
-		return created{err}
+		return created(err)
 	}
 	return reply(w, http.StatusCreated, t)
 }
@@ -190,7 +192,7 @@ func (a *Admin) apiCreateAdministrator(w http.ResponseWriter, r *http.Request, _
 	}
 	made, err := a.createAdministrator(r.Context(), callerOf(r.Context()), n.Name, n.Password, n.CurrentPassword)
 	if err != nil {
-		return created{err}
+		return created(err)
 	}
 	w.Header().Set("Location", v1+"/administrators/"+url.PathEscape(made.Name))
 	return reply(w, http.StatusCreated, made)

@@ -14,6 +14,8 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+
+	"pipit/admin/gate"
 )
 
 // asset is a file that pages load.
@@ -73,7 +75,7 @@ func assetURL(name string) (string, error) {
 	if _, ok := list[name]; !ok {
 		return "", fmt.Errorf("no asset %q", name)
 	}
-	return assetsPath + hash + "/" + name, nil
+	return gate.AssetsPath + hash + "/" + name, nil
 }
 
 // pageAsset answers with an asset, also under an old hash: with that it is not kept.
@@ -82,7 +84,7 @@ func (a *Admin) pageAsset(w http.ResponseWriter, r *http.Request, p params) erro
 	hash, name, _ := strings.Cut(strings.TrimPrefix(p["file"], "/"), "/")
 	f, ok := list[name]
 	if !ok {
-		return errNoRoute
+		return gate.ErrNoRoute
 	}
 	h := w.Header()
 	h.Set("Content-Type", f.mime)

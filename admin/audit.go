@@ -15,6 +15,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"pipit/admin/gate"
 	"pipit/broker"
 	"pipit/broker/clip"
 	"pipit/broker/login"
@@ -133,7 +134,7 @@ func (e *entryRecord) add(older *entryRecord) {
 func (e *entryRecord) document() broker.Document {
 	key := auditKeyAt(e.At)
 	rand.Read(key[8:]) // never fails
-	return broker.Document{Kind: auditRingOf(auditKindOf(e.Action)), Key: hex.EncodeToString(key[:]), Value: encode(e)}
+	return broker.Document{Kind: auditRingOf(auditKindOf(e.Action)), Key: hex.EncodeToString(key[:]), Value: gate.Encode(e)}
 }
 
 // auditKeyAt is before the keys of all entries of a time.
@@ -154,15 +155,6 @@ func auditRingOf(kind string) string {
 func auditDocument(now time.Time, who actor, action, object, detail string) broker.Document {
 	e := newEntry(now, who, action, object, detail)
 	return e.document()
-}
-
-// encode makes the value of a document.
-func encode(v any) []byte {
-	b, err := json.Marshal(v)
-	if err != nil { // of a type that JSON does not have
-		panic(err)
-	}
-	return b
 }
 
 // trail is the state of the audit log.

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"time"
 
+	"pipit/admin/gate"
 	"pipit/broker"
 )
 
@@ -93,7 +94,7 @@ func (a *Admin) logUnstored(d *broker.Document) {
 func (a *Admin) loadAudit() error {
 	var move []broker.Document
 	for kind, r := range a.trail.rings {
-		err := eachDocument(a.b, r.documents, func(d broker.Document) error {
+		err := gate.EachDocument(a.b, r.documents, func(d broker.Document) error {
 			r.entries.Add(1)
 			if kind != AuditEdit {
 				return nil
@@ -164,7 +165,7 @@ func (a *Admin) mergeAudit(ctx context.Context, r *auditRing) error {
 				m.entry.add(&some[i].entry)
 				docs = append(docs, broker.Document{Kind: r.documents, Key: some[i].key, Committed: func() { r.entries.Add(-1) }})
 			}
-			docs = append(docs, broker.Document{Kind: r.documents, Key: m.key, Value: encode(m.entry)})
+			docs = append(docs, broker.Document{Kind: r.documents, Key: m.key, Value: gate.Encode(m.entry)})
 			if len(docs) >= trimBatch {
 				if err := put(); err != nil {
 					r.more.Store(true)

@@ -9,6 +9,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"pipit/admin/gate"
 	"pipit/broker"
 	"pipit/httpapi/refused"
 )
@@ -66,7 +67,7 @@ func TestAuditIsNotWashedAway(t *testing.T) {
 		r.account()
 		as := withCookie(r.signedIn())
 		r.want(r.call("POST", v1+"/administrators", `{"name": "mallory", "password": "a long password 4711", "current_password": "`+authPassword+`"}`, as), http.StatusCreated)
-		r.newToken(r.signedIn(), "deploy", ScopeWrite, "")
+		r.newToken(r.signedIn(), "deploy", gate.ScopeWrite, "")
 		kept()
 		before := r.entries(AuditAccess)
 		if !strings.Contains(before, "administrator.create(mallory)x1") || !strings.Contains(before, "token.create(deploy)x1") {
@@ -239,7 +240,7 @@ func TestAuditOfSecrets(t *testing.T) {
 	}
 	one := fmt.Sprintf("%s/consumers/%d", v1, c.ID)
 	page := fmt.Sprintf("/admin/consumers/%d", c.ID)
-	reader := withToken(r.newToken(cookie, "reader", ScopeRead, "").Token)
+	reader := withToken(r.newToken(cookie, "reader", gate.ScopeRead, "").Token)
 	step := func(want string) {
 		t.Helper()
 		if got := r.entries(AuditSecret); got != want {

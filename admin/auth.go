@@ -12,28 +12,15 @@ import (
 	"unicode"
 	"unicode/utf8"
 
+	"pipit/admin/gate"
 	"pipit/broker"
 	"pipit/broker/clip"
 	"pipit/broker/login"
 )
 
-// actor is who does something, for permissions and the audit log.
-type actor struct {
-	Name   string // administrator, or "token NAME"; empty: nobody has signed in
-	Via    string // "web", "api" or "file"
-	Addr   string // IP address
-	Access access
-}
-
-// Names of actors that are no administrators. No administrator can have one of these.
-const (
-	tokenPrefix = "token "
-	commandLine = "command line"
-)
-
 // caller is who a request comes from.
 type caller struct {
-	actor
+	gate.Actor
 	session *session // nil where there is none
 	token   *token   // likewise
 }
@@ -41,52 +28,49 @@ type caller struct {
 // callerKey is that of the caller in a request's context.
 type callerKey struct{}
 
+// in returns the context of a request that comes from who.
+func (who caller) in(ctx context.Context) context.Context {
+	return gate.WithActor(context.WithValue(ctx, callerKey{}, who), who.Actor)
+}
+
 // callerOf returns who a request comes from.
 func callerOf(ctx context.Context) caller {
 	who, _ := ctx.Value(callerKey{}).(caller)
 	return who
 }
 
-// actorOf returns who a request comes from.
-func actorOf(ctx context.Context) actor { return callerOf(ctx).actor }
-
-// localKey is that of a mark in a request's context: it came through Local.
-type localKey struct{}
-
 // Local returns the handler for who has the database file in hand: nobody has to sign in. It must
 // not be served to anybody else.
 func (a *Admin) Local() http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		a.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), localKey{}, true)))
+		a.ServeHTTP(w, gate.AsLocal(r))
 	})
 }
 
-func isLocal(r *http.Request) bool { return r.Context().Value(localKey{}) != nil }
-
 // identify returns who a request comes from, by its token or its session; nobody, where it has
-// neither. The errors are errNoSignIn for a token that is not valid, which nobody can guess and nothing counts, and
-// errForeign for a change that a page of another origin sends: it could have no token.
+// neither. The errors are gate.ErrNoSignIn for a token that is not valid, which nobody can guess and nothing counts, and
+// gate.ErrForeign for a change that a page of another origin sends: it could have no token.
 func (a *Admin) identify(r *http.Request) (caller, error) {
-	who := caller{actor: actor{Via: "web", Addr: a.addr(r)}}
+	who := caller{Actor: actor{Via: "web", Addr: a.reach.Addr(r)}}
 	if isLocal(r) {
-		who.actor = actor{Name: commandLine, Via: "file", Access: admin}
+		who.Actor = actor{Name: gate.CommandLine, Via: "file", Access: admin}
 		return who, nil
 	}
 	now := time.Now()
-	if isAPI(r) {
+	if gate.IsAPI(r) {
 		who.Via = "api"
 		if text, ok := bearer(r); ok {
 			t := a.token(text, now)
 			if t == nil {
-				a.note(r.Context(), who.actor, "token.refused", "")
-				return who, errNoSignIn
+				a.note(r.Context(), who.Actor, "token.refused", "")
+				return who, gate.ErrNoSignIn
 			}
-			who.Name, who.Access, who.token = tokenPrefix+t.name, accessOf(t.scope), t
+			who.Name, who.Access, who.token = gate.TokenPrefix+t.name, gate.AccessOf(t.scope), t
 			return who, nil
 		}
 	}
 	if err := a.foreign.Check(r); err != nil {
-		return who, errForeign
+		return who, gate.ErrForeign
 	}
 	if s := a.session(r, now); s != nil {
 		who.Name, who.Access, who.session = s.administrator, admin, s
@@ -103,7 +87,7 @@ func bearer(r *http.Request) (string, bool) {
 // signIn begins a session of an administrator, whose cookie it sets. The errors are Unauthorized;
 // TooMany, after too many failures, until their window ends; and Unavailable.
 func (a *Admin) signIn(ctx context.Context, w http.ResponseWriter, r *http.Request, name, password string) error {
-	who := actor{Via: "web", Addr: a.addr(r)}
+	who := actor{Via: "web", Addr: a.reach.Addr(r)}
 	account, right, err := a.checkPassword(ctx, name, password, who.Addr)
 	if err != nil {
 		return err
@@ -161,13 +145,13 @@ func (a *Admin) confirm(ctx context.Context, who caller, password string) error 
 	}
 	_, right, err := a.checkPassword(ctx, who.Name, password, who.Addr)
 	if err == nil && !right {
-		a.note(ctx, who.actor, "password.refused", who.Name)
+		a.note(ctx, who.Actor, "password.refused", who.Name)
 		err = invalid("current_password", "current_password: this is not the password of administrator %q", who.Name)
 	}
 	return err
 }
 
-// present returns errNoSignIn where the session or token that who acts with has ended since the request
+// present returns gate.ErrNoSignIn where the session or token that who acts with has ended since the request
 // began. The caller holds changing.
 func (a *Admin) present(who caller) error {
 	a.sessions.mu.RLock()
@@ -175,7 +159,7 @@ func (a *Admin) present(who caller) error {
 	a.tokens.mu.RLock()
 	defer a.tokens.mu.RUnlock()
 	if who.session != nil && a.sessions.byHash[who.session.hash] == nil || who.token != nil && a.tokens.byHash[who.token.hash] == nil {
-		return errNoSignIn
+		return gate.ErrNoSignIn
 	}
 	return nil
 }

@@ -18,6 +18,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"pipit/admin/gate"
 	"pipit/broker"
 	"pipit/broker/login"
 	"pipit/broker/store"
@@ -138,7 +139,7 @@ func (r *authRig) restart() {
 func (r *authRig) account() {
 	r.t.Helper()
 	if err := r.b.PutDocuments(context.Background(), broker.Document{Kind: administratorKind, Key: authName,
-		Value: encode(administratorRecord{Hash: authHash, Created: time.Now(), Changed: time.Now()})}); err != nil {
+		Value: gate.Encode(administratorRecord{Hash: authHash, Created: time.Now(), Changed: time.Now()})}); err != nil {
 		r.t.Fatal(err)
 	}
 }
@@ -232,7 +233,7 @@ func (r *authRig) wantProblem(a authAnswer, status int, code string) {
 
 func (r *authRig) login(name, password string, change ...tweak) authAnswer {
 	r.t.Helper()
-	return r.call("POST", loginPath, url.Values{"name": {name}, "password": {password}}.Encode(), change...)
+	return r.call("POST", gate.LoginPath, url.Values{"name": {name}, "password": {password}}.Encode(), change...)
 }
 
 // signedIn begins a session and returns its cookie.
@@ -249,7 +250,7 @@ func (r *authRig) signedIn() *http.Cookie {
 // newToken makes a token through the API.
 func (r *authRig) newToken(c *http.Cookie, name, scope, expires string) Token {
 	r.t.Helper()
-	a := r.call("POST", v1+"/tokens", string(encode(NewToken{name, scope, expires, authPassword})), withCookie(c))
+	a := r.call("POST", v1+"/tokens", string(gate.Encode(NewToken{name, scope, expires, authPassword})), withCookie(c))
 	r.want(a, http.StatusCreated)
 	var t Token
 	if err := json.Unmarshal([]byte(a.body), &t); err != nil {
@@ -311,15 +312,15 @@ func TestSetup(t *testing.T) {
 		r.wantProblem(r.call("PUT", path, ""), http.StatusForbidden, "not_set_up")
 	}
 	for _, wrong := range []string{"", "?key=", "?key=" + old, "?key=" + key + "x", "?key=" + strings.ToLower(key)} {
-		if a := r.call("GET", setupPath+wrong, ""); a.status != http.StatusNotFound {
+		if a := r.call("GET", gate.SetupPath+wrong, ""); a.status != http.StatusNotFound {
 			t.Errorf("%q: %d", wrong, a.status)
 		}
 	}
-	if a := r.call("POST", setupPath, setupForm(old, authName, authPassword)); a.status != http.StatusNotFound || a.cookie != nil {
+	if a := r.call("POST", gate.SetupPath, setupForm(old, authName, authPassword)); a.status != http.StatusNotFound || a.cookie != nil {
 		t.Error(a.status, a.cookie)
 	}
 
-	a := r.call("GET", setupPath+"?key="+key, "")
+	a := r.call("GET", gate.SetupPath+"?key="+key, "")
 	r.want(a, http.StatusOK)
 	if a.header.Get("Cache-Control") != "no-store" {
 		t.Error(a.header)
@@ -328,7 +329,7 @@ func TestSetup(t *testing.T) {
 		{"", authPassword}, {" ann", authPassword}, {"a\nb", authPassword}, {strings.Repeat("a", 65), authPassword}, {"..", authPassword},
 		{"token x", authPassword}, {"command line", authPassword}, {"ann", ""}, {"ann", "123456789"}, {"ann", strings.Repeat("x", 73)}, {"ann-ann-ann", "ann-ann-ann"},
 	} {
-		if a := r.call("POST", setupPath, setupForm(key, bad.name, bad.password)); a.status != http.StatusUnprocessableEntity || a.cookie != nil {
+		if a := r.call("POST", gate.SetupPath, setupForm(key, bad.name, bad.password)); a.status != http.StatusUnprocessableEntity || a.cookie != nil {
 			t.Errorf("%q: %d %.200s", bad, a.status, a.body)
 		}
 	}
@@ -338,7 +339,7 @@ func TestSetup(t *testing.T) {
 	answers := make([]authAnswer, 3)
 	for i := range answers {
 		done.Go(func() {
-			answers[i] = r.call("POST", setupPath, setupForm(key, fmt.Sprint("ann", i), authPassword))
+			answers[i] = r.call("POST", gate.SetupPath, setupForm(key, fmt.Sprint("ann", i), authPassword))
 		})
 	}
 	done.Wait()
@@ -356,9 +357,9 @@ func TestSetup(t *testing.T) {
 	}
 	r.want(r.call("GET", rootPath, "", withCookie(cookie)), http.StatusOK)
 	for _, method := range []string{"GET", "POST"} {
-		r.want(r.call(method, setupPath+"?key="+key, setupForm(key, "bob", authPassword)), http.StatusNotFound)
+		r.want(r.call(method, gate.SetupPath+"?key="+key, setupForm(key, "bob", authPassword)), http.StatusNotFound)
 	}
-	r.want(r.call("GET", loginPath, ""), http.StatusOK)
+	r.want(r.call("GET", gate.LoginPath, ""), http.StatusOK)
 	if links := r.a.SetupURLs(); links != nil {
 		t.Error(links)
 	}
@@ -380,7 +381,7 @@ func TestSetupRunsOut(t *testing.T) {
 		defer r.close()
 		key := setupKey(t, r)
 		time.Sleep(setupLife - time.Second)
-		r.want(r.call("GET", setupPath+"?key="+key, ""), http.StatusOK)
+		r.want(r.call("GET", gate.SetupPath+"?key="+key, ""), http.StatusOK)
 		if strings.Contains(r.logs.String(), "has run out") {
 			t.Error("told too early")
 		}
@@ -389,16 +390,16 @@ func TestSetupRunsOut(t *testing.T) {
 		if !strings.Contains(r.logs.String(), "the set-up link has run out: restart for another one") {
 			t.Error(r.logs)
 		}
-		a := r.call("GET", setupPath+"?key="+key, "")
+		a := r.call("GET", gate.SetupPath+"?key="+key, "")
 		if a.status != http.StatusNotFound || !strings.Contains(a.body, "run out") {
 			t.Error(a.status, a.body)
 		}
-		r.want(r.call("POST", setupPath, setupForm(key, authName, authPassword)), http.StatusNotFound)
+		r.want(r.call("POST", gate.SetupPath, setupForm(key, authName, authPassword)), http.StatusNotFound)
 		if r.a.isSetUp() {
 			t.Error("set up")
 		}
 		key = setupKey(t, r)
-		r.want(r.call("POST", setupPath, setupForm(key, authName, authPassword)), http.StatusSeeOther)
+		r.want(r.call("POST", gate.SetupPath, setupForm(key, authName, authPassword)), http.StatusSeeOther)
 	})
 }
 
@@ -409,11 +410,11 @@ func TestWrongSetupKeysHoldUpNobody(t *testing.T) {
 		defer r.close()
 		key := setupKey(t, r)
 		for range 2 * login.MaxFailuresOfNetwork {
-			r.want(r.call("GET", setupPath+"?key=wrong", "", withHeader("Sec-Fetch-Site", "cross-site"), withHeader("Sec-Fetch-Dest", "image")), http.StatusNotFound)
-			r.want(r.call("POST", setupPath, setupForm("wrong", authName, authPassword)), http.StatusNotFound)
+			r.want(r.call("GET", gate.SetupPath+"?key=wrong", "", withHeader("Sec-Fetch-Site", "cross-site"), withHeader("Sec-Fetch-Dest", "image")), http.StatusNotFound)
+			r.want(r.call("POST", gate.SetupPath, setupForm("wrong", authName, authPassword)), http.StatusNotFound)
 		}
-		r.want(r.call("GET", setupPath+"?key="+key, ""), http.StatusOK)
-		r.want(r.call("POST", setupPath, setupForm(key, authName, authPassword)), http.StatusSeeOther)
+		r.want(r.call("GET", gate.SetupPath+"?key="+key, ""), http.StatusOK)
+		r.want(r.call("POST", gate.SetupPath, setupForm(key, authName, authPassword)), http.StatusSeeOther)
 		kept()
 		if s := r.entries(AuditRefusal); s != fmt.Sprintf("setup.refused()x%d", 4*login.MaxFailuresOfNetwork) {
 			t.Error(s)
@@ -432,7 +433,7 @@ func TestSignInAndOut(t *testing.T) {
 	}
 	a = r.call("POST", "/admin/topics", "name=x", asBrowser)
 	r.want(a, http.StatusSeeOther)
-	if to := a.header.Get("Location"); to != loginPath {
+	if to := a.header.Get("Location"); to != gate.LoginPath {
 		t.Error(to)
 	}
 	r.want(r.call("GET", "/admin/topics", ""), http.StatusUnauthorized) // a script
@@ -453,7 +454,7 @@ func TestSignInAndOut(t *testing.T) {
 	}
 	r.want(r.call("GET", rootPath, "", withCookie(c)), http.StatusOK)
 	r.want(r.call("GET", v1+"/system", "", withCookie(c)), http.StatusOK)
-	r.want(r.call("GET", loginPath, "", withCookie(c)), http.StatusSeeOther)
+	r.want(r.call("GET", gate.LoginPath, "", withCookie(c)), http.StatusSeeOther)
 
 	// Another sign-in ends the session that it comes with.
 	second := r.login(authName, authPassword, withCookie(c)).cookie
@@ -635,7 +636,7 @@ func TestRestartKeepsSessionsAndTokens(t *testing.T) {
 		defer r.close()
 		r.account()
 		c := r.signedIn()
-		token := r.newToken(c, "script", ScopeRead, "")
+		token := r.newToken(c, "script", gate.ScopeRead, "")
 		time.Sleep(20 * time.Minute)
 		r.want(r.call("GET", v1+"/system", "", withCookie(c)), http.StatusOK)
 		r.want(r.call("GET", v1+"/system", "", withToken(token.Token)), http.StatusOK)
@@ -663,7 +664,7 @@ func TestRequestsWriteNothing(t *testing.T) {
 		defer r.close()
 		r.account()
 		c := r.signedIn()
-		token := r.newToken(c, "script", ScopeRead, "")
+		token := r.newToken(c, "script", gate.ScopeRead, "")
 		stored := func() string {
 			var s string
 			for _, kind := range []string{sessionKind, tokenKind} {
@@ -860,9 +861,9 @@ func TestTokens(t *testing.T) {
 		r.account()
 		c := r.signedIn()
 		reads := r.newToken(c, "reads", "", "")
-		writes := r.newToken(c, "writes", ScopeWrite, Never)
-		brief := r.newToken(c, "brief", ScopeWrite, time.Now().Add(time.Hour).Format(time.RFC3339))
-		if reads.Scope != ScopeRead || !strings.HasPrefix(reads.Token, "pipit_") || len(reads.Token) != 49 || reads.CreatedBy != authName ||
+		writes := r.newToken(c, "writes", gate.ScopeWrite, Never)
+		brief := r.newToken(c, "brief", gate.ScopeWrite, time.Now().Add(time.Hour).Format(time.RFC3339))
+		if reads.Scope != gate.ScopeRead || !strings.HasPrefix(reads.Token, "pipit_") || len(reads.Token) != 49 || reads.CreatedBy != authName ||
 			!reads.Expires.Equal(time.Now().Add(90*24*time.Hour)) || !writes.Expires.IsZero() {
 			t.Errorf("%+v %+v", reads, writes)
 		}
@@ -913,7 +914,7 @@ func TestTokens(t *testing.T) {
 		time.Sleep(time.Hour)
 		c = r.signedIn()
 		r.wantProblem(r.call("GET", v1+"/topics", "", withToken(brief.Token)), http.StatusUnauthorized, "unauthorized")
-		boss := r.newToken(c, "boss", ScopeAdmin, "")
+		boss := r.newToken(c, "boss", gate.ScopeAdmin, "")
 		a := r.call("GET", v1+"/tokens", "", withToken(boss.Token))
 		r.want(a, http.StatusOK)
 		if strings.Contains(a.body, "pipit_") || !strings.Contains(a.body, `"expired":true`) {
@@ -947,8 +948,8 @@ func TestWrongTokensHoldUpNobody(t *testing.T) {
 		defer r.close()
 		r.account()
 		cookie := r.signedIn()
-		token := r.newToken(cookie, "script", ScopeRead, "")
-		expired := r.newToken(cookie, "brief", ScopeRead, time.Now().Add(time.Second).UTC().Format(time.RFC3339))
+		token := r.newToken(cookie, "script", gate.ScopeRead, "")
+		expired := r.newToken(cookie, "brief", gate.ScopeRead, time.Now().Add(time.Second).UTC().Format(time.RFC3339))
 		time.Sleep(2 * time.Second)
 		r.addr = "192.0.2.7" // where nobody is known yet
 		for range login.MaxFailuresOfNetwork {
@@ -969,7 +970,7 @@ func TestOtherOriginsAreRefused(t *testing.T) {
 	r := newAuthRig(t, false)
 	r.account()
 	c := r.signedIn()
-	token := r.newToken(c, "script", ScopeWrite, "")
+	token := r.newToken(c, "script", gate.ScopeWrite, "")
 	own := strings.TrimPrefix(r.server.URL, "http://")
 	for i, tt := range []struct {
 		name   string
@@ -995,7 +996,7 @@ func TestOtherOriginsAreRefused(t *testing.T) {
 		}
 	}
 	foreign := withHeader("Sec-Fetch-Site", "cross-site")
-	for _, path := range []string{loginPath, "/admin/logout", "/admin/topics"} {
+	for _, path := range []string{gate.LoginPath, "/admin/logout", "/admin/topics"} {
 		r.want(r.call("POST", path, "name=ann&password=correct+horse", withCookie(c), foreign), http.StatusForbidden)
 	}
 	r.want(r.call("GET", v1+"/topics", "", withCookie(c), foreign), http.StatusOK) // reading changes nothing
@@ -1080,7 +1081,7 @@ func TestAuditIsTrimmed(t *testing.T) {
 		time.Sleep(keepInterval)
 		synctest.Wait()
 		n, last := 0, ""
-		if err := eachDocument(r.b, auditRingOf(AuditEdit), func(d broker.Document) error {
+		if err := gate.EachDocument(r.b, auditRingOf(AuditEdit), func(d broker.Document) error {
 			var e entryRecord
 			if n == 0 {
 				if err := json.Unmarshal(d.Value, &e); err != nil || e.Object != fmt.Sprint(2*trimEntries) || len(e.Detail) > maxAuditText+len("…") {

@@ -4,6 +4,7 @@ import (
 	"strings"
 	"time"
 
+	"pipit/admin/gate"
 	"pipit/broker"
 )
 
@@ -12,7 +13,7 @@ func (a *Admin) PagePaths() []string {
 	var paths []string
 	for _, r := range a.pageRoutes() {
 		switch {
-		case r.Method != "GET" || strings.HasPrefix(r.Path, assetsPath):
+		case r.Method != "GET" || strings.HasPrefix(r.Path, gate.AssetsPath):
 		case r.Path == "/admin/live" || r.Path == "/admin/history": // what the script reads
 		default:
 			paths = append(paths, r.Path)

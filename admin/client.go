@@ -32,7 +32,7 @@ func (a *Admin) clients() *noun[Client] {
 var clientSorts = sorts[broker.ClientInfo]{
 	"username":  func(c *broker.ClientInfo) place { return place{S: c.Username} },
 	"name":      func(c *broker.ClientInfo) place { return place{S: key(c.Name, c.Username)} },
-	"last_seen": func(c *broker.ClientInfo) place { return place{micros(c.LastSeen), c.Username} },
+	"last_seen": func(c *broker.ClientInfo) place { return place{N: micros(c.LastSeen), S: c.Username} },
 }
 
 func (a *Admin) listClients(q query) (list[Client], error) {

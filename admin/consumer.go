@@ -39,12 +39,16 @@ func (a *Admin) consumers() *noun[Consumer] {
 }
 
 var consumerSorts = sorts[broker.ConsumerInfo]{
-	"topic":     func(c *broker.ConsumerInfo) place { return place{S: consumerKey(c.Topic, c.Client, c.ID)} },
-	"client":    func(c *broker.ConsumerInfo) place { return place{S: consumerKey(c.Client, c.Topic, c.ID)} },
-	"backlog":   func(c *broker.ConsumerInfo) place { return place{c.Backlog, consumerKey(c.Topic, c.Client, c.ID)} },
-	"in_flight": func(c *broker.ConsumerInfo) place { return place{c.InFlight, consumerKey(c.Topic, c.Client, c.ID)} },
+	"topic":  func(c *broker.ConsumerInfo) place { return place{S: consumerKey(c.Topic, c.Client, c.ID)} },
+	"client": func(c *broker.ConsumerInfo) place { return place{S: consumerKey(c.Client, c.Topic, c.ID)} },
+	"backlog": func(c *broker.ConsumerInfo) place {
+		return place{N: c.Backlog, S: consumerKey(c.Topic, c.Client, c.ID)}
+	},
+	"in_flight": func(c *broker.ConsumerInfo) place {
+		return place{N: c.InFlight, S: consumerKey(c.Topic, c.Client, c.ID)}
+	},
 	"last_seen": func(c *broker.ConsumerInfo) place {
-		return place{micros(c.LastSeen), consumerKey(c.Topic, c.Client, c.ID)}
+		return place{N: micros(c.LastSeen), S: consumerKey(c.Topic, c.Client, c.ID)}
 	},
 }
 
@@ -55,7 +59,7 @@ func consumerKey(first, second string, id uint32) string {
 func (a *Admin) listConsumers(q query) (list[Consumer], error) {
 	found := contains(q.Search)
 	matches := func(c *broker.ConsumerInfo) bool {
-		return q.owns(c.Topic, c.Client) && found(c.Topic, c.Client, c.Name)
+		return q.Owns(c.Topic, c.Client) && found(c.Topic, c.Client, c.Name)
 	}
 	page, err := pageOf(q, a.b.Consumers(), "topic", consumerSorts, matches, consumerOf)
 	if err != nil {

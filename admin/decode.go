@@ -23,7 +23,7 @@ import (
 // letters, given twice or not known is refused, and each error says where it is.
 
 func malformed(format string, args ...any) error {
-	return &httpError{http.StatusBadRequest, "malformed", fmt.Sprintf(format, args...)}
+	return refuse(http.StatusBadRequest, "malformed", fmt.Sprintf(format, args...))
 }
 
 // checkBody refuses a request whose body is not of one of the types and says so.
@@ -32,12 +32,12 @@ func checkBody(r *http.Request, types ...string) error {
 		media, with, err := mime.ParseMediaType(given)
 		charset := with["charset"]
 		if err != nil || !slices.Contains(types, media) || charset != "" && !strings.EqualFold(charset, "utf-8") {
-			return &httpError{http.StatusUnsupportedMediaType, "unsupported_type",
-				fmt.Sprintf("Content-Type %q: allowed are %s in UTF-8", clip.Input(given), strings.Join(types, ", "))}
+			return refuse(http.StatusUnsupportedMediaType, "unsupported_type",
+				fmt.Sprintf("Content-Type %q: allowed are %s in UTF-8", clip.Input(given), strings.Join(types, ", ")))
 		}
 	}
 	if enc := r.Header.Get("Content-Encoding"); enc != "" && !strings.EqualFold(enc, "identity") {
-		return &httpError{http.StatusUnsupportedMediaType, "unsupported_type", fmt.Sprintf("Content-Encoding %q: allowed is none", clip.Input(enc))}
+		return refuse(http.StatusUnsupportedMediaType, "unsupported_type", fmt.Sprintf("Content-Encoding %q: allowed is none", clip.Input(enc)))
 	}
 	return nil
 }

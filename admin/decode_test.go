@@ -43,7 +43,7 @@ func FuzzParse(f *testing.F) {
 }
 
 func TestMessageJSON(t *testing.T) {
-	at := Time{time.Date(2026, 1, 31, 12, 0, 0, 120_000, time.UTC)}
+	at := timeOf(time.Date(2026, 1, 31, 12, 0, 0, 120_000, time.UTC))
 	for _, m := range []Message{
 		{ID: "a", Topic: "/t", Priority: 5, Created: at, Due: at, State: "waiting", Payload: []byte("<text> \u2028")},
 		{ID: "b", Payload: []byte{0xff, 0}, Size: 9, Truncated: true},

@@ -6,6 +6,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"pipit/admin/gate"
 )
 
 // TestHead: wherever there is a GET, HEAD answers with the same status and header, at once and
@@ -59,7 +61,7 @@ func TestHeadKeepsNotice(t *testing.T) {
 	r.account()
 	notice := withCookie(&http.Cookie{Name: noticeName, Value: "aGVsbG8"})
 	for method, want := range map[string]bool{"HEAD": false, "GET": true} {
-		a := r.call(method, loginPath, "", notice)
+		a := r.call(method, gate.LoginPath, "", notice)
 		if taken := strings.Contains(a.header.Get("Set-Cookie"), noticeName); taken != want {
 			t.Errorf("%s: the notice is taken: %v", method, taken)
 		}

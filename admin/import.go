@@ -203,8 +203,8 @@ type importReader struct {
 // object reads an object that is to be imported, of which an allowance is taken.
 func (r *importReader) object(at jsonStep, depth int) (node, error) {
 	if r.objects++; r.objects > maxImportObjects {
-		return node{}, &httpError{http.StatusRequestEntityTooLarge, "too_large",
-			fmt.Sprintf("%s: allowed are at most %d objects in all", clip.Input(node{at: at}.name()), maxImportObjects)}
+		return node{}, refuse(http.StatusRequestEntityTooLarge, "too_large",
+			fmt.Sprintf("%s: allowed are at most %d objects in all", clip.Input(node{at: at}.name()), maxImportObjects))
 	}
 	r.values = 0
 	return r.node(at, depth)

@@ -274,32 +274,6 @@ type Deleted struct {
 	Messages  int64 `json:"messages"`  // messages that are lost: of a topic those stored, of consumers their backlogs
 }
 
-// Time is a time in UTC, written as 2006-01-02T15:04:05.000000Z, so that texts sort as times do.
-type Time struct{ time.Time }
-
-const timeFormat = "2006-01-02T15:04:05.000000Z"
-
-func timeOf(t time.Time) Time { return Time{t} }
-
-func (t Time) MarshalJSON() ([]byte, error) {
-	return []byte(`"` + t.String() + `"`), nil
-}
-
-func (t Time) String() string { return t.UTC().Format(timeFormat) }
-
-// Duration is a duration, written as 1h30m0s.
-type Duration time.Duration
-
-func (d Duration) String() string { return time.Duration(d).String() }
-
-func (d Duration) MarshalText() ([]byte, error) { return []byte(d.String()), nil }
-
-func (d *Duration) UnmarshalText(b []byte) error {
-	v, err := time.ParseDuration(string(b))
-	*d = Duration(v)
-	return err
-}
-
 func clientOf(i *broker.ClientInfo) Client {
 	return Client{
 		ClientDefinition: ClientDefinition{Username: i.Username, Name: i.Name, Active: i.Active},

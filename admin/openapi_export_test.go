@@ -3,6 +3,8 @@ package admin
 import (
 	"maps"
 	"slices"
+
+	"pipit/admin/gate"
 )
 
 // What the document is made of, for openapi_test.go and the files beside it, which name things as a document does.
@@ -48,7 +50,7 @@ const (
 var (
 	OpenAPI      = openapi
 	BrowseStates = browseStates
-	ProblemCodes = slices.Sorted(maps.Keys(titles))
+	ProblemCodes = slices.Sorted(maps.Keys(gate.Titles))
 
 	ClientSorts   = slices.Sorted(maps.Keys(clientSorts))
 	TopicSorts    = slices.Sorted(maps.Keys(topicSorts))

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"pipit/admin"
+	"pipit/admin/gate"
 	"pipit/admin/openapi"
 	"pipit/broker"
 	"pipit/broker/login"
@@ -24,7 +25,7 @@ var (
 	delays      = *openapi.Integer(0, broker.MaxDelay).With(openapi.Schema{Default: 0})
 	mimeTypes   = openapi.Schema{MinLength: new(1), MaxLength: new(broker.MaxMIMEType)}
 	states      = *openapi.Enum(broker.StateWaiting, broker.StateInFlight, broker.StateDeferred, broker.StateDelayed, broker.StateDone)
-	scopeNames  = *openapi.Enum(admin.ScopeRead, admin.ScopeWrite, admin.ScopeAdmin)
+	scopeNames  = *openapi.Enum(gate.ScopeRead, gate.ScopeWrite, gate.ScopeAdmin)
 	times       = openapi.Schema{Type: "string", Format: "date-time", Examples: []any{"2026-01-31T12:00:00.000000Z"}}
 	durations   = openapi.Schema{Type: "string", Pattern: `^[+-]?(0|(([0-9]+\.?[0-9]*|\.[0-9]+)(ns|us|µs|μs|ms|s|m|h))+)$`}
 )

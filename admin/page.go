@@ -2,7 +2,6 @@ package admin
 
 import (
 	"bytes"
-	"context"
 	"embed"
 	"encoding/base64"
 	"errors"
@@ -20,6 +19,7 @@ import (
 	"time"
 	"unicode/utf8"
 
+	"pipit/admin/gate"
 	"pipit/broker/clip"
 )
 
@@ -147,7 +147,7 @@ func (a *Admin) done(w http.ResponseWriter, r *http.Request, to, notice string) 
 func (a *Admin) setNotice(w http.ResponseWriter, r *http.Request, value string, maxAge int) {
 	http.SetCookie(w, &http.Cookie{ // #nosec G124 -- Secure where the request came through TLS
 		Name: noticeName, Value: value, Path: a.o.PathPrefix + rootPath, MaxAge: maxAge,
-		HttpOnly: true, Secure: a.secure(r), SameSite: http.SameSiteStrictMode,
+		HttpOnly: true, Secure: a.reach.Secure(r), SameSite: http.SameSiteStrictMode,
 	})
 }
 
@@ -183,7 +183,7 @@ var headings = map[int]string{
 
 // failureOf returns how an error is shown. What is internal is for the log alone.
 func failureOf(err error) failure {
-	p, after := problemOf(err)
+	p, after := gate.ProblemOf(err)
 	f := failure{p.Status, headings[p.Status], sentence(p.Detail), after}
 	switch {
 	case p.Status == http.StatusInternalServerError:
@@ -205,7 +205,7 @@ func (a *Admin) errorPage(w http.ResponseWriter, r *http.Request, err error) {
 	f := failureOf(err)
 	if actorOf(r.Context()).Name == "" && a.isSetUp() { // the router has found nothing, so nobody has looked who asks
 		if who, err := a.identify(r); err == nil {
-			r = r.WithContext(context.WithValue(r.Context(), callerKey{}, who))
+			r = r.WithContext(who.in(r.Context()))
 		}
 	}
 	retryAfter(w, f.After)
@@ -380,4 +380,16 @@ func dict(pairs ...any) (map[string]any, error) {
 		m[key] = pairs[i+1]
 	}
 	return m, nil
+}
+
+// prefixer puts a prefix in front of the paths in the attributes of a page. It needs no parser: the
+// templates escape quotes in all that they show, so only they themselves can write an attribute.
+func prefixer(prefix string) *strings.Replacer {
+	var pairs []string
+	if prefix != "" {
+		for _, attr := range []string{"href", "src", "action", "data-live", "data-chart"} {
+			pairs = append(pairs, " "+attr+`="`+rootPath, " "+attr+`="`+prefix+rootPath)
+		}
+	}
+	return strings.NewReplacer(pairs...)
 }

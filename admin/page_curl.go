@@ -1,6 +1,7 @@
 package admin
 
 import (
+	"net/http"
 	"net/url"
 	"strings"
 )
@@ -17,6 +18,14 @@ func shellQuote(s string) string {
 		return s
 	}
 	return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'"
+}
+
+// bases are the base URLs that a request's sender reaches the API and the wire protocol by.
+type bases struct{ admin, wire string }
+
+func (a *Admin) bases(r *http.Request) bases {
+	admin, wire := a.reach.Bases(r)
+	return bases{admin, wire}
 }
 
 // curl is a call of curl as a client whose password is in the variable PASSWORD. path is escaped.

@@ -5,6 +5,7 @@ import (
 	"net/url"
 	"strings"
 
+	"pipit/admin/gate"
 	"pipit/broker"
 )
 
@@ -38,14 +39,14 @@ func (a *Admin) postLogout(w http.ResponseWriter, r *http.Request, _ params) err
 	if err := a.signOut(w, r); err != nil {
 		return err
 	}
-	return a.done(w, r, loginPath, "You are signed out.")
+	return a.done(w, r, gate.LoginPath, "You are signed out.")
 }
 
 type setupPage struct{ Key, Name string }
 
 func (a *Admin) pageSetup(w http.ResponseWriter, r *http.Request, _ params) error {
 	key := r.URL.Query().Get("key")
-	if err := a.checkSetupKey(r.Context(), actor{Via: "web", Addr: a.addr(r)}, key); err != nil {
+	if err := a.checkSetupKey(r.Context(), actor{Via: "web", Addr: a.reach.Addr(r)}, key); err != nil {
 		return err
 	}
 	return a.render(w, r, "setup", http.StatusOK, view{Title: "Set up", Data: setupPage{Key: key}})
@@ -83,7 +84,7 @@ func (a *Admin) renderRefused(w http.ResponseWriter, r *http.Request, name, titl
 func nextPath(s string) string {
 	u, err := url.Parse(s)
 	if err != nil || u.Scheme != "" || u.Host != "" || u.User != nil || !strings.HasPrefix(s, rootPath) ||
-		strings.Contains(s, `\`) || strings.HasPrefix(s, apiPath) || strings.HasPrefix(s, loginPath) || strings.HasPrefix(s, setupPath) {
+		strings.Contains(s, `\`) || strings.HasPrefix(s, gate.APIPath) || strings.HasPrefix(s, gate.LoginPath) || strings.HasPrefix(s, gate.SetupPath) {
 		return rootPath
 	}
 	return s

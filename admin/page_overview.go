@@ -6,6 +6,7 @@ import (
 	"slices"
 	"time"
 
+	"pipit/admin/gate"
 	"pipit/broker"
 )
 
@@ -134,7 +135,7 @@ func (at bases) createCommands() string {
 		if err != nil {
 			panic(err) // of texts: never
 		}
-		return `curl -H "Authorization: Bearer $TOKEN" -H Content-Type:application/json -d '` + string(b) + `' ` + shellQuote(at.admin+apiPath+"v1/"+what) + "\n"
+		return `curl -H "Authorization: Bearer $TOKEN" -H Content-Type:application/json -d '` + string(b) + `' ` + shellQuote(at.admin+gate.APIPath+"v1/"+what) + "\n"
 	}
 	type object map[string]string
 	return line("topics", object{"name": "/customer/created"}) +

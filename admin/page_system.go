@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"pipit/admin/gate"
 	"pipit/broker"
 )
 
@@ -85,8 +86,8 @@ func newTokenForm() *form {
 	password.Required, password.Hint = false, "For the scope admin: the one that you signed in with."
 	return newForm("token", "/admin/system/tokens", "Create token",
 		field{Name: "name", Label: "Name", Required: true, Hint: "What it is for. The audit log has it."},
-		field{Name: "scope", Label: "Scope", Type: "select", Value: ScopeRead, Options: []option{
-			{ScopeRead, "read"}, {ScopeWrite, "write: objects and messages"}, {ScopeAdmin, "admin: administrators and tokens, too"}}},
+		field{Name: "scope", Label: "Scope", Type: "select", Value: gate.ScopeRead, Options: []option{
+			{gate.ScopeRead, "read"}, {gate.ScopeWrite, "write: objects and messages"}, {gate.ScopeAdmin, "admin: administrators and tokens, too"}}},
 		field{Name: "expires", Label: "Expires", Type: "select", Value: "90", Options: tokenLives},
 		password)
 }
@@ -115,12 +116,12 @@ func (a *Admin) renderAccess(w http.ResponseWriter, r *http.Request, status int,
 	}
 	for _, t := range tokens {
 		row := tokenRow{t, "Revoke this token? What uses it is refused from then on."}
-		if owner := tokenPrefix + t.Name; owns[owner] {
+		if owner := gate.TokenPrefix + t.Name; owns[owner] {
 			row.Ask += " The tokens that it has made end with it: " + tokenNames(EndsWith(tokens, owner)) + "."
 		}
 		p.Tokens = append(p.Tokens, row)
 	}
-	p.Example = `curl -H "Authorization: Bearer $TOKEN" ` + shellQuote(a.bases(r).admin+apiPath+"v1/stats")
+	p.Example = `curl -H "Authorization: Bearer $TOKEN" ` + shellQuote(a.bases(r).admin+gate.APIPath+"v1/stats")
 	if p.NewAdministrator == nil {
 		p.NewAdministrator = newAdministratorForm()
 	}
@@ -243,7 +244,7 @@ func (a *Admin) postAdministratorDelete(w http.ResponseWriter, r *http.Request, 
 	}
 	if name == who.Name {
 		http.SetCookie(w, a.cookie(r, ""))
-		return a.done(w, r, loginPath, "Your account is deleted.")
+		return a.done(w, r, gate.LoginPath, "Your account is deleted.")
 	}
 	return a.done(w, r, accessPath, "Administrator "+name+" is deleted.")
 }
@@ -260,7 +261,7 @@ func (a *Admin) postSignOutEverywhere(w http.ResponseWriter, r *http.Request, p 
 	}
 	if name == who.Name {
 		http.SetCookie(w, a.cookie(r, ""))
-		return a.done(w, r, loginPath, "You are signed out everywhere.")
+		return a.done(w, r, gate.LoginPath, "You are signed out everywhere.")
 	}
 	return a.done(w, r, administratorPath(name), count(int64(n), "session is", "sessions are")+" ended.")
 }
@@ -270,7 +271,7 @@ func (a *Admin) postSessionDelete(w http.ResponseWriter, r *http.Request, p para
 	if who.session != nil && who.session.hash.id() == p["id"] {
 		return a.postLogout(w, r, p)
 	}
-	if err := a.endSession(r.Context(), who.actor, p["id"]); err != nil {
+	if err := a.endSession(r.Context(), who.Actor, p["id"]); err != nil {
 		return err
 	}
 	return a.done(w, r, accessPath, "The session is ended.")

@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"pipit/admin/gate"
 	"pipit/broker"
 	"pipit/broker/login"
 )
@@ -83,7 +84,7 @@ func TestStickyNames(t *testing.T) {
 	paths := []string{"/admin/", "/admin/?range=day", "/admin/topics", "/admin/clients", "/admin/producers", "/admin/consumers", "/admin/messages",
 		"/admin/topics?new=1", "/admin/consumers?new=1", "/admin/system", "/admin/system/access", "/admin/system/audit"}
 	for i, name := range sticky {
-		who := caller{actor: actor{Name: name, Via: "web", Addr: "192.0.2.1", Access: admin}}
+		who := caller{Actor: actor{Name: name, Via: "web", Addr: "192.0.2.1", Access: admin}}
 		username := strings.ReplaceAll(name, ":", ";") // the one character that it cannot have
 		w.define(broker.Definition{
 			Clients:   []broker.Client{{Username: username, Name: name, PasswordHash: watchedHash, Active: i%2 == 0}},
@@ -193,7 +194,7 @@ func TestAssets(t *testing.T) {
 		}
 	}
 	for _, path := range []string{"", hash, hash + "/", hash + "/nothing.css", hash + "/../page.go", hash + "/%2e%2e/page.go", hash + "/uplot", "admin.css"} {
-		if a := r.call("GET", assetsPath+path, ""); a.status != http.StatusNotFound {
+		if a := r.call("GET", gate.AssetsPath+path, ""); a.status != http.StatusNotFound {
 			t.Errorf("%s: %d", path, a.status)
 		}
 	}
@@ -256,12 +257,12 @@ func TestNotice(t *testing.T) {
 	if notice == nil || !notice.HttpOnly || notice.SameSite != http.SameSiteStrictMode || notice.MaxAge != 30 {
 		t.Fatal(notice)
 	}
-	page := r.call("GET", loginPath, "", withCookie(notice))
+	page := r.call("GET", gate.LoginPath, "", withCookie(notice))
 	if !strings.Contains(page.body, "You are signed out.") || !strings.Contains(strings.Join(page.header.Values("Set-Cookie"), " "), noticeName+"=; Path=/admin/; Max-Age=0") {
 		t.Error(page.header, page.body)
 	}
 	for _, value := range []string{"!", "_w", strings.Repeat("QUJD", 1000)} {
-		page := r.call("GET", loginPath, "", withCookie(&http.Cookie{Name: noticeName, Value: value}))
+		page := r.call("GET", gate.LoginPath, "", withCookie(&http.Cookie{Name: noticeName, Value: value}))
 		r.want(page, http.StatusOK)
 		if len(page.body) > 10_000 {
 			t.Error("as much as it likes")
@@ -304,19 +305,19 @@ func TestLoginPage(t *testing.T) {
 	r := newAuthRig(t, false)
 	r.account()
 	page := r.call("GET", "/admin/login?next=%2Fadmin%2Ftopics", "", asBrowser)
-	checkPage(t, loginPath, page)
+	checkPage(t, gate.LoginPath, page)
 	if !strings.Contains(page.body, `name="next" value="/admin/topics"`) {
 		t.Error(page.body)
 	}
 	form := url.Values{"name": {authName}, "password": {"wrong"}, "next": {"/admin/topics"}}
-	refused := r.call("POST", loginPath, form.Encode(), asBrowser)
+	refused := r.call("POST", gate.LoginPath, form.Encode(), asBrowser)
 	r.want(refused, http.StatusUnauthorized)
-	checkPage(t, loginPath, refused)
+	checkPage(t, gate.LoginPath, refused)
 	if !strings.Contains(refused.body, `role="alert"`) || !strings.Contains(refused.body, "Wrong name or password.") || !strings.Contains(refused.body, `value="`+authName+`"`) || strings.Contains(refused.body, `value="wrong"`) {
 		t.Error(refused.body)
 	}
 	form.Set("password", authPassword)
-	in := r.call("POST", loginPath, form.Encode(), asBrowser)
+	in := r.call("POST", gate.LoginPath, form.Encode(), asBrowser)
 	r.want(in, http.StatusSeeOther)
 	if to := in.header.Get("Location"); to != "/admin/topics" {
 		t.Error(to)
@@ -327,7 +328,7 @@ func TestLoginPage(t *testing.T) {
 	form.Set("password", "wrong")
 	var last authAnswer
 	for range login.MaxFailures {
-		last = r.call("POST", loginPath, form.Encode(), asBrowser)
+		last = r.call("POST", gate.LoginPath, form.Encode(), asBrowser)
 	}
 	if m := regexp.MustCompile(`Try again in \d+ seconds\.`); last.status != http.StatusTooManyRequests || !m.MatchString(last.body) || last.header.Get("Retry-After") == "" {
 		t.Error(last.status, last.body)
@@ -360,15 +361,15 @@ func TestSetupPage(t *testing.T) {
 		t.Error(a.status, a.body)
 	}
 	key := setupKey(t, r)
-	page := r.call("GET", setupPath+"?key="+key, "", asBrowser)
-	checkPage(t, setupPath, page)
-	short := r.call("POST", setupPath, setupForm(key, authName, "short"), asBrowser)
+	page := r.call("GET", gate.SetupPath+"?key="+key, "", asBrowser)
+	checkPage(t, gate.SetupPath, page)
+	short := r.call("POST", gate.SetupPath, setupForm(key, authName, "short"), asBrowser)
 	r.want(short, http.StatusUnprocessableEntity)
-	checkPage(t, setupPath, short)
+	checkPage(t, gate.SetupPath, short)
 	if !strings.Contains(short.body, "at least 12 characters") || !strings.Contains(short.body, key) || !strings.Contains(short.body, `value="`+authName+`"`) {
 		t.Error(short.body)
 	}
-	done := r.call("POST", setupPath, setupForm(key, authName, authPassword), asBrowser)
+	done := r.call("POST", gate.SetupPath, setupForm(key, authName, authPassword), asBrowser)
 	r.want(done, http.StatusSeeOther)
 	if done.header.Get("Location") != "/admin/" || done.cookie == nil {
 		t.Error(done.header)
@@ -491,7 +492,7 @@ func TestSystemPages(t *testing.T) {
 		t.Error(a.status, a.body)
 	}
 	tokens := r.a.listTokens()
-	if d := time.Until(tokens[0].Expires.Time); tokens[0].Scope != ScopeWrite || d < 29*24*time.Hour || d > 31*24*time.Hour {
+	if d := time.Until(tokens[0].Expires.Time); tokens[0].Scope != gate.ScopeWrite || d < 29*24*time.Hour || d > 31*24*time.Hour {
 		t.Error(tokens, d)
 	}
 	r.want(post("/admin/system/tokens", "name", "deploy <b>", "scope", "read", "expires", Never), http.StatusConflict)
@@ -534,7 +535,7 @@ func TestSystemPages(t *testing.T) {
 	has(get(strings.ReplaceAll(older[1], "&amp;", "&")), "token.create", "Newest")
 
 	// Signing out everywhere ends one's own session as well.
-	done(post("/admin/system/administrators/"+authName+"/sign-out"), loginPath)
+	done(post("/admin/system/administrators/"+authName+"/sign-out"), gate.LoginPath)
 	if a := r.call("GET", "/admin/system", "", withCookie(cookie), asBrowser); a.status != http.StatusSeeOther {
 		t.Error(a.status)
 	}

@@ -36,18 +36,13 @@ func (a *Admin) producers() *noun[Producer] {
 var producerSorts = sorts[broker.ProducerInfo]{
 	"topic":     func(p *broker.ProducerInfo) place { return place{S: key(p.Topic, p.Client)} },
 	"client":    func(p *broker.ProducerInfo) place { return place{S: key(p.Client, p.Topic)} },
-	"last_seen": func(p *broker.ProducerInfo) place { return place{micros(p.LastSeen), key(p.Topic, p.Client)} },
+	"last_seen": func(p *broker.ProducerInfo) place { return place{N: micros(p.LastSeen), S: key(p.Topic, p.Client)} },
 }
 
 func (a *Admin) listProducers(q query) (list[Producer], error) {
 	found := contains(q.Search)
-	matches := func(p *broker.ProducerInfo) bool { return q.owns(p.Topic, p.Client) && found(p.Topic, p.Client) }
+	matches := func(p *broker.ProducerInfo) bool { return q.Owns(p.Topic, p.Client) && found(p.Topic, p.Client) }
 	return pageOf(q, a.b.Producers(), "topic", producerSorts, matches, producerOf)
-}
-
-// owns tells whether a producer or consumer is one of those that are asked for.
-func (q *query) owns(topic, client string) bool {
-	return cmp.Or(q.Topic, topic) == topic && cmp.Or(q.Client, client) == client
 }
 
 // ofTopic is how the audit log calls a producer or consumer.

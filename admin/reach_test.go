@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"pipit/admin/gate"
 	"pipit/broker/login"
 	"pipit/httpapi/forwarded"
 )
@@ -53,17 +54,17 @@ func TestBases(t *testing.T) {
 		{"the public URL is not theirs", Options{Wire: "http://:11223", PublicURL: "https://mq.example.com"}, direct, bases{"http://pipit.test", "https://mq.example.com"}, false},
 	} {
 		tt.options.Proxies = proxies
-		a := &Admin{o: tt.options}
+		a := &Admin{reach: tt.options.reach()}
 		if got := a.bases(tt.r); got != tt.want {
 			t.Errorf("%s: %+v, want %+v", tt.name, got, tt.want)
 		}
-		if got := a.secure(tt.r); got != tt.secure {
+		if got := a.reach.Secure(tt.r); got != tt.secure {
 			t.Errorf("%s: secure %v", tt.name, got)
 		}
 	}
 	old := from("192.0.2.1")
 	old.Host = "" // of HTTP/1.0
-	if got := (&Admin{o: Options{Addresses: []string{"http://127.0.0.1:1"}}}).bases(old); got.admin != "http://127.0.0.1:1" {
+	if got := (&Admin{reach: (&Options{Addresses: []string{"http://127.0.0.1:1"}}).reach()}).bases(old); got.admin != "http://127.0.0.1:1" {
 		t.Error(got)
 	}
 }
@@ -167,7 +168,7 @@ func TestHosts(t *testing.T) {
 	check(v1+"/topics", http.StatusForbidden) // not set up
 	r.account()
 	check("/admin/login", http.StatusOK)
-	token := r.newToken(r.signedIn(), "script", ScopeRead, "")
+	token := r.newToken(r.signedIn(), "script", gate.ScopeRead, "")
 	check(v1+"/topics", http.StatusOK, withToken(token.Token))
 	r.wantProblem(r.call("GET", v1+"/topics", "", host("evil.example")), http.StatusMisdirectedRequest, "misdirected")
 

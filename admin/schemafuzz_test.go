@@ -18,6 +18,8 @@ import (
 	"time"
 
 	"github.com/getkin/kin-openapi/openapi3"
+
+	"pipit/admin/gate"
 )
 
 var (
@@ -123,8 +125,8 @@ func (f *schemaFuzzer) restore() {
 }
 
 func (f *schemaFuzzer) newTokens() {
-	for scope, to := range map[string]*string{ScopeAdmin: &f.r.adminToken, ScopeRead: &f.r.readToken} {
-		made, err := f.r.a.createToken(f.t.Context(), caller{actor: actor{Name: commandLine, Access: admin}}, NewToken{Name: fmt.Sprint("fuzz ", f.rnd.Uint64()), Scope: scope})
+	for scope, to := range map[string]*string{gate.ScopeAdmin: &f.r.adminToken, gate.ScopeRead: &f.r.readToken} {
+		made, err := f.r.a.createToken(f.t.Context(), caller{Actor: actor{Name: gate.CommandLine, Access: admin}}, NewToken{Name: fmt.Sprint("fuzz ", f.rnd.Uint64()), Scope: scope})
 		if err != nil {
 			f.t.Fatal(err)
 		}

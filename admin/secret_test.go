@@ -6,6 +6,8 @@ import (
 	"net/http"
 	"os"
 	"testing"
+
+	"pipit/admin/gate"
 )
 
 // What is replaced or deleted of secrets is in no byte of the file, the audit log included: a rotated
@@ -42,7 +44,7 @@ func TestFormerSecretsLeaveTheFile(t *testing.T) {
 	do(201, "POST", "/clients", `{"username": "erp", "password": "the first password"}`)
 	rotated := object(do(201, "POST", "/consumers", `{"client": "erp", "topic": "/t"}`))
 	deleted := object(do(201, "POST", "/consumers", `{"client": "erp", "topic": "/t", "sub_key": "a-key-of-ones-own"}`))
-	token := r.newToken(cookie, "brief", ScopeRead, "")
+	token := r.newToken(cookie, "brief", gate.ScopeRead, "")
 	var tokenHash string
 	for h, k := range r.a.tokens.byHash {
 		if k.name == token.Name {

@@ -13,6 +13,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"pipit/admin/gate"
 	"pipit/broker"
 	"pipit/broker/clip"
 	"pipit/broker/login"
@@ -86,14 +87,14 @@ func (a *Admin) end(s *session) time.Time {
 }
 
 func (s *session) document() broker.Document {
-	return broker.Document{Kind: sessionKind, Key: s.hash.String(), Value: encode(sessionRecord{
+	return broker.Document{Kind: sessionKind, Key: s.hash.String(), Value: gate.Encode(sessionRecord{
 		s.administrator, s.addr, s.agent, s.created.UTC(), s.lastUsed().UTC()})}
 }
 
 // cookieName is that of the session's cookie. Browsers see to it that one with the prefix __Host- was
 // set by this host, through TLS.
 func (a *Admin) cookieName(r *http.Request) string {
-	if a.secure(r) {
+	if a.reach.Secure(r) {
 		return "__Host-" + sessionCookie
 	}
 	return sessionCookie
@@ -101,7 +102,7 @@ func (a *Admin) cookieName(r *http.Request) string {
 
 // cookie is the session's cookie; an empty value takes it away.
 func (a *Admin) cookie(r *http.Request, value string) *http.Cookie {
-	c := &http.Cookie{Name: a.cookieName(r), Value: value, Path: a.o.PathPrefix + rootPath, HttpOnly: true, SameSite: http.SameSiteStrictMode, Secure: a.secure(r)} // #nosec G124 -- Secure where the request came through TLS
+	c := &http.Cookie{Name: a.cookieName(r), Value: value, Path: a.o.PathPrefix + rootPath, HttpOnly: true, SameSite: http.SameSiteStrictMode, Secure: a.reach.Secure(r)} // #nosec G124 -- Secure where the request came through TLS
 	if c.Secure {
 		c.Path = "/" // which __Host- demands
 	}
@@ -217,7 +218,7 @@ func (a *Admin) signOut(w http.ResponseWriter, r *http.Request) error {
 	if who.session == nil {
 		return nil
 	}
-	return a.endSession(r.Context(), who.actor, who.session.hash.id())
+	return a.endSession(r.Context(), who.Actor, who.session.hash.id())
 }
 
 // commitEnd stores that sessions end. They do so even where that fails, for now or for good.
@@ -288,7 +289,7 @@ func (a *Admin) listSessions(current *session) []Session {
 // sessionDocuments returns what deletes the stored sessions of an administrator.
 func sessionDocuments(b *broker.Broker, name string) ([]broker.Document, error) {
 	var docs []broker.Document
-	err := eachDocument(b, sessionKind, func(d broker.Document) error {
+	err := gate.EachDocument(b, sessionKind, func(d broker.Document) error {
 		var r sessionRecord
 		if err := json.Unmarshal(d.Value, &r); err != nil || r.Administrator == name {
 			docs = append(docs, broker.Document{Kind: d.Kind, Key: d.Key})
@@ -298,33 +299,13 @@ func sessionDocuments(b *broker.Broker, name string) ([]broker.Document, error) 
 	return docs, err
 }
 
-// eachDocument calls fn with all documents of a kind.
-func eachDocument(b *broker.Broker, kind string, fn func(broker.Document) error) error {
-	const some = 500
-	for after := ""; ; {
-		docs, err := b.Documents(kind, after, false, some)
-		if err != nil {
-			return err
-		}
-		for _, d := range docs {
-			if err := fn(d); err != nil {
-				return err
-			}
-		}
-		if len(docs) < some {
-			return nil
-		}
-		after = docs[some-1].Key
-	}
-}
-
 // load takes into memory what every request needs.
 func (a *Admin) load() error {
 	a.sessions.byHash = map[secretHash]*session{}
 	a.tokens.byHash = map[secretHash]*token{}
 	return errors.Join(
 		a.loadTokens(),
-		eachDocument(a.b, sessionKind, func(d broker.Document) error {
+		gate.EachDocument(a.b, sessionKind, func(d broker.Document) error {
 			var r sessionRecord
 			hash, ok := parseSecretHash(d.Key)
 			if err := json.Unmarshal(d.Value, &r); err != nil || !ok {

@@ -9,6 +9,7 @@ import (
 	"sync"
 	"time"
 
+	"pipit/admin/gate"
 	"pipit/broker"
 	"pipit/broker/login"
 )
@@ -45,12 +46,12 @@ func (a *Admin) SetupURLs() []string {
 		}
 	})
 	addresses := a.o.Addresses
-	if origin := a.configuredOrigin(); origin != "" {
+	if origin := a.reach.ConfiguredOrigin(); origin != "" {
 		addresses = []string{origin}
 	}
 	var links []string
 	for _, address := range addresses {
-		links = append(links, address+a.o.PathPrefix+setupPath+"?"+url.Values{"key": {key}}.Encode())
+		links = append(links, address+a.o.PathPrefix+gate.SetupPath+"?"+url.Values{"key": {key}}.Encode())
 	}
 	return links
 }
@@ -65,7 +66,7 @@ func (s *setup) close() {
 	}
 }
 
-// checkSetupKey returns nil for the key of the set-up link. The errors are errNoPage, and NotFound for
+// checkSetupKey returns nil for the key of the set-up link. The errors are gate.ErrNoPage, and NotFound for
 // the right key when the link has run out. Nobody can guess the key, so wrong ones are not counted: any page that
 // a browser shows can have it send some.
 func (a *Admin) checkSetupKey(ctx context.Context, who actor, key string) error {
@@ -78,7 +79,7 @@ func (a *Admin) checkSetupKey(ctx context.Context, who actor, key string) error 
 		if key != "" {
 			a.note(ctx, who, "setup.refused", "")
 		}
-		return errNoPage
+		return gate.ErrNoPage
 	}
 	if !time.Now().Before(until) {
 		return &broker.Error{Code: broker.NotFound, Message: "The link has run out: restart Pipit for another one, or stop it and run: pipit admin create NAME"}
@@ -89,11 +90,11 @@ func (a *Admin) checkSetupKey(ctx context.Context, who actor, key string) error 
 // setUp creates the first administrator and begins a session of it, whose cookie it sets. The errors
 // are those of checkSetupKey and CreateAdministrator.
 func (a *Admin) setUp(ctx context.Context, w http.ResponseWriter, r *http.Request, key, name, password string) error {
-	who := actor{Via: "web", Addr: a.addr(r)}
+	who := actor{Via: "web", Addr: a.reach.Addr(r)}
 	if err := a.checkSetupKey(ctx, who, key); err != nil {
 		return err
 	}
-	hash, err := a.newHash(ctx, caller{actor: who}, name, password, "")
+	hash, err := a.newHash(ctx, caller{Actor: who}, name, password, "")
 	if err != nil {
 		return err
 	}
@@ -101,7 +102,7 @@ func (a *Admin) setUp(ctx context.Context, w http.ResponseWriter, r *http.Reques
 	a.changing.Lock()
 	defer a.changing.Unlock()
 	if a.isSetUp() {
-		return errNoRoute
+		return gate.ErrNoRoute
 	}
 	if err := a.checkSetupKey(ctx, who, key); err != nil { // it may have run out, or done its service
 		return err

@@ -13,6 +13,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"pipit/admin/gate"
 	"pipit/broker"
 	"pipit/broker/clip"
 )
@@ -25,13 +26,6 @@ const (
 	defaultTokenLife = 90 * 24 * time.Hour
 	maxTokenLife     = 10 * 365 * 24 * time.Hour
 	maxTokens        = 1000
-)
-
-// Scopes of tokens.
-const (
-	ScopeRead  = "read"
-	ScopeWrite = "write" // objects and messages, too
-	ScopeAdmin = "admin" // administrators, tokens, sessions and the audit log, too
 )
 
 // Never is the Expires of a NewToken that does not expire.
@@ -92,7 +86,7 @@ type tokens struct {
 
 // document is the token as it is stored when it has an owner.
 func (t *token) document(owner string) broker.Document {
-	return broker.Document{Kind: tokenKind, Key: t.hash.String(), Value: encode(tokenRecord{
+	return broker.Document{Kind: tokenKind, Key: t.hash.String(), Value: gate.Encode(tokenRecord{
 		t.name, t.scope, t.created.UTC(), t.createdBy, owner, t.expires.UTC(), t.lastUsed().UTC()})}
 }
 
@@ -118,14 +112,14 @@ func loadToken(d broker.Document) (t *token, old bool, err error) {
 // loadTokens takes the tokens into memory, and logs what a person has to know of old ones.
 func (a *Admin) loadTokens() error {
 	var lesser []string // write tokens that could do more
-	err := eachDocument(a.b, tokenKind, func(d broker.Document) error {
+	err := gate.EachDocument(a.b, tokenKind, func(d broker.Document) error {
 		t, old, err := loadToken(d)
 		if err != nil {
 			a.log.Error("a token cannot be read", "key", clip.Input(d.Key), "error", err)
 			return nil
 		}
 		a.tokens.byHash[t.hash] = t
-		if old && t.scope == ScopeWrite {
+		if old && t.scope == gate.ScopeWrite {
 			lesser = append(lesser, t.name)
 		}
 		return nil
@@ -143,10 +137,10 @@ func (a *Admin) loadTokens() error {
 
 // exists tells whether there is still an actor of a name.
 func (a *Admin) exists(name string) (bool, error) {
-	if name == commandLine {
+	if name == gate.CommandLine {
 		return true, nil
 	}
-	if token, ok := strings.CutPrefix(name, tokenPrefix); ok {
+	if token, ok := strings.CutPrefix(name, gate.TokenPrefix); ok {
 		return slices.ContainsFunc(a.listTokens(), func(t Token) bool { return t.Name == token }), nil
 	}
 	r, err := administrator(a.b, name)
@@ -196,15 +190,15 @@ func tokenOf(t *token, now time.Time) Token {
 }
 
 // createToken makes a token, which is returned with its secret: one of no larger scope and no longer life
-// than the token that makes it. The errors are Invalid, Conflict where one has that name, errNoSignIn where
+// than the token that makes it. The errors are Invalid, Conflict where one has that name, gate.ErrNoSignIn where
 // its maker has ended, and those of confirm and broker.PutDocuments.
 func (a *Admin) createToken(ctx context.Context, who caller, n NewToken) (Token, error) {
 	if err := checkName(n.Name); err != nil {
 		return Token{}, err
 	}
-	scope := accessOf(n.Scope)
+	scope := gate.AccessOf(n.Scope)
 	if scope == public || scope > who.Access {
-		return Token{}, invalid("scope", "scope %q: allowed are %s", clip.Input(n.Scope), strings.Join(scopes[read:who.Access+1], ", "))
+		return Token{}, invalid("scope", "scope %q: allowed are %s", clip.Input(n.Scope), strings.Join(gate.Scopes[read:who.Access+1], ", "))
 	}
 	now := time.Now()
 	expires, err := n.end(who.token, now)
@@ -240,7 +234,7 @@ func (a *Admin) createToken(ctx context.Context, who caller, n NewToken) (Token,
 	if !t.expires.IsZero() {
 		detail = t.scope + ", expires " + timeOf(t.expires).String()
 	}
-	if err := a.b.PutDocuments(ctx, t.document(t.owner), a.audit(who.actor, "token.create", t.name, detail)); err != nil {
+	if err := a.b.PutDocuments(ctx, t.document(t.owner), a.audit(who.Actor, "token.create", t.name, detail)); err != nil {
 		return Token{}, err
 	}
 	made := tokenOf(t, now)
@@ -284,12 +278,12 @@ func (a *Admin) deleteToken(ctx context.Context, who caller, id string, takeOver
 	if t == nil {
 		return &broker.Error{Code: broker.NotFound, Message: fmt.Sprintf("There is no token %q", clip.Input(id))}
 	}
-	left, err := a.leave(who, tokenPrefix+t.name, takeOver)
+	left, err := a.leave(who, gate.TokenPrefix+t.name, takeOver)
 	if err != nil {
 		return err
 	}
 	if err := a.b.PutDocuments(ctx, append(left.docs, broker.Document{Kind: tokenKind, Key: t.hash.String(), Secret: true},
-		a.audit(who.actor, "token.delete", t.name, ""))...); err != nil {
+		a.audit(who.Actor, "token.delete", t.name, ""))...); err != nil {
 		return err
 	}
 	left.done()
@@ -318,9 +312,9 @@ func EndsWith(all []Token, owner string) []Token {
 	for owners := []string{owner}; len(owners) > 0; {
 		var next []string
 		all = slices.DeleteFunc(slices.Clone(all), func(t Token) bool {
-			ends := slices.Contains(owners, t.Owner) && tokenPrefix+t.Name != owner
+			ends := slices.Contains(owners, t.Owner) && gate.TokenPrefix+t.Name != owner
 			if ends {
-				end, next = append(end, t), append(next, tokenPrefix+t.Name)
+				end, next = append(end, t), append(next, gate.TokenPrefix+t.Name)
 			}
 			return ends
 		})
@@ -337,7 +331,7 @@ type left struct {
 }
 
 // leave ends the tokens of an owner that goes, and those that they have made; or who takes over the first.
-// The errors are Invalid where who goes as well, and errNoSignIn where it has gone. The caller holds
+// The errors are Invalid where who goes as well, and gate.ErrNoSignIn where it has gone. The caller holds
 // changing.
 func (a *Admin) leave(who caller, owner string, takeOver bool) (left, error) {
 	end := EndsWith(a.listTokens(), owner)
@@ -346,7 +340,7 @@ func (a *Admin) leave(who caller, owner string, takeOver bool) (left, error) {
 		if err := a.present(who); err != nil {
 			return left{}, err
 		}
-		if who.Name == owner || slices.ContainsFunc(end, func(t Token) bool { return tokenPrefix+t.Name == who.Name }) {
+		if who.Name == owner || slices.ContainsFunc(end, func(t Token) bool { return gate.TokenPrefix+t.Name == who.Name }) {
 			return left{}, invalid("take_over", "take_over true: %q goes as well, allowed is false", who.Name)
 		}
 		end = slices.DeleteFunc(end, func(t Token) bool { return t.Owner != owner })
@@ -361,7 +355,7 @@ func (a *Admin) leave(who caller, owner string, takeOver bool) (left, error) {
 			doc = t.document(who.Name)
 		}
 		tokens = append(tokens, t)
-		l.docs = append(l.docs, doc, a.audit(who.actor, action, t.name, detail))
+		l.docs = append(l.docs, doc, a.audit(who.Actor, action, t.name, detail))
 	}
 	l.done = func() {
 		a.tokens.mu.Lock()

@@ -12,6 +12,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"pipit/admin/gate"
 	"pipit/broker"
 	"pipit/broker/login"
 )
@@ -20,7 +21,7 @@ import (
 func (r *authRig) admit(name string) {
 	r.t.Helper()
 	if err := r.b.PutDocuments(context.Background(), broker.Document{Kind: administratorKind, Key: name,
-		Value: encode(administratorRecord{Hash: authHash, Created: time.Now(), Changed: time.Now()})}); err != nil {
+		Value: gate.Encode(administratorRecord{Hash: authHash, Created: time.Now(), Changed: time.Now()})}); err != nil {
 		r.t.Fatal(err)
 	}
 }
@@ -28,7 +29,7 @@ func (r *authRig) admit(name string) {
 // made makes a token by another one.
 func (r *authRig) made(by Token, name, scope, expires string) Token {
 	r.t.Helper()
-	a := r.call("POST", v1+"/tokens", string(encode(NewToken{Name: name, Scope: scope, Expires: expires})), withToken(by.Token))
+	a := r.call("POST", v1+"/tokens", string(gate.Encode(NewToken{Name: name, Scope: scope, Expires: expires})), withToken(by.Token))
 	r.want(a, http.StatusCreated)
 	var t Token
 	if err := json.Unmarshal([]byte(a.body), &t); err != nil {
@@ -62,11 +63,11 @@ func TestTokenEndsWithItsMaker(t *testing.T) {
 			r.admit("bob")
 			ann := withCookie(r.signedIn())
 			bob := r.login("bob", authPassword).cookie
-			mine := r.newToken(r.signedIn(), "mine", ScopeAdmin, "")
-			one := r.newToken(bob, "one", ScopeAdmin, "")
-			two := r.made(one, "two", ScopeAdmin, "")
-			three := r.made(two, "three", ScopeRead, "")
-			other := r.made(one, "other", ScopeWrite, "")
+			mine := r.newToken(r.signedIn(), "mine", gate.ScopeAdmin, "")
+			one := r.newToken(bob, "one", gate.ScopeAdmin, "")
+			two := r.made(one, "two", gate.ScopeAdmin, "")
+			three := r.made(two, "three", gate.ScopeRead, "")
+			other := r.made(one, "other", gate.ScopeWrite, "")
 			if restart {
 				r.restart()
 			}
@@ -102,9 +103,9 @@ func TestTokenIsTakenOver(t *testing.T) {
 	r.admit("bob")
 	ann := r.signedIn()
 	bob := r.login("bob", authPassword).cookie
-	one := r.newToken(bob, "one", ScopeAdmin, "")
-	two := r.made(one, "two", ScopeAdmin, "")
-	three := r.made(two, "three", ScopeRead, "")
+	one := r.newToken(bob, "one", gate.ScopeAdmin, "")
+	two := r.made(one, "two", gate.ScopeAdmin, "")
+	three := r.made(two, "three", gate.ScopeRead, "")
 
 	path := v1 + "/administrators/bob"
 	for name, how := range map[string]tweak{"bob": withCookie(bob), "one": withToken(one.Token), "two": withToken(two.Token)} {
@@ -153,17 +154,17 @@ func TestTokenOfWhoHasEnded(t *testing.T) {
 	r.account()
 	r.signedIn()
 	s := r.a.listSessions(nil)[0]
-	who := caller{actor: actor{Name: authName, Access: admin}}
+	who := caller{Actor: actor{Name: authName, Access: admin}}
 	for _, each := range r.a.sessions.byHash {
 		who.session = each
 	}
-	if _, err := r.a.createToken(t.Context(), who, NewToken{Name: "before", Scope: ScopeRead}); err != nil {
+	if _, err := r.a.createToken(t.Context(), who, NewToken{Name: "before", Scope: gate.ScopeRead}); err != nil {
 		t.Fatal(err)
 	}
 	if err := r.a.endSession(t.Context(), local, s.ID); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := r.a.createToken(t.Context(), who, NewToken{Name: "after", Scope: ScopeRead}); !errors.Is(err, errNoSignIn) {
+	if _, err := r.a.createToken(t.Context(), who, NewToken{Name: "after", Scope: gate.ScopeRead}); !errors.Is(err, gate.ErrNoSignIn) {
 		t.Error(err)
 	}
 }
@@ -175,23 +176,23 @@ func TestTokenLife(t *testing.T) {
 		defer r.close()
 		r.account()
 		c := r.signedIn()
-		ever := r.newToken(c, "ever", ScopeAdmin, Never)
+		ever := r.newToken(c, "ever", gate.ScopeAdmin, Never)
 		end := time.Now().Add(24 * time.Hour).Truncate(time.Second)
 		at := func(d time.Duration) string { return end.Add(d).UTC().Format(time.RFC3339) }
-		brief := r.newToken(c, "brief", ScopeAdmin, at(0))
+		brief := r.newToken(c, "brief", gate.ScopeAdmin, at(0))
 		for _, longer := range []string{Never, at(time.Second), at(24 * time.Hour)} {
-			a := r.call("POST", v1+"/tokens", string(encode(NewToken{Name: "x", Expires: longer})), withToken(brief.Token))
+			a := r.call("POST", v1+"/tokens", string(gate.Encode(NewToken{Name: "x", Expires: longer})), withToken(brief.Token))
 			r.wantProblem(a, http.StatusUnprocessableEntity, "invalid")
 			if !strings.Contains(a.body, `"pointer":"/expires"`) || !strings.Contains(a.body, at(0)) {
 				t.Error(a.body)
 			}
 		}
 		for expires, want := range map[string]time.Time{"": end, at(0): end, at(-time.Hour): end.Add(-time.Hour)} {
-			if made := r.made(brief, "child"+expires, ScopeAdmin, expires); !made.Expires.Equal(want) {
+			if made := r.made(brief, "child"+expires, gate.ScopeAdmin, expires); !made.Expires.Equal(want) {
 				t.Errorf("expires %q: %v, want %v", expires, made.Expires, want)
 			}
 		}
-		if made := r.made(ever, "for ever", ScopeAdmin, Never); !made.Expires.IsZero() || made.Owner != "token ever" {
+		if made := r.made(ever, "for ever", gate.ScopeAdmin, Never); !made.Expires.IsZero() || made.Owner != "token ever" {
 			t.Errorf("%+v", made)
 		}
 	})
@@ -226,8 +227,8 @@ func TestCurrentPassword(t *testing.T) {
 				object[fields[i]] = fields[i+1]
 				form.Set(fields[i], fields[i+1])
 			}
-			if strings.HasPrefix(path, apiPath) {
-				return string(encode(object))
+			if strings.HasPrefix(path, gate.APIPath) {
+				return string(gate.Encode(object))
 			}
 			return form.Encode()
 		}
@@ -248,7 +249,7 @@ func TestCurrentPassword(t *testing.T) {
 			}
 		}
 		r.want(r.call("POST", v1+"/tokens", `{"name": "t3", "scope": "write"}`, withCookie(c)), http.StatusCreated)
-		boss := r.newToken(c, "boss", ScopeAdmin, "")
+		boss := r.newToken(c, "boss", gate.ScopeAdmin, "")
 		r.want(r.call("POST", v1+"/administrators", `{"name": "new3", "password": "battery staple"}`, withToken(boss.Token)), http.StatusCreated)
 
 		time.Sleep(login.FailureWindow)
@@ -275,7 +276,7 @@ func TestNewPasswords(t *testing.T) {
 		t.Fatal(err)
 	}
 	if err := r.b.PutDocuments(t.Context(), broker.Document{Kind: administratorKind, Key: "elder",
-		Value: encode(administratorRecord{Hash: short, Created: time.Now(), Changed: time.Now()})}); err != nil {
+		Value: gate.Encode(administratorRecord{Hash: short, Created: time.Now(), Changed: time.Now()})}); err != nil {
 		t.Fatal(err)
 	}
 	r.want(r.login("elder", "short"), http.StatusSeeOther)
@@ -289,7 +290,7 @@ func TestNewPasswords(t *testing.T) {
 		"long enough ann":       "",
 		"A Name As Password":    "is the name",
 	} {
-		a := r.call("POST", v1+"/administrators", string(encode(NewAdministrator{"a name as password", password, authPassword})), c)
+		a := r.call("POST", v1+"/administrators", string(gate.Encode(NewAdministrator{"a name as password", password, authPassword})), c)
 		if want == "" {
 			r.want(a, http.StatusCreated)
 			r.want(r.call("DELETE", v1+"/administrators/a%20name%20as%20password", "", c), http.StatusNoContent)

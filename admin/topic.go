@@ -21,10 +21,10 @@ func (a *Admin) topics() *noun[Topic] {
 
 var topicSorts = sorts[broker.TopicInfo]{
 	"name":         func(t *broker.TopicInfo) place { return place{S: t.Name} },
-	"depth":        func(t *broker.TopicInfo) place { return place{t.Depth, t.Name} },
-	"last_publish": func(t *broker.TopicInfo) place { return place{micros(t.LastPublish), t.Name} },
-	"producers":    func(t *broker.TopicInfo) place { return place{int64(t.Producers), t.Name} },
-	"consumers":    func(t *broker.TopicInfo) place { return place{int64(t.Consumers), t.Name} },
+	"depth":        func(t *broker.TopicInfo) place { return place{N: t.Depth, S: t.Name} },
+	"last_publish": func(t *broker.TopicInfo) place { return place{N: micros(t.LastPublish), S: t.Name} },
+	"producers":    func(t *broker.TopicInfo) place { return place{N: int64(t.Producers), S: t.Name} },
+	"consumers":    func(t *broker.TopicInfo) place { return place{N: int64(t.Consumers), S: t.Name} },
 }
 
 func (a *Admin) listTopics(q query) (list[Topic], error) {

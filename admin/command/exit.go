@@ -9,7 +9,7 @@ import (
 	"strings"
 	"syscall"
 
-	"pipit/admin"
+	"pipit/admin/gate"
 	"pipit/broker"
 	"pipit/broker/store"
 )
@@ -59,11 +59,11 @@ type errNotFound struct{ error }
 func (e errNotFound) Unwrap() error { return e.error }
 
 // problem is an error that a server answers.
-type problem struct{ admin.Problem }
+type problem struct{ gate.Problem }
 
 // refused makes one of what is not a problem of the API.
 func refused(status int, detail string) *problem {
-	return &problem{admin.Problem{Status: status, Detail: detail}}
+	return &problem{gate.Problem{Status: status, Detail: detail}}
 }
 
 func (p *problem) Error() string {

@@ -12,7 +12,7 @@ import (
 
 	"golang.org/x/term"
 
-	"pipit/admin"
+	"pipit/admin/gate"
 )
 
 // output is where a command prints what it has, and what a person has to know beside.
@@ -111,7 +111,7 @@ func (f field) text() string {
 	switch v := v.(type) {
 	case string:
 		if t, err := time.Parse(time.RFC3339Nano, v); err == nil {
-			return when(admin.Time{Time: t})
+			return when(gate.Time{Time: t})
 		}
 		return v
 	case bool:
@@ -144,7 +144,7 @@ func fieldsOf(text json.RawMessage) ([]field, error) {
 }
 
 // when is a time in the zone of who reads it, or nothing.
-func when(t admin.Time) string {
+func when(t gate.Time) string {
 	if t.IsZero() {
 		return "-"
 	}

@@ -13,6 +13,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"pipit/admin"
+	"pipit/admin/gate"
 )
 
 func (c *cli) tokenCommand() *cobra.Command {
@@ -22,7 +23,7 @@ func (c *cli) tokenCommand() *cobra.Command {
 
 func (c *cli) tokenCreateCommand() *cobra.Command {
 	var scope, expires string
-	scopes := []string{admin.ScopeRead, admin.ScopeWrite, admin.ScopeAdmin}
+	scopes := []string{gate.ScopeRead, gate.ScopeWrite, gate.ScopeAdmin}
 	cmd := &cobra.Command{
 		Use:   "create NAME",
 		Short: "Create a token and print it, this once",
@@ -33,7 +34,7 @@ A token that is made with another one ends when that one does.`,
   pipit token create deploy --scope write --file pipit.db >token.txt`,
 		Args: arguments("NAME"),
 	}
-	cmd.Flags().StringVar(&scope, "scope", admin.ScopeRead, "read, write or admin")
+	cmd.Flags().StringVar(&scope, "scope", gate.ScopeRead, "read, write or admin")
 	cmd.Flags().StringVar(&expires, "expires", "", "`when`: after a duration such as 12h or 365d, a time such as 2026-11-24T15:04:05Z, or never (default 90d)")
 	_ = cmd.RegisterFlagCompletionFunc("scope", cobra.FixedCompletions(scopes, cobra.ShellCompDirectiveNoFileComp))
 	return c.speak(cmd, func(ctx context.Context, args []string) error {

@@ -1,4 +1,4 @@
-package admin
+package gate
 
 import (
 	"cmp"
@@ -9,43 +9,47 @@ import (
 	"strings"
 	"time"
 
-	"pipit/broker"
 	"pipit/broker/clip"
 )
 
 // Limits of lists.
 const (
-	defaultLimit = 100
-	maxLimit     = 1000
+	DefaultLimit = 100
+	MaxLimit     = 1000
 )
 
-// query says which part of a list is wanted. The zero value of a field stands for its default.
-type query struct {
+// Query says which part of a list is wanted. The zero value of a field stands for its default.
+type Query struct {
 	Search string // what the names contain, in any case of letters
 	Sort   string // a key of the noun; default: its name
 	Desc   bool
 	Limit  int    // 1 to 1000; default 100
-	Cursor string // list.Next of the page before, of the same Sort and Desc
+	Cursor string // List.Next of the page before, of the same Sort and Desc
 	Topic  string // of producers and consumers: those of this topic
 	Client string // of producers and consumers: those of this client, by username
 	Kind   string // of the audit log: those of this kind
 }
 
-// list is a page of a list.
-type list[T any] struct {
+// Owns tells whether what a client has in a topic is of those that are asked for.
+func (q *Query) Owns(topic, client string) bool {
+	return cmp.Or(q.Topic, topic) == topic && cmp.Or(q.Client, client) == client
+}
+
+// List is a page of a list.
+type List[T any] struct {
 	Items []T    `json:"items"`
 	Next  string `json:"next,omitempty"` // cursor of the next page; absent at the end
 	Total int    `json:"total"`          // how many there are on all pages
 }
 
-// place is where an item stands in a list that is sorted by a number and then by a text. It is what
+// Place is where an item stands in a list that is sorted by a number and then by a text. It is what
 // a cursor holds, so that a page goes on where the one before ended, whatever came or went since.
-type place struct {
+type Place struct {
 	N int64
 	S string
 }
 
-func (p place) compare(q place) int {
+func (p Place) compare(q Place) int {
 	return cmp.Or(cmp.Compare(p.N, q.N), strings.Compare(p.S, q.S))
 }
 
@@ -64,36 +68,36 @@ func (c cursor) String() string {
 	return base64.RawURLEncoding.EncodeToString(b)
 }
 
-// sorts are the keys that a noun can be sorted by, each with where an item then stands. The text
+// Sorts are the keys that a noun can be sorted by, each with where an item then stands. The text
 // is another one for each item.
-type sorts[I any] map[string]func(*I) place
+type Sorts[I any] map[string]func(*I) Place
 
-// pageOf returns the page of the items, all that there are, that q asks for. matches tells
+// PageOf returns the page of the items, all that there are, that q asks for. matches tells
 // whether an item is of the list at all.
-func pageOf[I, T any](q query, items []I, byDefault string, by sorts[I], matches func(*I) bool, of func(*I) T) (list[T], error) {
-	none := list[T]{}
+func PageOf[I, T any](q Query, items []I, byDefault string, by Sorts[I], matches func(*I) bool, of func(*I) T) (List[T], error) {
+	none := List[T]{}
 	if q.Limit == 0 {
-		q.Limit = defaultLimit
+		q.Limit = DefaultLimit
 	}
-	if q.Limit < 1 || q.Limit > maxLimit {
-		return none, invalid("limit", "limit %d: allowed are 1 to %d", q.Limit, maxLimit)
+	if q.Limit < 1 || q.Limit > MaxLimit {
+		return none, Invalid("limit", "limit %d: allowed are 1 to %d", q.Limit, MaxLimit)
 	}
 	q.Sort = cmp.Or(q.Sort, byDefault)
 	at, ok := by[q.Sort]
 	if !ok {
-		return none, invalid("sort", "sort %q: allowed are %s", clip.Input(q.Sort), strings.Join(slices.Sorted(maps.Keys(by)), ", "))
+		return none, Invalid("sort", "sort %q: allowed are %s", clip.Input(q.Sort), strings.Join(slices.Sorted(maps.Keys(by)), ", "))
 	}
-	var after *place
+	var after *Place
 	if q.Cursor != "" {
 		c, err := parseCursor(q.Cursor)
 		if err != nil || c.Sort != q.Sort || c.Desc != q.Desc {
-			return none, invalid("cursor", "cursor %q: allowed is the next of a page with the same sort and order", clip.Input(q.Cursor))
+			return none, Invalid("cursor", "cursor %q: allowed is the next of a page with the same sort and order", clip.Input(q.Cursor))
 		}
-		after = &place{c.N, c.S}
+		after = &Place{c.N, c.S}
 	}
 
 	type entry struct {
-		place
+		Place
 		item *I
 	}
 	var rest []entry
@@ -115,9 +119,9 @@ func pageOf[I, T any](q query, items []I, byDefault string, by sorts[I], matches
 		if q.Desc {
 			x, y = y, x
 		}
-		return x.compare(y.place)
+		return x.compare(y.Place)
 	})
-	page := list[T]{Items: make([]T, 0, min(q.Limit, len(rest))), Total: total}
+	page := List[T]{Items: make([]T, 0, min(q.Limit, len(rest))), Total: total}
 	for _, e := range rest[:min(q.Limit, len(rest))] {
 		page.Items = append(page.Items, of(e.item))
 	}
@@ -136,9 +140,9 @@ func parseCursor(s string) (c cursor, err error) {
 	return c, json.Unmarshal(b, &c)
 }
 
-// contains returns a function that tells whether any of the names contains search, in any case
+// Contains returns a function that tells whether any of the names contains search, in any case
 // of letters.
-func contains(search string) func(names ...string) bool {
+func Contains(search string) func(names ...string) bool {
 	search = strings.ToLower(search)
 	return func(names ...string) bool {
 		return search == "" || slices.ContainsFunc(names, func(s string) bool {
@@ -147,20 +151,13 @@ func contains(search string) func(names ...string) bool {
 	}
 }
 
-// key joins names, which hold no control characters, so that keys sort as their names do.
-func key(names ...string) string { return strings.Join(names, "\x00") }
+// Key joins names, which hold no control characters, so that keys sort as their names do.
+func Key(names ...string) string { return strings.Join(names, "\x00") }
 
-// micros is a time to sort by; never is before all.
-func micros(t time.Time) int64 {
+// Micros is a time to sort by; never is before all.
+func Micros(t time.Time) int64 {
 	if t.IsZero() {
 		return 0
 	}
 	return t.UnixMicro()
-}
-
-// invalid makes an Invalid error of a parameter.
-func invalid(field, format string, args ...any) *broker.Error {
-	err := broker.Invalidf(format, args...)
-	err.Field = field
-	return err
 }

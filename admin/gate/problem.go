@@ -1,9 +1,8 @@
-package admin
+package gate
 
 import (
 	"context"
 	"errors"
-	"math"
 	"net/http"
 	"strconv"
 	"time"
@@ -28,13 +27,10 @@ type FieldError struct {
 	Detail    string `json:"detail"`
 }
 
-const (
-	typeProblem   = "application/problem+json"
-	problemPrefix = "urn:pipit:problem:"
-)
+const ProblemPrefix = "urn:pipit:problem:"
 
-// titles of the problems, by code.
-var titles = map[string]string{
+// Titles of the problems, by code.
+var Titles = map[string]string{
 	"malformed":          "The request cannot be read",
 	"invalid":            "A value is not allowed",
 	"unauthorized":       "Credentials are missing or not valid",
@@ -57,13 +53,13 @@ var titles = map[string]string{
 	"internal":           "Internal error",
 }
 
-// refusal is what a code of the broker becomes.
-type refusal struct {
+// answer is what a code of the broker becomes.
+type answer struct {
 	status int
 	code   string
 }
 
-var refusals = map[broker.Code]refusal{
+var answers = map[broker.Code]answer{
 	broker.Internal:     {http.StatusInternalServerError, "internal"},
 	broker.Invalid:      {http.StatusUnprocessableEntity, "invalid"},
 	broker.Unauthorized: {http.StatusUnauthorized, "unauthorized"},
@@ -77,10 +73,10 @@ var refusals = map[broker.Code]refusal{
 	broker.Conflict:     {http.StatusPreconditionFailed, "changed"},
 }
 
-// fieldErrors is an error of one or several fields of a body, or parameters of a query.
-type fieldErrors []FieldError
+// FieldErrors is an error of one or several fields of a body, or parameters of a query.
+type FieldErrors []FieldError
 
-func (e fieldErrors) Error() string {
+func (e FieldErrors) Error() string {
 	s := e[0].Detail
 	if len(e) > 1 {
 		s += ", and " + strconv.Itoa(len(e)-1) + " more"
@@ -88,17 +84,19 @@ func (e fieldErrors) Error() string {
 	return s
 }
 
-// created is an error of making something, for which a Conflict is another problem than of an edit.
-type created struct{ error }
+// Created makes err one of making something, for which a Conflict is another problem than of an edit.
+func Created(err error) error { return creation{err} }
 
-func (e created) Unwrap() error { return e.error }
+type creation struct{ error }
 
-// problemOf returns the problem of an error, and when it makes sense to try again.
-func problemOf(err error) (Problem, time.Duration) {
+func (e creation) Unwrap() error { return e.error }
+
+// ProblemOf returns the problem of an error, and when it makes sense to try again.
+func ProblemOf(err error) (Problem, time.Duration) {
 	p := Problem{Status: http.StatusInternalServerError, Code: "internal"}
 	var after time.Duration
-	var he *httpError
-	var fe fieldErrors
+	var he *Refusal
+	var fe FieldErrors
 	var be *broker.Error
 	var large *http.MaxBytesError
 	switch {
@@ -112,38 +110,23 @@ func problemOf(err error) (Problem, time.Duration) {
 	case errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded):
 		p.Status, p.Code, p.Detail = http.StatusServiceUnavailable, "unavailable", "The request ended"
 	case errors.As(err, &be) && be.Code != broker.Internal: // whose cause is nobody's business but the log's
-		r := refusals[be.Code]
-		var c created
+		r := answers[be.Code]
+		var c creation
 		if be.Code == broker.Conflict && errors.As(err, &c) {
-			r = refusal{http.StatusConflict, "exists"}
+			r = answer{http.StatusConflict, "exists"}
 		}
 		p.Status, p.Code, p.Detail, after = r.status, r.code, be.Message, be.RetryAfter
 		if be.Field != "" {
 			p.Errors = []FieldError{{Pointer: "/" + be.Field, Detail: be.Message}}
 		}
 	}
-	p.Type, p.Title = problemPrefix+p.Code, titles[p.Code]
+	p.Type, p.Title = ProblemPrefix+p.Code, Titles[p.Code]
 	return p, after
 }
 
-// problem answers a request of the API with an error.
-func (a *Admin) problem(w http.ResponseWriter, _ *http.Request, err error) {
-	p, after := problemOf(err)
-	b, err := marshal(p)
-	if err != nil {
-		panic(err) // of a struct of texts: never
-	}
-	h := w.Header()
-	h.Del("ETag")
-	h.Del("Location")
-	h.Del("Content-Disposition")
-	h.Set("Content-Type", typeProblem)
-	switch p.Status {
-	case http.StatusUnauthorized:
-		h.Set("WWW-Authenticate", `Bearer realm="Pipit"`)
-	case http.StatusTooManyRequests, http.StatusServiceUnavailable:
-		h.Set("Retry-After", strconv.Itoa(max(1, int(math.Ceil(after.Seconds())))))
-	}
-	w.WriteHeader(p.Status)
-	_, _ = w.Write(append(b, '\n')) // who has left does not read it
+// Invalid makes an Invalid error of a parameter.
+func Invalid(field, format string, args ...any) *broker.Error {
+	err := broker.Invalidf(format, args...)
+	err.Field = field
+	return err
 }

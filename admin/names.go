@@ -1,0 +1,44 @@
+package admin
+
+import "pipit/admin/gate"
+
+// What package gate has, by the names that it has in this package.
+type (
+	query        = gate.Query
+	list[T any]  = gate.List[T]
+	place        = gate.Place
+	sorts[I any] = gate.Sorts[I]
+	actor        = gate.Actor
+	fieldErrors  = gate.FieldErrors
+	Time         = gate.Time
+	Duration     = gate.Duration
+	Problem      = gate.Problem
+	FieldError   = gate.FieldError
+)
+
+const (
+	public       = gate.Public
+	read         = gate.Read
+	write        = gate.Write
+	admin        = gate.Admin
+	rootPath     = gate.RootPath
+	defaultLimit = gate.DefaultLimit
+	maxLimit     = gate.MaxLimit
+)
+
+var (
+	contains = gate.Contains
+	key      = gate.Key
+	micros   = gate.Micros
+	timeOf   = gate.TimeOf
+	created  = gate.Created
+	invalid  = gate.Invalid
+	refuse   = gate.Refuse
+	actorOf  = gate.ActorOf
+	isRead   = gate.IsRead
+	isLocal  = gate.IsLocal
+)
+
+func pageOf[I, T any](q query, items []I, byDefault string, by sorts[I], matches func(*I) bool, of func(*I) T) (list[T], error) {
+	return gate.PageOf(q, items, byDefault, by, matches, of)
+}
