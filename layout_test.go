@@ -26,6 +26,7 @@ func TestLayout(t *testing.T) {
 		"pipit/config":            {"pipit/admin", "pipit/broker", "pipit/broker/store", "pipit/httpapi", "pipit/httpapi/forwarded", "github.com/BurntSushi/toml"},
 		"pipit/broker/login":      {"golang.org/x/crypto/bcrypt", "golang.org/x/sync/errgroup", "golang.org/x/sync/singleflight"},
 		"pipit/broker/store":      {},
+		"pipit/broker/storetest":  {"pipit/broker/store"},
 		"pipit/db":                {"pipit/db/page", "pipit/broker/store", "go.etcd.io/bbolt", "go.etcd.io/bbolt/errors", "golang.org/x/sys/unix", "golang.org/x/sys/windows"},
 		"pipit/broker/clip":       {},
 		"pipit/db/page":           {},

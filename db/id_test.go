@@ -57,21 +57,6 @@ func TestRemovedLateBeforeDropped(t *testing.T) {
 	f.wantEmpty(bucketID, bucketIDKeep)
 }
 
-func TestSameIDInSeveralPlaces(t *testing.T) {
-	f := newFixture(t)
-	at := func(s int) func(*store.Record) {
-		return func(r *store.Record) { r.Created = t0.Add(time.Duration(s) * time.Second) }
-	}
-	b := f.batch() // the same position in two lanes, the second one older
-	b.Append = append(b.Append, f.message(laneA, withID("a", time.Time{}), at(2)), f.message(laneB, withID("a", time.Time{}), at(1)), f.message(laneA, withID("ab", time.Time{})))
-	f.commit(b)
-	f.wantFind(1, "a", "9/1 5/1")
-	b = f.batch()
-	b.Remove = []store.Removal{{Lane: laneB, Range: store.Span{From: 1, To: 1}}}
-	f.commit(b)
-	f.wantFind(1, "a", "5/1")
-}
-
 func TestDelayed(t *testing.T) {
 	f := newFixture(t)
 	delayed := func(l store.Lane, delay uint32, id string, keep time.Time) *store.Record {

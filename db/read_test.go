@@ -3,7 +3,6 @@ package db
 import (
 	"bytes"
 	"fmt"
-	"strings"
 	"testing"
 	"time"
 
@@ -35,46 +34,6 @@ func (f *fixture) scanDelayed(after string, most int) (keys []string, payloads s
 		}
 	})
 	return keys, payloads
-}
-
-func TestScanDelayed(t *testing.T) {
-	f := newFixture(t)
-	if keys, _ := f.scanDelayed("", 10); len(keys) != 0 {
-		t.Errorf("of nothing: %q", keys)
-	}
-	b := f.batch()
-	for _, delay := range []uint32{30, 10, 20, 20, 40} {
-		b.Delay = append(b.Delay, delayed(laneA, delay, "", time.Time{}))
-	}
-	b.Delay[1].Lane = laneC
-	f.commit(b)
-	keys, payloads := f.scanDelayed("", 10)
-	if payloads != "after 10, after 20, after 20, after 30, after 40, " {
-		t.Fatalf("all: %s", payloads)
-	}
-	for i, key := range keys {
-		if i > 0 && key <= keys[i-1] {
-			t.Errorf("key %x after %x", key, keys[i-1])
-		}
-		for most := 1; most < 4; most++ {
-			want := keys[i+1 : min(len(keys), i+1+most)]
-			if got, _ := f.scanDelayed(key, most); fmt.Sprint(got) != fmt.Sprint(want) {
-				t.Errorf("%d behind %d: %x, want %x", most, i, got, want)
-			}
-		}
-		// Between the keys: what a key begins with comes before it.
-		if got, _ := f.scanDelayed(key[:len(key)-1], 1); len(got) != 1 || got[0] != key {
-			t.Errorf("behind a part of %d: %x", i, got)
-		}
-		if got, _ := f.scanDelayed(key+"x", 10); len(got) != len(keys)-1-i {
-			t.Errorf("behind more than %d: %x", i, got)
-		}
-	}
-	for _, after := range []string{strings.Repeat("\xff", delayedSize), strings.Repeat("\xff", 100)} {
-		if got, _ := f.scanDelayed(after, 10); len(got) != 0 {
-			t.Errorf("behind all: %x", got)
-		}
-	}
 }
 
 func TestScanDelayedDamaged(t *testing.T) {
