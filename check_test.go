@@ -13,6 +13,7 @@ import (
 
 	"go.etcd.io/bbolt"
 
+	cli "pipit/admin/command"
 	"pipit/broker"
 	"pipit/db"
 	"pipit/httpapi/serve/servetest"
@@ -261,5 +262,19 @@ func TestCheckConfigDatabase(t *testing.T) {
 		if code != 1 {
 			t.Errorf("exit code %d", code)
 		}
+	}
+}
+
+// The variables of the command line, which begin as those of the configuration do, are not taken for misspelled ones.
+func TestCheckConfigBesideCommandLine(t *testing.T) {
+	env := append([]string{"PIPIT_DATABASE_FILE=" + filepath.Join(t.TempDir(), "pipit.db")}, anyPort...)
+	for _, name := range cli.Variables {
+		env = append(env, name+"=x")
+	}
+	if code, stdout, stderr := checked(t, example(t), env...); code != 0 || stderr != weakExample {
+		t.Errorf("exit code %d\n%s%s", code, stdout, stderr)
+	}
+	if code, _, stderr := checked(t, example(t), append(env, "PIPIT_TOKENS=x")...); code != 1 || !strings.HasPrefix(stderr, "pipit: PIPIT_TOKENS: no such variable") {
+		t.Errorf("exit code %d, %s", code, stderr)
 	}
 }

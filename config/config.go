@@ -1,10 +1,11 @@
 // Package config reads the configuration: a file of TOML, and variables of the environment, which override it.
 //
 // A key is known by its path, such as "http.listen[1]" or "client[0].username". It has one place where it
-// is told: a field of Config, whose tags say how it is written and what is allowed, and its default in
-// one literal; of an object a row in a table of the broker. Reading goes in steps, each in a file of its own: file.go decodes TOML, env.go the variables, value.go one value
-// of either; check.go and object.go refuse what no single value shows. Nothing stops at the first fault:
-// all are collected (fault.go), each with the line (line.go) or the variable that it stands in.
+// is told: a field of Config, whose tags say how it is written and what is allowed, with its default in
+// one literal; of an object a row in a table of the broker. Reading goes in steps, each in a file of its own:
+// file.go decodes TOML, env.go the variables, value.go one value of either; check.go, address.go and object.go
+// refuse what no single value shows. Nothing stops at the first fault: all are collected (fault.go), each with the
+// line (line.go) or the variable that it stands in.
 //
 // What only the machine can tell, such as whether an address can be listened on, Rehearse asks by way of Machine:
 // this package opens no port and no database.
@@ -23,10 +24,10 @@ import (
 	"pipit/broker"
 )
 
-// Config is everything that can be configured. Each field is a key of the file, under the name in
-// its tag, and a variable of the environment. The tags min and max are bounds of a number, path marks the name
-// of a file, and reload what can change while the broker runs: any other key needs a restart. The keys of
-// objects are those of the broker's tables, such as broker.TopicFields.
+// Config is everything that can be configured; config.example.toml says what each key means. A field is a key of
+// the file, under the name in its tag, and a variable of the environment. The tags min and max are bounds of a number,
+// path marks the name of a file, and reload what can change while the broker runs: any other key needs a restart.
+// The keys of objects are those of the broker's tables, such as broker.TopicFields.
 type Config struct {
 	HTTP     HTTP              `toml:"http"`
 	Admin    Admin             `toml:"admin"`
@@ -38,6 +39,7 @@ type Config struct {
 	Consumer []broker.Consumer `toml:"consumer" reload:"yes"`
 }
 
+// HTTP is the table [http]: the addresses of the wire protocol, its limits, TLS and proxies.
 type HTTP struct {
 	Listen         []string      `toml:"listen"`
 	MaxPayload     Size          `toml:"max_payload" min:"1" max:"134217728" reload:"yes"`
@@ -54,6 +56,7 @@ type HTTP struct {
 	Hosts          []string      `toml:"hosts"`
 }
 
+// Admin is the table [admin]: the pages and the API for administrators.
 type Admin struct {
 	Enabled     bool          `toml:"enabled"`
 	Listen      []string      `toml:"listen"`
@@ -63,10 +66,12 @@ type Admin struct {
 	SessionLife time.Duration `toml:"session_life" reload:"yes"`
 }
 
+// Database is the table [database].
 type Database struct {
 	File string `toml:"file" path:"true"`
 }
 
+// Log is the table [log].
 type Log struct {
 	Access bool   `toml:"access" reload:"yes"`
 	Level  string `toml:"level" reload:"yes"`

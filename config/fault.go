@@ -12,9 +12,9 @@ import (
 
 // binder fills a Config from a file and the environment, and collects what is wrong.
 //
-// It does by hand what libraries bind, for the sake of its errors: whoever starts a server wants to see all faults at once, each
-// with the line or the variable to mend, and misspelled keys and variables among them. Parsers of TOML stop at the
-// first one and do not tell the lines of values, and readers of the environment know no numbered tables.
+// It does by hand what libraries bind, for the sake of its errors: whoever starts a server wants to see all faults at
+// once, each with the line or the variable to mend, and misspelled keys and variables among them. The parser of TOML
+// does not tell the lines of values, and readers of the environment know no numbered tables.
 type binder struct {
 	file   string
 	lines  map[string]int    // of each key and table in the file, by path

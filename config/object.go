@@ -9,7 +9,10 @@ import (
 
 // Definition is what the configuration declares, in the words of the broker.
 func (c *Config) Definition() broker.Definition {
-	return broker.Definition{Clients: slices.Clone(c.Client), Topics: slices.Clone(c.Topic), Producers: slices.Clone(c.Producer), Consumers: slices.Clone(c.Consumer)}
+	return broker.Definition{
+		Clients: slices.Clone(c.Client), Topics: slices.Clone(c.Topic),
+		Producers: slices.Clone(c.Producer), Consumers: slices.Clone(c.Consumer),
+	}
 }
 
 // given notes the required keys of an object that are missing, and texts that are none of those to choose from.

@@ -54,6 +54,11 @@ func TestLongFlags(t *testing.T) {
 	if !slices.Equal(got, want) {
 		t.Errorf("%q", got)
 	}
+	got = longFlags([]string{"-version", "-hash-password", "-check-config=false", "-help", "-v"})
+	want = []string{"--version", "--hash-password", "--check-config=false", "--help", "-v"}
+	if !slices.Equal(got, want) {
+		t.Errorf("%q", got)
+	}
 }
 
 // A secret is the first line of standard input, whatever wrote it.
