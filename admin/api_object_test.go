@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"pipit/broker"
 	"pipit/broker/login"
 )
 
@@ -145,7 +146,7 @@ func TestCreate(t *testing.T) {
 	}
 	var topic Topic
 	a.into(t, &topic)
-	if want := newTopic().TopicDefinition; topic.MaxDepth != want.MaxDepth || topic.Expiration != want.Expiration || topic.DedupWindow != want.DedupWindow || !topic.Active || topic.Revision == "" {
+	if want := newTopic().Topic; topic.MaxDepth != want.MaxDepth || topic.Expiration != want.Expiration || topic.DedupWindow != want.DedupWindow || !topic.Active || topic.Revision == "" {
 		t.Errorf("without more than a name: %s", a.body)
 	}
 	if got := r.ok(200, "GET", "/topics/%2Fa%2Fb%20c", nil); string(got.body) != string(a.body) || got.Header.Get("ETag") != a.Header.Get("ETag") {
@@ -690,7 +691,7 @@ func TestConcurrentEdits(t *testing.T) {
 	}
 	var topic Topic
 	r.ok(200, "GET", "/topics/%2Fcustomer%2Fcreated", nil).into(t, &topic)
-	if topic.MaxDepth != 77 || topic.Expiration != 88 || topic.DedupWindow != Duration(9*time.Second) || topic.Active {
+	if topic.MaxDepth != 77 || topic.Expiration != 88 || topic.DedupWindow != 9*time.Second || topic.Active {
 		t.Errorf("edits are lost: %+v", topic)
 	}
 }
@@ -706,14 +707,14 @@ func TestLargeLists(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	d := Definitions{Version: 1, Clients: []ClientDefinition{{Username: "c", Active: true, PasswordHash: hash}}}
+	d := Definitions{Version: 1, Clients: []ClientDefinition{{broker.Client{Username: "c", Active: true, PasswordHash: hash}}}}
 	for i := range n {
-		topic := newTopic().TopicDefinition
+		topic := newTopic().Topic
 		topic.Name = fmt.Sprintf("/topic/%05d", i)
-		c := newConsumer().ConsumerDefinition
+		c := newConsumer().Consumer
 		c.Client, c.Topic = "c", topic.Name
-		d.Topics = append(d.Topics, topic)
-		d.Consumers = append(d.Consumers, c)
+		d.Topics = append(d.Topics, TopicDefinition{topic})
+		d.Consumers = append(d.Consumers, ConsumerDefinition{c})
 	}
 	body, err := json.Marshal(d)
 	if err != nil {

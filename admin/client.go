@@ -21,10 +21,12 @@ func (a *Admin) clients() *noun[Client] {
 		name:     func(c *Client) string { return c.Username },
 		revision: func(c *Client) string { return c.Revision },
 		goes:     a.goesWithClient,
-		define:   func(d *broker.Definition, c *Client) { d.Clients = append(d.Clients, c.broker()) },
+		define:   func(d *broker.Definition, c *Client) { d.Clients = append(d.Clients, c.Client) },
 		check:    checkClient,
-		fixed:    func(before, c *Client) error { return fixed("username", before.Username, c.Username) },
-		diff:     func(before, c *Client) fieldChanges { return differences(before.ClientDefinition, c.ClientDefinition) },
+		fixed:    func(before, c *Client) error { return fixed(broker.ClientFields, &before.Client, &c.Client) },
+		diff: func(before, c *Client) fieldChanges {
+			return differences(broker.ClientFields, &before.Client, &c.Client)
+		},
 		warnings: func(c *Client) *[]string { return &c.Warnings },
 	}
 }
@@ -45,10 +47,9 @@ func (a *Admin) listClients(q query) (list[Client], error) {
 func checkClient(before, c *Client) error {
 	if before != nil {
 		c.Name = cmp.Or(c.Name, c.Username)
-		return c.checkPassword()
+		return onePassword(&c.Client)
 	}
-	def := c.broker()
-	if err := errors.Join(c.checkPassword(), def.Validate()); err != nil {
+	if err := errors.Join(onePassword(&c.Client), c.Validate()); err != nil {
 		return err
 	}
 	if c.Password == "" && c.PasswordHash == "" {
@@ -57,10 +58,10 @@ func checkClient(before, c *Client) error {
 	return nil
 }
 
-// checkPassword returns an error where there is both a Password and a PasswordHash.
-func (d *ClientDefinition) checkPassword() error {
-	if d.Password != "" && d.PasswordHash != "" {
-		return invalid("password", "client %q: allowed is one of password and password_hash", clip.Input(d.Username))
+// onePassword returns an error where there is both a Password and a PasswordHash.
+func onePassword(c *broker.Client) error {
+	if c.Password != "" && c.PasswordHash != "" {
+		return invalid("password", "client %q: allowed is one of password and password_hash", clip.Input(c.Username))
 	}
 	return nil
 }

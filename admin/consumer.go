@@ -7,7 +7,6 @@ import (
 	"net/http"
 
 	"pipit/broker"
-	"pipit/broker/clip"
 )
 
 // consumers describes consumers. Their list can be sorted by topic, client, backlog, in_flight and last_seen.
@@ -25,11 +24,13 @@ func (a *Admin) consumers() *noun[Consumer] {
 		name:     func(c *Consumer) string { return ofTopic(c.Client, c.Topic) },
 		revision: func(c *Consumer) string { return c.Revision },
 		goes:     func(c *Consumer) Deleted { return Deleted{Messages: c.Backlog} },
-		define:   func(d *broker.Definition, c *Consumer) { d.Consumers = append(d.Consumers, c.broker()) },
+		define:   func(d *broker.Definition, c *Consumer) { d.Consumers = append(d.Consumers, c.definition()) },
 		check:    checkConsumer,
-		fixed:    fixedConsumer,
+		fixed: func(before, c *Consumer) error {
+			return fixed(broker.ConsumerFields, &before.Consumer, &c.Consumer)
+		},
 		diff: func(before, c *Consumer) fieldChanges {
-			return differences(before.ConsumerDefinition, c.ConsumerDefinition)
+			return differences(broker.ConsumerFields, &before.Consumer, &c.Consumer)
 		},
 		number:   func(c *Consumer, done *broker.Changed) { c.ID = done.Consumers[0].ID },
 		warnings: func(c *Consumer) *[]string { return &c.Warnings },
@@ -86,30 +87,18 @@ func (a *Admin) setOldest(consumers []Consumer) error {
 	return err
 }
 
+// checkConsumer refuses a new consumer of which is said that it begins nowhere.
 func checkConsumer(before, c *Consumer) error {
-	if before == nil && c.Start != StartOldest && c.Start != StartTail {
-		return invalid("start", "start %q: allowed are %s, %s", clip.Input(c.Start), StartOldest, StartTail)
+	if before == nil && c.Start == "" {
+		return invalid("start", "start %q: allowed are %s", c.Start, broker.ConsumerFields.Named("start").Allowed())
 	}
 	return nil
 }
 
-func fixedConsumer(before, c *Consumer) error {
-	err := cmp.Or(fixed("client", before.Client, c.Client), fixed("topic", before.Topic, c.Topic), fixed("name", before.Name, c.Name))
-	switch {
-	case err != nil:
-		return err
-	case c.SubKey != before.SubKey:
-		return invalid("sub_key", "sub_key: it cannot be set, but rotated")
-	case c.Start != before.Start:
-		return invalid("start", "start %q: it is for new consumers alone", clip.Input(c.Start))
-	}
-	return nil
-}
-
-// broker returns the consumer as the broker takes it: one that says where it begins is new.
-func (c *Consumer) broker() broker.Consumer {
-	def := c.ConsumerDefinition.broker()
-	def.New, def.Start = c.Start != "", c.Start
+// definition returns the consumer as the broker takes it: one that says where it begins is new.
+func (c *Consumer) definition() broker.Consumer {
+	def := c.Consumer
+	def.New = c.Start != ""
 	return def
 }
 

@@ -156,7 +156,10 @@ func (n node) object(v, defaults any) error {
 		return fieldErrors{n.fail("an object")}
 	}
 	fields := map[string]bodyField{}
-	collect(fields, reflect.ValueOf(v).Elem(), reflect.ValueOf(defaults).Elem(), false)
+	if t, ok := v.(settable); ok {
+		fields = t.settings()
+	}
+	collect(fields, reflect.ValueOf(v).Elem(), reflect.ValueOf(defaults).Elem())
 	var errs fieldErrors
 	for _, m := range members {
 		f, known := fields[m.name]
@@ -164,12 +167,12 @@ func (n node) object(v, defaults any) error {
 		case len(errs) == maxErrors:
 			return errs
 		case !known:
-			errs = append(errs, FieldError{Pointer: m.pointer(), Detail: fmt.Sprintf("%s: no such field, allowed are %s", clip.Input(m.node.name()), settable(fields))})
+			errs = append(errs, FieldError{Pointer: m.pointer(), Detail: fmt.Sprintf("%s: no such field, allowed are %s", clip.Input(m.node.name()), allowedNames(fields))})
 		case f.readOnly:
 		case m.value == nil:
-			f.v.Set(f.byDefault)
+			f.reset()
 		default:
-			if allowed := m.set(f.v); allowed != "" {
+			if allowed := f.set(m.node); allowed != "" {
 				errs = append(errs, m.fail(allowed))
 			}
 		}
@@ -180,25 +183,28 @@ func (n node) object(v, defaults any) error {
 	return nil
 }
 
-// bodyField is a field of a struct, under its name in JSON.
+// bodyField is a field that a body can give, under its name in JSON.
 type bodyField struct {
-	v, byDefault reflect.Value
-	readOnly     bool
+	set      func(node) (allowed string)
+	reset    func() // to its default
+	readOnly bool
 }
 
-func collect(fields map[string]bodyField, v, byDefault reflect.Value, readOnly bool) {
+// collect adds the fields of a struct.
+func collect(fields map[string]bodyField, v, byDefault reflect.Value) {
 	for i := range v.NumField() {
-		f := v.Type().Field(i)
-		readOnly := readOnly || f.Tag.Get("api") == "-"
-		if f.Anonymous {
-			collect(fields, v.Field(i), byDefault.Field(i), readOnly)
-		} else if name := jsonName(f); name != "-" {
-			fields[name] = bodyField{v.Field(i), byDefault.Field(i), readOnly}
+		f, to := v.Type().Field(i), v.Field(i)
+		if name := jsonName(f); name != "-" {
+			fields[name] = bodyField{
+				set:      func(in node) string { return in.set(to) },
+				reset:    func() { to.Set(byDefault.Field(i)) },
+				readOnly: f.Tag.Get("api") == "-",
+			}
 		}
 	}
 }
 
-func settable(fields map[string]bodyField) string {
+func allowedNames(fields map[string]bodyField) string {
 	var names []string
 	for name, f := range fields {
 		if !f.readOnly {

@@ -28,7 +28,7 @@ func FuzzParse(f *testing.F) {
 			return
 		}
 		var want Topic
-		want.TopicDefinition = byDefault.TopicDefinition
+		want.Topic = byDefault.Topic
 		var given map[string]any
 		if err := json.Unmarshal(body, &given); err != nil {
 			t.Fatal(err)

@@ -29,16 +29,16 @@ func (a *Admin) export() ([]byte, error) {
 		Consumers: make([]ConsumerDefinition, len(have.Consumers)),
 	}
 	for i := range have.Clients {
-		d.Clients[i] = clientDefinitionOf(&have.Clients[i])
+		d.Clients[i] = ClientDefinition{have.Clients[i]}
 	}
 	for i := range have.Topics {
-		d.Topics[i] = topicDefinitionOf(&have.Topics[i])
+		d.Topics[i] = TopicDefinition{have.Topics[i]}
 	}
 	for i := range have.Producers {
-		d.Producers[i] = producerDefinitionOf(&have.Producers[i])
+		d.Producers[i] = ProducerDefinition{have.Producers[i]}
 	}
 	for i := range have.Consumers {
-		d.Consumers[i] = consumerDefinitionOf(&have.Consumers[i])
+		d.Consumers[i] = ConsumerDefinition{have.Consumers[i]}
 	}
 	b, err := marshal(d)
 	if err != nil {

@@ -165,10 +165,10 @@ func (d *importing) secrets(done *broker.Changed) (given broker.Definition) {
 
 func importOf(done *broker.Changed) Import {
 	out := Import{Plan: make([]PlanAction, 0, len(done.Clients)+len(done.Topics)+len(done.Producers)+len(done.Consumers))}
-	plan(&out, broker.KindClient, done.Clients, clientDefinitionOf, func(c *broker.Client) string { return c.Username })
-	plan(&out, broker.KindTopic, done.Topics, topicDefinitionOf, func(t *broker.Topic) string { return t.Name })
-	plan(&out, broker.KindProducer, done.Producers, producerDefinitionOf, func(p *broker.Producer) string { return ofTopic(p.Client, p.Topic) })
-	plan(&out, broker.KindConsumer, done.Consumers, consumerDefinitionOf, func(c *broker.Consumer) string { return ofTopic(c.Client, c.Topic) })
+	plan(&out, broker.KindClient, done.Clients, broker.ClientFields, func(c *broker.Client) string { return c.Username })
+	plan(&out, broker.KindTopic, done.Topics, broker.TopicFields, func(t *broker.Topic) string { return t.Name })
+	plan(&out, broker.KindProducer, done.Producers, broker.ProducerFields, func(p *broker.Producer) string { return ofTopic(p.Client, p.Topic) })
+	plan(&out, broker.KindConsumer, done.Consumers, broker.ConsumerFields, func(c *broker.Consumer) string { return ofTopic(c.Client, c.Topic) })
 	for _, c := range done.Made {
 		out.SubKeys = append(out.SubKeys, MadeKey{c.Client, c.Topic, c.SubKey})
 	}
@@ -176,7 +176,7 @@ func importOf(done *broker.Changed) Import {
 }
 
 // plan adds what becomes of the objects of a kind.
-func plan[T any, D definition](out *Import, kind broker.Kind, list []broker.Outcome[T], definitionOf func(*T) D, key func(*T) string) {
+func plan[T any](out *Import, kind broker.Kind, list []broker.Outcome[T], fields broker.Fields[T], key func(*T) string) {
 	for i := range list {
 		o := &list[i]
 		action := PlanAction{Action: o.Action, Kind: kind, Key: key(&o.After)}
@@ -185,7 +185,7 @@ func plan[T any, D definition](out *Import, kind broker.Kind, list []broker.Outc
 			out.Created++
 		case broker.Update:
 			out.Updated++
-			action.Changes = differences(definitionOf(&o.Before), definitionOf(&o.After))
+			action.Changes = differences(fields, &o.Before, &o.After)
 		case broker.Keep:
 			out.Kept++
 		}
@@ -240,23 +240,23 @@ func (r *importReader) definitions() (*importing, error) {
 			version, err = r.node(at, 1)
 			return err
 		case "clients":
-			return readObjects(r, at, newClient().ClientDefinition, func(c *ClientDefinition) error {
-				d.define.Clients = append(d.define.Clients, c.broker())
-				return c.checkPassword()
+			return readObjects(r, at, ClientDefinition{broker.ClientFields.New()}, func(c *ClientDefinition) error {
+				d.define.Clients = append(d.define.Clients, c.Client)
+				return onePassword(&c.Client)
 			})
 		case "topics":
-			return readObjects(r, at, newTopic().TopicDefinition, func(t *TopicDefinition) error {
-				d.define.Topics = append(d.define.Topics, t.broker())
+			return readObjects(r, at, TopicDefinition{broker.TopicFields.New()}, func(t *TopicDefinition) error {
+				d.define.Topics = append(d.define.Topics, t.Topic)
 				return nil
 			})
 		case "producers":
-			return readObjects(r, at, newProducer().ProducerDefinition, func(p *ProducerDefinition) error {
-				d.define.Producers = append(d.define.Producers, p.broker())
+			return readObjects(r, at, ProducerDefinition{broker.ProducerFields.New()}, func(p *ProducerDefinition) error {
+				d.define.Producers = append(d.define.Producers, p.Producer)
 				return nil
 			})
 		case "consumers":
-			return readObjects(r, at, newConsumer().ConsumerDefinition, func(c *ConsumerDefinition) error {
-				d.define.Consumers = append(d.define.Consumers, c.broker())
+			return readObjects(r, at, ConsumerDefinition{broker.ConsumerFields.New()}, func(c *ConsumerDefinition) error {
+				d.define.Consumers = append(d.define.Consumers, c.Consumer)
 				return nil
 			})
 		}
@@ -270,7 +270,7 @@ func (r *importReader) definitions() (*importing, error) {
 }
 
 // readObjects reads a list of objects.
-func readObjects[D definition](r *importReader, at jsonStep, byDefault D, add func(*D) error) error {
+func readObjects[D any](r *importReader, at jsonStep, byDefault D, add func(*D) error) error {
 	t, err := r.token()
 	if err != nil || t == nil {
 		return err

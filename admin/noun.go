@@ -176,14 +176,6 @@ func notFound(what, name string) *broker.Error {
 	return &broker.Error{Code: broker.NotFound, Message: fmt.Sprintf("No %s %q", what, clip.Input(name))}
 }
 
-// fixed is the error of an edit that changes what an object is known by, nil where it does not.
-func fixed(field, before, after string) error {
-	if before == after {
-		return nil
-	}
-	return invalid(field, "%s %q: it is %q for good", field, clip.Input(after), clip.Input(before))
-}
-
 // byName and byID find an object of the broker by its key in paths.
 func byName[I, T any](get func(string) (I, bool), of func(*I) T) func(string) (T, bool) {
 	return func(key string) (v T, ok bool) {

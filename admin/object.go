@@ -13,135 +13,73 @@ import (
 	"pipit/broker"
 )
 
-// The types of this file are the objects as the API spells them, and as the pages show them. The
-// definition of each is what can be set, under the names of the configuration; what is beside it
-// is read alone, which the tag api:"-" says.
+// The types of this file are the objects as the API spells them, and as the pages show them. What can
+// be set of each is the broker's, under the names of its table (see fields.go); what is beside it is read alone,
+// which the tag api:"-" says.
 
 // Client is somebody who may call the broker: the user of HTTP Basic authentication.
 type Client struct {
-	ClientDefinition
-	Revision  string `json:"revision,omitempty" api:"-"` // it changes with the definition
-	Producers int    `json:"producers" api:"-"`          // how many topics the client may publish to
-	Consumers int    `json:"consumers" api:"-"`          // how many queues the client has
-	LastSeen  Time   `json:"last_seen,omitzero" api:"-"` // when one of its producers or consumers was last here; absent: never
+	broker.Client `json:"-"`
+	Revision      string `json:"revision,omitempty" api:"-"` // it changes with the definition
+	Producers     int    `json:"producers" api:"-"`          // how many topics the client may publish to
+	Consumers     int    `json:"consumers" api:"-"`          // how many queues the client has
+	LastSeen      Time   `json:"last_seen,omitzero" api:"-"` // when one of its producers or consumers was last here; absent: never
 
 	Warnings []string `json:"warnings,omitempty" api:"-"` // what is weak about a password, in the answer to the request that set it alone
 }
 
-// ClientDefinition is what can be set of a client: Username at its creation alone.
-type ClientDefinition struct {
-	Username     string `json:"username"`
-	Name         string `json:"name"`
-	Active       bool   `json:"is_active"`
-	Password     string `json:"password,omitempty"`      // in requests alone
-	PasswordHash string `json:"password_hash,omitempty"` // in requests and exports alone
-}
-
 // Topic is what producers publish to.
 type Topic struct {
-	TopicDefinition
-	Revision    string `json:"revision,omitempty" api:"-"`    // it changes with the definition
-	Depth       int64  `json:"depth" api:"-"`                 // messages stored that somebody may still need, without the delayed ones
-	Delayed     int64  `json:"delayed" api:"-"`               // messages that wait for their delay
-	Producers   int    `json:"producers" api:"-"`             // how many clients may publish
-	Consumers   int    `json:"consumers" api:"-"`             // how many queues there are
-	LastPublish Time   `json:"last_publish,omitzero" api:"-"` // when a message was last published; absent: never, as far as is known
-	Published   uint64 `json:"published" api:"-"`             // messages stored since the start of the process
-	Delivered   uint64 `json:"delivered" api:"-"`             // deliveries to consumers since the start of the process, also repeated ones
-	Acked       uint64 `json:"acked" api:"-"`                 // acknowledgements since the start of the process, by each consumer
+	broker.Topic `json:"-"`
+	Revision     string `json:"revision,omitempty" api:"-"`    // it changes with the definition
+	Depth        int64  `json:"depth" api:"-"`                 // messages stored that somebody may still need, without the delayed ones
+	Delayed      int64  `json:"delayed" api:"-"`               // messages that wait for their delay
+	Producers    int    `json:"producers" api:"-"`             // how many clients may publish
+	Consumers    int    `json:"consumers" api:"-"`             // how many queues there are
+	LastPublish  Time   `json:"last_publish,omitzero" api:"-"` // when a message was last published; absent: never, as far as is known
+	Published    uint64 `json:"published" api:"-"`             // messages stored since the start of the process
+	Delivered    uint64 `json:"delivered" api:"-"`             // deliveries to consumers since the start of the process, also repeated ones
+	Acked        uint64 `json:"acked" api:"-"`                 // acknowledgements since the start of the process, by each consumer
 	// messages that expired since the start of the process before a consumer was done with them, for each such consumer
 	Expired uint64 `json:"expired" api:"-"`
 }
 
-// TopicDefinition is what can be set of a topic: Name at its creation alone.
-type TopicDefinition struct {
-	Name        string   `json:"name"`
-	Active      bool     `json:"is_active"`
-	MaxDepth    int64    `json:"max_depth"`
-	Expiration  int64    `json:"expiration"` // seconds
-	DedupWindow Duration `json:"dedup_window"`
-}
-
 // Producer is a client's permission to publish to a topic.
 type Producer struct {
-	ID uint32 `json:"id,omitempty" api:"-"` // number for life
-	ProducerDefinition
-	Revision  string `json:"revision,omitempty" api:"-"` // it changes with the definition
-	LastSeen  Time   `json:"last_seen,omitzero" api:"-"` // the last accepted publish; absent: never
-	Published uint64 `json:"published" api:"-"`          // messages stored since the start of the process
-}
-
-// ProducerDefinition is what can be set of a producer: Client and Topic at its creation alone.
-type ProducerDefinition struct {
-	Client string `json:"client"` // username
-	Topic  string `json:"topic"`
-	Active bool   `json:"is_active"`
+	ID              uint32 `json:"id,omitempty" api:"-"` // number for life
+	broker.Producer `json:"-"`
+	Revision        string `json:"revision,omitempty" api:"-"` // it changes with the definition
+	LastSeen        Time   `json:"last_seen,omitzero" api:"-"` // the last accepted publish; absent: never
+	Published       uint64 `json:"published" api:"-"`          // messages stored since the start of the process
 }
 
 // Consumer is a client's queue of a topic's messages.
 type Consumer struct {
-	ID uint32 `json:"id,omitempty" api:"-"` // number for life
-	ConsumerDefinition
-	Revision  string `json:"revision,omitempty" api:"-"` // it changes with the definition
-	Start     string `json:"start,omitempty"`            // in requests that create alone: StartTail or StartOldest
-	Backlog   int64  `json:"backlog" api:"-"`            // messages that wait or are in flight
-	InFlight  int64  `json:"in_flight" api:"-"`          // of the backlog, delivered and neither acknowledged nor given back
-	Deferred  int64  `json:"deferred" api:"-"`           // of the backlog, rejected with a delay that is not over
-	Waiting   int    `json:"waiting" api:"-"`            // long polls and streams that wait for a message right now
-	Oldest    Time   `json:"oldest,omitzero" api:"-"`    // when the oldest message of the backlog was created; absent where there is none
-	LastSeen  Time   `json:"last_seen,omitzero" api:"-"` // the last receive or acknowledgement; absent: never
-	Delivered uint64 `json:"delivered" api:"-"`          // deliveries to consumers since the start of the process, also repeated ones
-	Acked     uint64 `json:"acked" api:"-"`              // acknowledgements since the start of the process, by each consumer
+	ID              uint32 `json:"id,omitempty" api:"-"` // number for life
+	broker.Consumer `json:"-"`
+	Revision        string `json:"revision,omitempty" api:"-"` // it changes with the definition
+	Backlog         int64  `json:"backlog" api:"-"`            // messages that wait or are in flight
+	InFlight        int64  `json:"in_flight" api:"-"`          // of the backlog, delivered and neither acknowledged nor given back
+	Deferred        int64  `json:"deferred" api:"-"`           // of the backlog, rejected with a delay that is not over
+	Waiting         int    `json:"waiting" api:"-"`            // long polls and streams that wait for a message right now
+	Oldest          Time   `json:"oldest,omitzero" api:"-"`    // when the oldest message of the backlog was created; absent where there is none
+	LastSeen        Time   `json:"last_seen,omitzero" api:"-"` // the last receive or acknowledgement; absent: never
+	Delivered       uint64 `json:"delivered" api:"-"`          // deliveries to consumers since the start of the process, also repeated ones
+	Acked           uint64 `json:"acked" api:"-"`              // acknowledgements since the start of the process, by each consumer
 	// messages that expired since the start of the process before a consumer was done with them, for each such consumer
 	Expired uint64 `json:"expired" api:"-"`
 
 	Warnings []string `json:"warnings,omitempty" api:"-"` // what is weak about a sub_key of one's own, in the answer to the request that set it alone
 }
 
-// ConsumerDefinition is what can be set of a consumer: Client, Topic, Name and SubKey at its creation alone.
-type ConsumerDefinition struct {
-	Client      string   `json:"client"` // username
-	Topic       string   `json:"topic"`
-	Name        string   `json:"name,omitempty"`    // tells it from the client's others of the topic
-	SubKey      string   `json:"sub_key,omitempty"` // a secret; made where it is empty
-	Active      bool     `json:"is_active"`
-	MaxDepth    int64    `json:"max_depth"`
-	MaxInFlight int      `json:"max_in_flight"`
-	AckTimeout  Duration `json:"ack_timeout"`
-}
-
-// Where a new consumer begins: see broker.
-const (
-	StartTail   = broker.StartTail
-	StartOldest = broker.StartOldest
-)
-
 // newClient, newTopic, newProducer and newConsumer return what holds where a new one says nothing.
-func newClient() Client {
-	return Client{ClientDefinition: ClientDefinition{Active: true}}
-}
+func newClient() Client { return Client{Client: broker.ClientFields.New()} }
 
-func newTopic() Topic {
-	return Topic{TopicDefinition: TopicDefinition{
-		Active:      true,
-		MaxDepth:    broker.DefaultMaxDepth,
-		Expiration:  broker.DefaultExpiration,
-		DedupWindow: Duration(broker.DefaultDedupWindow),
-	}}
-}
+func newTopic() Topic { return Topic{Topic: broker.TopicFields.New()} }
 
-func newProducer() Producer {
-	return Producer{ProducerDefinition: ProducerDefinition{Active: true}}
-}
+func newProducer() Producer { return Producer{Producer: broker.ProducerFields.New()} }
 
-func newConsumer() Consumer {
-	return Consumer{ConsumerDefinition: ConsumerDefinition{
-		Active:      true,
-		MaxDepth:    broker.DefaultMaxDepth,
-		MaxInFlight: broker.DefaultMaxInFlight,
-		AckTimeout:  Duration(broker.DefaultAckTimeout),
-	}, Start: StartTail}
-}
+func newConsumer() Consumer { return Consumer{Consumer: broker.ConsumerFields.New()} }
 
 // Message is a message that is stored.
 type Message struct {
@@ -276,88 +214,53 @@ type Deleted struct {
 
 func clientOf(i *broker.ClientInfo) Client {
 	return Client{
-		ClientDefinition: ClientDefinition{Username: i.Username, Name: i.Name, Active: i.Active},
-		Revision:         i.Revision,
-		Producers:        i.Producers,
-		Consumers:        i.Consumers,
-		LastSeen:         timeOf(i.LastSeen),
+		Client:    i.Client,
+		Revision:  i.Revision,
+		Producers: i.Producers,
+		Consumers: i.Consumers,
+		LastSeen:  timeOf(i.LastSeen),
 	}
-}
-
-func clientDefinitionOf(c *broker.Client) ClientDefinition {
-	return ClientDefinition{c.Username, c.Name, c.Active, c.Password, c.PasswordHash}
-}
-
-func (d *ClientDefinition) broker() broker.Client {
-	return broker.Client{Username: d.Username, Name: d.Name, Active: d.Active, Password: d.Password, PasswordHash: d.PasswordHash}
 }
 
 func topicOf(i *broker.TopicInfo) Topic {
 	return Topic{
-		TopicDefinition: topicDefinitionOf(&i.Topic),
-		Revision:        i.Revision,
-		Depth:           i.Depth,
-		Delayed:         i.Delayed,
-		Producers:       i.Producers,
-		Consumers:       i.Consumers,
-		LastPublish:     timeOf(i.LastPublish),
-		Published:       i.Published,
-		Delivered:       i.Delivered,
-		Acked:           i.Acked,
-		Expired:         i.Expired,
+		Topic:       i.Topic,
+		Revision:    i.Revision,
+		Depth:       i.Depth,
+		Delayed:     i.Delayed,
+		Producers:   i.Producers,
+		Consumers:   i.Consumers,
+		LastPublish: timeOf(i.LastPublish),
+		Published:   i.Published,
+		Delivered:   i.Delivered,
+		Acked:       i.Acked,
+		Expired:     i.Expired,
 	}
-}
-
-func topicDefinitionOf(t *broker.Topic) TopicDefinition {
-	return TopicDefinition{t.Name, t.Active, t.MaxDepth, t.Expiration, Duration(t.DedupWindow)}
-}
-
-func (d *TopicDefinition) broker() broker.Topic {
-	return broker.Topic{Name: d.Name, Active: d.Active, MaxDepth: d.MaxDepth, Expiration: d.Expiration, DedupWindow: time.Duration(d.DedupWindow)}
 }
 
 func producerOf(i *broker.ProducerInfo) Producer {
 	return Producer{
-		ID:                 i.ID,
-		ProducerDefinition: producerDefinitionOf(&i.Producer),
-		Revision:           i.Revision,
-		LastSeen:           timeOf(i.LastSeen),
-		Published:          i.Published,
+		ID:        i.ID,
+		Producer:  i.Producer,
+		Revision:  i.Revision,
+		LastSeen:  timeOf(i.LastSeen),
+		Published: i.Published,
 	}
-}
-
-func producerDefinitionOf(p *broker.Producer) ProducerDefinition {
-	return ProducerDefinition{p.Client, p.Topic, p.Active}
-}
-
-func (d *ProducerDefinition) broker() broker.Producer {
-	return broker.Producer{Client: d.Client, Topic: d.Topic, Active: d.Active}
 }
 
 func consumerOf(i *broker.ConsumerInfo) Consumer {
 	return Consumer{
-		ID:                 i.ID,
-		ConsumerDefinition: consumerDefinitionOf(&i.Consumer),
-		Revision:           i.Revision,
-		Backlog:            i.Backlog,
-		InFlight:           i.InFlight,
-		Deferred:           i.Deferred,
-		Waiting:            i.Waiting,
-		LastSeen:           timeOf(i.LastSeen),
-		Delivered:          i.Delivered,
-		Acked:              i.Acked,
-		Expired:            i.Expired,
-	}
-}
-
-func consumerDefinitionOf(c *broker.Consumer) ConsumerDefinition {
-	return ConsumerDefinition{c.Client, c.Topic, c.Name, c.SubKey, c.Active, c.MaxDepth, c.MaxInFlight, Duration(c.AckTimeout)}
-}
-
-func (d *ConsumerDefinition) broker() broker.Consumer {
-	return broker.Consumer{
-		Client: d.Client, Topic: d.Topic, Name: d.Name, SubKey: d.SubKey, Active: d.Active,
-		MaxDepth: d.MaxDepth, MaxInFlight: d.MaxInFlight, AckTimeout: time.Duration(d.AckTimeout),
+		ID:        i.ID,
+		Consumer:  i.Consumer,
+		Revision:  i.Revision,
+		Backlog:   i.Backlog,
+		InFlight:  i.InFlight,
+		Deferred:  i.Deferred,
+		Waiting:   i.Waiting,
+		LastSeen:  timeOf(i.LastSeen),
+		Delivered: i.Delivered,
+		Acked:     i.Acked,
+		Expired:   i.Expired,
 	}
 }
 
@@ -369,33 +272,6 @@ type FieldChange struct {
 }
 
 type fieldChanges []FieldChange
-
-type definition interface {
-	ClientDefinition | TopicDefinition | ProducerDefinition | ConsumerDefinition
-}
-
-// differences returns the fields of a definition that differ.
-func differences[D definition](from, to D) fieldChanges {
-	var list fieldChanges
-	x, y := reflect.ValueOf(from), reflect.ValueOf(to)
-	for i := range x.NumField() {
-		v, w := x.Field(i).Interface(), y.Field(i).Interface()
-		if v == w {
-			continue
-		}
-		switch name := jsonName(x.Type().Field(i)); name {
-		case "password", "password_hash":
-			if len(list) == 0 || list[len(list)-1].Field != "password" {
-				list = append(list, FieldChange{Field: "password"})
-			}
-		case "sub_key":
-			list = append(list, FieldChange{Field: name})
-		default:
-			list = append(list, FieldChange{name, v, w})
-		}
-	}
-	return list
-}
 
 // hasSecret tells whether a secret is among them.
 func (l fieldChanges) hasSecret() bool {

@@ -262,6 +262,7 @@ type setting struct {
 	required bool
 	fixed    bool // for good: an edit cannot make it the default either
 	once     bool // for who creates it alone
+	optional bool // left out where it is empty
 }
 
 var nouns = []noun{
@@ -312,7 +313,7 @@ func settings[T any](fields broker.Fields[T]) []setting {
 			s.Examples = []any{s.Default}
 			s.Description += fmt.Sprintf(` It is %s, written as "30s" or "1h30m0s".`, f.Allowed())
 		}
-		list = append(list, setting{f.Name, s, f.Required, f.Fixed && (f.Required || f.Secret), f.Once})
+		list = append(list, setting{f.Name, s, f.Required, f.Fixed && (f.Required || f.Secret), f.Once, f.Secret || f.Fixed && !f.Required})
 	}
 	return list
 }
@@ -335,14 +336,10 @@ func (n *noun) describe(types *openapi.Types, all *openapi.Map[*openapi.Schema])
 		", but for revision: it is what the object must have, as If-Match.", n.edit)
 	definition := object(n.stem()+"Definition", types.Describe(reflect.TypeOf(n.answer)), n.edit)
 
-	fields := map[string]openapi.Field{}
-	for _, f := range types.Fields(reflect.TypeOf(n.answer)) {
-		fields[f.Name] = f
-	}
 	for _, s := range n.settings { // which come first
 		hidden := s.once || slices.Contains(n.unanswered, s.name)
 		if !hidden {
-			answer.Add(s.name, &s.schema, !fields[s.name].Optional)
+			answer.Add(s.name, &s.schema, !s.optional)
 		}
 		given := tellDefault(&s.schema).With(openapi.Schema{WriteOnly: hidden})
 		changed := s.schema.With(openapi.Schema{WriteOnly: hidden})
@@ -356,9 +353,6 @@ func (n *noun) describe(types *openapi.Types, all *openapi.Map[*openapi.Schema])
 		}
 	}
 	for _, f := range types.Fields(reflect.TypeOf(n.answer)) {
-		if !f.ReadOnly { // a setting
-			continue
-		}
 		s := f.Schema.With(openapi.Schema{ReadOnly: true})
 		if f.Name == "id" {
 			s.Minimum = new(int64(1))

@@ -5,6 +5,8 @@ import (
 	"net/http"
 	"net/url"
 	"slices"
+
+	"pipit/broker"
 )
 
 // clientPages describes the pages of clients.
@@ -22,16 +24,15 @@ func (a *Admin) clientPages() *pages[Client] {
 		example: `{"username": "crm", "password": "change me"}`,
 		newFields: func(url.Values) []field {
 			c := newClient()
-			return append([]field{{Name: "username", Label: "Username", Required: true, Hint: "For HTTP Basic authentication", Focus: true}},
-				clientFields(&c, "At most 72 bytes. Empty: one is made and shown once")...)
+			fields := settingFields(broker.ClientFields, &c.Client, true)
+			fields[0].Focus = true
+			hintPassword(fields, "At most 72 bytes. Empty: one is made and shown once")
+			return fields
 		},
 		editFields: func(c *Client) []field {
-			fields := clientFields(c, "Empty: it stays as it is")
+			fields := settingFields(broker.ClientFields, &c.Client, false)
+			hintPassword(fields, "Empty: it stays as it is")
 			return slices.Insert(fields, len(fields)-1, field{Name: "generate", Label: "Make a password", Type: "checkbox", Hint: "It is shown once", Order: true})
-		},
-		known: func(f *form, c *Client) error {
-			c.Username = f.get("username")
-			return nil
 		},
 		read:   readClient,
 		answer: a.answerPassword,
@@ -46,18 +47,16 @@ func (a *Admin) clientPages() *pages[Client] {
 	}
 }
 
-func clientFields(c *Client, password string) []field {
-	return []field{
-		{Name: "name", Label: "Name", Value: c.Name, Hint: "What consumers see as the producer of a message. Empty: the username"},
-		{Name: "password", Label: "Password", Type: "password", Hint: password},
-		{Name: "is_active", Label: "Active", Type: "checkbox", Value: onOff(c.Active), Hint: "An inactive client cannot log in"},
-	}
+func hintPassword(fields []field, hint string) {
+	fields[slices.IndexFunc(fields, func(x field) bool { return x.Name == "password" })].Hint = hint
 }
 
 // readClient brings a client to what was typed. A new one without a password gets one that is made, and so
 // does another one where that is asked for.
 func readClient(f *form, c *Client) error {
-	c.Name, c.Password, c.Active = f.get("name"), f.get("password"), f.on("is_active")
+	if err := readSettings(f, broker.ClientFields, &c.Client); err != nil {
+		return err
+	}
 	generate := f.field("generate")
 	switch isNew := generate == nil; {
 	case !isNew && generate.Value == checked && c.Password != "":
@@ -113,7 +112,7 @@ func (a *Admin) pageClient(w http.ResponseWriter, r *http.Request, c *Client) (e
 		field{Name: "back", Type: "hidden", Value: "client"})
 	page.AddConsumer = newForm("add-consumer", "/admin/consumers", "Add consumer",
 		field{Name: "topic", Label: "Topic", Required: true, Options: names, Hint: "What the client gets a queue of"},
-		startField(StartTail),
+		startField(),
 		field{Name: "client", Type: "hidden", Value: c.Username},
 		field{Name: "is_active", Type: "hidden", Value: checked})
 	if items := page.ProducerList.Items; len(items) > 0 {

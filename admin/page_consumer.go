@@ -22,16 +22,16 @@ func (a *Admin) consumerPages() *pages[Consumer] {
 			{Label: "Oldest"},
 			{Key: "last_seen", Label: "Last seen", Down: true},
 		},
-		example:    `{"client": "erp", "topic": "/customer/created"}`,
-		lead:       "A consumer is a client's own queue of what is published to a topic.",
-		wide:       true,
-		newFields:  a.newConsumerFields,
-		editFields: consumerFields,
-		known: func(f *form, c *Consumer) error {
-			c.Client, c.Topic, c.Name, c.SubKey, c.Start = f.get("client"), f.get("topic"), f.get("name"), f.get("sub_key"), f.get("start")
-			return a.checkPair(c.Client, c.Topic)
+		example: `{"client": "erp", "topic": "/customer/created"}`,
+		lead:    "A consumer is a client's own queue of what is published to a topic.",
+		wide:    true,
+		newFields: func(proposed url.Values) []field {
+			c := newConsumer()
+			return a.proposePair(settingFields(broker.ConsumerFields, &c.Consumer, true), proposed)
 		},
-		read: readConsumer,
+		editFields: func(c *Consumer) []field { return settingFields(broker.ConsumerFields, &c.Consumer, false) },
+		exists:     a.checkPair,
+		read:       func(f *form, c *Consumer) error { return readSettings(f, broker.ConsumerFields, &c.Consumer) },
 		created: func(_ *form, c *Consumer) (to, notice string) {
 			return consumerPath(c.ID), "The consumer was created. Its sub_key is below"
 		},
@@ -46,53 +46,11 @@ func (a *Admin) consumerPages() *pages[Consumer] {
 	}
 }
 
-func (a *Admin) newConsumerFields(proposed url.Values) []field {
+// startField asks where a new consumer begins.
+func startField() field {
 	c := newConsumer()
-	client := proposed.Get("client")
-	fields := append([]field{
-		{Name: "client", Label: "Client", Value: client, Required: true, Options: a.usernames(), Hint: "A username", Focus: client == ""},
-		{Name: "topic", Label: "Topic", Value: proposed.Get("topic"), Required: true, Options: a.topicNames(), Hint: "What the client gets a queue of"},
-		{Name: "name", Label: "Name", Hint: "Tells it from the client's others of the topic. It can be empty"},
-		startField(c.Start),
-	}, consumerFields(&c)...)
-	return slices.Insert(fields, len(fields)-1, field{Name: "sub_key", Label: "sub_key", Hint: "The queue's secret name. Empty: one is made"})
-}
-
-func consumerFields(c *Consumer) []field {
-	return []field{
-		{Name: "max_depth", Label: "Max depth", Type: "number", Value: strconv.FormatInt(c.MaxDepth, 10), Required: true, Min: "1",
-			Hint: "Messages of its backlog. Past it, publishers to the topic get 429"},
-		{Name: "max_in_flight", Label: "Max in flight", Type: "number", Value: strconv.Itoa(c.MaxInFlight), Required: true, Min: "1",
-			Hint: "Messages delivered and not acknowledged. Past it, a receive gets 429"},
-		{Name: "ack_timeout", Label: "Acknowledgement timeout", Value: c.AckTimeout.String(), Required: true,
-			Hint: "After this a delivered message is delivered again: 30s, 5m, 1h"},
-		{Name: "is_active", Label: "Active", Type: "checkbox", Value: onOff(c.Active), Hint: "An inactive consumer cannot receive. Its messages go on waiting"},
-	}
-}
-
-func startField(value string) field {
-	return field{Name: "start", Label: "Begins", Type: "select", Value: value, Options: []option{
-		{StartTail, "at what is published next"},
-		{StartOldest, "at the oldest message that waits"},
-	}, Hint: "The first consumer of a topic always begins at the oldest message"}
-}
-
-// readConsumer brings a consumer to what was typed.
-func readConsumer(f *form, c *Consumer) (err error) {
-	c.Active = f.on("is_active")
-	if c.MaxDepth, err = f.number("max_depth", broker.DefaultMaxDepth); err != nil {
-		return err
-	}
-	n, err := f.number("max_in_flight", broker.DefaultMaxInFlight)
-	if err != nil {
-		return err
-	}
-	if n != int64(int(n)) {
-		return &fieldError{"max_in_flight", "Allowed are at most " + num(broker.MaxMaxInFlight)}
-	}
-	c.MaxInFlight = int(n)
-	c.AckTimeout, err = f.duration("ack_timeout")
-	return err
+	fields := settingFields(broker.ConsumerFields, &c.Consumer, true)
+	return fields[slices.IndexFunc(fields, func(x field) bool { return x.Name == "start" })]
 }
 
 // consumerPath is the path of a consumer's page.

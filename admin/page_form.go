@@ -7,7 +7,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"time"
 
 	"pipit/broker"
 )
@@ -112,24 +111,74 @@ func (f *form) number(name string, def int64) (int64, error) {
 	return n, nil
 }
 
-// duration returns the duration that was typed. A bare number is seconds.
-func (f *form) duration(name string) (Duration, error) {
-	s := strings.TrimSpace(f.get(name))
-	if n, err := strconv.ParseUint(s, 10, 31); err == nil {
-		return Duration(time.Duration(n) * time.Second), nil
-	}
-	d, err := time.ParseDuration(s)
-	if err != nil {
-		return 0, &fieldError{name, "Allowed are durations such as 30s, 5m, 1h30m"}
-	}
-	return Duration(d), nil
-}
-
 func onOff(on bool) string {
 	if on {
 		return checked
 	}
 	return ""
+}
+
+// settingFields are the fields of a form for what a table says of a definition. Of one that is not new they are those that
+// an edit can change. What it is known by comes first, secrets and switches last.
+func settingFields[D any](table broker.Fields[D], d *D, isNew bool) []field {
+	var ranks [4][]field
+	for i := range table {
+		t := &table[i]
+		if t.Label == "" || t.Fixed && !isNew {
+			continue
+		}
+		x, rank := field{Name: t.Name, Label: t.Label, Hint: t.Hint}, 1
+		switch v := t.Value(d).(type) {
+		case string:
+			x.Required = t.Required
+			switch {
+			case t.Secret: // which a page never holds
+				rank = 2
+				if !t.Fixed {
+					x.Type = "password"
+				}
+			case t.Options != nil:
+				x.Type = "select"
+				for _, o := range t.Options {
+					x.Options = append(x.Options, option(o))
+				}
+			}
+			if !t.Secret {
+				x.Value = v
+			}
+			if t.Fixed && !t.Secret {
+				rank = 0
+			}
+		case bool:
+			x.Type, x.Value, rank = "checkbox", onOff(v), 3
+		case int64:
+			x.Type, x.Value, x.Required, x.Min = "number", t.Text(d), true, strconv.FormatInt(t.Min, 10)
+		default:
+			x.Value, x.Required = t.Text(d), true
+		}
+		ranks[rank] = append(ranks[rank], x)
+	}
+	return slices.Concat(ranks[:]...)
+}
+
+// readSettings brings a definition to what was typed. Where a number is missing it is the default.
+func readSettings[D any](f *form, table broker.Fields[D], d *D) error {
+	for i := range table {
+		t := &table[i]
+		x := f.field(t.Name)
+		switch {
+		case x == nil:
+		case x.Type == "checkbox":
+			t.Set(d, x.Value == checked)
+		case x.Type == "number" && strings.TrimSpace(x.Value) == "":
+			t.Set(d, t.Default)
+		default:
+			if err := t.SetText(d, x.Value); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
 }
 
 // fieldError is an error of a single field.

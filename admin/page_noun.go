@@ -20,8 +20,8 @@ type pages[T any] struct {
 
 	newFields  func(proposed url.Values) []field
 	editFields func(*T) []field
-	known      func(f *form, v *T) error                                                                  // takes over from the form of a new one what it is known by
-	read       func(f *form, v *T) error                                                                  // takes over the rest, which an edit can change
+	exists     func(f *form) error                                                                        // refuses a new one of what does not exist, or nil
+	read       func(f *form, v *T) error                                                                  // takes over what was typed
 	created    func(f *form, v *T) (to, notice string)                                                    // where it goes on, and what is told there; nil: to the page of it
 	answer     func(w http.ResponseWriter, r *http.Request, f *form, given *T) (answered bool, err error) // in place of that, or nil
 
@@ -123,7 +123,10 @@ func (p *pages[T]) pageCreate(w http.ResponseWriter, r *http.Request, _ params) 
 	f.typedInPart(v)
 	given := p.initial()
 	var made T
-	if err = p.known(f, &given); err == nil {
+	if p.exists != nil {
+		err = p.exists(f)
+	}
+	if err == nil {
 		err = p.read(f, &given)
 	}
 	if err == nil {
@@ -306,12 +309,26 @@ func count(n int64, one, many string) string {
 	return num(n) + " " + many
 }
 
+// proposePair has the fields of a new producer or consumer propose the clients and topics that there are.
+func (a *Admin) proposePair(fields []field, proposed url.Values) []field {
+	for i := range fields {
+		switch x := &fields[i]; x.Name {
+		case "client":
+			x.Value, x.Options = proposed.Get("client"), a.usernames()
+			x.Focus = x.Value == ""
+		case "topic":
+			x.Value, x.Options = proposed.Get("topic"), a.topicNames()
+		}
+	}
+	return fields
+}
+
 // checkPair returns an error of the field that names no client or topic.
-func (a *Admin) checkPair(client, topic string) error {
-	if _, ok := a.b.Client(client); !ok {
+func (a *Admin) checkPair(f *form) error {
+	if _, ok := a.b.Client(f.get("client")); !ok {
 		return &fieldError{"client", "There is no client of that username"}
 	}
-	if _, ok := a.b.Topic(topic); !ok {
+	if _, ok := a.b.Topic(f.get("topic")); !ok {
 		return &fieldError{"topic", "There is no topic of that name"}
 	}
 	return nil

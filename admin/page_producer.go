@@ -3,8 +3,9 @@ package admin
 import (
 	"net/http"
 	"net/url"
-	"slices"
 	"strconv"
+
+	"pipit/broker"
 
 	"pipit/broker/clip"
 )
@@ -24,21 +25,12 @@ func (a *Admin) producerPages() *pages[Producer] {
 		lead:    "A producer is a client's permission to publish to a topic.",
 		newFields: func(proposed url.Values) []field {
 			p := newProducer()
-			client := proposed.Get("client")
-			return slices.Concat([]field{
-				{Name: "client", Label: "Client", Value: client, Required: true, Options: a.usernames(), Hint: "A username", Focus: client == ""},
-				{Name: "topic", Label: "Topic", Value: proposed.Get("topic"), Required: true, Options: a.topicNames(), Hint: "Where the client may publish"},
-			}, producerFields(&p), []field{{Name: "back", Type: "hidden", Value: proposed.Get("back")}}) // the page that it was asked for on
+			fields := a.proposePair(settingFields(broker.ProducerFields, &p.Producer, true), proposed)
+			return append(fields, field{Name: "back", Type: "hidden", Value: proposed.Get("back")}) // the page that it was asked for on
 		},
-		editFields: producerFields,
-		known: func(f *form, p *Producer) error {
-			p.Client, p.Topic = f.get("client"), f.get("topic")
-			return a.checkPair(p.Client, p.Topic)
-		},
-		read: func(f *form, p *Producer) error {
-			p.Active = f.on("is_active")
-			return nil
-		},
+		editFields: func(p *Producer) []field { return settingFields(broker.ProducerFields, &p.Producer, false) },
+		exists:     a.checkPair,
+		read:       func(f *form, p *Producer) error { return readSettings(f, broker.ProducerFields, &p.Producer) },
 		created: func(f *form, p *Producer) (to, notice string) {
 			switch f.get("back") {
 			case "topic":
@@ -58,10 +50,6 @@ func (a *Admin) producerPages() *pages[Producer] {
 			}
 		},
 	}
-}
-
-func producerFields(p *Producer) []field {
-	return []field{{Name: "is_active", Label: "Active", Type: "checkbox", Value: onOff(p.Active), Hint: "An inactive producer cannot publish"}}
 }
 
 // producerPath is the path of a producer's page.

@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
-	"strconv"
 	"time"
 
 	"pipit/broker"
@@ -26,15 +25,14 @@ func (a *Admin) topicPages() *pages[Topic] {
 		example: `{"name": "/customer/created"}`,
 		newFields: func(proposed url.Values) []field {
 			t := newTopic()
-			return append([]field{{Name: "name", Label: "Name", Value: proposed.Get("name"), Required: true, Hint: "Such as /customer/created", Focus: true}}, topicFields(&t)...)
+			t.Name = proposed.Get("name")
+			fields := settingFields(broker.TopicFields, &t.Topic, true)
+			fields[0].Focus = true
+			return fields
 		},
-		editFields: topicFields,
-		known: func(f *form, t *Topic) error {
-			t.Name = f.get("name")
-			return nil
-		},
-		read: readTopic,
-		show: a.pageTopic,
+		editFields: func(t *Topic) []field { return settingFields(broker.TopicFields, &t.Topic, false) },
+		read:       func(f *form, t *Topic) error { return readSettings(f, broker.TopicFields, &t.Topic) },
+		show:       a.pageTopic,
 		deletes: func(t *Topic) deletion {
 			return deletion{
 				lead:  "This deletes the topic " + t.Name + ". It cannot be undone.",
@@ -43,31 +41,6 @@ func (a *Admin) topicPages() *pages[Topic] {
 			}
 		},
 	}
-}
-
-func topicFields(t *Topic) []field {
-	return []field{
-		{Name: "max_depth", Label: "Max depth", Type: "number", Value: strconv.FormatInt(t.MaxDepth, 10), Required: true, Min: "1",
-			Hint: "Messages that some consumer still needs. Past it, publishers get 429"},
-		{Name: "expiration", Label: "Expiration", Type: "number", Value: strconv.FormatInt(t.Expiration, 10), Required: true, Min: "0",
-			Hint: "Seconds, for messages that do not say. 0: they do not expire"},
-		{Name: "dedup_window", Label: "Deduplication window", Value: t.DedupWindow.String(), Required: true,
-			Hint: "How long a publisher's own msg_id is remembered: 5m, 24h, 0s for not at all"},
-		{Name: "is_active", Label: "Active", Type: "checkbox", Value: onOff(t.Active), Hint: "An inactive topic is refused to everybody"},
-	}
-}
-
-// readTopic brings a topic to what was typed.
-func readTopic(f *form, t *Topic) (err error) {
-	t.Active = f.on("is_active")
-	if t.MaxDepth, err = f.number("max_depth", broker.DefaultMaxDepth); err != nil {
-		return err
-	}
-	if t.Expiration, err = f.number("expiration", 0); err != nil {
-		return err
-	}
-	t.DedupWindow, err = f.duration("dedup_window")
-	return err
 }
 
 // topicPath is the path of a topic's page.
@@ -113,7 +86,7 @@ func (a *Admin) pageTopic(w http.ResponseWriter, r *http.Request, t *Topic) (err
 		field{Name: "back", Type: "hidden", Value: "topic"})
 	page.AddConsumer = newForm("add-consumer", "/admin/consumers", "Add consumer",
 		field{Name: "client", Label: "Client", Required: true, Options: names, Hint: "A username"},
-		startField(StartTail),
+		startField(),
 		field{Name: "topic", Type: "hidden", Value: t.Name},
 		field{Name: "is_active", Type: "hidden", Value: checked})
 	for _, x := range page.ProducerList.Items {

@@ -22,12 +22,12 @@ func (a *Admin) producers() *noun[Producer] {
 		name:     func(p *Producer) string { return ofTopic(p.Client, p.Topic) },
 		revision: func(p *Producer) string { return p.Revision },
 		goes:     func(*Producer) Deleted { return Deleted{} },
-		define:   func(d *broker.Definition, p *Producer) { d.Producers = append(d.Producers, p.broker()) },
+		define:   func(d *broker.Definition, p *Producer) { d.Producers = append(d.Producers, p.Producer) },
 		fixed: func(before, p *Producer) error {
-			return cmp.Or(fixed("client", before.Client, p.Client), fixed("topic", before.Topic, p.Topic))
+			return fixed(broker.ProducerFields, &before.Producer, &p.Producer)
 		},
 		diff: func(before, p *Producer) fieldChanges {
-			return differences(before.ProducerDefinition, p.ProducerDefinition)
+			return differences(broker.ProducerFields, &before.Producer, &p.Producer)
 		},
 		number: func(p *Producer, done *broker.Changed) { p.ID = done.Producers[0].ID },
 	}

@@ -13,9 +13,11 @@ func (a *Admin) topics() *noun[Topic] {
 		name:     func(t *Topic) string { return t.Name },
 		revision: func(t *Topic) string { return t.Revision },
 		goes:     func(t *Topic) Deleted { return Deleted{t.Producers, t.Consumers, t.Depth + t.Delayed} },
-		define:   func(d *broker.Definition, t *Topic) { d.Topics = append(d.Topics, t.broker()) },
-		fixed:    func(before, t *Topic) error { return fixed("name", before.Name, t.Name) },
-		diff:     func(before, t *Topic) fieldChanges { return differences(before.TopicDefinition, t.TopicDefinition) },
+		define:   func(d *broker.Definition, t *Topic) { d.Topics = append(d.Topics, t.Topic) },
+		fixed:    func(before, t *Topic) error { return fixed(broker.TopicFields, &before.Topic, &t.Topic) },
+		diff: func(before, t *Topic) fieldChanges {
+			return differences(broker.TopicFields, &before.Topic, &t.Topic)
+		},
 	}
 }
 

@@ -227,8 +227,7 @@ func (z *zatoReader) topic(item node, _ string) error {
 	}
 	t, exists := z.topics[name]
 	if !exists {
-		fresh := newTopic()
-		t = fresh.broker()
+		t = broker.TopicFields.New()
 		t.Name = name
 	}
 	if t.Active, err = item.boolean("is_active", t.Active); err != nil {
@@ -261,8 +260,7 @@ func (z *zatoReader) producer(item node, topic string) error {
 	}
 	p, exists := z.producers[clientTopic{client, topic}]
 	if !exists {
-		fresh := newProducer()
-		p = fresh.broker()
+		p = broker.ProducerFields.New()
 		p.Client, p.Topic = client, topic
 	}
 	if p.Active, err = item.boolean("is_active", p.Active); err != nil {
@@ -284,8 +282,7 @@ func (z *zatoReader) consumer(item node, topic string) error {
 	}
 	c, exists := z.consumers[subKey]
 	if !exists {
-		fresh := newConsumer()
-		c = fresh.broker()
+		c = broker.ConsumerFields.New()
 		c.AckTimeout = broker.MaxAckTimeout
 		z.warn("new consumers have an ack_timeout of %s, since Zato had none: what a client receives and does not acknowledge comes again only then", broker.MaxAckTimeout)
 	}

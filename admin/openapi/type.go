@@ -30,9 +30,10 @@ func (t *Types) Fields(of reflect.Type) []Field {
 		f := of.Field(i)
 		name, options, _ := strings.Cut(f.Tag.Get("json"), ",")
 		switch {
+		case name == "-":
 		case f.Anonymous:
 			embedded = append(embedded, t.Fields(indirect(f.Type))...)
-		case name != "-":
+		default:
 			s := t.Schema(f.Type)
 			if text := t.comments.of(of, f.Name); text != "" && s.Ref == "" { // what is referred to has a text of its own
 				s.Description = text
