@@ -8,7 +8,7 @@ import (
 
 // Bounds of a shutdown. Ten seconds is what a service manager commonly allows.
 const (
-	shutdownEnd = 9500 * time.Millisecond // for everything but the last lines of the log, see logFlush; of it, 8 seconds for requests: see package serve
+	shutdownEnd = 9500 * time.Millisecond // for everything but the last lines of the log, see logFlush; requests take 8 s of it
 
 	failureTime = time.Second // from when the database has failed, in which requests are answered with 503, to the shutdown
 )

@@ -11,7 +11,7 @@ var defaults = Config{
 	HTTP: HTTP{
 		Listen:         []string{"127.0.0.1:11223", "127.0.0.1:17010"},
 		MaxPayload:     broker.DefaultMaxPayload,
-		MaxBatch:       16 << 20,
+		MaxBatch:       httpapi.DefaultMaxBatch,
 		MaxPending:     broker.DefaultMaxPending,
 		MaxReplies:     httpapi.DefaultMaxReplies,
 		MaxConnections: 10_000,

@@ -66,8 +66,8 @@ const (
 )
 
 // NewServer returns a server with the limits that the handler counts on. Between two requests a connection is kept
-// for the time idle, 0 is DefaultIdleTimeout. The caller may set more, such as ErrorLog, and registers the broker's Drain with RegisterOnShutdown, else a shutdown waits
-// for long polls and streams.
+// for the time idle, 0 is DefaultIdleTimeout. The caller may set more, such as ErrorLog, and registers the broker's
+// Drain with RegisterOnShutdown, else a shutdown waits for long polls and streams. Package serve does all that.
 func NewServer(h http.Handler, idle time.Duration) *http.Server {
 	return &http.Server{
 		Handler:           h,
@@ -80,7 +80,8 @@ func NewServer(h http.Handler, idle time.Duration) *http.Server {
 			MaxConcurrentStreams:          maxStreams,
 			MaxReceiveBufferPerConnection: uploadWindow,
 			MaxReceiveBufferPerStream:     uploadWindow,
-			WriteByteTimeout:              writeTime, // else a client that reads nothing holds its replies for ever: their time ends only behind what is being written
+			// Else a client that reads nothing holds its replies for ever: their time ends only behind what is being written.
+			WriteByteTimeout: writeTime,
 		},
 		ConnContext:                  withConnection,
 		DisableGeneralOptionsHandler: true, // OPTIONS * is answered like anything else
@@ -124,7 +125,10 @@ func New(b *broker.Broker, opts Options) *Handler {
 	if opts.Logger == nil {
 		opts.Logger = slog.Default()
 	}
-	s := &server{b: b, log: opts.Logger, router: exchange.NewRouter(notFound, notAllowed), lines: exchange.NewLines(opts.Logger), replies: newBudget(opts.MaxReplies)}
+	s := &server{
+		b: b, log: opts.Logger, router: exchange.NewRouter(notFound, notAllowed),
+		lines: exchange.NewLines(opts.Logger), replies: newBudget(opts.MaxReplies),
+	}
 	h := &Handler{s}
 	h.Adjust(opts)
 	for _, rt := range s.routes() {

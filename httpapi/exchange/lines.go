@@ -57,7 +57,8 @@ func (l *Lines) refused(x *Exchange, level slog.Level, msg string, status int, m
 
 // Access logs a request that was answered, with what it took since start.
 func (l *Lines) Access(x *Exchange, start time.Time) {
-	l.write(x, slog.LevelInfo, "request", slog.Int("status", x.Status), slog.Int("bytes", x.bytes), slog.Duration("duration", time.Since(start)))
+	l.write(x, slog.LevelInfo, "request",
+		slog.Int("status", x.Status), slog.Int("bytes", x.bytes), slog.Duration("duration", time.Since(start)))
 }
 
 func (l *Lines) write(x *Exchange, level slog.Level, msg string, more ...slog.Attr) {

@@ -25,7 +25,7 @@ const (
 )
 
 // connections are those that are open, of all listeners and servers together, at most max of them. Who gets a
-// slot where all are taken is told in connection_slot.go.
+// slot where all are taken is told in slot.go.
 type connections struct {
 	log     *slog.Logger
 	proxies forwarded.Proxies // whose connections are those of many; set before the first one
@@ -53,7 +53,9 @@ type connections struct {
 }
 
 func newConnections(max int64, log *slog.Logger) *connections {
-	return &connections{max: max, mayWait: waitingLimit(), log: log, networks: map[string]*network{}, http2: map[string]*seldom{}, refusals: refused.New(log)}
+	return &connections{
+		max: max, mayWait: waitingLimit(), log: log, networks: map[string]*network{}, http2: map[string]*seldom{}, refusals: refused.New(log),
+	}
 }
 
 // acceptFailed logs an error that net/http silently tries again after.
@@ -322,8 +324,10 @@ func (c *conn) hasBegun() bool { return c.begun.Load() || hasArrived(c.Conn) }
 // Write tells the answer that net/http gives by itself, over TLS, where httpapi.Listener cannot see it: it is
 // written after something was read, and before that has come to a handler.
 func (c *conn) Write(b []byte) (int, error) {
-	if len(b) >= shortestAnswer && c.unserved.CompareAndSwap(true, false) && !c.left.Load() && c.all.refusals.Allow("", c.RemoteAddr().String()) {
-		c.all.log.Warn("refused", "remote", c.RemoteAddr().String(), "reason", "not a request that can be read, over TLS")
+	if len(b) >= shortestAnswer && c.unserved.CompareAndSwap(true, false) && !c.left.Load() {
+		if remote := c.RemoteAddr().String(); c.all.refusals.Allow("", remote) {
+			c.all.log.Warn("refused", "remote", remote, "reason", "not a request that can be read, over TLS")
+		}
 	}
 	return c.Conn.Write(b)
 }

@@ -21,7 +21,7 @@ import (
 
 // Options are what a Server is told.
 type Options struct {
-	MaxConnections int64             // that are open at a time, of all listeners together; fewer, where the process may not have as many files open
+	MaxConnections int64             // open at a time, of all listeners together; fewer, where there can be fewer files
 	IdleTimeout    time.Duration     // how long a connection is kept between two requests; 0 is httpapi.DefaultIdleTimeout
 	Certificate    *Certificate      // nil: no TLS
 	Proxies        forwarded.Proxies // whose connections are those of many, and so may be all that there are
@@ -31,7 +31,8 @@ type Options struct {
 // requestsEnd is how long a stop waits for requests that were begun; then their connections are cut.
 const requestsEnd = 8 * time.Second
 
-// Server serves handlers, each on listeners of its own, within common bounds. It is used by one goroutine.
+// Server serves handlers, each on listeners of its own, within common bounds. But for Adjust its methods are called one after
+// the other.
 type Server struct {
 	o         Options
 	conns     *connections
