@@ -1,8 +1,6 @@
 package admin
 
 import (
-	"cmp"
-
 	"pipit/broker"
 )
 
