@@ -9,6 +9,7 @@ import (
 	"time"
 	"unicode/utf8"
 
+	"pipit/admin/audit"
 	"pipit/admin/gate"
 	"pipit/broker"
 	"pipit/broker/clip"
@@ -47,7 +48,7 @@ func CreateAdministrator(ctx context.Context, b *broker.Broker, name, password s
 	if err != nil {
 		return err
 	}
-	return createAdministrator(ctx, b, name, hash, auditDocument(time.Now(), local, "administrator.create", name, ""))
+	return createAdministrator(ctx, b, name, hash, audit.Document(time.Now(), local, "administrator.create", name, ""))
 }
 
 // SetAdministratorPassword changes an administrator's password and ends the sessions that are stored,
@@ -62,7 +63,7 @@ func SetAdministratorPassword(ctx context.Context, b *broker.Broker, name, passw
 	if err != nil {
 		return err
 	}
-	return setPassword(ctx, b, name, hash, append(docs, auditDocument(time.Now(), local, "administrator.password", name, ""))...)
+	return setPassword(ctx, b, name, hash, append(docs, audit.Document(time.Now(), local, "administrator.password", name, ""))...)
 }
 
 // local is who acts through the functions of this package.
@@ -231,7 +232,7 @@ func (a *Admin) createAdministrator(ctx context.Context, who caller, name, passw
 	}
 	a.changing.Lock()
 	defer a.changing.Unlock()
-	if err := createAdministrator(ctx, a.b, name, hash, a.audit(who.Actor, "administrator.create", name, "")); err != nil {
+	if err := createAdministrator(ctx, a.b, name, hash, a.trail.Entry(who.Actor, "administrator.create", name, "")); err != nil {
 		return Administrator{}, err
 	}
 	return a.getAdministrator(name)
@@ -246,7 +247,7 @@ func (a *Admin) setAdministratorPassword(ctx context.Context, who caller, name, 
 		return err
 	}
 	return a.changeSessions(func(s *session) bool { return s.administrator == name && s != who.session }, func(ended []broker.Document) error {
-		return setPassword(ctx, a.b, name, hash, append(ended, a.audit(who.Actor, "administrator.password", name, ""))...)
+		return setPassword(ctx, a.b, name, hash, append(ended, a.trail.Entry(who.Actor, "administrator.password", name, ""))...)
 	})
 }
 
@@ -272,7 +273,7 @@ func (a *Admin) deleteAdministrator(ctx context.Context, who caller, name string
 			return err
 		}
 		if err := a.b.PutDocuments(ctx, append(append(ended, left.docs...), broker.Document{Kind: administratorKind, Key: name, Secret: true},
-			a.audit(who.Actor, "administrator.delete", name, ""))...); err != nil {
+			a.trail.Entry(who.Actor, "administrator.delete", name, ""))...); err != nil {
 			return err
 		}
 		left.done()

@@ -24,6 +24,7 @@ import (
 
 	"github.com/julienschmidt/httprouter"
 
+	"pipit/admin/audit"
 	"pipit/admin/gate"
 	"pipit/broker"
 	"pipit/httpapi/exchange"
@@ -75,7 +76,7 @@ type Admin struct {
 	setup     setup
 	sessions  sessions
 	tokens    tokens
-	trail     *trail
+	trail     *audit.Log
 
 	closing   chan struct{} // closed by Close
 	closeOnce sync.Once
@@ -99,7 +100,6 @@ func New(b *broker.Broker, o Options) (*Admin, error) {
 		foreign: http.NewCrossOriginProtection(),
 		links:   prefixer(o.PathPrefix),
 		started: time.Now(),
-		trail:   newTrail(),
 		closing: make(chan struct{}),
 	}
 	if origin := a.reach.ConfiguredOrigin(); origin != "" {
@@ -108,6 +108,10 @@ func New(b *broker.Broker, o Options) (*Admin, error) {
 		}
 	}
 	a.Adjust(o)
+	var err error
+	if a.trail, err = audit.Open(b, o.Logger); err != nil {
+		return nil, err
+	}
 	if err := a.load(); err != nil {
 		return nil, err
 	}
@@ -149,7 +153,7 @@ func (a *Admin) Close() {
 		a.stats.close()
 		a.workers.Wait()
 		a.flush(time.Now())
-		a.storeRepeated()
+		a.trail.StoreRepeated()
 	})
 }
 

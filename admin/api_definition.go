@@ -4,6 +4,7 @@ import (
 	"net/http"
 	"strings"
 
+	"pipit/admin/audit"
 	"pipit/broker/clip"
 )
 
@@ -26,7 +27,7 @@ func (a *Admin) apiExport(w http.ResponseWriter, r *http.Request, _ params) erro
 		return err
 	}
 	if !isLocal(r) {
-		a.note(r.Context(), actorOf(r.Context()), actionExport, "")
+		a.trail.Note(r.Context(), actorOf(r.Context()), audit.Export, "")
 	}
 	w.Header().Set("Content-Disposition", `attachment; filename="pipit-definitions.json"`)
 	return replyJSON(w, http.StatusOK, body)

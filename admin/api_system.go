@@ -6,6 +6,7 @@ import (
 	"runtime"
 	"time"
 
+	"pipit/admin/audit"
 	"pipit/admin/gate"
 )
 
@@ -106,7 +107,7 @@ func pageQuery(r *http.Request, filters ...string) (query, error) {
 	if err != nil {
 		return query{}, err
 	}
-	kind, err := v.oneOf("kind", AuditKinds...)
+	kind, err := v.oneOf("kind", audit.Kinds...)
 	return query{Limit: int(limit), Cursor: v["cursor"], Kind: kind}, err
 }
 
@@ -273,7 +274,7 @@ func (a *Admin) apiAudit(w http.ResponseWriter, r *http.Request, _ params) error
 	if err != nil {
 		return err
 	}
-	page, err := a.listAudit(q)
+	page, err := a.trail.List(q)
 	if err != nil {
 		return ofParameters(err)
 	}

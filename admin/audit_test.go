@@ -9,6 +9,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"pipit/admin/audit"
 	"pipit/admin/gate"
 	"pipit/broker"
 	"pipit/httpapi/refused"
@@ -19,13 +20,13 @@ func (r *authRig) entries(kind string) string {
 	r.t.Helper()
 	var s []string
 	for cursor := ""; ; {
-		l, err := r.a.listAudit(query{Kind: kind, Limit: maxLimit, Cursor: cursor})
+		l, err := r.a.trail.List(query{Kind: kind, Limit: maxLimit, Cursor: cursor})
 		if err != nil {
 			r.t.Fatal(err)
 		}
 		for _, e := range l.Items {
 			s = append(s, fmt.Sprintf("%s(%s)x%d", e.Action, e.Object, e.Count))
-			if e.Kind != auditKindOf(e.Action) || kind != "" && e.Kind != kind || (e.Count > 1) == e.First.IsZero() || e.First.After(e.At.Time) {
+			if e.Kind != audit.KindOf(e.Action) || kind != "" && e.Kind != kind || (e.Count > 1) == e.First.IsZero() || e.First.After(e.At.Time) {
 				r.t.Errorf("%+v", e)
 			}
 		}
@@ -69,15 +70,15 @@ func TestAuditIsNotWashedAway(t *testing.T) {
 		r.want(r.call("POST", v1+"/administrators", `{"name": "mallory", "password": "a long password 4711", "current_password": "`+authPassword+`"}`, as), http.StatusCreated)
 		r.newToken(r.signedIn(), "deploy", gate.ScopeWrite, "")
 		kept()
-		before := r.entries(AuditAccess)
+		before := r.entries(audit.Access)
 		if !strings.Contains(before, "administrator.create(mallory)x1") || !strings.Contains(before, "token.create(deploy)x1") {
 			t.Fatal(before)
 		}
-		for _, action := range []string{"topic.edit", actionRotate, "session.refused"} {
+		for _, action := range []string{"topic.edit", audit.Rotate, "session.refused"} {
 			var docs []broker.Document
-			for i := range maxEntries + 2*trimEntries {
-				docs = append(docs, r.a.audit(actor{Name: "mallory", Addr: "192.0.2.7"}, action, fmt.Sprint(i), ""))
-				if len(docs) == 1000 || i == maxEntries+2*trimEntries-1 {
+			for i := range audit.MaxEntries + 200 {
+				docs = append(docs, r.a.trail.Entry(actor{Name: "mallory", Addr: "192.0.2.7"}, action, fmt.Sprint(i), ""))
+				if len(docs) == 1000 || i == audit.MaxEntries+200-1 {
 					if err := r.b.PutDocuments(t.Context(), docs...); err != nil {
 						t.Fatal(err)
 					}
@@ -87,11 +88,11 @@ func TestAuditIsNotWashedAway(t *testing.T) {
 		}
 		kept()
 		for range 2 {
-			if now := r.entries(AuditAccess); now != before {
+			if now := r.entries(audit.Access); now != before {
 				t.Errorf("%s, before %s", now, before)
 			}
-			for _, kind := range []string{AuditEdit, AuditSecret, AuditRefusal} {
-				if n := r.a.trail.rings[kind].entries.Load(); n != maxEntries {
+			for _, kind := range []string{audit.Edit, audit.Secret, audit.Refusal} {
+				if n := r.a.trail.Len(kind); n != audit.MaxEntries {
 					t.Errorf("%d entries of %s", n, kind)
 				}
 			}
@@ -118,10 +119,10 @@ func TestRefusedAreOneEntry(t *testing.T) {
 			}
 			kept()
 		}
-		if s := r.entries(AuditRefusal); s != "session.refused(ann)x3 token.refused()x1000" && s != "token.refused()x1000 session.refused(ann)x3" {
+		if s := r.entries(audit.Refusal); s != "session.refused(ann)x3 token.refused()x1000" && s != "token.refused()x1000 session.refused(ann)x3" {
 			t.Error(s)
 		}
-		l, err := r.a.listAudit(query{Kind: AuditRefusal})
+		l, err := r.a.trail.List(query{Kind: audit.Refusal})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -147,11 +148,11 @@ func TestRefusedAreOneEntry(t *testing.T) {
 		// Another network, another entry; an hour later, another one, too.
 		r.addr = "192.0.2.9"
 		r.call("GET", v1+"/topics", "", withToken("pipit_wrong"))
-		time.Sleep(mergeWindow)
+		time.Sleep(audit.MergeWindow)
 		r.addr = "[2001:db8::1]"
 		r.call("GET", v1+"/topics", "", withToken("pipit_wrong"))
 		kept()
-		if s := r.entries(AuditRefusal); !strings.HasPrefix(s, "token.refused()x1 token.refused()x1 ") || !strings.Contains(s, "x1000") {
+		if s := r.entries(audit.Refusal); !strings.HasPrefix(s, "token.refused()x1 token.refused()x1 ") || !strings.Contains(s, "x1000") {
 			t.Error(s)
 		}
 	})
@@ -174,7 +175,7 @@ func TestEqualEntriesAreOne(t *testing.T) {
 		}
 		kept()
 		// The first edit is from the default.
-		if s := r.entries(AuditEdit); s != "topic.edit(/x)x60 topic.edit(/x)x59 topic.edit(/x)x1 topic.create(/x)x1" {
+		if s := r.entries(audit.Edit); s != "topic.edit(/x)x60 topic.edit(/x)x59 topic.edit(/x)x1 topic.create(/x)x1" {
 			t.Error(s)
 		}
 		if n := len(r.auditLines("topic.create")); n != 1 {
@@ -187,7 +188,7 @@ func TestEqualEntriesAreOne(t *testing.T) {
 		r.want(r.call("PATCH", v1+"/topics/%2Fx", `{"max_depth": 7}`, as), http.StatusOK)
 		r.restart()
 		kept()
-		if s := r.entries(AuditEdit); s != "topic.edit(/x)x1 topic.edit(/x)x60 topic.edit(/x)x59 topic.edit(/x)x1 topic.create(/x)x1" && !strings.HasPrefix(s, "topic.edit(/x)x60 topic.edit(/x)x60 ") {
+		if s := r.entries(audit.Edit); s != "topic.edit(/x)x1 topic.edit(/x)x60 topic.edit(/x)x59 topic.edit(/x)x1 topic.create(/x)x1" && !strings.HasPrefix(s, "topic.edit(/x)x60 topic.edit(/x)x60 ") {
 			t.Error(s)
 		}
 	})
@@ -209,7 +210,7 @@ func TestAuditOfOlderFile(t *testing.T) {
 	r.restart()
 	for range 2 {
 		for kind, want := range map[string]string{
-			"": all, AuditAccess: "administrator.create(ann)x1", AuditEdit: "topic.create(/x)x1", AuditRefusal: "session.refused()x1", AuditSecret: "consumer.rotate(c)x1",
+			"": all, audit.Access: "administrator.create(ann)x1", audit.Edit: "topic.create(/x)x1", audit.Refusal: "session.refused()x1", audit.Secret: "consumer.rotate(c)x1",
 		} {
 			if got := r.entries(kind); got != want {
 				t.Errorf("%q: %s", kind, got)
@@ -217,8 +218,8 @@ func TestAuditOfOlderFile(t *testing.T) {
 		}
 		r.restart()
 	}
-	for kind := range r.a.trail.rings {
-		if docs, err := r.b.Documents(auditRingOf(kind), "", false, 10); err != nil || len(docs) != 1 {
+	for _, kind := range audit.Kinds {
+		if docs, err := r.b.Documents(strings.TrimSuffix("audit."+kind, "."+audit.Edit), "", false, 10); err != nil || len(docs) != 1 {
 			t.Errorf("%s: %d entries, %v", kind, len(docs), err)
 		}
 	}
@@ -243,7 +244,7 @@ func TestAuditOfSecrets(t *testing.T) {
 	reader := withToken(r.newToken(cookie, "reader", gate.ScopeRead, "").Token)
 	step := func(want string) {
 		t.Helper()
-		if got := r.entries(AuditSecret); got != want {
+		if got := r.entries(audit.Secret); got != want {
 			t.Errorf("%s, want %s", got, want)
 		}
 	}

@@ -62,7 +62,7 @@ func (a *Admin) identify(r *http.Request) (caller, error) {
 		if text, ok := bearer(r); ok {
 			t := a.token(text, now)
 			if t == nil {
-				a.note(r.Context(), who.Actor, "token.refused", "")
+				a.trail.Note(r.Context(), who.Actor, "token.refused", "")
 				return who, gate.ErrNoSignIn
 			}
 			who.Name, who.Access, who.token = gate.TokenPrefix+t.name, gate.AccessOf(t.scope), t
@@ -96,7 +96,7 @@ func (a *Admin) signIn(ctx context.Context, w http.ResponseWriter, r *http.Reque
 		if account.Hash == "" {
 			name = "" // perhaps a password, in the wrong field
 		}
-		a.note(ctx, who, "session.refused", name)
+		a.trail.Note(ctx, who, "session.refused", name)
 		return &broker.Error{Code: broker.Unauthorized, Message: "Wrong name or password"}
 	}
 	who.Name = name
@@ -145,7 +145,7 @@ func (a *Admin) confirm(ctx context.Context, who caller, password string) error 
 	}
 	_, right, err := a.checkPassword(ctx, who.Name, password, who.Addr)
 	if err == nil && !right {
-		a.note(ctx, who.Actor, "password.refused", who.Name)
+		a.trail.Note(ctx, who.Actor, "password.refused", who.Name)
 		err = invalid("current_password", "current_password: this is not the password of administrator %q", who.Name)
 	}
 	return err

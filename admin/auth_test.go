@@ -18,6 +18,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"pipit/admin/audit"
 	"pipit/admin/gate"
 	"pipit/broker"
 	"pipit/broker/login"
@@ -262,7 +263,7 @@ func (r *authRig) newToken(c *http.Cookie, name, scope, expires string) Token {
 // actions returns the actions of the audit log, the newest first.
 func (r *authRig) actions() string {
 	r.t.Helper()
-	l, err := r.a.listAudit(query{Limit: 1000})
+	l, err := r.a.trail.List(query{Limit: 1000})
 	if err != nil {
 		r.t.Fatal(err)
 	}
@@ -416,7 +417,7 @@ func TestWrongSetupKeysHoldUpNobody(t *testing.T) {
 		r.want(r.call("GET", gate.SetupPath+"?key="+key, ""), http.StatusOK)
 		r.want(r.call("POST", gate.SetupPath, setupForm(key, authName, authPassword)), http.StatusSeeOther)
 		kept()
-		if s := r.entries(AuditRefusal); s != fmt.Sprintf("setup.refused()x%d", 4*login.MaxFailuresOfNetwork) {
+		if s := r.entries(audit.Refusal); s != fmt.Sprintf("setup.refused()x%d", 4*login.MaxFailuresOfNetwork) {
 			t.Error(s)
 		}
 	})
@@ -530,7 +531,7 @@ func TestSignInThrottle(t *testing.T) {
 		time.Sleep(time.Second)
 		r.want(r.login(authName, authPassword), http.StatusSeeOther)
 		kept()
-		if s := r.entries(AuditRefusal); s != fmt.Sprintf("session.refused()x1 session.refused(ann)x%d", login.MaxFailures) {
+		if s := r.entries(audit.Refusal); s != fmt.Sprintf("session.refused()x1 session.refused(ann)x%d", login.MaxFailures) {
 			t.Error(s)
 		}
 
@@ -1065,8 +1066,8 @@ func TestAuditIsTrimmed(t *testing.T) {
 		r := newAuthRig(t, true)
 		defer r.close()
 		var docs []broker.Document
-		for i := range maxEntries + 2*trimEntries {
-			docs = append(docs, r.a.audit(local, "test", fmt.Sprint(i), strings.Repeat("x", 2000)))
+		for i := range audit.MaxEntries + 200 {
+			docs = append(docs, r.a.trail.Entry(local, "test", fmt.Sprint(i), strings.Repeat("x", 2000)))
 			time.Sleep(time.Microsecond)
 			if len(docs) == 1000 {
 				if err := r.b.PutDocuments(t.Context(), docs...); err != nil {
@@ -1081,10 +1082,10 @@ func TestAuditIsTrimmed(t *testing.T) {
 		time.Sleep(keepInterval)
 		synctest.Wait()
 		n, last := 0, ""
-		if err := gate.EachDocument(r.b, auditRingOf(AuditEdit), func(d broker.Document) error {
-			var e entryRecord
+		if err := gate.EachDocument(r.b, "audit", func(d broker.Document) error {
+			var e struct{ Object, Detail string }
 			if n == 0 {
-				if err := json.Unmarshal(d.Value, &e); err != nil || e.Object != fmt.Sprint(2*trimEntries) || len(e.Detail) > maxAuditText+len("…") {
+				if err := json.Unmarshal(d.Value, &e); err != nil || e.Object != fmt.Sprint(200) || len(e.Detail) > 1024+len("…") {
 					t.Errorf("the oldest is %+v %v", e, err)
 				}
 			}
@@ -1094,14 +1095,14 @@ func TestAuditIsTrimmed(t *testing.T) {
 			last = d.Key
 			n++
 			return nil
-		}); err != nil || n != maxEntries {
+		}); err != nil || n != audit.MaxEntries {
 			t.Error(n, err)
 		}
-		if n := r.a.trail.rings[AuditEdit].entries.Load(); n != maxEntries {
+		if n := r.a.trail.Len(audit.Edit); n != audit.MaxEntries {
 			t.Error(n)
 		}
 		r.restart()
-		if n := r.a.trail.rings[AuditEdit].entries.Load(); n != maxEntries {
+		if n := r.a.trail.Len(audit.Edit); n != audit.MaxEntries {
 			t.Error(n)
 		}
 	})

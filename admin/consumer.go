@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/http"
 
+	"pipit/admin/audit"
 	"pipit/broker"
 )
 
@@ -110,7 +111,7 @@ func (a *Admin) noteReveal(r *http.Request, c *Consumer) {
 		object = ofTopic(c.Client, c.Topic)
 	}
 	if !isLocal(r) {
-		a.note(r.Context(), actorOf(r.Context()), actionReveal, object)
+		a.trail.Note(r.Context(), actorOf(r.Context()), audit.Reveal, object)
 	}
 }
 
@@ -120,7 +121,7 @@ func (a *Admin) rotateSubKey(ctx context.Context, who actor, c *Consumer, revisi
 	_, err := a.b.Change(ctx, broker.Change{
 		Expect:    []broker.Expect{{Ref: a.consumers().ref(c), Revision: cmp.Or(revision, "*")}},
 		Rotate:    []uint32{c.ID},
-		Documents: []broker.Document{a.audit(who, actionRotate, ofTopic(c.Client, c.Topic), "")},
+		Documents: []broker.Document{a.trail.Entry(who, audit.Rotate, ofTopic(c.Client, c.Topic), "")},
 	})
 	if err != nil {
 		return Consumer{}, err
@@ -148,5 +149,5 @@ func (a *Admin) releaseInFlight(ctx context.Context, who actor, c *Consumer) (in
 
 // queueAudit makes the audit entry of what is about to be done to messages of a consumer's queue.
 func (a *Admin) queueAudit(who actor, action string, c *Consumer, messages int64) broker.Document {
-	return a.audit(who, action, ofTopic(c.Client, c.Topic), fmt.Sprintf("%d messages", messages))
+	return a.trail.Entry(who, action, ofTopic(c.Client, c.Topic), fmt.Sprintf("%d messages", messages))
 }

@@ -11,6 +11,7 @@ import (
 	"strings"
 	"time"
 
+	"pipit/admin/audit"
 	"pipit/broker"
 	"pipit/broker/clip"
 )
@@ -139,15 +140,15 @@ func (a *Admin) importDefinitions(ctx context.Context, who actor, d *importing, 
 
 // auditImport makes the entries of what an import does: one of all, and one of the passwords that it changes.
 func (a *Admin) auditImport(who actor, out *Import) []broker.Document {
-	docs := []broker.Document{a.audit(who, "import", "", fmt.Sprintf("%d created, %d updated, %d kept", out.Created, out.Updated, out.Kept))}
+	docs := []broker.Document{a.trail.Entry(who, "import", "", fmt.Sprintf("%d created, %d updated, %d kept", out.Created, out.Updated, out.Kept))}
 	var changed []string
 	for _, p := range out.Plan {
-		if editAction(p.Kind, p.Changes) == actionPassword {
+		if editAction(p.Kind, p.Changes) == audit.Password {
 			changed = append(changed, p.Key)
 		}
 	}
 	if len(changed) > 0 {
-		docs = append(docs, a.audit(who, actionPassword, strings.Join(changed, ", "), fmt.Sprintf("%d by import", len(changed))))
+		docs = append(docs, a.trail.Entry(who, audit.Password, strings.Join(changed, ", "), fmt.Sprintf("%d by import", len(changed))))
 	}
 	return docs
 }

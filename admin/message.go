@@ -65,7 +65,7 @@ func (a *Admin) deleteMessages(ctx context.Context, who actor, topic string, ids
 	if len(ids) > 1 {
 		detail = fmt.Sprintf("%d messages", len(ids))
 	}
-	return a.b.DeleteMessages(ctx, topic, ids, a.audit(who, "message.delete", topic, detail))
+	return a.b.DeleteMessages(ctx, topic, ids, a.trail.Entry(who, "message.delete", topic, detail))
 }
 
 // releaseMessage makes a message deliverable at once that waits for its delay, or, for one consumer
@@ -75,7 +75,7 @@ func (a *Admin) releaseMessage(ctx context.Context, who actor, topic, id string,
 	if _, err := a.topics().get(topic); err != nil {
 		return false, err
 	}
-	return a.b.ReleaseMessage(ctx, topic, id, consumer, a.audit(who, "message.release", topic, clip.Input(id)))
+	return a.b.ReleaseMessage(ctx, topic, id, consumer, a.trail.Entry(who, "message.release", topic, clip.Input(id)))
 }
 
 // encodingBase64 says that a payload, which is no UTF-8, is in base64.

@@ -1,6 +1,9 @@
 package admin
 
-import "pipit/admin/gate"
+import (
+	"pipit/admin/audit"
+	"pipit/admin/gate"
+)
 
 // What package gate has, by the names that it has in this package.
 type (
@@ -10,6 +13,7 @@ type (
 	sorts[I any] = gate.Sorts[I]
 	actor        = gate.Actor
 	fieldErrors  = gate.FieldErrors
+	Entry        = audit.Entry
 	Time         = gate.Time
 	Duration     = gate.Duration
 	Problem      = gate.Problem

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strconv"
 
+	"pipit/admin/audit"
 	"pipit/broker"
 	"pipit/broker/clip"
 )
@@ -70,7 +71,7 @@ func (n *noun[T]) create(ctx context.Context, who actor, v T) (none T, err error
 			return none, err
 		}
 	}
-	c := broker.Change{Documents: []broker.Document{n.a.audit(who, n.action("create"), n.name(&v), "")}}
+	c := broker.Change{Documents: []broker.Document{n.a.trail.Entry(who, n.action("create"), n.name(&v), "")}}
 	if ref := n.ref(&v); ref != (broker.Ref{Kind: n.kind}) {
 		c.Expect = []broker.Expect{{Ref: ref}}
 	}
@@ -123,7 +124,7 @@ func (n *noun[T]) edit(ctx context.Context, who actor, key, revision string, edi
 		}
 		c := broker.Change{
 			Expect:    []broker.Expect{{Ref: n.ref(&before), Revision: n.revision(&before)}},
-			Documents: []broker.Document{n.a.audit(who, editAction(n.kind, diff), n.name(&v), diff.String())},
+			Documents: []broker.Document{n.a.trail.Entry(who, editAction(n.kind, diff), n.name(&v), diff.String())},
 		}
 		n.define(&c.Define, &v)
 		if _, err = n.a.b.Change(ctx, c); err == nil && diff.hasSecret() {
@@ -145,7 +146,7 @@ func (n *noun[T]) delete(ctx context.Context, who actor, key, revision string) (
 	_, err = n.a.b.Change(ctx, broker.Change{
 		Expect:    []broker.Expect{{Ref: n.ref(&v), Revision: cmp.Or(revision, "*")}},
 		Delete:    []broker.Ref{n.ref(&v)},
-		Documents: []broker.Document{n.a.audit(who, n.action("delete"), n.name(&v), with.String())},
+		Documents: []broker.Document{n.a.trail.Entry(who, n.action("delete"), n.name(&v), with.String())},
 	})
 	if err != nil {
 		return Deleted{}, err
@@ -159,7 +160,7 @@ func (n *noun[T]) action(verb string) string { return string(n.kind) + "." + ver
 // editAction is how the audit log calls an edit: of a password, whatever else it changes, by a name of its own.
 func editAction(kind broker.Kind, diff fieldChanges) string {
 	if kind == broker.KindClient && slices.ContainsFunc(diff, func(c FieldChange) bool { return c.Field == "password" }) {
-		return actionPassword
+		return audit.Password
 	}
 	return string(kind) + ".edit"
 }

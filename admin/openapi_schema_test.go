@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"pipit/admin"
+	"pipit/admin/audit"
 	"pipit/admin/gate"
 	"pipit/admin/openapi"
 	"pipit/broker"
@@ -112,7 +113,7 @@ var answers = []typed{
 	{name: "Session", of: admin.Session{}},
 	{name: "SessionList", of: admin.SessionList{}},
 	{name: "Ended", of: admin.Ended{}},
-	{name: "Entry", of: admin.Entry{}, fields: map[string]openapi.Schema{
+	{name: "Entry", of: audit.Entry{}, fields: map[string]openapi.Schema{
 		"count":  {Minimum: new(int64(1))},
 		"kind":   *openapi.Ref("EntryKind"),
 		"action": {Examples: []any{"topic.create"}},
@@ -168,7 +169,7 @@ var newPasswords = openapi.Schema{MinLength: new(admin.MinPassword), MaxLength: 
 
 // otherSchemas are those that no Go type has.
 var otherSchemas = openapi.Map[*openapi.Schema]{
-	{Name: "EntryKind", Value: openapi.Enum(admin.AuditKinds...).With(openapi.Schema{
+	{Name: "EntryKind", Value: openapi.Enum(audit.Kinds...).With(openapi.Schema{
 		Description: "access: administrators, tokens, sessions and the set-up. secret: passwords of clients that were changed, sub_keys that were shown or changed, exports. refusal: of sign-ins, tokens and set-up keys that were wrong. edit: all else.",
 	})},
 	{Name: "ZatoList", Value: openapi.Array(&openapi.Schema{Type: "object", AdditionalProperties: true}).With(openapi.Schema{

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"pipit/admin/audit"
 	"pipit/admin/gate"
 	"pipit/broker"
 )
@@ -331,12 +332,12 @@ func auditPath(kind, cursor string) string {
 
 func (a *Admin) pageAudit(w http.ResponseWriter, r *http.Request, _ params) error {
 	cursor, kind := r.URL.Query().Get("cursor"), r.URL.Query().Get("kind")
-	l, err := a.listAudit(query{Cursor: cursor, Limit: auditRows, Kind: kind})
+	l, err := a.trail.List(query{Cursor: cursor, Limit: auditRows, Kind: kind})
 	if err != nil {
 		return err
 	}
-	p := auditPage{Items: l.Items, Most: maxEntries, Kinds: []auditTab{{"all", auditPath("", ""), kind == ""}}}
-	for _, k := range AuditKinds {
+	p := auditPage{Items: l.Items, Most: audit.MaxEntries, Kinds: []auditTab{{"all", auditPath("", ""), kind == ""}}}
+	for _, k := range audit.Kinds {
 		p.Kinds = append(p.Kinds, auditTab{k, auditPath(k, ""), k == kind})
 	}
 	if cursor != "" {

@@ -523,7 +523,7 @@ func TestSystemPages(t *testing.T) {
 		t.Error("a secret in the audit log")
 	}
 	for range auditRows {
-		if err := r.b.PutDocuments(t.Context(), r.a.audit(actor{Name: "filler"}, "test.fill", "", "")); err != nil {
+		if err := r.b.PutDocuments(t.Context(), r.a.trail.Entry(actor{Name: "filler"}, "test.fill", "", "")); err != nil {
 			t.Fatal(err)
 		}
 	}

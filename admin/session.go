@@ -161,14 +161,14 @@ func (a *Admin) startSession(ctx context.Context, w http.ResponseWriter, r *http
 		end = append(end, before)
 	}
 
-	entry := a.audit(who, "session.start", who.Name, s.agent)
+	entry := a.trail.Entry(who, "session.start", who.Name, s.agent)
 	docs := append(more, s.document(), entry)
 	for _, e := range end {
 		docs = append(docs, broker.Document{Kind: sessionKind, Key: e.hash.String()})
 	}
 	if err := a.b.PutDocuments(ctx, docs...); len(more) == 0 && broker.CodeOf(err) == broker.DiskFull {
 		a.log.Warn("a session is not stored and ends with the process", "administrator", who.Name, "error", err)
-		a.logUnstored(&entry)
+		a.trail.LogUnstored(&entry)
 		s.stored = 0
 	} else if err != nil {
 		return err
@@ -235,7 +235,7 @@ func (a *Admin) commitEnd(ctx context.Context, ended []broker.Document, entry br
 		a.sessions.gone = append(a.sessions.gone, ended...)
 	}
 	a.log.Warn("the end of sessions was not stored, or not the audit entry of it", "error", err)
-	a.logUnstored(&entry)
+	a.trail.LogUnstored(&entry)
 }
 
 // endSession ends a session. The error is NotFound.
@@ -251,7 +251,7 @@ func (a *Admin) endSession(ctx context.Context, who actor, id string) error {
 		if found == nil {
 			return &broker.Error{Code: broker.NotFound, Message: fmt.Sprintf("There is no session %q", clip.Input(id))}
 		}
-		a.commitEnd(ctx, ended, a.audit(who, "session.end", found.administrator, found.addr))
+		a.commitEnd(ctx, ended, a.trail.Entry(who, "session.end", found.administrator, found.addr))
 		return nil
 	})
 }
@@ -261,7 +261,7 @@ func (a *Admin) endSession(ctx context.Context, who actor, id string) error {
 func (a *Admin) endSessions(ctx context.Context, who actor, name string) (n int, err error) {
 	err = a.changeSessions(func(s *session) bool { return name == "" || s.administrator == name }, func(ended []broker.Document) error {
 		if n = len(ended); n > 0 {
-			a.commitEnd(ctx, ended, a.audit(who, "session.end_all", name, fmt.Sprintf("%d sessions", n)))
+			a.commitEnd(ctx, ended, a.trail.Entry(who, "session.end_all", name, fmt.Sprintf("%d sessions", n)))
 		}
 		return nil
 	})
@@ -318,7 +318,6 @@ func (a *Admin) load() error {
 			a.b.Logins().Succeeded(login.CallerOf(login.Administrator, s.administrator, s.addr), time.Now())
 			return nil
 		}),
-		a.loadAudit(),
 	)
 }
 
@@ -330,7 +329,7 @@ func (a *Admin) keep() {
 		select {
 		case now := <-tick.C:
 			a.flush(now)
-			if err := a.keepAudit(context.Background()); err != nil {
+			if err := a.trail.Keep(context.Background()); err != nil {
 				a.log.Warn("the audit log was not merged or trimmed", "error", err)
 			}
 		case <-a.closing:

@@ -77,7 +77,7 @@ func (a *Admin) checkSetupKey(ctx context.Context, who actor, key string) error 
 	given := sha256.Sum256([]byte(key))
 	if key == "" || hash == (secretHash{}) || subtle.ConstantTimeCompare(given[:], hash[:]) != 1 {
 		if key != "" {
-			a.note(ctx, who, "setup.refused", "")
+			a.trail.Note(ctx, who, "setup.refused", "")
 		}
 		return gate.ErrNoPage
 	}
@@ -107,7 +107,7 @@ func (a *Admin) setUp(ctx context.Context, w http.ResponseWriter, r *http.Reques
 	if err := a.checkSetupKey(ctx, who, key); err != nil { // it may have run out, or done its service
 		return err
 	}
-	if err := createAdministrator(ctx, a.b, name, hash, a.audit(who, "administrator.create", name, "the first one, by the set-up link")); err != nil {
+	if err := createAdministrator(ctx, a.b, name, hash, a.trail.Entry(who, "administrator.create", name, "the first one, by the set-up link")); err != nil {
 		return err
 	}
 	a.setup.close()

@@ -234,7 +234,7 @@ func (a *Admin) createToken(ctx context.Context, who caller, n NewToken) (Token,
 	if !t.expires.IsZero() {
 		detail = t.scope + ", expires " + timeOf(t.expires).String()
 	}
-	if err := a.b.PutDocuments(ctx, t.document(t.owner), a.audit(who.Actor, "token.create", t.name, detail)); err != nil {
+	if err := a.b.PutDocuments(ctx, t.document(t.owner), a.trail.Entry(who.Actor, "token.create", t.name, detail)); err != nil {
 		return Token{}, err
 	}
 	made := tokenOf(t, now)
@@ -283,7 +283,7 @@ func (a *Admin) deleteToken(ctx context.Context, who caller, id string, takeOver
 		return err
 	}
 	if err := a.b.PutDocuments(ctx, append(left.docs, broker.Document{Kind: tokenKind, Key: t.hash.String(), Secret: true},
-		a.audit(who.Actor, "token.delete", t.name, ""))...); err != nil {
+		a.trail.Entry(who.Actor, "token.delete", t.name, ""))...); err != nil {
 		return err
 	}
 	left.done()
@@ -355,7 +355,7 @@ func (a *Admin) leave(who caller, owner string, takeOver bool) (left, error) {
 			doc = t.document(who.Name)
 		}
 		tokens = append(tokens, t)
-		l.docs = append(l.docs, doc, a.audit(who.Actor, action, t.name, detail))
+		l.docs = append(l.docs, doc, a.trail.Entry(who.Actor, action, t.name, detail))
 	}
 	l.done = func() {
 		a.tokens.mu.Lock()

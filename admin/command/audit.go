@@ -8,7 +8,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"pipit/admin"
+	"pipit/admin/audit"
 )
 
 func (c *cli) auditCommand() *cobra.Command {
@@ -21,23 +21,23 @@ func (c *cli) auditCommand() *cobra.Command {
   pipit audit --file pipit.db --limit 0 --json`,
 		Args: arguments(),
 	}
-	cmd.Flags().StringVar(&kind, "kind", "", "only entries of the `KIND`: "+strings.Join(admin.AuditKinds, ", "))
+	cmd.Flags().StringVar(&kind, "kind", "", "only entries of the `KIND`: "+strings.Join(audit.Kinds, ", "))
 	cmd.Flags().IntVar(&limit, "limit", 100, "at most `N`; 0: all")
-	_ = cmd.RegisterFlagCompletionFunc("kind", cobra.FixedCompletions(admin.AuditKinds, cobra.ShellCompDirectiveNoFileComp))
+	_ = cmd.RegisterFlagCompletionFunc("kind", cobra.FixedCompletions(audit.Kinds, cobra.ShellCompDirectiveNoFileComp))
 	return c.speak(cmd, func(ctx context.Context, _ []string) error {
 		if limit < 0 {
 			return usageError{errLimit}
 		}
 		q := url.Values{}
 		set(q, "kind", kind)
-		return printList(ctx, c, path("audit"), q, limit, []column[admin.Entry]{
-			text("WHEN", func(e *admin.Entry) string { return when(e.At) }),
-			names("WHO", func(e *admin.Entry) string { return e.Who }),
-			text("WHAT", func(e *admin.Entry) string { return e.Action }),
-			names("OBJECT", func(e *admin.Entry) string { return e.Object }),
-			names("DETAIL", func(e *admin.Entry) string { return e.Detail }),
-			text("FROM", func(e *admin.Entry) string { return strings.TrimSpace(e.Via + " " + e.Addr) }),
-			figure("TIMES", func(e *admin.Entry) string { return strconv.Itoa(e.Count) }),
+		return printList(ctx, c, path("audit"), q, limit, []column[audit.Entry]{
+			text("WHEN", func(e *audit.Entry) string { return when(e.At) }),
+			names("WHO", func(e *audit.Entry) string { return e.Who }),
+			text("WHAT", func(e *audit.Entry) string { return e.Action }),
+			names("OBJECT", func(e *audit.Entry) string { return e.Object }),
+			names("DETAIL", func(e *audit.Entry) string { return e.Detail }),
+			text("FROM", func(e *audit.Entry) string { return strings.TrimSpace(e.Via + " " + e.Addr) }),
+			figure("TIMES", func(e *audit.Entry) string { return strconv.Itoa(e.Count) }),
 		})
 	})
 }

@@ -1,4 +1,4 @@
-package admin
+package audit
 
 import (
 	"context"
@@ -14,31 +14,31 @@ import (
 // Bounds of what is noted.
 const (
 	maxRepeated = 4096      // different entries that are counted at a time
-	mergeWindow = time.Hour // from the first to the last of equal entries that become one
+	MergeWindow = time.Hour // from the first to the last of equal entries that become one
 )
 
-// note stores an entry by itself, of what may happen very often: the first one at once; those that are equal
+// Note stores an entry by itself, of what may happen very often: the first one at once; those that are equal
 // to it are counted in memory, and stored with their count within keepInterval.
-func (a *Admin) note(ctx context.Context, who actor, action, object string) {
-	e := newEntry(a.trail.now(), who, action, object, "")
-	repeated, full := a.trail.noted(&e)
+func (l *Log) Note(ctx context.Context, who gate.Actor, action, object string) {
+	e := newEntry(l.now(), who, action, object, "")
+	repeated, full := l.noted(&e)
 	if full {
-		a.storeRepeated()
+		l.StoreRepeated()
 	}
 	if !repeated {
-		a.putEntries(context.WithoutCancel(ctx), []*entryRecord{&e})
+		l.putEntries(context.WithoutCancel(ctx), []*entryRecord{&e})
 	}
 }
 
 // noted counts an entry that is equal to one since repeat was cleared last, and tells whether there is one.
-func (t *trail) noted(e *entryRecord) (repeated, full bool) {
+func (l *Log) noted(e *entryRecord) (repeated, full bool) {
 	same := e.sameness()
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	before, repeated := t.repeat[same]
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	before, repeated := l.repeat[same]
 	if !repeated {
-		t.repeat[same] = entryRecord{}
-		return false, len(t.repeat) >= maxRepeated
+		l.repeat[same] = entryRecord{}
+		return false, len(l.repeat) >= maxRepeated
 	}
 	now := *e
 	if before.Count > 0 {
@@ -46,61 +46,60 @@ func (t *trail) noted(e *entryRecord) (repeated, full bool) {
 	} else {
 		now.Count = 1
 	}
-	t.repeat[same] = now
+	l.repeat[same] = now
 	return true, false
 }
 
-// storeRepeated stores what was counted since it was called last.
-func (a *Admin) storeRepeated() {
-	t := a.trail
-	t.mu.Lock()
+// StoreRepeated stores what was counted since it was called last.
+func (l *Log) StoreRepeated() {
+	l.mu.Lock()
 	var entries []*entryRecord
-	for _, e := range t.repeat {
+	for _, e := range l.repeat {
 		if e.Count > 0 {
 			entries = append(entries, &e)
 		}
 	}
-	clear(t.repeat)
-	t.mu.Unlock()
+	clear(l.repeat)
+	l.mu.Unlock()
 	for some := range slices.Chunk(entries, trimBatch) {
-		a.putEntries(context.Background(), some)
+		l.putEntries(context.Background(), some)
 	}
 }
 
 // putEntries stores entries that tell of nothing else that is stored. Where that fails, the log of the server
 // alone has them.
-func (a *Admin) putEntries(ctx context.Context, entries []*entryRecord) {
+func (l *Log) putEntries(ctx context.Context, entries []*entryRecord) {
 	docs := make([]broker.Document, len(entries))
 	for i, e := range entries {
-		docs[i] = a.auditDocument(e)
+		docs[i] = l.committed(e)
 	}
-	if err := a.b.PutDocuments(ctx, docs...); err != nil {
-		a.log.Warn("audit entries were not stored", "entries", len(entries), "error", err)
+	if err := l.b.PutDocuments(ctx, docs...); err != nil {
+		l.log.Warn("audit entries were not stored", "entries", len(entries), "error", err)
 		for i := range docs {
-			a.logUnstored(&docs[i])
+			l.LogUnstored(&docs[i])
 		}
 	}
 }
 
-// logUnstored writes an entry to the log of the server that was not stored, though what it tells of was done.
-func (a *Admin) logUnstored(d *broker.Document) {
+// LogUnstored writes an entry to the log of the server that was not stored, though what it tells of was done.
+func (l *Log) LogUnstored(d *broker.Document) {
 	if e, err := readEntry(d); err == nil { // which this package has written
-		a.logEntry(&e)
+		l.logEntry(&e)
 	}
 }
 
-// loadAudit counts the entries. Those that stand in the ring of edits, where all once stood, and are none
+// load counts the entries. Those that stand in the ring of edits, where all once stood, and are none
 // move to their own.
-func (a *Admin) loadAudit() error {
+func (l *Log) load() error {
 	var move []broker.Document
-	for kind, r := range a.trail.rings {
-		err := gate.EachDocument(a.b, r.documents, func(d broker.Document) error {
+	for kind, r := range l.rings {
+		err := gate.EachDocument(l.b, r.documents, func(d broker.Document) error {
 			r.entries.Add(1)
-			if kind != AuditEdit {
+			if kind != Edit {
 				return nil
 			}
-			if e, err := readEntry(&d); err == nil && auditKindOf(e.Action) != AuditEdit {
-				to := a.trail.rings[auditKindOf(e.Action)]
+			if e, err := readEntry(&d); err == nil && KindOf(e.Action) != Edit {
+				to := l.rings[KindOf(e.Action)]
 				move = append(move, broker.Document{Kind: d.Kind, Key: d.Key}, broker.Document{Kind: to.documents, Key: d.Key, Value: d.Value,
 					Committed: func() { r.entries.Add(-1); to.entries.Add(1) }})
 			}
@@ -111,21 +110,21 @@ func (a *Admin) loadAudit() error {
 		}
 	}
 	for some := range slices.Chunk(move, 2*trimBatch) {
-		if err := a.b.PutDocuments(context.Background(), some...); err != nil {
-			a.log.Warn("entries of the audit log were not moved to the ring of their kind", "error", err)
+		if err := l.b.PutDocuments(context.Background(), some...); err != nil {
+			l.log.Warn("entries of the audit log were not moved to the ring of their kind", "error", err)
 			break // they are listed where they are, and the next start moves them
 		}
 	}
 	return nil
 }
 
-// keepAudit stores what was counted, makes one entry of equal ones, and removes the oldest.
-func (a *Admin) keepAudit(ctx context.Context) error {
-	a.storeRepeated()
+// Keep stores what was counted, makes one entry of equal ones, and removes the oldest.
+func (l *Log) Keep(ctx context.Context) error {
+	l.StoreRepeated()
 	var errs []error
-	for _, kind := range AuditKinds {
-		r := a.trail.rings[kind]
-		errs = append(errs, a.mergeAudit(ctx, r), a.trimAudit(ctx, r))
+	for _, kind := range Kinds {
+		r := l.rings[kind]
+		errs = append(errs, l.merge(ctx, r), l.trim(ctx, r))
 	}
 	return errors.Join(errs...)
 }
@@ -137,14 +136,14 @@ type mergedEntry struct {
 	equal []mergedEntry
 }
 
-// mergeAudit makes one entry of equal ones whose times are within mergeWindow. It looks at what is newer
+// merge makes one entry of equal ones whose times are within mergeWindow. It looks at what is newer
 // than that before its last run, which has seen the rest.
-func (a *Admin) mergeAudit(ctx context.Context, r *auditRing) error {
+func (l *Log) merge(ctx context.Context, r *ring) error {
 	if !r.more.Swap(false) {
 		return nil
 	}
 	now := time.Now()
-	equal, err := a.equalEntries(r, r.merged.Add(-mergeWindow))
+	equal, err := l.equalEntries(r, r.merged.Add(-MergeWindow))
 	if err != nil {
 		r.more.Store(true)
 		return err
@@ -155,7 +154,7 @@ func (a *Admin) mergeAudit(ctx context.Context, r *auditRing) error {
 		if n == 0 {
 			return nil
 		}
-		err := a.b.PutDocuments(ctx, docs...)
+		err := l.b.PutDocuments(ctx, docs...)
 		docs = docs[:0]
 		return err
 	}
@@ -183,13 +182,13 @@ func (a *Admin) mergeAudit(ctx context.Context, r *auditRing) error {
 }
 
 // equalEntries returns the entries since a time that have equal ones before them.
-func (a *Admin) equalEntries(r *auditRing, since time.Time) ([]*mergedEntry, error) {
+func (l *Log) equalEntries(r *ring, since time.Time) ([]*mergedEntry, error) {
 	newest := map[sameness]*mergedEntry{}
 	var found []*mergedEntry
 	last := ""
-	key := auditKeyAt(since)
+	key := keyAt(since)
 	for end := hex.EncodeToString(key[:]); ; {
-		docs, err := a.b.Documents(r.documents, last, true, trimBatch)
+		docs, err := l.b.Documents(r.documents, last, true, trimBatch)
 		if err != nil {
 			return nil, err
 		}
@@ -203,7 +202,7 @@ func (a *Admin) equalEntries(r *auditRing, since time.Time) ([]*mergedEntry, err
 			}
 			m := mergedEntry{key: docs[i].Key, entry: e}
 			same := e.sameness()
-			if n := newest[same]; n != nil && n.entry.At.Sub(e.first()) <= mergeWindow {
+			if n := newest[same]; n != nil && n.entry.At.Sub(e.first()) <= MergeWindow {
 				if n.equal = append(n.equal, m); len(n.equal) == 1 {
 					found = append(found, n)
 				}
@@ -218,16 +217,16 @@ func (a *Admin) equalEntries(r *auditRing, since time.Time) ([]*mergedEntry, err
 	}
 }
 
-// trimAudit removes the oldest entries of a ring, so that maxEntries stay. It does nothing while there are
+// trim removes the oldest entries of a ring, so that maxEntries stay. It does nothing while there are
 // at most trimEntries more.
-func (a *Admin) trimAudit(ctx context.Context, r *auditRing) error {
-	if r.entries.Load() <= maxEntries+trimEntries {
+func (l *Log) trim(ctx context.Context, r *ring) error {
+	if r.entries.Load() <= MaxEntries+trimEntries {
 		return nil
 	}
 	// Go down to the last one that stays.
-	last, left := "", maxEntries
+	last, left := "", MaxEntries
 	for left > 0 {
-		docs, err := a.b.Documents(r.documents, last, true, min(left, trimBatch))
+		docs, err := l.b.Documents(r.documents, last, true, min(left, trimBatch))
 		if err != nil {
 			return err
 		}
@@ -238,14 +237,14 @@ func (a *Admin) trimAudit(ctx context.Context, r *auditRing) error {
 		left -= len(docs)
 	}
 	for {
-		docs, err := a.b.Documents(r.documents, last, true, trimBatch)
+		docs, err := l.b.Documents(r.documents, last, true, trimBatch)
 		if err != nil || len(docs) == 0 {
 			return err
 		}
 		for i := range docs {
 			docs[i].Value, docs[i].Committed = nil, func() { r.entries.Add(-1) }
 		}
-		if err := a.b.PutDocuments(ctx, docs...); err != nil {
+		if err := l.b.PutDocuments(ctx, docs...); err != nil {
 			return err
 		}
 	}
