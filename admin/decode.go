@@ -21,6 +21,11 @@ import (
 
 // Bodies are read more strictly than encoding/json does it: a name that is misspelled, in other
 // letters, given twice or not known is refused, and each error says where it is.
+//
+// It is done by hand, since a decoder of a library, such as encoding/json/v2, ends at the first fault and says what
+// it is in Go's words: here all that is wrong with a body, or with an import, is told at once, each with its pointer,
+// the value and what is allowed. What can be set stands in the broker's tables and in no struct, and null is the
+// default, which depends on the object.
 
 func malformed(format string, args ...any) error {
 	return refuse(http.StatusBadRequest, "malformed", fmt.Sprintf(format, args...))
