@@ -456,14 +456,14 @@ func addSpan(list []store.Span, s store.Span) []store.Span {
 }
 
 // needed returns at most so many ranges, the first from pos to end that the consumer is not done with.
-func (c *consumer) needed(p int, pos, end uint64, most int) (list []store.Span) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
+func (q *queue) needed(p int, pos, end uint64, most int) (list []store.Span) {
+	q.of.mu.Lock()
+	defer q.of.mu.Unlock()
 	for len(list) < most {
-		if pos = c.done[p].Next(pos); pos > end {
+		if pos = q.done[p].Next(pos); pos > end {
 			break
 		}
-		s := store.Span{From: pos, To: min(c.done[p].GapEnd(pos), end)}
+		s := store.Span{From: pos, To: min(q.done[p].GapEnd(pos), end)}
 		list = append(list, s)
 		if s.To == end {
 			break

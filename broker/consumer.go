@@ -3,6 +3,8 @@ package broker
 import (
 	"fmt"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"time"
 	"unicode"
 	"unicode/utf8"
@@ -131,4 +133,77 @@ func (c *Consumer) Validate() error {
 
 func notKeyChar(r rune) bool {
 	return !(r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || r == '.' || r == '_' || r == '-')
+}
+
+// consumer is a Consumer at work.
+type consumer struct {
+	id   uint32
+	def  atomic.Pointer[Consumer]
+	seen lastSeen
+
+	revision string // of def; guarded by Broker.mu
+	declared string // of its record; guarded by Broker.defining
+	counters counters
+	begun    uint64        // counters.published of the topic when the consumer began
+	deleted  atomic.Bool   // set by who has the turn, for good
+	changes  atomic.Uint32 // counts what may end its requests; changes while Broker.mu is held
+
+	waiting atomic.Int32 // long polls that wait or are about to
+	held    atomic.Int32 // len(leases)
+
+	// reading holds a token of who receives, over reading the store: one at a time. See topic.mu for the order.
+	reading chan struct{}
+
+	mu      sync.Mutex
+	waiters []*waiter // the longest waiting first
+	streams []*Stream // those that run, and the last that have ended
+
+	queue // of its topic
+}
+
+// waiter is a long poll.
+type waiter struct{ wake chan struct{} }
+
+// newConsumer makes a consumer that has everything before it.
+func newConsumer(id uint32, t *topic) *consumer {
+	c := &consumer{id: id, reading: make(chan struct{}, 1)}
+	c.queue.init(c, t)
+	return c
+}
+
+// wakeOne lets the longest waiting long poll look again. The caller holds mu.
+func (c *consumer) wakeOne() {
+	if len(c.waiters) > 0 {
+		select {
+		case c.waiters[0].wake <- struct{}{}:
+		default:
+		}
+	}
+}
+
+// end lets all requests that wait find out whether they may go on. The caller has changed what
+// that depends on and holds Broker.mu, so that who comes later finds the change.
+func (c *consumer) end() {
+	c.changes.Add(1)
+	if c.waiting.Load() == 0 {
+		return // who is about to wait has not looked at changes yet
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, w := range c.waiters {
+		select {
+		case w.wake <- struct{}{}:
+		default:
+		}
+	}
+}
+
+// leave takes w out of the waiters. The caller holds mu.
+func (c *consumer) leave(w *waiter) {
+	for i, x := range c.waiters {
+		if x == w {
+			c.waiters = append(c.waiters[:i], c.waiters[i+1:]...)
+			return
+		}
+	}
 }

@@ -153,19 +153,19 @@ func (o *deleteOp) failed()       {}
 func (o *deleteOp) appends() bool { return o.docs.appends() }
 
 // dropAll forgets all leases. The caller has made the consumer done with everything, and holds mu.
-func (c *consumer) dropAll() {
-	c.retired = append(c.retired, c.leases)
-	before := make(map[slot]*lease, len(c.attempts))
-	for s, n := range c.attempts {
+func (q *queue) dropAll() {
+	q.retired = append(q.retired, q.leases)
+	before := make(map[slot]*lease, len(q.attempts))
+	for s, n := range q.attempts {
 		before[s] = &lease{slot: s, saved: n}
 	}
-	c.retired = append(c.retired, before)
-	c.forgets.Store(true)
-	c.leases, c.own, c.attempts, c.unsaved = map[slot]*lease{}, map[string]*lease{}, map[slot]uint32{}, map[slot]struct{}{}
-	c.held.Store(0)
-	c.timed, c.ready = nil, [MaxPriority + 1]readyLeases{}
-	c.deferred, c.blocked, c.fetching = 0, 0, 0
-	for _, st := range c.streams {
+	q.retired = append(q.retired, before)
+	q.forgets.Store(true)
+	q.leases, q.own, q.attempts, q.unsaved = map[slot]*lease{}, map[string]*lease{}, map[slot]uint32{}, map[slot]struct{}{}
+	q.of.held.Store(0)
+	q.timed, q.ready = nil, [MaxPriority + 1]readyLeases{}
+	q.deferred, q.blocked, q.fetching = 0, 0, 0
+	for _, st := range q.of.streams {
 		st.inFlight = 1
 		st.left()
 	}
@@ -331,7 +331,7 @@ func (o *clearOp) plan(p *plan) error {
 			continue
 		}
 		p.touchLane(o.c.topic, prio).settled = true
-		w := p.progress(o.c, prio)
+		w := p.progress(&o.c.queue, prio)
 		all := l.next - l.nextSkipped
 		o.n += int64(all - w.finished) // #nosec G115 -- a count of messages is far below 2^63
 		w.finished, w.Cursor = all, store.Cursor{Floor: l.next + 1}
@@ -415,21 +415,21 @@ func (b *Broker) ReleaseInFlight(ctx context.Context, consumer uint32, docs ...D
 
 // eachTimed calls fn with each lease that is in flight or deferred at now, under the consumer's lock, of
 // which it lets go in between.
-func (c *consumer) eachTimed(now time.Duration, fn func(*lease)) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.expireAll(now)
-	for i, l := range slices.Clone(c.timed) {
+func (q *queue) eachTimed(now time.Duration, fn func(*lease)) {
+	q.of.mu.Lock()
+	defer q.of.mu.Unlock()
+	q.expireAll(now)
+	for i, l := range slices.Clone(q.timed) {
 		if i%settleChunk == settleChunk-1 {
-			c.wakeOne()
-			c.mu.Unlock()
-			c.mu.Lock()
+			q.of.wakeOne()
+			q.of.mu.Unlock()
+			q.of.mu.Lock()
 		}
-		if c.leases[l.slot] == l && (l.state == leased || l.state == deferred) {
+		if q.leases[l.slot] == l && (l.state == leased || l.state == deferred) {
 			fn(l)
 		}
 	}
-	c.wakeOne()
+	q.of.wakeOne()
 }
 
 // releaseFlightOp stores the documents of a release.

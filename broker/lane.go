@@ -2,45 +2,10 @@ package broker
 
 import (
 	"container/heap"
-	"sync"
 	"sync/atomic"
 
 	"pipit/broker/store"
 )
-
-// topic is a Topic at work.
-type topic struct {
-	id  uint32
-	def atomic.Pointer[Topic]
-
-	producers map[string]*producer // by username; guarded by Broker.mu
-	revision  string               // of def; guarded by Broker.mu
-
-	consumers atomic.Pointer[[]*consumer] // replaced, never changed
-	waiting   atomic.Int32                // long polls that wait in all consumers
-	delayed   atomic.Int64                // stored messages that wait for their delay
-
-	counters    counters
-	lastPublish atomic.Int64 // unix microseconds; 0: never, as far as is known
-	deleted     atomic.Bool  // set by the committer, for good
-
-	// mu makes one state of the lanes and the queues' cursors for who looks beside the committer, which
-	// alone changes them.
-	mu    sync.Mutex
-	lanes [MaxPriority + 1]lane
-
-	// The committer's own.
-	room        int64 // at least so many messages fit yet; counted anew when used up
-	nextDelayed int64 // delayed, as this commit will leave it
-	touched     bool  // listed in plan.topics
-}
-
-func (t *topic) list() []*consumer {
-	if l := t.consumers.Load(); l != nil {
-		return *l
-	}
-	return nil
-}
 
 // lane is one priority of a topic at work.
 type lane struct {
@@ -69,27 +34,6 @@ func (l *lane) first() uint64 { return max(l.head, 1) }
 // stored returns how many messages the lane has, as the last commit left it, and those that this one
 // appends. For the committer.
 func (l *lane) stored() uint64 { return l.next - l.removed }
-
-// stored returns how many messages of the topic are stored, without what this commit removes. For
-// the committer.
-func (t *topic) stored() int64 {
-	var n int64
-	for p := range t.lanes {
-		n += int64(t.lanes[p].stored()) // #nosec G115 -- a count of messages is far below 2^63
-	}
-	return n
-}
-
-// depth returns how many messages of the topic are stored, without those that wait for their delay.
-func (t *topic) depth() int64 {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	var n int64
-	for p := range t.lanes {
-		n += int64(t.lanes[p].tail.Load() - t.lanes[p].removed) // #nosec G115 -- a count of messages is far below 2^63
-	}
-	return n
-}
 
 // floors is a heap of the consumers of a topic by how far each is done with a lane, so that an
 // acknowledgement need not look at all of them.
@@ -144,16 +88,4 @@ func (t *topic) refloor(c *consumer, prio int) {
 		f.heap[i].floor = floor
 		heap.Fix(f, i)
 	}
-}
-
-// producer is a Producer at work.
-type producer struct {
-	id       uint32
-	topic    *topic
-	def      atomic.Pointer[Producer]
-	revision string // of def; guarded by Broker.mu
-	seen     lastSeen
-
-	published atomic.Uint64
-	deleted   atomic.Bool // set by the committer, for good
 }

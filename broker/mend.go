@@ -23,9 +23,9 @@ type mending struct {
 
 // fray tells the sweeper of a cursor that has spans, unless it has as many as the last mending left. For
 // the committer, which holds mu.
-func (c *consumer) fray(prio int) {
-	if n := len(c.done[prio].Spans); n > 0 && n != c.mended[prio] {
-		c.frayed.Store(true)
+func (q *queue) fray(prio int) {
+	if n := len(q.done[prio].Spans); n > 0 && n != q.mended[prio] {
+		q.frayed.Store(true)
 	}
 }
 
@@ -101,7 +101,7 @@ func (o *sweepOp) mend(p *plan) {
 			continue
 		}
 		if len(m.gaps) > 0 {
-			w := p.progress(m.c, m.prio)
+			w := p.progress(&m.c.queue, m.prio)
 			for _, s := range m.gaps {
 				w.Add(s.From, s.To)
 			}

@@ -18,7 +18,7 @@ type plan struct {
 	ids       map[idKey]struct{} // explicit IDs that this commit stores
 	topics    []*topic
 	lanes     []laneRef
-	consumers []*consumer
+	queues    []*queue
 	removals  []removal // what the entries of batch.Remove are
 	removing  int       // messages, at the most
 	ragged    []laneRef // lives on between commits: lanes for the sweeper to look at
@@ -55,7 +55,7 @@ func (p *plan) reset(now time.Time) {
 	p.batch.Reset(now)
 	p.now, p.err, p.removing = now, nil, 0
 	clear(p.ids)
-	p.topics, p.lanes, p.consumers, p.removals = p.topics[:0], p.lanes[:0], p.consumers[:0], p.removals[:0]
+	p.topics, p.lanes, p.queues, p.removals = p.topics[:0], p.lanes[:0], p.queues[:0], p.removals[:0]
 }
 
 // touch lists a topic as changed by this commit.
@@ -77,12 +77,19 @@ func (p *plan) touchLane(t *topic, prio int) *lane {
 	return l
 }
 
-func (p *plan) touchConsumer(c *consumer) {
-	if !c.dirty {
-		c.dirty = true
-		p.consumers = append(p.consumers, c)
-		p.touch(c.topic)
+func (p *plan) touchQueue(q *queue) {
+	if !q.dirty {
+		q.dirty = true
+		p.queues = append(p.queues, q)
+		p.touch(q.topic)
 	}
+}
+
+// progress returns what this commit makes of a queue's progress, which is to be stored.
+func (p *plan) progress(q *queue, prio int) *progress {
+	p.touchQueue(q)
+	q.store[prio] = true
+	return q.doneWork(prio)
 }
 
 // append puts a message at the tail of its lane.
@@ -149,10 +156,10 @@ func (p *plan) finish() {
 			p.trim(r)
 		}
 	}
-	for _, c := range p.consumers {
-		for prio, w := range c.work {
-			if w != nil && c.store[prio] {
-				p.batch.Cursors = append(p.batch.Cursors, store.CursorState{Consumer: c.id, Priority: uint8(prio), Cursor: w.Cursor, Finished: w.finished})
+	for _, q := range p.queues {
+		for prio, w := range q.work {
+			if w != nil && q.store[prio] {
+				p.batch.Cursors = append(p.batch.Cursors, store.CursorState{Consumer: q.of.id, Priority: uint8(prio), Cursor: w.Cursor, Finished: w.finished})
 			}
 		}
 	}
@@ -165,10 +172,10 @@ func (p *plan) finish() {
 
 // refloor brings the floors of the lanes up to date.
 func (p *plan) refloor() {
-	for _, c := range p.consumers {
-		for prio, w := range c.work {
+	for _, q := range p.queues {
+		for prio, w := range q.work {
 			if w != nil {
-				c.topic.refloor(c, prio)
+				q.topic.refloor(q.of, prio)
 			}
 		}
 	}
@@ -188,17 +195,17 @@ func (p *plan) apply() {
 		l.tail.Store(l.next)
 		l.dirty, l.stale = false, false
 	}
-	for _, c := range p.consumers {
-		c.dirty, c.store = false, [MaxPriority + 1]bool{}
-		c.mu.Lock()
-		for i, w := range c.work {
+	for _, q := range p.queues {
+		q.dirty, q.store = false, [MaxPriority + 1]bool{}
+		q.of.mu.Lock()
+		for i, w := range q.work {
 			if w != nil {
-				c.done[i] = *w
-				c.work[i] = nil
-				c.fray(i)
+				q.done[i] = *w
+				q.work[i] = nil
+				q.fray(i)
 			}
 		}
-		c.mu.Unlock()
+		q.of.mu.Unlock()
 	}
 	for _, t := range p.topics {
 		t.touched = false
@@ -243,13 +250,13 @@ func (p *plan) undo() {
 		l.next, l.nextSkipped = l.tail.Load(), l.skipped
 		p.look(r) // what it would have removed is still there
 	}
-	for _, c := range p.consumers {
-		for prio, w := range c.work {
-			if c.work[prio] = nil; w != nil {
-				c.topic.refloor(c, prio)
+	for _, q := range p.queues {
+		for prio, w := range q.work {
+			if q.work[prio] = nil; w != nil {
+				q.topic.refloor(q.of, prio)
 			}
 		}
-		c.dirty, c.store = false, [MaxPriority + 1]bool{}
+		q.dirty, q.store = false, [MaxPriority + 1]bool{}
 	}
 	for _, t := range p.topics {
 		t.touched, t.room, t.nextDelayed = false, 0, t.delayed.Load()

@@ -1,6 +1,9 @@
 package broker
 
-import "time"
+import (
+	"sync/atomic"
+	"time"
+)
 
 // Producer is a client's permission to publish to a topic.
 type Producer struct {
@@ -30,4 +33,16 @@ var ProducerFields = Fields[Producer]{
 		Label:   "Active", Hint: "An inactive producer cannot publish",
 		Help: "whether it may publish",
 	},
+}
+
+// producer is a Producer at work.
+type producer struct {
+	id       uint32
+	topic    *topic
+	def      atomic.Pointer[Producer]
+	revision string // of def; guarded by Broker.mu
+	seen     lastSeen
+
+	published atomic.Uint64
+	deleted   atomic.Bool // set by the committer, for good
 }

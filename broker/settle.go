@@ -243,9 +243,9 @@ func (s Subscription) unread(found [][]slot) (map[slot]bool, error) {
 
 // wasBefore tells whether a message can have been delivered before the start and was not since.
 // The caller holds mu.
-func (c *consumer) wasBefore(sl slot) bool {
+func (q *queue) wasBefore(sl slot) bool {
 	p := sl.priority
-	return sl.pos <= c.topic.lanes[p].bootTail && sl.pos >= c.next[p] && c.leases[sl] == nil && !c.done[p].Has(sl.pos)
+	return sl.pos <= q.topic.lanes[p].bootTail && sl.pos >= q.next[p] && q.leases[sl] == nil && !q.done[p].Has(sl.pos)
 }
 
 // outstanding returns the lease of the slots' message that was delivered and is not finished, in time or
@@ -293,18 +293,18 @@ func (o *settleOp) plan(p *plan) error {
 	if o.c.deleted.Load() {
 		return errDeleted
 	}
-	o.fresh = p.settle(o.c, o.leases)
+	o.fresh = p.settle(&o.c.queue, o.leases)
 	return nil
 }
 
-// settle makes a consumer done with the messages of leases. It returns with how many it was not yet.
-func (p *plan) settle(c *consumer, leases []*lease) (fresh int64) {
+// settle makes a queue done with the messages of leases. It returns with how many it was not yet.
+func (p *plan) settle(q *queue, leases []*lease) (fresh int64) {
 	slices.SortFunc(leases, func(a, b *lease) int {
 		return cmp.Or(cmp.Compare(a.priority, b.priority), cmp.Compare(a.pos, b.pos))
 	})
 	for i := 0; i < len(leases); {
 		prio, all := int(leases[i].priority), leases[i].Span
-		w, l := p.progress(c, prio), p.touchLane(c.topic, prio)
+		w, l := p.progress(q, prio), p.touchLane(q.topic, prio)
 		l.settled = true
 		for ; i < len(leases) && int(leases[i].priority) == prio && leases[i].From <= all.To+1; i++ {
 			all.From, all.To = min(all.From, leases[i].From), max(all.To, leases[i].To)
@@ -316,13 +316,6 @@ func (p *plan) settle(c *consumer, leases []*lease) (fresh int64) {
 		w.Add(all.From, all.To)
 	}
 	return fresh
-}
-
-// progress returns what this commit makes of a consumer's progress, which is to be stored.
-func (p *plan) progress(c *consumer, prio int) *progress {
-	p.touchConsumer(c)
-	c.store[prio] = true
-	return c.doneWork(prio)
 }
 
 func (o *settleOp) applied(time.Time) {

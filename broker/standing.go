@@ -51,13 +51,13 @@ func (t *topic) stand(list []*found, now time.Duration) {
 
 // where returns where a message stands with the consumer, how often it was delivered and,
 // in flight or deferred, until when. The caller holds mu.
-func (c *consumer) where(s slot, now time.Duration) (state State, deliveries int, until time.Duration) {
-	if c.done[s.priority].Has(s.pos) {
+func (q *queue) where(s slot, now time.Duration) (state State, deliveries int, until time.Duration) {
+	if q.done[s.priority].Has(s.pos) {
 		return StateDone, 0, 0
 	}
-	l := c.leases[s]
+	l := q.leases[s]
 	if l == nil {
-		return StateWaiting, int(c.attempts[s]), 0
+		return StateWaiting, int(q.attempts[s]), 0
 	}
 	switch {
 	case l.state == settling, l.state == leased && l.until > now:

@@ -230,16 +230,16 @@ func (t *taker) again(p int, back []*lease) error {
 
 // fetches tells whether a lease is yet as fetch has left it: it was not leased, and nobody settled it
 // meanwhile. The caller holds mu.
-func (c *consumer) fetches(l *lease) bool { return c.leases[l.slot] == l && l.state == fetching }
+func (q *queue) fetches(l *lease) bool { return q.leases[l.slot] == l && l.state == fetching }
 
 // fetched gives back what was fetched and not leased, also after a panic.
-func (c *consumer) fetched(back []*lease) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
+func (q *queue) fetched(back []*lease) {
+	q.of.mu.Lock()
+	defer q.of.mu.Unlock()
 	for _, l := range back {
-		if c.fetches(l) {
-			c.unlist(l)
-			c.giveBack(l)
+		if q.fetches(l) {
+			q.unlist(l)
+			q.giveBack(l)
 		}
 	}
 }

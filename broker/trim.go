@@ -189,7 +189,7 @@ func (p *plan) discard(t *topic, prio int, positions []uint64) []int {
 	}
 	for i, c := range list {
 		if missed[i] != base {
-			w := p.progress(c, prio)
+			w := p.progress(&c.queue, prio)
 			w.finished = uint64(int64(w.finished) + int64(missed[i]-base)) // #nosec G115 -- a count of messages is far below 2^63
 		}
 	}
@@ -215,24 +215,24 @@ func (t *topic) forget(prio int, positions []uint64) {
 
 // discarded forgets messages, and makes the consumer done with the places of those that it has passed.
 // The caller holds mu.
-func (c *consumer) discarded(prio int, positions []uint64) {
-	done := &c.done[prio]
+func (q *queue) discarded(prio int, positions []uint64) {
+	done := &q.done[prio]
 	for _, pos := range positions {
 		s := slot{uint8(prio), pos} // #nosec G115 -- a priority is 1 to 9
-		l := c.leases[s]
+		l := q.leases[s]
 		switch {
 		case l != nil:
 			done.Add(l.From, l.To)
 			if l.state == ready || l.state == deferred || l.state == blocked {
-				c.unlist(l)
-				c.drop(l)
+				q.unlist(l)
+				q.drop(l)
 			}
-		case pos < c.next[prio]:
+		case pos < q.next[prio]:
 			done.Add(pos, pos)
 		}
-		if _, ok := c.attempts[s]; ok {
-			delete(c.attempts, s)
-			c.forgetAttempt(s)
+		if _, ok := q.attempts[s]; ok {
+			delete(q.attempts, s)
+			q.forgetAttempt(s)
 		}
 	}
 }

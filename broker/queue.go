@@ -1,0 +1,269 @@
+package broker
+
+import (
+	"container/heap"
+	"slices"
+	"sync/atomic"
+	"time"
+
+	"pipit/broker/store"
+)
+
+// queue is what one topic's messages are to a consumer: which it is done with, which are in flight, and
+// which are to be delivered again. Its consumer's mu guards it, and who says "the caller holds mu" means that.
+type queue struct {
+	of    *consumer
+	topic *topic
+
+	passed [MaxPriority + 1]uint64 // guarded by consumer.reading: from here to next nothing is stored that is not leased
+
+	done     [MaxPriority + 1]progress // written by who has the turn alone, holding mu; it reads without
+	next     [MaxPriority + 1]uint64   // all below is done, leased or expired: where reading goes on
+	leases   map[slot]*lease
+	own      map[string]*lease            // leased or settling ones by the IDs that publishers gave
+	lastSeq  uint64                       // of the leases
+	timed    timedLeases                  // the leases with a time, the earliest first
+	deferred int                          // how many of timed are deferred
+	blocked  int                          // how many leases are
+	fetching int                          // how many leases are
+	ready    [MaxPriority + 1]readyLeases // the lowest position first
+	returned uint64                       // counts what became ready
+	attempts map[slot]uint32              // deliveries before the start, of messages not delivered since
+	unsaved  map[slot]struct{}            // leases whose count is to be stored
+	forget   []store.Attempt              // stored counts that are of no use any more
+	retired  []map[slot]*lease            // leases of which stored counts are of no use any more
+	forgets  atomic.Bool                  // forget or retired is not empty
+	frayed   atomic.Bool                  // a cursor may be mended
+
+	// Of who has the turn.
+	work   [MaxPriority + 1]*progress // done, as this commit will leave it; nil: untouched
+	store  [MaxPriority + 1]bool      // work is to be stored
+	at     [MaxPriority + 1]int32     // in the lanes' floors
+	mended [MaxPriority + 1]int       // spans that the last mending left
+	dirty  bool                       // listed in plan.queues
+}
+
+// progress is what a consumer is done with in a lane.
+type progress struct {
+	store.Cursor
+	finished uint64 // see CursorState.Finished
+}
+
+// init makes a queue that has everything before it.
+func (q *queue) init(of *consumer, t *topic) {
+	q.of, q.topic = of, t
+	q.leases, q.own, q.attempts, q.unsaved = map[slot]*lease{}, map[string]*lease{}, map[slot]uint32{}, map[slot]struct{}{}
+	for p := range q.next {
+		q.next[p], q.passed[p] = 1, 1
+	}
+}
+
+// begin lets reading of a priority begin at what the consumer is done with.
+func (q *queue) begin(p int) {
+	q.next[p] = q.done[p].Lowest()
+	q.passed[p] = q.next[p]
+}
+
+// doneNow returns what the consumer is done with, as the running commit will leave it.
+// For the committer.
+func (q *queue) doneNow(p int) *progress {
+	if q.work[p] != nil {
+		return q.work[p]
+	}
+	return &q.done[p]
+}
+
+// doneWork returns the progress that the running commit may change. For the committer.
+func (q *queue) doneWork(p int) *progress {
+	if q.work[p] == nil {
+		q.work[p] = &progress{q.done[p].Clone(), q.done[p].finished}
+	}
+	return q.work[p]
+}
+
+// backlog returns how many messages wait or are in flight, as the running commit will leave it.
+// For the committer.
+func (q *queue) backlog() int64 {
+	var n int64
+	for p := range q.topic.lanes {
+		if l := &q.topic.lanes[p]; l.next > 0 {
+			n += int64(l.next - l.nextSkipped - q.doneNow(p).finished) // #nosec G115 -- a count of messages is far below 2^63
+		}
+	}
+	return n
+}
+
+// lease takes a message into flight, and with it the positions of a span around it that have no
+// message. id is what its publisher named it. It returns nil where another message of this ID is in
+// flight: then this one waits for that. The caller holds mu.
+func (q *queue) lease(s slot, span store.Span, id string, until time.Duration) *lease {
+	l := q.leases[s]
+	if l == nil {
+		l = &lease{slot: s, Span: span, id: id}
+		if n, ok := q.attempts[s]; ok {
+			l.count, l.saved = n, n
+			delete(q.attempts, s)
+		}
+		q.leases[s] = l
+		q.of.held.Store(int32(len(q.leases))) // #nosec G115 -- at most max_in_flight
+	}
+	if id != "" {
+		if other := q.own[id]; other != nil && other != l {
+			other.blocked = append(other.blocked, l)
+			l.state = blocked
+			q.blocked++
+			return nil
+		}
+	}
+	l.count++
+	q.lastSeq++
+	l.seq, l.stream = q.lastSeq, nil
+	q.note(l)
+	q.hold(l, leased, until)
+	return l
+}
+
+// note lets the sweeper store how often a message was delivered, where that is worth it. The caller
+// holds mu.
+func (q *queue) note(l *lease) {
+	if l.count > 1 || l.saved > 0 {
+		q.unsaved[l.slot] = struct{}{}
+	} else {
+		delete(q.unsaved, l.slot)
+	}
+}
+
+// hold gives a lease a state with a time. The lease is in no list. The caller holds mu.
+func (q *queue) hold(l *lease, state leaseState, until time.Duration) {
+	l.state, l.until = state, until
+	if state == deferred {
+		q.deferred++
+		q.land(l)
+	} else {
+		if l.id != "" {
+			q.own[l.id] = l
+		}
+		if l.stream != nil {
+			l.stream.inFlight++
+		}
+	}
+	heap.Push(&q.timed, l)
+}
+
+// unlist takes a lease out of the list that its state has put it in. The caller holds mu.
+func (q *queue) unlist(l *lease) {
+	switch l.state {
+	case leased, deferred:
+		if l.state == deferred {
+			q.deferred--
+		} else if l.stream != nil {
+			l.stream.left()
+		}
+		heap.Remove(&q.timed, l.index)
+	case ready:
+		heap.Remove(&q.ready[l.priority], l.index)
+	case fetching:
+		q.fetching--
+	case blocked:
+		q.blocked--
+		if other := q.own[l.id]; other != nil {
+			other.blocked = slices.DeleteFunc(other.blocked, func(b *lease) bool { return b == l })
+		}
+	}
+}
+
+// fetch takes a lease out of the ready ones, for a receive that is about to read its message. The caller
+// holds mu.
+func (q *queue) fetch(l *lease) *lease {
+	q.unlist(l)
+	l.state = fetching
+	q.fetching++
+	return l
+}
+
+// land tells that a lease is not in flight any more: those of the same ID can be delivered. It is in no
+// list. The caller holds mu.
+func (q *queue) land(l *lease) {
+	if l.id == "" || q.own[l.id] != l {
+		return
+	}
+	delete(q.own, l.id)
+	waiting := l.blocked
+	l.blocked = nil
+	for _, b := range waiting {
+		q.blocked--
+		q.giveBack(b)
+	}
+	if len(waiting) > 0 {
+		q.of.wakeOne()
+	}
+}
+
+// giveBack makes a lease, which is in no list, deliverable again, unless its message is done.
+// The caller holds mu.
+func (q *queue) giveBack(l *lease) {
+	if q.done[l.priority].Has(l.pos) {
+		q.drop(l)
+		return
+	}
+	l.state = ready
+	heap.Push(&q.ready[l.priority], l)
+	q.returned++
+	q.land(l)
+}
+
+// drop forgets a lease, which is in no list. The caller holds mu.
+func (q *queue) drop(l *lease) {
+	if q.leases[l.slot] == l {
+		delete(q.leases, l.slot)
+		q.of.held.Store(int32(len(q.leases))) // #nosec G115 -- at most max_in_flight
+	}
+	delete(q.unsaved, l.slot)
+	if l.saved > 0 {
+		q.forgetAttempt(l.slot)
+	}
+	q.land(l)
+}
+
+// forgetAttempt lets the sweeper delete a stored count. The caller holds mu.
+func (q *queue) forgetAttempt(s slot) {
+	q.forget = append(q.forget, store.Attempt{Consumer: q.of.id, Priority: s.priority, Pos: s.pos})
+	q.forgets.Store(true)
+}
+
+// maxEnding is how many leases that are over are returned under one hold of a consumer's lock.
+const maxEnding = 2000
+
+// expire returns what has been held until now, maxEnding leases at most. It tells how many there were.
+// The caller holds mu.
+func (q *queue) expire(now time.Duration) int {
+	n := 0
+	for len(q.timed) > 0 && q.timed[0].until <= now && n < maxEnding {
+		l := q.timed[0]
+		q.unlist(l)
+		q.giveBack(l)
+		n++
+	}
+	return n
+}
+
+// expireAll is expire for all of them. It lets go of mu in between, which the caller holds.
+func (q *queue) expireAll(now time.Duration) (some bool) {
+	for {
+		n := q.expire(now)
+		some = some || n > 0
+		if n < maxEnding {
+			return some
+		}
+		q.of.mu.Unlock()
+		q.of.mu.Lock()
+	}
+}
+
+// delivery returns the lease of a delivery, nil where that has ended. The caller holds mu.
+func (q *queue) delivery(r leaseRef) *lease {
+	if l := q.leases[r.slot]; l != nil && l.state == leased && l.seq == r.seq {
+		return l
+	}
+	return nil
+}
