@@ -70,7 +70,7 @@ type Broker struct {
 	log   *slog.Logger
 	store store.Store
 	ids   idCodec
-	key   [16]byte // the store's own
+	key   storeKey
 	auth  *login.Authenticator
 	epoch time.Time // lease times count from here
 	clock *clock
@@ -89,30 +89,23 @@ type Broker struct {
 
 	// orphans are deleted topics of which something is stored yet. The committer changes them
 	// holding mu, and reads them without.
-	orphans   map[uint32]*topic
-	scan      delayedScan // the sweeper's own
-	sweepSize int         // the sweeper's own: messages of a pass
+	orphans map[uint32]*topic
 
 	publishOps sync.Pool // of *publishOp
 
 	maxPayload atomic.Int64 // of Options; Adjust changes them
 	maxPending atomic.Int64
 
-	gathering gathering
-	plan      plan         // of who has the turn
-	pending   atomic.Int64 // bytes reserved
-	health    health
-	failed    atomic.Bool   // what the store holds is uncertain: no more writes
-	fatal     chan struct{} // closed when failed is set
+	pending atomic.Int64 // bytes reserved
+	commits commits
+	health  health
+	sweeper sweeper
 
 	drainOnce sync.Once
 	done      chan struct{} // closed by Drain
 	closing   chan struct{} // closed by Close: the sweeper ends
 	closeOnce sync.Once
 	closeErr  error
-	sweepNow  chan struct{} // a delayed message may be due before the next sweep
-	nextDue   atomic.Int64  // unix microseconds of the next delayed message; 0: none
-	undelayed atomic.Uint64 // commits that took delayed messages away from the sweeper
 	workers   sync.WaitGroup
 	sweeping  sync.WaitGroup
 }
@@ -137,11 +130,11 @@ func Open(store store.Store, opts Options) (*Broker, error) {
 	if err := b.load(image); err != nil {
 		return nil, err
 	}
-	b.plan = plan{b: b, ids: map[idKey]struct{}{}}
-	b.plan.resume()
-	b.workers.Go(b.commitLoop)
-	b.sweeping.Go(b.sweepLoop)
-	b.sweeping.Go(b.watchLoop)
+	b.commits.plan = plan{b: b, ids: map[idKey]struct{}{}}
+	b.commits.plan.resume()
+	b.workers.Go(b.commits.loop)
+	b.sweeping.Go(b.sweeper.loop)
+	b.sweeping.Go(b.health.watchLoop)
 	return b, nil
 }
 
@@ -159,15 +152,14 @@ func newBroker(store store.Store, opts Options) *Broker {
 		consumers: map[uint32]*consumer{},
 		bySubKey:  map[string]*consumer{},
 		orphans:   map[uint32]*topic{},
-		fatal:     make(chan struct{}),
 		done:      make(chan struct{}),
 		closing:   make(chan struct{}),
-		sweepNow:  make(chan struct{}, 1),
-		sweepSize: sweepLeast,
 	}
 	b.clock = newClock(b.log, b.wall(b.epoch), 0)
 	b.Adjust(opts)
-	b.gathering.wake = make(chan struct{}, 1)
+	b.commits = commits{b: b, gathering: gathering{wake: make(chan struct{}, 1)}}
+	b.health.b, b.health.fatal = b, make(chan struct{})
+	b.sweeper.b, b.sweeper.sooner, b.sweeper.size = b, make(chan struct{}, 1), sweepLeast
 	return b
 }
 
@@ -198,8 +190,8 @@ func (b *Broker) Close() error {
 		b.Drain()
 		close(b.closing)
 		b.sweeping.Wait()
-		flushed := b.flush() // after Failed it only returns the error
-		b.gathering.close()
+		flushed := b.sweeper.flush() // after Failed it only returns the error
+		b.commits.gathering.close()
 		b.workers.Wait()
 		b.closeErr = errors.Join(flushed, b.store.Close())
 	})
@@ -281,7 +273,7 @@ func (b *Broker) load(image *store.Image) error {
 			return fmt.Errorf("last-seen time of unknown kind %q", s.Kind)
 		}
 	}
-	b.setNextDue(image.NextDue)
+	b.sweeper.setNextDue(image.NextDue)
 	b.warnCosts()
 	return nil
 }

@@ -108,7 +108,7 @@ func (b *Broker) Change(ctx context.Context, c Change) (Changed, error) {
 		return x.done, nil
 	}
 	x.trusted = trusted
-	return x.done, b.change(x, docs)
+	return x.done, x.commit(docs)
 }
 
 // dryRun returns what a Change would do.
@@ -125,20 +125,21 @@ func (b *Broker) dryRun(ctx context.Context, c *Change) (Changed, error) {
 
 // planned returns the records of a Change. The caller holds defining.
 func (b *Broker) planned(ctx context.Context, c *Change) (*definer, error) {
+	x := &definer{b: b, lastID: b.lastID}
 	for _, e := range c.Expect {
-		if err := b.expect(e); err != nil {
+		if err := x.expect(e); err != nil {
 			return nil, err
 		}
 	}
-	x := &definer{b: b, lastID: b.lastID}
 	return x, x.prepare(ctx, c)
 }
 
-// change commits what was prepared. The caller holds defining.
-func (b *Broker) change(x *definer, docs []Document) error {
+// commit commits what was prepared. The caller holds defining.
+func (x *definer) commit(docs []Document) error {
+	b := x.b
 	op := &changeOp{b: b, x: x, docs: docs}
 	for op.again = true; op.again; {
-		if err := b.wait(&task{op: op, bytes: documentBytes(docs), alone: true, done: make(chan struct{}, 1)}); err != nil {
+		if err := b.commits.wait(&task{op: op, bytes: documentBytes(docs), alone: true, done: make(chan struct{}, 1)}); err != nil {
 			return err
 		}
 	}
@@ -155,23 +156,23 @@ func (b *Broker) change(x *definer, docs []Document) error {
 }
 
 // expect returns an error unless an object is as it is expected to be. The caller holds defining.
-func (b *Broker) expect(e Expect) error {
+func (x *definer) expect(e Expect) error {
 	var revision string
 	switch e.Kind {
 	case KindClient:
-		if c := b.clients[e.Name]; c != nil {
+		if c := x.b.clients[e.Name]; c != nil {
 			revision = c.revision
 		}
 	case KindTopic:
-		if t := b.topics[e.Name]; t != nil {
+		if t := x.b.topics[e.Name]; t != nil {
 			revision = t.revision
 		}
 	case KindProducer:
-		if p := b.producer(e.Ref); p != nil {
+		if p := x.b.producer(e.Ref); p != nil {
 			revision = p.revision
 		}
 	case KindConsumer:
-		if c := b.consumers[e.ID]; c != nil {
+		if c := x.b.consumers[e.ID]; c != nil {
 			revision = c.revision
 		}
 	default:
@@ -473,7 +474,7 @@ func (o *changeOp) forget() {
 		for prio := range t.lanes {
 			// What only the deleted ones still needed is for the sweeper.
 			if t.lanes[prio].stored() > 0 {
-				b.plan.look(laneRef{t, prio})
+				b.commits.plan.look(laneRef{t, prio})
 			}
 		}
 	}

@@ -46,7 +46,7 @@ type gathering struct {
 	last   int  // tasks that the last turn took
 	busy   bool // somebody commits
 	closed bool
-	wake   chan struct{} // of commitLoop
+	wake   chan struct{} // of commits.loop
 }
 
 // Where several clients publish at once, those that were just answered come back within the
@@ -57,7 +57,7 @@ const (
 	gatherTime = 50 * time.Microsecond
 )
 
-// add leaves a task to commitLoop. Where nobody commits and few did lately it gives the caller
+// add leaves a task to commits.loop. Where nobody commits and few did lately it gives the caller
 // the turn instead: alone, one is done sooner without handing over to another goroutine and back,
 // which takes as long as half a commit. It tells whether tasks are still taken.
 func (g *gathering) add(t *task) (mine, open bool) {
@@ -125,20 +125,28 @@ func (g *gathering) close() {
 	g.signal()
 }
 
-// do runs an operation through a commit and returns when it is durable, or refused.
-func (b *Broker) do(op operation, bytes int64) error {
-	t := &task{op: op, bytes: bytes, done: make(chan struct{}, 1)}
-	return b.wait(t)
+// commits makes changes durable, one commit at a time, each of all that gathered during the one before. Whoever has
+// the turn, a caller or loop, is the committer.
+type commits struct {
+	b         *Broker
+	gathering gathering
+	plan      plan // of who has the turn
 }
 
-func (b *Broker) wait(t *task) error {
-	mine, open := b.gathering.add(t)
+// do runs an operation through a commit and returns when it is durable, or refused.
+func (c *commits) do(op operation, bytes int64) error {
+	t := &task{op: op, bytes: bytes, done: make(chan struct{}, 1)}
+	return c.wait(t)
+}
+
+func (c *commits) wait(t *task) error {
+	mine, open := c.gathering.add(t)
 	switch {
 	case !open:
 		t.op.failed()
 		return errClosed
 	case mine:
-		if b.turn([]*task{t}) {
+		if c.turn([]*task{t}) {
 			runtime.Gosched() // who waits for the message goes first; this one has its reply to write
 		}
 	}
@@ -146,15 +154,15 @@ func (b *Broker) wait(t *task) error {
 	return t.err
 }
 
-// commitLoop commits what gathered while somebody else did.
-func (b *Broker) commitLoop() {
+// loop commits what gathered while somebody else did.
+func (c *commits) loop() {
 	var spare []*task
 	for {
-		tasks := b.gathering.take(spare)
+		tasks := c.gathering.take(spare)
 		if len(tasks) == 0 {
 			return
 		}
-		b.turn(tasks)
+		c.turn(tasks)
 		clear(tasks)
 		spare = tasks
 	}
@@ -162,17 +170,17 @@ func (b *Broker) commitLoop() {
 
 // turn commits tasks and tells whether that woke a long poll. Whoever has the turn is the one writer
 // of the store and of everything in memory that mirrors it.
-func (b *Broker) turn(tasks []*task) (woke bool) {
+func (c *commits) turn(tasks []*task) (woke bool) {
 	ended := false
 	defer func() {
 		if !ended { // a panic, in a request's goroutine perhaps, which does not end the process
-			b.abandon(tasks)
+			c.abandon(tasks)
 		}
-		b.gathering.release()
+		c.gathering.release()
 	}()
 	for len(tasks) > 0 {
 		n := portion(tasks)
-		if b.commit(&b.plan, tasks[:n]) {
+		if c.commit(&c.plan, tasks[:n]) {
 			woke = true
 		}
 		tasks = tasks[n:]
@@ -198,9 +206,9 @@ func portion(tasks []*task) int {
 
 // commit makes one batch of the tasks, stores it, and answers them. It tells whether it woke a
 // long poll.
-func (b *Broker) commit(p *plan, tasks []*task) (woke bool) {
+func (c *commits) commit(p *plan, tasks []*task) (woke bool) {
 	now := time.Now()
-	err := b.try(p, tasks, now)
+	err := c.try(p, tasks, now)
 	if errors.Is(err, store.ErrNoSpace) && len(p.batch.Append)+len(p.batch.Delay)+len(p.batch.Put) > 0 {
 		// Acknowledgements may still fit, and they make room.
 		for _, t := range tasks {
@@ -209,7 +217,7 @@ func (b *Broker) commit(p *plan, tasks []*task) (woke bool) {
 				t.op.failed()
 			}
 		}
-		_ = b.try(p, tasks, now) // p.err has its error
+		_ = c.try(p, tasks, now) // p.err has its error
 	}
 	for _, t := range tasks {
 		switch {
@@ -228,15 +236,15 @@ func (b *Broker) commit(p *plan, tasks []*task) (woke bool) {
 
 // try plans the tasks that have no error yet, commits and brings memory up to date.
 // p.err is what to answer the tasks where it fails.
-func (b *Broker) try(p *plan, tasks []*task, now time.Time) error {
+func (c *commits) try(p *plan, tasks []*task, now time.Time) error {
 	p.reset(now)
-	if b.failed.Load() {
+	if c.b.health.failed.Load() {
 		p.err = errFailed
 		return nil
 	}
 	for _, t := range tasks {
 		if t.err == nil {
-			if t.err = b.admit(t.op); t.err == nil {
+			if t.err = c.b.health.admit(t.op); t.err == nil {
 				t.err = t.op.plan(p)
 			}
 			if t.err != nil {
@@ -249,9 +257,9 @@ func (b *Broker) try(p *plan, tasks []*task, now time.Time) error {
 		p.apply()
 		return nil
 	}
-	if err := b.store.Commit(&p.batch); err != nil {
+	if err := c.b.store.Commit(&p.batch); err != nil {
 		p.undo()
-		p.err = b.commitFailed(err, &p.batch)
+		p.err = c.b.health.commitFailed(err, &p.batch)
 		return err
 	}
 	p.apply()

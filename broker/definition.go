@@ -3,7 +3,6 @@ package broker
 import (
 	"cmp"
 	"context"
-	"encoding/hex"
 	"slices"
 	"time"
 
@@ -43,7 +42,7 @@ func (b *Broker) Apply(ctx context.Context, d Definition) (Applied, error) {
 	if err := x.prepare(ctx, &Change{Define: d}); err != nil {
 		return Applied{}, err
 	}
-	if err := b.change(x, nil); err != nil {
+	if err := x.commit(nil); err != nil {
 		return Applied{}, err
 	}
 	for _, c := range x.kept {
@@ -333,7 +332,7 @@ func (b *Broker) install(d *records) {
 			before = old.account()
 		}
 		b.auth.Replace(before, r.account())
-		b.clients[r.Username] = &client{r.Client, b.revision(&r)}
+		b.clients[r.Username] = &client{r.Client, b.key.revision(&r)}
 	}
 	for _, r := range d.topics {
 		t := b.topicIDs[r.ID]
@@ -343,7 +342,7 @@ func (b *Broker) install(d *records) {
 			b.topics[r.Name] = t
 		}
 		t.def.Store(&r.Topic)
-		t.revision = b.revision(&r)
+		t.revision = b.key.revision(&r)
 		t.room = 0 // limits may have changed
 	}
 	for _, r := range d.producers {
@@ -358,7 +357,7 @@ func (b *Broker) install(d *records) {
 			t.producers[r.Client] = p
 		}
 		p.def.Store(&r.Producer)
-		p.revision = b.revision(&r)
+		p.revision = b.key.revision(&r)
 	}
 	added := map[*topic][]*consumer{}
 	for _, r := range d.consumers {
@@ -378,17 +377,11 @@ func (b *Broker) install(d *records) {
 		b.bySubKey[r.SubKey] = c
 		c.def.Store(&r.Consumer)
 		c.declared = r.Declared
-		c.revision = b.revision(&r)
+		c.revision = b.key.revision(&r)
 		t.room = 0
 	}
 	for t, cs := range added {
 		list := append(append([]*consumer(nil), t.list()...), cs...)
 		t.consumers.Store(&list)
 	}
-}
-
-// revision returns what tells a definition from all others that its object ever had. It is shown to
-// those who may not see all of the record, so nothing of that follows from it: see digest.
-func (b *Broker) revision(record any) string {
-	return hex.EncodeToString(b.digest("revision", encode(record))[:8])
 }

@@ -29,7 +29,7 @@ func (b *Broker) PutDocuments(ctx context.Context, docs ...Document) error {
 	if err := ctx.Err(); err != nil {
 		return gone(ctx)
 	}
-	return b.do(documentOp(docs), documentBytes(docs))
+	return b.commits.do(documentOp(docs), documentBytes(docs))
 }
 
 // Document returns a document, nil where there is none.

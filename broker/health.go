@@ -33,6 +33,9 @@ var sourceNames = [sources]string{"checking the file", "writing", "reading"}
 
 // health is whether messages can be stored.
 type health struct {
+	b       *Broker
+	failed  atomic.Bool           // what the store holds is uncertain: no more writes
+	fatal   chan struct{}         // closed when failed is set
 	first   atomic.Pointer[error] // the first of causes that is not nil
 	mu      sync.Mutex
 	causes  [sources]error // guarded by mu
@@ -51,11 +54,10 @@ func (b *Broker) Health() error {
 // Failed is closed when it is not known any more what the store holds: its last write may have
 // failed or not. Nothing is stored or delivered from then on, and Close does not write. The program
 // is to end and start again, which finds out. Health tells the cause.
-func (b *Broker) Failed() <-chan struct{} { return b.fatal }
+func (b *Broker) Failed() <-chan struct{} { return b.health.fatal }
 
 // note takes note of what was found, nil where all is well, and logs it where that is new.
-func (b *Broker) note(by source, err error) {
-	h := &b.health
+func (h *health) note(by source, err error) {
 	h.mu.Lock()
 	old := h.causes[by]
 	h.causes[by] = err
@@ -72,30 +74,30 @@ func (b *Broker) note(by source, err error) {
 	h.mu.Unlock()
 	switch {
 	case err == nil && old != nil:
-		b.log.Info("the database is well again", "by", sourceNames[by])
+		h.b.log.Info("the database is well again", "by", sourceNames[by])
 	case err != nil && (old == nil || old.Error() != err.Error()):
-		b.log.Error("the database cannot be relied on", "by", sourceNames[by], "error", err)
+		h.b.log.Error("the database cannot be relied on", "by", sourceNames[by], "error", err)
 	}
 }
 
 // commitFailed takes note of a commit that failed, and returns what to answer its tasks.
-func (b *Broker) commitFailed(err error, batch *store.Batch) *Error {
-	b.health.mu.Lock()
+func (h *health) commitFailed(err error, batch *store.Batch) *Error {
+	h.mu.Lock()
 	for _, list := range [][]*store.Record{batch.Append, batch.Delay} {
 		for _, r := range list {
-			b.health.payload = max(b.health.payload, len(r.Payload))
+			h.payload = max(h.payload, len(r.Payload))
 		}
 	}
-	b.health.mu.Unlock()
+	h.mu.Unlock()
 	switch {
 	case errors.Is(err, store.ErrNoSpace):
-		b.note(byWriting, err)
+		h.note(byWriting, err)
 		return diskFull(err)
 	case errors.Is(err, store.ErrNotStored):
-		b.note(byWriting, err)
+		h.note(byWriting, err)
 		return &Error{Code: Unavailable, Message: "The database cannot be written: nothing was stored", RetryAfter: restartTime, Err: err}
 	default:
-		b.fail(err)
+		h.fail(err)
 		return uncertain(err)
 	}
 }
@@ -113,18 +115,18 @@ func uncertain(err error) *Error {
 var errFailed = &Error{Code: Unavailable, Message: "The database failed: nothing was stored or delivered", Reason: "a restart is needed", RetryAfter: restartTime}
 
 // fail ends all writing and delivering: it is not known what the store holds.
-func (b *Broker) fail(err error) {
-	if b.failed.CompareAndSwap(false, true) {
-		b.note(byWriting, err)
-		close(b.fatal)
-		b.Drain()
+func (h *health) fail(err error) {
+	if h.failed.CompareAndSwap(false, true) {
+		h.note(byWriting, err)
+		close(h.fatal)
+		h.b.Drain()
 	}
 }
 
 // abandon answers the tasks of a commit that panicked, in which case anything may be stored.
-func (b *Broker) abandon(tasks []*task) {
+func (c *commits) abandon(tasks []*task) {
 	err := errors.New("a commit panicked")
-	b.fail(err)
+	c.b.health.fail(err)
 	for _, t := range tasks {
 		if !t.answered {
 			t.answered, t.err = true, uncertain(err)
@@ -135,16 +137,16 @@ func (b *Broker) abandon(tasks []*task) {
 
 // admit refuses what would be lost: a publish, while the file that is written is not the one that the
 // next start will open.
-func (b *Broker) admit(op operation) error {
-	if b.health.first.Load() == nil {
+func (h *health) admit(op operation) error {
+	if h.first.Load() == nil {
 		return nil
 	}
 	if _, ok := op.(*publishOp); !ok {
 		return nil
 	}
-	b.health.mu.Lock()
-	err := b.health.causes[byChecking]
-	b.health.mu.Unlock()
+	h.mu.Lock()
+	err := h.causes[byChecking]
+	h.mu.Unlock()
 	if !errors.Is(err, store.ErrLost) {
 		return nil
 	}
@@ -152,24 +154,24 @@ func (b *Broker) admit(op operation) error {
 }
 
 // watchLoop looks every few seconds whether messages can be stored, and what the clock does.
-func (b *Broker) watchLoop() {
+func (h *health) watchLoop() {
 	tick := time.NewTicker(watchEvery)
 	defer tick.Stop()
 	var next time.Time // of a probe
 	for {
 		select {
-		case <-b.closing:
+		case <-h.b.closing:
 			return
 		case <-tick.C:
 		}
 		now := time.Now()
-		b.clock.look(b.wall(now), b.since(now))
-		if s, ok := b.store.(store.FileChecker); ok {
-			b.note(byChecking, s.CheckFile())
+		h.b.clock.look(h.b.wall(now), h.b.since(now))
+		if s, ok := h.b.store.(store.FileChecker); ok {
+			h.note(byChecking, s.CheckFile())
 		}
-		if n := b.probeSize(); n > 0 && !now.Before(next) {
-			if b.probe(n) == nil {
-				b.note(byWriting, nil)
+		if n := h.probeSize(); n > 0 && !now.Before(next) {
+			if h.probe(n) == nil {
+				h.note(byWriting, nil)
 			}
 			end := time.Now()
 			next = end.Add(probeRest * end.Sub(now))
@@ -180,27 +182,27 @@ func (b *Broker) watchLoop() {
 // probeSize returns how many bytes to write to find out whether messages can be stored again: as many
 // as the publish had that could not be. It returns 0 where nothing is to be found out, or the
 // disk has no room for it anyway.
-func (b *Broker) probeSize() int {
-	b.health.mu.Lock()
-	err, n := b.health.causes[byWriting], b.health.payload
-	b.health.mu.Unlock()
-	if err == nil || b.failed.Load() {
+func (h *health) probeSize() int {
+	h.mu.Lock()
+	err, n := h.causes[byWriting], h.payload
+	h.mu.Unlock()
+	if err == nil || h.failed.Load() {
 		return 0
 	}
 	n = min(max(n, probeLeast), probeMost)
-	if st := b.store.Stats(); errors.Is(err, store.ErrNoSpace) && st.DiskFree >= 0 && st.DiskFree+st.Free < int64(n) {
+	if st := h.b.store.Stats(); errors.Is(err, store.ErrNoSpace) && st.DiskFree >= 0 && st.DiskFree+st.Free < int64(n) {
 		return 0
 	}
 	return n
 }
 
 // probe stores n bytes in one piece, as a publish would, and removes them.
-func (b *Broker) probe(n int) error {
+func (h *health) probe(n int) error {
 	d := Document{Kind: probeKind, Key: probeKind, Value: make([]byte, n)}
 	rand.Read(d.Value) // such that no file system makes less of it; never fails
 	// In commits of their own: nobody is refused together with a probe.
 	alone := func(op documentOp) error {
-		return b.wait(&task{op: op, bytes: documentBytes(op), alone: true, done: make(chan struct{}, 1)})
+		return h.b.commits.wait(&task{op: op, bytes: documentBytes(op), alone: true, done: make(chan struct{}, 1)})
 	}
 	if err := alone(documentOp{d}); err != nil {
 		return err

@@ -50,15 +50,15 @@ func (b *Broker) DeleteMessages(ctx context.Context, topic string, ids []string,
 			return 0, err
 		}
 	}
-	if err := b.doAlone(op); err != nil {
+	if err := b.commits.doAlone(op); err != nil {
 		return 0, err
 	}
 	return op.n, nil
 }
 
 // doAlone runs an operation in a commit of its own: it finds the store as the commit will.
-func (b *Broker) doAlone(op operation) error {
-	return b.wait(&task{op: op, alone: true, done: make(chan struct{}, 1)})
+func (c *commits) doAlone(op operation) error {
+	return c.wait(&task{op: op, alone: true, done: make(chan struct{}, 1)})
 }
 
 // deleteOp deletes messages of a topic.
@@ -131,7 +131,7 @@ func (o *deleteOp) plan(p *plan) error {
 
 func (o *deleteOp) applied(time.Time) {
 	if len(o.keys) > 0 {
-		o.b.undelayed.Add(1)
+		o.b.sweeper.undelayed.Add(1)
 	}
 	for _, c := range o.t.list() {
 		if c.held.Load() == 0 {
@@ -191,7 +191,7 @@ func (b *Broker) ReleaseMessage(ctx context.Context, topic, id string, consumer 
 	if ctx.Err() != nil {
 		return false, gone(ctx)
 	}
-	if err := b.doAlone(op); err != nil {
+	if err := b.commits.doAlone(op); err != nil {
 		return false, err
 	}
 	return op.changed, nil
@@ -254,7 +254,7 @@ func (o *releaseOp) plan(p *plan) error {
 
 func (o *releaseOp) applied(now time.Time) {
 	if o.moved > 0 {
-		o.b.undelayed.Add(1)
+		o.b.sweeper.undelayed.Add(1)
 		o.changed = true
 	}
 	list := o.t.list()
@@ -292,7 +292,7 @@ func (b *Broker) ClearBacklog(ctx context.Context, consumer uint32, docs ...Docu
 	if op.c, err = b.intervene(ctx, consumer, docs); err != nil {
 		return 0, err
 	}
-	if err := b.doAlone(op); err != nil {
+	if err := b.commits.doAlone(op); err != nil {
 		return 0, err
 	}
 	return op.n, nil
@@ -367,7 +367,7 @@ func (b *Broker) ClearInFlight(ctx context.Context, consumer uint32, docs ...Doc
 		l.state = settling
 		op.leases = append(op.leases, l)
 	})
-	if err := b.do(op, documentBytes(docs)); err != nil {
+	if err := b.commits.do(op, documentBytes(docs)); err != nil {
 		return 0, err
 	}
 	return int(op.fresh), nil
@@ -399,7 +399,7 @@ func (b *Broker) ReleaseInFlight(ctx context.Context, consumer uint32, docs ...D
 		return 0, err
 	}
 	op := &releaseFlightOp{c: c, docs: docs}
-	if err := b.do(op, documentBytes(docs)); err != nil {
+	if err := b.commits.do(op, documentBytes(docs)); err != nil {
 		return 0, err
 	}
 	n := 0

@@ -2,11 +2,7 @@ package broker
 
 import (
 	"cmp"
-	"crypto/hmac"
-	"crypto/sha256"
-	"encoding/hex"
 	"errors"
-	"fmt"
 	"slices"
 )
 
@@ -17,20 +13,6 @@ const (
 	declaredNever   = "no"  // an administrator made it
 	declaredKeyless = "yes" // without a sub_key
 )
-
-// keyDigest is what is remembered of a declared sub_key. A leaked one, which an administrator
-// replaced, is nowhere kept in the clear.
-func (b *Broker) keyDigest(subKey string) string {
-	return hex.EncodeToString(b.digest("declared sub_key", []byte(subKey))[:16])
-}
-
-// digest is a digest that only who has the store's key can make: nobody finds out a short secret by
-// trying. What is digested for one use says nothing of another.
-func (b *Broker) digest(use string, text []byte) []byte {
-	h := hmac.New(sha256.New, b.key[:])
-	fmt.Fprintf(h, "%s %s", use, text)
-	return h.Sum(nil)
-}
 
 // record returns the consumer as it is stored. The caller holds defining.
 func (c *consumer) record() consumerRecord { return consumerRecord{*c.def.Load(), c.id, c.declared} }
@@ -43,7 +25,7 @@ func (x *definer) said(c *Consumer) string {
 	case c.SubKey == "":
 		return declaredKeyless
 	}
-	return x.b.keyDigest(c.SubKey)
+	return x.b.key.subKey(c.SubKey)
 }
 
 // keys sets the sub_key of a consumer that exists and has one so far, and what is remembered. What is
@@ -221,7 +203,7 @@ func (x *definer) matchDeclared(m *matcher) {
 		if c.SubKey == "" {
 			return ""
 		}
-		return x.b.keyDigest(c.SubKey)
+		return x.b.key.subKey(c.SubKey)
 	}, func(q *consumer) string { return q.declared })
 	m.by(givenKey, (*consumer).subKey)
 	m.by(givenBare, bare)

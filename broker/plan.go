@@ -15,13 +15,13 @@ type plan struct {
 	err   error // what to answer where the commit failed
 	empty bool  // nothing had to be stored
 
-	ids       map[idKey]struct{} // explicit IDs that this commit stores
-	topics    []*topic
-	lanes     []laneRef
-	queues    []*queue
-	removals  []removal // what the entries of batch.Remove are
-	removing  int       // messages, at the most
-	ragged    []laneRef // lives on between commits: lanes for the sweeper to look at
+	ids      map[idKey]struct{} // explicit IDs that this commit stores
+	topics   []*topic
+	lanes    []laneRef
+	queues   []*queue
+	removals []removal // what the entries of batch.Remove are
+	removing int       // messages, at the most
+	ragged   []laneRef // lives on between commits: lanes for the sweeper to look at
 }
 
 // removal says what an entry of Batch.Remove is.

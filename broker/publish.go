@@ -121,7 +121,7 @@ func (p Publisher) Publish(ctx context.Context, pub Publication) (Receipt, error
 	op.reset(p, 1)
 	p.record(op.add(), &pub, now)
 	op.bytes = int64(len(pub.Payload))
-	err := p.b.wait(&op.task)
+	err := p.b.commits.wait(&op.task)
 	var r Receipt
 	if err == nil {
 		p.seen(now)
@@ -148,7 +148,7 @@ func (p Publisher) PublishBatch(ctx context.Context, pubs []Publication) ([]Rece
 		p.record(op.add(), &pubs[i], now)
 		op.bytes += int64(len(pubs[i].Payload))
 	}
-	if err := p.b.wait(&op.task); err != nil {
+	if err := p.b.commits.wait(&op.task); err != nil {
 		return nil, err
 	}
 	p.seen(now)
@@ -329,7 +329,7 @@ func (o *publishOp) applied(time.Time) {
 	}
 	for i := range o.records {
 		if r := &o.records[i]; r.Delay > 0 {
-			o.b.soonerDue(r.Due())
+			o.b.sweeper.soonerDue(r.Due())
 		}
 	}
 }

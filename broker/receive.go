@@ -127,7 +127,7 @@ func (s Subscription) Receive(ctx context.Context, o ReceiveOptions) ([]Message,
 		defer c.topic.waiting.Add(-1)
 	}
 	for {
-		if s.b.failed.Load() {
+		if s.b.health.failed.Load() {
 			return nil, errFailed // what the acknowledgement of a delivery would be answered
 		}
 		left := time.Until(start.Add(o.Wait))
@@ -198,7 +198,7 @@ func (s Subscription) taken(msgs []Message, ack bool) ([]Message, error) {
 		op.leases = append(op.leases, l)
 	}
 	s.c.mu.Unlock()
-	if err := s.b.do(op, 0); err != nil {
+	if err := s.b.commits.do(op, 0); err != nil {
 		s.Release(msgs)
 		return nil, err
 	}

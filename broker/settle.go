@@ -73,7 +73,7 @@ func (s Subscription) Settle(ctx context.Context, st Settlement) (Settled, error
 		return Settled{}, err
 	}
 	if len(op.leases) > 0 {
-		if err := s.b.do(op, 0); err != nil {
+		if err := s.b.commits.do(op, 0); err != nil {
 			return Settled{}, err
 		}
 		done.Acked = len(op.leases)

@@ -3,6 +3,7 @@ package broker
 import (
 	"bytes"
 	"sort"
+	"sync/atomic"
 	"time"
 
 	"pipit/broker/store"
@@ -23,25 +24,38 @@ const (
 	sweepEvery   = time.Second      // between two passes
 )
 
-// sweepLoop clears away what is over, and makes delayed messages deliverable when they are due.
-func (b *Broker) sweepLoop() {
-	tick := time.NewTicker(b.opts.sweepInterval)
+// sweeper clears away, in the background and a bounded pass at a time, what is over: expired messages, leases,
+// remembered IDs, what is left of deleted topics.
+type sweeper struct {
+	b         *Broker
+	sooner    chan struct{} // a delayed message may be due before the next pass
+	nextDue   atomic.Int64  // unix microseconds of the next delayed message; 0: none
+	undelayed atomic.Uint64 // commits that took delayed messages away from it
+
+	// Of its goroutine alone.
+	scan delayedScan
+	size int // messages of a pass
+}
+
+// loop clears away what is over, and makes delayed messages deliverable when they are due.
+func (s *sweeper) loop() {
+	tick := time.NewTicker(s.b.opts.sweepInterval)
 	defer tick.Stop()
 	flushed := time.Now()
 	failed := false
 	for {
-		wait := b.untilDue(time.Now())
+		wait := s.untilDue(time.Now())
 		if failed {
 			wait = time.Hour // what is due stays due: the next tick tries again
 		}
 		due := time.NewTimer(wait)
 		select {
-		case <-b.closing:
+		case <-s.b.closing:
 			due.Stop()
 			return
 		case <-tick.C:
 		case <-due.C:
-		case <-b.sweepNow:
+		case <-s.sooner:
 			due.Stop()
 			continue // only the timer is to be set anew
 		}
@@ -49,12 +63,12 @@ func (b *Broker) sweepLoop() {
 		now := time.Now()
 		for more := true; more; {
 			var took time.Duration
-			if more, took, failed = b.sweep(now, now.Sub(flushed) >= seenEvery); !more {
+			if more, took, failed = s.pass(now, now.Sub(flushed) >= seenEvery); !more {
 				break
 			}
 			// Others have as much of the time as the sweeper.
 			select {
-			case <-b.closing:
+			case <-s.b.closing:
 				return
 			case <-time.After(took):
 			}
@@ -67,35 +81,35 @@ func (b *Broker) sweepLoop() {
 }
 
 // untilDue returns how long to wait for the next delayed message.
-func (b *Broker) untilDue(now time.Time) time.Duration {
-	if at := b.nextDue.Load(); at != 0 {
+func (s *sweeper) untilDue(now time.Time) time.Duration {
+	if at := s.nextDue.Load(); at != 0 {
 		return max(time.UnixMicro(at).Sub(now), 0)
 	}
 	return time.Hour
 }
 
-func (b *Broker) setNextDue(at time.Time) {
+func (s *sweeper) setNextDue(at time.Time) {
 	if at.IsZero() {
-		b.nextDue.Store(0)
+		s.nextDue.Store(0)
 	} else {
-		b.nextDue.Store(at.UnixMicro())
+		s.nextDue.Store(at.UnixMicro())
 	}
 }
 
-// sweep is one pass, bounded so that no commit takes long. It tells whether there is more to do, how long
+// pass is one, bounded so that no commit takes long. It tells whether there is more to do, how long
 // the commit took, and whether the pass failed.
-func (b *Broker) sweep(now time.Time, seen bool) (more bool, took time.Duration, failed bool) {
-	op := &sweepOp{b: b, dueKnown: b.nextDue.Load(), undelayed: b.undelayed.Load(), wiping: b.wiping()}
-	over := b.expiryNow(now)
-	err := b.store.View(func(r store.Reader) error {
+func (s *sweeper) pass(now time.Time, seen bool) (more bool, took time.Duration, failed bool) {
+	op := &sweepOp{b: s.b, dueKnown: s.nextDue.Load(), undelayed: s.undelayed.Load(), wiping: s.wiping()}
+	over := s.b.expiryNow(now)
+	err := s.b.store.View(func(r store.Reader) error {
 		var err error
-		if err = op.findExpired(r, over, b.sweepSize); err != nil {
+		if err = op.findExpired(r, over, s.size); err != nil {
 			return err
 		}
 		if op.ids, err = r.StaleIDs(over, sweepIDs); err != nil {
 			return err
 		}
-		if err = b.scanDelayed(r, op); err != nil {
+		if err = s.scanDelayed(r, op); err != nil {
 			return err
 		}
 		if at := op.dueKnown; at == 0 || time.UnixMicro(at).After(now) {
@@ -112,50 +126,50 @@ func (b *Broker) sweep(now time.Time, seen bool) (more bool, took time.Duration,
 		}
 		return nil
 	})
-	if b.note(byReading, err); err != nil {
+	if s.b.health.note(byReading, err); err != nil {
 		return false, 0, true
 	}
-	consumers := b.collect(op, seen)
+	consumers := s.collect(op, seen)
 	if err := op.findGaps(consumers); err != nil {
-		b.note(byReading, err)
+		s.b.health.note(byReading, err)
 		return false, 0, true
 	}
 	var bytes int64
 	for i := range op.due {
 		bytes += int64(len(op.due[i].Record.Payload))
 	}
-	err = b.do(op, bytes)
+	err = s.b.commits.do(op, bytes)
 	if CodeOf(err) == DiskFull && len(op.due) > 0 {
 		// What is over can still be cleared away, and makes room.
 		op.due, op.dueSkipped, failed = nil, true, true
-		err = b.do(op, 0)
+		err = s.b.commits.do(op, 0)
 	}
 	if err != nil {
 		return false, 0, true
 	}
-	if left := b.wiping(); left > 0 && left < op.wiping { // else a reader holds it up
+	if left := s.wiping(); left > 0 && left < op.wiping { // else a reader holds it up
 		op.more = true
 	}
-	b.scan = op.scan
-	b.sweepSize = op.nextSize(b.sweepSize)
+	s.scan = op.scan
+	s.size = op.nextSize(s.size)
 	more = op.more || len(op.due) > 0 && !op.nextDue.IsZero() && !op.nextDue.After(now) || len(op.ids) == sweepIDs
 	return more, op.took, failed
 }
 
 // wiping returns how much there is left of secrets that are no more: see Wiper.
-func (b *Broker) wiping() int {
-	if w, ok := b.store.(store.Wiper); ok {
+func (s *sweeper) wiping() int {
+	if w, ok := s.b.store.(store.Wiper); ok {
 		return w.Wiping()
 	}
 	return 0
 }
 
 // flush stores what is written now and then.
-func (b *Broker) flush() error {
+func (s *sweeper) flush() error {
 	for {
-		op := &sweepOp{b: b, dueSkipped: true}
-		b.collect(op, true)
-		if err := b.do(op, 0); err != nil || !op.full {
+		op := &sweepOp{b: s.b, dueSkipped: true}
+		s.collect(op, true)
+		if err := s.b.commits.do(op, 0); err != nil || !op.full {
 			return err
 		}
 	}
@@ -163,20 +177,20 @@ func (b *Broker) flush() error {
 
 // collect returns leases that are over, and gathers delivery counts and last-seen times. It returns all
 // consumers.
-func (b *Broker) collect(op *sweepOp, seen bool) (consumers []*consumer) {
-	b.mu.RLock()
-	consumers = make([]*consumer, 0, len(b.bySubKey))
-	for _, c := range b.bySubKey {
+func (s *sweeper) collect(op *sweepOp, seen bool) (consumers []*consumer) {
+	s.b.mu.RLock()
+	consumers = make([]*consumer, 0, len(s.b.bySubKey))
+	for _, c := range s.b.bySubKey {
 		consumers = append(consumers, c)
 	}
-	b.mu.RUnlock()
+	s.b.mu.RUnlock()
 	for _, c := range consumers {
 		op.see(&c.seen, store.Seen{Kind: store.SeenConsumer, ID: c.id}, seen)
 		if c.held.Load() == 0 && !c.forgets.Load() {
 			continue
 		}
 		c.mu.Lock()
-		if c.expireAll(b.since(time.Now())) {
+		if c.expireAll(s.b.since(time.Now())) {
 			c.wakeOne()
 		}
 		op.counts(c)
@@ -185,9 +199,9 @@ func (b *Broker) collect(op *sweepOp, seen bool) (consumers []*consumer) {
 	if !seen {
 		return consumers
 	}
-	b.mu.RLock()
-	defer b.mu.RUnlock()
-	for _, p := range b.producers {
+	s.b.mu.RLock()
+	defer s.b.mu.RUnlock()
+	for _, p := range s.b.producers {
 		op.see(&p.seen, store.Seen{Kind: store.SeenProducer, ID: p.id}, seen)
 	}
 	return consumers
@@ -358,11 +372,11 @@ type delayedScan struct {
 
 // scanDelayed goes on looking, or begins to where there are new deleted topics. Its outcome counts
 // when op is done.
-func (b *Broker) scanDelayed(r store.Reader, op *sweepOp) error {
-	op.scan = b.scan
+func (s *sweeper) scanDelayed(r store.Reader, op *sweepOp) error {
+	op.scan = s.scan
 	if op.scan.topics == nil {
-		b.mu.RLock()
-		for id, t := range b.orphans {
+		s.b.mu.RLock()
+		for id, t := range s.b.orphans {
 			if t.delayed.Load() > 0 {
 				if op.scan.topics == nil {
 					op.scan.topics = map[uint32]bool{}
@@ -370,7 +384,7 @@ func (b *Broker) scanDelayed(r store.Reader, op *sweepOp) error {
 				op.scan.topics[id] = true
 			}
 		}
-		b.mu.RUnlock()
+		s.b.mu.RUnlock()
 		if op.scan.topics == nil {
 			return nil
 		}
@@ -412,7 +426,7 @@ func (o *sweepOp) plan(p *plan) error {
 	}
 	o.discard(p)
 	o.mend(p)
-	if len(o.due) > 0 && o.undelayed != o.b.undelayed.Load() {
+	if len(o.due) > 0 && o.undelayed != o.b.sweeper.undelayed.Load() {
 		o.due, o.dueSkipped, o.more = nil, true, true // some of them may be gone: look again
 	}
 	lost := map[string]bool{}
@@ -527,8 +541,8 @@ func (o *sweepOp) applied(time.Time) {
 		if !o.nextDue.IsZero() {
 			at = o.nextDue.UnixMicro()
 		}
-		if !o.b.nextDue.CompareAndSwap(o.dueKnown, at) {
-			o.b.soonerDue(o.nextDue)
+		if !o.b.sweeper.nextDue.CompareAndSwap(o.dueKnown, at) {
+			o.b.sweeper.soonerDue(o.nextDue)
 		}
 	}
 	if len(o.purged) > 0 {
@@ -545,18 +559,18 @@ func (o *sweepOp) applied(time.Time) {
 }
 
 // soonerDue lets the sweeper look at at, if it would not look before.
-func (b *Broker) soonerDue(at time.Time) {
+func (s *sweeper) soonerDue(at time.Time) {
 	if at.IsZero() {
 		return
 	}
 	for {
-		known := b.nextDue.Load()
+		known := s.nextDue.Load()
 		if known != 0 && known <= at.UnixMicro() {
 			return
 		}
-		if b.nextDue.CompareAndSwap(known, at.UnixMicro()) {
+		if s.nextDue.CompareAndSwap(known, at.UnixMicro()) {
 			select {
-			case b.sweepNow <- struct{}{}:
+			case s.sooner <- struct{}{}:
 			default:
 			}
 			return
