@@ -3,9 +3,6 @@ package broker
 import (
 	"bytes"
 	"context"
-	"encoding/base64"
-	"encoding/binary"
-	"fmt"
 	"sort"
 	"time"
 
@@ -193,83 +190,6 @@ func (x *browsing) resume() error {
 	}
 	x.from = c
 	return nil
-}
-
-// consumer returns a consumer, nil where there is none.
-func (b *Broker) consumer(id uint32) *consumer {
-	b.mu.RLock()
-	defer b.mu.RUnlock()
-	return b.consumers[id]
-}
-
-// topic returns a topic, nil where there is none.
-func (b *Broker) topic(name string) *topic {
-	b.mu.RLock()
-	defer b.mu.RUnlock()
-	return b.topics[name]
-}
-
-func noTopic(name string) *Error {
-	return &Error{Code: NotFound, Message: fmt.Sprintf("No topic %q", clip.Input(name))}
-}
-
-func noConsumer(id uint32) *Error {
-	return &Error{Code: NotFound, Message: fmt.Sprintf("No consumer %d", id)}
-}
-
-func noMessage(id string) *Error {
-	return &Error{Code: NotFound, Message: fmt.Sprintf("No message %q", clip.Input(id))}
-}
-
-// browseCursor is where a page begins.
-//
-//	version 1 | 'm' | topic 4 | priority 1 | pos 8     at a position of a lane
-//	version 1 | 'd' | topic 4 | key                    behind a delayed message
-type browseCursor struct {
-	delayed  bool
-	topic    uint32
-	priority uint8
-	pos      uint64
-	key      string
-}
-
-const (
-	browseCursorVersion = 1
-	maxDelayedKey       = 64 // bytes
-)
-
-func (c browseCursor) String() string {
-	b := []byte{browseCursorVersion, 'm'}
-	if c.delayed {
-		b[1] = 'd'
-	}
-	b = binary.BigEndian.AppendUint32(b, c.topic)
-	if c.delayed {
-		b = append(b, c.key...)
-	} else {
-		b = binary.BigEndian.AppendUint64(append(b, c.priority), c.pos)
-	}
-	return base64.RawURLEncoding.EncodeToString(b)
-}
-
-func parseBrowseCursor(s string) (c browseCursor, ok bool) {
-	if len(s) > 2*maxDelayedKey {
-		return c, false
-	}
-	b, err := base64.RawURLEncoding.Strict().DecodeString(s)
-	if err != nil || len(b) < 7 || b[0] != browseCursorVersion {
-		return c, false
-	}
-	c.topic = binary.BigEndian.Uint32(b[2:])
-	switch rest := b[6:]; {
-	case b[1] == 'd' && len(rest) <= maxDelayedKey:
-		c.delayed, c.key = true, string(rest)
-	case b[1] == 'm' && len(rest) == 9 && rest[0] >= MinPriority && rest[0] <= MaxPriority:
-		c.priority, c.pos = rest[0], binary.BigEndian.Uint64(rest[1:])
-	default:
-		return c, false
-	}
-	return c, c.String() == s
 }
 
 // lanes makes the page of messages that can be delivered or were.
@@ -526,34 +446,6 @@ func (x *browsing) look(rec *store.Record, before string) {
 	default:
 		x.found = append(x.found, found{x.b.stored(x.topic, rec, x.o.Payload), slot{rec.Priority, rec.Pos}, before})
 	}
-}
-
-// stored returns a message with at most n bytes of its payload, all of it where n is negative.
-func (b *Broker) stored(t *topic, r *store.Record, n int) Stored {
-	if n < 0 || n > len(r.Payload) {
-		n = len(r.Payload)
-	}
-	return Stored{
-		ID:         b.idOf(r),
-		Topic:      t.def.Load().Name,
-		Priority:   int(r.Priority),
-		Created:    r.Created,
-		Due:        r.Due(),
-		Expiration: int64(r.Expiration),
-		ExpireAt:   r.ExpireAt(),
-		Producer:   r.Producer,
-		MIMEType:   r.MIMEType,
-		Size:       len(r.Payload),
-		Payload:    bytes.Clone(r.Payload[:n:n]),
-	}
-}
-
-// idOf returns the ID under which a message that has its place is known.
-func (b *Broker) idOf(r *store.Record) string {
-	if r.ID != "" {
-		return r.ID
-	}
-	return b.ids.encode(r.Place, r.Created)
 }
 
 // delayed makes the page of messages that wait for their delay.

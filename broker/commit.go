@@ -274,3 +274,8 @@ func (c *commits) try(p *plan, tasks []*task, now time.Time) error {
 func diskFull(err error) *Error {
 	return &Error{Code: DiskFull, Message: "The disk is full: nothing was stored", Err: err}
 }
+
+// doAlone runs an operation in a commit of its own: it finds the store as the commit will.
+func (c *commits) doAlone(op operation) error {
+	return c.wait(&task{op: op, alone: true, done: make(chan struct{}, 1)})
+}

@@ -1,10 +1,13 @@
 package broker
 
 import (
+	"bytes"
 	"cmp"
+	"fmt"
 	"slices"
 	"time"
 
+	"pipit/broker/clip"
 	"pipit/broker/store"
 )
 
@@ -158,4 +161,58 @@ func oldestOf(r store.Reader, l store.Lane, spans []store.Span, now time.Time) (
 		}
 	}
 	return at, nil
+}
+
+// consumer returns a consumer, nil where there is none.
+func (b *Broker) consumer(id uint32) *consumer {
+	b.mu.RLock()
+	defer b.mu.RUnlock()
+	return b.consumers[id]
+}
+
+// topic returns a topic, nil where there is none.
+func (b *Broker) topic(name string) *topic {
+	b.mu.RLock()
+	defer b.mu.RUnlock()
+	return b.topics[name]
+}
+
+func noTopic(name string) *Error {
+	return &Error{Code: NotFound, Message: fmt.Sprintf("No topic %q", clip.Input(name))}
+}
+
+func noConsumer(id uint32) *Error {
+	return &Error{Code: NotFound, Message: fmt.Sprintf("No consumer %d", id)}
+}
+
+func noMessage(id string) *Error {
+	return &Error{Code: NotFound, Message: fmt.Sprintf("No message %q", clip.Input(id))}
+}
+
+// stored returns a message with at most n bytes of its payload, all of it where n is negative.
+func (b *Broker) stored(t *topic, r *store.Record, n int) Stored {
+	if n < 0 || n > len(r.Payload) {
+		n = len(r.Payload)
+	}
+	return Stored{
+		ID:         b.idOf(r),
+		Topic:      t.def.Load().Name,
+		Priority:   int(r.Priority),
+		Created:    r.Created,
+		Due:        r.Due(),
+		Expiration: int64(r.Expiration),
+		ExpireAt:   r.ExpireAt(),
+		Producer:   r.Producer,
+		MIMEType:   r.MIMEType,
+		Size:       len(r.Payload),
+		Payload:    bytes.Clone(r.Payload[:n:n]),
+	}
+}
+
+// idOf returns the ID under which a message that has its place is known.
+func (b *Broker) idOf(r *store.Record) string {
+	if r.ID != "" {
+		return r.ID
+	}
+	return b.ids.encode(r.Place, r.Created)
 }

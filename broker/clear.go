@@ -1,0 +1,134 @@
+package broker
+
+import (
+	"context"
+	"time"
+
+	"pipit/broker/store"
+)
+
+// dropAll forgets all leases. The caller has made the consumer done with everything, and holds mu.
+func (q *queue) dropAll() {
+	q.retired = append(q.retired, q.leases)
+	before := make(map[slot]*lease, len(q.attempts))
+	for s, n := range q.attempts {
+		before[s] = &lease{slot: s, saved: n}
+	}
+	q.retired = append(q.retired, before)
+	q.forgets.Store(true)
+	q.leases, q.own, q.attempts, q.unsaved = map[slot]*lease{}, map[string]*lease{}, map[slot]uint32{}, map[slot]struct{}{}
+	q.of.held.Store(0)
+	q.timed, q.ready = nil, [MaxPriority + 1]readyLeases{}
+	q.deferred, q.blocked, q.fetching = 0, 0, 0
+	for _, st := range q.of.streams {
+		st.inFlight = 1
+		st.left()
+	}
+}
+
+// ClearBacklog makes a consumer done with all that it has now, in flight or not, and returns how
+// many messages that were. The error is Invalid (a document), NotFound, Unavailable or DiskFull.
+func (b *Broker) ClearBacklog(ctx context.Context, consumer uint32, docs ...Document) (int64, error) {
+	op := &clearOp{docs: docs}
+	var err error
+	if op.c, err = b.intervene(ctx, consumer, docs); err != nil {
+		return 0, err
+	}
+	if err := b.commits.doAlone(op); err != nil {
+		return 0, err
+	}
+	return op.n, nil
+}
+
+// intervene checks what all changes of a consumer's queue need.
+func (b *Broker) intervene(ctx context.Context, consumer uint32, docs []Document) (*consumer, error) {
+	if err := checkDocuments(docs); err != nil {
+		return nil, err
+	}
+	c := b.consumer(consumer)
+	if c == nil {
+		return nil, noConsumer(consumer)
+	}
+	if ctx.Err() != nil {
+		return nil, gone(ctx)
+	}
+	return c, nil
+}
+
+// clearOp makes a consumer done with everything.
+type clearOp struct {
+	c    *consumer
+	docs documentOp
+	n    int64
+}
+
+func (o *clearOp) plan(p *plan) error {
+	if o.c.deleted.Load() {
+		return noConsumer(o.c.id)
+	}
+	o.n = 0
+	for prio := range o.c.topic.lanes {
+		l := &o.c.topic.lanes[prio]
+		if o.c.doneNow(prio).Lowest() > l.next {
+			continue
+		}
+		p.touchLane(o.c.topic, prio).settled = true
+		w := p.progress(&o.c.queue, prio)
+		all := l.next - l.nextSkipped
+		o.n += int64(all - w.finished) // #nosec G115 -- a count of messages is far below 2^63
+		w.finished, w.Cursor = all, store.Cursor{Floor: l.next + 1}
+	}
+	return o.docs.plan(p)
+}
+
+func (o *clearOp) applied(time.Time) {
+	o.c.mu.Lock()
+	o.c.dropAll()
+	o.c.mu.Unlock()
+}
+
+func (o *clearOp) failed()       {}
+func (o *clearOp) appends() bool { return o.docs.appends() }
+
+// ClearInFlight makes a consumer done with what it has in flight, as if it had acknowledged it.
+// It returns how many messages that were. The errors are those of ClearBacklog.
+func (b *Broker) ClearInFlight(ctx context.Context, consumer uint32, docs ...Document) (int, error) {
+	c, err := b.intervene(ctx, consumer, docs)
+	if err != nil {
+		return 0, err
+	}
+	op := &clearFlightOp{settleOp{c: c}, docs}
+	c.eachTimed(b.since(time.Now()), func(l *lease) {
+		if l.state != leased {
+			return
+		}
+		if c.unlist(l); c.done[l.priority].Has(l.pos) {
+			c.drop(l) // it has expired
+			return
+		}
+		l.state = settling
+		op.leases = append(op.leases, l)
+	})
+	if err := b.commits.do(op, documentBytes(docs)); err != nil {
+		return 0, err
+	}
+	return int(op.fresh), nil
+}
+
+// clearFlightOp is a settleOp of an administrator.
+type clearFlightOp struct {
+	settleOp
+	docs documentOp
+}
+
+func (o *clearFlightOp) plan(p *plan) error {
+	if o.c.deleted.Load() {
+		return noConsumer(o.c.id)
+	}
+	if err := o.settleOp.plan(p); err != nil {
+		return err
+	}
+	return o.docs.plan(p)
+}
+
+func (o *clearFlightOp) appends() bool { return o.docs.appends() }

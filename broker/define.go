@@ -1,0 +1,430 @@
+package broker
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"slices"
+	"time"
+
+	"pipit/broker/clip"
+	"pipit/broker/login"
+	"pipit/broker/store"
+)
+
+// definer makes records of a Change. Its caller holds defining, so nobody changes the maps that
+// it reads, and hashing passwords holds up nobody.
+type definer struct {
+	b       *Broker
+	declare bool // the clients are all that the configuration declares: see login.HashDeclared
+	out     records
+	done    Changed
+	faults  Faults
+	drop    dropped
+	lastID  uint32
+	kept    []Consumer                        // those whose SubKey is not the declared one, and nobody knows why
+	given   map[uint32]bool                   // consumers that exist and are given
+	pairs   map[clientTopic]bool              // those of the given consumers
+	byTopic map[string]map[string][]*consumer // those that exist, of topics that were asked about, by client
+	trusted []login.Credential
+	fresh   map[uint32]bool // new consumers, and whether they begin at the oldest message by their own wish
+
+	clientNames, topicNames map[string]bool // of what is given
+}
+
+func (x *definer) id() uint32 { x.lastID++; return x.lastID }
+
+func (x *definer) prepare(ctx context.Context, c *Change) error {
+	x.fresh = map[uint32]bool{}
+	if err := x.deletions(c.Delete); err != nil {
+		return err
+	}
+	clients := x.clients(c.Define.Clients)
+	x.topics(c.Define.Topics)
+	x.producers(c.Define.Producers)
+	x.consumers(c.Define.Consumers)
+	if err := x.checked(); err != nil {
+		return err
+	}
+	if x.declare {
+		if err := x.hashDeclared(ctx, clients); err != nil {
+			return err
+		}
+	}
+	x.defineClients(clients)
+	return x.rotations(c.Rotate)
+}
+
+// defines tells whether there are objects to be stored, changes whether there is anything to be done.
+func (x *definer) defines() bool { return !x.out.isEmpty() }
+
+func (x *definer) changes() bool { return x.defines() || !x.drop.isEmpty() }
+
+// clients checks clients and returns them with what they do not say.
+func (x *definer) clients(clients []Client) []Client {
+	x.clientNames = make(map[string]bool, len(clients))
+	clients = slices.Clone(clients)
+	for i := range clients {
+		c := &clients[i]
+		var former *Client
+		stored := ""
+		if old := x.b.clients[c.Username]; old != nil {
+			former, stored = &old.Client, old.PasswordHash
+		}
+		err := c.ValidateOver(stored)
+		c.Name = cmp.Or(c.Name, c.Username)
+		if err == nil {
+			err = c.ValidateNames(former)
+		}
+		c.PasswordHash = cmp.Or(c.PasswordHash, stored) // to be kept where the password did not change
+		switch {
+		case err != nil:
+		case x.clientNames[c.Username]:
+			err = Invalidf("client %q is given twice", c.Username).of("username")
+		case x.drop.clients[c.Username]:
+			err = Invalidf("client %q is both given and deleted", c.Username).of("username")
+		case c.Password == "" && c.PasswordHash == "":
+			err = Invalidf("client %q has neither a password nor a password_hash", c.Username).of("password_hash")
+		}
+		x.fault(KindClient, i, err)
+		x.clientNames[c.Username] = true
+	}
+	return clients
+}
+
+// hashDeclared gives the clients of a configuration that have a Password the PasswordHash of it. One slow
+// hash over all of them tells whether any has changed.
+func (x *definer) hashDeclared(ctx context.Context, clients []Client) error {
+	all := x.b.credentials(clients)
+	if len(all) == 0 {
+		return nil
+	}
+	unhashed := slices.ContainsFunc(all, func(c login.Credential) bool { return c.Hash == "" })
+	if unhashed || !login.DeclaredMatches(x.b.declared, all) {
+		x.b.log.Info("hashing passwords, since some are new or have changed", "clients", len(all))
+		err := login.HashAll(ctx, all)
+		if err != nil {
+			return LoginError(err)
+		}
+		if x.out.declared, err = login.HashDeclared(all); err != nil {
+			return LoginError(err)
+		}
+	}
+	x.trusted = all
+	setHashes(clients, all)
+	return nil
+}
+
+func (x *definer) defineClients(clients []Client) {
+	x.done.Clients = make([]Outcome[Client], 0, len(clients))
+	for _, c := range clients {
+		var before *Client
+		if old := x.b.clients[c.Username]; old != nil {
+			before = &old.Client
+		}
+		o := outcome(before, c)
+		if x.done.Clients = append(x.done.Clients, o); o.Action != Keep {
+			x.out.clients = append(x.out.clients, clientRecord{c})
+		}
+	}
+}
+
+func (x *definer) topics(topics []Topic) {
+	x.topicNames = make(map[string]bool, len(topics))
+	x.done.Topics = make([]Outcome[Topic], 0, len(topics))
+	for i, t := range topics {
+		old := x.b.topics[t.Name]
+		err := t.Validate()
+		if err == nil && old == nil {
+			err = t.ValidateName()
+		}
+		switch {
+		case err != nil:
+		case x.topicNames[t.Name]:
+			err = Invalidf("topic %q is given twice", t.Name).of("name")
+		case x.drop.topics[t.Name]:
+			err = Invalidf("topic %q is both given and deleted", t.Name).of("name")
+		}
+		x.topicNames[t.Name] = true
+		if x.fault(KindTopic, i, err) || len(x.faults) > 0 {
+			continue
+		}
+		r := topicRecord{Topic: t}
+		var before *Topic
+		if old != nil {
+			r.ID, before = old.id, old.def.Load()
+		} else {
+			r.ID = x.id()
+		}
+		o := outcome(before, t)
+		if x.done.Topics = append(x.done.Topics, o); o.Action != Keep {
+			x.out.topics = append(x.out.topics, r)
+		}
+	}
+}
+
+func (x *definer) producers(producers []Producer) {
+	seen := make(map[clientTopic]bool, len(producers))
+	x.done.Producers = make([]Outcome[Producer], 0, len(producers))
+	for i, p := range producers {
+		var old *producer
+		if t := x.b.topics[p.Topic]; t != nil {
+			old = t.producers[p.Client]
+		}
+		err := x.known("producer", p.Client, p.Topic)
+		switch {
+		case err != nil:
+		case seen[clientTopic{p.Client, p.Topic}]:
+			err = Invalidf("producer %q of topic %q is given twice", p.Client, p.Topic).of("client")
+		case old != nil && x.drop.producers[old.id] != nil:
+			err = Invalidf("producer %q of topic %q is both given and deleted", p.Client, p.Topic).of("client")
+		}
+		seen[clientTopic{p.Client, p.Topic}] = true
+		if x.fault(KindProducer, i, err) || len(x.faults) > 0 {
+			continue
+		}
+		p.LastSeen = time.Time{}
+		r := producerRecord{Producer: p}
+		var before *Producer
+		if old != nil {
+			r.ID, before = old.id, old.def.Load()
+		} else {
+			r.ID = x.id()
+		}
+		o := outcome(before, p)
+		o.ID = r.ID
+		if x.done.Producers = append(x.done.Producers, o); o.Action != Keep {
+			x.out.producers = append(x.out.producers, r)
+		}
+	}
+}
+
+func (x *definer) consumers(consumers []Consumer) {
+	x.checkConsumers(consumers)
+	if len(x.faults) > 0 {
+		return // which of them is which cannot be told
+	}
+	matched := x.match(consumers)
+	x.done.Consumers = make([]Outcome[Consumer], 0, len(consumers))
+	index := map[uint32]int{} // of what is given, by ID
+	for i, c := range consumers {
+		fromOldest := c.Start == StartOldest
+		c.LastSeen, c.Start, c.New = time.Time{}, "", false
+		old := matched[i]
+		if old == nil {
+			r := consumerRecord{Consumer: c, ID: x.id(), Declared: x.said(&c)}
+			x.fresh[r.ID] = fromOldest
+			if c.SubKey == "" {
+				r.SubKey = randomID(time.Now())
+				x.done.Made = append(x.done.Made, r.Consumer)
+			}
+			index[r.ID] = i
+			x.out.consumers = append(x.out.consumers, r)
+			o := outcome(nil, c)
+			o.ID = r.ID
+			x.done.Consumers = append(x.done.Consumers, o)
+			continue
+		}
+		before := old.record()
+		r := before
+		r.Consumer = c
+		x.keys(&r, before.SubKey)
+		index[r.ID] = i
+		o := outcome(&before.Consumer, r.Consumer)
+		o.ID = r.ID
+		x.done.Consumers = append(x.done.Consumers, o)
+		if r != before {
+			x.out.consumers = append(x.out.consumers, r)
+		}
+	}
+	x.unique(consumers, index)
+}
+
+type clientTopic struct{ client, topic string }
+
+// known returns an error unless the client and the topic exist when the change is made.
+func (x *definer) known(what, client, topic string) error {
+	if !x.clientNames[client] && (x.b.clients[client] == nil || x.drop.clients[client]) {
+		return Invalidf("client %q of a %s of topic %q: no such client", clip.Input(client), what, clip.Input(topic)).of("client")
+	}
+	if !x.topicNames[topic] && (x.b.topics[topic] == nil || x.drop.topics[topic]) {
+		return Invalidf("topic %q of a %s of client %q: no such topic", clip.Input(topic), what, clip.Input(client)).of("topic")
+	}
+	return nil
+}
+
+// dropped is what a Change deletes, dependants included.
+type dropped struct {
+	clients   map[string]bool
+	topics    map[string]bool
+	producers map[uint32]*producer
+	consumers map[uint32]*consumer
+}
+
+func (d *dropped) isEmpty() bool {
+	return len(d.clients)+len(d.topics)+len(d.producers)+len(d.consumers) == 0
+}
+
+// deletions gathers what is deleted.
+func (x *definer) deletions(refs []Ref) error {
+	x.drop = dropped{map[string]bool{}, map[string]bool{}, map[uint32]*producer{}, map[uint32]*consumer{}}
+	d, b := &x.drop, x.b
+	for _, r := range refs {
+		found := false
+		switch r.Kind {
+		case KindClient:
+			if found = b.clients[r.Name] != nil; found {
+				d.clients[r.Name] = true
+			}
+		case KindTopic:
+			if found = b.topics[r.Name] != nil; found {
+				d.topics[r.Name] = true
+			}
+		case KindProducer:
+			p := b.producer(r)
+			if found = p != nil; found {
+				d.producers[p.id] = p
+			}
+		case KindConsumer:
+			c := b.consumers[r.ID]
+			if found = c != nil; found {
+				d.consumers[c.id] = c
+			}
+		default:
+			return Invalidf("kind %q of object: no such kind", clip.Input(string(r.Kind)))
+		}
+		if !found {
+			return r.notFound()
+		}
+	}
+	if len(d.clients)+len(d.topics) > 0 {
+		x.dependants()
+	}
+	x.done.Deleted = d.refs()
+	return nil
+}
+
+// dependants adds the producers and consumers of what is deleted.
+func (x *definer) dependants() {
+	d, b := &x.drop, x.b
+	for id, p := range b.producers {
+		if def := p.def.Load(); d.clients[def.Client] || d.topics[def.Topic] {
+			d.producers[id] = p
+		}
+	}
+	for id, c := range b.consumers {
+		if def := c.def.Load(); d.clients[def.Client] || d.topics[def.Topic] {
+			d.consumers[id] = c
+		}
+	}
+}
+
+func (d *dropped) refs() (refs []Ref) {
+	for name := range d.clients {
+		refs = append(refs, Ref{Kind: KindClient, Name: name})
+	}
+	for name := range d.topics {
+		refs = append(refs, Ref{Kind: KindTopic, Name: name})
+	}
+	for id := range d.producers {
+		refs = append(refs, Ref{Kind: KindProducer, ID: id})
+	}
+	for id := range d.consumers {
+		refs = append(refs, Ref{Kind: KindConsumer, ID: id})
+	}
+	return refs
+}
+
+// objects returns what the store is to forget.
+func (d *dropped) objects(b *Broker) []store.Object {
+	list := make([]store.Object, 0, len(d.clients)+len(d.topics)+len(d.producers)+len(d.consumers))
+	for name := range d.clients {
+		list = append(list, store.Object{Kind: store.Client, Key: name, Secret: true})
+	}
+	for name := range d.topics {
+		list = append(list, store.Object{Kind: store.Topic, Key: name, ID: b.topics[name].id})
+	}
+	for id, p := range d.producers {
+		list = append(list, store.Object{Kind: store.Producer, Key: p.def.Load().key(), ID: id})
+	}
+	for id, c := range d.consumers {
+		list = append(list, store.Object{Kind: store.Consumer, Key: c.subKey(), ID: id, Secret: true})
+	}
+	return list
+}
+
+// rotations gives consumers new SubKeys.
+func (x *definer) rotations(ids []uint32) error {
+	seen := map[uint32]bool{}
+	for _, id := range ids {
+		c := x.b.consumers[id]
+		switch {
+		case c == nil:
+			return Ref{Kind: KindConsumer, ID: id}.notFound()
+		case x.drop.consumers[id] != nil:
+			return Invalidf("consumer %d is given both a new sub_key and deleted", id)
+		case seen[id]:
+			continue
+		}
+		seen[id] = true
+		i := slices.IndexFunc(x.out.consumers, func(r consumerRecord) bool { return r.ID == id })
+		if i < 0 {
+			i = len(x.out.consumers)
+			x.out.consumers = append(x.out.consumers, c.record())
+		}
+		r := &x.out.consumers[i]
+		r.SubKey = randomID(time.Now())
+		x.done.Made = append(x.done.Made, r.Consumer)
+	}
+	return nil
+}
+
+// expect returns an error unless an object is as it is expected to be. The caller holds defining.
+func (x *definer) expect(e Expect) error {
+	var revision string
+	switch e.Kind {
+	case KindClient:
+		if c := x.b.clients[e.Name]; c != nil {
+			revision = c.revision
+		}
+	case KindTopic:
+		if t := x.b.topics[e.Name]; t != nil {
+			revision = t.revision
+		}
+	case KindProducer:
+		if p := x.b.producer(e.Ref); p != nil {
+			revision = p.revision
+		}
+	case KindConsumer:
+		if c := x.b.consumers[e.ID]; c != nil {
+			revision = c.revision
+		}
+	default:
+		return Invalidf("kind %q of object: no such kind", clip.Input(string(e.Kind)))
+	}
+	switch {
+	case e.Revision == "" && revision != "":
+		return &Error{Code: Conflict, Message: fmt.Sprintf("The %s exists already", e.Ref)}
+	case e.Revision != "" && revision == "":
+		return e.Ref.notFound()
+	case e.Revision != revision && e.Revision != "*":
+		return &Error{Code: Conflict, Message: fmt.Sprintf("The %s was changed meanwhile", e.Ref)}
+	}
+	return nil
+}
+
+func (r Ref) notFound() *Error {
+	return &Error{Code: NotFound, Message: fmt.Sprintf("No %s", r)}
+}
+
+// producer returns the producer that a Ref names, nil where there is none. The caller holds
+// defining or mu.
+func (b *Broker) producer(r Ref) *producer {
+	if r.ID != 0 {
+		return b.producers[r.ID]
+	}
+	if t := b.topics[r.Topic]; t != nil {
+		return t.producers[r.Name]
+	}
+	return nil
+}

@@ -1,0 +1,148 @@
+package broker
+
+import (
+	"context"
+	"slices"
+	"time"
+
+	"pipit/broker/store"
+)
+
+// DeleteMessages deletes messages of a topic, for all consumers and in one commit, also those in
+// flight, whose acknowledgement will not find them. It returns how many there were of the IDs,
+// of which there are 1 to MaxSettle. Documents are put with it. The errors are Invalid, NotFound
+// (no such topic), Unavailable and DiskFull.
+func (b *Broker) DeleteMessages(ctx context.Context, topic string, ids []string, docs ...Document) (int, error) {
+	if n := len(ids); n < 1 || n > MaxSettle {
+		return 0, Invalidf("%d messages: allowed are 1 to %d", n, MaxSettle).of("ids")
+	}
+	if err := checkDocuments(docs); err != nil {
+		return 0, err
+	}
+	t := b.topic(topic)
+	if t == nil {
+		return 0, noTopic(topic)
+	}
+	op := &deleteOp{b: b, t: t, name: topic, docs: docs}
+	for part := range slices.Chunk(ids, settleChunk) {
+		if ctx.Err() != nil {
+			return 0, gone(ctx)
+		}
+		err := b.store.View(func(r store.Reader) error {
+			for _, id := range part {
+				late := false
+				err := b.find(r, t.id, id, func(key string, rec *store.Record) {
+					if late = late || key != ""; key == "" {
+						op.slots = append(op.slots, slot{rec.Priority, rec.Pos})
+					}
+				})
+				if err != nil {
+					return err
+				}
+				if late {
+					op.late = append(op.late, id)
+				}
+			}
+			return nil
+		})
+		if err != nil {
+			return 0, err
+		}
+	}
+	if err := b.commits.doAlone(op); err != nil {
+		return 0, err
+	}
+	return op.n, nil
+}
+
+// deleteOp deletes messages of a topic.
+type deleteOp struct {
+	b     *Broker
+	t     *topic
+	name  string // of the topic
+	slots []slot
+	late  []string // IDs of messages that may wait for their delay
+	docs  documentOp
+
+	n       int
+	deleted []slot
+	keys    []string // of delayed messages
+}
+
+func (o *deleteOp) plan(p *plan) error {
+	if o.t.deleted.Load() {
+		return noTopic(o.name)
+	}
+	o.keys, o.deleted = nil, nil
+	err := o.b.store.View(func(r store.Reader) error {
+		for _, s := range o.slots { // some may be gone by now
+			err := r.Stored(store.Lane{Topic: o.t.id, Priority: s.priority}, store.Span{From: s.pos, To: s.pos}, func(uint64) bool {
+				o.deleted = append(o.deleted, s)
+				return false
+			})
+			if err != nil {
+				return err
+			}
+		}
+		for _, id := range o.late {
+			err := o.b.find(r, o.t.id, id, func(key string, rec *store.Record) {
+				if key != "" {
+					o.keys = append(o.keys, key)
+				} else {
+					o.deleted = append(o.deleted, slot{rec.Priority, rec.Pos})
+				}
+			})
+			if err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	slices.Sort(o.keys)
+	o.keys = slices.Compact(o.keys)
+	slices.SortFunc(o.deleted, slot.compare)
+	o.deleted = slices.Compact(o.deleted)
+	for i := 0; i < len(o.deleted); {
+		prio := o.deleted[i].priority
+		var positions []uint64
+		for ; i < len(o.deleted) && o.deleted[i].priority == prio; i++ {
+			positions = append(positions, o.deleted[i].pos)
+		}
+		p.discard(o.t, int(prio), positions)
+	}
+	o.n = len(o.deleted)
+	if len(o.keys) > 0 {
+		p.touch(o.t)
+		o.t.nextDelayed -= int64(len(o.keys))
+		p.batch.Undelay = append(p.batch.Undelay, o.keys...)
+		o.n += len(o.keys)
+	}
+	return o.docs.plan(p)
+}
+
+func (o *deleteOp) applied(time.Time) {
+	if len(o.keys) > 0 {
+		o.b.sweeper.undelayed.Add(1)
+	}
+	for _, c := range o.t.list() {
+		if c.held.Load() == 0 {
+			continue
+		}
+		c.mu.Lock()
+		for _, s := range o.deleted {
+			// The acknowledgement of one that is being committed is left to its Settle.
+			if l := c.leases[s]; l != nil && l.state != settling {
+				c.unlist(l)
+				c.drop(l)
+			}
+		}
+		c.mu.Unlock()
+	}
+}
+
+func (o *deleteOp) failed() {}
+
+func (o *deleteOp) appends() bool { return o.docs.appends() }

@@ -1,0 +1,184 @@
+package broker
+
+import (
+	"bytes"
+	"context"
+	"slices"
+	"time"
+
+	"pipit/broker/store"
+)
+
+// ReleaseMessage makes a message deliverable at once that waits for its delay, for all consumers, or,
+// for one consumer (0: for all), one that is deferred or in flight. It tells whether anything has
+// changed. Documents are put with it, changed or not. The error is Invalid (a document), NotFound,
+// Unavailable or DiskFull.
+func (b *Broker) ReleaseMessage(ctx context.Context, topic, id string, consumer uint32, docs ...Document) (bool, error) {
+	if err := checkDocuments(docs); err != nil {
+		return false, err
+	}
+	op := &releaseOp{b: b, t: b.topic(topic), name: topic, id: id, docs: docs}
+	if op.t == nil {
+		return false, noTopic(topic)
+	}
+	if consumer != 0 {
+		if op.c = b.consumer(consumer); op.c == nil || op.c.topic != op.t {
+			return false, noConsumer(consumer)
+		}
+	}
+	if ctx.Err() != nil {
+		return false, gone(ctx)
+	}
+	if err := b.commits.doAlone(op); err != nil {
+		return false, err
+	}
+	return op.changed, nil
+}
+
+// releaseOp makes a message deliverable.
+type releaseOp struct {
+	b    *Broker
+	t    *topic
+	name string    // of the topic
+	c    *consumer // nil: all
+	id   string
+	docs documentOp
+
+	slots   []slot
+	moved   int // messages that waited for their delay
+	changed bool
+}
+
+func (o *releaseOp) plan(p *plan) error {
+	if o.t.deleted.Load() {
+		return noTopic(o.name)
+	}
+	if o.c != nil && o.c.deleted.Load() {
+		return noConsumer(o.c.id)
+	}
+	o.slots, o.moved = nil, 0
+	var keys []string
+	var records []*store.Record
+	err := o.b.store.View(func(r store.Reader) error {
+		return o.b.find(r, o.t.id, o.id, func(key string, rec *store.Record) {
+			switch at := rec.ExpireAt(); {
+			case !at.IsZero() && !at.After(o.b.expiryNow(p.now)):
+			case key == "":
+				o.slots = append(o.slots, slot{rec.Priority, rec.Pos})
+			default:
+				rec := *rec
+				rec.Payload = bytes.Clone(rec.Payload)
+				// It is due now, and its expiration counts from now on.
+				waited := (p.now.Sub(rec.Created) + time.Second - 1) / time.Second
+				rec.Delay = uint32(min(int64(rec.Delay), max(int64(waited), 0))) // #nosec G115 -- no more than before
+				keys, records = append(keys, key), append(records, &rec)
+			}
+		})
+	})
+	if err != nil {
+		return err
+	}
+	if len(o.slots)+len(records) == 0 {
+		return noMessage(o.id)
+	}
+	for i, r := range records {
+		p.batch.Undelay = append(p.batch.Undelay, keys[i])
+		p.append(o.t, r)
+		o.t.nextDelayed--
+	}
+	o.moved = len(records)
+	return o.docs.plan(p)
+}
+
+func (o *releaseOp) applied(now time.Time) {
+	if o.moved > 0 {
+		o.b.sweeper.undelayed.Add(1)
+		o.changed = true
+	}
+	list := o.t.list()
+	if o.c != nil {
+		list = []*consumer{o.c}
+	}
+	for _, c := range list {
+		if c.held.Load() == 0 {
+			continue
+		}
+		c.mu.Lock()
+		some := c.expire(o.b.since(now)) > 0
+		for _, s := range o.slots {
+			if l := c.leases[s]; l != nil && (l.state == leased || l.state == deferred) {
+				c.unlist(l)
+				c.giveBack(l)
+				some, o.changed = true, true
+			}
+		}
+		if some {
+			c.wakeOne()
+		}
+		c.mu.Unlock()
+	}
+}
+
+func (o *releaseOp) failed() {}
+
+func (o *releaseOp) appends() bool { return o.moved > 0 || o.docs.appends() }
+
+// ReleaseInFlight makes what a consumer has in flight, or has rejected with a delay, deliverable at
+// once. It returns how many messages that were. The errors are those of ClearBacklog.
+func (b *Broker) ReleaseInFlight(ctx context.Context, consumer uint32, docs ...Document) (int, error) {
+	c, err := b.intervene(ctx, consumer, docs)
+	if err != nil {
+		return 0, err
+	}
+	op := &releaseFlightOp{c: c, docs: docs}
+	if err := b.commits.do(op, documentBytes(docs)); err != nil {
+		return 0, err
+	}
+	n := 0
+	c.eachTimed(b.since(time.Now()), func(l *lease) {
+		c.unlist(l)
+		c.giveBack(l)
+		if l.state == ready {
+			n++
+		}
+	})
+	return n, nil
+}
+
+// eachTimed calls fn with each lease that is in flight or deferred at now, under the consumer's lock, of
+// which it lets go in between.
+func (q *queue) eachTimed(now time.Duration, fn func(*lease)) {
+	q.of.mu.Lock()
+	defer q.of.mu.Unlock()
+	q.expireAll(now)
+	for i, l := range slices.Clone(q.timed) {
+		if i%settleChunk == settleChunk-1 {
+			q.of.wakeOne()
+			q.of.mu.Unlock()
+			q.of.mu.Lock()
+		}
+		if q.leases[l.slot] == l && (l.state == leased || l.state == deferred) {
+			fn(l)
+		}
+	}
+	q.of.wakeOne()
+}
+
+// releaseFlightOp stores the documents of a release.
+type releaseFlightOp struct {
+	c    *consumer
+	docs documentOp
+}
+
+func (o *releaseFlightOp) plan(p *plan) error {
+	if o.c.deleted.Load() {
+		return noConsumer(o.c.id)
+	}
+	return o.docs.plan(p)
+}
+
+func (o *releaseFlightOp) applied(time.Time) {}
+
+func (o *releaseFlightOp) failed() {}
+
+func (o *releaseFlightOp) appends() bool { return o.docs.appends() }
