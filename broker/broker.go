@@ -5,9 +5,9 @@
 //
 // Each priority of a topic is a lane: a log of messages at the positions 1, 2, 3 and so on. A
 // message is stored once, however many consumers its topic has. What a consumer is done with, in
-// a lane, is a Cursor: all positions below a floor and the ranges above it. Nothing is kept of a message
+// a lane, is a store.Cursor: all positions below a floor and the ranges above it. Nothing is kept of a message
 // that expired or was deleted: it is not there. Depths are exact by subtraction: of what was ever
-// appended, what was removed, and what a consumer is done with (see CursorState). A publish touches no
+// appended, what was removed, and what a consumer is done with (see store.CursorState). A publish touches no
 // consumer.
 //
 // What is in flight is a lease in memory. A crash ends all leases, and those messages are
@@ -19,7 +19,8 @@
 // last commit was on its way to disk, checks each operation against the state that the ones
 // before it will leave, commits the lot as one Batch, and only then changes memory and answers.
 // Receiving does not pass it: that is a read of the store and a lease. Whoever has the turn is the committer: the
-// caller of a change that finds nobody committing, or else a goroutine that is there for what gathered meanwhile.
+// caller of a change that finds nobody committing, or else a goroutine that is there for what gathered meanwhile. That
+// is what "the committer's own" means at a field: only who has the turn touches it, and needs no lock to read it.
 //
 // # Locks
 //
@@ -32,7 +33,17 @@
 // After that, memory and the store may differ: nothing is stored or delivered any more, Failed is
 // closed, and the process is to end. Reading what is stored, as administrators do, goes on until then.
 //
-// The Store is an interface; package db implements it on bbolt.
+// # Where things are
+//
+// The nouns: client, topic, producer and consumer have a file each, with what one is, its rules and what it is at work;
+// queue.go is what a topic's messages are to a consumer, lane.go a priority of a topic, lease.go a message in flight.
+// The verbs: publish, receive (take.go reads for it, stream.go goes on) and settle for clients; browse, find, delete,
+// release and clear for administrators; change and define for objects. What they come to: commit.go has the turn,
+// plan.go one commit in the making, trim.go what nobody needs any more, sweep.go what is over. What a Store must do
+// is in package store, and package db does it on bbolt; whose password is right is in package login.
+//
+// The package has more than 4,000 lines, since all of these work on one state, that of the lanes and queues, under one
+// order of locks and one commit: a border through them would cut that state, and be crossed by every operation.
 package broker
 
 import (
