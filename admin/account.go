@@ -153,28 +153,28 @@ func IsSetUp(b *broker.Broker) (bool, error) {
 }
 
 // isSetUp tells whether there is an administrator.
-func (a *Admin) isSetUp() bool {
-	if a.setUpDone.Load() {
+func (u *Users) isSetUp() bool {
+	if u.setUpDone.Load() {
 		return true
 	}
-	is, err := IsSetUp(a.b)
+	is, err := IsSetUp(u.b)
 	if err != nil {
-		a.log.Error("administrators cannot be read", "error", err)
+		u.log.Error("administrators cannot be read", "error", err)
 	}
 	if is { // the last one cannot be deleted
-		a.setUpDone.Store(true)
+		u.setUpDone.Store(true)
 	}
 	return is
 }
 
 // listAdministrators returns all administrators, by name.
-func (a *Admin) listAdministrators() ([]Administrator, error) {
-	docs, err := a.b.Documents(administratorKind, "", false, maxAdministrators)
+func (u *Users) listAdministrators() ([]Administrator, error) {
+	docs, err := u.b.Documents(administratorKind, "", false, maxAdministrators)
 	if err != nil {
 		return nil, err
 	}
 	sessions := map[string]int{}
-	for _, s := range a.listSessions(nil) {
+	for _, s := range u.listSessions(nil) {
 		sessions[s.Administrator]++
 	}
 	all := make([]Administrator, len(docs))
@@ -189,8 +189,8 @@ func (a *Admin) listAdministrators() ([]Administrator, error) {
 }
 
 // getAdministrator returns an administrator. The error is NotFound where there is none.
-func (a *Admin) getAdministrator(name string) (Administrator, error) {
-	r, err := administrator(a.b, name)
+func (u *Users) getAdministrator(name string) (Administrator, error) {
+	r, err := administrator(u.b, name)
 	if err != nil {
 		return Administrator{}, err
 	}
@@ -198,7 +198,7 @@ func (a *Admin) getAdministrator(name string) (Administrator, error) {
 		return Administrator{}, noAdministrator(name)
 	}
 	sessions := 0
-	for _, s := range a.listSessions(nil) {
+	for _, s := range u.listSessions(nil) {
 		if s.Administrator == name {
 			sessions++
 		}
@@ -208,14 +208,14 @@ func (a *Admin) getAdministrator(name string) (Administrator, error) {
 
 // newHash is hashPassword for who acts with its own password current, in turn with sign-ins. The errors
 // are Invalid and those of confirm.
-func (a *Admin) newHash(ctx context.Context, who caller, name, password, current string) (string, error) {
+func (u *Users) newHash(ctx context.Context, who caller, name, password, current string) (string, error) {
 	if err := checkAccount(name, password); err != nil {
 		return "", err
 	}
-	if err := a.confirm(ctx, who, current); err != nil {
+	if err := u.confirm(ctx, who, current); err != nil {
 		return "", err
 	}
-	done, err := a.slowHash(ctx, who.Actor)
+	done, err := u.slowHash(ctx, who.Actor)
 	if err != nil {
 		return "", err
 	}
@@ -225,55 +225,55 @@ func (a *Admin) newHash(ctx context.Context, who caller, name, password, current
 
 // createAdministrator creates an administrator. current is the password of who acts in a session. The
 // errors are those of CreateAdministrator and confirm.
-func (a *Admin) createAdministrator(ctx context.Context, who caller, name, password, current string) (Administrator, error) {
-	hash, err := a.newHash(ctx, who, name, password, current)
+func (u *Users) createAdministrator(ctx context.Context, who caller, name, password, current string) (Administrator, error) {
+	hash, err := u.newHash(ctx, who, name, password, current)
 	if err != nil {
 		return Administrator{}, err
 	}
-	a.changing.Lock()
-	defer a.changing.Unlock()
-	if err := createAdministrator(ctx, a.b, name, hash, a.trail.Entry(who.Actor, "administrator.create", name, "")); err != nil {
+	u.changing.Lock()
+	defer u.changing.Unlock()
+	if err := createAdministrator(ctx, u.b, name, hash, u.trail.Entry(who.Actor, "administrator.create", name, "")); err != nil {
 		return Administrator{}, err
 	}
-	return a.getAdministrator(name)
+	return u.getAdministrator(name)
 }
 
 // setAdministratorPassword changes a password and ends the administrator's sessions, but for the one
 // that who acts in. current is the password of who acts in a session. The errors are those of
 // SetAdministratorPassword and confirm.
-func (a *Admin) setAdministratorPassword(ctx context.Context, who caller, name, password, current string) error {
-	hash, err := a.newHash(ctx, who, name, password, current)
+func (u *Users) setAdministratorPassword(ctx context.Context, who caller, name, password, current string) error {
+	hash, err := u.newHash(ctx, who, name, password, current)
 	if err != nil {
 		return err
 	}
-	return a.changeSessions(func(s *session) bool { return s.administrator == name && s != who.session }, func(ended []broker.Document) error {
-		return setPassword(ctx, a.b, name, hash, append(ended, a.trail.Entry(who.Actor, "administrator.password", name, ""))...)
+	return u.changeSessions(func(s *session) bool { return s.administrator == name && s != who.session }, func(ended []broker.Document) error {
+		return setPassword(ctx, u.b, name, hash, append(ended, u.trail.Entry(who.Actor, "administrator.password", name, ""))...)
 	})
 }
 
 // deleteAdministrator deletes an administrator and ends its sessions. Its tokens end, or who takes them
 // over. The errors are NotFound, a gate.Refusal for the last one, and those of leave and
 // broker.PutDocuments.
-func (a *Admin) deleteAdministrator(ctx context.Context, who caller, name string, takeOver bool) error {
-	return a.changeSessions(func(s *session) bool { return s.administrator == name }, func(ended []broker.Document) error {
-		if r, err := administrator(a.b, name); err != nil {
+func (u *Users) deleteAdministrator(ctx context.Context, who caller, name string, takeOver bool) error {
+	return u.changeSessions(func(s *session) bool { return s.administrator == name }, func(ended []broker.Document) error {
+		if r, err := administrator(u.b, name); err != nil {
 			return err
 		} else if r.Hash == "" {
 			return noAdministrator(name)
 		}
-		some, err := a.b.Documents(administratorKind, "", false, 2)
+		some, err := u.b.Documents(administratorKind, "", false, 2)
 		if err != nil {
 			return err
 		}
 		if len(some) < 2 {
 			return refuse(http.StatusConflict, "last_administrator", "The last administrator cannot be deleted")
 		}
-		left, err := a.leave(who, name, takeOver)
+		left, err := u.leave(who, name, takeOver)
 		if err != nil {
 			return err
 		}
-		if err := a.b.PutDocuments(ctx, append(append(ended, left.docs...), broker.Document{Kind: administratorKind, Key: name, Secret: true},
-			a.trail.Entry(who.Actor, "administrator.delete", name, ""))...); err != nil {
+		if err := u.b.PutDocuments(ctx, append(append(ended, left.docs...), broker.Document{Kind: administratorKind, Key: name, Secret: true},
+			u.trail.Entry(who.Actor, "administrator.delete", name, ""))...); err != nil {
 			return err
 		}
 		left.done()

@@ -65,17 +65,12 @@ type Admin struct {
 	log      *slog.Logger
 	lines    *exchange.Lines
 	router   *httprouter.Router
-	foreign  *http.CrossOriginProtection
 	links    *strings.Replacer // puts the prefix in front of the links of a page
 	stats    *stats
 	started  time.Time
 
-	changing  sync.Mutex  // held from reading administrators, sessions or tokens to having changed them, also in memory
-	oneImport sync.Mutex  // held while an import is read and done
-	setUpDone atomic.Bool // there is an administrator
-	setup     setup
-	sessions  sessions
-	tokens    tokens
+	oneImport sync.Mutex // held while an import is read and done
+	users     *Users
 	trail     *audit.Log
 
 	closing   chan struct{} // closed by Close
@@ -97,24 +92,18 @@ func New(b *broker.Broker, o Options) (*Admin, error) {
 		reach:   o.reach(),
 		log:     o.Logger,
 		lines:   exchange.NewLines(o.Logger),
-		foreign: http.NewCrossOriginProtection(),
 		links:   prefixer(o.PathPrefix),
 		started: time.Now(),
 		closing: make(chan struct{}),
 	}
-	if origin := a.reach.ConfiguredOrigin(); origin != "" {
-		if err := a.foreign.AddTrustedOrigin(origin); err != nil {
-			return nil, err
-		}
-	}
-	a.Adjust(o)
 	var err error
 	if a.trail, err = audit.Open(b, o.Logger); err != nil {
 		return nil, err
 	}
-	if err := a.load(); err != nil {
+	if a.users, err = newUsers(b, o.Logger, a.trail, a.reach); err != nil {
 		return nil, err
 	}
+	a.Adjust(o)
 	a.stats = newStats(b, o.PathPrefix)
 	a.register()
 	a.workers.Go(a.keep)
@@ -132,7 +121,6 @@ type adjusted struct {
 	settings   []Setting
 	maxPayload int64
 	access     bool
-	idle, life time.Duration // of sessions
 }
 
 // Adjust takes over the options that can change while requests are served: Settings, MaxPayload,
@@ -141,18 +129,22 @@ func (a *Admin) Adjust(o Options) {
 	if o.MaxPayload <= 0 {
 		o.MaxPayload = broker.DefaultMaxPayload
 	}
-	a.adjusted.Store(&adjusted{o.Settings, o.MaxPayload, o.Access,
-		cmp.Or(o.SessionIdle, DefaultSessionIdle), cmp.Or(o.SessionLife, DefaultSessionLife)})
+	a.adjusted.Store(&adjusted{o.Settings, o.MaxPayload, o.Access})
+	a.users.adjust(cmp.Or(o.SessionIdle, DefaultSessionIdle), cmp.Or(o.SessionLife, DefaultSessionLife))
 }
+
+// SetupURLs returns a link to create the first administrator with, once, within half an hour, at each
+// address that the pages are reached by; none, where there is an administrator already. Links that were
+// returned before are no longer valid. They are secret.
+func (a *Admin) SetupURLs() []string { return a.users.setupURLs() }
 
 // Close ends what runs in the background and stores what only memory has. Requests must have ended.
 func (a *Admin) Close() {
 	a.closeOnce.Do(func() {
 		close(a.closing)
-		a.setup.close()
 		a.stats.close()
 		a.workers.Wait()
-		a.flush(time.Now())
+		a.users.close()
 		a.trail.StoreRepeated()
 	})
 }
@@ -277,7 +269,7 @@ func (a *Admin) notFound(r *http.Request) error {
 // refuseUntilSetUp returns an error while there is no administrator.
 func (a *Admin) refuseUntilSetUp(r *http.Request) error {
 	switch {
-	case a.isSetUp() || isLocal(r):
+	case a.users.isSetUp() || isLocal(r):
 		return nil
 	case gate.IsAPI(r):
 		return gate.ErrNotSetUp
@@ -290,14 +282,14 @@ func (a *Admin) refuseUntilSetUp(r *http.Request) error {
 func (a *Admin) enter(x *call, r *http.Request, rt route, p httprouter.Params) error {
 	if !strings.HasPrefix(rt.Path, gate.AssetsPath) {
 		if rt.Path == gate.SetupPath {
-			if a.isSetUp() {
+			if a.users.isSetUp() {
 				return gate.ErrNoRoute
 			}
 		} else if err := a.refuseUntilSetUp(r); err != nil {
 			return err
 		}
 	}
-	who, err := a.identify(r)
+	who, err := a.users.identify(r)
 	if err != nil {
 		return err
 	}
@@ -353,3 +345,28 @@ func (a *Admin) maxBody(rt route) int64 {
 
 // strictTransport has a browser come through TLS alone for 30 days since its last visit: to this host, at any port.
 const strictTransport = "max-age=2592000"
+
+// Local returns the handler for who has the database file in hand: nobody has to sign in. It must
+// not be served to anybody else.
+func (a *Admin) Local() http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		a.ServeHTTP(w, gate.AsLocal(r))
+	})
+}
+
+// keep writes last uses now and then and clears away what is over, until Close.
+func (a *Admin) keep() {
+	tick := time.NewTicker(keepInterval)
+	defer tick.Stop()
+	for {
+		select {
+		case now := <-tick.C:
+			a.users.flush(now)
+			if err := a.trail.Keep(context.Background()); err != nil {
+				a.log.Warn("the audit log was not merged or trimmed", "error", err)
+			}
+		case <-a.closing:
+			return
+		}
+	}
+}

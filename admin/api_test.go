@@ -104,20 +104,20 @@ func newAPIRig(t *testing.T) *apiRig {
 	})
 	who := caller{Actor: actor{Name: "ada", Via: "web", Addr: "192.0.2.1", Access: admin}}
 	token := func(name, scope string) string {
-		made, err := a.createToken(t.Context(), who, NewToken{Name: name, Scope: scope, Expires: Never})
+		made, err := a.users.createToken(t.Context(), who, NewToken{Name: name, Scope: scope, Expires: Never})
 		if err != nil {
 			t.Fatal(err)
 		}
 		return made.Token
 	}
 	r.adminToken, r.writeToken, r.readToken, r.expiredToken = token("boss", gate.ScopeAdmin), token("writer", gate.ScopeWrite), token("reader", gate.ScopeRead), token("former", gate.ScopeAdmin)
-	a.tokens.mu.Lock()
-	for _, k := range a.tokens.byHash {
+	a.users.tokens.mu.Lock()
+	for _, k := range a.users.tokens.byHash {
 		if k.name == "former" {
 			k.expires = time.Now().Add(-time.Second)
 		}
 	}
-	a.tokens.mu.Unlock()
+	a.users.tokens.mu.Unlock()
 	return r
 }
 
@@ -513,7 +513,7 @@ func TestCredentials(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if !bytes.Equal(before, after) || len(r.a.listTokens()) != 4 {
+	if !bytes.Equal(before, after) || len(r.a.users.listTokens()) != 4 {
 		t.Errorf("without the right to it something was changed: %s", after)
 	}
 	each(func(method, path string, op *openapi3.Operation, scope string) {

@@ -39,19 +39,11 @@ func callerOf(ctx context.Context) caller {
 	return who
 }
 
-// Local returns the handler for who has the database file in hand: nobody has to sign in. It must
-// not be served to anybody else.
-func (a *Admin) Local() http.Handler {
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		a.ServeHTTP(w, gate.AsLocal(r))
-	})
-}
-
 // identify returns who a request comes from, by its token or its session; nobody, where it has
 // neither. The errors are gate.ErrNoSignIn for a token that is not valid, which nobody can guess and nothing counts, and
 // gate.ErrForeign for a change that a page of another origin sends: it could have no token.
-func (a *Admin) identify(r *http.Request) (caller, error) {
-	who := caller{Actor: actor{Via: "web", Addr: a.reach.Addr(r)}}
+func (u *Users) identify(r *http.Request) (caller, error) {
+	who := caller{Actor: actor{Via: "web", Addr: u.reach.Addr(r)}}
 	if isLocal(r) {
 		who.Actor = actor{Name: gate.CommandLine, Via: "file", Access: admin}
 		return who, nil
@@ -60,19 +52,19 @@ func (a *Admin) identify(r *http.Request) (caller, error) {
 	if gate.IsAPI(r) {
 		who.Via = "api"
 		if text, ok := bearer(r); ok {
-			t := a.token(text, now)
+			t := u.token(text, now)
 			if t == nil {
-				a.trail.Note(r.Context(), who.Actor, "token.refused", "")
+				u.trail.Note(r.Context(), who.Actor, "token.refused", "")
 				return who, gate.ErrNoSignIn
 			}
 			who.Name, who.Access, who.token = gate.TokenPrefix+t.name, gate.AccessOf(t.scope), t
 			return who, nil
 		}
 	}
-	if err := a.foreign.Check(r); err != nil {
+	if err := u.foreign.Check(r); err != nil {
 		return who, gate.ErrForeign
 	}
-	if s := a.session(r, now); s != nil {
+	if s := u.session(r, now); s != nil {
 		who.Name, who.Access, who.session = s.administrator, admin, s
 	}
 	return who, nil
@@ -86,9 +78,9 @@ func bearer(r *http.Request) (string, bool) {
 
 // signIn begins a session of an administrator, whose cookie it sets. The errors are Unauthorized;
 // TooMany, after too many failures, until their window ends; and Unavailable.
-func (a *Admin) signIn(ctx context.Context, w http.ResponseWriter, r *http.Request, name, password string) error {
-	who := actor{Via: "web", Addr: a.reach.Addr(r)}
-	account, right, err := a.checkPassword(ctx, name, password, who.Addr)
+func (u *Users) signIn(ctx context.Context, w http.ResponseWriter, r *http.Request, name, password string) error {
+	who := actor{Via: "web", Addr: u.reach.Addr(r)}
+	account, right, err := u.checkPassword(ctx, name, password, who.Addr)
 	if err != nil {
 		return err
 	}
@@ -96,30 +88,30 @@ func (a *Admin) signIn(ctx context.Context, w http.ResponseWriter, r *http.Reque
 		if account.Hash == "" {
 			name = "" // perhaps a password, in the wrong field
 		}
-		a.trail.Note(ctx, who, "session.refused", name)
+		u.trail.Note(ctx, who, "session.refused", name)
 		return &broker.Error{Code: broker.Unauthorized, Message: "Wrong name or password"}
 	}
 	who.Name = name
 
-	a.changing.Lock()
-	defer a.changing.Unlock()
-	if now, err := administrator(a.b, name); err != nil || now.Hash != account.Hash {
+	u.changing.Lock()
+	defer u.changing.Unlock()
+	if now, err := administrator(u.b, name); err != nil || now.Hash != account.Hash {
 		return &broker.Error{Code: broker.Unauthorized, Message: "Wrong name or password", Reason: "changed meanwhile", Err: err}
 	}
-	return a.startSession(ctx, w, r, who)
+	return u.startSession(ctx, w, r, who)
 }
 
 // checkPassword tells whether password is that of an administrator who comes from an IP address, and
 // returns the administrator, the zero record where there is none of that name. The errors are TooMany, after too
 // many failures, until their window ends; and Unavailable.
-func (a *Admin) checkPassword(ctx context.Context, name, password, addr string) (administratorRecord, bool, error) {
-	logins, caller := a.b.Logins(), login.CallerOf(login.Administrator, name, addr)
+func (u *Users) checkPassword(ctx context.Context, name, password, addr string) (administratorRecord, bool, error) {
+	logins, caller := u.b.Logins(), login.CallerOf(login.Administrator, name, addr)
 	done, err := logins.Begin(ctx, caller)
 	if err != nil {
 		return administratorRecord{}, false, broker.LoginError(err)
 	}
 	defer done()
-	account, err := administrator(a.b, name)
+	account, err := administrator(u.b, name)
 	if err != nil {
 		return account, false, err
 	}
@@ -136,16 +128,16 @@ func (a *Admin) checkPassword(ctx context.Context, name, password, addr string) 
 // session that was left open, or stolen, is not enough for what outlives it. Tokens and the command line
 // have no password: it took one to make a token that may, or the database file in hand. The errors are
 // Invalid and those of checkPassword.
-func (a *Admin) confirm(ctx context.Context, who caller, password string) error {
+func (u *Users) confirm(ctx context.Context, who caller, password string) error {
 	if who.session == nil {
 		return nil
 	}
 	if password == "" {
 		return invalid("current_password", "current_password: this takes the password of administrator %q once more", who.Name)
 	}
-	_, right, err := a.checkPassword(ctx, who.Name, password, who.Addr)
+	_, right, err := u.checkPassword(ctx, who.Name, password, who.Addr)
 	if err == nil && !right {
-		a.trail.Note(ctx, who.Actor, "password.refused", who.Name)
+		u.trail.Note(ctx, who.Actor, "password.refused", who.Name)
 		err = invalid("current_password", "current_password: this is not the password of administrator %q", who.Name)
 	}
 	return err
@@ -153,20 +145,20 @@ func (a *Admin) confirm(ctx context.Context, who caller, password string) error 
 
 // present returns gate.ErrNoSignIn where the session or token that who acts with has ended since the request
 // began. The caller holds changing.
-func (a *Admin) present(who caller) error {
-	a.sessions.mu.RLock()
-	defer a.sessions.mu.RUnlock()
-	a.tokens.mu.RLock()
-	defer a.tokens.mu.RUnlock()
-	if who.session != nil && a.sessions.byHash[who.session.hash] == nil || who.token != nil && a.tokens.byHash[who.token.hash] == nil {
+func (u *Users) present(who caller) error {
+	u.sessions.mu.RLock()
+	defer u.sessions.mu.RUnlock()
+	u.tokens.mu.RLock()
+	defer u.tokens.mu.RUnlock()
+	if who.session != nil && u.sessions.byHash[who.session.hash] == nil || who.token != nil && u.tokens.byHash[who.token.hash] == nil {
 		return gate.ErrNoSignIn
 	}
 	return nil
 }
 
 // slowHash waits for the turn of who acts to run a slow hash, which ends with done. The error is Unavailable.
-func (a *Admin) slowHash(ctx context.Context, who actor) (done func(), err error) {
-	done, err = a.b.Logins().Turn(ctx, login.CallerOf(login.Administrator, who.Name, who.Addr))
+func (u *Users) slowHash(ctx context.Context, who actor) (done func(), err error) {
+	done, err = u.b.Logins().Turn(ctx, login.CallerOf(login.Administrator, who.Name, who.Addr))
 	return done, broker.LoginError(err)
 }
 

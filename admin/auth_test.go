@@ -396,7 +396,7 @@ func TestSetupRunsOut(t *testing.T) {
 			t.Error(a.status, a.body)
 		}
 		r.want(r.call("POST", gate.SetupPath, setupForm(key, authName, authPassword)), http.StatusNotFound)
-		if r.a.isSetUp() {
+		if r.a.users.isSetUp() {
 			t.Error("set up")
 		}
 		key = setupKey(t, r)
@@ -838,19 +838,19 @@ func TestSessions(t *testing.T) {
 	r.want(r.call("GET", v1+"/sessions", "", withCookie(first)), http.StatusUnauthorized)
 
 	// One more than an administrator may have takes the place of the oldest.
-	r.a.changing.Lock()
+	r.a.users.changing.Lock()
 	for range maxSessions {
 		w := httptest.NewRecorder()
-		if err := r.a.startSession(context.Background(), w, httptest.NewRequest("GET", "/", nil), actor{Name: authName}); err != nil {
+		if err := r.a.users.startSession(context.Background(), w, httptest.NewRequest("GET", "/", nil), actor{Name: authName}); err != nil {
 			t.Fatal(err)
 		}
 	}
-	r.a.changing.Unlock()
+	r.a.users.changing.Unlock()
 	r.want(r.call("GET", v1+"/sessions", "", withCookie(second)), http.StatusUnauthorized)
 	if docs, err := r.b.Documents(sessionKind, "", false, 2*maxSessions); err != nil || len(docs) != maxSessions {
 		t.Error(len(docs), err)
 	}
-	if n, err := r.a.endSessions(context.Background(), local, ""); n != maxSessions || err != nil {
+	if n, err := r.a.users.endSessions(context.Background(), local, ""); n != maxSessions || err != nil {
 		t.Error(n, err)
 	}
 }

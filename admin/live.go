@@ -176,22 +176,10 @@ func (a *Admin) pageLive(w http.ResponseWriter, r *http.Request, _ params) error
 		case <-a.b.Done():
 			return nil
 		}
-		if !a.stillSignedIn(r) {
+		if !a.users.stillSignedIn(r) {
 			return nil
 		}
 	}
-}
-
-// stillSignedIn tells whether the session of a request that lasts is not over. Watching does not
-// count as using it.
-func (a *Admin) stillSignedIn(r *http.Request) bool {
-	s := callerOf(r.Context()).session
-	if s == nil {
-		return isLocal(r)
-	}
-	a.sessions.mu.RLock()
-	defer a.sessions.mu.RUnlock()
-	return a.sessions.byHash[s.hash] == s && time.Now().Before(a.end(s))
 }
 
 // pageHistory answers with a History, of a topic or of all.

@@ -100,18 +100,18 @@ func (a *Admin) pageAccess(w http.ResponseWriter, r *http.Request, _ params) err
 // renderAccess fills in what p does not have yet.
 func (a *Admin) renderAccess(w http.ResponseWriter, r *http.Request, status int, p accessPage) error {
 	var err error
-	if p.Administrators, err = a.listAdministrators(); err != nil {
+	if p.Administrators, err = a.users.listAdministrators(); err != nil {
 		return err
 	}
 	who := callerOf(r.Context())
 	p.Me = who.Name
-	p.Sessions = a.listSessions(who.session)
+	p.Sessions = a.users.listSessions(who.session)
 	if n := len(p.Sessions); n > maxSessionRows {
 		p.Sessions, p.MoreSessions = p.Sessions[:maxSessionRows], n-maxSessionRows
 	}
-	o := a.adjusted.Load()
+	o := a.users.lives.Load()
 	p.Idle, p.Life = o.idle, o.life
-	tokens, owns := a.listTokens(), map[string]bool{}
+	tokens, owns := a.users.listTokens(), map[string]bool{}
 	for _, t := range tokens {
 		owns[t.Owner] = true
 	}
@@ -149,7 +149,7 @@ func (a *Admin) postAdministrator(w http.ResponseWriter, r *http.Request, _ para
 	}
 	f := newAdministratorForm()
 	f.typed(v)
-	made, err := a.createAdministrator(r.Context(), callerOf(r.Context()), f.get("name"), f.get("password"), f.get("current_password"))
+	made, err := a.users.createAdministrator(r.Context(), callerOf(r.Context()), f.get("name"), f.get("password"), f.get("current_password"))
 	if err != nil {
 		status, err := f.fail(err)
 		if err != nil {
@@ -187,7 +187,7 @@ func (a *Admin) pageAdministrator(w http.ResponseWriter, r *http.Request, p para
 }
 
 func (a *Admin) renderAdministrator(w http.ResponseWriter, r *http.Request, status int, name string, password, del *form) error {
-	found, err := a.getAdministrator(name)
+	found, err := a.users.getAdministrator(name)
 	if err != nil {
 		return err
 	}
@@ -195,7 +195,7 @@ func (a *Admin) renderAdministrator(w http.ResponseWriter, r *http.Request, stat
 	if err != nil {
 		return err
 	}
-	me, tokens := name == actorOf(r.Context()).Name, EndsWith(a.listTokens(), name)
+	me, tokens := name == actorOf(r.Context()).Name, EndsWith(a.users.listTokens(), name)
 	if me || tokens == nil { // nobody takes them over, or there are none
 		del.drop("take_over")
 	}
@@ -211,7 +211,7 @@ func (a *Admin) postAdministratorPassword(w http.ResponseWriter, r *http.Request
 	name := unsegment(p["name"])
 	f := passwordForm(name)
 	f.typed(v)
-	if err := a.setAdministratorPassword(r.Context(), callerOf(r.Context()), name, f.get("password"), f.get("current_password")); err != nil {
+	if err := a.users.setAdministratorPassword(r.Context(), callerOf(r.Context()), name, f.get("password"), f.get("current_password")); err != nil {
 		status, err := f.fail(err)
 		if err != nil {
 			return err
@@ -231,7 +231,7 @@ func (a *Admin) postAdministratorDelete(w http.ResponseWriter, r *http.Request, 
 	f.typed(v)
 	err = f.confirmed(name)
 	if err == nil {
-		err = a.deleteAdministrator(r.Context(), who, name, f.on("take_over"))
+		err = a.users.deleteAdministrator(r.Context(), who, name, f.on("take_over"))
 	}
 	if fe := (*fieldError)(nil); errors.As(err, &fe) || broker.CodeOf(err) == broker.Invalid {
 		status, err := f.fail(err)
@@ -244,7 +244,7 @@ func (a *Admin) postAdministratorDelete(w http.ResponseWriter, r *http.Request, 
 		return err
 	}
 	if name == who.Name {
-		http.SetCookie(w, a.cookie(r, ""))
+		http.SetCookie(w, a.users.cookie(r, ""))
 		return a.done(w, r, gate.LoginPath, "Your account is deleted.")
 	}
 	return a.done(w, r, accessPath, "Administrator "+name+" is deleted.")
@@ -253,15 +253,15 @@ func (a *Admin) postAdministratorDelete(w http.ResponseWriter, r *http.Request, 
 // postSignOutEverywhere ends all sessions of an administrator.
 func (a *Admin) postSignOutEverywhere(w http.ResponseWriter, r *http.Request, p params) error {
 	name, who := unsegment(p["name"]), actorOf(r.Context())
-	if _, err := a.getAdministrator(name); err != nil {
+	if _, err := a.users.getAdministrator(name); err != nil {
 		return err
 	}
-	n, err := a.endSessions(r.Context(), who, name)
+	n, err := a.users.endSessions(r.Context(), who, name)
 	if err != nil {
 		return err
 	}
 	if name == who.Name {
-		http.SetCookie(w, a.cookie(r, ""))
+		http.SetCookie(w, a.users.cookie(r, ""))
 		return a.done(w, r, gate.LoginPath, "You are signed out everywhere.")
 	}
 	return a.done(w, r, administratorPath(name), count(int64(n), "session is", "sessions are")+" ended.")
@@ -272,7 +272,7 @@ func (a *Admin) postSessionDelete(w http.ResponseWriter, r *http.Request, p para
 	if who.session != nil && who.session.hash.id() == p["id"] {
 		return a.postLogout(w, r, p)
 	}
-	if err := a.endSession(r.Context(), who.Actor, p["id"]); err != nil {
+	if err := a.users.endSession(r.Context(), who.Actor, p["id"]); err != nil {
 		return err
 	}
 	return a.done(w, r, accessPath, "The session is ended.")
@@ -289,7 +289,7 @@ func (a *Admin) postToken(w http.ResponseWriter, r *http.Request, _ params) erro
 	if days, err := f.number("expires", 90); err == nil && days > 0 && days <= 3650 {
 		n.Expires = time.Now().AddDate(0, 0, int(days)).UTC().Format(time.RFC3339)
 	}
-	made, err := a.createToken(r.Context(), callerOf(r.Context()), n)
+	made, err := a.users.createToken(r.Context(), callerOf(r.Context()), n)
 	if err != nil {
 		status, err := f.fail(err)
 		if err != nil {
@@ -301,7 +301,7 @@ func (a *Admin) postToken(w http.ResponseWriter, r *http.Request, _ params) erro
 }
 
 func (a *Admin) postTokenDelete(w http.ResponseWriter, r *http.Request, p params) error {
-	if err := a.deleteToken(r.Context(), callerOf(r.Context()), p["id"], false); err != nil {
+	if err := a.users.deleteToken(r.Context(), callerOf(r.Context()), p["id"], false); err != nil {
 		return err
 	}
 	return a.done(w, r, accessPath, "The token is revoked.")

@@ -93,12 +93,12 @@ func TestStickyNames(t *testing.T) {
 			Consumers: []broker.Consumer{{Client: username, Topic: name, SubKey: fmt.Sprint("sticky-", i), Active: true, MaxDepth: 10, MaxInFlight: 10, AckTimeout: time.Minute}},
 		})
 		w.publish(name, 1, broker.WithProducer(name), broker.WithMIMEType("text/html"))
-		if _, err := w.a.createAdministrator(t.Context(), who, name, "correct horse", ""); err == nil {
+		if _, err := w.a.users.createAdministrator(t.Context(), who, name, "correct horse", ""); err == nil {
 			paths = append(paths, administratorPath(name))
 		} else if broker.CodeOf(err) != broker.Invalid { // not every name is one for administrators
 			t.Fatal(err)
 		}
-		if _, err := w.a.createToken(t.Context(), who, NewToken{Name: name}); err != nil && broker.CodeOf(err) != broker.Invalid {
+		if _, err := w.a.users.createToken(t.Context(), who, NewToken{Name: name}); err != nil && broker.CodeOf(err) != broker.Invalid {
 			t.Fatal(err)
 		}
 		paths = append(paths, "/admin/topics/"+segment(name), "/admin/topics/"+segment(name)+"/edit", "/admin/topics/"+segment(name)+"/delete", "/admin/topics/"+segment(name)+"/publish",
@@ -466,7 +466,7 @@ func TestSystemPages(t *testing.T) {
 	// Sessions.
 	r.login("bob", "battery staple 2")
 	id := ""
-	for _, s := range r.a.listSessions(nil) {
+	for _, s := range r.a.users.listSessions(nil) {
 		if s.Administrator == "bob" {
 			id = s.ID
 		}
@@ -475,7 +475,7 @@ func TestSystemPages(t *testing.T) {
 	r.want(post("/admin/system/sessions/"+id+"/delete"), http.StatusNotFound)
 	r.login("bob", "battery staple 2")
 	done(post("/admin/system/administrators/bob/sign-out"), "/admin/system/administrators/bob")
-	if n := len(r.a.listSessions(nil)); n != 1 {
+	if n := len(r.a.users.listSessions(nil)); n != 1 {
 		t.Error("sessions:", n)
 	}
 	r.want(post("/admin/system/administrators/eve/sign-out"), http.StatusNotFound)
@@ -491,7 +491,7 @@ func TestSystemPages(t *testing.T) {
 	if a := r.call("GET", v1+"/stats", "", withToken(secret)); a.status != http.StatusOK {
 		t.Error(a.status, a.body)
 	}
-	tokens := r.a.listTokens()
+	tokens := r.a.users.listTokens()
 	if d := time.Until(tokens[0].Expires.Time); tokens[0].Scope != gate.ScopeWrite || d < 29*24*time.Hour || d > 31*24*time.Hour {
 		t.Error(tokens, d)
 	}
@@ -500,7 +500,7 @@ func TestSystemPages(t *testing.T) {
 	r.want(post("/admin/system/tokens", "name", "other", "scope", "read", "expires", "99999"), http.StatusUnprocessableEntity)
 	r.want(post("/admin/system/tokens", "name", "", "scope", "read", "expires", Never), http.StatusUnprocessableEntity)
 	r.want(post("/admin/system/tokens", "name", "forever", "scope", "read", "expires", Never), http.StatusCreated)
-	for _, token := range r.a.listTokens() {
+	for _, token := range r.a.users.listTokens() {
 		done(post("/admin/system/tokens/"+token.ID+"/delete"), accessPath)
 	}
 	r.want(post("/admin/system/tokens/"+tokens[0].ID+"/delete"), http.StatusNotFound)

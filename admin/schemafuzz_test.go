@@ -126,7 +126,7 @@ func (f *schemaFuzzer) restore() {
 
 func (f *schemaFuzzer) newTokens() {
 	for scope, to := range map[string]*string{gate.ScopeAdmin: &f.r.adminToken, gate.ScopeRead: &f.r.readToken} {
-		made, err := f.r.a.createToken(f.t.Context(), caller{Actor: actor{Name: gate.CommandLine, Access: admin}}, NewToken{Name: fmt.Sprint("fuzz ", f.rnd.Uint64()), Scope: scope})
+		made, err := f.r.a.users.createToken(f.t.Context(), caller{Actor: actor{Name: gate.CommandLine, Access: admin}}, NewToken{Name: fmt.Sprint("fuzz ", f.rnd.Uint64()), Scope: scope})
 		if err != nil {
 			f.t.Fatal(err)
 		}

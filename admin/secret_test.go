@@ -46,7 +46,7 @@ func TestFormerSecretsLeaveTheFile(t *testing.T) {
 	deleted := object(do(201, "POST", "/consumers", `{"client": "erp", "topic": "/t", "sub_key": "a-key-of-ones-own"}`))
 	token := r.newToken(cookie, "brief", gate.ScopeRead, "")
 	var tokenHash string
-	for h, k := range r.a.tokens.byHash {
+	for h, k := range r.a.users.tokens.byHash {
 		if k.name == token.Name {
 			tokenHash = h.String()
 		}

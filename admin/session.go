@@ -5,7 +5,6 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"net/http"
 	"slices"
@@ -16,7 +15,6 @@ import (
 	"pipit/admin/gate"
 	"pipit/broker"
 	"pipit/broker/clip"
-	"pipit/broker/login"
 )
 
 // sessionKind is the kind of the documents of sessions, whose keys are the hashes of their secrets.
@@ -64,21 +62,21 @@ type session struct {
 	addr, agent   string
 	created       time.Time
 	used          atomic.Int64 // unix nanoseconds
-	stored        int64        // used as it is stored; guarded by Admin.changing
+	stored        int64        // used as it is stored; guarded by Users.changing
 }
 
 // sessions are those that are not over, by their hashes.
 type sessions struct {
 	mu     sync.RWMutex
 	byHash map[secretHash]*session // guarded by mu
-	gone   []broker.Document       // deletions that are still to be stored; guarded by Admin.changing
+	gone   []broker.Document       // deletions that are still to be stored; guarded by Users.changing
 }
 
 func (s *session) lastUsed() time.Time { return time.Unix(0, s.used.Load()) }
 
 // end is when a session is over.
-func (a *Admin) end(s *session) time.Time {
-	o := a.adjusted.Load()
+func (u *Users) end(s *session) time.Time {
+	o := u.lives.Load()
 	idle, life := s.lastUsed().Add(o.idle), s.created.Add(o.life)
 	if life.Before(idle) {
 		return life
@@ -93,16 +91,16 @@ func (s *session) document() broker.Document {
 
 // cookieName is that of the session's cookie. Browsers see to it that one with the prefix __Host- was
 // set by this host, through TLS.
-func (a *Admin) cookieName(r *http.Request) string {
-	if a.reach.Secure(r) {
+func (u *Users) cookieName(r *http.Request) string {
+	if u.reach.Secure(r) {
 		return "__Host-" + sessionCookie
 	}
 	return sessionCookie
 }
 
 // cookie is the session's cookie; an empty value takes it away.
-func (a *Admin) cookie(r *http.Request, value string) *http.Cookie {
-	c := &http.Cookie{Name: a.cookieName(r), Value: value, Path: a.o.PathPrefix + rootPath, HttpOnly: true, SameSite: http.SameSiteStrictMode, Secure: a.reach.Secure(r)} // #nosec G124 -- Secure where the request came through TLS
+func (u *Users) cookie(r *http.Request, value string) *http.Cookie {
+	c := &http.Cookie{Name: u.cookieName(r), Value: value, Path: u.reach.PathPrefix + rootPath, HttpOnly: true, SameSite: http.SameSiteStrictMode, Secure: u.reach.Secure(r)} // #nosec G124 -- Secure where the request came through TLS
 	if c.Secure {
 		c.Path = "/" // which __Host- demands
 	}
@@ -114,16 +112,16 @@ func (a *Admin) cookie(r *http.Request, value string) *http.Cookie {
 
 // session returns the session of a request, which is thereby used, nil where there is none. It reads
 // and writes memory alone.
-func (a *Admin) session(r *http.Request, now time.Time) *session {
-	c, err := r.Cookie(a.cookieName(r))
+func (u *Users) session(r *http.Request, now time.Time) *session {
+	c, err := r.Cookie(u.cookieName(r))
 	if err != nil {
 		return nil
 	}
 	hash := sha256.Sum256([]byte(c.Value))
-	a.sessions.mu.RLock()
-	s := a.sessions.byHash[hash]
-	a.sessions.mu.RUnlock()
-	if s == nil || !now.Before(a.end(s)) {
+	u.sessions.mu.RLock()
+	s := u.sessions.byHash[hash]
+	u.sessions.mu.RUnlock()
+	if s == nil || !now.Before(u.end(s)) {
 		return nil
 	}
 	for {
@@ -139,109 +137,109 @@ func (a *Admin) session(r *http.Request, now time.Time) *session {
 //
 // Where there is no room on the disk, the session is in memory alone: somebody has to be able to
 // make room.
-func (a *Admin) startSession(ctx context.Context, w http.ResponseWriter, r *http.Request, who actor, more ...broker.Document) error {
+func (u *Users) startSession(ctx context.Context, w http.ResponseWriter, r *http.Request, who actor, more ...broker.Document) error {
 	now := time.Now()
 	text, hash := newSecret("")
 	s := &session{hash: hash, administrator: who.Name, addr: who.Addr, agent: clip.To(r.UserAgent(), maxAgent), created: now}
 	s.used.Store(now.UnixNano())
 	s.stored = now.UnixNano()
 
-	a.sessions.mu.RLock()
+	u.sessions.mu.RLock()
 	var own []*session
 	before := callerOf(r.Context()).session
-	for _, other := range a.sessions.byHash {
+	for _, other := range u.sessions.byHash {
 		if other.administrator == who.Name && other != before {
 			own = append(own, other)
 		}
 	}
-	a.sessions.mu.RUnlock()
+	u.sessions.mu.RUnlock()
 	slices.SortFunc(own, func(x, y *session) int { return cmp.Compare(x.used.Load(), y.used.Load()) })
 	end := own[:max(0, len(own)+1-maxSessions)]
 	if before != nil {
 		end = append(end, before)
 	}
 
-	entry := a.trail.Entry(who, "session.start", who.Name, s.agent)
+	entry := u.trail.Entry(who, "session.start", who.Name, s.agent)
 	docs := append(more, s.document(), entry)
 	for _, e := range end {
 		docs = append(docs, broker.Document{Kind: sessionKind, Key: e.hash.String()})
 	}
-	if err := a.b.PutDocuments(ctx, docs...); len(more) == 0 && broker.CodeOf(err) == broker.DiskFull {
-		a.log.Warn("a session is not stored and ends with the process", "administrator", who.Name, "error", err)
-		a.trail.LogUnstored(&entry)
+	if err := u.b.PutDocuments(ctx, docs...); len(more) == 0 && broker.CodeOf(err) == broker.DiskFull {
+		u.log.Warn("a session is not stored and ends with the process", "administrator", who.Name, "error", err)
+		u.trail.LogUnstored(&entry)
 		s.stored = 0
 	} else if err != nil {
 		return err
 	}
-	a.sessions.mu.Lock()
-	a.sessions.byHash[hash] = s
+	u.sessions.mu.Lock()
+	u.sessions.byHash[hash] = s
 	for _, e := range end {
-		delete(a.sessions.byHash, e.hash)
+		delete(u.sessions.byHash, e.hash)
 	}
-	a.sessions.mu.Unlock()
-	http.SetCookie(w, a.cookie(r, text))
+	u.sessions.mu.Unlock()
+	http.SetCookie(w, u.cookie(r, text))
 	return nil
 }
 
 // changeSessions calls commit with what deletes the documents of the sessions that end, and when it
 // has succeeded, ends them. Nobody else changes administrators, sessions or tokens meanwhile.
-func (a *Admin) changeSessions(ends func(*session) bool, commit func(ended []broker.Document) error) error {
-	a.changing.Lock()
-	defer a.changing.Unlock()
+func (u *Users) changeSessions(ends func(*session) bool, commit func(ended []broker.Document) error) error {
+	u.changing.Lock()
+	defer u.changing.Unlock()
 	var (
 		end  []*session
 		docs []broker.Document
 	)
-	a.sessions.mu.RLock()
-	for _, s := range a.sessions.byHash {
+	u.sessions.mu.RLock()
+	for _, s := range u.sessions.byHash {
 		if ends(s) {
 			end = append(end, s)
 			docs = append(docs, broker.Document{Kind: sessionKind, Key: s.hash.String()})
 		}
 	}
-	a.sessions.mu.RUnlock()
+	u.sessions.mu.RUnlock()
 	if err := commit(docs); err != nil {
 		return err
 	}
-	a.sessions.mu.Lock()
+	u.sessions.mu.Lock()
 	for _, s := range end {
-		delete(a.sessions.byHash, s.hash)
+		delete(u.sessions.byHash, s.hash)
 	}
-	a.sessions.mu.Unlock()
+	u.sessions.mu.Unlock()
 	return nil
 }
 
 // signOut ends the session of a request and takes its cookie away.
-func (a *Admin) signOut(w http.ResponseWriter, r *http.Request) error {
-	http.SetCookie(w, a.cookie(r, ""))
+func (u *Users) signOut(w http.ResponseWriter, r *http.Request) error {
+	http.SetCookie(w, u.cookie(r, ""))
 	who := callerOf(r.Context())
 	if who.session == nil {
 		return nil
 	}
-	return a.endSession(r.Context(), who.Actor, who.session.hash.id())
+	return u.endSession(r.Context(), who.Actor, who.session.hash.id())
 }
 
 // commitEnd stores that sessions end. They do so even where that fails, for now or for good.
-func (a *Admin) commitEnd(ctx context.Context, ended []broker.Document, entry broker.Document) {
+func (u *Users) commitEnd(ctx context.Context, ended []broker.Document, entry broker.Document) {
 	ctx = context.WithoutCancel(ctx)
-	err := a.b.PutDocuments(ctx, append(ended, entry)...)
+	err := u.b.PutDocuments(ctx, append(ended, entry)...)
 	if err == nil {
 		return
 	}
 	if broker.CodeOf(err) == broker.DiskFull { // deleting alone takes no room
-		err = a.b.PutDocuments(ctx, ended...)
+		err = u.b.PutDocuments(ctx, ended...)
 	}
 	if err != nil {
-		a.sessions.gone = append(a.sessions.gone, ended...)
+		u.sessions.gone = append(u.sessions.gone, ended...)
 	}
-	a.log.Warn("the end of sessions was not stored, or not the audit entry of it", "error", err)
-	a.trail.LogUnstored(&entry)
+	u.log.Warn("the end of sessions was not stored, or not the audit entry of it", "error", err)
+	u.trail.LogUnstored(&entry)
 }
 
 // endSession ends a session. The error is NotFound.
-func (a *Admin) endSession(ctx context.Context, who actor, id string) error {
+func (u *Users) endSession(ctx context.Context, who actor, id string) error {
 	var found *session
-	return a.changeSessions(func(s *session) bool {
+	return u.changeSessions(func(s *session) bool {
 		if s.hash.id() != id {
 			return false
 		}
@@ -251,17 +249,17 @@ func (a *Admin) endSession(ctx context.Context, who actor, id string) error {
 		if found == nil {
 			return &broker.Error{Code: broker.NotFound, Message: fmt.Sprintf("There is no session %q", clip.Input(id))}
 		}
-		a.commitEnd(ctx, ended, a.trail.Entry(who, "session.end", found.administrator, found.addr))
+		u.commitEnd(ctx, ended, u.trail.Entry(who, "session.end", found.administrator, found.addr))
 		return nil
 	})
 }
 
 // endSessions ends all sessions of an administrator, or, where name is empty, of all of them. It
 // returns how many.
-func (a *Admin) endSessions(ctx context.Context, who actor, name string) (n int, err error) {
-	err = a.changeSessions(func(s *session) bool { return name == "" || s.administrator == name }, func(ended []broker.Document) error {
+func (u *Users) endSessions(ctx context.Context, who actor, name string) (n int, err error) {
+	err = u.changeSessions(func(s *session) bool { return name == "" || s.administrator == name }, func(ended []broker.Document) error {
 		if n = len(ended); n > 0 {
-			a.commitEnd(ctx, ended, a.trail.Entry(who, "session.end_all", name, fmt.Sprintf("%d sessions", n)))
+			u.commitEnd(ctx, ended, u.trail.Entry(who, "session.end_all", name, fmt.Sprintf("%d sessions", n)))
 		}
 		return nil
 	})
@@ -270,16 +268,16 @@ func (a *Admin) endSessions(ctx context.Context, who actor, name string) (n int,
 
 // listSessions returns the sessions that are not over, those that were used last first. current is
 // that of the request, or nil.
-func (a *Admin) listSessions(current *session) []Session {
+func (u *Users) listSessions(current *session) []Session {
 	now := time.Now()
 	all := []Session{}
-	a.sessions.mu.RLock()
-	for _, s := range a.sessions.byHash {
-		if end := a.end(s); now.Before(end) {
+	u.sessions.mu.RLock()
+	for _, s := range u.sessions.byHash {
+		if end := u.end(s); now.Before(end) {
 			all = append(all, Session{s.hash.id(), s.administrator, s.addr, s.agent, timeOf(s.created), timeOf(s.lastUsed()), timeOf(end), s == current})
 		}
 	}
-	a.sessions.mu.RUnlock()
+	u.sessions.mu.RUnlock()
 	slices.SortFunc(all, func(x, y Session) int {
 		return cmp.Or(y.LastUsed.Compare(x.LastUsed.Time), cmp.Compare(x.ID, y.ID))
 	})
@@ -299,87 +297,14 @@ func sessionDocuments(b *broker.Broker, name string) ([]broker.Document, error) 
 	return docs, err
 }
 
-// load takes into memory what every request needs.
-func (a *Admin) load() error {
-	a.sessions.byHash = map[secretHash]*session{}
-	a.tokens.byHash = map[secretHash]*token{}
-	return errors.Join(
-		a.loadTokens(),
-		gate.EachDocument(a.b, sessionKind, func(d broker.Document) error {
-			var r sessionRecord
-			hash, ok := parseSecretHash(d.Key)
-			if err := json.Unmarshal(d.Value, &r); err != nil || !ok {
-				a.log.Error("a session cannot be read", "key", clip.Input(d.Key), "error", err)
-				return nil
-			}
-			s := &session{hash: hash, administrator: r.Administrator, addr: r.Addr, agent: r.Agent, created: r.Created, stored: r.Used.UnixNano()}
-			s.used.Store(s.stored)
-			a.sessions.byHash[hash] = s
-			a.b.Logins().Succeeded(login.CallerOf(login.Administrator, s.administrator, s.addr), time.Now())
-			return nil
-		}),
-	)
-}
-
-// keep writes last uses now and then and clears away what is over, until Close.
-func (a *Admin) keep() {
-	tick := time.NewTicker(keepInterval)
-	defer tick.Stop()
-	for {
-		select {
-		case now := <-tick.C:
-			a.flush(now)
-			if err := a.trail.Keep(context.Background()); err != nil {
-				a.log.Warn("the audit log was not merged or trimmed", "error", err)
-			}
-		case <-a.closing:
-			return
-		}
+// stillSignedIn tells whether the session of a request that lasts is not over. Watching does not
+// count as using it.
+func (u *Users) stillSignedIn(r *http.Request) bool {
+	s := callerOf(r.Context()).session
+	if s == nil {
+		return isLocal(r)
 	}
-}
-
-// flush stores when sessions and tokens were used last, and removes the sessions that are over.
-func (a *Admin) flush(now time.Time) {
-	a.changing.Lock()
-	defer a.changing.Unlock()
-	var (
-		docs  = slices.Clone(a.sessions.gone)
-		over  []*session
-		after []func() // what changes in memory when docs are stored
-	)
-	a.sessions.mu.RLock()
-	for _, s := range a.sessions.byHash {
-		if used := s.used.Load(); !now.Before(a.end(s)) {
-			over = append(over, s)
-			docs = append(docs, broker.Document{Kind: sessionKind, Key: s.hash.String()})
-		} else if used != s.stored {
-			docs = append(docs, s.document())
-			after = append(after, func() { s.stored = used })
-		}
-	}
-	a.sessions.mu.RUnlock()
-	a.tokens.mu.RLock()
-	for _, t := range a.tokens.byHash {
-		if used := t.used.Load(); used != t.stored {
-			docs = append(docs, t.document(t.owner))
-			after = append(after, func() { t.stored = used })
-		}
-	}
-	a.tokens.mu.RUnlock()
-	if len(docs) == 0 {
-		return
-	}
-	if err := a.b.PutDocuments(context.Background(), docs...); err != nil {
-		a.log.Warn("when sessions and tokens were used last was not stored", "error", err)
-		return
-	}
-	for _, f := range after {
-		f()
-	}
-	a.sessions.gone = nil
-	a.sessions.mu.Lock()
-	for _, s := range over {
-		delete(a.sessions.byHash, s.hash)
-	}
-	a.sessions.mu.Unlock()
+	u.sessions.mu.RLock()
+	defer u.sessions.mu.RUnlock()
+	return u.sessions.byHash[s.hash] == s && time.Now().Before(u.end(s))
 }

@@ -25,15 +25,15 @@ type setup struct {
 	timer *time.Timer // tells so
 }
 
-// SetupURLs returns a link to create the first administrator with, once, within half an hour, at each
+// setupURLs returns a link to create the first administrator with, once, within half an hour, at each
 // address that the pages are reached by; none, where there is an administrator already. Links that were
 // returned before are no longer valid. They are secret.
-func (a *Admin) SetupURLs() []string {
-	if a.isSetUp() {
+func (u *Users) setupURLs() []string {
+	if u.isSetUp() {
 		return nil
 	}
 	key, hash := newSecret("")
-	s := &a.setup
+	s := &u.setup
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.timer != nil {
@@ -41,17 +41,17 @@ func (a *Admin) SetupURLs() []string {
 	}
 	s.hash, s.until = hash, time.Now().Add(setupLife)
 	s.timer = time.AfterFunc(setupLife, func() {
-		if !a.isSetUp() {
-			a.log.Warn("the set-up link has run out: restart for another one, or stop and run: pipit admin create NAME")
+		if !u.isSetUp() {
+			u.log.Warn("the set-up link has run out: restart for another one, or stop and run: pipit admin create NAME")
 		}
 	})
-	addresses := a.o.Addresses
-	if origin := a.reach.ConfiguredOrigin(); origin != "" {
+	addresses := u.reach.Addresses
+	if origin := u.reach.ConfiguredOrigin(); origin != "" {
 		addresses = []string{origin}
 	}
 	var links []string
 	for _, address := range addresses {
-		links = append(links, address+a.o.PathPrefix+gate.SetupPath+"?"+url.Values{"key": {key}}.Encode())
+		links = append(links, address+u.reach.PathPrefix+gate.SetupPath+"?"+url.Values{"key": {key}}.Encode())
 	}
 	return links
 }
@@ -69,15 +69,15 @@ func (s *setup) close() {
 // checkSetupKey returns nil for the key of the set-up link. The errors are gate.ErrNoPage, and NotFound for
 // the right key when the link has run out. Nobody can guess the key, so wrong ones are not counted: any page that
 // a browser shows can have it send some.
-func (a *Admin) checkSetupKey(ctx context.Context, who actor, key string) error {
-	s := &a.setup
+func (u *Users) checkSetupKey(ctx context.Context, who actor, key string) error {
+	s := &u.setup
 	s.mu.Lock()
 	hash, until := s.hash, s.until
 	s.mu.Unlock()
 	given := sha256.Sum256([]byte(key))
 	if key == "" || hash == (secretHash{}) || subtle.ConstantTimeCompare(given[:], hash[:]) != 1 {
 		if key != "" {
-			a.trail.Note(ctx, who, "setup.refused", "")
+			u.trail.Note(ctx, who, "setup.refused", "")
 		}
 		return gate.ErrNoPage
 	}
@@ -89,28 +89,28 @@ func (a *Admin) checkSetupKey(ctx context.Context, who actor, key string) error 
 
 // setUp creates the first administrator and begins a session of it, whose cookie it sets. The errors
 // are those of checkSetupKey and CreateAdministrator.
-func (a *Admin) setUp(ctx context.Context, w http.ResponseWriter, r *http.Request, key, name, password string) error {
-	who := actor{Via: "web", Addr: a.reach.Addr(r)}
-	if err := a.checkSetupKey(ctx, who, key); err != nil {
+func (u *Users) setUp(ctx context.Context, w http.ResponseWriter, r *http.Request, key, name, password string) error {
+	who := actor{Via: "web", Addr: u.reach.Addr(r)}
+	if err := u.checkSetupKey(ctx, who, key); err != nil {
 		return err
 	}
-	hash, err := a.newHash(ctx, caller{Actor: who}, name, password, "")
+	hash, err := u.newHash(ctx, caller{Actor: who}, name, password, "")
 	if err != nil {
 		return err
 	}
 	who.Name = name
-	a.changing.Lock()
-	defer a.changing.Unlock()
-	if a.isSetUp() {
+	u.changing.Lock()
+	defer u.changing.Unlock()
+	if u.isSetUp() {
 		return gate.ErrNoRoute
 	}
-	if err := a.checkSetupKey(ctx, who, key); err != nil { // it may have run out, or done its service
+	if err := u.checkSetupKey(ctx, who, key); err != nil { // it may have run out, or done its service
 		return err
 	}
-	if err := createAdministrator(ctx, a.b, name, hash, a.trail.Entry(who, "administrator.create", name, "the first one, by the set-up link")); err != nil {
+	if err := createAdministrator(ctx, u.b, name, hash, u.trail.Entry(who, "administrator.create", name, "the first one, by the set-up link")); err != nil {
 		return err
 	}
-	a.setup.close()
-	a.b.Logins().Succeeded(login.CallerOf(login.Administrator, name, who.Addr), time.Now())
-	return a.startSession(ctx, w, r, who)
+	u.setup.close()
+	u.b.Logins().Succeeded(login.CallerOf(login.Administrator, name, who.Addr), time.Now())
+	return u.startSession(ctx, w, r, who)
 }

@@ -72,10 +72,10 @@ type token struct {
 	name, scope string
 	created     time.Time
 	createdBy   string
-	owner       string       // name of the actor that it ends with; guarded by tokens.mu, changes with Admin.changing held, too
+	owner       string       // name of the actor that it ends with; guarded by tokens.mu, changes with Users.changing held, too
 	expires     time.Time    // zero: never
 	used        atomic.Int64 // unix nanoseconds; 0: never
-	stored      int64        // used as it is stored; guarded by Admin.changing
+	stored      int64        // used as it is stored; guarded by Users.changing
 }
 
 // tokens are all tokens, by their hashes.
@@ -110,40 +110,40 @@ func loadToken(d broker.Document) (t *token, old bool, err error) {
 }
 
 // loadTokens takes the tokens into memory, and logs what a person has to know of old ones.
-func (a *Admin) loadTokens() error {
+func (u *Users) loadTokens() error {
 	var lesser []string // write tokens that could do more
-	err := gate.EachDocument(a.b, tokenKind, func(d broker.Document) error {
+	err := gate.EachDocument(u.b, tokenKind, func(d broker.Document) error {
 		t, old, err := loadToken(d)
 		if err != nil {
-			a.log.Error("a token cannot be read", "key", clip.Input(d.Key), "error", err)
+			u.log.Error("a token cannot be read", "key", clip.Input(d.Key), "error", err)
 			return nil
 		}
-		a.tokens.byHash[t.hash] = t
+		u.tokens.byHash[t.hash] = t
 		if old && t.scope == gate.ScopeWrite {
 			lesser = append(lesser, t.name)
 		}
 		return nil
 	})
 	if lesser != nil {
-		a.log.Warn("tokens of the scope write, made by an earlier release, may change objects and messages alone: what needs administrators, tokens, sessions or the audit log takes a new one of scope admin", "tokens", lesser)
+		u.log.Warn("tokens of the scope write, made by an earlier release, may change objects and messages alone: what needs administrators, tokens, sessions or the audit log takes a new one of scope admin", "tokens", lesser)
 	}
-	for _, t := range a.listTokens() {
-		if is, err := a.exists(t.Owner); err == nil && !is {
-			a.log.Warn("the maker of this token is gone: revoke it where nobody needs it", "token", t.Name, "maker", t.Owner)
+	for _, t := range u.listTokens() {
+		if is, err := u.exists(t.Owner); err == nil && !is {
+			u.log.Warn("the maker of this token is gone: revoke it where nobody needs it", "token", t.Name, "maker", t.Owner)
 		}
 	}
 	return err
 }
 
 // exists tells whether there is still an actor of a name.
-func (a *Admin) exists(name string) (bool, error) {
+func (u *Users) exists(name string) (bool, error) {
 	if name == gate.CommandLine {
 		return true, nil
 	}
 	if token, ok := strings.CutPrefix(name, gate.TokenPrefix); ok {
-		return slices.ContainsFunc(a.listTokens(), func(t Token) bool { return t.Name == token }), nil
+		return slices.ContainsFunc(u.listTokens(), func(t Token) bool { return t.Name == token }), nil
 	}
-	r, err := administrator(a.b, name)
+	r, err := administrator(u.b, name)
 	return r.Hash != "", err
 }
 
@@ -158,11 +158,11 @@ func (t *token) expired(now time.Time) bool { return !t.expires.IsZero() && !now
 
 // token returns the token of a secret, which is thereby used, nil where there is none or it has
 // expired. It reads and writes memory alone.
-func (a *Admin) token(text string, now time.Time) *token {
+func (u *Users) token(text string, now time.Time) *token {
 	hash := sha256.Sum256([]byte(text))
-	a.tokens.mu.RLock()
-	t := a.tokens.byHash[hash]
-	a.tokens.mu.RUnlock()
+	u.tokens.mu.RLock()
+	t := u.tokens.byHash[hash]
+	u.tokens.mu.RUnlock()
 	if t == nil || t.expired(now) {
 		return nil
 	}
@@ -171,14 +171,14 @@ func (a *Admin) token(text string, now time.Time) *token {
 }
 
 // listTokens returns all tokens, by name.
-func (a *Admin) listTokens() []Token {
+func (u *Users) listTokens() []Token {
 	now := time.Now()
 	all := []Token{}
-	a.tokens.mu.RLock()
-	for _, t := range a.tokens.byHash {
+	u.tokens.mu.RLock()
+	for _, t := range u.tokens.byHash {
 		all = append(all, tokenOf(t, now))
 	}
-	a.tokens.mu.RUnlock()
+	u.tokens.mu.RUnlock()
 	slices.SortFunc(all, func(x, y Token) int { return strings.Compare(x.Name, y.Name) })
 	return all
 }
@@ -192,7 +192,7 @@ func tokenOf(t *token, now time.Time) Token {
 // createToken makes a token, which is returned with its secret: one of no larger scope and no longer life
 // than the token that makes it. The errors are Invalid, Conflict where one has that name, gate.ErrNoSignIn where
 // its maker has ended, and those of confirm and broker.PutDocuments.
-func (a *Admin) createToken(ctx context.Context, who caller, n NewToken) (Token, error) {
+func (u *Users) createToken(ctx context.Context, who caller, n NewToken) (Token, error) {
 	if err := checkName(n.Name); err != nil {
 		return Token{}, err
 	}
@@ -206,24 +206,24 @@ func (a *Admin) createToken(ctx context.Context, who caller, n NewToken) (Token,
 		return Token{}, err
 	}
 	if scope == admin {
-		if err := a.confirm(ctx, who, n.CurrentPassword); err != nil {
+		if err := u.confirm(ctx, who, n.CurrentPassword); err != nil {
 			return Token{}, err
 		}
 	}
 	text, hash := newSecret("pipit_")
 	t := &token{hash: hash, name: n.Name, scope: n.Scope, created: now, createdBy: who.Name, owner: who.Name, expires: expires}
 
-	a.changing.Lock()
-	defer a.changing.Unlock()
-	if err := a.present(who); err != nil {
+	u.changing.Lock()
+	defer u.changing.Unlock()
+	if err := u.present(who); err != nil {
 		return Token{}, err
 	}
-	a.tokens.mu.RLock()
-	count, taken := len(a.tokens.byHash), false
-	for _, other := range a.tokens.byHash {
+	u.tokens.mu.RLock()
+	count, taken := len(u.tokens.byHash), false
+	for _, other := range u.tokens.byHash {
 		taken = taken || other.name == t.name
 	}
-	a.tokens.mu.RUnlock()
+	u.tokens.mu.RUnlock()
 	if taken {
 		return Token{}, &broker.Error{Code: broker.Conflict, Message: fmt.Sprintf("Token %q exists", t.name), Field: "name"}
 	}
@@ -234,14 +234,14 @@ func (a *Admin) createToken(ctx context.Context, who caller, n NewToken) (Token,
 	if !t.expires.IsZero() {
 		detail = t.scope + ", expires " + timeOf(t.expires).String()
 	}
-	if err := a.b.PutDocuments(ctx, t.document(t.owner), a.trail.Entry(who.Actor, "token.create", t.name, detail)); err != nil {
+	if err := u.b.PutDocuments(ctx, t.document(t.owner), u.trail.Entry(who.Actor, "token.create", t.name, detail)); err != nil {
 		return Token{}, err
 	}
 	made := tokenOf(t, now)
 	made.Token = text
-	a.tokens.mu.Lock()
-	a.tokens.byHash[hash] = t
-	a.tokens.mu.Unlock()
+	u.tokens.mu.Lock()
+	u.tokens.byHash[hash] = t
+	u.tokens.mu.Unlock()
 	return made, nil
 }
 
@@ -271,33 +271,33 @@ func (n *NewToken) end(by *token, now time.Time) (expires time.Time, err error) 
 
 // deleteToken deletes a token. Those that it has made end, or who takes them over. The errors are
 // NotFound and those of leave and broker.PutDocuments.
-func (a *Admin) deleteToken(ctx context.Context, who caller, id string, takeOver bool) error {
-	a.changing.Lock()
-	defer a.changing.Unlock()
-	t := a.tokenByID(id)
+func (u *Users) deleteToken(ctx context.Context, who caller, id string, takeOver bool) error {
+	u.changing.Lock()
+	defer u.changing.Unlock()
+	t := u.tokenByID(id)
 	if t == nil {
 		return &broker.Error{Code: broker.NotFound, Message: fmt.Sprintf("There is no token %q", clip.Input(id))}
 	}
-	left, err := a.leave(who, gate.TokenPrefix+t.name, takeOver)
+	left, err := u.leave(who, gate.TokenPrefix+t.name, takeOver)
 	if err != nil {
 		return err
 	}
-	if err := a.b.PutDocuments(ctx, append(left.docs, broker.Document{Kind: tokenKind, Key: t.hash.String(), Secret: true},
-		a.trail.Entry(who.Actor, "token.delete", t.name, ""))...); err != nil {
+	if err := u.b.PutDocuments(ctx, append(left.docs, broker.Document{Kind: tokenKind, Key: t.hash.String(), Secret: true},
+		u.trail.Entry(who.Actor, "token.delete", t.name, ""))...); err != nil {
 		return err
 	}
 	left.done()
-	a.tokens.mu.Lock()
-	delete(a.tokens.byHash, t.hash)
-	a.tokens.mu.Unlock()
+	u.tokens.mu.Lock()
+	delete(u.tokens.byHash, t.hash)
+	u.tokens.mu.Unlock()
 	return nil
 }
 
 // tokenByID returns a token, nil where there is none of that ID.
-func (a *Admin) tokenByID(id string) *token {
-	a.tokens.mu.RLock()
-	defer a.tokens.mu.RUnlock()
-	for _, t := range a.tokens.byHash {
+func (u *Users) tokenByID(id string) *token {
+	u.tokens.mu.RLock()
+	defer u.tokens.mu.RUnlock()
+	for _, t := range u.tokens.byHash {
 		if t.hash.id() == id {
 			return t
 		}
@@ -333,11 +333,11 @@ type left struct {
 // leave ends the tokens of an owner that goes, and those that they have made; or who takes over the first.
 // The errors are Invalid where who goes as well, and gate.ErrNoSignIn where it has gone. The caller holds
 // changing.
-func (a *Admin) leave(who caller, owner string, takeOver bool) (left, error) {
-	end := EndsWith(a.listTokens(), owner)
+func (u *Users) leave(who caller, owner string, takeOver bool) (left, error) {
+	end := EndsWith(u.listTokens(), owner)
 	action, detail := "token.delete", "it ends with "+owner
 	if takeOver {
-		if err := a.present(who); err != nil {
+		if err := u.present(who); err != nil {
 			return left{}, err
 		}
 		if who.Name == owner || slices.ContainsFunc(end, func(t Token) bool { return gate.TokenPrefix+t.Name == who.Name }) {
@@ -349,22 +349,22 @@ func (a *Admin) leave(who caller, owner string, takeOver bool) (left, error) {
 	var l left
 	var tokens []*token
 	for _, e := range end {
-		t := a.tokenByID(e.ID)
+		t := u.tokenByID(e.ID)
 		doc := broker.Document{Kind: tokenKind, Key: t.hash.String(), Secret: true}
 		if takeOver {
 			doc = t.document(who.Name)
 		}
 		tokens = append(tokens, t)
-		l.docs = append(l.docs, doc, a.trail.Entry(who.Actor, action, t.name, detail))
+		l.docs = append(l.docs, doc, u.trail.Entry(who.Actor, action, t.name, detail))
 	}
 	l.done = func() {
-		a.tokens.mu.Lock()
-		defer a.tokens.mu.Unlock()
+		u.tokens.mu.Lock()
+		defer u.tokens.mu.Unlock()
 		for _, t := range tokens {
 			if takeOver {
 				t.owner = who.Name
 			} else {
-				delete(a.tokens.byHash, t.hash)
+				delete(u.tokens.byHash, t.hash)
 			}
 		}
 	}

@@ -126,7 +126,7 @@ func TestTokenIsTakenOver(t *testing.T) {
 	}
 	owners := func() string {
 		var s []string
-		for _, t := range r.a.listTokens() {
+		for _, t := range r.a.users.listTokens() {
 			s = append(s, t.Name+" of "+t.Owner+" by "+t.CreatedBy)
 		}
 		return strings.Join(s, ", ")
@@ -153,18 +153,18 @@ func TestTokenOfWhoHasEnded(t *testing.T) {
 	r := newAuthRig(t, false)
 	r.account()
 	r.signedIn()
-	s := r.a.listSessions(nil)[0]
+	s := r.a.users.listSessions(nil)[0]
 	who := caller{Actor: actor{Name: authName, Access: admin}}
-	for _, each := range r.a.sessions.byHash {
+	for _, each := range r.a.users.sessions.byHash {
 		who.session = each
 	}
-	if _, err := r.a.createToken(t.Context(), who, NewToken{Name: "before", Scope: gate.ScopeRead}); err != nil {
+	if _, err := r.a.users.createToken(t.Context(), who, NewToken{Name: "before", Scope: gate.ScopeRead}); err != nil {
 		t.Fatal(err)
 	}
-	if err := r.a.endSession(t.Context(), local, s.ID); err != nil {
+	if err := r.a.users.endSession(t.Context(), local, s.ID); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := r.a.createToken(t.Context(), who, NewToken{Name: "after", Scope: gate.ScopeRead}); !errors.Is(err, gate.ErrNoSignIn) {
+	if _, err := r.a.users.createToken(t.Context(), who, NewToken{Name: "after", Scope: gate.ScopeRead}); !errors.Is(err, gate.ErrNoSignIn) {
 		t.Error(err)
 	}
 }
