@@ -170,9 +170,9 @@ client = "stored"
 	if err != nil {
 		t.Fatal(err)
 	}
-	topic, other := broker.Topic{Name: "/stored", Active: true, MaxDepth: 1}, broker.Topic{Name: "/other", Active: true, MaxDepth: 1}
-	client := broker.Client{Username: "stored", PasswordHash: hashOfX, Active: true}
-	consumer := broker.Consumer{Client: "stored", Topic: "/other", Name: "a", SubKey: "secretkey", Active: true, MaxDepth: 1, MaxInFlight: 1, AckTimeout: time.Minute}
+	topic, other := broker.Topic{Name: "/stored", MaxDepth: 1}, broker.Topic{Name: "/other", MaxDepth: 1}
+	client := broker.Client{Username: "stored", PasswordHash: hashOfX}
+	consumer := broker.Consumer{Client: "stored", Topic: "/other", Name: "a", SubKey: "secretkey", MaxDepth: 1, MaxInFlight: 1, AckTimeout: time.Minute}
 	another := consumer
 	another.Name, another.SubKey = "b", "secretkey2"
 	if _, err := b.Apply(context.Background(), broker.Definition{Clients: []broker.Client{client}, Topics: []broker.Topic{topic, other},

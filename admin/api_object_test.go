@@ -146,7 +146,7 @@ func TestCreate(t *testing.T) {
 	}
 	var topic Topic
 	a.into(t, &topic)
-	if want := newTopic().Topic; topic.MaxDepth != want.MaxDepth || topic.Expiration != want.Expiration || topic.DedupWindow != want.DedupWindow || !topic.Active || topic.Revision == "" {
+	if want := newTopic().Topic; topic.MaxDepth != want.MaxDepth || topic.Expiration != want.Expiration || topic.DedupWindow != want.DedupWindow || topic.Inactive || topic.Revision == "" {
 		t.Errorf("without more than a name: %s", a.body)
 	}
 	if got := r.ok(200, "GET", "/topics/%2Fa%2Fb%20c", nil); string(got.body) != string(a.body) || got.Header.Get("ETag") != a.Header.Get("ETag") {
@@ -154,7 +154,7 @@ func TestCreate(t *testing.T) {
 	}
 	a = r.ok(201, "POST", "/topics", object{"name": "/full", "is_active": false, "max_depth": 7, "expiration": 0, "dedup_window": "1h30m0s"})
 	a.into(t, &topic)
-	if topic.Active || topic.MaxDepth != 7 || topic.Expiration != 0 || time.Duration(topic.DedupWindow) != 90*time.Minute {
+	if !topic.Inactive || topic.MaxDepth != 7 || topic.Expiration != broker.Off || time.Duration(topic.DedupWindow) != 90*time.Minute {
 		t.Errorf("created %s", a.body)
 	}
 	// An answer can be sent to another Pipit.
@@ -691,7 +691,7 @@ func TestConcurrentEdits(t *testing.T) {
 	}
 	var topic Topic
 	r.ok(200, "GET", "/topics/%2Fcustomer%2Fcreated", nil).into(t, &topic)
-	if topic.MaxDepth != 77 || topic.Expiration != 88 || topic.DedupWindow != 9*time.Second || topic.Active {
+	if topic.MaxDepth != 77 || topic.Expiration != 88 || topic.DedupWindow != 9*time.Second || !topic.Inactive {
 		t.Errorf("edits are lost: %+v", topic)
 	}
 }
@@ -707,7 +707,7 @@ func TestLargeLists(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	d := Definitions{Version: 1, Clients: []ClientDefinition{{broker.Client{Username: "c", Active: true, PasswordHash: hash}}}}
+	d := Definitions{Version: 1, Clients: []ClientDefinition{{broker.Client{Username: "c", PasswordHash: hash}}}}
 	for i := range n {
 		topic := newTopic().Topic
 		topic.Name = fmt.Sprintf("/topic/%05d", i)

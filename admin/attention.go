@@ -85,7 +85,7 @@ func (s *stats) look(now time.Time) situation {
 	n.expired(topics, s.expired(topics))
 	off := map[string]bool{} // clients that are inactive
 	for _, c := range s.b.Clients() {
-		if !c.Active {
+		if c.Inactive {
 			off[c.Username] = true
 		}
 	}
@@ -188,7 +188,7 @@ func (n *notices) away(off map[string]bool, topics []broker.TopicInfo, consumers
 	for i := range consumers {
 		c := &consumers[i]
 		switch {
-		case !c.Active || off[c.Client] || c.Backlog == 0 || c.Waiting > 0:
+		case c.Inactive || off[c.Client] || c.Backlog == 0 || c.Waiting > 0:
 		case c.LastSeen.IsZero():
 			n.consumer(codeAway, fmt.Sprintf("%s has never fetched from %s, where %s for it", c.Client, c.Topic, wait(c.Backlog)), c.ID)
 		case now.Sub(c.LastSeen) > awayTime && published[c.Topic].After(c.LastSeen):
@@ -199,7 +199,7 @@ func (n *notices) away(off map[string]bool, topics []broker.TopicInfo, consumers
 
 func (n *notices) inactive(off map[string]bool, topics []broker.TopicInfo, consumers []broker.ConsumerInfo) {
 	for i := range topics {
-		if t := &topics[i]; !t.Active && t.Depth > 0 {
+		if t := &topics[i]; t.Inactive && t.Depth > 0 {
 			n.topic(codeInactive, fmt.Sprintf("Topic %s is inactive, and %s in it", t.Name, wait(t.Depth)), t.Name)
 		}
 	}
@@ -207,7 +207,7 @@ func (n *notices) inactive(off map[string]bool, topics []broker.TopicInfo, consu
 		c := &consumers[i]
 		switch {
 		case c.Backlog == 0:
-		case !c.Active:
+		case c.Inactive:
 			n.consumer(codeInactive, fmt.Sprintf("The consumer %s of %s is inactive, and %s for it", c.Client, c.Topic, wait(c.Backlog)), c.ID)
 		case off[c.Client]:
 			n.consumer(codeInactive, fmt.Sprintf("The client %s is inactive, and %s for it in %s", c.Client, wait(c.Backlog), c.Topic), c.ID)

@@ -60,27 +60,27 @@ type namedPage struct{ name, path string }
 // manySite fills a site, and returns a page of each kind.
 func manySite(b *testing.B, s *site) []namedPage {
 	b.Helper()
-	def := broker.Definition{Topics: []broker.Topic{{Name: busyTopic, Active: true, MaxDepth: 10_000_000, DedupWindow: time.Minute}}}
+	def := broker.Definition{Topics: []broker.Topic{{Name: busyTopic, MaxDepth: 10_000_000, DedupWindow: time.Minute}}}
 	topic := func(i int) string { return fmt.Sprintf("/topic/%05d/happened", i) }
 	hash, err := login.HashPassword("secret")
 	if err != nil {
 		b.Fatal(err)
 	}
 	for i := range manyClients {
-		def.Clients = append(def.Clients, broker.Client{Username: fmt.Sprintf("client-%04d", i), PasswordHash: hash, Active: true})
+		def.Clients = append(def.Clients, broker.Client{Username: fmt.Sprintf("client-%04d", i), PasswordHash: hash})
 	}
 	consumer := func(client int, topic string) {
 		username := def.Clients[client%manyClients].Username
 		def.Consumers = append(def.Consumers, broker.Consumer{Client: username, Topic: topic, SubKey: fmt.Sprintf("key-%d", len(def.Consumers)),
-			Active: true, MaxDepth: 10_000_000, MaxInFlight: 10_000, AckTimeout: time.Minute})
+			MaxDepth: 10_000_000, MaxInFlight: 10_000, AckTimeout: time.Minute})
 	}
 	for i := range busyConsumers {
 		consumer(i, busyTopic)
 	}
-	def.Producers = append(def.Producers, broker.Producer{Client: def.Clients[0].Username, Topic: busyTopic, Active: true})
+	def.Producers = append(def.Producers, broker.Producer{Client: def.Clients[0].Username, Topic: busyTopic})
 	for i := range manyTopics - 1 {
-		def.Topics = append(def.Topics, broker.Topic{Name: topic(i), Active: true, MaxDepth: 1_000_000, DedupWindow: time.Minute})
-		def.Producers = append(def.Producers, broker.Producer{Client: def.Clients[0].Username, Topic: topic(i), Active: true})
+		def.Topics = append(def.Topics, broker.Topic{Name: topic(i), MaxDepth: 1_000_000, DedupWindow: time.Minute})
+		def.Producers = append(def.Producers, broker.Producer{Client: def.Clients[0].Username, Topic: topic(i)})
 		if len(def.Consumers) < manyConsumers {
 			consumer(i, topic(i))
 		}

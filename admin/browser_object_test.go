@@ -31,7 +31,7 @@ func TestBrowserTopic(t *testing.T) {
 	tab.save("#topic")
 	tab.sees("The topic was saved", "The topic is inactive", "of 600")
 	topic, _ := s.b.Topic("/orders")
-	if want := (broker.Topic{Name: "/orders", MaxDepth: 600, Expiration: 120, DedupWindow: 90 * time.Second}); topic.Topic != want {
+	if want := (broker.Topic{Name: "/orders", Inactive: true, MaxDepth: 600, Expiration: 120, DedupWindow: 90 * time.Second}); topic.Topic != want {
 		t.Errorf("stored %+v", topic.Topic)
 	}
 

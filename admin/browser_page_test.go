@@ -35,14 +35,14 @@ func hostileSite(t *testing.T) (*site, map[string]int) {
 	s := newSite(t, true)
 	s.example()
 	s.define(broker.Definition{
-		Clients: []broker.Client{{Username: hostileClient, Name: hostileName, Password: "p", Active: true}, {Username: "idle", Name: "Idle", Password: "p"}},
-		Topics: []broker.Topic{{Name: hostileTopic, Active: true, MaxDepth: 10, Expiration: 3600, DedupWindow: time.Minute},
-			{Name: "/empty", MaxDepth: 10, DedupWindow: time.Minute},
-			{Name: "/" + strings.Repeat("long-without-a-break", 20), Active: true, MaxDepth: 10, DedupWindow: time.Minute}},
-		Producers: []broker.Producer{{Client: hostileClient, Topic: hostileTopic, Active: true}, {Client: "idle", Topic: "/empty"}},
+		Clients: []broker.Client{{Username: hostileClient, Name: hostileName, Password: "p"}, {Username: "idle", Name: "Idle", Password: "p", Inactive: true}},
+		Topics: []broker.Topic{{Name: hostileTopic, MaxDepth: 10, Expiration: 3600, DedupWindow: time.Minute},
+			{Name: "/empty", Inactive: true, MaxDepth: 10, DedupWindow: time.Minute},
+			{Name: "/" + strings.Repeat("long-without-a-break", 20), MaxDepth: 10, DedupWindow: time.Minute}},
+		Producers: []broker.Producer{{Client: hostileClient, Topic: hostileTopic}, {Client: "idle", Topic: "/empty", Inactive: true}},
 		Consumers: []broker.Consumer{
-			{Client: hostileClient, Topic: hostileTopic, SubKey: "hostile", Active: true, MaxDepth: 10, MaxInFlight: 10, AckTimeout: time.Minute},
-			{Client: "idle", Topic: "/orders", SubKey: "idle", MaxDepth: 1000, MaxInFlight: 10, AckTimeout: time.Minute}},
+			{Client: hostileClient, Topic: hostileTopic, SubKey: "hostile", MaxDepth: 10, MaxInFlight: 10, AckTimeout: time.Minute},
+			{Client: "idle", Topic: "/orders", SubKey: "idle", Inactive: true, MaxDepth: 1000, MaxInFlight: 10, AckTimeout: time.Minute}},
 	})
 	if err := admin.CreateAdministrator(t.Context(), s.b, hostileName, adaPassword); err != nil {
 		t.Fatal(err)

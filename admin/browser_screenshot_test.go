@@ -80,15 +80,15 @@ func TestScreenshots(t *testing.T) {
 	s := newSite(t, true)
 	def := broker.Definition{}
 	for _, o := range office {
-		def.Topics = append(def.Topics, broker.Topic{Name: o.topic, Active: true, MaxDepth: 100_000, Expiration: 7 * 86400, DedupWindow: 5 * time.Minute})
-		def.Producers = append(def.Producers, broker.Producer{Client: o.producer, Topic: o.topic, Active: true})
+		def.Topics = append(def.Topics, broker.Topic{Name: o.topic, MaxDepth: 100_000, Expiration: 7 * 86400, DedupWindow: 5 * time.Minute})
+		def.Producers = append(def.Producers, broker.Producer{Client: o.producer, Topic: o.topic})
 		for _, c := range append(o.consumers, o.producer) {
 			if !slices.ContainsFunc(def.Clients, func(x broker.Client) bool { return x.Username == c }) {
-				def.Clients = append(def.Clients, broker.Client{Username: c, Name: map[string]string{"crm": "CRM", "erp": "ERP"}[c], Password: "secret", Active: true})
+				def.Clients = append(def.Clients, broker.Client{Username: c, Name: map[string]string{"crm": "CRM", "erp": "ERP"}[c], Password: "secret"})
 			}
 		}
 		for _, c := range o.consumers {
-			def.Consumers = append(def.Consumers, broker.Consumer{Client: c, Topic: o.topic, SubKey: officeKey(c, o.topic), Active: true, MaxDepth: 50_000, MaxInFlight: 5000, AckTimeout: time.Minute})
+			def.Consumers = append(def.Consumers, broker.Consumer{Client: c, Topic: o.topic, SubKey: officeKey(c, o.topic), MaxDepth: 50_000, MaxInFlight: 5000, AckTimeout: time.Minute})
 		}
 	}
 	s.define(def)

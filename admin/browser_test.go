@@ -196,10 +196,10 @@ func (s *site) define(def broker.Definition) {
 func (s *site) example() uint32 {
 	s.Helper()
 	s.define(broker.Definition{
-		Clients:   []broker.Client{{Username: "crm", Name: "CRM", Password: "p1", Active: true}, {Username: "erp", Name: "ERP", Password: "p2", Active: true}},
-		Topics:    []broker.Topic{{Name: "/orders", Active: true, MaxDepth: 1000, Expiration: 3600, DedupWindow: time.Minute}},
-		Producers: []broker.Producer{{Client: "crm", Topic: "/orders", Active: true}},
-		Consumers: []broker.Consumer{{Client: "erp", Topic: "/orders", SubKey: "key-of-erp", Active: true, MaxDepth: 1000, MaxInFlight: 100, AckTimeout: 10 * time.Minute}},
+		Clients:   []broker.Client{{Username: "crm", Name: "CRM", Password: "p1"}, {Username: "erp", Name: "ERP", Password: "p2"}},
+		Topics:    []broker.Topic{{Name: "/orders", MaxDepth: 1000, Expiration: 3600, DedupWindow: time.Minute}},
+		Producers: []broker.Producer{{Client: "crm", Topic: "/orders"}},
+		Consumers: []broker.Consumer{{Client: "erp", Topic: "/orders", SubKey: "key-of-erp", MaxDepth: 1000, MaxInFlight: 100, AckTimeout: 10 * time.Minute}},
 	})
 	return s.b.Consumers()[0].ID
 }

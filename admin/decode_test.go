@@ -36,8 +36,8 @@ func FuzzParse(f *testing.F) {
 		if name, ok := given["name"].(string); ok && topic.Name != name {
 			t.Errorf("name %q of %s", topic.Name, body)
 		}
-		if active, ok := given["is_active"].(bool); ok && topic.Active != active {
-			t.Errorf("is_active %t of %s", topic.Active, body)
+		if active, ok := given["is_active"].(bool); ok && topic.Inactive == active {
+			t.Errorf("is_active %t of %s", !topic.Inactive, body)
 		}
 	})
 }

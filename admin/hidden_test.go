@@ -60,7 +60,7 @@ func TestHiddenCharactersOfOld(t *testing.T) {
 	}
 	if _, err = file.Load(); err == nil {
 		err = file.Commit(&store.Batch{Define: []store.Object{
-			{Kind: store.Client, Key: client, Value: encoded(t, broker.Client{Username: client, Name: client, PasswordHash: authHash, Active: true})},
+			{Kind: store.Client, Key: client, Value: encoded(t, broker.Client{Username: client, Name: client, PasswordHash: authHash})},
 			{Kind: store.Topic, Key: topic, ID: 1, Value: encoded(t, struct {
 				broker.Topic
 				ID uint32
@@ -68,7 +68,7 @@ func TestHiddenCharactersOfOld(t *testing.T) {
 			{Kind: store.Consumer, Key: "k", ID: 2, Value: encoded(t, struct {
 				broker.Consumer
 				ID uint32
-			}{broker.Consumer{Client: client, Topic: topic, SubKey: "k", Active: true, MaxDepth: 10, MaxInFlight: 10, AckTimeout: broker.DefaultAckTimeout}, 2})},
+			}{broker.Consumer{Client: client, Topic: topic, SubKey: "k", MaxDepth: 10, MaxInFlight: 10, AckTimeout: broker.DefaultAckTimeout}, 2})},
 		}})
 	}
 	if err := errors.Join(err, file.Close()); err != nil {

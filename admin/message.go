@@ -38,7 +38,7 @@ func (a *Admin) publish(ctx context.Context, who actor, topic string, p Publicat
 	if err != nil {
 		return "", err
 	}
-	if !t.Active {
+	if t.Inactive {
 		return "", &broker.Error{Code: broker.Denied, Message: fmt.Sprintf("Topic %q is not active", clip.Input(topic))}
 	}
 	options := []broker.PublishOption{

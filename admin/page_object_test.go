@@ -164,10 +164,10 @@ func (d *desk) define(def broker.Definition) {
 func (d *desk) example() broker.ConsumerInfo {
 	d.Helper()
 	d.define(broker.Definition{
-		Clients:   []broker.Client{{Username: "crm", Name: "CRM", Password: "p1", Active: true}, {Username: "erp", Name: "ERP", Password: "p2", Active: true}},
-		Topics:    []broker.Topic{{Name: "/a", Active: true, MaxDepth: 1000, Expiration: 3600, DedupWindow: time.Minute}},
-		Producers: []broker.Producer{{Client: "crm", Topic: "/a", Active: true}},
-		Consumers: []broker.Consumer{{Client: "erp", Topic: "/a", SubKey: "key-of-erp", Active: true, MaxDepth: 1000, MaxInFlight: 100, AckTimeout: time.Minute}},
+		Clients:   []broker.Client{{Username: "crm", Name: "CRM", Password: "p1"}, {Username: "erp", Name: "ERP", Password: "p2"}},
+		Topics:    []broker.Topic{{Name: "/a", MaxDepth: 1000, Expiration: 3600, DedupWindow: time.Minute}},
+		Producers: []broker.Producer{{Client: "crm", Topic: "/a"}},
+		Consumers: []broker.Consumer{{Client: "erp", Topic: "/a", SubKey: "key-of-erp", MaxDepth: 1000, MaxInFlight: 100, AckTimeout: time.Minute}},
 	})
 	return d.b.Consumers()[0]
 }
@@ -260,7 +260,7 @@ func TestTopicPages(t *testing.T) {
 	page := d.done("/admin/topics", "name", "/orders", "max_depth", "500", "expiration", "120", "dedup_window", "90", "is_active", "true")
 	d.contains(page, "The topic was created", "<h1", "/orders", "Nobody may publish here yet", `data-chart="/admin/history?topic=%2Forders"`)
 	topic, ok := d.b.Topic("/orders")
-	if want := (broker.Topic{Name: "/orders", Active: true, MaxDepth: 500, Expiration: 120, DedupWindow: 90 * time.Second}); !ok || topic.Topic != want {
+	if want := (broker.Topic{Name: "/orders", MaxDepth: 500, Expiration: 120, DedupWindow: 90 * time.Second}); !ok || topic.Topic != want {
 		t.Fatalf("stored %+v", topic)
 	}
 	d.refused(http.StatusConflict, "exists already", "/admin/topics", "name", "/orders", "max_depth", "500", "expiration", "120", "dedup_window", "90s")
@@ -276,7 +276,7 @@ func TestTopicPages(t *testing.T) {
 	}
 	d.contains(d.done("/admin/topics/%2Forders/edit", "revision", d.revision(page), "max_depth", "700", "expiration", "240", "dedup_window", "1m30s"),
 		"The topic was saved", "The topic is inactive")
-	if topic, _ = d.b.Topic("/orders"); topic.MaxDepth != 700 || topic.Expiration != 240 || topic.Active {
+	if topic, _ = d.b.Topic("/orders"); topic.MaxDepth != 700 || topic.Expiration != 240 || !topic.Inactive {
 		t.Fatalf("stored %+v", topic.Topic)
 	}
 
@@ -305,7 +305,7 @@ func TestListPages(t *testing.T) {
 	d := newDesk(t)
 	var def broker.Definition
 	for i := range 120 {
-		def.Topics = append(def.Topics, broker.Topic{Name: fmt.Sprintf("/t/%03d", i), Active: true, MaxDepth: 10, Expiration: 60})
+		def.Topics = append(def.Topics, broker.Topic{Name: fmt.Sprintf("/t/%03d", i), MaxDepth: 10, Expiration: 60})
 	}
 	d.define(def)
 	for range 3 {
@@ -399,8 +399,8 @@ func TestClientPages(t *testing.T) {
 	}
 
 	d.define(broker.Definition{
-		Topics:    []broker.Topic{{Name: "/a", Active: true, MaxDepth: 10}},
-		Producers: []broker.Producer{{Client: "crm", Topic: "/a", Active: true}},
+		Topics:    []broker.Topic{{Name: "/a", MaxDepth: 10}},
+		Producers: []broker.Producer{{Client: "crm", Topic: "/a"}},
 	})
 	d.contains(d.get("/admin/clients/crm"), `href="/admin/producers/`, ">/a</a>")
 	d.contains(d.get("/admin/clients/crm/delete"), "1 producer")
@@ -430,7 +430,7 @@ func TestProducerPages(t *testing.T) {
 	d.contains(d.get("/admin/producers?topic=/a&sort=client"), path, "erp", "crm")
 	page = d.get(path + "/edit")
 	d.contains(d.done(path+"/edit", "revision", d.revision(page)), "The producer was saved", "The producer is inactive")
-	if p, _ := d.b.Producer(id); p.Active {
+	if p, _ := d.b.Producer(id); !p.Inactive {
 		t.Error("the producer is active")
 	}
 	d.refused(http.StatusConflict, "changed by somebody else", path+"/edit", "revision", d.revision(page), "is_active", "true")
@@ -478,7 +478,7 @@ func TestConsumerPages(t *testing.T) {
 
 	page = d.get(path + "/edit")
 	d.done(path+"/edit", "revision", d.revision(page), "max_depth", "2000", "max_in_flight", "50", "ack_timeout", "90s", "is_active", "true")
-	if c, _ := d.b.Consumer(erp.ID); c.MaxDepth != 2000 || c.MaxInFlight != 50 || c.AckTimeout != 90*time.Second || c.SubKey != "key-of-erp" || !c.Active {
+	if c, _ := d.b.Consumer(erp.ID); c.MaxDepth != 2000 || c.MaxInFlight != 50 || c.AckTimeout != 90*time.Second || c.SubKey != "key-of-erp" || c.Inactive {
 		t.Errorf("stored %+v", c.Consumer)
 	}
 	d.refused(http.StatusConflict, "changed by somebody else", path+"/edit", "revision", d.revision(page), "max_depth", "1", "max_in_flight", "1", "ack_timeout", "1s")
@@ -766,10 +766,10 @@ func TestHostile(t *testing.T) {
 			client += fmt.Sprint(i)
 		}
 		d.define(broker.Definition{
-			Clients:   []broker.Client{{Username: client, Name: client, Password: "it's $PASSWORD", Active: true}},
-			Topics:    []broker.Topic{{Name: name, Active: true, MaxDepth: 10, Expiration: 600}},
-			Producers: []broker.Producer{{Client: client, Topic: name, Active: true}},
-			Consumers: []broker.Consumer{{Client: client, Topic: name, Active: true, MaxDepth: 10, MaxInFlight: 10, AckTimeout: time.Minute}},
+			Clients:   []broker.Client{{Username: client, Name: client, Password: "it's $PASSWORD"}},
+			Topics:    []broker.Topic{{Name: name, MaxDepth: 10, Expiration: 600}},
+			Producers: []broker.Producer{{Client: client, Topic: name}},
+			Consumers: []broker.Consumer{{Client: client, Topic: name, MaxDepth: 10, MaxInFlight: 10, AckTimeout: time.Minute}},
 		})
 		// From the list on to all pages of the topic, by their links.
 		page := d.get("/admin/topics?" + form("search", name).Encode())
@@ -890,10 +890,10 @@ func TestCommands(t *testing.T) {
 		{"/الطلبات", "عميل", "كلمة"},
 	} {
 		d.define(broker.Definition{
-			Clients:   []broker.Client{{Username: c.client, Name: c.client, Password: c.password, Active: true}},
-			Topics:    []broker.Topic{{Name: c.topic, Active: true, MaxDepth: 100, Expiration: 600}},
-			Producers: []broker.Producer{{Client: c.client, Topic: c.topic, Active: true}},
-			Consumers: []broker.Consumer{{Client: c.client, Topic: c.topic, Active: true, MaxDepth: 100, MaxInFlight: 100, AckTimeout: time.Minute, SubKey: fmt.Sprint("key-", i)}},
+			Clients:   []broker.Client{{Username: c.client, Name: c.client, Password: c.password}},
+			Topics:    []broker.Topic{{Name: c.topic, MaxDepth: 100, Expiration: 600}},
+			Producers: []broker.Producer{{Client: c.client, Topic: c.topic}},
+			Consumers: []broker.Consumer{{Client: c.client, Topic: c.topic, MaxDepth: 100, MaxInFlight: 100, AckTimeout: time.Minute, SubKey: fmt.Sprint("key-", i)}},
 		})
 		var producer, consumer uint32
 		for _, p := range d.b.Producers() {

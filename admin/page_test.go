@@ -87,10 +87,10 @@ func TestStickyNames(t *testing.T) {
 		who := caller{Actor: actor{Name: name, Via: "web", Addr: "192.0.2.1", Access: admin}}
 		username := strings.ReplaceAll(name, ":", ";") // the one character that it cannot have
 		w.define(broker.Definition{
-			Clients:   []broker.Client{{Username: username, Name: name, PasswordHash: watchedHash, Active: i%2 == 0}},
+			Clients:   []broker.Client{{Username: username, Name: name, PasswordHash: watchedHash, Inactive: i%2 != 0}},
 			Topics:    []broker.Topic{w.topic(name, 1)},
-			Producers: []broker.Producer{{Client: username, Topic: name, Active: true}},
-			Consumers: []broker.Consumer{{Client: username, Topic: name, SubKey: fmt.Sprint("sticky-", i), Active: true, MaxDepth: 10, MaxInFlight: 10, AckTimeout: time.Minute}},
+			Producers: []broker.Producer{{Client: username, Topic: name}},
+			Consumers: []broker.Consumer{{Client: username, Topic: name, SubKey: fmt.Sprint("sticky-", i), MaxDepth: 10, MaxInFlight: 10, AckTimeout: time.Minute}},
 		})
 		w.publish(name, 1, broker.WithProducer(name), broker.WithMIMEType("text/html"))
 		if _, err := w.a.users.createAdministrator(t.Context(), who, name, "correct horse", ""); err == nil {

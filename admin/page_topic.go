@@ -52,9 +52,10 @@ const maxBeside = 20
 type topicPage struct {
 	Topic
 	Back          link
-	History       string // URL of its rates
-	Range         string // of the charts
-	ExpiresAfter  time.Duration
+	History       string        // URL of its rates
+	Range         string        // of the charts
+	ExpiresAfter  time.Duration // 0: never
+	Remembered    time.Duration // IDs of messages
 	ProducerList  list[Producer]
 	ConsumerList  list[Consumer]
 	AddProducer   *form
@@ -67,7 +68,7 @@ type topicPage struct {
 
 func (a *Admin) pageTopic(w http.ResponseWriter, r *http.Request, t *Topic) (err error) {
 	page := topicPage{Topic: *t, Back: link{"/admin/topics", "Topics"}, History: "/admin/history?" + url.Values{"topic": {t.Name}}.Encode()}
-	page.ExpiresAfter = time.Duration(t.Expiration) * time.Second
+	page.ExpiresAfter, page.Remembered = time.Duration(max(0, t.Expiration))*time.Second, max(0, t.DedupWindow)
 	page.Range = rangeHour
 	if r.URL.Query().Get("range") == rangeDay {
 		page.Range = rangeDay
@@ -90,7 +91,7 @@ func (a *Admin) pageTopic(w http.ResponseWriter, r *http.Request, t *Topic) (err
 		field{Name: "topic", Type: "hidden", Value: t.Name},
 		field{Name: "is_active", Type: "hidden", Value: checked})
 	for _, x := range page.ProducerList.Items {
-		if x.Active {
+		if !x.Inactive {
 			page.Publisher = x.Client
 			page.Commands = a.bases(r).publishCommands(x.Client, t.Name)
 			break

@@ -30,17 +30,17 @@ func newWatched(t *testing.T, bubble bool) *watched {
 	w := &watched{authRig: newAuthRig(t, bubble)}
 	w.account()
 	w.define(broker.Definition{
-		Clients:   []broker.Client{{Username: "crm", PasswordHash: watchedHash, Active: true}, {Username: "erp", PasswordHash: watchedHash, Active: true}},
+		Clients:   []broker.Client{{Username: "crm", PasswordHash: watchedHash}, {Username: "erp", PasswordHash: watchedHash}},
 		Topics:    []broker.Topic{w.topic(watchedTopic, 100)},
-		Producers: []broker.Producer{{Client: "crm", Topic: watchedTopic, Active: true}},
-		Consumers: []broker.Consumer{{Client: "erp", Topic: watchedTopic, SubKey: watchedKey, Active: true, MaxDepth: 1000, MaxInFlight: 100, AckTimeout: time.Minute}},
+		Producers: []broker.Producer{{Client: "crm", Topic: watchedTopic}},
+		Consumers: []broker.Consumer{{Client: "erp", Topic: watchedTopic, SubKey: watchedKey, MaxDepth: 1000, MaxInFlight: 100, AckTimeout: time.Minute}},
 	})
 	w.consumer = w.b.Consumers()[0]
 	return w
 }
 
 func (w *watched) topic(name string, depth int64) broker.Topic {
-	return broker.Topic{Name: name, Active: true, MaxDepth: depth, Expiration: 0}
+	return broker.Topic{Name: name, MaxDepth: depth, Expiration: broker.Off, DedupWindow: broker.Off}
 }
 
 func (w *watched) define(d broker.Definition) {
@@ -62,7 +62,7 @@ func (w *watched) publish(topic string, n int, opts ...broker.PublishOption) {
 // receive takes up to n messages and acknowledges them.
 func (w *watched) receive(n int) {
 	w.t.Helper()
-	client := &broker.Client{Username: "erp", Active: true}
+	client := &broker.Client{Username: "erp"}
 	sub, err := w.b.Subscription(client, watchedTopic, watchedKey)
 	if err != nil {
 		w.t.Fatal(err)
@@ -260,8 +260,8 @@ func TestAttention(t *testing.T) {
 		{"an inactive topic and an inactive client", func(w *watched) {
 			w.publish(watchedTopic, 2)
 			off := w.topic(watchedTopic, 100)
-			off.Active = false
-			w.define(broker.Definition{Topics: []broker.Topic{off}, Clients: []broker.Client{{Username: "erp"}}})
+			off.Inactive = true
+			w.define(broker.Definition{Topics: []broker.Topic{off}, Clients: []broker.Client{{Username: "erp", Inactive: true}}})
 		}, []attention{
 			is(topic, codeInactive, "Topic /customer/created is inactive, and 2 messages wait in it"),
 			is(consumer, codeInactive, "The client erp is inactive, and 2 messages wait for it in /customer/created"),
@@ -269,14 +269,14 @@ func TestAttention(t *testing.T) {
 		{"an inactive consumer", func(w *watched) {
 			w.publish(watchedTopic, 1)
 			c := w.consumer.Consumer
-			c.Active = false
+			c.Inactive = true
 			w.define(broker.Definition{Consumers: []broker.Consumer{c}})
 		}, []attention{is(consumer, codeInactive, "The consumer erp of /customer/created is inactive, and 1 message waits for it")}},
 		{"very many", func(w *watched) {
 			var d broker.Definition
 			for i := range maxAttention + 3 {
 				d.Topics = append(d.Topics, w.topic(many(i), 1))
-				d.Consumers = append(d.Consumers, broker.Consumer{Client: "erp", Topic: many(i), Active: true, MaxDepth: 1000, MaxInFlight: 1, AckTimeout: time.Minute})
+				d.Consumers = append(d.Consumers, broker.Consumer{Client: "erp", Topic: many(i), MaxDepth: 1000, MaxInFlight: 1, AckTimeout: time.Minute})
 			}
 			w.define(d)
 			for i := range maxAttention + 3 {

@@ -88,7 +88,7 @@ func (a *Admin) readZato(in *importReader, list, topic string) (*importing, erro
 	}
 	z.deepen()
 	for _, username := range z.d.needsPassword {
-		z.d.define.Clients = append(z.d.define.Clients, broker.Client{Username: username, Name: username, PasswordHash: login.UnknownPassword()})
+		z.d.define.Clients = append(z.d.define.Clients, broker.Client{Username: username, Name: username, PasswordHash: login.UnknownPassword(), Inactive: true})
 	}
 	return z.d, nil
 }
@@ -230,12 +230,16 @@ func (z *zatoReader) topic(item node, _ string) error {
 		t = broker.TopicFields.New()
 		t.Name = name
 	}
-	if t.Active, err = item.boolean("is_active", t.Active); err != nil {
+	active, err := item.boolean("is_active", !t.Inactive)
+	if err != nil {
 		return err
 	}
-	if t.MaxDepth, err = item.number(t.MaxDepth, "max_depth"); err != nil {
+	most, err := item.number(t.MaxDepth, "max_depth")
+	if err != nil {
 		return err
 	}
+	t.Inactive = !active
+	broker.TopicFields.Named("max_depth").Set(&t, most)
 	z.from(item, broker.KindTopic)
 	z.d.define.Topics = append(z.d.define.Topics, t)
 	return nil
@@ -263,9 +267,11 @@ func (z *zatoReader) producer(item node, topic string) error {
 		p = broker.ProducerFields.New()
 		p.Client, p.Topic = client, topic
 	}
-	if p.Active, err = item.boolean("is_active", p.Active); err != nil {
+	active, err := item.boolean("is_active", !p.Inactive)
+	if err != nil {
 		return err
 	}
+	p.Inactive = !active
 	z.from(item, broker.KindProducer)
 	z.d.define.Producers = append(z.d.define.Producers, p)
 	return nil
@@ -287,12 +293,16 @@ func (z *zatoReader) consumer(item node, topic string) error {
 		z.warn("new consumers have an ack_timeout of %s, since Zato had none: what a client receives and does not acknowledge comes again only then", broker.MaxAckTimeout)
 	}
 	c.Client, c.Topic, c.SubKey = client, topic, subKey
-	if c.Active, err = item.boolean("is_active", c.Active); err != nil {
+	active, err := item.boolean("is_active", !c.Inactive)
+	if err != nil {
 		return err
 	}
-	if c.MaxDepth, err = item.number(c.MaxDepth, "max_depth", "max_backlog"); err != nil {
+	most, err := item.number(c.MaxDepth, "max_depth", "max_backlog")
+	if err != nil {
 		return err
 	}
+	c.Inactive = !active
+	broker.ConsumerFields.Named("max_depth").Set(&c, most)
 	mode, err := item.text("delivery_mode")
 	if err != nil {
 		return err

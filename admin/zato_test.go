@@ -46,19 +46,19 @@ create consumer Billing of /customer/created`
 	}
 	check(r.imported("/import/zato", document))
 	for username, active := range map[string]bool{"crm": true, "Web shop": false, "ERP": false, "Billing": false} {
-		if c, ok := r.b.Client(username); !ok || c.Active != active {
+		if c, ok := r.b.Client(username); !ok || c.Inactive == active {
 			t.Errorf("client %s: %+v", username, c)
 		}
 	}
-	if topic, _ := r.b.Topic("/customer/created"); topic.MaxDepth != 500 || !topic.Active || topic.Expiration != 60 {
+	if topic, _ := r.b.Topic("/customer/created"); topic.MaxDepth != 500 || topic.Inactive || topic.Expiration != 60 {
 		t.Errorf("topic: %+v", topic)
 	}
-	if topic, ok := r.b.Topic("/customer/deleted"); !ok || topic.MaxDepth != 1000 || topic.Active {
+	if topic, ok := r.b.Topic("/customer/deleted"); !ok || topic.MaxDepth != 1000 || !topic.Inactive {
 		t.Errorf("topic: %+v", topic)
 	}
 	var active []bool
 	for _, p := range r.b.Producers() {
-		active = append(active, p.Active)
+		active = append(active, !p.Inactive)
 	}
 	if len(active) != 2 || active[0] || !active[1] { // Web shop, crm
 		t.Errorf("producers: %v", active)
@@ -66,7 +66,7 @@ create consumer Billing of /customer/created`
 	for _, c := range r.b.Consumers() {
 		switch c.SubKey {
 		case "K06Y63NEJQYGMQKTP9D4KGQQ0GB2":
-			if c.Client != "ERP" || c.MaxDepth != 300 || !c.Active {
+			if c.Client != "ERP" || c.MaxDepth != 300 || c.Inactive {
 				t.Errorf("consumer: %+v", c)
 			}
 		case "K05BILLING-OF-ZATO":

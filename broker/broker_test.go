@@ -121,7 +121,7 @@ func TestDedup(t *testing.T) {
 func TestForeignID(t *testing.T) {
 	r := newRig(t, broker.Options{})
 	topic := topicDef("/t")
-	topic.DedupWindow = 0
+	topic.DedupWindow = broker.Off
 	r.define(topicDef("/u"), consumerDef("/u", "b"))
 	r.define(topic, consumerDef("/t", "a"))
 	made := []string{r.publish("/u", text("0")), r.publish("/t", text("1"))}
@@ -208,7 +208,7 @@ func BenchmarkPublish(b *testing.B) {
 func BenchmarkReceiveSettle(b *testing.B) {
 	r := newRig(b, broker.Options{})
 	topic := topicDef("/t")
-	topic.Expiration = 0
+	topic.Expiration = broker.Off
 	r.define(topic, consumerDef("/t", "a"))
 	p, _ := r.Publisher(r.crm, "/t")
 	fill := func(n int) {

@@ -242,7 +242,7 @@ func TestBrowseStates(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRig(t, broker.Options{})
 		topic := topicDef("/t")
-		topic.Expiration = 0
+		topic.Expiration = broker.Off
 		r.define(topic, consumerDef("/t", "a"), consumerDef("/t", "b"))
 		a, b := r.id("a"), r.id("b")
 		r.fill("/t", 8)
@@ -328,7 +328,7 @@ func TestBrowseTimes(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRig(t, broker.Options{})
 		topic := topicDef("/t")
-		topic.Expiration = 0
+		topic.Expiration = broker.Off
 		c := consumerDef("/t", "a")
 		c.MaxInFlight = 1000
 		r.define(topic, c)
@@ -372,7 +372,7 @@ func TestBrowseTimes(t *testing.T) {
 func TestBrowsePages(t *testing.T) {
 	r := newRig(t, broker.Options{}.Sweeping(10*time.Millisecond))
 	topic := topicDef("/t")
-	topic.Expiration = 0
+	topic.Expiration = broker.Off
 	r.define(topic, consumerDef("/t", "a"), consumerDef("/t", "b"))
 	rnd := newRand(t, 1)
 	stays := map[string]bool{}
@@ -477,7 +477,7 @@ func TestBrowseLarge(t *testing.T) {
 		}
 		r := newRig(t, broker.Options{})
 		topic := topicDef("/t")
-		topic.Expiration = 0
+		topic.Expiration = broker.Off
 		c := consumerDef("/t", "a")
 		c.MaxInFlight, c.AckTimeout = 2*n, time.Hour
 		r.define(topic, c, consumerDef("/t", "b"))
@@ -552,7 +552,7 @@ func TestMessage(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRig(t, broker.Options{})
 		topic := topicDef("/t")
-		topic.Expiration = 0
+		topic.Expiration = broker.Off
 		r.define(topic, consumerDef("/t", "b"), consumerDef("/t", "a"))
 		r.define(topicDef("/u"))
 		other := r.publish("/u", text("u"))
@@ -568,7 +568,7 @@ func TestMessage(t *testing.T) {
 			}
 		}
 		short := topicDef("/v")
-		short.DedupWindow = 0
+		short.DedupWindow = broker.Off
 		r.define(short)
 		twice := r.publish("/v", text("once"))
 		r.publish("/v", broker.Publication{Payload: []byte("twice"), ID: twice})
@@ -623,7 +623,7 @@ func TestOldest(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRig(t, broker.Options{})
 		topic := topicDef("/t")
-		topic.Expiration = 0
+		topic.Expiration = broker.Off
 		r.define(topic, consumerDef("/t", "a"), consumerDef("/t", "b"))
 		a, b := r.id("a"), r.id("b")
 		want := func(at ...time.Time) {

@@ -148,7 +148,7 @@ func (x *definer) commit(docs []Document) error {
 		b.declared = x.out.declared
 	}
 	for _, c := range x.trusted {
-		if b.clients[c.Name].Active {
+		if !b.clients[c.Name].Inactive {
 			b.auth.Trust(c.Name, c.Password, c.Hash)
 		}
 	}

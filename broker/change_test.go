@@ -196,7 +196,7 @@ func TestChangeAtomic(t *testing.T) {
 	id := r.queue("a").ID
 	ref := r.consumerRef("a")
 	whole := broker.Change{
-		Define:    broker.Definition{Topics: []broker.Topic{other, topicDef("/new")}, Clients: []broker.Client{{Username: "new", PasswordHash: hash}}},
+		Define:    broker.Definition{Topics: []broker.Topic{other, topicDef("/new")}, Clients: []broker.Client{{Username: "new", PasswordHash: hash, Inactive: true}}},
 		Rotate:    []uint32{id},
 		Documents: []broker.Document{doc("k", "a", "1")},
 	}
@@ -220,12 +220,12 @@ func TestChangeAtomic(t *testing.T) {
 		}, broker.Invalid},
 		"rotated and deleted": {func(c *broker.Change) { c.Delete = []broker.Ref{ref} }, broker.Invalid},
 		"producer of a deleted": {func(c *broker.Change) {
-			c.Define = broker.Definition{Producers: []broker.Producer{{Client: "crm", Topic: "/t"}}}
+			c.Define = broker.Definition{Producers: []broker.Producer{{Client: "crm", Topic: "/t", Inactive: true}}}
 			c.Delete = []broker.Ref{topicRef("/t")}
 			c.Rotate = nil
 		}, broker.Invalid},
 		"producer and deleted": {func(c *broker.Change) {
-			c.Define.Producers = []broker.Producer{{Client: "crm", Topic: "/t"}}
+			c.Define.Producers = []broker.Producer{{Client: "crm", Topic: "/t", Inactive: true}}
 			c.Delete = []broker.Ref{producerRef("crm", "/t")}
 		}, broker.Invalid},
 		"consumer and deleted": {func(c *broker.Change) {
@@ -598,8 +598,8 @@ func TestDeleteClient(t *testing.T) {
 	other := consumerDef("/t", "b")
 	other.Client = "erp"
 	r.change(broker.Change{Define: broker.Definition{
-		Clients:   []broker.Client{{Username: "erp", Password: "secret", Active: true}},
-		Producers: []broker.Producer{{Client: "erp", Topic: "/t", Active: true}},
+		Clients:   []broker.Client{{Username: "erp", Password: "secret"}},
+		Producers: []broker.Producer{{Client: "erp", Topic: "/t"}},
 		Consumers: []broker.Consumer{other},
 	}})
 	login := func(password string) error {
@@ -610,7 +610,7 @@ func TestDeleteClient(t *testing.T) {
 		t.Fatal(err)
 	}
 	r.publish("/t", text("x"))
-	erp := &broker.Client{Username: "erp", Active: true}
+	erp := &broker.Client{Username: "erp"}
 	door, err := r.Publisher(erp, "/t")
 	if err != nil {
 		t.Fatal(err)
@@ -622,7 +622,7 @@ func TestDeleteClient(t *testing.T) {
 
 	// Another password, then none: at once.
 	info, _ := r.Client("erp")
-	r.change(broker.Change{Define: broker.Definition{Clients: []broker.Client{{Username: "erp", Password: "other", Active: true}}}})
+	r.change(broker.Change{Define: broker.Definition{Clients: []broker.Client{{Username: "erp", Password: "other"}}}})
 	wantCode(t, login("secret"), broker.Unauthorized)
 	if err := login("other"); err != nil {
 		t.Error(err)
@@ -630,11 +630,11 @@ func TestDeleteClient(t *testing.T) {
 	if now, _ := r.Client("erp"); now.Revision == info.Revision {
 		t.Error("the password is no part of the revision")
 	}
-	r.change(broker.Change{Define: broker.Definition{Clients: []broker.Client{{Username: "erp"}}}})
+	r.change(broker.Change{Define: broker.Definition{Clients: []broker.Client{{Username: "erp", Inactive: true}}}})
 	wantCode(t, login("other"), broker.Unauthorized)
 	_, err = sub.Receive(ctx, broker.ReceiveOptions{})
 	wantCode(t, err, broker.Denied)
-	r.change(broker.Change{Define: broker.Definition{Clients: []broker.Client{{Username: "erp", Active: true}}}})
+	r.change(broker.Change{Define: broker.Definition{Clients: []broker.Client{{Username: "erp"}}}})
 	if err := login("other"); err != nil {
 		t.Error(err)
 	}
@@ -677,9 +677,9 @@ func TestDeleteProducer(t *testing.T) {
 	r.define(topicDef("/t"))
 	r.publish("/t", text("y"))
 	id := r.Producers()[0].ID
-	r.change(broker.Change{Define: broker.Definition{Producers: []broker.Producer{{Client: "crm", Topic: "/t"}}}})
+	r.change(broker.Change{Define: broker.Definition{Producers: []broker.Producer{{Client: "crm", Topic: "/t", Inactive: true}}}})
 	wantCode(t, r.mayPublish(text("late")), broker.Denied)
-	if p, ok := r.Producer(id); !ok || p.Published != 1 || p.LastSeen.IsZero() || p.Active {
+	if p, ok := r.Producer(id); !ok || p.Published != 1 || p.LastSeen.IsZero() || !p.Inactive {
 		t.Errorf("%+v %t", p, ok)
 	}
 	r.change(broker.Change{Delete: []broker.Ref{{Kind: broker.KindProducer, ID: id}}})
@@ -698,14 +698,14 @@ func TestDeactivate(t *testing.T) {
 	r.publish("/t", text("1"))
 	door, _ := r.Publisher(r.crm, "/t")
 	off, topicOff := consumerDef("/t", "a"), topicDef("/t")
-	off.Active, topicOff.Active = false, false
+	off.Inactive, topicOff.Inactive = true, true
 	r.change(broker.Change{Define: broker.Definition{Consumers: []broker.Consumer{off}}})
 	r.publish("/t", text("2"))
 	r.change(broker.Change{Define: broker.Definition{Topics: []broker.Topic{topicOff}}})
 	_, err := door.Publish(ctx, text("late"))
 	wantCode(t, err, broker.Denied)
 	r.restart()
-	if c := r.queue("a"); c.Backlog != 2 || c.Active {
+	if c := r.queue("a"); c.Backlog != 2 || !c.Inactive {
 		t.Errorf("%+v", c)
 	}
 	r.define(topicDef("/t"), consumerDef("/t", "a"))
@@ -718,7 +718,7 @@ func TestDeactivate(t *testing.T) {
 func TestWaitersEnd(t *testing.T) {
 	inactive := func(r *rig) (c broker.Change) {
 		off := consumerDef("/t", "a")
-		off.Active = false
+		off.Inactive = true
 		c.Define.Consumers = []broker.Consumer{off}
 		return c
 	}
@@ -733,12 +733,12 @@ func TestWaitersEnd(t *testing.T) {
 		"consumer inactive": {inactive, true},
 		"topic inactive": {func(r *rig) (c broker.Change) {
 			off := topicDef("/t")
-			off.Active = false
+			off.Inactive = true
 			c.Define.Topics = []broker.Topic{off}
 			return c
 		}, true},
 		"client inactive": {func(r *rig) (c broker.Change) {
-			c.Define.Clients = []broker.Client{{Username: "crm", Name: "CRM"}}
+			c.Define.Clients = []broker.Client{{Username: "crm", Name: "CRM", Inactive: true}}
 			return c
 		}, true},
 		"other consumer deleted": {func(r *rig) broker.Change { return broker.Change{Delete: []broker.Ref{r.consumerRef("b")}} }, false},
@@ -746,7 +746,7 @@ func TestWaitersEnd(t *testing.T) {
 			topic, consumer := topicDef("/t"), consumerDef("/t", "a")
 			topic.MaxDepth, consumer.MaxDepth = 7, 8
 			c.Define.Topics, c.Define.Consumers = []broker.Topic{topic}, []broker.Consumer{consumer}
-			c.Define.Clients = []broker.Client{{Username: "crm", Name: "Other", Active: true}}
+			c.Define.Clients = []broker.Client{{Username: "crm", Name: "Other"}}
 			return c
 		}, false},
 	} {
@@ -927,7 +927,7 @@ func TestDeleteConcurrently(t *testing.T) {
 			Expect: []broker.Expect{{Ref: topicRef(name)}},
 			Define: broker.Definition{
 				Topics:    []broker.Topic{topicDef(name)},
-				Producers: []broker.Producer{{Client: "crm", Topic: name, Active: true}},
+				Producers: []broker.Producer{{Client: "crm", Topic: name}},
 				Consumers: []broker.Consumer{consumerDef(name, "key"+name[2:])},
 			},
 		})

@@ -14,7 +14,7 @@ type Client struct {
 	Username     string // 1 to 128 characters, no colon, no control characters
 	Name         string // display name, what consumers see as a message's producer; Username where empty
 	PasswordHash string // bcrypt ($2a$, $2b$ or $2y$) of a cost of 10 to 13
-	Active       bool
+	Inactive     bool   `json:"-"` // it cannot log in
 
 	// Password, where not empty, replaces PasswordHash; at most 72 bytes, bcrypt's limit.
 	// It is never stored.
@@ -48,7 +48,7 @@ var ClientFields = Fields[Client]{
 		Help: "what consumers see as the `NAME` of the producer (default the username)",
 	},
 	{
-		Name: "is_active", at: func(c *Client) any { return &c.Active },
+		Name: "is_active", at: func(c *Client) any { return (*opposite)(&c.Inactive) },
 		Default: true,
 		Label:   "Active", Hint: "An inactive client cannot log in",
 		Help: "whether it may log in",

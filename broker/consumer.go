@@ -29,13 +29,13 @@ const (
 	StartOldest = "oldest" // at the oldest message that waits
 )
 
-// Consumer is a client's queue of a topic's messages.
+// Consumer is a client's queue of a topic's messages. A field that is zero has its default.
 type Consumer struct {
-	Client      string // username
-	Topic       string // name
-	Name        string `json:",omitempty"` // tells it from the client's others of the topic: at most 64 printable characters; may be empty
-	SubKey      string // secret name of the queue: 1 to 128 of A-Z a-z 0-9 . _ -; made where empty
-	Active      bool
+	Client      string        // username
+	Topic       string        // name
+	Name        string        `json:",omitempty"` // tells it from the client's others of the topic: at most 64 printable characters; may be empty
+	SubKey      string        // secret name of the queue: 1 to 128 of A-Z a-z 0-9 . _ -; made where empty
+	Inactive    bool          `json:"-"` // it may not receive
 	MaxDepth    int64         // messages that wait or are in flight; past it a publish to the topic is refused
 	MaxInFlight int           // messages delivered or put back, and neither acknowledged nor expired
 	AckTimeout  time.Duration // how long a delivered message is in flight
@@ -77,7 +77,7 @@ var ConsumerFields = Fields[Consumer]{
 		Help: "secret name of the queue, for the header X-Zato-PubSub-Key; it is made where it is not given, is changed by rotating alone, and is answered to the scope write alone",
 	},
 	{
-		Name: "is_active", at: func(c *Consumer) any { return &c.Active },
+		Name: "is_active", at: func(c *Consumer) any { return (*opposite)(&c.Inactive) },
 		Default: true,
 		Label:   "Active", Hint: "An inactive consumer cannot receive. Its messages go on waiting",
 		Help: "whether it may receive; messages wait for it even where it may not",

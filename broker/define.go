@@ -149,6 +149,7 @@ func (x *definer) topics(topics []Topic) {
 		if x.fault(KindTopic, i, err) || len(x.faults) > 0 {
 			continue
 		}
+		TopicFields.complete(&t)
 		r := topicRecord{Topic: t}
 		var before *Topic
 		if old != nil {
@@ -210,6 +211,7 @@ func (x *definer) consumers(consumers []Consumer) {
 	for i, c := range consumers {
 		fromOldest := c.Start == StartOldest
 		c.LastSeen, c.Start, c.New = time.Time{}, "", false
+		ConsumerFields.complete(&c)
 		old := matched[i]
 		if old == nil {
 			r := consumerRecord{Consumer: c, ID: x.id(), Declared: x.said(&c)}

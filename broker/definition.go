@@ -8,7 +8,8 @@ import (
 	"pipit/broker/login"
 )
 
-// Definition is a set of objects to be created or brought to what is given.
+// Definition is a set of objects to be created or brought to what is given. A field that is zero is its default;
+// Off is for a number that is to be 0.
 type Definition struct {
 	Clients   []Client
 	Topics    []Topic

@@ -57,7 +57,7 @@ func TestDepth(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				r, s := newFaultyRig(t)
 				topic := topicDef("/t")
-				topic.MaxDepth, topic.Expiration = 10, 0
+				topic.MaxDepth, topic.Expiration = 10, broker.Off
 				r.define(topic, consumerDef("/t", "a"), consumerDef("/t", "b"))
 				for i := range 10 {
 					r.publish("/t", text(fmt.Sprint(i)))
@@ -82,7 +82,7 @@ func TestDepthMany(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r, s := newFaultyRig(t)
 		topic, c := topicDef("/t"), consumerDef("/t", "a")
-		topic.MaxDepth, topic.Expiration, c.MaxInFlight = n, 0, n
+		topic.MaxDepth, topic.Expiration, c.MaxInFlight = n, broker.Off, n
 		r.define(topic, c)
 		p, err := r.Publisher(r.crm, "/t")
 		if err != nil {
@@ -116,7 +116,7 @@ func TestDepthManyHoles(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRig(t, broker.Options{})
 		topic := topicDef("/t")
-		topic.MaxDepth, topic.Expiration = 2610, 0
+		topic.MaxDepth, topic.Expiration = 2610, broker.Off
 		r.define(topic, consumerDef("/t", "a"))
 		pubs := make([]broker.Publication, 2610)
 		for i := range pubs[2600:] {

@@ -77,7 +77,7 @@ func samePasswords(t *testing.T, r *rig, would, did *broker.Changed) {
 			continue
 		}
 		want := w.Action
-		if login.CheckPassword(w.Before.PasswordHash, w.After.Password) && w.Before.Name == w.After.Name && w.Before.Active == w.After.Active {
+		if login.CheckPassword(w.Before.PasswordHash, w.After.Password) && w.Before.Name == w.After.Name && w.Before.Inactive == w.After.Inactive {
 			want = broker.Keep
 		}
 		if d.Action != want || d.After.Password != "" || !login.CheckPassword(d.After.PasswordHash, w.After.Password) || w.Action == broker.Keep {
@@ -161,14 +161,14 @@ func (g *changeMaker) change(r *rig) broker.Change {
 	}
 	for range g.IntN(3) {
 		t := topicDef(g.topicName())
-		t.Active, t.MaxDepth = g.one(2), int64(1+g.IntN(3))
+		t.Inactive, t.MaxDepth = g.one(2), int64(1+g.IntN(3))
 		if g.one(25) {
-			t.MaxDepth, t.Expiration = 0, -1
+			t.MaxDepth, t.Expiration = broker.Off, -1
 		}
 		c.Define.Topics = append(c.Define.Topics, t)
 	}
 	for range g.IntN(3) {
-		c.Define.Producers = append(c.Define.Producers, broker.Producer{Client: g.username(), Topic: g.topicName(), Active: g.one(2), LastSeen: time.Unix(1, 0)})
+		c.Define.Producers = append(c.Define.Producers, broker.Producer{Client: g.username(), Topic: g.topicName(), Inactive: g.one(2), LastSeen: time.Unix(1, 0)})
 	}
 	for range g.IntN(4) {
 		q := consumerDef(g.topicName(), g.pick("", "", "k0", "k1", "k2", "k3"))
@@ -177,7 +177,7 @@ func (g *changeMaker) change(r *rig) broker.Change {
 			q.Start = broker.StartOldest
 		}
 		if g.one(25) {
-			q.MaxDepth = 0
+			q.MaxDepth = broker.Off
 		}
 		c.Define.Consumers = append(c.Define.Consumers, q)
 	}
@@ -203,7 +203,7 @@ func (g *changeMaker) change(r *rig) broker.Change {
 }
 
 func (g *changeMaker) client() broker.Client {
-	c := broker.Client{Username: g.username(), Name: g.pick("", "A"), Active: g.one(2)}
+	c := broker.Client{Username: g.username(), Name: g.pick("", "A"), Inactive: g.one(2)}
 	switch g.IntN(12) {
 	case 0:
 	case 1:
@@ -223,7 +223,7 @@ func TestFaults(t *testing.T) {
 	r := newRig(t, broker.Options{})
 	r.define(topicDef("/here")) // and the client crm
 	bad := topicDef("/bad")
-	bad.MaxDepth, bad.Expiration = 0, -1
+	bad.MaxDepth, bad.Expiration = broker.Off, -1
 	d := broker.Definition{
 		Clients:   []broker.Client{{Username: "new"}, {Username: "a:b", PasswordHash: "x"}},
 		Topics:    []broker.Topic{topicDef("/t"), bad, topicDef("/t")},

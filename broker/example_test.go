@@ -31,14 +31,13 @@ func Example() {
 	}
 	defer b.Close() // closes the store too
 
-	// Apply can be called at every start: what is there already stays as it is.
+	// Apply can be called at every start: what is there already stays as it is. What is left out has its default, so that
+	// a topic is its name; Off is for a number that is to be 0, here for messages that never expire.
 	ctx := context.Background()
 	_, err = b.Apply(ctx, broker.Definition{
-		Clients: []broker.Client{{Username: "erp", Name: "ERP", Password: "secret", Active: true}},
-		Topics: []broker.Topic{{Name: "/order/created", Active: true, MaxDepth: broker.DefaultMaxDepth,
-			Expiration: 3600, DedupWindow: broker.DefaultDedupWindow}},
-		Consumers: []broker.Consumer{{Client: "erp", Topic: "/order/created", SubKey: "erp-orders", Active: true,
-			MaxDepth: broker.DefaultMaxDepth, MaxInFlight: broker.DefaultMaxInFlight, AckTimeout: broker.DefaultAckTimeout}},
+		Clients:   []broker.Client{{Username: "erp", Name: "ERP", Password: "secret"}},
+		Topics:    []broker.Topic{{Name: "/order/created", Expiration: broker.Off}},
+		Consumers: []broker.Consumer{{Client: "erp", Topic: "/order/created", SubKey: "erp-orders", AckTimeout: time.Minute}},
 	})
 	if err != nil {
 		log.Fatal(err)
@@ -106,7 +105,7 @@ func ExampleBroker_Publish() {
 	}
 	defer b.Close()
 	ctx := context.Background()
-	if _, err := b.Apply(ctx, broker.Definition{Topics: []broker.Topic{{Name: "/invoice", Active: true, MaxDepth: 1,
+	if _, err := b.Apply(ctx, broker.Definition{Topics: []broker.Topic{{Name: "/invoice", MaxDepth: 1,
 		DedupWindow: time.Hour}}}); err != nil {
 		log.Fatal(err)
 	}

@@ -125,7 +125,7 @@ func TestDiskFull(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r, s := newFaultyRig(t)
 		topic := topicDef("/t")
-		topic.MaxDepth, topic.Expiration = 5, 0
+		topic.MaxDepth, topic.Expiration = 5, broker.Off
 		r.define(topic, consumerDef("/t", "a"))
 		for i := range 3 {
 			r.publish("/t", text(fmt.Sprint(i)))

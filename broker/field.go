@@ -39,8 +39,15 @@ type Field[T any] struct {
 	Secret   bool // no error, log line, page, difference or flag shows it
 
 	subject string       // of an error, where it is not Name with what it is of
-	at      func(*T) any // where it is: *string, *bool, *int, *int64 or *time.Duration
+	at      func(*T) any // where it is: *string, *bool, *opposite, *int, *int64 or *time.Duration
 }
+
+// Off is 0, of a number or duration in a struct whose zero value stands for the default: a topic whose Expiration is Off
+// keeps its messages. It is far from what anybody writes, so that a -1 is refused.
+const Off = math.MinInt32
+
+// opposite is a flag that says what its Field does not: the zero value of a noun is active.
+type opposite bool
 
 // Fields are the properties of a noun, in the order in which they are shown.
 type Fields[T any] []Field[T]
@@ -68,6 +75,16 @@ func (fs Fields[T]) New() (t T) {
 	return t
 }
 
+// complete gives numbers and durations that are zero their defaults.
+func (fs Fields[T]) complete(t *T) {
+	for i := range fs {
+		f := &fs[i]
+		if n, is := f.number(t); is && n == 0 && f.Default != nil {
+			f.Set(t, f.Default)
+		}
+	}
+}
+
 // validate joins an error for each field that is wrong. of is how it calls the object.
 func (fs Fields[T]) validate(t *T, of string) error {
 	var wrong []error
@@ -79,40 +96,69 @@ func (fs Fields[T]) validate(t *T, of string) error {
 	return errors.Join(wrong...)
 }
 
-// Value returns the value of the field.
+// Value returns the value of the field as all doors tell it: 0 of what is Off.
 func (f *Field[T]) Value(t *T) any {
 	switch p := f.at(t).(type) {
 	case *string:
 		return *p
 	case *bool:
 		return *p
-	case *int:
-		return int64(*p)
-	case *int64:
-		return *p
+	case *opposite:
+		return !bool(*p)
 	case *time.Duration:
-		return *p
-	default:
-		panic(fmt.Sprintf("field %s is a %T", f.Name, p))
+		return time.Duration(told(int64(*p)))
 	}
+	n, _ := f.number(t)
+	return told(n)
 }
 
-// Set sets the field. v is of the type that Value returns; a number need not be within bounds.
+// Set sets the field to a value as all doors tell it, of the type that Value returns: 0 is Off, and not the default. A
+// number need not be within bounds.
 func (f *Field[T]) Set(t *T, v any) {
 	switch p := f.at(t).(type) {
 	case *string:
 		*p = v.(string)
 	case *bool:
 		*p = v.(bool)
+	case *opposite:
+		*p = opposite(!v.(bool))
 	case *int: // what it cannot hold becomes what is out of bounds as well
-		*p = int(min(max(v.(int64), math.MinInt), math.MaxInt))
+		*p = int(kept(min(max(v.(int64), math.MinInt), math.MaxInt)))
 	case *int64:
-		*p = v.(int64)
+		*p = kept(v.(int64))
 	case *time.Duration:
-		*p = v.(time.Duration)
+		*p = time.Duration(kept(int64(v.(time.Duration))))
 	default:
 		panic(fmt.Sprintf("field %s is a %T", f.Name, p))
 	}
+}
+
+// number returns a number or duration as the struct has it. It is false of other fields.
+func (f *Field[T]) number(t *T) (int64, bool) {
+	switch p := f.at(t).(type) {
+	case *int:
+		return int64(*p), true
+	case *int64:
+		return *p, true
+	case *time.Duration:
+		return int64(*p), true
+	}
+	return 0, false
+}
+
+// told is a number of a struct as doors tell it, kept the opposite.
+func told(n int64) int64 {
+	if n == Off {
+		return 0
+	}
+	return n
+}
+
+func kept(n int64) int64 {
+	if n == 0 {
+		return Off
+	}
+	return n
 }
 
 // Text returns the value as a person writes it.
@@ -177,6 +223,9 @@ func (f *Field[T]) Texts() (texts []string) {
 
 // validate returns the error of a value that is not allowed, nil where it is.
 func (f *Field[T]) validate(t *T, of string) error {
+	if n, is := f.number(t); is && n == 0 {
+		return nil // the default
+	}
 	shown := ""
 	switch v := f.Value(t).(type) {
 	case int64:

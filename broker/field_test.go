@@ -166,12 +166,12 @@ func blamed(err error) (names []string) {
 func TestFieldErrors(t *testing.T) {
 	consumer := broker.ConsumerFields.New()
 	consumer.Client, consumer.Topic, consumer.Name, consumer.SubKey, consumer.Start = "c", "/x", " n", "a secret", "now"
-	consumer.MaxDepth, consumer.MaxInFlight, consumer.AckTimeout = 0, -1, time.Millisecond
+	consumer.MaxDepth, consumer.MaxInFlight, consumer.AckTimeout = broker.Off, -1, time.Millisecond
 	for _, tt := range []struct {
 		err  error
 		want string
 	}{
-		{(&broker.Topic{Name: "/x/", Expiration: -1, DedupWindow: -time.Second}).Validate(),
+		{(&broker.Topic{Name: "/x/", MaxDepth: broker.Off, Expiration: -1, DedupWindow: -time.Second}).Validate(),
 			"topic name \"/x/\": allowed are 1 to 512 bytes without control characters and a slash at the end\n" +
 				"max_depth 0 of topic \"/x/\": allowed are 1 to 1000000000000\n" +
 				"expiration -1 of topic \"/x/\": allowed are 0 to 3153600000 seconds\n" +
@@ -225,5 +225,56 @@ func TestFieldText(t *testing.T) {
 		if err != nil || f.Value(&topic) != tt.want {
 			t.Errorf("%s %q is %v, %v", tt.field, tt.text, f.Value(&topic), err)
 		}
+	}
+}
+
+// Who embeds the broker gives what differs from the defaults: a field that is zero is its default, and Off is a 0.
+func TestZeroFields(t *testing.T) {
+	r := newRig(t, broker.Options{})
+	r.change(broker.Change{Define: broker.Definition{
+		Clients:   []broker.Client{{Username: "zero", Password: "secret"}},
+		Topics:    []broker.Topic{{Name: "/zero"}, {Name: "/off", Expiration: broker.Off, DedupWindow: broker.Off}},
+		Producers: []broker.Producer{{Client: "zero", Topic: "/zero"}},
+		Consumers: []broker.Consumer{{Client: "zero", Topic: "/zero", SubKey: "zero"}},
+	}})
+	if topic, _ := r.Topic("/zero"); topic.Topic != (broker.Topic{Name: "/zero", MaxDepth: broker.DefaultMaxDepth,
+		Expiration: broker.DefaultExpiration, DedupWindow: broker.DefaultDedupWindow}) {
+		t.Errorf("%+v", topic)
+	}
+	if topic, _ := r.Topic("/off"); topic.Expiration != broker.Off || topic.DedupWindow != broker.Off {
+		t.Errorf("%+v", topic)
+	}
+	if c := r.queue("zero"); c.Inactive || c.MaxDepth != broker.DefaultMaxDepth || c.MaxInFlight != broker.DefaultMaxInFlight || c.AckTimeout != broker.DefaultAckTimeout {
+		t.Errorf("%+v", c)
+	}
+
+	// What is read can be written: nothing changes, also of what was given as zero.
+	before := r.Definition()
+	for _, d := range []broker.Definition{before, {Topics: []broker.Topic{{Name: "/zero"}}, Consumers: []broker.Consumer{{Client: "zero", Topic: "/zero", SubKey: "zero"}}}} {
+		done := r.change(broker.Change{Define: d})
+		for _, o := range done.Topics {
+			if o.Action != broker.Keep {
+				t.Errorf("%+v", o)
+			}
+		}
+		for _, o := range done.Consumers {
+			if o.Action != broker.Keep {
+				t.Errorf("%+v", o)
+			}
+		}
+	}
+	r.restart()
+	if _, err := r.Apply(ctx, before); err != nil {
+		t.Fatal(err)
+	}
+	if after := r.Definition(); !reflect.DeepEqual(before, after) {
+		t.Errorf("%+v became %+v", before, after)
+	}
+
+	if blamed := blamed((&broker.Topic{Name: "/x", MaxDepth: broker.Off, Expiration: -1, DedupWindow: -1}).Validate()); !slices.Equal(blamed, []string{"max_depth", "expiration", "dedup_window"}) {
+		t.Errorf("%q", blamed)
+	}
+	if blamed := blamed((&broker.Consumer{MaxDepth: broker.Off, MaxInFlight: broker.Off, AckTimeout: broker.Off}).Validate()); !slices.Equal(blamed, []string{"max_depth", "max_in_flight", "ack_timeout"}) {
+		t.Errorf("%q", blamed)
 	}
 }

@@ -185,11 +185,11 @@ func TestInfoWaiting(t *testing.T) {
 func BenchmarkInfos(b *testing.B) {
 	r := newRig(b, broker.Options{})
 	var d broker.Definition
-	d.Clients = []broker.Client{{Username: "crm", PasswordHash: hash, Active: true}}
+	d.Clients = []broker.Client{{Username: "crm", PasswordHash: hash}}
 	for i := range 10_000 {
 		name := fmt.Sprintf("/topic/%d", i)
 		d.Topics = append(d.Topics, topicDef(name))
-		d.Producers = append(d.Producers, broker.Producer{Client: "crm", Topic: name, Active: true})
+		d.Producers = append(d.Producers, broker.Producer{Client: "crm", Topic: name})
 		d.Consumers = append(d.Consumers, consumerDef(name, fmt.Sprint("key", i)))
 	}
 	if _, err := r.Apply(ctx, d); err != nil {

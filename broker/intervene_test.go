@@ -49,7 +49,7 @@ func TestDeleteMessages(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				r := newRig(t, broker.Options{})
 				topic := topicDef("/t")
-				topic.Expiration, topic.MaxDepth = 0, 20
+				topic.Expiration, topic.MaxDepth = broker.Off, 20
 				r.define(topic, consumerDef("/t", "a"), consumerDef("/t", "b"))
 				var all []string
 				for i := range 10 {
@@ -142,7 +142,7 @@ func TestDeleteKeepsID(t *testing.T) {
 func TestDeleteAllWithID(t *testing.T) {
 	r := newRig(t, broker.Options{})
 	topic := topicDef("/t")
-	topic.DedupWindow = 0
+	topic.DedupWindow = broker.Off
 	r.define(topic, consumerDef("/t", "a"))
 	for i := range 6 {
 		r.publish("/t", broker.Publication{ID: "own", Payload: fmt.Append(nil, i), Priority: 1 + i%2, Delay: int64(i / 2 * 1000)})
@@ -204,7 +204,7 @@ func TestDeleteFrees(t *testing.T) {
 func TestDeleteMany(t *testing.T) {
 	r := newRig(t, broker.Options{})
 	topic := topicDef("/t")
-	topic.Expiration = 0
+	topic.Expiration = broker.Off
 	r.define(topic, consumerDef("/t", "a"), consumerDef("/t", "b"))
 	r.fill("/t", 3000, 9, 5, 1)
 	var all, some []string
@@ -266,7 +266,7 @@ func TestClearBacklog(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				r := newRig(t, broker.Options{})
 				topic := topicDef("/t")
-				topic.Expiration, topic.MaxDepth = 0, 50
+				topic.Expiration, topic.MaxDepth = broker.Off, 50
 				r.define(topic, consumerDef("/t", "a"), consumerDef("/t", "b"))
 				a := r.id("a")
 				r.fill("/t", 20, 9, 5)
@@ -322,7 +322,7 @@ func TestClearLarge(t *testing.T) {
 	}
 	r, s := newFaultyRig(t)
 	topic := topicDef("/t")
-	topic.Expiration = 0
+	topic.Expiration = broker.Off
 	c := consumerDef("/t", "a")
 	c.MaxInFlight = n
 	r.define(topic, c)
@@ -553,7 +553,7 @@ func TestDelayedTaken(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRig(t, broker.Options{}.Sweeping(time.Millisecond))
 		topic := topicDef("/t")
-		topic.MaxDepth, topic.Expiration = 1000, 0
+		topic.MaxDepth, topic.Expiration = 1000, broker.Off
 		r.define(topic, consumerDef("/t", "a"))
 		rnd := newRand(t, 1)
 		var all []string
@@ -594,7 +594,7 @@ func TestInterveneErrors(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r, s := newFaultyRig(t)
 		topic := topicDef("/t")
-		topic.Expiration = 0
+		topic.Expiration = broker.Off
 		r.define(topic, consumerDef("/t", "a"))
 		a := r.id("a")
 		r.fill("/t", 3)
@@ -688,7 +688,7 @@ func TestInterveneFirst(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				r, s := newFaultyRig(t)
 				topic := topicDef("/t")
-				topic.Expiration = 0
+				topic.Expiration = broker.Off
 				r.define(topic, consumerDef("/t", "a"))
 				f(t, r, s)
 			})
@@ -825,7 +825,7 @@ func TestInterveneConcurrent(t *testing.T) {
 	const each, publishers = 400, 2
 	r := newRig(t, broker.Options{}.Sweeping(5*time.Millisecond))
 	topic := topicDef("/t")
-	topic.MaxDepth, topic.Expiration = 5000, 0
+	topic.MaxDepth, topic.Expiration = 5000, broker.Off
 	r.define(topic, consumerDef("/t", "a"), consumerDef("/t", "b"))
 	rnd := newRand(t, 1)
 	source := func() *rand.Rand { return rand.New(rand.NewPCG(rnd.Uint64(), 0)) }

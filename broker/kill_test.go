@@ -32,11 +32,11 @@ var killKeys = []string{"a", "b"}
 
 func killDefinition() broker.Definition {
 	topic := topicDef("/t")
-	topic.Expiration, topic.DedupWindow = 0, 24*time.Hour
+	topic.Expiration, topic.DedupWindow = broker.Off, 24*time.Hour
 	d := broker.Definition{
-		Clients:   []broker.Client{{Username: "crm", Name: "CRM", PasswordHash: hash, Active: true}},
+		Clients:   []broker.Client{{Username: "crm", Name: "CRM", PasswordHash: hash}},
 		Topics:    []broker.Topic{topic},
-		Producers: []broker.Producer{{Client: "crm", Topic: "/t", Active: true}},
+		Producers: []broker.Producer{{Client: "crm", Topic: "/t"}},
 	}
 	for _, key := range killKeys {
 		c := consumerDef("/t", key)
@@ -184,7 +184,7 @@ func (b *killBook) look(t *testing.T, path string, rnd *rand.Rand) {
 	if _, err := br.Apply(ctx, killDefinition()); err != nil {
 		t.Fatal(err)
 	}
-	crm := &broker.Client{Username: "crm", Name: "CRM", Active: true}
+	crm := &broker.Client{Username: "crm", Name: "CRM"}
 	p, err := br.Publisher(crm, "/t")
 	if err != nil {
 		t.Fatal(err)
@@ -293,7 +293,7 @@ func killChild(args string) {
 	check(err)
 	_, err = b.Apply(ctx, killDefinition())
 	check(err)
-	crm := &broker.Client{Username: "crm", Name: "CRM", Active: true}
+	crm := &broker.Client{Username: "crm", Name: "CRM"}
 	var wg sync.WaitGroup
 	for i := range killPublishers {
 		rnd := rand.New(rand.NewPCG(seed, uint64(i)))

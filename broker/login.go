@@ -38,7 +38,7 @@ func (b *Broker) client(username string) *Client {
 }
 
 func (c *Client) account() login.Account {
-	return login.Account{Name: c.Username, Hash: c.PasswordHash, Active: c.Active}
+	return login.Account{Name: c.Username, Hash: c.PasswordHash, Active: !c.Inactive}
 }
 
 // Logins is what all doors to the broker ask before they check a password. Its errors pass LoginError.

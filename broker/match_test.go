@@ -27,7 +27,7 @@ func declared(s string) broker.Consumer {
 func (r *rig) declare(consumers ...string) (broker.Applied, error) {
 	r.t.Helper()
 	d := broker.Definition{
-		Clients: []broker.Client{{Username: "crm", Name: "CRM", PasswordHash: hash, Active: true}},
+		Clients: []broker.Client{{Username: "crm", Name: "CRM", PasswordHash: hash}},
 		Topics:  []broker.Topic{topicDef("/t")},
 	}
 	for _, s := range consumers {

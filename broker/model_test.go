@@ -160,7 +160,7 @@ func newModel(t *testing.T, rnd *rand.Rand) *model {
 	for i := range 2 {
 		mt := &modelTopic{seen: map[string][]time.Time{}, def: topicDef(fmt.Sprint("/t", i))}
 		mt.def.MaxDepth = int64(25 + rnd.IntN(30))
-		mt.def.Expiration = []int64{0, 40}[i]
+		mt.def.Expiration = []int64{broker.Off, 40}[i]
 		mt.def.DedupWindow = 20 * time.Second
 		m.topics = append(m.topics, mt)
 		m.r.define(mt.def)
@@ -504,7 +504,7 @@ func (m *model) publish(mt *modelTopic) {
 		}
 		m.did["stored"]++
 		if p.Expiration == 0 {
-			p.Expiration = mt.def.Expiration
+			p.Expiration = max(0, mt.def.Expiration)
 		}
 		msg := &modelMessage{id: rc.ID, own: p.ID != "", payload: string(p.Payload), prio: p.Priority, created: now.Truncate(time.Microsecond)}
 		if p.Priority == 0 {

@@ -43,7 +43,7 @@ func (r *rig) open() {
 		store.Close()
 		r.t.Fatal(err)
 	}
-	r.crm = &broker.Client{Username: "crm", Name: "CRM", Active: true}
+	r.crm = &broker.Client{Username: "crm", Name: "CRM"}
 }
 
 // close ends the broker and checks the file that it leaves.
@@ -72,11 +72,11 @@ func (r *rig) restart() {
 const hash = "$2a$10$1EZWiwz7X8y0eKc8EWmkHOF8jhP0a7cZsDdUDzFbQIxQVEvzN7S7q"
 
 func topicDef(name string) broker.Topic {
-	return broker.Topic{Name: name, Active: true, MaxDepth: broker.DefaultMaxDepth, Expiration: 60, DedupWindow: 5 * time.Minute}
+	return broker.Topic{Name: name, MaxDepth: broker.DefaultMaxDepth, Expiration: 60, DedupWindow: 5 * time.Minute}
 }
 
 func consumerDef(topic, key string) broker.Consumer {
-	return broker.Consumer{Client: "crm", Topic: topic, Name: key, SubKey: key, Active: true, MaxDepth: broker.DefaultMaxDepth,
+	return broker.Consumer{Client: "crm", Topic: topic, Name: key, SubKey: key, MaxDepth: broker.DefaultMaxDepth,
 		MaxInFlight: broker.DefaultMaxInFlight, AckTimeout: 30 * time.Second}
 }
 
@@ -84,9 +84,9 @@ func consumerDef(topic, key string) broker.Consumer {
 func (r *rig) define(t broker.Topic, consumers ...broker.Consumer) {
 	r.t.Helper()
 	_, err := r.Apply(ctx, broker.Definition{
-		Clients:   []broker.Client{{Username: "crm", Name: "CRM", PasswordHash: hash, Active: true}},
+		Clients:   []broker.Client{{Username: "crm", Name: "CRM", PasswordHash: hash}},
 		Topics:    []broker.Topic{t},
-		Producers: []broker.Producer{{Client: "crm", Topic: t.Name, Active: true}},
+		Producers: []broker.Producer{{Client: "crm", Topic: t.Name}},
 		Consumers: consumers,
 	})
 	if err != nil {

@@ -7,9 +7,9 @@ import (
 
 // Producer is a client's permission to publish to a topic.
 type Producer struct {
-	Client   string // username
-	Topic    string // name
-	Active   bool
+	Client   string    // username
+	Topic    string    // name
+	Inactive bool      `json:"-"` // it may not publish
 	LastSeen time.Time `json:"-"` // the last accepted publish; zero: never
 }
 
@@ -28,7 +28,7 @@ var ProducerFields = Fields[Producer]{
 		Help: "name of the topic",
 	},
 	{
-		Name: "is_active", at: func(p *Producer) any { return &p.Active },
+		Name: "is_active", at: func(p *Producer) any { return (*opposite)(&p.Inactive) },
 		Default: true,
 		Label:   "Active", Hint: "An inactive producer cannot publish",
 		Help: "whether it may publish",

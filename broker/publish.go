@@ -27,18 +27,18 @@ func (b *Broker) Publisher(c *Client, topicName string) (Publisher, error) {
 	defer b.mu.RUnlock()
 	t := b.topics[topicName]
 	switch {
-	case !c.Active:
+	case c.Inactive:
 		return Publisher{}, denied("client %q is not active", c.Username)
 	case t == nil:
 		return Publisher{}, denied("no topic %q", clip.Input(topicName))
-	case !t.def.Load().Active:
+	case t.def.Load().Inactive:
 		return Publisher{}, denied("topic %q is not active", topicName)
 	}
 	p := t.producers[c.Username]
 	switch {
 	case p == nil:
 		return Publisher{}, denied("client %q is no producer of topic %q", c.Username, topicName)
-	case !p.def.Load().Active:
+	case p.def.Load().Inactive:
 		return Publisher{}, denied("producer %q of topic %q is not active", c.Username, topicName)
 	}
 	return Publisher{b, t, p, c.Name}, nil
@@ -85,7 +85,7 @@ func (b *Broker) Publish(ctx context.Context, topicName string, payload []byte, 
 	if t == nil {
 		return "", &Error{Code: NotFound, Message: fmt.Sprintf("No topic %q", clip.Input(topicName))}
 	}
-	if !t.def.Load().Active {
+	if t.def.Load().Inactive {
 		return "", denied("topic %q is not active", topicName)
 	}
 	release, err := b.Reserve(int64(len(payload)))
@@ -180,7 +180,7 @@ func (p Publisher) record(r *store.Record, pub *Publication, now time.Time) {
 		Payload:    pub.Payload,
 	}
 	if pub.Expiration == 0 {
-		r.Expiration = uint32(def.Expiration) // #nosec G115 -- validate has bounded it
+		r.Expiration = uint32(max(0, def.Expiration)) // #nosec G115 -- validate has bounded it
 	}
 	if r.ID != "" && def.DedupWindow > 0 {
 		r.KeepID = r.Created.Add(def.DedupWindow)
@@ -244,10 +244,10 @@ func (o *publishOp) receipt(b *Broker, i int) Receipt {
 
 func (o *publishOp) plan(p *plan) (err error) {
 	t := o.topic
-	if t.deleted.Load() || !t.def.Load().Active {
+	if t.deleted.Load() || t.def.Load().Inactive {
 		return denied("the topic is not there or not active any more")
 	}
-	if q := o.producer; q != nil && (q.deleted.Load() || !q.def.Load().Active) {
+	if q := o.producer; q != nil && (q.deleted.Load() || q.def.Load().Inactive) {
 		return denied("the producer is not there or not active any more")
 	}
 	if o.fresh, err = o.findSeen(p); err != nil {
@@ -290,7 +290,7 @@ func (o *publishOp) findSeen(p *plan) (int, error) {
 	}
 	o.same = make([]bool, len(o.records))
 	within := make(map[string]struct{}, len(own))
-	window := o.topic.def.Load().DedupWindow
+	window := max(0, o.topic.def.Load().DedupWindow)
 	err := p.b.store.View(func(r store.Reader) error {
 		for _, i := range own {
 			id := o.records[i].ID

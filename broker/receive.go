@@ -59,7 +59,7 @@ func (b *Broker) Subscription(c *Client, topicName, subKey string) (Subscription
 		changes = q.changes.Load()
 	}
 	b.mu.RUnlock()
-	if !c.Active {
+	if c.Inactive {
 		return Subscription{}, denied("client %q is not active", c.Username)
 	}
 	if q == nil {
@@ -71,9 +71,9 @@ func (b *Broker) Subscription(c *Client, topicName, subKey string) (Subscription
 		return Subscription{}, denied("the sub_key is another client's")
 	case topicName != "" && topicName != topic.Name:
 		return Subscription{}, denied("the sub_key is not of topic %q", clip.Input(topicName))
-	case !topic.Active:
+	case topic.Inactive:
 		return Subscription{}, denied("topic %q is not active", topic.Name)
-	case !def.Active:
+	case def.Inactive:
 		return Subscription{}, denied("consumer %q of topic %q is not active", c.Username, topic.Name)
 	}
 	return Subscription{b, q, subKey, c.PasswordHash, changes}, nil

@@ -3,6 +3,7 @@ package broker
 import (
 	"encoding/json"
 	"fmt"
+	"time"
 
 	"pipit/broker/store"
 )
@@ -106,4 +107,85 @@ func decodeTo[T any](list []T, o *store.Object) ([]T, error) {
 		return nil, fmt.Errorf("the store is damaged: %s %q: %w", o.Kind, o.Key, err)
 	}
 	return append(list, record), nil
+}
+
+// A record says whether its object is active, and 0 of what is Off: so do those that older versions have stored.
+
+func (r clientRecord) MarshalJSON() ([]byte, error) {
+	type fields clientRecord
+	return json.Marshal(struct {
+		fields
+		Active bool
+	}{fields(r), !r.Inactive})
+}
+
+func (r *clientRecord) UnmarshalJSON(text []byte) error {
+	type fields clientRecord
+	in := struct {
+		*fields
+		Active bool
+	}{(*fields)(r), true}
+	err := json.Unmarshal(text, &in)
+	r.Inactive = !in.Active
+	return err
+}
+
+func (r topicRecord) MarshalJSON() ([]byte, error) {
+	type fields topicRecord
+	return json.Marshal(struct {
+		fields
+		Active      bool
+		Expiration  int64
+		DedupWindow time.Duration
+	}{fields(r), !r.Inactive, told(r.Expiration), time.Duration(told(int64(r.DedupWindow)))})
+}
+
+func (r *topicRecord) UnmarshalJSON(text []byte) error {
+	type fields topicRecord
+	in := struct {
+		*fields
+		Active bool
+	}{(*fields)(r), true}
+	err := json.Unmarshal(text, &in)
+	r.Inactive = !in.Active
+	r.Expiration, r.DedupWindow = kept(r.Expiration), time.Duration(kept(int64(r.DedupWindow)))
+	return err
+}
+
+func (r producerRecord) MarshalJSON() ([]byte, error) {
+	type fields producerRecord
+	return json.Marshal(struct {
+		fields
+		Active bool
+	}{fields(r), !r.Inactive})
+}
+
+func (r *producerRecord) UnmarshalJSON(text []byte) error {
+	type fields producerRecord
+	in := struct {
+		*fields
+		Active bool
+	}{(*fields)(r), true}
+	err := json.Unmarshal(text, &in)
+	r.Inactive = !in.Active
+	return err
+}
+
+func (r consumerRecord) MarshalJSON() ([]byte, error) {
+	type fields consumerRecord
+	return json.Marshal(struct {
+		fields
+		Active bool
+	}{fields(r), !r.Inactive})
+}
+
+func (r *consumerRecord) UnmarshalJSON(text []byte) error {
+	type fields consumerRecord
+	in := struct {
+		*fields
+		Active bool
+	}{(*fields)(r), true}
+	err := json.Unmarshal(text, &in)
+	r.Inactive = !in.Active
+	return err
 }

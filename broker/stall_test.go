@@ -21,7 +21,7 @@ func TestMixedExpirations(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				r, s := newFaultyRig(t)
 				topic := topicDef("/t")
-				topic.Expiration = 0
+				topic.Expiration = broker.Off
 				for i := range consumers {
 					r.define(topic, consumerDef("/t", fmt.Sprint("key-", i)))
 				}
@@ -243,7 +243,7 @@ func TestSameIDInFlight(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRig(t, broker.Options{})
 		topic := topicDef("/t")
-		topic.DedupWindow = 0
+		topic.DedupWindow = broker.Off
 		c := consumerDef("/t", "a")
 		c.AckTimeout = time.Second
 		r.define(topic, c)

@@ -24,13 +24,13 @@ const (
 	MaxMaxDepth    = 1_000_000_000_000        // messages
 )
 
-// Topic is what producers publish to.
+// Topic is what producers publish to. A field that is zero has its default: broker.Topic{Name: "/x"} is one.
 type Topic struct {
-	Name        string // 1 to 512 bytes of UTF-8; normally begins with a slash, never ends with one
-	Active      bool
+	Name        string        // 1 to 512 bytes of UTF-8; normally begins with a slash, never ends with one
+	Inactive    bool          `json:"-"` // it can neither be published to nor received from
 	MaxDepth    int64         // messages that somebody still needs; past it a publish is refused
-	Expiration  int64         // seconds, for messages that do not say; 0: they do not expire
-	DedupWindow time.Duration // how long a message's own ID is remembered; 0: not at all
+	Expiration  int64         // seconds, for messages that do not say; Off: they do not expire
+	DedupWindow time.Duration // how long a message's own ID is remembered; Off: not at all
 }
 
 // TopicFields are the properties of a topic.
@@ -42,7 +42,7 @@ var TopicFields = Fields[Topic]{
 		Help: "no control characters, no slash at the end; it normally begins with a slash",
 	},
 	{
-		Name: "is_active", at: func(t *Topic) any { return &t.Active },
+		Name: "is_active", at: func(t *Topic) any { return (*opposite)(&t.Inactive) },
 		Default: true,
 		Label:   "Active", Hint: "An inactive topic is refused to everybody",
 		Help: "whether it can be published to and received from",

@@ -73,16 +73,16 @@ start = "oldest"
 		Admin:    Admin{Listen: []string{"127.0.0.1:1"}, SessionIdle: 30 * time.Minute, SessionLife: 12 * time.Hour},
 		Database: Database{File: "/tmp/x.db"},
 		Log:      Log{Access: true, Level: "info", Format: "auto"},
-		Client:   []broker.Client{{Username: "inline", Password: "p", Active: true}},
-		Topic:    []broker.Topic{{Name: "/a", MaxDepth: 1, DedupWindow: 90 * time.Minute}},
-		Producer: []broker.Producer{{Client: "inline", Topic: "/a", Active: true}},
-		Consumer: []broker.Consumer{{Client: "inline", Topic: "/a", Active: true, MaxDepth: broker.DefaultMaxDepth,
+		Client:   []broker.Client{{Username: "inline", Password: "p"}},
+		Topic:    []broker.Topic{{Name: "/a", Inactive: true, MaxDepth: 1, Expiration: broker.Off, DedupWindow: 90 * time.Minute}},
+		Producer: []broker.Producer{{Client: "inline", Topic: "/a"}},
+		Consumer: []broker.Consumer{{Client: "inline", Topic: "/a", MaxDepth: broker.DefaultMaxDepth,
 			MaxInFlight: 2, AckTimeout: time.Second, Start: "oldest"}},
 	}
 	if !reflect.DeepEqual(c, want) {
 		t.Errorf("got  %+v\nwant %+v", c, want)
 	}
-	if d := c.Definition(); d.Consumers[0].Start != broker.StartOldest || d.Consumers[0].MaxInFlight != 2 || d.Topics[0].Active {
+	if d := c.Definition(); d.Consumers[0].Start != broker.StartOldest || d.Consumers[0].MaxInFlight != 2 || !d.Topics[0].Inactive {
 		t.Errorf("%+v", d)
 	}
 }
@@ -250,7 +250,7 @@ func TestConfigEnvironment(t *testing.T) {
 		c.Admin.Enabled || !slices.Equal(c.Admin.Listen, []string{"127.0.0.1:3", "127.0.0.1:4"}) || c.Database.File != "a=b.db" || !c.Log.Access {
 		t.Errorf("%+v", c)
 	}
-	want := []broker.Client{{Username: "crm", Password: "new", Active: true}, {Username: "erp", Password: "pw=1", Active: true}}
+	want := []broker.Client{{Username: "crm", Password: "new"}, {Username: "erp", Password: "pw=1"}}
 	if !reflect.DeepEqual(c.Client, want) {
 		t.Errorf("%+v", c.Client)
 	}

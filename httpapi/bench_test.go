@@ -77,9 +77,9 @@ func BenchmarkLoginTiming(b *testing.B) {
 			cases := []struct{ name, username, password string }{
 				{"unknown", "nobody", "wrong"}, {"wrong10", "ten", "wrong"}, {"inactive", "away", "right"}, {"inactive-wrong", "away", "wrong"},
 			}
-			clients := []broker.Client{{Username: "ten", PasswordHash: hash10, Active: true}, {Username: "away", PasswordHash: hash10}}
+			clients := []broker.Client{{Username: "ten", PasswordHash: hash10}, {Username: "away", PasswordHash: hash10}}
 			if costs != "10" {
-				clients = append(clients, broker.Client{Username: "thirteen", PasswordHash: crmHash13, Active: true})
+				clients = append(clients, broker.Client{Username: "thirteen", PasswordHash: crmHash13})
 				cases = append(cases, struct{ name, username, password string }{"wrong13", "thirteen", "wrong"})
 			}
 			for _, c := range clients {

@@ -172,7 +172,7 @@ func TestMergedSlashes(t *testing.T) {
 // TestLatin1Credentials: those that are not UTF-8 are taken for ISO-8859-1, and count as what they mean.
 func TestLatin1Credentials(t *testing.T) {
 	r := newServer(t)
-	_, err := r.b.Change(ctx, broker.Change{Define: broker.Definition{Clients: []broker.Client{{Username: "jürgen", Password: "pässword", Active: true}}}})
+	_, err := r.b.Change(ctx, broker.Change{Define: broker.Definition{Clients: []broker.Client{{Username: "jürgen", Password: "pässword"}}}})
 	if err != nil {
 		t.Fatal(err)
 	}

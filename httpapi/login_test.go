@@ -101,7 +101,7 @@ func TestGuessesOfANetwork(t *testing.T) {
 // password gives a client another password hash.
 func (r *rig) password(username, hash string) {
 	r.t.Helper()
-	r.edit(broker.Client{Username: username, Name: strings.ToUpper(username), PasswordHash: hash, Active: true})
+	r.edit(broker.Client{Username: username, Name: strings.ToUpper(username), PasswordHash: hash})
 }
 
 func (r *rig) edit(c broker.Client) {
@@ -120,7 +120,7 @@ func TestHashesOfOtherCosts(t *testing.T) {
 	r.password("crm", crmHash) // as it is
 	r.publish(created, "x")
 	for _, hash := range []string{erpHash, strings.Replace(crmHash13, "$13$", "$14$", 1)} {
-		_, err := r.b.Change(ctx, broker.Change{Define: broker.Definition{Clients: []broker.Client{{Username: "crm", PasswordHash: hash, Active: true}}}})
+		_, err := r.b.Change(ctx, broker.Change{Define: broker.Definition{Clients: []broker.Client{{Username: "crm", PasswordHash: hash}}}})
 		if broker.CodeOf(err) != broker.Invalid || !strings.Contains(err.Error(), `password_hash of client "crm": bcrypt hash of cost `) || !strings.HasSuffix(err.Error(), "allowed are 10 to 13") {
 			t.Errorf("%s: %v", hash, err)
 		}
@@ -132,7 +132,7 @@ func TestHashesOfOtherCosts(t *testing.T) {
 // revocations are changes after which a client that waits gets nothing more.
 var revocations = map[string]func(r *rig){
 	"password":   func(r *rig) { r.password("erp", erpHash10) },
-	"inactive":   func(r *rig) { r.edit(broker.Client{Username: "erp", PasswordHash: erpHash}) },
+	"inactive":   func(r *rig) { r.edit(broker.Client{Username: "erp", PasswordHash: erpHash, Inactive: true}) },
 	"other key":  func(r *rig) { r.rotate() },
 	"deactivate": func(r *rig) { r.deactivate() },
 }
@@ -157,7 +157,7 @@ func (r *rig) rotate() {
 func (r *rig) deactivate() {
 	r.t.Helper()
 	c := r.consumer().Consumer
-	c.Active = false
+	c.Inactive = true
 	if _, err := r.b.Change(ctx, broker.Change{Define: broker.Definition{Consumers: []broker.Consumer{c}}}); err != nil {
 		r.t.Fatal(err)
 	}

@@ -642,7 +642,7 @@ func TestXML(t *testing.T) {
 
 // TestNeverExpires: a topic whose messages do not expire.
 func TestNeverExpires(t *testing.T) {
-	r := newServer(t, func(s *setup) { s.topic = func(t *broker.Topic) { t.Expiration = 0 } })
+	r := newServer(t, func(s *setup) { s.topic = func(t *broker.Topic) { t.Expiration = broker.Off } })
 	r.publish(created, "x")
 	a := r.do("POST", queue+"?ack=true", erp, "", "X-Zato-PubSub-Key", key)
 	if !strings.Contains(a.body, `", "expiration": 0, "expire_at_utc": "", "producer": `) {
@@ -956,7 +956,7 @@ func (r *rig) quiet() {
 // subscription is erp's door without HTTP.
 func (r *rig) subscription() broker.Subscription {
 	r.t.Helper()
-	sub, err := r.b.Subscription(&broker.Client{Username: "erp", Name: "ERP", Active: true}, "", key)
+	sub, err := r.b.Subscription(&broker.Client{Username: "erp", Name: "ERP"}, "", key)
 	if err != nil {
 		r.t.Fatal(err)
 	}

@@ -101,12 +101,15 @@ func newServer(t testing.TB, change ...func(*setup)) *rig {
 	// Hashes so cheap were allowed once: they spare the tests most of their time.
 	define := &store.Batch{Now: time.Now()}
 	for _, c := range []broker.Client{
-		{Username: "crm", Name: "CRM", PasswordHash: crmHash, Active: true},
-		{Username: "erp", Name: "ERP", PasswordHash: erpHash, Active: true},
-		{Username: "bob", Name: "Bob", PasswordHash: crmHash, Active: true},
-		{Username: "off", Name: "Off", PasswordHash: crmHash},
+		{Username: "crm", Name: "CRM", PasswordHash: crmHash},
+		{Username: "erp", Name: "ERP", PasswordHash: erpHash},
+		{Username: "bob", Name: "Bob", PasswordHash: crmHash},
+		{Username: "off", Name: "Off", PasswordHash: crmHash, Inactive: true},
 	} {
-		value, err := json.Marshal(c)
+		value, err := json.Marshal(struct {
+			broker.Client
+			Active bool
+		}{c, !c.Inactive})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -181,12 +184,12 @@ func newServer(t testing.TB, change ...func(*setup)) *rig {
 func (r *rig) define(s *setup) {
 	r.t.Helper()
 	topic := func(name string, active bool) broker.Topic {
-		t := broker.Topic{Name: name, Active: active, MaxDepth: broker.DefaultMaxDepth, Expiration: 60, DedupWindow: 5 * time.Minute}
+		t := broker.Topic{Name: name, Inactive: !active, MaxDepth: broker.DefaultMaxDepth, Expiration: 60, DedupWindow: 5 * time.Minute}
 		s.topic(&t)
 		return t
 	}
 	consumer := func(client, topic, key string, active bool) broker.Consumer {
-		c := broker.Consumer{Client: client, Topic: topic, SubKey: key, Active: active, MaxDepth: broker.DefaultMaxDepth,
+		c := broker.Consumer{Client: client, Topic: topic, SubKey: key, Inactive: !active, MaxDepth: broker.DefaultMaxDepth,
 			MaxInFlight: broker.DefaultMaxInFlight, AckTimeout: time.Hour}
 		s.consume(&c)
 		return c
@@ -194,12 +197,12 @@ func (r *rig) define(s *setup) {
 	_, err := r.b.Apply(ctx, broker.Definition{
 		Topics: []broker.Topic{topic("/customer/created", true), topic("orders", true), topic("/a b/ż€😀", true), topic("/off", false), topic("/other", true)},
 		Producers: []broker.Producer{
-			{Client: "crm", Topic: "/customer/created", Active: true},
-			{Client: "crm", Topic: "orders", Active: true},
-			{Client: "crm", Topic: "/a b/ż€😀", Active: true},
-			{Client: "crm", Topic: "/off", Active: true},
-			{Client: "crm", Topic: "/other"},
-			{Client: "off", Topic: "/customer/created", Active: true},
+			{Client: "crm", Topic: "/customer/created"},
+			{Client: "crm", Topic: "orders"},
+			{Client: "crm", Topic: "/a b/ż€😀"},
+			{Client: "crm", Topic: "/off"},
+			{Client: "crm", Topic: "/other", Inactive: true},
+			{Client: "off", Topic: "/customer/created"},
 		},
 		Consumers: []broker.Consumer{
 			consumer("erp", "/customer/created", key, true),

@@ -17,7 +17,7 @@ func (c *cli) clientCommand() *cobra.Command {
 	list := listCommand(c, "clients", n.path, []string{"username", "name", "last_seen"}, false, []column[admin.Client]{
 		names("USERNAME", func(v *admin.Client) string { return v.Username }),
 		names("NAME", func(v *admin.Client) string { return v.Name }),
-		text("ACTIVE", func(v *admin.Client) string { return yesNo(v.Active) }),
+		text("ACTIVE", func(v *admin.Client) string { return yesNo(!v.Inactive) }),
 		figure("PRODUCERS", func(v *admin.Client) string { return number(v.Producers) }),
 		figure("CONSUMERS", func(v *admin.Client) string { return number(v.Consumers) }),
 		text("LAST SEEN", func(v *admin.Client) string { return when(v.LastSeen) }),

@@ -103,7 +103,7 @@ func (c *cli) queue(ctx context.Context, topic string, f *consumeFlags) (queue, 
 		f.user, f.subKey = found.Client, found.SubKey
 	}
 	if c.offline != nil {
-		sub, err := c.offline.b.Subscription(&broker.Client{Username: f.user, Active: true}, topic, f.subKey)
+		sub, err := c.offline.b.Subscription(&broker.Client{Username: f.user}, topic, f.subKey)
 		return fileQueue{sub}, err
 	}
 	password := c.lookup(envPassword)

@@ -24,7 +24,7 @@ func (c *cli) consumerCommand() *cobra.Command {
 		names("CLIENT", func(v *admin.Consumer) string { return v.Client }),
 		names("TOPIC", func(v *admin.Consumer) string { return v.Topic }),
 		names("NAME", func(v *admin.Consumer) string { return v.Name }),
-		text("ACTIVE", func(v *admin.Consumer) string { return yesNo(v.Active) }),
+		text("ACTIVE", func(v *admin.Consumer) string { return yesNo(!v.Inactive) }),
 		figure("BACKLOG", func(v *admin.Consumer) string { return number(v.Backlog) }),
 		figure("IN FLIGHT", func(v *admin.Consumer) string { return number(v.InFlight) }),
 		text("OLDEST", func(v *admin.Consumer) string { return when(v.Oldest) }),

@@ -16,7 +16,7 @@ func (c *cli) producerCommand() *cobra.Command {
 		figure("ID", func(v *admin.Producer) string { return number(v.ID) }),
 		names("CLIENT", func(v *admin.Producer) string { return v.Client }),
 		names("TOPIC", func(v *admin.Producer) string { return v.Topic }),
-		text("ACTIVE", func(v *admin.Producer) string { return yesNo(v.Active) }),
+		text("ACTIVE", func(v *admin.Producer) string { return yesNo(!v.Inactive) }),
 		text("LAST SEEN", func(v *admin.Producer) string { return when(v.LastSeen) }),
 	})
 	list.Example = `  pipit producer list

@@ -77,12 +77,12 @@ func TestTerminal(t *testing.T) {
 	b, url := serveAPI(t)
 	const topics = 2500 // three pages
 	long := "/" + strings.Repeat("long/", 30) + "end"
-	d := broker.Definition{Topics: []broker.Topic{{Name: long, Active: true, MaxDepth: 5000}}}
+	d := broker.Definition{Topics: []broker.Topic{{Name: long, MaxDepth: 5000}}}
 	for i := range topics {
-		d.Topics = append(d.Topics, broker.Topic{Name: fmt.Sprintf("/t/%d", i), Active: true, MaxDepth: 1})
+		d.Topics = append(d.Topics, broker.Topic{Name: fmt.Sprintf("/t/%d", i), MaxDepth: 1})
 	}
-	d.Clients = []broker.Client{{Username: "c", Password: "p", Active: true}}
-	d.Consumers = []broker.Consumer{{Client: "c", Topic: long, Active: true, MaxDepth: 5000, MaxInFlight: 1, AckTimeout: broker.DefaultAckTimeout}}
+	d.Clients = []broker.Client{{Username: "c", Password: "p"}}
+	d.Consumers = []broker.Consumer{{Client: "c", Topic: long, MaxDepth: 5000, MaxInFlight: 1, AckTimeout: broker.DefaultAckTimeout}}
 	if _, err := b.Apply(t.Context(), d); err != nil {
 		t.Fatal(err)
 	}

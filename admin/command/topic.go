@@ -14,7 +14,7 @@ func (c *cli) topicCommand() *cobra.Command {
 	}
 	list := listCommand(c, "topics", n.path, []string{"name", "depth", "last_publish", "producers", "consumers"}, false, []column[admin.Topic]{
 		names("NAME", func(t *admin.Topic) string { return t.Name }),
-		text("ACTIVE", func(t *admin.Topic) string { return yesNo(t.Active) }),
+		text("ACTIVE", func(t *admin.Topic) string { return yesNo(!t.Inactive) }),
 		figure("DEPTH", func(t *admin.Topic) string { return number(t.Depth) }),
 		figure("MAX DEPTH", func(t *admin.Topic) string { return number(t.MaxDepth) }),
 		figure("PRODUCERS", func(t *admin.Topic) string { return number(t.Producers) }),
