@@ -218,7 +218,7 @@ func (x *browsing) lane(ctx context.Context, p int, pos uint64) (ended bool, err
 	}
 	for {
 		if ctx.Err() != nil {
-			return false, gone(ctx)
+			return false, callerLeft(ctx)
 		}
 		spans, next := x.spans(p, pos, end)
 		if len(spans) == 0 {
@@ -456,7 +456,7 @@ func (x *browsing) delayed(ctx context.Context) error {
 	after := x.from.key
 	for end := false; !end; {
 		if ctx.Err() != nil {
-			return gone(ctx)
+			return callerLeft(ctx)
 		}
 		x.page.Next = browseCursor{delayed: true, topic: x.topic.id, key: after}.String()
 		if x.spent() {

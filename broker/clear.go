@@ -50,7 +50,7 @@ func (b *Broker) intervene(ctx context.Context, consumer uint32, docs []Document
 		return nil, noConsumer(consumer)
 	}
 	if ctx.Err() != nil {
-		return nil, gone(ctx)
+		return nil, callerLeft(ctx)
 	}
 	return c, nil
 }

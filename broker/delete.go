@@ -26,7 +26,7 @@ func (b *Broker) DeleteMessages(ctx context.Context, topic string, ids []string,
 	op := &deleteOp{b: b, t: t, name: topic, docs: docs}
 	for part := range slices.Chunk(ids, settleChunk) {
 		if ctx.Err() != nil {
-			return 0, gone(ctx)
+			return 0, callerLeft(ctx)
 		}
 		err := b.store.View(func(r store.Reader) error {
 			for _, id := range part {

@@ -27,7 +27,7 @@ func (b *Broker) PutDocuments(ctx context.Context, docs ...Document) error {
 		return err
 	}
 	if err := ctx.Err(); err != nil {
-		return gone(ctx)
+		return callerLeft(ctx)
 	}
 	return b.commits.do(documentOp(docs), documentBytes(docs))
 }

@@ -72,8 +72,8 @@ func (e *Error) of(field string) *Error {
 	return e
 }
 
-// gone is the error of a caller whose context ended.
-func gone(ctx context.Context) error {
+// callerLeft is the error of a caller whose context ended.
+func callerLeft(ctx context.Context) error {
 	return &Error{Code: Unavailable, Message: "The request ended", RetryAfter: time.Second, Err: context.Cause(ctx)}
 }
 

@@ -27,7 +27,7 @@ func (b *Broker) ReleaseMessage(ctx context.Context, topic, id string, consumer 
 		}
 	}
 	if ctx.Err() != nil {
-		return false, gone(ctx)
+		return false, callerLeft(ctx)
 	}
 	if err := b.commits.doAlone(op); err != nil {
 		return false, err

@@ -308,7 +308,7 @@ func (p *plan) settle(q *queue, leases []*lease) (fresh int64) {
 		l.settled = true
 		for ; i < len(leases) && int(leases[i].priority) == prio && leases[i].From <= all.To+1; i++ {
 			all.From, all.To = min(all.From, leases[i].From), max(all.To, leases[i].To)
-			if _, gone := slices.BinarySearch(l.discarded, leases[i].pos); !gone && !w.Has(leases[i].pos) {
+			if _, removed := slices.BinarySearch(l.discarded, leases[i].pos); !removed && !w.Has(leases[i].pos) {
 				w.finished++
 				fresh++
 			}

@@ -18,7 +18,7 @@ const keepStreams = 4
 type Stream struct {
 	s      Subscription
 	o      ReceiveOptions
-	gone   context.Context // ends when the stream is replaced
+	ctx    context.Context // ends when the stream is replaced
 	cancel context.CancelFunc
 	wake   chan struct{} // holds something when a message is in flight no more
 
@@ -51,7 +51,7 @@ func (s Subscription) Stream(o ReceiveOptions, after string) (*Stream, error) {
 	}
 	o.Hold = !o.Ack
 	st := &Stream{s: s, o: o, wake: make(chan struct{}, 1)}
-	st.gone, st.cancel = context.WithCancel(context.Background())
+	st.ctx, st.cancel = context.WithCancel(context.Background())
 	c := s.c
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -138,7 +138,7 @@ func (st *Stream) left() {
 func (st *Stream) Receive(ctx context.Context, wait time.Duration, room func(payload int) bool) ([]Message, error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	defer context.AfterFunc(st.gone, cancel)()
+	defer context.AfterFunc(st.ctx, cancel)()
 	end := time.Now().Add(wait)
 	for {
 		if st.s.c.changes.Load() != st.s.changes {

@@ -246,9 +246,9 @@ func TestStreamRoom(t *testing.T) {
 	if got := payloads(st.next(0)); got != "1 " {
 		t.Errorf("%q", got)
 	}
-	gone, cancel := context.WithCancel(ctx)
+	ended, cancel := context.WithCancel(ctx)
 	cancel()
-	if msgs, err := st.Receive(gone, time.Hour, nil); err != nil || len(msgs) > 0 {
+	if msgs, err := st.Receive(ended, time.Hour, nil); err != nil || len(msgs) > 0 {
 		t.Errorf("%v %v", msgs, err)
 	}
 }

@@ -64,7 +64,7 @@ func loadFormat1(tx *bbolt.Tx, img *store.Image) error {
 	return nil
 }
 
-// joined is the state of a queue that settled own in a lane where gone is gone.
+// joined is the state of a queue that settled own in a lane where the positions of gone are gone.
 func joined(own, gone *store.Cursor) store.CursorState {
 	all := own.Clone()
 	if gone.Floor > 1 {

@@ -120,7 +120,7 @@ func (x *call) setLength(n int64) {
 }
 
 // patient lifts the time limit of reading, for a request that waits, and sets that of writing anew.
-// With the former, the server would take the wait for a slow body and the client for gone.
+// With the former, the server would take the wait for a slow body and the client for one that has left.
 func (x *call) patient(reply time.Duration) {
 	rc := http.NewResponseController(x.ResponseWriter)
 	if !x.unread { // of that, the limit bounds what the server still takes when the handler is done

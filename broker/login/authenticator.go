@@ -126,7 +126,7 @@ func (a *Authenticator) verify(ctx context.Context, account Account, password st
 	case result := <-flight:
 		return result.Val.(bool), result.Err
 	case <-ctx.Done():
-		return false, gone(ctx)
+		return false, callerLeft(ctx)
 	}
 }
 

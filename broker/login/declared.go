@@ -78,7 +78,7 @@ func hashAll(ctx context.Context, all []Credential, turn func(context.Context) (
 func rehash(ctx context.Context, c *Credential, turn func(context.Context) (done func(), err error)) error {
 	slow := func(hash func() error) error {
 		if ctx.Err() != nil {
-			return gone(ctx)
+			return callerLeft(ctx)
 		}
 		done, err := turn(ctx)
 		if err != nil {

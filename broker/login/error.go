@@ -51,7 +51,7 @@ func unauthorized(reason string) error {
 	return &Error{Code: Unauthorized, Message: "Invalid credentials", Reason: reason}
 }
 
-// gone is the error of a caller whose context ended.
-func gone(ctx context.Context) error {
+// callerLeft is the error of a caller whose context ended.
+func callerLeft(ctx context.Context) error {
 	return &Error{Code: Unavailable, Message: "The request ended", RetryAfter: time.Second, Err: context.Cause(ctx)}
 }

@@ -78,7 +78,7 @@ func (t *turns) take(ctx context.Context, key digest, known bool) (done func(), 
 		left := q.leave(w)
 		t.mu.Unlock()
 		if left {
-			return nil, gone(ctx)
+			return nil, callerLeft(ctx)
 		}
 		<-w.called // at the same moment
 	}

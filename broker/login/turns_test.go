@@ -74,9 +74,9 @@ func TestTurnsAreFair(t *testing.T) {
 func TestTurnsAreBounded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := &crowd{t: t, turns: newTurns(0)}
-		gone, leave := context.WithCancel(t.Context())
+		ended, leave := context.WithCancel(t.Context())
 		c.wait(t.Context(), "a", false, maxWaitingInLine+1) // one network does not fill the queue
-		c.wait(gone, "b", false, maxWaiting-maxWaitingInLine)
+		c.wait(ended, "b", false, maxWaiting-maxWaitingInLine)
 		if got := strings.Join(c.away, " "); got != "a" {
 			t.Error("sent away:", got)
 		}
