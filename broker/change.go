@@ -175,7 +175,7 @@ func (o *changeOp) plan(p *plan) error {
 	o.begin = o.begin[:0]
 	first := map[string]bool{}
 	for _, c := range d.consumers {
-		fromOldest, isNew := o.x.fresh[c.ID]
+		fromOldest, isNew := o.x.created[c.ID]
 		t := o.b.topics[c.Topic]
 		if !isNew || t == nil {
 			continue
@@ -257,7 +257,7 @@ func (o *changeOp) begins() {
 	for _, s := range o.begin {
 		begin[s.Consumer] = append(begin[s.Consumer], s)
 	}
-	for id := range o.x.fresh {
+	for id := range o.x.created {
 		c := o.b.consumers[id]
 		c.mu.Lock()
 		for _, s := range begin[id] {

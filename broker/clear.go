@@ -112,7 +112,7 @@ func (b *Broker) ClearInFlight(ctx context.Context, consumer uint32, docs ...Doc
 	if err := b.commits.do(op, documentBytes(docs)); err != nil {
 		return 0, err
 	}
-	return int(op.fresh), nil
+	return int(op.finished), nil
 }
 
 // clearFlightOp is a settleOp of an administrator.

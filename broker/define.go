@@ -27,7 +27,7 @@ type definer struct {
 	pairs   map[clientTopic]bool              // those of the given consumers
 	byTopic map[string]map[string][]*consumer // those that exist, of topics that were asked about, by client
 	trusted []login.Credential
-	fresh   map[uint32]bool // new consumers, and whether they begin at the oldest message by their own wish
+	created map[uint32]bool // new consumers, and whether they begin at the oldest message by their own wish
 
 	clientNames, topicNames map[string]bool // of what is given
 }
@@ -35,7 +35,7 @@ type definer struct {
 func (x *definer) id() uint32 { x.lastID++; return x.lastID }
 
 func (x *definer) prepare(ctx context.Context, c *Change) error {
-	x.fresh = map[uint32]bool{}
+	x.created = map[uint32]bool{}
 	if err := x.deletions(c.Delete); err != nil {
 		return err
 	}
@@ -215,7 +215,7 @@ func (x *definer) consumers(consumers []Consumer) {
 		old := matched[i]
 		if old == nil {
 			r := consumerRecord{Consumer: c, ID: x.id(), Declared: x.said(&c)}
-			x.fresh[r.ID] = fromOldest
+			x.created[r.ID] = fromOldest
 			if c.SubKey == "" {
 				r.SubKey = randomID(time.Now())
 				x.done.Made = append(x.done.Made, r.Consumer)

@@ -303,8 +303,8 @@ func (x *definer) names(after map[uint32]*Consumer) map[consumerName]bool {
 func (x *definer) beside() (ids []uint32) {
 	for id, q := range x.b.consumers {
 		def := q.def.Load()
-		_, fresh := x.fresh[id]
-		if !fresh && !x.given[id] && (x.pairs[clientTopic{def.Client, def.Topic}] || x.clientNames[def.Client] && x.topicNames[def.Topic]) {
+		_, created := x.created[id]
+		if !created && !x.given[id] && (x.pairs[clientTopic{def.Client, def.Topic}] || x.clientNames[def.Client] && x.topicNames[def.Topic]) {
 			ids = append(ids, id)
 		}
 	}

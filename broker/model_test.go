@@ -430,7 +430,7 @@ func (m *model) publish(mt *modelTopic) {
 	}
 	var pubs []broker.Publication
 	var same []bool
-	fresh := int64(0)
+	added := int64(0)
 	within := map[string]bool{}
 	for range n {
 		p := m.publication(mt)
@@ -447,15 +447,15 @@ func (m *model) publish(mt *modelTopic) {
 			}
 		}
 		if !dup {
-			fresh++
+			added++
 		}
 		pubs, same = append(pubs, p), append(same, dup)
 	}
 	least, most := m.depths(mt, now)
 	must, may := false, false
 	for i, limit := range mt.limits() {
-		must = must || fresh > 0 && least[i]+fresh > limit
-		may = may || fresh > 0 && most[i]+fresh > limit
+		must = must || added > 0 && least[i]+added > limit
+		may = may || added > 0 && most[i]+added > limit
 	}
 	door, err := m.r.Publisher(m.r.crm, mt.def.Name)
 	if err != nil {
@@ -469,14 +469,14 @@ func (m *model) publish(mt *modelTopic) {
 	} else {
 		receipts, err = door.PublishBatch(ctx, pubs)
 	}
-	m.logf("publish %d, %d of them new, to %s: %+v %v", n, fresh, mt.def.Name, receipts, err)
-	if broker.CodeOf(err) == broker.Invalid && err != nil && fresh > slices.Min(mt.limits()) {
+	m.logf("publish %d, %d of them new, to %s: %+v %v", n, added, mt.def.Name, receipts, err)
+	if broker.CodeOf(err) == broker.Invalid && err != nil && added > slices.Min(mt.limits()) {
 		m.did["batch larger than the queue"]++
 		return
 	}
 	if broker.CodeOf(err) == broker.Full && err != nil {
 		if !may {
-			m.fatalf("refused %d as full, but there are only %v of %v", fresh, most, mt.limits())
+			m.fatalf("refused %d as full, but there are only %v of %v", added, most, mt.limits())
 		}
 		m.did["full"]++
 		if n > 1 {
@@ -488,9 +488,9 @@ func (m *model) publish(mt *modelTopic) {
 		m.fatalf("publish: %v", err)
 	}
 	if must {
-		m.fatalf("accepted %d, but there are already %v of %v", fresh, least, mt.limits())
+		m.fatalf("accepted %d, but there are already %v of %v", added, least, mt.limits())
 	}
-	if fresh > 0 {
+	if added > 0 {
 		m.did["not full for sure"]++
 	}
 	for i, rc := range receipts {

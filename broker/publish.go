@@ -198,7 +198,7 @@ type publishOp struct {
 	producer *producer // nil: the program itself publishes
 	records  []store.Record
 	same     []bool // records that the topic has seen; nil: none
-	fresh    int    // how many of the records it has not
+	stored   int    // how many of the records are stored: the others are the same as before
 }
 
 // newPublishOp returns an operation to be reset. Each broker has its own pool, since a channel made
@@ -250,10 +250,10 @@ func (o *publishOp) plan(p *plan) (err error) {
 	if q := o.producer; q != nil && (q.deleted.Load() || q.def.Load().Inactive) {
 		return denied("the producer is not there or not active any more")
 	}
-	if o.fresh, err = o.findSeen(p); err != nil {
+	if o.stored, err = o.findSeen(p); err != nil {
 		return err
 	}
-	if err := p.fits(t, int64(o.fresh)); err != nil {
+	if err := p.fits(t, int64(o.stored)); err != nil {
 		return err
 	}
 	for i := range o.records {
@@ -277,7 +277,7 @@ func (o *publishOp) plan(p *plan) (err error) {
 // findSeen marks the records whose own ID the topic has seen within its dedup window, and
 // returns how many are left.
 func (o *publishOp) findSeen(p *plan) (int, error) {
-	fresh := len(o.records)
+	stored := len(o.records)
 	o.same = nil
 	var own []int
 	for i := range o.records {
@@ -286,7 +286,7 @@ func (o *publishOp) findSeen(p *plan) (int, error) {
 		}
 	}
 	if own == nil {
-		return fresh, nil
+		return stored, nil
 	}
 	o.same = make([]bool, len(o.records))
 	within := make(map[string]struct{}, len(own))
@@ -314,18 +314,18 @@ func (o *publishOp) findSeen(p *plan) (int, error) {
 			within[id] = struct{}{}
 			if seen {
 				o.same[i] = true
-				fresh--
+				stored--
 			}
 		}
 		return nil
 	})
-	return fresh, err
+	return stored, err
 }
 
 func (o *publishOp) applied(time.Time) {
-	o.topic.counters.published.Add(uint64(o.fresh)) // #nosec G115 -- a count
+	o.topic.counters.published.Add(uint64(o.stored)) // #nosec G115 -- a count
 	if o.producer != nil {
-		o.producer.published.Add(uint64(o.fresh)) // #nosec G115 -- a count
+		o.producer.published.Add(uint64(o.stored)) // #nosec G115 -- a count
 	}
 	for i := range o.records {
 		if r := &o.records[i]; r.Delay > 0 {

@@ -284,21 +284,21 @@ func (s Subscription) outstanding(slots []slot, own string, before map[slot]bool
 // settleOp stores acknowledgements of one consumer. Its leases are settling, so nobody else
 // touches them.
 type settleOp struct {
-	c      *consumer
-	leases []*lease
-	fresh  int64 // messages that the consumer was not done with before
+	c        *consumer
+	leases   []*lease
+	finished int64 // messages that the consumer was not done with before
 }
 
 func (o *settleOp) plan(p *plan) error {
 	if o.c.deleted.Load() {
 		return errDeleted
 	}
-	o.fresh = p.settle(&o.c.queue, o.leases)
+	o.finished = p.settle(&o.c.queue, o.leases)
 	return nil
 }
 
 // settle makes a queue done with the messages of leases. It returns with how many it was not yet.
-func (p *plan) settle(q *queue, leases []*lease) (fresh int64) {
+func (p *plan) settle(q *queue, leases []*lease) (finished int64) {
 	slices.SortFunc(leases, func(a, b *lease) int {
 		return cmp.Or(cmp.Compare(a.priority, b.priority), cmp.Compare(a.pos, b.pos))
 	})
@@ -310,18 +310,18 @@ func (p *plan) settle(q *queue, leases []*lease) (fresh int64) {
 			all.From, all.To = min(all.From, leases[i].From), max(all.To, leases[i].To)
 			if _, removed := slices.BinarySearch(l.discarded, leases[i].pos); !removed && !w.Has(leases[i].pos) {
 				w.finished++
-				fresh++
+				finished++
 			}
 		}
 		w.Add(all.From, all.To)
 	}
-	return fresh
+	return finished
 }
 
 func (o *settleOp) applied(time.Time) {
 	c := o.c
-	c.counters.acked.Add(uint64(o.fresh))       // #nosec G115 -- a count
-	c.topic.counters.acked.Add(uint64(o.fresh)) // #nosec G115 -- a count
+	c.counters.acked.Add(uint64(o.finished))       // #nosec G115 -- a count
+	c.topic.counters.acked.Add(uint64(o.finished)) // #nosec G115 -- a count
 	c.mu.Lock()
 	full := len(c.leases) >= c.def.Load().MaxInFlight
 	for _, l := range o.leases {
