@@ -22,7 +22,7 @@ func warnOpen(c *config.Config, configFile string, log *slog.Logger) {
 		ofConfig = readWriting
 	}
 	me, seen := thisUser(), map[string]bool{"": true}
-	look := func(what, file string, wrong fs.FileMode) {
+	warn := func(what, file string, wrong fs.FileMode) {
 		if seen[file] {
 			return
 		}
@@ -35,9 +35,9 @@ func warnOpen(c *config.Config, configFile string, log *slog.Logger) {
 		what, file string
 		wrong      fs.FileMode
 	}{{"configuration", configFile, ofConfig}, {"database", c.Database.File, readWriting}, {"private key", c.HTTP.TLSKey, readWriting}} {
-		look(f.what, f.file, f.wrong)
+		warn(f.what, f.file, f.wrong)
 		if f.file != "" {
-			look("directory of the "+f.what, filepath.Dir(f.file), writing)
+			warn("directory of the "+f.what, filepath.Dir(f.file), writing)
 		}
 	}
 }

@@ -96,11 +96,11 @@ func (b *Broker) Browse(ctx context.Context, o BrowseOptions) (Page, error) {
 	if err := x.prepare(); err != nil {
 		return Page{}, err
 	}
-	look := x.lanes
+	fill := x.lanes
 	if o.State == StateDelayed {
-		look = x.delayed
+		fill = x.delayed
 	}
-	if err := look(ctx); err != nil {
+	if err := fill(ctx); err != nil {
 		return Page{}, err
 	}
 	return x.page, nil
@@ -403,7 +403,7 @@ func (x *browsing) step(l store.Lane, spans []store.Span, next uint64) (uint64, 
 				if rec.Pos > s.To {
 					return false
 				}
-				x.look(rec, "")
+				x.match(rec, "")
 				if stop = x.enough(); stop {
 					next = rec.Pos + 1
 				}
@@ -431,8 +431,8 @@ func (x *browsing) enough() bool {
 	return len(x.found) >= x.full || x.records >= stepRecords || x.size >= stepBytes || x.spent() || time.Since(x.start) >= stepTime
 }
 
-// look takes a message in that may belong to the page. before is the key of the delayed one before it.
-func (x *browsing) look(rec *store.Record, before string) {
+// match takes a message in that may belong to the page. before is the key of the delayed one before it.
+func (x *browsing) match(rec *store.Record, before string) {
 	x.records++
 	x.page.Scanned++
 	x.size += len(rec.Payload)
@@ -469,7 +469,7 @@ func (x *browsing) delayed(ctx context.Context) error {
 					return false
 				}
 				if rec := d.Record; rec.Topic == x.topic.id && (x.o.Priority == 0 || int(rec.Priority) == x.o.Priority) {
-					x.look(rec, after)
+					x.match(rec, after)
 				} else {
 					x.records++
 					x.page.Scanned++

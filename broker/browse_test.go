@@ -488,7 +488,7 @@ func TestBrowseLarge(t *testing.T) {
 		middle := time.Now()
 		time.Sleep(apart)
 		r.fill("/t", n/2)
-		look := func(o broker.BrowseOptions, want int, first string) broker.Page {
+		expect := func(o broker.BrowseOptions, want int, first string) broker.Page {
 			t.Helper()
 			o.Payload = -1
 			page, err := r.Browse(ctx, o)
@@ -503,9 +503,9 @@ func TestBrowseLarge(t *testing.T) {
 			}
 			return page
 		}
-		look(broker.BrowseOptions{Topic: "/t"}, 100, "0")
-		look(broker.BrowseOptions{Topic: "/t", Since: middle}, 100, "0")
-		look(broker.BrowseOptions{Consumer: a, Since: middle, Limit: 1000}, 1000, "0")
+		expect(broker.BrowseOptions{Topic: "/t"}, 100, "0")
+		expect(broker.BrowseOptions{Topic: "/t", Since: middle}, 100, "0")
+		expect(broker.BrowseOptions{Consumer: a, Since: middle, Limit: 1000}, 1000, "0")
 
 		// The consumer takes all and is done with every second hundred.
 		for i := 0; i < n; i += 1000 {
@@ -519,13 +519,13 @@ func TestBrowseLarge(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		look(broker.BrowseOptions{Consumer: a, State: broker.StateWaiting}, 0, "")
-		page := look(broker.BrowseOptions{Consumer: a, State: broker.StateInFlight}, 100, "0")
-		page = look(broker.BrowseOptions{Consumer: a, State: broker.StateInFlight, Cursor: page.Next}, 100, "200")
-		look(broker.BrowseOptions{Consumer: a, State: broker.StateInFlight, Cursor: page.Next, Limit: 1000}, 1000, "400")
-		look(broker.BrowseOptions{Consumer: a, Cursor: page.Next, Limit: 1000}, 1000, "400")
+		expect(broker.BrowseOptions{Consumer: a, State: broker.StateWaiting}, 0, "")
+		page := expect(broker.BrowseOptions{Consumer: a, State: broker.StateInFlight}, 100, "0")
+		page = expect(broker.BrowseOptions{Consumer: a, State: broker.StateInFlight, Cursor: page.Next}, 100, "200")
+		expect(broker.BrowseOptions{Consumer: a, State: broker.StateInFlight, Cursor: page.Next, Limit: 1000}, 1000, "400")
+		expect(broker.BrowseOptions{Consumer: a, Cursor: page.Next, Limit: 1000}, 1000, "400")
 		r.fill("/t", 10)
-		look(broker.BrowseOptions{Consumer: a, State: broker.StateWaiting}, 10, "0")
+		expect(broker.BrowseOptions{Consumer: a, State: broker.StateWaiting}, 10, "0")
 		if got := len(r.browse(broker.BrowseOptions{Consumer: a, Limit: 1000})); got != n/2+10 {
 			t.Errorf("%d messages, want %d", got, n/2+10)
 		}
@@ -543,8 +543,8 @@ func TestBrowseLarge(t *testing.T) {
 		if cleared, err := r.ClearBacklog(ctx, a); err != nil || cleared != int64(n/2+10) {
 			t.Errorf("cleared %d, %v", cleared, err)
 		}
-		look(broker.BrowseOptions{Consumer: a}, 0, "")
-		look(broker.BrowseOptions{Topic: "/t"}, 100, "0")
+		expect(broker.BrowseOptions{Consumer: a}, 0, "")
+		expect(broker.BrowseOptions{Topic: "/t"}, 100, "0")
 	})
 }
 

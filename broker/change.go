@@ -298,7 +298,7 @@ func (o *changeOp) forget() {
 		for prio := range t.lanes {
 			// What only the deleted ones still needed is for the sweeper.
 			if t.lanes[prio].stored() > 0 {
-				b.commits.plan.look(laneRef{t, prio})
+				b.commits.plan.markRagged(laneRef{t, prio})
 			}
 		}
 	}

@@ -25,7 +25,7 @@ type clock struct {
 	back  time.Duration // by how much expiry is held back
 	until time.Duration // monotonic time at which that ends
 	at    time.Duration // monotonic time at which the last jump was found
-	found []func()      // what is to be logged, by look: others ask with locks held
+	found []func()      // what is to be logged, by observe: others ask with locks held
 }
 
 func newClock(log *slog.Logger, wall time.Time, mono time.Duration) *clock {
@@ -58,9 +58,9 @@ func (c *clock) expiry(wall time.Time, mono time.Duration) time.Time {
 	return wall.Add(-c.back)
 }
 
-// look is called every few seconds: it follows the adjustments of the wall clock, so that many small
+// observe is called every few seconds: it follows the adjustments of the wall clock, so that many small
 // ones do not look like a jump.
-func (c *clock) look(wall time.Time, mono time.Duration) {
+func (c *clock) observe(wall time.Time, mono time.Duration) {
 	c.expiry(wall, mono)
 	c.mu.Lock()
 	if offset := offsetOf(wall, mono); time.Duration(offset-c.offset.Load()).Abs() <= clockJump {

@@ -27,7 +27,7 @@ func (f *fakeClock) pass(d time.Duration) {
 	for ; d > 0; d -= watchEvery {
 		step := min(d, watchEvery)
 		f.wall, f.mono = f.wall.Add(step), f.mono+step
-		f.look(f.wall, f.mono)
+		f.observe(f.wall, f.mono)
 	}
 }
 
@@ -51,7 +51,7 @@ func TestClockJumps(t *testing.T) {
 	}
 	f.wall = f.wall.Add(time.Hour)
 	f.wantBack(t, "jumped", time.Hour) // also where it is asked before it looks
-	f.look(f.wall, f.mono)
+	f.observe(f.wall, f.mono)
 	if !strings.Contains(f.log.String(), "level=WARN") || strings.Count(f.log.String(), "\n") != 1 || !strings.Contains(f.log.String(), "by=1h0m0s") {
 		t.Errorf("logged: %s", &f.log)
 	}

@@ -165,7 +165,7 @@ func (h *health) watchLoop() {
 		case <-tick.C:
 		}
 		now := time.Now()
-		h.b.clock.look(h.b.wall(now), h.b.since(now))
+		h.b.clock.observe(h.b.wall(now), h.b.since(now))
 		if s, ok := h.b.store.(store.FileChecker); ok {
 			h.note(byChecking, s.CheckFile())
 		}

@@ -111,7 +111,7 @@ func TestKill(t *testing.T) {
 			lines = rnd.IntN(5) // while it starts
 		}
 		runKilled(t, book, fmt.Sprintf("%d %d %s", round, rnd.Uint64(), path), lines)
-		book.look(t, path, rnd)
+		book.inspect(t, path, rnd)
 		if t.Failed() {
 			t.Fatalf("in round %d, after %d lines", round, lines)
 		}
@@ -163,8 +163,8 @@ func runKilled(t *testing.T, book *killBook, args string, lines int) {
 	_ = cmd.Wait() // killed: that is its error
 }
 
-// look opens the file that a killed child has left.
-func (b *killBook) look(t *testing.T, path string, rnd *rand.Rand) {
+// inspect opens the file that a killed child has left.
+func (b *killBook) inspect(t *testing.T, path string, rnd *rand.Rand) {
 	store, err := db.Open(path, db.Options{})
 	if err != nil {
 		t.Fatal(err)

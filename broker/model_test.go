@@ -317,11 +317,11 @@ func (m *model) random() {
 		m.restart(m.rnd.IntN(2) == 0)
 	}
 	m.settle()
-	m.look(mt)
+	m.compare(mt)
 }
 
-// look compares what an administrator sees with the model.
-func (m *model) look(mt *modelTopic) {
+// compare compares what an administrator sees with the model.
+func (m *model) compare(mt *modelTopic) {
 	least, most := m.depths(mt, time.Now())
 	late := int64(len(mt.delayed))
 	topic := m.r.topic(mt.def.Name)

@@ -216,7 +216,7 @@ func (p *plan) apply() {
 	for _, r := range p.lanes {
 		if l := r.lane(); l.discarded != nil {
 			r.t.forget(r.p, l.discarded)
-			p.look(r) // floors may have moved
+			p.markRagged(r) // floors may have moved
 			l.discarded = nil
 		}
 	}
@@ -238,7 +238,7 @@ func (p *plan) applyRemoval(r removal, x *store.Removal) {
 		l.edits.Add(1)
 	}
 	if x.Through < x.Range.To {
-		p.look(r.laneRef)
+		p.markRagged(r.laneRef)
 	}
 }
 
@@ -248,7 +248,7 @@ func (p *plan) undo() {
 		l := r.lane()
 		l.dirty, l.stale, l.settled, l.discarded = false, false, false, nil
 		l.next, l.nextSkipped = l.tail.Load(), l.skipped
-		p.look(r) // what it would have removed is still there
+		p.markRagged(r) // what it would have removed is still there
 	}
 	for _, q := range p.queues {
 		for prio, w := range q.work {

@@ -31,18 +31,18 @@ func (p *plan) trim(r laneRef) (more bool) {
 			p.removing += n
 			more = uint64(n) <= to-from
 		} else {
-			p.look(r)
+			p.markRagged(r)
 			more = true
 		}
 	}
 	if len(done.Spans) > 0 {
-		p.look(r)
+		p.markRagged(r)
 	}
 	return more
 }
 
-// look lets the sweeper look for what can be removed from a lane.
-func (p *plan) look(r laneRef) {
+// markRagged lets the sweeper look for what can be removed from a lane.
+func (p *plan) markRagged(r laneRef) {
 	if l := r.lane(); !l.ragged && len(r.t.list()) > 0 {
 		l.ragged = true
 		p.ragged = append(p.ragged, r)
@@ -56,20 +56,20 @@ func (p *plan) resume() {
 	for _, t := range p.b.topics {
 		for prio := range t.lanes {
 			if t.lanes[prio].stored() > 0 {
-				p.look(laneRef{t, prio})
+				p.markRagged(laneRef{t, prio})
 			}
 		}
 	}
 }
 
-// maxLooks bounds the lanes that a pass of the sweeper looks at.
-const maxLooks = 1000
+// maxRagged bounds the lanes that a pass of the sweeper looks at.
+const maxRagged = 1000
 
 // sweep removes, from the lanes that were listed, what all consumers are done with. It tells whether
 // there may be more to remove.
 func (p *plan) sweep() (more bool) {
 	refs := p.ragged
-	n := min(len(refs), maxLooks)
+	n := min(len(refs), maxRagged)
 	p.ragged = slices.Clone(refs[n:])
 	p.refloor()
 	for i, r := range refs[:n] {
@@ -85,11 +85,11 @@ func (p *plan) sweep() (more bool) {
 			more = p.trim(r) || more
 		}
 		if p.removeDone(r) {
-			p.look(r)
+			p.markRagged(r)
 			more = true
 		}
 	}
-	return more || len(p.ragged) > 0 && n == maxLooks
+	return more || len(p.ragged) > 0 && n == maxRagged
 }
 
 // maxCompared bounds how many spans are looked for in how many queues at once.

@@ -184,7 +184,7 @@ func (r *rehearsal) references(img *store.Image, where string) {
 			known[reference{string(img.Objects[i].Kind), img.Objects[i].Key}] = true
 		}
 	}
-	look := func(path, kind, name string) {
+	refer := func(path, kind, name string) {
 		path = joinKey(path, kind)
 		switch {
 		case known[reference{kind, name}] || known[reference{kind, ""}] || r.faulty[path]:
@@ -196,13 +196,13 @@ func (r *rehearsal) references(img *store.Image, where string) {
 	}
 	for i, v := range r.c.Producer {
 		path := fmt.Sprintf("producer[%d]", i)
-		look(path, "client", v.Client)
-		look(path, "topic", v.Topic)
+		refer(path, "client", v.Client)
+		refer(path, "topic", v.Topic)
 	}
 	for i, v := range r.c.Consumer {
 		path := fmt.Sprintf("consumer[%d]", i)
-		look(path, "client", v.Client)
-		look(path, "topic", v.Topic)
+		refer(path, "client", v.Client)
+		refer(path, "topic", v.Topic)
 	}
 }
 

@@ -154,10 +154,10 @@ func (f *fixture) complete(b *store.Batch) {
 }
 
 // read looks at the store.
-func read[T any](f *fixture, look func(store.Reader) (T, error)) (out T) {
+func read[T any](f *fixture, view func(store.Reader) (T, error)) (out T) {
 	f.t.Helper()
 	err := f.View(func(r store.Reader) (err error) {
-		out, err = look(r)
+		out, err = view(r)
 		return err
 	})
 	if err != nil {

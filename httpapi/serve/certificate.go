@@ -36,7 +36,7 @@ const certificateCheckInterval = time.Second
 func OpenCertificate(certFile, keyFile string, log *slog.Logger) (*Certificate, error) {
 	c := &Certificate{certFile: certFile, keyFile: keyFile, log: log, checked: time.Now()}
 	var err error
-	if c.stamp, err = c.look(); err != nil {
+	if c.stamp, err = c.currentStamp(); err != nil {
 		return nil, fmt.Errorf("tls_cert and tls_key: %w", err)
 	}
 	if err = c.read(); err != nil {
@@ -70,7 +70,7 @@ func (c *Certificate) current(now time.Time) *tls.Certificate {
 		return c.pair
 	}
 	c.checked = now
-	s, err := c.look()
+	s, err := c.currentStamp()
 	if err == nil && s == c.stamp {
 		return c.pair
 	}
@@ -100,16 +100,16 @@ func (c *Certificate) read() error {
 	return err
 }
 
-func (c *Certificate) look() (stamp, error) {
-	cert, err := lookAt(c.certFile)
+func (c *Certificate) currentStamp() (stamp, error) {
+	cert, err := stampOf(c.certFile)
 	if err != nil {
 		return stamp{}, err
 	}
-	key, err := lookAt(c.keyFile)
+	key, err := stampOf(c.keyFile)
 	return stamp{cert, key}, err
 }
 
-func lookAt(file string) (fileStamp, error) {
+func stampOf(file string) (fileStamp, error) {
 	info, err := os.Stat(file)
 	if err != nil {
 		return fileStamp{}, err

@@ -93,8 +93,8 @@ func (s *connections) admit(c net.Conn, l *limitedListener) {
 
 // await waits until a connection has a slot and hands it to l, or closes it.
 func (s *connections) await(c *conn, l *limitedListener) {
-	look := time.NewTicker(lookAgain)
-	defer look.Stop()
+	ticker := time.NewTicker(lookAgain)
+	defer ticker.Stop()
 	for leaving := (*conn)(nil); ; {
 		s.mu.Lock()
 		if c.in == &s.waiting && (leaving == nil || leaving.closed) {
@@ -109,7 +109,7 @@ func (s *connections) await(c *conn, l *limitedListener) {
 				_ = c.Close()
 			}
 			return
-		case <-look.C:
+		case <-ticker.C:
 		case <-l.done:
 			s.mu.Lock()
 			s.turnAway(c)
