@@ -8,7 +8,7 @@ import (
 	"log/slog"
 	"strings"
 
-	"pipit/admin"
+	"pipit/admin/access"
 	"pipit/broker"
 	"pipit/config"
 	"pipit/httpapi"
@@ -42,7 +42,7 @@ func declare(ctx context.Context, b *broker.Broker, c *config.Config, log *slog.
 		log.Warn("configuration: " + weak)
 	}
 	how := func(id uint32) string { return fmt.Sprint("pipit consumer delete ", id) }
-	if is, err := admin.IsSetUp(b); err != nil || !is || !c.Admin.Enabled { // a server would refuse it
+	if is, err := access.IsSetUp(b); err != nil || !is || !c.Admin.Enabled { // a server would refuse it
 		how = func(id uint32) string {
 			return fmt.Sprintf("pipit consumer delete %d --file %s, while the broker is stopped", id, c.Database.File)
 		}

@@ -24,6 +24,7 @@ import (
 
 	"github.com/julienschmidt/httprouter"
 
+	"pipit/admin/access"
 	"pipit/admin/audit"
 	"pipit/admin/gate"
 	"pipit/broker"
@@ -70,7 +71,7 @@ type Admin struct {
 	started  time.Time
 
 	oneImport sync.Mutex // held while an import is read and done
-	users     *Users
+	users     *access.Users
 	trail     *audit.Log
 
 	closing   chan struct{} // closed by Close
@@ -100,7 +101,7 @@ func New(b *broker.Broker, o Options) (*Admin, error) {
 	if a.trail, err = audit.Open(b, o.Logger); err != nil {
 		return nil, err
 	}
-	if a.users, err = newUsers(b, o.Logger, a.trail, a.reach); err != nil {
+	if a.users, err = access.New(b, o.Logger, a.trail, a.reach); err != nil {
 		return nil, err
 	}
 	a.Adjust(o)
@@ -130,13 +131,13 @@ func (a *Admin) Adjust(o Options) {
 		o.MaxPayload = broker.DefaultMaxPayload
 	}
 	a.adjusted.Store(&adjusted{o.Settings, o.MaxPayload, o.Access})
-	a.users.adjust(cmp.Or(o.SessionIdle, DefaultSessionIdle), cmp.Or(o.SessionLife, DefaultSessionLife))
+	a.users.Adjust(cmp.Or(o.SessionIdle, access.DefaultSessionIdle), cmp.Or(o.SessionLife, access.DefaultSessionLife))
 }
 
 // SetupURLs returns a link to create the first administrator with, once, within half an hour, at each
 // address that the pages are reached by; none, where there is an administrator already. Links that were
 // returned before are no longer valid. They are secret.
-func (a *Admin) SetupURLs() []string { return a.users.setupURLs() }
+func (a *Admin) SetupURLs() []string { return a.users.SetupURLs() }
 
 // Close ends what runs in the background and stores what only memory has. Requests must have ended.
 func (a *Admin) Close() {
@@ -144,7 +145,7 @@ func (a *Admin) Close() {
 		close(a.closing)
 		a.stats.close()
 		a.workers.Wait()
-		a.users.close()
+		a.users.Close()
 		a.trail.StoreRepeated()
 	})
 }
@@ -269,7 +270,7 @@ func (a *Admin) notFound(r *http.Request) error {
 // refuseUntilSetUp returns an error while there is no administrator.
 func (a *Admin) refuseUntilSetUp(r *http.Request) error {
 	switch {
-	case a.users.isSetUp() || isLocal(r):
+	case a.users.IsSetUp() || isLocal(r):
 		return nil
 	case gate.IsAPI(r):
 		return gate.ErrNotSetUp
@@ -282,14 +283,14 @@ func (a *Admin) refuseUntilSetUp(r *http.Request) error {
 func (a *Admin) enter(x *call, r *http.Request, rt route, p httprouter.Params) error {
 	if !strings.HasPrefix(rt.Path, gate.AssetsPath) {
 		if rt.Path == gate.SetupPath {
-			if a.users.isSetUp() {
+			if a.users.IsSetUp() {
 				return gate.ErrNoRoute
 			}
 		} else if err := a.refuseUntilSetUp(r); err != nil {
 			return err
 		}
 	}
-	who, err := a.users.identify(r)
+	who, err := a.users.Identify(r)
 	if err != nil {
 		return err
 	}
@@ -324,7 +325,7 @@ func (a *Admin) enter(x *call, r *http.Request, rt route, p httprouter.Params) e
 			return err
 		}
 	}
-	return rt.Handler(x, r.WithContext(who.in(r.Context())), values)
+	return rt.Handler(x, r.WithContext(who.In(r.Context())), values)
 }
 
 // Limits of bodies.
@@ -354,6 +355,9 @@ func (a *Admin) Local() http.Handler {
 	})
 }
 
+// keepInterval is how often last uses are written, and what is over is cleared away.
+const keepInterval = time.Minute
+
 // keep writes last uses now and then and clears away what is over, until Close.
 func (a *Admin) keep() {
 	tick := time.NewTicker(keepInterval)
@@ -361,7 +365,7 @@ func (a *Admin) keep() {
 	for {
 		select {
 		case now := <-tick.C:
-			a.users.flush(now)
+			a.users.Flush(now)
 			if err := a.trail.Keep(context.Background()); err != nil {
 				a.log.Warn("the audit log was not merged or trimmed", "error", err)
 			}

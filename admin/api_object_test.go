@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"pipit/admin/access"
 	"pipit/broker"
 	"pipit/broker/login"
 )
@@ -95,12 +96,12 @@ func TestEveryOperation(t *testing.T) {
 			t.Fatal(err)
 		}
 		req.RemoteAddr = "192.0.2.1:1000"
-		if err := r.a.users.signIn(t.Context(), w, req, "ada", "a long password"); err != nil {
+		if err := r.a.users.SignIn(t.Context(), w, req, "ada", "a long password"); err != nil {
 			t.Fatal(err)
 		}
 	}
 	signIn()
-	var sessions list[Session]
+	var sessions list[access.Session]
 	r.ok(200, "GET", "/sessions", nil).into(t, &sessions)
 	if len(sessions.Items) != 1 {
 		t.Fatalf("%d sessions", len(sessions.Items))

@@ -6,6 +6,7 @@ import (
 	"runtime"
 	"time"
 
+	"pipit/admin/access"
 	"pipit/admin/audit"
 	"pipit/admin/gate"
 )
@@ -128,15 +129,15 @@ func readObject(r *http.Request, v, byDefault any, types ...string) error {
 }
 
 func (a *Admin) apiTokens(w http.ResponseWriter, r *http.Request, _ params) error {
-	return replyPage(w, r, a.users.listTokens(), false, func(t *Token) place { return place{S: t.Name} })
+	return replyPage(w, r, a.users.Tokens(), false, func(t *access.Token) place { return place{S: t.Name} })
 }
 
 func (a *Admin) apiCreateToken(w http.ResponseWriter, r *http.Request, _ params) error {
-	n, byDefault := NewToken{Scope: gate.ScopeRead}, NewToken{Scope: gate.ScopeRead}
+	n, byDefault := access.NewToken{Scope: gate.ScopeRead}, access.NewToken{Scope: gate.ScopeRead}
 	if err := readObject(r, &n, &byDefault, typeJSON); err != nil {
 		return err
 	}
-	t, err := a.users.createToken(r.Context(), callerOf(r.Context()), n)
+	t, err := a.users.CreateToken(r.Context(), access.CallerOf(r.Context()), n)
 	if err != nil {
 		return created(err)
 	}
@@ -148,7 +149,7 @@ func (a *Admin) apiDeleteToken(w http.ResponseWriter, r *http.Request, p params)
 	if err != nil {
 		return err
 	}
-	if err := a.users.deleteToken(r.Context(), callerOf(r.Context()), p["id"], takeOver); err != nil {
+	if err := a.users.DeleteToken(r.Context(), access.CallerOf(r.Context()), p["id"], takeOver); err != nil {
 		return ofParameters(err)
 	}
 	w.WriteHeader(http.StatusNoContent)
@@ -179,11 +180,11 @@ type newPassword struct {
 }
 
 func (a *Admin) apiAdministrators(w http.ResponseWriter, r *http.Request, _ params) error {
-	all, err := a.users.listAdministrators()
+	all, err := a.users.Administrators()
 	if err != nil {
 		return err
 	}
-	return replyPage(w, r, all, false, func(v *Administrator) place { return place{S: v.Name} })
+	return replyPage(w, r, all, false, func(v *access.Administrator) place { return place{S: v.Name} })
 }
 
 func (a *Admin) apiCreateAdministrator(w http.ResponseWriter, r *http.Request, _ params) error {
@@ -191,7 +192,7 @@ func (a *Admin) apiCreateAdministrator(w http.ResponseWriter, r *http.Request, _
 	if err := readObject(r, &n, &byDefault, typeJSON); err != nil {
 		return err
 	}
-	made, err := a.users.createAdministrator(r.Context(), callerOf(r.Context()), n.Name, n.Password, n.CurrentPassword)
+	made, err := a.users.CreateAdministrator(r.Context(), access.CallerOf(r.Context()), n.Name, n.Password, n.CurrentPassword)
 	if err != nil {
 		return created(err)
 	}
@@ -204,13 +205,13 @@ func (a *Admin) apiEditAdministrator(w http.ResponseWriter, r *http.Request, p p
 	if err := readObject(r, &n, &byDefault, typePatch, typeJSON); err != nil {
 		return err
 	}
-	if _, err := a.users.getAdministrator(p["name"]); err != nil { // rather than what is wrong with a new one of that name
+	if _, err := a.users.Administrator(p["name"]); err != nil { // rather than what is wrong with a new one of that name
 		return err
 	}
-	if err := a.users.setAdministratorPassword(r.Context(), callerOf(r.Context()), p["name"], n.Password, n.CurrentPassword); err != nil {
+	if err := a.users.SetAdministratorPassword(r.Context(), access.CallerOf(r.Context()), p["name"], n.Password, n.CurrentPassword); err != nil {
 		return err
 	}
-	changed, err := a.users.getAdministrator(p["name"])
+	changed, err := a.users.Administrator(p["name"])
 	if err != nil {
 		return err
 	}
@@ -222,7 +223,7 @@ func (a *Admin) apiDeleteAdministrator(w http.ResponseWriter, r *http.Request, p
 	if err != nil {
 		return err
 	}
-	if err := a.users.deleteAdministrator(r.Context(), callerOf(r.Context()), p["name"], takeOver); err != nil {
+	if err := a.users.DeleteAdministrator(r.Context(), access.CallerOf(r.Context()), p["name"], takeOver); err != nil {
 		return ofParameters(err)
 	}
 	w.WriteHeader(http.StatusNoContent)
@@ -230,8 +231,8 @@ func (a *Admin) apiDeleteAdministrator(w http.ResponseWriter, r *http.Request, p
 }
 
 func (a *Admin) apiSessions(w http.ResponseWriter, r *http.Request, _ params) error {
-	all := a.users.listSessions(callerOf(r.Context()).session)
-	return replyPage(w, r, all, true, func(s *Session) place { return place{N: micros(s.LastUsed.Time), S: s.ID} })
+	all := a.users.Sessions(access.CallerOf(r.Context()))
+	return replyPage(w, r, all, true, func(s *access.Session) place { return place{N: micros(s.LastUsed.Time), S: s.ID} })
 }
 
 // Ended is how many sessions have ended.
@@ -247,11 +248,11 @@ func (a *Admin) apiEndSessions(w http.ResponseWriter, r *http.Request, _ params)
 	}
 	name, given := v["administrator"]
 	if given { // an empty one is not all
-		if _, err := a.users.getAdministrator(name); err != nil {
+		if _, err := a.users.Administrator(name); err != nil {
 			return err
 		}
 	}
-	n, err := a.users.endSessions(r.Context(), actorOf(r.Context()), name)
+	n, err := a.users.EndSessions(r.Context(), actorOf(r.Context()), name)
 	if err != nil {
 		return err
 	}
@@ -262,7 +263,7 @@ func (a *Admin) apiEndSession(w http.ResponseWriter, r *http.Request, p params) 
 	if err := noQuery(r); err != nil {
 		return err
 	}
-	if err := a.users.endSession(r.Context(), actorOf(r.Context()), p["id"]); err != nil {
+	if err := a.users.EndSession(r.Context(), actorOf(r.Context()), p["id"]); err != nil {
 		return err
 	}
 	w.WriteHeader(http.StatusNoContent)

@@ -22,6 +22,7 @@ import (
 	"github.com/getkin/kin-openapi/openapi3filter"
 	"github.com/getkin/kin-openapi/routers"
 
+	"pipit/admin/access"
 	"pipit/admin/gate"
 	"pipit/broker"
 	"pipit/broker/store"
@@ -69,7 +70,12 @@ func newAPIRig(t *testing.T) *apiRig {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := CreateAdministrator(t.Context(), b, "ada", "a long password"); err != nil {
+	if err := access.CreateAdministrator(t.Context(), b, "ada", "a long password"); err != nil {
+		t.Fatal(err)
+	}
+	former := "pipit_former" // a token that has expired
+	if err := b.PutDocuments(t.Context(), broker.Document{Kind: "token", Key: hashOf(former), Value: fmt.Appendf(nil,
+		`{"name":"former","scope":"admin","created":%q,"created_by":"ada","owner":"ada","expires":%[1]q}`, time.Now().Add(-time.Second).Format(time.RFC3339Nano))}); err != nil {
 		t.Fatal(err)
 	}
 	a, err := New(b, Options{Version: "test", Logger: logger})
@@ -102,22 +108,15 @@ func newAPIRig(t *testing.T) *apiRig {
 			t.Error(err)
 		}
 	})
-	who := caller{Actor: actor{Name: "ada", Via: "web", Addr: "192.0.2.1", Access: admin}}
+	who := access.Caller{Actor: actor{Name: "ada", Via: "web", Addr: "192.0.2.1", Access: admin}}
 	token := func(name, scope string) string {
-		made, err := a.users.createToken(t.Context(), who, NewToken{Name: name, Scope: scope, Expires: Never})
+		made, err := a.users.CreateToken(t.Context(), who, access.NewToken{Name: name, Scope: scope, Expires: access.Never})
 		if err != nil {
 			t.Fatal(err)
 		}
 		return made.Token
 	}
-	r.adminToken, r.writeToken, r.readToken, r.expiredToken = token("boss", gate.ScopeAdmin), token("writer", gate.ScopeWrite), token("reader", gate.ScopeRead), token("former", gate.ScopeAdmin)
-	a.users.tokens.mu.Lock()
-	for _, k := range a.users.tokens.byHash {
-		if k.name == "former" {
-			k.expires = time.Now().Add(-time.Second)
-		}
-	}
-	a.users.tokens.mu.Unlock()
+	r.adminToken, r.writeToken, r.readToken, r.expiredToken = token("boss", gate.ScopeAdmin), token("writer", gate.ScopeWrite), token("reader", gate.ScopeRead), former
 	return r
 }
 
@@ -513,7 +512,7 @@ func TestCredentials(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if !bytes.Equal(before, after) || len(r.a.users.listTokens()) != 4 {
+	if !bytes.Equal(before, after) || len(r.a.users.Tokens()) != 4 {
 		t.Errorf("without the right to it something was changed: %s", after)
 	}
 	each(func(method, path string, op *openapi3.Operation, scope string) {

@@ -18,6 +18,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"pipit/admin/access"
 	"pipit/admin/audit"
 	"pipit/admin/gate"
 	"pipit/broker"
@@ -136,11 +137,16 @@ func (r *authRig) restart() {
 	r.open()
 }
 
+// storedAdministrator is an administrator as it is stored.
+func storedAdministrator(name, hash string) broker.Document {
+	return broker.Document{Kind: "administrator", Key: name,
+		Value: fmt.Appendf(nil, `{"hash":%q,"created":%q,"changed":%[2]q}`, hash, time.Now().Format(time.RFC3339Nano))}
+}
+
 // account creates the administrator of most tests.
 func (r *authRig) account() {
 	r.t.Helper()
-	if err := r.b.PutDocuments(context.Background(), broker.Document{Kind: administratorKind, Key: authName,
-		Value: gate.Encode(administratorRecord{Hash: authHash, Created: time.Now(), Changed: time.Now()})}); err != nil {
+	if err := r.b.PutDocuments(context.Background(), storedAdministrator(authName, authHash)); err != nil {
 		r.t.Fatal(err)
 	}
 }
@@ -210,7 +216,7 @@ func (r *authRig) call(method, path, body string, change ...tweak) authAnswer {
 	}
 	a := authAnswer{status: resp.StatusCode, header: resp.Header, body: string(text)}
 	for _, c := range resp.Cookies() {
-		if strings.HasSuffix(c.Name, sessionCookie) {
+		if strings.HasSuffix(c.Name, "pipit_session") {
 			a.cookie = c
 		}
 	}
@@ -249,11 +255,11 @@ func (r *authRig) signedIn() *http.Cookie {
 }
 
 // newToken makes a token through the API.
-func (r *authRig) newToken(c *http.Cookie, name, scope, expires string) Token {
+func (r *authRig) newToken(c *http.Cookie, name, scope, expires string) access.Token {
 	r.t.Helper()
-	a := r.call("POST", v1+"/tokens", string(gate.Encode(NewToken{name, scope, expires, authPassword})), withCookie(c))
+	a := r.call("POST", v1+"/tokens", string(gate.Encode(access.NewToken{Name: name, Scope: scope, Expires: expires, CurrentPassword: authPassword})), withCookie(c))
 	r.want(a, http.StatusCreated)
-	var t Token
+	var t access.Token
 	if err := json.Unmarshal([]byte(a.body), &t); err != nil {
 		r.t.Fatal(err)
 	}
@@ -381,7 +387,7 @@ func TestSetupRunsOut(t *testing.T) {
 		r := newAuthRig(t, true)
 		defer r.close()
 		key := setupKey(t, r)
-		time.Sleep(setupLife - time.Second)
+		time.Sleep(30*time.Minute - time.Second)
 		r.want(r.call("GET", gate.SetupPath+"?key="+key, ""), http.StatusOK)
 		if strings.Contains(r.logs.String(), "has run out") {
 			t.Error("told too early")
@@ -396,7 +402,7 @@ func TestSetupRunsOut(t *testing.T) {
 			t.Error(a.status, a.body)
 		}
 		r.want(r.call("POST", gate.SetupPath, setupForm(key, authName, authPassword)), http.StatusNotFound)
-		if r.a.users.isSetUp() {
+		if r.a.users.IsSetUp() {
 			t.Error("set up")
 		}
 		key = setupKey(t, r)
@@ -602,23 +608,23 @@ func TestSessionTimesOut(t *testing.T) {
 		system := func(c *http.Cookie) int { return r.call("GET", v1+"/system", "", withCookie(c)).status }
 
 		idle := r.signedIn()
-		time.Sleep(DefaultSessionIdle - time.Second)
+		time.Sleep(access.DefaultSessionIdle - time.Second)
 		if s := system(idle); s != http.StatusOK {
 			t.Error("over too early", s)
 		}
-		time.Sleep(DefaultSessionIdle)
+		time.Sleep(access.DefaultSessionIdle)
 		if s := system(idle); s != http.StatusUnauthorized {
 			t.Error("not over without use", s)
 		}
 		time.Sleep(keepInterval)
 		synctest.Wait()
-		if docs, err := r.b.Documents(sessionKind, "", false, 10); err != nil || len(docs) != 0 {
+		if docs, err := r.b.Documents("session", "", false, 10); err != nil || len(docs) != 0 {
 			t.Error("a session that is over is stored", docs, err)
 		}
 
 		busy := r.signedIn()
-		const step = DefaultSessionIdle / 2
-		for range int(DefaultSessionLife/step) - 1 {
+		const step = access.DefaultSessionIdle / 2
+		for range int(access.DefaultSessionLife/step) - 1 {
 			time.Sleep(step)
 			if s := system(busy); s != http.StatusOK {
 				t.Fatal("over too early", s)
@@ -652,7 +658,7 @@ func TestRestartKeepsSessionsAndTokens(t *testing.T) {
 		if a.status != http.StatusOK || strings.Contains(a.body, used) || !strings.Contains(a.body, `"last_used":"`+timeOf(time.Now()).String()) {
 			t.Error(a.status, a.body)
 		}
-		time.Sleep(DefaultSessionIdle)
+		time.Sleep(access.DefaultSessionIdle)
 		r.restart()
 		r.want(r.call("GET", v1+"/sessions", "", withCookie(c)), http.StatusUnauthorized)
 	})
@@ -668,7 +674,7 @@ func TestRequestsWriteNothing(t *testing.T) {
 		token := r.newToken(c, "script", gate.ScopeRead, "")
 		stored := func() string {
 			var s string
-			for _, kind := range []string{sessionKind, tokenKind} {
+			for _, kind := range []string{"session", "token"} {
 				docs, err := r.b.Documents(kind, "", false, 10)
 				if err != nil || len(docs) != 1 {
 					t.Fatal(docs, err)
@@ -724,7 +730,7 @@ func TestAdministrators(t *testing.T) {
 	bobs := r.login("Bob / Ünal", "battery staple").cookie
 	a = r.call("GET", path, "", as)
 	r.want(a, http.StatusOK)
-	var l list[Administrator]
+	var l list[access.Administrator]
 	if err := json.Unmarshal([]byte(a.body), &l); err == nil && (l.Total != 2 || l.Items[0].Name != "Bob / Ünal" || l.Items[0].Sessions != 1) {
 		t.Error(a.body)
 	}
@@ -760,17 +766,17 @@ func TestAdministratorsOfFile(t *testing.T) {
 	ctx := context.Background()
 	r.account()
 	c := r.signedIn()
-	if err := CreateAdministrator(ctx, r.b, authName, authPassword); broker.CodeOf(err) != broker.Conflict {
+	if err := access.CreateAdministrator(ctx, r.b, authName, authPassword); broker.CodeOf(err) != broker.Conflict {
 		t.Error(err)
 	}
-	if err := SetAdministratorPassword(ctx, r.b, "bob", authPassword); broker.CodeOf(err) != broker.NotFound {
+	if err := access.SetAdministratorPassword(ctx, r.b, "bob", authPassword); broker.CodeOf(err) != broker.NotFound {
 		t.Error(err)
 	}
-	if err := SetAdministratorPassword(ctx, r.b, authName, "short"); broker.CodeOf(err) != broker.Invalid {
+	if err := access.SetAdministratorPassword(ctx, r.b, authName, "short"); broker.CodeOf(err) != broker.Invalid {
 		t.Error(err)
 	}
 	r.a.Close()
-	if err := SetAdministratorPassword(ctx, r.b, authName, "a new password"); err != nil {
+	if err := access.SetAdministratorPassword(ctx, r.b, authName, "a new password"); err != nil {
 		t.Error(err)
 	}
 	r.restart()
@@ -807,7 +813,7 @@ func TestSessions(t *testing.T) {
 	r.account()
 	first := r.login(authName, authPassword, withHeader("User-Agent", strings.Repeat("ä", 300))).cookie
 	second := r.signedIn()
-	sessions := func(c *http.Cookie) list[Session] {
+	sessions := func(c *http.Cookie) list[access.Session] {
 		a := r.call("GET", v1+"/sessions", "", withCookie(c))
 		r.want(a, http.StatusOK)
 		var l struct {
@@ -820,9 +826,9 @@ func TestSessions(t *testing.T) {
 		if err := json.Unmarshal([]byte(a.body), &l); err != nil {
 			t.Fatal(err)
 		}
-		out := list[Session]{Total: l.Total}
+		out := list[access.Session]{Total: l.Total}
 		for _, s := range l.Items {
-			out.Items = append(out.Items, Session{ID: s.ID, Administrator: s.Administrator, Addr: s.Addr, Agent: s.Agent, Current: s.Current})
+			out.Items = append(out.Items, access.Session{ID: s.ID, Administrator: s.Administrator, Addr: s.Addr, Agent: s.Agent, Current: s.Current})
 		}
 		return out
 	}
@@ -830,7 +836,7 @@ func TestSessions(t *testing.T) {
 	if l.Total != 2 || !l.Items[0].Current || l.Items[1].Current || l.Items[1].Administrator != authName || l.Items[1].Addr != "127.0.0.1" {
 		t.Errorf("%+v", l)
 	}
-	if agent := l.Items[1].Agent; len(agent) > maxAgent+len("…") || !strings.HasPrefix(agent, "ää") {
+	if agent := l.Items[1].Agent; len(agent) > 200+len("…") || !strings.HasPrefix(agent, "ää") {
 		t.Errorf("%q", agent)
 	}
 	r.wantProblem(r.call("DELETE", v1+"/sessions/nothing", "", withCookie(second)), http.StatusNotFound, "not_found")
@@ -838,19 +844,15 @@ func TestSessions(t *testing.T) {
 	r.want(r.call("GET", v1+"/sessions", "", withCookie(first)), http.StatusUnauthorized)
 
 	// One more than an administrator may have takes the place of the oldest.
-	r.a.users.changing.Lock()
-	for range maxSessions {
-		w := httptest.NewRecorder()
-		if err := r.a.users.startSession(context.Background(), w, httptest.NewRequest("GET", "/", nil), actor{Name: authName}); err != nil {
-			t.Fatal(err)
-		}
+	const most = 100
+	for range most {
+		r.signedIn()
 	}
-	r.a.users.changing.Unlock()
 	r.want(r.call("GET", v1+"/sessions", "", withCookie(second)), http.StatusUnauthorized)
-	if docs, err := r.b.Documents(sessionKind, "", false, 2*maxSessions); err != nil || len(docs) != maxSessions {
+	if docs, err := r.b.Documents("session", "", false, 2*most); err != nil || len(docs) != most {
 		t.Error(len(docs), err)
 	}
-	if n, err := r.a.users.endSessions(context.Background(), local, ""); n != maxSessions || err != nil {
+	if n, err := r.a.users.EndSessions(context.Background(), commandLine, ""); n != most || err != nil {
 		t.Error(n, err)
 	}
 }
@@ -862,7 +864,7 @@ func TestTokens(t *testing.T) {
 		r.account()
 		c := r.signedIn()
 		reads := r.newToken(c, "reads", "", "")
-		writes := r.newToken(c, "writes", gate.ScopeWrite, Never)
+		writes := r.newToken(c, "writes", gate.ScopeWrite, access.Never)
 		brief := r.newToken(c, "brief", gate.ScopeWrite, time.Now().Add(time.Hour).Format(time.RFC3339))
 		if reads.Scope != gate.ScopeRead || !strings.HasPrefix(reads.Token, "pipit_") || len(reads.Token) != 49 || reads.CreatedBy != authName ||
 			!reads.Expires.Equal(time.Now().Add(90*24*time.Hour)) || !writes.Expires.IsZero() {
@@ -1067,7 +1069,7 @@ func TestAuditIsTrimmed(t *testing.T) {
 		defer r.close()
 		var docs []broker.Document
 		for i := range audit.MaxEntries + 200 {
-			docs = append(docs, r.a.trail.Entry(local, "test", fmt.Sprint(i), strings.Repeat("x", 2000)))
+			docs = append(docs, r.a.trail.Entry(commandLine, "test", fmt.Sprint(i), strings.Repeat("x", 2000)))
 			time.Sleep(time.Microsecond)
 			if len(docs) == 1000 {
 				if err := r.b.PutDocuments(t.Context(), docs...); err != nil {

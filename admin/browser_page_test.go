@@ -17,7 +17,7 @@ import (
 	"github.com/chromedp/chromedp"
 	"github.com/chromedp/chromedp/kb"
 
-	"pipit/admin"
+	"pipit/admin/access"
 	"pipit/broker"
 )
 
@@ -44,7 +44,7 @@ func hostileSite(t *testing.T) (*site, map[string]int) {
 			{Client: hostileClient, Topic: hostileTopic, SubKey: "hostile", MaxDepth: 10, MaxInFlight: 10, AckTimeout: time.Minute},
 			{Client: "idle", Topic: "/orders", SubKey: "idle", Inactive: true, MaxDepth: 1000, MaxInFlight: 10, AckTimeout: time.Minute}},
 	})
-	if err := admin.CreateAdministrator(t.Context(), s.b, hostileName, adaPassword); err != nil {
+	if err := access.CreateAdministrator(t.Context(), s.b, hostileName, adaPassword); err != nil {
 		t.Fatal(err)
 	}
 	hostile := s.publish(hostileTopic, hostilePayload, broker.WithMIMEType(`text/html"><script>window.xss="mime"</script>`), broker.WithProducer(hostileName))

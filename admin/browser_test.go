@@ -27,6 +27,7 @@ import (
 	"github.com/chromedp/chromedp"
 
 	"pipit/admin"
+	"pipit/admin/access"
 	"pipit/broker"
 	"pipit/db"
 	"pipit/httpapi"
@@ -131,7 +132,7 @@ func newSite(t testing.TB, setUp bool, change ...func(*admin.Options)) *site {
 		}
 	})
 	if setUp {
-		if err := admin.CreateAdministrator(t.Context(), b, adaName, adaPassword); err != nil {
+		if err := access.CreateAdministrator(t.Context(), b, adaName, adaPassword); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -176,7 +176,7 @@ func (a *Admin) pageLive(w http.ResponseWriter, r *http.Request, _ params) error
 		case <-a.b.Done():
 			return nil
 		}
-		if !a.users.stillSignedIn(r) {
+		if !a.users.StillSignedIn(r) {
 			return nil
 		}
 	}

@@ -4,6 +4,7 @@ import (
 	"maps"
 	"slices"
 
+	"pipit/admin/access"
 	"pipit/admin/gate"
 )
 
@@ -20,9 +21,9 @@ type (
 	TopicList         = list[Topic]
 	ProducerList      = list[Producer]
 	ConsumerList      = list[Consumer]
-	TokenList         = list[Token]
-	AdministratorList = list[Administrator]
-	SessionList       = list[Session]
+	TokenList         = list[access.Token]
+	AdministratorList = list[access.Administrator]
+	SessionList       = list[access.Session]
 	EntryList         = list[Entry]
 )
 
@@ -38,10 +39,10 @@ const (
 	DefaultPayload  = defaultPayload
 	MaxPayloadEach  = maxPayloadEach
 	MaxPayloadTotal = maxPayloadTotal
-	MinPassword     = minPassword
+	MinPassword     = access.MinPassword
 	RangeHour       = rangeHour
 	RangeDay        = rangeDay
-	SessionCookie   = sessionCookie
+	SessionCookie   = access.SessionCookie
 	ZatoTopics      = zatoTopics
 	ZatoProducers   = zatoProducers
 	ZatoConsumers   = zatoConsumers

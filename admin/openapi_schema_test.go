@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"pipit/admin"
+	"pipit/admin/access"
 	"pipit/admin/audit"
 	"pipit/admin/gate"
 	"pipit/admin/openapi"
@@ -106,11 +107,11 @@ var answers = []typed{
 	{name: "PlanAction", of: admin.PlanAction{}},
 	{name: "MadeKey", of: admin.MadeKey{}},
 	{name: "Import", of: admin.Import{}},
-	{name: "Token", of: admin.Token{}, fields: map[string]openapi.Schema{"scope": scopeNames}},
+	{name: "Token", of: access.Token{}, fields: map[string]openapi.Schema{"scope": scopeNames}},
 	{name: "TokenList", of: admin.TokenList{}},
-	{name: "Administrator", of: admin.Administrator{}},
+	{name: "Administrator", of: access.Administrator{}},
 	{name: "AdministratorList", of: admin.AdministratorList{}},
-	{name: "Session", of: admin.Session{}},
+	{name: "Session", of: access.Session{}},
 	{name: "SessionList", of: admin.SessionList{}},
 	{name: "Ended", of: admin.Ended{}},
 	{name: "Entry", of: audit.Entry{}, fields: map[string]openapi.Schema{
@@ -149,7 +150,7 @@ var requests = []typed{
 	{name: "Definitions", of: admin.Definitions{}, must: []string{"version"}, fields: map[string]openapi.Schema{
 		"version": {Enum: []any{admin.DefinitionsVersion}},
 	}, more: openapi.Schema{Description: "All objects as they are defined. What an object does not say is the default. Clients are known by username, topics by name, producers by client and topic, consumers by sub_key or, without one, by client and topic."}},
-	{name: "NewToken", of: admin.NewToken{}, must: []string{"name"}, fields: map[string]openapi.Schema{
+	{name: "NewToken", of: access.NewToken{}, must: []string{"name"}, fields: map[string]openapi.Schema{
 		"name":             someText,
 		"scope":            scopeNames,
 		"current_password": {WriteOnly: true},

@@ -203,9 +203,9 @@ func failureOf(err error) failure {
 // errorPage answers with an error as a page.
 func (a *Admin) errorPage(w http.ResponseWriter, r *http.Request, err error) {
 	f := failureOf(err)
-	if actorOf(r.Context()).Name == "" && a.users.isSetUp() { // the router has found nothing, so nobody has looked who asks
-		if who, err := a.users.identify(r); err == nil {
-			r = r.WithContext(who.in(r.Context()))
+	if actorOf(r.Context()).Name == "" && a.users.IsSetUp() { // the router has found nothing, so nobody has looked who asks
+		if who, err := a.users.Identify(r); err == nil {
+			r = r.WithContext(who.In(r.Context()))
 		}
 	}
 	retryAfter(w, f.After)

@@ -29,14 +29,14 @@ func (a *Admin) postLogin(w http.ResponseWriter, r *http.Request, _ params) erro
 		return err
 	}
 	p := loginPage{f.Get("name"), nextPath(f.Get("next"))}
-	if err := a.users.signIn(r.Context(), w, r, p.Name, f.Get("password")); err != nil {
+	if err := a.users.SignIn(r.Context(), w, r, p.Name, f.Get("password")); err != nil {
 		return a.renderRefused(w, r, "login", "Sign in", p, err)
 	}
 	return a.done(w, r, p.Next, "")
 }
 
 func (a *Admin) postLogout(w http.ResponseWriter, r *http.Request, _ params) error {
-	if err := a.users.signOut(w, r); err != nil {
+	if err := a.users.SignOut(w, r); err != nil {
 		return err
 	}
 	return a.done(w, r, gate.LoginPath, "You are signed out.")
@@ -46,7 +46,7 @@ type setupPage struct{ Key, Name string }
 
 func (a *Admin) pageSetup(w http.ResponseWriter, r *http.Request, _ params) error {
 	key := r.URL.Query().Get("key")
-	if err := a.users.checkSetupKey(r.Context(), actor{Via: "web", Addr: a.reach.Addr(r)}, key); err != nil {
+	if err := a.users.CheckSetupKey(r.Context(), actor{Via: "web", Addr: a.reach.Addr(r)}, key); err != nil {
 		return err
 	}
 	return a.render(w, r, "setup", http.StatusOK, view{Title: "Set up", Data: setupPage{Key: key}})
@@ -58,7 +58,7 @@ func (a *Admin) postSetup(w http.ResponseWriter, r *http.Request, _ params) erro
 		return err
 	}
 	p := setupPage{f.Get("key"), f.Get("name")}
-	switch err := a.users.setUp(r.Context(), w, r, p.Key, p.Name, f.Get("password")); broker.CodeOf(err) {
+	switch err := a.users.SetUp(r.Context(), w, r, p.Key, p.Name, f.Get("password")); broker.CodeOf(err) {
 	case broker.Invalid, broker.Unavailable, broker.DiskFull:
 		return a.renderRefused(w, r, "setup", "Set up", p, err)
 	default:

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"pipit/admin/access"
 	"pipit/admin/audit"
 	"pipit/admin/gate"
 	"pipit/broker"
@@ -50,20 +51,20 @@ func (a *Admin) pageSystem(w http.ResponseWriter, r *http.Request, _ params) err
 
 type accessPage struct {
 	Me               string
-	Administrators   []Administrator
+	Administrators   []access.Administrator
 	NewAdministrator *form
-	Sessions         []Session
+	Sessions         []access.Session
 	MoreSessions     int           // that are not shown
 	Idle, Life       time.Duration // of sessions
 	Tokens           []tokenRow
 	NewToken         *form
-	Made             *Token // just now, with its secret
-	Example          string // call of the API
+	Made             *access.Token // just now, with its secret
+	Example          string        // call of the API
 }
 
 // tokenRow is a token in the list of them.
 type tokenRow struct {
-	Token
+	access.Token
 	Ask string // whether to revoke it
 }
 
@@ -80,7 +81,7 @@ const passwordHint = "At least 12 characters, none of the commonest passwords." 
 var currentPassword = field{Name: "current_password", Label: "Your own password", Type: "password", Required: true, Hint: "The one that you signed in with."}
 
 // tokenLives are the choices of when a token expires, in days.
-var tokenLives = []option{{"30", "in 30 days"}, {"90", "in 90 days"}, {"365", "in a year"}, {Never, "never"}}
+var tokenLives = []option{{"30", "in 30 days"}, {"90", "in 90 days"}, {"365", "in a year"}, {access.Never, "never"}}
 
 func newTokenForm() *form {
 	password := currentPassword
@@ -100,25 +101,24 @@ func (a *Admin) pageAccess(w http.ResponseWriter, r *http.Request, _ params) err
 // renderAccess fills in what p does not have yet.
 func (a *Admin) renderAccess(w http.ResponseWriter, r *http.Request, status int, p accessPage) error {
 	var err error
-	if p.Administrators, err = a.users.listAdministrators(); err != nil {
+	if p.Administrators, err = a.users.Administrators(); err != nil {
 		return err
 	}
-	who := callerOf(r.Context())
+	who := access.CallerOf(r.Context())
 	p.Me = who.Name
-	p.Sessions = a.users.listSessions(who.session)
+	p.Sessions = a.users.Sessions(who)
 	if n := len(p.Sessions); n > maxSessionRows {
 		p.Sessions, p.MoreSessions = p.Sessions[:maxSessionRows], n-maxSessionRows
 	}
-	o := a.users.lives.Load()
-	p.Idle, p.Life = o.idle, o.life
-	tokens, owns := a.users.listTokens(), map[string]bool{}
+	p.Idle, p.Life = a.users.SessionLives()
+	tokens, owns := a.users.Tokens(), map[string]bool{}
 	for _, t := range tokens {
 		owns[t.Owner] = true
 	}
 	for _, t := range tokens {
 		row := tokenRow{t, "Revoke this token? What uses it is refused from then on."}
 		if owner := gate.TokenPrefix + t.Name; owns[owner] {
-			row.Ask += " The tokens that it has made end with it: " + tokenNames(EndsWith(tokens, owner)) + "."
+			row.Ask += " The tokens that it has made end with it: " + tokenNames(access.EndsWith(tokens, owner)) + "."
 		}
 		p.Tokens = append(p.Tokens, row)
 	}
@@ -132,7 +132,7 @@ func (a *Admin) renderAccess(w http.ResponseWriter, r *http.Request, status int,
 	return a.render(w, r, "access", status, view{Title: "Access", Nav: "system", Data: p})
 }
 
-func tokenNames(tokens []Token) string {
+func tokenNames(tokens []access.Token) string {
 	var names []string
 	for _, t := range tokens {
 		names = append(names, t.Name)
@@ -149,7 +149,7 @@ func (a *Admin) postAdministrator(w http.ResponseWriter, r *http.Request, _ para
 	}
 	f := newAdministratorForm()
 	f.typed(v)
-	made, err := a.users.createAdministrator(r.Context(), callerOf(r.Context()), f.get("name"), f.get("password"), f.get("current_password"))
+	made, err := a.users.CreateAdministrator(r.Context(), access.CallerOf(r.Context()), f.get("name"), f.get("password"), f.get("current_password"))
 	if err != nil {
 		status, err := f.fail(err)
 		if err != nil {
@@ -161,10 +161,10 @@ func (a *Admin) postAdministrator(w http.ResponseWriter, r *http.Request, _ para
 }
 
 type administratorPage struct {
-	Administrator
+	access.Administrator
 	Me               bool
-	Last             bool    // there is no other
-	Tokens           []Token // that end with it
+	Last             bool           // there is no other
+	Tokens           []access.Token // that end with it
 	Password, Delete *form
 }
 
@@ -187,20 +187,20 @@ func (a *Admin) pageAdministrator(w http.ResponseWriter, r *http.Request, p para
 }
 
 func (a *Admin) renderAdministrator(w http.ResponseWriter, r *http.Request, status int, name string, password, del *form) error {
-	found, err := a.users.getAdministrator(name)
+	found, err := a.users.Administrator(name)
 	if err != nil {
 		return err
 	}
-	all, err := a.b.Documents(administratorKind, "", false, 2)
+	last, err := a.users.OnlyOneAdministrator()
 	if err != nil {
 		return err
 	}
-	me, tokens := name == actorOf(r.Context()).Name, EndsWith(a.users.listTokens(), name)
+	me, tokens := name == actorOf(r.Context()).Name, access.EndsWith(a.users.Tokens(), name)
 	if me || tokens == nil { // nobody takes them over, or there are none
 		del.drop("take_over")
 	}
 	return a.render(w, r, "administrator", status, view{Title: name, Nav: "system", Data: administratorPage{
-		found, me, len(all) < 2, tokens, password, del}})
+		found, me, last, tokens, password, del}})
 }
 
 func (a *Admin) postAdministratorPassword(w http.ResponseWriter, r *http.Request, p params) error {
@@ -211,7 +211,7 @@ func (a *Admin) postAdministratorPassword(w http.ResponseWriter, r *http.Request
 	name := unsegment(p["name"])
 	f := passwordForm(name)
 	f.typed(v)
-	if err := a.users.setAdministratorPassword(r.Context(), callerOf(r.Context()), name, f.get("password"), f.get("current_password")); err != nil {
+	if err := a.users.SetAdministratorPassword(r.Context(), access.CallerOf(r.Context()), name, f.get("password"), f.get("current_password")); err != nil {
 		status, err := f.fail(err)
 		if err != nil {
 			return err
@@ -226,12 +226,12 @@ func (a *Admin) postAdministratorDelete(w http.ResponseWriter, r *http.Request, 
 	if err != nil {
 		return err
 	}
-	name, who := unsegment(p["name"]), callerOf(r.Context())
+	name, who := unsegment(p["name"]), access.CallerOf(r.Context())
 	f := deleteAdministratorForm(name)
 	f.typed(v)
 	err = f.confirmed(name)
 	if err == nil {
-		err = a.users.deleteAdministrator(r.Context(), who, name, f.on("take_over"))
+		err = a.users.DeleteAdministrator(r.Context(), who, name, f.on("take_over"))
 	}
 	if fe := (*fieldError)(nil); errors.As(err, &fe) || broker.CodeOf(err) == broker.Invalid {
 		status, err := f.fail(err)
@@ -244,7 +244,7 @@ func (a *Admin) postAdministratorDelete(w http.ResponseWriter, r *http.Request, 
 		return err
 	}
 	if name == who.Name {
-		http.SetCookie(w, a.users.cookie(r, ""))
+		a.users.ClearCookie(w, r)
 		return a.done(w, r, gate.LoginPath, "Your account is deleted.")
 	}
 	return a.done(w, r, accessPath, "Administrator "+name+" is deleted.")
@@ -253,26 +253,26 @@ func (a *Admin) postAdministratorDelete(w http.ResponseWriter, r *http.Request, 
 // postSignOutEverywhere ends all sessions of an administrator.
 func (a *Admin) postSignOutEverywhere(w http.ResponseWriter, r *http.Request, p params) error {
 	name, who := unsegment(p["name"]), actorOf(r.Context())
-	if _, err := a.users.getAdministrator(name); err != nil {
+	if _, err := a.users.Administrator(name); err != nil {
 		return err
 	}
-	n, err := a.users.endSessions(r.Context(), who, name)
+	n, err := a.users.EndSessions(r.Context(), who, name)
 	if err != nil {
 		return err
 	}
 	if name == who.Name {
-		http.SetCookie(w, a.users.cookie(r, ""))
+		a.users.ClearCookie(w, r)
 		return a.done(w, r, gate.LoginPath, "You are signed out everywhere.")
 	}
 	return a.done(w, r, administratorPath(name), count(int64(n), "session is", "sessions are")+" ended.")
 }
 
 func (a *Admin) postSessionDelete(w http.ResponseWriter, r *http.Request, p params) error {
-	who := callerOf(r.Context())
-	if who.session != nil && who.session.hash.id() == p["id"] {
+	who := access.CallerOf(r.Context())
+	if who.SessionID() == p["id"] {
 		return a.postLogout(w, r, p)
 	}
-	if err := a.users.endSession(r.Context(), who.Actor, p["id"]); err != nil {
+	if err := a.users.EndSession(r.Context(), who.Actor, p["id"]); err != nil {
 		return err
 	}
 	return a.done(w, r, accessPath, "The session is ended.")
@@ -285,11 +285,11 @@ func (a *Admin) postToken(w http.ResponseWriter, r *http.Request, _ params) erro
 	}
 	f := newTokenForm()
 	f.typed(v)
-	n := NewToken{Name: f.get("name"), Scope: f.get("scope"), Expires: f.get("expires"), CurrentPassword: f.get("current_password")}
+	n := access.NewToken{Name: f.get("name"), Scope: f.get("scope"), Expires: f.get("expires"), CurrentPassword: f.get("current_password")}
 	if days, err := f.number("expires", 90); err == nil && days > 0 && days <= 3650 {
 		n.Expires = time.Now().AddDate(0, 0, int(days)).UTC().Format(time.RFC3339)
 	}
-	made, err := a.users.createToken(r.Context(), callerOf(r.Context()), n)
+	made, err := a.users.CreateToken(r.Context(), access.CallerOf(r.Context()), n)
 	if err != nil {
 		status, err := f.fail(err)
 		if err != nil {
@@ -301,7 +301,7 @@ func (a *Admin) postToken(w http.ResponseWriter, r *http.Request, _ params) erro
 }
 
 func (a *Admin) postTokenDelete(w http.ResponseWriter, r *http.Request, p params) error {
-	if err := a.users.deleteToken(r.Context(), callerOf(r.Context()), p["id"], false); err != nil {
+	if err := a.users.DeleteToken(r.Context(), access.CallerOf(r.Context()), p["id"], false); err != nil {
 		return err
 	}
 	return a.done(w, r, accessPath, "The token is revoked.")

@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"pipit/admin/access"
 	"pipit/admin/gate"
 	"pipit/broker"
 	"pipit/broker/login"
@@ -84,7 +85,7 @@ func TestStickyNames(t *testing.T) {
 	paths := []string{"/admin/", "/admin/?range=day", "/admin/topics", "/admin/clients", "/admin/producers", "/admin/consumers", "/admin/messages",
 		"/admin/topics?new=1", "/admin/consumers?new=1", "/admin/system", "/admin/system/access", "/admin/system/audit"}
 	for i, name := range sticky {
-		who := caller{Actor: actor{Name: name, Via: "web", Addr: "192.0.2.1", Access: admin}}
+		who := access.Caller{Actor: actor{Name: name, Via: "web", Addr: "192.0.2.1", Access: admin}}
 		username := strings.ReplaceAll(name, ":", ";") // the one character that it cannot have
 		w.define(broker.Definition{
 			Clients:   []broker.Client{{Username: username, Name: name, PasswordHash: watchedHash, Inactive: i%2 != 0}},
@@ -93,12 +94,12 @@ func TestStickyNames(t *testing.T) {
 			Consumers: []broker.Consumer{{Client: username, Topic: name, SubKey: fmt.Sprint("sticky-", i), MaxDepth: 10, MaxInFlight: 10, AckTimeout: time.Minute}},
 		})
 		w.publish(name, 1, broker.WithProducer(name), broker.WithMIMEType("text/html"))
-		if _, err := w.a.users.createAdministrator(t.Context(), who, name, "correct horse", ""); err == nil {
+		if _, err := w.a.users.CreateAdministrator(t.Context(), who, name, "correct horse", ""); err == nil {
 			paths = append(paths, administratorPath(name))
 		} else if broker.CodeOf(err) != broker.Invalid { // not every name is one for administrators
 			t.Fatal(err)
 		}
-		if _, err := w.a.users.createToken(t.Context(), who, NewToken{Name: name}); err != nil && broker.CodeOf(err) != broker.Invalid {
+		if _, err := w.a.users.CreateToken(t.Context(), who, access.NewToken{Name: name}); err != nil && broker.CodeOf(err) != broker.Invalid {
 			t.Fatal(err)
 		}
 		paths = append(paths, "/admin/topics/"+segment(name), "/admin/topics/"+segment(name)+"/edit", "/admin/topics/"+segment(name)+"/delete", "/admin/topics/"+segment(name)+"/publish",
@@ -466,7 +467,7 @@ func TestSystemPages(t *testing.T) {
 	// Sessions.
 	r.login("bob", "battery staple 2")
 	id := ""
-	for _, s := range r.a.users.listSessions(nil) {
+	for _, s := range r.a.users.Sessions(access.Caller{}) {
 		if s.Administrator == "bob" {
 			id = s.ID
 		}
@@ -475,7 +476,7 @@ func TestSystemPages(t *testing.T) {
 	r.want(post("/admin/system/sessions/"+id+"/delete"), http.StatusNotFound)
 	r.login("bob", "battery staple 2")
 	done(post("/admin/system/administrators/bob/sign-out"), "/admin/system/administrators/bob")
-	if n := len(r.a.users.listSessions(nil)); n != 1 {
+	if n := len(r.a.users.Sessions(access.Caller{})); n != 1 {
 		t.Error("sessions:", n)
 	}
 	r.want(post("/admin/system/administrators/eve/sign-out"), http.StatusNotFound)
@@ -491,16 +492,16 @@ func TestSystemPages(t *testing.T) {
 	if a := r.call("GET", v1+"/stats", "", withToken(secret)); a.status != http.StatusOK {
 		t.Error(a.status, a.body)
 	}
-	tokens := r.a.users.listTokens()
+	tokens := r.a.users.Tokens()
 	if d := time.Until(tokens[0].Expires.Time); tokens[0].Scope != gate.ScopeWrite || d < 29*24*time.Hour || d > 31*24*time.Hour {
 		t.Error(tokens, d)
 	}
-	r.want(post("/admin/system/tokens", "name", "deploy <b>", "scope", "read", "expires", Never), http.StatusConflict)
-	r.want(post("/admin/system/tokens", "name", "other", "scope", "all", "expires", Never), http.StatusUnprocessableEntity)
+	r.want(post("/admin/system/tokens", "name", "deploy <b>", "scope", "read", "expires", access.Never), http.StatusConflict)
+	r.want(post("/admin/system/tokens", "name", "other", "scope", "all", "expires", access.Never), http.StatusUnprocessableEntity)
 	r.want(post("/admin/system/tokens", "name", "other", "scope", "read", "expires", "99999"), http.StatusUnprocessableEntity)
-	r.want(post("/admin/system/tokens", "name", "", "scope", "read", "expires", Never), http.StatusUnprocessableEntity)
-	r.want(post("/admin/system/tokens", "name", "forever", "scope", "read", "expires", Never), http.StatusCreated)
-	for _, token := range r.a.users.listTokens() {
+	r.want(post("/admin/system/tokens", "name", "", "scope", "read", "expires", access.Never), http.StatusUnprocessableEntity)
+	r.want(post("/admin/system/tokens", "name", "forever", "scope", "read", "expires", access.Never), http.StatusCreated)
+	for _, token := range r.a.users.Tokens() {
 		done(post("/admin/system/tokens/"+token.ID+"/delete"), accessPath)
 	}
 	r.want(post("/admin/system/tokens/"+tokens[0].ID+"/delete"), http.StatusNotFound)

@@ -19,6 +19,7 @@ import (
 
 	"github.com/getkin/kin-openapi/openapi3"
 
+	"pipit/admin/access"
 	"pipit/admin/gate"
 )
 
@@ -126,7 +127,7 @@ func (f *schemaFuzzer) restore() {
 
 func (f *schemaFuzzer) newTokens() {
 	for scope, to := range map[string]*string{gate.ScopeAdmin: &f.r.adminToken, gate.ScopeRead: &f.r.readToken} {
-		made, err := f.r.a.users.createToken(f.t.Context(), caller{Actor: actor{Name: gate.CommandLine, Access: admin}}, NewToken{Name: fmt.Sprint("fuzz ", f.rnd.Uint64()), Scope: scope})
+		made, err := f.r.a.users.CreateToken(f.t.Context(), access.Caller{Actor: actor{Name: gate.CommandLine, Access: admin}}, access.NewToken{Name: fmt.Sprint("fuzz ", f.rnd.Uint64()), Scope: scope})
 		if err != nil {
 			f.t.Fatal(err)
 		}

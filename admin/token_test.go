@@ -2,16 +2,19 @@ package admin
 
 import (
 	"context"
+	"crypto/sha256"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"net/http"
+	"net/http/httptest"
 	"net/url"
 	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
 
+	"pipit/admin/access"
 	"pipit/admin/gate"
 	"pipit/broker"
 	"pipit/broker/login"
@@ -20,18 +23,23 @@ import (
 // admit creates an administrator with the password of all.
 func (r *authRig) admit(name string) {
 	r.t.Helper()
-	if err := r.b.PutDocuments(context.Background(), broker.Document{Kind: administratorKind, Key: name,
-		Value: gate.Encode(administratorRecord{Hash: authHash, Created: time.Now(), Changed: time.Now()})}); err != nil {
+	if err := r.b.PutDocuments(context.Background(), storedAdministrator(name, authHash)); err != nil {
 		r.t.Fatal(err)
 	}
 }
 
+// hashOf is the hash that a session or token of a secret is stored by.
+func hashOf(secret string) string { return fmt.Sprintf("%x", sha256.Sum256([]byte(secret))) }
+
+// commandLine is who acts through the functions of package access.
+var commandLine = actor{Name: gate.CommandLine, Via: "file"}
+
 // made makes a token by another one.
-func (r *authRig) made(by Token, name, scope, expires string) Token {
+func (r *authRig) made(by access.Token, name, scope, expires string) access.Token {
 	r.t.Helper()
-	a := r.call("POST", v1+"/tokens", string(gate.Encode(NewToken{Name: name, Scope: scope, Expires: expires})), withToken(by.Token))
+	a := r.call("POST", v1+"/tokens", string(gate.Encode(access.NewToken{Name: name, Scope: scope, Expires: expires})), withToken(by.Token))
 	r.want(a, http.StatusCreated)
-	var t Token
+	var t access.Token
 	if err := json.Unmarshal([]byte(a.body), &t); err != nil {
 		r.t.Fatal(err)
 	}
@@ -39,7 +47,7 @@ func (r *authRig) made(by Token, name, scope, expires string) Token {
 }
 
 // holds tells which tokens are accepted.
-func (r *authRig) holds(tokens ...Token) string {
+func (r *authRig) holds(tokens ...access.Token) string {
 	r.t.Helper()
 	var names []string
 	for _, t := range tokens {
@@ -126,7 +134,7 @@ func TestTokenIsTakenOver(t *testing.T) {
 	}
 	owners := func() string {
 		var s []string
-		for _, t := range r.a.users.listTokens() {
+		for _, t := range r.a.users.Tokens() {
 			s = append(s, t.Name+" of "+t.Owner+" by "+t.CreatedBy)
 		}
 		return strings.Join(s, ", ")
@@ -152,19 +160,19 @@ func TestTokenIsTakenOver(t *testing.T) {
 func TestTokenOfWhoHasEnded(t *testing.T) {
 	r := newAuthRig(t, false)
 	r.account()
-	r.signedIn()
-	s := r.a.users.listSessions(nil)[0]
-	who := caller{Actor: actor{Name: authName, Access: admin}}
-	for _, each := range r.a.users.sessions.byHash {
-		who.session = each
+	req := httptest.NewRequest("GET", "/", nil)
+	req.AddCookie(r.signedIn())
+	who, err := r.a.users.Identify(req)
+	if err != nil || who.Name != authName || who.SessionID() == "" {
+		t.Fatal(who, err)
 	}
-	if _, err := r.a.users.createToken(t.Context(), who, NewToken{Name: "before", Scope: gate.ScopeRead}); err != nil {
+	if _, err := r.a.users.CreateToken(t.Context(), who, access.NewToken{Name: "before", Scope: gate.ScopeRead}); err != nil {
 		t.Fatal(err)
 	}
-	if err := r.a.users.endSession(t.Context(), local, s.ID); err != nil {
+	if err := r.a.users.EndSession(t.Context(), commandLine, who.SessionID()); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := r.a.users.createToken(t.Context(), who, NewToken{Name: "after", Scope: gate.ScopeRead}); !errors.Is(err, gate.ErrNoSignIn) {
+	if _, err := r.a.users.CreateToken(t.Context(), who, access.NewToken{Name: "after", Scope: gate.ScopeRead}); !errors.Is(err, gate.ErrNoSignIn) {
 		t.Error(err)
 	}
 }
@@ -176,12 +184,12 @@ func TestTokenLife(t *testing.T) {
 		defer r.close()
 		r.account()
 		c := r.signedIn()
-		ever := r.newToken(c, "ever", gate.ScopeAdmin, Never)
+		ever := r.newToken(c, "ever", gate.ScopeAdmin, access.Never)
 		end := time.Now().Add(24 * time.Hour).Truncate(time.Second)
 		at := func(d time.Duration) string { return end.Add(d).UTC().Format(time.RFC3339) }
 		brief := r.newToken(c, "brief", gate.ScopeAdmin, at(0))
-		for _, longer := range []string{Never, at(time.Second), at(24 * time.Hour)} {
-			a := r.call("POST", v1+"/tokens", string(gate.Encode(NewToken{Name: "x", Expires: longer})), withToken(brief.Token))
+		for _, longer := range []string{access.Never, at(time.Second), at(24 * time.Hour)} {
+			a := r.call("POST", v1+"/tokens", string(gate.Encode(access.NewToken{Name: "x", Expires: longer})), withToken(brief.Token))
 			r.wantProblem(a, http.StatusUnprocessableEntity, "invalid")
 			if !strings.Contains(a.body, `"pointer":"/expires"`) || !strings.Contains(a.body, at(0)) {
 				t.Error(a.body)
@@ -192,7 +200,7 @@ func TestTokenLife(t *testing.T) {
 				t.Errorf("expires %q: %v, want %v", expires, made.Expires, want)
 			}
 		}
-		if made := r.made(ever, "for ever", gate.ScopeAdmin, Never); !made.Expires.IsZero() || made.Owner != "token ever" {
+		if made := r.made(ever, "for ever", gate.ScopeAdmin, access.Never); !made.Expires.IsZero() || made.Owner != "token ever" {
 			t.Errorf("%+v", made)
 		}
 	})
@@ -275,8 +283,7 @@ func TestNewPasswords(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := r.b.PutDocuments(t.Context(), broker.Document{Kind: administratorKind, Key: "elder",
-		Value: gate.Encode(administratorRecord{Hash: short, Created: time.Now(), Changed: time.Now()})}); err != nil {
+	if err := r.b.PutDocuments(t.Context(), storedAdministrator("elder", short)); err != nil {
 		t.Fatal(err)
 	}
 	r.want(r.login("elder", "short"), http.StatusSeeOther)
@@ -310,9 +317,8 @@ func TestTokensOfEarlierRelease(t *testing.T) {
 	r.admit("bob")
 	made := map[string]string{} // secrets, by name
 	for name, by := range map[string]string{"deploy": "bob", "child": "token deploy", "stray": "carol"} {
-		text, hash := newSecret("pipit_")
-		made[name] = text
-		if err := r.b.PutDocuments(t.Context(), broker.Document{Kind: tokenKind, Key: hash.String(),
+		made[name] = "pipit_secret-of-" + name
+		if err := r.b.PutDocuments(t.Context(), broker.Document{Kind: "token", Key: hashOf(made[name]),
 			Value: fmt.Appendf(nil, `{"name":%q,"scope":"write","created":"2026-11-24T12:00:00Z","created_by":%q}`, name, by)}); err != nil {
 			t.Fatal(err)
 		}
@@ -328,7 +334,7 @@ func TestTokensOfEarlierRelease(t *testing.T) {
 		r.wantProblem(r.call("GET", v1+path, "", withToken(made["deploy"])), http.StatusForbidden, "forbidden")
 	}
 	r.want(r.call("DELETE", v1+"/administrators/bob", "", withCookie(r.signedIn())), http.StatusNoContent)
-	if got := r.holds(Token{Name: "deploy", Token: made["deploy"]}, Token{Name: "child", Token: made["child"]}, Token{Name: "stray", Token: made["stray"]}); got != "stray" {
+	if got := r.holds(access.Token{Name: "deploy", Token: made["deploy"]}, access.Token{Name: "child", Token: made["child"]}, access.Token{Name: "stray", Token: made["stray"]}); got != "stray" {
 		t.Error(got)
 	}
 }

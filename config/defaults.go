@@ -1,7 +1,7 @@
 package config
 
 import (
-	"pipit/admin"
+	"pipit/admin/access"
 	"pipit/broker"
 	"pipit/httpapi"
 )
@@ -17,7 +17,7 @@ var defaults = Config{
 		MaxConnections: 10_000,
 		IdleTimeout:    httpapi.DefaultIdleTimeout,
 	},
-	Admin:    Admin{Enabled: true, SessionIdle: admin.DefaultSessionIdle, SessionLife: admin.DefaultSessionLife},
+	Admin:    Admin{Enabled: true, SessionIdle: access.DefaultSessionIdle, SessionLife: access.DefaultSessionLife},
 	Database: Database{File: "pipit.db"},
 	Log:      Log{Level: "info", Format: "auto"},
 	Client:   []broker.Client{broker.ClientFields.New()},

@@ -8,7 +8,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"pipit/admin"
+	"pipit/admin/access"
 )
 
 func (c *cli) adminCommand() *cobra.Command {
@@ -81,7 +81,7 @@ administrator has made, and those that these have made, if --take-over does not 
 	sure.flag(cmd)
 	heir.flag(cmd)
 	return c.speak(cmd, func(ctx context.Context, args []string) error {
-		tokens, err := all[admin.Token](ctx, c.api, path("tokens"), nil, 0)
+		tokens, err := all[access.Token](ctx, c.api, path("tokens"), nil, 0)
 		if err != nil {
 			return err
 		}
@@ -139,9 +139,9 @@ func (f *adminFlags) set(ctx context.Context, name string, create bool) (err err
 		return err
 	}
 	if create {
-		err = admin.CreateAdministrator(ctx, b, name, password)
+		err = access.CreateAdministrator(ctx, b, name, password)
 	} else {
-		err = admin.SetAdministratorPassword(ctx, b, name, password)
+		err = access.SetAdministratorPassword(ctx, b, name, password)
 	}
 	if err != nil {
 		return err

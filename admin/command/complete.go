@@ -10,6 +10,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"pipit/admin"
+	"pipit/admin/access"
 )
 
 // Bounds of completing a word: a shell waits for it.
@@ -61,7 +62,7 @@ func (c *cli) completeConsumer(_ *cobra.Command, _ []string, typed string) ([]st
 }
 
 func (c *cli) completeToken(_ *cobra.Command, _ []string, typed string) ([]string, cobra.ShellCompDirective) {
-	return completed(c, "tokens", typed, nil, func(t *admin.Token) string { return t.Name })
+	return completed(c, "tokens", typed, nil, func(t *access.Token) string { return t.Name })
 }
 
 func searching(typed string) url.Values {

@@ -12,7 +12,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"pipit/admin"
+	"pipit/admin/access"
 	"pipit/admin/gate"
 )
 
@@ -38,7 +38,7 @@ A token that is made with another one ends when that one does.`,
 	cmd.Flags().StringVar(&expires, "expires", "", "`when`: after a duration such as 12h or 365d, a time such as 2026-11-24T15:04:05Z, or never (default 90d)")
 	_ = cmd.RegisterFlagCompletionFunc("scope", cobra.FixedCompletions(scopes, cobra.ShellCompDirectiveNoFileComp))
 	return c.speak(cmd, func(ctx context.Context, args []string) error {
-		body := admin.NewToken{Name: args[0], Scope: scope, Expires: expires}
+		body := access.NewToken{Name: args[0], Scope: scope, Expires: expires}
 		if d, err := parseDays(expires); err == nil {
 			body.Expires = time.Now().Add(d).UTC().Format(time.RFC3339)
 		}
@@ -47,12 +47,12 @@ A token that is made with another one ends when that one does.`,
 			return err
 		}
 		if c.offline != nil { // a server refuses to make one before it is set up
-			if is, err := admin.IsSetUp(c.offline.b); err == nil && !is {
+			if is, err := access.IsSetUp(c.offline.b); err == nil && !is {
 				c.out.notef("a server refuses the token until there is an administrator: pipit admin create NAME --file %s", c.file)
 			}
 		}
 		return c.out.print(object, func() error {
-			var made admin.Token
+			var made access.Token
 			if err := json.Unmarshal(object, &made); err != nil {
 				return err
 			}
@@ -72,18 +72,18 @@ func (c *cli) tokenListCommand() *cobra.Command {
 		Args:    arguments(),
 	}
 	return c.speak(cmd, func(ctx context.Context, _ []string) error {
-		return printList(ctx, c, path("tokens"), nil, 0, []column[admin.Token]{
-			text("ID", func(t *admin.Token) string { return t.ID }),
-			names("NAME", func(t *admin.Token) string { return t.Name }),
-			text("SCOPE", func(t *admin.Token) string { return t.Scope }),
-			names("CREATED BY", func(t *admin.Token) string { return t.CreatedBy }),
-			text("EXPIRES", func(t *admin.Token) string {
+		return printList(ctx, c, path("tokens"), nil, 0, []column[access.Token]{
+			text("ID", func(t *access.Token) string { return t.ID }),
+			names("NAME", func(t *access.Token) string { return t.Name }),
+			text("SCOPE", func(t *access.Token) string { return t.Scope }),
+			names("CREATED BY", func(t *access.Token) string { return t.CreatedBy }),
+			text("EXPIRES", func(t *access.Token) string {
 				if t.Expires.IsZero() {
-					return admin.Never
+					return access.Never
 				}
 				return when(t.Expires)
 			}),
-			text("LAST USED", func(t *admin.Token) string { return when(t.LastUsed) }),
+			text("LAST USED", func(t *access.Token) string { return when(t.LastUsed) }),
 		})
 	})
 }
@@ -103,11 +103,11 @@ func (c *cli) tokenRevokeCommand() *cobra.Command {
 	sure.flag(cmd)
 	heir.flag(cmd)
 	return c.speak(cmd, func(ctx context.Context, args []string) error {
-		list, err := all[admin.Token](ctx, c.api, path("tokens"), nil, 0)
+		list, err := all[access.Token](ctx, c.api, path("tokens"), nil, 0)
 		if err != nil {
 			return err
 		}
-		var found *admin.Token
+		var found *access.Token
 		for i := range list.Items {
 			if t := &list.Items[i]; t.Name == args[0] || found == nil && t.ID == args[0] {
 				found = t
@@ -144,10 +144,10 @@ func (s *succession) query() url.Values {
 }
 
 // of tells what becomes of the tokens of an owner that goes.
-func (s *succession) of(all []admin.Token, owner string) string {
-	end, what := admin.EndsWith(all, owner), "end with it"
+func (s *succession) of(all []access.Token, owner string) string {
+	end, what := access.EndsWith(all, owner), "end with it"
 	if s.takeOver {
-		end = slices.DeleteFunc(end, func(t admin.Token) bool { return t.Owner != owner })
+		end = slices.DeleteFunc(end, func(t access.Token) bool { return t.Owner != owner })
 		what = "are taken over"
 	}
 	var names []string

@@ -1,4 +1,4 @@
-package admin
+package access
 
 import (
 	"context"
@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"strings"
 	"time"
+	"unicode"
 	"unicode/utf8"
 
 	"pipit/admin/audit"
@@ -21,16 +22,16 @@ const administratorKind = "administrator"
 
 // Limits of administrators.
 const (
-	minPassword       = 12 // characters of a new one
+	MinPassword       = 12 // characters of a new one
 	maxAdministrators = 1000
 )
 
 // Administrator is somebody who may sign in.
 type Administrator struct {
-	Name     string `json:"name"`
-	Created  Time   `json:"created"`  // when it was made
-	Changed  Time   `json:"changed"`  // when the password was set
-	Sessions int    `json:"sessions"` // how many there are
+	Name     string    `json:"name"`
+	Created  gate.Time `json:"created"`  // when it was made
+	Changed  gate.Time `json:"changed"`  // when the password was set
+	Sessions int       `json:"sessions"` // how many there are
 }
 
 // administratorRecord is an administrator as it is stored.
@@ -67,7 +68,7 @@ func SetAdministratorPassword(ctx context.Context, b *broker.Broker, name, passw
 }
 
 // local is who acts through the functions of this package.
-var local = actor{Name: gate.CommandLine, Via: "file"}
+var local = gate.Actor{Name: gate.CommandLine, Via: "file"}
 
 // hashPassword checks a name and a password and returns the password's hash.
 func hashPassword(name, password string) (string, error) {
@@ -83,17 +84,30 @@ func checkAccount(name, password string) error {
 		return err
 	}
 	if strings.HasPrefix(name, gate.TokenPrefix) || name == gate.CommandLine {
-		return invalid("name", "name %q: the audit log has another use for it", name)
+		return gate.Invalid("name", "name %q: the audit log has another use for it", name)
 	}
-	if n := utf8.RuneCountInString(password); n < minPassword || len(password) > login.MaxPassword {
-		return invalid("password", "password of %d characters in %d bytes: allowed are at least %d characters in at most %d bytes",
-			n, len(password), minPassword, login.MaxPassword)
+	if n := utf8.RuneCountInString(password); n < MinPassword || len(password) > login.MaxPassword {
+		return gate.Invalid("password", "password of %d characters in %d bytes: allowed are at least %d characters in at most %d bytes",
+			n, len(password), MinPassword, login.MaxPassword)
 	}
 	if strings.EqualFold(password, name) {
-		return invalid("password", "the password is the name")
+		return gate.Invalid("password", "the password is the name")
 	}
 	if login.CommonPassword(password) {
-		return invalid("password", "the password is among the commonest, which are tried first")
+		return gate.Invalid("password", "the password is among the commonest, which are tried first")
+	}
+	return nil
+}
+
+// Limits of the names of administrators and tokens, in characters.
+const maxName = 64
+
+// checkName returns an Invalid error unless a name is one that an administrator or token can have.
+func checkName(name string) error {
+	n := utf8.RuneCountInString(name)
+	if n < 1 || n > maxName || !utf8.ValidString(name) || strings.ContainsFunc(name, func(r rune) bool { return !unicode.IsPrint(r) }) ||
+		strings.TrimSpace(name) != name || name == "." || name == ".." {
+		return gate.Invalid("name", "name %q: allowed are 1 to %d printable characters without a blank at either end", clip.Input(name), maxName)
 	}
 	return nil
 }
@@ -152,8 +166,8 @@ func IsSetUp(b *broker.Broker) (bool, error) {
 	return len(docs) > 0, err
 }
 
-// isSetUp tells whether there is an administrator.
-func (u *Users) isSetUp() bool {
+// IsSetUp tells whether there is an administrator.
+func (u *Users) IsSetUp() bool {
 	if u.setUpDone.Load() {
 		return true
 	}
@@ -167,14 +181,14 @@ func (u *Users) isSetUp() bool {
 	return is
 }
 
-// listAdministrators returns all administrators, by name.
-func (u *Users) listAdministrators() ([]Administrator, error) {
+// Administrators returns all administrators, by name.
+func (u *Users) Administrators() ([]Administrator, error) {
 	docs, err := u.b.Documents(administratorKind, "", false, maxAdministrators)
 	if err != nil {
 		return nil, err
 	}
 	sessions := map[string]int{}
-	for _, s := range u.listSessions(nil) {
+	for _, s := range u.Sessions(Caller{}) {
 		sessions[s.Administrator]++
 	}
 	all := make([]Administrator, len(docs))
@@ -183,13 +197,13 @@ func (u *Users) listAdministrators() ([]Administrator, error) {
 		if err := json.Unmarshal(d.Value, &r); err != nil {
 			return nil, fmt.Errorf("administrator %q: %w", d.Key, err)
 		}
-		all[i] = Administrator{d.Key, timeOf(r.Created), timeOf(r.Changed), sessions[d.Key]}
+		all[i] = Administrator{d.Key, gate.TimeOf(r.Created), gate.TimeOf(r.Changed), sessions[d.Key]}
 	}
 	return all, nil
 }
 
-// getAdministrator returns an administrator. The error is NotFound where there is none.
-func (u *Users) getAdministrator(name string) (Administrator, error) {
+// Administrator returns an administrator. The error is NotFound where there is none.
+func (u *Users) Administrator(name string) (Administrator, error) {
 	r, err := administrator(u.b, name)
 	if err != nil {
 		return Administrator{}, err
@@ -198,17 +212,23 @@ func (u *Users) getAdministrator(name string) (Administrator, error) {
 		return Administrator{}, noAdministrator(name)
 	}
 	sessions := 0
-	for _, s := range u.listSessions(nil) {
+	for _, s := range u.Sessions(Caller{}) {
 		if s.Administrator == name {
 			sessions++
 		}
 	}
-	return Administrator{name, timeOf(r.Created), timeOf(r.Changed), sessions}, nil
+	return Administrator{name, gate.TimeOf(r.Created), gate.TimeOf(r.Changed), sessions}, nil
+}
+
+// OnlyOneAdministrator tells whether there are not two: the last one cannot be deleted.
+func (u *Users) OnlyOneAdministrator() (bool, error) {
+	some, err := u.b.Documents(administratorKind, "", false, 2)
+	return len(some) < 2, err
 }
 
 // newHash is hashPassword for who acts with its own password current, in turn with sign-ins. The errors
 // are Invalid and those of confirm.
-func (u *Users) newHash(ctx context.Context, who caller, name, password, current string) (string, error) {
+func (u *Users) newHash(ctx context.Context, who Caller, name, password, current string) (string, error) {
 	if err := checkAccount(name, password); err != nil {
 		return "", err
 	}
@@ -223,9 +243,10 @@ func (u *Users) newHash(ctx context.Context, who caller, name, password, current
 	return login.HashPassword(password)
 }
 
-// createAdministrator creates an administrator. current is the password of who acts in a session. The
-// errors are those of CreateAdministrator and confirm.
-func (u *Users) createAdministrator(ctx context.Context, who caller, name, password, current string) (Administrator, error) {
+// CreateAdministrator creates an administrator. current is the password of who acts in a session. The
+// errors are those of the function CreateAdministrator; Invalid for a wrong current; TooMany, after too many wrong ones, until
+// their window ends; and Unavailable.
+func (u *Users) CreateAdministrator(ctx context.Context, who Caller, name, password, current string) (Administrator, error) {
 	hash, err := u.newHash(ctx, who, name, password, current)
 	if err != nil {
 		return Administrator{}, err
@@ -235,13 +256,13 @@ func (u *Users) createAdministrator(ctx context.Context, who caller, name, passw
 	if err := createAdministrator(ctx, u.b, name, hash, u.trail.Entry(who.Actor, "administrator.create", name, "")); err != nil {
 		return Administrator{}, err
 	}
-	return u.getAdministrator(name)
+	return u.Administrator(name)
 }
 
-// setAdministratorPassword changes a password and ends the administrator's sessions, but for the one
-// that who acts in. current is the password of who acts in a session. The errors are those of
-// SetAdministratorPassword and confirm.
-func (u *Users) setAdministratorPassword(ctx context.Context, who caller, name, password, current string) error {
+// SetAdministratorPassword changes a password and ends the administrator's sessions, but for the one
+// that who acts in. current is the password of who acts in a session. The errors are those of the function
+// SetAdministratorPassword; Invalid for a wrong current; TooMany, after too many wrong ones, until their window ends; and Unavailable.
+func (u *Users) SetAdministratorPassword(ctx context.Context, who Caller, name, password, current string) error {
 	hash, err := u.newHash(ctx, who, name, password, current)
 	if err != nil {
 		return err
@@ -251,22 +272,20 @@ func (u *Users) setAdministratorPassword(ctx context.Context, who caller, name, 
 	})
 }
 
-// deleteAdministrator deletes an administrator and ends its sessions. Its tokens end, or who takes them
-// over. The errors are NotFound, a gate.Refusal for the last one, and those of leave and
-// broker.PutDocuments.
-func (u *Users) deleteAdministrator(ctx context.Context, who caller, name string, takeOver bool) error {
+// DeleteAdministrator deletes an administrator and ends its sessions. Its tokens end, or who takes them
+// over. The errors are NotFound, a gate.Refusal for the last one, Invalid where who takes over goes as well,
+// gate.ErrNoSignIn where it has gone, and those of broker.PutDocuments.
+func (u *Users) DeleteAdministrator(ctx context.Context, who Caller, name string, takeOver bool) error {
 	return u.changeSessions(func(s *session) bool { return s.administrator == name }, func(ended []broker.Document) error {
 		if r, err := administrator(u.b, name); err != nil {
 			return err
 		} else if r.Hash == "" {
 			return noAdministrator(name)
 		}
-		some, err := u.b.Documents(administratorKind, "", false, 2)
-		if err != nil {
+		if last, err := u.OnlyOneAdministrator(); err != nil {
 			return err
-		}
-		if len(some) < 2 {
-			return refuse(http.StatusConflict, "last_administrator", "The last administrator cannot be deleted")
+		} else if last {
+			return gate.Refuse(http.StatusConflict, "last_administrator", "The last administrator cannot be deleted")
 		}
 		left, err := u.leave(who, name, takeOver)
 		if err != nil {

@@ -1,4 +1,10 @@
-package admin
+// Package access is who may use the administration: administrators and how they sign in, their sessions, the link that makes the
+// first of them, and the tokens that scripts come with.
+//
+// All of it are documents in the broker's file. What every request needs of them, sessions and tokens, is in memory as well,
+// by the hashes of their secrets: the secrets themselves are kept nowhere. A request writes nothing; when a session or token was
+// used last is stored now and then.
+package access
 
 import (
 	"context"
@@ -41,9 +47,9 @@ type lives struct {
 	life time.Duration // in any case
 }
 
-// newUsers takes those of a broker into memory. adjust is to be called before the first request, and close after
+// New takes those of a broker into memory. Adjust is to be called before the first request, and Close after
 // the last.
-func newUsers(b *broker.Broker, log *slog.Logger, trail *audit.Log, reach *gate.Reach) (*Users, error) {
+func New(b *broker.Broker, log *slog.Logger, trail *audit.Log, reach *gate.Reach) (*Users, error) {
 	u := &Users{b: b, log: log, trail: trail, reach: reach, foreign: http.NewCrossOriginProtection()}
 	if origin := reach.ConfiguredOrigin(); origin != "" {
 		if err := u.foreign.AddTrustedOrigin(origin); err != nil {
@@ -53,13 +59,19 @@ func newUsers(b *broker.Broker, log *slog.Logger, trail *audit.Log, reach *gate.
 	return u, u.load()
 }
 
-// adjust says how long sessions last from now on, those that have begun, too.
-func (u *Users) adjust(idle, life time.Duration) { u.lives.Store(&lives{idle, life}) }
+// Adjust says how long sessions last from now on, those that have begun, too.
+func (u *Users) Adjust(idle, life time.Duration) { u.lives.Store(&lives{idle, life}) }
 
-// close ends the set-up link, and stores what only memory has.
-func (u *Users) close() {
+// SessionLives returns how long sessions last without a request, and in any case.
+func (u *Users) SessionLives() (idle, life time.Duration) {
+	l := u.lives.Load()
+	return l.idle, l.life
+}
+
+// Close ends the set-up link, and stores what only memory has. Requests must have ended.
+func (u *Users) Close() {
 	u.setup.close()
-	u.flush(time.Now())
+	u.Flush(time.Now())
 }
 
 // load takes into memory what every request needs.
@@ -84,8 +96,8 @@ func (u *Users) load() error {
 	)
 }
 
-// flush stores when sessions and tokens were used last, and removes the sessions that are over.
-func (u *Users) flush(now time.Time) {
+// Flush stores when sessions and tokens were used last, and removes the sessions that are over.
+func (u *Users) Flush(now time.Time) {
 	u.changing.Lock()
 	defer u.changing.Unlock()
 	var (

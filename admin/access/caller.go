@@ -1,51 +1,52 @@
-package admin
+package access
 
 import (
 	"context"
-	"crypto/rand"
-	"crypto/sha256"
-	"encoding/base64"
-	"encoding/hex"
 	"net/http"
 	"strings"
 	"time"
-	"unicode"
-	"unicode/utf8"
 
 	"pipit/admin/gate"
 	"pipit/broker"
-	"pipit/broker/clip"
 	"pipit/broker/login"
 )
 
-// caller is who a request comes from.
-type caller struct {
+// Caller is who a request comes from.
+type Caller struct {
 	gate.Actor
 	session *session // nil where there is none
 	token   *token   // likewise
 }
 
+// SessionID is the ID of the session that who acts in, empty where there is none.
+func (who Caller) SessionID() string {
+	if who.session == nil {
+		return ""
+	}
+	return who.session.hash.id()
+}
+
 // callerKey is that of the caller in a request's context.
 type callerKey struct{}
 
-// in returns the context of a request that comes from who.
-func (who caller) in(ctx context.Context) context.Context {
+// In returns the context of a request that comes from who.
+func (who Caller) In(ctx context.Context) context.Context {
 	return gate.WithActor(context.WithValue(ctx, callerKey{}, who), who.Actor)
 }
 
-// callerOf returns who a request comes from.
-func callerOf(ctx context.Context) caller {
-	who, _ := ctx.Value(callerKey{}).(caller)
+// CallerOf returns who a request comes from.
+func CallerOf(ctx context.Context) Caller {
+	who, _ := ctx.Value(callerKey{}).(Caller)
 	return who
 }
 
-// identify returns who a request comes from, by its token or its session; nobody, where it has
+// Identify returns who a request comes from, by its token or its session; nobody, where it has
 // neither. The errors are gate.ErrNoSignIn for a token that is not valid, which nobody can guess and nothing counts, and
 // gate.ErrForeign for a change that a page of another origin sends: it could have no token.
-func (u *Users) identify(r *http.Request) (caller, error) {
-	who := caller{Actor: actor{Via: "web", Addr: u.reach.Addr(r)}}
-	if isLocal(r) {
-		who.Actor = actor{Name: gate.CommandLine, Via: "file", Access: admin}
+func (u *Users) Identify(r *http.Request) (Caller, error) {
+	who := Caller{Actor: gate.Actor{Via: "web", Addr: u.reach.Addr(r)}}
+	if gate.IsLocal(r) {
+		who.Actor = gate.Actor{Name: gate.CommandLine, Via: "file", Access: gate.Admin}
 		return who, nil
 	}
 	now := time.Now()
@@ -65,7 +66,7 @@ func (u *Users) identify(r *http.Request) (caller, error) {
 		return who, gate.ErrForeign
 	}
 	if s := u.session(r, now); s != nil {
-		who.Name, who.Access, who.session = s.administrator, admin, s
+		who.Name, who.Access, who.session = s.administrator, gate.Admin, s
 	}
 	return who, nil
 }
@@ -76,10 +77,10 @@ func bearer(r *http.Request) (string, bool) {
 	return strings.TrimSpace(text), strings.EqualFold(scheme, "Bearer")
 }
 
-// signIn begins a session of an administrator, whose cookie it sets. The errors are Unauthorized;
+// SignIn begins a session of an administrator, whose cookie it sets. The errors are Unauthorized;
 // TooMany, after too many failures, until their window ends; and Unavailable.
-func (u *Users) signIn(ctx context.Context, w http.ResponseWriter, r *http.Request, name, password string) error {
-	who := actor{Via: "web", Addr: u.reach.Addr(r)}
+func (u *Users) SignIn(ctx context.Context, w http.ResponseWriter, r *http.Request, name, password string) error {
+	who := gate.Actor{Via: "web", Addr: u.reach.Addr(r)}
 	account, right, err := u.checkPassword(ctx, name, password, who.Addr)
 	if err != nil {
 		return err
@@ -128,24 +129,24 @@ func (u *Users) checkPassword(ctx context.Context, name, password, addr string) 
 // session that was left open, or stolen, is not enough for what outlives it. Tokens and the command line
 // have no password: it took one to make a token that may, or the database file in hand. The errors are
 // Invalid and those of checkPassword.
-func (u *Users) confirm(ctx context.Context, who caller, password string) error {
+func (u *Users) confirm(ctx context.Context, who Caller, password string) error {
 	if who.session == nil {
 		return nil
 	}
 	if password == "" {
-		return invalid("current_password", "current_password: this takes the password of administrator %q once more", who.Name)
+		return gate.Invalid("current_password", "current_password: this takes the password of administrator %q once more", who.Name)
 	}
 	_, right, err := u.checkPassword(ctx, who.Name, password, who.Addr)
 	if err == nil && !right {
 		u.trail.Note(ctx, who.Actor, "password.refused", who.Name)
-		err = invalid("current_password", "current_password: this is not the password of administrator %q", who.Name)
+		err = gate.Invalid("current_password", "current_password: this is not the password of administrator %q", who.Name)
 	}
 	return err
 }
 
 // present returns gate.ErrNoSignIn where the session or token that who acts with has ended since the request
 // began. The caller holds changing.
-func (u *Users) present(who caller) error {
+func (u *Users) present(who Caller) error {
 	u.sessions.mu.RLock()
 	defer u.sessions.mu.RUnlock()
 	u.tokens.mu.RLock()
@@ -157,46 +158,7 @@ func (u *Users) present(who caller) error {
 }
 
 // slowHash waits for the turn of who acts to run a slow hash, which ends with done. The error is Unavailable.
-func (u *Users) slowHash(ctx context.Context, who actor) (done func(), err error) {
+func (u *Users) slowHash(ctx context.Context, who gate.Actor) (done func(), err error) {
 	done, err = u.b.Logins().Turn(ctx, login.CallerOf(login.Administrator, who.Name, who.Addr))
 	return done, broker.LoginError(err)
-}
-
-// secretHash is how a session's or token's secret is kept and found. It is random enough for a fast
-// hash, and looking for the hash tells nothing of the secret by the time it takes.
-type secretHash [sha256.Size]byte
-
-// newSecret makes a secret of 256 random bits.
-func newSecret(prefix string) (string, secretHash) {
-	var b [32]byte
-	rand.Read(b[:]) // never fails
-	text := prefix + base64.RawURLEncoding.EncodeToString(b[:])
-	return text, sha256.Sum256([]byte(text))
-}
-
-// String is the key of its document.
-func (h secretHash) String() string { return hex.EncodeToString(h[:]) }
-
-// id tells a session or token from others in public.
-func (h secretHash) id() string { return hex.EncodeToString(h[:8]) }
-
-func parseSecretHash(key string) (h secretHash, ok bool) {
-	if len(key) != hex.EncodedLen(len(h)) {
-		return h, false
-	}
-	_, err := hex.Decode(h[:], []byte(key))
-	return h, err == nil
-}
-
-// Limits of the names of administrators and tokens, in characters.
-const maxName = 64
-
-// checkName returns an Invalid error unless a name is one that an administrator or token can have.
-func checkName(name string) error {
-	n := utf8.RuneCountInString(name)
-	if n < 1 || n > maxName || !utf8.ValidString(name) || strings.ContainsFunc(name, func(r rune) bool { return !unicode.IsPrint(r) }) ||
-		strings.TrimSpace(name) != name || name == "." || name == ".." {
-		return invalid("name", "name %q: allowed are 1 to %d printable characters without a blank at either end", clip.Input(name), maxName)
-	}
-	return nil
 }

@@ -1,4 +1,4 @@
-package admin
+package access
 
 import (
 	"cmp"
@@ -33,16 +33,16 @@ const Never = "never"
 
 // Token is what a script uses the API with.
 type Token struct {
-	ID        string `json:"id"`
-	Name      string `json:"name"`
-	Scope     string `json:"scope"`
-	Created   Time   `json:"created"`            // when it was made
-	CreatedBy string `json:"created_by"`         // who made it
-	Owner     string `json:"owner"`              // an administrator, or token NAME, with which it ends; or command line
-	Expires   Time   `json:"expires,omitzero"`   // absent: never
-	Expired   bool   `json:"expired"`            // it is not accepted any more
-	LastUsed  Time   `json:"last_used,omitzero"` // absent: never
-	Token     string `json:"token,omitempty"`    // the secret, in the answer to its creation alone
+	ID        string    `json:"id"`
+	Name      string    `json:"name"`
+	Scope     string    `json:"scope"`
+	Created   gate.Time `json:"created"`            // when it was made
+	CreatedBy string    `json:"created_by"`         // who made it
+	Owner     string    `json:"owner"`              // an administrator, or token NAME, with which it ends; or command line
+	Expires   gate.Time `json:"expires,omitzero"`   // absent: never
+	Expired   bool      `json:"expired"`            // it is not accepted any more
+	LastUsed  gate.Time `json:"last_used,omitzero"` // absent: never
+	Token     string    `json:"token,omitempty"`    // the secret, in the answer to its creation alone
 }
 
 // NewToken is what a token is made of.
@@ -127,7 +127,7 @@ func (u *Users) loadTokens() error {
 	if lesser != nil {
 		u.log.Warn("tokens of the scope write, made by an earlier release, may change objects and messages alone: what needs administrators, tokens, sessions or the audit log takes a new one of scope admin", "tokens", lesser)
 	}
-	for _, t := range u.listTokens() {
+	for _, t := range u.Tokens() {
 		if is, err := u.exists(t.Owner); err == nil && !is {
 			u.log.Warn("the maker of this token is gone: revoke it where nobody needs it", "token", t.Name, "maker", t.Owner)
 		}
@@ -141,7 +141,7 @@ func (u *Users) exists(name string) (bool, error) {
 		return true, nil
 	}
 	if token, ok := strings.CutPrefix(name, gate.TokenPrefix); ok {
-		return slices.ContainsFunc(u.listTokens(), func(t Token) bool { return t.Name == token }), nil
+		return slices.ContainsFunc(u.Tokens(), func(t Token) bool { return t.Name == token }), nil
 	}
 	r, err := administrator(u.b, name)
 	return r.Hash != "", err
@@ -170,8 +170,8 @@ func (u *Users) token(text string, now time.Time) *token {
 	return t
 }
 
-// listTokens returns all tokens, by name.
-func (u *Users) listTokens() []Token {
+// Tokens returns all tokens, by name.
+func (u *Users) Tokens() []Token {
 	now := time.Now()
 	all := []Token{}
 	u.tokens.mu.RLock()
@@ -185,27 +185,27 @@ func (u *Users) listTokens() []Token {
 
 // tokenOf is a token as others see it. The caller holds tokens.mu, if others know t.
 func tokenOf(t *token, now time.Time) Token {
-	return Token{ID: t.hash.id(), Name: t.name, Scope: t.scope, Created: timeOf(t.created), CreatedBy: t.createdBy, Owner: t.owner,
-		Expires: timeOf(t.expires), Expired: t.expired(now), LastUsed: timeOf(t.lastUsed())}
+	return Token{ID: t.hash.id(), Name: t.name, Scope: t.scope, Created: gate.TimeOf(t.created), CreatedBy: t.createdBy, Owner: t.owner,
+		Expires: gate.TimeOf(t.expires), Expired: t.expired(now), LastUsed: gate.TimeOf(t.lastUsed())}
 }
 
-// createToken makes a token, which is returned with its secret: one of no larger scope and no longer life
+// CreateToken makes a token, which is returned with its secret: one of no larger scope and no longer life
 // than the token that makes it. The errors are Invalid, Conflict where one has that name, gate.ErrNoSignIn where
-// its maker has ended, and those of confirm and broker.PutDocuments.
-func (u *Users) createToken(ctx context.Context, who caller, n NewToken) (Token, error) {
+// its maker has ended, TooMany after too many wrong passwords, until their window ends, Unavailable, and those of broker.PutDocuments.
+func (u *Users) CreateToken(ctx context.Context, who Caller, n NewToken) (Token, error) {
 	if err := checkName(n.Name); err != nil {
 		return Token{}, err
 	}
 	scope := gate.AccessOf(n.Scope)
-	if scope == public || scope > who.Access {
-		return Token{}, invalid("scope", "scope %q: allowed are %s", clip.Input(n.Scope), strings.Join(gate.Scopes[read:who.Access+1], ", "))
+	if scope == gate.Public || scope > who.Access {
+		return Token{}, gate.Invalid("scope", "scope %q: allowed are %s", clip.Input(n.Scope), strings.Join(gate.Scopes[gate.Read:who.Access+1], ", "))
 	}
 	now := time.Now()
 	expires, err := n.end(who.token, now)
 	if err != nil {
 		return Token{}, err
 	}
-	if scope == admin {
+	if scope == gate.Admin {
 		if err := u.confirm(ctx, who, n.CurrentPassword); err != nil {
 			return Token{}, err
 		}
@@ -232,7 +232,7 @@ func (u *Users) createToken(ctx context.Context, who caller, n NewToken) (Token,
 	}
 	detail := t.scope + ", does not expire"
 	if !t.expires.IsZero() {
-		detail = t.scope + ", expires " + timeOf(t.expires).String()
+		detail = t.scope + ", expires " + gate.TimeOf(t.expires).String()
 	}
 	if err := u.b.PutDocuments(ctx, t.document(t.owner), u.trail.Entry(who.Actor, "token.create", t.name, detail)); err != nil {
 		return Token{}, err
@@ -255,7 +255,7 @@ func (n *NewToken) end(by *token, now time.Time) (expires time.Time, err error) 
 	default:
 		expires, err = time.Parse(time.RFC3339, n.Expires)
 		if err != nil || !expires.After(now) || expires.After(now.Add(maxTokenLife)) {
-			return expires, invalid("expires", "expires %q: allowed are %s, and a time as %s within the next ten years",
+			return expires, gate.Invalid("expires", "expires %q: allowed are %s, and a time as %s within the next ten years",
 				clip.Input(n.Expires), Never, now.Add(defaultTokenLife).UTC().Format(time.RFC3339))
 		}
 	}
@@ -263,15 +263,15 @@ func (n *NewToken) end(by *token, now time.Time) (expires time.Time, err error) 
 		return expires, nil
 	}
 	if n.Expires != "" {
-		return expires, invalid("expires", "expires %q: allowed is at most %s, when the token ends that makes this one",
+		return expires, gate.Invalid("expires", "expires %q: allowed is at most %s, when the token ends that makes this one",
 			clip.Input(n.Expires), by.expires.UTC().Format(time.RFC3339))
 	}
 	return by.expires, nil
 }
 
-// deleteToken deletes a token. Those that it has made end, or who takes them over. The errors are
-// NotFound and those of leave and broker.PutDocuments.
-func (u *Users) deleteToken(ctx context.Context, who caller, id string, takeOver bool) error {
+// DeleteToken deletes a token. Those that it has made end, or who takes them over. The errors are
+// NotFound, Invalid where who takes over goes as well, gate.ErrNoSignIn where it has gone, and those of broker.PutDocuments.
+func (u *Users) DeleteToken(ctx context.Context, who Caller, id string, takeOver bool) error {
 	u.changing.Lock()
 	defer u.changing.Unlock()
 	t := u.tokenByID(id)
@@ -333,15 +333,15 @@ type left struct {
 // leave ends the tokens of an owner that goes, and those that they have made; or who takes over the first.
 // The errors are Invalid where who goes as well, and gate.ErrNoSignIn where it has gone. The caller holds
 // changing.
-func (u *Users) leave(who caller, owner string, takeOver bool) (left, error) {
-	end := EndsWith(u.listTokens(), owner)
+func (u *Users) leave(who Caller, owner string, takeOver bool) (left, error) {
+	end := EndsWith(u.Tokens(), owner)
 	action, detail := "token.delete", "it ends with "+owner
 	if takeOver {
 		if err := u.present(who); err != nil {
 			return left{}, err
 		}
 		if who.Name == owner || slices.ContainsFunc(end, func(t Token) bool { return gate.TokenPrefix+t.Name == who.Name }) {
-			return left{}, invalid("take_over", "take_over true: %q goes as well, allowed is false", who.Name)
+			return left{}, gate.Invalid("take_over", "take_over true: %q goes as well, allowed is false", who.Name)
 		}
 		end = slices.DeleteFunc(end, func(t Token) bool { return t.Owner != owner })
 		action, detail = "token.take_over", "from "+owner

@@ -1,4 +1,4 @@
-package admin
+package access
 
 import (
 	"cmp"
@@ -28,22 +28,21 @@ const (
 
 // Limits of sessions.
 const (
-	maxSessions   = 100         // of one administrator; the one that was used least recently makes room
-	maxAgent      = 200         // bytes of a User-Agent that are kept
-	keepInterval  = time.Minute // how often last uses are written, and what is over is cleared away
-	sessionCookie = "pipit_session"
+	maxSessions   = 100 // of one administrator; the one that was used least recently makes room
+	maxAgent      = 200 // bytes of a User-Agent that are kept
+	SessionCookie = "pipit_session"
 )
 
 // Session is a sign-in of an administrator.
 type Session struct {
-	ID            string `json:"id"`
-	Administrator string `json:"administrator"`
-	Addr          string `json:"addr"`            // address that it was begun from
-	Agent         string `json:"agent,omitempty"` // what the browser calls itself
-	Created       Time   `json:"created"`         // when it began
-	LastUsed      Time   `json:"last_used"`       // when it was last used
-	Expires       Time   `json:"expires"`         // when it ends, unless it is used
-	Current       bool   `json:"current"`         // it is that of the request
+	ID            string    `json:"id"`
+	Administrator string    `json:"administrator"`
+	Addr          string    `json:"addr"`            // address that it was begun from
+	Agent         string    `json:"agent,omitempty"` // what the browser calls itself
+	Created       gate.Time `json:"created"`         // when it began
+	LastUsed      gate.Time `json:"last_used"`       // when it was last used
+	Expires       gate.Time `json:"expires"`         // when it ends, unless it is used
+	Current       bool      `json:"current"`         // it is that of the request
 }
 
 // sessionRecord is a session as it is stored.
@@ -93,14 +92,14 @@ func (s *session) document() broker.Document {
 // set by this host, through TLS.
 func (u *Users) cookieName(r *http.Request) string {
 	if u.reach.Secure(r) {
-		return "__Host-" + sessionCookie
+		return "__Host-" + SessionCookie
 	}
-	return sessionCookie
+	return SessionCookie
 }
 
 // cookie is the session's cookie; an empty value takes it away.
 func (u *Users) cookie(r *http.Request, value string) *http.Cookie {
-	c := &http.Cookie{Name: u.cookieName(r), Value: value, Path: u.reach.PathPrefix + rootPath, HttpOnly: true, SameSite: http.SameSiteStrictMode, Secure: u.reach.Secure(r)} // #nosec G124 -- Secure where the request came through TLS
+	c := &http.Cookie{Name: u.cookieName(r), Value: value, Path: u.reach.PathPrefix + gate.RootPath, HttpOnly: true, SameSite: http.SameSiteStrictMode, Secure: u.reach.Secure(r)} // #nosec G124 -- Secure where the request came through TLS
 	if c.Secure {
 		c.Path = "/" // which __Host- demands
 	}
@@ -137,7 +136,7 @@ func (u *Users) session(r *http.Request, now time.Time) *session {
 //
 // Where there is no room on the disk, the session is in memory alone: somebody has to be able to
 // make room.
-func (u *Users) startSession(ctx context.Context, w http.ResponseWriter, r *http.Request, who actor, more ...broker.Document) error {
+func (u *Users) startSession(ctx context.Context, w http.ResponseWriter, r *http.Request, who gate.Actor, more ...broker.Document) error {
 	now := time.Now()
 	text, hash := newSecret("")
 	s := &session{hash: hash, administrator: who.Name, addr: who.Addr, agent: clip.To(r.UserAgent(), maxAgent), created: now}
@@ -146,7 +145,7 @@ func (u *Users) startSession(ctx context.Context, w http.ResponseWriter, r *http
 
 	u.sessions.mu.RLock()
 	var own []*session
-	before := callerOf(r.Context()).session
+	before := CallerOf(r.Context()).session
 	for _, other := range u.sessions.byHash {
 		if other.administrator == who.Name && other != before {
 			own = append(own, other)
@@ -209,14 +208,19 @@ func (u *Users) changeSessions(ends func(*session) bool, commit func(ended []bro
 	return nil
 }
 
-// signOut ends the session of a request and takes its cookie away.
-func (u *Users) signOut(w http.ResponseWriter, r *http.Request) error {
+// ClearCookie takes the session's cookie away.
+func (u *Users) ClearCookie(w http.ResponseWriter, r *http.Request) {
 	http.SetCookie(w, u.cookie(r, ""))
-	who := callerOf(r.Context())
+}
+
+// SignOut ends the session of a request and takes its cookie away.
+func (u *Users) SignOut(w http.ResponseWriter, r *http.Request) error {
+	u.ClearCookie(w, r)
+	who := CallerOf(r.Context())
 	if who.session == nil {
 		return nil
 	}
-	return u.endSession(r.Context(), who.Actor, who.session.hash.id())
+	return u.EndSession(r.Context(), who.Actor, who.SessionID())
 }
 
 // commitEnd stores that sessions end. They do so even where that fails, for now or for good.
@@ -236,8 +240,8 @@ func (u *Users) commitEnd(ctx context.Context, ended []broker.Document, entry br
 	u.trail.LogUnstored(&entry)
 }
 
-// endSession ends a session. The error is NotFound.
-func (u *Users) endSession(ctx context.Context, who actor, id string) error {
+// EndSession ends a session. The error is NotFound.
+func (u *Users) EndSession(ctx context.Context, who gate.Actor, id string) error {
 	var found *session
 	return u.changeSessions(func(s *session) bool {
 		if s.hash.id() != id {
@@ -254,9 +258,9 @@ func (u *Users) endSession(ctx context.Context, who actor, id string) error {
 	})
 }
 
-// endSessions ends all sessions of an administrator, or, where name is empty, of all of them. It
+// EndSessions ends all sessions of an administrator, or, where name is empty, of all of them. It
 // returns how many.
-func (u *Users) endSessions(ctx context.Context, who actor, name string) (n int, err error) {
+func (u *Users) EndSessions(ctx context.Context, who gate.Actor, name string) (n int, err error) {
 	err = u.changeSessions(func(s *session) bool { return name == "" || s.administrator == name }, func(ended []broker.Document) error {
 		if n = len(ended); n > 0 {
 			u.commitEnd(ctx, ended, u.trail.Entry(who, "session.end_all", name, fmt.Sprintf("%d sessions", n)))
@@ -266,15 +270,15 @@ func (u *Users) endSessions(ctx context.Context, who actor, name string) (n int,
 	return n, err
 }
 
-// listSessions returns the sessions that are not over, those that were used last first. current is
-// that of the request, or nil.
-func (u *Users) listSessions(current *session) []Session {
+// Sessions returns the sessions that are not over, those that were used last first. That of who asks
+// is told from the others.
+func (u *Users) Sessions(who Caller) []Session {
 	now := time.Now()
 	all := []Session{}
 	u.sessions.mu.RLock()
 	for _, s := range u.sessions.byHash {
 		if end := u.end(s); now.Before(end) {
-			all = append(all, Session{s.hash.id(), s.administrator, s.addr, s.agent, timeOf(s.created), timeOf(s.lastUsed()), timeOf(end), s == current})
+			all = append(all, Session{s.hash.id(), s.administrator, s.addr, s.agent, gate.TimeOf(s.created), gate.TimeOf(s.lastUsed()), gate.TimeOf(end), s == who.session})
 		}
 	}
 	u.sessions.mu.RUnlock()
@@ -297,12 +301,12 @@ func sessionDocuments(b *broker.Broker, name string) ([]broker.Document, error) 
 	return docs, err
 }
 
-// stillSignedIn tells whether the session of a request that lasts is not over. Watching does not
+// StillSignedIn tells whether the session of a request that lasts is not over. Watching does not
 // count as using it.
-func (u *Users) stillSignedIn(r *http.Request) bool {
-	s := callerOf(r.Context()).session
+func (u *Users) StillSignedIn(r *http.Request) bool {
+	s := CallerOf(r.Context()).session
 	if s == nil {
-		return isLocal(r)
+		return gate.IsLocal(r)
 	}
 	u.sessions.mu.RLock()
 	defer u.sessions.mu.RUnlock()

@@ -1,4 +1,4 @@
-package admin
+package access
 
 import (
 	"context"
@@ -25,11 +25,11 @@ type setup struct {
 	timer *time.Timer // tells so
 }
 
-// setupURLs returns a link to create the first administrator with, once, within half an hour, at each
+// SetupURLs returns a link to create the first administrator with, once, within half an hour, at each
 // address that the pages are reached by; none, where there is an administrator already. Links that were
 // returned before are no longer valid. They are secret.
-func (u *Users) setupURLs() []string {
-	if u.isSetUp() {
+func (u *Users) SetupURLs() []string {
+	if u.IsSetUp() {
 		return nil
 	}
 	key, hash := newSecret("")
@@ -41,7 +41,7 @@ func (u *Users) setupURLs() []string {
 	}
 	s.hash, s.until = hash, time.Now().Add(setupLife)
 	s.timer = time.AfterFunc(setupLife, func() {
-		if !u.isSetUp() {
+		if !u.IsSetUp() {
 			u.log.Warn("the set-up link has run out: restart for another one, or stop and run: pipit admin create NAME")
 		}
 	})
@@ -66,10 +66,10 @@ func (s *setup) close() {
 	}
 }
 
-// checkSetupKey returns nil for the key of the set-up link. The errors are gate.ErrNoPage, and NotFound for
+// CheckSetupKey returns nil for the key of the set-up link. The errors are gate.ErrNoPage, and NotFound for
 // the right key when the link has run out. Nobody can guess the key, so wrong ones are not counted: any page that
 // a browser shows can have it send some.
-func (u *Users) checkSetupKey(ctx context.Context, who actor, key string) error {
+func (u *Users) CheckSetupKey(ctx context.Context, who gate.Actor, key string) error {
 	s := &u.setup
 	s.mu.Lock()
 	hash, until := s.hash, s.until
@@ -87,24 +87,24 @@ func (u *Users) checkSetupKey(ctx context.Context, who actor, key string) error 
 	return nil
 }
 
-// setUp creates the first administrator and begins a session of it, whose cookie it sets. The errors
-// are those of checkSetupKey and CreateAdministrator.
-func (u *Users) setUp(ctx context.Context, w http.ResponseWriter, r *http.Request, key, name, password string) error {
-	who := actor{Via: "web", Addr: u.reach.Addr(r)}
-	if err := u.checkSetupKey(ctx, who, key); err != nil {
+// SetUp creates the first administrator and begins a session of it, whose cookie it sets. The errors
+// are those of CheckSetupKey and CreateAdministrator.
+func (u *Users) SetUp(ctx context.Context, w http.ResponseWriter, r *http.Request, key, name, password string) error {
+	who := gate.Actor{Via: "web", Addr: u.reach.Addr(r)}
+	if err := u.CheckSetupKey(ctx, who, key); err != nil {
 		return err
 	}
-	hash, err := u.newHash(ctx, caller{Actor: who}, name, password, "")
+	hash, err := u.newHash(ctx, Caller{Actor: who}, name, password, "")
 	if err != nil {
 		return err
 	}
 	who.Name = name
 	u.changing.Lock()
 	defer u.changing.Unlock()
-	if u.isSetUp() {
+	if u.IsSetUp() {
 		return gate.ErrNoRoute
 	}
-	if err := u.checkSetupKey(ctx, who, key); err != nil { // it may have run out, or done its service
+	if err := u.CheckSetupKey(ctx, who, key); err != nil { // it may have run out, or done its service
 		return err
 	}
 	if err := createAdministrator(ctx, u.b, name, hash, u.trail.Entry(who, "administrator.create", name, "the first one, by the set-up link")); err != nil {
