@@ -195,7 +195,7 @@ func (x *browsing) resume() error {
 // lanes makes the page of messages that can be delivered or were.
 func (x *browsing) lanes(ctx context.Context) error {
 	if x.o.State == StateInFlight || x.o.State == StateDeferred || x.o.State == StateWaiting && x.c != nil {
-		x.hold()
+		x.listHeld()
 	}
 	least := MinPriority
 	if x.o.Priority != 0 {
@@ -354,7 +354,7 @@ func (x *browsing) spans(p int, pos, end uint64) (list []store.Span, next uint64
 	return list, list[len(list)-1].To + 1
 }
 
-// held returns the next ranges of what hold has listed.
+// held returns the next ranges of what listHeld has listed.
 func (x *browsing) held(p int, pos, end uint64) (list []store.Span) {
 	i := sort.Search(len(x.slots), func(i int) bool {
 		s := x.slots[i]

@@ -786,8 +786,8 @@ func TestDeleteInFlight(t *testing.T) {
 		got := r.receive("/t", "a", broker.ReceiveOptions{})
 		door, _ := r.Publisher(r.crm, "/t")
 		id := r.consumerRef("a")
-		hold := make(chan struct{})
-		s.fail(func(*store.Batch) error { <-hold; return nil })
+		proceed := make(chan struct{})
+		s.fail(func(*store.Batch) error { <-proceed; return nil })
 		var wg sync.WaitGroup
 		wg.Go(func() {
 			if _, err := door.Publish(ctx, text("first")); err != nil {
@@ -808,7 +808,7 @@ func TestDeleteInFlight(t *testing.T) {
 		})
 		synctest.Wait()
 		s.fail(nil)
-		close(hold)
+		close(proceed)
 		wg.Wait()
 		time.Sleep(3 * time.Second)
 		r.wantNothing()

@@ -9,8 +9,8 @@ import (
 
 // What is made of a wall clock that jumps.
 const (
-	clockJump   = time.Minute    // against monotonic time; less is an adjustment
-	longestHold = 24 * time.Hour // after which the new time is taken for the right one, however far it jumped
+	clockJump      = time.Minute    // against monotonic time; less is an adjustment
+	maxExpiryDelay = 24 * time.Hour // after which the new time is taken for the right one, however far it jumped
 )
 
 // clock holds expiry back after the wall clock has jumped ahead, for as long as it jumped: who puts
@@ -52,7 +52,7 @@ func (c *clock) expiry(wall time.Time, mono time.Duration) time.Time {
 		c.jumped(jump, wall, mono)
 	}
 	if c.back > 0 && mono >= c.until {
-		c.hold(0, 0)
+		c.delayExpiry(0, 0)
 		c.warn("messages expire by the wall clock again", "time", wall)
 	}
 	return wall.Add(-c.back)
@@ -84,16 +84,16 @@ func (c *clock) jumped(jump time.Duration, wall time.Time, mono time.Duration) {
 	c.offset.Store(offsetOf(wall, mono))
 	c.at = mono
 	if jump < 0 {
-		c.hold(max(c.back+jump, 0), c.until)
+		c.delayExpiry(max(c.back+jump, 0), c.until)
 		c.warn("the wall clock went back", "by", -jump, "time", wall)
 		return
 	}
-	c.hold(c.back+jump, max(c.until, mono+min(jump, longestHold)))
+	c.delayExpiry(c.back+jump, max(c.until, mono+min(jump, maxExpiryDelay)))
 	c.warn("the wall clock jumped ahead: the expiry of messages is held back", "by", jump, "time", wall, "for", c.until-mono)
 }
 
-// hold holds expiry back until a monotonic time; the caller holds mu.
-func (c *clock) hold(back, until time.Duration) {
+// delayExpiry holds expiry back until a monotonic time; the caller holds mu.
+func (c *clock) delayExpiry(back, until time.Duration) {
 	if back == 0 {
 		until = 0
 	}

@@ -90,7 +90,7 @@ func TestClockJumpsFar(t *testing.T) {
 	f := newFakeClock()
 	f.wall = f.wall.Add(30 * 365 * 24 * time.Hour)
 	f.wantBack(t, "jumped", 30*365*24*time.Hour)
-	f.pass(longestHold)
+	f.pass(maxExpiryDelay)
 	f.wantBack(t, "after a day", 0)
 }
 

@@ -133,8 +133,8 @@ func TestDiskFull(t *testing.T) {
 		got := r.receive("/t", "a", broker.ReceiveOptions{Max: 2})
 
 		// The disk holds on to one commit, while the next ones gather.
-		hold := make(chan struct{})
-		s.fail(func(*store.Batch) error { <-hold; return nil })
+		proceed := make(chan struct{})
+		s.fail(func(*store.Batch) error { <-proceed; return nil })
 		var wg sync.WaitGroup
 		wg.Go(func() { r.publish("/t", text("3")) })
 		synctest.Wait()
@@ -157,7 +157,7 @@ func TestDiskFull(t *testing.T) {
 			batches = append(batches, fmt.Sprintf("%d+%d messages, %d cursors", len(b.Append), len(b.Delay), len(b.Cursors)))
 			return noSpace(b)
 		})
-		close(hold)
+		close(proceed)
 		wg.Wait()
 		// Two of the three fit the topic's five; together with the acknowledgement they were one batch.
 		full, disk := 0, 0

@@ -210,8 +210,8 @@ func TestCommitPanics(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r, s := newFaultyRig(t)
 		r.define(topicDef("/t"))
-		hold := make(chan struct{})
-		s.fail(func(*store.Batch) error { <-hold; panic("swordfish") })
+		proceed := make(chan struct{})
+		s.fail(func(*store.Batch) error { <-proceed; panic("swordfish") })
 		answers := make(chan any)
 		for range 3 {
 			go func() {
@@ -224,7 +224,7 @@ func TestCommitPanics(t *testing.T) {
 			}()
 			synctest.Wait() // the first one commits, the others wait
 		}
-		close(hold)
+		close(proceed)
 		panicked := 0
 		for range 3 {
 			switch a := (<-answers).(type) {

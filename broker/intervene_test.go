@@ -661,8 +661,8 @@ func TestInterveneErrors(t *testing.T) {
 // queued runs operations so that they wait for one commit together, in this order. then is what
 // goes wrong in the commits after it.
 func (s *faultyStore) queued(r *rig, then func(*store.Batch) error, ops ...func()) {
-	hold := make(chan struct{})
-	s.fail(func(*store.Batch) error { <-hold; return nil })
+	proceed := make(chan struct{})
+	s.fail(func(*store.Batch) error { <-proceed; return nil })
 	var wg sync.WaitGroup
 	wg.Go(func() {
 		if err := r.PutDocuments(ctx, note("before")); err != nil {
@@ -676,7 +676,7 @@ func (s *faultyStore) queued(r *rig, then func(*store.Batch) error, ops ...func(
 	}
 	synctest.Wait()
 	s.fail(then)
-	close(hold)
+	close(proceed)
 	wg.Wait()
 	s.fail(nil)
 }

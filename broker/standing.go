@@ -68,9 +68,9 @@ func (q *queue) where(s slot, now time.Duration) (state State, deliveries int, u
 	return StateWaiting, int(l.count), 0
 }
 
-// hold lists what is held in the state that is asked for, in order and no more than a page may
+// listHeld lists what is held in the state that is asked for, in order and no more than a page may
 // look at.
-func (x *browsing) hold() {
+func (x *browsing) listHeld() {
 	consumers := x.topic.list()
 	if x.c != nil {
 		consumers = []*consumer{x.c}
