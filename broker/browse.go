@@ -119,7 +119,7 @@ type browsing struct {
 	next  [MaxPriority + 1]uint64 // with StateWaiting: what was not delivered begins there
 	page  Page
 	bytes int // of the page's payloads
-	seen  int // bytes of payload looked at
+	read  int // bytes of payload looked at
 
 	// Of a step.
 	found   []found
@@ -244,7 +244,7 @@ func (x *browsing) lane(ctx context.Context, p int, pos uint64) (ended bool, err
 
 // spent tells whether the page has looked at as much as it may.
 func (x *browsing) spent() bool {
-	return x.page.Scanned >= MaxBrowseScan || x.seen >= maxBrowseBytes
+	return x.page.Scanned >= MaxBrowseScan || x.read >= maxBrowseBytes
 }
 
 // add puts a message on the page, unless there is no room for it.
@@ -436,7 +436,7 @@ func (x *browsing) match(rec *store.Record, before string) {
 	x.records++
 	x.page.Scanned++
 	x.size += len(rec.Payload)
-	x.seen += len(rec.Payload)
+	x.read += len(rec.Payload)
 	due, expireAt := rec.Due(), rec.ExpireAt()
 	switch {
 	case !expireAt.IsZero() && !expireAt.After(x.b.expiryNow(x.now)):

@@ -43,8 +43,8 @@ func (r *rig) browse(o broker.BrowseOptions) (list []broker.Stored) {
 	}
 }
 
-// seen returns the payloads of messages, and what else is worth a look in most tests.
-func seen(list []broker.Stored) (s string) {
+// summary returns the payloads of messages, and what else is worth a look in most tests.
+func summary(list []broker.Stored) (s string) {
 	for _, m := range list {
 		s += string(m.Payload)
 		if m.State != broker.StateWaiting {
@@ -60,7 +60,7 @@ func seen(list []broker.Stored) (s string) {
 
 func (r *rig) wantBrowse(o broker.BrowseOptions, want string) {
 	r.t.Helper()
-	if got := seen(r.browse(o)); got != want {
+	if got := summary(r.browse(o)); got != want {
 		r.t.Errorf("browse %+v: %q, want %q", o, got, want)
 	}
 }
@@ -496,7 +496,7 @@ func TestBrowseLarge(t *testing.T) {
 				t.Fatal(err)
 			}
 			if len(page.Messages) != want || want > 0 && string(page.Messages[0].Payload) != first {
-				t.Fatalf("%+v: %d messages %.60s", o, len(page.Messages), seen(page.Messages))
+				t.Fatalf("%+v: %d messages %.60s", o, len(page.Messages), summary(page.Messages))
 			}
 			if page.Scanned > want+1+64 {
 				t.Errorf("%+v: %d messages looked at for %d", o, page.Scanned, want)
@@ -533,7 +533,7 @@ func TestBrowseLarge(t *testing.T) {
 		if err != nil || len(page.Messages) > 0 || page.Next == "" || page.Scanned != broker.MaxBrowseScan {
 			t.Errorf("%d looked at, next %q, %v", page.Scanned, page.Next, err)
 		}
-		if got := seen(r.browse(broker.BrowseOptions{Consumer: a, Text: fmt.Sprint(n/2 - 200)})); got == "" {
+		if got := summary(r.browse(broker.BrowseOptions{Consumer: a, Text: fmt.Sprint(n/2 - 200)})); got == "" {
 			t.Error("a text far behind was not found")
 		}
 		at, err := r.Oldest(a, r.id("b"), 9999)

@@ -165,7 +165,7 @@ func (x *definer) topics(topics []Topic) {
 }
 
 func (x *definer) producers(producers []Producer) {
-	seen := make(map[clientTopic]bool, len(producers))
+	listed := make(map[clientTopic]bool, len(producers))
 	x.done.Producers = make([]Outcome[Producer], 0, len(producers))
 	for i, p := range producers {
 		var old *producer
@@ -175,12 +175,12 @@ func (x *definer) producers(producers []Producer) {
 		err := x.known("producer", p.Client, p.Topic)
 		switch {
 		case err != nil:
-		case seen[clientTopic{p.Client, p.Topic}]:
+		case listed[clientTopic{p.Client, p.Topic}]:
 			err = Invalidf("producer %q of topic %q is given twice", p.Client, p.Topic).of("client")
 		case old != nil && x.drop.producers[old.id] != nil:
 			err = Invalidf("producer %q of topic %q is both given and deleted", p.Client, p.Topic).of("client")
 		}
-		seen[clientTopic{p.Client, p.Topic}] = true
+		listed[clientTopic{p.Client, p.Topic}] = true
 		if x.fault(KindProducer, i, err) || len(x.faults) > 0 {
 			continue
 		}
@@ -357,7 +357,7 @@ func (d *dropped) objects(b *Broker) []store.Object {
 
 // rotations gives consumers new SubKeys.
 func (x *definer) rotations(ids []uint32) error {
-	seen := map[uint32]bool{}
+	listed := map[uint32]bool{}
 	for _, id := range ids {
 		c := x.b.consumers[id]
 		switch {
@@ -365,10 +365,10 @@ func (x *definer) rotations(ids []uint32) error {
 			return Ref{Kind: KindConsumer, ID: id}.notFound()
 		case x.drop.consumers[id] != nil:
 			return Invalidf("consumer %d is given both a new sub_key and deleted", id)
-		case seen[id]:
+		case listed[id]:
 			continue
 		}
-		seen[id] = true
+		listed[id] = true
 		i := slices.IndexFunc(x.out.consumers, func(r consumerRecord) bool { return r.ID == id })
 		if i < 0 {
 			i = len(x.out.consumers)

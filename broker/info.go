@@ -124,18 +124,18 @@ func (b *Broker) eachOfClients(of func(client string) *ClientInfo) {
 	for _, p := range b.producers {
 		if info := of(p.def.Load().Client); info != nil {
 			info.Producers++
-			info.seen(&p.seen)
+			info.addSeen(&p.seen)
 		}
 	}
 	for _, c := range b.consumers {
 		if info := of(c.def.Load().Client); info != nil {
 			info.Consumers++
-			info.seen(&c.seen)
+			info.addSeen(&c.seen)
 		}
 	}
 }
 
-func (c *ClientInfo) seen(s *lastSeen) {
+func (c *ClientInfo) addSeen(s *lastSeen) {
 	if at := s.time(); at.After(c.LastSeen) {
 		c.LastSeen = at
 	}

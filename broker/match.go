@@ -77,10 +77,10 @@ func (x *definer) checkConsumers(consumers []Consumer) {
 	}
 }
 
-// twice tells whether an id was seen before.
-func twice[T comparable](seen map[T]bool, id T) bool {
-	was := seen[id]
-	seen[id] = true
+// twice tells whether an id came before.
+func twice[T comparable](before map[T]bool, id T) bool {
+	was := before[id]
+	before[id] = true
 	return was
 }
 

@@ -34,7 +34,7 @@ type Publication struct {
 // Receipt is the answer to a Publication.
 type Receipt struct {
 	ID        string
-	Duplicate bool // the topic has seen this ID within its dedup window: not stored again
+	Duplicate bool // the topic got this ID within its dedup window before: not stored again
 }
 
 // Message is a message as a consumer gets it.

@@ -108,9 +108,9 @@ func (m *model) browse(mt *modelTopic, c *modelConsumer) {
 		})
 	}
 	got := m.r.browse(o)
-	m.logf("browse %+v: %s", o, seen(got))
+	m.logf("browse %+v: %s", o, summary(got))
 	if len(got) != len(want) {
-		m.fatalf("browse %+v: %q, want %q", o, seen(got), names(want))
+		m.fatalf("browse %+v: %q, want %q", o, summary(got), names(want))
 	}
 	for i, msg := range want {
 		g := &got[i]

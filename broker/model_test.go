@@ -134,7 +134,7 @@ type modelTopic struct {
 	messages  []*modelMessage // stored, by the order of their places; finished ones are cleared away
 	delayed   []*modelMessage
 	tails     [broker.MaxPriority + 1]int
-	seen      map[string][]time.Time // when an own ID was accepted
+	accepted  map[string][]time.Time // when an own ID was accepted
 	made      []*modelMessage        // with IDs of the broker, not delayed
 	consumers []*modelConsumer
 	ids       []string // all that were ever answered
@@ -158,7 +158,7 @@ type model struct {
 func newModel(t *testing.T, rnd *rand.Rand) *model {
 	m := &model{t: t, rnd: rnd, r: newRig(t, broker.Options{}), opened: time.Now(), did: map[string]int{}}
 	for i := range 2 {
-		mt := &modelTopic{seen: map[string][]time.Time{}, def: topicDef(fmt.Sprint("/t", i))}
+		mt := &modelTopic{accepted: map[string][]time.Time{}, def: topicDef(fmt.Sprint("/t", i))}
 		mt.def.MaxDepth = int64(25 + rnd.IntN(30))
 		mt.def.Expiration = []int64{broker.Off, 40}[i]
 		mt.def.DedupWindow = 20 * time.Second
@@ -392,10 +392,10 @@ func (m *model) deleteTopic(mt *modelTopic) {
 		m.pass(time.Duration(m.rnd.IntN(2_000_000)) * time.Microsecond)
 	}
 	if m.rnd.IntN(4) == 0 {
-		*mt = modelTopic{def: mt.def, seen: map[string][]time.Time{}, ids: mt.ids}
+		*mt = modelTopic{def: mt.def, accepted: map[string][]time.Time{}, ids: mt.ids}
 		m.restart(m.rnd.IntN(2) == 0)
 	}
-	*mt = modelTopic{def: mt.def, seen: map[string][]time.Time{}, ids: mt.ids}
+	*mt = modelTopic{def: mt.def, accepted: map[string][]time.Time{}, ids: mt.ids}
 	m.r.define(mt.def)
 	m.did["topic deleted"]++
 }
@@ -437,12 +437,12 @@ func (m *model) publish(mt *modelTopic) {
 		dup := false
 		if p.ID != "" {
 			dup = within[p.ID]
-			for _, at := range mt.seen[p.ID] {
+			for _, at := range mt.accepted[p.ID] {
 				dup = dup || now.Before(at.Add(mt.def.DedupWindow))
 			}
 			dup = dup || slices.ContainsFunc(mt.made, func(x *modelMessage) bool { return x.id == p.ID })
 			within[p.ID] = true
-			if !dup && len(mt.seen[p.ID]) > 0 {
+			if !dup && len(mt.accepted[p.ID]) > 0 {
 				m.did["same ID after the window"]++
 			}
 		}
@@ -517,7 +517,7 @@ func (m *model) publish(mt *modelTopic) {
 		}
 		mt.ids = append(mt.ids, msg.id)
 		if msg.own {
-			mt.seen[msg.id] = append(mt.seen[msg.id], msg.created)
+			mt.accepted[msg.id] = append(mt.accepted[msg.id], msg.created)
 		}
 		if p.Delay > 0 {
 			mt.delayed = append(mt.delayed, msg)

@@ -124,7 +124,7 @@ func (p Publisher) Publish(ctx context.Context, pub Publication) (Receipt, error
 	err := p.b.commits.wait(&op.task)
 	var r Receipt
 	if err == nil {
-		p.seen(now)
+		p.markSeen(now)
 		r = op.receipt(p.b, 0)
 	}
 	op.release()
@@ -151,7 +151,7 @@ func (p Publisher) PublishBatch(ctx context.Context, pubs []Publication) ([]Rece
 	if err := p.b.commits.wait(&op.task); err != nil {
 		return nil, err
 	}
-	p.seen(now)
+	p.markSeen(now)
 	receipts := make([]Receipt, len(pubs))
 	for i := range receipts {
 		receipts[i] = op.receipt(p.b, i)
@@ -159,7 +159,7 @@ func (p Publisher) PublishBatch(ctx context.Context, pubs []Publication) ([]Rece
 	return receipts, nil
 }
 
-func (p Publisher) seen(now time.Time) {
+func (p Publisher) markSeen(now time.Time) {
 	p.topic.lastPublish.Store(now.UnixMicro())
 	if p.producer != nil {
 		p.producer.seen.set(now)
@@ -197,7 +197,7 @@ type publishOp struct {
 	topic    *topic
 	producer *producer // nil: the program itself publishes
 	records  []store.Record
-	same     []bool // records that the topic has seen; nil: none
+	same     []bool // records that are duplicates; nil: none
 	stored   int    // how many of the records are stored: the others are the same as before
 }
 
@@ -250,7 +250,7 @@ func (o *publishOp) plan(p *plan) (err error) {
 	if q := o.producer; q != nil && (q.deleted.Load() || q.def.Load().Inactive) {
 		return denied("the producer is not there or not active any more")
 	}
-	if o.stored, err = o.findSeen(p); err != nil {
+	if o.stored, err = o.findDuplicates(p); err != nil {
 		return err
 	}
 	if err := p.fits(t, int64(o.stored)); err != nil {
@@ -274,9 +274,9 @@ func (o *publishOp) plan(p *plan) (err error) {
 	return nil
 }
 
-// findSeen marks the records whose own ID the topic has seen within its dedup window, and
+// findDuplicates marks the records whose own ID the topic got within its dedup window already, and
 // returns how many are left.
-func (o *publishOp) findSeen(p *plan) (int, error) {
+func (o *publishOp) findDuplicates(p *plan) (int, error) {
 	stored := len(o.records)
 	o.same = nil
 	var own []int
@@ -294,25 +294,25 @@ func (o *publishOp) findSeen(p *plan) (int, error) {
 	err := p.b.store.View(func(r store.Reader) error {
 		for _, i := range own {
 			id := o.records[i].ID
-			_, seen := p.ids[idKey{o.topic.id, id}]
+			_, duplicate := p.ids[idKey{o.topic.id, id}]
 			if _, twice := within[id]; twice {
-				seen = true
+				duplicate = true
 			}
 			if place, second, ok := p.b.ids.decode(id); ok && place.Topic == o.topic.id &&
 				p.now.Before(time.Unix(second, 0).Add(window)) {
-				seen = true // the client repeats an ID that the broker has made
+				duplicate = true // the client repeats an ID that the broker has made
 			}
-			if !seen {
+			if !duplicate {
 				sightings, err := r.FindID(o.topic.id, id)
 				if err != nil {
 					return err
 				}
 				for _, s := range sightings {
-					seen = seen || p.now.Before(s.Created.Add(window))
+					duplicate = duplicate || p.now.Before(s.Created.Add(window))
 				}
 			}
 			within[id] = struct{}{}
-			if seen {
+			if duplicate {
 				o.same[i] = true
 				stored--
 			}

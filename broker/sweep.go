@@ -98,7 +98,7 @@ func (s *sweeper) setNextDue(at time.Time) {
 
 // pass is one, bounded so that no commit takes long. It tells whether there is more to do, how long
 // the commit took, and whether the pass failed.
-func (s *sweeper) pass(now time.Time, seen bool) (more bool, took time.Duration, failed bool) {
+func (s *sweeper) pass(now time.Time, withSeen bool) (more bool, took time.Duration, failed bool) {
 	op := &sweepOp{b: s.b, dueKnown: s.nextDue.Load(), undelayed: s.undelayed.Load(), wiping: s.wiping()}
 	over := s.b.expiryNow(now)
 	err := s.b.store.View(func(r store.Reader) error {
@@ -129,7 +129,7 @@ func (s *sweeper) pass(now time.Time, seen bool) (more bool, took time.Duration,
 	if s.b.health.note(byReading, err); err != nil {
 		return false, 0, true
 	}
-	consumers := s.collect(op, seen)
+	consumers := s.collect(op, withSeen)
 	if err := op.findGaps(consumers); err != nil {
 		s.b.health.note(byReading, err)
 		return false, 0, true
@@ -177,7 +177,7 @@ func (s *sweeper) flush() error {
 
 // collect returns leases that are over, and gathers delivery counts and last-seen times. It returns all
 // consumers.
-func (s *sweeper) collect(op *sweepOp, seen bool) (consumers []*consumer) {
+func (s *sweeper) collect(op *sweepOp, withSeen bool) (consumers []*consumer) {
 	s.b.mu.RLock()
 	consumers = make([]*consumer, 0, len(s.b.bySubKey))
 	for _, c := range s.b.bySubKey {
@@ -185,7 +185,7 @@ func (s *sweeper) collect(op *sweepOp, seen bool) (consumers []*consumer) {
 	}
 	s.b.mu.RUnlock()
 	for _, c := range consumers {
-		op.see(&c.seen, store.Seen{Kind: store.SeenConsumer, ID: c.id}, seen)
+		op.see(&c.seen, store.Seen{Kind: store.SeenConsumer, ID: c.id}, withSeen)
 		if c.held.Load() == 0 && !c.forgets.Load() {
 			continue
 		}
@@ -196,21 +196,21 @@ func (s *sweeper) collect(op *sweepOp, seen bool) (consumers []*consumer) {
 		op.counts(c)
 		c.mu.Unlock()
 	}
-	if !seen {
+	if !withSeen {
 		return consumers
 	}
 	s.b.mu.RLock()
 	defer s.b.mu.RUnlock()
 	for _, p := range s.b.producers {
-		op.see(&p.seen, store.Seen{Kind: store.SeenProducer, ID: p.id}, seen)
+		op.see(&p.seen, store.Seen{Kind: store.SeenProducer, ID: p.id}, withSeen)
 	}
 	return consumers
 }
 
 // see takes in a last-seen time that is not stored yet.
-func (o *sweepOp) see(s *lastSeen, what store.Seen, seen bool) {
+func (o *sweepOp) see(s *lastSeen, what store.Seen, withSeen bool) {
 	at, ok := s.unstored()
-	if !ok || !seen {
+	if !ok || !withSeen {
 		return
 	}
 	if len(o.seen) >= sweepSmall {
@@ -286,7 +286,7 @@ type sweepOp struct {
 	took       time.Duration   // the commit
 	full       bool            // there are more counts or times
 	scan       delayedScan     // where it will be after this pass
-	scanned    map[uint32]bool // topics for which it has seen everything
+	scanned    map[uint32]bool // topics that it has looked through
 	lost       []store.Delayed // of deleted topics
 	purged     []*topic        // orphans of which nothing is left
 	wiping     int             // what is left of Wiper

@@ -66,7 +66,7 @@ func branch(t *testing.T, file []byte, h *Head) []byte {
 		t.Fatal(err)
 	}
 	for id := uint64(2); id < h.HighWater; id++ {
-		if p := file[id*size:]; w.seen[id/64]&(1<<(id%64)) != 0 && binary.NativeEndian.Uint64(p) == id && binary.NativeEndian.Uint16(p[8:]) == BranchPage {
+		if p := file[id*size:]; w.visited[id/64]&(1<<(id%64)) != 0 && binary.NativeEndian.Uint64(p) == id && binary.NativeEndian.Uint16(p[8:]) == BranchPage {
 			return p
 		}
 	}

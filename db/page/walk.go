@@ -34,14 +34,14 @@ type walk struct {
 	shallow  bool // it does not go into buckets
 	pageSize uint64
 	end      uint64   // first page that was never used
-	seen     []uint64 // a bit a page
+	visited  []uint64 // a bit a page
 	free     [][]byte // buffers for pages
 	done     uint64   // pages
 	progress func(part float64)
 }
 
 func newWalk(f io.ReaderAt, h *Head) *walk {
-	return &walk{file: f, pageSize: uint64(h.PageSize), end: h.HighWater, seen: make([]uint64, h.HighWater/64+1)} // #nosec G115 -- at least 512: see Check
+	return &walk{file: f, pageSize: uint64(h.PageSize), end: h.HighWater, visited: make([]uint64, h.HighWater/64+1)} // #nosec G115 -- at least 512: see Check
 }
 
 // freelist checks the list of free pages: a page that is in use must not be among them. Call it last.
@@ -70,7 +70,7 @@ func (w *walk) freelist(id uint64) error {
 	last := uint64(1)
 	for ; len(list) > 0; list = list[8:] {
 		p := binary.NativeEndian.Uint64(list)
-		if p <= last || p >= w.end || w.seen[p/64]&(1<<(p%64)) != 0 || p >= id && p <= id+overflow {
+		if p <= last || p >= w.end || w.visited[p/64]&(1<<(p%64)) != 0 || p >= id && p <= id+overflow {
 			return wrong
 		}
 		last = p
@@ -156,10 +156,10 @@ func (w *walk) read(id uint64) (page []byte, size uint64, err error) {
 		return nil, 0, fmt.Errorf("page %d has a wrong header", id)
 	}
 	for p := id; p <= id+overflow; p++ {
-		if w.seen[p/64]&(1<<(p%64)) != 0 {
+		if w.visited[p/64]&(1<<(p%64)) != 0 {
 			return nil, 0, fmt.Errorf("page %d is used twice", p)
 		}
-		w.seen[p/64] |= 1 << (p % 64)
+		w.visited[p/64] |= 1 << (p % 64)
 		if w.done++; w.progress != nil && w.done%progressStep == 0 {
 			w.progress(float64(w.done) / float64(w.end))
 		}
