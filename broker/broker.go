@@ -141,8 +141,8 @@ func Open(store store.Store, opts Options) (*Broker, error) {
 	if err := b.load(image); err != nil {
 		return nil, err
 	}
-	b.commits.plan = plan{b: b, ids: map[idKey]struct{}{}}
-	b.commits.plan.resume()
+	b.commits.draft = draft{b: b, ids: map[idKey]struct{}{}}
+	b.commits.draft.resume()
 	b.workers.Go(b.commits.loop)
 	b.sweeping.Go(b.sweeper.loop)
 	b.sweeping.Go(b.health.watchLoop)

@@ -93,7 +93,7 @@ func (b *Broker) Change(ctx context.Context, c Change) (Changed, error) {
 	}
 	b.defining.Lock()
 	defer b.defining.Unlock()
-	x, err := b.planned(ctx, &c)
+	x, err := b.prepared(ctx, &c)
 	if err != nil {
 		return Changed{}, err
 	}
@@ -115,7 +115,7 @@ func (b *Broker) Change(ctx context.Context, c Change) (Changed, error) {
 func (b *Broker) dryRun(ctx context.Context, c *Change) (Changed, error) {
 	b.defining.Lock()
 	defer b.defining.Unlock()
-	x, err := b.planned(ctx, c)
+	x, err := b.prepared(ctx, c)
 	if err != nil {
 		return Changed{}, err
 	}
@@ -123,8 +123,8 @@ func (b *Broker) dryRun(ctx context.Context, c *Change) (Changed, error) {
 	return x.done, nil
 }
 
-// planned returns the records of a Change. The caller holds defining.
-func (b *Broker) planned(ctx context.Context, c *Change) (*definer, error) {
+// prepared returns the records of a Change. The caller holds defining.
+func (b *Broker) prepared(ctx context.Context, c *Change) (*definer, error) {
 	x := &definer{b: b, lastID: b.lastID}
 	for _, e := range c.Expect {
 		if err := x.expect(e); err != nil {
@@ -164,17 +164,17 @@ type changeOp struct {
 	again bool                // the commit was spent on what has to be removed before
 }
 
-func (o *changeOp) plan(p *plan) error {
-	if o.again = !o.lastConsumers(p); o.again {
+func (o *changeOp) plan(d *draft) error {
+	if o.again = !o.lastConsumers(d); o.again {
 		return nil
 	}
-	d := &o.x.out
-	p.batch.Define, p.batch.Declared = d.objects(o.b), d.declared
-	p.batch.Delete = o.x.drop.objects(o.b)
-	p.batch.Put = append(p.batch.Put, o.docs...)
+	out := &o.x.out
+	d.batch.Define, d.batch.Declared = out.objects(o.b), out.declared
+	d.batch.Delete = o.x.drop.objects(o.b)
+	d.batch.Put = append(d.batch.Put, o.docs...)
 	o.begin = o.begin[:0]
 	first := map[string]bool{}
-	for _, c := range d.consumers {
+	for _, c := range out.consumers {
 		fromOldest, isNew := o.x.created[c.ID]
 		t := o.b.topics[c.Topic]
 		if !isNew || t == nil {
@@ -195,7 +195,7 @@ func (o *changeOp) plan(p *plan) error {
 			}
 		}
 	}
-	p.batch.Cursors = append(p.batch.Cursors, o.begin...)
+	d.batch.Cursors = append(d.batch.Cursors, o.begin...)
 	return nil
 }
 
@@ -216,7 +216,7 @@ func (o *changeOp) left(t *topic) []*consumer {
 // lastConsumers removes, from the topics that keep no consumer, what all of them are done with out
 // of order: what stays waits for the next consumer. It tells whether that was all: one commit
 // removes only so much.
-func (o *changeOp) lastConsumers(p *plan) bool {
+func (o *changeOp) lastConsumers(d *draft) bool {
 	done := map[*topic]bool{}
 	for _, c := range o.x.drop.consumers {
 		t := c.topic
@@ -228,9 +228,9 @@ func (o *changeOp) lastConsumers(p *plan) bool {
 			continue
 		}
 		for prio := range t.lanes {
-			n := len(p.batch.Remove)
-			p.trim(laneRef{t, prio})
-			if more := p.removeDone(laneRef{t, prio}); more || len(p.batch.Remove) > n {
+			n := len(d.batch.Remove)
+			d.trim(laneRef{t, prio})
+			if more := d.removeDone(laneRef{t, prio}); more || len(d.batch.Remove) > n {
 				return false
 			}
 		}
@@ -298,7 +298,7 @@ func (o *changeOp) forget() {
 		for prio := range t.lanes {
 			// What only the deleted ones still needed is for the sweeper.
 			if t.lanes[prio].stored() > 0 {
-				b.commits.plan.markRagged(laneRef{t, prio})
+				b.commits.draft.markRagged(laneRef{t, prio})
 			}
 		}
 	}

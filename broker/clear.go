@@ -62,7 +62,7 @@ type clearOp struct {
 	n    int64
 }
 
-func (o *clearOp) plan(p *plan) error {
+func (o *clearOp) plan(d *draft) error {
 	if o.c.deleted.Load() {
 		return noConsumer(o.c.id)
 	}
@@ -72,13 +72,13 @@ func (o *clearOp) plan(p *plan) error {
 		if o.c.doneNow(prio).Lowest() > l.next {
 			continue
 		}
-		p.touchLane(o.c.topic, prio).settled = true
-		w := p.progress(&o.c.queue, prio)
+		d.touchLane(o.c.topic, prio).settled = true
+		w := d.progress(&o.c.queue, prio)
 		all := l.next - l.nextSkipped
 		o.n += int64(all - w.finished) // #nosec G115 -- a count of messages is far below 2^63
 		w.finished, w.Cursor = all, store.Cursor{Floor: l.next + 1}
 	}
-	return o.docs.plan(p)
+	return o.docs.plan(d)
 }
 
 func (o *clearOp) applied(time.Time) {
@@ -121,14 +121,14 @@ type clearFlightOp struct {
 	docs documentOp
 }
 
-func (o *clearFlightOp) plan(p *plan) error {
+func (o *clearFlightOp) plan(d *draft) error {
 	if o.c.deleted.Load() {
 		return noConsumer(o.c.id)
 	}
-	if err := o.settleOp.plan(p); err != nil {
+	if err := o.settleOp.plan(d); err != nil {
 		return err
 	}
-	return o.docs.plan(p)
+	return o.docs.plan(d)
 }
 
 func (o *clearFlightOp) appends() bool { return o.docs.appends() }

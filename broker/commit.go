@@ -19,9 +19,9 @@ const (
 // operation is a change on its way to a commit. Only who has the turn calls its methods.
 type operation interface {
 	// plan checks the change against the state as the operations before it leave it, and adds it
-	// to the plan. On an error it has added nothing.
-	plan(*plan) error
-	// applied runs after the commit, when the plan's changes of lanes and cursors are in memory.
+	// to the draft. On an error it has added nothing.
+	plan(*draft) error
+	// applied runs after the commit, when the draft's changes of lanes and cursors are in memory.
 	applied(now time.Time)
 	// failed runs instead of applied when the commit failed.
 	failed()
@@ -130,7 +130,7 @@ func (g *gathering) close() {
 type commits struct {
 	b         *Broker
 	gathering gathering
-	plan      plan // of who has the turn
+	draft     draft // the committer's own
 }
 
 // do runs an operation through a commit and returns when it is durable, or refused.
@@ -180,7 +180,7 @@ func (c *commits) turn(tasks []*task) (woke bool) {
 	}()
 	for len(tasks) > 0 {
 		n := portion(tasks)
-		if c.commit(&c.plan, tasks[:n]) {
+		if c.commit(&c.draft, tasks[:n]) {
 			woke = true
 		}
 		tasks = tasks[n:]
@@ -206,10 +206,10 @@ func portion(tasks []*task) int {
 
 // commit makes one batch of the tasks, stores it, and answers them. It tells whether it woke a
 // long poll.
-func (c *commits) commit(p *plan, tasks []*task) (woke bool) {
+func (c *commits) commit(d *draft, tasks []*task) (woke bool) {
 	now := time.Now()
-	err := c.try(p, tasks, now)
-	if errors.Is(err, store.ErrNoSpace) && len(p.batch.Append)+len(p.batch.Delay)+len(p.batch.Put) > 0 {
+	err := c.try(d, tasks, now)
+	if errors.Is(err, store.ErrNoSpace) && len(d.batch.Append)+len(d.batch.Delay)+len(d.batch.Put) > 0 {
 		// Acknowledgements may still fit, and they make room.
 		for _, t := range tasks {
 			if t.err == nil && t.op.appends() {
@@ -217,13 +217,13 @@ func (c *commits) commit(p *plan, tasks []*task) (woke bool) {
 				t.op.failed()
 			}
 		}
-		_ = c.try(p, tasks, now) // p.err has its error
+		_ = c.try(d, tasks, now) // d.err has its error
 	}
 	for _, t := range tasks {
 		switch {
 		case t.err != nil:
-		case p.err != nil:
-			t.err = p.err
+		case d.err != nil:
+			t.err = d.err
 			t.op.failed()
 		default:
 			t.op.applied(now)
@@ -231,40 +231,40 @@ func (c *commits) commit(p *plan, tasks []*task) (woke bool) {
 		t.answered = true
 		t.done <- struct{}{}
 	}
-	return p.err == nil && p.notify()
+	return d.err == nil && d.notify()
 }
 
 // try plans the tasks that have no error yet, commits and brings memory up to date.
-// p.err is what to answer the tasks where it fails.
-func (c *commits) try(p *plan, tasks []*task, now time.Time) error {
-	p.reset(now)
+// d.err is what to answer the tasks where it fails.
+func (c *commits) try(d *draft, tasks []*task, now time.Time) error {
+	d.reset(now)
 	if c.b.health.failed.Load() {
-		p.err = errFailed
+		d.err = errFailed
 		return nil
 	}
 	for _, t := range tasks {
 		if t.err == nil {
 			if t.err = c.b.health.admit(t.op); t.err == nil {
-				t.err = t.op.plan(p)
+				t.err = t.op.plan(d)
 			}
 			if t.err != nil {
 				t.op.failed()
 			}
 		}
 	}
-	p.finish()
-	if p.empty = p.batch.IsEmpty(); p.empty {
-		p.apply()
+	d.finish()
+	if d.empty = d.batch.IsEmpty(); d.empty {
+		d.apply()
 		return nil
 	}
-	if err := c.b.store.Commit(&p.batch); err != nil {
-		p.undo()
-		p.err = c.b.health.commitFailed(err, &p.batch)
+	if err := c.b.store.Commit(&d.batch); err != nil {
+		d.undo()
+		d.err = c.b.health.commitFailed(err, &d.batch)
 		return err
 	}
-	p.apply()
-	for i := range p.batch.Put {
-		if done := p.batch.Put[i].Committed; done != nil {
+	d.apply()
+	for i := range d.batch.Put {
+		if done := d.batch.Put[i].Committed; done != nil {
 			done()
 		}
 	}

@@ -69,7 +69,7 @@ type deleteOp struct {
 	keys    []string // of delayed messages
 }
 
-func (o *deleteOp) plan(p *plan) error {
+func (o *deleteOp) plan(d *draft) error {
 	if o.t.deleted.Load() {
 		return noTopic(o.name)
 	}
@@ -111,16 +111,16 @@ func (o *deleteOp) plan(p *plan) error {
 		for ; i < len(o.deleted) && o.deleted[i].priority == prio; i++ {
 			positions = append(positions, o.deleted[i].pos)
 		}
-		p.discard(o.t, int(prio), positions)
+		d.discard(o.t, int(prio), positions)
 	}
 	o.n = len(o.deleted)
 	if len(o.keys) > 0 {
-		p.touch(o.t)
+		d.touch(o.t)
 		o.t.nextDelayed -= int64(len(o.keys))
-		p.batch.Undelay = append(p.batch.Undelay, o.keys...)
+		d.batch.Undelay = append(d.batch.Undelay, o.keys...)
 		o.n += len(o.keys)
 	}
-	return o.docs.plan(p)
+	return o.docs.plan(d)
 }
 
 func (o *deleteOp) applied(time.Time) {

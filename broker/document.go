@@ -107,8 +107,8 @@ func documentBytes(docs []Document) (n int64) {
 // documentOp puts documents.
 type documentOp []Document
 
-func (o documentOp) plan(p *plan) error {
-	p.batch.Put = append(p.batch.Put, o...)
+func (o documentOp) plan(d *draft) error {
+	d.batch.Put = append(d.batch.Put, o...)
 	return nil
 }
 

@@ -22,10 +22,10 @@ type lane struct {
 	discarded   []uint64 // positions that this commit removes though somebody is not done with them
 	floors      floors
 	cleared     store.Cursor // known to be removed before the head is there: all were done out of order
-	dirty       bool         // listed in plan.lanes
+	dirty       bool         // listed in draft.lanes
 	stale       bool         // its LaneState is to be stored
 	settled     bool         // this commit moves a consumer's cursor
-	ragged      bool         // listed in plan.ragged
+	ragged      bool         // listed in draft.ragged
 }
 
 // first returns the first position that may have a message. For the committer.

@@ -95,17 +95,17 @@ func (o *sweepOp) findGaps(consumers []*consumer) error {
 }
 
 // mend joins the spans.
-func (o *sweepOp) mend(p *plan) {
+func (o *sweepOp) mend(d *draft) {
 	for _, m := range o.mended {
 		if m.c.deleted.Load() {
 			continue
 		}
 		if len(m.gaps) > 0 {
-			w := p.progress(&m.c.queue, m.prio)
+			w := d.progress(&m.c.queue, m.prio)
 			for _, s := range m.gaps {
 				w.Add(s.From, s.To)
 			}
-			p.touchLane(m.c.topic, m.prio).settled = true
+			d.touchLane(m.c.topic, m.prio).settled = true
 			m.c.mended[m.prio] = len(w.Spans)
 		} else {
 			m.c.mended[m.prio] = len(m.c.doneNow(m.prio).Spans)

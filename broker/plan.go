@@ -6,9 +6,9 @@ import (
 	"pipit/broker/store"
 )
 
-// plan is one commit in the making: the batch for the store, and what it touches in memory.
+// draft is one commit in the making: the batch for the store, and what it touches in memory.
 // It is reused.
-type plan struct {
+type draft struct {
 	b     *Broker
 	now   time.Time
 	batch store.Batch
@@ -51,57 +51,57 @@ type laneRef struct {
 func (r laneRef) lane() *lane     { return &r.t.lanes[r.p] }
 func (r laneRef) key() store.Lane { return store.Lane{Topic: r.t.id, Priority: uint8(r.p)} } // #nosec G115 -- a priority is 1 to 9
 
-func (p *plan) reset(now time.Time) {
-	p.batch.Reset(now)
-	p.now, p.err, p.removing = now, nil, 0
-	clear(p.ids)
-	p.topics, p.lanes, p.queues, p.removals = p.topics[:0], p.lanes[:0], p.queues[:0], p.removals[:0]
+func (d *draft) reset(now time.Time) {
+	d.batch.Reset(now)
+	d.now, d.err, d.removing = now, nil, 0
+	clear(d.ids)
+	d.topics, d.lanes, d.queues, d.removals = d.topics[:0], d.lanes[:0], d.queues[:0], d.removals[:0]
 }
 
 // touch lists a topic as changed by this commit.
-func (p *plan) touch(t *topic) {
+func (d *draft) touch(t *topic) {
 	if !t.touched {
 		t.touched = true
-		p.topics = append(p.topics, t)
+		d.topics = append(d.topics, t)
 	}
 }
 
 // touchLane lists a lane as changed by this commit.
-func (p *plan) touchLane(t *topic, prio int) *lane {
+func (d *draft) touchLane(t *topic, prio int) *lane {
 	l := &t.lanes[prio]
 	if !l.dirty {
 		l.dirty = true
-		p.lanes = append(p.lanes, laneRef{t, prio})
-		p.touch(t)
+		d.lanes = append(d.lanes, laneRef{t, prio})
+		d.touch(t)
 	}
 	return l
 }
 
-func (p *plan) touchQueue(q *queue) {
+func (d *draft) touchQueue(q *queue) {
 	if !q.dirty {
 		q.dirty = true
-		p.queues = append(p.queues, q)
-		p.touch(q.topic)
+		d.queues = append(d.queues, q)
+		d.touch(q.topic)
 	}
 }
 
 // progress returns what this commit makes of a queue's progress, which is to be stored.
-func (p *plan) progress(q *queue, prio int) *progress {
-	p.touchQueue(q)
+func (d *draft) progress(q *queue, prio int) *progress {
+	d.touchQueue(q)
 	q.store[prio] = true
 	return q.doneWork(prio)
 }
 
 // append puts a message at the tail of its lane.
-func (p *plan) append(t *topic, r *store.Record) {
-	l := p.touchLane(t, int(r.Priority))
+func (d *draft) append(t *topic, r *store.Record) {
+	l := d.touchLane(t, int(r.Priority))
 	l.next++
 	r.Pos = l.next
-	p.batch.Append = append(p.batch.Append, r)
+	d.batch.Append = append(d.batch.Append, r)
 }
 
 // fits tells whether n more messages are within all limits of a topic, and takes the room.
-func (p *plan) fits(t *topic, n int64) error {
+func (d *draft) fits(t *topic, n int64) error {
 	if n == 0 {
 		return nil
 	}
@@ -110,7 +110,7 @@ func (p *plan) fits(t *topic, n int64) error {
 		if t.touched && t.room < 0 && n == 1 {
 			return errFull
 		}
-		p.touch(t)
+		d.touch(t)
 		if t.room = t.countRoom(); t.room < n {
 			if t.room <= 0 {
 				t.room = -1
@@ -121,7 +121,7 @@ func (p *plan) fits(t *topic, n int64) error {
 			return errFull
 		}
 	}
-	p.touch(t)
+	d.touch(t)
 	t.room -= n
 	return nil
 }
@@ -148,31 +148,31 @@ func (t *topic) countRoom() int64 {
 
 // finish removes what the commit's acknowledgements leave nobody in need of, and lists the
 // states to be stored.
-func (p *plan) finish() {
-	p.refloor()
-	for _, r := range p.lanes {
+func (d *draft) finish() {
+	d.refloor()
+	for _, r := range d.lanes {
 		if l := r.lane(); l.settled {
 			l.settled = false
-			p.trim(r)
+			d.trim(r)
 		}
 	}
-	for _, q := range p.queues {
+	for _, q := range d.queues {
 		for prio, w := range q.work {
 			if w != nil && q.store[prio] {
-				p.batch.Cursors = append(p.batch.Cursors, store.CursorState{Consumer: q.of.id, Priority: uint8(prio), Cursor: w.Cursor, Finished: w.finished})
+				d.batch.Cursors = append(d.batch.Cursors, store.CursorState{Consumer: q.of.id, Priority: uint8(prio), Cursor: w.Cursor, Finished: w.finished})
 			}
 		}
 	}
-	for _, r := range p.lanes {
+	for _, r := range d.lanes {
 		if l := r.lane(); l.stale {
-			p.batch.Lanes = append(p.batch.Lanes, store.LaneState{Lane: r.key(), Tail: l.next, Removed: l.removed, Skipped: l.nextSkipped})
+			d.batch.Lanes = append(d.batch.Lanes, store.LaneState{Lane: r.key(), Tail: l.next, Removed: l.removed, Skipped: l.nextSkipped})
 		}
 	}
 }
 
 // refloor brings the floors of the lanes up to date.
-func (p *plan) refloor() {
-	for _, q := range p.queues {
+func (d *draft) refloor() {
+	for _, q := range d.queues {
 		for prio, w := range q.work {
 			if w != nil {
 				q.topic.refloor(q.of, prio)
@@ -182,20 +182,20 @@ func (p *plan) refloor() {
 }
 
 // apply brings memory to what the commit has stored.
-func (p *plan) apply() {
-	for _, t := range p.topics {
+func (d *draft) apply() {
+	for _, t := range d.topics {
 		t.mu.Lock()
 	}
-	for i := range p.batch.Remove {
-		p.applyRemoval(p.removals[i], &p.batch.Remove[i])
+	for i := range d.batch.Remove {
+		d.applyRemoval(d.removals[i], &d.batch.Remove[i])
 	}
-	for _, r := range p.lanes {
+	for _, r := range d.lanes {
 		l := r.lane()
 		l.skipped = l.nextSkipped
 		l.tail.Store(l.next)
 		l.dirty, l.stale = false, false
 	}
-	for _, q := range p.queues {
+	for _, q := range d.queues {
 		q.dirty, q.store = false, [MaxPriority + 1]bool{}
 		q.of.mu.Lock()
 		for i, w := range q.work {
@@ -207,23 +207,23 @@ func (p *plan) apply() {
 		}
 		q.of.mu.Unlock()
 	}
-	for _, t := range p.topics {
+	for _, t := range d.topics {
 		t.touched = false
 		t.room = max(t.room, 0)
 		t.delayed.Store(t.nextDelayed)
 		t.mu.Unlock()
 	}
-	for _, r := range p.lanes {
+	for _, r := range d.lanes {
 		if l := r.lane(); l.discarded != nil {
 			r.t.forget(r.p, l.discarded)
-			p.markRagged(r) // floors may have moved
+			d.markRagged(r) // floors may have moved
 			l.discarded = nil
 		}
 	}
 }
 
 // applyRemoval takes in what a removal came to.
-func (p *plan) applyRemoval(r removal, x *store.Removal) {
+func (d *draft) applyRemoval(r removal, x *store.Removal) {
 	l := r.lane()
 	l.removed += uint64(x.Removed) // #nosec G115 -- a count
 	switch r.kind {
@@ -238,19 +238,19 @@ func (p *plan) applyRemoval(r removal, x *store.Removal) {
 		l.edits.Add(1)
 	}
 	if x.Through < x.Range.To {
-		p.markRagged(r.laneRef)
+		d.markRagged(r.laneRef)
 	}
 }
 
 // undo forgets what the commit would have done.
-func (p *plan) undo() {
-	for _, r := range p.lanes {
+func (d *draft) undo() {
+	for _, r := range d.lanes {
 		l := r.lane()
 		l.dirty, l.stale, l.settled, l.discarded = false, false, false, nil
 		l.next, l.nextSkipped = l.tail.Load(), l.skipped
-		p.markRagged(r) // what it would have removed is still there
+		d.markRagged(r) // what it would have removed is still there
 	}
-	for _, q := range p.queues {
+	for _, q := range d.queues {
 		for prio, w := range q.work {
 			if q.work[prio] = nil; w != nil {
 				q.topic.refloor(q.of, prio)
@@ -258,7 +258,7 @@ func (p *plan) undo() {
 		}
 		q.dirty, q.store = false, [MaxPriority + 1]bool{}
 	}
-	for _, t := range p.topics {
+	for _, t := range d.topics {
 		t.touched, t.room, t.nextDelayed = false, 0, t.delayed.Load()
 	}
 }
@@ -266,8 +266,8 @@ func (p *plan) undo() {
 // notify wakes the long polls of the topics that got messages, and tells whether there was one. A
 // long poll counts itself as waiting before it looks at the tails, so that one of the two sees the
 // other.
-func (p *plan) notify() (woke bool) {
-	for _, t := range p.topics {
+func (d *draft) notify() (woke bool) {
+	for _, t := range d.topics {
 		if t.waiting.Load() == 0 {
 			continue
 		}

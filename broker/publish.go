@@ -242,7 +242,7 @@ func (o *publishOp) receipt(b *Broker, i int) Receipt {
 	return Receipt{ID: b.ids.encode(r.Place, r.Created)}
 }
 
-func (o *publishOp) plan(p *plan) (err error) {
+func (o *publishOp) plan(d *draft) (err error) {
 	t := o.topic
 	if t.deleted.Load() || t.def.Load().Inactive {
 		return denied("the topic is not there or not active any more")
@@ -250,10 +250,10 @@ func (o *publishOp) plan(p *plan) (err error) {
 	if q := o.producer; q != nil && (q.deleted.Load() || q.def.Load().Inactive) {
 		return denied("the producer is not there or not active any more")
 	}
-	if o.stored, err = o.findDuplicates(p); err != nil {
+	if o.stored, err = o.findDuplicates(d); err != nil {
 		return err
 	}
-	if err := p.fits(t, int64(o.stored)); err != nil {
+	if err := d.fits(t, int64(o.stored)); err != nil {
 		return err
 	}
 	for i := range o.records {
@@ -262,21 +262,21 @@ func (o *publishOp) plan(p *plan) (err error) {
 			continue
 		}
 		if !r.KeepID.IsZero() {
-			p.ids[idKey{t.id, r.ID}] = struct{}{}
+			d.ids[idKey{t.id, r.ID}] = struct{}{}
 		}
 		if r.Delay > 0 {
-			p.batch.Delay = append(p.batch.Delay, r)
+			d.batch.Delay = append(d.batch.Delay, r)
 			t.nextDelayed++
 			continue
 		}
-		p.append(t, r)
+		d.append(t, r)
 	}
 	return nil
 }
 
 // findDuplicates marks the records whose own ID the topic got within its dedup window already, and
 // returns how many are left.
-func (o *publishOp) findDuplicates(p *plan) (int, error) {
+func (o *publishOp) findDuplicates(d *draft) (int, error) {
 	stored := len(o.records)
 	o.same = nil
 	var own []int
@@ -291,15 +291,15 @@ func (o *publishOp) findDuplicates(p *plan) (int, error) {
 	o.same = make([]bool, len(o.records))
 	within := make(map[string]struct{}, len(own))
 	window := max(0, o.topic.def.Load().DedupWindow)
-	err := p.b.store.View(func(r store.Reader) error {
+	err := d.b.store.View(func(r store.Reader) error {
 		for _, i := range own {
 			id := o.records[i].ID
-			_, duplicate := p.ids[idKey{o.topic.id, id}]
+			_, duplicate := d.ids[idKey{o.topic.id, id}]
 			if _, twice := within[id]; twice {
 				duplicate = true
 			}
-			if place, second, ok := p.b.ids.decode(id); ok && place.Topic == o.topic.id &&
-				p.now.Before(time.Unix(second, 0).Add(window)) {
+			if place, second, ok := d.b.ids.decode(id); ok && place.Topic == o.topic.id &&
+				d.now.Before(time.Unix(second, 0).Add(window)) {
 				duplicate = true // the client repeats an ID that the broker has made
 			}
 			if !duplicate {
@@ -308,7 +308,7 @@ func (o *publishOp) findDuplicates(p *plan) (int, error) {
 					return err
 				}
 				for _, s := range sightings {
-					duplicate = duplicate || p.now.Before(s.Created.Add(window))
+					duplicate = duplicate || d.now.Before(s.Created.Add(window))
 				}
 			}
 			within[id] = struct{}{}

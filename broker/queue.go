@@ -40,7 +40,7 @@ type queue struct {
 	store  [MaxPriority + 1]bool      // work is to be stored
 	at     [MaxPriority + 1]int32     // in the lanes' floors
 	mended [MaxPriority + 1]int       // spans that the last mending left
-	dirty  bool                       // listed in plan.queues
+	dirty  bool                       // listed in draft.queues
 }
 
 // progress is what a consumer is done with in a lane.

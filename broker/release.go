@@ -49,7 +49,7 @@ type releaseOp struct {
 	changed bool
 }
 
-func (o *releaseOp) plan(p *plan) error {
+func (o *releaseOp) plan(d *draft) error {
 	if o.t.deleted.Load() {
 		return noTopic(o.name)
 	}
@@ -62,14 +62,14 @@ func (o *releaseOp) plan(p *plan) error {
 	err := o.b.store.View(func(r store.Reader) error {
 		return o.b.find(r, o.t.id, o.id, func(key string, rec *store.Record) {
 			switch at := rec.ExpireAt(); {
-			case !at.IsZero() && !at.After(o.b.expiryNow(p.now)):
+			case !at.IsZero() && !at.After(o.b.expiryNow(d.now)):
 			case key == "":
 				o.slots = append(o.slots, slot{rec.Priority, rec.Pos})
 			default:
 				rec := *rec
 				rec.Payload = bytes.Clone(rec.Payload)
 				// It is due now, and its expiration counts from now on.
-				waited := (p.now.Sub(rec.Created) + time.Second - 1) / time.Second
+				waited := (d.now.Sub(rec.Created) + time.Second - 1) / time.Second
 				rec.Delay = uint32(min(int64(rec.Delay), max(int64(waited), 0))) // #nosec G115 -- no more than before
 				keys, records = append(keys, key), append(records, &rec)
 			}
@@ -82,12 +82,12 @@ func (o *releaseOp) plan(p *plan) error {
 		return noMessage(o.id)
 	}
 	for i, r := range records {
-		p.batch.Undelay = append(p.batch.Undelay, keys[i])
-		p.append(o.t, r)
+		d.batch.Undelay = append(d.batch.Undelay, keys[i])
+		d.append(o.t, r)
 		o.t.nextDelayed--
 	}
 	o.moved = len(records)
-	return o.docs.plan(p)
+	return o.docs.plan(d)
 }
 
 func (o *releaseOp) applied(now time.Time) {
@@ -170,11 +170,11 @@ type releaseFlightOp struct {
 	docs documentOp
 }
 
-func (o *releaseFlightOp) plan(p *plan) error {
+func (o *releaseFlightOp) plan(d *draft) error {
 	if o.c.deleted.Load() {
 		return noConsumer(o.c.id)
 	}
-	return o.docs.plan(p)
+	return o.docs.plan(d)
 }
 
 func (o *releaseFlightOp) applied(time.Time) {}

@@ -289,22 +289,22 @@ type settleOp struct {
 	finished int64 // messages that the consumer was not done with before
 }
 
-func (o *settleOp) plan(p *plan) error {
+func (o *settleOp) plan(d *draft) error {
 	if o.c.deleted.Load() {
 		return errDeleted
 	}
-	o.finished = p.settle(&o.c.queue, o.leases)
+	o.finished = d.settle(&o.c.queue, o.leases)
 	return nil
 }
 
 // settle makes a queue done with the messages of leases. It returns with how many it was not yet.
-func (p *plan) settle(q *queue, leases []*lease) (finished int64) {
+func (d *draft) settle(q *queue, leases []*lease) (finished int64) {
 	slices.SortFunc(leases, func(a, b *lease) int {
 		return cmp.Or(cmp.Compare(a.priority, b.priority), cmp.Compare(a.pos, b.pos))
 	})
 	for i := 0; i < len(leases); {
 		prio, all := int(leases[i].priority), leases[i].Span
-		w, l := p.progress(q, prio), p.touchLane(q.topic, prio)
+		w, l := d.progress(q, prio), d.touchLane(q.topic, prio)
 		l.settled = true
 		for ; i < len(leases) && int(leases[i].priority) == prio && leases[i].From <= all.To+1; i++ {
 			all.From, all.To = min(all.From, leases[i].From), max(all.To, leases[i].To)

@@ -404,63 +404,63 @@ func (s *sweeper) scanDelayed(r store.Reader, op *sweepOp) error {
 	return err
 }
 
-func (o *sweepOp) plan(p *plan) error {
+func (o *sweepOp) plan(d *draft) error {
 	o.b.mu.RLock()
 	defer o.b.mu.RUnlock()
 	o.began = time.Now()
 	for i, a := range o.attempts {
 		if !o.holders[i].deleted.Load() {
-			p.batch.Attempts = append(p.batch.Attempts, a)
+			d.batch.Attempts = append(d.batch.Attempts, a)
 		}
 	}
 	for i, s := range o.seen {
 		if !o.stamps[i].over.Load() {
-			p.batch.Seen = append(p.batch.Seen, s)
+			d.batch.Seen = append(d.batch.Seen, s)
 		}
 	}
-	p.batch.DropIDs = append(p.batch.DropIDs, o.ids...)
+	d.batch.DropIDs = append(d.batch.DropIDs, o.ids...)
 	o.lapsed, o.purged, o.over.positions = o.lapsed[:0], nil, o.over.positions[:0]
 	o.more = o.more || o.full || o.scan.topics != nil
 	for i := range o.expired {
-		o.expire(p, &o.expired[i])
+		o.expire(d, &o.expired[i])
 	}
-	o.discard(p)
-	o.mend(p)
+	o.discard(d)
+	o.mend(d)
 	if len(o.due) > 0 && o.undelayed != o.b.sweeper.undelayed.Load() {
 		o.due, o.dueSkipped, o.more = nil, true, true // some of them may be gone: look again
 	}
 	lost := map[string]bool{}
-	for _, d := range o.lost {
-		lost[d.Key] = true
-		o.dropDelayed(p, d)
+	for _, m := range o.lost {
+		lost[m.Key] = true
+		o.dropDelayed(d, m)
 	}
-	for _, d := range o.due {
-		if t := o.b.topicIDs[d.Record.Topic]; t != nil {
-			p.batch.Undelay = append(p.batch.Undelay, d.Key)
-			p.append(t, d.Record)
+	for _, m := range o.due {
+		if t := o.b.topicIDs[m.Record.Topic]; t != nil {
+			d.batch.Undelay = append(d.batch.Undelay, m.Key)
+			d.append(t, m.Record)
 			t.nextDelayed--
-		} else if !lost[d.Key] {
-			o.dropDelayed(p, d)
+		} else if !lost[m.Key] {
+			o.dropDelayed(d, m)
 		}
 	}
-	o.more = p.sweep() || o.more
-	o.purge(p)
-	p.batch.Wipe = p.batch.Wipe || o.wiping > 0
+	o.more = d.sweep() || o.more
+	o.purge(d)
+	d.batch.Wipe = d.batch.Wipe || o.wiping > 0
 	return nil
 }
 
 // dropDelayed deletes a delayed message of a deleted topic.
-func (o *sweepOp) dropDelayed(p *plan, d store.Delayed) {
-	p.batch.Undelay = append(p.batch.Undelay, d.Key)
-	if t := o.b.orphans[d.Record.Topic]; t != nil {
-		p.touch(t)
+func (o *sweepOp) dropDelayed(d *draft, m store.Delayed) {
+	d.batch.Undelay = append(d.batch.Undelay, m.Key)
+	if t := o.b.orphans[m.Record.Topic]; t != nil {
+		d.touch(t)
 		t.nextDelayed--
 	}
 }
 
 // purge removes what is stored of deleted topics, as much as a commit may, and forgets the topics of
 // which nothing is left. What is remembered of IDs goes at its time.
-func (o *sweepOp) purge(p *plan) {
+func (o *sweepOp) purge(d *draft) {
 	for id, t := range o.b.orphans {
 		left := t.nextDelayed > 0 && !o.scanned[id] // some may be damaged: then they are never found
 		for prio := range t.lanes {
@@ -469,19 +469,19 @@ func (o *sweepOp) purge(p *plan) {
 				continue
 			}
 			left, o.more = true, true
-			n := p.budget()
+			n := d.budget()
 			if n == 0 {
 				return
 			}
-			p.remove(laneRef{t, prio}, store.Span{From: l.first(), To: l.next}, n, atHead)
-			p.removing += int(min(uint64(n), l.next-l.first()+1)) // #nosec G115 -- between 0 and n
+			d.remove(laneRef{t, prio}, store.Span{From: l.first(), To: l.next}, n, atHead)
+			d.removing += int(min(uint64(n), l.next-l.first()+1)) // #nosec G115 -- between 0 and n
 		}
 		if left {
 			continue
 		}
 		for prio := range t.lanes {
 			if t.lanes[prio].next > 0 {
-				p.batch.Purge = append(p.batch.Purge, store.Lane{Topic: id, Priority: uint8(prio)})
+				d.batch.Purge = append(d.batch.Purge, store.Lane{Topic: id, Priority: uint8(prio)})
 			}
 		}
 		o.purged = append(o.purged, t)
@@ -489,7 +489,7 @@ func (o *sweepOp) purge(p *plan) {
 }
 
 // expire removes expired messages, of which every consumer is done then.
-func (o *sweepOp) expire(p *plan, x *expired) {
+func (o *sweepOp) expire(d *draft, x *expired) {
 	if x.t != nil {
 		l := &x.t.lanes[x.Lane.Priority]
 		if x.t.deleted.Load() || x.edits != l.edits.Load() {
@@ -497,31 +497,31 @@ func (o *sweepOp) expire(p *plan, x *expired) {
 			return
 		}
 		i := sort.Search(len(x.positions), func(i int) bool { return x.positions[i] >= l.head })
-		o.gather(p, x, x.positions[i:])
+		o.gather(d, x, x.positions[i:])
 	}
 	o.more = o.more || x.through < x.Range.To
-	p.batch.Expiries = append(p.batch.Expiries, store.Expired{Expiry: x.Expiry, Through: x.through})
+	d.batch.Expiries = append(d.batch.Expiries, store.Expired{Expiry: x.Expiry, Through: x.through})
 }
 
 // gather notes that positions of x are to be discarded, together with those before them where they follow these.
-func (o *sweepOp) gather(p *plan, x *expired, positions []uint64) {
+func (o *sweepOp) gather(d *draft, x *expired, positions []uint64) {
 	if len(positions) == 0 {
 		return
 	}
 	n := len(o.over.positions)
 	if n > 0 && (o.over.t != x.t || o.over.prio != x.Lane.Priority || o.over.positions[n-1] >= positions[0]) {
-		o.discard(p)
+		o.discard(d)
 	}
 	o.over.t, o.over.prio = x.t, x.Lane.Priority
 	o.over.positions = append(o.over.positions, positions...)
 }
 
 // discard removes what was gathered.
-func (o *sweepOp) discard(p *plan) {
+func (o *sweepOp) discard(d *draft) {
 	if len(o.over.positions) == 0 {
 		return
 	}
-	missed := p.discard(o.over.t, int(o.over.prio), o.over.positions)
+	missed := d.discard(o.over.t, int(o.over.prio), o.over.positions)
 	for i, c := range o.over.t.list() {
 		if missed[i] > 0 {
 			o.lapsed = append(o.lapsed, lapse{c, missed[i]})

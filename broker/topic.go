@@ -142,7 +142,7 @@ type topic struct {
 	// The committer's own.
 	room        int64 // at least so many messages fit yet; counted anew when used up
 	nextDelayed int64 // delayed, as this commit will leave it
-	touched     bool  // listed in plan.topics
+	touched     bool  // listed in draft.topics
 }
 
 func (t *topic) list() []*consumer {

@@ -7,18 +7,18 @@ import (
 )
 
 // remove takes messages of a range out of a lane, as many as the commit may remove.
-func (p *plan) remove(r laneRef, s store.Span, limit int, kind removalKind) {
-	p.touchLane(r.t, r.p).stale = true
-	p.batch.Remove = append(p.batch.Remove, store.Removal{Lane: r.key(), Range: s, Limit: limit})
-	p.removals = append(p.removals, removal{r, kind})
+func (d *draft) remove(r laneRef, s store.Span, limit int, kind removalKind) {
+	d.touchLane(r.t, r.p).stale = true
+	d.batch.Remove = append(d.batch.Remove, store.Removal{Lane: r.key(), Range: s, Limit: limit})
+	d.removals = append(d.removals, removal{r, kind})
 }
 
 // budget returns how many more messages the commit may remove that nobody needs.
-func (p *plan) budget() int { return max(maxRemoval-p.removing, 0) }
+func (d *draft) budget() int { return max(maxRemoval-d.removing, 0) }
 
 // trim removes what every consumer of the topic is past. It tells whether there may be more: one commit
 // removes only so much.
-func (p *plan) trim(r laneRef) (more bool) {
+func (d *draft) trim(r laneRef) (more bool) {
 	l := r.lane()
 	c := r.t.least(r.p)
 	if c == nil {
@@ -26,37 +26,37 @@ func (p *plan) trim(r laneRef) (more bool) {
 	}
 	done := c.doneNow(r.p)
 	if from, to := l.first(), done.Lowest()-1; to >= from {
-		if n := min(p.budget(), int(min(to-from+1, maxRemoval))); n > 0 {
-			p.remove(r, store.Span{From: from, To: to}, n, atHead)
-			p.removing += n
+		if n := min(d.budget(), int(min(to-from+1, maxRemoval))); n > 0 {
+			d.remove(r, store.Span{From: from, To: to}, n, atHead)
+			d.removing += n
 			more = uint64(n) <= to-from
 		} else {
-			p.markRagged(r)
+			d.markRagged(r)
 			more = true
 		}
 	}
 	if len(done.Spans) > 0 {
-		p.markRagged(r)
+		d.markRagged(r)
 	}
 	return more
 }
 
 // markRagged lets the sweeper look for what can be removed from a lane.
-func (p *plan) markRagged(r laneRef) {
+func (d *draft) markRagged(r laneRef) {
 	if l := r.lane(); !l.ragged && len(r.t.list()) > 0 {
 		l.ragged = true
-		p.ragged = append(p.ragged, r)
+		d.ragged = append(d.ragged, r)
 	}
 }
 
 // resume lists the lanes in which the last run may have left what nobody needs.
-func (p *plan) resume() {
-	p.b.mu.RLock()
-	defer p.b.mu.RUnlock()
-	for _, t := range p.b.topics {
+func (d *draft) resume() {
+	d.b.mu.RLock()
+	defer d.b.mu.RUnlock()
+	for _, t := range d.b.topics {
 		for prio := range t.lanes {
 			if t.lanes[prio].stored() > 0 {
-				p.markRagged(laneRef{t, prio})
+				d.markRagged(laneRef{t, prio})
 			}
 		}
 	}
@@ -67,14 +67,14 @@ const maxRagged = 1000
 
 // sweep removes, from the lanes that were listed, what all consumers are done with. It tells whether
 // there may be more to remove.
-func (p *plan) sweep() (more bool) {
-	refs := p.ragged
+func (d *draft) sweep() (more bool) {
+	refs := d.ragged
 	n := min(len(refs), maxRagged)
-	p.ragged = slices.Clone(refs[n:])
-	p.refloor()
+	d.ragged = slices.Clone(refs[n:])
+	d.refloor()
 	for i, r := range refs[:n] {
-		if p.budget() == 0 {
-			p.ragged = append(p.ragged, refs[i:n]...)
+		if d.budget() == 0 {
+			d.ragged = append(d.ragged, refs[i:n]...)
 			return true
 		}
 		r.lane().ragged = false
@@ -82,14 +82,14 @@ func (p *plan) sweep() (more bool) {
 			continue // its consumers were deleted meanwhile: what it has waits for the next one
 		}
 		if c := r.t.least(r.p); c.doneNow(r.p).Lowest() > r.lane().first() {
-			more = p.trim(r) || more
+			more = d.trim(r) || more
 		}
-		if p.removeDone(r) {
-			p.markRagged(r)
+		if d.removeDone(r) {
+			d.markRagged(r)
 			more = true
 		}
 	}
-	return more || len(p.ragged) > 0 && n == maxRagged
+	return more || len(d.ragged) > 0 && n == maxRagged
 }
 
 // maxCompared bounds how many spans are looked for in how many queues at once.
@@ -97,7 +97,7 @@ const maxCompared = 100_000
 
 // removeDone removes from a lane what all consumers of the topic are done with out of order. It tells
 // whether there is more: one commit removes only so much.
-func (p *plan) removeDone(r laneRef) (more bool) {
+func (d *draft) removeDone(r laneRef) (more bool) {
 	l, c := r.lane(), r.t.least(r.p)
 	if c == nil {
 		return false
@@ -125,13 +125,13 @@ func (p *plan) removeDone(r laneRef) (more bool) {
 		}
 	}
 	for _, s := range spans {
-		n := p.budget()
+		n := d.budget()
 		if n == 0 {
 			return true
 		}
 		n = min(n, int(min(s.To-s.From+1, maxRemoval)))
-		p.remove(r, s, n, done)
-		p.removing += n
+		d.remove(r, s, n, done)
+		d.removing += n
 	}
 	return more
 }
@@ -157,15 +157,15 @@ func intersect(spans []store.Span, c *store.Cursor) []store.Span {
 // discard removes messages of a lane that not all consumers are done with: they have expired, or an
 // administrator deletes them. Positions are ascending, and each has a message. It returns for how many
 // messages of each consumer that was, in the order of the topic's list.
-func (p *plan) discard(t *topic, prio int, positions []uint64) []int {
-	l := p.touchLane(t, prio)
+func (d *draft) discard(t *topic, prio int, positions []uint64) []int {
+	l := d.touchLane(t, prio)
 	l.stale, l.settled = true, true // what all are done with behind them may be at the head now
 	var spans []store.Span
 	for _, pos := range positions {
 		spans = addSpan(spans, store.Span{From: pos, To: pos})
 	}
 	for _, s := range spans {
-		p.remove(laneRef{t, prio}, s, 0, discarded)
+		d.remove(laneRef{t, prio}, s, 0, discarded)
 	}
 	if l.discarded = append(l.discarded, positions...); !slices.IsSorted(l.discarded) {
 		slices.Sort(l.discarded)
@@ -189,7 +189,7 @@ func (p *plan) discard(t *topic, prio int, positions []uint64) []int {
 	}
 	for i, c := range list {
 		if missed[i] != base {
-			w := p.progress(&c.queue, prio)
+			w := d.progress(&c.queue, prio)
 			w.finished = uint64(int64(w.finished) + int64(missed[i]-base)) // #nosec G115 -- a count of messages is far below 2^63
 		}
 	}
