@@ -39,7 +39,7 @@
 // queue.go is what a topic's messages are to a consumer, lane.go a priority of a topic, lease.go a message in flight.
 // The verbs: publish, receive (take.go reads for it, stream.go goes on) and settle for clients; browse, find, delete,
 // release and clear for administrators; change and define for objects. What they come to: commit.go has the turn,
-// plan.go one commit in the making, trim.go what nobody needs any more, sweep.go what is over. What a Store must do
+// draft.go one commit in the making, trim.go what nobody needs any more, sweep.go what is over. What a Store must do
 // is in package store, and package db does it on bbolt; whose password is right is in package login.
 //
 // The package has more than 4,000 lines, since all of these work on one state, that of the lanes and queues, under one
