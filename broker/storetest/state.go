@@ -232,7 +232,7 @@ func (f *fixture) onDisk(text string) (found bool) {
 		if err != nil || d.IsDir() {
 			return err
 		}
-		content, err := os.ReadFile(path) // #nosec G304 -- of a test's own directory
+		content, err := os.ReadFile(path) // #nosec G304 G122 -- of a test's own directory
 		found = found || bytes.Contains(content, []byte(text))
 		return err
 	})

@@ -36,7 +36,7 @@ func Connect(t *testing.T, addr string) Conn {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { c.Close() })
+	t.Cleanup(func() { _ = c.Close() })
 	return NewConn(c)
 }
 
@@ -53,7 +53,7 @@ func (c Conn) Answer() (*http.Response, error) {
 	resp, err := http.ReadResponse(c.R, nil)
 	if err == nil {
 		_, err = io.Copy(io.Discard, resp.Body)
-		resp.Body.Close()
+		_ = resp.Body.Close()
 	}
 	return resp, err
 }
