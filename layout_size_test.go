@@ -23,7 +23,7 @@ const (
 // larger are those that pass a bound, and what they may have at the most until they are smaller.
 var larger = map[string]int{
 	"type admin.Admin": 153,
-	"package admin":    8600,
+	"package admin":    8450,
 }
 
 // TestLayoutSizes counts the methods of types, and the lines of functions, files and packages.

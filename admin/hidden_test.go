@@ -3,6 +3,7 @@ package admin
 import (
 	"encoding/json"
 	"errors"
+	"fmt"
 	"net/http"
 	"net/url"
 	"strings"
@@ -19,7 +20,7 @@ func TestHiddenCharactersAreRefused(t *testing.T) {
 	r.example()
 	for _, hidden := range []string{"\u202e", "\u200b", "\u200c", "\u200d", "\u2066", "\u00ad", "\ufeff", "\u2028", "\u2029", "\u0085", "\U000e0041", "\u3164"} {
 		name := "pay" + hidden + "pal"
-		quoted := escaped([]rune(hidden)[0])
+		quoted := fmt.Sprintf("⟨%U⟩", []rune(hidden)[0])
 		for _, tt := range []struct {
 			path, field string
 			body        object

@@ -3,9 +3,10 @@ package admin
 import (
 	"pipit/admin/audit"
 	"pipit/admin/gate"
+	"pipit/admin/text"
 )
 
-// What package gate has, by the names that it has in this package.
+// What the rooms beneath have, by the names that it has in this package.
 type (
 	query        = gate.Query
 	list[T any]  = gate.List[T]
@@ -41,6 +42,19 @@ var (
 	actorOf  = gate.ActorOf
 	isRead   = gate.IsRead
 	isLocal  = gate.IsLocal
+
+	num          = text.Number
+	size         = text.Size
+	duration     = text.Duration
+	rate         = text.Rate
+	percent      = text.Percent
+	count        = text.Count
+	waitText     = text.Wait
+	wholeSeconds = text.WholeSeconds
+	segment      = text.Segment
+	unsegment    = text.Unsegment
+	showHidden   = text.ShowHidden
+	shownName    = text.Shown
 )
 
 func pageOf[I, T any](q query, items []I, byDefault string, by sorts[I], matches func(*I) bool, of func(*I) T) (list[T], error) {

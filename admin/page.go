@@ -9,7 +9,6 @@ import (
 	"html/template"
 	"io"
 	"io/fs"
-	"math"
 	"net/http"
 	"path"
 	"reflect"
@@ -247,35 +246,6 @@ var functions = template.FuncMap{
 	"dict":      dict,
 }
 
-// num writes a number with its thousands apart: 1,234,567.
-func num(n any) string {
-	s := fmt.Sprint(n)
-	sign := ""
-	if strings.HasPrefix(s, "-") {
-		sign, s = "-", s[1:]
-	}
-	for i := len(s) - 3; i > 0; i -= 3 {
-		s = s[:i] + "," + s[i:]
-	}
-	return sign + s
-}
-
-// size writes a number of bytes: 1.2 MiB.
-func size(n any) string {
-	v, err := strconv.ParseInt(fmt.Sprint(n), 10, 64)
-	if err != nil || v < 0 {
-		return "unknown"
-	}
-	if v < 1024 {
-		return fmt.Sprintf("%d B", v)
-	}
-	f, unit := float64(v)/1024, 0
-	for ; f >= 1023.95 && unit < 5; unit++ {
-		f /= 1024
-	}
-	return fmt.Sprintf("%.1f %ciB", f, "KMGTPE"[unit])
-}
-
 // moment is a time.Time or a Time.
 type moment interface {
 	IsZero() bool
@@ -306,64 +276,6 @@ func ago(m moment) template.HTML {
 		text = "in " + duration(-d)
 	}
 	return template.HTML(`<time data-ago datetime="` + t.Format(time.RFC3339Nano) + `" title="` + t.Format("2006-01-02 15:04:05") + ` UTC">` + text + `</time>`) // #nosec G203 -- formatted times alone
-}
-
-// duration writes a duration in its two largest units: 2 d 3 h, 4 min 5 s, 0.3 s.
-func duration(d time.Duration) string {
-	switch {
-	case d <= 0:
-		return "0 s"
-	case d < time.Second:
-		return fmt.Sprintf("%.1f s", max(0.1, math.Floor(d.Seconds()*10)/10))
-	}
-	s := int64(d / time.Second)
-	two := func(big int64, bigUnit string, small int64, smallUnit string) string {
-		text := fmt.Sprintf("%d %s", s/big, bigUnit)
-		if rest := s % big / small; rest > 0 {
-			text += fmt.Sprintf(" %d %s", rest, smallUnit)
-		}
-		return text
-	}
-	switch {
-	case s < 60:
-		return fmt.Sprintf("%d s", s)
-	case s < 60*60:
-		return two(60, "min", 1, "s")
-	case s < 24*60*60:
-		return two(60*60, "h", 60, "min")
-	}
-	return two(24*60*60, "d", 60*60, "h")
-}
-
-// waitText writes a wait in whole seconds, rounded up.
-func waitText(d time.Duration) string {
-	if n := wholeSeconds(d); n != 1 {
-		return fmt.Sprintf("%d seconds", n)
-	}
-	return "1 second"
-}
-
-func wholeSeconds(d time.Duration) int { return int((d + time.Second - 1) / time.Second) }
-
-// rate writes a number per second: 0, 0.3, 12, 1,234.
-func rate(f float64) string {
-	switch {
-	case math.IsNaN(f) || f < 0.005:
-		return "0"
-	case f < 1:
-		return strconv.FormatFloat(f, 'f', 2, 64)
-	case f < 10:
-		return strconv.FormatFloat(f, 'f', 1, 64)
-	}
-	return num(int64(f + 0.5))
-}
-
-// percent returns how much of whole a part is, 0 to 100.
-func percent(part, whole int64) int {
-	if whole <= 0 || part <= 0 {
-		return 0
-	}
-	return int(min(100, float64(part)/float64(whole)*100))
 }
 
 // dict makes a map of keys and values, for a template that takes more than one argument.

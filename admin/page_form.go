@@ -461,24 +461,3 @@ func (a *Admin) usernames() []option {
 	}
 	return names
 }
-
-// segment is a name as one segment of the path of a page. Browsers take "." and ".." for steps,
-// however they are escaped: these get a "~" in front, and so do names that look as if they had one.
-func segment(name string) string {
-	if dotted(name) {
-		name = "~" + name
-	}
-	return url.PathEscape(name)
-}
-
-// unsegment is the opposite of segment, for what is unescaped already.
-func unsegment(s string) string {
-	if s != "" && s[0] == '~' && dotted(s[1:]) {
-		return s[1:]
-	}
-	return s
-}
-
-func dotted(s string) bool {
-	return slices.Contains([]string{".", ".."}, strings.TrimLeft(s, "~"))
-}

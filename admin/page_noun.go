@@ -301,14 +301,6 @@ func withIt(d Deleted) string {
 	return ", with " + strings.Join(parts, ", ")
 }
 
-// count is a number with what it counts.
-func count(n int64, one, many string) string {
-	if n == 1 {
-		return "1 " + one
-	}
-	return num(n) + " " + many
-}
-
 // proposePair has the fields of a new producer or consumer propose the clients and topics that there are.
 func (a *Admin) proposePair(fields []field, proposed url.Values) []field {
 	for i := range fields {

@@ -1,4 +1,4 @@
-package admin
+package text
 
 import (
 	"fmt"
@@ -7,10 +7,10 @@ import (
 	"pipit/broker"
 )
 
-// showHidden replaces by their codes the characters that do not show in the texts of a page, such as in names
-// that are older than the rule against them. Payloads stay as visible makes them, and so does what is in a
+// ShowHidden replaces by their codes the characters that do not show in the texts of a page, such as in names
+// that are older than the rule against them. Payloads stay as they are, and so does what is in a
 // tag: what a form sends.
-func showHidden(html string) string {
+func ShowHidden(html string) string {
 	if !strings.ContainsFunc(html, isHiddenText) {
 		return html
 	}
@@ -38,8 +38,8 @@ func showHidden(html string) string {
 	return b.String()
 }
 
-// shownName is a name as showHidden writes it.
-func shownName(name string) string {
+// Shown is a name as ShowHidden writes it.
+func Shown(name string) string {
 	var b strings.Builder
 	for _, r := range name {
 		if isHiddenText(r) {
