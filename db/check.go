@@ -69,7 +69,7 @@ func check(tx *bbolt.Tx, found *findings, progress func(part float64)) {
 		found.add("%w", err)
 		return
 	}
-	checkObjects(tx, img, found)
+	checkObjects(img, found)
 	checkLog(tx, img, found, progress)
 	checkDelayed(tx, img, found)
 	checkPayloads(tx, found)
@@ -85,7 +85,7 @@ func check(tx *bbolt.Tx, found *findings, progress func(part float64)) {
 	progress(1)
 }
 
-func checkObjects(tx *bbolt.Tx, img *store.Image, found *findings) {
+func checkObjects(img *store.Image, found *findings) {
 	ids := map[uint32]string{}
 	id := func(id uint32, what string) {
 		if other, used := ids[id]; used {
