@@ -100,7 +100,7 @@ func manySite(b *testing.B, s *site) []namedPage {
 		for i := range batch {
 			batch[i].Payload = fmt.Appendf(nil, "%0100d", i)
 		}
-		made, err := p.PublishBatch(b.Context(), batch)
+		made, err := p.PublishBatch(batch)
 		if err != nil {
 			b.Fatal(err)
 		}

@@ -200,7 +200,7 @@ func (s *site) traffic() {
 				for i := range batch {
 					batch[i].Payload = fmt.Appendf(nil, `{"id": %d}`, random.IntN(100_000))
 				}
-				_, err := l.PublishBatch(s.Context(), batch)
+				_, err := l.PublishBatch(batch)
 				fail(err)
 			}
 			for _, q := range l.queues {
@@ -208,7 +208,7 @@ func (s *site) traffic() {
 					continue // later
 				}
 				if len(q.flying) > 0 {
-					_, err := q.Settle(s.Context(), broker.Settlement{Ack: q.flying})
+					_, err := q.Settle(broker.Settlement{Ack: q.flying})
 					fail(err)
 					q.flying = nil
 				}

@@ -33,7 +33,7 @@ func TestSettle(t *testing.T) {
 		r.publish("/t", broker.Publication{Payload: fmt.Append(nil, i)})
 	}
 	m := r.receive("/t", "a", broker.ReceiveOptions{Max: 4})
-	got, err := r.sub("/t", "a").Settle(ctx, broker.Settlement{Ack: []string{m[0].ID, m[2].ID, "nope"}, Reject: []string{m[1].ID}})
+	got, err := r.sub("/t", "a").Settle(broker.Settlement{Ack: []string{m[0].ID, m[2].ID, "nope"}, Reject: []string{m[1].ID}})
 	if err != nil || got.Acked != 2 || got.Rejected != 1 || len(got.NotFound) != 1 {
 		t.Fatalf("settle: %+v, %v", got, err)
 	}
@@ -48,10 +48,10 @@ func TestSettle(t *testing.T) {
 	}
 	r.restart()
 	// An acknowledgement of what was delivered before the restart is honoured, once.
-	if got, err = r.sub("/t", "a").Settle(ctx, broker.Settlement{Ack: []string{after[3].ID}}); err != nil || got.Acked != 1 {
+	if got, err = r.sub("/t", "a").Settle(broker.Settlement{Ack: []string{after[3].ID}}); err != nil || got.Acked != 1 {
 		t.Errorf("ack after restart: %+v %v", got, err)
 	}
-	if got, err = r.sub("/t", "a").Settle(ctx, broker.Settlement{Ack: []string{after[3].ID}}); err != nil || len(got.NotFound) != 1 {
+	if got, err = r.sub("/t", "a").Settle(broker.Settlement{Ack: []string{after[3].ID}}); err != nil || len(got.NotFound) != 1 {
 		t.Errorf("second ack: %+v %v", got, err)
 	}
 	if got := payloads(r.receive("/t", "a", broker.ReceiveOptions{})); got != "1 3 4 " {
@@ -93,7 +93,7 @@ func TestDedup(t *testing.T) {
 		r.define(topicDef("/t"), consumerDef("/t", "a"))
 		p, _ := r.Publisher(r.crm, "/t")
 		for i := range 3 {
-			rc, err := p.Publish(ctx, broker.Publication{Payload: []byte("x"), ID: "mine", Expiration: 1000})
+			rc, err := p.Publish(broker.Publication{Payload: []byte("x"), ID: "mine", Expiration: 1000})
 			if err != nil || rc.ID != "mine" || rc.Duplicate != (i > 0) {
 				t.Fatalf("publish %d: %+v %v", i, rc, err)
 			}
@@ -102,15 +102,15 @@ func TestDedup(t *testing.T) {
 		if len(m) != 1 || m[0].ID != "mine" {
 			t.Fatalf("%+v", m)
 		}
-		if s, err := r.sub("/t", "a").Settle(ctx, broker.Settlement{Ack: []string{"mine"}}); err != nil || s.Acked != 1 {
+		if s, err := r.sub("/t", "a").Settle(broker.Settlement{Ack: []string{"mine"}}); err != nil || s.Acked != 1 {
 			t.Fatalf("%+v %v", s, err)
 		}
-		rc, err := p.Publish(ctx, broker.Publication{ID: "mine"})
+		rc, err := p.Publish(broker.Publication{ID: "mine"})
 		if err != nil || !rc.Duplicate {
 			t.Fatalf("after the ack: %+v %v", rc, err)
 		}
 		time.Sleep(6 * time.Minute)
-		if rc, err = p.Publish(ctx, broker.Publication{ID: "mine"}); err != nil || rc.Duplicate {
+		if rc, err = p.Publish(broker.Publication{ID: "mine"}); err != nil || rc.Duplicate {
 			t.Fatalf("after the window: %+v %v", rc, err)
 		}
 	})
@@ -136,14 +136,14 @@ func TestForeignID(t *testing.T) {
 	s.Release(m)
 	r.receive("/t", "a", broker.ReceiveOptions{})
 	for _, st := range []broker.Settlement{{Reject: ids(m...)}, {Ack: ids(m...)}} {
-		if done, err := s.Settle(ctx, st); err != nil || done.Acked+done.Rejected != 3 {
+		if done, err := s.Settle(st); err != nil || done.Acked+done.Rejected != 3 {
 			t.Errorf("settle %+v: %+v %v", st, done, err)
 		}
 		if len(st.Reject) > 0 {
 			r.receive("/t", "a", broker.ReceiveOptions{})
 		}
 	}
-	if done, err := s.Settle(ctx, broker.Settlement{Ack: ids(m...)}); err != nil || len(done.NotFound) != 3 {
+	if done, err := s.Settle(broker.Settlement{Ack: ids(m...)}); err != nil || len(done.NotFound) != 3 {
 		t.Errorf("second ack: %+v %v", done, err)
 	}
 	if c, ok := r.Consumer(r.id("a")); !ok || c.Backlog != 0 {
@@ -162,7 +162,7 @@ func TestLimits(t *testing.T) {
 		r.publish("/t", broker.Publication{Payload: []byte("x")})
 	}
 	p, _ := r.Publisher(r.crm, "/t")
-	_, err := p.Publish(ctx, broker.Publication{})
+	_, err := p.Publish(broker.Publication{})
 	wantCode(t, err, broker.Full)
 	m := r.receive("/t", "a", broker.ReceiveOptions{})
 	if len(m) != 2 {
@@ -170,11 +170,11 @@ func TestLimits(t *testing.T) {
 	}
 	_, err = r.sub("/t", "a").Receive(ctx, broker.ReceiveOptions{})
 	wantCode(t, err, broker.Full)
-	if _, err := r.sub("/t", "a").Settle(ctx, broker.Settlement{Ack: []string{m[0].ID}}); err != nil {
+	if _, err := r.sub("/t", "a").Settle(broker.Settlement{Ack: []string{m[0].ID}}); err != nil {
 		t.Fatal(err)
 	}
 	r.publish("/t", broker.Publication{})
-	_, err = p.Publish(ctx, broker.Publication{})
+	_, err = p.Publish(broker.Publication{})
 	wantCode(t, err, broker.Full)
 }
 
@@ -189,13 +189,13 @@ func BenchmarkPublish(b *testing.B) {
 			b.SetParallelism(n / 2)
 			if n == 1 {
 				for b.Loop() {
-					p.Publish(ctx, pub)
+					p.Publish(pub)
 				}
 				return
 			}
 			b.RunParallel(func(pb *testing.PB) {
 				for pb.Next() {
-					if _, err := p.Publish(ctx, pub); err != nil {
+					if _, err := p.Publish(pub); err != nil {
 						b.Error(err)
 					}
 				}
@@ -217,7 +217,7 @@ func BenchmarkReceiveSettle(b *testing.B) {
 			pubs[i].Payload = make([]byte, 1024)
 		}
 		for ; n > 0; n -= len(pubs) {
-			if _, err := p.PublishBatch(ctx, pubs); err != nil {
+			if _, err := p.PublishBatch(pubs); err != nil {
 				b.Fatal(err)
 			}
 		}
@@ -237,7 +237,7 @@ func BenchmarkReceiveSettle(b *testing.B) {
 		for j := range msgs {
 			ids[j] = msgs[j].ID
 		}
-		if done, err := s.Settle(ctx, broker.Settlement{Ack: ids}); err != nil || done.Acked != 100 {
+		if done, err := s.Settle(broker.Settlement{Ack: ids}); err != nil || done.Acked != 100 {
 			b.Fatal(done, err)
 		}
 		if left -= 100; left == 0 {

@@ -81,7 +81,7 @@ func (r *rig) fill(topic string, n int, priorities ...int) {
 			}
 			i++
 		}
-		if _, err := p.PublishBatch(ctx, pubs); err != nil {
+		if _, err := p.PublishBatch(pubs); err != nil {
 			r.t.Fatal(err)
 		}
 	}
@@ -249,7 +249,7 @@ func TestBrowseStates(t *testing.T) {
 		got := r.receive("/t", "a", broker.ReceiveOptions{Max: 5})
 		settle := func(st broker.Settlement) {
 			t.Helper()
-			if _, err := r.sub("/t", "a").Settle(ctx, st); err != nil {
+			if _, err := r.sub("/t", "a").Settle(st); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -515,7 +515,7 @@ func TestBrowseLarge(t *testing.T) {
 					st.Ack = append(st.Ack, m.ID)
 				}
 			}
-			if _, err := r.sub("/t", "a").Settle(ctx, st); err != nil {
+			if _, err := r.sub("/t", "a").Settle(st); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -591,7 +591,7 @@ func TestMessage(t *testing.T) {
 				t.Errorf("%q", got)
 			}
 		}
-		if _, err := r.sub("/t", "b").Settle(ctx, broker.Settlement{Reject: []string{"own"}, Delay: 7}); err != nil {
+		if _, err := r.sub("/t", "b").Settle(broker.Settlement{Reject: []string{"own"}, Delay: 7}); err != nil {
 			t.Fatal(err)
 		}
 		_, standings, err := r.Message("/t", forwarded)

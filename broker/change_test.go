@@ -284,7 +284,7 @@ func TestRotate(t *testing.T) {
 		}
 		sub := r.sub("/t", "old")
 		flying := r.receive("/t", "old", broker.ReceiveOptions{Max: 3})
-		if _, err := sub.Settle(ctx, broker.Settlement{Ack: []string{flying[0].ID}}); err != nil {
+		if _, err := sub.Settle(broker.Settlement{Ack: []string{flying[0].ID}}); err != nil {
 			t.Fatal(err)
 		}
 		before := r.queue("old")
@@ -301,7 +301,7 @@ func TestRotate(t *testing.T) {
 		if after.ID != before.ID || after.Backlog != 4 || after.InFlight != 2 || after.Revision == before.Revision {
 			t.Errorf("%+v, before %+v", after, before)
 		}
-		if s, err := r.sub("/t", key).Settle(ctx, broker.Settlement{Ack: []string{flying[1].ID}}); err != nil || s.Acked != 1 {
+		if s, err := r.sub("/t", key).Settle(broker.Settlement{Ack: []string{flying[1].ID}}); err != nil || s.Acked != 1 {
 			t.Errorf("%+v %v", s, err)
 		}
 		if got := payloads(r.receive("/t", key, broker.ReceiveOptions{})); got != "3 4 " {
@@ -386,9 +386,9 @@ func TestDeleteConsumer(t *testing.T) {
 		wantCode(t, err, broker.Denied)
 		_, err = slow.Receive(ctx, broker.ReceiveOptions{Ack: true})
 		wantCode(t, err, broker.Denied)
-		_, err = slow.Settle(ctx, broker.Settlement{Ack: []string{flying[0].ID}})
+		_, err = slow.Settle(broker.Settlement{Ack: []string{flying[0].ID}})
 		wantCode(t, err, broker.Denied)
-		_, err = slow.Settle(ctx, broker.Settlement{Reject: []string{flying[0].ID}})
+		_, err = slow.Settle(broker.Settlement{Reject: []string{flying[0].ID}})
 		wantCode(t, err, broker.Denied)
 		slow.Release(flying)
 		_, err = r.Subscription(r.crm, "/t", "slow")
@@ -411,7 +411,7 @@ func TestDeleteConsumer(t *testing.T) {
 		// Without consumers, what waits stays for the next one.
 		r.receive("/t", "quick", broker.ReceiveOptions{Max: 1, Ack: true})
 		m := r.receive("/t", "quick", broker.ReceiveOptions{})
-		if _, err := r.sub("/t", "quick").Settle(ctx, broker.Settlement{Ack: []string{m[1].ID}}); err != nil {
+		if _, err := r.sub("/t", "quick").Settle(broker.Settlement{Ack: []string{m[1].ID}}); err != nil {
 			t.Fatal(err)
 		}
 		r.change(broker.Change{Delete: []broker.Ref{r.consumerRef("quick"), r.consumerRef("slow")}})
@@ -481,7 +481,7 @@ func TestDeleteTopic(t *testing.T) {
 							pubs[i].Delay = int64(1000 + i)
 						}
 					}
-					if _, err := door.PublishBatch(ctx, pubs); err != nil {
+					if _, err := door.PublishBatch(pubs); err != nil {
 						t.Fatal(err)
 					}
 				}
@@ -497,15 +497,15 @@ func TestDeleteTopic(t *testing.T) {
 				if _, ok := r.Topic("/t"); ok || len(r.Topics()) != 1 || len(r.Consumers()) != 1 || len(r.Producers()) != 1 {
 					t.Errorf("left: %+v", r.Definition())
 				}
-				_, err = door.Publish(ctx, text("late"))
+				_, err = door.Publish(text("late"))
 				wantCode(t, err, broker.Denied)
-				_, err = door.PublishBatch(ctx, []broker.Publication{text("late")})
+				_, err = door.PublishBatch([]broker.Publication{text("late")})
 				wantCode(t, err, broker.Denied)
 				_, err = r.Publish(ctx, "/t", nil)
 				wantCode(t, err, broker.NotFound)
 				_, err = sub.Receive(ctx, broker.ReceiveOptions{})
 				wantCode(t, err, broker.Denied)
-				_, err = sub.Settle(ctx, broker.Settlement{Ack: []string{flying[0].ID}})
+				_, err = sub.Settle(broker.Settlement{Ack: []string{flying[0].ID}})
 				wantCode(t, err, broker.Denied)
 				if sum := r.Totals(); sum.Depth != 1 || sum.Delayed != 1 || sum.Backlog != 1 || sum.Published != n+2 {
 					t.Errorf("%+v", sum)
@@ -521,7 +521,7 @@ func TestDeleteTopic(t *testing.T) {
 				if payloads(got) != "new " {
 					t.Errorf("got %q", payloads(got))
 				}
-				if s, err := r.sub("/t", "a").Settle(ctx, broker.Settlement{Ack: []string{flying[0].ID, flying[1].ID, "id-0-0"}}); err != nil || s.Acked != 1 || len(s.NotFound) != 2 {
+				if s, err := r.sub("/t", "a").Settle(broker.Settlement{Ack: []string{flying[0].ID, flying[1].ID, "id-0-0"}}); err != nil || s.Acked != 1 || len(s.NotFound) != 2 {
 					t.Errorf("%+v %v", s, err)
 				}
 				r.deleteTopic("/t")
@@ -644,7 +644,7 @@ func TestDeleteClient(t *testing.T) {
 
 	r.change(broker.Change{Delete: []broker.Ref{clientRef("erp")}})
 	wantCode(t, login("other"), broker.Unauthorized)
-	_, err = door.Publish(ctx, text("late"))
+	_, err = door.Publish(text("late"))
 	wantCode(t, err, broker.Denied)
 	_, err = sub.Receive(ctx, broker.ReceiveOptions{})
 	wantCode(t, err, broker.Denied)
@@ -667,7 +667,7 @@ func TestDeleteProducer(t *testing.T) {
 	r.publish("/t", text("x"))
 	door, _ := r.Publisher(r.crm, "/t")
 	r.change(broker.Change{Delete: []broker.Ref{producerRef("crm", "/t")}})
-	_, err := door.Publish(ctx, text("late"))
+	_, err := door.Publish(text("late"))
 	wantCode(t, err, broker.Denied)
 	wantCode(t, r.mayPublish(text("late")), broker.Denied)
 	img, _, _, _ := r.image()
@@ -702,7 +702,7 @@ func TestDeactivate(t *testing.T) {
 	r.change(broker.Change{Define: broker.Definition{Consumers: []broker.Consumer{off}}})
 	r.publish("/t", text("2"))
 	r.change(broker.Change{Define: broker.Definition{Topics: []broker.Topic{topicOff}}})
-	_, err := door.Publish(ctx, text("late"))
+	_, err := door.Publish(text("late"))
 	wantCode(t, err, broker.Denied)
 	r.restart()
 	if c := r.queue("a"); c.Backlog != 2 || !c.Inactive {
@@ -790,7 +790,7 @@ func TestDeleteInFlight(t *testing.T) {
 		s.fail(func(*store.Batch) error { <-proceed; return nil })
 		var wg sync.WaitGroup
 		wg.Go(func() {
-			if _, err := door.Publish(ctx, text("first")); err != nil {
+			if _, err := door.Publish(text("first")); err != nil {
 				t.Error(err)
 			}
 		})
@@ -798,12 +798,12 @@ func TestDeleteInFlight(t *testing.T) {
 		wg.Go(func() { r.change(broker.Change{Delete: []broker.Ref{id, topicRef("/t")}}) })
 		synctest.Wait()
 		wg.Go(func() {
-			_, err := a.Settle(ctx, broker.Settlement{Ack: []string{got[0].ID}})
+			_, err := a.Settle(broker.Settlement{Ack: []string{got[0].ID}})
 			wantCode(t, err, broker.Denied)
 		})
 		synctest.Wait()
 		wg.Go(func() {
-			_, err := door.Publish(ctx, text("late"))
+			_, err := door.Publish(text("late"))
 			wantCode(t, err, broker.Denied)
 		})
 		synctest.Wait()
@@ -826,7 +826,7 @@ func TestPurgeDiskFull(t *testing.T) {
 			pubs[i].Delay = int64(i%2) * 3600
 		}
 		for range 2 {
-			if _, err := door.PublishBatch(ctx, pubs); err != nil {
+			if _, err := door.PublishBatch(pubs); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -884,7 +884,7 @@ func TestDeleteConcurrently(t *testing.T) {
 			if err != nil {
 				return err
 			}
-			if _, err = p.Publish(ctx, broker.Publication{Expiration: 1000}); err == nil {
+			if _, err = p.Publish(broker.Publication{Expiration: 1000}); err == nil {
 				published.Add(1)
 			}
 			return err
@@ -894,7 +894,7 @@ func TestDeleteConcurrently(t *testing.T) {
 			if err != nil {
 				return err
 			}
-			_, err = p.PublishBatch(ctx, []broker.Publication{text("x"), {Delay: 1}, {ID: fmt.Sprint(rnd.IntN(1000))}, {Priority: 9, Delay: 1000, ID: fmt.Sprint("d", rnd.IntN(1000))}})
+			_, err = p.PublishBatch([]broker.Publication{text("x"), {Delay: 1}, {ID: fmt.Sprint(rnd.IntN(1000))}, {Priority: 9, Delay: 1000, ID: fmt.Sprint("d", rnd.IntN(1000))}})
 			return err
 		})
 		loop(&wg, func(rnd *rand.Rand) error {
@@ -907,7 +907,7 @@ func TestDeleteConcurrently(t *testing.T) {
 			if err != nil || len(m) < 2 {
 				return err
 			}
-			_, err = s.Settle(ctx, broker.Settlement{Ack: []string{m[0].ID}, Reject: []string{m[1].ID}})
+			_, err = s.Settle(broker.Settlement{Ack: []string{m[0].ID}, Reject: []string{m[1].ID}})
 			return err
 		})
 	}

@@ -89,7 +89,7 @@ func TestConcurrent(t *testing.T) {
 						batch[j].ID = fmt.Sprintf("own-%d-%d", i, n+j)
 					}
 				}
-				_, err := p.PublishBatch(ctx, batch)
+				_, err := p.PublishBatch(batch)
 				if err != nil && broker.CodeOf(err) == broker.Full {
 					refused.Add(1)
 					runtime.Gosched()
@@ -159,10 +159,10 @@ func TestConcurrent(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := p.PublishBatch(ctx, make([]broker.Publication, maxDepth)); err != nil {
+	if _, err := p.PublishBatch(make([]broker.Publication, maxDepth)); err != nil {
 		t.Errorf("nothing is left, but %d messages are refused: %v", maxDepth, err)
 	}
-	_, err = p.Publish(ctx, broker.Publication{})
+	_, err = p.Publish(broker.Publication{})
 	wantCode(t, err, broker.Full)
 	r.restart()
 	for _, key := range keys {
@@ -209,7 +209,7 @@ func receiveSome(all context.Context, r *rig, key string, l *ledger, rnd *rand.R
 	for _, m := range reject {
 		st.Reject = append(st.Reject, m.ID)
 	}
-	done, err := s.Settle(ctx, st)
+	done, err := s.Settle(st)
 	if err != nil || done.Acked != len(ack) || done.Rejected != len(reject) || len(done.NotFound) > 0 {
 		l.t.Errorf("%s: settled %+v %v, want %d acked, %d rejected", key, done, err, len(ack), len(reject))
 	}

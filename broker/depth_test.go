@@ -21,10 +21,10 @@ func (r *rig) fits(t *testing.T, n int) {
 	if d, _ := r.Topic("/t"); int64(n) == d.MaxDepth {
 		full = broker.Invalid // it never fits
 	}
-	if _, err := p.PublishBatch(ctx, make([]broker.Publication, n+1)); broker.CodeOf(err) != full {
+	if _, err := p.PublishBatch(make([]broker.Publication, n+1)); broker.CodeOf(err) != full {
 		t.Errorf("%d more messages: %v, want Full", n+1, err)
 	}
-	if _, err := p.PublishBatch(ctx, make([]broker.Publication, n)); err != nil {
+	if _, err := p.PublishBatch(make([]broker.Publication, n)); err != nil {
 		t.Errorf("%d more messages: %v", n, err)
 	}
 }
@@ -35,7 +35,7 @@ func (r *rig) ack(t *testing.T, key string, msgs ...broker.Message) {
 	for _, m := range msgs {
 		st.Ack = append(st.Ack, m.ID)
 	}
-	if done, err := r.sub("/t", key).Settle(ctx, st); err != nil || done.Acked != len(msgs) {
+	if done, err := r.sub("/t", key).Settle(st); err != nil || done.Acked != len(msgs) {
 		t.Fatalf("settle: %+v %v", done, err)
 	}
 }
@@ -89,7 +89,7 @@ func TestDepthMany(t *testing.T) {
 			t.Fatal(err)
 		}
 		for _, size := range []int{broker.MaxBatch, n - broker.MaxBatch} {
-			if _, err := p.PublishBatch(ctx, make([]broker.Publication, size)); err != nil {
+			if _, err := p.PublishBatch(make([]broker.Publication, size)); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -104,7 +104,7 @@ func TestDepthMany(t *testing.T) {
 		time.Sleep(2100 * time.Millisecond)
 		s.fail(nil)
 		time.Sleep(2100 * time.Millisecond)
-		if _, err := p.PublishBatch(ctx, make([]broker.Publication, broker.MaxBatch)); err != nil {
+		if _, err := p.PublishBatch(make([]broker.Publication, broker.MaxBatch)); err != nil {
 			t.Error(err)
 		}
 		r.fits(t, n-broker.MaxBatch)
@@ -126,7 +126,7 @@ func TestDepthManyHoles(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if _, err := p.PublishBatch(ctx, pubs); err != nil {
+		if _, err := p.PublishBatch(pubs); err != nil {
 			t.Fatal(err)
 		}
 		var got []broker.Message
@@ -158,7 +158,7 @@ func TestLimitGivesBack(t *testing.T) {
 	if payloads(m) != "4 3 " {
 		t.Fatalf("lifo: %q", payloads(m))
 	}
-	if _, err := r.sub("/t", "a").Settle(ctx, broker.Settlement{Reject: []string{m[0].ID, m[1].ID}}); err != nil {
+	if _, err := r.sub("/t", "a").Settle(broker.Settlement{Reject: []string{m[0].ID, m[1].ID}}); err != nil {
 		t.Fatal(err)
 	}
 	m = r.receive("/t", "a", broker.ReceiveOptions{})
@@ -180,7 +180,7 @@ func TestRejectAfterRestart(t *testing.T) {
 	id := r.publish("/t", text("x"))
 	reject := func() {
 		t.Helper()
-		if done, err := r.sub("/t", "a").Settle(ctx, broker.Settlement{Reject: []string{id}}); err != nil || done.Rejected != 1 {
+		if done, err := r.sub("/t", "a").Settle(broker.Settlement{Reject: []string{id}}); err != nil || done.Rejected != 1 {
 			t.Fatalf("reject: %+v %v", done, err)
 		}
 	}

@@ -73,7 +73,7 @@ func Example() {
 	}
 
 	// When Settle returns, none of them is ever delivered to this consumer again.
-	settled, err := queue.Settle(ctx, done)
+	settled, err := queue.Settle(done)
 	if err != nil {
 		log.Fatal(err)
 	}

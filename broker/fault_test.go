@@ -112,7 +112,7 @@ func noSpace(b *store.Batch) error {
 func (r *rig) mayPublish(pub broker.Publication) error {
 	p, err := r.Publisher(r.crm, "/t")
 	if err == nil {
-		_, err = p.Publish(ctx, pub)
+		_, err = p.Publish(pub)
 	}
 	return err
 }
@@ -150,7 +150,7 @@ func TestDiskFull(t *testing.T) {
 		}
 		var settled broker.Settled
 		var settleErr error
-		wg.Go(func() { settled, settleErr = r.sub("/t", "a").Settle(ctx, broker.Settlement{Ack: []string{got[0].ID}}) })
+		wg.Go(func() { settled, settleErr = r.sub("/t", "a").Settle(broker.Settlement{Ack: []string{got[0].ID}}) })
 		synctest.Wait()
 		var batches []string
 		s.fail(func(b *store.Batch) error {
@@ -221,7 +221,7 @@ func TestDiskFullForAll(t *testing.T) {
 		}
 		got := r.receive("/t", "a", broker.ReceiveOptions{Max: 3})
 		s.fail(func(*store.Batch) error { return store.ErrNoSpace })
-		_, err := r.sub("/t", "a").Settle(ctx, broker.Settlement{Ack: []string{got[0].ID, got[1].ID}, Reject: []string{got[2].ID}})
+		_, err := r.sub("/t", "a").Settle(broker.Settlement{Ack: []string{got[0].ID, got[1].ID}, Reject: []string{got[2].ID}})
 		wantCode(t, err, broker.DiskFull)
 		_, err = r.sub("/t", "a").Receive(ctx, broker.ReceiveOptions{Ack: true})
 		wantCode(t, err, broker.DiskFull)
@@ -238,7 +238,7 @@ func TestDiskFullForAll(t *testing.T) {
 		if m := r.receive("/t", "a", broker.ReceiveOptions{}); payloads(m) != "3 " {
 			t.Errorf("after the failure: %q", payloads(m))
 		}
-		done, err := r.sub("/t", "a").Settle(ctx, broker.Settlement{Ack: []string{got[0].ID, got[1].ID}})
+		done, err := r.sub("/t", "a").Settle(broker.Settlement{Ack: []string{got[0].ID, got[1].ID}})
 		if err != nil || done.Acked != 2 {
 			t.Errorf("settle: %+v %v", done, err)
 		}
@@ -287,7 +287,7 @@ func TestDeliveryCountKept(t *testing.T) {
 		r.publish("/t", broker.Publication{Payload: []byte("x"), Expiration: 600})
 		for range 3 {
 			m := r.receive("/t", "a", broker.ReceiveOptions{})
-			if _, err := r.sub("/t", "a").Settle(ctx, broker.Settlement{Reject: []string{m[0].ID}}); err != nil {
+			if _, err := r.sub("/t", "a").Settle(broker.Settlement{Reject: []string{m[0].ID}}); err != nil {
 				t.Fatal(err)
 			}
 		}

@@ -60,7 +60,7 @@ func TestHealth(t *testing.T) {
 			t.Errorf("full: health %v", err)
 		}
 		got := r.receive("/t", "a", broker.ReceiveOptions{})
-		if done, err := r.sub("/t", "a").Settle(ctx, broker.Settlement{Ack: []string{got[0].ID}}); err != nil || done.Acked != 1 {
+		if done, err := r.sub("/t", "a").Settle(broker.Settlement{Ack: []string{got[0].ID}}); err != nil || done.Acked != 1 {
 			t.Errorf("settle: %+v %v", done, err)
 		}
 		r.wantHealth("after an acknowledgement", store.ErrNoSpace)
@@ -118,12 +118,12 @@ func TestNotStored(t *testing.T) {
 		if !errors.Is(err, cause) || !strings.Contains(err.Error(), "nothing was stored") {
 			t.Errorf("publish: %v", err)
 		}
-		_, err = r.sub("/t", "a").Settle(ctx, broker.Settlement{Ack: []string{got[0].ID}})
+		_, err = r.sub("/t", "a").Settle(broker.Settlement{Ack: []string{got[0].ID}})
 		wantCode(t, err, broker.Unavailable)
 		r.wantHealth("failing", cause)
 		s.fail(nil)
 		r.wantHealth("well", nil)
-		if done, err := r.sub("/t", "a").Settle(ctx, broker.Settlement{Ack: []string{got[0].ID}}); err != nil || done.Acked != 1 {
+		if done, err := r.sub("/t", "a").Settle(broker.Settlement{Ack: []string{got[0].ID}}); err != nil || done.Acked != 1 {
 			t.Errorf("settle: %+v %v", done, err)
 		}
 		r.publish("/t", broker.Publication{Payload: []byte("x"), ID: "own"})
@@ -180,7 +180,7 @@ func TestUncertain(t *testing.T) {
 		if !strings.Contains(err.Error(), "nothing was stored") {
 			t.Errorf("later: %v", err)
 		}
-		_, err = r.sub("/t", "a").Settle(ctx, broker.Settlement{Ack: []string{got[0].ID}})
+		_, err = r.sub("/t", "a").Settle(broker.Settlement{Ack: []string{got[0].ID}})
 		wantCode(t, err, broker.Unavailable)
 		_, err = r.sub("/t", "a").Receive(ctx, broker.ReceiveOptions{})
 		wantCode(t, err, broker.Unavailable)
@@ -196,7 +196,7 @@ func TestUncertain(t *testing.T) {
 		r.open()
 		if p, err := r.Publisher(r.crm, "/t"); err != nil {
 			t.Error(err)
-		} else if _, err := p.Publish(ctx, own); err != nil { // as the answer said
+		} else if _, err := p.Publish(own); err != nil { // as the answer said
 			t.Error(err)
 		}
 		if m := r.receive("/t", "a", broker.ReceiveOptions{}); payloads(m) != "0 1 2 x " {

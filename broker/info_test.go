@@ -69,10 +69,10 @@ func TestInfos(t *testing.T) {
 		}
 		got := r.receive("/a", "k1", broker.ReceiveOptions{Max: 4})
 		r.receive("/a", "k2", broker.ReceiveOptions{Max: 2, Ack: true})
-		if _, err := r.sub("/a", "k1").Settle(ctx, broker.Settlement{Ack: []string{got[0].ID}, Reject: []string{got[1].ID}, Delay: 5}); err != nil {
+		if _, err := r.sub("/a", "k1").Settle(broker.Settlement{Ack: []string{got[0].ID}, Reject: []string{got[1].ID}, Delay: 5}); err != nil {
 			t.Fatal(err)
 		}
-		if _, err := r.sub("/a", "k1").Settle(ctx, broker.Settlement{Reject: []string{got[2].ID}}); err != nil {
+		if _, err := r.sub("/a", "k1").Settle(broker.Settlement{Reject: []string{got[2].ID}}); err != nil {
 			t.Fatal(err)
 		}
 		topic := r.topic("/a")
@@ -149,7 +149,7 @@ func TestInfoExpired(t *testing.T) {
 		}
 		r.receive("/t", "a", broker.ReceiveOptions{Max: 3, Ack: true})
 		m := r.receive("/t", "b", broker.ReceiveOptions{Max: 2})
-		if _, err := r.sub("/t", "b").Settle(ctx, broker.Settlement{Ack: []string{m[1].ID}}); err != nil {
+		if _, err := r.sub("/t", "b").Settle(broker.Settlement{Ack: []string{m[1].ID}}); err != nil {
 			t.Fatal(err)
 		}
 		time.Sleep(10 * time.Second)

@@ -58,10 +58,10 @@ func TestDeleteMessages(t *testing.T) {
 				late := r.publish("/t", broker.Publication{Payload: []byte("late"), Delay: 20, ID: "late"})
 				lost := r.publish("/t", broker.Publication{Payload: []byte("lost"), Delay: 20, Priority: 9})
 				got := r.receive("/t", "a", broker.ReceiveOptions{Max: 6})
-				if _, err := r.sub("/t", "a").Settle(ctx, broker.Settlement{Ack: ids(got[0]), Reject: ids(got[2]), Delay: 5}); err != nil {
+				if _, err := r.sub("/t", "a").Settle(broker.Settlement{Ack: ids(got[0]), Reject: ids(got[2]), Delay: 5}); err != nil {
 					t.Fatal(err)
 				}
-				if _, err := r.sub("/t", "a").Settle(ctx, broker.Settlement{Reject: ids(got[3])}); err != nil {
+				if _, err := r.sub("/t", "a").Settle(broker.Settlement{Reject: ids(got[3])}); err != nil {
 					t.Fatal(err)
 				}
 
@@ -70,7 +70,7 @@ func TestDeleteMessages(t *testing.T) {
 				r.remove("/t", 0, all[1], "own", lost)
 				between(r)
 				r.remove("/t", 0, all[1], "own", lost)
-				if done, err := r.sub("/t", "a").Settle(ctx, broker.Settlement{Ack: []string{all[1], all[2], all[3]}}); err != nil || len(done.NotFound) != 3 {
+				if done, err := r.sub("/t", "a").Settle(broker.Settlement{Ack: []string{all[1], all[2], all[3]}}); err != nil || len(done.NotFound) != 3 {
 					t.Errorf("ack of deleted messages: %+v %v", done, err)
 				}
 				if m := payloads(r.receive("/t", "b", broker.ReceiveOptions{})); m != "0 4 5 6 7 " {
@@ -103,7 +103,7 @@ func (r *rig) publishAgain(id string) broker.Receipt {
 	if err != nil {
 		r.t.Fatal(err)
 	}
-	rc, err := p.Publish(ctx, broker.Publication{ID: id, Payload: []byte("again")})
+	rc, err := p.Publish(broker.Publication{ID: id, Payload: []byte("again")})
 	if err != nil {
 		r.t.Fatal(err)
 	}
@@ -168,7 +168,7 @@ func TestDeleteFrees(t *testing.T) {
 		for i := range pubs {
 			pubs[i].Payload = make([]byte, 1000)
 		}
-		receipts, err := p.PublishBatch(ctx, pubs)
+		receipts, err := p.PublishBatch(pubs)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -214,10 +214,10 @@ func TestDeleteMany(t *testing.T) {
 	rnd := newRand(t, 1)
 	rnd.Shuffle(len(all), func(i, j int) { all[i], all[j] = all[j], all[i] })
 	m := r.receive("/t", "a", broker.ReceiveOptions{Max: 1000})
-	if _, err := r.sub("/t", "a").Settle(ctx, broker.Settlement{Reject: ids(m[:300]...)}); err != nil {
+	if _, err := r.sub("/t", "a").Settle(broker.Settlement{Reject: ids(m[:300]...)}); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := r.sub("/t", "a").Settle(ctx, broker.Settlement{Reject: ids(m[300:600]...), Delay: 1000}); err != nil {
+	if _, err := r.sub("/t", "a").Settle(broker.Settlement{Reject: ids(m[300:600]...), Delay: 1000}); err != nil {
 		t.Fatal(err)
 	}
 	some, all = all[:2000], all[2000:]
@@ -272,7 +272,7 @@ func TestClearBacklog(t *testing.T) {
 				r.fill("/t", 20, 9, 5)
 				r.publish("/t", broker.Publication{Payload: []byte("late"), Delay: 10})
 				m := r.receive("/t", "a", broker.ReceiveOptions{Max: 15})
-				if _, err := r.sub("/t", "a").Settle(ctx, broker.Settlement{Ack: ids(m[1], m[11]), Reject: ids(m[2]), Delay: 5}); err != nil {
+				if _, err := r.sub("/t", "a").Settle(broker.Settlement{Ack: ids(m[1], m[11]), Reject: ids(m[2]), Delay: 5}); err != nil {
 					t.Fatal(err)
 				}
 				if n, err := r.ClearBacklog(ctx, a, note("clear")); err != nil || n != 18 {
@@ -282,7 +282,7 @@ func TestClearBacklog(t *testing.T) {
 					t.Errorf("cleared %d, want 0: %v", n, err)
 				}
 				r.wantNote("clear", true)
-				if done, err := r.sub("/t", "a").Settle(ctx, broker.Settlement{Ack: ids(m[0], m[2], m[14]), Reject: ids(m[3])}); err != nil || len(done.NotFound) != 4 {
+				if done, err := r.sub("/t", "a").Settle(broker.Settlement{Ack: ids(m[0], m[2], m[14]), Reject: ids(m[3])}); err != nil || len(done.NotFound) != 4 {
 					t.Errorf("ack of cleared messages: %+v %v", done, err)
 				}
 				r.fill("/t", 1)
@@ -393,7 +393,7 @@ func TestClearInFlight(t *testing.T) {
 				m := r.receive("/t", "a", broker.ReceiveOptions{Max: 2})
 				time.Sleep(20 * time.Second)
 				r.receive("/t", "b", broker.ReceiveOptions{})
-				if _, err := r.sub("/t", "a").Settle(ctx, broker.Settlement{Reject: ids(r.receive("/t", "a", broker.ReceiveOptions{Max: 1})...), Delay: 10}); err != nil {
+				if _, err := r.sub("/t", "a").Settle(broker.Settlement{Reject: ids(r.receive("/t", "a", broker.ReceiveOptions{Max: 1})...), Delay: 10}); err != nil {
 					t.Fatal(err)
 				}
 				r.receive("/t", "a", broker.ReceiveOptions{Max: 2})
@@ -405,7 +405,7 @@ func TestClearInFlight(t *testing.T) {
 					t.Errorf("cleared %d, want 0: %v", n, err)
 				}
 				r.wantNote("clear", true)
-				if done, err := r.sub("/t", "a").Settle(ctx, broker.Settlement{Ack: ids(m...)}); err != nil || done.Acked != 2 {
+				if done, err := r.sub("/t", "a").Settle(broker.Settlement{Ack: ids(m...)}); err != nil || done.Acked != 2 {
 					t.Errorf("ack of what had timed out: %+v %v", done, err)
 				}
 				between(r)
@@ -428,10 +428,10 @@ func TestReleaseInFlight(t *testing.T) {
 		r.fill("/t", 6)
 		m := r.receive("/t", "a", broker.ReceiveOptions{})
 		r.receive("/t", "b", broker.ReceiveOptions{})
-		if _, err := r.sub("/t", "a").Settle(ctx, broker.Settlement{Ack: ids(m[0]), Reject: ids(m[2]), Delay: 20}); err != nil {
+		if _, err := r.sub("/t", "a").Settle(broker.Settlement{Ack: ids(m[0]), Reject: ids(m[2]), Delay: 20}); err != nil {
 			t.Fatal(err)
 		}
-		if _, err := r.sub("/t", "a").Settle(ctx, broker.Settlement{Reject: ids(m[4])}); err != nil {
+		if _, err := r.sub("/t", "a").Settle(broker.Settlement{Reject: ids(m[4])}); err != nil {
 			t.Fatal(err)
 		}
 		r.receive("/t", "a", broker.ReceiveOptions{}) // 4 again
@@ -464,7 +464,7 @@ func TestReleaseInFlight(t *testing.T) {
 		if n, err := r.ReleaseInFlight(ctx, a); err != nil || n != 0 {
 			t.Errorf("released %d, want 0: %v", n, err)
 		}
-		if done, err := r.sub("/t", "a").Settle(ctx, broker.Settlement{Ack: ids(m[1])}); err != nil || done.Acked != 1 {
+		if done, err := r.sub("/t", "a").Settle(broker.Settlement{Ack: ids(m[1])}); err != nil || done.Acked != 1 {
 			t.Errorf("ack of what was released: %+v %v", done, err)
 		}
 		if c, _ := r.Consumer(a); c.InFlight != 0 || c.Deferred != 0 || c.Backlog != 4 {
@@ -493,7 +493,7 @@ func TestReleaseMessage(t *testing.T) {
 		r.publish("/t", broker.Publication{Payload: []byte("own"), Delay: 1000, ID: "own", Expiration: 1000, Priority: 9})
 		m := r.receive("/t", "a", broker.ReceiveOptions{})
 		r.receive("/t", "b", broker.ReceiveOptions{})
-		if _, err := r.sub("/t", "b").Settle(ctx, broker.Settlement{Reject: ids(m[1]), Delay: 20}); err != nil {
+		if _, err := r.sub("/t", "b").Settle(broker.Settlement{Reject: ids(m[1]), Delay: 20}); err != nil {
 			t.Fatal(err)
 		}
 		// In flight for a, deferred for b.
@@ -720,7 +720,7 @@ func TestInterveneFirst(t *testing.T) {
 			id := r.publish("/t", text("x"))
 			for range 2 {
 				r.receive("/t", "a", broker.ReceiveOptions{})
-				if _, err := r.sub("/t", "a").Settle(ctx, broker.Settlement{Reject: []string{id}}); err != nil {
+				if _, err := r.sub("/t", "a").Settle(broker.Settlement{Reject: []string{id}}); err != nil {
 					t.Fatal(err)
 				}
 			}
@@ -741,7 +741,7 @@ func TestInterveneFirst(t *testing.T) {
 				return nil
 			}
 			s.queued(r, full, op(t, r, m), func() {
-				_, err := r.sub("/t", "a").Settle(ctx, broker.Settlement{Ack: ids(m[1])})
+				_, err := r.sub("/t", "a").Settle(broker.Settlement{Ack: ids(m[1])})
 				wantCode(t, err, broker.DiskFull)
 			})
 			standing(t, r, 0, 0)
@@ -856,7 +856,7 @@ func TestInterveneConcurrent(t *testing.T) {
 						pubs[i].Delay = 1
 					}
 				}
-				receipts, err := p.PublishBatch(context.Background(), pubs)
+				receipts, err := p.PublishBatch(pubs)
 				if err != nil {
 					t.Error(err)
 					return
@@ -895,7 +895,7 @@ func TestInterveneConcurrent(t *testing.T) {
 				runtime.Gosched()
 				continue
 			}
-			done, err := s.Settle(context.Background(), st)
+			done, err := s.Settle(st)
 			if err != nil {
 				t.Error(err)
 				return

@@ -194,7 +194,7 @@ func (b *killBook) inspect(t *testing.T, path string, rnd *rand.Rand) {
 		if !killOwn(n) || b.published[n] && rnd.IntN(10) > 0 {
 			continue
 		}
-		rc, err := p.Publish(ctx, killPublication(n))
+		rc, err := p.Publish(killPublication(n))
 		if err != nil || b.published[n] && !rc.Duplicate {
 			t.Fatalf("repeated publish %d: %+v %v, published before: %t", n, rc, err, b.published[n])
 		}
@@ -245,7 +245,7 @@ func (b *killBook) inspect(t *testing.T, path string, rnd *rand.Rand) {
 			}
 		}
 		if len(ack) > 0 {
-			done, err := s.Settle(ctx, broker.Settlement{Ack: ack})
+			done, err := s.Settle(broker.Settlement{Ack: ack})
 			if err != nil || done.Acked != len(ack) {
 				t.Fatalf("settle: %d of %d, %v", done.Acked, len(ack), err)
 			}
@@ -310,9 +310,9 @@ func killChild(args string) {
 				}
 				say("B%s", list)
 				if len(pubs) == 1 {
-					_, err = p.Publish(ctx, pubs[0])
+					_, err = p.Publish(pubs[0])
 				} else {
-					_, err = p.PublishBatch(ctx, pubs)
+					_, err = p.PublishBatch(pubs)
 				}
 				check(err)
 				say("P%s", list)
@@ -345,7 +345,7 @@ func killChild(args string) {
 						continue
 					}
 					say("A %s%s", key, list)
-					done, err := s.Settle(ctx, st)
+					done, err := s.Settle(st)
 					check(err)
 					if done.Acked != len(st.Ack) || done.Rejected != len(st.Reject) {
 						check(fmt.Errorf("settled %+v of %d and %d", done, len(st.Ack), len(st.Reject)))

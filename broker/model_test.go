@@ -464,10 +464,10 @@ func (m *model) publish(mt *modelTopic) {
 	var receipts []broker.Receipt
 	if n == 1 {
 		var rc broker.Receipt
-		rc, err = door.Publish(ctx, pubs[0])
+		rc, err = door.Publish(pubs[0])
 		receipts = []broker.Receipt{rc}
 	} else {
-		receipts, err = door.PublishBatch(ctx, pubs)
+		receipts, err = door.PublishBatch(pubs)
 	}
 	m.logf("publish %d, %d of them new, to %s: %+v %v", n, added, mt.def.Name, receipts, err)
 	if broker.CodeOf(err) == broker.Invalid && err != nil && added > slices.Min(mt.limits()) {
@@ -540,13 +540,13 @@ func (m *model) invalid(mt *modelTopic) {
 	if err != nil {
 		m.fatalf("%v", err)
 	}
-	_, err = door.Publish(ctx, b)
+	_, err = door.Publish(b)
 	wantCode(m.t, err, broker.Invalid)
-	_, err = door.PublishBatch(ctx, []broker.Publication{good, b, good})
+	_, err = door.PublishBatch([]broker.Publication{good, b, good})
 	wantCode(m.t, err, broker.Invalid)
-	_, err = door.PublishBatch(ctx, []broker.Publication{good, {Payload: make([]byte, broker.DefaultMaxPayload+1)}})
+	_, err = door.PublishBatch([]broker.Publication{good, {Payload: make([]byte, broker.DefaultMaxPayload+1)}})
 	wantCode(m.t, err, broker.TooLarge)
-	_, err = door.PublishBatch(ctx, nil)
+	_, err = door.PublishBatch(nil)
 	wantCode(m.t, err, broker.Invalid)
 	if len(mt.consumers) > 0 {
 		s := m.r.sub(mt.def.Name, mt.consumers[0].def.SubKey)
@@ -555,7 +555,7 @@ func (m *model) invalid(mt *modelTopic) {
 			wantCode(m.t, err, broker.Invalid)
 		}
 		for _, st := range []broker.Settlement{{}, {Reject: []string{"x"}, Delay: -1}, {Ack: []string{"x"}, Delay: broker.MaxDelay + 1}} {
-			_, err = s.Settle(ctx, st)
+			_, err = s.Settle(st)
 			wantCode(m.t, err, broker.Invalid)
 		}
 	}
@@ -895,7 +895,7 @@ func (m *model) settleSome(mt *modelTopic) {
 	if len(st.Ack)+len(st.Reject)+len(st.Extend) == 0 {
 		return
 	}
-	got, err := m.r.sub("", c.def.SubKey).Settle(ctx, st)
+	got, err := m.r.sub("", c.def.SubKey).Settle(st)
 	m.logf("settle %s %+v: %+v %v", c.def.SubKey, st, got, err)
 	if err != nil || got.Acked != len(acked) || got.Rejected != len(rejected) || got.Extended != len(extended) || !slices.Equal(got.NotFound, missing) {
 		m.fatalf("settle %+v: %+v %v, want %d acked, %d rejected, not found %q", st, got, err, len(acked), len(rejected), missing)
@@ -1043,11 +1043,11 @@ func (m *model) drain() {
 		if len(mt.consumers) == 0 {
 			continue
 		}
-		if _, err := door.PublishBatch(ctx, make([]broker.Publication, limit)); err != nil {
+		if _, err := door.PublishBatch(make([]broker.Publication, limit)); err != nil {
 			m.fatalf("nothing is left, but %d messages are refused: %v", limit, err)
 		}
 		var e *broker.Error
-		if _, err := door.Publish(ctx, broker.Publication{}); !errors.As(err, &e) || e.Code != broker.Full {
+		if _, err := door.Publish(broker.Publication{}); !errors.As(err, &e) || e.Code != broker.Full {
 			m.fatalf("message %d: %v", limit+1, err)
 		}
 	}

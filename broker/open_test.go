@@ -100,7 +100,7 @@ func (r *rig) publish(topic string, pub broker.Publication) string {
 	if err != nil {
 		r.t.Fatal(err)
 	}
-	rc, err := p.Publish(ctx, pub)
+	rc, err := p.Publish(pub)
 	if err != nil {
 		r.t.Fatal(err)
 	}

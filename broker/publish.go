@@ -97,7 +97,7 @@ func (b *Broker) Publish(ctx context.Context, topicName string, payload []byte, 
 	if pub.producer != "" {
 		name = pub.producer
 	}
-	r, err := Publisher{b, t, nil, name}.Publish(ctx, pub)
+	r, err := Publisher{b, t, nil, name}.Publish(pub)
 	return r.ID, err
 }
 
@@ -109,10 +109,10 @@ func (b *Broker) CheckPublication(pub *Publication) error {
 }
 
 // Publish stores a message and returns when it is on disk for every consumer of the topic. It
-// does not end early with ctx: the message's fate is known when it returns. The errors are
+// does not end early: the message's fate is known when it returns. The errors are
 // Invalid, TooLarge, Denied (the topic or the producer was deleted or deactivated meanwhile), Full,
 // Unavailable and DiskFull; after any of them nothing is stored.
-func (p Publisher) Publish(ctx context.Context, pub Publication) (Receipt, error) {
+func (p Publisher) Publish(pub Publication) (Receipt, error) {
 	if err := pub.validate(p.b.maxPayload.Load()); err != nil {
 		return Receipt{}, err
 	}
@@ -131,9 +131,9 @@ func (p Publisher) Publish(ctx context.Context, pub Publication) (Receipt, error
 	return r, err
 }
 
-// PublishBatch publishes messages in one commit: all of them are stored or, with an error, none.
-// At most MaxBatch.
-func (p Publisher) PublishBatch(ctx context.Context, pubs []Publication) ([]Receipt, error) {
+// PublishBatch publishes messages in one commit: all of them are stored or, with an error, none. At
+// most MaxBatch. It does not end early either.
+func (p Publisher) PublishBatch(pubs []Publication) ([]Receipt, error) {
 	if len(pubs) == 0 || len(pubs) > MaxBatch {
 		return nil, Invalidf("batch of %d messages: allowed are 1 to %d", len(pubs), MaxBatch)
 	}

@@ -2,7 +2,6 @@ package broker
 
 import (
 	"cmp"
-	"context"
 	"slices"
 	"time"
 
@@ -44,8 +43,9 @@ type Settled struct {
 // those messages are never delivered to the consumer again. A message that is not in flight is
 // listed in NotFound and keeps nothing else from being settled. Rejected messages come before
 // newer ones of their priority. On an error, Invalid, Denied (the consumer was deleted), Unavailable
-// or DiskFull, nothing is acknowledged, and what was to be acknowledged is in flight as before.
-func (s Subscription) Settle(ctx context.Context, st Settlement) (Settled, error) {
+// or DiskFull, nothing is acknowledged, and what was to be acknowledged is in flight as before. It does
+// not end early: the fate of the messages is known when it returns.
+func (s Subscription) Settle(st Settlement) (Settled, error) {
 	if n := len(st.Ack) + len(st.Reject) + len(st.Extend); n < 1 || n > MaxSettle {
 		return Settled{}, Invalidf("%d messages: allowed are 1 to %d", n, MaxSettle)
 	}

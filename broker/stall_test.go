@@ -32,7 +32,7 @@ func TestMixedExpirations(t *testing.T) {
 						pubs[i].Expiration = 1 + int64(i%7)
 					}
 				}
-				if _, err := p.PublishBatch(ctx, pubs); err != nil {
+				if _, err := p.PublishBatch(pubs); err != nil {
 					t.Fatal(err)
 				}
 				for i := range up {
@@ -116,7 +116,7 @@ func TestSlowReadHoldsUpNobody(t *testing.T) {
 		r.publish("/t", text("elsewhere"))
 		r.publish("/cold", text("to the topic that is read"))
 		r.ack(t, "a", r.receive("/t", "a", broker.ReceiveOptions{})...)
-		if s, err := r.sub("/cold", "c").Settle(ctx, broker.Settlement{Ack: ids(m[0]), Reject: ids(m[1])}); err != nil || s.Acked != 1 || s.Rejected != 1 {
+		if s, err := r.sub("/cold", "c").Settle(broker.Settlement{Ack: ids(m[0]), Reject: ids(m[1])}); err != nil || s.Acked != 1 || s.Rejected != 1 {
 			t.Errorf("%+v %v", s, err)
 		}
 		if n := len(r.receive("/cold", "d", broker.ReceiveOptions{})); n != 11 {
@@ -264,7 +264,7 @@ func TestSameIDInFlight(t *testing.T) {
 		a := want("A ")
 		r.ack(t, "a", a...)
 		b := want("B ")
-		if done, err := r.sub("/t", "a").Settle(ctx, broker.Settlement{Reject: ids(b...), Delay: 5}); err != nil || done.Rejected != 1 {
+		if done, err := r.sub("/t", "a").Settle(broker.Settlement{Reject: ids(b...), Delay: 5}); err != nil || done.Rejected != 1 {
 			t.Fatalf("%+v %v", done, err)
 		}
 		r.ack(t, "a", want("C ")...)
@@ -313,20 +313,20 @@ func TestNeverFits(t *testing.T) {
 	topic.MaxDepth, c.MaxDepth = 5, 3
 	r.define(topic, c)
 	p, _ := r.Publisher(r.crm, "/t")
-	_, err := p.PublishBatch(ctx, make([]broker.Publication, 4))
+	_, err := p.PublishBatch(make([]broker.Publication, 4))
 	wantCode(t, err, broker.Invalid)
 	for i := range 3 {
 		r.publish("/t", broker.Publication{ID: fmt.Sprint(i)})
 	}
-	_, err = p.PublishBatch(ctx, make([]broker.Publication, 4))
+	_, err = p.PublishBatch(make([]broker.Publication, 4))
 	wantCode(t, err, broker.Invalid)
-	_, err = p.PublishBatch(ctx, make([]broker.Publication, 3))
+	_, err = p.PublishBatch(make([]broker.Publication, 3))
 	wantCode(t, err, broker.Full)
 	// All in one commit, as far as that can be had: a refusal beside duplicates.
 	var all sync.WaitGroup
 	for i := range 30 {
 		all.Go(func() {
-			rc, err := p.Publish(ctx, broker.Publication{ID: fmt.Sprint(i % 5)})
+			rc, err := p.Publish(broker.Publication{ID: fmt.Sprint(i % 5)})
 			if i%5 < 3 && (err != nil || !rc.Duplicate) || i%5 >= 3 && broker.CodeOf(err) != broker.Full {
 				t.Errorf("%d: %+v %v", i%5, rc, err)
 			}
@@ -383,7 +383,7 @@ func TestManyLeasesEndTogether(t *testing.T) {
 			pubs[i] = text(fmt.Sprint(i))
 			pubs[i].Expiration = 1000
 		}
-		if _, err := p.PublishBatch(ctx, pubs); err != nil {
+		if _, err := p.PublishBatch(pubs); err != nil {
 			t.Fatal(err)
 		}
 		for range n / 1000 {

@@ -104,7 +104,7 @@ func TestStreamFree(t *testing.T) {
 			t.Errorf("too many: %q", got)
 		}
 		settle := func(s broker.Settlement) {
-			if _, err := r.sub("/t", "a").Settle(ctx, s); err != nil {
+			if _, err := r.sub("/t", "a").Settle(s); err != nil {
 				t.Fatal(err)
 			}
 		}

@@ -31,7 +31,7 @@ func (s *server) settleOne(x *call, r *http.Request, id string) error {
 	if err != nil {
 		return err
 	}
-	res, err := sub.Settle(r.Context(), st)
+	res, err := sub.Settle(st)
 	if err != nil {
 		return err
 	}
@@ -103,7 +103,7 @@ func (s *server) settleMany(x *call, r *http.Request, _ string) error {
 	if err != nil {
 		return err
 	}
-	res, err := sub.Settle(r.Context(), st)
+	res, err := sub.Settle(st)
 	if err != nil {
 		return err
 	}

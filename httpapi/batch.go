@@ -31,7 +31,7 @@ func (s *server) publishBatch(x *call, r *http.Request, pub broker.Publisher, p 
 	if err != nil {
 		return err
 	}
-	receipts, err := pub.PublishBatch(r.Context(), pubs)
+	receipts, err := pub.PublishBatch(pubs)
 	if err != nil {
 		return err
 	}

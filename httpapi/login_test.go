@@ -217,7 +217,7 @@ func TestRevokedAtBound(t *testing.T) {
 	e.next()
 	r.publish(created, "b")
 	r.password("erp", erpHash10)
-	if _, err := r.subscription().Settle(ctx, broker.Settlement{Ack: []string{id}}); err != nil {
+	if _, err := r.subscription().Settle(broker.Settlement{Ack: []string{id}}); err != nil {
 		t.Fatal(err)
 	}
 	for line := range e.lines {

@@ -45,7 +45,7 @@ func (s *server) publish(x *call, r *http.Request, rest string) error {
 	}
 	defer done()
 	m.Payload = body
-	receipt, err := pub.Publish(r.Context(), m)
+	receipt, err := pub.Publish(m)
 	if err != nil {
 		return err
 	}

@@ -141,7 +141,7 @@ func (q fileQueue) receive(ctx context.Context, max int, wait time.Duration) ([]
 }
 
 func (q fileQueue) ack(ctx context.Context, ids []string) error {
-	done, err := q.Settle(ctx, broker.Settlement{Ack: ids})
+	done, err := q.Settle(broker.Settlement{Ack: ids})
 	return errors.Join(err, notAcked(done.NotFound))
 }
 
