@@ -16,7 +16,7 @@ const (
 	maxRemoval     = 2000     // messages that are removed because all consumers are done with them
 )
 
-// operation is a change on its way to a commit. Only who has the turn calls its methods.
+// operation is a change on its way to a commit. Only the committer calls its methods.
 type operation interface {
 	// plan checks the change against the state as the operations before it leave it, and adds it
 	// to the draft. On an error it has added nothing.
@@ -168,7 +168,7 @@ func (c *commits) loop() {
 	}
 }
 
-// turn commits tasks and tells whether that woke a long poll. Whoever has the turn is the one writer
+// turn commits tasks and tells whether that woke a long poll. The committer is the one writer
 // of the store and of everything in memory that mirrors it.
 func (c *commits) turn(tasks []*task) (woke bool) {
 	ended := false

@@ -145,7 +145,7 @@ type consumer struct {
 	declared string // of its record; guarded by Broker.defining
 	counters counters
 	begun    uint64        // counters.published of the topic when the consumer began
-	deleted  atomic.Bool   // set by who has the turn, for good
+	deleted  atomic.Bool   // set by the committer, for good
 	changes  atomic.Uint32 // counts what may end its requests; changes while Broker.mu is held
 
 	waiting atomic.Int32 // long polls that wait or are about to

@@ -81,8 +81,8 @@ func (b *Broker) Definition() Definition {
 	return d
 }
 
-// install brings the maps to what the definitions say. The caller holds mu, or nobody else
-// has the broker yet; in both cases the committer is not in a commit of messages.
+// install brings the maps to what the definitions say. The caller is the committer, whose commit is done,
+// and holds mu, or nobody else has the broker yet.
 func (b *Broker) install(d *records) {
 	for _, r := range d.clients {
 		before := login.Account{Name: r.Username}

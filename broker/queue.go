@@ -17,7 +17,7 @@ type queue struct {
 
 	passed [MaxPriority + 1]uint64 // guarded by consumer.reading: from here to next nothing is stored that is not leased
 
-	done     [MaxPriority + 1]progress // written by who has the turn alone, holding mu; it reads without
+	done     [MaxPriority + 1]progress // written by the committer alone, holding mu; it reads without
 	next     [MaxPriority + 1]uint64   // all below is done, leased or expired: where reading goes on
 	leases   map[slot]*lease
 	own      map[string]*lease            // leased or settling ones by the IDs that publishers gave
@@ -35,7 +35,7 @@ type queue struct {
 	forgets  atomic.Bool                  // forget or retired is not empty
 	frayed   atomic.Bool                  // a cursor may be mended
 
-	// Of who has the turn.
+	// The committer's own.
 	work   [MaxPriority + 1]*progress // done, as this commit will leave it; nil: untouched
 	store  [MaxPriority + 1]bool      // work is to be stored
 	at     [MaxPriority + 1]int32     // in the lanes' floors
