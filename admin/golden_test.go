@@ -54,6 +54,9 @@ func TestGoldenPages(t *testing.T) {
 			if a.status != http.StatusOK && name != "not_found" {
 				t.Errorf("%s: %d", path, a.status)
 			}
+			if name != "overview" && name != "login" { // what is around is that of the overview
+				_, a.body, _ = strings.Cut(a.body, "<main")
+			}
 			compareGolden(t, name, a.body)
 		}
 	})
