@@ -21,12 +21,12 @@ func warnOpen(c *config.Config, configFile string, log *slog.Logger) {
 	if config.HoldsSecrets(configFile) {
 		ofConfig = readWriting
 	}
-	me, seen := thisUser(), map[string]bool{"": true}
+	me, checked := thisUser(), map[string]bool{"": true}
 	warn := func(what, file string, wrong fs.FileMode) {
-		if seen[file] {
+		if checked[file] {
 			return
 		}
-		seen[file] = true
+		checked[file] = true
 		if mode, command := me.exposure(file, wrong); command != "" {
 			log.Warn("the "+what+" is open to other users of this machine", "file", file, "mode", mode.String(), "command", command)
 		}

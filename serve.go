@@ -58,7 +58,7 @@ func runBroker(ctx context.Context, file string, env []string, stderr io.Writer)
 	s := &service{cfg: cfg, stderr: stderr}
 	s.log, s.level = newLogger(cfg.Log, stderr)
 	tune()
-	go holdMemory(ctx, cfg.HTTP)
+	go limitMemory(ctx, cfg.HTTP)
 
 	hangups := notifyHangup() // from here on, so that one during the start does not end it
 	defer hangups.stop()

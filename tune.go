@@ -29,11 +29,11 @@ func tune() {
 // baseMemory is what the process may need beside the payloads that its limits allow, in bytes.
 const baseMemory = 256 << 20
 
-// holdMemory lets the garbage collector work harder when the process comes near to what its limits
+// limitMemory lets the garbage collector work harder when the process comes near to what its limits
 // allow to live, where the environment does not say otherwise: payloads are large, and what dies of them would
 // pile up to several times as much. Where more lives all the same, such as many messages in flight, the limit
 // makes room for it, else it would do nothing but collect. It returns when ctx ends.
-func holdMemory(ctx context.Context, cfg config.HTTP) {
+func limitMemory(ctx context.Context, cfg config.HTTP) {
 	if os.Getenv("GOMEMLIMIT") != "" {
 		return
 	}

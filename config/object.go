@@ -32,13 +32,13 @@ func given[T any](b *binder, path string, fields broker.Fields[T], object *T) {
 // objects refuses what is wrong with clients, topics, producers and consumers, as far as the
 // configuration alone tells it.
 func (b *binder) objects(c *Config) {
-	seen := map[string]bool{}
+	declared := map[string]bool{}
 	once := func(path, what string, id ...string) {
 		k := fmt.Sprintf("%s %q", what, id)
-		if seen[k] && id[0] != "" {
+		if declared[k] && id[0] != "" {
 			b.notef(path, "%s %q is declared twice", what, id)
 		}
-		seen[k] = true
+		declared[k] = true
 	}
 	for i, v := range c.Client {
 		path := fmt.Sprintf("client[%d]", i)
@@ -78,10 +78,10 @@ func (b *binder) objects(c *Config) {
 		if v.SubKey == "" {
 			continue
 		}
-		if k := "sub_key " + v.SubKey; seen[k] {
+		if k := "sub_key " + v.SubKey; declared[k] {
 			b.errorf(path+".sub_key", "a value that is not shown: another consumer has the same one")
 		} else {
-			seen[k] = true
+			declared[k] = true
 		}
 	}
 }

@@ -125,12 +125,12 @@ var errSettlement = broker.Invalidf(`body: allowed is one JSON object {"ack": [m
 // them twice.
 func parseSettlement(body []byte) (st broker.Settlement, err error) {
 	s := scanner{b: bytes.TrimPrefix(body, byteOrderMark)}
-	seen := map[string]bool{}
+	given := map[string]bool{}
 	ok := s.object(func(key string) (ok bool) {
-		if seen[key] {
+		if given[key] {
 			return false
 		}
-		seen[key] = true
+		given[key] = true
 		switch key {
 		case "ack":
 			st.Ack, ok = s.list()

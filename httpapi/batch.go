@@ -97,7 +97,7 @@ func parseLine(line []byte, m *broker.Publication) error {
 	if !s.next('{') {
 		return errSyntax
 	}
-	var seen lineKey
+	var given lineKey
 	for first := true; ; first = false {
 		more, ok := s.more('}', first)
 		if !ok {
@@ -114,10 +114,10 @@ func parseLine(line []byte, m *broker.Publication) error {
 		if k == 0 {
 			return broker.Invalidf("key %q: allowed are payload, priority, expiration, mime_type, msg_id, delay, encoding", clip.Input(string(key)))
 		}
-		if seen&k != 0 {
+		if given&k != 0 {
 			return broker.Invalidf("key %q: given twice", key)
 		}
-		seen |= k
+		given |= k
 		if err := s.value(k, key, m); err != nil {
 			return err
 		}
@@ -125,10 +125,10 @@ func parseLine(line []byte, m *broker.Publication) error {
 	if !s.end() {
 		return errSyntax
 	}
-	if seen&keyPayload == 0 {
+	if given&keyPayload == 0 {
 		return broker.Invalidf("payload: it is missing")
 	}
-	if seen&keyEncoding != 0 {
+	if given&keyEncoding != 0 {
 		b, err := base64.StdEncoding.AppendDecode(nil, m.Payload)
 		if err != nil {
 			return broker.Invalidf("payload: not base64, as its encoding says")

@@ -110,9 +110,9 @@ func objects(f *fixture) {
 		}
 		return image
 	}
-	gone := []store.Object{object(store.Client, "erp", 0), object(store.Topic, "/a", 1), object(store.Producer, "crm\x00/a", 3), object(store.Consumer, "five", 5)}
+	deleted := []store.Object{object(store.Client, "erp", 0), object(store.Topic, "/a", 1), object(store.Producer, "crm\x00/a", 3), object(store.Consumer, "five", 5)}
 	kept := []store.Object{object(store.Client, "crm", 0), object(store.Topic, "/b", 2), object(store.Producer, "crm\x00/b", 4), object(store.Consumer, "six", 6)}
-	b := &store.Batch{Define: slices.Concat(gone, kept)}
+	b := &store.Batch{Define: slices.Concat(deleted, kept)}
 	for _, id := range []uint32{5, 6} {
 		b.Cursors = append(b.Cursors, store.CursorState{Consumer: id, Priority: 5, Cursor: store.Cursor{Floor: 2}, Finished: 1}, store.CursorState{Consumer: id, Priority: 9, Cursor: store.Cursor{Floor: 1}})
 		b.Attempts = append(b.Attempts, store.Attempt{Consumer: id, Priority: 5, Pos: 1, Count: 2}, store.Attempt{Consumer: id, Priority: 9, Pos: 1 << 40, Count: 3})
@@ -121,10 +121,10 @@ func objects(f *fixture) {
 	b.Seen = append(b.Seen, store.Seen{Kind: store.SeenProducer, ID: 3, At: t0}, store.Seen{Kind: store.SeenProducer, ID: 4, At: t0})
 	b.Append = append(b.Append, f.message(laneA), f.message(laneC))
 	f.commit(b)
-	want(6, slices.Concat(gone, kept)...)
+	want(6, slices.Concat(deleted, kept)...)
 
 	// With an object all goes that is kept of it, but messages.
-	f.commit(&store.Batch{Delete: gone})
+	f.commit(&store.Batch{Delete: deleted})
 	image := want(6, kept...)
 	if len(image.Cursors) != 2 || len(image.Attempts) != 2 || len(image.Seen) != 2 || len(image.Lanes) != 2 {
 		f.t.Errorf("%+v", image)

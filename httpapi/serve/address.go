@@ -18,17 +18,17 @@ func (ls Listeners) BaseURLs(secure bool) []string {
 		u.Scheme = "https"
 	}
 	var local, far []string
-	seen := map[string]bool{}
+	listed := map[string]bool{}
 	for _, l := range ls {
 		a, ok := l.Addr().(*net.TCPAddr)
 		if !ok {
 			continue
 		}
 		for _, ip := range reachedBy(l, a.IP) {
-			if ip.IsLoopback() && local != nil || seen[ip.String()] {
+			if ip.IsLoopback() && local != nil || listed[ip.String()] {
 				continue
 			}
-			seen[ip.String()] = true
+			listed[ip.String()] = true
 			u.Host = net.JoinHostPort(ip.String(), strconv.Itoa(a.Port))
 			if ip.IsLoopback() {
 				local = append(local, u.String())
