@@ -22,8 +22,8 @@ const (
 
 // larger are those that pass a bound, and what they may have at the most until they are smaller.
 var larger = map[string]int{
-	"type admin.Admin": 153,
-	"package admin":    8450,
+	"type admin.Admin": 150,
+	"package admin":    7650,
 }
 
 // TestLayoutSizes counts the methods of types, and the lines of functions, files and packages.

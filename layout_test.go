@@ -15,11 +15,12 @@ func TestLayout(t *testing.T) {
 	// What each package may import, beside the standard library.
 	allowed := map[string][]string{
 		"pipit": {"pipit/admin/access", "pipit/broker", "pipit/broker/store", "pipit/config", "pipit/db", "pipit/httpapi", "pipit/httpapi/forwarded", "pipit/httpapi/serve", "pipit/admin", "pipit/admin/command"},
-		"pipit/admin": {"pipit/admin/access", "pipit/admin/audit", "pipit/admin/gate", "pipit/admin/text", "pipit/broker/login", "pipit/broker", "pipit/broker/clip", "pipit/httpapi/exchange", "pipit/httpapi/forwarded", "github.com/julienschmidt/httprouter",
+		"pipit/admin": {"pipit/admin/access", "pipit/admin/audit", "pipit/admin/gate", "pipit/admin/monitor", "pipit/admin/text", "pipit/broker/login", "pipit/broker", "pipit/broker/clip", "pipit/httpapi/exchange", "pipit/httpapi/forwarded", "github.com/julienschmidt/httprouter",
 			"golang.org/x/text/encoding", "golang.org/x/text/transform"},
 		"pipit/admin/openapi": {},
 		"pipit/admin/access":  {"pipit/admin/audit", "pipit/admin/gate", "pipit/broker", "pipit/broker/clip", "pipit/broker/login"},
 		"pipit/admin/audit":   {"pipit/admin/gate", "pipit/broker", "pipit/broker/clip", "pipit/broker/login"},
+		"pipit/admin/monitor": {"pipit/admin/gate", "pipit/admin/text", "pipit/broker", "pipit/broker/clip"},
 		"pipit/admin/text":    {"pipit/broker"},
 		"pipit/admin/gate":    {"pipit/broker", "pipit/broker/clip", "pipit/httpapi/forwarded"},
 		"pipit/admin/command": {"pipit/admin/access", "pipit/admin/audit", "pipit/admin/gate", "pipit/admin", "pipit/broker", "pipit/broker/login", "pipit/broker/store", "github.com/BurntSushi/toml", "github.com/rivo/uniseg", "github.com/schollz/progressbar/v3",

@@ -27,6 +27,7 @@ import (
 	"pipit/admin/access"
 	"pipit/admin/audit"
 	"pipit/admin/gate"
+	"pipit/admin/monitor"
 	"pipit/broker"
 	"pipit/httpapi/exchange"
 	"pipit/httpapi/forwarded"
@@ -67,7 +68,7 @@ type Admin struct {
 	lines    *exchange.Lines
 	router   *httprouter.Router
 	links    *strings.Replacer // puts the prefix in front of the links of a page
-	stats    *stats
+	monitor  *monitor.Monitor
 	started  time.Time
 
 	oneImport sync.Mutex // held while an import is read and done
@@ -105,7 +106,8 @@ func New(b *broker.Broker, o Options) (*Admin, error) {
 		return nil, err
 	}
 	a.Adjust(o)
-	a.stats = newStats(b, o.PathPrefix)
+	a.monitor = monitor.New(b, o.PathPrefix, a.started)
+	a.monitor.Start()
 	a.register()
 	a.workers.Go(a.keep)
 	return a, nil
@@ -143,7 +145,7 @@ func (a *Admin) SetupURLs() []string { return a.users.SetupURLs() }
 func (a *Admin) Close() {
 	a.closeOnce.Do(func() {
 		close(a.closing)
-		a.stats.close()
+		a.monitor.Close()
 		a.workers.Wait()
 		a.users.Close()
 		a.trail.StoreRepeated()

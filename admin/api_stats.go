@@ -3,6 +3,8 @@ package admin
 import (
 	"net/http"
 	"time"
+
+	"pipit/admin/monitor"
 )
 
 // Stats are the figures of the whole broker at one moment.
@@ -26,8 +28,8 @@ type Stats struct {
 	// messages that expired since the start of the process before a consumer was done with them, for each such consumer
 	Expired uint64 `json:"expired"`
 
-	Database  Database    `json:"database"`
-	Attention []attention `json:"attention"` // the worst first
+	Database  Database            `json:"database"`
+	Attention []monitor.Attention `json:"attention"` // the worst first
 }
 
 func (a *Admin) statsRoutes() []route {
@@ -47,17 +49,17 @@ func (a *Admin) apiStats(w http.ResponseWriter, r *http.Request, _ params) error
 // getStats returns the figures of the whole broker.
 func (a *Admin) getStats() Stats {
 	now := time.Now()
-	t, store, s := a.b.Totals(), a.database(), a.situation(situationFresh)
+	t, store, s := a.b.Totals(), a.database(), a.monitor.Situation(monitor.SituationFresh)
 	out := Stats{
 		Time:    timeOf(now),
 		Clients: t.Clients, Topics: t.Topics, Producers: t.Producers, Consumers: t.Consumers,
 		Depth: t.Depth, Delayed: t.Delayed, Backlog: t.Backlog, InFlight: t.InFlight,
 		Published: t.Published, Delivered: t.Delivered, Acked: t.Acked, Expired: t.Expired,
 		Database:  store,
-		Attention: s.attention,
+		Attention: s.Attention,
 	}
 	if t.Backlog > 0 {
-		out.Oldest = timeOf(s.oldest)
+		out.Oldest = timeOf(s.Oldest)
 	}
 	return out
 }
@@ -67,21 +69,21 @@ func (a *Admin) apiHistory(w http.ResponseWriter, r *http.Request, _ params) err
 	if err != nil {
 		return err
 	}
-	rng, err := v.oneOf("range", rangeHour, rangeDay)
+	rng, err := v.oneOf("range", monitor.RangeHour, monitor.RangeDay)
 	if err != nil {
 		return err
 	}
 	if rng == "" {
-		rng = rangeHour
+		rng = monitor.RangeHour
 	}
 	if topic, given := v["topic"]; given {
 		if _, err := a.topics().get(topic); err != nil {
 			return err
 		}
 	}
-	h := a.stats.history(rng, v["topic"])
+	h := a.monitor.History(rng, v["topic"])
 	return reply(w, http.StatusOK, struct {
-		History
+		monitor.History
 		Start Time `json:"start"`
 	}{h, timeOf(h.Start)})
 }

@@ -9,6 +9,7 @@ import (
 	"pipit/admin/access"
 	"pipit/admin/audit"
 	"pipit/admin/gate"
+	"pipit/admin/monitor"
 )
 
 // System is the program and its file.
@@ -55,7 +56,7 @@ func (a *Admin) system() System {
 		s.Settings = []Setting{}
 	}
 	if err := a.b.Health(); err != nil {
-		s.Healthy, s.Problem = false, reasonOf(err)
+		s.Healthy, s.Problem = false, monitor.Reason(err)
 	}
 	return s
 }

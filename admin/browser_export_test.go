@@ -5,7 +5,7 @@ import (
 	"time"
 
 	"pipit/admin/gate"
-	"pipit/broker"
+	"pipit/admin/monitor"
 )
 
 // PagePaths returns the paths of all pages, as the router takes them.
@@ -25,22 +25,7 @@ func (a *Admin) PagePaths() []string {
 // Sampling makes a test the clock of the rates and charts, which begin anew at start. Each call of
 // what it returns takes a sample.
 func (a *Admin) Sampling(start time.Time) (sample func(time.Time)) {
-	a.stats.close()
-	c := a.b.Totals().Counters
-	s := &stats{
-		b:        a.b,
-		start:    start,
-		closing:  make(chan struct{}),
-		hour:     newRing(sampleStep, hourSlots),
-		day:      newRing(daySteps*sampleStep, daySlots),
-		meter:    meter{c, start},
-		dayMeter: meter{c, start},
-		topics:   map[string]*topicStats{},
-		seen:     map[string]broker.Counters{},
-	}
-	for _, t := range a.b.Topics() {
-		s.seen[t.Name] = t.Counters
-	}
-	a.stats = s
-	return s.sample
+	a.monitor.Close()
+	a.monitor = monitor.New(a.b, "", start)
+	return a.monitor.Sample
 }

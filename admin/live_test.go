@@ -7,10 +7,10 @@ import (
 	"io"
 	"net/http"
 	"strings"
-	"sync/atomic"
 	"testing"
-	"testing/synctest"
 	"time"
+
+	"pipit/admin/monitor"
 )
 
 // stream opens the live stream of a rig with a server.
@@ -62,7 +62,7 @@ func TestLiveStream(t *testing.T) {
 	if line, _ := body.ReadString('\n'); line != "retry: 5000\n" {
 		t.Errorf("%q", line)
 	}
-	var f frame
+	var f monitor.Frame
 	if err := json.Unmarshal([]byte(next(t, body)), &f); err != nil {
 		t.Fatal(err)
 	}
@@ -74,8 +74,8 @@ func TestLiveStream(t *testing.T) {
 	if _, err := io.Copy(io.Discard, body); err != nil {
 		t.Error("the stream does not end in order", err)
 	}
-	if n := len(w.a.stats.live.viewers); n != 0 {
-		t.Errorf("%d viewers", n)
+	if n := watchAll(w); n != mostViewers {
+		t.Errorf("%d can watch", n)
 	}
 }
 
@@ -101,100 +101,26 @@ func TestLiveEndsWithSession(t *testing.T) {
 	}
 }
 
-// TestLiveComputes checks that frames are computed once for all viewers, and not for none.
-func TestLiveComputes(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		w := newWatched(t, true)
-		defer w.close()
-		s := w.a.stats
-		var frames atomic.Int64
-		frame := func() []byte { return []byte{byte(frames.Add(1))} }
-		pass(time.Hour)
+const mostViewers = 100
 
-		first, second := s.watch(frame), s.watch(frame)
-		synctest.Wait()
-		if frames.Load() != 1 || (<-first)[0] != 1 || (<-second)[0] != 1 {
-			t.Error("frames:", frames.Load())
-		}
-		pass(liveStep)
-		if frames.Load() != 2 || (<-first)[0] != 2 {
-			t.Error("frames:", frames.Load())
-		}
-		pass(10 * liveStep)
-		if (<-second)[0] != 12 {
-			t.Error("who is slow does not get the newest frame")
-		}
-		late := s.watch(frame)
-		if (<-late)[0] != 12 {
-			t.Error("who comes late does not get the last frame at once")
-		}
-		for _, ch := range []chan []byte{first, second, late} {
-			s.unwatch(ch)
-		}
-		pass(time.Hour)
-		if frames.Load() != 12 {
-			t.Error("nobody watches, and frames are computed:", frames.Load())
-		}
-
-		again := s.watch(frame)
-		synctest.Wait()
-		if (<-again)[0] != 13 {
-			t.Error("frames:", frames.Load())
-		}
-		for range maxViewers - 1 {
-			if s.watch(frame) == nil {
-				t.Fatal("too few viewers")
-			}
-		}
-		if s.watch(frame) != nil {
-			t.Error("too many viewers")
-		}
-	})
+// watchAll has as many watch as can, and returns how many.
+func watchAll(w *watched) (n int) {
+	for w.a.monitor.Watch() != nil {
+		n++
+	}
+	return n
 }
 
 func TestLiveIsBounded(t *testing.T) {
 	w := newWatched(t, false)
 	cookie := w.signedIn()
-	for range maxViewers {
-		w.a.stats.watch(func() []byte { return nil })
+	if n := watchAll(w); n != mostViewers {
+		t.Errorf("%d can watch", n)
 	}
 	a := w.call("GET", "/admin/live", "", withCookie(cookie))
 	if a.status != http.StatusServiceUnavailable || a.header.Get("Retry-After") == "" {
 		t.Error(a.status, a.header)
 	}
-}
-
-// TestFrames checks the rates: between two frames, and at first those of the last sample.
-func TestFrames(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		w := newWatched(t, true)
-		defer w.close()
-		w.publish(watchedTopic, 20)
-		pass(sampleStep)
-		events := w.a.liveFrames()
-		frame := func() (f frame) {
-			t.Helper()
-			if err := json.Unmarshal(events()[len("data: "):], &f); err != nil {
-				t.Fatal(err)
-			}
-			return f
-		}
-		f := frame()
-		if f.Rates.Published != 2 || f.Hour == nil || f.Hour.Published != 2 || f.Hour.Backlog != 20 || f.Hour.End != time.Now().Unix() || f.Day != nil {
-			t.Errorf("%+v %+v", f, f.Hour)
-		}
-		w.publish(watchedTopic, 6)
-		w.receive(4)
-		pass(liveStep)
-		f = frame()
-		if f.Rates != (rates{3, 2, 2}) || f.Tiles["published"] != "3.0" || f.Tiles["oldest"] == "" {
-			t.Errorf("%+v", f)
-		}
-		pass(5 * time.Minute)
-		if f = frame(); f.Day == nil || f.Day.Backlog != 22 {
-			t.Errorf("%+v", f.Day)
-		}
-	})
 }
 
 func TestHistoryPage(t *testing.T) {
@@ -206,7 +132,7 @@ func TestHistoryPage(t *testing.T) {
 	} {
 		a := w.call("GET", "/admin/history"+path, "", withCookie(cookie))
 		w.want(a, want)
-		var h History
+		var h monitor.History
 		if err := json.Unmarshal([]byte(a.body), &h); want == 200 && (err != nil || h.Step == 0 || !strings.Contains(a.body, `"published":[]`)) {
 			t.Error(errors.Join(err), a.body)
 		}

@@ -6,12 +6,13 @@ import (
 
 	"pipit/admin/access"
 	"pipit/admin/gate"
+	"pipit/admin/monitor"
 )
 
 // What the document is made of, for openapi_test.go and the files beside it, which name things as a document does.
 
 type (
-	Attention       = attention
+	Attention       = monitor.Attention
 	MessageIDs      = messageIDs
 	MessageJSON     = messageJSON
 	NewPassword     = newPassword
@@ -33,15 +34,15 @@ const (
 	TypePatch       = typePatch
 	TypeProblem     = typeProblem
 	Base64          = encodingBase64
-	CodeAway        = codeAway
+	CodeAway        = monitor.CodeAway
 	DefaultLimit    = defaultLimit
 	MaxLimit        = maxLimit
 	DefaultPayload  = defaultPayload
 	MaxPayloadEach  = maxPayloadEach
 	MaxPayloadTotal = maxPayloadTotal
 	MinPassword     = access.MinPassword
-	RangeHour       = rangeHour
-	RangeDay        = rangeDay
+	RangeHour       = monitor.RangeHour
+	RangeDay        = monitor.RangeDay
 	SessionCookie   = access.SessionCookie
 	ZatoTopics      = zatoTopics
 	ZatoProducers   = zatoProducers

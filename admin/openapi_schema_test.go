@@ -11,6 +11,7 @@ import (
 	"pipit/admin/access"
 	"pipit/admin/audit"
 	"pipit/admin/gate"
+	"pipit/admin/monitor"
 	"pipit/admin/openapi"
 	"pipit/broker"
 	"pipit/broker/login"
@@ -102,7 +103,7 @@ var answers = []typed{
 		"kind": *openapi.Enum(broker.KindTopic, broker.KindConsumer).With(openapi.Schema{Description: "What it is about."}),
 	}},
 	{name: "Stats", of: admin.Stats{}},
-	{name: "History", of: admin.History{}},
+	{name: "History", of: monitor.History{}},
 	{name: "FieldChange", of: admin.FieldChange{}},
 	{name: "PlanAction", of: admin.PlanAction{}},
 	{name: "MadeKey", of: admin.MadeKey{}},

@@ -4,68 +4,14 @@ import (
 	"encoding/json"
 	"net/http"
 	"slices"
-	"time"
 
 	"pipit/admin/gate"
+	"pipit/admin/monitor"
 	"pipit/broker"
 )
 
-// tiles are the figures of the overview as texts, by the ends of their IDs in the page.
-type tiles map[string]string
-
-// rates sets the rates.
-func (t tiles) rates(r rates) {
-	t["published"], t["delivered"], t["acked"] = rate(r.Published), rate(r.Delivered), rate(r.Acked)
-}
-
-// storeFigures is how large the store is; what is not known is negative.
-type storeFigures struct {
-	Size      int64 `json:"size"`
-	Free      int64 `json:"free"`
-	DiskTotal int64 `json:"disk_total"`
-	DiskFree  int64 `json:"disk_free"`
-}
-
-// frame is what the overview shows now, but for the rates.
-func (a *Admin) frame(now time.Time, age time.Duration) frame {
-	s := a.situation(age)
-	st := a.b.StoreStats()
-	f := frame{
-		Time:      timeOf(now),
-		Totals:    a.b.Totals(),
-		Store:     storeFigures{st.Size, st.Free, st.DiskTotal, st.DiskFree},
-		Oldest:    timeOf(s.oldest),
-		Attention: s.attention,
-	}
-	if f.Totals.Backlog == 0 {
-		f.Oldest = Time{}
-	}
-	f.Hour, f.Day = a.stats.last()
-	t := &f.Totals
-	f.Tiles = tiles{
-		"published-more": num(t.Published) + " since the start",
-		"delivered-more": num(t.Delivered) + " since the start",
-		"acked-more":     num(t.Acked) + " since the start",
-		"backlog":        num(t.Backlog),
-		"backlog-more":   "for " + count(int64(t.Consumers), "consumer", "consumers"),
-		"in-flight":      num(t.InFlight),
-		"delayed":        num(t.Delayed),
-		"oldest":         "–",
-		"oldest-more":    "nothing waits",
-		"size":           size(st.Size),
-		"size-more":      size(st.Free) + " of it free",
-		"disk":           size(st.DiskFree),
-		"disk-more":      "free of " + size(st.DiskTotal),
-	}
-	if !f.Oldest.IsZero() {
-		f.Tiles["oldest"] = duration(now.Sub(f.Oldest.Time))
-		f.Tiles["oldest-more"] = "of those that wait"
-	}
-	return f
-}
-
 type overviewPage struct {
-	frame
+	monitor.Frame
 	Range  string // of the charts
 	Steps  []step // what is to do before messages flow; empty: nothing
 	Curl   []command
@@ -79,15 +25,10 @@ type step struct {
 }
 
 func (a *Admin) pageOverview(w http.ResponseWriter, r *http.Request, _ params) error {
-	p := overviewPage{frame: a.frame(time.Now(), situationFresh), Range: rangeHour}
-	if r.URL.Query().Get("range") == rangeDay {
-		p.Range = rangeDay
+	p := overviewPage{Frame: a.monitor.Frame(), Range: monitor.RangeHour}
+	if r.URL.Query().Get("range") == monitor.RangeDay {
+		p.Range = monitor.RangeDay
 	}
-	var now rates
-	if p.Hour != nil {
-		now = p.Hour.rates
-	}
-	p.Tiles.rates(now)
 	a.firstSteps(r, &p)
 	return a.render(w, r, "overview", http.StatusOK, view{Title: "Overview", Nav: "overview", Data: &p})
 }

@@ -11,6 +11,7 @@ import (
 	"pipit/admin/access"
 	"pipit/admin/audit"
 	"pipit/admin/gate"
+	"pipit/admin/monitor"
 	"pipit/broker"
 )
 
@@ -34,7 +35,7 @@ type systemPage struct {
 func (a *Admin) pageSystem(w http.ResponseWriter, r *http.Request, _ params) error {
 	problem := ""
 	if err := a.b.Health(); err != nil {
-		problem = reasonOf(err)
+		problem = monitor.Reason(err)
 	}
 	return a.render(w, r, "system", http.StatusOK, view{Title: "System", Nav: "system", Data: systemPage{
 		Go:       runtime.Version(),

@@ -2,7 +2,6 @@ package admin
 
 import (
 	"compress/gzip"
-	"encoding/json"
 	"fmt"
 	"io"
 	"io/fs"
@@ -531,13 +530,5 @@ func TestSystemPages(t *testing.T) {
 	done(post("/admin/system/administrators/"+authName+"/sign-out"), gate.LoginPath)
 	if a := r.call("GET", "/admin/system", "", withCookie(cookie), asBrowser); a.status != http.StatusSeeOther {
 		t.Error(a.status)
-	}
-}
-
-// TestAttentionJSON holds the names that the script and the API rely on.
-func TestAttentionJSON(t *testing.T) {
-	b, err := json.Marshal(attention{"a", "b", "c", "d", "e"})
-	if err != nil || string(b) != `{"code":"a","text":"b","link":"c","kind":"d","key":"e"}` {
-		t.Error(string(b), err)
 	}
 }

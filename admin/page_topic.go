@@ -6,6 +6,7 @@ import (
 	"net/url"
 	"time"
 
+	"pipit/admin/monitor"
 	"pipit/broker"
 )
 
@@ -69,9 +70,9 @@ type topicPage struct {
 func (a *Admin) pageTopic(w http.ResponseWriter, r *http.Request, t *Topic) (err error) {
 	page := topicPage{Topic: *t, Back: link{"/admin/topics", "Topics"}, History: "/admin/history?" + url.Values{"topic": {t.Name}}.Encode()}
 	page.ExpiresAfter, page.Remembered = time.Duration(max(0, t.Expiration))*time.Second, max(0, t.DedupWindow)
-	page.Range = rangeHour
-	if r.URL.Query().Get("range") == rangeDay {
-		page.Range = rangeDay
+	page.Range = monitor.RangeHour
+	if r.URL.Query().Get("range") == monitor.RangeDay {
+		page.Range = monitor.RangeDay
 	}
 	if page.ProducerList, err = a.producers().list(query{Topic: t.Name, Sort: "client", Limit: maxBeside}); err != nil {
 		return err

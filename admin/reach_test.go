@@ -11,10 +11,10 @@ import (
 	"slices"
 	"strings"
 	"testing"
-	"time"
 
 	"pipit/admin/access"
 	"pipit/admin/gate"
+	"pipit/admin/monitor"
 	"pipit/broker/login"
 	"pipit/httpapi/forwarded"
 )
@@ -305,7 +305,7 @@ func TestPathPrefix(t *testing.T) {
 	if len(seen) < 30 {
 		t.Errorf("%d pages", len(seen))
 	}
-	if n := r.a.stats.look(time.Now()).attention; slices.ContainsFunc(n, func(x attention) bool { return !strings.HasPrefix(x.Link, prefix) }) {
+	if n := r.a.monitor.Situation(0).Attention; slices.ContainsFunc(n, func(x monitor.Attention) bool { return !strings.HasPrefix(x.Link, prefix) }) {
 		t.Error(n)
 	}
 }

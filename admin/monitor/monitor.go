@@ -1,4 +1,9 @@
-package admin
+// Package monitor is what is watched of a broker: its counters over the last hour and day, what needs somebody's attention, and
+// the figures that a page shows while it is live.
+//
+// It samples counters that are in memory anyway into rings of a fixed size. What costs more, a look at every object and the ages
+// of the oldest messages, is done when somebody wants it, and for all who want it at once.
+package monitor
 
 import (
 	"cmp"
@@ -145,12 +150,12 @@ type topicStats struct {
 	busy      time.Time // when there was traffic last
 }
 
-// stats samples the broker's counters into rings of a fixed size. It looks at counters in memory
+// Monitor samples the broker's counters into rings of a fixed size. It looks at counters in memory
 // alone, but for the ages of the oldest messages, which are looked for when somebody wants them.
-type stats struct {
+type Monitor struct {
 	b       *broker.Broker
-	prefix  string // Options.PathPrefix
-	start   time.Time
+	prefix  string // in front of the paths of pages
+	began   time.Time
 	closing chan struct{}
 	worker  sync.WaitGroup
 
@@ -167,18 +172,17 @@ type stats struct {
 	agesAt time.Time
 
 	situationMu sync.Mutex // held while the situation is looked at
-	situation   situation
+	situation   Situation
 
 	live live
 }
 
-// newStats starts sampling.
-func newStats(b *broker.Broker, prefix string) *stats {
-	now := time.Now()
-	s := &stats{
+// New watches a broker from began on. Start is to be called, or Sample now and then, and Close in the end. prefix is what a proxy has in front of the paths of pages.
+func New(b *broker.Broker, prefix string, began time.Time) *Monitor {
+	m := &Monitor{
 		b:       b,
 		prefix:  prefix,
-		start:   now,
+		began:   began,
 		closing: make(chan struct{}),
 		hour:    newRing(sampleStep, hourSlots),
 		day:     newRing(daySteps*sampleStep, daySlots),
@@ -186,76 +190,79 @@ func newStats(b *broker.Broker, prefix string) *stats {
 		seen:    map[string]broker.Counters{},
 	}
 	c := b.Totals().Counters
-	s.meter, s.dayMeter = meter{c, now}, meter{c, now}
+	m.meter, m.dayMeter = meter{c, began}, meter{c, began}
 	for _, t := range b.Topics() {
-		s.seen[t.Name] = t.Counters
+		m.seen[t.Name] = t.Counters
 	}
-	s.worker.Go(s.run)
-	return s
+	return m
 }
 
-func (s *stats) close() {
-	close(s.closing)
-	s.worker.Wait()
+// Start has it sample every ten seconds, until Close.
+func (m *Monitor) Start() { m.worker.Go(m.run) }
+
+// Close ends sampling and the live events.
+func (m *Monitor) Close() {
+	close(m.closing)
+	m.worker.Wait()
 }
 
-func (s *stats) run() {
+func (m *Monitor) run() {
 	tick := time.NewTicker(sampleStep)
 	defer tick.Stop()
 	for {
 		select {
 		case <-tick.C:
-			s.sample(time.Now())
-		case <-s.closing:
+			m.Sample(time.Now())
+		case <-m.closing:
 			return
 		}
 	}
 }
 
-// sample is a step of the rings.
-func (s *stats) sample(now time.Time) {
-	totals := s.b.Totals()
-	s.mu.Lock()
-	s.samples++
-	n := s.samples
-	p := s.meter.rates(totals.Counters, now)
+// Sample takes a sample, in the place of Start: for who has another clock.
+func (m *Monitor) Sample(now time.Time) {
+	totals := m.b.Totals()
+	m.mu.Lock()
+	m.samples++
+	n := m.samples
+	p := m.meter.rates(totals.Counters, now)
 	p.backlog = float32(totals.Backlog)
-	s.hour.push(p, now)
+	m.hour.push(p, now)
 	if n%daySteps == 0 {
-		p := s.dayMeter.rates(totals.Counters, now)
+		p := m.dayMeter.rates(totals.Counters, now)
 		p.backlog = float32(totals.Backlog)
-		s.day.push(p, now)
+		m.day.push(p, now)
 	}
-	s.mu.Unlock()
+	m.mu.Unlock()
 	if n%topicSteps == 0 {
-		s.sampleTopics(now, n/topicSteps)
+		m.sampleTopics(now, n/topicSteps)
 	}
 }
 
 // sampleTopics is the minute-th step of the topics' rings.
-func (s *stats) sampleTopics(now time.Time, minute int) {
+func (m *Monitor) sampleTopics(now time.Time, minute int) {
 	backlogs := map[string]int64{}
-	infos := s.b.Topics()
-	for _, c := range s.b.Consumers() {
+	infos := m.b.Topics()
+	for _, c := range m.b.Consumers() {
 		backlogs[c.Topic] += c.Backlog
 	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
+	m.mu.Lock()
+	defer m.mu.Unlock()
 	exists := make(map[string]bool, len(infos))
 	for i := range infos {
 		t := &infos[i]
 		exists[t.Name] = true
-		ts := s.topics[t.Name]
+		ts := m.topics[t.Name]
 		if ts == nil {
-			before, known := s.seen[t.Name]
+			before, known := m.seen[t.Name]
 			if before == t.Counters {
 				if !known {
-					s.seen[t.Name] = t.Counters
+					m.seen[t.Name] = t.Counters
 				}
 				continue
 			}
-			if ts = s.addTopic(t.Name, before, now); ts == nil {
-				s.seen[t.Name] = t.Counters
+			if ts = m.addTopic(t.Name, before, now); ts == nil {
+				m.seen[t.Name] = t.Counters
 				continue
 			}
 		}
@@ -271,28 +278,28 @@ func (s *stats) sampleTopics(now time.Time, minute int) {
 			ts.day.push(p, now)
 		}
 	}
-	for name := range s.topics {
+	for name := range m.topics {
 		if !exists[name] {
-			delete(s.topics, name)
+			delete(m.topics, name)
 		}
 	}
-	for name := range s.seen {
+	for name := range m.seen {
 		if !exists[name] {
-			delete(s.seen, name)
+			delete(m.seen, name)
 		}
 	}
 }
 
 // addTopic makes the rings of a topic, or returns nil where there are too many. The caller holds mu.
-func (s *stats) addTopic(name string, before broker.Counters, now time.Time) *topicStats {
-	if len(s.topics) >= maxTopicRings {
-		for name, t := range s.topics {
+func (m *Monitor) addTopic(name string, before broker.Counters, now time.Time) *topicStats {
+	if len(m.topics) >= maxTopicRings {
+		for name, t := range m.topics {
 			if now.Sub(t.busy) > topicDaySlots*topicDaySteps*time.Minute {
-				s.seen[name] = t.meter.last
-				delete(s.topics, name)
+				m.seen[name] = t.meter.last
+				delete(m.topics, name)
 			}
 		}
-		if len(s.topics) >= maxTopicRings {
+		if len(m.topics) >= maxTopicRings {
 			return nil
 		}
 	}
@@ -304,25 +311,25 @@ func (s *stats) addTopic(name string, before broker.Counters, now time.Time) *to
 		dayMeter: meter{before, began},
 		busy:     now,
 	}
-	s.topics[name] = t
-	delete(s.seen, name)
+	m.topics[name] = t
+	delete(m.seen, name)
 	return t
 }
 
 // Ranges of a History.
 const (
-	rangeHour = "hour"
-	rangeDay  = "day"
+	RangeHour = "hour"
+	RangeDay  = "day"
 )
 
-// history returns what is known of the last hour or day, of all topics or of one. Of a topic
+// History returns what is known of the last hour or day, of all topics or of one. Of a topic
 // without traffic there is nothing.
-func (s *stats) history(rng string, topic string) History {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	hour, day := s.hour, s.day
+func (m *Monitor) History(rng string, topic string) History {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	hour, day := m.hour, m.day
 	if topic != "" {
-		if t := s.topics[topic]; t != nil {
+		if t := m.topics[topic]; t != nil {
 			hour, day = t.hour, t.day
 		} else {
 			hour, day = newRing(topicSteps*sampleStep, 0), newRing(topicDaySteps*topicSteps*sampleStep, 0)
@@ -330,26 +337,26 @@ func (s *stats) history(rng string, topic string) History {
 		}
 	}
 	r := hour
-	if rng == rangeDay {
+	if rng == RangeDay {
 		r = day
 	}
 	if r.end.IsZero() {
-		r.end = s.start
+		r.end = m.began
 	}
 	return r.history()
 }
 
 // last returns the last steps of the hour and of the day, nil where there is none yet.
-func (s *stats) last() (hour, day *sample) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.hour.last(), s.day.last()
+func (m *Monitor) last() (hour, day *sample) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.hour.last(), m.day.last()
 }
 
 // expired returns how many messages expired unread in the last hour, by topic: those that had any.
-func (s *stats) expired(topics []broker.TopicInfo) map[string]int64 {
-	s.mu.Lock()
-	defer s.mu.Unlock()
+func (m *Monitor) expired(topics []broker.TopicInfo) map[string]int64 {
+	m.mu.Lock()
+	defer m.mu.Unlock()
 	list := map[string]int64{}
 	for i := range topics {
 		name, now := topics[i].Name, topics[i].Expired
@@ -357,11 +364,11 @@ func (s *stats) expired(topics []broker.TopicInfo) map[string]int64 {
 			continue
 		}
 		sum := 0.0
-		if t := s.topics[name]; t != nil {
+		if t := m.topics[name]; t != nil {
 			t.hour.each(func(p point) { sum += float64(p.expired) })
 			sum += since(now, t.meter.last.Expired)
 		} else {
-			sum = since(now, s.seen[name].Expired)
+			sum = since(now, m.seen[name].Expired)
 		}
 		if sum > 0 {
 			list[name] = int64(sum)
@@ -372,18 +379,18 @@ func (s *stats) expired(topics []broker.TopicInfo) map[string]int64 {
 
 // oldest returns when the oldest message was created that each of the consumers with the largest
 // backlogs is not done with. It reads the store at most once in agesTime.
-func (s *stats) oldest(consumers []broker.ConsumerInfo) map[uint32]time.Time {
-	s.agesMu.Lock()
-	defer s.agesMu.Unlock()
+func (m *Monitor) oldest(consumers []broker.ConsumerInfo) map[uint32]time.Time {
+	m.agesMu.Lock()
+	defer m.agesMu.Unlock()
 	now := time.Now()
-	if s.ages != nil && now.Sub(s.agesAt) < agesTime {
-		return s.ages
+	if m.ages != nil && now.Sub(m.agesAt) < agesTime {
+		return m.ages
 	}
-	ages, err := s.b.Oldest(largest(consumers)...)
+	ages, err := m.b.Oldest(largest(consumers)...)
 	if err != nil || ages == nil {
 		ages = map[uint32]time.Time{}
 	}
-	s.ages, s.agesAt = ages, now
+	m.ages, m.agesAt = ages, now
 	return ages
 }
 

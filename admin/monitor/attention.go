@@ -1,4 +1,4 @@
-package admin
+package monitor
 
 import (
 	"fmt"
@@ -6,6 +6,7 @@ import (
 	"strings"
 	"time"
 
+	"pipit/admin/text"
 	"pipit/broker"
 	"pipit/broker/clip"
 )
@@ -26,12 +27,12 @@ const (
 	codeTopic    = "topic_full"
 	codeBacklog  = "backlog_full"
 	codeExpired  = "expired"
-	codeAway     = "consumer_away"
+	CodeAway     = "consumer_away"
 	codeInactive = "inactive"
 )
 
-// attention is something that somebody should look at.
-type attention struct {
+// Attention is something that somebody should look at.
+type Attention struct {
 	Code string `json:"code"`           // stable, for scripts
 	Text string `json:"text"`           // a sentence
 	Link string `json:"link"`           // path of the page where it can be looked at
@@ -40,81 +41,80 @@ type attention struct {
 }
 
 // Bad tells what does harm already from what will.
-func (n attention) Bad() bool { return n.Code == codeWrite || n.Code == codeDisk }
+func (n Attention) Bad() bool { return n.Code == codeWrite || n.Code == codeDisk }
 
-// situation is what is found by looking at every object.
-type situation struct {
+// Situation is what is found by looking at every object.
+type Situation struct {
 	at        time.Time
-	attention []attention // the worst first
-	oldest    time.Time   // creation of the oldest message that a consumer is not done with
+	Attention []Attention // the worst first
+	Oldest    time.Time   // creation of the oldest message that a consumer is not done with
 }
 
 // How old a situation may be: what a page shows at first, and what it shows while it is live.
 const (
-	situationFresh = time.Second
+	SituationFresh = time.Second
 	situationLive  = 5 * time.Second
 )
 
-// situation returns a situation that is not older than age. What is returned is not to be changed.
-func (a *Admin) situation(age time.Duration) situation {
-	s := a.stats
-	s.situationMu.Lock()
-	defer s.situationMu.Unlock()
-	if now := time.Now(); s.situation.at.IsZero() || now.Sub(s.situation.at) >= age {
-		s.situation = s.look(now)
+// Situation returns a situation that is not older than age. What is returned is not to be changed.
+func (m *Monitor) Situation(age time.Duration) Situation {
+	m.situationMu.Lock()
+	defer m.situationMu.Unlock()
+	if now := time.Now(); m.situation.at.IsZero() || now.Sub(m.situation.at) >= age {
+		m.situation = m.look(now)
 	}
-	return s.situation
+	return m.situation
 }
 
 // look looks at every object.
-func (s *stats) look(now time.Time) situation {
-	topics, consumers := s.b.Topics(), s.b.Consumers()
-	found := situation{at: now}
-	ages := s.oldest(consumers)
+func (m *Monitor) look(now time.Time) Situation {
+	topics, consumers := m.b.Topics(), m.b.Consumers()
+	found := Situation{at: now}
+	ages := m.oldest(consumers)
 	for i := range consumers {
-		if at, ok := ages[consumers[i].ID]; ok && consumers[i].Backlog > 0 && (found.oldest.IsZero() || at.Before(found.oldest)) {
-			found.oldest = at
+		if at, ok := ages[consumers[i].ID]; ok && consumers[i].Backlog > 0 && (found.Oldest.IsZero() || at.Before(found.Oldest)) {
+			found.Oldest = at
 		}
 	}
-	n := &notices{list: []attention{}, counts: map[string]int{}}
-	if err := s.b.Health(); err != nil {
-		n.add(codeWrite, "Messages cannot be stored: "+reasonOf(err), "/admin/system", "", "")
+	n := &notices{list: []Attention{}, counts: map[string]int{}}
+	if err := m.b.Health(); err != nil {
+		n.add(codeWrite, "Messages cannot be stored: "+Reason(err), "/admin/system", "", "")
 	}
-	n.disk(s.b.StoreStats())
+	n.disk(m.b.StoreStats())
 	n.full(topics, consumers)
-	n.expired(topics, s.expired(topics))
+	n.expired(topics, m.expired(topics))
 	off := map[string]bool{} // clients that are inactive
-	for _, c := range s.b.Clients() {
+	for _, c := range m.b.Clients() {
 		if c.Inactive {
 			off[c.Username] = true
 		}
 	}
 	n.away(off, topics, consumers, now)
 	n.inactive(off, topics, consumers)
-	found.attention = n.done()
-	for i := range found.attention {
-		found.attention[i].Link = s.prefix + found.attention[i].Link
+	found.Attention = n.done()
+	for i := range found.Attention {
+		found.Attention[i].Link = m.prefix + found.Attention[i].Link
 	}
 	return found
 }
 
-// reasonOf is an error of the broker's health in one line.
-func reasonOf(err error) string {
+// Reason is an error of the broker's health in one line.
+func Reason(err error) string {
 	line, _, _ := strings.Cut(err.Error(), "\n") // what follows is a stack
 	return clip.To(line, 300)
 }
 
 // notices gathers what needs attention.
 type notices struct {
-	list   []attention
+	list   []Attention
 	counts map[string]int // by code
 }
 
 // add adds one, unless there are enough of its code.
-func (n *notices) add(code, text, link, kind, key string) {
+func (n *notices) add(code, sentence, link, kind, key string) {
 	n.counts[code]++
 	if n.counts[code] <= maxAttention {
-		n.list = append(n.list, attention{code, shownName(text), link, kind, key})
+		n.list = append(n.list, Attention{code, text.Shown(sentence), link, kind, key})
 	}
 }
 
@@ -128,17 +128,17 @@ func (n *notices) consumer(code, text string, id uint32) {
 }
 
 // done returns the list, with how many more there are.
-func (n *notices) done() []attention {
+func (n *notices) done() []Attention {
 	more := []struct{ code, text, link string }{
 		{codeTopic, "%s more topics are nearly full", "/admin/topics?sort=depth&desc=1"},
 		{codeBacklog, "%s more backlogs are nearly full", "/admin/consumers?sort=backlog&desc=1"},
 		{codeExpired, "In %s more topics messages expired unread in the last hour", "/admin/topics"},
-		{codeAway, "%s more consumers are away while messages wait for them", "/admin/consumers?sort=backlog&desc=1"},
+		{CodeAway, "%s more consumers are away while messages wait for them", "/admin/consumers?sort=backlog&desc=1"},
 		{codeInactive, "%s more inactive topics and consumers have messages waiting", "/admin/consumers?sort=backlog&desc=1"},
 	}
 	for _, m := range more {
 		if left := n.counts[m.code] - maxAttention; left > 0 {
-			n.list = append(n.list, attention{Code: m.code, Text: fmt.Sprintf(m.text, num(left)), Link: m.link})
+			n.list = append(n.list, Attention{Code: m.code, Text: fmt.Sprintf(m.text, text.Number(left)), Link: m.link})
 		}
 	}
 	return n.list
@@ -150,7 +150,7 @@ func (n *notices) disk(st broker.StoreStats) {
 	}
 	// What the file has free for reuse is room as well, but it does not help anybody else.
 	if st.DiskFree < diskLeast || st.DiskFree < st.DiskTotal/100*diskPercent {
-		n.add(codeDisk, fmt.Sprintf("The disk is nearly full: %s of %s are free", size(st.DiskFree), size(st.DiskTotal)), "/admin/system", "", "")
+		n.add(codeDisk, fmt.Sprintf("The disk is nearly full: %s of %s are free", text.Size(st.DiskFree), text.Size(st.DiskTotal)), "/admin/system", "", "")
 	}
 }
 
@@ -158,13 +158,13 @@ func (n *notices) full(topics []broker.TopicInfo, consumers []broker.ConsumerInf
 	for i := range topics {
 		t := &topics[i]
 		if depth := t.Depth + t.Delayed; near(depth, t.MaxDepth) {
-			n.topic(codeTopic, fmt.Sprintf("Topic %s is %d %% full: %s of at most %s messages", t.Name, percent(depth, t.MaxDepth), num(depth), num(t.MaxDepth)), t.Name)
+			n.topic(codeTopic, fmt.Sprintf("Topic %s is %d %% full: %s of at most %s messages", t.Name, text.Percent(depth, t.MaxDepth), text.Number(depth), text.Number(t.MaxDepth)), t.Name)
 		}
 	}
 	for i := range consumers {
 		c := &consumers[i]
 		if near(c.Backlog, c.MaxDepth) {
-			n.consumer(codeBacklog, fmt.Sprintf("The backlog of %s in %s is %d %% full: %s of at most %s messages", c.Client, c.Topic, percent(c.Backlog, c.MaxDepth), num(c.Backlog), num(c.MaxDepth)), c.ID)
+			n.consumer(codeBacklog, fmt.Sprintf("The backlog of %s in %s is %d %% full: %s of at most %s messages", c.Client, c.Topic, text.Percent(c.Backlog, c.MaxDepth), text.Number(c.Backlog), text.Number(c.MaxDepth)), c.ID)
 		}
 	}
 }
@@ -174,7 +174,7 @@ func near(n, most int64) bool { return n > 0 && float64(n)*100 >= float64(most)*
 func (n *notices) expired(topics []broker.TopicInfo, expired map[string]int64) {
 	for i := range topics {
 		if name := topics[i].Name; expired[name] > 0 {
-			n.topic(codeExpired, fmt.Sprintf("%s expired unread in %s in the last hour", count(expired[name], "message", "messages"), name), name)
+			n.topic(codeExpired, fmt.Sprintf("%s expired unread in %s in the last hour", text.Count(expired[name], "message", "messages"), name), name)
 		}
 	}
 }
@@ -190,9 +190,9 @@ func (n *notices) away(off map[string]bool, topics []broker.TopicInfo, consumers
 		switch {
 		case c.Inactive || off[c.Client] || c.Backlog == 0 || c.Waiting > 0:
 		case c.LastSeen.IsZero():
-			n.consumer(codeAway, fmt.Sprintf("%s has never fetched from %s, where %s for it", c.Client, c.Topic, wait(c.Backlog)), c.ID)
+			n.consumer(CodeAway, fmt.Sprintf("%s has never fetched from %s, where %s for it", c.Client, c.Topic, wait(c.Backlog)), c.ID)
 		case now.Sub(c.LastSeen) > awayTime && published[c.Topic].After(c.LastSeen):
-			n.consumer(codeAway, fmt.Sprintf("%s has not fetched from %s for %s, where %s for it", c.Client, c.Topic, duration(now.Sub(c.LastSeen)), wait(c.Backlog)), c.ID)
+			n.consumer(CodeAway, fmt.Sprintf("%s has not fetched from %s for %s, where %s for it", c.Client, c.Topic, text.Duration(now.Sub(c.LastSeen)), wait(c.Backlog)), c.ID)
 		}
 	}
 }
@@ -219,8 +219,8 @@ func wait(n int64) string {
 	if n == 1 {
 		return "1 message waits"
 	}
-	return num(n) + " messages wait"
+	return text.Number(n) + " messages wait"
 }
 
 // topicLink is the path of a topic's page.
-func topicLink(name string) string { return "/admin/topics/" + segment(name) }
+func topicLink(name string) string { return "/admin/topics/" + text.Segment(name) }

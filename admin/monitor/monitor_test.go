@@ -1,8 +1,11 @@
-package admin
+package monitor
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
+	"log/slog"
+	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -11,11 +14,14 @@ import (
 	"time"
 
 	"pipit/broker"
+	"pipit/db"
 )
 
-// watched is a rig with a client that publishes to a topic and one that consumes from it.
+// watched is a broker with a client that publishes to a topic and one that consumes from it, in a bubble.
 type watched struct {
-	*authRig
+	t        *testing.T
+	b        *broker.Broker
+	m        *Monitor
 	consumer broker.ConsumerInfo
 }
 
@@ -25,18 +31,36 @@ const (
 	watchedHash  = "$2a$10$N7upEGPzocfGmT4H.lnSful.9ehej/hRkBRf3gg9EQXAjfZu7OF2e" // of "secret"
 )
 
-func newWatched(t *testing.T, bubble bool) *watched {
+func newWatched(t *testing.T) *watched {
 	t.Helper()
-	w := &watched{authRig: newAuthRig(t, bubble)}
-	w.account()
+	logger := slog.New(slog.DiscardHandler)
+	store, err := db.Open(filepath.Join(t.TempDir(), "pipit.db"), db.Options{Logger: logger})
+	if err != nil {
+		t.Fatal(err)
+	}
+	b, err := broker.Open(store, broker.Options{Logger: logger})
+	if err != nil {
+		store.Close()
+		t.Fatal(err)
+	}
+	w := &watched{t: t, b: b, m: New(b, "", time.Now())}
+	w.m.Start()
 	w.define(broker.Definition{
 		Clients:   []broker.Client{{Username: "crm", PasswordHash: watchedHash}, {Username: "erp", PasswordHash: watchedHash}},
 		Topics:    []broker.Topic{w.topic(watchedTopic, 100)},
 		Producers: []broker.Producer{{Client: "crm", Topic: watchedTopic}},
 		Consumers: []broker.Consumer{{Client: "erp", Topic: watchedTopic, SubKey: watchedKey, MaxDepth: 1000, MaxInFlight: 100, AckTimeout: time.Minute}},
 	})
-	w.consumer = w.b.Consumers()[0]
+	w.consumer = b.Consumers()[0]
 	return w
+}
+
+func (w *watched) close() {
+	w.t.Helper()
+	w.m.Close()
+	if err := w.b.Close(); err != nil {
+		w.t.Error(err)
+	}
 }
 
 func (w *watched) topic(name string, depth int64) broker.Topic {
@@ -124,39 +148,39 @@ func TestRing(t *testing.T) {
 
 func TestHistory(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		w := newWatched(t, true)
+		w := newWatched(t)
 		defer w.close()
-		s := w.a.stats
+		m := w.m
 		start := time.Now()
 
 		w.publish(watchedTopic, 50)
 		w.receive(20)
 		pass(sampleStep)
-		h := s.history(rangeHour, "")
+		h := m.History(RangeHour, "")
 		if h.Step != 10 || !slices.Equal(h.Published, []float64{5}) || !slices.Equal(h.Delivered, []float64{2}) ||
 			!slices.Equal(h.Acked, []float64{2}) || !slices.Equal(h.Backlog, []float64{30}) || h.Start.Sub(start).Abs() > time.Second {
 			t.Error(h)
 		}
-		if h := s.history(rangeHour, watchedTopic); h.Step != 60 || len(h.Published) != 0 {
+		if h := m.History(RangeHour, watchedTopic); h.Step != 60 || len(h.Published) != 0 {
 			t.Error("a topic's step has not ended", h)
 		}
 		pass(time.Minute - sampleStep)
-		h = s.history(rangeHour, watchedTopic)
+		h = m.History(RangeHour, watchedTopic)
 		if len(h.Published) != 1 || h.Published[0] != tidy(50./60) || h.Backlog[0] != 30 || h.Start.Sub(start).Abs() > time.Second {
 			t.Error(h)
 		}
-		if h := s.history(rangeDay, ""); h.Step != 300 || len(h.Published) != 0 {
+		if h := m.History(RangeDay, ""); h.Step != 300 || len(h.Published) != 0 {
 			t.Error(h)
 		}
 		pass(9 * time.Minute)
-		if h := s.history(rangeDay, ""); len(h.Published) != 2 || h.Published[0] != tidy(50./300) || h.Published[1] != 0 {
+		if h := m.History(RangeDay, ""); len(h.Published) != 2 || h.Published[0] != tidy(50./300) || h.Published[1] != 0 {
 			t.Error(h)
 		}
-		if h := s.history(rangeDay, watchedTopic); h.Step != 600 || len(h.Published) != 1 || h.Published[0] != tidy(50./600) {
+		if h := m.History(RangeDay, watchedTopic); h.Step != 600 || len(h.Published) != 1 || h.Published[0] != tidy(50./600) {
 			t.Error(h)
 		}
 		for _, unknown := range []string{"/nothing", "/idle"} {
-			if h := s.history(rangeHour, unknown); len(h.Published) != 0 || h.Published == nil {
+			if h := m.History(RangeHour, unknown); len(h.Published) != 0 || h.Published == nil {
 				t.Error(unknown, h)
 			}
 		}
@@ -165,8 +189,8 @@ func TestHistory(t *testing.T) {
 		for _, c := range []struct {
 			rng, topic string
 			steps, sec int
-		}{{rangeHour, "", 360, 10}, {rangeDay, "", 288, 300}, {rangeHour, watchedTopic, 60, 60}, {rangeDay, watchedTopic, 144, 600}} {
-			h := s.history(c.rng, c.topic)
+		}{{RangeHour, "", 360, 10}, {RangeDay, "", 288, 300}, {RangeHour, watchedTopic, 60, 60}, {RangeDay, watchedTopic, 144, 600}} {
+			h := m.History(c.rng, c.topic)
 			end := h.Start.Add(time.Duration(c.steps*c.sec) * time.Second)
 			if len(h.Published) != c.steps || len(h.Delivered) != c.steps || len(h.Acked) != c.steps || len(h.Backlog) != c.steps || h.Step != c.sec || time.Since(end).Abs() > time.Duration(c.sec)*time.Second {
 				t.Errorf("%+v: %d of %d s, from %s", c, len(h.Published), h.Step, h.Start)
@@ -182,8 +206,8 @@ func TestHistory(t *testing.T) {
 			t.Fatal(err)
 		}
 		pass(time.Minute)
-		if len(s.topics) != 0 || len(s.seen) != 0 {
-			t.Errorf("%d topics are remembered", len(s.topics)+len(s.seen))
+		if len(m.topics) != 0 || len(m.seen) != 0 {
+			t.Errorf("%d topics are remembered", len(m.topics)+len(m.seen))
 		}
 	})
 }
@@ -201,38 +225,38 @@ func TestSince(t *testing.T) {
 
 func TestTopicsAreBounded(t *testing.T) {
 	now := time.Now()
-	s := &stats{topics: map[string]*topicStats{}, seen: map[string]broker.Counters{}}
+	m := &Monitor{topics: map[string]*topicStats{}, seen: map[string]broker.Counters{}}
 	for i := range maxTopicRings {
-		if s.addTopic(strconv.Itoa(i), broker.Counters{}, now) == nil {
+		if m.addTopic(strconv.Itoa(i), broker.Counters{}, now) == nil {
 			t.Fatal(i)
 		}
 	}
-	if s.addTopic("more", broker.Counters{}, now) != nil {
+	if m.addTopic("more", broker.Counters{}, now) != nil {
 		t.Fatal("too many")
 	}
 	now = now.Add(25 * time.Hour)
-	s.topics["7"].busy = now
-	if s.addTopic("more", broker.Counters{}, now) == nil || len(s.topics) != 2 || s.topics["7"] == nil {
-		t.Errorf("%d topics", len(s.topics))
+	m.topics["7"].busy = now
+	if m.addTopic("more", broker.Counters{}, now) == nil || len(m.topics) != 2 || m.topics["7"] == nil {
+		t.Errorf("%d topics", len(m.topics))
 	}
 }
 
 func TestAttention(t *testing.T) {
 	many := func(n int) string { return fmt.Sprintf("/topic/%02d", n) }
-	topic := attention{Link: "/admin/topics/%2Fcustomer%2Fcreated", Kind: "topic", Key: watchedTopic}
-	consumer := attention{Link: "/admin/consumers/ID", Kind: "consumer", Key: "ID"} // ID: its number
-	is := func(n attention, code, text string) attention {
+	topic := Attention{Link: "/admin/topics/%2Fcustomer%2Fcreated", Kind: "topic", Key: watchedTopic}
+	consumer := Attention{Link: "/admin/consumers/ID", Kind: "consumer", Key: "ID"} // ID: its number
+	is := func(n Attention, code, text string) Attention {
 		n.Code, n.Text = code, text
 		return n
 	}
 	tests := []struct {
 		name string
 		do   func(w *watched)
-		want []attention // an empty field can be anything
+		want []Attention // an empty field can be anything
 	}{
 		{"nothing", func(w *watched) {}, nil},
 		{"a consumer that was never seen", func(w *watched) { w.publish(watchedTopic, 2) },
-			[]attention{is(consumer, codeAway, "erp has never fetched from /customer/created, where 2 messages wait for it")}},
+			[]Attention{is(consumer, CodeAway, "erp has never fetched from /customer/created, where 2 messages wait for it")}},
 		{"a consumer that was seen a while ago", func(w *watched) {
 			w.receive(1)
 			pass(time.Second)
@@ -240,29 +264,29 @@ func TestAttention(t *testing.T) {
 			pass(awayTime - 3*time.Second)
 		}, nil},
 		{"a consumer that was seen long ago", func(w *watched) { w.receive(1); pass(time.Second); w.publish(watchedTopic, 1); pass(awayTime) },
-			[]attention{is(consumer, codeAway, "erp has not fetched from /customer/created for 15 min 3 s, where 1 message waits for it")}},
+			[]Attention{is(consumer, CodeAway, "erp has not fetched from /customer/created for 15 min 3 s, where 1 message waits for it")}},
 		{"its backlog has not grown since", func(w *watched) { w.publish(watchedTopic, 2); pass(time.Second); w.receive(1); pass(time.Hour) }, nil},
 		{"a topic nearly full", func(w *watched) { w.publish(watchedTopic, 81); w.receive(1) },
-			[]attention{is(topic, codeTopic, "Topic /customer/created is 80 % full: 80 of at most 100 messages")}},
+			[]Attention{is(topic, codeTopic, "Topic /customer/created is 80 % full: 80 of at most 100 messages")}},
 		{"a topic not nearly full", func(w *watched) { w.publish(watchedTopic, 80); w.receive(1) }, nil},
 		{"a topic full of delayed messages", func(w *watched) { w.publish(watchedTopic, 80, broker.WithDelay(3600)) },
-			[]attention{is(topic, codeTopic, "")}},
+			[]Attention{is(topic, codeTopic, "")}},
 		{"a backlog nearly full", func(w *watched) {
 			c := w.consumer.Consumer
 			c.MaxDepth = 10
 			w.define(broker.Definition{Consumers: []broker.Consumer{c}})
 			w.publish(watchedTopic, 9)
 			w.receive(1)
-		}, []attention{is(consumer, codeBacklog, "The backlog of erp in /customer/created is 80 % full: 8 of at most 10 messages")}},
+		}, []Attention{is(consumer, codeBacklog, "The backlog of erp in /customer/created is 80 % full: 8 of at most 10 messages")}},
 		{"messages that expire", func(w *watched) { w.expire(3) },
-			[]attention{is(topic, codeExpired, "3 messages expired unread in /customer/created in the last hour")}},
+			[]Attention{is(topic, codeExpired, "3 messages expired unread in /customer/created in the last hour")}},
 		{"messages that expired long ago", func(w *watched) { w.expire(3); pass(61 * time.Minute) }, nil},
 		{"an inactive topic and an inactive client", func(w *watched) {
 			w.publish(watchedTopic, 2)
 			off := w.topic(watchedTopic, 100)
 			off.Inactive = true
 			w.define(broker.Definition{Topics: []broker.Topic{off}, Clients: []broker.Client{{Username: "erp", Inactive: true}}})
-		}, []attention{
+		}, []Attention{
 			is(topic, codeInactive, "Topic /customer/created is inactive, and 2 messages wait in it"),
 			is(consumer, codeInactive, "The client erp is inactive, and 2 messages wait for it in /customer/created"),
 		}},
@@ -271,7 +295,7 @@ func TestAttention(t *testing.T) {
 			c := w.consumer.Consumer
 			c.Inactive = true
 			w.define(broker.Definition{Consumers: []broker.Consumer{c}})
-		}, []attention{is(consumer, codeInactive, "The consumer erp of /customer/created is inactive, and 1 message waits for it")}},
+		}, []Attention{is(consumer, codeInactive, "The consumer erp of /customer/created is inactive, and 1 message waits for it")}},
 		{"very many", func(w *watched) {
 			var d broker.Definition
 			for i := range maxAttention + 3 {
@@ -283,26 +307,26 @@ func TestAttention(t *testing.T) {
 				w.publish(many(i), 1)
 			}
 		}, slices.Concat(
-			slices.Repeat([]attention{{Code: codeTopic, Kind: "topic"}}, maxAttention),
-			slices.Repeat([]attention{{Code: codeAway, Kind: "consumer"}}, maxAttention),
-			[]attention{
+			slices.Repeat([]Attention{{Code: codeTopic, Kind: "topic"}}, maxAttention),
+			slices.Repeat([]Attention{{Code: CodeAway, Kind: "consumer"}}, maxAttention),
+			[]Attention{
 				{Code: codeTopic, Text: "3 more topics are nearly full", Link: "/admin/topics?sort=depth&desc=1"},
-				{Code: codeAway, Text: "3 more consumers are away while messages wait for them", Link: "/admin/consumers?sort=backlog&desc=1"},
+				{Code: CodeAway, Text: "3 more consumers are away while messages wait for them", Link: "/admin/consumers?sort=backlog&desc=1"},
 			},
 		)},
 	}
 	for _, c := range tests {
 		t.Run(c.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				w := newWatched(t, true)
+				w := newWatched(t)
 				defer w.close()
 				c.do(w)
 				pass(2 * time.Second)
-				got := w.a.situation(situationFresh).attention
+				got := w.m.Situation(SituationFresh).Attention
 				if got == nil {
 					t.Error("null in JSON")
 				}
-				got = slices.DeleteFunc(slices.Clone(got), func(n attention) bool { return n.Code == codeDisk }) // of this machine
+				got = slices.DeleteFunc(slices.Clone(got), func(n Attention) bool { return n.Code == codeDisk }) // of this machine
 				if len(got) != len(c.want) {
 					t.Fatalf("%d, want %d: %v", len(got), len(c.want), got)
 				}
@@ -343,29 +367,29 @@ func TestDiskAttention(t *testing.T) {
 // TestOldest checks that the store is read at most once in agesTime, and for the largest backlogs alone.
 func TestOldest(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		w := newWatched(t, true)
+		w := newWatched(t)
 		defer w.close()
 		first := time.Now()
 		w.publish(watchedTopic, 1)
 		pass(time.Minute)
 		w.publish(watchedTopic, 1)
-		if got := w.a.situation(0).oldest; !got.Equal(first) {
+		if got := w.m.Situation(0).Oldest; !got.Equal(first) {
 			t.Errorf("oldest %s, want %s", got, first)
 		}
-		s := w.a.stats
-		at := s.agesAt
+		m := w.m
+		at := m.agesAt
 		pass(agesTime - time.Second)
-		w.a.situation(0)
-		if s.agesAt != at {
+		w.m.Situation(0)
+		if m.agesAt != at {
 			t.Error("read again too early")
 		}
 		w.receive(2)
-		if got := w.a.situation(0).oldest; !got.IsZero() {
+		if got := w.m.Situation(0).Oldest; !got.IsZero() {
 			t.Errorf("nothing waits, and the oldest is of %s", got)
 		}
 		pass(time.Second)
-		w.a.situation(0)
-		if s.agesAt == at {
+		w.m.Situation(0)
+		if m.agesAt == at {
 			t.Error("not read again")
 		}
 
@@ -383,15 +407,23 @@ func TestOldest(t *testing.T) {
 // TestSituationAge checks that a situation serves those who can do with an old one.
 func TestSituationAge(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		w := newWatched(t, true)
+		w := newWatched(t)
 		defer w.close()
-		was := w.a.situation(situationLive).at
+		was := w.m.Situation(situationLive).at
 		pass(2 * time.Second)
-		if w.a.situation(situationLive).at != was {
+		if w.m.Situation(situationLive).at != was {
 			t.Error("looked again")
 		}
-		if w.a.situation(situationFresh).at == was {
+		if w.m.Situation(SituationFresh).at == was {
 			t.Error("not looked again")
 		}
 	})
+}
+
+// TestAttentionJSON holds the names that the script and the API rely on.
+func TestAttentionJSON(t *testing.T) {
+	b, err := json.Marshal(Attention{"a", "b", "c", "d", "e"})
+	if err != nil || string(b) != `{"code":"a","text":"b","link":"c","kind":"d","key":"e"}` {
+		t.Error(string(b), err)
+	}
 }

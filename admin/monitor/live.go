@@ -1,0 +1,149 @@
+package monitor
+
+import (
+	"encoding/json"
+	"sync"
+	"time"
+
+	"pipit/admin/gate"
+	"pipit/broker"
+)
+
+// Of the live stream.
+const (
+	liveStep   = 2 * time.Second
+	maxViewers = 100
+)
+
+// Frame is an event of the live stream: what the overview shows that changes.
+type Frame struct {
+	Time      gate.Time     `json:"time"`
+	Totals    broker.Totals `json:"totals"`
+	Rates     rates         `json:"rates"`
+	Store     storeFigures  `json:"store"`
+	Oldest    gate.Time     `json:"oldest,omitzero"` // message that a consumer is not done with
+	Attention []Attention   `json:"attention"`
+	Tiles     tiles         `json:"tiles"`
+	Hour      *sample       `json:"hour,omitempty"` // the last step of the hour's History
+	Day       *sample       `json:"day,omitempty"`
+}
+
+// lastRates are those of the last sample.
+func (f *Frame) lastRates() rates {
+	if f.Hour == nil {
+		return rates{}
+	}
+	return f.Hour.rates
+}
+
+// rates are per second: since the frame before, or where there is none, of the last sample.
+type rates struct {
+	Published float64 `json:"published"`
+	Delivered float64 `json:"delivered"`
+	Acked     float64 `json:"acked"`
+}
+
+// sample is a step of a History.
+type sample struct {
+	End int64 `json:"end"` // in seconds of Unix
+	rates
+	Backlog float64 `json:"backlog"`
+}
+
+// live sends frames to everybody who watches. They are computed once for all, and not at all
+// while nobody does.
+type live struct {
+	mu      sync.Mutex
+	viewers map[chan []byte]struct{} // each with room for the newest event; guarded by mu
+	running bool                     // guarded by mu
+	last    []byte                   // event; guarded by mu
+}
+
+// Watch has what it returns get an event of server-sent events every two seconds, each in place of the one before where that
+// was not taken, until Unwatch; nil where a hundred watch already.
+func (m *Monitor) Watch() chan []byte { return m.watch(m.liveFrames()) }
+
+// watch adds a viewer, or returns nil where there are too many.
+func (m *Monitor) watch(frame func() []byte) chan []byte {
+	l := &m.live
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if len(l.viewers) >= maxViewers {
+		return nil
+	}
+	if l.viewers == nil {
+		l.viewers = map[chan []byte]struct{}{}
+	}
+	ch := make(chan []byte, 1)
+	l.viewers[ch] = struct{}{}
+	switch {
+	case l.running && l.last != nil:
+		ch <- l.last
+	case !l.running:
+		l.running = true
+		m.worker.Go(func() { m.broadcast(frame) })
+	}
+	return ch
+}
+
+// Unwatch ends what Watch began.
+func (m *Monitor) Unwatch(ch chan []byte) {
+	m.live.mu.Lock()
+	delete(m.live.viewers, ch)
+	m.live.mu.Unlock()
+}
+
+// broadcast sends frames until nobody watches.
+func (m *Monitor) broadcast(frame func() []byte) {
+	l := &m.live
+	tick := time.NewTicker(liveStep)
+	defer tick.Stop()
+	for {
+		event := frame()
+		l.mu.Lock()
+		l.last = event
+		for ch := range l.viewers {
+			select {
+			case <-ch: // not taken yet, and old now
+			default:
+			}
+			ch <- event
+		}
+		l.mu.Unlock()
+		select {
+		case <-tick.C:
+		case <-m.closing:
+			return
+		}
+		l.mu.Lock()
+		if len(l.viewers) == 0 {
+			l.running, l.last = false, nil
+			l.mu.Unlock()
+			return
+		}
+		l.mu.Unlock()
+	}
+}
+
+// liveFrames returns a function that makes an event of each moment.
+func (m *Monitor) liveFrames() func() []byte {
+	var last meter
+	return func() []byte {
+		now := time.Now()
+		f := m.frame(now, situationLive)
+		if last.at.IsZero() {
+			last = meter{f.Totals.Counters, now}
+			f.Rates = f.lastRates()
+		} else {
+			f.Rates = ratesOf(last.rates(f.Totals.Counters, now))
+		}
+		f.Tiles.rates(f.Rates)
+		data, err := json.Marshal(f)
+		if err != nil {
+			panic(err) // of numbers and texts: never
+		}
+		return append(append([]byte("data: "), data...), "\n\n"...)
+	}
+}
+
+func ratesOf(p point) rates { return rates{tidy(p.published), tidy(p.delivered), tidy(p.acked)} }
