@@ -5,18 +5,56 @@ import (
 
 	"pipit/admin/gate"
 	"pipit/admin/text"
+	"pipit/broker"
 )
 
-// tiles are the figures of the overview as texts, by the ends of their IDs in the page.
-type tiles map[string]string
+// Frame is an event of the live stream: what the overview shows that changes.
+type Frame struct {
+	Time      gate.Time     `json:"time"`
+	Totals    broker.Totals `json:"totals"`
+	Rates     Rates         `json:"rates"`
+	Store     StoreFigures  `json:"store"`
+	Oldest    gate.Time     `json:"oldest,omitzero"` // message that a consumer is not done with
+	Attention []Attention   `json:"attention"`
+	Tiles     Tiles         `json:"tiles"`
+	Hour      *Step         `json:"hour,omitempty"` // the last step of the hour's History
+	Day       *Step         `json:"day,omitempty"`
+}
+
+// lastRates are those of the last sample.
+func (f *Frame) lastRates() Rates {
+	if f.Hour == nil {
+		return Rates{}
+	}
+	return f.Hour.Rates
+}
+
+// Rates are per second: since the frame before, or where there is none, of the last sample.
+type Rates struct {
+	Published float64 `json:"published"`
+	Delivered float64 `json:"delivered"`
+	Acked     float64 `json:"acked"`
+}
+
+// Step is a step of a History.
+type Step struct {
+	End int64 `json:"end"` // in seconds of Unix
+	Rates
+	Backlog float64 `json:"backlog"`
+}
+
+func ratesOf(p point) Rates { return Rates{tidy(p.published), tidy(p.delivered), tidy(p.acked)} }
+
+// Tiles are the figures of the overview as texts, by the ends of their IDs in the page.
+type Tiles map[string]string
 
 // rates sets the rates.
-func (t tiles) rates(r rates) {
+func (t Tiles) rates(r Rates) {
 	t["published"], t["delivered"], t["acked"] = text.Rate(r.Published), text.Rate(r.Delivered), text.Rate(r.Acked)
 }
 
-// storeFigures is how large the store is; what is not known is negative.
-type storeFigures struct {
+// StoreFigures is how large the store is; what is not known is negative.
+type StoreFigures struct {
 	Size      int64 `json:"size"`
 	Free      int64 `json:"free"`
 	DiskTotal int64 `json:"disk_total"`
@@ -38,7 +76,7 @@ func (m *Monitor) frame(now time.Time, age time.Duration) Frame {
 	f := Frame{
 		Time:      gate.TimeOf(now),
 		Totals:    m.b.Totals(),
-		Store:     storeFigures{st.Size, st.Free, st.DiskTotal, st.DiskFree},
+		Store:     StoreFigures{st.Size, st.Free, st.DiskTotal, st.DiskFree},
 		Oldest:    gate.TimeOf(found.Oldest),
 		Attention: found.Attention,
 	}
@@ -47,7 +85,7 @@ func (m *Monitor) frame(now time.Time, age time.Duration) Frame {
 	}
 	f.Hour, f.Day = m.last()
 	t := &f.Totals
-	f.Tiles = tiles{
+	f.Tiles = Tiles{
 		"published-more": text.Number(t.Published) + " since the start",
 		"delivered-more": text.Number(t.Delivered) + " since the start",
 		"acked-more":     text.Number(t.Acked) + " since the start",

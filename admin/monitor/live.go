@@ -4,9 +4,6 @@ import (
 	"encoding/json"
 	"sync"
 	"time"
-
-	"pipit/admin/gate"
-	"pipit/broker"
 )
 
 // Of the live stream.
@@ -14,41 +11,6 @@ const (
 	liveStep   = 2 * time.Second
 	maxViewers = 100
 )
-
-// Frame is an event of the live stream: what the overview shows that changes.
-type Frame struct {
-	Time      gate.Time     `json:"time"`
-	Totals    broker.Totals `json:"totals"`
-	Rates     rates         `json:"rates"`
-	Store     storeFigures  `json:"store"`
-	Oldest    gate.Time     `json:"oldest,omitzero"` // message that a consumer is not done with
-	Attention []Attention   `json:"attention"`
-	Tiles     tiles         `json:"tiles"`
-	Hour      *sample       `json:"hour,omitempty"` // the last step of the hour's History
-	Day       *sample       `json:"day,omitempty"`
-}
-
-// lastRates are those of the last sample.
-func (f *Frame) lastRates() rates {
-	if f.Hour == nil {
-		return rates{}
-	}
-	return f.Hour.rates
-}
-
-// rates are per second: since the frame before, or where there is none, of the last sample.
-type rates struct {
-	Published float64 `json:"published"`
-	Delivered float64 `json:"delivered"`
-	Acked     float64 `json:"acked"`
-}
-
-// sample is a step of a History.
-type sample struct {
-	End int64 `json:"end"` // in seconds of Unix
-	rates
-	Backlog float64 `json:"backlog"`
-}
 
 // live sends frames to everybody who watches. They are computed once for all, and not at all
 // while nobody does.
@@ -145,5 +107,3 @@ func (m *Monitor) liveFrames() func() []byte {
 		return append(append([]byte("data: "), data...), "\n\n"...)
 	}
 }
-
-func ratesOf(p point) rates { return rates{tidy(p.published), tidy(p.delivered), tidy(p.acked)} }

@@ -82,7 +82,7 @@ func TestFrames(t *testing.T) {
 		w.receive(4)
 		pass(liveStep)
 		f = frame()
-		if f.Rates != (rates{3, 2, 2}) || f.Tiles["published"] != "3.0" || f.Tiles["oldest"] == "" {
+		if f.Rates != (Rates{3, 2, 2}) || f.Tiles["published"] != "3.0" || f.Tiles["oldest"] == "" {
 			t.Errorf("%+v", f)
 		}
 		pass(5 * time.Minute)

@@ -83,13 +83,13 @@ func (r *ring) each(fn func(point)) {
 }
 
 // last returns the newest point, nil where there is none.
-func (r *ring) last() *sample {
+func (r *ring) last() *Step {
 	n := len(r.points)
 	if n == 0 {
 		return nil
 	}
 	p := r.points[(r.next+n-1)%n]
-	return &sample{r.end.Unix(), ratesOf(p), float64(p.backlog)}
+	return &Step{r.end.Unix(), ratesOf(p), float64(p.backlog)}
 }
 
 func (r *ring) history() History {
@@ -347,7 +347,7 @@ func (m *Monitor) History(rng string, topic string) History {
 }
 
 // last returns the last steps of the hour and of the day, nil where there is none yet.
-func (m *Monitor) last() (hour, day *sample) {
+func (m *Monitor) last() (hour, day *Step) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	return m.hour.last(), m.day.last()
