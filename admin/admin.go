@@ -71,9 +71,9 @@ type Admin struct {
 	monitor  *monitor.Monitor
 	started  time.Time
 
-	oneImport sync.Mutex // held while an import is read and done
-	users     *access.Users
-	trail     *audit.Log
+	objects *Objects
+	users   *access.Users
+	trail   *audit.Log
 
 	closing   chan struct{} // closed by Close
 	closeOnce sync.Once
@@ -105,6 +105,7 @@ func New(b *broker.Broker, o Options) (*Admin, error) {
 	if a.users, err = access.New(b, o.Logger, a.trail, a.reach); err != nil {
 		return nil, err
 	}
+	a.objects = newObjects(b, o.Logger, a.trail)
 	a.Adjust(o)
 	a.monitor = monitor.New(b, o.PathPrefix, a.started)
 	a.monitor.Start()

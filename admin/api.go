@@ -18,10 +18,10 @@ const v1 = "/admin/api/v1"
 // apiRoutes returns the routes of the API. openapi.json describes each of them.
 func (a *Admin) apiRoutes() []route {
 	return slices.Concat(
-		a.clients().apiRoutes(),
-		a.topics().apiRoutes(),
-		a.producers().apiRoutes(),
-		a.consumers().apiRoutes(),
+		resourceOf(a.objects.clients()).apiRoutes(),
+		resourceOf(a.objects.topics()).apiRoutes(),
+		resourceOf(a.objects.producers()).apiRoutes(),
+		resourceOf(a.objects.consumers()).apiRoutes(),
 		a.queueRoutes(),
 		a.messageRoutes(),
 		a.statsRoutes(),

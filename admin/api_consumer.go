@@ -15,9 +15,9 @@ func (a *Admin) queueRoutes() []route {
 	one := v1 + "/consumers/:id"
 	return []route{
 		{"POST", one + "/rotate", a.apiRotate, write},
-		{"POST", one + "/clear", apiQueue(a.consumers(), a.clearBacklog), write},
-		{"POST", one + "/clear-in-flight", apiQueue(a.consumers(), a.clearInFlight), write},
-		{"POST", one + "/release", apiQueue(a.consumers(), a.releaseInFlight), write},
+		{"POST", one + "/clear", apiQueue(a.objects.consumers(), a.objects.clearBacklog), write},
+		{"POST", one + "/clear-in-flight", apiQueue(a.objects.consumers(), a.objects.clearInFlight), write},
+		{"POST", one + "/release", apiQueue(a.objects.consumers(), a.objects.releaseInFlight), write},
 	}
 }
 
@@ -29,14 +29,14 @@ func (a *Admin) apiRotate(w http.ResponseWriter, r *http.Request, p params) erro
 	if err != nil {
 		return err
 	}
-	c, err := a.consumers().lookUp(p["id"])
+	c, err := a.objects.consumers().lookUp(p["id"])
 	if err != nil {
 		return err
 	}
-	if c, err = a.rotateSubKey(r.Context(), actorOf(r.Context()), &c, revision); err != nil {
+	if c, err = a.objects.rotateSubKey(r.Context(), actorOf(r.Context()), &c, revision); err != nil {
 		return err
 	}
-	return a.consumers().reply(w, r, http.StatusOK, c)
+	return resourceOf(a.objects.consumers()).reply(w, r, http.StatusOK, c)
 }
 
 // apiQueue returns the handler of what is done to the queue of a consumer.

@@ -1,8 +1,10 @@
 package admin
 
 import (
+	"io"
 	"net/http"
 	"strings"
+	"time"
 
 	"pipit/admin/audit"
 	"pipit/broker/clip"
@@ -22,7 +24,7 @@ func (a *Admin) apiExport(w http.ResponseWriter, r *http.Request, _ params) erro
 	if err := noQuery(r); err != nil {
 		return err
 	}
-	body, err := a.export()
+	body, err := a.objects.export()
 	if err != nil {
 		return err
 	}
@@ -42,7 +44,7 @@ func (a *Admin) apiImport(w http.ResponseWriter, r *http.Request, _ params) erro
 	if err != nil {
 		return err
 	}
-	return a.serveImport(w, r, dryRun, (*importReader).definitions)
+	return a.serveImport(w, r, dryRun, readDefinitions)
 }
 
 func (a *Admin) apiImportZato(w http.ResponseWriter, r *http.Request, _ params) error {
@@ -59,7 +61,45 @@ func (a *Admin) apiImportZato(w http.ResponseWriter, r *http.Request, _ params) 
 	if err != nil {
 		return err
 	}
-	return a.serveImport(w, r, dryRun, func(in *importReader) (*importing, error) { return a.readZato(in, list, v["topic"]) })
+	return a.serveImport(w, r, dryRun, func(body io.Reader) (*importing, error) {
+		return a.objects.readZato(body, list, v["topic"])
+	})
+}
+
+// importReply is how long the reply may take, once an import is done.
+const importReply = time.Minute
+
+// serveImport answers a request whose body is an import, which read reads.
+func (a *Admin) serveImport(w http.ResponseWriter, r *http.Request, dryRun bool, read func(io.Reader) (*importing, error)) error {
+	answer, err := a.importBody(w, r, dryRun, read)
+	if err == nil {
+		return reply(w, http.StatusOK, answer)
+	}
+	if r.Header.Get("Expect") == "" { // who does not ask first may not look for the reply before all is sent
+		_, _ = io.Copy(io.Discard, r.Body)
+	}
+	return err
+}
+
+func (a *Admin) importBody(w http.ResponseWriter, r *http.Request, dryRun bool, read func(io.Reader) (*importing, error)) (none Import, err error) {
+	if err := checkBody(r, typeJSON); err != nil {
+		return none, err
+	}
+	end, err := a.objects.BeginImport()
+	if err != nil {
+		return none, err
+	}
+	defer end()
+	d, err := read(r.Body)
+	if err != nil {
+		return none, err
+	}
+	// Hashes of many passwords take longer than other requests may, and the client can leave meanwhile.
+	rc := http.NewResponseController(w)
+	_, _ = rc.SetReadDeadline(time.Time{}), rc.SetWriteDeadline(time.Time{})
+	done, err := a.objects.importDefinitions(r.Context(), actorOf(r.Context()), d, dryRun)
+	_ = rc.SetWriteDeadline(time.Now().Add(importReply))
+	return done, err
 }
 
 // oneOf returns one of the allowed values, an empty one where it is not given.

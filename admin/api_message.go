@@ -98,7 +98,7 @@ func (a *Admin) apiMessages(w http.ResponseWriter, r *http.Request, _ params) er
 	if o.Until, err = v.time("until"); err != nil {
 		return err
 	}
-	found, err := a.browse(r.Context(), o)
+	found, err := a.objects.browse(r.Context(), o)
 	if err != nil {
 		return ofParameters(err)
 	}
@@ -118,7 +118,7 @@ func (a *Admin) apiMessage(w http.ResponseWriter, r *http.Request, p params) err
 	if err != nil {
 		return err
 	}
-	m, standings, err := a.getMessage(p["topic"], p["msg_id"])
+	m, standings, err := a.objects.getMessage(p["topic"], p["msg_id"])
 	if err != nil {
 		return err
 	}
@@ -138,7 +138,7 @@ func (a *Admin) apiPayload(w http.ResponseWriter, r *http.Request, p params) err
 	if err := noQuery(r); err != nil {
 		return err
 	}
-	m, _, err := a.getMessage(p["topic"], p["msg_id"])
+	m, _, err := a.objects.getMessage(p["topic"], p["msg_id"])
 	if err != nil {
 		return err
 	}
@@ -156,7 +156,7 @@ func (a *Admin) apiDeleteMessage(w http.ResponseWriter, r *http.Request, p param
 	if err := noQuery(r); err != nil {
 		return err
 	}
-	n, err := a.deleteMessages(r.Context(), actorOf(r.Context()), p["topic"], []string{p["msg_id"]})
+	n, err := a.objects.deleteMessages(r.Context(), actorOf(r.Context()), p["topic"], []string{p["msg_id"]})
 	if err != nil {
 		return err
 	}
@@ -176,7 +176,7 @@ func (a *Admin) apiDeleteMessages(w http.ResponseWriter, r *http.Request, p para
 	if err := readObject(r, &ids, &none, typeJSON); err != nil {
 		return err
 	}
-	n, err := a.deleteMessages(r.Context(), actorOf(r.Context()), p["name"], ids.IDs)
+	n, err := a.objects.deleteMessages(r.Context(), actorOf(r.Context()), p["name"], ids.IDs)
 	if err != nil {
 		return err
 	}
@@ -192,7 +192,7 @@ func (a *Admin) apiReleaseMessage(w http.ResponseWriter, r *http.Request, p para
 	if err != nil {
 		return err
 	}
-	done, err := a.releaseMessage(r.Context(), actorOf(r.Context()), p["topic"], p["msg_id"], consumer)
+	done, err := a.objects.releaseMessage(r.Context(), actorOf(r.Context()), p["topic"], p["msg_id"], consumer)
 	if err != nil {
 		return err
 	}
@@ -204,11 +204,11 @@ func (a *Admin) apiPublish(w http.ResponseWriter, r *http.Request, p params) err
 	if err != nil {
 		return err
 	}
-	pub, err := in.publication()
+	pub, err := publicationOf(in)
 	if err != nil {
 		return err
 	}
-	id, err := a.publish(r.Context(), actorOf(r.Context()), p["name"], pub)
+	id, err := a.objects.publish(r.Context(), actorOf(r.Context()), p["name"], pub)
 	if err != nil {
 		return err
 	}
@@ -240,9 +240,9 @@ type publicationBody struct {
 	ID string `json:"msg_id"`
 }
 
-// publication reads a message to be published. A zero, which in a Publication stands for a
+// publicationOf reads a message to be published. A zero, which in a Publication stands for a
 // default, is checked here.
-func (n node) publication() (Publication, error) {
+func publicationOf(n node) (Publication, error) {
 	var in, none publicationBody
 	if err := n.object(&in, &none); err != nil {
 		return Publication{}, err

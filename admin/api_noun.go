@@ -2,8 +2,13 @@ package admin
 
 import "net/http"
 
+// resource is a noun in the API.
+type resource[T any] struct{ *noun[T] }
+
+func resourceOf[T any](n *noun[T]) resource[T] { return resource[T]{n} }
+
 // apiRoutes are the routes that each noun has in the API.
-func (n *noun[T]) apiRoutes() []route {
+func (n resource[T]) apiRoutes() []route {
 	list := v1 + n.path
 	one := list + "/:" + n.param
 	return []route{
@@ -16,20 +21,20 @@ func (n *noun[T]) apiRoutes() []route {
 	}
 }
 
-func (n *noun[T]) show(v *T, who actor) {
+func (n resource[T]) show(v *T, who actor) {
 	if who.Access < write && n.mask != nil {
 		n.mask(v)
 	}
 }
 
 // revealed is to be called with what show has let be shown.
-func (n *noun[T]) revealed(r *http.Request, v *T) {
+func (n resource[T]) revealed(r *http.Request, v *T) {
 	if n.reveal != nil && actorOf(r.Context()).Access >= write {
 		n.reveal(r, v)
 	}
 }
 
-func (n *noun[T]) apiList(w http.ResponseWriter, r *http.Request, _ params) error {
+func (n resource[T]) apiList(w http.ResponseWriter, r *http.Request, _ params) error {
 	v, err := parseQuery(r, append([]string{"search", "sort", "desc", "limit", "cursor"}, n.filters...)...)
 	if err != nil {
 		return err
@@ -59,7 +64,7 @@ func (n *noun[T]) apiList(w http.ResponseWriter, r *http.Request, _ params) erro
 	return reply(w, http.StatusOK, page)
 }
 
-func (n *noun[T]) apiCreate(w http.ResponseWriter, r *http.Request, _ params) error {
+func (n resource[T]) apiCreate(w http.ResponseWriter, r *http.Request, _ params) error {
 	if err := noQuery(r); err != nil {
 		return err
 	}
@@ -82,7 +87,7 @@ func (n *noun[T]) apiCreate(w http.ResponseWriter, r *http.Request, _ params) er
 	return n.reply(w, r, http.StatusCreated, v)
 }
 
-func (n *noun[T]) apiGet(w http.ResponseWriter, r *http.Request, p params) error {
+func (n resource[T]) apiGet(w http.ResponseWriter, r *http.Request, p params) error {
 	if err := noQuery(r); err != nil {
 		return err
 	}
@@ -94,7 +99,7 @@ func (n *noun[T]) apiGet(w http.ResponseWriter, r *http.Request, p params) error
 	return n.reply(w, r, http.StatusOK, v)
 }
 
-func (n *noun[T]) apiEdit(w http.ResponseWriter, r *http.Request, p params) error {
+func (n resource[T]) apiEdit(w http.ResponseWriter, r *http.Request, p params) error {
 	if err := noQuery(r); err != nil {
 		return err
 	}
@@ -136,7 +141,7 @@ func (n *noun[T]) apiEdit(w http.ResponseWriter, r *http.Request, p params) erro
 	return n.reply(w, r, http.StatusOK, v)
 }
 
-func (n *noun[T]) apiDelete(w http.ResponseWriter, r *http.Request, p params) error {
+func (n resource[T]) apiDelete(w http.ResponseWriter, r *http.Request, p params) error {
 	if err := noQuery(r); err != nil {
 		return err
 	}
@@ -151,7 +156,7 @@ func (n *noun[T]) apiDelete(w http.ResponseWriter, r *http.Request, p params) er
 	return reply(w, http.StatusOK, deleted)
 }
 
-func (n *noun[T]) apiDeletion(w http.ResponseWriter, r *http.Request, p params) error {
+func (n resource[T]) apiDeletion(w http.ResponseWriter, r *http.Request, p params) error {
 	if err := noQuery(r); err != nil {
 		return err
 	}
@@ -163,7 +168,7 @@ func (n *noun[T]) apiDeletion(w http.ResponseWriter, r *http.Request, p params) 
 }
 
 // reply answers with an object as who asks may see it, or says that it is the one that the caller has.
-func (n *noun[T]) reply(w http.ResponseWriter, r *http.Request, status int, v T) error {
+func (n resource[T]) reply(w http.ResponseWriter, r *http.Request, status int, v T) error {
 	revision := n.revision(&v)
 	n.show(&v, actorOf(r.Context()))
 	body, err := marshal(v)

@@ -443,7 +443,7 @@ func TestCredentials(t *testing.T) {
 		}
 		return path
 	}
-	before, err := r.a.export()
+	before, err := r.a.objects.export()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -508,7 +508,7 @@ func TestCredentials(t *testing.T) {
 			}
 		}
 	})
-	after, err := r.a.export()
+	after, err := r.a.objects.export()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -539,7 +539,7 @@ func TestCredentials(t *testing.T) {
 func TestStrictness(t *testing.T) {
 	r := newAPIRig(t)
 	r.example()
-	before, err := r.a.export()
+	before, err := r.a.objects.export()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -567,7 +567,7 @@ func TestStrictness(t *testing.T) {
 			}
 		}
 	}
-	after, err := r.a.export()
+	after, err := r.a.objects.export()
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -11,16 +11,16 @@ import (
 // clients describes clients. Their list can be sorted by username, name and last_seen.
 //
 // A client is created with a Password or a PasswordHash. An edit that sets neither leaves the password as it is.
-func (a *Admin) clients() *noun[Client] {
+func (o *Objects) clients() *noun[Client] {
 	return &noun[Client]{
-		a: a, kind: broker.KindClient, path: "/clients", param: "username",
+		o: o, kind: broker.KindClient, path: "/clients", param: "username",
 		initial:  newClient,
-		list:     a.listClients,
-		find:     byName(a.b.Client, clientOf),
+		list:     o.listClients,
+		find:     byName(o.b.Client, clientOf),
 		ref:      func(c *Client) broker.Ref { return broker.Ref{Kind: broker.KindClient, Name: c.Username} },
 		name:     func(c *Client) string { return c.Username },
 		revision: func(c *Client) string { return c.Revision },
-		goes:     a.goesWithClient,
+		goes:     o.goesWithClient,
 		define:   func(d *broker.Definition, c *Client) { d.Clients = append(d.Clients, c.Client) },
 		check:    checkClient,
 		fixed:    func(before, c *Client) error { return fixed(broker.ClientFields, &before.Client, &c.Client) },
@@ -37,10 +37,10 @@ var clientSorts = sorts[broker.ClientInfo]{
 	"last_seen": func(c *broker.ClientInfo) place { return place{N: micros(c.LastSeen), S: c.Username} },
 }
 
-func (a *Admin) listClients(q query) (list[Client], error) {
+func (o *Objects) listClients(q query) (list[Client], error) {
 	found := contains(q.Search)
 	matches := func(c *broker.ClientInfo) bool { return found(c.Username, c.Name) }
-	return pageOf(q, a.b.Clients(), "username", clientSorts, matches, clientOf)
+	return pageOf(q, o.b.Clients(), "username", clientSorts, matches, clientOf)
 }
 
 // checkClient gives a client the Name that it has without one, and refuses what says no password, or two.
@@ -66,9 +66,9 @@ func onePassword(c *broker.Client) error {
 	return nil
 }
 
-func (a *Admin) goesWithClient(c *Client) Deleted {
+func (o *Objects) goesWithClient(c *Client) Deleted {
 	d := Deleted{Producers: c.Producers}
-	all := a.b.Consumers()
+	all := o.b.Consumers()
 	for i := range all {
 		if all[i].Client == c.Username {
 			d.Consumers++
@@ -79,10 +79,10 @@ func (a *Admin) goesWithClient(c *Client) Deleted {
 }
 
 // warnWeak returns what is weak among secrets that were taken, and logs it.
-func (a *Admin) warnWeak(d broker.Definition) []string {
+func (o *Objects) warnWeak(d broker.Definition) []string {
 	weak := d.Weak()
 	for _, w := range weak {
-		a.log.Warn(w)
+		o.log.Warn(w)
 	}
 	return weak
 }

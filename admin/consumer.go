@@ -14,13 +14,13 @@ import (
 //
 // One that is created without a SubKey is given one, and is one more where the client is a consumer of the topic
 // already.
-func (a *Admin) consumers() *noun[Consumer] {
+func (o *Objects) consumers() *noun[Consumer] {
 	return &noun[Consumer]{
-		a: a, kind: broker.KindConsumer, path: "/consumers", param: "id", filters: []string{"topic", "client"},
+		o: o, kind: broker.KindConsumer, path: "/consumers", param: "id", filters: []string{"topic", "client"},
 		initial:  newConsumer,
-		list:     a.listConsumers,
-		find:     byID(a.b.Consumer, consumerOf),
-		complete: a.setOldest,
+		list:     o.listConsumers,
+		find:     byID(o.b.Consumer, consumerOf),
+		complete: o.setOldest,
 		ref:      func(c *Consumer) broker.Ref { return broker.Ref{Kind: broker.KindConsumer, ID: c.ID} },
 		name:     func(c *Consumer) string { return ofTopic(c.Client, c.Topic) },
 		revision: func(c *Consumer) string { return c.Revision },
@@ -36,7 +36,7 @@ func (a *Admin) consumers() *noun[Consumer] {
 		number:   func(c *Consumer, done *broker.Changed) { c.ID = done.Consumers[0].ID },
 		warnings: func(c *Consumer) *[]string { return &c.Warnings },
 		mask:     func(c *Consumer) { c.SubKey = "" },
-		reveal:   a.noteReveal,
+		reveal:   o.noteReveal,
 	}
 }
 
@@ -58,20 +58,20 @@ func consumerKey(first, second string, id uint32) string {
 	return key(first, second, fmt.Sprintf("%010d", id))
 }
 
-func (a *Admin) listConsumers(q query) (list[Consumer], error) {
+func (o *Objects) listConsumers(q query) (list[Consumer], error) {
 	found := contains(q.Search)
 	matches := func(c *broker.ConsumerInfo) bool {
 		return q.Owns(c.Topic, c.Client) && found(c.Topic, c.Client, c.Name)
 	}
-	page, err := pageOf(q, a.b.Consumers(), "topic", consumerSorts, matches, consumerOf)
+	page, err := pageOf(q, o.b.Consumers(), "topic", consumerSorts, matches, consumerOf)
 	if err != nil {
 		return page, err
 	}
-	return page, a.setOldest(page.Items)
+	return page, o.setOldest(page.Items)
 }
 
 // setOldest sets the Oldest of consumers that have a backlog.
-func (a *Admin) setOldest(consumers []Consumer) error {
+func (o *Objects) setOldest(consumers []Consumer) error {
 	var ids []uint32
 	for i := range consumers {
 		if consumers[i].Backlog > 0 {
@@ -81,7 +81,7 @@ func (a *Admin) setOldest(consumers []Consumer) error {
 	if ids == nil {
 		return nil
 	}
-	oldest, err := a.b.Oldest(ids...)
+	oldest, err := o.b.Oldest(ids...)
 	for i := range consumers {
 		consumers[i].Oldest = timeOf(oldest[consumers[i].ID])
 	}
@@ -105,49 +105,49 @@ func (c *Consumer) definition() broker.Consumer {
 
 // noteReveal notes that who asks is shown the SubKey of a consumer, or those of many, where c is nil. Who has the
 // file in hand needs nobody to show them.
-func (a *Admin) noteReveal(r *http.Request, c *Consumer) {
+func (o *Objects) noteReveal(r *http.Request, c *Consumer) {
 	object := ""
 	if c != nil {
 		object = ofTopic(c.Client, c.Topic)
 	}
 	if !isLocal(r) {
-		a.trail.Note(r.Context(), actorOf(r.Context()), audit.Reveal, object)
+		o.trail.Note(r.Context(), actorOf(r.Context()), audit.Reveal, object)
 	}
 }
 
 // rotateSubKey gives a consumer a new SubKey, with all that waits for it. The errors are NotFound,
 // Conflict (another revision), Unavailable and DiskFull.
-func (a *Admin) rotateSubKey(ctx context.Context, who actor, c *Consumer, revision string) (Consumer, error) {
-	_, err := a.b.Change(ctx, broker.Change{
-		Expect:    []broker.Expect{{Ref: a.consumers().ref(c), Revision: cmp.Or(revision, "*")}},
+func (o *Objects) rotateSubKey(ctx context.Context, who actor, c *Consumer, revision string) (Consumer, error) {
+	_, err := o.b.Change(ctx, broker.Change{
+		Expect:    []broker.Expect{{Ref: o.consumers().ref(c), Revision: cmp.Or(revision, "*")}},
 		Rotate:    []uint32{c.ID},
-		Documents: []broker.Document{a.trail.Entry(who, audit.Rotate, ofTopic(c.Client, c.Topic), "")},
+		Documents: []broker.Document{o.trail.Entry(who, audit.Rotate, ofTopic(c.Client, c.Topic), "")},
 	})
 	if err != nil {
 		return Consumer{}, err
 	}
-	return a.consumers().get(a.consumers().key(c))
+	return o.consumers().get(o.consumers().key(c))
 }
 
 // clearBacklog makes a consumer done with all that it has, and returns how many messages that
 // were. The error is NotFound, Unavailable or DiskFull.
-func (a *Admin) clearBacklog(ctx context.Context, who actor, c *Consumer) (int64, error) {
-	return a.b.ClearBacklog(ctx, c.ID, a.queueAudit(who, "consumer.clear", c, c.Backlog))
+func (o *Objects) clearBacklog(ctx context.Context, who actor, c *Consumer) (int64, error) {
+	return o.b.ClearBacklog(ctx, c.ID, o.queueAudit(who, "consumer.clear", c, c.Backlog))
 }
 
 // clearInFlight makes a consumer done with what it has in flight, and returns how many messages
 // that were. The error is NotFound, Unavailable or DiskFull.
-func (a *Admin) clearInFlight(ctx context.Context, who actor, c *Consumer) (int, error) {
-	return a.b.ClearInFlight(ctx, c.ID, a.queueAudit(who, "consumer.clear_in_flight", c, c.InFlight))
+func (o *Objects) clearInFlight(ctx context.Context, who actor, c *Consumer) (int, error) {
+	return o.b.ClearInFlight(ctx, c.ID, o.queueAudit(who, "consumer.clear_in_flight", c, c.InFlight))
 }
 
 // releaseInFlight makes what a consumer has in flight or has put off deliverable at once, and
 // returns how many messages that were. The error is NotFound, Unavailable or DiskFull.
-func (a *Admin) releaseInFlight(ctx context.Context, who actor, c *Consumer) (int, error) {
-	return a.b.ReleaseInFlight(ctx, c.ID, a.queueAudit(who, "consumer.release", c, c.InFlight+c.Deferred))
+func (o *Objects) releaseInFlight(ctx context.Context, who actor, c *Consumer) (int, error) {
+	return o.b.ReleaseInFlight(ctx, c.ID, o.queueAudit(who, "consumer.release", c, c.InFlight+c.Deferred))
 }
 
 // queueAudit makes the audit entry of what is about to be done to messages of a consumer's queue.
-func (a *Admin) queueAudit(who actor, action string, c *Consumer, messages int64) broker.Document {
-	return a.trail.Entry(who, action, ofTopic(c.Client, c.Topic), fmt.Sprintf("%d messages", messages))
+func (o *Objects) queueAudit(who actor, action string, c *Consumer, messages int64) broker.Document {
+	return o.trail.Entry(who, action, ofTopic(c.Client, c.Topic), fmt.Sprintf("%d messages", messages))
 }

@@ -19,8 +19,8 @@ type Definitions struct {
 }
 
 // export returns the definitions as a document: the same bytes for the same objects.
-func (a *Admin) export() ([]byte, error) {
-	have := a.b.Definition()
+func (o *Objects) export() ([]byte, error) {
+	have := o.b.Definition()
 	d := Definitions{
 		Version:   DefinitionsVersion,
 		Clients:   make([]ClientDefinition, len(have.Clients)),

@@ -47,11 +47,10 @@ type MadeKey struct {
 // Limits of an import. Its body is read as it comes, and what is kept of it are objects alone: of their
 // largest number, a dry run takes some 100 MiB, and to create them 250.
 const (
-	maxImportBody    = 64 << 20    // bytes
-	maxImportObjects = 100_000     // of all kinds together
-	maxImportValues  = 1000        // of one object
-	maxImportToken   = 1 << 20     // bytes of one text
-	importReply      = time.Minute // for the reply, once it is done
+	maxImportBody    = 64 << 20 // bytes
+	maxImportObjects = 100_000  // of all kinds together
+	maxImportValues  = 1000     // of one object
+	maxImportToken   = 1 << 20  // bytes of one text
 )
 
 var errImporting = &broker.Error{Code: broker.Unavailable, Message: "Another import is on its way, allowed is one at a time", RetryAfter: 2 * time.Second}
@@ -64,27 +63,23 @@ type importing struct {
 	warnings      []string
 }
 
-// serveImport answers a request whose body is an import, which read reads. There is one at a time, of all callers.
-func (a *Admin) serveImport(w http.ResponseWriter, r *http.Request, dryRun bool, read func(*importReader) (*importing, error)) error {
-	answer, err := a.importBody(w, r, dryRun, read)
-	if err == nil {
-		return replyJSON(w, http.StatusOK, answer)
-	}
-	if r.Header.Get("Expect") == "" { // who does not ask first may not look for the reply before all is sent
-		_, _ = io.Copy(io.Discard, r.Body)
-	}
-	return err
-}
-
-func (a *Admin) importBody(w http.ResponseWriter, r *http.Request, dryRun bool, read func(*importReader) (*importing, error)) ([]byte, error) {
-	if err := checkBody(r, typeJSON); err != nil {
-		return nil, err
-	}
-	if !a.oneImport.TryLock() {
+// BeginImport takes the turn of an import, of which there is one at a time, of all callers. Who has it gives it back by end.
+// The error is Unavailable.
+func (o *Objects) BeginImport() (end func(), err error) {
+	if !o.oneImport.TryLock() {
 		return nil, errImporting
 	}
-	defer a.oneImport.Unlock()
-	in := &importReader{parser: newParser(r.Body, maxImportToken, maxImportValues)}
+	return o.oneImport.Unlock, nil
+}
+
+// readDefinitions reads a document of definitions. The errors are those of fields, and of what is malformed or too large.
+func readDefinitions(body io.Reader) (*importing, error) {
+	return readImport(body, (*importReader).definitions)
+}
+
+// readImport reads the body of an import as read does, and returns what is wrong with any of its objects.
+func readImport(body io.Reader, read func(*importReader) (*importing, error)) (*importing, error) {
+	in := &importReader{parser: newParser(body, maxImportToken, maxImportValues)}
 	d, err := read(in)
 	if err == nil {
 		err = in.end()
@@ -92,30 +87,19 @@ func (a *Admin) importBody(w http.ResponseWriter, r *http.Request, dryRun bool, 
 	if err == nil && in.errs != nil {
 		err = in.errs
 	}
-	if err != nil {
-		return nil, err
-	}
-	// Hashes of many passwords take longer than other requests may, and the client can leave meanwhile.
-	rc := http.NewResponseController(w)
-	_, _ = rc.SetReadDeadline(time.Time{}), rc.SetWriteDeadline(time.Time{})
-	done, err := a.importDefinitions(r.Context(), actorOf(r.Context()), d, dryRun)
-	_ = rc.SetWriteDeadline(time.Now().Add(importReply))
-	if err != nil {
-		return nil, err
-	}
-	return marshal(done)
+	return d, err
 }
 
 // importDefinitions creates objects or brings them to what is said, all or nothing. What exists only here
 // is left alone. A dry run does nothing but tell what would be done, and refuses what would be
 // refused. The errors are those of fields, Invalid, Unavailable and DiskFull.
-func (a *Admin) importDefinitions(ctx context.Context, who actor, d *importing, dryRun bool) (Import, error) {
-	done, err := a.b.Change(ctx, broker.Change{
+func (o *Objects) importDefinitions(ctx context.Context, who actor, d *importing, dryRun bool) (Import, error) {
+	done, err := o.b.Change(ctx, broker.Change{
 		Define: d.define,
 		DryRun: dryRun,
 		Note: func(done *broker.Changed) []broker.Document {
 			out := importOf(done)
-			return a.auditImport(who, &out)
+			return o.auditImport(who, &out)
 		},
 	})
 	var faults broker.Faults
@@ -133,14 +117,14 @@ func (a *Admin) importDefinitions(ctx context.Context, who actor, d *importing, 
 	given := d.secrets(&done)
 	out.DryRun, out.NeedsPassword, out.Warnings = dryRun, d.needsPassword, append(d.warnings, given.Weak()...)
 	if !dryRun && out.Created+out.Updated > 0 {
-		a.warnWeak(given)
+		o.warnWeak(given)
 	}
 	return out, nil
 }
 
 // auditImport makes the entries of what an import does: one of all, and one of the passwords that it changes.
-func (a *Admin) auditImport(who actor, out *Import) []broker.Document {
-	docs := []broker.Document{a.trail.Entry(who, "import", "", fmt.Sprintf("%d created, %d updated, %d kept", out.Created, out.Updated, out.Kept))}
+func (o *Objects) auditImport(who actor, out *Import) []broker.Document {
+	docs := []broker.Document{o.trail.Entry(who, "import", "", fmt.Sprintf("%d created, %d updated, %d kept", out.Created, out.Updated, out.Kept))}
 	var changed []string
 	for _, p := range out.Plan {
 		if editAction(p.Kind, p.Changes) == audit.Password {
@@ -148,7 +132,7 @@ func (a *Admin) auditImport(who actor, out *Import) []broker.Document {
 		}
 	}
 	if len(changed) > 0 {
-		docs = append(docs, a.trail.Entry(who, audit.Password, strings.Join(changed, ", "), fmt.Sprintf("%d by import", len(changed))))
+		docs = append(docs, o.trail.Entry(who, audit.Password, strings.Join(changed, ", "), fmt.Sprintf("%d by import", len(changed))))
 	}
 	return docs
 }

@@ -11,14 +11,14 @@ import (
 )
 
 // browse looks at stored messages without consuming them. The errors are Invalid and NotFound.
-func (a *Admin) browse(ctx context.Context, o broker.BrowseOptions) (broker.Page, error) {
-	return a.b.Browse(ctx, o)
+func (o *Objects) browse(ctx context.Context, options broker.BrowseOptions) (broker.Page, error) {
+	return o.b.Browse(ctx, options)
 }
 
 // getMessage returns a message of a topic with its payload, and where it stands with each
 // consumer. The error is NotFound.
-func (a *Admin) getMessage(topic, id string) (Message, []Standing, error) {
-	stored, with, err := a.b.Message(topic, id)
+func (o *Objects) getMessage(topic, id string) (Message, []Standing, error) {
+	stored, with, err := o.b.Message(topic, id)
 	if err != nil {
 		return Message{}, nil, err
 	}
@@ -33,8 +33,8 @@ func (a *Admin) getMessage(topic, id string) (Message, []Standing, error) {
 // for every consumer. It is no change that the audit log tells of: the message says who published
 // it. The errors are Invalid, TooLarge, NotFound, Denied (the topic is not active), Full,
 // Unavailable and DiskFull.
-func (a *Admin) publish(ctx context.Context, who actor, topic string, p Publication) (string, error) {
-	t, err := a.topics().get(topic)
+func (o *Objects) publish(ctx context.Context, who actor, topic string, p Publication) (string, error) {
+	t, err := o.topics().get(topic)
 	if err != nil {
 		return "", err
 	}
@@ -49,13 +49,13 @@ func (a *Admin) publish(ctx context.Context, who actor, topic string, p Publicat
 		broker.WithDelay(p.Delay),
 		broker.WithID(p.ID),
 	}
-	return a.b.Publish(ctx, topic, p.Payload, options...)
+	return o.b.Publish(ctx, topic, p.Payload, options...)
 }
 
 // deleteMessages deletes messages of a topic for all of its consumers, and returns how many of
 // them there were. The errors are Invalid, NotFound (no such topic), Unavailable and DiskFull.
-func (a *Admin) deleteMessages(ctx context.Context, who actor, topic string, ids []string) (int, error) {
-	if _, err := a.topics().get(topic); err != nil {
+func (o *Objects) deleteMessages(ctx context.Context, who actor, topic string, ids []string) (int, error) {
+	if _, err := o.topics().get(topic); err != nil {
 		return 0, err
 	}
 	if len(ids) == 0 || len(ids) > broker.MaxSettle {
@@ -65,17 +65,17 @@ func (a *Admin) deleteMessages(ctx context.Context, who actor, topic string, ids
 	if len(ids) > 1 {
 		detail = fmt.Sprintf("%d messages", len(ids))
 	}
-	return a.b.DeleteMessages(ctx, topic, ids, a.trail.Entry(who, "message.delete", topic, detail))
+	return o.b.DeleteMessages(ctx, topic, ids, o.trail.Entry(who, "message.delete", topic, detail))
 }
 
 // releaseMessage makes a message deliverable at once that waits for its delay, or, for one consumer
 // (0: for all), one that is put off or in flight. It tells whether anything has changed. The errors
 // are NotFound, Unavailable and DiskFull.
-func (a *Admin) releaseMessage(ctx context.Context, who actor, topic, id string, consumer uint32) (bool, error) {
-	if _, err := a.topics().get(topic); err != nil {
+func (o *Objects) releaseMessage(ctx context.Context, who actor, topic, id string, consumer uint32) (bool, error) {
+	if _, err := o.topics().get(topic); err != nil {
 		return false, err
 	}
-	return a.b.ReleaseMessage(ctx, topic, id, consumer, a.trail.Entry(who, "message.release", topic, clip.Input(id)))
+	return o.b.ReleaseMessage(ctx, topic, id, consumer, o.trail.Entry(who, "message.release", topic, clip.Input(id)))
 }
 
 // encodingBase64 says that a payload, which is no UTF-8, is in base64.

@@ -32,16 +32,18 @@ const (
 )
 
 var (
-	contains = gate.Contains
-	key      = gate.Key
-	micros   = gate.Micros
-	timeOf   = gate.TimeOf
-	created  = gate.Created
-	invalid  = gate.Invalid
-	refuse   = gate.Refuse
-	actorOf  = gate.ActorOf
-	isRead   = gate.IsRead
-	isLocal  = gate.IsLocal
+	contains  = gate.Contains
+	key       = gate.Key
+	micros    = gate.Micros
+	timeOf    = gate.TimeOf
+	created   = gate.Created
+	invalid   = gate.Invalid
+	refuse    = gate.Refuse
+	actorOf   = gate.ActorOf
+	isRead    = gate.IsRead
+	isLocal   = gate.IsLocal
+	malformed = gate.Malformed
+	marshal   = gate.Marshal
 
 	num          = text.Number
 	size         = text.Size

@@ -16,7 +16,7 @@ import (
 // noun is a kind of object: a client, a topic, a producer or a consumer. Its fields say what tells it from the
 // other kinds; its methods are what can be done to an object of any of them, for the API and the pages alike.
 type noun[T any] struct {
-	a        *Admin
+	o        *Objects
 	kind     broker.Kind
 	path     string   // of the list, under that of the API and of the pages
 	param    string   // of the path of one
@@ -71,16 +71,16 @@ func (n *noun[T]) create(ctx context.Context, who actor, v T) (none T, err error
 			return none, err
 		}
 	}
-	c := broker.Change{Documents: []broker.Document{n.a.trail.Entry(who, n.action("create"), n.name(&v), "")}}
+	c := broker.Change{Documents: []broker.Document{n.o.trail.Entry(who, n.action("create"), n.name(&v), "")}}
 	if ref := n.ref(&v); ref != (broker.Ref{Kind: n.kind}) {
 		c.Expect = []broker.Expect{{Ref: ref}}
 	}
 	n.define(&c.Define, &v)
-	done, err := n.a.b.Change(ctx, c)
+	done, err := n.o.b.Change(ctx, c)
 	if err != nil {
 		return none, err
 	}
-	weak := n.a.warnWeak(c.Define)
+	weak := n.o.warnWeak(c.Define)
 	if n.number != nil {
 		n.number(&v, &done)
 	}
@@ -124,11 +124,11 @@ func (n *noun[T]) edit(ctx context.Context, who actor, key, revision string, edi
 		}
 		c := broker.Change{
 			Expect:    []broker.Expect{{Ref: n.ref(&before), Revision: n.revision(&before)}},
-			Documents: []broker.Document{n.a.trail.Entry(who, editAction(n.kind, diff), n.name(&v), diff.String())},
+			Documents: []broker.Document{n.o.trail.Entry(who, editAction(n.kind, diff), n.name(&v), diff.String())},
 		}
 		n.define(&c.Define, &v)
-		if _, err = n.a.b.Change(ctx, c); err == nil && diff.hasSecret() {
-			*n.warnings(&v) = n.a.warnWeak(c.Define)
+		if _, err = n.o.b.Change(ctx, c); err == nil && diff.hasSecret() {
+			*n.warnings(&v) = n.o.warnWeak(c.Define)
 		}
 		return err
 	})
@@ -143,10 +143,10 @@ func (n *noun[T]) delete(ctx context.Context, who actor, key, revision string) (
 		return Deleted{}, err
 	}
 	with := n.goes(&v)
-	_, err = n.a.b.Change(ctx, broker.Change{
+	_, err = n.o.b.Change(ctx, broker.Change{
 		Expect:    []broker.Expect{{Ref: n.ref(&v), Revision: cmp.Or(revision, "*")}},
 		Delete:    []broker.Ref{n.ref(&v)},
-		Documents: []broker.Document{n.a.trail.Entry(who, n.action("delete"), n.name(&v), with.String())},
+		Documents: []broker.Document{n.o.trail.Entry(who, n.action("delete"), n.name(&v), with.String())},
 	})
 	if err != nil {
 		return Deleted{}, err

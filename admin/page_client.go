@@ -12,7 +12,8 @@ import (
 // clientPages describes the pages of clients.
 func (a *Admin) clientPages() *pages[Client] {
 	return &pages[Client]{
-		noun: a.clients(),
+		noun: a.objects.clients(),
+		a:    a,
 		orders: []order{
 			{Key: "username", Label: "Username"},
 			{Key: "name", Label: "Name"},
@@ -98,10 +99,10 @@ type clientPage struct {
 
 func (a *Admin) pageClient(w http.ResponseWriter, r *http.Request, c *Client) (err error) {
 	page := clientPage{Client: *c, Back: link{"/admin/clients", "Clients"}}
-	if page.ProducerList, err = a.producers().list(query{Client: c.Username, Sort: "topic", Limit: maxBeside}); err != nil {
+	if page.ProducerList, err = a.objects.producers().list(query{Client: c.Username, Sort: "topic", Limit: maxBeside}); err != nil {
 		return err
 	}
-	if page.ConsumerList, err = a.consumers().list(query{Client: c.Username, Sort: "topic", Limit: maxBeside}); err != nil {
+	if page.ConsumerList, err = a.objects.consumers().list(query{Client: c.Username, Sort: "topic", Limit: maxBeside}); err != nil {
 		return err
 	}
 	names := a.topicNames()

@@ -12,7 +12,8 @@ import (
 // consumerPages describes the pages of consumers.
 func (a *Admin) consumerPages() *pages[Consumer] {
 	return &pages[Consumer]{
-		noun: a.consumers(),
+		noun: a.objects.consumers(),
+		a:    a,
 		orders: []order{
 			{Key: "topic", Label: "Topic"},
 			{Key: "client", Label: "Client"},
@@ -106,7 +107,7 @@ func (a *Admin) renderConsumer(w http.ResponseWriter, r *http.Request, status in
 func (a *Admin) pageConsumer(w http.ResponseWriter, r *http.Request, c *Consumer) error {
 	reveal := r.URL.Query().Has("reveal") && actorOf(r.Context()).Access >= write
 	if reveal {
-		a.noteReveal(r, c)
+		a.objects.noteReveal(r, c)
 	}
 	return a.renderConsumer(w, r, http.StatusOK, a.consumerPage(r, c, reveal))
 }
@@ -129,7 +130,7 @@ func (a *Admin) onConsumer(w http.ResponseWriter, r *http.Request, p params, pic
 	if err != nil {
 		return err
 	}
-	c, err := a.consumers().get(p["id"])
+	c, err := a.objects.consumers().get(p["id"])
 	if err != nil {
 		return err
 	}
@@ -153,7 +154,7 @@ func (a *Admin) onConsumer(w http.ResponseWriter, r *http.Request, p params, pic
 
 func (a *Admin) pageRotate(w http.ResponseWriter, r *http.Request, p params) error {
 	return a.onConsumer(w, r, p, func(p *consumerPage) *form { return p.Rotate }, func(c *Consumer, f *form) (string, error) {
-		_, err := a.rotateSubKey(r.Context(), actorOf(r.Context()), c, f.Revision)
+		_, err := a.objects.rotateSubKey(r.Context(), actorOf(r.Context()), c, f.Revision)
 		return "The consumer has a new sub_key. The old one is refused from now on", err
 	})
 }
@@ -163,21 +164,21 @@ func (a *Admin) pageClear(w http.ResponseWriter, r *http.Request, p params) erro
 		if err := f.confirmed(c.Topic); err != nil {
 			return "", err
 		}
-		n, err := a.clearBacklog(r.Context(), actorOf(r.Context()), c)
+		n, err := a.objects.clearBacklog(r.Context(), actorOf(r.Context()), c)
 		return "The backlog was cleared: " + count(n, "message", "messages"), err
 	})
 }
 
 func (a *Admin) pageClearInFlight(w http.ResponseWriter, r *http.Request, p params) error {
 	return a.onConsumer(w, r, p, func(p *consumerPage) *form { return p.Done }, func(c *Consumer, f *form) (string, error) {
-		n, err := a.clearInFlight(r.Context(), actorOf(r.Context()), c)
+		n, err := a.objects.clearInFlight(r.Context(), actorOf(r.Context()), c)
 		return "What was in flight was cleared: " + count(int64(n), "message", "messages"), err
 	})
 }
 
 func (a *Admin) pageRelease(w http.ResponseWriter, r *http.Request, p params) error {
 	return a.onConsumer(w, r, p, func(p *consumerPage) *form { return p.Release }, func(c *Consumer, f *form) (string, error) {
-		n, err := a.releaseInFlight(r.Context(), actorOf(r.Context()), c)
+		n, err := a.objects.releaseInFlight(r.Context(), actorOf(r.Context()), c)
 		return "Deliverable at once: " + count(int64(n), "message", "messages"), err
 	})
 }

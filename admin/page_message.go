@@ -97,7 +97,7 @@ func (a *Admin) pageMessages(w http.ResponseWriter, r *http.Request, _ params) e
 	v := r.URL.Query()
 	page := messagesPage{Topic: v.Get("topic")}
 	if s := v.Get("consumer"); s != "" {
-		c, err := a.consumers().lookUp(s)
+		c, err := a.objects.consumers().lookUp(s)
 		switch {
 		case err != nil:
 			return err
@@ -132,7 +132,7 @@ func (a *Admin) pageMessages(w http.ResponseWriter, r *http.Request, _ params) e
 		}
 	}
 	if page.Topic == "" {
-		l, err := a.topics().list(query{Sort: "depth", Desc: true, Limit: 10})
+		l, err := a.objects.topics().list(query{Sort: "depth", Desc: true, Limit: 10})
 		if err != nil {
 			return err
 		}
@@ -158,7 +158,7 @@ func (a *Admin) browseTo(r *http.Request, page *messagesPage, v url.Values) (err
 	if o.Until, err = page.Form.time("until"); err != nil {
 		return err
 	}
-	found, err := a.browse(r.Context(), o)
+	found, err := a.objects.browse(r.Context(), o)
 	if err != nil {
 		return err
 	}
@@ -194,7 +194,7 @@ func (a *Admin) browseTo(r *http.Request, page *messagesPage, v url.Values) (err
 		page.From++
 		return nil
 	}
-	producers, err := a.producers().list(query{Topic: page.Topic, Limit: 1})
+	producers, err := a.objects.producers().list(query{Topic: page.Topic, Limit: 1})
 	if err == nil && len(producers.Items) > 0 {
 		page.Command = a.bases(r).publishCommands(producers.Items[0].Client, page.Topic)[0].Line
 	}
@@ -261,7 +261,7 @@ func (a *Admin) pageDeleteMessages(w http.ResponseWriter, r *http.Request, _ par
 	if len(v["id"]) == 0 {
 		return a.done(w, r, to, "No message was chosen: nothing was deleted")
 	}
-	n, err := a.deleteMessages(r.Context(), actorOf(r.Context()), v.Get("topic"), v["id"])
+	n, err := a.objects.deleteMessages(r.Context(), actorOf(r.Context()), v.Get("topic"), v["id"])
 	if err != nil {
 		return err
 	}
@@ -285,7 +285,7 @@ type messagePage struct {
 
 // message returns the message that a path names.
 func (a *Admin) message(p params) (Message, []Standing, error) {
-	return a.getMessage(unsegment(p["topic"]), unsegment(p["id"]))
+	return a.objects.getMessage(unsegment(p["topic"]), unsegment(p["id"]))
 }
 
 func (a *Admin) pageMessage(w http.ResponseWriter, r *http.Request, p params) error {
@@ -327,7 +327,7 @@ func (s Standing) Held() bool { return held(s) }
 
 func (a *Admin) pageDeleteMessage(w http.ResponseWriter, r *http.Request, p params) error {
 	topic, id := unsegment(p["topic"]), unsegment(p["id"])
-	n, err := a.deleteMessages(r.Context(), actorOf(r.Context()), topic, []string{id})
+	n, err := a.objects.deleteMessages(r.Context(), actorOf(r.Context()), topic, []string{id})
 	if err != nil {
 		return err
 	}
@@ -351,7 +351,7 @@ func (a *Admin) pageReleaseMessage(w http.ResponseWriter, r *http.Request, p par
 		}
 	}
 	topic, id := unsegment(p["topic"]), unsegment(p["id"])
-	changed, err := a.releaseMessage(r.Context(), actorOf(r.Context()), topic, id, consumer)
+	changed, err := a.objects.releaseMessage(r.Context(), actorOf(r.Context()), topic, id, consumer)
 	if err != nil {
 		return err
 	}

@@ -13,6 +13,7 @@ import (
 // pages are the web pages of a noun: its list, the form of a new one, one, its edit and its deletion.
 type pages[T any] struct {
 	*noun[T]
+	a       *Admin
 	orders  []order // columns of the list
 	example string  // body of a request that makes the first one
 	lead    string  // over the form of a new one
@@ -62,10 +63,10 @@ func (p *pages[T]) routes() []route {
 	}
 }
 
-func (n *noun[T]) listPath() string { return rootPath[:len(rootPath)-1] + n.path }
+func (p *pages[T]) listPath() string { return rootPath[:len(rootPath)-1] + p.path }
 
 // pagePath is the path of the page of one.
-func (n *noun[T]) pagePath(v *T) string { return n.listPath() + "/" + segment(n.key(v)) }
+func (p *pages[T]) pagePath(v *T) string { return p.listPath() + "/" + segment(p.key(v)) }
 
 // plural is what the menu and the template of the list are called.
 func (p *pages[T]) plural() string { return p.path[1:] }

@@ -13,7 +13,8 @@ import (
 // producerPages describes the pages of producers.
 func (a *Admin) producerPages() *pages[Producer] {
 	return &pages[Producer]{
-		noun: a.producers(),
+		noun: a.objects.producers(),
+		a:    a,
 		orders: []order{
 			{Key: "topic", Label: "Topic"},
 			{Key: "client", Label: "Client"},

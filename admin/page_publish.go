@@ -148,7 +148,7 @@ func (a *Admin) renderCompose(w http.ResponseWriter, r *http.Request, status int
 }
 
 func (a *Admin) pageCompose(w http.ResponseWriter, r *http.Request, p params) error {
-	t, err := a.topics().get(unsegment(p["name"]))
+	t, err := a.objects.topics().get(unsegment(p["name"]))
 	if err != nil {
 		return err
 	}
@@ -158,7 +158,7 @@ func (a *Admin) pageCompose(w http.ResponseWriter, r *http.Request, p params) er
 }
 
 func (a *Admin) pagePublish(w http.ResponseWriter, r *http.Request, p params) error {
-	t, err := a.topics().get(unsegment(p["name"]))
+	t, err := a.objects.topics().get(unsegment(p["name"]))
 	if err != nil {
 		return err
 	}
@@ -166,7 +166,7 @@ func (a *Admin) pagePublish(w http.ResponseWriter, r *http.Request, p params) er
 	pub, err := a.readPublication(r, f, nil)
 	id := ""
 	if err == nil {
-		id, err = a.publish(r.Context(), actorOf(r.Context()), t.Name, pub)
+		id, err = a.objects.publish(r.Context(), actorOf(r.Context()), t.Name, pub)
 	}
 	if err != nil {
 		status, err := f.fail(err)
@@ -227,7 +227,7 @@ func (a *Admin) pageRepublish(w http.ResponseWriter, r *http.Request, p params) 
 		if gone {
 			return missing
 		}
-		id, err := a.publish(r.Context(), who, m.Topic, Publication{Payload: m.Payload, MIMEType: m.MIMEType, Priority: m.Priority, Expiration: m.Expiration})
+		id, err := a.objects.publish(r.Context(), who, m.Topic, Publication{Payload: m.Payload, MIMEType: m.MIMEType, Priority: m.Priority, Expiration: m.Expiration})
 		if err != nil {
 			return err
 		}
@@ -238,7 +238,7 @@ func (a *Admin) pageRepublish(w http.ResponseWriter, r *http.Request, p params) 
 	}
 	id := ""
 	if err == nil {
-		id, err = a.publish(r.Context(), who, m.Topic, pub)
+		id, err = a.objects.publish(r.Context(), who, m.Topic, pub)
 	}
 	if err != nil {
 		status, err := f.fail(err)
@@ -249,7 +249,7 @@ func (a *Admin) pageRepublish(w http.ResponseWriter, r *http.Request, p params) 
 	}
 	notice := ""
 	if f.on("delete_old") {
-		switch n, err := a.deleteMessages(r.Context(), who, m.Topic, []string{m.ID}); {
+		switch n, err := a.objects.deleteMessages(r.Context(), who, m.Topic, []string{m.ID}); {
 		case err != nil:
 			notice += ". The old one could not be deleted: " + failureOf(err).Message
 		case n == 0:

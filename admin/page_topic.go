@@ -13,7 +13,8 @@ import (
 // topicPages describes the pages of topics.
 func (a *Admin) topicPages() *pages[Topic] {
 	return &pages[Topic]{
-		noun: a.topics(),
+		noun: a.objects.topics(),
+		a:    a,
 		orders: []order{
 			{Key: "name", Label: "Topic"},
 			{Label: "State"},
@@ -74,10 +75,10 @@ func (a *Admin) pageTopic(w http.ResponseWriter, r *http.Request, t *Topic) (err
 	if r.URL.Query().Get("range") == monitor.RangeDay {
 		page.Range = monitor.RangeDay
 	}
-	if page.ProducerList, err = a.producers().list(query{Topic: t.Name, Sort: "client", Limit: maxBeside}); err != nil {
+	if page.ProducerList, err = a.objects.producers().list(query{Topic: t.Name, Sort: "client", Limit: maxBeside}); err != nil {
 		return err
 	}
-	if page.ConsumerList, err = a.consumers().list(query{Topic: t.Name, Sort: "client", Limit: maxBeside}); err != nil {
+	if page.ConsumerList, err = a.objects.consumers().list(query{Topic: t.Name, Sort: "client", Limit: maxBeside}); err != nil {
 		return err
 	}
 	names := a.usernames()

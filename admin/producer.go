@@ -5,12 +5,12 @@ import (
 )
 
 // producers describes producers. Their list can be sorted by topic, client and last_seen.
-func (a *Admin) producers() *noun[Producer] {
+func (o *Objects) producers() *noun[Producer] {
 	return &noun[Producer]{
-		a: a, kind: broker.KindProducer, path: "/producers", param: "id", filters: []string{"topic", "client"},
+		o: o, kind: broker.KindProducer, path: "/producers", param: "id", filters: []string{"topic", "client"},
 		initial: newProducer,
-		list:    a.listProducers,
-		find:    byID(a.b.Producer, producerOf),
+		list:    o.listProducers,
+		find:    byID(o.b.Producer, producerOf),
 		ref: func(p *Producer) broker.Ref {
 			if p.ID == 0 {
 				return broker.Ref{Kind: broker.KindProducer, Name: p.Client, Topic: p.Topic}
@@ -37,10 +37,10 @@ var producerSorts = sorts[broker.ProducerInfo]{
 	"last_seen": func(p *broker.ProducerInfo) place { return place{N: micros(p.LastSeen), S: key(p.Topic, p.Client)} },
 }
 
-func (a *Admin) listProducers(q query) (list[Producer], error) {
+func (o *Objects) listProducers(q query) (list[Producer], error) {
 	found := contains(q.Search)
 	matches := func(p *broker.ProducerInfo) bool { return q.Owns(p.Topic, p.Client) && found(p.Topic, p.Client) }
-	return pageOf(q, a.b.Producers(), "topic", producerSorts, matches, producerOf)
+	return pageOf(q, o.b.Producers(), "topic", producerSorts, matches, producerOf)
 }
 
 // ofTopic is how the audit log calls a producer or consumer.

@@ -3,12 +3,12 @@ package admin
 import "pipit/broker"
 
 // topics describes topics. Their list can be sorted by name, depth, last_publish, producers and consumers.
-func (a *Admin) topics() *noun[Topic] {
+func (o *Objects) topics() *noun[Topic] {
 	return &noun[Topic]{
-		a: a, kind: broker.KindTopic, path: "/topics", param: "name",
+		o: o, kind: broker.KindTopic, path: "/topics", param: "name",
 		initial:  newTopic,
-		list:     a.listTopics,
-		find:     byName(a.b.Topic, topicOf),
+		list:     o.listTopics,
+		find:     byName(o.b.Topic, topicOf),
 		ref:      func(t *Topic) broker.Ref { return broker.Ref{Kind: broker.KindTopic, Name: t.Name} },
 		name:     func(t *Topic) string { return t.Name },
 		revision: func(t *Topic) string { return t.Revision },
@@ -29,8 +29,8 @@ var topicSorts = sorts[broker.TopicInfo]{
 	"consumers":    func(t *broker.TopicInfo) place { return place{N: int64(t.Consumers), S: t.Name} },
 }
 
-func (a *Admin) listTopics(q query) (list[Topic], error) {
+func (o *Objects) listTopics(q query) (list[Topic], error) {
 	found := contains(q.Search)
 	matches := func(t *broker.TopicInfo) bool { return found(t.Name) }
-	return pageOf(q, a.b.Topics(), "name", topicSorts, matches, topicOf)
+	return pageOf(q, o.b.Topics(), "name", topicSorts, matches, topicOf)
 }

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"encoding/json"
 	"fmt"
+	"io"
 	"maps"
 	"slices"
 	"strconv"
@@ -56,7 +57,11 @@ type clientTopic struct{ client, topic string }
 // readZato reads lists of Zato. list and topic tell what the body is: one of the lists, and of which
 // topic; empty where the body says so itself. Clients that do not exist here are to be created,
 // inactive and with a password that nobody knows.
-func (a *Admin) readZato(in *importReader, list, topic string) (*importing, error) {
+func (o *Objects) readZato(body io.Reader, list, topic string) (*importing, error) {
+	return readImport(body, func(in *importReader) (*importing, error) { return o.zatoDefinitions(in, list, topic) })
+}
+
+func (o *Objects) zatoDefinitions(in *importReader, list, topic string) (*importing, error) {
 	z := &zatoReader{
 		importReader: in,
 		topics:       map[string]broker.Topic{},
@@ -69,7 +74,7 @@ func (a *Admin) readZato(in *importReader, list, topic string) (*importing, erro
 		origin:       map[broker.Kind][]jsonStep{},
 	}
 	z.d = &importing{pointer: z.pointer}
-	have := a.b.Definition()
+	have := o.b.Definition()
 	for _, c := range have.Clients {
 		z.usernames[c.Username] = true
 		z.named[c.Name] = append(z.named[c.Name], c.Username)

@@ -1,6 +1,9 @@
 package gate
 
-import "net/http"
+import (
+	"fmt"
+	"net/http"
+)
 
 // Refusal is an error that only HTTP knows.
 type Refusal struct {
@@ -23,3 +26,8 @@ var (
 )
 
 const notSetUp = "Pipit is not set up: open the link that it printed at its start, or run: pipit admin create NAME"
+
+// Malformed refuses a request that cannot be read.
+func Malformed(format string, args ...any) error {
+	return Refuse(http.StatusBadRequest, "malformed", fmt.Sprintf(format, args...))
+}

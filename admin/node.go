@@ -1,0 +1,224 @@
+package admin
+
+import (
+	"encoding"
+	"encoding/json"
+	"fmt"
+	"reflect"
+	"slices"
+	"strconv"
+	"strings"
+
+	"pipit/broker/clip"
+)
+
+// Bodies are read more strictly than encoding/json does it: a name that is misspelled, in other
+// letters, given twice or not known is refused, and each error says where it is.
+//
+// It is done by hand, since a decoder of a library, such as encoding/json/v2, ends at the first fault and says what
+// it is in Go's words: here all that is wrong with a body, or with an import, is told at once, each with its pointer,
+// the value and what is allowed. What can be set stands in the broker's tables and in no struct, and null is the
+// default, which depends on the object.
+
+// node is a value of JSON, and where it stands.
+type node struct {
+	value any // nil, bool, json.Number, string, []node or []member
+	at    jsonStep
+}
+
+type member struct {
+	name string
+	node
+}
+
+// jsonStep is the last step of the way to a value.
+type jsonStep struct {
+	from  *jsonStep // to the object or list that it is in; nil: it is the body
+	name  string
+	index int // of an item of a list; of a member of an object -1
+}
+
+// pointer returns the JSON pointer of a value.
+func (n node) pointer() string { return n.at.String() }
+
+func (s *jsonStep) String() string {
+	switch {
+	case s.from == nil:
+		return ""
+	case s.index < 0:
+		return s.from.String() + "/" + strings.NewReplacer("~", "~0", "/", "~1").Replace(s.name)
+	default:
+		return s.from.String() + "/" + strconv.Itoa(s.index)
+	}
+}
+
+// member returns a member of an object.
+func (n node) member(name string) (node, bool) {
+	members, _ := n.value.([]member)
+	for _, m := range members {
+		if m.name == name {
+			return m.node, true
+		}
+	}
+	return node{}, false
+}
+
+// what says what a value is, for an error.
+func (n node) what() string {
+	switch v := n.value.(type) {
+	case nil:
+		return "null"
+	case string:
+		return strconv.Quote(clip.Input(v))
+	case json.Number:
+		return clip.Input(v.String())
+	case bool:
+		return strconv.FormatBool(v)
+	case []node:
+		return "a list"
+	default:
+		return "an object"
+	}
+}
+
+// name is how an error calls the field of a value.
+func (n node) name() string {
+	if n.at.from == nil {
+		return "body"
+	}
+	return strings.NewReplacer("~1", "/", "~0", "~").Replace(n.pointer()[1:])
+}
+
+func (n node) fail(allowed string) FieldError {
+	value := n.what()
+	if n.at.name == "password" || n.at.name == "password_hash" || n.at.name == "sub_key" {
+		value = "that is not shown"
+	}
+	return FieldError{Pointer: n.pointer(), Detail: fmt.Sprintf("%s %s: allowed is %s", clip.Input(n.name()), value, allowed)}
+}
+
+// maxErrors is how many fields a problem names at most.
+const maxErrors = 20
+
+// object sets the fields of a struct, to which v points, from an object. A field that is not given
+// keeps its value; one that is null gets the one that it has in defaults, which points to another
+// struct of the type. Fields that the tag api:"-" marks are read alone: they are left out, so that
+// what the API answered can be sent back.
+func (n node) object(v, defaults any) error {
+	members, ok := n.value.([]member)
+	if !ok {
+		if n.at.from == nil {
+			return malformed("body %s: allowed is an object", n.what())
+		}
+		return fieldErrors{n.fail("an object")}
+	}
+	fields := map[string]bodyField{}
+	if t, ok := v.(settable); ok {
+		fields = t.settings()
+	}
+	collect(fields, reflect.ValueOf(v).Elem(), reflect.ValueOf(defaults).Elem())
+	var errs fieldErrors
+	for _, m := range members {
+		f, known := fields[m.name]
+		switch {
+		case len(errs) == maxErrors:
+			return errs
+		case !known:
+			errs = append(errs, FieldError{Pointer: m.pointer(), Detail: fmt.Sprintf("%s: no such field, allowed are %s", clip.Input(m.node.name()), allowedNames(fields))})
+		case f.readOnly:
+		case m.value == nil:
+			f.reset()
+		default:
+			if allowed := f.set(m.node); allowed != "" {
+				errs = append(errs, m.fail(allowed))
+			}
+		}
+	}
+	if errs != nil {
+		return errs
+	}
+	return nil
+}
+
+// bodyField is a field that a body can give, under its name in JSON.
+type bodyField struct {
+	set      func(node) (allowed string)
+	reset    func() // to its default
+	readOnly bool
+}
+
+// collect adds the fields of a struct.
+func collect(fields map[string]bodyField, v, byDefault reflect.Value) {
+	for i := range v.NumField() {
+		f, to := v.Type().Field(i), v.Field(i)
+		if name := jsonName(f); name != "-" {
+			fields[name] = bodyField{
+				set:      func(in node) string { return in.set(to) },
+				reset:    func() { to.Set(byDefault.Field(i)) },
+				readOnly: f.Tag.Get("api") == "-",
+			}
+		}
+	}
+}
+
+func allowedNames(fields map[string]bodyField) string {
+	var names []string
+	for name, f := range fields {
+		if !f.readOnly {
+			names = append(names, name)
+		}
+	}
+	slices.Sort(names)
+	return strings.Join(names, ", ")
+}
+
+// set sets a field, or says what is allowed.
+func (n node) set(v reflect.Value) (allowed string) {
+	if t, ok := v.Addr().Interface().(encoding.TextUnmarshaler); ok {
+		s, ok := n.value.(string)
+		if !ok || t.UnmarshalText([]byte(s)) != nil {
+			return `a duration such as "30s" or "1h30m"`
+		}
+		return ""
+	}
+	switch v.Kind() {
+	case reflect.String:
+		s, ok := n.value.(string)
+		if !ok {
+			return "a text"
+		}
+		v.SetString(s)
+	case reflect.Bool:
+		b, ok := n.value.(bool)
+		if !ok {
+			return "true or false"
+		}
+		v.SetBool(b)
+	case reflect.Int, reflect.Int64, reflect.Uint32:
+		number, ok := n.value.(json.Number)
+		i, err := strconv.ParseInt(number.String(), 10, 64)
+		if !ok || err != nil || v.Kind() == reflect.Uint32 && (i < 0 || i > 1<<32-1) {
+			return "a whole number"
+		}
+		if v.Kind() == reflect.Uint32 {
+			v.SetUint(uint64(i)) // #nosec G115 -- not negative: see above
+		} else {
+			v.SetInt(i)
+		}
+	case reflect.Slice:
+		items, ok := n.value.([]node)
+		if !ok || v.Type().Elem().Kind() != reflect.String {
+			return "a list of texts"
+		}
+		list := make([]string, len(items))
+		for i, item := range items {
+			if list[i], ok = item.value.(string); !ok {
+				return "a list of texts"
+			}
+		}
+		v.Set(reflect.ValueOf(list))
+	default:
+		panic("no way to set a " + v.Type().String())
+	}
+	return ""
+}

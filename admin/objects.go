@@ -1,0 +1,29 @@
+// Package object is what is done to the objects of a broker, for the API and the pages alike: clients, topics, producers,
+// consumers, messages and whole documents of definitions. What a change does and its entry in the audit log are one
+// commit.
+//
+// A Noun describes one kind of object, and what can be done to any. Its fields stand in the tables of the broker, and Node
+// reads them from the body of a request.
+package admin
+
+import (
+	"log/slog"
+	"sync"
+
+	"pipit/admin/audit"
+	"pipit/broker"
+)
+
+// Objects are those of a broker. Its methods may be called from any goroutine.
+type Objects struct {
+	b     *broker.Broker
+	log   *slog.Logger // of what is weak
+	trail *audit.Log
+
+	oneImport sync.Mutex // held while an import is read and done
+}
+
+// newObjects returns the objects of a broker, with the audit log of what is done to them.
+func newObjects(b *broker.Broker, log *slog.Logger, trail *audit.Log) *Objects {
+	return &Objects{b: b, log: log, trail: trail}
+}
