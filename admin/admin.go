@@ -28,6 +28,7 @@ import (
 	"pipit/admin/audit"
 	"pipit/admin/gate"
 	"pipit/admin/monitor"
+	"pipit/admin/object"
 	"pipit/broker"
 	"pipit/httpapi/exchange"
 	"pipit/httpapi/forwarded"
@@ -71,7 +72,7 @@ type Admin struct {
 	monitor  *monitor.Monitor
 	started  time.Time
 
-	objects *Objects
+	objects *object.Objects
 	users   *access.Users
 	trail   *audit.Log
 
@@ -105,7 +106,7 @@ func New(b *broker.Broker, o Options) (*Admin, error) {
 	if a.users, err = access.New(b, o.Logger, a.trail, a.reach); err != nil {
 		return nil, err
 	}
-	a.objects = newObjects(b, o.Logger, a.trail)
+	a.objects = object.New(b, o.Logger, a.trail)
 	a.Adjust(o)
 	a.monitor = monitor.New(b, o.PathPrefix, a.started)
 	a.monitor.Start()
@@ -339,7 +340,7 @@ const maxBody = 1 << 20 // bytes
 func (a *Admin) maxBody(rt route) int64 {
 	switch {
 	case strings.Contains(rt.Path, "/import"):
-		return maxImportBody
+		return object.MaxImportBody
 	case strings.HasSuffix(rt.Path, "/messages") || strings.HasSuffix(rt.Path, "/publish"):
 		return maxBody + 3*a.adjusted.Load().maxPayload
 	default:

@@ -18,10 +18,10 @@ const v1 = "/admin/api/v1"
 // apiRoutes returns the routes of the API. openapi.json describes each of them.
 func (a *Admin) apiRoutes() []route {
 	return slices.Concat(
-		resourceOf(a.objects.clients()).apiRoutes(),
-		resourceOf(a.objects.topics()).apiRoutes(),
-		resourceOf(a.objects.producers()).apiRoutes(),
-		resourceOf(a.objects.consumers()).apiRoutes(),
+		resourceOf(a.objects.Clients()).apiRoutes(),
+		resourceOf(a.objects.Topics()).apiRoutes(),
+		resourceOf(a.objects.Producers()).apiRoutes(),
+		resourceOf(a.objects.Consumers()).apiRoutes(),
 		a.queueRoutes(),
 		a.messageRoutes(),
 		a.statsRoutes(),

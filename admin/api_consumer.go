@@ -3,6 +3,8 @@ package admin
 import (
 	"context"
 	"net/http"
+
+	"pipit/admin/object"
 )
 
 // Affected is how many messages something was done to.
@@ -15,9 +17,9 @@ func (a *Admin) queueRoutes() []route {
 	one := v1 + "/consumers/:id"
 	return []route{
 		{"POST", one + "/rotate", a.apiRotate, write},
-		{"POST", one + "/clear", apiQueue(a.objects.consumers(), a.objects.clearBacklog), write},
-		{"POST", one + "/clear-in-flight", apiQueue(a.objects.consumers(), a.objects.clearInFlight), write},
-		{"POST", one + "/release", apiQueue(a.objects.consumers(), a.objects.releaseInFlight), write},
+		{"POST", one + "/clear", apiQueue(a.objects.Consumers(), a.objects.ClearBacklog), write},
+		{"POST", one + "/clear-in-flight", apiQueue(a.objects.Consumers(), a.objects.ClearInFlight), write},
+		{"POST", one + "/release", apiQueue(a.objects.Consumers(), a.objects.ReleaseInFlight), write},
 	}
 }
 
@@ -29,23 +31,23 @@ func (a *Admin) apiRotate(w http.ResponseWriter, r *http.Request, p params) erro
 	if err != nil {
 		return err
 	}
-	c, err := a.objects.consumers().lookUp(p["id"])
+	c, err := a.objects.Consumers().LookUp(p["id"])
 	if err != nil {
 		return err
 	}
-	if c, err = a.objects.rotateSubKey(r.Context(), actorOf(r.Context()), &c, revision); err != nil {
+	if c, err = a.objects.RotateSubKey(r.Context(), actorOf(r.Context()), &c, revision); err != nil {
 		return err
 	}
-	return resourceOf(a.objects.consumers()).reply(w, r, http.StatusOK, c)
+	return resourceOf(a.objects.Consumers()).reply(w, r, http.StatusOK, c)
 }
 
 // apiQueue returns the handler of what is done to the queue of a consumer.
-func apiQueue[N int | int64](consumers *noun[Consumer], do func(context.Context, actor, *Consumer) (N, error)) func(http.ResponseWriter, *http.Request, params) error {
+func apiQueue[N int | int64](consumers *object.Noun[object.Consumer], do func(context.Context, actor, *object.Consumer) (N, error)) func(http.ResponseWriter, *http.Request, params) error {
 	return func(w http.ResponseWriter, r *http.Request, p params) error {
 		if err := noQuery(r); err != nil {
 			return err
 		}
-		c, err := consumers.lookUp(p["id"])
+		c, err := consumers.LookUp(p["id"])
 		if err != nil {
 			return err
 		}

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"pipit/admin/audit"
+	"pipit/admin/object"
 	"pipit/broker/clip"
 )
 
@@ -24,7 +25,7 @@ func (a *Admin) apiExport(w http.ResponseWriter, r *http.Request, _ params) erro
 	if err := noQuery(r); err != nil {
 		return err
 	}
-	body, err := a.objects.export()
+	body, err := a.objects.Export()
 	if err != nil {
 		return err
 	}
@@ -44,7 +45,7 @@ func (a *Admin) apiImport(w http.ResponseWriter, r *http.Request, _ params) erro
 	if err != nil {
 		return err
 	}
-	return a.serveImport(w, r, dryRun, readDefinitions)
+	return a.serveImport(w, r, dryRun, object.ReadDefinitions)
 }
 
 func (a *Admin) apiImportZato(w http.ResponseWriter, r *http.Request, _ params) error {
@@ -56,13 +57,13 @@ func (a *Admin) apiImportZato(w http.ResponseWriter, r *http.Request, _ params) 
 	if err != nil {
 		return err
 	}
-	lists := []string{zatoTopics, zatoProducers, zatoConsumers}
+	lists := []string{object.ZatoTopics, object.ZatoProducers, object.ZatoConsumers}
 	list, err := v.oneOf("list", lists...)
 	if err != nil {
 		return err
 	}
-	return a.serveImport(w, r, dryRun, func(body io.Reader) (*importing, error) {
-		return a.objects.readZato(body, list, v["topic"])
+	return a.serveImport(w, r, dryRun, func(body io.Reader) (*object.Importing, error) {
+		return a.objects.ReadZato(body, list, v["topic"])
 	})
 }
 
@@ -70,7 +71,7 @@ func (a *Admin) apiImportZato(w http.ResponseWriter, r *http.Request, _ params) 
 const importReply = time.Minute
 
 // serveImport answers a request whose body is an import, which read reads.
-func (a *Admin) serveImport(w http.ResponseWriter, r *http.Request, dryRun bool, read func(io.Reader) (*importing, error)) error {
+func (a *Admin) serveImport(w http.ResponseWriter, r *http.Request, dryRun bool, read func(io.Reader) (*object.Importing, error)) error {
 	answer, err := a.importBody(w, r, dryRun, read)
 	if err == nil {
 		return reply(w, http.StatusOK, answer)
@@ -81,7 +82,7 @@ func (a *Admin) serveImport(w http.ResponseWriter, r *http.Request, dryRun bool,
 	return err
 }
 
-func (a *Admin) importBody(w http.ResponseWriter, r *http.Request, dryRun bool, read func(io.Reader) (*importing, error)) (none Import, err error) {
+func (a *Admin) importBody(w http.ResponseWriter, r *http.Request, dryRun bool, read func(io.Reader) (*object.Importing, error)) (none object.Import, err error) {
 	if err := checkBody(r, typeJSON); err != nil {
 		return none, err
 	}
@@ -97,7 +98,7 @@ func (a *Admin) importBody(w http.ResponseWriter, r *http.Request, dryRun bool, 
 	// Hashes of many passwords take longer than other requests may, and the client can leave meanwhile.
 	rc := http.NewResponseController(w)
 	_, _ = rc.SetReadDeadline(time.Time{}), rc.SetWriteDeadline(time.Time{})
-	done, err := a.objects.importDefinitions(r.Context(), actorOf(r.Context()), d, dryRun)
+	done, err := a.objects.Import(r.Context(), actorOf(r.Context()), d, dryRun)
 	_ = rc.SetWriteDeadline(time.Now().Add(importReply))
 	return done, err
 }

@@ -8,6 +8,7 @@ import (
 	"strconv"
 	"strings"
 
+	"pipit/admin/object"
 	"pipit/broker"
 	"pipit/broker/clip"
 )
@@ -21,16 +22,16 @@ const (
 
 // MessagePage is a page of messages.
 type MessagePage struct {
-	Items []Message `json:"items"`
-	Next  string    `json:"next,omitempty"` // cursor of the next page; absent at the end
+	Items []object.Message `json:"items"`
+	Next  string           `json:"next,omitempty"` // cursor of the next page; absent at the end
 	// messages looked at. A page looks at 20,000 at most, so that it may be empty and yet have a next.
 	Scanned int `json:"scanned"`
 }
 
 // MessageDetail is a message, and where it stands with each consumer.
 type MessageDetail struct {
-	Message   Message    `json:"message"`
-	Standings []Standing `json:"standings"`
+	Message   object.Message    `json:"message"`
+	Standings []object.Standing `json:"standings"`
 }
 
 // Published is the answer to a Publication.
@@ -98,13 +99,13 @@ func (a *Admin) apiMessages(w http.ResponseWriter, r *http.Request, _ params) er
 	if o.Until, err = v.time("until"); err != nil {
 		return err
 	}
-	found, err := a.objects.browse(r.Context(), o)
+	found, err := a.objects.Browse(r.Context(), o)
 	if err != nil {
 		return ofParameters(err)
 	}
-	page := MessagePage{Items: make([]Message, len(found.Messages)), Next: found.Next, Scanned: found.Scanned}
+	page := MessagePage{Items: make([]object.Message, len(found.Messages)), Next: found.Next, Scanned: found.Scanned}
 	for i := range found.Messages {
-		page.Items[i] = messageOf(&found.Messages[i], payload > 0)
+		page.Items[i] = object.MessageOf(&found.Messages[i], payload > 0)
 	}
 	return reply(w, http.StatusOK, page)
 }
@@ -118,7 +119,7 @@ func (a *Admin) apiMessage(w http.ResponseWriter, r *http.Request, p params) err
 	if err != nil {
 		return err
 	}
-	m, standings, err := a.objects.getMessage(p["topic"], p["msg_id"])
+	m, standings, err := a.objects.Message(p["topic"], p["msg_id"])
 	if err != nil {
 		return err
 	}
@@ -127,7 +128,7 @@ func (a *Admin) apiMessage(w http.ResponseWriter, r *http.Request, p params) err
 		m.Payload = nil
 	case most > 0 && most < int64(len(m.Payload)):
 		m.Payload, m.Truncated = m.Payload[:most], true
-		m.Payload = wholeRunes(m.Payload)
+		m.Payload = object.WholeRunes(m.Payload)
 	}
 	return reply(w, http.StatusOK, MessageDetail{m, standings})
 }
@@ -138,7 +139,7 @@ func (a *Admin) apiPayload(w http.ResponseWriter, r *http.Request, p params) err
 	if err := noQuery(r); err != nil {
 		return err
 	}
-	m, _, err := a.objects.getMessage(p["topic"], p["msg_id"])
+	m, _, err := a.objects.Message(p["topic"], p["msg_id"])
 	if err != nil {
 		return err
 	}
@@ -156,12 +157,12 @@ func (a *Admin) apiDeleteMessage(w http.ResponseWriter, r *http.Request, p param
 	if err := noQuery(r); err != nil {
 		return err
 	}
-	n, err := a.objects.deleteMessages(r.Context(), actorOf(r.Context()), p["topic"], []string{p["msg_id"]})
+	n, err := a.objects.DeleteMessages(r.Context(), actorOf(r.Context()), p["topic"], []string{p["msg_id"]})
 	if err != nil {
 		return err
 	}
 	if n == 0 {
-		return notFound("message", p["msg_id"])
+		return object.NotFound("message", p["msg_id"])
 	}
 	return reply(w, http.StatusOK, Affected{int64(n)})
 }
@@ -176,7 +177,7 @@ func (a *Admin) apiDeleteMessages(w http.ResponseWriter, r *http.Request, p para
 	if err := readObject(r, &ids, &none, typeJSON); err != nil {
 		return err
 	}
-	n, err := a.objects.deleteMessages(r.Context(), actorOf(r.Context()), p["name"], ids.IDs)
+	n, err := a.objects.DeleteMessages(r.Context(), actorOf(r.Context()), p["name"], ids.IDs)
 	if err != nil {
 		return err
 	}
@@ -192,7 +193,7 @@ func (a *Admin) apiReleaseMessage(w http.ResponseWriter, r *http.Request, p para
 	if err != nil {
 		return err
 	}
-	done, err := a.objects.releaseMessage(r.Context(), actorOf(r.Context()), p["topic"], p["msg_id"], consumer)
+	done, err := a.objects.ReleaseMessage(r.Context(), actorOf(r.Context()), p["topic"], p["msg_id"], consumer)
 	if err != nil {
 		return err
 	}
@@ -208,7 +209,7 @@ func (a *Admin) apiPublish(w http.ResponseWriter, r *http.Request, p params) err
 	if err != nil {
 		return err
 	}
-	id, err := a.objects.publish(r.Context(), actorOf(r.Context()), p["name"], pub)
+	id, err := a.objects.Publish(r.Context(), actorOf(r.Context()), p["name"], pub)
 	if err != nil {
 		return err
 	}
@@ -217,15 +218,15 @@ func (a *Admin) apiPublish(w http.ResponseWriter, r *http.Request, p params) err
 }
 
 // readNode reads a body of JSON. The route has no parameters of a query.
-func readNode(r *http.Request) (node, error) {
+func readNode(r *http.Request) (object.Node, error) {
 	if err := noQuery(r); err != nil {
-		return node{}, err
+		return object.Node{}, err
 	}
 	body, err := readBody(r, typeJSON)
 	if err != nil {
-		return node{}, err
+		return object.Node{}, err
 	}
-	return parse(body)
+	return object.Parse(body)
 }
 
 // publicationBody is a message to be published, with exactly one of payload and payload_base64.
@@ -242,15 +243,15 @@ type publicationBody struct {
 
 // publicationOf reads a message to be published. A zero, which in a Publication stands for a
 // default, is checked here.
-func publicationOf(n node) (Publication, error) {
+func publicationOf(n object.Node) (object.Publication, error) {
 	var in, none publicationBody
-	if err := n.object(&in, &none); err != nil {
-		return Publication{}, err
+	if err := n.Object(&in, &none); err != nil {
+		return object.Publication{}, err
 	}
-	p := Publication{[]byte(in.Payload), in.MIMEType, in.Priority, in.Expiration, in.Delay, in.ID}
+	p := object.Publication{Payload: []byte(in.Payload), MIMEType: in.MIMEType, Priority: in.Priority, Expiration: in.Expiration, Delay: in.Delay, ID: in.ID}
 	given := func(name string) bool {
-		v, ok := n.member(name)
-		return ok && v.value != nil
+		v, ok := n.Member(name)
+		return ok && v.Value != nil
 	}
 	switch {
 	case given("payload") && given("payload_base64"):

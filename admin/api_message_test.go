@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"pipit/admin/object"
 	"pipit/broker"
 )
 
@@ -25,7 +26,7 @@ func TestPayloadName(t *testing.T) {
 	r := newAPIRig(t)
 	r.example()
 	id := "ž \"; a\\b"
-	r.publish(object{"payload": "x", "msg_id": id})
+	r.publish(jsonObject{"payload": "x", "msg_id": id})
 	if a := r.ok(200, "GET", "/messages/%2Fcustomer%2Fcreated/"+url.PathEscape(id)+"/payload", nil); fileOf(a) != id+".bin" {
 		t.Errorf("%v", a.Header)
 	}
@@ -34,7 +35,7 @@ func TestPayloadName(t *testing.T) {
 const apiTopic = "/topics/%2Fcustomer%2Fcreated"
 
 // publish publishes a message to /customer/created and returns its ID.
-func (r *apiRig) publish(body object) string {
+func (r *apiRig) publish(body jsonObject) string {
 	r.t.Helper()
 	return r.ok(201, "POST", apiTopic+"/messages", body).field(r.t, "msg_id").(string)
 }
@@ -60,15 +61,15 @@ func TestPublish(t *testing.T) {
 	c := r.example()
 	binary := []byte{0, 1, 0xff, 0xfe}
 	for i, tt := range []struct {
-		body object
-		want Message
+		body jsonObject
+		want object.Message
 	}{
-		{object{"payload": "Hello"}, Message{Priority: 5, MIMEType: "text/plain", Expiration: 60, Payload: []byte("Hello")}},
-		{object{"payload": ""}, Message{Priority: 5, MIMEType: "text/plain", Expiration: 60, Payload: []byte{}}},
-		{object{"payload": "<b>&\u2028</b>\x00"}, Message{Priority: 5, MIMEType: "text/plain", Expiration: 60, Payload: []byte("<b>&\u2028</b>\x00")}},
-		{object{"payload_base64": base64.StdEncoding.EncodeToString(binary), "mime_type": "application/x-thing", "priority": 9, "expiration": 3600, "msg_id": "my-own.1"},
-			Message{ID: "my-own.1", Priority: 9, MIMEType: "application/x-thing", Expiration: 3600, Payload: binary}},
-		{object{"payload": "later", "delay": 600, "priority": nil, "payload_base64": nil}, Message{Priority: 5, MIMEType: "text/plain", Expiration: 60, Payload: []byte("later"), State: "delayed"}},
+		{jsonObject{"payload": "Hello"}, object.Message{Priority: 5, MIMEType: "text/plain", Expiration: 60, Payload: []byte("Hello")}},
+		{jsonObject{"payload": ""}, object.Message{Priority: 5, MIMEType: "text/plain", Expiration: 60, Payload: []byte{}}},
+		{jsonObject{"payload": "<b>&\u2028</b>\x00"}, object.Message{Priority: 5, MIMEType: "text/plain", Expiration: 60, Payload: []byte("<b>&\u2028</b>\x00")}},
+		{jsonObject{"payload_base64": base64.StdEncoding.EncodeToString(binary), "mime_type": "application/x-thing", "priority": 9, "expiration": 3600, "msg_id": "my-own.1"},
+			object.Message{ID: "my-own.1", Priority: 9, MIMEType: "application/x-thing", Expiration: 3600, Payload: binary}},
+		{jsonObject{"payload": "later", "delay": 600, "priority": nil, "payload_base64": nil}, object.Message{Priority: 5, MIMEType: "text/plain", Expiration: 60, Payload: []byte("later"), State: "delayed"}},
 	} {
 		a := r.ok(201, "POST", apiTopic+"/messages", tt.body)
 		id := a.field(t, "msg_id").(string)
@@ -90,8 +91,8 @@ func TestPublish(t *testing.T) {
 		}
 	}
 	// What a Publication marshals to is a body.
-	r.ok(201, "POST", apiTopic+"/messages", Publication{Payload: binary, Priority: 3})
-	r.ok(201, "POST", apiTopic+"/messages", Publication{Payload: []byte("text")})
+	r.ok(201, "POST", apiTopic+"/messages", object.Publication{Payload: binary, Priority: 3})
+	r.ok(201, "POST", apiTopic+"/messages", object.Publication{Payload: []byte("text")})
 }
 
 func TestPublishRefused(t *testing.T) {
@@ -134,8 +135,8 @@ func TestPublishRefused(t *testing.T) {
 	r.ok(200, "PATCH", apiTopic, `{"is_active": false}`)
 	r.refused(409, "inactive", "POST", apiTopic+"/messages", `{"payload": "a"}`)
 	r.ok(200, "PATCH", apiTopic, `{"is_active": true, "max_depth": 1}`)
-	r.publish(object{"payload": "the one"})
-	a := r.do("POST", apiTopic+"/messages", object{"payload": "one more"})
+	r.publish(jsonObject{"payload": "the one"})
+	a := r.do("POST", apiTopic+"/messages", jsonObject{"payload": "one more"})
 	var p Problem
 	a.into(t, &p)
 	if a.StatusCode != 429 || p.Code != "full" || a.Header.Get("Retry-After") == "" {
@@ -146,8 +147,8 @@ func TestPublishRefused(t *testing.T) {
 	}
 	// A payload of the largest size is taken in either way of writing.
 	r.ok(200, "PATCH", apiTopic, `{"max_depth": 9}`)
-	r.publish(object{"payload": strings.Repeat("x", broker.DefaultMaxPayload)})
-	r.publish(object{"payload_base64": bytes.Repeat([]byte{0xff}, broker.DefaultMaxPayload)})
+	r.publish(jsonObject{"payload": strings.Repeat("x", broker.DefaultMaxPayload)})
+	r.publish(jsonObject{"payload_base64": bytes.Repeat([]byte{0xff}, broker.DefaultMaxPayload)})
 }
 
 func TestBrowse(t *testing.T) {
@@ -155,10 +156,10 @@ func TestBrowse(t *testing.T) {
 	c := r.example()
 	var low, high []string
 	for i := range 5 {
-		low = append(low, r.publish(object{"payload": fmt.Sprintf("low %d ü", i), "priority": 2}))
-		high = append(high, r.publish(object{"payload": fmt.Sprintf("high %d", i), "priority": 8}))
+		low = append(low, r.publish(jsonObject{"payload": fmt.Sprintf("low %d ü", i), "priority": 2}))
+		high = append(high, r.publish(jsonObject{"payload": fmt.Sprintf("high %d", i), "priority": 8}))
 	}
-	later := r.publish(object{"payload": "later", "delay": 600})
+	later := r.publish(jsonObject{"payload": "later", "delay": 600})
 	all := slices.Concat(high, low)
 	of := "topic=/customer/created"
 	for _, tt := range []struct {
@@ -249,7 +250,7 @@ func TestMessage(t *testing.T) {
 			t.Errorf("%v received, want %v", got, n)
 		}
 	}
-	id := r.publish(object{"payload_base64": "AAECAw==", "mime_type": "text/html"})
+	id := r.publish(jsonObject{"payload_base64": "AAECAw==", "mime_type": "text/html"})
 	one := "/messages/%2Fcustomer%2Fcreated/" + id
 	a := r.ok(200, "GET", one+"/payload", nil)
 	if a.Header.Get("Content-Type") != "application/octet-stream" || a.Header.Get("X-Content-Type-Options") != "nosniff" ||
@@ -296,15 +297,15 @@ func TestMessage(t *testing.T) {
 		}
 	}
 	for range 3 {
-		r.publish(object{"payload": "x"})
+		r.publish(jsonObject{"payload": "x"})
 	}
 	receive(3)
-	r.publish(object{"payload": "y"})
+	r.publish(jsonObject{"payload": "y"})
 	if a := r.ok(200, "POST", consumer+"/clear", nil); a.field(t, "messages") != 4.0 {
 		t.Errorf("clear: %s", a.body)
 	}
 
-	later := r.publish(object{"payload": "later", "delay": 600})
+	later := r.publish(jsonObject{"payload": "later", "delay": 600})
 	receive(0)
 	if a := r.ok(200, "POST", "/messages/%2Fcustomer%2Fcreated/"+later+"/release", nil); a.field(t, "released") != true {
 		t.Errorf("released: %s", a.body)
@@ -313,12 +314,12 @@ func TestMessage(t *testing.T) {
 
 	var list []string
 	for range 4 {
-		list = append(list, r.publish(object{"payload": "x"}))
+		list = append(list, r.publish(jsonObject{"payload": "x"}))
 	}
 	if a := r.ok(200, "DELETE", "/messages/%2Fcustomer%2Fcreated/"+list[0], nil); a.field(t, "messages") != 1.0 {
 		t.Errorf("deleted: %s", a.body)
 	}
-	if a := r.ok(200, "POST", apiTopic+"/messages/delete", object{"ids": append(list, "nobody")}); a.field(t, "messages") != 3.0 {
+	if a := r.ok(200, "POST", apiTopic+"/messages/delete", jsonObject{"ids": append(list, "nobody")}); a.field(t, "messages") != 3.0 {
 		t.Errorf("deleted: %s", a.body)
 	}
 	receive(0)
@@ -329,13 +330,13 @@ func TestMessage(t *testing.T) {
 		r.refused(404, "not_found", "POST", path+"/release", nil)
 		r.refused(404, "not_found", "DELETE", path, nil)
 	}
-	r.refused(404, "not_found", "POST", "/topics/%2Fnone/messages/delete", object{"ids": []string{"a"}})
+	r.refused(404, "not_found", "POST", "/topics/%2Fnone/messages/delete", jsonObject{"ids": []string{"a"}})
 	for body, pointer := range map[string]string{`{}`: "/ids", `{"ids": []}`: "/ids", `{"ids": "a"}`: "/ids", `{"ids": [1]}`: "/ids", `{"list": ["a"]}`: "/list"} {
 		if p := r.refused(422, "invalid", "POST", apiTopic+"/messages/delete", body); len(p.Errors) != 1 || p.Errors[0].Pointer != pointer {
 			t.Errorf("%s: errors %v", body, p.Errors)
 		}
 	}
-	if p := r.refused(422, "invalid", "POST", apiTopic+"/messages/delete", object{"ids": slices.Repeat([]string{"a"}, broker.MaxSettle+1)}); len(p.Errors) != 1 {
+	if p := r.refused(422, "invalid", "POST", apiTopic+"/messages/delete", jsonObject{"ids": slices.Repeat([]string{"a"}, broker.MaxSettle+1)}); len(p.Errors) != 1 {
 		t.Errorf("errors %v", p.Errors)
 	}
 	r.refused(422, "invalid", "POST", one+"/release?consumer=x", nil)
@@ -356,7 +357,7 @@ func TestMessage(t *testing.T) {
 func TestNoRoom(t *testing.T) {
 	r := newAPIRig(t)
 	c := r.example()
-	id := r.publish(object{"payload": "x", "delay": 60})
+	id := r.publish(jsonObject{"payload": "x", "delay": 60})
 	before := r.ok(200, "GET", "/export", nil).body
 	r.store.full.Store(true)
 	consumer := fmt.Sprintf("/consumers/%d", c.ID)
@@ -364,15 +365,15 @@ func TestNoRoom(t *testing.T) {
 		method, path string
 		body         any
 	}{
-		{"POST", "/topics", object{"name": "/x"}},
-		{"PATCH", apiTopic, object{"max_depth": 3}},
+		{"POST", "/topics", jsonObject{"name": "/x"}},
+		{"PATCH", apiTopic, jsonObject{"max_depth": 3}},
 		{"DELETE", apiTopic, nil},
-		{"POST", apiTopic + "/messages", object{"payload": "x"}},
+		{"POST", apiTopic + "/messages", jsonObject{"payload": "x"}},
 		{"POST", consumer + "/rotate", nil},
 		{"POST", "/messages/%2Fcustomer%2Fcreated/" + id + "/release", nil},
 		{"DELETE", "/messages/%2Fcustomer%2Fcreated/" + id, nil},
-		{"POST", "/import", object{"version": 1, "topics": []object{{"name": "/y"}}}},
-		{"POST", "/tokens", object{"name": "one"}},
+		{"POST", "/import", jsonObject{"version": 1, "topics": []jsonObject{{"name": "/y"}}}},
+		{"POST", "/tokens", jsonObject{"name": "one"}},
 	} {
 		r.refused(507, "disk_full", tt.method, tt.path, tt.body)
 	}
@@ -393,7 +394,7 @@ func TestDraining(t *testing.T) {
 	if err := r.b.Close(); err != nil {
 		t.Fatal(err)
 	}
-	a := r.do("POST", "/topics", object{"name": "/x"})
+	a := r.do("POST", "/topics", jsonObject{"name": "/x"})
 	if a.StatusCode != 503 || a.Header.Get("Retry-After") == "" || a.field(t, "code") != "unavailable" {
 		t.Errorf("after the end: %s %s", a.Status, a.body)
 	}
@@ -402,11 +403,11 @@ func TestDraining(t *testing.T) {
 func TestStats(t *testing.T) {
 	r := newAPIRig(t)
 	c := r.example()
-	r.ok(200, "PATCH", apiTopic, object{"max_depth": 5})
+	r.ok(200, "PATCH", apiTopic, jsonObject{"max_depth": 5})
 	for range 4 {
-		r.publish(object{"payload": "x"})
+		r.publish(jsonObject{"payload": "x"})
 	}
-	r.publish(object{"payload": "x", "delay": 60})
+	r.publish(jsonObject{"payload": "x", "delay": 60})
 	var s Stats
 	a := r.ok(200, "GET", "/stats", nil)
 	a.into(t, &s)

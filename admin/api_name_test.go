@@ -7,9 +7,9 @@ func TestNamesInQuery(t *testing.T) {
 	r := newAPIRig(t)
 	r.example()
 	const name = "name=/customer/created"
-	r.ok(201, "POST", "/topics", object{"name": "-"})
-	r.ok(201, "POST", "/clients", object{"username": "a/b", "password": "secret"})
-	r.ok(201, "POST", "/administrators", object{"name": "c/d", "password": "a long password"})
+	r.ok(201, "POST", "/topics", jsonObject{"name": "-"})
+	r.ok(201, "POST", "/clients", jsonObject{"username": "a/b", "password": "secret"})
+	r.ok(201, "POST", "/administrators", jsonObject{"name": "c/d", "password": "a long password"})
 	answered := func(field, want string, a apiAnswer) {
 		t.Helper()
 		if got := a.field(t, field); got != want {
@@ -20,10 +20,10 @@ func TestNamesInQuery(t *testing.T) {
 	answered("name", "/customer/created", r.ok(200, "GET", "/topics/-?name=%2Fcustomer%2Fcreated", nil))
 	answered("name", "-", r.ok(200, "GET", "/topics/-", nil))
 	answered("name", "-", r.ok(200, "GET", "/topics/-?name=-", nil))
-	answered("name", "/customer/created", r.ok(200, "PATCH", "/topics/-?"+name, object{"max_depth": 7}))
+	answered("name", "/customer/created", r.ok(200, "PATCH", "/topics/-?"+name, jsonObject{"max_depth": 7}))
 	r.ok(200, "GET", "/topics/-/deletion?"+name, nil)
-	r.ok(201, "POST", "/topics/-/messages?"+name, object{"payload": "one", "msg_id": "m1", "delay": 60})
-	r.ok(201, "POST", "/topics/-/messages?"+name, object{"payload": "two", "msg_id": "-"})
+	r.ok(201, "POST", "/topics/-/messages?"+name, jsonObject{"payload": "one", "msg_id": "m1", "delay": 60})
+	r.ok(201, "POST", "/topics/-/messages?"+name, jsonObject{"payload": "two", "msg_id": "-"})
 	if a := r.ok(200, "GET", "/messages/-/m1/payload?"+name, nil); string(a.body) != "one" {
 		t.Errorf("payload %s", a.body)
 	}
@@ -36,7 +36,7 @@ func TestNamesInQuery(t *testing.T) {
 	r.ok(200, "GET", "/messages/-/m1?payload=2&"+name, nil)
 	r.ok(200, "POST", "/messages/-/m1/release?"+name, nil)
 	r.ok(200, "DELETE", "/messages/-/m1?"+name, nil)
-	r.ok(200, "POST", "/topics/-/messages/delete?"+name, object{"ids": []string{"-"}})
+	r.ok(200, "POST", "/topics/-/messages/delete?"+name, jsonObject{"ids": []string{"-"}})
 	answered("username", "a/b", r.ok(200, "GET", "/clients/-?username=a/b", nil))
 	r.ok(200, "DELETE", "/clients/-?username=a/b", nil)
 	r.ok(204, "DELETE", "/administrators/-?name=c/d", nil)
@@ -64,7 +64,7 @@ func TestNamesInQuery(t *testing.T) {
 func TestEmptyIsNoDefault(t *testing.T) {
 	r := newAPIRig(t)
 	r.example()
-	for path, body := range map[string]object{
+	for path, body := range map[string]jsonObject{
 		"/tokens":    {"name": "one", "scope": ""},
 		"/consumers": {"client": "erp", "topic": "/customer/created", "start": ""},
 	} {

@@ -1,16 +1,20 @@
 package admin
 
-import "net/http"
+import (
+	"net/http"
+
+	"pipit/admin/object"
+)
 
 // resource is a noun in the API.
-type resource[T any] struct{ *noun[T] }
+type resource[T any] struct{ *object.Noun[T] }
 
-func resourceOf[T any](n *noun[T]) resource[T] { return resource[T]{n} }
+func resourceOf[T any](n *object.Noun[T]) resource[T] { return resource[T]{n} }
 
 // apiRoutes are the routes that each noun has in the API.
 func (n resource[T]) apiRoutes() []route {
-	list := v1 + n.path
-	one := list + "/:" + n.param
+	list := v1 + n.Path
+	one := list + "/:" + n.Param
 	return []route{
 		{"GET", list, n.apiList, read},
 		{"POST", list, n.apiCreate, write},
@@ -22,20 +26,20 @@ func (n resource[T]) apiRoutes() []route {
 }
 
 func (n resource[T]) show(v *T, who actor) {
-	if who.Access < write && n.mask != nil {
-		n.mask(v)
+	if who.Access < write && n.Mask != nil {
+		n.Mask(v)
 	}
 }
 
 // revealed is to be called with what show has let be shown.
 func (n resource[T]) revealed(r *http.Request, v *T) {
-	if n.reveal != nil && actorOf(r.Context()).Access >= write {
-		n.reveal(r, v)
+	if n.Reveal != nil && actorOf(r.Context()).Access >= write {
+		n.Reveal(r, v)
 	}
 }
 
 func (n resource[T]) apiList(w http.ResponseWriter, r *http.Request, _ params) error {
-	v, err := parseQuery(r, append([]string{"search", "sort", "desc", "limit", "cursor"}, n.filters...)...)
+	v, err := parseQuery(r, append([]string{"search", "sort", "desc", "limit", "cursor"}, n.Filters...)...)
 	if err != nil {
 		return err
 	}
@@ -51,7 +55,7 @@ func (n resource[T]) apiList(w http.ResponseWriter, r *http.Request, _ params) e
 		return err
 	}
 	q.Limit = int(limit)
-	page, err := n.list(q)
+	page, err := n.List(q)
 	if err != nil {
 		return ofParameters(err)
 	}
@@ -72,18 +76,18 @@ func (n resource[T]) apiCreate(w http.ResponseWriter, r *http.Request, _ params)
 	if err != nil {
 		return err
 	}
-	in, err := parse(body)
+	in, err := object.Parse(body)
 	if err != nil {
 		return err
 	}
-	v, byDefault := n.initial(), n.initial()
-	if err := in.object(&v, &byDefault); err != nil {
+	v, byDefault := n.Initial(), n.Initial()
+	if err := in.Object(&v, &byDefault); err != nil {
 		return err
 	}
-	if v, err = n.create(r.Context(), actorOf(r.Context()), v); err != nil {
+	if v, err = n.Create(r.Context(), actorOf(r.Context()), v); err != nil {
 		return created(err)
 	}
-	w.Header().Set("Location", v1+n.path+"/"+pathSegment(n.key(&v)))
+	w.Header().Set("Location", v1+n.Path+"/"+pathSegment(n.Key(&v)))
 	return n.reply(w, r, http.StatusCreated, v)
 }
 
@@ -91,7 +95,7 @@ func (n resource[T]) apiGet(w http.ResponseWriter, r *http.Request, p params) er
 	if err := noQuery(r); err != nil {
 		return err
 	}
-	v, err := n.get(p[n.param])
+	v, err := n.Get(p[n.Param])
 	if err != nil {
 		return err
 	}
@@ -107,7 +111,7 @@ func (n resource[T]) apiEdit(w http.ResponseWriter, r *http.Request, p params) e
 	if err != nil {
 		return err
 	}
-	patch, err := parse(body)
+	patch, err := object.Parse(body)
 	if err != nil {
 		return err
 	}
@@ -115,27 +119,27 @@ func (n resource[T]) apiEdit(w http.ResponseWriter, r *http.Request, p params) e
 	if err != nil {
 		return err
 	}
-	if given, ok := patch.member("revision"); ok && revision == "" && given.value != nil {
+	if given, ok := patch.Member("revision"); ok && revision == "" && given.Value != nil {
 		// An answer that is sent back, changed, is meant for what was answered.
-		s, ok := given.value.(string)
+		s, ok := given.Value.(string)
 		if !ok {
-			return fieldErrors{given.fail("a text")}
+			return fieldErrors{given.Fail("a text")}
 		}
 		revision = s
 	}
-	edited, err := n.edit(r.Context(), actorOf(r.Context()), p[n.param], revision, func(v *T) error {
-		byDefault := n.initial()
-		return patch.object(v, &byDefault)
+	edited, err := n.Edit(r.Context(), actorOf(r.Context()), p[n.Param], revision, func(v *T) error {
+		byDefault := n.Initial()
+		return patch.Object(v, &byDefault)
 	})
 	if err != nil {
 		return err
 	}
-	v, err := n.get(p[n.param])
+	v, err := n.Get(p[n.Param])
 	if err != nil {
 		return err
 	}
-	if n.warnings != nil {
-		*n.warnings(&v) = *n.warnings(&edited)
+	if n.Warnings != nil {
+		*n.Warnings(&v) = *n.Warnings(&edited)
 	}
 	n.revealed(r, &v)
 	return n.reply(w, r, http.StatusOK, v)
@@ -149,7 +153,7 @@ func (n resource[T]) apiDelete(w http.ResponseWriter, r *http.Request, p params)
 	if err != nil {
 		return err
 	}
-	deleted, err := n.delete(r.Context(), actorOf(r.Context()), p[n.param], revision)
+	deleted, err := n.Delete(r.Context(), actorOf(r.Context()), p[n.Param], revision)
 	if err != nil {
 		return err
 	}
@@ -160,16 +164,16 @@ func (n resource[T]) apiDeletion(w http.ResponseWriter, r *http.Request, p param
 	if err := noQuery(r); err != nil {
 		return err
 	}
-	v, err := n.lookUp(p[n.param])
+	v, err := n.LookUp(p[n.Param])
 	if err != nil {
 		return err
 	}
-	return reply(w, http.StatusOK, n.goes(&v))
+	return reply(w, http.StatusOK, n.Goes(&v))
 }
 
 // reply answers with an object as who asks may see it, or says that it is the one that the caller has.
 func (n resource[T]) reply(w http.ResponseWriter, r *http.Request, status int, v T) error {
-	revision := n.revision(&v)
+	revision := n.Revision(&v)
 	n.show(&v, actorOf(r.Context()))
 	body, err := marshal(v)
 	if err != nil {

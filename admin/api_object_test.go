@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"pipit/admin/access"
+	"pipit/admin/object"
 	"pipit/broker"
 	"pipit/broker/login"
 )
@@ -26,8 +27,8 @@ func TestEveryOperation(t *testing.T) {
 		r.ok(200, "GET", one[:strings.LastIndexByte(one, '/')], nil)
 		r.ok(200, "GET", one, nil)
 		r.ok(200, "GET", one+"/deletion", nil)
-		r.ok(200, "PATCH", one, object{"is_active": false}, "Content-Type", typePatch)
-		r.ok(200, "PATCH", one, object{"is_active": true})
+		r.ok(200, "PATCH", one, jsonObject{"is_active": false}, "Content-Type", typePatch)
+		r.ok(200, "PATCH", one, jsonObject{"is_active": true})
 	}
 
 	wire := "//zato/pubsub/"
@@ -56,14 +57,14 @@ func TestEveryOperation(t *testing.T) {
 	r.ok(200, "POST", wire+"topic//customer/created/?batch=true", `{"payload": "one"}`+"\n"+`{"payload": "two", "priority": 9}`, append(crm, "Content-Type", "application/x-ndjson")...)
 	ids := received(3)
 	r.ok(200, "DELETE", wire+"msg/"+ids[0]+"/?ack=true", nil, erp...)
-	r.ok(200, "POST", wire+"ack/", object{"ack": ids[1:2], "reject": ids[2:]}, append(erp, "Content-Type", typeJSON)...)
+	r.ok(200, "POST", wire+"ack/", jsonObject{"ack": ids[1:2], "reject": ids[2:]}, append(erp, "Content-Type", typeJSON)...)
 	r.ok(200, "POST", wire+"msg//customer/created/?format=xml", nil, erp...)
 	r.ok(200, "GET", "//zato/ping", nil)
 	r.ok(200, "GET", "//health", nil)
 	r.calls.seen["stream"] = true // it does not end: TestStream of httpapi
 
 	var m Published
-	a := r.ok(201, "POST", topic+"/messages", object{"payload": "from the API", "delay": 3600})
+	a := r.ok(201, "POST", topic+"/messages", jsonObject{"payload": "from the API", "delay": 3600})
 	a.into(t, &m)
 	message := strings.TrimPrefix(a.Header.Get("Location"), v1)
 	r.ok(200, "GET", "/messages?topic=/customer/created&state=delayed", nil)
@@ -71,7 +72,7 @@ func TestEveryOperation(t *testing.T) {
 	r.ok(200, "GET", message+"/payload", nil)
 	r.ok(200, "POST", message+"/release", nil)
 	r.ok(200, "DELETE", message, nil)
-	r.ok(200, "POST", topic+"/messages/delete", object{"ids": []string{m.ID}})
+	r.ok(200, "POST", topic+"/messages/delete", jsonObject{"ids": []string{m.ID}})
 	r.ok(200, "POST", consumer+"/release", nil)
 	r.ok(200, "POST", consumer+"/clear-in-flight", nil)
 	r.ok(200, "POST", consumer+"/clear", nil)
@@ -79,15 +80,15 @@ func TestEveryOperation(t *testing.T) {
 	r.ok(200, "GET", "/stats", nil)
 	r.ok(200, "GET", "/stats/history", nil)
 	r.ok(200, "POST", "/import", r.ok(200, "GET", "/export", nil).body)
-	r.ok(200, "POST", "/import/zato", object{"topics": []object{}})
+	r.ok(200, "POST", "/import/zato", jsonObject{"topics": []jsonObject{}})
 	r.ok(200, "GET", "/openapi.json", nil)
 
 	r.ok(200, "GET", "/tokens", nil)
-	token := r.ok(201, "POST", "/tokens", object{"name": "one", "scope": "read", "expires": "never"}).field(t, "id")
+	token := r.ok(201, "POST", "/tokens", jsonObject{"name": "one", "scope": "read", "expires": "never"}).field(t, "id")
 	r.ok(204, "DELETE", "/tokens/"+token.(string), nil)
 	r.ok(200, "GET", "/administrators", nil)
-	r.ok(201, "POST", "/administrators", object{"name": "bob", "password": "a long password"})
-	r.ok(200, "PATCH", "/administrators/bob", object{"password": "another password"})
+	r.ok(201, "POST", "/administrators", jsonObject{"name": "bob", "password": "a long password"})
+	r.ok(200, "PATCH", "/administrators/bob", jsonObject{"password": "another password"})
 	r.ok(204, "DELETE", "/administrators/bob", nil)
 	signIn := func() {
 		w := &recorder{header: http.Header{}}
@@ -141,19 +142,19 @@ func (w *recorder) WriteHeader(int)             {}
 
 func TestCreate(t *testing.T) {
 	r := newAPIRig(t)
-	a := r.ok(201, "POST", "/topics", object{"name": "/a/b c"})
+	a := r.ok(201, "POST", "/topics", jsonObject{"name": "/a/b c"})
 	if got := a.Header.Get("Location"); got != v1+"/topics/%2Fa%2Fb%20c" {
 		t.Errorf("Location %q", got)
 	}
-	var topic Topic
+	var topic object.Topic
 	a.into(t, &topic)
-	if want := newTopic().Topic; topic.MaxDepth != want.MaxDepth || topic.Expiration != want.Expiration || topic.DedupWindow != want.DedupWindow || topic.Inactive || topic.Revision == "" {
+	if want := object.NewTopic().Topic; topic.MaxDepth != want.MaxDepth || topic.Expiration != want.Expiration || topic.DedupWindow != want.DedupWindow || topic.Inactive || topic.Revision == "" {
 		t.Errorf("without more than a name: %s", a.body)
 	}
 	if got := r.ok(200, "GET", "/topics/%2Fa%2Fb%20c", nil); string(got.body) != string(a.body) || got.Header.Get("ETag") != a.Header.Get("ETag") {
 		t.Errorf("created %s, got %s", a.body, got.body)
 	}
-	a = r.ok(201, "POST", "/topics", object{"name": "/full", "is_active": false, "max_depth": 7, "expiration": 0, "dedup_window": "1h30m0s"})
+	a = r.ok(201, "POST", "/topics", jsonObject{"name": "/full", "is_active": false, "max_depth": 7, "expiration": 0, "dedup_window": "1h30m0s"})
 	a.into(t, &topic)
 	if !topic.Inactive || topic.MaxDepth != 7 || topic.Expiration != broker.Off || time.Duration(topic.DedupWindow) != 90*time.Minute {
 		t.Errorf("created %s", a.body)
@@ -162,7 +163,7 @@ func TestCreate(t *testing.T) {
 	again := strings.Replace(string(a.body), "/full", "/again", 1)
 	r.ok(201, "POST", "/topics", again)
 
-	a = r.ok(201, "POST", "/clients", object{"username": "crm", "password": "a secret of theirs"})
+	a = r.ok(201, "POST", "/clients", jsonObject{"username": "crm", "password": "a secret of theirs"})
 	if a.field(t, "name") != "crm" || strings.Contains(string(a.body), "password") || strings.Contains(string(a.body), "a secret of theirs") {
 		t.Errorf("created %s", a.body)
 	}
@@ -173,24 +174,24 @@ func TestCreate(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	r.ok(201, "POST", "/clients", object{"username": "erp", "password_hash": hash, "name": "ERP"})
+	r.ok(201, "POST", "/clients", jsonObject{"username": "erp", "password_hash": hash, "name": "ERP"})
 	if _, err := r.b.Authenticate(t.Context(), "erp", "hashed", "192.0.2.1"); err != nil {
 		t.Error(err)
 	}
-	r.ok(201, "POST", "/producers", object{"client": "crm", "topic": "/full"})
+	r.ok(201, "POST", "/producers", jsonObject{"client": "crm", "topic": "/full"})
 
-	r.ok(201, "POST", "/topics/%2Fa%2Fb%20c/messages", object{"payload": "early"})
+	r.ok(201, "POST", "/topics/%2Fa%2Fb%20c/messages", jsonObject{"payload": "early"})
 	for i, want := range []struct {
-		body    object
+		body    jsonObject
 		backlog float64
 	}{
-		{object{}, 1}, // the first consumer gets what waits
-		{object{"sub_key": "my.own-key_1", "max_depth": 5, "max_in_flight": 3, "ack_timeout": "1m"}, 0},
-		{object{"start": "oldest"}, 2},
-		{object{"start": "tail"}, 0},
+		{jsonObject{}, 1}, // the first consumer gets what waits
+		{jsonObject{"sub_key": "my.own-key_1", "max_depth": 5, "max_in_flight": 3, "ack_timeout": "1m"}, 0},
+		{jsonObject{"start": "oldest"}, 2},
+		{jsonObject{"start": "tail"}, 0},
 	} {
 		if i == 2 {
-			r.ok(201, "POST", "/topics/%2Fa%2Fb%20c/messages", object{"payload": "for those that are there"})
+			r.ok(201, "POST", "/topics/%2Fa%2Fb%20c/messages", jsonObject{"payload": "for those that are there"})
 		}
 		want.body["client"], want.body["topic"] = "erp", "/a/b c"
 		a := r.ok(201, "POST", "/consumers", want.body)
@@ -287,7 +288,7 @@ func TestCreateRefused(t *testing.T) {
 	for i := range 1000 {
 		many = append(many, fmt.Sprintf(`"field%d": 1`, i))
 	}
-	if p := r.refused(422, "invalid", "POST", "/topics", "{"+strings.Join(many, ",")+"}"); len(p.Errors) != maxErrors {
+	if p := r.refused(422, "invalid", "POST", "/topics", "{"+strings.Join(many, ",")+"}"); len(p.Errors) != object.MaxErrors {
 		t.Errorf("%d errors", len(p.Errors))
 	}
 	r.refused(415, "unsupported_type", "POST", "/topics", `{"name": "/x"}`, "Content-Type", "application/x-www-form-urlencoded")
@@ -318,7 +319,7 @@ func TestEdit(t *testing.T) {
 	// What was answered can be sent back as it is, also when counters have moved meanwhile.
 	for _, one := range []string{topic, client, consumer, producer} {
 		before := r.ok(200, "GET", one, nil)
-		r.ok(201, "POST", topic+"/messages", object{"payload": "x"})
+		r.ok(201, "POST", topic+"/messages", jsonObject{"payload": "x"})
 		after := r.ok(200, "PATCH", one, before.body)
 		if after.field(t, "revision") != before.field(t, "revision") {
 			t.Errorf("%s: %s became %s", one, before.body, after.body)
@@ -445,7 +446,7 @@ func TestRevisions(t *testing.T) {
 	topic := "/topics/%2Fcustomer%2Fcreated"
 	r.ok(200, "PATCH", topic, `{"is_active": true}`)
 	tag := r.ok(200, "GET", topic, nil).Header.Get("ETag")
-	r.ok(201, "POST", topic+"/messages", object{"payload": "x"})
+	r.ok(201, "POST", topic+"/messages", jsonObject{"payload": "x"})
 	r.ok(200, "GET", topic, nil, "If-None-Match", tag)
 	r.ok(200, "DELETE", topic, nil, "If-Match", tag)
 }
@@ -454,22 +455,22 @@ func TestDelete(t *testing.T) {
 	r := newAPIRig(t)
 	c := r.example()
 	topic := "/topics/%2Fcustomer%2Fcreated"
-	r.ok(201, "POST", "/topics", object{"name": "/other"})
-	var second Consumer
-	r.ok(201, "POST", "/consumers", object{"client": "erp", "topic": "/other"}).into(t, &second)
+	r.ok(201, "POST", "/topics", jsonObject{"name": "/other"})
+	var second object.Consumer
+	r.ok(201, "POST", "/consumers", jsonObject{"client": "erp", "topic": "/other"}).into(t, &second)
 	for range 3 {
-		r.ok(201, "POST", topic+"/messages", object{"payload": "x"})
+		r.ok(201, "POST", topic+"/messages", jsonObject{"payload": "x"})
 	}
-	r.ok(201, "POST", topic+"/messages", object{"payload": "x", "delay": 60})
-	r.ok(201, "POST", "/topics/%2Fother/messages", object{"payload": "x"})
-	want := func(path string, d Deleted) {
+	r.ok(201, "POST", topic+"/messages", jsonObject{"payload": "x", "delay": 60})
+	r.ok(201, "POST", "/topics/%2Fother/messages", jsonObject{"payload": "x"})
+	want := func(path string, d object.Deleted) {
 		t.Helper()
 		for _, method := range []string{"GET", "DELETE"} {
 			p := path
 			if method == "GET" {
 				p += "/deletion"
 			}
-			var got Deleted
+			var got object.Deleted
 			r.ok(200, method, p, nil).into(t, &got)
 			if got != d {
 				t.Errorf("%s %s: %+v, want %+v", method, p, got, d)
@@ -479,13 +480,13 @@ func TestDelete(t *testing.T) {
 		r.refused(404, "not_found", "GET", path+"/deletion", nil)
 		r.refused(404, "not_found", "DELETE", path, nil)
 	}
-	want(fmt.Sprintf("/consumers/%d", second.ID), Deleted{0, 0, 1})
-	want(fmt.Sprintf("/producers/%d", r.b.Producers()[0].ID), Deleted{})
-	r.ok(201, "POST", "/producers", object{"client": "erp", "topic": "/customer/created"})
-	want("/clients/erp", Deleted{1, 1, 3})
+	want(fmt.Sprintf("/consumers/%d", second.ID), object.Deleted{Messages: 1})
+	want(fmt.Sprintf("/producers/%d", r.b.Producers()[0].ID), object.Deleted{})
+	r.ok(201, "POST", "/producers", jsonObject{"client": "erp", "topic": "/customer/created"})
+	want("/clients/erp", object.Deleted{Producers: 1, Consumers: 1, Messages: 3})
 	r.refused(404, "not_found", "GET", fmt.Sprintf("/consumers/%d", c.ID), nil)
-	r.ok(201, "POST", "/producers", object{"client": "crm", "topic": "/customer/created"})
-	want(topic, Deleted{1, 0, 4}) // who comes may still need them
+	r.ok(201, "POST", "/producers", jsonObject{"client": "crm", "topic": "/customer/created"})
+	want(topic, object.Deleted{Producers: 1, Messages: 4}) // who comes may still need them
 	for _, path := range []string{"/consumers/0", "/consumers/-1", "/consumers/4294967296", "/producers/x", "/clients/", "/topics/"} {
 		r.refused(404, "not_found", "GET", path, nil)
 	}
@@ -520,10 +521,10 @@ func TestLists(t *testing.T) {
 	for i := range 25 {
 		name := fmt.Sprintf("/orders/%02d", i)
 		names = append(names, name)
-		r.ok(201, "POST", "/topics", object{"name": name, "is_active": i%2 == 0})
+		r.ok(201, "POST", "/topics", jsonObject{"name": name, "is_active": i%2 == 0})
 	}
-	r.ok(201, "POST", "/topics", object{"name": "/Ähre"})
-	type topics = list[Topic]
+	r.ok(201, "POST", "/topics", jsonObject{"name": "/Ähre"})
+	type topics = list[object.Topic]
 	all := func(query string) (got []string, pages int) {
 		t.Helper()
 		cursor := ""
@@ -575,16 +576,16 @@ func TestLists(t *testing.T) {
 		t.Errorf("total %d", page.Total)
 	}
 	r.ok(200, "DELETE", "/topics/%2Forders%2F09", nil)
-	r.ok(201, "POST", "/topics", object{"name": "/orders/00b"})
-	r.ok(201, "POST", "/topics", object{"name": "/orders/09b"})
+	r.ok(201, "POST", "/topics", jsonObject{"name": "/orders/00b"})
+	r.ok(201, "POST", "/topics", jsonObject{"name": "/orders/09b"})
 	var next topics
 	r.ok(200, "GET", "/topics?search=orders&limit=2&cursor="+page.Next, nil).into(t, &next)
 	if next.Items[0].Name != "/orders/09b" || next.Items[1].Name != "/orders/10" {
 		t.Errorf("the next page begins at %q", next.Items[0].Name)
 	}
 	// A cursor is as good for numbers.
-	r.ok(201, "POST", "/consumers", object{"client": "erp", "topic": "/orders/04"})
-	r.ok(201, "POST", "/topics/%2Forders%2F04/messages", object{"payload": "x"})
+	r.ok(201, "POST", "/consumers", jsonObject{"client": "erp", "topic": "/orders/04"})
+	r.ok(201, "POST", "/topics/%2Forders%2F04/messages", jsonObject{"payload": "x"})
 	if got, _ := all("sort=depth&desc=true&limit=1"); got[0] != "/orders/04" || len(got) != 28 {
 		t.Errorf("the deepest topic is %q of %d", got[0], len(got))
 	}
@@ -645,18 +646,18 @@ func TestUnknownRoutes(t *testing.T) {
 func TestHostileNames(t *testing.T) {
 	r := newAPIRig(t)
 	for _, name := range []string{".", "..", "/..", "/a/../b", "/a//b", "a?b#c", "a%2Fb", "%", "/ü/é", `"<script>alert(1)</script>"`, "a+b", "a;b", ":name", "*rest", "deletion", " "} {
-		one := strings.TrimPrefix(r.ok(201, "POST", "/topics", object{"name": name}).Header.Get("Location"), v1)
+		one := strings.TrimPrefix(r.ok(201, "POST", "/topics", jsonObject{"name": name}).Header.Get("Location"), v1)
 		if strings.Contains(one, "/.") {
 			t.Errorf("%q is at %s, which clients resolve", name, one)
 		}
 		if a := r.ok(200, "GET", one, nil); a.field(t, "name") != name {
 			t.Errorf("%q is %s", name, a.body)
 		}
-		r.ok(200, "PATCH", one, object{"max_depth": 9})
-		message := r.ok(201, "POST", one+"/messages", object{"payload": name, "msg_id": ".."})
+		r.ok(200, "PATCH", one, jsonObject{"max_depth": 9})
+		message := r.ok(201, "POST", one+"/messages", jsonObject{"payload": name, "msg_id": ".."})
 		r.ok(200, "GET", strings.TrimPrefix(message.Header.Get("Location"), v1), nil)
 		r.ok(200, "DELETE", one, nil)
-		r.ok(201, "POST", "/clients", object{"username": strings.ReplaceAll(name, ":", "."), "password": "x"})
+		r.ok(201, "POST", "/clients", jsonObject{"username": strings.ReplaceAll(name, ":", "."), "password": "x"})
 	}
 }
 
@@ -690,7 +691,7 @@ func TestConcurrentEdits(t *testing.T) {
 	for range fields {
 		<-done
 	}
-	var topic Topic
+	var topic object.Topic
 	r.ok(200, "GET", "/topics/%2Fcustomer%2Fcreated", nil).into(t, &topic)
 	if topic.MaxDepth != 77 || topic.Expiration != 88 || topic.DedupWindow != 9*time.Second || !topic.Inactive {
 		t.Errorf("edits are lost: %+v", topic)
@@ -708,20 +709,20 @@ func TestLargeLists(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	d := Definitions{Version: 1, Clients: []ClientDefinition{{broker.Client{Username: "c", PasswordHash: hash}}}}
+	d := object.Definitions{Version: 1, Clients: []object.ClientDefinition{{Client: broker.Client{Username: "c", PasswordHash: hash}}}}
 	for i := range n {
-		topic := newTopic().Topic
+		topic := object.NewTopic().Topic
 		topic.Name = fmt.Sprintf("/topic/%05d", i)
-		c := newConsumer().Consumer
+		c := object.NewConsumer().Consumer
 		c.Client, c.Topic = "c", topic.Name
-		d.Topics = append(d.Topics, TopicDefinition{topic})
-		d.Consumers = append(d.Consumers, ConsumerDefinition{c})
+		d.Topics = append(d.Topics, object.TopicDefinition{Topic: topic})
+		d.Consumers = append(d.Consumers, object.ConsumerDefinition{Consumer: c})
 	}
 	body, err := json.Marshal(d)
 	if err != nil {
 		t.Fatal(err)
 	}
-	var done Import
+	var done object.Import
 	r.ok(200, "POST", "/import", body).into(t, &done)
 	if done.Created != 2*n+1 || len(done.SubKeys) != n {
 		t.Fatalf("%d created", done.Created)

@@ -77,7 +77,7 @@ func (a *Admin) apiHistory(w http.ResponseWriter, r *http.Request, _ params) err
 		rng = monitor.RangeHour
 	}
 	if topic, given := v["topic"]; given {
-		if _, err := a.objects.topics().get(topic); err != nil {
+		if _, err := a.objects.Topics().Get(topic); err != nil {
 			return err
 		}
 	}

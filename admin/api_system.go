@@ -10,6 +10,7 @@ import (
 	"pipit/admin/audit"
 	"pipit/admin/gate"
 	"pipit/admin/monitor"
+	"pipit/admin/object"
 )
 
 // System is the program and its file.
@@ -122,11 +123,11 @@ func readObject(r *http.Request, v, byDefault any, types ...string) error {
 	if err != nil {
 		return err
 	}
-	in, err := parse(body)
+	in, err := object.Parse(body)
 	if err != nil {
 		return err
 	}
-	return in.object(v, byDefault)
+	return in.Object(v, byDefault)
 }
 
 func (a *Admin) apiTokens(w http.ResponseWriter, r *http.Request, _ params) error {

@@ -24,6 +24,7 @@ import (
 
 	"pipit/admin/access"
 	"pipit/admin/gate"
+	"pipit/admin/object"
 	"pipit/broker"
 	"pipit/broker/store"
 	"pipit/db"
@@ -218,18 +219,18 @@ func (r *apiRig) refused(status int, code, method, path string, body any, header
 }
 
 // object is a body.
-type object = map[string]any
+type jsonObject = map[string]any
 
 // example makes a client crm that publishes to /customer/created and a client erp that consumes from
 // it, and returns the consumer.
-func (r *apiRig) example() Consumer {
+func (r *apiRig) example() object.Consumer {
 	r.t.Helper()
-	r.ok(201, "POST", "/topics", object{"name": "/customer/created"})
-	r.ok(201, "POST", "/clients", object{"username": "crm", "name": "CRM", "password": "crm"})
-	r.ok(201, "POST", "/clients", object{"username": "erp", "name": "ERP", "password": "erp"})
-	r.ok(201, "POST", "/producers", object{"client": "crm", "topic": "/customer/created"})
-	var c Consumer
-	r.ok(201, "POST", "/consumers", object{"client": "erp", "topic": "/customer/created"}).into(r.t, &c)
+	r.ok(201, "POST", "/topics", jsonObject{"name": "/customer/created"})
+	r.ok(201, "POST", "/clients", jsonObject{"username": "crm", "name": "CRM", "password": "crm"})
+	r.ok(201, "POST", "/clients", jsonObject{"username": "erp", "name": "ERP", "password": "erp"})
+	r.ok(201, "POST", "/producers", jsonObject{"client": "crm", "topic": "/customer/created"})
+	var c object.Consumer
+	r.ok(201, "POST", "/consumers", jsonObject{"client": "erp", "topic": "/customer/created"}).into(r.t, &c)
 	return c
 }
 
@@ -389,7 +390,7 @@ func TestOpenAPIDescribesRoutes(t *testing.T) {
 		}
 	}
 	routes := map[string]bool{}
-	a := &Admin{}
+	a := &Admin{objects: &object.Objects{}}
 	for _, rt := range a.apiRoutes() {
 		k := normal(rt.Method, rt.Path)
 		routes[k] = true
@@ -443,7 +444,7 @@ func TestCredentials(t *testing.T) {
 		}
 		return path
 	}
-	before, err := r.a.objects.export()
+	before, err := r.a.objects.Export()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -508,7 +509,7 @@ func TestCredentials(t *testing.T) {
 			}
 		}
 	})
-	after, err := r.a.objects.export()
+	after, err := r.a.objects.Export()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -539,7 +540,7 @@ func TestCredentials(t *testing.T) {
 func TestStrictness(t *testing.T) {
 	r := newAPIRig(t)
 	r.example()
-	before, err := r.a.objects.export()
+	before, err := r.a.objects.Export()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -567,7 +568,7 @@ func TestStrictness(t *testing.T) {
 			}
 		}
 	}
-	after, err := r.a.objects.export()
+	after, err := r.a.objects.Export()
 	if err != nil {
 		t.Fatal(err)
 	}

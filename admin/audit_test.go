@@ -11,6 +11,7 @@ import (
 
 	"pipit/admin/audit"
 	"pipit/admin/gate"
+	"pipit/admin/object"
 	"pipit/broker"
 	"pipit/httpapi/refused"
 )
@@ -235,7 +236,7 @@ func TestAuditOfSecrets(t *testing.T) {
 	r.want(r.call("POST", v1+"/clients", `{"username": "crm", "password": "swordfish-1"}`, as), http.StatusCreated)
 	made := r.call("POST", v1+"/consumers", `{"client": "crm", "topic": "/x"}`, as)
 	r.want(made, http.StatusCreated)
-	var c Consumer
+	var c object.Consumer
 	if err := json.Unmarshal([]byte(made.body), &c); err != nil || len(c.SubKey) < 16 {
 		t.Fatal(err, made.body)
 	}
@@ -254,7 +255,7 @@ func TestAuditOfSecrets(t *testing.T) {
 	r.want(r.call("GET", page, "", as), http.StatusOK)
 	r.want(r.call("PATCH", v1+"/clients/crm", `{"name": "CRM"}`, as), http.StatusOK)
 	step("")
-	name := ofTopic("crm", "/x")
+	name := object.OfTopic("crm", "/x")
 	want := ""
 	for _, c := range []struct{ method, path, body, entry string }{
 		{"GET", page + "?reveal=1", "", "consumer.reveal(" + name + ")x1"}, // through the web

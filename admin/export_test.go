@@ -6,10 +6,12 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"pipit/admin/object"
 )
 
-// plan returns an import's plan, one action a line.
-func (i *Import) plan() string {
+// planOf returns an import's plan, one action a line.
+func planOf(i *object.Import) string {
 	var lines []string
 	for _, a := range i.Plan {
 		line := string(a.Action) + " " + string(a.Kind) + " " + a.Key
@@ -21,9 +23,9 @@ func (i *Import) plan() string {
 	return strings.Join(lines, "\n")
 }
 
-func (r *apiRig) imported(path string, body any) Import {
+func (r *apiRig) imported(path string, body any) object.Import {
 	r.t.Helper()
-	var done Import
+	var done object.Import
 	r.ok(200, "POST", path, body).into(r.t, &done)
 	return done
 }
@@ -31,12 +33,12 @@ func (r *apiRig) imported(path string, body any) Import {
 func TestExportImport(t *testing.T) {
 	from := newAPIRig(t)
 	from.example()
-	from.ok(201, "POST", "/topics", object{"name": "/ü <&> \"x\"", "is_active": false, "max_depth": 7, "expiration": 0, "dedup_window": "0s"})
-	from.ok(201, "POST", "/topics", object{"name": "plain"})
+	from.ok(201, "POST", "/topics", jsonObject{"name": "/ü <&> \"x\"", "is_active": false, "max_depth": 7, "expiration": 0, "dedup_window": "0s"})
+	from.ok(201, "POST", "/topics", jsonObject{"name": "plain"})
 	for _, start := range []string{"tail", "oldest"} {
-		from.ok(201, "POST", "/consumers", object{"client": "crm", "topic": "plain", "start": start, "max_in_flight": 3, "ack_timeout": "1s", "is_active": false})
+		from.ok(201, "POST", "/consumers", jsonObject{"client": "crm", "topic": "plain", "start": start, "max_in_flight": 3, "ack_timeout": "1s", "is_active": false})
 	}
-	from.ok(201, "POST", "/producers", object{"client": "erp", "topic": "plain", "is_active": false})
+	from.ok(201, "POST", "/producers", jsonObject{"client": "erp", "topic": "plain", "is_active": false})
 	a := from.ok(200, "GET", "/export", nil)
 	document := a.body
 	if !strings.Contains(a.Header.Get("Content-Disposition"), "attachment") || !strings.Contains(string(document), "$2a$") {
@@ -52,8 +54,8 @@ func TestExportImport(t *testing.T) {
 		t.Errorf("dry run: %+v", dry)
 	}
 	done := to.imported("/import", document)
-	if done.DryRun || done.plan() != dry.plan() || done.Created != 10 || len(done.SubKeys) != 0 {
-		t.Errorf("done:\n%s\nplanned:\n%s", done.plan(), dry.plan())
+	if done.DryRun || planOf(&done) != planOf(&dry) || done.Created != 10 || len(done.SubKeys) != 0 {
+		t.Errorf("done:\n%s\nplanned:\n%s", planOf(&done), planOf(&dry))
 	}
 	if got := to.ok(200, "GET", "/export", nil).body; !bytes.Equal(got, document) {
 		t.Errorf("exported %s\nfrom %s", got, document)
@@ -71,8 +73,8 @@ func TestExportImport(t *testing.T) {
 	other = strings.Replace(other, `"name": "CRM"`, `"name": "C R M"`, 1)
 	done = to.imported("/import", other)
 	for _, want := range []string{`update client crm: name: "CRM" → "C R M"`, `update topic /ü <&> "x": max_depth: 7 → 8`, "keep client erp", "keep producer crm of /customer/created"} {
-		if !slices.Contains(strings.Split(done.plan(), "\n"), want) {
-			t.Errorf("%q is not in\n%s", want, done.plan())
+		if !slices.Contains(strings.Split(planOf(&done), "\n"), want) {
+			t.Errorf("%q is not in\n%s", want, planOf(&done))
 		}
 	}
 	if done.Updated != 2 || done.Kept != 8 {
@@ -86,15 +88,15 @@ func TestExportImport(t *testing.T) {
 func TestImport(t *testing.T) {
 	r := newAPIRig(t)
 	c := r.example()
-	r.ok(201, "POST", "/topics", object{"name": "/mine"})
-	document := object{
+	r.ok(201, "POST", "/topics", jsonObject{"name": "/mine"})
+	document := jsonObject{
 		"version": 1,
-		"clients": []object{{"username": "new", "password": "new"}, {"username": "erp", "name": "E", "password": "erp"}, {"username": "crm"}},
-		"topics":  []object{{"name": "/new", "max_depth": 5}, {"name": "/customer/created", "max_depth": nil}},
-		"producers": []object{
+		"clients": []jsonObject{{"username": "new", "password": "new"}, {"username": "erp", "name": "E", "password": "erp"}, {"username": "crm"}},
+		"topics":  []jsonObject{{"name": "/new", "max_depth": 5}, {"name": "/customer/created", "max_depth": nil}},
+		"producers": []jsonObject{
 			{"client": "new", "topic": "/new"}, {"client": "crm", "topic": "/customer/created", "is_active": false},
 		},
-		"consumers": []object{
+		"consumers": []jsonObject{
 			{"client": "new", "topic": "/new"}, {"client": "erp", "topic": "/customer/created", "max_in_flight": 7}, {"client": "erp", "topic": "/new", "sub_key": "own"},
 		},
 	}
@@ -110,12 +112,12 @@ update consumer erp of /customer/created: max_in_flight: 10000 → 7
 create consumer erp of /new`
 	// A dry run hashes no password, so that each is another one to it.
 	wantDry := strings.Replace(want, `"E"`, `"E", password`, 1)
-	if dry := r.imported("/import?dry_run=true", document); dry.plan() != wantDry || dry.Created != 5 || dry.Updated != 4 || dry.Kept != 1 {
-		t.Errorf("planned:\n%s", dry.plan())
+	if dry := r.imported("/import?dry_run=true", document); planOf(&dry) != wantDry || dry.Created != 5 || dry.Updated != 4 || dry.Kept != 1 {
+		t.Errorf("planned:\n%s", planOf(&dry))
 	}
 	done := r.imported("/import", document)
-	if done.plan() != want || len(done.SubKeys) != 1 || done.SubKeys[0].Client != "new" || done.SubKeys[0].Topic != "/new" || done.SubKeys[0].SubKey == "" {
-		t.Errorf("done:\n%s\n%+v", done.plan(), done.SubKeys)
+	if planOf(&done) != want || len(done.SubKeys) != 1 || done.SubKeys[0].Client != "new" || done.SubKeys[0].Topic != "/new" || done.SubKeys[0].SubKey == "" {
+		t.Errorf("done:\n%s\n%+v", planOf(&done), done.SubKeys)
 	}
 	for username := range map[string]bool{"new": true, "erp": true, "crm": true} {
 		if _, err := r.b.Authenticate(t.Context(), username, username, "192.0.2.1"); err != nil {
@@ -127,11 +129,11 @@ create consumer erp of /new`
 		t.Errorf("consumer: %+v", got)
 	}
 	if done := r.imported("/import", document); done.Kept != 10 {
-		t.Errorf("once more:\n%s", done.plan())
+		t.Errorf("once more:\n%s", planOf(&done))
 	}
-	document["clients"] = []object{{"username": "erp", "password": "another"}}
-	if done := r.imported("/import", document); !strings.Contains(done.plan(), "update client erp: name: \"E\" → \"erp\", password") {
-		t.Errorf("another password:\n%s", done.plan())
+	document["clients"] = []jsonObject{{"username": "erp", "password": "another"}}
+	if done := r.imported("/import", document); !strings.Contains(planOf(&done), "update client erp: name: \"E\" → \"erp\", password") {
+		t.Errorf("another password:\n%s", planOf(&done))
 	}
 	if len(r.b.Topics()) != 3 {
 		t.Error("what is here alone is not left alone")
@@ -208,8 +210,8 @@ func TestImportRefused(t *testing.T) {
 func TestConsumerName(t *testing.T) {
 	r := newAPIRig(t)
 	first := r.example()
-	create := object{"client": first.Client, "topic": first.Topic, "name": "reports"}
-	var made Consumer
+	create := jsonObject{"client": first.Client, "topic": first.Topic, "name": "reports"}
+	var made object.Consumer
 	r.ok(201, "POST", "/consumers", create).into(t, &made)
 	if made.Name != "reports" || made.ID == first.ID {
 		t.Fatalf("%+v", made)
@@ -218,36 +220,36 @@ func TestConsumerName(t *testing.T) {
 		t.Errorf("%+v", p)
 	}
 	one := fmt.Sprint("/consumers/", made.ID)
-	r.refused(422, "invalid", "PATCH", one, object{"name": "other"})
-	r.refused(422, "invalid", "POST", "/consumers", object{"client": first.Client, "topic": first.Topic, "name": " x"})
-	var found list[Consumer]
+	r.refused(422, "invalid", "PATCH", one, jsonObject{"name": "other"})
+	r.refused(422, "invalid", "POST", "/consumers", jsonObject{"client": first.Client, "topic": first.Topic, "name": " x"})
+	var found list[object.Consumer]
 	r.ok(200, "GET", "/consumers?search=report", nil).into(t, &found)
 	if len(found.Items) != 1 || found.Items[0].ID != made.ID || found.Items[0].Name != "reports" {
 		t.Errorf("%+v", found)
 	}
 
-	document := func(consumers ...object) object {
-		return object{"version": 1, "consumers": consumers}
+	document := func(consumers ...jsonObject) jsonObject {
+		return jsonObject{"version": 1, "consumers": consumers}
 	}
-	of := func(o object) object {
+	of := func(o jsonObject) jsonObject {
 		o["client"], o["topic"] = first.Client, first.Topic
 		return o
 	}
 	// Known by its name, it takes another sub_key, and keeps its own where none is said.
-	done := r.imported("/import", document(of(object{"name": "reports", "sub_key": "another"}), of(object{"max_depth": 5})))
+	done := r.imported("/import", document(of(jsonObject{"name": "reports", "sub_key": "another"}), of(jsonObject{"max_depth": 5})))
 	if done.Updated != 2 || done.Created != 0 {
-		t.Errorf("%s", done.plan())
+		t.Errorf("%s", planOf(&done))
 	}
-	if done = r.imported("/import", document(of(object{"name": "reports"}))); done.Kept != 1 {
-		t.Errorf("%s", done.plan())
+	if done = r.imported("/import", document(of(jsonObject{"name": "reports"}))); done.Kept != 1 {
+		t.Errorf("%s", planOf(&done))
 	}
 	r.ok(200, "GET", one, nil).into(t, &made)
 	if made.SubKey != "another" || made.Name != "reports" {
 		t.Errorf("%+v", made)
 	}
-	for _, bad := range []object{
-		document(of(object{"name": "reports"}), of(object{"name": "reports", "sub_key": "x"})),
-		document(of(object{"name": "reports", "sub_key": first.SubKey})),
+	for _, bad := range []jsonObject{
+		document(of(jsonObject{"name": "reports"}), of(jsonObject{"name": "reports", "sub_key": "x"})),
+		document(of(jsonObject{"name": "reports", "sub_key": first.SubKey})),
 	} {
 		for _, query := range []string{"?dry_run=true", ""} {
 			if p := r.refused(422, "invalid", "POST", "/import"+query, bad); len(p.Errors) != 1 || !strings.HasSuffix(p.Errors[0].Pointer, "/name") {

@@ -23,14 +23,14 @@ func TestHiddenCharactersAreRefused(t *testing.T) {
 		quoted := fmt.Sprintf("⟨%U⟩", []rune(hidden)[0])
 		for _, tt := range []struct {
 			path, field string
-			body        object
+			body        jsonObject
 		}{
-			{"/topics", "name", object{"name": "/" + name}},
-			{"/clients", "username", object{"username": name, "password": "a long password"}},
-			{"/clients", "name", object{"username": "x", "name": name, "password": "a long password"}},
-			{"/import", "topics/0/name", object{"version": 1, "topics": []object{{"name": "/" + name}}}},
-			{"/import?dry_run=true", "topics/0/name", object{"version": 1, "topics": []object{{"name": "/" + name}}}},
-			{"/import?dry_run=true", "clients/0/username", object{"version": 1, "clients": []object{{"username": name, "password": "a long password"}}}},
+			{"/topics", "name", jsonObject{"name": "/" + name}},
+			{"/clients", "username", jsonObject{"username": name, "password": "a long password"}},
+			{"/clients", "name", jsonObject{"username": "x", "name": name, "password": "a long password"}},
+			{"/import", "topics/0/name", jsonObject{"version": 1, "topics": []jsonObject{{"name": "/" + name}}}},
+			{"/import?dry_run=true", "topics/0/name", jsonObject{"version": 1, "topics": []jsonObject{{"name": "/" + name}}}},
+			{"/import?dry_run=true", "clients/0/username", jsonObject{"version": 1, "clients": []jsonObject{{"username": name, "password": "a long password"}}}},
 		} {
 			p := r.refused(422, "invalid", "POST", tt.path, tt.body)
 			if len(p.Errors) == 0 || p.Errors[0].Pointer != "/"+tt.field || !strings.Contains(p.Errors[0].Detail, "allowed are characters that show") && hidden != "\u0085" {
@@ -40,12 +40,12 @@ func TestHiddenCharactersAreRefused(t *testing.T) {
 		if hidden == "\u3164" {
 			continue // a letter
 		}
-		r.refused(422, "invalid", "POST", "/consumers", object{"client": "erp", "topic": "/customer/created", "name": name})
-		r.refused(422, "invalid", "POST", "/tokens", object{"name": name, "scope": "read"})
-		r.refused(422, "invalid", "POST", "/administrators", object{"name": name, "password": "correct horse battery"})
+		r.refused(422, "invalid", "POST", "/consumers", jsonObject{"client": "erp", "topic": "/customer/created", "name": name})
+		r.refused(422, "invalid", "POST", "/tokens", jsonObject{"name": name, "scope": "read"})
+		r.refused(422, "invalid", "POST", "/administrators", jsonObject{"name": name, "password": "correct horse battery"})
 	}
-	r.refused(422, "invalid", "PATCH", "/clients/erp", object{"name": "E\u202eRP"})
-	r.ok(201, "POST", "/topics", object{"name": "/日本語/ü/é"})
+	r.refused(422, "invalid", "PATCH", "/clients/erp", jsonObject{"name": "E\u202eRP"})
+	r.ok(201, "POST", "/topics", jsonObject{"name": "/日本語/ü/é"})
 }
 
 // Objects with such names, of before the rule, stay: they can be opened, edited and deleted, and pages

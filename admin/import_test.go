@@ -14,6 +14,7 @@ import (
 	"testing"
 	"time"
 
+	"pipit/admin/object"
 	"pipit/broker"
 )
 
@@ -140,7 +141,7 @@ func TestImportOneAtATime(t *testing.T) {
 		t.Fatal(err)
 	}
 	if done := r.imported("/import", `{"version": 1, "topics": [{"name": "/first"}, {"name": "/second"}]}`); done.Kept != 2 {
-		t.Errorf("%s", done.plan())
+		t.Errorf("%s", planOf(&done))
 	}
 }
 
@@ -148,11 +149,11 @@ func TestImportOneAtATime(t *testing.T) {
 func TestImportPasswords(t *testing.T) {
 	r := newAPIRig(t)
 	r.example()
-	var clients []object
+	var clients []jsonObject
 	for i := range 400 { // half a minute of hashes
-		clients = append(clients, object{"username": fmt.Sprint("c", i), "password": "p"})
+		clients = append(clients, jsonObject{"username": fmt.Sprint("c", i), "password": "p"})
 	}
-	document := object{"version": 1, "clients": clients}
+	document := jsonObject{"version": 1, "clients": clients}
 	// A dry run hashes none of them: it has its answer.
 	if dry := r.imported("/import?dry_run=true", document); dry.Created != len(clients) {
 		t.Errorf("%d created", dry.Created)
@@ -187,7 +188,7 @@ func TestImportPasswords(t *testing.T) {
 	}
 	within("the import does not begin", busy)
 	// Others have their turn, with edits as with slow hashes.
-	r.ok(201, "POST", "/topics", object{"name": "/meanwhile"})
+	r.ok(201, "POST", "/topics", jsonObject{"name": "/meanwhile"})
 	if _, err := r.b.Authenticate(t.Context(), "erp", "wrong", "192.0.2.1"); broker.CodeOf(err) != broker.Unauthorized {
 		t.Error(err)
 	}
@@ -228,7 +229,7 @@ func TestImportAllErrors(t *testing.T) {
 		}
 	}
 	for _, bad := range []string{`{"depth": 1},`, `{"name": "/a", "max_depth": 0},`} {
-		if got := pointers("/import", `{"version": 1, "topics": [`+strings.Repeat(bad, 50)+`{}]}`); strings.Count(got, "/topics/") != maxErrors {
+		if got := pointers("/import", `{"version": 1, "topics": [`+strings.Repeat(bad, 50)+`{}]}`); strings.Count(got, "/topics/") != object.MaxErrors {
 			t.Errorf("%s", got)
 		}
 	}

@@ -32,8 +32,6 @@ const (
 )
 
 var (
-	contains  = gate.Contains
-	key       = gate.Key
 	micros    = gate.Micros
 	timeOf    = gate.TimeOf
 	created   = gate.Created

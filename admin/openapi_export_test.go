@@ -7,6 +7,7 @@ import (
 	"pipit/admin/access"
 	"pipit/admin/gate"
 	"pipit/admin/monitor"
+	"pipit/admin/object"
 )
 
 // What the document is made of, for openapi_test.go and the files beside it, which name things as a document does.
@@ -14,14 +15,14 @@ import (
 type (
 	Attention       = monitor.Attention
 	MessageIDs      = messageIDs
-	MessageJSON     = messageJSON
+	MessageJSON     = object.MessageJSON
 	NewPassword     = newPassword
 	PublicationBody = publicationBody
 
-	ClientList        = list[Client]
-	TopicList         = list[Topic]
-	ProducerList      = list[Producer]
-	ConsumerList      = list[Consumer]
+	ClientList        = list[object.Client]
+	TopicList         = list[object.Topic]
+	ProducerList      = list[object.Producer]
+	ConsumerList      = list[object.Consumer]
 	TokenList         = list[access.Token]
 	AdministratorList = list[access.Administrator]
 	SessionList       = list[access.Session]
@@ -33,7 +34,7 @@ const (
 	TypeJSON        = typeJSON
 	TypePatch       = typePatch
 	TypeProblem     = typeProblem
-	Base64          = encodingBase64
+	Base64          = object.EncodingBase64
 	CodeAway        = monitor.CodeAway
 	DefaultLimit    = defaultLimit
 	MaxLimit        = maxLimit
@@ -44,9 +45,9 @@ const (
 	RangeHour       = monitor.RangeHour
 	RangeDay        = monitor.RangeDay
 	SessionCookie   = access.SessionCookie
-	ZatoTopics      = zatoTopics
-	ZatoProducers   = zatoProducers
-	ZatoConsumers   = zatoConsumers
+	ZatoTopics      = object.ZatoTopics
+	ZatoProducers   = object.ZatoProducers
+	ZatoConsumers   = object.ZatoConsumers
 )
 
 var (
@@ -54,16 +55,16 @@ var (
 	BrowseStates = browseStates
 	ProblemCodes = slices.Sorted(maps.Keys(gate.Titles))
 
-	ClientSorts   = slices.Sorted(maps.Keys(clientSorts))
-	TopicSorts    = slices.Sorted(maps.Keys(topicSorts))
-	ProducerSorts = slices.Sorted(maps.Keys(producerSorts))
-	ConsumerSorts = slices.Sorted(maps.Keys(consumerSorts))
+	ClientSorts   = slices.Sorted(maps.Keys(object.ClientSorts))
+	TopicSorts    = slices.Sorted(maps.Keys(object.TopicSorts))
+	ProducerSorts = slices.Sorted(maps.Keys(object.ProducerSorts))
+	ConsumerSorts = slices.Sorted(maps.Keys(object.ConsumerSorts))
 )
 
 // Scopes returns the scope that each route of the API takes, by method and path.
 func Scopes() map[string]string {
 	scopes := map[string]string{}
-	for _, rt := range (&Admin{objects: &Objects{}}).apiRoutes() {
+	for _, rt := range (&Admin{objects: &object.Objects{}}).apiRoutes() {
 		scopes[rt.Method+" "+rt.Path] = rt.Access.String()
 	}
 	return scopes

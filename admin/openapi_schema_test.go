@@ -12,6 +12,7 @@ import (
 	"pipit/admin/audit"
 	"pipit/admin/gate"
 	"pipit/admin/monitor"
+	"pipit/admin/object"
 	"pipit/admin/openapi"
 	"pipit/broker"
 	"pipit/broker/login"
@@ -43,7 +44,7 @@ func apiTypes() *openapi.Types {
 			reflect.TypeFor[broker.Action]():  *openapi.Enum(broker.Create, broker.Update, broker.Keep),
 			reflect.TypeFor[broker.Kind]():    *openapi.Enum(broker.KindClient, broker.KindTopic, broker.KindProducer, broker.KindConsumer),
 		},
-		Names: map[reflect.Type]string{reflect.TypeFor[admin.Message](): "Message"}, // which is written as a MessageJSON
+		Names: map[reflect.Type]string{reflect.TypeFor[object.Message](): "Message"}, // which is written as a MessageJSON
 	}
 	for _, n := range nouns {
 		types.Names[reflect.TypeOf(n.answer)] = n.name
@@ -85,7 +86,7 @@ var answers = []typed{
 	{name: "TopicList", of: admin.TopicList{}},
 	{name: "ProducerList", of: admin.ProducerList{}},
 	{name: "ConsumerList", of: admin.ConsumerList{}},
-	{name: "Deleted", of: admin.Deleted{}},
+	{name: "Deleted", of: object.Deleted{}},
 	{name: "Affected", of: admin.Affected{}},
 	{name: "Message", of: admin.MessageJSON{}, fields: map[string]openapi.Schema{
 		"priority": *openapi.Integer(broker.MinPriority, broker.MaxPriority),
@@ -93,7 +94,7 @@ var answers = []typed{
 		"encoding": *openapi.Enum(admin.Base64),
 	}, more: openapi.Schema{Description: "A message that is stored."}},
 	{name: "MessageList", of: admin.MessagePage{}},
-	{name: "Standing", of: admin.Standing{}, fields: map[string]openapi.Schema{"state": states}},
+	{name: "Standing", of: object.Standing{}, fields: map[string]openapi.Schema{"state": states}},
 	{name: "MessageDetail", of: admin.MessageDetail{}},
 	{name: "Published", of: admin.Published{}},
 	{name: "Released", of: admin.Released{}},
@@ -104,10 +105,10 @@ var answers = []typed{
 	}},
 	{name: "Stats", of: admin.Stats{}},
 	{name: "History", of: monitor.History{}},
-	{name: "FieldChange", of: admin.FieldChange{}},
-	{name: "PlanAction", of: admin.PlanAction{}},
-	{name: "MadeKey", of: admin.MadeKey{}},
-	{name: "Import", of: admin.Import{}},
+	{name: "FieldChange", of: object.FieldChange{}},
+	{name: "PlanAction", of: object.PlanAction{}},
+	{name: "MadeKey", of: object.MadeKey{}},
+	{name: "Import", of: object.Import{}},
 	{name: "Token", of: access.Token{}, fields: map[string]openapi.Schema{"scope": scopeNames}},
 	{name: "TokenList", of: admin.TokenList{}},
 	{name: "Administrator", of: access.Administrator{}},
@@ -148,8 +149,8 @@ var requests = []typed{
 	{name: "MessageIDs", of: admin.MessageIDs{}, must: []string{"ids"}, fields: map[string]openapi.Schema{
 		"ids": {MinItems: new(1), MaxItems: new(broker.MaxSettle)},
 	}},
-	{name: "Definitions", of: admin.Definitions{}, must: []string{"version"}, fields: map[string]openapi.Schema{
-		"version": {Enum: []any{admin.DefinitionsVersion}},
+	{name: "Definitions", of: object.Definitions{}, must: []string{"version"}, fields: map[string]openapi.Schema{
+		"version": {Enum: []any{object.DefinitionsVersion}},
 	}, more: openapi.Schema{Description: "All objects as they are defined. What an object does not say is the default. Clients are known by username, topics by name, producers by client and topic, consumers by sub_key or, without one, by client and topic."}},
 	{name: "NewToken", of: access.NewToken{}, must: []string{"name"}, fields: map[string]openapi.Schema{
 		"name":             someText,
@@ -269,13 +270,13 @@ type setting struct {
 }
 
 var nouns = []noun{
-	{name: "ClientAccount", answer: admin.Client{}, definition: admin.ClientDefinition{}, settings: settings(broker.ClientFields), unanswered: []string{"password", "password_hash"},
+	{name: "ClientAccount", answer: object.Client{}, definition: object.ClientDefinition{}, settings: settings(broker.ClientFields), unanswered: []string{"password", "password_hash"},
 		create: openapi.Schema{Description: "Exactly one of password and password_hash is needed.",
 			If: having("password", someText), Then: noHash, Else: having("password_hash", someText)},
 		edit: openapi.Schema{Description: "Not both of password and password_hash.", If: having("password", someText), Then: noHash}},
-	{name: "Topic", answer: admin.Topic{}, definition: admin.TopicDefinition{}, settings: settings(broker.TopicFields)},
-	{name: "Producer", answer: admin.Producer{}, definition: admin.ProducerDefinition{}, settings: settings(broker.ProducerFields)},
-	{name: "Consumer", answer: admin.Consumer{}, definition: admin.ConsumerDefinition{}, settings: settings(broker.ConsumerFields)},
+	{name: "Topic", answer: object.Topic{}, definition: object.TopicDefinition{}, settings: settings(broker.TopicFields)},
+	{name: "Producer", answer: object.Producer{}, definition: object.ProducerDefinition{}, settings: settings(broker.ProducerFields)},
+	{name: "Consumer", answer: object.Consumer{}, definition: object.ConsumerDefinition{}, settings: settings(broker.ConsumerFields)},
 }
 
 var noHash = ifAny("password_hash", openapi.Schema{MaxLength: new(0)})

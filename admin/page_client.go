@@ -6,13 +6,14 @@ import (
 	"net/url"
 	"slices"
 
+	"pipit/admin/object"
 	"pipit/broker"
 )
 
 // clientPages describes the pages of clients.
-func (a *Admin) clientPages() *pages[Client] {
-	return &pages[Client]{
-		noun: a.objects.clients(),
+func (a *Admin) clientPages() *pages[object.Client] {
+	return &pages[object.Client]{
+		Noun: a.objects.Clients(),
 		a:    a,
 		orders: []order{
 			{Key: "username", Label: "Username"},
@@ -24,13 +25,13 @@ func (a *Admin) clientPages() *pages[Client] {
 		},
 		example: `{"username": "crm", "password": "change me"}`,
 		newFields: func(url.Values) []field {
-			c := newClient()
+			c := object.NewClient()
 			fields := settingFields(broker.ClientFields, &c.Client, true)
 			fields[0].Focus = true
 			hintPassword(fields, "At most 72 bytes. Empty: one is made and shown once")
 			return fields
 		},
-		editFields: func(c *Client) []field {
+		editFields: func(c *object.Client) []field {
 			fields := settingFields(broker.ClientFields, &c.Client, false)
 			hintPassword(fields, "Empty: it stays as it is")
 			return slices.Insert(fields, len(fields)-1, field{Name: "generate", Label: "Make a password", Type: "checkbox", Hint: "It is shown once", Order: true})
@@ -38,7 +39,7 @@ func (a *Admin) clientPages() *pages[Client] {
 		read:   readClient,
 		answer: a.answerPassword,
 		show:   a.pageClient,
-		deletes: func(c *Client) deletion {
+		deletes: func(c *object.Client) deletion {
 			return deletion{
 				lead:  "This deletes the client " + c.Username + ". It cannot be undone.",
 				label: "Type the username to confirm", expected: c.Username,
@@ -54,7 +55,7 @@ func hintPassword(fields []field, hint string) {
 
 // readClient brings a client to what was typed. A new one without a password gets one that is made, and so
 // does another one where that is asked for.
-func readClient(f *form, c *Client) error {
+func readClient(f *form, c *object.Client) error {
 	if err := readSettings(f, broker.ClientFields, &c.Client); err != nil {
 		return err
 	}
@@ -72,14 +73,14 @@ func readClient(f *form, c *Client) error {
 func clientPath(username string) string { return "/admin/clients/" + segment(username) }
 
 type passwordPage struct {
-	Client
+	object.Client
 	Password string
 	Command  string
 }
 
 // answerPassword shows a password that was made, once. It is the answer to the form itself: a
 // secret has no place in a cookie or an address.
-func (a *Admin) answerPassword(w http.ResponseWriter, r *http.Request, f *form, c *Client) (answered bool, err error) {
+func (a *Admin) answerPassword(w http.ResponseWriter, r *http.Request, f *form, c *object.Client) (answered bool, err error) {
 	if c.Password == "" || c.Password == f.get("password") { // none, or a typed one
 		return false, nil
 	}
@@ -88,21 +89,21 @@ func (a *Admin) answerPassword(w http.ResponseWriter, r *http.Request, f *form, 
 }
 
 type clientPage struct {
-	Client
+	object.Client
 	Back         link
-	ProducerList list[Producer]
-	ConsumerList list[Consumer]
+	ProducerList list[object.Producer]
+	ConsumerList list[object.Consumer]
 	AddProducer  *form
 	AddConsumer  *form
 	Commands     []command
 }
 
-func (a *Admin) pageClient(w http.ResponseWriter, r *http.Request, c *Client) (err error) {
+func (a *Admin) pageClient(w http.ResponseWriter, r *http.Request, c *object.Client) (err error) {
 	page := clientPage{Client: *c, Back: link{"/admin/clients", "Clients"}}
-	if page.ProducerList, err = a.objects.producers().list(query{Client: c.Username, Sort: "topic", Limit: maxBeside}); err != nil {
+	if page.ProducerList, err = a.objects.Producers().List(query{Client: c.Username, Sort: "topic", Limit: maxBeside}); err != nil {
 		return err
 	}
-	if page.ConsumerList, err = a.objects.consumers().list(query{Client: c.Username, Sort: "topic", Limit: maxBeside}); err != nil {
+	if page.ConsumerList, err = a.objects.Consumers().List(query{Client: c.Username, Sort: "topic", Limit: maxBeside}); err != nil {
 		return err
 	}
 	names := a.topicNames()

@@ -6,13 +6,14 @@ import (
 	"slices"
 	"strconv"
 
+	"pipit/admin/object"
 	"pipit/broker"
 )
 
 // consumerPages describes the pages of consumers.
-func (a *Admin) consumerPages() *pages[Consumer] {
-	return &pages[Consumer]{
-		noun: a.objects.consumers(),
+func (a *Admin) consumerPages() *pages[object.Consumer] {
+	return &pages[object.Consumer]{
+		Noun: a.objects.Consumers(),
 		a:    a,
 		orders: []order{
 			{Key: "topic", Label: "Topic"},
@@ -27,17 +28,17 @@ func (a *Admin) consumerPages() *pages[Consumer] {
 		lead:    "A consumer is a client's own queue of what is published to a topic.",
 		wide:    true,
 		newFields: func(proposed url.Values) []field {
-			c := newConsumer()
+			c := object.NewConsumer()
 			return a.proposePair(settingFields(broker.ConsumerFields, &c.Consumer, true), proposed)
 		},
-		editFields: func(c *Consumer) []field { return settingFields(broker.ConsumerFields, &c.Consumer, false) },
+		editFields: func(c *object.Consumer) []field { return settingFields(broker.ConsumerFields, &c.Consumer, false) },
 		exists:     a.checkPair,
-		read:       func(f *form, c *Consumer) error { return readSettings(f, broker.ConsumerFields, &c.Consumer) },
-		created: func(_ *form, c *Consumer) (to, notice string) {
+		read:       func(f *form, c *object.Consumer) error { return readSettings(f, broker.ConsumerFields, &c.Consumer) },
+		created: func(_ *form, c *object.Consumer) (to, notice string) {
 			return consumerPath(c.ID), "The consumer was created. Its sub_key is below"
 		},
 		show: a.pageConsumer,
-		deletes: func(c *Consumer) deletion {
+		deletes: func(c *object.Consumer) deletion {
 			return deletion{
 				lead:  "This deletes the consumer " + c.Client + " of " + c.Topic + " and its queue. It cannot be undone.",
 				label: "Type the topic's name to confirm", expected: c.Topic,
@@ -49,7 +50,7 @@ func (a *Admin) consumerPages() *pages[Consumer] {
 
 // startField asks where a new consumer begins.
 func startField() field {
-	c := newConsumer()
+	c := object.NewConsumer()
 	fields := settingFields(broker.ConsumerFields, &c.Consumer, true)
 	return fields[slices.IndexFunc(fields, func(x field) bool { return x.Name == "start" })]
 }
@@ -58,7 +59,7 @@ func startField() field {
 func consumerPath(id uint32) string { return "/admin/consumers/" + strconv.FormatUint(uint64(id), 10) }
 
 type consumerPage struct {
-	Consumer
+	object.Consumer
 	Back      link
 	Path      string
 	Revealed  string // sub_key, where it was asked for
@@ -78,7 +79,7 @@ func oneButton(name, action, submit, revision string) *form {
 	return f
 }
 
-func (a *Admin) consumerPage(r *http.Request, c *Consumer, reveal bool) consumerPage {
+func (a *Admin) consumerPage(r *http.Request, c *object.Consumer, reveal bool) consumerPage {
 	path := consumerPath(c.ID)
 	page := consumerPage{
 		Consumer:  *c,
@@ -101,13 +102,13 @@ func (a *Admin) consumerPage(r *http.Request, c *Consumer, reveal bool) consumer
 }
 
 func (a *Admin) renderConsumer(w http.ResponseWriter, r *http.Request, status int, page consumerPage) error {
-	return a.render(w, r, "consumer", status, view{Title: "Consumer " + ofTopic(page.Client, page.Topic), Nav: "consumers", Data: page})
+	return a.render(w, r, "consumer", status, view{Title: "Consumer " + object.OfTopic(page.Client, page.Topic), Nav: "consumers", Data: page})
 }
 
-func (a *Admin) pageConsumer(w http.ResponseWriter, r *http.Request, c *Consumer) error {
+func (a *Admin) pageConsumer(w http.ResponseWriter, r *http.Request, c *object.Consumer) error {
 	reveal := r.URL.Query().Has("reveal") && actorOf(r.Context()).Access >= write
 	if reveal {
-		a.objects.noteReveal(r, c)
+		a.objects.NoteReveal(r, c)
 	}
 	return a.renderConsumer(w, r, http.StatusOK, a.consumerPage(r, c, reveal))
 }
@@ -125,12 +126,12 @@ func (a *Admin) queuePageRoutes() []route {
 
 // onConsumer runs one of the forms of a consumer's page, and shows the page again, with the form
 // open, where that was refused.
-func (a *Admin) onConsumer(w http.ResponseWriter, r *http.Request, p params, pick func(*consumerPage) *form, do func(*Consumer, *form) (notice string, err error)) error {
+func (a *Admin) onConsumer(w http.ResponseWriter, r *http.Request, p params, pick func(*consumerPage) *form, do func(*object.Consumer, *form) (notice string, err error)) error {
 	v, err := readForm(w, r)
 	if err != nil {
 		return err
 	}
-	c, err := a.objects.consumers().get(p["id"])
+	c, err := a.objects.Consumers().Get(p["id"])
 	if err != nil {
 		return err
 	}
@@ -153,32 +154,32 @@ func (a *Admin) onConsumer(w http.ResponseWriter, r *http.Request, p params, pic
 }
 
 func (a *Admin) pageRotate(w http.ResponseWriter, r *http.Request, p params) error {
-	return a.onConsumer(w, r, p, func(p *consumerPage) *form { return p.Rotate }, func(c *Consumer, f *form) (string, error) {
-		_, err := a.objects.rotateSubKey(r.Context(), actorOf(r.Context()), c, f.Revision)
+	return a.onConsumer(w, r, p, func(p *consumerPage) *form { return p.Rotate }, func(c *object.Consumer, f *form) (string, error) {
+		_, err := a.objects.RotateSubKey(r.Context(), actorOf(r.Context()), c, f.Revision)
 		return "The consumer has a new sub_key. The old one is refused from now on", err
 	})
 }
 
 func (a *Admin) pageClear(w http.ResponseWriter, r *http.Request, p params) error {
-	return a.onConsumer(w, r, p, func(p *consumerPage) *form { return p.Clear }, func(c *Consumer, f *form) (string, error) {
+	return a.onConsumer(w, r, p, func(p *consumerPage) *form { return p.Clear }, func(c *object.Consumer, f *form) (string, error) {
 		if err := f.confirmed(c.Topic); err != nil {
 			return "", err
 		}
-		n, err := a.objects.clearBacklog(r.Context(), actorOf(r.Context()), c)
+		n, err := a.objects.ClearBacklog(r.Context(), actorOf(r.Context()), c)
 		return "The backlog was cleared: " + count(n, "message", "messages"), err
 	})
 }
 
 func (a *Admin) pageClearInFlight(w http.ResponseWriter, r *http.Request, p params) error {
-	return a.onConsumer(w, r, p, func(p *consumerPage) *form { return p.Done }, func(c *Consumer, f *form) (string, error) {
-		n, err := a.objects.clearInFlight(r.Context(), actorOf(r.Context()), c)
+	return a.onConsumer(w, r, p, func(p *consumerPage) *form { return p.Done }, func(c *object.Consumer, f *form) (string, error) {
+		n, err := a.objects.ClearInFlight(r.Context(), actorOf(r.Context()), c)
 		return "What was in flight was cleared: " + count(int64(n), "message", "messages"), err
 	})
 }
 
 func (a *Admin) pageRelease(w http.ResponseWriter, r *http.Request, p params) error {
-	return a.onConsumer(w, r, p, func(p *consumerPage) *form { return p.Release }, func(c *Consumer, f *form) (string, error) {
-		n, err := a.objects.releaseInFlight(r.Context(), actorOf(r.Context()), c)
+	return a.onConsumer(w, r, p, func(p *consumerPage) *form { return p.Release }, func(c *object.Consumer, f *form) (string, error) {
+		n, err := a.objects.ReleaseInFlight(r.Context(), actorOf(r.Context()), c)
 		return "Deliverable at once: " + count(int64(n), "message", "messages"), err
 	})
 }

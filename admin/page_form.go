@@ -434,7 +434,7 @@ const maxProposals = 200
 
 // topicNames are names of topics for a field to propose.
 func (a *Admin) topicNames() []option {
-	l, err := a.objects.topics().list(query{Sort: "name", Limit: maxProposals})
+	l, err := a.objects.Topics().List(query{Sort: "name", Limit: maxProposals})
 	if err != nil {
 		return nil
 	}
@@ -447,7 +447,7 @@ func (a *Admin) topicNames() []option {
 
 // usernames are names of clients for a field to propose.
 func (a *Admin) usernames() []option {
-	l, err := a.objects.clients().list(query{Sort: "username", Limit: maxProposals})
+	l, err := a.objects.Clients().List(query{Sort: "username", Limit: maxProposals})
 	if err != nil {
 		return nil
 	}

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"pipit/admin/object"
 	"pipit/broker"
 )
 
@@ -37,9 +38,9 @@ type messagesPage struct {
 	From, To int
 	First    string // URLs; empty where there are none
 	Next     string
-	Query    string  // what was asked for
-	Command  string  // that publishes, where there is nothing
-	Busiest  []Topic // where messages are, without a topic
+	Query    string         // what was asked for
+	Command  string         // that publishes, where there is nothing
+	Busiest  []object.Topic // where messages are, without a topic
 }
 
 type messageRow struct {
@@ -97,7 +98,7 @@ func (a *Admin) pageMessages(w http.ResponseWriter, r *http.Request, _ params) e
 	v := r.URL.Query()
 	page := messagesPage{Topic: v.Get("topic")}
 	if s := v.Get("consumer"); s != "" {
-		c, err := a.objects.consumers().lookUp(s)
+		c, err := a.objects.Consumers().LookUp(s)
 		switch {
 		case err != nil:
 			return err
@@ -132,11 +133,11 @@ func (a *Admin) pageMessages(w http.ResponseWriter, r *http.Request, _ params) e
 		}
 	}
 	if page.Topic == "" {
-		l, err := a.objects.topics().list(query{Sort: "depth", Desc: true, Limit: 10})
+		l, err := a.objects.Topics().List(query{Sort: "depth", Desc: true, Limit: 10})
 		if err != nil {
 			return err
 		}
-		page.Busiest = slices.DeleteFunc(l.Items, func(t Topic) bool { return t.Depth+t.Delayed == 0 })
+		page.Busiest = slices.DeleteFunc(l.Items, func(t object.Topic) bool { return t.Depth+t.Delayed == 0 })
 	}
 	return a.render(w, r, "messages", status, view{Title: "Messages", Nav: "messages", Data: page})
 }
@@ -158,13 +159,13 @@ func (a *Admin) browseTo(r *http.Request, page *messagesPage, v url.Values) (err
 	if o.Until, err = page.Form.time("until"); err != nil {
 		return err
 	}
-	found, err := a.objects.browse(r.Context(), o)
+	found, err := a.objects.Browse(r.Context(), o)
 	if err != nil {
 		return err
 	}
 	for _, m := range found.Messages {
 		page.Items = append(page.Items, messageRow{
-			Stored: m, Path: messagePath(m.Topic, m.ID), Preview: preview(m.Payload, m.Size), Binary: !isText(wholeRunes(m.Payload)),
+			Stored: m, Path: messagePath(m.Topic, m.ID), Preview: preview(m.Payload, m.Size), Binary: !isText(object.WholeRunes(m.Payload)),
 		})
 	}
 	page.Scanned = found.Scanned
@@ -194,7 +195,7 @@ func (a *Admin) browseTo(r *http.Request, page *messagesPage, v url.Values) (err
 		page.From++
 		return nil
 	}
-	producers, err := a.objects.producers().list(query{Topic: page.Topic, Limit: 1})
+	producers, err := a.objects.Producers().List(query{Topic: page.Topic, Limit: 1})
 	if err == nil && len(producers.Items) > 0 {
 		page.Command = a.bases(r).publishCommands(producers.Items[0].Client, page.Topic)[0].Line
 	}
@@ -261,7 +262,7 @@ func (a *Admin) pageDeleteMessages(w http.ResponseWriter, r *http.Request, _ par
 	if len(v["id"]) == 0 {
 		return a.done(w, r, to, "No message was chosen: nothing was deleted")
 	}
-	n, err := a.objects.deleteMessages(r.Context(), actorOf(r.Context()), v.Get("topic"), v["id"])
+	n, err := a.objects.DeleteMessages(r.Context(), actorOf(r.Context()), v.Get("topic"), v["id"])
 	if err != nil {
 		return err
 	}
@@ -272,20 +273,20 @@ func (a *Admin) pageDeleteMessages(w http.ResponseWriter, r *http.Request, _ par
 const maxStandings = 100
 
 type messagePage struct {
-	Message
+	object.Message
 	Back      link
 	Path      string
 	Download  string
 	Shown     payloadView
-	Standings []Standing
+	Standings []object.Standing
 	Consumers int // all of them
 	Pending   int // consumers that are not done with it
 	CanFree   bool
 }
 
 // message returns the message that a path names.
-func (a *Admin) message(p params) (Message, []Standing, error) {
-	return a.objects.getMessage(unsegment(p["topic"]), unsegment(p["id"]))
+func (a *Admin) message(p params) (object.Message, []object.Standing, error) {
+	return a.objects.Message(unsegment(p["topic"]), unsegment(p["id"]))
 }
 
 func (a *Admin) pageMessage(w http.ResponseWriter, r *http.Request, p params) error {
@@ -302,32 +303,24 @@ func (a *Admin) pageMessage(w http.ResponseWriter, r *http.Request, p params) er
 		Consumers: len(standings),
 		CanFree:   m.State == string(broker.StateDelayed),
 	}
-	done := func(s Standing) int {
+	done := func(s object.Standing) int {
 		if s.State == string(broker.StateDone) {
 			return 1
 		}
 		return 0
 	}
-	slices.SortStableFunc(standings, func(x, y Standing) int { return done(x) - done(y) })
+	slices.SortStableFunc(standings, func(x, y object.Standing) int { return done(x) - done(y) })
 	for _, s := range standings {
 		page.Pending += 1 - done(s)
-		page.CanFree = page.CanFree || held(s)
+		page.CanFree = page.CanFree || s.Held()
 	}
 	page.Standings = standings[:min(len(standings), maxStandings)]
 	return a.render(w, r, "message", http.StatusOK, view{Title: "Message " + m.ID, Nav: "messages", Data: page})
 }
 
-// held tells whether a consumer's message can be released.
-func held(s Standing) bool {
-	return s.State == string(broker.StateInFlight) || s.State == string(broker.StateDeferred)
-}
-
-// Held is for templates.
-func (s Standing) Held() bool { return held(s) }
-
 func (a *Admin) pageDeleteMessage(w http.ResponseWriter, r *http.Request, p params) error {
 	topic, id := unsegment(p["topic"]), unsegment(p["id"])
-	n, err := a.objects.deleteMessages(r.Context(), actorOf(r.Context()), topic, []string{id})
+	n, err := a.objects.DeleteMessages(r.Context(), actorOf(r.Context()), topic, []string{id})
 	if err != nil {
 		return err
 	}
@@ -346,12 +339,12 @@ func (a *Admin) pageReleaseMessage(w http.ResponseWriter, r *http.Request, p par
 	var consumer uint32
 	if s := v.Get("consumer"); s != "" {
 		var ok bool
-		if consumer, ok = parseID(s); !ok {
-			return notFound("consumer", s)
+		if consumer, ok = object.ParseID(s); !ok {
+			return object.NotFound("consumer", s)
 		}
 	}
 	topic, id := unsegment(p["topic"]), unsegment(p["id"])
-	changed, err := a.objects.releaseMessage(r.Context(), actorOf(r.Context()), topic, id, consumer)
+	changed, err := a.objects.ReleaseMessage(r.Context(), actorOf(r.Context()), topic, id, consumer)
 	if err != nil {
 		return err
 	}

@@ -6,13 +6,14 @@ import (
 	"slices"
 	"strings"
 
+	"pipit/admin/object"
 	"pipit/broker"
 	"pipit/broker/clip"
 )
 
 // pages are the web pages of a noun: its list, the form of a new one, one, its edit and its deletion.
 type pages[T any] struct {
-	*noun[T]
+	*object.Noun[T]
 	a       *Admin
 	orders  []order // columns of the list
 	example string  // body of a request that makes the first one
@@ -51,7 +52,7 @@ func (a *Admin) objectRoutes() []route {
 
 func (p *pages[T]) routes() []route {
 	list := p.listPath()
-	one := list + "/:" + p.param
+	one := list + "/:" + p.Param
 	return []route{
 		{"GET", list, p.pageList, read},
 		{"POST", list, p.pageCreate, write},
@@ -63,26 +64,26 @@ func (p *pages[T]) routes() []route {
 	}
 }
 
-func (p *pages[T]) listPath() string { return rootPath[:len(rootPath)-1] + p.path }
+func (p *pages[T]) listPath() string { return rootPath[:len(rootPath)-1] + p.Path }
 
 // pagePath is the path of the page of one.
-func (p *pages[T]) pagePath(v *T) string { return p.listPath() + "/" + segment(p.key(v)) }
+func (p *pages[T]) pagePath(v *T) string { return p.listPath() + "/" + segment(p.Key(v)) }
 
 // plural is what the menu and the template of the list are called.
-func (p *pages[T]) plural() string { return p.path[1:] }
+func (p *pages[T]) plural() string { return p.Path[1:] }
 
 // backToList and back are the links to the list and to the page of one.
 func (p *pages[T]) backToList() link { return link{p.listPath(), sentence(p.plural())} }
 
-func (p *pages[T]) back(v *T) link { return link{p.pagePath(v), p.name(v)} }
+func (p *pages[T]) back(v *T) link { return link{p.pagePath(v), p.Name(v)} }
 
 // titled is the title of a page of one.
 func (p *pages[T]) titled(verb string, v *T) string {
-	return verb + " " + string(p.kind) + " " + p.name(v)
+	return verb + " " + string(p.Kind) + " " + p.Name(v)
 }
 
 // keyOf returns the key of an object in the path of a page.
-func (p *pages[T]) keyOf(at params) string { return unsegment(at[p.param]) }
+func (p *pages[T]) keyOf(at params) string { return unsegment(at[p.Param]) }
 
 // listPage is the page of a list.
 type listPage[T any] struct {
@@ -95,7 +96,7 @@ func (p *pages[T]) pageList(w http.ResponseWriter, r *http.Request, _ params) er
 		return p.renderNew(w, r, 0, p.newForm(v))
 	}
 	page := listPage[T]{listing: readListing(r, p.orders...)}
-	l, err := p.list(page.query)
+	l, err := p.List(page.query)
 	if err != nil {
 		return err
 	}
@@ -106,13 +107,13 @@ func (p *pages[T]) pageList(w http.ResponseWriter, r *http.Request, _ params) er
 }
 
 func (p *pages[T]) newForm(proposed url.Values) *form {
-	f := newForm(string(p.kind), p.listPath(), "Create "+string(p.kind), p.newFields(proposed)...)
+	f := newForm(string(p.Kind), p.listPath(), "Create "+string(p.Kind), p.newFields(proposed)...)
 	f.Wide = p.wide
 	return f
 }
 
 func (p *pages[T]) renderNew(w http.ResponseWriter, r *http.Request, status int, f *form) error {
-	return p.a.renderForm(w, r, status, p.plural(), "New "+string(p.kind), formPage{Back: p.backToList(), Lead: p.lead, Form: f})
+	return p.a.renderForm(w, r, status, p.plural(), "New "+string(p.Kind), formPage{Back: p.backToList(), Lead: p.lead, Form: f})
 }
 
 func (p *pages[T]) pageCreate(w http.ResponseWriter, r *http.Request, _ params) error {
@@ -122,7 +123,7 @@ func (p *pages[T]) pageCreate(w http.ResponseWriter, r *http.Request, _ params) 
 	}
 	f := p.newForm(url.Values{})
 	f.typedInPart(v)
-	given := p.initial()
+	given := p.Initial()
 	var made T
 	if p.exists != nil {
 		err = p.exists(f)
@@ -131,7 +132,7 @@ func (p *pages[T]) pageCreate(w http.ResponseWriter, r *http.Request, _ params) 
 		err = p.read(f, &given)
 	}
 	if err == nil {
-		made, err = p.create(r.Context(), actorOf(r.Context()), given)
+		made, err = p.Create(r.Context(), actorOf(r.Context()), given)
 	}
 	if err != nil {
 		status, err := f.fail(err)
@@ -140,7 +141,7 @@ func (p *pages[T]) pageCreate(w http.ResponseWriter, r *http.Request, _ params) 
 		}
 		return p.renderNew(w, r, status, f)
 	}
-	to, notice := p.pagePath(&made), "The "+string(p.kind)+" was created"
+	to, notice := p.pagePath(&made), "The "+string(p.Kind)+" was created"
 	if p.created != nil {
 		to, notice = p.created(f, &made)
 	}
@@ -154,14 +155,14 @@ func (p *pages[T]) finish(w http.ResponseWriter, r *http.Request, f *form, given
 			return err
 		}
 	}
-	if p.warnings != nil {
-		notice += warned(*p.warnings(v))
+	if p.Warnings != nil {
+		notice += warned(*p.Warnings(v))
 	}
 	return p.a.done(w, r, to, notice)
 }
 
 func (p *pages[T]) page(w http.ResponseWriter, r *http.Request, at params) error {
-	v, err := p.get(p.keyOf(at))
+	v, err := p.Get(p.keyOf(at))
 	if err != nil {
 		return err
 	}
@@ -169,8 +170,8 @@ func (p *pages[T]) page(w http.ResponseWriter, r *http.Request, at params) error
 }
 
 func (p *pages[T]) editForm(v *T) *form {
-	f := newForm(string(p.kind), p.pagePath(v)+"/edit", "Save", p.editFields(v)...)
-	f.Revision = p.revision(v)
+	f := newForm(string(p.Kind), p.pagePath(v)+"/edit", "Save", p.editFields(v)...)
+	f.Revision = p.Revision(v)
 	return f
 }
 
@@ -179,7 +180,7 @@ func (p *pages[T]) renderEdit(w http.ResponseWriter, r *http.Request, status int
 }
 
 func (p *pages[T]) pageEdit(w http.ResponseWriter, r *http.Request, at params) error {
-	v, err := p.lookUp(p.keyOf(at))
+	v, err := p.LookUp(p.keyOf(at))
 	if err != nil {
 		return err
 	}
@@ -192,16 +193,16 @@ func (p *pages[T]) pageSave(w http.ResponseWriter, r *http.Request, at params) e
 		return err
 	}
 	key := p.keyOf(at)
-	v, err := p.lookUp(key)
+	v, err := p.LookUp(key)
 	if err != nil {
 		return err
 	}
 	f := p.editForm(&v)
 	f.typed(typed)
-	saved, err := p.edit(r.Context(), actorOf(r.Context()), key, f.Revision, func(v *T) error { return p.read(f, v) })
+	saved, err := p.Edit(r.Context(), actorOf(r.Context()), key, f.Revision, func(v *T) error { return p.read(f, v) })
 	switch {
 	case broker.CodeOf(err) == broker.Conflict:
-		if v, err = p.lookUp(key); err != nil {
+		if v, err = p.LookUp(key); err != nil {
 			return err
 		}
 		f.conflict(p.editForm(&v))
@@ -213,24 +214,24 @@ func (p *pages[T]) pageSave(w http.ResponseWriter, r *http.Request, at params) e
 		}
 		return p.renderEdit(w, r, status, &v, f)
 	}
-	return p.finish(w, r, f, &saved, &saved, p.pagePath(&v), "The "+string(p.kind)+" was saved")
+	return p.finish(w, r, f, &saved, &saved, p.pagePath(&v), "The "+string(p.Kind)+" was saved")
 }
 
 // dropPage asks whether one shall be deleted.
 func (p *pages[T]) dropPage(v *T, d deletion) formPage {
-	page := formPage{Back: p.back(v), Lead: d.lead, Lost: lost(p.goes(v))}
+	page := formPage{Back: p.back(v), Lead: d.lead, Lost: lost(p.Goes(v))}
 	if action := p.pagePath(v) + "/delete"; d.expected != "" {
 		page.Form = confirm("delete", action, "Delete for good", d.label, d.expected)
 	} else {
 		page.Form = newForm("delete", action, "Delete")
 		page.Form.Danger = true
 	}
-	page.Form.Revision = p.revision(v)
+	page.Form.Revision = p.Revision(v)
 	return page
 }
 
 func (p *pages[T]) pageDrop(w http.ResponseWriter, r *http.Request, at params) error {
-	v, err := p.lookUp(p.keyOf(at))
+	v, err := p.LookUp(p.keyOf(at))
 	if err != nil {
 		return err
 	}
@@ -242,23 +243,23 @@ func (p *pages[T]) pageDelete(w http.ResponseWriter, r *http.Request, at params)
 	if err != nil {
 		return err
 	}
-	v, err := p.lookUp(p.keyOf(at))
+	v, err := p.LookUp(p.keyOf(at))
 	if err != nil {
 		return err
 	}
 	d := p.deletes(&v)
 	page := p.dropPage(&v, d)
 	page.Form.typed(typed)
-	var with Deleted
+	var with object.Deleted
 	if d.expected != "" {
 		err = page.Form.confirmed(d.expected)
 	}
 	if err == nil {
-		with, err = p.delete(r.Context(), actorOf(r.Context()), p.key(&v), page.Form.Revision)
+		with, err = p.Delete(r.Context(), actorOf(r.Context()), p.Key(&v), page.Form.Revision)
 	}
 	switch {
 	case broker.CodeOf(err) == broker.Conflict:
-		page.Form.Changed, page.Form.Revision = true, p.revision(&v)
+		page.Form.Changed, page.Form.Revision = true, p.Revision(&v)
 		return p.a.renderForm(w, r, http.StatusConflict, p.plural(), p.titled("Delete", &v), page)
 	case err != nil:
 		status, err := page.Form.fail(err)
@@ -267,11 +268,11 @@ func (p *pages[T]) pageDelete(w http.ResponseWriter, r *http.Request, at params)
 		}
 		return p.a.renderForm(w, r, status, p.plural(), p.titled("Delete", &v), page)
 	}
-	return p.a.done(w, r, d.to, "The "+string(p.kind)+" "+clip.Input(d.called)+" was deleted"+withIt(with))
+	return p.a.done(w, r, d.to, "The "+string(p.Kind)+" "+clip.Input(d.called)+" was deleted"+withIt(with))
 }
 
 // lost tells what is lost with what is deleted.
-func lost(d Deleted) (list []string) {
+func lost(d object.Deleted) (list []string) {
 	if d.Producers > 0 {
 		list = append(list, count(int64(d.Producers), "producer", "producers"))
 	}
@@ -285,7 +286,7 @@ func lost(d Deleted) (list []string) {
 }
 
 // withIt tells what was deleted with something.
-func withIt(d Deleted) string {
+func withIt(d object.Deleted) string {
 	var parts []string
 	if d.Producers > 0 {
 		parts = append(parts, count(int64(d.Producers), "producer", "producers"))

@@ -5,15 +5,15 @@ import (
 	"net/url"
 	"strconv"
 
+	"pipit/admin/object"
 	"pipit/broker"
-
 	"pipit/broker/clip"
 )
 
 // producerPages describes the pages of producers.
-func (a *Admin) producerPages() *pages[Producer] {
-	return &pages[Producer]{
-		noun: a.objects.producers(),
+func (a *Admin) producerPages() *pages[object.Producer] {
+	return &pages[object.Producer]{
+		Noun: a.objects.Producers(),
 		a:    a,
 		orders: []order{
 			{Key: "topic", Label: "Topic"},
@@ -25,14 +25,14 @@ func (a *Admin) producerPages() *pages[Producer] {
 		example: `{"client": "crm", "topic": "/customer/created"}`,
 		lead:    "A producer is a client's permission to publish to a topic.",
 		newFields: func(proposed url.Values) []field {
-			p := newProducer()
+			p := object.NewProducer()
 			fields := a.proposePair(settingFields(broker.ProducerFields, &p.Producer, true), proposed)
 			return append(fields, field{Name: "back", Type: "hidden", Value: proposed.Get("back")}) // the page that it was asked for on
 		},
-		editFields: func(p *Producer) []field { return settingFields(broker.ProducerFields, &p.Producer, false) },
+		editFields: func(p *object.Producer) []field { return settingFields(broker.ProducerFields, &p.Producer, false) },
 		exists:     a.checkPair,
-		read:       func(f *form, p *Producer) error { return readSettings(f, broker.ProducerFields, &p.Producer) },
-		created: func(f *form, p *Producer) (to, notice string) {
+		read:       func(f *form, p *object.Producer) error { return readSettings(f, broker.ProducerFields, &p.Producer) },
+		created: func(f *form, p *object.Producer) (to, notice string) {
 			switch f.get("back") {
 			case "topic":
 				to = topicPath(p.Topic)
@@ -44,7 +44,7 @@ func (a *Admin) producerPages() *pages[Producer] {
 			return to, "The client " + clip.Input(p.Client) + " may publish to " + clip.Input(p.Topic)
 		},
 		show: a.pageProducer,
-		deletes: func(p *Producer) deletion {
+		deletes: func(p *object.Producer) deletion {
 			return deletion{
 				lead: "The client " + p.Client + " may not publish to " + p.Topic + " any more. What it has published stays.",
 				to:   topicPath(p.Topic), called: p.Client,
@@ -57,14 +57,14 @@ func (a *Admin) producerPages() *pages[Producer] {
 func producerPath(id uint32) string { return "/admin/producers/" + strconv.FormatUint(uint64(id), 10) }
 
 type producerPage struct {
-	Producer
+	object.Producer
 	Back     link
 	Commands []command
 }
 
-func (a *Admin) pageProducer(w http.ResponseWriter, r *http.Request, p *Producer) error {
+func (a *Admin) pageProducer(w http.ResponseWriter, r *http.Request, p *object.Producer) error {
 	return a.render(w, r, "producer", http.StatusOK, view{
-		Title: "Producer " + ofTopic(p.Client, p.Topic), Nav: "producers",
+		Title: "Producer " + object.OfTopic(p.Client, p.Topic), Nav: "producers",
 		Data: producerPage{*p, link{"/admin/producers", "Producers"}, a.bases(r).publishCommands(p.Client, p.Topic)},
 	})
 }

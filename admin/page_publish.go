@@ -10,6 +10,7 @@ import (
 	"strconv"
 	"strings"
 
+	"pipit/admin/object"
 	"pipit/broker"
 )
 
@@ -17,7 +18,7 @@ import (
 const maxEditable = 4 << 20
 
 // composeForm is the form of a message to be published. m is one to begin with, or nil.
-func composeForm(action string, m *Message) *form {
+func composeForm(action string, m *object.Message) *form {
 	var priorities []option
 	for n := broker.MaxPriority; n >= broker.MinPriority; n-- {
 		o := option{Value: strconv.Itoa(n)}
@@ -31,7 +32,7 @@ func composeForm(action string, m *Message) *form {
 	}
 	f := newForm("publish", action, "Publish",
 		field{Name: "payload", Label: "Payload", Type: "textarea"},
-		field{Name: "encoding", Label: "The payload is", Type: "select", Options: []option{{"", "text, as it is"}, {encodingBase64, "base64, to be decoded"}}},
+		field{Name: "encoding", Label: "The payload is", Type: "select", Options: []option{{"", "text, as it is"}, {object.EncodingBase64, "base64, to be decoded"}}},
 		field{Name: "file", Label: "Or a file", Type: "file", Hint: "Instead of the text"},
 		field{Name: "mime_type", Label: "MIME type", Hint: "Handed on to consumers. Empty: that of the file, else text/plain", Options: []option{
 			{Value: "application/json"}, {Value: "application/xml"}, {Value: "text/plain"}, {Value: "application/octet-stream"}}},
@@ -46,7 +47,7 @@ func composeForm(action string, m *Message) *form {
 	text := string(m.Payload)
 	if !isText(m.Payload) {
 		text = base64.StdEncoding.EncodeToString(m.Payload)
-		f.set("encoding", encodingBase64)
+		f.set("encoding", object.EncodingBase64)
 	}
 	f.set("payload", text)
 	f.set("mime_type", m.MIMEType)
@@ -59,8 +60,8 @@ func composeForm(action string, m *Message) *form {
 
 // readPublication reads the form of a message, which f becomes. of is the message that it began
 // with, or nil.
-func (a *Admin) readPublication(r *http.Request, f *form, of *Message) (Publication, error) {
-	var p Publication
+func (a *Admin) readPublication(r *http.Request, f *form, of *object.Message) (object.Publication, error) {
+	var p object.Publication
 	const memory = 8 << 20 // bytes; what is more of files goes to disk meanwhile
 	err := r.ParseForm()   // whose error ParseMultipartForm hides
 	if err == nil {
@@ -119,7 +120,7 @@ func (a *Admin) readPublication(r *http.Request, f *form, of *Message) (Publicat
 	switch text := f.get("payload"); f.get("encoding") {
 	case "":
 		p.Payload = typedText(text, of)
-	case encodingBase64:
+	case object.EncodingBase64:
 		if p.Payload, err = base64.StdEncoding.DecodeString(strings.Join(strings.Fields(text), "")); err != nil {
 			return p, &fieldError{"payload", "This is not base64"}
 		}
@@ -131,7 +132,7 @@ func (a *Admin) readPublication(r *http.Request, f *form, of *Message) (Publicat
 
 // typedText is the text of a form's field as it was meant. Browsers send every end of a line as CR
 // and LF: it becomes an LF, but what was not changed stays as it was, byte by byte.
-func typedText(s string, of *Message) []byte {
+func typedText(s string, of *object.Message) []byte {
 	s = lines(s)
 	if of != nil && lines(string(of.Payload)) == s {
 		return of.Payload
@@ -148,7 +149,7 @@ func (a *Admin) renderCompose(w http.ResponseWriter, r *http.Request, status int
 }
 
 func (a *Admin) pageCompose(w http.ResponseWriter, r *http.Request, p params) error {
-	t, err := a.objects.topics().get(unsegment(p["name"]))
+	t, err := a.objects.Topics().Get(unsegment(p["name"]))
 	if err != nil {
 		return err
 	}
@@ -158,7 +159,7 @@ func (a *Admin) pageCompose(w http.ResponseWriter, r *http.Request, p params) er
 }
 
 func (a *Admin) pagePublish(w http.ResponseWriter, r *http.Request, p params) error {
-	t, err := a.objects.topics().get(unsegment(p["name"]))
+	t, err := a.objects.Topics().Get(unsegment(p["name"]))
 	if err != nil {
 		return err
 	}
@@ -166,7 +167,7 @@ func (a *Admin) pagePublish(w http.ResponseWriter, r *http.Request, p params) er
 	pub, err := a.readPublication(r, f, nil)
 	id := ""
 	if err == nil {
-		id, err = a.objects.publish(r.Context(), actorOf(r.Context()), t.Name, pub)
+		id, err = a.objects.Publish(r.Context(), actorOf(r.Context()), t.Name, pub)
 	}
 	if err != nil {
 		status, err := f.fail(err)
@@ -178,14 +179,14 @@ func (a *Admin) pagePublish(w http.ResponseWriter, r *http.Request, p params) er
 	return a.done(w, r, publishedURL(t.Name, id), "")
 }
 
-func recomposeForm(m *Message) *form {
+func recomposeForm(m *object.Message) *form {
 	f := composeForm(messagePath(m.Topic, m.ID)+"/publish", m)
 	f.Fields = append(f.Fields, field{ID: "publish-delete_old", Name: "delete_old", Label: "Delete the old message", Type: "checkbox",
 		Hint: "For all consumers, once the new one is stored"})
 	return f
 }
 
-func (a *Admin) renderRecompose(w http.ResponseWriter, r *http.Request, status int, m *Message, f *form) error {
+func (a *Admin) renderRecompose(w http.ResponseWriter, r *http.Request, status int, m *object.Message, f *form) error {
 	return a.renderForm(w, r, status, "messages", "Edit and publish again", formPage{
 		Back: link{messagePath(m.Topic, m.ID), m.ID},
 		Lead: "This publishes a new message to " + m.Topic + ".",
@@ -215,10 +216,10 @@ func (a *Admin) pageRepublish(w http.ResponseWriter, r *http.Request, p params) 
 	}
 	missing := err
 	if gone {
-		m = Message{Topic: unsegment(p["topic"]), ID: unsegment(p["id"])}
+		m = object.Message{Topic: unsegment(p["topic"]), ID: unsegment(p["id"])}
 	}
 	f := recomposeForm(&m)
-	var of *Message
+	var of *object.Message
 	if !gone {
 		of = &m
 	}
@@ -227,7 +228,7 @@ func (a *Admin) pageRepublish(w http.ResponseWriter, r *http.Request, p params) 
 		if gone {
 			return missing
 		}
-		id, err := a.objects.publish(r.Context(), who, m.Topic, Publication{Payload: m.Payload, MIMEType: m.MIMEType, Priority: m.Priority, Expiration: m.Expiration})
+		id, err := a.objects.Publish(r.Context(), who, m.Topic, object.Publication{Payload: m.Payload, MIMEType: m.MIMEType, Priority: m.Priority, Expiration: m.Expiration})
 		if err != nil {
 			return err
 		}
@@ -238,7 +239,7 @@ func (a *Admin) pageRepublish(w http.ResponseWriter, r *http.Request, p params) 
 	}
 	id := ""
 	if err == nil {
-		id, err = a.objects.publish(r.Context(), who, m.Topic, pub)
+		id, err = a.objects.Publish(r.Context(), who, m.Topic, pub)
 	}
 	if err != nil {
 		status, err := f.fail(err)
@@ -249,7 +250,7 @@ func (a *Admin) pageRepublish(w http.ResponseWriter, r *http.Request, p params) 
 	}
 	notice := ""
 	if f.on("delete_old") {
-		switch n, err := a.objects.deleteMessages(r.Context(), who, m.Topic, []string{m.ID}); {
+		switch n, err := a.objects.DeleteMessages(r.Context(), who, m.Topic, []string{m.ID}); {
 		case err != nil:
 			notice += ". The old one could not be deleted: " + failureOf(err).Message
 		case n == 0:

@@ -7,13 +7,14 @@ import (
 	"time"
 
 	"pipit/admin/monitor"
+	"pipit/admin/object"
 	"pipit/broker"
 )
 
 // topicPages describes the pages of topics.
-func (a *Admin) topicPages() *pages[Topic] {
-	return &pages[Topic]{
-		noun: a.objects.topics(),
+func (a *Admin) topicPages() *pages[object.Topic] {
+	return &pages[object.Topic]{
+		Noun: a.objects.Topics(),
 		a:    a,
 		orders: []order{
 			{Key: "name", Label: "Topic"},
@@ -26,16 +27,16 @@ func (a *Admin) topicPages() *pages[Topic] {
 		},
 		example: `{"name": "/customer/created"}`,
 		newFields: func(proposed url.Values) []field {
-			t := newTopic()
+			t := object.NewTopic()
 			t.Name = proposed.Get("name")
 			fields := settingFields(broker.TopicFields, &t.Topic, true)
 			fields[0].Focus = true
 			return fields
 		},
-		editFields: func(t *Topic) []field { return settingFields(broker.TopicFields, &t.Topic, false) },
-		read:       func(f *form, t *Topic) error { return readSettings(f, broker.TopicFields, &t.Topic) },
+		editFields: func(t *object.Topic) []field { return settingFields(broker.TopicFields, &t.Topic, false) },
+		read:       func(f *form, t *object.Topic) error { return readSettings(f, broker.TopicFields, &t.Topic) },
 		show:       a.pageTopic,
-		deletes: func(t *Topic) deletion {
+		deletes: func(t *object.Topic) deletion {
 			return deletion{
 				lead:  "This deletes the topic " + t.Name + ". It cannot be undone.",
 				label: "Type the topic's name to confirm", expected: t.Name,
@@ -52,14 +53,14 @@ func topicPath(name string) string { return "/admin/topics/" + segment(name) }
 const maxBeside = 20
 
 type topicPage struct {
-	Topic
+	object.Topic
 	Back          link
 	History       string        // URL of its rates
 	Range         string        // of the charts
 	ExpiresAfter  time.Duration // 0: never
 	Remembered    time.Duration // IDs of messages
-	ProducerList  list[Producer]
-	ConsumerList  list[Consumer]
+	ProducerList  list[object.Producer]
+	ConsumerList  list[object.Consumer]
 	AddProducer   *form
 	AddConsumer   *form
 	Publisher     string // username of a producer
@@ -68,17 +69,17 @@ type topicPage struct {
 	PublishedGone bool   // and is needed no more
 }
 
-func (a *Admin) pageTopic(w http.ResponseWriter, r *http.Request, t *Topic) (err error) {
+func (a *Admin) pageTopic(w http.ResponseWriter, r *http.Request, t *object.Topic) (err error) {
 	page := topicPage{Topic: *t, Back: link{"/admin/topics", "Topics"}, History: "/admin/history?" + url.Values{"topic": {t.Name}}.Encode()}
 	page.ExpiresAfter, page.Remembered = time.Duration(max(0, t.Expiration))*time.Second, max(0, t.DedupWindow)
 	page.Range = monitor.RangeHour
 	if r.URL.Query().Get("range") == monitor.RangeDay {
 		page.Range = monitor.RangeDay
 	}
-	if page.ProducerList, err = a.objects.producers().list(query{Topic: t.Name, Sort: "client", Limit: maxBeside}); err != nil {
+	if page.ProducerList, err = a.objects.Producers().List(query{Topic: t.Name, Sort: "client", Limit: maxBeside}); err != nil {
 		return err
 	}
-	if page.ConsumerList, err = a.objects.consumers().list(query{Topic: t.Name, Sort: "client", Limit: maxBeside}); err != nil {
+	if page.ConsumerList, err = a.objects.Consumers().List(query{Topic: t.Name, Sort: "client", Limit: maxBeside}); err != nil {
 		return err
 	}
 	names := a.usernames()

@@ -102,11 +102,11 @@ func newSchemaFuzzer(t *testing.T, seed uint64) *schemaFuzzer {
 // restore makes that there is something to ask for, whatever was deleted or switched off.
 func (f *schemaFuzzer) restore() {
 	const topic = "/fuzz/one"
-	body := object{"version": 1,
-		"topics":    []object{{"name": topic}, {"name": "two", "expiration": 0}},
-		"clients":   []object{{"username": "crm", "password_hash": f.hash}, {"username": "erp", "password_hash": f.hash}},
-		"producers": []object{{"client": "crm", "topic": topic}, {"client": "erp", "topic": topic}},
-		"consumers": []object{{"client": "crm", "topic": topic}, {"client": "erp", "topic": topic}}}
+	body := jsonObject{"version": 1,
+		"topics":    []jsonObject{{"name": topic}, {"name": "two", "expiration": 0}},
+		"clients":   []jsonObject{{"username": "crm", "password_hash": f.hash}, {"username": "erp", "password_hash": f.hash}},
+		"producers": []jsonObject{{"client": "crm", "topic": topic}, {"client": "erp", "topic": topic}},
+		"consumers": []jsonObject{{"client": "crm", "topic": topic}, {"client": "erp", "topic": topic}}}
 	a := f.r.do("POST", "/import", body)
 	if a.StatusCode == http.StatusUnauthorized { // its token was deleted
 		f.newTokens()

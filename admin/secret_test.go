@@ -10,6 +10,7 @@ import (
 
 	"pipit/admin/access"
 	"pipit/admin/gate"
+	"pipit/admin/object"
 )
 
 // What is replaced or deleted of secrets is in no byte of the file, the audit log included: a rotated
@@ -25,7 +26,7 @@ func TestFormerSecretsLeaveTheFile(t *testing.T) {
 		r.want(a, status)
 		return a.body
 	}
-	object := func(text string) (c Consumer) {
+	object := func(text string) (c object.Consumer) {
 		t.Helper()
 		if err := json.Unmarshal([]byte(text), &c); err != nil {
 			t.Fatal(err)

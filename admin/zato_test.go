@@ -5,6 +5,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"pipit/admin/object"
 )
 
 // What a Zato answers.
@@ -21,7 +23,7 @@ const (
 
 func TestImportZato(t *testing.T) {
 	r := newAPIRig(t)
-	r.ok(201, "POST", "/clients", object{"username": "crm", "name": "CRM", "password": "crm"})
+	r.ok(201, "POST", "/clients", jsonObject{"username": "crm", "name": "CRM", "password": "crm"})
 	document := `{"topics": ` + zatoTopicList + `, "producers": {"/customer/created": ` + zatoProducerList + `}, "consumers": {"/customer/created": ` + zatoConsumerList + `}}`
 	want := `create client Web shop
 create client ERP
@@ -32,12 +34,12 @@ create producer crm of /customer/created
 create producer Web shop of /customer/created
 create consumer ERP of /customer/created
 create consumer Billing of /customer/created`
-	check := func(i Import) {
+	check := func(i object.Import) {
 		t.Helper()
-		if i.plan() != want || strings.Join(i.NeedsPassword, ",") != "Web shop,ERP,Billing" || len(i.Warnings) != 3 ||
+		if planOf(&i) != want || strings.Join(i.NeedsPassword, ",") != "Web shop,ERP,Billing" || len(i.Warnings) != 3 ||
 			!strings.Contains(i.Warnings[0], `"/customer/deleted"`) || !strings.Contains(i.Warnings[1], "ack_timeout of 24h0m0s") ||
 			!strings.Contains(i.Warnings[2], "callback-url") {
-			t.Errorf("%s\n%q\n%q", i.plan(), i.NeedsPassword, i.Warnings)
+			t.Errorf("%s\n%q\n%q", planOf(&i), i.NeedsPassword, i.Warnings)
 		}
 	}
 	check(r.imported("/import/zato?dry_run=true", document))
@@ -78,16 +80,16 @@ create consumer Billing of /customer/created`
 		}
 	}
 	// With a password and active, the consumer works as its Zato client knows it.
-	r.ok(200, "PATCH", "/clients/ERP", object{"password": "erp", "is_active": true})
-	r.ok(201, "POST", "/topics/%2Fcustomer%2Fcreated/messages", object{"payload": "Hello"})
+	r.ok(200, "PATCH", "/clients/ERP", jsonObject{"password": "erp", "is_active": true})
+	r.ok(201, "POST", "/topics/%2Fcustomer%2Fcreated/messages", jsonObject{"payload": "Hello"})
 	a := r.ok(200, "POST", "//zato/pubsub/msg//customer/created/", nil, "Authorization", "Basic RVJQOmVycA==", "X-Zato-PubSub-Key", "K06Y63NEJQYGMQKTP9D4KGQQ0GB2")
 	if a.field(t, "results_count") != 1.0 {
 		t.Errorf("received: %s", a.body)
 	}
 	// What was set here beside stays, and once more changes nothing.
-	r.ok(200, "PATCH", "/topics/%2Fcustomer%2Fcreated", object{"expiration": 3600})
+	r.ok(200, "PATCH", "/topics/%2Fcustomer%2Fcreated", jsonObject{"expiration": 3600})
 	if done := r.imported("/import/zato", document); done.Created+done.Updated != 0 || len(done.NeedsPassword) != 0 {
-		t.Errorf("once more:\n%s", done.plan())
+		t.Errorf("once more:\n%s", planOf(&done))
 	}
 }
 
@@ -105,8 +107,8 @@ func TestImportZatoLists(t *testing.T) {
 		{"", `{"consumers": {"/a": {"zato_pubsub_consumers_get_list_response": ` + zatoConsumerList + `}}}`, "keep consumer ERP of /a\nkeep consumer Billing of /a"},
 		{"", `{"topics": [{"name": "/b"}], "producers": {"/b": []}, "consumers": {}}`, "create topic /b"},
 	} {
-		if got := r.imported("/import/zato"+tt.query, tt.body); got.plan() != tt.plan {
-			t.Errorf("%s %s:\n%s\nwant:\n%s", tt.query, tt.body, got.plan(), tt.plan)
+		if got := r.imported("/import/zato"+tt.query, tt.body); planOf(&got) != tt.plan {
+			t.Errorf("%s %s:\n%s\nwant:\n%s", tt.query, tt.body, planOf(&got), tt.plan)
 		}
 	}
 	for _, tt := range []struct {
@@ -174,11 +176,11 @@ func TestImportZatoDepth(t *testing.T) {
 		}
 		check(r, 1000, 24*time.Hour)
 		for _, c := range r.b.Consumers() { // what is set here stays
-			r.ok(200, "PATCH", fmt.Sprintf("/consumers/%d", c.ID), object{"ack_timeout": "1m"})
+			r.ok(200, "PATCH", fmt.Sprintf("/consumers/%d", c.ID), jsonObject{"ack_timeout": "1m"})
 		}
 		done = r.imported("/import/zato", document)
 		if done.Created+done.Updated != 0 || len(done.Warnings) != 1 || done.Warnings[0] != deeper {
-			t.Errorf("once more:\n%s\n%q", done.plan(), done.Warnings)
+			t.Errorf("once more:\n%s\n%q", planOf(&done), done.Warnings)
 		}
 		check(r, 1000, time.Minute)
 	})
@@ -187,17 +189,17 @@ func TestImportZatoDepth(t *testing.T) {
 		r.imported("/import/zato?list=topics", topics)
 		check(r, 500, 0)
 		done := r.imported("/import/zato?list=consumers&topic=/a", of("a"))
-		if want := "create client ERP\ncreate client CRM\nupdate topic /a: max_depth: 500 → 1000\ncreate consumer ERP of /a\ncreate consumer CRM of /a"; done.plan() != want {
-			t.Errorf("plan:\n%s", done.plan())
+		if want := "create client ERP\ncreate client CRM\nupdate topic /a: max_depth: 500 → 1000\ncreate consumer ERP of /a\ncreate consumer CRM of /a"; planOf(&done) != want {
+			t.Errorf("plan:\n%s", planOf(&done))
 		}
 		if len(done.Warnings) != 2 || done.Warnings[1] != deeper {
 			t.Errorf("warnings %q", done.Warnings)
 		}
-		if done := r.imported("/import/zato?list=consumers&topic=/b", of("b")); strings.Contains(done.plan(), "update") {
-			t.Errorf("plan:\n%s", done.plan())
+		if done := r.imported("/import/zato?list=consumers&topic=/b", of("b")); strings.Contains(planOf(&done), "update") {
+			t.Errorf("plan:\n%s", planOf(&done))
 		}
 		if done := r.imported("/import/zato?list=topics", topics); done.Updated != 0 {
-			t.Errorf("topics once more:\n%s", done.plan())
+			t.Errorf("topics once more:\n%s", planOf(&done))
 		}
 		check(r, 1000, 24*time.Hour)
 		r.refused(422, "invalid", "POST", "/import/zato?list=consumers&topic=/a", `[{"name": "ERP", "max_backlog": 9000000000000, "sub_key": "K-new"}]`)

@@ -5,7 +5,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"pipit/admin"
+	"pipit/admin/object"
 	"pipit/broker"
 )
 
@@ -14,13 +14,13 @@ func (c *cli) clientCommand() *cobra.Command {
 		one: "client", path: "clients",
 		keys: []string{"USERNAME"}, complete: inOrder(c.completeClient), key: byName, flags: flagsOf(broker.ClientFields),
 	}
-	list := listCommand(c, "clients", n.path, []string{"username", "name", "last_seen"}, false, []column[admin.Client]{
-		names("USERNAME", func(v *admin.Client) string { return v.Username }),
-		names("NAME", func(v *admin.Client) string { return v.Name }),
-		text("ACTIVE", func(v *admin.Client) string { return yesNo(!v.Inactive) }),
-		figure("PRODUCERS", func(v *admin.Client) string { return number(v.Producers) }),
-		figure("CONSUMERS", func(v *admin.Client) string { return number(v.Consumers) }),
-		text("LAST SEEN", func(v *admin.Client) string { return when(v.LastSeen) }),
+	list := listCommand(c, "clients", n.path, []string{"username", "name", "last_seen"}, false, []column[object.Client]{
+		names("USERNAME", func(v *object.Client) string { return v.Username }),
+		names("NAME", func(v *object.Client) string { return v.Name }),
+		text("ACTIVE", func(v *object.Client) string { return yesNo(!v.Inactive) }),
+		figure("PRODUCERS", func(v *object.Client) string { return number(v.Producers) }),
+		figure("CONSUMERS", func(v *object.Client) string { return number(v.Consumers) }),
+		text("LAST SEEN", func(v *object.Client) string { return when(v.LastSeen) }),
 	})
 	list.Example = `  pipit client list
   pipit client list --sort last_seen`

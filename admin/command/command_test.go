@@ -7,7 +7,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"pipit/admin"
+	"pipit/admin/object"
 )
 
 // Every command has its help: in one line, with an example that is one of it, and for each flag.
@@ -82,7 +82,7 @@ func TestWith(t *testing.T) {
 		{2, 0, 1, " with 2 producers and 1 message"},
 		{2, 1, 3, " with 2 producers, 1 consumer and 3 messages"},
 	} {
-		if got := with(admin.Deleted{Producers: tt.producers, Consumers: tt.consumers, Messages: tt.messages}); got != tt.want {
+		if got := with(object.Deleted{Producers: tt.producers, Consumers: tt.consumers, Messages: tt.messages}); got != tt.want {
 			t.Errorf("%+v: %q", tt, got)
 		}
 	}

@@ -9,8 +9,8 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"pipit/admin"
 	"pipit/admin/access"
+	"pipit/admin/object"
 )
 
 // Bounds of completing a word: a shell waits for it.
@@ -46,19 +46,19 @@ func completed[T any](c *cli, kind, typed string, q url.Values, word func(*T) st
 }
 
 func (c *cli) completeTopic(_ *cobra.Command, _ []string, typed string) ([]string, cobra.ShellCompDirective) {
-	return completed(c, "topics", typed, searching(typed), func(t *admin.Topic) string { return t.Name })
+	return completed(c, "topics", typed, searching(typed), func(t *object.Topic) string { return t.Name })
 }
 
 func (c *cli) completeClient(_ *cobra.Command, _ []string, typed string) ([]string, cobra.ShellCompDirective) {
-	return completed(c, "clients", typed, searching(typed), func(t *admin.Client) string { return t.Username + "\t" + t.Name })
+	return completed(c, "clients", typed, searching(typed), func(t *object.Client) string { return t.Username + "\t" + t.Name })
 }
 
 func (c *cli) completeProducer(_ *cobra.Command, _ []string, typed string) ([]string, cobra.ShellCompDirective) {
-	return completed(c, "producers", typed, nil, func(p *admin.Producer) string { return id(p.ID) + "\t" + p.Client + " " + p.Topic })
+	return completed(c, "producers", typed, nil, func(p *object.Producer) string { return id(p.ID) + "\t" + p.Client + " " + p.Topic })
 }
 
 func (c *cli) completeConsumer(_ *cobra.Command, _ []string, typed string) ([]string, cobra.ShellCompDirective) {
-	return completed(c, "consumers", typed, nil, func(p *admin.Consumer) string { return id(p.ID) + "\t" + p.Client + " " + p.Topic })
+	return completed(c, "consumers", typed, nil, func(p *object.Consumer) string { return id(p.ID) + "\t" + p.Client + " " + p.Topic })
 }
 
 func (c *cli) completeToken(_ *cobra.Command, _ []string, typed string) ([]string, cobra.ShellCompDirective) {

@@ -11,7 +11,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"pipit/admin"
+	"pipit/admin/object"
 	"pipit/broker"
 )
 
@@ -117,18 +117,18 @@ func (c *cli) queue(ctx context.Context, topic string, f *consumeFlags) (queue, 
 }
 
 // consumer asks the API which consumer is meant.
-func (c *cli) consumer(ctx context.Context, topic string, f *consumeFlags) (admin.Consumer, error) {
-	none := admin.Consumer{}
+func (c *cli) consumer(ctx context.Context, topic string, f *consumeFlags) (object.Consumer, error) {
+	none := object.Consumer{}
 	if c.offline == nil && c.api.token == "" {
 		return none, usageError{fmt.Errorf("which consumer? Without a token --user and %s are needed: see pipit consume --help", envSubKey)}
 	}
 	q := url.Values{"topic": {topic}}
 	set(q, "client", f.user)
-	list, err := all[admin.Consumer](ctx, c.api, path("consumers"), q, 0)
+	list, err := all[object.Consumer](ctx, c.api, path("consumers"), q, 0)
 	if err != nil {
 		return none, err
 	}
-	var found []admin.Consumer
+	var found []object.Consumer
 	for _, o := range list.Items {
 		if (f.consumer == 0 || o.ID == f.consumer) && (f.subKey == "" || o.SubKey == f.subKey) {
 			found = append(found, o)

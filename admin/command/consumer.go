@@ -10,6 +10,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"pipit/admin"
+	"pipit/admin/object"
 	"pipit/broker"
 )
 
@@ -19,16 +20,16 @@ func (c *cli) consumerCommand() *cobra.Command {
 		keys: []string{"ID|CLIENT", "[TOPIC]"}, complete: c.idCompletion(c.completeConsumer), key: c.byID("consumer", "consumers"),
 		secrets: secretsOf(broker.ConsumerFields), flags: flagsOf(broker.ConsumerFields),
 	}
-	list := listCommand(c, "consumers", n.path, []string{"topic", "client", "backlog", "in_flight", "last_seen"}, true, []column[admin.Consumer]{
-		figure("ID", func(v *admin.Consumer) string { return number(v.ID) }),
-		names("CLIENT", func(v *admin.Consumer) string { return v.Client }),
-		names("TOPIC", func(v *admin.Consumer) string { return v.Topic }),
-		names("NAME", func(v *admin.Consumer) string { return v.Name }),
-		text("ACTIVE", func(v *admin.Consumer) string { return yesNo(!v.Inactive) }),
-		figure("BACKLOG", func(v *admin.Consumer) string { return number(v.Backlog) }),
-		figure("IN FLIGHT", func(v *admin.Consumer) string { return number(v.InFlight) }),
-		text("OLDEST", func(v *admin.Consumer) string { return when(v.Oldest) }),
-		text("LAST SEEN", func(v *admin.Consumer) string { return when(v.LastSeen) }),
+	list := listCommand(c, "consumers", n.path, []string{"topic", "client", "backlog", "in_flight", "last_seen"}, true, []column[object.Consumer]{
+		figure("ID", func(v *object.Consumer) string { return number(v.ID) }),
+		names("CLIENT", func(v *object.Consumer) string { return v.Client }),
+		names("TOPIC", func(v *object.Consumer) string { return v.Topic }),
+		names("NAME", func(v *object.Consumer) string { return v.Name }),
+		text("ACTIVE", func(v *object.Consumer) string { return yesNo(!v.Inactive) }),
+		figure("BACKLOG", func(v *object.Consumer) string { return number(v.Backlog) }),
+		figure("IN FLIGHT", func(v *object.Consumer) string { return number(v.InFlight) }),
+		text("OLDEST", func(v *object.Consumer) string { return when(v.Oldest) }),
+		text("LAST SEEN", func(v *object.Consumer) string { return when(v.LastSeen) }),
 	})
 	list.Example = `  pipit consumer list --sort backlog --desc
   pipit consumer list --client erp`
@@ -43,9 +44,9 @@ func (c *cli) consumerCommand() *cobra.Command {
 		key, err := c.in.secret(ctx, "sub_key", false)
 		body["sub_key"] = key
 		return err
-	}, func(object json.RawMessage) error {
-		var made admin.Consumer
-		if err := json.Unmarshal(object, &made); err != nil {
+	}, func(answer json.RawMessage) error {
+		var made object.Consumer
+		if err := json.Unmarshal(answer, &made); err != nil {
 			return err
 		}
 		return c.out.printf("consumer %d of client %s and topic %s created, its sub_key is %s", made.ID, made.Client, made.Topic, made.SubKey)
@@ -64,7 +65,7 @@ func (c *cli) consumerCommand() *cobra.Command {
 
 // actCommand makes a command that does something to a consumer. ask, where it is not empty, is
 // the question before, with the consumer's name in the place of %s; tell says what was done.
-func (c *cli) actCommand(n noun, cmd *cobra.Command, action func() string, ask string, tell func(name string, object json.RawMessage) error) *cobra.Command {
+func (c *cli) actCommand(n noun, cmd *cobra.Command, action func() string, ask string, tell func(name string, answer json.RawMessage) error) *cobra.Command {
 	cmd.Use += " " + strings.Join(n.keys, " ")
 	cmd.Args, cmd.ValidArgsFunction = arguments(n.keys...), n.complete
 	sure := confirmation{yes: ask == ""}
@@ -85,11 +86,11 @@ func (c *cli) actCommand(n noun, cmd *cobra.Command, action func() string, ask s
 				return err
 			}
 		}
-		var object json.RawMessage
-		if err := c.api.do(ctx, call{method: http.MethodPost, path: path(n.path, key, action())}, &object); err != nil {
+		var answer json.RawMessage
+		if err := c.api.do(ctx, call{method: http.MethodPost, path: path(n.path, key, action())}, &answer); err != nil {
 			return err
 		}
-		return c.out.print(object, func() error { return tell(name, object) })
+		return c.out.print(answer, func() error { return tell(name, answer) })
 	})
 }
 
@@ -101,9 +102,9 @@ func (c *cli) rotateCommand(n noun) *cobra.Command {
   pipit consumer rotate 4 --yes --json | jq -r .sub_key`,
 	}
 	return c.actCommand(n, cmd, func() string { return "rotate" }, "Replace the sub_key of consumer %s?",
-		func(name string, object json.RawMessage) error {
-			var made admin.Consumer
-			if err := json.Unmarshal(object, &made); err != nil {
+		func(name string, answer json.RawMessage) error {
+			var made object.Consumer
+			if err := json.Unmarshal(answer, &made); err != nil {
 				return err
 			}
 			return c.out.printf("consumer %s has the new sub_key %s", name, made.SubKey)
@@ -138,9 +139,9 @@ func (c *cli) releaseCommand(n noun) *cobra.Command {
 
 // tellCount says how many messages the API has done something to.
 func (o *output) tellCount(format string) func(string, json.RawMessage) error {
-	return func(_ string, object json.RawMessage) error {
+	return func(_ string, answer json.RawMessage) error {
 		var done admin.Affected
-		if err := json.Unmarshal(object, &done); err != nil {
+		if err := json.Unmarshal(answer, &done); err != nil {
 			return err
 		}
 		return o.printf(format, count(done.Messages, "message"))

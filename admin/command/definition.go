@@ -13,7 +13,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"pipit/admin"
+	"pipit/admin/object"
 )
 
 func (c *cli) exportCommand() *cobra.Command {
@@ -112,8 +112,8 @@ one is. Clients that do not exist are created inactive and without a password.`,
 		set(q.query, "topic", topic)
 		p := c.out.progress("importing "+args[0], "bytes", 0) // all sent is not yet all done
 		q.body = p.reader(bytes.NewReader(text))
-		var object json.RawMessage
-		err := c.api.do(ctx, q, &object)
+		var answer json.RawMessage
+		err := c.api.do(ctx, q, &answer)
 		p.end()
 		if err != nil {
 			return err
@@ -121,7 +121,7 @@ one is. Clients that do not exist are created inactive and without a password.`,
 		if !dryRun {
 			c.keep()
 		}
-		return c.out.print(object, func() error { return c.out.printImport(object) })
+		return c.out.print(answer, func() error { return c.out.printImport(answer) })
 	})
 	c.createFlag(cmd)
 	return cmd
@@ -136,9 +136,9 @@ func (in *input) read(name string) ([]byte, error) {
 }
 
 // printImport says what an import did, or would do.
-func (o *output) printImport(object json.RawMessage) error {
-	var done admin.Import
-	d := json.NewDecoder(bytes.NewReader(object))
+func (o *output) printImport(answer json.RawMessage) error {
+	var done object.Import
+	d := json.NewDecoder(bytes.NewReader(answer))
 	d.UseNumber()
 	if err := d.Decode(&done); err != nil {
 		return err

@@ -16,6 +16,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"pipit/admin"
+	"pipit/admin/object"
 	"pipit/broker"
 )
 
@@ -147,7 +148,7 @@ func (c *cli) listMessages(ctx context.Context, q url.Values, limit, perPage int
 		t.headings = append(t.headings[:4:4], append([]heading{{"DELIVERIES", digits}}, t.headings[4:]...)...)
 	}
 	for _, item := range list.Items {
-		var m admin.Message
+		var m object.Message
 		if err := json.Unmarshal(item, &m); err != nil {
 			return err
 		}
@@ -206,20 +207,20 @@ func (c *cli) messageShowCommand() *cobra.Command {
 		if raw {
 			return c.printRaw(ctx, args[0], args[1])
 		}
-		var object json.RawMessage
-		if err := c.api.do(ctx, call{method: http.MethodGet, path: path("messages", args[0], args[1])}, &object); err != nil {
+		var answer json.RawMessage
+		if err := c.api.do(ctx, call{method: http.MethodGet, path: path("messages", args[0], args[1])}, &answer); err != nil {
 			return err
 		}
-		return c.out.print(object, func() error { return c.out.printMessage(object) })
+		return c.out.print(answer, func() error { return c.out.printMessage(answer) })
 	})
 	cmd.MarkFlagsMutuallyExclusive("raw", "json")
 	return cmd
 }
 
 // printMessage prints a message, where it stands, and its payload.
-func (o *output) printMessage(object json.RawMessage) error {
+func (o *output) printMessage(answer json.RawMessage) error {
 	var detail admin.MessageDetail
-	if err := json.Unmarshal(object, &detail); err != nil {
+	if err := json.Unmarshal(answer, &detail); err != nil {
 		return err
 	}
 	payload := detail.Message.Payload
@@ -282,18 +283,18 @@ func (c *cli) messageDeleteCommand() *cobra.Command {
 		if len(ids) > 1 {
 			q = call{method: http.MethodPost, path: path("topics", topic, "messages", "delete"), body: map[string][]string{"ids": ids}}
 		}
-		var object json.RawMessage
-		if err := c.api.do(ctx, q, &object); err != nil {
+		var answer json.RawMessage
+		if err := c.api.do(ctx, q, &answer); err != nil {
 			return err
 		}
 		var done admin.Affected
-		if err := json.Unmarshal(object, &done); err != nil {
+		if err := json.Unmarshal(answer, &done); err != nil {
 			return err
 		}
 		if done.Messages == 0 {
 			return errNotFound{errors.New("none of these messages is there")}
 		}
-		return c.out.print(object, func() error { return c.out.printf("%s deleted", count(done.Messages, "message")) })
+		return c.out.print(answer, func() error { return c.out.printf("%s deleted", count(done.Messages, "message")) })
 	})
 }
 
@@ -314,13 +315,13 @@ func (c *cli) messageReleaseCommand() *cobra.Command {
 		if consumer != 0 {
 			q.Set("consumer", id(consumer))
 		}
-		var object json.RawMessage
-		if err := c.api.do(ctx, call{method: http.MethodPost, path: path("messages", args[0], args[1], "release"), query: q}, &object); err != nil {
+		var answer json.RawMessage
+		if err := c.api.do(ctx, call{method: http.MethodPost, path: path("messages", args[0], args[1], "release"), query: q}, &answer); err != nil {
 			return err
 		}
-		return c.out.print(object, func() error {
+		return c.out.print(answer, func() error {
 			var done admin.Released
-			if err := json.Unmarshal(object, &done); err != nil {
+			if err := json.Unmarshal(answer, &done); err != nil {
 				return err
 			}
 			if !done.Released {

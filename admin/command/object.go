@@ -15,7 +15,7 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
-	"pipit/admin"
+	"pipit/admin/object"
 	"pipit/broker"
 )
 
@@ -86,15 +86,15 @@ func (c *cli) showCommand(n noun) *cobra.Command {
 		if err != nil {
 			return err
 		}
-		var object json.RawMessage
-		if err := c.api.do(ctx, call{method: http.MethodGet, path: path(n.path, key)}, &object); err != nil {
+		var answer json.RawMessage
+		if err := c.api.do(ctx, call{method: http.MethodGet, path: path(n.path, key)}, &answer); err != nil {
 			return err
 		}
 		hide := n.secrets
 		if reveal {
 			hide = nil
 		}
-		return c.out.print(object, func() error { return c.out.printObject(object, hide...) })
+		return c.out.print(answer, func() error { return c.out.printObject(answer, hide...) })
 	})
 }
 
@@ -124,14 +124,14 @@ func (c *cli) createCommand(n noun, names []string, finish func(context.Context,
 				return err
 			}
 		}
-		var object json.RawMessage
-		if err := c.api.do(ctx, call{method: http.MethodPost, path: path(n.path), body: body}, &object); err != nil {
+		var answer json.RawMessage
+		if err := c.api.do(ctx, call{method: http.MethodPost, path: path(n.path), body: body}, &answer); err != nil {
 			return err
 		}
-		c.out.warn(object)
-		return c.out.print(object, func() error {
+		c.out.warn(answer)
+		return c.out.print(answer, func() error {
 			if made != nil {
-				return made(object)
+				return made(answer)
 			}
 			return c.out.printf("%s %s created", n.one, strings.Join(values, " "))
 		})
@@ -164,19 +164,19 @@ func (c *cli) editCommand(n noun, finish func(context.Context, map[string]any) e
 		if err != nil {
 			return err
 		}
-		var object json.RawMessage
-		if err := c.api.do(ctx, call{method: http.MethodPatch, path: path(n.path, key), body: body, revision: quoted(revision)}, &object); err != nil {
+		var answer json.RawMessage
+		if err := c.api.do(ctx, call{method: http.MethodPatch, path: path(n.path, key), body: body, revision: quoted(revision)}, &answer); err != nil {
 			return err
 		}
-		c.out.warn(object)
-		return c.out.print(object, func() error { return c.out.printf("%s %s changed", n.one, strings.Join(args, " ")) })
+		c.out.warn(answer)
+		return c.out.print(answer, func() error { return c.out.printf("%s %s changed", n.one, strings.Join(args, " ")) })
 	})
 }
 
 // warn tells the warnings of an answer, also where the output is JSON.
-func (o *output) warn(object json.RawMessage) {
+func (o *output) warn(from json.RawMessage) {
 	var answer struct{ Warnings []string }
-	_ = json.Unmarshal(object, &answer) // what is no object has none
+	_ = json.Unmarshal(from, &answer) // what is no object has none
 	for _, w := range answer.Warnings {
 		o.notef("warning: %s", w)
 	}
@@ -200,7 +200,7 @@ func (c *cli) deleteCommand(n noun) *cobra.Command {
 			return err
 		}
 		what := n.one + " " + strings.Join(args, " ")
-		var goes admin.Deleted
+		var goes object.Deleted
 		if !sure.yes {
 			if err := c.api.do(ctx, call{method: http.MethodGet, path: path(n.path, key, "deletion")}, &goes); err != nil {
 				return err
@@ -209,12 +209,12 @@ func (c *cli) deleteCommand(n noun) *cobra.Command {
 		if err := c.in.confirm(ctx, &sure, "Delete "+what+with(goes)+"?"); err != nil {
 			return err
 		}
-		var object json.RawMessage
-		if err := c.api.do(ctx, call{method: http.MethodDelete, path: path(n.path, key), revision: quoted(revision)}, &object); err != nil {
+		var answer json.RawMessage
+		if err := c.api.do(ctx, call{method: http.MethodDelete, path: path(n.path, key), revision: quoted(revision)}, &answer); err != nil {
 			return err
 		}
-		return c.out.print(object, func() error {
-			if err := json.Unmarshal(object, &goes); err != nil {
+		return c.out.print(answer, func() error {
+			if err := json.Unmarshal(answer, &goes); err != nil {
 				return err
 			}
 			return c.out.printf("%s deleted%s", what, with(goes))
@@ -223,7 +223,7 @@ func (c *cli) deleteCommand(n noun) *cobra.Command {
 }
 
 // with says what goes with an object.
-func with(d admin.Deleted) string {
+func with(d object.Deleted) string {
 	var list []string
 	if d.Producers > 0 {
 		list = append(list, count(d.Producers, "producer"))

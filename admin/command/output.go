@@ -22,9 +22,9 @@ type output struct {
 }
 
 // print prints JSON where that is asked for, else what people does.
-func (o *output) print(object json.RawMessage, people func() error) error {
+func (o *output) print(answer json.RawMessage, people func() error) error {
 	if o.json {
-		return o.printJSON(object)
+		return o.printJSON(answer)
 	}
 	return people()
 }

@@ -3,7 +3,7 @@ package command
 import (
 	"github.com/spf13/cobra"
 
-	"pipit/admin"
+	"pipit/admin/object"
 	"pipit/broker"
 )
 
@@ -12,12 +12,12 @@ func (c *cli) producerCommand() *cobra.Command {
 		one: "producer", path: "producers",
 		keys: []string{"ID|CLIENT", "[TOPIC]"}, complete: c.idCompletion(c.completeProducer), key: c.byID("producer", "producers"), flags: flagsOf(broker.ProducerFields),
 	}
-	list := listCommand(c, "producers", n.path, []string{"topic", "client", "last_seen"}, true, []column[admin.Producer]{
-		figure("ID", func(v *admin.Producer) string { return number(v.ID) }),
-		names("CLIENT", func(v *admin.Producer) string { return v.Client }),
-		names("TOPIC", func(v *admin.Producer) string { return v.Topic }),
-		text("ACTIVE", func(v *admin.Producer) string { return yesNo(!v.Inactive) }),
-		text("LAST SEEN", func(v *admin.Producer) string { return when(v.LastSeen) }),
+	list := listCommand(c, "producers", n.path, []string{"topic", "client", "last_seen"}, true, []column[object.Producer]{
+		figure("ID", func(v *object.Producer) string { return number(v.ID) }),
+		names("CLIENT", func(v *object.Producer) string { return v.Client }),
+		names("TOPIC", func(v *object.Producer) string { return v.Topic }),
+		text("ACTIVE", func(v *object.Producer) string { return yesNo(!v.Inactive) }),
+		text("LAST SEEN", func(v *object.Producer) string { return when(v.LastSeen) }),
 	})
 	list.Example = `  pipit producer list
   pipit producer list --topic /customer/created`

@@ -12,10 +12,11 @@ import (
 	"github.com/spf13/cobra"
 
 	"pipit/admin"
+	"pipit/admin/object"
 )
 
 func (c *cli) publishCommand() *cobra.Command {
-	var p admin.Publication
+	var p object.Publication
 	cmd := &cobra.Command{
 		Use:   "publish TOPIC [PAYLOAD|-|@FILE]",
 		Short: "Publish a message and print its ID",
@@ -43,13 +44,13 @@ It is published on behalf of the administrator, through the admin API.`,
 		if body.Payload, err = c.in.payload(args[1:]); err != nil {
 			return err
 		}
-		var object json.RawMessage
-		if err := c.api.do(ctx, call{method: http.MethodPost, path: path("topics", args[0], "messages"), body: body}, &object); err != nil {
+		var answer json.RawMessage
+		if err := c.api.do(ctx, call{method: http.MethodPost, path: path("topics", args[0], "messages"), body: body}, &answer); err != nil {
 			return err
 		}
-		return c.out.print(object, func() error {
+		return c.out.print(answer, func() error {
 			var done admin.Published
-			if err := json.Unmarshal(object, &done); err != nil {
+			if err := json.Unmarshal(answer, &done); err != nil {
 				return err
 			}
 			return c.out.printf("%s", done.ID)

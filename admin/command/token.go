@@ -42,8 +42,8 @@ A token that is made with another one ends when that one does.`,
 		if d, err := parseDays(expires); err == nil {
 			body.Expires = time.Now().Add(d).UTC().Format(time.RFC3339)
 		}
-		var object json.RawMessage
-		if err := c.api.do(ctx, call{method: http.MethodPost, path: path("tokens"), body: body}, &object); err != nil {
+		var answer json.RawMessage
+		if err := c.api.do(ctx, call{method: http.MethodPost, path: path("tokens"), body: body}, &answer); err != nil {
 			return err
 		}
 		if c.offline != nil { // a server refuses to make one before it is set up
@@ -51,9 +51,9 @@ A token that is made with another one ends when that one does.`,
 				c.out.notef("a server refuses the token until there is an administrator: pipit admin create NAME --file %s", c.file)
 			}
 		}
-		return c.out.print(object, func() error {
+		return c.out.print(answer, func() error {
 			var made access.Token
-			if err := json.Unmarshal(object, &made); err != nil {
+			if err := json.Unmarshal(answer, &made); err != nil {
 				return err
 			}
 			if _, ok := Terminal(c.out.stdout); ok {

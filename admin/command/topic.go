@@ -3,7 +3,7 @@ package command
 import (
 	"github.com/spf13/cobra"
 
-	"pipit/admin"
+	"pipit/admin/object"
 	"pipit/broker"
 )
 
@@ -12,14 +12,14 @@ func (c *cli) topicCommand() *cobra.Command {
 		one: "topic", path: "topics",
 		keys: []string{"NAME"}, complete: inOrder(c.completeTopic), key: byName, flags: flagsOf(broker.TopicFields),
 	}
-	list := listCommand(c, "topics", n.path, []string{"name", "depth", "last_publish", "producers", "consumers"}, false, []column[admin.Topic]{
-		names("NAME", func(t *admin.Topic) string { return t.Name }),
-		text("ACTIVE", func(t *admin.Topic) string { return yesNo(!t.Inactive) }),
-		figure("DEPTH", func(t *admin.Topic) string { return number(t.Depth) }),
-		figure("MAX DEPTH", func(t *admin.Topic) string { return number(t.MaxDepth) }),
-		figure("PRODUCERS", func(t *admin.Topic) string { return number(t.Producers) }),
-		figure("CONSUMERS", func(t *admin.Topic) string { return number(t.Consumers) }),
-		text("LAST PUBLISH", func(t *admin.Topic) string { return when(t.LastPublish) }),
+	list := listCommand(c, "topics", n.path, []string{"name", "depth", "last_publish", "producers", "consumers"}, false, []column[object.Topic]{
+		names("NAME", func(t *object.Topic) string { return t.Name }),
+		text("ACTIVE", func(t *object.Topic) string { return yesNo(!t.Inactive) }),
+		figure("DEPTH", func(t *object.Topic) string { return number(t.Depth) }),
+		figure("MAX DEPTH", func(t *object.Topic) string { return number(t.MaxDepth) }),
+		figure("PRODUCERS", func(t *object.Topic) string { return number(t.Producers) }),
+		figure("CONSUMERS", func(t *object.Topic) string { return number(t.Consumers) }),
+		text("LAST PUBLISH", func(t *object.Topic) string { return when(t.LastPublish) }),
 	})
 	list.Example = `  pipit topic list
   pipit topic list --search customer --sort depth --desc --limit 10

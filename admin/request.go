@@ -12,6 +12,7 @@ import (
 	"strings"
 	"time"
 
+	"pipit/admin/object"
 	"pipit/broker"
 	"pipit/broker/clip"
 )
@@ -153,7 +154,7 @@ func (v values) flag(name string) (bool, error) {
 // consumer returns the id of a consumer, 0 where it is not given.
 func (v values) consumer() (uint32, error) {
 	s, given := v["consumer"]
-	id, ok := parseID(s)
+	id, ok := object.ParseID(s)
 	if given && !ok {
 		return 0, badParameter("consumer", "consumer %q: allowed is the id of a consumer", clip.Input(s))
 	}

@@ -1,46 +1,47 @@
-package admin
+package object
 
 import (
 	"cmp"
 	"errors"
 
+	"pipit/admin/gate"
 	"pipit/broker"
 	"pipit/broker/clip"
 )
 
-// clients describes clients. Their list can be sorted by username, name and last_seen.
+// Clients describes clients. Their list can be sorted by username, name and last_seen.
 //
 // A client is created with a Password or a PasswordHash. An edit that sets neither leaves the password as it is.
-func (o *Objects) clients() *noun[Client] {
-	return &noun[Client]{
-		o: o, kind: broker.KindClient, path: "/clients", param: "username",
-		initial:  newClient,
-		list:     o.listClients,
+func (o *Objects) Clients() *Noun[Client] {
+	return &Noun[Client]{
+		o: o, Kind: broker.KindClient, Path: "/clients", Param: "username",
+		Initial:  NewClient,
+		List:     o.listClients,
 		find:     byName(o.b.Client, clientOf),
 		ref:      func(c *Client) broker.Ref { return broker.Ref{Kind: broker.KindClient, Name: c.Username} },
-		name:     func(c *Client) string { return c.Username },
-		revision: func(c *Client) string { return c.Revision },
-		goes:     o.goesWithClient,
+		Name:     func(c *Client) string { return c.Username },
+		Revision: func(c *Client) string { return c.Revision },
+		Goes:     o.goesWithClient,
 		define:   func(d *broker.Definition, c *Client) { d.Clients = append(d.Clients, c.Client) },
 		check:    checkClient,
 		fixed:    func(before, c *Client) error { return fixed(broker.ClientFields, &before.Client, &c.Client) },
-		diff: func(before, c *Client) fieldChanges {
+		diff: func(before, c *Client) FieldChanges {
 			return differences(broker.ClientFields, &before.Client, &c.Client)
 		},
-		warnings: func(c *Client) *[]string { return &c.Warnings },
+		Warnings: func(c *Client) *[]string { return &c.Warnings },
 	}
 }
 
-var clientSorts = sorts[broker.ClientInfo]{
-	"username":  func(c *broker.ClientInfo) place { return place{S: c.Username} },
-	"name":      func(c *broker.ClientInfo) place { return place{S: key(c.Name, c.Username)} },
-	"last_seen": func(c *broker.ClientInfo) place { return place{N: micros(c.LastSeen), S: c.Username} },
+var ClientSorts = gate.Sorts[broker.ClientInfo]{
+	"username":  func(c *broker.ClientInfo) gate.Place { return gate.Place{S: c.Username} },
+	"name":      func(c *broker.ClientInfo) gate.Place { return gate.Place{S: gate.Key(c.Name, c.Username)} },
+	"last_seen": func(c *broker.ClientInfo) gate.Place { return gate.Place{N: gate.Micros(c.LastSeen), S: c.Username} },
 }
 
-func (o *Objects) listClients(q query) (list[Client], error) {
-	found := contains(q.Search)
+func (o *Objects) listClients(q gate.Query) (gate.List[Client], error) {
+	found := gate.Contains(q.Search)
 	matches := func(c *broker.ClientInfo) bool { return found(c.Username, c.Name) }
-	return pageOf(q, o.b.Clients(), "username", clientSorts, matches, clientOf)
+	return gate.PageOf(q, o.b.Clients(), "username", ClientSorts, matches, clientOf)
 }
 
 // checkClient gives a client the Name that it has without one, and refuses what says no password, or two.
@@ -53,7 +54,7 @@ func checkClient(before, c *Client) error {
 		return err
 	}
 	if c.Password == "" && c.PasswordHash == "" {
-		return invalid("password", "password of client %q: it is missing", clip.Input(c.Username))
+		return gate.Invalid("password", "password of client %q: it is missing", clip.Input(c.Username))
 	}
 	return nil
 }
@@ -61,7 +62,7 @@ func checkClient(before, c *Client) error {
 // onePassword returns an error where there is both a Password and a PasswordHash.
 func onePassword(c *broker.Client) error {
 	if c.Password != "" && c.PasswordHash != "" {
-		return invalid("password", "client %q: allowed is one of password and password_hash", clip.Input(c.Username))
+		return gate.Invalid("password", "client %q: allowed is one of password and password_hash", clip.Input(c.Username))
 	}
 	return nil
 }

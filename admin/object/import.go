@@ -1,4 +1,4 @@
-package admin
+package object
 
 import (
 	"context"
@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"pipit/admin/audit"
+	"pipit/admin/gate"
 	"pipit/broker"
 	"pipit/broker/clip"
 )
@@ -34,7 +35,7 @@ type PlanAction struct {
 	Action  broker.Action `json:"action"`
 	Kind    broker.Kind   `json:"kind"`
 	Key     string        `json:"key"` // username, name, or CLIENT of TOPIC
-	Changes fieldChanges  `json:"changes,omitempty"`
+	Changes FieldChanges  `json:"changes,omitempty"`
 }
 
 // MadeKey is the sub_key that was made for a consumer without one.
@@ -47,7 +48,7 @@ type MadeKey struct {
 // Limits of an import. Its body is read as it comes, and what is kept of it are objects alone: of their
 // largest number, a dry run takes some 100 MiB, and to create them 250.
 const (
-	maxImportBody    = 64 << 20 // bytes
+	MaxImportBody    = 64 << 20 // bytes
 	maxImportObjects = 100_000  // of all kinds together
 	maxImportValues  = 1000     // of one object
 	maxImportToken   = 1 << 20  // bytes of one text
@@ -55,8 +56,8 @@ const (
 
 var errImporting = &broker.Error{Code: broker.Unavailable, Message: "Another import is on its way, allowed is one at a time", RetryAfter: 2 * time.Second}
 
-// importing is what the body of an import says.
-type importing struct {
+// Importing is what the body of an import says.
+type Importing struct {
 	define        broker.Definition
 	pointer       func(broker.Fault) string // where in the body an object is at fault
 	needsPassword []string
@@ -72,13 +73,13 @@ func (o *Objects) BeginImport() (end func(), err error) {
 	return o.oneImport.Unlock, nil
 }
 
-// readDefinitions reads a document of definitions. The errors are those of fields, and of what is malformed or too large.
-func readDefinitions(body io.Reader) (*importing, error) {
+// ReadDefinitions reads a document of definitions. The errors are those of fields, and of what is malformed or too large.
+func ReadDefinitions(body io.Reader) (*Importing, error) {
 	return readImport(body, (*importReader).definitions)
 }
 
 // readImport reads the body of an import as read does, and returns what is wrong with any of its objects.
-func readImport(body io.Reader, read func(*importReader) (*importing, error)) (*importing, error) {
+func readImport(body io.Reader, read func(*importReader) (*Importing, error)) (*Importing, error) {
 	in := &importReader{parser: newParser(body, maxImportToken, maxImportValues)}
 	d, err := read(in)
 	if err == nil {
@@ -90,10 +91,10 @@ func readImport(body io.Reader, read func(*importReader) (*importing, error)) (*
 	return d, err
 }
 
-// importDefinitions creates objects or brings them to what is said, all or nothing. What exists only here
+// Import creates objects or brings them to what is said, all or nothing. What exists only here
 // is left alone. A dry run does nothing but tell what would be done, and refuses what would be
 // refused. The errors are those of fields, Invalid, Unavailable and DiskFull.
-func (o *Objects) importDefinitions(ctx context.Context, who actor, d *importing, dryRun bool) (Import, error) {
+func (o *Objects) Import(ctx context.Context, who gate.Actor, d *Importing, dryRun bool) (Import, error) {
 	done, err := o.b.Change(ctx, broker.Change{
 		Define: d.define,
 		DryRun: dryRun,
@@ -104,9 +105,9 @@ func (o *Objects) importDefinitions(ctx context.Context, who actor, d *importing
 	})
 	var faults broker.Faults
 	if errors.As(err, &faults) {
-		errs := make(fieldErrors, len(faults))
+		errs := make(gate.FieldErrors, len(faults))
 		for i, f := range faults {
-			errs[i] = FieldError{Pointer: d.pointer(f), Detail: f.Err.Message}
+			errs[i] = gate.FieldError{Pointer: d.pointer(f), Detail: f.Err.Message}
 		}
 		return Import{}, errs
 	}
@@ -123,7 +124,7 @@ func (o *Objects) importDefinitions(ctx context.Context, who actor, d *importing
 }
 
 // auditImport makes the entries of what an import does: one of all, and one of the passwords that it changes.
-func (o *Objects) auditImport(who actor, out *Import) []broker.Document {
+func (o *Objects) auditImport(who gate.Actor, out *Import) []broker.Document {
 	docs := []broker.Document{o.trail.Entry(who, "import", "", fmt.Sprintf("%d created, %d updated, %d kept", out.Created, out.Updated, out.Kept))}
 	var changed []string
 	for _, p := range out.Plan {
@@ -138,7 +139,7 @@ func (o *Objects) auditImport(who actor, out *Import) []broker.Document {
 }
 
 // secrets are the passwords in the clear and the new sub_keys of an import, with whose they are.
-func (d *importing) secrets(done *broker.Changed) (given broker.Definition) {
+func (d *Importing) secrets(done *broker.Changed) (given broker.Definition) {
 	given.Clients = d.define.Clients
 	for i := range done.Consumers {
 		if c := &done.Consumers[i]; c.After.SubKey != c.Before.SubKey {
@@ -152,8 +153,8 @@ func importOf(done *broker.Changed) Import {
 	out := Import{Plan: make([]PlanAction, 0, len(done.Clients)+len(done.Topics)+len(done.Producers)+len(done.Consumers))}
 	plan(&out, broker.KindClient, done.Clients, broker.ClientFields, func(c *broker.Client) string { return c.Username })
 	plan(&out, broker.KindTopic, done.Topics, broker.TopicFields, func(t *broker.Topic) string { return t.Name })
-	plan(&out, broker.KindProducer, done.Producers, broker.ProducerFields, func(p *broker.Producer) string { return ofTopic(p.Client, p.Topic) })
-	plan(&out, broker.KindConsumer, done.Consumers, broker.ConsumerFields, func(c *broker.Consumer) string { return ofTopic(c.Client, c.Topic) })
+	plan(&out, broker.KindProducer, done.Producers, broker.ProducerFields, func(p *broker.Producer) string { return OfTopic(p.Client, p.Topic) })
+	plan(&out, broker.KindConsumer, done.Consumers, broker.ConsumerFields, func(c *broker.Consumer) string { return OfTopic(c.Client, c.Topic) })
 	for _, c := range done.Made {
 		out.SubKeys = append(out.SubKeys, MadeKey{c.Client, c.Topic, c.SubKey})
 	}
@@ -182,14 +183,14 @@ func plan[T any](out *Import, kind broker.Kind, list []broker.Outcome[T], fields
 type importReader struct {
 	*parser
 	objects int
-	errs    fieldErrors // of objects
+	errs    gate.FieldErrors // of objects
 }
 
 // object reads an object that is to be imported, of which an allowance is taken.
-func (r *importReader) object(at jsonStep, depth int) (node, error) {
+func (r *importReader) object(at jsonStep, depth int) (Node, error) {
 	if r.objects++; r.objects > maxImportObjects {
-		return node{}, refuse(http.StatusRequestEntityTooLarge, "too_large",
-			fmt.Sprintf("%s: allowed are at most %d objects in all", clip.Input(node{at: at}.name()), maxImportObjects))
+		return Node{}, gate.Refuse(http.StatusRequestEntityTooLarge, "too_large",
+			fmt.Sprintf("%s: allowed are at most %d objects in all", clip.Input(Node{at: at}.name()), maxImportObjects))
 	}
 	r.values = 0
 	return r.node(at, depth)
@@ -197,28 +198,28 @@ func (r *importReader) object(at jsonStep, depth int) (node, error) {
 
 // wrong gathers the errors of an object, nil where there are none. It returns an error where it is time to stop.
 func (r *importReader) wrong(err error) error {
-	var errs fieldErrors
+	var errs gate.FieldErrors
 	if !errors.As(err, &errs) {
 		return err
 	}
 	r.errs = append(r.errs, errs...)
-	if len(r.errs) >= maxErrors {
-		return r.errs[:maxErrors]
+	if len(r.errs) >= MaxErrors {
+		return r.errs[:MaxErrors]
 	}
 	return nil
 }
 
 // definitions reads a document of definitions. What an object does not say is the default.
-func (r *importReader) definitions() (*importing, error) {
-	d := &importing{pointer: func(f broker.Fault) string { return faultPointer(fmt.Sprintf("/%ss/%d", f.Kind, f.Index), f.Err.Field) }}
+func (r *importReader) definitions() (*Importing, error) {
+	d := &Importing{pointer: func(f broker.Fault) string { return faultPointer(fmt.Sprintf("/%ss/%d", f.Kind, f.Index), f.Err.Field) }}
 	t, err := r.token()
 	if err != nil {
 		return nil, err
 	}
 	if t != json.Delim('{') {
-		return nil, malformed("body %s: allowed is an object", tokenNode(t, jsonStep{}).what())
+		return nil, gate.Malformed("body %s: allowed is an object", tokenNode(t, jsonStep{}).what())
 	}
-	version := node{}
+	version := Node{}
 	err = r.members(jsonStep{}, 0, func(at jsonStep) (err error) {
 		switch at.name {
 		case "version":
@@ -245,11 +246,11 @@ func (r *importReader) definitions() (*importing, error) {
 				return nil
 			})
 		}
-		field := node{at: at}
-		return fieldErrors{{Pointer: field.pointer(), Detail: fmt.Sprintf("%s: no such field, allowed are clients, consumers, producers, topics, version", clip.Input(field.name()))}}
+		field := Node{at: at}
+		return gate.FieldErrors{{Pointer: field.pointer(), Detail: fmt.Sprintf("%s: no such field, allowed are clients, consumers, producers, topics, version", clip.Input(field.name()))}}
 	})
-	if number, ok := version.value.(json.Number); err == nil && (!ok || number.String() != strconv.Itoa(DefinitionsVersion)) {
-		err = fieldErrors{{Pointer: "/version", Detail: fmt.Sprintf("version %s: allowed is %d", version.what(), DefinitionsVersion)}}
+	if number, ok := version.Value.(json.Number); err == nil && (!ok || number.String() != strconv.Itoa(DefinitionsVersion)) {
+		err = gate.FieldErrors{{Pointer: "/version", Detail: fmt.Sprintf("version %s: allowed is %d", version.what(), DefinitionsVersion)}}
 	}
 	return d, err
 }
@@ -261,7 +262,7 @@ func readObjects[D any](r *importReader, at jsonStep, byDefault D, add func(*D) 
 		return err
 	}
 	if t != json.Delim('[') {
-		return fieldErrors{tokenNode(t, at).fail("a list of objects")}
+		return gate.FieldErrors{tokenNode(t, at).Fail("a list of objects")}
 	}
 	return r.items(at, 1, func(at jsonStep) error {
 		n, err := r.object(at, 2)
@@ -269,12 +270,12 @@ func readObjects[D any](r *importReader, at jsonStep, byDefault D, add func(*D) 
 			return err
 		}
 		v := byDefault
-		if err = n.object(&v, &byDefault); err == nil {
+		if err = n.Object(&v, &byDefault); err == nil {
 			err = add(&v)
 		}
 		var e *broker.Error
 		if errors.As(err, &e) {
-			err = fieldErrors{{Pointer: faultPointer(n.pointer(), e.Field), Detail: e.Message}}
+			err = gate.FieldErrors{{Pointer: faultPointer(n.pointer(), e.Field), Detail: e.Message}}
 		}
 		return r.wrong(err)
 	})
@@ -289,12 +290,12 @@ func faultPointer(object, field string) string {
 }
 
 // tokenNode is a token as a node, for an error that says what it is.
-func tokenNode(t json.Token, at jsonStep) node {
+func tokenNode(t json.Token, at jsonStep) Node {
 	switch t {
 	case json.Delim('{'):
-		return node{[]member{}, at}
+		return Node{[]member{}, at}
 	case json.Delim('['):
-		return node{[]node{}, at}
+		return Node{[]Node{}, at}
 	}
-	return node{t, at}
+	return Node{t, at}
 }

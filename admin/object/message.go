@@ -1,4 +1,4 @@
-package admin
+package object
 
 import (
 	"context"
@@ -6,35 +6,36 @@ import (
 	"fmt"
 	"unicode/utf8"
 
+	"pipit/admin/gate"
 	"pipit/broker"
 	"pipit/broker/clip"
 )
 
-// browse looks at stored messages without consuming them. The errors are Invalid and NotFound.
-func (o *Objects) browse(ctx context.Context, options broker.BrowseOptions) (broker.Page, error) {
+// Browse looks at stored messages without consuming them. The errors are Invalid and NotFound.
+func (o *Objects) Browse(ctx context.Context, options broker.BrowseOptions) (broker.Page, error) {
 	return o.b.Browse(ctx, options)
 }
 
-// getMessage returns a message of a topic with its payload, and where it stands with each
+// Message returns a message of a topic with its payload, and where it stands with each
 // consumer. The error is NotFound.
-func (o *Objects) getMessage(topic, id string) (Message, []Standing, error) {
+func (o *Objects) Message(topic, id string) (Message, []Standing, error) {
 	stored, with, err := o.b.Message(topic, id)
 	if err != nil {
 		return Message{}, nil, err
 	}
 	standings := make([]Standing, len(with))
 	for i, s := range with {
-		standings[i] = Standing{s.Consumer, s.Client, string(s.State), s.Deliveries, timeOf(s.Until)}
+		standings[i] = Standing{s.Consumer, s.Client, string(s.State), s.Deliveries, gate.TimeOf(s.Until)}
 	}
-	return messageOf(&stored, true), standings, nil
+	return MessageOf(&stored, true), standings, nil
 }
 
-// publish publishes a message to a topic, as "admin NAME", and returns its ID when it is on disk
+// Publish publishes a message to a topic, as "admin NAME", and returns its ID when it is on disk
 // for every consumer. It is no change that the audit log tells of: the message says who published
 // it. The errors are Invalid, TooLarge, NotFound, Denied (the topic is not active), Full,
 // Unavailable and DiskFull.
-func (o *Objects) publish(ctx context.Context, who actor, topic string, p Publication) (string, error) {
-	t, err := o.topics().get(topic)
+func (o *Objects) Publish(ctx context.Context, who gate.Actor, topic string, p Publication) (string, error) {
+	t, err := o.Topics().Get(topic)
 	if err != nil {
 		return "", err
 	}
@@ -52,14 +53,14 @@ func (o *Objects) publish(ctx context.Context, who actor, topic string, p Public
 	return o.b.Publish(ctx, topic, p.Payload, options...)
 }
 
-// deleteMessages deletes messages of a topic for all of its consumers, and returns how many of
+// DeleteMessages deletes messages of a topic for all of its consumers, and returns how many of
 // them there were. The errors are Invalid, NotFound (no such topic), Unavailable and DiskFull.
-func (o *Objects) deleteMessages(ctx context.Context, who actor, topic string, ids []string) (int, error) {
-	if _, err := o.topics().get(topic); err != nil {
+func (o *Objects) DeleteMessages(ctx context.Context, who gate.Actor, topic string, ids []string) (int, error) {
+	if _, err := o.Topics().Get(topic); err != nil {
 		return 0, err
 	}
 	if len(ids) == 0 || len(ids) > broker.MaxSettle {
-		return 0, invalid("ids", "%d ids: allowed are 1 to %d", len(ids), broker.MaxSettle)
+		return 0, gate.Invalid("ids", "%d ids: allowed are 1 to %d", len(ids), broker.MaxSettle)
 	}
 	detail := ids[0]
 	if len(ids) > 1 {
@@ -68,25 +69,25 @@ func (o *Objects) deleteMessages(ctx context.Context, who actor, topic string, i
 	return o.b.DeleteMessages(ctx, topic, ids, o.trail.Entry(who, "message.delete", topic, detail))
 }
 
-// releaseMessage makes a message deliverable at once that waits for its delay, or, for one consumer
+// ReleaseMessage makes a message deliverable at once that waits for its delay, or, for one consumer
 // (0: for all), one that is put off or in flight. It tells whether anything has changed. The errors
 // are NotFound, Unavailable and DiskFull.
-func (o *Objects) releaseMessage(ctx context.Context, who actor, topic, id string, consumer uint32) (bool, error) {
-	if _, err := o.topics().get(topic); err != nil {
+func (o *Objects) ReleaseMessage(ctx context.Context, who gate.Actor, topic, id string, consumer uint32) (bool, error) {
+	if _, err := o.Topics().Get(topic); err != nil {
 		return false, err
 	}
 	return o.b.ReleaseMessage(ctx, topic, id, consumer, o.trail.Entry(who, "message.release", topic, clip.Input(id)))
 }
 
-// encodingBase64 says that a payload, which is no UTF-8, is in base64.
-const encodingBase64 = "base64"
+// EncodingBase64 says that a payload, which is no UTF-8, is in base64.
+const EncodingBase64 = "base64"
 
 // textOf returns a payload as a text, with its encoding, which is empty where the text is the payload.
 func textOf(payload []byte) (text, encoding string) {
 	if utf8.Valid(payload) {
 		return string(payload), ""
 	}
-	return base64.StdEncoding.EncodeToString(payload), encodingBase64
+	return base64.StdEncoding.EncodeToString(payload), EncodingBase64
 }
 
 // payloadOf is the opposite of textOf.
@@ -94,7 +95,7 @@ func payloadOf(text, encoding string) ([]byte, error) {
 	switch encoding {
 	case "":
 		return []byte(text), nil
-	case encodingBase64:
+	case EncodingBase64:
 		return base64.StdEncoding.DecodeString(text)
 	default:
 		return nil, fmt.Errorf("payload of the unknown encoding %q", clip.Input(encoding))

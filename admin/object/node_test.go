@@ -1,4 +1,4 @@
-package admin
+package object
 
 import (
 	"bytes"
@@ -7,6 +7,8 @@ import (
 	"testing"
 	"time"
 	"unicode/utf8"
+
+	"pipit/admin/gate"
 )
 
 // FuzzParse holds the reading of bodies to encoding/json: what it takes is JSON, and nothing of it is
@@ -16,15 +18,15 @@ func FuzzParse(f *testing.F) {
 		f.Add([]byte(s))
 	}
 	f.Fuzz(func(t *testing.T, body []byte) {
-		in, err := parse(body)
+		in, err := Parse(body)
 		if err != nil {
 			return
 		}
 		if !json.Valid(body) || !utf8.Valid(body) {
 			t.Fatalf("taken, and no JSON: %q", body)
 		}
-		topic, byDefault := newTopic(), newTopic()
-		if err := in.object(&topic, &byDefault); err != nil {
+		topic, byDefault := NewTopic(), NewTopic()
+		if err := in.Object(&topic, &byDefault); err != nil {
 			return
 		}
 		var want Topic
@@ -43,7 +45,7 @@ func FuzzParse(f *testing.F) {
 }
 
 func TestMessageJSON(t *testing.T) {
-	at := timeOf(time.Date(2026, 1, 31, 12, 0, 0, 120_000, time.UTC))
+	at := gate.TimeOf(time.Date(2026, 1, 31, 12, 0, 0, 120_000, time.UTC))
 	for _, m := range []Message{
 		{ID: "a", Topic: "/t", Priority: 5, Created: at, Due: at, State: "waiting", Payload: []byte("<text> \u2028")},
 		{ID: "b", Payload: []byte{0xff, 0}, Size: 9, Truncated: true},
@@ -62,7 +64,7 @@ func TestMessageJSON(t *testing.T) {
 			t.Errorf("%+v from %s, want %+v", got, b, m)
 		}
 	}
-	b, err := marshal(Message{Created: at})
+	b, err := gate.Marshal(Message{Created: at})
 	if err != nil || !bytes.Contains(b, []byte(`"created":"2026-01-31T12:00:00.000120Z"`)) || bytes.Contains(b, []byte("expire_at")) {
 		t.Errorf("%s, %v", b, err)
 	}
@@ -72,7 +74,7 @@ func TestWholeRunes(t *testing.T) {
 	for in, want := range map[string]string{
 		"": "", "abc": "abc", "aü": "aü", "a\xc3": "a", "a\xe2\x82": "a", "a\xf0\x9f\x98": "a", "a😀": "a😀", "a\xff": "a\xff", "\x80\x80\x80\x80\x80": "\x80\x80\x80\x80\x80",
 	} {
-		if got := wholeRunes([]byte(in)); string(got) != want {
+		if got := WholeRunes([]byte(in)); string(got) != want {
 			t.Errorf("%q: %q, want %q", in, got, want)
 		}
 	}

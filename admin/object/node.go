@@ -1,4 +1,4 @@
-package admin
+package object
 
 import (
 	"encoding"
@@ -9,6 +9,7 @@ import (
 	"strconv"
 	"strings"
 
+	"pipit/admin/gate"
 	"pipit/broker/clip"
 )
 
@@ -20,15 +21,15 @@ import (
 // the value and what is allowed. What can be set stands in the broker's tables and in no struct, and null is the
 // default, which depends on the object.
 
-// node is a value of JSON, and where it stands.
-type node struct {
-	value any // nil, bool, json.Number, string, []node or []member
+// Node is a value of JSON, and where it stands.
+type Node struct {
+	Value any // nil, bool, json.Number, string, []Node or []member
 	at    jsonStep
 }
 
 type member struct {
 	name string
-	node
+	Node
 }
 
 // jsonStep is the last step of the way to a value.
@@ -39,7 +40,7 @@ type jsonStep struct {
 }
 
 // pointer returns the JSON pointer of a value.
-func (n node) pointer() string { return n.at.String() }
+func (n Node) pointer() string { return n.at.String() }
 
 func (s *jsonStep) String() string {
 	switch {
@@ -52,20 +53,20 @@ func (s *jsonStep) String() string {
 	}
 }
 
-// member returns a member of an object.
-func (n node) member(name string) (node, bool) {
-	members, _ := n.value.([]member)
+// Member returns a member of an object.
+func (n Node) Member(name string) (Node, bool) {
+	members, _ := n.Value.([]member)
 	for _, m := range members {
 		if m.name == name {
-			return m.node, true
+			return m.Node, true
 		}
 	}
-	return node{}, false
+	return Node{}, false
 }
 
 // what says what a value is, for an error.
-func (n node) what() string {
-	switch v := n.value.(type) {
+func (n Node) what() string {
+	switch v := n.Value.(type) {
 	case nil:
 		return "null"
 	case string:
@@ -74,7 +75,7 @@ func (n node) what() string {
 		return clip.Input(v.String())
 	case bool:
 		return strconv.FormatBool(v)
-	case []node:
+	case []Node:
 		return "a list"
 	default:
 		return "an object"
@@ -82,55 +83,55 @@ func (n node) what() string {
 }
 
 // name is how an error calls the field of a value.
-func (n node) name() string {
+func (n Node) name() string {
 	if n.at.from == nil {
 		return "body"
 	}
 	return strings.NewReplacer("~1", "/", "~0", "~").Replace(n.pointer()[1:])
 }
 
-func (n node) fail(allowed string) FieldError {
+func (n Node) Fail(allowed string) gate.FieldError {
 	value := n.what()
 	if n.at.name == "password" || n.at.name == "password_hash" || n.at.name == "sub_key" {
 		value = "that is not shown"
 	}
-	return FieldError{Pointer: n.pointer(), Detail: fmt.Sprintf("%s %s: allowed is %s", clip.Input(n.name()), value, allowed)}
+	return gate.FieldError{Pointer: n.pointer(), Detail: fmt.Sprintf("%s %s: allowed is %s", clip.Input(n.name()), value, allowed)}
 }
 
-// maxErrors is how many fields a problem names at most.
-const maxErrors = 20
+// MaxErrors is how many fields a problem names at most.
+const MaxErrors = 20
 
-// object sets the fields of a struct, to which v points, from an object. A field that is not given
+// Object sets the fields of a struct, to which v points, from an object. A field that is not given
 // keeps its value; one that is null gets the one that it has in defaults, which points to another
 // struct of the type. Fields that the tag api:"-" marks are read alone: they are left out, so that
 // what the API answered can be sent back.
-func (n node) object(v, defaults any) error {
-	members, ok := n.value.([]member)
+func (n Node) Object(v, defaults any) error {
+	members, ok := n.Value.([]member)
 	if !ok {
 		if n.at.from == nil {
-			return malformed("body %s: allowed is an object", n.what())
+			return gate.Malformed("body %s: allowed is an object", n.what())
 		}
-		return fieldErrors{n.fail("an object")}
+		return gate.FieldErrors{n.Fail("an object")}
 	}
 	fields := map[string]bodyField{}
 	if t, ok := v.(settable); ok {
 		fields = t.settings()
 	}
 	collect(fields, reflect.ValueOf(v).Elem(), reflect.ValueOf(defaults).Elem())
-	var errs fieldErrors
+	var errs gate.FieldErrors
 	for _, m := range members {
 		f, known := fields[m.name]
 		switch {
-		case len(errs) == maxErrors:
+		case len(errs) == MaxErrors:
 			return errs
 		case !known:
-			errs = append(errs, FieldError{Pointer: m.pointer(), Detail: fmt.Sprintf("%s: no such field, allowed are %s", clip.Input(m.node.name()), allowedNames(fields))})
+			errs = append(errs, gate.FieldError{Pointer: m.pointer(), Detail: fmt.Sprintf("%s: no such field, allowed are %s", clip.Input(m.Node.name()), allowedNames(fields))})
 		case f.readOnly:
-		case m.value == nil:
+		case m.Value == nil:
 			f.reset()
 		default:
-			if allowed := f.set(m.node); allowed != "" {
-				errs = append(errs, m.fail(allowed))
+			if allowed := f.set(m.Node); allowed != "" {
+				errs = append(errs, m.Fail(allowed))
 			}
 		}
 	}
@@ -142,7 +143,7 @@ func (n node) object(v, defaults any) error {
 
 // bodyField is a field that a body can give, under its name in JSON.
 type bodyField struct {
-	set      func(node) (allowed string)
+	set      func(Node) (allowed string)
 	reset    func() // to its default
 	readOnly bool
 }
@@ -153,7 +154,7 @@ func collect(fields map[string]bodyField, v, byDefault reflect.Value) {
 		f, to := v.Type().Field(i), v.Field(i)
 		if name := jsonName(f); name != "-" {
 			fields[name] = bodyField{
-				set:      func(in node) string { return in.set(to) },
+				set:      func(in Node) string { return in.set(to) },
 				reset:    func() { to.Set(byDefault.Field(i)) },
 				readOnly: f.Tag.Get("api") == "-",
 			}
@@ -173,9 +174,9 @@ func allowedNames(fields map[string]bodyField) string {
 }
 
 // set sets a field, or says what is allowed.
-func (n node) set(v reflect.Value) (allowed string) {
+func (n Node) set(v reflect.Value) (allowed string) {
 	if t, ok := v.Addr().Interface().(encoding.TextUnmarshaler); ok {
-		s, ok := n.value.(string)
+		s, ok := n.Value.(string)
 		if !ok || t.UnmarshalText([]byte(s)) != nil {
 			return `a duration such as "30s" or "1h30m"`
 		}
@@ -183,19 +184,19 @@ func (n node) set(v reflect.Value) (allowed string) {
 	}
 	switch v.Kind() {
 	case reflect.String:
-		s, ok := n.value.(string)
+		s, ok := n.Value.(string)
 		if !ok {
 			return "a text"
 		}
 		v.SetString(s)
 	case reflect.Bool:
-		b, ok := n.value.(bool)
+		b, ok := n.Value.(bool)
 		if !ok {
 			return "true or false"
 		}
 		v.SetBool(b)
 	case reflect.Int, reflect.Int64, reflect.Uint32:
-		number, ok := n.value.(json.Number)
+		number, ok := n.Value.(json.Number)
 		i, err := strconv.ParseInt(number.String(), 10, 64)
 		if !ok || err != nil || v.Kind() == reflect.Uint32 && (i < 0 || i > 1<<32-1) {
 			return "a whole number"
@@ -206,13 +207,13 @@ func (n node) set(v reflect.Value) (allowed string) {
 			v.SetInt(i)
 		}
 	case reflect.Slice:
-		items, ok := n.value.([]node)
+		items, ok := n.Value.([]Node)
 		if !ok || v.Type().Elem().Kind() != reflect.String {
 			return "a list of texts"
 		}
 		list := make([]string, len(items))
 		for i, item := range items {
-			if list[i], ok = item.value.(string); !ok {
+			if list[i], ok = item.Value.(string); !ok {
 				return "a list of texts"
 			}
 		}

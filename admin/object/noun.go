@@ -1,4 +1,4 @@
-package admin
+package object
 
 import (
 	"cmp"
@@ -9,44 +9,45 @@ import (
 	"strconv"
 
 	"pipit/admin/audit"
+	"pipit/admin/gate"
 	"pipit/broker"
 	"pipit/broker/clip"
 )
 
-// noun is a kind of object: a client, a topic, a producer or a consumer. Its fields say what tells it from the
+// Noun is a kind of object: a client, a topic, a producer or a consumer. Its fields say what tells it from the
 // other kinds; its methods are what can be done to an object of any of them, for the API and the pages alike.
-type noun[T any] struct {
+type Noun[T any] struct {
 	o        *Objects
-	kind     broker.Kind
-	path     string   // of the list, under that of the API and of the pages
-	param    string   // of the path of one
-	filters  []string // parameters of the list, beside those of every list
-	initial  func() T // what holds where a new one says nothing
-	list     func(query) (list[T], error)
+	Kind     broker.Kind
+	Path     string   // of the list, under that of the API and of the pages
+	Param    string   // of the path of one
+	Filters  []string // parameters of the list, beside those of every list
+	Initial  func() T // what holds where a new one says nothing
+	List     func(gate.Query) (gate.List[T], error)
 	find     func(key string) (T, bool) // by its key in paths; without what complete adds
 	complete func([]T) error            // adds what only the store knows, or nil
 	ref      func(*T) broker.Ref
-	name     func(*T) string // how the audit log and the pages call it
-	revision func(*T) string
-	goes     func(*T) Deleted // with it, when it is deleted
+	Name     func(*T) string // how the audit log and the pages call it
+	Revision func(*T) string
+	Goes     func(*T) Deleted // with it, when it is deleted
 
 	define   func(*broker.Definition, *T)     // adds it to a definition
 	check    func(before, v *T) error         // fills in and checks what the broker does not, or nil; before is nil where v is new
 	fixed    func(before, v *T) error         // refuses to change what one is known by
-	diff     func(before, v *T) fieldChanges  // what an edit changes
+	diff     func(before, v *T) FieldChanges  // what an edit changes
 	number   func(v *T, made *broker.Changed) // sets the ID of what was made, or nil: it has none
-	warnings func(*T) *[]string               // about its secrets, or nil: it has none
+	Warnings func(*T) *[]string               // about its secrets, or nil: it has none
 
-	mask   func(*T)                    // takes away what the scope read does not see, or nil
-	reveal func(r *http.Request, v *T) // notes that who asks was shown what mask takes away, of one or, where v is nil, of a list; or nil
+	Mask   func(*T)                    // takes away what the scope read does not see, or nil
+	Reveal func(r *http.Request, v *T) // notes that who asks was shown what Mask takes away, of one or, where v is nil, of a list; or nil
 }
 
-// key is the key of an object in paths.
-func (n *noun[T]) key(v *T) string { return refKey(n.ref(v)) }
+// Key is the key of an object in paths.
+func (n *Noun[T]) Key(v *T) string { return refKey(n.ref(v)) }
 
-// get returns an object by its key in paths. The error is NotFound, or that of the store.
-func (n *noun[T]) get(key string) (T, error) {
-	v, err := n.lookUp(key)
+// Get returns an object by its key in paths. The error is NotFound, or that of the store.
+func (n *Noun[T]) Get(key string) (T, error) {
+	v, err := n.LookUp(key)
 	if err != nil || n.complete == nil {
 		return v, err
 	}
@@ -55,24 +56,24 @@ func (n *noun[T]) get(key string) (T, error) {
 	return one[0], err
 }
 
-// lookUp is get without what only the store knows.
-func (n *noun[T]) lookUp(key string) (T, error) {
+// LookUp is get without what only the store knows.
+func (n *Noun[T]) LookUp(key string) (T, error) {
 	v, ok := n.find(key)
 	if !ok {
-		return v, notFound(string(n.kind), key)
+		return v, NotFound(string(n.Kind), key)
 	}
 	return v, nil
 }
 
-// create makes an object. The errors are Invalid, Conflict (it exists), Unavailable and DiskFull.
-func (n *noun[T]) create(ctx context.Context, who actor, v T) (none T, err error) {
+// Create makes an object. The errors are Invalid, Conflict (it exists), Unavailable and DiskFull.
+func (n *Noun[T]) Create(ctx context.Context, who gate.Actor, v T) (none T, err error) {
 	if n.check != nil {
 		if err := n.check(nil, &v); err != nil {
 			return none, err
 		}
 	}
-	c := broker.Change{Documents: []broker.Document{n.o.trail.Entry(who, n.action("create"), n.name(&v), "")}}
-	if ref := n.ref(&v); ref != (broker.Ref{Kind: n.kind}) {
+	c := broker.Change{Documents: []broker.Document{n.o.trail.Entry(who, n.action("create"), n.Name(&v), "")}}
+	if ref := n.ref(&v); ref != (broker.Ref{Kind: n.Kind}) {
 		c.Expect = []broker.Expect{{Ref: ref}}
 	}
 	n.define(&c.Define, &v)
@@ -84,26 +85,26 @@ func (n *noun[T]) create(ctx context.Context, who actor, v T) (none T, err error
 	if n.number != nil {
 		n.number(&v, &done)
 	}
-	made, ok := n.find(n.key(&v))
+	made, ok := n.find(n.Key(&v))
 	if !ok { // deleted since
-		return none, notFound(string(n.kind), n.name(&v))
+		return none, NotFound(string(n.Kind), n.Name(&v))
 	}
-	if n.warnings != nil {
-		*n.warnings(&made) = weak
+	if n.Warnings != nil {
+		*n.Warnings(&made) = weak
 	}
 	return made, nil
 }
 
-// edit has an edit change an object that is in a revision, or in any where that is empty or "*", and returns
+// Edit has an edit change an object that is in a revision, or in any where that is empty or "*", and returns
 // what it made of it, with the secrets that it gave. Without a secret it leaves that as it is. The errors are
 // those of the edit, NotFound, Conflict (another revision), Invalid, Unavailable and DiskFull.
-func (n *noun[T]) edit(ctx context.Context, who actor, key, revision string, edit func(*T) error) (v T, err error) {
+func (n *Noun[T]) Edit(ctx context.Context, who gate.Actor, key, revision string, edit func(*T) error) (v T, err error) {
 	err = retryConflicts(revision, func() error {
-		before, err := n.lookUp(key)
+		before, err := n.LookUp(key)
 		if err != nil {
 			return err
 		}
-		if err := checkRevision(revision, n.revision(&before)); err != nil {
+		if err := checkRevision(revision, n.Revision(&before)); err != nil {
 			return err
 		}
 		v = before
@@ -123,30 +124,30 @@ func (n *noun[T]) edit(ctx context.Context, who actor, key, revision string, edi
 			return nil
 		}
 		c := broker.Change{
-			Expect:    []broker.Expect{{Ref: n.ref(&before), Revision: n.revision(&before)}},
-			Documents: []broker.Document{n.o.trail.Entry(who, editAction(n.kind, diff), n.name(&v), diff.String())},
+			Expect:    []broker.Expect{{Ref: n.ref(&before), Revision: n.Revision(&before)}},
+			Documents: []broker.Document{n.o.trail.Entry(who, editAction(n.Kind, diff), n.Name(&v), diff.String())},
 		}
 		n.define(&c.Define, &v)
 		if _, err = n.o.b.Change(ctx, c); err == nil && diff.hasSecret() {
-			*n.warnings(&v) = n.o.warnWeak(c.Define)
+			*n.Warnings(&v) = n.o.warnWeak(c.Define)
 		}
 		return err
 	})
 	return v, err
 }
 
-// delete deletes an object that is in a revision, or in any where that is empty or "*", and returns it and what
+// Delete deletes an object that is in a revision, or in any where that is empty or "*", and returns it and what
 // went with it. The errors are NotFound, Conflict (another revision), Unavailable and DiskFull.
-func (n *noun[T]) delete(ctx context.Context, who actor, key, revision string) (Deleted, error) {
-	v, err := n.lookUp(key)
+func (n *Noun[T]) Delete(ctx context.Context, who gate.Actor, key, revision string) (Deleted, error) {
+	v, err := n.LookUp(key)
 	if err != nil {
 		return Deleted{}, err
 	}
-	with := n.goes(&v)
+	with := n.Goes(&v)
 	_, err = n.o.b.Change(ctx, broker.Change{
 		Expect:    []broker.Expect{{Ref: n.ref(&v), Revision: cmp.Or(revision, "*")}},
 		Delete:    []broker.Ref{n.ref(&v)},
-		Documents: []broker.Document{n.o.trail.Entry(who, n.action("delete"), n.name(&v), with.String())},
+		Documents: []broker.Document{n.o.trail.Entry(who, n.action("delete"), n.Name(&v), with.String())},
 	})
 	if err != nil {
 		return Deleted{}, err
@@ -155,10 +156,10 @@ func (n *noun[T]) delete(ctx context.Context, who actor, key, revision string) (
 }
 
 // action is how the audit log calls what is done to one.
-func (n *noun[T]) action(verb string) string { return string(n.kind) + "." + verb }
+func (n *Noun[T]) action(verb string) string { return string(n.Kind) + "." + verb }
 
 // editAction is how the audit log calls an edit: of a password, whatever else it changes, by a name of its own.
-func editAction(kind broker.Kind, diff fieldChanges) string {
+func editAction(kind broker.Kind, diff FieldChanges) string {
 	if kind == broker.KindClient && slices.ContainsFunc(diff, func(c FieldChange) bool { return c.Field == "password" }) {
 		return audit.Password
 	}
@@ -173,7 +174,7 @@ func (d Deleted) String() string {
 	return fmt.Sprintf("with %d producers, %d consumers, %d messages", d.Producers, d.Consumers, d.Messages)
 }
 
-func notFound(what, name string) *broker.Error {
+func NotFound(what, name string) *broker.Error {
 	return &broker.Error{Code: broker.NotFound, Message: fmt.Sprintf("No %s %q", what, clip.Input(name))}
 }
 
@@ -190,7 +191,7 @@ func byName[I, T any](get func(string) (I, bool), of func(*I) T) func(string) (T
 
 func byID[I, T any](get func(uint32) (I, bool), of func(*I) T) func(string) (T, bool) {
 	return byName(func(key string) (none I, ok bool) {
-		id, ok := parseID(key)
+		id, ok := ParseID(key)
 		if !ok {
 			return none, false
 		}
@@ -198,8 +199,8 @@ func byID[I, T any](get func(uint32) (I, bool), of func(*I) T) func(string) (T, 
 	}, of)
 }
 
-// parseID reads the id of a producer or consumer. What is none belongs to nobody.
-func parseID(s string) (uint32, bool) {
+// ParseID reads the id of a producer or consumer. What is none belongs to nobody.
+func ParseID(s string) (uint32, bool) {
 	id, err := strconv.ParseUint(s, 10, 32)
 	return uint32(id), err == nil && id != 0 && strconv.FormatUint(id, 10) == s
 }

@@ -1,4 +1,4 @@
-package admin
+package object
 
 import (
 	"bufio"
@@ -11,6 +11,7 @@ import (
 	"golang.org/x/text/encoding"
 	"golang.org/x/text/transform"
 
+	"pipit/admin/gate"
 	"pipit/broker/clip"
 )
 
@@ -22,8 +23,8 @@ const (
 	maxMembers = 100_000 // of an object
 )
 
-// parse reads a body that is one value of JSON.
-func parse(body []byte) (node, error) {
+// Parse reads a body that is one value of JSON.
+func Parse(body []byte) (Node, error) {
 	p := newParser(bytes.NewReader(body), len(body)+1, maxValues)
 	v, err := p.node(jsonStep{}, 0)
 	if err == nil {
@@ -97,15 +98,15 @@ func (p *parser) failed(err error) error {
 	case errors.As(cause, &large):
 		return cause
 	case errors.Is(cause, encoding.ErrInvalidUTF8):
-		return malformed("body: it is not UTF-8")
+		return gate.Malformed("body: it is not UTF-8")
 	case errors.Is(cause, errLongToken):
-		return malformed("body: allowed are values of at most %d bytes, from byte %d on one has more", p.in.longest, p.offset())
+		return gate.Malformed("body: allowed are values of at most %d bytes, from byte %d on one has more", p.in.longest, p.offset())
 	case cause != nil:
-		return malformed("body: it broke off")
+		return gate.Malformed("body: it broke off")
 	case err == io.EOF && p.decoder.InputOffset() == 0:
-		return malformed("body: it is empty, allowed is JSON")
+		return gate.Malformed("body: it is empty, allowed is JSON")
 	default:
-		return malformed("body: no JSON from byte %d on", p.offset())
+		return gate.Malformed("body: no JSON from byte %d on", p.offset())
 	}
 }
 
@@ -124,30 +125,30 @@ func (p *parser) end() error {
 	case p.in.err != nil:
 		return p.failed(err)
 	}
-	return malformed("body: more than one JSON value, or something behind it")
+	return gate.Malformed("body: more than one JSON value, or something behind it")
 }
 
 // node reads a value.
-func (p *parser) node(at jsonStep, depth int) (node, error) {
+func (p *parser) node(at jsonStep, depth int) (Node, error) {
 	t, err := p.token()
 	if err != nil {
-		return node{}, err
+		return Node{}, err
 	}
 	if p.values++; p.values > p.most {
-		return node{}, malformed("body: allowed are at most %d values, %s is one more", p.most, clip.Input(node{at: at}.name()))
+		return Node{}, gate.Malformed("body: allowed are at most %d values, %s is one more", p.most, clip.Input(Node{at: at}.name()))
 	}
 	delim, ok := t.(json.Delim)
 	if !ok {
-		return node{t, at}, nil
+		return Node{t, at}, nil
 	}
 	if delim == '[' {
-		items := []node{}
+		items := []Node{}
 		err := p.items(at, depth, func(at jsonStep) error {
 			item, err := p.node(at, depth+1)
 			items = append(items, item)
 			return err
 		})
-		return node{items, at}, err
+		return Node{items, at}, err
 	}
 	members := []member{}
 	err = p.members(at, depth, func(at jsonStep) error {
@@ -155,7 +156,7 @@ func (p *parser) node(at jsonStep, depth int) (node, error) {
 		members = append(members, member{at.name, v})
 		return err
 	})
-	return node{members, at}, err
+	return Node{members, at}, err
 }
 
 // items calls read where each item of a list comes next, of which [ is read.
@@ -187,9 +188,9 @@ func (p *parser) members(at jsonStep, depth int, read func(at jsonStep) error) e
 		to := jsonStep{&at, name, -1}
 		switch {
 		case seen[name]:
-			return malformed("body: %q is given twice", clip.Input(node{at: to}.name()))
+			return gate.Malformed("body: %q is given twice", clip.Input(Node{at: to}.name()))
 		case len(seen) == maxMembers:
-			return malformed("body: allowed are at most %d members of an object", maxMembers)
+			return gate.Malformed("body: allowed are at most %d members of an object", maxMembers)
 		}
 		seen[name] = true
 		if err := read(to); err != nil {
@@ -221,4 +222,4 @@ func (p *parser) skip() error {
 	}
 }
 
-func tooDeep() error { return malformed("body: allowed are at most %d levels", maxNesting) }
+func tooDeep() error { return gate.Malformed("body: allowed are at most %d levels", maxNesting) }

@@ -4,7 +4,7 @@
 //
 // A Noun describes one kind of object, and what can be done to any. Its fields stand in the tables of the broker, and Node
 // reads them from the body of a request.
-package admin
+package object
 
 import (
 	"log/slog"
@@ -23,7 +23,7 @@ type Objects struct {
 	oneImport sync.Mutex // held while an import is read and done
 }
 
-// newObjects returns the objects of a broker, with the audit log of what is done to them.
-func newObjects(b *broker.Broker, log *slog.Logger, trail *audit.Log) *Objects {
+// New returns the objects of a broker, with the audit log of what is done to them.
+func New(b *broker.Broker, log *slog.Logger, trail *audit.Log) *Objects {
 	return &Objects{b: b, log: log, trail: trail}
 }

@@ -1,4 +1,4 @@
-package admin
+package object
 
 import (
 	"encoding/json"
@@ -8,6 +8,7 @@ import (
 	"strings"
 	"unicode/utf8"
 
+	"pipit/admin/gate"
 	"pipit/broker"
 )
 
@@ -18,10 +19,10 @@ import (
 // Client is somebody who may call the broker: the user of HTTP Basic authentication.
 type Client struct {
 	broker.Client `json:"-"`
-	Revision      string `json:"revision,omitempty" api:"-"` // it changes with the definition
-	Producers     int    `json:"producers" api:"-"`          // how many topics the client may publish to
-	Consumers     int    `json:"consumers" api:"-"`          // how many queues the client has
-	LastSeen      Time   `json:"last_seen,omitzero" api:"-"` // when one of its producers or consumers was last here; absent: never
+	Revision      string    `json:"revision,omitempty" api:"-"` // it changes with the definition
+	Producers     int       `json:"producers" api:"-"`          // how many topics the client may publish to
+	Consumers     int       `json:"consumers" api:"-"`          // how many queues the client has
+	LastSeen      gate.Time `json:"last_seen,omitzero" api:"-"` // when one of its producers or consumers was last here; absent: never
 
 	Warnings []string `json:"warnings,omitempty" api:"-"` // what is weak about a password, in the answer to the request that set it alone
 }
@@ -29,15 +30,15 @@ type Client struct {
 // Topic is what producers publish to.
 type Topic struct {
 	broker.Topic `json:"-"`
-	Revision     string `json:"revision,omitempty" api:"-"`    // it changes with the definition
-	Depth        int64  `json:"depth" api:"-"`                 // messages stored that somebody may still need, without the delayed ones
-	Delayed      int64  `json:"delayed" api:"-"`               // messages that wait for their delay
-	Producers    int    `json:"producers" api:"-"`             // how many clients may publish
-	Consumers    int    `json:"consumers" api:"-"`             // how many queues there are
-	LastPublish  Time   `json:"last_publish,omitzero" api:"-"` // when a message was last published; absent: never, as far as is known
-	Published    uint64 `json:"published" api:"-"`             // messages stored since the start of the process
-	Delivered    uint64 `json:"delivered" api:"-"`             // deliveries to consumers since the start of the process, also repeated ones
-	Acked        uint64 `json:"acked" api:"-"`                 // acknowledgements since the start of the process, by each consumer
+	Revision     string    `json:"revision,omitempty" api:"-"`    // it changes with the definition
+	Depth        int64     `json:"depth" api:"-"`                 // messages stored that somebody may still need, without the delayed ones
+	Delayed      int64     `json:"delayed" api:"-"`               // messages that wait for their delay
+	Producers    int       `json:"producers" api:"-"`             // how many clients may publish
+	Consumers    int       `json:"consumers" api:"-"`             // how many queues there are
+	LastPublish  gate.Time `json:"last_publish,omitzero" api:"-"` // when a message was last published; absent: never, as far as is known
+	Published    uint64    `json:"published" api:"-"`             // messages stored since the start of the process
+	Delivered    uint64    `json:"delivered" api:"-"`             // deliveries to consumers since the start of the process, also repeated ones
+	Acked        uint64    `json:"acked" api:"-"`                 // acknowledgements since the start of the process, by each consumer
 	// messages that expired since the start of the process before a consumer was done with them, for each such consumer
 	Expired uint64 `json:"expired" api:"-"`
 }
@@ -46,54 +47,54 @@ type Topic struct {
 type Producer struct {
 	ID              uint32 `json:"id,omitempty" api:"-"` // number for life
 	broker.Producer `json:"-"`
-	Revision        string `json:"revision,omitempty" api:"-"` // it changes with the definition
-	LastSeen        Time   `json:"last_seen,omitzero" api:"-"` // the last accepted publish; absent: never
-	Published       uint64 `json:"published" api:"-"`          // messages stored since the start of the process
+	Revision        string    `json:"revision,omitempty" api:"-"` // it changes with the definition
+	LastSeen        gate.Time `json:"last_seen,omitzero" api:"-"` // the last accepted publish; absent: never
+	Published       uint64    `json:"published" api:"-"`          // messages stored since the start of the process
 }
 
 // Consumer is a client's queue of a topic's messages.
 type Consumer struct {
 	ID              uint32 `json:"id,omitempty" api:"-"` // number for life
 	broker.Consumer `json:"-"`
-	Revision        string `json:"revision,omitempty" api:"-"` // it changes with the definition
-	Backlog         int64  `json:"backlog" api:"-"`            // messages that wait or are in flight
-	InFlight        int64  `json:"in_flight" api:"-"`          // of the backlog, delivered and neither acknowledged nor given back
-	Deferred        int64  `json:"deferred" api:"-"`           // of the backlog, rejected with a delay that is not over
-	Waiting         int    `json:"waiting" api:"-"`            // long polls and streams that wait for a message right now
-	Oldest          Time   `json:"oldest,omitzero" api:"-"`    // when the oldest message of the backlog was created; absent where there is none
-	LastSeen        Time   `json:"last_seen,omitzero" api:"-"` // the last receive or acknowledgement; absent: never
-	Delivered       uint64 `json:"delivered" api:"-"`          // deliveries to consumers since the start of the process, also repeated ones
-	Acked           uint64 `json:"acked" api:"-"`              // acknowledgements since the start of the process, by each consumer
+	Revision        string    `json:"revision,omitempty" api:"-"` // it changes with the definition
+	Backlog         int64     `json:"backlog" api:"-"`            // messages that wait or are in flight
+	InFlight        int64     `json:"in_flight" api:"-"`          // of the backlog, delivered and neither acknowledged nor given back
+	Deferred        int64     `json:"deferred" api:"-"`           // of the backlog, rejected with a delay that is not over
+	Waiting         int       `json:"waiting" api:"-"`            // long polls and streams that wait for a message right now
+	Oldest          gate.Time `json:"oldest,omitzero" api:"-"`    // when the oldest message of the backlog was created; absent where there is none
+	LastSeen        gate.Time `json:"last_seen,omitzero" api:"-"` // the last receive or acknowledgement; absent: never
+	Delivered       uint64    `json:"delivered" api:"-"`          // deliveries to consumers since the start of the process, also repeated ones
+	Acked           uint64    `json:"acked" api:"-"`              // acknowledgements since the start of the process, by each consumer
 	// messages that expired since the start of the process before a consumer was done with them, for each such consumer
 	Expired uint64 `json:"expired" api:"-"`
 
 	Warnings []string `json:"warnings,omitempty" api:"-"` // what is weak about a sub_key of one's own, in the answer to the request that set it alone
 }
 
-// newClient, newTopic, newProducer and newConsumer return what holds where a new one says nothing.
-func newClient() Client { return Client{Client: broker.ClientFields.New()} }
+// NewClient, newTopic, newProducer and newConsumer return what holds where a new one says nothing.
+func NewClient() Client { return Client{Client: broker.ClientFields.New()} }
 
-func newTopic() Topic { return Topic{Topic: broker.TopicFields.New()} }
+func NewTopic() Topic { return Topic{Topic: broker.TopicFields.New()} }
 
-func newProducer() Producer { return Producer{Producer: broker.ProducerFields.New()} }
+func NewProducer() Producer { return Producer{Producer: broker.ProducerFields.New()} }
 
-func newConsumer() Consumer { return Consumer{Consumer: broker.ConsumerFields.New()} }
+func NewConsumer() Consumer { return Consumer{Consumer: broker.ConsumerFields.New()} }
 
 // Message is a message that is stored.
 type Message struct {
-	ID         string `json:"msg_id"`              // id of the message
-	Topic      string `json:"topic"`               // name of the topic
-	Priority   int    `json:"priority"`            // 9 is delivered first
-	MIMEType   string `json:"mime_type"`           // what its publisher says of the payload
-	Producer   string `json:"producer"`            // display name of who published it
-	Created    Time   `json:"created"`             // when it was published
-	Due        Time   `json:"due"`                 // when it can be delivered first
-	Expiration int64  `json:"expiration"`          // seconds; 0: it does not expire
-	ExpireAt   Time   `json:"expire_at,omitzero"`  // when it expires; absent where it does not
-	State      string `json:"state"`               // where it stands: with the consumer that was asked about, else with all
-	Deliveries int    `json:"deliveries"`          // how often it was delivered to the consumer that was asked about
-	Size       int    `json:"size"`                // bytes of the payload
-	Truncated  bool   `json:"truncated,omitempty"` // the payload is the beginning alone
+	ID         string    `json:"msg_id"`              // id of the message
+	Topic      string    `json:"topic"`               // name of the topic
+	Priority   int       `json:"priority"`            // 9 is delivered first
+	MIMEType   string    `json:"mime_type"`           // what its publisher says of the payload
+	Producer   string    `json:"producer"`            // display name of who published it
+	Created    gate.Time `json:"created"`             // when it was published
+	Due        gate.Time `json:"due"`                 // when it can be delivered first
+	Expiration int64     `json:"expiration"`          // seconds; 0: it does not expire
+	ExpireAt   gate.Time `json:"expire_at,omitzero"`  // when it expires; absent where it does not
+	State      string    `json:"state"`               // where it stands: with the consumer that was asked about, else with all
+	Deliveries int       `json:"deliveries"`          // how often it was delivered to the consumer that was asked about
+	Size       int       `json:"size"`                // bytes of the payload
+	Truncated  bool      `json:"truncated,omitempty"` // the payload is the beginning alone
 
 	// Payload is the field payload, absent where it is nil: a text where it is one, else in base64,
 	// which the field encoding says.
@@ -102,23 +103,23 @@ type Message struct {
 
 type messageFields Message
 
-type messageJSON struct {
+type MessageJSON struct {
 	*messageFields
 	Payload  *string `json:"payload,omitempty"`  // the payload, or its beginning; absent where none was asked for
 	Encoding string  `json:"encoding,omitempty"` // base64 where the payload is not UTF-8 and is in base64
 }
 
 func (m Message) MarshalJSON() ([]byte, error) {
-	out := messageJSON{messageFields: (*messageFields)(&m)}
+	out := MessageJSON{messageFields: (*messageFields)(&m)}
 	if m.Payload != nil {
 		text, encoding := textOf(m.Payload)
 		out.Payload, out.Encoding = &text, encoding
 	}
-	return marshal(out)
+	return gate.Marshal(out)
 }
 
 func (m *Message) UnmarshalJSON(b []byte) error {
-	in := messageJSON{messageFields: (*messageFields)(m)}
+	in := MessageJSON{messageFields: (*messageFields)(m)}
 	if err := json.Unmarshal(b, &in); err != nil || in.Payload == nil {
 		return err
 	}
@@ -127,17 +128,17 @@ func (m *Message) UnmarshalJSON(b []byte) error {
 	return err
 }
 
-// messageOf makes a Message, whose payload is nil where none of it was asked for.
-func messageOf(s *broker.Stored, payload bool) Message {
+// MessageOf makes a Message, whose payload is nil where none of it was asked for.
+func MessageOf(s *broker.Stored, payload bool) Message {
 	m := Message{
 		ID: s.ID, Topic: s.Topic, Priority: s.Priority, MIMEType: s.MIMEType, Producer: s.Producer,
-		Created: timeOf(s.Created), Due: timeOf(s.Due), Expiration: s.Expiration, ExpireAt: timeOf(s.ExpireAt),
+		Created: gate.TimeOf(s.Created), Due: gate.TimeOf(s.Due), Expiration: s.Expiration, ExpireAt: gate.TimeOf(s.ExpireAt),
 		State: string(s.State), Deliveries: s.Deliveries, Size: s.Size,
 	}
 	if payload {
 		m.Payload, m.Truncated = s.Payload, len(s.Payload) < s.Size
 		if m.Truncated {
-			m.Payload = wholeRunes(m.Payload)
+			m.Payload = WholeRunes(m.Payload)
 		}
 		if m.Payload == nil {
 			m.Payload = []byte{}
@@ -146,8 +147,8 @@ func messageOf(s *broker.Stored, payload bool) Message {
 	return m
 }
 
-// wholeRunes cuts the character at the end of a text of which a part is missing.
-func wholeRunes(b []byte) []byte {
+// WholeRunes cuts the character at the end of a text of which a part is missing.
+func WholeRunes(b []byte) []byte {
 	for i := len(b) - 1; i >= 0 && i >= len(b)-utf8.UTFMax; i-- {
 		if utf8.RuneStart(b[i]) {
 			if !utf8.FullRune(b[i:]) {
@@ -161,11 +162,16 @@ func wholeRunes(b []byte) []byte {
 
 // Standing is where a message stands with one consumer.
 type Standing struct {
-	Consumer   uint32 `json:"consumer"` // id of the consumer
-	Client     string `json:"client"`   // username of the consumer's client
-	State      string `json:"state"`
-	Deliveries int    `json:"deliveries"`     // how often the message was delivered to it, as far as is known
-	Until      Time   `json:"until,omitzero"` // when the message is delivered again: of the states in_flight and deferred
+	Consumer   uint32    `json:"consumer"` // id of the consumer
+	Client     string    `json:"client"`   // username of the consumer's client
+	State      string    `json:"state"`
+	Deliveries int       `json:"deliveries"`     // how often the message was delivered to it, as far as is known
+	Until      gate.Time `json:"until,omitzero"` // when the message is delivered again: of the states in_flight and deferred
+}
+
+// Held tells whether the message can be released for the consumer.
+func (s Standing) Held() bool {
+	return s.State == string(broker.StateInFlight) || s.State == string(broker.StateDeferred)
 }
 
 // Publication is a message to be published. The zero value of a field stands for its default.
@@ -191,7 +197,7 @@ func (p Publication) MarshalJSON() ([]byte, error) {
 	} else {
 		out.Base64 = p.Payload
 	}
-	return marshal(out)
+	return gate.Marshal(out)
 }
 
 // Deleted is what goes with an object that is deleted.
@@ -207,7 +213,7 @@ func clientOf(i *broker.ClientInfo) Client {
 		Revision:  i.Revision,
 		Producers: i.Producers,
 		Consumers: i.Consumers,
-		LastSeen:  timeOf(i.LastSeen),
+		LastSeen:  gate.TimeOf(i.LastSeen),
 	}
 }
 
@@ -219,7 +225,7 @@ func topicOf(i *broker.TopicInfo) Topic {
 		Delayed:     i.Delayed,
 		Producers:   i.Producers,
 		Consumers:   i.Consumers,
-		LastPublish: timeOf(i.LastPublish),
+		LastPublish: gate.TimeOf(i.LastPublish),
 		Published:   i.Published,
 		Delivered:   i.Delivered,
 		Acked:       i.Acked,
@@ -232,7 +238,7 @@ func producerOf(i *broker.ProducerInfo) Producer {
 		ID:        i.ID,
 		Producer:  i.Producer,
 		Revision:  i.Revision,
-		LastSeen:  timeOf(i.LastSeen),
+		LastSeen:  gate.TimeOf(i.LastSeen),
 		Published: i.Published,
 	}
 }
@@ -246,7 +252,7 @@ func consumerOf(i *broker.ConsumerInfo) Consumer {
 		InFlight:  i.InFlight,
 		Deferred:  i.Deferred,
 		Waiting:   i.Waiting,
-		LastSeen:  timeOf(i.LastSeen),
+		LastSeen:  gate.TimeOf(i.LastSeen),
 		Delivered: i.Delivered,
 		Acked:     i.Acked,
 		Expired:   i.Expired,
@@ -260,15 +266,15 @@ type FieldChange struct {
 	To    any    `json:"to,omitempty"`   // absent where it is a secret
 }
 
-type fieldChanges []FieldChange
+type FieldChanges []FieldChange
 
 // hasSecret tells whether a secret is among them.
-func (l fieldChanges) hasSecret() bool {
+func (l FieldChanges) hasSecret() bool {
 	return slices.ContainsFunc(l, func(c FieldChange) bool { return c.From == nil && c.To == nil })
 }
 
 // String is what the audit log says.
-func (l fieldChanges) String() string {
+func (l FieldChanges) String() string {
 	var s []string
 	for _, c := range l {
 		if c.From == nil && c.To == nil {

@@ -1,4 +1,4 @@
-package admin
+package object
 
 import (
 	"cmp"
@@ -10,6 +10,7 @@ import (
 	"strconv"
 	"strings"
 
+	"pipit/admin/gate"
 	"pipit/broker"
 	"pipit/broker/clip"
 	"pipit/broker/login"
@@ -26,9 +27,9 @@ import (
 
 // Lists of Zato.
 const (
-	zatoTopics    = "topics"
-	zatoProducers = "producers"
-	zatoConsumers = "consumers"
+	ZatoTopics    = "topics"
+	ZatoProducers = "producers"
+	ZatoConsumers = "consumers"
 )
 
 // zatoInternal is what the names of Zato's own security definitions begin with, which are producers
@@ -41,7 +42,7 @@ const zatoPull = "pull"
 // zatoReader gathers definitions from lists of Zato.
 type zatoReader struct {
 	*importReader
-	d         *importing
+	d         *Importing
 	topics    map[string]broker.Topic // what exists here
 	producers map[clientTopic]broker.Producer
 	consumers map[string]broker.Consumer // by sub_key
@@ -54,14 +55,14 @@ type zatoReader struct {
 
 type clientTopic struct{ client, topic string }
 
-// readZato reads lists of Zato. list and topic tell what the body is: one of the lists, and of which
+// ReadZato reads lists of Zato. list and topic tell what the body is: one of the lists, and of which
 // topic; empty where the body says so itself. Clients that do not exist here are to be created,
 // inactive and with a password that nobody knows.
-func (o *Objects) readZato(body io.Reader, list, topic string) (*importing, error) {
-	return readImport(body, func(in *importReader) (*importing, error) { return o.zatoDefinitions(in, list, topic) })
+func (o *Objects) ReadZato(body io.Reader, list, topic string) (*Importing, error) {
+	return readImport(body, func(in *importReader) (*Importing, error) { return o.zatoDefinitions(in, list, topic) })
 }
 
-func (o *Objects) zatoDefinitions(in *importReader, list, topic string) (*importing, error) {
+func (o *Objects) zatoDefinitions(in *importReader, list, topic string) (*Importing, error) {
 	z := &zatoReader{
 		importReader: in,
 		topics:       map[string]broker.Topic{},
@@ -73,7 +74,7 @@ func (o *Objects) zatoDefinitions(in *importReader, list, topic string) (*import
 		seen:         map[string]bool{},
 		origin:       map[broker.Kind][]jsonStep{},
 	}
-	z.d = &importing{pointer: z.pointer}
+	z.d = &Importing{pointer: z.pointer}
 	have := o.b.Definition()
 	for _, c := range have.Clients {
 		z.usernames[c.Username] = true
@@ -99,7 +100,7 @@ func (o *Objects) zatoDefinitions(in *importReader, list, topic string) (*import
 }
 
 // from notes the item that the next object of a kind is made of.
-func (z *zatoReader) from(item node, kind broker.Kind) {
+func (z *zatoReader) from(item Node, kind broker.Kind) {
 	z.origin[kind] = append(z.origin[kind], item.at)
 }
 
@@ -126,11 +127,11 @@ func (z *zatoReader) read(list, topic string) error {
 		return err
 	}
 	if t != json.Delim('{') {
-		return malformed("body %s: allowed is an object; say what a bare list is with ?list=topics, or ?list=producers&topic=NAME", tokenNode(t, jsonStep{}).what())
+		return gate.Malformed("body %s: allowed is an object; say what a bare list is with ?list=topics, or ?list=producers&topic=NAME", tokenNode(t, jsonStep{}).what())
 	}
 	found := false
 	err = z.members(jsonStep{}, 0, func(at jsonStep) error {
-		for _, kind := range []string{zatoTopics, zatoProducers, zatoConsumers} {
+		for _, kind := range []string{ZatoTopics, ZatoProducers, ZatoConsumers} {
 			switch at.name {
 			case kind, zatoResponse(kind):
 				found = true
@@ -140,7 +141,7 @@ func (z *zatoReader) read(list, topic string) error {
 		return z.skip()
 	})
 	if err == nil && !found {
-		err = malformed("body: neither topics, producers, consumers nor an answer of Zato, such as %s, is in it", zatoResponse(zatoTopics))
+		err = gate.Malformed("body: neither topics, producers, consumers nor an answer of Zato, such as %s, is in it", zatoResponse(ZatoTopics))
 	}
 	return err
 }
@@ -152,7 +153,7 @@ const zatoEnvironment = "zato_env"
 
 // part reads a part of a document: a list, or lists by topic.
 func (z *zatoReader) part(at jsonStep, kind, topic string) error {
-	if kind == zatoTopics || at.name != kind {
+	if kind == ZatoTopics || at.name != kind {
 		return z.list(at, 1, kind, topic)
 	}
 	t, err := z.token()
@@ -195,34 +196,34 @@ func (z *zatoReader) list(at jsonStep, depth int, kind, topic string) error {
 		return z.listed(t, at, depth+1, kind, topic)
 	})
 	if err == nil && !found {
-		err = fieldErrors{noZatoList(t, at, kind)}
+		err = gate.FieldErrors{noZatoList(t, at, kind)}
 	}
 	return err
 }
 
-func noZatoList(t json.Token, at jsonStep, kind string) FieldError {
-	return tokenNode(t, at).fail("a list, or an object with " + zatoResponse(kind))
+func noZatoList(t json.Token, at jsonStep, kind string) gate.FieldError {
+	return tokenNode(t, at).Fail("a list, or an object with " + zatoResponse(kind))
 }
 
 // listed reads the items of a list, which begins with a token.
 func (z *zatoReader) listed(t json.Token, at jsonStep, depth int, kind, topic string) error {
 	if t != json.Delim('[') {
-		return fieldErrors{noZatoList(t, at, kind)}
+		return gate.FieldErrors{noZatoList(t, at, kind)}
 	}
-	read := map[string]func(node, string) error{zatoTopics: z.topic, zatoProducers: z.producer, zatoConsumers: z.consumer}[kind]
+	read := map[string]func(Node, string) error{ZatoTopics: z.topic, ZatoProducers: z.producer, ZatoConsumers: z.consumer}[kind]
 	return z.items(at, depth, func(at jsonStep) error {
 		item, err := z.object(at, depth+1)
 		if err != nil {
 			return err
 		}
-		if _, ok := item.value.([]member); !ok {
-			return z.wrong(fieldErrors{item.fail("an object")})
+		if _, ok := item.Value.([]member); !ok {
+			return z.wrong(gate.FieldErrors{item.Fail("an object")})
 		}
 		return z.wrong(read(item, topic))
 	})
 }
 
-func (z *zatoReader) topic(item node, _ string) error {
+func (z *zatoReader) topic(item Node, _ string) error {
 	name, err := item.text("name")
 	if err != nil {
 		return err
@@ -251,9 +252,9 @@ func (z *zatoReader) topic(item node, _ string) error {
 }
 
 // topicName is a name of Zato as it is one here: a slash at the end belongs to the URL.
-func (z *zatoReader) topicName(item node, name string) (string, error) {
+func (z *zatoReader) topicName(item Node, name string) (string, error) {
 	if name == "" {
-		return "", fieldErrors{{Pointer: item.pointer(), Detail: "topic: it is missing; say it with ?topic=NAME, or as a key around the list"}}
+		return "", gate.FieldErrors{{Pointer: item.pointer(), Detail: "topic: it is missing; say it with ?topic=NAME, or as a key around the list"}}
 	}
 	if short := strings.TrimSuffix(name, "/"); short != "" && short != name {
 		z.warn("topic %q is called %q here", name, short)
@@ -262,7 +263,7 @@ func (z *zatoReader) topicName(item node, name string) (string, error) {
 	return name, nil
 }
 
-func (z *zatoReader) producer(item node, topic string) error {
+func (z *zatoReader) producer(item Node, topic string) error {
 	client, topic, err := z.whose(item, topic)
 	if err != nil || client == "" {
 		return err
@@ -282,7 +283,7 @@ func (z *zatoReader) producer(item node, topic string) error {
 	return nil
 }
 
-func (z *zatoReader) consumer(item node, topic string) error {
+func (z *zatoReader) consumer(item Node, topic string) error {
 	client, topic, err := z.whose(item, topic)
 	if err != nil || client == "" {
 		return err
@@ -313,7 +314,7 @@ func (z *zatoReader) consumer(item node, topic string) error {
 		return err
 	}
 	if mode != "" && mode != zatoPull {
-		z.warn("consumer %q: delivery_mode %q is not supported yet, its client has to receive", ofTopic(client, topic), clip.Input(mode))
+		z.warn("consumer %q: delivery_mode %q is not supported yet, its client has to receive", OfTopic(client, topic), clip.Input(mode))
 	}
 	z.from(item, broker.KindConsumer)
 	z.d.define.Consumers = append(z.d.define.Consumers, c)
@@ -354,7 +355,7 @@ func (z *zatoReader) deepen() {
 }
 
 // whose returns the client and topic of an item, no client where it is one of Zato's own.
-func (z *zatoReader) whose(item node, topic string) (client, name string, err error) {
+func (z *zatoReader) whose(item Node, topic string) (client, name string, err error) {
 	said, err := item.text("topic_name")
 	if err != nil {
 		return "", "", err
@@ -369,7 +370,7 @@ func (z *zatoReader) whose(item node, topic string) (client, name string, err er
 	case err != nil:
 		return "", "", err
 	case client == "":
-		return "", "", fieldErrors{{Pointer: item.pointer() + "/name", Detail: "name: it is missing"}}
+		return "", "", gate.FieldErrors{{Pointer: item.pointer() + "/name", Detail: "name: it is missing"}}
 	case strings.HasPrefix(client, zatoInternal):
 		return "", "", nil
 	}
@@ -378,7 +379,7 @@ func (z *zatoReader) whose(item node, topic string) (client, name string, err er
 
 // username returns that of a security definition: the client here of that username, else the only
 // one of that name, else a new one.
-func (z *zatoReader) username(item node, name string) string {
+func (z *zatoReader) username(item Node, name string) string {
 	if username, ok := z.clients[name]; ok {
 		return username
 	}
@@ -404,22 +405,22 @@ func (z *zatoReader) warn(format string, args ...any) {
 }
 
 // text returns a member that is a text, empty where it is missing.
-func (n node) text(name string) (string, error) {
-	v, _ := n.member(name)
-	switch s := v.value.(type) {
+func (n Node) text(name string) (string, error) {
+	v, _ := n.Member(name)
+	switch s := v.Value.(type) {
 	case nil:
 		return "", nil
 	case string:
 		return s, nil
 	default:
-		return "", fieldErrors{v.fail("a text")}
+		return "", gate.FieldErrors{v.Fail("a text")}
 	}
 }
 
 // boolean returns a member that is true or false, also as a text.
-func (n node) boolean(name string, def bool) (bool, error) {
-	v, _ := n.member(name)
-	switch b := v.value.(type) {
+func (n Node) boolean(name string, def bool) (bool, error) {
+	v, _ := n.Member(name)
+	switch b := v.Value.(type) {
 	case nil:
 		return def, nil
 	case bool:
@@ -432,15 +433,15 @@ func (n node) boolean(name string, def bool) (bool, error) {
 			return false, nil
 		}
 	}
-	return false, fieldErrors{v.fail("true or false")}
+	return false, gate.FieldErrors{v.Fail("true or false")}
 }
 
 // number returns the first of the members that is there, a whole number, also as a text.
-func (n node) number(def int64, names ...string) (int64, error) {
+func (n Node) number(def int64, names ...string) (int64, error) {
 	for _, name := range names {
-		v, _ := n.member(name)
+		v, _ := n.Member(name)
 		s := ""
-		switch x := v.value.(type) {
+		switch x := v.Value.(type) {
 		case nil:
 			continue
 		case json.Number:
@@ -450,7 +451,7 @@ func (n node) number(def int64, names ...string) (int64, error) {
 		}
 		i, err := strconv.ParseInt(s, 10, 64)
 		if err != nil {
-			return 0, fieldErrors{v.fail("a whole number")}
+			return 0, gate.FieldErrors{v.Fail("a whole number")}
 		}
 		return i, nil
 	}

@@ -1,4 +1,4 @@
-package admin
+package object
 
 import (
 	"bytes"
@@ -7,6 +7,7 @@ import (
 	"strconv"
 	"time"
 
+	"pipit/admin/gate"
 	"pipit/broker"
 	"pipit/broker/clip"
 )
@@ -131,7 +132,7 @@ func (c *Consumer) settings() map[string]bodyField {
 func marshalFields[D any](fields broker.Fields[D], d *D, rest any) ([]byte, error) {
 	b, behind := append(make([]byte, 0, 512), '{'), []byte(nil)
 	if rest != nil {
-		text, err := marshal(rest)
+		text, err := gate.Marshal(rest)
 		if err != nil {
 			return nil, err
 		}
@@ -154,7 +155,7 @@ func marshalFields[D any](fields broker.Fields[D], d *D, rest any) ([]byte, erro
 		case int64:
 			b = strconv.AppendInt(b, v, 10)
 		default:
-			text, err := marshal(v)
+			text, err := gate.Marshal(v)
 			if err != nil {
 				return nil, err
 			}
@@ -172,7 +173,7 @@ func isLeftOut[D any](f *broker.Field[D]) bool { return f.Secret || f.Fixed && !
 // spelled is the value of a field as the API spells it.
 func spelled(v any) any {
 	if d, ok := v.(time.Duration); ok {
-		return Duration(d)
+		return gate.Duration(d)
 	}
 	return v
 }
@@ -184,15 +185,15 @@ func unmarshalFields[D any](b []byte, fields broker.Fields[D], d *D, rest any) e
 			return err
 		}
 	}
-	in, err := parse(b)
+	in, err := Parse(b)
 	if err != nil {
 		return err
 	}
 	for i := range fields {
 		f := &fields[i]
-		if v, given := in.member(f.Name); given {
+		if v, given := in.Member(f.Name); given {
 			if allowed := setField(v, f, d); allowed != "" {
-				return fieldErrors{v.fail(allowed)}
+				return gate.FieldErrors{v.Fail(allowed)}
 			}
 		}
 	}
@@ -200,29 +201,29 @@ func unmarshalFields[D any](b []byte, fields broker.Fields[D], d *D, rest any) e
 }
 
 // setField sets a field to what a body says, or says what is allowed. Bounds are the broker's to check.
-func setField[D any](in node, f *broker.Field[D], d *D) (allowed string) {
+func setField[D any](in Node, f *broker.Field[D], d *D) (allowed string) {
 	switch f.Value(d).(type) {
 	case string:
-		s, ok := in.value.(string)
+		s, ok := in.Value.(string)
 		if !ok {
 			return "a text"
 		}
 		f.Set(d, s)
 	case bool:
-		on, ok := in.value.(bool)
+		on, ok := in.Value.(bool)
 		if !ok {
 			return "true or false"
 		}
 		f.Set(d, on)
 	case int64:
-		number, ok := in.value.(json.Number)
+		number, ok := in.Value.(json.Number)
 		n, err := strconv.ParseInt(number.String(), 10, 64)
 		if !ok || err != nil {
 			return "a whole number"
 		}
 		f.Set(d, n)
 	case time.Duration:
-		s, ok := in.value.(string)
+		s, ok := in.Value.(string)
 		v, err := time.ParseDuration(s)
 		if !ok || err != nil {
 			return `a duration such as "30s" or "1h30m"`
@@ -244,7 +245,7 @@ func settingsOf[D any](fields broker.Fields[D], d *D, once bool) map[string]body
 			continue
 		}
 		all[f.Name] = bodyField{
-			set:   func(in node) string { return setField(in, f, d) },
+			set:   func(in Node) string { return setField(in, f, d) },
 			reset: func() { f.Set(d, f.Value(&byDefault)) },
 		}
 	}
@@ -252,8 +253,8 @@ func settingsOf[D any](fields broker.Fields[D], d *D, once bool) map[string]body
 }
 
 // differences returns the fields of a definition that differ. A password and its hash are one.
-func differences[D any](fields broker.Fields[D], from, to *D) fieldChanges {
-	var list fieldChanges
+func differences[D any](fields broker.Fields[D], from, to *D) FieldChanges {
+	var list FieldChanges
 	for i := range fields {
 		f := &fields[i]
 		v, w := spelled(f.Value(from)), spelled(f.Value(to))
@@ -279,11 +280,11 @@ func fixed[D any](fields broker.Fields[D], from, to *D) error {
 		switch {
 		case !f.Fixed || v == w:
 		case f.Secret:
-			return invalid(f.Name, "%s: it cannot be set, but rotated", f.Name)
+			return gate.Invalid(f.Name, "%s: it cannot be set, but rotated", f.Name)
 		case f.Once:
-			return invalid(f.Name, "%s %s: it is for new ones alone", f.Name, quoted(w))
+			return gate.Invalid(f.Name, "%s %s: it is for new ones alone", f.Name, quoted(w))
 		default:
-			return invalid(f.Name, "%s %s: it is %s for good", f.Name, quoted(w), quoted(v))
+			return gate.Invalid(f.Name, "%s %s: it is %s for good", f.Name, quoted(w), quoted(v))
 		}
 	}
 	return nil

@@ -1,8 +1,10 @@
-package admin
+package object
 
 import (
 	"bytes"
 	"encoding/json"
+
+	"pipit/admin/gate"
 )
 
 // DefinitionsVersion is that of the documents of this release.
@@ -18,8 +20,8 @@ type Definitions struct {
 	Consumers []ConsumerDefinition `json:"consumers"`
 }
 
-// export returns the definitions as a document: the same bytes for the same objects.
-func (o *Objects) export() ([]byte, error) {
+// Export returns the definitions as a document: the same bytes for the same objects.
+func (o *Objects) Export() ([]byte, error) {
 	have := o.b.Definition()
 	d := Definitions{
 		Version:   DefinitionsVersion,
@@ -40,7 +42,7 @@ func (o *Objects) export() ([]byte, error) {
 	for i := range have.Consumers {
 		d.Consumers[i] = ConsumerDefinition{have.Consumers[i]}
 	}
-	b, err := marshal(d)
+	b, err := gate.Marshal(d)
 	if err != nil {
 		return nil, err
 	}

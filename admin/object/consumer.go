@@ -1,0 +1,154 @@
+package object
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"net/http"
+
+	"pipit/admin/audit"
+	"pipit/admin/gate"
+	"pipit/broker"
+)
+
+// Consumers describes consumers. Their list can be sorted by topic, client, backlog, in_flight and last_seen.
+//
+// One that is created without a SubKey is given one, and is one more where the client is a consumer of the topic
+// already.
+func (o *Objects) Consumers() *Noun[Consumer] {
+	return &Noun[Consumer]{
+		o: o, Kind: broker.KindConsumer, Path: "/consumers", Param: "id", Filters: []string{"topic", "client"},
+		Initial:  NewConsumer,
+		List:     o.listConsumers,
+		find:     byID(o.b.Consumer, consumerOf),
+		complete: o.setOldest,
+		ref:      func(c *Consumer) broker.Ref { return broker.Ref{Kind: broker.KindConsumer, ID: c.ID} },
+		Name:     func(c *Consumer) string { return OfTopic(c.Client, c.Topic) },
+		Revision: func(c *Consumer) string { return c.Revision },
+		Goes:     func(c *Consumer) Deleted { return Deleted{Messages: c.Backlog} },
+		define:   func(d *broker.Definition, c *Consumer) { d.Consumers = append(d.Consumers, c.definition()) },
+		check:    checkConsumer,
+		fixed: func(before, c *Consumer) error {
+			return fixed(broker.ConsumerFields, &before.Consumer, &c.Consumer)
+		},
+		diff: func(before, c *Consumer) FieldChanges {
+			return differences(broker.ConsumerFields, &before.Consumer, &c.Consumer)
+		},
+		number:   func(c *Consumer, done *broker.Changed) { c.ID = done.Consumers[0].ID },
+		Warnings: func(c *Consumer) *[]string { return &c.Warnings },
+		Mask:     func(c *Consumer) { c.SubKey = "" },
+		Reveal:   o.NoteReveal,
+	}
+}
+
+var ConsumerSorts = gate.Sorts[broker.ConsumerInfo]{
+	"topic":  func(c *broker.ConsumerInfo) gate.Place { return gate.Place{S: consumerKey(c.Topic, c.Client, c.ID)} },
+	"client": func(c *broker.ConsumerInfo) gate.Place { return gate.Place{S: consumerKey(c.Client, c.Topic, c.ID)} },
+	"backlog": func(c *broker.ConsumerInfo) gate.Place {
+		return gate.Place{N: c.Backlog, S: consumerKey(c.Topic, c.Client, c.ID)}
+	},
+	"in_flight": func(c *broker.ConsumerInfo) gate.Place {
+		return gate.Place{N: c.InFlight, S: consumerKey(c.Topic, c.Client, c.ID)}
+	},
+	"last_seen": func(c *broker.ConsumerInfo) gate.Place {
+		return gate.Place{N: gate.Micros(c.LastSeen), S: consumerKey(c.Topic, c.Client, c.ID)}
+	},
+}
+
+func consumerKey(first, second string, id uint32) string {
+	return gate.Key(first, second, fmt.Sprintf("%010d", id))
+}
+
+func (o *Objects) listConsumers(q gate.Query) (gate.List[Consumer], error) {
+	found := gate.Contains(q.Search)
+	matches := func(c *broker.ConsumerInfo) bool {
+		return q.Owns(c.Topic, c.Client) && found(c.Topic, c.Client, c.Name)
+	}
+	page, err := gate.PageOf(q, o.b.Consumers(), "topic", ConsumerSorts, matches, consumerOf)
+	if err != nil {
+		return page, err
+	}
+	return page, o.setOldest(page.Items)
+}
+
+// setOldest sets the Oldest of consumers that have a backlog.
+func (o *Objects) setOldest(consumers []Consumer) error {
+	var ids []uint32
+	for i := range consumers {
+		if consumers[i].Backlog > 0 {
+			ids = append(ids, consumers[i].ID)
+		}
+	}
+	if ids == nil {
+		return nil
+	}
+	oldest, err := o.b.Oldest(ids...)
+	for i := range consumers {
+		consumers[i].Oldest = gate.TimeOf(oldest[consumers[i].ID])
+	}
+	return err
+}
+
+// checkConsumer refuses a new consumer of which is said that it begins nowhere.
+func checkConsumer(before, c *Consumer) error {
+	if before == nil && c.Start == "" {
+		return gate.Invalid("start", "start %q: allowed are %s", c.Start, broker.ConsumerFields.Named("start").Allowed())
+	}
+	return nil
+}
+
+// definition returns the consumer as the broker takes it: one that says where it begins is new.
+func (c *Consumer) definition() broker.Consumer {
+	def := c.Consumer
+	def.New = c.Start != ""
+	return def
+}
+
+// NoteReveal notes that who asks is shown the SubKey of a consumer, or those of many, where c is nil. Who has the
+// file in hand needs nobody to show them.
+func (o *Objects) NoteReveal(r *http.Request, c *Consumer) {
+	object := ""
+	if c != nil {
+		object = OfTopic(c.Client, c.Topic)
+	}
+	if !gate.IsLocal(r) {
+		o.trail.Note(r.Context(), gate.ActorOf(r.Context()), audit.Reveal, object)
+	}
+}
+
+// RotateSubKey gives a consumer a new SubKey, with all that waits for it. The errors are NotFound,
+// Conflict (another revision), Unavailable and DiskFull.
+func (o *Objects) RotateSubKey(ctx context.Context, who gate.Actor, c *Consumer, revision string) (Consumer, error) {
+	_, err := o.b.Change(ctx, broker.Change{
+		Expect:    []broker.Expect{{Ref: o.Consumers().ref(c), Revision: cmp.Or(revision, "*")}},
+		Rotate:    []uint32{c.ID},
+		Documents: []broker.Document{o.trail.Entry(who, audit.Rotate, OfTopic(c.Client, c.Topic), "")},
+	})
+	if err != nil {
+		return Consumer{}, err
+	}
+	return o.Consumers().Get(o.Consumers().Key(c))
+}
+
+// ClearBacklog makes a consumer done with all that it has, and returns how many messages that
+// were. The error is NotFound, Unavailable or DiskFull.
+func (o *Objects) ClearBacklog(ctx context.Context, who gate.Actor, c *Consumer) (int64, error) {
+	return o.b.ClearBacklog(ctx, c.ID, o.queueAudit(who, "consumer.clear", c, c.Backlog))
+}
+
+// ClearInFlight makes a consumer done with what it has in flight, and returns how many messages
+// that were. The error is NotFound, Unavailable or DiskFull.
+func (o *Objects) ClearInFlight(ctx context.Context, who gate.Actor, c *Consumer) (int, error) {
+	return o.b.ClearInFlight(ctx, c.ID, o.queueAudit(who, "consumer.clear_in_flight", c, c.InFlight))
+}
+
+// ReleaseInFlight makes what a consumer has in flight or has put off deliverable at once, and
+// returns how many messages that were. The error is NotFound, Unavailable or DiskFull.
+func (o *Objects) ReleaseInFlight(ctx context.Context, who gate.Actor, c *Consumer) (int, error) {
+	return o.b.ReleaseInFlight(ctx, c.ID, o.queueAudit(who, "consumer.release", c, c.InFlight+c.Deferred))
+}
+
+// queueAudit makes the audit entry of what is about to be done to messages of a consumer's queue.
+func (o *Objects) queueAudit(who gate.Actor, action string, c *Consumer, messages int64) broker.Document {
+	return o.trail.Entry(who, action, OfTopic(c.Client, c.Topic), fmt.Sprintf("%d messages", messages))
+}

@@ -1,0 +1,50 @@
+package object
+
+import (
+	"pipit/admin/gate"
+	"pipit/broker"
+)
+
+// Producers describes producers. Their list can be sorted by topic, client and last_seen.
+func (o *Objects) Producers() *Noun[Producer] {
+	return &Noun[Producer]{
+		o: o, Kind: broker.KindProducer, Path: "/producers", Param: "id", Filters: []string{"topic", "client"},
+		Initial: NewProducer,
+		List:    o.listProducers,
+		find:    byID(o.b.Producer, producerOf),
+		ref: func(p *Producer) broker.Ref {
+			if p.ID == 0 {
+				return broker.Ref{Kind: broker.KindProducer, Name: p.Client, Topic: p.Topic}
+			}
+			return broker.Ref{Kind: broker.KindProducer, ID: p.ID}
+		},
+		Name:     func(p *Producer) string { return OfTopic(p.Client, p.Topic) },
+		Revision: func(p *Producer) string { return p.Revision },
+		Goes:     func(*Producer) Deleted { return Deleted{} },
+		define:   func(d *broker.Definition, p *Producer) { d.Producers = append(d.Producers, p.Producer) },
+		fixed: func(before, p *Producer) error {
+			return fixed(broker.ProducerFields, &before.Producer, &p.Producer)
+		},
+		diff: func(before, p *Producer) FieldChanges {
+			return differences(broker.ProducerFields, &before.Producer, &p.Producer)
+		},
+		number: func(p *Producer, done *broker.Changed) { p.ID = done.Producers[0].ID },
+	}
+}
+
+var ProducerSorts = gate.Sorts[broker.ProducerInfo]{
+	"topic":  func(p *broker.ProducerInfo) gate.Place { return gate.Place{S: gate.Key(p.Topic, p.Client)} },
+	"client": func(p *broker.ProducerInfo) gate.Place { return gate.Place{S: gate.Key(p.Client, p.Topic)} },
+	"last_seen": func(p *broker.ProducerInfo) gate.Place {
+		return gate.Place{N: gate.Micros(p.LastSeen), S: gate.Key(p.Topic, p.Client)}
+	},
+}
+
+func (o *Objects) listProducers(q gate.Query) (gate.List[Producer], error) {
+	found := gate.Contains(q.Search)
+	matches := func(p *broker.ProducerInfo) bool { return q.Owns(p.Topic, p.Client) && found(p.Topic, p.Client) }
+	return gate.PageOf(q, o.b.Producers(), "topic", ProducerSorts, matches, producerOf)
+}
+
+// OfTopic is how the audit log calls a producer or consumer.
+func OfTopic(client, topic string) string { return client + " of " + topic }
