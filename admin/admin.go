@@ -53,12 +53,6 @@ type Options struct {
 	Access      bool                   // a line in the log for every request, beside those that are refused
 }
 
-// Setting is a key of the configuration and its value as a text.
-type Setting struct {
-	Name  string `json:"name"`
-	Value string `json:"value"` // masked where it is a secret
-}
-
 // Admin is the handler of all paths under /admin/. Its methods may be called from any goroutine.
 type Admin struct {
 	b        *broker.Broker
@@ -72,6 +66,7 @@ type Admin struct {
 	monitor  *monitor.Monitor
 	started  time.Time
 
+	api     *API
 	objects *object.Objects
 	users   *access.Users
 	trail   *audit.Log
@@ -110,6 +105,8 @@ func New(b *broker.Broker, o Options) (*Admin, error) {
 	a.Adjust(o)
 	a.monitor = monitor.New(b, o.PathPrefix, a.started)
 	a.monitor.Start()
+	a.api = &API{Broker: b, Objects: a.objects, Users: a.users, Trail: a.trail, Monitor: a.monitor, Version: o.Version, Started: a.started,
+		Settings: func() []Setting { return a.adjusted.Load().settings }}
 	a.register()
 	a.workers.Go(a.keep)
 	return a, nil
@@ -153,16 +150,6 @@ func (a *Admin) Close() {
 		a.trail.StoreRepeated()
 	})
 }
-
-// route is a route of the pages or of the API. Path is as httprouter takes it.
-type route struct {
-	Method, Path string
-	Handler      func(http.ResponseWriter, *http.Request, params) error
-	Access       gate.Access
-}
-
-// params are the parameters of a path, unescaped.
-type params map[string]string
 
 // policy is the Content-Security-Policy: nothing from elsewhere, nothing inline.
 const policy = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; form-action 'self'; frame-ancestors 'none'; base-uri 'none'"
@@ -219,7 +206,7 @@ func (a *Admin) fail(x *call, r *http.Request) {
 		return
 	}
 	if gate.IsAPI(r) {
-		a.problem(x, r, x.Err)
+		problem(x, x.Err)
 	} else {
 		a.errorPage(x, r, x.Err)
 	}
@@ -238,15 +225,15 @@ func (a *Admin) register() {
 			}
 			x.Err = gate.Refuse(http.StatusMethodNotAllowed, "method_not_allowed", message)
 		})
-	for _, rt := range slices.Concat(a.pageRoutes(), a.apiRoutes()) {
+	for _, rt := range slices.Concat(a.pageRoutes(), a.api.apiRoutes()) {
 		a.add(rt)
 	}
 	home := func(w http.ResponseWriter, r *http.Request, _ params) error {
 		http.Redirect(w, r, rootPath, http.StatusSeeOther)
 		return nil
 	}
-	a.add(route{"GET", strings.TrimSuffix(rootPath, "/"), home, public})
-	a.add(route{"GET", "/", home, public}) // of listeners that serve nothing else
+	a.add(gate.Get(strings.TrimSuffix(rootPath, "/"), home, public))
+	a.add(gate.Get("/", home, public)) // of listeners that serve nothing else
 }
 
 // add makes the router know a route.
@@ -325,7 +312,7 @@ func (a *Admin) enter(x *call, r *http.Request, rt route, p httprouter.Params) e
 		}
 	}
 	if gate.IsAPI(r) {
-		if r, err = values.fromQuery(r); err != nil {
+		if r, err = fromQuery(values, r); err != nil {
 			return err
 		}
 	}

@@ -8,26 +8,42 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
+	"pipit/admin/access"
+	"pipit/admin/audit"
+	"pipit/admin/gate"
+	"pipit/admin/monitor"
+	"pipit/admin/object"
+	"pipit/broker"
 	"pipit/broker/clip"
 )
 
-// v1 is where the paths of the API begin.
-const v1 = "/admin/api/v1"
+// API is the REST API: what its routes need. It holds no state of its own.
+type API struct {
+	Broker   *broker.Broker
+	Objects  *object.Objects
+	Users    *access.Users
+	Trail    *audit.Log
+	Monitor  *monitor.Monitor
+	Version  string
+	Started  time.Time
+	Settings func() []Setting // the configuration in force
+}
 
 // apiRoutes returns the routes of the API. openapi.json describes each of them.
-func (a *Admin) apiRoutes() []route {
+func (a *API) apiRoutes() []route {
 	return slices.Concat(
-		resourceOf(a.objects.Clients()).apiRoutes(),
-		resourceOf(a.objects.Topics()).apiRoutes(),
-		resourceOf(a.objects.Producers()).apiRoutes(),
-		resourceOf(a.objects.Consumers()).apiRoutes(),
+		resourceOf(a.Objects.Clients()).apiRoutes(),
+		resourceOf(a.Objects.Topics()).apiRoutes(),
+		resourceOf(a.Objects.Producers()).apiRoutes(),
+		resourceOf(a.Objects.Consumers()).apiRoutes(),
 		a.queueRoutes(),
 		a.messageRoutes(),
 		a.statsRoutes(),
 		a.definitionRoutes(),
 		a.systemRoutes(),
-		[]route{{"GET", v1 + "/openapi.json", a.apiOpenAPI, read}},
+		[]route{gate.Get(v1+"/openapi.json", a.openAPI, read)},
 	)
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"net/http"
 
+	"pipit/admin/gate"
 	"pipit/admin/object"
 )
 
@@ -13,17 +14,17 @@ type Affected struct {
 }
 
 // queueRoutes are those of what is done to a consumer's queue.
-func (a *Admin) queueRoutes() []route {
+func (a *API) queueRoutes() []route {
 	one := v1 + "/consumers/:id"
 	return []route{
-		{"POST", one + "/rotate", a.apiRotate, write},
-		{"POST", one + "/clear", apiQueue(a.objects.Consumers(), a.objects.ClearBacklog), write},
-		{"POST", one + "/clear-in-flight", apiQueue(a.objects.Consumers(), a.objects.ClearInFlight), write},
-		{"POST", one + "/release", apiQueue(a.objects.Consumers(), a.objects.ReleaseInFlight), write},
+		gate.Post(one+"/rotate", a.rotate, write),
+		gate.Post(one+"/clear", onQueue(a.Objects.Consumers(), a.Objects.ClearBacklog), write),
+		gate.Post(one+"/clear-in-flight", onQueue(a.Objects.Consumers(), a.Objects.ClearInFlight), write),
+		gate.Post(one+"/release", onQueue(a.Objects.Consumers(), a.Objects.ReleaseInFlight), write),
 	}
 }
 
-func (a *Admin) apiRotate(w http.ResponseWriter, r *http.Request, p params) error {
+func (a *API) rotate(w http.ResponseWriter, r *http.Request, p params) error {
 	if err := noQuery(r); err != nil {
 		return err
 	}
@@ -31,18 +32,18 @@ func (a *Admin) apiRotate(w http.ResponseWriter, r *http.Request, p params) erro
 	if err != nil {
 		return err
 	}
-	c, err := a.objects.Consumers().LookUp(p["id"])
+	c, err := a.Objects.Consumers().LookUp(p["id"])
 	if err != nil {
 		return err
 	}
-	if c, err = a.objects.RotateSubKey(r.Context(), actorOf(r.Context()), &c, revision); err != nil {
+	if c, err = a.Objects.RotateSubKey(r.Context(), actorOf(r.Context()), &c, revision); err != nil {
 		return err
 	}
-	return resourceOf(a.objects.Consumers()).reply(w, r, http.StatusOK, c)
+	return resourceOf(a.Objects.Consumers()).reply(w, r, http.StatusOK, c)
 }
 
-// apiQueue returns the handler of what is done to the queue of a consumer.
-func apiQueue[N int | int64](consumers *object.Noun[object.Consumer], do func(context.Context, actor, *object.Consumer) (N, error)) func(http.ResponseWriter, *http.Request, params) error {
+// onQueue returns the handler of what is done to the queue of a consumer.
+func onQueue[N int | int64](consumers *object.Noun[object.Consumer], do func(context.Context, actor, *object.Consumer) (N, error)) func(http.ResponseWriter, *http.Request, params) error {
 	return func(w http.ResponseWriter, r *http.Request, p params) error {
 		if err := noQuery(r); err != nil {
 			return err

@@ -7,36 +7,37 @@ import (
 	"time"
 
 	"pipit/admin/audit"
+	"pipit/admin/gate"
 	"pipit/admin/object"
 	"pipit/broker/clip"
 )
 
 // definitionRoutes are those of definitions as a whole. Exporting takes the scope write, because a
 // document holds secrets.
-func (a *Admin) definitionRoutes() []route {
+func (a *API) definitionRoutes() []route {
 	return []route{
-		{"GET", v1 + "/export", a.apiExport, write},
-		{"POST", v1 + "/import", a.apiImport, write},
-		{"POST", v1 + "/import/zato", a.apiImportZato, write},
+		gate.Get(v1+"/export", a.export, write),
+		gate.Post(v1+"/import", a.importDefinitions, write),
+		gate.Post(v1+"/import/zato", a.importZato, write),
 	}
 }
 
-func (a *Admin) apiExport(w http.ResponseWriter, r *http.Request, _ params) error {
+func (a *API) export(w http.ResponseWriter, r *http.Request, _ params) error {
 	if err := noQuery(r); err != nil {
 		return err
 	}
-	body, err := a.objects.Export()
+	body, err := a.Objects.Export()
 	if err != nil {
 		return err
 	}
 	if !isLocal(r) {
-		a.trail.Note(r.Context(), actorOf(r.Context()), audit.Export, "")
+		a.Trail.Note(r.Context(), actorOf(r.Context()), audit.Export, "")
 	}
 	w.Header().Set("Content-Disposition", `attachment; filename="pipit-definitions.json"`)
 	return replyJSON(w, http.StatusOK, body)
 }
 
-func (a *Admin) apiImport(w http.ResponseWriter, r *http.Request, _ params) error {
+func (a *API) importDefinitions(w http.ResponseWriter, r *http.Request, _ params) error {
 	v, err := parseQuery(r, "dry_run")
 	if err != nil {
 		return err
@@ -48,7 +49,7 @@ func (a *Admin) apiImport(w http.ResponseWriter, r *http.Request, _ params) erro
 	return a.serveImport(w, r, dryRun, object.ReadDefinitions)
 }
 
-func (a *Admin) apiImportZato(w http.ResponseWriter, r *http.Request, _ params) error {
+func (a *API) importZato(w http.ResponseWriter, r *http.Request, _ params) error {
 	v, err := parseQuery(r, "dry_run", "list", "topic")
 	if err != nil {
 		return err
@@ -63,7 +64,7 @@ func (a *Admin) apiImportZato(w http.ResponseWriter, r *http.Request, _ params) 
 		return err
 	}
 	return a.serveImport(w, r, dryRun, func(body io.Reader) (*object.Importing, error) {
-		return a.objects.ReadZato(body, list, v["topic"])
+		return a.Objects.ReadZato(body, list, v["topic"])
 	})
 }
 
@@ -71,7 +72,7 @@ func (a *Admin) apiImportZato(w http.ResponseWriter, r *http.Request, _ params) 
 const importReply = time.Minute
 
 // serveImport answers a request whose body is an import, which read reads.
-func (a *Admin) serveImport(w http.ResponseWriter, r *http.Request, dryRun bool, read func(io.Reader) (*object.Importing, error)) error {
+func (a *API) serveImport(w http.ResponseWriter, r *http.Request, dryRun bool, read func(io.Reader) (*object.Importing, error)) error {
 	answer, err := a.importBody(w, r, dryRun, read)
 	if err == nil {
 		return reply(w, http.StatusOK, answer)
@@ -82,11 +83,11 @@ func (a *Admin) serveImport(w http.ResponseWriter, r *http.Request, dryRun bool,
 	return err
 }
 
-func (a *Admin) importBody(w http.ResponseWriter, r *http.Request, dryRun bool, read func(io.Reader) (*object.Importing, error)) (none object.Import, err error) {
+func (a *API) importBody(w http.ResponseWriter, r *http.Request, dryRun bool, read func(io.Reader) (*object.Importing, error)) (none object.Import, err error) {
 	if err := checkBody(r, typeJSON); err != nil {
 		return none, err
 	}
-	end, err := a.objects.BeginImport()
+	end, err := a.Objects.BeginImport()
 	if err != nil {
 		return none, err
 	}
@@ -98,7 +99,7 @@ func (a *Admin) importBody(w http.ResponseWriter, r *http.Request, dryRun bool, 
 	// Hashes of many passwords take longer than other requests may, and the client can leave meanwhile.
 	rc := http.NewResponseController(w)
 	_, _ = rc.SetReadDeadline(time.Time{}), rc.SetWriteDeadline(time.Time{})
-	done, err := a.objects.Import(r.Context(), actorOf(r.Context()), d, dryRun)
+	done, err := a.Objects.Import(r.Context(), actorOf(r.Context()), d, dryRun)
 	_ = rc.SetWriteDeadline(time.Now().Add(importReply))
 	return done, err
 }

@@ -8,6 +8,7 @@ import (
 	"strconv"
 	"strings"
 
+	"pipit/admin/gate"
 	"pipit/admin/object"
 	"pipit/broker"
 	"pipit/broker/clip"
@@ -44,23 +45,23 @@ type Released struct {
 	Released bool `json:"released"` // whether anything has changed
 }
 
-func (a *Admin) messageRoutes() []route {
+func (a *API) messageRoutes() []route {
 	one := v1 + "/messages/:topic/:msg_id"
 	return []route{
-		{"GET", v1 + "/messages", a.apiMessages, read},
-		{"GET", one, a.apiMessage, read},
-		{"GET", one + "/payload", a.apiPayload, read},
-		{"DELETE", one, a.apiDeleteMessage, write},
-		{"POST", one + "/release", a.apiReleaseMessage, write},
-		{"POST", v1 + "/topics/:name/messages", a.apiPublish, write},
-		{"POST", v1 + "/topics/:name/messages/delete", a.apiDeleteMessages, write},
+		gate.Get(v1+"/messages", a.messages, read),
+		gate.Get(one, a.message, read),
+		gate.Get(one+"/payload", a.payload, read),
+		gate.Delete(one, a.deleteMessage, write),
+		gate.Post(one+"/release", a.releaseMessage, write),
+		gate.Post(v1+"/topics/:name/messages", a.publish, write),
+		gate.Post(v1+"/topics/:name/messages/delete", a.deleteMessages, write),
 	}
 }
 
 // browseStates are those that a list of messages can be asked for.
 var browseStates = []string{string(broker.StateWaiting), string(broker.StateInFlight), string(broker.StateDeferred), string(broker.StateDelayed)}
 
-func (a *Admin) apiMessages(w http.ResponseWriter, r *http.Request, _ params) error {
+func (a *API) messages(w http.ResponseWriter, r *http.Request, _ params) error {
 	v, err := parseQuery(r, "topic", "consumer", "state", "priority", "since", "until", "text", "limit", "cursor", "payload")
 	if err != nil {
 		return err
@@ -99,7 +100,7 @@ func (a *Admin) apiMessages(w http.ResponseWriter, r *http.Request, _ params) er
 	if o.Until, err = v.time("until"); err != nil {
 		return err
 	}
-	found, err := a.objects.Browse(r.Context(), o)
+	found, err := a.Objects.Browse(r.Context(), o)
 	if err != nil {
 		return ofParameters(err)
 	}
@@ -110,7 +111,7 @@ func (a *Admin) apiMessages(w http.ResponseWriter, r *http.Request, _ params) er
 	return reply(w, http.StatusOK, page)
 }
 
-func (a *Admin) apiMessage(w http.ResponseWriter, r *http.Request, p params) error {
+func (a *API) message(w http.ResponseWriter, r *http.Request, p params) error {
 	v, err := parseQuery(r, "payload")
 	if err != nil {
 		return err
@@ -119,7 +120,7 @@ func (a *Admin) apiMessage(w http.ResponseWriter, r *http.Request, p params) err
 	if err != nil {
 		return err
 	}
-	m, standings, err := a.objects.Message(p["topic"], p["msg_id"])
+	m, standings, err := a.Objects.Message(p["topic"], p["msg_id"])
 	if err != nil {
 		return err
 	}
@@ -133,13 +134,13 @@ func (a *Admin) apiMessage(w http.ResponseWriter, r *http.Request, p params) err
 	return reply(w, http.StatusOK, MessageDetail{m, standings})
 }
 
-// apiPayload sends a payload as it is, for no browser to look at: what a message says of its type is
+// payload sends a payload as it is, for no browser to look at: what a message says of its type is
 // its publisher's word.
-func (a *Admin) apiPayload(w http.ResponseWriter, r *http.Request, p params) error {
+func (a *API) payload(w http.ResponseWriter, r *http.Request, p params) error {
 	if err := noQuery(r); err != nil {
 		return err
 	}
-	m, _, err := a.objects.Message(p["topic"], p["msg_id"])
+	m, _, err := a.Objects.Message(p["topic"], p["msg_id"])
 	if err != nil {
 		return err
 	}
@@ -153,11 +154,11 @@ func (a *Admin) apiPayload(w http.ResponseWriter, r *http.Request, p params) err
 	return nil
 }
 
-func (a *Admin) apiDeleteMessage(w http.ResponseWriter, r *http.Request, p params) error {
+func (a *API) deleteMessage(w http.ResponseWriter, r *http.Request, p params) error {
 	if err := noQuery(r); err != nil {
 		return err
 	}
-	n, err := a.objects.DeleteMessages(r.Context(), actorOf(r.Context()), p["topic"], []string{p["msg_id"]})
+	n, err := a.Objects.DeleteMessages(r.Context(), actorOf(r.Context()), p["topic"], []string{p["msg_id"]})
 	if err != nil {
 		return err
 	}
@@ -172,19 +173,19 @@ type messageIDs struct {
 	IDs []string `json:"ids"` // ids of messages
 }
 
-func (a *Admin) apiDeleteMessages(w http.ResponseWriter, r *http.Request, p params) error {
+func (a *API) deleteMessages(w http.ResponseWriter, r *http.Request, p params) error {
 	var ids, none messageIDs
 	if err := readObject(r, &ids, &none, typeJSON); err != nil {
 		return err
 	}
-	n, err := a.objects.DeleteMessages(r.Context(), actorOf(r.Context()), p["name"], ids.IDs)
+	n, err := a.Objects.DeleteMessages(r.Context(), actorOf(r.Context()), p["name"], ids.IDs)
 	if err != nil {
 		return err
 	}
 	return reply(w, http.StatusOK, Affected{int64(n)})
 }
 
-func (a *Admin) apiReleaseMessage(w http.ResponseWriter, r *http.Request, p params) error {
+func (a *API) releaseMessage(w http.ResponseWriter, r *http.Request, p params) error {
 	v, err := parseQuery(r, "consumer")
 	if err != nil {
 		return err
@@ -193,14 +194,14 @@ func (a *Admin) apiReleaseMessage(w http.ResponseWriter, r *http.Request, p para
 	if err != nil {
 		return err
 	}
-	done, err := a.objects.ReleaseMessage(r.Context(), actorOf(r.Context()), p["topic"], p["msg_id"], consumer)
+	done, err := a.Objects.ReleaseMessage(r.Context(), actorOf(r.Context()), p["topic"], p["msg_id"], consumer)
 	if err != nil {
 		return err
 	}
 	return reply(w, http.StatusOK, Released{done})
 }
 
-func (a *Admin) apiPublish(w http.ResponseWriter, r *http.Request, p params) error {
+func (a *API) publish(w http.ResponseWriter, r *http.Request, p params) error {
 	in, err := readNode(r)
 	if err != nil {
 		return err
@@ -209,7 +210,7 @@ func (a *Admin) apiPublish(w http.ResponseWriter, r *http.Request, p params) err
 	if err != nil {
 		return err
 	}
-	id, err := a.objects.Publish(r.Context(), actorOf(r.Context()), p["name"], pub)
+	id, err := a.Objects.Publish(r.Context(), actorOf(r.Context()), p["name"], pub)
 	if err != nil {
 		return err
 	}

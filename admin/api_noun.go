@@ -3,6 +3,7 @@ package admin
 import (
 	"net/http"
 
+	"pipit/admin/gate"
 	"pipit/admin/object"
 )
 
@@ -16,12 +17,12 @@ func (n resource[T]) apiRoutes() []route {
 	list := v1 + n.Path
 	one := list + "/:" + n.Param
 	return []route{
-		{"GET", list, n.apiList, read},
-		{"POST", list, n.apiCreate, write},
-		{"GET", one, n.apiGet, read},
-		{"PATCH", one, n.apiEdit, write},
-		{"DELETE", one, n.apiDelete, write},
-		{"GET", one + "/deletion", n.apiDeletion, read},
+		gate.Get(list, n.list, read),
+		gate.Post(list, n.create, write),
+		gate.Get(one, n.get, read),
+		gate.Patch(one, n.edit, write),
+		gate.Delete(one, n.delete, write),
+		gate.Get(one+"/deletion", n.deletion, read),
 	}
 }
 
@@ -38,7 +39,7 @@ func (n resource[T]) revealed(r *http.Request, v *T) {
 	}
 }
 
-func (n resource[T]) apiList(w http.ResponseWriter, r *http.Request, _ params) error {
+func (n resource[T]) list(w http.ResponseWriter, r *http.Request, _ params) error {
 	v, err := parseQuery(r, append([]string{"search", "sort", "desc", "limit", "cursor"}, n.Filters...)...)
 	if err != nil {
 		return err
@@ -68,7 +69,7 @@ func (n resource[T]) apiList(w http.ResponseWriter, r *http.Request, _ params) e
 	return reply(w, http.StatusOK, page)
 }
 
-func (n resource[T]) apiCreate(w http.ResponseWriter, r *http.Request, _ params) error {
+func (n resource[T]) create(w http.ResponseWriter, r *http.Request, _ params) error {
 	if err := noQuery(r); err != nil {
 		return err
 	}
@@ -91,7 +92,7 @@ func (n resource[T]) apiCreate(w http.ResponseWriter, r *http.Request, _ params)
 	return n.reply(w, r, http.StatusCreated, v)
 }
 
-func (n resource[T]) apiGet(w http.ResponseWriter, r *http.Request, p params) error {
+func (n resource[T]) get(w http.ResponseWriter, r *http.Request, p params) error {
 	if err := noQuery(r); err != nil {
 		return err
 	}
@@ -103,7 +104,7 @@ func (n resource[T]) apiGet(w http.ResponseWriter, r *http.Request, p params) er
 	return n.reply(w, r, http.StatusOK, v)
 }
 
-func (n resource[T]) apiEdit(w http.ResponseWriter, r *http.Request, p params) error {
+func (n resource[T]) edit(w http.ResponseWriter, r *http.Request, p params) error {
 	if err := noQuery(r); err != nil {
 		return err
 	}
@@ -145,7 +146,7 @@ func (n resource[T]) apiEdit(w http.ResponseWriter, r *http.Request, p params) e
 	return n.reply(w, r, http.StatusOK, v)
 }
 
-func (n resource[T]) apiDelete(w http.ResponseWriter, r *http.Request, p params) error {
+func (n resource[T]) delete(w http.ResponseWriter, r *http.Request, p params) error {
 	if err := noQuery(r); err != nil {
 		return err
 	}
@@ -160,7 +161,7 @@ func (n resource[T]) apiDelete(w http.ResponseWriter, r *http.Request, p params)
 	return reply(w, http.StatusOK, deleted)
 }
 
-func (n resource[T]) apiDeletion(w http.ResponseWriter, r *http.Request, p params) error {
+func (n resource[T]) deletion(w http.ResponseWriter, r *http.Request, p params) error {
 	if err := noQuery(r); err != nil {
 		return err
 	}

@@ -4,6 +4,7 @@ import (
 	"net/http"
 	"time"
 
+	"pipit/admin/gate"
 	"pipit/admin/monitor"
 )
 
@@ -32,24 +33,24 @@ type Stats struct {
 	Attention []monitor.Attention `json:"attention"` // the worst first
 }
 
-func (a *Admin) statsRoutes() []route {
+func (a *API) statsRoutes() []route {
 	return []route{
-		{"GET", v1 + "/stats", a.apiStats, read},
-		{"GET", v1 + "/stats/history", a.apiHistory, read},
+		gate.Get(v1+"/stats", a.stats, read),
+		gate.Get(v1+"/stats/history", a.history, read),
 	}
 }
 
-func (a *Admin) apiStats(w http.ResponseWriter, r *http.Request, _ params) error {
+func (a *API) stats(w http.ResponseWriter, r *http.Request, _ params) error {
 	if err := noQuery(r); err != nil {
 		return err
 	}
-	return reply(w, http.StatusOK, a.getStats())
+	return reply(w, http.StatusOK, a.statsNow())
 }
 
-// getStats returns the figures of the whole broker.
-func (a *Admin) getStats() Stats {
+// statsNow returns the figures of the whole broker.
+func (a *API) statsNow() Stats {
 	now := time.Now()
-	t, store, s := a.b.Totals(), a.database(), a.monitor.Situation(monitor.SituationFresh)
+	t, store, s := a.Broker.Totals(), a.database(), a.Monitor.Situation(monitor.SituationFresh)
 	out := Stats{
 		Time:    timeOf(now),
 		Clients: t.Clients, Topics: t.Topics, Producers: t.Producers, Consumers: t.Consumers,
@@ -64,7 +65,7 @@ func (a *Admin) getStats() Stats {
 	return out
 }
 
-func (a *Admin) apiHistory(w http.ResponseWriter, r *http.Request, _ params) error {
+func (a *API) history(w http.ResponseWriter, r *http.Request, _ params) error {
 	v, err := parseQuery(r, "range", "topic")
 	if err != nil {
 		return err
@@ -77,11 +78,11 @@ func (a *Admin) apiHistory(w http.ResponseWriter, r *http.Request, _ params) err
 		rng = monitor.RangeHour
 	}
 	if topic, given := v["topic"]; given {
-		if _, err := a.objects.Topics().Get(topic); err != nil {
+		if _, err := a.Objects.Topics().Get(topic); err != nil {
 			return err
 		}
 	}
-	h := a.monitor.History(rng, v["topic"])
+	h := a.Monitor.History(rng, v["topic"])
 	return reply(w, http.StatusOK, struct {
 		monitor.History
 		Start Time `json:"start"`

@@ -28,6 +28,12 @@ type System struct {
 	Memory     uint64    `json:"memory"` // bytes of the heap in use
 }
 
+// Setting is a key of the configuration and its value as a text.
+type Setting struct {
+	Name  string `json:"name"`
+	Value string `json:"value"` // masked where it is a secret
+}
+
 // Database is the file that everything is in. What is not known is absent.
 type Database struct {
 	File      string `json:"file,omitempty"`       // path of the file
@@ -37,52 +43,52 @@ type Database struct {
 	DiskFree  int64  `json:"disk_free,omitempty"`  // bytes of the file system that may still be used; absent where that is not known
 }
 
-// system returns what there is to say of the program and its file.
-func (a *Admin) system() System {
+// systemNow returns what there is to say of the program and its file.
+func (a *API) systemNow() System {
 	var memory runtime.MemStats
 	runtime.ReadMemStats(&memory)
 	s := System{
-		Version:    a.o.Version,
+		Version:    a.Version,
 		Go:         runtime.Version(),
 		Platform:   runtime.GOOS + "/" + runtime.GOARCH,
-		Started:    timeOf(a.started),
-		Uptime:     int64(time.Since(a.started).Seconds()),
+		Started:    timeOf(a.Started),
+		Uptime:     int64(time.Since(a.Started).Seconds()),
 		Healthy:    true,
 		Database:   a.database(),
-		Settings:   a.adjusted.Load().settings,
+		Settings:   a.Settings(),
 		Goroutines: runtime.NumGoroutine(),
 		Memory:     memory.HeapAlloc,
 	}
 	if s.Settings == nil {
 		s.Settings = []Setting{}
 	}
-	if err := a.b.Health(); err != nil {
+	if err := a.Broker.Health(); err != nil {
 		s.Healthy, s.Problem = false, monitor.Reason(err)
 	}
 	return s
 }
 
 // database returns how large the file is.
-func (a *Admin) database() Database {
-	s := a.b.StoreStats()
+func (a *API) database() Database {
+	s := a.Broker.StoreStats()
 	return Database{s.Path, max(0, s.Size), max(0, s.Free), max(0, s.DiskTotal), max(0, s.DiskFree)}
 }
 
 // systemRoutes are those of the program, and of who may use it.
-func (a *Admin) systemRoutes() []route {
+func (a *API) systemRoutes() []route {
 	return []route{
-		{"GET", v1 + "/tokens", a.apiTokens, admin},
-		{"POST", v1 + "/tokens", a.apiCreateToken, admin},
-		{"DELETE", v1 + "/tokens/:id", a.apiDeleteToken, admin},
-		{"GET", v1 + "/administrators", a.apiAdministrators, admin},
-		{"POST", v1 + "/administrators", a.apiCreateAdministrator, admin},
-		{"PATCH", v1 + "/administrators/:name", a.apiEditAdministrator, admin},
-		{"DELETE", v1 + "/administrators/:name", a.apiDeleteAdministrator, admin},
-		{"GET", v1 + "/sessions", a.apiSessions, admin},
-		{"DELETE", v1 + "/sessions", a.apiEndSessions, admin},
-		{"DELETE", v1 + "/sessions/:id", a.apiEndSession, admin},
-		{"GET", v1 + "/audit", a.apiAudit, admin},
-		{"GET", v1 + "/system", a.apiSystem, read},
+		gate.Get(v1+"/tokens", a.tokens, admin),
+		gate.Post(v1+"/tokens", a.createToken, admin),
+		gate.Delete(v1+"/tokens/:id", a.deleteToken, admin),
+		gate.Get(v1+"/administrators", a.administrators, admin),
+		gate.Post(v1+"/administrators", a.createAdministrator, admin),
+		gate.Patch(v1+"/administrators/:name", a.editAdministrator, admin),
+		gate.Delete(v1+"/administrators/:name", a.deleteAdministrator, admin),
+		gate.Get(v1+"/sessions", a.sessions, admin),
+		gate.Delete(v1+"/sessions", a.endSessions, admin),
+		gate.Delete(v1+"/sessions/:id", a.endSession, admin),
+		gate.Get(v1+"/audit", a.audit, admin),
+		gate.Get(v1+"/system", a.system, read),
 	}
 }
 
@@ -130,28 +136,28 @@ func readObject(r *http.Request, v, byDefault any, types ...string) error {
 	return in.Object(v, byDefault)
 }
 
-func (a *Admin) apiTokens(w http.ResponseWriter, r *http.Request, _ params) error {
-	return replyPage(w, r, a.users.Tokens(), false, func(t *access.Token) place { return place{S: t.Name} })
+func (a *API) tokens(w http.ResponseWriter, r *http.Request, _ params) error {
+	return replyPage(w, r, a.Users.Tokens(), false, func(t *access.Token) place { return place{S: t.Name} })
 }
 
-func (a *Admin) apiCreateToken(w http.ResponseWriter, r *http.Request, _ params) error {
+func (a *API) createToken(w http.ResponseWriter, r *http.Request, _ params) error {
 	n, byDefault := access.NewToken{Scope: gate.ScopeRead}, access.NewToken{Scope: gate.ScopeRead}
 	if err := readObject(r, &n, &byDefault, typeJSON); err != nil {
 		return err
 	}
-	t, err := a.users.CreateToken(r.Context(), access.CallerOf(r.Context()), n)
+	t, err := a.Users.CreateToken(r.Context(), access.CallerOf(r.Context()), n)
 	if err != nil {
 		return created(err)
 	}
 	return reply(w, http.StatusCreated, t)
 }
 
-func (a *Admin) apiDeleteToken(w http.ResponseWriter, r *http.Request, p params) error {
+func (a *API) deleteToken(w http.ResponseWriter, r *http.Request, p params) error {
 	takeOver, err := takeOver(r)
 	if err != nil {
 		return err
 	}
-	if err := a.users.DeleteToken(r.Context(), access.CallerOf(r.Context()), p["id"], takeOver); err != nil {
+	if err := a.Users.DeleteToken(r.Context(), access.CallerOf(r.Context()), p["id"], takeOver); err != nil {
 		return ofParameters(err)
 	}
 	w.WriteHeader(http.StatusNoContent)
@@ -181,20 +187,20 @@ type newPassword struct {
 	CurrentPassword string `json:"current_password"` // the password of the administrator whose session asks, which this takes. A token has none.
 }
 
-func (a *Admin) apiAdministrators(w http.ResponseWriter, r *http.Request, _ params) error {
-	all, err := a.users.Administrators()
+func (a *API) administrators(w http.ResponseWriter, r *http.Request, _ params) error {
+	all, err := a.Users.Administrators()
 	if err != nil {
 		return err
 	}
 	return replyPage(w, r, all, false, func(v *access.Administrator) place { return place{S: v.Name} })
 }
 
-func (a *Admin) apiCreateAdministrator(w http.ResponseWriter, r *http.Request, _ params) error {
+func (a *API) createAdministrator(w http.ResponseWriter, r *http.Request, _ params) error {
 	var n, byDefault NewAdministrator
 	if err := readObject(r, &n, &byDefault, typeJSON); err != nil {
 		return err
 	}
-	made, err := a.users.CreateAdministrator(r.Context(), access.CallerOf(r.Context()), n.Name, n.Password, n.CurrentPassword)
+	made, err := a.Users.CreateAdministrator(r.Context(), access.CallerOf(r.Context()), n.Name, n.Password, n.CurrentPassword)
 	if err != nil {
 		return created(err)
 	}
@@ -202,38 +208,38 @@ func (a *Admin) apiCreateAdministrator(w http.ResponseWriter, r *http.Request, _
 	return reply(w, http.StatusCreated, made)
 }
 
-func (a *Admin) apiEditAdministrator(w http.ResponseWriter, r *http.Request, p params) error {
+func (a *API) editAdministrator(w http.ResponseWriter, r *http.Request, p params) error {
 	var n, byDefault newPassword
 	if err := readObject(r, &n, &byDefault, typePatch, typeJSON); err != nil {
 		return err
 	}
-	if _, err := a.users.Administrator(p["name"]); err != nil { // rather than what is wrong with a new one of that name
+	if _, err := a.Users.Administrator(p["name"]); err != nil { // rather than what is wrong with a new one of that name
 		return err
 	}
-	if err := a.users.SetAdministratorPassword(r.Context(), access.CallerOf(r.Context()), p["name"], n.Password, n.CurrentPassword); err != nil {
+	if err := a.Users.SetAdministratorPassword(r.Context(), access.CallerOf(r.Context()), p["name"], n.Password, n.CurrentPassword); err != nil {
 		return err
 	}
-	changed, err := a.users.Administrator(p["name"])
+	changed, err := a.Users.Administrator(p["name"])
 	if err != nil {
 		return err
 	}
 	return reply(w, http.StatusOK, changed)
 }
 
-func (a *Admin) apiDeleteAdministrator(w http.ResponseWriter, r *http.Request, p params) error {
+func (a *API) deleteAdministrator(w http.ResponseWriter, r *http.Request, p params) error {
 	takeOver, err := takeOver(r)
 	if err != nil {
 		return err
 	}
-	if err := a.users.DeleteAdministrator(r.Context(), access.CallerOf(r.Context()), p["name"], takeOver); err != nil {
+	if err := a.Users.DeleteAdministrator(r.Context(), access.CallerOf(r.Context()), p["name"], takeOver); err != nil {
 		return ofParameters(err)
 	}
 	w.WriteHeader(http.StatusNoContent)
 	return nil
 }
 
-func (a *Admin) apiSessions(w http.ResponseWriter, r *http.Request, _ params) error {
-	all := a.users.Sessions(access.CallerOf(r.Context()))
+func (a *API) sessions(w http.ResponseWriter, r *http.Request, _ params) error {
+	all := a.Users.Sessions(access.CallerOf(r.Context()))
 	return replyPage(w, r, all, true, func(s *access.Session) place { return place{N: micros(s.LastUsed.Time), S: s.ID} })
 }
 
@@ -242,51 +248,51 @@ type Ended struct {
 	Sessions int `json:"sessions"` // how many sessions have ended
 }
 
-// apiEndSessions ends the sessions of the administrator that the query names, or all.
-func (a *Admin) apiEndSessions(w http.ResponseWriter, r *http.Request, _ params) error {
+// endSessions ends the sessions of the administrator that the query names, or all.
+func (a *API) endSessions(w http.ResponseWriter, r *http.Request, _ params) error {
 	v, err := parseQuery(r, "administrator")
 	if err != nil {
 		return err
 	}
 	name, given := v["administrator"]
 	if given { // an empty one is not all
-		if _, err := a.users.Administrator(name); err != nil {
+		if _, err := a.Users.Administrator(name); err != nil {
 			return err
 		}
 	}
-	n, err := a.users.EndSessions(r.Context(), actorOf(r.Context()), name)
+	n, err := a.Users.EndSessions(r.Context(), actorOf(r.Context()), name)
 	if err != nil {
 		return err
 	}
 	return reply(w, http.StatusOK, Ended{n})
 }
 
-func (a *Admin) apiEndSession(w http.ResponseWriter, r *http.Request, p params) error {
+func (a *API) endSession(w http.ResponseWriter, r *http.Request, p params) error {
 	if err := noQuery(r); err != nil {
 		return err
 	}
-	if err := a.users.EndSession(r.Context(), actorOf(r.Context()), p["id"]); err != nil {
+	if err := a.Users.EndSession(r.Context(), actorOf(r.Context()), p["id"]); err != nil {
 		return err
 	}
 	w.WriteHeader(http.StatusNoContent)
 	return nil
 }
 
-func (a *Admin) apiAudit(w http.ResponseWriter, r *http.Request, _ params) error {
+func (a *API) audit(w http.ResponseWriter, r *http.Request, _ params) error {
 	q, err := pageQuery(r, "kind")
 	if err != nil {
 		return err
 	}
-	page, err := a.trail.List(q)
+	page, err := a.Trail.List(q)
 	if err != nil {
 		return ofParameters(err)
 	}
 	return reply(w, http.StatusOK, page)
 }
 
-func (a *Admin) apiSystem(w http.ResponseWriter, r *http.Request, _ params) error {
+func (a *API) system(w http.ResponseWriter, r *http.Request, _ params) error {
 	if err := noQuery(r); err != nil {
 		return err
 	}
-	return reply(w, http.StatusOK, a.system())
+	return reply(w, http.StatusOK, a.systemNow())
 }

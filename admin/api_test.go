@@ -390,7 +390,7 @@ func TestOpenAPIDescribesRoutes(t *testing.T) {
 		}
 	}
 	routes := map[string]bool{}
-	a := &Admin{objects: &object.Objects{}}
+	a := &API{Objects: &object.Objects{}}
 	for _, rt := range a.apiRoutes() {
 		k := normal(rt.Method, rt.Path)
 		routes[k] = true

@@ -10,6 +10,8 @@ import (
 type (
 	query        = gate.Query
 	list[T any]  = gate.List[T]
+	route        = gate.Route
+	params       = gate.Params
 	place        = gate.Place
 	sorts[I any] = gate.Sorts[I]
 	actor        = gate.Actor
@@ -27,6 +29,7 @@ const (
 	write        = gate.Write
 	admin        = gate.Admin
 	rootPath     = gate.RootPath
+	v1           = gate.V1
 	defaultLimit = gate.DefaultLimit
 	maxLimit     = gate.MaxLimit
 )

@@ -21,7 +21,7 @@ var openapiTag = sync.OnceValue(func() string {
 	return `"` + hex.EncodeToString(sum[:8]) + `"`
 })
 
-func (a *Admin) apiOpenAPI(w http.ResponseWriter, r *http.Request, _ params) error {
+func (a *API) openAPI(w http.ResponseWriter, r *http.Request, _ params) error {
 	if err := noQuery(r); err != nil {
 		return err
 	}

@@ -64,7 +64,7 @@ var (
 // Scopes returns the scope that each route of the API takes, by method and path.
 func Scopes() map[string]string {
 	scopes := map[string]string{}
-	for _, rt := range (&Admin{objects: &object.Objects{}}).apiRoutes() {
+	for _, rt := range (&API{Objects: &object.Objects{}}).apiRoutes() {
 		scopes[rt.Method+" "+rt.Path] = rt.Access.String()
 	}
 	return scopes

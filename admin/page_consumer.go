@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strconv"
 
+	"pipit/admin/gate"
 	"pipit/admin/object"
 	"pipit/broker"
 )
@@ -117,10 +118,10 @@ func (a *Admin) pageConsumer(w http.ResponseWriter, r *http.Request, c *object.C
 func (a *Admin) queuePageRoutes() []route {
 	one := "/admin/consumers/:id"
 	return []route{
-		{"POST", one + "/rotate", a.pageRotate, write},
-		{"POST", one + "/clear", a.pageClear, write},
-		{"POST", one + "/clear-in-flight", a.pageClearInFlight, write},
-		{"POST", one + "/release", a.pageRelease, write},
+		gate.Post(one+"/rotate", a.pageRotate, write),
+		gate.Post(one+"/clear", a.pageClear, write),
+		gate.Post(one+"/clear-in-flight", a.pageClearInFlight, write),
+		gate.Post(one+"/release", a.pageRelease, write),
 	}
 }
 

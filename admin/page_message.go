@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"pipit/admin/gate"
 	"pipit/admin/object"
 	"pipit/broker"
 )
@@ -82,15 +83,15 @@ func (a *Admin) consumersOf(topic string, chosen uint32) []option {
 
 func (a *Admin) messagePageRoutes() []route {
 	return []route{
-		{"GET", "/admin/messages", a.pageMessages, read},
-		{"POST", "/admin/messages", a.pageDeleteMessages, write},
-		{"GET", "/admin/messages/:topic/:id", a.pageMessage, read},
-		{"POST", "/admin/messages/:topic/:id/delete", a.pageDeleteMessage, write},
-		{"POST", "/admin/messages/:topic/:id/release", a.pageReleaseMessage, write},
-		{"GET", "/admin/messages/:topic/:id/publish", a.pageRecompose, read},
-		{"POST", "/admin/messages/:topic/:id/publish", a.pageRepublish, write},
-		{"GET", "/admin/topics/:name/publish", a.pageCompose, read},
-		{"POST", "/admin/topics/:name/publish", a.pagePublish, write},
+		gate.Get("/admin/messages", a.pageMessages, read),
+		gate.Post("/admin/messages", a.pageDeleteMessages, write),
+		gate.Get("/admin/messages/:topic/:id", a.pageMessage, read),
+		gate.Post("/admin/messages/:topic/:id/delete", a.pageDeleteMessage, write),
+		gate.Post("/admin/messages/:topic/:id/release", a.pageReleaseMessage, write),
+		gate.Get("/admin/messages/:topic/:id/publish", a.pageRecompose, read),
+		gate.Post("/admin/messages/:topic/:id/publish", a.pageRepublish, write),
+		gate.Get("/admin/topics/:name/publish", a.pageCompose, read),
+		gate.Post("/admin/topics/:name/publish", a.pagePublish, write),
 	}
 }
 

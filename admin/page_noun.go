@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 
+	"pipit/admin/gate"
 	"pipit/admin/object"
 	"pipit/broker"
 	"pipit/broker/clip"
@@ -54,13 +55,13 @@ func (p *pages[T]) routes() []route {
 	list := p.listPath()
 	one := list + "/:" + p.Param
 	return []route{
-		{"GET", list, p.pageList, read},
-		{"POST", list, p.pageCreate, write},
-		{"GET", one, p.page, read},
-		{"GET", one + "/edit", p.pageEdit, read},
-		{"POST", one + "/edit", p.pageSave, write},
-		{"GET", one + "/delete", p.pageDrop, read},
-		{"POST", one + "/delete", p.pageDelete, write},
+		gate.Get(list, p.pageList, read),
+		gate.Post(list, p.pageCreate, write),
+		gate.Get(one, p.page, read),
+		gate.Get(one+"/edit", p.pageEdit, read),
+		gate.Post(one+"/edit", p.pageSave, write),
+		gate.Get(one+"/delete", p.pageDrop, read),
+		gate.Post(one+"/delete", p.pageDelete, write),
 	}
 }
 

@@ -11,7 +11,7 @@ import (
 const typeProblem = "application/problem+json"
 
 // problem answers a request of the API with an error.
-func (a *Admin) problem(w http.ResponseWriter, _ *http.Request, err error) {
+func problem(w http.ResponseWriter, err error) {
 	p, after := gate.ProblemOf(err)
 	b, err := marshal(p)
 	if err != nil {

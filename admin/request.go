@@ -93,7 +93,7 @@ var queryNames = map[string]string{"username": "username", "name": "name", "topi
 
 // fromQuery takes the names that are elsewhere from the query, and returns the request without them.
 // Where the query has none, the path means what it says.
-func (p params) fromQuery(r *http.Request) (*http.Request, error) {
+func fromQuery(p params, r *http.Request) (*http.Request, error) {
 	q, err := url.ParseQuery(r.URL.RawQuery)
 	if err != nil {
 		return r, nil // for the handler to refuse

@@ -21,6 +21,7 @@ func IsLocal(r *http.Request) bool { return r.Context().Value(localKey{}) != nil
 const (
 	RootPath   = "/admin/"
 	APIPath    = "/admin/api/"
+	V1         = "/admin/api/v1" // where the paths of the API begin
 	AssetsPath = "/admin/assets/"
 	LoginPath  = "/admin/login"
 	SetupPath  = "/admin/setup"
