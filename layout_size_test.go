@@ -22,8 +22,7 @@ const (
 
 // larger are those that pass a bound, and what they may have at the most until they are smaller.
 var larger = map[string]int{
-	"type admin.Admin": 124,
-	"package admin":    5160,
+	"type admin.Admin": 86,
 }
 
 // TestLayoutSizes counts the methods of types, and the lines of functions, files and packages.

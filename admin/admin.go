@@ -25,6 +25,7 @@ import (
 	"github.com/julienschmidt/httprouter"
 
 	"pipit/admin/access"
+	"pipit/admin/api"
 	"pipit/admin/audit"
 	"pipit/admin/gate"
 	"pipit/admin/monitor"
@@ -37,12 +38,12 @@ import (
 // Options configure an Admin. The zero value of a field stands for its default.
 type Options struct {
 	Version     string
-	Settings    []Setting // the configuration in force, secrets masked
-	Addresses   []string  // base URLs that this machine is reached by, for the set-up links; default "http://127.0.0.1"
-	Wire        string    // base URL of the wire protocol, where it has listeners of its own; without a host name, that of the request: "http://:11223"
-	PublicURL   string    // base URL of the wire protocol for its clients; default: scheme and host of the request
-	Origin      string    // scheme and host of the pages for browsers, where a proxy changes Host; default: those of PublicURL or the request
-	PathPrefix  string    // in front of /admin/, where a proxy has it: "/pipit"; served with it and without
+	Settings    []gate.Setting // the configuration in force, secrets masked
+	Addresses   []string       // base URLs that this machine is reached by, for the set-up links; default "http://127.0.0.1"
+	Wire        string         // base URL of the wire protocol, where it has listeners of its own; without a host name, that of the request: "http://:11223"
+	PublicURL   string         // base URL of the wire protocol for its clients; default: scheme and host of the request
+	Origin      string         // scheme and host of the pages for browsers, where a proxy changes Host; default: those of PublicURL or the request
+	PathPrefix  string         // in front of /admin/, where a proxy has it: "/pipit"; served with it and without
 	Proxies     forwarded.Proxies
 	Hosts       []string               // names of this machine, in lower case, beside localhost and those of Origin and PublicURL: by any other nobody comes in on the loopback
 	HasName     func(name string) bool // tells further ones, such as those of the certificate; or nil
@@ -66,7 +67,7 @@ type Admin struct {
 	monitor  *monitor.Monitor
 	started  time.Time
 
-	api     *API
+	api     *api.API
 	objects *object.Objects
 	users   *access.Users
 	trail   *audit.Log
@@ -105,8 +106,8 @@ func New(b *broker.Broker, o Options) (*Admin, error) {
 	a.Adjust(o)
 	a.monitor = monitor.New(b, o.PathPrefix, a.started)
 	a.monitor.Start()
-	a.api = &API{Broker: b, Objects: a.objects, Users: a.users, Trail: a.trail, Monitor: a.monitor, Version: o.Version, Started: a.started,
-		Settings: func() []Setting { return a.adjusted.Load().settings }}
+	a.api = &api.API{Broker: b, Objects: a.objects, Users: a.users, Trail: a.trail, Monitor: a.monitor, Version: o.Version, Started: a.started,
+		Settings: func() []gate.Setting { return a.adjusted.Load().settings }}
 	a.register()
 	a.workers.Go(a.keep)
 	return a, nil
@@ -120,7 +121,7 @@ func (o *Options) reach() *gate.Reach {
 
 // adjusted are the options that Adjust changes.
 type adjusted struct {
-	settings   []Setting
+	settings   []gate.Setting
 	maxPayload int64
 	access     bool
 }
@@ -206,7 +207,7 @@ func (a *Admin) fail(x *call, r *http.Request) {
 		return
 	}
 	if gate.IsAPI(r) {
-		problem(x, x.Err)
+		api.WriteProblem(x, x.Err)
 	} else {
 		a.errorPage(x, r, x.Err)
 	}
@@ -225,7 +226,7 @@ func (a *Admin) register() {
 			}
 			x.Err = gate.Refuse(http.StatusMethodNotAllowed, "method_not_allowed", message)
 		})
-	for _, rt := range slices.Concat(a.pageRoutes(), a.api.apiRoutes()) {
+	for _, rt := range slices.Concat(a.pageRoutes(), a.api.Routes()) {
 		a.add(rt)
 	}
 	home := func(w http.ResponseWriter, r *http.Request, _ params) error {
@@ -312,7 +313,7 @@ func (a *Admin) enter(x *call, r *http.Request, rt route, p httprouter.Params) e
 		}
 	}
 	if gate.IsAPI(r) {
-		if r, err = fromQuery(values, r); err != nil {
+		if r, err = api.NamesFromQuery(values, r); err != nil {
 			return err
 		}
 	}

@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"pipit/admin/api"
 	"pipit/admin/object"
 	"pipit/broker"
 )
@@ -41,14 +42,14 @@ func (r *apiRig) publish(body jsonObject) string {
 }
 
 // messages returns a page of them.
-func (r *apiRig) messages(query string) MessagePage {
+func (r *apiRig) messages(query string) api.MessagePage {
 	r.t.Helper()
-	var page MessagePage
+	var page api.MessagePage
 	r.ok(200, "GET", "/messages?"+query, nil).into(r.t, &page)
 	return page
 }
 
-func ids(page MessagePage) []string {
+func ids(page api.MessagePage) []string {
 	var list []string
 	for _, m := range page.Items {
 		list = append(list, m.ID)
@@ -76,7 +77,7 @@ func TestPublish(t *testing.T) {
 		if tt.want.ID != "" && id != tt.want.ID {
 			t.Errorf("%d: msg_id %q", i, id)
 		}
-		var got MessageDetail
+		var got api.MessageDetail
 		r.ok(200, "GET", strings.TrimPrefix(a.Header.Get("Location"), v1), nil).into(t, &got)
 		m := got.Message
 		if m.ID != id || m.Topic != "/customer/created" || m.Priority != tt.want.Priority || m.MIMEType != tt.want.MIMEType || m.Expiration != tt.want.Expiration ||
@@ -266,7 +267,7 @@ func TestMessage(t *testing.T) {
 		t.Errorf("without the payload: %s", a.body)
 	}
 	receive(1)
-	var got MessageDetail
+	var got api.MessageDetail
 	r.ok(200, "GET", one, nil).into(t, &got)
 	if s := got.Standings[0]; s.State != "in_flight" || s.Deliveries != 1 || s.Until.IsZero() {
 		t.Errorf("in flight: %+v", s)
@@ -408,7 +409,7 @@ func TestStats(t *testing.T) {
 		r.publish(jsonObject{"payload": "x"})
 	}
 	r.publish(jsonObject{"payload": "x", "delay": 60})
-	var s Stats
+	var s api.Stats
 	a := r.ok(200, "GET", "/stats", nil)
 	a.into(t, &s)
 	if s.Topics != 1 || s.Clients != 2 || s.Producers != 1 || s.Consumers != 1 || s.Depth != 4 || s.Delayed != 1 || s.Backlog != 4 || s.Published != 5 || s.Oldest.IsZero() || s.Database.Size == 0 {
@@ -428,7 +429,7 @@ func TestStats(t *testing.T) {
 	r.refused(422, "invalid", "GET", "/stats?verbose=1", nil)
 	r.refused(404, "not_found", "GET", "/stats/history?topic=/none", nil)
 	a = r.ok(200, "GET", "/openapi.json", nil)
-	if !bytes.Equal(a.body, openapi) {
+	if !bytes.Equal(a.body, api.OpenAPI) {
 		t.Error("the document is another one")
 	}
 	r.ok(304, "GET", "/openapi.json", nil, "If-None-Match", a.Header.Get("ETag"))

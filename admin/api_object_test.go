@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"pipit/admin/access"
+	"pipit/admin/api"
 	"pipit/admin/object"
 	"pipit/broker"
 	"pipit/broker/login"
@@ -27,7 +28,7 @@ func TestEveryOperation(t *testing.T) {
 		r.ok(200, "GET", one[:strings.LastIndexByte(one, '/')], nil)
 		r.ok(200, "GET", one, nil)
 		r.ok(200, "GET", one+"/deletion", nil)
-		r.ok(200, "PATCH", one, jsonObject{"is_active": false}, "Content-Type", typePatch)
+		r.ok(200, "PATCH", one, jsonObject{"is_active": false}, "Content-Type", api.TypePatch)
 		r.ok(200, "PATCH", one, jsonObject{"is_active": true})
 	}
 
@@ -57,13 +58,13 @@ func TestEveryOperation(t *testing.T) {
 	r.ok(200, "POST", wire+"topic//customer/created/?batch=true", `{"payload": "one"}`+"\n"+`{"payload": "two", "priority": 9}`, append(crm, "Content-Type", "application/x-ndjson")...)
 	ids := received(3)
 	r.ok(200, "DELETE", wire+"msg/"+ids[0]+"/?ack=true", nil, erp...)
-	r.ok(200, "POST", wire+"ack/", jsonObject{"ack": ids[1:2], "reject": ids[2:]}, append(erp, "Content-Type", typeJSON)...)
+	r.ok(200, "POST", wire+"ack/", jsonObject{"ack": ids[1:2], "reject": ids[2:]}, append(erp, "Content-Type", api.TypeJSON)...)
 	r.ok(200, "POST", wire+"msg//customer/created/?format=xml", nil, erp...)
 	r.ok(200, "GET", "//zato/ping", nil)
 	r.ok(200, "GET", "//health", nil)
 	r.calls.seen["stream"] = true // it does not end: TestStream of httpapi
 
-	var m Published
+	var m api.Published
 	a := r.ok(201, "POST", topic+"/messages", jsonObject{"payload": "from the API", "delay": 3600})
 	a.into(t, &m)
 	message := strings.TrimPrefix(a.Header.Get("Location"), v1)
@@ -292,7 +293,7 @@ func TestCreateRefused(t *testing.T) {
 		t.Errorf("%d errors", len(p.Errors))
 	}
 	r.refused(415, "unsupported_type", "POST", "/topics", `{"name": "/x"}`, "Content-Type", "application/x-www-form-urlencoded")
-	r.refused(415, "unsupported_type", "POST", "/topics", `{"name": "/x"}`, "Content-Type", typePatch)
+	r.refused(415, "unsupported_type", "POST", "/topics", `{"name": "/x"}`, "Content-Type", api.TypePatch)
 	r.refused(415, "unsupported_type", "POST", "/topics", `{"name": "/x"}`, "Content-Type", "application/json; charset=latin1")
 	r.refused(415, "unsupported_type", "POST", "/topics", `{"name": "/x"}`, "Content-Encoding", "gzip")
 	r.refused(413, "too_large", "POST", "/topics", `{"name": "/x", "more": "`+strings.Repeat("x", maxBody)+`"}`)
@@ -636,7 +637,7 @@ func TestUnknownRoutes(t *testing.T) {
 		a := r.do(tt.method, tt.path, nil)
 		allow := strings.Split(a.Header.Get("Allow"), ", ")
 		slices.Sort(allow)
-		if a.StatusCode != 405 || strings.Join(allow, ", ") != tt.allow || a.Header.Get("Content-Type") != typeProblem {
+		if a.StatusCode != 405 || strings.Join(allow, ", ") != tt.allow || a.Header.Get("Content-Type") != api.TypeProblem {
 			t.Errorf("%s %s: %s, Allow %q, %s", tt.method, tt.path, a.Status, allow, a.body)
 		}
 	}
@@ -676,7 +677,7 @@ func TestConcurrentEdits(t *testing.T) {
 				return
 			}
 			req.Header.Set("Authorization", "Bearer "+r.writeToken)
-			req.Header.Set("Content-Type", typePatch)
+			req.Header.Set("Content-Type", api.TypePatch)
 			resp, err := r.client.Do(req)
 			if err != nil {
 				t.Error(err)

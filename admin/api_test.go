@@ -23,6 +23,7 @@ import (
 	"github.com/getkin/kin-openapi/routers"
 
 	"pipit/admin/access"
+	"pipit/admin/api"
 	"pipit/admin/gate"
 	"pipit/admin/object"
 	"pipit/broker"
@@ -171,7 +172,7 @@ func (r *apiRig) do(method, path string, body any, headers ...string) apiAnswer 
 		r.t.Fatal(err)
 	}
 	if in != nil {
-		req.Header.Set("Content-Type", typeJSON)
+		req.Header.Set("Content-Type", api.TypeJSON)
 	}
 	req.Header.Set("Authorization", "Bearer "+r.adminToken)
 	for i := 0; i < len(headers); i += 2 {
@@ -207,7 +208,7 @@ func (r *apiRig) refused(status int, code, method, path string, body any, header
 	r.t.Helper()
 	a := r.do(method, path, body, headers...)
 	var p Problem
-	if a.Header.Get("Content-Type") != typeProblem {
+	if a.Header.Get("Content-Type") != api.TypeProblem {
 		r.t.Errorf("%s %s: %s %s %s", method, path, a.Status, a.Header.Get("Content-Type"), a.body)
 		return p
 	}
@@ -237,7 +238,7 @@ func (r *apiRig) example() object.Consumer {
 // openAPI loads the document.
 var openAPI = func() func(*testing.T) *openapi3.T {
 	load := sync.OnceValues(func() (*openapi3.T, error) {
-		doc, err := openapi3.NewLoader().LoadFromData(openapi)
+		doc, err := openapi3.NewLoader().LoadFromData(api.OpenAPI)
 		if err != nil {
 			return nil, err
 		}
@@ -390,8 +391,8 @@ func TestOpenAPIDescribesRoutes(t *testing.T) {
 		}
 	}
 	routes := map[string]bool{}
-	a := &API{Objects: &object.Objects{}}
-	for _, rt := range a.apiRoutes() {
+	a := &api.API{Objects: &object.Objects{}}
+	for _, rt := range a.Routes() {
 		k := normal(rt.Method, rt.Path)
 		routes[k] = true
 		want := rt.Access.String()

@@ -19,6 +19,7 @@ import (
 	"time"
 
 	"pipit/admin/access"
+	"pipit/admin/api"
 	"pipit/admin/audit"
 	"pipit/admin/gate"
 	"pipit/broker"
@@ -1053,7 +1054,7 @@ func TestPanicIsAnswered(t *testing.T) {
 	r.account()
 	as := withCookie(r.signedIn())
 	for _, path := range []string{v1 + "/panic", "/admin/panic"} {
-		rt := route{"GET", path, func(http.ResponseWriter, *http.Request, params) error { panic("swordfish") }, read}
+		rt := gate.Get(path, func(http.ResponseWriter, *http.Request, params) error { panic("swordfish") }, read)
 		r.a.add(rt)
 		a := r.call("GET", path, "", as)
 		r.want(a, http.StatusInternalServerError)
@@ -1148,15 +1149,15 @@ func TestAuditPages(t *testing.T) {
 }
 
 func TestSystem(t *testing.T) {
-	r := newAuthRig(t, false, func(o *Options) { o.Settings = []Setting{{"http.listen", "x"}} })
+	r := newAuthRig(t, false, func(o *Options) { o.Settings = []gate.Setting{{Name: "http.listen", Value: "x"}} })
 	r.account()
 	a := r.call("GET", v1+"/system", "", withCookie(r.signedIn()))
 	r.want(a, http.StatusOK)
 	var s struct {
 		Version  string
 		Healthy  bool
-		Settings []Setting
-		Database Database
+		Settings []gate.Setting
+		Database api.Database
 	}
 	if err := json.Unmarshal([]byte(a.body), &s); err != nil || s.Version != "1.2.3" || !s.Healthy || len(s.Settings) != 1 || s.Database.File != r.path || s.Database.Size == 0 {
 		t.Error(err, a.body)

@@ -28,6 +28,7 @@ import (
 
 	"pipit/admin"
 	"pipit/admin/access"
+	"pipit/admin/gate"
 	"pipit/broker"
 	"pipit/db"
 	"pipit/httpapi"
@@ -144,7 +145,7 @@ func newSite(t testing.TB, setUp bool, change ...func(*admin.Options)) *site {
 	options := admin.Options{
 		Version:   "1.2.3",
 		Addresses: []string{address},
-		Settings:  []admin.Setting{{Name: "http.listen", Value: `["` + listener.Addr().String() + `"]`}, {Name: "client.0.password", Value: "••••••"}},
+		Settings:  []gate.Setting{{Name: "http.listen", Value: `["` + listener.Addr().String() + `"]`}, {Name: "client.0.password", Value: "••••••"}},
 		Logger:    slog.New(slog.NewTextHandler(t.Output(), &slog.HandlerOptions{Level: slog.LevelError})),
 	}
 	for _, f := range change {

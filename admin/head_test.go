@@ -19,7 +19,7 @@ func TestHead(t *testing.T) {
 	r.want(r.call("POST", v1+"/topics", `{"name": "/1"}`, as), http.StatusCreated)
 	parameter := regexp.MustCompile(`[:*][a-z]+`)
 	found := 0
-	for _, rt := range slices.Concat(r.a.pageRoutes(), r.a.api.apiRoutes()) {
+	for _, rt := range slices.Concat(r.a.pageRoutes(), r.a.api.Routes()) {
 		if rt.Method != http.MethodGet {
 			continue
 		}

@@ -8,19 +8,17 @@ import (
 
 // What the rooms beneath have, by the names that it has in this package.
 type (
-	query        = gate.Query
-	list[T any]  = gate.List[T]
-	route        = gate.Route
-	params       = gate.Params
-	place        = gate.Place
-	sorts[I any] = gate.Sorts[I]
-	actor        = gate.Actor
-	fieldErrors  = gate.FieldErrors
-	Entry        = audit.Entry
-	Time         = gate.Time
-	Duration     = gate.Duration
-	Problem      = gate.Problem
-	FieldError   = gate.FieldError
+	query       = gate.Query
+	list[T any] = gate.List[T]
+	route       = gate.Route
+	params      = gate.Params
+	place       = gate.Place
+	actor       = gate.Actor
+	Entry       = audit.Entry
+	Time        = gate.Time
+	Duration    = gate.Duration
+	Problem     = gate.Problem
+	FieldError  = gate.FieldError
 )
 
 const (
@@ -35,7 +33,6 @@ const (
 )
 
 var (
-	micros    = gate.Micros
 	timeOf    = gate.TimeOf
 	created   = gate.Created
 	invalid   = gate.Invalid
@@ -59,7 +56,3 @@ var (
 	showHidden   = text.ShowHidden
 	shownName    = text.Shown
 )
-
-func pageOf[I, T any](q query, items []I, byDefault string, by sorts[I], matches func(*I) bool, of func(*I) T) (list[T], error) {
-	return gate.PageOf(q, items, byDefault, by, matches, of)
-}

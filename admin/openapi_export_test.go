@@ -5,6 +5,7 @@ import (
 	"slices"
 
 	"pipit/admin/access"
+	"pipit/admin/api"
 	"pipit/admin/gate"
 	"pipit/admin/monitor"
 	"pipit/admin/object"
@@ -14,10 +15,10 @@ import (
 
 type (
 	Attention       = monitor.Attention
-	MessageIDs      = messageIDs
+	MessageIDs      = api.MessageIDs
 	MessageJSON     = object.MessageJSON
-	NewPassword     = newPassword
-	PublicationBody = publicationBody
+	NewPassword     = api.NewPassword
+	PublicationBody = api.PublicationBody
 
 	ClientList        = list[object.Client]
 	TopicList         = list[object.Topic]
@@ -31,16 +32,16 @@ type (
 
 const (
 	V1              = v1
-	TypeJSON        = typeJSON
-	TypePatch       = typePatch
-	TypeProblem     = typeProblem
+	TypeJSON        = api.TypeJSON
+	TypePatch       = api.TypePatch
+	TypeProblem     = api.TypeProblem
 	Base64          = object.EncodingBase64
 	CodeAway        = monitor.CodeAway
 	DefaultLimit    = defaultLimit
 	MaxLimit        = maxLimit
-	DefaultPayload  = defaultPayload
-	MaxPayloadEach  = maxPayloadEach
-	MaxPayloadTotal = maxPayloadTotal
+	DefaultPayload  = api.DefaultPayload
+	MaxPayloadEach  = api.MaxPayloadEach
+	MaxPayloadTotal = api.MaxPayloadTotal
 	MinPassword     = access.MinPassword
 	RangeHour       = monitor.RangeHour
 	RangeDay        = monitor.RangeDay
@@ -51,8 +52,8 @@ const (
 )
 
 var (
-	OpenAPI      = openapi
-	BrowseStates = browseStates
+	OpenAPI      = api.OpenAPI
+	BrowseStates = api.BrowseStates
 	ProblemCodes = slices.Sorted(maps.Keys(gate.Titles))
 
 	ClientSorts   = slices.Sorted(maps.Keys(object.ClientSorts))
@@ -64,7 +65,7 @@ var (
 // Scopes returns the scope that each route of the API takes, by method and path.
 func Scopes() map[string]string {
 	scopes := map[string]string{}
-	for _, rt := range (&API{Objects: &object.Objects{}}).apiRoutes() {
+	for _, rt := range (&api.API{Objects: &object.Objects{}}).Routes() {
 		scopes[rt.Method+" "+rt.Path] = rt.Access.String()
 	}
 	return scopes

@@ -9,6 +9,7 @@ import (
 
 	"pipit/admin"
 	"pipit/admin/access"
+	"pipit/admin/api"
 	"pipit/admin/audit"
 	"pipit/admin/gate"
 	"pipit/admin/monitor"
@@ -87,23 +88,23 @@ var answers = []typed{
 	{name: "ProducerList", of: admin.ProducerList{}},
 	{name: "ConsumerList", of: admin.ConsumerList{}},
 	{name: "Deleted", of: object.Deleted{}},
-	{name: "Affected", of: admin.Affected{}},
+	{name: "Affected", of: api.Affected{}},
 	{name: "Message", of: admin.MessageJSON{}, fields: map[string]openapi.Schema{
 		"priority": *openapi.Integer(broker.MinPriority, broker.MaxPriority),
 		"state":    states,
 		"encoding": *openapi.Enum(admin.Base64),
 	}, more: openapi.Schema{Description: "A message that is stored."}},
-	{name: "MessageList", of: admin.MessagePage{}},
+	{name: "MessageList", of: api.MessagePage{}},
 	{name: "Standing", of: object.Standing{}, fields: map[string]openapi.Schema{"state": states}},
-	{name: "MessageDetail", of: admin.MessageDetail{}},
-	{name: "Published", of: admin.Published{}},
-	{name: "Released", of: admin.Released{}},
-	{name: "Database", of: admin.Database{}},
+	{name: "MessageDetail", of: api.MessageDetail{}},
+	{name: "Published", of: api.Published{}},
+	{name: "Released", of: api.Released{}},
+	{name: "Database", of: api.Database{}},
 	{name: "Attention", of: admin.Attention{}, fields: map[string]openapi.Schema{
 		"code": {Examples: []any{admin.CodeAway}},
 		"kind": *openapi.Enum(broker.KindTopic, broker.KindConsumer).With(openapi.Schema{Description: "What it is about."}),
 	}},
-	{name: "Stats", of: admin.Stats{}},
+	{name: "Stats", of: api.Stats{}},
 	{name: "History", of: monitor.History{}},
 	{name: "FieldChange", of: object.FieldChange{}},
 	{name: "PlanAction", of: object.PlanAction{}},
@@ -115,15 +116,15 @@ var answers = []typed{
 	{name: "AdministratorList", of: admin.AdministratorList{}},
 	{name: "Session", of: access.Session{}},
 	{name: "SessionList", of: admin.SessionList{}},
-	{name: "Ended", of: admin.Ended{}},
+	{name: "Ended", of: api.Ended{}},
 	{name: "Entry", of: audit.Entry{}, fields: map[string]openapi.Schema{
 		"count":  {Minimum: new(int64(1))},
 		"kind":   *openapi.Ref("EntryKind"),
 		"action": {Examples: []any{"topic.create"}},
 	}},
 	{name: "EntryList", of: admin.EntryList{}},
-	{name: "Setting", of: admin.Setting{}},
-	{name: "SystemInfo", of: admin.System{}},
+	{name: "Setting", of: gate.Setting{}},
+	{name: "SystemInfo", of: api.System{}},
 	{name: "Problem", of: admin.Problem{}, fields: map[string]openapi.Schema{
 		"type":   {Format: "uri"},
 		"status": *openapi.Integer(400, 599),
@@ -157,7 +158,7 @@ var requests = []typed{
 		"scope":            scopeNames,
 		"current_password": {WriteOnly: true},
 	}},
-	{name: "NewAdministrator", of: admin.NewAdministrator{}, must: []string{"name", "password"}, fields: map[string]openapi.Schema{
+	{name: "NewAdministrator", of: api.NewAdministrator{}, must: []string{"name", "password"}, fields: map[string]openapi.Schema{
 		"name":             someText,
 		"password":         newPasswords,
 		"current_password": {WriteOnly: true},

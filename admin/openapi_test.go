@@ -23,7 +23,7 @@ func TestOpenAPIIsCurrent(t *testing.T) {
 		t.Fatal("no document", err)
 	}
 	if *write {
-		if err := os.WriteFile("openapi.json", made, 0o644); err != nil { // #nosec G306 -- a source file
+		if err := os.WriteFile("api/openapi.json", made, 0o644); err != nil { // #nosec G306 -- a source file
 			t.Fatal(err)
 		}
 		return
@@ -34,10 +34,10 @@ func TestOpenAPIIsCurrent(t *testing.T) {
 	is, want := bytes.Split(admin.OpenAPI, []byte("\n")), bytes.Split(made, []byte("\n"))
 	for i := range min(len(is), len(want)) {
 		if !bytes.Equal(is[i], want[i]) {
-			t.Fatalf("openapi.json is not what the code says, from line %d: %s\nwanted is %s\nrun: go generate ./admin", i+1, is[i], want[i])
+			t.Fatalf("openapi.json is not what the code says, from line %d: %s\nwanted is %s\nrun: go generate ./admin/api", i+1, is[i], want[i])
 		}
 	}
-	t.Fatal("openapi.json is not what the code says\nrun: go generate ./admin")
+	t.Fatal("openapi.json is not what the code says\nrun: go generate ./admin/api")
 }
 
 // apiDocument makes the document.

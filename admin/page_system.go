@@ -29,7 +29,7 @@ type systemPage struct {
 	Store    broker.StoreStats
 	Problem  string // why messages cannot be stored; empty where they can
 	Totals   broker.Totals
-	Settings []Setting
+	Settings []gate.Setting
 }
 
 func (a *Admin) pageSystem(w http.ResponseWriter, r *http.Request, _ params) error {

@@ -400,7 +400,9 @@ func TestFirstSteps(t *testing.T) {
 }
 
 func TestSystemPages(t *testing.T) {
-	r := newAuthRig(t, false, func(o *Options) { o.Settings = []Setting{{"http.listen", "127.0.0.1:1"}, {"http.tls_key", ""}} })
+	r := newAuthRig(t, false, func(o *Options) {
+		o.Settings = []gate.Setting{{Name: "http.listen", Value: "127.0.0.1:1"}, {Name: "http.tls_key"}}
+	})
 	r.account()
 	cookie := r.signedIn()
 	get := func(path string) string {

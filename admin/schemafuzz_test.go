@@ -20,6 +20,7 @@ import (
 	"github.com/getkin/kin-openapi/openapi3"
 
 	"pipit/admin/access"
+	"pipit/admin/api"
 	"pipit/admin/gate"
 )
 
@@ -166,7 +167,7 @@ func (f *schemaFuzzer) ask(op *operation) {
 	if tag := resp.Header.Get("ETag"); tag != "" {
 		f.know("revision", tag)
 	}
-	if strings.HasPrefix(resp.Header.Get("Content-Type"), typeJSON) {
+	if strings.HasPrefix(resp.Header.Get("Content-Type"), api.TypeJSON) {
 		f.learn(op.Tags[0], body)
 	}
 	if resp.StatusCode == http.StatusUnauthorized && !op.wire() {
@@ -236,7 +237,7 @@ func (f *schemaFuzzer) parameter(op *operation, p *openapi3.Parameter) (string, 
 	case p.In == "query" && (p.Name == "msg_id" || p.Name == "username") && !op.wire():
 		kind, given = map[string]string{"msg_id": "msg_id", "username": "client"}[p.Name], f.chance(f.odd/2)
 	case p.In == "path" && f.chance(f.odd/4):
-		return elsewhere, true
+		return api.Elsewhere, true
 	case p.Name == "key" && op.OperationID == "settle", p.Name == "id" && op.Tags[0] == "messages":
 		kind = "msg_id"
 	case p.Name == "key":
@@ -291,7 +292,7 @@ func (f *schemaFuzzer) body(op *operation) (body []byte, kind string) {
 	case strings.HasSuffix(kind, "json") && content[kind].Schema != nil:
 		body = mustJSON(f.value(content[kind].Schema.Value, ""))
 	case kind == "*/*":
-		kind = pick(f, "text/plain", "application/octet-stream", "application/x-www-form-urlencoded", typeJSON)
+		kind = pick(f, "text/plain", "application/octet-stream", "application/x-www-form-urlencoded", api.TypeJSON)
 		body = []byte(f.text(0, 200))
 	default: // lines of a batch
 		for range 1 + f.rnd.IntN(3) {

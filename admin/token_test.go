@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"pipit/admin/access"
+	"pipit/admin/api"
 	"pipit/admin/gate"
 	"pipit/broker"
 	"pipit/broker/login"
@@ -297,7 +298,7 @@ func TestNewPasswords(t *testing.T) {
 		"long enough ann":       "",
 		"A Name As Password":    "is the name",
 	} {
-		a := r.call("POST", v1+"/administrators", string(gate.Encode(NewAdministrator{"a name as password", password, authPassword})), c)
+		a := r.call("POST", v1+"/administrators", string(gate.Encode(api.NewAdministrator{Name: "a name as password", Password: password, CurrentPassword: authPassword})), c)
 		if want == "" {
 			r.want(a, http.StatusCreated)
 			r.want(r.call("DELETE", v1+"/administrators/a%20name%20as%20password", "", c), http.StatusNoContent)

@@ -20,7 +20,7 @@ import (
 	"strings"
 	"time"
 
-	"pipit/admin"
+	"pipit/admin/gate"
 	"pipit/broker"
 )
 
@@ -176,16 +176,16 @@ func (c *Config) PublicOrigin() string {
 
 // Settings are the keys of the configuration and their values, of objects their number alone. No
 // secret is among them.
-func (c *Config) Settings() []admin.Setting {
-	var all []admin.Setting
+func (c *Config) Settings() []gate.Setting {
+	var all []gate.Setting
 	root := reflect.ValueOf(c).Elem()
 	for _, section := range fieldsOf(root) {
 		if section.at.Kind() == reflect.Slice {
-			all = append(all, admin.Setting{Name: "[[" + section.name + "]]", Value: fmt.Sprint(section.at.Len())})
+			all = append(all, gate.Setting{Name: "[[" + section.name + "]]", Value: fmt.Sprint(section.at.Len())})
 			continue
 		}
 		for _, key := range fieldsOf(section.at) {
-			all = append(all, admin.Setting{Name: section.name + "." + key.name, Value: key.text()})
+			all = append(all, gate.Setting{Name: section.name + "." + key.name, Value: key.text()})
 		}
 	}
 	return all

@@ -11,7 +11,7 @@ import (
 // TestOpenAPIDescribesRoutes holds the description that admin gives of the protocol and the router to each other, in both
 // directions. What is admin's own, a test there does.
 func TestOpenAPIDescribesRoutes(t *testing.T) {
-	text, err := os.ReadFile("../admin/openapi.json")
+	text, err := os.ReadFile("../admin/api/openapi.json")
 	if err != nil {
 		t.Fatal(err)
 	}

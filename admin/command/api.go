@@ -21,8 +21,8 @@ const answerTime = 90 * time.Second
 // apiPath is where the admin API begins.
 const apiPath = "/admin/api/v1"
 
-// api speaks to the admin API.
-type api struct {
+// remote speaks to the admin API.
+type remote struct {
 	server string // base URL
 	token  string // empty: none is sent
 	http   *http.Client
@@ -52,7 +52,7 @@ type call struct {
 
 // do makes a call and decodes the answer into a value, unless that is nil. A *json.RawMessage gets
 // all of it. The errors are a *problem, a connectError and those of the context.
-func (a *api) do(ctx context.Context, q call, into any) error {
+func (a *remote) do(ctx context.Context, q call, into any) error {
 	body, _, err := a.open(ctx, q)
 	if err != nil {
 		return err
@@ -70,7 +70,7 @@ func (a *api) do(ctx context.Context, q call, into any) error {
 }
 
 // open makes a call and returns the body of its answer, and how long that is: -1 where it is not known.
-func (a *api) open(ctx context.Context, q call) (body io.ReadCloser, length int64, err error) {
+func (a *remote) open(ctx context.Context, q call) (body io.ReadCloser, length int64, err error) {
 	var content io.Reader
 	contentType := ""
 	switch b := q.body.(type) {
@@ -122,7 +122,7 @@ func (a *api) open(ctx context.Context, q call) (body io.ReadCloser, length int6
 }
 
 // refusal makes an error of an answer.
-func (a *api) refusal(resp *http.Response) error {
+func (a *remote) refusal(resp *http.Response) error {
 	p := &problem{}
 	media, _, _ := mime.ParseMediaType(resp.Header.Get("Content-Type"))
 	if media != "application/problem+json" || json.NewDecoder(io.LimitReader(resp.Body, 1<<20)).Decode(&p.Problem) != nil {
@@ -139,7 +139,7 @@ func (a *api) refusal(resp *http.Response) error {
 }
 
 // broken makes an error of a request that was not answered.
-func (a *api) broken(ctx context.Context, err error) error {
+func (a *remote) broken(ctx context.Context, err error) error {
 	if ctx.Err() != nil {
 		return ctx.Err()
 	}
@@ -174,7 +174,7 @@ const maxPage = 1000
 
 // pages gets the pages of a list, each of at most perPage items, until it has limit (0: all), and
 // hands each to fn.
-func pages[T any](ctx context.Context, a *api, path []string, query url.Values, limit, perPage int, fn func(page[T])) error {
+func pages[T any](ctx context.Context, a *remote, path []string, query url.Values, limit, perPage int, fn func(page[T])) error {
 	q := url.Values{}
 	for k, v := range query {
 		q[k] = v
@@ -199,7 +199,7 @@ func pages[T any](ctx context.Context, a *api, path []string, query url.Values, 
 }
 
 // all gets a whole list, or its first limit items.
-func all[T any](ctx context.Context, a *api, path []string, query url.Values, limit int) (page[T], error) {
+func all[T any](ctx context.Context, a *remote, path []string, query url.Values, limit int) (page[T], error) {
 	list := page[T]{Items: []T{}}
 	err := pages(ctx, a, path, query, limit, maxPage, func(p page[T]) {
 		list.Items = append(list.Items, p.Items...)

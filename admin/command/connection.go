@@ -25,7 +25,7 @@ type connection struct {
 	create              bool // the database, where there is none; see createFlag
 
 	creates bool     // the command has the flag --create
-	api     *api     // see connect
+	api     *remote  // see connect
 	offline *offline // of --file, else nil
 	made    string   // a database that does not last yet; see keep
 }
@@ -61,7 +61,7 @@ func (n *connection) connect() error {
 	if err != nil {
 		return err
 	}
-	n.api = &api{server: s.Server, token: s.Token, http: newHTTPClient(http.DefaultTransport)}
+	n.api = &remote{server: s.Server, token: s.Token, http: newHTTPClient(http.DefaultTransport)}
 	return nil
 }
 
@@ -76,7 +76,7 @@ func (n *connection) connectFile(file string) error {
 		return errors.Join(err, b.Close())
 	}
 	n.offline = &offline{b, a}
-	n.api = &api{server: "http://" + localHost, http: newHTTPClient(inProcess{a.Local()})}
+	n.api = &remote{server: "http://" + localHost, http: newHTTPClient(inProcess{a.Local()})}
 	return nil
 }
 

@@ -9,7 +9,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"pipit/admin"
+	"pipit/admin/api"
 	"pipit/admin/object"
 	"pipit/broker"
 )
@@ -140,7 +140,7 @@ func (c *cli) releaseCommand(n noun) *cobra.Command {
 // tellCount says how many messages the API has done something to.
 func (o *output) tellCount(format string) func(string, json.RawMessage) error {
 	return func(_ string, answer json.RawMessage) error {
-		var done admin.Affected
+		var done api.Affected
 		if err := json.Unmarshal(answer, &done); err != nil {
 			return err
 		}

@@ -15,7 +15,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"pipit/admin"
+	"pipit/admin/api"
 	"pipit/admin/object"
 	"pipit/broker"
 )
@@ -219,7 +219,7 @@ func (c *cli) messageShowCommand() *cobra.Command {
 
 // printMessage prints a message, where it stands, and its payload.
 func (o *output) printMessage(answer json.RawMessage) error {
-	var detail admin.MessageDetail
+	var detail api.MessageDetail
 	if err := json.Unmarshal(answer, &detail); err != nil {
 		return err
 	}
@@ -287,7 +287,7 @@ func (c *cli) messageDeleteCommand() *cobra.Command {
 		if err := c.api.do(ctx, q, &answer); err != nil {
 			return err
 		}
-		var done admin.Affected
+		var done api.Affected
 		if err := json.Unmarshal(answer, &done); err != nil {
 			return err
 		}
@@ -320,7 +320,7 @@ func (c *cli) messageReleaseCommand() *cobra.Command {
 			return err
 		}
 		return c.out.print(answer, func() error {
-			var done admin.Released
+			var done api.Released
 			if err := json.Unmarshal(answer, &done); err != nil {
 				return err
 			}

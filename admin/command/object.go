@@ -61,7 +61,7 @@ func (c *cli) byID(one, path string) func(context.Context, []string) (string, er
 }
 
 // find returns the IDs of the producers or consumers of a client and a topic.
-func (a *api) find(ctx context.Context, kind, client, topic string) ([]string, error) {
+func (a *remote) find(ctx context.Context, kind, client, topic string) ([]string, error) {
 	list, err := all[struct{ ID uint32 }](ctx, a, path(kind), url.Values{"client": {client}, "topic": {topic}}, 0)
 	var ids []string
 	for _, o := range list.Items {

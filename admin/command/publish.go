@@ -11,7 +11,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"pipit/admin"
+	"pipit/admin/api"
 	"pipit/admin/object"
 )
 
@@ -49,7 +49,7 @@ It is published on behalf of the administrator, through the admin API.`,
 			return err
 		}
 		return c.out.print(answer, func() error {
-			var done admin.Published
+			var done api.Published
 			if err := json.Unmarshal(answer, &done); err != nil {
 				return err
 			}

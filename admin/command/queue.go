@@ -95,7 +95,7 @@ func notAcked(ids []string) error {
 }
 
 func (q *wireQueue) post(ctx context.Context, target string, body []byte, into any) error {
-	a := &api{server: q.server}
+	a := &remote{server: q.server}
 	req, err := http.NewRequestWithContext(ctx, http.MethodPost, q.server+"/zato/pubsub/"+target, bytes.NewReader(body))
 	if err != nil {
 		return err

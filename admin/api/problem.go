@@ -1,4 +1,4 @@
-package admin
+package api
 
 import (
 	"math"
@@ -8,12 +8,12 @@ import (
 	"pipit/admin/gate"
 )
 
-const typeProblem = "application/problem+json"
+const TypeProblem = "application/problem+json"
 
-// problem answers a request of the API with an error.
-func problem(w http.ResponseWriter, err error) {
+// WriteProblem answers a request of the API with an error.
+func WriteProblem(w http.ResponseWriter, err error) {
 	p, after := gate.ProblemOf(err)
-	b, err := marshal(p)
+	b, err := gate.Marshal(p)
 	if err != nil {
 		panic(err) // of a struct of texts: never
 	}
@@ -21,7 +21,7 @@ func problem(w http.ResponseWriter, err error) {
 	h.Del("ETag")
 	h.Del("Location")
 	h.Del("Content-Disposition")
-	h.Set("Content-Type", typeProblem)
+	h.Set("Content-Type", TypeProblem)
 	switch p.Status {
 	case http.StatusUnauthorized:
 		h.Set("WWW-Authenticate", `Bearer realm="Pipit"`)

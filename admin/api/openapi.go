@@ -1,6 +1,6 @@
-package admin
+package api
 
-//go:generate go test . -run TestOpenAPIIsCurrent -openapi
+//go:generate go test pipit/admin -run TestOpenAPIIsCurrent -openapi
 
 import (
 	"crypto/sha256"
@@ -8,20 +8,22 @@ import (
 	"encoding/hex"
 	"net/http"
 	"sync"
+
+	"pipit/admin/gate"
 )
 
-// openapi describes the API and the wire protocol. openapi_test.go makes it, and other tests hold it to the routes of both and
+// OpenAPI describes the API and the wire protocol. openapi_test.go of admin makes it, and other tests hold it to the routes of both and
 // to all that they answer.
 //
 //go:embed openapi.json
-var openapi []byte
+var OpenAPI []byte
 
 var openapiTag = sync.OnceValue(func() string {
-	sum := sha256.Sum256(openapi)
+	sum := sha256.Sum256(OpenAPI)
 	return `"` + hex.EncodeToString(sum[:8]) + `"`
 })
 
-func (a *API) openAPI(w http.ResponseWriter, r *http.Request, _ params) error {
+func (a *API) openAPI(w http.ResponseWriter, r *http.Request, _ gate.Params) error {
 	if err := noQuery(r); err != nil {
 		return err
 	}
@@ -31,8 +33,8 @@ func (a *API) openAPI(w http.ResponseWriter, r *http.Request, _ params) error {
 		w.WriteHeader(http.StatusNotModified)
 		return nil
 	}
-	h.Set("Content-Type", typeJSON)
+	h.Set("Content-Type", TypeJSON)
 	w.WriteHeader(http.StatusOK)
-	_, _ = w.Write(openapi) // who has left does not read it
+	_, _ = w.Write(OpenAPI) // who has left does not read it
 	return nil
 }

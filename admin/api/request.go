@@ -1,4 +1,4 @@
-package admin
+package api
 
 import (
 	"errors"
@@ -12,6 +12,7 @@ import (
 	"strings"
 	"time"
 
+	"pipit/admin/gate"
 	"pipit/admin/object"
 	"pipit/broker"
 	"pipit/broker/clip"
@@ -23,12 +24,12 @@ func checkBody(r *http.Request, types ...string) error {
 		media, with, err := mime.ParseMediaType(given)
 		charset := with["charset"]
 		if err != nil || !slices.Contains(types, media) || charset != "" && !strings.EqualFold(charset, "utf-8") {
-			return refuse(http.StatusUnsupportedMediaType, "unsupported_type",
+			return gate.Refuse(http.StatusUnsupportedMediaType, "unsupported_type",
 				fmt.Sprintf("Content-Type %q: allowed are %s in UTF-8", clip.Input(given), strings.Join(types, ", ")))
 		}
 	}
 	if enc := r.Header.Get("Content-Encoding"); enc != "" && !strings.EqualFold(enc, "identity") {
-		return refuse(http.StatusUnsupportedMediaType, "unsupported_type", fmt.Sprintf("Content-Encoding %q: allowed is none", clip.Input(enc)))
+		return gate.Refuse(http.StatusUnsupportedMediaType, "unsupported_type", fmt.Sprintf("Content-Encoding %q: allowed is none", clip.Input(enc)))
 	}
 	return nil
 }
@@ -44,14 +45,14 @@ func readBody(r *http.Request, types ...string) ([]byte, error) {
 		if errors.As(err, &large) {
 			return nil, err
 		}
-		return nil, malformed("body: it broke off")
+		return nil, gate.Malformed("body: it broke off")
 	}
 	return b, nil
 }
 
 const (
-	typeJSON  = "application/json"
-	typePatch = "application/merge-patch+json"
+	TypeJSON  = "application/json"
+	TypePatch = "application/merge-patch+json"
 )
 
 // values are the parameters of a query.
@@ -62,7 +63,7 @@ type values map[string]string
 func parseQuery(r *http.Request, allowed ...string) (values, error) {
 	given, err := url.ParseQuery(r.URL.RawQuery)
 	if err != nil {
-		return nil, malformed("query: not a list of name=value")
+		return nil, gate.Malformed("query: not a list of name=value")
 	}
 	v := values{}
 	for name, list := range given {
@@ -82,18 +83,18 @@ func parseQuery(r *http.Request, allowed ...string) (values, error) {
 }
 
 func badParameter(name, format string, args ...any) error {
-	return fieldErrors{{Parameter: clip.Input(name), Detail: fmt.Sprintf(format, args...)}}
+	return gate.FieldErrors{{Parameter: clip.Input(name), Detail: fmt.Sprintf(format, args...)}}
 }
 
-// elsewhere stands in a path for a name that the query has, since some proxies decode %2F or merge slashes.
-const elsewhere = "-"
+// Elsewhere stands in a path for a name that the query has, since some proxies decode %2F or merge slashes.
+const Elsewhere = "-"
 
 // queryNames are the parameters of the query that can hold a name of the path, by that of the route.
 var queryNames = map[string]string{"username": "username", "name": "name", "topic": "name", "msg_id": "msg_id"}
 
-// fromQuery takes the names that are elsewhere from the query, and returns the request without them.
+// NamesFromQuery takes the names that are elsewhere from the query, and returns the request without them.
 // Where the query has none, the path means what it says.
-func fromQuery(p params, r *http.Request) (*http.Request, error) {
+func NamesFromQuery(p gate.Params, r *http.Request) (*http.Request, error) {
 	q, err := url.ParseQuery(r.URL.RawQuery)
 	if err != nil {
 		return r, nil // for the handler to refuse
@@ -101,7 +102,7 @@ func fromQuery(p params, r *http.Request) (*http.Request, error) {
 	taken := false
 	for at, value := range p {
 		list, given := q[queryNames[at]]
-		if !given || value != elsewhere {
+		if !given || value != Elsewhere {
 			continue
 		}
 		if err := once(queryNames[at], list); err != nil {

@@ -1,4 +1,4 @@
-package admin
+package api
 
 import (
 	"io"
@@ -14,15 +14,15 @@ import (
 
 // definitionRoutes are those of definitions as a whole. Exporting takes the scope write, because a
 // document holds secrets.
-func (a *API) definitionRoutes() []route {
-	return []route{
-		gate.Get(v1+"/export", a.export, write),
-		gate.Post(v1+"/import", a.importDefinitions, write),
-		gate.Post(v1+"/import/zato", a.importZato, write),
+func (a *API) definitionRoutes() []gate.Route {
+	return []gate.Route{
+		gate.Get(gate.V1+"/export", a.export, gate.Write),
+		gate.Post(gate.V1+"/import", a.importDefinitions, gate.Write),
+		gate.Post(gate.V1+"/import/zato", a.importZato, gate.Write),
 	}
 }
 
-func (a *API) export(w http.ResponseWriter, r *http.Request, _ params) error {
+func (a *API) export(w http.ResponseWriter, r *http.Request, _ gate.Params) error {
 	if err := noQuery(r); err != nil {
 		return err
 	}
@@ -30,14 +30,14 @@ func (a *API) export(w http.ResponseWriter, r *http.Request, _ params) error {
 	if err != nil {
 		return err
 	}
-	if !isLocal(r) {
-		a.Trail.Note(r.Context(), actorOf(r.Context()), audit.Export, "")
+	if !gate.IsLocal(r) {
+		a.Trail.Note(r.Context(), gate.ActorOf(r.Context()), audit.Export, "")
 	}
 	w.Header().Set("Content-Disposition", `attachment; filename="pipit-definitions.json"`)
 	return replyJSON(w, http.StatusOK, body)
 }
 
-func (a *API) importDefinitions(w http.ResponseWriter, r *http.Request, _ params) error {
+func (a *API) importDefinitions(w http.ResponseWriter, r *http.Request, _ gate.Params) error {
 	v, err := parseQuery(r, "dry_run")
 	if err != nil {
 		return err
@@ -49,7 +49,7 @@ func (a *API) importDefinitions(w http.ResponseWriter, r *http.Request, _ params
 	return a.serveImport(w, r, dryRun, object.ReadDefinitions)
 }
 
-func (a *API) importZato(w http.ResponseWriter, r *http.Request, _ params) error {
+func (a *API) importZato(w http.ResponseWriter, r *http.Request, _ gate.Params) error {
 	v, err := parseQuery(r, "dry_run", "list", "topic")
 	if err != nil {
 		return err
@@ -84,7 +84,7 @@ func (a *API) serveImport(w http.ResponseWriter, r *http.Request, dryRun bool, r
 }
 
 func (a *API) importBody(w http.ResponseWriter, r *http.Request, dryRun bool, read func(io.Reader) (*object.Importing, error)) (none object.Import, err error) {
-	if err := checkBody(r, typeJSON); err != nil {
+	if err := checkBody(r, TypeJSON); err != nil {
 		return none, err
 	}
 	end, err := a.Objects.BeginImport()
@@ -99,7 +99,7 @@ func (a *API) importBody(w http.ResponseWriter, r *http.Request, dryRun bool, re
 	// Hashes of many passwords take longer than other requests may, and the client can leave meanwhile.
 	rc := http.NewResponseController(w)
 	_, _ = rc.SetReadDeadline(time.Time{}), rc.SetWriteDeadline(time.Time{})
-	done, err := a.Objects.Import(r.Context(), actorOf(r.Context()), d, dryRun)
+	done, err := a.Objects.Import(r.Context(), gate.ActorOf(r.Context()), d, dryRun)
 	_ = rc.SetWriteDeadline(time.Now().Add(importReply))
 	return done, err
 }

@@ -1,4 +1,4 @@
-package admin
+package api
 
 import (
 	"net/http"
@@ -10,18 +10,18 @@ import (
 
 // Stats are the figures of the whole broker at one moment.
 type Stats struct {
-	Time Time `json:"time"` // when these figures were taken
+	Time gate.Time `json:"time"` // when these figures were taken
 
 	Clients   int `json:"clients"`
 	Topics    int `json:"topics"`
 	Producers int `json:"producers"`
 	Consumers int `json:"consumers"`
 
-	Depth    int64 `json:"depth"`           // messages that somebody may still need
-	Delayed  int64 `json:"delayed"`         // messages that wait for their delay
-	Backlog  int64 `json:"backlog"`         // messages that wait or are in flight, of all consumers together
-	InFlight int64 `json:"in_flight"`       // of the backlog
-	Oldest   Time  `json:"oldest,omitzero"` // when the oldest message of a backlog was created; absent where there is none
+	Depth    int64     `json:"depth"`           // messages that somebody may still need
+	Delayed  int64     `json:"delayed"`         // messages that wait for their delay
+	Backlog  int64     `json:"backlog"`         // messages that wait or are in flight, of all consumers together
+	InFlight int64     `json:"in_flight"`       // of the backlog
+	Oldest   gate.Time `json:"oldest,omitzero"` // when the oldest message of a backlog was created; absent where there is none
 
 	Published uint64 `json:"published"` // messages stored since the start of the process
 	Delivered uint64 `json:"delivered"` // deliveries to consumers since the start of the process, also repeated ones
@@ -33,14 +33,14 @@ type Stats struct {
 	Attention []monitor.Attention `json:"attention"` // the worst first
 }
 
-func (a *API) statsRoutes() []route {
-	return []route{
-		gate.Get(v1+"/stats", a.stats, read),
-		gate.Get(v1+"/stats/history", a.history, read),
+func (a *API) statsRoutes() []gate.Route {
+	return []gate.Route{
+		gate.Get(gate.V1+"/stats", a.stats, gate.Read),
+		gate.Get(gate.V1+"/stats/history", a.history, gate.Read),
 	}
 }
 
-func (a *API) stats(w http.ResponseWriter, r *http.Request, _ params) error {
+func (a *API) stats(w http.ResponseWriter, r *http.Request, _ gate.Params) error {
 	if err := noQuery(r); err != nil {
 		return err
 	}
@@ -52,7 +52,7 @@ func (a *API) statsNow() Stats {
 	now := time.Now()
 	t, store, s := a.Broker.Totals(), a.database(), a.Monitor.Situation(monitor.SituationFresh)
 	out := Stats{
-		Time:    timeOf(now),
+		Time:    gate.TimeOf(now),
 		Clients: t.Clients, Topics: t.Topics, Producers: t.Producers, Consumers: t.Consumers,
 		Depth: t.Depth, Delayed: t.Delayed, Backlog: t.Backlog, InFlight: t.InFlight,
 		Published: t.Published, Delivered: t.Delivered, Acked: t.Acked, Expired: t.Expired,
@@ -60,12 +60,12 @@ func (a *API) statsNow() Stats {
 		Attention: s.Attention,
 	}
 	if t.Backlog > 0 {
-		out.Oldest = timeOf(s.Oldest)
+		out.Oldest = gate.TimeOf(s.Oldest)
 	}
 	return out
 }
 
-func (a *API) history(w http.ResponseWriter, r *http.Request, _ params) error {
+func (a *API) history(w http.ResponseWriter, r *http.Request, _ gate.Params) error {
 	v, err := parseQuery(r, "range", "topic")
 	if err != nil {
 		return err
@@ -85,6 +85,6 @@ func (a *API) history(w http.ResponseWriter, r *http.Request, _ params) error {
 	h := a.Monitor.History(rng, v["topic"])
 	return reply(w, http.StatusOK, struct {
 		monitor.History
-		Start Time `json:"start"`
-	}{h, timeOf(h.Start)})
+		Start gate.Time `json:"start"`
+	}{h, gate.TimeOf(h.Start)})
 }

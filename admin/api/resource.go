@@ -1,4 +1,4 @@
-package admin
+package api
 
 import (
 	"net/http"
@@ -12,46 +12,46 @@ type resource[T any] struct{ *object.Noun[T] }
 
 func resourceOf[T any](n *object.Noun[T]) resource[T] { return resource[T]{n} }
 
-// apiRoutes are the routes that each noun has in the API.
-func (n resource[T]) apiRoutes() []route {
-	list := v1 + n.Path
+// Routes are the routes that each noun has in the API.
+func (n resource[T]) apiRoutes() []gate.Route {
+	list := gate.V1 + n.Path
 	one := list + "/:" + n.Param
-	return []route{
-		gate.Get(list, n.list, read),
-		gate.Post(list, n.create, write),
-		gate.Get(one, n.get, read),
-		gate.Patch(one, n.edit, write),
-		gate.Delete(one, n.delete, write),
-		gate.Get(one+"/deletion", n.deletion, read),
+	return []gate.Route{
+		gate.Get(list, n.list, gate.Read),
+		gate.Post(list, n.create, gate.Write),
+		gate.Get(one, n.get, gate.Read),
+		gate.Patch(one, n.edit, gate.Write),
+		gate.Delete(one, n.delete, gate.Write),
+		gate.Get(one+"/deletion", n.deletion, gate.Read),
 	}
 }
 
-func (n resource[T]) show(v *T, who actor) {
-	if who.Access < write && n.Mask != nil {
+func (n resource[T]) show(v *T, who gate.Actor) {
+	if who.Access < gate.Write && n.Mask != nil {
 		n.Mask(v)
 	}
 }
 
 // revealed is to be called with what show has let be shown.
 func (n resource[T]) revealed(r *http.Request, v *T) {
-	if n.Reveal != nil && actorOf(r.Context()).Access >= write {
+	if n.Reveal != nil && gate.ActorOf(r.Context()).Access >= gate.Write {
 		n.Reveal(r, v)
 	}
 }
 
-func (n resource[T]) list(w http.ResponseWriter, r *http.Request, _ params) error {
+func (n resource[T]) list(w http.ResponseWriter, r *http.Request, _ gate.Params) error {
 	v, err := parseQuery(r, append([]string{"search", "sort", "desc", "limit", "cursor"}, n.Filters...)...)
 	if err != nil {
 		return err
 	}
-	q := query{Search: v["search"], Sort: v["sort"], Cursor: v["cursor"], Topic: v["topic"], Client: v["client"]}
+	q := gate.Query{Search: v["search"], Sort: v["sort"], Cursor: v["cursor"], Topic: v["topic"], Client: v["client"]}
 	if sort, given := v["sort"]; given && sort == "" {
 		return badParameter("sort", "sort %q: allowed is what the list can be sorted by, or no such parameter", sort)
 	}
 	if q.Desc, err = v.flag("desc"); err != nil {
 		return err
 	}
-	limit, err := v.integer("limit", defaultLimit, 1, maxLimit)
+	limit, err := v.integer("limit", gate.DefaultLimit, 1, gate.MaxLimit)
 	if err != nil {
 		return err
 	}
@@ -61,7 +61,7 @@ func (n resource[T]) list(w http.ResponseWriter, r *http.Request, _ params) erro
 		return ofParameters(err)
 	}
 	for i := range page.Items {
-		n.show(&page.Items[i], actorOf(r.Context()))
+		n.show(&page.Items[i], gate.ActorOf(r.Context()))
 	}
 	if len(page.Items) > 0 {
 		n.revealed(r, nil)
@@ -69,11 +69,11 @@ func (n resource[T]) list(w http.ResponseWriter, r *http.Request, _ params) erro
 	return reply(w, http.StatusOK, page)
 }
 
-func (n resource[T]) create(w http.ResponseWriter, r *http.Request, _ params) error {
+func (n resource[T]) create(w http.ResponseWriter, r *http.Request, _ gate.Params) error {
 	if err := noQuery(r); err != nil {
 		return err
 	}
-	body, err := readBody(r, typeJSON)
+	body, err := readBody(r, TypeJSON)
 	if err != nil {
 		return err
 	}
@@ -85,14 +85,14 @@ func (n resource[T]) create(w http.ResponseWriter, r *http.Request, _ params) er
 	if err := in.Object(&v, &byDefault); err != nil {
 		return err
 	}
-	if v, err = n.Create(r.Context(), actorOf(r.Context()), v); err != nil {
-		return created(err)
+	if v, err = n.Create(r.Context(), gate.ActorOf(r.Context()), v); err != nil {
+		return gate.Created(err)
 	}
-	w.Header().Set("Location", v1+n.Path+"/"+pathSegment(n.Key(&v)))
+	w.Header().Set("Location", gate.V1+n.Path+"/"+pathSegment(n.Key(&v)))
 	return n.reply(w, r, http.StatusCreated, v)
 }
 
-func (n resource[T]) get(w http.ResponseWriter, r *http.Request, p params) error {
+func (n resource[T]) get(w http.ResponseWriter, r *http.Request, p gate.Params) error {
 	if err := noQuery(r); err != nil {
 		return err
 	}
@@ -104,11 +104,11 @@ func (n resource[T]) get(w http.ResponseWriter, r *http.Request, p params) error
 	return n.reply(w, r, http.StatusOK, v)
 }
 
-func (n resource[T]) edit(w http.ResponseWriter, r *http.Request, p params) error {
+func (n resource[T]) edit(w http.ResponseWriter, r *http.Request, p gate.Params) error {
 	if err := noQuery(r); err != nil {
 		return err
 	}
-	body, err := readBody(r, typePatch, typeJSON)
+	body, err := readBody(r, TypePatch, TypeJSON)
 	if err != nil {
 		return err
 	}
@@ -124,11 +124,11 @@ func (n resource[T]) edit(w http.ResponseWriter, r *http.Request, p params) erro
 		// An answer that is sent back, changed, is meant for what was answered.
 		s, ok := given.Value.(string)
 		if !ok {
-			return fieldErrors{given.Fail("a text")}
+			return gate.FieldErrors{given.Fail("a text")}
 		}
 		revision = s
 	}
-	edited, err := n.Edit(r.Context(), actorOf(r.Context()), p[n.Param], revision, func(v *T) error {
+	edited, err := n.Edit(r.Context(), gate.ActorOf(r.Context()), p[n.Param], revision, func(v *T) error {
 		byDefault := n.Initial()
 		return patch.Object(v, &byDefault)
 	})
@@ -146,7 +146,7 @@ func (n resource[T]) edit(w http.ResponseWriter, r *http.Request, p params) erro
 	return n.reply(w, r, http.StatusOK, v)
 }
 
-func (n resource[T]) delete(w http.ResponseWriter, r *http.Request, p params) error {
+func (n resource[T]) delete(w http.ResponseWriter, r *http.Request, p gate.Params) error {
 	if err := noQuery(r); err != nil {
 		return err
 	}
@@ -154,14 +154,14 @@ func (n resource[T]) delete(w http.ResponseWriter, r *http.Request, p params) er
 	if err != nil {
 		return err
 	}
-	deleted, err := n.Delete(r.Context(), actorOf(r.Context()), p[n.Param], revision)
+	deleted, err := n.Delete(r.Context(), gate.ActorOf(r.Context()), p[n.Param], revision)
 	if err != nil {
 		return err
 	}
 	return reply(w, http.StatusOK, deleted)
 }
 
-func (n resource[T]) deletion(w http.ResponseWriter, r *http.Request, p params) error {
+func (n resource[T]) deletion(w http.ResponseWriter, r *http.Request, p gate.Params) error {
 	if err := noQuery(r); err != nil {
 		return err
 	}
@@ -175,14 +175,14 @@ func (n resource[T]) deletion(w http.ResponseWriter, r *http.Request, p params) 
 // reply answers with an object as who asks may see it, or says that it is the one that the caller has.
 func (n resource[T]) reply(w http.ResponseWriter, r *http.Request, status int, v T) error {
 	revision := n.Revision(&v)
-	n.show(&v, actorOf(r.Context()))
-	body, err := marshal(v)
+	n.show(&v, gate.ActorOf(r.Context()))
+	body, err := gate.Marshal(v)
 	if err != nil {
 		return err
 	}
 	tag := etag(revision, body)
 	w.Header().Set("ETag", tag)
-	if isRead(r) && ifNoneMatch(r, tag) {
+	if gate.IsRead(r) && ifNoneMatch(r, tag) {
 		w.WriteHeader(http.StatusNotModified)
 		return nil
 	}

@@ -1,4 +1,4 @@
-package admin
+package api
 
 import (
 	"net/http"
@@ -15,23 +15,17 @@ import (
 
 // System is the program and its file.
 type System struct {
-	Version    string    `json:"version"`
-	Go         string    `json:"go"` // the release of Go that it was built with
-	Platform   string    `json:"platform"`
-	Started    Time      `json:"started"`           // when the process started
-	Uptime     int64     `json:"uptime"`            // seconds
-	Healthy    bool      `json:"healthy"`           // messages can be stored
-	Problem    string    `json:"problem,omitempty"` // why they cannot be stored
-	Database   Database  `json:"database"`
-	Settings   []Setting `json:"settings"` // the configuration in force, secrets masked
-	Goroutines int       `json:"goroutines"`
-	Memory     uint64    `json:"memory"` // bytes of the heap in use
-}
-
-// Setting is a key of the configuration and its value as a text.
-type Setting struct {
-	Name  string `json:"name"`
-	Value string `json:"value"` // masked where it is a secret
+	Version    string         `json:"version"`
+	Go         string         `json:"go"` // the release of Go that it was built with
+	Platform   string         `json:"platform"`
+	Started    gate.Time      `json:"started"`           // when the process started
+	Uptime     int64          `json:"uptime"`            // seconds
+	Healthy    bool           `json:"healthy"`           // messages can be stored
+	Problem    string         `json:"problem,omitempty"` // why they cannot be stored
+	Database   Database       `json:"database"`
+	Settings   []gate.Setting `json:"settings"` // the configuration in force, secrets masked
+	Goroutines int            `json:"goroutines"`
+	Memory     uint64         `json:"memory"` // bytes of the heap in use
 }
 
 // Database is the file that everything is in. What is not known is absent.
@@ -51,7 +45,7 @@ func (a *API) systemNow() System {
 		Version:    a.Version,
 		Go:         runtime.Version(),
 		Platform:   runtime.GOOS + "/" + runtime.GOARCH,
-		Started:    timeOf(a.Started),
+		Started:    gate.TimeOf(a.Started),
 		Uptime:     int64(time.Since(a.Started).Seconds()),
 		Healthy:    true,
 		Database:   a.database(),
@@ -60,7 +54,7 @@ func (a *API) systemNow() System {
 		Memory:     memory.HeapAlloc,
 	}
 	if s.Settings == nil {
-		s.Settings = []Setting{}
+		s.Settings = []gate.Setting{}
 	}
 	if err := a.Broker.Health(); err != nil {
 		s.Healthy, s.Problem = false, monitor.Reason(err)
@@ -75,31 +69,31 @@ func (a *API) database() Database {
 }
 
 // systemRoutes are those of the program, and of who may use it.
-func (a *API) systemRoutes() []route {
-	return []route{
-		gate.Get(v1+"/tokens", a.tokens, admin),
-		gate.Post(v1+"/tokens", a.createToken, admin),
-		gate.Delete(v1+"/tokens/:id", a.deleteToken, admin),
-		gate.Get(v1+"/administrators", a.administrators, admin),
-		gate.Post(v1+"/administrators", a.createAdministrator, admin),
-		gate.Patch(v1+"/administrators/:name", a.editAdministrator, admin),
-		gate.Delete(v1+"/administrators/:name", a.deleteAdministrator, admin),
-		gate.Get(v1+"/sessions", a.sessions, admin),
-		gate.Delete(v1+"/sessions", a.endSessions, admin),
-		gate.Delete(v1+"/sessions/:id", a.endSession, admin),
-		gate.Get(v1+"/audit", a.audit, admin),
-		gate.Get(v1+"/system", a.system, read),
+func (a *API) systemRoutes() []gate.Route {
+	return []gate.Route{
+		gate.Get(gate.V1+"/tokens", a.tokens, gate.Admin),
+		gate.Post(gate.V1+"/tokens", a.createToken, gate.Admin),
+		gate.Delete(gate.V1+"/tokens/:id", a.deleteToken, gate.Admin),
+		gate.Get(gate.V1+"/administrators", a.administrators, gate.Admin),
+		gate.Post(gate.V1+"/administrators", a.createAdministrator, gate.Admin),
+		gate.Patch(gate.V1+"/administrators/:name", a.editAdministrator, gate.Admin),
+		gate.Delete(gate.V1+"/administrators/:name", a.deleteAdministrator, gate.Admin),
+		gate.Get(gate.V1+"/sessions", a.sessions, gate.Admin),
+		gate.Delete(gate.V1+"/sessions", a.endSessions, gate.Admin),
+		gate.Delete(gate.V1+"/sessions/:id", a.endSession, gate.Admin),
+		gate.Get(gate.V1+"/audit", a.audit, gate.Admin),
+		gate.Get(gate.V1+"/system", a.system, gate.Read),
 	}
 }
 
 // replyPage answers with the page of a list that the query asks for, in the order of at.
-func replyPage[T any](w http.ResponseWriter, r *http.Request, items []T, desc bool, at func(*T) place) error {
+func replyPage[T any](w http.ResponseWriter, r *http.Request, items []T, desc bool, at func(*T) gate.Place) error {
 	q, err := pageQuery(r)
 	if err != nil {
 		return err
 	}
 	q.Desc = desc
-	page, err := pageOf(q, items, "", sorts[T]{"": at}, func(*T) bool { return true }, func(v *T) T { return *v })
+	page, err := gate.PageOf(q, items, "", gate.Sorts[T]{"": at}, func(*T) bool { return true }, func(v *T) T { return *v })
 	if err != nil {
 		return ofParameters(err)
 	}
@@ -107,17 +101,17 @@ func replyPage[T any](w http.ResponseWriter, r *http.Request, items []T, desc bo
 }
 
 // pageQuery reads a query that has a limit and a cursor, and the filters that are named.
-func pageQuery(r *http.Request, filters ...string) (query, error) {
+func pageQuery(r *http.Request, filters ...string) (gate.Query, error) {
 	v, err := parseQuery(r, append(filters, "limit", "cursor")...)
 	if err != nil {
-		return query{}, err
+		return gate.Query{}, err
 	}
-	limit, err := v.integer("limit", defaultLimit, 1, maxLimit)
+	limit, err := v.integer("limit", gate.DefaultLimit, 1, gate.MaxLimit)
 	if err != nil {
-		return query{}, err
+		return gate.Query{}, err
 	}
 	kind, err := v.oneOf("kind", audit.Kinds...)
-	return query{Limit: int(limit), Cursor: v["cursor"], Kind: kind}, err
+	return gate.Query{Limit: int(limit), Cursor: v["cursor"], Kind: kind}, err
 }
 
 // readObject reads the body of a request into a struct, to which v points, and byDefault to another.
@@ -136,23 +130,23 @@ func readObject(r *http.Request, v, byDefault any, types ...string) error {
 	return in.Object(v, byDefault)
 }
 
-func (a *API) tokens(w http.ResponseWriter, r *http.Request, _ params) error {
-	return replyPage(w, r, a.Users.Tokens(), false, func(t *access.Token) place { return place{S: t.Name} })
+func (a *API) tokens(w http.ResponseWriter, r *http.Request, _ gate.Params) error {
+	return replyPage(w, r, a.Users.Tokens(), false, func(t *access.Token) gate.Place { return gate.Place{S: t.Name} })
 }
 
-func (a *API) createToken(w http.ResponseWriter, r *http.Request, _ params) error {
+func (a *API) createToken(w http.ResponseWriter, r *http.Request, _ gate.Params) error {
 	n, byDefault := access.NewToken{Scope: gate.ScopeRead}, access.NewToken{Scope: gate.ScopeRead}
-	if err := readObject(r, &n, &byDefault, typeJSON); err != nil {
+	if err := readObject(r, &n, &byDefault, TypeJSON); err != nil {
 		return err
 	}
 	t, err := a.Users.CreateToken(r.Context(), access.CallerOf(r.Context()), n)
 	if err != nil {
-		return created(err)
+		return gate.Created(err)
 	}
 	return reply(w, http.StatusCreated, t)
 }
 
-func (a *API) deleteToken(w http.ResponseWriter, r *http.Request, p params) error {
+func (a *API) deleteToken(w http.ResponseWriter, r *http.Request, p gate.Params) error {
 	takeOver, err := takeOver(r)
 	if err != nil {
 		return err
@@ -181,36 +175,36 @@ type NewAdministrator struct {
 	CurrentPassword string `json:"current_password"` // the password of the administrator whose session asks, which this takes. A token has none.
 }
 
-// newPassword is what can be changed of an administrator.
-type newPassword struct {
+// NewPassword is what can be changed of an administrator.
+type NewPassword struct {
 	Password        string `json:"password"`         // at least 12 characters, at most 72 bytes; not the name, nor one of the commonest
 	CurrentPassword string `json:"current_password"` // the password of the administrator whose session asks, which this takes. A token has none.
 }
 
-func (a *API) administrators(w http.ResponseWriter, r *http.Request, _ params) error {
+func (a *API) administrators(w http.ResponseWriter, r *http.Request, _ gate.Params) error {
 	all, err := a.Users.Administrators()
 	if err != nil {
 		return err
 	}
-	return replyPage(w, r, all, false, func(v *access.Administrator) place { return place{S: v.Name} })
+	return replyPage(w, r, all, false, func(v *access.Administrator) gate.Place { return gate.Place{S: v.Name} })
 }
 
-func (a *API) createAdministrator(w http.ResponseWriter, r *http.Request, _ params) error {
+func (a *API) createAdministrator(w http.ResponseWriter, r *http.Request, _ gate.Params) error {
 	var n, byDefault NewAdministrator
-	if err := readObject(r, &n, &byDefault, typeJSON); err != nil {
+	if err := readObject(r, &n, &byDefault, TypeJSON); err != nil {
 		return err
 	}
 	made, err := a.Users.CreateAdministrator(r.Context(), access.CallerOf(r.Context()), n.Name, n.Password, n.CurrentPassword)
 	if err != nil {
-		return created(err)
+		return gate.Created(err)
 	}
-	w.Header().Set("Location", v1+"/administrators/"+url.PathEscape(made.Name))
+	w.Header().Set("Location", gate.V1+"/administrators/"+url.PathEscape(made.Name))
 	return reply(w, http.StatusCreated, made)
 }
 
-func (a *API) editAdministrator(w http.ResponseWriter, r *http.Request, p params) error {
-	var n, byDefault newPassword
-	if err := readObject(r, &n, &byDefault, typePatch, typeJSON); err != nil {
+func (a *API) editAdministrator(w http.ResponseWriter, r *http.Request, p gate.Params) error {
+	var n, byDefault NewPassword
+	if err := readObject(r, &n, &byDefault, TypePatch, TypeJSON); err != nil {
 		return err
 	}
 	if _, err := a.Users.Administrator(p["name"]); err != nil { // rather than what is wrong with a new one of that name
@@ -226,7 +220,7 @@ func (a *API) editAdministrator(w http.ResponseWriter, r *http.Request, p params
 	return reply(w, http.StatusOK, changed)
 }
 
-func (a *API) deleteAdministrator(w http.ResponseWriter, r *http.Request, p params) error {
+func (a *API) deleteAdministrator(w http.ResponseWriter, r *http.Request, p gate.Params) error {
 	takeOver, err := takeOver(r)
 	if err != nil {
 		return err
@@ -238,9 +232,9 @@ func (a *API) deleteAdministrator(w http.ResponseWriter, r *http.Request, p para
 	return nil
 }
 
-func (a *API) sessions(w http.ResponseWriter, r *http.Request, _ params) error {
+func (a *API) sessions(w http.ResponseWriter, r *http.Request, _ gate.Params) error {
 	all := a.Users.Sessions(access.CallerOf(r.Context()))
-	return replyPage(w, r, all, true, func(s *access.Session) place { return place{N: micros(s.LastUsed.Time), S: s.ID} })
+	return replyPage(w, r, all, true, func(s *access.Session) gate.Place { return gate.Place{N: gate.Micros(s.LastUsed.Time), S: s.ID} })
 }
 
 // Ended is how many sessions have ended.
@@ -249,7 +243,7 @@ type Ended struct {
 }
 
 // endSessions ends the sessions of the administrator that the query names, or all.
-func (a *API) endSessions(w http.ResponseWriter, r *http.Request, _ params) error {
+func (a *API) endSessions(w http.ResponseWriter, r *http.Request, _ gate.Params) error {
 	v, err := parseQuery(r, "administrator")
 	if err != nil {
 		return err
@@ -260,25 +254,25 @@ func (a *API) endSessions(w http.ResponseWriter, r *http.Request, _ params) erro
 			return err
 		}
 	}
-	n, err := a.Users.EndSessions(r.Context(), actorOf(r.Context()), name)
+	n, err := a.Users.EndSessions(r.Context(), gate.ActorOf(r.Context()), name)
 	if err != nil {
 		return err
 	}
 	return reply(w, http.StatusOK, Ended{n})
 }
 
-func (a *API) endSession(w http.ResponseWriter, r *http.Request, p params) error {
+func (a *API) endSession(w http.ResponseWriter, r *http.Request, p gate.Params) error {
 	if err := noQuery(r); err != nil {
 		return err
 	}
-	if err := a.Users.EndSession(r.Context(), actorOf(r.Context()), p["id"]); err != nil {
+	if err := a.Users.EndSession(r.Context(), gate.ActorOf(r.Context()), p["id"]); err != nil {
 		return err
 	}
 	w.WriteHeader(http.StatusNoContent)
 	return nil
 }
 
-func (a *API) audit(w http.ResponseWriter, r *http.Request, _ params) error {
+func (a *API) audit(w http.ResponseWriter, r *http.Request, _ gate.Params) error {
 	q, err := pageQuery(r, "kind")
 	if err != nil {
 		return err
@@ -290,7 +284,7 @@ func (a *API) audit(w http.ResponseWriter, r *http.Request, _ params) error {
 	return reply(w, http.StatusOK, page)
 }
 
-func (a *API) system(w http.ResponseWriter, r *http.Request, _ params) error {
+func (a *API) system(w http.ResponseWriter, r *http.Request, _ gate.Params) error {
 	if err := noQuery(r); err != nil {
 		return err
 	}

@@ -1,4 +1,8 @@
-package admin
+// Package api is the REST API of administration: its routes, what they read of a request and what they answer, and the
+// document that describes them. Whether a request may come in is decided before, by admin.
+//
+// Bodies and queries are read strictly: what is misspelled, given twice or not known is refused.
+package api
 
 import (
 	"crypto/sha256"
@@ -28,11 +32,11 @@ type API struct {
 	Monitor  *monitor.Monitor
 	Version  string
 	Started  time.Time
-	Settings func() []Setting // the configuration in force
+	Settings func() []gate.Setting // the configuration in force
 }
 
-// apiRoutes returns the routes of the API. openapi.json describes each of them.
-func (a *API) apiRoutes() []route {
+// Routes returns the routes of the API. openapi.json describes each of them.
+func (a *API) Routes() []gate.Route {
 	return slices.Concat(
 		resourceOf(a.Objects.Clients()).apiRoutes(),
 		resourceOf(a.Objects.Topics()).apiRoutes(),
@@ -43,7 +47,7 @@ func (a *API) apiRoutes() []route {
 		a.statsRoutes(),
 		a.definitionRoutes(),
 		a.systemRoutes(),
-		[]route{gate.Get(v1+"/openapi.json", a.openAPI, read)},
+		[]gate.Route{gate.Get(gate.V1+"/openapi.json", a.openAPI, gate.Read)},
 	)
 }
 
@@ -63,7 +67,7 @@ func pathSegment(name string) string {
 
 // reply answers with a value as JSON.
 func reply(w http.ResponseWriter, status int, v any) error {
-	body, err := marshal(v)
+	body, err := gate.Marshal(v)
 	if err != nil {
 		return err
 	}
@@ -72,7 +76,7 @@ func reply(w http.ResponseWriter, status int, v any) error {
 
 func replyJSON(w http.ResponseWriter, status int, body []byte) error {
 	body = append(body, '\n')
-	w.Header().Set("Content-Type", typeJSON)
+	w.Header().Set("Content-Type", TypeJSON)
 	w.Header().Set("Content-Length", strconv.Itoa(len(body))) // who loads much can see how far it is
 	w.WriteHeader(status)
 	_, _ = w.Write(body) // #nosec G705 -- JSON, which nosniff keeps it; who has left does not read it
@@ -98,14 +102,14 @@ func tagRevision(tag string) string {
 func ifMatch(r *http.Request) (string, error) {
 	tag := strings.TrimSpace(strings.Join(r.Header.Values("If-Match"), ","))
 	if strings.Contains(tag, ",") {
-		return "", malformed("If-Match %q: allowed is one ETag, or *", clip.Input(tag))
+		return "", gate.Malformed("If-Match %q: allowed is one ETag, or *", clip.Input(tag))
 	}
 	if tag == "" || tag == "*" {
 		return tag, nil
 	}
 	revision := tagRevision(tag)
 	if revision == "" || revision == "*" {
-		return "", malformed("If-Match %q: allowed is one ETag, or *", clip.Input(tag))
+		return "", gate.Malformed("If-Match %q: allowed is one ETag, or *", clip.Input(tag))
 	}
 	return revision, nil
 }

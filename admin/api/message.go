@@ -1,4 +1,4 @@
-package admin
+package api
 
 import (
 	"encoding/base64"
@@ -16,9 +16,9 @@ import (
 
 // Bounds of the payloads in a list of messages.
 const (
-	defaultPayload  = 1 << 10  // bytes of each
-	maxPayloadEach  = 64 << 10 // bytes of each
-	maxPayloadTotal = 16 << 20 // bytes of all that a page may hold
+	DefaultPayload  = 1 << 10  // bytes of each
+	MaxPayloadEach  = 64 << 10 // bytes of each
+	MaxPayloadTotal = 16 << 20 // bytes of all that a page may hold
 )
 
 // MessagePage is a page of messages.
@@ -45,23 +45,23 @@ type Released struct {
 	Released bool `json:"released"` // whether anything has changed
 }
 
-func (a *API) messageRoutes() []route {
-	one := v1 + "/messages/:topic/:msg_id"
-	return []route{
-		gate.Get(v1+"/messages", a.messages, read),
-		gate.Get(one, a.message, read),
-		gate.Get(one+"/payload", a.payload, read),
-		gate.Delete(one, a.deleteMessage, write),
-		gate.Post(one+"/release", a.releaseMessage, write),
-		gate.Post(v1+"/topics/:name/messages", a.publish, write),
-		gate.Post(v1+"/topics/:name/messages/delete", a.deleteMessages, write),
+func (a *API) messageRoutes() []gate.Route {
+	one := gate.V1 + "/messages/:topic/:msg_id"
+	return []gate.Route{
+		gate.Get(gate.V1+"/messages", a.messages, gate.Read),
+		gate.Get(one, a.message, gate.Read),
+		gate.Get(one+"/payload", a.payload, gate.Read),
+		gate.Delete(one, a.deleteMessage, gate.Write),
+		gate.Post(one+"/release", a.releaseMessage, gate.Write),
+		gate.Post(gate.V1+"/topics/:name/messages", a.publish, gate.Write),
+		gate.Post(gate.V1+"/topics/:name/messages/delete", a.deleteMessages, gate.Write),
 	}
 }
 
-// browseStates are those that a list of messages can be asked for.
-var browseStates = []string{string(broker.StateWaiting), string(broker.StateInFlight), string(broker.StateDeferred), string(broker.StateDelayed)}
+// BrowseStates are those that a list of messages can be asked for.
+var BrowseStates = []string{string(broker.StateWaiting), string(broker.StateInFlight), string(broker.StateDeferred), string(broker.StateDelayed)}
 
-func (a *API) messages(w http.ResponseWriter, r *http.Request, _ params) error {
+func (a *API) messages(w http.ResponseWriter, r *http.Request, _ gate.Params) error {
 	v, err := parseQuery(r, "topic", "consumer", "state", "priority", "since", "until", "text", "limit", "cursor", "payload")
 	if err != nil {
 		return err
@@ -71,10 +71,10 @@ func (a *API) messages(w http.ResponseWriter, r *http.Request, _ params) error {
 		return err
 	}
 	if o.Topic == "" && o.Consumer == 0 {
-		return fieldErrors{{Parameter: "topic", Detail: "topic: it is missing, as is consumer"}}
+		return gate.FieldErrors{{Parameter: "topic", Detail: "topic: it is missing, as is consumer"}}
 	}
-	if s, given := v["state"]; given && !slices.Contains(browseStates, s) {
-		return badParameter("state", "state %q: allowed are %s", clip.Input(s), strings.Join(browseStates, ", "))
+	if s, given := v["state"]; given && !slices.Contains(BrowseStates, s) {
+		return badParameter("state", "state %q: allowed are %s", clip.Input(s), strings.Join(BrowseStates, ", "))
 	}
 	var priority, limit, payload int64
 	for _, n := range []struct {
@@ -83,15 +83,15 @@ func (a *API) messages(w http.ResponseWriter, r *http.Request, _ params) error {
 		def, least, most int64
 	}{
 		{&priority, "priority", 0, broker.MinPriority, broker.MaxPriority},
-		{&limit, "limit", defaultLimit, 1, broker.MaxBrowse},
-		{&payload, "payload", defaultPayload, 0, maxPayloadEach},
+		{&limit, "limit", gate.DefaultLimit, 1, broker.MaxBrowse},
+		{&payload, "payload", DefaultPayload, 0, MaxPayloadEach},
 	} {
 		if *n.to, err = v.integer(n.name, n.def, n.least, n.most); err != nil {
 			return err
 		}
 	}
-	if limit*payload > maxPayloadTotal {
-		return badParameter("payload", "payload %d with a limit of %d: allowed are at most %d bytes in all", payload, limit, maxPayloadTotal)
+	if limit*payload > MaxPayloadTotal {
+		return badParameter("payload", "payload %d with a limit of %d: allowed are at most %d bytes in all", payload, limit, MaxPayloadTotal)
 	}
 	o.Priority, o.Limit, o.Payload = int(priority), int(limit), int(payload)
 	if o.Since, err = v.time("since"); err != nil {
@@ -111,7 +111,7 @@ func (a *API) messages(w http.ResponseWriter, r *http.Request, _ params) error {
 	return reply(w, http.StatusOK, page)
 }
 
-func (a *API) message(w http.ResponseWriter, r *http.Request, p params) error {
+func (a *API) message(w http.ResponseWriter, r *http.Request, p gate.Params) error {
 	v, err := parseQuery(r, "payload")
 	if err != nil {
 		return err
@@ -136,7 +136,7 @@ func (a *API) message(w http.ResponseWriter, r *http.Request, p params) error {
 
 // payload sends a payload as it is, for no browser to look at: what a message says of its type is
 // its publisher's word.
-func (a *API) payload(w http.ResponseWriter, r *http.Request, p params) error {
+func (a *API) payload(w http.ResponseWriter, r *http.Request, p gate.Params) error {
 	if err := noQuery(r); err != nil {
 		return err
 	}
@@ -154,11 +154,11 @@ func (a *API) payload(w http.ResponseWriter, r *http.Request, p params) error {
 	return nil
 }
 
-func (a *API) deleteMessage(w http.ResponseWriter, r *http.Request, p params) error {
+func (a *API) deleteMessage(w http.ResponseWriter, r *http.Request, p gate.Params) error {
 	if err := noQuery(r); err != nil {
 		return err
 	}
-	n, err := a.Objects.DeleteMessages(r.Context(), actorOf(r.Context()), p["topic"], []string{p["msg_id"]})
+	n, err := a.Objects.DeleteMessages(r.Context(), gate.ActorOf(r.Context()), p["topic"], []string{p["msg_id"]})
 	if err != nil {
 		return err
 	}
@@ -168,24 +168,24 @@ func (a *API) deleteMessage(w http.ResponseWriter, r *http.Request, p params) er
 	return reply(w, http.StatusOK, Affected{int64(n)})
 }
 
-// messageIDs are the messages of a topic that something is done to.
-type messageIDs struct {
+// MessageIDs are the messages of a topic that something is done to.
+type MessageIDs struct {
 	IDs []string `json:"ids"` // ids of messages
 }
 
-func (a *API) deleteMessages(w http.ResponseWriter, r *http.Request, p params) error {
-	var ids, none messageIDs
-	if err := readObject(r, &ids, &none, typeJSON); err != nil {
+func (a *API) deleteMessages(w http.ResponseWriter, r *http.Request, p gate.Params) error {
+	var ids, none MessageIDs
+	if err := readObject(r, &ids, &none, TypeJSON); err != nil {
 		return err
 	}
-	n, err := a.Objects.DeleteMessages(r.Context(), actorOf(r.Context()), p["name"], ids.IDs)
+	n, err := a.Objects.DeleteMessages(r.Context(), gate.ActorOf(r.Context()), p["name"], ids.IDs)
 	if err != nil {
 		return err
 	}
 	return reply(w, http.StatusOK, Affected{int64(n)})
 }
 
-func (a *API) releaseMessage(w http.ResponseWriter, r *http.Request, p params) error {
+func (a *API) releaseMessage(w http.ResponseWriter, r *http.Request, p gate.Params) error {
 	v, err := parseQuery(r, "consumer")
 	if err != nil {
 		return err
@@ -194,14 +194,14 @@ func (a *API) releaseMessage(w http.ResponseWriter, r *http.Request, p params) e
 	if err != nil {
 		return err
 	}
-	done, err := a.Objects.ReleaseMessage(r.Context(), actorOf(r.Context()), p["topic"], p["msg_id"], consumer)
+	done, err := a.Objects.ReleaseMessage(r.Context(), gate.ActorOf(r.Context()), p["topic"], p["msg_id"], consumer)
 	if err != nil {
 		return err
 	}
 	return reply(w, http.StatusOK, Released{done})
 }
 
-func (a *API) publish(w http.ResponseWriter, r *http.Request, p params) error {
+func (a *API) publish(w http.ResponseWriter, r *http.Request, p gate.Params) error {
 	in, err := readNode(r)
 	if err != nil {
 		return err
@@ -210,11 +210,11 @@ func (a *API) publish(w http.ResponseWriter, r *http.Request, p params) error {
 	if err != nil {
 		return err
 	}
-	id, err := a.Objects.Publish(r.Context(), actorOf(r.Context()), p["name"], pub)
+	id, err := a.Objects.Publish(r.Context(), gate.ActorOf(r.Context()), p["name"], pub)
 	if err != nil {
 		return err
 	}
-	w.Header().Set("Location", v1+"/messages/"+pathSegment(p["name"])+"/"+pathSegment(id))
+	w.Header().Set("Location", gate.V1+"/messages/"+pathSegment(p["name"])+"/"+pathSegment(id))
 	return reply(w, http.StatusCreated, Published{id})
 }
 
@@ -223,15 +223,15 @@ func readNode(r *http.Request) (object.Node, error) {
 	if err := noQuery(r); err != nil {
 		return object.Node{}, err
 	}
-	body, err := readBody(r, typeJSON)
+	body, err := readBody(r, TypeJSON)
 	if err != nil {
 		return object.Node{}, err
 	}
 	return object.Parse(body)
 }
 
-// publicationBody is a message to be published, with exactly one of payload and payload_base64.
-type publicationBody struct {
+// PublicationBody is a message to be published, with exactly one of payload and payload_base64.
+type PublicationBody struct {
 	Payload    string `json:"payload"`        // the payload, where it is text
 	Base64     string `json:"payload_base64"` // the payload in base64, where it is not text
 	MIMEType   string `json:"mime_type"`      // returned with the payload, never checked against it
@@ -245,7 +245,7 @@ type publicationBody struct {
 // publicationOf reads a message to be published. A zero, which in a Publication stands for a
 // default, is checked here.
 func publicationOf(n object.Node) (object.Publication, error) {
-	var in, none publicationBody
+	var in, none PublicationBody
 	if err := n.Object(&in, &none); err != nil {
 		return object.Publication{}, err
 	}
@@ -256,14 +256,14 @@ func publicationOf(n object.Node) (object.Publication, error) {
 	}
 	switch {
 	case given("payload") && given("payload_base64"):
-		return p, invalid("payload_base64", "payload_base64: allowed is one of payload and payload_base64")
+		return p, gate.Invalid("payload_base64", "payload_base64: allowed is one of payload and payload_base64")
 	case given("payload_base64"):
 		var err error
 		if p.Payload, err = base64.StdEncoding.DecodeString(in.Base64); err != nil {
-			return p, invalid("payload_base64", "payload_base64: allowed is base64, padded, of the characters A-Z a-z 0-9 + /")
+			return p, gate.Invalid("payload_base64", "payload_base64: allowed is base64, padded, of the characters A-Z a-z 0-9 + /")
 		}
 	case !given("payload"):
-		return p, invalid("payload", "payload: it is missing, as is payload_base64")
+		return p, gate.Invalid("payload", "payload: it is missing, as is payload_base64")
 	}
 	for _, c := range []struct {
 		name  string

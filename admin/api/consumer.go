@@ -1,0 +1,61 @@
+package api
+
+import (
+	"context"
+	"net/http"
+
+	"pipit/admin/gate"
+	"pipit/admin/object"
+)
+
+// Affected is how many messages something was done to.
+type Affected struct {
+	Messages int64 `json:"messages"` // how many messages
+}
+
+// queueRoutes are those of what is done to a consumer's queue.
+func (a *API) queueRoutes() []gate.Route {
+	one := gate.V1 + "/consumers/:id"
+	return []gate.Route{
+		gate.Post(one+"/rotate", a.rotate, gate.Write),
+		gate.Post(one+"/clear", onQueue(a.Objects.Consumers(), a.Objects.ClearBacklog), gate.Write),
+		gate.Post(one+"/clear-in-flight", onQueue(a.Objects.Consumers(), a.Objects.ClearInFlight), gate.Write),
+		gate.Post(one+"/release", onQueue(a.Objects.Consumers(), a.Objects.ReleaseInFlight), gate.Write),
+	}
+}
+
+func (a *API) rotate(w http.ResponseWriter, r *http.Request, p gate.Params) error {
+	if err := noQuery(r); err != nil {
+		return err
+	}
+	revision, err := ifMatch(r)
+	if err != nil {
+		return err
+	}
+	c, err := a.Objects.Consumers().LookUp(p["id"])
+	if err != nil {
+		return err
+	}
+	if c, err = a.Objects.RotateSubKey(r.Context(), gate.ActorOf(r.Context()), &c, revision); err != nil {
+		return err
+	}
+	return resourceOf(a.Objects.Consumers()).reply(w, r, http.StatusOK, c)
+}
+
+// onQueue returns the handler of what is done to the queue of a consumer.
+func onQueue[N int | int64](consumers *object.Noun[object.Consumer], do func(context.Context, gate.Actor, *object.Consumer) (N, error)) func(http.ResponseWriter, *http.Request, gate.Params) error {
+	return func(w http.ResponseWriter, r *http.Request, p gate.Params) error {
+		if err := noQuery(r); err != nil {
+			return err
+		}
+		c, err := consumers.LookUp(p["id"])
+		if err != nil {
+			return err
+		}
+		n, err := do(r.Context(), gate.ActorOf(r.Context()), &c)
+		if err != nil {
+			return err
+		}
+		return reply(w, http.StatusOK, Affected{int64(n)})
+	}
+}
