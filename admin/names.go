@@ -12,7 +12,6 @@ type (
 	list[T any] = gate.List[T]
 	route       = gate.Route
 	params      = gate.Params
-	place       = gate.Place
 	actor       = gate.Actor
 	Entry       = audit.Entry
 	Time        = gate.Time
@@ -33,15 +32,12 @@ const (
 )
 
 var (
-	timeOf    = gate.TimeOf
-	created   = gate.Created
-	invalid   = gate.Invalid
-	refuse    = gate.Refuse
-	actorOf   = gate.ActorOf
-	isRead    = gate.IsRead
-	isLocal   = gate.IsLocal
-	malformed = gate.Malformed
-	marshal   = gate.Marshal
+	timeOf  = gate.TimeOf
+	refuse  = gate.Refuse
+	actorOf = gate.ActorOf
+	isRead  = gate.IsRead
+	isLocal = gate.IsLocal
+	marshal = gate.Marshal
 
 	num          = text.Number
 	size         = text.Size

@@ -38,10 +38,10 @@ type API struct {
 // Routes returns the routes of the API. openapi.json describes each of them.
 func (a *API) Routes() []gate.Route {
 	return slices.Concat(
-		resourceOf(a.Objects.Clients()).apiRoutes(),
-		resourceOf(a.Objects.Topics()).apiRoutes(),
-		resourceOf(a.Objects.Producers()).apiRoutes(),
-		resourceOf(a.Objects.Consumers()).apiRoutes(),
+		resourceOf(a.Objects.Clients()).routes(),
+		resourceOf(a.Objects.Topics()).routes(),
+		resourceOf(a.Objects.Producers()).routes(),
+		resourceOf(a.Objects.Consumers()).routes(),
 		a.queueRoutes(),
 		a.messageRoutes(),
 		a.statsRoutes(),

@@ -12,8 +12,8 @@ type resource[T any] struct{ *object.Noun[T] }
 
 func resourceOf[T any](n *object.Noun[T]) resource[T] { return resource[T]{n} }
 
-// Routes are the routes that each noun has in the API.
-func (n resource[T]) apiRoutes() []gate.Route {
+// routes are those that each noun has in the API.
+func (n resource[T]) routes() []gate.Route {
 	list := gate.V1 + n.Path
 	one := list + "/:" + n.Param
 	return []gate.Route{
