@@ -122,8 +122,9 @@ func TestFirstLoginPassesACrowd(t *testing.T) {
 		if _, err := a.Authenticate(t.Context(), c, "secret", "192.0.2.2"); err != nil {
 			t.Fatal(err)
 		}
-		if n := hashes(); n > 3 {
-			t.Errorf("it waited for %d hashes of another network", n-1)
+		// Before its own were that which ran and one more of the other network; the next may have begun by now.
+		if n := hashes(); n > 4 {
+			t.Errorf("%d hashes were begun until its own had ended", n)
 		}
 		time.Sleep(time.Minute) // the others end
 		synctest.Wait()
