@@ -112,11 +112,11 @@ func (c *Client) ValidateOver(stored string) error {
 // the client so far, nil where it is new.
 func (c *Client) ValidateNames(old *Client) error {
 	var wrong []error
-	if r, found := hidden(c.Username); found && old == nil {
-		wrong = append(wrong, Invalidf("username %q: it holds %s; allowed are characters that show", clip.Input(c.Username), charName(r)).of("username"))
+	if err := CheckShown(c.Username); err != nil && old == nil {
+		wrong = append(wrong, Invalidf("username %q: %v", clip.Input(c.Username), err).of("username"))
 	}
-	if r, found := hidden(c.Name); found && (old == nil || old.Name != c.Name) {
-		wrong = append(wrong, Invalidf("name %q of client %q: it holds %s; allowed are characters that show", clip.Input(c.Name), c.Username, charName(r)).of("name"))
+	if err := CheckShown(c.Name); err != nil && (old == nil || old.Name != c.Name) {
+		wrong = append(wrong, Invalidf("name %q of client %q: %v", clip.Input(c.Name), c.Username, err).of("name"))
 	}
 	return errors.Join(wrong...)
 }

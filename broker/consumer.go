@@ -8,6 +8,8 @@ import (
 	"time"
 	"unicode"
 	"unicode/utf8"
+
+	"pipit/broker/clip"
 )
 
 // Defaults and limits of consumers.
@@ -129,6 +131,15 @@ func checkSubKey(s string) error {
 // Validate checks the consumer's fields. The error joins one for each that is wrong.
 func (c *Consumer) Validate() error {
 	return ConsumerFields.validate(c, fmt.Sprintf("consumer %q of topic %q", c.Client, c.Topic))
+}
+
+// ValidateName checks what a Name that exists may have, and a new one may not: see IsHidden. old is the consumer so
+// far, nil where it is new.
+func (c *Consumer) ValidateName(old *Consumer) error {
+	if err := CheckShown(c.Name); err != nil && (old == nil || old.Name != c.Name) {
+		return Invalidf("name %q of consumer %q of topic %q: %v", clip.Input(c.Name), c.Client, c.Topic, err).of("name")
+	}
+	return nil
 }
 
 func notKeyChar(r rune) bool {

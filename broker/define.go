@@ -212,7 +212,13 @@ func (x *definer) consumers(consumers []Consumer) {
 		fromOldest := c.Start == StartOldest
 		c.LastSeen, c.Start, c.New = time.Time{}, "", false
 		ConsumerFields.complete(&c)
-		old := matched[i]
+		old, former := matched[i], (*Consumer)(nil)
+		if old != nil {
+			former = old.def.Load()
+		}
+		if x.fault(KindConsumer, i, c.ValidateName(former)) {
+			continue
+		}
 		if old == nil {
 			r := consumerRecord{Consumer: c, ID: x.id(), Declared: x.said(&c)}
 			x.created[r.ID] = fromOldest

@@ -79,8 +79,8 @@ func (t *Topic) Validate() error { return TopicFields.validate(t, fmt.Sprintf("t
 
 // ValidateName checks what a name that exists may have, and a new one may not: see IsHidden.
 func (t *Topic) ValidateName() error {
-	if r, found := hidden(t.Name); found {
-		return Invalidf("topic name %q: it holds %s; allowed are characters that show", clip.Input(t.Name), charName(r)).of("name")
+	if err := CheckShown(t.Name); err != nil {
+		return Invalidf("topic name %q: %v", clip.Input(t.Name), err).of("name")
 	}
 	return nil
 }
@@ -105,18 +105,15 @@ func IsHidden(r rune) bool {
 	return unicode.In(r, unicode.Cc, unicode.Cf, unicode.Zl, unicode.Zp, unicode.Other_Default_Ignorable_Code_Point)
 }
 
-// hidden returns the first character of a name that IsHidden.
-func hidden(s string) (r rune, found bool) {
-	i := strings.IndexFunc(s, IsHidden)
+// CheckShown tells which character of a new name IsHidden.
+func CheckShown(name string) error {
+	i := strings.IndexFunc(name, IsHidden)
 	if i < 0 {
-		return 0, false
+		return nil
 	}
-	r, _ = utf8.DecodeRuneInString(s[i:])
-	return r, true
+	r, _ := utf8.DecodeRuneInString(name[i:])
+	return fmt.Errorf("it holds U+%04X; allowed are characters that show", r)
 }
-
-// charName is how an error calls a character that does not show.
-func charName(r rune) string { return fmt.Sprintf("U+%04X", r) }
 
 // topic is a Topic at work.
 type topic struct {

@@ -127,7 +127,18 @@ func administrator(b *broker.Broker, name string) (r administratorRecord, err er
 	return r, nil
 }
 
+// checkShown returns an Invalid error where a new name holds what older ones may: see broker.IsHidden.
+func checkShown(name string) error {
+	if err := broker.CheckShown(name); err != nil {
+		return gate.Invalid("name", "name %q: %v", name, err)
+	}
+	return nil
+}
+
 func createAdministrator(ctx context.Context, b *broker.Broker, name, hash string, more ...broker.Document) error {
+	if err := checkShown(name); err != nil {
+		return err
+	}
 	switch r, err := administrator(b, name); {
 	case err != nil:
 		return err

@@ -193,7 +193,7 @@ func tokenOf(t *token, now time.Time) Token {
 // than the token that makes it. The errors are Invalid, Conflict where one has that name, gate.ErrNoSignIn where
 // its maker has ended, TooMany after too many wrong passwords, until their window ends, Unavailable, and those of broker.PutDocuments.
 func (u *Users) CreateToken(ctx context.Context, who Caller, n NewToken) (Token, error) {
-	if err := checkName(n.Name); err != nil {
+	if err := cmp.Or(checkName(n.Name), checkShown(n.Name)); err != nil {
 		return Token{}, err
 	}
 	scope := gate.AccessOf(n.Scope)
