@@ -188,10 +188,14 @@ func TestBrowserTokens(t *testing.T) {
 	if items, _ := answer["items"].([]any); status != http.StatusOK || len(items) != 1 {
 		t.Errorf("listing: %d %v", status, answer)
 	}
+	if status, _ := s.call("POST", "/admin/api/v1/tokens", `{"name": "of a script", "scope": "read"}`, bearer(tokens["admin"])); status != http.StatusCreated {
+		t.Errorf("creating a token with scope admin: %d", status)
+	}
 	tab.ok("/admin/system/access")
+	tab.fill("#token-list tr:nth-child(1)", "take_over", "on")
 	tab.agree = true
 	tab.follow(`#token-list tr:has(th:first-child):nth-child(1) button`)
-	tab.sees("The token is revoked")
+	tab.sees("The token is revoked", "of a script", "token for admin, now of "+adaName)
 	refused := 0
 	for _, token := range tokens {
 		if status, _ := s.call("GET", "/admin/api/v1/topics", "", bearer(token)); status == http.StatusUnauthorized {

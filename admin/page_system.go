@@ -66,7 +66,8 @@ type accessPage struct {
 // tokenRow is a token in the list of them.
 type tokenRow struct {
 	access.Token
-	Ask string // whether to revoke it
+	Ask   string // whether to revoke it
+	Makes bool   // it has made others, which end with it or are taken over
 }
 
 func newAdministratorForm() *form {
@@ -117,9 +118,10 @@ func (a *Admin) renderAccess(w http.ResponseWriter, r *http.Request, status int,
 		owns[t.Owner] = true
 	}
 	for _, t := range tokens {
-		row := tokenRow{t, "Revoke this token? What uses it is refused from then on."}
-		if owner := gate.TokenPrefix + t.Name; owns[owner] {
-			row.Ask += " The tokens that it has made end with it: " + tokenNames(access.EndsWith(tokens, owner)) + "."
+		owner := gate.TokenPrefix + t.Name
+		row := tokenRow{t, "Revoke this token? What uses it is refused from then on.", owns[owner]}
+		if row.Makes {
+			row.Ask += " The tokens that it has made end with it: " + tokenNames(access.EndsWith(tokens, owner)) + ". Or you take them over, where the box is ticked."
 		}
 		p.Tokens = append(p.Tokens, row)
 	}
@@ -302,7 +304,11 @@ func (a *Admin) postToken(w http.ResponseWriter, r *http.Request, _ params) erro
 }
 
 func (a *Admin) postTokenDelete(w http.ResponseWriter, r *http.Request, p params) error {
-	if err := a.users.DeleteToken(r.Context(), access.CallerOf(r.Context()), p["id"], false); err != nil {
+	v, err := readForm(w, r)
+	if err != nil {
+		return err
+	}
+	if err := a.users.DeleteToken(r.Context(), access.CallerOf(r.Context()), p["id"], v.Get("take_over") == checked); err != nil {
 		return err
 	}
 	return a.done(w, r, accessPath, "The token is revoked.")

@@ -155,6 +155,19 @@ func TestTokenIsTakenOver(t *testing.T) {
 	if got := r.holds(one, two, three); got != "two three" {
 		t.Error(got)
 	}
+
+	const box = `name="take_over"`
+	if page := r.call("GET", accessPath, "", withCookie(ann)).body; strings.Count(page, box) != 1 {
+		t.Error("not one token that has made others:", page)
+	}
+	r.want(r.call("POST", "/admin/system/tokens/"+two.ID+"/delete", "take_over=true", withCookie(ann), asBrowser,
+		withHeader("Content-Type", "application/x-www-form-urlencoded")), http.StatusSeeOther)
+	if got := owners(); got != "three of ann by token two" || r.holds(two, three) != "three" {
+		t.Error("with the box of the page:", got)
+	}
+	if page := r.call("GET", accessPath, "", withCookie(ann)).body; strings.Contains(page, box) {
+		t.Error("a box where there is nothing to take over:", page)
+	}
 }
 
 // A token that was being made when its maker ended is not made.
