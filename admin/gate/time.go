@@ -5,12 +5,15 @@ import "time"
 // Time is a time in UTC, written as 2006-01-02T15:04:05.000000Z, so that texts sort as times do.
 type Time struct{ time.Time }
 
-const timeFormat = "2006-01-02T15:04:05.000000Z"
+const (
+	timeFormat = "2006-01-02T15:04:05.000000Z"
+	quotedTime = `"` + timeFormat + `"`
+)
 
 func TimeOf(t time.Time) Time { return Time{t} }
 
 func (t Time) MarshalJSON() ([]byte, error) {
-	return []byte(`"` + t.String() + `"`), nil
+	return t.UTC().AppendFormat(make([]byte, 0, len(quotedTime)), quotedTime), nil
 }
 
 func (t Time) String() string { return t.UTC().Format(timeFormat) }

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"strconv"
+	"strings"
 	"time"
 
 	"pipit/admin/gate"
@@ -44,7 +45,7 @@ func (d *ClientDefinition) settings() map[string]bodyField {
 }
 
 func (c Client) MarshalJSON() ([]byte, error) {
-	return marshalFields(broker.ClientFields, &c.Client, clientRest(c))
+	return marshalFields(broker.ClientFields, &c.Client, (*clientRest)(&c))
 }
 
 func (c *Client) UnmarshalJSON(b []byte) error {
@@ -68,7 +69,7 @@ func (d *TopicDefinition) settings() map[string]bodyField {
 }
 
 func (t Topic) MarshalJSON() ([]byte, error) {
-	return marshalFields(broker.TopicFields, &t.Topic, topicRest(t))
+	return marshalFields(broker.TopicFields, &t.Topic, (*topicRest)(&t))
 }
 
 func (t *Topic) UnmarshalJSON(b []byte) error {
@@ -92,7 +93,7 @@ func (d *ProducerDefinition) settings() map[string]bodyField {
 }
 
 func (p Producer) MarshalJSON() ([]byte, error) {
-	return marshalFields(broker.ProducerFields, &p.Producer, producerRest(p))
+	return marshalFields(broker.ProducerFields, &p.Producer, (*producerRest)(&p))
 }
 
 func (p *Producer) UnmarshalJSON(b []byte) error {
@@ -116,7 +117,7 @@ func (d *ConsumerDefinition) settings() map[string]bodyField {
 }
 
 func (c Consumer) MarshalJSON() ([]byte, error) {
-	return marshalFields(broker.ConsumerFields, &c.Consumer, consumerRest(c))
+	return marshalFields(broker.ConsumerFields, &c.Consumer, (*consumerRest)(&c))
 }
 
 func (c *Consumer) UnmarshalJSON(b []byte) error {
@@ -144,27 +145,37 @@ func marshalFields[D any](fields broker.Fields[D], d *D, rest any) ([]byte, erro
 	}
 	for i := range fields {
 		f := &fields[i]
-		v := spelled(f.Value(d))
+		v := f.Value(d)
 		if f.Once || v == "" && isLeftOut(f) {
 			continue
 		}
-		b = append(strconv.AppendQuote(b, f.Name), ':')
-		switch v := v.(type) { // an encoder for each value would make lists ten times as slow
+		b = append(append(append(b, '"'), f.Name...), `":`...)
+		switch v := v.(type) {
 		case bool:
 			b = strconv.AppendBool(b, v)
 		case int64:
 			b = strconv.AppendInt(b, v, 10)
-		default:
-			text, err := gate.Marshal(v)
-			if err != nil {
+		case time.Duration:
+			b = append(append(append(b, '"'), v.String()...), '"')
+		case string:
+			var err error
+			if b, err = appendText(b, v); err != nil {
 				return nil, err
 			}
-			b = append(b, text...)
 		}
 		b = append(b, ',')
 	}
 	b = bytes.TrimSuffix(append(b, behind...), []byte{','})
 	return append(b, '}'), nil
+}
+
+// appendText writes a text. It escapes few, and an encoder for each would make lists several times as slow.
+func appendText(b []byte, s string) ([]byte, error) {
+	if !strings.ContainsFunc(s, func(r rune) bool { return r < ' ' || r > '~' || r == '"' || r == '\\' }) {
+		return append(append(append(b, '"'), s...), '"'), nil
+	}
+	text, err := gate.Marshal(s)
+	return append(b, text...), err
 }
 
 // isLeftOut tells whether a text is left out where it is empty.
