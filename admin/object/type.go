@@ -13,7 +13,7 @@ import (
 )
 
 // The types of this file are the objects as the API spells them, and as the pages show them. What can
-// be set of each is the broker's, under the names of its table (see fields.go); what is beside it is read alone,
+// be set of each is the broker's, under the names of its table (see field.go); what is beside it is read alone,
 // which the tag api:"-" says.
 
 // Client is somebody who may call the broker: the user of HTTP Basic authentication.
@@ -71,7 +71,7 @@ type Consumer struct {
 	Warnings []string `json:"warnings,omitempty" api:"-"` // what is weak about a sub_key of one's own, in the answer to the request that set it alone
 }
 
-// NewClient, newTopic, newProducer and newConsumer return what holds where a new one says nothing.
+// NewClient, NewTopic, NewProducer and NewConsumer return what holds where a new one says nothing.
 func NewClient() Client { return Client{Client: broker.ClientFields.New()} }
 
 func NewTopic() Topic { return Topic{Topic: broker.TopicFields.New()} }
