@@ -97,8 +97,8 @@ func (re *Reach) Secure(r *http.Request) bool {
 	return re.Proxies.Secure(r)
 }
 
-// OriginOf is the scheme and the host that a request's browser has reached.
-func (re *Reach) OriginOf(r *http.Request) string {
+// originOf is the scheme and the host that a request's browser has reached.
+func (re *Reach) originOf(r *http.Request) string {
 	switch {
 	case re.ConfiguredOrigin() != "":
 		return re.ConfiguredOrigin()
@@ -123,7 +123,7 @@ func (re *Reach) ConfiguredOrigin() string {
 
 // Bases returns the base URLs that a request's sender reaches the API and the wire protocol by.
 func (re *Reach) Bases(r *http.Request) (admin, wire string) {
-	origin := re.OriginOf(r)
+	origin := re.originOf(r)
 	admin, wire = origin+re.PathPrefix, origin
 	if re.Wire != "" {
 		wire = re.Wire

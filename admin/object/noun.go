@@ -56,7 +56,7 @@ func (n *Noun[T]) Get(key string) (T, error) {
 	return one[0], err
 }
 
-// LookUp is get without what only the store knows.
+// LookUp is Get without what only the store knows.
 func (n *Noun[T]) LookUp(key string) (T, error) {
 	v, ok := n.find(key)
 	if !ok {
