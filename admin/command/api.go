@@ -13,13 +13,12 @@ import (
 	"net/http"
 	"net/url"
 	"time"
+
+	"pipit/admin/gate"
 )
 
 // answerTime is how long a server may take to begin an answer. A long poll takes up to a minute.
 const answerTime = 90 * time.Second
-
-// apiPath is where the admin API begins.
-const apiPath = "/admin/api/v1"
 
 // remote speaks to the admin API.
 type remote struct {
@@ -44,7 +43,7 @@ func newHTTPClient(t http.RoundTripper) *http.Client {
 // call is a request to the API.
 type call struct {
 	method   string
-	path     []string // segments behind apiPath, not escaped
+	path     []string // segments behind gate.V1, not escaped
 	query    url.Values
 	body     any    // to be sent as JSON; an io.Reader is sent as it is; nil: none
 	revision string // that the object must have; empty: any
@@ -87,7 +86,7 @@ func (a *remote) open(ctx context.Context, q call) (body io.ReadCloser, length i
 			contentType = "application/merge-patch+json"
 		}
 	}
-	u := a.server + apiPath
+	u := a.server + gate.V1
 	for _, s := range q.path {
 		u += "/" + url.PathEscape(s)
 	}
