@@ -13,6 +13,7 @@ import (
 	"github.com/julienschmidt/httprouter"
 
 	"pipit/httpapi/exchange"
+	"pipit/httpapi/refused"
 )
 
 // visit is the side of these tests.
@@ -99,6 +100,21 @@ func TestLines(t *testing.T) {
 		if !strings.Contains(got[i], want) {
 			t.Errorf("%s\nwant %s", got[i], want)
 		}
+	}
+}
+
+// Replies that break off have no line at the usual level, and take none of the lines of refusals.
+func TestBrokenOffTakesNoLines(t *testing.T) {
+	var log bytes.Buffer
+	lines := exchange.NewLines(slog.New(slog.NewTextHandler(&log, nil)))
+	x, _ := newVisit("GET", "/")
+	x.Err = errors.New("left")
+	for range refused.OfClient {
+		lines.BrokenOff(&x.Exchange)
+	}
+	lines.Refused(&x.Exchange, 404)
+	if got := log.String(); strings.Count(got, "\n") != 1 || !strings.Contains(got, "level=WARN msg=refused ") {
+		t.Errorf("%q", got)
 	}
 }
 

@@ -49,8 +49,10 @@ func (l *Lines) BrokenOff(x *Exchange) {
 	l.refused(x, slog.LevelDebug, "reply broken off", x.Status, []slog.Attr{slog.String("reason", x.Err.Error())})
 }
 
+// refused writes a line. One that the level of the log leaves out takes none of what its source has, and is no refusal that
+// is missing from it.
 func (l *Lines) refused(x *Exchange, level slog.Level, msg string, status int, more []slog.Attr) {
-	if l.refusals.Allow(x.Side.Caller(), x.Remote) {
+	if l.log.Enabled(x.Request.Context(), level) && l.refusals.Allow(x.Side.Caller(), x.Remote) {
 		l.write(x, level, msg, append([]slog.Attr{slog.Int("status", status)}, more...)...)
 	}
 }
