@@ -1,6 +1,10 @@
 package command
 
 import (
+	"errors"
+	"os"
+	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -40,11 +44,97 @@ func TestHelp(t *testing.T) {
 		each(cmd)
 	}
 	have := root.UsageString()
-	for _, name := range []string{"serve", "publish", "consume", "topic", "client", "producer", "consumer", "messages",
-		"export", "import", "token", "admin", "check", "completion"} {
+	var listed []string
+	for _, name := range []string{"serve", "health", "publish", "consume", "topic", "client", "producer", "consumer", "messages",
+		"export", "import", "token", "admin", "audit", "check", "completion"} {
 		if !strings.Contains(have, "\n  "+name+" ") && !strings.HasPrefix(have, "  "+name+" ") {
 			t.Errorf("no command %s in\n%s", name, have)
 		}
+		listed = append(listed, name)
+	}
+	doc := documentation(t)["../../docs/administration.md"]
+	_, table, _ := strings.Cut(doc, "\n| command | |\n|---|---|\n")
+	table, _, _ = strings.Cut(table, "\n\n")
+	var documented []string
+	for row := range strings.Lines(table) {
+		cell, _, _ := strings.Cut(strings.TrimPrefix(row, "| "), " | ")
+		for _, m := range regexp.MustCompile("`(\\w+)").FindAllStringSubmatch(cell, -1) {
+			documented = append(documented, m[1])
+		}
+	}
+	slices.Sort(listed)
+	if slices.Sort(documented); !slices.Equal(documented, listed) {
+		t.Errorf("docs/administration.md lists %q, there are %q", documented, listed)
+	}
+}
+
+// documentation returns what people read before they type a command, by file.
+func documentation(t *testing.T) map[string]string {
+	t.Helper()
+	texts := map[string]string{}
+	for _, pattern := range []string{"../../*.md", "../../docs/*.md"} {
+		files, err := filepath.Glob(pattern)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, file := range files {
+			text, err := os.ReadFile(file) // #nosec G304 -- of the repository
+			if err != nil {
+				t.Fatal(err)
+			}
+			texts[file] = string(text)
+		}
+	}
+	delete(texts, "../../CHANGELOG.md") // which has what was as well
+	return texts
+}
+
+// What the documentation and the examples of the help have people type is a command, with flags that it has and as many
+// arguments as it takes.
+func TestDocumentedCommandLines(t *testing.T) {
+	quoted, behind := regexp.MustCompile(`'[^']*'|"[^"]*"`), regexp.MustCompile(` (\||&&|[<>]).*`)
+	found := 0
+	check := func(where, line string, complete bool) {
+		found++
+		words := strings.Fields(behind.ReplaceAllString(quoted.ReplaceAllString(line, "quoted"), ""))
+		cmd, args, err := newCLI(Program{}).root().Find(longFlags(words[1:]))
+		if err == nil {
+			cmd.InitDefaultHelpFlag()
+			err = cmd.ParseFlags(args)
+		}
+		switch rest := cmd.Flags().Args(); {
+		case err != nil:
+		case cmd.HasSubCommands() && (cmd.HasParent() || len(rest) > 0):
+			err = errors.New("no such command")
+		case complete:
+			err = cmd.ValidateArgs(rest)
+		}
+		if err != nil {
+			t.Errorf("%s: %s: %v", where, line, err)
+		}
+	}
+	block, inline := regexp.MustCompile(`(?m)^    (pipit [a-z-].*)$`), regexp.MustCompile("`(pipit [a-z-][^`\n]*)`")
+	for file, text := range documentation(t) {
+		for _, m := range block.FindAllStringSubmatch(text, -1) {
+			check(file, m[1], true)
+		}
+		for _, m := range inline.FindAllStringSubmatch(text, -1) {
+			check(file, m[1], false)
+		}
+	}
+	var each func(cmd *cobra.Command)
+	each = func(cmd *cobra.Command) {
+		for line := range strings.Lines(cmd.Example) {
+			_, line, _ = strings.Cut(strings.TrimSpace(line), "pipit ") // behind what its input comes from
+			check(cmd.CommandPath(), "pipit "+line, true)
+		}
+		for _, sub := range cmd.Commands() {
+			each(sub)
+		}
+	}
+	each(newCLI(Program{}).root())
+	if found < 80 {
+		t.Errorf("%d were found", found)
 	}
 }
 
