@@ -49,8 +49,8 @@ func TestBaseURLsOfTheMachine(t *testing.T) {
 				t.Errorf("%s: %s in %q: want %v", addr, url, got, want)
 			}
 		}
-		if got := l.WireURL(false); got != "http://:80" {
-			t.Error(addr, got)
+		if http, https := l.WireURL(false), l.WireURL(true); http != "http://:80" || https != "https://:80" {
+			t.Error(addr, http, https)
 		}
 	}
 }

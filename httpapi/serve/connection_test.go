@@ -237,6 +237,26 @@ func TestCloseEndsAccept(t *testing.T) {
 	}
 }
 
+// A stop waits for requests that were begun as long as it is said to, and then cuts their connections.
+func TestStopCuts(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var log bytes.Buffer
+		srv := New(Options{MaxConnections: 2, Logger: slog.New(slog.NewTextHandler(&log, nil))})
+		listener := srv.startPipes(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() }))
+		c := listener.connect()
+		c.Send(t, servetest.GetHealth)
+		synctest.Wait()
+		began := time.Now()
+		if err, took := srv.Stop(), time.Since(began); err != nil || took != requestsEnd {
+			t.Errorf("%v after %s", err, took)
+		}
+		c.Closed(t)
+		if !strings.Contains(log.String(), "cutting the connections of requests that did not end") {
+			t.Error(log.String())
+		}
+	})
+}
+
 // More connections may be open at once when the limit is raised: who waits for a slot has one.
 func TestAdjustConnections(t *testing.T) {
 	all, err := listenAll(t.Context(), "http.listen", []string{"127.0.0.1:0"}, newConnections(1, quiet))
