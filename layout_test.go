@@ -10,7 +10,7 @@ import (
 
 // TestLayout keeps the arrows between the packages: main knows all, httpapi and admin know broker
 // and httpapi's exchange, forwarded and refused, config the defaults and rules of these three, serve httpapi, admin/command knows admin, too, db knows
-// broker alone and nothing of HTTP, broker knows none of them.
+// broker/store alone and nothing of HTTP, broker knows none of them.
 func TestLayout(t *testing.T) {
 	// What each package may import, beside the standard library.
 	allowed := map[string][]string{
