@@ -15,9 +15,9 @@ func TestLayout(t *testing.T) {
 	// What each package may import, beside the standard library.
 	allowed := map[string][]string{
 		"pipit":               {"pipit/admin/access", "pipit/broker", "pipit/broker/store", "pipit/config", "pipit/db", "pipit/httpapi", "pipit/httpapi/forwarded", "pipit/httpapi/serve", "pipit/admin", "pipit/admin/command"},
-		"pipit/admin":         {"pipit/admin/access", "pipit/admin/audit", "pipit/admin/gate", "pipit/admin/api", "pipit/admin/monitor", "pipit/admin/object", "pipit/admin/text", "pipit/broker/login", "pipit/broker", "pipit/broker/clip", "pipit/httpapi/exchange", "pipit/httpapi/forwarded", "github.com/julienschmidt/httprouter"},
+		"pipit/admin":         {"pipit/admin/access", "pipit/admin/audit", "pipit/admin/gate", "pipit/admin/api", "pipit/admin/monitor", "pipit/admin/object", "pipit/admin/text", "pipit/broker", "pipit/broker/clip", "pipit/httpapi/exchange", "pipit/httpapi/forwarded", "github.com/julienschmidt/httprouter"},
 		"pipit/admin/object":  {"pipit/admin/audit", "pipit/admin/gate", "pipit/broker", "pipit/broker/clip", "pipit/broker/login", "golang.org/x/text/encoding", "golang.org/x/text/transform"},
-		"pipit/admin/api":     {"pipit/admin/access", "pipit/admin/audit", "pipit/admin/gate", "pipit/admin/monitor", "pipit/admin/object", "pipit/admin/text", "pipit/broker", "pipit/broker/clip"},
+		"pipit/admin/api":     {"pipit/admin/access", "pipit/admin/audit", "pipit/admin/gate", "pipit/admin/monitor", "pipit/admin/object", "pipit/broker", "pipit/broker/clip"},
 		"pipit/admin/openapi": {},
 		"pipit/admin/access":  {"pipit/admin/audit", "pipit/admin/gate", "pipit/broker", "pipit/broker/clip", "pipit/broker/login"},
 		"pipit/admin/audit":   {"pipit/admin/gate", "pipit/broker", "pipit/broker/clip", "pipit/broker/login"},
@@ -26,7 +26,7 @@ func TestLayout(t *testing.T) {
 		"pipit/admin/gate":    {"pipit/broker", "pipit/broker/clip", "pipit/httpapi/forwarded"},
 		"pipit/admin/command": {"pipit/admin/access", "pipit/admin/api", "pipit/admin/audit", "pipit/admin/gate", "pipit/admin/object", "pipit/admin", "pipit/broker", "pipit/broker/login", "pipit/broker/store", "github.com/BurntSushi/toml", "github.com/rivo/uniseg", "github.com/schollz/progressbar/v3",
 			"github.com/spf13/cobra", "github.com/spf13/pflag", "golang.org/x/term"},
-		"pipit/bench":             {"pipit/broker/login", "pipit/broker", "pipit/db", "pipit/httpapi", "go.etcd.io/bbolt", "github.com/julienschmidt/httprouter"},
+		"pipit/bench":             {"pipit/broker/login", "go.etcd.io/bbolt", "github.com/julienschmidt/httprouter"},
 		"pipit/broker":            {"pipit/broker/store", "pipit/broker/login", "pipit/broker/clip", "github.com/segmentio/ksuid"},
 		"pipit/config":            {"pipit/admin/access", "pipit/admin/gate", "pipit/broker", "pipit/broker/store", "pipit/httpapi", "pipit/httpapi/forwarded", "github.com/BurntSushi/toml"},
 		"pipit/broker/login":      {"golang.org/x/crypto/bcrypt", "golang.org/x/sync/errgroup", "golang.org/x/sync/singleflight"},
