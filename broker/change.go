@@ -119,6 +119,15 @@ func (b *Broker) dryRun(ctx context.Context, c *Change) (Changed, error) {
 	if err != nil {
 		return Changed{}, err
 	}
+	made := map[string]bool{} // the change will make others
+	for i := range x.done.Made {
+		made[x.done.Made[i].SubKey] = true
+	}
+	for i := range x.done.Consumers {
+		if after := &x.done.Consumers[i].After; made[after.SubKey] {
+			after.SubKey = ""
+		}
+	}
 	x.done.Made = nil
 	return x.done, nil
 }

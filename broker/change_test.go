@@ -274,6 +274,38 @@ func TestChangeAtomic(t *testing.T) {
 	}
 }
 
+// A consumer that is given and rotated by one change is updated, to the sub_key that is made, whatever was given. A dry
+// run tells that it is, and no sub_key that nobody will have.
+func TestGivenAndRotated(t *testing.T) {
+	r := newRig(t, broker.Options{})
+	r.define(topicDef("/t"), consumerDef("/t", "old"))
+	for name, change := range map[string]func(*broker.Consumer){
+		"as it is":        func(*broker.Consumer) {},
+		"otherwise":       func(q *broker.Consumer) { q.MaxInFlight++ },
+		"with a sub_key":  func(q *broker.Consumer) { q.SubKey = "declared" },
+		"without sub_key": func(q *broker.Consumer) { q.SubKey = "" },
+	} {
+		before := r.Consumers()[0]
+		given := before.Consumer
+		change(&given)
+		c := broker.Change{Define: broker.Definition{Consumers: []broker.Consumer{given}}, Rotate: []uint32{before.ID}, DryRun: true}
+		want := broker.Outcome[broker.Consumer]{Action: broker.Update, ID: before.ID, Before: before.Consumer, After: given}
+		want.After.SubKey = ""
+		if would := r.change(c); len(would.Made) != 0 || !slices.Equal(would.Consumers, []broker.Outcome[broker.Consumer]{want}) {
+			t.Errorf("%s: would be %+v, want %+v", name, would, want)
+		}
+		c.DryRun = false
+		done := r.change(c)
+		after := r.Consumers()[0]
+		if want.After.SubKey = after.SubKey; after.SubKey == before.SubKey || after.SubKey == given.SubKey || after.ID != before.ID {
+			t.Errorf("%s: %+v became %+v", name, before, after)
+		}
+		if len(done.Made) != 1 || done.Made[0] != want.After || !slices.Equal(done.Consumers, []broker.Outcome[broker.Consumer]{want}) {
+			t.Errorf("%s: told %+v, want %+v", name, done, want)
+		}
+	}
+}
+
 // TestRotate gives a consumer another sub_key: all that it has stays, and who has the old one is out.
 func TestRotate(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -383,6 +383,10 @@ func (x *definer) rotations(ids []uint32) error {
 		r := &x.out.consumers[i]
 		r.SubKey = randomID(time.Now())
 		x.done.Made = append(x.done.Made, r.Consumer)
+		if i := slices.IndexFunc(x.done.Consumers, func(o Outcome[Consumer]) bool { return o.ID == id }); i >= 0 { // it is given too
+			o := &x.done.Consumers[i]
+			o.Action, o.After = Update, r.Consumer
+		}
 	}
 	return nil
 }

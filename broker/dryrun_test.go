@@ -64,7 +64,13 @@ func TestDryRun(t *testing.T) {
 func told(c *broker.Changed) string {
 	deleted := slices.Clone(c.Deleted)
 	slices.SortFunc(deleted, func(a, b broker.Ref) int { return strings.Compare(a.String(), b.String()) })
-	return fmt.Sprintf("%+v %+v %+v %+v %v", c.Clients, c.Topics, c.Producers, c.Consumers, deleted)
+	consumers := slices.Clone(c.Consumers)
+	for i := range consumers {
+		if key := &consumers[i].After.SubKey; slices.ContainsFunc(c.Made, func(made broker.Consumer) bool { return made.SubKey == *key }) {
+			*key = ""
+		}
+	}
+	return fmt.Sprintf("%+v %+v %+v %+v %v", c.Clients, c.Topics, c.Producers, consumers, deleted)
 }
 
 // samePasswords checks the outcomes of clients that were given a password, and takes them out: a dry run takes
@@ -194,6 +200,11 @@ func (g *changeMaker) change(r *rig) broker.Change {
 		}
 		if g.one(8) {
 			c.Rotate = append(c.Rotate, q.ID)
+			if g.one(2) { // and given too
+				given := q.Consumer
+				given.MaxInFlight = 1 + g.IntN(2)
+				c.Define.Consumers = append(c.Define.Consumers, given)
+			}
 		}
 		if g.one(8) {
 			c.Expect = append(c.Expect, broker.Expect{Ref: broker.Ref{Kind: broker.KindConsumer, ID: q.ID}, Revision: g.pick(q.Revision, "*", "other")})

@@ -28,7 +28,8 @@ const (
 )
 
 // Outcome is what becomes of an object that was given. In the end a client has a PasswordHash and no
-// Password; a dry run, which hashes none, leaves it in After, and takes each for another one.
+// Password; a dry run, which hashes none, leaves it in After, and takes each for another one. A consumer that is rotated
+// too is updated: After has the new SubKey, and none by a dry run.
 type Outcome[T any] struct {
 	Action        Action
 	ID            uint32 // of a producer or consumer; by a dry run, one that is created gets another when it is made
