@@ -2,6 +2,7 @@ package store_test
 
 import (
 	"encoding/binary"
+	"math"
 	"math/rand/v2"
 	"testing"
 
@@ -33,18 +34,23 @@ func (m *cursorModel) check(t *testing.T, c *store.Cursor) {
 		t.Fatalf("%v: Count is %d, want %d", *c, c.Count(), count)
 	}
 	next := uint64(len(m)) // nothing is ever added from there on
+	end := uint64(math.MaxUint64)
 	for p := uint64(len(m)) - 1; p > 0; p-- {
-		if !m[p] {
-			next = p
+		if m[p] {
+			end = p - 1
+		} else if next = p; c.GapEnd(p) != end {
+			t.Fatalf("%v: GapEnd(%d) is %d, want %d", *c, p, c.GapEnd(p), end)
 		}
 		if got := c.Next(p); got != next {
 			t.Fatalf("%v: Next(%d) is %d, want %d", *c, p, got, next)
 		}
 	}
-	prev := uint64(0)
+	prev, start := uint64(0), uint64(1)
 	for p := uint64(1); p < uint64(len(m)); p++ {
-		if !m[p] {
-			prev = p
+		if m[p] {
+			start = p + 1
+		} else if prev = p; c.GapStart(p) != start {
+			t.Fatalf("%v: GapStart(%d) is %d, want %d", *c, p, c.GapStart(p), start)
 		}
 		if got := c.Prev(p); got != prev {
 			t.Fatalf("%v: Prev(%d) is %d, want %d", *c, p, got, prev)
@@ -56,6 +62,21 @@ func (m *cursorModel) check(t *testing.T, c *store.Cursor) {
 			t.Fatalf("%v: span %v is out of place", *c, s)
 		}
 		last = s.To + 1
+	}
+}
+
+// checkCountOf compares CountOf for each step-th position from from to to.
+func (m *cursorModel) checkCountOf(t *testing.T, c *store.Cursor, from, to, step uint64) {
+	t.Helper()
+	var positions []uint64
+	want := 0
+	for p := from; p <= to; p += step {
+		if positions = append(positions, p); m[p] {
+			want++
+		}
+	}
+	if got := c.CountOf(positions); got != want {
+		t.Fatalf("%v: CountOf(%v) is %d, want %d", *c, positions, got, want)
 	}
 }
 
@@ -102,6 +123,7 @@ func TestCursor(t *testing.T) {
 				d.Add(280, 290)
 			case 2:
 				m.checkMissing(t, &c, max(from, 1), to)
+				m.checkCountOf(t, &c, max(from, 1), to, 1+rnd.Uint64N(3))
 				continue
 			case 3: // nothing
 				c.Add(to+1, to)
@@ -141,5 +163,6 @@ func FuzzCursor(f *testing.F) {
 		m.check(t, &d)
 		m.checkMissing(t, &c, 1, uint64(len(m))-1)
 		m.checkMissing(t, &c, 100, 200)
+		m.checkCountOf(t, &c, 1, uint64(len(m))-1, 1)
 	})
 }
