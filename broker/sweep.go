@@ -270,10 +270,10 @@ type sweepOp struct {
 	expired    []expired
 	found      int // messages of expired
 	due        []store.Delayed
-	dueKnown   int64 // Broker.nextDue when the pass looked
+	dueKnown   int64 // sweeper.nextDue when the pass looked
 	nextDue    time.Time
 	dueSkipped bool   // the pass did not look for due messages
-	undelayed  uint64 // Broker.undelayed before the pass looked
+	undelayed  uint64 // sweeper.undelayed before the pass looked
 	ids        []store.StaleID
 	attempts   []store.Attempt
 	holders    []*consumer // of attempts
