@@ -64,13 +64,14 @@ func (h *health) note(by source, err error) {
 	if by == byWriting && err == nil {
 		h.payload = 0
 	}
-	h.first.Store(nil)
-	for i := range h.causes {
-		if cause := h.causes[i]; cause != nil {
-			h.first.Store(&cause)
+	var first *error
+	for _, cause := range h.causes {
+		if cause != nil {
+			first = &cause
 			break
 		}
 	}
+	h.first.Store(first) // at once: in between, all would seem to be well
 	h.mu.Unlock()
 	switch {
 	case err == nil && old != nil:
