@@ -148,7 +148,7 @@ func (x *definer) commit(docs []Document) error {
 	b := x.b
 	op := &changeOp{b: b, x: x, docs: docs}
 	for op.again = true; op.again; {
-		if err := b.commits.wait(&task{op: op, bytes: documentBytes(docs), alone: true, done: make(chan struct{}, 1)}); err != nil {
+		if err := b.commits.doAlone(op); err != nil {
 			return err
 		}
 	}

@@ -202,12 +202,9 @@ func (h *health) probe(n int) error {
 	d := Document{Kind: probeKind, Key: probeKind, Value: make([]byte, n)}
 	rand.Read(d.Value) // such that no file system makes less of it; never fails
 	// In commits of their own: nobody is refused together with a probe.
-	alone := func(op documentOp) error {
-		return h.b.commits.wait(&task{op: op, bytes: documentBytes(op), alone: true, done: make(chan struct{}, 1)})
-	}
-	if err := alone(documentOp{d}); err != nil {
+	if err := h.b.commits.doAlone(documentOp{d}); err != nil {
 		return err
 	}
 	d.Value = nil
-	return alone(documentOp{d})
+	return h.b.commits.doAlone(documentOp{d})
 }
