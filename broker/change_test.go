@@ -805,6 +805,23 @@ func TestWaitersEnd(t *testing.T) {
 	}
 }
 
+// TestPasswordReplaced gives a client another password: a door that the old one has opened is closed.
+func TestPasswordReplaced(t *testing.T) {
+	r := newRig(t, broker.Options{})
+	r.define(topicDef("/t"), consumerDef("/t", "a"))
+	r.crm.PasswordHash = hash
+	sub := r.sub("/t", "a")
+	receive := func(client broker.Client) error {
+		r.change(broker.Change{Define: broker.Definition{Clients: []broker.Client{client}}})
+		_, err := sub.Receive(ctx, broker.ReceiveOptions{})
+		return err
+	}
+	if err := receive(broker.Client{Username: "crm", Name: "Other"}); err != nil {
+		t.Error(err)
+	}
+	wantCode(t, receive(broker.Client{Username: "crm", PasswordHash: hash[:len(hash)-1] + "."}), broker.Unauthorized)
+}
+
 // TestDeleteInFlight deletes while the disk holds on to a commit of publishes and acknowledgements:
 // what comes first is done first, what comes later is refused.
 func TestDeleteInFlight(t *testing.T) {

@@ -3,7 +3,9 @@ package broker_test
 import (
 	"errors"
 	"fmt"
+	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -20,6 +22,7 @@ type faultyStore struct {
 	commit  func(*store.Batch) error // nil: nothing goes wrong
 	scan    func(store.Lane) error
 	expired error // of Expired
+	findID  error // of FindID
 	commits int
 }
 
@@ -50,15 +53,23 @@ func (s *faultyStore) count() int {
 
 func (s *faultyStore) View(fn func(store.Reader) error) error {
 	s.mu.Lock()
-	expired := s.expired
+	expired, findID := s.expired, s.findID
 	s.mu.Unlock()
-	return s.Store.View(func(r store.Reader) error { return fn(faultyReader{r, s.scan, expired}) })
+	return s.Store.View(func(r store.Reader) error { return fn(faultyReader{r, s.scan, expired, findID}) })
 }
 
 type faultyReader struct {
 	store.Reader
 	scan    func(store.Lane) error
 	expired error
+	findID  error
+}
+
+func (r faultyReader) FindID(topic uint32, id string) ([]store.Sighting, error) {
+	if r.findID != nil {
+		return nil, r.findID
+	}
+	return r.Reader.FindID(topic, id)
 }
 
 func (r faultyReader) Expired(now time.Time, limit int) ([]store.Expiry, error) {
@@ -325,4 +336,106 @@ func TestReadFails(t *testing.T) {
 	if m := r.receive("/t", "a", broker.ReceiveOptions{}); payloads(m) != "0 1 2 3 4 5 " {
 		t.Errorf("after the failure: %q", payloads(m))
 	}
+}
+
+// TestSettleFails lets an ID not be found, as reading fails, behind others that were: nothing is acknowledged, and all
+// are in flight as before.
+func TestSettleFails(t *testing.T) {
+	const n = 300 // more than are looked up at once
+	r, s := newFaultyRig(t)
+	r.define(topicDef("/t"), consumerDef("/t", "a"))
+	for range n {
+		r.publish("/t", text("x"))
+	}
+	acks := ids(r.receive("/t", "a", broker.ReceiveOptions{Max: n})...)
+	cause := errors.New("input/output error")
+	set := func(err error) {
+		s.mu.Lock()
+		s.findID = err
+		s.mu.Unlock()
+	}
+	set(cause)
+	for name, st := range map[string]broker.Settlement{"ack": {Ack: append(acks, "own")}, "reject": {Reject: []string{"own"}}, "extend": {Extend: []broker.Extension{{ID: "own", Seconds: 1}}}} {
+		if done, err := r.sub("/t", "a").Settle(st); !errors.Is(err, cause) || done.Acked+done.Rejected+done.Extended > 0 {
+			t.Errorf("%s: %+v %v", name, done, err)
+		}
+	}
+	set(nil)
+	if q := r.queue("a"); q.InFlight != n || q.Backlog != n {
+		t.Errorf("%+v", q)
+	}
+	if done, err := r.sub("/t", "a").Settle(broker.Settlement{Ack: append(acks, "own")}); err != nil || done.Acked != n || len(done.NotFound) != 1 {
+		t.Errorf("%d acked, not found %q: %v", done.Acked, done.NotFound, err)
+	}
+}
+
+// TestDeletedWhileRead deletes a message between a receive's look at the store and its leases: it is not delivered.
+func TestDeletedWhileRead(t *testing.T) {
+	for _, order := range []broker.Order{broker.FIFO, broker.LIFO} {
+		r, s := newFaultyRig(t)
+		r.define(topicDef("/t"), consumerDef("/t", "a"))
+		var published []string
+		for i := range 3 {
+			published = append(published, r.publish("/t", text(fmt.Sprint(i))))
+		}
+		var deleted atomic.Bool
+		s.scan = func(store.Lane) error {
+			if deleted.CompareAndSwap(false, true) {
+				r.remove("/t", 1, published[1])
+			}
+			return nil
+		}
+		want := map[broker.Order]string{broker.FIFO: "0 2 ", broker.LIFO: "2 0 "}[order]
+		got := r.receive("/t", "a", broker.ReceiveOptions{Order: order})
+		if payloads(got) != want {
+			t.Errorf("got %q, want %q", payloads(got), want)
+		}
+		if q := r.queue("a"); q.InFlight != 2 || q.Backlog != 2 {
+			t.Errorf("%+v", q)
+		}
+		r.ack(t, "a", got...)
+		if q := r.queue("a"); q.InFlight != 0 || q.Backlog != 0 {
+			t.Errorf("after all: %+v", q)
+		}
+	}
+}
+
+// imageStore is a real store of which a test changes what it loads.
+type imageStore struct {
+	store.Store
+	change func(*store.Image) error
+}
+
+func (s imageStore) Load() (*store.Image, error) {
+	image, err := s.Store.Load()
+	if err == nil {
+		err = s.change(image)
+	}
+	return image, err
+}
+
+// TestOpenFails opens a broker on what no broker has stored: it is refused, and the store left open.
+func TestOpenFails(t *testing.T) {
+	r := newRig(t, broker.Options{})
+	r.define(topicDef("/t"), consumerDef("/t", "a"))
+	r.close()
+	for want, change := range map[string]func(*store.Image) error{
+		"input/output error":                  func(*store.Image) error { return errors.New("input/output error") },
+		`object of unknown kind "thing"`:      func(i *store.Image) error { i.Objects[0].Kind = "thing"; return nil },
+		`the store is damaged: client "crm":`: func(i *store.Image) error { i.Objects[0].Value = []byte("{"); return nil },
+		"last-seen time of unknown kind":      func(i *store.Image) error { i.Seen = []store.Seen{{Kind: 'x', ID: 1}}; return nil },
+	} {
+		real, err := db.Open(r.path, db.Options{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := broker.Open(imageStore{real, change}, r.opts); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%v, want %q", err, want)
+		}
+		if err := real.Close(); err != nil {
+			t.Error(err)
+		}
+	}
+	r.open()
+	r.queue("a")
 }
