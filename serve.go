@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"pipit/admin"
@@ -34,6 +35,7 @@ type service struct {
 	stderr io.Writer // for what a person has to know, secrets among it
 	down   shutdown
 	again  reloader
+	memory atomic.Int64 // bytes, for limitMemory
 
 	b        *broker.Broker
 	protocol *httpapi.Handler
@@ -58,7 +60,8 @@ func runBroker(ctx context.Context, file string, env []string, stderr io.Writer)
 	s := &service{cfg: cfg, stderr: stderr}
 	s.log, s.level = newLogger(cfg.Log, stderr)
 	tune()
-	go limitMemory(ctx, cfg.HTTP)
+	s.memory.Store(memoryOf(cfg.HTTP))
+	go limitMemory(ctx, &s.memory)
 
 	hangups := notifyHangup() // from here on, so that one during the start does not end it
 	defer hangups.stop()
@@ -132,6 +135,7 @@ func (s *service) listen(ctx context.Context) (err error) {
 func (s *service) openDoors(ctx context.Context) (err error) {
 	s.protocol = httpapi.New(s.b, wireOptions(s.cfg, s.proxies, s.log))
 	s.again.onChange(func(c *config.Config) {
+		s.memory.Store(memoryOf(c.HTTP))
 		s.server.Adjust(c.HTTP.MaxConnections)
 		s.b.Adjust(brokerOptions(c, s.log))
 		s.protocol.Adjust(wireOptions(c, s.proxies, s.log))

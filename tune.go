@@ -6,6 +6,7 @@ import (
 	"runtime"
 	"runtime/debug"
 	"runtime/metrics"
+	"sync/atomic"
 	"time"
 
 	"pipit/config"
@@ -29,27 +30,30 @@ func tune() {
 // baseMemory is what the process may need beside the payloads that its limits allow, in bytes.
 const baseMemory = 256 << 20
 
+// memoryOf is what the limits of a configuration allow to live, in bytes.
+func memoryOf(c config.HTTP) int64 { return int64(c.MaxPending) + int64(c.MaxReplies) + baseMemory }
+
 // limitMemory lets the garbage collector work harder when the process comes near to what its limits
-// allow to live, where the environment does not say otherwise: payloads are large, and what dies of them would
+// allow to live, which may change, where the environment does not say otherwise: payloads are large, and what dies of them would
 // pile up to several times as much. Where more lives all the same, such as many messages in flight, the limit
 // makes room for it, else it would do nothing but collect. It returns when ctx ends.
-func limitMemory(ctx context.Context, cfg config.HTTP) {
+func limitMemory(ctx context.Context, allowed *atomic.Int64) {
 	if os.Getenv("GOMEMLIMIT") != "" {
 		return
 	}
-	limit := int64(cfg.MaxPending) + int64(cfg.MaxReplies) + baseMemory
-	debug.SetMemoryLimit(limit)
+	set := allowed.Load()
+	debug.SetMemoryLimit(set)
 	tick := time.NewTicker(2 * time.Second)
 	defer tick.Stop()
 	live := []metrics.Sample{{Name: "/gc/heap/live:bytes"}}
-	for set := limit; ; {
+	for {
 		select {
 		case <-ctx.Done():
 			return
 		case <-tick.C:
 		}
 		metrics.Read(live)
-		if n := max(limit, int64(live[0].Value.Uint64())/2*3); n != set { // #nosec G115 -- bytes of memory in use
+		if n := max(allowed.Load(), int64(live[0].Value.Uint64())/2*3); n != set { // #nosec G115 -- bytes of memory in use
 			set = n
 			debug.SetMemoryLimit(set)
 		}
