@@ -202,7 +202,7 @@ func (a *API) releaseMessage(w http.ResponseWriter, r *http.Request, p gate.Para
 }
 
 func (a *API) publish(w http.ResponseWriter, r *http.Request, p gate.Params) error {
-	in, err := readNode(r)
+	in, err := readNode(r, TypeJSON)
 	if err != nil {
 		return err
 	}
@@ -216,18 +216,6 @@ func (a *API) publish(w http.ResponseWriter, r *http.Request, p gate.Params) err
 	}
 	w.Header().Set("Location", gate.V1+"/messages/"+pathSegment(p["name"])+"/"+pathSegment(id))
 	return reply(w, http.StatusCreated, Published{id})
-}
-
-// readNode reads a body of JSON. The route has no parameters of a query.
-func readNode(r *http.Request) (object.Node, error) {
-	if err := noQuery(r); err != nil {
-		return object.Node{}, err
-	}
-	body, err := readBody(r, TypeJSON)
-	if err != nil {
-		return object.Node{}, err
-	}
-	return object.Parse(body)
 }
 
 // PublicationBody is a message to be published, with exactly one of payload and payload_base64.

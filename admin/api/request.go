@@ -50,6 +50,27 @@ func readBody(r *http.Request, types ...string) ([]byte, error) {
 	return b, nil
 }
 
+// readNode reads a body of JSON. The route has no parameters of a query.
+func readNode(r *http.Request, types ...string) (object.Node, error) {
+	if err := noQuery(r); err != nil {
+		return object.Node{}, err
+	}
+	body, err := readBody(r, types...)
+	if err != nil {
+		return object.Node{}, err
+	}
+	return object.Parse(body)
+}
+
+// readObject reads the body of a request into a struct, to which v points, and byDefault to another.
+func readObject(r *http.Request, v, byDefault any, types ...string) error {
+	in, err := readNode(r, types...)
+	if err != nil {
+		return err
+	}
+	return in.Object(v, byDefault)
+}
+
 const (
 	TypeJSON  = "application/json"
 	TypePatch = "application/merge-patch+json"

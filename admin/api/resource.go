@@ -70,14 +70,7 @@ func (n resource[T]) list(w http.ResponseWriter, r *http.Request, _ gate.Params)
 }
 
 func (n resource[T]) create(w http.ResponseWriter, r *http.Request, _ gate.Params) error {
-	if err := noQuery(r); err != nil {
-		return err
-	}
-	body, err := readBody(r, TypeJSON)
-	if err != nil {
-		return err
-	}
-	in, err := object.Parse(body)
+	in, err := readNode(r, TypeJSON)
 	if err != nil {
 		return err
 	}
@@ -105,14 +98,7 @@ func (n resource[T]) get(w http.ResponseWriter, r *http.Request, p gate.Params) 
 }
 
 func (n resource[T]) edit(w http.ResponseWriter, r *http.Request, p gate.Params) error {
-	if err := noQuery(r); err != nil {
-		return err
-	}
-	body, err := readBody(r, TypePatch, TypeJSON)
-	if err != nil {
-		return err
-	}
-	patch, err := object.Parse(body)
+	patch, err := readNode(r, TypePatch, TypeJSON)
 	if err != nil {
 		return err
 	}

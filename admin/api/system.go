@@ -10,7 +10,6 @@ import (
 	"pipit/admin/audit"
 	"pipit/admin/gate"
 	"pipit/admin/monitor"
-	"pipit/admin/object"
 )
 
 // System is the program and its file.
@@ -112,22 +111,6 @@ func pageQuery(r *http.Request, filters ...string) (gate.Query, error) {
 	}
 	kind, err := v.oneOf("kind", audit.Kinds...)
 	return gate.Query{Limit: int(limit), Cursor: v["cursor"], Kind: kind}, err
-}
-
-// readObject reads the body of a request into a struct, to which v points, and byDefault to another.
-func readObject(r *http.Request, v, byDefault any, types ...string) error {
-	if err := noQuery(r); err != nil {
-		return err
-	}
-	body, err := readBody(r, types...)
-	if err != nil {
-		return err
-	}
-	in, err := object.Parse(body)
-	if err != nil {
-		return err
-	}
-	return in.Object(v, byDefault)
 }
 
 func (a *API) tokens(w http.ResponseWriter, r *http.Request, _ gate.Params) error {
