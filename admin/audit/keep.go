@@ -18,7 +18,7 @@ const (
 )
 
 // Note stores an entry by itself, of what may happen very often: the first one at once; those that are equal
-// to it are counted in memory, and stored with their count within keepInterval.
+// to it are counted in memory, and stored with their count by the next Keep.
 func (l *Log) Note(ctx context.Context, who gate.Actor, action, object string) {
 	e := newEntry(l.now(), who, action, object, "")
 	repeated, full := l.noted(&e)
@@ -136,7 +136,7 @@ type mergedEntry struct {
 	equal []mergedEntry
 }
 
-// merge makes one entry of equal ones whose times are within mergeWindow. It looks at what is newer
+// merge makes one entry of equal ones whose times are within MergeWindow. It looks at what is newer
 // than that before its last run, which has seen the rest.
 func (l *Log) merge(ctx context.Context, r *ring) error {
 	if !r.more.Swap(false) {
@@ -217,7 +217,7 @@ func (l *Log) equalEntries(r *ring, since time.Time) ([]*mergedEntry, error) {
 	}
 }
 
-// trim removes the oldest entries of a ring, so that maxEntries stay. It does nothing while there are
+// trim removes the oldest entries of a ring, so that MaxEntries stay. It does nothing while there are
 // at most trimEntries more.
 func (l *Log) trim(ctx context.Context, r *ring) error {
 	if r.entries.Load() <= MaxEntries+trimEntries {
