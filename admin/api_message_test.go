@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"pipit/admin/api"
+	"pipit/admin/gate"
 	"pipit/admin/object"
 	"pipit/broker"
 )
@@ -138,7 +139,7 @@ func TestPublishRefused(t *testing.T) {
 	r.ok(200, "PATCH", apiTopic, `{"is_active": true, "max_depth": 1}`)
 	r.publish(jsonObject{"payload": "the one"})
 	a := r.do("POST", apiTopic+"/messages", jsonObject{"payload": "one more"})
-	var p Problem
+	var p gate.Problem
 	a.into(t, &p)
 	if a.StatusCode != 429 || p.Code != "full" || a.Header.Get("Retry-After") == "" {
 		t.Errorf("a full topic: %s %s", a.Status, a.body)

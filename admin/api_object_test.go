@@ -12,6 +12,7 @@ import (
 
 	"pipit/admin/access"
 	"pipit/admin/api"
+	"pipit/admin/audit"
 	"pipit/admin/object"
 	"pipit/broker"
 	"pipit/broker/login"
@@ -388,7 +389,7 @@ func TestEdit(t *testing.T) {
 // actions returns the actions of the audit log, the newest first.
 func actions(t *testing.T, r *apiRig) []string {
 	t.Helper()
-	var entries list[Entry]
+	var entries list[audit.Entry]
 	r.ok(200, "GET", "/audit?limit=1000", nil).into(t, &entries)
 	var all []string
 	for _, e := range entries.Items {

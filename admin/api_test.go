@@ -204,10 +204,10 @@ func (r *apiRig) ok(status int, method, path string, body any, headers ...string
 }
 
 // refused makes a request that must be refused, and returns the problem.
-func (r *apiRig) refused(status int, code, method, path string, body any, headers ...string) Problem {
+func (r *apiRig) refused(status int, code, method, path string, body any, headers ...string) gate.Problem {
 	r.t.Helper()
 	a := r.do(method, path, body, headers...)
-	var p Problem
+	var p gate.Problem
 	if a.Header.Get("Content-Type") != api.TypeProblem {
 		r.t.Errorf("%s %s: %s %s %s", method, path, a.Status, a.Header.Get("Content-Type"), a.body)
 		return p

@@ -21,7 +21,7 @@ func (r *authRig) entries(kind string) string {
 	r.t.Helper()
 	var s []string
 	for cursor := ""; ; {
-		l, err := r.a.trail.List(query{Kind: kind, Limit: maxLimit, Cursor: cursor})
+		l, err := r.a.trail.List(query{Kind: kind, Limit: gate.MaxLimit, Cursor: cursor})
 		if err != nil {
 			r.t.Fatal(err)
 		}

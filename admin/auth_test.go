@@ -161,7 +161,7 @@ type authAnswer struct {
 }
 
 func (a authAnswer) code() string {
-	var p Problem
+	var p gate.Problem
 	_ = json.Unmarshal([]byte(a.body), &p)
 	return p.Code
 }
@@ -648,7 +648,7 @@ func TestRestartKeepsSessionsAndTokens(t *testing.T) {
 		time.Sleep(20 * time.Minute)
 		r.want(r.call("GET", v1+"/system", "", withCookie(c)), http.StatusOK)
 		r.want(r.call("GET", v1+"/system", "", withToken(token.Token)), http.StatusOK)
-		used := timeOf(time.Now()).String()
+		used := gate.TimeOf(time.Now()).String()
 		r.restart()
 		time.Sleep(20 * time.Minute) // not idle, as it was used before the restart
 		a := r.call("GET", v1+"/sessions", "", withCookie(c))
@@ -656,7 +656,7 @@ func TestRestartKeepsSessionsAndTokens(t *testing.T) {
 		r.want(r.call("GET", v1+"/system", "", withToken(token.Token)), http.StatusOK)
 		r.restart()
 		a = r.call("GET", v1+"/tokens", "", withCookie(c))
-		if a.status != http.StatusOK || strings.Contains(a.body, used) || !strings.Contains(a.body, `"last_used":"`+timeOf(time.Now()).String()) {
+		if a.status != http.StatusOK || strings.Contains(a.body, used) || !strings.Contains(a.body, `"last_used":"`+gate.TimeOf(time.Now()).String()) {
 			t.Error(a.status, a.body)
 		}
 		time.Sleep(access.DefaultSessionIdle)

@@ -6,6 +6,7 @@ import (
 
 	"pipit/admin/access"
 	"pipit/admin/api"
+	"pipit/admin/audit"
 	"pipit/admin/gate"
 	"pipit/admin/monitor"
 	"pipit/admin/object"
@@ -27,7 +28,7 @@ type (
 	TokenList         = list[access.Token]
 	AdministratorList = list[access.Administrator]
 	SessionList       = list[access.Session]
-	EntryList         = list[Entry]
+	EntryList         = list[audit.Entry]
 )
 
 const (
@@ -37,8 +38,8 @@ const (
 	TypeProblem     = api.TypeProblem
 	Base64          = object.EncodingBase64
 	CodeAway        = monitor.CodeAway
-	DefaultLimit    = defaultLimit
-	MaxLimit        = maxLimit
+	DefaultLimit    = gate.DefaultLimit
+	MaxLimit        = gate.MaxLimit
 	DefaultPayload  = api.DefaultPayload
 	MaxPayloadEach  = api.MaxPayloadEach
 	MaxPayloadTotal = api.MaxPayloadTotal

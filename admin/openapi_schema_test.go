@@ -39,11 +39,11 @@ var (
 func apiTypes() *openapi.Types {
 	types := &openapi.Types{
 		Known: map[reflect.Type]openapi.Schema{
-			reflect.TypeFor[admin.Time]():     times,
-			reflect.TypeFor[time.Time]():      times,
-			reflect.TypeFor[admin.Duration](): durations,
-			reflect.TypeFor[broker.Action]():  *openapi.Enum(broker.Create, broker.Update, broker.Keep),
-			reflect.TypeFor[broker.Kind]():    *openapi.Enum(broker.KindClient, broker.KindTopic, broker.KindProducer, broker.KindConsumer),
+			reflect.TypeFor[gate.Time]():     times,
+			reflect.TypeFor[time.Time]():     times,
+			reflect.TypeFor[gate.Duration](): durations,
+			reflect.TypeFor[broker.Action](): *openapi.Enum(broker.Create, broker.Update, broker.Keep),
+			reflect.TypeFor[broker.Kind]():   *openapi.Enum(broker.KindClient, broker.KindTopic, broker.KindProducer, broker.KindConsumer),
 		},
 		Names: map[reflect.Type]string{reflect.TypeFor[object.Message](): "Message"}, // which is written as a MessageJSON
 	}
@@ -125,13 +125,13 @@ var answers = []typed{
 	{name: "EntryList", of: admin.EntryList{}},
 	{name: "Setting", of: gate.Setting{}},
 	{name: "SystemInfo", of: api.System{}},
-	{name: "Problem", of: admin.Problem{}, fields: map[string]openapi.Schema{
+	{name: "Problem", of: gate.Problem{}, fields: map[string]openapi.Schema{
 		"type":   {Format: "uri"},
 		"status": *openapi.Integer(400, 599),
 		"code":   *openapi.Enum(admin.ProblemCodes...),
 		"errors": {MinItems: new(1)},
 	}},
-	{name: "FieldError", of: admin.FieldError{}},
+	{name: "FieldError", of: gate.FieldError{}},
 }
 
 var requests = []typed{

@@ -315,7 +315,7 @@ func (a *Admin) postTokenDelete(w http.ResponseWriter, r *http.Request, p params
 }
 
 type auditPage struct {
-	Items       []Entry
+	Items       []audit.Entry
 	Most        int // entries of a kind that are kept
 	Kinds       []auditTab
 	First, Next string // URLs; empty where there are none

@@ -519,7 +519,7 @@ func (f *schemaFuzzer) know(kind, s string) {
 }
 
 func mustJSON(v any) []byte {
-	b, err := marshal(v)
+	b, err := gate.Marshal(v)
 	if err != nil {
 		panic(err) // of what was made here: never
 	}
