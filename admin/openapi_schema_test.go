@@ -41,7 +41,6 @@ func apiTypes() *openapi.Types {
 		Known: map[reflect.Type]openapi.Schema{
 			reflect.TypeFor[gate.Time]():     times,
 			reflect.TypeFor[time.Time]():     times,
-			reflect.TypeFor[gate.Duration](): durations,
 			reflect.TypeFor[broker.Action](): *openapi.Enum(broker.Create, broker.Update, broker.Keep),
 			reflect.TypeFor[broker.Kind]():   *openapi.Enum(broker.KindClient, broker.KindTopic, broker.KindProducer, broker.KindConsumer),
 		},

@@ -1,7 +1,6 @@
 package object
 
 import (
-	"encoding"
 	"encoding/json"
 	"fmt"
 	"reflect"
@@ -175,13 +174,6 @@ func allowedNames(fields map[string]bodyField) string {
 
 // set sets a field, or says what is allowed.
 func (n Node) set(v reflect.Value) (allowed string) {
-	if t, ok := v.Addr().Interface().(encoding.TextUnmarshaler); ok {
-		s, ok := n.Value.(string)
-		if !ok || t.UnmarshalText([]byte(s)) != nil {
-			return `a duration such as "30s" or "1h30m"`
-		}
-		return ""
-	}
 	switch v.Kind() {
 	case reflect.String:
 		s, ok := n.Value.(string)
@@ -189,23 +181,13 @@ func (n Node) set(v reflect.Value) (allowed string) {
 			return "a text"
 		}
 		v.SetString(s)
-	case reflect.Bool:
-		b, ok := n.Value.(bool)
-		if !ok {
-			return "true or false"
-		}
-		v.SetBool(b)
-	case reflect.Int, reflect.Int64, reflect.Uint32:
+	case reflect.Int, reflect.Int64:
 		number, ok := n.Value.(json.Number)
 		i, err := strconv.ParseInt(number.String(), 10, 64)
-		if !ok || err != nil || v.Kind() == reflect.Uint32 && (i < 0 || i > 1<<32-1) {
+		if !ok || err != nil {
 			return "a whole number"
 		}
-		if v.Kind() == reflect.Uint32 {
-			v.SetUint(uint64(i)) // #nosec G115 -- not negative: see above
-		} else {
-			v.SetInt(i)
-		}
+		v.SetInt(i)
 	case reflect.Slice:
 		items, ok := n.Value.([]Node)
 		if !ok || v.Type().Elem().Kind() != reflect.String {
