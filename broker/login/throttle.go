@@ -64,18 +64,16 @@ func (t *throttle) check(key digest, now time.Time) error {
 	}
 }
 
-// add counts a key, and tells whether it was counted most times before.
-func (t *throttle) add(key digest, now time.Time) (past bool) {
+// add counts a key.
+func (t *throttle) add(key digest, now time.Time) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.expire(now)
 	if e := t.keys[key]; e != nil {
-		v := e.Value.(*throttled)
-		v.count++
-		return v.count > t.most
+		e.Value.(*throttled).count++
+		return
 	}
 	t.begin(key, now)
-	return false
 }
 
 // renew begins the window of a key again, with one count.
