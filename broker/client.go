@@ -99,8 +99,8 @@ func (c *Client) Validate() error {
 	return ClientFields.validate(c, fmt.Sprintf("client %q", c.Username))
 }
 
-// ValidateOver is Validate of a client whose hash so far is stored: a hash that stays may be of any cost.
-func (c *Client) ValidateOver(stored string) error {
+// validateOver is Validate of a client whose hash so far is stored: a hash that stays may be of any cost.
+func (c *Client) validateOver(stored string) error {
 	given := *c
 	if given.PasswordHash == stored {
 		given.PasswordHash = ""
@@ -108,9 +108,9 @@ func (c *Client) ValidateOver(stored string) error {
 	return given.Validate()
 }
 
-// ValidateNames checks what a Username or Name that exists may have, and a new one may not: see IsHidden. old is
+// validateNames checks what a Username or Name that exists may have, and a new one may not: see IsHidden. old is
 // the client so far, nil where it is new.
-func (c *Client) ValidateNames(old *Client) error {
+func (c *Client) validateNames(old *Client) error {
 	var wrong []error
 	if err := CheckShown(c.Username); err != nil && old == nil {
 		wrong = append(wrong, Invalidf("username %q: %v", clip.Input(c.Username), err).of("username"))

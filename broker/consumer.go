@@ -133,9 +133,9 @@ func (c *Consumer) Validate() error {
 	return ConsumerFields.validate(c, fmt.Sprintf("consumer %q of topic %q", c.Client, c.Topic))
 }
 
-// ValidateName checks what a Name that exists may have, and a new one may not: see IsHidden. old is the consumer so
+// validateName checks what a Name that exists may have, and a new one may not: see IsHidden. old is the consumer so
 // far, nil where it is new.
-func (c *Consumer) ValidateName(old *Consumer) error {
+func (c *Consumer) validateName(old *Consumer) error {
 	if err := CheckShown(c.Name); err != nil && (old == nil || old.Name != c.Name) {
 		return Invalidf("name %q of consumer %q of topic %q: %v", clip.Input(c.Name), c.Client, c.Topic, err).of("name")
 	}

@@ -71,10 +71,10 @@ func (x *definer) clients(clients []Client) []Client {
 		if old := x.b.clients[c.Username]; old != nil {
 			former, stored = &old.Client, old.PasswordHash
 		}
-		err := c.ValidateOver(stored)
+		err := c.validateOver(stored)
 		c.Name = cmp.Or(c.Name, c.Username)
 		if err == nil {
-			err = c.ValidateNames(former)
+			err = c.validateNames(former)
 		}
 		c.PasswordHash = cmp.Or(c.PasswordHash, stored) // to be kept where the password did not change
 		switch {
@@ -136,7 +136,7 @@ func (x *definer) topics(topics []Topic) {
 		old := x.b.topics[t.Name]
 		err := t.Validate()
 		if err == nil && old == nil {
-			err = t.ValidateName()
+			err = t.validateName()
 		}
 		switch {
 		case err != nil:
@@ -216,7 +216,7 @@ func (x *definer) consumers(consumers []Consumer) {
 		if old != nil {
 			former = old.def.Load()
 		}
-		if x.fault(KindConsumer, i, c.ValidateName(former)) {
+		if x.fault(KindConsumer, i, c.validateName(former)) {
 			continue
 		}
 		if old == nil {

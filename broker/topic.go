@@ -77,8 +77,8 @@ func checkTopicName(s string) error {
 // Validate checks the topic's fields. The error joins one for each that is wrong.
 func (t *Topic) Validate() error { return TopicFields.validate(t, fmt.Sprintf("topic %q", t.Name)) }
 
-// ValidateName checks what a name that exists may have, and a new one may not: see IsHidden.
-func (t *Topic) ValidateName() error {
+// validateName checks what a name that exists may have, and a new one may not: see IsHidden.
+func (t *Topic) validateName() error {
 	if err := CheckShown(t.Name); err != nil {
 		return Invalidf("topic name %q: %v", clip.Input(t.Name), err).of("name")
 	}

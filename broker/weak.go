@@ -8,14 +8,14 @@ import (
 	"pipit/broker/login"
 )
 
-// StrongSubKey is a length in characters: a shorter SubKey is taken, and warned about. One that is made has
+// strongSubKey is a length in characters: a shorter SubKey is taken, and warned about. One that is made has
 // 128 random bits.
-const StrongSubKey = 16
+const strongSubKey = 16
 
 // WeakSubKey returns why a SubKey is easily guessed, empty where nothing shows that or it is to be made.
 func WeakSubKey(subKey string) string {
-	if subKey != "" && len(subKey) < StrongSubKey {
-		return fmt.Sprintf("it is shorter than %d characters", StrongSubKey)
+	if subKey != "" && len(subKey) < strongSubKey {
+		return fmt.Sprintf("it is shorter than %d characters", strongSubKey)
 	}
 	return ""
 }

@@ -5,8 +5,8 @@ import (
 	"unicode/utf8"
 )
 
-// StrongPassword is a length in characters: a shorter password is taken, and warned about.
-const StrongPassword = 12
+// strongPassword is a length in characters: a shorter password is taken, and warned about.
+const strongPassword = 12
 
 // WeakPassword returns why the password of a name is easily guessed, empty where nothing shows that. The
 // text does not tell the password.
@@ -14,8 +14,8 @@ func WeakPassword(name, password string) string {
 	switch {
 	case password == name:
 		return "it is the username"
-	case utf8.RuneCountInString(password) < StrongPassword:
-		return fmt.Sprintf("it is shorter than %d characters", StrongPassword)
+	case utf8.RuneCountInString(password) < strongPassword:
+		return fmt.Sprintf("it is shorter than %d characters", strongPassword)
 	case CommonPassword(password):
 		return "it is one of the commonest"
 	}
