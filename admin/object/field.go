@@ -169,7 +169,7 @@ func marshalFields[D any](fields broker.Fields[D], d *D, rest any) ([]byte, erro
 	return append(b, '}'), nil
 }
 
-// appendText writes a text. It escapes few, and an encoder for each would make lists several times as slow.
+// appendText writes a text. Few need an encoder, and one for each would take a quarter of the time of a list.
 func appendText(b []byte, s string) ([]byte, error) {
 	if !strings.ContainsFunc(s, func(r rune) bool { return r < ' ' || r > '~' || r == '"' || r == '\\' }) {
 		return append(append(append(b, '"'), s...), '"'), nil
