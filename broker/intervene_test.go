@@ -97,6 +97,38 @@ func TestDeleteMessages(t *testing.T) {
 	}
 }
 
+// TestDeleteBlocked deletes a message that is in flight and one of the same ID that waits for it: neither is counted, and
+// the next one of the ID is delivered.
+func TestDeleteBlocked(t *testing.T) {
+	r := newRig(t, broker.Options{})
+	topic := topicDef("/t")
+	topic.DedupWindow = broker.Off
+	r.define(topic, consumerDef("/t", "a"))
+	publish := func(payload string) {
+		r.publish("/t", broker.Publication{Payload: []byte(payload), ID: "own"})
+	}
+	publish("1")
+	got := r.receive("/t", "a", broker.ReceiveOptions{})
+	publish("2")
+	if m := r.receive("/t", "a", broker.ReceiveOptions{}); len(m) > 0 {
+		t.Errorf("beside one of its ID: %q", payloads(m))
+	}
+	r.remove("/t", 2, "own")
+	if q := r.queue("a"); q.Backlog != 0 || q.InFlight != 0 {
+		t.Errorf("%+v", q)
+	}
+	publish("3")
+	if done, err := r.sub("/t", "a").Settle(broker.Settlement{Ack: ids(got...)}); err != nil {
+		t.Errorf("%+v %v", done, err)
+	}
+	if m := r.receive("/t", "a", broker.ReceiveOptions{}); payloads(m) != "3 " {
+		t.Errorf("got %q", payloads(m))
+	}
+	if q := r.queue("a"); q.Backlog != 1 || q.InFlight != 1 {
+		t.Errorf("%+v", q)
+	}
+}
+
 func (r *rig) publishAgain(id string) broker.Receipt {
 	r.t.Helper()
 	p, err := r.Publisher(r.crm, "/t")
