@@ -1,5 +1,6 @@
-// Package admin is how people and scripts administer a broker: web pages, a REST API, and what both
-// stand on. It serves everything under /admin/.
+// Package admin is how people and scripts administer a broker: it serves everything under /admin/, the web pages
+// itself, the REST API by package api. What both do to objects is in object, who may in access, what they see of
+// the running broker in monitor, who did what in audit; all stand on gate.
 //
 // A request passes one way: the security headers, the router, the check of its origin and of who
 // asks, then its handler. Handlers return an error, and one place has it written, as an error page

@@ -5,6 +5,7 @@ import (
 	"net/url"
 	"strings"
 
+	"pipit/admin/access"
 	"pipit/admin/gate"
 	"pipit/broker"
 )
@@ -43,6 +44,10 @@ func (a *Admin) postLogout(w http.ResponseWriter, r *http.Request, _ params) err
 }
 
 type setupPage struct{ Key, Name string }
+
+// MinPassword and Hint are what its form says of a password.
+func (setupPage) MinPassword() int { return access.MinPassword }
+func (setupPage) Hint() string     { return passwordHint }
 
 func (a *Admin) pageSetup(w http.ResponseWriter, r *http.Request, _ params) error {
 	key := r.URL.Query().Get("key")

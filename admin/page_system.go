@@ -2,6 +2,7 @@ package admin
 
 import (
 	"errors"
+	"fmt"
 	"net/http"
 	"net/url"
 	"runtime"
@@ -77,7 +78,7 @@ func newAdministratorForm() *form {
 		currentPassword)
 }
 
-const passwordHint = "At least 12 characters, none of the commonest passwords." // #nosec G101 -- what is allowed
+var passwordHint = fmt.Sprintf("At least %d characters, none of the commonest passwords.", access.MinPassword)
 
 // currentPassword is the field of what takes the password of who is signed in once more.
 var currentPassword = field{Name: "current_password", Label: "Your own password", Type: "password", Required: true, Hint: "The one that you signed in with."}
