@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"mime"
 	"net/url"
+	"os"
 	"slices"
 	"strings"
 	"testing"
@@ -430,8 +431,8 @@ func TestStats(t *testing.T) {
 	r.refused(422, "invalid", "GET", "/stats?verbose=1", nil)
 	r.refused(404, "not_found", "GET", "/stats/history?topic=/none", nil)
 	a = r.ok(200, "GET", "/openapi.json", nil)
-	if !bytes.Equal(a.body, api.OpenAPI) {
-		t.Error("the document is another one")
+	if document, err := os.ReadFile("api/openapi.json"); err != nil || !bytes.Equal(a.body, document) {
+		t.Error("the document is another one", err)
 	}
 	r.ok(304, "GET", "/openapi.json", nil, "If-None-Match", a.Header.Get("ETag"))
 }

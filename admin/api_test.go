@@ -238,7 +238,7 @@ func (r *apiRig) example() object.Consumer {
 // openAPI loads the document.
 var openAPI = func() func(*testing.T) *openapi3.T {
 	load := sync.OnceValues(func() (*openapi3.T, error) {
-		doc, err := openapi3.NewLoader().LoadFromData(api.OpenAPI)
+		doc, err := openapi3.NewLoader().LoadFromFile("api/openapi.json")
 		if err != nil {
 			return nil, err
 		}

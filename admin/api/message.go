@@ -16,9 +16,9 @@ import (
 
 // Bounds of the payloads in a list of messages.
 const (
-	DefaultPayload  = 1 << 10  // bytes of each
-	MaxPayloadEach  = 64 << 10 // bytes of each
-	MaxPayloadTotal = 16 << 20 // bytes of all that a page may hold
+	defaultPayload  = 1 << 10  // bytes of each
+	maxPayloadEach  = 64 << 10 // bytes of each
+	maxPayloadTotal = 16 << 20 // bytes of all that a page may hold
 )
 
 // MessagePage is a page of messages.
@@ -58,8 +58,8 @@ func (a *API) messageRoutes() []gate.Route {
 	}
 }
 
-// BrowseStates are those that a list of messages can be asked for.
-var BrowseStates = []string{string(broker.StateWaiting), string(broker.StateInFlight), string(broker.StateDeferred), string(broker.StateDelayed)}
+// browseStates are those that a list of messages can be asked for.
+var browseStates = []string{string(broker.StateWaiting), string(broker.StateInFlight), string(broker.StateDeferred), string(broker.StateDelayed)}
 
 func (a *API) messages(w http.ResponseWriter, r *http.Request, _ gate.Params) error {
 	v, err := parseQuery(r, "topic", "consumer", "state", "priority", "since", "until", "text", "limit", "cursor", "payload")
@@ -73,8 +73,8 @@ func (a *API) messages(w http.ResponseWriter, r *http.Request, _ gate.Params) er
 	if o.Topic == "" && o.Consumer == 0 {
 		return gate.FieldErrors{{Parameter: "topic", Detail: "topic: it is missing, as is consumer"}}
 	}
-	if s, given := v["state"]; given && !slices.Contains(BrowseStates, s) {
-		return badParameter("state", "state %q: allowed are %s", clip.Input(s), strings.Join(BrowseStates, ", "))
+	if s, given := v["state"]; given && !slices.Contains(browseStates, s) {
+		return badParameter("state", "state %q: allowed are %s", clip.Input(s), strings.Join(browseStates, ", "))
 	}
 	var priority, limit, payload int64
 	for _, n := range []struct {
@@ -84,14 +84,14 @@ func (a *API) messages(w http.ResponseWriter, r *http.Request, _ gate.Params) er
 	}{
 		{&priority, "priority", 0, broker.MinPriority, broker.MaxPriority},
 		{&limit, "limit", gate.DefaultLimit, 1, broker.MaxBrowse},
-		{&payload, "payload", DefaultPayload, 0, MaxPayloadEach},
+		{&payload, "payload", defaultPayload, 0, maxPayloadEach},
 	} {
 		if *n.to, err = v.integer(n.name, n.def, n.least, n.most); err != nil {
 			return err
 		}
 	}
-	if limit*payload > MaxPayloadTotal {
-		return badParameter("payload", "payload %d with a limit of %d: allowed are at most %d bytes in all", payload, limit, MaxPayloadTotal)
+	if limit*payload > maxPayloadTotal {
+		return badParameter("payload", "payload %d with a limit of %d: allowed are at most %d bytes in all", payload, limit, maxPayloadTotal)
 	}
 	o.Priority, o.Limit, o.Payload = int(priority), int(limit), int(payload)
 	if o.Since, err = v.time("since"); err != nil {
@@ -168,13 +168,13 @@ func (a *API) deleteMessage(w http.ResponseWriter, r *http.Request, p gate.Param
 	return reply(w, http.StatusOK, Affected{int64(n)})
 }
 
-// MessageIDs are the messages of a topic that something is done to.
-type MessageIDs struct {
+// messageIDs are the messages of a topic that something is done to.
+type messageIDs struct {
 	IDs []string `json:"ids"` // ids of messages
 }
 
 func (a *API) deleteMessages(w http.ResponseWriter, r *http.Request, p gate.Params) error {
-	var ids, none MessageIDs
+	var ids, none messageIDs
 	if err := readObject(r, &ids, &none, TypeJSON); err != nil {
 		return err
 	}
@@ -218,8 +218,8 @@ func (a *API) publish(w http.ResponseWriter, r *http.Request, p gate.Params) err
 	return reply(w, http.StatusCreated, Published{id})
 }
 
-// PublicationBody is a message to be published, with exactly one of payload and payload_base64.
-type PublicationBody struct {
+// publicationBody is a message to be published, with exactly one of payload and payload_base64.
+type publicationBody struct {
 	Payload    string `json:"payload"`        // the payload, where it is text
 	Base64     string `json:"payload_base64"` // the payload in base64, where it is not text
 	MIMEType   string `json:"mime_type"`      // returned with the payload, never checked against it
@@ -233,7 +233,7 @@ type PublicationBody struct {
 // publicationOf reads a message to be published. A zero, which in a Publication stands for a
 // default, is checked here.
 func publicationOf(n object.Node) (object.Publication, error) {
-	var in, none PublicationBody
+	var in, none publicationBody
 	if err := n.Object(&in, &none); err != nil {
 		return object.Publication{}, err
 	}

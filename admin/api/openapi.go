@@ -1,6 +1,6 @@
 package api
 
-//go:generate go test pipit/admin -run TestOpenAPIIsCurrent -openapi
+//go:generate go test pipit/admin/api -run TestOpenAPIIsCurrent -openapi
 
 import (
 	"crypto/sha256"
@@ -12,14 +12,14 @@ import (
 	"pipit/admin/gate"
 )
 
-// OpenAPI describes the API and the wire protocol. openapi_test.go of admin makes it, and other tests hold it to the routes of both and
+// openAPI describes the API and the wire protocol. openapi_test.go makes it, and other tests hold it to the routes of both and
 // to all that they answer.
 //
 //go:embed openapi.json
-var OpenAPI []byte
+var openAPI []byte
 
 var openapiTag = sync.OnceValue(func() string {
-	sum := sha256.Sum256(OpenAPI)
+	sum := sha256.Sum256(openAPI)
 	return `"` + hex.EncodeToString(sum[:8]) + `"`
 })
 
@@ -35,6 +35,6 @@ func (a *API) openAPI(w http.ResponseWriter, r *http.Request, _ gate.Params) err
 	}
 	h.Set("Content-Type", TypeJSON)
 	w.WriteHeader(http.StatusOK)
-	_, _ = w.Write(OpenAPI) // who has left does not read it
+	_, _ = w.Write(openAPI) // who has left does not read it
 	return nil
 }

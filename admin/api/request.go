@@ -107,8 +107,8 @@ func badParameter(name, format string, args ...any) error {
 	return gate.FieldErrors{{Parameter: clip.Input(name), Detail: fmt.Sprintf(format, args...)}}
 }
 
-// Elsewhere stands in a path for a name that the query has, since some proxies decode %2F or merge slashes.
-const Elsewhere = "-"
+// elsewhere stands in a path for a name that the query has, since some proxies decode %2F or merge slashes.
+const elsewhere = "-"
 
 // queryNames are the parameters of the query that can hold a name of the path, by that of the route.
 var queryNames = map[string]string{"username": "username", "name": "name", "topic": "name", "msg_id": "msg_id"}
@@ -123,7 +123,7 @@ func NamesFromQuery(p gate.Params, r *http.Request) (*http.Request, error) {
 	taken := false
 	for at, value := range p {
 		list, given := q[queryNames[at]]
-		if !given || value != Elsewhere {
+		if !given || value != elsewhere {
 			continue
 		}
 		if err := once(queryNames[at], list); err != nil {

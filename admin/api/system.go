@@ -12,8 +12,8 @@ import (
 	"pipit/admin/monitor"
 )
 
-// System is the program and its file.
-type System struct {
+// systemInfo is the program and its file.
+type systemInfo struct {
 	Version    string         `json:"version"`
 	Go         string         `json:"go"` // the release of Go that it was built with
 	Platform   string         `json:"platform"`
@@ -37,10 +37,10 @@ type Database struct {
 }
 
 // systemNow returns what there is to say of the program and its file.
-func (a *API) systemNow() System {
+func (a *API) systemNow() systemInfo {
 	var memory runtime.MemStats
 	runtime.ReadMemStats(&memory)
-	s := System{
+	s := systemInfo{
 		Version:    a.Version,
 		Go:         runtime.Version(),
 		Platform:   runtime.GOOS + "/" + runtime.GOARCH,
@@ -92,7 +92,7 @@ func replyPage[T any](w http.ResponseWriter, r *http.Request, items []T, desc bo
 		return err
 	}
 	q.Desc = desc
-	page, err := gate.PageOf(q, items, "", gate.Sorts[T]{"": at}, func(*T) bool { return true }, func(v *T) T { return *v })
+	page, err := gate.PageOf(q, items, gate.Sorts[T]{{At: at}}, func(*T) bool { return true }, func(v *T) T { return *v })
 	if err != nil {
 		return ofParameters(err)
 	}
@@ -158,8 +158,8 @@ type NewAdministrator struct {
 	CurrentPassword string `json:"current_password"` // the password of the administrator whose session asks, which this takes. A token has none.
 }
 
-// NewPassword is what can be changed of an administrator.
-type NewPassword struct {
+// newPassword is what can be changed of an administrator.
+type newPassword struct {
 	Password        string `json:"password"`         // at least 12 characters, at most 72 bytes; not the name, nor one of the commonest
 	CurrentPassword string `json:"current_password"` // the password of the administrator whose session asks, which this takes. A token has none.
 }
@@ -186,7 +186,7 @@ func (a *API) createAdministrator(w http.ResponseWriter, r *http.Request, _ gate
 }
 
 func (a *API) editAdministrator(w http.ResponseWriter, r *http.Request, p gate.Params) error {
-	var n, byDefault NewPassword
+	var n, byDefault newPassword
 	if err := readObject(r, &n, &byDefault, TypePatch, TypeJSON); err != nil {
 		return err
 	}
@@ -220,8 +220,8 @@ func (a *API) sessions(w http.ResponseWriter, r *http.Request, _ gate.Params) er
 	return replyPage(w, r, all, true, func(s *access.Session) gate.Place { return gate.Place{N: gate.Micros(s.LastUsed.Time), S: s.ID} })
 }
 
-// Ended is how many sessions have ended.
-type Ended struct {
+// ended is how many sessions have ended.
+type ended struct {
 	Sessions int `json:"sessions"` // how many sessions have ended
 }
 
@@ -241,7 +241,7 @@ func (a *API) endSessions(w http.ResponseWriter, r *http.Request, _ gate.Params)
 	if err != nil {
 		return err
 	}
-	return reply(w, http.StatusOK, Ended{n})
+	return reply(w, http.StatusOK, ended{n})
 }
 
 func (a *API) endSession(w http.ResponseWriter, r *http.Request, p gate.Params) error {

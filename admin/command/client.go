@@ -14,7 +14,7 @@ func (c *cli) clientCommand() *cobra.Command {
 		one: "client", path: "clients",
 		keys: []string{"USERNAME"}, complete: inOrder(c.completeClient), key: byName, flags: flagsOf(broker.ClientFields),
 	}
-	list := listCommand(c, "clients", n.path, []string{"username", "name", "last_seen"}, false, []column[object.Client]{
+	list := listCommand(c, "clients", n.path, object.ClientSorts.Keys(), false, []column[object.Client]{
 		names("USERNAME", func(v *object.Client) string { return v.Username }),
 		names("NAME", func(v *object.Client) string { return v.Name }),
 		text("ACTIVE", func(v *object.Client) string { return yesNo(!v.Inactive) }),

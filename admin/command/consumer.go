@@ -20,7 +20,7 @@ func (c *cli) consumerCommand() *cobra.Command {
 		keys: []string{"ID|CLIENT", "[TOPIC]"}, complete: c.idCompletion(c.completeConsumer), key: c.byID("consumer", "consumers"),
 		secrets: secretsOf(broker.ConsumerFields), flags: flagsOf(broker.ConsumerFields),
 	}
-	list := listCommand(c, "consumers", n.path, []string{"topic", "client", "backlog", "in_flight", "last_seen"}, true, []column[object.Consumer]{
+	list := listCommand(c, "consumers", n.path, object.ConsumerSorts.Keys(), true, []column[object.Consumer]{
 		figure("ID", func(v *object.Consumer) string { return number(v.ID) }),
 		names("CLIENT", func(v *object.Consumer) string { return v.Client }),
 		names("TOPIC", func(v *object.Consumer) string { return v.Topic }),

@@ -12,7 +12,7 @@ func (c *cli) topicCommand() *cobra.Command {
 		one: "topic", path: "topics",
 		keys: []string{"NAME"}, complete: inOrder(c.completeTopic), key: byName, flags: flagsOf(broker.TopicFields),
 	}
-	list := listCommand(c, "topics", n.path, []string{"name", "depth", "last_publish", "producers", "consumers"}, false, []column[object.Topic]{
+	list := listCommand(c, "topics", n.path, object.TopicSorts.Keys(), false, []column[object.Topic]{
 		names("NAME", func(t *object.Topic) string { return t.Name }),
 		text("ACTIVE", func(t *object.Topic) string { return yesNo(!t.Inactive) }),
 		figure("DEPTH", func(t *object.Topic) string { return number(t.Depth) }),

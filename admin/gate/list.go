@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"encoding/base64"
 	"encoding/json"
-	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -68,13 +67,27 @@ func (c cursor) String() string {
 	return base64.RawURLEncoding.EncodeToString(b)
 }
 
-// Sorts are the keys that a noun can be sorted by, each with where an item then stands. The text
-// is another one for each item.
-type Sorts[I any] map[string]func(*I) Place
+// Sorts are the keys that a noun can be sorted by, the default first.
+type Sorts[I any] []Sort[I]
+
+// Sort is one of them, and where an item then stands. The text of the place is another one for each item.
+type Sort[I any] struct {
+	Key string
+	At  func(*I) Place
+}
+
+// Keys are all of them, as a query gives them.
+func (by Sorts[I]) Keys() []string {
+	keys := make([]string, len(by))
+	for i := range by {
+		keys[i] = by[i].Key
+	}
+	return keys
+}
 
 // PageOf returns the page of the items, all that there are, that q asks for. matches tells
 // whether an item is of the list at all.
-func PageOf[I, T any](q Query, items []I, byDefault string, by Sorts[I], matches func(*I) bool, of func(*I) T) (List[T], error) {
+func PageOf[I, T any](q Query, items []I, by Sorts[I], matches func(*I) bool, of func(*I) T) (List[T], error) {
 	none := List[T]{}
 	if q.Limit == 0 {
 		q.Limit = DefaultLimit
@@ -82,11 +95,13 @@ func PageOf[I, T any](q Query, items []I, byDefault string, by Sorts[I], matches
 	if q.Limit < 1 || q.Limit > MaxLimit {
 		return none, Invalid("limit", "limit %d: allowed are 1 to %d", q.Limit, MaxLimit)
 	}
-	q.Sort = cmp.Or(q.Sort, byDefault)
-	at, ok := by[q.Sort]
-	if !ok {
-		return none, Invalid("sort", "sort %q: allowed are %s", clip.Input(q.Sort), strings.Join(slices.Sorted(maps.Keys(by)), ", "))
+	keys := by.Keys()
+	q.Sort = cmp.Or(q.Sort, keys[0])
+	chosen := slices.Index(keys, q.Sort)
+	if chosen < 0 {
+		return none, Invalid("sort", "sort %q: allowed are %s", clip.Input(q.Sort), strings.Join(keys, ", "))
 	}
+	at := by[chosen].At
 	var after *Place
 	if q.Cursor != "" {
 		c, err := parseCursor(q.Cursor)

@@ -9,7 +9,7 @@ import (
 	"pipit/broker/clip"
 )
 
-// Clients describes clients. Their list can be sorted by username, name and last_seen.
+// Clients describes clients.
 //
 // A client is created with a Password or a PasswordHash. An edit that sets neither leaves the password as it is.
 func (o *Objects) Clients() *Noun[Client] {
@@ -32,16 +32,17 @@ func (o *Objects) Clients() *Noun[Client] {
 	}
 }
 
+// ClientSorts are what lists of clients can be sorted by.
 var ClientSorts = gate.Sorts[broker.ClientInfo]{
-	"username":  func(c *broker.ClientInfo) gate.Place { return gate.Place{S: c.Username} },
-	"name":      func(c *broker.ClientInfo) gate.Place { return gate.Place{S: gate.Key(c.Name, c.Username)} },
-	"last_seen": func(c *broker.ClientInfo) gate.Place { return gate.Place{N: gate.Micros(c.LastSeen), S: c.Username} },
+	{Key: "username", At: func(c *broker.ClientInfo) gate.Place { return gate.Place{S: c.Username} }},
+	{Key: "name", At: func(c *broker.ClientInfo) gate.Place { return gate.Place{S: gate.Key(c.Name, c.Username)} }},
+	{Key: "last_seen", At: func(c *broker.ClientInfo) gate.Place { return gate.Place{N: gate.Micros(c.LastSeen), S: c.Username} }},
 }
 
 func (o *Objects) listClients(q gate.Query) (gate.List[Client], error) {
 	found := gate.Contains(q.Search)
 	matches := func(c *broker.ClientInfo) bool { return found(c.Username, c.Name) }
-	return gate.PageOf(q, o.b.Clients(), "username", ClientSorts, matches, clientOf)
+	return gate.PageOf(q, o.b.Clients(), ClientSorts, matches, clientOf)
 }
 
 // checkClient gives a client the Name that it has without one, and refuses what says no password, or two.

@@ -11,7 +11,7 @@ import (
 	"pipit/broker"
 )
 
-// Consumers describes consumers. Their list can be sorted by topic, client, backlog, in_flight and last_seen.
+// Consumers describes consumers.
 //
 // One that is created without a SubKey is given one, and is one more where the client is a consumer of the topic
 // already.
@@ -41,18 +41,19 @@ func (o *Objects) Consumers() *Noun[Consumer] {
 	}
 }
 
+// ConsumerSorts are what lists of consumers can be sorted by.
 var ConsumerSorts = gate.Sorts[broker.ConsumerInfo]{
-	"topic":  func(c *broker.ConsumerInfo) gate.Place { return gate.Place{S: consumerKey(c.Topic, c.Client, c.ID)} },
-	"client": func(c *broker.ConsumerInfo) gate.Place { return gate.Place{S: consumerKey(c.Client, c.Topic, c.ID)} },
-	"backlog": func(c *broker.ConsumerInfo) gate.Place {
+	{Key: "topic", At: func(c *broker.ConsumerInfo) gate.Place { return gate.Place{S: consumerKey(c.Topic, c.Client, c.ID)} }},
+	{Key: "client", At: func(c *broker.ConsumerInfo) gate.Place { return gate.Place{S: consumerKey(c.Client, c.Topic, c.ID)} }},
+	{Key: "backlog", At: func(c *broker.ConsumerInfo) gate.Place {
 		return gate.Place{N: c.Backlog, S: consumerKey(c.Topic, c.Client, c.ID)}
-	},
-	"in_flight": func(c *broker.ConsumerInfo) gate.Place {
+	}},
+	{Key: "in_flight", At: func(c *broker.ConsumerInfo) gate.Place {
 		return gate.Place{N: c.InFlight, S: consumerKey(c.Topic, c.Client, c.ID)}
-	},
-	"last_seen": func(c *broker.ConsumerInfo) gate.Place {
+	}},
+	{Key: "last_seen", At: func(c *broker.ConsumerInfo) gate.Place {
 		return gate.Place{N: gate.Micros(c.LastSeen), S: consumerKey(c.Topic, c.Client, c.ID)}
-	},
+	}},
 }
 
 func consumerKey(first, second string, id uint32) string {
@@ -64,7 +65,7 @@ func (o *Objects) listConsumers(q gate.Query) (gate.List[Consumer], error) {
 	matches := func(c *broker.ConsumerInfo) bool {
 		return q.Owns(c.Topic, c.Client) && found(c.Topic, c.Client, c.Name)
 	}
-	page, err := gate.PageOf(q, o.b.Consumers(), "topic", ConsumerSorts, matches, consumerOf)
+	page, err := gate.PageOf(q, o.b.Consumers(), ConsumerSorts, matches, consumerOf)
 	if err != nil {
 		return page, err
 	}

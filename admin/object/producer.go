@@ -5,7 +5,7 @@ import (
 	"pipit/broker"
 )
 
-// Producers describes producers. Their list can be sorted by topic, client and last_seen.
+// Producers describes producers.
 func (o *Objects) Producers() *Noun[Producer] {
 	return &Noun[Producer]{
 		o: o, Kind: broker.KindProducer, Path: "/producers", Param: "id", Filters: []string{"topic", "client"},
@@ -32,18 +32,19 @@ func (o *Objects) Producers() *Noun[Producer] {
 	}
 }
 
+// ProducerSorts are what lists of producers can be sorted by.
 var ProducerSorts = gate.Sorts[broker.ProducerInfo]{
-	"topic":  func(p *broker.ProducerInfo) gate.Place { return gate.Place{S: gate.Key(p.Topic, p.Client)} },
-	"client": func(p *broker.ProducerInfo) gate.Place { return gate.Place{S: gate.Key(p.Client, p.Topic)} },
-	"last_seen": func(p *broker.ProducerInfo) gate.Place {
+	{Key: "topic", At: func(p *broker.ProducerInfo) gate.Place { return gate.Place{S: gate.Key(p.Topic, p.Client)} }},
+	{Key: "client", At: func(p *broker.ProducerInfo) gate.Place { return gate.Place{S: gate.Key(p.Client, p.Topic)} }},
+	{Key: "last_seen", At: func(p *broker.ProducerInfo) gate.Place {
 		return gate.Place{N: gate.Micros(p.LastSeen), S: gate.Key(p.Topic, p.Client)}
-	},
+	}},
 }
 
 func (o *Objects) listProducers(q gate.Query) (gate.List[Producer], error) {
 	found := gate.Contains(q.Search)
 	matches := func(p *broker.ProducerInfo) bool { return q.Owns(p.Topic, p.Client) && found(p.Topic, p.Client) }
-	return gate.PageOf(q, o.b.Producers(), "topic", ProducerSorts, matches, producerOf)
+	return gate.PageOf(q, o.b.Producers(), ProducerSorts, matches, producerOf)
 }
 
 // OfTopic is how the audit log calls a producer or consumer.

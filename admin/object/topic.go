@@ -5,7 +5,7 @@ import (
 	"pipit/broker"
 )
 
-// Topics describes topics. Their list can be sorted by name, depth, last_publish, producers and consumers.
+// Topics describes topics.
 func (o *Objects) Topics() *Noun[Topic] {
 	return &Noun[Topic]{
 		o: o, Kind: broker.KindTopic, Path: "/topics", Param: "name",
@@ -24,16 +24,17 @@ func (o *Objects) Topics() *Noun[Topic] {
 	}
 }
 
+// TopicSorts are what lists of topics can be sorted by.
 var TopicSorts = gate.Sorts[broker.TopicInfo]{
-	"name":         func(t *broker.TopicInfo) gate.Place { return gate.Place{S: t.Name} },
-	"depth":        func(t *broker.TopicInfo) gate.Place { return gate.Place{N: t.Depth, S: t.Name} },
-	"last_publish": func(t *broker.TopicInfo) gate.Place { return gate.Place{N: gate.Micros(t.LastPublish), S: t.Name} },
-	"producers":    func(t *broker.TopicInfo) gate.Place { return gate.Place{N: int64(t.Producers), S: t.Name} },
-	"consumers":    func(t *broker.TopicInfo) gate.Place { return gate.Place{N: int64(t.Consumers), S: t.Name} },
+	{Key: "name", At: func(t *broker.TopicInfo) gate.Place { return gate.Place{S: t.Name} }},
+	{Key: "depth", At: func(t *broker.TopicInfo) gate.Place { return gate.Place{N: t.Depth, S: t.Name} }},
+	{Key: "last_publish", At: func(t *broker.TopicInfo) gate.Place { return gate.Place{N: gate.Micros(t.LastPublish), S: t.Name} }},
+	{Key: "producers", At: func(t *broker.TopicInfo) gate.Place { return gate.Place{N: int64(t.Producers), S: t.Name} }},
+	{Key: "consumers", At: func(t *broker.TopicInfo) gate.Place { return gate.Place{N: int64(t.Consumers), S: t.Name} }},
 }
 
 func (o *Objects) listTopics(q gate.Query) (gate.List[Topic], error) {
 	found := gate.Contains(q.Search)
 	matches := func(t *broker.TopicInfo) bool { return found(t.Name) }
-	return gate.PageOf(q, o.b.Topics(), "name", TopicSorts, matches, topicOf)
+	return gate.PageOf(q, o.b.Topics(), TopicSorts, matches, topicOf)
 }

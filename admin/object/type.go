@@ -103,14 +103,15 @@ type Message struct {
 
 type messageFields Message
 
-type MessageJSON struct {
+// messageJSON is a Message as JSON has it.
+type messageJSON struct {
 	*messageFields
-	Payload  *string `json:"payload,omitempty"`  // the payload, or its beginning; absent where none was asked for
-	Encoding string  `json:"encoding,omitempty"` // base64 where the payload is not UTF-8 and is in base64
+	Payload  *string `json:"payload,omitempty"`
+	Encoding string  `json:"encoding,omitempty"`
 }
 
 func (m Message) MarshalJSON() ([]byte, error) {
-	out := MessageJSON{messageFields: (*messageFields)(&m)}
+	out := messageJSON{messageFields: (*messageFields)(&m)}
 	if m.Payload != nil {
 		text, encoding := textOf(m.Payload)
 		out.Payload, out.Encoding = &text, encoding
@@ -119,7 +120,7 @@ func (m Message) MarshalJSON() ([]byte, error) {
 }
 
 func (m *Message) UnmarshalJSON(b []byte) error {
-	in := MessageJSON{messageFields: (*messageFields)(m)}
+	in := messageJSON{messageFields: (*messageFields)(m)}
 	if err := json.Unmarshal(b, &in); err != nil || in.Payload == nil {
 		return err
 	}

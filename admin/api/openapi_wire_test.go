@@ -1,10 +1,10 @@
-package admin_test
+package api
 
 import (
 	"slices"
 	"strings"
 
-	"pipit/admin"
+	"pipit/admin/object"
 	"pipit/admin/openapi"
 	"pipit/broker"
 )
@@ -90,7 +90,7 @@ var wireSchemas = openapi.Map[*openapi.Schema]{
 			field("priority", "", openapi.Integer(broker.MinPriority, broker.MaxPriority)),
 			field("mime_type", "", &anyText),
 			field("delivery_count", "1 at the first delivery.", count.With(openapi.Schema{Minimum: new(int64(1))})),
-			maybe("encoding", "The payload is not UTF-8, and is in base64.", openapi.Enum(admin.Base64)))))},
+			maybe("encoding", "The payload is not UTF-8, and is in base64.", openapi.Enum(object.EncodingBase64)))))},
 	{Name: "ZatoMessages", Value: record(
 		field("status", "", zatoOK),
 		field("results_count", "", openapi.Integer(0, broker.MaxReceive)),
@@ -150,12 +150,12 @@ func wireRefusals() openapi.Map[*openapi.Response] {
 	} {
 		all.Set(r.name, &openapi.Response{Description: r.text, Headers: headers(r.header), Content: zatoContent("ZatoError")})
 	}
-	all.Set("HeaderTooLarge", &openapi.Response{Description: "The header is larger than 16 KiB.", Content: content("ZatoError", admin.TypeJSON)})
+	all.Set("HeaderTooLarge", &openapi.Response{Description: "The header is larger than 16 KiB.", Content: content("ZatoError", TypeJSON)})
 	return all
 }
 
 func zatoContent(schema string) openapi.Map[openapi.Content] {
-	return append(content(schema, admin.TypeJSON), openapi.Member[openapi.Content]{Name: "application/xml", Value: zatoXML})
+	return append(content(schema, TypeJSON), openapi.Member[openapi.Content]{Name: "application/xml", Value: zatoXML})
 }
 
 // onTheWire is what the document says of an operation of the wire protocol.
@@ -181,7 +181,7 @@ func (op operation) onTheWire() *openapi.Operation {
 	case "bytes":
 		out.Body = &openapi.Body{Description: "The payload, byte for byte.", Content: openapi.Map[openapi.Content]{{Name: "application/x-ndjson"}, {Name: "*/*"}}}
 	default:
-		out.Body = &openapi.Body{Required: true, Content: content(op.body, admin.TypeJSON)}
+		out.Body = &openapi.Body{Required: true, Content: content(op.body, TypeJSON)}
 	}
 	done := &openapi.Response{Description: "Done.", Headers: headers(append(op.headers, "X-Zato-CID")...)}
 	if op.reply == "events" {

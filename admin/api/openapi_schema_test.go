@@ -1,15 +1,14 @@
-package admin_test
+package api
 
 import (
 	"fmt"
+	"maps"
 	"reflect"
 	"slices"
 	"strings"
 	"time"
 
-	"pipit/admin"
 	"pipit/admin/access"
-	"pipit/admin/api"
 	"pipit/admin/audit"
 	"pipit/admin/gate"
 	"pipit/admin/monitor"
@@ -44,7 +43,7 @@ func apiTypes() *openapi.Types {
 			reflect.TypeFor[broker.Action](): *openapi.Enum(broker.Create, broker.Update, broker.Keep),
 			reflect.TypeFor[broker.Kind]():   *openapi.Enum(broker.KindClient, broker.KindTopic, broker.KindProducer, broker.KindConsumer),
 		},
-		Names: map[reflect.Type]string{reflect.TypeFor[object.Message](): "Message"}, // which is written as a MessageJSON
+		Names: map[reflect.Type]string{},
 	}
 	for _, n := range nouns {
 		types.Names[reflect.TypeOf(n.answer)] = n.name
@@ -82,60 +81,62 @@ type typed struct {
 }
 
 var answers = []typed{
-	{name: "ClientList", of: admin.ClientList{}},
-	{name: "TopicList", of: admin.TopicList{}},
-	{name: "ProducerList", of: admin.ProducerList{}},
-	{name: "ConsumerList", of: admin.ConsumerList{}},
+	{name: "ClientList", of: gate.List[object.Client]{}},
+	{name: "TopicList", of: gate.List[object.Topic]{}},
+	{name: "ProducerList", of: gate.List[object.Producer]{}},
+	{name: "ConsumerList", of: gate.List[object.Consumer]{}},
 	{name: "Deleted", of: object.Deleted{}},
-	{name: "Affected", of: api.Affected{}},
-	{name: "Message", of: admin.MessageJSON{}, fields: map[string]openapi.Schema{
+	{name: "Affected", of: Affected{}},
+	{name: "Message", of: object.Message{}, fields: map[string]openapi.Schema{
 		"priority": *openapi.Integer(broker.MinPriority, broker.MaxPriority),
 		"state":    states,
-		"encoding": *openapi.Enum(admin.Base64),
-	}, more: openapi.Schema{Description: "A message that is stored."}},
-	{name: "MessageList", of: api.MessagePage{}},
+	}, more: openapi.Schema{Description: "A message that is stored.", Properties: openapi.Map[*openapi.Schema]{ // what Message writes by itself
+		{Name: "payload", Value: &openapi.Schema{Type: "string", Description: "The payload, or its beginning; absent where none was asked for."}},
+		{Name: "encoding", Value: openapi.Enum(object.EncodingBase64).With(openapi.Schema{Description: "base64 where the payload is not UTF-8 and is in base64."})},
+	}}},
+	{name: "MessageList", of: MessagePage{}},
 	{name: "Standing", of: object.Standing{}, fields: map[string]openapi.Schema{"state": states}},
-	{name: "MessageDetail", of: api.MessageDetail{}},
-	{name: "Published", of: api.Published{}},
-	{name: "Released", of: api.Released{}},
-	{name: "Database", of: api.Database{}},
-	{name: "Attention", of: admin.Attention{}, fields: map[string]openapi.Schema{
-		"code": {Examples: []any{admin.CodeAway}},
+	{name: "MessageDetail", of: MessageDetail{}},
+	{name: "Published", of: Published{}},
+	{name: "Released", of: Released{}},
+	{name: "Database", of: Database{}},
+	{name: "Attention", of: monitor.Attention{}, fields: map[string]openapi.Schema{
+		"code": {Examples: []any{monitor.CodeAway}},
 		"kind": *openapi.Enum(broker.KindTopic, broker.KindConsumer).With(openapi.Schema{Description: "What it is about."}),
 	}},
-	{name: "Stats", of: api.Stats{}},
+	{name: "Stats", of: Stats{}},
 	{name: "History", of: monitor.History{}},
 	{name: "FieldChange", of: object.FieldChange{}},
 	{name: "PlanAction", of: object.PlanAction{}},
 	{name: "MadeKey", of: object.MadeKey{}},
 	{name: "Import", of: object.Import{}},
 	{name: "Token", of: access.Token{}, fields: map[string]openapi.Schema{"scope": scopeNames}},
-	{name: "TokenList", of: admin.TokenList{}},
+	{name: "TokenList", of: gate.List[access.Token]{}},
 	{name: "Administrator", of: access.Administrator{}},
-	{name: "AdministratorList", of: admin.AdministratorList{}},
+	{name: "AdministratorList", of: gate.List[access.Administrator]{}},
 	{name: "Session", of: access.Session{}},
-	{name: "SessionList", of: admin.SessionList{}},
-	{name: "Ended", of: api.Ended{}},
+	{name: "SessionList", of: gate.List[access.Session]{}},
+	{name: "Ended", of: ended{}},
 	{name: "Entry", of: audit.Entry{}, fields: map[string]openapi.Schema{
 		"count":  {Minimum: new(int64(1))},
 		"kind":   *openapi.Ref("EntryKind"),
 		"action": {Examples: []any{"topic.create"}},
 	}},
-	{name: "EntryList", of: admin.EntryList{}},
+	{name: "EntryList", of: gate.List[audit.Entry]{}},
 	{name: "Setting", of: gate.Setting{}},
-	{name: "SystemInfo", of: api.System{}},
+	{name: "SystemInfo", of: systemInfo{}},
 	{name: "Problem", of: gate.Problem{}, fields: map[string]openapi.Schema{
 		"type":   {Format: "uri"},
 		"status": *openapi.Integer(400, 599),
-		"code":   *openapi.Enum(admin.ProblemCodes...),
+		"code":   *openapi.Enum(slices.Sorted(maps.Keys(gate.Titles))...),
 		"errors": {MinItems: new(1)},
 	}},
 	{name: "FieldError", of: gate.FieldError{}},
 }
 
 var requests = []typed{
-	{name: "Publication", of: admin.PublicationBody{}, fields: map[string]openapi.Schema{
-		"payload_base64": {ContentEncoding: admin.Base64},
+	{name: "Publication", of: publicationBody{}, fields: map[string]openapi.Schema{
+		"payload_base64": {ContentEncoding: object.EncodingBase64},
 		"mime_type":      *mimeTypes.With(openapi.Schema{Default: broker.DefaultMIMEType}),
 		"priority":       priorities,
 		"expiration":     expirations,
@@ -146,7 +147,7 @@ var requests = []typed{
 		Then: ifAny("payload_base64", openapi.Schema{Type: "null"}),
 		Else: having("payload_base64", anyText),
 	}},
-	{name: "MessageIDs", of: admin.MessageIDs{}, must: []string{"ids"}, fields: map[string]openapi.Schema{
+	{name: "MessageIDs", of: messageIDs{}, must: []string{"ids"}, fields: map[string]openapi.Schema{
 		"ids": {MinItems: new(1), MaxItems: new(broker.MaxSettle)},
 	}},
 	{name: "Definitions", of: object.Definitions{}, must: []string{"version"}, fields: map[string]openapi.Schema{
@@ -157,18 +158,18 @@ var requests = []typed{
 		"scope":            scopeNames,
 		"current_password": {WriteOnly: true},
 	}},
-	{name: "NewAdministrator", of: api.NewAdministrator{}, must: []string{"name", "password"}, fields: map[string]openapi.Schema{
+	{name: "NewAdministrator", of: NewAdministrator{}, must: []string{"name", "password"}, fields: map[string]openapi.Schema{
 		"name":             someText,
 		"password":         newPasswords,
 		"current_password": {WriteOnly: true},
 	}},
-	{name: "NewPassword", of: admin.NewPassword{}, must: []string{"password"}, fields: map[string]openapi.Schema{
+	{name: "NewPassword", of: newPassword{}, must: []string{"password"}, fields: map[string]openapi.Schema{
 		"password":         newPasswords,
 		"current_password": {WriteOnly: true},
 	}},
 }
 
-var newPasswords = openapi.Schema{MinLength: new(admin.MinPassword), MaxLength: new(login.MaxPassword), WriteOnly: true}
+var newPasswords = openapi.Schema{MinLength: new(access.MinPassword), MaxLength: new(login.MaxPassword), WriteOnly: true}
 
 // otherSchemas are those that no Go type has.
 var otherSchemas = openapi.Map[*openapi.Schema]{

@@ -1,4 +1,4 @@
-package admin_test
+package api
 
 import (
 	"fmt"
@@ -6,7 +6,9 @@ import (
 	"slices"
 	"strings"
 
-	"pipit/admin"
+	"pipit/admin/gate"
+	"pipit/admin/monitor"
+	"pipit/admin/object"
 	"pipit/admin/openapi"
 	"pipit/broker"
 )
@@ -14,7 +16,7 @@ import (
 // operation is a route of the API, or of the wire protocol, in words. Its scope is the route's; its parameters in the path and
 // most of what it can be refused with follow from the path, the method and what it takes.
 type operation struct {
-	method, path string // of the API: below v1
+	method, path string // of the API: below gate.V1
 	id           string
 	summary      string
 	text         string
@@ -42,7 +44,7 @@ type group struct {
 var parameters = openapi.Map[openapi.Parameter]{
 	{Name: "search", Value: inQuery("search", "What the names contain, in any case of letters.", anyText)},
 	{Name: "desc", Value: inQuery("desc", "In the opposite order.", flags)},
-	{Name: "limit", Value: inQuery("limit", "At most so many.", *openapi.Integer(1, admin.MaxLimit).With(openapi.Schema{Default: admin.DefaultLimit}))},
+	{Name: "limit", Value: inQuery("limit", "At most so many.", *openapi.Integer(1, gate.MaxLimit).With(openapi.Schema{Default: gate.DefaultLimit}))},
 	{Name: "cursor", Value: inQuery("cursor", "The next of the page before, which had the same sort and order.", anyText)},
 	{Name: "filterTopic", Value: inQuery("topic", "Those of this topic.", anyText)},
 	{Name: "filterClient", Value: inQuery("client", "Those of this client, by username.", anyText)},
@@ -74,7 +76,7 @@ var inPath = map[string][]openapi.Parameter{
 // groups are all operations of the API.
 var groups = []group{
 	{"clients", "Who may call.", objects{
-		noun: "client", schema: "ClientAccount", sort: byAny(admin.ClientSorts, "username"),
+		noun: "client", schema: "ClientAccount", sort: byAny(object.ClientSorts.Keys()),
 		list:     "All clients, a page at a time.",
 		create:   "With a password, or with the hash of one.",
 		get:      "With how many topics it may publish to, and how many queues it has.",
@@ -83,7 +85,7 @@ var groups = []group{
 		deletion: "How many producers, consumers and messages a deletion would take along. Nothing is changed.",
 	}.operations("/{client}")},
 	{"topics", "What is published to.", objects{
-		noun: "topic", schema: "Topic", sort: byAny(admin.TopicSorts, "name"),
+		noun: "topic", schema: "Topic", sort: byAny(object.TopicSorts.Keys()),
 		list:     "All topics, a page at a time.",
 		create:   "It has neither producers nor consumers at first.",
 		get:      "With how much it has stored, and what was done since the start of the process.",
@@ -92,7 +94,7 @@ var groups = []group{
 		deletion: "How many producers, consumers and messages a deletion would take along. Nothing is changed.",
 	}.operations("/{topic}")},
 	{"producers", "Who may publish to what.", objects{
-		noun: "producer", schema: "Producer", sort: byAny(admin.ProducerSorts, "topic"),
+		noun: "producer", schema: "Producer", sort: byAny(object.ProducerSorts.Keys()),
 		filters:  []openapi.Parameter{shared("filterTopic"), shared("filterClient")},
 		list:     "All permissions to publish, a page at a time.",
 		create:   "A client has one for a topic at most.",
@@ -102,7 +104,7 @@ var groups = []group{
 		deletion: "Nothing goes with a producer; the answer tells that it exists.",
 	}.operations("/{id}")},
 	{"consumers", "Queues.", append(objects{
-		noun: "consumer", schema: "Consumer", sort: byAny(admin.ConsumerSorts, "topic"),
+		noun: "consumer", schema: "Consumer", sort: byAny(object.ConsumerSorts.Keys()),
 		filters:  []openapi.Parameter{shared("filterTopic"), shared("filterClient")},
 		list:     "All queues, a page at a time.",
 		create:   "A client may have several for a topic. The answer has the sub_key.",
@@ -127,15 +129,15 @@ var groups = []group{
 			parameters: []openapi.Parameter{
 				inQuery("topic", "Name of the topic. Either it or consumer is needed.", anyText),
 				inQuery("consumer", "Id of a consumer: only what it is not done with, with its states.", numbers),
-				inQuery("state", "Those in this state. Without it: all but the delayed ones.", *openapi.Enum(admin.BrowseStates...)),
+				inQuery("state", "Those in this state. Without it: all but the delayed ones.", *openapi.Enum(browseStates...)),
 				inQuery("priority", "Those of this priority.", *openapi.Integer(broker.MinPriority, broker.MaxPriority)),
 				inQuery("since", "Those created then or later.", openapi.Schema{Type: "string", Format: "date-time"}),
 				inQuery("until", "Those created before.", openapi.Schema{Type: "string", Format: "date-time"}),
 				inQuery("text", "Those whose payload contains it, byte by byte.", openapi.Schema{Type: "string", MaxLength: new(broker.MaxBrowseText)}),
 				shared("limit"),
 				inQuery("cursor", "The next of the page before, which was asked for the same.", anyText),
-				inQuery("payload", fmt.Sprintf("Bytes of each payload at most; with the limit at most %d in all. 0: none.", admin.MaxPayloadTotal),
-					*openapi.Integer(0, admin.MaxPayloadEach).With(openapi.Schema{Default: admin.DefaultPayload})),
+				inQuery("payload", fmt.Sprintf("Bytes of each payload at most; with the limit at most %d in all. 0: none.", maxPayloadTotal),
+					*openapi.Integer(0, maxPayloadEach).With(openapi.Schema{Default: defaultPayload})),
 			}, reply: "MessageList", refused: []refused{{404, "NotFound"}}},
 		{method: "GET", path: "/messages/{topic}/{id}", id: "getMessage", summary: "Get a message, and where it stands with each consumer",
 			text: "Nothing is consumed by it.",
@@ -161,7 +163,7 @@ var groups = []group{
 		{method: "GET", path: "/stats/history", id: "getHistory", summary: "Get the rates of the last hour or day",
 			text: "A step is 10 s in an hour and 5 min in a day.",
 			parameters: []openapi.Parameter{
-				inQuery("range", "How far back.", *openapi.Enum(admin.RangeHour, admin.RangeDay).With(openapi.Schema{Default: admin.RangeHour})),
+				inQuery("range", "How far back.", *openapi.Enum(monitor.RangeHour, monitor.RangeDay).With(openapi.Schema{Default: monitor.RangeHour})),
 				inQuery("topic", "Of this topic. Without it: of all.", anyText),
 			}, reply: "History", refused: []refused{{404, "NotFound"}}},
 	}},
@@ -176,7 +178,7 @@ var groups = []group{
 			text: "Takes what the services zato.pubsub.topics.get-list, zato.pubsub.producers.get-list and zato.pubsub.consumers.get-list of Zato 2.0 answer. Security definitions that are no clients here are created inactive and with a password that nobody knows. The max_depth of a topic, which in Zato counts only what was not moved to consumers yet, is at least that of each of its consumers. A consumer that is created has an ack_timeout of 24 hours, as Zato had none. The answer's warnings say so. The limits are those of importDefinitions.",
 			parameters: []openapi.Parameter{
 				shared("dryRun"),
-				inQuery("list", "What the body is the list of.", *openapi.Enum(admin.ZatoTopics, admin.ZatoProducers, admin.ZatoConsumers)),
+				inQuery("list", "What the body is the list of.", *openapi.Enum(object.ZatoTopics, object.ZatoProducers, object.ZatoConsumers)),
 				inQuery("topic", "Name of the topic that a list of producers or consumers is of.", anyText),
 			}, body: "ZatoLists", reply: "Import"},
 	}},
@@ -253,8 +255,8 @@ func (n objects) operations(parameter string) []operation {
 }
 
 // byAny is the parameter that says what a list is sorted by.
-func byAny(keys []string, byDefault string) openapi.Parameter {
-	return inQuery("sort", "What to sort by.", *openapi.Enum(keys...).With(openapi.Schema{Default: byDefault}))
+func byAny(keys []string) openapi.Parameter {
+	return inQuery("sort", "What to sort by.", *openapi.Enum(keys...).With(openapi.Schema{Default: keys[0]}))
 }
 
 func inQuery(name, text string, s openapi.Schema) openapi.Parameter {

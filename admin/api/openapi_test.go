@@ -1,4 +1,4 @@
-package admin_test
+package api
 
 import (
 	"bytes"
@@ -9,7 +9,9 @@ import (
 	"strconv"
 	"testing"
 
-	"pipit/admin"
+	"pipit/admin/access"
+	"pipit/admin/gate"
+	"pipit/admin/object"
 	"pipit/admin/openapi"
 )
 
@@ -23,15 +25,15 @@ func TestOpenAPIIsCurrent(t *testing.T) {
 		t.Fatal("no document", err)
 	}
 	if *write {
-		if err := os.WriteFile("api/openapi.json", made, 0o644); err != nil { // #nosec G306 -- a source file
+		if err := os.WriteFile("openapi.json", made, 0o644); err != nil { // #nosec G306 -- a source file
 			t.Fatal(err)
 		}
 		return
 	}
-	if bytes.Equal(made, admin.OpenAPI) {
+	if bytes.Equal(made, openAPI) {
 		return
 	}
-	is, want := bytes.Split(admin.OpenAPI, []byte("\n")), bytes.Split(made, []byte("\n"))
+	is, want := bytes.Split(openAPI, []byte("\n")), bytes.Split(made, []byte("\n"))
 	for i := range min(len(is), len(want)) {
 		if !bytes.Equal(is[i], want[i]) {
 			t.Fatalf("openapi.json is not what the code says, from line %d: %s\nwanted is %s\nrun: go generate ./admin/api", i+1, is[i], want[i])
@@ -59,7 +61,7 @@ func apiDocument(t *testing.T) *openapi.Document {
 			SecuritySchemes: openapi.Map[openapi.SecurityScheme]{
 				{Name: "bearer", Value: openapi.SecurityScheme{Type: "http", Scheme: "bearer",
 					Description: "A token. Its scope is read, write or admin, and each includes those before it: an operation takes one of its x-scope at the least."}},
-				{Name: "cookie", Value: openapi.SecurityScheme{Type: "apiKey", In: "cookie", Name: admin.SessionCookie,
+				{Name: "cookie", Value: openapi.SecurityScheme{Type: "apiKey", In: "cookie", Name: access.SessionCookie,
 					Description: "The session of an administrator. Under TLS its name is __Host-pipit_session."}},
 				{Name: "basic", Value: openapi.SecurityScheme{Type: "http", Scheme: "basic", Description: "A client's username and password."}},
 			},
@@ -69,17 +71,17 @@ func apiDocument(t *testing.T) *openapi.Document {
 		},
 	}
 	scopes := map[string]string{}
-	for route, scope := range admin.Scopes() {
-		scopes[openapi.AnyNames(route)] = scope
+	for _, rt := range (&API{Objects: &object.Objects{}}).Routes() {
+		scopes[rt.Method+" "+openapi.AnyNames(rt.Path)] = rt.Access.String()
 	}
 	for _, g := range groups {
 		d.Tags = append(d.Tags, openapi.Tag{Name: g.tag, Description: g.text})
 		for _, op := range g.operations {
-			route := op.method + " " + openapi.AnyNames(admin.V1+op.path)
+			route := op.method + " " + openapi.AnyNames(gate.V1+op.path)
 			if scopes[route] == "" {
 				t.Errorf("%s is described, and no route", route)
 			}
-			d.Add(op.method, admin.V1+op.path, op.ofTheAPI(g.tag, scopes[route]))
+			d.Add(op.method, gate.V1+op.path, op.ofTheAPI(g.tag, scopes[route]))
 			delete(scopes, route)
 		}
 	}
@@ -116,7 +118,7 @@ func problems() openapi.Map[*openapi.Response] {
 		{"Unavailable", "Shutting down, or overloaded: unavailable.", "Retry-After"},
 		{"DiskFull", "There is no room on the disk, nothing was stored: disk_full.", ""},
 	} {
-		all.Set(p.name, &openapi.Response{Description: p.text, Headers: headers(p.header), Content: content("Problem", admin.TypeProblem)})
+		all.Set(p.name, &openapi.Response{Description: p.text, Headers: headers(p.header), Content: content("Problem", TypeProblem)})
 	}
 	return all
 }
@@ -144,9 +146,9 @@ func (op operation) ofTheAPI(tag, scope string) *openapi.Operation {
 		refusals = append(refusals, refused{412, "Changed"})
 	}
 	if op.body != "" {
-		types := []string{admin.TypeJSON}
+		types := []string{TypeJSON}
 		if op.method == "PATCH" {
-			types = []string{admin.TypePatch, admin.TypeJSON}
+			types = []string{TypePatch, TypeJSON}
 		}
 		out.Body = &openapi.Body{Required: true, Content: content(op.body, types...)}
 		refusals = append(refusals, refused{413, "TooLarge"}, refused{415, "UnsupportedType"})
@@ -164,9 +166,9 @@ func (op operation) replies() openapi.Map[*openapi.Response] {
 	case "bytes":
 		r.Content = openapi.Map[openapi.Content]{{Name: "application/octet-stream"}}
 	case "object":
-		r.Content = openapi.Map[openapi.Content]{{Name: admin.TypeJSON, Value: openapi.Content{Schema: &openapi.Schema{Type: "object"}}}}
+		r.Content = openapi.Map[openapi.Content]{{Name: TypeJSON, Value: openapi.Content{Schema: &openapi.Schema{Type: "object"}}}}
 	default:
-		r.Content = content(op.reply, admin.TypeJSON)
+		r.Content = content(op.reply, TypeJSON)
 	}
 	if op.status == http.StatusCreated {
 		r.Description = "Made."
