@@ -64,11 +64,11 @@ type Admin struct {
 	log      *slog.Logger
 	lines    *exchange.Lines
 	router   *httprouter.Router
-	links    *strings.Replacer // puts the prefix in front of the links of a page
 	monitor  *monitor.Monitor
 	started  time.Time
 
 	api     *api.API
+	web     *Site
 	objects *object.Objects
 	users   *access.Users
 	trail   *audit.Log
@@ -92,7 +92,6 @@ func New(b *broker.Broker, o Options) (*Admin, error) {
 		reach:   o.reach(),
 		log:     o.Logger,
 		lines:   exchange.NewLines(o.Logger),
-		links:   prefixer(o.PathPrefix),
 		started: time.Now(),
 		closing: make(chan struct{}),
 	}
@@ -107,8 +106,9 @@ func New(b *broker.Broker, o Options) (*Admin, error) {
 	a.Adjust(o)
 	a.monitor = monitor.New(b, o.PathPrefix, a.started)
 	a.monitor.Start()
-	a.api = &api.API{Broker: b, Objects: a.objects, Users: a.users, Trail: a.trail, Monitor: a.monitor, Version: o.Version, Started: a.started,
-		Settings: func() []gate.Setting { return a.adjusted.Load().settings }}
+	settings := func() []gate.Setting { return a.adjusted.Load().settings }
+	a.api = &api.API{Broker: b, Objects: a.objects, Users: a.users, Trail: a.trail, Monitor: a.monitor, Version: o.Version, Started: a.started, Settings: settings}
+	a.web = &Site{Broker: b, Objects: a.objects, Users: a.users, Trail: a.trail, Monitor: a.monitor, Reach: a.reach, Version: o.Version, Started: a.started, Settings: settings}
 	a.register()
 	a.workers.Go(a.keep)
 	return a, nil
@@ -210,7 +210,7 @@ func (a *Admin) fail(x *call, r *http.Request) {
 	if gate.IsAPI(r) {
 		api.WriteProblem(x, x.Err)
 	} else {
-		a.errorPage(x, r, x.Err)
+		a.web.ErrorPage(x, r.WithContext(gate.WithActor(r.Context(), x.who)), x.Err)
 	}
 	a.lines.Refused(&x.Exchange, x.Status, slog.String("reason", x.Err.Error()))
 }
@@ -227,7 +227,7 @@ func (a *Admin) register() {
 			}
 			x.Err = gate.Refuse(http.StatusMethodNotAllowed, "method_not_allowed", message)
 		})
-	for _, rt := range slices.Concat(a.pageRoutes(), a.api.Routes()) {
+	for _, rt := range slices.Concat(a.web.Routes(), a.api.Routes()) {
 		a.add(rt)
 	}
 	home := func(w http.ResponseWriter, r *http.Request, _ params) error {

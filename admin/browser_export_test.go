@@ -11,7 +11,7 @@ import (
 // PagePaths returns the paths of all pages, as the router takes them.
 func (a *Admin) PagePaths() []string {
 	var paths []string
-	for _, r := range a.pageRoutes() {
+	for _, r := range a.web.Routes() {
 		switch {
 		case r.Method != "GET" || strings.HasPrefix(r.Path, gate.AssetsPath):
 		case r.Path == "/admin/live" || r.Path == "/admin/history": // what the script reads
@@ -27,5 +27,6 @@ func (a *Admin) PagePaths() []string {
 func (a *Admin) Sampling(start time.Time) (sample func(time.Time)) {
 	a.monitor.Close()
 	a.monitor = monitor.New(a.b, "", start)
+	a.web.Monitor = a.monitor
 	return a.monitor.Sample
 }

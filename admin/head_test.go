@@ -19,7 +19,7 @@ func TestHead(t *testing.T) {
 	r.want(r.call("POST", v1+"/topics", `{"name": "/1"}`, as), http.StatusCreated)
 	parameter := regexp.MustCompile(`[:*][a-z]+`)
 	found := 0
-	for _, rt := range slices.Concat(r.a.pageRoutes(), r.a.api.Routes()) {
+	for _, rt := range slices.Concat(r.a.web.Routes(), r.a.api.Routes()) {
 		if rt.Method != http.MethodGet {
 			continue
 		}
@@ -29,13 +29,13 @@ func TestHead(t *testing.T) {
 			t.Errorf("HEAD %s: a body", path)
 		}
 		if rt.Path == "/admin/live" { // a GET of it lasts
-			if head.status != http.StatusOK || head.header.Get(contentType) != typeEvents {
+			if head.status != http.StatusOK || head.header.Get("Content-Type") != "text/event-stream" {
 				t.Errorf("HEAD %s: %d %v", path, head.status, head.header)
 			}
 			continue
 		}
 		get := r.call("GET", path, "", as)
-		if head.status != get.status || head.header.Get(contentType) != get.header.Get(contentType) || head.header.Get("Location") != get.header.Get("Location") ||
+		if head.status != get.status || head.header.Get("Content-Type") != get.header.Get("Content-Type") || head.header.Get("Location") != get.header.Get("Location") ||
 			head.header.Get("ETag") != get.header.Get("ETag") {
 			t.Errorf("%s: HEAD %d %v, GET %d %v", path, head.status, head.header, get.status, get.header)
 		}
@@ -59,10 +59,10 @@ func TestHead(t *testing.T) {
 func TestHeadKeepsNotice(t *testing.T) {
 	r := newAuthRig(t, false)
 	r.account()
-	notice := withCookie(&http.Cookie{Name: noticeName, Value: "aGVsbG8"})
+	notice := withCookie(&http.Cookie{Name: noticeCookie, Value: "aGVsbG8"})
 	for method, want := range map[string]bool{"HEAD": false, "GET": true} {
 		a := r.call(method, gate.LoginPath, "", notice)
-		if taken := strings.Contains(a.header.Get("Set-Cookie"), noticeName); taken != want {
+		if taken := strings.Contains(a.header.Get("Set-Cookie"), noticeCookie); taken != want {
 			t.Errorf("%s: the notice is taken: %v", method, taken)
 		}
 	}

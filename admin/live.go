@@ -19,16 +19,16 @@ const (
 )
 
 // pageLive streams frames as server-sent events until the viewer leaves or the broker drains.
-func (a *Admin) pageLive(w http.ResponseWriter, r *http.Request, _ params) error {
+func (op overviewPages) pageLive(w http.ResponseWriter, r *http.Request, _ params) error {
 	w.Header().Set(contentType, typeEvents)
 	if r.Method == http.MethodHead {
 		return nil
 	}
-	ch := a.monitor.Watch()
+	ch := op.Monitor.Watch()
 	if ch == nil {
 		return &broker.Error{Code: broker.Unavailable, Message: "Too many pages are live", RetryAfter: 10 * time.Second}
 	}
-	defer a.monitor.Unwatch(ch)
+	defer op.Monitor.Unwatch(ch)
 	rc := http.NewResponseController(w)
 	_ = rc.SetReadDeadline(time.Time{}) // past it the server would take the viewer for gone
 	send := func(event []byte) error {
@@ -49,23 +49,23 @@ func (a *Admin) pageLive(w http.ResponseWriter, r *http.Request, _ params) error
 			}
 		case <-r.Context().Done():
 			return nil
-		case <-a.b.Done():
+		case <-op.Broker.Done():
 			return nil
 		}
-		if !a.users.StillSignedIn(r) {
+		if !op.Users.StillSignedIn(r) {
 			return nil
 		}
 	}
 }
 
 // pageHistory answers with a History, of a topic or of all.
-func (a *Admin) pageHistory(w http.ResponseWriter, r *http.Request, _ params) error {
+func (op overviewPages) pageHistory(w http.ResponseWriter, r *http.Request, _ params) error {
 	q := r.URL.Query()
 	rng := q.Get("range")
 	if rng != monitor.RangeHour && rng != monitor.RangeDay {
 		return broker.Invalidf("range %q: allowed are %s and %s", clip.To(rng, 64), monitor.RangeHour, monitor.RangeDay)
 	}
-	b, err := json.Marshal(a.monitor.History(rng, q.Get("topic")))
+	b, err := json.Marshal(op.Monitor.History(rng, q.Get("topic")))
 	if err != nil {
 		return err
 	}

@@ -21,7 +21,7 @@ func stream(t *testing.T, r *authRig, cookie *http.Cookie) (*http.Response, *buf
 		t.Fatal(err)
 	}
 	withCookie(cookie)(req)
-	withHeader("Accept", typeEvents)(req)
+	withHeader("Accept", "text/event-stream")(req)
 	resp, err := http.DefaultClient.Do(req)
 	if err != nil {
 		t.Fatal(err)
@@ -52,11 +52,11 @@ func TestLiveStream(t *testing.T) {
 	w.publish(watchedTopic, 3)
 	w.receive(1)
 	cookie := w.signedIn()
-	if a := w.call("GET", "/admin/live", "", withHeader("Accept", typeEvents)); a.status != http.StatusUnauthorized {
+	if a := w.call("GET", "/admin/live", "", withHeader("Accept", "text/event-stream")); a.status != http.StatusUnauthorized {
 		t.Errorf("without a session: %d", a.status)
 	}
 	resp, body := stream(t, w.authRig, cookie)
-	if h := resp.Header; resp.StatusCode != http.StatusOK || h.Get("Content-Type") != typeEvents || h.Get("Cache-Control") != "no-store" {
+	if h := resp.Header; resp.StatusCode != http.StatusOK || h.Get("Content-Type") != "text/event-stream" || h.Get("Cache-Control") != "no-store" {
 		t.Errorf("%d %v", resp.StatusCode, h)
 	}
 	if line, _ := body.ReadString('\n'); line != "retry: 5000\n" {

@@ -10,11 +10,14 @@ import (
 	"pipit/broker"
 )
 
-// clientPages describes the pages of clients.
-func (a *Admin) clientPages() *pages[object.Client] {
+// clientPages are the pages of clients.
+type clientPages struct{ *Site }
+
+// pages describes what they have in common with those of other nouns.
+func (cp clientPages) pages() *pages[object.Client] {
 	return &pages[object.Client]{
-		Noun: a.objects.Clients(),
-		a:    a,
+		Noun: cp.Objects.Clients(),
+		site: cp.Site,
 		orders: []order{
 			{Key: "username", Label: "Username"},
 			{Key: "name", Label: "Name"},
@@ -37,8 +40,8 @@ func (a *Admin) clientPages() *pages[object.Client] {
 			return slices.Insert(fields, len(fields)-1, field{Name: "generate", Label: "Make a password", Type: "checkbox", Hint: "It is shown once", Order: true})
 		},
 		read:   readClient,
-		answer: a.answerPassword,
-		show:   a.pageClient,
+		answer: cp.answerPassword,
+		show:   cp.pageClient,
 		deletes: func(c *object.Client) deletion {
 			return deletion{
 				lead:  "This deletes the client " + c.Username + ". It cannot be undone.",
@@ -80,12 +83,12 @@ type passwordPage struct {
 
 // answerPassword shows a password that was made, once. It is the answer to the form itself: a
 // secret has no place in a cookie or an address.
-func (a *Admin) answerPassword(w http.ResponseWriter, r *http.Request, f *form, c *object.Client) (answered bool, err error) {
+func (cp clientPages) answerPassword(w http.ResponseWriter, r *http.Request, f *form, c *object.Client) (answered bool, err error) {
 	if c.Password == "" || c.Password == f.get("password") { // none, or a typed one
 		return false, nil
 	}
 	page := passwordPage{Client: *c, Password: c.Password, Command: "PASSWORD=" + shellQuote(c.Password)}
-	return true, a.render(w, r, "client_password", http.StatusOK, view{Title: "Password of " + c.Username, Nav: "clients", Data: page})
+	return true, cp.render(w, r, "client_password", http.StatusOK, view{Title: "Password of " + c.Username, Nav: "clients", Data: page})
 }
 
 type clientPage struct {
@@ -98,15 +101,15 @@ type clientPage struct {
 	Commands     []command
 }
 
-func (a *Admin) pageClient(w http.ResponseWriter, r *http.Request, c *object.Client) (err error) {
+func (cp clientPages) pageClient(w http.ResponseWriter, r *http.Request, c *object.Client) (err error) {
 	page := clientPage{Client: *c, Back: link{"/admin/clients", "Clients"}}
-	if page.ProducerList, err = a.objects.Producers().List(query{Client: c.Username, Sort: "topic", Limit: maxBeside}); err != nil {
+	if page.ProducerList, err = cp.Objects.Producers().List(query{Client: c.Username, Sort: "topic", Limit: maxBeside}); err != nil {
 		return err
 	}
-	if page.ConsumerList, err = a.objects.Consumers().List(query{Client: c.Username, Sort: "topic", Limit: maxBeside}); err != nil {
+	if page.ConsumerList, err = cp.Objects.Consumers().List(query{Client: c.Username, Sort: "topic", Limit: maxBeside}); err != nil {
 		return err
 	}
-	names := a.topicNames()
+	names := cp.topicNames()
 	page.AddProducer = newForm("add-producer", "/admin/producers", "Add producer",
 		field{Name: "topic", Label: "Topic", Required: true, Options: names, Hint: "Where the client may publish"},
 		field{Name: "client", Type: "hidden", Value: c.Username},
@@ -118,10 +121,10 @@ func (a *Admin) pageClient(w http.ResponseWriter, r *http.Request, c *object.Cli
 		field{Name: "client", Type: "hidden", Value: c.Username},
 		field{Name: "is_active", Type: "hidden", Value: checked})
 	if items := page.ProducerList.Items; len(items) > 0 {
-		page.Commands = a.bases(r).publishCommands(c.Username, items[0].Topic)[:1]
+		page.Commands = cp.bases(r).publishCommands(c.Username, items[0].Topic)[:1]
 	}
 	if items := page.ConsumerList.Items; len(items) > 0 {
-		page.Commands = append(page.Commands, a.bases(r).receiveCommands(c.Username, items[0].Topic, "")[:1]...)
+		page.Commands = append(page.Commands, cp.bases(r).receiveCommands(c.Username, items[0].Topic, "")[:1]...)
 	}
-	return a.render(w, r, "client", http.StatusOK, view{Title: c.Username, Nav: "clients", Data: page})
+	return cp.render(w, r, "client", http.StatusOK, view{Title: c.Username, Nav: "clients", Data: page})
 }

@@ -11,11 +11,14 @@ import (
 	"pipit/broker"
 )
 
-// consumerPages describes the pages of consumers.
-func (a *Admin) consumerPages() *pages[object.Consumer] {
+// consumerPages are the pages of consumers.
+type consumerPages struct{ *Site }
+
+// pages describes what they have in common with those of other nouns.
+func (cp consumerPages) pages() *pages[object.Consumer] {
 	return &pages[object.Consumer]{
-		Noun: a.objects.Consumers(),
-		a:    a,
+		Noun: cp.Objects.Consumers(),
+		site: cp.Site,
 		orders: []order{
 			{Key: "topic", Label: "Topic"},
 			{Key: "client", Label: "Client"},
@@ -30,15 +33,15 @@ func (a *Admin) consumerPages() *pages[object.Consumer] {
 		wide:    true,
 		newFields: func(proposed url.Values) []field {
 			c := object.NewConsumer()
-			return a.proposePair(settingFields(broker.ConsumerFields, &c.Consumer, true), proposed)
+			return cp.proposePair(settingFields(broker.ConsumerFields, &c.Consumer, true), proposed)
 		},
 		editFields: func(c *object.Consumer) []field { return settingFields(broker.ConsumerFields, &c.Consumer, false) },
-		exists:     a.checkPair,
+		exists:     cp.checkPair,
 		read:       func(f *form, c *object.Consumer) error { return readSettings(f, broker.ConsumerFields, &c.Consumer) },
 		created: func(_ *form, c *object.Consumer) (to, notice string) {
 			return consumerPath(c.ID), "The consumer was created. Its sub_key is below"
 		},
-		show: a.pageConsumer,
+		show: cp.pageConsumer,
 		deletes: func(c *object.Consumer) deletion {
 			return deletion{
 				lead:  "This deletes the consumer " + c.Client + " of " + c.Topic + " and its queue. It cannot be undone.",
@@ -80,7 +83,7 @@ func oneButton(name, action, submit, revision string) *form {
 	return f
 }
 
-func (a *Admin) consumerPage(r *http.Request, c *object.Consumer, reveal bool) consumerPage {
+func (cp consumerPages) consumerPage(r *http.Request, c *object.Consumer, reveal bool) consumerPage {
 	path := consumerPath(c.ID)
 	page := consumerPage{
 		Consumer:  *c,
@@ -98,89 +101,89 @@ func (a *Admin) consumerPage(r *http.Request, c *object.Consumer, reveal bool) c
 		page.Revealed = c.SubKey
 	}
 	page.SubKey = "" // what a template does not have, it cannot show
-	page.Commands = a.bases(r).receiveCommands(c.Client, c.Topic, page.Revealed)
+	page.Commands = cp.bases(r).receiveCommands(c.Client, c.Topic, page.Revealed)
 	return page
 }
 
-func (a *Admin) renderConsumer(w http.ResponseWriter, r *http.Request, status int, page consumerPage) error {
-	return a.render(w, r, "consumer", status, view{Title: "Consumer " + object.OfTopic(page.Client, page.Topic), Nav: "consumers", Data: page})
+func (cp consumerPages) renderConsumer(w http.ResponseWriter, r *http.Request, status int, page consumerPage) error {
+	return cp.render(w, r, "consumer", status, view{Title: "Consumer " + object.OfTopic(page.Client, page.Topic), Nav: "consumers", Data: page})
 }
 
-func (a *Admin) pageConsumer(w http.ResponseWriter, r *http.Request, c *object.Consumer) error {
+func (cp consumerPages) pageConsumer(w http.ResponseWriter, r *http.Request, c *object.Consumer) error {
 	reveal := r.URL.Query().Has("reveal") && actorOf(r.Context()).Access >= write
 	if reveal {
-		a.objects.NoteReveal(r, c)
+		cp.Objects.NoteReveal(r, c)
 	}
-	return a.renderConsumer(w, r, http.StatusOK, a.consumerPage(r, c, reveal))
+	return cp.renderConsumer(w, r, http.StatusOK, cp.consumerPage(r, c, reveal))
 }
 
-// queuePageRoutes are the forms of a consumer's page.
-func (a *Admin) queuePageRoutes() []route {
+// queueRoutes are the forms of a consumer's page.
+func (cp consumerPages) queueRoutes() []route {
 	one := "/admin/consumers/:id"
 	return []route{
-		gate.Post(one+"/rotate", a.pageRotate, write),
-		gate.Post(one+"/clear", a.pageClear, write),
-		gate.Post(one+"/clear-in-flight", a.pageClearInFlight, write),
-		gate.Post(one+"/release", a.pageRelease, write),
+		gate.Post(one+"/rotate", cp.postRotate, write),
+		gate.Post(one+"/clear", cp.postClear, write),
+		gate.Post(one+"/clear-in-flight", cp.postClearInFlight, write),
+		gate.Post(one+"/release", cp.postRelease, write),
 	}
 }
 
 // onConsumer runs one of the forms of a consumer's page, and shows the page again, with the form
 // open, where that was refused.
-func (a *Admin) onConsumer(w http.ResponseWriter, r *http.Request, p params, pick func(*consumerPage) *form, do func(*object.Consumer, *form) (notice string, err error)) error {
+func (cp consumerPages) onConsumer(w http.ResponseWriter, r *http.Request, p params, pick func(*consumerPage) *form, do func(*object.Consumer, *form) (notice string, err error)) error {
 	v, err := readForm(w, r)
 	if err != nil {
 		return err
 	}
-	c, err := a.objects.Consumers().Get(p["id"])
+	c, err := cp.Objects.Consumers().Get(p["id"])
 	if err != nil {
 		return err
 	}
-	page := a.consumerPage(r, &c, false)
+	page := cp.consumerPage(r, &c, false)
 	f := pick(&page)
 	f.typed(v)
 	notice, err := do(&c, f)
 	if err == nil {
-		return a.done(w, r, page.Path, notice)
+		return cp.done(w, r, page.Path, notice)
 	}
 	if broker.CodeOf(err) == broker.Conflict {
 		f.Changed, f.Open, f.Revision = true, true, c.Revision
-		return a.renderConsumer(w, r, http.StatusConflict, page)
+		return cp.renderConsumer(w, r, http.StatusConflict, page)
 	}
 	status, err := f.fail(err)
 	if err != nil {
 		return err
 	}
-	return a.renderConsumer(w, r, status, page)
+	return cp.renderConsumer(w, r, status, page)
 }
 
-func (a *Admin) pageRotate(w http.ResponseWriter, r *http.Request, p params) error {
-	return a.onConsumer(w, r, p, func(p *consumerPage) *form { return p.Rotate }, func(c *object.Consumer, f *form) (string, error) {
-		_, err := a.objects.RotateSubKey(r.Context(), actorOf(r.Context()), c, f.Revision)
+func (cp consumerPages) postRotate(w http.ResponseWriter, r *http.Request, p params) error {
+	return cp.onConsumer(w, r, p, func(p *consumerPage) *form { return p.Rotate }, func(c *object.Consumer, f *form) (string, error) {
+		_, err := cp.Objects.RotateSubKey(r.Context(), actorOf(r.Context()), c, f.Revision)
 		return "The consumer has a new sub_key. The old one is refused from now on", err
 	})
 }
 
-func (a *Admin) pageClear(w http.ResponseWriter, r *http.Request, p params) error {
-	return a.onConsumer(w, r, p, func(p *consumerPage) *form { return p.Clear }, func(c *object.Consumer, f *form) (string, error) {
+func (cp consumerPages) postClear(w http.ResponseWriter, r *http.Request, p params) error {
+	return cp.onConsumer(w, r, p, func(p *consumerPage) *form { return p.Clear }, func(c *object.Consumer, f *form) (string, error) {
 		if err := f.confirmed(c.Topic); err != nil {
 			return "", err
 		}
-		n, err := a.objects.ClearBacklog(r.Context(), actorOf(r.Context()), c)
+		n, err := cp.Objects.ClearBacklog(r.Context(), actorOf(r.Context()), c)
 		return "The backlog was cleared: " + count(n, "message", "messages"), err
 	})
 }
 
-func (a *Admin) pageClearInFlight(w http.ResponseWriter, r *http.Request, p params) error {
-	return a.onConsumer(w, r, p, func(p *consumerPage) *form { return p.Done }, func(c *object.Consumer, f *form) (string, error) {
-		n, err := a.objects.ClearInFlight(r.Context(), actorOf(r.Context()), c)
+func (cp consumerPages) postClearInFlight(w http.ResponseWriter, r *http.Request, p params) error {
+	return cp.onConsumer(w, r, p, func(p *consumerPage) *form { return p.Done }, func(c *object.Consumer, f *form) (string, error) {
+		n, err := cp.Objects.ClearInFlight(r.Context(), actorOf(r.Context()), c)
 		return "What was in flight was cleared: " + count(int64(n), "message", "messages"), err
 	})
 }
 
-func (a *Admin) pageRelease(w http.ResponseWriter, r *http.Request, p params) error {
-	return a.onConsumer(w, r, p, func(p *consumerPage) *form { return p.Release }, func(c *object.Consumer, f *form) (string, error) {
-		n, err := a.objects.ReleaseInFlight(r.Context(), actorOf(r.Context()), c)
+func (cp consumerPages) postRelease(w http.ResponseWriter, r *http.Request, p params) error {
+	return cp.onConsumer(w, r, p, func(p *consumerPage) *form { return p.Release }, func(c *object.Consumer, f *form) (string, error) {
+		n, err := cp.Objects.ReleaseInFlight(r.Context(), actorOf(r.Context()), c)
 		return "Deliverable at once: " + count(int64(n), "message", "messages"), err
 	})
 }

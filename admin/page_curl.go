@@ -23,8 +23,8 @@ func shellQuote(s string) string {
 // bases are the base URLs that a request's sender reaches the API and the wire protocol by.
 type bases struct{ admin, wire string }
 
-func (a *Admin) bases(r *http.Request) bases {
-	admin, wire := a.reach.Bases(r)
+func (s *Site) bases(r *http.Request) bases {
+	admin, wire := s.Reach.Bases(r)
 	return bases{admin, wire}
 }
 

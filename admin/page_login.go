@@ -10,37 +10,50 @@ import (
 	"pipit/broker"
 )
 
+// loginPages let people in: signing in and out, and the set-up.
+type loginPages struct{ *Site }
+
+func (lp loginPages) routes() []route {
+	return []route{
+		gate.Get("/admin/login", lp.pageLogin, public),
+		gate.Post("/admin/login", lp.postLogin, public),
+		gate.Post("/admin/logout", lp.postLogout, public),
+		gate.Get("/admin/setup", lp.pageSetup, public),
+		gate.Post("/admin/setup", lp.postSetup, public),
+	}
+}
+
 type loginPage struct {
 	Name string
 	Next string // path of the page to go to
 }
 
-func (a *Admin) pageLogin(w http.ResponseWriter, r *http.Request, _ params) error {
+func (lp loginPages) pageLogin(w http.ResponseWriter, r *http.Request, _ params) error {
 	next := nextPath(r.URL.Query().Get("next"))
 	if actorOf(r.Context()).Name != "" {
 		http.Redirect(w, r, next, http.StatusSeeOther) // #nosec G710 -- nextPath lets paths of ours pass alone
 		return nil
 	}
-	return a.render(w, r, "login", http.StatusOK, view{Title: "Sign in", Data: loginPage{Next: next}})
+	return lp.render(w, r, "login", http.StatusOK, view{Title: "Sign in", Data: loginPage{Next: next}})
 }
 
-func (a *Admin) postLogin(w http.ResponseWriter, r *http.Request, _ params) error {
+func (lp loginPages) postLogin(w http.ResponseWriter, r *http.Request, _ params) error {
 	f, err := readForm(w, r)
 	if err != nil {
 		return err
 	}
 	p := loginPage{f.Get("name"), nextPath(f.Get("next"))}
-	if err := a.users.SignIn(r.Context(), w, r, p.Name, f.Get("password")); err != nil {
-		return a.renderRefused(w, r, "login", "Sign in", p, err)
+	if err := lp.Users.SignIn(r.Context(), w, r, p.Name, f.Get("password")); err != nil {
+		return lp.renderRefused(w, r, "login", "Sign in", p, err)
 	}
-	return a.done(w, r, p.Next, "")
+	return lp.done(w, r, p.Next, "")
 }
 
-func (a *Admin) postLogout(w http.ResponseWriter, r *http.Request, _ params) error {
-	if err := a.users.SignOut(w, r); err != nil {
+func (lp loginPages) postLogout(w http.ResponseWriter, r *http.Request, _ params) error {
+	if err := lp.Users.SignOut(w, r); err != nil {
 		return err
 	}
-	return a.done(w, r, gate.LoginPath, "You are signed out.")
+	return lp.done(w, r, gate.LoginPath, "You are signed out.")
 }
 
 type setupPage struct{ Key, Name string }
@@ -49,39 +62,39 @@ type setupPage struct{ Key, Name string }
 func (setupPage) MinPassword() int { return access.MinPassword }
 func (setupPage) Hint() string     { return passwordHint }
 
-func (a *Admin) pageSetup(w http.ResponseWriter, r *http.Request, _ params) error {
+func (lp loginPages) pageSetup(w http.ResponseWriter, r *http.Request, _ params) error {
 	key := r.URL.Query().Get("key")
-	if err := a.users.CheckSetupKey(r.Context(), actor{Via: "web", Addr: a.reach.Addr(r)}, key); err != nil {
+	if err := lp.Users.CheckSetupKey(r.Context(), actor{Via: "web", Addr: lp.Reach.Addr(r)}, key); err != nil {
 		return err
 	}
-	return a.render(w, r, "setup", http.StatusOK, view{Title: "Set up", Data: setupPage{Key: key}})
+	return lp.render(w, r, "setup", http.StatusOK, view{Title: "Set up", Data: setupPage{Key: key}})
 }
 
-func (a *Admin) postSetup(w http.ResponseWriter, r *http.Request, _ params) error {
+func (lp loginPages) postSetup(w http.ResponseWriter, r *http.Request, _ params) error {
 	f, err := readForm(w, r)
 	if err != nil {
 		return err
 	}
 	p := setupPage{f.Get("key"), f.Get("name")}
-	switch err := a.users.SetUp(r.Context(), w, r, p.Key, p.Name, f.Get("password")); broker.CodeOf(err) {
+	switch err := lp.Users.SetUp(r.Context(), w, r, p.Key, p.Name, f.Get("password")); broker.CodeOf(err) {
 	case broker.Invalid, broker.Unavailable, broker.DiskFull:
-		return a.renderRefused(w, r, "setup", "Set up", p, err)
+		return lp.renderRefused(w, r, "setup", "Set up", p, err)
 	default:
 		if err != nil {
 			return err
 		}
 	}
-	return a.done(w, r, rootPath, "Welcome, "+p.Name+". Pipit is yours.")
+	return lp.done(w, r, rootPath, "Welcome, "+p.Name+". Pipit is yours.")
 }
 
 // renderRefused answers with the form again, and why it was refused. What is internal is returned.
-func (a *Admin) renderRefused(w http.ResponseWriter, r *http.Request, name, title string, data any, err error) error {
+func (lp loginPages) renderRefused(w http.ResponseWriter, r *http.Request, name, title string, data any, err error) error {
 	f := failureOf(err)
 	if f.Status == http.StatusInternalServerError {
 		return err
 	}
 	retryAfter(w, f.After)
-	return a.render(w, r, name, f.Status, view{Title: title, Error: f.Message, Data: data})
+	return lp.render(w, r, name, f.Status, view{Title: title, Error: f.Message, Data: data})
 }
 
 // nextPath returns the path of a page of ours that a reader wanted to see: the overview, where it

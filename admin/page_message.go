@@ -68,9 +68,9 @@ func messagesForm(consumers []option, topics []option) *form {
 }
 
 // consumersOf returns a topic's consumers as options, the chosen one always among them.
-func (a *Admin) consumersOf(topic string, chosen uint32) []option {
+func (mp messagePages) consumersOf(topic string, chosen uint32) []option {
 	var options []option
-	all := a.b.Consumers()
+	all := mp.Broker.Consumers()
 	for i := range all {
 		c := &all[i]
 		if c.Topic == topic && (len(options) < maxProposals || c.ID == chosen) {
@@ -81,25 +81,28 @@ func (a *Admin) consumersOf(topic string, chosen uint32) []option {
 	return options
 }
 
-func (a *Admin) messagePageRoutes() []route {
+// messagePages are the pages of messages, and the forms that publish them.
+type messagePages struct{ *Site }
+
+func (mp messagePages) routes() []route {
 	return []route{
-		gate.Get("/admin/messages", a.pageMessages, read),
-		gate.Post("/admin/messages", a.pageDeleteMessages, write),
-		gate.Get("/admin/messages/:topic/:id", a.pageMessage, read),
-		gate.Post("/admin/messages/:topic/:id/delete", a.pageDeleteMessage, write),
-		gate.Post("/admin/messages/:topic/:id/release", a.pageReleaseMessage, write),
-		gate.Get("/admin/messages/:topic/:id/publish", a.pageRecompose, read),
-		gate.Post("/admin/messages/:topic/:id/publish", a.pageRepublish, write),
-		gate.Get("/admin/topics/:name/publish", a.pageCompose, read),
-		gate.Post("/admin/topics/:name/publish", a.pagePublish, write),
+		gate.Get("/admin/messages", mp.pageMessages, read),
+		gate.Post("/admin/messages", mp.postDeleteMessages, write),
+		gate.Get("/admin/messages/:topic/:id", mp.pageMessage, read),
+		gate.Post("/admin/messages/:topic/:id/delete", mp.postDeleteMessage, write),
+		gate.Post("/admin/messages/:topic/:id/release", mp.postReleaseMessage, write),
+		gate.Get("/admin/messages/:topic/:id/publish", mp.pageRecompose, read),
+		gate.Post("/admin/messages/:topic/:id/publish", mp.postRepublish, write),
+		gate.Get("/admin/topics/:name/publish", mp.pageCompose, read),
+		gate.Post("/admin/topics/:name/publish", mp.postPublish, write),
 	}
 }
 
-func (a *Admin) pageMessages(w http.ResponseWriter, r *http.Request, _ params) error {
+func (mp messagePages) pageMessages(w http.ResponseWriter, r *http.Request, _ params) error {
 	v := r.URL.Query()
 	page := messagesPage{Topic: v.Get("topic")}
 	if s := v.Get("consumer"); s != "" {
-		c, err := a.objects.Consumers().LookUp(s)
+		c, err := mp.Objects.Consumers().LookUp(s)
 		switch {
 		case err != nil:
 			return err
@@ -110,11 +113,11 @@ func (a *Admin) pageMessages(w http.ResponseWriter, r *http.Request, _ params) e
 		}
 	}
 	v.Set("topic", page.Topic)
-	page.Form = messagesForm(a.consumersOf(page.Topic, page.Consumer), a.topicNames())
+	page.Form = messagesForm(mp.consumersOf(page.Topic, page.Consumer), mp.topicNames())
 	page.Form.typed(v)
 	status, err := http.StatusOK, error(nil)
 	if id := strings.TrimSpace(v.Get("id")); id != "" {
-		topic, err := a.findMessage(page.Topic, id)
+		topic, err := mp.findMessage(page.Topic, id)
 		if err == nil {
 			http.Redirect(w, r, messagePath(topic, id), http.StatusSeeOther) // #nosec G710 -- a path of ours, with the names escaped
 			return nil
@@ -123,7 +126,7 @@ func (a *Admin) pageMessages(w http.ResponseWriter, r *http.Request, _ params) e
 			return err
 		}
 	} else if page.Topic != "" {
-		if err = a.browseTo(r, &page, v); err != nil {
+		if err = mp.browseTo(r, &page, v); err != nil {
 			if broker.CodeOf(err) == broker.NotFound {
 				err = &fieldError{"topic", "There is no topic of that name"}
 			}
@@ -134,17 +137,17 @@ func (a *Admin) pageMessages(w http.ResponseWriter, r *http.Request, _ params) e
 		}
 	}
 	if page.Topic == "" {
-		l, err := a.objects.Topics().List(query{Sort: "depth", Desc: true, Limit: 10})
+		l, err := mp.Objects.Topics().List(query{Sort: "depth", Desc: true, Limit: 10})
 		if err != nil {
 			return err
 		}
 		page.Busiest = slices.DeleteFunc(l.Items, func(t object.Topic) bool { return t.Depth+t.Delayed == 0 })
 	}
-	return a.render(w, r, "messages", status, view{Title: "Messages", Nav: "messages", Data: page})
+	return mp.render(w, r, "messages", status, view{Title: "Messages", Nav: "messages", Data: page})
 }
 
 // browseTo fills a page with what the query asks for.
-func (a *Admin) browseTo(r *http.Request, page *messagesPage, v url.Values) (err error) {
+func (mp messagePages) browseTo(r *http.Request, page *messagesPage, v url.Values) (err error) {
 	o := broker.BrowseOptions{
 		Topic: page.Topic, Consumer: page.Consumer, State: broker.State(v.Get("state")),
 		Text: v.Get("text"), Limit: pageSize, Cursor: v.Get("cursor"), Payload: previewLength,
@@ -160,7 +163,7 @@ func (a *Admin) browseTo(r *http.Request, page *messagesPage, v url.Values) (err
 	if o.Until, err = page.Form.time("until"); err != nil {
 		return err
 	}
-	found, err := a.objects.Browse(r.Context(), o)
+	found, err := mp.Objects.Browse(r.Context(), o)
 	if err != nil {
 		return err
 	}
@@ -196,9 +199,9 @@ func (a *Admin) browseTo(r *http.Request, page *messagesPage, v url.Values) (err
 		page.From++
 		return nil
 	}
-	producers, err := a.objects.Producers().List(query{Topic: page.Topic, Limit: 1})
+	producers, err := mp.Objects.Producers().List(query{Topic: page.Topic, Limit: 1})
 	if err == nil && len(producers.Items) > 0 {
-		page.Command = a.bases(r).publishCommands(producers.Items[0].Client, page.Topic)[0].Line
+		page.Command = mp.bases(r).publishCommands(producers.Items[0].Client, page.Topic)[0].Line
 	}
 	return err
 }
@@ -222,26 +225,26 @@ const maxFind = 1000
 
 // findMessage returns the topic of a message. With an empty topic it looks at those that have
 // messages.
-func (a *Admin) findMessage(topic, id string) (string, error) {
+func (mp messagePages) findMessage(topic, id string) (string, error) {
 	if err := broker.CheckMessageID(id); err != nil {
 		return "", &fieldError{"id", sentence(err.Error())}
 	}
 	if topic != "" {
-		_, _, err := a.b.Message(topic, id)
+		_, _, err := mp.Broker.Message(topic, id)
 		if broker.CodeOf(err) == broker.NotFound {
 			err = &fieldError{"id", "The topic has no such message, or has it no more"}
 		}
 		return topic, err
 	}
 	looked := 0
-	for _, t := range a.b.Topics() {
+	for _, t := range mp.Broker.Topics() {
 		if t.Depth+t.Delayed == 0 {
 			continue
 		}
 		if looked++; looked > maxFind {
 			return "", &fieldError{"topic", "There are too many topics to look at all of them: which one?"}
 		}
-		if _, _, err := a.b.Message(t.Name, id); err == nil {
+		if _, _, err := mp.Broker.Message(t.Name, id); err == nil {
 			return t.Name, nil
 		} else if broker.CodeOf(err) != broker.NotFound {
 			return "", err
@@ -250,7 +253,7 @@ func (a *Admin) findMessage(topic, id string) (string, error) {
 	return "", &fieldError{"id", "No topic has such a message, or has it any more"}
 }
 
-func (a *Admin) pageDeleteMessages(w http.ResponseWriter, r *http.Request, _ params) error {
+func (mp messagePages) postDeleteMessages(w http.ResponseWriter, r *http.Request, _ params) error {
 	v, err := readForm(w, r)
 	if err != nil {
 		return err
@@ -261,13 +264,13 @@ func (a *Admin) pageDeleteMessages(w http.ResponseWriter, r *http.Request, _ par
 	}
 	to := "/admin/messages?" + back.Encode()
 	if len(v["id"]) == 0 {
-		return a.done(w, r, to, "No message was chosen: nothing was deleted")
+		return mp.done(w, r, to, "No message was chosen: nothing was deleted")
 	}
-	n, err := a.objects.DeleteMessages(r.Context(), actorOf(r.Context()), v.Get("topic"), v["id"])
+	n, err := mp.Objects.DeleteMessages(r.Context(), actorOf(r.Context()), v.Get("topic"), v["id"])
 	if err != nil {
 		return err
 	}
-	return a.done(w, r, to, "Deleted: "+count(int64(n), "message", "messages"))
+	return mp.done(w, r, to, "Deleted: "+count(int64(n), "message", "messages"))
 }
 
 // maxStandings is how many consumers of a message its page shows, those first that still need it.
@@ -286,12 +289,12 @@ type messagePage struct {
 }
 
 // message returns the message that a path names.
-func (a *Admin) message(p params) (object.Message, []object.Standing, error) {
-	return a.objects.Message(unsegment(p["topic"]), unsegment(p["id"]))
+func (mp messagePages) message(p params) (object.Message, []object.Standing, error) {
+	return mp.Objects.Message(unsegment(p["topic"]), unsegment(p["id"]))
 }
 
-func (a *Admin) pageMessage(w http.ResponseWriter, r *http.Request, p params) error {
-	m, standings, err := a.message(p)
+func (mp messagePages) pageMessage(w http.ResponseWriter, r *http.Request, p params) error {
+	m, standings, err := mp.message(p)
 	if err != nil {
 		return err
 	}
@@ -316,12 +319,12 @@ func (a *Admin) pageMessage(w http.ResponseWriter, r *http.Request, p params) er
 		page.CanFree = page.CanFree || s.Held()
 	}
 	page.Standings = standings[:min(len(standings), maxStandings)]
-	return a.render(w, r, "message", http.StatusOK, view{Title: "Message " + m.ID, Nav: "messages", Data: page})
+	return mp.render(w, r, "message", http.StatusOK, view{Title: "Message " + m.ID, Nav: "messages", Data: page})
 }
 
-func (a *Admin) pageDeleteMessage(w http.ResponseWriter, r *http.Request, p params) error {
+func (mp messagePages) postDeleteMessage(w http.ResponseWriter, r *http.Request, p params) error {
 	topic, id := unsegment(p["topic"]), unsegment(p["id"])
-	n, err := a.objects.DeleteMessages(r.Context(), actorOf(r.Context()), topic, []string{id})
+	n, err := mp.Objects.DeleteMessages(r.Context(), actorOf(r.Context()), topic, []string{id})
 	if err != nil {
 		return err
 	}
@@ -329,10 +332,10 @@ func (a *Admin) pageDeleteMessage(w http.ResponseWriter, r *http.Request, p para
 	if n == 0 {
 		notice = "The message was gone already"
 	}
-	return a.done(w, r, "/admin/messages?"+url.Values{"topic": {topic}}.Encode(), notice)
+	return mp.done(w, r, "/admin/messages?"+url.Values{"topic": {topic}}.Encode(), notice)
 }
 
-func (a *Admin) pageReleaseMessage(w http.ResponseWriter, r *http.Request, p params) error {
+func (mp messagePages) postReleaseMessage(w http.ResponseWriter, r *http.Request, p params) error {
 	v, err := readForm(w, r)
 	if err != nil {
 		return err
@@ -345,7 +348,7 @@ func (a *Admin) pageReleaseMessage(w http.ResponseWriter, r *http.Request, p par
 		}
 	}
 	topic, id := unsegment(p["topic"]), unsegment(p["id"])
-	changed, err := a.objects.ReleaseMessage(r.Context(), actorOf(r.Context()), topic, id, consumer)
+	changed, err := mp.Objects.ReleaseMessage(r.Context(), actorOf(r.Context()), topic, id, consumer)
 	if err != nil {
 		return err
 	}
@@ -353,5 +356,5 @@ func (a *Admin) pageReleaseMessage(w http.ResponseWriter, r *http.Request, p par
 	if !changed {
 		notice = "Nothing held the message back"
 	}
-	return a.done(w, r, messagePath(topic, id), notice)
+	return mp.done(w, r, messagePath(topic, id), notice)
 }

@@ -3,7 +3,6 @@ package admin
 import (
 	"net/http"
 	"net/url"
-	"slices"
 	"strings"
 
 	"pipit/admin/gate"
@@ -15,7 +14,7 @@ import (
 // pages are the web pages of a noun: its list, the form of a new one, one, its edit and its deletion.
 type pages[T any] struct {
 	*object.Noun[T]
-	a       *Admin
+	site    *Site
 	orders  []order // columns of the list
 	example string  // body of a request that makes the first one
 	lead    string  // over the form of a new one
@@ -39,29 +38,17 @@ type deletion struct {
 	to, called      string // where it goes on, and how it is called there
 }
 
-// objectRoutes are the pages of topics, clients, producers, consumers and messages.
-func (a *Admin) objectRoutes() []route {
-	return slices.Concat(
-		a.topicPages().routes(),
-		a.clientPages().routes(),
-		a.producerPages().routes(),
-		a.consumerPages().routes(),
-		a.queuePageRoutes(),
-		a.messagePageRoutes(),
-	)
-}
-
 func (p *pages[T]) routes() []route {
 	list := p.listPath()
 	one := list + "/:" + p.Param
 	return []route{
 		gate.Get(list, p.pageList, read),
-		gate.Post(list, p.pageCreate, write),
+		gate.Post(list, p.postCreate, write),
 		gate.Get(one, p.page, read),
 		gate.Get(one+"/edit", p.pageEdit, read),
-		gate.Post(one+"/edit", p.pageSave, write),
+		gate.Post(one+"/edit", p.postSave, write),
 		gate.Get(one+"/delete", p.pageDrop, read),
-		gate.Post(one+"/delete", p.pageDelete, write),
+		gate.Post(one+"/delete", p.postDelete, write),
 	}
 }
 
@@ -103,8 +90,8 @@ func (p *pages[T]) pageList(w http.ResponseWriter, r *http.Request, _ params) er
 	}
 	page.Items = l.Items
 	page.found(len(l.Items), l.Total, l.Next)
-	page.Example = p.a.bases(r).createCommand(p.plural(), p.example)
-	return p.a.render(w, r, p.plural(), http.StatusOK, view{Title: sentence(p.plural()), Nav: p.plural(), Data: page})
+	page.Example = p.site.bases(r).createCommand(p.plural(), p.example)
+	return p.site.render(w, r, p.plural(), http.StatusOK, view{Title: sentence(p.plural()), Nav: p.plural(), Data: page})
 }
 
 func (p *pages[T]) newForm(proposed url.Values) *form {
@@ -114,10 +101,10 @@ func (p *pages[T]) newForm(proposed url.Values) *form {
 }
 
 func (p *pages[T]) renderNew(w http.ResponseWriter, r *http.Request, status int, f *form) error {
-	return p.a.renderForm(w, r, status, p.plural(), "New "+string(p.Kind), formPage{Back: p.backToList(), Lead: p.lead, Form: f})
+	return p.site.renderForm(w, r, status, p.plural(), "New "+string(p.Kind), formPage{Back: p.backToList(), Lead: p.lead, Form: f})
 }
 
-func (p *pages[T]) pageCreate(w http.ResponseWriter, r *http.Request, _ params) error {
+func (p *pages[T]) postCreate(w http.ResponseWriter, r *http.Request, _ params) error {
 	v, err := readForm(w, r)
 	if err != nil {
 		return err
@@ -159,7 +146,7 @@ func (p *pages[T]) finish(w http.ResponseWriter, r *http.Request, f *form, given
 	if p.Warnings != nil {
 		notice += warned(*p.Warnings(v))
 	}
-	return p.a.done(w, r, to, notice)
+	return p.site.done(w, r, to, notice)
 }
 
 func (p *pages[T]) page(w http.ResponseWriter, r *http.Request, at params) error {
@@ -177,7 +164,7 @@ func (p *pages[T]) editForm(v *T) *form {
 }
 
 func (p *pages[T]) renderEdit(w http.ResponseWriter, r *http.Request, status int, v *T, f *form) error {
-	return p.a.renderForm(w, r, status, p.plural(), p.titled("Edit", v), formPage{Back: p.back(v), Form: f})
+	return p.site.renderForm(w, r, status, p.plural(), p.titled("Edit", v), formPage{Back: p.back(v), Form: f})
 }
 
 func (p *pages[T]) pageEdit(w http.ResponseWriter, r *http.Request, at params) error {
@@ -188,7 +175,7 @@ func (p *pages[T]) pageEdit(w http.ResponseWriter, r *http.Request, at params) e
 	return p.renderEdit(w, r, 0, &v, p.editForm(&v))
 }
 
-func (p *pages[T]) pageSave(w http.ResponseWriter, r *http.Request, at params) error {
+func (p *pages[T]) postSave(w http.ResponseWriter, r *http.Request, at params) error {
 	typed, err := readForm(w, r)
 	if err != nil {
 		return err
@@ -236,10 +223,10 @@ func (p *pages[T]) pageDrop(w http.ResponseWriter, r *http.Request, at params) e
 	if err != nil {
 		return err
 	}
-	return p.a.renderForm(w, r, 0, p.plural(), p.titled("Delete", &v), p.dropPage(&v, p.deletes(&v)))
+	return p.site.renderForm(w, r, 0, p.plural(), p.titled("Delete", &v), p.dropPage(&v, p.deletes(&v)))
 }
 
-func (p *pages[T]) pageDelete(w http.ResponseWriter, r *http.Request, at params) error {
+func (p *pages[T]) postDelete(w http.ResponseWriter, r *http.Request, at params) error {
 	typed, err := readForm(w, r)
 	if err != nil {
 		return err
@@ -261,15 +248,15 @@ func (p *pages[T]) pageDelete(w http.ResponseWriter, r *http.Request, at params)
 	switch {
 	case broker.CodeOf(err) == broker.Conflict:
 		page.Form.Changed, page.Form.Revision = true, p.Revision(&v)
-		return p.a.renderForm(w, r, http.StatusConflict, p.plural(), p.titled("Delete", &v), page)
+		return p.site.renderForm(w, r, http.StatusConflict, p.plural(), p.titled("Delete", &v), page)
 	case err != nil:
 		status, err := page.Form.fail(err)
 		if err != nil {
 			return err
 		}
-		return p.a.renderForm(w, r, status, p.plural(), p.titled("Delete", &v), page)
+		return p.site.renderForm(w, r, status, p.plural(), p.titled("Delete", &v), page)
 	}
-	return p.a.done(w, r, d.to, "The "+string(p.Kind)+" "+clip.Input(d.called)+" was deleted"+withIt(with))
+	return p.site.done(w, r, d.to, "The "+string(p.Kind)+" "+clip.Input(d.called)+" was deleted"+withIt(with))
 }
 
 // lost tells what is lost with what is deleted.
@@ -302,29 +289,4 @@ func withIt(d object.Deleted) string {
 		return ""
 	}
 	return ", with " + strings.Join(parts, ", ")
-}
-
-// proposePair has the fields of a new producer or consumer propose the clients and topics that there are.
-func (a *Admin) proposePair(fields []field, proposed url.Values) []field {
-	for i := range fields {
-		switch x := &fields[i]; x.Name {
-		case "client":
-			x.Value, x.Options = proposed.Get("client"), a.usernames()
-			x.Focus = x.Value == ""
-		case "topic":
-			x.Value, x.Options = proposed.Get("topic"), a.topicNames()
-		}
-	}
-	return fields
-}
-
-// checkPair returns an error of the field that names no client or topic.
-func (a *Admin) checkPair(f *form) error {
-	if _, ok := a.b.Client(f.get("client")); !ok {
-		return &fieldError{"client", "There is no client of that username"}
-	}
-	if _, ok := a.b.Topic(f.get("topic")); !ok {
-		return &fieldError{"topic", "There is no topic of that name"}
-	}
-	return nil
 }

@@ -10,6 +10,17 @@ import (
 	"pipit/broker"
 )
 
+// overviewPages are the overview, and what the script of a page asks for: the live stream and the history of rates.
+type overviewPages struct{ *Site }
+
+func (op overviewPages) routes() []route {
+	return []route{
+		gate.Get("/admin/", op.pageOverview, read),
+		gate.Get("/admin/live", op.pageLive, read),
+		gate.Get("/admin/history", op.pageHistory, read),
+	}
+}
+
 type overviewPage struct {
 	monitor.Frame
 	Range  string // of the charts
@@ -24,22 +35,22 @@ type step struct {
 	Done              bool
 }
 
-func (a *Admin) pageOverview(w http.ResponseWriter, r *http.Request, _ params) error {
-	p := overviewPage{Frame: a.monitor.Frame(), Range: monitor.RangeHour}
+func (op overviewPages) pageOverview(w http.ResponseWriter, r *http.Request, _ params) error {
+	p := overviewPage{Frame: op.Monitor.Frame(), Range: monitor.RangeHour}
 	if r.URL.Query().Get("range") == monitor.RangeDay {
 		p.Range = monitor.RangeDay
 	}
-	a.firstSteps(r, &p)
-	return a.render(w, r, "overview", http.StatusOK, view{Title: "Overview", Nav: "overview", Data: &p})
+	op.firstSteps(r, &p)
+	return op.render(w, r, "overview", http.StatusOK, view{Title: "Overview", Nav: "overview", Data: &p})
 }
 
 // firstSteps fills in what is to do where nothing was ever published or received.
-func (a *Admin) firstSteps(r *http.Request, p *overviewPage) {
+func (op overviewPages) firstSteps(r *http.Request, p *overviewPage) {
 	t := &p.Totals
 	if t.Published > 0 || t.Depth+t.Delayed > 0 {
 		return
 	}
-	topics, consumers := a.b.Topics(), a.b.Consumers()
+	topics, consumers := op.Broker.Topics(), op.Broker.Consumers()
 	if slices.ContainsFunc(topics, func(t broker.TopicInfo) bool { return !t.LastPublish.IsZero() }) ||
 		slices.ContainsFunc(consumers, func(c broker.ConsumerInfo) bool { return !c.LastSeen.IsZero() }) {
 		return
@@ -52,18 +63,18 @@ func (a *Admin) firstSteps(r *http.Request, p *overviewPage) {
 		{"Publish a first message", "From the page of a topic, or with the command below.", "/admin/topics", false},
 	}
 	if t.Topics == 0 || t.Clients == 0 || t.Producers == 0 || t.Consumers == 0 {
-		p.Create = a.bases(r).createCommands()
+		p.Create = op.bases(r).createCommands()
 		return
 	}
-	producers := a.b.Producers()
+	producers := op.Broker.Producers()
 	if len(producers) == 0 { // since a moment ago
 		return
 	}
 	producer := producers[0]
-	p.Curl = append(p.Curl, a.bases(r).publishCommands(producer.Client, producer.Topic)[0])
+	p.Curl = append(p.Curl, op.bases(r).publishCommands(producer.Client, producer.Topic)[0])
 	for _, c := range consumers {
 		if c.Topic == producer.Topic {
-			p.Curl = append(p.Curl, a.bases(r).receiveCommands(c.Client, c.Topic, "")[0])
+			p.Curl = append(p.Curl, op.bases(r).receiveCommands(c.Client, c.Topic, "")[0])
 			break
 		}
 	}

@@ -10,11 +10,14 @@ import (
 	"pipit/broker/clip"
 )
 
-// producerPages describes the pages of producers.
-func (a *Admin) producerPages() *pages[object.Producer] {
+// producerPages are the pages of producers.
+type producerPages struct{ *Site }
+
+// pages describes what they have in common with those of other nouns.
+func (pp producerPages) pages() *pages[object.Producer] {
 	return &pages[object.Producer]{
-		Noun: a.objects.Producers(),
-		a:    a,
+		Noun: pp.Objects.Producers(),
+		site: pp.Site,
 		orders: []order{
 			{Key: "topic", Label: "Topic"},
 			{Key: "client", Label: "Client"},
@@ -26,11 +29,11 @@ func (a *Admin) producerPages() *pages[object.Producer] {
 		lead:    "A producer is a client's permission to publish to a topic.",
 		newFields: func(proposed url.Values) []field {
 			p := object.NewProducer()
-			fields := a.proposePair(settingFields(broker.ProducerFields, &p.Producer, true), proposed)
+			fields := pp.proposePair(settingFields(broker.ProducerFields, &p.Producer, true), proposed)
 			return append(fields, field{Name: "back", Type: "hidden", Value: proposed.Get("back")}) // the page that it was asked for on
 		},
 		editFields: func(p *object.Producer) []field { return settingFields(broker.ProducerFields, &p.Producer, false) },
-		exists:     a.checkPair,
+		exists:     pp.checkPair,
 		read:       func(f *form, p *object.Producer) error { return readSettings(f, broker.ProducerFields, &p.Producer) },
 		created: func(f *form, p *object.Producer) (to, notice string) {
 			switch f.get("back") {
@@ -43,7 +46,7 @@ func (a *Admin) producerPages() *pages[object.Producer] {
 			}
 			return to, "The client " + clip.Input(p.Client) + " may publish to " + clip.Input(p.Topic)
 		},
-		show: a.pageProducer,
+		show: pp.pageProducer,
 		deletes: func(p *object.Producer) deletion {
 			return deletion{
 				lead: "The client " + p.Client + " may not publish to " + p.Topic + " any more. What it has published stays.",
@@ -62,9 +65,9 @@ type producerPage struct {
 	Commands []command
 }
 
-func (a *Admin) pageProducer(w http.ResponseWriter, r *http.Request, p *object.Producer) error {
-	return a.render(w, r, "producer", http.StatusOK, view{
+func (pp producerPages) pageProducer(w http.ResponseWriter, r *http.Request, p *object.Producer) error {
+	return pp.render(w, r, "producer", http.StatusOK, view{
 		Title: "Producer " + object.OfTopic(p.Client, p.Topic), Nav: "producers",
-		Data: producerPage{*p, link{"/admin/producers", "Producers"}, a.bases(r).publishCommands(p.Client, p.Topic)},
+		Data: producerPage{*p, link{"/admin/producers", "Producers"}, pp.bases(r).publishCommands(p.Client, p.Topic)},
 	})
 }

@@ -60,7 +60,7 @@ func composeForm(action string, m *object.Message) *form {
 
 // readPublication reads the form of a message, which f becomes. of is the message that it began
 // with, or nil.
-func (a *Admin) readPublication(r *http.Request, f *form, of *object.Message) (object.Publication, error) {
+func readPublication(r *http.Request, f *form, of *object.Message) (object.Publication, error) {
 	var p object.Publication
 	const memory = 8 << 20 // bytes; what is more of files goes to disk meanwhile
 	err := r.ParseForm()   // whose error ParseMultipartForm hides
@@ -144,39 +144,39 @@ var lineEnds = strings.NewReplacer("\r\n", "\n", "\r", "\n")
 
 func lines(s string) string { return lineEnds.Replace(s) }
 
-func (a *Admin) renderCompose(w http.ResponseWriter, r *http.Request, status int, topic string, f *form) error {
-	return a.renderForm(w, r, status, "topics", "Publish to "+topic, formPage{Back: link{topicPath(topic), topic}, Form: f})
+func (mp messagePages) renderCompose(w http.ResponseWriter, r *http.Request, status int, topic string, f *form) error {
+	return mp.renderForm(w, r, status, "topics", "Publish to "+topic, formPage{Back: link{topicPath(topic), topic}, Form: f})
 }
 
-func (a *Admin) pageCompose(w http.ResponseWriter, r *http.Request, p params) error {
-	t, err := a.objects.Topics().Get(unsegment(p["name"]))
+func (mp messagePages) pageCompose(w http.ResponseWriter, r *http.Request, p params) error {
+	t, err := mp.Objects.Topics().Get(unsegment(p["name"]))
 	if err != nil {
 		return err
 	}
 	f := composeForm(topicPath(t.Name)+"/publish", nil)
 	f.field("payload").Focus = true
-	return a.renderCompose(w, r, 0, t.Name, f)
+	return mp.renderCompose(w, r, 0, t.Name, f)
 }
 
-func (a *Admin) pagePublish(w http.ResponseWriter, r *http.Request, p params) error {
-	t, err := a.objects.Topics().Get(unsegment(p["name"]))
+func (mp messagePages) postPublish(w http.ResponseWriter, r *http.Request, p params) error {
+	t, err := mp.Objects.Topics().Get(unsegment(p["name"]))
 	if err != nil {
 		return err
 	}
 	f := composeForm(topicPath(t.Name)+"/publish", nil)
-	pub, err := a.readPublication(r, f, nil)
+	pub, err := readPublication(r, f, nil)
 	id := ""
 	if err == nil {
-		id, err = a.objects.Publish(r.Context(), actorOf(r.Context()), t.Name, pub)
+		id, err = mp.Objects.Publish(r.Context(), actorOf(r.Context()), t.Name, pub)
 	}
 	if err != nil {
 		status, err := f.fail(err)
 		if err != nil {
 			return err
 		}
-		return a.renderCompose(w, r, status, t.Name, f)
+		return mp.renderCompose(w, r, status, t.Name, f)
 	}
-	return a.done(w, r, publishedURL(t.Name, id), "")
+	return mp.done(w, r, publishedURL(t.Name, id), "")
 }
 
 func recomposeForm(m *object.Message) *form {
@@ -186,30 +186,30 @@ func recomposeForm(m *object.Message) *form {
 	return f
 }
 
-func (a *Admin) renderRecompose(w http.ResponseWriter, r *http.Request, status int, m *object.Message, f *form) error {
-	return a.renderForm(w, r, status, "messages", "Edit and publish again", formPage{
+func (mp messagePages) renderRecompose(w http.ResponseWriter, r *http.Request, status int, m *object.Message, f *form) error {
+	return mp.renderForm(w, r, status, "messages", "Edit and publish again", formPage{
 		Back: link{messagePath(m.Topic, m.ID), m.ID},
 		Lead: "This publishes a new message to " + m.Topic + ".",
 		Form: f,
 	})
 }
 
-func (a *Admin) pageRecompose(w http.ResponseWriter, r *http.Request, p params) error {
-	m, _, err := a.message(p)
+func (mp messagePages) pageRecompose(w http.ResponseWriter, r *http.Request, p params) error {
+	m, _, err := mp.message(p)
 	if err != nil {
 		return err
 	}
 	if len(m.Payload) > maxEditable {
 		return broker.Invalidf("The payload is too large to be edited here: download it, and publish it as a file")
 	}
-	return a.renderRecompose(w, r, 0, &m, recomposeForm(&m))
+	return mp.renderRecompose(w, r, 0, &m, recomposeForm(&m))
 }
 
-// pageRepublish publishes a copy of a message, or what became of it in the form. The message may
+// postRepublish publishes a copy of a message, or what became of it in the form. The message may
 // have gone since the form was opened.
-func (a *Admin) pageRepublish(w http.ResponseWriter, r *http.Request, p params) error {
+func (mp messagePages) postRepublish(w http.ResponseWriter, r *http.Request, p params) error {
 	who := actorOf(r.Context())
-	m, _, err := a.message(p)
+	m, _, err := mp.message(p)
 	gone := broker.CodeOf(err) == broker.NotFound
 	if err != nil && !gone {
 		return err
@@ -223,34 +223,34 @@ func (a *Admin) pageRepublish(w http.ResponseWriter, r *http.Request, p params) 
 	if !gone {
 		of = &m
 	}
-	pub, err := a.readPublication(r, f, of)
+	pub, err := readPublication(r, f, of)
 	if r.PostFormValue("copy") != "" {
 		if gone {
 			return missing
 		}
-		id, err := a.objects.Publish(r.Context(), who, m.Topic, object.Publication{Payload: m.Payload, MIMEType: m.MIMEType, Priority: m.Priority, Expiration: m.Expiration})
+		id, err := mp.Objects.Publish(r.Context(), who, m.Topic, object.Publication{Payload: m.Payload, MIMEType: m.MIMEType, Priority: m.Priority, Expiration: m.Expiration})
 		if err != nil {
 			return err
 		}
-		return a.published(w, r, m.Topic, id, "")
+		return mp.published(w, r, m.Topic, id, "")
 	}
 	if err == nil && f.on("delete_old") && pub.ID != "" {
 		err = &fieldError{"msg_id", "With an ID of your own, the old message has to be deleted by hand: had the topic seen the ID, nothing would be stored"}
 	}
 	id := ""
 	if err == nil {
-		id, err = a.objects.Publish(r.Context(), who, m.Topic, pub)
+		id, err = mp.Objects.Publish(r.Context(), who, m.Topic, pub)
 	}
 	if err != nil {
 		status, err := f.fail(err)
 		if err != nil {
 			return err
 		}
-		return a.renderRecompose(w, r, status, &m, f)
+		return mp.renderRecompose(w, r, status, &m, f)
 	}
 	notice := ""
 	if f.on("delete_old") {
-		switch n, err := a.objects.DeleteMessages(r.Context(), who, m.Topic, []string{m.ID}); {
+		switch n, err := mp.Objects.DeleteMessages(r.Context(), who, m.Topic, []string{m.ID}); {
 		case err != nil:
 			notice += ". The old one could not be deleted: " + failureOf(err).Message
 		case n == 0:
@@ -259,13 +259,13 @@ func (a *Admin) pageRepublish(w http.ResponseWriter, r *http.Request, p params) 
 			notice += ". The old one was deleted"
 		}
 	}
-	return a.published(w, r, m.Topic, id, notice)
+	return mp.published(w, r, m.Topic, id, notice)
 }
 
 // published answers where a message was published, which may be gone as soon: delivered and acknowledged.
-func (a *Admin) published(w http.ResponseWriter, r *http.Request, topic, id, notice string) error {
-	if _, _, err := a.b.Message(topic, id); err != nil {
-		return a.done(w, r, publishedURL(topic, id), strings.TrimPrefix(notice, ". "))
+func (mp messagePages) published(w http.ResponseWriter, r *http.Request, topic, id, notice string) error {
+	if _, _, err := mp.Broker.Message(topic, id); err != nil {
+		return mp.done(w, r, publishedURL(topic, id), strings.TrimPrefix(notice, ". "))
 	}
-	return a.done(w, r, messagePath(topic, id), "This is the new message, published a moment ago"+notice)
+	return mp.done(w, r, messagePath(topic, id), "This is the new message, published a moment ago"+notice)
 }

@@ -11,11 +11,14 @@ import (
 	"pipit/broker"
 )
 
-// topicPages describes the pages of topics.
-func (a *Admin) topicPages() *pages[object.Topic] {
+// topicPages are the pages of topics.
+type topicPages struct{ *Site }
+
+// pages describes what they have in common with those of other nouns.
+func (tp topicPages) pages() *pages[object.Topic] {
 	return &pages[object.Topic]{
-		Noun: a.objects.Topics(),
-		a:    a,
+		Noun: tp.Objects.Topics(),
+		site: tp.Site,
 		orders: []order{
 			{Key: "name", Label: "Topic"},
 			{Label: "State"},
@@ -35,7 +38,7 @@ func (a *Admin) topicPages() *pages[object.Topic] {
 		},
 		editFields: func(t *object.Topic) []field { return settingFields(broker.TopicFields, &t.Topic, false) },
 		read:       func(f *form, t *object.Topic) error { return readSettings(f, broker.TopicFields, &t.Topic) },
-		show:       a.pageTopic,
+		show:       tp.pageTopic,
 		deletes: func(t *object.Topic) deletion {
 			return deletion{
 				lead:  "This deletes the topic " + t.Name + ". It cannot be undone.",
@@ -69,20 +72,20 @@ type topicPage struct {
 	PublishedGone bool   // and is needed no more
 }
 
-func (a *Admin) pageTopic(w http.ResponseWriter, r *http.Request, t *object.Topic) (err error) {
+func (tp topicPages) pageTopic(w http.ResponseWriter, r *http.Request, t *object.Topic) (err error) {
 	page := topicPage{Topic: *t, Back: link{"/admin/topics", "Topics"}, History: "/admin/history?" + url.Values{"topic": {t.Name}}.Encode()}
 	page.ExpiresAfter, page.Remembered = time.Duration(max(0, t.Expiration))*time.Second, max(0, t.DedupWindow)
 	page.Range = monitor.RangeHour
 	if r.URL.Query().Get("range") == monitor.RangeDay {
 		page.Range = monitor.RangeDay
 	}
-	if page.ProducerList, err = a.objects.Producers().List(query{Topic: t.Name, Sort: "client", Limit: maxBeside}); err != nil {
+	if page.ProducerList, err = tp.Objects.Producers().List(query{Topic: t.Name, Sort: "client", Limit: maxBeside}); err != nil {
 		return err
 	}
-	if page.ConsumerList, err = a.objects.Consumers().List(query{Topic: t.Name, Sort: "client", Limit: maxBeside}); err != nil {
+	if page.ConsumerList, err = tp.Objects.Consumers().List(query{Topic: t.Name, Sort: "client", Limit: maxBeside}); err != nil {
 		return err
 	}
-	names := a.usernames()
+	names := tp.usernames()
 	page.AddProducer = newForm("add-producer", "/admin/producers", "Add producer",
 		field{Name: "client", Label: "Client", Required: true, Options: names, Hint: "A username"},
 		field{Name: "topic", Type: "hidden", Value: t.Name},
@@ -96,16 +99,16 @@ func (a *Admin) pageTopic(w http.ResponseWriter, r *http.Request, t *object.Topi
 	for _, x := range page.ProducerList.Items {
 		if !x.Inactive {
 			page.Publisher = x.Client
-			page.Commands = a.bases(r).publishCommands(x.Client, t.Name)
+			page.Commands = tp.bases(r).publishCommands(x.Client, t.Name)
 			break
 		}
 	}
 	if id := r.URL.Query().Get("published"); broker.CheckMessageID(id) == nil {
 		page.PublishedID = id
-		_, _, err := a.b.Message(t.Name, id)
+		_, _, err := tp.Broker.Message(t.Name, id)
 		page.PublishedGone = err != nil
 	}
-	return a.render(w, r, "topic", http.StatusOK, view{Title: t.Name, Nav: "topics", Data: page})
+	return tp.render(w, r, "topic", http.StatusOK, view{Title: t.Name, Nav: "topics", Data: page})
 }
 
 // publishedURL is the page of a topic that tells of a message that was published.

@@ -34,6 +34,7 @@ func TestBases(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	type bases struct{ admin, wire string }
 	direct, proxied := from("192.0.2.1", "X-Forwarded-Proto", "https"), from("10.0.0.1", "X-Forwarded-Proto", "https")
 	for _, tt := range []struct {
 		name    string
@@ -55,17 +56,18 @@ func TestBases(t *testing.T) {
 		{"the public URL is not theirs", Options{Wire: "http://:11223", PublicURL: "https://mq.example.com"}, direct, bases{"http://pipit.test", "https://mq.example.com"}, false},
 	} {
 		tt.options.Proxies = proxies
-		a := &Admin{reach: tt.options.reach()}
-		if got := a.bases(tt.r); got != tt.want {
+		reach := tt.options.reach()
+		admin, wire := reach.Bases(tt.r)
+		if got := (bases{admin, wire}); got != tt.want {
 			t.Errorf("%s: %+v, want %+v", tt.name, got, tt.want)
 		}
-		if got := a.reach.Secure(tt.r); got != tt.secure {
+		if got := reach.Secure(tt.r); got != tt.secure {
 			t.Errorf("%s: secure %v", tt.name, got)
 		}
 	}
 	old := from("192.0.2.1")
 	old.Host = "" // of HTTP/1.0
-	if got := (&Admin{reach: (&Options{Addresses: []string{"http://127.0.0.1:1"}}).reach()}).bases(old); got.admin != "http://127.0.0.1:1" {
+	if got, _ := (&Options{Addresses: []string{"http://127.0.0.1:1"}}).reach().Bases(old); got != "http://127.0.0.1:1" {
 		t.Error(got)
 	}
 }

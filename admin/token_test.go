@@ -130,7 +130,7 @@ func TestTokenIsTakenOver(t *testing.T) {
 	}
 
 	r.want(r.call("DELETE", path+"?take_over=true", "", withCookie(ann)), http.StatusNoContent)
-	if page := r.call("GET", accessPath, "", withCookie(ann)).body; !strings.Contains(page, "The tokens that it has made end with it: two, three.") {
+	if page := r.call("GET", accessURL, "", withCookie(ann)).body; !strings.Contains(page, "The tokens that it has made end with it: two, three.") {
 		t.Error(page)
 	}
 	owners := func() string {
@@ -157,7 +157,7 @@ func TestTokenIsTakenOver(t *testing.T) {
 	}
 
 	const box = `name="take_over"`
-	if page := r.call("GET", accessPath, "", withCookie(ann)).body; strings.Count(page, box) != 1 {
+	if page := r.call("GET", accessURL, "", withCookie(ann)).body; strings.Count(page, box) != 1 {
 		t.Error("not one token that has made others:", page)
 	}
 	r.want(r.call("POST", "/admin/system/tokens/"+two.ID+"/delete", "take_over=true", withCookie(ann), asBrowser,
@@ -165,7 +165,7 @@ func TestTokenIsTakenOver(t *testing.T) {
 	if got := owners(); got != "three of ann by token two" || r.holds(two, three) != "three" {
 		t.Error("with the box of the page:", got)
 	}
-	if page := r.call("GET", accessPath, "", withCookie(ann)).body; strings.Contains(page, box) {
+	if page := r.call("GET", accessURL, "", withCookie(ann)).body; strings.Contains(page, box) {
 		t.Error("a box where there is nothing to take over:", page)
 	}
 }
@@ -361,7 +361,7 @@ func TestSessionOptions(t *testing.T) {
 		r.account()
 		status := func(c *http.Cookie) int { return r.call("GET", v1+"/system", "", withCookie(c)).status }
 		c := r.signedIn()
-		if a := r.call("GET", accessPath, "", withCookie(c), asBrowser); !strings.Contains(a.body, "A session ends after 10 min without a request, after 1 h in any case.") {
+		if a := r.call("GET", accessURL, "", withCookie(c), asBrowser); !strings.Contains(a.body, "A session ends after 10 min without a request, after 1 h in any case.") {
 			t.Error(a.body)
 		}
 		time.Sleep(10*time.Minute - time.Second)

@@ -58,9 +58,9 @@ func TestWeakSecretsAreWarnedAbout(t *testing.T) {
 		}
 	}
 	for path, form := range map[string]url.Values{
-		"/clients":        {"username": {"d"}, "password": {password}, "is_active": {checked}},
-		"/clients/e/edit": {"name": {"E"}, "password": {"e"}, "is_active": {checked}},
-		"/consumers":      {"client": {"a"}, "topic": {"/t"}, "sub_key": {key + "3"}, "is_active": {checked}},
+		"/clients":        {"username": {"d"}, "password": {password}, "is_active": {"true"}},
+		"/clients/e/edit": {"name": {"E"}, "password": {"e"}, "is_active": {"true"}},
+		"/consumers":      {"client": {"a"}, "topic": {"/t"}, "sub_key": {key + "3"}, "is_active": {"true"}},
 	} {
 		if path == "/clients/e/edit" {
 			r.call("POST", v1+"/clients", `{"username": "e", "password": "a long password"}`, as)
@@ -84,7 +84,7 @@ func TestWeakSecretsAreWarnedAbout(t *testing.T) {
 // noticeOf returns what the cookie of an answer keeps for the next page.
 func noticeOf(a authAnswer) string {
 	for _, c := range (&http.Response{Header: a.header}).Cookies() {
-		if c.Name == noticeName {
+		if c.Name == noticeCookie {
 			return c.Value
 		}
 	}

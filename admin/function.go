@@ -1,0 +1,76 @@
+package admin
+
+import (
+	"errors"
+	"fmt"
+	"html/template"
+	"reflect"
+	"time"
+
+	"pipit/broker/clip"
+)
+
+// functions are those of templates.
+var functions = template.FuncMap{
+	"num":       num,
+	"bytes":     size,
+	"time":      timeTag,
+	"ago":       ago,
+	"dur":       func(d any) string { return duration(time.Duration(reflect.ValueOf(d).Int())) },
+	"esc":       segment,
+	"adminpath": administratorPath,
+	"rate":      rate,
+	"asset":     assetURL,
+	"icon":      icon,
+	"pct":       percent,
+	"short":     clip.To,
+	"dict":      dict,
+}
+
+// moment is a time.Time or a Time.
+type moment interface {
+	IsZero() bool
+	UTC() time.Time
+}
+
+// timeTag writes a time in UTC; the script shows it in the viewer's zone.
+func timeTag(m moment) template.HTML {
+	if m.IsZero() {
+		return `<span class="muted">never</span>`
+	}
+	t := m.UTC()
+	text := t.Format("2006-01-02 15:04:05")
+	return template.HTML(`<time datetime="` + t.Format(time.RFC3339Nano) + `" title="` + text + ` UTC">` + text + ` UTC</time>`) // #nosec G203 -- formatted times alone
+}
+
+// ago writes how long ago a time is, which the script keeps true.
+func ago(m moment) template.HTML {
+	if m.IsZero() {
+		return `<span class="muted">never</span>`
+	}
+	t := m.UTC()
+	text := "now"
+	switch d := time.Since(t); {
+	case d >= time.Second:
+		text = duration(d) + " ago"
+	case d <= -time.Second:
+		text = "in " + duration(-d)
+	}
+	return template.HTML(`<time data-ago datetime="` + t.Format(time.RFC3339Nano) + `" title="` + t.Format("2006-01-02 15:04:05") + ` UTC">` + text + `</time>`) // #nosec G203 -- formatted times alone
+}
+
+// dict makes a map of keys and values, for a template that takes more than one argument.
+func dict(pairs ...any) (map[string]any, error) {
+	if len(pairs)%2 != 0 {
+		return nil, errors.New("dict: a key without a value")
+	}
+	m := map[string]any{}
+	for i := 0; i < len(pairs); i += 2 {
+		key, ok := pairs[i].(string)
+		if !ok {
+			return nil, fmt.Errorf("dict: key %v is not a text", pairs[i])
+		}
+		m[key] = pairs[i+1]
+	}
+	return m, nil
+}

@@ -1,0 +1,61 @@
+package admin
+
+import "net/url"
+
+// maxProposals bounds the names that a field proposes, which are all in the page.
+const maxProposals = 200
+
+// topicNames are names of topics for a field to propose.
+func (s *Site) topicNames() []option {
+	l, err := s.Objects.Topics().List(query{Sort: "name", Limit: maxProposals})
+	if err != nil {
+		return nil
+	}
+	var names []option
+	for _, t := range l.Items {
+		names = append(names, option{Value: t.Name})
+	}
+	return names
+}
+
+// usernames are names of clients for a field to propose.
+func (s *Site) usernames() []option {
+	l, err := s.Objects.Clients().List(query{Sort: "username", Limit: maxProposals})
+	if err != nil {
+		return nil
+	}
+	var names []option
+	for _, c := range l.Items {
+		o := option{Value: c.Username}
+		if c.Name != c.Username {
+			o.Label = c.Name
+		}
+		names = append(names, o)
+	}
+	return names
+}
+
+// proposePair has the fields of a new producer or consumer propose the clients and topics that there are.
+func (s *Site) proposePair(fields []field, proposed url.Values) []field {
+	for i := range fields {
+		switch x := &fields[i]; x.Name {
+		case "client":
+			x.Value, x.Options = proposed.Get("client"), s.usernames()
+			x.Focus = x.Value == ""
+		case "topic":
+			x.Value, x.Options = proposed.Get("topic"), s.topicNames()
+		}
+	}
+	return fields
+}
+
+// checkPair returns an error of the field that names no client or topic.
+func (s *Site) checkPair(f *form) error {
+	if _, ok := s.Broker.Client(f.get("client")); !ok {
+		return &fieldError{"client", "There is no client of that username"}
+	}
+	if _, ok := s.Broker.Topic(f.get("topic")); !ok {
+		return &fieldError{"topic", "There is no topic of that name"}
+	}
+	return nil
+}
