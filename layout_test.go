@@ -15,9 +15,10 @@ func TestLayout(t *testing.T) {
 	// What each package may import, beside the standard library.
 	allowed := map[string][]string{
 		"pipit":               {"pipit/admin/access", "pipit/broker", "pipit/broker/store", "pipit/config", "pipit/db", "pipit/httpapi", "pipit/httpapi/forwarded", "pipit/httpapi/serve", "pipit/admin", "pipit/admin/command"},
-		"pipit/admin":         {"pipit/admin/access", "pipit/admin/audit", "pipit/admin/gate", "pipit/admin/api", "pipit/admin/monitor", "pipit/admin/object", "pipit/admin/text", "pipit/broker", "pipit/broker/clip", "pipit/httpapi/exchange", "pipit/httpapi/forwarded", "github.com/julienschmidt/httprouter"},
+		"pipit/admin":         {"pipit/admin/access", "pipit/admin/audit", "pipit/admin/gate", "pipit/admin/api", "pipit/admin/monitor", "pipit/admin/object", "pipit/admin/web", "pipit/broker", "pipit/httpapi/exchange", "pipit/httpapi/forwarded", "github.com/julienschmidt/httprouter"},
 		"pipit/admin/object":  {"pipit/admin/audit", "pipit/admin/gate", "pipit/broker", "pipit/broker/clip", "pipit/broker/login", "golang.org/x/text/encoding", "golang.org/x/text/transform"},
 		"pipit/admin/api":     {"pipit/admin/access", "pipit/admin/audit", "pipit/admin/gate", "pipit/admin/monitor", "pipit/admin/object", "pipit/broker", "pipit/broker/clip"},
+		"pipit/admin/web":     {"pipit/admin/access", "pipit/admin/audit", "pipit/admin/gate", "pipit/admin/monitor", "pipit/admin/object", "pipit/admin/text", "pipit/broker", "pipit/broker/clip"},
 		"pipit/admin/openapi": {},
 		"pipit/admin/access":  {"pipit/admin/audit", "pipit/admin/gate", "pipit/broker", "pipit/broker/clip", "pipit/broker/login"},
 		"pipit/admin/audit":   {"pipit/admin/gate", "pipit/broker", "pipit/broker/clip", "pipit/broker/login"},

@@ -1,6 +1,6 @@
-// Package admin is how people and scripts administer a broker: it serves everything under /admin/, the web pages
-// itself, the REST API by package api. What both do to objects is in object, who may in access, what they see of
-// the running broker in monitor, who did what in audit; all stand on gate.
+// Package admin is how people and scripts administer a broker: it serves everything under /admin/, the web pages by
+// package web, the REST API by package api. What both do to objects is in object, who may in access, what they see of
+// the running broker in monitor, who did what in audit; all stand on gate, and what people read is written by text.
 //
 // A request passes one way: the security headers, the router, the check of its origin and of who
 // asks, then its handler. Handlers return an error, and one place has it written, as an error page
@@ -31,6 +31,7 @@ import (
 	"pipit/admin/gate"
 	"pipit/admin/monitor"
 	"pipit/admin/object"
+	"pipit/admin/web"
 	"pipit/broker"
 	"pipit/httpapi/exchange"
 	"pipit/httpapi/forwarded"
@@ -68,7 +69,7 @@ type Admin struct {
 	started  time.Time
 
 	api     *api.API
-	web     *Site
+	web     *web.Site
 	objects *object.Objects
 	users   *access.Users
 	trail   *audit.Log
@@ -108,7 +109,7 @@ func New(b *broker.Broker, o Options) (*Admin, error) {
 	a.monitor.Start()
 	settings := func() []gate.Setting { return a.adjusted.Load().settings }
 	a.api = &api.API{Broker: b, Objects: a.objects, Users: a.users, Trail: a.trail, Monitor: a.monitor, Version: o.Version, Started: a.started, Settings: settings}
-	a.web = &Site{Broker: b, Objects: a.objects, Users: a.users, Trail: a.trail, Monitor: a.monitor, Reach: a.reach, Version: o.Version, Started: a.started, Settings: settings}
+	a.web = &web.Site{Broker: b, Objects: a.objects, Users: a.users, Trail: a.trail, Monitor: a.monitor, Reach: a.reach, Version: o.Version, Started: a.started, Settings: settings}
 	a.register()
 	a.workers.Go(a.keep)
 	return a, nil
@@ -160,7 +161,7 @@ const policy = "default-src 'none'; script-src 'self'; style-src 'self'; img-src
 func (a *Admin) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	start := time.Now()
 	r = a.reach.Unprefixed(r)
-	x := &call{who: actor{Addr: a.reach.Addr(r)}, prefix: a.o.PathPrefix}
+	x := &call{who: gate.Actor{Addr: a.reach.Addr(r)}, prefix: a.o.PathPrefix}
 	x.Exchange = exchange.Exchange{ResponseWriter: w, Side: x, Request: r, Remote: a.reach.Remote(r)}
 	h := w.Header()
 	h.Set("Content-Security-Policy", policy)
@@ -230,16 +231,16 @@ func (a *Admin) register() {
 	for _, rt := range slices.Concat(a.web.Routes(), a.api.Routes()) {
 		a.add(rt)
 	}
-	home := func(w http.ResponseWriter, r *http.Request, _ params) error {
-		http.Redirect(w, r, rootPath, http.StatusSeeOther)
+	home := func(w http.ResponseWriter, r *http.Request, _ gate.Params) error {
+		http.Redirect(w, r, gate.RootPath, http.StatusSeeOther)
 		return nil
 	}
-	a.add(gate.Get(strings.TrimSuffix(rootPath, "/"), home, public))
-	a.add(gate.Get("/", home, public)) // of listeners that serve nothing else
+	a.add(gate.Get(strings.TrimSuffix(gate.RootPath, "/"), home, gate.Public))
+	a.add(gate.Get("/", home, gate.Public)) // of listeners that serve nothing else
 }
 
 // add makes the router know a route.
-func (a *Admin) add(rt route) {
+func (a *Admin) add(rt gate.Route) {
 	exchange.Handle(a.router, rt.Method, rt.Path, func(w http.ResponseWriter, r *http.Request, p httprouter.Params) {
 		x := w.(*call)
 		x.Err = a.enter(x, restored(r), rt, p)
@@ -263,7 +264,7 @@ func (a *Admin) notFound(r *http.Request) error {
 // refuseUntilSetUp returns an error while there is no administrator.
 func (a *Admin) refuseUntilSetUp(r *http.Request) error {
 	switch {
-	case a.users.IsSetUp() || isLocal(r):
+	case a.users.IsSetUp() || gate.IsLocal(r):
 		return nil
 	case gate.IsAPI(r):
 		return gate.ErrNotSetUp
@@ -273,7 +274,7 @@ func (a *Admin) refuseUntilSetUp(r *http.Request) error {
 }
 
 // enter lets a request in to its handler, or not.
-func (a *Admin) enter(x *call, r *http.Request, rt route, p httprouter.Params) error {
+func (a *Admin) enter(x *call, r *http.Request, rt gate.Route, p httprouter.Params) error {
 	if !strings.HasPrefix(rt.Path, gate.AssetsPath) {
 		if rt.Path == gate.SetupPath {
 			if a.users.IsSetUp() {
@@ -289,10 +290,10 @@ func (a *Admin) enter(x *call, r *http.Request, rt route, p httprouter.Params) e
 	}
 	x.who = who.Actor
 	switch {
-	case rt.Access == public:
+	case rt.Access == gate.Public:
 	case who.Name == "" && !gate.IsAPI(r) && gate.WantsPage(r):
 		to := gate.LoginPath
-		if isRead(r) && r.URL.Path != rootPath {
+		if gate.IsRead(r) && r.URL.Path != gate.RootPath {
 			to += "?" + url.Values{"next": {r.URL.RequestURI()}}.Encode()
 		}
 		http.Redirect(x, r, to, http.StatusSeeOther)
@@ -300,12 +301,12 @@ func (a *Admin) enter(x *call, r *http.Request, rt route, p httprouter.Params) e
 	case who.Name == "":
 		return gate.ErrNoSignIn
 	case rt.Access > who.Access:
-		return refuse(http.StatusForbidden, "forbidden", fmt.Sprintf("The token's scope is %s: this takes one of scope %s", who.Access, rt.Access))
+		return gate.Refuse(http.StatusForbidden, "forbidden", fmt.Sprintf("The token's scope is %s: this takes one of scope %s", who.Access, rt.Access))
 	}
 	if r.Body != nil {
 		r.Body = http.MaxBytesReader(x.ResponseWriter, r.Body, a.maxBody(rt))
 	}
-	values := make(params, len(p))
+	values := make(gate.Params, len(p))
 	for _, v := range p {
 		if strings.HasPrefix(rt.Path, gate.AssetsPath) {
 			values[v.Key] = v.Value
@@ -326,7 +327,7 @@ const maxBody = 1 << 20 // bytes
 
 // maxBody returns how large the body of a route may be. A payload may be escaped in it: as base64 it
 // takes a third more, in a form at worst three bytes for one.
-func (a *Admin) maxBody(rt route) int64 {
+func (a *Admin) maxBody(rt gate.Route) int64 {
 	switch {
 	case strings.Contains(rt.Path, "/import"):
 		return object.MaxImportBody

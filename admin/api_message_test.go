@@ -80,7 +80,7 @@ func TestPublish(t *testing.T) {
 			t.Errorf("%d: msg_id %q", i, id)
 		}
 		var got api.MessageDetail
-		r.ok(200, "GET", strings.TrimPrefix(a.Header.Get("Location"), v1), nil).into(t, &got)
+		r.ok(200, "GET", strings.TrimPrefix(a.Header.Get("Location"), gate.V1), nil).into(t, &got)
 		m := got.Message
 		if m.ID != id || m.Topic != "/customer/created" || m.Priority != tt.want.Priority || m.MIMEType != tt.want.MIMEType || m.Expiration != tt.want.Expiration ||
 			!bytes.Equal(m.Payload, tt.want.Payload) || m.Size != len(tt.want.Payload) || m.Producer != "admin token boss" || m.Truncated {

@@ -13,6 +13,7 @@ import (
 	"pipit/admin/access"
 	"pipit/admin/api"
 	"pipit/admin/audit"
+	"pipit/admin/gate"
 	"pipit/admin/object"
 	"pipit/broker"
 	"pipit/broker/login"
@@ -68,7 +69,7 @@ func TestEveryOperation(t *testing.T) {
 	var m api.Published
 	a := r.ok(201, "POST", topic+"/messages", jsonObject{"payload": "from the API", "delay": 3600})
 	a.into(t, &m)
-	message := strings.TrimPrefix(a.Header.Get("Location"), v1)
+	message := strings.TrimPrefix(a.Header.Get("Location"), gate.V1)
 	r.ok(200, "GET", "/messages?topic=/customer/created&state=delayed", nil)
 	r.ok(200, "GET", message, nil)
 	r.ok(200, "GET", message+"/payload", nil)
@@ -104,7 +105,7 @@ func TestEveryOperation(t *testing.T) {
 		}
 	}
 	signIn()
-	var sessions list[access.Session]
+	var sessions gate.List[access.Session]
 	r.ok(200, "GET", "/sessions", nil).into(t, &sessions)
 	if len(sessions.Items) != 1 {
 		t.Fatalf("%d sessions", len(sessions.Items))
@@ -145,7 +146,7 @@ func (w *recorder) WriteHeader(int)             {}
 func TestCreate(t *testing.T) {
 	r := newAPIRig(t)
 	a := r.ok(201, "POST", "/topics", jsonObject{"name": "/a/b c"})
-	if got := a.Header.Get("Location"); got != v1+"/topics/%2Fa%2Fb%20c" {
+	if got := a.Header.Get("Location"); got != gate.V1+"/topics/%2Fa%2Fb%20c" {
 		t.Errorf("Location %q", got)
 	}
 	var topic object.Topic
@@ -389,7 +390,7 @@ func TestEdit(t *testing.T) {
 // actions returns the actions of the audit log, the newest first.
 func actions(t *testing.T, r *apiRig) []string {
 	t.Helper()
-	var entries list[audit.Entry]
+	var entries gate.List[audit.Entry]
 	r.ok(200, "GET", "/audit?limit=1000", nil).into(t, &entries)
 	var all []string
 	for _, e := range entries.Items {
@@ -526,7 +527,7 @@ func TestLists(t *testing.T) {
 		r.ok(201, "POST", "/topics", jsonObject{"name": name, "is_active": i%2 == 0})
 	}
 	r.ok(201, "POST", "/topics", jsonObject{"name": "/Ähre"})
-	type topics = list[object.Topic]
+	type topics = gate.List[object.Topic]
 	all := func(query string) (got []string, pages int) {
 		t.Helper()
 		cursor := ""
@@ -648,7 +649,7 @@ func TestUnknownRoutes(t *testing.T) {
 func TestHostileNames(t *testing.T) {
 	r := newAPIRig(t)
 	for _, name := range []string{".", "..", "/..", "/a/../b", "/a//b", "a?b#c", "a%2Fb", "%", "/ü/é", `"<script>alert(1)</script>"`, "a+b", "a;b", ":name", "*rest", "deletion", " "} {
-		one := strings.TrimPrefix(r.ok(201, "POST", "/topics", jsonObject{"name": name}).Header.Get("Location"), v1)
+		one := strings.TrimPrefix(r.ok(201, "POST", "/topics", jsonObject{"name": name}).Header.Get("Location"), gate.V1)
 		if strings.Contains(one, "/.") {
 			t.Errorf("%q is at %s, which clients resolve", name, one)
 		}
@@ -657,7 +658,7 @@ func TestHostileNames(t *testing.T) {
 		}
 		r.ok(200, "PATCH", one, jsonObject{"max_depth": 9})
 		message := r.ok(201, "POST", one+"/messages", jsonObject{"payload": name, "msg_id": ".."})
-		r.ok(200, "GET", strings.TrimPrefix(message.Header.Get("Location"), v1), nil)
+		r.ok(200, "GET", strings.TrimPrefix(message.Header.Get("Location"), gate.V1), nil)
 		r.ok(200, "DELETE", one, nil)
 		r.ok(201, "POST", "/clients", jsonObject{"username": strings.ReplaceAll(name, ":", "."), "password": "x"})
 	}
@@ -672,7 +673,7 @@ func TestConcurrentEdits(t *testing.T) {
 	for _, body := range fields {
 		go func() {
 			defer func() { done <- struct{}{} }()
-			req, err := http.NewRequestWithContext(t.Context(), "PATCH", r.url+v1+"/topics/%2Fcustomer%2Fcreated", strings.NewReader(body))
+			req, err := http.NewRequestWithContext(t.Context(), "PATCH", r.url+gate.V1+"/topics/%2Fcustomer%2Fcreated", strings.NewReader(body))
 			if err != nil {
 				t.Error(err)
 				return

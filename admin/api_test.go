@@ -86,7 +86,7 @@ func newAPIRig(t *testing.T) *apiRig {
 	}
 	wire := httpapi.New(b, httpapi.Options{Logger: logger})
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if strings.HasPrefix(r.URL.Path, rootPath) {
+		if strings.HasPrefix(r.URL.Path, gate.RootPath) {
 			a.ServeHTTP(w, r)
 		} else {
 			wire.ServeHTTP(w, r)
@@ -110,7 +110,7 @@ func newAPIRig(t *testing.T) *apiRig {
 			t.Error(err)
 		}
 	})
-	who := access.Caller{Actor: actor{Name: "ada", Via: "web", Addr: "192.0.2.1", Access: admin}}
+	who := access.Caller{Actor: gate.Actor{Name: "ada", Via: "web", Addr: "192.0.2.1", Access: gate.Admin}}
 	token := func(name, scope string) string {
 		made, err := a.users.CreateToken(t.Context(), who, access.NewToken{Name: name, Scope: scope, Expires: access.Never})
 		if err != nil {
@@ -163,7 +163,7 @@ func (r *apiRig) do(method, path string, body any, headers ...string) apiAnswer 
 		}
 		in = bytes.NewReader(b)
 	}
-	u := r.url + v1 + path
+	u := r.url + gate.V1 + path
 	if wire, ok := strings.CutPrefix(path, "//"); ok {
 		u = r.url + "/" + wire
 	}
@@ -309,7 +309,7 @@ func (c *conformity) RoundTrip(req *http.Request) (*http.Response, error) {
 		AuthenticationFunc:         openapi3filter.NoopAuthenticationFunc,
 	}}
 	if resp.StatusCode < 300 {
-		lenient := c.lenientWire && !strings.HasPrefix(route.Path, v1)
+		lenient := c.lenientWire && !strings.HasPrefix(route.Path, gate.V1)
 		if err := openapi3filter.ValidateRequest(req.Context(), in); err != nil && !lenient {
 			c.t.Errorf("%s %s: answered with %s, and the description would not allow it: %v\n%s", req.Method, req.URL, resp.Status, err, body)
 		}
@@ -382,7 +382,7 @@ func TestOpenAPIDescribesRoutes(t *testing.T) {
 	}
 	scopes := map[string]string{}
 	for path, item := range openAPI(t).Paths.Map() {
-		if !strings.HasPrefix(path, rootPath) {
+		if !strings.HasPrefix(path, gate.RootPath) {
 			continue
 		}
 		for method, op := range item.Operations() {
@@ -500,7 +500,7 @@ func TestCredentials(t *testing.T) {
 				t.Errorf("%s %s with %s: %s %s", method, path, name, a.Status, a.body)
 			}
 		}
-		for has, token := range map[gate.Access]string{read: r.readToken, write: r.writeToken} {
+		for has, token := range map[gate.Access]string{gate.Read: r.readToken, gate.Write: r.writeToken} {
 			if has >= gate.AccessOf(scope) {
 				continue // below
 			}
@@ -522,7 +522,7 @@ func TestCredentials(t *testing.T) {
 			return
 		}
 		body, headers := bodies(op)
-		for has, token := range map[gate.Access]string{read: r.readToken, write: r.writeToken, admin: r.adminToken} {
+		for has, token := range map[gate.Access]string{gate.Read: r.readToken, gate.Write: r.writeToken, gate.Admin: r.adminToken} {
 			if has < gate.AccessOf(scope) {
 				continue
 			}
@@ -546,7 +546,7 @@ func TestStrictness(t *testing.T) {
 		t.Fatal(err)
 	}
 	for path, item := range r.calls.doc.Paths.Map() {
-		api, ok := strings.CutPrefix(path, v1)
+		api, ok := strings.CutPrefix(path, gate.V1)
 		if !ok {
 			continue
 		}

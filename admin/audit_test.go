@@ -21,7 +21,7 @@ func (r *authRig) entries(kind string) string {
 	r.t.Helper()
 	var s []string
 	for cursor := ""; ; {
-		l, err := r.a.trail.List(query{Kind: kind, Limit: gate.MaxLimit, Cursor: cursor})
+		l, err := r.a.trail.List(gate.Query{Kind: kind, Limit: gate.MaxLimit, Cursor: cursor})
 		if err != nil {
 			r.t.Fatal(err)
 		}
@@ -68,7 +68,7 @@ func TestAuditIsNotWashedAway(t *testing.T) {
 		defer r.close()
 		r.account()
 		as := withCookie(r.signedIn())
-		r.want(r.call("POST", v1+"/administrators", `{"name": "mallory", "password": "a long password 4711", "current_password": "`+authPassword+`"}`, as), http.StatusCreated)
+		r.want(r.call("POST", gate.V1+"/administrators", `{"name": "mallory", "password": "a long password 4711", "current_password": "`+authPassword+`"}`, as), http.StatusCreated)
 		r.newToken(r.signedIn(), "deploy", gate.ScopeWrite, "")
 		kept()
 		before := r.entries(audit.Access)
@@ -78,7 +78,7 @@ func TestAuditIsNotWashedAway(t *testing.T) {
 		for _, action := range []string{"topic.edit", audit.Rotate, "session.refused"} {
 			var docs []broker.Document
 			for i := range audit.MaxEntries + 200 {
-				docs = append(docs, r.a.trail.Entry(actor{Name: "mallory", Addr: "192.0.2.7"}, action, fmt.Sprint(i), ""))
+				docs = append(docs, r.a.trail.Entry(gate.Actor{Name: "mallory", Addr: "192.0.2.7"}, action, fmt.Sprint(i), ""))
 				if len(docs) == 1000 || i == audit.MaxEntries+200-1 {
 					if err := r.b.PutDocuments(t.Context(), docs...); err != nil {
 						t.Fatal(err)
@@ -113,7 +113,7 @@ func TestRefusedAreOneEntry(t *testing.T) {
 		for i := range 20 {
 			for j := range 50 {
 				r.addr = fmt.Sprintf("[2001:db8::%x]", j+1)
-				r.wantProblem(r.call("GET", v1+"/topics", "", withToken(fmt.Sprintf("pipit_wrong_%d_%d", i, j))), http.StatusUnauthorized, "unauthorized")
+				r.wantProblem(r.call("GET", gate.V1+"/topics", "", withToken(fmt.Sprintf("pipit_wrong_%d_%d", i, j))), http.StatusUnauthorized, "unauthorized")
 			}
 			if i%10 == 0 || i == 19 { // each takes a slow hash
 				r.want(r.login(authName, "wrong password"), http.StatusUnauthorized)
@@ -123,7 +123,7 @@ func TestRefusedAreOneEntry(t *testing.T) {
 		if s := r.entries(audit.Refusal); s != "session.refused(ann)x3 token.refused()x1000" && s != "token.refused()x1000 session.refused(ann)x3" {
 			t.Error(s)
 		}
-		l, err := r.a.trail.List(query{Kind: audit.Refusal})
+		l, err := r.a.trail.List(gate.Query{Kind: audit.Refusal})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -148,10 +148,10 @@ func TestRefusedAreOneEntry(t *testing.T) {
 		}
 		// Another network, another entry; an hour later, another one, too.
 		r.addr = "192.0.2.9"
-		r.call("GET", v1+"/topics", "", withToken("pipit_wrong"))
+		r.call("GET", gate.V1+"/topics", "", withToken("pipit_wrong"))
 		time.Sleep(audit.MergeWindow)
 		r.addr = "[2001:db8::1]"
-		r.call("GET", v1+"/topics", "", withToken("pipit_wrong"))
+		r.call("GET", gate.V1+"/topics", "", withToken("pipit_wrong"))
 		kept()
 		if s := r.entries(audit.Refusal); !strings.HasPrefix(s, "token.refused()x1 token.refused()x1 ") || !strings.Contains(s, "x1000") {
 			t.Error(s)
@@ -166,13 +166,13 @@ func TestEqualEntriesAreOne(t *testing.T) {
 		defer r.close()
 		r.account()
 		as := withCookie(r.signedIn())
-		r.want(r.call("POST", v1+"/topics", `{"name": "/x"}`, as), http.StatusCreated)
+		r.want(r.call("POST", gate.V1+"/topics", `{"name": "/x"}`, as), http.StatusCreated)
 		for range 3 {
-			r.want(r.call("POST", v1+"/topics", `{"name": "/x"}`, as), http.StatusConflict)
+			r.want(r.call("POST", gate.V1+"/topics", `{"name": "/x"}`, as), http.StatusConflict)
 		}
 		for range 60 {
-			r.want(r.call("PATCH", v1+"/topics/%2Fx", `{"max_depth": 7}`, as), http.StatusOK)
-			r.want(r.call("PATCH", v1+"/topics/%2Fx", `{"max_depth": 8}`, as), http.StatusOK)
+			r.want(r.call("PATCH", gate.V1+"/topics/%2Fx", `{"max_depth": 7}`, as), http.StatusOK)
+			r.want(r.call("PATCH", gate.V1+"/topics/%2Fx", `{"max_depth": 8}`, as), http.StatusOK)
 		}
 		kept()
 		// The first edit is from the default.
@@ -186,7 +186,7 @@ func TestEqualEntriesAreOne(t *testing.T) {
 			lines[0]["remote"] != r.addr || lines[1]["detail"] != "max_depth: 7 → 8" || lines[0]["level"] != "INFO" {
 			t.Errorf("%d lines, %v", len(lines), lines[:2])
 		}
-		r.want(r.call("PATCH", v1+"/topics/%2Fx", `{"max_depth": 7}`, as), http.StatusOK)
+		r.want(r.call("PATCH", gate.V1+"/topics/%2Fx", `{"max_depth": 7}`, as), http.StatusOK)
 		r.restart()
 		kept()
 		if s := r.entries(audit.Edit); s != "topic.edit(/x)x1 topic.edit(/x)x60 topic.edit(/x)x59 topic.edit(/x)x1 topic.create(/x)x1" && !strings.HasPrefix(s, "topic.edit(/x)x60 topic.edit(/x)x60 ") {
@@ -232,15 +232,15 @@ func TestAuditOfSecrets(t *testing.T) {
 	r.account()
 	cookie := r.signedIn()
 	as := withCookie(cookie)
-	r.want(r.call("POST", v1+"/topics", `{"name": "/x"}`, as), http.StatusCreated)
-	r.want(r.call("POST", v1+"/clients", `{"username": "crm", "password": "swordfish-1"}`, as), http.StatusCreated)
-	made := r.call("POST", v1+"/consumers", `{"client": "crm", "topic": "/x"}`, as)
+	r.want(r.call("POST", gate.V1+"/topics", `{"name": "/x"}`, as), http.StatusCreated)
+	r.want(r.call("POST", gate.V1+"/clients", `{"username": "crm", "password": "swordfish-1"}`, as), http.StatusCreated)
+	made := r.call("POST", gate.V1+"/consumers", `{"client": "crm", "topic": "/x"}`, as)
 	r.want(made, http.StatusCreated)
 	var c object.Consumer
 	if err := json.Unmarshal([]byte(made.body), &c); err != nil || len(c.SubKey) < 16 {
 		t.Fatal(err, made.body)
 	}
-	one := fmt.Sprintf("%s/consumers/%d", v1, c.ID)
+	one := fmt.Sprintf("%s/consumers/%d", gate.V1, c.ID)
 	page := fmt.Sprintf("/admin/consumers/%d", c.ID)
 	reader := withToken(r.newToken(cookie, "reader", gate.ScopeRead, "").Token)
 	step := func(want string) {
@@ -251,20 +251,20 @@ func TestAuditOfSecrets(t *testing.T) {
 	}
 	// Who is not shown it.
 	r.want(r.call("GET", one, "", reader), http.StatusOK)
-	r.want(r.call("GET", v1+"/consumers", "", reader), http.StatusOK)
+	r.want(r.call("GET", gate.V1+"/consumers", "", reader), http.StatusOK)
 	r.want(r.call("GET", page, "", as), http.StatusOK)
-	r.want(r.call("PATCH", v1+"/clients/crm", `{"name": "CRM"}`, as), http.StatusOK)
+	r.want(r.call("PATCH", gate.V1+"/clients/crm", `{"name": "CRM"}`, as), http.StatusOK)
 	step("")
 	name := object.OfTopic("crm", "/x")
 	want := ""
 	for _, c := range []struct{ method, path, body, entry string }{
 		{"GET", page + "?reveal=1", "", "consumer.reveal(" + name + ")x1"}, // through the web
 		{"GET", one, "", "consumer.reveal(" + name + ")x1"},                // through the API
-		{"GET", v1 + "/consumers", "", "consumer.reveal()x1"},
-		{"GET", v1 + "/export", "", "export()x1"},
+		{"GET", gate.V1 + "/consumers", "", "consumer.reveal()x1"},
+		{"GET", gate.V1 + "/export", "", "export()x1"},
 		{"POST", one + "/rotate", "", "consumer.rotate(" + name + ")x1"},
-		{"PATCH", v1 + "/clients/crm", `{"password": "swordfish-2", "is_active": false}`, "client.password(crm)x1"},
-		{"POST", v1 + "/import", `{"version": 1, "clients": [{"username": "crm", "password": "swordfish-3"}]}`, "client.password(crm)x1"},
+		{"PATCH", gate.V1 + "/clients/crm", `{"password": "swordfish-2", "is_active": false}`, "client.password(crm)x1"},
+		{"POST", gate.V1 + "/import", `{"version": 1, "clients": [{"username": "crm", "password": "swordfish-3"}]}`, "client.password(crm)x1"},
 	} {
 		r.want(r.call(c.method, c.path, c.body, as), http.StatusOK)
 		want = strings.TrimSpace(c.entry + " " + want)
@@ -288,7 +288,7 @@ func TestAuditWithoutRoom(t *testing.T) {
 	r.account()
 	cookie := r.signedIn()
 	r.store.full.Store(true)
-	r.call("GET", v1+"/topics", "", withToken("pipit_wrong"))
+	r.call("GET", gate.V1+"/topics", "", withToken("pipit_wrong"))
 	r.want(r.call("POST", "/admin/logout", "", withCookie(cookie)), http.StatusSeeOther)
 	r.store.full.Store(false)
 	for _, action := range []string{"token.refused", "session.end"} {
@@ -307,9 +307,9 @@ func TestLogOfRefusedIsBounded(t *testing.T) {
 		as := withCookie(r.signedIn())
 		lines := func(msg string) int { return strings.Count(r.logs.String(), `"msg":"`+msg+`"`) }
 		for range 40 {
-			r.want(r.call("GET", v1+"/topics", "", withToken("pipit_wrong")), http.StatusUnauthorized)
+			r.want(r.call("GET", gate.V1+"/topics", "", withToken("pipit_wrong")), http.StatusUnauthorized)
 			r.want(r.call("GET", "/admin/nothing", ""), http.StatusNotFound)
-			r.want(r.call("GET", v1+"/topics/%2Fnone", "", as), http.StatusNotFound)
+			r.want(r.call("GET", gate.V1+"/topics/%2Fnone", "", as), http.StatusNotFound)
 		}
 		if n := lines("refused"); n != refused.OfNetwork+40 {
 			t.Errorf("%d lines", n)

@@ -258,7 +258,7 @@ func (r *authRig) signedIn() *http.Cookie {
 // newToken makes a token through the API.
 func (r *authRig) newToken(c *http.Cookie, name, scope, expires string) access.Token {
 	r.t.Helper()
-	a := r.call("POST", v1+"/tokens", string(gate.Encode(access.NewToken{Name: name, Scope: scope, Expires: expires, CurrentPassword: authPassword})), withCookie(c))
+	a := r.call("POST", gate.V1+"/tokens", string(gate.Encode(access.NewToken{Name: name, Scope: scope, Expires: expires, CurrentPassword: authPassword})), withCookie(c))
 	r.want(a, http.StatusCreated)
 	var t access.Token
 	if err := json.Unmarshal([]byte(a.body), &t); err != nil {
@@ -270,7 +270,7 @@ func (r *authRig) newToken(c *http.Cookie, name, scope, expires string) access.T
 // actions returns the actions of the audit log, the newest first.
 func (r *authRig) actions() string {
 	r.t.Helper()
-	l, err := r.a.trail.List(query{Limit: 1000})
+	l, err := r.a.trail.List(gate.Query{Limit: 1000})
 	if err != nil {
 		r.t.Fatal(err)
 	}
@@ -315,7 +315,7 @@ func TestSetup(t *testing.T) {
 			}
 		}
 	}
-	for _, path := range []string{v1 + "/topics", v1 + "/openapi.json", v1 + "/nothing", "/admin/api/"} {
+	for _, path := range []string{gate.V1 + "/topics", gate.V1 + "/openapi.json", gate.V1 + "/nothing", "/admin/api/"} {
 		r.wantProblem(r.call("GET", path, ""), http.StatusForbidden, "not_set_up")
 		r.wantProblem(r.call("PUT", path, ""), http.StatusForbidden, "not_set_up")
 	}
@@ -363,7 +363,7 @@ func TestSetup(t *testing.T) {
 	if cookie == nil {
 		t.Fatal(answers)
 	}
-	r.want(r.call("GET", rootPath, "", withCookie(cookie)), http.StatusOK)
+	r.want(r.call("GET", gate.RootPath, "", withCookie(cookie)), http.StatusOK)
 	for _, method := range []string{"GET", "POST"} {
 		r.want(r.call(method, gate.SetupPath+"?key="+key, setupForm(key, "bob", authPassword)), http.StatusNotFound)
 	}
@@ -460,14 +460,14 @@ func TestSignInAndOut(t *testing.T) {
 	if c.Name != "pipit_session" || !c.HttpOnly || c.SameSite != http.SameSiteStrictMode || c.Path != "/admin/" || c.Secure || c.MaxAge != 0 || c.Domain != "" || len(c.Value) != 43 {
 		t.Errorf("%+v", c)
 	}
-	r.want(r.call("GET", rootPath, "", withCookie(c)), http.StatusOK)
-	r.want(r.call("GET", v1+"/system", "", withCookie(c)), http.StatusOK)
+	r.want(r.call("GET", gate.RootPath, "", withCookie(c)), http.StatusOK)
+	r.want(r.call("GET", gate.V1+"/system", "", withCookie(c)), http.StatusOK)
 	r.want(r.call("GET", gate.LoginPath, "", withCookie(c)), http.StatusSeeOther)
 
 	// Another sign-in ends the session that it comes with.
 	second := r.login(authName, authPassword, withCookie(c)).cookie
-	r.wantProblem(r.call("GET", v1+"/system", "", withCookie(c)), http.StatusUnauthorized, "unauthorized")
-	r.want(r.call("GET", v1+"/system", "", withCookie(second)), http.StatusOK)
+	r.wantProblem(r.call("GET", gate.V1+"/system", "", withCookie(c)), http.StatusUnauthorized, "unauthorized")
+	r.want(r.call("GET", gate.V1+"/system", "", withCookie(second)), http.StatusOK)
 
 	third := r.signedIn()
 	a = r.call("POST", "/admin/logout", "", withCookie(second))
@@ -475,17 +475,17 @@ func TestSignInAndOut(t *testing.T) {
 	if a.cookie == nil || a.cookie.MaxAge >= 0 || a.cookie.Value != "" || a.cookie.Path != "/admin/" {
 		t.Errorf("%+v", a.cookie)
 	}
-	r.wantProblem(r.call("GET", v1+"/system", "", withCookie(second)), http.StatusUnauthorized, "unauthorized")
-	r.want(r.call("GET", v1+"/system", "", withCookie(third)), http.StatusOK)
+	r.wantProblem(r.call("GET", gate.V1+"/system", "", withCookie(second)), http.StatusUnauthorized, "unauthorized")
+	r.want(r.call("GET", gate.V1+"/system", "", withCookie(third)), http.StatusOK)
 
 	fourth := r.signedIn()
-	a = r.call("DELETE", v1+"/sessions?administrator="+authName, "", withCookie(third))
+	a = r.call("DELETE", gate.V1+"/sessions?administrator="+authName, "", withCookie(third))
 	r.want(a, http.StatusOK)
 	if strings.TrimSpace(a.body) != `{"sessions":2}` {
 		t.Error(a.body)
 	}
-	r.wantProblem(r.call("GET", v1+"/system", "", withCookie(third)), http.StatusUnauthorized, "unauthorized")
-	r.wantProblem(r.call("GET", v1+"/system", "", withCookie(fourth)), http.StatusUnauthorized, "unauthorized")
+	r.wantProblem(r.call("GET", gate.V1+"/system", "", withCookie(third)), http.StatusUnauthorized, "unauthorized")
+	r.wantProblem(r.call("GET", gate.V1+"/system", "", withCookie(fourth)), http.StatusUnauthorized, "unauthorized")
 
 	want := "session.end_all(ann by ann) session.start(ann by ann) session.end(ann by ann) session.start(ann by ann)" +
 		" session.start(ann by ann) session.start(ann by ann)"
@@ -510,9 +510,9 @@ func TestCookieUnderTLS(t *testing.T) {
 	if c.Name != "__Host-pipit_session" || !c.Secure || !c.HttpOnly || c.Path != "/" || c.SameSite != http.SameSiteStrictMode || c.Domain != "" {
 		t.Errorf("%+v", c)
 	}
-	r.want(r.call("GET", v1+"/system", "", withCookie(c)), http.StatusOK)
+	r.want(r.call("GET", gate.V1+"/system", "", withCookie(c)), http.StatusOK)
 	c.Name = "pipit_session" // as another host of the domain could set it
-	r.want(r.call("GET", v1+"/system", "", withCookie(c)), http.StatusUnauthorized)
+	r.want(r.call("GET", gate.V1+"/system", "", withCookie(c)), http.StatusUnauthorized)
 }
 
 func TestSignInThrottle(t *testing.T) {
@@ -528,8 +528,8 @@ func TestSignInThrottle(t *testing.T) {
 		if a.status != http.StatusTooManyRequests || a.header.Get("Retry-After") != "60" || a.cookie != nil {
 			t.Error(a.status, a.header)
 		}
-		r.want(r.call("GET", v1+"/system", "", withCookie(c)), http.StatusOK) // who is in, stays
-		r.want(r.login("bob", authPassword), http.StatusUnauthorized)         // another name
+		r.want(r.call("GET", gate.V1+"/system", "", withCookie(c)), http.StatusOK) // who is in, stays
+		r.want(r.login("bob", authPassword), http.StatusUnauthorized)              // another name
 		r.addr = "192.0.2.2"
 		r.want(r.login(authName, authPassword), http.StatusSeeOther) // another address
 		r.addr = "192.0.2.1"
@@ -606,7 +606,7 @@ func TestSessionTimesOut(t *testing.T) {
 		r := newAuthRig(t, true)
 		defer r.close()
 		r.account()
-		system := func(c *http.Cookie) int { return r.call("GET", v1+"/system", "", withCookie(c)).status }
+		system := func(c *http.Cookie) int { return r.call("GET", gate.V1+"/system", "", withCookie(c)).status }
 
 		idle := r.signedIn()
 		time.Sleep(access.DefaultSessionIdle - time.Second)
@@ -646,22 +646,22 @@ func TestRestartKeepsSessionsAndTokens(t *testing.T) {
 		c := r.signedIn()
 		token := r.newToken(c, "script", gate.ScopeRead, "")
 		time.Sleep(20 * time.Minute)
-		r.want(r.call("GET", v1+"/system", "", withCookie(c)), http.StatusOK)
-		r.want(r.call("GET", v1+"/system", "", withToken(token.Token)), http.StatusOK)
+		r.want(r.call("GET", gate.V1+"/system", "", withCookie(c)), http.StatusOK)
+		r.want(r.call("GET", gate.V1+"/system", "", withToken(token.Token)), http.StatusOK)
 		used := gate.TimeOf(time.Now()).String()
 		r.restart()
 		time.Sleep(20 * time.Minute) // not idle, as it was used before the restart
-		a := r.call("GET", v1+"/sessions", "", withCookie(c))
+		a := r.call("GET", gate.V1+"/sessions", "", withCookie(c))
 		r.want(a, http.StatusOK)
-		r.want(r.call("GET", v1+"/system", "", withToken(token.Token)), http.StatusOK)
+		r.want(r.call("GET", gate.V1+"/system", "", withToken(token.Token)), http.StatusOK)
 		r.restart()
-		a = r.call("GET", v1+"/tokens", "", withCookie(c))
+		a = r.call("GET", gate.V1+"/tokens", "", withCookie(c))
 		if a.status != http.StatusOK || strings.Contains(a.body, used) || !strings.Contains(a.body, `"last_used":"`+gate.TimeOf(time.Now()).String()) {
 			t.Error(a.status, a.body)
 		}
 		time.Sleep(access.DefaultSessionIdle)
 		r.restart()
-		r.want(r.call("GET", v1+"/sessions", "", withCookie(c)), http.StatusUnauthorized)
+		r.want(r.call("GET", gate.V1+"/sessions", "", withCookie(c)), http.StatusUnauthorized)
 	})
 }
 
@@ -689,8 +689,8 @@ func TestRequestsWriteNothing(t *testing.T) {
 		before := stored()
 		for range 5 {
 			time.Sleep(time.Second)
-			r.want(r.call("GET", v1+"/system", "", withCookie(c)), http.StatusOK)
-			r.want(r.call("GET", v1+"/system", "", withToken(token.Token)), http.StatusOK)
+			r.want(r.call("GET", gate.V1+"/system", "", withCookie(c)), http.StatusOK)
+			r.want(r.call("GET", gate.V1+"/system", "", withToken(token.Token)), http.StatusOK)
 			if stored() != before {
 				t.Fatal("a request has written")
 			}
@@ -711,7 +711,7 @@ func TestAdministrators(t *testing.T) {
 	r.account()
 	c := r.signedIn()
 	as := withCookie(c)
-	path := v1 + "/administrators"
+	path := gate.V1 + "/administrators"
 
 	r.wantProblem(r.call("DELETE", path+"/ann", "", as), http.StatusConflict, "last_administrator")
 	a := r.call("POST", path, `{"name": "Bob / Ünal", "password": "battery staple", "current_password": "`+authPassword+`"}`, as)
@@ -731,7 +731,7 @@ func TestAdministrators(t *testing.T) {
 	bobs := r.login("Bob / Ünal", "battery staple").cookie
 	a = r.call("GET", path, "", as)
 	r.want(a, http.StatusOK)
-	var l list[access.Administrator]
+	var l gate.List[access.Administrator]
 	if err := json.Unmarshal([]byte(a.body), &l); err == nil && (l.Total != 2 || l.Items[0].Name != "Bob / Ünal" || l.Items[0].Sessions != 1) {
 		t.Error(a.body)
 	}
@@ -739,23 +739,23 @@ func TestAdministrators(t *testing.T) {
 	// A new password ends the sessions, but for that of who changes it.
 	other := r.signedIn()
 	r.want(r.call("PATCH", path+"/ann", `{"password": "a new password", "current_password": "`+authPassword+`"}`, as), http.StatusOK)
-	r.want(r.call("GET", v1+"/system", "", as), http.StatusOK)
-	r.want(r.call("GET", v1+"/system", "", withCookie(other)), http.StatusUnauthorized)
-	r.want(r.call("GET", v1+"/system", "", withCookie(bobs)), http.StatusOK)
+	r.want(r.call("GET", gate.V1+"/system", "", as), http.StatusOK)
+	r.want(r.call("GET", gate.V1+"/system", "", withCookie(other)), http.StatusUnauthorized)
+	r.want(r.call("GET", gate.V1+"/system", "", withCookie(bobs)), http.StatusOK)
 	r.want(r.login(authName, authPassword), http.StatusUnauthorized)
 	r.want(r.login(authName, "a new password"), http.StatusSeeOther)
 
 	r.want(r.call("PATCH", bob, `{"password": "new battery staple", "current_password": "a new password"}`, as), http.StatusOK)
-	r.want(r.call("GET", v1+"/system", "", withCookie(bobs)), http.StatusUnauthorized)
+	r.want(r.call("GET", gate.V1+"/system", "", withCookie(bobs)), http.StatusUnauthorized)
 	bobs = r.login("Bob / Ünal", "new battery staple").cookie
 	r.want(r.call("DELETE", bob, "", as), http.StatusNoContent)
-	r.want(r.call("GET", v1+"/system", "", withCookie(bobs)), http.StatusUnauthorized)
+	r.want(r.call("GET", gate.V1+"/system", "", withCookie(bobs)), http.StatusUnauthorized)
 	r.want(r.login("Bob / Ünal", "new battery staple"), http.StatusUnauthorized)
 
 	r.restart()
-	r.want(r.call("GET", v1+"/system", "", as), http.StatusOK)
-	r.want(r.call("GET", v1+"/system", "", withCookie(other)), http.StatusUnauthorized)
-	r.want(r.call("GET", v1+"/system", "", withCookie(bobs)), http.StatusUnauthorized)
+	r.want(r.call("GET", gate.V1+"/system", "", as), http.StatusOK)
+	r.want(r.call("GET", gate.V1+"/system", "", withCookie(other)), http.StatusUnauthorized)
+	r.want(r.call("GET", gate.V1+"/system", "", withCookie(bobs)), http.StatusUnauthorized)
 	if s := r.actions(); !strings.HasPrefix(s, "session.refused( by ) administrator.delete(Bob / Ünal by ann)") || !strings.Contains(s, "administrator.password(ann by ann)") {
 		t.Error(s)
 	}
@@ -781,7 +781,7 @@ func TestAdministratorsOfFile(t *testing.T) {
 		t.Error(err)
 	}
 	r.restart()
-	r.want(r.call("GET", v1+"/system", "", withCookie(c)), http.StatusUnauthorized)
+	r.want(r.call("GET", gate.V1+"/system", "", withCookie(c)), http.StatusUnauthorized)
 	r.want(r.login(authName, "a new password"), http.StatusSeeOther)
 }
 
@@ -794,18 +794,18 @@ func TestSignInOnAFullDisk(t *testing.T) {
 		before := r.signedIn()
 		r.store.full.Store(true)
 		c := r.signedIn()
-		r.want(r.call("GET", v1+"/system", "", withCookie(c)), http.StatusOK)
+		r.want(r.call("GET", gate.V1+"/system", "", withCookie(c)), http.StatusOK)
 		r.want(r.call("POST", "/admin/logout", "", withCookie(before)), http.StatusSeeOther)
-		r.want(r.call("GET", v1+"/system", "", withCookie(before)), http.StatusUnauthorized)
-		r.wantProblem(r.call("POST", v1+"/tokens", `{"name": "x"}`, withCookie(c)), http.StatusInsufficientStorage, "disk_full")
+		r.want(r.call("GET", gate.V1+"/system", "", withCookie(before)), http.StatusUnauthorized)
+		r.wantProblem(r.call("POST", gate.V1+"/tokens", `{"name": "x"}`, withCookie(c)), http.StatusInsufficientStorage, "disk_full")
 		time.Sleep(keepInterval)
 		synctest.Wait()
 		r.store.full.Store(false)
 		time.Sleep(keepInterval)
 		synctest.Wait()
 		r.restart()
-		r.want(r.call("GET", v1+"/system", "", withCookie(c)), http.StatusOK)
-		r.want(r.call("GET", v1+"/system", "", withCookie(before)), http.StatusUnauthorized)
+		r.want(r.call("GET", gate.V1+"/system", "", withCookie(c)), http.StatusOK)
+		r.want(r.call("GET", gate.V1+"/system", "", withCookie(before)), http.StatusUnauthorized)
 	})
 }
 
@@ -814,8 +814,8 @@ func TestSessions(t *testing.T) {
 	r.account()
 	first := r.login(authName, authPassword, withHeader("User-Agent", strings.Repeat("ä", 300))).cookie
 	second := r.signedIn()
-	sessions := func(c *http.Cookie) list[access.Session] {
-		a := r.call("GET", v1+"/sessions", "", withCookie(c))
+	sessions := func(c *http.Cookie) gate.List[access.Session] {
+		a := r.call("GET", gate.V1+"/sessions", "", withCookie(c))
 		r.want(a, http.StatusOK)
 		var l struct {
 			Items []struct {
@@ -827,7 +827,7 @@ func TestSessions(t *testing.T) {
 		if err := json.Unmarshal([]byte(a.body), &l); err != nil {
 			t.Fatal(err)
 		}
-		out := list[access.Session]{Total: l.Total}
+		out := gate.List[access.Session]{Total: l.Total}
 		for _, s := range l.Items {
 			out.Items = append(out.Items, access.Session{ID: s.ID, Administrator: s.Administrator, Addr: s.Addr, Agent: s.Agent, Current: s.Current})
 		}
@@ -840,16 +840,16 @@ func TestSessions(t *testing.T) {
 	if agent := l.Items[1].Agent; len(agent) > 200+len("…") || !strings.HasPrefix(agent, "ää") {
 		t.Errorf("%q", agent)
 	}
-	r.wantProblem(r.call("DELETE", v1+"/sessions/nothing", "", withCookie(second)), http.StatusNotFound, "not_found")
-	r.want(r.call("DELETE", v1+"/sessions/"+l.Items[1].ID, "", withCookie(second)), http.StatusNoContent)
-	r.want(r.call("GET", v1+"/sessions", "", withCookie(first)), http.StatusUnauthorized)
+	r.wantProblem(r.call("DELETE", gate.V1+"/sessions/nothing", "", withCookie(second)), http.StatusNotFound, "not_found")
+	r.want(r.call("DELETE", gate.V1+"/sessions/"+l.Items[1].ID, "", withCookie(second)), http.StatusNoContent)
+	r.want(r.call("GET", gate.V1+"/sessions", "", withCookie(first)), http.StatusUnauthorized)
 
 	// One more than an administrator may have takes the place of the oldest.
 	const most = 100
 	for range most {
 		r.signedIn()
 	}
-	r.want(r.call("GET", v1+"/sessions", "", withCookie(second)), http.StatusUnauthorized)
+	r.want(r.call("GET", gate.V1+"/sessions", "", withCookie(second)), http.StatusUnauthorized)
 	if docs, err := r.b.Documents("session", "", false, 2*most); err != nil || len(docs) != most {
 		t.Error(len(docs), err)
 	}
@@ -875,9 +875,9 @@ func TestTokens(t *testing.T) {
 			`{"name": "", "scope": "read"}`, `{"name": "a\tb"}`, `{"name": "x", "scope": "admin"}`, `{"name": "x", "scope": "all"}`, `{"name": "x", "expires": "tomorrow"}`,
 			`{"name": "x", "expires": "2000-01-01T00:00:00Z"}`, `{"name": "x", "expires": "2200-01-01T00:00:00Z"}`, `{"name": "x", "days": 1}`,
 		} {
-			r.wantProblem(r.call("POST", v1+"/tokens", bad, withCookie(c)), http.StatusUnprocessableEntity, "invalid")
+			r.wantProblem(r.call("POST", gate.V1+"/tokens", bad, withCookie(c)), http.StatusUnprocessableEntity, "invalid")
 		}
-		r.wantProblem(r.call("POST", v1+"/tokens", `{"name": "reads"}`, withCookie(c)), http.StatusConflict, "exists")
+		r.wantProblem(r.call("POST", gate.V1+"/tokens", `{"name": "reads"}`, withCookie(c)), http.StatusConflict, "exists")
 
 		topic := func(i int) string { return fmt.Sprintf(`{"name": "/topic/%d"}`, i) }
 		for i, tt := range []struct {
@@ -900,14 +900,14 @@ func TestTokens(t *testing.T) {
 			{"session and read: the token counts", func(r *http.Request) { withCookie(c)(r); withToken(reads.Token)(r) }, 200, 403, "forbidden"},
 			{"session and wrong: the token counts", func(r *http.Request) { withCookie(c)(r); withToken("x")(r) }, 401, 401, "unauthorized"},
 		} {
-			a := r.call("GET", v1+"/topics", "", tt.how)
+			a := r.call("GET", gate.V1+"/topics", "", tt.how)
 			if a.status != tt.read {
 				t.Errorf("%s: read %d: %s", tt.name, a.status, a.body)
 			}
 			if a.status == 401 && !strings.HasPrefix(a.header.Get("WWW-Authenticate"), "Bearer") {
 				t.Errorf("%s: %v", tt.name, a.header)
 			}
-			a = r.call("POST", v1+"/topics", topic(i), tt.how)
+			a = r.call("POST", gate.V1+"/topics", topic(i), tt.how)
 			if a.status != tt.write || a.code() != tt.code {
 				t.Errorf("%s: write %d: %s", tt.name, a.status, a.body)
 			}
@@ -917,22 +917,22 @@ func TestTokens(t *testing.T) {
 
 		time.Sleep(time.Hour)
 		c = r.signedIn()
-		r.wantProblem(r.call("GET", v1+"/topics", "", withToken(brief.Token)), http.StatusUnauthorized, "unauthorized")
+		r.wantProblem(r.call("GET", gate.V1+"/topics", "", withToken(brief.Token)), http.StatusUnauthorized, "unauthorized")
 		boss := r.newToken(c, "boss", gate.ScopeAdmin, "")
-		a := r.call("GET", v1+"/tokens", "", withToken(boss.Token))
+		a := r.call("GET", gate.V1+"/tokens", "", withToken(boss.Token))
 		r.want(a, http.StatusOK)
 		if strings.Contains(a.body, "pipit_") || !strings.Contains(a.body, `"expired":true`) {
 			t.Error(a.body)
 		}
 		time.Sleep(time.Second)
-		r.want(r.call("DELETE", v1+"/tokens/"+writes.ID, "", withToken(boss.Token)), http.StatusNoContent)
+		r.want(r.call("DELETE", gate.V1+"/tokens/"+writes.ID, "", withToken(boss.Token)), http.StatusNoContent)
 		time.Sleep(time.Second)
-		r.want(r.call("GET", v1+"/topics", "", withToken(writes.Token)), http.StatusUnauthorized)
-		r.wantProblem(r.call("DELETE", v1+"/tokens/"+writes.ID, "", withCookie(c)), http.StatusNotFound, "not_found")
-		r.want(r.call("GET", v1+"/topics", "", withToken(reads.Token)), http.StatusOK)
+		r.want(r.call("GET", gate.V1+"/topics", "", withToken(writes.Token)), http.StatusUnauthorized)
+		r.wantProblem(r.call("DELETE", gate.V1+"/tokens/"+writes.ID, "", withCookie(c)), http.StatusNotFound, "not_found")
+		r.want(r.call("GET", gate.V1+"/topics", "", withToken(reads.Token)), http.StatusOK)
 		r.restart()
-		r.want(r.call("GET", v1+"/topics", "", withToken(writes.Token)), http.StatusUnauthorized)
-		r.want(r.call("GET", v1+"/topics", "", withToken(reads.Token)), http.StatusOK)
+		r.want(r.call("GET", gate.V1+"/topics", "", withToken(writes.Token)), http.StatusUnauthorized)
+		r.want(r.call("GET", gate.V1+"/topics", "", withToken(reads.Token)), http.StatusOK)
 
 		if s := r.actions(); !strings.HasPrefix(s, "token.refused( by ) ") || !strings.Contains(s, " token.delete(writes by token boss) ") {
 			t.Error(s)
@@ -957,13 +957,13 @@ func TestWrongTokensHoldUpNobody(t *testing.T) {
 		time.Sleep(2 * time.Second)
 		r.addr = "192.0.2.7" // where nobody is known yet
 		for range login.MaxFailuresOfNetwork {
-			r.want(r.call("GET", v1+"/topics", "", withToken("pipit_x")), http.StatusUnauthorized)
-			r.want(r.call("GET", v1+"/topics", "", withToken(expired.Token)), http.StatusUnauthorized)
+			r.want(r.call("GET", gate.V1+"/topics", "", withToken("pipit_x")), http.StatusUnauthorized)
+			r.want(r.call("GET", gate.V1+"/topics", "", withToken(expired.Token)), http.StatusUnauthorized)
 		}
-		r.want(r.call("GET", v1+"/topics", "", withToken(token.Token)), http.StatusOK)
+		r.want(r.call("GET", gate.V1+"/topics", "", withToken(token.Token)), http.StatusOK)
 		r.want(r.login(authName, authPassword), http.StatusSeeOther)
 		time.Sleep(login.FailureWindow)
-		r.want(r.call("GET", v1+"/topics", "", withToken("pipit_x")), http.StatusUnauthorized)
+		r.want(r.call("GET", gate.V1+"/topics", "", withToken("pipit_x")), http.StatusUnauthorized)
 		if n := strings.Count(r.actions(), "token.refused"); n != 2 {
 			t.Errorf("%d entries of one address in two minutes", n)
 		}
@@ -993,7 +993,7 @@ func TestOtherOriginsAreRefused(t *testing.T) {
 		{"cookie and token", []tweak{withCookie(c), withToken(token.Token), withHeader("Sec-Fetch-Site", "cross-site")}, 201},
 		{"cookie and wrong token", []tweak{withCookie(c), withToken("x"), withHeader("Sec-Fetch-Site", "cross-site")}, 401},
 	} {
-		if a := r.call("POST", v1+"/topics", fmt.Sprintf(`{"name": "/topic/%d"}`, i), tt.change...); a.status != tt.status {
+		if a := r.call("POST", gate.V1+"/topics", fmt.Sprintf(`{"name": "/topic/%d"}`, i), tt.change...); a.status != tt.status {
 			t.Errorf("%s: %d %s", tt.name, a.status, a.body)
 		} else if a.status == 403 && a.code() != "cross_origin" {
 			t.Errorf("%s: %s", tt.name, a.body)
@@ -1003,9 +1003,9 @@ func TestOtherOriginsAreRefused(t *testing.T) {
 	for _, path := range []string{gate.LoginPath, "/admin/logout", "/admin/topics"} {
 		r.want(r.call("POST", path, "name=ann&password=correct+horse", withCookie(c), foreign), http.StatusForbidden)
 	}
-	r.want(r.call("GET", v1+"/topics", "", withCookie(c), foreign), http.StatusOK) // reading changes nothing
-	r.want(r.call("GET", v1+"/topics", "", withCookie(c)), http.StatusOK)          // still signed in
-	if a := r.call("GET", v1+"/topics", "", withCookie(c), foreign); a.header.Get("Access-Control-Allow-Origin") != "" {
+	r.want(r.call("GET", gate.V1+"/topics", "", withCookie(c), foreign), http.StatusOK) // reading changes nothing
+	r.want(r.call("GET", gate.V1+"/topics", "", withCookie(c)), http.StatusOK)          // still signed in
+	if a := r.call("GET", gate.V1+"/topics", "", withCookie(c), foreign); a.header.Get("Access-Control-Allow-Origin") != "" {
 		t.Error(a.header)
 	}
 }
@@ -1014,7 +1014,7 @@ func TestHeaders(t *testing.T) {
 	r := newAuthRig(t, false)
 	r.account()
 	c := r.signedIn()
-	for _, path := range []string{"/admin/", "/admin/login", "/admin/nothing", v1 + "/topics", v1 + "/nothing", "/admin/api/", "/admin"} {
+	for _, path := range []string{"/admin/", "/admin/login", "/admin/nothing", gate.V1 + "/topics", gate.V1 + "/nothing", "/admin/api/", "/admin"} {
 		for _, change := range []tweak{withCookie(c), func(*http.Request) {}} {
 			h := r.call("GET", path, "", change).header
 			if h.Get("Content-Security-Policy") != policy || h.Get("X-Content-Type-Options") != "nosniff" || h.Get("Referrer-Policy") != "same-origin" ||
@@ -1033,28 +1033,28 @@ func TestPaths(t *testing.T) {
 	r := newAuthRig(t, false)
 	r.account()
 	as := withCookie(r.signedIn())
-	r.want(r.call("POST", v1+"/topics", `{"name": "/customer/created"}`, as), http.StatusCreated)
-	r.want(r.call("GET", v1+"/topics/%2Fcustomer%2Fcreated", "", as), http.StatusOK)
-	for _, path := range []string{v1 + "/topics//customer/created", v1 + "/topics/", v1 + "//topics", v1 + "/x/../topics", v1 + "/t%6fpics", "/admin/%61pi/v1/topics"} {
+	r.want(r.call("POST", gate.V1+"/topics", `{"name": "/customer/created"}`, as), http.StatusCreated)
+	r.want(r.call("GET", gate.V1+"/topics/%2Fcustomer%2Fcreated", "", as), http.StatusOK)
+	for _, path := range []string{gate.V1 + "/topics//customer/created", gate.V1 + "/topics/", gate.V1 + "//topics", gate.V1 + "/x/../topics", gate.V1 + "/t%6fpics", "/admin/%61pi/v1/topics"} {
 		if a := r.call("GET", path, "", as); a.status != http.StatusNotFound {
 			t.Errorf("%s: %d", path, a.status)
 		}
 	}
-	a := r.call("PUT", v1+"/topics", "", as)
+	a := r.call("PUT", gate.V1+"/topics", "", as)
 	r.wantProblem(a, http.StatusMethodNotAllowed, "method_not_allowed")
 	if allow := a.header.Get("Allow"); allow != "GET, HEAD, POST" {
 		t.Error(allow)
 	}
 	r.want(r.call("PUT", "/admin/system", "", as), http.StatusMethodNotAllowed)
-	r.wantProblem(r.call("POST", v1+"/topics", `{"name": "/`+strings.Repeat("x", maxBody)+`"}`, as), http.StatusRequestEntityTooLarge, "too_large")
+	r.wantProblem(r.call("POST", gate.V1+"/topics", `{"name": "/`+strings.Repeat("x", maxBody)+`"}`, as), http.StatusRequestEntityTooLarge, "too_large")
 }
 
 func TestPanicIsAnswered(t *testing.T) {
 	r := newAuthRig(t, false)
 	r.account()
 	as := withCookie(r.signedIn())
-	for _, path := range []string{v1 + "/panic", "/admin/panic"} {
-		rt := gate.Get(path, func(http.ResponseWriter, *http.Request, params) error { panic("swordfish") }, read)
+	for _, path := range []string{gate.V1 + "/panic", "/admin/panic"} {
+		rt := gate.Get(path, func(http.ResponseWriter, *http.Request, gate.Params) error { panic("swordfish") }, gate.Read)
 		r.a.add(rt)
 		a := r.call("GET", path, "", as)
 		r.want(a, http.StatusInternalServerError)
@@ -1116,11 +1116,11 @@ func TestAuditPages(t *testing.T) {
 	r.account()
 	as := withCookie(r.signedIn())
 	for i := range 5 {
-		r.want(r.call("POST", v1+"/tokens", fmt.Sprintf(`{"name": "t%d"}`, i), as), http.StatusCreated)
+		r.want(r.call("POST", gate.V1+"/tokens", fmt.Sprintf(`{"name": "t%d"}`, i), as), http.StatusCreated)
 	}
 	var seen []string
 	for cursor := ""; ; {
-		a := r.call("GET", v1+"/audit?limit=3&cursor="+cursor, "", as)
+		a := r.call("GET", gate.V1+"/audit?limit=3&cursor="+cursor, "", as)
 		r.want(a, http.StatusOK)
 		var l struct {
 			Items []struct{ Action, Object, Who, Via, Addr, At string }
@@ -1144,14 +1144,14 @@ func TestAuditPages(t *testing.T) {
 		t.Error(got)
 	}
 	for _, bad := range []string{"limit=0", "limit=1001", "limit=x", "cursor=x", "sort=x"} {
-		r.wantProblem(r.call("GET", v1+"/audit?"+bad, "", as), http.StatusUnprocessableEntity, "invalid")
+		r.wantProblem(r.call("GET", gate.V1+"/audit?"+bad, "", as), http.StatusUnprocessableEntity, "invalid")
 	}
 }
 
 func TestSystem(t *testing.T) {
 	r := newAuthRig(t, false, func(o *Options) { o.Settings = []gate.Setting{{Name: "http.listen", Value: "x"}} })
 	r.account()
-	a := r.call("GET", v1+"/system", "", withCookie(r.signedIn()))
+	a := r.call("GET", gate.V1+"/system", "", withCookie(r.signedIn()))
 	r.want(a, http.StatusOK)
 	var s struct {
 		Version  string
@@ -1168,7 +1168,7 @@ func TestLocal(t *testing.T) {
 	r := newAuthRig(t, false)
 	local := httptest.NewServer(r.a.Local())
 	defer local.Close()
-	resp, err := local.Client().Post(local.URL+v1+"/topics", "application/json", strings.NewReader(`{"name": "/x"}`))
+	resp, err := local.Client().Post(local.URL+gate.V1+"/topics", "application/json", strings.NewReader(`{"name": "/x"}`))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -1179,5 +1179,5 @@ func TestLocal(t *testing.T) {
 	if s := r.actions(); s != "topic.create(/x by command line)" {
 		t.Error(s)
 	}
-	r.wantProblem(r.call("GET", v1+"/topics", ""), http.StatusForbidden, "not_set_up")
+	r.wantProblem(r.call("GET", gate.V1+"/topics", ""), http.StatusForbidden, "not_set_up")
 }

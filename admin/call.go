@@ -3,13 +3,14 @@ package admin
 import (
 	"log/slog"
 
+	"pipit/admin/gate"
 	"pipit/httpapi/exchange"
 )
 
 // call is a request of the pages or of the API.
 type call struct {
 	exchange.Exchange
-	who    actor
+	who    gate.Actor
 	prefix string // in front of the paths that go out
 }
 

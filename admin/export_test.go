@@ -7,6 +7,7 @@ import (
 	"strings"
 	"testing"
 
+	"pipit/admin/gate"
 	"pipit/admin/object"
 )
 
@@ -222,7 +223,7 @@ func TestConsumerName(t *testing.T) {
 	one := fmt.Sprint("/consumers/", made.ID)
 	r.refused(422, "invalid", "PATCH", one, jsonObject{"name": "other"})
 	r.refused(422, "invalid", "POST", "/consumers", jsonObject{"client": first.Client, "topic": first.Topic, "name": " x"})
-	var found list[object.Consumer]
+	var found gate.List[object.Consumer]
 	r.ok(200, "GET", "/consumers?search=report", nil).into(t, &found)
 	if len(found.Items) != 1 || found.Items[0].ID != made.ID || found.Items[0].Name != "reports" {
 		t.Errorf("%+v", found)

@@ -11,6 +11,7 @@ import (
 	"testing"
 	"testing/synctest"
 
+	"pipit/admin/text"
 	"pipit/broker"
 )
 
@@ -37,15 +38,15 @@ func TestGoldenPages(t *testing.T) {
 		cookie := w.signedIn()
 		producer, consumer := fmt.Sprint("/admin/producers/", w.b.Producers()[0].ID), fmt.Sprint("/admin/consumers/", w.consumer.ID)
 		for name, path := range map[string]string{
-			"login": "/admin/login", "overview": "/admin/", "topics": "/admin/topics", "topic": "/admin/topics/" + segment(watchedTopic),
-			"topic_new": "/admin/topics?new=1", "topic_edit": "/admin/topics/" + segment(watchedTopic) + "/edit",
-			"topic_delete": "/admin/topics/" + segment(watchedTopic) + "/delete", "publish": "/admin/topics/" + segment(watchedTopic) + "/publish",
+			"login": "/admin/login", "overview": "/admin/", "topics": "/admin/topics", "topic": "/admin/topics/" + text.Segment(watchedTopic),
+			"topic_new": "/admin/topics?new=1", "topic_edit": "/admin/topics/" + text.Segment(watchedTopic) + "/edit",
+			"topic_delete": "/admin/topics/" + text.Segment(watchedTopic) + "/delete", "publish": "/admin/topics/" + text.Segment(watchedTopic) + "/publish",
 			"clients": "/admin/clients", "client": "/admin/clients/crm", "client_new": "/admin/clients?new=1", "client_edit": "/admin/clients/crm/edit",
 			"producers": "/admin/producers", "producer": producer, "producer_new": "/admin/producers?new=1",
 			"producer_edit": producer + "/edit",
 			"consumers":     "/admin/consumers", "consumer": consumer, "consumer_new": "/admin/consumers?new=1",
 			"consumer_edit": consumer + "/edit", "consumer_delete": consumer + "/delete",
-			"messages": "/admin/messages?topic=" + watchedTopic, "message": "/admin/messages/" + segment(watchedTopic) + "/invoice-17",
+			"messages": "/admin/messages?topic=" + watchedTopic, "message": "/admin/messages/" + text.Segment(watchedTopic) + "/invoice-17",
 			"access": "/admin/system/access", "audit": "/admin/system/audit", "not_found": "/admin/topics/nothing",
 		} {
 			change := []tweak{asBrowser}

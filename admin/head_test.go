@@ -16,7 +16,7 @@ func TestHead(t *testing.T) {
 	r := newAuthRig(t, false)
 	r.account()
 	as := withCookie(r.signedIn())
-	r.want(r.call("POST", v1+"/topics", `{"name": "/1"}`, as), http.StatusCreated)
+	r.want(r.call("POST", gate.V1+"/topics", `{"name": "/1"}`, as), http.StatusCreated)
 	parameter := regexp.MustCompile(`[:*][a-z]+`)
 	found := 0
 	for _, rt := range slices.Concat(r.a.web.Routes(), r.a.api.Routes()) {
@@ -50,9 +50,9 @@ func TestHead(t *testing.T) {
 	if found < 20 {
 		t.Errorf("%d routes have something", found)
 	}
-	r.want(r.call("HEAD", v1+"/topics", ""), http.StatusUnauthorized)
-	tag := r.call("HEAD", v1+"/topics/%2F1", "", as).header.Get("ETag")
-	r.want(r.call("HEAD", v1+"/topics/%2F1", "", as, withHeader("If-None-Match", tag)), http.StatusNotModified)
+	r.want(r.call("HEAD", gate.V1+"/topics", ""), http.StatusUnauthorized)
+	tag := r.call("HEAD", gate.V1+"/topics/%2F1", "", as).header.Get("ETag")
+	r.want(r.call("HEAD", gate.V1+"/topics/%2F1", "", as, withHeader("If-None-Match", tag)), http.StatusNotModified)
 }
 
 // A page's notice is for whoever sees the page.

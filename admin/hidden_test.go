@@ -9,6 +9,8 @@ import (
 	"strings"
 	"testing"
 
+	"pipit/admin/gate"
+	"pipit/admin/text"
 	"pipit/broker"
 	"pipit/broker/store"
 	"pipit/db"
@@ -82,25 +84,25 @@ func TestHiddenCharactersOfOld(t *testing.T) {
 		"/consumers", "/consumers/2", "/messages?topic=" + url.QueryEscape(topic)} {
 		a := r.call("GET", "/admin"+path, "", as, asBrowser)
 		r.want(a, http.StatusOK)
-		if shown := showHidden(a.body); shown != a.body || path != "/" && !strings.Contains(a.body, "⟨U+202E⟩") && !strings.Contains(a.body, "⟨U+200B⟩") {
+		if shown := text.ShowHidden(a.body); shown != a.body || path != "/" && !strings.Contains(a.body, "⟨U+202E⟩") && !strings.Contains(a.body, "⟨U+200B⟩") {
 			t.Errorf("%s shows names as they are", path)
 		}
 	}
 	const emoji = "👩\u200d💻"
-	if page := `<td>` + topic + `</td><span class="preview">` + emoji + `</span><b>` + topic + `</b><pre><code>` + emoji + `</code></pre>`; showHidden(page) != strings.ReplaceAll(page, "\u200b", "⟨U+200B⟩") {
-		t.Errorf("payloads are changed: %s", showHidden(page))
+	if page := `<td>` + topic + `</td><span class="preview">` + emoji + `</span><b>` + topic + `</b><pre><code>` + emoji + `</code></pre>`; text.ShowHidden(page) != strings.ReplaceAll(page, "\u200b", "⟨U+200B⟩") {
+		t.Errorf("payloads are changed: %s", text.ShowHidden(page))
 	}
-	r.want(r.call("PATCH", v1+topicPath, `{"max_depth": 20}`, as), http.StatusOK)
-	r.want(r.call("PATCH", v1+clientPath, `{"is_active": false}`, as), http.StatusOK)
-	r.want(r.call("PATCH", v1+"/consumers/2", `{"max_depth": 20}`, as), http.StatusOK)
-	r.want(r.call("PATCH", v1+"/administrators/"+url.PathEscape(filler), `{"password": "battery staple", "current_password": "`+authPassword+`"}`, as), http.StatusOK)
+	r.want(r.call("PATCH", gate.V1+topicPath, `{"max_depth": 20}`, as), http.StatusOK)
+	r.want(r.call("PATCH", gate.V1+clientPath, `{"is_active": false}`, as), http.StatusOK)
+	r.want(r.call("PATCH", gate.V1+"/consumers/2", `{"max_depth": 20}`, as), http.StatusOK)
+	r.want(r.call("PATCH", gate.V1+"/administrators/"+url.PathEscape(filler), `{"password": "battery staple", "current_password": "`+authPassword+`"}`, as), http.StatusOK)
 	post := func(path string, form url.Values) authAnswer {
 		return r.call("POST", "/admin"+path, form.Encode(), as, asBrowser, withHeader("Content-Type", "application/x-www-form-urlencoded"))
 	}
 	r.want(post(topicPath+"/delete", url.Values{"confirm": {"/ab"}}), http.StatusUnprocessableEntity)
 	r.want(post(topicPath+"/delete", url.Values{"confirm": {"/a⟨U+200B⟩b"}}), http.StatusSeeOther)
-	r.want(r.call("DELETE", v1+clientPath, "", as), http.StatusOK)
-	r.want(r.call("POST", v1+"/topics", `{"name": "`+topic+`"}`, as), http.StatusUnprocessableEntity)
+	r.want(r.call("DELETE", gate.V1+clientPath, "", as), http.StatusOK)
+	r.want(r.call("POST", gate.V1+"/topics", `{"name": "`+topic+`"}`, as), http.StatusUnprocessableEntity)
 }
 
 // encoded returns an object as the broker stores it.

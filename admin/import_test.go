@@ -14,6 +14,7 @@ import (
 	"testing"
 	"time"
 
+	"pipit/admin/gate"
 	"pipit/admin/object"
 	"pipit/broker"
 )
@@ -102,7 +103,7 @@ func TestImportOneAtATime(t *testing.T) {
 	body, w := io.Pipe()
 	first := make(chan error, 1)
 	go func() {
-		req, err := http.NewRequest("POST", r.url+v1+"/import", body)
+		req, err := http.NewRequest("POST", r.url+gate.V1+"/import", body)
 		if err != nil {
 			first <- err
 			return
@@ -164,7 +165,7 @@ func TestImportPasswords(t *testing.T) {
 	}
 	ctx, leave := context.WithCancel(t.Context())
 	defer leave()
-	req, err := http.NewRequestWithContext(ctx, "POST", r.url+v1+"/import", bytes.NewReader(b))
+	req, err := http.NewRequestWithContext(ctx, "POST", r.url+gate.V1+"/import", bytes.NewReader(b))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -15,6 +15,7 @@ import (
 
 	"pipit/admin/access"
 	"pipit/admin/gate"
+	"pipit/admin/text"
 	"pipit/broker"
 	"pipit/broker/login"
 )
@@ -52,7 +53,7 @@ var forbidden = []*regexp.Regexp{
 }
 
 func TestTemplatesAreStrict(t *testing.T) {
-	files := os.DirFS(".")
+	files := os.DirFS("web")
 	names, err := fs.Glob(files, "templates/*.html")
 	if err != nil || len(names) < 10 {
 		t.Fatal(names, err)
@@ -92,7 +93,7 @@ func TestStickyNames(t *testing.T) {
 	paths := []string{"/admin/", "/admin/?range=day", "/admin/topics", "/admin/clients", "/admin/producers", "/admin/consumers", "/admin/messages",
 		"/admin/topics?new=1", "/admin/consumers?new=1", "/admin/system", "/admin/system/access", "/admin/system/audit"}
 	for i, name := range sticky {
-		who := access.Caller{Actor: actor{Name: name, Via: "web", Addr: "192.0.2.1", Access: admin}}
+		who := access.Caller{Actor: gate.Actor{Name: name, Via: "web", Addr: "192.0.2.1", Access: gate.Admin}}
 		username := strings.ReplaceAll(name, ":", ";") // the one character that it cannot have
 		w.define(broker.Definition{
 			Clients:   []broker.Client{{Username: username, Name: name, PasswordHash: watchedHash, Inactive: i%2 != 0}},
@@ -102,15 +103,15 @@ func TestStickyNames(t *testing.T) {
 		})
 		w.publish(name, 1, broker.WithProducer(name), broker.WithMIMEType("text/html"))
 		if _, err := w.a.users.CreateAdministrator(t.Context(), who, name, "correct horse", ""); err == nil {
-			paths = append(paths, "/admin/system/administrators/"+segment(name))
+			paths = append(paths, "/admin/system/administrators/"+text.Segment(name))
 		} else if broker.CodeOf(err) != broker.Invalid { // not every name is one for administrators
 			t.Fatal(err)
 		}
 		if _, err := w.a.users.CreateToken(t.Context(), who, access.NewToken{Name: name}); err != nil && broker.CodeOf(err) != broker.Invalid {
 			t.Fatal(err)
 		}
-		paths = append(paths, "/admin/topics/"+segment(name), "/admin/topics/"+segment(name)+"/edit", "/admin/topics/"+segment(name)+"/delete", "/admin/topics/"+segment(name)+"/publish",
-			"/admin/clients/"+segment(username), "/admin/messages?topic="+url.QueryEscape(name), "/admin/topics?search="+url.QueryEscape(name))
+		paths = append(paths, "/admin/topics/"+text.Segment(name), "/admin/topics/"+text.Segment(name)+"/edit", "/admin/topics/"+text.Segment(name)+"/delete", "/admin/topics/"+text.Segment(name)+"/publish",
+			"/admin/clients/"+text.Segment(username), "/admin/messages?topic="+url.QueryEscape(name), "/admin/topics?search="+url.QueryEscape(name))
 	}
 	for _, c := range w.b.Consumers() {
 		paths = append(paths, fmt.Sprintf("/admin/consumers/%d", c.ID))
@@ -178,7 +179,7 @@ func TestAssets(t *testing.T) {
 		"uplot/uPlot.min.css":     "text/css; charset=utf-8",
 		"uplot/LICENSE":           "text/plain; charset=utf-8",
 	} {
-		content, err := os.ReadFile("assets/" + name)
+		content, err := os.ReadFile("web/assets/" + name)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -422,7 +423,7 @@ func TestSystemPages(t *testing.T) {
 	if secret == "" || strings.Contains(get(accessURL), secret) {
 		t.Error("the token is not shown once")
 	}
-	if a := r.call("GET", v1+"/stats", "", withToken(secret)); a.status != http.StatusOK {
+	if a := r.call("GET", gate.V1+"/stats", "", withToken(secret)); a.status != http.StatusOK {
 		t.Error(a.status, a.body)
 	}
 	tokens := r.a.users.Tokens()
@@ -457,7 +458,7 @@ func TestSystemPages(t *testing.T) {
 		t.Error("a secret in the audit log")
 	}
 	for range 100 { // as many as a page has
-		if err := r.b.PutDocuments(t.Context(), r.a.trail.Entry(actor{Name: "filler"}, "test.fill", "", "")); err != nil {
+		if err := r.b.PutDocuments(t.Context(), r.a.trail.Entry(gate.Actor{Name: "filler"}, "test.fill", "", "")); err != nil {
 			t.Fatal(err)
 		}
 	}

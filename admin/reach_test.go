@@ -168,12 +168,12 @@ func TestHosts(t *testing.T) {
 			}
 		}
 	}
-	check(v1+"/topics", http.StatusForbidden) // not set up
+	check(gate.V1+"/topics", http.StatusForbidden) // not set up
 	r.account()
 	check("/admin/login", http.StatusOK)
 	token := r.newToken(r.signedIn(), "script", gate.ScopeRead, "")
-	check(v1+"/topics", http.StatusOK, withToken(token.Token))
-	r.wantProblem(r.call("GET", v1+"/topics", "", host("evil.example")), http.StatusMisdirectedRequest, "misdirected")
+	check(gate.V1+"/topics", http.StatusOK, withToken(token.Token))
+	r.wantProblem(r.call("GET", gate.V1+"/topics", "", host("evil.example")), http.StatusMisdirectedRequest, "misdirected")
 
 	// Other addresses of this machine are reached by any name.
 	for addr, status := range map[string]int{"192.0.2.1": 200, "::1": 421, "127.0.0.2": 421, "::ffff:127.0.0.1": 421} {
@@ -224,7 +224,7 @@ func TestStrictTransport(t *testing.T) {
 		if tt.strict {
 			want = "max-age=2592000"
 		}
-		for _, path := range []string{"/admin/login", v1 + "/topics", "/admin/nothing"} {
+		for _, path := range []string{"/admin/login", gate.V1 + "/topics", "/admin/nothing"} {
 			if got := r.call("GET", path, "", change...).header.Get("Strict-Transport-Security"); got != want {
 				t.Errorf("%s: %s: %q", tt.name, path, got)
 			}
@@ -238,7 +238,7 @@ func TestOrigin(t *testing.T) {
 	r.account()
 	c := r.signedIn()
 	for origin, status := range map[string]int{"http://admin.example.com": 201, "https://admin.example.com": 403, "http://evil.example": 403} {
-		a := r.call("POST", v1+"/topics", `{"name": "/of/`+origin[len(origin)-3:]+`"}`, withCookie(c), withHeader("Origin", origin))
+		a := r.call("POST", gate.V1+"/topics", `{"name": "/of/`+origin[len(origin)-3:]+`"}`, withCookie(c), withHeader("Origin", origin))
 		if a.status != status {
 			t.Errorf("%s: %d %s", origin, a.status, a.body)
 		}
@@ -267,14 +267,14 @@ func TestPathPrefix(t *testing.T) {
 	if c.Path != prefix+"/admin/" {
 		t.Error(c.Path)
 	}
-	made := r.call("POST", prefix+v1+"/topics", `{"name": "/a b"}`, withCookie(c))
-	if to := made.header.Get("Location"); made.status != 201 || to != prefix+v1+"/topics/%2Fa%20b" {
+	made := r.call("POST", prefix+gate.V1+"/topics", `{"name": "/a b"}`, withCookie(c))
+	if to := made.header.Get("Location"); made.status != 201 || to != prefix+gate.V1+"/topics/%2Fa%20b" {
 		t.Error(made.status, to)
 	}
 	r.want(r.call("GET", made.header.Get("Location"), "", withCookie(c)), 200)
-	r.want(r.call("POST", v1+"/clients", `{"username": "crm", "password": "crm"}`, withCookie(c)), 201)
-	r.want(r.call("POST", v1+"/producers", `{"client": "crm", "topic": "/a b"}`, withCookie(c)), 201)
-	r.want(r.call("POST", v1+"/consumers", `{"client": "crm", "topic": "/a b"}`, withCookie(c)), 201)
+	r.want(r.call("POST", gate.V1+"/clients", `{"username": "crm", "password": "crm"}`, withCookie(c)), 201)
+	r.want(r.call("POST", gate.V1+"/producers", `{"client": "crm", "topic": "/a b"}`, withCookie(c)), 201)
+	r.want(r.call("POST", gate.V1+"/consumers", `{"client": "crm", "topic": "/a b"}`, withCookie(c)), 201)
 
 	// A walk over all pages.
 	link := regexp.MustCompile(`(?:href|src|action|data-[a-z]+)="([/?][^"]*)"`)

@@ -74,7 +74,7 @@ type operation struct {
 	*openapi3.Operation
 }
 
-func (o *operation) wire() bool { return !strings.HasPrefix(o.path, v1) }
+func (o *operation) wire() bool { return !strings.HasPrefix(o.path, gate.V1) }
 
 // schemaFuzzer makes requests of schemas.
 type schemaFuzzer struct {
@@ -128,7 +128,7 @@ func (f *schemaFuzzer) restore() {
 
 func (f *schemaFuzzer) newTokens() {
 	for scope, to := range map[string]*string{gate.ScopeAdmin: &f.r.adminToken, gate.ScopeRead: &f.r.readToken} {
-		made, err := f.r.a.users.CreateToken(f.t.Context(), access.Caller{Actor: actor{Name: gate.CommandLine, Access: admin}}, access.NewToken{Name: fmt.Sprint("fuzz ", f.rnd.Uint64()), Scope: scope})
+		made, err := f.r.a.users.CreateToken(f.t.Context(), access.Caller{Actor: gate.Actor{Name: gate.CommandLine, Access: gate.Admin}}, access.NewToken{Name: fmt.Sprint("fuzz ", f.rnd.Uint64()), Scope: scope})
 		if err != nil {
 			f.t.Fatal(err)
 		}

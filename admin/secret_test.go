@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"net/http"
 	"os"
 	"testing"
@@ -22,7 +23,7 @@ func TestFormerSecretsLeaveTheFile(t *testing.T) {
 	as := withCookie(cookie)
 	do := func(status int, method, path, body string) string {
 		t.Helper()
-		a := r.call(method, v1+path, body, as)
+		a := r.call(method, gate.V1+path, body, as)
 		r.want(a, status)
 		return a.body
 	}
@@ -53,8 +54,8 @@ func TestFormerSecretsLeaveTheFile(t *testing.T) {
 		"rotated sub_key": rotated.SubKey, "deleted sub_key": deleted.SubKey, "password hash": hash(),
 		"administrator's hash": administratorHash(), "token's hash": hashOf(token.Token), "token": token.Token,
 	}
-	now := object(do(200, "POST", consumerPath(rotated.ID)[len("/admin"):]+"/rotate", ""))
-	do(200, "DELETE", consumerPath(deleted.ID)[len("/admin"):], "")
+	now := object(do(200, "POST", fmt.Sprint("/consumers/", rotated.ID, "/rotate"), ""))
+	do(200, "DELETE", fmt.Sprint("/consumers/", deleted.ID), "")
 	do(200, "PATCH", "/clients/erp", `{"password": "the second password"}`)
 	do(http.StatusNoContent, "DELETE", "/tokens/"+token.ID, "")
 	if err := access.SetAdministratorPassword(t.Context(), r.b, authName, "the second password"); err != nil {

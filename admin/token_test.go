@@ -33,12 +33,12 @@ func (r *authRig) admit(name string) {
 func hashOf(secret string) string { return fmt.Sprintf("%x", sha256.Sum256([]byte(secret))) }
 
 // commandLine is who acts through the functions of package access.
-var commandLine = actor{Name: gate.CommandLine, Via: "file"}
+var commandLine = gate.Actor{Name: gate.CommandLine, Via: "file"}
 
 // made makes a token by another one.
 func (r *authRig) made(by access.Token, name, scope, expires string) access.Token {
 	r.t.Helper()
-	a := r.call("POST", v1+"/tokens", string(gate.Encode(access.NewToken{Name: name, Scope: scope, Expires: expires})), withToken(by.Token))
+	a := r.call("POST", gate.V1+"/tokens", string(gate.Encode(access.NewToken{Name: name, Scope: scope, Expires: expires})), withToken(by.Token))
 	r.want(a, http.StatusCreated)
 	var t access.Token
 	if err := json.Unmarshal([]byte(a.body), &t); err != nil {
@@ -52,7 +52,7 @@ func (r *authRig) holds(tokens ...access.Token) string {
 	r.t.Helper()
 	var names []string
 	for _, t := range tokens {
-		switch a := r.call("GET", v1+"/topics", "", withToken(t.Token)); a.status {
+		switch a := r.call("GET", gate.V1+"/topics", "", withToken(t.Token)); a.status {
 		case http.StatusOK:
 			names = append(names, t.Name)
 		case http.StatusUnauthorized:
@@ -83,11 +83,11 @@ func TestTokenEndsWithItsMaker(t *testing.T) {
 			if got := r.holds(mine, one, two, three, other); got != "mine one two three other" {
 				t.Fatal(got)
 			}
-			r.want(r.call("DELETE", v1+"/tokens/"+two.ID, "", ann), http.StatusNoContent)
+			r.want(r.call("DELETE", gate.V1+"/tokens/"+two.ID, "", ann), http.StatusNoContent)
 			if got := r.holds(mine, one, two, three, other); got != "mine one other" {
 				t.Error("after two has ended:", got)
 			}
-			r.want(r.call("DELETE", v1+"/administrators/bob", "", ann), http.StatusNoContent)
+			r.want(r.call("DELETE", gate.V1+"/administrators/bob", "", ann), http.StatusNoContent)
 			if got := r.holds(mine, one, two, three, other); got != "mine" {
 				t.Error("after bob has ended:", got)
 			}
@@ -116,7 +116,7 @@ func TestTokenIsTakenOver(t *testing.T) {
 	two := r.made(one, "two", gate.ScopeAdmin, "")
 	three := r.made(two, "three", gate.ScopeRead, "")
 
-	path := v1 + "/administrators/bob"
+	path := gate.V1 + "/administrators/bob"
 	for name, how := range map[string]tweak{"bob": withCookie(bob), "one": withToken(one.Token), "two": withToken(two.Token)} {
 		a := r.call("DELETE", path+"?take_over=true", "", how)
 		r.wantProblem(a, http.StatusUnprocessableEntity, "invalid")
@@ -151,7 +151,7 @@ func TestTokenIsTakenOver(t *testing.T) {
 	if s := r.actions(); !strings.Contains(s, "token.take_over(one by ann)") || strings.Contains(s, "token.take_over(two") {
 		t.Error(s)
 	}
-	r.want(r.call("DELETE", v1+"/tokens/"+one.ID+"?take_over=true", "", withCookie(ann)), http.StatusNoContent)
+	r.want(r.call("DELETE", gate.V1+"/tokens/"+one.ID+"?take_over=true", "", withCookie(ann)), http.StatusNoContent)
 	if got := r.holds(one, two, three); got != "two three" {
 		t.Error(got)
 	}
@@ -203,7 +203,7 @@ func TestTokenLife(t *testing.T) {
 		at := func(d time.Duration) string { return end.Add(d).UTC().Format(time.RFC3339) }
 		brief := r.newToken(c, "brief", gate.ScopeAdmin, at(0))
 		for _, longer := range []string{access.Never, at(time.Second), at(24 * time.Hour)} {
-			a := r.call("POST", v1+"/tokens", string(gate.Encode(access.NewToken{Name: "x", Expires: longer})), withToken(brief.Token))
+			a := r.call("POST", gate.V1+"/tokens", string(gate.Encode(access.NewToken{Name: "x", Expires: longer})), withToken(brief.Token))
 			r.wantProblem(a, http.StatusUnprocessableEntity, "invalid")
 			if !strings.Contains(a.body, `"pointer":"/expires"`) || !strings.Contains(a.body, at(0)) {
 				t.Error(a.body)
@@ -234,10 +234,10 @@ func TestCurrentPassword(t *testing.T) {
 			fields       []string
 			status       int
 		}{
-			{"POST", v1 + "/administrators", []string{"name", "new1", "password", "battery staple"}, http.StatusCreated},
-			{"PATCH", v1 + "/administrators/bob", []string{"password", "battery staple"}, http.StatusOK},
-			{"PATCH", v1 + "/administrators/ann", []string{"password", authPassword}, http.StatusOK},
-			{"POST", v1 + "/tokens", []string{"name", "t1", "scope", "admin"}, http.StatusCreated},
+			{"POST", gate.V1 + "/administrators", []string{"name", "new1", "password", "battery staple"}, http.StatusCreated},
+			{"PATCH", gate.V1 + "/administrators/bob", []string{"password", "battery staple"}, http.StatusOK},
+			{"PATCH", gate.V1 + "/administrators/ann", []string{"password", authPassword}, http.StatusOK},
+			{"POST", gate.V1 + "/tokens", []string{"name", "t1", "scope", "admin"}, http.StatusCreated},
 			{"POST", "/admin/system/administrators", []string{"name", "new2", "password", "battery staple"}, http.StatusSeeOther},
 			{"POST", "/admin/system/administrators/bob/password", []string{"password", "battery staple"}, http.StatusSeeOther},
 			{"POST", "/admin/system/administrators/ann/password", []string{"password", authPassword}, http.StatusSeeOther},
@@ -270,16 +270,16 @@ func TestCurrentPassword(t *testing.T) {
 				t.Errorf("%s %s: %d %s", d.method, d.path, a.status, a.body)
 			}
 		}
-		r.want(r.call("POST", v1+"/tokens", `{"name": "t3", "scope": "write"}`, withCookie(c)), http.StatusCreated)
+		r.want(r.call("POST", gate.V1+"/tokens", `{"name": "t3", "scope": "write"}`, withCookie(c)), http.StatusCreated)
 		boss := r.newToken(c, "boss", gate.ScopeAdmin, "")
-		r.want(r.call("POST", v1+"/administrators", `{"name": "new3", "password": "battery staple"}`, withToken(boss.Token)), http.StatusCreated)
+		r.want(r.call("POST", gate.V1+"/administrators", `{"name": "new3", "password": "battery staple"}`, withToken(boss.Token)), http.StatusCreated)
 
 		time.Sleep(login.FailureWindow)
 		const wrong = `{"password": "battery staple", "current_password": "wrong"}`
 		for range login.MaxFailures {
-			r.wantProblem(r.call("PATCH", v1+"/administrators/ann", wrong, withCookie(c)), http.StatusUnprocessableEntity, "invalid")
+			r.wantProblem(r.call("PATCH", gate.V1+"/administrators/ann", wrong, withCookie(c)), http.StatusUnprocessableEntity, "invalid")
 		}
-		r.wantProblem(r.call("PATCH", v1+"/administrators/ann", wrong, withCookie(c)), http.StatusTooManyRequests, "too_many")
+		r.wantProblem(r.call("PATCH", gate.V1+"/administrators/ann", wrong, withCookie(c)), http.StatusTooManyRequests, "too_many")
 		r.want(r.login(authName, authPassword), http.StatusTooManyRequests)
 		time.Sleep(login.FailureWindow)
 		r.want(r.login(authName, authPassword), http.StatusSeeOther)
@@ -311,10 +311,10 @@ func TestNewPasswords(t *testing.T) {
 		"long enough ann":       "",
 		"A Name As Password":    "is the name",
 	} {
-		a := r.call("POST", v1+"/administrators", string(gate.Encode(api.NewAdministrator{Name: "a name as password", Password: password, CurrentPassword: authPassword})), c)
+		a := r.call("POST", gate.V1+"/administrators", string(gate.Encode(api.NewAdministrator{Name: "a name as password", Password: password, CurrentPassword: authPassword})), c)
 		if want == "" {
 			r.want(a, http.StatusCreated)
-			r.want(r.call("DELETE", v1+"/administrators/a%20name%20as%20password", "", c), http.StatusNoContent)
+			r.want(r.call("DELETE", gate.V1+"/administrators/a%20name%20as%20password", "", c), http.StatusNoContent)
 			continue
 		}
 		r.wantProblem(a, http.StatusUnprocessableEntity, "invalid")
@@ -343,11 +343,11 @@ func TestTokensOfEarlierRelease(t *testing.T) {
 			t.Errorf("%d times %s in %s", strings.Count(s, line), line, s)
 		}
 	}
-	r.want(r.call("POST", v1+"/topics", `{"name": "/a"}`, withToken(made["deploy"])), http.StatusCreated)
+	r.want(r.call("POST", gate.V1+"/topics", `{"name": "/a"}`, withToken(made["deploy"])), http.StatusCreated)
 	for _, path := range []string{"/administrators", "/tokens", "/sessions", "/audit"} {
-		r.wantProblem(r.call("GET", v1+path, "", withToken(made["deploy"])), http.StatusForbidden, "forbidden")
+		r.wantProblem(r.call("GET", gate.V1+path, "", withToken(made["deploy"])), http.StatusForbidden, "forbidden")
 	}
-	r.want(r.call("DELETE", v1+"/administrators/bob", "", withCookie(r.signedIn())), http.StatusNoContent)
+	r.want(r.call("DELETE", gate.V1+"/administrators/bob", "", withCookie(r.signedIn())), http.StatusNoContent)
 	if got := r.holds(access.Token{Name: "deploy", Token: made["deploy"]}, access.Token{Name: "child", Token: made["child"]}, access.Token{Name: "stray", Token: made["stray"]}); got != "stray" {
 		t.Error(got)
 	}
@@ -359,7 +359,7 @@ func TestSessionOptions(t *testing.T) {
 		r := newAuthRig(t, true, func(o *Options) { o.SessionIdle, o.SessionLife = 10*time.Minute, time.Hour })
 		defer r.close()
 		r.account()
-		status := func(c *http.Cookie) int { return r.call("GET", v1+"/system", "", withCookie(c)).status }
+		status := func(c *http.Cookie) int { return r.call("GET", gate.V1+"/system", "", withCookie(c)).status }
 		c := r.signedIn()
 		if a := r.call("GET", accessURL, "", withCookie(c), asBrowser); !strings.Contains(a.body, "A session ends after 10 min without a request, after 1 h in any case.") {
 			t.Error(a.body)
@@ -377,7 +377,7 @@ func TestSessionOptions(t *testing.T) {
 		c = r.signedIn()
 		for range 14 {
 			time.Sleep(4 * time.Minute)
-			r.want(r.call("GET", v1+"/system", "", withCookie(c)), http.StatusOK)
+			r.want(r.call("GET", gate.V1+"/system", "", withCookie(c)), http.StatusOK)
 		}
 		time.Sleep(4 * time.Minute)
 		if s := status(c); s != http.StatusUnauthorized {

@@ -7,6 +7,8 @@ import (
 	"net/url"
 	"strings"
 	"testing"
+
+	"pipit/admin/gate"
 )
 
 // A weak password or sub_key of one's own is taken, and warned about where it is set: in the answer, on the
@@ -15,7 +17,7 @@ func TestWeakSecretsAreWarnedAbout(t *testing.T) {
 	r := newAuthRig(t, false)
 	r.account()
 	as := withCookie(r.signedIn())
-	r.want(r.call("POST", v1+"/topics", `{"name": "/t"}`, as), http.StatusCreated)
+	r.want(r.call("POST", gate.V1+"/topics", `{"name": "/t"}`, as), http.StatusCreated)
 
 	const password, key = "opensesame", "open-sesame"
 	for i, tt := range []struct {
@@ -40,7 +42,7 @@ func TestWeakSecretsAreWarnedAbout(t *testing.T) {
 			body = strings.NewReplacer("%[1]s", password, "%[2]s", key).Replace(body)
 		}
 		logged := strings.Count(r.logs.String(), "is weak")
-		a := r.call(tt.method, v1+tt.path, body, as)
+		a := r.call(tt.method, gate.V1+tt.path, body, as)
 		var answer struct{ Warnings []string }
 		if err := json.Unmarshal([]byte(a.body), &answer); err != nil || a.status >= 300 {
 			t.Fatalf("%d: %d %s", i, a.status, a.body)
@@ -63,7 +65,7 @@ func TestWeakSecretsAreWarnedAbout(t *testing.T) {
 		"/consumers":      {"client": {"a"}, "topic": {"/t"}, "sub_key": {key + "3"}, "is_active": {"true"}},
 	} {
 		if path == "/clients/e/edit" {
-			r.call("POST", v1+"/clients", `{"username": "e", "password": "a long password"}`, as)
+			r.call("POST", gate.V1+"/clients", `{"username": "e", "password": "a long password"}`, as)
 		}
 		a := r.call("POST", "/admin"+path, form.Encode(), as, asBrowser, withHeader("Content-Type", "application/x-www-form-urlencoded"))
 		r.want(a, http.StatusSeeOther)

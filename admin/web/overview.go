@@ -1,4 +1,4 @@
-package admin
+package web
 
 import (
 	"encoding/json"
@@ -13,11 +13,11 @@ import (
 // overviewPages are the overview, and what the script of a page asks for: the live stream and the history of rates.
 type overviewPages struct{ *Site }
 
-func (op overviewPages) routes() []route {
-	return []route{
-		gate.Get("/admin/", op.pageOverview, read),
-		gate.Get("/admin/live", op.pageLive, read),
-		gate.Get("/admin/history", op.pageHistory, read),
+func (op overviewPages) routes() []gate.Route {
+	return []gate.Route{
+		gate.Get("/admin/", op.pageOverview, gate.Read),
+		gate.Get("/admin/live", op.pageLive, gate.Read),
+		gate.Get("/admin/history", op.pageHistory, gate.Read),
 	}
 }
 
@@ -35,7 +35,7 @@ type step struct {
 	Done              bool
 }
 
-func (op overviewPages) pageOverview(w http.ResponseWriter, r *http.Request, _ params) error {
+func (op overviewPages) pageOverview(w http.ResponseWriter, r *http.Request, _ gate.Params) error {
 	p := overviewPage{Frame: op.Monitor.Frame(), Range: monitor.RangeHour}
 	if r.URL.Query().Get("range") == monitor.RangeDay {
 		p.Range = monitor.RangeDay

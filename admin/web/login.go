@@ -1,4 +1,4 @@
-package admin
+package web
 
 import (
 	"net/http"
@@ -13,13 +13,13 @@ import (
 // loginPages let people in: signing in and out, and the set-up.
 type loginPages struct{ *Site }
 
-func (lp loginPages) routes() []route {
-	return []route{
-		gate.Get("/admin/login", lp.pageLogin, public),
-		gate.Post("/admin/login", lp.postLogin, public),
-		gate.Post("/admin/logout", lp.postLogout, public),
-		gate.Get("/admin/setup", lp.pageSetup, public),
-		gate.Post("/admin/setup", lp.postSetup, public),
+func (lp loginPages) routes() []gate.Route {
+	return []gate.Route{
+		gate.Get("/admin/login", lp.pageLogin, gate.Public),
+		gate.Post("/admin/login", lp.postLogin, gate.Public),
+		gate.Post("/admin/logout", lp.postLogout, gate.Public),
+		gate.Get("/admin/setup", lp.pageSetup, gate.Public),
+		gate.Post("/admin/setup", lp.postSetup, gate.Public),
 	}
 }
 
@@ -28,16 +28,16 @@ type loginPage struct {
 	Next string // path of the page to go to
 }
 
-func (lp loginPages) pageLogin(w http.ResponseWriter, r *http.Request, _ params) error {
+func (lp loginPages) pageLogin(w http.ResponseWriter, r *http.Request, _ gate.Params) error {
 	next := nextPath(r.URL.Query().Get("next"))
-	if actorOf(r.Context()).Name != "" {
+	if gate.ActorOf(r.Context()).Name != "" {
 		http.Redirect(w, r, next, http.StatusSeeOther) // #nosec G710 -- nextPath lets paths of ours pass alone
 		return nil
 	}
 	return lp.render(w, r, "login", http.StatusOK, view{Title: "Sign in", Data: loginPage{Next: next}})
 }
 
-func (lp loginPages) postLogin(w http.ResponseWriter, r *http.Request, _ params) error {
+func (lp loginPages) postLogin(w http.ResponseWriter, r *http.Request, _ gate.Params) error {
 	f, err := readForm(w, r)
 	if err != nil {
 		return err
@@ -49,7 +49,7 @@ func (lp loginPages) postLogin(w http.ResponseWriter, r *http.Request, _ params)
 	return lp.done(w, r, p.Next, "")
 }
 
-func (lp loginPages) postLogout(w http.ResponseWriter, r *http.Request, _ params) error {
+func (lp loginPages) postLogout(w http.ResponseWriter, r *http.Request, _ gate.Params) error {
 	if err := lp.Users.SignOut(w, r); err != nil {
 		return err
 	}
@@ -62,15 +62,15 @@ type setupPage struct{ Key, Name string }
 func (setupPage) MinPassword() int { return access.MinPassword }
 func (setupPage) Hint() string     { return passwordHint }
 
-func (lp loginPages) pageSetup(w http.ResponseWriter, r *http.Request, _ params) error {
+func (lp loginPages) pageSetup(w http.ResponseWriter, r *http.Request, _ gate.Params) error {
 	key := r.URL.Query().Get("key")
-	if err := lp.Users.CheckSetupKey(r.Context(), actor{Via: "web", Addr: lp.Reach.Addr(r)}, key); err != nil {
+	if err := lp.Users.CheckSetupKey(r.Context(), gate.Actor{Via: "web", Addr: lp.Reach.Addr(r)}, key); err != nil {
 		return err
 	}
 	return lp.render(w, r, "setup", http.StatusOK, view{Title: "Set up", Data: setupPage{Key: key}})
 }
 
-func (lp loginPages) postSetup(w http.ResponseWriter, r *http.Request, _ params) error {
+func (lp loginPages) postSetup(w http.ResponseWriter, r *http.Request, _ gate.Params) error {
 	f, err := readForm(w, r)
 	if err != nil {
 		return err
@@ -84,7 +84,7 @@ func (lp loginPages) postSetup(w http.ResponseWriter, r *http.Request, _ params)
 			return err
 		}
 	}
-	return lp.done(w, r, rootPath, "Welcome, "+p.Name+". Pipit is yours.")
+	return lp.done(w, r, gate.RootPath, "Welcome, "+p.Name+". Pipit is yours.")
 }
 
 // renderRefused answers with the form again, and why it was refused. What is internal is returned.
@@ -101,9 +101,9 @@ func (lp loginPages) renderRefused(w http.ResponseWriter, r *http.Request, name,
 // is anything else.
 func nextPath(s string) string {
 	u, err := url.Parse(s)
-	if err != nil || u.Scheme != "" || u.Host != "" || u.User != nil || !strings.HasPrefix(s, rootPath) ||
+	if err != nil || u.Scheme != "" || u.Host != "" || u.User != nil || !strings.HasPrefix(s, gate.RootPath) ||
 		strings.Contains(s, `\`) || strings.HasPrefix(s, gate.APIPath) || strings.HasPrefix(s, gate.LoginPath) || strings.HasPrefix(s, gate.SetupPath) {
-		return rootPath
+		return gate.RootPath
 	}
 	return s
 }

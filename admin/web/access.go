@@ -1,4 +1,4 @@
-package admin
+package web
 
 import (
 	"errors"
@@ -9,6 +9,7 @@ import (
 
 	"pipit/admin/access"
 	"pipit/admin/gate"
+	"pipit/admin/text"
 	"pipit/broker"
 )
 
@@ -18,17 +19,17 @@ const maxSessionRows = 200
 // accessPages are the pages of administrators, their sessions, and tokens.
 type accessPages struct{ *Site }
 
-func (ap accessPages) routes() []route {
-	return []route{
-		gate.Get("/admin/system/access", ap.pageAccess, admin),
-		gate.Post("/admin/system/administrators", ap.postAdministrator, admin),
-		gate.Get("/admin/system/administrators/:name", ap.pageAdministrator, admin),
-		gate.Post("/admin/system/administrators/:name/password", ap.postAdministratorPassword, admin),
-		gate.Post("/admin/system/administrators/:name/delete", ap.postAdministratorDelete, admin),
-		gate.Post("/admin/system/administrators/:name/sign-out", ap.postSignOutEverywhere, admin),
-		gate.Post("/admin/system/sessions/:id/delete", ap.postSessionDelete, admin),
-		gate.Post("/admin/system/tokens", ap.postToken, admin),
-		gate.Post("/admin/system/tokens/:id/delete", ap.postTokenDelete, admin),
+func (ap accessPages) routes() []gate.Route {
+	return []gate.Route{
+		gate.Get("/admin/system/access", ap.pageAccess, gate.Admin),
+		gate.Post("/admin/system/administrators", ap.postAdministrator, gate.Admin),
+		gate.Get("/admin/system/administrators/:name", ap.pageAdministrator, gate.Admin),
+		gate.Post("/admin/system/administrators/:name/password", ap.postAdministratorPassword, gate.Admin),
+		gate.Post("/admin/system/administrators/:name/delete", ap.postAdministratorDelete, gate.Admin),
+		gate.Post("/admin/system/administrators/:name/sign-out", ap.postSignOutEverywhere, gate.Admin),
+		gate.Post("/admin/system/sessions/:id/delete", ap.postSessionDelete, gate.Admin),
+		gate.Post("/admin/system/tokens", ap.postToken, gate.Admin),
+		gate.Post("/admin/system/tokens/:id/delete", ap.postTokenDelete, gate.Admin),
 	}
 }
 
@@ -78,7 +79,7 @@ func newTokenForm() *form {
 		password)
 }
 
-func (ap accessPages) pageAccess(w http.ResponseWriter, r *http.Request, _ params) error {
+func (ap accessPages) pageAccess(w http.ResponseWriter, r *http.Request, _ gate.Params) error {
 	return ap.renderAccess(w, r, http.StatusOK, accessPage{})
 }
 
@@ -127,7 +128,7 @@ func tokenNames(tokens []access.Token) string {
 
 const accessPath = "/admin/system/access"
 
-func (ap accessPages) postAdministrator(w http.ResponseWriter, r *http.Request, _ params) error {
+func (ap accessPages) postAdministrator(w http.ResponseWriter, r *http.Request, _ gate.Params) error {
 	v, err := readForm(w, r)
 	if err != nil {
 		return err
@@ -153,7 +154,9 @@ type administratorPage struct {
 	Password, Delete *form
 }
 
-func administratorPath(name string) string { return "/admin/system/administrators/" + segment(name) }
+func administratorPath(name string) string {
+	return "/admin/system/administrators/" + text.Segment(name)
+}
 
 func passwordForm(name string) *form {
 	return newForm("password", administratorPath(name)+"/password", "Change password",
@@ -166,8 +169,8 @@ func deleteAdministratorForm(name string) *form {
 		field{Name: "take_over", Label: "Take over the tokens that " + name + " has made, rather than end them", Type: "checkbox"})
 }
 
-func (ap accessPages) pageAdministrator(w http.ResponseWriter, r *http.Request, p params) error {
-	name := unsegment(p["name"])
+func (ap accessPages) pageAdministrator(w http.ResponseWriter, r *http.Request, p gate.Params) error {
+	name := text.Unsegment(p["name"])
 	return ap.renderAdministrator(w, r, http.StatusOK, name, passwordForm(name), deleteAdministratorForm(name))
 }
 
@@ -180,7 +183,7 @@ func (ap accessPages) renderAdministrator(w http.ResponseWriter, r *http.Request
 	if err != nil {
 		return err
 	}
-	me, tokens := name == actorOf(r.Context()).Name, access.EndsWith(ap.Users.Tokens(), name)
+	me, tokens := name == gate.ActorOf(r.Context()).Name, access.EndsWith(ap.Users.Tokens(), name)
 	if me || tokens == nil { // nobody takes them over, or there are none
 		del.drop("take_over")
 	}
@@ -188,12 +191,12 @@ func (ap accessPages) renderAdministrator(w http.ResponseWriter, r *http.Request
 		found, me, last, tokens, password, del}})
 }
 
-func (ap accessPages) postAdministratorPassword(w http.ResponseWriter, r *http.Request, p params) error {
+func (ap accessPages) postAdministratorPassword(w http.ResponseWriter, r *http.Request, p gate.Params) error {
 	v, err := readForm(w, r)
 	if err != nil {
 		return err
 	}
-	name := unsegment(p["name"])
+	name := text.Unsegment(p["name"])
 	f := passwordForm(name)
 	f.typed(v)
 	if err := ap.Users.SetAdministratorPassword(r.Context(), access.CallerOf(r.Context()), name, f.get("password"), f.get("current_password")); err != nil {
@@ -206,12 +209,12 @@ func (ap accessPages) postAdministratorPassword(w http.ResponseWriter, r *http.R
 	return ap.done(w, r, administratorPath(name), "The password is changed.")
 }
 
-func (ap accessPages) postAdministratorDelete(w http.ResponseWriter, r *http.Request, p params) error {
+func (ap accessPages) postAdministratorDelete(w http.ResponseWriter, r *http.Request, p gate.Params) error {
 	v, err := readForm(w, r)
 	if err != nil {
 		return err
 	}
-	name, who := unsegment(p["name"]), access.CallerOf(r.Context())
+	name, who := text.Unsegment(p["name"]), access.CallerOf(r.Context())
 	f := deleteAdministratorForm(name)
 	f.typed(v)
 	err = f.confirmed(name)
@@ -236,8 +239,8 @@ func (ap accessPages) postAdministratorDelete(w http.ResponseWriter, r *http.Req
 }
 
 // postSignOutEverywhere ends all sessions of an administrator.
-func (ap accessPages) postSignOutEverywhere(w http.ResponseWriter, r *http.Request, p params) error {
-	name, who := unsegment(p["name"]), actorOf(r.Context())
+func (ap accessPages) postSignOutEverywhere(w http.ResponseWriter, r *http.Request, p gate.Params) error {
+	name, who := text.Unsegment(p["name"]), gate.ActorOf(r.Context())
 	if _, err := ap.Users.Administrator(name); err != nil {
 		return err
 	}
@@ -249,10 +252,10 @@ func (ap accessPages) postSignOutEverywhere(w http.ResponseWriter, r *http.Reque
 		ap.Users.ClearCookie(w, r)
 		return ap.done(w, r, gate.LoginPath, "You are signed out everywhere.")
 	}
-	return ap.done(w, r, administratorPath(name), count(int64(n), "session is", "sessions are")+" ended.")
+	return ap.done(w, r, administratorPath(name), text.Count(int64(n), "session is", "sessions are")+" ended.")
 }
 
-func (ap accessPages) postSessionDelete(w http.ResponseWriter, r *http.Request, p params) error {
+func (ap accessPages) postSessionDelete(w http.ResponseWriter, r *http.Request, p gate.Params) error {
 	who := access.CallerOf(r.Context())
 	if who.SessionID() == p["id"] {
 		return loginPages(ap).postLogout(w, r, p)
@@ -263,7 +266,7 @@ func (ap accessPages) postSessionDelete(w http.ResponseWriter, r *http.Request, 
 	return ap.done(w, r, accessPath, "The session is ended.")
 }
 
-func (ap accessPages) postToken(w http.ResponseWriter, r *http.Request, _ params) error {
+func (ap accessPages) postToken(w http.ResponseWriter, r *http.Request, _ gate.Params) error {
 	v, err := readForm(w, r)
 	if err != nil {
 		return err
@@ -285,7 +288,7 @@ func (ap accessPages) postToken(w http.ResponseWriter, r *http.Request, _ params
 	return ap.renderAccess(w, r, http.StatusCreated, accessPage{Made: &made})
 }
 
-func (ap accessPages) postTokenDelete(w http.ResponseWriter, r *http.Request, p params) error {
+func (ap accessPages) postTokenDelete(w http.ResponseWriter, r *http.Request, p gate.Params) error {
 	v, err := readForm(w, r)
 	if err != nil {
 		return err

@@ -1,4 +1,4 @@
-package admin
+package web
 
 import (
 	"bytes"
@@ -17,6 +17,7 @@ import (
 	"unicode/utf8"
 
 	"pipit/admin/gate"
+	"pipit/admin/text"
 	"pipit/broker/clip"
 )
 
@@ -71,7 +72,7 @@ func (s *Site) render(w http.ResponseWriter, r *http.Request, name string, statu
 	if t == nil {
 		return fmt.Errorf("no template %q", name)
 	}
-	p := page{view: v, User: actorOf(r.Context()).Name, Version: s.Version, Now: time.Now().UTC().Format(time.RFC3339Nano)}
+	p := page{view: v, User: gate.ActorOf(r.Context()).Name, Version: s.Version, Now: time.Now().UTC().Format(time.RFC3339Nano)}
 	if p.Notice == "" && r.Method != http.MethodHead { // it is shown once
 		p.Notice = s.takeNotice(w, r)
 	}
@@ -79,7 +80,7 @@ func (s *Site) render(w http.ResponseWriter, r *http.Request, name string, statu
 	if err := t.ExecuteTemplate(&buf, "layout", &p); err != nil {
 		return fmt.Errorf("template %s: %w", name, err)
 	}
-	html := showHidden(prefixed(buf.String(), s.Reach.PathPrefix))
+	html := text.ShowHidden(prefixed(buf.String(), s.Reach.PathPrefix))
 	h := w.Header()
 	h.Set("Content-Type", "text/html; charset=utf-8")
 	h.Set("Content-Length", strconv.Itoa(len(html)))
@@ -99,7 +100,7 @@ func prefixed(page, prefix string) string {
 	}
 	var pairs []string
 	for _, attr := range []string{"href", "src", "action", "data-live", "data-chart"} {
-		pairs = append(pairs, " "+attr+`="`+rootPath, " "+attr+`="`+prefix+rootPath)
+		pairs = append(pairs, " "+attr+`="`+gate.RootPath, " "+attr+`="`+prefix+gate.RootPath)
 	}
 	return strings.NewReplacer(pairs...).Replace(page)
 }
@@ -125,7 +126,7 @@ func (s *Site) done(w http.ResponseWriter, r *http.Request, to, notice string) e
 
 func (s *Site) setNotice(w http.ResponseWriter, r *http.Request, value string, maxAge int) {
 	http.SetCookie(w, &http.Cookie{ // #nosec G124 -- Secure where the request came through TLS
-		Name: noticeName, Value: value, Path: s.Reach.PathPrefix + rootPath, MaxAge: maxAge,
+		Name: noticeName, Value: value, Path: s.Reach.PathPrefix + gate.RootPath, MaxAge: maxAge,
 		HttpOnly: true, Secure: s.Reach.Secure(r), SameSite: http.SameSiteStrictMode,
 	})
 }
@@ -174,7 +175,7 @@ func failureOf(err error) failure {
 		f.Message += "."
 	}
 	if after > 0 {
-		f.Message += " Try again in " + waitText(after) + "."
+		f.Message += " Try again in " + text.Wait(after) + "."
 	}
 	return f
 }
@@ -182,7 +183,7 @@ func failureOf(err error) failure {
 // ErrorPage answers with an error as a page.
 func (s *Site) ErrorPage(w http.ResponseWriter, r *http.Request, err error) {
 	f := failureOf(err)
-	if actorOf(r.Context()).Name == "" && s.Users.IsSetUp() { // the router has found nothing, so nobody has looked who asks
+	if gate.ActorOf(r.Context()).Name == "" && s.Users.IsSetUp() { // the router has found nothing, so nobody has looked who asks
 		if who, err := s.Users.Identify(r); err == nil {
 			r = r.WithContext(who.In(r.Context()))
 		}
@@ -196,13 +197,13 @@ func (s *Site) ErrorPage(w http.ResponseWriter, r *http.Request, err error) {
 // retryAfter says when it makes sense to try again, where it does.
 func retryAfter(w http.ResponseWriter, after time.Duration) {
 	if after > 0 {
-		w.Header().Set("Retry-After", strconv.Itoa(wholeSeconds(after)))
+		w.Header().Set("Retry-After", strconv.Itoa(text.WholeSeconds(after)))
 	}
 }
 
 // navOf returns the item of the menu that a path belongs to.
 func navOf(p string) string {
-	first, _, _ := strings.Cut(strings.TrimPrefix(p, rootPath), "/")
+	first, _, _ := strings.Cut(strings.TrimPrefix(p, gate.RootPath), "/")
 	if first == "" {
 		return "overview"
 	}

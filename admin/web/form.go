@@ -1,4 +1,4 @@
-package admin
+package web
 
 import (
 	"errors"
@@ -8,6 +8,7 @@ import (
 	"strconv"
 	"strings"
 
+	"pipit/admin/text"
 	"pipit/broker"
 )
 
@@ -310,7 +311,7 @@ func confirm(name, action, submit, label, expected string, more ...field) *form 
 
 // confirmed returns an error unless the name was typed that the form asks for.
 func (f *form) confirmed(expected string) error {
-	if typed := strings.TrimSpace(f.get("confirm")); typed != strings.TrimSpace(expected) && typed != strings.TrimSpace(shownName(expected)) {
+	if typed := strings.TrimSpace(f.get("confirm")); typed != strings.TrimSpace(expected) && typed != strings.TrimSpace(text.Shown(expected)) {
 		return &fieldError{"confirm", "This is not the name. Nothing was deleted"}
 	}
 	return nil

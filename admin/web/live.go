@@ -1,10 +1,11 @@
-package admin
+package web
 
 import (
 	"encoding/json"
 	"net/http"
 	"time"
 
+	"pipit/admin/gate"
 	"pipit/admin/monitor"
 	"pipit/broker"
 	"pipit/broker/clip"
@@ -19,7 +20,7 @@ const (
 )
 
 // pageLive streams frames as server-sent events until the viewer leaves or the broker drains.
-func (op overviewPages) pageLive(w http.ResponseWriter, r *http.Request, _ params) error {
+func (op overviewPages) pageLive(w http.ResponseWriter, r *http.Request, _ gate.Params) error {
 	w.Header().Set(contentType, typeEvents)
 	if r.Method == http.MethodHead {
 		return nil
@@ -59,7 +60,7 @@ func (op overviewPages) pageLive(w http.ResponseWriter, r *http.Request, _ param
 }
 
 // pageHistory answers with a History, of a topic or of all.
-func (op overviewPages) pageHistory(w http.ResponseWriter, r *http.Request, _ params) error {
+func (op overviewPages) pageHistory(w http.ResponseWriter, r *http.Request, _ gate.Params) error {
 	q := r.URL.Query()
 	rng := q.Get("range")
 	if rng != monitor.RangeHour && rng != monitor.RangeDay {

@@ -1,9 +1,11 @@
-package admin
+package web
 
 import (
 	"net/http"
 	"net/url"
 	"strconv"
+
+	"pipit/admin/gate"
 )
 
 // pageSize is how many rows a page of a list has.
@@ -18,7 +20,7 @@ type column struct {
 
 // listing is what the pages of lists have in common.
 type listing struct {
-	query
+	gate.Query
 	Path        string // of the list
 	From, To    int    // of the rows shown, counted from 1
 	Total       int
@@ -38,7 +40,7 @@ type order struct {
 func readListing(r *http.Request, orders ...order) listing {
 	v := r.URL.Query()
 	l := listing{Path: r.URL.Path}
-	l.query = query{
+	l.Query = gate.Query{
 		Search: v.Get("search"), Sort: v.Get("sort"), Cursor: v.Get("cursor"), Desc: v.Get("desc") == "1",
 		Limit: pageSize, Topic: v.Get("topic"), Client: v.Get("client"),
 	}

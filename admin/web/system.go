@@ -1,4 +1,4 @@
-package admin
+package web
 
 import (
 	"net/http"
@@ -18,10 +18,10 @@ const auditRows = 100
 // systemPages are the page of the system and that of the audit log.
 type systemPages struct{ *Site }
 
-func (sp systemPages) routes() []route {
-	return []route{
-		gate.Get("/admin/system", sp.pageSystem, read),
-		gate.Get("/admin/system/audit", sp.pageAudit, admin),
+func (sp systemPages) routes() []gate.Route {
+	return []gate.Route{
+		gate.Get("/admin/system", sp.pageSystem, gate.Read),
+		gate.Get("/admin/system/audit", sp.pageAudit, gate.Admin),
 	}
 }
 
@@ -36,7 +36,7 @@ type systemPage struct {
 	Settings []gate.Setting
 }
 
-func (sp systemPages) pageSystem(w http.ResponseWriter, r *http.Request, _ params) error {
+func (sp systemPages) pageSystem(w http.ResponseWriter, r *http.Request, _ gate.Params) error {
 	problem := ""
 	if err := sp.Broker.Health(); err != nil {
 		problem = monitor.Reason(err)
@@ -77,9 +77,9 @@ func auditPath(kind, cursor string) string {
 	return (&url.URL{Path: "/admin/system/audit", RawQuery: q.Encode()}).String()
 }
 
-func (sp systemPages) pageAudit(w http.ResponseWriter, r *http.Request, _ params) error {
+func (sp systemPages) pageAudit(w http.ResponseWriter, r *http.Request, _ gate.Params) error {
 	cursor, kind := r.URL.Query().Get("cursor"), r.URL.Query().Get("kind")
-	l, err := sp.Trail.List(query{Cursor: cursor, Limit: auditRows, Kind: kind})
+	l, err := sp.Trail.List(gate.Query{Cursor: cursor, Limit: auditRows, Kind: kind})
 	if err != nil {
 		return err
 	}

@@ -1,4 +1,4 @@
-package admin
+package web
 
 import (
 	"net/http"
@@ -7,6 +7,7 @@ import (
 
 	"pipit/admin/gate"
 	"pipit/admin/object"
+	"pipit/admin/text"
 	"pipit/broker"
 	"pipit/broker/clip"
 )
@@ -38,24 +39,24 @@ type deletion struct {
 	to, called      string // where it goes on, and how it is called there
 }
 
-func (p *pages[T]) routes() []route {
+func (p *pages[T]) routes() []gate.Route {
 	list := p.listPath()
 	one := list + "/:" + p.Param
-	return []route{
-		gate.Get(list, p.pageList, read),
-		gate.Post(list, p.postCreate, write),
-		gate.Get(one, p.page, read),
-		gate.Get(one+"/edit", p.pageEdit, read),
-		gate.Post(one+"/edit", p.postSave, write),
-		gate.Get(one+"/delete", p.pageDrop, read),
-		gate.Post(one+"/delete", p.postDelete, write),
+	return []gate.Route{
+		gate.Get(list, p.pageList, gate.Read),
+		gate.Post(list, p.postCreate, gate.Write),
+		gate.Get(one, p.page, gate.Read),
+		gate.Get(one+"/edit", p.pageEdit, gate.Read),
+		gate.Post(one+"/edit", p.postSave, gate.Write),
+		gate.Get(one+"/delete", p.pageDrop, gate.Read),
+		gate.Post(one+"/delete", p.postDelete, gate.Write),
 	}
 }
 
-func (p *pages[T]) listPath() string { return rootPath[:len(rootPath)-1] + p.Path }
+func (p *pages[T]) listPath() string { return gate.RootPath[:len(gate.RootPath)-1] + p.Path }
 
 // pagePath is the path of the page of one.
-func (p *pages[T]) pagePath(v *T) string { return p.listPath() + "/" + segment(p.Key(v)) }
+func (p *pages[T]) pagePath(v *T) string { return p.listPath() + "/" + text.Segment(p.Key(v)) }
 
 // plural is what the menu and the template of the list are called.
 func (p *pages[T]) plural() string { return p.Path[1:] }
@@ -71,7 +72,7 @@ func (p *pages[T]) titled(verb string, v *T) string {
 }
 
 // keyOf returns the key of an object in the path of a page.
-func (p *pages[T]) keyOf(at params) string { return unsegment(at[p.Param]) }
+func (p *pages[T]) keyOf(at gate.Params) string { return text.Unsegment(at[p.Param]) }
 
 // listPage is the page of a list.
 type listPage[T any] struct {
@@ -79,12 +80,12 @@ type listPage[T any] struct {
 	Items []T
 }
 
-func (p *pages[T]) pageList(w http.ResponseWriter, r *http.Request, _ params) error {
+func (p *pages[T]) pageList(w http.ResponseWriter, r *http.Request, _ gate.Params) error {
 	if v := r.URL.Query(); v.Has("new") {
 		return p.renderNew(w, r, 0, p.newForm(v))
 	}
 	page := listPage[T]{listing: readListing(r, p.orders...)}
-	l, err := p.List(page.query)
+	l, err := p.List(page.Query)
 	if err != nil {
 		return err
 	}
@@ -104,7 +105,7 @@ func (p *pages[T]) renderNew(w http.ResponseWriter, r *http.Request, status int,
 	return p.site.renderForm(w, r, status, p.plural(), "New "+string(p.Kind), formPage{Back: p.backToList(), Lead: p.lead, Form: f})
 }
 
-func (p *pages[T]) postCreate(w http.ResponseWriter, r *http.Request, _ params) error {
+func (p *pages[T]) postCreate(w http.ResponseWriter, r *http.Request, _ gate.Params) error {
 	v, err := readForm(w, r)
 	if err != nil {
 		return err
@@ -120,7 +121,7 @@ func (p *pages[T]) postCreate(w http.ResponseWriter, r *http.Request, _ params) 
 		err = p.read(f, &given)
 	}
 	if err == nil {
-		made, err = p.Create(r.Context(), actorOf(r.Context()), given)
+		made, err = p.Create(r.Context(), gate.ActorOf(r.Context()), given)
 	}
 	if err != nil {
 		status, err := f.fail(err)
@@ -149,7 +150,7 @@ func (p *pages[T]) finish(w http.ResponseWriter, r *http.Request, f *form, given
 	return p.site.done(w, r, to, notice)
 }
 
-func (p *pages[T]) page(w http.ResponseWriter, r *http.Request, at params) error {
+func (p *pages[T]) page(w http.ResponseWriter, r *http.Request, at gate.Params) error {
 	v, err := p.Get(p.keyOf(at))
 	if err != nil {
 		return err
@@ -167,7 +168,7 @@ func (p *pages[T]) renderEdit(w http.ResponseWriter, r *http.Request, status int
 	return p.site.renderForm(w, r, status, p.plural(), p.titled("Edit", v), formPage{Back: p.back(v), Form: f})
 }
 
-func (p *pages[T]) pageEdit(w http.ResponseWriter, r *http.Request, at params) error {
+func (p *pages[T]) pageEdit(w http.ResponseWriter, r *http.Request, at gate.Params) error {
 	v, err := p.LookUp(p.keyOf(at))
 	if err != nil {
 		return err
@@ -175,7 +176,7 @@ func (p *pages[T]) pageEdit(w http.ResponseWriter, r *http.Request, at params) e
 	return p.renderEdit(w, r, 0, &v, p.editForm(&v))
 }
 
-func (p *pages[T]) postSave(w http.ResponseWriter, r *http.Request, at params) error {
+func (p *pages[T]) postSave(w http.ResponseWriter, r *http.Request, at gate.Params) error {
 	typed, err := readForm(w, r)
 	if err != nil {
 		return err
@@ -187,7 +188,7 @@ func (p *pages[T]) postSave(w http.ResponseWriter, r *http.Request, at params) e
 	}
 	f := p.editForm(&v)
 	f.typed(typed)
-	saved, err := p.Edit(r.Context(), actorOf(r.Context()), key, f.Revision, func(v *T) error { return p.read(f, v) })
+	saved, err := p.Edit(r.Context(), gate.ActorOf(r.Context()), key, f.Revision, func(v *T) error { return p.read(f, v) })
 	switch {
 	case broker.CodeOf(err) == broker.Conflict:
 		if v, err = p.LookUp(key); err != nil {
@@ -218,7 +219,7 @@ func (p *pages[T]) dropPage(v *T, d deletion) formPage {
 	return page
 }
 
-func (p *pages[T]) pageDrop(w http.ResponseWriter, r *http.Request, at params) error {
+func (p *pages[T]) pageDrop(w http.ResponseWriter, r *http.Request, at gate.Params) error {
 	v, err := p.LookUp(p.keyOf(at))
 	if err != nil {
 		return err
@@ -226,7 +227,7 @@ func (p *pages[T]) pageDrop(w http.ResponseWriter, r *http.Request, at params) e
 	return p.site.renderForm(w, r, 0, p.plural(), p.titled("Delete", &v), p.dropPage(&v, p.deletes(&v)))
 }
 
-func (p *pages[T]) postDelete(w http.ResponseWriter, r *http.Request, at params) error {
+func (p *pages[T]) postDelete(w http.ResponseWriter, r *http.Request, at gate.Params) error {
 	typed, err := readForm(w, r)
 	if err != nil {
 		return err
@@ -243,7 +244,7 @@ func (p *pages[T]) postDelete(w http.ResponseWriter, r *http.Request, at params)
 		err = page.Form.confirmed(d.expected)
 	}
 	if err == nil {
-		with, err = p.Delete(r.Context(), actorOf(r.Context()), p.Key(&v), page.Form.Revision)
+		with, err = p.Delete(r.Context(), gate.ActorOf(r.Context()), p.Key(&v), page.Form.Revision)
 	}
 	switch {
 	case broker.CodeOf(err) == broker.Conflict:
@@ -262,13 +263,13 @@ func (p *pages[T]) postDelete(w http.ResponseWriter, r *http.Request, at params)
 // lost tells what is lost with what is deleted.
 func lost(d object.Deleted) (list []string) {
 	if d.Producers > 0 {
-		list = append(list, count(int64(d.Producers), "producer", "producers"))
+		list = append(list, text.Count(int64(d.Producers), "producer", "producers"))
 	}
 	if d.Consumers > 0 {
-		list = append(list, count(int64(d.Consumers), "consumer with its queue", "consumers with their queues"))
+		list = append(list, text.Count(int64(d.Consumers), "consumer with its queue", "consumers with their queues"))
 	}
 	if d.Messages > 0 {
-		list = append(list, count(d.Messages, "message that somebody still needs", "messages that somebody still needs"))
+		list = append(list, text.Count(d.Messages, "message that somebody still needs", "messages that somebody still needs"))
 	}
 	return list
 }
@@ -277,13 +278,13 @@ func lost(d object.Deleted) (list []string) {
 func withIt(d object.Deleted) string {
 	var parts []string
 	if d.Producers > 0 {
-		parts = append(parts, count(int64(d.Producers), "producer", "producers"))
+		parts = append(parts, text.Count(int64(d.Producers), "producer", "producers"))
 	}
 	if d.Consumers > 0 {
-		parts = append(parts, count(int64(d.Consumers), "consumer", "consumers"))
+		parts = append(parts, text.Count(int64(d.Consumers), "consumer", "consumers"))
 	}
 	if d.Messages > 0 {
-		parts = append(parts, count(d.Messages, "message", "messages"))
+		parts = append(parts, text.Count(d.Messages, "message", "messages"))
 	}
 	if len(parts) == 0 {
 		return ""

@@ -1,4 +1,4 @@
-package admin
+package web
 
 import (
 	"net/http"
@@ -10,6 +10,7 @@ import (
 
 	"pipit/admin/gate"
 	"pipit/admin/object"
+	"pipit/admin/text"
 	"pipit/broker"
 )
 
@@ -23,7 +24,7 @@ var states = []option{
 
 // messagePath is the path of a message's page.
 func messagePath(topic, id string) string {
-	return "/admin/messages/" + segment(topic) + "/" + segment(id)
+	return "/admin/messages/" + text.Segment(topic) + "/" + text.Segment(id)
 }
 
 // messagesPage shows messages of a topic or a consumer.
@@ -84,21 +85,21 @@ func (mp messagePages) consumersOf(topic string, chosen uint32) []option {
 // messagePages are the pages of messages, and the forms that publish them.
 type messagePages struct{ *Site }
 
-func (mp messagePages) routes() []route {
-	return []route{
-		gate.Get("/admin/messages", mp.pageMessages, read),
-		gate.Post("/admin/messages", mp.postDeleteMessages, write),
-		gate.Get("/admin/messages/:topic/:id", mp.pageMessage, read),
-		gate.Post("/admin/messages/:topic/:id/delete", mp.postDeleteMessage, write),
-		gate.Post("/admin/messages/:topic/:id/release", mp.postReleaseMessage, write),
-		gate.Get("/admin/messages/:topic/:id/publish", mp.pageRecompose, read),
-		gate.Post("/admin/messages/:topic/:id/publish", mp.postRepublish, write),
-		gate.Get("/admin/topics/:name/publish", mp.pageCompose, read),
-		gate.Post("/admin/topics/:name/publish", mp.postPublish, write),
+func (mp messagePages) routes() []gate.Route {
+	return []gate.Route{
+		gate.Get("/admin/messages", mp.pageMessages, gate.Read),
+		gate.Post("/admin/messages", mp.postDeleteMessages, gate.Write),
+		gate.Get("/admin/messages/:topic/:id", mp.pageMessage, gate.Read),
+		gate.Post("/admin/messages/:topic/:id/delete", mp.postDeleteMessage, gate.Write),
+		gate.Post("/admin/messages/:topic/:id/release", mp.postReleaseMessage, gate.Write),
+		gate.Get("/admin/messages/:topic/:id/publish", mp.pageRecompose, gate.Read),
+		gate.Post("/admin/messages/:topic/:id/publish", mp.postRepublish, gate.Write),
+		gate.Get("/admin/topics/:name/publish", mp.pageCompose, gate.Read),
+		gate.Post("/admin/topics/:name/publish", mp.postPublish, gate.Write),
 	}
 }
 
-func (mp messagePages) pageMessages(w http.ResponseWriter, r *http.Request, _ params) error {
+func (mp messagePages) pageMessages(w http.ResponseWriter, r *http.Request, _ gate.Params) error {
 	v := r.URL.Query()
 	page := messagesPage{Topic: v.Get("topic")}
 	if s := v.Get("consumer"); s != "" {
@@ -137,7 +138,7 @@ func (mp messagePages) pageMessages(w http.ResponseWriter, r *http.Request, _ pa
 		}
 	}
 	if page.Topic == "" {
-		l, err := mp.Objects.Topics().List(query{Sort: "depth", Desc: true, Limit: 10})
+		l, err := mp.Objects.Topics().List(gate.Query{Sort: "depth", Desc: true, Limit: 10})
 		if err != nil {
 			return err
 		}
@@ -199,7 +200,7 @@ func (mp messagePages) browseTo(r *http.Request, page *messagesPage, v url.Value
 		page.From++
 		return nil
 	}
-	producers, err := mp.Objects.Producers().List(query{Topic: page.Topic, Limit: 1})
+	producers, err := mp.Objects.Producers().List(gate.Query{Topic: page.Topic, Limit: 1})
 	if err == nil && len(producers.Items) > 0 {
 		page.Command = mp.bases(r).publishCommands(producers.Items[0].Client, page.Topic)[0].Line
 	}
@@ -253,7 +254,7 @@ func (mp messagePages) findMessage(topic, id string) (string, error) {
 	return "", &fieldError{"id", "No topic has such a message, or has it any more"}
 }
 
-func (mp messagePages) postDeleteMessages(w http.ResponseWriter, r *http.Request, _ params) error {
+func (mp messagePages) postDeleteMessages(w http.ResponseWriter, r *http.Request, _ gate.Params) error {
 	v, err := readForm(w, r)
 	if err != nil {
 		return err
@@ -266,11 +267,11 @@ func (mp messagePages) postDeleteMessages(w http.ResponseWriter, r *http.Request
 	if len(v["id"]) == 0 {
 		return mp.done(w, r, to, "No message was chosen: nothing was deleted")
 	}
-	n, err := mp.Objects.DeleteMessages(r.Context(), actorOf(r.Context()), v.Get("topic"), v["id"])
+	n, err := mp.Objects.DeleteMessages(r.Context(), gate.ActorOf(r.Context()), v.Get("topic"), v["id"])
 	if err != nil {
 		return err
 	}
-	return mp.done(w, r, to, "Deleted: "+count(int64(n), "message", "messages"))
+	return mp.done(w, r, to, "Deleted: "+text.Count(int64(n), "message", "messages"))
 }
 
 // maxStandings is how many consumers of a message its page shows, those first that still need it.
@@ -289,11 +290,11 @@ type messagePage struct {
 }
 
 // message returns the message that a path names.
-func (mp messagePages) message(p params) (object.Message, []object.Standing, error) {
-	return mp.Objects.Message(unsegment(p["topic"]), unsegment(p["id"]))
+func (mp messagePages) message(p gate.Params) (object.Message, []object.Standing, error) {
+	return mp.Objects.Message(text.Unsegment(p["topic"]), text.Unsegment(p["id"]))
 }
 
-func (mp messagePages) pageMessage(w http.ResponseWriter, r *http.Request, p params) error {
+func (mp messagePages) pageMessage(w http.ResponseWriter, r *http.Request, p gate.Params) error {
 	m, standings, err := mp.message(p)
 	if err != nil {
 		return err
@@ -322,9 +323,9 @@ func (mp messagePages) pageMessage(w http.ResponseWriter, r *http.Request, p par
 	return mp.render(w, r, "message", http.StatusOK, view{Title: "Message " + m.ID, Nav: "messages", Data: page})
 }
 
-func (mp messagePages) postDeleteMessage(w http.ResponseWriter, r *http.Request, p params) error {
-	topic, id := unsegment(p["topic"]), unsegment(p["id"])
-	n, err := mp.Objects.DeleteMessages(r.Context(), actorOf(r.Context()), topic, []string{id})
+func (mp messagePages) postDeleteMessage(w http.ResponseWriter, r *http.Request, p gate.Params) error {
+	topic, id := text.Unsegment(p["topic"]), text.Unsegment(p["id"])
+	n, err := mp.Objects.DeleteMessages(r.Context(), gate.ActorOf(r.Context()), topic, []string{id})
 	if err != nil {
 		return err
 	}
@@ -335,7 +336,7 @@ func (mp messagePages) postDeleteMessage(w http.ResponseWriter, r *http.Request,
 	return mp.done(w, r, "/admin/messages?"+url.Values{"topic": {topic}}.Encode(), notice)
 }
 
-func (mp messagePages) postReleaseMessage(w http.ResponseWriter, r *http.Request, p params) error {
+func (mp messagePages) postReleaseMessage(w http.ResponseWriter, r *http.Request, p gate.Params) error {
 	v, err := readForm(w, r)
 	if err != nil {
 		return err
@@ -347,8 +348,8 @@ func (mp messagePages) postReleaseMessage(w http.ResponseWriter, r *http.Request
 			return object.NotFound("consumer", s)
 		}
 	}
-	topic, id := unsegment(p["topic"]), unsegment(p["id"])
-	changed, err := mp.Objects.ReleaseMessage(r.Context(), actorOf(r.Context()), topic, id, consumer)
+	topic, id := text.Unsegment(p["topic"]), text.Unsegment(p["id"])
+	changed, err := mp.Objects.ReleaseMessage(r.Context(), gate.ActorOf(r.Context()), topic, id, consumer)
 	if err != nil {
 		return err
 	}

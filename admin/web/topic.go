@@ -1,4 +1,4 @@
-package admin
+package web
 
 import (
 	"fmt"
@@ -6,8 +6,10 @@ import (
 	"net/url"
 	"time"
 
+	"pipit/admin/gate"
 	"pipit/admin/monitor"
 	"pipit/admin/object"
+	"pipit/admin/text"
 	"pipit/broker"
 )
 
@@ -50,7 +52,7 @@ func (tp topicPages) pages() *pages[object.Topic] {
 }
 
 // topicPath is the path of a topic's page.
-func topicPath(name string) string { return "/admin/topics/" + segment(name) }
+func topicPath(name string) string { return "/admin/topics/" + text.Segment(name) }
 
 // maxBeside is how many producers and consumers stand on the page of their topic or client.
 const maxBeside = 20
@@ -62,8 +64,8 @@ type topicPage struct {
 	Range         string        // of the charts
 	ExpiresAfter  time.Duration // 0: never
 	Remembered    time.Duration // IDs of messages
-	ProducerList  list[object.Producer]
-	ConsumerList  list[object.Consumer]
+	ProducerList  gate.List[object.Producer]
+	ConsumerList  gate.List[object.Consumer]
 	AddProducer   *form
 	AddConsumer   *form
 	Publisher     string // username of a producer
@@ -79,10 +81,10 @@ func (tp topicPages) pageTopic(w http.ResponseWriter, r *http.Request, t *object
 	if r.URL.Query().Get("range") == monitor.RangeDay {
 		page.Range = monitor.RangeDay
 	}
-	if page.ProducerList, err = tp.Objects.Producers().List(query{Topic: t.Name, Sort: "client", Limit: maxBeside}); err != nil {
+	if page.ProducerList, err = tp.Objects.Producers().List(gate.Query{Topic: t.Name, Sort: "client", Limit: maxBeside}); err != nil {
 		return err
 	}
-	if page.ConsumerList, err = tp.Objects.Consumers().List(query{Topic: t.Name, Sort: "client", Limit: maxBeside}); err != nil {
+	if page.ConsumerList, err = tp.Objects.Consumers().List(gate.Query{Topic: t.Name, Sort: "client", Limit: maxBeside}); err != nil {
 		return err
 	}
 	names := tp.usernames()

@@ -1,4 +1,4 @@
-package admin
+package web
 
 import (
 	"errors"
@@ -7,22 +7,23 @@ import (
 	"reflect"
 	"time"
 
+	"pipit/admin/text"
 	"pipit/broker/clip"
 )
 
 // functions are those of templates.
 var functions = template.FuncMap{
-	"num":       num,
-	"bytes":     size,
+	"num":       text.Number,
+	"bytes":     text.Size,
 	"time":      timeTag,
 	"ago":       ago,
-	"dur":       func(d any) string { return duration(time.Duration(reflect.ValueOf(d).Int())) },
-	"esc":       segment,
+	"dur":       func(d any) string { return text.Duration(time.Duration(reflect.ValueOf(d).Int())) },
+	"esc":       text.Segment,
 	"adminpath": administratorPath,
-	"rate":      rate,
+	"rate":      text.Rate,
 	"asset":     assetURL,
 	"icon":      icon,
-	"pct":       percent,
+	"pct":       text.Percent,
 	"short":     clip.To,
 	"dict":      dict,
 }
@@ -49,14 +50,14 @@ func ago(m moment) template.HTML {
 		return `<span class="muted">never</span>`
 	}
 	t := m.UTC()
-	text := "now"
+	words := "now"
 	switch d := time.Since(t); {
 	case d >= time.Second:
-		text = duration(d) + " ago"
+		words = text.Duration(d) + " ago"
 	case d <= -time.Second:
-		text = "in " + duration(-d)
+		words = "in " + text.Duration(-d)
 	}
-	return template.HTML(`<time data-ago datetime="` + t.Format(time.RFC3339Nano) + `" title="` + t.Format("2006-01-02 15:04:05") + ` UTC">` + text + `</time>`) // #nosec G203 -- formatted times alone
+	return template.HTML(`<time data-ago datetime="` + t.Format(time.RFC3339Nano) + `" title="` + t.Format("2006-01-02 15:04:05") + ` UTC">` + words + `</time>`) // #nosec G203 -- formatted times alone
 }
 
 // dict makes a map of keys and values, for a template that takes more than one argument.

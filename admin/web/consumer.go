@@ -1,4 +1,4 @@
-package admin
+package web
 
 import (
 	"net/http"
@@ -8,6 +8,7 @@ import (
 
 	"pipit/admin/gate"
 	"pipit/admin/object"
+	"pipit/admin/text"
 	"pipit/broker"
 )
 
@@ -110,7 +111,7 @@ func (cp consumerPages) renderConsumer(w http.ResponseWriter, r *http.Request, s
 }
 
 func (cp consumerPages) pageConsumer(w http.ResponseWriter, r *http.Request, c *object.Consumer) error {
-	reveal := r.URL.Query().Has("reveal") && actorOf(r.Context()).Access >= write
+	reveal := r.URL.Query().Has("reveal") && gate.ActorOf(r.Context()).Access >= gate.Write
 	if reveal {
 		cp.Objects.NoteReveal(r, c)
 	}
@@ -118,19 +119,19 @@ func (cp consumerPages) pageConsumer(w http.ResponseWriter, r *http.Request, c *
 }
 
 // queueRoutes are the forms of a consumer's page.
-func (cp consumerPages) queueRoutes() []route {
+func (cp consumerPages) queueRoutes() []gate.Route {
 	one := "/admin/consumers/:id"
-	return []route{
-		gate.Post(one+"/rotate", cp.postRotate, write),
-		gate.Post(one+"/clear", cp.postClear, write),
-		gate.Post(one+"/clear-in-flight", cp.postClearInFlight, write),
-		gate.Post(one+"/release", cp.postRelease, write),
+	return []gate.Route{
+		gate.Post(one+"/rotate", cp.postRotate, gate.Write),
+		gate.Post(one+"/clear", cp.postClear, gate.Write),
+		gate.Post(one+"/clear-in-flight", cp.postClearInFlight, gate.Write),
+		gate.Post(one+"/release", cp.postRelease, gate.Write),
 	}
 }
 
 // onConsumer runs one of the forms of a consumer's page, and shows the page again, with the form
 // open, where that was refused.
-func (cp consumerPages) onConsumer(w http.ResponseWriter, r *http.Request, p params, pick func(*consumerPage) *form, do func(*object.Consumer, *form) (notice string, err error)) error {
+func (cp consumerPages) onConsumer(w http.ResponseWriter, r *http.Request, p gate.Params, pick func(*consumerPage) *form, do func(*object.Consumer, *form) (notice string, err error)) error {
 	v, err := readForm(w, r)
 	if err != nil {
 		return err
@@ -157,33 +158,33 @@ func (cp consumerPages) onConsumer(w http.ResponseWriter, r *http.Request, p par
 	return cp.renderConsumer(w, r, status, page)
 }
 
-func (cp consumerPages) postRotate(w http.ResponseWriter, r *http.Request, p params) error {
+func (cp consumerPages) postRotate(w http.ResponseWriter, r *http.Request, p gate.Params) error {
 	return cp.onConsumer(w, r, p, func(p *consumerPage) *form { return p.Rotate }, func(c *object.Consumer, f *form) (string, error) {
-		_, err := cp.Objects.RotateSubKey(r.Context(), actorOf(r.Context()), c, f.Revision)
+		_, err := cp.Objects.RotateSubKey(r.Context(), gate.ActorOf(r.Context()), c, f.Revision)
 		return "The consumer has a new sub_key. The old one is refused from now on", err
 	})
 }
 
-func (cp consumerPages) postClear(w http.ResponseWriter, r *http.Request, p params) error {
+func (cp consumerPages) postClear(w http.ResponseWriter, r *http.Request, p gate.Params) error {
 	return cp.onConsumer(w, r, p, func(p *consumerPage) *form { return p.Clear }, func(c *object.Consumer, f *form) (string, error) {
 		if err := f.confirmed(c.Topic); err != nil {
 			return "", err
 		}
-		n, err := cp.Objects.ClearBacklog(r.Context(), actorOf(r.Context()), c)
-		return "The backlog was cleared: " + count(n, "message", "messages"), err
+		n, err := cp.Objects.ClearBacklog(r.Context(), gate.ActorOf(r.Context()), c)
+		return "The backlog was cleared: " + text.Count(n, "message", "messages"), err
 	})
 }
 
-func (cp consumerPages) postClearInFlight(w http.ResponseWriter, r *http.Request, p params) error {
+func (cp consumerPages) postClearInFlight(w http.ResponseWriter, r *http.Request, p gate.Params) error {
 	return cp.onConsumer(w, r, p, func(p *consumerPage) *form { return p.Done }, func(c *object.Consumer, f *form) (string, error) {
-		n, err := cp.Objects.ClearInFlight(r.Context(), actorOf(r.Context()), c)
-		return "What was in flight was cleared: " + count(int64(n), "message", "messages"), err
+		n, err := cp.Objects.ClearInFlight(r.Context(), gate.ActorOf(r.Context()), c)
+		return "What was in flight was cleared: " + text.Count(int64(n), "message", "messages"), err
 	})
 }
 
-func (cp consumerPages) postRelease(w http.ResponseWriter, r *http.Request, p params) error {
+func (cp consumerPages) postRelease(w http.ResponseWriter, r *http.Request, p gate.Params) error {
 	return cp.onConsumer(w, r, p, func(p *consumerPage) *form { return p.Release }, func(c *object.Consumer, f *form) (string, error) {
-		n, err := cp.Objects.ReleaseInFlight(r.Context(), actorOf(r.Context()), c)
-		return "Deliverable at once: " + count(int64(n), "message", "messages"), err
+		n, err := cp.Objects.ReleaseInFlight(r.Context(), gate.ActorOf(r.Context()), c)
+		return "Deliverable at once: " + text.Count(int64(n), "message", "messages"), err
 	})
 }

@@ -1,4 +1,4 @@
-package admin
+package web
 
 import (
 	"encoding/base64"
@@ -10,7 +10,9 @@ import (
 	"strconv"
 	"strings"
 
+	"pipit/admin/gate"
 	"pipit/admin/object"
+	"pipit/admin/text"
 	"pipit/broker"
 )
 
@@ -148,8 +150,8 @@ func (mp messagePages) renderCompose(w http.ResponseWriter, r *http.Request, sta
 	return mp.renderForm(w, r, status, "topics", "Publish to "+topic, formPage{Back: link{topicPath(topic), topic}, Form: f})
 }
 
-func (mp messagePages) pageCompose(w http.ResponseWriter, r *http.Request, p params) error {
-	t, err := mp.Objects.Topics().Get(unsegment(p["name"]))
+func (mp messagePages) pageCompose(w http.ResponseWriter, r *http.Request, p gate.Params) error {
+	t, err := mp.Objects.Topics().Get(text.Unsegment(p["name"]))
 	if err != nil {
 		return err
 	}
@@ -158,8 +160,8 @@ func (mp messagePages) pageCompose(w http.ResponseWriter, r *http.Request, p par
 	return mp.renderCompose(w, r, 0, t.Name, f)
 }
 
-func (mp messagePages) postPublish(w http.ResponseWriter, r *http.Request, p params) error {
-	t, err := mp.Objects.Topics().Get(unsegment(p["name"]))
+func (mp messagePages) postPublish(w http.ResponseWriter, r *http.Request, p gate.Params) error {
+	t, err := mp.Objects.Topics().Get(text.Unsegment(p["name"]))
 	if err != nil {
 		return err
 	}
@@ -167,7 +169,7 @@ func (mp messagePages) postPublish(w http.ResponseWriter, r *http.Request, p par
 	pub, err := readPublication(r, f, nil)
 	id := ""
 	if err == nil {
-		id, err = mp.Objects.Publish(r.Context(), actorOf(r.Context()), t.Name, pub)
+		id, err = mp.Objects.Publish(r.Context(), gate.ActorOf(r.Context()), t.Name, pub)
 	}
 	if err != nil {
 		status, err := f.fail(err)
@@ -194,7 +196,7 @@ func (mp messagePages) renderRecompose(w http.ResponseWriter, r *http.Request, s
 	})
 }
 
-func (mp messagePages) pageRecompose(w http.ResponseWriter, r *http.Request, p params) error {
+func (mp messagePages) pageRecompose(w http.ResponseWriter, r *http.Request, p gate.Params) error {
 	m, _, err := mp.message(p)
 	if err != nil {
 		return err
@@ -207,8 +209,8 @@ func (mp messagePages) pageRecompose(w http.ResponseWriter, r *http.Request, p p
 
 // postRepublish publishes a copy of a message, or what became of it in the form. The message may
 // have gone since the form was opened.
-func (mp messagePages) postRepublish(w http.ResponseWriter, r *http.Request, p params) error {
-	who := actorOf(r.Context())
+func (mp messagePages) postRepublish(w http.ResponseWriter, r *http.Request, p gate.Params) error {
+	who := gate.ActorOf(r.Context())
 	m, _, err := mp.message(p)
 	gone := broker.CodeOf(err) == broker.NotFound
 	if err != nil && !gone {
@@ -216,7 +218,7 @@ func (mp messagePages) postRepublish(w http.ResponseWriter, r *http.Request, p p
 	}
 	missing := err
 	if gone {
-		m = object.Message{Topic: unsegment(p["topic"]), ID: unsegment(p["id"])}
+		m = object.Message{Topic: text.Unsegment(p["topic"]), ID: text.Unsegment(p["id"])}
 	}
 	f := recomposeForm(&m)
 	var of *object.Message

@@ -1,4 +1,4 @@
-package admin
+package web
 
 import (
 	"crypto/rand"
@@ -6,7 +6,9 @@ import (
 	"net/url"
 	"slices"
 
+	"pipit/admin/gate"
 	"pipit/admin/object"
+	"pipit/admin/text"
 	"pipit/broker"
 )
 
@@ -73,7 +75,7 @@ func readClient(f *form, c *object.Client) error {
 }
 
 // clientPath is the path of a client's page.
-func clientPath(username string) string { return "/admin/clients/" + segment(username) }
+func clientPath(username string) string { return "/admin/clients/" + text.Segment(username) }
 
 type passwordPage struct {
 	object.Client
@@ -94,8 +96,8 @@ func (cp clientPages) answerPassword(w http.ResponseWriter, r *http.Request, f *
 type clientPage struct {
 	object.Client
 	Back         link
-	ProducerList list[object.Producer]
-	ConsumerList list[object.Consumer]
+	ProducerList gate.List[object.Producer]
+	ConsumerList gate.List[object.Consumer]
 	AddProducer  *form
 	AddConsumer  *form
 	Commands     []command
@@ -103,10 +105,10 @@ type clientPage struct {
 
 func (cp clientPages) pageClient(w http.ResponseWriter, r *http.Request, c *object.Client) (err error) {
 	page := clientPage{Client: *c, Back: link{"/admin/clients", "Clients"}}
-	if page.ProducerList, err = cp.Objects.Producers().List(query{Client: c.Username, Sort: "topic", Limit: maxBeside}); err != nil {
+	if page.ProducerList, err = cp.Objects.Producers().List(gate.Query{Client: c.Username, Sort: "topic", Limit: maxBeside}); err != nil {
 		return err
 	}
-	if page.ConsumerList, err = cp.Objects.Consumers().List(query{Client: c.Username, Sort: "topic", Limit: maxBeside}); err != nil {
+	if page.ConsumerList, err = cp.Objects.Consumers().List(gate.Query{Client: c.Username, Sort: "topic", Limit: maxBeside}); err != nil {
 		return err
 	}
 	names := cp.topicNames()

@@ -1,4 +1,4 @@
-package admin
+package web
 
 import (
 	"bytes"
@@ -79,7 +79,7 @@ func assetURL(name string) (string, error) {
 }
 
 // pageAsset answers with an asset, also under an old hash: with that it is not kept.
-func pageAsset(w http.ResponseWriter, r *http.Request, p params) error {
+func pageAsset(w http.ResponseWriter, r *http.Request, p gate.Params) error {
 	list, current := assets()
 	hash, name, _ := strings.Cut(strings.TrimPrefix(p["file"], "/"), "/")
 	f, ok := list[name]

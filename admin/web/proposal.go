@@ -1,13 +1,17 @@
-package admin
+package web
 
-import "net/url"
+import (
+	"net/url"
+
+	"pipit/admin/gate"
+)
 
 // maxProposals bounds the names that a field proposes, which are all in the page.
 const maxProposals = 200
 
 // topicNames are names of topics for a field to propose.
 func (s *Site) topicNames() []option {
-	l, err := s.Objects.Topics().List(query{Sort: "name", Limit: maxProposals})
+	l, err := s.Objects.Topics().List(gate.Query{Sort: "name", Limit: maxProposals})
 	if err != nil {
 		return nil
 	}
@@ -20,7 +24,7 @@ func (s *Site) topicNames() []option {
 
 // usernames are names of clients for a field to propose.
 func (s *Site) usernames() []option {
-	l, err := s.Objects.Clients().List(query{Sort: "username", Limit: maxProposals})
+	l, err := s.Objects.Clients().List(gate.Query{Sort: "username", Limit: maxProposals})
 	if err != nil {
 		return nil
 	}

@@ -1,4 +1,12 @@
-package admin
+// Package web is the web pages of administration: their routes, what they show and the forms that they read, with the
+// templates and assets that they are made of. Whether a request may come in is decided before, by admin.
+//
+// A noun that has a list, a page, an edit and a deletion has them from pages, which it tells what is its own; what else
+// there is has handlers of its own, by area, in types of what a Site has. The fields of a form are those of the noun's
+// table in broker.
+//
+// Handlers return an error. Where it is about what was typed, the form is shown again with it; else ErrorPage writes it.
+package web
 
 import (
 	"slices"
@@ -26,11 +34,11 @@ type Site struct {
 }
 
 // Routes are the routes of the web pages.
-func (s *Site) Routes() []route {
+func (s *Site) Routes() []gate.Route {
 	templates() // a fault in what is embedded shows at the start
 	assets()
 	return slices.Concat(
-		[]route{gate.Get("/admin/assets/*file", pageAsset, public)},
+		[]gate.Route{gate.Get("/admin/assets/*file", pageAsset, gate.Public)},
 		overviewPages{s}.routes(),
 		loginPages{s}.routes(),
 		topicPages{s}.pages().routes(),
