@@ -18,7 +18,8 @@ import (
 // differences in the audit log and what Validate refuses all follow from ClientFields, TopicFields,
 // ProducerFields and ConsumerFields: a new property is a field of the struct, a row of its table, and what it does.
 //
-// A value is a string, a bool, an int64 or a time.Duration, by the type of the struct's field.
+// A value is a string, a bool, an int64, a time.Duration, a Size, Durations, Texts or a Table, by the type of the
+// struct's field.
 type Field[T any] struct {
 	Name    string // as the wire, the configuration and the API spell it, such as "max_depth"
 	Label   string // as a form calls it
@@ -27,19 +28,23 @@ type Field[T any] struct {
 	Example string // of a text
 
 	Default  any                // a value; nil: the zero value
-	Min, Max int64              // of a number, of a duration in nanoseconds; Max of a text is its length, as far as there is a limit
+	Min, Max int64              // of a number, of a duration in nanoseconds, of a size in bytes; Max of a text is its length, as far as there is a limit; of a list or table they are those of each item
 	Unit     string             // of a number, where Name does not say what it counts
-	Options  []Option           // all that a text may be
-	Check    func(string) error // of a text: tells what is allowed where it is not; nil: any is, or Options are
+	Options  []Option           // all that a text may be, but for Other
+	Other    string             // of a text with Options: what it may be beside them, in words; Check tells whether it is
+	Check    func(string) error // of a text, or of each in a list: tells what is allowed where it is not; nil: any is, or Options are
 	Pattern  string             // of a text, the regular expression of what Check allows, as far as one can say it
 
-	Required bool // a text that may not be empty: no other has to be given
+	MaxItems  int                            // how many a list or table holds at most; 0: 32
+	CheckPair func(name, value string) error // of each item of a table: tells what is allowed where it is not
+
+	Required bool // a text or list that may not be empty: no other has to be given
 	Fixed    bool // set when the object is made, not by an edit
 	Once     bool // what a creation says and nothing keeps: no definition of what exists has it
 	Secret   bool // no error, log line, page, difference or flag shows it
 
 	subject string       // of an error, where it is not Name with what it is of
-	at      func(*T) any // where it is: *string, *bool, *opposite, *int, *int64 or *time.Duration
+	at      func(*T) any // where it is: *string, *bool, *opposite, *int, *int64, *time.Duration, *Size, *Durations, *Texts or *Table
 }
 
 // Off is 0, of a number or duration in a struct whose zero value stands for the default: a topic whose Expiration is Off
@@ -51,6 +56,12 @@ type opposite bool
 
 // Fields are the properties of a noun, in the order in which they are shown.
 type Fields[T any] []Field[T]
+
+// maxItems and maxListBytes bound a list or table, which is stored with its object and in memory.
+const (
+	maxItems     = 32 // of a Field that says nothing
+	maxListBytes = 8 << 10
+)
 
 // Option is one of several texts that a Field may be, and as a form calls it.
 type Option struct{ Value, Label string }
@@ -75,11 +86,11 @@ func (fs Fields[T]) New() (t T) {
 	return t
 }
 
-// complete gives numbers and durations that are zero their defaults.
+// complete gives numbers that are zero, and lists that are empty, their defaults.
 func (fs Fields[T]) complete(t *T) {
 	for i := range fs {
 		f := &fs[i]
-		if n, is := f.number(t); is && n == 0 && f.Default != nil {
+		if n, is := f.number(t); f.Default != nil && (is && n == 0 || f.IsList() && f.IsEmpty(t)) {
 			f.Set(t, f.Default)
 		}
 	}
@@ -107,6 +118,14 @@ func (f *Field[T]) Value(t *T) any {
 		return !bool(*p)
 	case *time.Duration:
 		return time.Duration(told(int64(*p)))
+	case *Size:
+		return Size(told(int64(*p)))
+	case *Durations:
+		return *p
+	case *Texts:
+		return *p
+	case *Table:
+		return *p
 	}
 	n, _ := f.number(t)
 	return told(n)
@@ -128,12 +147,41 @@ func (f *Field[T]) Set(t *T, v any) {
 		*p = kept(v.(int64))
 	case *time.Duration:
 		*p = time.Duration(kept(int64(v.(time.Duration))))
+	case *Size:
+		*p = Size(kept(int64(v.(Size))))
+	case *Durations:
+		*p = v.(Durations)
+	case *Texts:
+		*p = v.(Texts)
+	case *Table:
+		*p = v.(Table)
 	default:
 		panic(fmt.Sprintf("field %s is a %T", f.Name, p))
 	}
 }
 
-// number returns a number or duration as the struct has it. It is false of other fields.
+// IsList tells whether the value is one of those that hold several.
+func (f *Field[T]) IsList() bool {
+	var t T
+	switch f.at(&t).(type) {
+	case *Durations, *Texts, *Table:
+		return true
+	}
+	return false
+}
+
+// IsEmpty tells whether the value is an empty text, list or table.
+func (f *Field[T]) IsEmpty(t *T) bool {
+	switch p := f.at(t).(type) {
+	case *string:
+		return *p == ""
+	case interface{ IsZero() bool }:
+		return p.IsZero()
+	}
+	return false
+}
+
+// number returns a number, duration or size as the struct has it. It is false of other fields.
 func (f *Field[T]) number(t *T) (int64, bool) {
 	switch p := f.at(t).(type) {
 	case *int:
@@ -141,6 +189,8 @@ func (f *Field[T]) number(t *T) (int64, bool) {
 	case *int64:
 		return *p, true
 	case *time.Duration:
+		return int64(*p), true
+	case *Size:
 		return int64(*p), true
 	}
 	return 0, false
@@ -161,7 +211,7 @@ func kept(n int64) int64 {
 	return n
 }
 
-// Text returns the value as a person writes it.
+// Text returns the value as a person writes it: of a list one item a line.
 func (f *Field[T]) Text(t *T) string { return fmt.Sprint(f.Value(t)) }
 
 // SetText sets the field to what a person wrote. A bare number is a duration in seconds. The error is Invalid and
@@ -186,31 +236,65 @@ func (f *Field[T]) SetText(t *T, text string) error {
 		}
 		f.Set(t, n)
 	case time.Duration:
-		d, err := time.ParseDuration(text)
-		if n, bare := strconv.ParseUint(text, 10, 31); bare == nil {
-			d, err = time.Duration(n)*time.Second, nil
-		}
-		if err != nil {
+		d, ok := ParseDuration(text)
+		if !ok {
 			return Invalidf("allowed are durations such as 30s, 5m, 1h30m").of(f.Name)
 		}
 		f.Set(t, d)
+	case Size:
+		n, ok := ParseSize(text)
+		if !ok {
+			return Invalidf("allowed are sizes such as 65536, 512KiB, 64MiB").of(f.Name)
+		}
+		f.Set(t, n)
+	case Texts:
+		f.Set(t, ParseTexts(text))
+	case Durations:
+		d, bad := ParseDurations(text)
+		if bad != "" {
+			return Invalidf("%sallowed are durations such as 30s, 5m, 1h30m, one a line", f.quoted(bad)).of(f.Name)
+		}
+		f.Set(t, d)
+	case Table:
+		v, bad := ParseTable(text)
+		if bad != "" {
+			return Invalidf("%sallowed are names with their values, such as name: value, one a line, each name once", f.quoted(bad)).of(f.Name)
+		}
+		f.Set(t, v)
 	}
 	return nil
 }
 
-// Allowed says what is allowed of a number, of a duration and of a text that has Options.
+// quoted is what an error begins with that is about a part of what was written, unless that is a secret.
+func (f *Field[T]) quoted(part string) string {
+	if f.Secret {
+		return ""
+	}
+	return strconv.Quote(clip.Input(part)) + ": "
+}
+
+// Allowed says what is allowed of a number, of a duration, of a size and of a text that has Options, or of each in a list.
 func (f *Field[T]) Allowed() string {
 	var t T
 	switch f.Value(&t).(type) {
 	case int64:
 		return strings.TrimSpace(fmt.Sprintf("%d to %d %s", f.Min, f.Max, f.Unit))
-	case time.Duration:
+	case time.Duration, Durations:
 		return fmt.Sprintf("%s to %s", time.Duration(f.Min), time.Duration(f.Max))
+	case Size:
+		return fmt.Sprintf("%s to %s", Size(f.Min), Size(f.Max))
 	case bool:
 		return "true, false"
 	}
-	return strings.Join(f.Texts(), ", ")
+	allowed := strings.Join(f.Texts(), ", ")
+	if f.Other != "" {
+		allowed += " or " + f.Other
+	}
+	return allowed
 }
+
+// Most is how many items a list or table may hold.
+func (f *Field[T]) Most() int { return cmp.Or(f.MaxItems, maxItems) }
 
 // Texts are the values of Options, in alphabetical order.
 func (f *Field[T]) Texts() (texts []string) {
@@ -238,6 +322,13 @@ func (f *Field[T]) validate(t *T, of string) error {
 			return nil
 		}
 		shown = v.String()
+	case Size:
+		if f.Min <= int64(v) && int64(v) <= f.Max {
+			return nil
+		}
+		shown = v.String()
+	case Durations, Texts, Table:
+		return f.validateList(v, of)
 	case string:
 		allowed := f.checkText(v)
 		if allowed == nil {
@@ -253,9 +344,73 @@ func (f *Field[T]) validate(t *T, of string) error {
 	return f.wrong(shown, of, "allowed are "+f.Allowed())
 }
 
+// validateList returns the error of the first item of a list or table that is not allowed, or of there being too many.
+func (f *Field[T]) validateList(v any, of string) error {
+	items, size := 0, 0
+	var wrong error
+	item := func(at, shown string, allowed error) {
+		items, size = items+1, size+len(shown)
+		if allowed == nil || wrong != nil {
+			return
+		}
+		if shown = strconv.Quote(clip.Input(shown)); f.Secret {
+			shown = ""
+		}
+		wrong = f.wrongAt(at, shown, of, allowed.Error())
+	}
+	switch v := v.(type) {
+	case Durations:
+		for i, d := range v.List() {
+			var allowed error
+			if d < time.Duration(f.Min) || d > time.Duration(f.Max) {
+				allowed = errors.New("allowed are " + f.Allowed())
+			}
+			item(fmt.Sprintf("[%d]", i), d.String(), allowed)
+		}
+	case Texts:
+		for i, s := range v.All() {
+			item(fmt.Sprintf("[%d]", i), s, f.checkItem(s))
+		}
+	case Table:
+		for name, value := range v.All() {
+			allowed := cmp.Or(checkName(name), f.checkItem(value))
+			if allowed == nil && f.CheckPair != nil {
+				allowed = f.CheckPair(name, value)
+			}
+			size += len(name)
+			item("."+clip.Input(name), value, allowed)
+		}
+	}
+	switch {
+	case items > f.Most():
+		return f.wrong("", of, fmt.Sprintf("allowed are at most %d, got %d", f.Most(), items))
+	case size > maxListBytes:
+		return f.wrong("", of, fmt.Sprintf("allowed are at most %d bytes in all, got %d", maxListBytes, size))
+	}
+	return wrong
+}
+
+// checkItem tells what is allowed where a text of a list or table is not: none has control characters.
+func (f *Field[T]) checkItem(s string) error {
+	if most := cmp.Or(f.Max, maxListBytes); s == "" || int64(len(s)) > most || !printable(s) || strings.TrimSpace(s) != s {
+		return fmt.Errorf("allowed are 1 to %d bytes without control characters and blanks at the ends", most)
+	}
+	return f.checkText(s)
+}
+
+// checkName is checkItem of a name in a table.
+func checkName(s string) error {
+	if s == "" || len(s) > MaxName || !printable(s) || strings.ContainsAny(s, " :=") {
+		return fmt.Errorf("allowed are names of 1 to %d bytes without blanks, colons, equals signs and control characters", MaxName)
+	}
+	return nil
+}
+
 // checkText tells what is allowed where a text is not.
 func (f *Field[T]) checkText(s string) error {
 	switch {
+	case f.Other != "" && slices.Contains(f.Texts(), s):
+		return nil
 	case f.Check != nil:
 		return f.Check(s)
 	case f.Options != nil && s != "" && !slices.Contains(f.Texts(), s):
@@ -265,8 +420,11 @@ func (f *Field[T]) checkText(s string) error {
 }
 
 // wrong makes the error of a value, which is not shown where it is empty.
-func (f *Field[T]) wrong(shown, of, allowed string) error {
-	subject := cmp.Or(f.subject, f.Name)
+func (f *Field[T]) wrong(shown, of, allowed string) error { return f.wrongAt("", shown, of, allowed) }
+
+// wrongAt is wrong of an item of a list or table.
+func (f *Field[T]) wrongAt(at, shown, of, allowed string) error {
+	subject := cmp.Or(f.subject, f.Name) + at
 	if shown != "" {
 		subject += " " + shown
 	}

@@ -64,6 +64,14 @@ func structField[T any](t *testing.T, fields broker.Fields[T], f *broker.Field[T
 		f.Set(&after, int64(7))
 	case time.Duration:
 		f.Set(&after, 7*time.Second)
+	case broker.Size:
+		f.Set(&after, broker.Size(7))
+	case broker.Durations:
+		f.Set(&after, broker.DurationsOf(7*time.Second))
+	case broker.Texts:
+		f.Set(&after, broker.TextsOf("x"))
+	case broker.Table:
+		f.Set(&after, broker.TableOf(map[string]string{"x": "y"}))
 	default:
 		t.Fatalf("%s is a %T", f.Name, v)
 	}
@@ -106,6 +114,20 @@ func testField[T any](t *testing.T, fields broker.Fields[T], f *broker.Field[T])
 		good, bad = []*T{set(f.Min), set(f.Max)}, []*T{set(f.Min - 1), set(f.Max + 1)}
 	case time.Duration:
 		good, bad = []*T{set(time.Duration(f.Min)), set(time.Duration(f.Max))}, []*T{set(time.Duration(f.Min) - 1), set(time.Duration(f.Max) + 1)}
+	case broker.Size:
+		good, bad = []*T{set(broker.Size(f.Min)), set(broker.Size(f.Max))}, []*T{set(broker.Size(f.Min - 1)), set(broker.Size(f.Max + 1))}
+	case broker.Durations:
+		least, most := time.Duration(f.Min), time.Duration(f.Max)
+		good = []*T{set(broker.DurationsOf(slices.Repeat([]time.Duration{least}, f.Most())...)), set(broker.DurationsOf(least, most))}
+		bad = []*T{set(broker.DurationsOf(slices.Repeat([]time.Duration{least}, f.Most()+1)...)), set(broker.DurationsOf(most + 1)), set(broker.DurationsOf(least, least-1))}
+	case broker.Texts:
+		bad = []*T{set(broker.TextsOf("a\x00b")), set(broker.TextsOf(strings.Repeat("x", 10_000)))}
+		if f.Example != "" {
+			good = append(good, set(broker.TextsOf(f.Example)))
+			bad = append(bad, set(broker.TextsOf(slices.Repeat([]string{f.Example}, f.Most()+1)...)), set(broker.TextsOf(f.Example, "")))
+		}
+	case broker.Table:
+		bad = []*T{set(broker.TableOf(map[string]string{"": "x"})), set(broker.TableOf(map[string]string{"x": "a\x00b"}))}
 	case string:
 		for _, o := range f.Options {
 			good = append(good, set(o.Value))
