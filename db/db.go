@@ -339,11 +339,28 @@ func (s *Store) findOpen(tx *bbolt.Tx) error {
 			return
 		}
 		if second := expirySecond(&rec); second != 0 {
-			if e, ok := c.rangeBefore(p.Lane, second, p.Pos); ok {
+			if e, ok := c.rangeBefore(p.Lane, second, p.Pos); ok && grew(tx, e, p) {
 				s.open[p.Lane] = openRange{second: second, first: e.first, last: p.Pos, stored: e.stored}
 			}
 		}
 	})
+}
+
+// grew tells whether a range has grown to a message, since the file got it, by all that are stored between: the
+// message may have been in another one, which is to be looked at again later.
+func grew(tx *bbolt.Tx, e openRange, p store.Place) bool {
+	var rec store.Record
+	var dec decoder
+	cur := tx.Bucket(bucketLog).Cursor()
+	for k, v := cur.Seek(appendPlace(nil, p.Lane, e.stored+1)); k != nil; k, v = cur.Next() {
+		if at, ok := parsePlace(k); !ok || at.Lane != p.Lane || at.Pos > p.Pos {
+			break
+		}
+		if dec.fields(v[:max(len(v)-checksumSize, 0)], &rec) == nil && expirySecond(&rec) != e.second {
+			return false
+		}
+	}
+	return true
 }
 
 // each calls fn with all entries of a bucket, and makes an error of a false.

@@ -166,7 +166,8 @@ func (c *commit) rangeBefore(l store.Lane, second, pos uint64) (openRange, bool)
 }
 
 // expired deletes an entry, or cuts off its beginning where not all of it is dealt with. It may
-// have grown since the caller saw it.
+// have grown since the caller saw it. What is to be looked at again later moves to that second: no removal of its
+// messages finds it there, so it goes at its time.
 func (c *commit) expired(x *store.Expired) error {
 	second := micros(x.At) / 1_000_000
 	c.key = appendExpiry(c.key[:0], second, x.Lane, x.Range.From)
@@ -175,7 +176,7 @@ func (c *commit) expired(x *store.Expired) error {
 	if len(v) != 8 {
 		return b.Delete(c.key)
 	}
-	if x.Through < x.Range.From {
+	if x.Through < x.Range.From && x.Again.IsZero() {
 		return nil
 	}
 	last := binary.BigEndian.Uint64(v)
@@ -190,8 +191,11 @@ func (c *commit) expired(x *store.Expired) error {
 	if x.Through >= last {
 		return nil
 	}
+	if !x.Again.IsZero() {
+		second, open = micros(x.Again)/1_000_000, false
+	}
 	before, had := c.ranges[x.Lane]
-	if err := c.putRange(x.Lane, openRange{second: second, first: x.Through + 1, last: last}); err != nil {
+	if err := c.putRange(x.Lane, openRange{second: second, first: max(x.Through+1, x.Range.From), last: last}); err != nil {
 		return err
 	}
 	if !open { // the entry that can grow is another

@@ -53,8 +53,10 @@ type Removal struct {
 	Removed int    // messages
 }
 
-// Expired is an Expiry of which the positions up to Through are dealt with.
+// Expired is an Expiry of which the positions up to Through are dealt with. Those behind it are to be looked at again
+// at Again, whole seconds, where that is not zero: then no look before it finds them.
 type Expired struct {
 	Expiry
 	Through uint64
+	Again   time.Time
 }

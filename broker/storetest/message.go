@@ -359,4 +359,33 @@ func expired(f *fixture) {
 	want(t0.Add(61*time.Second), "1/5/6")
 	f.commit(&store.Batch{Remove: []store.Removal{removal(laneA, 6, 6)}})
 	want(t0.Add(time.Hour), "") // of what was removed nothing is left
+
+	// What cannot be dealt with now is looked at later, and is in nobody's way until then.
+	f.commit(&store.Batch{Append: []*store.Record{f.message(laneA), f.message(laneA), f.message(laneA), f.message(laneC)}})
+	var later []store.Expired
+	for _, e := range f.expired(t0.Add(61 * time.Second)) {
+		through := e.Range.From // all but the first, or all
+		if e.Lane == laneC {
+			through = 0
+		}
+		later = append(later, store.Expired{Expiry: e, Through: through, Again: t0.Add(90 * time.Second)})
+	}
+	f.commit(&store.Batch{Remove: []store.Removal{removal(laneA, 7, 7)}, Expiries: later})
+	want(t0.Add(89*time.Second), "")
+	want(t0.Add(90*time.Second), "1/5/8 1/5/9 2/5/2")
+	f.commit(&store.Batch{Append: []*store.Record{f.message(laneA)}})
+	want(t0.Add(89*time.Second), "1/5/10")
+	f.reopen()
+	f.commit(&store.Batch{Append: []*store.Record{f.message(laneC)}})
+	want(t0.Add(89*time.Second), "1/5/10 2/5/3")
+	want(t0.Add(90*time.Second), "1/5/10 2/5/3 1/5/8 1/5/9 2/5/2")
+
+	// What expires never or later stays out of a range, also after a restart, though both ends of it expire at once.
+	f.commit(&store.Batch{Append: []*store.Record{f.message(laneA, expiresIn(3000)), f.message(laneA)}})
+	i = slices.IndexFunc(f.expired(t0.Add(61*time.Second)), func(e store.Expiry) bool { return e.Lane == laneA && e.Range.From == 12 })
+	f.commit(&store.Batch{Expiries: []store.Expired{{Expiry: f.expired(t0.Add(61 * time.Second))[i], Through: 11, Again: t0.Add(95 * time.Second)}}})
+	f.reopen()
+	want(t0.Add(61*time.Second), "1/5/10 2/5/3")
+	f.commit(&store.Batch{Append: []*store.Record{f.message(laneA)}})
+	want(t0.Add(95*time.Second), "1/5/8 1/5/9 1/5/10 1/5/12 1/5/13 2/5/2 2/5/3")
 }
