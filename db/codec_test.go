@@ -3,6 +3,7 @@ package db
 import (
 	"bytes"
 	"encoding/binary"
+	"fmt"
 	"reflect"
 	"slices"
 	"testing"
@@ -19,7 +20,13 @@ func TestRecordRoundTrip(t *testing.T) {
 		"full":    {Created: created, Delay: 5, Expiration: 1<<32 - 1, ID: "id-1", KeepID: created.Add(time.Hour), Producer: "Ä", MIMEType: "application/json", Payload: make([]byte, 5000)},
 		"no keep": {Created: created, ID: "id-1", MIMEType: "text/plain", Payload: []byte("x")},
 		"apart":   {Created: created, ID: "id-1", MIMEType: "text/plain", Apart: store.PayloadRef{Number: 1 << 40, Size: 1<<32 - 1, Sum: 7}},
-		"early":   {Created: created, ID: "id-1", KeepID: created.Add(-time.Hour), MIMEType: "text/plain", Payload: []byte("x")},
+		"extra": {Created: created, ID: "id-1", MIMEType: "text/plain", Payload: []byte("x"), Extra: &store.Extra{
+			CorrelationID: "c", ReplyTo: "/r", Attributes: []store.Attribute{{Name: "a", Value: "1"}, {Name: "b"}},
+			DeadLetter: &store.DeadLetter{Topic: "/t", Consumer: "erp", Reason: "expired", Count: 7, At: created},
+		}},
+		"extra, nothing": {Created: created, MIMEType: "text/plain", Payload: []byte{}, Extra: &store.Extra{}},
+		"extra, apart":   {Created: created, MIMEType: "text/plain", Apart: store.PayloadRef{Number: 1, Size: 2, Sum: 3}, Extra: &store.Extra{ReplyTo: "/r"}},
+		"early":          {Created: created, ID: "id-1", KeepID: created.Add(-time.Hour), MIMEType: "text/plain", Payload: []byte("x")},
 	} {
 		t.Run(name, func(t *testing.T) {
 			v := appendRecord(nil, &r, r.Apart)
@@ -54,10 +61,41 @@ func TestRecordRoundTrip(t *testing.T) {
 func TestRecordOfNewerVersion(t *testing.T) {
 	v := appendRecord(nil, &store.Record{Created: t0, Payload: []byte("x")}, store.PayloadRef{})
 	var d decoder
-	for _, head := range []byte{0x20, 0x00} {
+	for _, head := range []byte{0x30, 0x00} {
 		v[0] = head
 		if err := d.fields(v[:len(v)-checksumSize], new(store.Record)); err != errRecordVersion {
 			t.Errorf("head %x: got %v", head, err)
+		}
+	}
+}
+
+// TestRecordWithoutExtra: what most messages are stored as has not changed since format 1.
+func TestRecordWithoutExtra(t *testing.T) {
+	v := appendRecord(nil, &store.Record{Created: time.UnixMicro(1), Expiration: 60, ID: "i", Producer: "CRM", MIMEType: "a/b", Payload: []byte("x")}, store.PayloadRef{})
+	if got := fmt.Sprintf("%x", v); got != "1100000000000000013c0343524d03612f62016978da6d1edf" {
+		t.Errorf("got %s", got)
+	}
+}
+
+// TestExtraBounded: numbers that a damaged record names make nobody allocate, and nothing is left over.
+func TestExtraBounded(t *testing.T) {
+	for name, x := range map[string][]byte{
+		"nothing":              {},
+		"an unknown part":      {0x10},
+		"2^40 attributes":      append([]byte{extraAttributes}, binary.AppendUvarint(nil, 1<<40)...),
+		"more than there are":  {extraAttributes, 2, 1, 'a', 0},
+		"a long text":          {extraReplyTo, 200, 1, 'x'},
+		"a cut off time":       {extraDeadLetter, 0, 0, 0, 1, 0, 0, 0},
+		"a count of 2^40":      append(append([]byte{extraDeadLetter, 0, 0, 0}, binary.AppendUvarint(nil, 1<<40)...), make([]byte, 8)...),
+		"something behind all": {extraReplyTo, 1, 'x', 0},
+	} {
+		body := append([]byte{recordExtra << 4, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, byte(len(x))}, x...)
+		var d decoder
+		if err := d.fields(body, new(store.Record)); err == nil {
+			t.Errorf("%s: no error", name)
+		}
+		if d.bare = true; d.fields(body, new(store.Record)) != nil {
+			t.Errorf("%s: an error where it is left out", name)
 		}
 	}
 }
@@ -74,6 +112,7 @@ func TestDecodeAllocatesNothing(t *testing.T) {
 
 func FuzzRecord(f *testing.F) {
 	f.Add(appendRecord(nil, &store.Record{Created: t0, Delay: 5, Expiration: 60, ID: "a", KeepID: t0.Add(time.Hour), Producer: "CRM", MIMEType: "a/b", Payload: []byte("x")}, store.PayloadRef{}), "CRM", "a/b", "id", uint32(60), uint32(5), int64(1), int64(2))
+	f.Add([]byte{0x20, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 12, extraAttributes | extraCorrelation, 1, 'c', 2, 1, 'a', 1, 'b', 1, 'c', 1, 'd', 'x'}, "", "c", "id", uint32(1), uint32(1), int64(1), int64(2))
 	f.Add([]byte{0x10, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0}, "", "", "", uint32(0), uint32(0), int64(0), int64(0))
 	f.Fuzz(func(t *testing.T, v []byte, producer, mime, id string, expiration, delay uint32, created, keep int64) {
 		var d decoder
@@ -86,11 +125,23 @@ func FuzzRecord(f *testing.F) {
 			if err := d.decode(appendRecord(nil, &r, r.Apart), &again); err != nil {
 				t.Fatal(err)
 			}
+			if !reflect.DeepEqual(again.Extra, r.Extra) {
+				t.Errorf("got %+v, want %+v", again.Extra, r.Extra)
+			}
 		}
 		const most = 1 << 60 // microseconds: dates of tens of thousands of years
 		want := store.Record{
 			Created: time.UnixMicro(created % most).UTC(), Expiration: expiration, Delay: delay,
 			Producer: producer, MIMEType: mime, ID: id, Payload: v,
+		}
+		if producer != mime {
+			want.Extra = &store.Extra{CorrelationID: producer, ReplyTo: mime}
+			for n := range expiration % 4 {
+				want.Extra.Attributes = append(want.Extra.Attributes, store.Attribute{Name: fmt.Sprint(n, producer), Value: mime})
+			}
+			if delay%2 == 1 {
+				want.Extra.DeadLetter = &store.DeadLetter{Topic: producer, Consumer: mime, Reason: id, Count: delay, At: microTime(uint64(delay))}
+			}
 		}
 		if id != "" && keep != 0 {
 			want.KeepID = time.UnixMicro(keep % most).UTC()

@@ -34,7 +34,7 @@ type commit struct {
 	order   []*store.Record // of Append, by lane and position
 	removed []removed       // of one Removal
 	rec     store.Record
-	dec     decoder
+	dec     decoder // bare
 
 	secret bool // something secret is replaced or deleted
 
@@ -133,6 +133,7 @@ func abandon(tx *bbolt.Tx) {
 
 func (c *commit) begin(s *Store, tx *bbolt.Tx, b *store.Batch) {
 	c.store, c.tx, c.now = s, tx, micros(b.Now)
+	c.dec.bare = true
 	c.lastID = s.lastID
 	if c.ranges == nil {
 		c.ranges, c.counts, c.loose = map[store.Lane]openRange{}, map[uint32]uint64{}, map[uint64]store.PayloadRef{}

@@ -18,7 +18,7 @@
 //	waiting   of each topic, how many of these there are
 //	id        messages with an ID of their own, by topic and ID
 //	idkeep    the same, by the time until which the ID is remembered
-//	document  what other parts of the program keep; not there in an old file until something is put
+//	document  what other parts of the program keep
 //
 // All lanes share the bucket log, because each bucket that a commit touches costs it a page at
 // least: so a commit to a thousand topics opens as many buckets as one to a single topic.
@@ -55,7 +55,7 @@ import (
 )
 
 // Format is the version of the layout that this package reads and writes.
-const Format = 2
+const Format = 3
 
 const magic = "pipit"
 
@@ -123,7 +123,7 @@ var (
 	}
 
 	// bucketSince has the first format whose files always have a bucket, where that is not the first.
-	bucketSince = map[string]uint32{string(bucketDocument): Format + 1, string(bucketPayload): 2}
+	bucketSince = map[string]uint32{string(bucketPayload): 2, string(bucketDocument): 3}
 
 	keyMagic    = []byte("magic")
 	keyFormat   = []byte("format")
@@ -332,7 +332,7 @@ func eachLane(tx *bbolt.Tx, fn func(head uint64, last store.Place, record []byte
 // findOpen finds the expiry ranges that were growing when the file was left.
 func (s *Store) findOpen(tx *bbolt.Tx) error {
 	var rec store.Record
-	var dec decoder
+	dec := decoder{bare: true}
 	c := commit{store: s, tx: tx}
 	return eachLane(tx, func(_ uint64, p store.Place, v []byte) {
 		if dec.decode(v, &rec) != nil {

@@ -9,16 +9,14 @@ import (
 	"pipit/broker/store"
 )
 
-// put puts and deletes documents. A file of an older Pipit gets the bucket with its first one.
+// put puts and deletes documents.
 func (c *commit) put(docs []store.Document) error {
 	for i := range docs {
 		d := &docs[i]
-		b, err := c.documents()
-		if err != nil {
-			return err
-		}
+		b := c.bucket(&c.document, bucketDocument)
 		c.key = appendDocument(c.key[:0], d.Kind, d.Key)
 		c.secret = c.secret || d.Secret && b.Get(c.key) != nil
+		var err error
 		if d.Value == nil {
 			err = b.Delete(c.key)
 		} else {
@@ -31,29 +29,15 @@ func (c *commit) put(docs []store.Document) error {
 	return nil
 }
 
-func (c *commit) documents() (*bbolt.Bucket, error) {
-	if c.document == nil {
-		var err error
-		if c.document, err = c.tx.CreateBucketIfNotExists(bucketDocument); err != nil {
-			return nil, err
-		}
-	}
-	return c.document, nil
-}
-
 // Documents implements store.Reader.
 func (r *reader) Documents(kind, after string, down bool, fn func(store.Document) bool) (err error) {
 	defer r.caught(&err)
-	b := r.tx.Bucket(bucketDocument)
-	if b == nil {
-		return nil
-	}
 	prefix := appendDocument(nil, kind, "")
 	from := appendDocument(nil, kind, after)
 	if down && after == "" {
 		from[len(from)-1]++ // behind all keys of the kind
 	}
-	cur := b.Cursor()
+	cur := r.tx.Bucket(bucketDocument).Cursor()
 	k, v := cur.Seek(from)
 	next := cur.Next
 	switch {

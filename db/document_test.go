@@ -1,6 +1,7 @@
 package db
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -47,10 +48,12 @@ func (f *fixture) wantDocuments(kind, after string, down bool, want ...string) {
 	}
 }
 
-// TestDocumentsOldFile opens a file that was made before there were documents.
+// TestDocumentsOldFile opens a file that was made before there were documents: those of formats 1 and 2 may have none.
 func TestDocumentsOldFile(t *testing.T) {
 	f := newFixture(t)
-	err := f.bolt.Update(func(tx *bbolt.Tx) error { return tx.DeleteBucket(bucketDocument) })
+	err := f.bolt.Update(func(tx *bbolt.Tx) error {
+		return errors.Join(tx.DeleteBucket(bucketDocument), tx.Bucket(bucketMeta).Put(keyFormat, []byte{0, 0, 0, 2}))
+	})
 	if err != nil {
 		t.Fatal(err)
 	}

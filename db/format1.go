@@ -3,7 +3,6 @@ package db
 import (
 	"bytes"
 	"encoding/binary"
-	"fmt"
 
 	"go.etcd.io/bbolt"
 
@@ -84,57 +83,34 @@ func joined(own, gone *store.Cursor) store.CursorState {
 	return state
 }
 
-// upgrade brings the file to the present format, in one transaction: what it says of lanes and queues,
-// no message.
-func (s *Store) upgrade(img *store.Image) error {
-	if s.bolt.IsReadOnly() {
-		return nil
-	}
-	old := uint32(0)
-	err := s.bolt.View(func(tx *bbolt.Tx) error {
-		old = binary.BigEndian.Uint32(tx.Bucket(bucketMeta).Get(keyFormat))
-		return nil
-	})
-	if err != nil || old == Format {
-		return err
-	}
-	s.bolt.NoFreelistSync = s.skipFreelist()
-	err = s.bolt.Update(func(tx *bbolt.Tx) error {
-		for i := range img.Lanes {
-			l := &img.Lanes[i]
-			if err := tx.Bucket(bucketLane).Put(appendLane(nil, l.Lane), appendLaneState(nil, l)); err != nil {
-				return err
-			}
-		}
-		kept := map[string]bool{}
-		for i := range img.Cursors {
-			c := &img.Cursors[i]
-			key := appendLane(nil, store.Lane{Topic: c.Consumer, Priority: c.Priority})
-			kept[string(key)] = true
-			if err := tx.Bucket(bucketCursor).Put(key, appendCursorState(nil, c)); err != nil {
-				return err
-			}
-		}
-		var stale [][]byte // of consumers that are no more
-		_ = tx.Bucket(bucketCursor).ForEach(func(k, _ []byte) error {
-			if !kept[string(k)] {
-				stale = append(stale, bytes.Clone(k))
-			}
-			return nil
-		})
-		for _, k := range stale {
-			if err := tx.Bucket(bucketCursor).Delete(k); err != nil {
-				return err
-			}
-		}
-		if _, err := tx.CreateBucketIfNotExists(bucketPayload); err != nil {
+// upgradeFormat1 writes what loadFormat1 has made.
+func upgradeFormat1(tx *bbolt.Tx, img *store.Image) error {
+	for i := range img.Lanes {
+		l := &img.Lanes[i]
+		if err := tx.Bucket(bucketLane).Put(appendLane(nil, l.Lane), appendLaneState(nil, l)); err != nil {
 			return err
 		}
-		return tx.Bucket(bucketMeta).Put(keyFormat, binary.BigEndian.AppendUint32(nil, Format))
-	})
-	if err != nil {
-		return fmt.Errorf("bringing it from format %d to %d: %w", old, Format, err)
 	}
-	s.log.Info("the database was brought to a newer format", "file", s.path, "from", old, "to", Format)
+	kept := map[string]bool{}
+	for i := range img.Cursors {
+		c := &img.Cursors[i]
+		key := appendLane(nil, store.Lane{Topic: c.Consumer, Priority: c.Priority})
+		kept[string(key)] = true
+		if err := tx.Bucket(bucketCursor).Put(key, appendCursorState(nil, c)); err != nil {
+			return err
+		}
+	}
+	var stale [][]byte // of consumers that are no more
+	_ = tx.Bucket(bucketCursor).ForEach(func(k, _ []byte) error {
+		if !kept[string(k)] {
+			stale = append(stale, bytes.Clone(k))
+		}
+		return nil
+	})
+	for _, k := range stale {
+		if err := tx.Bucket(bucketCursor).Delete(k); err != nil {
+			return err
+		}
+	}
 	return nil
 }

@@ -143,7 +143,7 @@ func TestOpenErrors(t *testing.T) {
 			return change(t, makeFile(t, false), func(tx *bbolt.Tx) error {
 				return tx.Bucket(bucketMeta).Put(keyFormat, []byte{0, 0, 0, Format + 1})
 			})
-		}, "was written by a newer Pipit (format 3; this one reads 2)"},
+		}, "was written by a newer Pipit (format 4; this one reads 3)"},
 		{"no format", func(t *testing.T) string {
 			return change(t, makeFile(t, false), func(tx *bbolt.Tx) error { return tx.Bucket(bucketMeta).Delete(keyFormat) })
 		}, "is damaged: it has no format"},

@@ -20,10 +20,12 @@ import (
 //	mime type      uvarint length, bytes   nothing means text/plain
 //	id             uvarint length, bytes   with flagID
 //	keep           varint, microseconds    with flagKeep: how long after created the ID is remembered
+//	extra          uvarint length, bytes   in version 2 alone: see appendExtra
 //	payload        all that is left; with flagApart: number uvarint | size uvarint | CRC-32C 4 of what is in bucket payload
 //	checksum 4     CRC-32C of all before it, big-endian
 const (
-	recordVersion = 1
+	recordVersion = 1 // without Extra
+	recordExtra   = 2 // with it
 
 	flagID    = 1 << 0
 	flagDelay = 1 << 1
@@ -42,6 +44,7 @@ var (
 	errRecordShort    = errors.New("record is cut off")
 	errRecordVersion  = errors.New("record of an unknown version")
 	errRecordChecksum = errors.New("record with a wrong checksum")
+	errRecordExtra    = errors.New("record with an extra part that is none")
 	errPayload        = errors.New("record without its payload")
 )
 
@@ -51,6 +54,9 @@ func recordBound(r *store.Record) int {
 	if len(r.Payload) < apartSize {
 		n += len(r.Payload)
 	}
+	if r.Extra != nil {
+		n += extraBound(r.Extra)
+	}
 	return n
 }
 
@@ -58,6 +64,9 @@ func recordBound(r *store.Record) int {
 func appendRecord(b []byte, r *store.Record, apart store.PayloadRef) []byte {
 	start := len(b)
 	head := byte(recordVersion << 4)
+	if r.Extra != nil {
+		head = recordExtra << 4
+	}
 	if r.ID != "" {
 		head |= flagID
 		if !r.KeepID.IsZero() {
@@ -89,6 +98,9 @@ func appendRecord(b []byte, r *store.Record, apart store.PayloadRef) []byte {
 	if head&flagKeep != 0 {
 		b = binary.AppendVarint(b, r.KeepID.UnixMicro()-created)
 	}
+	if r.Extra != nil {
+		b = appendExtra(b, r.Extra)
+	}
 	if head&flagApart != 0 {
 		b = binary.AppendUvarint(binary.AppendUvarint(b, apart.Number), uint64(apart.Size))
 		b = binary.BigEndian.AppendUint32(b, apart.Sum)
@@ -106,6 +118,7 @@ func appendString(b []byte, s string) []byte {
 // message to message is not allocated again.
 type decoder struct {
 	strings [16]string
+	bare    bool // for a caller that does not want Extra: it is left out
 }
 
 // decode sets all fields of r but its place. The payload is part of v, or nil where it is kept apart.
@@ -131,7 +144,8 @@ func (d *decoder) fields(body []byte, r *store.Record) error {
 		return errRecordShort
 	}
 	head := body[0]
-	if head>>4 != recordVersion || head&0xf&^flagsAll != 0 {
+	version := head >> 4
+	if version != recordVersion && version != recordExtra || head&0xf&^flagsAll != 0 {
 		return errRecordVersion
 	}
 	created := int64(binary.BigEndian.Uint64(body[1:])) // #nosec G115 -- the bits of what was an int64
@@ -154,6 +168,15 @@ func (d *decoder) fields(body []byte, r *store.Record) error {
 	}
 	if head&flagKeep != 0 {
 		r.KeepID = time.UnixMicro(created + in.varint()).UTC()
+	}
+	r.Extra = nil
+	if version == recordExtra {
+		x := input{b: in.bytes()}
+		if !in.bad && !d.bare {
+			if r.Extra = x.extra(); x.bad || len(x.b) > 0 {
+				return errRecordExtra
+			}
+		}
 	}
 	r.Apart = store.PayloadRef{}
 	if head&flagApart != 0 {

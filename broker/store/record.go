@@ -26,6 +26,28 @@ type Record struct {
 	MIMEType   string
 	Payload    []byte
 	Apart      PayloadRef // where the Store keeps the payload by itself
+	Extra      *Extra     // nil: nothing, as with most messages
+}
+
+// Extra is what few messages have. It is never changed once its message is there: who reads a Record
+// may keep it.
+type Extra struct {
+	CorrelationID string
+	ReplyTo       string
+	Attributes    []Attribute // by name, each once
+	DeadLetter    *DeadLetter // nil: it is none
+}
+
+// Attribute is a name and a value that travel with a message.
+type Attribute struct{ Name, Value string }
+
+// DeadLetter says of a message that was moved to a dead-letter topic where it failed.
+type DeadLetter struct {
+	Topic    string    // where it was published
+	Consumer string    // for which it failed
+	Reason   string    // why it was moved
+	Count    uint32    // deliveries to that consumer
+	At       time.Time // when it was moved, whole microseconds
 }
 
 // PayloadRef is a Store's own name for a payload that it keeps apart from its message; Number is 0 where it

@@ -52,6 +52,62 @@ func messages(f *fixture) {
 	})
 }
 
+// What few messages have is theirs, beside payloads of any size, before and after a delay, and belongs to whoever has read it.
+func extras(f *fixture) {
+	b := &store.Batch{}
+	var wait []*store.Record
+	for n := range 12 {
+		r := f.message(laneA, withID(fmt.Sprint("id ", n), t0.Add(time.Hour)))
+		if n%2 == 0 {
+			r.Payload = make([]byte, 50_000)
+		}
+		r.Extra = extra(n)
+		b.Append = append(b.Append, r)
+		d := later(laneB, 10, "", time.Time{})
+		d.Created, d.Payload, d.Extra = t0.Add(time.Duration(n)*time.Millisecond), r.Payload, extra(n)
+		wait = append(wait, d)
+	}
+	b.Delay = wait
+	f.commit(b)
+	want := func(list []store.Record) {
+		f.t.Helper()
+		if len(list) != 12 {
+			f.t.Fatalf("%d messages", len(list))
+		}
+		for n := range list {
+			if !sameExtra(list[n].Extra, extra(n)) {
+				f.t.Errorf("message %d has %+v", n, list[n].Extra)
+			}
+		}
+	}
+	f.twice(func() {
+		f.t.Helper()
+		want(f.scan(laneA, 1, false))
+		var waiting []store.Record
+		read(f, func(r store.Reader) (int, error) {
+			return 0, r.ScanDelayed("", func(d store.Delayed) bool { waiting = append(waiting, copyOf(d.Record)); return true })
+		})
+		want(waiting)
+	})
+	list, _ := f.due(t0.Add(time.Minute), 100, math.MaxInt)
+	moved := &store.Batch{Now: t0.Add(time.Minute)}
+	f.move(moved, list)
+	f.commit(moved)
+	f.twice(func() { f.t.Helper(); want(f.scan(laneB, 1, false)) })
+	f.commit(&store.Batch{Remove: []store.Removal{removal(laneA, 1, 12), removal(laneB, 1, 12)}})
+	f.twice(func() { f.wantPositions(laneA, 1, false) })
+}
+
+func sameExtra(got, want *store.Extra) bool {
+	if got == nil || want == nil || got.DeadLetter == nil || want.DeadLetter == nil {
+		return reflect.DeepEqual(got, want)
+	}
+	g, w := *got.DeadLetter, *want.DeadLetter
+	same := g.At.Equal(w.At)
+	g.At, w.At = time.Time{}, time.Time{}
+	return same && g == w && got.CorrelationID == want.CorrelationID && got.ReplyTo == want.ReplyTo && slices.Equal(got.Attributes, want.Attributes)
+}
+
 // A Store keeps nothing of a batch's memory.
 func memoryOfABatch(f *fixture) {
 	r, d := f.message(laneA), later(laneB, 10, "id", t0.Add(time.Hour))

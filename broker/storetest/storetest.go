@@ -25,7 +25,7 @@ func Exercise(t *testing.T, open func(dir string) (store.Store, error)) {
 		{"Empty", empty}, {"Messages", messages}, {"MemoryOfABatch", memoryOfABatch}, {"AllOrNothing", allOrNothing},
 		{"Removals", removals}, {"Tails", tails}, {"Purge", purge}, {"View", view},
 		{"State", state}, {"Objects", objects}, {"Documents", documents},
-		{"IDs", ids}, {"SameID", sameID}, {"Expired", expired}, {"Delayed", delayed}, {"DelayedBytes", delayedBytes}, {"DelayedDeleted", delayedDeleted},
+		{"IDs", ids}, {"SameID", sameID}, {"Expired", expired}, {"Extra", extras}, {"Delayed", delayed}, {"DelayedBytes", delayedBytes}, {"DelayedDeleted", delayedDeleted},
 		{"Secrets", secrets}, {"Stats", stats}, {"Model", model},
 	} {
 		t.Run(test.name, func(t *testing.T) {
@@ -172,6 +172,28 @@ func copyOf(r *store.Record) store.Record {
 	c.Payload = append([]byte{}, r.Payload...)
 	c.Apart = store.PayloadRef{}
 	return c
+}
+
+// extra is an Extra with everything, and with how a part of it may be.
+func extra(n int) *store.Extra {
+	x := &store.Extra{
+		CorrelationID: fmt.Sprint("correlation ", n), ReplyTo: "/reply/ž",
+		Attributes: []store.Attribute{{Name: "a", Value: ""}, {Name: "ce-type", Value: "com.example"}, {Name: "z", Value: strings.Repeat("ž", 4000)}},
+		DeadLetter: &store.DeadLetter{Topic: "/a", Consumer: "erp", Reason: "rejected", Count: math.MaxUint32, At: t0},
+	}
+	switch n % 6 {
+	case 1:
+		return &store.Extra{Attributes: x.Attributes[:1]}
+	case 2:
+		return &store.Extra{CorrelationID: x.CorrelationID}
+	case 3:
+		return &store.Extra{ReplyTo: x.ReplyTo, DeadLetter: x.DeadLetter}
+	case 4:
+		return &store.Extra{}
+	case 5:
+		return nil
+	}
+	return x
 }
 
 func scan(r store.Reader, l store.Lane, from uint64, down bool) (list []store.Record, err error) {
