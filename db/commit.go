@@ -53,6 +53,7 @@ type removed struct {
 	second uint64 // in which it expires; 0: never
 	id     string // where it is to be forgotten
 	apart  uint64 // its payload, where that is kept apart
+	size   int64
 }
 
 const (
@@ -473,7 +474,7 @@ func (c *commit) count(topic uint32, delta int64) error {
 func (c *commit) remove(r *store.Removal) error {
 	log := c.ascending(&c.log, bucketLog)
 	c.removed = c.removed[:0]
-	r.Through = r.Range.To
+	r.Through, r.Bytes = r.Range.To, 0
 	c.key = appendPlace(c.key[:0], r.Lane, r.Range.From)
 	c.key2 = appendPlace(c.key2[:0], r.Lane, r.Range.To)
 	cur := log.Cursor()
@@ -488,7 +489,7 @@ func (c *commit) remove(r *store.Removal) error {
 		}
 		m := removed{pos: p.Pos}
 		if c.dec.fields(v[:max(len(v)-checksumSize, 0)], &c.rec) == nil {
-			m.second = expirySecond(&c.rec)
+			m.second, m.size = expirySecond(&c.rec), c.rec.Size()
 			if n := c.rec.Apart.Number; n != 0 && whole(v) {
 				m.apart = n
 			}
@@ -500,6 +501,7 @@ func (c *commit) remove(r *store.Removal) error {
 	}
 	for i := range c.removed {
 		m := &c.removed[i]
+		r.Bytes += m.size
 		c.key = appendPlace(c.key[:0], r.Lane, m.pos)
 		if err := log.Delete(c.key); err != nil {
 			return err

@@ -51,6 +51,7 @@ type Removal struct {
 	// Set by Commit.
 	Through uint64 // the position up to which none is left of the range
 	Removed int    // messages
+	Bytes   int64  // the sum of their Size
 }
 
 // Expired is an Expiry of which the positions up to Through are dealt with. Those behind it are to be looked at again

@@ -67,6 +67,18 @@ func (r *Record) ExpireAt() time.Time {
 	return r.Created.Add(time.Duration(r.Delay)*time.Second + time.Duration(r.Expiration)*time.Second)
 }
 
+// beside is what Size counts of a message beside what its publisher sent: about what it takes on the disk.
+const beside = 64
+
+// Size returns how much the message counts for where bytes are bounded, with its payload where that is kept apart.
+func (r *Record) Size() int64 {
+	n := int64(len(r.Payload))
+	if r.Apart.Number != 0 {
+		n = int64(r.Apart.Size)
+	}
+	return beside + int64(len(r.ID)) + n
+}
+
 // Due returns when the message can be delivered first.
 func (r *Record) Due() time.Time { return r.Created.Add(time.Duration(r.Delay) * time.Second) }
 

@@ -181,12 +181,20 @@ func removals(f *fixture) {
 		b.Append = append(b.Append, f.message(laneA), f.message(laneB))
 	}
 	f.commit(b)
-	remove := func(r store.Removal, through uint64, removed int) {
+	sizes := map[uint64]int64{}
+	for _, r := range b.Append {
+		sizes[r.Pos] = r.Size()
+	}
+	remove := func(r store.Removal, through uint64, removed ...uint64) {
 		f.t.Helper()
+		var bytes int64
+		for _, pos := range removed {
+			bytes += sizes[pos]
+		}
 		b := &store.Batch{Remove: []store.Removal{r}}
 		f.commit(b)
-		if r := b.Remove[0]; r.Removed != removed || r.Through != through {
-			f.t.Errorf("removal of %v, at most %d: %d through %d, want %d through %d", r.Range, r.Limit, r.Removed, r.Through, removed, through)
+		if r := b.Remove[0]; r.Removed != len(removed) || r.Through != through || r.Bytes != bytes {
+			f.t.Errorf("removal of %v, at most %d: %d of %d bytes through %d, want %v of %d bytes through %d", r.Range, r.Limit, r.Removed, r.Bytes, r.Through, removed, bytes, through)
 		}
 	}
 	limited := func(from, to uint64, limit int) store.Removal {
@@ -194,11 +202,11 @@ func removals(f *fixture) {
 		r.Limit = limit
 		return r
 	}
-	remove(removal(laneA, 2, 3), 3, 2)
-	remove(removal(laneA, 2, 3), 3, 0)    // once more
-	remove(limited(1, 8, 3), 5, 3)        // 1, 4 and 5
-	remove(limited(1, 7, 2), 7, 2)        // as many as there are
-	remove(removal(laneA, 10, 20), 20, 1) // beyond the tail
+	remove(removal(laneA, 2, 3), 3, 2, 3)
+	remove(removal(laneA, 2, 3), 3) // once more
+	remove(limited(1, 8, 3), 5, 1, 4, 5)
+	remove(limited(1, 7, 2), 7, 6, 7)      // as many as there are
+	remove(removal(laneA, 10, 20), 20, 10) // beyond the tail
 	want := func() {
 		f.t.Helper()
 		f.wantPositions(laneA, 1, false, 8, 9)
