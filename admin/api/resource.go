@@ -162,7 +162,7 @@ func (n resource[T]) deletion(w http.ResponseWriter, r *http.Request, p gate.Par
 func (n resource[T]) reply(w http.ResponseWriter, r *http.Request, status int, v T) error {
 	revision := n.Revision(&v)
 	n.show(&v, gate.ActorOf(r.Context()))
-	body, err := gate.Marshal(v)
+	body, err := gate.Marshal(&v)
 	if err != nil {
 		return err
 	}

@@ -5,6 +5,7 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -39,6 +40,35 @@ type List[T any] struct {
 	Items []T    `json:"items"`
 	Next  string `json:"next,omitempty"` // cursor of the next page; absent at the end
 	Total int    `json:"total"`          // how many there are on all pages
+}
+
+// AppendJSON writes the list at the end of b, item by item where they are appenders.
+func (l List[T]) AppendJSON(b []byte) (_ []byte, err error) {
+	b = append(b, `{"items":[`...)
+	for i := range l.Items {
+		if i > 0 {
+			b = append(b, ',')
+		}
+		if item, ok := any(&l.Items[i]).(appender); ok {
+			b, err = item.AppendJSON(b)
+		} else {
+			var text []byte
+			text, err = Marshal(&l.Items[i])
+			b = append(b, text...)
+		}
+		if err != nil {
+			return nil, err
+		}
+		if i == 0 { // the others are about as long
+			b = slices.Grow(b, len(b)*len(l.Items))
+		}
+	}
+	b = append(b, ']')
+	if l.Next != "" { // base64
+		b = append(append(append(b, `,"next":"`...), l.Next...), '"')
+	}
+	b = append(b, `,"total":`...)
+	return append(strconv.AppendInt(b, int64(l.Total), 10), '}'), nil
 }
 
 // Place is where an item stands in a list that is sorted by a number and then by a text. It is what

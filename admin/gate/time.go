@@ -13,8 +13,11 @@ const (
 func TimeOf(t time.Time) Time { return Time{t} }
 
 func (t Time) MarshalJSON() ([]byte, error) {
-	return t.UTC().AppendFormat(make([]byte, 0, len(quotedTime)), quotedTime), nil
+	return t.AppendJSON(make([]byte, 0, len(quotedTime))), nil
 }
+
+// AppendJSON writes the time at the end of b.
+func (t Time) AppendJSON(b []byte) []byte { return t.UTC().AppendFormat(b, quotedTime) }
 
 func (t Time) String() string { return t.UTC().Format(timeFormat) }
 
