@@ -250,25 +250,7 @@ func (b *Broker) load(image *store.Image) error {
 		t.nextDelayed = int64(n) // #nosec G115 -- a count of messages is far below 2^63
 		t.delayed.Store(t.nextDelayed)
 	}
-	for _, s := range image.Cursors {
-		if c := b.consumers[s.Consumer]; c != nil && s.Priority <= MaxPriority {
-			c.done[s.Priority] = progress{s.Cursor.Clone(), s.Finished}
-		}
-	}
-	for _, c := range b.consumers {
-		for p := range c.done {
-			c.begin(p)
-		}
-	}
-	for _, a := range image.Attempts {
-		if c := b.consumers[a.Consumer]; c != nil && a.Priority <= MaxPriority {
-			if c.done[a.Priority].Has(a.Pos) {
-				c.forgetAttempt(slot{a.Priority, a.Pos})
-			} else {
-				c.attempts[slot{a.Priority, a.Pos}] = a.Count
-			}
-		}
-	}
+	b.loadQueues(image)
 	for _, s := range image.Seen {
 		switch s.Kind {
 		case store.SeenProducer:
@@ -287,6 +269,35 @@ func (b *Broker) load(image *store.Image) error {
 	b.sweeper.setNextDue(image.NextDue)
 	b.warnCosts()
 	return nil
+}
+
+// loadQueues brings the queues to where they were.
+func (b *Broker) loadQueues(image *store.Image) {
+	queues := map[uint32]*queue{}
+	for _, c := range b.consumers {
+		for _, q := range c.list() {
+			queues[q.id] = q
+		}
+	}
+	for _, s := range image.Cursors {
+		if q := queues[s.Consumer]; q != nil && s.Priority <= MaxPriority {
+			q.done[s.Priority] = progress{s.Cursor.Clone(), s.Finished}
+		}
+	}
+	for _, q := range queues {
+		for p := range q.done {
+			q.begin(p)
+		}
+	}
+	for _, a := range image.Attempts {
+		if q := queues[a.Consumer]; q != nil && a.Priority <= MaxPriority {
+			if q.done[a.Priority].Has(a.Pos) {
+				q.forgetAttempt(slot{a.Priority, a.Pos})
+			} else {
+				q.attempts[slot{a.Priority, a.Pos}] = a.Count
+			}
+		}
+	}
 }
 
 // warnCosts tells of password hashes that nobody may give any more: one that is slower than others makes

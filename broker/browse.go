@@ -113,7 +113,7 @@ type browsing struct {
 	now   time.Time
 	text  []byte
 	topic *topic
-	c     *consumer // nil: the topic as a whole
+	q     *queue // nil: the topic as a whole
 	from  browseCursor
 	slots []slot                  // what was delivered and is in the state that is asked for, in order
 	next  [MaxPriority + 1]uint64 // with StateWaiting: what was not delivered begins there
@@ -163,10 +163,14 @@ func (x *browsing) prepare() error {
 	}
 	x.text = []byte(o.Text)
 	if o.Consumer != 0 {
-		if x.c = x.b.consumer(o.Consumer); x.c == nil || o.Topic != "" && x.c.topic.def.Load().Name != o.Topic {
+		c := x.b.consumer(o.Consumer)
+		if c == nil {
 			return noConsumer(o.Consumer)
 		}
-		x.topic = x.c.topic
+		if x.q = c.list()[0]; o.Topic != "" && x.q.topic.def.Load().Name != o.Topic {
+			return noConsumer(o.Consumer)
+		}
+		x.topic = x.q.topic
 	} else if x.topic = x.b.topic(o.Topic); x.topic == nil {
 		return noTopic(o.Topic)
 	}
@@ -194,7 +198,7 @@ func (x *browsing) resume() error {
 
 // lanes makes the page of messages that can be delivered or were.
 func (x *browsing) lanes(ctx context.Context) error {
-	if x.o.State == StateInFlight || x.o.State == StateDeferred || x.o.State == StateWaiting && x.c != nil {
+	if x.o.State == StateInFlight || x.o.State == StateDeferred || x.o.State == StateWaiting && x.q != nil {
 		x.listHeld()
 	}
 	least := MinPriority
@@ -266,13 +270,13 @@ func (x *browsing) bounds(p int, pos uint64) (from, end uint64, err error) {
 	t := x.topic
 	end = t.lanes[p].tail.Load()
 	from = max(pos, 1)
-	if x.c == nil {
+	if x.q == nil {
 		needed := end + 1 // from here on somebody needs them
 		list := t.list()
-		for _, c := range list {
-			c.mu.Lock()
-			needed = min(needed, c.done[p].Lowest())
-			c.mu.Unlock()
+		for _, q := range list {
+			q.of.mu.Lock()
+			needed = min(needed, q.done[p].Lowest())
+			q.of.mu.Unlock()
 			if needed <= from {
 				break
 			}
@@ -339,14 +343,14 @@ func (x *browsing) spans(p int, pos, end uint64) (list []store.Span, next uint64
 		return nil, pos
 	case x.o.State == StateInFlight || x.o.State == StateDeferred:
 		list = x.held(p, pos, end)
-	case x.c == nil:
+	case x.q == nil:
 		list = []store.Span{{From: pos, To: end}}
 	case x.o.State == StateWaiting: // what came back, and what was not read yet
 		if list = x.held(p, pos, min(end, x.next[p]-1)); len(list) < stepSpans {
-			list = append(list, x.c.needed(p, max(pos, x.next[p]), end, stepSpans-len(list))...)
+			list = append(list, x.q.needed(p, max(pos, x.next[p]), end, stepSpans-len(list))...)
 		}
 	default:
-		list = x.c.needed(p, pos, end, stepSpans)
+		list = x.q.needed(p, pos, end, stepSpans)
 	}
 	if len(list) == 0 {
 		return nil, pos

@@ -208,18 +208,26 @@ func (o *changeOp) plan(d *draft) error {
 	return nil
 }
 
-// left returns the consumers of a topic that are not deleted.
-func (o *changeOp) left(t *topic) []*consumer {
+// left returns the queues of a topic that are not deleted.
+func (o *changeOp) left(t *topic) []*queue {
 	if len(o.x.drop.consumers) == 0 {
 		return t.list()
 	}
-	var left []*consumer
-	for _, c := range t.list() {
-		if o.x.drop.consumers[c.id] == nil {
-			left = append(left, c)
+	var left []*queue
+	for _, q := range t.list() {
+		if o.x.drop.consumers[q.of.id] == nil {
+			left = append(left, q)
 		}
 	}
 	return left
+}
+
+// dropped returns the queues that are deleted.
+func (o *changeOp) dropped() (queues []*queue) {
+	for _, c := range o.x.drop.consumers {
+		queues = append(queues, c.list()...)
+	}
+	return queues
 }
 
 // lastConsumers removes, from the topics that keep no consumer, what all of them are done with out
@@ -227,8 +235,8 @@ func (o *changeOp) left(t *topic) []*consumer {
 // removes only so much.
 func (o *changeOp) lastConsumers(d *draft) bool {
 	done := map[*topic]bool{}
-	for _, c := range o.x.drop.consumers {
-		t := c.topic
+	for _, q := range o.dropped() {
+		t := q.topic
 		if done[t] || o.x.drop.topics[t.def.Load().Name] {
 			continue
 		}
@@ -269,11 +277,13 @@ func (o *changeOp) begins() {
 	for id := range o.x.created {
 		c := o.b.consumers[id]
 		c.mu.Lock()
-		for _, s := range begin[id] {
-			c.done[s.Priority] = progress{s.Cursor, s.Finished}
-		}
-		for p := range c.done {
-			c.begin(p)
+		for _, q := range c.list() {
+			for _, s := range begin[q.id] {
+				q.done[s.Priority] = progress{s.Cursor, s.Finished}
+			}
+			for p := range q.done {
+				q.begin(p)
+			}
 		}
 		c.mu.Unlock()
 	}
@@ -298,11 +308,13 @@ func (o *changeOp) forget() {
 		c.seen.over.Store(true)
 		delete(b.consumers, id)
 		delete(b.bySubKey, c.def.Load().SubKey)
-		topics[c.topic] = true
+	}
+	for _, q := range o.dropped() {
+		topics[q.topic] = true
 	}
 	for t := range topics {
-		list := slices.DeleteFunc(slices.Clone(t.list()), func(c *consumer) bool { return d.consumers[c.id] != nil })
-		t.consumers.Store(&list)
+		list := slices.DeleteFunc(slices.Clone(t.list()), func(q *queue) bool { return d.consumers[q.of.id] != nil })
+		t.queues.Store(&list)
 		t.room = 0
 		for prio := range t.lanes {
 			// What only the deleted ones still needed is for the sweeper.

@@ -8,6 +8,20 @@ import (
 )
 
 // dropAll forgets all leases. The caller has made the consumer done with everything, and holds mu.
+func (c *consumer) dropAll() {
+	for _, q := range c.list() {
+		q.dropAll()
+	}
+	c.held.Store(0)
+	c.own, c.timed = map[string]*lease{}, nil
+	c.deferred, c.blocked, c.fetching, c.ready = 0, 0, 0, 0
+	for _, st := range c.streams {
+		st.inFlight = 1
+		st.left()
+	}
+}
+
+// dropAll forgets a queue's leases, and leaves it to the caller to forget those of its consumer.
 func (q *queue) dropAll() {
 	q.retired = append(q.retired, q.leases)
 	before := make(map[slot]*lease, len(q.attempts))
@@ -16,14 +30,8 @@ func (q *queue) dropAll() {
 	}
 	q.retired = append(q.retired, before)
 	q.forgets.Store(true)
-	q.leases, q.own, q.attempts, q.unsaved = map[slot]*lease{}, map[string]*lease{}, map[slot]uint32{}, map[slot]struct{}{}
-	q.of.held.Store(0)
-	q.timed, q.ready = nil, [MaxPriority + 1]readyLeases{}
-	q.deferred, q.blocked, q.fetching = 0, 0, 0
-	for _, st := range q.of.streams {
-		st.inFlight = 1
-		st.left()
-	}
+	q.leases, q.attempts, q.unsaved = map[slot]*lease{}, map[slot]uint32{}, map[slot]struct{}{}
+	q.ready = [MaxPriority + 1]readyLeases{}
 }
 
 // ClearBacklog makes a consumer done with all that it has now, in flight or not, and returns how
@@ -67,18 +75,26 @@ func (o *clearOp) plan(d *draft) error {
 		return noConsumer(o.c.id)
 	}
 	o.n = 0
-	for prio := range o.c.topic.lanes {
-		l := &o.c.topic.lanes[prio]
-		if o.c.doneNow(prio).Lowest() > l.next {
-			continue
-		}
-		d.touchLane(o.c.topic, prio).settled = true
-		w := d.progress(&o.c.queue, prio)
-		all := l.next - l.nextSkipped
-		o.n += int64(all - w.finished) // #nosec G115 -- a count of messages is far below 2^63
-		w.finished, w.Cursor = all, store.Cursor{Floor: l.next + 1}
+	for _, q := range o.c.list() {
+		o.n += d.clear(q)
 	}
 	return o.docs.plan(d)
+}
+
+// clear makes a queue done with everything, and returns how many messages that are.
+func (d *draft) clear(q *queue) (n int64) {
+	for prio := range q.topic.lanes {
+		l := &q.topic.lanes[prio]
+		if q.doneNow(prio).Lowest() > l.next {
+			continue
+		}
+		d.touchLane(q.topic, prio).settled = true
+		w := d.progress(q, prio)
+		all := l.next - l.nextSkipped
+		n += int64(all - w.finished) // #nosec G115 -- a count of messages is far below 2^63
+		w.finished, w.Cursor = all, store.Cursor{Floor: l.next + 1}
+	}
+	return n
 }
 
 func (o *clearOp) applied(time.Time) {
@@ -102,7 +118,7 @@ func (b *Broker) ClearInFlight(ctx context.Context, consumer uint32, docs ...Doc
 		if l.state != leased {
 			return
 		}
-		if c.unlist(l); c.done[l.priority].Has(l.pos) {
+		if c.unlist(l); l.q.done[l.priority].Has(l.pos) {
 			c.drop(l) // it has expired
 			return
 		}

@@ -155,12 +155,11 @@ type consumer struct {
 	revision string // of def; guarded by Broker.mu
 	declared string // of its record; guarded by Broker.defining
 	counters counters
-	begun    uint64        // counters.published of the topic when the consumer began
 	deleted  atomic.Bool   // set by the committer, for good
 	changes  atomic.Uint32 // counts what may end its requests; changes while Broker.mu is held
 
 	waiting atomic.Int32 // long polls that wait or are about to
-	held    atomic.Int32 // len(leases)
+	held    atomic.Int32 // leases of all queues
 
 	// reading holds a token of who receives, over reading the store: one at a time. See topic.mu for the order.
 	reading chan struct{}
@@ -169,17 +168,48 @@ type consumer struct {
 	waiters []*waiter // the longest waiting first
 	streams []*Stream // those that run, and the last that have ended
 
-	queue // of its topic
+	// The leases of all its queues; guarded by mu.
+	own      map[string]*lease // leased or settling ones by the IDs that publishers gave
+	lastSeq  uint64
+	timed    timedLeases // those with a time, the earliest first
+	deferred int         // how many of timed are deferred
+	blocked  int         // how many are
+	fetching int         // how many are
+	ready    int         // how many are
+	returned uint64      // counts what became ready
+
+	queues atomic.Pointer[[]*queue] // one for each of its topics; replaced, never changed
 }
 
 // waiter is a long poll.
 type waiter struct{ wake chan struct{} }
 
-// newConsumer makes a consumer that has everything before it.
+// newConsumer makes a consumer of one topic that has everything before it.
 func newConsumer(id uint32, t *topic) *consumer {
-	c := &consumer{id: id, reading: make(chan struct{}, 1)}
-	c.queue.init(c, t)
+	c := &consumer{id: id, reading: make(chan struct{}, 1), own: map[string]*lease{}}
+	c.queues.Store(&[]*queue{newQueue(id, c, t)})
 	return c
+}
+
+// list returns the consumer's queues.
+func (c *consumer) list() []*queue { return *c.queues.Load() }
+
+// queueOf returns the consumer's queue of a topic, nil where it has none.
+func (c *consumer) queueOf(topic uint32) *queue {
+	for _, q := range c.list() {
+		if q.topic.id == topic {
+			return q
+		}
+	}
+	return nil
+}
+
+// backlog returns how many messages the running commit leaves the consumer not done with. For the committer.
+func (c *consumer) backlog() (n int64) {
+	for _, q := range c.list() {
+		n += q.backlog()
+	}
+	return n
 }
 
 // wakeOne lets the longest waiting long poll look again. The caller holds mu.

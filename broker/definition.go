@@ -65,9 +65,9 @@ func (b *Broker) Definition() Definition {
 		for _, p := range t.producers {
 			d.Producers = append(d.Producers, *p.def.Load())
 		}
-		for _, c := range t.list() {
-			d.Consumers = append(d.Consumers, *c.def.Load())
-		}
+	}
+	for _, c := range b.consumers {
+		d.Consumers = append(d.Consumers, *c.def.Load())
 	}
 	b.mu.RUnlock()
 	slices.SortFunc(d.Clients, func(x, y Client) int { return cmp.Compare(x.Username, y.Username) })
@@ -117,7 +117,7 @@ func (b *Broker) install(d *records) {
 		p.def.Store(&r.Producer)
 		p.revision = b.key.revision(&r)
 	}
-	added := map[*topic][]*consumer{}
+	added := map[*topic][]*queue{}
 	for _, r := range d.consumers {
 		t := b.topics[r.Topic]
 		if t == nil {
@@ -126,9 +126,8 @@ func (b *Broker) install(d *records) {
 		c := b.consumers[r.ID]
 		if c == nil {
 			c = newConsumer(r.ID, t)
-			c.begun = t.counters.published.Load()
 			b.consumers[r.ID] = c
-			added[t] = append(added[t], c)
+			added[t] = append(added[t], c.list()...)
 		} else if key := c.def.Load().SubKey; key != r.SubKey && b.bySubKey[key] == c { // two may swap theirs
 			delete(b.bySubKey, key)
 		}
@@ -138,8 +137,8 @@ func (b *Broker) install(d *records) {
 		c.revision = b.key.revision(&r)
 		t.room = 0
 	}
-	for t, cs := range added {
-		list := append(append([]*consumer(nil), t.list()...), cs...)
-		t.consumers.Store(&list)
+	for t, qs := range added {
+		list := append(append([]*queue(nil), t.list()...), qs...)
+		t.queues.Store(&list)
 	}
 }

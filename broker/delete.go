@@ -127,14 +127,15 @@ func (o *deleteOp) applied(time.Time) {
 	if len(o.keys) > 0 {
 		o.b.sweeper.undelayed.Add(1)
 	}
-	for _, c := range o.t.list() {
+	for _, q := range o.t.list() {
+		c := q.of
 		if c.held.Load() == 0 {
 			continue
 		}
 		c.mu.Lock()
 		for _, s := range o.deleted {
 			// The acknowledgement of one that is being committed is left to its Settle.
-			if l := c.leases[s]; l != nil && l.state != settling {
+			if l := q.leases[s]; l != nil && l.state != settling {
 				c.unlist(l)
 				c.drop(l)
 			}

@@ -131,8 +131,8 @@ var errFull = &Error{Code: Full, Message: "The topic or the backlog of one of it
 // mostDepth returns how many messages the topic and each of its consumers take when they are empty.
 func (t *topic) mostDepth() int64 {
 	most := t.def.Load().MaxDepth
-	for _, c := range t.list() {
-		most = min(most, c.def.Load().MaxDepth)
+	for _, q := range t.list() {
+		most = min(most, q.of.def.Load().MaxDepth)
 	}
 	return most
 }
@@ -140,8 +140,8 @@ func (t *topic) mostDepth() int64 {
 // countRoom returns how many more messages the topic and each of its consumers take.
 func (t *topic) countRoom() int64 {
 	room := t.def.Load().MaxDepth - t.stored()
-	for _, c := range t.list() {
-		room = min(room, c.def.Load().MaxDepth-c.backlog())
+	for _, q := range t.list() {
+		room = min(room, q.of.def.Load().MaxDepth-q.of.backlog())
 	}
 	return room - t.nextDelayed
 }
@@ -159,7 +159,7 @@ func (d *draft) finish() {
 	for _, q := range d.queues {
 		for prio, w := range q.work {
 			if w != nil && q.store[prio] {
-				d.batch.Cursors = append(d.batch.Cursors, store.CursorState{Consumer: q.of.id, Priority: uint8(prio), Cursor: w.Cursor, Finished: w.finished})
+				d.batch.Cursors = append(d.batch.Cursors, store.CursorState{Consumer: q.id, Priority: uint8(prio), Cursor: w.Cursor, Finished: w.finished})
 			}
 		}
 	}
@@ -175,7 +175,7 @@ func (d *draft) refloor() {
 	for _, q := range d.queues {
 		for prio, w := range q.work {
 			if w != nil {
-				q.topic.refloor(q.of, prio)
+				q.topic.refloor(q, prio)
 			}
 		}
 	}
@@ -253,7 +253,7 @@ func (d *draft) undo() {
 	for _, q := range d.queues {
 		for prio, w := range q.work {
 			if q.work[prio] = nil; w != nil {
-				q.topic.refloor(q.of, prio)
+				q.topic.refloor(q, prio)
 			}
 		}
 		q.dirty, q.store = false, [MaxPriority + 1]bool{}
@@ -271,8 +271,8 @@ func (d *draft) notify() (woke bool) {
 		if t.waiting.Load() == 0 {
 			continue
 		}
-		for _, c := range t.list() {
-			if c.waiting.Load() > 0 {
+		for _, q := range t.list() {
+			if c := q.of; c.waiting.Load() > 0 {
 				c.mu.Lock()
 				c.wakeOne()
 				c.mu.Unlock()

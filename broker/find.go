@@ -41,12 +41,13 @@ func (b *Broker) Message(topic, id string) (Stored, []Standing, error) {
 		f.State = StateDelayed
 	}
 	standings := make([]Standing, 0, len(t.list()))
-	for _, c := range t.list() {
+	for _, q := range t.list() {
+		c := q.of
 		s := Standing{Consumer: c.id, Client: c.def.Load().Client, State: StateDelayed}
 		if f.key == "" {
 			var until time.Duration
 			c.mu.Lock()
-			s.State, s.Deliveries, until = c.where(f.slot, b.since(now))
+			s.State, s.Deliveries, until = q.where(f.slot, b.since(now))
 			c.mu.Unlock()
 			if until != 0 && until != forever {
 				s.Until = b.epoch.Add(until).UTC().Truncate(time.Microsecond)
@@ -102,33 +103,33 @@ func (b *Broker) find(r store.Reader, topic uint32, id string, fn func(key strin
 // Oldest returns, for each of the consumers that has a backlog, when the oldest message was
 // created that it is not done with.
 func (b *Broker) Oldest(consumers ...uint32) (map[uint32]time.Time, error) {
-	const together = 100 // consumers that share a View
-	var list []*consumer
+	const together = 100 // queues that share a View
+	var list []*queue
 	b.mu.RLock()
 	for _, id := range consumers {
 		if c := b.consumers[id]; c != nil {
-			list = append(list, c)
+			list = append(list, c.list()...)
 		}
 	}
 	b.mu.RUnlock()
-	oldest := make(map[uint32]time.Time, len(list))
+	oldest := make(map[uint32]time.Time, len(consumers))
 	now := b.expiryNow(time.Now())
 	for part := range slices.Chunk(list, together) {
 		spans := make([][MaxPriority + 1][]store.Span, len(part)) // where the oldest may be
-		for i, c := range part {
-			for p := range c.topic.lanes {
-				spans[i][p] = c.needed(p, 1, c.topic.lanes[p].tail.Load(), 4)
+		for i, q := range part {
+			for p := range q.topic.lanes {
+				spans[i][p] = q.needed(p, 1, q.topic.lanes[p].tail.Load(), 4)
 			}
 		}
 		err := b.store.View(func(r store.Reader) error {
-			for i, c := range part {
+			for i, q := range part {
 				for p, list := range spans[i] {
-					at, err := oldestOf(r, store.Lane{Topic: c.topic.id, Priority: uint8(p)}, list, now)
+					at, err := oldestOf(r, store.Lane{Topic: q.topic.id, Priority: uint8(p)}, list, now)
 					if err != nil {
 						return err
 					}
-					if was, ok := oldest[c.id]; !at.IsZero() && (!ok || at.Before(was)) {
-						oldest[c.id] = at
+					if was, ok := oldest[q.of.id]; !at.IsZero() && (!ok || at.Before(was)) {
+						oldest[q.of.id] = at
 					}
 				}
 			}

@@ -254,7 +254,9 @@ func (c *consumer) info(i *ConsumerInfo) {
 	i.Backlog, i.InFlight, i.Deferred = q.backlog, q.inFlight, q.deferred
 	i.Waiting = int(c.waiting.Load())
 	i.Counters = c.counters.read()
-	i.Published = c.topic.counters.published.Load() - c.begun
+	for _, q := range c.list() {
+		i.Published += q.topic.counters.published.Load() - q.begun
+	}
 }
 
 // queued is how many messages a consumer has.
@@ -267,18 +269,21 @@ type queued struct {
 
 // queued returns how many messages the consumer has.
 func (c *consumer) queued() (q queued) {
-	c.topic.mu.Lock()
-	defer c.topic.mu.Unlock()
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	ready := c.blocked + c.fetching
-	for p := range c.done {
-		l := &c.topic.lanes[p]
-		q.backlog += int64(l.tail.Load() - l.skipped - c.done[p].finished) // #nosec G115 -- a count of messages is far below 2^63
-		ready += len(c.ready[p])
+	list := c.list()
+	for i, of := range list {
+		of.topic.mu.Lock()
+		c.mu.Lock()
+		for p := range of.done {
+			l := &of.topic.lanes[p]
+			q.backlog += int64(l.tail.Load() - l.skipped - of.done[p].finished) // #nosec G115 -- a count of messages is far below 2^63
+		}
+		if i == len(list)-1 {
+			q.held, q.deferred = int64(c.held.Load()), int64(c.deferred)
+			q.inFlight = q.held - q.deferred - int64(c.blocked+c.fetching+c.ready)
+		}
+		c.mu.Unlock()
+		of.topic.mu.Unlock()
 	}
-	q.held, q.deferred = int64(len(c.leases)), int64(c.deferred)
-	q.inFlight = q.held - q.deferred - int64(ready)
 	return q
 }
 

@@ -35,56 +35,56 @@ func (l *lane) first() uint64 { return max(l.head, 1) }
 // appends. For the committer.
 func (l *lane) stored() uint64 { return l.next - l.removed }
 
-// floors is a heap of the consumers of a topic by how far each is done with a lane, so that an
+// floors is a heap of the queues of a topic by how far each is done with a lane, so that an
 // acknowledgement need not look at all of them.
 type floors struct {
-	of   *[]*consumer // the list of which it was made
+	of   *[]*queue // the list of which it was made
 	prio int
 	heap []floorOf
 }
 
 type floorOf struct {
 	floor uint64
-	c     *consumer
+	q     *queue
 }
 
 func (f *floors) Len() int           { return len(f.heap) }
 func (f *floors) Less(i, j int) bool { return f.heap[i].floor < f.heap[j].floor }
 func (f *floors) Swap(i, j int) {
 	f.heap[i], f.heap[j] = f.heap[j], f.heap[i]
-	f.heap[i].c.at[f.prio], f.heap[j].c.at[f.prio] = int32(i), int32(j) // #nosec G115 -- consumers of a topic, in memory
+	f.heap[i].q.at[f.prio], f.heap[j].q.at[f.prio] = int32(i), int32(j) // #nosec G115 -- consumers of a topic, in memory
 }
 func (f *floors) Push(any) { panic("floors are made as a whole") }
 func (f *floors) Pop() any { panic("floors are made as a whole") }
 
-// least returns the consumer that is done with least of a lane, as this commit will leave it; nil
+// least returns the queue that is done with least of a lane, as this commit will leave it; nil
 // where the topic has none.
-func (t *topic) least(prio int) *consumer {
+func (t *topic) least(prio int) *queue {
 	f := &t.lanes[prio].floors
-	if list := t.consumers.Load(); f.of != list {
+	if list := t.queues.Load(); f.of != list {
 		f.of, f.prio = list, prio
 		clear(f.heap)
 		f.heap = f.heap[:0]
-		for i, c := range t.list() {
-			c.at[prio] = int32(i)
-			f.heap = append(f.heap, floorOf{c.doneNow(prio).Lowest(), c})
+		for i, q := range t.list() {
+			q.at[prio] = int32(i)
+			f.heap = append(f.heap, floorOf{q.doneNow(prio).Lowest(), q})
 		}
 		heap.Init(f)
 	}
 	if len(f.heap) == 0 {
 		return nil
 	}
-	return f.heap[0].c
+	return f.heap[0].q
 }
 
-// refloor tells the heap of a lane that a consumer's floor may have moved.
-func (t *topic) refloor(c *consumer, prio int) {
+// refloor tells the heap of a lane that a queue's floor may have moved.
+func (t *topic) refloor(q *queue, prio int) {
 	f := &t.lanes[prio].floors
-	i := int(c.at[prio])
-	if f.of != t.consumers.Load() || i >= len(f.heap) || f.heap[i].c != c {
-		return // it will be made anew, or the consumer is no more
+	i := int(q.at[prio])
+	if f.of != t.queues.Load() || i >= len(f.heap) || f.heap[i].q != q {
+		return // it will be made anew, or the queue is no more
 	}
-	if floor := c.doneNow(prio).Lowest(); floor != f.heap[i].floor {
+	if floor := q.doneNow(prio).Lowest(); floor != f.heap[i].floor {
 		f.heap[i].floor = floor
 		heap.Fix(f, i)
 	}

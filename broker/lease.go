@@ -7,7 +7,7 @@ import (
 	"pipit/broker/store"
 )
 
-// slot is a place within a consumer's topic.
+// slot is a place within a queue's topic.
 type slot struct {
 	priority uint8
 	pos      uint64
@@ -27,12 +27,13 @@ const (
 
 // lease is a message that was delivered to a consumer and is not done.
 type lease struct {
+	q *queue
 	slot
 	store.Span        // the slot's position, and those beside it that have no message: done when it is
 	id         string // where its publisher gave it one
 	blocked    []*lease
 	state      leaseState
-	index      int           // in queue.timed, for leased and deferred, or queue.ready
+	index      int           // in consumer.timed, for leased and deferred, or queue.ready
 	until      time.Duration // since Broker.epoch, for leased and deferred
 	count      uint32        // deliveries
 	seq        uint64        // of the last delivery: no two of a consumer have the same
@@ -42,6 +43,7 @@ type lease struct {
 
 // leaseRef names one delivery of a message.
 type leaseRef struct {
+	q *queue
 	slot
 	seq uint64
 }

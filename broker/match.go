@@ -162,8 +162,8 @@ func (x *definer) consumersOf(who clientTopic) []*consumer {
 	if t := x.b.topics[who.topic]; !known && t != nil {
 		of = map[string][]*consumer{}
 		for _, q := range t.list() {
-			client := q.def.Load().Client
-			of[client] = append(of[client], q)
+			client := q.of.def.Load().Client
+			of[client] = append(of[client], q.of)
 		}
 		x.byTopic[who.topic] = of
 	}

@@ -14,9 +14,9 @@ import (
 // maxMend bounds the places that a pass of the sweeper looks at.
 const maxMend = 500
 
-// mending joins the spans of a consumer's cursor in a lane.
+// mending joins the spans of a queue's cursor in a lane.
 type mending struct {
-	c    *consumer
+	q    *queue
 	prio int
 	gaps []store.Span // between spans; then those of them without a message
 }
@@ -29,21 +29,21 @@ func (q *queue) fray(prio int) {
 	}
 }
 
-// tear lists what may be mended of a consumer's cursors.
-func (o *sweepOp) tear(c *consumer) {
-	if !c.frayed.Load() {
+// tear lists what may be mended of a queue's cursors.
+func (o *sweepOp) tear(q *queue) {
+	if !q.frayed.Load() {
 		return
 	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.frayed.Store(false)
-	for prio := range c.done {
-		d := &c.done[prio]
+	q.of.mu.Lock()
+	defer q.of.mu.Unlock()
+	q.frayed.Store(false)
+	for prio := range q.done {
+		d := &q.done[prio]
 		n := len(d.Spans)
 		if n == 0 {
 			continue
 		}
-		m := mending{c: c, prio: prio}
+		m := mending{q: q, prio: prio}
 		for i := range min(n, maxMend) {
 			if n > maxMend { // any of them: those that cannot be joined would be in the way of the others
 				i = rand.IntN(n) // #nosec G404 -- which of many is looked at: no secret
@@ -61,7 +61,9 @@ func (o *sweepOp) tear(c *consumer) {
 // findGaps lists what may be mended of the consumers' cursors, and keeps of that the places that have no message. None will ever be there.
 func (o *sweepOp) findGaps(consumers []*consumer) error {
 	for _, c := range consumers {
-		o.tear(c)
+		for _, q := range c.list() {
+			o.tear(q)
+		}
 	}
 	if len(o.mended) == 0 {
 		return nil
@@ -73,11 +75,11 @@ func (o *sweepOp) findGaps(consumers []*consumer) error {
 			empty := m.gaps[:0]
 			for _, s := range m.gaps {
 				if looks++; looks > maxMend {
-					m.c.frayed.Store(true) // the next pass goes on
+					m.q.frayed.Store(true) // the next pass goes on
 					break
 				}
 				there := false
-				err := r.Stored(laneRef{m.c.topic, m.prio}.key(), s, func(uint64) bool {
+				err := r.Stored(laneRef{m.q.topic, m.prio}.key(), s, func(uint64) bool {
 					there = true
 					return false
 				})
@@ -97,18 +99,18 @@ func (o *sweepOp) findGaps(consumers []*consumer) error {
 // mend joins the spans.
 func (o *sweepOp) mend(d *draft) {
 	for _, m := range o.mended {
-		if m.c.deleted.Load() {
+		if m.q.of.deleted.Load() {
 			continue
 		}
 		if len(m.gaps) > 0 {
-			w := d.progress(&m.c.queue, m.prio)
+			w := d.progress(m.q, m.prio)
 			for _, s := range m.gaps {
 				w.Add(s.From, s.To)
 			}
-			d.touchLane(m.c.topic, m.prio).settled = true
-			m.c.mended[m.prio] = len(w.Spans)
+			d.touchLane(m.q.topic, m.prio).settled = true
+			m.q.mended[m.prio] = len(w.Spans)
 		} else {
-			m.c.mended[m.prio] = len(m.c.doneNow(m.prio).Spans)
+			m.q.mended[m.prio] = len(m.q.doneNow(m.prio).Spans)
 		}
 	}
 }

@@ -12,22 +12,17 @@ import (
 // queue is what one topic's messages are to a consumer: which it is done with, which are in flight, and
 // which are to be delivered again. Its consumer's mu guards it, and who says "the caller holds mu" means that.
 type queue struct {
+	id    uint32 // the store knows its cursors and attempts by it; the consumer's, where it has one topic
 	of    *consumer
 	topic *topic
+	begun uint64 // counters.published of the topic when the queue began
 
 	passed [MaxPriority + 1]uint64 // guarded by consumer.reading: from here to next nothing is stored that is not leased
 
 	done     [MaxPriority + 1]progress // written by the committer alone, holding mu; it reads without
 	next     [MaxPriority + 1]uint64   // all below is done, leased or expired: where reading goes on
 	leases   map[slot]*lease
-	own      map[string]*lease            // leased or settling ones by the IDs that publishers gave
-	lastSeq  uint64                       // of the leases
-	timed    timedLeases                  // the leases with a time, the earliest first
-	deferred int                          // how many of timed are deferred
-	blocked  int                          // how many leases are
-	fetching int                          // how many leases are
 	ready    [MaxPriority + 1]readyLeases // the lowest position first
-	returned uint64                       // counts what became ready
 	attempts map[slot]uint32              // deliveries before the start, of messages not delivered since
 	unsaved  map[slot]struct{}            // leases whose count is to be stored
 	forget   []store.Attempt              // stored counts that are of no use any more
@@ -49,13 +44,14 @@ type progress struct {
 	finished uint64 // see CursorState.Finished
 }
 
-// init makes a queue that has everything before it.
-func (q *queue) init(of *consumer, t *topic) {
-	q.of, q.topic = of, t
-	q.leases, q.own, q.attempts, q.unsaved = map[slot]*lease{}, map[string]*lease{}, map[slot]uint32{}, map[slot]struct{}{}
+// newQueue makes a queue that has everything before it.
+func newQueue(id uint32, of *consumer, t *topic) *queue {
+	q := &queue{id: id, of: of, topic: t, begun: t.counters.published.Load()}
+	q.leases, q.attempts, q.unsaved = map[slot]*lease{}, map[slot]uint32{}, map[slot]struct{}{}
 	for p := range q.next {
 		q.next[p], q.passed[p] = 1, 1
 	}
+	return q
 }
 
 // begin lets reading of a priority begin at what the consumer is done with.
@@ -97,29 +93,29 @@ func (q *queue) backlog() int64 {
 // message. id is what its publisher named it. It returns nil where another message of this ID is in
 // flight: then this one waits for that. The caller holds mu.
 func (q *queue) lease(s slot, span store.Span, id string, until time.Duration) *lease {
-	l := q.leases[s]
+	c, l := q.of, q.leases[s]
 	if l == nil {
-		l = &lease{slot: s, Span: span, id: id}
+		l = &lease{q: q, slot: s, Span: span, id: id}
 		if n, ok := q.attempts[s]; ok {
 			l.count, l.saved = n, n
 			delete(q.attempts, s)
 		}
 		q.leases[s] = l
-		q.of.held.Store(int32(len(q.leases))) // #nosec G115 -- at most max_in_flight
+		c.held.Add(1)
 	}
 	if id != "" {
-		if other := q.own[id]; other != nil && other != l {
+		if other := c.own[id]; other != nil && other != l {
 			other.blocked = append(other.blocked, l)
 			l.state = blocked
-			q.blocked++
+			c.blocked++
 			return nil
 		}
 	}
 	l.count++
-	q.lastSeq++
-	l.seq, l.stream = q.lastSeq, nil
+	c.lastSeq++
+	l.seq, l.stream = c.lastSeq, nil
 	q.note(l)
-	q.hold(l, leased, until)
+	c.hold(l, leased, until)
 	return l
 }
 
@@ -134,39 +130,40 @@ func (q *queue) note(l *lease) {
 }
 
 // hold gives a lease a state with a time. The lease is in no list. The caller holds mu.
-func (q *queue) hold(l *lease, state leaseState, until time.Duration) {
+func (c *consumer) hold(l *lease, state leaseState, until time.Duration) {
 	l.state, l.until = state, until
 	if state == deferred {
-		q.deferred++
-		q.land(l)
+		c.deferred++
+		c.land(l)
 	} else {
 		if l.id != "" {
-			q.own[l.id] = l
+			c.own[l.id] = l
 		}
 		if l.stream != nil {
 			l.stream.inFlight++
 		}
 	}
-	heap.Push(&q.timed, l)
+	heap.Push(&c.timed, l)
 }
 
 // unlist takes a lease out of the list that its state has put it in. The caller holds mu.
-func (q *queue) unlist(l *lease) {
+func (c *consumer) unlist(l *lease) {
 	switch l.state {
 	case leased, deferred:
 		if l.state == deferred {
-			q.deferred--
+			c.deferred--
 		} else if l.stream != nil {
 			l.stream.left()
 		}
-		heap.Remove(&q.timed, l.index)
+		heap.Remove(&c.timed, l.index)
 	case ready:
-		heap.Remove(&q.ready[l.priority], l.index)
+		c.ready--
+		heap.Remove(&l.q.ready[l.priority], l.index)
 	case fetching:
-		q.fetching--
+		c.fetching--
 	case blocked:
-		q.blocked--
-		if other := q.own[l.id]; other != nil {
+		c.blocked--
+		if other := c.own[l.id]; other != nil {
 			other.blocked = slices.DeleteFunc(other.blocked, func(b *lease) bool { return b == l })
 		}
 	}
@@ -174,60 +171,62 @@ func (q *queue) unlist(l *lease) {
 
 // fetch takes a lease out of the ready ones, for a receive that is about to read its message. The caller
 // holds mu.
-func (q *queue) fetch(l *lease) *lease {
-	q.unlist(l)
+func (c *consumer) fetch(l *lease) *lease {
+	c.unlist(l)
 	l.state = fetching
-	q.fetching++
+	c.fetching++
 	return l
 }
 
 // land tells that a lease is not in flight any more: those of the same ID can be delivered. It is in no
 // list. The caller holds mu.
-func (q *queue) land(l *lease) {
-	if l.id == "" || q.own[l.id] != l {
+func (c *consumer) land(l *lease) {
+	if l.id == "" || c.own[l.id] != l {
 		return
 	}
-	delete(q.own, l.id)
+	delete(c.own, l.id)
 	waiting := l.blocked
 	l.blocked = nil
 	for _, b := range waiting {
-		q.blocked--
-		q.giveBack(b)
+		c.blocked--
+		c.giveBack(b)
 	}
 	if len(waiting) > 0 {
-		q.of.wakeOne()
+		c.wakeOne()
 	}
 }
 
 // giveBack makes a lease, which is in no list, deliverable again, unless its message is done.
 // The caller holds mu.
-func (q *queue) giveBack(l *lease) {
-	if q.done[l.priority].Has(l.pos) {
-		q.drop(l)
+func (c *consumer) giveBack(l *lease) {
+	if l.q.done[l.priority].Has(l.pos) {
+		c.drop(l)
 		return
 	}
 	l.state = ready
-	heap.Push(&q.ready[l.priority], l)
-	q.returned++
-	q.land(l)
+	heap.Push(&l.q.ready[l.priority], l)
+	c.ready++
+	c.returned++
+	c.land(l)
 }
 
 // drop forgets a lease, which is in no list. The caller holds mu.
-func (q *queue) drop(l *lease) {
+func (c *consumer) drop(l *lease) {
+	q := l.q
 	if q.leases[l.slot] == l {
 		delete(q.leases, l.slot)
-		q.of.held.Store(int32(len(q.leases))) // #nosec G115 -- at most max_in_flight
+		c.held.Add(-1)
 	}
 	delete(q.unsaved, l.slot)
 	if l.saved > 0 {
 		q.forgetAttempt(l.slot)
 	}
-	q.land(l)
+	c.land(l)
 }
 
 // forgetAttempt lets the sweeper delete a stored count. The caller holds mu.
 func (q *queue) forgetAttempt(s slot) {
-	q.forget = append(q.forget, store.Attempt{Consumer: q.of.id, Priority: s.priority, Pos: s.pos})
+	q.forget = append(q.forget, store.Attempt{Consumer: q.id, Priority: s.priority, Pos: s.pos})
 	q.forgets.Store(true)
 }
 
@@ -236,33 +235,33 @@ const maxEnding = 2000
 
 // expire returns what has been held until now, maxEnding leases at most. It tells how many there were.
 // The caller holds mu.
-func (q *queue) expire(now time.Duration) int {
+func (c *consumer) expire(now time.Duration) int {
 	n := 0
-	for len(q.timed) > 0 && q.timed[0].until <= now && n < maxEnding {
-		l := q.timed[0]
-		q.unlist(l)
-		q.giveBack(l)
+	for len(c.timed) > 0 && c.timed[0].until <= now && n < maxEnding {
+		l := c.timed[0]
+		c.unlist(l)
+		c.giveBack(l)
 		n++
 	}
 	return n
 }
 
 // expireAll is expire for all of them. It lets go of mu in between, which the caller holds.
-func (q *queue) expireAll(now time.Duration) (some bool) {
+func (c *consumer) expireAll(now time.Duration) (some bool) {
 	for {
-		n := q.expire(now)
+		n := c.expire(now)
 		some = some || n > 0
 		if n < maxEnding {
 			return some
 		}
-		q.of.mu.Unlock()
-		q.of.mu.Lock()
+		c.mu.Unlock()
+		c.mu.Lock()
 	}
 }
 
 // delivery returns the lease of a delivery, nil where that has ended. The caller holds mu.
-func (q *queue) delivery(r leaseRef) *lease {
-	if l := q.leases[r.slot]; l != nil && l.state == leased && l.seq == r.seq {
+func (r leaseRef) lease() *lease {
+	if l := r.q.leases[r.slot]; l != nil && l.state == leased && l.seq == r.seq {
 		return l
 	}
 	return nil

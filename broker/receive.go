@@ -40,10 +40,11 @@ type ReceiveOptions struct {
 	stream *Stream // that gets what is returned
 }
 
-// Subscription is a client's door to a consumer's queue. It is a small value, made for one request.
+// Subscription is a client's door to a consumer. It is a small value, made for one request.
 type Subscription struct {
 	b       *Broker
 	c       *consumer
+	q       *queue // that it goes to
 	key     string // the sub_key by which it was found
 	hash    string // that of the password which the client came with; empty: it came without
 	changes uint32 // those of the consumer that it knows of
@@ -54,18 +55,19 @@ type Subscription struct {
 func (b *Broker) Subscription(c *Client, topicName, subKey string) (Subscription, error) {
 	var changes uint32
 	b.mu.RLock()
-	q := b.bySubKey[subKey]
-	if q != nil {
-		changes = q.changes.Load()
+	cons := b.bySubKey[subKey]
+	if cons != nil {
+		changes = cons.changes.Load()
 	}
 	b.mu.RUnlock()
 	if c.Inactive {
 		return Subscription{}, denied("client %q is not active", c.Username)
 	}
-	if q == nil {
+	if cons == nil {
 		return Subscription{}, denied("unknown sub_key")
 	}
-	def, topic := q.def.Load(), q.topic.def.Load()
+	q := cons.list()[0]
+	def, topic := cons.def.Load(), q.topic.def.Load()
 	switch {
 	case def.Client != c.Username:
 		return Subscription{}, denied("the sub_key is another client's")
@@ -76,7 +78,7 @@ func (b *Broker) Subscription(c *Client, topicName, subKey string) (Subscription
 	case def.Inactive:
 		return Subscription{}, denied("consumer %q of topic %q is not active", c.Username, topic.Name)
 	}
-	return Subscription{b, q, subKey, c.PasswordHash, changes}, nil
+	return Subscription{b, cons, q, subKey, c.PasswordHash, changes}, nil
 }
 
 // renew finds out, after a change, whether the door is still open. The errors are Denied, and
@@ -122,9 +124,9 @@ func (s Subscription) Receive(ctx context.Context, o ReceiveOptions) ([]Message,
 	if o.Wait > 0 {
 		w = &waiter{wake: make(chan struct{}, 1)}
 		c.waiting.Add(1)
-		c.topic.waiting.Add(1)
+		s.q.topic.waiting.Add(1)
 		defer c.waiting.Add(-1)
-		defer c.topic.waiting.Add(-1)
+		defer s.q.topic.waiting.Add(-1)
 	}
 	for {
 		if s.b.health.failed.Load() {
@@ -183,13 +185,13 @@ func checkMax(n int) error {
 // taken acknowledges what was taken, where that is wanted.
 func (s Subscription) taken(msgs []Message, ack bool) ([]Message, error) {
 	if !ack {
-		s.delivered(len(msgs))
+		s.delivered(msgs)
 		return msgs, nil
 	}
 	op := &settleOp{c: s.c}
 	s.c.mu.Lock()
 	for i := range msgs {
-		l := s.c.delivery(msgs[i].lease)
+		l := msgs[i].lease.lease()
 		if l == nil {
 			continue // somebody who knows its ID has settled it meanwhile
 		}
@@ -202,13 +204,20 @@ func (s Subscription) taken(msgs []Message, ack bool) ([]Message, error) {
 		s.Release(msgs)
 		return nil, err
 	}
-	s.delivered(len(msgs))
+	s.delivered(msgs)
 	return msgs, nil
 }
 
-func (s Subscription) delivered(n int) {
-	s.c.counters.delivered.Add(uint64(n))       // #nosec G115 -- a count
-	s.c.topic.counters.delivered.Add(uint64(n)) // #nosec G115 -- a count
+// delivered counts messages.
+func (s Subscription) delivered(msgs []Message) {
+	s.c.counters.delivered.Add(uint64(len(msgs)))
+	for i := 0; i < len(msgs); {
+		q, begin := msgs[i].lease.q, i
+		for i < len(msgs) && msgs[i].lease.q == q {
+			i++
+		}
+		q.topic.counters.delivered.Add(uint64(i - begin)) // #nosec G115 -- a count
+	}
 }
 
 // Release gives back messages that could not be handed over: they can be delivered again at once, and
@@ -217,10 +226,10 @@ func (s Subscription) Release(msgs []Message) {
 	s.c.mu.Lock()
 	defer s.c.mu.Unlock()
 	for i := range msgs {
-		if l := s.c.delivery(msgs[i].lease); l != nil {
+		if l := msgs[i].lease.lease(); l != nil {
 			s.c.unlist(l)
 			l.count--
-			s.c.note(l)
+			l.q.note(l)
 			s.c.giveBack(l)
 		}
 	}
@@ -234,7 +243,7 @@ func (s Subscription) Written(msgs []Message) {
 	defer s.c.mu.Unlock()
 	until := s.b.since(time.Now().Add(s.c.def.Load().AckTimeout))
 	for i := range msgs {
-		if l := s.c.delivery(msgs[i].lease); l != nil {
+		if l := msgs[i].lease.lease(); l != nil {
 			l.until = until
 			heap.Fix(&s.c.timed, l.index)
 		}

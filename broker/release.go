@@ -22,7 +22,7 @@ func (b *Broker) ReleaseMessage(ctx context.Context, topic, id string, consumer 
 		return false, noTopic(topic)
 	}
 	if consumer != 0 {
-		if op.c = b.consumer(consumer); op.c == nil || op.c.topic != op.t {
+		if op.c = b.consumer(consumer); op.c == nil || op.c.queueOf(op.t.id) == nil {
 			return false, noConsumer(consumer)
 		}
 	}
@@ -95,18 +95,15 @@ func (o *releaseOp) applied(now time.Time) {
 		o.b.sweeper.undelayed.Add(1)
 		o.changed = true
 	}
-	list := o.t.list()
-	if o.c != nil {
-		list = []*consumer{o.c}
-	}
-	for _, c := range list {
-		if c.held.Load() == 0 {
+	for _, q := range o.t.list() {
+		c := q.of
+		if o.c != nil && c != o.c || c.held.Load() == 0 {
 			continue
 		}
 		c.mu.Lock()
 		some := c.expire(o.b.since(now)) > 0
 		for _, s := range o.slots {
-			if l := c.leases[s]; l != nil && (l.state == leased || l.state == deferred) {
+			if l := q.leases[s]; l != nil && (l.state == leased || l.state == deferred) {
 				c.unlist(l)
 				c.giveBack(l)
 				some, o.changed = true, true
@@ -147,21 +144,21 @@ func (b *Broker) ReleaseInFlight(ctx context.Context, consumer uint32, docs ...D
 
 // eachTimed calls fn with each lease that is in flight or deferred at now, under the consumer's lock, of
 // which it lets go in between.
-func (q *queue) eachTimed(now time.Duration, fn func(*lease)) {
-	q.of.mu.Lock()
-	defer q.of.mu.Unlock()
-	q.expireAll(now)
-	for i, l := range slices.Clone(q.timed) {
+func (c *consumer) eachTimed(now time.Duration, fn func(*lease)) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.expireAll(now)
+	for i, l := range slices.Clone(c.timed) {
 		if i%settleChunk == settleChunk-1 {
-			q.of.wakeOne()
-			q.of.mu.Unlock()
-			q.of.mu.Lock()
+			c.wakeOne()
+			c.mu.Unlock()
+			c.mu.Lock()
 		}
-		if q.leases[l.slot] == l && (l.state == leased || l.state == deferred) {
+		if l.q.leases[l.slot] == l && (l.state == leased || l.state == deferred) {
 			fn(l)
 		}
 	}
-	q.of.wakeOne()
+	c.wakeOne()
 }
 
 // releaseFlightOp stores the documents of a release.

@@ -114,14 +114,14 @@ const settleChunk = 256
 // each calls fn, under the consumer's lock, with the index and the lease of each message that was
 // delivered and is not finished, and lists the others in done.NotFound.
 func (s Subscription) each(ids []string, done *Settled, fn func(i int, l *lease)) error {
-	var found [settleChunk][]slot
-	var single [settleChunk]slot
+	var found [settleChunk][]spot
+	var single [settleChunk]spot
 	var own [settleChunk]string // the ID, where a publisher chose it
 	for begin := 0; begin < len(ids); begin += settleChunk {
 		part := ids[begin:min(begin+settleChunk, len(ids))]
 		for i, id := range part {
-			if p, _, ok := s.b.ids.decode(id); ok && p.Topic == s.c.topic.id {
-				single[i] = slot{p.Priority, p.Pos}
+			if q, sl := s.locate(id); q != nil {
+				single[i] = spot{q, sl}
 				found[i], own[i] = single[i:i+1], ""
 				continue
 			}
@@ -155,6 +155,22 @@ func (s Subscription) each(ids []string, done *Settled, fn func(i int, l *lease)
 	return nil
 }
 
+// spot is a place within one of a consumer's topics.
+type spot struct {
+	q *queue
+	slot
+}
+
+// locate returns the place that an ID of the broker's own tells. The queue is nil where it is not one of a message
+// of the consumer.
+func (s Subscription) locate(id string) (*queue, slot) {
+	p, _, ok := s.b.ids.decode(id)
+	if !ok {
+		return nil, slot{}
+	}
+	return s.c.queueOf(p.Topic), slot{p.Priority, p.Pos}
+}
+
 // eachOwn is each for an ID that was not found. Where it is one that the broker has made, a
 // publisher may have used it again, and of one's own there may be several messages.
 func (s Subscription) eachOwn(ids []string, i int, done *Settled, fn func(int, *lease)) error {
@@ -162,7 +178,7 @@ func (s Subscription) eachOwn(ids []string, i int, done *Settled, fn func(int, *
 	if err != nil {
 		return err
 	}
-	before, err := s.unread([][]slot{slots})
+	before, err := s.unread([][]spot{slots})
 	if err != nil {
 		return err
 	}
@@ -178,45 +194,50 @@ func (s Subscription) eachOwn(ids []string, i int, done *Settled, fn func(int, *
 
 // locateOwn returns the slots of the topic's messages that were published with an ID: that alone which
 // is in flight, where one is.
-func (s Subscription) locateOwn(id string) ([]slot, error) {
+func (s Subscription) locateOwn(id string) ([]spot, error) {
 	s.c.mu.Lock()
 	l := s.c.own[id]
 	s.c.mu.Unlock()
 	if l != nil {
-		return []slot{l.slot}, nil
+		return []spot{{l.q, l.slot}}, nil
 	}
 	return s.sightings(id)
 }
 
 // sightings returns the slots of the topic's messages that were published with an ID. It may be one that
 // the broker has made, here or in another topic.
-func (s Subscription) sightings(id string) ([]slot, error) {
+func (s Subscription) sightings(id string) ([]spot, error) {
 	if CheckMessageID(id) != nil {
 		return nil, nil
 	}
-	var slots []slot
+	var slots []spot
 	err := s.b.store.View(func(r store.Reader) error {
-		sightings, err := r.FindID(s.c.topic.id, id)
-		for _, s := range sightings {
-			if s.Pos > 0 {
-				slots = append(slots, slot{s.Priority, s.Pos})
+		for _, q := range s.c.list() {
+			sightings, err := r.FindID(q.topic.id, id)
+			if err != nil {
+				return err
+			}
+			for _, s := range sightings {
+				if s.Pos > 0 {
+					slots = append(slots, spot{q, slot{s.Priority, s.Pos}})
+				}
 			}
 		}
-		return err
+		return nil
 	})
-	slices.SortFunc(slots, func(a, b slot) int { return cmp.Compare(a.pos, b.pos) })
+	slices.SortFunc(slots, func(a, b spot) int { return cmp.Compare(a.pos, b.pos) })
 	return slots, err
 }
 
 // unread returns those of the slots that were not delivered since the start but may have been
 // before it: a restart has ended their leases, yet their acknowledgement is honoured.
-func (s Subscription) unread(found [][]slot) (map[slot]bool, error) {
-	var candidates []slot
+func (s Subscription) unread(found [][]spot) (map[spot]bool, error) {
+	var candidates []spot
 	c := s.c
 	c.mu.Lock()
 	for _, slots := range found {
 		for _, sl := range slots {
-			if c.wasBefore(sl) {
+			if sl.q.wasBefore(sl.slot) {
 				candidates = append(candidates, sl)
 			}
 		}
@@ -225,10 +246,10 @@ func (s Subscription) unread(found [][]slot) (map[slot]bool, error) {
 	if candidates == nil {
 		return nil, nil
 	}
-	stored := map[slot]bool{}
+	stored := map[spot]bool{}
 	err := s.b.store.View(func(r store.Reader) error {
 		for _, sl := range candidates {
-			err := r.Stored(store.Lane{Topic: c.topic.id, Priority: sl.priority}, store.Span{From: sl.pos, To: sl.pos}, func(uint64) bool {
+			err := r.Stored(store.Lane{Topic: sl.q.topic.id, Priority: sl.priority}, store.Span{From: sl.pos, To: sl.pos}, func(uint64) bool {
 				stored[sl] = true
 				return false
 			})
@@ -251,10 +272,10 @@ func (q *queue) wasBefore(sl slot) bool {
 // outstanding returns the lease of the slots' message that was delivered and is not finished, in time or
 // late: the one that is in flight, else the one that was delivered last. own is the ID, where a
 // publisher chose it. The caller holds the consumer's mu.
-func (s Subscription) outstanding(slots []slot, own string, before map[slot]bool) (found *lease) {
+func (s Subscription) outstanding(slots []spot, own string, before map[spot]bool) (found *lease) {
 	c := s.c
 	for _, sl := range slots {
-		l := c.leases[sl]
+		l := sl.q.leases[sl.slot]
 		switch {
 		case l == nil || l.state == settling || l.count == 0:
 		case l.state == leased:
@@ -267,11 +288,11 @@ func (s Subscription) outstanding(slots []slot, own string, before map[slot]bool
 		return found
 	}
 	for _, sl := range slots {
-		if before[sl] && c.wasBefore(sl) {
+		if before[sl] && sl.q.wasBefore(sl.slot) {
 			if c.own[own] != nil {
 				own = "" // another one of this ID is being settled with it
 			}
-			l := c.lease(sl, store.Span{From: sl.pos, To: sl.pos}, own, s.b.since(time.Now().Add(c.def.Load().AckTimeout)))
+			l := sl.q.lease(sl.slot, store.Span{From: sl.pos, To: sl.pos}, own, s.b.since(time.Now().Add(c.def.Load().AckTimeout)))
 			if l.saved > 0 {
 				l.count = l.saved // the delivery is one of those
 			}
@@ -287,21 +308,39 @@ type settleOp struct {
 	c        *consumer
 	leases   []*lease
 	finished int64 // messages that the consumer was not done with before
+	parts    []settledOf
+	one      [1]settledOf // most consumers have one queue
 }
 
 func (o *settleOp) plan(d *draft) error {
 	if o.c.deleted.Load() {
 		return errDeleted
 	}
-	o.finished = d.settle(&o.c.queue, o.leases)
+	o.finished, o.parts = 0, o.one[:0]
+	slices.SortFunc(o.leases, func(a, b *lease) int {
+		return cmp.Or(cmp.Compare(a.q.id, b.q.id), cmp.Compare(a.priority, b.priority), cmp.Compare(a.pos, b.pos))
+	})
+	for leases := o.leases; len(leases) > 0; {
+		q, n := leases[0].q, 1
+		for n < len(leases) && leases[n].q == q {
+			n++
+		}
+		finished := d.settle(q, leases[:n])
+		o.finished += finished
+		o.parts = append(o.parts, settledOf{q, finished})
+		leases = leases[n:]
+	}
 	return nil
 }
 
-// settle makes a queue done with the messages of leases. It returns with how many it was not yet.
+// settledOf is how many messages a queue was not done with before.
+type settledOf struct {
+	q        *queue
+	finished int64
+}
+
+// settle makes a queue done with the messages of its leases, in order. It returns with how many it was not yet.
 func (d *draft) settle(q *queue, leases []*lease) (finished int64) {
-	slices.SortFunc(leases, func(a, b *lease) int {
-		return cmp.Or(cmp.Compare(a.priority, b.priority), cmp.Compare(a.pos, b.pos))
-	})
 	for i := 0; i < len(leases); {
 		prio, all := int(leases[i].priority), leases[i].Span
 		w, l := d.progress(q, prio), d.touchLane(q.topic, prio)
@@ -320,10 +359,12 @@ func (d *draft) settle(q *queue, leases []*lease) (finished int64) {
 
 func (o *settleOp) applied(time.Time) {
 	c := o.c
-	c.counters.acked.Add(uint64(o.finished))       // #nosec G115 -- a count
-	c.topic.counters.acked.Add(uint64(o.finished)) // #nosec G115 -- a count
+	c.counters.acked.Add(uint64(o.finished)) // #nosec G115 -- a count
+	for _, p := range o.parts {
+		p.q.topic.counters.acked.Add(uint64(p.finished)) // #nosec G115 -- a count
+	}
 	c.mu.Lock()
-	full := len(c.leases) >= c.def.Load().MaxInFlight
+	full := int(c.held.Load()) >= c.def.Load().MaxInFlight
 	for _, l := range o.leases {
 		c.drop(l)
 	}
@@ -336,7 +377,7 @@ func (o *settleOp) applied(time.Time) {
 func (o *settleOp) failed() {
 	o.c.mu.Lock()
 	for _, l := range o.leases {
-		if o.c.done[l.priority].Has(l.pos) {
+		if l.q.done[l.priority].Has(l.pos) {
 			o.c.drop(l) // it was deleted meanwhile
 		} else {
 			o.c.hold(l, leased, l.until)

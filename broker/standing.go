@@ -9,7 +9,7 @@ import (
 // stand sets the states of what was found.
 func (x *browsing) stand() {
 	now := x.b.since(x.now)
-	if x.c == nil {
+	if x.q == nil {
 		list := make([]*found, len(x.found))
 		for i := range x.found {
 			list[i] = &x.found[i]
@@ -17,35 +17,35 @@ func (x *browsing) stand() {
 		x.topic.stand(list, now)
 		return
 	}
-	x.c.mu.Lock()
-	defer x.c.mu.Unlock()
+	x.q.of.mu.Lock()
+	defer x.q.of.mu.Unlock()
 	for i := range x.found {
 		f := &x.found[i]
-		f.State, f.Deliveries, _ = x.c.where(f.slot, now)
+		f.State, f.Deliveries, _ = x.q.where(f.slot, now)
 	}
 }
 
 // stand sets the states of messages with the topic as a whole.
 func (t *topic) stand(list []*found, now time.Duration) {
-	consumers := t.list()
+	queues := t.list()
 	for _, f := range list {
 		f.State = StateDone
-		if len(consumers) == 0 {
+		if len(queues) == 0 {
 			f.State = StateWaiting
 		}
 	}
-	for _, c := range consumers {
-		c.mu.Lock()
+	for _, q := range queues {
+		q.of.mu.Lock()
 		for _, f := range list {
 			if f.State == StateInFlight {
 				continue
 			}
-			switch s, _, _ := c.where(f.slot, now); {
+			switch s, _, _ := q.where(f.slot, now); {
 			case s == StateInFlight, s == StateDeferred, s == StateWaiting && f.State == StateDone:
 				f.State = s
 			}
 		}
-		c.mu.Unlock()
+		q.of.mu.Unlock()
 	}
 }
 
@@ -71,29 +71,29 @@ func (q *queue) where(s slot, now time.Duration) (state State, deliveries int, u
 // listHeld lists what is held in the state that is asked for, in order and no more than a page may
 // look at.
 func (x *browsing) listHeld() {
-	consumers := x.topic.list()
-	if x.c != nil {
-		consumers = []*consumer{x.c}
+	queues := x.topic.list()
+	if x.q != nil {
+		queues = []*queue{x.q}
 	}
-	for _, c := range consumers {
+	for _, q := range queues {
 		n := 0
-		c.mu.Lock()
-		if c == x.c {
-			x.next = c.next
+		q.of.mu.Lock()
+		if q == x.q {
+			x.next = q.next
 		}
-		for s := range c.leases {
+		for s := range q.leases {
 			if n++; n%4096 == 0 { // others may have the lock now, and change the map
-				c.mu.Unlock()
-				c.mu.Lock()
+				q.of.mu.Unlock()
+				q.of.mu.Lock()
 			}
-			if state, _, _ := c.where(s, x.b.since(x.now)); state != x.o.State || s.compare(x.from.slot()) < 0 {
+			if state, _, _ := q.where(s, x.b.since(x.now)); state != x.o.State || s.compare(x.from.slot()) < 0 {
 				continue
 			}
 			if x.slots = append(x.slots, s); len(x.slots) >= 4*MaxBrowseScan {
 				x.order()
 			}
 		}
-		c.mu.Unlock()
+		q.of.mu.Unlock()
 	}
 	x.order()
 }

@@ -84,10 +84,10 @@ func (st *Stream) takeOver(id uint64) {
 		old.first, old.sent, old.replaced = nil, nil, true
 		old.cancel()
 		for _, r := range refs {
-			if l := c.delivery(r); l != nil {
+			if l := r.lease(); l != nil {
 				c.unlist(l)
-				l = c.lease(r.slot, l.Span, l.id, forever) // another delivery, which nothing about the old one touches
-				st.first = append(st.first, leaseRef{r.slot, l.seq})
+				l = r.q.lease(r.slot, l.Span, l.id, forever) // another delivery, which nothing about the old one touches
+				st.first = append(st.first, leaseRef{r.q, r.slot, l.seq})
 			}
 		}
 		return
@@ -119,7 +119,7 @@ func (st *Stream) add(l *lease, id string) {
 	if len(st.sent) >= 4*st.o.Max {
 		st.sent = append(st.sent[:0], st.sent[len(st.sent)-2*st.o.Max:]...)
 	}
-	st.sent = append(st.sent, delivery{leaseRef{l.slot, l.seq}, maphash.String(idSeed, id)})
+	st.sent = append(st.sent, delivery{leaseRef{l.q, l.slot, l.seq}, maphash.String(idSeed, id)})
 }
 
 // left notes that a delivery is in flight no more. The caller holds the consumer's mu.
@@ -218,7 +218,7 @@ func (st *Stream) resume(now time.Time, most int, room func(payload int) bool) (
 	err = st.s.b.store.View(func(r store.Reader) error {
 		for ; done < len(refs) && len(msgs) < most && !full; done++ {
 			ref := refs[done]
-			err := r.Scan(store.Lane{Topic: c.topic.id, Priority: ref.priority}, ref.pos, false, func(rec *store.Record) bool {
+			err := r.Scan(store.Lane{Topic: ref.q.topic.id, Priority: ref.priority}, ref.pos, false, func(rec *store.Record) bool {
 				n := len(rec.Payload)
 				switch e := rec.ExpireAt(); {
 				case rec.Pos != ref.pos || !e.IsZero() && !e.After(st.s.b.expiryNow(now)):
@@ -226,7 +226,7 @@ func (st *Stream) resume(now time.Time, most int, room func(payload int) bool) (
 					full = true
 				default:
 					bytes += n
-					m := st.s.message(rec, slices.Clone(rec.Payload))
+					m := st.s.message(ref.q, rec, slices.Clone(rec.Payload))
 					m.lease = ref
 					msgs = append(msgs, m)
 				}
@@ -245,14 +245,14 @@ func (st *Stream) resume(now time.Time, most int, room func(payload int) bool) (
 	defer c.mu.Unlock()
 	left := msgs[:0]
 	for _, m := range msgs {
-		if l := c.delivery(m.lease); l != nil { // else it was settled or taken over meanwhile
+		if l := m.lease.lease(); l != nil { // else it was settled or taken over meanwhile
 			m.DeliveryCount = int(l.count)
 			st.add(l, m.ID)
 			left = append(left, m)
 		}
 	}
 	for _, ref := range refs[:done] {
-		if l := c.delivery(ref); l != nil && l.stream != st { // its message is no more
+		if l := ref.lease(); l != nil && l.stream != st { // its message is no more
 			c.unlist(l)
 			c.drop(l)
 		}
@@ -260,7 +260,7 @@ func (st *Stream) resume(now time.Time, most int, room func(payload int) bool) (
 	if len(st.first) > 0 {
 		st.first = st.first[done:]
 	}
-	st.s.delivered(len(left))
+	st.s.delivered(left)
 	if len(left) == 0 && full {
 		return nil, errNoRoom
 	}
@@ -280,7 +280,7 @@ func (st *Stream) Close() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for _, r := range st.first {
-		if l := c.delivery(r); l != nil {
+		if l := r.lease(); l != nil {
 			c.unlist(l)
 			c.giveBack(l)
 		}

@@ -186,15 +186,18 @@ func (s *sweeper) collect(op *sweepOp, withSeen bool) (consumers []*consumer) {
 	s.b.mu.RUnlock()
 	for _, c := range consumers {
 		op.see(&c.seen, store.Seen{Kind: store.SeenConsumer, ID: c.id}, withSeen)
-		if c.held.Load() == 0 && !c.forgets.Load() {
-			continue
+		held := c.held.Load() > 0
+		for i, q := range c.list() {
+			if !held && !q.forgets.Load() {
+				continue
+			}
+			c.mu.Lock()
+			if i == 0 && c.expireAll(s.b.since(time.Now())) {
+				c.wakeOne()
+			}
+			op.counts(q)
+			c.mu.Unlock()
 		}
-		c.mu.Lock()
-		if c.expireAll(s.b.since(time.Now())) {
-			c.wakeOne()
-		}
-		op.counts(c)
-		c.mu.Unlock()
 	}
 	if !withSeen {
 		return consumers
@@ -222,46 +225,46 @@ func (o *sweepOp) see(s *lastSeen, what store.Seen, withSeen bool) {
 }
 
 // counts takes in delivery counts. The caller holds the consumer's mu.
-func (o *sweepOp) counts(c *consumer) {
+func (o *sweepOp) counts(q *queue) {
 	take := func(a store.Attempt) bool {
 		if len(o.attempts) >= sweepSmall {
 			o.full = true
 			return false
 		}
-		o.attempts, o.holders = append(o.attempts, a), append(o.holders, c)
+		o.attempts, o.holders = append(o.attempts, a), append(o.holders, q)
 		return true
 	}
-	for s := range c.unsaved {
-		l := c.leases[s]
+	for s := range q.unsaved {
+		l := q.leases[s]
 		n := l.count
 		if n == 1 {
 			n = 0 // not worth keeping
 		}
-		if !take(store.Attempt{Consumer: c.id, Priority: s.priority, Pos: s.pos, Count: n}) {
+		if !take(store.Attempt{Consumer: q.id, Priority: s.priority, Pos: s.pos, Count: n}) {
 			return
 		}
 		l.saved = n
-		delete(c.unsaved, s)
+		delete(q.unsaved, s)
 	}
-	for len(c.forget) > 0 && take(c.forget[0]) {
-		c.forget = c.forget[1:]
+	for len(q.forget) > 0 && take(q.forget[0]) {
+		q.forget = q.forget[1:]
 	}
-	for len(c.retired) > 0 && len(o.attempts) < sweepSmall {
-		last := len(c.retired) - 1
+	for len(q.retired) > 0 && len(o.attempts) < sweepSmall {
+		last := len(q.retired) - 1
 		looks := 0
-		for s, l := range c.retired[last] {
-			if looks++; looks > maxEnding || l.saved > 0 && !take(store.Attempt{Consumer: c.id, Priority: s.priority, Pos: s.pos}) {
+		for s, l := range q.retired[last] {
+			if looks++; looks > maxEnding || l.saved > 0 && !take(store.Attempt{Consumer: q.id, Priority: s.priority, Pos: s.pos}) {
 				o.full = true
 				break
 			}
-			delete(c.retired[last], s)
+			delete(q.retired[last], s)
 		}
-		if len(c.retired[last]) > 0 {
+		if len(q.retired[last]) > 0 {
 			break
 		}
-		c.retired = c.retired[:last]
+		q.retired = q.retired[:last]
 	}
-	c.forgets.Store(len(c.forget)+len(c.retired) > 0)
+	q.forgets.Store(len(q.forget)+len(q.retired) > 0)
 }
 
 // sweepOp stores what a pass of the sweeper found.
@@ -276,7 +279,7 @@ type sweepOp struct {
 	undelayed  uint64 // sweeper.undelayed before the pass looked
 	ids        []store.StaleID
 	attempts   []store.Attempt
-	holders    []*consumer // of attempts
+	holders    []*queue // of attempts
 	seen       []store.Seen
 	stamps     []*lastSeen // of seen
 	over       overdue
@@ -312,7 +315,7 @@ type overdue struct {
 
 // lapse is how many messages expired before a consumer was done with them.
 type lapse struct {
-	c *consumer
+	q *queue
 	n int
 }
 
@@ -409,7 +412,7 @@ func (o *sweepOp) plan(d *draft) error {
 	defer o.b.mu.RUnlock()
 	o.began = time.Now()
 	for i, a := range o.attempts {
-		if !o.holders[i].deleted.Load() {
+		if !o.holders[i].of.deleted.Load() {
 			d.batch.Attempts = append(d.batch.Attempts, a)
 		}
 	}
@@ -522,9 +525,9 @@ func (o *sweepOp) discard(d *draft) {
 		return
 	}
 	missed := d.discard(o.over.t, int(o.over.prio), o.over.positions)
-	for i, c := range o.over.t.list() {
+	for i, q := range o.over.t.list() {
 		if missed[i] > 0 {
-			o.lapsed = append(o.lapsed, lapse{c, missed[i]})
+			o.lapsed = append(o.lapsed, lapse{q, missed[i]})
 		}
 	}
 	o.over.positions = o.over.positions[:0]
@@ -553,8 +556,8 @@ func (o *sweepOp) applied(time.Time) {
 		o.b.mu.Unlock()
 	}
 	for _, l := range o.lapsed {
-		l.c.counters.expired.Add(uint64(l.n))       // #nosec G115 -- a count
-		l.c.topic.counters.expired.Add(uint64(l.n)) // #nosec G115 -- a count
+		l.q.of.counters.expired.Add(uint64(l.n))    // #nosec G115 -- a count
+		l.q.topic.counters.expired.Add(uint64(l.n)) // #nosec G115 -- a count
 	}
 }
 
@@ -581,14 +584,14 @@ func (s *sweeper) soonerDue(at time.Time) {
 // failed lets a later pass store the delivery counts.
 func (o *sweepOp) failed() {
 	for i, a := range o.attempts {
-		c, s := o.holders[i], slot{a.Priority, a.Pos}
-		c.mu.Lock()
-		if c.leases[s] != nil {
-			c.unsaved[s] = struct{}{}
+		q, s := o.holders[i], slot{a.Priority, a.Pos}
+		q.of.mu.Lock()
+		if q.leases[s] != nil {
+			q.unsaved[s] = struct{}{}
 		} else {
-			c.forgetAttempt(s)
+			q.forgetAttempt(s)
 		}
-		c.mu.Unlock()
+		q.of.mu.Unlock()
 	}
 }
 

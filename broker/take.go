@@ -32,7 +32,7 @@ func (s Subscription) take(o *ReceiveOptions, w *waiter, waiting bool) (msgs []M
 	c := s.c
 	c.reading <- struct{}{}
 	defer func() { <-c.reading }()
-	t := taker{s: s, o: o}
+	t := taker{s: s, q: s.q, o: o}
 	for {
 		if err := t.begin(w); err != nil {
 			return nil, 0, err
@@ -56,6 +56,7 @@ func (s Subscription) take(o *ReceiveOptions, w *waiter, waiting bool) (msgs []M
 // taker gathers the messages of one Receive. It holds the consumer's reading.
 type taker struct {
 	s        Subscription
+	q        *queue // that is read
 	o        *ReceiveOptions
 	most     int // max_in_flight
 	tails    [MaxPriority + 1]uint64
@@ -99,7 +100,7 @@ func (t *taker) begin(w *waiter) error {
 	}
 	t.most, t.returned, t.refused = c.def.Load().MaxInFlight, c.returned, false
 	for p := range t.tails {
-		t.tails[p] = c.topic.lanes[p].tail.Load() // before the View, which then sees all of it
+		t.tails[p] = t.q.topic.lanes[p].tail.Load() // before the View, which then sees all of it
 	}
 	return nil
 }
@@ -118,13 +119,13 @@ func (t *taker) end(w *waiter, waiting bool) (next time.Duration, ended bool, er
 		return 0, false, nil
 	}
 	for p := range t.tails {
-		if t.tails[p] != c.topic.lanes[p].tail.Load() {
+		if t.tails[p] != t.q.topic.lanes[p].tail.Load() {
 			return 0, false, nil
 		}
 	}
 	if t.limited {
 		return 0, true, &Error{Code: Full, RetryAfter: time.Second,
-			Message: fmt.Sprintf("%d messages are in flight: allowed are max_in_flight %d", len(c.leases), t.most)}
+			Message: fmt.Sprintf("%d messages are in flight: allowed are max_in_flight %d", c.held.Load(), t.most)}
 	}
 	if t.refused && !waiting {
 		return 0, true, errNoRoom
@@ -143,7 +144,7 @@ func (t *taker) end(w *waiter, waiting bool) (next time.Duration, ended bool, er
 
 func (t *taker) full() bool { return t.stop || t.refused || t.n >= t.o.Max }
 
-func (t *taker) lane(p int) store.Lane { return laneRef{t.s.c.topic, p}.key() }
+func (t *taker) lane(p int) store.Lane { return laneRef{t.q.topic, p}.key() }
 
 // fifo gathers from one priority, the oldest first: what came back is older than what was not read
 // yet, but for what a receive of the newest had taken.
@@ -169,22 +170,22 @@ func (t *taker) fifo(p int) error {
 // pick returns what to read next of a priority: leases that came back, which are in no list from then
 // on, or a span that the consumer is not done with.
 func (t *taker) pick(p int) (back []*lease, span store.Span) {
-	c := t.s.c
+	c, q := t.s.c, t.q
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	t.edits = c.topic.lanes[p].edits.Load()
-	below := max(c.next[p], c.done[p].Lowest())
-	for r := &c.ready[p]; len(*r) > 0 && len(back) < t.o.Max-t.n && (t.limited || (*r)[0].pos < below); {
+	t.edits = q.topic.lanes[p].edits.Load()
+	below := max(q.next[p], q.done[p].Lowest())
+	for r := &q.ready[p]; len(*r) > 0 && len(back) < t.o.Max-t.n && (t.limited || (*r)[0].pos < below); {
 		back = append(back, c.fetch((*r)[0]))
 	}
 	if len(back) > 0 || t.limited {
 		return back, store.Span{}
 	}
-	c.next[p] = c.done[p].Next(c.next[p])
-	if c.next[p] > t.tails[p] {
+	q.next[p] = q.done[p].Next(q.next[p])
+	if q.next[p] > t.tails[p] {
 		return nil, store.Span{}
 	}
-	return nil, store.Span{From: c.next[p], To: min(c.done[p].GapEnd(c.next[p]), t.tails[p])}
+	return nil, store.Span{From: q.next[p], To: min(q.done[p].GapEnd(q.next[p]), t.tails[p])}
 }
 
 // again leases what came back.
@@ -230,16 +231,16 @@ func (t *taker) again(p int, back []*lease) error {
 
 // fetches tells whether a lease is yet as fetch has left it: it was not leased, and nobody settled it
 // meanwhile. The caller holds mu.
-func (q *queue) fetches(l *lease) bool { return q.leases[l.slot] == l && l.state == fetching }
+func (c *consumer) fetches(l *lease) bool { return l.q.leases[l.slot] == l && l.state == fetching }
 
 // fetched gives back what was fetched and not leased, also after a panic.
-func (q *queue) fetched(back []*lease) {
-	q.of.mu.Lock()
-	defer q.of.mu.Unlock()
+func (c *consumer) fetched(back []*lease) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
 	for _, l := range back {
-		if q.fetches(l) {
-			q.unlist(l)
-			q.giveBack(l)
+		if c.fetches(l) {
+			c.unlist(l)
+			c.giveBack(l)
 		}
 	}
 }
@@ -255,13 +256,13 @@ func (t *taker) unread(p int, span store.Span) error {
 	t.tick()
 	for i := range t.looked {
 		k := &t.looked[i]
-		if t.offer(k, store.Span{From: min(c.passed[p], k.pos), To: k.pos}); t.stop || t.limited {
+		if t.offer(k, store.Span{From: min(t.q.passed[p], k.pos), To: k.pos}); t.stop || t.limited {
 			end = k.pos
 			break
 		}
-		c.passed[p] = k.pos + 1
+		t.q.passed[p] = k.pos + 1
 	}
-	c.next[p] = max(c.next[p], end)
+	t.q.next[p] = max(t.q.next[p], end)
 	c.mu.Unlock()
 	return t.confirm(p)
 }
@@ -270,7 +271,7 @@ func (t *taker) unread(p int, span store.Span) error {
 func (t *taker) lifo(p int) error {
 	c := t.s.c
 	c.mu.Lock()
-	limited := len(c.leases) >= t.most
+	limited := int(c.held.Load()) >= t.most
 	c.mu.Unlock()
 	if limited {
 		return t.newestBack(p)
@@ -295,7 +296,7 @@ func (t *taker) lifo(p int) error {
 				break
 			}
 			if upper = k.pos - 1; i == len(t.looked)-1 && end < low {
-				if l := c.leases[k.slot]; l != nil && l.state != settling {
+				if l := t.q.leases[k.slot]; l != nil && l.state != settling {
 					l.From = min(l.From, low) // it is the oldest of the span
 				}
 			}
@@ -316,20 +317,20 @@ func (t *taker) lifo(p int) error {
 // without a message above it. It leaves off what is leased at its upper end. pos is 0 at the end; low
 // is above pos where there is more to skip.
 func (t *taker) pickDown(p int, pos, upper uint64) (low, top, up uint64) {
-	c := t.s.c
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	t.edits = c.topic.lanes[p].edits.Load()
+	q := t.q
+	q.of.mu.Lock()
+	defer q.of.mu.Unlock()
+	t.edits = q.topic.lanes[p].edits.Load()
 	for n := 0; ; n++ {
-		if next := c.done[p].Prev(pos); next != pos {
+		if next := q.done[p].Prev(pos); next != pos {
 			pos, upper = next, next
 		}
 		if pos == 0 {
 			return 0, 0, 0
 		}
-		l := c.leases[slot{uint8(p), pos}] // #nosec G115 -- a priority is 1 to 9
+		l := q.leases[slot{uint8(p), pos}] // #nosec G115 -- a priority is 1 to 9
 		if l == nil || l.state == ready {
-			return c.done[p].GapStart(pos), pos, upper
+			return q.done[p].GapStart(pos), pos, upper
 		}
 		if n == takeRecords {
 			return pos + 1, pos, upper
@@ -343,7 +344,7 @@ func (t *taker) pickDown(p int, pos, upper uint64) (low, top, up uint64) {
 func (t *taker) newestBack(p int) error {
 	c := t.s.c
 	c.mu.Lock()
-	list := slices.Clone(c.ready[p])
+	list := slices.Clone(t.q.ready[p])
 	c.mu.Unlock()
 	slices.SortFunc(list, func(a, b *lease) int { return b.slot.compare(a.slot) })
 	for part := range slices.Chunk(list, settleChunk) {
@@ -352,9 +353,9 @@ func (t *taker) newestBack(p int) error {
 		}
 		var back []*lease
 		c.mu.Lock()
-		t.edits = c.topic.lanes[p].edits.Load()
+		t.edits = t.q.topic.lanes[p].edits.Load()
 		for _, l := range part {
-			if c.leases[l.slot] == l && l.state == ready && len(back) < t.o.Max-t.n {
+			if t.q.leases[l.slot] == l && l.state == ready && len(back) < t.o.Max-t.n {
 				back = append(back, c.fetch(l))
 			}
 		}
@@ -386,7 +387,7 @@ func (t *taker) read(p int, span store.Span, down bool) (end uint64, err error) 
 	t.step()
 	c := t.s.c
 	c.mu.Lock()
-	most := max(min(t.o.Max-t.n, t.most-len(c.leases)), 1)
+	most := max(min(t.o.Max-t.n, t.most-int(c.held.Load())), 1)
 	c.mu.Unlock()
 	from := span.From
 	if end = span.To + 1; down {
@@ -441,11 +442,11 @@ func (t *taker) offer(k *looked, span store.Span) {
 	if k.msg < 0 || !k.over.IsZero() && !k.over.After(t.over) {
 		return
 	}
-	l := c.leases[k.slot]
+	l := t.q.leases[k.slot]
 	switch {
 	case k.back != nil && (l != k.back || l.state != fetching):
 		return
-	case k.back == nil && (l != nil && l.state != ready || c.done[k.priority].Has(k.pos)):
+	case k.back == nil && (l != nil && l.state != ready || t.q.done[k.priority].Has(k.pos)):
 		return
 	}
 	m := &t.msgs[k.msg]
@@ -453,7 +454,7 @@ func (t *taker) offer(k *looked, span store.Span) {
 		t.stop = true
 		return
 	}
-	if l == nil && len(c.leases) >= t.most {
+	if l == nil && int(c.held.Load()) >= t.most {
 		t.limited = true
 		return
 	}
@@ -464,10 +465,10 @@ func (t *taker) offer(k *looked, span store.Span) {
 	if !t.o.Hold {
 		until = t.s.b.since(t.now.Add(c.def.Load().AckTimeout))
 	}
-	if l = c.lease(k.slot, span, k.id, until); l == nil {
+	if l = t.q.lease(k.slot, span, k.id, until); l == nil {
 		return
 	}
-	m.DeliveryCount, m.lease = int(l.count), leaseRef{k.slot, l.seq}
+	m.DeliveryCount, m.lease = int(l.count), leaseRef{t.q, k.slot, l.seq}
 	if t.o.stream != nil {
 		t.o.stream.add(l, m.ID)
 	}
@@ -481,7 +482,7 @@ func (t *taker) offer(k *looked, span store.Span) {
 func (t *taker) confirm(p int) error {
 	t.msgs = t.msgs[:t.n]
 	c := t.s.c
-	if t.n == t.begun || c.topic.lanes[p].edits.Load() == t.edits {
+	if t.n == t.begun || t.q.topic.lanes[p].edits.Load() == t.edits {
 		return nil
 	}
 	there := make([]bool, t.n)
@@ -506,7 +507,7 @@ func (t *taker) confirm(p int) error {
 	n := t.begun
 	for i := t.begun; i < t.n; i++ {
 		if !there[i] {
-			if l := c.delivery(t.msgs[i].lease); l != nil {
+			if l := t.msgs[i].lease.lease(); l != nil {
 				c.unlist(l)
 				c.drop(l)
 			}
@@ -524,14 +525,14 @@ func (t *taker) add(rec *store.Record) {
 	if t.msgs == nil {
 		t.msgs = make([]Message, 0, min(t.o.Max, 128))
 	}
-	t.msgs = append(t.msgs, t.s.message(rec, t.keep(rec.Payload)))
+	t.msgs = append(t.msgs, t.s.message(t.q, rec, t.keep(rec.Payload)))
 }
 
 // message makes what a consumer gets of a record, but for what its delivery adds.
-func (s Subscription) message(rec *store.Record, payload []byte) Message {
+func (s Subscription) message(q *queue, rec *store.Record, payload []byte) Message {
 	return Message{
 		ID:         s.b.idOf(rec),
-		Topic:      s.c.topic.def.Load().Name,
+		Topic:      q.topic.def.Load().Name,
 		Created:    rec.Created,
 		Expiration: int64(rec.Expiration),
 		ExpireAt:   rec.ExpireAt(),

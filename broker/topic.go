@@ -123,9 +123,9 @@ type topic struct {
 	producers map[string]*producer // by username; guarded by Broker.mu
 	revision  string               // of def; guarded by Broker.mu
 
-	consumers atomic.Pointer[[]*consumer] // replaced, never changed
-	waiting   atomic.Int32                // long polls that wait in all consumers
-	delayed   atomic.Int64                // stored messages that wait for their delay
+	queues  atomic.Pointer[[]*queue] // one for each of its consumers; replaced, never changed
+	waiting atomic.Int32             // long polls that wait in all consumers
+	delayed atomic.Int64             // stored messages that wait for their delay
 
 	counters    counters
 	lastPublish atomic.Int64 // unix microseconds; 0: never, as far as is known
@@ -142,8 +142,8 @@ type topic struct {
 	touched     bool  // listed in draft.topics
 }
 
-func (t *topic) list() []*consumer {
-	if l := t.consumers.Load(); l != nil {
+func (t *topic) list() []*queue {
+	if l := t.queues.Load(); l != nil {
 		return *l
 	}
 	return nil

@@ -156,7 +156,7 @@ func intersect(spans []store.Span, c *store.Cursor) []store.Span {
 
 // discard removes messages of a lane that not all consumers are done with: they have expired, or an
 // administrator deletes them. Positions are ascending, and each has a message. It returns for how many
-// messages of each consumer that was, in the order of the topic's list.
+// messages of each queue that was, in the order of the topic's list.
 func (d *draft) discard(t *topic, prio int, positions []uint64) []int {
 	l := d.touchLane(t, prio)
 	l.stale, l.settled = true, true // what all are done with behind them may be at the head now
@@ -174,8 +174,8 @@ func (d *draft) discard(t *topic, prio int, positions []uint64) []int {
 	list := t.list()
 	missed := make([]int, len(list))
 	all, none := 0, 0
-	for i, c := range list {
-		switch missed[i] = n - c.doneNow(prio).CountOf(positions); missed[i] {
+	for i, q := range list {
+		switch missed[i] = n - q.doneNow(prio).CountOf(positions); missed[i] {
 		case n:
 			all++
 		case 0:
@@ -187,9 +187,9 @@ func (d *draft) discard(t *topic, prio int, positions []uint64) []int {
 		base = n // see CursorState.Finished
 		l.nextSkipped += uint64(n)
 	}
-	for i, c := range list {
+	for i, q := range list {
 		if missed[i] != base {
-			w := d.progress(&c.queue, prio)
+			w := d.progress(q, prio)
 			w.finished = uint64(int64(w.finished) + int64(missed[i]-base)) // #nosec G115 -- a count of messages is far below 2^63
 		}
 	}
@@ -199,17 +199,17 @@ func (d *draft) discard(t *topic, prio int, positions []uint64) []int {
 // forget makes the queues of a topic forget messages that were discarded, positions of a lane. Whoever
 // has one in flight can still settle it.
 func (t *topic) forget(prio int, positions []uint64) {
-	for _, c := range t.list() {
-		if c.done[prio].Lowest() > positions[len(positions)-1] {
+	for _, q := range t.list() {
+		if q.done[prio].Lowest() > positions[len(positions)-1] {
 			continue
 		}
-		c.mu.Lock()
-		if c.next[prio] > positions[0] || len(c.leases) > 0 || len(c.attempts) > 0 {
-			c.discarded(prio, positions)
-			c.fray(prio)
-			t.refloor(c, prio)
+		q.of.mu.Lock()
+		if q.next[prio] > positions[0] || len(q.leases) > 0 || len(q.attempts) > 0 {
+			q.discarded(prio, positions)
+			q.fray(prio)
+			t.refloor(q, prio)
 		}
-		c.mu.Unlock()
+		q.of.mu.Unlock()
 	}
 }
 
@@ -224,8 +224,8 @@ func (q *queue) discarded(prio int, positions []uint64) {
 		case l != nil:
 			done.Add(l.From, l.To)
 			if l.state == ready || l.state == deferred || l.state == blocked {
-				q.unlist(l)
-				q.drop(l)
+				q.of.unlist(l)
+				q.of.drop(l)
 			}
 		case pos < q.next[prio]:
 			done.Add(pos, pos)
