@@ -75,6 +75,7 @@ type Stored struct {
 	Size       int    // bytes of the payload
 	Payload    []byte // the first of them, as many as were asked for
 	State      State  // with BrowseOptions.Consumer, else StateInFlight or StateDeferred where it is for anybody
+	Extra      *Extra // not to be changed; nil: nothing
 	Deliveries int    // with BrowseOptions.Consumer: how often it was delivered, as far as is known
 }
 

@@ -207,6 +207,7 @@ func (b *Broker) stored(t *topic, r *store.Record, n int) Stored {
 		MIMEType:   r.MIMEType,
 		Size:       len(r.Payload),
 		Payload:    bytes.Clone(r.Payload[:n:n]),
+		Extra:      r.Extra,
 	}
 }
 

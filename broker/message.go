@@ -28,6 +28,10 @@ type Publication struct {
 	ID         string // 1 to 200 characters, none of them a control character; default: made by the broker
 	Delay      int64  // seconds before it can be delivered; default 0
 
+	CorrelationID string      // what consumers connect it with: at most 256 characters, none of them a control character
+	ReplyTo       string      // where an answer to it is expected: as CorrelationID
+	Attributes    []Attribute // at most 32, of 8 KiB together, in any order; not to be changed until the publish returns
+
 	producer string // see WithProducer
 }
 
@@ -49,6 +53,11 @@ type Message struct {
 	MIMEType      string
 	DeliveryCount int // 1 at the first delivery
 	Payload       []byte
+
+	CorrelationID string
+	ReplyTo       string
+	Attributes    []Attribute // by name, in lower case; not to be changed
+	DeadLetter    *DeadLetter // where it failed, if it was moved to a dead-letter topic; not to be changed
 
 	lease leaseRef // under which it was handed out
 }
@@ -119,6 +128,9 @@ func (p *Publication) validate(maxPayload int64) error {
 		if err := CheckMessageID(p.ID); err != nil {
 			return err
 		}
+	}
+	if err := p.validateExtra(); err != nil {
+		return err
 	}
 	if len(p.producer) > MaxName || !printable(p.producer) {
 		return Invalidf("producer %q: allowed are at most %d bytes without control characters", clip.Input(p.producer), MaxName).of("producer")

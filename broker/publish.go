@@ -3,6 +3,7 @@ package broker
 import (
 	"context"
 	"fmt"
+	"slices"
 	"time"
 
 	"pipit/broker/clip"
@@ -64,6 +65,19 @@ func WithID(id string) PublishOption { return func(p *Publication) { p.ID = id }
 // WithDelay sets how many seconds pass before the message can be delivered.
 func WithDelay(seconds int64) PublishOption { return func(p *Publication) { p.Delay = seconds } }
 
+// WithCorrelationID sets what consumers connect the message with.
+func WithCorrelationID(id string) PublishOption {
+	return func(p *Publication) { p.CorrelationID = id }
+}
+
+// WithReplyTo sets where an answer to the message is expected.
+func WithReplyTo(s string) PublishOption { return func(p *Publication) { p.ReplyTo = s } }
+
+// WithAttributes adds attributes.
+func WithAttributes(list ...Attribute) PublishOption {
+	return func(p *Publication) { p.Attributes = append(slices.Clip(p.Attributes), list...) }
+}
+
 // WithProducer sets the display name of the producer, at most 256 bytes, instead of Options.ServiceName.
 func WithProducer(name string) PublishOption { return func(p *Publication) { p.producer = name } }
 
@@ -119,16 +133,17 @@ func (p Publisher) Publish(pub Publication) (Receipt, error) {
 	now := time.Now()
 	op := p.b.newPublishOp()
 	op.reset(p, 1)
-	p.record(op.add(), &pub, now)
-	op.bytes = int64(len(pub.Payload))
+	r := op.add()
+	p.record(r, &pub, now)
+	op.bytes = int64(len(pub.Payload) + extraSize(r))
 	err := p.b.commits.wait(&op.task)
-	var r Receipt
+	var receipt Receipt
 	if err == nil {
 		p.markSeen(now)
-		r = op.receipt(p.b, 0)
+		receipt = op.receipt(p.b, 0)
 	}
 	op.release()
-	return r, err
+	return receipt, err
 }
 
 // PublishBatch publishes messages in one commit: all of them are stored or, with an error, none. At
@@ -145,8 +160,9 @@ func (p Publisher) PublishBatch(pubs []Publication) ([]Receipt, error) {
 		if err := pubs[i].validate(p.b.maxPayload.Load()); err != nil {
 			return nil, err
 		}
-		p.record(op.add(), &pubs[i], now)
-		op.bytes += int64(len(pubs[i].Payload))
+		r := op.add()
+		p.record(r, &pubs[i], now)
+		op.bytes += int64(len(pubs[i].Payload) + extraSize(r))
 	}
 	if err := p.b.commits.wait(&op.task); err != nil {
 		return nil, err
@@ -178,6 +194,7 @@ func (p Publisher) record(r *store.Record, pub *Publication, now time.Time) {
 		Producer:   p.name,
 		MIMEType:   pub.MIMEType,
 		Payload:    pub.Payload,
+		Extra:      pub.extra(),
 	}
 	if pub.Expiration == 0 {
 		r.Expiration = uint32(max(0, def.Expiration)) // #nosec G115 -- validate has bounded it

@@ -401,7 +401,7 @@ func (t *taker) read(p int, span store.Span, down bool) (end uint64, err error) 
 			}
 			if t.look(rec, nil) {
 				most--
-				bytes += len(rec.Payload)
+				bytes += len(rec.Payload) + extraSize(rec)
 			}
 			if t.refused {
 				end = rec.Pos
@@ -424,7 +424,7 @@ func (t *taker) read(p int, span store.Span, down bool) (end uint64, err error) 
 func (t *taker) look(rec *store.Record, back *lease) bool {
 	k := looked{slot: slot{rec.Priority, rec.Pos}, back: back, id: rec.ID, msg: -1, over: rec.ExpireAt()}
 	if k.over.IsZero() || k.over.After(t.over) {
-		if t.o.Room != nil && !t.o.Room(len(rec.Payload)) {
+		if t.o.Room != nil && !t.o.Room(len(rec.Payload)+extraSize(rec)) {
 			t.refused = true
 			return false
 		}
@@ -530,7 +530,7 @@ func (t *taker) add(rec *store.Record) {
 
 // message makes what a consumer gets of a record, but for what its delivery adds.
 func (s Subscription) message(q *queue, rec *store.Record, payload []byte) Message {
-	return Message{
+	m := Message{
 		ID:         s.b.idOf(rec),
 		Topic:      q.topic.def.Load().Name,
 		Created:    rec.Created,
@@ -541,6 +541,8 @@ func (s Subscription) message(q *queue, rec *store.Record, payload []byte) Messa
 		MIMEType:   rec.MIMEType,
 		Payload:    payload,
 	}
+	m.setExtra(rec.Extra)
+	return m
 }
 
 // keep copies a payload, which is valid only while the View lasts.
