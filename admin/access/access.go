@@ -101,7 +101,7 @@ func (u *Users) Flush(now time.Time) {
 	u.changing.Lock()
 	defer u.changing.Unlock()
 	var (
-		docs  = slices.Clone(u.sessions.gone)
+		docs  = slices.Clone(u.sessions.unstored)
 		over  []*session
 		after []func() // what changes in memory when docs are stored
 	)
@@ -134,7 +134,7 @@ func (u *Users) Flush(now time.Time) {
 	for _, f := range after {
 		f()
 	}
-	u.sessions.gone = nil
+	u.sessions.unstored = nil
 	u.sessions.mu.Lock()
 	for _, s := range over {
 		delete(u.sessions.byHash, s.hash)

@@ -66,9 +66,9 @@ type session struct {
 
 // sessions are those that are not over, by their hashes.
 type sessions struct {
-	mu     sync.RWMutex
-	byHash map[secretHash]*session // guarded by mu
-	gone   []broker.Document       // deletions that are still to be stored; guarded by Users.changing
+	mu       sync.RWMutex
+	byHash   map[secretHash]*session // guarded by mu
+	unstored []broker.Document       // deletions that are still to be stored; guarded by Users.changing
 }
 
 func (s *session) lastUsed() time.Time { return time.Unix(0, s.used.Load()) }
@@ -234,7 +234,7 @@ func (u *Users) commitEnd(ctx context.Context, ended []broker.Document, entry br
 		err = u.b.PutDocuments(ctx, ended...)
 	}
 	if err != nil {
-		u.sessions.gone = append(u.sessions.gone, ended...)
+		u.sessions.unstored = append(u.sessions.unstored, ended...)
 	}
 	u.log.Warn("the end of sessions was not stored, or not the audit entry of it", "error", err)
 	u.trail.LogUnstored(&entry)

@@ -61,13 +61,13 @@ func (m *Monitor) Situation(age time.Duration) Situation {
 	m.situationMu.Lock()
 	defer m.situationMu.Unlock()
 	if now := time.Now(); m.situation.at.IsZero() || now.Sub(m.situation.at) >= age {
-		m.situation = m.look(now)
+		m.situation = m.assess(now)
 	}
 	return m.situation
 }
 
-// look looks at every object.
-func (m *Monitor) look(now time.Time) Situation {
+// assess looks at every object.
+func (m *Monitor) assess(now time.Time) Situation {
 	topics, consumers := m.b.Topics(), m.b.Consumers()
 	found := Situation{at: now}
 	ages := m.oldest(consumers)

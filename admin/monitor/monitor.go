@@ -165,7 +165,7 @@ type Monitor struct {
 	dayMeter  meter
 	samples   int                        // taken so far
 	topics    map[string]*topicStats     // those that had traffic
-	seen      map[string]broker.Counters // counters of the other topics, at their last sample
+	counted   map[string]broker.Counters // counters of the other topics, at their last sample
 
 	agesMu sync.Mutex // held while ages are looked for
 	ages   map[uint32]time.Time
@@ -187,12 +187,12 @@ func New(b *broker.Broker, prefix string, began time.Time) *Monitor {
 		hour:    newRing(sampleStep, hourSlots),
 		day:     newRing(daySteps*sampleStep, daySlots),
 		topics:  map[string]*topicStats{},
-		seen:    map[string]broker.Counters{},
+		counted: map[string]broker.Counters{},
 	}
 	c := b.Totals().Counters
 	m.meter, m.dayMeter = meter{c, began}, meter{c, began}
 	for _, t := range b.Topics() {
-		m.seen[t.Name] = t.Counters
+		m.counted[t.Name] = t.Counters
 	}
 	return m
 }
@@ -254,15 +254,15 @@ func (m *Monitor) sampleTopics(now time.Time, minute int) {
 		exists[t.Name] = true
 		ts := m.topics[t.Name]
 		if ts == nil {
-			before, known := m.seen[t.Name]
+			before, known := m.counted[t.Name]
 			if before == t.Counters {
 				if !known {
-					m.seen[t.Name] = t.Counters
+					m.counted[t.Name] = t.Counters
 				}
 				continue
 			}
 			if ts = m.addTopic(t.Name, before, now); ts == nil {
-				m.seen[t.Name] = t.Counters
+				m.counted[t.Name] = t.Counters
 				continue
 			}
 		}
@@ -283,9 +283,9 @@ func (m *Monitor) sampleTopics(now time.Time, minute int) {
 			delete(m.topics, name)
 		}
 	}
-	for name := range m.seen {
+	for name := range m.counted {
 		if !exists[name] {
-			delete(m.seen, name)
+			delete(m.counted, name)
 		}
 	}
 }
@@ -295,7 +295,7 @@ func (m *Monitor) addTopic(name string, before broker.Counters, now time.Time) *
 	if len(m.topics) >= maxTopicRings {
 		for name, t := range m.topics {
 			if now.Sub(t.busy) > topicDaySlots*topicDaySteps*time.Minute {
-				m.seen[name] = t.meter.last
+				m.counted[name] = t.meter.last
 				delete(m.topics, name)
 			}
 		}
@@ -312,7 +312,7 @@ func (m *Monitor) addTopic(name string, before broker.Counters, now time.Time) *
 		busy:     now,
 	}
 	m.topics[name] = t
-	delete(m.seen, name)
+	delete(m.counted, name)
 	return t
 }
 
@@ -368,7 +368,7 @@ func (m *Monitor) expired(topics []broker.TopicInfo) map[string]int64 {
 			t.hour.each(func(p point) { sum += float64(p.expired) })
 			sum += since(now, t.meter.last.Expired)
 		} else {
-			sum = since(now, m.seen[name].Expired)
+			sum = since(now, m.counted[name].Expired)
 		}
 		if sum > 0 {
 			list[name] = int64(sum)

@@ -206,8 +206,8 @@ func TestHistory(t *testing.T) {
 			t.Fatal(err)
 		}
 		pass(time.Minute)
-		if len(m.topics) != 0 || len(m.seen) != 0 {
-			t.Errorf("%d topics are remembered", len(m.topics)+len(m.seen))
+		if len(m.topics) != 0 || len(m.counted) != 0 {
+			t.Errorf("%d topics are remembered", len(m.topics)+len(m.counted))
 		}
 	})
 }
@@ -225,7 +225,7 @@ func TestSince(t *testing.T) {
 
 func TestTopicsAreBounded(t *testing.T) {
 	now := time.Now()
-	m := &Monitor{topics: map[string]*topicStats{}, seen: map[string]broker.Counters{}}
+	m := &Monitor{topics: map[string]*topicStats{}, counted: map[string]broker.Counters{}}
 	for i := range maxTopicRings {
 		if m.addTopic(strconv.Itoa(i), broker.Counters{}, now) == nil {
 			t.Fatal(i)

@@ -178,7 +178,7 @@ func (p *parser) members(at jsonStep, depth int, read func(at jsonStep) error) e
 	if depth == maxNesting {
 		return tooDeep()
 	}
-	seen := map[string]bool{}
+	names := map[string]bool{}
 	for p.more() {
 		t, err := p.token()
 		if err != nil {
@@ -187,12 +187,12 @@ func (p *parser) members(at jsonStep, depth int, read func(at jsonStep) error) e
 		name, _ := t.(string)
 		to := jsonStep{&at, name, -1}
 		switch {
-		case seen[name]:
+		case names[name]:
 			return gate.Malformed("body: %q is given twice", clip.Input(Node{at: to}.name()))
-		case len(seen) == maxMembers:
+		case len(names) == maxMembers:
 			return gate.Malformed("body: allowed are at most %d members of an object", maxMembers)
 		}
-		seen[name] = true
+		names[name] = true
 		if err := read(to); err != nil {
 			return err
 		}

@@ -49,7 +49,7 @@ type zatoReader struct {
 	usernames map[string]bool
 	named     map[string][]string        // usernames, by name
 	clients   map[string]string          // usernames, by name in Zato
-	seen      map[string]bool            // warnings
+	warned    map[string]bool            // warnings
 	origin    map[broker.Kind][]jsonStep // items that the objects were made of
 }
 
@@ -71,7 +71,7 @@ func (o *Objects) zatoDefinitions(in *importReader, list, topic string) (*Import
 		usernames:    map[string]bool{},
 		named:        map[string][]string{},
 		clients:      map[string]string{},
-		seen:         map[string]bool{},
+		warned:       map[string]bool{},
 		origin:       map[broker.Kind][]jsonStep{},
 	}
 	z.d = &Importing{pointer: z.pointer}
@@ -398,8 +398,8 @@ func (z *zatoReader) username(item Node, name string) string {
 
 func (z *zatoReader) warn(format string, args ...any) {
 	s := fmt.Sprintf(format, args...)
-	if !z.seen[s] {
-		z.seen[s] = true
+	if !z.warned[s] {
+		z.warned[s] = true
 		z.d.warnings = append(z.d.warnings, s)
 	}
 }
