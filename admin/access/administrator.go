@@ -68,7 +68,7 @@ func SetAdministratorPassword(ctx context.Context, b *broker.Broker, name, passw
 }
 
 // local is who acts through the functions of this package.
-var local = gate.Actor{Name: gate.CommandLine, Via: "file"}
+var local = gate.Actor{Name: gate.CommandLine, Via: gate.File}
 
 // hashPassword checks a name and a password and returns the password's hash.
 func hashPassword(name, password string) (string, error) {

@@ -44,14 +44,14 @@ func CallerOf(ctx context.Context) Caller {
 // neither. The errors are gate.ErrNoSignIn for a token that is not valid, which nobody can guess and nothing counts, and
 // gate.ErrForeign for a change that a page of another origin sends: it could have no token.
 func (u *Users) Identify(r *http.Request) (Caller, error) {
-	who := Caller{Actor: gate.Actor{Via: "web", Addr: u.reach.Addr(r)}}
+	who := Caller{Actor: gate.Actor{Via: gate.Web, Addr: u.reach.Addr(r)}}
 	if gate.IsLocal(r) {
-		who.Actor = gate.Actor{Name: gate.CommandLine, Via: "file", Access: gate.Admin}
+		who.Actor = gate.Actor{Name: gate.CommandLine, Via: gate.File, Access: gate.Admin}
 		return who, nil
 	}
 	now := time.Now()
 	if gate.IsAPI(r) {
-		who.Via = "api"
+		who.Via = gate.API
 		if text, ok := bearer(r); ok {
 			t := u.token(text, now)
 			if t == nil {
@@ -80,7 +80,7 @@ func bearer(r *http.Request) (string, bool) {
 // SignIn begins a session of an administrator, whose cookie it sets. The errors are Unauthorized;
 // TooMany, after too many failures, until their window ends; and Unavailable.
 func (u *Users) SignIn(ctx context.Context, w http.ResponseWriter, r *http.Request, name, password string) error {
-	who := gate.Actor{Via: "web", Addr: u.reach.Addr(r)}
+	who := gate.Actor{Via: gate.Web, Addr: u.reach.Addr(r)}
 	account, right, err := u.checkPassword(ctx, name, password, who.Addr)
 	if err != nil {
 		return err

@@ -90,7 +90,7 @@ func (u *Users) CheckSetupKey(ctx context.Context, who gate.Actor, key string) e
 // SetUp creates the first administrator and begins a session of it, whose cookie it sets. The errors
 // are those of CheckSetupKey and CreateAdministrator.
 func (u *Users) SetUp(ctx context.Context, w http.ResponseWriter, r *http.Request, key, name, password string) error {
-	who := gate.Actor{Via: "web", Addr: u.reach.Addr(r)}
+	who := gate.Actor{Via: gate.Web, Addr: u.reach.Addr(r)}
 	if err := u.CheckSetupKey(ctx, who, key); err != nil {
 		return err
 	}

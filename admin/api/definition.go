@@ -30,8 +30,8 @@ func (a *API) export(w http.ResponseWriter, r *http.Request, _ gate.Params) erro
 	if err != nil {
 		return err
 	}
-	if !gate.IsLocal(r) {
-		a.Trail.Note(r.Context(), gate.ActorOf(r.Context()), audit.Export, "")
+	if who := gate.ActorOf(r.Context()); who.Via != gate.File {
+		a.Trail.Note(r.Context(), who, audit.Export, "")
 	}
 	w.Header().Set("Content-Disposition", `attachment; filename="pipit-definitions.json"`)
 	return replyJSON(w, http.StatusOK, body)

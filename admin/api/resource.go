@@ -1,6 +1,7 @@
 package api
 
 import (
+	"context"
 	"net/http"
 
 	"pipit/admin/gate"
@@ -33,9 +34,9 @@ func (n resource[T]) show(v *T, who gate.Actor) {
 }
 
 // revealed is to be called with what show has let be shown.
-func (n resource[T]) revealed(r *http.Request, v *T) {
-	if n.Reveal != nil && gate.ActorOf(r.Context()).Access >= gate.Write {
-		n.Reveal(r, v)
+func (n resource[T]) revealed(ctx context.Context, v *T) {
+	if n.Reveal != nil && gate.ActorOf(ctx).Access >= gate.Write {
+		n.Reveal(ctx, v)
 	}
 }
 
@@ -64,7 +65,7 @@ func (n resource[T]) list(w http.ResponseWriter, r *http.Request, _ gate.Params)
 		n.show(&page.Items[i], gate.ActorOf(r.Context()))
 	}
 	if len(page.Items) > 0 {
-		n.revealed(r, nil)
+		n.revealed(r.Context(), nil)
 	}
 	return reply(w, http.StatusOK, page)
 }
@@ -93,7 +94,7 @@ func (n resource[T]) get(w http.ResponseWriter, r *http.Request, p gate.Params) 
 	if err != nil {
 		return err
 	}
-	n.revealed(r, &v)
+	n.revealed(r.Context(), &v)
 	return n.reply(w, r, http.StatusOK, v)
 }
 
@@ -128,7 +129,7 @@ func (n resource[T]) edit(w http.ResponseWriter, r *http.Request, p gate.Params)
 	if n.Warnings != nil {
 		*n.Warnings(&v) = *n.Warnings(&edited)
 	}
-	n.revealed(r, &v)
+	n.revealed(r.Context(), &v)
 	return n.reply(w, r, http.StatusOK, v)
 }
 

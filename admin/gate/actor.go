@@ -26,10 +26,17 @@ func AccessOf(scope string) Access { return Access(max(0, slices.Index(Scopes[:]
 // Actor is who does something, for permissions and the audit log.
 type Actor struct {
 	Name   string // administrator, or "token NAME"; empty: nobody has signed in
-	Via    string // "web", "api" or "file"
+	Via    string // the door: Web, API or File
 	Addr   string // IP address
 	Access Access
 }
+
+// Doors that an actor comes through.
+const (
+	Web  = "web"
+	API  = "api"
+	File = "file" // the command line, with the database file in hand: it may do everything
+)
 
 // Names of actors that are no administrators. No administrator can have one of these.
 const (

@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"context"
 	"fmt"
-	"net/http"
 
 	"pipit/admin/audit"
 	"pipit/admin/gate"
@@ -105,15 +104,15 @@ func (c *Consumer) definition() broker.Consumer {
 	return def
 }
 
-// NoteReveal notes that who asks is shown the SubKey of a consumer, or those of many, where c is nil. Who has the
+// NoteReveal notes that the actor of ctx is shown the SubKey of a consumer, or those of many, where c is nil. Who has the
 // file in hand needs nobody to show them.
-func (o *Objects) NoteReveal(r *http.Request, c *Consumer) {
+func (o *Objects) NoteReveal(ctx context.Context, c *Consumer) {
 	object := ""
 	if c != nil {
 		object = OfTopic(c.Client, c.Topic)
 	}
-	if !gate.IsLocal(r) {
-		o.trail.Note(r.Context(), gate.ActorOf(r.Context()), audit.Reveal, object)
+	if who := gate.ActorOf(ctx); who.Via != gate.File {
+		o.trail.Note(ctx, who, audit.Reveal, object)
 	}
 }
 

@@ -151,18 +151,18 @@ func (d *Importing) secrets(done *broker.Changed) (given broker.Definition) {
 
 func importOf(done *broker.Changed) Import {
 	out := Import{Plan: make([]PlanAction, 0, len(done.Clients)+len(done.Topics)+len(done.Producers)+len(done.Consumers))}
-	plan(&out, broker.KindClient, done.Clients, broker.ClientFields, func(c *broker.Client) string { return c.Username })
-	plan(&out, broker.KindTopic, done.Topics, broker.TopicFields, func(t *broker.Topic) string { return t.Name })
-	plan(&out, broker.KindProducer, done.Producers, broker.ProducerFields, func(p *broker.Producer) string { return OfTopic(p.Client, p.Topic) })
-	plan(&out, broker.KindConsumer, done.Consumers, broker.ConsumerFields, func(c *broker.Consumer) string { return OfTopic(c.Client, c.Topic) })
+	addActions(&out, broker.KindClient, done.Clients, broker.ClientFields, func(c *broker.Client) string { return c.Username })
+	addActions(&out, broker.KindTopic, done.Topics, broker.TopicFields, func(t *broker.Topic) string { return t.Name })
+	addActions(&out, broker.KindProducer, done.Producers, broker.ProducerFields, func(p *broker.Producer) string { return OfTopic(p.Client, p.Topic) })
+	addActions(&out, broker.KindConsumer, done.Consumers, broker.ConsumerFields, func(c *broker.Consumer) string { return OfTopic(c.Client, c.Topic) })
 	for _, c := range done.Made {
 		out.SubKeys = append(out.SubKeys, MadeKey{c.Client, c.Topic, c.SubKey})
 	}
 	return out
 }
 
-// plan adds what becomes of the objects of a kind.
-func plan[T any](out *Import, kind broker.Kind, list []broker.Outcome[T], fields broker.Fields[T], key func(*T) string) {
+// addActions adds what becomes of the objects of a kind.
+func addActions[T any](out *Import, kind broker.Kind, list []broker.Outcome[T], fields broker.Fields[T], key func(*T) string) {
 	for i := range list {
 		o := &list[i]
 		action := PlanAction{Action: o.Action, Kind: kind, Key: key(&o.After)}

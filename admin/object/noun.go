@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"context"
 	"fmt"
-	"net/http"
 	"slices"
 	"strconv"
 
@@ -38,8 +37,8 @@ type Noun[T any] struct {
 	number   func(v *T, made *broker.Changed) // sets the ID of what was made, or nil: it has none
 	Warnings func(*T) *[]string               // about its secrets, or nil: it has none
 
-	Mask   func(*T)                    // takes away what the scope read does not see, or nil
-	Reveal func(r *http.Request, v *T) // notes that who asks was shown what Mask takes away, of one or, where v is nil, of a list; or nil
+	Mask   func(*T)                        // takes away what the scope read does not see, or nil
+	Reveal func(ctx context.Context, v *T) // notes that who asks was shown what Mask takes away, of one or, where v is nil, of a list; or nil
 }
 
 // Key is the key of an object in paths.

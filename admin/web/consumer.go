@@ -113,7 +113,7 @@ func (cp consumerPages) renderConsumer(w http.ResponseWriter, r *http.Request, s
 func (cp consumerPages) pageConsumer(w http.ResponseWriter, r *http.Request, c *object.Consumer) error {
 	reveal := r.URL.Query().Has("reveal") && gate.ActorOf(r.Context()).Access >= gate.Write
 	if reveal {
-		cp.Objects.NoteReveal(r, c)
+		cp.Objects.NoteReveal(r.Context(), c)
 	}
 	return cp.renderConsumer(w, r, http.StatusOK, cp.consumerPage(r, c, reveal))
 }

@@ -64,7 +64,7 @@ func (setupPage) Hint() string     { return passwordHint }
 
 func (lp loginPages) pageSetup(w http.ResponseWriter, r *http.Request, _ gate.Params) error {
 	key := r.URL.Query().Get("key")
-	if err := lp.Users.CheckSetupKey(r.Context(), gate.Actor{Via: "web", Addr: lp.Reach.Addr(r)}, key); err != nil {
+	if err := lp.Users.CheckSetupKey(r.Context(), gate.Actor{Via: gate.Web, Addr: lp.Reach.Addr(r)}, key); err != nil {
 		return err
 	}
 	return lp.render(w, r, "setup", http.StatusOK, view{Title: "Set up", Data: setupPage{Key: key}})
