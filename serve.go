@@ -216,7 +216,7 @@ func (s *service) announce() {
 		s.log.Info("listening for administrators", "addr", s.ownListeners.String(), "urls", strings.Join(s.adminURLs(), ","))
 	}
 	if a := slices.Concat(s.listeners, s.ownListeners).BeyondLoopback(); a != "" && !secure {
-		s.log.Warn("other machines can reach this address and passwords cross the network in the clear: set http.tls_cert and http.tls_key, or put a TLS proxy in front", "address", a)
+		s.log.Warn("other machines can reach this address and passwords cross the network in the clear: set http.tls_cert and http.tls_key, or put a TLS proxy in front", "addr", a)
 	}
 	s.log.Info("listening", "addr", s.listeners.String(), "urls", strings.Join(s.listeners.BaseURLs(secure), ","), "tls", secure,
 		"database", s.cfg.Database.File, "version", version)

@@ -63,7 +63,7 @@ func (s *connections) acceptFailed(err error, addr net.Addr) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if times, ok := s.failed.line(time.Now()); ok {
-		s.log.Error("connections cannot be accepted", "address", addr.String(), "error", err, "times", times)
+		s.log.Error("connections cannot be accepted", "addr", addr.String(), "error", err, "times", times)
 	}
 	if noMoreFiles(err) && s.leaving == 0 {
 		s.evict(nil)

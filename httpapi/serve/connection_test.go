@@ -203,7 +203,7 @@ func TestAcceptFails(t *testing.T) {
 		t.Fatal(err)
 	}
 	c.Close()
-	if s := log.String(); strings.Count(s, "\n") != 1 || !strings.Contains(s, "level=ERROR") || !strings.Contains(s, "address="+fmt.Sprint(tcp.Addr())) {
+	if s := log.String(); strings.Count(s, "\n") != 1 || !strings.Contains(s, "level=ERROR") || !strings.Contains(s, "addr="+fmt.Sprint(tcp.Addr())) {
 		t.Error(s)
 	}
 }

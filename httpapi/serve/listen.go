@@ -41,7 +41,7 @@ func listenAll(ctx context.Context, key string, addrs []string, conns *connectio
 			if !p.optional || !noSuchFamily(err) {
 				break
 			}
-			conns.log.Warn("this machine lacks an address: going on without it", "address", p.addr, "error", err)
+			conns.log.Warn("this machine lacks an address: going on without it", "addr", p.addr, "error", err)
 			missing, err = fmt.Errorf("%s %q: %w", key, addr, err), nil
 		}
 		if err != nil {
