@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"pipit/broker"
 	"pipit/httpapi"
 	"pipit/httpapi/forwarded"
 )
@@ -32,7 +33,7 @@ func (b *binder) check(c *Config) {
 	b.addresses(c)
 	for _, v := range []struct {
 		key string
-		n   Size
+		n   broker.Size
 	}{{"max_batch", c.HTTP.MaxBatch}, {"max_payload", c.HTTP.MaxPayload}} {
 		if c.HTTP.MaxPending < v.n && !b.faulty["http."+v.key] {
 			b.errorf("http.max_pending", "%d: allowed is no less than %s, which is %d", c.HTTP.MaxPending, v.key, v.n)

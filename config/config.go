@@ -42,10 +42,10 @@ type Config struct {
 // HTTP is the table [http]: the addresses of the wire protocol, its limits, TLS and proxies.
 type HTTP struct {
 	Listen         []string      `toml:"listen"`
-	MaxPayload     Size          `toml:"max_payload" min:"1" max:"134217728" reload:"yes"`
-	MaxBatch       Size          `toml:"max_batch" min:"1" max:"1073741824" reload:"yes"`
-	MaxPending     Size          `toml:"max_pending" min:"1" max:"1099511627776" reload:"yes"`
-	MaxReplies     Size          `toml:"max_replies" min:"1" max:"1099511627776" reload:"yes"`
+	MaxPayload     broker.Size   `toml:"max_payload" min:"1" max:"134217728" reload:"yes"`
+	MaxBatch       broker.Size   `toml:"max_batch" min:"1" max:"1073741824" reload:"yes"`
+	MaxPending     broker.Size   `toml:"max_pending" min:"1" max:"1099511627776" reload:"yes"`
+	MaxReplies     broker.Size   `toml:"max_replies" min:"1" max:"1099511627776" reload:"yes"`
 	MaxConnections int64         `toml:"max_connections" min:"1" max:"10000000" reload:"yes"`
 	IdleTimeout    time.Duration `toml:"idle_timeout"`
 	CORSOrigins    []string      `toml:"cors_origins" reload:"yes"`
@@ -161,7 +161,7 @@ func HoldsSecrets(file string) bool {
 
 func holdSecrets[T any](fields broker.Fields[T], objects []T) bool {
 	return slices.ContainsFunc(objects, func(t T) bool {
-		return slices.ContainsFunc(fields, func(f broker.Field[T]) bool { return f.Secret && f.Value(&t) != "" })
+		return slices.ContainsFunc(fields, func(f broker.Field[T]) bool { return f.Secret && !f.IsEmpty(&t) })
 	})
 }
 

@@ -128,7 +128,7 @@ func TestConfigBad(t *testing.T) {
 		{"bad address", "[http]\nlisten = [\"x\"]\n", []string{`:2: http.listen = "x": allowed is host:port with a port of 0 to 65535`}},
 		{"bad port", "[http]\nlisten = [\"x:70000\"]\n", []string{`:2: http.listen = "x:70000": allowed is host:port with a port of 0 to 65535`}},
 		{"text for a list", "[http]\nlisten = \"x:1\"\n", []string{`:2: http.listen = "x:1": allowed is a list of texts in quotes`}},
-		{"numbers in a list", "[http]\nlisten = [1]\n", []string{`:2: http.listen = [1]: allowed is a list of texts in quotes`}},
+		{"numbers in a list", "[http]\nlisten = [1]\n", []string{`:2: http.listen = 1 (item 1): allowed is a list of texts in quotes`}},
 		{"size unit", "[http]\nmax_payload = \"1MB\"\n", []string{`:2: http.max_payload = "1MB": allowed is a size such as 65536, "64KiB" or "1MiB", 1 to 128MiB`}},
 		{"size too small", "[http]\nmax_payload = 0\n", []string{`:2: http.max_payload = 0: allowed is a size such as 65536, "64KiB" or "1MiB", 1 to 128MiB`}},
 		{"size too large", "[http]\nmax_payload = \"1GiB\"\n", []string{`:2: http.max_payload = "1GiB": allowed is a size such as 65536, "64KiB" or "1MiB", 1 to 128MiB`}},
@@ -494,12 +494,14 @@ k = 1
 
 k = '''
 '''
+[arr . sub]
+k = 1
 [ "t" . u ]
 k = 1`
 	want := map[string]int{"a": 1, "b c.d\te": 5, "t": 6, "t.list": 7, "t.list[0]": 8, "t.list[1]": 8, "t.list[2]": 8,
 		"t.tables": 10, "t.tables[0]": 11, "t.tables[0].x": 11, "t.tables[0].y": 11, "t.tables[1]": 12, "t.tables[1].z.u": 12,
 		"t.tables[1].z.u[0]": 12, "t.tables[1].z.u[1]": 12, "t.tables[1].z.u[1].v": 12, "t.s": 13, "arr[0]": 14, "arr[0].k": 15,
-		"arr[1]": 16, "arr[1].k": 18, "t.u": 20, "t.u.k": 21}
+		"arr[1]": 16, "arr[1].k": 18, "arr[1].sub": 20, "arr[1].sub.k": 21, "t.u": 22, "t.u.k": 23}
 	if got := keyLines(text); !reflect.DeepEqual(got, want) {
 		t.Errorf("got %v", got)
 	}

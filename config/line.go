@@ -26,6 +26,8 @@ func keyLines(text string) map[string]int {
 			s.take("]")
 			counts[table]++
 			table = fmt.Sprintf("%s[%d]", table, counts[table]-1)
+		} else if of, within, ok := strings.Cut(table, "."); ok && counts[of] > 0 { // a table in the last element
+			table = fmt.Sprintf("%s[%d].%s", of, counts[of]-1, within)
 		}
 		if _, ok := s.lines[table]; !ok {
 			s.lines[table] = line

@@ -21,9 +21,9 @@ func given[T any](b *binder, path string, fields broker.Fields[T], object *T) {
 		f := &fields[i]
 		at := joinKey(path, f.Name)
 		switch v, _ := f.Value(object).(string); {
-		case f.Required && v == "":
+		case f.Required && f.IsEmpty(object):
 			b.notef(at, "the key %q is missing%s", f.Name, in(path))
-		case f.Options != nil:
+		case f.Options != nil && f.Other == "":
 			b.oneOf(at, v, f.Texts())
 		}
 	}

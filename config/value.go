@@ -2,7 +2,8 @@ package config
 
 import (
 	"fmt"
-	"math"
+	"iter"
+	"maps"
 	"reflect"
 	"slices"
 	"strconv"
@@ -11,17 +12,16 @@ import (
 	"unicode"
 	"unicode/utf8"
 
+	"github.com/BurntSushi/toml"
+
 	"pipit/broker"
 )
-
-// Size is a number of bytes, written as such or as "512KiB", "1MiB", "2GiB".
-type Size int64
 
 // field is a key of a table, or a section: a table or a list of tables.
 type field struct {
 	name      string
 	at        reflect.Value // of a field of a configuration struct
-	get       func() any    // the value of a key: bool, int64, Size, time.Duration, []string or string
+	get       func() any    // the value of a key: []string, or one that a broker.Field has
 	put       func(any)
 	low, high string // bounds of a number, empty where there are none
 	path      bool   // it is the name of a file
@@ -93,11 +93,7 @@ func (f field) grow() reflect.Value {
 // set fills the field from a value of TOML. The error is what follows "key = ".
 func (f field) set(raw any) error {
 	v, allowed, ok := f.parse(raw)
-	texts, _ := v.([]string)
-	if s, isText := raw.(string); isText {
-		texts = []string{s}
-	}
-	for _, s := range texts {
+	for s := range textsIn(raw) {
 		if err := f.plain(s); err != nil {
 			if f.path {
 				err = fmt.Errorf("%w; %s", err, singleQuotes)
@@ -111,10 +107,29 @@ func (f field) set(raw any) error {
 		ok = ok && low.Int() <= n && n <= high.Int()
 	}
 	if !ok {
-		return fmt.Errorf("%s: allowed %s", f.shown(raw), allowed)
+		return fmt.Errorf("%s: allowed %s", f.wrong(raw), allowed)
 	}
 	f.put(v)
 	return nil
+}
+
+// wrong is a value that is refused, for an error: of a list or table the first item that is to blame, with where it is.
+func (f field) wrong(raw any) string {
+	switch raw := raw.(type) {
+	case []any:
+		for i, v := range raw {
+			if _, _, ok := f.parse([]any{v}); !ok {
+				return fmt.Sprintf("%s (item %d)", f.shown(v), i+1)
+			}
+		}
+	case map[string]any:
+		for _, name := range slices.Sorted(maps.Keys(raw)) {
+			if _, _, ok := f.parse(map[string]any{name: raw[name]}); !ok {
+				return fmt.Sprintf("%s (of %s)", f.shown(raw[name]), strconv.Quote(name))
+			}
+		}
+	}
+	return f.shown(raw)
 }
 
 // parse is a value of TOML as one of the field's type, and what is allowed in words. It is false where it is none.
@@ -127,12 +142,12 @@ func (f field) parse(raw any) (v any, allowed string, ok bool) {
 	case int64:
 		v, ok = raw.(int64)
 		return v, "is a whole number", ok
-	case Size:
-		n, ok := raw.(int64)
-		if !ok {
-			n, ok = parseSize(s)
+	case broker.Size:
+		if n, ok := raw.(int64); ok {
+			return broker.Size(n), "", true
 		}
-		return Size(n), `is a size such as 65536, "64KiB" or "1MiB"`, ok
+		n, ok := broker.ParseSize(s)
+		return n, `is a size such as 65536, "64KiB" or "1MiB"`, ok
 	case time.Duration:
 		d, err := time.ParseDuration(s)
 		return d, `is a duration such as "30s" or "5m"`, err == nil
@@ -143,8 +158,67 @@ func (f field) parse(raw any) (v any, allowed string, ok bool) {
 			texts[i], ok = raw[i].(string)
 		}
 		return texts, "is a list of texts in quotes", ok
+	case broker.Durations:
+		texts, ok := textsOf(raw)
+		list := make([]time.Duration, len(texts))
+		for i := 0; ok && i < len(list); i++ {
+			var err error
+			list[i], err = time.ParseDuration(texts[i])
+			ok = err == nil
+		}
+		return broker.DurationsOf(list...), `is a list of durations such as ["30s", "5m"]`, ok
+	case broker.Texts:
+		texts, ok := textsOf(raw)
+		return broker.TextsOf(texts...), "is a list of texts in quotes, or one text", ok
+	case broker.Table:
+		table, ok := raw.(map[string]any)
+		values := map[string]string{}
+		for name, v := range table {
+			text, isText := v.(string)
+			values[name], ok = text, ok && isText
+		}
+		return broker.TableOf(values), `is a table of texts such as {Name = "value"}`, ok
 	}
 	return s, "is a text in quotes", isText
+}
+
+// textsOf are those of a list of TOML, or one text. It is false where raw is neither.
+func textsOf(raw any) (texts []string, ok bool) {
+	list, isList := raw.([]any)
+	if !isList {
+		list = []any{raw}
+	}
+	for _, v := range list {
+		text, ok := v.(string)
+		if !ok {
+			return nil, false
+		}
+		texts = append(texts, text)
+	}
+	return texts, true
+}
+
+// textsIn are the texts of a value of TOML, and the names of a table.
+func textsIn(raw any) iter.Seq[string] {
+	return func(yield func(string) bool) {
+		switch raw := raw.(type) {
+		case string:
+			yield(raw)
+		case []any:
+			for _, v := range raw {
+				if s, ok := v.(string); ok && !yield(s) {
+					return
+				}
+			}
+		case map[string]any:
+			for _, name := range slices.Sorted(maps.Keys(raw)) {
+				s, _ := raw[name].(string)
+				if !yield(name) || !yield(s) {
+					return
+				}
+			}
+		}
+	}
 }
 
 // setText fills the field from a variable of the environment.
@@ -166,16 +240,42 @@ func (f field) unquoted(s string) any {
 		if n, err := strconv.ParseInt(s, 10, 64); err == nil {
 			return n
 		}
-	case []string:
-		var parts []any
-		for part := range strings.SplitSeq(s, ",") {
-			if part = strings.TrimSpace(part); part != "" {
-				parts = append(parts, part)
-			}
+	case []string, broker.Texts, broker.Durations:
+		parts := []any{}
+		for part := range partsOf(s) {
+			parts = append(parts, part)
 		}
 		return parts
+	case broker.Table:
+		if strings.HasPrefix(s, "{") { // as the file has it, for values with a comma
+			var in struct{ Table map[string]any }
+			if _, err := toml.Decode("table = "+s, &in); err == nil {
+				return in.Table
+			}
+			return s
+		}
+		table := map[string]any{}
+		for part := range partsOf(s) {
+			name, value, ok := strings.Cut(part, "=")
+			if name = strings.TrimSpace(name); !ok || table[name] != nil {
+				return s
+			}
+			table[name] = strings.TrimSpace(value)
+		}
+		return table
 	}
 	return s
+}
+
+// partsOf are the parts of a text between commas, without blanks around them and those that are empty.
+func partsOf(s string) iter.Seq[string] {
+	return func(yield func(string) bool) {
+		for part := range strings.SplitSeq(s, ",") {
+			if part = strings.TrimSpace(part); part != "" && !yield(part) {
+				return
+			}
+		}
+	}
 }
 
 // bounds are those of a number that has some, as numbers of its type.
@@ -232,34 +332,4 @@ func (f field) text() string {
 		return "***"
 	}
 	return fmt.Sprint(v)
-}
-
-var sizeUnits = []struct {
-	name  string
-	bytes int64
-}{{"GiB", 1 << 30}, {"MiB", 1 << 20}, {"KiB", 1 << 10}, {"B", 1}}
-
-// parseSize reads "512", "512B", "64KiB" and so on.
-func parseSize(s string) (int64, bool) {
-	unit := int64(1)
-	for _, u := range sizeUnits {
-		if digits, ok := strings.CutSuffix(s, u.name); ok {
-			s, unit = strings.TrimRight(digits, " "), u.bytes
-			break
-		}
-	}
-	n, err := strconv.ParseUint(s, 10, 63)
-	if err != nil || int64(n) > math.MaxInt64/unit {
-		return 0, false
-	}
-	return int64(n) * unit, true
-}
-
-func (n Size) String() string {
-	for _, u := range sizeUnits[:3] {
-		if int64(n) >= u.bytes && int64(n)%u.bytes == 0 {
-			return fmt.Sprintf("%d%s", int64(n)/u.bytes, u.name)
-		}
-	}
-	return strconv.FormatInt(int64(n), 10)
 }
