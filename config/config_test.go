@@ -650,7 +650,21 @@ func toTOML(v any) string {
 			quoted[i] = strconv.Quote(s)
 		}
 		return "[" + strings.Join(quoted, ", ") + "]"
-	case Size:
+	case broker.Texts:
+		return toTOML(v.List())
+	case broker.Durations:
+		var items []string
+		for _, d := range v.List() {
+			items = append(items, toTOML(d))
+		}
+		return "[" + strings.Join(items, ", ") + "]"
+	case broker.Table:
+		var items []string
+		for name, value := range v.All() {
+			items = append(items, fmt.Sprintf("%q = %q", name, value))
+		}
+		return "{" + strings.Join(items, ", ") + "}"
+	case broker.Size:
 		return strconv.Quote(v.String())
 	case time.Duration:
 		s := v.String()

@@ -31,7 +31,7 @@ func TestConfigLists(t *testing.T) {
 		{variable{value: `{A = "1, 2", B = '3'}`}, broker.TableOf(map[string]string{"A": "1, 2", "B": "3"}), ""},
 		{variable{value: ""}, broker.Table{}, ""},
 		{variable{value: "A=1,A=2"}, broker.Table{}, `"A=1,A=2": allowed is a table of texts such as {Name = "value"}`},
-		{variable{value: "{A = 1}"}, broker.Table{}, `"{A = 1}": allowed is a table of texts such as {Name = "value"}`},
+		{variable{value: "{A = 1}"}, broker.Table{}, `1 (of "A"): allowed is a table of texts such as {Name = "value"}`},
 		{map[string]any{"A": "1", "B": int64(2)}, broker.Table{}, `2 (of "B"): allowed is a table of texts such as {Name = "value"}`},
 		{map[string]any{"A\x00": "1"}, broker.Table{}, `"A\x00": it holds \x00, and control characters are not allowed`},
 		{int64(512), broker.Size(512), ""},

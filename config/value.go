@@ -143,10 +143,10 @@ func (f field) parse(raw any) (v any, allowed string, ok bool) {
 		v, ok = raw.(int64)
 		return v, "is a whole number", ok
 	case broker.Size:
-		if n, ok := raw.(int64); ok {
-			return broker.Size(n), "", true
-		}
 		n, ok := broker.ParseSize(s)
+		if number, isNumber := raw.(int64); isNumber {
+			n, ok = broker.Size(number), true
+		}
 		return n, `is a size such as 65536, "64KiB" or "1MiB"`, ok
 	case time.Duration:
 		d, err := time.ParseDuration(s)

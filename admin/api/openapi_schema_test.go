@@ -306,7 +306,9 @@ func settings[T any](fields broker.Fields[T]) []setting {
 				s.MaxLength = new(int(f.Max))
 			}
 			for _, o := range f.Options {
-				s.Enum = append(s.Enum, o.Value)
+				if f.Other == "" {
+					s.Enum = append(s.Enum, o.Value)
+				}
 			}
 		case bool:
 			s.Type = "boolean"
@@ -317,10 +319,45 @@ func settings[T any](fields broker.Fields[T]) []setting {
 			s.Default = fmt.Sprint(f.Default)
 			s.Examples = []any{s.Default}
 			s.Description += fmt.Sprintf(` It is %s, written as "30s" or "1h30m0s".`, f.Allowed())
+		case broker.Size:
+			s = *openapi.Integer(f.Min, f.Max).With(s)
+			s.Description += " It is in bytes."
+		case broker.Durations:
+			s = *listSchema(f, &durations, s)
+			if byDefault, ok := f.Default.(broker.Durations); ok {
+				s.Default = byDefault.List()
+			}
+			s.Description += fmt.Sprintf(` Each is %s, written as "30s" or "1h30m0s".`, f.Allowed())
+		case broker.Texts:
+			s = *listSchema(f, &openapi.Schema{Type: "string", MinLength: new(1), MaxLength: length(f), Pattern: f.Pattern}, s)
+		case broker.Table:
+			s.Type, s.AdditionalProperties = "object", &openapi.Schema{Type: "string", MinLength: new(1), MaxLength: length(f)}
+			s.MaxProperties, s.Default, s.Examples = new(f.Most()), nil, nil
 		}
 		list = append(list, setting{f.Name, s, f.Required, f.Fixed && (f.Required || f.Secret), f.Once, f.Secret || f.Fixed && !f.Required})
 	}
 	return list
+}
+
+// listSchema is that of a field that is a list.
+func listSchema[T any](f *broker.Field[T], items *openapi.Schema, s openapi.Schema) *openapi.Schema {
+	list := openapi.Array(items).With(s)
+	list.MaxItems = new(f.Most())
+	if f.Required {
+		list.MinItems = new(1)
+	}
+	if f.Example != "" {
+		list.Examples = []any{[]string{f.Example}}
+	}
+	return list
+}
+
+// length is that of an item of a list or table, nil where there is no limit of its own.
+func length[T any](f *broker.Field[T]) *int {
+	if f.Max == 0 {
+		return nil
+	}
+	return new(int(f.Max))
 }
 
 // stem is the name without what only keeps it apart from the names that generators of clients have for themselves.

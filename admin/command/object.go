@@ -264,16 +264,7 @@ func flagsOf[T any](table broker.Fields[T]) func(create bool) *pflag.FlagSet {
 				continue
 			}
 			name := strings.ReplaceAll(strings.TrimPrefix(f.Name, "is_"), "_", "-")
-			switch v := f.Value(&byDefault).(type) {
-			case bool:
-				flags.Bool(name, v, f.Help)
-			case int64:
-				flags.Int64(name, v, f.Help)
-			case time.Duration:
-				flags.Duration(name, v, f.Help)
-			case string:
-				flags.String(name, v, f.Help)
-			}
+			addFlag(flags, name, f.Value(&byDefault), f.Help)
 			if f.Options != nil {
 				_ = flags.SetAnnotation(name, optionsOf, f.Texts())
 			}
@@ -281,6 +272,94 @@ func flagsOf[T any](table broker.Fields[T]) func(create bool) *pflag.FlagSet {
 		return flags
 	}
 }
+
+// addFlag adds the flag of a field with its default. Lists take several, between commas or by the flag given again; a table
+// takes NAME=VALUE, by the flag given again, since values have commas.
+func addFlag(flags *pflag.FlagSet, name string, byDefault any, help string) {
+	switch v := byDefault.(type) {
+	case bool:
+		flags.Bool(name, v, help)
+	case int64:
+		flags.Int64(name, v, help)
+	case time.Duration:
+		flags.Duration(name, v, help)
+	case string:
+		flags.String(name, v, help)
+	case broker.Size:
+		flags.Var(&sizeFlag{v}, name, help)
+	case broker.Durations:
+		flags.Var(&durationsFlag{Durations: v}, name, help)
+	case broker.Texts:
+		flags.StringSlice(name, v.List(), help)
+	case broker.Table:
+		flags.Var(&tableFlag{Table: v}, name, help)
+	default:
+		panic(fmt.Sprintf("no flag for a %T", v))
+	}
+}
+
+// sizeFlag is the value of a flag that is a size.
+type sizeFlag struct{ broker.Size }
+
+func (f *sizeFlag) Set(s string) (err error) {
+	n, ok := broker.ParseSize(s)
+	if !ok {
+		return errors.New("allowed are sizes such as 65536, 512KiB, 64MiB")
+	}
+	f.Size = n
+	return nil
+}
+
+func (f *sizeFlag) Type() string { return "size" }
+
+// durationsFlag is the value of a flag that is a list. The first that is given replaces the default.
+type durationsFlag struct {
+	broker.Durations
+	given bool
+}
+
+func (f *durationsFlag) Set(s string) error {
+	more, bad := broker.ParseDurations(s)
+	switch {
+	case bad != "":
+		return fmt.Errorf("%q: allowed are durations such as 30s, 5m, 1h30m", bad)
+	case f.given:
+		f.Durations = broker.DurationsOf(append(f.List(), more.List()...)...)
+	default:
+		f.Durations, f.given = more, true
+	}
+	return nil
+}
+
+func (f *durationsFlag) Type() string { return "durations" }
+
+func (f *durationsFlag) String() string { return strings.ReplaceAll(f.Durations.String(), "\n", ",") }
+
+// tableFlag is the value of a flag that names several values. The first that is given replaces the default.
+type tableFlag struct {
+	broker.Table
+	given map[string]string
+}
+
+func (f *tableFlag) Set(s string) error {
+	if f.given == nil {
+		f.given = map[string]string{}
+	}
+	name, value, ok := strings.Cut(s, "=")
+	switch _, before := f.given[name]; {
+	case s == "": // none
+	case !ok || name == "":
+		return errors.New("allowed is NAME=VALUE")
+	case before:
+		return fmt.Errorf("%q is given twice", name)
+	default:
+		f.given[name] = value
+	}
+	f.Table = broker.TableOf(f.given)
+	return nil
+}
+
+func (f *tableFlag) Type() string { return "name=value" }
 
 // secretsOf returns the fields of a noun that are not shown.
 func secretsOf[T any](table broker.Fields[T]) (names []string) {
@@ -315,6 +394,20 @@ func fields(flags *pflag.FlagSet) map[string]any {
 		name := strings.ReplaceAll(f.Name, "-", "_")
 		if name == "active" {
 			name = "is_active"
+		}
+		switch v := f.Value.(type) {
+		case pflag.SliceValue:
+			body[name] = v.GetSlice()
+			return
+		case *sizeFlag:
+			body[name] = v.Size
+			return
+		case *durationsFlag:
+			body[name] = v.Durations
+			return
+		case *tableFlag:
+			body[name] = v.Table
+			return
 		}
 		switch f.Value.Type() {
 		case "bool":

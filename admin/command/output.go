@@ -5,7 +5,9 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"maps"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -118,8 +120,35 @@ func (f field) text() string {
 		return yesNo(v)
 	case json.Number:
 		return v.String()
+	case []any:
+		if texts := textsOf(v); texts != nil {
+			return strings.Join(texts, ", ")
+		}
+	case map[string]any:
+		var parts []string
+		for _, name := range slices.Sorted(maps.Keys(v)) {
+			text, ok := v[name].(string)
+			if !ok {
+				return string(f.value)
+			}
+			parts = append(parts, name+": "+text)
+		}
+		return strings.Join(parts, ", ")
 	}
 	return string(f.value)
+}
+
+// textsOf are the items of a list of texts, nil where it is another.
+func textsOf(list []any) []string {
+	texts := []string{}
+	for _, v := range list {
+		s, ok := v.(string)
+		if !ok {
+			return nil
+		}
+		texts = append(texts, s)
+	}
+	return texts
 }
 
 // fieldsOf returns the fields of a JSON object in their order.

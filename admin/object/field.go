@@ -62,37 +62,85 @@ func spelled(v any) any {
 	return v
 }
 
-// setField sets a field to what a body says, or says what is allowed. Bounds are the broker's to check.
-func setField[D any](in Node, f *broker.Field[D], d *D) (allowed string) {
-	switch f.Value(d).(type) {
+// setField sets a field to what a body says, or says what is allowed and where it is not. Bounds are the broker's to check.
+func setField[D any](in Node, f *broker.Field[D], d *D) (at Node, allowed string) {
+	v, at, allowed := valueOf(in, f.Value(d))
+	at.secret = f.Secret
+	if allowed == "" {
+		f.Set(d, v)
+	}
+	return at, allowed
+}
+
+// valueOf returns what a body says as a value of the kind that another is of, or says what is allowed and where it is not:
+// in, or an item of it.
+func valueOf(in Node, like any) (v any, at Node, allowed string) {
+	switch like.(type) {
 	case string:
-		s, ok := in.Value.(string)
-		if !ok {
-			return "a text"
-		}
-		f.Set(d, s)
+		v, ok := in.Value.(string)
+		return v, in, unless(ok, "a text")
 	case bool:
-		on, ok := in.Value.(bool)
-		if !ok {
-			return "true or false"
-		}
-		f.Set(d, on)
+		v, ok := in.Value.(bool)
+		return v, in, unless(ok, "true or false")
 	case int64:
-		number, ok := in.Value.(json.Number)
-		n, err := strconv.ParseInt(number.String(), 10, 64)
-		if !ok || err != nil {
-			return "a whole number"
-		}
-		f.Set(d, n)
+		n, ok := in.number64()
+		return n, in, unless(ok, "a whole number")
+	case broker.Size:
+		n, ok := in.number64()
+		return broker.Size(n), in, unless(ok, "a whole number of bytes")
 	case time.Duration:
 		s, ok := in.Value.(string)
 		v, err := time.ParseDuration(s)
-		if !ok || err != nil {
-			return `a duration such as "30s" or "1h30m"`
+		return v, in, unless(ok && err == nil, `a duration such as "30s" or "1h30m"`)
+	case broker.Durations:
+		list, at, allowed := listOf(in, time.Duration(0), "a list of durations")
+		return broker.DurationsOf(list...), at, allowed
+	case broker.Texts:
+		list, at, allowed := listOf(in, "", "a list of texts")
+		return broker.TextsOf(list...), at, allowed
+	case broker.Table:
+		members, ok := in.Value.([]member)
+		values := make(map[string]string, len(members))
+		for _, m := range members {
+			text, isText := m.Value.(string)
+			if !isText {
+				return nil, m.Node, "a text"
+			}
+			values[m.name] = text
 		}
-		f.Set(d, v)
+		return broker.TableOf(values), in, unless(ok, "an object of texts")
 	}
-	return ""
+	panic(fmt.Sprintf("no way to read a %T", like))
+}
+
+// listOf returns the items of a list, which are of the kind that another is of.
+func listOf[E any](in Node, like E, allowed string) (list []E, at Node, _ string) {
+	items, ok := in.Value.([]Node)
+	if !ok {
+		return nil, in, allowed
+	}
+	for _, item := range items {
+		v, at, allowed := valueOf(item, like)
+		if allowed != "" {
+			return nil, at, allowed
+		}
+		list = append(list, v.(E))
+	}
+	return list, in, ""
+}
+
+func unless(ok bool, allowed string) string {
+	if ok {
+		return ""
+	}
+	return allowed
+}
+
+// number64 returns the value as a whole number. It is false where it is none.
+func (n Node) number64() (int64, bool) {
+	number, ok := n.Value.(json.Number)
+	v, err := strconv.ParseInt(number.String(), 10, 64)
+	return v, ok && err == nil
 }
 
 // settable is an object with fields of a table, which a body sets.
@@ -107,7 +155,7 @@ func settingsOf[D any](fields broker.Fields[D], d *D, once bool) map[string]body
 			continue
 		}
 		all[f.Name] = bodyField{
-			set:   func(in Node) string { return setField(in, f, d) },
+			set:   func(in Node) (Node, string) { return setField(in, f, d) },
 			reset: func() { f.Set(d, f.Value(&byDefault)) },
 		}
 	}

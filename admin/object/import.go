@@ -293,9 +293,9 @@ func faultPointer(object, field string) string {
 func tokenNode(t json.Token, at jsonStep) Node {
 	switch t {
 	case json.Delim('{'):
-		return Node{[]member{}, at}
+		return Node{Value: []member{}, at: at}
 	case json.Delim('['):
-		return Node{[]Node{}, at}
+		return Node{Value: []Node{}, at: at}
 	}
-	return Node{t, at}
+	return Node{Value: t, at: at}
 }

@@ -106,13 +106,13 @@ func (c *codec[T, D]) append(b []byte, v *T) (_ []byte, err error) {
 	return b, nil
 }
 
-// appendSettings writes what can be set. A text is left out where it is empty and a secret, or for good and not
+// appendSettings writes what can be set. A text or list is left out where it is empty and a secret, or for good and not
 // required. What only a creation says is never there.
 func appendSettings[D any](b []byte, fields broker.Fields[D], d *D) (_ []byte, err error) {
 	for i := range fields {
 		f := &fields[i]
 		v := f.Value(d)
-		if f.Once || v == "" && isLeftOut(f) {
+		if f.Once || f.IsEmpty(d) && isLeftOut(f) {
 			continue
 		}
 		b = appendName(b, f.Name)
@@ -127,6 +127,14 @@ func appendSettings[D any](b []byte, fields broker.Fields[D], d *D) (_ []byte, e
 			if b, err = appendText(b, v); err != nil {
 				return nil, err
 			}
+		case broker.Size:
+			b = strconv.AppendInt(b, int64(v), 10)
+		default:
+			text, err := gate.Marshal(v)
+			if err != nil {
+				return nil, err
+			}
+			b = append(b, text...)
 		}
 		b = append(b, ',')
 	}
@@ -166,7 +174,7 @@ func appendText(b []byte, s string) ([]byte, error) {
 	return append(b, text...), err
 }
 
-// isLeftOut tells whether a text is left out where it is empty.
+// isLeftOut tells whether a text or list is left out where it is empty.
 func isLeftOut[D any](f *broker.Field[D]) bool { return f.Secret || f.Fixed && !f.Required }
 
 // read is the opposite of append.
@@ -193,7 +201,7 @@ func (c *codec[T, D]) read(b []byte, v *T) error {
 		if err != nil {
 			return fmt.Errorf("%s: %w", f.Name, err)
 		}
-		if allowed := setField(value, f, c.settings(v)); allowed != "" {
+		if _, allowed := setField(value, f, c.settings(v)); allowed != "" {
 			return fmt.Errorf("%s: allowed is %s", f.Name, allowed)
 		}
 	}

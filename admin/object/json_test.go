@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"pipit/admin/gate"
+	"pipit/broker"
 )
 
 // Texts are written as encoding/json does, whatever is in them.
@@ -71,6 +72,12 @@ func fill(v reflect.Value, at gate.Time) {
 		case *time.Time: // is told by the object
 		case *[]string:
 			*p = []string{"<one> & \u2028", "two"}
+		case *broker.Texts:
+			*p = broker.TextsOf("<one> & \u2028", "two")
+		case *broker.Durations:
+			*p = broker.DurationsOf(time.Second, time.Hour)
+		case *broker.Table:
+			*p = broker.TableOf(map[string]string{"<one>": "1", "two": "2"})
 		default:
 			switch f.Kind() {
 			case reflect.Struct:

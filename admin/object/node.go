@@ -22,8 +22,9 @@ import (
 
 // Node is a value of JSON, and where it stands.
 type Node struct {
-	Value any // nil, bool, json.Number, string, []Node or []member
-	at    jsonStep
+	Value  any // nil, bool, json.Number, string, []Node or []member
+	at     jsonStep
+	secret bool // no error shows it
 }
 
 type member struct {
@@ -91,7 +92,7 @@ func (n Node) name() string {
 
 func (n Node) Fail(allowed string) gate.FieldError {
 	value := n.what()
-	if n.at.name == "password" || n.at.name == "password_hash" || n.at.name == "sub_key" {
+	if n.secret || n.at.name == "password" {
 		value = "that is not shown"
 	}
 	return gate.FieldError{Pointer: n.pointer(), Detail: fmt.Sprintf("%s %s: allowed is %s", clip.Input(n.name()), value, allowed)}
@@ -129,8 +130,8 @@ func (n Node) Object(v, defaults any) error {
 		case m.Value == nil:
 			f.reset()
 		default:
-			if allowed := f.set(m.Node); allowed != "" {
-				errs = append(errs, m.Fail(allowed))
+			if at, allowed := f.set(m.Node); allowed != "" {
+				errs = append(errs, at.Fail(allowed))
 			}
 		}
 	}
@@ -142,8 +143,8 @@ func (n Node) Object(v, defaults any) error {
 
 // bodyField is a field that a body can give, under its name in JSON.
 type bodyField struct {
-	set      func(Node) (allowed string)
-	reset    func() // to its default
+	set      func(Node) (at Node, allowed string) // or where it is not allowed, and what is
+	reset    func()                               // to its default
 	readOnly bool
 }
 
@@ -153,7 +154,7 @@ func collect(fields map[string]bodyField, v, byDefault reflect.Value) {
 		f, to := v.Type().Field(i), v.Field(i)
 		if name := jsonName(f); name != "-" {
 			fields[name] = bodyField{
-				set:      func(in Node) string { return in.set(to) },
+				set:      func(in Node) (Node, string) { return in, in.set(to) },
 				reset:    func() { to.Set(byDefault.Field(i)) },
 				readOnly: f.Tag.Get("api") == "-",
 			}

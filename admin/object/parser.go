@@ -139,7 +139,7 @@ func (p *parser) node(at jsonStep, depth int) (Node, error) {
 	}
 	delim, ok := t.(json.Delim)
 	if !ok {
-		return Node{t, at}, nil
+		return Node{Value: t, at: at}, nil
 	}
 	if delim == '[' {
 		items := []Node{}
@@ -148,7 +148,7 @@ func (p *parser) node(at jsonStep, depth int) (Node, error) {
 			items = append(items, item)
 			return err
 		})
-		return Node{items, at}, err
+		return Node{Value: items, at: at}, err
 	}
 	members := []member{}
 	err = p.members(at, depth, func(at jsonStep) error {
@@ -156,7 +156,7 @@ func (p *parser) node(at jsonStep, depth int) (Node, error) {
 		members = append(members, member{at.name, v})
 		return err
 	})
-	return Node{members, at}, err
+	return Node{Value: members, at: at}, err
 }
 
 // items calls read where each item of a list comes next, of which [ is read.

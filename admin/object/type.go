@@ -288,8 +288,15 @@ func (l FieldChanges) String() string {
 }
 
 func shown(v any) string {
-	if s, ok := v.(string); ok {
-		return fmt.Sprintf("%q", s)
+	switch v := v.(type) {
+	case string:
+		return fmt.Sprintf("%q", v)
+	case broker.Texts:
+		return fmt.Sprintf("%q", v.List())
+	case broker.Durations:
+		return fmt.Sprint(v.List())
+	case broker.Table:
+		return strings.TrimPrefix(fmt.Sprintf("%q", v.Map()), "map")
 	}
 	return fmt.Sprint(v)
 }

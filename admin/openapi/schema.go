@@ -27,6 +27,7 @@ type Schema struct {
 	Properties           Map[*Schema] `json:"properties,omitempty"`
 	Required             []string     `json:"required,omitempty"`
 	MinProperties        *int         `json:"minProperties,omitempty"`
+	MaxProperties        *int         `json:"maxProperties,omitempty"`
 	AdditionalProperties any          `json:"additionalProperties,omitempty"` // a *Schema, or a bool
 
 	If    *Schema   `json:"if,omitempty"`

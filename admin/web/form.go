@@ -35,11 +35,13 @@ type field struct {
 	Value                 string
 	Required              bool
 	Min, Max              string
+	Rows                  int      // of a textarea; 0: 10
 	Options               []option // of a select, or what a text is proposed from
 	Error                 string
 	Theirs                string // what somebody else has made of it meanwhile
 	Focus                 bool
 	Order                 bool // it says what to do, and is no value of what is edited
+	Secret                bool // no page holds its value; empty, it leaves what is there as it is
 }
 
 type option struct{ Value, Label string }
@@ -139,7 +141,9 @@ func settingFields[D any](table broker.Fields[D], d *D, isNew bool) []field {
 					x.Type = "password"
 				}
 			case t.Options != nil:
-				x.Type = "select"
+				if t.Other == "" { // else they are proposed
+					x.Type = "select"
+				}
 				for _, o := range t.Options {
 					x.Options = append(x.Options, option(o))
 				}
@@ -154,6 +158,13 @@ func settingFields[D any](table broker.Fields[D], d *D, isNew bool) []field {
 			x.Type, x.Value, rank = "checkbox", onOff(v), 3
 		case int64:
 			x.Type, x.Value, x.Required, x.Min = "number", t.Text(d), true, strconv.FormatInt(t.Min, 10)
+		case broker.Texts, broker.Durations, broker.Table:
+			x.Type, x.Rows, x.Secret = "textarea", 3, t.Secret
+			if t.Secret {
+				rank = 2
+			} else {
+				x.Value = t.Text(d)
+			}
 		default:
 			x.Value, x.Required = t.Text(d), true
 		}
@@ -168,7 +179,7 @@ func readSettings[D any](f *form, table broker.Fields[D], d *D) error {
 		t := &table[i]
 		x := f.field(t.Name)
 		switch {
-		case x == nil:
+		case x == nil, x.Secret && strings.TrimSpace(x.Value) == "":
 		case x.Type == "checkbox":
 			t.Set(d, x.Value == checked)
 		case x.Type == "number" && strings.TrimSpace(x.Value) == "":
@@ -230,7 +241,7 @@ func (f *form) fail(err error) (int, error) {
 // forgetPasswords makes passwords to be typed again: a page never holds one.
 func (f *form) forgetPasswords() {
 	for i := range f.Fields {
-		if f.Fields[i].Type == "password" {
+		if x := f.Fields[i]; x.Type == "password" || x.Secret {
 			f.Fields[i].Value = ""
 		}
 	}
@@ -270,7 +281,7 @@ func (f *form) conflict(now *form) {
 	f.forgetPasswords()
 	for i := range f.Fields {
 		x, y := &f.Fields[i], &now.Fields[i]
-		if x.Type == "password" || x.Type == "hidden" || x.Order || x.Value == y.Value {
+		if x.Type == "password" || x.Type == "hidden" || x.Secret || x.Order || strings.ReplaceAll(x.Value, "\r\n", "\n") == y.Value { // as browsers end lines
 			continue
 		}
 		switch {

@@ -1,0 +1,57 @@
+package command
+
+import (
+	"encoding/json"
+	"testing"
+	"time"
+
+	"github.com/spf13/pflag"
+
+	"pipit/broker"
+)
+
+// A flag sends what the API reads of its kind, and refuses what is none.
+func TestFieldFlags(t *testing.T) {
+	for _, tt := range []struct {
+		byDefault any
+		args      []string
+		want      string
+	}{
+		{int64(1), []string{"--max-x=5"}, `{"max_x":5}`},
+		{"", nil, `{}`},
+		{broker.Size(0), []string{"--max-x", "64MiB"}, `{"max_x":67108864}`},
+		{broker.Size(0), []string{"--max-x", "64MB"}, ""},
+		{broker.DurationsOf(time.Hour), []string{"--max-x", "5s,1m", "--max-x=30"}, `{"max_x":["5s","1m0s","30s"]}`},
+		{broker.DurationsOf(time.Hour), []string{"--max-x="}, `{"max_x":[]}`},
+		{broker.Durations{}, []string{"--max-x", "5s,soon"}, ""},
+		{broker.TextsOf("x"), []string{"--max-x", "a,b", "--max-x", `"c,d"`}, `{"max_x":["a","b","c,d"]}`},
+		{broker.TextsOf("x"), []string{"--max-x="}, `{"max_x":[]}`},
+		{broker.Table{}, []string{"--max-x", "B=2, 3=4", "--max-x", "A="}, `{"max_x":{"A":"","B":"2, 3=4"}}`},
+		{broker.TableOf(map[string]string{"A": "1"}), []string{"--max-x="}, `{"max_x":{}}`},
+		{broker.Table{}, []string{"--max-x", "B"}, ""},
+		{broker.Table{}, []string{"--max-x", "B=1", "--max-x", "B=2"}, ""},
+	} {
+		flags := pflag.NewFlagSet("", pflag.ContinueOnError)
+		addFlag(flags, "max-x", tt.byDefault, "help")
+		err := flags.Parse(tt.args)
+		if tt.want == "" {
+			if err == nil {
+				t.Errorf("%q is taken", tt.args)
+			}
+			continue
+		}
+		body, _ := json.Marshal(fields(flags))
+		if err != nil || string(body) != tt.want {
+			t.Errorf("%q: %s, %v; want %s", tt.args, body, err, tt.want)
+		}
+	}
+}
+
+// What show prints of a list and of a table.
+func TestFieldTexts(t *testing.T) {
+	for value, want := range map[string]string{`["5s","1m0s"]`: "5s, 1m0s", `[]`: "", `{"B":"2","A":"1"}`: "A: 1, B: 2", `[1]`: "[1]", `{"a":1}`: `{"a":1}`} {
+		if got := (field{value: json.RawMessage(value)}).text(); got != want {
+			t.Errorf("%s is shown as %s", value, got)
+		}
+	}
+}
