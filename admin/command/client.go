@@ -5,6 +5,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"pipit/admin/command/fieldflag"
 	"pipit/admin/object"
 	"pipit/broker"
 )
@@ -12,7 +13,7 @@ import (
 func (c *cli) clientCommand() *cobra.Command {
 	n := noun{
 		one: "client", path: "clients",
-		keys: []string{"USERNAME"}, complete: inOrder(c.completeClient), key: byName, flags: flagsOf(broker.ClientFields),
+		keys: []string{"USERNAME"}, complete: inOrder(c.completeClient), key: byName, flags: fieldflag.Of(broker.ClientFields),
 	}
 	list := listCommand(c, "clients", n.path, object.ClientSorts.Keys(), false, []column[object.Client]{
 		names("USERNAME", func(v *object.Client) string { return v.Username }),

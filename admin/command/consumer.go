@@ -10,6 +10,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"pipit/admin/api"
+	"pipit/admin/command/fieldflag"
 	"pipit/admin/object"
 	"pipit/broker"
 )
@@ -18,7 +19,7 @@ func (c *cli) consumerCommand() *cobra.Command {
 	n := noun{
 		one: "consumer", path: "consumers",
 		keys: []string{"ID|CLIENT", "[TOPIC]"}, complete: c.idCompletion(c.completeConsumer), key: c.byID("consumer", "consumers"),
-		secrets: secretsOf(broker.ConsumerFields), flags: flagsOf(broker.ConsumerFields),
+		secrets: secretsOf(broker.ConsumerFields), flags: fieldflag.Of(broker.ConsumerFields),
 	}
 	list := listCommand(c, "consumers", n.path, object.ConsumerSorts.Keys(), true, []column[object.Consumer]{
 		figure("ID", func(v *object.Consumer) string { return number(v.ID) }),

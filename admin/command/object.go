@@ -10,11 +10,11 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"time"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
+	"pipit/admin/command/fieldflag"
 	"pipit/admin/object"
 	"pipit/broker"
 )
@@ -110,12 +110,12 @@ func (c *cli) createCommand(n noun, names []string, finish func(context.Context,
 	}
 	cmd.Use, cmd.Args = "create "+strings.Join(args, " "), arguments(args...)
 	own := n.flags(true)
-	addFlags(cmd, own)
+	fieldflag.Add(cmd, own)
 	if len(names) == 2 {
 		cmd.ValidArgsFunction = inOrder(c.completeClient, c.completeTopic)
 	}
 	return c.speak(cmd, func(ctx context.Context, values []string) error {
-		body := fields(own)
+		body := fieldflag.Body(own)
 		for i, name := range names {
 			body[name] = values[i]
 		}
@@ -148,10 +148,10 @@ func (c *cli) editCommand(n noun, finish func(context.Context, map[string]any) e
 		ValidArgsFunction: n.complete,
 	}
 	own := n.flags(false)
-	addFlags(cmd, own)
+	fieldflag.Add(cmd, own)
 	revisionFlag(cmd, &revision)
 	return c.speak(cmd, func(ctx context.Context, args []string) error {
-		body := fields(own)
+		body := fieldflag.Body(own)
 		if finish != nil {
 			if err := finish(ctx, body); err != nil {
 				return err
@@ -253,114 +253,6 @@ func quoted(revision string) string {
 	return `"` + revision + `"`
 }
 
-// flagsOf returns the flags of a noun's fields, which its table describes. A secret is none: other users see what a
-// process was called with.
-func flagsOf[T any](table broker.Fields[T]) func(create bool) *pflag.FlagSet {
-	return func(create bool) *pflag.FlagSet {
-		flags, byDefault := pflag.NewFlagSet("", pflag.ContinueOnError), table.New()
-		for i := range table {
-			f := &table[i]
-			if f.Secret || f.Required || f.Fixed && !create {
-				continue
-			}
-			name := strings.ReplaceAll(strings.TrimPrefix(f.Name, "is_"), "_", "-")
-			addFlag(flags, name, f.Value(&byDefault), f.Help)
-			if f.Options != nil {
-				_ = flags.SetAnnotation(name, optionsOf, f.Texts())
-			}
-		}
-		return flags
-	}
-}
-
-// addFlag adds the flag of a field with its default. Lists take several, between commas or by the flag given again; a table
-// takes NAME=VALUE, by the flag given again, since values have commas.
-func addFlag(flags *pflag.FlagSet, name string, byDefault any, help string) {
-	switch v := byDefault.(type) {
-	case bool:
-		flags.Bool(name, v, help)
-	case int64:
-		flags.Int64(name, v, help)
-	case time.Duration:
-		flags.Duration(name, v, help)
-	case string:
-		flags.String(name, v, help)
-	case broker.Size:
-		flags.Var(&sizeFlag{v}, name, help)
-	case broker.Durations:
-		flags.Var(&durationsFlag{Durations: v}, name, help)
-	case broker.Texts:
-		flags.StringSlice(name, v.List(), help)
-	case broker.Table:
-		flags.Var(&tableFlag{Table: v}, name, help)
-	default:
-		panic(fmt.Sprintf("no flag for a %T", v))
-	}
-}
-
-// sizeFlag is the value of a flag that is a size.
-type sizeFlag struct{ broker.Size }
-
-func (f *sizeFlag) Set(s string) (err error) {
-	n, ok := broker.ParseSize(s)
-	if !ok {
-		return errors.New("allowed are sizes such as 65536, 512KiB, 64MiB")
-	}
-	f.Size = n
-	return nil
-}
-
-func (f *sizeFlag) Type() string { return "size" }
-
-// durationsFlag is the value of a flag that is a list. The first that is given replaces the default.
-type durationsFlag struct {
-	broker.Durations
-	given bool
-}
-
-func (f *durationsFlag) Set(s string) error {
-	more, bad := broker.ParseDurations(s)
-	switch {
-	case bad != "":
-		return fmt.Errorf("%q: allowed are durations such as 30s, 5m, 1h30m", bad)
-	case f.given:
-		f.Durations = broker.DurationsOf(append(f.List(), more.List()...)...)
-	default:
-		f.Durations, f.given = more, true
-	}
-	return nil
-}
-
-func (f *durationsFlag) Type() string { return "durations" }
-
-func (f *durationsFlag) String() string { return strings.ReplaceAll(f.Durations.String(), "\n", ",") }
-
-// tableFlag is the value of a flag that names several values. The first that is given replaces the default.
-type tableFlag struct {
-	broker.Table
-	given map[string]string
-}
-
-func (f *tableFlag) Set(s string) error {
-	if f.given == nil {
-		f.given = map[string]string{}
-	}
-	name, value, ok := strings.Cut(s, "=")
-	switch _, before := f.given[name]; {
-	case s == "": // none
-	case !ok || name == "":
-		return errors.New("allowed is NAME=VALUE")
-	case before:
-		return fmt.Errorf("%q is given twice", name)
-	default:
-		f.given[name] = value
-	}
-	f.Table = broker.TableOf(f.given)
-	return nil
-}
-
-func (f *tableFlag) Type() string { return "name=value" }
-
 // secretsOf returns the fields of a noun that are not shown.
 func secretsOf[T any](table broker.Fields[T]) (names []string) {
 	for _, f := range table {
@@ -369,57 +261,6 @@ func secretsOf[T any](table broker.Fields[T]) (names []string) {
 		}
 	}
 	return names
-}
-
-// optionsOf is the annotation of a flag that lists all that it can be.
-const optionsOf = "options"
-
-// addFlags adds flags to a command, with the completion of their values.
-func addFlags(cmd *cobra.Command, flags *pflag.FlagSet) {
-	cmd.Flags().AddFlagSet(flags)
-	flags.VisitAll(func(f *pflag.Flag) {
-		if options := f.Annotations[optionsOf]; options != nil {
-			_ = cmd.RegisterFlagCompletionFunc(f.Name, cobra.FixedCompletions(options, cobra.ShellCompDirectiveNoFileComp))
-		}
-	})
-}
-
-// fields returns the fields whose flags are set: --max-depth is max_depth.
-func fields(flags *pflag.FlagSet) map[string]any {
-	body := map[string]any{}
-	flags.VisitAll(func(f *pflag.Flag) {
-		if !f.Changed { // Visit does not know what a command has parsed
-			return
-		}
-		name := strings.ReplaceAll(f.Name, "-", "_")
-		if name == "active" {
-			name = "is_active"
-		}
-		switch v := f.Value.(type) {
-		case pflag.SliceValue:
-			body[name] = v.GetSlice()
-			return
-		case *sizeFlag:
-			body[name] = v.Size
-			return
-		case *durationsFlag:
-			body[name] = v.Durations
-			return
-		case *tableFlag:
-			body[name] = v.Table
-			return
-		}
-		switch f.Value.Type() {
-		case "bool":
-			body[name] = f.Value.String() == "true"
-		case "int64":
-			n, _ := strconv.ParseInt(f.Value.String(), 10, 64) // as pflag has parsed it
-			body[name] = n
-		default:
-			body[name] = f.Value.String()
-		}
-	})
-	return body
 }
 
 // idCompletion completes the ID, or the client and the topic.

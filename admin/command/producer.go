@@ -3,6 +3,7 @@ package command
 import (
 	"github.com/spf13/cobra"
 
+	"pipit/admin/command/fieldflag"
 	"pipit/admin/object"
 	"pipit/broker"
 )
@@ -10,7 +11,7 @@ import (
 func (c *cli) producerCommand() *cobra.Command {
 	n := noun{
 		one: "producer", path: "producers",
-		keys: []string{"ID|CLIENT", "[TOPIC]"}, complete: c.idCompletion(c.completeProducer), key: c.byID("producer", "producers"), flags: flagsOf(broker.ProducerFields),
+		keys: []string{"ID|CLIENT", "[TOPIC]"}, complete: c.idCompletion(c.completeProducer), key: c.byID("producer", "producers"), flags: fieldflag.Of(broker.ProducerFields),
 	}
 	list := listCommand(c, "producers", n.path, object.ProducerSorts.Keys(), true, []column[object.Producer]{
 		figure("ID", func(v *object.Producer) string { return number(v.ID) }),

@@ -3,6 +3,7 @@ package command
 import (
 	"github.com/spf13/cobra"
 
+	"pipit/admin/command/fieldflag"
 	"pipit/admin/object"
 	"pipit/broker"
 )
@@ -10,7 +11,7 @@ import (
 func (c *cli) topicCommand() *cobra.Command {
 	n := noun{
 		one: "topic", path: "topics",
-		keys: []string{"NAME"}, complete: inOrder(c.completeTopic), key: byName, flags: flagsOf(broker.TopicFields),
+		keys: []string{"NAME"}, complete: inOrder(c.completeTopic), key: byName, flags: fieldflag.Of(broker.TopicFields),
 	}
 	list := listCommand(c, "topics", n.path, object.TopicSorts.Keys(), false, []column[object.Topic]{
 		names("NAME", func(t *object.Topic) string { return t.Name }),

@@ -1,4 +1,4 @@
-package command
+package fieldflag
 
 import (
 	"encoding/json"
@@ -11,7 +11,7 @@ import (
 )
 
 // A flag sends what the API reads of its kind, and refuses what is none.
-func TestFieldFlags(t *testing.T) {
+func TestFlags(t *testing.T) {
 	for _, tt := range []struct {
 		byDefault any
 		args      []string
@@ -32,7 +32,7 @@ func TestFieldFlags(t *testing.T) {
 		{broker.Table{}, []string{"--max-x", "B=1", "--max-x", "B=2"}, ""},
 	} {
 		flags := pflag.NewFlagSet("", pflag.ContinueOnError)
-		addFlag(flags, "max-x", tt.byDefault, "help")
+		add(flags, "max-x", tt.byDefault, "help")
 		err := flags.Parse(tt.args)
 		if tt.want == "" {
 			if err == nil {
@@ -40,18 +40,9 @@ func TestFieldFlags(t *testing.T) {
 			}
 			continue
 		}
-		body, _ := json.Marshal(fields(flags))
+		body, _ := json.Marshal(Body(flags))
 		if err != nil || string(body) != tt.want {
 			t.Errorf("%q: %s, %v; want %s", tt.args, body, err, tt.want)
-		}
-	}
-}
-
-// What show prints of a list and of a table.
-func TestFieldTexts(t *testing.T) {
-	for value, want := range map[string]string{`["5s","1m0s"]`: "5s, 1m0s", `[]`: "", `{"B":"2","A":"1"}`: "A: 1, B: 2", `[1]`: "[1]", `{"a":1}`: `{"a":1}`} {
-		if got := (field{value: json.RawMessage(value)}).text(); got != want {
-			t.Errorf("%s is shown as %s", value, got)
 		}
 	}
 }
