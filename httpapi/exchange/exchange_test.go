@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/julienschmidt/httprouter"
+	"github.com/segmentio/ksuid"
 
 	"pipit/httpapi/exchange"
 	"pipit/httpapi/refused"
@@ -141,5 +142,41 @@ func TestRouter(t *testing.T) {
 		if allow := w.Header().Get("Allow"); found != test.found || message != test.message || allow != test.allow {
 			t.Errorf("%s %s: found %q, message %q, Allow %q", test.method, test.path, found, message, allow)
 		}
+	}
+}
+
+// A handler that returns leaves no error and no line, and what net/http can do with a reply it can do with this one.
+func TestRun(t *testing.T) {
+	lines, log := newLines()
+	x, w := newVisit("GET", "/")
+	lines.Run(&x.Exchange, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.WriteHeader(http.StatusAccepted)
+		if err := http.NewResponseController(w).Flush(); err != nil {
+			t.Error(err)
+		}
+	}), x.Request)
+	if x.Err != nil || x.Status != http.StatusAccepted || x.begun != 1 || !w.Flushed || log.Len() > 0 {
+		t.Errorf("%v, status %d, begun %d times, flushed: %t, log %q", x.Err, x.Status, x.begun, w.Flushed, log)
+	}
+}
+
+// IDs are of one length and differ, and those of later seconds sort after those of earlier ones.
+func TestNewID(t *testing.T) {
+	at := time.Date(2026, 1, 31, 12, 0, 0, 0, time.UTC)
+	var last string
+	given := map[string]bool{}
+	for second := range 3 {
+		var latest string
+		for range 100 {
+			id := exchange.NewID(at.Add(time.Duration(second) * time.Second))
+			if k, err := ksuid.Parse(id[1:]); err != nil || id[0] != 'K' || !k.Time().Equal(at.Add(time.Duration(second)*time.Second)) {
+				t.Fatalf("%q: %v, %v", id, k.Time(), err)
+			}
+			if given[id] || id <= last {
+				t.Fatalf("%q after %q", id, last)
+			}
+			given[id], latest = true, max(latest, id)
+		}
+		last = latest
 	}
 }
