@@ -294,7 +294,7 @@ func (b *Broker) loadQueues(image *store.Image) {
 			if q.done[a.Priority].Has(a.Pos) {
 				q.forgetAttempt(slot{a.Priority, a.Pos})
 			} else {
-				q.attempts[slot{a.Priority, a.Pos}] = a.Count
+				q.recall(slot{a.Priority, a.Pos}, a.Count, b.since(time.Now()))
 			}
 		}
 	}

@@ -13,7 +13,8 @@ func (c *consumer) dropAll() {
 		q.dropAll()
 	}
 	c.held.Store(0)
-	c.own, c.timed = map[string]*lease{}, nil
+	c.own, c.timed, c.failed = map[string]*lease{}, nil, nil
+	c.failing.Store(0)
 	c.deferred, c.blocked, c.fetching, c.ready = 0, 0, 0, 0
 	for _, st := range c.streams {
 		st.inFlight = 1

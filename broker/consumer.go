@@ -41,7 +41,12 @@ type Consumer struct {
 	MaxDepth    int64         // messages that wait or are in flight; past it a publish to the topic is refused
 	MaxInFlight int           // messages delivered or put back, and neither acknowledged nor expired
 	AckTimeout  time.Duration // how long a delivered message is in flight
-	LastSeen    time.Time     `json:"-"` // the last receive or acknowledgement; zero: never
+
+	MaxDeliveries   int       `json:",omitempty"` // how often a message is delivered before it has failed; 0: no limit
+	DeadLetterTopic string    `json:",omitempty"` // where messages go that failed; empty: they are dropped
+	RetryBackoff    Durations `json:",omitzero"`  // how long a message waits that was rejected, or not acknowledged in time, after its first delivery, its second, and so on; the last one stands for all that follow; empty: not at all
+
+	LastSeen time.Time `json:"-"` // the last receive or acknowledgement; zero: never
 
 	// Start is where a new consumer begins, StartTail where it is empty. It has no effect on an existing one,
 	// and is never stored.
@@ -103,6 +108,24 @@ var ConsumerFields = Fields[Consumer]{
 		Help: "after this a delivered message is delivered again",
 	},
 	{
+		Name: "max_deliveries", at: func(c *Consumer) any { return &c.MaxDeliveries },
+		Min: 0, Max: MaxMaxDeliveries,
+		Label: "Max deliveries", Hint: "After so many a message that is not acknowledged goes to the dead-letter topic. 0: no limit",
+		Help: "how often a message is delivered before it goes to the dead-letter topic, or is dropped where there is none; 0: no limit",
+	},
+	{
+		Name: "dead_letter_topic", at: func(c *Consumer) any { return &c.DeadLetterTopic },
+		Max: MaxTopicName, Check: checkDeadLetterTopic, Example: "/dead-letters",
+		Label: "Dead-letter topic", Hint: "Where messages go that failed. Give it an expiration of 0, else they expire there. Empty: they are dropped",
+		Help: "name of the topic to which messages go that failed, which should have an expiration of 0; empty: they are dropped",
+	},
+	{
+		Name: "retry_backoff", at: func(c *Consumer) any { return &c.RetryBackoff },
+		Min: 0, Max: int64(MaxBackoff),
+		Label: "Retry back-off", Hint: "How long a message waits after its first failed delivery, its second, and so on, one a line: 5s, 30s, 5m. The last goes for all that follow",
+		Help: "how long a message waits that was rejected or not acknowledged in time, after its first delivery, its second, and so on; the last goes for all that follow",
+	},
+	{
 		Name: "start", at: func(c *Consumer) any { return &c.Start },
 		Default: StartTail, Options: []Option{
 			{StartTail, "at what is published next"},
@@ -119,6 +142,13 @@ func checkConsumerName(s string) error {
 		return fmt.Errorf("allowed are at most %d printable characters without a blank at either end", MaxConsumerName)
 	}
 	return nil
+}
+
+func checkDeadLetterTopic(s string) error {
+	if s == "" {
+		return nil
+	}
+	return checkTopicName(s)
 }
 
 func checkSubKey(s string) error {
@@ -177,6 +207,11 @@ type consumer struct {
 	fetching int         // how many are
 	ready    int         // how many are
 	returned uint64      // counts what became ready
+	failed   map[*lease]struct{}
+	failing  atomic.Int32 // len(failed)
+
+	stuck  bool     // the sweeper's own: what failed could not be moved
+	warned Failures // the sweeper's own: what it has logged of counters.dropped
 
 	queues atomic.Pointer[[]*queue] // one for each of its topics; replaced, never changed
 }

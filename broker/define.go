@@ -261,6 +261,21 @@ func (x *definer) known(what, client, topic string) error {
 	return nil
 }
 
+// deadLetters returns an error unless the dead-letter topic that a consumer names exists when the change is made, and is
+// another one than its own.
+func (x *definer) deadLetters(c *Consumer) error {
+	name := c.DeadLetterTopic
+	switch {
+	case name == "":
+		return nil
+	case name == c.Topic:
+		return Invalidf("dead_letter_topic %q of consumer %q: allowed is another topic than its own", clip.Input(name), clip.Input(c.Client)).of("dead_letter_topic")
+	case !x.topicNames[name] && (x.b.topics[name] == nil || x.drop.topics[name]):
+		return Invalidf("dead_letter_topic %q of consumer %q of topic %q: no such topic", clip.Input(name), clip.Input(c.Client), clip.Input(c.Topic)).of("dead_letter_topic")
+	}
+	return nil
+}
+
 // dropped is what a Change deletes, dependants included.
 type dropped struct {
 	clients   map[string]bool

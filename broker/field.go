@@ -131,8 +131,8 @@ func (f *Field[T]) Value(t *T) any {
 	return told(n)
 }
 
-// Set sets the field to a value as all doors tell it, of the type that Value returns: 0 is Off, and not the default. A
-// number need not be within bounds.
+// Set sets the field to a value as all doors tell it, of the type that Value returns: 0 is Off where there
+// is a default. A number need not be within bounds.
 func (f *Field[T]) Set(t *T, v any) {
 	switch p := f.at(t).(type) {
 	case *string:
@@ -142,13 +142,13 @@ func (f *Field[T]) Set(t *T, v any) {
 	case *opposite:
 		*p = opposite(!v.(bool))
 	case *int: // what it cannot hold becomes what is out of bounds as well
-		*p = int(kept(min(max(v.(int64), math.MinInt), math.MaxInt)))
+		*p = int(f.keep(min(max(v.(int64), math.MinInt), math.MaxInt)))
 	case *int64:
-		*p = kept(v.(int64))
+		*p = f.keep(v.(int64))
 	case *time.Duration:
-		*p = time.Duration(kept(int64(v.(time.Duration))))
+		*p = time.Duration(f.keep(int64(v.(time.Duration))))
 	case *Size:
-		*p = Size(kept(int64(v.(Size))))
+		*p = Size(f.keep(int64(v.(Size))))
 	case *Durations:
 		*p = v.(Durations)
 	case *Texts:
@@ -158,6 +158,14 @@ func (f *Field[T]) Set(t *T, v any) {
 	default:
 		panic(fmt.Sprintf("field %s is a %T", f.Name, p))
 	}
+}
+
+// keep is a number as the struct has it: 0 is Off where the zero value stands for something else.
+func (f *Field[T]) keep(n int64) int64 {
+	if f.Default == nil {
+		return n
+	}
+	return kept(n)
 }
 
 // IsList tells whether the value is one of those that hold several.

@@ -15,6 +15,10 @@ type Counters struct {
 	Delivered uint64 // deliveries to consumers, also repeated ones
 	Acked     uint64 // acknowledgements, by each consumer
 	Expired   uint64 // messages that expired before a consumer was done with them, for each such consumer
+
+	Redelivered  uint64   // deliveries that were not the message's first to its consumer
+	DeadLettered Failures // messages that were moved to a dead-letter topic, for each consumer
+	Dropped      Failures // messages that failed for good and had no dead-letter topic to go to, for each consumer; Expired are not among them
 }
 
 // ClientInfo is a client as an administrator sees it.
@@ -52,6 +56,7 @@ type ConsumerInfo struct {
 	Backlog  int64 // messages that wait or are in flight
 	InFlight int64 // of these, delivered and neither acknowledged nor given back
 	Deferred int64 // of the backlog, rejected with a delay that is not over
+	Failed   int64 // of the backlog, failed for good: they wait for room in the dead-letter topic
 	Waiting  int   // long polls and streams that wait for a message right now
 	Counters
 }
@@ -64,10 +69,28 @@ type Totals struct {
 }
 
 // counters are Counters at work.
-type counters struct{ published, delivered, acked, expired atomic.Uint64 }
+type counters struct {
+	published, delivered, redelivered, acked, expired atomic.Uint64
+	deadLettered, dropped                             failureCounters
+}
 
 func (c *counters) read() Counters {
-	return Counters{c.published.Load(), c.delivered.Load(), c.acked.Load(), c.expired.Load()}
+	return Counters{
+		Published: c.published.Load(), Delivered: c.delivered.Load(), Acked: c.acked.Load(), Expired: c.expired.Load(),
+		Redelivered: c.redelivered.Load(), DeadLettered: c.deadLettered.read(), Dropped: c.dropped.read(),
+	}
+}
+
+// finish counts messages that failed.
+func (c *counters) finish(moved, dropped *[failures]uint64) {
+	for why := range failures {
+		if moved[why] > 0 {
+			c.deadLettered[why].Add(moved[why])
+		}
+		if dropped[why] > 0 {
+			c.dropped[why].Add(dropped[why])
+		}
+	}
 }
 
 func (c *Counters) add(o Counters) {
@@ -75,6 +98,9 @@ func (c *Counters) add(o Counters) {
 	c.Delivered += o.Delivered
 	c.Acked += o.Acked
 	c.Expired += o.Expired
+	c.Redelivered += o.Redelivered
+	c.DeadLettered.add(o.DeadLettered)
+	c.Dropped.add(o.Dropped)
 }
 
 // Clients returns all clients, by Username.
@@ -251,7 +277,7 @@ func (c *consumer) info(i *ConsumerInfo) {
 	i.ID, i.Consumer, i.Revision = c.id, *c.def.Load(), c.revision
 	i.LastSeen = c.seen.time()
 	q := c.queued()
-	i.Backlog, i.InFlight, i.Deferred = q.backlog, q.inFlight, q.deferred
+	i.Backlog, i.InFlight, i.Deferred, i.Failed = q.backlog, q.inFlight, q.deferred, q.failed
 	i.Waiting = int(c.waiting.Load())
 	i.Counters = c.counters.read()
 	for _, q := range c.list() {
@@ -264,6 +290,7 @@ type queued struct {
 	backlog  int64 // waiting or in flight
 	inFlight int64
 	deferred int64 // rejected with a delay that is not over
+	failed   int64 // failed for good
 	held     int64 // delivered and not finished
 }
 
@@ -278,8 +305,8 @@ func (c *consumer) queued() (q queued) {
 			q.backlog += int64(l.tail.Load() - l.skipped - of.done[p].finished) // #nosec G115 -- a count of messages is far below 2^63
 		}
 		if i == len(list)-1 {
-			q.held, q.deferred = int64(c.held.Load()), int64(c.deferred)
-			q.inFlight = q.held - q.deferred - int64(c.blocked+c.fetching+c.ready)
+			q.held, q.deferred, q.failed = int64(c.held.Load()), int64(c.deferred), int64(len(c.failed))
+			q.inFlight = q.held - q.deferred - q.failed - int64(c.blocked+c.fetching+c.ready)
 		}
 		c.mu.Unlock()
 		of.topic.mu.Unlock()

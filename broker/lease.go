@@ -22,7 +22,8 @@ const (
 	ready                      // to be delivered again
 	blocked                    // to be delivered when the one in flight with the same ID is not any more
 	fetching                   // it was ready, and a receive is reading it
-	settling                   // its acknowledgement is being committed
+	settling                   // its acknowledgement, or where else it goes, is being committed
+	failed                     // it failed for good: not delivered again, but moved to the dead-letter topic or dropped
 )
 
 // lease is a message that was delivered to a consumer and is not done.
@@ -39,6 +40,7 @@ type lease struct {
 	seq        uint64        // of the last delivery: no two of a consumer have the same
 	saved      uint32        // the count that the store has; 0: none
 	stream     *Stream       // that was sent the last delivery, if any
+	why        failure       // of failed, and of settling where it is one
 }
 
 // leaseRef names one delivery of a message.

@@ -63,7 +63,7 @@ func (x *definer) checkConsumers(consumers []Consumer) {
 	for i := range consumers {
 		c := &consumers[i]
 		who := clientTopic{c.Client, c.Topic}
-		err := errors.Join(x.known("consumer", c.Client, c.Topic), c.Validate())
+		err := errors.Join(x.known("consumer", c.Client, c.Topic), c.Validate(), x.deadLetters(c))
 		switch {
 		case err != nil:
 		case c.SubKey != "" && twice(keys, c.SubKey):

@@ -26,7 +26,9 @@ type rig struct {
 
 func newRig(t testing.TB, opts broker.Options) *rig {
 	t.Helper()
-	opts.Logger = slog.New(slog.NewTextHandler(io.Discard, nil))
+	if opts.Logger == nil {
+		opts.Logger = slog.New(slog.NewTextHandler(io.Discard, nil))
+	}
 	r := &rig{t: t, path: filepath.Join(t.TempDir(), "pipit.db"), opts: opts}
 	r.open()
 	t.Cleanup(r.close)

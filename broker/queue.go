@@ -93,16 +93,7 @@ func (q *queue) backlog() int64 {
 // message. id is what its publisher named it. It returns nil where another message of this ID is in
 // flight: then this one waits for that. The caller holds mu.
 func (q *queue) lease(s slot, span store.Span, id string, until time.Duration) *lease {
-	c, l := q.of, q.leases[s]
-	if l == nil {
-		l = &lease{q: q, slot: s, Span: span, id: id}
-		if n, ok := q.attempts[s]; ok {
-			l.count, l.saved = n, n
-			delete(q.attempts, s)
-		}
-		q.leases[s] = l
-		c.held.Add(1)
-	}
+	c, l := q.of, q.leaseOf(s, span, id)
 	if id != "" {
 		if other := c.own[id]; other != nil && other != l {
 			other.blocked = append(other.blocked, l)
@@ -119,10 +110,34 @@ func (q *queue) lease(s slot, span store.Span, id string, until time.Duration) *
 	return l
 }
 
+// leaseOf returns the lease of a message, which it makes where there is none: then that is in no list, and in no state
+// yet. The caller holds mu.
+func (q *queue) leaseOf(s slot, span store.Span, id string) *lease {
+	l := q.leases[s]
+	if l == nil {
+		l = &lease{q: q, slot: s, Span: span, id: id}
+		if n, ok := q.attempts[s]; ok {
+			l.count, l.saved = n, n
+			delete(q.attempts, s)
+		}
+		q.leases[s] = l
+		q.of.held.Add(1)
+	}
+	return l
+}
+
+// deliveries returns how often a message was delivered. The caller holds mu.
+func (q *queue) deliveries(s slot) uint32 {
+	if l := q.leases[s]; l != nil {
+		return l.count
+	}
+	return q.attempts[s]
+}
+
 // note lets the sweeper store how often a message was delivered, where that is worth it. The caller
 // holds mu.
 func (q *queue) note(l *lease) {
-	if l.count > 1 || l.saved > 0 {
+	if l.stored() != l.saved {
 		q.unsaved[l.slot] = struct{}{}
 	} else {
 		delete(q.unsaved, l.slot)
@@ -161,6 +176,9 @@ func (c *consumer) unlist(l *lease) {
 		heap.Remove(&l.q.ready[l.priority], l.index)
 	case fetching:
 		c.fetching--
+	case failed:
+		delete(c.failed, l)
+		c.failing.Store(int32(len(c.failed))) // #nosec G115 -- at most max_in_flight
 	case blocked:
 		c.blocked--
 		if other := c.own[l.id]; other != nil {
@@ -196,11 +214,15 @@ func (c *consumer) land(l *lease) {
 	}
 }
 
-// giveBack makes a lease, which is in no list, deliverable again, unless its message is done.
-// The caller holds mu.
+// giveBack makes a lease, which is in no list, deliverable again, unless its message is done, or was delivered as often
+// as the consumer allows. The caller holds mu.
 func (c *consumer) giveBack(l *lease) {
 	if l.q.done[l.priority].Has(l.pos) {
 		c.drop(l)
+		return
+	}
+	if c.def.Load().exhausts(l.count) {
+		c.fail(l, byDeliveries)
 		return
 	}
 	l.state = ready
@@ -233,14 +255,18 @@ func (q *queue) forgetAttempt(s slot) {
 // maxEnding is how many leases that are over are returned under one hold of a consumer's lock.
 const maxEnding = 2000
 
-// expire returns what has been held until now, maxEnding leases at most. It tells how many there were.
+// expire gives back what has been held until now, maxEnding leases at most. It tells how many there were.
 // The caller holds mu.
 func (c *consumer) expire(now time.Duration) int {
 	n := 0
 	for len(c.timed) > 0 && c.timed[0].until <= now && n < maxEnding {
 		l := c.timed[0]
-		c.unlist(l)
-		c.giveBack(l)
+		missed := l.state == leased
+		if c.unlist(l); missed {
+			c.miss(l, l.until)
+		} else {
+			c.giveBack(l)
+		}
 		n++
 	}
 	return n

@@ -212,11 +212,18 @@ func (s Subscription) taken(msgs []Message, ack bool) ([]Message, error) {
 func (s Subscription) delivered(msgs []Message) {
 	s.c.counters.delivered.Add(uint64(len(msgs)))
 	for i := 0; i < len(msgs); {
-		q, begin := msgs[i].lease.q, i
+		q, begin, again := msgs[i].lease.q, i, uint64(0)
 		for i < len(msgs) && msgs[i].lease.q == q {
+			if msgs[i].DeliveryCount > 1 {
+				again++
+			}
 			i++
 		}
 		q.topic.counters.delivered.Add(uint64(i - begin)) // #nosec G115 -- a count
+		if again > 0 {
+			q.topic.counters.redelivered.Add(again)
+			s.c.counters.redelivered.Add(again)
+		}
 	}
 }
 

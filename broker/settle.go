@@ -10,10 +10,11 @@ import (
 
 // Settlement says what a consumer is done with, and what it wants again.
 type Settlement struct {
-	Ack    []string    // IDs of messages in flight
-	Reject []string    // IDs of messages in flight
-	Delay  int64       // seconds before the rejected ones can be delivered again
-	Extend []Extension // these stay in flight for longer
+	Ack        []string    // IDs of messages in flight
+	Reject     []string    // IDs of messages in flight
+	DeadLetter []string    // IDs of messages in flight that are rejected for good
+	Delay      int64       // seconds before the rejected ones can be delivered again; 0: as Consumer.RetryBackoff says
+	Extend     []Extension // these stay in flight for longer
 }
 
 // MaxExtend bounds Extension.Seconds: 12 hours.
@@ -36,17 +37,20 @@ func CheckExtend(n int64) error {
 // Settled is the answer to a Settlement.
 type Settled struct {
 	Acked, Rejected, Extended int
+	DeadLettered              int      // of Settlement.DeadLetter
 	NotFound                  []string // never delivered to the consumer, or finished for it
 }
 
 // Settle acknowledges and rejects messages. The acknowledgements are on disk when it returns;
 // those messages are never delivered to the consumer again. A message that is not in flight is
 // listed in NotFound and keeps nothing else from being settled. Rejected messages come before
-// newer ones of their priority. On an error, Invalid, Denied (the consumer was deleted), Unavailable
+// newer ones of their priority. What is rejected for good, or for the last time that MaxDeliveries allows, is in the
+// consumer's dead-letter topic when Settle returns, or waits for room there and is delivered no more; a consumer without
+// one drops it. On an error, Invalid, Denied (the consumer was deleted), Unavailable
 // or DiskFull, nothing is acknowledged, and what was to be acknowledged is in flight as before. It does
 // not end early: the fate of the messages is known when it returns.
 func (s Subscription) Settle(st Settlement) (Settled, error) {
-	if n := len(st.Ack) + len(st.Reject) + len(st.Extend); n < 1 || n > MaxSettle {
+	if n := len(st.Ack) + len(st.Reject) + len(st.DeadLetter) + len(st.Extend); n < 1 || n > MaxSettle {
 		return Settled{}, Invalidf("%d messages: allowed are 1 to %d", n, MaxSettle)
 	}
 	if err := CheckDelay(st.Delay); err != nil {
@@ -78,20 +82,7 @@ func (s Subscription) Settle(st Settlement) (Settled, error) {
 		}
 		done.Acked = len(op.leases)
 	}
-	err := s.each(st.Reject, &done, func(_ int, l *lease) {
-		s.c.unlist(l)
-		if st.Delay > 0 {
-			s.c.hold(l, deferred, s.b.since(time.Now().Add(time.Duration(st.Delay)*time.Second)))
-		} else {
-			s.c.giveBack(l)
-		}
-		done.Rejected++
-	})
-	if done.Rejected > 0 {
-		s.c.mu.Lock()
-		s.c.wakeOne()
-		s.c.mu.Unlock()
-	}
+	err := s.reject(&st, &done)
 	if err != nil || len(st.Extend) == 0 {
 		return done, err
 	}
@@ -102,8 +93,41 @@ func (s Subscription) Settle(st Settlement) (Settled, error) {
 	return done, s.each(ids, &done, func(i int, l *lease) {
 		s.c.unlist(l)
 		s.c.hold(l, leased, s.b.since(time.Now().Add(time.Duration(st.Extend[i].Seconds)*time.Second)))
+		l.q.note(l)
 		done.Extended++
 	})
+}
+
+// reject settles what is rejected.
+func (s Subscription) reject(st *Settlement, done *Settled) error {
+	var over []*lease // not to be delivered again
+	give := func(l *lease) {
+		l.state = settling
+		over = append(over, l)
+	}
+	err := s.each(st.Reject, done, func(_ int, l *lease) {
+		s.c.unlist(l)
+		if s.c.refuse(l, time.Duration(st.Delay)*time.Second, s.b.since(time.Now())) {
+			give(l)
+		}
+		done.Rejected++
+	})
+	if err == nil {
+		err = s.each(st.DeadLetter, done, func(_ int, l *lease) {
+			if s.c.unlist(l); l.state != failed {
+				l.why = byReject
+			}
+			give(l)
+			done.DeadLettered++
+		})
+	}
+	if done.Rejected > 0 {
+		s.c.mu.Lock()
+		s.c.wakeOne()
+		s.c.mu.Unlock()
+	}
+	bury(s.b, s.c, over)
+	return err
 }
 
 var errDeleted = denied("the consumer was deleted")

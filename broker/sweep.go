@@ -74,8 +74,10 @@ func (s *sweeper) loop() {
 			}
 			now = time.Now()
 		}
+		s.bury()
 		if now.Sub(flushed) >= seenEvery {
 			flushed = now
+			s.warnDropped()
 		}
 	}
 }
@@ -236,10 +238,7 @@ func (o *sweepOp) counts(q *queue) {
 	}
 	for s := range q.unsaved {
 		l := q.leases[s]
-		n := l.count
-		if n == 1 {
-			n = 0 // not worth keeping
-		}
+		n := l.stored()
 		if !take(store.Attempt{Consumer: q.id, Priority: s.priority, Pos: s.pos, Count: n}) {
 			return
 		}

@@ -461,6 +461,10 @@ func (t *taker) offer(k *looked, span store.Span) {
 	if l != nil {
 		c.unlist(l)
 	}
+	if c.def.Load().exhausts(t.q.deliveries(k.slot)) { // max_deliveries is less than it was
+		c.fail(t.q.leaseOf(k.slot, span, k.id), byDeliveries)
+		return
+	}
 	until := forever
 	if !t.o.Hold {
 		until = t.s.b.since(t.now.Add(c.def.Load().AckTimeout))

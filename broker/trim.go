@@ -223,7 +223,7 @@ func (q *queue) discarded(prio int, positions []uint64) {
 		switch {
 		case l != nil:
 			done.Add(l.From, l.To)
-			if l.state == ready || l.state == deferred || l.state == blocked {
+			if l.state == ready || l.state == deferred || l.state == blocked || l.state == failed {
 				q.of.unlist(l)
 				q.of.drop(l)
 			}

@@ -22,7 +22,7 @@ func TestRecordRoundTrip(t *testing.T) {
 		"apart":   {Created: created, ID: "id-1", MIMEType: "text/plain", Apart: store.PayloadRef{Number: 1 << 40, Size: 1<<32 - 1, Sum: 7}},
 		"extra": {Created: created, ID: "id-1", MIMEType: "text/plain", Payload: []byte("x"), Extra: &store.Extra{
 			CorrelationID: "c", ReplyTo: "/r", Attributes: []store.Attribute{{Name: "a", Value: "1"}, {Name: "b"}},
-			DeadLetter: &store.DeadLetter{Topic: "/t", Consumer: "erp", Reason: "expired", Count: 7, At: created},
+			DeadLetter: &store.DeadLetter{Topic: "/t", Consumer: "erp", Reason: "expired", Count: 7, Number: 1<<32 - 1, At: created},
 		}},
 		"extra, nothing": {Created: created, MIMEType: "text/plain", Payload: []byte{}, Extra: &store.Extra{}},
 		"extra, apart":   {Created: created, MIMEType: "text/plain", Apart: store.PayloadRef{Number: 1, Size: 2, Sum: 3}, Extra: &store.Extra{ReplyTo: "/r"}},
@@ -140,7 +140,7 @@ func FuzzRecord(f *testing.F) {
 				want.Extra.Attributes = append(want.Extra.Attributes, store.Attribute{Name: fmt.Sprint(n, producer), Value: mime})
 			}
 			if delay%2 == 1 {
-				want.Extra.DeadLetter = &store.DeadLetter{Topic: producer, Consumer: mime, Reason: id, Count: delay, At: microTime(uint64(delay))}
+				want.Extra.DeadLetter = &store.DeadLetter{Topic: producer, Consumer: mime, Reason: id, Count: delay, Number: delay / 2, At: microTime(uint64(delay))}
 			}
 		}
 		if id != "" && keep != 0 {

@@ -23,7 +23,7 @@ func extraBound(x *store.Extra) int {
 		n += 2*binary.MaxVarintLen64 + len(x.Attributes[i].Name) + len(x.Attributes[i].Value)
 	}
 	if d := x.DeadLetter; d != nil {
-		n += 4*binary.MaxVarintLen64 + 8 + len(d.Topic) + len(d.Consumer) + len(d.Reason)
+		n += 5*binary.MaxVarintLen64 + 8 + len(d.Topic) + len(d.Consumer) + len(d.Reason)
 	}
 	return n
 }
@@ -34,7 +34,7 @@ func extraBound(x *store.Extra) int {
 //	correlation    uvarint length, bytes
 //	reply to       uvarint length, bytes
 //	attributes     uvarint number, of each: name uvarint length, bytes | value uvarint length, bytes
-//	dead letter    topic, consumer, reason: uvarint length, bytes | count uvarint | at 8, microseconds, big-endian
+//	dead letter    topic, consumer, reason: uvarint length, bytes | count uvarint | number uvarint | at 8, microseconds, big-endian
 func appendExtra(b []byte, x *store.Extra) []byte {
 	var room [512]byte
 	v := append(room[:0], 0)
@@ -57,6 +57,7 @@ func appendExtra(b []byte, x *store.Extra) []byte {
 		v[0] |= extraDeadLetter
 		v = appendString(appendString(appendString(v, d.Topic), d.Consumer), d.Reason)
 		v = binary.AppendUvarint(v, uint64(d.Count))
+		v = binary.AppendUvarint(v, uint64(d.Number))
 		v = binary.BigEndian.AppendUint64(v, micros(d.At))
 	}
 	return append(binary.AppendUvarint(b, uint64(len(v))), v...)
@@ -89,7 +90,7 @@ func (in *input) extra() *store.Extra {
 		}
 	}
 	if parts&extraDeadLetter != 0 {
-		d := &store.DeadLetter{Topic: string(in.bytes()), Consumer: string(in.bytes()), Reason: string(in.bytes()), Count: in.uint32()}
+		d := &store.DeadLetter{Topic: string(in.bytes()), Consumer: string(in.bytes()), Reason: string(in.bytes()), Count: in.uint32(), Number: in.uint32()}
 		if in.bad || len(in.b) < 8 {
 			in.bad = true
 			return nil

@@ -23,7 +23,7 @@ func (s *server) settleOne(x *call, r *http.Request, id string) error {
 	if id == "" {
 		return errNoID
 	}
-	p, err := parseParams(r.URL.RawQuery, "ack", "reject", "delay", "extend")
+	p, err := parseParams(r.URL.RawQuery, "ack", "reject", "delay", "dead_letter", "extend")
 	if err != nil {
 		return err
 	}
@@ -55,6 +55,10 @@ func settlement(p params, id string) (st broker.Settlement, err error) {
 	if err != nil {
 		return st, err
 	}
+	deadLetter, err := p.flag("dead_letter")
+	if err != nil {
+		return st, err
+	}
 	if st.Delay, err = p.integer("delay", 0); err != nil {
 		return st, err
 	}
@@ -63,13 +67,18 @@ func settlement(p params, id string) (st broker.Settlement, err error) {
 		return st, broker.Invalidf("ack %t, reject %t, extend %d: exactly one of them is needed", ack, reject, extend)
 	case ack:
 		st.Ack = []string{id}
+	case reject && deadLetter:
+		st.DeadLetter = []string{id}
 	case reject:
 		st.Reject = []string{id}
 	default:
 		st.Extend, err = []broker.Extension{{ID: id, Seconds: extend}}, broker.CheckExtend(extend)
 	}
-	if p.given("delay") && !reject {
+	if p.given("delay") && (!reject || deadLetter) {
 		return st, broker.Invalidf("delay %q: allowed with reject=true alone", clip.Input(p["delay"]))
+	}
+	if deadLetter && !reject {
+		return st, broker.Invalidf("dead_letter %q: allowed with reject=true alone", clip.Input(p["dead_letter"]))
 	}
 	return st, err
 }
@@ -111,6 +120,9 @@ func (s *server) settleMany(x *call, r *http.Request, _ string) error {
 	d.number("acked", res.Acked)
 	d.number("rejected", res.Rejected)
 	d.number("extended", res.Extended)
+	if len(st.DeadLetter) > 0 {
+		d.number("dead_lettered", res.DeadLettered)
+	}
 	d.list("not_found", len(res.NotFound), func(i int) string { return res.NotFound[i] })
 	x.send(http.StatusOK, &d) // who repeats it finds that what is done is not found
 	return nil
@@ -119,7 +131,7 @@ func (s *server) settleMany(x *call, r *http.Request, _ string) error {
 // maxQuotedID is bytes of an ID that was not found.
 const maxQuotedID = broker.MaxMessageID * utf8.UTFMax
 
-var errSettlement = broker.Invalidf(`body: allowed is one JSON object {"ack": [msg_id, …], "reject": [msg_id, …], "delay": seconds, "extend": {msg_id: seconds, …}}`)
+var errSettlement = broker.Invalidf(`body: allowed is one JSON object {"ack": [msg_id, …], "reject": [msg_id, …], "delay": seconds, "dead_letter": [msg_id, …], "extend": {msg_id: seconds, …}}`)
 
 // parseSettlement reads the body of a batch of acknowledgements: 1 to broker.MaxSettle IDs, none of
 // them twice.
@@ -136,6 +148,8 @@ func parseSettlement(body []byte) (st broker.Settlement, err error) {
 			st.Ack, ok = s.list()
 		case "reject":
 			st.Reject, ok = s.list()
+		case "dead_letter":
+			st.DeadLetter, ok = s.list()
 		case "delay":
 			st.Delay, ok = s.number()
 		case "extend":
@@ -158,7 +172,7 @@ func parseSettlement(body []byte) (st broker.Settlement, err error) {
 
 // checkSettlement finds out whether each message is told once what is to become of it.
 func checkSettlement(st broker.Settlement) error {
-	n := len(st.Ack) + len(st.Reject) + len(st.Extend)
+	n := len(st.Ack) + len(st.Reject) + len(st.DeadLetter) + len(st.Extend)
 	if n < 1 || n > broker.MaxSettle {
 		return broker.Invalidf("body with %d messages: allowed are 1 to %d", n, broker.MaxSettle)
 	}
@@ -173,7 +187,7 @@ func checkSettlement(st broker.Settlement) error {
 		ids[id] = struct{}{}
 		return nil
 	}
-	for _, list := range [][]string{st.Ack, st.Reject} {
+	for _, list := range [][]string{st.Ack, st.Reject, st.DeadLetter} {
 		for _, id := range list {
 			if err := check(id); err != nil {
 				return err

@@ -380,7 +380,7 @@ func TestParameters(t *testing.T) {
 		{"extend=43201", "extend 43201: allowed are 1 to 43200 seconds"},
 		{"extend=1h", `extend "1h": allowed are whole numbers`},
 		{"extend=60&delay=30", `delay "30": allowed with reject=true alone`},
-		{"max=1", `parameter "max": allowed are ack, reject, delay, extend, format`},
+		{"max=1", `parameter "max": allowed are ack, reject, delay, dead_letter, extend, format`},
 	} {
 		r.refuse(400, c.details, "DELETE", "/zato/pubsub/msg/K1/?"+c.query, erp, "", "X-Zato-PubSub-Key", key)
 	}
@@ -724,7 +724,7 @@ func TestSettleMany(t *testing.T) {
 	r.want(200, `{"status": "ZATO_OK", "acked": 1, "rejected": 0, "extended": 0, "not_found": []}`, "POST", "/zato/pubsub/ack", erp, `{"ack": ["`+ids[3]+`"], "reject": []}`, "X-Zato-PubSub-Key", key)
 	r.wantPayloads(queue)
 
-	const form = `body: allowed is one JSON object {"ack": [msg_id, …], "reject": [msg_id, …], "delay": seconds, "extend": {msg_id: seconds, …}}`
+	const form = `body: allowed is one JSON object {"ack": [msg_id, …], "reject": [msg_id, …], "delay": seconds, "dead_letter": [msg_id, …], "extend": {msg_id: seconds, …}}`
 	for _, c := range []struct{ body, details string }{
 		{"", form}, {"[]", form}, {`"x"`, form}, {`{"ack": "K1"}`, form}, {`{"ack": [1]}`, form}, {`{"ack": ["K1"]`, form},
 		{`{"ack": ["K1"], "nack": []}`, form}, {`{"ack": ["K1"], "delay": "1"}`, form}, {`{"ack": ["K1"], "delay": 1.5}`, form},

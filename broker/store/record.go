@@ -44,9 +44,10 @@ type Attribute struct{ Name, Value string }
 // DeadLetter says of a message that was moved to a dead-letter topic where it failed.
 type DeadLetter struct {
 	Topic    string    // where it was published
-	Consumer string    // for which it failed
+	Consumer string    // for which it failed: its client's username, and behind a slash its name where it has one
 	Reason   string    // why it was moved
 	Count    uint32    // deliveries to that consumer
+	Number   uint32    // of that consumer
 	At       time.Time // when it was moved, whole microseconds
 }
 

@@ -179,7 +179,7 @@ func extra(n int) *store.Extra {
 	x := &store.Extra{
 		CorrelationID: fmt.Sprint("correlation ", n), ReplyTo: "/reply/ž",
 		Attributes: []store.Attribute{{Name: "a", Value: ""}, {Name: "ce-type", Value: "com.example"}, {Name: "z", Value: strings.Repeat("ž", 4000)}},
-		DeadLetter: &store.DeadLetter{Topic: "/a", Consumer: "erp", Reason: "rejected", Count: math.MaxUint32, At: t0},
+		DeadLetter: &store.DeadLetter{Topic: "/a", Consumer: "erp", Reason: "rejected", Count: math.MaxUint32, Number: 3, At: t0},
 	}
 	switch n % 6 {
 	case 1:
