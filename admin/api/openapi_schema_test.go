@@ -104,6 +104,7 @@ var answers = []typed{
 		"code": {Examples: []any{monitor.CodeAway}},
 		"kind": *openapi.Enum(broker.KindTopic, broker.KindConsumer).With(openapi.Schema{Description: "What it is about."}),
 	}},
+	{name: "Failures", of: object.Failures{}},
 	{name: "Stats", of: Stats{}},
 	{name: "History", of: monitor.History{}},
 	{name: "FieldChange", of: object.FieldChange{}},

@@ -6,6 +6,7 @@ import (
 
 	"pipit/admin/gate"
 	"pipit/admin/monitor"
+	"pipit/admin/object"
 )
 
 // Stats are the figures of the whole broker at one moment.
@@ -28,6 +29,10 @@ type Stats struct {
 	Acked     uint64 `json:"acked"`     // acknowledgements since the start of the process, by each consumer
 	// messages that expired since the start of the process before a consumer was done with them, for each such consumer
 	Expired uint64 `json:"expired"`
+
+	Redelivered  uint64          `json:"redelivered"`   // deliveries since the start of the process that were not the first of their message to the consumer
+	DeadLettered object.Failures `json:"dead_lettered"` // messages moved to dead-letter topics since the start of the process, for each consumer, by reason
+	Dropped      object.Failures `json:"dropped"`       // messages that failed since the start of the process and had no dead-letter topic, for each consumer, by reason
 
 	Database  Database            `json:"database"`
 	Attention []monitor.Attention `json:"attention"` // the worst first
@@ -56,6 +61,7 @@ func (a *API) statsNow() Stats {
 		Clients: t.Clients, Topics: t.Topics, Producers: t.Producers, Consumers: t.Consumers,
 		Depth: t.Depth, Delayed: t.Delayed, Backlog: t.Backlog, InFlight: t.InFlight,
 		Published: t.Published, Delivered: t.Delivered, Acked: t.Acked, Expired: t.Expired,
+		Redelivered: t.Redelivered, DeadLettered: object.Failures(t.DeadLettered), Dropped: object.Failures(t.Dropped),
 		Database:  store,
 		Attention: s.Attention,
 	}

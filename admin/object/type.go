@@ -41,6 +41,18 @@ type Topic struct {
 	Acked        uint64    `json:"acked" api:"-"`                 // acknowledgements since the start of the process, by each consumer
 	// messages that expired since the start of the process before a consumer was done with them, for each such consumer
 	Expired uint64 `json:"expired" api:"-"`
+
+	Redelivered  uint64   `json:"redelivered" api:"-"`   // deliveries since the start of the process that were not the first of their message to the consumer
+	DeadLettered Failures `json:"dead_lettered" api:"-"` // messages moved to dead-letter topics since the start of the process, for each consumer, by reason
+	Dropped      Failures `json:"dropped" api:"-"`       // messages that failed since the start of the process and had no dead-letter topic, for each consumer, by reason
+}
+
+// Failures is how many messages a consumer was done with though it had not acknowledged them, by reason.
+type Failures struct {
+	MaxDeliveries uint64 `json:"max_deliveries"` // delivered as often as the consumer allows
+	Rejected      uint64 `json:"rejected"`       // rejected for good
+	Expired       uint64 `json:"expired"`        // expired before the consumer was done with them
+	Overflow      uint64 `json:"overflow"`       // the oldest of a backlog that was full
 }
 
 // Producer is a client's permission to publish to a topic.
@@ -60,6 +72,7 @@ type Consumer struct {
 	Backlog         int64     `json:"backlog" api:"-"`            // messages that wait or are in flight
 	InFlight        int64     `json:"in_flight" api:"-"`          // of the backlog, delivered and neither acknowledged nor given back
 	Deferred        int64     `json:"deferred" api:"-"`           // of the backlog, rejected with a delay that is not over
+	Failed          int64     `json:"failed" api:"-"`             // of the backlog, failed for good: they wait for room in the dead-letter topic
 	Waiting         int       `json:"waiting" api:"-"`            // long polls and streams that wait for a message right now
 	Oldest          gate.Time `json:"oldest,omitzero" api:"-"`    // when the oldest message of the backlog was created; absent where there is none
 	LastSeen        gate.Time `json:"last_seen,omitzero" api:"-"` // the last receive or acknowledgement; absent: never
@@ -67,6 +80,10 @@ type Consumer struct {
 	Acked           uint64    `json:"acked" api:"-"`              // acknowledgements since the start of the process, by each consumer
 	// messages that expired since the start of the process before a consumer was done with them, for each such consumer
 	Expired uint64 `json:"expired" api:"-"`
+
+	Redelivered  uint64   `json:"redelivered" api:"-"`   // deliveries since the start of the process that were not the first of their message to the consumer
+	DeadLettered Failures `json:"dead_lettered" api:"-"` // messages moved to dead-letter topics since the start of the process, for each consumer, by reason
+	Dropped      Failures `json:"dropped" api:"-"`       // messages that failed since the start of the process and had no dead-letter topic, for each consumer, by reason
 
 	Warnings []string `json:"warnings,omitempty" api:"-"` // what is weak about a sub_key of one's own, in the answer to the request that set it alone
 }
@@ -231,6 +248,7 @@ func topicOf(i *broker.TopicInfo) Topic {
 		Delivered:   i.Delivered,
 		Acked:       i.Acked,
 		Expired:     i.Expired,
+		Redelivered: i.Redelivered, DeadLettered: Failures(i.DeadLettered), Dropped: Failures(i.Dropped),
 	}
 }
 
@@ -246,17 +264,19 @@ func producerOf(i *broker.ProducerInfo) Producer {
 
 func consumerOf(i *broker.ConsumerInfo) Consumer {
 	return Consumer{
-		ID:        i.ID,
-		Consumer:  i.Consumer,
-		Revision:  i.Revision,
-		Backlog:   i.Backlog,
-		InFlight:  i.InFlight,
-		Deferred:  i.Deferred,
-		Waiting:   i.Waiting,
-		LastSeen:  gate.TimeOf(i.LastSeen),
-		Delivered: i.Delivered,
-		Acked:     i.Acked,
-		Expired:   i.Expired,
+		ID:          i.ID,
+		Consumer:    i.Consumer,
+		Revision:    i.Revision,
+		Backlog:     i.Backlog,
+		InFlight:    i.InFlight,
+		Deferred:    i.Deferred,
+		Failed:      i.Failed,
+		Waiting:     i.Waiting,
+		LastSeen:    gate.TimeOf(i.LastSeen),
+		Delivered:   i.Delivered,
+		Acked:       i.Acked,
+		Expired:     i.Expired,
+		Redelivered: i.Redelivered, DeadLettered: Failures(i.DeadLettered), Dropped: Failures(i.Dropped),
 	}
 }
 

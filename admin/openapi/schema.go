@@ -60,6 +60,9 @@ func (s Schema) Sized() *Schema {
 
 // OrNull returns a copy that may be null as well.
 func (s Schema) OrNull() *Schema {
+	if s.Ref != "" {
+		return &Schema{OneOf: []*Schema{{Ref: s.Ref}, {Type: "null"}}, ReadOnly: s.ReadOnly, WriteOnly: s.WriteOnly}
+	}
 	s.Type = []any{s.Type, "null"}
 	if s.Enum != nil {
 		s.Enum = append(s.Enum[:len(s.Enum):len(s.Enum)], nil)
