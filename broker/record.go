@@ -173,6 +173,7 @@ func (r *producerRecord) UnmarshalJSON(text []byte) error {
 
 func (r consumerRecord) MarshalJSON() ([]byte, error) {
 	type fields consumerRecord
+	callbackFields.strip(&r.Consumer) // most have nothing of these
 	return json.Marshal(struct {
 		fields
 		Active bool
@@ -187,5 +188,6 @@ func (r *consumerRecord) UnmarshalJSON(text []byte) error {
 	}{(*fields)(r), true}
 	err := json.Unmarshal(text, &in)
 	r.Inactive = !in.Active
+	ConsumerFields.complete(&r.Consumer)
 	return err
 }
