@@ -19,6 +19,9 @@ func (s *server) publishBatch(x *call, r *http.Request, pub broker.Publisher, p 
 			return broker.Invalidf("parameter %q: in a batch it belongs into the lines", name)
 		}
 	}
+	if header := attributeHeader(r.Header); header != "" {
+		return broker.Invalidf("header %s: in a batch, attributes belong into the lines", clip.Input(header))
+	}
 	if t, _, err := mime.ParseMediaType(r.Header.Get("Content-Type")); err != nil || t != "application/x-ndjson" {
 		return broker.Invalidf("header Content-Type %q: a batch is application/x-ndjson", clip.Input(r.Header.Get("Content-Type")))
 	}
@@ -89,7 +92,10 @@ func lineError(line int, err error) error {
 	return &e
 }
 
-var errSyntax = broker.Invalidf(`not a JSON object with "payload", a string, and perhaps priority, expiration, mime_type, msg_id, delay, encoding`)
+// lineKeyNames are the keys of a line beside its payload.
+const lineKeyNames = "priority, expiration, mime_type, msg_id, delay, correlation_id, reply_to, attributes, encoding"
+
+var errSyntax = broker.Invalidf(`not a JSON object with "payload", a string, and perhaps ` + lineKeyNames)
 
 // parseLine reads the object of one line. encoding, where the payload is bytes and not text, is "base64".
 func parseLine(line []byte, m *broker.Publication) error {
@@ -112,7 +118,7 @@ func parseLine(line []byte, m *broker.Publication) error {
 		}
 		k := lineKeys[string(key)]
 		if k == 0 {
-			return broker.Invalidf("key %q: allowed are payload, priority, expiration, mime_type, msg_id, delay, encoding", clip.Input(string(key)))
+			return broker.Invalidf("key %q: allowed are payload, "+lineKeyNames, clip.Input(string(key)))
 		}
 		if given&k != 0 {
 			return broker.Invalidf("key %q: given twice", key)
@@ -149,10 +155,14 @@ const (
 	keyMessageID
 	keyDelay
 	keyEncoding
+	keyCorrelationID
+	keyReplyTo
+	keyAttributes
 )
 
 var lineKeys = map[string]lineKey{"payload": keyPayload, "priority": keyPriority, "expiration": keyExpiration,
-	"mime_type": keyMIMEType, "msg_id": keyMessageID, "delay": keyDelay, "encoding": keyEncoding}
+	"mime_type": keyMIMEType, "msg_id": keyMessageID, "delay": keyDelay, "encoding": keyEncoding,
+	"correlation_id": keyCorrelationID, "reply_to": keyReplyTo, "attributes": keyAttributes}
 
 // value takes the value of a key into a message. 0 and "" stand for a default there.
 func (s *scanner) value(k lineKey, name []byte, m *broker.Publication) error {
@@ -173,11 +183,20 @@ func (s *scanner) value(k lineKey, name []byte, m *broker.Publication) error {
 			return broker.CheckDelay(n)
 		}
 	}
+	if k == keyAttributes {
+		return s.attributes(m)
+	}
 	v, ok := s.str()
 	if !ok {
 		return broker.Invalidf("%s: allowed is a JSON string", name)
 	}
 	switch k {
+	case keyCorrelationID:
+		m.CorrelationID = string(v)
+		return broker.CheckCorrelationID(m.CorrelationID)
+	case keyReplyTo:
+		m.ReplyTo = string(v)
+		return broker.CheckReplyTo(m.ReplyTo)
 	case keyPayload:
 		m.Payload = v
 	case keyMIMEType:
@@ -192,6 +211,22 @@ func (s *scanner) value(k lineKey, name []byte, m *broker.Publication) error {
 		}
 	}
 	return nil
+}
+
+// attributes takes an object whose values are strings, as the attributes of a message.
+func (s *scanner) attributes(m *broker.Publication) error {
+	ok := s.object(func(name string) bool {
+		v, ok := s.str()
+		m.Attributes = append(m.Attributes, broker.Attribute{Name: name, Value: string(v)})
+		return ok && len(m.Attributes) <= broker.MaxAttributes
+	})
+	if len(m.Attributes) > broker.MaxAttributes {
+		return broker.CheckAttributes(m.Attributes)
+	}
+	if !ok {
+		return broker.Invalidf("attributes: allowed is a JSON object whose values are strings")
+	}
+	return broker.CheckAttributes(m.Attributes)
 }
 
 // unlessZero checks a value that is not the one which stands for a default.

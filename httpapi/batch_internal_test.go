@@ -6,6 +6,8 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"errors"
+	"fmt"
+	"maps"
 	"net/url"
 	"slices"
 	"strconv"
@@ -25,6 +27,10 @@ type strictLine struct {
 	ID         *string `json:"msg_id"`
 	Delay      *int64  `json:"delay"`
 	Encoding   *string `json:"encoding"`
+
+	CorrelationID *string           `json:"correlation_id"`
+	ReplyTo       *string           `json:"reply_to"`
+	Attributes    map[string]string `json:"attributes"`
 }
 
 // strict decodes a line with encoding/json: one object with known keys alone.
@@ -103,12 +109,22 @@ func (l strictLine) publication() (m broker.Publication, ok bool) {
 	m.Delay = number(l.Delay, broker.CheckDelay)
 	m.MIMEType = text(l.MIMEType, broker.CheckMIMEType)
 	m.ID = text(l.ID, broker.CheckMessageID)
-	return m, ok
+	m.CorrelationID = text(l.CorrelationID, broker.CheckCorrelationID)
+	m.ReplyTo = text(l.ReplyTo, broker.CheckReplyTo)
+	for _, name := range slices.Sorted(maps.Keys(l.Attributes)) {
+		m.Attributes = append(m.Attributes, broker.Attribute{Name: name, Value: l.Attributes[name]})
+	}
+	return m, ok && broker.CheckAttributes(m.Attributes) == nil
 }
 
 func same(a, b *broker.Publication) bool {
 	return bytes.Equal(a.Payload, b.Payload) && a.Priority == b.Priority && a.Expiration == b.Expiration &&
-		a.MIMEType == b.MIMEType && a.ID == b.ID && a.Delay == b.Delay
+		a.MIMEType == b.MIMEType && a.ID == b.ID && a.Delay == b.Delay && a.CorrelationID == b.CorrelationID && a.ReplyTo == b.ReplyTo &&
+		slices.Equal(byName(a.Attributes), byName(b.Attributes))
+}
+
+func byName(list []broker.Attribute) []broker.Attribute {
+	return slices.SortedFunc(slices.Values(list), func(a, b broker.Attribute) int { return strings.Compare(a.Name, b.Name) })
 }
 
 // checkLine compares parseLine with encoding/json.
@@ -141,11 +157,12 @@ func checkLine(t *testing.T, line []byte) {
 	keys, nulls := keysOf(line)
 	distinct := slices.Compact(slices.Sorted(slices.Values(keys)))
 	exact := len(distinct) == len(keys) && !slices.ContainsFunc(keys, func(k string) bool { return lineKeys[k] == 0 })
-	replaced := !utf8.Valid(line) || strings.ContainsRune(string(want.Payload)+want.MIMEType, utf8.RuneError) // a lone surrogate
+	replaced := !utf8.Valid(line) || strings.ContainsRune(fmt.Sprint(string(want.Payload), want.MIMEType, want.CorrelationID, want.ReplyTo, want.Attributes), utf8.RuneError) // a lone surrogate
+	twice := strings.Contains(err.Error(), "given more than once")                                                                                                            // a key of attributes
 	if l.Encoding != nil {
 		replaced = !utf8.Valid(line) || strings.ContainsRune(*l.Payload, utf8.RuneError)
 	}
-	if exact && !nulls && !replaced && !bytes.ContainsRune(line, '\n') {
+	if exact && !nulls && !replaced && !twice && !bytes.ContainsRune(line, '\n') {
 		t.Fatalf("%q is refused: %v", line, err)
 	}
 }
@@ -167,7 +184,12 @@ var lines = []string{
 	`{"payload": "x", "msg_id": "urn:uuid:f81d4fae-7dec-11d0-a765-00a0c91e6bf6"}`,
 	`{"payload": "x", "msg_id": "{GUID} ż/"}`,
 	`{"payload": "A\nP8=", "encoding": "base64"}`, // lines of base64 are usual
+	`{"payload": "x", "correlation_id": "c", "reply_to": "/r", "attributes": {"Kind": "order", "ce-type": "", "\u0061": "\u017c"}}`,
+	`{"payload": "x", "correlation_id": "", "reply_to": "", "attributes": {}}`,
+	`{"payload": "x", "attributes": null}`,
 	// Not accepted.
+	`{"payload": "x", "attributes": []}`, `{"payload": "x", "attributes": "a"}`, `{"payload": "x", "attributes": {"a": 1}}`, `{"payload": "x", "attributes": {"a b": "1"}}`,
+	`{"payload": "x", "attributes": {"a": "1", "A": "2"}}`, `{"payload": "x", "attributes": {"a": {}}}`, `{"payload": "x", "attributes": {"a": "\n"}}`, `{"payload": "x", "correlation_id": "\n"}`, `{"payload": "x", "reply_to": 1}`,
 	``, `{`, `{}`, `null`, `[]`, `"x"`, `{"payload": "x"`, `{"payload": "x",}`, `{,"payload": "x"}`, `{"payload": "x"} x`, `{"payload": "x"}{}`,
 	`{"payload" "x"}`, `{"payload": x}`, `{"payload": 1}`, `{"payload": null}`, `{"payload": {}}`, `{"payload": "x" "priority": 1}`,
 	`{"payload": "x", "priority": 10}`, `{"payload": "x", "priority": "5"}`, `{"payload": "x", "priority": 05}`,
@@ -186,7 +208,7 @@ func TestParseLine(t *testing.T) {
 	for i, line := range lines {
 		checkLine(t, []byte(line))
 		var m broker.Publication
-		if err := parseLine([]byte(line), &m); (err == nil) != (i < 16) {
+		if err := parseLine([]byte(line), &m); (err == nil) != (i < 19) {
 			t.Errorf("%q: %v", line, err)
 		}
 	}

@@ -88,11 +88,19 @@ func TestBatchOrder(t *testing.T) {
 	}
 }
 
+func manyAttributes(n int) string {
+	var b strings.Builder
+	for i := range n {
+		fmt.Fprintf(&b, `"n%d": "", `, i)
+	}
+	return b.String()
+}
+
 // TestBadBatch: a bad line is named by its number, and nothing of the batch is stored.
 func TestBadBatch(t *testing.T) {
 	r := newServer(t)
 	const good = `{"payload": "` + marked + `"}` + "\n"
-	const form = `not a JSON object with "payload", a string, and perhaps priority, expiration, mime_type, msg_id, delay, encoding`
+	const form = `not a JSON object with "payload", a string, and perhaps priority, expiration, mime_type, msg_id, delay, correlation_id, reply_to, attributes, encoding`
 	for _, c := range []struct{ line, details string }{
 		{``, form},
 		{`{`, form},
@@ -112,6 +120,11 @@ func TestBadBatch(t *testing.T) {
 		{"{\"payload\": \"\xff\"}", "payload: allowed is a JSON string"},
 		{`{"payload": "*", "encoding": "base64"}`, "payload: not base64, as its encoding says"},
 		{`{"payload": "x", "encoding": "hex"}`, `encoding "hex": allowed is base64`},
+		{`{"payload": "x", "attributes": ["a"]}`, "attributes: allowed is a JSON object whose values are strings"},
+		{`{"payload": "x", "attributes": {"a": null}}`, "attributes: allowed is a JSON object whose values are strings"},
+		{`{"payload": "x", "attributes": {"a": "1", "A": "2"}}`, `attribute "a": given more than once`},
+		{`{"payload": "x", "attributes": {` + strings.TrimSuffix(manyAttributes(40), ", ") + `}}`, "33 attributes: allowed are at most 32"},
+		{`{"payload": "x", "reply_to": "a\tb"}`, `reply_to "a\tb": allowed are at most 256 characters, none of them a control character`},
 		{`{"payload": "x", "priority": 10}`, "priority 10: allowed are 1 to 9"},
 		{`{"payload": "x", "priority": "5"}`, "priority: allowed are whole numbers"},
 		{`{"payload": "x", "priority": true}`, "priority: allowed are whole numbers"},
@@ -120,8 +133,8 @@ func TestBadBatch(t *testing.T) {
 		{`{"payload": "x", "mime_type": "\n"}`, `mime_type "\n": allowed are 1 to 255 bytes without control characters`},
 		{`{"payload": "x", "msg_id": "a\tb"}`, `msg_id "a\tb": allowed are 1 to 200 characters, none of them a control character`},
 		{`{"payload": "x", "payload": "y"}`, `key "payload": given twice`},
-		{`{"payload": "x", "prio": 1}`, `key "prio": allowed are payload, priority, expiration, mime_type, msg_id, delay, encoding`},
-		{`{"Payload": "x"}`, `key "Payload": allowed are payload, priority, expiration, mime_type, msg_id, delay, encoding`},
+		{`{"payload": "x", "prio": 1}`, `key "prio": allowed are payload, priority, expiration, mime_type, msg_id, delay, correlation_id, reply_to, attributes, encoding`},
+		{`{"Payload": "x"}`, `key "Payload": allowed are payload, priority, expiration, mime_type, msg_id, delay, correlation_id, reply_to, attributes, encoding`},
 	} {
 		r.refuse(400, "line 3: "+c.details, "POST", created+"?batch=true", crm, good+good+c.line+"\n"+good, "Content-Type", ndjson)
 	}

@@ -19,10 +19,11 @@ const (
 	corsMaxAge  = "600" // seconds that a browser remembers a preflight
 )
 
-// corsHeaders are the request headers that are allowed, beside those that begin with corsPrefix, in lower case.
-var corsHeaders = []string{"authorization", "content-type", "content-encoding", "last-event-id", "x-zato-pubsub-key"}
+// corsHeaders are the request headers that are allowed, beside those of attributes, in lower case.
+var corsHeaders = []string{"authorization", "content-type", "content-encoding", "last-event-id", "x-zato-pubsub-key", "traceparent", "tracestate"}
 
-const corsPrefix = "x-zato-pubsub-attr-"
+// corsPrefixes are what headers begin with that are attributes.
+var corsPrefixes = []string{"x-zato-pubsub-attr-", "ce-"}
 
 // anyOrigin is the entry that allows every origin.
 const anyOrigin = "*"
@@ -76,12 +77,16 @@ func allowedHeaders(asked []string) string {
 	for _, list := range asked {
 		for name := range strings.SplitSeq(list, ",") {
 			name = strings.ToLower(textproto.TrimString(name))
-			if slices.Contains(corsHeaders, name) || strings.HasPrefix(name, corsPrefix) && !strings.ContainsFunc(name, notToken) {
+			if slices.Contains(corsHeaders, name) || isAttribute(name) && !strings.ContainsFunc(name, notToken) {
 				allowed = append(allowed, name)
 			}
 		}
 	}
 	return strings.Join(allowed, ", ")
+}
+
+func isAttribute(header string) bool {
+	return slices.ContainsFunc(corsPrefixes, func(prefix string) bool { return strings.HasPrefix(header, prefix) })
 }
 
 func notToken(r rune) bool {

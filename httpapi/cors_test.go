@@ -25,14 +25,14 @@ func TestPreflight(t *testing.T) {
 				method = "GET"
 			}
 			a := r.do("OPTIONS", path, "", "", "Origin", c.origin, "Access-Control-Request-Method", method,
-				"Access-Control-Request-Headers", "authorization,content-type, X-Zato-PubSub-Key,last-event-id,x-zato-pubsub-attr-a.b,x-zato-pubsub-attr-ż,x-other")
+				"Access-Control-Request-Headers", "authorization,content-type, X-Zato-PubSub-Key,last-event-id,x-zato-pubsub-attr-a.b,x-zato-pubsub-attr-ż,x-other,ce-id,ce-source,ce-x*,traceparent,tracestate")
 			if a.status != 204 || a.body != "" {
 				t.Fatalf("%d %s", a.status, a.body)
 			}
 			for name, want := range map[string]string{
 				"Access-Control-Allow-Origin":  c.allow,
 				"Access-Control-Allow-Methods": "GET, HEAD, POST, DELETE",
-				"Access-Control-Allow-Headers": "authorization, content-type, x-zato-pubsub-key, last-event-id, x-zato-pubsub-attr-a.b",
+				"Access-Control-Allow-Headers": "authorization, content-type, x-zato-pubsub-key, last-event-id, x-zato-pubsub-attr-a.b, ce-id, ce-source, traceparent, tracestate",
 				"Access-Control-Max-Age":       "600",
 			} {
 				if got := a.header.Get(name); got != want {

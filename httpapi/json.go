@@ -155,7 +155,37 @@ func (p *pieces) message(m *broker.Message) {
 	if !text {
 		b = append(b, `, "encoding": "base64"`...)
 	}
-	p.b = append(b, "}}"...)
+	p.b = append(appendExtra(b, m), "}}"...)
+}
+
+// appendExtra appends what few messages have in their metadata.
+func appendExtra(b []byte, m *broker.Message) []byte {
+	if m.CorrelationID != "" {
+		b = appendString(append(b, `, "correlation_id": `...), m.CorrelationID)
+	}
+	if m.ReplyTo != "" {
+		b = appendString(append(b, `, "reply_to": `...), m.ReplyTo)
+	}
+	for i := range m.Attributes {
+		if i == 0 {
+			b = append(b, `, "attributes": {`...)
+		} else {
+			b = append(b, ", "...)
+		}
+		b = append(appendString(b, m.Attributes[i].Name), ": "...)
+		b = appendString(b, m.Attributes[i].Value)
+	}
+	if len(m.Attributes) > 0 {
+		b = append(b, '}')
+	}
+	if d := m.DeadLetter; d != nil {
+		b = appendString(append(b, `, "dead_letter": {"topic": `...), d.Topic)
+		b = appendString(append(b, `, "consumer": `...), d.Consumer)
+		b = appendString(append(b, `, "reason": `...), d.Reason)
+		b = strconv.AppendUint(append(b, `, "delivery_count": `...), uint64(d.Count), 10)
+		b = append(appendTime(append(b, `, "time_utc": "`...), d.At), `"}`...)
+	}
+	return b
 }
 
 // messages appends the reply of a receive.

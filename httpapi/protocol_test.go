@@ -305,7 +305,7 @@ func TestParameters(t *testing.T) {
 	r := newServer(t)
 	long := strings.Repeat("x", 300)
 	clipped := strings.Repeat("x", 64) + "…"
-	const inPublish = "priority, expiration, mime_type, msg_id, delay, batch, format"
+	const inPublish = "priority, expiration, mime_type, msg_id, delay, correlation_id, reply_to, batch, cloudevents, format"
 	for _, c := range []struct{ query, details string }{
 		{"priority=10", "priority 10: allowed are 1 to 9"},
 		{"priority=-1", "priority -1: allowed are 1 to 9"},
@@ -317,6 +317,10 @@ func TestParameters(t *testing.T) {
 		{"priority=99999999999999999999", `priority "99999999999999999999": allowed are whole numbers`},
 		{"priority=" + long, `priority "` + clipped + `": allowed are whole numbers`},
 		{"priority=5&priority=5", `parameter "priority": given 2 times, allowed is once`},
+		{"correlation_id=" + long, `correlation_id "` + clipped + `": allowed are at most 256 characters, none of them a control character`},
+		{"reply_to=%00", `reply_to "\x00": allowed are at most 256 characters, none of them a control character`},
+		{"cloudevents=maybe", `cloudevents "maybe": allowed are true, 1, yes, on, t, y and false, 0, no, off, f, n`},
+		{"cloudevents=true", `header Content-Type "": with cloudevents, allowed is application/cloudevents+json`},
 		{"expiration=-1", "expiration -1: allowed are 1 to 3153600000 seconds"},
 		{"expiration=3153600001", "expiration 3153600001: allowed are 1 to 3153600000 seconds"},
 		{"expiration=1.5", `expiration "1.5": allowed are whole numbers`},

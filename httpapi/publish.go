@@ -9,7 +9,7 @@ import (
 )
 
 // The query parameters of a publish. Those of a message are the keys of a batch's lines, too.
-var publishParams = []string{"priority", "expiration", "mime_type", "msg_id", "delay", "batch"}
+var publishParams = []string{"priority", "expiration", "mime_type", "msg_id", "delay", "correlation_id", "reply_to", "batch", "cloudevents"}
 
 // publish stores the body as a message, or as a batch of them.
 func (s *server) publish(x *call, r *http.Request, rest string) error {
@@ -35,6 +35,10 @@ func (s *server) publish(x *call, r *http.Request, rest string) error {
 	if batch {
 		return s.publishBatch(x, r, pub, p)
 	}
+	event, err := p.flag("cloudevents")
+	if err != nil {
+		return err
+	}
 	m, err := publication(p, r.Header)
 	if err != nil {
 		return err
@@ -45,6 +49,13 @@ func (s *server) publish(x *call, r *http.Request, rest string) error {
 	}
 	defer done()
 	m.Payload = body
+	if event {
+		release, err := s.publishEvent(r, p, body, &m)
+		if err != nil {
+			return err
+		}
+		defer release()
+	}
 	receipt, err := pub.Publish(m)
 	if err != nil {
 		return err
@@ -80,6 +91,11 @@ func publication(p params, h http.Header) (m broker.Publication, err error) {
 		m.Delay = number("delay", broker.CheckDelay)
 		m.MIMEType = text("mime_type", broker.CheckMIMEType)
 		m.ID = text("msg_id", broker.CheckMessageID)
+		m.CorrelationID = text("correlation_id", broker.CheckCorrelationID)
+		m.ReplyTo = text("reply_to", broker.CheckReplyTo)
+	}
+	if err == nil {
+		m.Attributes, err = headerAttributes(h)
 	}
 	if m.MIMEType == "" && err == nil {
 		m.MIMEType, err = mimeType(h)

@@ -3,6 +3,7 @@ package httpapi
 import (
 	"encoding/xml"
 	"strconv"
+	"strings"
 	"unicode/utf8"
 
 	"pipit/broker"
@@ -42,7 +43,40 @@ func (p *pieces) item(m *broker.Message) {
 	if !text {
 		p.element("encoding", "base64")
 	}
+	p.extra(m)
 	p.b = append(p.b, "</metadata></item>"...)
+}
+
+// extra appends what few messages have in their metadata. An attribute is an element of its name, or, where XML cannot have that, an
+// item that tells it.
+func (p *pieces) extra(m *broker.Message) {
+	if m.CorrelationID != "" {
+		p.element("correlation_id", m.CorrelationID)
+	}
+	if m.ReplyTo != "" {
+		p.element("reply_to", m.ReplyTo)
+	}
+	if len(m.Attributes) > 0 {
+		p.b = append(p.b, "<attributes>"...)
+		for i := range m.Attributes {
+			if a := &m.Attributes[i]; strings.IndexByte("0123456789.-", a.Name[0]) < 0 {
+				p.element(a.Name, a.Value)
+			} else {
+				p.b = append(append(append(p.b, `<item name="`...), a.Name...), `">`...)
+				p.b = append(appendXML(p.b, a.Value), "</item>"...)
+			}
+		}
+		p.b = append(p.b, "</attributes>"...)
+	}
+	if d := m.DeadLetter; d != nil {
+		p.b = append(p.b, "<dead_letter>"...)
+		p.element("topic", d.Topic)
+		p.element("consumer", d.Consumer)
+		p.element("reason", d.Reason)
+		p.element("delivery_count", strconv.FormatUint(uint64(d.Count), 10))
+		p.element("time_utc", string(appendTime(nil, d.At)))
+		p.b = append(p.b, "</dead_letter>"...)
+	}
 }
 
 func (p *pieces) element(name, value string) {
