@@ -37,8 +37,7 @@
 //
 // The nouns: client, topic, producer and consumer have a file each, with what one is, its rules and what it is at work;
 // queue.go is what a topic's messages are to a consumer, lane.go a priority of a topic, lease.go a message in flight.
-// The verbs: publish, receive (take.go reads for it, stream.go goes on) and settle for clients, callback for who sends them
-// their messages; browse, find, delete,
+// The verbs: publish, receive (take.go reads for it, stream.go goes on) and settle for clients; browse, find, delete,
 // release and clear for administrators; change and define for objects. What they come to: commit.go has the turn,
 // draft.go one commit in the making, trim.go what nobody needs any more, sweep.go what is over. What a Store must do
 // is in package store, and package db does it on bbolt; whose password is right is in package login.
@@ -97,14 +96,12 @@ type Broker struct {
 	producers map[uint32]*producer
 	consumers map[uint32]*consumer
 	bySubKey  map[string]*consumer
-	callbacks map[uint32]*consumer // of consumers, those that are sent their messages
-	past      Counters             // of deleted topics; guarded by mu
+	webhooks
+	past Counters // of deleted topics; guarded by mu
 
 	// orphans are deleted topics of which something is stored yet. The committer changes them
 	// holding mu, and reads them without.
 	orphans map[uint32]*topic
-
-	redefined chan struct{} // holds something when what Callbacks tells may have changed
 
 	publishOps sync.Pool // of *publishOp
 
@@ -166,12 +163,11 @@ func newBroker(store store.Store, opts Options) *Broker {
 		producers: map[uint32]*producer{},
 		consumers: map[uint32]*consumer{},
 		bySubKey:  map[string]*consumer{},
-		callbacks: map[uint32]*consumer{},
 		orphans:   map[uint32]*topic{},
-		redefined: make(chan struct{}, 1),
 		done:      make(chan struct{}),
 		closing:   make(chan struct{}),
 	}
+	b.webhooks = webhooks{b, map[string]*webhook{}}
 	b.clock = newClock(b.log, b.wall(b.epoch), 0)
 	b.Adjust(opts)
 	b.commits = commits{b: b, gathering: gathering{wake: make(chan struct{}, 1)}}

@@ -19,9 +19,10 @@ const (
 	KindTopic    Kind = "topic"
 	KindProducer Kind = "producer"
 	KindConsumer Kind = "consumer"
+	KindWebhook  Kind = "webhook"
 )
 
-// Ref names an object: a client by Name, its username; a topic by Name; a producer by ID, or by
+// Ref names an object: a client by Name, its username; a topic and a webhook by Name; a producer by ID, or by
 // Name, its client's username, and Topic; a consumer by ID.
 type Ref struct {
 	Kind  Kind
@@ -65,8 +66,8 @@ type Change struct {
 	DryRun bool
 }
 
-// Change makes all of a Change, or nothing. Deleting a client deletes its producers and consumers;
-// deleting a topic its producers, consumers and messages; deleting a consumer its queue.
+// Change makes all of a Change, or nothing. Deleting a client deletes its producers, consumers and
+// webhooks; deleting a topic its producers, consumers, webhooks and messages; deleting a consumer its queue.
 // Requests under way of what is deleted end as if it had not existed. Messages leave the disk in
 // the background. The errors are Faults, Invalid, NotFound (an object that is expected or to be deleted
 // does not exist), Conflict (an object exists that was not expected to, or its Revision is another
@@ -124,15 +125,11 @@ func (b *Broker) dryRun(ctx context.Context, c *Change) (Changed, error) {
 		made[x.done.Made[i].SubKey] = true
 	}
 	for i := range x.done.Consumers {
-		after := &x.done.Consumers[i].After
-		if made[after.SubKey] {
+		if after := &x.done.Consumers[i].After; made[after.SubKey] {
 			after.SubKey = ""
 		}
-		if x.sealed[x.done.Consumers[i].ID] {
-			after.CallbackSecret = ""
-		}
 	}
-	x.done.Made, x.done.Sealed = nil, nil
+	x.done.Made = nil
 	return x.done, nil
 }
 
@@ -270,10 +267,6 @@ func (o *changeOp) applied(time.Time) {
 	o.begins()
 	o.forget()
 	o.wake()
-	select {
-	case b.redefined <- struct{}{}:
-	default:
-	}
 }
 
 // begins puts new consumers where they begin.
@@ -315,7 +308,6 @@ func (o *changeOp) forget() {
 		c.deleted.Store(true)
 		c.seen.over.Store(true)
 		delete(b.consumers, id)
-		delete(b.callbacks, id)
 		delete(b.bySubKey, c.def.Load().SubKey)
 	}
 	for _, q := range o.dropped() {
@@ -331,6 +323,9 @@ func (o *changeOp) forget() {
 				b.commits.draft.markRagged(laneRef{t, prio})
 			}
 		}
+	}
+	for name := range d.webhooks {
+		delete(b.webhooks.byName, name)
 	}
 	for name := range d.topics {
 		t := b.topics[name]

@@ -28,7 +28,6 @@ type definer struct {
 	byTopic map[string]map[string][]*consumer // those that exist, of topics that were asked about, by client
 	trusted []login.Credential
 	created map[uint32]bool // new consumers, and whether they begin at the oldest message by their own wish
-	sealed  map[uint32]bool // consumers that a CallbackSecret was made for
 
 	clientNames, topicNames map[string]bool // of what is given
 }
@@ -36,7 +35,7 @@ type definer struct {
 func (x *definer) id() uint32 { x.lastID++; return x.lastID }
 
 func (x *definer) prepare(ctx context.Context, c *Change) error {
-	x.created, x.sealed = map[uint32]bool{}, map[uint32]bool{}
+	x.created = map[uint32]bool{}
 	if err := x.deletions(c.Delete); err != nil {
 		return err
 	}
@@ -44,6 +43,7 @@ func (x *definer) prepare(ctx context.Context, c *Change) error {
 	x.topics(c.Define.Topics)
 	x.producers(c.Define.Producers)
 	x.consumers(c.Define.Consumers)
+	x.webhooks(c.Define.Webhooks)
 	if err := x.checked(); err != nil {
 		return err
 	}
@@ -223,7 +223,6 @@ func (x *definer) consumers(consumers []Consumer) {
 		if old == nil {
 			r := consumerRecord{Consumer: c, ID: x.id(), Declared: x.said(&c)}
 			x.created[r.ID] = fromOldest
-			x.seal(&r, nil)
 			if c.SubKey == "" {
 				r.SubKey = randomID(time.Now())
 				x.done.Made = append(x.done.Made, r.Consumer)
@@ -239,7 +238,6 @@ func (x *definer) consumers(consumers []Consumer) {
 		r := before
 		r.Consumer = c
 		x.keys(&r, before.SubKey)
-		x.seal(&r, former)
 		index[r.ID] = i
 		o := outcome(&before.Consumer, r.Consumer)
 		o.ID = r.ID
@@ -285,15 +283,16 @@ type dropped struct {
 	topics    map[string]bool
 	producers map[uint32]*producer
 	consumers map[uint32]*consumer
+	webhooks  map[string]bool
 }
 
 func (d *dropped) isEmpty() bool {
-	return len(d.clients)+len(d.topics)+len(d.producers)+len(d.consumers) == 0
+	return len(d.clients)+len(d.topics)+len(d.producers)+len(d.consumers)+len(d.webhooks) == 0
 }
 
 // deletions gathers what is deleted.
 func (x *definer) deletions(refs []Ref) error {
-	x.drop = dropped{map[string]bool{}, map[string]bool{}, map[uint32]*producer{}, map[uint32]*consumer{}}
+	x.drop = dropped{map[string]bool{}, map[string]bool{}, map[uint32]*producer{}, map[uint32]*consumer{}, map[string]bool{}}
 	d, b := &x.drop, x.b
 	for _, r := range refs {
 		found := false
@@ -316,6 +315,10 @@ func (x *definer) deletions(refs []Ref) error {
 			if found = c != nil; found {
 				d.consumers[c.id] = c
 			}
+		case KindWebhook:
+			if found = b.webhooks.byName[r.Name] != nil; found {
+				d.webhooks[r.Name] = true
+			}
 		default:
 			return Invalidf("kind %q of object: no such kind", clip.Input(string(r.Kind)))
 		}
@@ -330,7 +333,7 @@ func (x *definer) deletions(refs []Ref) error {
 	return nil
 }
 
-// dependants adds the producers and consumers of what is deleted.
+// dependants adds the producers, consumers and webhooks of what is deleted.
 func (x *definer) dependants() {
 	d, b := &x.drop, x.b
 	for id, p := range b.producers {
@@ -343,9 +346,17 @@ func (x *definer) dependants() {
 			d.consumers[id] = c
 		}
 	}
+	for name, w := range b.webhooks.byName {
+		if def := w.def.Load(); d.clients[def.Client] || d.topics[def.Topic] {
+			d.webhooks[name] = true
+		}
+	}
 }
 
 func (d *dropped) refs() (refs []Ref) {
+	for name := range d.webhooks {
+		refs = append(refs, Ref{Kind: KindWebhook, Name: name})
+	}
 	for name := range d.clients {
 		refs = append(refs, Ref{Kind: KindClient, Name: name})
 	}
@@ -363,7 +374,10 @@ func (d *dropped) refs() (refs []Ref) {
 
 // objects returns what the store is to forget.
 func (d *dropped) objects(b *Broker) []store.Object {
-	list := make([]store.Object, 0, len(d.clients)+len(d.topics)+len(d.producers)+len(d.consumers))
+	list := make([]store.Object, 0, len(d.clients)+len(d.topics)+len(d.producers)+len(d.consumers)+len(d.webhooks))
+	for name := range d.webhooks {
+		list = append(list, store.Object{Kind: store.Webhook, Key: name, Secret: true})
+	}
 	for name := range d.clients {
 		list = append(list, store.Object{Kind: store.Client, Key: name, Secret: true})
 	}
@@ -428,6 +442,10 @@ func (x *definer) expect(e Expect) error {
 	case KindConsumer:
 		if c := x.b.consumers[e.ID]; c != nil {
 			revision = c.revision
+		}
+	case KindWebhook:
+		if w := x.b.webhooks.byName[e.Name]; w != nil {
+			revision = w.revision
 		}
 	default:
 		return Invalidf("kind %q of object: no such kind", clip.Input(string(e.Kind)))

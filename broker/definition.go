@@ -15,18 +15,18 @@ type Definition struct {
 	Topics    []Topic
 	Producers []Producer
 	Consumers []Consumer
+	Webhooks  []Webhook
 }
 
 // Applied is what Apply has done.
 type Applied struct {
 	Made   []Consumer // those that were given a SubKey, with it
-	Sealed []Consumer // those that a CallbackSecret was made for, with it
 	Beside []uint32   // consumers that were not given, though their client and topic were
 }
 
 // Apply creates objects or brings them to what is given, in one commit: all or nothing. It is for
 // what a configuration declares, all of it, and can be called at every start. Clients are known by
-// Username, topics by Name, producers by Client and Topic, consumers by Client, Topic and Name.
+// Username, topics and webhooks by Name, producers by Client and Topic, consumers by Client, Topic and Name.
 // What is not given is left alone. The errors are Faults, Unavailable and DiskFull.
 //
 // A SubKey is a property of a consumer, and the broker remembers which one was given last: a
@@ -49,12 +49,12 @@ func (b *Broker) Apply(ctx context.Context, d Definition) (Applied, error) {
 		b.log.Warn("the consumer keeps the sub_key that it has, since it may have been changed on purpose: to set one, declare a new one",
 			"client", c.Client, "topic", c.Topic, "name", c.Name)
 	}
-	return Applied{x.done.Made, x.done.Sealed, x.beside()}, nil
+	return Applied{x.done.Made, x.beside()}, nil
 }
 
 // Definition returns all objects as they are defined, with the hashes of passwords and the SubKeys
 // of consumers: clients by Username, topics by Name, producers by Topic and Client, consumers by
-// Topic, Client and SubKey.
+// Topic, Client and SubKey, webhooks, with their secrets, by Name.
 func (b *Broker) Definition() Definition {
 	var d Definition
 	b.mu.RLock()
@@ -70,7 +70,11 @@ func (b *Broker) Definition() Definition {
 	for _, c := range b.consumers {
 		d.Consumers = append(d.Consumers, *c.def.Load())
 	}
+	for _, w := range b.webhooks.byName {
+		d.Webhooks = append(d.Webhooks, *w.def.Load())
+	}
 	b.mu.RUnlock()
+	slices.SortFunc(d.Webhooks, func(x, y Webhook) int { return cmp.Compare(x.Name, y.Name) })
 	slices.SortFunc(d.Clients, func(x, y Client) int { return cmp.Compare(x.Username, y.Username) })
 	slices.SortFunc(d.Topics, func(x, y Topic) int { return cmp.Compare(x.Name, y.Name) })
 	slices.SortFunc(d.Producers, func(x, y Producer) int {
@@ -118,6 +122,15 @@ func (b *Broker) install(d *records) {
 		p.def.Store(&r.Producer)
 		p.revision = b.key.revision(&r)
 	}
+	for _, r := range d.webhooks {
+		w := b.webhooks.byName[r.Name]
+		if w == nil {
+			w = &webhook{}
+			b.webhooks.byName[r.Name] = w
+		}
+		w.def.Store(&r.Webhook)
+		w.revision = b.key.revision(&r)
+	}
 	added := map[*topic][]*queue{}
 	for _, r := range d.consumers {
 		t := b.topics[r.Topic]
@@ -134,10 +147,6 @@ func (b *Broker) install(d *records) {
 		}
 		b.bySubKey[r.SubKey] = c
 		c.def.Store(&r.Consumer)
-		delete(b.callbacks, c.id)
-		if r.DeliveryMode == DeliveryCallback {
-			b.callbacks[c.id] = c
-		}
 		c.declared = r.Declared
 		c.revision = b.key.revision(&r)
 		t.room = 0

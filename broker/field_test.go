@@ -17,6 +17,7 @@ func TestFieldTables(t *testing.T) {
 	testTable(t, broker.ClientFields)
 	testTable(t, broker.TopicFields)
 	testTable(t, broker.ProducerFields, "LastSeen")
+	testTable(t, broker.WebhookFields)
 	testTable(t, broker.ConsumerFields, "LastSeen", "New") // New: whoever defines consumers knows whether they are
 }
 

@@ -13,10 +13,10 @@ type Changed struct {
 	Topics    []Outcome[Topic]
 	Producers []Outcome[Producer]
 	Consumers []Outcome[Consumer]
+	Webhooks  []Outcome[Webhook]
 
 	Deleted []Ref      // what is deleted, dependants included, in no order; producers and consumers by ID
 	Made    []Consumer // those that were given a SubKey, with it; none by a dry run
-	Sealed  []Consumer // those that a CallbackSecret was made for, with it; none by a dry run
 }
 
 // Action is what becomes of an object.

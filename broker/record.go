@@ -14,12 +14,14 @@ type records struct {
 	topics    []topicRecord
 	producers []producerRecord
 	consumers []consumerRecord
+	webhooks  []webhookRecord
 	declared  string // see store.Batch
 }
 
 type (
-	clientRecord struct{ Client }
-	topicRecord  struct {
+	clientRecord  struct{ Client }
+	webhookRecord struct{ Webhook }
+	topicRecord   struct {
 		Topic
 		ID uint32
 	}
@@ -38,12 +40,12 @@ type (
 func (p *Producer) key() string { return p.Client + "\x00" + p.Topic }
 
 func (r *records) isEmpty() bool {
-	return len(r.clients)+len(r.topics)+len(r.producers)+len(r.consumers) == 0 && r.declared == ""
+	return len(r.clients)+len(r.topics)+len(r.producers)+len(r.consumers)+len(r.webhooks) == 0 && r.declared == ""
 }
 
 // objects returns the records for the store. b has the objects as they are so far. The caller holds defining.
 func (r *records) objects(b *Broker) []store.Object {
-	list := make([]store.Object, 0, len(r.clients)+len(r.topics)+len(r.producers)+len(r.consumers))
+	list := make([]store.Object, 0, len(r.clients)+len(r.topics)+len(r.producers)+len(r.consumers)+len(r.webhooks))
 	for i := range r.clients {
 		c := &r.clients[i]
 		old := b.clients[c.Username]
@@ -63,6 +65,12 @@ func (r *records) objects(b *Broker) []store.Object {
 		old := b.consumers[c.ID]
 		newKey := old != nil && old.subKey() != c.SubKey
 		list = append(list, store.Object{Kind: store.Consumer, Key: c.SubKey, ID: c.ID, Value: encode(c), Secret: newKey})
+	}
+	for i := range r.webhooks {
+		w := &r.webhooks[i]
+		old := b.webhooks.byName[w.Name]
+		newSecret := old != nil && old.def.Load().Secret != w.Secret
+		list = append(list, store.Object{Kind: store.Webhook, Key: w.Name, Value: encode(w), Secret: newSecret})
 	}
 	return list
 }
@@ -91,6 +99,8 @@ func decode(image *store.Image) (*records, error) {
 			r.producers, err = decodeTo(r.producers, o)
 		case store.Consumer:
 			r.consumers, err = decodeTo(r.consumers, o)
+		case store.Webhook:
+			r.webhooks, err = decodeTo(r.webhooks, o)
 		default:
 			err = fmt.Errorf("object of unknown kind %q", o.Kind)
 		}
@@ -173,7 +183,6 @@ func (r *producerRecord) UnmarshalJSON(text []byte) error {
 
 func (r consumerRecord) MarshalJSON() ([]byte, error) {
 	type fields consumerRecord
-	callbackFields.strip(&r.Consumer) // most have nothing of these
 	return json.Marshal(struct {
 		fields
 		Active bool
@@ -188,6 +197,24 @@ func (r *consumerRecord) UnmarshalJSON(text []byte) error {
 	}{(*fields)(r), true}
 	err := json.Unmarshal(text, &in)
 	r.Inactive = !in.Active
-	ConsumerFields.complete(&r.Consumer)
+	return err
+}
+
+func (r webhookRecord) MarshalJSON() ([]byte, error) {
+	type fields webhookRecord
+	return json.Marshal(struct {
+		fields
+		Active bool
+	}{fields(r), !r.Inactive})
+}
+
+func (r *webhookRecord) UnmarshalJSON(text []byte) error {
+	type fields webhookRecord
+	in := struct {
+		*fields
+		Active bool
+	}{(*fields)(r), true}
+	err := json.Unmarshal(text, &in)
+	r.Inactive = !in.Active
 	return err
 }

@@ -2,6 +2,7 @@ package broker
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"pipit/broker/clip"
@@ -20,8 +21,8 @@ func WeakSubKey(subKey string) string {
 	return ""
 }
 
-// Weak returns what is to be warned about in a definition, a line for the passwords and one for the SubKeys,
-// none of which it tells.
+// Weak returns what is to be warned about in a definition, a line for the passwords, one for the SubKeys
+// and one for the secrets of webhooks, none of which it tells.
 func (d *Definition) Weak() []string {
 	passwords := weakness{one: "the password of client %s is weak: %s", many: "the passwords of %d clients are weak: %s"}
 	for i := range d.Clients {
@@ -34,7 +35,14 @@ func (d *Definition) Weak() []string {
 		c := &d.Consumers[i]
 		keys.add(fmt.Sprintf("%q of topic %q", clip.Input(c.Client), clip.Input(c.Topic)), WeakSubKey(c.SubKey))
 	}
-	return append(passwords.lines(), keys.lines()...)
+	secrets := weakness{one: "the secret of webhook %s is weak: %s", many: "the secrets of %d webhooks are weak: %s"}
+	for i := range d.Webhooks {
+		w := &d.Webhooks[i]
+		for _, s := range w.Secret.All() {
+			secrets.add(fmt.Sprintf("%q", clip.Input(w.Name)), WeakSubKey(s))
+		}
+	}
+	return slices.Concat(passwords.lines(), keys.lines(), secrets.lines())
 }
 
 // weakness gathers what is weak in a line.

@@ -1,6 +1,7 @@
 package config
 
 import (
+	"strings"
 	"testing"
 	"time"
 
@@ -58,6 +59,47 @@ func TestConfigLists(t *testing.T) {
 		f.secret = true
 		if err := f.set([]any{"hush", 1}); err == nil || err.Error()[:8] != "a value " {
 			t.Errorf("a secret is shown: %v", err)
+		}
+	}
+}
+
+// A webhook is told by the file and by variables alike, and what is wrong with one by line.
+func TestConfigWebhooks(t *testing.T) {
+	const file = `[[webhook]]
+name = "shop"
+topic = "/order/paid"
+client = "crm"
+verify = "shopify"
+secret = "hush!"
+headers = ["X-Shopify-Topic"]
+allow_from = ["192.0.2.0/24", "2001:db8::1"]
+`
+	c, err := Read(writeConfig(t, file), []string{"PIPIT_WEBHOOK_0_SECRET=old,new", "PIPIT_WEBHOOK_0_IS_ACTIVE=false", "PIPIT_WEBHOOK_0_ID_HEADER=X-Id"})
+	want := broker.Webhook{Name: "shop", Topic: "/order/paid", Client: "crm", Verify: broker.VerifyShopify, Inactive: true, Algorithm: "sha256", Encoding: "hex",
+		Secret: broker.TextsOf("old", "new"), IDHeader: "X-Id", Headers: broker.TextsOf("X-Shopify-Topic"), AllowFrom: broker.TextsOf("192.0.2.0/24", "2001:db8::1")}
+	if err != nil || len(c.Webhook) != 1 || c.Webhook[0] != want {
+		t.Fatalf("%+v, %v", c, err)
+	}
+	for change, wanted := range map[string]string{
+		`name = "a/b"`:                  `:2: webhook name "a/b": allowed are 1 to 64 of A-Z a-z 0-9 . _ -, no dot in front`,
+		`verify = "paypal"`:             `:5: webhook.verify = "paypal": allowed are github, gitlab, hmac, none, shopify, slack, standard-webhooks, stripe, token`,
+		`verify = "none"`:               `:6: secret of webhook "shop": allowed is none, since nothing is verified by it`,
+		`verify = "standard-webhooks"`:  `:6: secret of webhook "shop": item 1: allowed is whsec_ and the key in base64`,
+		`verify = "hmac"`:               `header of webhook "shop": it is missing: which has the signature`,
+		`secret = ["a", "b", "c"]`:      `:6: secret of webhook "shop": allowed are at most 2, got 3`,
+		`secret = []`:                   `:6: secret of webhook "shop": it is missing`,
+		`allow_from = ["192.0.2.0/33"]`: `:8: allow_from[0] "192.0.2.0/33" of webhook "shop": allowed are networks such as 192.0.2.0/24, or addresses`,
+		`headers = ["a b"]`:             `:7: headers[0] "a b" of webhook "shop": allowed are at most 64 of A-Z a-z 0-9 . _ -`,
+	} {
+		key, _, _ := strings.Cut(change, " ")
+		lines := strings.Split(file, "\n")
+		for i, line := range lines {
+			if strings.HasPrefix(line, key+" ") {
+				lines[i] = change
+			}
+		}
+		if _, err := Load(writeConfig(t, strings.Join(lines, "\n")), nil); err == nil || !strings.Contains(err.Error(), wanted) || strings.Contains(err.Error(), "hush") {
+			t.Errorf("%s: %v, want %s", change, err, wanted)
 		}
 	}
 }

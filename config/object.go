@@ -11,7 +11,7 @@ import (
 func (c *Config) Definition() broker.Definition {
 	return broker.Definition{
 		Clients: slices.Clone(c.Client), Topics: slices.Clone(c.Topic),
-		Producers: slices.Clone(c.Producer), Consumers: slices.Clone(c.Consumer),
+		Producers: slices.Clone(c.Producer), Consumers: slices.Clone(c.Consumer), Webhooks: slices.Clone(c.Webhook),
 	}
 }
 
@@ -29,7 +29,7 @@ func given[T any](b *binder, path string, fields broker.Fields[T], object *T) {
 	}
 }
 
-// objects refuses what is wrong with clients, topics, producers and consumers, as far as the
+// objects refuses what is wrong with clients, topics, producers, consumers and webhooks, as far as the
 // configuration alone tells it.
 func (b *binder) objects(c *Config) {
 	declared := map[string]bool{}
@@ -62,6 +62,12 @@ func (b *binder) objects(c *Config) {
 		path := fmt.Sprintf("producer[%d]", i)
 		given(b, path, broker.ProducerFields, &v)
 		once(path+".client", "producer", v.Client, v.Topic)
+	}
+	for i, v := range c.Webhook {
+		path := fmt.Sprintf("webhook[%d]", i)
+		given(b, path, broker.WebhookFields, &v)
+		once(path+".name", "webhook", v.Name)
+		b.valid(path, v.Validate())
 	}
 	for i, v := range c.Consumer {
 		path := fmt.Sprintf("consumer[%d]", i)

@@ -14,7 +14,6 @@ import (
 
 	"pipit/broker"
 	"pipit/broker/store"
-	"pipit/httpapi/callback"
 )
 
 // lookupTimeout is how long a check waits for the addresses of a name.
@@ -43,9 +42,6 @@ func Rehearse(ctx context.Context, file string, env []string, m Machine) (c *Con
 	}
 	r := rehearsal{binder: b, c: c, machine: m}
 	r.certificate()
-	if err := callback.CheckCA(r.c.Callbacks.CA); err != nil {
-		r.errorf("callbacks.ca", "%v", err)
-	}
 	r.listeners(ctx)
 	r.database()
 	return c, r.hints, b.err()
@@ -171,7 +167,7 @@ func (r *rehearsal) database() {
 	}
 }
 
-// references notes the clients and topics that producers and consumers name and nobody declares:
+// references notes the clients and topics that producers, consumers and webhooks name and nobody declares:
 // neither the configuration nor the database, whose content is nil where it is not known.
 func (r *rehearsal) references(img *store.Image, where string) {
 	known := map[reference]bool{}
@@ -200,6 +196,11 @@ func (r *rehearsal) references(img *store.Image, where string) {
 	}
 	for i, v := range r.c.Producer {
 		path := fmt.Sprintf("producer[%d]", i)
+		refer(path, "client", v.Client)
+		refer(path, "topic", v.Topic)
+	}
+	for i, v := range r.c.Webhook {
+		path := fmt.Sprintf("webhook[%d]", i)
 		refer(path, "client", v.Client)
 		refer(path, "topic", v.Topic)
 	}

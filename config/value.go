@@ -39,6 +39,8 @@ func fieldsOf(table reflect.Value) []field {
 		return objectFields(broker.ProducerFields, t)
 	case *broker.Consumer:
 		return objectFields(broker.ConsumerFields, t)
+	case *broker.Webhook:
+		return objectFields(broker.WebhookFields, t)
 	}
 	all := make([]field, table.NumField())
 	for i := range all {

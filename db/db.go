@@ -6,7 +6,8 @@
 //	client    \
 //	topic      | the objects, as JSON
 //	producer   |
-//	consumer  /
+//	consumer   |
+//	webhook   /
 //	lane      of each lane (a topic's priority) the tail, and which positions are gone
 //	log       the messages, by lane and position
 //	cursor    of each consumer and lane, which positions it is done with
@@ -104,6 +105,7 @@ var (
 	bucketTopic    = []byte("topic")
 	bucketProducer = []byte("producer")
 	bucketConsumer = []byte("consumer")
+	bucketWebhook  = []byte("webhook")
 	bucketLane     = []byte("lane")
 	bucketLog      = []byte("log")
 	bucketCursor   = []byte("cursor")
@@ -118,12 +120,12 @@ var (
 	bucketDocument = []byte("document")
 
 	buckets = [][]byte{
-		bucketMeta, bucketClient, bucketTopic, bucketProducer, bucketConsumer, bucketLane, bucketLog,
+		bucketMeta, bucketClient, bucketTopic, bucketProducer, bucketConsumer, bucketWebhook, bucketLane, bucketLog,
 		bucketCursor, bucketAttempt, bucketSeen, bucketExpiry, bucketDelayed, bucketPayload, bucketWaiting, bucketID, bucketIDKeep, bucketDocument,
 	}
 
 	// bucketSince has the first format whose files always have a bucket, where that is not the first.
-	bucketSince = map[string]uint32{string(bucketPayload): 2, string(bucketDocument): 3}
+	bucketSince = map[string]uint32{string(bucketPayload): 2, string(bucketDocument): 3, string(bucketWebhook): 3}
 
 	keyMagic    = []byte("magic")
 	keyFormat   = []byte("format")

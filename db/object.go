@@ -23,6 +23,7 @@ var objectBuckets = []struct {
 	{store.Topic, bucketTopic},
 	{store.Producer, bucketProducer},
 	{store.Consumer, bucketConsumer},
+	{store.Webhook, bucketWebhook},
 }
 
 func objectBucket(kind store.ObjectKind) ([]byte, error) {
@@ -177,7 +178,11 @@ func (c *commit) purge(lanes []store.Lane) error {
 // loadObjects reads the objects, a kind after the other.
 func loadObjects(tx *bbolt.Tx, img *store.Image) error {
 	for _, of := range objectBuckets {
-		err := tx.Bucket(of.bucket).ForEach(func(k, v []byte) error {
+		b := tx.Bucket(of.bucket)
+		if b == nil { // of a kind that the format of the file did not have yet
+			continue
+		}
+		err := b.ForEach(func(k, v []byte) error {
 			var has struct{ ID uint32 }
 			if err := json.Unmarshal(v, &has); err != nil {
 				return fmt.Errorf("%s %q: %w", of.kind, k, err)

@@ -18,6 +18,7 @@ type call struct {
 	username string    // as the client gave it
 	verified bool      // it is that of a client, with the right password
 	key      string    // the first characters of the sub_key
+	hook     string    // the name of the webhook that is called
 	in       room      // of the body
 	read     bool      // the body was read to its end
 	unread   bool      // a body is left on the connection
@@ -42,6 +43,9 @@ func (x *call) Attrs(a []slog.Attr) []slog.Attr {
 	}
 	if x.key != "" {
 		a = append(a, slog.String("sub_key", x.key+"…"))
+	}
+	if x.hook != "" {
+		a = append(a, slog.String("webhook", x.hook))
 	}
 	return a
 }
@@ -86,6 +90,7 @@ var (
 	typeJSON   = []string{"application/json"}
 	typeXML    = []string{"application/xml"}
 	typeEvents = []string{"text/event-stream"}
+	typeText   = []string{"text/plain; charset=utf-8"}
 	noSniff    = []string{"nosniff"}
 	noStore    = []string{"no-store"}
 	noChange   = []string{"no-cache, no-store, no-transform"}

@@ -60,6 +60,11 @@ func (s *server) publish(x *call, r *http.Request, rest string) error {
 	if err != nil {
 		return err
 	}
+	return x.published(receipt)
+}
+
+// published is the reply to a publish.
+func (x *call) published(receipt broker.Receipt) error {
 	if receipt.Duplicate {
 		x.Header()["X-Zato-Duplicate"] = isTrue
 	}

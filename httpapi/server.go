@@ -98,6 +98,7 @@ type server struct {
 
 	lines   *exchange.Lines
 	replies *budget
+	hooks   *budget // of bodies, by address
 }
 
 // Handler is the handler of the wire protocol. It must not stand behind anything that cleans or
@@ -127,7 +128,7 @@ func New(b *broker.Broker, opts Options) *Handler {
 	}
 	s := &server{
 		b: b, log: opts.Logger, router: exchange.NewRouter(notFound, notAllowed),
-		lines: exchange.NewLines(opts.Logger), replies: newBudget(opts.MaxReplies),
+		lines: exchange.NewLines(opts.Logger), replies: newBudget(opts.MaxReplies), hooks: newBudget(hookRoom),
 	}
 	h := &Handler{s}
 	h.Adjust(opts)
@@ -155,6 +156,8 @@ func (s *server) routes() []route {
 		{"GET", "/zato/ping", s.ping},
 		{"GET", "/zato/ping/", s.ping},
 		{"GET", "/health", s.health},
+		{"POST", "/hook/*rest", s.hook},
+		{"OPTIONS", "/hook/*rest", s.hookHandshake},
 	}
 }
 

@@ -41,7 +41,7 @@ func apiTypes() *openapi.Types {
 			reflect.TypeFor[gate.Time]():     times,
 			reflect.TypeFor[time.Time]():     times,
 			reflect.TypeFor[broker.Action](): *openapi.Enum(broker.Create, broker.Update, broker.Keep),
-			reflect.TypeFor[broker.Kind]():   *openapi.Enum(broker.KindClient, broker.KindTopic, broker.KindProducer, broker.KindConsumer),
+			reflect.TypeFor[broker.Kind]():   *openapi.Enum(broker.KindClient, broker.KindTopic, broker.KindProducer, broker.KindConsumer, broker.KindWebhook),
 		},
 		Names: map[reflect.Type]string{},
 	}
@@ -84,14 +84,10 @@ var answers = []typed{
 	{name: "ClientList", of: gate.List[object.Client]{}},
 	{name: "TopicList", of: gate.List[object.Topic]{}},
 	{name: "ProducerList", of: gate.List[object.Producer]{}},
+	{name: "WebhookList", of: gate.List[object.Webhook]{}},
 	{name: "ConsumerList", of: gate.List[object.Consumer]{}},
 	{name: "Deleted", of: object.Deleted{}},
 	{name: "Affected", of: Affected{}},
-	{name: "CallbackState", of: object.CallbackState{}, fields: map[string]openapi.Schema{
-		"state": *openapi.Enum(object.CallbackSending, object.CallbackFailing, object.CallbackPaused).With(openapi.Schema{Description: "How it fares."}),
-	}},
-	{name: "Attempt", of: Attempt{}},
-	{name: "Attempts", of: Attempts{}},
 	{name: "Message", of: object.Message{}, fields: map[string]openapi.Schema{
 		"priority": *openapi.Integer(broker.MinPriority, broker.MaxPriority),
 		"state":    states,
@@ -158,7 +154,7 @@ var requests = []typed{
 	}},
 	{name: "Definitions", of: object.Definitions{}, must: []string{"version"}, fields: map[string]openapi.Schema{
 		"version": {Enum: []any{object.DefinitionsVersion}},
-	}, more: openapi.Schema{Description: "All objects as they are defined. What an object does not say is the default. Clients are known by username, topics by name, producers by client and topic, consumers by sub_key or, without one, by client and topic."}},
+	}, more: openapi.Schema{Description: "All objects as they are defined. What an object does not say is the default. Clients are known by username, topics and webhooks by name, producers by client and topic, consumers by sub_key or, without one, by client and topic."}},
 	{name: "NewToken", of: access.NewToken{}, must: []string{"name"}, fields: map[string]openapi.Schema{
 		"name":             someText,
 		"scope":            scopeNames,
@@ -284,6 +280,7 @@ var nouns = []noun{
 	{name: "Topic", answer: object.Topic{}, definition: object.TopicDefinition{}, settings: settings(broker.TopicFields)},
 	{name: "Producer", answer: object.Producer{}, definition: object.ProducerDefinition{}, settings: settings(broker.ProducerFields)},
 	{name: "Consumer", answer: object.Consumer{}, definition: object.ConsumerDefinition{}, settings: settings(broker.ConsumerFields)},
+	{name: "Webhook", answer: object.Webhook{}, definition: object.WebhookDefinition{}, settings: settings(broker.WebhookFields), unanswered: []string{"secret"}},
 }
 
 var noHash = ifAny("password_hash", openapi.Schema{MaxLength: new(0)})
@@ -331,7 +328,7 @@ func settings[T any](fields broker.Fields[T]) []setting {
 		case broker.Durations:
 			s = *listSchema(f, &durations, s)
 			if byDefault, ok := f.Default.(broker.Durations); ok {
-				s.Default = byDefault
+				s.Default = byDefault.List()
 			}
 			s.Description += fmt.Sprintf(` Each is %s, written as "30s" or "1h30m0s".`, f.Allowed())
 		case broker.Texts:

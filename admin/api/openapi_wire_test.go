@@ -60,6 +60,17 @@ var wireOperations = []operation{
 		text:       "Those found are done in one commit, also where others are not found.",
 		parameters: []openapi.Parameter{shared("subKey")},
 		body:       "ZatoSettlement", reply: "ZatoSettled", refused: []refused{{507, "ZatoDiskFull"}}},
+	{method: "POST", path: "/hook/{webhook}", id: "callWebhook", summary: "Call a webhook",
+		text:       "Verified as the webhook says, by a signature over the body or a token in a header, and published to its topic. The reply is sent when the message is on disk. A delivery id that is repeated is stored once.",
+		parameters: []openapi.Parameter{inRoute("webhook", "Name of the webhook.", anyText)},
+		body:       "call", reply: "ZatoPublished", headers: []string{"X-Zato-CID", "X-Zato-Duplicate"},
+		refused: []refused{{400, "ZatoBadRequest"}, {401, "ZatoUnauthorized"}, {403, "ZatoDenied"}, {429, "ZatoFull"}, {503, "ZatoUnavailable"}, {507, "ZatoDiskFull"}}},
+	{method: "OPTIONS", path: "/hook/{webhook}", id: "askWebhook", summary: "Ask whether CloudEvents may be sent to a webhook",
+		text: "The handshake of CloudEvents: the answer has the headers WebHook-Allowed-Origin and WebHook-Allowed-Rate.",
+		parameters: []openapi.Parameter{
+			inRoute("webhook", "Name of the webhook.", anyText),
+			required(inHeader("WebHook-Request-Origin", "Who wants to send.", someText)),
+		}, reply: "ZatoOK", refused: []refused{{403, "ZatoDenied"}, {405, "ZatoNoHandshake"}}},
 	{method: "GET", path: "/zato/ping", id: "ping", summary: "Ask whether the server serves",
 		text: "It answers while the process serves, whatever state the file is in.", reply: "ZatoPong"},
 	{method: "GET", path: "/health", id: "health", summary: "Ask whether messages can be stored",
@@ -138,9 +149,10 @@ func wireRefusals() openapi.Map[*openapi.Response] {
 		header     string
 	}{
 		{"ZatoBadRequest", "A parameter out of range or of an unknown value, or a body that is not what its type says.", ""},
-		{"ZatoUnauthorized", "No or wrong credentials, or an inactive client.", "WWW-Authenticate"},
+		{"ZatoUnauthorized", "No or wrong credentials, an inactive client, or a call of a webhook that is not verified.", "WWW-Authenticate"},
 		{"ZatoDenied", "Unknown topic, no permission for it, something inactive, or a sub_key of nobody or of another: one and the same answer for all of them.", ""},
-		{"ZatoNotFound", "No such route, or a message that is not in flight for this consumer.", ""},
+		{"ZatoNotFound", "No such route or webhook, or a message that is not in flight for this consumer.", ""},
+		{"ZatoNoHandshake", "The header WebHook-Request-Origin is missing.", ""},
 		{"ZatoTooLarge", "The payload or body is too large.", ""},
 		{"ZatoUnsupportedEncoding", "A Content-Encoding that is not known.", "Accept-Encoding"},
 		{"ZatoFull", "A topic, a backlog or the limit of messages in flight is full, or too many failed logins.", "Retry-After"},
@@ -178,6 +190,8 @@ func (op operation) onTheWire() *openapi.Operation {
 	}
 	switch op.body {
 	case "":
+	case "call":
+		out.Body = &openapi.Body{Description: "What the sender sends.", Content: openapi.Map[openapi.Content]{{Name: "*/*"}}}
 	case "bytes":
 		out.Body = &openapi.Body{Description: "The payload, byte for byte.", Content: openapi.Map[openapi.Content]{{Name: "application/x-ndjson"}, {Name: "*/*"}}}
 	default:

@@ -61,6 +61,10 @@ func (c *cli) completeConsumer(_ *cobra.Command, _ []string, typed string) ([]st
 	return completed(c, "consumers", typed, nil, func(p *object.Consumer) string { return id(p.ID) + "\t" + p.Client + " " + p.Topic })
 }
 
+func (c *cli) completeWebhook(_ *cobra.Command, _ []string, typed string) ([]string, cobra.ShellCompDirective) {
+	return completed(c, "webhooks", typed, searching(typed), func(w *object.Webhook) string { return w.Name + "\t" + w.Topic })
+}
+
 func (c *cli) completeToken(_ *cobra.Command, _ []string, typed string) ([]string, cobra.ShellCompDirective) {
 	return completed(c, "tokens", typed, nil, func(t *access.Token) string { return t.Name })
 }

@@ -19,9 +19,9 @@ import (
 func (c *cli) exportCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "export [FILE]",
-		Short: "Write all clients, topics, producers and consumers to a file, or standard output",
-		Long: `Write all clients, topics, producers and consumers to a file, or standard output, as one JSON
-document, which import takes. It holds password hashes and sub_keys, so the file is for you alone.
+		Short: "Write all clients, topics, producers, consumers and webhooks to a file, or standard output",
+		Long: `Write all clients, topics, producers, consumers and webhooks to a file, or standard output, as one JSON
+document, which import takes. It holds password hashes, sub_keys and secrets of webhooks, so the file is for you alone.
 Messages are not part of it.`,
 		Example: `  pipit export definitions.json
   pipit export | jq -r '.topics[].name'`,
@@ -72,7 +72,7 @@ func (c *cli) importCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "import FILE",
 		Short: "Create or change what a file defines, all of it or nothing",
-		Long: `Create clients, topics, producers and consumers, or bring them to what a file defines, all or
+		Long: `Create clients, topics, producers, consumers and webhooks, or bring them to what a file defines, all or
 nothing. What the file does not name stays as it is, so importing twice does no more than once.
 FILE is what export wrote; - is standard input.
 

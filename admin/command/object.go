@@ -231,6 +231,9 @@ func with(d object.Deleted) string {
 	if d.Consumers > 0 {
 		list = append(list, count(d.Consumers, "consumer"))
 	}
+	if d.Webhooks > 0 {
+		list = append(list, count(d.Webhooks, "webhook"))
+	}
 	if d.Messages > 0 {
 		list = append(list, count(d.Messages, "message"))
 	}

@@ -69,7 +69,7 @@ func onePassword(c *broker.Client) error {
 }
 
 func (o *Objects) goesWithClient(c *Client) Deleted {
-	d := Deleted{Producers: c.Producers}
+	d := Deleted{Producers: c.Producers, Webhooks: o.webhooksOf(func(w *broker.WebhookInfo) bool { return w.Client == c.Username })}
 	all := o.b.Consumers()
 	for i := range all {
 		if all[i].Client == c.Username {

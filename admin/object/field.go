@@ -11,15 +11,16 @@ import (
 	"pipit/broker/clip"
 )
 
-// What can be set of a client, a topic, a producer and a consumer stands in the tables of the broker. This file walks
+// What can be set of a client, a topic, a producer, a consumer and a webhook stands in the tables of the broker. This file walks
 // them for what a body sets, and for what an edit changes; json.go for what the API answers.
 
-// ClientDefinition, TopicDefinition, ProducerDefinition and ConsumerDefinition are what documents of definitions hold.
+// ClientDefinition, TopicDefinition, ProducerDefinition, ConsumerDefinition and WebhookDefinition are what documents of definitions hold.
 type (
 	ClientDefinition   struct{ broker.Client }
 	TopicDefinition    struct{ broker.Topic }
 	ProducerDefinition struct{ broker.Producer }
 	ConsumerDefinition struct{ broker.Consumer }
+	WebhookDefinition  struct{ broker.Webhook }
 )
 
 func (d *ClientDefinition) settings() map[string]bodyField {
@@ -52,6 +53,14 @@ func (d *ConsumerDefinition) settings() map[string]bodyField {
 
 func (c *Consumer) settings() map[string]bodyField {
 	return settingsOf(broker.ConsumerFields, &c.Consumer, true)
+}
+
+func (d *WebhookDefinition) settings() map[string]bodyField {
+	return settingsOf(broker.WebhookFields, &d.Webhook, false)
+}
+
+func (w *Webhook) settings() map[string]bodyField {
+	return settingsOf(broker.WebhookFields, &w.Webhook, true)
 }
 
 // spelled is the value of a field as the API spells it.

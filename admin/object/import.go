@@ -140,7 +140,7 @@ func (o *Objects) auditImport(who gate.Actor, out *Import) []broker.Document {
 
 // secrets are the passwords in the clear and the new sub_keys of an import, with whose they are.
 func (d *Importing) secrets(done *broker.Changed) (given broker.Definition) {
-	given.Clients = d.define.Clients
+	given.Clients, given.Webhooks = d.define.Clients, d.define.Webhooks
 	for i := range done.Consumers {
 		if c := &done.Consumers[i]; c.After.SubKey != c.Before.SubKey {
 			given.Consumers = append(given.Consumers, c.After)
@@ -150,11 +150,12 @@ func (d *Importing) secrets(done *broker.Changed) (given broker.Definition) {
 }
 
 func importOf(done *broker.Changed) Import {
-	out := Import{Plan: make([]PlanAction, 0, len(done.Clients)+len(done.Topics)+len(done.Producers)+len(done.Consumers))}
+	out := Import{Plan: make([]PlanAction, 0, len(done.Clients)+len(done.Topics)+len(done.Producers)+len(done.Consumers)+len(done.Webhooks))}
 	addActions(&out, broker.KindClient, done.Clients, broker.ClientFields, func(c *broker.Client) string { return c.Username })
 	addActions(&out, broker.KindTopic, done.Topics, broker.TopicFields, func(t *broker.Topic) string { return t.Name })
 	addActions(&out, broker.KindProducer, done.Producers, broker.ProducerFields, func(p *broker.Producer) string { return OfTopic(p.Client, p.Topic) })
 	addActions(&out, broker.KindConsumer, done.Consumers, broker.ConsumerFields, func(c *broker.Consumer) string { return OfTopic(c.Client, c.Topic) })
+	addActions(&out, broker.KindWebhook, done.Webhooks, broker.WebhookFields, func(w *broker.Webhook) string { return w.Name })
 	for _, c := range done.Made {
 		out.SubKeys = append(out.SubKeys, MadeKey{c.Client, c.Topic, c.SubKey})
 	}
@@ -245,9 +246,14 @@ func (r *importReader) definitions() (*Importing, error) {
 				d.define.Consumers = append(d.define.Consumers, c.Consumer)
 				return nil
 			})
+		case "webhooks":
+			return readObjects(r, at, WebhookDefinition{broker.WebhookFields.New()}, func(w *WebhookDefinition) error {
+				d.define.Webhooks = append(d.define.Webhooks, w.Webhook)
+				return nil
+			})
 		}
 		field := Node{at: at}
-		return gate.FieldErrors{{Pointer: field.pointer(), Detail: fmt.Sprintf("%s: no such field, allowed are clients, consumers, producers, topics, version", clip.Input(field.name()))}}
+		return gate.FieldErrors{{Pointer: field.pointer(), Detail: fmt.Sprintf("%s: no such field, allowed are clients, consumers, producers, topics, version, webhooks", clip.Input(field.name()))}}
 	})
 	if number, ok := version.Value.(json.Number); err == nil && (!ok || number.String() != strconv.Itoa(DefinitionsVersion)) {
 		err = gate.FieldErrors{{Pointer: "/version", Detail: fmt.Sprintf("version %s: allowed is %d", version.what(), DefinitionsVersion)}}

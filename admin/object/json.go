@@ -35,27 +35,32 @@ var (
 	topicJSON    = codecOf(broker.TopicFields, func(t *Topic) *broker.Topic { return &t.Topic })
 	producerJSON = codecOf(broker.ProducerFields, func(p *Producer) *broker.Producer { return &p.Producer })
 	consumerJSON = codecOf(broker.ConsumerFields, func(c *Consumer) *broker.Consumer { return &c.Consumer })
+	webhookJSON  = codecOf(broker.WebhookFields, func(w *Webhook) *broker.Webhook { return &w.Webhook })
 
 	clientDefinitionJSON   = codecOf(broker.ClientFields, func(d *ClientDefinition) *broker.Client { return &d.Client })
 	topicDefinitionJSON    = codecOf(broker.TopicFields, func(d *TopicDefinition) *broker.Topic { return &d.Topic })
 	producerDefinitionJSON = codecOf(broker.ProducerFields, func(d *ProducerDefinition) *broker.Producer { return &d.Producer })
 	consumerDefinitionJSON = codecOf(broker.ConsumerFields, func(d *ConsumerDefinition) *broker.Consumer { return &d.Consumer })
+	webhookDefinitionJSON  = codecOf(broker.WebhookFields, func(d *WebhookDefinition) *broker.Webhook { return &d.Webhook })
 )
 
 func (c *Client) AppendJSON(b []byte) ([]byte, error)   { return clientJSON.append(b, c) }
 func (t *Topic) AppendJSON(b []byte) ([]byte, error)    { return topicJSON.append(b, t) }
 func (p *Producer) AppendJSON(b []byte) ([]byte, error) { return producerJSON.append(b, p) }
 func (c *Consumer) AppendJSON(b []byte) ([]byte, error) { return consumerJSON.append(b, c) }
+func (w *Webhook) AppendJSON(b []byte) ([]byte, error)  { return webhookJSON.append(b, w) }
 
 func (c Client) MarshalJSON() ([]byte, error)   { return clientJSON.append(nil, &c) }
 func (t Topic) MarshalJSON() ([]byte, error)    { return topicJSON.append(nil, &t) }
 func (p Producer) MarshalJSON() ([]byte, error) { return producerJSON.append(nil, &p) }
 func (c Consumer) MarshalJSON() ([]byte, error) { return consumerJSON.append(nil, &c) }
+func (w Webhook) MarshalJSON() ([]byte, error)  { return webhookJSON.append(nil, &w) }
 
 func (c *Client) UnmarshalJSON(b []byte) error   { return clientJSON.read(b, c) }
 func (t *Topic) UnmarshalJSON(b []byte) error    { return topicJSON.read(b, t) }
 func (p *Producer) UnmarshalJSON(b []byte) error { return producerJSON.read(b, p) }
 func (c *Consumer) UnmarshalJSON(b []byte) error { return consumerJSON.read(b, c) }
+func (w *Webhook) UnmarshalJSON(b []byte) error  { return webhookJSON.read(b, w) }
 
 func (d ClientDefinition) MarshalJSON() ([]byte, error) { return clientDefinitionJSON.append(nil, &d) }
 func (d TopicDefinition) MarshalJSON() ([]byte, error)  { return topicDefinitionJSON.append(nil, &d) }
@@ -64,6 +69,10 @@ func (d ProducerDefinition) MarshalJSON() ([]byte, error) {
 }
 func (d ConsumerDefinition) MarshalJSON() ([]byte, error) {
 	return consumerDefinitionJSON.append(nil, &d)
+}
+
+func (d WebhookDefinition) MarshalJSON() ([]byte, error) {
+	return webhookDefinitionJSON.append(nil, &d)
 }
 
 func codecOf[T, D any](fields broker.Fields[D], settings func(*T) *D) *codec[T, D] {

@@ -13,7 +13,7 @@ import (
 	"pipit/broker/clip"
 )
 
-// Noun is a kind of object: a client, a topic, a producer or a consumer. Its fields say what tells it from the
+// Noun is a kind of object: a client, a topic, a producer, a consumer or a webhook. Its fields say what tells it from the
 // other kinds; its methods are what can be done to an object of any of them, for the API and the pages alike.
 type Noun[T any] struct {
 	o        *Objects
@@ -170,7 +170,11 @@ func (d Deleted) String() string {
 	if d == (Deleted{}) {
 		return ""
 	}
-	return fmt.Sprintf("with %d producers, %d consumers, %d messages", d.Producers, d.Consumers, d.Messages)
+	s := fmt.Sprintf("with %d producers, %d consumers, %d messages", d.Producers, d.Consumers, d.Messages)
+	if d.Webhooks > 0 {
+		s += fmt.Sprintf(", %d webhooks", d.Webhooks)
+	}
+	return s
 }
 
 func NotFound(what, name string) *broker.Error {

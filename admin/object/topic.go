@@ -15,9 +15,12 @@ func (o *Objects) Topics() *Noun[Topic] {
 		ref:      func(t *Topic) broker.Ref { return broker.Ref{Kind: broker.KindTopic, Name: t.Name} },
 		Name:     func(t *Topic) string { return t.Name },
 		Revision: func(t *Topic) string { return t.Revision },
-		Goes:     func(t *Topic) Deleted { return Deleted{t.Producers, t.Consumers, t.Depth + t.Delayed} },
-		define:   func(d *broker.Definition, t *Topic) { d.Topics = append(d.Topics, t.Topic) },
-		fixed:    func(before, t *Topic) error { return fixed(broker.TopicFields, &before.Topic, &t.Topic) },
+		Goes: func(t *Topic) Deleted {
+			hooks := o.webhooksOf(func(w *broker.WebhookInfo) bool { return w.Topic == t.Name })
+			return Deleted{t.Producers, t.Consumers, hooks, t.Depth + t.Delayed}
+		},
+		define: func(d *broker.Definition, t *Topic) { d.Topics = append(d.Topics, t.Topic) },
+		fixed:  func(before, t *Topic) error { return fixed(broker.TopicFields, &before.Topic, &t.Topic) },
 		diff: func(before, t *Topic) FieldChanges {
 			return differences(broker.TopicFields, &before.Topic, &t.Topic)
 		},

@@ -85,45 +85,24 @@ type Consumer struct {
 	DeadLettered Failures `json:"dead_lettered" api:"-"` // messages moved to dead-letter topics since the start of the process, for each consumer, by reason
 	Dropped      Failures `json:"dropped" api:"-"`       // messages that failed since the start of the process and had no dead-letter topic, for each consumer, by reason
 
-	Callback *CallbackState `json:"callback,omitempty" api:"-"` // how it fares, of one that is sent its messages
-
 	Warnings []string `json:"warnings,omitempty" api:"-"` // what is weak about a sub_key of one's own, in the answer to the request that set it alone
 }
 
-// CallbackState tells how a consumer fares that is sent its messages.
-type CallbackState struct {
-	State    string    `json:"state"`                  // sending: the last call did not fail; failing; or paused: it is inactive, since nothing but failures came, or the receiver wants no more
-	Failures int       `json:"failures"`               // calls that have failed in a row
-	Since    gate.Time `json:"failing_since,omitzero"` // the first of them
-	Next     gate.Time `json:"next_try,omitzero"`      // when the next call is made at the earliest
-	Error    string    `json:"error,omitempty"`        // why the last one failed
-	Paused   string    `json:"paused,omitempty"`       // why it was paused
+// Webhook lets a sender that knows no topics publish to one, by POST /hook/NAME.
+type Webhook struct {
+	broker.Webhook   `json:"-"`
+	Revision         string    `json:"revision,omitempty" api:"-"` // it changes with the definition
+	Accepted         uint64    `json:"accepted" api:"-"`           // calls that were stored since the start of the process
+	Duplicates       uint64    `json:"duplicates" api:"-"`         // calls since the start of the process of a delivery that was stored before
+	RefusedSignature uint64    `json:"refused_signature" api:"-"`  // calls refused since the start of the process for their signature, token or time
+	RefusedAddress   uint64    `json:"refused_address" api:"-"`    // calls refused since the start of the process for where they came from
+	RefusedFull      uint64    `json:"refused_full" api:"-"`       // calls refused since the start of the process since the topic or a backlog was full
+	RefusedOther     uint64    `json:"refused_other" api:"-"`      // calls refused since the start of the process for other reasons
+	LastCall         gate.Time `json:"last_call,omitzero" api:"-"` // the last call that was accepted; absent: none since the start of the process
+	Warnings         []string  `json:"warnings,omitempty" api:"-"` // what is weak about a secret, in the answer to the request that set it alone
 }
 
-// How a consumer fares.
-const (
-	CallbackSending = "sending"
-	CallbackFailing = "failing"
-	CallbackPaused  = "paused"
-)
-
-// callbackOf returns how a consumer fares, nil where it comes for its messages.
-func callbackOf(i *broker.ConsumerInfo) *CallbackState {
-	if i.DeliveryMode != broker.DeliveryCallback {
-		return nil
-	}
-	c := &i.Callback
-	s := CallbackState{State: CallbackSending, Failures: c.Failures, Since: gate.TimeOf(c.Since), Next: gate.TimeOf(c.Next), Error: c.Error, Paused: c.Paused}
-	switch {
-	case c.Paused != "":
-		s.State = CallbackPaused
-	case c.Failures > 0:
-		s.State = CallbackFailing
-	}
-	return &s
-}
-
-// NewClient, NewTopic, NewProducer and NewConsumer return what holds where a new one says nothing.
+// NewClient, NewTopic, NewProducer, NewConsumer and NewWebhook return what holds where a new one says nothing.
 func NewClient() Client { return Client{Client: broker.ClientFields.New()} }
 
 func NewTopic() Topic { return Topic{Topic: broker.TopicFields.New()} }
@@ -131,6 +110,8 @@ func NewTopic() Topic { return Topic{Topic: broker.TopicFields.New()} }
 func NewProducer() Producer { return Producer{Producer: broker.ProducerFields.New()} }
 
 func NewConsumer() Consumer { return Consumer{Consumer: broker.ConsumerFields.New()} }
+
+func NewWebhook() Webhook { return Webhook{Webhook: broker.WebhookFields.New()} }
 
 // Message is a message that is stored.
 type Message struct {
@@ -257,6 +238,7 @@ func (p Publication) MarshalJSON() ([]byte, error) {
 type Deleted struct {
 	Producers int   `json:"producers"` // producers that go with it
 	Consumers int   `json:"consumers"` // consumers that go with it
+	Webhooks  int   `json:"webhooks"`  // webhooks that go with it
 	Messages  int64 `json:"messages"`  // messages that are lost: of a topic those stored, of consumers their backlogs
 }
 
@@ -312,7 +294,6 @@ func consumerOf(i *broker.ConsumerInfo) Consumer {
 		Acked:       i.Acked,
 		Expired:     i.Expired,
 		Redelivered: i.Redelivered, DeadLettered: Failures(i.DeadLettered), Dropped: Failures(i.Dropped),
-		Callback: callbackOf(i),
 	}
 }
 

@@ -187,7 +187,7 @@ func (p *pages[T]) postSave(w http.ResponseWriter, r *http.Request, at gate.Para
 		return err
 	}
 	f := p.editForm(&v)
-	f.typedInPart(typed)
+	f.typed(typed)
 	saved, err := p.Edit(r.Context(), gate.ActorOf(r.Context()), key, f.Revision, func(v *T) error { return p.read(f, v) })
 	switch {
 	case broker.CodeOf(err) == broker.Conflict:
@@ -268,6 +268,9 @@ func lost(d object.Deleted) (list []string) {
 	if d.Consumers > 0 {
 		list = append(list, text.Count(int64(d.Consumers), "consumer with its queue", "consumers with their queues"))
 	}
+	if d.Webhooks > 0 {
+		list = append(list, text.Count(int64(d.Webhooks), "webhook", "webhooks"))
+	}
 	if d.Messages > 0 {
 		list = append(list, text.Count(d.Messages, "message that somebody still needs", "messages that somebody still needs"))
 	}
@@ -282,6 +285,9 @@ func withIt(d object.Deleted) string {
 	}
 	if d.Consumers > 0 {
 		parts = append(parts, text.Count(int64(d.Consumers), "consumer", "consumers"))
+	}
+	if d.Webhooks > 0 {
+		parts = append(parts, text.Count(int64(d.Webhooks), "webhook", "webhooks"))
 	}
 	if d.Messages > 0 {
 		parts = append(parts, text.Count(d.Messages, "message", "messages"))

@@ -1,6 +1,6 @@
 package store
 
-// Object is a client, topic, producer or consumer as it is kept.
+// Object is a client, topic, producer, consumer or webhook as it is kept.
 type Object struct {
 	Kind   ObjectKind
 	Key    string // no other object of its Kind has it; that of an object with an ID may change
@@ -17,6 +17,7 @@ const (
 	Topic    ObjectKind = "topic"    // the name
 	Producer ObjectKind = "producer" // the client's username, a byte 0, the topic's name
 	Consumer ObjectKind = "consumer" // the sub_key
+	Webhook  ObjectKind = "webhook"  // the name
 )
 
 // Document is something small that a part of the program keeps with the messages.

@@ -110,8 +110,8 @@ func objects(f *fixture) {
 		}
 		return image
 	}
-	deleted := []store.Object{object(store.Client, "erp", 0), object(store.Topic, "/a", 1), object(store.Producer, "crm\x00/a", 3), object(store.Consumer, "five", 5)}
-	kept := []store.Object{object(store.Client, "crm", 0), object(store.Topic, "/b", 2), object(store.Producer, "crm\x00/b", 4), object(store.Consumer, "six", 6)}
+	deleted := []store.Object{object(store.Client, "erp", 0), object(store.Topic, "/a", 1), object(store.Producer, "crm\x00/a", 3), object(store.Webhook, "shop", 0), object(store.Consumer, "five", 5)}
+	kept := []store.Object{object(store.Webhook, "code", 0), object(store.Client, "crm", 0), object(store.Topic, "/b", 2), object(store.Producer, "crm\x00/b", 4), object(store.Consumer, "six", 6)}
 	b := &store.Batch{Define: slices.Concat(deleted, kept)}
 	for _, id := range []uint32{5, 6} {
 		b.Cursors = append(b.Cursors, store.CursorState{Consumer: id, Priority: 5, Cursor: store.Cursor{Floor: 2}, Finished: 1}, store.CursorState{Consumer: id, Priority: 9, Cursor: store.Cursor{Floor: 1}})
@@ -137,10 +137,10 @@ func objects(f *fixture) {
 	want(7, append(kept, seven)...)
 	swapped := []store.Object{object(store.Consumer, "six", 7), object(store.Consumer, "five", 6)}
 	f.commit(&store.Batch{Define: swapped})
-	want(7, append(kept[:3:3], swapped...)...)
+	want(7, append(kept[:4:4], swapped...)...)
 	six := object(store.Consumer, "another", 6)
 	f.commit(&store.Batch{Define: []store.Object{six}})
-	image = want(7, append(kept[:3:3], swapped[0], six)...)
+	image = want(7, append(kept[:4:4], swapped[0], six)...)
 	if len(image.Cursors) != 2 {
 		f.t.Errorf("cursors %+v", image.Cursors)
 	}

@@ -22,7 +22,7 @@ func Of[T any](table broker.Fields[T]) func(create bool) *pflag.FlagSet {
 		flags, byDefault := pflag.NewFlagSet("", pflag.ContinueOnError), table.New()
 		for i := range table {
 			f := &table[i]
-			if f.Secret || f.Required || f.Fixed && !create {
+			if f.Secret || create && f.Required || f.Fixed && !create { // what is required is an argument
 				continue
 			}
 			name := strings.ReplaceAll(strings.TrimPrefix(f.Name, "is_"), "_", "-")
