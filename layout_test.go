@@ -14,10 +14,10 @@ import (
 func TestLayout(t *testing.T) {
 	// What each package may import, beside the standard library.
 	allowed := map[string][]string{
-		"pipit":               {"pipit/admin/access", "pipit/broker", "pipit/broker/store", "pipit/config", "pipit/db", "pipit/httpapi", "pipit/httpapi/forwarded", "pipit/httpapi/serve", "pipit/admin", "pipit/admin/command"},
-		"pipit/admin":         {"pipit/admin/access", "pipit/admin/audit", "pipit/admin/gate", "pipit/admin/api", "pipit/admin/monitor", "pipit/admin/object", "pipit/admin/web", "pipit/broker", "pipit/httpapi/exchange", "pipit/httpapi/forwarded", "github.com/julienschmidt/httprouter"},
+		"pipit":               {"pipit/admin/access", "pipit/broker", "pipit/broker/store", "pipit/config", "pipit/db", "pipit/httpapi", "pipit/httpapi/callback", "pipit/httpapi/forwarded", "pipit/httpapi/serve", "pipit/admin", "pipit/admin/command"},
+		"pipit/admin":         {"pipit/httpapi/callback", "pipit/admin/access", "pipit/admin/audit", "pipit/admin/gate", "pipit/admin/api", "pipit/admin/monitor", "pipit/admin/object", "pipit/admin/web", "pipit/broker", "pipit/httpapi/exchange", "pipit/httpapi/forwarded", "github.com/julienschmidt/httprouter"},
 		"pipit/admin/object":  {"pipit/admin/audit", "pipit/admin/gate", "pipit/broker", "pipit/broker/clip", "pipit/broker/login", "golang.org/x/text/encoding", "golang.org/x/text/transform"},
-		"pipit/admin/api":     {"pipit/admin/access", "pipit/admin/audit", "pipit/admin/gate", "pipit/admin/monitor", "pipit/admin/object", "pipit/broker", "pipit/broker/clip"},
+		"pipit/admin/api":     {"pipit/httpapi/callback", "pipit/admin/access", "pipit/admin/audit", "pipit/admin/gate", "pipit/admin/monitor", "pipit/admin/object", "pipit/broker", "pipit/broker/clip"},
 		"pipit/admin/web":     {"pipit/admin/access", "pipit/admin/audit", "pipit/admin/gate", "pipit/admin/monitor", "pipit/admin/object", "pipit/admin/text", "pipit/broker", "pipit/broker/clip"},
 		"pipit/admin/openapi": {},
 		"pipit/admin/access":  {"pipit/admin/audit", "pipit/admin/gate", "pipit/broker", "pipit/broker/clip", "pipit/broker/login"},
@@ -30,7 +30,7 @@ func TestLayout(t *testing.T) {
 		"pipit/admin/command/fieldflag": {"pipit/broker", "github.com/spf13/cobra", "github.com/spf13/pflag"},
 		"pipit/bench":                   {"pipit/broker/login", "go.etcd.io/bbolt", "github.com/julienschmidt/httprouter"},
 		"pipit/broker":                  {"pipit/broker/store", "pipit/broker/login", "pipit/broker/clip", "github.com/segmentio/ksuid"},
-		"pipit/config":                  {"pipit/admin/access", "pipit/admin/gate", "pipit/broker", "pipit/broker/store", "pipit/httpapi", "pipit/httpapi/forwarded", "github.com/BurntSushi/toml"},
+		"pipit/config":                  {"pipit/admin/access", "pipit/admin/gate", "pipit/broker", "pipit/broker/store", "pipit/httpapi", "pipit/httpapi/callback", "pipit/httpapi/forwarded", "github.com/BurntSushi/toml"},
 		"pipit/broker/login":            {"golang.org/x/crypto/bcrypt", "golang.org/x/sync/errgroup", "golang.org/x/sync/singleflight"},
 		"pipit/broker/store":            {},
 		"pipit/broker/storetest":        {"pipit/broker/store"},
@@ -38,6 +38,7 @@ func TestLayout(t *testing.T) {
 		"pipit/broker/clip":             {},
 		"pipit/db/page":                 {},
 		"pipit/httpapi":                 {"pipit/broker", "pipit/broker/clip", "pipit/httpapi/exchange", "pipit/httpapi/forwarded", "pipit/httpapi/refused", "pipit/httpapi/webhook", "github.com/julienschmidt/httprouter", "golang.org/x/sys/unix"},
+		"pipit/httpapi/callback":        {"pipit/broker", "pipit/broker/clip", "pipit/httpapi"},
 		"pipit/httpapi/exchange":        {"pipit/broker", "pipit/broker/clip", "pipit/httpapi/refused", "github.com/julienschmidt/httprouter", "github.com/segmentio/ksuid"},
 		"pipit/httpapi/forwarded":       {},
 		"pipit/httpapi/webhook":         {"pipit/broker", "pipit/broker/clip"},

@@ -12,6 +12,7 @@ import (
 	"pipit/broker"
 	"pipit/config"
 	"pipit/httpapi"
+	"pipit/httpapi/callback"
 	"pipit/httpapi/forwarded"
 )
 
@@ -36,6 +37,9 @@ func declare(ctx context.Context, b *broker.Broker, c *config.Config, log *slog.
 			name = fmt.Sprintf(" as %q", c.Name)
 		}
 		fmt.Fprintf(stderr, "pipit: client %q consumes %q%s with the new sub_key %s - note it down, it is shown this once\n", c.Client, c.Topic, name, c.SubKey)
+	}
+	for _, c := range applied.Sealed {
+		fmt.Fprintf(stderr, "pipit: client %q is sent messages of %q signed with the new callback_secret %s - give it to the receiver, it is shown this once\n", c.Client, c.Topic, c.CallbackSecret)
 	}
 	d := c.Definition()
 	for _, weak := range d.Weak() {
@@ -72,6 +76,13 @@ func wireOptions(c *config.Config, proxies forwarded.Proxies, log *slog.Logger) 
 	return httpapi.Options{
 		MaxPayload: int64(c.HTTP.MaxPayload), MaxBatch: int64(c.HTTP.MaxBatch), MaxReplies: int64(c.HTTP.MaxReplies),
 		CORSOrigins: c.HTTP.CORSOrigins, Origin: c.PublicOrigin(), Access: c.Log.Access, Proxies: proxies, Logger: log,
+	}
+}
+
+func callbackOptions(c *config.Config, log *slog.Logger) callback.Options {
+	return callback.Options{
+		Deny: c.Callbacks.Deny, MaxConcurrency: int(c.Callbacks.MaxConcurrency), Proxy: c.Callbacks.Proxy, CA: c.Callbacks.CA,
+		UserAgent: "Pipit/" + version, Logger: log,
 	}
 }
 

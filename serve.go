@@ -18,6 +18,7 @@ import (
 	"pipit/config"
 	"pipit/db"
 	"pipit/httpapi"
+	"pipit/httpapi/callback"
 	"pipit/httpapi/forwarded"
 	"pipit/httpapi/serve"
 )
@@ -37,9 +38,10 @@ type service struct {
 	again  reloader
 	memory atomic.Int64 // bytes, for limitMemory
 
-	b        *broker.Broker
-	protocol *httpapi.Handler
-	admin    *admin.Admin // nil: it is off
+	b         *broker.Broker
+	protocol  *httpapi.Handler
+	callbacks *callback.Service
+	admin     *admin.Admin // nil: it is off
 
 	cert         *serve.Certificate // nil: no TLS
 	proxies      forwarded.Proxies
@@ -140,7 +142,14 @@ func (s *service) openDoors(ctx context.Context) (err error) {
 		s.b.Adjust(brokerOptions(c, s.log))
 		s.protocol.Adjust(wireOptions(c, s.proxies, s.log))
 		_ = s.level.UnmarshalText([]byte(c.Log.Level)) // checked with the configuration
+		if err := s.callbacks.Adjust(callbackOptions(c, s.log)); err != nil {
+			s.log.Error("calls go on as before", "err", err)
+		}
 	})
+	if s.callbacks, err = callback.New(s.b, callbackOptions(s.cfg, s.log)); err != nil {
+		return err
+	}
+	s.down.add("callbacks", s.callbacks.Stop)
 	if !s.cfg.Admin.Enabled {
 		return nil
 	}
@@ -169,6 +178,7 @@ func (s *service) adminOptions(ctx context.Context) admin.Options {
 		Proxies:    s.proxies,
 		Hosts:      append(machineNames(ctx), lowerNames(c.HTTP.Hosts)...),
 		MaxPayload: int64(c.HTTP.MaxPayload),
+		Callbacks:  s.callbacks,
 		Logger:     s.log,
 		Access:     c.Log.Access,
 

@@ -33,6 +33,7 @@ import (
 	"pipit/admin/object"
 	"pipit/admin/web"
 	"pipit/broker"
+	"pipit/httpapi/callback"
 	"pipit/httpapi/exchange"
 	"pipit/httpapi/forwarded"
 )
@@ -52,6 +53,7 @@ type Options struct {
 	MaxPayload  int64                  // bytes of one message; default 1 MiB
 	SessionIdle time.Duration          // how long a session lasts without a request; default DefaultSessionIdle
 	SessionLife time.Duration          // how long it lasts in any case; default DefaultSessionLife
+	Callbacks   *callback.Service      // who sends messages; nil: nobody does in this process
 	Logger      *slog.Logger           // default slog.Default()
 	Access      bool                   // a line in the log for every request, beside those that are refused
 }
@@ -108,7 +110,7 @@ func New(b *broker.Broker, o Options) (*Admin, error) {
 	a.monitor = monitor.New(b, o.PathPrefix, a.started)
 	a.monitor.Start()
 	settings := func() []gate.Setting { return a.adjusted.Load().settings }
-	a.api = &api.API{Broker: b, Objects: a.objects, Users: a.users, Trail: a.trail, Monitor: a.monitor, Version: o.Version, Started: a.started, Settings: settings}
+	a.api = &api.API{Broker: b, Objects: a.objects, Users: a.users, Trail: a.trail, Monitor: a.monitor, Version: o.Version, Callbacks: o.Callbacks, Started: a.started, Settings: settings}
 	a.web = &web.Site{Broker: b, Objects: a.objects, Users: a.users, Trail: a.trail, Monitor: a.monitor, Reach: a.reach, Version: o.Version, Started: a.started, Settings: settings}
 	a.register()
 	a.workers.Go(a.keep)

@@ -30,6 +30,7 @@ import (
 	"pipit/broker/store"
 	"pipit/db"
 	"pipit/httpapi"
+	"pipit/httpapi/callback"
 )
 
 // apiRig is an Admin and the wire protocol on a real server over a real file. Each request and answer
@@ -80,7 +81,11 @@ func newAPIRig(t *testing.T) *apiRig {
 		`{"name":"former","scope":"admin","created":%q,"created_by":"ada","owner":"ada","expires":%[1]q}`, time.Now().Add(-time.Second).Format(time.RFC3339Nano))}); err != nil {
 		t.Fatal(err)
 	}
-	a, err := New(b, Options{Version: "test", Logger: logger})
+	sender, err := callback.New(b, callback.Options{Logger: logger, Through: receiver{}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	a, err := New(b, Options{Version: "test", Logger: logger, Callbacks: sender})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -99,7 +104,7 @@ func newAPIRig(t *testing.T) *apiRig {
 		b.Drain()
 		server.Close()
 		a.Close()
-		if err := b.Close(); err != nil {
+		if err := errors.Join(sender.Stop(), b.Close()); err != nil {
 			t.Error(err)
 		}
 		store, err := db.Open(path, db.Options{Logger: logger})

@@ -37,7 +37,8 @@
 //
 // The nouns: client, topic, producer and consumer have a file each, with what one is, its rules and what it is at work;
 // queue.go is what a topic's messages are to a consumer, lane.go a priority of a topic, lease.go a message in flight.
-// The verbs: publish, receive (take.go reads for it, stream.go goes on) and settle for clients; browse, find, delete,
+// The verbs: publish, receive (take.go reads for it, stream.go goes on) and settle for clients, callback for who sends them
+// their messages; browse, find, delete,
 // release and clear for administrators; change and define for objects. What they come to: commit.go has the turn,
 // draft.go one commit in the making, trim.go what nobody needs any more, sweep.go what is over. What a Store must do
 // is in package store, and package db does it on bbolt; whose password is right is in package login.
@@ -96,12 +97,15 @@ type Broker struct {
 	producers map[uint32]*producer
 	consumers map[uint32]*consumer
 	bySubKey  map[string]*consumer
+	callbacks map[uint32]*consumer // of consumers, those that are sent their messages
 	webhooks
 	past Counters // of deleted topics; guarded by mu
 
 	// orphans are deleted topics of which something is stored yet. The committer changes them
 	// holding mu, and reads them without.
 	orphans map[uint32]*topic
+
+	redefined chan struct{} // holds something when what Callbacks tells may have changed
 
 	publishOps sync.Pool // of *publishOp
 
@@ -163,7 +167,9 @@ func newBroker(store store.Store, opts Options) *Broker {
 		producers: map[uint32]*producer{},
 		consumers: map[uint32]*consumer{},
 		bySubKey:  map[string]*consumer{},
+		callbacks: map[uint32]*consumer{},
 		orphans:   map[uint32]*topic{},
+		redefined: make(chan struct{}, 1),
 		done:      make(chan struct{}),
 		closing:   make(chan struct{}),
 	}

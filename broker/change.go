@@ -125,11 +125,15 @@ func (b *Broker) dryRun(ctx context.Context, c *Change) (Changed, error) {
 		made[x.done.Made[i].SubKey] = true
 	}
 	for i := range x.done.Consumers {
-		if after := &x.done.Consumers[i].After; made[after.SubKey] {
+		after := &x.done.Consumers[i].After
+		if made[after.SubKey] {
 			after.SubKey = ""
 		}
+		if x.sealed[x.done.Consumers[i].ID] {
+			after.CallbackSecret = ""
+		}
 	}
-	x.done.Made = nil
+	x.done.Made, x.done.Sealed = nil, nil
 	return x.done, nil
 }
 
@@ -267,6 +271,10 @@ func (o *changeOp) applied(time.Time) {
 	o.begins()
 	o.forget()
 	o.wake()
+	select {
+	case b.redefined <- struct{}{}:
+	default:
+	}
 }
 
 // begins puts new consumers where they begin.
@@ -308,6 +316,7 @@ func (o *changeOp) forget() {
 		c.deleted.Store(true)
 		c.seen.over.Store(true)
 		delete(b.consumers, id)
+		delete(b.callbacks, id)
 		delete(b.bySubKey, c.def.Load().SubKey)
 	}
 	for _, q := range o.dropped() {

@@ -1,6 +1,7 @@
 package broker
 
 import (
+	"errors"
 	"fmt"
 	"strings"
 	"sync"
@@ -48,6 +49,17 @@ type Consumer struct {
 
 	LastSeen time.Time `json:"-"` // the last receive or acknowledgement; zero: never
 
+	DeliveryMode        string        `json:",omitempty"` // DeliveryPull, or DeliveryCallback: it is sent its messages, and may not receive
+	CallbackURL         string        `json:",omitempty"` // where they are sent to, of http or https
+	CallbackFormat      string        `json:",omitempty"` // FormatJSON and so on
+	CallbackBatch       int           `json:",omitempty"` // messages of one call, of the formats that have several
+	CallbackTimeout     time.Duration `json:",omitempty"` // within which a call is to be answered
+	CallbackHeaders     Table         `json:",omitzero"`  // of every call
+	CallbackRetry       Durations     `json:",omitzero"`  // between one failure and the next try; the last of them counts for all that follow
+	CallbackConcurrency int           `json:",omitempty"` // calls at a time; with 1 the order is kept
+	CallbackGiveUp      time.Duration `json:",omitempty"` // of nothing but failures, until it is made inactive; Off: never
+	CallbackSecret      string        `json:",omitempty"` // by which calls are signed: one of Standard Webhooks, or two with a blank between; made where empty
+
 	// Start is where a new consumer begins, StartTail where it is empty. It has no effect on an existing one,
 	// and is never stored.
 	Start string `json:"-"`
@@ -58,7 +70,7 @@ type Consumer struct {
 }
 
 // ConsumerFields are the properties of a consumer.
-var ConsumerFields = Fields[Consumer]{
+var ConsumerFields = append(Fields[Consumer]{
 	{
 		Name: "client", at: func(c *Consumer) any { return &c.Client },
 		Max: MaxUsername, Required: true, Fixed: true,
@@ -134,7 +146,7 @@ var ConsumerFields = Fields[Consumer]{
 		Label: "Begins", Hint: "The first consumer of a topic always begins at the oldest message",
 		Help: "where it begins: tail, behind what is there; oldest, at the oldest that waits",
 	},
-}
+}, callbackFields...)
 
 func checkConsumerName(s string) error {
 	if utf8.RuneCountInString(s) > MaxConsumerName || !utf8.ValidString(s) || strings.TrimSpace(s) != s ||
@@ -160,7 +172,8 @@ func checkSubKey(s string) error {
 
 // Validate checks the consumer's fields. The error joins one for each that is wrong.
 func (c *Consumer) Validate() error {
-	return ConsumerFields.validate(c, fmt.Sprintf("consumer %q of topic %q", c.Client, c.Topic))
+	of := fmt.Sprintf("consumer %q of topic %q", c.Client, c.Topic)
+	return errors.Join(ConsumerFields.validate(c, of), c.validateCallback(of))
 }
 
 // validateName checks what a Name that exists may have, and a new one may not: see IsHidden. old is the consumer so
@@ -187,6 +200,7 @@ type consumer struct {
 	counters counters
 	deleted  atomic.Bool   // set by the committer, for good
 	changes  atomic.Uint32 // counts what may end its requests; changes while Broker.mu is held
+	callback atomic.Pointer[CallbackState]
 
 	waiting atomic.Int32 // long polls that wait or are about to
 	held    atomic.Int32 // leases of all queues

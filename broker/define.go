@@ -28,6 +28,7 @@ type definer struct {
 	byTopic map[string]map[string][]*consumer // those that exist, of topics that were asked about, by client
 	trusted []login.Credential
 	created map[uint32]bool // new consumers, and whether they begin at the oldest message by their own wish
+	sealed  map[uint32]bool // consumers that a CallbackSecret was made for
 
 	clientNames, topicNames map[string]bool // of what is given
 }
@@ -35,7 +36,7 @@ type definer struct {
 func (x *definer) id() uint32 { x.lastID++; return x.lastID }
 
 func (x *definer) prepare(ctx context.Context, c *Change) error {
-	x.created = map[uint32]bool{}
+	x.created, x.sealed = map[uint32]bool{}, map[uint32]bool{}
 	if err := x.deletions(c.Delete); err != nil {
 		return err
 	}
@@ -223,6 +224,7 @@ func (x *definer) consumers(consumers []Consumer) {
 		if old == nil {
 			r := consumerRecord{Consumer: c, ID: x.id(), Declared: x.said(&c)}
 			x.created[r.ID] = fromOldest
+			x.seal(&r, nil)
 			if c.SubKey == "" {
 				r.SubKey = randomID(time.Now())
 				x.done.Made = append(x.done.Made, r.Consumer)
@@ -238,6 +240,7 @@ func (x *definer) consumers(consumers []Consumer) {
 		r := before
 		r.Consumer = c
 		x.keys(&r, before.SubKey)
+		x.seal(&r, former)
 		index[r.ID] = i
 		o := outcome(&before.Consumer, r.Consumer)
 		o.ID = r.ID

@@ -21,6 +21,7 @@ type Definition struct {
 // Applied is what Apply has done.
 type Applied struct {
 	Made   []Consumer // those that were given a SubKey, with it
+	Sealed []Consumer // those that a CallbackSecret was made for, with it
 	Beside []uint32   // consumers that were not given, though their client and topic were
 }
 
@@ -49,7 +50,7 @@ func (b *Broker) Apply(ctx context.Context, d Definition) (Applied, error) {
 		b.log.Warn("the consumer keeps the sub_key that it has, since it may have been changed on purpose: to set one, declare a new one",
 			"client", c.Client, "topic", c.Topic, "name", c.Name)
 	}
-	return Applied{x.done.Made, x.beside()}, nil
+	return Applied{x.done.Made, x.done.Sealed, x.beside()}, nil
 }
 
 // Definition returns all objects as they are defined, with the hashes of passwords and the SubKeys
@@ -147,6 +148,10 @@ func (b *Broker) install(d *records) {
 		}
 		b.bySubKey[r.SubKey] = c
 		c.def.Store(&r.Consumer)
+		delete(b.callbacks, c.id)
+		if r.DeliveryMode == DeliveryCallback {
+			b.callbacks[c.id] = c
+		}
 		c.declared = r.Declared
 		c.revision = b.key.revision(&r)
 		t.room = 0

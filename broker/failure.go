@@ -69,9 +69,9 @@ func (c *Consumer) exhausts(n uint32) bool {
 	return c.MaxDeliveries > 0 && int64(n) >= int64(c.MaxDeliveries)
 }
 
-// backoff returns how long a message waits that was delivered n times and failed.
+// backoff returns how long a message waits that was delivered n times and failed. Who sends messages knows by CallbackRetry.
 func (c *Consumer) backoff(n uint32) time.Duration {
-	if c.RetryBackoff.IsZero() {
+	if c.RetryBackoff.IsZero() || c.DeliveryMode == DeliveryCallback {
 		return 0
 	}
 	list := c.RetryBackoff.List()

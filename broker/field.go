@@ -86,12 +86,36 @@ func (fs Fields[T]) New() (t T) {
 	return t
 }
 
-// complete gives numbers that are zero, and lists that are empty, their defaults.
+// complete gives numbers that are zero, and lists and texts that are empty, their defaults, but not what only a creation
+// says.
 func (fs Fields[T]) complete(t *T) {
 	for i := range fs {
 		f := &fs[i]
-		if n, is := f.number(t); f.Default != nil && (is && n == 0 || f.IsList() && f.IsEmpty(t)) {
+		n, is := f.number(t)
+		if f.Default != nil && !f.Once && (is && n == 0 || f.IsList() && f.IsEmpty(t) || !is && f.Value(t) == "") {
 			f.Set(t, f.Default)
+		}
+	}
+}
+
+// strip is the opposite of complete.
+func (fs Fields[T]) strip(t *T) {
+	for i := range fs {
+		f := &fs[i]
+		if f.Default == nil || f.Value(t) != f.Default {
+			continue
+		}
+		switch p := f.at(t).(type) {
+		case *string:
+			*p = ""
+		case *int:
+			*p = 0
+		case *int64:
+			*p = 0
+		case *time.Duration:
+			*p = 0
+		case *Durations:
+			*p = Durations{}
 		}
 	}
 }

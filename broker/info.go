@@ -58,6 +58,7 @@ type ConsumerInfo struct {
 	Deferred int64 // of the backlog, rejected with a delay that is not over
 	Failed   int64 // of the backlog, failed for good: they wait for room in the dead-letter topic
 	Waiting  int   // long polls and streams that wait for a message right now
+	Callback CallbackState
 	Counters
 }
 
@@ -279,6 +280,9 @@ func (c *consumer) info(i *ConsumerInfo) {
 	q := c.queued()
 	i.Backlog, i.InFlight, i.Deferred, i.Failed = q.backlog, q.inFlight, q.deferred, q.failed
 	i.Waiting = int(c.waiting.Load())
+	if s := c.callback.Load(); s != nil {
+		i.Callback = *s
+	}
 	i.Counters = c.counters.read()
 	for _, q := range c.list() {
 		i.Published += q.topic.counters.published.Load() - q.begun

@@ -17,6 +17,7 @@ type Changed struct {
 
 	Deleted []Ref      // what is deleted, dependants included, in no order; producers and consumers by ID
 	Made    []Consumer // those that were given a SubKey, with it; none by a dry run
+	Sealed  []Consumer // those that a CallbackSecret was made for, with it; none by a dry run
 }
 
 // Action is what becomes of an object.

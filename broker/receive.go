@@ -48,6 +48,8 @@ type Subscription struct {
 	key     string // the sub_key by which it was found
 	hash    string // that of the password which the client came with; empty: it came without
 	changes uint32 // those of the consumer that it knows of
+
+	callback bool // it is the program's own, which sends them on: see Callbacks
 }
 
 // Subscription returns the door to the queue with a sub_key. topicName, where not empty, must be
@@ -77,13 +79,22 @@ func (b *Broker) Subscription(c *Client, topicName, subKey string) (Subscription
 		return Subscription{}, denied("topic %q is not active", topic.Name)
 	case def.Inactive:
 		return Subscription{}, denied("consumer %q of topic %q is not active", c.Username, topic.Name)
+	case def.DeliveryMode == DeliveryCallback:
+		return Subscription{}, denied("consumer %q of topic %q is sent its messages: its delivery_mode is %s", c.Username, topic.Name, DeliveryCallback)
 	}
-	return Subscription{b, cons, q, subKey, c.PasswordHash, changes}, nil
+	return Subscription{b: b, c: cons, q: q, key: subKey, hash: c.PasswordHash, changes: changes}, nil
 }
 
 // renew finds out, after a change, whether the door is still open. The errors are Denied, and
 // Unauthorized where the client has another password hash.
 func (s *Subscription) renew() error {
+	if s.callback {
+		n, err := CallbacksOf(s.b).Subscription(s.c.id)
+		if err == nil {
+			*s = n
+		}
+		return err
+	}
 	c := s.b.client(s.c.def.Load().Client)
 	switch {
 	case c == nil:
@@ -119,7 +130,9 @@ func (s Subscription) Receive(ctx context.Context, o ReceiveOptions) ([]Message,
 	}
 	c := s.c
 	start := time.Now()
-	c.seen.set(start)
+	if !s.callback {
+		c.seen.set(start)
+	}
 	var w *waiter
 	if o.Wait > 0 {
 		w = &waiter{wake: make(chan struct{}, 1)}

@@ -183,6 +183,7 @@ func (r *producerRecord) UnmarshalJSON(text []byte) error {
 
 func (r consumerRecord) MarshalJSON() ([]byte, error) {
 	type fields consumerRecord
+	callbackFields.strip(&r.Consumer) // most have nothing of these
 	return json.Marshal(struct {
 		fields
 		Active bool
@@ -197,6 +198,7 @@ func (r *consumerRecord) UnmarshalJSON(text []byte) error {
 	}{(*fields)(r), true}
 	err := json.Unmarshal(text, &in)
 	r.Inactive = !in.Active
+	ConsumerFields.complete(&r.Consumer)
 	return err
 }
 

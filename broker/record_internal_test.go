@@ -19,9 +19,15 @@ func TestRecords(t *testing.T) {
 	testRecord(t, `{"Client":"c","Topic":"/x","Active":false,"ID":3}`, producerRecord{Producer{Client: "c", Topic: "/x", Inactive: true}, 3})
 	testRecord(t, `{"Client":"c","Topic":"/x","Active":true,"ID":3}`, producerRecord{Producer{Client: "c", Topic: "/x"}, 3})
 	testRecord(t, `{"Client":"c","Topic":"/x","Name":"n","SubKey":"k","Active":false,"MaxDepth":1,"MaxInFlight":2,"AckTimeout":1000000000,"ID":4,"Declared":"no"}`,
-		consumerRecord{Consumer{Client: "c", Topic: "/x", Name: "n", SubKey: "k", Inactive: true, MaxDepth: 1, MaxInFlight: 2, AckTimeout: time.Second}, 4, "no"})
+		whole(consumerRecord{Consumer{Client: "c", Topic: "/x", Name: "n", SubKey: "k", Inactive: true, MaxDepth: 1, MaxInFlight: 2, AckTimeout: time.Second}, 4, "no"}))
 	testRecord(t, `{"Client":"c","Topic":"/x","SubKey":"k","Active":true,"MaxDepth":1,"MaxInFlight":2,"AckTimeout":1000000000,"ID":4}`,
-		consumerRecord{Consumer{Client: "c", Topic: "/x", SubKey: "k", MaxDepth: 1, MaxInFlight: 2, AckTimeout: time.Second}, 4, ""})
+		whole(consumerRecord{Consumer{Client: "c", Topic: "/x", SubKey: "k", MaxDepth: 1, MaxInFlight: 2, AckTimeout: time.Second}, 4, ""}))
+}
+
+// whole is a record with the defaults of what it does not say.
+func whole(r consumerRecord) consumerRecord {
+	ConsumerFields.complete(&r.Consumer)
+	return r
 }
 
 func testRecord[T comparable](t *testing.T, stored string, want T) {

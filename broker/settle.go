@@ -65,7 +65,9 @@ func (s Subscription) Settle(st Settlement) (Settled, error) {
 		return Settled{}, errDeleted
 	}
 	now := time.Now()
-	s.c.seen.set(now)
+	if !s.callback || len(st.Ack) > 0 { // that nobody answers is no sign of life
+		s.c.seen.set(now)
+	}
 	var done Settled
 	op := &settleOp{c: s.c, leases: make([]*lease, 0, len(st.Ack))}
 	if err := s.each(st.Ack, &done, func(_ int, l *lease) {

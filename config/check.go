@@ -10,6 +10,7 @@ import (
 
 	"pipit/broker"
 	"pipit/httpapi"
+	"pipit/httpapi/callback"
 	"pipit/httpapi/forwarded"
 )
 
@@ -59,6 +60,11 @@ func (b *binder) check(c *Config) {
 	b.proxied(c)
 	b.sessions(c)
 	b.database(c)
+	for i, network := range c.Callbacks.Deny {
+		if _, err := callback.ParseDeny([]string{network}); err != nil {
+			b.errorf(fmt.Sprintf("callbacks.deny[%d]", i), "%v", err)
+		}
+	}
 	b.oneOf("log.level", c.Log.Level, logLevels)
 	b.oneOf("log.format", c.Log.Format, logFormats)
 	b.objects(c)

@@ -29,15 +29,16 @@ import (
 // path marks the name of a file, and reload what can change while the broker runs: any other key needs a restart.
 // The keys of objects are those of the broker's tables, such as broker.TopicFields.
 type Config struct {
-	HTTP     HTTP              `toml:"http"`
-	Admin    Admin             `toml:"admin"`
-	Database Database          `toml:"database"`
-	Log      Log               `toml:"log"`
-	Client   []broker.Client   `toml:"client" reload:"yes"`
-	Topic    []broker.Topic    `toml:"topic" reload:"yes"`
-	Producer []broker.Producer `toml:"producer" reload:"yes"`
-	Consumer []broker.Consumer `toml:"consumer" reload:"yes"`
-	Webhook  []broker.Webhook  `toml:"webhook" reload:"yes"`
+	HTTP      HTTP              `toml:"http"`
+	Admin     Admin             `toml:"admin"`
+	Database  Database          `toml:"database"`
+	Callbacks Callbacks         `toml:"callbacks"`
+	Log       Log               `toml:"log"`
+	Client    []broker.Client   `toml:"client" reload:"yes"`
+	Topic     []broker.Topic    `toml:"topic" reload:"yes"`
+	Producer  []broker.Producer `toml:"producer" reload:"yes"`
+	Consumer  []broker.Consumer `toml:"consumer" reload:"yes"`
+	Webhook   []broker.Webhook  `toml:"webhook" reload:"yes"`
 }
 
 // HTTP is the table [http]: the addresses of the wire protocol, its limits, TLS and proxies.
@@ -70,6 +71,14 @@ type Admin struct {
 // Database is the table [database].
 type Database struct {
 	File string `toml:"file" path:"true"`
+}
+
+// Callbacks is the table [callbacks]: how messages are sent to the consumers that do not come for them.
+type Callbacks struct {
+	Deny           []string `toml:"deny" reload:"yes"`
+	MaxConcurrency int64    `toml:"max_concurrency" min:"1" max:"10000" reload:"yes"`
+	Proxy          bool     `toml:"proxy" reload:"yes"`
+	CA             string   `toml:"ca" path:"true" reload:"yes"`
 }
 
 // Log is the table [log].
@@ -119,7 +128,7 @@ func bind(file string, env []string) (*Config, *binder, error) {
 			return nil, nil, fmt.Errorf("configuration: %w", err)
 		}
 	}
-	c := &Config{HTTP: defaults.HTTP, Admin: defaults.Admin, Database: defaults.Database, Log: defaults.Log}
+	c := &Config{HTTP: defaults.HTTP, Admin: defaults.Admin, Database: defaults.Database, Callbacks: defaults.Callbacks, Log: defaults.Log}
 	c.HTTP.Listen = slices.Clone(c.HTTP.Listen)
 	if err := b.bindFile(c, string(text)); err != nil {
 		return nil, nil, err

@@ -68,17 +68,18 @@ start = "oldest"
 	if err != nil {
 		t.Fatal(err)
 	}
+	consumer := broker.ConsumerFields.New()
+	consumer.Client, consumer.Topic, consumer.MaxInFlight, consumer.AckTimeout, consumer.Start = "inline", "/a", 2, time.Second, "oldest"
 	want := &Config{
 		HTTP: HTTP{Listen: []string{"localhost:0", "[::1]:80"}, MaxPayload: 512, MaxBatch: 64 << 10,
 			MaxPending: 2 << 30, MaxReplies: 1 << 30, CORSOrigins: []string{"https://app.example.com"}, MaxConnections: 5, IdleTimeout: 90 * time.Second, TLSCert: "c", TLSKey: "k"},
 		Admin:    Admin{Listen: []string{"127.0.0.1:1"}, SessionIdle: 30 * time.Minute, SessionLife: 12 * time.Hour},
-		Database: Database{File: "/tmp/x.db"},
+		Database: Database{File: "/tmp/x.db"}, Callbacks: defaults.Callbacks,
 		Log:      Log{Access: true, Level: "info", Format: "auto"},
 		Client:   []broker.Client{{Username: "inline", Password: "p"}},
 		Topic:    []broker.Topic{{Name: "/a", Inactive: true, MaxDepth: 1, Expiration: broker.Off, DedupWindow: 90 * time.Minute}},
 		Producer: []broker.Producer{{Client: "inline", Topic: "/a"}},
-		Consumer: []broker.Consumer{{Client: "inline", Topic: "/a", MaxDepth: broker.DefaultMaxDepth,
-			MaxInFlight: 2, AckTimeout: time.Second, Start: "oldest"}},
+		Consumer: []broker.Consumer{consumer},
 	}
 	if !reflect.DeepEqual(c, want) {
 		t.Errorf("got  %+v\nwant %+v", c, want)
@@ -93,7 +94,7 @@ func TestConfigDefaults(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if !reflect.DeepEqual(c, &Config{HTTP: defaults.HTTP, Admin: defaults.Admin, Database: defaults.Database, Log: defaults.Log}) {
+	if !reflect.DeepEqual(c, &Config{HTTP: defaults.HTTP, Admin: defaults.Admin, Database: defaults.Database, Callbacks: defaults.Callbacks, Log: defaults.Log}) {
 		t.Errorf("%+v", c)
 	}
 	c.HTTP.Listen[0] = "x"
@@ -117,7 +118,7 @@ func TestConfigBad(t *testing.T) {
 	}{
 		{"syntax", "[http]\nlisten = [\n", []string{":2: unexpected EOF"}},
 		{"syntax within", "[http]\nmax_payload = 1x\n", []string{":2: "}},
-		{"unknown section", "\n[htpp]\nlisten = []\n", []string{`:2: unknown key "htpp": allowed are http, admin, database, log, client, topic, producer, consumer, webhook`}},
+		{"unknown section", "\n[htpp]\nlisten = []\n", []string{`:2: unknown key "htpp": allowed are http, admin, database, callbacks, log, client, topic, producer, consumer, webhook`}},
 		{"unknown key", "[http]\n# c\nlissen = []\n", []string{`:3: unknown key "lissen" in [http]: allowed are listen, max_payload, max_batch, max_pending, max_replies, max_connections, idle_timeout, cors_origins, tls_cert, tls_key, trusted_proxies, public_url, hosts`}},
 		{"unknown in the second table", crm + "[[client]]\nusername = \"erp\"\npasword = \"secret\"\npassword = \"x\"\n[[client]]\nusername = \"c\"\npassword = \"x\"\n",
 			[]string{`:6: unknown key "pasword" in [[client]]: allowed are username, name, is_active, password, password_hash`}},
@@ -394,7 +395,7 @@ func TestUpdate(t *testing.T) {
 	}
 	fill(reflect.ValueOf(now).Elem())
 	changed, restart := is.Update(now)
-	want := []string{"http.max_payload", "http.max_batch", "http.max_pending", "http.max_replies", "http.max_connections", "http.cors_origins", "admin.session_idle", "admin.session_life", "log.access", "log.level", "client", "topic", "producer", "consumer", "webhook"}
+	want := []string{"http.max_payload", "http.max_batch", "http.max_pending", "http.max_replies", "http.max_connections", "http.cors_origins", "admin.session_idle", "admin.session_life", "callbacks.deny", "callbacks.max_concurrency", "callbacks.proxy", "callbacks.ca", "log.access", "log.level", "client", "topic", "producer", "consumer", "webhook"}
 	if !slices.Equal(changed, want) {
 		t.Errorf("changed %q, want %q", changed, want)
 	}
@@ -540,7 +541,7 @@ func TestExampleDeclares(t *testing.T) {
 	topic.Name = "/customer/created"
 	producer.Client, producer.Topic = "crm", topic.Name
 	consumer.Client, consumer.Topic, consumer.SubKey = "erp", topic.Name, "K06Y63NEJQYGMQKTP9D4KGQQ0GB2"
-	want := &Config{HTTP: defaults.HTTP, Admin: defaults.Admin, Database: defaults.Database, Log: defaults.Log, Client: []broker.Client{crm, erp},
+	want := &Config{HTTP: defaults.HTTP, Admin: defaults.Admin, Database: defaults.Database, Callbacks: defaults.Callbacks, Log: defaults.Log, Client: []broker.Client{crm, erp},
 		Topic: []broker.Topic{topic}, Producer: []broker.Producer{producer}, Consumer: []broker.Consumer{consumer}}
 	want.HTTP.Listen = c.HTTP.Listen
 	if !reflect.DeepEqual(c, want) {

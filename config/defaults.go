@@ -4,6 +4,7 @@ import (
 	"pipit/admin/access"
 	"pipit/broker"
 	"pipit/httpapi"
+	"pipit/httpapi/callback"
 )
 
 // defaults is what holds where nothing is configured. The one element of Client and so on is what each begins as.
@@ -17,12 +18,13 @@ var defaults = Config{
 		MaxConnections: 10_000,
 		IdleTimeout:    httpapi.DefaultIdleTimeout,
 	},
-	Admin:    Admin{Enabled: true, SessionIdle: access.DefaultSessionIdle, SessionLife: access.DefaultSessionLife},
-	Database: Database{File: "pipit.db"},
-	Log:      Log{Level: "info", Format: "auto"},
-	Client:   []broker.Client{broker.ClientFields.New()},
-	Topic:    []broker.Topic{broker.TopicFields.New()},
-	Producer: []broker.Producer{broker.ProducerFields.New()},
-	Consumer: []broker.Consumer{broker.ConsumerFields.New()},
-	Webhook:  []broker.Webhook{broker.WebhookFields.New()},
+	Admin:     Admin{Enabled: true, SessionIdle: access.DefaultSessionIdle, SessionLife: access.DefaultSessionLife},
+	Database:  Database{File: "pipit.db"},
+	Callbacks: Callbacks{MaxConcurrency: callback.DefaultMaxConcurrency},
+	Log:       Log{Level: "info", Format: "auto"},
+	Client:    []broker.Client{broker.ClientFields.New()},
+	Topic:     []broker.Topic{broker.TopicFields.New()},
+	Producer:  []broker.Producer{broker.ProducerFields.New()},
+	Consumer:  []broker.Consumer{broker.ConsumerFields.New()},
+	Webhook:   []broker.Webhook{broker.WebhookFields.New()},
 }

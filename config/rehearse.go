@@ -14,6 +14,7 @@ import (
 
 	"pipit/broker"
 	"pipit/broker/store"
+	"pipit/httpapi/callback"
 )
 
 // lookupTimeout is how long a check waits for the addresses of a name.
@@ -42,6 +43,9 @@ func Rehearse(ctx context.Context, file string, env []string, m Machine) (c *Con
 	}
 	r := rehearsal{binder: b, c: c, machine: m}
 	r.certificate()
+	if err := callback.CheckCA(r.c.Callbacks.CA); err != nil {
+		r.errorf("callbacks.ca", "%v", err)
+	}
 	r.listeners(ctx)
 	r.database()
 	return c, r.hints, b.err()

@@ -21,18 +21,20 @@ import (
 	"pipit/admin/object"
 	"pipit/broker"
 	"pipit/broker/clip"
+	"pipit/httpapi/callback"
 )
 
 // API is the REST API: what its routes need. It holds no state of its own.
 type API struct {
-	Broker   *broker.Broker
-	Objects  *object.Objects
-	Users    *access.Users
-	Trail    *audit.Log
-	Monitor  *monitor.Monitor
-	Version  string
-	Started  time.Time
-	Settings func() []gate.Setting // the configuration in force
+	Broker    *broker.Broker
+	Objects   *object.Objects
+	Users     *access.Users
+	Trail     *audit.Log
+	Monitor   *monitor.Monitor
+	Version   string
+	Started   time.Time
+	Settings  func() []gate.Setting // the configuration in force
+	Callbacks *callback.Service     // who sends messages; nil: another process does, or nobody
 }
 
 // Routes returns the routes of the API. openapi.json describes each of them.
@@ -44,6 +46,7 @@ func (a *API) Routes() []gate.Route {
 		resourceOf(a.Objects.Consumers()).routes(),
 		resourceOf(a.Objects.Webhooks()).routes(),
 		a.queueRoutes(),
+		a.callbackRoutes(),
 		a.messageRoutes(),
 		a.statsRoutes(),
 		a.definitionRoutes(),

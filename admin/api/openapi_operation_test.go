@@ -124,6 +124,11 @@ var groups = []group{
 			text: "As if it had acknowledged it.", reply: "Affected"},
 		{method: "POST", path: "/consumers/{id}/release", id: "releaseInFlight", summary: "Release what a consumer has in flight or put off",
 			text: "It can be delivered again at once.", reply: "Affected"},
+		{method: "GET", path: "/consumers/{id}/attempts", id: "listAttempts", summary: "The last calls to a consumer that is sent its messages",
+			text: "The latest first, 100 at the most.", reply: "Attempts"},
+		{method: "POST", path: "/consumers/{id}/test-call", id: "testCall", summary: "Make a test call to a consumer that is sent its messages",
+			text: "It is sent a message that nobody has published, once, also while it is not active. Whether the call failed is in the answer.", reply: "Attempt",
+			refused: []refused{{422, "Invalid"}, {503, "Unavailable"}}},
 	}...)},
 	{"webhooks", "What senders that know no topics call.", objects{
 		noun: "webhook", schema: "Webhook", sort: byAny(object.WebhookSorts.Keys()),

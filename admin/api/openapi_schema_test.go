@@ -88,6 +88,11 @@ var answers = []typed{
 	{name: "ConsumerList", of: gate.List[object.Consumer]{}},
 	{name: "Deleted", of: object.Deleted{}},
 	{name: "Affected", of: Affected{}},
+	{name: "CallbackState", of: object.CallbackState{}, fields: map[string]openapi.Schema{
+		"state": *openapi.Enum(object.CallbackSending, object.CallbackFailing, object.CallbackPaused).With(openapi.Schema{Description: "How it fares."}),
+	}},
+	{name: "Attempt", of: Attempt{}},
+	{name: "Attempts", of: Attempts{}},
 	{name: "Message", of: object.Message{}, fields: map[string]openapi.Schema{
 		"priority": *openapi.Integer(broker.MinPriority, broker.MaxPriority),
 		"state":    states,
@@ -328,7 +333,7 @@ func settings[T any](fields broker.Fields[T]) []setting {
 		case broker.Durations:
 			s = *listSchema(f, &durations, s)
 			if byDefault, ok := f.Default.(broker.Durations); ok {
-				s.Default = byDefault.List()
+				s.Default = byDefault
 			}
 			s.Description += fmt.Sprintf(` Each is %s, written as "30s" or "1h30m0s".`, f.Allowed())
 		case broker.Texts:

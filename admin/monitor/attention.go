@@ -14,6 +14,7 @@ import (
 // When something needs attention.
 const (
 	awayTime     = 15 * time.Minute // since a consumer was last seen
+	failingTime  = 5 * time.Minute  // of nothing but calls that fail
 	nearlyFull   = 80               // percent of a max_depth
 	diskPercent  = 10               // free; less is little
 	diskLeast    = 1 << 30          // bytes free; less is little
@@ -29,6 +30,8 @@ const (
 	codeExpired  = "expired"
 	CodeAway     = "consumer_away"
 	codeInactive = "inactive"
+	codeFailing  = "callback_failing"
+	codePaused   = "callback_paused"
 )
 
 // Attention is something that somebody should look at.
@@ -89,6 +92,7 @@ func (m *Monitor) assess(now time.Time) Situation {
 			off[c.Username] = true
 		}
 	}
+	n.callbacks(consumers, now)
 	n.away(off, topics, consumers, now)
 	n.inactive(off, topics, consumers)
 	found.Attention = n.done()
@@ -134,6 +138,8 @@ func (n *notices) done() []Attention {
 		{codeBacklog, "%s more backlogs are nearly full", "/admin/consumers?sort=backlog&desc=1"},
 		{codeExpired, "In %s more topics messages expired unread in the last hour", "/admin/topics"},
 		{CodeAway, "%s more consumers are away while messages wait for them", "/admin/consumers?sort=backlog&desc=1"},
+		{codePaused, "%s more consumers are paused, to which nothing can be sent", "/admin/consumers?sort=backlog&desc=1"},
+		{codeFailing, "%s more consumers do not take what is sent to them", "/admin/consumers?sort=backlog&desc=1"},
 		{codeInactive, "%s more inactive topics and consumers have messages waiting", "/admin/consumers?sort=backlog&desc=1"},
 	}
 	for _, m := range more {
@@ -179,6 +185,23 @@ func (n *notices) expired(topics []broker.TopicInfo, expired map[string]int64) {
 	}
 }
 
+// callbacks finds consumers that do not take what is sent to them.
+func (n *notices) callbacks(consumers []broker.ConsumerInfo, now time.Time) {
+	for i := range consumers {
+		c := &consumers[i]
+		switch {
+		case c.DeliveryMode != broker.DeliveryCallback:
+		case paused(c):
+			n.consumer(codePaused, fmt.Sprintf("Nothing is sent to %s from %s any more: %s. %s for it", c.Client, c.Topic, c.Callback.Paused, wait(c.Backlog)), c.ID)
+		case !c.Inactive && c.Callback.Failures > 0 && now.Sub(c.Callback.Since) > failingTime:
+			n.consumer(codeFailing, fmt.Sprintf("%s has not taken what is sent from %s for %s: %s. %s for it", c.Client, c.Topic, text.Duration(now.Sub(c.Callback.Since)), c.Callback.Error, wait(c.Backlog)), c.ID)
+		}
+	}
+}
+
+// paused tells whether a consumer is inactive since nothing could be sent to it.
+func paused(c *broker.ConsumerInfo) bool { return c.Inactive && c.Callback.Paused != "" }
+
 // away finds consumers to whom messages came after they were last seen, long ago.
 func (n *notices) away(off map[string]bool, topics []broker.TopicInfo, consumers []broker.ConsumerInfo, now time.Time) {
 	published := make(map[string]time.Time, len(topics))
@@ -188,7 +211,7 @@ func (n *notices) away(off map[string]bool, topics []broker.TopicInfo, consumers
 	for i := range consumers {
 		c := &consumers[i]
 		switch {
-		case c.Inactive || off[c.Client] || c.Backlog == 0 || c.Waiting > 0:
+		case c.Inactive || off[c.Client] || c.Backlog == 0 || c.Waiting > 0 || c.DeliveryMode == broker.DeliveryCallback:
 		case c.LastSeen.IsZero():
 			n.consumer(CodeAway, fmt.Sprintf("%s has never fetched from %s, where %s for it", c.Client, c.Topic, wait(c.Backlog)), c.ID)
 		case now.Sub(c.LastSeen) > awayTime && published[c.Topic].After(c.LastSeen):
@@ -206,7 +229,7 @@ func (n *notices) inactive(off map[string]bool, topics []broker.TopicInfo, consu
 	for i := range consumers {
 		c := &consumers[i]
 		switch {
-		case c.Backlog == 0:
+		case c.Backlog == 0 || paused(c):
 		case c.Inactive:
 			n.consumer(codeInactive, fmt.Sprintf("The consumer %s of %s is inactive, and %s for it", c.Client, c.Topic, wait(c.Backlog)), c.ID)
 		case off[c.Client]:

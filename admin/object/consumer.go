@@ -35,7 +35,7 @@ func (o *Objects) Consumers() *Noun[Consumer] {
 		},
 		number:   func(c *Consumer, done *broker.Changed) { c.ID = done.Consumers[0].ID },
 		Warnings: func(c *Consumer) *[]string { return &c.Warnings },
-		Mask:     func(c *Consumer) { c.SubKey = "" },
+		Mask:     func(c *Consumer) { c.SubKey, c.CallbackSecret, c.CallbackHeaders = "", "", broker.Table{} },
 		Reveal:   o.NoteReveal,
 	}
 }

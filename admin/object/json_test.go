@@ -78,6 +78,8 @@ func fill(v reflect.Value, at gate.Time) {
 			*p = broker.DurationsOf(time.Second, time.Hour)
 		case *broker.Table:
 			*p = broker.TableOf(map[string]string{"<one>": "1", "two": "2"})
+		case **CallbackState:
+			*p = &CallbackState{State: CallbackPaused, Failures: 7, Since: at, Next: at, Error: "<500>", Paused: "why"}
 		default:
 			switch f.Kind() {
 			case reflect.Struct:

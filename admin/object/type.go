@@ -85,7 +85,42 @@ type Consumer struct {
 	DeadLettered Failures `json:"dead_lettered" api:"-"` // messages moved to dead-letter topics since the start of the process, for each consumer, by reason
 	Dropped      Failures `json:"dropped" api:"-"`       // messages that failed since the start of the process and had no dead-letter topic, for each consumer, by reason
 
+	Callback *CallbackState `json:"callback,omitempty" api:"-"` // how it fares, of one that is sent its messages
+
 	Warnings []string `json:"warnings,omitempty" api:"-"` // what is weak about a sub_key of one's own, in the answer to the request that set it alone
+}
+
+// CallbackState tells how a consumer fares that is sent its messages.
+type CallbackState struct {
+	State    string    `json:"state"`                  // sending: the last call did not fail; failing; or paused: it is inactive, since nothing but failures came, or the receiver wants no more
+	Failures int       `json:"failures"`               // calls that have failed in a row
+	Since    gate.Time `json:"failing_since,omitzero"` // the first of them
+	Next     gate.Time `json:"next_try,omitzero"`      // when the next call is made at the earliest
+	Error    string    `json:"error,omitempty"`        // why the last one failed
+	Paused   string    `json:"paused,omitempty"`       // why it was paused
+}
+
+// How a consumer fares.
+const (
+	CallbackSending = "sending"
+	CallbackFailing = "failing"
+	CallbackPaused  = "paused"
+)
+
+// callbackOf returns how a consumer fares, nil where it comes for its messages.
+func callbackOf(i *broker.ConsumerInfo) *CallbackState {
+	if i.DeliveryMode != broker.DeliveryCallback {
+		return nil
+	}
+	c := &i.Callback
+	s := CallbackState{State: CallbackSending, Failures: c.Failures, Since: gate.TimeOf(c.Since), Next: gate.TimeOf(c.Next), Error: c.Error, Paused: c.Paused}
+	switch {
+	case c.Paused != "":
+		s.State = CallbackPaused
+	case c.Failures > 0:
+		s.State = CallbackFailing
+	}
+	return &s
 }
 
 // Webhook lets a sender that knows no topics publish to one, by POST /hook/NAME.
@@ -294,6 +329,7 @@ func consumerOf(i *broker.ConsumerInfo) Consumer {
 		Acked:       i.Acked,
 		Expired:     i.Expired,
 		Redelivered: i.Redelivered, DeadLettered: Failures(i.DeadLettered), Dropped: Failures(i.Dropped),
+		Callback: callbackOf(i),
 	}
 }
 

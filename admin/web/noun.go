@@ -187,7 +187,7 @@ func (p *pages[T]) postSave(w http.ResponseWriter, r *http.Request, at gate.Para
 		return err
 	}
 	f := p.editForm(&v)
-	f.typed(typed)
+	f.typedInPart(typed)
 	saved, err := p.Edit(r.Context(), gate.ActorOf(r.Context()), key, f.Revision, func(v *T) error { return p.read(f, v) })
 	switch {
 	case broker.CodeOf(err) == broker.Conflict:

@@ -1,0 +1,95 @@
+package admin
+
+import (
+	"io"
+	"net/http"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"pipit/admin/api"
+	"pipit/admin/object"
+	"pipit/broker"
+)
+
+// receiver answers the calls to consumers that are sent their messages: a URL whose path ends with gone with 410, and any
+// other with 200 and its path.
+type receiver struct{}
+
+func (receiver) RoundTrip(r *http.Request) (*http.Response, error) {
+	_, _ = io.Copy(io.Discard, r.Body)
+	status := http.StatusOK
+	if strings.HasSuffix(r.URL.Path, "gone") {
+		status = http.StatusGone
+	}
+	return &http.Response{StatusCode: status, Header: http.Header{}, Body: io.NopCloser(strings.NewReader(r.URL.Path))}, nil
+}
+
+// What is sent to a consumer can be looked at, and tried, by who may; its secrets are for who may write alone.
+func TestCallbacks(t *testing.T) {
+	r := newAPIRig(t)
+	r.ok(201, "POST", "/topics", jsonObject{"name": "/t"})
+	r.ok(201, "POST", "/clients", jsonObject{"username": "erp", "password": "a long password"})
+	if p := r.refused(422, "invalid", "POST", "/consumers", jsonObject{"client": "erp", "topic": "/t", "delivery_mode": "callback-url"}); p.Errors[0].Pointer != "/callback_url" {
+		t.Errorf("%+v", p)
+	}
+	var c object.Consumer
+	r.ok(201, "POST", "/consumers", jsonObject{"client": "erp", "topic": "/t", "delivery_mode": "callback-url", "callback_url": "http://erp.example.com/a",
+		"callback_headers": jsonObject{"Authorization": "Bearer 5eCr3t"}}).into(t, &c)
+	if _, err := broker.WebhookKeys(c.CallbackSecret); err != nil || c.Callback == nil || c.Callback.State != object.CallbackSending {
+		t.Fatalf("%+v %+v, %v", c, c.Callback, err)
+	}
+	one := "/consumers/" + strconv.FormatUint(uint64(c.ID), 10)
+	var tried api.Attempt
+	r.ok(200, "POST", one+"/test-call", nil).into(t, &tried)
+	if tried.Status != 200 || tried.Answer != "/a" || !tried.Test || tried.Error != "" || tried.Messages != 1 {
+		t.Errorf("%+v", tried)
+	}
+	secret := c.CallbackSecret
+	r.ok(200, "PATCH", one, jsonObject{"callback_url": "http://erp.example.com/gone"}).into(t, &c)
+	if c.CallbackSecret != secret {
+		t.Error("an edit of the URL changed the secret")
+	}
+	r.ok(201, "POST", "/topics/%2Ft/messages", jsonObject{"payload": "x"})
+	waitFor(t, func() bool {
+		r.ok(200, "GET", one, nil).into(t, &c)
+		return c.Callback.State == object.CallbackPaused
+	})
+	if c.Backlog != 1 || !c.Inactive || !strings.Contains(c.Callback.Paused, "410") {
+		t.Errorf("%+v %+v", c, c.Callback)
+	}
+	var list api.Attempts
+	r.ok(200, "GET", one+"/attempts", nil).into(t, &list)
+	if len(list.Items) != 2 || list.Items[0].Status != 410 || list.Items[0].Error != "410 Gone" || !list.Items[1].Test {
+		t.Errorf("%+v", list)
+	}
+	if log := string(r.ok(200, "GET", "/audit", nil).body); strings.Contains(log, "5eCr3t") || strings.Contains(log, secret) {
+		t.Errorf("a secret is in the audit log: %s", log)
+	}
+	if a := string(r.ok(200, "GET", "/stats", nil).body); !strings.Contains(a, `"callback_paused"`) {
+		t.Errorf("nobody is told: %s", a)
+	}
+	reader := []string{"Authorization", "Bearer " + r.readToken}
+	seen := r.ok(200, "GET", one, nil, reader...)
+	if a := seen; strings.Contains(string(a.body), "5eCr3t") || strings.Contains(string(a.body), secret) {
+		t.Errorf("the scope read sees a secret: %s", a.body)
+	}
+	r.ok(200, "GET", one+"/attempts", nil, reader...)
+	r.refused(403, "forbidden", "POST", one+"/test-call", nil, reader...)
+	var after object.Consumer
+	r.ok(200, "PATCH", one, seen.body).into(t, &after)
+	if after.CallbackSecret != secret || after.CallbackHeaders.Map()["Authorization"] != "Bearer 5eCr3t" {
+		t.Errorf("what was not seen is lost when the rest is sent back: %+v", after)
+	}
+}
+
+// waitFor looks until something is so.
+func waitFor(t *testing.T, so func() bool) {
+	t.Helper()
+	for end := time.Now().Add(20 * time.Second); !so(); time.Sleep(time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatal("it does not happen")
+		}
+	}
+}
