@@ -3,22 +3,23 @@ module pipit
 go 1.26.0
 
 require (
+	// Last release in 2019, on purpose: it is done, 1,200 lines without a dependency. What is relied on: it takes a path as
+	// Last release in 2021. What is relied on: the format of the IDs, which does not change; the random bytes are ours.
+	// Last release in 2024. What is relied on: the width of a text in a terminal; the widths change with Unicode alone.
+	// from a path that is not there.
+	// it was sent, the slashes of a catch-all included, where http.ServeMux cleans and redirects; and it tells a wrong method
 	github.com/BurntSushi/toml v1.6.0
 	github.com/chromedp/cdproto v0.159.3
 	github.com/chromedp/chromedp v0.23.0
 	github.com/getkin/kin-openapi v0.153.0
-	// Last release in 2019, on purpose: it is done, 1,200 lines without a dependency. What is relied on: it takes a path as
-	// it was sent, the slashes of a catch-all included, where http.ServeMux cleans and redirects; and it tells a wrong method
-	// from a path that is not there.
 	github.com/julienschmidt/httprouter v1.3.0
-	// Last release in 2024. What is relied on: the width of a text in a terminal; the widths change with Unicode alone.
 	github.com/rivo/uniseg v0.4.7
 	github.com/rogpeppe/go-internal v1.16.0
 	github.com/schollz/progressbar/v3 v3.19.1
-	// Last release in 2021. What is relied on: the format of the IDs, which does not change; the random bytes are ours.
 	github.com/segmentio/ksuid v1.0.4
 	github.com/spf13/cobra v1.10.2
 	github.com/spf13/pflag v1.1.0
+	github.com/standard-webhooks/standard-webhooks/libraries v0.0.1
 	go.etcd.io/bbolt v1.5.0
 	golang.org/x/crypto v0.59.0
 	golang.org/x/net v0.62.0
