@@ -105,7 +105,10 @@ func (b *Broker) install(d *records) {
 			b.topicIDs[r.ID] = t
 			b.topics[r.Name] = t
 		}
-		t.def.Store(&r.Topic)
+		old := t.def.Swap(&r.Topic)
+		if old != nil && (old.Retention != r.Retention || old.RetentionBytes != r.RetentionBytes) {
+			t.retainAnew(b)
+		}
 		t.revision = b.key.revision(&r)
 		t.room = 0 // limits may have changed
 	}

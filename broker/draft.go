@@ -97,6 +97,9 @@ func (d *draft) append(t *topic, r *store.Record) {
 	l := d.touchLane(t, int(r.Priority))
 	l.next++
 	r.Pos = l.next
+	if l.weight != nil {
+		l.weight.coming += r.Size()
+	}
 	d.batch.Append = append(d.batch.Append, r)
 }
 
@@ -139,7 +142,7 @@ func (t *topic) mostDepth() int64 {
 
 // countRoom returns how many more messages the topic and each of its consumers take.
 func (t *topic) countRoom() int64 {
-	room := t.def.Load().MaxDepth - t.stored()
+	room := t.def.Load().MaxDepth - t.needed()
 	for _, q := range t.list() {
 		room = min(room, q.of.def.Load().MaxDepth-q.of.backlog())
 	}
@@ -194,6 +197,10 @@ func (d *draft) apply() {
 		l.skipped = l.nextSkipped
 		l.tail.Store(l.next)
 		l.dirty, l.stale = false, false
+		if w := l.weight; w != nil {
+			w.bytes, w.coming = w.bytes+w.coming, 0
+			l.weigh()
+		}
 	}
 	for _, q := range d.queues {
 		q.dirty, q.store = false, [MaxPriority + 1]bool{}
@@ -237,6 +244,12 @@ func (d *draft) applyRemoval(r removal, x *store.Removal) {
 	case discarded:
 		l.edits.Add(1)
 	}
+	if x.Through < l.keep {
+		l.spent -= x.Bytes
+	}
+	for _, c := range l.countings {
+		c.removed(x)
+	}
 	if x.Through < x.Range.To {
 		d.markRagged(r.laneRef)
 	}
@@ -248,6 +261,9 @@ func (d *draft) undo() {
 		l := r.lane()
 		l.dirty, l.stale, l.settled, l.discarded = false, false, false, nil
 		l.next, l.nextSkipped = l.tail.Load(), l.skipped
+		if l.weight != nil {
+			l.weight.coming = 0
+		}
 		d.markRagged(r) // what it would have removed is still there
 	}
 	for _, q := range d.queues {

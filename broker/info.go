@@ -34,6 +34,8 @@ type TopicInfo struct {
 	Topic
 	Revision             string
 	Depth                int64 // messages stored that somebody may still need, without the delayed ones
+	Retained             int64 // messages stored beyond that, for Retention and RetentionBytes
+	Bytes                int64 // what all messages stored come to for RetentionBytes; -1: not known, as without it and shortly after a start
 	Delayed              int64 // messages that wait for their delay
 	Producers, Consumers int
 	LastPublish          time.Time // zero: never, as far as is known
@@ -65,7 +67,8 @@ type ConsumerInfo struct {
 // Totals are sums over the whole broker.
 type Totals struct {
 	Clients, Topics, Producers, Consumers int
-	Depth, Delayed, Backlog, InFlight     int64
+	Depth, Retained                       int64
+	Delayed, Backlog, InFlight            int64
 	Counters
 }
 
@@ -202,7 +205,8 @@ func (b *Broker) Topic(name string) (info TopicInfo, ok bool) {
 // info fills in what an administrator sees. The caller holds Broker.mu.
 func (t *topic) info(i *TopicInfo) {
 	i.Topic, i.Revision = *t.def.Load(), t.revision
-	i.Depth, i.Delayed = t.depth(), t.delayed.Load()
+	i.Depth, i.Retained, i.Bytes = t.held()
+	i.Delayed = t.delayed.Load()
 	i.Producers, i.Consumers = len(t.producers), len(t.list())
 	if at := t.lastPublish.Load(); at != 0 {
 		i.LastPublish = time.UnixMicro(at).UTC()
@@ -340,7 +344,8 @@ func (b *Broker) Totals() Totals {
 		Counters: b.past,
 	}
 	for _, t := range b.topics {
-		sum.Depth += t.depth()
+		depth, retained, _ := t.held()
+		sum.Depth, sum.Retained = sum.Depth+depth, sum.Retained+retained
 		sum.Delayed += t.delayed.Load()
 		sum.Counters.add(t.counters.read())
 	}

@@ -14,6 +14,12 @@ type lane struct {
 	skipped  uint64        // see CursorState.Finished
 	bootTail uint64        // tail when the process began
 	edits    atomic.Uint64 // commits that removed messages that somebody was not done with
+	weighed  atomic.Bool   // size is known
+	size     atomic.Int64  // bytes stored, as they count for retention_bytes
+
+	// Of topics that retain; written holding topic.mu. What is before keep is removed once nobody needs it.
+	keep  uint64
+	spent int64 // bytes stored before keep
 
 	// The committer's own.
 	head        uint64   // no message is stored before it
@@ -26,6 +32,10 @@ type lane struct {
 	stale       bool         // its LaneState is to be stored
 	settled     bool         // this commit moves a consumer's cursor
 	ragged      bool         // listed in draft.ragged
+	countings   []*counting
+	weight      *counting // of the bytes; nil: nobody wants to know them
+
+	calm lull // the sweeper's own
 }
 
 // first returns the first position that may have a message. For the committer.

@@ -82,11 +82,18 @@ func (q *queue) doneWork(p int) *progress {
 func (q *queue) backlog() int64 {
 	var n int64
 	for p := range q.topic.lanes {
-		if l := &q.topic.lanes[p]; l.next > 0 {
-			n += int64(l.next - l.nextSkipped - q.doneNow(p).finished) // #nosec G115 -- a count of messages is far below 2^63
-		}
+		n += q.backlogIn(p)
 	}
 	return n
+}
+
+// backlogIn is backlog of one priority.
+func (q *queue) backlogIn(p int) int64 {
+	l := &q.topic.lanes[p]
+	if l.next == 0 {
+		return 0
+	}
+	return int64(l.next - l.nextSkipped - q.doneNow(p).finished) // #nosec G115 -- a count of messages is far below 2^63
 }
 
 // lease takes a message into flight, and with it the positions of a span around it that have no

@@ -144,10 +144,13 @@ func (r topicRecord) MarshalJSON() ([]byte, error) {
 	type fields topicRecord
 	return json.Marshal(struct {
 		fields
-		Active      bool
-		Expiration  int64
-		DedupWindow time.Duration
-	}{fields(r), !r.Inactive, told(r.Expiration), time.Duration(told(int64(r.DedupWindow)))})
+		Active         bool
+		Expiration     int64
+		DedupWindow    time.Duration
+		Retention      time.Duration
+		RetentionBytes int64
+	}{fields(r), !r.Inactive, told(r.Expiration), time.Duration(told(int64(r.DedupWindow))),
+		time.Duration(told(int64(r.Retention))), told(int64(r.RetentionBytes))})
 }
 
 func (r *topicRecord) UnmarshalJSON(text []byte) error {
@@ -159,6 +162,7 @@ func (r *topicRecord) UnmarshalJSON(text []byte) error {
 	err := json.Unmarshal(text, &in)
 	r.Inactive = !in.Active
 	r.Expiration, r.DedupWindow = kept(r.Expiration), time.Duration(kept(int64(r.DedupWindow)))
+	r.Retention, r.RetentionBytes = time.Duration(kept(int64(r.Retention))), Size(kept(int64(r.RetentionBytes)))
 	return err
 }
 

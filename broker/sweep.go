@@ -101,10 +101,13 @@ func (s *sweeper) setNextDue(at time.Time) {
 // pass is one, bounded so that no commit takes long. It tells whether there is more to do, how long
 // the commit took, and whether the pass failed.
 func (s *sweeper) pass(now time.Time, withSeen bool) (more bool, took time.Duration, failed bool) {
-	op := &sweepOp{b: s.b, dueKnown: s.nextDue.Load(), undelayed: s.undelayed.Load(), wiping: s.wiping()}
 	over := s.b.expiryNow(now)
-	err := s.b.store.View(func(r store.Reader) error {
-		var err error
+	retiring, err := s.retire(over)
+	op := &sweepOp{b: s.b, more: retiring, dueKnown: s.nextDue.Load(), undelayed: s.undelayed.Load(), wiping: s.wiping()}
+	if err != nil {
+		return false, 0, true
+	}
+	err = s.b.store.View(func(r store.Reader) (err error) {
 		if err = op.findExpired(r, over, s.size); err != nil {
 			return err
 		}
@@ -325,7 +328,7 @@ func (o *sweepOp) findExpired(r store.Reader, now time.Time, most int) error {
 	if err != nil {
 		return err
 	}
-	o.more = len(ranges) == sweepRanges
+	o.more = o.more || len(ranges) == sweepRanges
 	for i, e := range ranges {
 		if o.found >= most || i%64 == 63 && time.Since(start) > sweepTime {
 			o.more = true

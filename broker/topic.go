@@ -22,6 +22,9 @@ const (
 	MaxExpiration  = 100 * 365 * 24 * 60 * 60 // seconds
 	MaxDedupWindow = 30 * 24 * time.Hour      // bounds the memory of explicit IDs
 	MaxMaxDepth    = 1_000_000_000_000        // messages
+
+	MaxRetention      = 10 * 365 * 24 * time.Hour
+	MaxRetentionBytes = 1 << 50
 )
 
 // Topic is what producers publish to. A field that is zero has its default: broker.Topic{Name: "/x"} is one.
@@ -31,6 +34,12 @@ type Topic struct {
 	MaxDepth    int64         // messages that somebody still needs; past it a publish is refused
 	Expiration  int64         // seconds, for messages that do not say; Off: they do not expire
 	DedupWindow time.Duration // how long a message's own ID is remembered; Off: not at all
+
+	// What all consumers are done with stays until it is older than Retention or the topic stores more than RetentionBytes,
+	// whichever comes first; with one of them alone, that decides. By default neither is there, and it does not stay. A
+	// message that has expired is removed in any case.
+	Retention      time.Duration // since it could be delivered first
+	RetentionBytes Size          // of payloads, IDs and attributes, and 64 for each message
 }
 
 // TopicFields are the properties of a topic.
@@ -64,6 +73,18 @@ var TopicFields = Fields[Topic]{
 		Default: DefaultDedupWindow, Min: 0, Max: int64(MaxDedupWindow),
 		Label: "Deduplication window", Hint: "How long a publisher's own msg_id is remembered: 5m, 24h, 0s for not at all",
 		Help: "how long a message's own ID is remembered; 0s: not at all",
+	},
+	{
+		Name: "retention", at: func(t *Topic) any { return &t.Retention },
+		Default: time.Duration(0), Min: 0, Max: int64(MaxRetention),
+		Label: "Retention", Hint: "How long messages stay that everyone is done with, to be replayed: 24h, 168h. They do not outlive their expiration. 0s: no bound by age",
+		Help: "how long messages stay that everyone is done with, unless they expire; 0s: no bound by age and, without retention_bytes, not at all",
+	},
+	{
+		Name: "retention_bytes", at: func(t *Topic) any { return &t.RetentionBytes },
+		Default: Size(0), Min: 0, Max: MaxRetentionBytes,
+		Label: "Retention bytes", Hint: "Past it the oldest messages go that everyone is done with: 64MiB, 2GiB. 0: no bound by bytes",
+		Help: "bytes past which the oldest messages go that everyone is done with; 0: no bound by bytes and, without retention, none stay",
 	},
 }
 
@@ -155,17 +176,6 @@ func (t *topic) stored() int64 {
 	var n int64
 	for p := range t.lanes {
 		n += int64(t.lanes[p].stored()) // #nosec G115 -- a count of messages is far below 2^63
-	}
-	return n
-}
-
-// depth returns how many messages of the topic are stored, without those that wait for their delay.
-func (t *topic) depth() int64 {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	var n int64
-	for p := range t.lanes {
-		n += int64(t.lanes[p].tail.Load() - t.lanes[p].removed) // #nosec G115 -- a count of messages is far below 2^63
 	}
 	return n
 }

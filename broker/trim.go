@@ -20,12 +20,11 @@ func (d *draft) budget() int { return max(maxRemoval-d.removing, 0) }
 // removes only so much.
 func (d *draft) trim(r laneRef) (more bool) {
 	l := r.lane()
-	c := r.t.least(r.p)
-	if c == nil {
+	done := r.done()
+	if done == nil {
 		return false
 	}
-	done := c.doneNow(r.p)
-	if from, to := l.first(), done.Lowest()-1; to >= from {
+	if from, to := l.first(), min(done.Lowest()-1, r.expendable()); to >= from {
 		if n := min(d.budget(), int(min(to-from+1, maxRemoval))); n > 0 {
 			d.remove(r, store.Span{From: from, To: to}, n, atHead)
 			d.removing += n
@@ -43,7 +42,7 @@ func (d *draft) trim(r laneRef) (more bool) {
 
 // markRagged lets the sweeper look for what can be removed from a lane.
 func (d *draft) markRagged(r laneRef) {
-	if l := r.lane(); !l.ragged && len(r.t.list()) > 0 {
+	if l := r.lane(); !l.ragged && (len(r.t.list()) > 0 || r.t.retains()) {
 		l.ragged = true
 		d.ragged = append(d.ragged, r)
 	}
@@ -78,10 +77,11 @@ func (d *draft) sweep() (more bool) {
 			return true
 		}
 		r.lane().ragged = false
-		if len(r.t.list()) == 0 {
+		done := r.done()
+		if done == nil {
 			continue // its consumers were deleted meanwhile: what it has waits for the next one
 		}
-		if c := r.t.least(r.p); c.doneNow(r.p).Lowest() > r.lane().first() {
+		if done.Lowest() > r.lane().first() {
 			more = d.trim(r) || more
 		}
 		if d.removeDone(r) {
@@ -105,7 +105,7 @@ func (d *draft) removeDone(r laneRef) (more bool) {
 	most := max(maxCompared/len(r.t.list()), 1)
 	var spans []store.Span
 	for _, s := range c.doneNow(r.p).Spans {
-		l.cleared.Missing(s.From, min(s.To, l.next), func(m store.Span) {
+		l.cleared.Missing(s.From, min(s.To, l.next, r.expendable()), func(m store.Span) {
 			if len(spans) < most {
 				spans = append(spans, m)
 			} else {
@@ -165,6 +165,10 @@ func (d *draft) discard(t *topic, prio int, positions []uint64) []int {
 		spans = addSpan(spans, store.Span{From: pos, To: pos})
 	}
 	for _, s := range spans {
+		if s.From < l.keep && l.keep <= s.To { // see applyRemoval
+			d.remove(laneRef{t, prio}, store.Span{From: s.From, To: l.keep - 1}, 0, discarded)
+			s.From = l.keep
+		}
 		d.remove(laneRef{t, prio}, s, 0, discarded)
 	}
 	if l.discarded = append(l.discarded, positions...); !slices.IsSorted(l.discarded) {

@@ -77,7 +77,7 @@ start = "oldest"
 		Database: Database{File: "/tmp/x.db"}, Callbacks: defaults.Callbacks,
 		Log:      Log{Access: true, Level: "info", Format: "auto"},
 		Client:   []broker.Client{{Username: "inline", Password: "p"}},
-		Topic:    []broker.Topic{{Name: "/a", Inactive: true, MaxDepth: 1, Expiration: broker.Off, DedupWindow: 90 * time.Minute}},
+		Topic:    []broker.Topic{{Name: "/a", Inactive: true, MaxDepth: 1, Expiration: broker.Off, DedupWindow: 90 * time.Minute, Retention: broker.Off, RetentionBytes: broker.Off}},
 		Producer: []broker.Producer{{Client: "inline", Topic: "/a"}},
 		Consumer: []broker.Consumer{consumer},
 	}

@@ -19,6 +19,7 @@ type Stats struct {
 	Consumers int `json:"consumers"`
 
 	Depth    int64     `json:"depth"`           // messages that somebody may still need
+	Retained int64     `json:"retained"`        // messages that stay though nobody needs them
 	Delayed  int64     `json:"delayed"`         // messages that wait for their delay
 	Backlog  int64     `json:"backlog"`         // messages that wait or are in flight, of all consumers together
 	InFlight int64     `json:"in_flight"`       // of the backlog
@@ -59,7 +60,7 @@ func (a *API) statsNow() Stats {
 	out := Stats{
 		Time:    gate.TimeOf(now),
 		Clients: t.Clients, Topics: t.Topics, Producers: t.Producers, Consumers: t.Consumers,
-		Depth: t.Depth, Delayed: t.Delayed, Backlog: t.Backlog, InFlight: t.InFlight,
+		Depth: t.Depth, Retained: t.Retained, Delayed: t.Delayed, Backlog: t.Backlog, InFlight: t.InFlight,
 		Published: t.Published, Delivered: t.Delivered, Acked: t.Acked, Expired: t.Expired,
 		Redelivered: t.Redelivered, DeadLettered: object.Failures(t.DeadLettered), Dropped: object.Failures(t.Dropped),
 		Database:  store,

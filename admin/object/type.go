@@ -32,6 +32,8 @@ type Topic struct {
 	broker.Topic `json:"-"`
 	Revision     string    `json:"revision,omitempty" api:"-"`    // it changes with the definition
 	Depth        int64     `json:"depth" api:"-"`                 // messages stored that somebody may still need, without the delayed ones
+	Retained     int64     `json:"retained" api:"-"`              // messages that stay though nobody needs them, for retention and retention_bytes
+	Bytes        int64     `json:"bytes,omitempty" api:"-"`       // what depth and retained count for retention_bytes; absent without it, where there are none, and after a start until it is known
 	Delayed      int64     `json:"delayed" api:"-"`               // messages that wait for their delay
 	Producers    int       `json:"producers" api:"-"`             // how many clients may publish
 	Consumers    int       `json:"consumers" api:"-"`             // how many queues there are
@@ -292,6 +294,8 @@ func topicOf(i *broker.TopicInfo) Topic {
 		Topic:       i.Topic,
 		Revision:    i.Revision,
 		Depth:       i.Depth,
+		Retained:    i.Retained,
+		Bytes:       max(i.Bytes, 0),
 		Delayed:     i.Delayed,
 		Producers:   i.Producers,
 		Consumers:   i.Consumers,

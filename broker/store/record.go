@@ -77,7 +77,14 @@ func (r *Record) Size() int64 {
 	if r.Apart.Number != 0 {
 		n = int64(r.Apart.Size)
 	}
-	return beside + int64(len(r.ID)) + n
+	n += beside + int64(len(r.ID))
+	if x := r.Extra; x != nil {
+		n += int64(len(x.CorrelationID) + len(x.ReplyTo))
+		for _, a := range x.Attributes {
+			n += int64(len(a.Name) + len(a.Value))
+		}
+	}
+	return n
 }
 
 // Due returns when the message can be delivered first.
