@@ -2,6 +2,8 @@ package httpapi
 
 import (
 	"net/http"
+	"slices"
+	"strings"
 	"time"
 
 	"pipit/broker"
@@ -65,10 +67,11 @@ func (s *server) called(x *call, r *http.Request, hook broker.Hook) error {
 	if answer, ok := webhook.Challenge(hook.Webhook, body); ok {
 		return x.reply(http.StatusOK, typeText, []byte(answer))
 	}
-	m, err := hookMessage(hook.Webhook, r.Header, body)
+	m, release, err := s.hookMessage(hook.Webhook, r, body)
 	if err != nil {
 		return err
 	}
+	defer release()
 	pub, err := hook.Publisher()
 	if err != nil {
 		return err
@@ -83,16 +86,40 @@ func (s *server) called(x *call, r *http.Request, hook broker.Hook) error {
 
 var errHooks = &broker.Error{Code: broker.Unavailable, Message: "Overloaded, try again", Reason: "too many bodies of webhooks are on their way", RetryAfter: time.Second}
 
-// hookMessage makes a message of a call.
-func hookMessage(w *broker.Webhook, h http.Header, body []byte) (m broker.Publication, err error) {
-	m = broker.Publication{Payload: body, ID: webhook.DeliveryID(w, h, body), Attributes: webhook.Attributes(w, h)}
-	if m.ID != "" {
-		if err := broker.CheckMessageID(m.ID); err != nil {
-			return m, err
+// hookMessage makes a message of a call. A CloudEvent that is in the body as a whole is taken apart where the URL says so, as
+// for a publish.
+func (s *server) hookMessage(w *broker.Webhook, r *http.Request, body []byte) (m broker.Publication, release func(), err error) {
+	m.Payload, release = body, func() {}
+	if m.Attributes, err = headerAttributes(r.Header); err != nil {
+		return m, nil, err
+	}
+	for _, a := range webhook.Attributes(w, r.Header) {
+		if !slices.ContainsFunc(m.Attributes, func(b broker.Attribute) bool { return strings.EqualFold(a.Name, b.Name) }) {
+			m.Attributes = append(m.Attributes, a)
 		}
 	}
-	m.MIMEType, err = webhook.MIMEType(h)
-	return m, err
+	if m.MIMEType, err = webhook.MIMEType(r.Header); err != nil {
+		return m, nil, err
+	}
+	if wantsEvent(r.URL.RawQuery) {
+		if release, err = s.publishEvent(r, nil, body, &m); err != nil {
+			return m, nil, err
+		}
+	}
+	if id := webhook.DeliveryID(w, r.Header, body); id != "" {
+		m.ID = id
+	}
+	return m, release, nil
+}
+
+// wantsEvent tells whether a query has cloudevents=true. Senders have parameters of their own beside it.
+func wantsEvent(query string) bool {
+	for pair := range strings.SplitSeq(query, "&") {
+		if name, value, ok := cutPair(pair); ok && name == "cloudevents" {
+			return flags[strings.ToLower(value)]
+		}
+	}
+	return false
 }
 
 // hookHandshake answers a sender of CloudEvents that asks whether it may send

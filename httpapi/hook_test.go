@@ -145,10 +145,10 @@ func TestHookPermission(t *testing.T) {
 	}
 	for i, from := range []string{"192.0.2.1", "10.0.0.1, 192.0.2.255", "2001:db8::7"} {
 		r.want(200, fmt.Sprintf(`{"status": "ZATO_OK", "msg_id": "event-%d"}`, i), "POST", "/hook/lan", "", "x", "X-Forwarded-For", from,
-			"Ce-Id", fmt.Sprintf("event-%d", i), "Ce-Type", "paid", "Ce-Source", "/shop", "Ce-Specversion", "1.0")
+			"Ce-Id", fmt.Sprintf("event-%d", i), "Ce-Type", "paid%21", "Ce-Source", "/shop", "Ce-Specversion", "1.0")
 	}
 	r.wantCounts("lan", broker.HookCounts{Accepted: 3, Address: 8})
-	want := []broker.Attribute{{Name: "ce-id", Value: "event-0"}, {Name: "ce-source", Value: "/shop"}, {Name: "ce-specversion", Value: "1.0"}, {Name: "ce-type", Value: "paid"}}
+	want := []broker.Attribute{{Name: "ce-id", Value: "event-0"}, {Name: "ce-source", Value: "/shop"}, {Name: "ce-specversion", Value: "1.0"}, {Name: "ce-type", Value: "paid!"}}
 	if m := r.taken(); m.ID != "event-0" || !reflect.DeepEqual(m.Attributes, want) {
 		t.Errorf("%+v", m)
 	}
@@ -173,6 +173,14 @@ func TestHookHandshakes(t *testing.T) {
 	r.refuseLike(405, "Method OPTIONS", "OPTIONS", "/hook/events", "")
 	r.refuse(404, "No such webhook", "OPTIONS", "/hook/none", "", "", "WebHook-Request-Origin", "x")
 	r.wantPayloads(queue)
+
+	const structured = `{"specversion": "1.0", "id": "e-1", "source": "/shop", "type": "paid", "data": {"order": 1}}`
+	token := []string{"Authorization", "Bearer " + hookSecret, "Content-Type", "application/cloudevents+json"}
+	r.want(200, `{"status": "ZATO_OK", "msg_id": "e-1"}`, "POST", "/hook/events?cloudevents=true&shop=1", "", structured, token...)
+	if m := r.taken(); string(m.Payload) != `{"order": 1}` || m.MIMEType != "application/json" || len(m.Attributes) != 3 {
+		t.Errorf("%+v", m)
+	}
+	r.refuseLike(400, "not a CloudEvent", "POST", "/hook/events?cloudevents=true", "x", token...)
 	r.wantCounts("slack", broker.HookCounts{Signature: 1})
 }
 

@@ -2,10 +2,8 @@ package webhook
 
 import (
 	"encoding/json"
-	"mime"
 	"net/http"
 	"net/netip"
-	"slices"
 	"strings"
 	"unicode"
 
@@ -65,21 +63,10 @@ func eventOf(body []byte) (e event) {
 	return e
 }
 
-// Attributes returns the headers of a call that travel with its message: those that the webhook names, those of a CloudEvent,
-// and those that connect it with a trace. A header that is there several times is joined by commas.
+// Attributes returns the headers of a call that the webhook names. One that is there several times is joined by commas.
 func Attributes(w *broker.Webhook, h http.Header) (list []broker.Attribute) {
-	var names []string
 	for _, name := range w.Headers.All() {
-		names = append(names, http.CanonicalHeaderKey(name))
-	}
-	for name := range h {
-		if strings.HasPrefix(name, "Ce-") || name == "Traceparent" || name == "Tracestate" {
-			names = append(names, name)
-		}
-	}
-	slices.Sort(names)
-	for _, name := range slices.Compact(names) {
-		if values := h[name]; len(values) > 0 {
+		if values := h.Values(name); len(values) > 0 {
 			list = append(list, broker.Attribute{Name: strings.ToLower(name), Value: plain(strings.Join(values, ", "))})
 		}
 	}
@@ -106,12 +93,6 @@ func MIMEType(h http.Header) (string, error) {
 		return "", broker.Invalidf("header Content-Type %q: allowed are 1 to %d bytes without control characters", clip.Input(given), broker.MaxMIMEType)
 	}
 	return given, nil
-}
-
-// IsStructured tells whether a MIME type is that of a CloudEvent that is in the body as a whole.
-func IsStructured(mimeType string) bool {
-	kind, _, _ := mime.ParseMediaType(mimeType)
-	return kind == "application/cloudevents+json"
 }
 
 // CheckAddress returns an error, which is broker.Denied, where the webhook takes no calls from an address.
