@@ -105,14 +105,7 @@ func (o *deleteOp) plan(d *draft) error {
 	o.keys = slices.Compact(o.keys)
 	slices.SortFunc(o.deleted, slot.compare)
 	o.deleted = slices.Compact(o.deleted)
-	for i := 0; i < len(o.deleted); {
-		prio := o.deleted[i].priority
-		var positions []uint64
-		for ; i < len(o.deleted) && o.deleted[i].priority == prio; i++ {
-			positions = append(positions, o.deleted[i].pos)
-		}
-		d.discard(o.t, int(prio), positions)
-	}
+	d.discardSlots(o.t, o.deleted)
 	o.n = len(o.deleted)
 	if len(o.keys) > 0 {
 		d.touch(o.t)
@@ -127,13 +120,30 @@ func (o *deleteOp) applied(time.Time) {
 	if len(o.keys) > 0 {
 		o.b.sweeper.undelayed.Add(1)
 	}
-	for _, q := range o.t.list() {
+	o.t.unlease(o.deleted)
+}
+
+// discardSlots is discard for messages of several lanes, in order.
+func (d *draft) discardSlots(t *topic, slots []slot) {
+	for i := 0; i < len(slots); {
+		prio := slots[i].priority
+		var positions []uint64
+		for ; i < len(slots) && slots[i].priority == prio; i++ {
+			positions = append(positions, slots[i].pos)
+		}
+		d.discard(t, int(prio), positions)
+	}
+}
+
+// unlease ends what consumers have in flight of messages that were deleted.
+func (t *topic) unlease(slots []slot) {
+	for _, q := range t.list() {
 		c := q.of
 		if c.held.Load() == 0 {
 			continue
 		}
 		c.mu.Lock()
-		for _, s := range o.deleted {
+		for _, s := range slots {
 			// The acknowledgement of one that is being committed is left to its Settle.
 			if l := q.leases[s]; l != nil && l.state != settling {
 				c.unlist(l)

@@ -55,6 +55,7 @@ func (a *API) messageRoutes() []gate.Route {
 		gate.Post(one+"/release", a.releaseMessage, gate.Write),
 		gate.Post(gate.V1+"/topics/:name/messages", a.publish, gate.Write),
 		gate.Post(gate.V1+"/topics/:name/messages/delete", a.deleteMessages, gate.Write),
+		gate.Post(gate.V1+"/topics/:name/messages/redrive", a.redrive, gate.Write),
 	}
 }
 
@@ -183,6 +184,40 @@ func (a *API) deleteMessages(w http.ResponseWriter, r *http.Request, p gate.Para
 		return err
 	}
 	return reply(w, http.StatusOK, Affected{int64(n)})
+}
+
+// redriveBody are the dead letters of a topic that go back to the consumers for which they failed.
+type redriveBody struct {
+	IDs      []string `json:"ids"`      // ids of dead letters
+	All      bool     `json:"all"`      // in place of ids: all that the other fields fit, and that a consumer of the dead-letter topic is not done with
+	Reason   string   `json:"reason"`   // why they failed; empty: for any reason
+	Topic    string   `json:"topic"`    // in which topic they failed; empty: in any
+	Consumer string   `json:"consumer"` // for which consumer they failed, as dead letters name it; empty: for any
+}
+
+// Redriven is the answer to a redrive.
+type Redriven struct {
+	Messages int      `json:"messages"`            // how many messages were moved
+	NotFound []string `json:"not_found,omitempty"` // of the ids: those that no dead letter of the topic has
+}
+
+func (a *API) redrive(w http.ResponseWriter, r *http.Request, p gate.Params) error {
+	var in, none redriveBody
+	if err := readObject(r, &in, &none, TypeJSON); err != nil {
+		return err
+	}
+	switch {
+	case in.All == (len(in.IDs) > 0):
+		return gate.Invalid("ids", "allowed are 1 to %d ids, or all in their place", broker.MaxSettle)
+	case len(in.IDs) > broker.MaxSettle:
+		return gate.Invalid("ids", "%d ids: allowed are 1 to %d", len(in.IDs), broker.MaxSettle)
+	}
+	done, err := a.Objects.Redrive(r.Context(), gate.ActorOf(r.Context()), p["name"],
+		broker.Redrive{IDs: in.IDs, Reason: in.Reason, Topic: in.Topic, Consumer: in.Consumer})
+	if err != nil {
+		return err
+	}
+	return reply(w, http.StatusOK, Redriven{done.Moved, done.NotFound})
 }
 
 func (a *API) releaseMessage(w http.ResponseWriter, r *http.Request, p gate.Params) error {

@@ -173,6 +173,9 @@ var groups = []group{
 			refused: []refused{{409, "Inactive"}, {429, "Full"}}},
 		{method: "POST", path: "/topics/{topic}/messages/delete", id: "deleteMessages", summary: "Delete messages",
 			text: "All that there are of them, in one commit.", body: "MessageIDs", reply: "Affected"},
+		{method: "POST", path: "/topics/{topic}/messages/redrive", id: "redriveMessages", summary: "Move dead letters back to the consumers for which they failed",
+			text: "Each is deleted from the dead-letter topic and put at the end of the backlog of its consumer, of no other one, in one commit; many take several. What had no room, or no consumer any more, stays: the answer is an error then, and says how many were moved.",
+			body: "Redrive", reply: "Redriven", refused: []refused{{429, "Full"}}},
 	}},
 	{"stats", "Figures.", []operation{
 		{method: "GET", path: "/stats", id: "getStats", summary: "Get the figures of the whole broker",

@@ -105,6 +105,7 @@ var answers = []typed{
 	{name: "MessageDetail", of: MessageDetail{}},
 	{name: "Published", of: Published{}},
 	{name: "Released", of: Released{}},
+	{name: "Redriven", of: Redriven{}},
 	{name: "Database", of: Database{}},
 	{name: "Attention", of: monitor.Attention{}, fields: map[string]openapi.Schema{
 		"code": {Examples: []any{monitor.CodeAway}},
@@ -156,6 +157,10 @@ var requests = []typed{
 	}},
 	{name: "MessageIDs", of: messageIDs{}, must: []string{"ids"}, fields: map[string]openapi.Schema{
 		"ids": {MinItems: new(1), MaxItems: new(broker.MaxSettle)},
+	}},
+	{name: "Redrive", of: redriveBody{}, fields: map[string]openapi.Schema{
+		"ids":    {MaxItems: new(broker.MaxSettle)},
+		"reason": *openapi.Enum("", broker.ReasonMaxDeliveries, broker.ReasonRejected, broker.ReasonExpired, broker.ReasonOverflow),
 	}},
 	{name: "Definitions", of: object.Definitions{}, must: []string{"version"}, fields: map[string]openapi.Schema{
 		"version": {Enum: []any{object.DefinitionsVersion}},

@@ -69,6 +69,28 @@ func (o *Objects) DeleteMessages(ctx context.Context, who gate.Actor, topic stri
 	return o.b.DeleteMessages(ctx, topic, ids, o.trail.Entry(who, "message.delete", topic, detail))
 }
 
+// Redrive moves dead letters of a topic back to the consumers for which they failed. The errors are those of
+// broker.Redrive.
+func (o *Objects) Redrive(ctx context.Context, who gate.Actor, topic string, r broker.Redrive) (broker.Redriven, error) {
+	if _, err := o.Topics().Get(topic); err != nil {
+		return broker.Redriven{}, err
+	}
+	detail := "all"
+	switch n := len(r.IDs); {
+	case n == 1:
+		detail = r.IDs[0]
+	case n > 1:
+		detail = fmt.Sprintf("%d messages", n)
+	default:
+		for _, part := range [][2]string{{"reason", r.Reason}, {"topic", r.Topic}, {"consumer", r.Consumer}} {
+			if part[1] != "" {
+				detail += fmt.Sprintf(", %s %s", part[0], clip.Input(part[1]))
+			}
+		}
+	}
+	return r.Run(ctx, o.b, topic, o.trail.Entry(who, "message.redrive", topic, detail))
+}
+
 // ReleaseMessage makes a message deliverable at once that waits for its delay, or, for one consumer
 // (0: for all), one that is put off or in flight. It tells whether anything has changed. The errors
 // are NotFound, Unavailable and DiskFull.

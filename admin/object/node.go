@@ -182,6 +182,12 @@ func (n Node) set(v reflect.Value) (allowed string) {
 			return "a text"
 		}
 		v.SetString(s)
+	case reflect.Bool:
+		on, ok := n.Value.(bool)
+		if !ok {
+			return "true or false"
+		}
+		v.SetBool(on)
 	case reflect.Int, reflect.Int64:
 		number, ok := n.Value.(json.Number)
 		i, err := strconv.ParseInt(number.String(), 10, 64)
