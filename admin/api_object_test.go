@@ -26,7 +26,8 @@ func TestEveryOperation(t *testing.T) {
 	topic := "/topics/%2Fcustomer%2Fcreated"
 	consumer := fmt.Sprintf("/consumers/%d", c.ID)
 	producer := fmt.Sprintf("/producers/%d", r.b.Producers()[0].ID)
-	for _, one := range []string{"/clients/erp", topic, producer, consumer} {
+	r.ok(201, "POST", "/webhooks", jsonObject{"name": "shop", "topic": "/customer/created", "client": "crm", "verify": "token", "secret": []string{"a long secret of it"}})
+	for _, one := range []string{"/clients/erp", topic, producer, consumer, "/webhooks/shop"} {
 		r.ok(200, "GET", one[:strings.LastIndexByte(one, '/')], nil)
 		r.ok(200, "GET", one, nil)
 		r.ok(200, "GET", one+"/deletion", nil)
@@ -62,6 +63,9 @@ func TestEveryOperation(t *testing.T) {
 	r.ok(200, "DELETE", wire+"msg/"+ids[0]+"/?ack=true", nil, erp...)
 	r.ok(200, "POST", wire+"ack/", jsonObject{"ack": ids[1:2], "reject": ids[2:]}, append(erp, "Content-Type", api.TypeJSON)...)
 	r.ok(200, "POST", wire+"msg//customer/created/?format=xml", nil, erp...)
+	r.ok(200, "POST", "//hook/shop", "paid", "Authorization", "Bearer a long secret of it", "Content-Type", "")
+	r.ok(200, "OPTIONS", "//hook/shop", nil, "WebHook-Request-Origin", "shop.example", "Content-Type", "")
+	r.ok(200, "DELETE", "/webhooks/shop", nil)
 	r.ok(200, "GET", "//zato/ping", nil)
 	r.ok(200, "GET", "//health", nil)
 	r.calls.seen["stream"] = true // it does not end: TestStream of httpapi
