@@ -138,7 +138,7 @@ func settingFields[D any](table broker.Fields[D], d *D, isNew bool) []field {
 			case t.Secret: // which a page never holds
 				rank = 2
 				if !t.Fixed {
-					x.Type = "password"
+					x.Type, x.Secret = "password", true
 				}
 			case t.Options != nil:
 				if t.Other == "" { // else they are proposed
@@ -159,7 +159,7 @@ func settingFields[D any](table broker.Fields[D], d *D, isNew bool) []field {
 		case int64:
 			x.Type, x.Value, x.Required, x.Min = "number", t.Text(d), true, strconv.FormatInt(t.Min, 10)
 		case broker.Texts, broker.Durations, broker.Table:
-			x.Type, x.Rows, x.Secret = "textarea", 3, t.Secret
+			x.Type, x.Rows, x.Secret, x.Required = "textarea", 3, t.Secret, t.Required
 			if t.Secret {
 				rank = 2
 			} else {
@@ -167,6 +167,9 @@ func settingFields[D any](table broker.Fields[D], d *D, isNew bool) []field {
 			}
 		default:
 			x.Value, x.Required = t.Text(d), true
+		}
+		if t.Secret && !isNew {
+			x.Hint, x.Required = "Empty: it stays as it is", false
 		}
 		ranks[rank] = append(ranks[rank], x)
 	}
@@ -183,7 +186,11 @@ func readSettings[D any](f *form, table broker.Fields[D], d *D) error {
 		case x.Type == "checkbox":
 			t.Set(d, x.Value == checked)
 		case x.Type == "number" && strings.TrimSpace(x.Value) == "":
-			t.Set(d, t.Default)
+			if t.Default == nil {
+				t.Set(d, int64(0))
+			} else {
+				t.Set(d, t.Default)
+			}
 		default:
 			if err := t.SetText(d, x.Value); err != nil {
 				return err
