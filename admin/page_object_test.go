@@ -836,6 +836,33 @@ func TestPayloads(t *testing.T) {
 	}
 }
 
+// TestDefinitions has the pages of objects show what their tables know.
+func TestDefinitions(t *testing.T) {
+	d := newDesk(t)
+	consumer := d.example()
+	d.define(broker.Definition{Topics: []broker.Topic{{Name: "/a", MaxDepth: 1000, Expiration: broker.Off, DedupWindow: 36 * time.Hour}}})
+	shows(d, broker.TopicFields, "/admin/topics/%2Fa", map[string]string{"max_depth": ">1,000<", "expiration": ">off<", "dedup_window": ">1 d 12 h<", "is_active": "yes"})
+	shows(d, broker.ClientFields, "/admin/clients/crm", map[string]string{"name": ">CRM<"})
+	shows(d, broker.ProducerFields, fmt.Sprint("/admin/producers/", d.b.Producers()[0].ID), map[string]string{"client": `href="/admin/clients/crm"`, "topic": `href="/admin/topics/%2Fa"`})
+	shows(d, broker.ConsumerFields, fmt.Sprint("/admin/consumers/", consumer.ID), map[string]string{"name": ">none<", "ack_timeout": ">1 min<", "topic": `href="/admin/topics/%2Fa"`})
+}
+
+// shows checks that a page has a row for each property of a table that is kept and not secret, and what is in some.
+func shows[T any](d *desk, table broker.Fields[T], path string, has map[string]string) {
+	d.Helper()
+	page := d.get(path)
+	for i := range table {
+		f := &table[i]
+		row := regexp.MustCompile(`<dt>` + regexp.QuoteMeta(f.Label) + `</dt><dd id="setting-` + f.Name + `">(?s:(.*?))</dd>`).FindStringSubmatch(page)
+		if (row != nil) != (f.Label != "" && !f.Once && !f.Secret) {
+			d.Errorf("%s, %s: %q", path, f.Name, row)
+		}
+		if want := has[f.Name]; want != "" && (row == nil || !strings.Contains(row[1], want)) {
+			d.Errorf("%s: %s has no %s: %q", path, f.Name, want, row)
+		}
+	}
+}
+
 func TestSignedOut(t *testing.T) {
 	d := newDesk(t)
 	d.example()

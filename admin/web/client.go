@@ -33,12 +33,11 @@ func (cp clientPages) pages() *pages[object.Client] {
 			c := object.NewClient()
 			fields := settingFields(broker.ClientFields, &c.Client, true)
 			fields[0].Focus = true
-			hintPassword(fields, "At most 72 bytes. Empty: one is made and shown once")
+			fields[slices.IndexFunc(fields, func(x field) bool { return x.Name == "password" })].Hint = "At most 72 bytes. Empty: one is made and shown once"
 			return fields
 		},
 		editFields: func(c *object.Client) []field {
 			fields := settingFields(broker.ClientFields, &c.Client, false)
-			hintPassword(fields, "Empty: it stays as it is")
 			return slices.Insert(fields, len(fields)-1, field{Name: "generate", Label: "Make a password", Type: "checkbox", Hint: "It is shown once", Order: true})
 		},
 		read:   readClient,
@@ -52,10 +51,6 @@ func (cp clientPages) pages() *pages[object.Client] {
 			}
 		},
 	}
-}
-
-func hintPassword(fields []field, hint string) {
-	fields[slices.IndexFunc(fields, func(x field) bool { return x.Name == "password" })].Hint = hint
 }
 
 // readClient brings a client to what was typed. A new one without a password gets one that is made, and so
@@ -96,6 +91,7 @@ func (cp clientPages) answerPassword(w http.ResponseWriter, r *http.Request, f *
 type clientPage struct {
 	object.Client
 	Back         link
+	Settings     []setting
 	ProducerList gate.List[object.Producer]
 	ConsumerList gate.List[object.Consumer]
 	AddProducer  *form
@@ -104,7 +100,7 @@ type clientPage struct {
 }
 
 func (cp clientPages) pageClient(w http.ResponseWriter, r *http.Request, c *object.Client) (err error) {
-	page := clientPage{Client: *c, Back: link{"/admin/clients", "Clients"}}
+	page := clientPage{Client: *c, Back: link{"/admin/clients", "Clients"}, Settings: settings(broker.ClientFields, &c.Client)}
 	if page.ProducerList, err = cp.Objects.Producers().List(gate.Query{Client: c.Username, Sort: "topic", Limit: maxBeside}); err != nil {
 		return err
 	}

@@ -67,6 +67,7 @@ type consumerPage struct {
 	object.Consumer
 	Back      link
 	Path      string
+	Settings  []setting
 	Revealed  string // sub_key, where it was asked for
 	MaxFlying int64  // MaxInFlight
 	Rotate    *form
@@ -91,6 +92,7 @@ func (cp consumerPages) consumerPage(r *http.Request, c *object.Consumer, reveal
 		MaxFlying: int64(c.MaxInFlight),
 		Back:      link{"/admin/consumers", "Consumers"},
 		Path:      path,
+		Settings:  settings(broker.ConsumerFields, &c.Consumer),
 		Rotate:    oneButton("rotate", path+"/rotate", "Make a new sub_key", c.Revision),
 		Clear:     confirm("clear", path+"/clear", "Clear the backlog", "Type the topic's name to confirm", c.Topic),
 		Done:      oneButton("clear-in-flight", path+"/clear-in-flight", "Clear what is in flight", ""),

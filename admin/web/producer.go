@@ -62,12 +62,13 @@ func producerPath(id uint32) string { return "/admin/producers/" + strconv.Forma
 type producerPage struct {
 	object.Producer
 	Back     link
+	Settings []setting
 	Commands []command
 }
 
 func (pp producerPages) pageProducer(w http.ResponseWriter, r *http.Request, p *object.Producer) error {
 	return pp.render(w, r, "producer", http.StatusOK, view{
 		Title: "Producer " + object.OfTopic(p.Client, p.Topic), Nav: "producers",
-		Data: producerPage{*p, link{"/admin/producers", "Producers"}, pp.bases(r).publishCommands(p.Client, p.Topic)},
+		Data: producerPage{*p, link{"/admin/producers", "Producers"}, settings(broker.ProducerFields, &p.Producer), pp.bases(r).publishCommands(p.Client, p.Topic)},
 	})
 }

@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
-	"time"
 
 	"pipit/admin/gate"
 	"pipit/admin/monitor"
@@ -60,10 +59,9 @@ const maxBeside = 20
 type topicPage struct {
 	object.Topic
 	Back          link
-	History       string        // URL of its rates
-	Range         string        // of the charts
-	ExpiresAfter  time.Duration // 0: never
-	Remembered    time.Duration // IDs of messages
+	History       string // URL of its rates
+	Range         string // of the charts
+	Settings      []setting
 	ProducerList  gate.List[object.Producer]
 	ConsumerList  gate.List[object.Consumer]
 	AddProducer   *form
@@ -75,8 +73,7 @@ type topicPage struct {
 }
 
 func (tp topicPages) pageTopic(w http.ResponseWriter, r *http.Request, t *object.Topic) (err error) {
-	page := topicPage{Topic: *t, Back: link{"/admin/topics", "Topics"}, History: "/admin/history?" + url.Values{"topic": {t.Name}}.Encode()}
-	page.ExpiresAfter, page.Remembered = time.Duration(max(0, t.Expiration))*time.Second, max(0, t.DedupWindow)
+	page := topicPage{Topic: *t, Back: link{"/admin/topics", "Topics"}, Settings: settings(broker.TopicFields, &t.Topic), History: "/admin/history?" + url.Values{"topic": {t.Name}}.Encode()}
 	page.Range = monitor.RangeHour
 	if r.URL.Query().Get("range") == monitor.RangeDay {
 		page.Range = monitor.RangeDay
