@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/base64"
 	"fmt"
+	"maps"
 	"mime"
 	"net/url"
 	"os"
@@ -72,6 +73,8 @@ func TestPublish(t *testing.T) {
 		{jsonObject{"payload": "<b>&\u2028</b>\x00"}, object.Message{Priority: 5, MIMEType: "text/plain", Expiration: 60, Payload: []byte("<b>&\u2028</b>\x00")}},
 		{jsonObject{"payload_base64": base64.StdEncoding.EncodeToString(binary), "mime_type": "application/x-thing", "priority": 9, "expiration": 3600, "msg_id": "my-own.1"},
 			object.Message{ID: "my-own.1", Priority: 9, MIMEType: "application/x-thing", Expiration: 3600, Payload: binary}},
+		{jsonObject{"payload": "x", "correlation_id": "c-1", "reply_to": "/r", "attributes": jsonObject{"Kind": "order", "b": ""}},
+			object.Message{Priority: 5, MIMEType: "text/plain", Expiration: 60, Payload: []byte("x"), CorrelationID: "c-1", ReplyTo: "/r", Attributes: map[string]string{"kind": "order", "b": ""}}},
 		{jsonObject{"payload": "later", "delay": 600, "priority": nil, "payload_base64": nil}, object.Message{Priority: 5, MIMEType: "text/plain", Expiration: 60, Payload: []byte("later"), State: "delayed"}},
 	} {
 		a := r.ok(201, "POST", apiTopic+"/messages", tt.body)
@@ -83,6 +86,7 @@ func TestPublish(t *testing.T) {
 		r.ok(200, "GET", strings.TrimPrefix(a.Header.Get("Location"), gate.V1), nil).into(t, &got)
 		m := got.Message
 		if m.ID != id || m.Topic != "/customer/created" || m.Priority != tt.want.Priority || m.MIMEType != tt.want.MIMEType || m.Expiration != tt.want.Expiration ||
+			m.CorrelationID != tt.want.CorrelationID || m.ReplyTo != tt.want.ReplyTo || !maps.Equal(m.Attributes, tt.want.Attributes) ||
 			!bytes.Equal(m.Payload, tt.want.Payload) || m.Size != len(tt.want.Payload) || m.Producer != "admin token boss" || m.Truncated {
 			t.Errorf("%d: %+v", i, m)
 		}
@@ -125,6 +129,12 @@ func TestPublishRefused(t *testing.T) {
 		{`{"payload": "a", "mime_type": "` + long + `"}`, 422, "invalid", "/mime_type"},
 		{`{"payload": "a", "msg_id": ""}`, 422, "invalid", "/msg_id"},
 		{`{"payload": "a", "msg_id": "a\tb"}`, 422, "invalid", "/msg_id"},
+		{`{"payload": "a", "correlation_id": "` + long + `"}`, 422, "invalid", "/correlation_id"},
+		{`{"payload": "a", "reply_to": "\n"}`, 422, "invalid", "/reply_to"},
+		{`{"payload": "a", "attributes": ["a"]}`, 422, "invalid", "/attributes"},
+		{`{"payload": "a", "attributes": {"a": 1}}`, 422, "invalid", "/attributes"},
+		{`{"payload": "a", "attributes": {"a b": "1"}}`, 422, "invalid", "/attributes"},
+		{`{"payload": "a", "attributes": {"a": "1", "A": "1"}}`, 422, "invalid", "/attributes"},
 		{`{"payload": "a", "topic": "/x"}`, 422, "invalid", "/topic"},
 		{`"a"`, 400, "malformed", ""},
 		{`{"payload": "` + strings.Repeat("x", broker.DefaultMaxPayload+1) + `"}`, 413, "too_large", ""},

@@ -263,6 +263,10 @@ type publicationBody struct {
 	Delay      int64  `json:"delay"`          // seconds before it can be delivered
 	// an id of its own. One that the topic has seen within its dedup_window is not stored again. Default: made by the broker.
 	ID string `json:"msg_id"`
+
+	CorrelationID string            `json:"correlation_id"` // returned in the metadata
+	ReplyTo       string            `json:"reply_to"`       // returned in the metadata
+	Attributes    map[string]string `json:"attributes"`     // returned in the metadata, with their names in lower case
 }
 
 // publicationOf reads a message to be published. A zero, which in a Publication stands for a
@@ -272,7 +276,8 @@ func publicationOf(n object.Node) (object.Publication, error) {
 	if err := n.Object(&in, &none); err != nil {
 		return object.Publication{}, err
 	}
-	p := object.Publication{Payload: []byte(in.Payload), MIMEType: in.MIMEType, Priority: in.Priority, Expiration: in.Expiration, Delay: in.Delay, ID: in.ID}
+	p := object.Publication{Payload: []byte(in.Payload), MIMEType: in.MIMEType, Priority: in.Priority, Expiration: in.Expiration, Delay: in.Delay, ID: in.ID,
+		CorrelationID: in.CorrelationID, ReplyTo: in.ReplyTo, Attributes: in.Attributes}
 	given := func(name string) bool {
 		v, ok := n.Member(name)
 		return ok && v.Value != nil

@@ -93,6 +93,7 @@ var answers = []typed{
 	}},
 	{name: "Attempt", of: Attempt{}},
 	{name: "Attempts", of: Attempts{}},
+	{name: "DeadLetter", of: object.DeadLetter{}},
 	{name: "Message", of: object.Message{}, fields: map[string]openapi.Schema{
 		"priority": *openapi.Integer(broker.MinPriority, broker.MaxPriority),
 		"state":    states,
@@ -150,6 +151,9 @@ var requests = []typed{
 		"expiration":     expirations,
 		"delay":          delays,
 		"msg_id":         {MinLength: new(1), MaxLength: new(broker.MaxMessageID)},
+		"correlation_id": {MaxLength: new(broker.MaxCorrelationID)},
+		"reply_to":       {MaxLength: new(broker.MaxReplyTo)},
+		"attributes":     attributes,
 	}, more: openapi.Schema{
 		If:   having("payload", anyText),
 		Then: ifAny("payload_base64", openapi.Schema{Type: "null"}),

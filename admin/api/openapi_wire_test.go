@@ -24,7 +24,7 @@ var (
 // wireOperations are those of the wire protocol.
 var wireOperations = []operation{
 	{method: "POST", path: "/zato/pubsub/topic/{topic}", id: "publish", summary: "Publish a message, or a batch of them",
-		text: "The reply is sent when the message is on disk for every consumer.",
+		text: "The reply is sent when the message is on disk for every consumer. Headers X-Zato-PubSub-Attr-NAME, ce-NAME, traceparent and tracestate are its attributes.",
 		parameters: []openapi.Parameter{
 			inRoute("topic", slashes, anyText),
 			inQuery("priority", "9 is delivered first.", priorities),
@@ -32,6 +32,9 @@ var wireOperations = []operation{
 			inQuery("mime_type", "Returned with the payload, never checked against it. Default: the Content-Type of the request.", *anyText.With(mimeTypes)),
 			inQuery("msg_id", "An id of the client's own. Default: made by the broker.", openapi.Schema{Type: "string", MaxLength: new(broker.MaxMessageID)}),
 			inQuery("delay", "Seconds before it can be delivered.", delays),
+			inQuery("correlation_id", "Returned in the metadata.", openapi.Schema{Type: "string", MaxLength: new(broker.MaxCorrelationID)}),
+			inQuery("reply_to", "Returned in the metadata.", openapi.Schema{Type: "string", MaxLength: new(broker.MaxReplyTo)}),
+			inQuery("cloudevents", "The body is a CloudEvent in structured mode: its data is the payload, its id the msg_id, the rest attributes.", flags),
 			inQuery("batch", "The body is a batch: one JSON object a line, with payload and any parameter above; all or none are stored.", flags),
 		}, body: "bytes", reply: "ZatoPublished", headers: []string{"X-Zato-CID", "X-Zato-Duplicate"}, refused: []refused{{507, "ZatoDiskFull"}}},
 	{method: "POST", path: "/zato/pubsub/msg/{key}", id: "receive", summary: "Receive messages",
@@ -101,7 +104,16 @@ var wireSchemas = openapi.Map[*openapi.Schema]{
 			field("priority", "", openapi.Integer(broker.MinPriority, broker.MaxPriority)),
 			field("mime_type", "", &anyText),
 			field("delivery_count", "1 at the first delivery.", count.With(openapi.Schema{Minimum: new(int64(1))})),
-			maybe("encoding", "The payload is not UTF-8, and is in base64.", openapi.Enum(object.EncodingBase64)))))},
+			maybe("encoding", "The payload is not UTF-8, and is in base64.", openapi.Enum(object.EncodingBase64)),
+			maybe("correlation_id", "", &anyText),
+			maybe("reply_to", "", &anyText),
+			maybe("attributes", "What travels with it, by name.", &attributes),
+			maybe("dead_letter", "Where it failed, of a message of a dead-letter topic.", record(
+				field("topic", "Where it was published.", &anyText),
+				field("consumer", "For which it failed.", &anyText),
+				field("reason", "Why it was moved.", &anyText),
+				field("delivery_count", "Deliveries to that consumer.", count),
+				field("time_utc", "When it was moved.", zatoTime))))))},
 	{Name: "ZatoMessages", Value: record(
 		field("status", "", zatoOK),
 		field("results_count", "", openapi.Integer(0, broker.MaxReceive)),
@@ -132,6 +144,9 @@ var wireSchemas = openapi.Map[*openapi.Schema]{
 			field("result", "", zatoOK),
 			field("cid", "Id of the request.", &anyText))))},
 }
+
+// attributes are those of a message.
+var attributes = openapi.Schema{Type: "object", MaxProperties: new(broker.MaxAttributes), AdditionalProperties: &anyText}
 
 var (
 	zatoOK   = openapi.Enum("ZATO_OK")

@@ -37,6 +37,9 @@ It is published on behalf of the administrator, through the admin API.`,
 	f.Int64Var(&p.Expiration, "expiration", 0, "`seconds` until it is dropped (default the topic's)")
 	f.Int64Var(&p.Delay, "delay", 0, "`seconds` before it can be delivered")
 	f.StringVar(&p.MIMEType, "mime-type", "", "handed on to consumers, not checked (default text/plain)")
+	f.StringVar(&p.CorrelationID, "correlation-id", "", "what consumers connect it with")
+	f.StringVar(&p.ReplyTo, "reply-to", "", "where an answer to it is expected")
+	f.StringToStringVar(&p.Attributes, "attribute", nil, "`NAME=VALUE` that travels with it, once for each")
 	f.StringVar(&p.ID, "msg-id", "", "an ID of your own, to publish safely again (default one that is made)")
 	return c.speak(cmd, func(ctx context.Context, args []string) error {
 		body := p

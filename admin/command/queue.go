@@ -42,6 +42,19 @@ type metadata struct {
 	MIMEType      string `json:"mime_type"`
 	DeliveryCount int    `json:"delivery_count"`
 	Encoding      string `json:"encoding,omitempty"`
+
+	CorrelationID string            `json:"correlation_id,omitempty"`
+	ReplyTo       string            `json:"reply_to,omitempty"`
+	Attributes    map[string]string `json:"attributes,omitempty"`
+	DeadLetter    *deadLetter       `json:"dead_letter,omitempty"`
+}
+
+type deadLetter struct {
+	Topic    string `json:"topic"`
+	Consumer string `json:"consumer"`
+	Reason   string `json:"reason"`
+	Count    uint32 `json:"delivery_count"`
+	At       string `json:"time_utc"`
 }
 
 const base64Encoding = "base64"
@@ -130,8 +143,17 @@ func (q fileQueue) receive(ctx context.Context, max int, wait time.Duration) ([]
 		m := &msgs[i]
 		list[i] = delivery{string(m.Payload), metadata{
 			ID: m.ID, Topic: m.Topic, Created: wireTime(m.Created), Expiration: m.Expiration, ExpireAt: wireTime(m.ExpireAt),
-			Producer: m.Producer, Priority: m.Priority, MIMEType: m.MIMEType, DeliveryCount: m.DeliveryCount,
+			Producer: m.Producer, Priority: m.Priority, MIMEType: m.MIMEType, DeliveryCount: m.DeliveryCount, CorrelationID: m.CorrelationID, ReplyTo: m.ReplyTo,
 		}}
+		for _, a := range m.Attributes {
+			if list[i].Metadata.Attributes == nil {
+				list[i].Metadata.Attributes = map[string]string{}
+			}
+			list[i].Metadata.Attributes[a.Name] = a.Value
+		}
+		if d := m.DeadLetter; d != nil {
+			list[i].Metadata.DeadLetter = &deadLetter{d.Topic, d.Consumer, d.Reason, d.Count, wireTime(d.At)}
+		}
 		if !utf8.Valid(m.Payload) {
 			list[i].Payload = base64.StdEncoding.EncodeToString(m.Payload)
 			list[i].Metadata.Encoding = base64Encoding

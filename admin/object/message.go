@@ -49,6 +49,9 @@ func (o *Objects) Publish(ctx context.Context, who gate.Actor, topic string, p P
 		broker.WithMIMEType(p.MIMEType),
 		broker.WithDelay(p.Delay),
 		broker.WithID(p.ID),
+		broker.WithCorrelationID(p.CorrelationID),
+		broker.WithReplyTo(p.ReplyTo),
+		broker.WithAttributes(p.attributes()...),
 	}
 	return o.b.Publish(ctx, topic, p.Payload, options...)
 }

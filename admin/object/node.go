@@ -207,6 +207,18 @@ func (n Node) set(v reflect.Value) (allowed string) {
 			}
 		}
 		v.Set(reflect.ValueOf(list))
+	case reflect.Map:
+		members, ok := n.Value.([]member)
+		if !ok || v.Type() != reflect.TypeFor[map[string]string]() {
+			return "an object of texts"
+		}
+		table := map[string]string{}
+		for _, m := range members {
+			if table[m.name], ok = m.Value.(string); !ok {
+				return "an object of texts"
+			}
+		}
+		v.Set(reflect.ValueOf(table))
 	default:
 		panic("no way to set a " + v.Type().String())
 	}

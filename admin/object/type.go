@@ -3,6 +3,7 @@ package object
 import (
 	"encoding/json"
 	"fmt"
+	"maps"
 	"reflect"
 	"slices"
 	"strings"
@@ -166,9 +167,23 @@ type Message struct {
 	Size       int       `json:"size"`                // bytes of the payload
 	Truncated  bool      `json:"truncated,omitempty"` // the payload is the beginning alone
 
+	CorrelationID string            `json:"correlation_id,omitempty"` // what consumers connect it with
+	ReplyTo       string            `json:"reply_to,omitempty"`       // where an answer to it is expected
+	Attributes    map[string]string `json:"attributes,omitempty"`     // what travels with it, by name
+	DeadLetter    *DeadLetter       `json:"dead_letter,omitempty"`    // where it failed; absent where it is no dead letter
+
 	// Payload is the field payload, absent where it is nil: a text where it is one, else in base64,
 	// which the field encoding says.
 	Payload []byte `json:"-"`
+}
+
+// DeadLetter says of a message that was moved to a dead-letter topic where it failed.
+type DeadLetter struct {
+	Topic    string    `json:"topic"`          // where it was published
+	Consumer string    `json:"consumer"`       // for which it failed
+	Reason   string    `json:"reason"`         // why it was moved
+	Count    uint32    `json:"delivery_count"` // deliveries to that consumer
+	At       gate.Time `json:"time"`           // when it was moved
 }
 
 type messageFields Message
@@ -205,6 +220,18 @@ func MessageOf(s *broker.Stored, payload bool) Message {
 		ID: s.ID, Topic: s.Topic, Priority: s.Priority, MIMEType: s.MIMEType, Producer: s.Producer,
 		Created: gate.TimeOf(s.Created), Due: gate.TimeOf(s.Due), Expiration: s.Expiration, ExpireAt: gate.TimeOf(s.ExpireAt),
 		State: string(s.State), Deliveries: s.Deliveries, Size: s.Size,
+	}
+	if x := s.Extra; x != nil {
+		m.CorrelationID, m.ReplyTo = x.CorrelationID, x.ReplyTo
+		for _, a := range x.Attributes {
+			if m.Attributes == nil {
+				m.Attributes = map[string]string{}
+			}
+			m.Attributes[a.Name] = a.Value
+		}
+		if d := x.DeadLetter; d != nil {
+			m.DeadLetter = &DeadLetter{d.Topic, d.Consumer, d.Reason, d.Count, gate.TimeOf(d.At)}
+		}
 	}
 	if payload {
 		m.Payload, m.Truncated = s.Payload, len(s.Payload) < s.Size
@@ -253,6 +280,18 @@ type Publication struct {
 	Expiration int64  `json:"expiration,omitempty"` // seconds
 	Delay      int64  `json:"delay,omitempty"`      // seconds
 	ID         string `json:"msg_id,omitempty"`
+
+	CorrelationID string            `json:"correlation_id,omitempty"`
+	ReplyTo       string            `json:"reply_to,omitempty"`
+	Attributes    map[string]string `json:"attributes,omitempty"`
+}
+
+// attributes are those of a publication as the broker takes them.
+func (p *Publication) attributes() (list []broker.Attribute) {
+	for _, name := range slices.Sorted(maps.Keys(p.Attributes)) {
+		list = append(list, broker.Attribute{Name: name, Value: p.Attributes[name]})
+	}
+	return list
 }
 
 func (p Publication) MarshalJSON() ([]byte, error) {

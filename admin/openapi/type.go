@@ -75,6 +75,8 @@ func (t *Types) Schema(of reflect.Type) *Schema {
 		return &Schema{Type: "number"}
 	case reflect.Slice:
 		return Array(t.Schema(of.Elem()))
+	case reflect.Map: // by texts
+		return &Schema{Type: "object", AdditionalProperties: t.Schema(of.Elem())}
 	case reflect.Interface:
 		return &Schema{}
 	default:
