@@ -106,6 +106,9 @@ func New(b *broker.Broker, o Options) (*Admin, error) {
 		return nil, err
 	}
 	a.objects = object.New(b, o.Logger, a.trail)
+	if o.Callbacks != nil {
+		o.Callbacks.OnPause(a.objects.NotePause)
+	}
 	a.Adjust(o)
 	a.monitor = monitor.New(b, o.PathPrefix, a.started)
 	a.monitor.Start()

@@ -64,7 +64,11 @@ func TestCallbacks(t *testing.T) {
 	if len(list.Items) != 2 || list.Items[0].Status != 410 || list.Items[0].Error != "410 Gone" || !list.Items[1].Test {
 		t.Errorf("%+v", list)
 	}
-	if log := string(r.ok(200, "GET", "/audit", nil).body); strings.Contains(log, "5eCr3t") || strings.Contains(log, secret) {
+	log := string(r.ok(200, "GET", "/audit", nil).body)
+	if !strings.Contains(log, `"who":"callback sender","via":"callback","action":"consumer.pause","object":"erp of /t","detail":"the receiver answered 410 Gone`) {
+		t.Errorf("the pause is not in the audit log: %s", log)
+	}
+	if strings.Contains(log, "5eCr3t") || strings.Contains(log, secret) {
 		t.Errorf("a secret is in the audit log: %s", log)
 	}
 	if a := string(r.ok(200, "GET", "/stats", nil).body); !strings.Contains(a, `"callback_paused"`) {

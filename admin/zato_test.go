@@ -19,6 +19,8 @@ const (
 		{"id": 9, "name": "Web shop", "is_active": false, "sec_type": "basic_auth", "last_seen": null}]`
 	zatoConsumerList = `[{"id": 3, "name": "ERP", "is_active": true, "sec_type": "basic_auth", "client_id": 4, "max_backlog": 300, "current_depth": 3, "in_flight_depth": 1, "sub_key": "K06Y63NEJQYGMQKTP9D4KGQQ0GB2", "delivery_mode": "pull", "callback_id": null},
 		{"id": 4, "name": "Billing", "is_active": true, "sec_type": "basic_auth", "client_id": 5, "max_depth": 400, "sub_key": "K05BILLING-OF-ZATO", "delivery_mode": "callback-url", "callback_id": 12}]`
+	zatoOutgoingList = `[{"id": 11, "name": "Other", "host": "http://other.example.com", "url_path": "/"},
+		{"id": 12, "name": "Billing", "host": "https://billing.example.com", "url_path": "/hook?x=1", "security_id": 7, "transport": "plain_http"}]`
 )
 
 func TestImportZato(t *testing.T) {
@@ -38,7 +40,7 @@ create consumer Billing of /customer/created`
 		t.Helper()
 		if planOf(&i) != want || strings.Join(i.NeedsPassword, ",") != "Web shop,ERP,Billing" || len(i.Warnings) != 3 ||
 			!strings.Contains(i.Warnings[0], `"/customer/deleted"`) || !strings.Contains(i.Warnings[1], "ack_timeout of 24h0m0s") ||
-			!strings.Contains(i.Warnings[2], "callback-url") {
+			!strings.Contains(i.Warnings[2], `the outgoing connection "12"`) {
 			t.Errorf("%s\n%q\n%q", planOf(&i), i.NeedsPassword, i.Warnings)
 		}
 	}
@@ -85,6 +87,21 @@ create consumer Billing of /customer/created`
 	a := r.ok(200, "POST", "//zato/pubsub/msg//customer/created/", nil, "Authorization", "Basic RVJQOmVycA==", "X-Zato-PubSub-Key", "K06Y63NEJQYGMQKTP9D4KGQQ0GB2")
 	if a.field(t, "results_count") != 1.0 {
 		t.Errorf("received: %s", a.body)
+	}
+	// Where the outgoing connections are known, whatever comes first, messages are sent as Zato did.
+	for i, document := range []string{
+		`{"outgoing": ` + zatoOutgoingList + `, "consumers": {"/customer/created": ` + zatoConsumerList + `}}`,
+		`{"consumers": {"/customer/created": ` + zatoConsumerList + `}, "zato_http_soap_get_list_response": ` + zatoOutgoingList + `}`,
+	} {
+		done := r.imported("/import/zato", document)
+		if done.Updated != 1-i || len(done.Warnings) != 1 || !strings.Contains(done.Warnings[0], "Billing of /customer/created") || !strings.Contains(done.Warnings[0], "callback_headers") {
+			t.Errorf("%d updated, %q", done.Updated, done.Warnings)
+		}
+	}
+	for _, c := range r.b.Consumers() {
+		if c.Client == "Billing" && (c.DeliveryMode != "callback-url" || c.CallbackURL != "https://billing.example.com/hook?x=1") {
+			t.Errorf("consumer: %+v", c)
+		}
 	}
 	// What was set here beside stays, and once more changes nothing.
 	r.ok(200, "PATCH", "/topics/%2Fcustomer%2Fcreated", jsonObject{"expiration": 3600})

@@ -196,7 +196,7 @@ var otherSchemas = openapi.Map[*openapi.Schema]{
 		Description: "What a service of Zato lists.",
 	})},
 	{Name: "ZatoDocument", Value: &openapi.Schema{Type: "object", MinProperties: new(1), AdditionalProperties: true,
-		Description: "Several lists: topics is the list of zato.pubsub.topics.get-list, or the answer around it; producers and consumers are those of zato.pubsub.producers.get-list and zato.pubsub.consumers.get-list by the name of a topic, or one list whose items have a topic_name. Or an answer of Zato, such as zato_pubsub_topics_get_list_response. What else is in it is left out of account."}},
+		Description: "Several lists: topics is the list of zato.pubsub.topics.get-list, or the answer around it; producers and consumers are those of zato.pubsub.producers.get-list and zato.pubsub.consumers.get-list by the name of a topic, or one list whose items have a topic_name; outgoing is what zato.http-soap.get-list answers of outgoing connections, for the consumers that are called back. Or an answer of Zato, such as zato_pubsub_topics_get_list_response. What else is in it is left out of account."}},
 	{Name: "ZatoLists", Value: &openapi.Schema{OneOf: []*openapi.Schema{openapi.Ref("ZatoList"), openapi.Ref("ZatoDocument")},
 		Description: "The list that the parameter list names, the answer of Zato around it, or an object with several of them."}},
 }

@@ -33,15 +33,17 @@ type Actor struct {
 
 // Doors that an actor comes through.
 const (
-	Web  = "web"
-	API  = "api"
-	File = "file" // the command line, with the database file in hand: it may do everything
+	Web      = "web"
+	API      = "api"
+	Callback = "callback" // nobody's: the broker sends messages
+	File     = "file"     // the command line, with the database file in hand: it may do everything
 )
 
 // Names of actors that are no administrators. No administrator can have one of these.
 const (
 	TokenPrefix = "token "
 	CommandLine = "command line"
+	Sender      = "callback sender" // who sends messages to the consumers that do not come for them
 )
 
 // actorKey is that of the actor in a request's context.

@@ -152,3 +152,8 @@ func (o *Objects) ReleaseInFlight(ctx context.Context, who gate.Actor, c *Consum
 func (o *Objects) queueAudit(who gate.Actor, action string, c *Consumer, messages int64) broker.Document {
 	return o.trail.Entry(who, action, OfTopic(c.Client, c.Topic), fmt.Sprintf("%d messages", messages))
 }
+
+// NotePause makes the audit entry of a consumer that is made inactive since nothing can be sent to it.
+func (o *Objects) NotePause(c *broker.Consumer, why string) broker.Document {
+	return o.trail.Entry(gate.Actor{Name: gate.Sender, Via: gate.Callback}, "consumer.pause", OfTopic(c.Client, c.Topic), why)
+}

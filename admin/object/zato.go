@@ -12,7 +12,6 @@ import (
 
 	"pipit/admin/gate"
 	"pipit/broker"
-	"pipit/broker/clip"
 	"pipit/broker/login"
 )
 
@@ -21,7 +20,7 @@ import (
 // name a security definition and do not say of which topic they are. So an import takes one answer,
 // with the list and the topic that it is of as parameters, or all of them in one document:
 //
-//	{"topics": LIST, "producers": {"/topic": LIST, …}, "consumers": {"/topic": LIST, …}}
+//	{"topics": LIST, "producers": {"/topic": LIST, …}, "consumers": {"/topic": LIST, …}, "outgoing": LIST}
 //
 // A LIST is the bare list, or the answer around it. Items may say their topic_name as well.
 
@@ -36,9 +35,6 @@ const (
 // and consumers of every topic.
 const zatoInternal = "zato.pubsub.default-"
 
-// zatoPull is the delivery mode of the consumers that come for their messages.
-const zatoPull = "pull"
-
 // zatoReader gathers definitions from lists of Zato.
 type zatoReader struct {
 	*importReader
@@ -51,6 +47,9 @@ type zatoReader struct {
 	clients   map[string]string          // usernames, by name in Zato
 	warned    map[string]bool            // warnings
 	origin    map[broker.Kind][]jsonStep // items that the objects were made of
+
+	connections map[string]zatoConnection // outgoing ones, by ID
+	callbacks   []zatoCallback
 }
 
 type clientTopic struct{ client, topic string }
@@ -73,6 +72,7 @@ func (o *Objects) zatoDefinitions(in *importReader, list, topic string) (*Import
 		clients:      map[string]string{},
 		warned:       map[string]bool{},
 		origin:       map[broker.Kind][]jsonStep{},
+		connections:  map[string]zatoConnection{},
 	}
 	z.d = &Importing{pointer: z.pointer}
 	have := o.b.Definition()
@@ -92,6 +92,7 @@ func (o *Objects) zatoDefinitions(in *importReader, list, topic string) (*Import
 	if err := z.read(list, topic); err != nil {
 		return nil, err
 	}
+	z.call()
 	z.deepen()
 	for _, username := range z.d.needsPassword {
 		z.d.define.Clients = append(z.d.define.Clients, broker.Client{Username: username, Name: username, PasswordHash: login.UnknownPassword(), Inactive: true})
@@ -131,7 +132,7 @@ func (z *zatoReader) read(list, topic string) error {
 	}
 	found := false
 	err = z.members(jsonStep{}, 0, func(at jsonStep) error {
-		for _, kind := range []string{ZatoTopics, ZatoProducers, ZatoConsumers} {
+		for _, kind := range []string{ZatoTopics, ZatoProducers, ZatoConsumers, zatoOutgoing} {
 			switch at.name {
 			case kind, zatoResponse(kind):
 				found = true
@@ -147,13 +148,18 @@ func (z *zatoReader) read(list, topic string) error {
 }
 
 // zatoResponse is the element around a list, zatoEnvironment the one beside it.
-func zatoResponse(kind string) string { return "zato_pubsub_" + kind + "_get_list_response" }
+func zatoResponse(kind string) string {
+	if kind == zatoOutgoing {
+		return zatoOutgoingResponse
+	}
+	return "zato_pubsub_" + kind + "_get_list_response"
+}
 
 const zatoEnvironment = "zato_env"
 
 // part reads a part of a document: a list, or lists by topic.
 func (z *zatoReader) part(at jsonStep, kind, topic string) error {
-	if kind == ZatoTopics || at.name != kind {
+	if kind == ZatoTopics || kind == zatoOutgoing || at.name != kind {
 		return z.list(at, 1, kind, topic)
 	}
 	t, err := z.token()
@@ -210,7 +216,7 @@ func (z *zatoReader) listed(t json.Token, at jsonStep, depth int, kind, topic st
 	if t != json.Delim('[') {
 		return gate.FieldErrors{noZatoList(t, at, kind)}
 	}
-	read := map[string]func(Node, string) error{ZatoTopics: z.topic, ZatoProducers: z.producer, ZatoConsumers: z.consumer}[kind]
+	read := map[string]func(Node, string) error{ZatoTopics: z.topic, ZatoProducers: z.producer, ZatoConsumers: z.consumer, zatoOutgoing: z.outgoing}[kind]
 	return z.items(at, depth, func(at jsonStep) error {
 		item, err := z.object(at, depth+1)
 		if err != nil {
@@ -309,12 +315,8 @@ func (z *zatoReader) consumer(item Node, topic string) error {
 	}
 	c.Inactive = !active
 	broker.ConsumerFields.Named("max_depth").Set(&c, most)
-	mode, err := item.text("delivery_mode")
-	if err != nil {
+	if err := z.delivery(item, &c); err != nil {
 		return err
-	}
-	if mode != "" && mode != zatoPull {
-		z.warn("consumer %q: delivery_mode %q is not supported yet, its client has to receive", OfTopic(client, topic), clip.Input(mode))
 	}
 	z.from(item, broker.KindConsumer)
 	z.d.define.Consumers = append(z.d.define.Consumers, c)

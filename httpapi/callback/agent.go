@@ -307,8 +307,8 @@ func (a *agent) pause(def *broker.Consumer, why string) {
 		c := info.Consumer
 		c.Inactive = true
 		docs := []broker.Document{a.document(st)}
-		if note := a.s.options.Load().Note; note != nil {
-			docs = append(docs, note(&c, why)...)
+		if note := a.s.onPause.Load(); note != nil {
+			docs = append(docs, (*note)(&c, why))
 		}
 		_, err := a.s.b.Change(a.ctx, broker.Change{
 			Expect:    []broker.Expect{{Ref: broker.Ref{Kind: broker.KindConsumer, ID: a.id}, Revision: info.Revision}},

@@ -307,14 +307,10 @@ func TestGiveUp(t *testing.T) {
 			c.CallbackGiveUp = 3 * time.Minute
 			c.CallbackRetry = broker.DurationsOf(5*time.Second, 10*time.Second)
 		})
-		o := *r.s.options.Load()
-		o.Note = func(c *broker.Consumer, why string) []broker.Document {
+		r.s.OnPause(func(c *broker.Consumer, why string) broker.Document {
 			noted = c.Client + " " + why
-			return nil
-		}
-		if err := r.s.Adjust(o); err != nil {
-			t.Fatal(err)
-		}
+			return broker.Document{Kind: "note", Key: "1", Value: []byte(noted)}
+		})
 		begin := time.Now()
 		r.r.answer = func(n int, _ *http.Request, _ string) (*http.Response, error) {
 			if at := time.Since(begin); at > 2*time.Minute && at < 4*time.Minute {

@@ -47,9 +47,6 @@ type Options struct {
 	UserAgent      string       // default "Pipit"
 	Logger         *slog.Logger // default slog.Default()
 
-	// Note, where not nil, returns documents that tell of a consumer being made inactive and why, stored with that.
-	Note func(c *broker.Consumer, why string) []broker.Document
-
 	Through http.RoundTripper // what calls go through in place of the network, where it is not nil; Deny, Proxy and CA have no effect on it
 
 	resolver *net.Resolver // nil: that of the system
@@ -81,6 +78,7 @@ type Service struct {
 	client  atomic.Pointer[http.Client]
 	slots   slots
 	probes  atomic.Int32 // calls by hand in the air
+	onPause atomic.Pointer[func(c *broker.Consumer, why string) broker.Document]
 
 	ctx    context.Context // of all calls
 	cancel context.CancelFunc
@@ -164,6 +162,11 @@ func (s *Service) Adjust(o Options) error {
 	s.options.Store(&o)
 	s.slots.adjust(cmp.Or(o.MaxConcurrency, DefaultMaxConcurrency))
 	return nil
+}
+
+// OnPause has note make a document that tells that a consumer is made inactive and why, which is stored with that.
+func (s *Service) OnPause(note func(c *broker.Consumer, why string) broker.Document) {
+	s.onPause.Store(&note)
 }
 
 // run follows the definitions and stores what there is to store, until the broker drains or Stop is called.
