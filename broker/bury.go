@@ -131,10 +131,12 @@ func (o *burial) plan(d *draft) error {
 			part.leases = append(part.leases, l)
 			part.dropped[l.why]++
 		default:
-			if d.deadLetter(l.q, rec, l.count, l.why) != nil {
+			t, err := d.graveOf(l.q)
+			if err != nil {
 				o.waits = append(o.waits, l)
 				continue
 			}
+			d.putLetter(t, l.q, rec, l.count, l.why)
 			part.leases = append(part.leases, l)
 			part.moved[l.why]++
 			o.copied = true
@@ -152,27 +154,30 @@ func (d *draft) isOver(l *lease) bool {
 	return discarded || l.q.doneNow(int(l.priority)).Has(l.pos)
 }
 
-// deadLetter appends the copy of a message that failed for a queue's consumer after so many deliveries. The error says
-// why there is no room for it.
-func (d *draft) deadLetter(q *queue, rec *store.Record, count uint32, why failure) error {
-	c := q.of.def.Load()
-	t := d.b.topics[c.DeadLetterTopic]
+// graveOf returns the dead-letter topic of a queue's consumer, and takes the room for one message there. The error says
+// why there is none.
+func (d *draft) graveOf(q *queue) (*topic, error) {
+	name := q.of.def.Load().DeadLetterTopic
+	t := d.b.topics[name]
 	switch {
 	case t == nil || t == q.topic:
-		return noTopic(c.DeadLetterTopic)
+		return nil, noTopic(name)
 	case t.def.Load().Inactive:
-		return denied("topic %q is not active", c.DeadLetterTopic)
+		return nil, denied("topic %q is not active", name)
 	}
-	if err := d.fits(t, 1); err != nil {
-		return err
-	}
+	return t, d.fits(t, 1)
+}
+
+// putLetter appends the copy of a message that failed for a queue's consumer after so many deliveries to a dead-letter
+// topic that has room for it.
+func (d *draft) putLetter(t *topic, q *queue, rec *store.Record, count uint32, why failure) {
 	extra := store.Extra{}
 	if rec.Extra != nil {
 		extra = *rec.Extra
 	}
 	now := d.now.UTC().Truncate(time.Microsecond)
 	extra.DeadLetter = &store.DeadLetter{
-		Topic: q.topic.def.Load().Name, Consumer: c.Label(), Reason: why.String(), Count: count, Number: q.of.id, At: now,
+		Topic: q.topic.def.Load().Name, Consumer: q.of.def.Load().Label(), Reason: why.String(), Count: count, Number: q.of.id, At: now,
 	}
 	d.append(t, &store.Record{
 		Place:      store.Place{Lane: store.Lane{Topic: t.id, Priority: rec.Priority}},
@@ -184,7 +189,6 @@ func (d *draft) deadLetter(q *queue, rec *store.Record, count uint32, why failur
 		Payload:    rec.Payload,
 		Extra:      &extra,
 	})
-	return nil
 }
 
 func (o *burial) applied(time.Time) {

@@ -46,6 +46,7 @@ type Consumer struct {
 	MaxDeliveries   int       `json:",omitempty"` // how often a message is delivered before it has failed; 0: no limit
 	DeadLetterTopic string    `json:",omitempty"` // where messages go that failed; empty: they are dropped
 	RetryBackoff    Durations `json:",omitzero"`  // how long a message waits that was rejected, or not acknowledged in time, after its first delivery, its second, and so on; the last one stands for all that follow; empty: not at all
+	OnExpiry        string    `json:",omitempty"` // ExpiryDrop, or ExpiryDeadLetter: where messages go that expire before it is done with them
 
 	LastSeen time.Time `json:"-"` // the last receive or acknowledgement; zero: never
 
@@ -136,6 +137,15 @@ var ConsumerFields = append(Fields[Consumer]{
 		Min: 0, Max: int64(MaxBackoff),
 		Label: "Retry back-off", Hint: "How long a message waits after its first failed delivery, its second, and so on, one a line: 5s, 30s, 5m. The last goes for all that follow",
 		Help: "how long a message waits that was rejected or not acknowledged in time, after its first delivery, its second, and so on; the last goes for all that follow",
+	},
+	{
+		Name: "on_expiry", at: func(c *Consumer) any { return &c.OnExpiry },
+		Default: ExpiryDrop, Options: []Option{
+			{ExpiryDrop, "they are dropped"},
+			{ExpiryDeadLetter, "they go to the dead-letter topic"},
+		},
+		Label: "Messages that expire", Hint: "What becomes of messages that expire before the consumer is done with them",
+		Help: "what becomes of messages that expire before it is done with them: drop, or dead-letter, they go to the dead-letter topic",
 	},
 	{
 		Name: "start", at: func(c *Consumer) any { return &c.Start },

@@ -270,6 +270,8 @@ func (x *definer) known(what, client, topic string) error {
 func (x *definer) deadLetters(c *Consumer) error {
 	name := c.DeadLetterTopic
 	switch {
+	case name == "" && c.OnExpiry == ExpiryDeadLetter:
+		return Invalidf("on_expiry %q of consumer %q of topic %q: allowed with a dead_letter_topic", c.OnExpiry, clip.Input(c.Client), clip.Input(c.Topic)).of("on_expiry")
 	case name == "":
 		return nil
 	case name == c.Topic:

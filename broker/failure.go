@@ -13,6 +13,15 @@ const (
 	MaxBackoff       = 7 * 24 * time.Hour // a wait of Consumer.RetryBackoff
 )
 
+// What Consumer.Overflow and Consumer.OnExpiry can be.
+const (
+	OverflowReject     = "reject"      // a publish is refused: Full
+	OverflowDropOldest = "drop-oldest" // the consumer is done with its oldest messages
+	OverflowDeadLetter = "dead-letter" // they move to its dead-letter topic
+	ExpiryDrop         = "drop"        // it is done with them
+	ExpiryDeadLetter   = "dead-letter" // they move to its dead-letter topic
+)
+
 // failure is why a message is finished for a consumer that has not acknowledged it.
 type failure uint8
 

@@ -3,6 +3,7 @@ package broker_test
 import (
 	"fmt"
 	"log/slog"
+	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -27,13 +28,18 @@ func failing(t *testing.T, change func(*broker.Consumer)) *rig {
 // dead receives the dead letters that there are, as "payload reason count".
 func (r *rig) dead() (s string) {
 	r.t.Helper()
-	for _, m := range r.receive("/dead", "d", broker.ReceiveOptions{Ack: true}) {
-		if m.DeadLetter == nil {
-			r.t.Fatalf("%+v is no dead letter", m)
+	for { // a second one of the same ID comes when the first is done
+		list := r.receive("/dead", "d", broker.ReceiveOptions{Ack: true})
+		if len(list) == 0 {
+			return s
 		}
-		s += fmt.Sprintf("%s %s %d; ", m.Payload, m.DeadLetter.Reason, m.DeadLetter.Count)
+		for _, m := range list {
+			if m.DeadLetter == nil {
+				r.t.Fatalf("%+v is no dead letter", m)
+			}
+			s += fmt.Sprintf("%s %s %d; ", m.Payload, m.DeadLetter.Reason, m.DeadLetter.Count)
+		}
 	}
-	return s
 }
 
 func (r *rig) wantDead(want string) {
@@ -371,4 +377,94 @@ func TestDeadLettersFailAgain(t *testing.T) {
 		t.Errorf("%+v", m)
 	}
 	r.wantDead("x rejected 1; ")
+}
+
+func TestOnExpiry(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := failing(t, func(c *broker.Consumer) { c.OnExpiry = broker.ExpiryDeadLetter })
+		r.define(topicDef("/t"), consumerDef("/t", "drops"))
+		other := consumerDef("/t", "too")
+		other.OnExpiry, other.DeadLetterTopic = broker.ExpiryDeadLetter, "/dead"
+		r.define(topicDef("/t"), other)
+		var ids []string
+		for i := range 6 {
+			ids = append(ids, r.publish("/t", broker.Publication{Payload: fmt.Append(nil, i), Expiration: int64(5 + i/3), Priority: 5 + i%2}))
+		}
+		r.receive("/t", "a", broker.ReceiveOptions{Max: 4}) // 1 3 5 0
+		r.settle("a", broker.Settlement{Ack: ids[1:2], Reject: ids[3:4]})
+		r.receive("/t", "too", broker.ReceiveOptions{Ack: true, Max: 3}) // 1 3 5
+		time.Sleep(8 * time.Second)
+		synctest.Wait()
+		// 0 and 5 are in flight for "a", and what is behind 0 in its range waits with it.
+		r.settle("a", broker.Settlement{Ack: ids[5:]})
+		time.Sleep(40 * time.Second)
+		synctest.Wait()
+		got := strings.Split(r.dead(), "; ")
+		slices.Sort(got)
+		if want := []string{"", "0 expired 0", "0 expired 1", "2 expired 0", "2 expired 0", "3 expired 1", "4 expired 0", "4 expired 0"}; !slices.Equal(got, want) {
+			t.Errorf("dead letters: %q, want %q", got, want)
+		}
+		for _, key := range []string{"a", "drops", "too"} {
+			if q := r.queue(key); q.Backlog != 0 || q.DeadLettered.Expired != map[string]uint64{"a": 4, "too": 3}[key] || q.Dropped.Sum() != 0 {
+				t.Errorf("%s: %+v", key, q)
+			}
+		}
+		if tp := r.topic("/t"); tp.Depth != 0 {
+			t.Errorf("%+v", tp)
+		}
+	})
+}
+
+// What cannot go to its dead-letter topic yet holds up no other, and is not lost.
+func TestOnExpiryWithoutRoom(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := failing(t, func(c *broker.Consumer) { c.OnExpiry = broker.ExpiryDeadLetter })
+		r.define(topicDef("/u"), consumerDef("/u", "u"))
+		dead := topicDef("/dead")
+		dead.MaxDepth, dead.Expiration = 2, broker.Off
+		r.define(dead)
+		for i := range 5 {
+			r.publish("/t", broker.Publication{Payload: fmt.Append(nil, i), Expiration: 5})
+		}
+		time.Sleep(8 * time.Second)
+		r.publish("/u", broker.Publication{Expiration: 1})
+		time.Sleep(3 * time.Second)
+		synctest.Wait()
+		if u, a := r.queue("u"), r.queue("a"); u.Backlog != 0 || a.Backlog != 3 {
+			t.Errorf("u has %d, a has %d messages", u.Backlog, a.Backlog)
+		}
+		r.wantDead("0 expired 0; 1 expired 0; ")
+		r.restart()
+		time.Sleep(15 * time.Second)
+		synctest.Wait()
+		r.wantDead("2 expired 0; 3 expired 0; ")
+		time.Sleep(15 * time.Second)
+		synctest.Wait()
+		r.wantDead("4 expired 0; ")
+		if a := r.queue("a"); a.Backlog != 0 || a.DeadLettered.Expired != 3 || a.Expired != 3 { // since the restart
+			t.Errorf("%+v", a)
+		}
+	})
+}
+
+// What failed and waits for its dead-letter topic does not expire.
+func TestWhatFailedDoesNotExpire(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := failing(t, func(*broker.Consumer) {})
+		r.deleteTopic("/dead")
+		id := r.publish("/t", broker.Publication{Payload: []byte("x"), Expiration: 3})
+		r.publish("/t", broker.Publication{Payload: []byte("y"), Expiration: 3})
+		r.receive("/t", "a", broker.ReceiveOptions{Max: 1})
+		r.settle("a", broker.Settlement{DeadLetter: []string{id}})
+		time.Sleep(20 * time.Second)
+		dead := topicDef("/dead")
+		dead.Expiration = broker.Off
+		r.define(dead, consumerDef("/dead", "d"))
+		time.Sleep(12 * time.Second)
+		synctest.Wait()
+		r.wantDead("x rejected 1; ")
+		if a := r.queue("a"); a.Backlog != 0 || a.Expired != 1 {
+			t.Errorf("%+v", a)
+		}
+	})
 }

@@ -310,7 +310,7 @@ func failedFor(b *Broker, l *store.DeadLetter) (*queue, error) {
 // roomOf returns how many more messages a queue's topic and its consumer take, whatever others have.
 func (d *draft) roomOf(q *queue) int64 {
 	t := q.topic
-	return min(t.def.Load().MaxDepth-t.stored(), q.of.def.Load().MaxDepth-q.of.backlog()) - t.nextDelayed
+	return min(t.def.Load().MaxDepth-t.needed(), q.of.def.Load().MaxDepth-q.of.backlog()) - t.nextDelayed
 }
 
 // redrive appends messages for one queue, all of one priority.

@@ -2,7 +2,6 @@ package broker
 
 import (
 	"bytes"
-	"sort"
 	"sync/atomic"
 	"time"
 
@@ -143,10 +142,10 @@ func (s *sweeper) pass(now time.Time, withSeen bool) (more bool, took time.Durat
 	for i := range op.due {
 		bytes += int64(len(op.due[i].Record.Payload))
 	}
-	err = s.b.commits.do(op, bytes)
-	if CodeOf(err) == DiskFull && len(op.due) > 0 {
+	err = s.b.commits.do(op, bytes+op.letters)
+	if CodeOf(err) == DiskFull && op.appends() {
 		// What is over can still be cleared away, and makes room.
-		op.due, op.dueSkipped, failed = nil, true, true
+		op.due, op.dueSkipped, op.noLetters, failed = nil, true, true, true
 		err = s.b.commits.do(op, 0)
 	}
 	if err != nil {
@@ -286,6 +285,9 @@ type sweepOp struct {
 	stamps     []*lastSeen // of seen
 	over       overdue
 	lapsed     []lapse
+	letters    int64   // bytes of payload of expired messages that go to dead-letter topics
+	noLetters  bool    // the disk has no room for these
+	buried     []lapse // expired messages that went there
 	mended     []mending
 	began      time.Time
 	took       time.Duration   // the commit
@@ -296,65 +298,6 @@ type sweepOp struct {
 	purged     []*topic        // orphans of which nothing is left
 	wiping     int             // what is left of Wiper
 	more       bool
-}
-
-// expired is an entry of the expiry index and those of its positions that have a message.
-type expired struct {
-	store.Expiry
-	t         *topic // nil: it was deleted
-	edits     uint64 // of the lane, before it was looked at
-	positions []uint64
-	through   uint64 // it was looked at so far
-}
-
-// overdue are expired messages of one lane, ascending. Where messages that expire and those that do not take
-// turns, each is an entry of its own; to discard costs as much as the topic has consumers, for one as for many.
-type overdue struct {
-	t         *topic
-	prio      uint8
-	positions []uint64
-}
-
-// lapse is how many messages expired before a consumer was done with them.
-type lapse struct {
-	q *queue
-	n int
-}
-
-// findExpired looks for messages that have expired, most of them at most.
-func (o *sweepOp) findExpired(r store.Reader, now time.Time, most int) error {
-	start := time.Now()
-	ranges, err := r.Expired(now, sweepRanges)
-	if err != nil {
-		return err
-	}
-	o.more = o.more || len(ranges) == sweepRanges
-	for i, e := range ranges {
-		if o.found >= most || i%64 == 63 && time.Since(start) > sweepTime {
-			o.more = true
-			return nil
-		}
-		x := expired{Expiry: e, through: e.Range.To}
-		o.b.mu.RLock()
-		x.t = o.b.topicIDs[e.Lane.Topic]
-		o.b.mu.RUnlock()
-		if x.t != nil {
-			x.edits = x.t.lanes[e.Lane.Priority].edits.Load()
-			err := r.Stored(e.Lane, e.Range, func(pos uint64) bool {
-				if o.found++; o.found > most && len(x.positions) > 0 {
-					x.through = x.positions[len(x.positions)-1]
-					return false
-				}
-				x.positions = append(x.positions, pos)
-				return true
-			})
-			if err != nil {
-				return err
-			}
-		}
-		o.expired = append(o.expired, x)
-	}
-	return nil
 }
 
 // nextSize returns how many messages the next pass may remove, by how long this one's commit took.
@@ -424,7 +367,7 @@ func (o *sweepOp) plan(d *draft) error {
 		}
 	}
 	d.batch.DropIDs = append(d.batch.DropIDs, o.ids...)
-	o.lapsed, o.purged, o.over.positions = o.lapsed[:0], nil, o.over.positions[:0]
+	o.lapsed, o.buried, o.purged, o.over.positions = o.lapsed[:0], o.buried[:0], nil, o.over.positions[:0]
 	o.more = o.more || o.full || o.scan.topics != nil
 	for i := range o.expired {
 		o.expire(d, &o.expired[i])
@@ -493,48 +436,6 @@ func (o *sweepOp) purge(d *draft) {
 	}
 }
 
-// expire removes expired messages, of which every consumer is done then.
-func (o *sweepOp) expire(d *draft, x *expired) {
-	if x.t != nil {
-		l := &x.t.lanes[x.Lane.Priority]
-		if x.t.deleted.Load() || x.edits != l.edits.Load() {
-			o.more = true // some of them may be gone: look again
-			return
-		}
-		i := sort.Search(len(x.positions), func(i int) bool { return x.positions[i] >= l.head })
-		o.gather(d, x, x.positions[i:])
-	}
-	o.more = o.more || x.through < x.Range.To
-	d.batch.Expiries = append(d.batch.Expiries, store.Expired{Expiry: x.Expiry, Through: x.through})
-}
-
-// gather notes that positions of x are to be discarded, together with those before them where they follow these.
-func (o *sweepOp) gather(d *draft, x *expired, positions []uint64) {
-	if len(positions) == 0 {
-		return
-	}
-	n := len(o.over.positions)
-	if n > 0 && (o.over.t != x.t || o.over.prio != x.Lane.Priority || o.over.positions[n-1] >= positions[0]) {
-		o.discard(d)
-	}
-	o.over.t, o.over.prio = x.t, x.Lane.Priority
-	o.over.positions = append(o.over.positions, positions...)
-}
-
-// discard removes what was gathered.
-func (o *sweepOp) discard(d *draft) {
-	if len(o.over.positions) == 0 {
-		return
-	}
-	missed := d.discard(o.over.t, int(o.over.prio), o.over.positions)
-	for i, q := range o.over.t.list() {
-		if missed[i] > 0 {
-			o.lapsed = append(o.lapsed, lapse{q, missed[i]})
-		}
-	}
-	o.over.positions = o.over.positions[:0]
-}
-
 func (o *sweepOp) applied(time.Time) {
 	o.took = time.Since(o.began)
 	for i, s := range o.stamps {
@@ -556,6 +457,10 @@ func (o *sweepOp) applied(time.Time) {
 			delete(o.b.orphans, t.id)
 		}
 		o.b.mu.Unlock()
+	}
+	for _, l := range o.buried {
+		l.q.of.counters.deadLettered[byExpiry].Add(uint64(l.n))    // #nosec G115 -- a count
+		l.q.topic.counters.deadLettered[byExpiry].Add(uint64(l.n)) // #nosec G115 -- a count
 	}
 	for _, l := range o.lapsed {
 		l.q.of.counters.expired.Add(uint64(l.n))    // #nosec G115 -- a count
@@ -597,4 +502,4 @@ func (o *sweepOp) failed() {
 	}
 }
 
-func (o *sweepOp) appends() bool { return len(o.due) > 0 }
+func (o *sweepOp) appends() bool { return len(o.due)+len(o.buried) > 0 }
