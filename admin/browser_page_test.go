@@ -118,6 +118,11 @@ func hostileSite(t *testing.T) (*site, map[string]int) {
 		"/admin/system/administrators/ada":                               200,
 		"/admin/nowhere/" + seg(`"'><script>window.xss="path"</script>`): 404,
 	}
+	s.define(broker.Definition{Webhooks: []broker.Webhook{{Name: "shop", Topic: hostileTopic, Client: hostileClient, Verify: broker.VerifyHMAC,
+		Header: "X-Sig", Prefix: `"'><script>`, Secret: broker.TextsOf("a long secret of it")}}})
+	for _, page := range []string{"", "?new=1", "/shop", "/shop/edit", "/shop/delete"} {
+		pages["/admin/webhooks"+page] = 200
+	}
 	for _, p := range s.b.Producers() {
 		base := fmt.Sprint("/admin/producers/", p.ID)
 		pages[base], pages[base+"/edit"], pages[base+"/delete"] = 200, 200, 200
@@ -236,7 +241,7 @@ func TestBrowserEmpty(t *testing.T) {
 	tab.inspect("the set-up")
 	tab.fill("#setup", "name", adaName, "password", adaPassword)
 	tab.save("#setup")
-	for _, path := range []string{"/admin/", "/admin/topics", "/admin/clients", "/admin/producers", "/admin/consumers", "/admin/messages", "/admin/system/audit"} {
+	for _, path := range []string{"/admin/", "/admin/topics", "/admin/clients", "/admin/producers", "/admin/consumers", "/admin/webhooks", "/admin/messages", "/admin/system/audit"} {
 		tab.ok(path)
 		tab.inspect("empty " + path)
 	}

@@ -35,6 +35,8 @@ func TestGoldenPages(t *testing.T) {
 		w := newWatched(t, true)
 		defer w.close()
 		w.publish(watchedTopic, 1, broker.WithID("invoice-17"), broker.WithProducer("CRM"))
+		w.define(broker.Definition{Webhooks: []broker.Webhook{{Name: "shop", Topic: watchedTopic, Client: "crm", Verify: broker.VerifyShopify,
+			Secret: broker.TextsOf("a long secret of it"), Algorithm: "sha256", Encoding: "hex", Headers: broker.TextsOf("X-Shopify-Topic", "X-Shopify-Shop-Domain")}}})
 		cookie := w.signedIn()
 		producer, consumer := fmt.Sprint("/admin/producers/", w.b.Producers()[0].ID), fmt.Sprint("/admin/consumers/", w.consumer.ID)
 		for name, path := range map[string]string{
@@ -46,6 +48,8 @@ func TestGoldenPages(t *testing.T) {
 			"producer_edit": producer + "/edit",
 			"consumers":     "/admin/consumers", "consumer": consumer, "consumer_new": "/admin/consumers?new=1",
 			"consumer_edit": consumer + "/edit", "consumer_delete": consumer + "/delete",
+			"webhooks": "/admin/webhooks", "webhook": "/admin/webhooks/shop", "webhook_new": "/admin/webhooks?new=1",
+			"webhook_edit": "/admin/webhooks/shop/edit", "webhook_delete": "/admin/webhooks/shop/delete",
 			"messages": "/admin/messages?topic=" + watchedTopic, "message": "/admin/messages/" + text.Segment(watchedTopic) + "/invoice-17",
 			"access": "/admin/system/access", "audit": "/admin/system/audit", "not_found": "/admin/topics/nothing",
 		} {

@@ -97,7 +97,7 @@ var WebhookFields = Fields[Webhook]{
 	{
 		Name: "secret", at: func(w *Webhook) any { return &w.Secret },
 		Max: MaxWebhookSecret, MaxItems: 2, Secret: true,
-		Label: "Secret", Hint: "As the sender shows it. Two, one a line, while the sender changes it. Empty: it stays as it is",
+		Label: "Secret", Hint: "As the sender shows it. Two, one a line, while the sender changes it",
 		Help: "as the sender shows it; two while the sender changes it, and either one will do. None for the scheme none; where none is given, the one that there is stays. It is answered by an export alone",
 	},
 	{

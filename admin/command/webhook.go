@@ -22,9 +22,7 @@ func (c *cli) webhookCommand() *cobra.Command {
 		text("VERIFY", func(v *object.Webhook) string { return v.Verify }),
 		text("ACTIVE", func(v *object.Webhook) string { return yesNo(!v.Inactive) }),
 		figure("ACCEPTED", func(v *object.Webhook) string { return number(v.Accepted) }),
-		figure("REFUSED", func(v *object.Webhook) string {
-			return number(v.RefusedSignature + v.RefusedAddress + v.RefusedFull + v.RefusedOther)
-		}),
+		figure("REFUSED", func(v *object.Webhook) string { return number(v.Refused()) }),
 		text("LAST CALL", func(v *object.Webhook) string { return when(v.LastCall) }),
 	})
 	list.Example = `  pipit webhook list

@@ -25,6 +25,11 @@ func (o *Objects) Webhooks() *Noun[Webhook] {
 	}
 }
 
+// Refused is how many calls were refused, for any reason.
+func (w *Webhook) Refused() uint64 {
+	return w.RefusedSignature + w.RefusedAddress + w.RefusedFull + w.RefusedOther
+}
+
 // WebhookSorts are what lists of webhooks can be sorted by.
 var WebhookSorts = gate.Sorts[broker.WebhookInfo]{
 	{Key: "name", At: func(w *broker.WebhookInfo) gate.Place { return gate.Place{S: w.Name} }},

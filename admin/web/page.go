@@ -27,7 +27,7 @@ var files embed.FS
 // view is what a page shows. Its template gets a page, which has all of it.
 type view struct {
 	Title  string
-	Nav    string // which item of the menu is current: overview, topics, producers, consumers, clients, messages, system
+	Nav    string // which item of the menu is current: overview, topics, producers, consumers, webhooks, clients, messages, system
 	Notice string // what went well
 	Error  string // what did not
 	Data   any    // the page's own

@@ -46,6 +46,7 @@ func (s *Site) Routes() []gate.Route {
 		producerPages{s}.pages().routes(),
 		consumerPages{s}.pages().routes(),
 		consumerPages{s}.queueRoutes(),
+		webhookPages{s}.pages().routes(),
 		messagePages{s}.routes(),
 		systemPages{s}.routes(),
 		accessPages{s}.routes(),
