@@ -17,8 +17,8 @@ type call struct {
 	xml      bool      // the reply is asked for as XML
 	username string    // as the client gave it
 	verified bool      // it is that of a client, with the right password
-	key      string    // the first characters of the sub_key
-	hook     string    // the name of the webhook that is called
+	key      string    // the first characters of the sub_key; or the name of the webhook that is called
+	hook     bool      // a webhook is called
 	in       room      // of the body
 	read     bool      // the body was read to its end
 	unread   bool      // a body is left on the connection
@@ -41,11 +41,11 @@ func (x *call) Attrs(a []slog.Attr) []slog.Attr {
 	if x.username != "" {
 		a = append(a, slog.String("client", clip.Input(x.username)))
 	}
-	if x.key != "" {
+	switch {
+	case x.hook:
+		a = append(a, slog.String("webhook", x.key))
+	case x.key != "":
 		a = append(a, slog.String("sub_key", x.key+"…"))
-	}
-	if x.hook != "" {
-		a = append(a, slog.String("webhook", x.hook))
 	}
 	return a
 }

@@ -36,7 +36,7 @@ func (s *server) hookOf(x *call, name string) (broker.Hook, error) {
 	if !ok {
 		return hook, errNoHook
 	}
-	x.hook = hook.Name
+	x.hook, x.key = true, hook.Name
 	if err := webhook.CheckAddress(hook.Webhook, forwarded.Host(x.Remote)); err != nil {
 		hook.Refused(err)
 		return hook, err

@@ -6,7 +6,6 @@ import (
 	"slices"
 
 	"pipit/admin/object"
-	"pipit/admin/text"
 	"pipit/broker"
 )
 
@@ -61,9 +60,6 @@ func webhookFields(w *object.Webhook, isNew bool) []field {
 	fields = slices.Delete(fields, from, from+1)
 	return slices.Insert(fields, 1+slices.IndexFunc(fields, func(x field) bool { return x.Name == "verify" }), secret)
 }
-
-// webhookPath is the path of a webhook's page.
-func webhookPath(name string) string { return "/admin/webhooks/" + text.Segment(name) }
 
 type webhookPage struct {
 	object.Webhook
