@@ -2,7 +2,12 @@ package admin_test
 
 import (
 	"fmt"
+	"io"
 	"net/http"
+	"net/http/httptest"
+	"strconv"
+	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -31,7 +36,7 @@ func TestBrowserTopic(t *testing.T) {
 	tab.save("#topic")
 	tab.sees("The topic was saved", "The topic is inactive", "of 600")
 	topic, _ := s.b.Topic("/orders")
-	if want := (broker.Topic{Name: "/orders", Inactive: true, MaxDepth: 600, Expiration: 120, DedupWindow: 90 * time.Second}); topic.Topic != want {
+	if want := (broker.Topic{Name: "/orders", Inactive: true, MaxDepth: 600, Expiration: 120, DedupWindow: 90 * time.Second, Retention: broker.Off, RetentionBytes: broker.Off}); topic.Topic != want {
 		t.Errorf("stored %+v", topic.Topic)
 	}
 
@@ -211,12 +216,69 @@ func TestBrowserConsumer(t *testing.T) {
 	if m, _ := s.receive("erp", "p2", "/orders", "key-of-erp"); len(m) != 4 {
 		t.Errorf("the other consumer receives %v", m)
 	}
+	s.sendsTo(tab, page)
 
 	tab.follow("#delete")
 	tab.fill("#delete", "confirm", "/orders")
 	tab.save("#delete")
 	if n := len(s.b.Consumers()); n != 1 {
 		t.Errorf("%d consumers are left", n)
+	}
+}
+
+// sendsTo makes the consumer of a page one that is sent its messages, to a receiver that has no more of them.
+func (s *site) sendsTo(tab *tab, page string) {
+	s.Helper()
+	var closed atomic.Bool
+	receiver := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if closed.Load() {
+			w.WriteHeader(http.StatusGone)
+		}
+		_, _ = io.WriteString(w, "<b>this was answered</b>")
+	}))
+	s.Cleanup(receiver.Close)
+	shows := func() bool { return tab.shows("#consumer-callbacks") }
+	tab.follow("#edit")
+	if shows() {
+		s.Error("who receives is asked how messages shall be sent")
+	}
+	tab.fill("#consumer", "delivery_mode", "callback-url", "callback_url", "ftp://nowhere")
+	if !shows() {
+		s.Error("there is no field for the URL")
+	}
+	if status := tab.send("#consumer"); status != http.StatusUnprocessableEntity || !tab.exists("#consumer-callback_url[aria-invalid]") {
+		s.Errorf("a URL of another kind: status %d\n%s", status, tab.text("main"))
+	}
+	tab.fill("#consumer", "callback_url", receiver.URL)
+	tab.save("#consumer")
+	tab.sees("Nothing was sent yet", receiver.URL)
+	tab.follow("#reveal-secret")
+	if secret := tab.text("#callback-secret"); !strings.HasPrefix(secret, "whsec_") {
+		s.Errorf("the secret of its calls is shown as %q", secret)
+	}
+	tab.save("#test-call")
+	tab.sees("The test call was answered with 200")
+	tab.press("#attempts summary")
+	tab.sees("<b>this was answered</b>")
+	closed.Store(true)
+	s.publish("/orders", "nobody wants it")
+	id, _ := strconv.ParseUint(page[len("/admin/consumers/"):], 10, 32)
+	tick := time.NewTicker(10 * time.Millisecond)
+	defer tick.Stop()
+	for end := time.Now().Add(actionTime); ; <-tick.C {
+		if c, _ := s.b.Consumer(uint32(id)); c.Callback.Paused != "" {
+			break
+		}
+		if time.Now().After(end) {
+			s.Fatal("the consumer is not paused")
+		}
+	}
+	tab.ok(page)
+	tab.sees("The consumer is paused", "410 Gone", "make the consumer active")
+	tab.save("#test-call")
+	tab.sees("The test call failed", "410 Gone")
+	if n := eval[int](tab, `() => document.querySelectorAll("#attempts tbody tr").length`); n != 3 {
+		s.Errorf("%d calls are shown", n)
 	}
 }
 

@@ -3,7 +3,9 @@ package admin_test
 import (
 	"context"
 	"fmt"
+	"io"
 	"net/http"
+	"net/http/httptest"
 	"net/url"
 	"os"
 	"slices"
@@ -42,8 +44,18 @@ func hostileSite(t *testing.T) (*site, map[string]int) {
 		Producers: []broker.Producer{{Client: hostileClient, Topic: hostileTopic}, {Client: "idle", Topic: "/empty", Inactive: true}},
 		Consumers: []broker.Consumer{
 			{Client: hostileClient, Topic: hostileTopic, SubKey: "hostile", MaxDepth: 10, MaxInFlight: 10, AckTimeout: time.Minute},
-			{Client: "idle", Topic: "/orders", SubKey: "idle", Inactive: true, MaxDepth: 1000, MaxInFlight: 10, AckTimeout: time.Minute}},
+			{Client: "idle", Topic: "/orders", SubKey: "idle", Inactive: true, MaxDepth: 1000, MaxInFlight: 10, AckTimeout: time.Minute},
+			{Client: "idle", Topic: "/orders", Name: "sent", Inactive: true, DeliveryMode: broker.DeliveryCallback, CallbackURL: hostileReceiver(t)}},
+		Webhooks: []broker.Webhook{{Name: "shop", Topic: hostileTopic, Client: hostileClient, Verify: broker.VerifyHMAC, Header: "X-Signature",
+			Secret: broker.TextsOf("a secret of the shop"), Prefix: `"><b>`}},
 	})
+	for _, c := range s.b.Consumers() {
+		if c.Name == "sent" {
+			if _, err := s.sender.Test(t.Context(), c.ID); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
 	if err := access.CreateAdministrator(t.Context(), s.b, hostileName, adaPassword); err != nil {
 		t.Fatal(err)
 	}
@@ -95,6 +107,11 @@ func hostileSite(t *testing.T) (*site, map[string]int) {
 		"/admin/consumers?new=1&topic=" + url.QueryEscape(hostileTopic): 200,
 		"/admin/consumers?topic=" + url.QueryEscape(hostileTopic):       200,
 		"/admin/consumers/999999":                                       404,
+		"/admin/webhooks":                                               200,
+		"/admin/webhooks?new=1":                                         200,
+		"/admin/webhooks/shop":                                          200,
+		"/admin/webhooks/shop/edit":                                     200,
+		"/admin/webhooks/shop/delete":                                   200,
 		"/admin/messages":                                               200,
 		"/admin/messages?topic=%2Forders":                               200,
 		"/admin/messages?topic=%2Forders&text=nowhere":                  200,
@@ -133,6 +150,16 @@ func hostileSite(t *testing.T) (*site, map[string]int) {
 		pages["/admin/messages?consumer="+base[len("/admin/consumers/"):]] = 200
 	}
 	return s, pages
+}
+
+// hostileReceiver is the URL of one that answers what is sent to it with a script.
+func hostileReceiver(t *testing.T) string {
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.WriteHeader(http.StatusBadGateway)
+		_, _ = io.WriteString(w, hostilePayload)
+	}))
+	t.Cleanup(server.Close)
+	return server.URL
 }
 
 // TestBrowserPages opens every page, with all that is folded, in the light and the dark scheme and as wide as a

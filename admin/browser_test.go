@@ -32,6 +32,7 @@ import (
 	"pipit/broker"
 	"pipit/db"
 	"pipit/httpapi"
+	"pipit/httpapi/callback"
 )
 
 // The tests of files browser_*_test.go drive the pages in a real Chromium without a window. There is
@@ -107,6 +108,8 @@ type site struct {
 	b   *broker.Broker
 	a   *admin.Admin
 	url string
+
+	sender *callback.Service
 }
 
 // The administrator of a site.
@@ -148,6 +151,17 @@ func newSite(t testing.TB, setUp bool, change ...func(*admin.Options)) *site {
 		Settings:  []gate.Setting{{Name: "http.listen", Value: `["` + listener.Addr().String() + `"]`}, {Name: "client.0.password", Value: "••••••"}},
 		Logger:    slog.New(slog.NewTextHandler(t.Output(), &slog.HandlerOptions{Level: slog.LevelError})),
 	}
+	sender, err := callback.New(b, callback.Options{Logger: quiet})
+	if err != nil {
+		listener.Close()
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := sender.Stop(); err != nil {
+			t.Error(err)
+		}
+	})
+	options.Callbacks = sender
 	for _, f := range change {
 		f(&options)
 	}
@@ -176,7 +190,7 @@ func newSite(t testing.TB, setUp bool, change ...func(*admin.Options)) *site {
 		}
 		serving.Wait()
 	})
-	return &site{t, b, a, address}
+	return &site{t, b, a, address, sender}
 }
 
 // in is the site for a part of the test.
@@ -536,6 +550,11 @@ func (t *tab) at(path string) {
 func (t *tab) text(selector string) string {
 	t.Helper()
 	return eval[string](t, `s => document.querySelector(s)?.innerText ?? "(nothing is `+"`${s}`"+`)"`, selector)
+}
+
+func (t *tab) shows(selector string) bool {
+	t.Helper()
+	return eval[bool](t, `s => document.querySelector(s).checkVisibility()`, selector)
 }
 
 func (t *tab) exists(selector string) bool {

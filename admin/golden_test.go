@@ -37,6 +37,9 @@ func TestGoldenPages(t *testing.T) {
 		w.publish(watchedTopic, 1, broker.WithID("invoice-17"), broker.WithProducer("CRM"))
 		w.define(broker.Definition{Webhooks: []broker.Webhook{{Name: "shop", Topic: watchedTopic, Client: "crm", Verify: broker.VerifyShopify,
 			Secret: broker.TextsOf("a long secret of it"), Algorithm: "sha256", Encoding: "hex", Headers: broker.TextsOf("X-Shopify-Topic", "X-Shopify-Shop-Domain")}}})
+		w.define(broker.Definition{Consumers: []broker.Consumer{{Client: "erp", Topic: watchedTopic, Name: "sent", New: true,
+			DeliveryMode: broker.DeliveryCallback, CallbackURL: "https://erp.example.com/hooks"}}})
+		sent := fmt.Sprint("/admin/consumers/", w.b.Consumers()[1].ID)
 		cookie := w.signedIn()
 		producer, consumer := fmt.Sprint("/admin/producers/", w.b.Producers()[0].ID), fmt.Sprint("/admin/consumers/", w.consumer.ID)
 		for name, path := range map[string]string{
@@ -47,7 +50,7 @@ func TestGoldenPages(t *testing.T) {
 			"producers": "/admin/producers", "producer": producer, "producer_new": "/admin/producers?new=1",
 			"producer_edit": producer + "/edit",
 			"consumers":     "/admin/consumers", "consumer": consumer, "consumer_new": "/admin/consumers?new=1",
-			"consumer_edit": consumer + "/edit", "consumer_delete": consumer + "/delete",
+			"consumer_edit": consumer + "/edit", "consumer_sent": sent, "consumer_delete": consumer + "/delete",
 			"webhooks": "/admin/webhooks", "webhook": "/admin/webhooks/shop", "webhook_new": "/admin/webhooks?new=1",
 			"webhook_edit": "/admin/webhooks/shop/edit", "webhook_delete": "/admin/webhooks/shop/delete",
 			"messages": "/admin/messages?topic=" + watchedTopic, "message": "/admin/messages/" + text.Segment(watchedTopic) + "/invoice-17",

@@ -127,7 +127,7 @@ func (n *Noun[T]) Edit(ctx context.Context, who gate.Actor, key, revision string
 			Documents: []broker.Document{n.o.trail.Entry(who, editAction(n.Kind, diff), n.Name(&v), diff.String())},
 		}
 		n.define(&c.Define, &v)
-		if _, err = n.o.b.Change(ctx, c); err == nil && diff.hasSecret() {
+		if _, err = n.o.b.Change(ctx, c); err == nil && n.Warnings != nil && diff.hasSecret() {
 			*n.Warnings(&v) = n.o.warnWeak(c.Define)
 		}
 		return err

@@ -29,14 +29,11 @@ func (cp consumerPages) pages() *pages[object.Consumer] {
 			{Label: "Oldest"},
 			{Key: "last_seen", Label: "Last seen", Down: true},
 		},
-		example: `{"client": "erp", "topic": "/customer/created"}`,
-		lead:    "A consumer is a client's own queue of what is published to a topic.",
-		wide:    true,
-		newFields: func(proposed url.Values) []field {
-			c := object.NewConsumer()
-			return cp.proposePair(settingFields(broker.ConsumerFields, &c.Consumer, true), proposed)
-		},
-		editFields: func(c *object.Consumer) []field { return settingFields(broker.ConsumerFields, &c.Consumer, false) },
+		example:    `{"client": "erp", "topic": "/customer/created"}`,
+		lead:       "A consumer is a client's own queue of what is published to a topic.",
+		wide:       true,
+		newFields:  cp.newConsumerFields,
+		editFields: func(c *object.Consumer) []field { return cp.consumerFields(&c.Consumer, false) },
 		exists:     cp.checkPair,
 		read:       func(f *form, c *object.Consumer) error { return readSettings(f, broker.ConsumerFields, &c.Consumer) },
 		created: func(_ *form, c *object.Consumer) (to, notice string) {
@@ -65,17 +62,22 @@ func consumerPath(id uint32) string { return "/admin/consumers/" + strconv.Forma
 
 type consumerPage struct {
 	object.Consumer
-	Back      link
-	Path      string
-	Settings  []setting
-	Revealed  string // sub_key, where it was asked for
-	MaxFlying int64  // MaxInFlight
-	Rotate    *form
-	Clear     *form
-	Done      *form // clear-in-flight
-	Release   *form
-	Commands  []command
-	Messages  string // URL
+	Back           link
+	Path           string
+	Settings       []setting
+	Revealed       string // sub_key, where it was asked for
+	RevealedSecret string // that its calls are signed with, likewise
+	MaxFlying      int64  // MaxInFlight
+	Rotate         *form
+	Clear          *form
+	Done           *form // clear-in-flight
+	Release        *form
+	TestCall       *form
+	Attempts       []attemptRow // of one that is sent its messages, the latest first
+	Buried         failures     // moved to its dead-letter topic
+	Dropped        failures     // that had none
+	Commands       []command
+	Messages       string // URL
 }
 
 // oneButton is a form of a button alone, which is folded away on its page.
@@ -85,7 +87,7 @@ func oneButton(name, action, submit, revision string) *form {
 	return f
 }
 
-func (cp consumerPages) consumerPage(r *http.Request, c *object.Consumer, reveal bool) consumerPage {
+func (cp consumerPages) consumerPage(r *http.Request, c *object.Consumer, reveal bool) (consumerPage, error) {
 	path := consumerPath(c.ID)
 	page := consumerPage{
 		Consumer:  *c,
@@ -93,19 +95,27 @@ func (cp consumerPages) consumerPage(r *http.Request, c *object.Consumer, reveal
 		Back:      link{"/admin/consumers", "Consumers"},
 		Path:      path,
 		Settings:  settings(broker.ConsumerFields, &c.Consumer),
+		Buried:    failuresOf(c.DeadLettered),
+		Dropped:   failuresOf(c.Dropped),
 		Rotate:    oneButton("rotate", path+"/rotate", "Make a new sub_key", c.Revision),
 		Clear:     confirm("clear", path+"/clear", "Clear the backlog", "Type the topic's name to confirm", c.Topic),
 		Done:      oneButton("clear-in-flight", path+"/clear-in-flight", "Clear what is in flight", ""),
 		Release:   oneButton("release", path+"/release", "Release it", ""),
+		TestCall:  oneButton("test-call", path+"/test-call", "Send a test call", ""),
 		Messages:  "/admin/messages?" + url.Values{"topic": {c.Topic}, "consumer": {strconv.FormatUint(uint64(c.ID), 10)}}.Encode(),
 	}
 	page.Rotate.Danger, page.Done.Danger = true, true
 	if reveal {
-		page.Revealed = c.SubKey
+		page.Revealed, page.RevealedSecret = c.SubKey, c.CallbackSecret
 	}
-	page.SubKey = "" // what a template does not have, it cannot show
-	page.Commands = cp.bases(r).receiveCommands(c.Client, c.Topic, page.Revealed)
-	return page
+	page.SubKey, page.CallbackSecret, page.CallbackHeaders = "", "", broker.Table{} // what a template does not have, it cannot show
+	if c.Callback == nil {
+		page.Settings = slices.DeleteFunc(page.Settings, func(s setting) bool { return callbackField(s.Name) })
+		page.Commands = cp.bases(r).receiveCommands(c.Client, c.Topic, page.Revealed)
+	}
+	var err error
+	page.Attempts, err = cp.attempts(c)
+	return page, err
 }
 
 func (cp consumerPages) renderConsumer(w http.ResponseWriter, r *http.Request, status int, page consumerPage) error {
@@ -117,7 +127,11 @@ func (cp consumerPages) pageConsumer(w http.ResponseWriter, r *http.Request, c *
 	if reveal {
 		cp.Objects.NoteReveal(r.Context(), c)
 	}
-	return cp.renderConsumer(w, r, http.StatusOK, cp.consumerPage(r, c, reveal))
+	page, err := cp.consumerPage(r, c, reveal)
+	if err != nil {
+		return err
+	}
+	return cp.renderConsumer(w, r, http.StatusOK, page)
 }
 
 // queueRoutes are the forms of a consumer's page.
@@ -128,6 +142,7 @@ func (cp consumerPages) queueRoutes() []gate.Route {
 		gate.Post(one+"/clear", cp.postClear, gate.Write),
 		gate.Post(one+"/clear-in-flight", cp.postClearInFlight, gate.Write),
 		gate.Post(one+"/release", cp.postRelease, gate.Write),
+		gate.Post(one+"/test-call", cp.postTestCall, gate.Write),
 	}
 }
 
@@ -142,7 +157,10 @@ func (cp consumerPages) onConsumer(w http.ResponseWriter, r *http.Request, p gat
 	if err != nil {
 		return err
 	}
-	page := cp.consumerPage(r, &c, false)
+	page, err := cp.consumerPage(r, &c, false)
+	if err != nil {
+		return err
+	}
 	f := pick(&page)
 	f.typed(v)
 	notice, err := do(&c, f)

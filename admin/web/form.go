@@ -40,8 +40,9 @@ type field struct {
 	Error                 string
 	Theirs                string // what somebody else has made of it meanwhile
 	Focus                 bool
-	Order                 bool // it says what to do, and is no value of what is edited
-	Secret                bool // no page holds its value; empty, it leaves what is there as it is
+	Order                 bool   // it says what to do, and is no value of what is edited
+	Secret                bool   // no page holds its value; empty, it leaves what is there as it is
+	Group                 string // it stands with those that follow or precede it and have the same, under this heading; empty: by itself
 }
 
 type option struct{ Value, Label string }
@@ -67,6 +68,24 @@ func (f *form) field(name string) *field {
 		}
 	}
 	return nil
+}
+
+// fieldGroup are fields that follow each other under one heading, or one without.
+type fieldGroup struct {
+	Heading string
+	Fields  []field
+}
+
+// Groups are the fields in the order of the form.
+func (f *form) Groups() (list []fieldGroup) {
+	for _, x := range f.Fields {
+		if n := len(list); n == 0 || list[n-1].Heading != x.Group {
+			list = append(list, fieldGroup{Heading: x.Group})
+		}
+		g := &list[len(list)-1]
+		g.Fields = append(g.Fields, x)
+	}
+	return list
 }
 
 // drop removes a field.

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"html/template"
 	"reflect"
+	"strings"
 	"time"
 
 	"pipit/admin/text"
@@ -26,6 +27,7 @@ var functions = template.FuncMap{
 	"pct":       text.Percent,
 	"short":     clip.To,
 	"dict":      dict,
+	"slug":      func(s string) string { return strings.ReplaceAll(strings.ToLower(s), " ", "-") },
 }
 
 // moment is a time.Time or a Time.

@@ -18,19 +18,21 @@ import (
 	"pipit/admin/monitor"
 	"pipit/admin/object"
 	"pipit/broker"
+	"pipit/httpapi/callback"
 )
 
 // Site is the web pages: what they need. It holds no state of its own.
 type Site struct {
-	Broker   *broker.Broker
-	Objects  *object.Objects
-	Users    *access.Users
-	Trail    *audit.Log
-	Monitor  *monitor.Monitor
-	Reach    *gate.Reach
-	Version  string
-	Started  time.Time
-	Settings func() []gate.Setting // the configuration in force
+	Broker    *broker.Broker
+	Objects   *object.Objects
+	Users     *access.Users
+	Trail     *audit.Log
+	Monitor   *monitor.Monitor
+	Reach     *gate.Reach
+	Callbacks *callback.Service // who sends messages; nil: nobody does in this process
+	Version   string
+	Started   time.Time
+	Settings  func() []gate.Setting // the configuration in force
 }
 
 // Routes are the routes of the web pages.

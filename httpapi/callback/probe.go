@@ -20,6 +20,10 @@ func (s *Service) Test(ctx context.Context, id uint32) (Attempt, error) {
 		return Attempt{}, &broker.Error{Code: broker.NotFound, Message: "No such consumer"}
 	}
 	a := s.agent(id)
+	if a == nil && s.idle.Err() == nil {
+		s.follow() // it may have been made a moment ago
+		a = s.agent(id)
+	}
 	if a == nil || info.DeliveryMode != broker.DeliveryCallback {
 		return Attempt{}, broker.Invalidf("consumer %d: its delivery_mode is %s, and a test call is for %s alone", id, info.DeliveryMode, broker.DeliveryCallback)
 	}
