@@ -42,6 +42,9 @@ type topic struct {
 	ackTimeout  time.Duration
 
 	probed bool // producerName may publish to probeTopic, too
+
+	callback string // what consumerName's consumer says of how it is sent its messages; empty: it receives them
+	idleURL  string // where messages are sent to the idle ones; empty: they are not
 }
 
 // build makes the server's binary from the sources, with profiling of profile.go when asked.
@@ -250,6 +253,7 @@ func configuration(addr, file string, t topic) ([]byte, error) {
 	if t.ackTimeout > 0 {
 		fmt.Fprintf(&w, "ack_timeout = %s\n", quote(t.ackTimeout.String()))
 	}
+	fmt.Fprint(&w, t.callback)
 	if t.probed {
 		fmt.Fprintf(&w, "\n[[topic]]\nname = %s\n\n[[producer]]\nclient = %s\ntopic = %s\n", quote(probeTopic), quote(producerName), quote(probeTopic))
 	}
@@ -263,6 +267,9 @@ func configuration(addr, file string, t topic) ([]byte, error) {
 		name := fmt.Sprintf("idle-%d", i)
 		client(name, "password_hash", hash)
 		consumer(name, name)
+		if t.idleURL != "" {
+			fmt.Fprintf(&w, "delivery_mode = \"callback-url\"\ncallback_url = %s\n", quote(t.idleURL))
+		}
 	}
 	return w.Bytes(), nil
 }
