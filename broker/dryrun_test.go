@@ -70,7 +70,7 @@ func told(c *broker.Changed) string {
 			*key = ""
 		}
 	}
-	return fmt.Sprintf("%+v %+v %+v %+v %v", c.Clients, c.Topics, c.Producers, consumers, deleted)
+	return fmt.Sprintf("%+v %+v %+v %+v %+v %v", c.Clients, c.Topics, c.Producers, consumers, c.Webhooks, deleted)
 }
 
 // samePasswords checks the outcomes of clients that were given a password, and takes them out: a dry run takes
@@ -112,6 +112,11 @@ func wantDone(t *testing.T, r *rig, did *broker.Changed) {
 			t.Fatalf("no %+v in %+v", o, have.Producers)
 		}
 	}
+	for _, o := range did.Webhooks {
+		if !slices.Contains(have.Webhooks, o.After) {
+			t.Fatalf("no %+v in %+v", o, have.Webhooks)
+		}
+	}
 	for _, c := range slices.Clone(did.Made) {
 		if !slices.ContainsFunc(have.Consumers, func(h broker.Consumer) bool {
 			return h.SubKey == c.SubKey && h.Client == c.Client && h.Topic == c.Topic
@@ -140,6 +145,8 @@ func wantDone(t *testing.T, r *rig, did *broker.Changed) {
 			_, there = r.Producer(ref.ID)
 		case broker.KindConsumer:
 			_, there = r.Consumer(ref.ID)
+		case broker.KindWebhook:
+			_, there = r.Webhook(ref.Name)
 		}
 		if there {
 			t.Fatalf("%v is still there", ref)
@@ -186,6 +193,18 @@ func (g *changeMaker) change(r *rig) broker.Change {
 			q.MaxDepth = broker.Off
 		}
 		c.Define.Consumers = append(c.Define.Consumers, q)
+	}
+	for range g.IntN(5) / 3 {
+		w := broker.Webhook{Name: g.pick("w0", "w1", "w2"), Client: g.username(), Topic: g.topicName(), Verify: g.pick(broker.VerifyToken, broker.VerifyNone), Inactive: g.one(2)}
+		if w.Verify == broker.VerifyNone {
+			w.AllowFrom = broker.TextsOf("192.0.2.0/24")
+		} else if !g.one(4) { // else it keeps that which there is, or is refused
+			w.Secret = broker.TextsOf(g.pick("s0", "s1"))
+		}
+		c.Define.Webhooks = append(c.Define.Webhooks, w)
+	}
+	if all := r.Webhooks(); len(all) > 0 && g.one(16) {
+		c.Delete = append(c.Delete, webhookRef(all[g.IntN(len(all))].Name))
 	}
 	if g.one(4) {
 		c.Delete = append(c.Delete, []broker.Ref{

@@ -1,11 +1,13 @@
 package httpapi_test
 
 import (
+	"bufio"
 	"crypto/hmac"
 	"crypto/sha256"
 	"encoding/base64"
 	"encoding/hex"
 	"fmt"
+	"net"
 	"net/netip"
 	"reflect"
 	"strings"
@@ -202,4 +204,28 @@ func TestHookLimits(t *testing.T) {
 	r.want(200, `{"status": "ZATO_OK", "msg_id": "msg_1"}`, "POST", "/hook/std", "", "x", call...)
 	r.wantCounts("w", broker.HookCounts{Full: 1, Other: 1})
 	r.wantCounts("std", broker.HookCounts{Accepted: 1, Duplicates: 1})
+}
+
+// TestHookRoom: who announces a large body and sends it slowly leaves room for others, and has no more of it for himself.
+func TestHookRoom(t *testing.T) {
+	r := newServer(t, func(s *setup) {
+		s.broker.MaxPayload, s.api.MaxPayload = 40<<20, 40<<20
+		s.api.Proxies = forwarded.Proxies{netip.MustParsePrefix("127.0.0.1/32")}
+	})
+	r.hooks(broker.Webhook{Name: "w", Verify: broker.VerifyToken})
+	slow, err := net.Dial("tcp", r.addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer slow.Close()
+	fmt.Fprintf(slow, "POST /hook/w HTTP/1.1\r\nHost: x\r\nX-Forwarded-For: 192.0.2.1\r\nContent-Length: %d\r\nExpect: 100-continue\r\n\r\n", 40<<20)
+	if line, err := bufio.NewReader(slow).ReadString('\n'); err != nil || !strings.HasPrefix(line, "HTTP/1.1 100 ") {
+		t.Fatalf("%q, %v", line, err)
+	}
+	token := []string{"Authorization", "Bearer " + hookSecret}
+	r.refuse(503, "Overloaded, try again", "POST", "/hook/w", "", "x", append(token, "X-Forwarded-For", "192.0.2.1")...)
+	if a := r.do("POST", "/hook/w", "", "x", append(token, "X-Forwarded-For", "192.0.2.2")...); a.status != 200 {
+		t.Errorf("another address: %d %s", a.status, a.body)
+	}
+	r.publish(created, "a client")
 }

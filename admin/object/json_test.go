@@ -50,8 +50,8 @@ func BenchmarkList(b *testing.B) {
 // has it. Which names are written, the document of the API says, to which every answer of the tests is held.
 func TestObjectJSON(t *testing.T) {
 	at := gate.TimeOf(time.Date(2026, 1, 31, 12, 0, 0, 120_000, time.UTC))
-	c, top, p, q := NewClient(), NewTopic(), NewProducer(), NewConsumer()
-	for _, v := range []any{&c, &top, &p, &q} {
+	c, top, p, q, w := NewClient(), NewTopic(), NewProducer(), NewConsumer(), NewWebhook()
+	for _, v := range []any{&c, &top, &p, &q, &w} {
 		fill(reflect.ValueOf(v).Elem(), at)
 	}
 	c.Password, q.Start, q.New = "", "", false // what only a creation says
@@ -59,6 +59,7 @@ func TestObjectJSON(t *testing.T) {
 	testJSON(t, top)
 	testJSON(t, p)
 	testJSON(t, q)
+	testJSON(t, w)
 	testJSON(t, Producer{})
 }
 
