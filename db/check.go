@@ -110,14 +110,20 @@ func checkObjects(img *store.Image, found *findings) {
 			found.add("consumer %s is under a sub_key that is not its own", c)
 		}
 	}
+	for n, q := range queuesOf(img) {
+		if !strings.HasPrefix(ids[q.Consumer], "consumer ") || !strings.HasPrefix(ids[q.Topic], "topic ") {
+			found.add("queue %d: there is no consumer %d or no topic %d", n, q.Consumer, q.Topic)
+		}
+		id(n, fmt.Sprint("queue ", n))
+	}
 	for i := range img.Cursors {
 		if c := &img.Cursors[i]; ids[c.Consumer] == "" {
-			found.add("cursor: there is no consumer %d", c.Consumer)
+			found.add("cursor: there is no consumer or queue %d", c.Consumer)
 		}
 	}
 	for i := range img.Attempts {
 		if a := &img.Attempts[i]; ids[a.Consumer] == "" {
-			found.add("attempt: there is no consumer %d", a.Consumer)
+			found.add("attempt: there is no consumer or queue %d", a.Consumer)
 		}
 	}
 	for i := range img.Seen {
@@ -197,6 +203,10 @@ func newQueues(img *store.Image) queues {
 	for id, c := range consumers(img) {
 		q.of[c.topic] = append(q.of[c.topic], id)
 		q.name[id] = c.String()
+	}
+	for id, of := range queuesOf(img) {
+		q.of[of.Topic] = append(q.of[of.Topic], id)
+		q.name[id] = fmt.Sprintf("%s (queue %d)", q.name[of.Consumer], id)
 	}
 	for i := range img.Cursors {
 		c := &img.Cursors[i]

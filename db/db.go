@@ -7,10 +7,11 @@
 //	topic      | the objects, as JSON
 //	producer   |
 //	consumer   |
+//	queue      |
 //	webhook   /
 //	lane      of each lane (a topic's priority) the tail, and which positions are gone
 //	log       the messages, by lane and position
-//	cursor    of each consumer and lane, which positions it is done with
+//	cursor    of each queue and lane, which positions it is done with
 //	attempt   how often a message was delivered, where that is worth keeping
 //	seen      when a producer or consumer was last here
 //	expiry    ranges of positions of a lane, by the second in which they expire
@@ -105,6 +106,7 @@ var (
 	bucketTopic    = []byte("topic")
 	bucketProducer = []byte("producer")
 	bucketConsumer = []byte("consumer")
+	bucketQueue    = []byte("queue")
 	bucketWebhook  = []byte("webhook")
 	bucketLane     = []byte("lane")
 	bucketLog      = []byte("log")
@@ -120,12 +122,12 @@ var (
 	bucketDocument = []byte("document")
 
 	buckets = [][]byte{
-		bucketMeta, bucketClient, bucketTopic, bucketProducer, bucketConsumer, bucketWebhook, bucketLane, bucketLog,
+		bucketMeta, bucketClient, bucketTopic, bucketProducer, bucketConsumer, bucketQueue, bucketWebhook, bucketLane, bucketLog,
 		bucketCursor, bucketAttempt, bucketSeen, bucketExpiry, bucketDelayed, bucketPayload, bucketWaiting, bucketID, bucketIDKeep, bucketDocument,
 	}
 
 	// bucketSince has the first format whose files always have a bucket, where that is not the first.
-	bucketSince = map[string]uint32{string(bucketPayload): 2, string(bucketDocument): 3, string(bucketWebhook): 3}
+	bucketSince = map[string]uint32{string(bucketPayload): 2, string(bucketDocument): 3, string(bucketQueue): 3, string(bucketWebhook): 3}
 
 	keyMagic    = []byte("magic")
 	keyFormat   = []byte("format")

@@ -13,8 +13,8 @@ import (
 //
 //	lane      topic 4 | priority 1
 //	log       topic 4 | priority 1 | pos 8
-//	cursor    consumer 4 | priority 1
-//	attempt   consumer 4 | priority 1 | pos 8
+//	cursor    queue 4 | priority 1
+//	attempt   queue 4 | priority 1 | pos 8
 //	seen      kind 1 | object 4
 //	expiry    second 8 | topic 4 | priority 1 | first 8               value: last 8
 //	delayed   due 8 | n 8 | topic 4 | priority 1                      value: record
@@ -24,7 +24,7 @@ import (
 //	idkeep    keep-until 8 | topic 4 | ID | 0 | pos 8 | priority 1 | [n 8]   value: nothing
 //	document  kind | 0 | key                                          value: as it was given
 //
-// n numbers the delayed messages. In id and idkeep it is there while the message is delayed;
+// The number of a consumer of one topic is that of its queue. n numbers the delayed messages. In id and idkeep it is there while the message is delayed;
 // pos is 0 then. An ID and a kind have no byte 0.
 const (
 	laneSize    = 5

@@ -23,6 +23,7 @@ var objectBuckets = []struct {
 	{store.Topic, bucketTopic},
 	{store.Producer, bucketProducer},
 	{store.Consumer, bucketConsumer},
+	{store.Queue, bucketQueue},
 	{store.Webhook, bucketWebhook},
 }
 
@@ -131,16 +132,19 @@ func (c *commit) forgetObject(o *store.Object) error {
 	case store.Producer:
 		return c.bucket(&c.seen, bucketSeen).Delete(appendSeen(nil, store.SeenProducer, o.ID))
 	case store.Consumer:
-		return c.forgetConsumer(o.ID)
+		c.move(o.ID, "")
+		if err := c.bucket(&c.seen, bucketSeen).Delete(appendSeen(nil, store.SeenConsumer, o.ID)); err != nil {
+			return err
+		}
+		return c.forgetQueue(o.ID)
+	case store.Queue:
+		return c.forgetQueue(o.ID)
 	}
 	return nil
 }
 
-func (c *commit) forgetConsumer(id uint32) error {
-	c.move(id, "")
-	if err := c.bucket(&c.seen, bucketSeen).Delete(appendSeen(nil, store.SeenConsumer, id)); err != nil {
-		return err
-	}
+// forgetQueue deletes what is kept of a queue, that of a consumer of one topic or another.
+func (c *commit) forgetQueue(id uint32) error {
 	prefix := binary.BigEndian.AppendUint32(nil, id)
 	if err := deleteAll(c.bucket(&c.cursor, bucketCursor), prefix); err != nil {
 		return err
@@ -195,6 +199,22 @@ func loadObjects(tx *bbolt.Tx, img *store.Image) error {
 		}
 	}
 	return nil
+}
+
+// queue is one of several of a consumer.
+type queue struct{ Consumer, Topic uint32 }
+
+// queuesOf returns the queues of consumers of several topics, by number.
+func queuesOf(img *store.Image) map[uint32]queue {
+	queues := map[uint32]queue{}
+	for i := range img.Objects {
+		if o := &img.Objects[i]; o.Kind == store.Queue {
+			var q queue
+			_ = json.Unmarshal(o.Value, &q) // as far as it is one: see checkObjects
+			queues[o.ID] = q
+		}
+	}
+	return queues
 }
 
 // consumer is what is looked at of one where the file is checked or brought to a newer format.

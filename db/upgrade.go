@@ -13,7 +13,7 @@ import (
 //
 //	1
 //	2    lane and cursor count by themselves: see format1.go; the bucket payload
-//	3    records of version 2, which a program of format 2 would take for damage; the bucket webhook
+//	3    records of version 2, which a program of format 2 would take for damage; the buckets queue and webhook
 
 // upgrade brings the file to the present format, in one transaction, whose size is that of what the file says of
 // lanes and queues: no message is touched. Where it is cut short, the file is of its old format.

@@ -1,6 +1,6 @@
 package store
 
-// Object is a client, topic, producer, consumer or webhook as it is kept.
+// Object is a client, topic, producer, consumer, queue or webhook as it is kept.
 type Object struct {
 	Kind   ObjectKind
 	Key    string // no other object of its Kind has it; that of an object with an ID may change
@@ -17,6 +17,7 @@ const (
 	Topic    ObjectKind = "topic"    // the name
 	Producer ObjectKind = "producer" // the client's username, a byte 0, the topic's name
 	Consumer ObjectKind = "consumer" // the sub_key
+	Queue    ObjectKind = "queue"    // one of several of a consumer: the numbers of the consumer and of the topic
 	Webhook  ObjectKind = "webhook"  // the name
 )
 

@@ -132,7 +132,7 @@ type LaneState struct {
 // from most consumers, Skipped counts it instead and Finished of the others is one less. So a removal
 // changes no more consumers than it has to.
 type CursorState struct {
-	Consumer uint32
+	Consumer uint32 // the number of its queue of the topic, its own where it has one topic
 	Priority uint8
 	Cursor   Cursor
 	Finished uint64
@@ -140,7 +140,7 @@ type CursorState struct {
 
 // Attempt is how often a message was delivered to a consumer; 0 forgets it.
 type Attempt struct {
-	Consumer uint32
+	Consumer uint32 // see CursorState
 	Priority uint8
 	Pos      uint64
 	Count    uint32
