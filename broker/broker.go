@@ -96,6 +96,8 @@ type Broker struct {
 	topicIDs  map[uint32]*topic
 	producers map[uint32]*producer
 	consumers map[uint32]*consumer
+	patterns  map[string]*pattern // that producers or consumers have
+	grants    map[string]*grants  // of the clients that are producers of patterns, by username
 	bySubKey  map[string]*consumer
 	callbacks map[uint32]*consumer // of consumers, those that are sent their messages
 	webhooks
@@ -166,6 +168,8 @@ func newBroker(store store.Store, opts Options) *Broker {
 		topicIDs:  map[uint32]*topic{},
 		producers: map[uint32]*producer{},
 		consumers: map[uint32]*consumer{},
+		patterns:  map[string]*pattern{},
+		grants:    map[string]*grants{},
 		bySubKey:  map[string]*consumer{},
 		callbacks: map[uint32]*consumer{},
 		orphans:   map[uint32]*topic{},
@@ -264,7 +268,9 @@ func (b *Broker) load(image *store.Image) error {
 		case store.SeenProducer:
 			if p := b.producers[s.ID]; p != nil {
 				p.seen.load(s.At)
-				p.topic.lastPublish.Store(max(p.topic.lastPublish.Load(), s.At.UnixMicro()))
+				if p.topic != nil {
+					p.topic.lastPublish.Store(max(p.topic.lastPublish.Load(), s.At.UnixMicro()))
+				}
 			}
 		case store.SeenConsumer:
 			if c := b.consumers[s.ID]; c != nil {
@@ -276,6 +282,7 @@ func (b *Broker) load(image *store.Image) error {
 	}
 	b.sweeper.setNextDue(image.NextDue)
 	b.warnCosts()
+	warnStars(b)
 	return nil
 }
 
@@ -320,6 +327,20 @@ func (b *Broker) warnCosts() {
 	if len(names) > 0 {
 		b.log.Warn("clients have password hashes of a cost that is not allowed any more: set their passwords again",
 			"clients", len(names), "first", slices.Min(names), "allowed", fmt.Sprintf("%d to %d", login.MinCost, login.MaxCost))
+	}
+}
+
+// warnStars tells of topics whose names would be patterns, were they new.
+func warnStars(b *Broker) {
+	var names []string
+	for name := range b.topics {
+		if isPattern(name) && literal(b, name) != nil {
+			names = append(names, name)
+		}
+	}
+	if slices.Sort(names); len(names) > 0 {
+		b.log.Warn("topics have a * in their names, which is taken as it is: for them there are no patterns of the same name",
+			"topics", len(names), "names", names[:min(len(names), 10)])
 	}
 }
 

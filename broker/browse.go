@@ -2,7 +2,9 @@ package broker
 
 import (
 	"bytes"
+	"cmp"
 	"context"
+	"slices"
 	"sort"
 	"time"
 
@@ -43,7 +45,7 @@ const (
 // BrowseOptions say what to look at. Nothing is consumed, nothing counts as delivered.
 type BrowseOptions struct {
 	Topic    string // name; required where Consumer is 0
-	Consumer uint32 // only what this consumer is not done with, with its states
+	Consumer uint32 // only what this consumer is not done with, with its states; where it is of a pattern and no Topic is given, one topic after another
 	State    State  // empty: waiting, in flight and deferred; StateDelayed: what waits for its delay
 	Priority int    // 0: all
 	Since    time.Time
@@ -97,30 +99,47 @@ func (b *Broker) Browse(ctx context.Context, o BrowseOptions) (Page, error) {
 	if err := x.prepare(); err != nil {
 		return Page{}, err
 	}
+	if x.topic == nil {
+		return Page{}, nil // a pattern that no topic matches
+	}
 	fill := x.lanes
 	if o.State == StateDelayed {
 		fill = x.delayed
 	}
-	if err := fill(ctx); err != nil {
-		return Page{}, err
+	for {
+		if err := fill(ctx); err != nil {
+			return Page{}, err
+		}
+		if x.page.Next != "" || len(x.rest) == 0 {
+			return x.page, nil
+		}
+		x.enter(x.rest[0])
+		x.rest, x.slots = x.rest[1:], nil
 	}
-	return x.page, nil
+}
+
+// enter begins with what one queue has.
+func (x *browsing) enter(q *queue) {
+	x.q, x.topic = q, q.topic
+	x.first()
 }
 
 // browsing is one Browse.
 type browsing struct {
-	b     *Broker
-	o     BrowseOptions
-	now   time.Time
-	text  []byte
-	topic *topic
-	q     *queue // nil: the topic as a whole
-	from  browseCursor
-	slots []slot                  // what was delivered and is in the state that is asked for, in order
-	next  [MaxPriority + 1]uint64 // with StateWaiting: what was not delivered begins there
-	page  Page
-	bytes int // of the page's payloads
-	read  int // bytes of payload looked at
+	b       *Broker
+	o       BrowseOptions
+	now     time.Time
+	text    []byte
+	topic   *topic
+	q       *queue   // nil: the topic as a whole
+	rest    []*queue // of the consumer, of topics that are looked at later
+	several bool     // topics of the consumer are looked at, one after another
+	from    browseCursor
+	slots   []slot                  // what was delivered and is in the state that is asked for, in order
+	next    [MaxPriority + 1]uint64 // with StateWaiting: what was not delivered begins there
+	page    Page
+	bytes   int // of the page's payloads
+	read    int // bytes of payload looked at
 
 	// Of a step.
 	found   []found
@@ -168,27 +187,69 @@ func (x *browsing) prepare() error {
 		if c == nil {
 			return noConsumer(o.Consumer)
 		}
-		if x.q = c.list()[0]; o.Topic != "" && x.q.topic.def.Load().Name != o.Topic {
+		if !x.queues(c) {
 			return noConsumer(o.Consumer)
 		}
-		x.topic = x.q.topic
 	} else if x.topic = x.b.topic(o.Topic); x.topic == nil {
 		return noTopic(o.Topic)
 	}
 	return x.resume()
 }
 
+// queues chooses those of a consumer's queues that are looked at. It tells whether there are any.
+func (x *browsing) queues(c *consumer) bool {
+	list := c.list()
+	switch {
+	case c.merge == nil:
+		if x.o.Topic != "" && x.o.Topic != list[0].topic.def.Load().Name {
+			return false
+		}
+	case x.o.Topic != "":
+		t := x.b.topic(x.o.Topic)
+		if t == nil {
+			return false
+		}
+		q := c.queueOf(t.id)
+		if q == nil {
+			return false
+		}
+		list = []*queue{q}
+	default:
+		x.several = true
+		list = slices.SortedFunc(slices.Values(list), func(a, b *queue) int { return cmp.Compare(a.topic.id, b.topic.id) })
+		if from, ok := parseBrowseCursor(x.o.Cursor); ok { // of what is gone meanwhile, the next one
+			list = list[sort.Search(len(list), func(i int) bool { return list[i].topic.id >= from.topic }):]
+		}
+	}
+	if len(list) == 0 {
+		return true
+	}
+	x.q, x.topic, x.rest = list[0], list[0].topic, list[1:]
+	return true
+}
+
+// first begins with the first message.
+func (x *browsing) first() {
+	x.from = browseCursor{delayed: x.o.State == StateDelayed, topic: x.topic.id, priority: MaxPriority}
+	if x.o.Priority != 0 {
+		x.from.priority = uint8(x.o.Priority) // #nosec G115 -- a priority is 1 to 9
+	}
+}
+
 // resume begins where the page before has ended.
 func (x *browsing) resume() error {
 	o := &x.o
-	x.from = browseCursor{delayed: o.State == StateDelayed, topic: x.topic.id, priority: MaxPriority}
-	if o.Priority != 0 {
-		x.from.priority = uint8(o.Priority) // #nosec G115 -- a priority is 1 to 9
+	if x.topic == nil {
+		return nil
 	}
+	x.first()
 	if o.Cursor == "" {
 		return nil
 	}
 	c, ok := parseBrowseCursor(o.Cursor)
+	if ok && x.several && c.topic < x.topic.id {
+		return nil // the topic is gone
+	}
 	if !ok || c.delayed != x.from.delayed || c.topic != x.topic.id ||
 		!c.delayed && o.Priority != 0 && int(c.priority) != o.Priority {
 		return Invalidf("cursor %q: not one of these pages", clip.Input(o.Cursor)).of("cursor")

@@ -243,15 +243,18 @@ func (cs Callbacks) Subscription(id uint32) (Subscription, error) {
 	if c == nil {
 		return Subscription{}, denied("consumer %d is not sent its messages", id)
 	}
-	q := c.list()[0]
-	def, topic := c.def.Load(), q.topic.def.Load()
+	def := c.def.Load()
+	var q *queue // of a pattern: all
+	if c.merge == nil {
+		q = c.list()[0]
+	}
 	switch client := b.clients[def.Client]; {
 	case client == nil || client.Inactive:
 		return Subscription{}, denied("client %q is not active", def.Client)
-	case topic.Inactive:
-		return Subscription{}, denied("topic %q is not active", topic.Name)
+	case q != nil && q.topic.def.Load().Inactive:
+		return Subscription{}, denied("topic %q is not active", def.Topic)
 	case def.Inactive:
-		return Subscription{}, denied("consumer %q of topic %q is not active", def.Client, topic.Name)
+		return Subscription{}, denied("consumer %q of topic %q is not active", def.Client, def.Topic)
 	}
 	return Subscription{b: b, c: c, q: q, key: def.SubKey, changes: c.changes.Load(), callback: true}, nil
 }
@@ -270,10 +273,8 @@ func (cs Callbacks) Report(id uint32, s CallbackState) {
 func (s *Subscription) Await(ctx context.Context) error {
 	c := s.c
 	w := &waiter{wake: make(chan struct{}, 1)}
-	c.waiting.Add(1)
-	s.q.topic.waiting.Add(1)
-	defer c.waiting.Add(-1)
-	defer s.q.topic.waiting.Add(-1)
+	s.waiting(1)
+	defer s.waiting(-1)
 	for {
 		next, ready, err := s.ready(w)
 		if err == errChanged {
@@ -316,7 +317,11 @@ func (s *Subscription) ready(w *waiter) (next time.Duration, ready bool, err err
 	}
 	c.expireAll(now)
 	for p := MinPriority; p <= MaxPriority; p++ {
-		if q := s.q; len(q.ready[p]) > 0 || q.done[p].Next(q.next[p]) <= q.topic.lanes[p].tail.Load() {
+		if c.merge != nil {
+			if len(c.merge.heads[p].list) > 0 {
+				return 0, true, nil
+			}
+		} else if q := s.q; len(q.ready[p]) > 0 || q.done[p].Next(q.next[p]) <= q.topic.lanes[p].tail.Load() {
 			return 0, true, nil
 		}
 	}

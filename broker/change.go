@@ -187,25 +187,20 @@ func (o *changeOp) plan(d *draft) error {
 	d.batch.Delete = o.x.drop.objects(o.b)
 	d.batch.Put = append(d.batch.Put, o.docs...)
 	o.begin = o.begin[:0]
-	first := map[string]bool{}
-	for _, c := range out.consumers {
-		fromOldest, isNew := o.x.created[c.ID]
-		t := o.b.topics[c.Topic]
-		if !isNew || t == nil {
-			continue
-		}
-		oldest := fromOldest
-		if len(o.left(t)) == 0 && !first[c.Topic] {
-			first[c.Topic], oldest = true, true
+	first := map[*topic]bool{}
+	for _, q := range o.newQueues() {
+		t, oldest := q.t, q.oldest
+		if len(o.left(t)) == 0 && !first[t] {
+			first[t], oldest = true, true
 		}
 		for prio := range t.lanes {
 			l := &t.lanes[prio]
 			switch {
 			case l.next == 0:
 			case oldest: // what is removed is finished
-				o.begin = append(o.begin, store.CursorState{Consumer: c.ID, Priority: uint8(prio), Cursor: store.Cursor{Floor: 1}, Finished: l.removed - l.nextSkipped})
+				o.begin = append(o.begin, store.CursorState{Consumer: q.id, Priority: uint8(prio), Cursor: store.Cursor{Floor: 1}, Finished: l.removed - l.nextSkipped})
 			default:
-				o.begin = append(o.begin, store.CursorState{Consumer: c.ID, Priority: uint8(prio), Cursor: store.Cursor{Floor: l.next + 1}, Finished: l.next - l.nextSkipped})
+				o.begin = append(o.begin, store.CursorState{Consumer: q.id, Priority: uint8(prio), Cursor: store.Cursor{Floor: l.next + 1}, Finished: l.next - l.nextSkipped})
 			}
 		}
 	}
@@ -213,26 +208,41 @@ func (o *changeOp) plan(d *draft) error {
 	return nil
 }
 
+// queueToBe is a new queue of a topic that exists.
+type queueToBe struct {
+	id     uint32
+	t      *topic
+	oldest bool // it begins at the oldest message by its consumer's own wish
+}
+
+// newQueues returns those of new consumers: a new topic has nothing yet.
+func (o *changeOp) newQueues() (list []queueToBe) {
+	for _, c := range o.x.out.consumers {
+		fromOldest, isNew := o.x.created[c.ID]
+		if t := literal(o.b, c.Topic); isNew && t != nil {
+			list = append(list, queueToBe{c.ID, t, fromOldest})
+		}
+	}
+	for _, q := range o.x.out.queues {
+		if t := o.b.topicIDs[q.Topic]; t != nil {
+			list = append(list, queueToBe{q.ID, t, o.x.created[q.Consumer]})
+		}
+	}
+	return list
+}
+
 // left returns the queues of a topic that are not deleted.
 func (o *changeOp) left(t *topic) []*queue {
-	if len(o.x.drop.consumers) == 0 {
+	if len(o.x.drop.queues) == 0 {
 		return t.list()
 	}
 	var left []*queue
 	for _, q := range t.list() {
-		if o.x.drop.consumers[q.of.id] == nil {
+		if !o.x.drop.queues[q] {
 			left = append(left, q)
 		}
 	}
 	return left
-}
-
-// dropped returns the queues that are deleted.
-func (o *changeOp) dropped() (queues []*queue) {
-	for _, c := range o.x.drop.consumers {
-		queues = append(queues, c.list()...)
-	}
-	return queues
 }
 
 // lastConsumers removes, from the topics that keep no consumer, what all of them are done with out
@@ -240,7 +250,7 @@ func (o *changeOp) dropped() (queues []*queue) {
 // removes only so much.
 func (o *changeOp) lastConsumers(d *draft) bool {
 	done := map[*topic]bool{}
-	for _, q := range o.dropped() {
+	for q := range o.x.drop.queues {
 		t := q.topic
 		if done[t] || o.x.drop.topics[t.def.Load().Name] {
 			continue
@@ -309,7 +319,12 @@ func (o *changeOp) forget() {
 		p.deleted.Store(true)
 		p.seen.over.Store(true)
 		delete(b.producers, id)
-		delete(p.topic.producers, p.def.Load().Client)
+		def := p.def.Load()
+		delete(producersOf(b, def.Topic), def.Client)
+		if p.topic == nil {
+			revoke(b, p, def.Client)
+			leavePattern(b, def.Topic)
+		}
 	}
 	topics := map[*topic]bool{}
 	for id, c := range d.consumers {
@@ -317,14 +332,32 @@ func (o *changeOp) forget() {
 		c.seen.over.Store(true)
 		delete(b.consumers, id)
 		delete(b.callbacks, id)
-		delete(b.bySubKey, c.def.Load().SubKey)
+		def := c.def.Load()
+		delete(b.bySubKey, def.SubKey)
+		if p := b.patterns[def.Topic]; p != nil && c.merge != nil {
+			p.consumers = slices.DeleteFunc(slices.Clone(p.consumers), func(o *consumer) bool { return o == c })
+			leavePattern(b, def.Topic)
+		}
 	}
-	for _, q := range o.dropped() {
+	left := map[*consumer]map[*queue]bool{} // consumers of patterns that stay
+	for q := range d.queues {
 		topics[q.topic] = true
+		q.of.mu.Lock()
+		q.gone.Store(true)
+		q.of.mu.Unlock()
+		if !q.of.deleted.Load() {
+			if left[q.of] == nil {
+				left[q.of] = map[*queue]bool{}
+			}
+			left[q.of][q] = true
+		}
+	}
+	for c, gone := range left {
+		c.removeQueues(gone)
+		c.room, c.freed = 0, true
 	}
 	for t := range topics {
-		list := slices.DeleteFunc(slices.Clone(t.list()), func(q *queue) bool { return d.consumers[q.of.id] != nil })
-		t.queues.Store(&list)
+		t.setList(slices.DeleteFunc(slices.Clone(t.list()), func(q *queue) bool { return d.queues[q] }))
 		t.room = 0
 		for prio := range t.lanes {
 			// What only the deleted ones still needed is for the sweeper.
@@ -341,6 +374,9 @@ func (o *changeOp) forget() {
 		t.deleted.Store(true)
 		delete(b.topics, name)
 		delete(b.topicIDs, t.id)
+		for _, g := range b.grants {
+			g.found.Delete(t)
+		}
 		b.orphans[t.id] = t
 		b.past.add(t.counters.read())
 	}
@@ -351,6 +387,11 @@ func (o *changeOp) wake() {
 	d := &o.x.out
 	for _, c := range o.x.drop.consumers {
 		c.end()
+	}
+	for q := range o.x.drop.queues {
+		if q.merged != nil {
+			q.of.end()
+		}
 	}
 	for _, r := range d.consumers {
 		o.b.consumers[r.ID].end()
@@ -368,6 +409,11 @@ func (o *changeOp) wake() {
 	for _, c := range o.b.consumers {
 		if def := c.def.Load(); clients[def.Client] || topics[def.Topic] {
 			c.end()
+		}
+	}
+	for name := range topics {
+		for _, q := range o.b.topics[name].ofPatterns() {
+			q.of.end()
 		}
 	}
 }

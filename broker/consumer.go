@@ -238,15 +238,29 @@ type consumer struct {
 	warned Failures // the sweeper's own: what it has logged of counters.dropped
 
 	queues atomic.Pointer[[]*queue] // one for each of its topics; replaced, never changed
+	merge  *merge                   // of a consumer of a pattern; else nil
+
+	// The committer's own, of a consumer of a pattern.
+	room  int64 // at least so many messages fit yet; counted anew when used up
+	freed bool  // more may fit than when it was counted last
 }
 
 // waiter is a long poll.
-type waiter struct{ wake chan struct{} }
+type waiter struct {
+	wake chan struct{}
+	q    *queue // the one of several that it waits for; nil: all
+}
 
-// newConsumer makes a consumer of one topic that has everything before it.
+// newConsumer makes a consumer of a topic, that has everything before it, or of a pattern where t is nil, that has no
+// queues yet.
 func newConsumer(id uint32, t *topic) *consumer {
 	c := &consumer{id: id, reading: make(chan struct{}, 1), own: map[string]*lease{}}
-	c.queues.Store(&[]*queue{newQueue(id, c, t)})
+	if t != nil {
+		c.queues.Store(&[]*queue{newQueue(id, c, t)})
+	} else {
+		c.queues.Store(&[]*queue{})
+		c.merge = newMerge()
+	}
 	return c
 }
 
@@ -255,10 +269,13 @@ func (c *consumer) list() []*queue { return *c.queues.Load() }
 
 // queueOf returns the consumer's queue of a topic, nil where it has none.
 func (c *consumer) queueOf(topic uint32) *queue {
-	for _, q := range c.list() {
-		if q.topic.id == topic {
-			return q
-		}
+	if c.merge != nil {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		return c.merge.byTopic[topic]
+	}
+	if q := c.list()[0]; q.topic.id == topic {
+		return q
 	}
 	return nil
 }
@@ -271,12 +288,16 @@ func (c *consumer) backlog() (n int64) {
 	return n
 }
 
-// wakeOne lets the longest waiting long poll look again. The caller holds mu.
+// wakeOne lets the longest waiting long poll look again, and those before it that wait for one of several topics. The
+// caller holds mu.
 func (c *consumer) wakeOne() {
-	if len(c.waiters) > 0 {
+	for _, w := range c.waiters {
 		select {
-		case c.waiters[0].wake <- struct{}{}:
+		case w.wake <- struct{}{}:
 		default:
+		}
+		if w.q == nil {
+			break
 		}
 	}
 }

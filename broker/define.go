@@ -48,6 +48,7 @@ func (x *definer) prepare(ctx context.Context, c *Change) error {
 	if err := x.checked(); err != nil {
 		return err
 	}
+	x.queues()
 	if x.declare {
 		if err := x.hashDeclared(ctx, clients); err != nil {
 			return err
@@ -170,10 +171,7 @@ func (x *definer) producers(producers []Producer) {
 	listed := make(map[clientTopic]bool, len(producers))
 	x.done.Producers = make([]Outcome[Producer], 0, len(producers))
 	for i, p := range producers {
-		var old *producer
-		if t := x.b.topics[p.Topic]; t != nil {
-			old = t.producers[p.Client]
-		}
+		old := producersOf(x.b, p.Topic)[p.Client]
 		err := x.known("producer", p.Client, p.Topic)
 		switch {
 		case err != nil:
@@ -259,6 +257,12 @@ func (x *definer) known(what, client, topic string) error {
 	if !x.clientNames[client] && (x.b.clients[client] == nil || x.drop.clients[client]) {
 		return Invalidf("client %q of a %s of topic %q: no such client", clip.Input(client), what, clip.Input(topic)).of("client")
 	}
+	if isPattern(topic) && literal(x.b, topic) == nil {
+		if err := checkPattern(topic); err != nil {
+			return Invalidf("topic %q of a %s of client %q: %v", clip.Input(topic), what, clip.Input(client), err).of("topic")
+		}
+		return nil
+	}
 	if !x.topicNames[topic] && (x.b.topics[topic] == nil || x.drop.topics[topic]) {
 		return Invalidf("topic %q of a %s of client %q: no such topic", clip.Input(topic), what, clip.Input(client)).of("topic")
 	}
@@ -274,7 +278,7 @@ func (x *definer) deadLetters(c *Consumer) error {
 		return Invalidf("on_expiry %q of consumer %q of topic %q: allowed with a dead_letter_topic", c.OnExpiry, clip.Input(c.Client), clip.Input(c.Topic)).of("on_expiry")
 	case name == "":
 		return nil
-	case name == c.Topic:
+	case name == c.Topic, isPattern(c.Topic) && literal(x.b, c.Topic) == nil && matches(segments(c.Topic), segments(name)):
 		return Invalidf("dead_letter_topic %q of consumer %q: allowed is another topic than its own", clip.Input(name), clip.Input(c.Client)).of("dead_letter_topic")
 	case !x.topicNames[name] && (x.b.topics[name] == nil || x.drop.topics[name]):
 		return Invalidf("dead_letter_topic %q of consumer %q of topic %q: no such topic", clip.Input(name), clip.Input(c.Client), clip.Input(c.Topic)).of("dead_letter_topic")
@@ -288,6 +292,7 @@ type dropped struct {
 	topics    map[string]bool
 	producers map[uint32]*producer
 	consumers map[uint32]*consumer
+	queues    map[*queue]bool // of those consumers, and of those topics
 	webhooks  map[string]bool
 }
 
@@ -297,7 +302,7 @@ func (d *dropped) isEmpty() bool {
 
 // deletions gathers what is deleted.
 func (x *definer) deletions(refs []Ref) error {
-	x.drop = dropped{map[string]bool{}, map[string]bool{}, map[uint32]*producer{}, map[uint32]*consumer{}, map[string]bool{}}
+	x.drop = dropped{map[string]bool{}, map[string]bool{}, map[uint32]*producer{}, map[uint32]*consumer{}, map[*queue]bool{}, map[string]bool{}}
 	d, b := &x.drop, x.b
 	for _, r := range refs {
 		found := false
@@ -334,6 +339,7 @@ func (x *definer) deletions(refs []Ref) error {
 	if len(d.clients)+len(d.topics) > 0 {
 		x.dependants()
 	}
+	x.dropQueues()
 	x.done.Deleted = d.refs()
 	return nil
 }
@@ -342,12 +348,12 @@ func (x *definer) deletions(refs []Ref) error {
 func (x *definer) dependants() {
 	d, b := &x.drop, x.b
 	for id, p := range b.producers {
-		if def := p.def.Load(); d.clients[def.Client] || d.topics[def.Topic] {
+		if def := p.def.Load(); d.clients[def.Client] || d.topics[def.Topic] && p.topic != nil {
 			d.producers[id] = p
 		}
 	}
 	for id, c := range b.consumers {
-		if def := c.def.Load(); d.clients[def.Client] || d.topics[def.Topic] {
+		if def := c.def.Load(); d.clients[def.Client] || d.topics[def.Topic] && c.merge == nil {
 			d.consumers[id] = c
 		}
 	}
@@ -394,6 +400,13 @@ func (d *dropped) objects(b *Broker) []store.Object {
 	}
 	for id, c := range d.consumers {
 		list = append(list, store.Object{Kind: store.Consumer, Key: c.subKey(), ID: id, Secret: true})
+	}
+	for q := range d.queues {
+		if q.merged != nil {
+			o := q.record().object()
+			o.Value = nil
+			list = append(list, o)
+		}
 	}
 	return list
 }
@@ -476,8 +489,5 @@ func (b *Broker) producer(r Ref) *producer {
 	if r.ID != 0 {
 		return b.producers[r.ID]
 	}
-	if t := b.topics[r.Topic]; t != nil {
-		return t.producers[r.Name]
-	}
-	return nil
+	return producersOf(b, r.Topic)[r.Name]
 }

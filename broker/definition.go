@@ -64,9 +64,9 @@ func (b *Broker) Definition() Definition {
 	}
 	for _, t := range b.topics {
 		d.Topics = append(d.Topics, *t.def.Load())
-		for _, p := range t.producers {
-			d.Producers = append(d.Producers, *p.def.Load())
-		}
+	}
+	for _, p := range b.producers {
+		d.Producers = append(d.Producers, *p.def.Load())
 	}
 	for _, c := range b.consumers {
 		d.Consumers = append(d.Consumers, *c.def.Load())
@@ -111,19 +111,27 @@ func (b *Broker) install(d *records) {
 		}
 		t.revision = b.key.revision(&r)
 		t.room = 0 // limits may have changed
+		t.relist()
 	}
 	for _, r := range d.producers {
-		t := b.topics[r.Topic]
-		if t == nil {
+		t := literal(b, r.Topic)
+		if t == nil && !isPattern(r.Topic) {
 			continue
 		}
 		p := b.producers[r.ID]
 		if p == nil {
 			p = &producer{id: r.ID, topic: t}
 			b.producers[r.ID] = p
-			t.producers[r.Client] = p
+			if t != nil {
+				t.producers[r.Client] = p
+			} else {
+				patternOf(b, r.Topic).producers[r.Client] = p
+				grantTo(b, p, r.Client, r.Topic)
+			}
 		}
-		p.def.Store(&r.Producer)
+		if p.def.Store(&r.Producer); p.topic == nil {
+			b.grants[r.Client].renew()
+		}
 		p.revision = b.key.revision(&r)
 	}
 	for _, r := range d.webhooks {
@@ -135,17 +143,27 @@ func (b *Broker) install(d *records) {
 		w.def.Store(&r.Webhook)
 		w.revision = b.key.revision(&r)
 	}
+	installConsumers(b, d)
+}
+
+// installConsumers is install for consumers and their queues.
+func installConsumers(b *Broker, d *records) {
 	added := map[*topic][]*queue{}
 	for _, r := range d.consumers {
-		t := b.topics[r.Topic]
-		if t == nil {
+		t := literal(b, r.Topic)
+		if t == nil && !isPattern(r.Topic) {
 			continue
 		}
 		c := b.consumers[r.ID]
 		if c == nil {
 			c = newConsumer(r.ID, t)
 			b.consumers[r.ID] = c
-			added[t] = append(added[t], c.list()...)
+			if t != nil {
+				added[t] = append(added[t], c.list()...)
+			} else {
+				p := patternOf(b, r.Topic)
+				p.consumers = append(p.consumers, c)
+			}
 		} else if key := c.def.Load().SubKey; key != r.SubKey && b.bySubKey[key] == c { // two may swap theirs
 			delete(b.bySubKey, key)
 		}
@@ -157,10 +175,23 @@ func (b *Broker) install(d *records) {
 		}
 		c.declared = r.Declared
 		c.revision = b.key.revision(&r)
-		t.room = 0
+		if c.freed = true; t != nil {
+			t.room = 0
+		}
+		c.room = 0
+	}
+	for _, r := range d.queues {
+		c, t := b.consumers[r.Consumer], b.topicIDs[r.Topic]
+		if c == nil || t == nil || c.merge == nil {
+			continue
+		}
+		q := newQueue(r.ID, c, t)
+		c.addQueue(q)
+		c.room, c.freed = 0, true
+		added[t] = append(added[t], q)
 	}
 	for t, qs := range added {
 		list := append(append([]*queue(nil), t.list()...), qs...)
-		t.queues.Store(&list)
+		t.setList(list)
 	}
 }

@@ -79,7 +79,7 @@ func (d *draft) touchLane(t *topic, prio int) *lane {
 
 func (d *draft) touchQueue(q *queue) {
 	if !q.dirty {
-		q.dirty = true
+		q.dirty, q.of.freed = true, true
 		d.queues = append(d.queues, q)
 		d.touch(q.topic)
 	}
@@ -100,6 +100,11 @@ func (d *draft) append(t *topic, r *store.Record) {
 	if l.weight != nil {
 		l.weight.coming += r.Size()
 	}
+	at := due(r)
+	if l.firstDue == 0 {
+		l.firstDue = at
+	}
+	l.nextDue = max(l.nextDue, at)
 	d.batch.Append = append(d.batch.Append, r)
 }
 
@@ -124,9 +129,39 @@ func (d *draft) fits(t *topic, n int64) error {
 			return errFull
 		}
 	}
+	if !d.fitPatterns(t, n) {
+		return errFull
+	}
 	d.touch(t)
 	t.room -= n
 	return nil
+}
+
+// fitPatterns tells whether n more messages of a topic are within the limits of its consumers that have other topics,
+// too, and takes the room.
+func (d *draft) fitPatterns(t *topic, n int64) bool {
+	for _, q := range t.ofPatterns() {
+		c := q.of
+		if c.room < n && c.freed { // else it was counted, and nothing has left it since
+			c.room, c.freed = c.countRoom(), false
+		}
+		if c.room < n {
+			return false
+		}
+	}
+	for _, q := range t.ofPatterns() {
+		q.of.room -= n
+	}
+	return true
+}
+
+// countRoom returns how many more messages of all its topics a consumer takes.
+func (c *consumer) countRoom() int64 {
+	room := c.def.Load().MaxDepth - c.backlog()
+	for _, q := range c.list() {
+		room -= q.topic.nextDelayed
+	}
+	return room
 }
 
 var errFull = &Error{Code: Full, Message: "The topic or the backlog of one of its consumers is full (max_depth)", RetryAfter: time.Second}
@@ -144,7 +179,9 @@ func (t *topic) mostDepth() int64 {
 func (t *topic) countRoom() int64 {
 	room := t.def.Load().MaxDepth - t.needed()
 	for _, q := range t.list() {
-		room = min(room, q.of.def.Load().MaxDepth-q.of.backlog())
+		if q.merged == nil { // else see fitPatterns
+			room = min(room, q.of.def.Load().MaxDepth-q.backlog())
+		}
 	}
 	return room - t.nextDelayed
 }
@@ -196,10 +233,15 @@ func (d *draft) apply() {
 		l := r.lane()
 		l.skipped = l.nextSkipped
 		l.tail.Store(l.next)
+		l.lastDue.Store(l.nextDue)
 		l.dirty, l.stale = false, false
 		if w := l.weight; w != nil {
 			w.bytes, w.coming = w.bytes+w.coming, 0
 			l.weigh()
+		}
+		if l.firstDue != 0 {
+			r.t.arrived(r.p, l.firstDue)
+			l.firstDue = 0
 		}
 	}
 	for _, q := range d.queues {
@@ -264,6 +306,7 @@ func (d *draft) undo() {
 		if l.weight != nil {
 			l.weight.coming = 0
 		}
+		l.firstDue, l.nextDue = 0, l.lastDue.Load()
 		d.markRagged(r) // what it would have removed is still there
 	}
 	for _, q := range d.queues {
@@ -276,6 +319,7 @@ func (d *draft) undo() {
 	}
 	for _, t := range d.topics {
 		t.touched, t.room, t.nextDelayed = false, 0, t.delayed.Load()
+		t.recount()
 	}
 }
 
@@ -284,10 +328,11 @@ func (d *draft) undo() {
 // other.
 func (d *draft) notify() (woke bool) {
 	for _, t := range d.topics {
+		list := t.list()
 		if t.waiting.Load() == 0 {
-			continue
+			list = t.ofPatterns()
 		}
-		for _, q := range t.list() {
+		for _, q := range list {
 			if c := q.of; c.waiting.Load() > 0 {
 				c.mu.Lock()
 				c.wakeOne()

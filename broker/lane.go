@@ -18,13 +18,16 @@ type lane struct {
 	size     atomic.Int64  // bytes stored, as they count for retention_bytes
 
 	// Of topics that retain; written holding topic.mu. What is before keep is removed once nobody needs it.
-	keep  uint64
-	spent int64 // bytes stored before keep
+	keep    uint64
+	spent   int64        // bytes stored before keep
+	lastDue atomic.Int64 // when the last committed message was due, in unix microseconds; 0: not known
 
 	// The committer's own.
 	head        uint64   // no message is stored before it
 	next        uint64   // tail, as this commit will leave it
 	nextSkipped uint64   // skipped, as this commit will leave it
+	firstDue    int64    // when the first message was due that this commit appends; 0: none is
+	nextDue     int64    // lastDue, as this commit will leave it
 	discarded   []uint64 // positions that this commit removes though somebody is not done with them
 	floors      floors
 	cleared     store.Cursor // known to be removed before the head is there: all were done out of order

@@ -159,11 +159,11 @@ func (x *definer) consumersOf(who clientTopic) []*consumer {
 		x.byTopic = map[string]map[string][]*consumer{}
 	}
 	of, known := x.byTopic[who.topic]
-	if t := x.b.topics[who.topic]; !known && t != nil {
+	if !known {
 		of = map[string][]*consumer{}
-		for _, q := range t.list() {
-			client := q.of.def.Load().Client
-			of[client] = append(of[client], q.of)
+		for _, c := range consumersOf(x.b, who.topic) {
+			client := c.def.Load().Client
+			of[client] = append(of[client], c)
 		}
 		x.byTopic[who.topic] = of
 	}

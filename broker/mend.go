@@ -99,7 +99,7 @@ func (o *sweepOp) findGaps(consumers []*consumer) error {
 // mend joins the spans.
 func (o *sweepOp) mend(d *draft) {
 	for _, m := range o.mended {
-		if m.q.of.deleted.Load() {
+		if m.q.gone.Load() {
 			continue
 		}
 		if len(m.gaps) > 0 {

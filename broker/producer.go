@@ -38,7 +38,7 @@ var ProducerFields = Fields[Producer]{
 // producer is a Producer at work.
 type producer struct {
 	id       uint32
-	topic    *topic
+	topic    *topic // nil: it is of a pattern
 	def      atomic.Pointer[Producer]
 	revision string // of def; guarded by Broker.mu
 	seen     lastSeen

@@ -36,6 +36,9 @@ func (b *Broker) Publisher(c *Client, topicName string) (Publisher, error) {
 		return Publisher{}, denied("topic %q is not active", topicName)
 	}
 	p := t.producers[c.Username]
+	if p == nil {
+		p = grantedTo(b, c.Username, t)
+	}
 	switch {
 	case p == nil:
 		return Publisher{}, denied("client %q is no producer of topic %q", c.Username, topicName)

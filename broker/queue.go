@@ -29,6 +29,8 @@ type queue struct {
 	retired  []map[slot]*lease            // leases of which stored counts are of no use any more
 	forgets  atomic.Bool                  // forget or retired is not empty
 	frayed   atomic.Bool                  // a cursor may be mended
+	gone     atomic.Bool                  // its consumer or its topic was deleted; set by the committer holding mu, for good
+	merged   *merged                      // of a queue of several; else nil
 
 	// The committer's own.
 	work   [MaxPriority + 1]*progress // done, as this commit will leave it; nil: untouched
@@ -51,6 +53,9 @@ func newQueue(id uint32, of *consumer, t *topic) *queue {
 	for p := range q.next {
 		q.next[p], q.passed[p] = 1, 1
 	}
+	if of.merge != nil {
+		q.merged = &merged{}
+	}
 	return q
 }
 
@@ -58,7 +63,13 @@ func newQueue(id uint32, of *consumer, t *topic) *queue {
 func (q *queue) begin(p int) {
 	q.next[p] = q.done[p].Lowest()
 	q.passed[p] = q.next[p]
+	if q.merged != nil {
+		q.relist(p)
+	}
 }
+
+// unreadFrom returns where what was not read yet begins. The caller holds mu.
+func (q *queue) unreadFrom(p int) uint64 { return max(q.next[p], q.done[p].Lowest()) }
 
 // doneNow returns what the consumer is done with, as the running commit will leave it.
 // For the committer.
@@ -235,6 +246,9 @@ func (c *consumer) giveBack(l *lease) {
 	l.state = ready
 	heap.Push(&l.q.ready[l.priority], l)
 	c.ready++
+	if c.merge != nil {
+		l.q.relist(int(l.priority))
+	}
 	c.returned++
 	c.land(l)
 }

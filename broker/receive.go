@@ -44,7 +44,7 @@ type ReceiveOptions struct {
 type Subscription struct {
 	b       *Broker
 	c       *consumer
-	q       *queue // that it goes to
+	q       *queue // that it goes to; nil: all those of a consumer of a pattern
 	key     string // the sub_key by which it was found
 	hash    string // that of the password which the client came with; empty: it came without
 	changes uint32 // those of the consumer that it knows of
@@ -52,8 +52,9 @@ type Subscription struct {
 	callback bool // it is the program's own, which sends them on: see Callbacks
 }
 
-// Subscription returns the door to the queue with a sub_key. topicName, where not empty, must be
-// the queue's. The error is Denied where it is not this client's or anything is not active.
+// Subscription returns the door to the consumer with a sub_key. topicName, where not empty, must be its topic; of a
+// consumer of a pattern it is that, or a topic that matches: then the door is to its messages of that alone.
+// The error is Denied where it is not this client's or anything is not active.
 func (b *Broker) Subscription(c *Client, topicName, subKey string) (Subscription, error) {
 	var changes uint32
 	b.mu.RLock()
@@ -68,21 +69,39 @@ func (b *Broker) Subscription(c *Client, topicName, subKey string) (Subscription
 	if cons == nil {
 		return Subscription{}, denied("unknown sub_key")
 	}
-	q := cons.list()[0]
-	def, topic := cons.def.Load(), q.topic.def.Load()
-	switch {
-	case def.Client != c.Username:
+	def := cons.def.Load()
+	if def.Client != c.Username {
 		return Subscription{}, denied("the sub_key is another client's")
-	case topicName != "" && topicName != topic.Name:
-		return Subscription{}, denied("the sub_key is not of topic %q", clip.Input(topicName))
-	case topic.Inactive:
-		return Subscription{}, denied("topic %q is not active", topic.Name)
+	}
+	q, err := door(b, cons, topicName)
+	switch {
+	case err != nil:
+		return Subscription{}, err
+	case q != nil && q.topic.def.Load().Inactive:
+		return Subscription{}, denied("topic %q is not active", q.topic.def.Load().Name)
 	case def.Inactive:
-		return Subscription{}, denied("consumer %q of topic %q is not active", c.Username, topic.Name)
+		return Subscription{}, denied("consumer %q of topic %q is not active", c.Username, def.Topic)
 	case def.DeliveryMode == DeliveryCallback:
-		return Subscription{}, denied("consumer %q of topic %q is sent its messages: its delivery_mode is %s", c.Username, topic.Name, DeliveryCallback)
+		return Subscription{}, denied("consumer %q of topic %q is sent its messages: its delivery_mode is %s", c.Username, def.Topic, DeliveryCallback)
 	}
 	return Subscription{b: b, c: cons, q: q, key: subKey, hash: c.PasswordHash, changes: changes}, nil
+}
+
+// door returns the queue of a consumer to which a topic's name leads, nil where that is to all that one of a pattern has.
+func door(b *Broker, c *consumer, topicName string) (*queue, error) {
+	def := c.def.Load()
+	if topicName == "" || topicName == def.Topic {
+		if c.merge != nil {
+			return nil, nil
+		}
+		return c.list()[0], nil
+	}
+	if t := b.topic(topicName); c.merge != nil && t != nil {
+		if q := c.queueOf(t.id); q != nil {
+			return q, nil
+		}
+	}
+	return nil, denied("the sub_key is not of topic %q", clip.Input(topicName))
 }
 
 // renew finds out, after a change, whether the door is still open. The errors are Denied, and
@@ -102,7 +121,11 @@ func (s *Subscription) renew() error {
 	case s.hash != "" && s.hash != c.PasswordHash:
 		return &Error{Code: Unauthorized, Message: "Invalid credentials", Reason: "the password has changed"}
 	}
-	n, err := s.b.Subscription(c, "", s.key)
+	topic := ""
+	if s.c.merge != nil && s.q != nil {
+		topic = s.q.topic.def.Load().Name
+	}
+	n, err := s.b.Subscription(c, topic, s.key)
 	if err == nil && n.c != s.c {
 		err = denied("the sub_key is that of another consumer by now")
 	}
@@ -136,10 +159,11 @@ func (s Subscription) Receive(ctx context.Context, o ReceiveOptions) ([]Message,
 	var w *waiter
 	if o.Wait > 0 {
 		w = &waiter{wake: make(chan struct{}, 1)}
-		c.waiting.Add(1)
-		s.q.topic.waiting.Add(1)
-		defer c.waiting.Add(-1)
-		defer s.q.topic.waiting.Add(-1)
+		if c.merge != nil {
+			w.q = s.q
+		}
+		s.waiting(1)
+		defer s.waiting(-1)
 	}
 	for {
 		if s.b.health.failed.Load() {
@@ -185,6 +209,14 @@ func (s Subscription) Receive(ctx context.Context, o ReceiveOptions) ([]Message,
 		if end && ctx.Err() != nil {
 			return nil, nil
 		}
+	}
+}
+
+// waiting counts long polls.
+func (s Subscription) waiting(n int32) {
+	s.c.waiting.Add(n)
+	if s.c.merge == nil {
+		s.q.topic.waiting.Add(n)
 	}
 }
 

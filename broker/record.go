@@ -15,6 +15,7 @@ type records struct {
 	producers []producerRecord
 	consumers []consumerRecord
 	webhooks  []webhookRecord
+	queues    []queueRecord
 	declared  string // see store.Batch
 }
 
@@ -36,16 +37,34 @@ type (
 	}
 )
 
+// queueRecord is one of several queues of a consumer.
+type queueRecord struct {
+	ID       uint32
+	Consumer uint32 // its number
+	Topic    uint32 // its number
+}
+
+// key returns what no other queue has.
+func (q queueRecord) key() string { return fmt.Sprintf("%d %d", q.Consumer, q.Topic) }
+
+// object returns the record for the store.
+func (q queueRecord) object() store.Object {
+	return store.Object{Kind: store.Queue, Key: q.key(), ID: q.ID, Value: encode(q)}
+}
+
+// record returns the queue, one of several, as it is stored.
+func (q *queue) record() queueRecord { return queueRecord{q.id, q.of.id, q.topic.id} }
+
 // key returns what no other producer has.
 func (p *Producer) key() string { return p.Client + "\x00" + p.Topic }
 
 func (r *records) isEmpty() bool {
-	return len(r.clients)+len(r.topics)+len(r.producers)+len(r.consumers)+len(r.webhooks) == 0 && r.declared == ""
+	return len(r.clients)+len(r.topics)+len(r.producers)+len(r.consumers)+len(r.queues)+len(r.webhooks) == 0 && r.declared == ""
 }
 
 // objects returns the records for the store. b has the objects as they are so far. The caller holds defining.
 func (r *records) objects(b *Broker) []store.Object {
-	list := make([]store.Object, 0, len(r.clients)+len(r.topics)+len(r.producers)+len(r.consumers)+len(r.webhooks))
+	list := make([]store.Object, 0, len(r.clients)+len(r.topics)+len(r.producers)+len(r.consumers)+len(r.queues)+len(r.webhooks))
 	for i := range r.clients {
 		c := &r.clients[i]
 		old := b.clients[c.Username]
@@ -71,6 +90,9 @@ func (r *records) objects(b *Broker) []store.Object {
 		old := b.webhooks.byName[w.Name]
 		newSecret := old != nil && old.def.Load().Secret != w.Secret
 		list = append(list, store.Object{Kind: store.Webhook, Key: w.Name, Value: encode(w), Secret: newSecret})
+	}
+	for _, q := range r.queues {
+		list = append(list, q.object())
 	}
 	return list
 }
@@ -101,6 +123,8 @@ func decode(image *store.Image) (*records, error) {
 			r.consumers, err = decodeTo(r.consumers, o)
 		case store.Webhook:
 			r.webhooks, err = decodeTo(r.webhooks, o)
+		case store.Queue:
+			r.queues, err = decodeTo(r.queues, o)
 		default:
 			err = fmt.Errorf("object of unknown kind %q", o.Kind)
 		}

@@ -70,9 +70,9 @@ func (s Subscription) Settle(st Settlement) (Settled, error) {
 	}
 	var done Settled
 	op := &settleOp{c: s.c, leases: make([]*lease, 0, len(st.Ack))}
-	if err := s.each(st.Ack, &done, func(_ int, l *lease) {
+	if err := s.each(st.Ack, &done, func(i int, l *lease) {
 		s.c.unlist(l)
-		l.state = settling
+		l.state, l.index = settling, i
 		op.leases = append(op.leases, l)
 	}); err != nil {
 		op.failed()
@@ -82,7 +82,10 @@ func (s Subscription) Settle(st Settlement) (Settled, error) {
 		if err := s.b.commits.do(op, 0); err != nil {
 			return Settled{}, err
 		}
-		done.Acked = len(op.leases)
+		done.Acked = len(op.leases) - len(op.lost)
+		for _, l := range op.lost {
+			done.NotFound = append(done.NotFound, st.Ack[l.index])
+		}
 	}
 	err := s.reject(&st, &done)
 	if err != nil || len(st.Extend) == 0 {
@@ -236,23 +239,57 @@ func (s Subscription) sightings(id string) ([]spot, error) {
 	if CheckMessageID(id) != nil {
 		return nil, nil
 	}
-	var slots []spot
-	err := s.b.store.View(func(r store.Reader) error {
-		for _, q := range s.c.list() {
-			sightings, err := r.FindID(q.topic.id, id)
-			if err != nil {
-				return err
-			}
-			for _, s := range sightings {
-				if s.Pos > 0 {
-					slots = append(slots, spot{q, slot{s.Priority, s.Pos}})
+	if s.c.merge == nil {
+		return s.sightingsIn(s.c.list(), id)
+	}
+	var held, others []*queue // looked at one after the other
+	s.c.mu.Lock()
+	for _, q := range s.c.list() {
+		if len(q.leases) > 0 {
+			held = append(held, q)
+		} else {
+			others = append(others, q)
+		}
+	}
+	s.c.mu.Unlock()
+	slots, err := s.sightingsIn(held, id)
+	if err != nil {
+		return nil, err
+	}
+	s.c.mu.Lock()
+	known := slices.ContainsFunc(slots, func(sl spot) bool { return sl.q.leases[sl.slot] != nil })
+	s.c.mu.Unlock()
+	if known {
+		return slots, nil
+	}
+	more, err := s.sightingsIn(others, id)
+	return append(slots, more...), err
+}
+
+// sightingsIn is sightings in the topics of some of the consumer's queues.
+func (s Subscription) sightingsIn(queues []*queue, id string) (slots []spot, err error) {
+	const together = 100 // queues that share a View
+	for part := range slices.Chunk(queues, together) {
+		err := s.b.store.View(func(r store.Reader) error {
+			for _, q := range part {
+				sightings, err := r.FindID(q.topic.id, id)
+				if err != nil {
+					return err
+				}
+				for _, s := range sightings {
+					if s.Pos > 0 {
+						slots = append(slots, spot{q, slot{s.Priority, s.Pos}})
+					}
 				}
 			}
+			return nil
+		})
+		if err != nil {
+			return nil, err
 		}
-		return nil
-	})
+	}
 	slices.SortFunc(slots, func(a, b spot) int { return cmp.Compare(a.pos, b.pos) })
-	return slots, err
+	return slots, nil
 }
 
 // unread returns those of the slots that were not delivered since the start but may have been
@@ -292,7 +329,7 @@ func (s Subscription) unread(found [][]spot) (map[spot]bool, error) {
 // The caller holds mu.
 func (q *queue) wasBefore(sl slot) bool {
 	p := sl.priority
-	return sl.pos <= q.topic.lanes[p].bootTail && sl.pos >= q.next[p] && q.leases[sl] == nil && !q.done[p].Has(sl.pos)
+	return !q.gone.Load() && sl.pos <= q.topic.lanes[p].bootTail && sl.pos >= q.next[p] && q.leases[sl] == nil && !q.done[p].Has(sl.pos)
 }
 
 // outstanding returns the lease of the slots' message that was delivered and is not finished, in time or
@@ -336,13 +373,14 @@ type settleOp struct {
 	finished int64 // messages that the consumer was not done with before
 	parts    []settledOf
 	one      [1]settledOf // most consumers have one queue
+	lost     []*lease     // their topic was deleted meanwhile
 }
 
 func (o *settleOp) plan(d *draft) error {
 	if o.c.deleted.Load() {
 		return errDeleted
 	}
-	o.finished, o.parts = 0, o.one[:0]
+	o.finished, o.parts, o.lost = 0, o.one[:0], nil
 	slices.SortFunc(o.leases, func(a, b *lease) int {
 		return cmp.Or(cmp.Compare(a.q.id, b.q.id), cmp.Compare(a.priority, b.priority), cmp.Compare(a.pos, b.pos))
 	})
@@ -350,6 +388,10 @@ func (o *settleOp) plan(d *draft) error {
 		q, n := leases[0].q, 1
 		for n < len(leases) && leases[n].q == q {
 			n++
+		}
+		if q.gone.Load() {
+			o.lost, leases = append(o.lost, leases[:n]...), leases[n:]
+			continue
 		}
 		finished := d.settle(q, leases[:n])
 		o.finished += finished
@@ -403,7 +445,7 @@ func (o *settleOp) applied(time.Time) {
 func (o *settleOp) failed() {
 	o.c.mu.Lock()
 	for _, l := range o.leases {
-		if l.q.done[l.priority].Has(l.pos) {
+		if l.q.gone.Load() || l.q.done[l.priority].Has(l.pos) {
 			o.c.drop(l) // it was deleted meanwhile
 		} else {
 			o.c.hold(l, leased, l.until)

@@ -357,7 +357,7 @@ func (o *sweepOp) plan(d *draft) error {
 	defer o.b.mu.RUnlock()
 	o.began = time.Now()
 	for i, a := range o.attempts {
-		if !o.holders[i].of.deleted.Load() {
+		if !o.holders[i].gone.Load() {
 			d.batch.Attempts = append(d.batch.Attempts, a)
 		}
 	}

@@ -3,7 +3,6 @@ package broker
 import (
 	"errors"
 	"fmt"
-	"slices"
 	"time"
 
 	"pipit/broker/store"
@@ -33,18 +32,18 @@ func (s Subscription) take(o *ReceiveOptions, w *waiter, waiting bool) (msgs []M
 	c.reading <- struct{}{}
 	defer func() { <-c.reading }()
 	t := taker{s: s, q: s.q, o: o}
+	lane := t.lanes()
 	for {
 		if err := t.begin(w); err != nil {
 			return nil, 0, err
 		}
 		for p := MaxPriority; p >= MinPriority && !t.full(); p-- {
-			lane := t.fifo
-			if o.Order == LIFO {
-				lane = t.lifo
-			}
 			if err := lane(p); err != nil {
 				s.Release(t.msgs[:t.n])
 				return nil, 0, err
+			}
+			if c.merge != nil && t.q != nil {
+				t.settleQueue(p)
 			}
 		}
 		if next, ended, err := t.end(w, waiting); ended {
@@ -53,10 +52,27 @@ func (s Subscription) take(o *ReceiveOptions, w *waiter, waiting bool) (msgs []M
 	}
 }
 
+// lanes returns what gathers from a priority.
+func (t *taker) lanes() func(p int) error {
+	if t.o.Order == FIFO {
+		t.limit = never
+	}
+	switch lifo := t.o.Order == LIFO; {
+	case t.q == nil && lifo:
+		return t.mergeLIFO
+	case t.q == nil:
+		return t.mergeFIFO
+	case lifo:
+		return t.lifo
+	}
+	return t.fifo
+}
+
 // taker gathers the messages of one Receive. It holds the consumer's reading.
 type taker struct {
 	s        Subscription
 	q        *queue // that is read
+	limit    int64  // of a queue of several: what is due later is not read, nor, of the newest first, what is due earlier
 	o        *ReceiveOptions
 	most     int // max_in_flight
 	tails    [MaxPriority + 1]uint64
@@ -75,6 +91,7 @@ type taker struct {
 	looked []looked
 	begun  int    // n when it began
 	edits  uint64 // lane.edits before it read
+	ahead  int64  // when the message is due at which limit has ended it; 0: it has not
 }
 
 // looked is a message that a step has looked at.
@@ -84,6 +101,7 @@ type looked struct {
 	id   string    // where its publisher gave it one
 	msg  int       // in taker.msgs; -1 where it has expired
 	over time.Time // when it expires
+	at   int64     // of a queue of several: when it was due
 }
 
 // begin finds out whether the door is open yet, and what there is to look at.
@@ -100,7 +118,9 @@ func (t *taker) begin(w *waiter) error {
 	}
 	t.most, t.returned, t.refused = c.def.Load().MaxInFlight, c.returned, false
 	for p := range t.tails {
-		t.tails[p] = t.q.topic.lanes[p].tail.Load() // before the View, which then sees all of it
+		if t.s.q != nil {
+			t.tails[p] = t.q.topic.lanes[p].tail.Load() // before the View, which then sees all of it
+		}
 	}
 	return nil
 }
@@ -119,7 +139,7 @@ func (t *taker) end(w *waiter, waiting bool) (next time.Duration, ended bool, er
 		return 0, false, nil
 	}
 	for p := range t.tails {
-		if t.tails[p] != t.q.topic.lanes[p].tail.Load() {
+		if t.s.q != nil && t.tails[p] != t.q.topic.lanes[p].tail.Load() {
 			return 0, false, nil
 		}
 	}
@@ -174,8 +194,11 @@ func (t *taker) pick(p int) (back []*lease, span store.Span) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	t.edits = q.topic.lanes[p].edits.Load()
-	below := max(q.next[p], q.done[p].Lowest())
+	below := q.unreadFrom(p)
 	for r := &q.ready[p]; len(*r) > 0 && len(back) < t.o.Max-t.n && (t.limited || (*r)[0].pos < below); {
+		if l := (*r)[0]; q.merged != nil && len(back) > 0 && l.at > t.limit {
+			break
+		}
 		back = append(back, c.fetch((*r)[0]))
 	}
 	if len(back) > 0 || t.limited {
@@ -257,116 +280,17 @@ func (t *taker) unread(p int, span store.Span) error {
 	for i := range t.looked {
 		k := &t.looked[i]
 		if t.offer(k, store.Span{From: min(t.q.passed[p], k.pos), To: k.pos}); t.stop || t.limited {
-			end = k.pos
+			end, t.ahead = k.pos, 0
 			break
 		}
 		t.q.passed[p] = k.pos + 1
 	}
+	if t.ahead != 0 {
+		t.q.merged.next[p] = t.ahead
+	}
 	t.q.next[p] = max(t.q.next[p], end)
 	c.mu.Unlock()
 	return t.confirm(p)
-}
-
-// lifo gathers from one priority, the newest first.
-func (t *taker) lifo(p int) error {
-	c := t.s.c
-	c.mu.Lock()
-	limited := int(c.held.Load()) >= t.most
-	c.mu.Unlock()
-	if limited {
-		return t.newestBack(p)
-	}
-	for pos, upper := t.tails[p], t.tails[p]; pos > 0 && !t.full() && !t.limited; {
-		var low uint64
-		if low, pos, upper = t.pickDown(p, pos, upper); pos == 0 {
-			break
-		}
-		if low > pos {
-			continue // it was leased all along
-		}
-		end, err := t.read(p, store.Span{From: low, To: pos}, true)
-		if err != nil {
-			return err
-		}
-		c.mu.Lock()
-		t.tick()
-		for i := range t.looked {
-			k := &t.looked[i]
-			if t.offer(k, store.Span{From: k.pos, To: max(upper, k.pos)}); t.stop || t.limited {
-				break
-			}
-			if upper = k.pos - 1; i == len(t.looked)-1 && end < low {
-				if l := t.q.leases[k.slot]; l != nil && l.state != settling {
-					l.From = min(l.From, low) // it is the oldest of the span
-				}
-			}
-		}
-		c.mu.Unlock()
-		if err := t.confirm(p); err != nil {
-			return err
-		}
-		pos = end
-	}
-	if t.limited {
-		return t.newestBack(p) // it is within the limit already
-	}
-	return nil
-}
-
-// pickDown returns the span to read below pos, and as upper what the newest message in it can have
-// without a message above it. It leaves off what is leased at its upper end. pos is 0 at the end; low
-// is above pos where there is more to skip.
-func (t *taker) pickDown(p int, pos, upper uint64) (low, top, up uint64) {
-	q := t.q
-	q.of.mu.Lock()
-	defer q.of.mu.Unlock()
-	t.edits = q.topic.lanes[p].edits.Load()
-	for n := 0; ; n++ {
-		if next := q.done[p].Prev(pos); next != pos {
-			pos, upper = next, next
-		}
-		if pos == 0 {
-			return 0, 0, 0
-		}
-		l := q.leases[slot{uint8(p), pos}] // #nosec G115 -- a priority is 1 to 9
-		if l == nil || l.state == ready {
-			return q.done[p].GapStart(pos), pos, upper
-		}
-		if n == takeRecords {
-			return pos + 1, pos, upper
-		}
-		pos--
-		upper = pos
-	}
-}
-
-// newestBack leases what came back of a priority, the newest first.
-func (t *taker) newestBack(p int) error {
-	c := t.s.c
-	c.mu.Lock()
-	list := slices.Clone(t.q.ready[p])
-	c.mu.Unlock()
-	slices.SortFunc(list, func(a, b *lease) int { return b.slot.compare(a.slot) })
-	for part := range slices.Chunk(list, settleChunk) {
-		if t.full() {
-			break
-		}
-		var back []*lease
-		c.mu.Lock()
-		t.edits = t.q.topic.lanes[p].edits.Load()
-		for _, l := range part {
-			if t.q.leases[l.slot] == l && l.state == ready && len(back) < t.o.Max-t.n {
-				back = append(back, c.fetch(l))
-			}
-		}
-		c.mu.Unlock()
-		if err := t.again(p, back); err != nil {
-			return err
-		}
-	}
-	q := c.queued()
-	t.limited = q.backlog > q.held
-	return nil
 }
 
 // tick takes the time.
@@ -378,7 +302,7 @@ func (t *taker) tick() {
 // step begins a step.
 func (t *taker) step() {
 	t.tick()
-	t.looked, t.begun = t.looked[:0], t.n
+	t.looked, t.begun, t.ahead = t.looked[:0], t.n, 0
 	t.msgs = t.msgs[:t.n]
 }
 
@@ -398,6 +322,10 @@ func (t *taker) read(p int, span store.Span, down bool) (end uint64, err error) 
 		return r.Scan(t.lane(p), from, down, func(rec *store.Record) bool {
 			if rec.Pos < span.From || rec.Pos > span.To {
 				return down && rec.Pos > span.To
+			}
+			if t.q.merged != nil && t.beyond(rec, down) {
+				end, t.ahead = rec.Pos, due(rec)
+				return false
 			}
 			if t.look(rec, nil) {
 				most--
@@ -420,9 +348,17 @@ func (t *taker) read(p int, span store.Span, down bool) (end uint64, err error) 
 	return end, err
 }
 
+// beyond tells whether it is the turn of another queue before a message of this one.
+func (t *taker) beyond(rec *store.Record, down bool) bool {
+	return !down && due(rec) > t.limit || down && due(rec) < t.limit
+}
+
 // look reads a message, unless it has expired, and tells whether it may be delivered.
 func (t *taker) look(rec *store.Record, back *lease) bool {
 	k := looked{slot: slot{rec.Priority, rec.Pos}, back: back, id: rec.ID, msg: -1, over: rec.ExpireAt()}
+	if t.q.merged != nil {
+		k.at = due(rec)
+	}
 	if k.over.IsZero() || k.over.After(t.over) {
 		if t.o.Room != nil && !t.o.Room(len(rec.Payload)+extraSize(rec)) {
 			t.refused = true
@@ -439,7 +375,7 @@ func (t *taker) look(rec *store.Record, back *lease) bool {
 // consumer's mu is held.
 func (t *taker) offer(k *looked, span store.Span) {
 	c := t.s.c
-	if k.msg < 0 || !k.over.IsZero() && !k.over.After(t.over) {
+	if k.msg < 0 || !k.over.IsZero() && !k.over.After(t.over) || t.q.gone.Load() {
 		return
 	}
 	l := t.q.leases[k.slot]
@@ -472,6 +408,7 @@ func (t *taker) offer(k *looked, span store.Span) {
 	if l = t.q.lease(k.slot, span, k.id, until); l == nil {
 		return
 	}
+	l.at = k.at
 	m.DeliveryCount, m.lease = int(l.count), leaseRef{t.q, k.slot, l.seq}
 	if t.o.stream != nil {
 		t.o.stream.add(l, m.ID)

@@ -100,6 +100,9 @@ func (t *Topic) Validate() error { return TopicFields.validate(t, fmt.Sprintf("t
 
 // validateName checks what a name that exists may have, and a new one may not: see IsHidden.
 func (t *Topic) validateName() error {
+	if isPattern(t.Name) {
+		return Invalidf("topic name %q: a new topic has no * in its name, which is for patterns", clip.Input(t.Name)).of("name")
+	}
 	if err := CheckShown(t.Name); err != nil {
 		return Invalidf("topic name %q: %v", clip.Input(t.Name), err).of("name")
 	}
@@ -145,7 +148,8 @@ type topic struct {
 	revision  string               // of def; guarded by Broker.mu
 
 	queues  atomic.Pointer[[]*queue] // one for each of its consumers; replaced, never changed
-	waiting atomic.Int32             // long polls that wait in all consumers
+	several atomic.Pointer[[]*queue] // those of queues that are of patterns; replaced, never changed
+	waiting atomic.Int32             // long polls that wait in all consumers of it alone
 	delayed atomic.Int64             // stored messages that wait for their delay
 
 	counters    counters
@@ -161,6 +165,26 @@ type topic struct {
 	room        int64 // at least so many messages fit yet; counted anew when used up
 	nextDelayed int64 // delayed, as this commit will leave it
 	touched     bool  // listed in draft.topics
+}
+
+// setList sets the topic's queues.
+func (t *topic) setList(list []*queue) {
+	var several []*queue
+	for _, q := range list {
+		if q.merged != nil {
+			several = append(several, q)
+		}
+	}
+	t.several.Store(&several)
+	t.queues.Store(&list)
+}
+
+// ofPatterns returns those of the topic's queues whose consumers have several.
+func (t *topic) ofPatterns() []*queue {
+	if l := t.several.Load(); l != nil {
+		return *l
+	}
+	return nil
 }
 
 func (t *topic) list() []*queue {

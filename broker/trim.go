@@ -159,6 +159,7 @@ func intersect(spans []store.Span, c *store.Cursor) []store.Span {
 // messages of each queue that was, in the order of the topic's list.
 func (d *draft) discard(t *topic, prio int, positions []uint64) []int {
 	l := d.touchLane(t, prio)
+	t.recount()
 	l.stale, l.settled = true, true // what all are done with behind them may be at the head now
 	var spans []store.Span
 	for _, pos := range positions {
