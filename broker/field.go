@@ -98,11 +98,11 @@ func (fs Fields[T]) complete(t *T) {
 	}
 }
 
-// strip is the opposite of complete.
-func (fs Fields[T]) strip(t *T) {
+// strip is the opposite of complete, but for the fields that are named.
+func (fs Fields[T]) strip(t *T, but ...string) {
 	for i := range fs {
 		f := &fs[i]
-		if f.Default == nil || f.Value(t) != f.Default {
+		if f.Default == nil || f.Value(t) != f.Default || slices.Contains(but, f.Name) {
 			continue
 		}
 		switch p := f.at(t).(type) {

@@ -82,8 +82,8 @@ func (r *records) objects(b *Broker) []store.Object {
 	for i := range r.consumers {
 		c := &r.consumers[i]
 		old := b.consumers[c.ID]
-		newKey := old != nil && old.subKey() != c.SubKey
-		list = append(list, store.Object{Kind: store.Consumer, Key: c.SubKey, ID: c.ID, Value: encode(c), Secret: newKey})
+		newSecret := old != nil && old.def.Load().hasOther(&c.Consumer)
+		list = append(list, store.Object{Kind: store.Consumer, Key: c.SubKey, ID: c.ID, Value: encode(c), Secret: newSecret})
 	}
 	for i := range r.webhooks {
 		w := &r.webhooks[i]
@@ -95,6 +95,11 @@ func (r *records) objects(b *Broker) []store.Object {
 		list = append(list, q.object())
 	}
 	return list
+}
+
+// hasOther tells whether a consumer has a secret that another version of it has not.
+func (c *Consumer) hasOther(o *Consumer) bool {
+	return c.SubKey != o.SubKey || c.CallbackSecret != o.CallbackSecret || c.CallbackHeaders != o.CallbackHeaders
 }
 
 // encode returns a record as it is stored.
@@ -211,7 +216,7 @@ func (r *producerRecord) UnmarshalJSON(text []byte) error {
 
 func (r consumerRecord) MarshalJSON() ([]byte, error) {
 	type fields consumerRecord
-	callbackFields.strip(&r.Consumer) // most have nothing of these
+	ConsumerFields.strip(&r.Consumer, "max_depth", "max_in_flight", "ack_timeout") // most have nothing of the others
 	return json.Marshal(struct {
 		fields
 		Active bool

@@ -83,3 +83,32 @@ func TestSweeperWipes(t *testing.T) {
 		}
 	})
 }
+
+// So do a former secret and former headers of callbacks.
+func TestSweeperWipesCallbackSecrets(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, broker.Options{})
+		c := consumerDef("/t", "key")
+		c.DeliveryMode, c.CallbackURL = broker.DeliveryCallback, "http://127.0.0.1/"
+		c.CallbackHeaders = broker.TableOf(map[string]string{"Authorization": "a-leaked-token"})
+		r.define(topicDef("/t"), c)
+		former := r.queue("key").CallbackSecret
+		count := func() (n int) {
+			file, err := os.ReadFile(r.path)
+			if err != nil {
+				t.Fatal(err)
+			}
+			return strings.Count(string(file), former) + strings.Count(string(file), "a-leaked-token")
+		}
+		if count() == 0 {
+			t.Error("the test tests nothing: the secrets are not in the file")
+		}
+		c = r.queue("key").Consumer
+		c.CallbackHeaders, c.CallbackSecret = broker.Table{}, "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSwAAAA"
+		r.change(broker.Change{Define: broker.Definition{Consumers: []broker.Consumer{c}}})
+		time.Sleep(3 * broker.SweepEvery)
+		if n := count(); n > 0 {
+			t.Errorf("former secrets are in the file %d times", n)
+		}
+	})
+}
