@@ -37,10 +37,19 @@ func TestBrowserPublish(t *testing.T) {
 		t.Errorf("bad base64: status %d", status)
 	}
 	tab.sees("This is not base64")
-	tab.fill("form#publish", "payload", "AAEC", "delay", "3600", "msg_id", "mine-1")
+	tab.fill("form#publish", "payload", "AAEC", "delay", "3600", "msg_id", "mine-1", "attributes", "region")
+	if status := tab.send("form#publish"); status != http.StatusUnprocessableEntity || !tab.exists("#publish-attributes[aria-invalid]") {
+		t.Errorf("an attribute without a value: status %d", status)
+	}
+	tab.fill("form#publish", "attributes", "Region=EU\nformula=a=b", "correlation_id", "cart-17", "reply_to", "/answers")
 	tab.save("form#publish")
 	tab.follow(`a[href$="/mine-1"]`)
-	tab.sees("Binary", "delayed", "00 01 02")
+	tab.sees("Binary", "delayed", "00 01 02", "region", "EU", "a=b", "cart-17", "/answers")
+	tab.follow("#edit")
+	if got := eval[string](tab, `() => document.querySelector("#publish-attributes").value`); got != "formula=a=b\nregion=EU\n" {
+		t.Errorf("to be published again with the attributes %q", got)
+	}
+	tab.ok("/admin/messages/%2Forders/mine-1")
 	tab.follow("#release")
 	tab.sees("The message can be delivered at once")
 	if messages, _ = s.receive("erp", "p2", "/orders", key); len(messages) != 1 || messages[0].ID != "mine-1" {
@@ -126,7 +135,58 @@ func TestBrowserMessages(t *testing.T) {
 	tab.follow("#delete-chosen")
 	tab.sees("Deleted: 2 messages")
 	tab.seesNot(second, third)
+	s.deadLetters(tab)
 	if status := tab.open("/admin/messages/%2Forders/" + third); status != http.StatusNotFound {
 		t.Errorf("a message that was deleted: status %d", status)
 	}
+}
+
+// deadLetters has messages fail for the consumer erp of /orders, and moves them back: those that are chosen, all, and one.
+func (s *site) deadLetters(tab *tab) {
+	s.Helper()
+	def := s.b.Consumers()[0].Consumer
+	def.DeadLetterTopic = "/dead"
+	s.define(broker.Definition{Topics: []broker.Topic{{Name: "/dead", Expiration: broker.Off}}, Consumers: []broker.Consumer{def}})
+	fail := func(want int) {
+		s.Helper()
+		m, _ := s.receive("erp", "p2", "/orders", "key-of-erp")
+		if len(m) != want {
+			s.Fatalf("received %v, expected %d", m, want)
+		}
+		for _, m := range m {
+			if status, _ := s.call("DELETE", "/zato/pubsub/msg/"+m.ID+"/?reject=true&dead_letter=true", "", asClient("erp", "p2", "key-of-erp")); status != http.StatusOK {
+				s.Fatalf("rejecting for good: status %d", status)
+			}
+		}
+	}
+	s.receive("erp", "p2", "/orders", "key-of-erp") // what others have left
+	ids := []string{s.publish("/orders", "one"), s.publish("/orders", "two")}
+	fail(2)
+	tab.ok("/admin/topics/%2Fdead")
+	tab.sees("dead letters of a consumer")
+	tab.follow("#browse")
+	tab.sees("rejected for good", "erp of /orders")
+	tab.press(`input[value="` + ids[0] + `"]`)
+	tab.unfold("#redrive-chosen")
+	tab.follow("#redrive-chosen")
+	tab.sees("Moved back: 1 message")
+	fail(1)
+	tab.ok("/admin/messages?topic=%2Fdead")
+	tab.unfold("#redrive-all")
+	tab.follow("#redrive-all")
+	tab.sees("2 dead letters")
+	tab.fill("#filter", "consumer", "nobody")
+	tab.follow("#filter button")
+	tab.sees("There is nothing to move")
+	tab.fill("#filter", "consumer", "erp", "reason", "rejected")
+	tab.follow("#filter button")
+	tab.save("#redrive")
+	tab.sees("Moved back: 2 messages")
+	fail(2)
+	tab.ok("/admin/messages/%2Fdead/" + ids[1])
+	tab.inspect("a dead letter")
+	tab.sees("Dead letter", "rejected for good", "/orders")
+	tab.follow("#redrive")
+	tab.sees("Moved back: 1 message")
+	fail(1)
 }

@@ -108,6 +108,7 @@ func hostileSite(t *testing.T) (*site, map[string]int) {
 		"/admin/consumers?topic=" + url.QueryEscape(hostileTopic):       200,
 		"/admin/consumers/999999":                                       404,
 		"/admin/webhooks":                                               200,
+		"/admin/topics/" + seg(hostileTopic) + "/redrive":               200,
 		"/admin/webhooks?new=1":                                         200,
 		"/admin/webhooks/shop":                                          200,
 		"/admin/webhooks/shop/edit":                                     200,

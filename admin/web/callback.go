@@ -64,19 +64,17 @@ type failures struct {
 }
 
 func failuresOf(f object.Failures) failures {
-	var reasons []string
+	var list []string
 	for _, r := range []struct {
-		n    uint64
-		what string
+		n   uint64
+		why string
 	}{
-		{f.MaxDeliveries, "delivered too often"},
-		{f.Rejected, "rejected for good"},
-		{f.Expired, "expired"},
-		{f.Overflow, "the oldest of a full backlog"},
+		{f.MaxDeliveries, broker.ReasonMaxDeliveries}, {f.Rejected, broker.ReasonRejected},
+		{f.Expired, broker.ReasonExpired}, {f.Overflow, broker.ReasonOverflow},
 	} {
 		if r.n > 0 {
-			reasons = append(reasons, text.Number(r.n)+" "+r.what)
+			list = append(list, text.Number(r.n)+" "+reasons[r.why])
 		}
 	}
-	return failures{f.MaxDeliveries + f.Rejected + f.Expired + f.Overflow, strings.Join(reasons, ", ")}
+	return failures{f.MaxDeliveries + f.Rejected + f.Expired + f.Overflow, strings.Join(list, ", ")}
 }

@@ -1,6 +1,7 @@
 package web
 
 import (
+	"maps"
 	"net/http"
 	"net/url"
 	"slices"
@@ -43,6 +44,7 @@ type messagesPage struct {
 	Query    string         // what was asked for
 	Command  string         // that publishes, where there is nothing
 	Busiest  []object.Topic // where messages are, without a topic
+	Redrive  string         // URL of the page that moves dead letters back, where there are some
 }
 
 type messageRow struct {
@@ -50,6 +52,7 @@ type messageRow struct {
 	Path    string
 	Preview string
 	Binary  bool
+	Failed  *deadLetter // where it did; nil: it is no dead letter
 }
 
 func messagesForm(consumers []option, topics []option) *form {
@@ -94,6 +97,9 @@ func (mp messagePages) routes() []gate.Route {
 		gate.Post("/admin/messages/:topic/:id/release", mp.postReleaseMessage, gate.Write),
 		gate.Get("/admin/messages/:topic/:id/publish", mp.pageRecompose, gate.Read),
 		gate.Post("/admin/messages/:topic/:id/publish", mp.postRepublish, gate.Write),
+		gate.Post("/admin/messages/:topic/:id/redrive", mp.postRedriveMessage, gate.Write),
+		gate.Get("/admin/topics/:name/redrive", mp.pageRedrive, gate.Read),
+		gate.Post("/admin/topics/:name/redrive", mp.postRedrive, gate.Write),
 		gate.Get("/admin/topics/:name/publish", mp.pageCompose, gate.Read),
 		gate.Post("/admin/topics/:name/publish", mp.postPublish, gate.Write),
 	}
@@ -171,7 +177,11 @@ func (mp messagePages) browseTo(r *http.Request, page *messagesPage, v url.Value
 	for _, m := range found.Messages {
 		page.Items = append(page.Items, messageRow{
 			Stored: m, Path: messagePath(m.Topic, m.ID), Preview: preview(m.Payload, m.Size), Binary: !isText(object.WholeRunes(m.Payload)),
+			Failed: deadLetterOf(&m),
 		})
+		if m.Extra != nil && m.Extra.DeadLetter != nil {
+			page.Redrive = redrivePath(page.Topic)
+		}
 	}
 	page.Scanned = found.Scanned
 	page.Text = o.Text != ""
@@ -265,7 +275,14 @@ func (mp messagePages) postDeleteMessages(w http.ResponseWriter, r *http.Request
 	}
 	to := "/admin/messages?" + back.Encode()
 	if len(v["id"]) == 0 {
-		return mp.done(w, r, to, "No message was chosen: nothing was deleted")
+		return mp.done(w, r, to, "No message was chosen: nothing was done")
+	}
+	if v.Get("redrive") == checked {
+		done, err := mp.Objects.Redrive(r.Context(), gate.ActorOf(r.Context()), v.Get("topic"), broker.Redrive{IDs: v["id"]})
+		if err != nil {
+			return err
+		}
+		return mp.done(w, r, to, redriven(done))
 	}
 	n, err := mp.Objects.DeleteMessages(r.Context(), gate.ActorOf(r.Context()), v.Get("topic"), v["id"])
 	if err != nil {
@@ -287,6 +304,8 @@ type messagePage struct {
 	Consumers int // all of them
 	Pending   int // consumers that are not done with it
 	CanFree   bool
+	Names     []string // of its attributes
+	Failed    *deadLetter
 }
 
 // message returns the message that a path names.
@@ -307,6 +326,10 @@ func (mp messagePages) pageMessage(w http.ResponseWriter, r *http.Request, p gat
 		Shown:     showPayload(m.Payload, m.MIMEType),
 		Consumers: len(standings),
 		CanFree:   m.State == string(broker.StateDelayed),
+		Names:     slices.Sorted(maps.Keys(m.Attributes)),
+	}
+	if d := m.DeadLetter; d != nil {
+		page.Failed = &deadLetter{*d, reasons[d.Reason]}
 	}
 	done := func(s object.Standing) int {
 		if s.State == string(broker.StateDone) {

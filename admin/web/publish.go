@@ -4,9 +4,11 @@ import (
 	"encoding/base64"
 	"errors"
 	"io"
+	"maps"
 	"mime/multipart"
 	"net/http"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -14,6 +16,7 @@ import (
 	"pipit/admin/object"
 	"pipit/admin/text"
 	"pipit/broker"
+	"pipit/broker/clip"
 )
 
 // maxEditable is how large a payload may be, in bytes, that is edited in a form.
@@ -41,7 +44,10 @@ func composeForm(action string, m *object.Message) *form {
 		field{Name: "priority", Label: "Priority", Type: "select", Value: strconv.Itoa(broker.DefaultPriority), Options: priorities},
 		field{Name: "expiration", Label: "Expiration", Type: "number", Min: "1", Hint: "Seconds. Empty: the topic's"},
 		field{Name: "delay", Label: "Delay", Type: "number", Min: "0", Hint: "Seconds before it can be delivered"},
-		field{Name: "msg_id", Label: "Message ID", Hint: "One that the topic has seen within its deduplication window is not stored again. Empty: one is made"})
+		field{Name: "msg_id", Label: "Message ID", Hint: "One that the topic has seen within its deduplication window is not stored again. Empty: one is made"},
+		field{Name: "correlation_id", Label: "Correlation ID", Hint: "What consumers connect it with"},
+		field{Name: "reply_to", Label: "Reply to", Hint: "Where an answer to it is expected"},
+		field{Name: "attributes", Label: "Attributes", Type: "textarea", Rows: 3, Hint: "They travel with it: name=value, one a line"})
 	f.Upload, f.Wide = true, true
 	if m == nil {
 		return f
@@ -54,6 +60,9 @@ func composeForm(action string, m *object.Message) *form {
 	f.set("payload", text)
 	f.set("mime_type", m.MIMEType)
 	f.set("priority", strconv.Itoa(m.Priority))
+	f.set("correlation_id", m.CorrelationID)
+	f.set("reply_to", m.ReplyTo)
+	f.set("attributes", writeAttributes(m.Attributes))
 	if m.Expiration > 0 {
 		f.set("expiration", strconv.FormatInt(m.Expiration, 10))
 	}
@@ -106,6 +115,10 @@ func readPublication(r *http.Request, f *form, of *object.Message) (object.Publi
 	if p.Delay, err = f.number("delay", 0); err != nil {
 		return p, err
 	}
+	p.CorrelationID, p.ReplyTo = f.get("correlation_id"), f.get("reply_to")
+	if p.Attributes, err = readAttributes(f.get("attributes")); err != nil {
+		return p, err
+	}
 	p.MIMEType, p.ID = strings.TrimSpace(f.get("mime_type")), strings.TrimSpace(f.get("msg_id"))
 
 	file, header, err := r.FormFile("file")
@@ -130,6 +143,32 @@ func readPublication(r *http.Request, f *form, of *object.Message) (object.Publi
 		return p, &fieldError{"encoding", "Allowed are text and base64"}
 	}
 	return p, nil
+}
+
+// writeAttributes writes attributes as a form has them: name=value, one a line.
+func writeAttributes(table map[string]string) string {
+	var b strings.Builder
+	for _, name := range slices.Sorted(maps.Keys(table)) {
+		b.WriteString(name + "=" + table[name] + "\n")
+	}
+	return b.String()
+}
+
+// readAttributes is the opposite of writeAttributes. Blanks around a name are nothing, those of a value belong to it.
+func readAttributes(typed string) (map[string]string, error) {
+	table := map[string]string{}
+	for line := range strings.SplitSeq(lines(typed), "\n") {
+		if strings.TrimSpace(line) == "" {
+			continue
+		}
+		name, value, ok := strings.Cut(line, "=")
+		name = strings.TrimSpace(name)
+		if _, twice := table[name]; !ok || twice {
+			return nil, &fieldError{"attributes", "The line " + strconv.Quote(clip.Input(line)) + ": allowed is name=value, each name once"}
+		}
+		table[name] = value
+	}
+	return table, nil
 }
 
 // typedText is the text of a form's field as it was meant. Browsers send every end of a line as CR
@@ -230,7 +269,8 @@ func (mp messagePages) postRepublish(w http.ResponseWriter, r *http.Request, p g
 		if gone {
 			return missing
 		}
-		id, err := mp.Objects.Publish(r.Context(), who, m.Topic, object.Publication{Payload: m.Payload, MIMEType: m.MIMEType, Priority: m.Priority, Expiration: m.Expiration})
+		id, err := mp.Objects.Publish(r.Context(), who, m.Topic, object.Publication{Payload: m.Payload, MIMEType: m.MIMEType, Priority: m.Priority, Expiration: m.Expiration,
+			CorrelationID: m.CorrelationID, ReplyTo: m.ReplyTo, Attributes: m.Attributes})
 		if err != nil {
 			return err
 		}

@@ -70,10 +70,19 @@ type topicPage struct {
 	Commands      []command
 	PublishedID   string // what was published a moment ago
 	PublishedGone bool   // and is needed no more
+	Retains       bool   // it keeps what nobody needs, or has some
+	FailsHere     int    // consumers whose dead letters it gets
 }
 
 func (tp topicPages) pageTopic(w http.ResponseWriter, r *http.Request, t *object.Topic) (err error) {
 	page := topicPage{Topic: *t, Back: link{"/admin/topics", "Topics"}, Settings: settings(broker.TopicFields, &t.Topic), History: "/admin/history?" + url.Values{"topic": {t.Name}}.Encode()}
+	page.Retains = t.Retained > 0 || t.Retention > 0 || t.RetentionBytes > 0
+	all := tp.Broker.Consumers()
+	for i := range all {
+		if all[i].DeadLetterTopic == t.Name {
+			page.FailsHere++
+		}
+	}
 	page.Range = monitor.RangeHour
 	if r.URL.Query().Get("range") == monitor.RangeDay {
 		page.Range = monitor.RangeDay
