@@ -12,6 +12,7 @@ import (
 	"pipit/admin/gate"
 	"pipit/admin/object"
 	"pipit/admin/text"
+	"pipit/admin/web/payload"
 	"pipit/broker"
 )
 
@@ -157,7 +158,7 @@ func (mp messagePages) pageMessages(w http.ResponseWriter, r *http.Request, _ ga
 func (mp messagePages) browseTo(r *http.Request, page *messagesPage, v url.Values) (err error) {
 	o := broker.BrowseOptions{
 		Topic: page.Topic, Consumer: page.Consumer, State: broker.State(v.Get("state")),
-		Text: v.Get("text"), Limit: pageSize, Cursor: v.Get("cursor"), Payload: previewLength,
+		Text: v.Get("text"), Limit: pageSize, Cursor: v.Get("cursor"), Payload: payload.PreviewLength,
 	}
 	priority, err := page.Form.number("priority", 0)
 	if err != nil {
@@ -176,7 +177,7 @@ func (mp messagePages) browseTo(r *http.Request, page *messagesPage, v url.Value
 	}
 	for _, m := range found.Messages {
 		page.Items = append(page.Items, messageRow{
-			Stored: m, Path: messagePath(m.Topic, m.ID), Preview: preview(m.Payload, m.Size), Binary: !isText(object.WholeRunes(m.Payload)),
+			Stored: m, Path: messagePath(m.Topic, m.ID), Preview: payload.Preview(m.Payload, m.Size), Binary: !payload.IsText(object.WholeRunes(m.Payload)),
 			Failed: deadLetterOf(&m),
 		})
 		if m.Extra != nil && m.Extra.DeadLetter != nil {
@@ -299,7 +300,7 @@ type messagePage struct {
 	Back      link
 	Path      string
 	Download  string
-	Shown     payloadView
+	Shown     payload.View
 	Standings []object.Standing
 	Consumers int // all of them
 	Pending   int // consumers that are not done with it
@@ -323,7 +324,7 @@ func (mp messagePages) pageMessage(w http.ResponseWriter, r *http.Request, p gat
 		Back:      link{"/admin/messages?" + url.Values{"topic": {m.Topic}}.Encode(), m.Topic},
 		Path:      messagePath(m.Topic, m.ID),
 		Download:  "/admin/api/v1/messages/" + url.PathEscape(m.Topic) + "/" + url.PathEscape(m.ID) + "/payload",
-		Shown:     showPayload(m.Payload, m.MIMEType),
+		Shown:     payload.Show(m.Payload, m.MIMEType),
 		Consumers: len(standings),
 		CanFree:   m.State == string(broker.StateDelayed),
 		Names:     slices.Sorted(maps.Keys(m.Attributes)),

@@ -15,6 +15,7 @@ import (
 	"pipit/admin/gate"
 	"pipit/admin/object"
 	"pipit/admin/text"
+	"pipit/admin/web/payload"
 	"pipit/broker"
 	"pipit/broker/clip"
 )
@@ -53,7 +54,7 @@ func composeForm(action string, m *object.Message) *form {
 		return f
 	}
 	text := string(m.Payload)
-	if !isText(m.Payload) {
+	if !payload.IsText(m.Payload) {
 		text = base64.StdEncoding.EncodeToString(m.Payload)
 		f.set("encoding", object.EncodingBase64)
 	}

@@ -1,4 +1,5 @@
-package web
+// Package payload makes the payloads of messages readable, whatever they are, in a bounded piece of a page.
+package payload
 
 import (
 	"bytes"
@@ -20,22 +21,22 @@ const (
 	maxDeep   = 64       // beyond that, elements are indented no further
 )
 
-// payloadView is a payload for a reader.
-type payloadView struct {
+// View is a payload for a reader.
+type View struct {
 	Kind string // "JSON", "XML", "Text", "Binary" or "Empty"
 	Text string
 	Cut  bool // there is more
 }
 
-// showPayload makes a payload readable: JSON and XML indented, other text as it is, what is not
+// Show makes a payload readable: JSON and XML indented, other text as it is, what is not
 // text as a dump in hex.
-func showPayload(p []byte, mimeType string) payloadView {
+func Show(p []byte, mimeType string) View {
 	if len(p) == 0 {
-		return payloadView{Kind: "Empty"}
+		return View{Kind: "Empty"}
 	}
-	if !isText(p) {
+	if !IsText(p) {
 		cut := len(p) > maxDumped
-		return payloadView{"Binary", hex.Dump(p[:min(len(p), maxDumped)]), cut}
+		return View{"Binary", hex.Dump(p[:min(len(p), maxDumped)]), cut}
 	}
 	kind, text, cut := "Text", string(p), false
 	if s := strings.TrimSpace(text); len(p) <= maxIndent && s != "" {
@@ -53,11 +54,11 @@ func showPayload(p []byte, mimeType string) payloadView {
 	if len(text) > maxShown {
 		text, cut = cutText(text, maxShown), true
 	}
-	return payloadView{kind, visible(text), cut}
+	return View{kind, visible(text), cut}
 }
 
-// isText tells whether p can be shown and edited as text.
-func isText(p []byte) bool { return utf8.Valid(p) && bytes.IndexByte(p, 0) < 0 }
+// IsText tells whether p can be shown and edited as text.
+func IsText(p []byte) bool { return utf8.Valid(p) && bytes.IndexByte(p, 0) < 0 }
 
 // cutText returns at most the first n bytes of s, all of them whole characters.
 func cutText(s string, n int) string {
@@ -226,18 +227,18 @@ func indentXML(s string, limit int) (text string, cut bool, err error) {
 	return out.String(), false, nil
 }
 
-// previewLength is how many bytes of a payload stand in a list.
-const previewLength = 160
+// PreviewLength is how many bytes of a payload stand in a list.
+const PreviewLength = 160
 
-// preview is the beginning of a payload, on one line. size is that of the whole.
-func preview(p []byte, size int) string {
+// Preview is the beginning of a payload, on one line. size is that of the whole.
+func Preview(p []byte, size int) string {
 	s := string(p)
 	if len(p) < size { // the last character may be cut in two
 		for i := 0; i < utf8.UTFMax-1 && s != "" && !utf8.ValidString(s); i++ {
 			s = s[:len(s)-1]
 		}
 	}
-	if !isText([]byte(s)) {
+	if !IsText([]byte(s)) {
 		p = p[:min(len(p), 24)]
 		s = fmt.Sprintf("% x", p)
 	} else {
