@@ -61,6 +61,8 @@ type Consumer struct {
 	CallbackGiveUp      time.Duration `json:",omitempty"` // of nothing but failures, until it is made inactive; Off: never
 	CallbackSecret      string        `json:",omitempty"` // by which calls are signed: one of Standard Webhooks, or two with a blank between; made where empty
 
+	Filter string `json:",omitempty"` // which messages it is given, by their attributes: see CheckFilter; empty: all. A message that it does not let through is never in the backlog
+
 	// Start is where a new consumer begins, StartTail where it is empty. It has no effect on an existing one,
 	// and is never stored.
 	Start string `json:"-"`
@@ -148,6 +150,12 @@ var ConsumerFields = append(Fields[Consumer]{
 		Help: "what becomes of messages that expire before it is done with them: drop, or dead-letter, they go to the dead-letter topic",
 	},
 	{
+		Name: "filter", at: func(c *Consumer) any { return &c.Filter },
+		Max: MaxFilter, Check: CheckFilter, Example: `country = "LV" and not has(test)`,
+		Label: "Filter", Hint: `By attributes: country = "LV" and (kind ^= "order." or has(urgent)). Empty: all messages`,
+		Help: "which messages it is given, by their attributes: name = \"x\", name != \"x\", name ^= \"prefix\", has(name), joined by not, and, or and brackets; empty: all",
+	},
+	{
 		Name: "start", at: func(c *Consumer) any { return &c.Start },
 		Default: StartTail, Options: []Option{
 			{StartTail, "at what is published next"},
@@ -208,8 +216,9 @@ type consumer struct {
 	revision string // of def; guarded by Broker.mu
 	declared string // of its record; guarded by Broker.defining
 	counters counters
-	deleted  atomic.Bool   // set by the committer, for good
-	changes  atomic.Uint32 // counts what may end its requests; changes while Broker.mu is held
+	deleted  atomic.Bool            // set by the committer, for good
+	filter   atomic.Pointer[filter] // of def, as refilter has read it; nil: it lets all messages through
+	changes  atomic.Uint32          // counts what may end its requests; changes while Broker.mu is held
 	callback atomic.Pointer[CallbackState]
 
 	waiting atomic.Int32 // long polls that wait or are about to

@@ -169,6 +169,7 @@ func installConsumers(b *Broker, d *records) {
 		}
 		b.bySubKey[r.SubKey] = c
 		c.def.Store(&r.Consumer)
+		c.refilter(b, r.Filter)
 		delete(b.callbacks, c.id)
 		if r.DeliveryMode == DeliveryCallback {
 			b.callbacks[c.id] = c

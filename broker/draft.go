@@ -22,6 +22,7 @@ type draft struct {
 	removals []removal // what the entries of batch.Remove are
 	removing int       // messages, at the most
 	ragged   []laneRef // lives on between commits: lanes for the sweeper to look at
+	filters  uint64    // lives on between commits: counts changes of consumers' filters
 }
 
 // removal says what an entry of Batch.Remove is.
@@ -106,6 +107,7 @@ func (d *draft) append(t *topic, r *store.Record) {
 	}
 	l.nextDue = max(l.nextDue, at)
 	d.batch.Append = append(d.batch.Append, r)
+	d.sift(t, r)
 }
 
 // fits tells whether n more messages are within all limits of a topic, and takes the room.
@@ -308,6 +310,7 @@ func (d *draft) undo() {
 		}
 		l.firstDue, l.nextDue = 0, l.lastDue.Load()
 		d.markRagged(r) // what it would have removed is still there
+		d.unsift(r)
 	}
 	for _, q := range d.queues {
 		for prio, w := range q.work {

@@ -32,6 +32,8 @@ type queue struct {
 	gone     atomic.Bool                  // its consumer or its topic was deleted; set by the committer holding mu, for good
 	merged   *merged                      // of a queue of several; else nil
 
+	sifted [MaxPriority + 1]atomic.Uint64 // see sift.go; set by the committer alone
+
 	// The committer's own.
 	work   [MaxPriority + 1]*progress // done, as this commit will leave it; nil: untouched
 	store  [MaxPriority + 1]bool      // work is to be stored

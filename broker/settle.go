@@ -311,8 +311,22 @@ func (s Subscription) unread(found [][]spot) (map[spot]bool, error) {
 	}
 	stored := map[spot]bool{}
 	err := s.b.store.View(func(r store.Reader) error {
+		f := c.filter.Load()
 		for _, sl := range candidates {
-			err := r.Stored(store.Lane{Topic: sl.q.topic.id, Priority: sl.priority}, store.Span{From: sl.pos, To: sl.pos}, func(uint64) bool {
+			lane := store.Lane{Topic: sl.q.topic.id, Priority: sl.priority}
+			if f != nil {
+				err := r.Scan(lane, sl.pos, false, func(rec *store.Record) bool {
+					if rec.Pos == sl.pos && f.match(rec) {
+						stored[sl] = true
+					}
+					return false
+				})
+				if err != nil {
+					return err
+				}
+				continue
+			}
+			err := r.Stored(lane, store.Span{From: sl.pos, To: sl.pos}, func(uint64) bool {
 				stored[sl] = true
 				return false
 			})

@@ -101,8 +101,12 @@ func (s *sweeper) setNextDue(at time.Time) {
 // the commit took, and whether the pass failed.
 func (s *sweeper) pass(now time.Time, withSeen bool) (more bool, took time.Duration, failed bool) {
 	over := s.b.expiryNow(now)
+	sifting, err := s.sift() // before what does not match expires as what does
+	if err != nil {
+		return false, 0, true
+	}
 	retiring, err := s.retire(over)
-	op := &sweepOp{b: s.b, more: retiring, dueKnown: s.nextDue.Load(), undelayed: s.undelayed.Load(), wiping: s.wiping()}
+	op := &sweepOp{b: s.b, more: retiring || sifting, dueKnown: s.nextDue.Load(), undelayed: s.undelayed.Load(), wiping: s.wiping()}
 	if err != nil {
 		return false, 0, true
 	}

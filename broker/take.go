@@ -99,7 +99,7 @@ type looked struct {
 	slot
 	back *lease    // of one that came back
 	id   string    // where its publisher gave it one
-	msg  int       // in taker.msgs; -1 where it has expired
+	msg  int       // in taker.msgs; -1 where it has expired, or the consumer's filter does not match
 	over time.Time // when it expires
 	at   int64     // of a queue of several: when it was due
 }
@@ -358,6 +358,10 @@ func (t *taker) look(rec *store.Record, back *lease) bool {
 	k := looked{slot: slot{rec.Priority, rec.Pos}, back: back, id: rec.ID, msg: -1, over: rec.ExpireAt()}
 	if t.q.merged != nil {
 		k.at = due(rec)
+	}
+	if f := t.s.c.filter.Load(); f != nil && !f.match(rec) {
+		t.looked = append(t.looked, k) // it waits for the sweeper: see sift.go
+		return false
 	}
 	if k.over.IsZero() || k.over.After(t.over) {
 		if t.o.Room != nil && !t.o.Room(len(rec.Payload)+extraSize(rec)) {

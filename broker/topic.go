@@ -165,6 +165,10 @@ type topic struct {
 	room        int64 // at least so many messages fit yet; counted anew when used up
 	nextDelayed int64 // delayed, as this commit will leave it
 	touched     bool  // listed in draft.topics
+
+	filteredNow []*queue  // see draft.filtered
+	filteredOf  *[]*queue // of which list it was made
+	filteredAt  uint64    // draft.filters then
 }
 
 // setList sets the topic's queues.

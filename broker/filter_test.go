@@ -1,0 +1,150 @@
+package broker_test
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"pipit/broker"
+)
+
+// country publishes messages of these countries, each its own payload.
+func (r *rig) countries(list string) {
+	r.t.Helper()
+	for _, c := range strings.Fields(list) {
+		r.publish("/t", broker.Publication{Payload: []byte(c), Attributes: []broker.Attribute{{Name: "Country", Value: strings.TrimRight(c, "0123456789")}}})
+	}
+}
+
+func filtered(subKey, filter string) broker.Consumer {
+	c := consumerDef("/t", subKey)
+	c.Filter = filter
+	return c
+}
+
+func (r *rig) backlogs() string {
+	r.t.Helper()
+	var s []string
+	for _, c := range r.Consumers() {
+		s = append(s, fmt.Sprintf("%s:%d", c.SubKey, c.Backlog))
+	}
+	return strings.Join(s, " ")
+}
+
+// TestFilteredBacklog: what a filter does not let through is never in the backlog, also after a restart, and keeps nothing in the log.
+func TestFilteredBacklog(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, broker.Options{})
+		r.define(topicDef("/t"), consumerDef("/t", "all"), filtered("lv", `country = "LV"`), filtered("none", `has(none)`))
+		r.countries("LV1 LT1 LT2 LV2 EE1 LV3 LT3")
+		r.publish("/t", broker.Publication{Payload: []byte("later"), Delay: 5})
+		r.publish("/t", broker.Publication{Payload: []byte("later LV"), Delay: 5, Attributes: []broker.Attribute{{Name: "country", Value: "LV"}}})
+		if got := r.backlogs(); got != "all:7 lv:3 none:0" {
+			t.Error(got)
+		}
+		time.Sleep(6 * time.Second)
+		if got := r.backlogs(); got != "all:9 lv:4 none:0" {
+			t.Error(got)
+		}
+		m := r.receive("/t", "lv", broker.ReceiveOptions{Max: 2})
+		if payloads(m) != "LV1 LV2 " {
+			t.Error(payloads(m))
+		}
+		r.ack(t, "lv", m[1])
+		r.restart()
+		if got := r.backlogs(); got != "all:9 lv:3 none:0" {
+			t.Errorf("after a restart: %s", got)
+		}
+		if got := payloads(r.receive("/t", "lv", broker.ReceiveOptions{Order: broker.LIFO})); got != "later LV LV3 LV1 " {
+			t.Error(got)
+		}
+		if got := payloads(r.receive("/t", "none", broker.ReceiveOptions{})); got != "" {
+			t.Error(got)
+		}
+		// An acknowledgement of what it was never given is refused.
+		all := r.receive("/t", "all", broker.ReceiveOptions{})
+		for _, x := range all {
+			if string(x.Payload) == "LT1" {
+				if s, err := r.sub("/t", "lv").Settle(broker.Settlement{Ack: []string{x.ID}}); err != nil || len(s.NotFound) != 1 {
+					t.Errorf("%+v %v", s, err)
+				}
+			}
+		}
+		r.ack(t, "all", all...)
+		time.Sleep(3 * time.Second)
+		if d, _ := r.Topic("/t"); d.Depth != 3 {
+			t.Errorf("the log keeps %d messages, want 3", d.Depth)
+		}
+		time.Sleep(2 * time.Minute) // all of them expire
+		if got := r.backlogs(); got != "all:0 lv:0 none:0" {
+			t.Errorf("after their time: %s", got)
+		}
+	})
+}
+
+// TestFilterChanged: what waits is looked at anew, and what a receive has left out is delivered where it matches then.
+func TestFilterChanged(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, broker.Options{})
+		r.define(topicDef("/t"), filtered("x", ""))
+		r.countries("LV1 LT1 LV2 EE1 LV3")
+		first := r.receive("/t", "x", broker.ReceiveOptions{Max: 1})
+		r.define(topicDef("/t"), filtered("x", `country ^= "L"`))
+		if got := payloads(r.receive("/t", "x", broker.ReceiveOptions{Max: 2})); got != "LT1 LV2 " { // at once, before the sweeper comes
+			t.Error(got)
+		}
+		r.define(topicDef("/t"), filtered("x", `country != "LT"`))
+		time.Sleep(3 * time.Second)
+		if got := r.backlogs(); got != "x:4" {
+			t.Error(got)
+		}
+		r.ack(t, "x", first...)
+		r.restart()
+		if got := payloads(r.receive("/t", "x", broker.ReceiveOptions{})); got != "LV2 EE1 LV3 " {
+			t.Error(got)
+		}
+		r.define(topicDef("/t"), filtered("x", ""))
+		r.countries("LT2")
+		if got := payloads(r.receive("/t", "x", broker.ReceiveOptions{})); got != "LT2 " {
+			t.Error(got)
+		}
+	})
+}
+
+// TestFilterAtOldest: a new consumer that begins at the oldest message is given those that match.
+func TestFilterAtOldest(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, broker.Options{})
+		r.define(topicDef("/t"), consumerDef("/t", "all"))
+		pubs := make([]broker.Publication, 5000) // more than one step
+		pubs[4999] = broker.Publication{Payload: []byte("LV"), Attributes: []broker.Attribute{{Name: "country", Value: "LV"}}}
+		p, err := r.Publisher(r.crm, "/t")
+		if err == nil {
+			_, err = p.PublishBatch(pubs)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		late := filtered("late", `country = "LV"`)
+		late.Start = broker.StartOldest
+		r.define(topicDef("/t"), late)
+		time.Sleep(5 * time.Second)
+		if got := r.backlogs(); got != "all:5000 late:1" {
+			t.Error(got)
+		}
+		if got := payloads(r.receive("/t", "late", broker.ReceiveOptions{})); got != "LV " {
+			t.Error(got)
+		}
+	})
+}
+
+func TestFilterRefused(t *testing.T) {
+	r := newRig(t, broker.Options{})
+	r.define(topicDef("/t"))
+	_, err := r.Apply(t.Context(), broker.Definition{Consumers: []broker.Consumer{filtered("x", `country = LV`)}})
+	if broker.CodeOf(err) != broker.Invalid || !strings.Contains(err.Error(), `at 11: "LV" where a text in quotes is expected`) {
+		t.Error(err)
+	}
+}
