@@ -435,6 +435,7 @@ func TestOpenAPICodes(t *testing.T) {
 func TestCredentials(t *testing.T) {
 	r := newAPIRig(t)
 	c := r.example()
+	r.ok(201, "POST", "/webhooks", jsonObject{"name": "x", "topic": "/customer/created", "client": "crm", "verify": "token", "secret": []string{"a long secret of it"}})
 	at := func(path string) string {
 		for from, to := range map[string]string{
 			"/clients/{client}": "/clients/erp",
@@ -480,6 +481,11 @@ func TestCredentials(t *testing.T) {
 			return r.do(method, path, body, append(headers, "Authorization", credentials)...)
 		}
 		switch {
+		case strings.HasPrefix(path, "//hook/"): // what its sender has signed, and a question that says who asks
+			if a := with("Bearer wrong"); a.StatusCode != map[string]int{"POST": 401, "OPTIONS": 405}[method] {
+				t.Errorf("%s %s: %s", method, path, a.Status)
+			}
+			return
 		case op.Security != nil && len(*op.Security) == 0: // open to everybody
 			if a := with(""); a.StatusCode >= 400 {
 				t.Errorf("%s %s without credentials: %s", method, path, a.Status)
