@@ -261,7 +261,7 @@ func TestZeroFields(t *testing.T) {
 		Consumers: []broker.Consumer{{Client: "zero", Topic: "/zero", SubKey: "zero"}},
 	}})
 	if topic, _ := r.Topic("/zero"); topic.Topic != (broker.Topic{Name: "/zero", MaxDepth: broker.DefaultMaxDepth,
-		Expiration: broker.DefaultExpiration, DedupWindow: broker.DefaultDedupWindow}) {
+		Expiration: broker.DefaultExpiration, DedupWindow: broker.DefaultDedupWindow, Retention: broker.Off, RetentionBytes: broker.Off}) {
 		t.Errorf("%+v", topic)
 	}
 	if topic, _ := r.Topic("/off"); topic.Expiration != broker.Off || topic.DedupWindow != broker.Off {

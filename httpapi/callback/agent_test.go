@@ -507,3 +507,23 @@ func TestStop(t *testing.T) {
 		r.wantBodies("a", "b")
 	})
 }
+
+// A consumer of a pattern is sent the messages of all topics that match, also of one that is made later.
+func TestPattern(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, func(c *broker.Consumer) { raw(c); c.Topic = "/orders/**" })
+		for _, name := range []string{"/orders/a", "/orders/b/c", "/other"} {
+			if _, err := r.b.Change(t.Context(), broker.Change{Define: broker.Definition{Topics: []broker.Topic{{Name: name}}}}); err != nil {
+				t.Fatal(err)
+			}
+			if _, err := r.b.Publish(t.Context(), name, []byte("in "+name)); err != nil {
+				t.Fatal(err)
+			}
+			synctest.Wait()
+		}
+		r.wantBodies("in /orders/a", "in /orders/b/c")
+		if c := r.consumer(); c.Backlog != 0 || c.Acked != 2 || r.r.all()[1].head.Get("X-Zato-Topic") != "/orders/b/c" {
+			t.Errorf("%+v", c)
+		}
+	})
+}
