@@ -1001,3 +1001,28 @@ func commandsOf(page string) []string {
 	}
 	return lines
 }
+
+// A consumer of a pattern is made, its messages of several topics looked at, and deleted; a pattern has no page.
+func TestPatternPages(t *testing.T) {
+	d := newDesk(t)
+	d.define(broker.Definition{
+		Clients: []broker.Client{{Username: "erp", Password: "p"}},
+		Topics:  []broker.Topic{{Name: "/order/paid"}, {Name: "/order/sent"}},
+	})
+	d.refused(422, "no topic of that name", "/admin/consumers", "client", "erp", "topic", "/order", "is_active", "true")
+	d.refused(422, "* for one segment", "/admin/consumers", "client", "erp", "topic", "/order/p*", "is_active", "true")
+	page := d.done("/admin/consumers", "client", "erp", "topic", "/order/*", "is_active", "true")
+	d.contains(page, "The consumer was created", `<span class="name">/order/*</span>`)
+	for _, topic := range []string{"/order/paid", "/order/sent"} {
+		if _, err := d.b.Publish(t.Context(), topic, []byte("of "+topic)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	id := fmt.Sprint(d.b.Consumers()[0].ID)
+	page = d.get("/admin/messages?" + form("topic", "/order/*", "consumer", id).Encode())
+	d.contains(page, "of /order/paid", "of /order/sent", "/admin/messages/%2Forder%2Fsent/")
+	page = d.done("/admin/consumers/"+id+"/delete", "confirm", "/order/*")
+	d.contains(page, "The consumer erp was deleted")
+	page = d.done("/admin/producers", "client", "erp", "topic", "/order/**", "is_active", "true")
+	d.contains(page, "/order/**")
+}

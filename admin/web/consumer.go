@@ -34,17 +34,21 @@ func (cp consumerPages) pages() *pages[object.Consumer] {
 		wide:       true,
 		newFields:  cp.newConsumerFields,
 		editFields: func(c *object.Consumer) []field { return cp.consumerFields(&c.Consumer, false) },
-		exists:     cp.checkPair,
+		exists:     cp.checkPairOrPattern,
 		read:       func(f *form, c *object.Consumer) error { return readSettings(f, broker.ConsumerFields, &c.Consumer) },
 		created: func(_ *form, c *object.Consumer) (to, notice string) {
 			return consumerPath(c.ID), "The consumer was created. Its sub_key is below"
 		},
 		show: cp.pageConsumer,
 		deletes: func(c *object.Consumer) deletion {
+			to := topicPath(c.Topic)
+			if cp.isPattern(c.Topic) {
+				to = "/admin/consumers"
+			}
 			return deletion{
 				lead:  "This deletes the consumer " + c.Client + " of " + c.Topic + " and its queue. It cannot be undone.",
 				label: "Type the topic's name to confirm", expected: c.Topic,
-				to: topicPath(c.Topic), called: c.Client,
+				to: to, called: c.Client,
 			}
 		},
 	}

@@ -35,6 +35,7 @@ type messagesPage struct {
 	Topic    string // empty: none was chosen
 	Client   string // of the consumer, where one was chosen
 	Consumer uint32
+	Pattern  bool // Topic is one, that of the consumer
 	Filtered bool
 	Text     bool // a text is looked for
 	Items    []messageRow
@@ -160,6 +161,9 @@ func (mp messagePages) browseTo(r *http.Request, page *messagesPage, v url.Value
 		Topic: page.Topic, Consumer: page.Consumer, State: broker.State(v.Get("state")),
 		Text: v.Get("text"), Limit: pageSize, Cursor: v.Get("cursor"), Payload: payload.PreviewLength,
 	}
+	if page.Pattern = page.Consumer != 0 && mp.isPattern(page.Topic); page.Pattern {
+		o.Topic = "" // all topics that it has
+	}
 	priority, err := page.Form.number("priority", 0)
 	if err != nil {
 		return err
@@ -180,7 +184,7 @@ func (mp messagePages) browseTo(r *http.Request, page *messagesPage, v url.Value
 			Stored: m, Path: messagePath(m.Topic, m.ID), Preview: payload.Preview(m.Payload, m.Size), Binary: !payload.IsText(object.WholeRunes(m.Payload)),
 			Failed: deadLetterOf(&m),
 		})
-		if m.Extra != nil && m.Extra.DeadLetter != nil {
+		if m.Extra != nil && m.Extra.DeadLetter != nil && !page.Pattern {
 			page.Redrive = redrivePath(page.Topic)
 		}
 	}
@@ -209,6 +213,9 @@ func (mp messagePages) browseTo(r *http.Request, page *messagesPage, v url.Value
 	}
 	if len(page.Items) > 0 {
 		page.From++
+		return nil
+	}
+	if page.Pattern {
 		return nil
 	}
 	producers, err := mp.Objects.Producers().List(gate.Query{Topic: page.Topic, Limit: 1})

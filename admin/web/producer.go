@@ -33,7 +33,7 @@ func (pp producerPages) pages() *pages[object.Producer] {
 			return append(fields, field{Name: "back", Type: "hidden", Value: proposed.Get("back")}) // the page that it was asked for on
 		},
 		editFields: func(p *object.Producer) []field { return settingFields(broker.ProducerFields, &p.Producer, false) },
-		exists:     pp.checkPair,
+		exists:     pp.checkPairOrPattern,
 		read:       func(f *form, p *object.Producer) error { return readSettings(f, broker.ProducerFields, &p.Producer) },
 		created: func(f *form, p *object.Producer) (to, notice string) {
 			switch f.get("back") {
@@ -48,9 +48,13 @@ func (pp producerPages) pages() *pages[object.Producer] {
 		},
 		show: pp.pageProducer,
 		deletes: func(p *object.Producer) deletion {
+			to := topicPath(p.Topic)
+			if pp.isPattern(p.Topic) {
+				to = "/admin/producers"
+			}
 			return deletion{
 				lead: "The client " + p.Client + " may not publish to " + p.Topic + " any more. What it has published stays.",
-				to:   topicPath(p.Topic), called: p.Client,
+				to:   to, called: p.Client,
 			}
 		},
 	}
@@ -67,8 +71,12 @@ type producerPage struct {
 }
 
 func (pp producerPages) pageProducer(w http.ResponseWriter, r *http.Request, p *object.Producer) error {
+	var commands []command
+	if !pp.isPattern(p.Topic) {
+		commands = pp.bases(r).publishCommands(p.Client, p.Topic)
+	}
 	return pp.render(w, r, "producer", http.StatusOK, view{
 		Title: "Producer " + object.OfTopic(p.Client, p.Topic), Nav: "producers",
-		Data: producerPage{*p, link{"/admin/producers", "Producers"}, settings(broker.ProducerFields, &p.Producer), pp.bases(r).publishCommands(p.Client, p.Topic)},
+		Data: producerPage{*p, link{"/admin/producers", "Producers"}, settings(broker.ProducerFields, &p.Producer), commands},
 	})
 }

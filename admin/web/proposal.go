@@ -2,6 +2,7 @@ package web
 
 import (
 	"net/url"
+	"strings"
 
 	"pipit/admin/gate"
 )
@@ -51,6 +52,21 @@ func (s *Site) proposePair(fields []field, proposed url.Values) []field {
 		}
 	}
 	return fields
+}
+
+// isPattern tells whether the topic of a producer or consumer is none, but a pattern of some.
+func (s *Site) isPattern(topic string) bool {
+	_, ok := s.Broker.Topic(topic)
+	return !ok && strings.Contains(topic, "*")
+}
+
+// checkPairOrPattern is checkPair of what can have a pattern for a topic, which the broker checks.
+func (s *Site) checkPairOrPattern(f *form) error {
+	err := s.checkPair(f)
+	if wrong, ok := err.(*fieldError); ok && wrong.field == "topic" && s.isPattern(f.get("topic")) {
+		return nil
+	}
+	return err
 }
 
 // checkPair returns an error of the field that names no client or topic.
