@@ -131,7 +131,7 @@ func (o *burial) plan(d *draft) error {
 			part.leases = append(part.leases, l)
 			part.dropped[l.why]++
 		default:
-			t, err := d.graveOf(l.q)
+			t, err := d.graveOf(l.q, true)
 			if err != nil {
 				o.waits = append(o.waits, l)
 				continue
@@ -154,9 +154,9 @@ func (d *draft) isOver(l *lease) bool {
 	return discarded || l.q.gone.Load() || l.q.doneNow(int(l.priority)).Has(l.pos)
 }
 
-// graveOf returns the dead-letter topic of a queue's consumer, and takes the room for one message there. The error says
-// why there is none.
-func (d *draft) graveOf(q *queue) (*topic, error) {
+// graveOf returns the dead-letter topic of a queue's consumer, and takes the room for one message there. deep is false where no
+// other may go for that. The error says why there is none.
+func (d *draft) graveOf(q *queue, deep bool) (*topic, error) {
 	name := q.of.def.Load().DeadLetterTopic
 	t := d.b.topics[name]
 	switch {
@@ -165,7 +165,10 @@ func (d *draft) graveOf(q *queue) (*topic, error) {
 	case t.def.Load().Inactive:
 		return nil, denied("topic %q is not active", name)
 	}
-	return t, d.fits(t, 1)
+	if err := d.fits(t, 1); err != nil {
+		return nil, err
+	}
+	return t, d.makeRoom(t, 1, deep)
 }
 
 // putLetter appends the copy of a message that failed for a queue's consumer after so many deliveries to a dead-letter

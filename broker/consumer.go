@@ -46,6 +46,7 @@ type Consumer struct {
 	MaxDeliveries   int       `json:",omitempty"` // how often a message is delivered before it has failed; 0: no limit
 	DeadLetterTopic string    `json:",omitempty"` // where messages go that failed; empty: they are dropped
 	RetryBackoff    Durations `json:",omitzero"`  // how long a message waits that was rejected, or not acknowledged in time, after its first delivery, its second, and so on; the last one stands for all that follow; empty: not at all
+	Overflow        string    `json:",omitempty"` // past MaxDepth: OverflowReject, OverflowDropOldest or OverflowDeadLetter
 	OnExpiry        string    `json:",omitempty"` // ExpiryDrop, or ExpiryDeadLetter: where messages go that expire before it is done with them
 
 	LastSeen time.Time `json:"-"` // the last receive or acknowledgement; zero: never
@@ -139,6 +140,16 @@ var ConsumerFields = append(Fields[Consumer]{
 		Min: 0, Max: int64(MaxBackoff),
 		Label: "Retry back-off", Hint: "How long a message waits after its first failed delivery, its second, and so on, one a line: 5s, 30s, 5m. The last goes for all that follow",
 		Help: "how long a message waits that was rejected or not acknowledged in time, after its first delivery, its second, and so on; the last goes for all that follow",
+	},
+	{
+		Name: "overflow", at: func(c *Consumer) any { return &c.Overflow },
+		Default: OverflowReject, Options: []Option{
+			{OverflowReject, "publishers get 429"},
+			{OverflowDropOldest, "the oldest messages are dropped"},
+			{OverflowDeadLetter, "the oldest messages go to the dead-letter topic"},
+		},
+		Label: "Past max depth", Hint: "What becomes of a publish when the backlog is full. The topic's own max depth refuses in any case",
+		Help: "what happens past max_depth: reject, publishers get 429; drop-oldest, its oldest messages are dropped; dead-letter, they go to the dead-letter topic; the topic's max_depth refuses in any case",
 	},
 	{
 		Name: "on_expiry", at: func(c *Consumer) any { return &c.OnExpiry },
@@ -243,6 +254,7 @@ type consumer struct {
 	failed   map[*lease]struct{}
 	failing  atomic.Int32 // len(failed)
 
+	spare  int64    // the committer's own: at least so many messages fit yet, where it refuses none
 	stuck  bool     // the sweeper's own: what failed could not be moved
 	warned Failures // the sweeper's own: what it has logged of counters.dropped
 

@@ -274,6 +274,8 @@ func (x *definer) known(what, client, topic string) error {
 func (x *definer) deadLetters(c *Consumer) error {
 	name := c.DeadLetterTopic
 	switch {
+	case name == "" && c.Overflow == OverflowDeadLetter:
+		return Invalidf("overflow %q of consumer %q of topic %q: allowed with a dead_letter_topic", c.Overflow, clip.Input(c.Client), clip.Input(c.Topic)).of("overflow")
 	case name == "" && c.OnExpiry == ExpiryDeadLetter:
 		return Invalidf("on_expiry %q of consumer %q of topic %q: allowed with a dead_letter_topic", c.OnExpiry, clip.Input(c.Client), clip.Input(c.Topic)).of("on_expiry")
 	case name == "":

@@ -21,7 +21,13 @@ type draft struct {
 	queues   []*queue
 	removals []removal // what the entries of batch.Remove are
 	removing int       // messages, at the most
-	ragged   []laneRef // lives on between commits: lanes for the sweeper to look at
+
+	yielders   map[*consumer]*yielder
+	seized     []seized
+	letters    []store.Record // of seized
+	yieldBytes int            // of payload that was read for yielders
+
+	ragged []laneRef // lives on between commits: lanes for the sweeper to look at
 	filters  uint64    // lives on between commits: counts changes of consumers' filters
 }
 
@@ -56,6 +62,9 @@ func (d *draft) reset(now time.Time) {
 	d.batch.Reset(now)
 	d.now, d.err, d.removing = now, nil, 0
 	clear(d.ids)
+	clear(d.yielders)
+	clear(d.letters)
+	d.seized, d.letters, d.yieldBytes = d.seized[:0], d.letters[:0], 0
 	d.topics, d.lanes, d.queues, d.removals = d.topics[:0], d.lanes[:0], d.queues[:0], d.removals[:0]
 }
 
@@ -106,6 +115,9 @@ func (d *draft) append(t *topic, r *store.Record) {
 		l.firstDue = at
 	}
 	l.nextDue = max(l.nextDue, at)
+	for _, q := range t.yielding {
+		q.of.spare--
+	}
 	d.batch.Append = append(d.batch.Append, r)
 	d.sift(t, r)
 }
@@ -144,6 +156,9 @@ func (d *draft) fits(t *topic, n int64) error {
 func (d *draft) fitPatterns(t *topic, n int64) bool {
 	for _, q := range t.ofPatterns() {
 		c := q.of
+		if c.def.Load().yields() {
+			continue // see makeRoom
+		}
 		if c.room < n && c.freed { // else it was counted, and nothing has left it since
 			c.room, c.freed = c.countRoom(), false
 		}
@@ -152,7 +167,7 @@ func (d *draft) fitPatterns(t *topic, n int64) bool {
 		}
 	}
 	for _, q := range t.ofPatterns() {
-		q.of.room -= n
+		q.of.room -= n // of no meaning where it yields
 	}
 	return true
 }
@@ -180,9 +195,13 @@ func (t *topic) mostDepth() int64 {
 // countRoom returns how many more messages the topic and each of its consumers take.
 func (t *topic) countRoom() int64 {
 	room := t.def.Load().MaxDepth - t.needed()
+	t.yielding = t.yielding[:0]
 	for _, q := range t.list() {
-		if q.merged == nil { // else see fitPatterns
-			room = min(room, q.of.def.Load().MaxDepth-q.backlog())
+		switch def := q.of.def.Load(); {
+		case def.yields():
+			t.yielding, q.of.spare = append(t.yielding, q), 0
+		case q.merged == nil: // else see fitPatterns
+			room = min(room, def.MaxDepth-q.backlog())
 		}
 	}
 	return room - t.nextDelayed
@@ -258,6 +277,7 @@ func (d *draft) apply() {
 		}
 		q.of.mu.Unlock()
 	}
+	d.yielded()
 	for _, t := range d.topics {
 		t.touched = false
 		t.room = max(t.room, 0)
@@ -301,6 +321,7 @@ func (d *draft) applyRemoval(r removal, x *store.Removal) {
 
 // undo forgets what the commit would have done.
 func (d *draft) undo() {
+	d.restore(0)
 	for _, r := range d.lanes {
 		l := r.lane()
 		l.dirty, l.stale, l.settled, l.discarded = false, false, false, nil

@@ -214,7 +214,7 @@ func (o *sweepOp) bury(d *draft, x *expired, positions []uint64) int {
 			return i
 		}
 		for _, q := range goes {
-			if _, err := d.graveOf(q); err != nil {
+			if _, err := d.graveOf(q, len(goes) == 1); err != nil {
 				return i
 			}
 		}

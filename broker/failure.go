@@ -78,6 +78,11 @@ func (c *Consumer) exhausts(n uint32) bool {
 	return c.MaxDeliveries > 0 && int64(n) >= int64(c.MaxDeliveries)
 }
 
+// yields tells whether the consumer refuses no publish, but is done with its oldest messages.
+func (c *Consumer) yields() bool {
+	return c.Overflow == OverflowDropOldest || c.Overflow == OverflowDeadLetter
+}
+
 // backoff returns how long a message waits that was delivered n times and failed. Who sends messages knows by CallbackRetry.
 func (c *Consumer) backoff(n uint32) time.Duration {
 	if c.RetryBackoff.IsZero() || c.DeliveryMode == DeliveryCallback {

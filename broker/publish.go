@@ -276,6 +276,11 @@ func (o *publishOp) plan(d *draft) (err error) {
 	if err := d.fits(t, int64(o.stored)); err != nil {
 		return err
 	}
+	if len(t.yielding) > 0 {
+		if err := d.makeRoom(t, o.ready(), true); err != nil {
+			return err
+		}
+	}
 	for i := range o.records {
 		r := &o.records[i]
 		if o.same != nil && o.same[i] {
@@ -292,6 +297,16 @@ func (o *publishOp) plan(d *draft) (err error) {
 		d.append(t, r)
 	}
 	return nil
+}
+
+// ready returns how many of the messages that are stored do not wait for a delay.
+func (o *publishOp) ready() (n int64) {
+	for i := range o.records {
+		if o.records[i].Delay == 0 && (o.same == nil || !o.same[i]) {
+			n++
+		}
+	}
+	return n
 }
 
 // findDuplicates marks the records whose own ID the topic got within its dedup window already, and

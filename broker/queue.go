@@ -143,6 +143,9 @@ func (q *queue) leaseOf(s slot, span store.Span, id string) *lease {
 		q.leases[s] = l
 		q.of.held.Add(1)
 	}
+	if l.id == "" {
+		l.id = id
+	}
 	return l
 }
 

@@ -162,9 +162,10 @@ type topic struct {
 	lanes [MaxPriority + 1]lane
 
 	// The committer's own.
-	room        int64 // at least so many messages fit yet; counted anew when used up
-	nextDelayed int64 // delayed, as this commit will leave it
-	touched     bool  // listed in draft.topics
+	yielding    []*queue // of consumers that refuse no publish; counted with room
+	room        int64    // at least so many messages fit yet; counted anew when used up
+	nextDelayed int64    // delayed, as this commit will leave it
+	touched     bool     // listed in draft.topics
 
 	filteredNow []*queue  // see draft.filtered
 	filteredOf  *[]*queue // of which list it was made
