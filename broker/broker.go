@@ -78,6 +78,8 @@ const (
 
 // Broker is a running broker. Its methods may be called from any goroutine.
 type Broker struct {
+	seeker
+
 	opts  Options
 	log   *slog.Logger
 	store store.Store
@@ -181,6 +183,7 @@ func newBroker(store store.Store, opts Options) *Broker {
 	b.clock = newClock(b.log, b.wall(b.epoch), 0)
 	b.Adjust(opts)
 	b.commits = commits{b: b, gathering: gathering{wake: make(chan struct{}, 1)}}
+	b.seeker.b = b
 	b.health.b, b.health.fatal = b, make(chan struct{})
 	b.sweeper.b, b.sweeper.sooner, b.sweeper.size = b, make(chan struct{}, 1), sweepLeast
 	return b

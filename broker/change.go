@@ -151,7 +151,11 @@ func (b *Broker) prepared(ctx context.Context, c *Change) (*definer, error) {
 // commit commits what was prepared. The caller holds defining.
 func (x *definer) commit(docs []Document) error {
 	b := x.b
-	op := &changeOp{b: b, x: x, docs: docs}
+	op := &changeOp{b: b, x: x, docs: docs, places: map[startAt]*place{}}
+	defer op.leave()
+	if err := op.findPlaces(); err != nil {
+		return err
+	}
 	for op.again = true; op.again; {
 		if err := b.commits.doAlone(op); err != nil {
 			return err
@@ -176,6 +180,35 @@ type changeOp struct {
 	docs  []Document
 	begin []store.CursorState // where new consumers begin
 	again bool                // the commit was spent on what has to be removed before
+
+	places map[startAt]*place // of new consumers that begin at a time
+}
+
+type startAt struct {
+	t    *topic
+	time time.Time
+}
+
+// findPlaces finds where those of the new consumers begin that begin at a time.
+func (o *changeOp) findPlaces() error {
+	for _, q := range o.newQueues() {
+		at := startAt{q.t, q.begins.Time}
+		if at.time.IsZero() || o.places[at] != nil {
+			continue
+		}
+		p, err := o.b.commits.place(context.Background(), at.t, Seek{Time: at.time})
+		if err != nil {
+			return err
+		}
+		o.places[at] = p
+	}
+	return nil
+}
+
+func (o *changeOp) leave() {
+	for _, p := range o.places {
+		o.b.commits.leave(p)
+	}
 }
 
 func (o *changeOp) plan(d *draft) error {
@@ -189,14 +222,20 @@ func (o *changeOp) plan(d *draft) error {
 	o.begin = o.begin[:0]
 	first := map[*topic]bool{}
 	for _, q := range o.newQueues() {
-		t, oldest := q.t, q.oldest
+		t, oldest, at := q.t, q.begins.Oldest, o.places[startAt{q.t, q.begins.Time}]
 		if len(o.left(t)) == 0 && !first[t] {
-			first[t], oldest = true, true
+			first[t], oldest = true, at == nil
+		}
+		if at != nil && at.torn() {
+			return errBusy
 		}
 		for prio := range t.lanes {
 			l := &t.lanes[prio]
 			switch {
 			case l.next == 0:
+			case at != nil:
+				w := at.progress(prio)
+				o.begin = append(o.begin, store.CursorState{Consumer: q.id, Priority: uint8(prio), Cursor: w.Cursor, Finished: w.finished})
 			case oldest: // what is removed is finished
 				o.begin = append(o.begin, store.CursorState{Consumer: q.id, Priority: uint8(prio), Cursor: store.Cursor{Floor: 1}, Finished: l.removed - l.nextSkipped})
 			default:
@@ -212,15 +251,15 @@ func (o *changeOp) plan(d *draft) error {
 type queueToBe struct {
 	id     uint32
 	t      *topic
-	oldest bool // it begins at the oldest message by its consumer's own wish
+	begins Seek // by its consumer's own wish; zero: it has none
 }
 
 // newQueues returns those of new consumers: a new topic has nothing yet.
 func (o *changeOp) newQueues() (list []queueToBe) {
 	for _, c := range o.x.out.consumers {
-		fromOldest, isNew := o.x.created[c.ID]
+		begins, isNew := o.x.created[c.ID]
 		if t := literal(o.b, c.Topic); isNew && t != nil {
-			list = append(list, queueToBe{c.ID, t, fromOldest})
+			list = append(list, queueToBe{c.ID, t, begins})
 		}
 	}
 	for _, q := range o.x.out.queues {

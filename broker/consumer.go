@@ -28,8 +28,9 @@ const (
 
 // Where a new consumer begins. The first one of a topic begins at the oldest message in any case.
 const (
-	StartTail   = "tail"   // behind the newest message
-	StartOldest = "oldest" // at the oldest message that waits
+	StartNew    = "new"    // behind the newest message
+	StartTail   = "tail"   // the same
+	StartOldest = "oldest" // at the oldest message that is stored
 )
 
 // Consumer is a client's queue of a topic's messages. A field that is zero has its default.
@@ -64,7 +65,8 @@ type Consumer struct {
 
 	Filter string `json:",omitempty"` // which messages it is given, by their attributes: see CheckFilter; empty: all. A message that it does not let through is never in the backlog
 
-	// Start is where a new consumer begins, StartTail where it is empty. It has no effect on an existing one,
+	// Start is where a new consumer begins: StartNew, also where it is empty, StartOldest, or a UTC time such as
+	// 2026-11-23T09:00:00, at the first message that could be delivered then or later. It has no effect on an existing one,
 	// and is never stored.
 	Start string `json:"-"`
 
@@ -168,14 +170,29 @@ var ConsumerFields = append(Fields[Consumer]{
 	},
 	{
 		Name: "start", at: func(c *Consumer) any { return &c.Start },
-		Default: StartTail, Options: []Option{
-			{StartTail, "at what is published next"},
-			{StartOldest, "at the oldest message that waits"},
-		}, Fixed: true, Once: true,
-		Label: "Begins", Hint: "The first consumer of a topic always begins at the oldest message",
-		Help: "where it begins: tail, behind what is there; oldest, at the oldest that waits",
+		Default: StartNew, Options: []Option{
+			{StartNew, "at what is published next"},
+			{StartOldest, "at the oldest message that is stored"},
+		}, Other: "a UTC time such as 2026-11-23T09:00:00", Check: checkStart, Fixed: true, Once: true,
+		Label: "Begins", Hint: "The first consumer of a topic that begins at what is published next begins at the oldest message",
+		Help: "where it begins: new, behind what is there; oldest, at the oldest that is stored; a UTC time, at the first message since",
 	},
 }, callbackFields...)
+
+func checkStart(s string) error {
+	if _, ok := parseUTC(s); ok || s == "" || s == StartNew || s == StartTail || s == StartOldest {
+		return nil
+	}
+	return errors.New("allowed are new, oldest and a UTC time such as 2026-11-23T09:00:00")
+}
+
+// begins returns where a new consumer with a valid Start begins.
+func (c *Consumer) begins() Seek {
+	if t, ok := parseUTC(c.Start); ok {
+		return Seek{Time: t}
+	}
+	return Seek{Oldest: c.Start == StartOldest, Newest: c.Start != StartOldest}
+}
 
 func checkConsumerName(s string) error {
 	if utf8.RuneCountInString(s) > MaxConsumerName || !utf8.ValidString(s) || strings.TrimSpace(s) != s ||

@@ -27,7 +27,7 @@ type definer struct {
 	pairs   map[clientTopic]bool              // those of the given consumers
 	byTopic map[string]map[string][]*consumer // those that exist, of topics that were asked about, by client
 	trusted []login.Credential
-	created map[uint32]bool // new consumers, and whether they begin at the oldest message by their own wish
+	created map[uint32]Seek // new consumers, and where they are to begin
 	sealed  map[uint32]bool // consumers that a CallbackSecret was made for
 
 	clientNames, topicNames map[string]bool // of what is given
@@ -36,7 +36,7 @@ type definer struct {
 func (x *definer) id() uint32 { x.lastID++; return x.lastID }
 
 func (x *definer) prepare(ctx context.Context, c *Change) error {
-	x.created, x.sealed = map[uint32]bool{}, map[uint32]bool{}
+	x.created, x.sealed = map[uint32]Seek{}, map[uint32]bool{}
 	if err := x.deletions(c.Delete); err != nil {
 		return err
 	}
@@ -209,7 +209,7 @@ func (x *definer) consumers(consumers []Consumer) {
 	x.done.Consumers = make([]Outcome[Consumer], 0, len(consumers))
 	index := map[uint32]int{} // of what is given, by ID
 	for i, c := range consumers {
-		fromOldest := c.Start == StartOldest
+		begins := c.begins()
 		c.LastSeen, c.Start, c.New = time.Time{}, "", false
 		ConsumerFields.complete(&c)
 		old, former := matched[i], (*Consumer)(nil)
@@ -221,7 +221,7 @@ func (x *definer) consumers(consumers []Consumer) {
 		}
 		if old == nil {
 			r := consumerRecord{Consumer: c, ID: x.id(), Declared: x.said(&c)}
-			x.created[r.ID] = fromOldest
+			x.created[r.ID] = begins
 			x.seal(&r, nil)
 			if c.SubKey == "" {
 				r.SubKey = randomID(time.Now())

@@ -35,7 +35,7 @@ type Applied struct {
 // told apart by the SubKey that each was given last; where that cannot be, the error is Invalid.
 //
 // A new consumer of a topic without consumers begins at the oldest message that waits there;
-// any other begins behind the newest, unless its Start is StartOldest.
+// any other begins behind the newest, unless its Start says otherwise.
 func (b *Broker) Apply(ctx context.Context, d Definition) (Applied, error) {
 	b.defining.Lock()
 	defer b.defining.Unlock()

@@ -30,7 +30,8 @@ const (
 type lease struct {
 	q *queue
 	slot
-	store.Span        // the slot's position, and those beside it that have no message: done when it is
+	store.Span        // the slot's position, and those beside it that have no message: see extent
+	placed     uint32 // queue.placed when it began
 	id         string // where its publisher gave it one
 	blocked    []*lease
 	state      leaseState

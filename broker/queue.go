@@ -21,6 +21,7 @@ type queue struct {
 
 	done     [MaxPriority + 1]progress // written by the committer alone, holding mu; it reads without
 	next     [MaxPriority + 1]uint64   // all below is done, leased or expired: where reading goes on
+	placed   uint32                    // counts how often it was brought to another place
 	leases   map[slot]*lease
 	ready    [MaxPriority + 1]readyLeases // the lowest position first
 	attempts map[slot]uint32              // deliveries before the start, of messages not delivered since
@@ -135,7 +136,7 @@ func (q *queue) lease(s slot, span store.Span, id string, until time.Duration) *
 func (q *queue) leaseOf(s slot, span store.Span, id string) *lease {
 	l := q.leases[s]
 	if l == nil {
-		l = &lease{q: q, slot: s, Span: span, id: id}
+		l = &lease{q: q, slot: s, Span: span, placed: q.placed, id: id}
 		if n, ok := q.attempts[s]; ok {
 			l.count, l.saved = n, n
 			delete(q.attempts, s)

@@ -176,8 +176,8 @@ func (r topicRecord) MarshalJSON() ([]byte, error) {
 		Active         bool
 		Expiration     int64
 		DedupWindow    time.Duration
-		Retention      time.Duration
-		RetentionBytes int64
+		Retention      time.Duration `json:",omitempty"`
+		RetentionBytes int64         `json:",omitempty"`
 	}{fields(r), !r.Inactive, told(r.Expiration), time.Duration(told(int64(r.DedupWindow))),
 		time.Duration(told(int64(r.Retention))), told(int64(r.RetentionBytes))})
 }

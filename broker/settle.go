@@ -424,11 +424,12 @@ type settledOf struct {
 // settle makes a queue done with the messages of its leases, in order. It returns with how many it was not yet.
 func (d *draft) settle(q *queue, leases []*lease) (finished int64) {
 	for i := 0; i < len(leases); {
-		prio, all := int(leases[i].priority), leases[i].Span
+		prio, all := int(leases[i].priority), leases[i].extent()
 		w, l := d.progress(q, prio), d.touchLane(q.topic, prio)
 		l.settled = true
-		for ; i < len(leases) && int(leases[i].priority) == prio && leases[i].From <= all.To+1; i++ {
-			all.From, all.To = min(all.From, leases[i].From), max(all.To, leases[i].To)
+		for ; i < len(leases) && int(leases[i].priority) == prio && leases[i].extent().From <= all.To+1; i++ {
+			span := leases[i].extent()
+			all.From, all.To = min(all.From, span.From), max(all.To, span.To)
 			if _, removed := slices.BinarySearch(l.discarded, leases[i].pos); !removed && !w.Has(leases[i].pos) {
 				w.finished++
 				finished++

@@ -227,7 +227,8 @@ func (q *queue) discarded(prio int, positions []uint64) {
 		l := q.leases[s]
 		switch {
 		case l != nil:
-			done.Add(l.From, l.To)
+			span := l.extent()
+			done.Add(span.From, span.To)
 			if l.state == ready || l.state == deferred || l.state == blocked || l.state == failed {
 				q.of.unlist(l)
 				q.of.drop(l)

@@ -185,7 +185,7 @@ func TestConfigBad(t *testing.T) {
 		{"no topic", "[[producer]]\nclient = \"x\"\n", []string{`:1: the key "topic" is missing in [[producer]]`}},
 		{"producer twice", strings.Repeat("[[producer]]\nclient = \"x\"\ntopic = \"y\"\n", 2), []string{`:5: producer ["x" "y"] is declared twice`}},
 		{"consumer without client", "[[consumer]]\ntopic = \"x\"\n", []string{`:1: the key "client" is missing in [[consumer]]`}},
-		{"start", "[[consumer]]\nclient = \"x\"\ntopic = \"y\"\nstart = \"now\"\n", []string{`:4: consumer.start = "now": allowed are oldest, tail`}},
+		{"start", "[[consumer]]\nclient = \"x\"\ntopic = \"y\"\nstart = \"now\"\n", []string{`:4: start "now" of consumer "x" of topic "y": allowed are new, oldest and a UTC time`}},
 		{"ack timeout", "[[consumer]]\nclient = \"x\"\ntopic = \"y\"\nack_timeout = \"1ms\"\n", []string{`:4: ack_timeout 1ms of consumer "x" of topic "y": allowed are 1s to`}},
 		{"in flight", "[[consumer]]\nclient = \"x\"\ntopic = \"y\"\nmax_in_flight = 0\n", []string{`:4: max_in_flight 0 of consumer "x" of topic "y": allowed are 1 to 1000000`}},
 		{"sub_key", "[[consumer]]\nclient = \"x\"\ntopic = \"y\"\nsub_key = \"secret key\"\n", []string{`:4: sub_key of consumer "x" of topic "y": allowed are at most 128 of`}},

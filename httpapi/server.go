@@ -153,6 +153,7 @@ func (s *server) routes() []route {
 		{"DELETE", "/zato/pubsub/msg/*rest", s.settleOne},
 		{"POST", "/zato/pubsub/ack", s.settleMany},
 		{"POST", "/zato/pubsub/ack/", s.settleMany},
+		{"POST", "/zato/pubsub/seek/*rest", s.seek},
 		{"GET", "/zato/ping", s.ping},
 		{"GET", "/zato/ping/", s.ping},
 		{"GET", "/health", s.health},

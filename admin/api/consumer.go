@@ -6,6 +6,7 @@ import (
 
 	"pipit/admin/gate"
 	"pipit/admin/object"
+	"pipit/broker"
 )
 
 // Affected is how many messages something was done to.
@@ -20,6 +21,7 @@ func (a *API) queueRoutes() []gate.Route {
 		gate.Post(one+"/rotate", a.rotate, gate.Write),
 		gate.Post(one+"/clear", onQueue(a.Objects.Consumers(), a.Objects.ClearBacklog), gate.Write),
 		gate.Post(one+"/clear-in-flight", onQueue(a.Objects.Consumers(), a.Objects.ClearInFlight), gate.Write),
+		gate.Post(one+"/seek", a.seek, gate.Write),
 		gate.Post(one+"/release", onQueue(a.Objects.Consumers(), a.Objects.ReleaseInFlight), gate.Write),
 	}
 }
@@ -58,4 +60,48 @@ func onQueue[N int | int64](consumers *object.Noun[object.Consumer], do func(con
 		}
 		return reply(w, http.StatusOK, Affected{int64(n)})
 	}
+}
+
+// seekBody is where a consumer is to go on: one of the two.
+type seekBody struct {
+	To        string `json:"to"`     // oldest, newest, or a UTC time: at the first message that could be delivered then or later
+	MessageID string `json:"msg_id"` // at this message
+}
+
+// Sought is the answer to a seek.
+type Sought struct {
+	Backlog int64 `json:"backlog"` // messages that wait for the consumer then
+}
+
+func (a *API) seek(w http.ResponseWriter, r *http.Request, p gate.Params) error {
+	v, err := parseQuery(r, "dry_run")
+	if err != nil {
+		return err
+	}
+	dryRun, err := v.flag("dry_run")
+	if err != nil {
+		return err
+	}
+	var in, none seekBody
+	if err := readObject(r, &in, &none, TypeJSON); err != nil {
+		return err
+	}
+	if (in.To == "") == (in.MessageID == "") {
+		return gate.Invalid("to", "allowed is to or msg_id, one of them")
+	}
+	to := broker.Seek{MessageID: in.MessageID}
+	if in.To != "" {
+		if to, err = broker.ParseSeek(in.To); err != nil {
+			return err
+		}
+	}
+	c, err := a.Objects.Consumers().LookUp(p["id"])
+	if err != nil {
+		return err
+	}
+	n, err := a.Objects.Seek(r.Context(), gate.ActorOf(r.Context()), &c, to, dryRun)
+	if err != nil {
+		return err
+	}
+	return reply(w, http.StatusOK, Sought{n})
 }

@@ -107,6 +107,7 @@ var answers = []typed{
 	{name: "Published", of: Published{}},
 	{name: "Released", of: Released{}},
 	{name: "Redriven", of: Redriven{}},
+	{name: "Sought", of: Sought{}},
 	{name: "Database", of: Database{}},
 	{name: "Attention", of: monitor.Attention{}, fields: map[string]openapi.Schema{
 		"code": {Examples: []any{monitor.CodeAway}},
@@ -162,6 +163,7 @@ var requests = []typed{
 	{name: "MessageIDs", of: messageIDs{}, must: []string{"ids"}, fields: map[string]openapi.Schema{
 		"ids": {MinItems: new(1), MaxItems: new(broker.MaxSettle)},
 	}},
+	{name: "Seek", of: seekBody{}},
 	{name: "Redrive", of: redriveBody{}, fields: map[string]openapi.Schema{
 		"ids":    {MaxItems: new(broker.MaxSettle)},
 		"reason": *openapi.Enum("", broker.ReasonMaxDeliveries, broker.ReasonRejected, broker.ReasonExpired, broker.ReasonOverflow),

@@ -63,6 +63,10 @@ var wireOperations = []operation{
 		text:       "Those found are done in one commit, also where others are not found.",
 		parameters: []openapi.Parameter{shared("subKey")},
 		body:       "ZatoSettlement", reply: "ZatoSettled", refused: []refused{{507, "ZatoDiskFull"}}},
+	{method: "POST", path: "/zato/pubsub/seek/{key}", id: "seek", summary: "Go on at another place of the topic",
+		text:       "What the topic stores from there on waits again for this consumer, what is before it is done.",
+		parameters: []openapi.Parameter{inRoute("key", slashes, anyText), shared("subKey")},
+		body:       "ZatoSeek", reply: "ZatoSought", refused: []refused{{507, "ZatoDiskFull"}}},
 	{method: "POST", path: "/hook/{webhook}", id: "callWebhook", summary: "Call a webhook",
 		text:       "Verified as the webhook says, by a signature over the body or a token in a header, and published to its topic. The reply is sent when the message is on disk. A delivery id that is repeated is stored once.",
 		parameters: []openapi.Parameter{inRoute("webhook", "Name of the webhook.", anyText)},
@@ -137,6 +141,13 @@ var wireSchemas = openapi.Map[*openapi.Schema]{
 		field("rejected", "", count),
 		field("extended", "", count),
 		field("not_found", "Those that are not in flight for this consumer.", openapi.Array(&anyText)))},
+	{Name: "ZatoSeek", Value: record(
+		maybe("to", "oldest, newest or a UTC time: at the first message that could be delivered then or later.", &someText),
+		maybe("msg_id", "At this message.", &someText),
+	).With(openapi.Schema{Description: "One of the two.", MinProperties: new(1), MaxProperties: new(1)})},
+	{Name: "ZatoSought", Value: record(
+		field("status", "", zatoOK),
+		field("backlog", "Messages that wait for this consumer then.", count))},
 	{Name: "ZatoPong", Value: record(
 		field("zato_ping_response", "", record(field("pong", "", openapi.Enum("zato")))),
 		field("zato_env", "", record(

@@ -142,6 +142,15 @@ func (o *Objects) ClearInFlight(ctx context.Context, who gate.Actor, c *Consumer
 	return o.b.ClearInFlight(ctx, c.ID, o.queueAudit(who, "consumer.clear_in_flight", c, c.InFlight))
 }
 
+// Seek brings a consumer to another place of its topic, and returns how many messages wait then. With dryRun it tells
+// what would, and changes nothing. The errors are those of broker.Broker.Seek.
+func (o *Objects) Seek(ctx context.Context, who gate.Actor, c *Consumer, to broker.Seek, dryRun bool) (int64, error) {
+	if dryRun {
+		return o.b.SeekPreview(ctx, c.ID, to)
+	}
+	return o.b.Seek(ctx, c.ID, to, o.trail.Entry(who, "consumer.seek", OfTopic(c.Client, c.Topic), "to "+to.String()))
+}
+
 // ReleaseInFlight makes what a consumer has in flight or has put off deliverable at once, and
 // returns how many messages that were. The error is NotFound, Unavailable or DiskFull.
 func (o *Objects) ReleaseInFlight(ctx context.Context, who gate.Actor, c *Consumer) (int, error) {

@@ -1,0 +1,211 @@
+package broker
+
+import (
+	"context"
+	"math"
+	"time"
+
+	"pipit/broker/clip"
+	"pipit/broker/store"
+)
+
+// Seek is where a consumer goes on: exactly one of these.
+type Seek struct {
+	Oldest    bool      // at the oldest message that is stored
+	Newest    bool      // behind the newest
+	Time      time.Time // at the first message that could be delivered then or later
+	MessageID string    // at this one, and of other priorities at the first that could be delivered as early; of several of one ID, at the newest
+}
+
+// String says where that is.
+func (s Seek) String() string {
+	switch {
+	case s.Oldest:
+		return StartOldest
+	case s.Newest:
+		return "newest"
+	case s.MessageID != "":
+		return "message " + clip.Input(s.MessageID)
+	}
+	return s.Time.UTC().Format("2006-01-02T15:04:05.999999Z")
+}
+
+// ParseSeek reads "oldest", "newest" or a UTC time such as 2026-11-23T09:00:00, with or without a Z and fractions. The
+// error is Invalid.
+func ParseSeek(s string) (Seek, error) {
+	switch s {
+	case StartOldest:
+		return Seek{Oldest: true}, nil
+	case "newest":
+		return Seek{Newest: true}, nil
+	}
+	if t, ok := parseUTC(s); ok {
+		return Seek{Time: t}, nil
+	}
+	return Seek{}, Invalidf("to %q: allowed are oldest, newest and a UTC time such as 2026-11-23T09:00:00", clip.Input(s)).of("to")
+}
+
+// parseUTC reads a UTC time of the years that a message can have.
+func parseUTC(s string) (time.Time, bool) {
+	for _, layout := range []string{"2006-01-02T15:04:05", "2006-01-02T15:04:05Z"} { // fractions are read as well
+		if t, err := time.Parse(layout, s); err == nil && t.Year() >= 1970 && t.Year() <= 9999 {
+			return t, true
+		}
+	}
+	return time.Time{}, false
+}
+
+// place is where a queue is to go on, found before the commit that brings it there: it follows what happens until then.
+type place struct {
+	t       *topic
+	from    [MaxPriority + 1]uint64 // the position in each lane; 0: all that is stored, math.MaxUint64: nothing
+	counted [MaxPriority + 1]*counting
+}
+
+// waiting returns how many messages of a lane wait from the place on. For the committer, in a commit of its own.
+func (p *place) waiting(prio int) uint64 {
+	switch {
+	case p.counted[prio] != nil:
+		return p.counted[prio].now()
+	case p.from[prio] == 0:
+		return p.t.lanes[prio].stored()
+	}
+	return 0
+}
+
+// torn tells whether the place is to be found again. For the committer.
+func (p *place) torn() bool {
+	for _, c := range p.counted {
+		if c != nil && c.torn {
+			return true
+		}
+	}
+	return false
+}
+
+// progress returns what a queue is done with there. For the committer, in a commit of its own.
+func (p *place) progress(prio int) progress {
+	l := &p.t.lanes[prio]
+	floor := max(p.from[prio], 1)
+	if floor > l.next {
+		floor = l.next + 1
+	}
+	return progress{store.Cursor{Floor: floor}, l.next - l.nextSkipped - p.waiting(prio)}
+}
+
+func (p *place) countings() (list []*counting) {
+	for _, c := range p.counted {
+		if c != nil {
+			list = append(list, c)
+		}
+	}
+	return list
+}
+
+// place finds a place in a topic, and counts what waits from there on. The caller owes it leave. The errors are NotFound
+// (the message), Unavailable, and those of the store.
+func (x *commits) place(ctx context.Context, t *topic, to Seek) (*place, error) {
+	p := &place{t: t}
+	if to.Newest {
+		for prio := range p.from {
+			p.from[prio] = math.MaxUint64
+		}
+		return p, nil
+	}
+	var at slot
+	if to.MessageID != "" {
+		var err error
+		if at, to.Time, err = x.seekID(t, to.MessageID); err != nil {
+			return nil, err
+		}
+	}
+	if to.Oldest {
+		return p, nil
+	}
+	for prio := range t.lanes {
+		l := &t.lanes[prio]
+		t.mu.Lock()
+		first, tail := l.first(), l.tail.Load()
+		t.mu.Unlock()
+		from, err := at.pos, error(nil)
+		if from == 0 || int(at.priority) != prio {
+			err = x.b.store.View(func(r store.Reader) (err error) {
+				from, err = findTime(r, laneRef{t, prio}.key(), first, tail, to.Time)
+				return err
+			})
+		}
+		switch p.from[prio] = from; {
+		case err != nil:
+			return nil, err
+		case from > tail:
+			p.from[prio] = math.MaxUint64
+		case from <= first:
+			p.from[prio] = 0
+		default:
+			p.counted[prio] = &counting{laneRef: laneRef{t, prio}, from: from}
+		}
+	}
+	if err := x.count(ctx, p.countings()); err != nil {
+		x.leave(p)
+		return nil, err
+	}
+	return p, nil
+}
+
+// leave lets go of a place.
+func (x *commits) leave(p *place) { x.uncount(p.countings()) }
+
+// seekID returns where a message stands and when it could be delivered.
+func (x *commits) seekID(t *topic, id string) (at slot, due time.Time, err error) {
+	err = x.b.store.View(func(r store.Reader) error {
+		return x.b.find(r, t.id, id, func(key string, rec *store.Record) {
+			if key == "" && !rec.Due().Before(due) {
+				at, due = slot{rec.Priority, rec.Pos}, rec.Due()
+			}
+		})
+	})
+	if err == nil && at.pos == 0 {
+		err = &Error{Code: NotFound, Message: "Message not found `" + clip.Input(id) + "`"}
+	}
+	return at, due, err
+}
+
+// disorder is by how many messages the times of a lane may be out of order, as of publishers that wait for one commit, and
+// a place is found all the same.
+const disorder = 5000
+
+// findTime returns the position of the first message of a lane, between the positions first and tail, that could be
+// delivered at a time or later; what is above tail where there is none.
+func findTime(r store.Reader, l store.Lane, first, tail uint64, at time.Time) (uint64, error) {
+	low, high := first, tail+1
+	for low < high {
+		mid := low + (high-low)/2
+		next := mid // the first message from there on that is before the time; else it is mid
+		err := r.Scan(l, mid, false, func(rec *store.Record) bool {
+			if rec.Pos < high && rec.Due().Before(at) {
+				next = rec.Pos + 1
+			}
+			return false
+		})
+		if err != nil {
+			return 0, err
+		}
+		if next > mid {
+			low = next
+		} else {
+			high = mid
+		}
+	}
+	if low == first {
+		return low, nil
+	}
+	found, looked := low, 0
+	err := r.Scan(l, low-1, true, func(rec *store.Record) bool {
+		if !rec.Due().Before(at) {
+			found = rec.Pos
+		}
+		looked++
+		return rec.Pos > first && looked < disorder
+	})
+	return found, err
+}

@@ -1,0 +1,72 @@
+package httpapi
+
+import (
+	"net/http"
+
+	"pipit/broker"
+)
+
+// maxSeek bounds the body of a seek, in bytes.
+const maxSeek = 4 << 10
+
+// seek brings a consumer to another place of its topic.
+func (s *server) seek(x *call, r *http.Request, rest string) error {
+	sub, err := s.subscription(x, r, rest)
+	if err != nil {
+		return err
+	}
+	if rest == "" {
+		return errNoTopic
+	}
+	if _, err := parseParams(r.URL.RawQuery); err != nil {
+		return err
+	}
+	body, done, err := s.body(x, r, maxSeek, "body")
+	if err != nil {
+		return err
+	}
+	to, err := parseSeek(body)
+	done()
+	if err != nil {
+		return err
+	}
+	backlog, err := sub.Seek(&x.ctx, to)
+	if err != nil {
+		return err
+	}
+	d := x.document(x.room[:], "ZATO_OK")
+	d.number("backlog", int(backlog))
+	x.send(http.StatusOK, &d)
+	return nil
+}
+
+var errSeek = broker.Invalidf(`not a JSON object with "to", which is "oldest", "newest" or a UTC time, or with "msg_id"`)
+
+// parseSeek reads {"to": "…"} or {"msg_id": "…"}; what "to" would be may stand alone.
+func parseSeek(body []byte) (to broker.Seek, err error) {
+	s := scanner{b: body}
+	if v, ok := s.str(); ok && s.end() {
+		return broker.ParseSeek(string(v))
+	}
+	s = scanner{b: body}
+	place, id := "", ""
+	n := 0
+	if !s.object(func(key string) bool {
+		v, ok := s.str()
+		switch n++; key {
+		case "to":
+			place = string(v)
+		case "msg_id":
+			id = string(v)
+		default:
+			return false
+		}
+		return ok
+	}) || !s.end() || n != 1 {
+		return to, errSeek
+	}
+	if id != "" {
+		return broker.Seek{MessageID: id}, nil
+	}
+	return broker.ParseSeek(place)
+}
