@@ -74,7 +74,7 @@ func (s *Site) checkPair(f *form) error {
 	if _, ok := s.Broker.Client(f.get("client")); !ok {
 		return &fieldError{"client", "There is no client of that username"}
 	}
-	if _, ok := s.Broker.Topic(f.get("topic")); !ok {
+	if _, ok := s.Broker.Topic(f.get("topic")); !ok && !strings.Contains(f.get("topic"), "*") { // a pattern
 		return &fieldError{"topic", "There is no topic of that name"}
 	}
 	return nil
