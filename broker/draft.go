@@ -27,8 +27,8 @@ type draft struct {
 	letters    []store.Record // of seized
 	yieldBytes int            // of payload that was read for yielders
 
-	ragged []laneRef // lives on between commits: lanes for the sweeper to look at
-	filters  uint64    // lives on between commits: counts changes of consumers' filters
+	ragged  []laneRef // lives on between commits: lanes for the sweeper to look at
+	filters uint64    // lives on between commits: counts changes of consumers' filters
 }
 
 // removal says what an entry of Batch.Remove is.

@@ -7,6 +7,9 @@
 // --file, to the broker.
 //
 // One place, Run, writes errors and makes exit codes of them.
+//
+// It has more than 4,000 lines since it has a file for each kind of object, with all of its commands, which do not know each other; what they
+// share and what is no command is in packages of their own.
 package command
 
 import (

@@ -11,16 +11,12 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"pipit/admin/command/receiver"
 	"pipit/admin/object"
 	"pipit/broker"
 )
 
-// Bounds of consuming.
-const (
-	followWait = 50 * time.Second // of one request, less than what a proxy commonly allows
-	firstPause = time.Second      // before asking again a server that did not answer
-	lastPause  = 30 * time.Second
-)
+const followWait = 50 * time.Second // of one request, less than what a proxy commonly allows
 
 // consumeFlags are those of the command consume.
 type consumeFlags struct {
@@ -30,13 +26,14 @@ type consumeFlags struct {
 	follow, ack  bool
 	max          int
 	wait         time.Duration
+	exec         execFlags
 }
 
 func (c *cli) consumeCommand() *cobra.Command {
 	var f consumeFlags
 	cmd := &cobra.Command{
 		Use:   "consume TOPIC",
-		Short: "Receive messages as a consumer does, and print their payloads",
+		Short: "Receive messages as a consumer does, and print their payloads or run a command for each",
 		Long: `Receive messages as a consumer does, and print their payloads, each ending in a line break; with
 --json each message on a line, as the protocol returns it. It ends when nothing waits, or with
 --follow never.
@@ -47,10 +44,22 @@ is looked up, as long as there is one consumer only; else --user and --consumer 
 and without a token --user and the variable PIPIT_SUB_KEY do. With --file no password is needed.
 
 Messages stay in flight, and are delivered again after the consumer's ack_timeout, unless --ack is
-given: then they are acknowledged when they were printed.`,
+given: then they are acknowledged when they were printed.
+
+With --exec a command is run for each message instead, by sh -c, or on Windows by cmd /c: the
+payload is its standard input, the metadata are variables, such as PIPIT_MSG_ID, PIPIT_TOPIC,
+PIPIT_DELIVERY_COUNT, PIPIT_CORRELATION_ID and PIPIT_ATTR_<NAME>, all of them as JSON in
+PIPIT_METADATA. The message stays in flight while it runs. Exit code 0 acknowledges the message. 75 and
+a run that takes longer than --timeout, which is ended, put it back for 5s after its first delivery, twice
+that after its second and so on, up to 15m. Other codes reject it: it is delivered
+again as the consumer's retry_backoff says. 126 and 127, a command that cannot be run, give it back and end pipit
+with that code. It goes on when nothing waits or the server is away, and ends on Ctrl-C or
+SIGTERM after the messages in hand, on a second one at once.`,
 		Example: `  pipit consume /customer/created
   pipit consume /customer/created --user erp --follow --ack
-  pipit consume /customer/created --ack --json --max 10 --wait 30s | jq .payload`,
+  pipit consume /customer/created --ack --json --max 10 --wait 30s | jq .payload
+  pipit consume /customer/created --exec ./handle.sh --concurrency 4 --timeout 1m
+  pipit consume /customer/created --exec 'jq -r .name >>names.txt' --dead-letter-on 5`,
 		Args:              arguments("TOPIC"),
 		ValidArgsFunction: inOrder(c.completeTopic),
 	}
@@ -61,22 +70,29 @@ given: then they are acknowledged when they were printed.`,
 	flags.StringVar(&f.broker, "broker", "", "`URL` of the broker, where the admin API has an address of its own (default that of --server)")
 	flags.BoolVar(&f.follow, "follow", false, "go on when nothing waits, until interrupted")
 	flags.BoolVar(&f.ack, "ack", false, "acknowledge what was printed")
-	flags.IntVar(&f.max, "max", 0, "end after `N` messages (default 100, with --follow no bound)")
+	flags.IntVar(&f.max, "max", 0, "end after `N` messages (default 100, with --follow and --exec no bound)")
 	flags.DurationVar(&f.wait, "wait", 0, "wait so long for the first message, at most 1m")
+	f.exec.add(cmd)
 	cmd.MarkFlagsMutuallyExclusive("consumer", "sub-key")
 	_ = cmd.RegisterFlagCompletionFunc("user", c.completeClient)
 	_ = cmd.RegisterFlagCompletionFunc("consumer", c.completeConsumer)
-	return c.speak(cmd, func(ctx context.Context, args []string) error {
-		if f.max < 0 {
+	c.speak(cmd, func(ctx context.Context, args []string) error {
+		run, err := f.exec.check(cmd)
+		switch {
+		case err != nil:
+			return usageError{err}
+		case f.max < 0:
 			return usageError{errors.New("max: allowed is 1 or more")}
-		}
-		if f.wait < 0 || f.wait > broker.MaxWait {
+		case f.wait < 0 || f.wait > broker.MaxWait:
 			return usageError{fmt.Errorf("wait %s: allowed are 0s to %s", f.wait, broker.MaxWait)}
 		}
 		if f.broker == "" {
 			f.broker = c.api.server
 		} else if err := checkServer(&f.broker); err != nil {
 			return err
+		}
+		if run {
+			return c.exec(ctx, args[0], &f)
 		}
 		q, err := c.queue(ctx, args[0], &f)
 		if err != nil {
@@ -88,10 +104,14 @@ given: then they are acknowledged when they were printed.`,
 		_, err = c.consume(ctx, q, &f, f.max, f.wait)
 		return err
 	})
+	for _, name := range []string{"ack", "json", "wait"} {
+		cmd.MarkFlagsMutuallyExclusive("exec", name)
+	}
+	return cmd
 }
 
 // queue finds the consumer's queue.
-func (c *cli) queue(ctx context.Context, topic string, f *consumeFlags) (queue, error) {
+func (c *cli) queue(ctx context.Context, topic string, f *consumeFlags) (receiver.Queue, error) {
 	if f.subKey == "" && f.consumer == 0 {
 		f.subKey = c.lookup(envSubKey)
 	}
@@ -153,13 +173,13 @@ func (c *cli) consumer(ctx context.Context, topic string, f *consumeFlags) (obje
 }
 
 // consume receives once, prints what it got and returns how many messages these were.
-func (c *cli) consume(ctx context.Context, q queue, f *consumeFlags, most int, wait time.Duration) (int, error) {
+func (c *cli) consume(ctx context.Context, q receiver.Queue, f *consumeFlags, most int, wait time.Duration) (int, error) {
 	if most == 0 {
 		most = broker.DefaultReceive
 	}
 	got := 0
 	for got < most {
-		msgs, err := q.receive(ctx, min(most-got, broker.MaxReceive), wait)
+		msgs, err := q.Receive(ctx, min(most-got, broker.MaxReceive), wait)
 		if err != nil || len(msgs) == 0 {
 			return got, err
 		}
@@ -173,7 +193,8 @@ func (c *cli) consume(ctx context.Context, q queue, f *consumeFlags, most int, w
 		got += len(msgs)
 		if f.ack {
 			// What was printed is acknowledged also when somebody presses Ctrl-C now.
-			if err := q.ack(context.WithoutCancel(ctx), ids); err != nil {
+			missing, err := q.Settle(context.WithoutCancel(ctx), broker.Settlement{Ack: ids})
+			if err := errors.Join(err, notAcked(missing)); err != nil {
 				return got, err
 			}
 		}
@@ -184,8 +205,8 @@ func (c *cli) consume(ctx context.Context, q queue, f *consumeFlags, most int, w
 
 // follow consumes until ctx ends, or f.max messages came. A server that was there once and does
 // not answer is asked again.
-func (c *cli) follow(ctx context.Context, q queue, f *consumeFlags) error {
-	pause, met := firstPause, false
+func (c *cli) follow(ctx context.Context, q receiver.Queue, f *consumeFlags) error {
+	p, met := receiver.Pauses{}, false
 	for got := 0; f.max == 0 || got < f.max; {
 		most := broker.MaxReceive
 		if f.max > 0 {
@@ -198,24 +219,22 @@ func (c *cli) follow(ctx context.Context, q queue, f *consumeFlags) error {
 		case ctx.Err() != nil:
 			return nil
 		case err == nil:
-			pause, met = firstPause, true
+			p, met = receiver.Pauses{}, true
 			continue
 		case !met || exitCode(err) != exitNotNow:
 			return err
 		}
+		pause := p.Next()
 		c.out.notef("%v: asking again in %s", err, pause)
-		select {
-		case <-time.After(pause):
-		case <-ctx.Done():
+		if !receiver.Sleep(ctx, pause) {
 			return nil
 		}
-		pause = min(2*pause, lastPause)
 	}
 	return nil
 }
 
 // printDelivery prints a message.
-func (o *output) printDelivery(d *delivery) error {
+func (o *output) printDelivery(d *receiver.Delivery) error {
 	if o.json {
 		line, err := marshal(d)
 		if err != nil {
@@ -224,7 +243,7 @@ func (o *output) printDelivery(d *delivery) error {
 		_, err = o.stdout.Write(line)
 		return err
 	}
-	payload, err := d.bytes()
+	payload, err := d.Bytes()
 	if err != nil {
 		return err
 	}

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"syscall"
 
+	"pipit/admin/command/receiver"
 	"pipit/admin/gate"
 	"pipit/broker"
 	"pipit/broker/store"
@@ -87,7 +88,10 @@ func (p *problem) Error() string {
 func exitCode(err error) int {
 	var p *problem
 	var b *broker.Error
+	var u *receiver.UnrunnableError
 	switch {
+	case errors.As(err, &u):
+		return u.Code
 	case errors.As(err, new(usageError)):
 		return exitUsage
 	case errors.As(err, new(errNotFound)):

@@ -5,7 +5,6 @@ import (
 	"context"
 	"encoding/base64"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -14,58 +13,9 @@ import (
 	"time"
 	"unicode/utf8"
 
+	"pipit/admin/command/receiver"
 	"pipit/broker"
 )
-
-// queue is what a consumer receives from.
-type queue interface {
-	// receive returns at most max messages, in flight, waiting for the first one at most so long.
-	receive(ctx context.Context, max int, wait time.Duration) ([]delivery, error)
-	// ack acknowledges messages.
-	ack(ctx context.Context, ids []string) error
-}
-
-// delivery is a message as the wire protocol returns it.
-type delivery struct {
-	Payload  string   `json:"payload"`
-	Metadata metadata `json:"metadata"`
-}
-
-type metadata struct {
-	ID            string `json:"msg_id"`
-	Topic         string `json:"topic"`
-	Created       string `json:"creation_time_utc"`
-	Expiration    int64  `json:"expiration"`
-	ExpireAt      string `json:"expire_at_utc"`
-	Producer      string `json:"producer"`
-	Priority      int    `json:"priority"`
-	MIMEType      string `json:"mime_type"`
-	DeliveryCount int    `json:"delivery_count"`
-	Encoding      string `json:"encoding,omitempty"`
-
-	CorrelationID string            `json:"correlation_id,omitempty"`
-	ReplyTo       string            `json:"reply_to,omitempty"`
-	Attributes    map[string]string `json:"attributes,omitempty"`
-	DeadLetter    *deadLetter       `json:"dead_letter,omitempty"`
-}
-
-type deadLetter struct {
-	Topic    string `json:"topic"`
-	Consumer string `json:"consumer"`
-	Reason   string `json:"reason"`
-	Count    uint32 `json:"delivery_count"`
-	At       string `json:"time_utc"`
-}
-
-const base64Encoding = "base64"
-
-// bytes is the payload as it was published.
-func (d *delivery) bytes() ([]byte, error) {
-	if d.Metadata.Encoding == base64Encoding {
-		return base64.StdEncoding.DecodeString(d.Payload)
-	}
-	return []byte(d.Payload), nil
-}
 
 // wireQueue is a queue of a server, by the wire protocol.
 type wireQueue struct {
@@ -75,28 +25,36 @@ type wireQueue struct {
 	user, password, subKey string
 }
 
-func (q *wireQueue) receive(ctx context.Context, max int, wait time.Duration) ([]delivery, error) {
+func (q *wireQueue) Receive(ctx context.Context, max int, wait time.Duration) ([]receiver.Delivery, error) {
 	var escaped []string
 	for s := range strings.SplitSeq(q.topic, "/") {
 		escaped = append(escaped, url.PathEscape(s))
 	}
-	var answer struct{ Results []delivery }
+	var answer struct{ Results []receiver.Delivery }
 	err := q.post(ctx, fmt.Sprintf("msg/%s/?max=%d&wait=%d", strings.Join(escaped, "/"), max, int(wait.Seconds())), nil, &answer)
 	return answer.Results, err
 }
 
-func (q *wireQueue) ack(ctx context.Context, ids []string) error {
-	body, err := json.Marshal(map[string][]string{"ack": ids})
+func (q *wireQueue) Settle(ctx context.Context, st broker.Settlement) ([]string, error) {
+	extend := map[string]int64{}
+	for _, e := range st.Extend {
+		extend[e.ID] = e.Seconds
+	}
+	body, err := json.Marshal(struct {
+		Ack        []string         `json:"ack,omitempty"`
+		Reject     []string         `json:"reject,omitempty"`
+		Delay      int64            `json:"delay,omitempty"`
+		DeadLetter []string         `json:"dead_letter,omitempty"`
+		Extend     map[string]int64 `json:"extend,omitempty"`
+	}{st.Ack, st.Reject, st.Delay, st.DeadLetter, extend})
 	if err != nil {
-		return err
+		return nil, err
 	}
 	var answer struct {
 		NotFound []string `json:"not_found"`
 	}
-	if err := q.post(ctx, "ack/", body, &answer); err != nil {
-		return err
-	}
-	return notAcked(answer.NotFound)
+	err = q.post(ctx, "ack/", body, &answer)
+	return answer.NotFound, err
 }
 
 // notAcked says which messages were too late for an acknowledgement.
@@ -123,7 +81,11 @@ func (q *wireQueue) post(ctx context.Context, target string, body []byte, into a
 	if resp.StatusCode != http.StatusOK {
 		var e struct{ Details string }
 		if json.NewDecoder(io.LimitReader(resp.Body, 1<<20)).Decode(&e) != nil || e.Details == "" {
-			return fmt.Errorf("%s does not answer as a Pipit server does: %s", q.server, resp.Status)
+			err := fmt.Errorf("%s does not answer as a Pipit server does: %s", q.server, resp.Status)
+			if statusCode(resp.StatusCode) == exitNotNow { // so answers a proxy of a server that is away
+				return connectError{err}
+			}
+			return err
 		}
 		return refused(resp.StatusCode, e.Details)
 	}
@@ -136,12 +98,12 @@ func (q *wireQueue) post(ctx context.Context, target string, body []byte, into a
 // fileQueue is a queue of a database in this process.
 type fileQueue struct{ broker.Subscription }
 
-func (q fileQueue) receive(ctx context.Context, max int, wait time.Duration) ([]delivery, error) {
-	msgs, err := q.Receive(ctx, broker.ReceiveOptions{Max: max, Wait: wait})
-	list := make([]delivery, len(msgs))
+func (q fileQueue) Receive(ctx context.Context, max int, wait time.Duration) ([]receiver.Delivery, error) {
+	msgs, err := q.Subscription.Receive(ctx, broker.ReceiveOptions{Max: max, Wait: wait})
+	list := make([]receiver.Delivery, len(msgs))
 	for i := range msgs {
 		m := &msgs[i]
-		list[i] = delivery{string(m.Payload), metadata{
+		list[i] = receiver.Delivery{Payload: string(m.Payload), Metadata: receiver.Metadata{
 			ID: m.ID, Topic: m.Topic, Created: wireTime(m.Created), Expiration: m.Expiration, ExpireAt: wireTime(m.ExpireAt),
 			Producer: m.Producer, Priority: m.Priority, MIMEType: m.MIMEType, DeliveryCount: m.DeliveryCount, CorrelationID: m.CorrelationID, ReplyTo: m.ReplyTo,
 		}}
@@ -152,19 +114,19 @@ func (q fileQueue) receive(ctx context.Context, max int, wait time.Duration) ([]
 			list[i].Metadata.Attributes[a.Name] = a.Value
 		}
 		if d := m.DeadLetter; d != nil {
-			list[i].Metadata.DeadLetter = &deadLetter{d.Topic, d.Consumer, d.Reason, d.Count, wireTime(d.At)}
+			list[i].Metadata.DeadLetter = &receiver.DeadLetter{Topic: d.Topic, Consumer: d.Consumer, Reason: d.Reason, Count: d.Count, At: wireTime(d.At)}
 		}
 		if !utf8.Valid(m.Payload) {
 			list[i].Payload = base64.StdEncoding.EncodeToString(m.Payload)
-			list[i].Metadata.Encoding = base64Encoding
+			list[i].Metadata.Encoding = receiver.Base64
 		}
 	}
 	return list, err
 }
 
-func (q fileQueue) ack(ctx context.Context, ids []string) error {
-	done, err := q.Settle(broker.Settlement{Ack: ids})
-	return errors.Join(err, notAcked(done.NotFound))
+func (q fileQueue) Settle(_ context.Context, st broker.Settlement) ([]string, error) {
+	done, err := q.Subscription.Settle(st)
+	return done.NotFound, err
 }
 
 func wireTime(t time.Time) string {
