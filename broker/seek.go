@@ -193,6 +193,9 @@ func (o *seekOp) applied(time.Time) {
 				q.merged.next[prio] = 0 // what is there may be as early as any
 			}
 			q.begin(prio)
+			// What waits again has to be looked at by the filter. It is another value than before, so that a step of
+			// the sweeper that shares the commit does not take what it has looked at for all.
+			q.sifted[prio].Store(1 - min(q.sifted[prio].Load(), 1))
 		}
 	}
 }
