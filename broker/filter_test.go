@@ -113,6 +113,24 @@ func TestFilterChanged(t *testing.T) {
 	})
 }
 
+// TestFilterOfPattern: each queue of a pattern is filtered by itself, and read again where the filter is changed.
+func TestFilterOfPattern(t *testing.T) {
+	r := newRig(t, broker.Options{})
+	c := filtered("p", `country = "LV"`)
+	c.Topic = "/*"
+	r.define(topicDef("/t"), c)
+	r.countries("LV1 LT1 LV2")
+	if got := payloads(r.receive("", "p", broker.ReceiveOptions{})); got != "LV1 LV2 " || r.backlogs() != "p:2" {
+		t.Error(got, r.backlogs())
+	}
+	c.Filter = ""
+	r.define(topicDef("/t"), c)
+	r.countries("EE1")
+	if got := payloads(r.receive("", "p", broker.ReceiveOptions{})); got != "EE1 " {
+		t.Error(got)
+	}
+}
+
 // TestFilterAtOldest: a new consumer that begins at the oldest message is given those that match.
 func TestFilterAtOldest(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -41,6 +41,10 @@ func (c *consumer) refilter(b *Broker, text string) {
 		for p := range q.sifted {
 			q.sifted[p].Store(0)
 			q.next[p] = q.done[p].Lowest() // what a receive has left out may match now
+			if q.merged != nil {
+				q.merged.next[p] = 0
+				q.relist(p)
+			}
 		}
 	}
 	c.returned++
