@@ -365,6 +365,9 @@ func (x *definer) webhooks(list []Webhook) {
 		if err == nil {
 			err = x.known("webhook", w.Client, w.Topic)
 		}
+		if err == nil && isPattern(w.Topic) && literal(x.b, w.Topic) == nil {
+			err = Invalidf("topic %q of webhook %q: allowed is one topic, no pattern", clip.Input(w.Topic), w.Name).of("topic")
+		}
 		switch {
 		case err != nil:
 		case listed[w.Name]:

@@ -117,10 +117,11 @@ func TestWebhooksGo(t *testing.T) {
 	r.restart()
 	want("d")
 	for what, list := range map[string][]broker.Webhook{
-		`client "nobody" of a webhook of topic "/u": no such client`: {hook("e", "/u", "nobody")},
-		`topic "/t" of a webhook of client "crm": no such topic`:     {hook("e", "/t", "crm")},
-		`webhook "e" is given twice`:                                 {hook("e", "/u", "crm"), hook("e", "/u", "crm")},
-		`secret of webhook "e": it is missing`:                       {{Name: "e", Topic: "/u", Client: "crm", Verify: broker.VerifyGitHub}},
+		`client "nobody" of a webhook of topic "/u": no such client`:    {hook("e", "/u", "nobody")},
+		`topic "/t" of a webhook of client "crm": no such topic`:        {hook("e", "/t", "crm")},
+		`topic "/u/*" of webhook "e": allowed is one topic, no pattern`: {hook("e", "/u/*", "crm")},
+		`webhook "e" is given twice`:                                    {hook("e", "/u", "crm"), hook("e", "/u", "crm")},
+		`secret of webhook "e": it is missing`:                          {{Name: "e", Topic: "/u", Client: "crm", Verify: broker.VerifyGitHub}},
 	} {
 		_, err := r.Change(ctx, broker.Change{Define: broker.Definition{Webhooks: list}})
 		if err == nil || err.Error() != what {
