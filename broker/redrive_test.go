@@ -21,14 +21,17 @@ func redriving(t *testing.T) (r *rig, ids []string) {
 		}
 		ids = append(ids, r.publish("/t", pub))
 	}
-	for key, dead := range map[string][]int{"a": {0, 1, 2, 5}, "b": {2, 3}} {
-		got := r.receive("/t", key, broker.ReceiveOptions{})
+	for _, failed := range []struct {
+		key  string
+		dead []int
+	}{{"a", []int{0, 1, 2, 5}}, {"b", []int{2, 3}}} {
+		got := r.receive("/t", failed.key, broker.ReceiveOptions{})
 		var st broker.Settlement
-		for _, i := range dead {
+		for _, i := range failed.dead {
 			st.DeadLetter = append(st.DeadLetter, ids[i])
 		}
-		if len(got) != 6 || r.settle(key, st).DeadLettered != len(dead) {
-			t.Fatalf("%s: %d messages", key, len(got))
+		if len(got) != 6 || r.settle(failed.key, st).DeadLettered != len(failed.dead) {
+			t.Fatalf("%s: %d messages", failed.key, len(got))
 		}
 	}
 	return r, ids
