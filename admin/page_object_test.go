@@ -710,7 +710,7 @@ func TestRepublish(t *testing.T) {
 	path := "/admin/messages/%2Fa/" + id + "/publish"
 	page := d.get(path)
 	d.contains(page, "<option value=\"7\" selected>", `value="text/x-log"`, `value="500"`)
-	text := regexp.MustCompile(`(?s)<textarea [^>]*>\n(.*)</textarea>`).FindStringSubmatch(page)
+	text := regexp.MustCompile(`(?s)<textarea [^>]*>\n(.*?)</textarea>`).FindStringSubmatch(page)
 	if text == nil || html.UnescapeString(text[1]) != payload {
 		t.Fatalf("the form holds %q", text)
 	}
@@ -844,6 +844,9 @@ func TestDefinitions(t *testing.T) {
 	shows(d, broker.TopicFields, "/admin/topics/%2Fa", map[string]string{"max_depth": ">1,000<", "expiration": ">off<", "dedup_window": ">1 d 12 h<", "is_active": "yes"})
 	shows(d, broker.ClientFields, "/admin/clients/crm", map[string]string{"name": ">CRM<"})
 	shows(d, broker.ProducerFields, fmt.Sprint("/admin/producers/", d.b.Producers()[0].ID), map[string]string{"client": `href="/admin/clients/crm"`, "topic": `href="/admin/topics/%2Fa"`})
+	c := consumer.Consumer
+	c.DeliveryMode, c.CallbackURL = broker.DeliveryCallback, "http://127.0.0.1:9/" // the rows of callbacks are for those
+	d.define(broker.Definition{Consumers: []broker.Consumer{c}})
 	shows(d, broker.ConsumerFields, fmt.Sprint("/admin/consumers/", consumer.ID), map[string]string{"name": ">none<", "ack_timeout": ">1 min<", "topic": `href="/admin/topics/%2Fa"`})
 }
 

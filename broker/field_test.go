@@ -210,7 +210,7 @@ func TestFieldErrors(t *testing.T) {
 				"max_depth 0 of consumer \"c\" of topic \"/x\": allowed are 1 to 1000000000000\n" +
 				"max_in_flight -1 of consumer \"c\" of topic \"/x\": allowed are 1 to 1000000\n" +
 				"ack_timeout 1ms of consumer \"c\" of topic \"/x\": allowed are 1s to 24h0m0s\n" +
-				"start \"now\" of consumer \"c\" of topic \"/x\": allowed are oldest, tail"},
+				"start \"now\" of consumer \"c\" of topic \"/x\": allowed are new, oldest and a UTC time such as 2026-11-23T09:00:00"},
 	} {
 		if tt.err == nil || tt.err.Error() != tt.want {
 			t.Errorf("got\n%v\nwant\n%s", tt.err, tt.want)

@@ -82,8 +82,16 @@ func (a *API) seek(w http.ResponseWriter, r *http.Request, p gate.Params) error 
 	if err != nil {
 		return err
 	}
+	body, err := readBody(r, TypeJSON)
+	if err != nil {
+		return err
+	}
+	node, err := object.Parse(body)
+	if err != nil {
+		return err
+	}
 	var in, none seekBody
-	if err := readObject(r, &in, &none, TypeJSON); err != nil {
+	if err := node.Object(&in, &none); err != nil {
 		return err
 	}
 	if (in.To == "") == (in.MessageID == "") {
