@@ -308,10 +308,7 @@ func (c *consumer) queued() (q queued) {
 	for i, of := range list {
 		of.topic.mu.Lock()
 		c.mu.Lock()
-		for p := range of.done {
-			l := &of.topic.lanes[p]
-			q.backlog += int64(l.tail.Load() - l.skipped - of.done[p].finished) // #nosec G115 -- a count of messages is far below 2^63
-		}
+		q.backlog += of.waiting()
 		if i == len(list)-1 {
 			q.held, q.deferred, q.failed = int64(c.held.Load()), int64(c.deferred), int64(len(c.failed))
 			q.inFlight = q.held - q.deferred - q.failed - int64(c.blocked+c.fetching+c.ready)
@@ -320,6 +317,15 @@ func (c *consumer) queued() (q queued) {
 		of.topic.mu.Unlock()
 	}
 	return q
+}
+
+// waiting returns how many messages wait or are in flight. The caller holds mu, and that of the topic.
+func (q *queue) waiting() (n int64) {
+	for p := range q.done {
+		l := &q.topic.lanes[p]
+		n += int64(l.tail.Load() - l.skipped - q.done[p].finished) // #nosec G115 -- a count of messages is far below 2^63
+	}
+	return n
 }
 
 // objectEntry is a producer or consumer to be sorted.

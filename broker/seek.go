@@ -26,7 +26,7 @@ func (s seeker) Seek(ctx context.Context, consumer uint32, to Seek, docs ...Docu
 	return s.seek(ctx, &seekOp{c: c, queues: c.list(), to: to, docs: docs, gone: noConsumer(consumer)})
 }
 
-// SeekPreview returns what Seek would, and changes nothing.
+// SeekPreview returns what Seek would, and changes nothing. It counts what a filter does not let through, too.
 func (s seeker) SeekPreview(ctx context.Context, consumer uint32, to Seek) (int64, error) {
 	c, err := s.b.intervene(ctx, consumer, nil)
 	if err != nil {
@@ -62,13 +62,32 @@ func (s seeker) seek(ctx context.Context, op *seekOp) (int64, error) {
 		return 0, Invalidf("a place is the oldest or newest message, a time or a message: exactly one of them is needed").of("to")
 	}
 	var backlog int64
-	for part := range slices.Chunk(op.queues, seekQueues) {
+	all := op.queues
+	for part := range slices.Chunk(all, seekQueues) {
 		op.queues = part
 		if err := s.seekPart(ctx, op); err != nil {
 			return 0, err
 		}
 		backlog += op.backlog
 		op.docs = nil // they went with the first
+	}
+	if op.dry || op.c.filter.Load() == nil {
+		return backlog, nil
+	}
+	return s.sifted(ctx, all)
+}
+
+// sifted returns how many messages wait in queues, without what their filter does not let through.
+func (s seeker) sifted(ctx context.Context, queues []*queue) (backlog int64, err error) {
+	if err := siftQueues(ctx, s.b, queues); err != nil {
+		return 0, err
+	}
+	for _, q := range queues {
+		q.topic.mu.Lock()
+		q.of.mu.Lock()
+		backlog += q.waiting()
+		q.of.mu.Unlock()
+		q.topic.mu.Unlock()
 	}
 	return backlog, nil
 }

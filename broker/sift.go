@@ -1,6 +1,7 @@
 package broker
 
 import (
+	"context"
 	"slices"
 	"time"
 
@@ -104,25 +105,48 @@ func (s *sweeper) sift() (more bool, err error) {
 	op := &siftOp{}
 	s.b.mu.RLock()
 	for _, c := range s.b.consumers {
-		if f := c.filter.Load(); f != nil {
-			for _, q := range c.list() {
-				for p := range q.sifted {
-					op.add(q, p, f)
-				}
-			}
-		}
+		op.addAll(c.list())
 	}
 	s.b.mu.RUnlock()
-	for i := range op.list {
-		if err := op.list[i].read(s.b.store); err != nil {
+	return op.run(s.b)
+}
+
+// siftQueues looks at all that waits in queues and was not looked at, until ctx ends; the sweeper does the rest.
+func siftQueues(ctx context.Context, b *Broker, queues []*queue) error {
+	for more := true; more && ctx.Err() == nil; {
+		op := &siftOp{}
+		op.addAll(queues)
+		var err error
+		if more, err = op.run(b); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// run looks at what was taken in, and tells whether there is more.
+func (o *siftOp) run(b *Broker) (more bool, err error) {
+	for i := range o.list {
+		if err := o.list[i].read(b.store); err != nil {
 			return false, err
 		}
 	}
-	if len(op.list) == 0 {
+	if len(o.list) == 0 {
 		return false, nil
 	}
-	err = s.b.commits.do(op, 0)
-	return op.more, err
+	err = b.commits.do(o, 0)
+	return o.more, err
+}
+
+// addAll takes in what queues have to be looked at.
+func (o *siftOp) addAll(queues []*queue) {
+	for _, q := range queues {
+		if f := q.of.filter.Load(); f != nil {
+			for p := range q.sifted {
+				o.add(q, p, f)
+			}
+		}
+	}
 }
 
 // siftOp makes queues done with what their filters do not let through.
