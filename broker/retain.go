@@ -247,19 +247,27 @@ func (x *retiring) stays(due time.Time, taken int64) bool {
 	return x.excess <= taken && (x.def.Retention <= 0 || due.Add(x.def.Retention).After(x.over))
 }
 
+// earliest returns the priority whose next message could be delivered before those of the others. It is false where there is none.
+func (x *retiring) earliest(next *[MaxPriority + 1]int) (first int, ok bool) {
+	var due time.Time
+	for p := range x.lanes {
+		if l := &x.lanes[p]; next[p] < len(l.heads) {
+			if at := l.heads[next[p]].due; !ok || at.Before(due) {
+				first, due, ok = p, at, true
+			}
+		}
+	}
+	return first, ok
+}
+
 // merge gathers what is past the retention, the oldest of all priorities first.
 func (x *retiring) merge(op *retireOp) {
 	var taken int64
 	var next [MaxPriority + 1]int
 	var list [MaxPriority + 1]retirement
 	for {
-		first := -1
-		for p := range x.lanes {
-			if l := &x.lanes[p]; next[p] < len(l.heads) && (first < 0 || l.heads[next[p]].due.Before(x.lanes[first].heads[next[first]].due)) {
-				first = p
-			}
-		}
-		if first < 0 {
+		first, ok := x.earliest(&next)
+		if !ok {
 			break
 		}
 		l := &x.lanes[first]
