@@ -8,7 +8,7 @@ import (
 
 // A pattern names topics: "*" in it stands for one segment between slashes, "**" for any number of segments, none among
 // them. A name with a "*" is a pattern wherever it is not that of a topic: names of topics had them once, and
-// those that exist keep theirs, which are taken as they are. A template is a pattern too: see template.go.
+// those that exist keep theirs, which are taken as they are.
 //
 // A consumer whose topic is a pattern has a queue for each topic that matches, which is made in the commit that makes
 // the topic or the consumer, and goes with it. So a publish finds in the list of its topic's queues who gets

@@ -207,7 +207,7 @@ func headers(names ...string) openapi.Map[openapi.Header] {
 		"Retry-After":         {Description: "Seconds until it makes sense to try again.", Schema: &openapi.Schema{Type: "integer", Minimum: new(int64(1))}},
 		"WWW-Authenticate":    {Schema: &anyText},
 		"X-Zato-CID":          {Description: "Id of the request.", Schema: &anyText},
-		"X-Zato-Duplicate":    {Description: "The topic has seen the msg_id within its dedup window: it is not stored again.", Schema: openapi.Enum("true")},
+		"X-Zato-Duplicate":    {Description: "The topic has seen the msg_id within its dedup window: it is not stored again.", Schema: &openapi.Schema{Type: "string", Pattern: "^true$"}},
 	}
 	var all openapi.Map[openapi.Header]
 	for _, name := range names {
