@@ -87,6 +87,55 @@ func TestTime(t *testing.T) {
 	})
 }
 
+func TestDeliverAt(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, broker.Options{})
+		r.define(topicDef("/t"), consumerDef("/t", "a"))
+		time.Sleep(123456 * time.Microsecond)
+		start := time.Now()
+		for _, c := range []struct{ ahead, want time.Duration }{
+			{-time.Hour, 0},
+			{0, 0},
+			{1, time.Second},
+			{time.Second, time.Second},
+			{2500 * time.Millisecond, 3 * time.Second},
+			{365 * 24 * time.Hour, 365 * 24 * time.Hour},
+		} {
+			pubs := []broker.Publication{{Payload: []byte("x"), DeliverAt: start.Add(c.ahead), Expiration: 1000}}
+			p, _ := r.Publisher(r.crm, "/t")
+			for range 2 { // a list that is published again means the same
+				if _, err := p.PublishBatch(pubs); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if c.want == 0 {
+				if got := payloads(r.receive("/t", "a", broker.ReceiveOptions{Ack: true})); got != "x x " {
+					t.Errorf("%s ahead: %q at once", c.ahead, got)
+				}
+				continue
+			}
+			list := r.browse(broker.BrowseOptions{Topic: "/t", State: broker.StateDelayed})
+			m := list[len(list)-1]
+			if due := m.Due.Sub(m.Created); due != c.want {
+				t.Errorf("%s ahead: due after %s", c.ahead, due)
+			}
+		}
+		if err := r.CheckPublication(&broker.Publication{DeliverAt: start.Add(365*24*time.Hour + time.Millisecond)}); broker.CodeOf(err) != broker.Invalid {
+			t.Error("too far ahead:", err)
+		}
+		if err := r.CheckPublication(&broker.Publication{DeliverAt: start, Delay: 1}); broker.CodeOf(err) != broker.Invalid {
+			t.Error("with a delay:", err)
+		}
+		time.Sleep(time.Until(start.Add(time.Second - time.Microsecond)))
+		if got := payloads(r.receive("/t", "a", broker.ReceiveOptions{})); got != "" {
+			t.Errorf("too soon: %q", got)
+		}
+		if got := payloads(r.receive("/t", "a", broker.ReceiveOptions{Wait: time.Second})); got != "x x x x " {
+			t.Errorf("when it is time: %q", got)
+		}
+	})
+}
+
 func TestDedup(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRig(t, broker.Options{})

@@ -1,6 +1,7 @@
 package broker
 
 import (
+	"strconv"
 	"time"
 	"unicode/utf8"
 
@@ -27,6 +28,8 @@ type Publication struct {
 	MIMEType   string // at most 255 bytes, never checked against the payload; default text/plain
 	ID         string // 1 to 200 characters, none of them a control character; default: made by the broker
 	Delay      int64  // seconds before it can be delivered; default 0
+
+	DeliverAt time.Time // before which it cannot be delivered, instead of a Delay: at most MaxDelay ahead, at once where it is past
 
 	CorrelationID string      // what consumers connect it with: at most 256 characters, none of them a control character
 	ReplyTo       string      // where an answer to it is expected: as CorrelationID
@@ -86,6 +89,51 @@ func CheckDelay(n int64) error {
 	return nil
 }
 
+// ParseDeliverAt reads a UTC time such as 2026-11-23T09:00:00, with or without a Z and fractions, or Unix seconds. The error
+// is Invalid.
+func ParseDeliverAt(s string) (time.Time, error) {
+	t, ok := parseUTC(s)
+	if n, err := strconv.ParseInt(s, 10, 64); err == nil && s[0] != '+' {
+		t, ok = time.Unix(n, 0).UTC(), n >= 0 && n <= maxUnix
+	}
+	if !ok {
+		return t, Invalidf("deliver_at %q: allowed are a UTC time such as 2026-11-23T09:00:00, and Unix seconds", clip.Input(s)).of("deliver_at")
+	}
+	return t, nil
+}
+
+// maxUnix is the last second of the year 9999.
+const maxUnix = 253402300799
+
+// delay returns how many seconds pass before a message published now can be delivered: whole ones, so that it is not sooner.
+func (p *Publication) delay(now time.Time) int64 {
+	if p.DeliverAt.IsZero() {
+		return p.Delay
+	}
+	wait := p.DeliverAt.Sub(created(now))
+	n := int64(wait / time.Second)
+	if wait%time.Second > 0 {
+		n++
+	}
+	return max(n, 0)
+}
+
+// created is the time of publishing of a message published now, as its record has it.
+func created(now time.Time) time.Time { return now.UTC().Truncate(time.Microsecond) }
+
+// validateDelay checks when a message published now can be delivered.
+func (p *Publication) validateDelay(now time.Time) error {
+	switch {
+	case p.DeliverAt.IsZero():
+		return CheckDelay(p.Delay)
+	case p.Delay != 0:
+		return Invalidf("deliver_at with delay %d: allowed is one of them", p.Delay).of("deliver_at")
+	case p.delay(now) > MaxDelay:
+		return Invalidf("deliver_at %s: allowed are at most %d seconds from now", p.DeliverAt.UTC().Format("2006-01-02T15:04:05"), MaxDelay).of("deliver_at")
+	}
+	return nil
+}
+
 // CheckMessageID tells whether s can be a message's own ID.
 func CheckMessageID(s string) error {
 	if s == "" || utf8.RuneCountInString(s) > MaxMessageID || !printable(s) {
@@ -102,8 +150,8 @@ func CheckMIMEType(s string) error {
 	return nil
 }
 
-// validate checks a publication and fills in its defaults, but for the expiration.
-func (p *Publication) validate(maxPayload int64) error {
+// validate checks a publication of now and fills in its defaults, but for the expiration.
+func (p *Publication) validate(maxPayload int64, now time.Time) error {
 	if int64(len(p.Payload)) > maxPayload {
 		return &Error{Code: TooLarge, Message: tooLargeMessage(int64(len(p.Payload)), maxPayload), Field: "payload"}
 	}
@@ -135,5 +183,5 @@ func (p *Publication) validate(maxPayload int64) error {
 	if len(p.producer) > MaxName || !printable(p.producer) {
 		return Invalidf("producer %q: allowed are at most %d bytes without control characters", clip.Input(p.producer), MaxName).of("producer")
 	}
-	return CheckDelay(p.Delay)
+	return p.validateDelay(now)
 }

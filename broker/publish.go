@@ -68,6 +68,9 @@ func WithID(id string) PublishOption { return func(p *Publication) { p.ID = id }
 // WithDelay sets how many seconds pass before the message can be delivered.
 func WithDelay(seconds int64) PublishOption { return func(p *Publication) { p.Delay = seconds } }
 
+// WithDeliverAt sets before when the message cannot be delivered, instead of a delay.
+func WithDeliverAt(t time.Time) PublishOption { return func(p *Publication) { p.DeliverAt = t } }
+
 // WithCorrelationID sets what consumers connect the message with.
 func WithCorrelationID(id string) PublishOption {
 	return func(p *Publication) { p.CorrelationID = id }
@@ -122,7 +125,7 @@ func (b *Broker) Publish(ctx context.Context, topicName string, payload []byte, 
 // with for its own sake.
 func (b *Broker) CheckPublication(pub *Publication) error {
 	p := *pub
-	return p.validate(b.maxPayload.Load())
+	return p.validate(b.maxPayload.Load(), time.Now())
 }
 
 // Publish stores a message and returns when it is on disk for every consumer of the topic. It
@@ -130,10 +133,10 @@ func (b *Broker) CheckPublication(pub *Publication) error {
 // Invalid, TooLarge, Denied (the topic or the producer was deleted or deactivated meanwhile), Full,
 // Unavailable and DiskFull; after any of them nothing is stored.
 func (p Publisher) Publish(pub Publication) (Receipt, error) {
-	if err := pub.validate(p.b.maxPayload.Load()); err != nil {
+	now := time.Now()
+	if err := pub.validate(p.b.maxPayload.Load(), now); err != nil {
 		return Receipt{}, err
 	}
-	now := time.Now()
 	op := p.b.newPublishOp()
 	op.reset(p, 1)
 	r := op.add()
@@ -160,7 +163,7 @@ func (p Publisher) PublishBatch(pubs []Publication) ([]Receipt, error) {
 	op.reset(p, len(pubs))
 	defer op.release()
 	for i := range pubs {
-		if err := pubs[i].validate(p.b.maxPayload.Load()); err != nil {
+		if err := pubs[i].validate(p.b.maxPayload.Load(), now); err != nil {
 			return nil, err
 		}
 		r := op.add()
@@ -191,8 +194,8 @@ func (p Publisher) record(r *store.Record, pub *Publication, now time.Time) {
 	*r = store.Record{
 		Place:      store.Place{Lane: store.Lane{Topic: p.topic.id, Priority: uint8(pub.Priority)}}, // #nosec G115 -- a priority is 1 to 9
 		ID:         pub.ID,
-		Created:    now.UTC().Truncate(time.Microsecond),
-		Delay:      uint32(pub.Delay),      // #nosec G115 -- validate has bounded it
+		Created:    created(now),
+		Delay:      uint32(pub.delay(now)), // #nosec G115 -- validate has bounded it
 		Expiration: uint32(pub.Expiration), // #nosec G115 -- validate has bounded it
 		Producer:   p.name,
 		MIMEType:   pub.MIMEType,

@@ -93,7 +93,7 @@ func lineError(line int, err error) error {
 }
 
 // lineKeyNames are the keys of a line beside its payload.
-const lineKeyNames = "priority, expiration, mime_type, msg_id, delay, correlation_id, reply_to, attributes, encoding"
+const lineKeyNames = "priority, expiration, mime_type, msg_id, delay, deliver_at, correlation_id, reply_to, attributes, encoding"
 
 var errSyntax = broker.Invalidf(`not a JSON object with "payload", a string, and perhaps ` + lineKeyNames)
 
@@ -158,11 +158,12 @@ const (
 	keyCorrelationID
 	keyReplyTo
 	keyAttributes
+	keyDeliverAt
 )
 
 var lineKeys = map[string]lineKey{"payload": keyPayload, "priority": keyPriority, "expiration": keyExpiration,
 	"mime_type": keyMIMEType, "msg_id": keyMessageID, "delay": keyDelay, "encoding": keyEncoding,
-	"correlation_id": keyCorrelationID, "reply_to": keyReplyTo, "attributes": keyAttributes}
+	"correlation_id": keyCorrelationID, "reply_to": keyReplyTo, "attributes": keyAttributes, "deliver_at": keyDeliverAt}
 
 // value takes the value of a key into a message. 0 and "" stand for a default there.
 func (s *scanner) value(k lineKey, name []byte, m *broker.Publication) error {
@@ -183,8 +184,11 @@ func (s *scanner) value(k lineKey, name []byte, m *broker.Publication) error {
 			return broker.CheckDelay(n)
 		}
 	}
-	if k == keyAttributes {
+	switch k {
+	case keyAttributes:
 		return s.attributes(m)
+	case keyDeliverAt:
+		return s.deliverAt(m)
 	}
 	v, ok := s.str()
 	if !ok {
@@ -227,6 +231,22 @@ func (s *scanner) attributes(m *broker.Publication) error {
 		return broker.Invalidf("attributes: allowed is a JSON object whose values are strings")
 	}
 	return broker.CheckAttributes(m.Attributes)
+}
+
+// deliverAt takes a string, a UTC time, or a number, Unix seconds, as the time before which the message is not delivered.
+func (s *scanner) deliverAt(m *broker.Publication) (err error) {
+	v, ok := s.str()
+	if !ok {
+		n, whole := s.number()
+		if !whole {
+			return broker.Invalidf("deliver_at: allowed are a JSON string, a UTC time such as 2026-11-23T09:00:00, and a whole number, Unix seconds")
+		}
+		v = strconv.AppendInt(nil, n, 10)
+	}
+	if len(v) > 0 {
+		m.DeliverAt, err = broker.ParseDeliverAt(string(v))
+	}
+	return err
 }
 
 // unlessZero checks a value that is not the one which stands for a default.

@@ -13,6 +13,7 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 	"unicode/utf8"
 
 	"pipit/broker"
@@ -27,6 +28,7 @@ type strictLine struct {
 	ID         *string `json:"msg_id"`
 	Delay      *int64  `json:"delay"`
 	Encoding   *string `json:"encoding"`
+	DeliverAt  any     `json:"deliver_at"`
 
 	CorrelationID *string           `json:"correlation_id"`
 	ReplyTo       *string           `json:"reply_to"`
@@ -37,6 +39,7 @@ type strictLine struct {
 func strict(line []byte) (l strictLine, err error) {
 	d := json.NewDecoder(bytes.NewReader(line))
 	d.DisallowUnknownFields()
+	d.UseNumber()
 	if err := d.Decode(&l); err != nil {
 		return l, err
 	}
@@ -111,6 +114,15 @@ func (l strictLine) publication() (m broker.Publication, ok bool) {
 	m.ID = text(l.ID, broker.CheckMessageID)
 	m.CorrelationID = text(l.CorrelationID, broker.CheckCorrelationID)
 	m.ReplyTo = text(l.ReplyTo, broker.CheckReplyTo)
+	switch at := fmt.Sprint(l.DeliverAt); {
+	case l.DeliverAt == nil, l.DeliverAt == "":
+	case l.DeliverAt == json.Number("-0"):
+		m.DeliverAt = time.Unix(0, 0)
+	default:
+		var err error
+		m.DeliverAt, err = broker.ParseDeliverAt(at)
+		ok = ok && err == nil
+	}
 	for _, name := range slices.Sorted(maps.Keys(l.Attributes)) {
 		m.Attributes = append(m.Attributes, broker.Attribute{Name: name, Value: l.Attributes[name]})
 	}
@@ -119,7 +131,7 @@ func (l strictLine) publication() (m broker.Publication, ok bool) {
 
 func same(a, b *broker.Publication) bool {
 	return bytes.Equal(a.Payload, b.Payload) && a.Priority == b.Priority && a.Expiration == b.Expiration &&
-		a.MIMEType == b.MIMEType && a.ID == b.ID && a.Delay == b.Delay && a.CorrelationID == b.CorrelationID && a.ReplyTo == b.ReplyTo &&
+		a.MIMEType == b.MIMEType && a.ID == b.ID && a.Delay == b.Delay && a.DeliverAt.Equal(b.DeliverAt) && a.CorrelationID == b.CorrelationID && a.ReplyTo == b.ReplyTo &&
 		slices.Equal(byName(a.Attributes), byName(b.Attributes))
 }
 
@@ -187,7 +199,11 @@ var lines = []string{
 	`{"payload": "x", "correlation_id": "c", "reply_to": "/r", "attributes": {"Kind": "order", "ce-type": "", "\u0061": "\u017c"}}`,
 	`{"payload": "x", "correlation_id": "", "reply_to": "", "attributes": {}}`,
 	`{"payload": "x", "attributes": null}`,
+	`{"payload": "x", "deliver_at": "2026-11-23T09:00:00.5"}`, `{"payload": "x", "deliver_at": 1795424400}`, `{"payload": "x", "deliver_at": "1795424400"}`,
+	`{"payload": "x", "deliver_at": -0}`, `{"payload": "x", "deliver_at": ""}`,
 	// Not accepted.
+	`{"payload": "x", "deliver_at": -1}`, `{"payload": "x", "deliver_at": 1.5}`, `{"payload": "x", "deliver_at": 253402300800}`, `{"payload": "x", "deliver_at": "tomorrow"}`,
+	`{"payload": "x", "deliver_at": "2026-11-23T09:00:00+01:00"}`, `{"payload": "x", "deliver_at": null}`, `{"payload": "x", "deliver_at": true}`, `{"payload": "x", "deliver_at": "+5"}`,
 	`{"payload": "x", "attributes": []}`, `{"payload": "x", "attributes": "a"}`, `{"payload": "x", "attributes": {"a": 1}}`, `{"payload": "x", "attributes": {"a b": "1"}}`,
 	`{"payload": "x", "attributes": {"a": "1", "A": "2"}}`, `{"payload": "x", "attributes": {"a": {}}}`, `{"payload": "x", "attributes": {"a": "\n"}}`, `{"payload": "x", "correlation_id": "\n"}`, `{"payload": "x", "reply_to": 1}`,
 	``, `{`, `{}`, `null`, `[]`, `"x"`, `{"payload": "x"`, `{"payload": "x",}`, `{,"payload": "x"}`, `{"payload": "x"} x`, `{"payload": "x"}{}`,
@@ -208,7 +224,7 @@ func TestParseLine(t *testing.T) {
 	for i, line := range lines {
 		checkLine(t, []byte(line))
 		var m broker.Publication
-		if err := parseLine([]byte(line), &m); (err == nil) != (i < 19) {
+		if err := parseLine([]byte(line), &m); (err == nil) != (i < 24) {
 			t.Errorf("%q: %v", line, err)
 		}
 	}

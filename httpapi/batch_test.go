@@ -6,6 +6,9 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+	"time"
+
+	"pipit/broker"
 )
 
 const ndjson = "application/x-ndjson"
@@ -41,6 +44,33 @@ func TestBatch(t *testing.T) {
 	a = r.do("POST", created+"?batch=true", crm, `{"payload": "x"}`, "Content-Type", "Application/X-NDJSON; charset=utf-8")
 	if a.status != 200 || a.header.Get("X-Zato-Duplicate") != "" || !regexp.MustCompile(`^\{"status": "ZATO_OK", "msg_ids": \[`+id+`\]\}$`).MatchString(a.body) {
 		t.Errorf("%d %s %v", a.status, a.body, a.header)
+	}
+}
+
+// TestDeliverAt: a message waits until the time that it names, in each of its forms, and one that is past is there at once.
+func TestDeliverAt(t *testing.T) {
+	r := newServer(t)
+	for _, past := range []string{"2015-01-09T09:21:56", "2015-01-09T09:21:56.867151Z", "0", "1420795316", ""} {
+		r.publish(created+"?deliver_at="+past, "now "+past)
+		r.wantPayloads(queue+"?ack=true", "now "+past)
+	}
+	at := time.Now().UTC().Add(time.Hour).Truncate(time.Second)
+	const layout = "2006-01-02T15:04:05"
+	r.publish(created+"?deliver_at="+at.Format(layout), "0")
+	r.publish(created+"?deliver_at="+fmt.Sprint(at.Unix()), "0")
+	lines := fmt.Sprintf(`{"payload": "0", "deliver_at": "%sZ"}`+"\n"+`{"payload": "0", "deliver_at": %d}`+"\n"+`{"payload": "now", "deliver_at": 5}`, at.Format(layout), at.Unix())
+	if a := r.do("POST", created+"?batch=true", crm, lines, "Content-Type", ndjson); a.status != 200 {
+		t.Fatal(a.status, a.body)
+	}
+	r.wantPayloads(queue, "now")
+	page, err := r.b.Browse(ctx, broker.BrowseOptions{Topic: "/customer/created", State: broker.StateDelayed})
+	if err != nil || len(page.Messages) != 4 {
+		t.Fatalf("%+v %v", page, err)
+	}
+	for _, m := range page.Messages {
+		if m.Due.Before(at) || m.Due.Sub(at) >= time.Second {
+			t.Errorf("due at %s, want %s", m.Due, at)
+		}
 	}
 }
 
@@ -100,7 +130,7 @@ func manyAttributes(n int) string {
 func TestBadBatch(t *testing.T) {
 	r := newServer(t)
 	const good = `{"payload": "` + marked + `"}` + "\n"
-	const form = `not a JSON object with "payload", a string, and perhaps priority, expiration, mime_type, msg_id, delay, correlation_id, reply_to, attributes, encoding`
+	const form = `not a JSON object with "payload", a string, and perhaps priority, expiration, mime_type, msg_id, delay, deliver_at, correlation_id, reply_to, attributes, encoding`
 	for _, c := range []struct{ line, details string }{
 		{``, form},
 		{`{`, form},
@@ -130,11 +160,15 @@ func TestBadBatch(t *testing.T) {
 		{`{"payload": "x", "priority": true}`, "priority: allowed are whole numbers"},
 		{`{"payload": "x", "expiration": -1}`, "expiration -1: allowed are 1 to 3153600000 seconds"},
 		{`{"payload": "x", "delay": -1}`, "delay -1: allowed are 0 to 31536000 seconds"},
+		{`{"payload": "x", "deliver_at": true}`, "deliver_at: allowed are a JSON string, a UTC time such as 2026-11-23T09:00:00, and a whole number, Unix seconds"},
+		{`{"payload": "x", "deliver_at": "09:00"}`, `deliver_at "09:00": allowed are a UTC time such as 2026-11-23T09:00:00, and Unix seconds`},
+		{`{"payload": "x", "deliver_at": 253402300799}`, "deliver_at 9999-12-31T23:59:59: allowed are at most 31536000 seconds from now"},
+		{`{"payload": "x", "deliver_at": 1, "delay": 1}`, "deliver_at with delay 1: allowed is one of them"},
 		{`{"payload": "x", "mime_type": "\n"}`, `mime_type "\n": allowed are 1 to 255 bytes without control characters`},
 		{`{"payload": "x", "msg_id": "a\tb"}`, `msg_id "a\tb": allowed are 1 to 200 characters, none of them a control character`},
 		{`{"payload": "x", "payload": "y"}`, `key "payload": given twice`},
-		{`{"payload": "x", "prio": 1}`, `key "prio": allowed are payload, priority, expiration, mime_type, msg_id, delay, correlation_id, reply_to, attributes, encoding`},
-		{`{"Payload": "x"}`, `key "Payload": allowed are payload, priority, expiration, mime_type, msg_id, delay, correlation_id, reply_to, attributes, encoding`},
+		{`{"payload": "x", "prio": 1}`, `key "prio": allowed are payload, priority, expiration, mime_type, msg_id, delay, deliver_at, correlation_id, reply_to, attributes, encoding`},
+		{`{"Payload": "x"}`, `key "Payload": allowed are payload, priority, expiration, mime_type, msg_id, delay, deliver_at, correlation_id, reply_to, attributes, encoding`},
 	} {
 		r.refuse(400, "line 3: "+c.details, "POST", created+"?batch=true", crm, good+good+c.line+"\n"+good, "Content-Type", ndjson)
 	}
@@ -145,7 +179,7 @@ func TestBadBatch(t *testing.T) {
 	for _, contentType := range []string{"", "application/json", "application/x-www-form-urlencoded", "application/x-ndjsonx", ";"} {
 		r.refuse(400, `header Content-Type "`+contentType+`": a batch is application/x-ndjson`, "POST", created+"?batch=true", crm, good, "Content-Type", contentType)
 	}
-	for _, name := range []string{"priority", "expiration", "mime_type", "msg_id", "delay"} {
+	for _, name := range []string{"priority", "expiration", "mime_type", "msg_id", "delay", "deliver_at"} {
 		r.refuse(400, `parameter "`+name+`": in a batch it belongs into the lines`, "POST", created+"?batch=true&"+name+"=1", crm, good, "Content-Type", ndjson)
 	}
 	r.refuse(403, "Permission denied", "POST", created+"?batch=true", erp, good, "Content-Type", ndjson)

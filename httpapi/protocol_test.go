@@ -305,7 +305,7 @@ func TestParameters(t *testing.T) {
 	r := newServer(t)
 	long := strings.Repeat("x", 300)
 	clipped := strings.Repeat("x", 64) + "…"
-	const inPublish = "priority, expiration, mime_type, msg_id, delay, correlation_id, reply_to, batch, cloudevents, format"
+	const inPublish = "priority, expiration, mime_type, msg_id, delay, deliver_at, correlation_id, reply_to, batch, cloudevents, format"
 	for _, c := range []struct{ query, details string }{
 		{"priority=10", "priority 10: allowed are 1 to 9"},
 		{"priority=-1", "priority -1: allowed are 1 to 9"},
@@ -332,6 +332,11 @@ func TestParameters(t *testing.T) {
 		{"delay=-1", "delay -1: allowed are 0 to 31536000 seconds"},
 		{"delay=31536001", "delay 31536001: allowed are 0 to 31536000 seconds"},
 		{"delay=soon", `delay "soon": allowed are whole numbers`},
+		{"deliver_at=soon", `deliver_at "soon": allowed are a UTC time such as 2026-11-23T09:00:00, and Unix seconds`},
+		{"deliver_at=-1", `deliver_at "-1": allowed are a UTC time such as 2026-11-23T09:00:00, and Unix seconds`},
+		{"deliver_at=2026-11-23T09:00:00%2B01:00", `deliver_at "2026-11-23T09:00:00+01:00": allowed are a UTC time such as 2026-11-23T09:00:00, and Unix seconds`},
+		{"deliver_at=253402300799", `deliver_at 9999-12-31T23:59:59: allowed are at most 31536000 seconds from now`},
+		{"deliver_at=2026-11-23T09:00:00&delay=5", "deliver_at with delay 5: allowed is one of them"},
 		{"batch=yep", `batch "yep": allowed are true, 1, yes, on, t, y and false, 0, no, off, f, n`},
 		{"Priority=5", `parameter "Priority": allowed are ` + inPublish},
 		{"prio=5", `parameter "prio": allowed are ` + inPublish},

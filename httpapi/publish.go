@@ -9,7 +9,7 @@ import (
 )
 
 // The query parameters of a publish. Those of a message are the keys of a batch's lines, too.
-var publishParams = []string{"priority", "expiration", "mime_type", "msg_id", "delay", "correlation_id", "reply_to", "batch", "cloudevents"}
+var publishParams = []string{"priority", "expiration", "mime_type", "msg_id", "delay", "deliver_at", "correlation_id", "reply_to", "batch", "cloudevents"}
 
 // publish stores the body as a message, or as a batch of them.
 func (s *server) publish(x *call, r *http.Request, rest string) error {
@@ -98,6 +98,9 @@ func publication(p params, h http.Header) (m broker.Publication, err error) {
 		m.ID = text("msg_id", broker.CheckMessageID)
 		m.CorrelationID = text("correlation_id", broker.CheckCorrelationID)
 		m.ReplyTo = text("reply_to", broker.CheckReplyTo)
+	}
+	if err == nil && p.given("deliver_at") {
+		m.DeliverAt, err = broker.ParseDeliverAt(p["deliver_at"])
 	}
 	if err == nil {
 		m.Attributes, err = headerAttributes(h)

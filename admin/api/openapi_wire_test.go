@@ -32,6 +32,7 @@ var wireOperations = []operation{
 			inQuery("mime_type", "Returned with the payload, never checked against it. Default: the Content-Type of the request.", *anyText.With(mimeTypes)),
 			inQuery("msg_id", "An id of the client's own. Default: made by the broker.", openapi.Schema{Type: "string", MaxLength: new(broker.MaxMessageID)}),
 			inQuery("delay", "Seconds before it can be delivered.", delays),
+			inQuery("deliver_at", "The UTC time, or Unix seconds, before which it is not delivered; not with delay.", *anyText.With(openapi.Schema{Examples: []any{"2026-11-23T09:00:00"}})),
 			inQuery("correlation_id", "Returned in the metadata.", openapi.Schema{Type: "string", MaxLength: new(broker.MaxCorrelationID)}),
 			inQuery("reply_to", "Returned in the metadata.", openapi.Schema{Type: "string", MaxLength: new(broker.MaxReplyTo)}),
 			inQuery("cloudevents", "The body is a CloudEvent in structured mode: its data is the payload, its id the msg_id, the rest attributes.", flags),
