@@ -40,26 +40,37 @@ type lapse struct {
 	n int
 }
 
-// findExpired looks for messages that have expired, most of them at most.
-func (o *sweepOp) findExpired(r store.Reader, now time.Time, most int) error {
-	start := time.Now()
-	ranges, err := r.Expired(now, sweepRanges)
-	if err != nil {
+// listExpired takes in what of the expiry index is over. It comes before the View that looks at the messages, so that
+// this sees whatever edits counts.
+func (o *sweepOp) listExpired(now time.Time) error {
+	var ranges []store.Expiry
+	err := o.b.store.View(func(r store.Reader) (err error) {
+		ranges, err = r.Expired(now, sweepRanges)
 		return err
-	}
+	})
 	o.more = o.more || len(ranges) == sweepRanges
-	for i, e := range ranges {
+	o.b.mu.RLock()
+	defer o.b.mu.RUnlock()
+	for _, e := range ranges {
+		x := expired{Expiry: e, t: o.b.topicIDs[e.Lane.Topic], through: e.Range.To}
+		if x.t != nil {
+			x.edits = x.t.lanes[e.Lane.Priority].edits.Load()
+		}
+		o.listed = append(o.listed, x)
+	}
+	return err
+}
+
+// findExpired looks for messages that have expired, most of them at most.
+func (o *sweepOp) findExpired(r store.Reader, most int) error {
+	start := time.Now()
+	for i, x := range o.listed {
 		if o.found >= most || i%64 == 63 && time.Since(start) > sweepTime {
 			o.more = true
 			return nil
 		}
-		x := expired{Expiry: e, through: e.Range.To}
-		o.b.mu.RLock()
-		x.t = o.b.topicIDs[e.Lane.Topic]
-		o.b.mu.RUnlock()
 		if x.t != nil {
-			x.edits = x.t.lanes[e.Lane.Priority].edits.Load()
-			err := r.Stored(e.Lane, e.Range, func(pos uint64) bool {
+			err := r.Stored(x.Lane, x.Range, func(pos uint64) bool {
 				if o.found++; o.found > most && len(x.positions) > 0 {
 					x.through = x.positions[len(x.positions)-1]
 					return false

@@ -21,8 +21,9 @@ type faultyStore struct {
 	mu      sync.Mutex
 	commit  func(*store.Batch) error // nil: nothing goes wrong
 	scan    func(store.Lane) error
-	expired error // of Expired
-	findID  error // of FindID
+	look    func() // before Expired
+	expired error  // of Expired
+	findID  error  // of FindID
 	commits int
 }
 
@@ -53,14 +54,15 @@ func (s *faultyStore) count() int {
 
 func (s *faultyStore) View(fn func(store.Reader) error) error {
 	s.mu.Lock()
-	expired, findID := s.expired, s.findID
+	look, expired, findID := s.look, s.expired, s.findID
 	s.mu.Unlock()
-	return s.Store.View(func(r store.Reader) error { return fn(faultyReader{r, s.scan, expired, findID}) })
+	return s.Store.View(func(r store.Reader) error { return fn(faultyReader{r, s.scan, look, expired, findID}) })
 }
 
 type faultyReader struct {
 	store.Reader
 	scan    func(store.Lane) error
+	look    func()
 	expired error
 	findID  error
 }
@@ -73,6 +75,9 @@ func (r faultyReader) FindID(topic uint32, id string) ([]store.Sighting, error) 
 }
 
 func (r faultyReader) Expired(now time.Time, limit int) ([]store.Expiry, error) {
+	if r.look != nil {
+		r.look()
+	}
 	if r.expired != nil {
 		return nil, r.expired
 	}
@@ -398,6 +403,42 @@ func TestDeletedWhileRead(t *testing.T) {
 			t.Errorf("after all: %+v", q)
 		}
 	}
+}
+
+// TestDeletedWhileExpiring takes a message away between the sweeper's look at the store, which sees it, and the commit
+// that would remove it as expired: it is counted once.
+func TestDeletedWhileExpiring(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := failing(t, func(*broker.Consumer) {})
+		s := r.faulty()
+		dead := topicDef("/dead")
+		var sent []string
+		for _, dead.Expiration = range []int64{2, 1000} {
+			r.define(dead)
+			sent = append(sent, r.publish("/t", text("x")))
+			r.receive("/t", "a", broker.ReceiveOptions{})
+			r.settle("a", broker.Settlement{DeadLetter: sent[len(sent)-1:]})
+		}
+		opened := time.Now()
+		var taken atomic.Bool
+		s.mu.Lock()
+		s.look = func() {
+			if time.Since(opened) >= 2*time.Second && taken.CompareAndSwap(false, true) {
+				if done := r.redrive(broker.Redrive{IDs: sent[:1]}); done.Moved != 1 {
+					t.Errorf("%+v", done)
+				}
+			}
+		}
+		s.mu.Unlock()
+		time.Sleep(10 * time.Second)
+		synctest.Wait()
+		if !taken.Load() {
+			t.Fatal("never looked")
+		}
+		if q, tp := r.queue("d"), r.topic("/dead"); q.Backlog != 1 || q.Expired != 0 || tp.Depth != 1 {
+			t.Errorf("%+v\n%+v", q, tp)
+		}
+	})
 }
 
 // imageStore is a real store of which a test changes what it loads.

@@ -110,8 +110,12 @@ func (s *sweeper) pass(now time.Time, withSeen bool) (more bool, took time.Durat
 	if err != nil {
 		return false, 0, true
 	}
+	if err := op.listExpired(over); err != nil {
+		s.b.health.note(byReading, err)
+		return false, 0, true
+	}
 	err = s.b.store.View(func(r store.Reader) (err error) {
-		if err = op.findExpired(r, over, s.size); err != nil {
+		if err = op.findExpired(r, s.size); err != nil {
 			return err
 		}
 		if op.ids, err = r.StaleIDs(over, sweepIDs); err != nil {
@@ -235,6 +239,7 @@ func (o *sweepOp) see(s *lastSeen, what store.Seen, withSeen bool) {
 // sweepOp stores what a pass of the sweeper found.
 type sweepOp struct {
 	b          *Broker
+	listed     []expired // that were not looked at
 	expired    []expired
 	found      int // messages of expired
 	due        []store.Delayed
