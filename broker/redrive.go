@@ -321,6 +321,7 @@ func (d *draft) redrive(list []redriven) {
 	q, prio := list[0].q, int(list[0].rec.Priority)
 	t, n := q.topic, len(list)
 	t.room = max(0, t.room-int64(n))
+	q.of.room -= int64(n) // the others are done with it
 	now := d.now.UTC().Truncate(time.Microsecond)
 	for _, m := range list {
 		r := &store.Record{

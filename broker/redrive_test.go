@@ -206,3 +206,33 @@ func TestRedriveOfMany(t *testing.T) {
 	}
 	r.wantBacklog(map[string]int64{"a": 1500, "c": 1500, "d": 0})
 }
+
+// What is redriven counts against the max_depth of a consumer of a pattern, whatever it had room for before.
+func TestRedriveToAPatternTakesRoom(t *testing.T) {
+	r := newRig(t, broker.Options{})
+	c := consumerDef("/a/*", "k")
+	c.MaxDepth, c.DeadLetterTopic = 6, "/dead"
+	r.definePattern(c, "/a/x", "/a/y", "/dead")
+	publish := func(topic string, n int) {
+		p, err := r.Publisher(r.crm, topic)
+		if err == nil {
+			_, err = p.PublishBatch(make([]broker.Publication, n))
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	publish("/a/x", 3)
+	r.settle("k", broker.Settlement{DeadLetter: ids(r.receive("/a/x", "k", broker.ReceiveOptions{})...)})
+	publish("/a/y", 4)
+	if _, err := (broker.Redrive{}).Run(ctx, r.Broker, "/dead"); broker.CodeOf(err) != broker.Full { // 2 of the 3 fit
+		t.Fatal(err)
+	}
+	p, err := r.Publisher(r.crm, "/a/x")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := p.Publish(text("m")); broker.CodeOf(err) != broker.Full {
+		t.Errorf("published past max_depth: %v, %+v", err, r.queue("k"))
+	}
+}
