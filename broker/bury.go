@@ -33,7 +33,8 @@ type burial struct {
 	leases []*lease
 
 	records []*store.Record // of the leases; nil: it is not there
-	bytes   int64           // of their payloads, which are reserved
+	whole   bool            // they have their payloads
+	bytes   int64           // of these, which are reserved
 
 	// Of its commit.
 	parts  []buried
@@ -53,8 +54,7 @@ type buried struct {
 // returns those that are left.
 func condemn(b *Broker, c *consumer, leases []*lease) (o *burial, rest []*lease) {
 	slices.SortFunc(leases, byQueue)
-	o = &burial{b: b, c: c}
-	payloads := c.def.Load().DeadLetterTopic != ""
+	o = &burial{b: b, c: c, whole: c.def.Load().DeadLetterTopic != ""}
 	full := false
 	err := b.store.View(func(r store.Reader) error {
 		for i, l := range leases {
@@ -63,10 +63,10 @@ func condemn(b *Broker, c *consumer, leases []*lease) (o *burial, rest []*lease)
 				if found.Pos != l.pos {
 					return false
 				}
-				if n := int64(len(found.Payload)); payloads && (i > 0 && o.bytes+n > buryBytes || !setAside(b, n)) {
+				if n := int64(len(found.Payload)); o.whole && (i > 0 && o.bytes+n > buryBytes || !setAside(b, n)) {
 					full = true
 				} else {
-					rec = o.keep(found, payloads)
+					rec = o.keep(found)
 				}
 				return false
 			})
@@ -91,10 +91,10 @@ func setAside(b *Broker, n int64) bool {
 }
 
 // keep returns a record that outlives the View.
-func (o *burial) keep(found *store.Record, payload bool) *store.Record {
+func (o *burial) keep(found *store.Record) *store.Record {
 	rec := *found
 	rec.Payload = nil
-	if payload {
+	if o.whole {
 		rec.Payload = bytes.Clone(found.Payload)
 		o.bytes += int64(len(rec.Payload))
 	}
@@ -130,6 +130,8 @@ func (o *burial) plan(d *draft) error {
 		case def.DeadLetterTopic == "":
 			part.leases = append(part.leases, l)
 			part.dropped[l.why]++
+		case !o.whole: // the consumer was given the topic meanwhile
+			o.waits = append(o.waits, l)
 		default:
 			t, err := d.graveOf(l.q, true)
 			if err != nil {

@@ -5,11 +5,13 @@ import (
 	"log/slog"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"pipit/broker"
+	"pipit/broker/store"
 )
 
 // failing makes /t with a consumer "a" that sends what fails to /dead, which a consumer "d" reads.
@@ -465,6 +467,64 @@ func TestWhatFailedDoesNotExpire(t *testing.T) {
 		r.wantDead("x rejected 1; ")
 		if a := r.queue("a"); a.Backlog != 0 || a.Expired != 1 {
 			t.Errorf("%+v", a)
+		}
+	})
+}
+
+// A consumer that is given a dead-letter topic while its messages are about to be dropped: they go there whole, or not.
+func TestDeadLetterTopicAppearsMeanwhile(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := failing(t, func(c *broker.Consumer) { c.DeadLetterTopic = "" })
+		s := r.faulty()
+		id := r.publish("/t", text("x"))
+		r.receive("/t", "a", broker.ReceiveOptions{})
+		var changed atomic.Bool
+		s.scan = func(store.Lane) error {
+			if changed.CompareAndSwap(false, true) {
+				c := consumerDef("/t", "a")
+				c.DeadLetterTopic = "/dead"
+				r.define(topicDef("/t"), c)
+			}
+			return nil
+		}
+		r.settle("a", broker.Settlement{DeadLetter: []string{id}})
+		time.Sleep(2 * time.Second)
+		synctest.Wait()
+		r.wantDead("x rejected 1; ")
+		if q := r.queue("a"); q.Backlog != 0 || q.Failed != 0 || q.Dropped.Sum() != 0 || q.DeadLettered.Rejected != 1 {
+			t.Errorf("%+v", q)
+		}
+	})
+}
+
+// The commit that moves dead letters fails: they wait, are in no topic twice, and the next pass moves them.
+func TestMoveOfAFailedCommit(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := failing(t, func(*broker.Consumer) {})
+		s := r.faulty()
+		var st broker.Settlement
+		for i := range 3 {
+			st.DeadLetter = append(st.DeadLetter, r.publish("/t", text(fmt.Sprint(i))))
+		}
+		r.receive("/t", "a", broker.ReceiveOptions{})
+		s.fail(noSpace)
+		if got := r.settle("a", st); got.DeadLettered != 3 {
+			t.Errorf("%+v", got)
+		}
+		time.Sleep(5 * time.Second)
+		synctest.Wait()
+		if q := r.queue("a"); q.Backlog != 3 || q.Failed != 3 || q.InFlight != 0 || q.DeadLettered.Sum() != 0 || r.queue("d").Backlog != 0 {
+			t.Errorf("while the disk is full: %+v", q)
+		}
+		if m := r.receive("/t", "a", broker.ReceiveOptions{}); len(m) > 0 {
+			t.Errorf("delivered again: %q", payloads(m))
+		}
+		s.fail(nil)
+		time.Sleep(2 * time.Second)
+		synctest.Wait()
+		r.wantDead("0 rejected 1; 1 rejected 1; 2 rejected 1; ")
+		if q, tp := r.queue("a"), r.topic("/t"); q.Backlog != 0 || q.Failed != 0 || q.DeadLettered.Rejected != 3 || tp.Depth != 0 {
+			t.Errorf("%+v\n%+v", q, tp)
 		}
 	})
 }
