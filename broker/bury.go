@@ -3,7 +3,6 @@ package broker
 import (
 	"bytes"
 	"cmp"
-	"maps"
 	"slices"
 	"time"
 
@@ -285,15 +284,15 @@ func (s *sweeper) bury() {
 	}
 }
 
-// takeFailed takes leases out of those that failed, at most most, to bury them.
+// takeFailed takes leases out of those that failed, at most most, the first of a queue, to bury them.
 func (c *consumer) takeFailed(most int) (leases []*lease) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	leases = slices.SortedFunc(maps.Keys(c.failed), byQueue)
-	leases = leases[:min(most, len(leases))]
-	for _, l := range leases {
+	for len(c.failed) > 0 && len(leases) < most {
+		l := c.failed[0]
 		c.unlist(l)
 		l.state = settling
+		leases = append(leases, l)
 	}
 	return leases
 }

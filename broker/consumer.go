@@ -268,7 +268,7 @@ type consumer struct {
 	fetching int         // how many are
 	ready    int         // how many are
 	returned uint64      // counts what became ready
-	failed   map[*lease]struct{}
+	failed   failedLeases
 	failing  atomic.Int32 // len(failed)
 
 	spare  int64    // the committer's own: at least so many messages fit yet, where it refuses none

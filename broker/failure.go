@@ -1,6 +1,7 @@
 package broker
 
 import (
+	"container/heap"
 	"sync/atomic"
 	"time"
 
@@ -96,10 +97,7 @@ func (c *Consumer) backoff(n uint32) time.Duration {
 // The caller holds mu.
 func (c *consumer) fail(l *lease, why failure) {
 	l.state, l.why = failed, why
-	if c.failed == nil {
-		c.failed = map[*lease]struct{}{}
-	}
-	c.failed[l] = struct{}{}
+	heap.Push(&c.failed, l)
 	c.failing.Store(int32(len(c.failed))) // #nosec G115 -- at most max_in_flight
 	l.q.note(l)
 	c.land(l)

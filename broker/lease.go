@@ -35,7 +35,7 @@ type lease struct {
 	id         string // where its publisher gave it one
 	blocked    []*lease
 	state      leaseState
-	index      int           // in consumer.timed, for leased and deferred, or queue.ready
+	index      int           // in consumer.timed, for leased and deferred, or consumer.failed, or queue.ready
 	until      time.Duration // since Broker.epoch, for leased and deferred
 	count      uint32        // deliveries
 	seq        uint64        // of the last delivery: no two of a consumer have the same
@@ -92,6 +92,28 @@ func (h *readyLeases) Push(x any) {
 	*h = append(*h, l)
 }
 func (h *readyLeases) Pop() any {
+	old := *h
+	l := old[len(old)-1]
+	old[len(old)-1] = nil
+	*h = old[:len(old)-1]
+	return l
+}
+
+// failedLeases is a heap by queue and place.
+type failedLeases []*lease
+
+func (h failedLeases) Len() int           { return len(h) }
+func (h failedLeases) Less(i, j int) bool { return byQueue(h[i], h[j]) < 0 }
+func (h failedLeases) Swap(i, j int) {
+	h[i], h[j] = h[j], h[i]
+	h[i].index, h[j].index = i, j
+}
+func (h *failedLeases) Push(x any) {
+	l := x.(*lease)
+	l.index = len(*h)
+	*h = append(*h, l)
+}
+func (h *failedLeases) Pop() any {
 	old := *h
 	l := old[len(old)-1]
 	old[len(old)-1] = nil

@@ -201,7 +201,7 @@ func (c *consumer) unlist(l *lease) {
 	case fetching:
 		c.fetching--
 	case failed:
-		delete(c.failed, l)
+		heap.Remove(&c.failed, l.index)
 		c.failing.Store(int32(len(c.failed))) // #nosec G115 -- at most max_in_flight
 	case blocked:
 		c.blocked--

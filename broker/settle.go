@@ -395,9 +395,7 @@ func (o *settleOp) plan(d *draft) error {
 		return errDeleted
 	}
 	o.finished, o.parts, o.lost = 0, o.one[:0], nil
-	slices.SortFunc(o.leases, func(a, b *lease) int {
-		return cmp.Or(cmp.Compare(a.q.id, b.q.id), cmp.Compare(a.priority, b.priority), cmp.Compare(a.pos, b.pos))
-	})
+	slices.SortFunc(o.leases, byQueue)
 	for leases := o.leases; len(leases) > 0; {
 		q, n := leases[0].q, 1
 		for n < len(leases) && leases[n].q == q {
