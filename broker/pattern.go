@@ -266,6 +266,7 @@ func (c *consumer) removeQueues(gone map[*queue]bool) {
 			c.held.Add(-1)
 			c.land(l)
 		}
+		clear(q.unsaved) // the sweeper may be about to look at it
 	}
 	c.wakeOne() // there may be room
 }

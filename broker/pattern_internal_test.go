@@ -1,6 +1,10 @@
 package broker
 
-import "testing"
+import (
+	"testing"
+
+	"pipit/broker/store"
+)
 
 func TestPatternMatches(t *testing.T) {
 	for pattern, want := range map[string]struct{ yes, no []string }{
@@ -28,5 +32,29 @@ func TestPatternMatches(t *testing.T) {
 		if err := checkPattern(name); (err == nil) != allowed {
 			t.Errorf("checkPattern(%q): %v", name, err)
 		}
+	}
+}
+
+// TestRemovedQueueCounts: the sweeper has listed a consumer's queues when a topic of them is deleted.
+func TestRemovedQueueCounts(t *testing.T) {
+	c := newConsumer(1, nil)
+	c.def.Store(&Consumer{})
+	to := &topic{id: 2}
+	to.def.Store(&Topic{})
+	q := newQueue(3, c, to)
+	c.addQueue(q)
+	for range 2 { // from the second on, deliveries are stored
+		q.lease(slot{5, 1}, store.Span{From: 1, To: 1}, "", forever)
+		c.unlist(q.leases[slot{5, 1}])
+	}
+	q.leases[slot{5, 1}].state = settling // in no list
+	if len(q.unsaved) != 1 {
+		t.Fatal("no count to be stored")
+	}
+	c.removeQueues(map[*queue]bool{q: true})
+	op := &sweepOp{}
+	op.counts(q)
+	if len(op.attempts) != 0 || c.held.Load() != 0 {
+		t.Errorf("%v, %d held", op.attempts, c.held.Load())
 	}
 }
