@@ -187,3 +187,31 @@ func TestFilterSeek(t *testing.T) {
 		r.ack(t, "lv", m...)
 	}
 }
+
+// TestFilterChangedWhileRead: what a receive leaves out while the filter is changed is not lost where it matches then.
+func TestFilterChangedWhileRead(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) { // the sweeper does not come
+		for _, topic := range []string{"/t", "/*"} {
+			r := newRig(t, broker.Options{})
+			c := filtered("x", "")
+			c.Topic = topic
+			r.define(topicDef("/t"), c)
+			r.countries("LT1 LV1 LV2")
+			c.Filter = `country = "LV"`
+			r.define(topicDef("/t"), c)
+			changed := false
+			got := payloads(r.receive("", "x", broker.ReceiveOptions{Room: func(int) bool {
+				if !changed {
+					changed = true
+					c.Filter = ""
+					r.define(topicDef("/t"), c)
+				}
+				return true
+			}}))
+			if got += payloads(r.receive("", "x", broker.ReceiveOptions{})); got != "LV1 LV2 LT1 " {
+				t.Errorf("%s: got %q", topic, got)
+			}
+			r.close()
+		}
+	})
+}

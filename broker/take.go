@@ -89,9 +89,10 @@ type taker struct {
 	now    time.Time
 	over   time.Time // what expires until then is not delivered
 	looked []looked
-	begun  int    // n when it began
-	edits  uint64 // lane.edits before it read
-	ahead  int64  // when the message is due at which limit has ended it; 0: it has not
+	begun  int     // n when it began
+	edits  uint64  // lane.edits before it read
+	filter *filter // consumer.filter when it began
+	ahead  int64   // when the message is due at which limit has ended it; 0: it has not
 }
 
 // looked is a message that a step has looked at.
@@ -285,10 +286,12 @@ func (t *taker) unread(p int, span store.Span) error {
 		}
 		t.q.passed[p] = k.pos + 1
 	}
-	if t.ahead != 0 {
-		t.q.merged.next[p] = t.ahead
+	if t.filter == c.filter.Load() { // else what it has left out may match now: see refilter
+		if t.ahead != 0 {
+			t.q.merged.next[p] = t.ahead
+		}
+		t.q.next[p] = max(t.q.next[p], end)
 	}
-	t.q.next[p] = max(t.q.next[p], end)
 	c.mu.Unlock()
 	return t.confirm(p)
 }
@@ -302,7 +305,7 @@ func (t *taker) tick() {
 // step begins a step.
 func (t *taker) step() {
 	t.tick()
-	t.looked, t.begun, t.ahead = t.looked[:0], t.n, 0
+	t.looked, t.begun, t.ahead, t.filter = t.looked[:0], t.n, 0, t.s.c.filter.Load()
 	t.msgs = t.msgs[:t.n]
 }
 
@@ -359,7 +362,7 @@ func (t *taker) look(rec *store.Record, back *lease) bool {
 	if t.q.merged != nil {
 		k.at = due(rec)
 	}
-	if f := t.s.c.filter.Load(); f != nil && !f.match(rec) {
+	if t.filter != nil && !t.filter.match(rec) {
 		t.looked = append(t.looked, k) // it waits for the sweeper: see sift.go
 		return false
 	}
