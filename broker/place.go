@@ -73,6 +73,14 @@ func (p *place) waiting(prio int) uint64 {
 	return 0
 }
 
+// backlog is waiting of all lanes.
+func (p *place) backlog() (n int64) {
+	for prio := range p.from {
+		n += int64(p.waiting(prio)) // #nosec G115 -- a count of messages is far below 2^63
+	}
+	return n
+}
+
 // torn tells whether the place is to be found again. For the committer.
 func (p *place) torn() bool {
 	for _, c := range p.counted {

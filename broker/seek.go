@@ -164,9 +164,7 @@ func (o *seekOp) plan(d *draft) error {
 			return nil
 		}
 		rest -= o.queues[i].backlog()
-		for prio := range p.from {
-			o.backlog += int64(p.waiting(prio)) // #nosec G115 -- a count of messages is far below 2^63
-		}
+		o.backlog += p.backlog()
 	}
 	if o.dry {
 		return nil
@@ -176,8 +174,8 @@ func (o *seekOp) plan(d *draft) error {
 			return tooMany(all, most, "the consumer")
 		}
 		for _, p := range o.places {
-			if most := p.t.def.Load().MaxDepth; p.t.retains() && o.backlog > most {
-				return tooMany(o.backlog, most, "the topic")
+			if n, most := p.backlog(), p.t.def.Load().MaxDepth; p.t.retains() && n > most {
+				return tooMany(n, most, "the topic")
 			}
 		}
 	}

@@ -324,3 +324,26 @@ func TestSeekPattern(t *testing.T) {
 		t.Errorf("from a message of one topic: %q", got)
 	}
 }
+
+// The limit of a topic is that of what waits in it, not in all topics of a pattern.
+func TestSeekPatternDepth(t *testing.T) {
+	r := newRig(t, broker.Options{})
+	for _, name := range []string{"/t/1", "/t/2"} {
+		topic := retaining(name, time.Hour, 0)
+		topic.MaxDepth = 3
+		r.define(topic)
+	}
+	r.define(retaining("/other", time.Hour, 0), consumerDef("/t/*", "p"))
+	for i := range 4 {
+		r.publish([]string{"/t/1", "/t/2"}[i%2], broker.Publication{Payload: fmt.Append(nil, i)})
+	}
+	r.use("/t/*", "p")
+	r.wantSeek("/t/*", "p", broker.Seek{Oldest: true}, 4)
+	r.use("/t/*", "p")
+	for range 2 {
+		r.publish("/t/1", broker.Publication{})
+		r.use("/t/*", "p")
+	}
+	_, err := r.sub("/t/*", "p").Seek(ctx, broker.Seek{Oldest: true})
+	wantCode(t, err, broker.Full)
+}
