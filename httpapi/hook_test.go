@@ -208,6 +208,15 @@ func TestHookLimits(t *testing.T) {
 
 // TestHookRoom: who announces a large body and sends it slowly leaves room for others, and has no more of it for himself.
 func TestHookRoom(t *testing.T) {
+	for name, header := range map[string]string{
+		"announced": fmt.Sprintf("Content-Length: %d", 40<<20), "chunked": "Transfer-Encoding: chunked", "packed": "Content-Length: 1000\r\nContent-Encoding: gzip",
+	} {
+		t.Run(name, func(t *testing.T) { checkHookRoom(t, header) })
+	}
+}
+
+// checkHookRoom has a slow sender announce a body that may become 40 MiB.
+func checkHookRoom(t *testing.T, header string) {
 	r := newServer(t, func(s *setup) {
 		s.broker.MaxPayload, s.api.MaxPayload = 40<<20, 40<<20
 		s.api.Proxies = forwarded.Proxies{netip.MustParsePrefix("127.0.0.1/32")}
@@ -218,7 +227,7 @@ func TestHookRoom(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer slow.Close()
-	fmt.Fprintf(slow, "POST /hook/w HTTP/1.1\r\nHost: x\r\nX-Forwarded-For: 192.0.2.1\r\nContent-Length: %d\r\nExpect: 100-continue\r\n\r\n", 40<<20)
+	fmt.Fprintf(slow, "POST /hook/w HTTP/1.1\r\nHost: x\r\nX-Forwarded-For: 192.0.2.1\r\n%s\r\nExpect: 100-continue\r\n\r\n", header)
 	if line, err := bufio.NewReader(slow).ReadString('\n'); err != nil || !strings.HasPrefix(line, "HTTP/1.1 100 ") {
 		t.Fatalf("%q, %v", line, err)
 	}
