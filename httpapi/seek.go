@@ -1,6 +1,7 @@
 package httpapi
 
 import (
+	"bytes"
 	"net/http"
 
 	"pipit/broker"
@@ -44,29 +45,26 @@ var errSeek = broker.Invalidf(`not a JSON object with "to", which is "oldest", "
 
 // parseSeek reads {"to": "…"} or {"msg_id": "…"}; what "to" would be may stand alone.
 func parseSeek(body []byte) (to broker.Seek, err error) {
+	body = bytes.TrimPrefix(body, byteOrderMark)
 	s := scanner{b: body}
 	if v, ok := s.str(); ok && s.end() {
 		return broker.ParseSeek(string(v))
 	}
 	s = scanner{b: body}
-	place, id := "", ""
-	n := 0
-	if !s.object(func(key string) bool {
+	key, value, n := "", "", 0
+	if !s.object(func(k string) bool {
 		v, ok := s.str()
-		switch n++; key {
-		case "to":
-			place = string(v)
-		case "msg_id":
-			id = string(v)
-		default:
-			return false
-		}
+		key, value = k, string(v)
+		n++
 		return ok
 	}) || !s.end() || n != 1 {
 		return to, errSeek
 	}
-	if id != "" {
-		return broker.Seek{MessageID: id}, nil
+	switch key {
+	case "to":
+		return broker.ParseSeek(value)
+	case "msg_id":
+		return broker.Seek{MessageID: value}, broker.CheckMessageID(value)
 	}
-	return broker.ParseSeek(place)
+	return to, errSeek
 }
