@@ -14,7 +14,7 @@ type Seek struct {
 	Oldest    bool      // at the oldest message that is stored
 	Newest    bool      // behind the newest
 	Time      time.Time // at the first message that could be delivered then or later
-	MessageID string    // at this one, and of other priorities at the first that could be delivered as early; of several of one ID, at the newest
+	MessageID string    // at this one, and of other priorities and topics at the first that could be delivered as early; of several of one ID in a topic, at the newest
 }
 
 // String says where that is.
@@ -122,8 +122,11 @@ func (x *commits) place(ctx context.Context, t *topic, to Seek) (*place, error) 
 	}
 	var at slot
 	if to.MessageID != "" {
-		var err error
-		if at, to.Time, err = x.seekID(t, to.MessageID); err != nil {
+		found, due, err := x.seekID(t, to.MessageID)
+		switch {
+		case err == nil:
+			at, to.Time = found, due
+		case CodeOf(err) != NotFound || to.Time.IsZero(): // else another topic of the consumer has it
 			return nil, err
 		}
 	}
@@ -173,9 +176,14 @@ func (x *commits) seekID(t *topic, id string) (at slot, due time.Time, err error
 		})
 	})
 	if err == nil && at.pos == 0 {
-		err = &Error{Code: NotFound, Message: "Message not found `" + clip.Input(id) + "`"}
+		err = messageNotFound(id)
 	}
 	return at, due, err
+}
+
+// messageNotFound is said in the words of the protocol.
+func messageNotFound(id string) error {
+	return &Error{Code: NotFound, Message: "Message not found `" + clip.Input(id) + "`"}
 }
 
 // disorder is by how many messages the times of a lane may be out of order, as of publishers that wait for one commit, and

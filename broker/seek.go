@@ -63,6 +63,12 @@ func (s seeker) seek(ctx context.Context, op *seekOp) (int64, error) {
 	}
 	var backlog int64
 	all := op.queues
+	if op.to.MessageID != "" && len(all) != 1 {
+		var err error
+		if op.to.Time, err = s.seekTime(all, op.to.MessageID); err != nil {
+			return 0, err
+		}
+	}
 	for part := range slices.Chunk(all, seekQueues) {
 		op.queues = part
 		if err := s.seekPart(ctx, op); err != nil {
@@ -75,6 +81,24 @@ func (s seeker) seek(ctx context.Context, op *seekOp) (int64, error) {
 		return backlog, nil
 	}
 	return s.sifted(ctx, all)
+}
+
+// seekTime returns when the message, of one topic of several, could be delivered: where the others go on from. The error is
+// NotFound where none has it.
+func (s seeker) seekTime(queues []*queue, id string) (at time.Time, err error) {
+	for _, q := range queues {
+		_, due, err := s.b.commits.seekID(q.topic, id)
+		if err != nil && CodeOf(err) != NotFound {
+			return at, err
+		}
+		if due.After(at) {
+			at = due
+		}
+	}
+	if at.IsZero() {
+		return at, messageNotFound(id)
+	}
+	return at, nil
 }
 
 // sifted returns how many messages wait in queues, without what their filter does not let through.

@@ -127,6 +127,8 @@ func TestSeekPattern(t *testing.T) {
 		{url.PathEscape("/eu/*/order"), `{"to": "oldest"}`, "4", "1 2 3 4"},
 		{"/eu/ee/order/", `{"to": "oldest"}`, "2", "2 4"},
 		{all, `{"to": "newest"}`, "0", ""},
+		{all, `{"msg_id": "` + ids[2] + `"}`, "2", "3 4"},
+		{all, `{"msg_id": "` + ids[1] + `"}`, "3", "2 3 4"},
 		{"/eu/lv/order/", `{"msg_id": "` + ids[2] + `"}`, "1", "3"},
 	} {
 		r.want(200, `{"status": "ZATO_OK", "backlog": `+c.backlog+`}`, "POST", "/zato/pubsub/seek/"+c.path, erp, c.body, "X-Zato-PubSub-Key", "pattern-key")
