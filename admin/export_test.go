@@ -9,6 +9,7 @@ import (
 
 	"pipit/admin/gate"
 	"pipit/admin/object"
+	"pipit/broker"
 )
 
 // planOf returns an import's plan, one action a line.
@@ -83,6 +84,60 @@ func TestExportImport(t *testing.T) {
 	}
 	if got := actions(t, to); got[0] != "import" {
 		t.Errorf("audit log: %q", got)
+	}
+}
+
+// TestExportImportOfEverything: no field of an object is lost on the way, whatever its type. A new field has to be given
+// here what is not its default.
+func TestExportImportOfEverything(t *testing.T) {
+	from := newAPIRig(t)
+	from.example()
+	from.ok(201, "POST", "/topics", jsonObject{"name": "/every/thing", "is_active": false, "max_depth": 7, "expiration": 0, "dedup_window": "1m",
+		"retention": "36h", "retention_bytes": 3 << 20})
+	from.ok(201, "POST", "/producers", jsonObject{"client": "crm", "topic": "/every/**", "is_active": false})
+	from.ok(201, "POST", "/consumers", jsonObject{"client": "erp", "topic": "/every/*", "name": "nightly", "sub_key": "zpsk.every", "is_active": false,
+		"max_depth": 8, "max_in_flight": 9, "ack_timeout": "10s", "max_deliveries": 11, "dead_letter_topic": "/customer/created",
+		"retry_backoff": []string{"1s", "1m30s"}, "overflow": "dead-letter", "on_expiry": "dead-letter", "filter": `country = "LV" and not has(test)`,
+		"delivery_mode": "callback-url", "callback_url": "https://erp.example.com/a?b=c", "callback_format": "cloudevents", "callback_batch": 12,
+		"callback_timeout": "13s", "callback_concurrency": 3, "callback_headers": jsonObject{"Authorization": "Bearer a, b: c = d", "X-Of": "\"<&>\""},
+		"callback_retry": []string{"2s", "2h0m0.5s"}, "callback_give_up": "0s", "callback_secret": "whsec_MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY="})
+	from.ok(201, "POST", "/webhooks", jsonObject{"name": "shop", "topic": "/customer/created", "client": "crm", "verify": "hmac", "is_active": false,
+		"secret": []string{"the first, of two", "the second: ü"}, "header": "X-Signature", "algorithm": "sha512", "encoding": "base64", "prefix": "sha512=",
+		"id_header": "X-Id", "headers": []string{"X-Kind", "X-Shop"}, "allow_from": []string{"192.0.2.0/24", "2001:db8::/32"}})
+	document := from.ok(200, "GET", "/export", nil).body
+
+	to := newAPIRig(t)
+	to.imported("/import", document)
+	if got := to.ok(200, "GET", "/export", nil).body; !bytes.Equal(got, document) {
+		t.Errorf("exported %s\nfrom %s", got, document)
+	}
+	sent, got := from.b.Definition(), to.b.Definition()
+	sameObjects(t, broker.ClientFields, sent.Clients, got.Clients, "is_active", "password", "password_hash")
+	sameObjects(t, broker.TopicFields, sent.Topics, got.Topics)
+	sameObjects(t, broker.ProducerFields, sent.Producers, got.Producers)
+	sameObjects(t, broker.ConsumerFields, sent.Consumers, got.Consumers, "start")
+	sameObjects(t, broker.WebhookFields, sent.Webhooks, got.Webhooks)
+}
+
+// sameObjects wants the same objects on both sides, and one of them to have of each field, but for some, what is not its default.
+func sameObjects[T any](t *testing.T, fields broker.Fields[T], sent, got []T, but ...string) {
+	t.Helper()
+	if len(sent) != len(got) {
+		t.Fatalf("%d objects of %d", len(got), len(sent))
+	}
+	byDefault := fields.New()
+	for i := range fields {
+		f := &fields[i]
+		other := slices.Contains(but, f.Name)
+		for k := range sent {
+			if f.Value(&sent[k]) != f.Value(&got[k]) {
+				t.Errorf("%s: %q, wanted %q", f.Name, f.Text(&got[k]), f.Text(&sent[k]))
+			}
+			other = other || f.Value(&sent[k]) != f.Value(&byDefault)
+		}
+		if !other {
+			t.Errorf("%s is tried with its default alone, %q", f.Name, f.Text(&byDefault))
+		}
 	}
 }
 
