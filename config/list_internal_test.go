@@ -38,6 +38,10 @@ func TestConfigLists(t *testing.T) {
 		{int64(512), broker.Size(512), ""},
 		{"64MiB", broker.Size(64 << 20), ""},
 		{variable{value: "64MiB"}, broker.Size(64 << 20), ""},
+		// Of what is no list or table, none of it is an item.
+		{[]any{"/a"}, "", `[/a]: allowed is a text in quotes`},
+		{[]any{int64(5)}, int64(0), `[5]: allowed is a whole number`},
+		{map[string]any{"A": int64(5)}, int64(0), `map[A:5]: allowed is a whole number`},
 		{"64MB", broker.Size(0), `"64MB": allowed is a size such as 65536, "64KiB" or "1MiB"`},
 	} {
 		var put any

@@ -117,17 +117,19 @@ func (f field) set(raw any) error {
 
 // wrong is a value that is refused, for an error: of a list or table the first item that is to blame, with where it is.
 func (f field) wrong(raw any) string {
-	switch raw := raw.(type) {
-	case []any:
-		for i, v := range raw {
+	switch f.get().(type) {
+	case []string, broker.Texts, broker.Durations:
+		list, _ := raw.([]any)
+		for i, v := range list {
 			if _, _, ok := f.parse([]any{v}); !ok {
 				return fmt.Sprintf("%s (item %d)", f.shown(v), i+1)
 			}
 		}
-	case map[string]any:
-		for _, name := range slices.Sorted(maps.Keys(raw)) {
-			if _, _, ok := f.parse(map[string]any{name: raw[name]}); !ok {
-				return fmt.Sprintf("%s (of %s)", f.shown(raw[name]), strconv.Quote(name))
+	case broker.Table:
+		table, _ := raw.(map[string]any)
+		for _, name := range slices.Sorted(maps.Keys(table)) {
+			if _, _, ok := f.parse(map[string]any{name: table[name]}); !ok {
+				return fmt.Sprintf("%s (of %s)", f.shown(table[name]), strconv.Quote(name))
 			}
 		}
 	}
