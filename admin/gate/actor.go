@@ -26,7 +26,7 @@ func AccessOf(scope string) Access { return Access(max(0, slices.Index(Scopes[:]
 // Actor is who does something, for permissions and the audit log.
 type Actor struct {
 	Name   string // administrator, or "token NAME"; empty: nobody has signed in
-	Via    string // the door: Web, API or File
+	Via    string // the door: Web, API, Callback or File
 	Addr   string // IP address
 	Access Access
 }
