@@ -86,8 +86,8 @@ var ConsumerFields = append(Fields[Consumer]{
 	{
 		Name: "topic", at: func(c *Consumer) any { return &c.Topic },
 		Max: MaxTopicName, Required: true, Fixed: true,
-		Label: "Topic", Hint: "What the client gets a queue of", Example: "/customer/created",
-		Help: "name of the topic",
+		Label: "Topic", Hint: "What the client gets a queue of: a topic, or a pattern such as /eu/*/order or /eu/**", Example: "/customer/created",
+		Help: "name of the topic, or a pattern: * stands for one segment between slashes, ** for any number of them",
 	},
 	{
 		Name: "name", at: func(c *Consumer) any { return &c.Name },

@@ -24,8 +24,8 @@ var ProducerFields = Fields[Producer]{
 	{
 		Name: "topic", at: func(p *Producer) any { return &p.Topic },
 		Max: MaxTopicName, Required: true, Fixed: true,
-		Label: "Topic", Hint: "Where the client may publish", Example: "/customer/created",
-		Help: "name of the topic",
+		Label: "Topic", Hint: "Where the client may publish: a topic, or a pattern such as /eu/*/order or /eu/**", Example: "/customer/created",
+		Help: "name of the topic, or a pattern: * stands for one segment between slashes, ** for any number of them",
 	},
 	{
 		Name: "is_active", at: func(p *Producer) any { return (*opposite)(&p.Inactive) },

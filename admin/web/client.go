@@ -109,13 +109,13 @@ func (cp clientPages) pageClient(w http.ResponseWriter, r *http.Request, c *obje
 	}
 	names := cp.topicNames()
 	page.AddProducer = newForm("add-producer", "/admin/producers", "Add producer",
-		field{Name: "topic", Label: "Topic", Required: true, Options: names, Hint: "Where the client may publish"},
+		settingField(broker.ProducerFields, "topic", names),
 		field{Name: "client", Type: "hidden", Value: c.Username},
 		field{Name: "is_active", Type: "hidden", Value: checked},
 		field{Name: "back", Type: "hidden", Value: "client"})
 	page.AddConsumer = newForm("add-consumer", "/admin/consumers", "Add consumer",
-		field{Name: "topic", Label: "Topic", Required: true, Options: names, Hint: "What the client gets a queue of"},
-		startField(),
+		settingField(broker.ConsumerFields, "topic", names),
+		settingField(broker.ConsumerFields, "start", nil),
 		field{Name: "client", Type: "hidden", Value: c.Username},
 		field{Name: "is_active", Type: "hidden", Value: checked})
 	if items := page.ProducerList.Items; len(items) > 0 {

@@ -34,7 +34,7 @@ func (cp consumerPages) pages() *pages[object.Consumer] {
 		wide:       true,
 		newFields:  cp.newConsumerFields,
 		editFields: func(c *object.Consumer) []field { return cp.consumerFields(&c.Consumer, false) },
-		exists:     cp.checkPairOrPattern,
+		exists:     cp.checkPair,
 		read:       func(f *form, c *object.Consumer) error { return readSettings(f, broker.ConsumerFields, &c.Consumer) },
 		created: func(_ *form, c *object.Consumer) (to, notice string) {
 			return consumerPath(c.ID), "The consumer was created. Its sub_key is below"
@@ -52,13 +52,6 @@ func (cp consumerPages) pages() *pages[object.Consumer] {
 			}
 		},
 	}
-}
-
-// startField asks where a new consumer begins.
-func startField() field {
-	c := object.NewConsumer()
-	fields := settingFields(broker.ConsumerFields, &c.Consumer, true)
-	return fields[slices.IndexFunc(fields, func(x field) bool { return x.Name == "start" })]
 }
 
 // consumerPath is the path of a consumer's page.

@@ -195,6 +195,17 @@ func settingFields[D any](table broker.Fields[D], d *D, isNew bool) []field {
 	return slices.Concat(ranks[:]...)
 }
 
+// settingField is one of the fields of a form of a new definition.
+func settingField[D any](table broker.Fields[D], name string, options []option) field {
+	d := table.New()
+	fields := settingFields(table, &d, true)
+	x := fields[slices.IndexFunc(fields, func(x field) bool { return x.Name == name })]
+	if options != nil {
+		x.Options = options
+	}
+	return x
+}
+
 // readSettings brings a definition to what was typed. Where a number is missing it is the default.
 func readSettings[D any](f *form, table broker.Fields[D], d *D) error {
 	for i := range table {

@@ -33,7 +33,7 @@ func (pp producerPages) pages() *pages[object.Producer] {
 			return append(fields, field{Name: "back", Type: "hidden", Value: proposed.Get("back")}) // the page that it was asked for on
 		},
 		editFields: func(p *object.Producer) []field { return settingFields(broker.ProducerFields, &p.Producer, false) },
-		exists:     pp.checkPairOrPattern,
+		exists:     pp.checkPair,
 		read:       func(f *form, p *object.Producer) error { return readSettings(f, broker.ProducerFields, &p.Producer) },
 		created: func(f *form, p *object.Producer) (to, notice string) {
 			switch f.get("back") {

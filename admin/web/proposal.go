@@ -56,25 +56,15 @@ func (s *Site) proposePair(fields []field, proposed url.Values) []field {
 
 // isPattern tells whether the topic of a producer or consumer is none, but a pattern of some.
 func (s *Site) isPattern(topic string) bool {
-	_, ok := s.Broker.Topic(topic)
-	return !ok && strings.Contains(topic, "*")
+	return strings.Contains(topic, "*") && !s.Broker.HasTopic(topic)
 }
 
-// checkPairOrPattern is checkPair of what can have a pattern for a topic, which the broker checks.
-func (s *Site) checkPairOrPattern(f *form) error {
-	err := s.checkPair(f)
-	if wrong, ok := err.(*fieldError); ok && wrong.field == "topic" && s.isPattern(f.get("topic")) {
-		return nil
-	}
-	return err
-}
-
-// checkPair returns an error of the field that names no client or topic.
+// checkPair returns an error of the field that names no client, or neither a topic nor a pattern, which the broker checks.
 func (s *Site) checkPair(f *form) error {
 	if _, ok := s.Broker.Client(f.get("client")); !ok {
 		return &fieldError{"client", "There is no client of that username"}
 	}
-	if _, ok := s.Broker.Topic(f.get("topic")); !ok && !strings.Contains(f.get("topic"), "*") { // a pattern
+	if topic := f.get("topic"); !s.Broker.HasTopic(topic) && !s.isPattern(topic) {
 		return &fieldError{"topic", "There is no topic of that name"}
 	}
 	return nil

@@ -95,13 +95,13 @@ func (tp topicPages) pageTopic(w http.ResponseWriter, r *http.Request, t *object
 	}
 	names := tp.usernames()
 	page.AddProducer = newForm("add-producer", "/admin/producers", "Add producer",
-		field{Name: "client", Label: "Client", Required: true, Options: names, Hint: "A username"},
+		settingField(broker.ProducerFields, "client", names),
 		field{Name: "topic", Type: "hidden", Value: t.Name},
 		field{Name: "is_active", Type: "hidden", Value: checked},
 		field{Name: "back", Type: "hidden", Value: "topic"})
 	page.AddConsumer = newForm("add-consumer", "/admin/consumers", "Add consumer",
-		field{Name: "client", Label: "Client", Required: true, Options: names, Hint: "A username"},
-		startField(),
+		settingField(broker.ConsumerFields, "client", names),
+		settingField(broker.ConsumerFields, "start", nil),
 		field{Name: "topic", Type: "hidden", Value: t.Name},
 		field{Name: "is_active", Type: "hidden", Value: checked})
 	for _, x := range page.ProducerList.Items {
