@@ -1029,3 +1029,25 @@ func TestPatternPages(t *testing.T) {
 	page = d.done("/admin/producers", "client", "erp", "topic", "/order/**", "is_active", "true")
 	d.contains(page, "/order/**")
 }
+
+// TestCommandsWork: no page offers to publish to a pattern, or to receive what the consumer is sent.
+func TestCommandsWork(t *testing.T) {
+	d := newDesk(t)
+	d.define(broker.Definition{
+		Clients:   []broker.Client{{Username: "crm", Password: "p"}},
+		Topics:    []broker.Topic{{Name: "/order"}},
+		Producers: []broker.Producer{{Client: "crm", Topic: "/*"}, {Client: "crm", Topic: "/order"}},
+		Consumers: []broker.Consumer{
+			{Client: "crm", Topic: "/order", Name: "sent", DeliveryMode: broker.DeliveryCallback, CallbackURL: "http://erp.example.com/", SubKey: "A", Inactive: true},
+		},
+	})
+	for _, path := range []string{"/admin/", "/admin/clients/crm"} {
+		page := d.get(path)
+		d.contains(page, "/zato/pubsub/topic//order/")
+		d.lacks(page, "/zato/pubsub/topic//*/", "/zato/pubsub/msg//order/")
+	}
+	d.define(broker.Definition{Consumers: []broker.Consumer{{Client: "crm", Topic: "/order", Name: "received", SubKey: "B", New: true}}})
+	for _, path := range []string{"/admin/", "/admin/clients/crm"} {
+		d.contains(d.get(path), "/zato/pubsub/topic//order/", "/zato/pubsub/msg//order/")
+	}
+}

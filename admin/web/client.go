@@ -118,11 +118,17 @@ func (cp clientPages) pageClient(w http.ResponseWriter, r *http.Request, c *obje
 		settingField(broker.ConsumerFields, "start", nil),
 		field{Name: "client", Type: "hidden", Value: c.Username},
 		field{Name: "is_active", Type: "hidden", Value: checked})
-	if items := page.ProducerList.Items; len(items) > 0 {
-		page.Commands = cp.bases(r).publishCommands(c.Username, items[0].Topic)[:1]
+	for _, x := range page.ProducerList.Items {
+		if cp.publishes(&x.Producer) {
+			page.Commands = cp.bases(r).publishCommands(c.Username, x.Topic)[:1]
+			break
+		}
 	}
-	if items := page.ConsumerList.Items; len(items) > 0 {
-		page.Commands = append(page.Commands, cp.bases(r).receiveCommands(c.Username, items[0].Topic, "")[:1]...)
+	for _, x := range page.ConsumerList.Items {
+		if receives(&x.Consumer) {
+			page.Commands = append(page.Commands, cp.bases(r).receiveCommands(c.Username, x.Topic, "")[:1]...)
+			break
+		}
 	}
 	return cp.render(w, r, "client", http.StatusOK, view{Title: c.Username, Nav: "clients", Data: page})
 }

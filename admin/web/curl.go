@@ -4,6 +4,8 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
+
+	"pipit/broker"
 )
 
 // command is a line for a shell, with what it does.
@@ -47,6 +49,12 @@ func wirePath(topic string) string {
 	}
 	return strings.Join(parts, "/")
 }
+
+// publishes tells whether publishCommands work as a producer: it is active, and of one topic.
+func (s *Site) publishes(p *broker.Producer) bool { return !p.Inactive && !s.isPattern(p.Topic) }
+
+// receives tells whether receiveCommands work as a consumer: it is active, and comes for its messages.
+func receives(c *broker.Consumer) bool { return !c.Inactive && c.DeliveryMode == broker.DeliveryPull }
 
 // publishCommands publish to a topic as one of its producers.
 func (at bases) publishCommands(username, topic string) []command {

@@ -60,23 +60,22 @@ func (op overviewPages) firstSteps(r *http.Request, p *overviewPage) {
 		{"Create clients", "Who publishes, and who receives: a name and a password each.", "/admin/clients?new", t.Clients > 0},
 		{"Allow a client to publish", "A producer is a client's permission to publish to a topic.", "/admin/producers?new", t.Producers > 0},
 		{"Give a client a queue", "A consumer is a client's own queue of a topic's messages.", "/admin/consumers?new", t.Consumers > 0},
-		{"Publish a first message", "From the page of a topic, or with the command below.", "/admin/topics", false},
+		{"Publish a first message", "From the page of a topic, or by the command line.", "/admin/topics", false},
 	}
 	if t.Topics == 0 || t.Clients == 0 || t.Producers == 0 || t.Consumers == 0 {
 		p.Create = op.bases(r).createCommands()
 		return
 	}
 	producers := op.Broker.Producers()
-	if len(producers) == 0 { // since a moment ago
+	i := slices.IndexFunc(producers, func(p broker.ProducerInfo) bool { return op.publishes(&p.Producer) })
+	if i < 0 {
 		return
 	}
-	producer := producers[0]
+	producer := producers[i]
 	p.Curl = append(p.Curl, op.bases(r).publishCommands(producer.Client, producer.Topic)[0])
-	for _, c := range consumers {
-		if c.Topic == producer.Topic {
-			p.Curl = append(p.Curl, op.bases(r).receiveCommands(c.Client, c.Topic, "")[0])
-			break
-		}
+	i = slices.IndexFunc(consumers, func(c broker.ConsumerInfo) bool { return c.Topic == producer.Topic && receives(&c.Consumer) })
+	if i >= 0 {
+		p.Curl = append(p.Curl, op.bases(r).receiveCommands(consumers[i].Client, producer.Topic, "")[0])
 	}
 }
 
