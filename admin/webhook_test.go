@@ -67,6 +67,12 @@ func TestWebhooks(t *testing.T) {
 	if done := r.imported("/import", export.body); done.Created != 1 {
 		t.Errorf("%+v", done)
 	}
+	r.imported("/import", strings.Replace(string(export.body), second, secret, 1))
+	secrets := string(r.ok(200, "GET", "/audit?kind="+audit.Secret, nil).body)
+	if n := strings.Count(secrets, `"webhook.secret"`); n != 4 || !strings.Contains(secrets, `"1 by import"`) {
+		t.Errorf("%d changes of the secret are among those of secrets: %s", n, secrets)
+	}
+	r.imported("/import", export.body)
 	if again := r.ok(200, "GET", "/export", nil); string(again.body) != string(export.body) {
 		t.Errorf("%s\nwanted %s", again.body, export.body)
 	}

@@ -29,7 +29,7 @@ import (
 // administrator that was made.
 const (
 	Access  = "access"  // administrators, tokens, sessions, the set-up
-	Secret  = "secret"  // passwords of clients that changed, sub_keys that were shown or changed, exports
+	Secret  = "secret"  // secrets of clients, consumers and webhooks that changed or were shown, exports
 	Refusal = "refusal" // of who had no right password, token or set-up key
 	Edit    = "edit"    // all else
 )
@@ -37,15 +37,15 @@ const (
 // Kinds are all kinds of entries.
 var Kinds = []string{Access, Secret, Refusal, Edit}
 
-// KindOf returns the kind of the entries of an action.
-func KindOf(action string) string {
+// kindOf returns the kind of the entries of an action. Entries are stored without it, and those of former versions in one ring.
+func kindOf(action string) string {
 	noun, verb, _ := strings.Cut(action, ".")
 	switch {
 	case verb == "refused":
 		return Refusal
 	case noun == "administrator" || noun == "token" || noun == "session" || noun == "setup":
 		return Access
-	case action == Password || action == Rotate || action == Reveal || action == Export:
+	case action == Password || action == Rotate || action == Reveal || action == Export || verb == SecretEdit:
 		return Secret
 	default:
 		return Edit
@@ -57,7 +57,9 @@ const (
 	Password = "client.password"
 	Rotate   = "consumer.rotate"
 	Reveal   = "consumer.reveal"
-	Export   = "export" // has the hashes of passwords and sub_keys
+	Export   = "export" // has the hashes of passwords, sub_keys and the secrets of webhooks
+
+	SecretEdit = "secret" // of NOUN.secret: an edit that changes another secret of one, whatever else it changes
 )
 
 // Bounds of the audit log.
@@ -137,7 +139,7 @@ func (e *entryRecord) add(older *entryRecord) {
 func (e *entryRecord) document() broker.Document {
 	key := keyAt(e.At)
 	rand.Read(key[8:]) // never fails
-	return broker.Document{Kind: ringOf(KindOf(e.Action)), Key: hex.EncodeToString(key[:]), Value: gate.Encode(e)}
+	return broker.Document{Kind: ringOf(kindOf(e.Action)), Key: hex.EncodeToString(key[:]), Value: gate.Encode(e)}
 }
 
 // keyAt is before the keys of all entries of a time.
@@ -212,7 +214,7 @@ func (l *Log) Entry(who gate.Actor, action, object, detail string) broker.Docume
 func (l *Log) committed(e *entryRecord) broker.Document {
 	d := e.document()
 	d.Committed = func() {
-		r := l.rings[KindOf(e.Action)]
+		r := l.rings[kindOf(e.Action)]
 		r.entries.Add(1)
 		r.more.Store(true)
 		l.logEntry(e)
@@ -277,7 +279,7 @@ func (l *Log) List(q gate.Query) (gate.List[Entry], error) {
 		if err != nil {
 			return gate.List[Entry]{}, err
 		}
-		out.Items = append(out.Items, Entry{d.Key, gate.TimeOf(e.At), gate.TimeOf(e.First), e.count(), KindOf(e.Action), e.Who, e.Via, e.Addr, e.Action, e.Object, e.Detail})
+		out.Items = append(out.Items, Entry{d.Key, gate.TimeOf(e.At), gate.TimeOf(e.First), e.count(), kindOf(e.Action), e.Who, e.Via, e.Addr, e.Action, e.Object, e.Detail})
 	}
 	return out, nil
 }

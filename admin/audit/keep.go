@@ -98,8 +98,8 @@ func (l *Log) load() error {
 			if kind != Edit {
 				return nil
 			}
-			if e, err := readEntry(&d); err == nil && KindOf(e.Action) != Edit {
-				to := l.rings[KindOf(e.Action)]
+			if e, err := readEntry(&d); err == nil && kindOf(e.Action) != Edit {
+				to := l.rings[kindOf(e.Action)]
 				move = append(move, broker.Document{Kind: d.Kind, Key: d.Key}, broker.Document{Kind: to.documents, Key: d.Key, Value: d.Value,
 					Committed: func() { r.entries.Add(-1); to.entries.Add(1) }})
 			}

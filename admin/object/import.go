@@ -6,12 +6,13 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
 
-	"pipit/admin/audit"
 	"pipit/admin/gate"
 	"pipit/broker"
 	"pipit/broker/clip"
@@ -123,17 +124,18 @@ func (o *Objects) Import(ctx context.Context, who gate.Actor, d *Importing, dryR
 	return out, nil
 }
 
-// auditImport makes the entries of what an import does: one of all, and one of the passwords that it changes.
+// auditImport makes the entries of what an import does: one of all, and one of the secrets of each kind that it changes.
 func (o *Objects) auditImport(who gate.Actor, out *Import) []broker.Document {
 	docs := []broker.Document{o.trail.Entry(who, "import", "", fmt.Sprintf("%d created, %d updated, %d kept", out.Created, out.Updated, out.Kept))}
-	var changed []string
+	changed := map[string][]string{} // keys, by action
 	for _, p := range out.Plan {
-		if editAction(p.Kind, p.Changes) == audit.Password {
-			changed = append(changed, p.Key)
+		if p.Changes.hasSecret() {
+			action := editAction(p.Kind, p.Changes)
+			changed[action] = append(changed[action], p.Key)
 		}
 	}
-	if len(changed) > 0 {
-		docs = append(docs, o.trail.Entry(who, audit.Password, strings.Join(changed, ", "), fmt.Sprintf("%d by import", len(changed))))
+	for _, action := range slices.Sorted(maps.Keys(changed)) {
+		docs = append(docs, o.trail.Entry(who, action, strings.Join(changed[action], ", "), fmt.Sprintf("%d by import", len(changed[action]))))
 	}
 	return docs
 }

@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"context"
 	"fmt"
-	"slices"
 	"strconv"
 
 	"pipit/admin/audit"
@@ -157,12 +156,15 @@ func (n *Noun[T]) Delete(ctx context.Context, who gate.Actor, key, revision stri
 // action is how the audit log calls what is done to one.
 func (n *Noun[T]) action(verb string) string { return string(n.Kind) + "." + verb }
 
-// editAction is how the audit log calls an edit: of a password, whatever else it changes, by a name of its own.
+// editAction is how the audit log calls an edit: of a secret, whatever else it changes, by a name of its own.
 func editAction(kind broker.Kind, diff FieldChanges) string {
-	if kind == broker.KindClient && slices.ContainsFunc(diff, func(c FieldChange) bool { return c.Field == "password" }) {
+	switch {
+	case !diff.hasSecret():
+		return string(kind) + ".edit"
+	case kind == broker.KindClient:
 		return audit.Password
 	}
-	return string(kind) + ".edit"
+	return string(kind) + "." + audit.SecretEdit
 }
 
 // String is what the audit log says.
