@@ -2,9 +2,13 @@ package broker_test
 
 import (
 	"bytes"
+	"errors"
+	"fmt"
 	"os"
 	"strings"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"pipit/broker"
 	"pipit/broker/store"
@@ -129,4 +133,143 @@ func TestWebhooksGo(t *testing.T) {
 		}
 	}
 	want("d")
+}
+
+// TestWebhookRefused: what its fields may be, and what they ask of each other.
+func TestWebhookRefused(t *testing.T) {
+	const of = ` of webhook "w": `
+	for i, tt := range []struct {
+		change func(*broker.Webhook)
+		want   string // empty: it is allowed
+	}{
+		{func(*broker.Webhook) {}, ""},
+		{func(w *broker.Webhook) {
+			w.Verify, w.Secret = broker.VerifyStandard, broker.TextsOf("whsec_a2V5", "a2V5")
+		}, ""},
+		{func(w *broker.Webhook) {
+			w.Verify, w.Secret = broker.VerifyStandard, broker.TextsOf("whsec_a2V5", "k!")
+		},
+			"secret" + of + "item 2: allowed is whsec_ and the key in base64"},
+		{func(w *broker.Webhook) { w.Verify, w.Secret = broker.VerifyStandard, broker.TextsOf("whsec_") },
+			"secret" + of + "item 1: allowed is whsec_ and the key in base64"},
+		{func(w *broker.Webhook) { w.Verify, w.Header = broker.VerifyHMAC, "X-Signature" }, ""},
+		{func(w *broker.Webhook) { w.Verify = broker.VerifyHMAC }, "header" + of + "it is missing: which has the signature"},
+		{func(w *broker.Webhook) { w.Verify = "" },
+			"verify" + of + "it is missing, allowed are github, gitlab, hmac, none, shopify, slack, standard-webhooks, stripe, token"},
+		{func(w *broker.Webhook) { w.Secret = broker.Texts{} }, "secret" + of + "it is missing"},
+		{func(w *broker.Webhook) { w.Verify, w.Secret = broker.VerifyNone, broker.Texts{} },
+			"allow_from" + of + "without a signature it is needed: networks that may call"},
+		{func(w *broker.Webhook) { w.Verify, w.AllowFrom = broker.VerifyNone, broker.TextsOf("::1") },
+			"secret" + of + "allowed is none, since nothing is verified by it"},
+		{func(w *broker.Webhook) { w.AllowFrom = broker.TextsOf("192.0.2.0/24", "192.0.2.300") },
+			"allowed are networks such as 192.0.2.0/24, or addresses"},
+		{func(w *broker.Webhook) { w.Name = ".w" },
+			`webhook name ".w": allowed are 1 to 64 of A-Z a-z 0-9 . _ -, no dot in front`},
+		{func(w *broker.Webhook) { w.IDHeader = "X Id" }, `id_header "X Id"` + of + "allowed are at most 64 of A-Z a-z 0-9 . _ -"},
+		{func(w *broker.Webhook) { w.Prefix = "a\x00" }, "allowed are at most 32 bytes without control characters"},
+		{func(w *broker.Webhook) { w.Prefix = strings.Repeat("x", 33) }, "allowed are at most 32 bytes without control characters"},
+		{func(w *broker.Webhook) { w.Encoding = "base32" }, `encoding "base32"` + of + "allowed are base64, hex"},
+	} {
+		w := broker.WebhookFields.New()
+		w.Name, w.Topic, w.Client, w.Verify, w.Secret = "w", "/t", "crm", broker.VerifyGitHub, broker.TextsOf("5ecret")
+		tt.change(&w)
+		err := w.Validate()
+		switch {
+		case tt.want == "" && err != nil:
+			t.Errorf("%d: %v", i, err)
+		case tt.want != "" && (broker.CodeOf(err) != broker.Invalid || !strings.HasSuffix(err.Error(), tt.want)):
+			t.Errorf("%d: %v, want %s", i, err, tt.want)
+		case err != nil && strings.Contains(err.Error(), "5ecret"):
+			t.Errorf("%d: the error shows the secret: %v", i, err)
+		}
+	}
+	if p, err := broker.ParseNetwork("192.0.2.7/24"); err != nil || p.String() != "192.0.2.0/24" {
+		t.Errorf("%v %v", p, err)
+	}
+	if p, err := broker.ParseNetwork("::ffff:192.0.2.7"); err != nil || p.String() != "192.0.2.7/32" {
+		t.Errorf("%v %v", p, err)
+	}
+}
+
+// TestHook: it publishes as its client, as long as that may, and counts its calls, also those that are under way as it is
+// defined anew.
+func TestHook(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, broker.Options{})
+		r.define(topicDef("/t"), consumerDef("/t", "a"))
+		w := broker.Webhook{Name: "shop", Topic: "/t", Client: "crm", Verify: broker.VerifyToken, Secret: broker.TextsOf("secret")}
+		r.change(broker.Change{Define: broker.Definition{Webhooks: []broker.Webhook{w}}})
+		hook, ok := r.Hook("shop")
+		if !ok {
+			t.Fatal("no hook")
+		}
+		p, err := hook.Publisher()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := p.Publish(text("paid")); err != nil {
+			t.Fatal(err)
+		}
+		if m := r.receive("/t", "a", broker.ReceiveOptions{}); payloads(m) != "paid " || m[0].Producer != "CRM" {
+			t.Errorf("%+v", m)
+		}
+		at := time.Now()
+		hook.Accepted(false)
+		hook.Accepted(true)
+		hook.Accepted(true)
+		w.IDHeader = "X-Id"
+		r.change(broker.Change{Define: broker.Definition{Webhooks: []broker.Webhook{w}}})
+		time.Sleep(time.Minute)
+		for n, err := range []error{
+			&broker.Error{Code: broker.Unauthorized},
+			fmt.Errorf("a call: %w", &broker.Error{Code: broker.Denied, Field: "allow_from"}),
+			&broker.Error{Code: broker.Full},
+			&broker.Error{Code: broker.Denied}, &broker.Error{Code: broker.Invalid}, errors.New("other"), nil,
+		} {
+			for range min(n, 3) + 1 {
+				hook.Refused(err)
+			}
+		}
+		info, _ := r.Webhook("shop")
+		if want := (broker.HookCounts{Accepted: 1, Duplicates: 2, Signature: 1, Address: 2, Full: 3, Other: 16}); info.HookCounts != want {
+			t.Errorf("%+v, want %+v", info.HookCounts, want)
+		}
+		if info.IDHeader != "X-Id" || !info.LastCall.Equal(at.Truncate(time.Microsecond)) {
+			t.Errorf("%+v, last call at %s", info, at)
+		}
+
+		refused := func(what string) {
+			t.Helper()
+			if _, err := hook.Publisher(); broker.CodeOf(err) != broker.Denied || !strings.Contains(err.Error(), what) {
+				t.Errorf("%v, want %s", err, what)
+			}
+		}
+		topic := topicDef("/t")
+		topic.Inactive = true
+		r.change(broker.Change{Define: broker.Definition{Topics: []broker.Topic{topic}}})
+		refused("/t")
+		r.change(broker.Change{Delete: []broker.Ref{clientRef("crm")}})
+		refused(`no client "crm"`)
+		if _, ok := r.Webhook("shop"); ok {
+			t.Error("the webhook outlives its client")
+		}
+		if _, ok := r.Hook("shop"); ok {
+			t.Error("who calls finds it")
+		}
+	})
+}
+
+// TestWebhookBothWays: what is given and deleted at once is refused, and so is what a topic that is deleted had.
+func TestWebhookBothWays(t *testing.T) {
+	r := newRig(t, broker.Options{})
+	r.define(topicDef("/t"))
+	w := broker.Webhook{Name: "w", Topic: "/t", Client: "crm", Verify: broker.VerifyToken, Secret: broker.TextsOf("secret")}
+	r.change(broker.Change{Define: broker.Definition{Webhooks: []broker.Webhook{w}}})
+	_, err := r.Change(ctx, broker.Change{Define: broker.Definition{Webhooks: []broker.Webhook{w}}, Delete: []broker.Ref{webhookRef("w")}})
+	if wantCode(t, err, broker.Invalid); err.Error() != `webhook "w" is both given and deleted` {
+		t.Error(err)
+	}
+	if _, ok := r.Hook("w"); !ok {
+		t.Error("it is gone")
+	}
 }
