@@ -8,7 +8,7 @@ import (
 // browseCursor is where a page begins.
 //
 //	version 1 | 'm' | topic 4 | priority 1 | pos 8     at a position of a lane
-//	version 1 | 'd' | topic 4 | key                    behind a delayed message
+//	version 1 | 'd' | topic 4 | key                    behind a delayed message; no key: at the topic's first
 type browseCursor struct {
 	delayed  bool
 	topic    uint32
@@ -41,7 +41,7 @@ func parseBrowseCursor(s string) (c browseCursor, ok bool) {
 		return c, false
 	}
 	b, err := base64.RawURLEncoding.Strict().DecodeString(s)
-	if err != nil || len(b) < 7 || b[0] != browseCursorVersion {
+	if err != nil || len(b) < 6 || b[0] != browseCursorVersion {
 		return c, false
 	}
 	c.topic = binary.BigEndian.Uint32(b[2:])
