@@ -71,6 +71,9 @@ func parseEvent(body []byte, m *broker.Publication) error {
 		case name == "specversion" && v != "1.0":
 			return broker.Invalidf("CloudEvent: specversion %q: allowed is 1.0", clip.Input(v))
 		default:
+			if len(m.Attributes) > broker.MaxAttributes { // not to be read, however many there are
+				return broker.CheckAttributes(m.Attributes)
+			}
 			m.Attributes = append(m.Attributes, broker.Attribute{Name: "ce-" + name, Value: v})
 		}
 	}
@@ -86,27 +89,37 @@ func parseEvent(body []byte, m *broker.Publication) error {
 	return eventData(event, m)
 }
 
-// eventText returns the value of an attribute of a CloudEvent, which is a text, a whole number or a boolean.
+// eventText returns the value of an attribute of a CloudEvent, which is a text, a whole number or a boolean. It is empty where it is
+// not there, or null.
 func eventText(name string, raw json.RawMessage) (string, error) {
+	if len(raw) == 0 {
+		return "", nil
+	}
+	wrong := func() error {
+		return broker.Invalidf("CloudEvent: %s: allowed are texts, whole numbers and booleans", clip.Input(name))
+	}
+	if raw[0] == '{' || raw[0] == '[' { // not to be read: it could be of any size
+		return "", wrong()
+	}
 	var v any
 	d := json.NewDecoder(bytes.NewReader(raw))
 	d.UseNumber()
-	if len(raw) > 0 && d.Decode(&v) == nil {
-		switch v := v.(type) {
-		case string:
-			return v, nil
-		case bool:
-			return strconv.FormatBool(v), nil
-		case json.Number:
-			if n, err := v.Int64(); err == nil {
-				return strconv.FormatInt(n, 10), nil
-			}
-		case nil:
-			return "", nil
-		}
-		return "", broker.Invalidf("CloudEvent: %s: allowed are texts, whole numbers and booleans", clip.Input(name))
+	if err := d.Decode(&v); err != nil {
+		return "", wrong()
 	}
-	return "", nil // it is not there
+	switch v := v.(type) {
+	case string:
+		return v, nil
+	case bool:
+		return strconv.FormatBool(v), nil
+	case json.Number:
+		if n, err := v.Int64(); err == nil {
+			return strconv.FormatInt(n, 10), nil
+		}
+	case nil:
+		return "", nil
+	}
+	return "", wrong()
 }
 
 // eventData sets the payload: bytes in base64, a value of JSON as it stands, or, where the MIME type is not one of JSON, the text of a string.

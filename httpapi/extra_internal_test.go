@@ -2,6 +2,7 @@ package httpapi
 
 import (
 	"encoding/json"
+	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -24,6 +25,36 @@ func TestDeadLetterMetadata(t *testing.T) {
 	const inXML = `<reply_to>/r</reply_to><attributes><a>1</a></attributes><dead_letter><topic>/t ž</topic><consumer>erp</consumer><reason>rejected</reason><delivery_count>5</delivery_count><time_utc>2026-04-24T03:06:40.123456</time_utc></dead_letter></metadata></item>`
 	if !strings.HasSuffix(string(p.b), inXML) {
 		t.Errorf("%s", p.b)
+	}
+}
+
+// TestLargeEvent: what no attribute can be, and more of them than a message has, costs little beside the reading of the body.
+func TestLargeEvent(t *testing.T) {
+	const head = `{"specversion": "1.0", "id": "i", "source": "/s", "type": "t", "x`
+	nested := []byte(head + `": [` + strings.Repeat("[],", 100_000) + `[]]}`)
+	many := []byte(head + `": 1`)
+	for i := range 10_000 {
+		many = fmt.Appendf(many, `, "x%d": 1`, i)
+	}
+	many = append(many, '}')
+	for details, body := range map[string][]byte{
+		"CloudEvent: x: allowed are texts, whole numbers and booleans": nested,
+		"33 attributes: allowed are at most 32":                        many,
+	} {
+		var read map[string]json.RawMessage
+		reading := testing.AllocsPerRun(1, func() {
+			if err := json.Unmarshal(body, &read); err != nil {
+				t.Fatal(err)
+			}
+			read = nil
+		})
+		var err error
+		if n := testing.AllocsPerRun(1, func() { err = parseEvent(body, &broker.Publication{}) }); n > reading+2000 {
+			t.Errorf("%.0f allocations, of which %.0f for reading: %s", n, reading, details)
+		}
+		if err == nil || err.Error() != details {
+			t.Errorf("%v, want %s", err, details)
+		}
 	}
 }
 
