@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"pipit/broker"
+	"pipit/broker/store"
 )
 
 // country publishes messages of these countries, each its own payload.
@@ -212,6 +213,54 @@ func TestFilterChangedWhileRead(t *testing.T) {
 				t.Errorf("%s: got %q", topic, got)
 			}
 			r.close()
+		}
+	})
+}
+
+// TestFilterManyWait: where many messages wait with others between them, a publish does not store all the places of these, and
+// they are in no backlog all the same.
+func TestFilterManyWait(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r, s := newFaultyRig(t)
+		r.define(topicDef("/t"), filtered("lv", `country = "LV"`))
+		most, stored := 0, 0
+		s.fail(func(b *store.Batch) error {
+			if len(b.Append) > 0 {
+				for _, c := range b.Cursors {
+					most, stored = max(most, len(c.Cursor.Spans)), stored+1
+				}
+			}
+			return nil
+		})
+		p, err := r.Publisher(r.crm, "/t")
+		if err != nil {
+			t.Fatal(err)
+		}
+		pubs := make([]broker.Publication, 2400)
+		for i := range pubs {
+			pubs[i] = broker.Publication{Payload: []byte("x"), Attributes: []broker.Attribute{{Name: "country", Value: []string{"LV", "LT"}[i%2]}}}
+		}
+		if _, err := p.PublishBatch(pubs); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(3 * time.Second)
+		if got := r.backlogs(); got != "lv:1200" {
+			t.Error(got)
+		}
+		if most > 1000 {
+			t.Errorf("a publish stored %d spans", most)
+		}
+		stored = 0
+		r.countries("LV LT LV LT")
+		if stored > 0 {
+			t.Errorf("publishes stored %d cursors", stored)
+		}
+		time.Sleep(3 * time.Second)
+		if got := r.backlogs(); got != "lv:1202" {
+			t.Error(got)
+		}
+		if n := len(r.receive("/t", "lv", broker.ReceiveOptions{Max: 1000})); n != 1000 {
+			t.Errorf("%d are delivered", n)
 		}
 	})
 }

@@ -13,16 +13,18 @@ import (
 // what others are done with. All that counts and stores what a consumer is done with needs to know of no filter.
 //
 //   - Below queue.sifted, every message that is there matches, or the queue is done with it.
-//   - What is at sifted or behind it was not looked at yet: it was there before the filter, or the queue had as many spans as it may.
+//   - What is at sifted or behind it was not looked at yet: it was there before the filter, or the queue had many spans.
 //     A receive leaves out what does not match; the sweeper makes the queue done with it, and counts it in no backlog from then on.
 //   - A message that the queue is done with does not wait again where the filter is changed. What waits is looked at anew.
 //
 // Between messages that match and wait, those that do not are a span of the queue's cursor: a cursor grows with what waits, up to maxSifted.
+// As all of it is stored each time, a publish does so up to siftedAtOnce, and the sweeper, for many messages in one commit, from there on.
 
 // Bounds of filters.
 const (
-	maxSifted   = 10_000 // spans of a cursor in a lane; past it, what does not match is left to the sweeper, until some are gone
-	siftRecords = 2000   // that one step reads of a lane
+	siftedAtOnce = 1000   // spans of a cursor in a lane, of 2 bytes or more each; past it, what does not match is left to the sweeper
+	maxSifted    = 10_000 // spans that the sweeper makes
+	siftRecords  = 2000   // that one step reads of a lane
 )
 
 // refilter takes in what the filter of a consumer is. For the committer, or before there is one.
@@ -74,7 +76,7 @@ func (d *draft) sift(t *topic, r *store.Record) {
 			continue // others before it come first
 		}
 		if !q.of.filter.Load().match(r) {
-			if len(now.Spans) >= maxSifted {
+			if len(now.Spans) >= siftedAtOnce {
 				continue
 			}
 			d.skip(q, p, r.Pos)
