@@ -77,7 +77,7 @@ func (r *Runner) Run(ctx, runs context.Context, most int) error {
 				if err != nil {
 					r.fail(err)
 				}
-				Sleep(ctx, r.end(msgs[i].Metadata.ID))
+				Sleep(ctx, r.breath())
 				<-slots
 			})
 		}
@@ -153,12 +153,18 @@ func (r *Runner) begin(ctx context.Context, id string) bool {
 	return !again
 }
 
-// end is called when a message is not in hand any more. It returns for how long to wait: a command that fails
-// at once each time would otherwise be run as fast as the machine can.
-func (r *Runner) end(id string) time.Duration {
+// letGo has a message handled that is delivered from now on.
+func (r *Runner) letGo(id string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	delete(r.inHand, id)
+}
+
+// breath returns for how long to wait after a run: a command that fails at once each time would otherwise be run as fast
+// as the machine can.
+func (r *Runner) breath() time.Duration {
+	r.mu.Lock()
+	defer r.mu.Unlock()
 	if r.failed == 0 {
 		return 0
 	}
@@ -189,6 +195,11 @@ func (r *Runner) handle(ctx, runs context.Context, d *Delivery) error {
 	}
 	if ctx.Err() != nil {
 		<-r.over // what is given back is not for ourselves
+	}
+	if len(st.Ack) > 0 {
+		defer r.letGo(d.Metadata.ID)
+	} else {
+		r.letGo(d.Metadata.ID) // it may be delivered again before the server's answer is here
 	}
 	return r.tell(ctx, d.Metadata.ID, st)
 }
