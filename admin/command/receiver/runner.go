@@ -242,11 +242,12 @@ func (r *Runner) hold(id string) (release func()) {
 	var held sync.WaitGroup
 	held.Go(func() {
 		for pause := firstExtension; Sleep(ctx, pause); pause = nextExtension {
-			missing, err := r.Queue.Settle(ctx, extension(id))
+			// A message that is missing may be delivered again, as after a restart of the server, and is then to be held yet.
+			_, err := r.Queue.Settle(ctx, extension(id))
 			for err != nil && r.NotNow(err) && Sleep(ctx, firstPause) {
-				missing, err = r.Queue.Settle(ctx, extension(id))
+				_, err = r.Queue.Settle(ctx, extension(id))
 			}
-			if err != nil || len(missing) > 0 { // what is wrong is told when it is settled
+			if err != nil { // what is wrong is told when it is settled
 				return
 			}
 		}

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"pipit/broker"
@@ -87,4 +88,24 @@ func TestDeliveredAgainBeforeTheAnswer(t *testing.T) {
 	if err := runnerOf(q, "exit 9", 2).Run(t.Context(), t.Context(), 2); err != nil || !slices.Equal(rejects, []string{"one", "one"}) {
 		t.Errorf("%q, %v", rejects, err)
 	}
+}
+
+// A server that restarts does not know what was in flight until it has delivered that again: a long run goes on being extended.
+func TestHeldOverARestart(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		extended := 0
+		q := &scripted{settle: func(_ context.Context, call int, st *broker.Settlement) ([]string, error) {
+			extended += len(st.Extend)
+			if call == 1 {
+				return []string{"one"}, nil
+			}
+			return nil, nil
+		}}
+		release := runnerOf(q, "", 1).hold("one")
+		time.Sleep(time.Minute)
+		release()
+		if extended != 4 {
+			t.Errorf("extended %d times in a minute", extended)
+		}
+	})
 }
