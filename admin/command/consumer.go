@@ -61,7 +61,8 @@ func (c *cli) consumerCommand() *cobra.Command {
 	del := c.deleteCommand(n)
 	del.Example = "  pipit consumer delete erp /customer/created"
 	return group("consumer", "Consumers: queues of a topic's messages",
-		list, show, create, edit, del, c.rotateCommand(n), c.clearCommand(n), c.releaseCommand(n))
+		list, show, create, edit, del, c.rotateCommand(n), c.clearCommand(n), c.releaseCommand(n), seekCommand(c, n),
+		attemptsCommand(c, n), testCallCommand(c, n))
 }
 
 // actCommand makes a command that does something to a consumer. ask, where it is not empty, is

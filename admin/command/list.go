@@ -87,22 +87,27 @@ func printList[T any](ctx context.Context, c *cli, path []string, q url.Values, 
 	if err != nil {
 		return err
 	}
-	t := &table{}
-	for _, col := range columns {
-		t.headings = append(t.headings, col.heading)
-	}
-	for i := range list.Items {
-		row := make([]string, len(columns))
-		for j, col := range columns {
-			row[j] = col.cell(&list.Items[i])
-		}
-		t.rows = append(t.rows, row)
-	}
-	if err := c.out.printTable(t); err != nil {
+	if err := c.out.printTable(tableOf(list.Items, columns)); err != nil {
 		return err
 	}
 	if list.Next != "" && list.Total != nil {
 		c.out.notef("%d of %d shown", len(list.Items), *list.Total)
 	}
 	return nil
+}
+
+// tableOf makes a table of objects.
+func tableOf[T any](items []T, columns []column[T]) *table {
+	t := &table{}
+	for _, col := range columns {
+		t.headings = append(t.headings, col.heading)
+	}
+	for i := range items {
+		row := make([]string, len(columns))
+		for j, col := range columns {
+			row[j] = col.cell(&items[i])
+		}
+		t.rows = append(t.rows, row)
+	}
+	return t
 }

@@ -31,8 +31,8 @@ const (
 )
 
 func (c *cli) messagesCommand() *cobra.Command {
-	return group("messages", "Look at messages without consuming them, delete and release them",
-		c.messageListCommand(), c.messageShowCommand(), c.messageDeleteCommand(), c.messageReleaseCommand())
+	return group("messages", "Look at messages without consuming them, delete, release and redrive them",
+		c.messageListCommand(), c.messageShowCommand(), c.messageDeleteCommand(), c.messageReleaseCommand(), messageRedriveCommand(c))
 }
 
 func (c *cli) messageListCommand() *cobra.Command {
