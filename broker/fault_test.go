@@ -24,6 +24,7 @@ type faultyStore struct {
 	look    func() // before Expired
 	expired error  // of Expired
 	findID  error  // of FindID
+	reading error  // of all that reads messages
 	commits int
 }
 
@@ -54,9 +55,12 @@ func (s *faultyStore) count() int {
 
 func (s *faultyStore) View(fn func(store.Reader) error) error {
 	s.mu.Lock()
-	look, expired, findID := s.look, s.expired, s.findID
+	f := faultyReader{scan: s.scan, look: s.look, expired: s.expired, findID: s.findID, reading: s.reading}
 	s.mu.Unlock()
-	return s.Store.View(func(r store.Reader) error { return fn(faultyReader{r, s.scan, look, expired, findID}) })
+	return s.Store.View(func(r store.Reader) error {
+		f.Reader = r
+		return fn(f)
+	})
 }
 
 type faultyReader struct {
@@ -65,6 +69,21 @@ type faultyReader struct {
 	look    func()
 	expired error
 	findID  error
+	reading error
+}
+
+// failReads lets all that reads messages fail, with nil no more.
+func (s *faultyStore) failReads(err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.reading = err
+}
+
+func (r faultyReader) Stored(l store.Lane, span store.Span, fn func(uint64) bool) error {
+	if r.reading != nil {
+		return r.reading
+	}
+	return r.Reader.Stored(l, span, fn)
 }
 
 func (r faultyReader) FindID(topic uint32, id string) ([]store.Sighting, error) {
@@ -85,6 +104,9 @@ func (r faultyReader) Expired(now time.Time, limit int) ([]store.Expiry, error) 
 }
 
 func (r faultyReader) Scan(l store.Lane, from uint64, down bool, fn func(*store.Record) bool) error {
+	if r.reading != nil {
+		return r.reading
+	}
 	if r.scan != nil {
 		if err := r.scan(l); err != nil {
 			return err
