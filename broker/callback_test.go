@@ -295,14 +295,13 @@ func TestAwaitEnds(t *testing.T) {
 			change(&c)
 			r.change(broker.Change{Define: broker.Definition{Consumers: []broker.Consumer{c}}})
 		}
-		s := open()
-		waits := await(ctx, s)
+		waits := await(ctx, open())
 		for len(cs.Changed()) > 0 {
 			<-cs.Changed()
 		}
 		define(func(c *broker.Consumer) { c.CallbackURL = "https://elsewhere.example.com/" })
-		if len(cs.Changed()) != 1 || s.Definition().CallbackURL != "https://elsewhere.example.com/" {
-			t.Errorf("nobody is told of %+v", s.Definition())
+		if now := open().Definition(); len(cs.Changed()) != 1 || now.CallbackURL != "https://elsewhere.example.com/" {
+			t.Errorf("nobody is told of %+v", now)
 		}
 		synctest.Wait()
 		if len(waits) > 0 {
