@@ -417,6 +417,25 @@ func TestOnExpiry(t *testing.T) {
 	})
 }
 
+// A receive that finds a message expired, before the sweeper does, leaves its count to its letter.
+func TestExpiredLetterKeepsItsCount(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := failing(t, func(c *broker.Consumer) { c.OnExpiry = broker.ExpiryDeadLetter })
+		time.Sleep(500 * time.Millisecond)
+		id := r.publish("/t", broker.Publication{Payload: []byte("x"), Expiration: 3})
+		r.receive("/t", "a", broker.ReceiveOptions{})
+		r.settle("a", broker.Settlement{Reject: []string{id}})
+		time.Sleep(3200 * time.Millisecond)
+		if m := r.receive("/t", "a", broker.ReceiveOptions{}); len(m) > 0 {
+			t.Fatalf("%+v", m)
+		}
+		r.wantDead("")
+		time.Sleep(2 * time.Second)
+		synctest.Wait()
+		r.wantDead("x expired 1; ")
+	})
+}
+
 // What cannot go to its dead-letter topic yet holds up no other, and is not lost.
 func TestOnExpiryWithoutRoom(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

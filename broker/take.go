@@ -105,6 +105,8 @@ type looked struct {
 	at   int64     // of a queue of several: when it was due
 }
 
+func (k *looked) expired(now time.Time) bool { return !k.over.IsZero() && !k.over.After(now) }
+
 // begin finds out whether the door is open yet, and what there is to look at.
 func (t *taker) begin(w *waiter) error {
 	c := t.s.c
@@ -238,6 +240,11 @@ func (t *taker) again(p int, back []*lease) error {
 	for j := range t.looked {
 		if err == nil {
 			t.offer(&t.looked[j], store.Span{})
+		}
+	}
+	for j := range t.looked {
+		if k := &t.looked[j]; k.expired(t.over) && c.fetches(k.back) {
+			t.q.attempts[k.slot] = k.back.count // its dead letter may want to know
 		}
 	}
 	for j, l := range back {
@@ -382,7 +389,7 @@ func (t *taker) look(rec *store.Record, back *lease) bool {
 // consumer's mu is held.
 func (t *taker) offer(k *looked, span store.Span) {
 	c := t.s.c
-	if k.msg < 0 || !k.over.IsZero() && !k.over.After(t.over) || t.q.gone.Load() {
+	if k.msg < 0 || k.expired(t.over) || t.q.gone.Load() {
 		return
 	}
 	l := t.q.leases[k.slot]
