@@ -371,6 +371,35 @@ func TestRoomWakesLongPoll(t *testing.T) {
 	})
 }
 
+// TestNoRoomAgain: a receive that has no room for a message which came back does not look for it again and again: it is
+// refused, and a long poll looks ten times a second.
+func TestNoRoomAgain(t *testing.T) {
+	for _, order := range []broker.Order{broker.FIFO, broker.LIFO} {
+		synctest.Test(t, func(t *testing.T) {
+			r := newRig(t, broker.Options{})
+			c := consumerDef("/t", "a")
+			c.MaxInFlight = 1
+			r.define(topicDef("/t"), c)
+			r.publish("/t", text("1"))
+			sub := r.sub("/t", "a")
+			m := r.receive("/t", "a", broker.ReceiveOptions{})
+			sub.Release(m)
+			looks := 0
+			o := broker.ReceiveOptions{Order: order, Room: func(int) bool { looks++; return looks > 11 }}
+			_, err := sub.Receive(ctx, o)
+			if wantCode(t, err, broker.Unavailable); looks != 1 {
+				t.Errorf("it looked %d times", looks)
+			}
+			begin := time.Now()
+			o.Wait = time.Minute
+			msgs, err := sub.Receive(ctx, o)
+			if took := time.Since(begin); err != nil || payloads(msgs) != "1 " || took != time.Second {
+				t.Errorf("%q after %s, %v", payloads(msgs), took, err)
+			}
+		})
+	}
+}
+
 // TestManyLeasesEndTogether: they all come back, in order, however many that are.
 func TestManyLeasesEndTogether(t *testing.T) {
 	const n = 9000

@@ -218,7 +218,7 @@ func (t *taker) pick(p int) (back []*lease, span store.Span) {
 func (t *taker) again(p int, back []*lease) error {
 	t.step()
 	i := 0 // how many were looked for
-	defer t.s.c.fetched(back)
+	defer t.fetched(back)
 	err := t.s.b.store.View(func(r store.Reader) error {
 		for ; i < len(back) && !t.refused && (i == 0 || time.Since(t.now) < takeTime); i++ {
 			l := back[i]
@@ -264,15 +264,21 @@ func (t *taker) again(p int, back []*lease) error {
 // meanwhile. The caller holds mu.
 func (c *consumer) fetches(l *lease) bool { return l.q.leases[l.slot] == l && l.state == fetching }
 
-// fetched gives back what was fetched and not leased, also after a panic.
-func (c *consumer) fetched(back []*lease) {
+// fetched gives back what was fetched and not leased, also after a panic. Where there is no room for it, that is nothing to
+// look again for: see end.
+func (t *taker) fetched(back []*lease) {
+	c := t.s.c
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	before := c.returned
 	for _, l := range back {
 		if c.fetches(l) {
 			c.unlist(l)
 			c.giveBack(l)
 		}
+	}
+	if t.refused {
+		t.returned += c.returned - before
 	}
 }
 
