@@ -10,11 +10,12 @@ import (
 
 // Settlement says what a consumer is done with, and what it wants again.
 type Settlement struct {
-	Ack        []string    // IDs of messages in flight
-	Reject     []string    // IDs of messages in flight
-	DeadLetter []string    // IDs of messages in flight that are rejected for good
-	Delay      int64       // seconds before the rejected ones can be delivered again; 0: as Consumer.RetryBackoff says
-	Extend     []Extension // these stay in flight for longer
+	Ack        []string      // IDs of messages in flight
+	Reject     []string      // IDs of messages in flight
+	DeadLetter []string      // IDs of messages in flight that are rejected for good
+	Delay      int64         // seconds before the rejected ones can be delivered again; 0: as Consumer.RetryBackoff says
+	Wait       time.Duration // in place of Delay, for who counts in less than seconds; 0: as that says
+	Extend     []Extension   // these stay in flight for longer
 }
 
 // MaxExtend bounds Extension.Seconds: 12 hours.
@@ -55,6 +56,9 @@ func (s Subscription) Settle(st Settlement) (Settled, error) {
 	}
 	if err := CheckDelay(st.Delay); err != nil {
 		return Settled{}, err
+	}
+	if st.Wait < 0 || st.Wait > MaxDelay*time.Second {
+		return Settled{}, Invalidf("wait %s: allowed are 0s to %s", st.Wait, MaxDelay*time.Second)
 	}
 	for _, e := range st.Extend {
 		if err := CheckExtend(e.Seconds); err != nil {
@@ -110,9 +114,10 @@ func (s Subscription) reject(st *Settlement, done *Settled) error {
 		l.state = settling
 		over = append(over, l)
 	}
+	wait := cmp.Or(st.Wait, time.Duration(st.Delay)*time.Second)
 	err := s.each(st.Reject, done, func(_ int, l *lease) {
 		s.c.unlist(l)
-		if s.c.refuse(l, time.Duration(st.Delay)*time.Second, s.b.since(time.Now())) {
+		if s.c.refuse(l, wait, s.b.since(time.Now())) {
 			give(l)
 		}
 		done.Rejected++

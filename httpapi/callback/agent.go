@@ -197,7 +197,7 @@ func (a *agent) settle(sub broker.Subscription, def *broker.Consumer, msgs []bro
 	}
 	wait := a.failed(def, ans, len(msgs))
 	if def.CallbackConcurrency > 1 { // others go on meanwhile
-		st.Delay = int64((wait + time.Second - 1) / time.Second)
+		st.Wait = wait
 	}
 	a.commit(sub, st)
 }

@@ -388,6 +388,29 @@ func TestConcurrent(t *testing.T) {
 	})
 }
 
+// With a concurrency a message that failed waits as long as the consumer says, and not up to the next second.
+func TestShortWait(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, func(c *broker.Consumer) {
+			raw(c)
+			c.CallbackConcurrency = 2
+			c.CallbackRetry = broker.DurationsOf(100 * time.Millisecond)
+		})
+		r.r.answer = func(n int, _ *http.Request, _ string) (*http.Response, error) {
+			return answered([]int{500, 500, 200}[n]), nil
+		}
+		r.publish("a")
+		time.Sleep(time.Minute)
+		r.wantBodies("a", "a", "a")
+		calls := r.r.all()
+		for i := range calls[1:] {
+			if got := calls[i+1].at.Sub(calls[i].at); !within(got, 100*time.Millisecond) {
+				t.Errorf("try %d came after %s", i+1, got)
+			}
+		}
+	})
+}
+
 // A change of the URL counts at once, and ends the wait that the former one earned. A consumer that receives from then on
 // has what was in the air at once.
 func TestRedefined(t *testing.T) {
