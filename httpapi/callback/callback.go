@@ -193,9 +193,9 @@ func (s *Service) run() {
 
 // follow lets there be an agent for each consumer that is to be sent its messages, and for no other.
 func (s *Service) follow() {
-	list := s.door.List()
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	list := s.door.List() // here, so that nobody comes later with what was so before
 	for id, a := range s.agents {
 		if list[id] == nil {
 			a.cancel()
