@@ -251,8 +251,12 @@ func (a *agent) failed(def *broker.Consumer, ans *answer, messages int) time.Dur
 	}
 	now, st := time.Now(), a.state
 	giveUp := max(def.CallbackGiveUp, 0) // Off: never
-	if st.Failures == 0 || giveUp > 0 && now.Sub(st.Last) > giveUp {
-		st.Since = now.UTC() // what failed long ago tells nothing of the time between
+	idle := st.Last
+	if st.Next.After(idle) {
+		idle = st.Next
+	}
+	if st.Failures == 0 || giveUp > 0 && ans.Time.Sub(idle) > giveUp {
+		st.Since = now.UTC() // there was nothing to send for long, and what failed before tells nothing of that time
 	}
 	st.Failures++
 	st.Last, st.Error = now.UTC(), ans.Error

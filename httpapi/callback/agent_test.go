@@ -136,7 +136,7 @@ func (r *rig) edit(change func(*broker.Consumer)) {
 
 func raw(c *broker.Consumer) { c.CallbackFormat = broker.FormatRaw }
 
-// settled waits until all that can be done now is done.
+// wantBodies waits until all that can be done now is done, and looks at what was sent.
 func (r *rig) wantBodies(want ...string) {
 	r.t.Helper()
 	synctest.Wait()
@@ -227,7 +227,6 @@ func TestRetryOfABatch(t *testing.T) {
 		if _, err := r.b.Publish(context.Background(), "/t", []byte("a"), broker.WithDelay(1)); err != nil {
 			t.Fatal(err)
 		}
-		r.publish()
 		time.Sleep(2 * time.Second)
 		synctest.Wait()
 		r.publish("b", "c")
@@ -348,6 +347,34 @@ func TestGiveUp(t *testing.T) {
 		time.Sleep(20 * time.Minute)
 		if synctest.Wait(); r.consumer().Inactive || len(r.r.all()) < n+90 {
 			t.Errorf("%d calls, %+v", len(r.r.all())-n, r.consumer())
+		}
+	})
+}
+
+// A consumer whose tries are further apart than callback_give_up is paused by the second one. One that had nothing to send
+// for so long begins anew.
+func TestGiveUpBetweenTries(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, func(c *broker.Consumer) {
+			c.CallbackGiveUp = time.Minute
+			c.CallbackRetry = broker.DurationsOf(10 * time.Minute)
+			c.MaxDeliveries = 1
+		})
+		r.r.answer = always(503)
+		for range 2 {
+			r.publish("a")
+			time.Sleep(time.Hour)
+			synctest.Wait()
+		}
+		if c := r.consumer(); c.Inactive || c.Callback.Failures != 2 {
+			t.Fatalf("%+v", c)
+		}
+		r.edit(func(c *broker.Consumer) { c.MaxDeliveries = 0 })
+		r.publish("b")
+		time.Sleep(15 * time.Minute)
+		synctest.Wait()
+		if c := r.consumer(); !c.Inactive || c.Backlog != 1 || len(r.r.all()) != 4 {
+			t.Errorf("%+v after %d calls", c, len(r.r.all()))
 		}
 	})
 }
