@@ -147,6 +147,10 @@ func (a *agent) next(sub broker.Subscription) {
 	if !a.s.slots.acquire(a.idle, failing) {
 		return
 	}
+	if sub.Definition() != def { // it has changed while others had all slots
+		a.s.slots.release(failing)
+		return
+	}
 	bytes := 0
 	msgs, err := sub.Receive(a.idle, broker.ReceiveOptions{Max: most, Hold: true, Room: func(payload int) bool {
 		if bytes > 0 && bytes+payload > callBytes {

@@ -379,6 +379,26 @@ func TestGiveUpBetweenTries(t *testing.T) {
 	})
 }
 
+// A change of the URL counts for a call that waits for its turn, too.
+func TestRedefinedInLine(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, raw)
+		r.s.slots.adjust(1)
+		r.s.slots.acquire(t.Context(), false)
+		r.publish("a")
+		synctest.Wait()
+		r.edit(func(c *broker.Consumer) { c.CallbackURL = "http://new.example.com/" })
+		r.r.answer = func(_ int, req *http.Request, _ string) (*http.Response, error) {
+			if req.URL.Host != "new.example.com" {
+				t.Errorf("sent to %s", req.URL)
+			}
+			return answered(200), nil
+		}
+		r.s.slots.release(false)
+		r.wantBodies("a")
+	})
+}
+
 // With a concurrency a message that fails is in nobody's way; where nothing but failures come, one call at a time tries.
 func TestConcurrent(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
