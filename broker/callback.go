@@ -268,9 +268,19 @@ func (cs Callbacks) Report(id uint32, s CallbackState) {
 	}
 }
 
+// Undefer makes messages deliverable at once that were rejected with a delay.
+func (s Subscription) Undefer() {
+	s.c.eachTimed(s.b.since(time.Now()), func(l *lease) {
+		if l.state == deferred {
+			s.c.unlist(l)
+			s.c.giveBack(l)
+		}
+	})
+}
+
 // Await returns when there may be something to receive; it takes nothing. The errors are Denied, as of Receive, and
-// that of ctx, which ends it, as Drain does: then it is context.Canceled.
-func (s *Subscription) Await(ctx context.Context) error {
+// that of ctx, which ends it, as Drain does: then it is context.Canceled; what poke holds ends it with another one.
+func (s *Subscription) Await(ctx context.Context, poke <-chan struct{}) error {
 	c := s.c
 	w := &waiter{wake: make(chan struct{}, 1)}
 	s.waiting(1)
@@ -290,6 +300,8 @@ func (s *Subscription) Await(ctx context.Context) error {
 		select {
 		case <-w.wake:
 		case <-timer.C:
+		case <-poke:
+			err = errChanged
 		case <-ctx.Done():
 			err = ctx.Err()
 		case <-s.b.done:

@@ -225,7 +225,7 @@ func TestCallbackDoor(t *testing.T) {
 // await is an Await under way, and what it came to.
 func await(ctx context.Context, s *broker.Subscription) <-chan error {
 	done := make(chan error, 1)
-	go func() { done <- s.Await(ctx) }()
+	go func() { done <- s.Await(ctx, nil) }()
 	synctest.Wait()
 	return done
 }

@@ -60,12 +60,14 @@ func (a *agent) run() {
 			a.rest(noTime) // a change of definitions ends it
 			continue
 		}
-		a.begin(sub.Definition())
+		if a.begin(sub.Definition()) {
+			sub.Undefer()
+		}
 		if wait := a.pace(); wait > 0 {
 			a.rest(wait)
 			continue
 		}
-		switch err := sub.Await(a.idle); {
+		switch err := sub.Await(a.idle, a.poke); {
 		case err == nil && sub.Definition() == a.def: // else it has changed meanwhile
 			a.next(sub)
 		case errors.Is(err, context.Canceled):
@@ -87,18 +89,16 @@ func (a *agent) rest(d time.Duration) {
 }
 
 // begin takes over a definition. Another one than before begins anew: a URL may be right now, and who makes a consumer
-// active that was paused wants it tried.
-func (a *agent) begin(def *broker.Consumer) {
+// active that was paused wants it tried. It tells whether it does.
+func (a *agent) begin(def *broker.Consumer) (anew bool) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if a.def == def {
-		return
-	}
-	if a.def != nil || a.state.Paused != "" {
+	if anew = a.def != def && (a.def != nil || a.state.Paused != ""); anew {
 		a.set(state{})
 		a.again = 0
 	}
 	a.def = def
+	return anew
 }
 
 // pace returns how long to wait before the next call; noTime: until one has ended.

@@ -399,6 +399,41 @@ func TestRedefinedInLine(t *testing.T) {
 	})
 }
 
+// With a concurrency, too, messages that wait for their next try do so no longer when the URL is changed, the consumer is made
+// active again, or a test call is answered as it should be.
+func TestTriedAnew(t *testing.T) {
+	for what, mend := range map[string]func(r *rig){
+		"url": func(r *rig) { r.edit(func(c *broker.Consumer) { c.CallbackURL = "http://new.example.com/" }) },
+		"active": func(r *rig) {
+			r.edit(func(c *broker.Consumer) { c.Inactive = true })
+			synctest.Wait()
+			r.edit(func(c *broker.Consumer) { c.Inactive = false })
+		},
+		"test call": func(r *rig) {
+			if _, err := r.s.Test(r.t.Context(), r.consumer().ID); err != nil {
+				r.t.Error(err)
+			}
+		},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			r := newRig(t, func(c *broker.Consumer) {
+				raw(c)
+				c.CallbackConcurrency = 2
+				c.CallbackRetry = broker.DurationsOf(time.Hour)
+			})
+			r.r.answer = func(n int, _ *http.Request, _ string) (*http.Response, error) {
+				return answered([]int{500, 500, 200, 200, 200}[n]), nil
+			}
+			r.publish("a", "b")
+			synctest.Wait()
+			mend(r)
+			if synctest.Wait(); r.consumer().Backlog != 0 {
+				t.Errorf("%s: %+v", what, r.consumer())
+			}
+		})
+	}
+}
+
 // With a concurrency a message that fails is in nobody's way; where nothing but failures come, one call at a time tries.
 func TestConcurrent(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -41,6 +41,9 @@ func (s *Service) Test(ctx context.Context, id uint32) (Attempt, error) {
 	if a.note(&ans); ans.ok() && a.state.Failures > 0 && a.state.Paused == "" {
 		a.state.Next = time.Time{}
 		signal(a.poke)
+		if sub, err := s.door.Subscription(id); err == nil {
+			sub.Undefer()
+		}
 	}
 	return ans.Attempt, nil
 }
