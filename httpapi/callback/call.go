@@ -48,8 +48,9 @@ func (s *Service) call(ctx context.Context, def *broker.Consumer, msgs []broker.
 	for i := range msgs {
 		a.Deliveries = max(a.Deliveries, msgs[i].DeliveryCount)
 	}
-	o := s.options.Load()
-	h.Set("User-Agent", o.UserAgent)
+	if h.Get("User-Agent") == "" { // else it is the consumer's
+		h.Set("User-Agent", s.options.Load().UserAgent)
+	}
 	if test {
 		h.Set(testHeader, "true")
 	}

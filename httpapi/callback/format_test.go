@@ -124,14 +124,19 @@ func TestFormats(t *testing.T) {
 	}
 	defer s.client.Load().CloseIdleConnections()
 	call := func(format string, msgs ...broker.Message) received {
+		agent := "Pipit/1"
 		c := broker.ConsumerFields.New()
 		c.CallbackURL, c.CallbackFormat, c.CallbackSecret = srv.URL, format, secretOf(strings.Repeat("a", 24))
 		c.CallbackHeaders = broker.TableOf(map[string]string{"Authorization": "Bearer 5eCr3t", "x-tenant": "7"})
+		if format == broker.FormatXML {
+			c.CallbackHeaders = broker.TableOf(map[string]string{"Authorization": "Bearer 5eCr3t", "x-tenant": "7", "user-agent": "Own/2"})
+			agent = "Own/2"
+		}
 		if a := s.call(context.Background(), &c, msgs, false); a.Error != "" {
 			t.Fatal(a.Error)
 		}
 		in := <-got
-		if in.head.Get("Authorization") != "Bearer 5eCr3t" || in.head.Get("X-Tenant") != "7" || in.head.Get("User-Agent") != "Pipit/1" {
+		if in.head.Get("Authorization") != "Bearer 5eCr3t" || in.head.Get("X-Tenant") != "7" || in.head.Get("User-Agent") != agent {
 			t.Errorf("%s: %v", format, in.head)
 		}
 		return in
