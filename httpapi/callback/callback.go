@@ -52,11 +52,8 @@ type Options struct {
 	resolver *net.Resolver // nil: that of the system
 }
 
-// Defaults and limits of Options.
-const (
-	DefaultMaxConcurrency = 256
-	MaxMaxConcurrency     = 10_000
-)
+// DefaultMaxConcurrency is Options.MaxConcurrency where that is 0.
+const DefaultMaxConcurrency = 256
 
 // Times of a Service.
 const (
