@@ -88,6 +88,30 @@ func TestCallbacks(t *testing.T) {
 	}
 }
 
+// A secret that an import makes is in its answer, and nowhere else.
+func TestImportMakesCallbackSecret(t *testing.T) {
+	r := newAPIRig(t)
+	r.ok(201, "POST", "/topics", jsonObject{"name": "/t"})
+	r.ok(201, "POST", "/clients", jsonObject{"username": "erp", "password": "a long password"})
+	document := jsonObject{"version": 1, "consumers": []jsonObject{
+		{"client": "erp", "topic": "/t", "delivery_mode": "callback-url", "callback_url": "http://erp.example.com/a"},
+	}}
+	if dry := r.imported("/import?dry_run=true", document); dry.CallbackSecrets != nil {
+		t.Errorf("%+v", dry)
+	}
+	done := r.imported("/import", document)
+	c := r.b.Consumers()[0]
+	if len(done.CallbackSecrets) != 1 || done.CallbackSecrets[0] != (object.MadeSecret{Client: "erp", Topic: "/t", CallbackSecret: c.CallbackSecret}) || c.CallbackSecret == "" {
+		t.Errorf("%+v", done)
+	}
+	if again := r.imported("/import", document); again.CallbackSecrets != nil || again.Kept != 1 {
+		t.Errorf("%+v", again)
+	}
+	if log := string(r.ok(200, "GET", "/audit", nil).body); strings.Contains(log, c.CallbackSecret) {
+		t.Error("the secret is in the audit log")
+	}
+}
+
 // waitFor looks until something is so.
 func waitFor(t *testing.T, so func() bool) {
 	t.Helper()

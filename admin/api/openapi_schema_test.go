@@ -119,6 +119,7 @@ var answers = []typed{
 	{name: "FieldChange", of: object.FieldChange{}},
 	{name: "PlanAction", of: object.PlanAction{}},
 	{name: "MadeKey", of: object.MadeKey{}},
+	{name: "MadeSecret", of: object.MadeSecret{}},
 	{name: "Import", of: object.Import{}},
 	{name: "Token", of: access.Token{}, fields: map[string]openapi.Schema{"scope": scopeNames}},
 	{name: "TokenList", of: gate.List[access.Token]{}},

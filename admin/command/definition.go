@@ -166,6 +166,11 @@ func (o *output) printImport(answer json.RawMessage) error {
 			return err
 		}
 	}
+	for _, s := range done.CallbackSecrets {
+		if err := o.printf("consumer %s of topic %s has the callback_secret %s", s.Client, s.Topic, s.CallbackSecret); err != nil {
+			return err
+		}
+	}
 	for _, u := range done.NeedsPassword {
 		o.notef("client %s is inactive and has no password: pipit client edit %s --active --password", u, u)
 	}

@@ -26,9 +26,10 @@ type Import struct {
 	Kept    int          `json:"kept"`
 	Plan    []PlanAction `json:"plan"`
 
-	NeedsPassword []string  `json:"needs_password,omitempty"` // usernames of clients that are created inactive, with a password that nobody knows
-	SubKeys       []MadeKey `json:"sub_keys,omitempty"`       // those that were made for consumers without one
-	Warnings      []string  `json:"warnings,omitempty"`       // what is weak, or was not taken over as it is
+	NeedsPassword   []string     `json:"needs_password,omitempty"`   // usernames of clients that are created inactive, with a password that nobody knows
+	SubKeys         []MadeKey    `json:"sub_keys,omitempty"`         // those that were made for consumers without one
+	CallbackSecrets []MadeSecret `json:"callback_secrets,omitempty"` // those that were made for consumers that are sent their messages and had none
+	Warnings        []string     `json:"warnings,omitempty"`         // what is weak, or was not taken over as it is
 }
 
 // PlanAction is what becomes of one object.
@@ -44,6 +45,13 @@ type MadeKey struct {
 	Client string `json:"client"`
 	Topic  string `json:"topic"`
 	SubKey string `json:"sub_key"`
+}
+
+// MadeSecret is the callback_secret that was made for a consumer without one.
+type MadeSecret struct {
+	Client         string `json:"client"`
+	Topic          string `json:"topic"`
+	CallbackSecret string `json:"callback_secret"`
 }
 
 // Limits of an import. Its body is read as it comes, and what is kept of it are objects alone: of their
@@ -160,6 +168,9 @@ func importOf(done *broker.Changed) Import {
 	addActions(&out, broker.KindWebhook, done.Webhooks, broker.WebhookFields, func(w *broker.Webhook) string { return w.Name })
 	for _, c := range done.Made {
 		out.SubKeys = append(out.SubKeys, MadeKey{c.Client, c.Topic, c.SubKey})
+	}
+	for _, c := range done.Sealed {
+		out.CallbackSecrets = append(out.CallbackSecrets, MadeSecret{c.Client, c.Topic, c.CallbackSecret})
 	}
 	return out
 }
