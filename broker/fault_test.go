@@ -25,6 +25,7 @@ type faultyStore struct {
 	expired error  // of Expired
 	findID  error  // of FindID
 	reading error  // of all that reads messages
+	finds   atomic.Int64
 	commits int
 }
 
@@ -55,7 +56,7 @@ func (s *faultyStore) count() int {
 
 func (s *faultyStore) View(fn func(store.Reader) error) error {
 	s.mu.Lock()
-	f := faultyReader{scan: s.scan, look: s.look, expired: s.expired, findID: s.findID, reading: s.reading}
+	f := faultyReader{scan: s.scan, look: s.look, expired: s.expired, findID: s.findID, reading: s.reading, finds: &s.finds}
 	s.mu.Unlock()
 	return s.Store.View(func(r store.Reader) error {
 		f.Reader = r
@@ -70,6 +71,7 @@ type faultyReader struct {
 	expired error
 	findID  error
 	reading error
+	finds   *atomic.Int64
 }
 
 // failReads lets all that reads messages fail, with nil no more.
@@ -87,6 +89,7 @@ func (r faultyReader) Stored(l store.Lane, span store.Span, fn func(uint64) bool
 }
 
 func (r faultyReader) FindID(topic uint32, id string) ([]store.Sighting, error) {
+	r.finds.Add(1)
 	if r.findID != nil {
 		return nil, r.findID
 	}

@@ -406,3 +406,38 @@ func (m *patternModel) settle() {
 		m.t.Fatalf("settled %+v of %+v: %v", done, st, err)
 	}
 }
+
+// An ID that is nowhere is looked for where the message may be: in topics that have something in flight, or had before the start.
+func TestPatternUnknownIDs(t *testing.T) {
+	r := newRig(t, broker.Options{})
+	r.definePattern(consumerDef("/a/*", "k"), "/a/1", "/a/2", "/a/3", "/a/4")
+	for _, name := range []string{"/a/1", "/a/2"} {
+		r.publish(name, broker.Publication{ID: "own" + name[2:], Payload: []byte(name)})
+	}
+	r.receive("", "k", broker.ReceiveOptions{})
+	s := r.faulty()
+	var looks int64
+	settle := func(want int, ids ...string) {
+		t.Helper()
+		before := s.finds.Load()
+		done, err := r.sub("", "k").Settle(broker.Settlement{Ack: ids})
+		if err != nil || done.Acked != want || len(done.NotFound) != len(ids)-want {
+			t.Errorf("%+v %v", done, err)
+		}
+		looks = s.finds.Load() - before
+	}
+	settle(1, "own/1", "none")
+	if looks > 6 { // two topics had something before the start; none is looked for twice
+		t.Errorf("%d looks after a start", looks)
+	}
+	r.publish("/a/3", broker.Publication{ID: "own/3", Payload: []byte("/a/3")})
+	r.receive("", "k", broker.ReceiveOptions{})
+	settle(2, "own/2", "own/3", "none")
+	if looks > 4 {
+		t.Errorf("%d looks while two topics have something in flight", looks)
+	}
+	settle(0, "none", "own/1")
+	if looks > 0 {
+		t.Errorf("%d looks where nothing is in flight", looks)
+	}
+}

@@ -151,6 +151,7 @@ func (s Subscription) each(ids []string, done *Settled, fn func(i int, l *lease)
 	var found [settleChunk][]spot
 	var single [settleChunk]spot
 	var own [settleChunk]string // the ID, where a publisher chose it
+	var places whereabouts
 	for begin := 0; begin < len(ids); begin += settleChunk {
 		part := ids[begin:min(begin+settleChunk, len(ids))]
 		for i, id := range part {
@@ -161,7 +162,7 @@ func (s Subscription) each(ids []string, done *Settled, fn func(i int, l *lease)
 			}
 			var err error
 			own[i] = id
-			if found[i], err = s.locateOwn(id); err != nil {
+			if found[i], err = s.locateOwn(id, &places); err != nil {
 				return err
 			}
 		}
@@ -181,7 +182,7 @@ func (s Subscription) each(ids []string, done *Settled, fn func(i int, l *lease)
 		}
 		s.c.mu.Unlock()
 		for _, i := range missing {
-			if err := s.eachOwn(ids, i, done, fn); err != nil {
+			if err := s.eachOwn(ids, i, &places, done, fn); err != nil {
 				return err
 			}
 		}
@@ -207,8 +208,8 @@ func (s Subscription) locate(id string) (*queue, slot) {
 
 // eachOwn is each for an ID that was not found. Where it is one that the broker has made, a
 // publisher may have used it again, and of one's own there may be several messages.
-func (s Subscription) eachOwn(ids []string, i int, done *Settled, fn func(int, *lease)) error {
-	slots, err := s.sightings(ids[i])
+func (s Subscription) eachOwn(ids []string, i int, places *whereabouts, done *Settled, fn func(int, *lease)) error {
+	slots, err := s.sightings(ids[i], places)
 	if err != nil {
 		return err
 	}
@@ -228,36 +229,27 @@ func (s Subscription) eachOwn(ids []string, i int, done *Settled, fn func(int, *
 
 // locateOwn returns the slots of the topic's messages that were published with an ID: that alone which
 // is in flight, where one is.
-func (s Subscription) locateOwn(id string) ([]spot, error) {
+func (s Subscription) locateOwn(id string, places *whereabouts) ([]spot, error) {
 	s.c.mu.Lock()
 	l := s.c.own[id]
 	s.c.mu.Unlock()
 	if l != nil {
 		return []spot{{l.q, l.slot}}, nil
 	}
-	return s.sightings(id)
+	return s.sightings(id, places)
 }
 
 // sightings returns the slots of the topic's messages that were published with an ID. It may be one that
 // the broker has made, here or in another topic.
-func (s Subscription) sightings(id string) ([]spot, error) {
+func (s Subscription) sightings(id string, places *whereabouts) ([]spot, error) {
 	if CheckMessageID(id) != nil {
 		return nil, nil
 	}
 	if s.c.merge == nil {
 		return s.sightingsIn(s.c.list(), id)
 	}
-	var held, others []*queue // looked at one after the other
-	s.c.mu.Lock()
-	for _, q := range s.c.list() {
-		if len(q.leases) > 0 {
-			held = append(held, q)
-		} else {
-			others = append(others, q)
-		}
-	}
-	s.c.mu.Unlock()
-	slots, err := s.sightingsIn(held, id)
+	places.find(s.c)
+	slots, err := s.sightingsIn(places.held, id)
 	if err != nil {
 		return nil, err
 	}
@@ -267,8 +259,32 @@ func (s Subscription) sightings(id string) ([]spot, error) {
 	if known {
 		return slots, nil
 	}
-	more, err := s.sightingsIn(others, id)
+	more, err := s.sightingsIn(places.before, id)
 	return append(slots, more...), err
+}
+
+// whereabouts are those of the queues of a consumer of a pattern that may have a message that was delivered and is not
+// finished. A Settle finds them once, so that IDs that are nowhere are not looked for in all of its topics.
+type whereabouts struct {
+	found  bool
+	held   []*queue
+	before []*queue // without what is held: see queue.wasBefore
+}
+
+func (w *whereabouts) find(c *consumer) {
+	if w.found {
+		return
+	}
+	w.found = true
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, q := range c.list() {
+		if len(q.leases) > 0 {
+			w.held = append(w.held, q)
+		} else if q.anyBefore() {
+			w.before = append(w.before, q)
+		}
+	}
 }
 
 // sightingsIn is sightings in the topics of some of the consumer's queues.
@@ -349,6 +365,16 @@ func (s Subscription) unread(found [][]spot) (map[spot]bool, error) {
 func (q *queue) wasBefore(sl slot) bool {
 	p := sl.priority
 	return !q.gone.Load() && sl.pos <= q.topic.lanes[p].bootTail && sl.pos >= q.next[p] && q.leases[sl] == nil && !q.done[p].Has(sl.pos)
+}
+
+// anyBefore tells whether wasBefore may be true of a message. The caller holds mu.
+func (q *queue) anyBefore() bool {
+	for p := range q.next {
+		if q.next[p] <= q.topic.lanes[p].bootTail {
+			return true
+		}
+	}
+	return false
 }
 
 // outstanding returns the lease of the slots' message that was delivered and is not finished, in time or
