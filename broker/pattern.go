@@ -108,12 +108,7 @@ func producersOf(b *Broker, name string) map[string]*producer {
 }
 
 // literal returns the topic that a producer or consumer of a name is of; nil where it is of a pattern, or there is none.
-func literal(b *Broker, name string) *topic {
-	if t := b.topics[name]; t != nil {
-		return t
-	}
-	return nil
-}
+func literal(b *Broker, name string) *topic { return b.topics[name] }
 
 // grants are the patterns of which a client is a producer. Broker.mu guards them.
 type grants struct {
@@ -190,7 +185,7 @@ func (x *definer) queues() {
 		of := segments(r.Topic)
 		var ids []uint32
 		for name, t := range x.b.topics {
-			if literal(x.b, name) != nil && !x.drop.topics[name] && matches(of, segments(name)) {
+			if !x.drop.topics[name] && matches(of, segments(name)) {
 				ids = append(ids, t.id)
 			}
 		}

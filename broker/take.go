@@ -417,7 +417,7 @@ func (t *taker) offer(k *looked, span store.Span) {
 	if l != nil {
 		c.unlist(l)
 	}
-	if c.def.Load().exhausts(t.q.deliveries(k.slot)) { // max_deliveries is less than it was
+	if def := c.def.Load(); def.MaxDeliveries > 0 && def.exhausts(t.q.deliveries(k.slot)) { // max_deliveries is less than it was
 		c.fail(t.q.leaseOf(k.slot, span, k.id), byDeliveries)
 		return
 	}
