@@ -1,6 +1,7 @@
 package broker
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"strings"
@@ -21,8 +22,23 @@ func WeakSubKey(subKey string) string {
 	return ""
 }
 
-// Weak returns what is to be warned about in a definition, a line for the passwords, one for the SubKeys
-// and one for the secrets of webhooks, none of which it tells.
+// shortLetters is an expiration of a dead-letter topic in seconds: a shorter one is warned about, since nobody looks in time.
+const shortLetters = 24 * 60 * 60
+
+// letterLoss returns why dead letters in a topic of the definition are lost soon, empty where it has none such.
+func (d *Definition) letterLoss(topic string) string {
+	i := slices.IndexFunc(d.Topics, func(t Topic) bool { return t.Name == topic })
+	if topic == "" || i < 0 {
+		return ""
+	}
+	if after := cmp.Or(d.Topics[i].Expiration, DefaultExpiration); after > 0 && after < shortLetters {
+		return fmt.Sprintf("%q has them expire after %d seconds, expiration = 0 keeps them", clip.Input(topic), after)
+	}
+	return ""
+}
+
+// Weak returns what is to be warned about in a definition, a line for the passwords, one for the SubKeys,
+// one for the secrets of webhooks, none of which it tells, and one for dead letters that are lost soon.
 func (d *Definition) Weak() []string {
 	passwords := weakness{one: "the password of client %s is weak: %s", many: "the passwords of %d clients are weak: %s"}
 	for i := range d.Clients {
@@ -35,6 +51,11 @@ func (d *Definition) Weak() []string {
 		c := &d.Consumers[i]
 		keys.add(fmt.Sprintf("%q of topic %q", clip.Input(c.Client), clip.Input(c.Topic)), WeakSubKey(c.SubKey))
 	}
+	letters := weakness{one: "the dead letters of consumer %s are lost soon: %s", many: "the dead letters of %d consumers are lost soon, since their topics have them expire: %s"}
+	for i := range d.Consumers {
+		c := &d.Consumers[i]
+		letters.add(fmt.Sprintf("%q of topic %q", clip.Input(c.Client), clip.Input(c.Topic)), d.letterLoss(c.DeadLetterTopic))
+	}
 	secrets := weakness{one: "the secret of webhook %s is weak: %s", many: "the secrets of %d webhooks are weak: %s"}
 	for i := range d.Webhooks {
 		w := &d.Webhooks[i]
@@ -42,7 +63,7 @@ func (d *Definition) Weak() []string {
 			secrets.add(fmt.Sprintf("%q", clip.Input(w.Name)), WeakSubKey(s))
 		}
 	}
-	return slices.Concat(passwords.lines(), keys.lines(), secrets.lines())
+	return slices.Concat(passwords.lines(), keys.lines(), secrets.lines(), letters.lines())
 }
 
 // weakness gathers what is weak in a line.

@@ -28,6 +28,25 @@ the sub_key of consumer "a" of topic "/t" is weak: it is shorter than 16 charact
 	}
 }
 
+// Dead letters that expire before anybody looks are warned about.
+func TestWarnsOfLettersThatExpire(t *testing.T) {
+	d := broker.Definition{
+		Topics: []broker.Topic{{Name: "/t"}, {Name: "/dead"}, {Name: "/kept", Expiration: broker.Off}, {Name: "/day", Expiration: 24 * 60 * 60}},
+		Consumers: []broker.Consumer{{Client: "a", Topic: "/t"}, {Client: "b", Topic: "/t", DeadLetterTopic: "/dead"},
+			{Client: "c", Topic: "/t", DeadLetterTopic: "/kept"}, {Client: "d", Topic: "/t", DeadLetterTopic: "/day"}, {Client: "e", Topic: "/t", DeadLetterTopic: "/elsewhere"}},
+	}
+	want := `the dead letters of consumer "b" of topic "/t" are lost soon: "/dead" has them expire after 60 seconds, expiration = 0 keeps them`
+	if got := strings.Join(d.Weak(), "\n"); got != want {
+		t.Errorf("got  %s\nwant %s", got, want)
+	}
+	d.Topics[1].Expiration = 90
+	d.Consumers[2].DeadLetterTopic = "/dead"
+	want = `the dead letters of 2 consumers are lost soon, since their topics have them expire: "b" of topic "/t", "c" of topic "/t"`
+	if got := strings.Join(d.Weak(), "\n"); got != want {
+		t.Errorf("got  %s\nwant %s", got, want)
+	}
+}
+
 // A sub_key that is made is never a weak one: each of its 128 bits behind the time is by chance.
 func TestMadeKeys(t *testing.T) {
 	r := newRig(t, broker.Options{})
