@@ -35,7 +35,7 @@ type Redriven struct {
 }
 
 // Run moves the dead letters of a topic, a bounded part with each commit, in the order of delivery. Documents are put with
-// the first. The errors are Invalid, NotFound (no such topic; a dead letter's topic or consumer is no more), Full (that has
+// the first. The errors are Invalid (also where the consumer's filter does not let one through any more), NotFound (no such topic; a dead letter's topic or consumer is no more), Full (that has
 // no room for all of them), Unavailable and DiskFull. What Redriven counts was moved also where there is an error.
 func (r Redrive) Run(ctx context.Context, b *Broker, topic string, docs ...Document) (done Redriven, err error) {
 	if err := r.validate(); err != nil {
@@ -248,6 +248,10 @@ func (o *redriveOp) plan(d *draft) error {
 			q, err := failedFor(o.b, rec.Extra.DeadLetter)
 			if err != nil {
 				return err
+			}
+			if f := q.of.filter.Load(); f != nil && !f.match(rec) {
+				return Invalidf("message %q: it does not match the filter of consumer %q of topic %q, for which it failed",
+					clip.Input(o.b.idOf(rec)), q.of.def.Load().Label(), q.topic.def.Load().Name)
 			}
 			list = append(list, redriven{q, rec})
 		}

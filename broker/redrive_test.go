@@ -2,6 +2,7 @@ package broker_test
 
 import (
 	"fmt"
+	"strings"
 	"testing"
 
 	"pipit/broker"
@@ -234,5 +235,21 @@ func TestRedriveToAPatternTakesRoom(t *testing.T) {
 	}
 	if _, err := p.Publish(text("m")); broker.CodeOf(err) != broker.Full {
 		t.Errorf("published past max_depth: %v, %+v", err, r.queue("k"))
+	}
+}
+
+// What the consumer's filter does not let through any more stays a dead letter.
+func TestRedriveAgainstAFilter(t *testing.T) {
+	r, ids := redriving(t)
+	b := consumerDef("/t", "b")
+	b.DeadLetterTopic, b.Filter = "/dead", "has(wanted)"
+	r.define(topicDef("/t"), b)
+	before := r.queue("b")
+	_, err := broker.Redrive{IDs: []string{ids[3]}}.Run(ctx, r.Broker, "/dead")
+	if broker.CodeOf(err) != broker.Invalid || !strings.Contains(err.Error(), "filter") {
+		t.Errorf("%v", err)
+	}
+	if dead, _ := r.Topic("/dead"); dead.Depth != 6 || r.queue("b").Backlog > before.Backlog {
+		t.Errorf("%d dead letters, %+v", dead.Depth, r.queue("b"))
 	}
 }
