@@ -144,8 +144,11 @@ func (t *topic) unlease(slots []slot) {
 		}
 		c.mu.Lock()
 		for _, s := range slots {
-			// The acknowledgement of one that is being committed is left to its Settle.
-			if l := q.leases[s]; l != nil && l.state != settling {
+			switch l := q.leases[s]; {
+			case l == nil:
+			case l.state == settling:
+				l.elsewhere = true // its Settle does not find it
+			default:
 				c.unlist(l)
 				c.drop(l)
 			}

@@ -418,7 +418,7 @@ type settleOp struct {
 	finished int64 // messages that the consumer was not done with before
 	parts    []settledOf
 	one      [1]settledOf // most consumers have one queue
-	lost     []*lease     // their topic was deleted meanwhile
+	lost     []*lease     // their topic or they were deleted meanwhile, or moved
 }
 
 func (o *settleOp) plan(d *draft) error {
@@ -436,13 +436,28 @@ func (o *settleOp) plan(d *draft) error {
 			o.lost, leases = append(o.lost, leases[:n]...), leases[n:]
 			continue
 		}
-		finished := d.settle(q, leases[:n])
+		finished := d.settle(q, o.there(leases[:n]))
 		o.finished += finished
 		o.parts = append(o.parts, settledOf{q, finished})
 		leases = leases[n:]
 	}
 	return nil
 }
+
+// there returns those of leases whose messages did not go elsewhere meanwhile.
+func (o *settleOp) there(leases []*lease) []*lease {
+	if !slices.ContainsFunc(leases, wentElsewhere) {
+		return leases
+	}
+	for _, l := range leases {
+		if l.elsewhere {
+			o.lost = append(o.lost, l)
+		}
+	}
+	return slices.DeleteFunc(slices.Clone(leases), wentElsewhere)
+}
+
+func wentElsewhere(l *lease) bool { return l.elsewhere }
 
 // settledOf is how many messages a queue was not done with before.
 type settledOf struct {

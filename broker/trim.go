@@ -229,9 +229,12 @@ func (q *queue) discarded(prio int, positions []uint64) {
 		case l != nil:
 			span := l.extent()
 			done.Add(span.From, span.To)
-			if l.state == ready || l.state == deferred || l.state == blocked || l.state == failed {
+			switch l.state {
+			case ready, deferred, blocked, failed:
 				q.of.unlist(l)
 				q.of.drop(l)
+			case settling: // it came behind the commit that moved the message
+				l.elsewhere = q.of.def.Load().OnExpiry == ExpiryDeadLetter
 			}
 		case pos < q.next[prio]:
 			done.Add(pos, pos)
