@@ -79,6 +79,7 @@ const (
 // Broker is a running broker. Its methods may be called from any goroutine.
 type Broker struct {
 	seeker
+	lister
 
 	opts  Options
 	log   *slog.Logger
@@ -184,6 +185,7 @@ func newBroker(store store.Store, opts Options) *Broker {
 	b.Adjust(opts)
 	b.commits = commits{b: b, gathering: gathering{wake: make(chan struct{}, 1)}}
 	b.seeker.b = b
+	b.lister.b = b
 	b.health.b, b.health.fatal = b, make(chan struct{})
 	b.sweeper.b, b.sweeper.sooner, b.sweeper.size = b, make(chan struct{}, 1), sweepLeast
 	return b

@@ -18,12 +18,51 @@ type Affected struct {
 func (a *API) queueRoutes() []gate.Route {
 	one := gate.V1 + "/consumers/:id"
 	return []gate.Route{
+		gate.Get(one+"/queues", a.queues, gate.Read),
 		gate.Post(one+"/rotate", a.rotate, gate.Write),
 		gate.Post(one+"/clear", onQueue(a.Objects.Consumers(), a.Objects.ClearBacklog), gate.Write),
 		gate.Post(one+"/clear-in-flight", onQueue(a.Objects.Consumers(), a.Objects.ClearInFlight), gate.Write),
 		gate.Post(one+"/seek", a.seek, gate.Write),
 		gate.Post(one+"/release", onQueue(a.Objects.Consumers(), a.Objects.ReleaseInFlight), gate.Write),
 	}
+}
+
+// Queue is what waits for a consumer in one topic.
+type Queue struct {
+	Topic    string `json:"topic"`     // name
+	Backlog  int64  `json:"backlog"`   // messages that wait or are in flight
+	InFlight int64  `json:"in_flight"` // of these, delivered and neither acknowledged nor given back
+	Deferred int64  `json:"deferred"`  // of the backlog, rejected with a delay that is not over
+}
+
+// Queues are those of a consumer.
+type Queues struct {
+	Items []Queue `json:"items"` // the fullest first, limit of them at the most
+	Total int     `json:"total"` // how many there are
+}
+
+func (a *API) queues(w http.ResponseWriter, r *http.Request, p gate.Params) error {
+	v, err := parseQuery(r, "limit")
+	if err != nil {
+		return err
+	}
+	limit, err := v.integer("limit", gate.DefaultLimit, 1, gate.MaxLimit)
+	if err != nil {
+		return err
+	}
+	c, err := a.Objects.Consumers().LookUp(p["id"])
+	if err != nil {
+		return err
+	}
+	list, total, err := a.Broker.Queues(c.ID, int(limit))
+	if err != nil {
+		return err
+	}
+	out := Queues{Items: make([]Queue, len(list)), Total: total}
+	for i, q := range list {
+		out.Items[i] = Queue(q)
+	}
+	return reply(w, http.StatusOK, out)
 }
 
 func (a *API) rotate(w http.ResponseWriter, r *http.Request, p gate.Params) error {

@@ -115,6 +115,9 @@ var groups = []group{
 		delete:   "Its queue goes with it.",
 		deletion: "How many messages a deletion would take along. Nothing is changed.",
 	}.operations("/{id}"), []operation{
+		{method: "GET", path: "/consumers/{id}/queues", id: "listQueues", summary: "What waits for a consumer, by topic",
+			text:       "The fullest first. Of a consumer of a topic it is that one, of a consumer of a pattern each topic that matches.",
+			parameters: []openapi.Parameter{shared("limit")}, reply: "Queues"},
 		{method: "POST", path: "/consumers/{id}/rotate", id: "rotateSubKey", summary: "Give a consumer a new sub_key",
 			text:       "All that waits for it stays. The old sub_key is refused from then on.",
 			parameters: []openapi.Parameter{shared("ifMatch")}, reply: "Consumer", headers: []string{"ETag"}},

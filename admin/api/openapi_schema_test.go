@@ -91,6 +91,8 @@ var answers = []typed{
 	{name: "CallbackState", of: object.CallbackState{}, fields: map[string]openapi.Schema{
 		"state": *openapi.Enum(object.CallbackSending, object.CallbackFailing, object.CallbackPaused).With(openapi.Schema{Description: "How it fares."}),
 	}},
+	{name: "Queue", of: Queue{}},
+	{name: "Queues", of: Queues{}},
 	{name: "Attempt", of: Attempt{}},
 	{name: "Attempts", of: Attempts{}},
 	{name: "DeadLetter", of: object.DeadLetter{}},
