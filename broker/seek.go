@@ -26,7 +26,7 @@ func (s seeker) Seek(ctx context.Context, consumer uint32, to Seek, docs ...Docu
 	return s.seek(ctx, &seekOp{c: c, queues: c.list(), to: to, docs: docs, gone: noConsumer(consumer)})
 }
 
-// SeekPreview returns what Seek would, and changes nothing. It counts what a filter does not let through, too.
+// SeekPreview returns what Seek would, its errors among it, and changes nothing. It counts what a filter does not let through, too.
 func (s seeker) SeekPreview(ctx context.Context, consumer uint32, to Seek) (int64, error) {
 	c, err := s.b.intervene(ctx, consumer, nil)
 	if err != nil {
@@ -190,9 +190,6 @@ func (o *seekOp) plan(d *draft) error {
 		rest -= o.queues[i].backlog()
 		o.backlog += p.backlog()
 	}
-	if o.dry {
-		return nil
-	}
 	if all := o.backlog + rest; all > before {
 		if most := o.c.def.Load().MaxDepth; all > most {
 			return tooMany(all, most, "the consumer")
@@ -202,6 +199,9 @@ func (o *seekOp) plan(d *draft) error {
 				return tooMany(n, most, "the topic")
 			}
 		}
+	}
+	if o.dry {
+		return nil
 	}
 	for i, p := range o.places {
 		for prio := range p.from {

@@ -344,6 +344,8 @@ func TestSeekPatternDepth(t *testing.T) {
 		r.publish("/t/1", broker.Publication{})
 		r.use("/t/*", "p")
 	}
-	_, err := r.sub("/t/*", "p").Seek(ctx, broker.Seek{Oldest: true})
+	_, err := r.SeekPreview(ctx, r.id("p"), broker.Seek{Oldest: true})
+	wantCode(t, err, broker.Full)
+	_, err = r.sub("/t/*", "p").Seek(ctx, broker.Seek{Oldest: true})
 	wantCode(t, err, broker.Full)
 }
