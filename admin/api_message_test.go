@@ -76,6 +76,8 @@ func TestPublish(t *testing.T) {
 		{jsonObject{"payload": "x", "correlation_id": "c-1", "reply_to": "/r", "attributes": jsonObject{"Kind": "order", "b": ""}},
 			object.Message{Priority: 5, MIMEType: "text/plain", Expiration: 60, Payload: []byte("x"), CorrelationID: "c-1", ReplyTo: "/r", Attributes: map[string]string{"kind": "order", "b": ""}}},
 		{jsonObject{"payload": "later", "delay": 600, "priority": nil, "payload_base64": nil}, object.Message{Priority: 5, MIMEType: "text/plain", Expiration: 60, Payload: []byte("later"), State: "delayed"}},
+		{jsonObject{"payload": "later", "deliver_at": time.Now().Add(10 * time.Minute).UTC().Format(time.RFC3339Nano)},
+			object.Message{Priority: 5, MIMEType: "text/plain", Expiration: 60, Payload: []byte("later"), State: "delayed"}},
 	} {
 		a := r.ok(201, "POST", apiTopic+"/messages", tt.body)
 		id := a.field(t, "msg_id").(string)
@@ -125,6 +127,10 @@ func TestPublishRefused(t *testing.T) {
 		{`{"payload": "a", "expiration": 99999999999}`, 422, "invalid", "/expiration"},
 		{`{"payload": "a", "delay": -1}`, 422, "invalid", "/delay"},
 		{`{"payload": "a", "delay": 99999999}`, 422, "invalid", "/delay"},
+		{`{"payload": "a", "deliver_at": ""}`, 422, "invalid", "/deliver_at"},
+		{`{"payload": "a", "deliver_at": "tomorrow"}`, 422, "invalid", "/deliver_at"},
+		{`{"payload": "a", "deliver_at": "9999-01-01T00:00:00"}`, 422, "invalid", "/deliver_at"},
+		{`{"payload": "a", "deliver_at": "1700000000", "delay": 1}`, 422, "invalid", "/deliver_at"},
 		{`{"payload": "a", "mime_type": ""}`, 422, "invalid", "/mime_type"},
 		{`{"payload": "a", "mime_type": "` + long + `"}`, 422, "invalid", "/mime_type"},
 		{`{"payload": "a", "msg_id": ""}`, 422, "invalid", "/msg_id"},

@@ -564,7 +564,8 @@ func TestPublishPage(t *testing.T) {
 		t.Fatalf("received %+v", got)
 	}
 	d.done("/admin/topics/%2Fa/publish", "payload", "later", "delay", "600")
-	if topic, _ := d.b.Topic("/a"); topic.Delayed != 1 {
+	d.done("/admin/topics/%2Fa/publish", "payload", "later", "deliver_at", time.Now().UTC().Add(time.Hour).Format("2006-01-02T15:04:05"))
+	if topic, _ := d.b.Topic("/a"); topic.Delayed != 2 {
 		t.Errorf("%d delayed", topic.Delayed)
 	}
 
@@ -573,6 +574,7 @@ func TestPublishPage(t *testing.T) {
 		{"priority", "x", "whole numbers"},
 		{"expiration", "0", "expiration 0"},
 		{"delay", "-1", "delay -1"},
+		{"deliver_at", "noon", "allowed are a UTC time"},
 		{"msg_id", "a\tb", "msg_id"},
 		{"mime_type", "a\x01b", "mime_type"},
 		{"encoding", "rot13", "Allowed are text and base64"},

@@ -261,6 +261,7 @@ type publicationBody struct {
 	Priority   int    `json:"priority"`       // 9 is delivered first
 	Expiration int64  `json:"expiration"`     // seconds. Default: the topic's.
 	Delay      int64  `json:"delay"`          // seconds before it can be delivered
+	DeliverAt  string `json:"deliver_at"`     // in place of delay: the UTC time, or Unix seconds, before which it is not delivered
 	// an id of its own. One that the topic has seen within its dedup_window is not stored again. Default: made by the broker.
 	ID string `json:"msg_id"`
 
@@ -276,7 +277,7 @@ func publicationOf(n object.Node) (object.Publication, error) {
 	if err := n.Object(&in, &none); err != nil {
 		return object.Publication{}, err
 	}
-	p := object.Publication{Payload: []byte(in.Payload), MIMEType: in.MIMEType, Priority: in.Priority, Expiration: in.Expiration, Delay: in.Delay, ID: in.ID,
+	p := object.Publication{Payload: []byte(in.Payload), MIMEType: in.MIMEType, Priority: in.Priority, Expiration: in.Expiration, Delay: in.Delay, DeliverAt: in.DeliverAt, ID: in.ID,
 		CorrelationID: in.CorrelationID, ReplyTo: in.ReplyTo, Attributes: in.Attributes}
 	given := func(name string) bool {
 		v, ok := n.Member(name)
@@ -299,6 +300,7 @@ func publicationOf(n object.Node) (object.Publication, error) {
 	}{
 		{"priority", func() error { return broker.CheckPriority(int64(p.Priority)) }},
 		{"expiration", func() error { return broker.CheckExpiration(p.Expiration) }},
+		{"deliver_at", func() error { _, err := broker.ParseDeliverAt(p.DeliverAt); return err }},
 		{"mime_type", func() error { return broker.CheckMIMEType(p.MIMEType) }},
 		{"msg_id", func() error { return broker.CheckMessageID(p.ID) }},
 	} {

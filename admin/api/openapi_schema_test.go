@@ -154,6 +154,7 @@ var requests = []typed{
 		"priority":       priorities,
 		"expiration":     expirations,
 		"delay":          delays,
+		"deliver_at":     *someText.With(openapi.Schema{Examples: []any{"2026-11-23T09:00:00"}}),
 		"msg_id":         {MinLength: new(1), MaxLength: new(broker.MaxMessageID)},
 		"correlation_id": {MaxLength: new(broker.MaxCorrelationID)},
 		"reply_to":       {MaxLength: new(broker.MaxReplyTo)},

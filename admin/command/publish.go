@@ -36,6 +36,7 @@ It is published on behalf of the administrator, through the admin API.`,
 	f.IntVar(&p.Priority, "priority", 0, "1 to 9, 9 is delivered first (default 5)")
 	f.Int64Var(&p.Expiration, "expiration", 0, "`seconds` until it is dropped (default the topic's)")
 	f.Int64Var(&p.Delay, "delay", 0, "`seconds` before it can be delivered")
+	f.StringVar(&p.DeliverAt, "deliver-at", "", "in place of a delay, the UTC `TIME` before which it is not delivered, as 2026-11-23T09:00:00, or Unix seconds")
 	f.StringVar(&p.MIMEType, "mime-type", "", "handed on to consumers, not checked (default text/plain)")
 	f.StringVar(&p.CorrelationID, "correlation-id", "", "what consumers connect it with")
 	f.StringVar(&p.ReplyTo, "reply-to", "", "where an answer to it is expected")

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/base64"
 	"fmt"
+	"time"
 	"unicode/utf8"
 
 	"pipit/admin/gate"
@@ -42,12 +43,19 @@ func (o *Objects) Publish(ctx context.Context, who gate.Actor, topic string, p P
 	if t.Inactive {
 		return "", &broker.Error{Code: broker.Denied, Message: fmt.Sprintf("Topic %q is not active", clip.Input(topic))}
 	}
+	var deliverAt time.Time
+	if p.DeliverAt != "" {
+		if deliverAt, err = broker.ParseDeliverAt(p.DeliverAt); err != nil {
+			return "", err
+		}
+	}
 	options := []broker.PublishOption{
 		broker.WithProducer("admin " + who.Name),
 		broker.WithPriority(p.Priority),
 		broker.WithExpiration(p.Expiration),
 		broker.WithMIMEType(p.MIMEType),
 		broker.WithDelay(p.Delay),
+		broker.WithDeliverAt(deliverAt),
 		broker.WithID(p.ID),
 		broker.WithCorrelationID(p.CorrelationID),
 		broker.WithReplyTo(p.ReplyTo),

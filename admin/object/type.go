@@ -279,6 +279,7 @@ type Publication struct {
 	Priority   int    `json:"priority,omitempty"`
 	Expiration int64  `json:"expiration,omitempty"` // seconds
 	Delay      int64  `json:"delay,omitempty"`      // seconds
+	DeliverAt  string `json:"deliver_at,omitempty"` // in place of delay: a UTC time, or Unix seconds
 	ID         string `json:"msg_id,omitempty"`
 
 	CorrelationID string            `json:"correlation_id,omitempty"`

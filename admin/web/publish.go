@@ -45,6 +45,7 @@ func composeForm(action string, m *object.Message) *form {
 		field{Name: "priority", Label: "Priority", Type: "select", Value: strconv.Itoa(broker.DefaultPriority), Options: priorities},
 		field{Name: "expiration", Label: "Expiration", Type: "number", Min: "1", Hint: "Seconds. Empty: the topic's"},
 		field{Name: "delay", Label: "Delay", Type: "number", Min: "0", Hint: "Seconds before it can be delivered"},
+		field{Name: "deliver_at", Label: "Deliver at", Hint: "In place of a delay: a UTC time such as 2026-11-23T09:00:00, or Unix seconds"},
 		field{Name: "msg_id", Label: "Message ID", Hint: "One that the topic has seen within its deduplication window is not stored again. Empty: one is made"},
 		field{Name: "correlation_id", Label: "Correlation ID", Hint: "What consumers connect it with"},
 		field{Name: "reply_to", Label: "Reply to", Hint: "Where an answer to it is expected"},
@@ -116,6 +117,7 @@ func readPublication(r *http.Request, f *form, of *object.Message) (object.Publi
 	if p.Delay, err = f.number("delay", 0); err != nil {
 		return p, err
 	}
+	p.DeliverAt = strings.TrimSpace(f.get("deliver_at"))
 	p.CorrelationID, p.ReplyTo = f.get("correlation_id"), f.get("reply_to")
 	if p.Attributes, err = readAttributes(f.get("attributes")); err != nil {
 		return p, err
