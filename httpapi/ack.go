@@ -134,7 +134,7 @@ const maxQuotedID = broker.MaxMessageID * utf8.UTFMax
 var errSettlement = broker.Invalidf(`body: allowed is one JSON object {"ack": [msg_id, …], "reject": [msg_id, …], "delay": seconds, "dead_letter": [msg_id, …], "extend": {msg_id: seconds, …}}`)
 
 // parseSettlement reads the body of a batch of acknowledgements: 1 to broker.MaxSettle IDs, none of
-// them twice.
+// them twice. A delay comes with a list of rejected ones, which may be empty: programs send what they have gathered.
 func parseSettlement(body []byte) (st broker.Settlement, err error) {
 	s := scanner{b: bytes.TrimPrefix(body, byteOrderMark)}
 	given := map[string]bool{}
@@ -166,6 +166,9 @@ func parseSettlement(body []byte) (st broker.Settlement, err error) {
 	}
 	if !s.end() {
 		return st, broker.Invalidf("body: something follows the JSON object")
+	}
+	if given["delay"] && !given["reject"] {
+		return st, broker.Invalidf("delay %d: allowed with reject alone", st.Delay)
 	}
 	return st, checkSettlement(st)
 }

@@ -730,13 +730,15 @@ func TestSettleMany(t *testing.T) {
 		`{"status": "ZATO_OK", "acked": 1, "rejected": 1, "extended": 0, "not_found": ["`+ids[0]+`", "nope", "neither"]}`)
 	post(` { "reject" : [ "`+ids[4]+`" ] , "delay" : 31536000 } `, `{"status": "ZATO_OK", "acked": 0, "rejected": 1, "extended": 0, "not_found": []}`)
 	r.wantPayloads(queue, "3")
-	r.want(200, `{"status": "ZATO_OK", "acked": 1, "rejected": 0, "extended": 0, "not_found": []}`, "POST", "/zato/pubsub/ack", erp, `{"ack": ["`+ids[3]+`"], "reject": []}`, "X-Zato-PubSub-Key", key)
+	r.want(200, `{"status": "ZATO_OK", "acked": 1, "rejected": 0, "extended": 0, "not_found": []}`, "POST", "/zato/pubsub/ack", erp, `{"ack": ["`+ids[3]+`"], "reject": [], "delay": 30}`, "X-Zato-PubSub-Key", key)
 	r.wantPayloads(queue)
 
 	const form = `body: allowed is one JSON object {"ack": [msg_id, …], "reject": [msg_id, …], "delay": seconds, "dead_letter": [msg_id, …], "extend": {msg_id: seconds, …}}`
 	for _, c := range []struct{ body, details string }{
 		{"", form}, {"[]", form}, {`"x"`, form}, {`{"ack": "K1"}`, form}, {`{"ack": [1]}`, form}, {`{"ack": ["K1"]`, form},
 		{`{"ack": ["K1"], "nack": []}`, form}, {`{"ack": ["K1"], "delay": "1"}`, form}, {`{"ack": ["K1"], "delay": 1.5}`, form},
+		{`{"ack": ["K1"], "delay": 30}`, "delay 30: allowed with reject alone"},
+		{`{"delay": 0, "dead_letter": ["K1"]}`, "delay 0: allowed with reject alone"},
 		{`{"ack": ["K1"]} x`, "body: something follows the JSON object"},
 		{`{"ack": ["K1"]} {}`, "body: something follows the JSON object"},
 		{`{}`, "body with 0 messages: allowed are 1 to 10000"},

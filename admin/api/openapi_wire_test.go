@@ -126,7 +126,7 @@ var wireSchemas = openapi.Map[*openapi.Schema]{
 	{Name: "ZatoSettlement", Value: record(
 		maybe("ack", "Ids of messages to acknowledge.", zatoIDs),
 		maybe("reject", "Ids of messages to put back.", zatoIDs),
-		maybe("delay", "Seconds before those put back are delivered again.", openapi.Integer(0, broker.MaxDelay)),
+		maybe("delay", "Seconds before those put back are delivered again; with reject alone.", openapi.Integer(0, broker.MaxDelay)),
 		maybe("extend", "Seconds from now for which messages stay in flight, by their ids.", &openapi.Schema{Type: "object", AdditionalProperties: &wireExtend}),
 	).With(openapi.Schema{
 		Description: "1 to 10,000 messages, none of them twice.",
