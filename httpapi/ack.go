@@ -11,6 +11,9 @@ import (
 	"pipit/broker/clip"
 )
 
+// The query parameters of a settlement of one message.
+var settleParams = []string{"ack", "reject", "delay", "dead_letter", "extend"}
+
 // settleOne acknowledges or rejects the message that the URL names.
 func (s *server) settleOne(x *call, r *http.Request, id string) error {
 	if path := r.URL.EscapedPath(); strings.HasSuffix(strings.ToUpper(path[max(0, len(path)-3):]), "%2F") {
@@ -23,7 +26,7 @@ func (s *server) settleOne(x *call, r *http.Request, id string) error {
 	if id == "" {
 		return errNoID
 	}
-	p, err := parseParams(r.URL.RawQuery, "ack", "reject", "delay", "dead_letter", "extend")
+	p, err := parseParams(r.URL.RawQuery, settleParams...)
 	if err != nil {
 		return err
 	}

@@ -58,6 +58,7 @@ var wireOperations = []operation{
 			inQuery("ack", "Acknowledge it.", flags),
 			inQuery("reject", "Put it back.", flags),
 			inQuery("delay", "Seconds before what is put back is delivered again.", delays),
+			inQuery("dead_letter", "With reject: move it to the consumer's dead-letter topic.", flags),
 			inQuery("extend", "Keep it in flight for so many seconds from now.", wireExtend),
 		}, reply: "ZatoOK", refused: []refused{{507, "ZatoDiskFull"}}},
 	{method: "POST", path: "/zato/pubsub/ack", id: "settleMany", summary: "Acknowledge and reject messages",
@@ -127,13 +128,17 @@ var wireSchemas = openapi.Map[*openapi.Schema]{
 		maybe("ack", "Ids of messages to acknowledge.", zatoIDs),
 		maybe("reject", "Ids of messages to put back.", zatoIDs),
 		maybe("delay", "Seconds before those put back are delivered again; with reject alone.", openapi.Integer(0, broker.MaxDelay)),
+		maybe("dead_letter", "Ids of messages to move to the consumer's dead-letter topic.", zatoIDs),
 		maybe("extend", "Seconds from now for which messages stay in flight, by their ids.", &openapi.Schema{Type: "object", AdditionalProperties: &wireExtend}),
 	).With(openapi.Schema{
 		Description: "1 to 10,000 messages, none of them twice.",
 		If:          having("ack", openapi.Schema{MinItems: new(1)}),
 		Else: &openapi.Schema{
-			If:   having("reject", openapi.Schema{MinItems: new(1)}),
-			Else: having("extend", openapi.Schema{MinProperties: new(1)}),
+			If: having("reject", openapi.Schema{MinItems: new(1)}),
+			Else: &openapi.Schema{
+				If:   having("dead_letter", openapi.Schema{MinItems: new(1)}),
+				Else: having("extend", openapi.Schema{MinProperties: new(1)}),
+			},
 		},
 	})},
 	{Name: "ZatoSettled", Value: record(
@@ -141,6 +146,7 @@ var wireSchemas = openapi.Map[*openapi.Schema]{
 		field("acked", "", count),
 		field("rejected", "", count),
 		field("extended", "", count),
+		maybe("dead_lettered", "Where dead_letter was given.", count),
 		field("not_found", "Those that are not in flight for this consumer.", openapi.Array(&anyText)))},
 	{Name: "ZatoSeek", Value: record(
 		maybe("to", "oldest, newest or a UTC time: at the first message that could be delivered then or later.", &someText),
