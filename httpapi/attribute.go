@@ -18,7 +18,8 @@ const (
 	traceState      = "Tracestate"
 )
 
-// headerAttributes returns the attributes that headers are, those of CloudEvents with ce- before their names.
+// headerAttributes returns the attributes that headers are, those of CloudEvents with ce- before their names. More than one
+// traceparent is none, and no reason to refuse a message: its trace ends here, and the tracestate with it.
 func headerAttributes(h http.Header) (list []broker.Attribute, err error) {
 	for header, values := range h {
 		if len(values) == 0 {
@@ -30,9 +31,9 @@ func headerAttributes(h http.Header) (list []broker.Attribute, err error) {
 			value = eventValue(value)
 		case strings.HasPrefix(header, attributePrefix):
 			name = header[len(attributePrefix):]
-		case header == traceState: // of several, each is a part
+		case header == traceState && len(h[traceParent]) <= 1: // of several, each is a part
 			value, values = strings.Join(values, ","), nil
-		case header == traceParent:
+		case header == traceParent && len(values) == 1:
 		default:
 			continue
 		}

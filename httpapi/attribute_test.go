@@ -45,6 +45,10 @@ func TestAttributes(t *testing.T) {
 	if got := r.extra(""); got != `, "correlation_id": "c\"1", "reply_to": "/r", "attributes": {"9.b": "<&>", "kind": "order \u017e"}` {
 		t.Errorf("of a batch: %s", got)
 	}
+	publish("", "x", "traceparent", "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01", "traceparent", "00-4bf92f3577b34da6a3ce929d0e0e4737-00f067aa0ba902b7-01", "tracestate", "a=1", "ce-id", "e")
+	if got := r.extra(""); got != `, "attributes": {"ce-id": "e"}` {
+		t.Errorf("of two traces: %s", got)
+	}
 	publish("", "\xff", "X-Zato-PubSub-Attr-a", "")
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
