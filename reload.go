@@ -32,14 +32,10 @@ func declare(ctx context.Context, b *broker.Broker, c *config.Config, log *slog.
 		return fmt.Errorf("apply the configuration: %w", err)
 	}
 	for _, c := range applied.Made { // a secret: not for the log
-		name := ""
-		if c.Name != "" {
-			name = fmt.Sprintf(" as %q", c.Name)
-		}
-		fmt.Fprintf(stderr, "pipit: client %q consumes %q%s with the new sub_key %s - note it down, it is shown this once\n", c.Client, c.Topic, name, c.SubKey)
+		fmt.Fprintf(stderr, "pipit: client %q consumes %q%s with the new sub_key %s - note it down, it is shown this once\n", c.Client, c.Topic, as(&c), c.SubKey)
 	}
 	for _, c := range applied.Sealed {
-		fmt.Fprintf(stderr, "pipit: client %q is sent messages of %q signed with the new callback_secret %s - give it to the receiver, it is shown this once\n", c.Client, c.Topic, c.CallbackSecret)
+		fmt.Fprintf(stderr, "pipit: client %q is sent messages of %q%s signed with the new callback_secret %s - give it to the receiver, it is shown this once\n", c.Client, c.Topic, as(&c), c.CallbackSecret)
 	}
 	d := c.Definition()
 	for _, weak := range d.Weak() {
@@ -119,4 +115,12 @@ func (r *reloader) reload(ctx context.Context) {
 	if len(restart) > 0 {
 		r.log.Warn("these keys have changed, too, and need a restart", "keys", restart)
 	}
+}
+
+// as tells a consumer with a name from others of the same client and topic.
+func as(c *broker.Consumer) string {
+	if c.Name == "" {
+		return ""
+	}
+	return fmt.Sprintf(" as %q", c.Name)
 }

@@ -94,14 +94,15 @@ func TestImportMakesCallbackSecret(t *testing.T) {
 	r.ok(201, "POST", "/topics", jsonObject{"name": "/t"})
 	r.ok(201, "POST", "/clients", jsonObject{"username": "erp", "password": "a long password"})
 	document := jsonObject{"version": 1, "consumers": []jsonObject{
-		{"client": "erp", "topic": "/t", "delivery_mode": "callback-url", "callback_url": "http://erp.example.com/a"},
+		{"client": "erp", "topic": "/t", "name": "second", "delivery_mode": "callback-url", "callback_url": "http://erp.example.com/a"},
 	}}
 	if dry := r.imported("/import?dry_run=true", document); dry.CallbackSecrets != nil {
 		t.Errorf("%+v", dry)
 	}
 	done := r.imported("/import", document)
 	c := r.b.Consumers()[0]
-	if len(done.CallbackSecrets) != 1 || done.CallbackSecrets[0] != (object.MadeSecret{Client: "erp", Topic: "/t", CallbackSecret: c.CallbackSecret}) || c.CallbackSecret == "" {
+	if len(done.CallbackSecrets) != 1 || done.CallbackSecrets[0] != (object.MadeSecret{Client: "erp", Topic: "/t", Name: "second", CallbackSecret: c.CallbackSecret}) || c.CallbackSecret == "" ||
+		len(done.SubKeys) != 1 || done.SubKeys[0] != (object.MadeKey{Client: "erp", Topic: "/t", Name: "second", SubKey: c.SubKey}) || planOf(&done) != "create consumer erp/second of /t" {
 		t.Errorf("%+v", done)
 	}
 	if again := r.imported("/import", document); again.CallbackSecrets != nil || again.Kept != 1 {

@@ -14,6 +14,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"pipit/admin/object"
+	"pipit/broker"
 )
 
 func (c *cli) exportCommand() *cobra.Command {
@@ -162,12 +163,12 @@ func (o *output) printImport(answer json.RawMessage) error {
 		return err
 	}
 	for _, k := range done.SubKeys {
-		if err := o.printf("consumer %s of topic %s has the sub_key %s", k.Client, k.Topic, k.SubKey); err != nil {
+		if err := o.printf("consumer %s of topic %s has the sub_key %s", label(k.Client, k.Name), k.Topic, k.SubKey); err != nil {
 			return err
 		}
 	}
 	for _, s := range done.CallbackSecrets {
-		if err := o.printf("consumer %s of topic %s has the callback_secret %s", s.Client, s.Topic, s.CallbackSecret); err != nil {
+		if err := o.printf("consumer %s of topic %s has the callback_secret %s", label(s.Client, s.Name), s.Topic, s.CallbackSecret); err != nil {
 			return err
 		}
 	}
@@ -178,4 +179,10 @@ func (o *output) printImport(answer json.RawMessage) error {
 		o.notef("%s", w)
 	}
 	return nil
+}
+
+// label is how a consumer is told from others of its topic.
+func label(client, name string) string {
+	c := broker.Consumer{Client: client, Name: name}
+	return c.Label()
 }

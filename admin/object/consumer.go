@@ -22,7 +22,7 @@ func (o *Objects) Consumers() *Noun[Consumer] {
 		find:     byID(o.b.Consumer, consumerOf),
 		complete: o.setOldest,
 		ref:      func(c *Consumer) broker.Ref { return broker.Ref{Kind: broker.KindConsumer, ID: c.ID} },
-		Name:     func(c *Consumer) string { return OfTopic(c.Client, c.Topic) },
+		Name:     func(c *Consumer) string { return OfTopic(c.Label(), c.Topic) },
 		Revision: func(c *Consumer) string { return c.Revision },
 		Goes:     func(c *Consumer) Deleted { return Deleted{Messages: c.Backlog} },
 		define:   func(d *broker.Definition, c *Consumer) { d.Consumers = append(d.Consumers, c.definition()) },
@@ -109,7 +109,7 @@ func (c *Consumer) definition() broker.Consumer {
 func (o *Objects) NoteReveal(ctx context.Context, c *Consumer) {
 	object := ""
 	if c != nil {
-		object = OfTopic(c.Client, c.Topic)
+		object = OfTopic(c.Label(), c.Topic)
 	}
 	if who := gate.ActorOf(ctx); who.Via != gate.File {
 		o.trail.Note(ctx, who, audit.Reveal, object)
@@ -122,7 +122,7 @@ func (o *Objects) RotateSubKey(ctx context.Context, who gate.Actor, c *Consumer,
 	_, err := o.b.Change(ctx, broker.Change{
 		Expect:    []broker.Expect{{Ref: o.Consumers().ref(c), Revision: cmp.Or(revision, "*")}},
 		Rotate:    []uint32{c.ID},
-		Documents: []broker.Document{o.trail.Entry(who, audit.Rotate, OfTopic(c.Client, c.Topic), "")},
+		Documents: []broker.Document{o.trail.Entry(who, audit.Rotate, OfTopic(c.Label(), c.Topic), "")},
 	})
 	if err != nil {
 		return Consumer{}, err
@@ -148,7 +148,7 @@ func (o *Objects) Seek(ctx context.Context, who gate.Actor, c *Consumer, to brok
 	if dryRun {
 		return o.b.SeekPreview(ctx, c.ID, to)
 	}
-	return o.b.Seek(ctx, c.ID, to, o.trail.Entry(who, "consumer.seek", OfTopic(c.Client, c.Topic), "to "+to.String()))
+	return o.b.Seek(ctx, c.ID, to, o.trail.Entry(who, "consumer.seek", OfTopic(c.Label(), c.Topic), "to "+to.String()))
 }
 
 // ReleaseInFlight makes what a consumer has in flight or has put off deliverable at once, and
@@ -159,10 +159,10 @@ func (o *Objects) ReleaseInFlight(ctx context.Context, who gate.Actor, c *Consum
 
 // queueAudit makes the audit entry of what is about to be done to messages of a consumer's queue.
 func (o *Objects) queueAudit(who gate.Actor, action string, c *Consumer, messages int64) broker.Document {
-	return o.trail.Entry(who, action, OfTopic(c.Client, c.Topic), fmt.Sprintf("%d messages", messages))
+	return o.trail.Entry(who, action, OfTopic(c.Label(), c.Topic), fmt.Sprintf("%d messages", messages))
 }
 
 // NotePause makes the audit entry of a consumer that is made inactive since nothing can be sent to it.
 func (o *Objects) NotePause(c *broker.Consumer, why string) broker.Document {
-	return o.trail.Entry(gate.Actor{Name: gate.Sender, Via: gate.Callback}, "consumer.pause", OfTopic(c.Client, c.Topic), why)
+	return o.trail.Entry(gate.Actor{Name: gate.Sender, Via: gate.Callback}, "consumer.pause", OfTopic(c.Label(), c.Topic), why)
 }

@@ -36,7 +36,7 @@ type Import struct {
 type PlanAction struct {
 	Action  broker.Action `json:"action"`
 	Kind    broker.Kind   `json:"kind"`
-	Key     string        `json:"key"` // username, name, or CLIENT of TOPIC
+	Key     string        `json:"key"` // username, name, or CLIENT of TOPIC, of a consumer with a name CLIENT/NAME of TOPIC
 	Changes FieldChanges  `json:"changes,omitempty"`
 }
 
@@ -44,6 +44,7 @@ type PlanAction struct {
 type MadeKey struct {
 	Client string `json:"client"`
 	Topic  string `json:"topic"`
+	Name   string `json:"name,omitempty"` // of the consumer, which tells it from others of the same client and topic
 	SubKey string `json:"sub_key"`
 }
 
@@ -51,6 +52,7 @@ type MadeKey struct {
 type MadeSecret struct {
 	Client         string `json:"client"`
 	Topic          string `json:"topic"`
+	Name           string `json:"name,omitempty"` // of the consumer
 	CallbackSecret string `json:"callback_secret"`
 }
 
@@ -164,13 +166,13 @@ func importOf(done *broker.Changed) Import {
 	addActions(&out, broker.KindClient, done.Clients, broker.ClientFields, func(c *broker.Client) string { return c.Username })
 	addActions(&out, broker.KindTopic, done.Topics, broker.TopicFields, func(t *broker.Topic) string { return t.Name })
 	addActions(&out, broker.KindProducer, done.Producers, broker.ProducerFields, func(p *broker.Producer) string { return OfTopic(p.Client, p.Topic) })
-	addActions(&out, broker.KindConsumer, done.Consumers, broker.ConsumerFields, func(c *broker.Consumer) string { return OfTopic(c.Client, c.Topic) })
+	addActions(&out, broker.KindConsumer, done.Consumers, broker.ConsumerFields, func(c *broker.Consumer) string { return OfTopic(c.Label(), c.Topic) })
 	addActions(&out, broker.KindWebhook, done.Webhooks, broker.WebhookFields, func(w *broker.Webhook) string { return w.Name })
 	for _, c := range done.Made {
-		out.SubKeys = append(out.SubKeys, MadeKey{c.Client, c.Topic, c.SubKey})
+		out.SubKeys = append(out.SubKeys, MadeKey{c.Client, c.Topic, c.Name, c.SubKey})
 	}
 	for _, c := range done.Sealed {
-		out.CallbackSecrets = append(out.CallbackSecrets, MadeSecret{c.Client, c.Topic, c.CallbackSecret})
+		out.CallbackSecrets = append(out.CallbackSecrets, MadeSecret{c.Client, c.Topic, c.Name, c.CallbackSecret})
 	}
 	return out
 }
