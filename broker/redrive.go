@@ -32,11 +32,13 @@ type Redrive struct {
 type Redriven struct {
 	Moved    int
 	NotFound []string // of the IDs: no message of the topic, or none that failed
+	Left     int      // that stay, since their topic or consumer is no more, or its filter does not let them through any more
+	LeftWhy  error    // of the first of these: NotFound or Invalid
 }
 
 // Run moves the dead letters of a topic, a bounded part with each commit, in the order of delivery. Documents are put with
-// the first. The errors are Invalid (also where the consumer's filter does not let one through any more), NotFound (no such topic; a dead letter's topic or consumer is no more), Full (that has
-// no room for all of them), Unavailable and DiskFull. What Redriven counts was moved also where there is an error.
+// the first. The errors are Invalid, NotFound (no such topic), Full (a consumer has no room for all of them), Unavailable and
+// DiskFull, and LeftWhy where nothing but what is left was meant. What Redriven counts was moved also where there is an error.
 func (r Redrive) Run(ctx context.Context, b *Broker, topic string, docs ...Document) (done Redriven, err error) {
 	if err := r.validate(); err != nil {
 		return done, err
@@ -53,8 +55,13 @@ func (r Redrive) Run(ctx context.Context, b *Broker, topic string, docs ...Docum
 	} else {
 		err = x.all(ctx)
 	}
-	if done.Moved = x.moved; err == nil && x.full {
+	done.Moved, done.Left, done.LeftWhy = x.moved, x.left, x.why
+	switch {
+	case err != nil:
+	case x.full:
 		err = errFull
+	case x.moved == 0:
+		err = x.why
 	}
 	var known *Error
 	if done.Moved > 0 && errors.As(err, &known) {
@@ -99,7 +106,9 @@ type redriving struct {
 	docs []Document
 
 	moved int
-	full  bool // not all had room
+	full  bool  // not all had room
+	left  int   // that can go nowhere
+	why   error // of the first of these
 
 	records []*store.Record // for the next commit
 	bytes   int64           // of their payloads
@@ -211,6 +220,7 @@ func (x *redriving) commit(ctx context.Context) error {
 	x.docs = nil
 	x.moved += len(op.moved)
 	x.full = x.full || op.short
+	x.left, x.why = x.left+op.left, cmp.Or(x.why, op.leftWhy)
 	return nil
 }
 
@@ -219,8 +229,10 @@ type redriveOp struct {
 	*redriving
 	records []*store.Record
 
-	moved []slot
-	short bool
+	moved   []slot
+	short   bool
+	left    int
+	leftWhy error
 }
 
 // redriven is a dead letter and the queue to which it goes.
@@ -230,7 +242,7 @@ type redriven struct {
 }
 
 func (o *redriveOp) plan(d *draft) error {
-	o.moved, o.short = nil, false
+	o.moved, o.short, o.left, o.leftWhy = nil, false, 0, nil
 	if o.t.deleted.Load() {
 		return noTopic(o.name)
 	}
@@ -245,13 +257,10 @@ func (o *redriveOp) plan(d *draft) error {
 			if !there {
 				continue
 			}
-			q, err := failedFor(o.b, rec.Extra.DeadLetter)
+			q, err := o.target(rec)
 			if err != nil {
-				return err
-			}
-			if f := q.of.filter.Load(); f != nil && !f.match(rec) {
-				return Invalidf("message %q: it does not match the filter of consumer %q of topic %q, for which it failed",
-					clip.Input(o.b.idOf(rec)), q.of.def.Load().Label(), q.topic.def.Load().Name)
+				o.left, o.leftWhy = o.left+1, cmp.Or(o.leftWhy, err)
+				continue
 			}
 			list = append(list, redriven{q, rec})
 		}
@@ -284,6 +293,19 @@ func (o *redriveOp) plan(d *draft) error {
 		return nil
 	}
 	return documentOp(o.docs).plan(d)
+}
+
+// target returns the queue that gets a dead letter again.
+func (o *redriveOp) target(rec *store.Record) (*queue, error) {
+	q, err := failedFor(o.b, rec.Extra.DeadLetter)
+	if err != nil {
+		return nil, err
+	}
+	if f := q.of.filter.Load(); f != nil && !f.match(rec) {
+		return nil, Invalidf("message %q: it does not match the filter of consumer %q of topic %q, for which it failed",
+			clip.Input(o.b.idOf(rec)), q.of.def.Load().Label(), q.topic.def.Load().Name)
+	}
+	return q, nil
 }
 
 // failedFor returns the queue for which a message failed: that of the consumer of this number, else of the only one that

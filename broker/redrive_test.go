@@ -253,3 +253,17 @@ func TestRedriveAgainstAFilter(t *testing.T) {
 		t.Errorf("%d dead letters, %+v", dead.Depth, r.queue("b"))
 	}
 }
+
+// What can go nowhere keeps nothing else from going back, and is told.
+func TestRedriveLeavesWhatHasNowhereToGo(t *testing.T) {
+	r, ids := redriving(t)
+	r.deleteConsumer("a")
+	got := r.redrive(broker.Redrive{})
+	if got.Moved != 2 || got.Left != 4 || broker.CodeOf(got.LeftWhy) != broker.NotFound || !strings.Contains(got.LeftWhy.Error(), "crm/a") {
+		t.Errorf("%+v", got)
+	}
+	r.wantBacklog(map[string]int64{"b": 4 + 2, "d": 4})
+	if got, err := (broker.Redrive{IDs: ids[:1]}).Run(ctx, r.Broker, "/dead"); broker.CodeOf(err) != broker.NotFound || got.Left != 1 {
+		t.Errorf("alone: %+v %v", got, err)
+	}
+}

@@ -199,6 +199,8 @@ type redriveBody struct {
 type Redriven struct {
 	Messages int      `json:"messages"`            // how many messages were moved
 	NotFound []string `json:"not_found,omitempty"` // of the ids: those that no dead letter of the topic has
+	Left     int      `json:"left,omitempty"`      // how many dead letters stay, since their topic or consumer is no more, or its filter does not let them through
+	LeftWhy  string   `json:"left_why,omitempty"`  // what is wrong with the first of these
 }
 
 func (a *API) redrive(w http.ResponseWriter, r *http.Request, p gate.Params) error {
@@ -217,7 +219,11 @@ func (a *API) redrive(w http.ResponseWriter, r *http.Request, p gate.Params) err
 	if err != nil {
 		return err
 	}
-	return reply(w, http.StatusOK, Redriven{done.Moved, done.NotFound})
+	answer := Redriven{Messages: done.Moved, NotFound: done.NotFound, Left: done.Left}
+	if done.LeftWhy != nil {
+		answer.LeftWhy = done.LeftWhy.Error()
+	}
+	return reply(w, http.StatusOK, answer)
 }
 
 func (a *API) releaseMessage(w http.ResponseWriter, r *http.Request, p gate.Params) error {

@@ -70,6 +70,9 @@ that --reason, --topic and --consumer fit. TOPIC is where they are now.`,
 		if len(done.NotFound) > 0 {
 			c.out.notef("no dead letters: %s", strings.Join(done.NotFound, ", "))
 		}
+		if done.Left > 0 {
+			c.out.notef("%s left: %s", count(done.Left, "message"), done.LeftWhy)
+		}
 		return c.out.print(answer, func() error { return c.out.printf("%s moved back", count(done.Messages, "message")) })
 	})
 }

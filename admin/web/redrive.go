@@ -42,6 +42,9 @@ func redriven(done broker.Redriven) string {
 	if n := len(done.NotFound); n > 0 {
 		s += ". No dead letters any more: " + text.Number(n)
 	}
+	if done.Left > 0 {
+		s += ". Left where they are: " + text.Number(done.Left) + ". " + sentence(done.LeftWhy.Error())
+	}
 	return s
 }
 
