@@ -120,7 +120,7 @@ func (o *deleteOp) applied(time.Time) {
 	if len(o.keys) > 0 {
 		o.b.sweeper.undelayed.Add(1)
 	}
-	o.t.unlease(o.deleted)
+	o.t.unlease(o.deleted, false)
 }
 
 // discardSlots is discard for messages of several lanes, in order.
@@ -135,8 +135,8 @@ func (d *draft) discardSlots(t *topic, slots []slot) {
 	}
 }
 
-// unlease ends what consumers have in flight of messages that were deleted.
-func (t *topic) unlease(slots []slot) {
+// unlease ends what consumers have in flight of messages that were deleted, or have moved.
+func (t *topic) unlease(slots []slot, moved bool) {
 	for _, q := range t.list() {
 		c := q.of
 		if c.held.Load() == 0 {
@@ -147,7 +147,7 @@ func (t *topic) unlease(slots []slot) {
 			switch l := q.leases[s]; {
 			case l == nil:
 			case l.state == settling:
-				l.elsewhere = true // its Settle does not find it
+				l.elsewhere = moved // its acknowledgement, which is being committed, is left to its Settle
 			default:
 				c.unlist(l)
 				c.drop(l)

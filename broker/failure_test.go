@@ -547,3 +547,29 @@ func TestMoveOfAFailedCommit(t *testing.T) {
 		}
 	})
 }
+
+// What an administrator releases can be delivered, though it was in flight for the last time.
+func TestReleaseOfALastDelivery(t *testing.T) {
+	r := failing(t, func(c *broker.Consumer) { c.MaxDeliveries = 2 })
+	ids := []string{r.publish("/t", text("0")), r.publish("/t", text("1"))}
+	r.receive("/t", "a", broker.ReceiveOptions{})
+	r.settle("a", broker.Settlement{Reject: ids})
+	for range 2 {
+		if m := r.receive("/t", "a", broker.ReceiveOptions{}); payloads(m) != "0 1 " || m[0].DeliveryCount != 2 {
+			t.Fatalf("%+v", m)
+		}
+		if n, err := r.ReleaseInFlight(ctx, r.id("a")); n != 2 || err != nil {
+			t.Errorf("released %d: %v", n, err)
+		}
+		r.receive("/t", "a", broker.ReceiveOptions{})
+		for _, id := range ids {
+			if ok, err := r.ReleaseMessage(ctx, "/t", id, 0); !ok || err != nil {
+				t.Errorf("released %t: %v", ok, err)
+			}
+		}
+	}
+	r.wantDead("")
+	r.receive("/t", "a", broker.ReceiveOptions{})
+	r.settle("a", broker.Settlement{Reject: ids})
+	r.wantDead("0 max_deliveries 2; 1 max_deliveries 2; ")
+}

@@ -43,7 +43,7 @@ type lease struct {
 	at         int64         // of a queue of several: when its message was due, in unix microseconds; 0: not known
 	stream     *Stream       // that was sent the last delivery, if any
 	why        failure       // of failed, and of settling where it is one
-	elsewhere  bool          // its message was moved or deleted while its acknowledgement waited for a commit
+	elsewhere  bool          // its message has moved while its acknowledgement waited for a commit
 }
 
 // leaseRef names one delivery of a message.

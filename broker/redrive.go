@@ -377,7 +377,7 @@ func (d *draft) redrive(list []redriven) {
 	}
 }
 
-func (o *redriveOp) applied(time.Time) { o.t.unlease(o.moved) }
+func (o *redriveOp) applied(time.Time) { o.t.unlease(o.moved, true) }
 
 func (o *redriveOp) failed() {}
 

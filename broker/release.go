@@ -105,7 +105,7 @@ func (o *releaseOp) applied(now time.Time) {
 		for _, s := range o.slots {
 			if l := q.leases[s]; l != nil && (l.state == leased || l.state == deferred) {
 				c.unlist(l)
-				c.giveBack(l)
+				c.takeBack(l)
 				some, o.changed = true, true
 			}
 		}
@@ -134,12 +134,22 @@ func (b *Broker) ReleaseInFlight(ctx context.Context, consumer uint32, docs ...D
 	n := 0
 	c.eachTimed(b.since(time.Now()), func(l *lease) {
 		c.unlist(l)
-		c.giveBack(l)
+		c.takeBack(l)
 		if l.state == ready {
 			n++
 		}
 	})
 	return n, nil
+}
+
+// takeBack is giveBack of a lease that an administrator releases: the last delivery that the consumer allows does not
+// count then. The caller holds mu.
+func (c *consumer) takeBack(l *lease) {
+	if c.def.Load().exhausts(l.count) {
+		l.count--
+		l.q.note(l)
+	}
+	c.giveBack(l)
 }
 
 // eachTimed calls fn with each lease that is in flight or deferred at now, under the consumer's lock, of

@@ -418,7 +418,7 @@ type settleOp struct {
 	finished int64 // messages that the consumer was not done with before
 	parts    []settledOf
 	one      [1]settledOf // most consumers have one queue
-	lost     []*lease     // their topic or they were deleted meanwhile, or moved
+	lost     []*lease     // their topic was deleted meanwhile, or they have moved
 }
 
 func (o *settleOp) plan(d *draft) error {
