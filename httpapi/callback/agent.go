@@ -366,6 +366,15 @@ func (a *agent) unsaved() ([]Attempt, broker.Document) {
 	return recent, a.document(a.state)
 }
 
+// keep takes back attempts that could not be stored, which come before those that were made since.
+func (a *agent) keep(recent []Attempt) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	all := append(recent, a.attempts...)
+	a.attempts = all[max(len(all)-MaxAttempts, 0):]
+	a.s.touch(a)
+}
+
 // document is the state as it is stored.
 func (a *agent) document(st state) broker.Document {
 	value, _ := json.Marshal(st) // of texts, times and a number

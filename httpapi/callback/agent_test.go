@@ -582,6 +582,35 @@ func TestAttempts(t *testing.T) {
 	})
 }
 
+// Attempts that could not be stored are stored the next time, in their order, the latest ones where there are too many.
+func TestAttemptsAreKept(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, raw)
+		id := r.consumer().ID
+		fails, cancel := context.WithCancel(t.Context())
+		cancel()
+		for i := range MaxAttempts + 20 {
+			r.publish(fmt.Sprint(i))
+			synctest.Wait()
+			if i%30 == 0 {
+				r.s.flush(fails)
+			}
+		}
+		r.s.flush(fails)
+		r.s.flush(t.Context())
+		list, err := Attempts(nil, r.b, id) // what is stored
+		if err != nil || len(list) != MaxAttempts {
+			t.Fatalf("%d, %v", len(list), err)
+		}
+		calls := r.r.all()
+		for i, a := range list {
+			if a.WebhookID != calls[len(calls)-1-i].head.Get("Webhook-Id") {
+				t.Fatalf("attempt %d is another one", i)
+			}
+		}
+	})
+}
+
 // Calls in the air are waited for when the program ends, and what is not answered by then is sent again after the next
 // start.
 func TestStop(t *testing.T) {

@@ -122,7 +122,8 @@ func Attempts(s *Service, b *broker.Broker, id uint32) ([]Attempt, error) {
 // flushBytes is about how much one commit of attempts writes.
 const flushBytes = 1 << 20
 
-// flush stores what is known of attempts and states and is not stored yet.
+// flush stores what is known of attempts and states and is not stored yet. What cannot be stored is kept, up to MaxAttempts
+// of each consumer, for the next flush.
 func (s *Service) flush(ctx context.Context) {
 	s.flushing.Lock()
 	defer s.flushing.Unlock()
@@ -132,22 +133,29 @@ func (s *Service) flush(ctx context.Context) {
 	s.mu.Unlock()
 	var docs []broker.Document
 	size := 0
+	taken := map[*agent][]Attempt{} // that docs hold
 	put := func() {
 		if len(docs) == 0 {
 			return
 		}
 		if err := s.b.PutDocuments(ctx, docs...); err != nil {
-			s.log.Warn("attempts of callbacks cannot be stored", "err", err)
+			s.log.Warn("attempts of callbacks cannot be stored, it is tried again", "err", err)
+			for a, recent := range taken {
+				a.keep(recent)
+			}
 		}
 		docs, size = nil, 0
+		clear(taken)
 	}
 	for a := range dirty {
 		recent, state := a.unsaved()
 		more, err := stored(s.b, a.id, recent)
 		if err != nil {
-			s.log.Warn("attempts of callbacks cannot be read", "err", err)
+			s.log.Warn("attempts of callbacks cannot be read, it is tried again", "err", err)
+			a.keep(recent)
 			continue
 		}
+		taken[a] = recent
 		for _, d := range append(more, state) {
 			docs, size = append(docs, d), size+len(d.Value)
 		}
