@@ -64,9 +64,11 @@ func (r *receiving) notes(want string) {
 	}
 }
 
-func (r *receiving) signal() {
+func (r *receiving) signal() { r.send(syscall.SIGTERM) }
+
+func (r *receiving) send(s os.Signal) {
 	r.t.Helper()
-	if err := r.cmd.Process.Signal(syscall.SIGTERM); err != nil {
+	if err := r.cmd.Process.Signal(s); err != nil {
 		r.t.Fatal(err)
 	}
 }
@@ -140,6 +142,20 @@ func TestExecEndsAtOnce(t *testing.T) {
 	if got := waitingForErp(t, addr); !strings.Contains(got, `"payload": "one"`) {
 		t.Error(got)
 	}
+}
+
+// A terminal that is closed lets the run end, however often it says so; then one signal ends that at once.
+func TestExecEndsWithItsTerminal(t *testing.T) {
+	addr := start(t, t.TempDir(), anyPort, "-config", example(t)).addrs[0]
+	toErp(t, addr, "one")
+	r := receives(t, addr, `trap "" HUP TERM; echo has $(cat); sleep 300; echo done`)
+	r.says("has one")
+	r.send(syscall.SIGHUP)
+	r.notes("ends when what runs has ended (1); a second signal ends that at once")
+	r.send(syscall.SIGHUP)
+	r.signal()
+	r.notes("message K.* of topic /customer/created, delivery 1: interrupted twice, given back")
+	r.ends(0)
 }
 
 // Messages are handled over a kill of the server: one in hand is acknowledged at the next one, others come from there.

@@ -68,7 +68,8 @@ var errAtOnce = errors.New("interrupted twice")
 // exec runs a command for each message, f.max at the most, until ctx ends or it cannot be run. It then waits for the runs that
 // have begun, but for a second signal, which ends these and gives their messages back.
 func (c *cli) exec(ctx context.Context, topic string, f *consumeFlags) error {
-	if !signal.Ignored(syscall.SIGHUP) { // nohup has it ignored
+	hup := !signal.Ignored(syscall.SIGHUP) // nohup has it ignored
+	if hup {
 		var stop func()
 		ctx, stop = signal.NotifyContext(ctx, syscall.SIGHUP)
 		defer stop()
@@ -77,7 +78,7 @@ func (c *cli) exec(ctx context.Context, topic string, f *consumeFlags) error {
 	signal.Notify(make(chan os.Signal, 1), syscall.SIGPIPE)
 	runs, atOnce := context.WithCancelCause(context.WithoutCancel(ctx))
 	defer atOnce(nil)
-	defer onSecondSignal(func() { atOnce(errAtOnce) })()
+	defer onSecondSignal(hup, func() { atOnce(errAtOnce) })()
 
 	q, err := c.patientQueue(ctx, topic, f)
 	if err != nil {
@@ -96,15 +97,22 @@ func (c *cli) exec(ctx context.Context, topic string, f *consumeFlags) error {
 	return r.Run(ctx, runs, f.max)
 }
 
-// onSecondSignal calls fn at the second of the signals that end a process. The third one does.
-func onSecondSignal(fn func()) (stop func()) {
+// onSecondSignal calls fn at the second of the signals that end a process. The third one does. With hup a SIGHUP is one of them,
+// but never the second: a terminal that is closed sends it, and then its shell sends it again.
+func onSecondSignal(hup bool, fn func()) (stop func()) {
 	c, done := make(chan os.Signal, 2), make(chan struct{})
 	signal.Notify(c, os.Interrupt, syscall.SIGTERM)
+	if hup {
+		signal.Notify(c, syscall.SIGHUP)
+	}
 	go func() {
 		defer signal.Stop(c)
-		for range 2 {
+		for n := 0; n < 2; {
 			select {
-			case <-c:
+			case s := <-c:
+				if n == 0 || s != syscall.SIGHUP {
+					n++
+				}
 			case <-done:
 				return
 			}
