@@ -1,16 +1,27 @@
 package admin
 
 import (
+	"context"
+	"errors"
 	"io"
+	"log/slog"
+	"net"
 	"net/http"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
+	"pipit/admin/access"
 	"pipit/admin/api"
+	"pipit/admin/gate"
 	"pipit/admin/object"
 	"pipit/broker"
+	"pipit/db"
+	"pipit/httpapi"
+	"pipit/httpapi/callback"
 )
 
 // receiver answers the calls to consumers that are sent their messages: a URL whose path ends with gone with 410, and any
@@ -87,6 +98,100 @@ func TestCallbacks(t *testing.T) {
 		t.Errorf("what was not seen is lost when the rest is sent back: %+v", after)
 	}
 }
+
+// slow answers after nearly the longest time that a receiver may have.
+type slow struct{}
+
+func (slow) RoundTrip(r *http.Request) (*http.Response, error) {
+	select {
+	case <-time.After(broker.MaxCallbackTimeout - time.Second):
+		return receiver{}.RoundTrip(r)
+	case <-r.Context().Done():
+		return nil, r.Context().Err()
+	}
+}
+
+// A test call takes as long as the receiver may, which is longer than other requests.
+func TestSlowTestCall(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		logger := slog.New(slog.DiscardHandler)
+		file, err := db.Open(filepath.Join(t.TempDir(), "pipit.db"), db.Options{Logger: logger})
+		if err != nil {
+			t.Fatal(err)
+		}
+		b, err := broker.Open(file, broker.Options{Logger: logger})
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, err = b.Apply(t.Context(), broker.Definition{
+			Clients: []broker.Client{{Username: "erp", PasswordHash: watchedHash}},
+			Topics:  []broker.Topic{{Name: "/t"}},
+			Consumers: []broker.Consumer{{Client: "erp", Topic: "/t", DeliveryMode: broker.DeliveryCallback,
+				CallbackURL: "http://erp.example.com/a", CallbackTimeout: broker.MaxCallbackTimeout}},
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		sender, err := callback.New(b, callback.Options{Logger: logger, Through: slow{}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		a, err := New(b, Options{Logger: logger, Callbacks: sender})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := access.CreateAdministrator(t.Context(), b, "ada", "a long password"); err != nil {
+			t.Fatal(err)
+		}
+		made, err := a.users.CreateToken(t.Context(), access.Caller{Actor: gate.Actor{Name: gate.CommandLine, Access: gate.Admin}}, access.NewToken{Name: "boss", Scope: gate.ScopeWrite})
+		if err != nil {
+			t.Fatal(err)
+		}
+		conns := make(chan net.Conn, 1)
+		server := httpapi.NewServer(a, 0)
+		go func() { _ = server.Serve(pipes(conns)) }()
+		client := &http.Client{Transport: &http.Transport{DialContext: func(context.Context, string, string) (net.Conn, error) {
+			client, of := net.Pipe()
+			conns <- of
+			return client, nil
+		}}}
+		req, err := http.NewRequestWithContext(t.Context(), "POST", "http://127.0.0.1"+gate.V1+"/consumers/"+strconv.FormatUint(uint64(b.Consumers()[0].ID), 10)+"/test-call", nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		req.Header.Set("Authorization", "Bearer "+made.Token)
+		res, err := client.Do(req)
+		if err != nil {
+			t.Error(err)
+		} else {
+			body, err := io.ReadAll(res.Body)
+			if err != nil || res.StatusCode != 200 || !strings.Contains(string(body), `"status":200`) {
+				t.Errorf("%s %s, %v", res.Status, body, err)
+			}
+		}
+		client.CloseIdleConnections()
+		close(conns)
+		b.Drain()
+		a.Close()
+		if err := errors.Join(server.Close(), sender.Stop(), b.Close()); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+// pipes is a listener of connections within the process.
+type pipes chan net.Conn
+
+func (p pipes) Accept() (net.Conn, error) {
+	if c, ok := <-p; ok {
+		return c, nil
+	}
+	return nil, net.ErrClosed
+}
+
+func (pipes) Close() error { return nil }
+
+func (pipes) Addr() net.Addr { return &net.UnixAddr{Name: "pipe"} }
 
 // A secret that an import makes is in its answer, and nowhere else.
 func TestImportMakesCallbackSecret(t *testing.T) {

@@ -27,10 +27,18 @@ type remote struct {
 	http   *http.Client
 }
 
-func newHTTPClient(t http.RoundTripper) *http.Client {
+// patient returns a remote whose server may take longer.
+func (a *remote) patient(d time.Duration) *remote {
+	p := *a
+	p.http = newHTTPClient(a.http.Transport, d)
+	return &p
+}
+
+// newHTTPClient returns a client for servers that begin an answer within a time.
+func newHTTPClient(t http.RoundTripper, answer time.Duration) *http.Client {
 	if d, ok := t.(*http.Transport); ok {
 		d = d.Clone()
-		d.ResponseHeaderTimeout = answerTime
+		d.ResponseHeaderTimeout = answer
 		t = d
 	}
 	return &http.Client{

@@ -6,10 +6,12 @@ import (
 	"fmt"
 	"net/http"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 
 	"pipit/admin/api"
+	"pipit/broker"
 )
 
 func attemptsCommand(c *cli, n noun) *cobra.Command {
@@ -70,7 +72,8 @@ need not be active. The exit code is 1 where the call has failed.`,
 			return err
 		}
 		var answer json.RawMessage
-		if err := c.api.do(ctx, call{method: http.MethodPost, path: path(n.path, key, "test-call")}, &answer); err != nil {
+		server := c.api.patient(broker.MaxCallbackTimeout + time.Minute) // which is waited for until the consumer's time is over
+		if err := server.do(ctx, call{method: http.MethodPost, path: path(n.path, key, "test-call")}, &answer); err != nil {
 			return err
 		}
 		if err := c.out.print(answer, func() error { return c.out.printObject(answer) }); err != nil {

@@ -61,7 +61,7 @@ func (n *connection) connect() error {
 	if err != nil {
 		return err
 	}
-	n.api = &remote{server: s.Server, token: s.Token, http: newHTTPClient(http.DefaultTransport)}
+	n.api = &remote{server: s.Server, token: s.Token, http: newHTTPClient(http.DefaultTransport, answerTime)}
 	return nil
 }
 
@@ -76,7 +76,7 @@ func (n *connection) connectFile(file string) error {
 		return errors.Join(err, b.Close())
 	}
 	n.offline = &offline{b, a}
-	n.api = &remote{server: "http://" + localHost, http: newHTTPClient(inProcess{a.Local()})}
+	n.api = &remote{server: "http://" + localHost, http: newHTTPClient(inProcess{a.Local()}, answerTime)}
 	return nil
 }
 

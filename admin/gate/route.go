@@ -1,6 +1,9 @@
 package gate
 
-import "net/http"
+import (
+	"net/http"
+	"time"
+)
 
 // Params are the parameters of a path, unescaped.
 type Params map[string]string
@@ -26,3 +29,10 @@ func Patch(path string, h Handler, a Access) Route { return Route{http.MethodPat
 
 // Delete is a route of the method DELETE.
 func Delete(path string, h Handler, a Access) Route { return Route{http.MethodDelete, path, h, a} }
+
+// Patient lets the reply to a request, whose body was read, take so long, where a server grants less; its context still ends
+// when the client leaves.
+func Patient(w http.ResponseWriter, d time.Duration) {
+	rc := http.NewResponseController(w)
+	_, _ = rc.SetReadDeadline(time.Time{}), rc.SetWriteDeadline(time.Now().Add(d)) // past the former the client would count as gone
+}

@@ -46,6 +46,7 @@ func (cp consumerPages) postTestCall(w http.ResponseWriter, r *http.Request, p g
 		if cp.Callbacks == nil {
 			return "", &broker.Error{Code: broker.Unavailable, Message: "Messages are not sent by this process"}
 		}
+		gate.Patient(w, broker.MaxCallbackTimeout+time.Minute)
 		done, err := cp.Callbacks.Test(r.Context(), c.ID)
 		switch {
 		case err != nil:
