@@ -169,8 +169,10 @@ func (d *draft) graveOf(q *queue, deep bool) (*topic, error) {
 	if err := d.fits(t, 1); err != nil {
 		return nil, err
 	}
-	return t, d.makeRoom(t, 1, deep)
+	return t, d.makeRoom(t, oneMore, deep)
 }
+
+func oneMore(*filter) int64 { return 1 }
 
 // putLetter appends the copy of a message that failed for a queue's consumer after so many deliveries to a dead-letter
 // topic that has room for it.

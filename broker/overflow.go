@@ -52,16 +52,19 @@ type seized struct {
 	moved bool // to the dead-letter topic
 }
 
-// makeRoom lets the consumers of a topic that do so give up their oldest messages, so that n more are within their
-// max_depth. On an error nothing has changed. deep is false where that must not make anything go: then the error is
-// Full instead.
-func (d *draft) makeRoom(t *topic, n int64, deep bool) error {
-	if n == 0 || len(t.yielding) == 0 {
+// makeRoom lets the consumers of a topic that do so give up their oldest messages, so that as many more as coming says
+// for the filter of each are within their max_depth. On an error nothing has changed. deep is false where that must not
+// make anything go: then the error is Full instead.
+func (d *draft) makeRoom(t *topic, coming func(*filter) int64, deep bool) error {
+	if len(t.yielding) == 0 {
 		return nil
 	}
 	begin := len(d.seized)
 	for _, q := range t.yielding {
-		def := q.of.def.Load()
+		def, n := q.of.def.Load(), coming(q.of.filter.Load())
+		if n == 0 {
+			continue
+		}
 		if n > def.MaxDepth {
 			d.restore(begin)
 			return Invalidf("batch of %d messages: allowed by max_depth are %d", n, def.MaxDepth).of("max_depth")

@@ -194,3 +194,25 @@ func TestOverflowOfAFailedCommit(t *testing.T) {
 		}
 	}
 }
+
+// What the filter does not let through makes nothing go.
+func TestOverflowByWhatTheFilterLetsThrough(t *testing.T) {
+	r := failing(t, func(c *broker.Consumer) {
+		c.MaxDepth, c.Overflow, c.Filter = 3, broker.OverflowDropOldest, `country = "LV"`
+	})
+	r.countries("LV0 LV1 LV2 LT EE")
+	p, err := r.Publisher(r.crm, "/t")
+	if err == nil {
+		_, err = p.PublishBatch(make([]broker.Publication, 5)) // more than max_depth
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.countries("LV3")
+	if q := r.queue("a"); q.Backlog != 3 || q.Dropped.Overflow != 1 {
+		t.Errorf("%+v", q)
+	}
+	if got := payloads(r.receive("/t", "a", broker.ReceiveOptions{})); got != "LV1 LV2 LV3 " {
+		t.Errorf("got %q", got)
+	}
+}

@@ -280,7 +280,7 @@ func (o *publishOp) plan(d *draft) (err error) {
 		return err
 	}
 	if len(t.yielding) > 0 {
-		if err := d.makeRoom(t, o.ready(), true); err != nil {
+		if err := d.makeRoom(t, o.ready, true); err != nil {
 			return err
 		}
 	}
@@ -302,10 +302,10 @@ func (o *publishOp) plan(d *draft) (err error) {
 	return nil
 }
 
-// ready returns how many of the messages that are stored do not wait for a delay.
-func (o *publishOp) ready() (n int64) {
+// ready returns how many of the messages that are stored and do not wait for a delay a filter lets through, nil any.
+func (o *publishOp) ready(f *filter) (n int64) {
 	for i := range o.records {
-		if o.records[i].Delay == 0 && (o.same == nil || !o.same[i]) {
+		if o.records[i].Delay == 0 && (o.same == nil || !o.same[i]) && (f == nil || f.match(&o.records[i])) {
 			n++
 		}
 	}
