@@ -107,7 +107,8 @@ func callbacksDown(ctx context.Context, b *bench) (err error) {
 	if err != nil {
 		return err
 	}
-	many, err := b.newServer(ctx, topic{name: topicName, consumers: consumers, idleURL: "http://" + nowhere + "/"})
+	many, err := b.newServer(ctx, topic{name: topicName, consumers: consumers, idle: fmt.Sprintf(
+		"delivery_mode = \"callback-url\"\ncallback_url = %s\n", quote("http://"+nowhere+"/"))})
 	if err != nil {
 		return err
 	}

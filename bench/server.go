@@ -44,7 +44,7 @@ type topic struct {
 	probed bool // producerName may publish to probeTopic, too
 
 	callback string // what consumerName's consumer says of how it is sent its messages; empty: it receives them
-	idleURL  string // where messages are sent to the idle ones; empty: they are not
+	idle     string // what the idle consumers say further; empty: nothing
 }
 
 // build makes the server's binary from the sources, with profiling of profile.go when asked.
@@ -267,9 +267,7 @@ func configuration(addr, file string, t topic) ([]byte, error) {
 		name := fmt.Sprintf("idle-%d", i)
 		client(name, "password_hash", hash)
 		consumer(name, name)
-		if t.idleURL != "" {
-			fmt.Fprintf(&w, "delivery_mode = \"callback-url\"\ncallback_url = %s\n", quote(t.idleURL))
-		}
+		fmt.Fprint(&w, t.idle)
 	}
 	return w.Bytes(), nil
 }
