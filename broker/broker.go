@@ -68,6 +68,8 @@ type Options struct {
 	Logger      *slog.Logger // default slog.Default()
 
 	sweepInterval time.Duration // how often what is over is cleared away; sweepEvery, but in tests
+	siftedAtOnce  int           // see sift.go; siftedAtOnce and maxSifted, but in tests
+	maxSifted     int
 }
 
 // Defaults of Options.
@@ -136,6 +138,9 @@ type Broker struct {
 func Open(store store.Store, opts Options) (*Broker, error) {
 	if opts.sweepInterval <= 0 {
 		opts.sweepInterval = sweepEvery
+	}
+	if opts.maxSifted <= 0 {
+		opts.siftedAtOnce, opts.maxSifted = siftedAtOnce, maxSifted
 	}
 	if opts.ServiceName == "" {
 		opts.ServiceName = "service"

@@ -152,7 +152,7 @@ func (o *burial) plan(d *draft) error {
 // isOver tells whether a lease's message is removed or finished for its consumer, as the running commit leaves it.
 func (d *draft) isOver(l *lease) bool {
 	_, discarded := slices.BinarySearch(l.q.topic.lanes[l.priority].discarded, l.pos)
-	return discarded || l.q.gone.Load() || l.q.doneNow(int(l.priority)).Has(l.pos)
+	return discarded || l.q.gone.Load() || l.q.isDone(int(l.priority), l.pos)
 }
 
 // graveOf returns the dead-letter topic of a queue's consumer, and takes the room for one message there. deep is false where no

@@ -92,7 +92,8 @@ func (d *draft) clear(q *queue) (n int64) {
 		d.touchLane(q.topic, prio).settled = true
 		w := d.progress(q, prio)
 		all := l.next - l.nextSkipped
-		n += int64(all - w.finished) // #nosec G115 -- a count of messages is far below 2^63
+		n += q.backlogIn(prio)
+		d.dropLeftOut(q, prio)
 		w.finished, w.Cursor = all, store.Cursor{Floor: l.next + 1}
 	}
 	return n

@@ -27,6 +27,8 @@ type draft struct {
 	letters    []store.Record // of seized
 	yieldBytes int            // of payload that was read for yielders
 
+	cuts []leftOutCut
+
 	ragged  []laneRef // lives on between commits: lanes for the sweeper to look at
 	filters uint64    // lives on between commits: counts changes of consumers' filters
 }
@@ -66,6 +68,8 @@ func (d *draft) reset(now time.Time) {
 	clear(d.letters)
 	d.seized, d.letters, d.yieldBytes = d.seized[:0], d.letters[:0], 0
 	d.topics, d.lanes, d.queues, d.removals = d.topics[:0], d.lanes[:0], d.queues[:0], d.removals[:0]
+	clear(d.cuts)
+	d.cuts = d.cuts[:0]
 }
 
 // touch lists a topic as changed by this commit.
@@ -264,6 +268,9 @@ func (d *draft) apply() {
 			r.t.arrived(r.p, l.firstDue)
 			l.firstDue = 0
 		}
+		for _, q := range d.filtered(r.t) {
+			q.countOut(r.p)
+		}
 	}
 	for _, q := range d.queues {
 		q.dirty, q.store = false, [MaxPriority + 1]bool{}
@@ -322,6 +329,7 @@ func (d *draft) applyRemoval(r removal, x *store.Removal) {
 // undo forgets what the commit would have done.
 func (d *draft) undo() {
 	d.restore(0)
+	d.uncut()
 	for _, r := range d.lanes {
 		l := r.lane()
 		l.dirty, l.stale, l.settled, l.discarded = false, false, false, nil

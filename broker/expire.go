@@ -209,7 +209,7 @@ func (o *sweepOp) bury(d *draft, x *expired, positions []uint64) int {
 		goes = goes[:0]
 		s := slot{x.Lane.Priority, pos}
 		for _, q := range queues {
-			if q.doneNow(prio).Has(pos) {
+			if q.isDone(prio, pos) {
 				continue
 			}
 			wanted := q.of.def.Load().OnExpiry == ExpiryDeadLetter

@@ -10,3 +10,9 @@ func (o Options) Sweeping(every time.Duration) Options {
 	o.sweepInterval = every
 	return o
 }
+
+// Sifting is o with other bounds of what cursors have of what filters do not let through.
+func (o Options) Sifting(atOnce, most int) Options {
+	o.siftedAtOnce, o.maxSifted = atOnce, most
+	return o
+}

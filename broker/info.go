@@ -322,10 +322,22 @@ func (c *consumer) queued() (q queued) {
 // waiting returns how many messages wait or are in flight. The caller holds mu, and that of the topic.
 func (q *queue) waiting() (n int64) {
 	for p := range q.done {
-		l := &q.topic.lanes[p]
-		n += int64(l.tail.Load() - l.skipped - q.done[p].finished) // #nosec G115 -- a count of messages is far below 2^63
+		n += q.waitingIn(p)
 	}
 	return n
+}
+
+// waitingLocked is waiting. The caller holds the mu of the topic.
+func (q *queue) waitingLocked() int64 {
+	q.of.mu.Lock()
+	defer q.of.mu.Unlock()
+	return q.waiting()
+}
+
+// waitingIn is waiting of one priority.
+func (q *queue) waitingIn(p int) int64 {
+	l := &q.topic.lanes[p]
+	return int64(l.tail.Load() - l.skipped - q.done[p].finished - q.out[p].Load()) // #nosec G115 -- a count of messages is far below 2^63
 }
 
 // objectEntry is a producer or consumer to be sorted.

@@ -105,7 +105,7 @@ func (o *sweepOp) mend(d *draft) {
 		if len(m.gaps) > 0 {
 			w := d.progress(m.q, m.prio)
 			for _, s := range m.gaps {
-				w.Add(s.From, s.To)
+				d.cover(m.q, m.prio, s.From, s.To)
 			}
 			d.touchLane(m.q.topic, m.prio).settled = true
 			m.q.mended[m.prio] = len(w.Spans)

@@ -232,7 +232,7 @@ func (y *yielder) gather(d *draft) {
 	for ; y.seen < len(d.batch.Append); y.seen++ {
 		r := d.batch.Append[y.seen]
 		q := y.c.queueOf(r.Topic)
-		if q == nil || q.doneNow(int(r.Priority)).Has(r.Pos) {
+		if q == nil || q.isDone(int(r.Priority), r.Pos) {
 			continue
 		}
 		i := slices.IndexFunc(y.sources, func(src *yieldLane) bool { return src.q == q && src.p == int(r.Priority) })
@@ -310,7 +310,10 @@ func (src *yieldLane) skip(pos, tail uint64, flying bool) uint64 {
 	src.q.of.mu.Lock()
 	defer src.q.of.mu.Unlock()
 	for ; pos <= tail; pos++ {
-		if pos = src.q.doneNow(src.p).Next(pos); src.yields(pos, flying) {
+		pos = src.q.doneNow(src.p).Next(pos)
+		if s, ok := src.q.leftOut[src.p].at(pos); ok {
+			pos = s.To
+		} else if src.yields(pos, flying) {
 			return pos
 		}
 	}
@@ -360,7 +363,7 @@ func (src *yieldLane) take(rec *store.Record, flying bool) (s seized, ok bool) {
 	at := slot{rec.Priority, rec.Pos}
 	l := src.q.leases[at]
 	_, discarded := slices.BinarySearch(src.lane().discarded, rec.Pos)
-	if discarded || src.q.doneNow(src.p).Has(rec.Pos) || !src.yields(rec.Pos, flying) {
+	if discarded || src.q.isDone(src.p, rec.Pos) || !src.yields(rec.Pos, flying) {
 		return s, false
 	}
 	if l == nil {

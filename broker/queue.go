@@ -34,6 +34,7 @@ type queue struct {
 	merged   *merged                      // of a queue of several; else nil
 
 	sifted [MaxPriority + 1]atomic.Uint64 // see sift.go; set by the committer alone
+	out    [MaxPriority + 1]atomic.Uint64 // how many positions leftOut has; set by the committer alone, with done
 
 	// The committer's own.
 	work   [MaxPriority + 1]*progress // done, as this commit will leave it; nil: untouched
@@ -41,6 +42,8 @@ type queue struct {
 	at     [MaxPriority + 1]int32     // in the lanes' floors
 	mended [MaxPriority + 1]int       // spans that the last mending left
 	dirty  bool                       // listed in draft.queues
+
+	leftOut [MaxPriority + 1]*leftOut // as this commit will leave it; nil: nothing
 }
 
 // progress is what a consumer is done with in a lane.
@@ -107,7 +110,11 @@ func (q *queue) backlogIn(p int) int64 {
 	if l.next == 0 {
 		return 0
 	}
-	return int64(l.next - l.nextSkipped - q.doneNow(p).finished) // #nosec G115 -- a count of messages is far below 2^63
+	n := l.next - l.nextSkipped - q.doneNow(p).finished
+	if o := q.leftOut[p]; o != nil {
+		n -= o.n
+	}
+	return int64(n) // #nosec G115 -- a count of messages is far below 2^63
 }
 
 // lease takes a message into flight, and with it the positions of a span around it that have no

@@ -372,7 +372,8 @@ func (d *draft) redrive(list []redriven) {
 		if other != q {
 			w, first := d.progress(other, prio), last-uint64(n)+1
 			w.Missing(first, last, func(s store.Span) { w.finished += s.To - s.From + 1 })
-			w.Add(first, last)
+			other.leftOut[prio].cut(first, last, nil) // they came with this commit
+			d.cover(other, prio, first, last)
 		}
 	}
 }

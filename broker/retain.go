@@ -45,7 +45,11 @@ func (r laneRef) done() *progress {
 // order, it is less than both need together, by what they may have in flight at the most. For the committer.
 func (t *topic) needed() int64 {
 	if !t.retains() {
-		return t.stored()
+		n := t.stored()
+		if t.leavesOut() {
+			n = min(n, t.sum((*queue).backlog))
+		}
+		return n
 	}
 	var n int64
 	for p := range t.lanes {
@@ -75,17 +79,44 @@ func (t *topic) held() (needed, retained, bytes int64) {
 		bytes = -1
 	}
 	if !t.retains() {
-		return stored, 0, bytes
+		if needed = stored; t.leavesOut() {
+			needed = min(needed, t.sum((*queue).waitingLocked))
+		}
+		return needed, 0, bytes
 	}
 	for p := range t.lanes {
-		l := &t.lanes[p]
 		var most int64
 		for _, q := range t.list() {
-			most = max(most, int64(l.tail.Load()-l.skipped-q.done[p].finished)) // #nosec G115 -- a count of messages is far below 2^63
+			q.of.mu.Lock()
+			most = max(most, q.waitingIn(p))
+			q.of.mu.Unlock()
 		}
 		needed += most
 	}
 	return needed, stored - needed, bytes
+}
+
+// leavesOut tells whether a queue leaves messages out: what all leave out is stored, and nobody needs it.
+func (t *topic) leavesOut() bool {
+	for _, q := range t.list() {
+		if q.of.filter.Load() == nil {
+			continue
+		}
+		for p := range q.out {
+			if q.out[p].Load() > 0 {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// sum returns how many messages the queues have together, which somebody needs at the most.
+func (t *topic) sum(backlog func(*queue) int64) (n int64) {
+	for _, q := range t.list() {
+		n += backlog(q)
+	}
+	return n
 }
 
 // retainAnew lets the sweeper find out what is past the retention, which has changed. The caller is the committer, or

@@ -207,6 +207,7 @@ func (o *seekOp) plan(d *draft) error {
 		for prio := range p.from {
 			if l := &p.t.lanes[prio]; l.next > 0 {
 				*d.progress(o.queues[i], prio) = p.progress(prio)
+				d.dropLeftOut(o.queues[i], prio)
 				d.touchLane(p.t, prio).settled = true
 			}
 		}

@@ -474,12 +474,12 @@ func (d *draft) settle(q *queue, leases []*lease) (finished int64) {
 		for ; i < len(leases) && int(leases[i].priority) == prio && leases[i].extent().From <= all.To+1; i++ {
 			span := leases[i].extent()
 			all.From, all.To = min(all.From, span.From), max(all.To, span.To)
-			if _, removed := slices.BinarySearch(l.discarded, leases[i].pos); !removed && !w.Has(leases[i].pos) {
+			if _, removed := slices.BinarySearch(l.discarded, leases[i].pos); !removed && !q.isDone(prio, leases[i].pos) {
 				w.finished++
 				finished++
 			}
 		}
-		w.Add(all.From, all.To)
+		d.cover(q, prio, all.From, all.To)
 	}
 	return finished
 }

@@ -180,7 +180,8 @@ func (d *draft) discard(t *topic, prio int, positions []uint64) []int {
 	missed := make([]int, len(list))
 	all, none := 0, 0
 	for i, q := range list {
-		switch missed[i] = n - q.doneNow(prio).CountOf(positions); missed[i] {
+		missed[i] = n - q.doneNow(prio).CountOf(positions)
+		switch missed[i] {
 		case n:
 			all++
 		case 0:
@@ -197,6 +198,7 @@ func (d *draft) discard(t *topic, prio int, positions []uint64) []int {
 			w := d.progress(q, prio)
 			w.finished = uint64(int64(w.finished) + int64(missed[i]-base)) // #nosec G115 -- a count of messages is far below 2^63
 		}
+		missed[i] -= d.cutLeftOut(q, prio, positions)
 	}
 	return missed
 }
@@ -211,6 +213,7 @@ func (t *topic) forget(prio int, positions []uint64) {
 		q.of.mu.Lock()
 		if q.next[prio] > positions[0] || len(q.leases) > 0 || len(q.attempts) > 0 {
 			q.discarded(prio, positions)
+			q.countOut(prio)
 			q.fray(prio)
 			t.refloor(q, prio)
 		}
@@ -228,7 +231,7 @@ func (q *queue) discarded(prio int, positions []uint64) {
 		switch {
 		case l != nil:
 			span := l.extent()
-			done.Add(span.From, span.To)
+			q.cover(prio, done, span.From, span.To, nil)
 			switch l.state {
 			case ready, deferred, blocked, failed:
 				q.of.unlist(l)
@@ -237,7 +240,7 @@ func (q *queue) discarded(prio int, positions []uint64) {
 				l.elsewhere = q.of.def.Load().OnExpiry == ExpiryDeadLetter
 			}
 		case pos < q.next[prio]:
-			done.Add(pos, pos)
+			q.cover(prio, done, pos, pos, nil)
 		}
 		if _, ok := q.attempts[s]; ok {
 			delete(q.attempts, s)
