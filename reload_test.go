@@ -125,6 +125,49 @@ func TestStartNamesUndeclaredConsumers(t *testing.T) {
 	p.line(t, `does not declare this consumer.*"client":"crm","topic":"/t","name":"a2","backlog":0,"command":"pipit consumer delete \d+"`)
 }
 
+// What a client has made by itself outlives a start, whose file neither declares it nor has another consumer of the client
+// and topic taken for it. The log tells who made and deleted it, never its sub_key.
+func TestSubscriptionOutlivesStart(t *testing.T) {
+	dir := t.TempDir()
+	before, _, _ := strings.Cut(strings.Replace(reloadBase, `password = "crm"`, "password = \"crm\"\ncan_subscribe = \"/t\"", 1), "[[consumer]]")
+	file := writeConfig(t, before)
+	var p *process
+	subscribe := func() string {
+		t.Helper()
+		return post(t, "http://crm:crm@"+p.addrs[0]+"/zato/pubsub/subscribe//t/", "", "")
+	}
+	p = start(t, dir, nil, "-config", file)
+	first := subscribe()
+	_, subKey, _ := strings.Cut(strings.TrimSuffix(first, `"}`), `"sub_key": "`)
+	p.line(t, `"msg":"audit","action":"consumer.create","object":"crm of /t","actor":"client crm","via":"protocol","remote":"127.0.0.1"`)
+	if answer := post(t, "http://crm:crm@"+p.addrs[0]+"/zato/pubsub/topic//t/", "", "x"); !strings.HasPrefix(answer, "200 ") {
+		t.Fatal(answer)
+	}
+	p.cmd.Process.Kill()
+	<-p.ended
+	p.cmd.Wait()
+
+	p = start(t, dir, nil, "-config", file)
+	if again := subscribe(); again != first || len(subKey) != 28 {
+		t.Errorf("%s after %s", again, first)
+	}
+	p.reload(t, file, before+"[[consumer]]\nclient = \"crm\"\ntopic = \"/t\"\nsub_key = \"declared\"\n", `"configuration loaded again"`)
+	if again := subscribe(); again != first {
+		t.Errorf("%s after %s, since one was declared", again, first)
+	}
+	if got := post(t, "http://crm:crm@"+p.addrs[0]+"/zato/pubsub/msg//t/", subKey, ""); !strings.HasPrefix(got, `200 {"status": "ZATO_OK", "results_count": 1`) {
+		t.Error(got)
+	}
+	if got := post(t, "http://crm:crm@"+p.addrs[0]+"/zato/pubsub/msg//t/", "declared", ""); !strings.HasPrefix(got, `200 {"status": "ZATO_OK", "results_count": 0`) {
+		t.Error(got)
+	}
+	p.reload(t, file, before, `(?s)("configuration loaded again".*){2}`)
+	_, log := p.stop(t, syscall.SIGTERM)
+	if strings.Contains(log, subKey) || strings.Count(log, "does not declare this consumer") != 1 {
+		t.Error(log) // but of the one that was declared
+	}
+}
+
 // A rotated sub_key is that of the next start, too.
 func TestRotatedKeyOutlivesStart(t *testing.T) {
 	dir := t.TempDir()

@@ -106,6 +106,7 @@ func New(b *broker.Broker, o Options) (*Admin, error) {
 		return nil, err
 	}
 	a.objects = object.New(b, o.Logger, a.trail)
+	b.OnSubscription(a.objects.NoteSubscription)
 	if o.Callbacks != nil {
 		o.Callbacks.OnPause(a.objects.NotePause)
 	}

@@ -92,10 +92,11 @@ func TestExportImport(t *testing.T) {
 func TestExportImportOfEverything(t *testing.T) {
 	from := newAPIRig(t)
 	from.example()
+	from.ok(200, "PATCH", "/clients/erp", jsonObject{"can_subscribe": []string{"/news", "/eu/*/order/**"}})
 	from.ok(201, "POST", "/topics", jsonObject{"name": "/every/thing", "is_active": false, "max_depth": 7, "expiration": 0, "dedup_window": "1m",
 		"retention": "36h", "retention_bytes": 3 << 20})
 	from.ok(201, "POST", "/producers", jsonObject{"client": "crm", "topic": "/every/**", "is_active": false})
-	from.ok(201, "POST", "/consumers", jsonObject{"client": "erp", "topic": "/every/*", "name": "nightly", "sub_key": "zpsk.every", "is_active": false,
+	from.ok(201, "POST", "/consumers", jsonObject{"client": "erp", "topic": "/every/*", "name": "nightly", "sub_key": "zpsk.every", "is_active": false, "self_service": true,
 		"max_depth": 8, "max_in_flight": 9, "ack_timeout": "10s", "max_deliveries": 11, "dead_letter_topic": "/customer/created",
 		"retry_backoff": []string{"1s", "1m30s"}, "overflow": "dead-letter", "on_expiry": "dead-letter", "filter": `country = "LV" and not has(test)`,
 		"delivery_mode": "callback-url", "callback_url": "https://erp.example.com/a?b=c", "callback_format": "cloudevents", "callback_batch": 12,

@@ -37,7 +37,7 @@
 //
 // The nouns: client, topic, producer and consumer have a file each, with what one is, its rules and what it is at work;
 // queue.go is what a topic's messages are to a consumer, lane.go a priority of a topic, lease.go a message in flight.
-// The verbs: publish, receive (take.go reads for it, stream.go goes on) and settle for clients, callback for who sends them
+// The verbs: publish, receive (take.go reads for it, stream.go goes on), settle and subscribe for clients, callback for who sends them
 // their messages; browse, find, delete,
 // release and clear for administrators; change and define for objects. What they come to: commit.go has the turn,
 // draft.go one commit in the making, trim.go what nobody needs any more, sweep.go what is over. What a Store must do
@@ -82,6 +82,7 @@ const (
 type Broker struct {
 	seeker
 	lister
+	subscribing
 
 	opts  Options
 	log   *slog.Logger
@@ -191,6 +192,7 @@ func newBroker(store store.Store, opts Options) *Broker {
 	b.commits = commits{b: b, gathering: gathering{wake: make(chan struct{}, 1)}}
 	b.seeker.b = b
 	b.lister.b = b
+	b.subscribing.b = b
 	b.health.b, b.health.fatal = b, make(chan struct{})
 	b.sweeper.b, b.sweeper.sooner, b.sweeper.size = b, make(chan struct{}, 1), sweepLeast
 	return b

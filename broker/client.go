@@ -14,7 +14,8 @@ type Client struct {
 	Username     string // 1 to 128 characters, no colon, no control characters
 	Name         string // display name, what consumers see as a message's producer; Username where empty
 	PasswordHash string // bcrypt ($2a$, $2b$ or $2y$) of a cost of 10 to 13
-	Inactive     bool   `json:"-"` // it cannot log in
+	Inactive     bool   `json:"-"`         // it cannot log in
+	CanSubscribe Texts  `json:",omitzero"` // names of topics, and patterns, of which it may make consumers by itself: see Subscriber
 
 	// Password, where not empty, replaces PasswordHash; at most 72 bytes, bcrypt's limit.
 	// It is never stored.
@@ -52,6 +53,12 @@ var ClientFields = Fields[Client]{
 		Default: true,
 		Label:   "Active", Hint: "An inactive client cannot log in",
 		Help: "whether it may log in",
+	},
+	{
+		Name: "can_subscribe", at: func(c *Client) any { return &c.CanSubscribe },
+		Max: MaxTopicName, Check: checkPattern,
+		Label: "May subscribe to", Hint: "Topics of which it may make consumers by itself, or patterns such as /news/**, one a line",
+		Help: "topics of which it may make, look at and delete consumers of its own over the protocol, or patterns: * stands for one segment between slashes, ** for any number of them",
 	},
 	{
 		Name: "password", at: func(c *Client) any { return &c.Password },

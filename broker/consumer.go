@@ -39,7 +39,8 @@ type Consumer struct {
 	Topic       string        // name
 	Name        string        `json:",omitempty"` // tells it from the client's others of the topic: at most 64 printable characters; may be empty
 	SubKey      string        // secret name of the queue: 1 to 128 of A-Z a-z 0-9 . _ -; made where empty
-	Inactive    bool          `json:"-"` // it may not receive
+	Inactive    bool          `json:"-"`          // it may not receive
+	SelfService bool          `json:",omitempty"` // its client may delete it, as what it made by subscribing: see Subscriber
 	MaxDepth    int64         // messages that wait or are in flight; past it a publish to the topic is refused
 	MaxInFlight int           // messages delivered or put back, and neither acknowledged nor expired
 	AckTimeout  time.Duration // how long a delivered message is in flight
@@ -106,6 +107,11 @@ var ConsumerFields = append(Fields[Consumer]{
 		Default: true,
 		Label:   "Active", Hint: "An inactive consumer cannot receive. Its messages go on waiting",
 		Help: "whether it may receive; messages wait for it even where it may not",
+	},
+	{
+		Name: "self_service", at: func(c *Consumer) any { return &c.SelfService },
+		Label: "Self-service", Hint: "The client may delete it by itself, as one that it made by subscribing",
+		Help: "whether the client may delete it by itself over the protocol, as one that it made by subscribing",
 	},
 	{
 		Name: "max_depth", at: func(c *Consumer) any { return &c.MaxDepth },

@@ -22,7 +22,7 @@ type Definition struct {
 type Applied struct {
 	Made   []Consumer // those that were given a SubKey, with it
 	Sealed []Consumer // those that a CallbackSecret was made for, with it
-	Beside []uint32   // consumers that were not given, though their client and topic were
+	Beside []uint32   // consumers that were not given, though their client and topic were, and that no client made by itself
 }
 
 // Apply creates objects or brings them to what is given, in one commit: all or nothing. It is for

@@ -176,9 +176,26 @@ func givenName(c *Consumer) string { return c.Name }
 func (c *consumer) subKey() string { return c.def.Load().SubKey }
 func (c *consumer) name() string   { return c.def.Load().Name }
 
-// givenBare and bare are for consumers that have neither a name nor, where given, a sub_key.
-func givenBare(c *Consumer) string { return onlyIf(c.Name == "" && c.SubKey == "") }
-func bare(c *consumer) string      { return onlyIf(c.name() == "") }
+// givenBare and bare are for consumers that have neither a name nor, where given, a sub_key. One that its client made by
+// itself is not taken for one that an administrator has.
+func givenBare(c *Consumer) string {
+	if c.SubKey != "" {
+		return ""
+	}
+	return bareKind(c)
+}
+
+func bare(c *consumer) string { return bareKind(c.def.Load()) }
+
+func bareKind(c *Consumer) string {
+	switch {
+	case c.Name != "":
+		return ""
+	case c.SelfService:
+		return "its client's own"
+	}
+	return "an administrator's"
+}
 
 func onlyIf(is bool) string {
 	if is {
@@ -192,7 +209,12 @@ func onlyIf(is bool) string {
 func (x *definer) matchChange(m *matcher) {
 	m.by(givenKey, (*consumer).subKey)
 	m.by(givenName, (*consumer).name)
-	m.by(givenBare, func(q *consumer) string { return onlyIf(q.name() == "" && x.drop.consumers[q.id] == nil) })
+	m.by(givenBare, func(q *consumer) string {
+		if x.drop.consumers[q.id] != nil {
+			return ""
+		}
+		return bare(q)
+	})
 }
 
 // matchDeclared is for those that the configuration declares. What makes it long is that a name can be
@@ -299,12 +321,13 @@ func (x *definer) names(after map[uint32]*Consumer) map[consumerName]bool {
 	return names
 }
 
-// beside returns the consumers that were not given, though their client and topic were, by ID.
+// beside returns the consumers that were not given, though their client and topic were, by ID. Those that clients made by
+// themselves nobody is to give.
 func (x *definer) beside() (ids []uint32) {
 	for id, q := range x.b.consumers {
 		def := q.def.Load()
 		_, created := x.created[id]
-		if !created && !x.given[id] && (x.pairs[clientTopic{def.Client, def.Topic}] || x.clientNames[def.Client] && x.topicNames[def.Topic]) {
+		if !created && !x.given[id] && !def.SelfService && (x.pairs[clientTopic{def.Client, def.Topic}] || x.clientNames[def.Client] && x.topicNames[def.Topic]) {
 			ids = append(ids, id)
 		}
 	}

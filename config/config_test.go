@@ -121,7 +121,7 @@ func TestConfigBad(t *testing.T) {
 		{"unknown section", "\n[htpp]\nlisten = []\n", []string{`:2: unknown key "htpp": allowed are http, admin, database, callbacks, log, client, topic, producer, consumer, webhook`}},
 		{"unknown key", "[http]\n# c\nlissen = []\n", []string{`:3: unknown key "lissen" in [http]: allowed are listen, max_payload, max_batch, max_pending, max_replies, max_connections, idle_timeout, cors_origins, tls_cert, tls_key, trusted_proxies, public_url, hosts`}},
 		{"unknown in the second table", crm + "[[client]]\nusername = \"erp\"\npasword = \"secret\"\npassword = \"x\"\n[[client]]\nusername = \"c\"\npassword = \"x\"\n",
-			[]string{`:6: unknown key "pasword" in [[client]]: allowed are username, name, is_active, password, password_hash`}},
+			[]string{`:6: unknown key "pasword" in [[client]]: allowed are username, name, is_active, can_subscribe, password, password_hash`}},
 		{"case", "[http]\nListen = []\n", []string{`:2: unknown key "Listen" in [http]`}},
 		{"two faults", "[log]\nlevel = \"loud\"\nformat = \"xml\"\n", []string{
 			`:2: log.level = "loud": allowed are debug, info, warn, error`, `:3: log.format = "xml": allowed are auto, text, json`}},

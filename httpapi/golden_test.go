@@ -44,6 +44,11 @@ var exchanges = []struct {
 	{"acknowledge", "DELETE", "/zato/pubsub/msg/order-1/?ack=true", erp, "", []string{"X-Zato-PubSub-Key", key}},
 	{"reject", "DELETE", "/zato/pubsub/msg/b-1/?reject=true", erp, "", []string{"X-Zato-PubSub-Key", key}},
 	{"acknowledge_many", "POST", ackMany, erp, `{"ack": ["b-2", "none"], "reject": ["b-1"]}`, []string{"X-Zato-PubSub-Key", key}},
+	{"subscribe", "POST", subscribe, erp, "", nil},
+	{"subscribed", "GET", subscribe, erp, "", nil},
+	{"unsubscribe", "DELETE", subscribe, erp, "", nil},
+	{"error_404_subscription", "GET", subscribe, erp, "", nil},
+	{"error_403_subscribe", "POST", subscribe, crm, "", nil},
 	{"error_400", "POST", created + "?priority=11", crm, "x", nil},
 	{"error_400_batch", "POST", created + "?batch=true", crm, `{"payload": "x", "colour": 1}` + "\n", []string{"Content-Type", "application/x-ndjson"}},
 	{"error_401", "POST", created, "", "x", nil},
@@ -61,6 +66,8 @@ var exchanges = []struct {
 func TestGoldenExchanges(t *testing.T) {
 	for _, format := range []string{"json", "xml"} {
 		r := newServer(t, func(s *setup) { s.broker.MaxPayload = 128 })
+		r.canSubscribe("/news")
+		r.topics("/news")
 		for _, e := range exchanges {
 			if e.name == "error_429" {
 				r.fail(10, func(int) string { return "crm" }, "127.0.0.1")

@@ -83,7 +83,7 @@ func checkAccount(name, password string) error {
 	if err := checkName(name); err != nil {
 		return err
 	}
-	if strings.HasPrefix(name, gate.TokenPrefix) || name == gate.CommandLine || name == gate.Sender {
+	if strings.HasPrefix(name, gate.TokenPrefix) || strings.HasPrefix(name, gate.ClientPrefix) || name == gate.CommandLine || name == gate.Sender {
 		return gate.Invalid("name", "name %q: the audit log has another use for it", name)
 	}
 	if n := utf8.RuneCountInString(password); n < MinPassword || len(password) > login.MaxPassword {

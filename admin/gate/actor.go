@@ -25,8 +25,8 @@ func AccessOf(scope string) Access { return Access(max(0, slices.Index(Scopes[:]
 
 // Actor is who does something, for permissions and the audit log.
 type Actor struct {
-	Name   string // administrator, or "token NAME"; empty: nobody has signed in
-	Via    string // the door: Web, API, Callback or File
+	Name   string // administrator, "token NAME" or "client USERNAME"; empty: nobody has signed in
+	Via    string // the door: Web, API, Protocol, Callback or File
 	Addr   string // IP address
 	Access Access
 }
@@ -35,15 +35,17 @@ type Actor struct {
 const (
 	Web      = "web"
 	API      = "api"
+	Protocol = "protocol" // a client's, which may make consumers by itself
 	Callback = "callback" // nobody's: the broker sends messages
 	File     = "file"     // the command line, with the database file in hand: it may do everything
 )
 
 // Names of actors that are no administrators. No administrator can have one of these.
 const (
-	TokenPrefix = "token "
-	CommandLine = "command line"
-	Sender      = "callback sender" // who sends messages to the consumers that do not come for them
+	TokenPrefix  = "token "
+	ClientPrefix = "client "
+	CommandLine  = "command line"
+	Sender       = "callback sender" // who sends messages to the consumers that do not come for them
 )
 
 // actorKey is that of the actor in a request's context.

@@ -162,6 +162,16 @@ func (o *Objects) queueAudit(who gate.Actor, action string, c *Consumer, message
 	return o.trail.Entry(who, action, OfTopic(c.Label(), c.Topic), fmt.Sprintf("%d messages", messages))
 }
 
+// NoteSubscription makes the audit entry of a consumer that its client makes by itself, or deletes.
+func (o *Objects) NoteSubscription(c *broker.Consumer, addr string, made bool) broker.Document {
+	action := "consumer.create"
+	if !made {
+		action = "consumer.delete"
+	}
+	who := gate.Actor{Name: gate.ClientPrefix + c.Client, Via: gate.Protocol, Addr: addr}
+	return o.trail.Entry(who, action, OfTopic(c.Label(), c.Topic), "")
+}
+
 // NotePause makes the audit entry of a consumer that is made inactive since nothing can be sent to it.
 func (o *Objects) NotePause(c *broker.Consumer, why string) broker.Document {
 	return o.trail.Entry(gate.Actor{Name: gate.Sender, Via: gate.Callback}, "consumer.pause", OfTopic(c.Label(), c.Topic), why)

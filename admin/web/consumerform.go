@@ -25,7 +25,7 @@ var consumerGroups = []struct {
 	{"Failures", []string{"max_deliveries", "retry_backoff", "dead_letter_topic", "on_expiry"}},
 	{"Delivery", []string{"delivery_mode"}},
 	{"Callbacks", nil},
-	{"", []string{"is_active"}},
+	{"", []string{"is_active", "self_service"}},
 }
 
 // callbackField tells whether a property of a consumer is of those alone that are sent their messages.
