@@ -122,8 +122,8 @@ var ConsumerFields = append(Fields[Consumer]{
 	{
 		Name: "max_in_flight", at: func(c *Consumer) any { return &c.MaxInFlight },
 		Default: int64(DefaultMaxInFlight), Min: 1, Max: MaxMaxInFlight,
-		Label: "Max in flight", Hint: "Messages delivered and not acknowledged. Past it, a receive gets 429",
-		Help: "messages delivered and not acknowledged",
+		Label: "Max in flight", Hint: "Messages delivered and not acknowledged, also those that failed and wait for their next delivery. Past it, a receive gets 429, and callbacks wait",
+		Help: "messages delivered and not acknowledged, also those that wait for their next delivery",
 	},
 	{
 		Name: "ack_timeout", at: func(c *Consumer) any { return &c.AckTimeout },
