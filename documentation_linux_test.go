@@ -57,30 +57,42 @@ func pages(t *testing.T) map[string]string {
 	return texts
 }
 
-// The unit is understood by systemd, key by key, and lets the service do little.
+// The units are understood by systemd, key by key, and let the service do little, and a handler of messages what it may need.
 func TestDocumentedUnit(t *testing.T) {
 	analyze := needs(t, "systemd-analyze", "systemd")
 	_, rest, _ := strings.Cut(pages(t)["docs/operations.md"], "```ini\n[Unit]")
-	unit, _, ok := strings.Cut(rest, "```")
-	program, err := os.Executable()
+	service, _, ok := strings.Cut(rest, "```")
+	handler, err := os.ReadFile("docs/systemd/pipit-consume@.service")
 	if err != nil || !ok {
 		t.Fatal("docs/operations.md has no unit, or: ", err)
 	}
-	unit = strings.Replace("[Unit]"+unit, "/usr/local/bin/pipit", program, 1)
-	file := filepath.Join(t.TempDir(), "pipit.service")
-	if err := os.WriteFile(file, []byte(unit), 0o600); err != nil {
+	program, err := os.Executable()
+	if err != nil {
 		t.Fatal(err)
 	}
-	if out, err := exec.Command(analyze, "verify", file).CombinedOutput(); err != nil || len(out) > 0 {
-		t.Errorf("systemd-analyze verify: %v\n%s", err, out)
-	}
-	out, err := exec.Command(analyze, "security", "--offline=true", "--no-pager", file).CombinedOutput()
-	m := regexp.MustCompile(`Overall exposure level for pipit\.service: ([0-9.]+) `).FindSubmatch(out)
-	if err != nil || m == nil {
-		t.Fatalf("systemd-analyze security: %v\n%s", err, out)
-	}
-	if exposure, err := strconv.ParseFloat(string(m[1]), 64); err != nil || exposure >= 2 {
-		t.Errorf("the exposure is to be less than 2:\n%s", out)
+	for _, c := range []struct {
+		name, unit string
+		most       float64 // exposure
+	}{
+		{"pipit.service", "[Unit]" + service, 2},
+		{"pipit-consume@one.service", string(handler), 5},
+	} {
+		unit := strings.Replace(c.unit, "/usr/local/bin/pipit", program, 1)
+		file := filepath.Join(t.TempDir(), c.name)
+		if err := os.WriteFile(file, []byte(unit), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if out, err := exec.Command(analyze, "verify", file).CombinedOutput(); err != nil || len(out) > 0 {
+			t.Errorf("systemd-analyze verify: %v\n%s", err, out)
+		}
+		out, err := exec.Command(analyze, "security", "--offline=true", "--no-pager", file).CombinedOutput()
+		m := regexp.MustCompile(`Overall exposure level for \S+: ([0-9.]+) `).FindSubmatch(out)
+		if err != nil || m == nil {
+			t.Fatalf("systemd-analyze security: %v\n%s", err, out)
+		}
+		if exposure, err := strconv.ParseFloat(string(m[1]), 64); err != nil || exposure >= c.most {
+			t.Errorf("%s: the exposure is to be less than %g:\n%s", c.name, c.most, out)
+		}
 	}
 }
 
