@@ -3,8 +3,15 @@
 package wal
 
 import (
+	"cmp"
+	"encoding/binary"
 	"errors"
+	"io/fs"
 	"log/slog"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
 
 	"pipit/db/disk"
 )
@@ -41,49 +48,143 @@ type Options struct {
 	Size     int64        // of all segments, in bytes; default DefaultSize, at least 2 MiB
 	ReadOnly bool         // Open and Replay alone: nothing is written or flushed
 	Logger   *slog.Logger // default slog.Default()
+
+	segmentSize int64 // for tests
 }
 
 // Log is an open log. Replay comes first, once. Then Append belongs to one goroutine at a time; Cut, StartWipe, WipeStep and
 // Stats may be called beside it by others.
-type Log struct{}
+type Log struct {
+	fs                disk.FS
+	dir               string
+	id                [16]byte
+	generation        uint64
+	size, segmentSize int64
+	readOnly          bool
+	logger            *slog.Logger
+
+	io       sync.Mutex // held while Append or WipeStep writes; comes before mu
+	buf      []byte     // of one frame
+	parts    []part     // of one entry
+	run      uint32
+	replayed bool
+	failed   error // what every later Append returns
+
+	mu       sync.Mutex // guards what follows and the segments; not held over reads, writes and flushes
+	segments []*segment
+	current  *segment // that is appended to; nil: none
+	last     uint64   // number in the log; changes with io held, too
+	cut      uint64
+
+	made      *sync.Cond // of mu: the making of a segment ended
+	making    bool
+	makeErr   error // why the last one failed, until the next Cut
+	nextIndex int
+}
 
 // Create makes a log without entries, durable when it returns. It refuses a folder that has segments, by an error that is
 // fs.ErrExist; one that a Create before it left unfinished is taken.
-func Create(o Options) (*Log, error) { panic("TODO") }
+func Create(o Options) (*Log, error) {
+	l := newLog(o)
+	if err := removeFolder(l.fs, l.dir+removed); err != nil {
+		return nil, err
+	}
+	if err := l.fs.Mkdir(l.dir, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
+		return nil, err
+	}
+	if err := l.fs.SyncDir(filepath.Dir(l.dir)); err != nil {
+		return nil, err
+	}
+	names, err := segmentNames(l.fs, l.dir)
+	if err != nil {
+		return nil, err
+	}
+	if len(names) != 0 {
+		return nil, &fs.PathError{Op: "create", Path: filepath.Join(l.dir, names[0]), Err: fs.ErrExist}
+	}
+	s, err := l.makeSegment(1)
+	if err != nil {
+		return nil, err
+	}
+	l.segments, l.nextIndex = []*segment{s}, 2
+	return l, nil
+}
 
 // Open opens the log and verifies what its segments are: ErrForeign, ErrNewer, ErrDamaged; fs.ErrNotExist where there is
 // none, also where a Create or a Remove did not end. It changes nothing on disk.
-func Open(o Options) (*Log, error) { panic("TODO") }
+func Open(o Options) (*Log, error) {
+	l := newLog(o)
+	l.readOnly = o.ReadOnly
+	names, err := segmentNames(l.fs, l.dir)
+	if err != nil {
+		return nil, err
+	}
+	if len(names) == 0 {
+		return nil, &fs.PathError{Op: "open", Path: filepath.Join(l.dir, segmentName(1, suffix)), Err: fs.ErrNotExist}
+	}
+	for _, name := range names {
+		s, err := l.openSegment(name)
+		if err != nil {
+			return nil, errors.Join(err, l.Close())
+		}
+		l.segments = append(l.segments, s)
+		if n, err := strconv.Atoi(strings.TrimSuffix(strings.TrimPrefix(name, prefix), suffix)); err == nil {
+			l.nextIndex = max(l.nextIndex, n+1)
+		}
+	}
+	return l, nil
+}
 
-// Replay calls fn with the entries after+1, after+2 and so on, each whole, and finds the end. The bytes are valid until fn
-// returns; its error ends Replay and is returned as it is. An entry at the end that is not whole was never answered: it is
-// cut off. ErrDamaged where entries are missing: before the first that is there, or between two. What was found is durable
-// when Replay returns. It is called once, also after Create.
-func (l *Log) Replay(after uint64, fn func(number uint64, entry []byte) error) error { panic("TODO") }
-
-// Append appends an entry, which is durable when it returns; number is the last one and 1. ErrTooLarge, ErrFull and
-// ErrNotWritten: it is not in the log; ErrUncertain: it may be. The caller keeps the entry.
-func (l *Log) Append(number uint64, entry []byte) error { panic("TODO") }
-
-// Cut says that the entries up to through are not needed any more, since something else has them durably. It writes
-// nothing: segments without a later entry become free.
-func (l *Log) Cut(through uint64) error { panic("TODO") }
-
-// StartWipe has all that the log holds now overwritten with zeros by WipeStep, as soon as it is cut: from now on appends go
-// elsewhere where there is room. That wiping is to be done is not kept over a restart: the caller keeps it, and starts again.
-func (l *Log) StartWipe() { panic("TODO") }
-
-// WipeStep overwrites at most 256 KiB, or flushes what was overwritten, and returns how many bytes are left at least; 0: all
-// that StartWipe meant is durably gone. Where what is left waits for a Cut it does nothing. An error leaves the step to be
-// done again.
-func (l *Log) WipeStep() (left int64, err error) { panic("TODO") }
+func newLog(o Options) *Log {
+	l := &Log{
+		fs: o.FS, dir: filepath.Clean(o.Dir), id: o.ID, logger: o.Logger,
+		size:       max(cmp.Or(o.Size, DefaultSize), 2*minSegment),
+		generation: max(binary.BigEndian.Uint64(o.ID[:]), 1), // zeros are no frame
+		buf:        make([]byte, 0, frameSize(maxPayload)),
+	}
+	if l.fs == nil {
+		l.fs = disk.OS
+	}
+	if l.logger == nil {
+		l.logger = slog.Default()
+	}
+	l.segmentSize = o.segmentSize
+	if l.segmentSize == 0 {
+		l.segmentSize = min(max(l.size/8, minSegment), maxSegment) / segmentHead * segmentHead
+	} else {
+		l.size = o.Size
+	}
+	l.made = sync.NewCond(&l.mu)
+	return l
+}
 
 // Stats returns how many bytes the segments that are not free have, and how many all have.
-func (l *Log) Stats() (used, size int64) { panic("TODO") }
+func (l *Log) Stats() (used, size int64) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, s := range l.segments {
+		size += s.size
+		if !l.isFree(s) && l.last > l.cut {
+			used += s.end
+		}
+	}
+	return used, size
+}
 
 // Close waits for the making of a segment and closes the files. The log is durable without it.
-func (l *Log) Close() error { panic("TODO") }
-
-// Remove removes a log that nothing needs any more, durably: the folder is renamed first, so that a crash leaves all of it or
-// none. What an earlier Remove left goes, too. It is no error where there is none.
-func Remove(fsys disk.FS, dir string) error { panic("TODO") }
+func (l *Log) Close() error {
+	l.io.Lock()
+	defer l.io.Unlock()
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for l.making {
+		l.made.Wait()
+	}
+	l.failed = ErrClosed
+	var errs []error
+	for _, s := range l.segments {
+		errs = append(errs, s.file.Close())
+	}
+	l.segments, l.current = nil, nil
+	return errors.Join(errs...)
+}
