@@ -10,7 +10,8 @@ import (
 	"pipit/db/disk"
 )
 
-// splitRoom is what has to be left in a segment for a part of an entry to go there: less is not worth a flush of its own.
+// splitRoom is what has to be left in a segment for a part of an entry to go there: less is not worth a flush of its own. Small
+// segments have an eighth of their size instead.
 const splitRoom = 64 << 10
 
 // part is where one frame of the entry goes that is being appended.
@@ -128,7 +129,7 @@ func (l *Log) place(n int) error {
 	for left := n; ; {
 		payload, ok := 0, false
 		if s != nil {
-			payload, ok = fit(left, s.size-at)
+			payload, ok = l.fit(left, s.size-at)
 		}
 		if !ok {
 			next, err := l.free()
@@ -150,14 +151,14 @@ func (l *Log) place(n int) error {
 }
 
 // fit returns how much of what is left of an entry goes into a segment with that much room; false: nothing.
-func fit(left int, room int64) (int, bool) {
-	if left <= maxPayload && frameSize(left) <= room {
+func (l *Log) fit(left int, room int64) (int, bool) {
+	if left <= l.chunk && frameSize(left) <= room {
 		return left, true
 	}
-	if room < splitRoom {
+	if room < min(splitRoom, l.segmentSize/8) {
 		return 0, false
 	}
-	return int(min(maxPayload, room-frameHead)), true
+	return int(min(int64(l.chunk), room-frameHead)), true
 }
 
 // holds tells whether an entry of n bytes fits into the segments when all are made and free.
@@ -165,7 +166,7 @@ func (l *Log) holds(n int) bool {
 	for range l.size / l.segmentSize {
 		room := l.segmentSize - segmentHead
 		for {
-			payload, ok := fit(n, room)
+			payload, ok := l.fit(n, room)
 			if !ok {
 				break
 			}

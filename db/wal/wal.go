@@ -49,7 +49,8 @@ type Options struct {
 	ReadOnly bool         // Open and Replay alone: nothing is written or flushed
 	Logger   *slog.Logger // default slog.Default()
 
-	segmentSize int64 // for tests
+	segmentSize int64 // for tests, as is the next one
+	chunk       int
 }
 
 // Log is an open log. Replay comes first, once. Then Append belongs to one goroutine at a time; Cut, StartWipe, WipeStep and
@@ -60,6 +61,7 @@ type Log struct {
 	id                [16]byte
 	generation        uint64
 	size, segmentSize int64
+	chunk             int // what a frame has of an entry at most
 	readOnly          bool
 	logger            *slog.Logger
 
@@ -148,6 +150,7 @@ func newLog(o Options) *Log {
 	if l.logger == nil {
 		l.logger = slog.Default()
 	}
+	l.chunk = cmp.Or(o.chunk, maxPayload)
 	l.segmentSize = o.segmentSize
 	if l.segmentSize == 0 {
 		l.segmentSize = min(max(l.size/8, minSegment), maxSegment) / segmentHead * segmentHead

@@ -1,2 +1,0 @@
-// Package disktest has file systems for tests of what is written through package disk.
-package disktest
