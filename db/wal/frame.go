@@ -50,7 +50,7 @@ func appendFrame(b []byte, generation uint64, f frame, payload []byte) []byte {
 	b = binary.BigEndian.AppendUint16(b, f.chunks)
 	b = binary.BigEndian.AppendUint32(b, f.run)
 	b = append(b, payload...)
-	binary.BigEndian.PutUint32(b[start+4:], crc32.Checksum(b[start+8:], castagnoli))
+	binary.BigEndian.PutUint32(b[start+4:], checksum(b[start:], len(payload)))
 	return append(b, make([]byte, -len(payload)&(align-1))...)
 }
 
@@ -72,5 +72,8 @@ func parseHead(b []byte, generation uint64) (f frame, ok bool) {
 
 // checked tells whether the frame that begins b has its checksum.
 func (f *frame) checked(b []byte) bool {
-	return crc32.Checksum(b[8:frameHead+f.length], castagnoli) == binary.BigEndian.Uint32(b[4:])
+	return checksum(b, f.length) == binary.BigEndian.Uint32(b[4:])
 }
+
+// checksum returns the checksum that the frame that begins b is to have.
+func checksum(b []byte, length int) uint32 { return crc32.Checksum(b[8:frameHead+length], castagnoli) }

@@ -1,0 +1,176 @@
+package wal
+
+import (
+	"errors"
+	"io/fs"
+	"sync"
+	"syscall"
+	"testing"
+
+	"pipit/db/disk"
+	"pipit/db/disk/disktest"
+)
+
+// counting counts what changes something.
+type counting struct {
+	*disktest.Mem
+	mu    sync.Mutex
+	calls map[string]int
+}
+
+func (c *counting) count(what string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.calls[what]++
+}
+
+func (c *counting) OpenFile(name string, flag int, perm fs.FileMode) (disk.File, error) {
+	f, err := c.Mem.OpenFile(name, flag, perm)
+	return &countingFile{f, c}, err
+}
+
+type countingFile struct {
+	disk.File
+	c *counting
+}
+
+func (f *countingFile) WriteAt(b []byte, at int64) (int, error) {
+	f.c.count("write")
+	return f.File.WriteAt(b, at)
+}
+
+func (f *countingFile) Sync() error {
+	f.c.count("sync")
+	return f.File.Sync()
+}
+
+// An entry of one frame costs one write and one flush, also the first one of a segment.
+func TestAppendCalls(t *testing.T) {
+	o := crashOptions()
+	o.Dir = "/db/log"
+	count := &counting{Mem: disktest.NewMem("/db"), calls: map[string]int{}}
+	o.FS, o.Size = count, o.segmentSize*2
+	l := mustCreate(t, o)
+	for l.Append(l.last+1, make([]byte, 3<<10)) == nil { // until all are made
+	}
+	if err := l.Cut(l.last); err != nil {
+		t.Fatal(err)
+	}
+	clear(count.calls)
+	const n = 100
+	for range n {
+		mustAppend(t, l, l.last+1, make([]byte, 3<<10))
+		if err := l.Cut(l.last); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if count.calls["write"] != n || count.calls["sync"] != n {
+		t.Errorf("%v for %d entries", count.calls, n)
+	}
+	if allocs := testing.AllocsPerRun(100, func() {
+		mustAppend(t, l, l.last+1, make([]byte, 0, 100))
+		_ = l.Cut(l.last)
+	}); allocs != 0 {
+		t.Errorf("%v allocations", allocs)
+	}
+}
+
+// Whatever call fails: what was answered is there, what was said not to be is not, and the log opens.
+func TestFaults(t *testing.T) {
+	for _, errno := range []error{syscall.EIO, syscall.ENOSPC} {
+		for kind := disktest.Before; kind <= disktest.After; kind++ {
+			for n, more := 1, true; more; n++ {
+				fault := &disktest.Fault{FS: disktest.NewMem("/db"), Err: errno, Kind: kind}
+				more = faulty(t, fault, n)
+				if t.Failed() {
+					t.Fatalf("call %d, %v, kind %d", n, errno, kind)
+				}
+			}
+		}
+	}
+}
+
+// faulty has one call of a life of a log fail, and tells whether it came.
+func faulty(t *testing.T, fault *disktest.Fault, n int) bool {
+	o := crashOptions()
+	o.FS = fault
+	o.Size = 3 * o.segmentSize
+	k := known{entries: map[uint64]tried{}}
+	fault.Fail(n)
+	l, err := Create(o)
+	for again := 0; err == nil && again < 2; again++ {
+		k.created = true
+		if err = l.Replay(k.after, func(uint64, []byte) error { return nil }); err == nil {
+			k.answered = l.last
+			err = life(t, l, &k)
+		}
+		_ = l.Close()
+		if err == nil {
+			l, err = Open(o)
+		}
+	}
+	if err == nil {
+		err = l.Close()
+	}
+	came := fault.Failed()
+	if err != nil && !came {
+		t.Fatal(err)
+	}
+	if err != nil && !errors.Is(err, fault.Err) {
+		t.Errorf("%v does not say why", err)
+	}
+	fault.Fail(0)
+	if !k.created { // it may have been, all the same
+		l, err := Open(o)
+		if err == nil {
+			mustClose(t, l)
+		} else if !errors.Is(err, fs.ErrNotExist) {
+			t.Fatal(err)
+		} else if l, err = Create(o); err != nil {
+			t.Fatal(err)
+		} else {
+			mustClose(t, l)
+		}
+		return came
+	}
+	mustClose(t, k.open(t, o))
+	if err := Remove(fault, o.Dir); err != nil {
+		t.Fatal(err)
+	}
+	// A Remove that fails can be done again.
+	return came
+}
+
+// life appends, wipes and cuts.
+func life(t *testing.T, l *Log, k *known) error {
+	for range 12 {
+		number := k.answered + 1
+		size := number * 700 % 20000
+		k.mark(tried{number, number, size})
+		err := l.Append(number, testEntry(number, number, int(size)))
+		switch {
+		case err == nil:
+			k.mark(answered{number})
+		case errors.Is(err, ErrFull):
+			k.mark(failed{number})
+			k.mark(moved{k.answered})
+			if err := l.Cut(k.answered); err != nil {
+				t.Fatal(err)
+			}
+		case errors.Is(err, ErrNotWritten):
+			k.mark(failed{number})
+		case errors.Is(err, ErrUncertain):
+			if again := l.Append(number, nil); !errors.Is(again, ErrUncertain) {
+				t.Errorf("it was appended after %v: %v", err, again)
+			}
+			return err
+		default:
+			t.Fatal(err)
+		}
+		if number%5 == 0 {
+			l.StartWipe()
+		}
+		_, _ = l.WipeStep()
+	}
+	return nil
+}
