@@ -86,7 +86,7 @@ func session(t *testing.T, rec *disktest.Recorder, fault *disktest.Fault, k know
 	mark(created{})
 	mark(answered{k.answered})
 	var beside sync.WaitGroup
-	for range steps {
+	for i := 0; i < steps; i++ {
 		number := k.answered + 1
 		size := rnd.Uint64N(300)
 		switch rnd.IntN(12) {
@@ -104,7 +104,7 @@ func session(t *testing.T, rec *disktest.Recorder, fault *disktest.Fault, k know
 			beside.Go(func() { _, _ = l.WipeStep() })
 		case 5:
 			if rnd.IntN(2) == 0 {
-				fault.Fail(1)
+				fault.Fail(1 + rnd.IntN(4))
 			}
 		}
 		mark(tried{number, rnd.Uint64(), size})
@@ -120,7 +120,9 @@ func session(t *testing.T, rec *disktest.Recorder, fault *disktest.Fault, k know
 			}
 		case errors.Is(err, ErrNotWritten):
 			mark(failed{number})
-		case !errors.Is(err, ErrUncertain):
+		case errors.Is(err, ErrUncertain):
+			i = steps
+		default:
 			t.Fatal(err)
 		}
 	}

@@ -1,6 +1,7 @@
 package wal
 
 import (
+	"bytes"
 	"errors"
 	"io/fs"
 	"sync"
@@ -72,6 +73,62 @@ func TestAppendCalls(t *testing.T) {
 		_ = l.Cut(l.last)
 	}); allocs != 0 {
 		t.Errorf("%v allocations", allocs)
+	}
+}
+
+// withoutPadding has writes fail but for their last n bytes.
+type withoutPadding struct {
+	*disktest.Mem
+	n int
+}
+
+func (w *withoutPadding) OpenFile(name string, flag int, perm fs.FileMode) (disk.File, error) {
+	f, err := w.Mem.OpenFile(name, flag, perm)
+	return &withoutPaddingFile{f, w}, err
+}
+
+type withoutPaddingFile struct {
+	disk.File
+	w *withoutPadding
+}
+
+func (f *withoutPaddingFile) WriteAt(b []byte, at int64) (int, error) {
+	if f.w.n == 0 {
+		return f.File.WriteAt(b, at)
+	}
+	n, _ := f.File.WriteAt(b[:len(b)-f.w.n], at)
+	f.w.n = 0
+	return n, syscall.EIO
+}
+
+// A write that failed when all that counts was written is not there all the same.
+func TestNotWritten(t *testing.T) {
+	for n := 1; n < 9; n++ {
+		o := crashOptions()
+		o.Dir = "/db/log"
+		short := &withoutPadding{Mem: disktest.NewMem("/db")}
+		o.FS = short
+		l := mustCreate(t, o)
+		mustAppend(t, l, 1, []byte("before"))
+		for range 40 { // what is stale behind it is no zeros
+			mustAppend(t, l, l.last+1, bytes.Repeat([]byte{1}, 1000))
+		}
+		if err := l.Cut(l.last); err != nil {
+			t.Fatal(err)
+		}
+		after := l.last
+		short.n = n
+		if err := l.Append(after+1, []byte{1}); !errors.Is(err, ErrNotWritten) || !errors.Is(err, syscall.EIO) {
+			t.Fatal(err)
+		}
+		mustClose(t, l)
+		l, err := Open(o)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := replayAll(t, l, after); len(got) != 0 {
+			t.Errorf("without %d bytes: %q", n, got)
+		}
 	}
 }
 

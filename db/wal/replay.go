@@ -233,10 +233,7 @@ func (r *replay) walk(fn func(number uint64, entry []byte) error) (last uint64, 
 		if err != nil || next == nil {
 			return last, err
 		}
-		if next != p {
-			p, limit = next, 0
-		}
-		at = end
+		p, at = next, end // in another piece only behind the last entry of p: limit has find called
 		if err := fn(number, entry); err != nil {
 			return 0, err
 		}

@@ -142,7 +142,6 @@ func newLog(o Options) *Log {
 		fs: o.FS, dir: filepath.Clean(o.Dir), id: o.ID, logger: o.Logger,
 		size:       max(cmp.Or(o.Size, DefaultSize), 2*minSegment),
 		generation: max(binary.BigEndian.Uint64(o.ID[:]), 1), // zeros are no frame
-		buf:        make([]byte, 0, frameSize(maxPayload)),
 	}
 	if l.fs == nil {
 		l.fs = disk.OS
@@ -151,6 +150,7 @@ func newLog(o Options) *Log {
 		l.logger = slog.Default()
 	}
 	l.chunk = cmp.Or(o.chunk, maxPayload)
+	l.buf = make([]byte, 0, frameSize(l.chunk))
 	l.segmentSize = o.segmentSize
 	if l.segmentSize == 0 {
 		l.segmentSize = min(max(l.size/8, minSegment), maxSegment) / segmentHead * segmentHead
