@@ -109,12 +109,11 @@ func TestNotWritten(t *testing.T) {
 		short := &withoutPadding{Mem: disktest.NewMem("/db")}
 		o.FS = short
 		l := mustCreate(t, o)
-		mustAppend(t, l, 1, []byte("before"))
-		for range 40 { // what is stale behind it is no zeros
+		for range 100 { // so that what is behind the last one are no zeros
 			mustAppend(t, l, l.last+1, bytes.Repeat([]byte{1}, 1000))
-		}
-		if err := l.Cut(l.last); err != nil {
-			t.Fatal(err)
+			if err := l.Cut(l.last); err != nil {
+				t.Fatal(err)
+			}
 		}
 		after := l.last
 		short.n = n
@@ -129,6 +128,45 @@ func TestNotWritten(t *testing.T) {
 		if got := replayAll(t, l, after); len(got) != 0 {
 			t.Errorf("without %d bytes: %q", n, got)
 		}
+	}
+}
+
+// Frames of an entry that could not be written do not complete the next one with its number.
+func TestNotWrittenChunks(t *testing.T) {
+	fault := &disktest.Fault{FS: disktest.NewMem("/db"), Err: syscall.EIO}
+	rec, err := disktest.NewRecorder(fault, "/db")
+	if err != nil {
+		t.Fatal(err)
+	}
+	o := crashOptions()
+	o.FS = rec
+	l := mustCreate(t, o)
+	const size = 12 << 10
+	fault.Fail(2)
+	if err := l.Append(1, testEntry(1, 1, size)); !errors.Is(err, ErrNotWritten) {
+		t.Fatal(err)
+	}
+	rec.Mark(failed{1})
+	mustAppend(t, l, 1, testEntry(1, 2, size))
+	found := 0
+	for s := range rec.States(400*rec.Points(), 1) {
+		if len(s.Marks) == 0 {
+			continue
+		}
+		o.FS = s.Mem("/db")
+		l, err := Open(o)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, entry := range replayAll(t, l, 0) {
+			found++
+			if !bytes.Equal(entry, testEntry(1, 2, size)) {
+				t.Fatalf("state %d of point %d: none that was appended", s.Seed, s.Point)
+			}
+		}
+	}
+	if found == 0 {
+		t.Error("it is nowhere")
 	}
 }
 

@@ -1,5 +1,20 @@
-// Package wal is a write-ahead log: numbered entries, each of which is durable when Append returns, in segments that are
-// made ahead, written over again and again, and freed by Cut.
+// Package wal is a write-ahead log: numbered entries, each of which is durable when Append returns, after one write and one
+// flush.
+//
+// A log is a folder of segments, files of a fixed size that are made ahead with all their bytes written, and are written over
+// again and again, so that a flush changes nothing but data. An entry is one frame, a large one several, see frame.go; a
+// segment is drawn in segment.go.
+//
+//	segment-0001.log   head | 96 | 97 | 98 | …            current: 99 follows
+//	segment-0002.log   head | 61 | 62 | … | 95            needed, where the database has less than 95
+//	segment-0003.log   head | 31 | 32 | … | 60            free, where it has 60: the next one to be written over
+//
+// Nothing on disk says where the log begins or ends, or which segment follows on which. The numbers of the frames do: whoever
+// opens a log says up to which number the database has everything, and Replay finds what follows, in whatever segment, up to
+// the first entry that is not whole; replay.go says why that is the log. Cut frees segments in memory alone.
+//
+// What is cut stays in its segment until that is written over; where it may not, since it was a secret, StartWipe and WipeStep
+// overwrite it.
 package wal
 
 import (
