@@ -189,6 +189,32 @@ func TestFilterSeek(t *testing.T) {
 	}
 }
 
+// TestFilterSeekDepth: max_depth of a consumer and of its topic allow a seek by what the filter lets through, and a preview tells
+// that number.
+func TestFilterSeekDepth(t *testing.T) {
+	r := newRig(t, broker.Options{})
+	topic := topicDef("/t")
+	topic.Retention, topic.MaxDepth = time.Hour, 4
+	c := filtered("lv", `country = "LV"`)
+	c.MaxDepth = 3
+	r.define(topic, c)
+	for range 2 {
+		r.countries("LV LT LT EE")
+	}
+	r.countries("LT LV") // then it is full
+	r.ack(t, "lv", r.receive("/t", "lv", broker.ReceiveOptions{})...)
+	r.wantSeek("/t", "lv", broker.Seek{Oldest: true}, 3)
+	r.ack(t, "lv", r.receive("/t", "lv", broker.ReceiveOptions{})...)
+	c.MaxDepth = 2
+	r.define(topic, c)
+	if _, err := r.sub("/t", "lv").Seek(ctx, broker.Seek{Oldest: true}); broker.CodeOf(err) != broker.Full || !strings.Contains(err.Error(), "3 messages would wait") {
+		t.Error(err)
+	}
+	if _, err := r.SeekPreview(ctx, r.id("lv"), broker.Seek{Oldest: true}); broker.CodeOf(err) != broker.Full {
+		t.Error(err)
+	}
+}
+
 // TestFilterChangedWhileRead: what a receive leaves out while the filter is changed is not lost where it matches then.
 func TestFilterChangedWhileRead(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) { // the sweeper does not come

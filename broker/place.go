@@ -60,6 +60,7 @@ type place struct {
 	t       *topic
 	from    [MaxPriority + 1]uint64 // the position in each lane; 0: all that is stored, math.MaxUint64: nothing
 	counted [MaxPriority + 1]*counting
+	refused int64 // messages from there on that the filter does not let through, of those that were looked at
 }
 
 // waiting returns how many messages of a lane wait from the place on. For the committer, in a commit of its own.
@@ -73,12 +74,45 @@ func (p *place) waiting(prio int) uint64 {
 	return 0
 }
 
-// backlog is waiting of all lanes.
+// backlog is waiting of all lanes, without what is refused.
 func (p *place) backlog() (n int64) {
 	for prio := range p.from {
 		n += int64(p.waiting(prio)) // #nosec G115 -- a count of messages is far below 2^63
 	}
-	return n
+	return max(n-p.refused, 0) // what is refused may have been removed since
+}
+
+// match finds out how many messages a filter does not let through, and looks at no more than seekLooks of them.
+func (p *place) match(ctx context.Context, s store.Store, f *filter, looked *int) error {
+	for prio := range p.from {
+		l, next, tail := laneRef{p.t, prio}, max(p.from[prio], 1), p.t.lanes[prio].tail.Load()
+		for f != nil && next <= tail && *looked < seekLooks {
+			if ctx.Err() != nil {
+				return callerLeft(ctx)
+			}
+			start, n, from := time.Now(), 0, next
+			next = math.MaxUint64
+			err := s.View(func(r store.Reader) error {
+				return r.Scan(l.key(), from, false, func(rec *store.Record) bool {
+					if rec.Pos > tail || *looked >= seekLooks {
+						return false
+					}
+					if n++; n%64 == 0 && time.Since(start) > countTime {
+						next = rec.Pos
+						return false
+					}
+					if *looked++; !f.match(rec) {
+						p.refused++
+					}
+					return true
+				})
+			})
+			if err != nil {
+				return err
+			}
+		}
+	}
+	return nil
 }
 
 // torn tells whether the place is to be found again. For the committer.

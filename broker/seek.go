@@ -26,13 +26,14 @@ func (s seeker) Seek(ctx context.Context, consumer uint32, to Seek, docs ...Docu
 	return s.seek(ctx, &seekOp{c: c, queues: c.list(), to: to, docs: docs, gone: noConsumer(consumer)})
 }
 
-// SeekPreview returns what Seek would, its errors among it, and changes nothing. It counts what a filter does not let through, too.
+// SeekPreview returns what Seek would, its errors among it, and changes nothing. Of a consumer with a filter it is at most
+// that: it looks at seekLooks messages, and counts all behind them.
 func (s seeker) SeekPreview(ctx context.Context, consumer uint32, to Seek) (int64, error) {
 	c, err := s.b.intervene(ctx, consumer, nil)
 	if err != nil {
 		return 0, err
 	}
-	return s.seek(ctx, &seekOp{c: c, queues: c.list(), to: to, dry: true, gone: noConsumer(consumer)})
+	return s.seek(ctx, &seekOp{c: c, queues: c.list(), to: to, dry: true, look: c.filter.Load() != nil, gone: noConsumer(consumer)})
 }
 
 // Seek is Broker.Seek by who holds the sub_key. The errors are those, and Denied where the consumer was deleted.
@@ -52,6 +53,9 @@ func (s Subscription) queues() []*queue {
 // seekQueues is how many queues of a consumer of a pattern go to their places in one commit; where there are more, it takes
 // several, and an error may leave some where they were.
 const seekQueues = 100
+
+// seekLooks is how many messages a seek looks at to tell how many of them a filter lets through.
+const seekLooks = 1_000_000
 
 // seekTries is how often a place is found again that was removed in part meanwhile.
 const seekTries = 5
@@ -147,6 +151,13 @@ func (s seeker) seekOnce(ctx context.Context, op *seekOp) (again bool, err error
 		}
 		op.places = append(op.places, p)
 	}
+	if looked := 0; op.look {
+		for _, p := range op.places {
+			if err := p.match(ctx, s.b.store, op.c.filter.Load(), &looked); err != nil {
+				return false, err
+			}
+		}
+	}
 	select {
 	case op.c.reading <- struct{}{}:
 	case <-ctx.Done():
@@ -170,6 +181,7 @@ type seekOp struct {
 	docs   documentOp
 	gone   error // what to answer where the consumer was deleted
 	dry    bool
+	look   bool // count what the filter lets through alone
 
 	places  []*place // of queues
 	backlog int64
@@ -192,11 +204,11 @@ func (o *seekOp) plan(d *draft) error {
 	}
 	if all := o.backlog + rest; all > before {
 		if most := o.c.def.Load().MaxDepth; all > most {
-			return tooMany(all, most, "the consumer")
+			return o.tooMany(all, most, "the consumer")
 		}
 		for _, p := range o.places {
 			if n, most := p.backlog(), p.t.def.Load().MaxDepth; p.t.retains() && n > most {
-				return tooMany(n, most, "the topic")
+				return o.tooMany(n, most, "the topic")
 			}
 		}
 	}
@@ -217,7 +229,13 @@ func (o *seekOp) plan(d *draft) error {
 	return o.docs.plan(d)
 }
 
-func tooMany(n, most int64, of string) error {
+// tooMany is the error of a seek that would leave too many waiting, unless it is to be told first how many of them the
+// filter lets through.
+func (o *seekOp) tooMany(n, most int64, of string) error {
+	if !o.look && o.c.filter.Load() != nil {
+		o.look, o.torn = true, true
+		return nil
+	}
 	return &Error{Code: Full, RetryAfter: time.Minute,
 		Message: fmt.Sprintf("%d messages would wait: allowed by max_depth of %s are %d", n, of, most)}
 }
