@@ -107,6 +107,7 @@ func New(b *broker.Broker, o Options) (*Admin, error) {
 	}
 	a.objects = object.New(b, o.Logger, a.trail)
 	b.OnSubscription(a.objects.NoteSubscription)
+	b.OnMade(a.objects.NoteMade)
 	if o.Callbacks != nil {
 		o.Callbacks.OnPause(a.objects.NotePause)
 	}

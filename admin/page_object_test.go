@@ -260,7 +260,7 @@ func TestTopicPages(t *testing.T) {
 	page := d.done("/admin/topics", "name", "/orders", "max_depth", "500", "expiration", "120", "dedup_window", "90", "is_active", "true")
 	d.contains(page, "The topic was created", "<h1", "/orders", "Nobody may publish here yet", `data-chart="/admin/history?topic=%2Forders"`)
 	topic, ok := d.b.Topic("/orders")
-	if want := (broker.Topic{Name: "/orders", MaxDepth: 500, Expiration: 120, DedupWindow: 90 * time.Second, Retention: broker.Off, RetentionBytes: broker.Off}); !ok || topic.Topic != want {
+	if want := (broker.Topic{Name: "/orders", MaxDepth: 500, Expiration: 120, DedupWindow: 90 * time.Second, Retention: broker.Off, RetentionBytes: broker.Off, MaxTopics: broker.DefaultMaxTopics}); !ok || topic.Topic != want {
 		t.Fatalf("stored %+v", topic)
 	}
 	d.refused(http.StatusConflict, "exists already", "/admin/topics", "name", "/orders", "max_depth", "500", "expiration", "120", "dedup_window", "90s")

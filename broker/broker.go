@@ -107,6 +107,7 @@ type Broker struct {
 	bySubKey  map[string]*consumer
 	callbacks map[uint32]*consumer // of consumers, those that are sent their messages
 	webhooks
+	templates
 	past Counters // of deleted topics; guarded by mu
 
 	// orphans are deleted topics of which something is stored yet. The committer changes them
@@ -187,6 +188,7 @@ func newBroker(store store.Store, opts Options) *Broker {
 		closing:   make(chan struct{}),
 	}
 	b.webhooks = webhooks{b, map[string]*webhook{}}
+	b.templates.of, b.templates.byName, b.templates.made = b, map[string]*template{}, map[string]int{}
 	b.clock = newClock(b.log, b.wall(b.epoch), 0)
 	b.Adjust(opts)
 	b.commits = commits{b: b, gathering: gathering{wake: make(chan struct{}, 1)}}

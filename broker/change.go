@@ -418,6 +418,12 @@ func (o *changeOp) forget() {
 		}
 		b.orphans[t.id] = t
 		b.past.add(t.counters.read())
+		if t.template != "" {
+			b.templates.made[t.template]--
+		}
+	}
+	for name := range d.templates {
+		delete(b.templates.byName, name)
 	}
 }
 
@@ -443,7 +449,9 @@ func (o *changeOp) wake() {
 		clients[d.clients[i].Username] = true
 	}
 	for i := range d.topics {
-		topics[d.topics[i].Name] = true
+		if !d.topics[i].AutoCreate {
+			topics[d.topics[i].Name] = true
+		}
 	}
 	for _, c := range o.b.consumers {
 		if def := c.def.Load(); clients[def.Client] || topics[def.Topic] {

@@ -134,30 +134,34 @@ func (x *definer) defineClients(clients []Client) {
 
 func (x *definer) topics(topics []Topic) {
 	x.topicNames = make(map[string]bool, len(topics))
+	given := make(map[string]bool, len(topics)) // with templates
 	x.done.Topics = make([]Outcome[Topic], 0, len(topics))
 	for i, t := range topics {
-		old := x.b.topics[t.Name]
+		old, made := x.b.topics[t.Name], x.b.templates.byName[t.Name]
 		err := t.Validate()
-		if err == nil && old == nil {
-			err = t.validateName()
+		if err == nil {
+			err = x.isNoOther(&t)
 		}
 		switch {
 		case err != nil:
-		case x.topicNames[t.Name]:
+		case twice(given, t.Name):
 			err = Invalidf("topic %q is given twice", t.Name).of("name")
-		case x.drop.topics[t.Name]:
+		case x.drop.topics[t.Name], x.drop.templates[t.Name]:
 			err = Invalidf("topic %q is both given and deleted", t.Name).of("name")
 		}
-		x.topicNames[t.Name] = true
+		x.topicNames[t.Name] = x.topicNames[t.Name] || !t.AutoCreate
 		if x.fault(KindTopic, i, err) || len(x.faults) > 0 {
 			continue
 		}
 		TopicFields.complete(&t)
 		r := topicRecord{Topic: t}
 		var before *Topic
-		if old != nil {
-			r.ID, before = old.id, old.def.Load()
-		} else {
+		switch {
+		case old != nil:
+			r.ID, r.Template, before = old.id, old.template, old.def.Load()
+		case made != nil:
+			r.ID, before = made.id, &made.def
+		default:
 			r.ID = x.id()
 		}
 		o := outcome(before, t)
@@ -165,6 +169,21 @@ func (x *definer) topics(topics []Topic) {
 			x.out.topics = append(x.out.topics, r)
 		}
 	}
+}
+
+// isNoOther returns an error where a topic is to become a template, or the reverse, or where it is new and may not have the
+// name.
+func (x *definer) isNoOther(t *Topic) error {
+	isTopic, isTemplate := x.b.topics[t.Name] != nil, x.b.templates.byName[t.Name] != nil
+	switch {
+	case isTopic && t.AutoCreate:
+		return Invalidf("auto_create of topic %q: it is a topic and no template for good", t.Name).of("auto_create")
+	case isTemplate && !t.AutoCreate:
+		return Invalidf("auto_create of topic %q: it is a template for good, until it is deleted", t.Name).of("auto_create")
+	case isTopic || isTemplate:
+		return nil
+	}
+	return t.validateName()
 }
 
 func (x *definer) producers(producers []Producer) {
@@ -292,6 +311,7 @@ func (x *definer) deadLetters(c *Consumer) error {
 type dropped struct {
 	clients   map[string]bool
 	topics    map[string]bool
+	templates map[string]bool
 	producers map[uint32]*producer
 	consumers map[uint32]*consumer
 	queues    map[*queue]bool // of those consumers, and of those topics
@@ -299,12 +319,12 @@ type dropped struct {
 }
 
 func (d *dropped) isEmpty() bool {
-	return len(d.clients)+len(d.topics)+len(d.producers)+len(d.consumers)+len(d.webhooks) == 0
+	return len(d.clients)+len(d.topics)+len(d.templates)+len(d.producers)+len(d.consumers)+len(d.webhooks) == 0
 }
 
 // deletions gathers what is deleted.
 func (x *definer) deletions(refs []Ref) error {
-	x.drop = dropped{map[string]bool{}, map[string]bool{}, map[uint32]*producer{}, map[uint32]*consumer{}, map[*queue]bool{}, map[string]bool{}}
+	x.drop = dropped{map[string]bool{}, map[string]bool{}, map[string]bool{}, map[uint32]*producer{}, map[uint32]*consumer{}, map[*queue]bool{}, map[string]bool{}}
 	d, b := &x.drop, x.b
 	for _, r := range refs {
 		found := false
@@ -314,8 +334,11 @@ func (x *definer) deletions(refs []Ref) error {
 				d.clients[r.Name] = true
 			}
 		case KindTopic:
-			if found = b.topics[r.Name] != nil; found {
-				d.topics[r.Name] = true
+			switch {
+			case b.topics[r.Name] != nil:
+				found, d.topics[r.Name] = true, true
+			case b.templates.byName[r.Name] != nil:
+				found, d.templates[r.Name] = true, true
 			}
 		case KindProducer:
 			p := b.producer(r)
@@ -376,6 +399,9 @@ func (d *dropped) refs() (refs []Ref) {
 	for name := range d.topics {
 		refs = append(refs, Ref{Kind: KindTopic, Name: name})
 	}
+	for name := range d.templates {
+		refs = append(refs, Ref{Kind: KindTopic, Name: name})
+	}
 	for id := range d.producers {
 		refs = append(refs, Ref{Kind: KindProducer, ID: id})
 	}
@@ -387,7 +413,7 @@ func (d *dropped) refs() (refs []Ref) {
 
 // objects returns what the store is to forget.
 func (d *dropped) objects(b *Broker) []store.Object {
-	list := make([]store.Object, 0, len(d.clients)+len(d.topics)+len(d.producers)+len(d.consumers)+len(d.webhooks))
+	list := make([]store.Object, 0, len(d.clients)+len(d.topics)+len(d.templates)+len(d.producers)+len(d.consumers)+len(d.webhooks))
 	for name := range d.webhooks {
 		list = append(list, store.Object{Kind: store.Webhook, Key: name, Secret: true})
 	}
@@ -396,6 +422,9 @@ func (d *dropped) objects(b *Broker) []store.Object {
 	}
 	for name := range d.topics {
 		list = append(list, store.Object{Kind: store.Topic, Key: name, ID: b.topics[name].id})
+	}
+	for name := range d.templates {
+		list = append(list, store.Object{Kind: store.Topic, Key: name, ID: b.templates.byName[name].id})
 	}
 	for id, p := range d.producers {
 		list = append(list, store.Object{Kind: store.Producer, Key: p.def.Load().key(), ID: id})
@@ -453,6 +482,8 @@ func (x *definer) expect(e Expect) error {
 		}
 	case KindTopic:
 		if t := x.b.topics[e.Name]; t != nil {
+			revision = t.revision
+		} else if t := x.b.templates.byName[e.Name]; t != nil {
 			revision = t.revision
 		}
 	case KindProducer:

@@ -54,7 +54,7 @@ func (b *Broker) Apply(ctx context.Context, d Definition) (Applied, error) {
 }
 
 // Definition returns all objects as they are defined, with the hashes of passwords and the SubKeys
-// of consumers: clients by Username, topics by Name, producers by Topic and Client, consumers by
+// of consumers: clients by Username, topics, templates among them, by Name, producers by Topic and Client, consumers by
 // Topic, Client and SubKey, webhooks, with their secrets, by Name.
 func (b *Broker) Definition() Definition {
 	var d Definition
@@ -64,6 +64,9 @@ func (b *Broker) Definition() Definition {
 	}
 	for _, t := range b.topics {
 		d.Topics = append(d.Topics, *t.def.Load())
+	}
+	for _, t := range b.templates.byName {
+		d.Topics = append(d.Topics, t.def)
 	}
 	for _, p := range b.producers {
 		d.Producers = append(d.Producers, *p.def.Load())
@@ -99,11 +102,18 @@ func (b *Broker) install(d *records) {
 		b.clients[r.Username] = &client{r.Client, b.key.revision(&r)}
 	}
 	for _, r := range d.topics {
+		if r.AutoCreate {
+			b.templates.byName[r.Name] = &template{r.ID, r.Topic, segments(r.Name), b.key.revision(&r)}
+			continue
+		}
 		t := b.topicIDs[r.ID]
 		if t == nil {
-			t = &topic{id: r.ID, producers: map[string]*producer{}}
+			t = &topic{id: r.ID, template: r.Template, producers: map[string]*producer{}}
 			b.topicIDs[r.ID] = t
 			b.topics[r.Name] = t
+			if r.Template != "" {
+				b.templates.made[r.Template]++
+			}
 		}
 		old := t.def.Swap(&r.Topic)
 		if old != nil && (old.Retention != r.Retention || old.RetentionBytes != r.RetentionBytes) {

@@ -179,7 +179,11 @@ func (b *Broker) topic(name string) *topic {
 }
 
 func noTopic(name string) *Error {
-	return &Error{Code: NotFound, Message: fmt.Sprintf("No topic %q", clip.Input(name))}
+	message := fmt.Sprintf("No topic %q", clip.Input(name))
+	if isPattern(name) {
+		message += ": a pattern or a template has no messages of its own"
+	}
+	return &Error{Code: NotFound, Message: message}
 }
 
 func noConsumer(id uint32) *Error {

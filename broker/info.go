@@ -39,6 +39,8 @@ type TopicInfo struct {
 	Delayed              int64 // messages that wait for their delay
 	Producers, Consumers int
 	LastPublish          time.Time // zero: never, as far as is known
+	Template             string    // the name of the template that made it; empty: none did
+	Made                 int       // of a template: topics it has made that exist
 	Counters
 }
 
@@ -171,7 +173,7 @@ func (c *ClientInfo) addSeen(s *lastSeen) {
 	}
 }
 
-// Topics returns all topics, by Name.
+// Topics returns all topics, by Name. Templates are none: see Templates.
 func (b *Broker) Topics() []TopicInfo {
 	type entry struct {
 		t    *topic
@@ -204,7 +206,7 @@ func (b *Broker) Topic(name string) (info TopicInfo, ok bool) {
 
 // info fills in what an administrator sees. The caller holds Broker.mu.
 func (t *topic) info(i *TopicInfo) {
-	i.Topic, i.Revision = *t.def.Load(), t.revision
+	i.Topic, i.Revision, i.Template = *t.def.Load(), t.revision, t.template
 	i.Depth, i.Retained, i.Bytes = t.held()
 	i.Delayed = t.delayed.Load()
 	i.Producers, i.Consumers = len(t.producers), len(t.list())

@@ -171,7 +171,7 @@ func (g *grants) match(name []string) (found *producer) {
 func (x *definer) queues() {
 	made := make([]*topicRecord, 0, len(x.out.topics)) // topics that are new
 	for i := range x.out.topics {
-		if r := &x.out.topics[i]; x.b.topics[r.Name] == nil {
+		if r := &x.out.topics[i]; !r.AutoCreate && x.b.topics[r.Name] == nil {
 			made = append(made, r)
 		}
 	}

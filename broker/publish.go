@@ -2,11 +2,9 @@ package broker
 
 import (
 	"context"
-	"fmt"
 	"slices"
 	"time"
 
-	"pipit/broker/clip"
 	"pipit/broker/store"
 )
 
@@ -19,10 +17,13 @@ type Publisher struct {
 	topic    *topic
 	producer *producer // nil: the program itself publishes
 	name     string
+	unmade   *unmade // the topic that Publish is to make, where topic is nil
 }
 
 // Publisher returns the door through which a client publishes to a topic. The error is Denied
-// where the client or topic does not exist or is not active, or the client is no active producer of it.
+// where the client or topic does not exist or is not active, or the client is no active producer of it. A topic that
+// a template would make (see Topic.AutoCreate) is made by the first message; the error is Full where the template has
+// made as many as it may, Invalid where no topic can have the name.
 func (b *Broker) Publisher(c *Client, topicName string) (Publisher, error) {
 	b.mu.RLock()
 	defer b.mu.RUnlock()
@@ -31,7 +32,7 @@ func (b *Broker) Publisher(c *Client, topicName string) (Publisher, error) {
 	case c.Inactive:
 		return Publisher{}, denied("client %q is not active", c.Username)
 	case t == nil:
-		return Publisher{}, denied("no topic %q", clip.Input(topicName))
+		return publisherOfNew(b, c, topicName)
 	case t.def.Load().Inactive:
 		return Publisher{}, denied("topic %q is not active", topicName)
 	}
@@ -45,7 +46,7 @@ func (b *Broker) Publisher(c *Client, topicName string) (Publisher, error) {
 	case p.def.Load().Inactive:
 		return Publisher{}, denied("producer %q of topic %q is not active", c.Username, topicName)
 	}
-	return Publisher{b, t, p, c.Name}, nil
+	return Publisher{b, t, p, c.Name, nil}, nil
 }
 
 // PublishOption changes a default of Broker.Publish.
@@ -89,8 +90,8 @@ func WithProducer(name string) PublishOption { return func(p *Publication) { p.p
 
 // Publish publishes a message on behalf of the program that embeds the broker, which needs no
 // client for it, and returns its ID when it is on disk for every consumer. Defaults are those of
-// Publication. The errors are Invalid, TooLarge, NotFound (no such topic), Denied (it is not
-// active), Full, Unavailable and DiskFull.
+// Publication. A topic that a template would make is made. The errors are Invalid, TooLarge, NotFound (no such
+// topic), Denied (it, or the template, is not active), Full, Unavailable and DiskFull.
 func (b *Broker) Publish(ctx context.Context, topicName string, payload []byte, opts ...PublishOption) (msgID string, err error) {
 	if err := ctx.Err(); err != nil {
 		return "", err
@@ -101,11 +102,14 @@ func (b *Broker) Publish(ctx context.Context, topicName string, payload []byte, 
 	}
 	b.mu.RLock()
 	t := b.topics[topicName]
-	b.mu.RUnlock()
 	if t == nil {
-		return "", &Error{Code: NotFound, Message: fmt.Sprintf("No topic %q", clip.Input(topicName))}
+		_, err = templateOf(b, topicName)
 	}
-	if t.def.Load().Inactive {
+	b.mu.RUnlock()
+	if err != nil {
+		return "", err
+	}
+	if t != nil && t.def.Load().Inactive {
 		return "", denied("topic %q is not active", topicName)
 	}
 	release, err := b.Reserve(int64(len(payload)))
@@ -117,7 +121,11 @@ func (b *Broker) Publish(ctx context.Context, topicName string, payload []byte, 
 	if pub.producer != "" {
 		name = pub.producer
 	}
-	r, err := Publisher{b, t, nil, name}.Publish(pub)
+	door := Publisher{b: b, topic: t, name: name}
+	if t == nil {
+		door.unmade = &unmade{topicName, name}
+	}
+	r, err := door.Publish(pub)
 	return r.ID, err
 }
 
@@ -131,11 +139,17 @@ func (b *Broker) CheckPublication(pub *Publication) error {
 // Publish stores a message and returns when it is on disk for every consumer of the topic. It
 // does not end early: the message's fate is known when it returns. The errors are
 // Invalid, TooLarge, Denied (the topic or the producer was deleted or deactivated meanwhile), Full,
-// Unavailable and DiskFull; after any of them nothing is stored.
+// Unavailable and DiskFull; after any of them no message is stored, though a topic may be there that was made for it.
 func (p Publisher) Publish(pub Publication) (Receipt, error) {
 	now := time.Now()
 	if err := pub.validate(p.b.maxPayload.Load(), now); err != nil {
 		return Receipt{}, err
+	}
+	if p.topic == nil {
+		var err error
+		if p, err = p.make(); err != nil {
+			return Receipt{}, err
+		}
 	}
 	op := p.b.newPublishOp()
 	op.reset(p, 1)
@@ -159,13 +173,21 @@ func (p Publisher) PublishBatch(pubs []Publication) ([]Receipt, error) {
 		return nil, Invalidf("batch of %d messages: allowed are 1 to %d", len(pubs), MaxBatch)
 	}
 	now := time.Now()
-	op := p.b.newPublishOp()
-	op.reset(p, len(pubs))
-	defer op.release()
 	for i := range pubs {
 		if err := pubs[i].validate(p.b.maxPayload.Load(), now); err != nil {
 			return nil, err
 		}
+	}
+	if p.topic == nil {
+		var err error
+		if p, err = p.make(); err != nil {
+			return nil, err
+		}
+	}
+	op := p.b.newPublishOp()
+	op.reset(p, len(pubs))
+	defer op.release()
+	for i := range pubs {
 		r := op.add()
 		p.record(r, &pubs[i], now)
 		op.bytes += int64(len(pubs[i].Payload) + extraSize(r))
@@ -265,13 +287,18 @@ func (o *publishOp) receipt(b *Broker, i int) Receipt {
 	return Receipt{ID: b.ids.encode(r.Place, r.Created)}
 }
 
+var (
+	errTopicGone    = denied("the topic is not there or not active any more")
+	errProducerGone = denied("the producer is not there or not active any more")
+)
+
 func (o *publishOp) plan(d *draft) (err error) {
 	t := o.topic
 	if t.deleted.Load() || t.def.Load().Inactive {
-		return denied("the topic is not there or not active any more")
+		return errTopicGone
 	}
 	if q := o.producer; q != nil && (q.deleted.Load() || q.def.Load().Inactive) {
-		return denied("the producer is not there or not active any more")
+		return errProducerGone
 	}
 	if o.stored, err = o.findDuplicates(d); err != nil {
 		return err

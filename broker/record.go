@@ -1,6 +1,7 @@
 package broker
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"time"
@@ -24,7 +25,8 @@ type (
 	webhookRecord struct{ Webhook }
 	topicRecord   struct {
 		Topic
-		ID uint32
+		ID       uint32
+		Template string `json:",omitempty"` // the name of the template that made it
 	}
 	producerRecord struct {
 		Producer
@@ -171,6 +173,9 @@ func (r *clientRecord) UnmarshalJSON(text []byte) error {
 
 func (r topicRecord) MarshalJSON() ([]byte, error) {
 	type fields topicRecord
+	if r.MaxTopics == DefaultMaxTopics {
+		r.MaxTopics = 0
+	}
 	return json.Marshal(struct {
 		fields
 		Active         bool
@@ -192,6 +197,7 @@ func (r *topicRecord) UnmarshalJSON(text []byte) error {
 	r.Inactive = !in.Active
 	r.Expiration, r.DedupWindow = kept(r.Expiration), time.Duration(kept(int64(r.DedupWindow)))
 	r.Retention, r.RetentionBytes = time.Duration(kept(int64(r.Retention))), Size(kept(int64(r.RetentionBytes)))
+	r.MaxTopics = cmp.Or(r.MaxTopics, DefaultMaxTopics)
 	return err
 }
 

@@ -1,6 +1,7 @@
 package broker
 
 import (
+	"errors"
 	"fmt"
 	"strings"
 	"sync"
@@ -40,6 +41,11 @@ type Topic struct {
 	// message that has expired is removed in any case.
 	Retention      time.Duration // since it could be delivered first
 	RetentionBytes Size          // of payloads, IDs and attributes, and 64 for each message
+
+	// A Topic with AutoCreate is a template: its Name is a pattern, and topics that match are made as it says when they are first
+	// published to. It is no topic itself.
+	AutoCreate bool  `json:",omitempty"`
+	MaxTopics  int64 `json:",omitempty"` // of a template: topics it made that exist at once
 }
 
 // TopicFields are the properties of a topic.
@@ -86,6 +92,18 @@ var TopicFields = Fields[Topic]{
 		Label: "Retention bytes", Hint: "Past it the oldest messages go that everyone is done with: 64MiB, 2GiB. 0: no bound by bytes",
 		Help: "bytes past which the oldest messages go that everyone is done with; 0: no bound by bytes and, without retention, none stay",
 	},
+	{
+		Name: "auto_create", at: func(t *Topic) any { return &t.AutoCreate },
+		Default: false, Fixed: true,
+		Label: "Template", Hint: "No topic, but what makes topics: its name is a pattern such as /order/*, and publishing to a name that matches makes the topic with these settings",
+		Help: "whether it is a template, no topic: its name is a pattern, and publishing to a name that matches makes the topic, with these settings",
+	},
+	{
+		Name: "max_topics", at: func(t *Topic) any { return &t.MaxTopics },
+		Default: int64(DefaultMaxTopics), Min: 1, Max: MaxMaxTopics,
+		Label: "Max topics", Hint: "Of a template: topics it has made that exist. Past it, publishers to new names get 429",
+		Help: "of a template: how many topics that it has made may exist; past it a publish to a new name is refused",
+	},
 }
 
 func checkTopicName(s string) error {
@@ -96,12 +114,26 @@ func checkTopicName(s string) error {
 }
 
 // Validate checks the topic's fields. The error joins one for each that is wrong.
-func (t *Topic) Validate() error { return TopicFields.validate(t, fmt.Sprintf("topic %q", t.Name)) }
+func (t *Topic) Validate() error {
+	of := fmt.Sprintf("topic %q", t.Name)
+	wrong := []error{TopicFields.validate(t, of)}
+	switch {
+	case t.AutoCreate && !isPattern(t.Name):
+		wrong = append(wrong, Invalidf("auto_create of %s: allowed with a pattern for a name, such as /order/*", of).of("auto_create"))
+	case t.AutoCreate:
+		if err := checkPattern(t.Name); err != nil {
+			wrong = append(wrong, Invalidf("topic name %q: %v", clip.Input(t.Name), err).of("name"))
+		}
+	case t.MaxTopics != 0 && t.MaxTopics != DefaultMaxTopics:
+		wrong = append(wrong, Invalidf("max_topics %d of %s: allowed with auto_create", told(t.MaxTopics), of).of("max_topics"))
+	}
+	return errors.Join(wrong...)
+}
 
 // validateName checks what a name that exists may have, and a new one may not: see IsHidden.
 func (t *Topic) validateName() error {
-	if isPattern(t.Name) {
-		return Invalidf("topic name %q: a new topic has no * in its name, which is for patterns", clip.Input(t.Name)).of("name")
+	if isPattern(t.Name) && !t.AutoCreate {
+		return Invalidf("topic name %q: a new topic has no * in its name, which is for patterns, unless auto_create makes it a template", clip.Input(t.Name)).of("name")
 	}
 	if err := CheckShown(t.Name); err != nil {
 		return Invalidf("topic name %q: %v", clip.Input(t.Name), err).of("name")
@@ -141,8 +173,9 @@ func CheckShown(name string) error {
 
 // topic is a Topic at work.
 type topic struct {
-	id  uint32
-	def atomic.Pointer[Topic]
+	id       uint32
+	def      atomic.Pointer[Topic]
+	template string // the name of the one that made it; empty: none did
 
 	producers map[string]*producer // by username; guarded by Broker.mu
 	revision  string               // of def; guarded by Broker.mu

@@ -39,3 +39,43 @@ func TestPatternURLs(t *testing.T) {
 	}
 	r.refuse(403, "Permission denied", "POST", "/zato/pubsub/topic//eu/*/order/", crm, marked)
 }
+
+// TestTemplateURLs publishes to names that no topic has yet, alone, in a batch and by paths whose slashes a proxy has merged.
+func TestTemplateURLs(t *testing.T) {
+	r := newServer(t)
+	_, err := r.b.Change(ctx, broker.Change{Define: broker.Definition{
+		Topics: []broker.Topic{{Name: "/eu/*", AutoCreate: true, MaxTopics: 3}, {Name: "/eu/off", AutoCreate: false, Inactive: true}, {Name: "/eu/no/**", AutoCreate: true, Inactive: true},
+			{Name: "bare/*", AutoCreate: true}},
+		Producers: []broker.Producer{{Client: "crm", Topic: "/eu/**"}, {Client: "crm", Topic: "bare/*"}},
+		Consumers: []broker.Consumer{{Client: "erp", Topic: "/eu/*", SubKey: "pattern-key"}},
+	}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	const topic = "/zato/pubsub/topic/"
+	r.publish(topic+"/eu/lv/", "1")
+	if a := r.do("POST", topic+"/eu/ee?batch=true", crm, `{"payload": "2"}`+"\n"+`{"payload": "3"}`, "Content-Type", "application/x-ndjson"); a.status != 200 {
+		t.Fatalf("batch: %+v", a)
+	}
+	r.publish(topic+"eu/lt/", "4")
+	r.publish(topic+"eu/lt/", "5")
+	r.publish(topic+"bare/x", "6")
+	got := r.receive("/zato/pubsub/msg//eu/*/", "pattern-key")
+	if strings.Join(got.payloads(), "|") != "1|2|3|4|5" || got.Results[4].Metadata.Topic != "/eu/lt" || !r.b.HasTopic("bare/x") {
+		t.Errorf("%+v", got)
+	}
+	full := r.refuse(429, "topic \"/eu/pl\": template \"/eu/*\" has made 3 topics, which is its max_topics", "POST", topic+"/eu/pl/", crm, marked)
+	if full.header.Get("Retry-After") == "" {
+		t.Error("no Retry-After")
+	}
+	r.refuse(429, "topic \"/eu/pl\": template \"/eu/*\" has made 3 topics, which is its max_topics", "POST", topic+"/eu/pl?batch=true", crm, `{"payload": "2"}`, "Content-Type", "application/x-ndjson")
+	r.refuse(400, `topic name "/eu/*": a new topic has no * in its name, which is for patterns, unless auto_create makes it a template`, "POST", topic+"/eu/*/", crm, marked)
+	for _, path := range []string{"/eu/a/b", "/eu/off", "/eu/no/a", "/us/a", "us/a"} {
+		r.refuse(403, "Permission denied", "POST", topic+path, crm, marked)
+	}
+	r.refuse(403, "Permission denied", "POST", topic+"/eu/lv/", erp, marked)
+	r.refuse(403, "Permission denied", "POST", topic+"/eu/new/", erp, marked)
+	if n := len(r.b.Topics()); n != 5+1+4 {
+		t.Errorf("%d topics", n)
+	}
+}

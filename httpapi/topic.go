@@ -16,9 +16,16 @@ func (s *server) topicName(rest string) string {
 	return "/" + rest
 }
 
-// publisher returns the door to the topic of a URL. The error is Denied.
+// publisher returns the door to the topic of a URL. Where no topic has the name with a slash or without, one is made
+// with it, if that can be, else without. The error is Denied, or that of a topic that cannot be made.
 func (s *server) publisher(x *call, c *broker.Client, rest string) (broker.Publisher, error) {
 	name := s.topicName(rest)
+	if name == rest && rest != "" && rest[0] != '/' && !s.b.HasTopic(rest) {
+		if pub, err := s.b.Publisher(c, "/"+rest); err == nil {
+			s.warnMerged(x, "/"+rest)
+			return pub, nil
+		}
+	}
 	pub, err := s.b.Publisher(c, name)
 	if err == nil && name != rest {
 		s.warnMerged(x, name)

@@ -45,7 +45,7 @@ func (n resource[T]) list(w http.ResponseWriter, r *http.Request, _ gate.Params)
 	if err != nil {
 		return err
 	}
-	q := gate.Query{Search: v["search"], Sort: v["sort"], Cursor: v["cursor"], Topic: v["topic"], Client: v["client"]}
+	q := gate.Query{Search: v["search"], Sort: v["sort"], Cursor: v["cursor"], Topic: v["topic"], Client: v["client"], Template: v["template"]}
 	if sort, given := v["sort"]; given && sort == "" {
 		return badParameter("sort", "sort %q: allowed is what the list can be sorted by, or no such parameter", sort)
 	}

@@ -85,8 +85,8 @@ func (a *API) history(w http.ResponseWriter, r *http.Request, _ gate.Params) err
 		rng = monitor.RangeHour
 	}
 	if topic, given := v["topic"]; given {
-		if _, err := a.Objects.Topics().Get(topic); err != nil {
-			return err
+		if !a.Broker.HasTopic(topic) {
+			return object.NotFound("topic", topic)
 		}
 	}
 	h := a.Monitor.History(rng, v["topic"])

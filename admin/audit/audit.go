@@ -77,8 +77,8 @@ type Entry struct {
 	First  gate.Time `json:"first,omitzero"`   // the first time, where there were several
 	Count  int       `json:"count"`            // how many times
 	Kind   string    `json:"kind"`             // one of Kinds
-	Who    string    `json:"who,omitempty"`    // an administrator, token NAME, client USERNAME, or callback sender, which is the broker; absent: nobody was signed in
-	Via    string    `json:"via,omitempty"`    // the door: web, api, protocol, file, which is the command line, or callback
+	Who    string    `json:"who,omitempty"`    // an administrator, token NAME, client USERNAME, callback sender, which is the broker, or, via publish, who published; absent: nobody was signed in
+	Via    string    `json:"via,omitempty"`    // the door: web, api, protocol, file, which is the command line, callback, or publish, for a topic that a template made
 	Addr   string    `json:"addr,omitempty"`   // IP address; where there were several, the last one: all are of one network
 	Action string    `json:"action"`           // what was done
 	Object string    `json:"object,omitempty"` // the name of what it was done to

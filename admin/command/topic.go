@@ -15,6 +15,12 @@ func (c *cli) topicCommand() *cobra.Command {
 	}
 	list := listCommand(c, "topics", n.path, object.TopicSorts.Keys(), false, []column[object.Topic]{
 		names("NAME", func(t *object.Topic) string { return t.Name }),
+		text("KIND", func(t *object.Topic) string {
+			if t.AutoCreate {
+				return "template"
+			}
+			return "topic"
+		}),
 		text("ACTIVE", func(t *object.Topic) string { return yesNo(!t.Inactive) }),
 		figure("DEPTH", func(t *object.Topic) string { return number(t.Depth) }),
 		figure("MAX DEPTH", func(t *object.Topic) string { return number(t.MaxDepth) }),
@@ -29,7 +35,8 @@ func (c *cli) topicCommand() *cobra.Command {
 	show.Example = "  pipit topic show /customer/created"
 	create := c.createCommand(n, []string{"name"}, nil, nil)
 	create.Example = `  pipit topic create /customer/created
-  pipit topic create /invoice/paid --max-depth 50000 --expiration 86400 --dedup-window 1h`
+  pipit topic create /invoice/paid --max-depth 50000 --expiration 86400 --dedup-window 1h
+  pipit topic create '/order/*' --auto-create --max-topics 200 --retention 24h`
 	edit := c.editCommand(n, nil)
 	edit.Example = `  pipit topic edit /customer/created --expiration 0
   pipit topic edit /customer/created --active=false`

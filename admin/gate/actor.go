@@ -26,7 +26,7 @@ func AccessOf(scope string) Access { return Access(max(0, slices.Index(Scopes[:]
 // Actor is who does something, for permissions and the audit log.
 type Actor struct {
 	Name   string // administrator, "token NAME" or "client USERNAME"; empty: nobody has signed in
-	Via    string // the door: Web, API, Protocol, Callback or File
+	Via    string // the door: Web, API, Protocol, Callback, Publish or File
 	Addr   string // IP address
 	Access Access
 }
@@ -37,6 +37,7 @@ const (
 	API      = "api"
 	Protocol = "protocol" // a client's, which may make consumers by itself
 	Callback = "callback" // nobody's: the broker sends messages
+	Publish  = "publish"  // nobody's: a message made a topic by a template
 	File     = "file"     // the command line, with the database file in hand: it may do everything
 )
 

@@ -20,14 +20,15 @@ const (
 
 // Query says which part of a list is wanted. The zero value of a field stands for its default.
 type Query struct {
-	Search string // what the names contain, in any case of letters
-	Sort   string // a key of the noun; default: its name
-	Desc   bool
-	Limit  int    // 1 to 1000; default 100
-	Cursor string // List.Next of the page before, of the same Sort and Desc
-	Topic  string // of producers and consumers: those of this topic
-	Client string // of producers and consumers: those of this client, by username
-	Kind   string // of the audit log: those of this kind
+	Search   string // what the names contain, in any case of letters
+	Sort     string // a key of the noun; default: its name
+	Desc     bool
+	Limit    int    // 1 to 1000; default 100
+	Cursor   string // List.Next of the page before, of the same Sort and Desc
+	Topic    string // of producers and consumers: those of this topic
+	Client   string // of producers and consumers: those of this client, by username
+	Template string // of topics: those that this template has made
+	Kind     string // of the audit log: those of this kind
 }
 
 // Owns tells whether what a client has in a topic is of those that are asked for.

@@ -3,7 +3,9 @@ package object
 import (
 	"context"
 	"encoding/base64"
+	"errors"
 	"fmt"
+	"strings"
 	"time"
 	"unicode/utf8"
 
@@ -33,18 +35,12 @@ func (o *Objects) Message(topic, id string) (Message, []Standing, error) {
 
 // Publish publishes a message to a topic, as "admin NAME", and returns its ID when it is on disk
 // for every consumer. It is no change that the audit log tells of: the message says who published
-// it. The errors are Invalid, TooLarge, NotFound, Denied (the topic is not active), Full,
+// it. A topic that a template would make is made. The errors are Invalid, TooLarge, NotFound, Denied (the topic is not active), Full,
 // Unavailable and DiskFull.
 func (o *Objects) Publish(ctx context.Context, who gate.Actor, topic string, p Publication) (string, error) {
-	t, err := o.Topics().Get(topic)
-	if err != nil {
-		return "", err
-	}
-	if t.Inactive {
-		return "", &broker.Error{Code: broker.Denied, Message: fmt.Sprintf("Topic %q is not active", clip.Input(topic))}
-	}
 	var deliverAt time.Time
 	if p.DeliverAt != "" {
+		var err error
 		if deliverAt, err = broker.ParseDeliverAt(p.DeliverAt); err != nil {
 			return "", err
 		}
@@ -61,7 +57,12 @@ func (o *Objects) Publish(ctx context.Context, who gate.Actor, topic string, p P
 		broker.WithReplyTo(p.ReplyTo),
 		broker.WithAttributes(p.attributes()...),
 	}
-	return o.b.Publish(ctx, topic, p.Payload, options...)
+	id, err := o.b.Publish(ctx, topic, p.Payload, options...)
+	var e *broker.Error
+	if errors.As(err, &e) && e.Code == broker.Denied { // clients alone are not told why
+		return "", &broker.Error{Code: broker.Denied, Message: strings.ToUpper(e.Reason[:1]) + e.Reason[1:]}
+	}
+	return id, err
 }
 
 // DeleteMessages deletes messages of a topic for all of its consumers, and returns how many of

@@ -8,14 +8,22 @@ import (
 // Topics describes topics.
 func (o *Objects) Topics() *Noun[Topic] {
 	return &Noun[Topic]{
-		o: o, Kind: broker.KindTopic, Path: "/topics", Param: "name",
-		Initial:  NewTopic,
-		List:     o.listTopics,
-		find:     byName(o.b.Topic, topicOf),
+		o: o, Kind: broker.KindTopic, Path: "/topics", Param: "name", Filters: []string{"template"},
+		Initial: NewTopic,
+		List:    o.listTopics,
+		find: byName(func(name string) (broker.TopicInfo, bool) {
+			if t, ok := o.b.Topic(name); ok {
+				return t, true
+			}
+			return o.b.Template(name)
+		}, topicOf),
 		ref:      func(t *Topic) broker.Ref { return broker.Ref{Kind: broker.KindTopic, Name: t.Name} },
 		Name:     func(t *Topic) string { return t.Name },
 		Revision: func(t *Topic) string { return t.Revision },
 		Goes: func(t *Topic) Deleted {
+			if t.AutoCreate { // producers and consumers are of the pattern, and what it made stays
+				return Deleted{}
+			}
 			hooks := o.webhooksOf(func(w *broker.WebhookInfo) bool { return w.Topic == t.Name })
 			return Deleted{t.Producers, t.Consumers, hooks, t.Depth + t.Delayed}
 		},
@@ -38,6 +46,13 @@ var TopicSorts = gate.Sorts[broker.TopicInfo]{
 
 func (o *Objects) listTopics(q gate.Query) (gate.List[Topic], error) {
 	found := gate.Contains(q.Search)
-	matches := func(t *broker.TopicInfo) bool { return found(t.Name) }
-	return gate.PageOf(q, o.b.Topics(), TopicSorts, matches, topicOf)
+	matches := func(t *broker.TopicInfo) bool {
+		return (q.Template == "" || q.Template == t.Template) && found(t.Name)
+	}
+	return gate.PageOf(q, append(o.b.Topics(), o.b.Templates()...), TopicSorts, matches, topicOf)
+}
+
+// NoteMade makes the audit entry of a topic that a template made, since somebody published to it.
+func (o *Objects) NoteMade(t *broker.Topic, template, by string) broker.Document {
+	return o.trail.Entry(gate.Actor{Name: by, Via: gate.Publish}, "topic.create", t.Name, "by the template "+template)
 }

@@ -28,7 +28,7 @@ type Client struct {
 	Warnings []string `json:"warnings,omitempty" api:"-"` // what is weak about a password, in the answer to the request that set it alone
 }
 
-// Topic is what producers publish to.
+// Topic is what producers publish to, or a template of topics: see auto_create.
 type Topic struct {
 	broker.Topic `json:"-"`
 	Revision     string    `json:"revision,omitempty" api:"-"`    // it changes with the definition
@@ -38,6 +38,8 @@ type Topic struct {
 	Delayed      int64     `json:"delayed" api:"-"`               // messages that wait for their delay
 	Producers    int       `json:"producers" api:"-"`             // how many clients may publish
 	Consumers    int       `json:"consumers" api:"-"`             // how many queues there are
+	Template     string    `json:"template,omitempty" api:"-"`    // name of the template that made it; absent where none did
+	Made         int       `json:"made,omitempty" api:"-"`        // of a template: topics it has made that exist; absent: none
 	LastPublish  gate.Time `json:"last_publish,omitzero" api:"-"` // when a message was last published; absent: never, as far as is known
 	Published    uint64    `json:"published" api:"-"`             // messages stored since the start of the process
 	Delivered    uint64    `json:"delivered" api:"-"`             // deliveries to consumers since the start of the process, also repeated ones
@@ -339,6 +341,8 @@ func topicOf(i *broker.TopicInfo) Topic {
 		Delayed:     i.Delayed,
 		Producers:   i.Producers,
 		Consumers:   i.Consumers,
+		Template:    i.Template,
+		Made:        i.Made,
 		LastPublish: gate.TimeOf(i.LastPublish),
 		Published:   i.Published,
 		Delivered:   i.Delivered,

@@ -42,7 +42,7 @@ func readListing(r *http.Request, orders ...order) listing {
 	l := listing{Path: r.URL.Path}
 	l.Query = gate.Query{
 		Search: v.Get("search"), Sort: v.Get("sort"), Cursor: v.Get("cursor"), Desc: v.Get("desc") == "1",
-		Limit: pageSize, Topic: v.Get("topic"), Client: v.Get("client"),
+		Limit: pageSize, Topic: v.Get("topic"), Client: v.Get("client"), Template: v.Get("template"),
 	}
 	if l.Sort == "" {
 		l.Sort, l.Desc = orders[0].Key, orders[0].Down
@@ -70,7 +70,7 @@ func readListing(r *http.Request, orders ...order) listing {
 
 func (l *listing) url(sort string, down bool, cursor string, from int) string {
 	v := url.Values{}
-	for _, p := range [][2]string{{"search", l.Search}, {"topic", l.Topic}, {"client", l.Client}, {"sort", sort}, {"cursor", cursor}} {
+	for _, p := range [][2]string{{"search", l.Search}, {"topic", l.Topic}, {"client", l.Client}, {"template", l.Template}, {"sort", sort}, {"cursor", cursor}} {
 		if p[1] != "" {
 			v.Set(p[0], p[1])
 		}
@@ -101,4 +101,6 @@ func (l *listing) found(rows, total int, next string) {
 }
 
 // Filtered tells whether the list shows only some.
-func (l listing) Filtered() bool { return l.Search != "" || l.Topic != "" || l.Client != "" }
+func (l listing) Filtered() bool {
+	return l.Search != "" || l.Topic != "" || l.Client != "" || l.Template != ""
+}

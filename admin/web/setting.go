@@ -38,7 +38,7 @@ func settings[D any](table broker.Fields[D], d *D) (list []setting) {
 		case s.Text == "":
 		case t.Name == "client":
 			s.URL = clientPath(s.Text)
-		case strings.Contains(s.Text, "*"): // a pattern, which has no page
+		case strings.Contains(s.Text, "*"): // a pattern, which has no page of its own
 		case t.Name == "topic" || strings.HasSuffix(t.Name, "_topic"):
 			s.URL = topicPath(s.Text)
 		}

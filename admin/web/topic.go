@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"slices"
 
 	"pipit/admin/gate"
 	"pipit/admin/monitor"
@@ -37,10 +38,20 @@ func (tp topicPages) pages() *pages[object.Topic] {
 			fields[0].Focus = true
 			return fields
 		},
-		editFields: func(t *object.Topic) []field { return settingFields(broker.TopicFields, &t.Topic, false) },
-		read:       func(f *form, t *object.Topic) error { return readSettings(f, broker.TopicFields, &t.Topic) },
-		show:       tp.pageTopic,
+		editFields: func(t *object.Topic) []field {
+			return slices.DeleteFunc(settingFields(broker.TopicFields, &t.Topic, false), func(f field) bool {
+				return f.Name == "max_topics" && !t.AutoCreate
+			})
+		},
+		read: func(f *form, t *object.Topic) error { return readSettings(f, broker.TopicFields, &t.Topic) },
+		show: tp.pageTopic,
 		deletes: func(t *object.Topic) deletion {
+			if t.AutoCreate {
+				return deletion{
+					lead: "This deletes the template " + t.Name + ". The topics that it has made stay.",
+					to:   "/admin/topics", called: t.Name,
+				}
+			}
 			return deletion{
 				lead:  "This deletes the topic " + t.Name + ". It cannot be undone.",
 				label: "Type the topic's name to confirm", expected: t.Name,
@@ -74,8 +85,48 @@ type topicPage struct {
 	FailsHere     int    // consumers whose dead letters it gets
 }
 
+// topicSettings are those of a topic, or of a template.
+func topicSettings(t *object.Topic) []setting {
+	list := settings(broker.TopicFields, &t.Topic)
+	if t.AutoCreate {
+		return list
+	}
+	list = slices.DeleteFunc(list, func(s setting) bool { return s.Name == "auto_create" || s.Name == "max_topics" })
+	if t.Template != "" {
+		list = append(list, setting{Name: "template", Label: "Made by the template", Text: t.Template, URL: topicPath(t.Template)})
+	}
+	return list
+}
+
+// templatePage is the page of a template of topics.
+type templatePage struct {
+	object.Topic
+	Back         link
+	Settings     []setting
+	MadeList     gate.List[object.Topic]
+	ProducerList gate.List[object.Producer]
+	ConsumerList gate.List[object.Consumer]
+}
+
+func (tp topicPages) pageTemplate(w http.ResponseWriter, r *http.Request, t *object.Topic) (err error) {
+	page := templatePage{Topic: *t, Back: link{"/admin/topics", "Topics"}, Settings: topicSettings(t)}
+	if page.MadeList, err = tp.Objects.Topics().List(gate.Query{Template: t.Name, Limit: maxBeside}); err != nil {
+		return err
+	}
+	if page.ProducerList, err = tp.Objects.Producers().List(gate.Query{Topic: t.Name, Sort: "client", Limit: maxBeside}); err != nil {
+		return err
+	}
+	if page.ConsumerList, err = tp.Objects.Consumers().List(gate.Query{Topic: t.Name, Sort: "client", Limit: maxBeside}); err != nil {
+		return err
+	}
+	return tp.render(w, r, "topic_template", http.StatusOK, view{Title: t.Name, Nav: "topics", Data: page})
+}
+
 func (tp topicPages) pageTopic(w http.ResponseWriter, r *http.Request, t *object.Topic) (err error) {
-	page := topicPage{Topic: *t, Back: link{"/admin/topics", "Topics"}, Settings: settings(broker.TopicFields, &t.Topic), History: "/admin/history?" + url.Values{"topic": {t.Name}}.Encode()}
+	if t.AutoCreate {
+		return tp.pageTemplate(w, r, t)
+	}
+	page := topicPage{Topic: *t, Back: link{"/admin/topics", "Topics"}, Settings: topicSettings(t), History: "/admin/history?" + url.Values{"topic": {t.Name}}.Encode()}
 	page.Retains = t.Retained > 0 || t.Retention > 0 || t.RetentionBytes > 0
 	all := tp.Broker.Consumers()
 	for i := range all {
