@@ -263,8 +263,8 @@ func (l *Log) startMaking() {
 	l.nextIndex++
 	go func() {
 		s, err := l.makeSegment(index)
-		if err != nil {
-			l.logger.Warn("a segment of the log could not be made: it goes on with those that there are", "folder", l.dir, "error", err)
+		if err != nil { // behind all else: what takes the log lines may be slow
+			defer l.logger.Warn("a segment of the log could not be made: it goes on with those that there are", "folder", l.dir, "error", err)
 		}
 		l.mu.Lock()
 		defer l.mu.Unlock()

@@ -12,7 +12,7 @@ import (
 // sector is what a disk writes whole or not at all.
 const sector = 512
 
-// State is what a power cut could have left of the folder of a Recorder.
+// State is what a power cut could have left of the folder of a Recorder. It is good until the next one is yielded.
 type State struct {
 	Point int    // how many of the events there were
 	Seed  uint64 // of what became of those that were not durable
@@ -40,11 +40,12 @@ func (r *Recorder) States(n int, seed uint64) iter.Seq[*State] {
 					r.apply(r.events, done)
 				}
 			}
-			s := &State{Point: point, Seed: seed + uint64(i), Marks: slices.Clip(marks), files: map[string][]byte{}}
+			s := &State{Point: point, Seed: seed, Marks: slices.Clip(marks), files: map[string][]byte{}}
 			r.build(s, rand.New(rand.NewPCG(s.Seed, uint64(point)))) // #nosec G404 -- a test that is repeatable
 			if !yield(s) {
 				return
 			}
+			seed++
 		}
 	}
 }
