@@ -243,6 +243,22 @@ func TestFilterChangedWhileRead(t *testing.T) {
 	})
 }
 
+// TestFilterBrowse: what a filter does not let through is not shown as waiting either, also where it is in no cursor.
+func TestFilterBrowse(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) { // the sweeper does not come
+		r := newRig(t, broker.Options{}.Sifting(1, 3))
+		r.define(topicDef("/t"), filtered("lv", `country = "LV"`), consumerDef("/t", "all"))
+		r.countries("LV1 LT1 LV2 LT2 LV3 LT3 LT4")
+		got := ""
+		for _, m := range r.browse(broker.BrowseOptions{Topic: "/t", Consumer: r.id("lv"), Payload: 10}) {
+			got += string(m.Payload) + " "
+		}
+		if got != "LV1 LV2 LV3 " {
+			t.Error(got)
+		}
+	})
+}
+
 // TestFilterManyWait: where many messages wait with others between them, a publish does not store all the places of these, and
 // they are in no backlog all the same.
 func TestFilterManyWait(t *testing.T) {

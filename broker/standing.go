@@ -4,6 +4,8 @@ import (
 	"cmp"
 	"slices"
 	"time"
+
+	"pipit/broker/store"
 )
 
 // stand sets the states of what was found.
@@ -17,11 +19,15 @@ func (x *browsing) stand() {
 		x.topic.stand(list, now)
 		return
 	}
+	filter := x.q.of.filter.Load()
 	x.q.of.mu.Lock()
 	defer x.q.of.mu.Unlock()
 	for i := range x.found {
 		f := &x.found[i]
 		f.State, f.Deliveries, _ = x.q.where(f.slot, now)
+		if f.State == StateWaiting && filter != nil && !filter.match(&store.Record{Extra: f.Extra}) {
+			f.State = StateDone // its cursor does not have it: see sift.go
+		}
 	}
 }
 
