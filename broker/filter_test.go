@@ -306,3 +306,25 @@ func TestFilterManyWait(t *testing.T) {
 		}
 	})
 }
+
+// What a filter has made the consumer done with does not come back, though it was put back before.
+func TestFilteredOutWhilePutBack(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, broker.Options{})
+		r.define(topicDef("/t"), filtered("k", ""), consumerDef("/t", "all"))
+		r.countries("LT1 LT2 LT3 LV1")
+		m := r.receive("/t", "k", broker.ReceiveOptions{})
+		r.settle("k", broker.Settlement{Reject: ids(m[0])})
+		r.settle("k", broker.Settlement{Reject: ids(m[1]), Delay: 2})
+		r.define(topicDef("/t"), filtered("k", `country = "LV"`))
+		time.Sleep(1100 * time.Millisecond)
+		r.define(topicDef("/t"), filtered("k", ""))
+		time.Sleep(40 * time.Second)
+		if got := payloads(r.receive("/t", "k", broker.ReceiveOptions{})); got != "LV1 " {
+			t.Errorf("got %q", got)
+		}
+		if q := r.queue("k"); q.Backlog != 1 || q.InFlight != 1 || q.Deferred != 0 {
+			t.Errorf("%+v", q)
+		}
+	})
+}

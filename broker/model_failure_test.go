@@ -390,7 +390,7 @@ func (m *failureModel) settle() {
 	if len(st.Ack)+len(st.Reject)+len(st.DeadLetter)+len(st.Extend) == 0 {
 		return
 	}
-	m.logf("settle of %q", known[:min(len(known), 3)])
+	m.logf("settle %q: %+v", known[:min(len(known), 3)], st)
 	if got := m.r.settle("a", st); got.Extended != len(st.Extend) || got.Acked != len(st.Ack) || got.Rejected != len(st.Reject) || got.DeadLettered != len(st.DeadLetter) || len(got.NotFound) > 0 {
 		m.fatalf("%+v: %+v", st, got)
 	}

@@ -383,6 +383,7 @@ func (o *siftOp) applied(time.Time) {
 		if x := &o.list[i]; x.planned {
 			x.q.countOut(x.p)
 			x.q.sifted[x.p].CompareAndSwap(x.sifted, max(x.sifted, x.through+1))
+			x.q.dropSifted(x.p, x.positions)
 		}
 	}
 }
@@ -392,6 +393,30 @@ func (o *siftOp) failed() {
 	for i := range o.list {
 		if x := &o.list[i]; x.planned {
 			x.q.countOut(x.p)
+		}
+	}
+}
+
+// dropSifted forgets what came back of messages that the queue is done with by now, or leaves out. What is in flight ends with
+// its lease. For the committer.
+func (q *queue) dropSifted(p int, positions []uint64) {
+	q.of.mu.Lock()
+	defer q.of.mu.Unlock()
+	if len(q.leases)+len(q.attempts) == 0 {
+		return
+	}
+	for _, pos := range positions {
+		s := slot{uint8(p), pos} // #nosec G115 -- a priority is 1 to 9
+		if !q.isDone(p, pos) {
+			continue
+		}
+		if l := q.leases[s]; l != nil && (l.state == ready || l.state == deferred || l.state == blocked || l.state == failed) {
+			q.of.unlist(l)
+			q.of.drop(l)
+		}
+		if _, ok := q.attempts[s]; ok {
+			delete(q.attempts, s)
+			q.forgetAttempt(s)
 		}
 	}
 }
