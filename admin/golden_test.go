@@ -50,7 +50,7 @@ func TestGoldenPages(t *testing.T) {
 			"producers": "/admin/producers", "producer": producer, "producer_new": "/admin/producers?new=1",
 			"producer_edit": producer + "/edit",
 			"consumers":     "/admin/consumers", "consumer": consumer, "consumer_new": "/admin/consumers?new=1",
-			"consumer_edit": consumer + "/edit", "consumer_sent": sent, "consumer_delete": consumer + "/delete",
+			"consumer_edit": consumer + "/edit", "consumer_sent": sent, "replay": consumer + "/replay?to=oldest", "consumer_delete": consumer + "/delete",
 			"webhooks": "/admin/webhooks", "webhook": "/admin/webhooks/shop", "webhook_new": "/admin/webhooks?new=1",
 			"webhook_edit": "/admin/webhooks/shop/edit", "webhook_delete": "/admin/webhooks/shop/delete",
 			"messages": "/admin/messages?topic=" + watchedTopic, "message": "/admin/messages/" + text.Segment(watchedTopic) + "/invoice-17",

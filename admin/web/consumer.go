@@ -140,6 +140,8 @@ func (cp consumerPages) queueRoutes() []gate.Route {
 		gate.Post(one+"/clear-in-flight", cp.postClearInFlight, gate.Write),
 		gate.Post(one+"/release", cp.postRelease, gate.Write),
 		gate.Post(one+"/test-call", cp.postTestCall, gate.Write),
+		gate.Get(one+"/replay", cp.pageReplay, gate.Read),
+		gate.Post(one+"/replay", cp.postReplay, gate.Write),
 	}
 }
 

@@ -53,6 +53,23 @@ function keepTimes() {
   }, 5000);
 }
 
+// What is typed as a time is in UTC: below it stands what that is in the zone of whoever types.
+function showZone() {
+  const zone = Intl.DateTimeFormat().resolvedOptions().timeZone;
+  for (const input of document.querySelectorAll("input[type=datetime-local]")) {
+    const note = document.createElement("p");
+    note.className = "hint zone";
+    note.setAttribute("role", "status");
+    const show = () => {
+      const t = new Date(input.value + "Z");
+      note.textContent = isNaN(t) ? "" : `${localTime(t)} in your zone, ${zone}`;
+    };
+    input.addEventListener("input", show);
+    input.after(note);
+    show();
+  }
+}
+
 // Copying.
 async function copy(text) {
   if (navigator.clipboard) return navigator.clipboard.writeText(text);
@@ -407,6 +424,7 @@ class Live {
 }
 
 keepTimes();
+showZone();
 addCopyButtons();
 guardForms();
 revealPasswords();
