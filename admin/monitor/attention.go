@@ -32,6 +32,8 @@ const (
 	codeInactive = "inactive"
 	codeFailing  = "callback_failing"
 	codePaused   = "callback_paused"
+	codeStuck    = "dead_letters_wait"
+	codeWebhook  = "webhook_refused"
 )
 
 // Attention is something that somebody should look at.
@@ -92,9 +94,12 @@ func (m *Monitor) assess(now time.Time) Situation {
 			off[c.Username] = true
 		}
 	}
+	n.stuck(consumers, m.b.Topic)
 	n.callbacks(consumers, now)
 	n.away(off, topics, consumers, now)
 	n.inactive(off, topics, consumers)
+	webhooks := m.b.Webhooks()
+	n.webhooks(webhooks, m.refusedLately(webhooks))
 	found.Attention = n.done()
 	for i := range found.Attention {
 		found.Attention[i].Link = m.prefix + found.Attention[i].Link
@@ -138,9 +143,11 @@ func (n *notices) done() []Attention {
 		{codeBacklog, "%s more backlogs are nearly full", "/admin/consumers?sort=backlog&desc=1"},
 		{codeExpired, "In %s more topics messages expired unread in the last hour", "/admin/topics"},
 		{CodeAway, "%s more consumers are away while messages wait for them", "/admin/consumers?sort=backlog&desc=1"},
+		{codeStuck, "Dead letters of %s more consumers wait for their dead-letter topics", "/admin/consumers?sort=backlog&desc=1"},
 		{codePaused, "%s more consumers are paused, to which nothing can be sent", "/admin/consumers?sort=backlog&desc=1"},
 		{codeFailing, "%s more consumers do not take what is sent to them", "/admin/consumers?sort=backlog&desc=1"},
 		{codeInactive, "%s more inactive topics and consumers have messages waiting", "/admin/consumers?sort=backlog&desc=1"},
+		{codeWebhook, "Calls of %s more webhooks in the last hour could not be verified", "/admin/webhooks"},
 	}
 	for _, m := range more {
 		if left := n.counts[m.code] - maxAttention; left > 0 {
@@ -183,6 +190,27 @@ func (n *notices) expired(topics []broker.TopicInfo, expired map[string]int64) {
 			n.topic(codeExpired, fmt.Sprintf("%s expired unread in %s in the last hour", text.Count(expired[name], "message", "messages"), name), name)
 		}
 	}
+}
+
+// stuck finds consumers whose messages failed for good and cannot be moved to their dead-letter topic.
+func (n *notices) stuck(consumers []broker.ConsumerInfo, topic func(string) (broker.TopicInfo, bool)) {
+	for i := range consumers {
+		if c := &consumers[i]; c.Failed > 0 {
+			n.consumer(codeStuck, fmt.Sprintf("%s of %s failed for good in %s and cannot be moved to the dead-letter topic %s, which %s",
+				text.Count(c.Failed, "message", "messages"), c.Client, c.Topic, c.DeadLetterTopic, WhyStuck(topic(c.DeadLetterTopic))), c.ID)
+		}
+	}
+}
+
+// WhyStuck tells what is wrong with a dead-letter topic that takes no dead letters, as the end of a sentence.
+func WhyStuck(t broker.TopicInfo, there bool) string {
+	switch {
+	case !there:
+		return "does not exist"
+	case t.Inactive:
+		return "is inactive"
+	}
+	return "has no room"
 }
 
 // callbacks finds consumers that do not take what is sent to them.

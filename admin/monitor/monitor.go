@@ -166,6 +166,7 @@ type Monitor struct {
 	samples   int                        // taken so far
 	topics    map[string]*topicStats     // those that had traffic
 	counted   map[string]broker.Counters // counters of the other topics, at their last sample
+	refused   map[string]refusals        // of the webhooks that had any
 
 	agesMu sync.Mutex // held while ages are looked for
 	ages   map[uint32]time.Time
@@ -278,6 +279,7 @@ func (m *Monitor) sampleTopics(now time.Time, minute int) {
 			ts.day.push(p, now)
 		}
 	}
+	m.sampleWebhooks()
 	for name := range m.topics {
 		if !exists[name] {
 			delete(m.topics, name)

@@ -296,6 +296,29 @@ func TestAttention(t *testing.T) {
 			c.Inactive = true
 			w.define(broker.Definition{Consumers: []broker.Consumer{c}})
 		}, []Attention{is(consumer, codeInactive, "The consumer erp of /customer/created is inactive, and 1 message waits for it")}},
+		{"dead letters for which there is no room", func(w *watched) {
+			c := w.consumer.Consumer
+			c.MaxDeliveries, c.DeadLetterTopic = 1, "/dead"
+			w.define(broker.Definition{Topics: []broker.Topic{w.topic("/dead", 1)}, Consumers: []broker.Consumer{c}})
+			w.publish(watchedTopic, 3)
+			w.reject(3)
+		}, []Attention{
+			{Code: codeTopic, Key: "/dead"},
+			is(consumer, codeStuck, "2 messages of erp failed for good in /customer/created and cannot be moved to the dead-letter topic /dead, which has no room"),
+		}},
+		{"dead letters whose topic is gone", func(w *watched) {
+			c := w.consumer.Consumer
+			c.MaxDeliveries, c.DeadLetterTopic = 1, "/dead"
+			w.define(broker.Definition{Topics: []broker.Topic{w.topic("/dead", 1)}, Consumers: []broker.Consumer{c}})
+			if _, err := w.b.Change(context.Background(), broker.Change{Delete: []broker.Ref{{Kind: broker.KindTopic, Name: "/dead"}}}); err != nil {
+				w.t.Fatal(err)
+			}
+			w.publish(watchedTopic, 1)
+			w.reject(1)
+		}, []Attention{is(consumer, codeStuck, "1 message of erp failed for good in /customer/created and cannot be moved to the dead-letter topic /dead, which does not exist")}},
+		{"a webhook that is called with another secret", func(w *watched) { w.refuse(3); pass(58 * time.Minute) },
+			[]Attention{{codeWebhook, "3 calls of webhook shop in the last hour could not be verified: another secret, or another sender", "/admin/webhooks/shop", "webhook", "shop"}}},
+		{"one that was", func(w *watched) { w.refuse(3); pass(62 * time.Minute) }, nil},
 		{"very many", func(w *watched) {
 			var d broker.Definition
 			for i := range maxAttention + 3 {
@@ -425,5 +448,36 @@ func TestAttentionJSON(t *testing.T) {
 	b, err := json.Marshal(Attention{"a", "b", "c", "d", "e"})
 	if err != nil || string(b) != `{"code":"a","text":"b","link":"c","kind":"d","key":"e"}` {
 		t.Error(string(b), err)
+	}
+}
+
+// reject takes n messages and rejects them.
+func (w *watched) reject(n int) {
+	w.t.Helper()
+	sub, err := w.b.Subscription(&broker.Client{Username: "erp"}, watchedTopic, watchedKey)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	got, err := sub.Receive(context.Background(), broker.ReceiveOptions{Max: n})
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	for _, m := range got {
+		if _, err := sub.Settle(broker.Settlement{Reject: []string{m.ID}}); err != nil {
+			w.t.Fatal(err)
+		}
+	}
+}
+
+// refuse makes a webhook, of which n calls are refused for their signature.
+func (w *watched) refuse(n int) {
+	w.t.Helper()
+	w.define(broker.Definition{Webhooks: []broker.Webhook{{Name: "shop", Topic: watchedTopic, Client: "crm", Verify: broker.VerifyGitHub, Secret: broker.TextsOf("a long secret of it")}}})
+	hook, ok := w.b.Hook("shop")
+	if !ok {
+		w.t.Fatal("no webhook")
+	}
+	for range n {
+		hook.Refused(&broker.Error{Code: broker.Unauthorized})
 	}
 }
