@@ -1053,3 +1053,80 @@ func TestCommandsWork(t *testing.T) {
 		d.contains(d.get(path), "/zato/pubsub/topic//order/", "/zato/pubsub/msg//order/")
 	}
 }
+
+// TestUnsetSecrets: the form of a consumer that is sent its messages takes its headers away and makes it a new secret.
+func TestUnsetSecrets(t *testing.T) {
+	d := newDesk(t)
+	d.define(broker.Definition{
+		Clients: []broker.Client{{Username: "erp", Password: "p"}},
+		Topics:  []broker.Topic{{Name: "/order"}},
+		Consumers: []broker.Consumer{{Client: "erp", Topic: "/order", DeliveryMode: broker.DeliveryCallback, CallbackURL: "http://erp.example.com/",
+			CallbackHeaders: broker.TableOf(map[string]string{"Authorization": "Bearer 5d1f"}), Inactive: true}},
+	})
+	before := d.b.Consumers()[0]
+	path := fmt.Sprint("/admin/consumers/", before.ID, "/edit")
+	page := d.get(path)
+	d.contains(page, "Headers: remove what is set", "Callback secret: make a new one")
+	edit := func(more ...string) broker.ConsumerInfo {
+		t.Helper()
+		d.done(path, append([]string{"delivery_mode", broker.DeliveryCallback, "callback_url", "http://erp.example.com/"}, more...)...)
+		return d.b.Consumers()[0]
+	}
+	if c := edit(); c.CallbackSecret != before.CallbackSecret || c.CallbackHeaders != before.CallbackHeaders {
+		t.Errorf("left empty: %+v", c.Consumer)
+	}
+	d.refused(http.StatusUnprocessableEntity, "allowed is one of the two", path, "delivery_mode", broker.DeliveryCallback, "callback_url", "http://erp.example.com/",
+		"callback_headers", "X-Token: typed", "callback_headers_unset", "true")
+	if c := edit("callback_headers_unset", "true"); c.CallbackSecret != before.CallbackSecret || !c.CallbackHeaders.IsZero() {
+		t.Errorf("without headers: %+v", c.Consumer)
+	}
+	if c := edit("callback_secret_unset", "true"); c.CallbackSecret == before.CallbackSecret || c.CallbackSecret == "" {
+		t.Errorf("a new secret: %+v", c.Consumer)
+	}
+	d.lacks(d.get(path), "Headers: remove what is set")
+}
+
+// TestByPattern: the page of a topic that only producers of patterns publish to has commands of one that may; that of one
+// with a "*" in its name, as old ones can have, is linked where it is named.
+func TestByPattern(t *testing.T) {
+	d := newDesk(t)
+	d.define(broker.Definition{
+		Clients:   []broker.Client{{Username: "crm", Password: "p"}, {Username: "off", Password: "p"}},
+		Topics:    []broker.Topic{{Name: "/order/paid"}, {Name: "/stock"}},
+		Producers: []broker.Producer{{Client: "off", Topic: "/order/**", Inactive: true}, {Client: "off", Topic: "/other/*"}, {Client: "crm", Topic: "/order/*"}},
+		Consumers: []broker.Consumer{{Client: "crm", Topic: "/order/*"}},
+	})
+	d.contains(d.get("/admin/topics/%2Forder%2Fpaid"), `<span class="name">crm</span> may publish here`, "-u crm:", "/zato/pubsub/topic//order/paid/")
+	d.contains(d.get("/admin/messages?topic=%2Forder%2Fpaid"), "-u crm:")
+	d.contains(d.get("/admin/topics/%2Fstock"), "Nobody may publish here yet", "Add an active producer")
+	d.contains(d.get(fmt.Sprint("/admin/consumers/", d.b.Consumers()[0].ID)), `<span class="name">/order/*</span>`)
+}
+
+// TestQueuesOfPattern: the page of a consumer of a pattern has its topics, the fullest first, and no more than stand on a page.
+func TestQueuesOfPattern(t *testing.T) {
+	d := newDesk(t)
+	def := broker.Definition{
+		Clients:   []broker.Client{{Username: "erp", Password: "p"}},
+		Consumers: []broker.Consumer{{Client: "erp", Topic: "/order/*", SubKey: "key"}, {Client: "erp", Topic: "/order/07"}},
+	}
+	for i := range 52 {
+		def.Topics = append(def.Topics, broker.Topic{Name: fmt.Sprintf("/order/%02d", i)})
+	}
+	d.define(def)
+	for _, topic := range []string{"/order/33", "/order/33", "/order/51"} {
+		d.publish(topic, "x")
+	}
+	for _, c := range d.b.Consumers() {
+		page := d.get(fmt.Sprint("/admin/consumers/", c.ID))
+		if c.Topic != "/order/*" {
+			d.lacks(page, `id="queues"`)
+			continue
+		}
+		_, table, _ := strings.Cut(page, `id="queues"`)
+		rows := regexp.MustCompile(`href="/admin/topics/(%2Forder%2F[0-9]+)"`).FindAllStringSubmatch(table, -1)
+		if len(rows) != 50 || rows[0][1] != "%2Forder%2F33" || rows[1][1] != "%2Forder%2F51" || rows[2][1] != "%2Forder%2F00" {
+			t.Errorf("%d topics: %v", len(rows), rows)
+		}
+		d.contains(table, `<td class="num">2</td><td class="num">0</td>`, "50 of 52")
+	}
+}

@@ -56,6 +56,11 @@ func TestWebhookPages(t *testing.T) {
 	if hook, _ := d.b.Hook("shop"); hook.Secret != broker.TextsOf(second, secret) {
 		t.Errorf("%q", hook.Secret)
 	}
+	// It goes where nothing is verified by it any more.
+	d.done("/admin/webhooks/shop/edit", "topic", "/paid", "client", "crm", "verify", "none", "is_active", "true", "allow_from", "192.0.2.0/24")
+	if hook, _ := d.b.Hook("shop"); !hook.Secret.IsZero() || hook.Verify != broker.VerifyNone {
+		t.Errorf("%+v", *hook.Webhook)
+	}
 	d.contains(d.get("/admin/topics/%2Fpaid/delete"), "1 webhook")
 	d.contains(d.done("/admin/webhooks/shop/delete"), "The webhook shop was deleted", "No webhooks yet")
 }

@@ -176,8 +176,8 @@ func WebhookKeys(secret string) (keys [][]byte, err error) {
 	return keys, nil
 }
 
-// makeWebhookSecret makes a secret as Standard Webhooks spells it.
-func makeWebhookSecret() string {
+// NewCallbackSecret makes a CallbackSecret, as Standard Webhooks spells it.
+func NewCallbackSecret() string {
 	key := make([]byte, madeSecret)
 	rand.Read(key) // never fails
 	return secretPrefix + base64.StdEncoding.EncodeToString(key)
@@ -199,7 +199,7 @@ func (x *definer) seal(r *consumerRecord, former *Consumer) {
 		r.CallbackSecret = former.CallbackSecret
 	}
 	if r.CallbackSecret == "" && r.DeliveryMode == DeliveryCallback {
-		r.CallbackSecret, x.sealed[r.ID] = makeWebhookSecret(), true
+		r.CallbackSecret, x.sealed[r.ID] = NewCallbackSecret(), true
 		x.done.Sealed = append(x.done.Sealed, r.Consumer)
 	}
 }

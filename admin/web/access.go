@@ -10,6 +10,7 @@ import (
 	"pipit/admin/access"
 	"pipit/admin/gate"
 	"pipit/admin/text"
+	"pipit/admin/web/shell"
 	"pipit/broker"
 )
 
@@ -108,7 +109,7 @@ func (ap accessPages) renderAccess(w http.ResponseWriter, r *http.Request, statu
 		}
 		p.Tokens = append(p.Tokens, row)
 	}
-	p.Example = `curl -H "Authorization: Bearer $TOKEN" ` + shellQuote(ap.bases(r).admin+gate.APIPath+"v1/stats")
+	p.Example = `curl -H "Authorization: Bearer $TOKEN" ` + shell.Quote(ap.bases(r).Admin+gate.APIPath+"v1/stats")
 	if p.NewAdministrator == nil {
 		p.NewAdministrator = newAdministratorForm()
 	}

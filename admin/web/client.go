@@ -9,6 +9,7 @@ import (
 	"pipit/admin/gate"
 	"pipit/admin/object"
 	"pipit/admin/text"
+	"pipit/admin/web/shell"
 	"pipit/broker"
 )
 
@@ -84,7 +85,7 @@ func (cp clientPages) answerPassword(w http.ResponseWriter, r *http.Request, f *
 	if c.Password == "" || c.Password == f.get("password") { // none, or a typed one
 		return false, nil
 	}
-	page := passwordPage{Client: *c, Password: c.Password, Command: "PASSWORD=" + shellQuote(c.Password)}
+	page := passwordPage{Client: *c, Password: c.Password, Command: "PASSWORD=" + shell.Quote(c.Password)}
 	return true, cp.render(w, r, "client_password", http.StatusOK, view{Title: "Password of " + c.Username, Nav: "clients", Data: page})
 }
 
@@ -96,11 +97,11 @@ type clientPage struct {
 	ConsumerList gate.List[object.Consumer]
 	AddProducer  *form
 	AddConsumer  *form
-	Commands     []command
+	Commands     []shell.Command
 }
 
 func (cp clientPages) pageClient(w http.ResponseWriter, r *http.Request, c *object.Client) (err error) {
-	page := clientPage{Client: *c, Back: link{"/admin/clients", "Clients"}, Settings: settings(broker.ClientFields, &c.Client)}
+	page := clientPage{Client: *c, Back: link{"/admin/clients", "Clients"}, Settings: settings(broker.ClientFields, &c.Client, cp.isPattern)}
 	if page.ProducerList, err = cp.Objects.Producers().List(gate.Query{Client: c.Username, Sort: "topic", Limit: maxBeside}); err != nil {
 		return err
 	}
@@ -120,13 +121,13 @@ func (cp clientPages) pageClient(w http.ResponseWriter, r *http.Request, c *obje
 		field{Name: "is_active", Type: "hidden", Value: checked})
 	for _, x := range page.ProducerList.Items {
 		if cp.publishes(&x.Producer) {
-			page.Commands = cp.bases(r).publishCommands(c.Username, x.Topic)[:1]
+			page.Commands = cp.bases(r).Publish(c.Username, x.Topic)[:1]
 			break
 		}
 	}
 	for _, x := range page.ConsumerList.Items {
 		if receives(&x.Consumer) {
-			page.Commands = append(page.Commands, cp.bases(r).receiveCommands(c.Username, x.Topic, "")[:1]...)
+			page.Commands = append(page.Commands, cp.bases(r).Receive(c.Username, x.Topic, "")[:1]...)
 			break
 		}
 	}

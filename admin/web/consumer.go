@@ -7,8 +7,10 @@ import (
 	"strconv"
 
 	"pipit/admin/gate"
+	"pipit/admin/monitor"
 	"pipit/admin/object"
 	"pipit/admin/text"
+	"pipit/admin/web/shell"
 	"pipit/broker"
 )
 
@@ -73,8 +75,12 @@ type consumerPage struct {
 	Attempts       []attemptRow // of one that is sent its messages, the latest first
 	Buried         failures     // moved to its dead-letter topic
 	Dropped        failures     // that had none
-	Commands       []command
-	Messages       string // URL
+	WhyFailed      string       // they wait, as monitor.WhyStuck says it
+	Commands       []shell.Command
+	Messages       string             // URL
+	Queues         []broker.QueueInfo // of one of a pattern, the fullest first
+	QueuesInAll    int
+	Pattern        bool
 }
 
 // oneButton is a form of a button alone, which is folded away on its page.
@@ -91,7 +97,7 @@ func (cp consumerPages) consumerPage(r *http.Request, c *object.Consumer, reveal
 		MaxFlying: int64(c.MaxInFlight),
 		Back:      link{"/admin/consumers", "Consumers"},
 		Path:      path,
-		Settings:  settings(broker.ConsumerFields, &c.Consumer),
+		Settings:  settings(broker.ConsumerFields, &c.Consumer, cp.isPattern),
 		Buried:    failuresOf(c.DeadLettered),
 		Dropped:   failuresOf(c.Dropped),
 		Rotate:    oneButton("rotate", path+"/rotate", "Make a new sub_key", c.Revision),
@@ -108,9 +114,17 @@ func (cp consumerPages) consumerPage(r *http.Request, c *object.Consumer, reveal
 	page.SubKey, page.CallbackSecret, page.CallbackHeaders = "", "", broker.Table{} // what a template does not have, it cannot show
 	if c.Callback == nil {
 		page.Settings = slices.DeleteFunc(page.Settings, func(s setting) bool { return callbackField(s.Name) })
-		page.Commands = cp.bases(r).receiveCommands(c.Client, c.Topic, page.Revealed)
+		page.Commands = cp.bases(r).Receive(c.Client, c.Topic, page.Revealed)
 	}
 	var err error
+	if page.Pattern = cp.isPattern(c.Topic); page.Pattern {
+		if page.Queues, page.QueuesInAll, err = cp.Broker.Queues(c.ID, pageSize); err != nil {
+			return page, err
+		}
+	}
+	if c.Failed > 0 {
+		page.WhyFailed = monitor.WhyStuck(cp.Broker.Topic(c.DeadLetterTopic))
+	}
 	page.Attempts, err = cp.attempts(c)
 	return page, err
 }

@@ -191,8 +191,35 @@ func settingFields[D any](table broker.Fields[D], d *D, isNew bool) []field {
 			x.Hint, x.Required = "Empty: it stays as it is", false
 		}
 		ranks[rank] = append(ranks[rank], x)
+		if x.Secret && !isNew && !t.IsEmpty(d) {
+			ranks[rank] = append(ranks[rank], field{Name: t.Name + unsetSuffix, Label: t.Label + ": " + unsetLabel(t.Name), Type: "checkbox", Order: true})
+		}
 	}
 	return slices.Concat(ranks[:]...)
+}
+
+// unsetSuffix is what the name of the switch ends with that takes a secret away, since its field leaves it where nothing is
+// typed.
+const unsetSuffix = "_unset"
+
+// unsetLabel says what the switch does. What is never without a secret gets a new one.
+func unsetLabel(name string) string {
+	if name == "callback_secret" {
+		return "make a new one"
+	}
+	return "remove what is set"
+}
+
+// unset tells whether the secret of a name is to be taken away. The error is of what is typed beside that.
+func (f *form) unset(name string) (bool, error) {
+	x := f.field(name + unsetSuffix)
+	if x == nil || x.Value != checked {
+		return false, nil
+	}
+	if strings.TrimSpace(f.get(name)) != "" {
+		return false, &fieldError{x.Name, "Something is typed above: allowed is one of the two"}
+	}
+	return true, nil
 }
 
 // settingField is one of the fields of a form of a new definition.
@@ -211,7 +238,15 @@ func readSettings[D any](f *form, table broker.Fields[D], d *D) error {
 	for i := range table {
 		t := &table[i]
 		x := f.field(t.Name)
+		gone, err := f.unset(t.Name)
+		if err != nil {
+			return err
+		}
 		switch {
+		case gone && t.Name == "callback_secret":
+			t.Set(d, broker.NewCallbackSecret())
+		case gone:
+			err = t.SetText(d, "")
 		case x == nil, x.Secret && strings.TrimSpace(x.Value) == "":
 		case x.Type == "checkbox":
 			t.Set(d, x.Value == checked)
@@ -222,9 +257,10 @@ func readSettings[D any](f *form, table broker.Fields[D], d *D) error {
 				t.Set(d, t.Default)
 			}
 		default:
-			if err := t.SetText(d, x.Value); err != nil {
-				return err
-			}
+			err = t.SetText(d, x.Value)
+		}
+		if err != nil {
+			return err
 		}
 	}
 	return nil

@@ -218,11 +218,10 @@ func (mp messagePages) browseTo(r *http.Request, page *messagesPage, v url.Value
 	if page.Pattern {
 		return nil
 	}
-	producers, err := mp.Objects.Producers().List(gate.Query{Topic: page.Topic, Limit: 1})
-	if err == nil && len(producers.Items) > 0 {
-		page.Command = mp.bases(r).publishCommands(producers.Items[0].Client, page.Topic)[0].Line
+	if client, _ := mp.publisher(page.Topic); client != "" {
+		page.Command = mp.bases(r).Publish(client, page.Topic)[0].Line
 	}
-	return err
+	return nil
 }
 
 // time returns the time that was typed, in UTC where it says no zone; the zero time where none was.

@@ -91,7 +91,7 @@ func (p *pages[T]) pageList(w http.ResponseWriter, r *http.Request, _ gate.Param
 	}
 	page.Items = l.Items
 	page.found(len(l.Items), l.Total, l.Next)
-	page.Example = p.site.bases(r).createCommand(p.plural(), p.example)
+	page.Example = p.site.bases(r).Create(p.plural(), p.example)
 	return p.site.render(w, r, p.plural(), http.StatusOK, view{Title: sentence(p.plural()), Nav: p.plural(), Data: page})
 }
 

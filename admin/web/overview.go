@@ -1,12 +1,12 @@
 package web
 
 import (
-	"encoding/json"
 	"net/http"
 	"slices"
 
 	"pipit/admin/gate"
 	"pipit/admin/monitor"
+	"pipit/admin/web/shell"
 	"pipit/broker"
 )
 
@@ -25,7 +25,7 @@ type overviewPage struct {
 	monitor.Frame
 	Range  string // of the charts
 	Steps  []step // what is to do before messages flow; empty: nothing
-	Curl   []command
+	Curl   []shell.Command
 	Create string // commands that make what is missing
 }
 
@@ -63,7 +63,7 @@ func (op overviewPages) firstSteps(r *http.Request, p *overviewPage) {
 		{"Publish a first message", "From the page of a topic, or by the command line.", "/admin/topics", false},
 	}
 	if t.Topics == 0 || t.Clients == 0 || t.Producers == 0 || t.Consumers == 0 {
-		p.Create = op.bases(r).createCommands()
+		p.Create = op.bases(r).CreateAll()
 		return
 	}
 	producers := op.Broker.Producers()
@@ -72,26 +72,9 @@ func (op overviewPages) firstSteps(r *http.Request, p *overviewPage) {
 		return
 	}
 	producer := producers[i]
-	p.Curl = append(p.Curl, op.bases(r).publishCommands(producer.Client, producer.Topic)[0])
+	p.Curl = append(p.Curl, op.bases(r).Publish(producer.Client, producer.Topic)[0])
 	i = slices.IndexFunc(consumers, func(c broker.ConsumerInfo) bool { return c.Topic == producer.Topic && receives(&c.Consumer) })
 	if i >= 0 {
-		p.Curl = append(p.Curl, op.bases(r).receiveCommands(consumers[i].Client, producer.Topic, "")[0])
+		p.Curl = append(p.Curl, op.bases(r).Receive(consumers[i].Client, producer.Topic, "")[0])
 	}
-}
-
-// createCommands make a topic, two clients, a producer and a consumer.
-func (at bases) createCommands() string {
-	line := func(what string, object any) string {
-		b, err := json.Marshal(object)
-		if err != nil {
-			panic(err) // of texts: never
-		}
-		return `curl -H "Authorization: Bearer $TOKEN" -H Content-Type:application/json -d '` + string(b) + `' ` + shellQuote(at.admin+gate.APIPath+"v1/"+what) + "\n"
-	}
-	type object map[string]string
-	return line("topics", object{"name": "/customer/created"}) +
-		line("clients", object{"username": "crm", "name": "CRM", "password": "change this"}) +
-		line("clients", object{"username": "erp", "name": "ERP", "password": "change this"}) +
-		line("producers", object{"client": "crm", "topic": "/customer/created"}) +
-		line("consumers", object{"client": "erp", "topic": "/customer/created"})
 }

@@ -6,6 +6,7 @@ import (
 	"strconv"
 
 	"pipit/admin/object"
+	"pipit/admin/web/shell"
 	"pipit/broker"
 	"pipit/broker/clip"
 )
@@ -67,16 +68,16 @@ type producerPage struct {
 	object.Producer
 	Back     link
 	Settings []setting
-	Commands []command
+	Commands []shell.Command
 }
 
 func (pp producerPages) pageProducer(w http.ResponseWriter, r *http.Request, p *object.Producer) error {
-	var commands []command
+	var commands []shell.Command
 	if !pp.isPattern(p.Topic) {
-		commands = pp.bases(r).publishCommands(p.Client, p.Topic)
+		commands = pp.bases(r).Publish(p.Client, p.Topic)
 	}
 	return pp.render(w, r, "producer", http.StatusOK, view{
 		Title: "Producer " + object.OfTopic(p.Client, p.Topic), Nav: "producers",
-		Data: producerPage{*p, link{"/admin/producers", "Producers"}, settings(broker.ProducerFields, &p.Producer), commands},
+		Data: producerPage{*p, link{"/admin/producers", "Producers"}, settings(broker.ProducerFields, &p.Producer, pp.isPattern), commands},
 	})
 }

@@ -12,14 +12,6 @@ import (
 	"pipit/broker"
 )
 
-// Where a consumer goes on, as the form of a replay spells it.
-const (
-	replayOldest  = "oldest"
-	replayTime    = "time"
-	replayMessage = "message"
-	replayNewest  = "newest"
-)
-
 // replayPage asks where a consumer is to go on, and says how many messages would wait for it then.
 type replayPage struct {
 	object.Consumer
@@ -40,10 +32,10 @@ type replayPage struct {
 func replayForm(c *object.Consumer, v url.Values) *form {
 	f := newForm("place", consumerPath(c.ID)+"/replay", "Count what would wait",
 		field{Name: "to", Label: "Go on at", Type: "select", Options: []option{
-			{replayOldest, "the oldest message that is stored"},
-			{replayTime, "a time"},
-			{replayMessage, "a message"},
-			{replayNewest, "the newest: skip all that waits"},
+			{"oldest", "the oldest message that is stored"},
+			{"time", "a time"},
+			{"message", "a message"},
+			{"newest", "the newest: skip all that waits"},
 		}},
 		field{Name: "at", Label: "Time (UTC)", Type: "datetime-local", Hint: "At the first message that could be delivered then or later"},
 		field{Name: "id", Label: "Message ID", Hint: "At this message, which waits again as well"})
@@ -54,7 +46,7 @@ func replayForm(c *object.Consumer, v url.Values) *form {
 // place is where a form of a replay goes to.
 func (f *form) place() (broker.Seek, error) {
 	switch to := f.get("to"); to {
-	case replayTime:
+	case "time":
 		at, err := f.time("at")
 		if err == nil && at.IsZero() {
 			err = &fieldError{"at", "From when on is needed"}
@@ -67,7 +59,7 @@ func (f *form) place() (broker.Seek, error) {
 			err = &fieldError{"at", "Allowed are times such as 2006-01-02T15:04, in UTC"}
 		}
 		return place, err
-	case replayMessage:
+	case "message":
 		id := strings.TrimSpace(f.get("id"))
 		if err := broker.CheckMessageID(id); err != nil {
 			return broker.Seek{}, &fieldError{"id", sentence(err.Error())}

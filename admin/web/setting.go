@@ -18,7 +18,9 @@ type setting struct {
 }
 
 // settings are what a table says of a definition, in its order. Of a secret they say that there is one.
-func settings[D any](table broker.Fields[D], d *D) (list []setting) {
+//
+// isPattern tells of the name of a topic whether it is none, but a pattern, which has no page.
+func settings[D any](table broker.Fields[D], d *D, isPattern func(string) bool) (list []setting) {
 	for i := range table {
 		t := &table[i]
 		if t.Label == "" || t.Once {
@@ -38,8 +40,7 @@ func settings[D any](table broker.Fields[D], d *D) (list []setting) {
 		case s.Text == "":
 		case t.Name == "client":
 			s.URL = clientPath(s.Text)
-		case strings.Contains(s.Text, "*"): // a pattern, which has no page of its own
-		case t.Name == "topic" || strings.HasSuffix(t.Name, "_topic"):
+		case (t.Name == "topic" || strings.HasSuffix(t.Name, "_topic")) && !isPattern(s.Text):
 			s.URL = topicPath(s.Text)
 		}
 		for _, o := range t.Options {

@@ -44,7 +44,7 @@ func TestSecretSettings(t *testing.T) {
 	if err := readSettings(f, broker.ClientFields, &c); err != nil || c.Password != "opensesame" {
 		t.Error(c.Password, err)
 	}
-	for _, s := range settings(broker.ClientFields, &c) {
+	for _, s := range settings(broker.ClientFields, &c, nil) {
 		if s.Text == "opensesame" || s.Name == "password" && !s.Secret {
 			t.Errorf("%+v", s)
 		}

@@ -46,7 +46,7 @@ func (sp systemPages) pageSystem(w http.ResponseWriter, r *http.Request, _ gate.
 		OS:       runtime.GOOS + "/" + runtime.GOARCH,
 		Started:  sp.Started,
 		Uptime:   time.Since(sp.Started),
-		Address:  sp.bases(r).admin,
+		Address:  sp.bases(r).Admin,
 		Store:    sp.Broker.StoreStats(),
 		Problem:  problem,
 		Totals:   sp.Broker.Totals(),

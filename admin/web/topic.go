@@ -10,6 +10,7 @@ import (
 	"pipit/admin/monitor"
 	"pipit/admin/object"
 	"pipit/admin/text"
+	"pipit/admin/web/shell"
 	"pipit/broker"
 )
 
@@ -78,7 +79,8 @@ type topicPage struct {
 	AddProducer   *form
 	AddConsumer   *form
 	Publisher     string // username of a producer
-	Commands      []command
+	ByPattern     string // of which it is one; empty: of the topic
+	Commands      []shell.Command
 	PublishedID   string // what was published a moment ago
 	PublishedGone bool   // and is needed no more
 	Retains       bool   // it keeps what nobody needs, or has some
@@ -86,8 +88,8 @@ type topicPage struct {
 }
 
 // topicSettings are those of a topic, or of a template.
-func topicSettings(t *object.Topic) []setting {
-	list := settings(broker.TopicFields, &t.Topic)
+func topicSettings(t *object.Topic, isPattern func(string) bool) []setting {
+	list := settings(broker.TopicFields, &t.Topic, isPattern)
 	if t.AutoCreate {
 		return list
 	}
@@ -109,7 +111,7 @@ type templatePage struct {
 }
 
 func (tp topicPages) pageTemplate(w http.ResponseWriter, r *http.Request, t *object.Topic) (err error) {
-	page := templatePage{Topic: *t, Back: link{"/admin/topics", "Topics"}, Settings: topicSettings(t)}
+	page := templatePage{Topic: *t, Back: link{"/admin/topics", "Topics"}, Settings: topicSettings(t, tp.isPattern)}
 	if page.MadeList, err = tp.Objects.Topics().List(gate.Query{Template: t.Name, Limit: maxBeside}); err != nil {
 		return err
 	}
@@ -126,7 +128,7 @@ func (tp topicPages) pageTopic(w http.ResponseWriter, r *http.Request, t *object
 	if t.AutoCreate {
 		return tp.pageTemplate(w, r, t)
 	}
-	page := topicPage{Topic: *t, Back: link{"/admin/topics", "Topics"}, Settings: topicSettings(t), History: "/admin/history?" + url.Values{"topic": {t.Name}}.Encode()}
+	page := topicPage{Topic: *t, Back: link{"/admin/topics", "Topics"}, Settings: topicSettings(t, tp.isPattern), History: "/admin/history?" + url.Values{"topic": {t.Name}}.Encode()}
 	page.Retains = t.Retained > 0 || t.Retention > 0 || t.RetentionBytes > 0
 	all := tp.Broker.Consumers()
 	for i := range all {
@@ -155,12 +157,8 @@ func (tp topicPages) pageTopic(w http.ResponseWriter, r *http.Request, t *object
 		settingField(broker.ConsumerFields, "start", nil),
 		field{Name: "topic", Type: "hidden", Value: t.Name},
 		field{Name: "is_active", Type: "hidden", Value: checked})
-	for _, x := range page.ProducerList.Items {
-		if !x.Inactive {
-			page.Publisher = x.Client
-			page.Commands = tp.bases(r).publishCommands(x.Client, t.Name)
-			break
-		}
+	if page.Publisher, page.ByPattern = tp.publisher(t.Name); page.Publisher != "" {
+		page.Commands = tp.bases(r).Publish(page.Publisher, t.Name)
 	}
 	if id := r.URL.Query().Get("published"); broker.CheckMessageID(id) == nil {
 		page.PublishedID = id

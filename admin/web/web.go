@@ -5,6 +5,9 @@
 // there is has handlers of its own, by area, in types of what a Site has. The fields of a form are those of the noun's
 // table in broker.
 //
+// It has more than 4,000 lines, since all pages are made of the same forms, lists and templates; each area has a file of its
+// own, which knows nothing of the others.
+//
 // Handlers return an error. Where it is about what was typed, the form is shown again with it; else ErrorPage writes it.
 package web
 

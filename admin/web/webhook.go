@@ -69,7 +69,7 @@ type webhookPage struct {
 }
 
 func (wp webhookPages) pageWebhook(w http.ResponseWriter, r *http.Request, v *object.Webhook) error {
-	list := settings(broker.WebhookFields, &v.Webhook)
+	list := settings(broker.WebhookFields, &v.Webhook, wp.isPattern)
 	for i := range list {
 		if s := &list[i]; s.Name == "allow_from" && s.Text == "" {
 			s.Text = "everywhere"
@@ -77,6 +77,6 @@ func (wp webhookPages) pageWebhook(w http.ResponseWriter, r *http.Request, v *ob
 	}
 	return wp.render(w, r, "webhook", http.StatusOK, view{
 		Title: "Webhook " + v.Name, Nav: "webhooks",
-		Data: webhookPage{*v, link{"/admin/webhooks", "Webhooks"}, wp.bases(r).wire + "/hook/" + v.Name, list},
+		Data: webhookPage{*v, link{"/admin/webhooks", "Webhooks"}, wp.bases(r).Wire + "/hook/" + v.Name, list},
 	})
 }

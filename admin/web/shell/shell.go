@@ -1,0 +1,94 @@
+// Package shell writes commands that people paste into a shell: calls of curl to the wire protocol and the admin API. It
+// quotes what is in them.
+package shell
+
+import (
+	"encoding/json"
+	"net/url"
+	"strings"
+)
+
+// Command is a line for a shell, with what it does.
+type Command struct{ What, Line string }
+
+// Quote makes s one word of a POSIX shell.
+func Quote(s string) string {
+	plain := func(r rune) bool {
+		return r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || strings.ContainsRune("-_./:@%+=,", r)
+	}
+	if s != "" && !strings.ContainsFunc(s, func(r rune) bool { return !plain(r) }) {
+		return s
+	}
+	return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'"
+}
+
+// Bases are the base URLs that the API and the wire protocol are reached by.
+type Bases struct{ Admin, Wire string }
+
+// curl is a call of curl as a client whose password is in the variable PASSWORD. path is escaped.
+// Topic names can hold segments that curl would take for steps up and down.
+func (at Bases) curl(method, username, path string, options ...string) string {
+	words := []string{"curl", "-X", method, "-u", Quote(username) + `:"$PASSWORD"`}
+	if strings.Contains(path, "/.") {
+		words = append(words, "--path-as-is")
+	}
+	words = append(words, options...)
+	return strings.Join(append(words, Quote(at.Wire+path)), " ")
+}
+
+// wirePath is a topic's name in the path of the wire protocol.
+func wirePath(topic string) string {
+	parts := strings.Split(topic, "/")
+	for i := range parts {
+		parts[i] = url.PathEscape(parts[i])
+	}
+	return strings.Join(parts, "/")
+}
+
+// Publish has commands that publish to a topic as one of its producers.
+func (at Bases) Publish(username, topic string) []Command {
+	path := "/zato/pubsub/topic/" + wirePath(topic) + "/"
+	return []Command{
+		{"Publish", at.curl("POST", username, path, "-d", "'Hello pub/sub!'")},
+		{"Publish JSON first, for an hour", at.curl("POST", username, path+"?priority=9&expiration=3600", "-H", "Content-Type:application/json", "-d", `'{"id": 1}'`)},
+	}
+}
+
+// Create creates an object through the API, with a token in the variable TOKEN.
+func (at Bases) Create(noun, object string) string {
+	return `curl -H "Authorization: Bearer $TOKEN" -H Content-Type:application/json ` + Quote(at.Admin+"/admin/api/v1/"+noun) + " -d " + Quote(object)
+}
+
+// Receive has commands that receive and acknowledge as a consumer. Without its sub_key they take it
+// from the variable SUB_KEY.
+func (at Bases) Receive(username, topic, subKey string) []Command {
+	key := `X-Zato-PubSub-Key:"$SUB_KEY"`
+	if subKey != "" {
+		key = Quote("X-Zato-PubSub-Key:" + subKey)
+	}
+	path := "/zato/pubsub/msg/" + wirePath(topic) + "/"
+	settle := at.curl("DELETE", username, "/zato/pubsub/msg/", "-H", key) + `"$MSG_ID"`
+	return []Command{
+		{"Receive", at.curl("POST", username, path, "-H", key)},
+		{"Wait for one message, at most 30 seconds", at.curl("POST", username, path+"?max=1&wait=30", "-H", key)},
+		{"Acknowledge", settle + "'/?ack=true'"},
+		{"Give back", settle + "'/?reject=true'"},
+	}
+}
+
+// CreateAll makes a topic, two clients, a producer and a consumer.
+func (at Bases) CreateAll() string {
+	line := func(what string, object any) string {
+		b, err := json.Marshal(object)
+		if err != nil {
+			panic(err) // of texts: never
+		}
+		return `curl -H "Authorization: Bearer $TOKEN" -H Content-Type:application/json -d '` + string(b) + `' ` + Quote(at.Admin+"/admin/api/v1/"+what) + "\n"
+	}
+	type object map[string]string
+	return line("topics", object{"name": "/customer/created"}) +
+		line("clients", object{"username": "crm", "name": "CRM", "password": "change this"}) +
+		line("clients", object{"username": "erp", "name": "ERP", "password": "change this"}) +
+		line("producers", object{"client": "crm", "topic": "/customer/created"}) +
+		line("consumers", object{"client": "erp", "topic": "/customer/created"})
+}
