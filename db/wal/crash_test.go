@@ -140,6 +140,9 @@ func TestCrashStates(t *testing.T) {
 	t.Logf("seed %d", seed)
 	rnd := rand.New(rand.NewPCG(seed, 0))
 	left := *crashStates
+	if testing.Short() {
+		left = min(left, 600)
+	}
 	for left > 0 {
 		var base disk.FS = disktest.NewMem("/db")
 		k := known{entries: map[uint64]tried{}}

@@ -198,6 +198,41 @@ func TestOpenRefuses(t *testing.T) {
 	}
 }
 
+// What no log of this program has is refused before it costs much memory or time.
+func TestHostile(t *testing.T) {
+	o := crashOptions()
+	o.Dir, o.segmentSize = "/log", 4<<20
+	var unordered []frame
+	for n := range uint64(maxPieces + 10) {
+		unordered = append(unordered, frame{number: 2*n + 1, chunks: 1})
+	}
+	pieces, generation := segmentHeader(o.ID, o.segmentSize), newLog(o).generation
+	for _, fr := range unordered {
+		pieces = appendFrame(pieces, generation, fr, nil)
+	}
+	pieces = append(pieces, make([]byte, o.segmentSize-int64(len(pieces)))...)
+
+	heads := o
+	heads.ID = [16]byte{0, 1, 0, 2, 0, 1, 0, 2} // at each multiple of 8 stands what can be the head of a frame of 64 KiB
+	wrong := segmentHeader(heads.ID, o.segmentSize)
+	wrong = append(wrong, bytes.Repeat(heads.ID[:8], int(o.segmentSize-segmentHead)/8)...)
+
+	for _, tt := range []struct {
+		o       Options
+		segment []byte
+		want    string
+	}{{o, pieces, "in no order"}, {heads, wrong, "too many frames with a wrong checksum"}} {
+		memLog(t, &tt.o, tt.segment)
+		l, err := Open(tt.o)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := l.Replay(0, func(uint64, []byte) error { return nil }); !errors.Is(err, ErrDamaged) || !strings.Contains(err.Error(), tt.want) {
+			t.Errorf("got %v, want %s", err, tt.want)
+		}
+	}
+}
+
 // A log that is only read is not written, and what is written is flushed before anybody goes on.
 func TestReplayFlushes(t *testing.T) {
 	o := crashOptions()

@@ -41,7 +41,7 @@ func (r *Recorder) States(n int, seed uint64) iter.Seq[*State] {
 				}
 			}
 			s := &State{Point: point, Seed: seed, Marks: slices.Clip(marks), files: map[string][]byte{}}
-			r.build(s, rand.New(rand.NewPCG(s.Seed, uint64(point)))) // #nosec G404 -- a test that is repeatable
+			r.build(s, rand.New(rand.NewPCG(s.Seed, uint64(point)))) // #nosec G115 G404 -- a test that is repeatable
 			if !yield(s) {
 				return
 			}
