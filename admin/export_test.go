@@ -102,6 +102,7 @@ func TestExportImportOfEverything(t *testing.T) {
 		"delivery_mode": "callback-url", "callback_url": "https://erp.example.com/a?b=c", "callback_format": "cloudevents", "callback_batch": 12,
 		"callback_timeout": "13s", "callback_concurrency": 3, "callback_headers": jsonObject{"Authorization": "Bearer a, b: c = d", "X-Of": "\"<&>\""},
 		"callback_retry": []string{"2s", "2h0m0.5s"}, "callback_give_up": "0s", "callback_secret": "whsec_MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY="})
+	from.ok(201, "POST", "/topics", jsonObject{"name": "/order/*", "auto_create": true, "max_topics": 7})
 	from.ok(201, "POST", "/webhooks", jsonObject{"name": "shop", "topic": "/customer/created", "client": "crm", "verify": "hmac", "is_active": false,
 		"secret": []string{"the first, of two", "the second: ü"}, "header": "X-Signature", "algorithm": "sha512", "encoding": "base64", "prefix": "sha512=",
 		"id_header": "X-Id", "headers": []string{"X-Kind", "X-Shop"}, "allow_from": []string{"192.0.2.0/24", "2001:db8::/32"}})
