@@ -23,7 +23,8 @@ import (
 // What was only in the memory of the operating system when a process was killed would be lost by a power cut later on, before
 // entries that were flushed since: so all is flushed before the log goes on.
 
-// maxPieces bounds the memory for what a damaged log may have. One that is not has a piece for each segment and each start.
+// maxPieces bounds the memory for what a damaged log may have. One that is not has a piece for each segment, and for what is
+// left of entries that were cut off.
 const maxPieces = 1 << 16
 
 // place is where a frame stands in the order of frames.
@@ -36,13 +37,15 @@ func (p place) compare(q place) int {
 	return cmp.Or(cmp.Compare(p.number, q.number), cmp.Compare(p.chunk, q.chunk))
 }
 
-// piece is a row of frames that follow on one another, in one segment and of one run.
+// piece is a row of frames that follow on one another, in one segment. An entry whose frames were superseded by those of a
+// higher run was not whole: it can only be the last one of its piece.
 type piece struct {
 	segment     int
 	at, end     int64
 	first, last place
 	chunks      uint16 // of the last one's entry
-	run         uint32
+	run         uint32 // of the last entry
+	begin       uint32 // the run of the first one
 }
 
 // has tells whether the frame of a place is in the piece.
@@ -50,13 +53,13 @@ func (p *piece) has(at place) bool { return p.first.compare(at) <= 0 && at.compa
 
 // follows tells whether the frame f, at at, is the next one of the piece.
 func (p *piece) follows(segment int, at int64, f frame) bool {
-	if p.segment != segment || p.end != at || p.run != f.run {
+	if p.segment != segment || p.end != at {
 		return false
 	}
 	if p.last.chunk+1 < p.chunks {
-		return f.number == p.last.number && f.chunk == p.last.chunk+1 && f.chunks == p.chunks
+		return f.run == p.run && f.number == p.last.number && f.chunk == p.last.chunk+1 && f.chunks == p.chunks
 	}
-	return f.number == p.last.number+1 && f.chunk == 0
+	return f.run >= p.run && f.number == p.last.number+1 && f.chunk == 0
 }
 
 // replay is one Replay.
@@ -201,13 +204,13 @@ func (r *replay) found(segment int, at int64, f frame) error {
 	here := place{f.number, f.chunk}
 	if n := len(r.pieces); n != 0 && r.pieces[n-1].follows(segment, at, f) {
 		p := &r.pieces[n-1]
-		p.end, p.last, p.chunks = at+f.size(), here, f.chunks
+		p.end, p.last, p.chunks, p.run = at+f.size(), here, f.chunks, f.run
 		return nil
 	}
 	if len(r.pieces) == maxPieces {
 		return fmt.Errorf("%w: %s: its frames are in no order", ErrDamaged, r.path(segment))
 	}
-	r.pieces = append(r.pieces, piece{segment, at, at + f.size(), here, here, f.chunks, f.run})
+	r.pieces = append(r.pieces, piece{segment, at, at + f.size(), here, here, f.chunks, f.run, f.run})
 	return nil
 }
 
@@ -305,12 +308,10 @@ func (r *replay) assemble(p *piece, at int64) (entry []byte, in *piece, end int6
 			break
 		}
 		if at == p.end {
-			if p = r.rest(place{f.number, chunk}, p.run); p == nil {
+			if p = r.rest(place{f.number, chunk}, f.run); p == nil {
 				return nil, nil, 0, nil
 			}
-			if at, err = r.seek(p, place{f.number, chunk}); err != nil {
-				return nil, nil, 0, err
-			}
+			at = p.at
 			spans = append(spans, span{p, at, at})
 		}
 		next, err := r.head(p, at)
@@ -335,10 +336,10 @@ func (r *replay) count(number uint64) {
 	}
 }
 
-// rest returns the piece of a run that has a further frame of an entry, nil where there is none.
+// rest returns the piece that begins with a further frame of an entry of that run, nil where there is none.
 func (r *replay) rest(at place, run uint32) *piece {
 	for i := range r.pieces {
-		if p := &r.pieces[i]; p.run == run && p.has(at) {
+		if p := &r.pieces[i]; p.begin == run && p.first == at {
 			return p
 		}
 	}

@@ -98,6 +98,7 @@ func TestRecovery(t *testing.T) {
 		{"its number in two segments", 0, [][]frame{{f(1, 1), f(2, 2, 0, 2)}, {f(2, 1, 1, 2)}, {f(2, 2, 1, 2), f(3, 2)}}, "1/1 2/2+2/2 3/2", ""},
 		{"chunks that say different numbers of chunks", 0, [][]frame{{f(1, 1), f(2, 1, 0, 2), f(2, 1, 1, 3)}}, "1/1", ""},
 		{"chunks that say smaller numbers of chunks", 0, [][]frame{{f(1, 1), f(2, 1, 0, 3), f(2, 1, 1, 2)}}, "1/1", ""},
+		{"starts and failed writes", 0, [][]frame{{f(1, 1), f(2, 2), f(3, 4), f(4, 4, 0, 2)}, {f(4, 5, 0, 2), f(4, 5, 1, 2), f(5, 7), f(6, 9, 0, 2)}, {f(6, 9, 1, 2), f(7, 11)}}, "1/1 2/2 3/4 4/5+4/5 5/7 6/9+6/9 7/11", ""},
 		{"a segment in another order", 0, [][]frame{{f(2, 1), f(1, 1)}}, "1/1 2/1", ""},
 		{"a copy of an earlier frame in a torn one", 0, [][]frame{{f(1, 1), f(2, 1), wrong(f(3, 1)), f(1, 1)}}, "1/1 2/1", ""},
 
@@ -230,6 +231,29 @@ func TestHostile(t *testing.T) {
 		if err := l.Replay(0, func(uint64, []byte) error { return nil }); !errors.Is(err, ErrDamaged) || !strings.Contains(err.Error(), tt.want) {
 			t.Errorf("got %v, want %s", err, tt.want)
 		}
+	}
+}
+
+// A log of a process that started very often, and never got as far as to a Cut, is read as fast as any other.
+func TestManyStarts(t *testing.T) {
+	o := crashOptions()
+	o.FS = disktest.NewMem("/db")
+	l := mustCreate(t, o)
+	for n := uint64(1); n <= 500; n++ {
+		mustAppend(t, l, n, nil)
+		l.run++ // as if it had been replayed
+	}
+	mustClose(t, l)
+	l, err := Open(o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := &replay{log: l, loaded: -1}
+	if err := r.scan(0); err != nil || len(r.pieces) != 1 {
+		t.Errorf("%d pieces, %v", len(r.pieces), err)
+	}
+	if got := replayAll(t, l, 0); len(got) != 500 {
+		t.Errorf("%d entries", len(got))
 	}
 }
 
