@@ -148,6 +148,7 @@ func TestNotWrittenChunks(t *testing.T) {
 	}
 	rec.Mark(failed{1})
 	mustAppend(t, l, 1, testEntry(1, 2, size))
+	mustClose(t, l)
 	found := 0
 	for s := range rec.States(400*rec.Points(), 1) {
 		if len(s.Marks) == 0 {
