@@ -40,3 +40,5 @@ require (
 	go.yaml.in/yaml/v4 v4.0.0 // indirect
 	golang.org/x/tools v0.52.0 // indirect
 )
+
+require github.com/tidwall/btree v1.8.2 // indirect

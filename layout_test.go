@@ -37,7 +37,7 @@ func TestLayout(t *testing.T) {
 		"pipit/broker/login":            {"golang.org/x/crypto/bcrypt", "golang.org/x/sync/errgroup", "golang.org/x/sync/singleflight"},
 		"pipit/broker/store":            {},
 		"pipit/broker/storetest":        {"pipit/broker/store"},
-		"pipit/db":                      {"pipit/db/disk", "pipit/db/wal", "pipit/db/page", "pipit/broker/store", "go.etcd.io/bbolt", "go.etcd.io/bbolt/errors", "golang.org/x/sys/unix", "golang.org/x/sys/windows"},
+		"pipit/db":                      {"pipit/db/disk", "pipit/db/wal", "pipit/db/page", "pipit/broker/store", "github.com/tidwall/btree", "go.etcd.io/bbolt", "go.etcd.io/bbolt/errors", "golang.org/x/sys/unix", "golang.org/x/sys/windows"},
 		"pipit/broker/clip":             {},
 		"pipit/db/page":                 {},
 		"pipit/db/disk":                 {},

@@ -1007,13 +1007,18 @@ func (m *model) restart(crash bool) {
 func (r *rig) crash() (reopen func()) {
 	r.t.Helper()
 	b, err := os.ReadFile(r.path)
+	kept := r.t.TempDir()
+	log := r.path + "-log"
+	if _, none := os.Stat(log); err == nil && none == nil {
+		err = os.CopyFS(kept, os.DirFS(log))
+	}
 	if err != nil {
 		r.t.Fatal(err)
 	}
 	r.close()
 	return func() {
 		r.t.Helper()
-		if err := os.WriteFile(r.path, b, 0o600); err != nil {
+		if err := errors.Join(os.WriteFile(r.path, b, 0o600), os.CopyFS(log, os.DirFS(kept))); err != nil {
 			r.t.Fatal(err)
 		}
 		r.open()

@@ -4,6 +4,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -68,11 +69,7 @@ func TestSweeperWipes(t *testing.T) {
 		r.change(broker.Change{Define: broker.Definition{Consumers: []broker.Consumer{c}}})
 		r.change(broker.Change{Rotate: []uint32{r.id("a-leaked-key")}})
 		count := func() int {
-			file, err := os.ReadFile(r.path)
-			if err != nil {
-				t.Fatal(err)
-			}
-			return strings.Count(string(file), "a-leaked-key")
+			return strings.Count(onDisk(t, r.path), "a-leaked-key")
 		}
 		if count() == 0 {
 			t.Error("the test tests nothing: the key left the file by itself")
@@ -94,11 +91,8 @@ func TestSweeperWipesCallbackSecrets(t *testing.T) {
 		r.define(topicDef("/t"), c)
 		former := r.queue("key").CallbackSecret
 		count := func() (n int) {
-			file, err := os.ReadFile(r.path)
-			if err != nil {
-				t.Fatal(err)
-			}
-			return strings.Count(string(file), former) + strings.Count(string(file), "a-leaked-token")
+			disk := onDisk(t, r.path)
+			return strings.Count(disk, former) + strings.Count(disk, "a-leaked-token")
 		}
 		if count() == 0 {
 			t.Error("the test tests nothing: the secrets are not in the file")
@@ -111,4 +105,22 @@ func TestSweeperWipesCallbackSecrets(t *testing.T) {
 			t.Errorf("former secrets are in the file %d times", n)
 		}
 	})
+}
+
+// onDisk returns what a database and its log have.
+func onDisk(t *testing.T, path string) string {
+	t.Helper()
+	files, err := filepath.Glob(path + "-log/*.log")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var all []byte
+	for _, name := range append(files, path) {
+		b, err := os.ReadFile(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		all = append(all, b...)
+	}
+	return string(all)
 }

@@ -106,7 +106,7 @@ func (s *sweeper) pass(now time.Time, withSeen bool) (more bool, took time.Durat
 		return false, 0, true
 	}
 	retiring, err := s.retire(over)
-	op := &sweepOp{b: s.b, more: retiring || sifting, dueKnown: s.nextDue.Load(), undelayed: s.undelayed.Load(), wiping: s.wiping()}
+	op := &sweepOp{b: s.b, more: retiring || sifting, dueKnown: s.nextDue.Load(), undelayed: s.undelayed.Load()}
 	if err != nil {
 		return false, 0, true
 	}
@@ -159,21 +159,10 @@ func (s *sweeper) pass(now time.Time, withSeen bool) (more bool, took time.Durat
 	if err != nil {
 		return false, 0, true
 	}
-	if left := s.wiping(); left > 0 && left < op.wiping { // else a reader holds it up
-		op.more = true
-	}
 	s.scan = op.scan
 	s.size = op.nextSize(s.size)
 	more = op.more || len(op.due) > 0 && !op.nextDue.IsZero() && !op.nextDue.After(now) || len(op.ids) == sweepIDs
 	return more, op.took, failed
-}
-
-// wiping returns how much there is left of secrets that are no more: see Wiper.
-func (s *sweeper) wiping() int {
-	if w, ok := s.b.store.(store.Wiper); ok {
-		return w.Wiping()
-	}
-	return 0
 }
 
 // flush stores what is written now and then.
@@ -265,7 +254,6 @@ type sweepOp struct {
 	scanned    map[uint32]bool // topics that it has looked through
 	lost       []store.Delayed // of deleted topics
 	purged     []*topic        // orphans of which nothing is left
-	wiping     int             // what is left of Wiper
 	more       bool
 }
 
@@ -362,7 +350,6 @@ func (o *sweepOp) plan(d *draft) error {
 	}
 	o.more = d.sweep() || o.more
 	o.purge(d)
-	d.batch.Wipe = d.batch.Wipe || o.wiping > 0
 	return nil
 }
 

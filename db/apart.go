@@ -16,40 +16,29 @@ import (
 // on its pages, and moves from one place to another without being written again.
 const apartSize = 32 << 10
 
+// referenceBound is how many bytes the reference to a payload takes at most, with the record's checksum.
+const referenceBound = 2*binary.MaxVarintLen64 + 2*checksumSize
+
 // keyPayload is the only key of a payload's bucket.
 var keyPayload = []byte{0}
 
-// payloads finds payloads that are kept apart, in one transaction.
-type payloads struct {
-	bucket *bbolt.Bucket // opened when first needed
-	key    [8]byte
-}
-
-// of returns the payload that ref stands for, without a look at its checksum.
-func (p *payloads) of(tx *bbolt.Tx, ref store.PayloadRef) ([]byte, error) {
-	if p.bucket == nil {
-		if p.bucket = tx.Bucket(bucketPayload); p.bucket == nil {
-			return nil, errPayload
-		}
-	}
-	binary.BigEndian.PutUint64(p.key[:], ref.Number)
-	own := p.bucket.Bucket(p.key[:])
-	if own == nil {
+// payload returns the payload that ref stands for, without a look at its checksum.
+func (v *view) payload(ref store.PayloadRef) ([]byte, error) {
+	var key [8]byte
+	binary.BigEndian.PutUint64(key[:], ref.Number)
+	p := v.bucket(bucketPayload).Get(key[:])
+	if uint64(len(p)) != uint64(ref.Size) {
 		return nil, errPayload
 	}
-	v := own.Get(keyPayload)
-	if uint64(len(v)) != uint64(ref.Size) {
-		return nil, errPayload
-	}
-	return v, nil
+	return p, nil
 }
 
 // decode sets all fields of r but its place, and checks all of the message.
-func (p *payloads) decode(tx *bbolt.Tx, d *decoder, v []byte, r *store.Record) error {
-	if err := d.decode(v, r); err != nil || r.Apart.Number == 0 {
+func (v *view) decode(d *decoder, value []byte, r *store.Record) error {
+	if err := d.decode(value, r); err != nil || r.Apart.Number == 0 {
 		return err
 	}
-	payload, err := p.of(tx, r.Apart)
+	payload, err := v.payload(r.Apart)
 	if err != nil {
 		return err
 	}
@@ -60,55 +49,62 @@ func (p *payloads) decode(tx *bbolt.Tx, d *decoder, v []byte, r *store.Record) e
 	return nil
 }
 
-// setApart returns the reference under which a record is to be put, none where its payload goes with it. What a
-// delayed message leaves behind in the same commit is taken over; else the payload is put.
-func (c *commit) setApart(r *store.Record) (ref store.PayloadRef, err error) {
-	if n := r.Apart.Number; n != 0 {
-		if ref, ok := c.loose[n]; ok {
-			delete(c.loose, n)
-			return ref, nil
+// setApart returns the value of a message. Where its payload is to be kept apart, it is put; what a
+// delayed message leaves behind in the same commit is taken over.
+func (c *commit) setApart(m *message) ([]byte, error) {
+	n := m.apart.Number
+	switch {
+	case n != 0:
+		if ref, ok := c.loose[n]; !ok || ref != m.apart {
+			return nil, fmt.Errorf("payload %d is not there any more", n)
 		}
-		if len(r.Payload) != int(r.Apart.Size) {
-			return ref, fmt.Errorf("payload %d is not there any more", n)
-		}
+		delete(c.loose, n)
+	case m.payload == nil:
+		return m.value, nil
+	default:
+		b := c.bucket(bucketPayload)
+		n = b.NextSequence()
+		c.key = binary.BigEndian.AppendUint64(c.key[:0], n)
+		b.PutNew(c.key, m.payload)
 	}
-	if len(r.Payload) < apartSize {
-		return ref, nil
-	}
-	all := c.bucket(&c.payload, bucketPayload)
-	all.FillPercent = 1 // keys come in order
-	n, err := all.NextSequence()
-	if err != nil {
-		return ref, err
-	}
-	own, err := all.CreateBucket(binary.BigEndian.AppendUint64(nil, n))
-	if err != nil {
-		return ref, err
-	}
-	ref = store.PayloadRef{Number: n, Size: uint32(len(r.Payload)), Sum: crc32.Checksum(r.Payload, castagnoli)} // #nosec G115 -- max_payload is below 4 GiB
-	return ref, own.Put(keyPayload, r.Payload)
+	start := c.room(len(m.value) + referenceBound)
+	c.arena = m.refer(n, c.arena)
+	return c.value(start), nil
+}
+
+// refOf returns the reference to a payload, but for its number.
+func refOf(payload []byte) store.PayloadRef {
+	return store.PayloadRef{Size: uint32(len(payload)), Sum: crc32.Checksum(payload, castagnoli)} // #nosec G115 -- max_payload is below 4 GiB
 }
 
 // dropApart deletes a payload that is kept apart; 0 is none.
-func (c *commit) dropApart(n uint64) error {
+func (c *commit) dropApart(n uint64) {
 	if n == 0 {
-		return nil
+		return
 	}
-	key := binary.BigEndian.AppendUint64(nil, n)
-	all := c.bucket(&c.payload, bucketPayload)
-	if all.Bucket(key) == nil { // damaged: the message goes all the same
-		return nil
-	}
-	return all.DeleteBucket(key)
+	c.key = binary.BigEndian.AppendUint64(c.key[:0], n)
+	c.bucket(bucketPayload).Delete(c.key)
 }
 
 // dropLoose deletes the payloads of delayed messages that are deleted and not moved.
-func (c *commit) dropLoose() error {
+func (c *commit) dropLoose() {
 	for n := range c.loose {
-		if err := c.dropApart(n); err != nil {
-			return err
-		}
+		c.dropApart(n)
 	}
 	clear(c.loose)
-	return nil
+}
+
+// writePayload puts or deletes a payload in the file.
+func writePayload(all *bbolt.Bucket, key, payload []byte) error {
+	if payload == nil {
+		if all.Bucket(key) == nil { // damaged: the message goes all the same
+			return nil
+		}
+		return all.DeleteBucket(key)
+	}
+	own, err := all.CreateBucket(key)
+	if err != nil {
+		return err
+	}
+	return own.Put(keyPayload, payload)
 }

@@ -7,6 +7,8 @@ import (
 	"testing"
 	"time"
 
+	"go.etcd.io/bbolt"
+
 	"pipit/broker/store"
 )
 
@@ -25,6 +27,7 @@ func TestLargePayloadsAreWrittenOnce(t *testing.T) {
 		stats := f.bolt.Stats()
 		before := stats.TxStats.GetPageAlloc()
 		f.commit(b)
+		f.checkpoint()
 		stats = f.bolt.Stats()
 		return stats.TxStats.GetPageAlloc() - before
 	}
@@ -94,13 +97,13 @@ func TestPayloadThatIsGone(t *testing.T) {
 
 // A message whose payload is lost or damaged is skipped, said once, found by Check, and can be removed.
 func TestDamagedPayload(t *testing.T) {
-	for name, damage := range map[string]func(c *commit, key []byte) error{
-		"record without its payload": func(c *commit, key []byte) error { return c.tx.Bucket(bucketPayload).DeleteBucket(key) },
-		"record with a wrong checksum": func(c *commit, key []byte) error {
-			return c.tx.Bucket(bucketPayload).Bucket(key).Put(keyPayload, make([]byte, apartSize))
+	for name, damage := range map[string]func(tx *bbolt.Tx, key []byte) error{
+		"record without its payload": func(tx *bbolt.Tx, key []byte) error { return tx.Bucket(bucketNames[bucketPayload]).DeleteBucket(key) },
+		"record with a wrong checksum": func(tx *bbolt.Tx, key []byte) error {
+			return tx.Bucket(bucketNames[bucketPayload]).Bucket(key).Put(keyPayload, make([]byte, apartSize))
 		},
-		"0 messages have the payload 9": func(c *commit, _ []byte) error {
-			_, err := c.tx.Bucket(bucketPayload).CreateBucket([]byte{0, 0, 0, 0, 0, 0, 0, 9})
+		"0 messages have the payload 9": func(tx *bbolt.Tx, _ []byte) error {
+			_, err := tx.Bucket(bucketNames[bucketPayload]).CreateBucket([]byte{0, 0, 0, 0, 0, 0, 0, 9})
 			return err
 		},
 	} {
@@ -111,11 +114,12 @@ func TestDamagedPayload(t *testing.T) {
 			b := f.batch()
 			b.Append = append(b.Append, f.message(laneA), f.message(laneA, large(7, apartSize)), f.message(laneA))
 			f.commit(b)
+			f.checkpoint()
 			tx, err := f.bolt.Begin(true)
 			if err != nil {
 				t.Fatal(err)
 			}
-			if err := damage(&commit{tx: tx}, []byte{0, 0, 0, 0, 0, 0, 0, 1}); err != nil {
+			if err := damage(tx, []byte{0, 0, 0, 0, 0, 0, 0, 1}); err != nil {
 				t.Fatal(err)
 			}
 			if err := tx.Commit(); err != nil {

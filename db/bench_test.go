@@ -21,14 +21,14 @@ func BenchmarkCommit(b *testing.B) {
 				b.Fatal(err)
 			}
 			defer db.Close()
-			if err := db.Update(func(tx *bbolt.Tx) error { _, err := tx.CreateBucket(bucketLog); return err }); err != nil {
+			if err := db.Update(func(tx *bbolt.Tx) error { _, err := tx.CreateBucket(bucketNames[bucketLog]); return err }); err != nil {
 				b.Fatal(err)
 			}
 			payload := make([]byte, 1024)
 			pos := uint64(0)
 			measure(b, n, func() {
 				if err := db.Update(func(tx *bbolt.Tx) error {
-					log := tx.Bucket(bucketLog)
+					log := tx.Bucket(bucketNames[bucketLog])
 					for range n {
 						pos++
 						if err := log.Put(binary.BigEndian.AppendUint64(nil, pos), payload); err != nil {

@@ -7,8 +7,6 @@ import (
 	"sort"
 	"strings"
 
-	"go.etcd.io/bbolt"
-
 	"pipit/broker/store"
 )
 
@@ -22,6 +20,7 @@ func Verify(path string, opts Options, progress func(part float64)) error {
 	// Three times all pages are read: here, one after another, then by bbolt, which does not say how far
 	// it is, and at last the records in them.
 	opts.MustExist = true
+	opts.leave = true
 	s, err := open(path, opts, func(part float64) { progress(part / 3) })
 	if err != nil {
 		return err
@@ -37,17 +36,26 @@ func (s *Store) check(progress func(part float64)) (err error) {
 	reading := s.wipe.enter()
 	defer reading.Add(-1)
 	var found findings
-	err = s.bolt.View(func(tx *bbolt.Tx) error {
-		for e := range tx.Check() {
-			found.add("%w", e)
+	if !s.loaded {
+		if _, err := s.Load(); err != nil {
+			return err
 		}
-		progress(0.5)
-		if len(found.list) == 0 { // else bbolt's own errors make ours pointless
-			check(tx, &found, func(part float64) { progress((1 + part) / 2) })
-		}
-		return nil
-	})
-	return errors.Join(append(found.list, err)...)
+	}
+	s.fileMu.Lock() // bbolt's check of a page looks at what a transaction changes
+	defer s.fileMu.Unlock()
+	var v view
+	if err := s.enter(&v); err != nil {
+		return err
+	}
+	defer v.base.Rollback()
+	for e := range v.base.Check() {
+		found.add("%w", e)
+	}
+	progress(0.5)
+	if len(found.list) == 0 { // else bbolt's own errors make ours pointless
+		check(&v, &found, func(part float64) { progress((1 + part) / 2) })
+	}
+	return errors.Join(found.list...)
 }
 
 // progressStep is after how many pages or messages progress is told.
@@ -63,19 +71,19 @@ func (f *findings) add(format string, args ...any) {
 	}
 }
 
-func check(tx *bbolt.Tx, found *findings, progress func(part float64)) {
+func check(at *view, found *findings, progress func(part float64)) {
 	img := &store.Image{Delayed: map[uint32]uint64{}}
-	if err := load(tx, img); err != nil {
+	if err := load(at, img); err != nil {
 		found.add("%w", err)
 		return
 	}
 	checkObjects(img, found)
-	checkLog(tx, img, found, progress)
-	checkDelayed(tx, img, found)
-	checkPayloads(tx, found)
-	checkIDs(tx, found)
-	checkDocuments(tx, found)
-	_ = tx.Bucket(bucketExpiry).ForEach(func(k, v []byte) error {
+	checkLog(at, img, found, progress)
+	checkDelayed(at, img, found)
+	checkPayloads(at, found)
+	checkIDs(at, found)
+	checkDocuments(at, found)
+	_ = at.bucket(bucketExpiry).ForEach(func(k, v []byte) error {
 		_, first, ok := parseExpiry(k)
 		if !ok || len(v) != 8 || first.Pos == 0 || binary.BigEndian.Uint64(v) < first.Pos {
 			found.add("expiry: entry %x", k)
@@ -134,7 +142,7 @@ func checkObjects(img *store.Image, found *findings) {
 }
 
 // checkLog compares the messages with what the lanes and the consumers' queues say of them.
-func checkLog(tx *bbolt.Tx, img *store.Image, found *findings, progress func(part float64)) {
+func checkLog(at *view, img *store.Image, found *findings, progress func(part float64)) {
 	lanes := map[store.Lane]*store.LaneState{}
 	var all uint64
 	for i := range img.Lanes {
@@ -148,9 +156,8 @@ func checkLog(tx *bbolt.Tx, img *store.Image, found *findings, progress func(par
 	var lane store.Lane
 	var rec store.Record
 	var dec decoder
-	var apart payloads
 	var done uint64
-	_ = tx.Bucket(bucketLog).ForEach(func(k, v []byte) error {
+	_ = at.bucket(bucketLog).ForEach(func(k, v []byte) error {
 		if done++; done%progressStep == 0 && done < all {
 			progress(float64(done) / float64(all))
 		}
@@ -159,7 +166,7 @@ func checkLog(tx *bbolt.Tx, img *store.Image, found *findings, progress func(par
 			found.add("log: key %x", k)
 			return nil
 		}
-		if err := apart.decode(tx, &dec, v, &rec); err != nil {
+		if err := at.decode(&dec, v, &rec); err != nil {
 			found.add("log: message %d of priority %d of topic %d: %w", p.Pos, p.Priority, p.Topic, err)
 		}
 		if lanes[p.Lane] == nil || p.Pos == 0 { // load finds a lane for every message
@@ -174,7 +181,7 @@ func checkLog(tx *bbolt.Tx, img *store.Image, found *findings, progress func(par
 		stored[p.Lane]++
 		if rec.ID != "" {
 			key := appendID(nil, idKey{place: p, id: rec.ID})
-			if tx.Bucket(bucketID).Get(key) == nil {
+			if at.bucket(bucketID).Get(key) == nil {
 				found.add("id: message %d of priority %d of topic %d is not found by its ID", p.Pos, p.Priority, p.Topic)
 			}
 		}
@@ -237,23 +244,22 @@ func (q queues) check(l *store.LaneState, positions []uint64, found *findings) {
 	}
 }
 
-func checkDelayed(tx *bbolt.Tx, img *store.Image, found *findings) {
+func checkDelayed(at *view, img *store.Image, found *findings) {
 	counts := map[uint32]uint64{}
 	var rec store.Record
 	var dec decoder
-	var apart payloads
-	_ = tx.Bucket(bucketDelayed).ForEach(func(k, v []byte) error {
+	_ = at.bucket(bucketDelayed).ForEach(func(k, v []byte) error {
 		d, ok := parseDelayed(k)
 		if !ok {
 			found.add("delayed: key %x", k)
 			return nil
 		}
 		counts[d.lane.Topic]++
-		if err := apart.decode(tx, &dec, v, &rec); err != nil {
+		if err := at.decode(&dec, v, &rec); err != nil {
 			found.add("delayed: message %d of topic %d: %w", d.n, d.lane.Topic, err)
 		} else if rec.ID != "" {
 			key := appendID(nil, idKey{place: store.Place{Lane: d.lane}, id: rec.ID, n: d.n})
-			if tx.Bucket(bucketID).Get(key) == nil {
+			if at.bucket(bucketID).Get(key) == nil {
 				found.add("id: delayed message %d of topic %d is not found by its ID", d.n, d.lane.Topic)
 			}
 		}
@@ -273,9 +279,9 @@ func checkDelayed(tx *bbolt.Tx, img *store.Image, found *findings) {
 
 // checkIDs makes sure that every remembered ID will be forgotten: its message is stored, or it
 // stands in idkeep.
-func checkIDs(tx *bbolt.Tx, found *findings) {
+func checkIDs(at *view, found *findings) {
 	kept := map[string]bool{}
-	_ = tx.Bucket(bucketIDKeep).ForEach(func(k, _ []byte) error {
+	_ = at.bucket(bucketIDKeep).ForEach(func(k, _ []byte) error {
 		if _, _, ok := parseIDKeep(k); !ok {
 			found.add("idkeep: key %x", k)
 			return nil
@@ -283,8 +289,8 @@ func checkIDs(tx *bbolt.Tx, found *findings) {
 		kept[string(k[8:])] = true
 		return nil
 	})
-	log, delayed := tx.Bucket(bucketLog), tx.Bucket(bucketDelayed)
-	_ = tx.Bucket(bucketID).ForEach(func(k, v []byte) error {
+	log, delayed := at.bucket(bucketLog), at.bucket(bucketDelayed)
+	_ = at.bucket(bucketID).ForEach(func(k, v []byte) error {
 		p, ok := parseID(k)
 		switch {
 		case !ok || len(v) != 8 && (p.place.Pos != 0 || len(v) != 16):
@@ -300,24 +306,20 @@ func checkIDs(tx *bbolt.Tx, found *findings) {
 }
 
 // checkPayloads makes sure that each payload that is kept apart is that of one message.
-func checkPayloads(tx *bbolt.Tx, found *findings) {
-	all := tx.Bucket(bucketPayload)
-	if all == nil { // the file is of an earlier format
-		return
-	}
+func checkPayloads(at *view, found *findings) {
 	owners := map[uint64]int{}
 	var rec store.Record
 	var dec decoder
-	for _, name := range [][]byte{bucketLog, bucketDelayed} {
-		_ = tx.Bucket(name).ForEach(func(_, v []byte) error {
+	for _, name := range []int{bucketLog, bucketDelayed} {
+		_ = at.bucket(name).ForEach(func(_, v []byte) error {
 			if dec.decode(v, &rec) == nil && rec.Apart.Number != 0 {
 				owners[rec.Apart.Number]++
 			}
 			return nil
 		})
 	}
-	_ = all.ForEach(func(k, v []byte) error {
-		if len(k) != 8 || v != nil {
+	_ = at.bucket(bucketPayload).ForEach(func(k, v []byte) error {
+		if len(k) != 8 {
 			found.add("payload: entry %x", k)
 		} else if n := binary.BigEndian.Uint64(k); owners[n] != 1 {
 			found.add("payload: %d messages have the payload %d", owners[n], n)

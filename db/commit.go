@@ -4,10 +4,8 @@ import (
 	"bytes"
 	"cmp"
 	"encoding/binary"
-	"errors"
 	"fmt"
 	"math"
-	"runtime/debug"
 	"slices"
 
 	"go.etcd.io/bbolt"
@@ -15,26 +13,23 @@ import (
 	"pipit/broker/store"
 )
 
-// commit is one call of Commit. Its memory is used again by the next one.
+// commit applies one batch to a view. Its memory is used again by the next one.
 type commit struct {
 	store *Store
-	tx    *bbolt.Tx
+	view  view
 	now   uint64
 
-	// Buckets, opened when first needed: opening one is a search.
-	meta, lane, log, cursor, attempt, seen, expiry, delayed, payload, waiting, id, idkeep, document *bbolt.Bucket
-
-	// arena holds the values that are put. bbolt keeps them until the commit ends, so it
-	// only grows until then; where it moves, the values put before stay where they were.
+	// arena holds the values that are put, for as long as a table has them: it only grows, and where it is
+	// full another one begins.
 	arena []byte
-	key   []byte // for one key at a time: bbolt copies keys
+	key   []byte // for one key at a time: tables copy keys
 	key2  []byte
 	key3  []byte
 
-	order   []*store.Record // of Append, by lane and position
-	removed []removed       // of one Removal
+	removed []removed // of one Removal
 	rec     store.Record
 	dec     decoder // bare
+	cursor  cursor
 
 	secret bool // something secret is replaced or deleted
 
@@ -57,83 +52,12 @@ type removed struct {
 }
 
 const (
-	keepArena = 4 << 20 // bytes of memory that one commit leaves to the next
-	keepList  = 1 << 14 // entries
+	arenaSize = 4 << 10 // bytes that are made at once for values
+	keepList  = 1 << 14 // entries that one commit leaves to the next
 )
 
-// Commit implements store.Store.
-func (s *Store) Commit(b *store.Batch) (err error) {
-	if s.uncertain {
-		return fmt.Errorf("database %s: an earlier commit failed", s.path)
-	}
-	defer func() {
-		s.uncertain = err != nil && !errors.Is(err, store.ErrNoSpace) && !errors.Is(err, store.ErrNotStored)
-	}()
-	s.bolt.NoFreelistSync = s.skipFreelist()
-	tx, err := s.bolt.Begin(true)
-	if err != nil {
-		return fmt.Errorf("database %s: %w", s.path, err)
-	}
-	c := &s.work
-	c.begin(s, tx, b)
-	defer c.end()
-	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
-	defer func() {
-		// bbolt panics where it finds a page damaged; see reader.caught.
-		if p := recover(); p != nil {
-			err = fmt.Errorf("database %s: commit: %v\n%s", s.path, p, debug.Stack())
-			abandon(tx)
-		}
-	}()
-	id := tx.ID() // before Commit, which forgets it
-	var part *wiping
-	if b.Wipe {
-		part, err = c.beginWiping()
-	}
-	if err == nil {
-		err = c.apply(b)
-	}
-	if err != nil {
-		_ = tx.Rollback()
-		return fmt.Errorf("database %s: %w: %w", s.path, store.ErrNotStored, err)
-	}
-	if err = tx.Commit(); err != nil {
-		// Until the last page, nothing that the file holds refers to what was written, also where
-		// flushing that failed: the next commit writes whole pages again.
-		switch {
-		case s.lastTx() >= id: // its last page is written, but perhaps not on the disk
-			return fmt.Errorf("database %s: commit: %w", s.path, err)
-		case noSpace(err):
-			return fmt.Errorf("database %s: %w: %w", s.path, store.ErrNoSpace, err)
-		}
-		return fmt.Errorf("database %s: %w: %w", s.path, store.ErrNotStored, err)
-	}
-	c.keep()
-	if part != nil && !c.secret {
-		s.overwrite(part)
-	}
-	return nil
-}
-
-// lastTx returns the number of the last commit that is visible. A commit that failed in its
-// very last step may be.
-func (s *Store) lastTx() int {
-	tx, err := s.bolt.Begin(false)
-	if err != nil {
-		return math.MaxInt
-	}
-	defer tx.Rollback()
-	return tx.ID()
-}
-
-// abandon ends a transaction that panicked.
-func abandon(tx *bbolt.Tx) {
-	defer func() { _ = recover() }()
-	_ = tx.Rollback()
-}
-
-func (c *commit) begin(s *Store, tx *bbolt.Tx, b *store.Batch) {
-	c.store, c.tx, c.now = s, tx, micros(b.Now)
+func (c *commit) begin(s *Store, now uint64) {
+	c.store, c.now = s, now
 	c.dec.bare = true
 	c.lastID = s.lastID
 	if c.ranges == nil {
@@ -153,9 +77,6 @@ func (c *commit) keep() {
 		if key == "" {
 			delete(s.consumerKey, id)
 		}
-	}
-	if c.secret {
-		s.wipe.restart(s.pages())
 	}
 	s.openMu.Lock()
 	defer s.openMu.Unlock()
@@ -177,189 +98,139 @@ func (c *commit) keep() {
 
 // end lets go of all that is not for the next commit.
 func (c *commit) end() {
-	clear(c.order)
 	clear(c.removed)
 	clear(c.ranges)
 	clear(c.counts)
 	clear(c.loose)
-	next := commit{arena: c.arena[:0], key: c.key[:0], key2: c.key2[:0], key3: c.key3[:0], order: c.order[:0], removed: c.removed[:0], dec: c.dec, ranges: c.ranges, counts: c.counts, loose: c.loose}
-	if cap(next.arena) > keepArena {
-		next.arena = nil
+	c.view.reset(nil, nil, nil)
+	c.cursor = cursor{}
+	c.moved, c.secret, c.rec = nil, false, store.Record{}
+	if c.removed = c.removed[:0]; cap(c.removed) > keepList {
+		c.removed = nil
 	}
-	if cap(next.order) > keepList {
-		next.order = nil
-	}
-	if cap(next.removed) > keepList {
-		next.removed = nil
-	}
-	*c = next
 }
 
-func (c *commit) bucket(b **bbolt.Bucket, name []byte) *bbolt.Bucket {
-	if *b == nil {
-		*b = c.tx.Bucket(name)
-	}
-	return *b
-}
+func (c *commit) bucket(no int) *bucket { return c.view.bucket(no) }
 
-// ascending returns a bucket whose keys come mostly in order: its pages are filled to the brim.
-func (c *commit) ascending(b **bbolt.Bucket, name []byte) *bbolt.Bucket {
-	if *b == nil {
-		*b = c.tx.Bucket(name)
-		(*b).FillPercent = 1
+// room makes sure that so many bytes can be appended to the arena without moving it, and returns where they begin.
+func (c *commit) room(n int) int {
+	if cap(c.arena)-len(c.arena) < n {
+		c.arena = make([]byte, 0, max(arenaSize, n))
 	}
-	return *b
+	return len(c.arena)
 }
 
 // value returns what was appended to the arena since it was start bytes long.
 func (c *commit) value(start int) []byte { return c.arena[start:len(c.arena):len(c.arena)] }
 
-func (c *commit) apply(b *store.Batch) error {
-	if err := c.define(b.Define); err != nil {
+// apply makes the changes of a batch to the view. What they are follows from the two alone, never from the
+// clock or chance: each time that the same batches are applied to the same file, the same comes of it.
+func (c *commit) apply(e *entry) error {
+	c.define(e.define)
+	if e.declared != "" {
+		c.declare(e.declared)
+	}
+	if err := c.undelay(e.undelay, e.append); err != nil {
 		return err
 	}
-	if b.Declared != "" {
-		if err := c.declare(b.Declared); err != nil {
+	if err := c.delay(e.delay); err != nil {
+		return err
+	}
+	if err := c.append(e.append); err != nil {
+		return err
+	}
+	c.dropLoose()
+	for i := range e.remove {
+		c.remove(&e.remove[i])
+	}
+	for i := range e.expiries {
+		c.expired(&e.expiries[i])
+	}
+	for i := range e.dropIDs {
+		if err := c.dropID(e.dropIDs[i].Key); err != nil {
 			return err
 		}
 	}
-	if err := c.undelay(b.Undelay, b.Append); err != nil {
-		return err
+	c.put(e.put)
+	c.states(e)
+	c.forget(e.delete)
+	c.purge(e.purge)
+	if c.secret {
+		c.bucket(bucketMeta).Put(keyWipe, []byte{1})
 	}
-	if err := c.delay(b.Delay); err != nil {
-		return err
-	}
-	if err := c.append(b.Append); err != nil {
-		return err
-	}
-	if err := c.dropLoose(); err != nil {
-		return err
-	}
-	for i := range b.Remove {
-		if err := c.remove(&b.Remove[i]); err != nil {
-			return err
-		}
-	}
-	for i := range b.Expiries {
-		if err := c.expired(&b.Expiries[i]); err != nil {
-			return err
-		}
-	}
-	for i := range b.DropIDs {
-		if err := c.dropID(b.DropIDs[i].Key); err != nil {
-			return err
-		}
-	}
-	if err := c.put(b.Put); err != nil {
-		return err
-	}
-	if err := c.states(b); err != nil {
-		return err
-	}
-	if err := c.forget(b.Delete); err != nil {
-		return err
-	}
-	if err := c.purge(b.Purge); err != nil || !c.secret {
-		return err
-	}
-	return c.bucket(&c.meta, bucketMeta).Put(keyWipe, []byte{1})
+	return c.view.err
 }
 
 // states puts the small things.
-func (c *commit) states(b *store.Batch) error {
-	for i := range b.Lanes {
-		l := &b.Lanes[i]
-		start := len(c.arena)
+func (c *commit) states(e *entry) {
+	for i := range e.lanes {
+		l := &e.lanes[i]
 		state := *l
-		for j := range b.Remove {
-			if r := &b.Remove[j]; r.Lane == l.Lane {
+		for j := range e.remove {
+			if r := &e.remove[j]; r.Lane == l.Lane {
 				state.Removed += uint64(r.Removed) // #nosec G115 -- a count
 			}
 		}
+		start := c.room(3 * binary.MaxVarintLen64)
 		c.arena = appendLaneState(c.arena, &state)
 		c.key = appendLane(c.key[:0], l.Lane)
-		if err := c.bucket(&c.lane, bucketLane).Put(c.key, c.value(start)); err != nil {
-			return err
-		}
+		c.bucket(bucketLane).Put(c.key, c.value(start))
 	}
-	for i := range b.Cursors {
-		s := &b.Cursors[i]
-		start := len(c.arena)
+	for i := range e.cursors {
+		s := &e.cursors[i]
+		start := c.room((3 + 2*len(s.Cursor.Spans)) * binary.MaxVarintLen64)
 		c.arena = appendCursorState(c.arena, s)
 		c.key = appendLane(c.key[:0], store.Lane{Topic: s.Consumer, Priority: s.Priority})
-		if err := c.bucket(&c.cursor, bucketCursor).Put(c.key, c.value(start)); err != nil {
-			return err
-		}
+		c.bucket(bucketCursor).Put(c.key, c.value(start))
 	}
-	for i := range b.Attempts {
-		a := &b.Attempts[i]
+	for i := range e.attempts {
+		a := &e.attempts[i]
 		c.key = appendPlace(c.key[:0], store.Lane{Topic: a.Consumer, Priority: a.Priority}, a.Pos)
-		bucket := c.bucket(&c.attempt, bucketAttempt)
 		if a.Count == 0 {
-			if err := bucket.Delete(c.key); err != nil {
-				return err
-			}
+			c.bucket(bucketAttempt).Delete(c.key)
 			continue
 		}
-		start := len(c.arena)
+		start := c.room(binary.MaxVarintLen64)
 		c.arena = binary.AppendUvarint(c.arena, uint64(a.Count))
-		if err := bucket.Put(c.key, c.value(start)); err != nil {
-			return err
-		}
+		c.bucket(bucketAttempt).Put(c.key, c.value(start))
 	}
-	for i := range b.Seen {
-		s := &b.Seen[i]
-		start := len(c.arena)
+	for i := range e.seen {
+		s := &e.seen[i]
+		start := c.room(8)
 		c.arena = binary.BigEndian.AppendUint64(c.arena, micros(s.At))
 		c.key = appendSeen(c.key[:0], s.Kind, s.ID)
-		if err := c.bucket(&c.seen, bucketSeen).Put(c.key, c.value(start)); err != nil {
-			return err
-		}
+		c.bucket(bucketSeen).Put(c.key, c.value(start))
 	}
-	return nil
 }
 
-// append puts messages at the tails of their lanes, a lane at a time, so that the pages are
-// filled in order.
-func (c *commit) append(list []*store.Record) error {
+// append puts messages at the tails of their lanes, a lane at a time: so their expiries grow together.
+func (c *commit) append(list []message) error {
 	if len(list) == 0 {
 		return nil
 	}
-	size := 0
-	for _, r := range list {
-		size += recordBound(r)
+	if !slices.IsSortedFunc(list, byPlace) {
+		slices.SortFunc(list, byPlace)
 	}
-	c.arena = slices.Grow(c.arena, size)
-	c.order = append(c.order[:0], list...)
-	if !slices.IsSortedFunc(c.order, byPlace) {
-		slices.SortFunc(c.order, byPlace)
-	}
-	log := c.ascending(&c.log, bucketLog)
+	log := c.bucket(bucketLog)
 	var growing growingRange
-	for _, r := range c.order {
-		apart, err := c.setApart(r)
+	for i := range list {
+		m := &list[i]
+		v, err := c.record(m)
 		if err != nil {
 			return err
 		}
-		start := len(c.arena)
-		c.arena = appendRecord(c.arena, r, apart)
-		c.key = appendPlace(c.key[:0], r.Lane, r.Pos)
-		if err := log.Put(c.key, c.value(start)); err != nil {
-			return err
-		}
-		if err := c.extend(&growing, r); err != nil {
-			return err
-		}
-		if r.ID != "" {
-			if err := c.putID(r, 0, 0); err != nil {
-				return err
-			}
+		c.key = appendPlace(c.key[:0], m.Lane, m.Pos)
+		log.PutNew(c.key, v)
+		c.extend(&growing, &c.rec)
+		if c.rec.ID != "" {
+			c.putID(&c.rec, 0, 0)
 		}
 	}
-	return c.flush(&growing)
+	c.flush(&growing)
+	return nil
 }
 
-func byPlace(a, b *store.Record) int {
+func byPlace(a, b message) int {
 	if n := cmp.Compare(a.Topic, b.Topic); n != 0 {
 		return n
 	}
@@ -369,33 +240,35 @@ func byPlace(a, b *store.Record) int {
 	return cmp.Compare(a.Pos, b.Pos)
 }
 
+// record returns the value of a message, whose payload is apart where it should be, and reads it into c.rec.
+func (c *commit) record(m *message) ([]byte, error) {
+	v, err := c.setApart(m)
+	if err != nil {
+		return nil, err
+	}
+	if err := c.dec.fields(v[:max(len(v)-checksumSize, 0)], &c.rec); err != nil {
+		return nil, err
+	}
+	c.rec.Place = m.Place
+	return v, nil
+}
+
 // delay puts messages aside until they are due.
-func (c *commit) delay(list []*store.Record) error {
-	for _, r := range list {
-		b := c.bucket(&c.delayed, bucketDelayed)
-		n, err := b.NextSequence()
+func (c *commit) delay(list []message) error {
+	b := c.bucket(bucketDelayed)
+	for i := range list {
+		m := &list[i]
+		v, err := c.record(m)
 		if err != nil {
 			return err
 		}
-		d := delayedKey{due: micros(r.Due()), n: n, lane: r.Lane}
-		apart, err := c.setApart(r)
-		if err != nil {
-			return err
-		}
-		start := len(c.arena)
-		c.arena = appendRecord(c.arena, r, apart)
+		d := delayedKey{due: micros(c.rec.Due()), n: b.NextSequence(), lane: m.Lane}
 		c.key = appendDelayed(c.key[:0], d)
-		if err := b.Put(c.key, c.value(start)); err != nil {
-			return err
+		b.PutNew(c.key, v)
+		if c.rec.ID != "" {
+			c.putID(&c.rec, d.n, d.due)
 		}
-		if r.ID != "" {
-			if err := c.putID(r, n, d.due); err != nil {
-				return err
-			}
-		}
-		if err := c.count(r.Topic, 1); err != nil {
-			return err
-		}
+		c.count(m.Topic, 1)
 	}
 	return nil
 }
@@ -403,19 +276,14 @@ func (c *commit) delay(list []*store.Record) error {
 // undelay removes messages that are not delayed any longer. Those that moved are in moved, and
 // found there by their IDs from then on; the IDs of others, which are deleted, are remembered
 // until their time.
-func (c *commit) undelay(keys []string, moved []*store.Record) error {
-	type message struct {
-		topic   uint32
-		id      string
-		created int64
-	}
-	var known map[message]bool
+func (c *commit) undelay(keys []string, moved []message) error {
+	var known map[sameMessage]bool
 	for _, key := range keys {
 		d, ok := parseDelayed([]byte(key))
 		if !ok {
 			return fmt.Errorf("not the key of a delayed message: %x", key)
 		}
-		b := c.bucket(&c.delayed, bucketDelayed)
+		b := c.bucket(bucketDelayed)
 		v := b.Get([]byte(key))
 		if v == nil {
 			continue
@@ -429,55 +297,74 @@ func (c *commit) undelay(keys []string, moved []*store.Record) error {
 			forget := micros(c.rec.KeepID) <= c.now || !c.remembered(idKey{place: c.rec.Place, id: c.rec.ID, n: d.n}, c.rec.KeepID)
 			if !forget {
 				if known == nil {
-					known = make(map[message]bool, len(moved))
-					for _, r := range moved {
-						known[message{r.Topic, r.ID, r.Created.UnixMicro()}] = true
+					if known, err = identities(moved); err != nil {
+						return err
 					}
 				}
-				forget = known[message{d.lane.Topic, c.rec.ID, c.rec.Created.UnixMicro()}]
+				forget = known[sameMessage{d.lane.Topic, c.rec.ID, c.rec.Created.UnixMicro()}]
 			}
 			if forget {
-				if err := c.deleteID(&c.rec, d.n); err != nil {
-					return err
-				}
+				c.deleteID(&c.rec, d.n)
 			}
 		}
-		if err := b.Delete([]byte(key)); err != nil {
-			return err
-		}
-		if err := c.count(d.lane.Topic, -1); err != nil {
-			return err
-		}
+		b.Delete([]byte(key))
+		c.count(d.lane.Topic, -1)
 	}
 	return nil
 }
 
+// sameMessage is what a delayed message and the same one in its lane have in common.
+type sameMessage struct {
+	topic   uint32
+	id      string
+	created int64
+}
+
+func identities(list []message) (map[sameMessage]bool, error) {
+	known := make(map[sameMessage]bool, len(list))
+	var rec store.Record
+	dec := decoder{bare: true}
+	for i := range list {
+		v := list[i].value
+		if list[i].isApart() {
+			v = list[i].refer(1, nil)
+		}
+		if err := dec.fields(v[:len(v)-checksumSize], &rec); err != nil {
+			return nil, err
+		}
+		known[sameMessage{list[i].Topic, rec.ID, rec.Created.UnixMicro()}] = true
+	}
+	return known, nil
+}
+
 // count adds to the number of delayed messages of a topic.
-func (c *commit) count(topic uint32, delta int64) error {
+func (c *commit) count(topic uint32, delta int64) {
 	n, ok := c.counts[topic]
 	if !ok {
 		n = c.store.waiting[topic]
 	}
 	n = uint64(max(int64(n)+delta, 0)) // #nosec G115 -- a count of messages is far below 2^63
 	c.counts[topic] = n
-	b := c.bucket(&c.waiting, bucketWaiting)
+	b := c.bucket(bucketWaiting)
 	c.key = binary.BigEndian.AppendUint32(c.key[:0], topic)
 	if n == 0 {
-		return b.Delete(c.key)
+		b.Delete(c.key)
+		return
 	}
-	start := len(c.arena)
+	start := c.room(binary.MaxVarintLen64)
 	c.arena = binary.AppendUvarint(c.arena, n)
-	return b.Put(c.key, c.value(start))
+	b.Put(c.key, c.value(start))
 }
 
 // remove deletes the messages of a range, and what else there is of them.
-func (c *commit) remove(r *store.Removal) error {
-	log := c.ascending(&c.log, bucketLog)
+func (c *commit) remove(r *store.Removal) {
+	log := c.bucket(bucketLog)
 	c.removed = c.removed[:0]
 	r.Through, r.Bytes = r.Range.To, 0
 	c.key = appendPlace(c.key[:0], r.Lane, r.Range.From)
 	c.key2 = appendPlace(c.key2[:0], r.Lane, r.Range.To)
-	cur := log.Cursor()
+	cur := &c.cursor
+	log.reuse(cur)
 	for k, v := cur.Seek(c.key); k != nil && bytes.Compare(k, c.key2) <= 0; k, v = cur.Next() {
 		p, ok := parsePlace(k)
 		if !ok {
@@ -503,19 +390,46 @@ func (c *commit) remove(r *store.Removal) error {
 		m := &c.removed[i]
 		r.Bytes += m.size
 		c.key = appendPlace(c.key[:0], r.Lane, m.pos)
-		if err := log.Delete(c.key); err != nil {
-			return err
-		}
-		if err := c.dropApart(m.apart); err != nil {
-			return err
-		}
+		log.Delete(c.key)
+		c.dropApart(m.apart)
 		if m.id != "" {
 			c.key = appendID(c.key[:0], idKey{place: store.Place{Lane: r.Lane, Pos: m.pos}, id: m.id})
-			if err := c.bucket(&c.id, bucketID).Delete(c.key); err != nil {
-				return err
-			}
+			c.bucket(bucketID).Delete(c.key)
 		}
 	}
 	r.Removed = len(c.removed)
-	return c.forgetExpiry(r)
+	c.forgetExpiry(r)
+}
+
+// lastTx returns the number of the last transaction that is visible. One that failed in its
+// very last step may be.
+func (s *Store) lastTx() int {
+	tx, err := s.bolt.Begin(false)
+	if err != nil {
+		return math.MaxInt
+	}
+	defer tx.Rollback()
+	return tx.ID()
+}
+
+// abandon ends a transaction that did not end by itself.
+func abandon(tx *bbolt.Tx) {
+	defer func() { _ = recover() }()
+	_ = tx.Rollback()
+}
+
+// beginRead returns a transaction that reads the file.
+func (s *Store) beginRead() *bbolt.Tx {
+	tx, err := s.bolt.Begin(false)
+	if err != nil {
+		panic(err) // see guard
+	}
+	return tx
+}
+
+// closeBase ends the transaction that reads the file, where there is one.
+func (c *commit) closeBase() {
+	if c.view.base != nil {
+		_ = c.view.base.Rollback()
+	}
 }

@@ -2,6 +2,7 @@ package db
 
 import (
 	"encoding/binary"
+	"slices"
 
 	"pipit/broker/store"
 )
@@ -30,26 +31,40 @@ func appendCursor(b []byte, c *store.Cursor) []byte {
 // parseCursor returns the cursor and what follows it.
 func parseCursor(b []byte) (c store.Cursor, rest []byte, ok bool) {
 	in := input{b: b}
-	c.Floor = in.uvarint()
-	n := in.uvarint()
-	if in.bad || c.Floor == 0 || n > uint64(len(in.b)) {
+	c, _ = in.cursor(nil)
+	if in.bad {
 		return store.Cursor{}, nil, false
 	}
-	if n > 0 {
-		c.Spans = make([]store.Span, 0, n)
+	return c, in.b, true
+}
+
+// cursor takes a cursor. Its spans are appended to room, which is returned for the
+// next one.
+func (in *input) cursor(room []store.Span) (c store.Cursor, _ []store.Span) {
+	c.Floor = in.uvarint()
+	n := in.uvarint()
+	if c.Floor == 0 || n > uint64(len(in.b))/2 { // each span is two numbers
+		in.bad = true
 	}
+	if in.bad || n == 0 {
+		return c, room
+	}
+	start := len(room)
+	room = slices.Grow(room, int(n)) // #nosec G115 -- at most the bytes that there are
 	end, least := c.Floor, uint64(1)
 	for range n {
 		gap, length := in.uvarint(), in.uvarint()
 		from := end + gap
 		to := from + length
 		if in.bad || gap < least || from < end || to < from {
-			return store.Cursor{}, nil, false
+			in.bad = true
+			return c, room
 		}
-		c.Spans = append(c.Spans, store.Span{From: from, To: to})
+		room = append(room, store.Span{From: from, To: to})
 		end, least = to, 2
 	}
-	return c, in.b, true
+	c.Spans = room[start:len(room):len(room)]
+	return c, room
 }
 
 // appendLaneState appends the value of an entry of lane.

@@ -1,4 +1,15 @@
-// Package db keeps what the broker must not forget in one bbolt file.
+// Package db keeps what the broker must not forget in one bbolt file, with a log in front of it.
+//
+// A commit of bbolt takes two flushes and copies each page on the way. So a batch is appended to the log (package wal), by
+// one flush, and what it changes is kept in memory, in a table of the entries that the file does not have yet (table.go).
+// Who reads sees both as one (view.go). Now and then a table is frozen, another one takes its place, and a worker moves it
+// into the file, with the number of its last batch in the same transaction; then the log lets go of its batches
+// (checkpoint.go). What was published, received and acknowledged before that never touches the file. A start
+// applies again what the log has and the file has not (log.go). At a regular stop all is in the file, and there is no log.
+//
+//	Commit → encode (batch.go) → apply to a fork of the live table (commit.go) → log → publish the fork
+//	worker:  frozen table → bbolt → cut the log
+//	View:    live table, over the frozen one, over a transaction of bbolt
 //
 // The file is a set of flat buckets, but for payload:
 //
@@ -34,8 +45,11 @@
 //
 // What is replaced or deleted of secrets does not stay in free pages: see wipe.go.
 //
-// The keys are drawn in keys.go, the record in record.go, the cursor in cursor.go. Numbers in
-// keys are big-endian, so that the order of bytes is the order of numbers.
+// The keys are drawn in keys.go, the record in record.go, the cursor in cursor.go, and a batch as a whole
+// in batch.go. Numbers in keys are big-endian, so that the order of bytes is the order of numbers.
+//
+// The package has more than 4,000 lines, since whatever stores, finds, checks and wipes rests on these
+// keys and records, and is wrong where one of the others reads them in another way.
 package db
 
 import (
@@ -54,10 +68,16 @@ import (
 	"go.etcd.io/bbolt"
 
 	"pipit/broker/store"
+	"pipit/db/disk"
+	"pipit/db/wal"
 )
 
 // Format is the version of the layout that this package reads and writes.
 const Format = 3
+
+// formatLog is the format of a file that needs its log: a program that knows of none refuses it. Closing brings it
+// back to Format.
+const formatLog = 4
 
 const magic = "pipit"
 
@@ -65,7 +85,10 @@ const magic = "pipit"
 type Options struct {
 	LockTimeout time.Duration // how long to wait while another process has the file; default 1s
 	Logger      *slog.Logger  // default: slog.Default()
+	LogSize     int64         // bytes that the log takes at most; default 64 MiB, at least 2 MiB
 	MustExist   bool          // refuse a file that is not there or empty, by an error that is fs.ErrNotExist
+
+	leave bool // write nothing to a file that is there, and leave its log where it is
 }
 
 // Store is a store.Store in a bbolt file.
@@ -79,14 +102,32 @@ type Store struct {
 	// What the committer knows of the file. It belongs to the goroutine in Commit and changes
 	// only after a commit went well.
 	loaded      bool // the file was found to be good: Close may write to it
-	uncertain   bool // the outcome of a commit is not known: nothing is written any more
+	leave       bool // the file and its log are to be left as they are
 	lastID      uint32
 	consumerKey map[uint32]string        // where the record of a consumer is
 	openMu      sync.Mutex               // guards open against readers beside the committer
 	open        map[store.Lane]openRange // the expiry range that the next append may extend
 	waiting     map[uint32]uint64        // delayed messages of a topic
 	work        commit                   // memory that commits reuse
-	wipe        wipe
+	entry       entry
+
+	turn     sync.Mutex // of Commit, and of who freezes the live table
+	journal  journal    // nil: nothing was committed since the file was opened
+	number   uint64     // of the last batch
+	logSize  int64      // bytes
+	freezeAt int64      // the size of a live table that is to be moved into the file
+
+	tables   atomic.Pointer[tables]
+	tablesMu sync.Mutex // of who replaces tables
+	failure  atomic.Pointer[error]
+	attached atomic.Bool // there is a journal
+
+	fileMu sync.Mutex // of who writes to the file, or checks its pages
+
+	// The worker's own, or Close's after it.
+	worker worker
+	mark   mark
+	wipe   wipe
 
 	readers sync.Pool // of *reader
 
@@ -100,40 +141,61 @@ var (
 	_ store.Wiper       = (*Store)(nil)
 )
 
-var (
-	bucketMeta     = []byte("meta")
-	bucketClient   = []byte("client")
-	bucketTopic    = []byte("topic")
-	bucketProducer = []byte("producer")
-	bucketConsumer = []byte("consumer")
-	bucketQueue    = []byte("queue")
-	bucketWebhook  = []byte("webhook")
-	bucketLane     = []byte("lane")
-	bucketLog      = []byte("log")
-	bucketCursor   = []byte("cursor")
-	bucketAttempt  = []byte("attempt")
-	bucketSeen     = []byte("seen")
-	bucketExpiry   = []byte("expiry")
-	bucketDelayed  = []byte("delayed")
-	bucketPayload  = []byte("payload")
-	bucketWaiting  = []byte("waiting")
-	bucketID       = []byte("id")
-	bucketIDKeep   = []byte("idkeep")
-	bucketDocument = []byte("document")
+// The buckets, in the order in which a checkpoint goes through them.
+const (
+	bucketMeta = iota
+	bucketClient
+	bucketTopic
+	bucketProducer
+	bucketConsumer
+	bucketQueue
+	bucketWebhook
+	bucketLane
+	bucketLog
+	bucketCursor
+	bucketAttempt
+	bucketSeen
+	bucketExpiry
+	bucketDelayed
+	bucketPayload
+	bucketWaiting
+	bucketID
+	bucketIDKeep
+	bucketDocument
+)
 
-	buckets = [][]byte{
-		bucketMeta, bucketClient, bucketTopic, bucketProducer, bucketConsumer, bucketQueue, bucketWebhook, bucketLane, bucketLog,
-		bucketCursor, bucketAttempt, bucketSeen, bucketExpiry, bucketDelayed, bucketPayload, bucketWaiting, bucketID, bucketIDKeep, bucketDocument,
+var (
+	bucketNames = [...][]byte{
+		bucketMeta:     []byte("meta"),
+		bucketClient:   []byte("client"),
+		bucketTopic:    []byte("topic"),
+		bucketProducer: []byte("producer"),
+		bucketConsumer: []byte("consumer"),
+		bucketQueue:    []byte("queue"),
+		bucketWebhook:  []byte("webhook"),
+		bucketLane:     []byte("lane"),
+		bucketLog:      []byte("log"),
+		bucketCursor:   []byte("cursor"),
+		bucketAttempt:  []byte("attempt"),
+		bucketSeen:     []byte("seen"),
+		bucketExpiry:   []byte("expiry"),
+		bucketDelayed:  []byte("delayed"),
+		bucketPayload:  []byte("payload"),
+		bucketWaiting:  []byte("waiting"),
+		bucketID:       []byte("id"),
+		bucketIDKeep:   []byte("idkeep"),
+		bucketDocument: []byte("document"),
 	}
 
 	// bucketSince has the first format whose files always have a bucket, where that is not the first.
-	bucketSince = map[string]uint32{string(bucketPayload): 2, string(bucketDocument): 3, string(bucketQueue): 3, string(bucketWebhook): 3}
+	bucketSince = map[int]uint32{bucketPayload: 2, bucketDocument: 3, bucketQueue: 3, bucketWebhook: 3}
 
 	keyMagic    = []byte("magic")
 	keyFormat   = []byte("format")
 	keyKey      = []byte("key")
 	keyLastID   = []byte("lastid")
 	keyDeclared = []byte("declared")
+	keyLog      = []byte("log")  // which log goes with the file, and up to which batch the file has it: see mark
 	keyWipe     = []byte("wipe") // there while free pages may hold secrets that are no more
 )
 
@@ -151,23 +213,40 @@ func (s *Store) Size() int64 {
 // Path returns the name of the file.
 func (s *Store) Path() string { return s.path }
 
-// Close overwrites what is left of secrets that are no more, for a bounded time, writes down which
-// pages are free, so that the next start need not look for them, and releases the file. Where a commit's outcome is not known it writes nothing.
+// Close brings everything into the file, overwrites what is left of secrets that are no more, for a bounded time, writes down which
+// pages are free, so that the next start need not look for them, and releases the file; the log is gone then. Where a
+// commit's outcome is not known it writes nothing.
 func (s *Store) Close() error {
-	if s.loaded && !s.uncertain {
+	s.stopWorker()
+	writes := s.loaded && s.failed() == nil && s.writes()
+	var err error
+	if writes && s.journal != nil {
+		err = s.finish()
+	}
+	closed := s.journal != nil && writes && err == nil
+	if writes {
 		s.finishWiping()
 	}
-	if s.loaded && !s.uncertain && !s.freelistStored() {
+	if writes && !s.freelistStored() {
 		if err := s.storeFreelist(); err != nil {
 			// Nothing is lost: the next start finds the free pages by itself.
 			s.log.Warn("the database's list of free pages could not be written", "file", s.path, "error", err)
 		}
 	}
-	if err := s.bolt.Close(); err != nil {
+	if s.journal != nil {
+		err = errors.Join(err, s.journal.Close())
+	}
+	if closed {
+		err = errors.Join(err, wal.Remove(disk.OS, logDir(s.path)))
+	}
+	if err = errors.Join(err, s.bolt.Close()); err != nil {
 		return fmt.Errorf("closing database %s: %w", s.path, err)
 	}
 	return nil
 }
+
+// writes tells whether the file may be written.
+func (s *Store) writes() bool { return !s.leave && !s.bolt.IsReadOnly() }
 
 // Load implements store.Store.
 func (s *Store) Load() (img *store.Image, err error) {
@@ -177,25 +256,47 @@ func (s *Store) Load() (img *store.Image, err error) {
 		}
 	}()
 	defer guard(&err)()
-	img = &store.Image{Delayed: map[uint32]uint64{}}
-	wiping := false
-	err = s.bolt.View(func(tx *bbolt.Tx) error {
-		if err := load(tx, img); err != nil {
-			return err
-		}
-		wiping = tx.Bucket(bucketMeta).Get(keyWipe) != nil
-		return s.findOpen(tx)
-	})
-	if err != nil {
-		return nil, err
+	if img, err = s.image(); err != nil || s.loaded {
+		return img, err
 	}
 	if err := s.upgrade(img); err != nil {
 		return nil, err
 	}
-	s.loaded = true
-	if wiping {
-		s.wipe.restart(s.pages())
+	s.know(img)
+	if s.journal != nil {
+		if err := s.replay(); err != nil {
+			return nil, err
+		}
+		if img, err = s.image(); err != nil {
+			return nil, err
+		}
 	}
+	s.loaded = true
+	if s.journal != nil && s.writes() {
+		s.startWorker()
+	}
+	return img, nil
+}
+
+// image reads what there is at this moment.
+func (s *Store) image() (*store.Image, error) {
+	img := &store.Image{Delayed: map[uint32]uint64{}}
+	var v view
+	if err := s.enter(&v); err != nil {
+		return nil, err
+	}
+	defer v.base.Rollback()
+	if err := load(&v, img); err != nil {
+		return nil, err
+	}
+	if v.bucket(bucketMeta).Has(keyWipe) {
+		s.wipe.restart(int(v.base.Size()) / s.bolt.Info().PageSize)
+	}
+	return img, s.findOpen(&v)
+}
+
+// know takes what a commit has to know from an image.
+func (s *Store) know(img *store.Image) {
 	s.lastID = img.LastID
 	s.consumerKey = map[uint32]string{}
 	for i := range img.Objects {
@@ -207,11 +308,10 @@ func (s *Store) Load() (img *store.Image, err error) {
 	for t, n := range img.Delayed {
 		s.waiting[t] = n
 	}
-	return img, nil
 }
 
-func load(tx *bbolt.Tx, img *store.Image) error {
-	meta := tx.Bucket(bucketMeta)
+func load(at *view, img *store.Image) error {
+	meta := at.bucket(bucketMeta)
 	if n := copy(img.Key[:], meta.Get(keyKey)); n != len(img.Key) {
 		return errors.New("meta: no key")
 	}
@@ -220,20 +320,20 @@ func load(tx *bbolt.Tx, img *store.Image) error {
 		img.LastID = binary.BigEndian.Uint32(v)
 	}
 	img.Declared = string(meta.Get(keyDeclared))
-	if err := loadObjects(tx, img); err != nil {
+	if err := loadObjects(at, img); err != nil {
 		return err
 	}
 	if old {
-		if err := loadFormat1(tx, img); err != nil {
+		if err := loadFormat1(at, img); err != nil {
 			return err
 		}
-	} else if err := loadStates(tx, img); err != nil {
+	} else if err := loadStates(at, img); err != nil {
 		return err
 	}
-	if err := ends(tx, img); err != nil {
+	if err := ends(at, img); err != nil {
 		return err
 	}
-	if err := each(tx, bucketAttempt, func(k, v []byte) bool {
+	if err := each(at, bucketAttempt, func(k, v []byte) bool {
 		p, ok := parsePlace(k)
 		n, m := binary.Uvarint(v)
 		img.Attempts = append(img.Attempts, store.Attempt{Consumer: p.Topic, Priority: p.Priority, Pos: p.Pos, Count: uint32(n)}) // #nosec G115 -- a larger one is damage: see below
@@ -241,7 +341,7 @@ func load(tx *bbolt.Tx, img *store.Image) error {
 	}); err != nil {
 		return err
 	}
-	if err := each(tx, bucketSeen, func(k, v []byte) bool {
+	if err := each(at, bucketSeen, func(k, v []byte) bool {
 		kind, id, ok := parseSeen(k)
 		at, ok2 := parseTime(v)
 		img.Seen = append(img.Seen, store.Seen{Kind: kind, ID: id, At: at})
@@ -249,7 +349,7 @@ func load(tx *bbolt.Tx, img *store.Image) error {
 	}); err != nil {
 		return err
 	}
-	if err := each(tx, bucketWaiting, func(k, v []byte) bool {
+	if err := each(at, bucketWaiting, func(k, v []byte) bool {
 		n, m := binary.Uvarint(v)
 		if len(k) != 4 || m <= 0 {
 			return false
@@ -259,7 +359,7 @@ func load(tx *bbolt.Tx, img *store.Image) error {
 	}); err != nil {
 		return err
 	}
-	if k, _ := tx.Bucket(bucketDelayed).Cursor().First(); k != nil {
+	if k, _ := at.bucket(bucketDelayed).Cursor().First(); k != nil {
 		d, ok := parseDelayed(k)
 		if !ok {
 			return fmt.Errorf("delayed: key %x", k)
@@ -270,8 +370,8 @@ func load(tx *bbolt.Tx, img *store.Image) error {
 }
 
 // loadStates reads what lanes and queues keep.
-func loadStates(tx *bbolt.Tx, img *store.Image) error {
-	if err := each(tx, bucketLane, func(k, v []byte) bool {
+func loadStates(at *view, img *store.Image) error {
+	if err := each(at, bucketLane, func(k, v []byte) bool {
 		l, ok := parseLane(k)
 		s, ok2 := parseLaneState(v)
 		s.Lane, s.Head = l, s.Tail+1
@@ -280,7 +380,7 @@ func loadStates(tx *bbolt.Tx, img *store.Image) error {
 	}); err != nil {
 		return err
 	}
-	return each(tx, bucketCursor, func(k, v []byte) bool {
+	return each(at, bucketCursor, func(k, v []byte) bool {
 		l, ok := parseLane(k)
 		s, ok2 := parseCursorState(v)
 		s.Consumer, s.Priority = l.Topic, l.Priority
@@ -291,13 +391,13 @@ func loadStates(tx *bbolt.Tx, img *store.Image) error {
 
 // ends makes the lanes' heads and tails those of their messages. A publish does not put the state of its
 // lane, since the log tells; a removal does, so that the tail is known of an empty lane.
-func ends(tx *bbolt.Tx, img *store.Image) error {
-	at := make(map[store.Lane]int, len(img.Lanes))
+func ends(at *view, img *store.Image) error {
+	index := make(map[store.Lane]int, len(img.Lanes))
 	for i := range img.Lanes {
-		at[img.Lanes[i].Lane] = i
+		index[img.Lanes[i].Lane] = i
 	}
-	return eachLane(tx, func(head uint64, p store.Place, _ []byte) {
-		i, ok := at[p.Lane]
+	return eachLane(at, func(head uint64, p store.Place, _ []byte) {
+		i, ok := index[p.Lane]
 		if !ok {
 			img.Lanes = append(img.Lanes, store.LaneState{Lane: p.Lane})
 			i = len(img.Lanes) - 1
@@ -309,8 +409,8 @@ func ends(tx *bbolt.Tx, img *store.Image) error {
 // eachLane calls fn with the first position and the last message of each lane that has messages: two
 // searches a lane.
 // Where the keys are not in order, the file is damaged, and the search would not end.
-func eachLane(tx *bbolt.Tx, fn func(head uint64, last store.Place, record []byte)) error {
-	cur := tx.Bucket(bucketLog).Cursor()
+func eachLane(at *view, fn func(head uint64, last store.Place, record []byte)) error {
+	cur := at.bucket(bucketLog).Cursor()
 	var end []byte
 	for k, _ := cur.First(); k != nil; k, _ = cur.Seek(end) {
 		p, ok := parsePlace(k)
@@ -334,16 +434,16 @@ func eachLane(tx *bbolt.Tx, fn func(head uint64, last store.Place, record []byte
 }
 
 // findOpen finds the expiry ranges that were growing when the file was left.
-func (s *Store) findOpen(tx *bbolt.Tx) error {
+func (s *Store) findOpen(at *view) error {
 	var rec store.Record
 	dec := decoder{bare: true}
-	c := commit{store: s, tx: tx}
-	return eachLane(tx, func(_ uint64, p store.Place, v []byte) {
+	c := commit{store: s, view: *at}
+	return eachLane(at, func(_ uint64, p store.Place, v []byte) {
 		if dec.decode(v, &rec) != nil {
 			return
 		}
 		if second := expirySecond(&rec); second != 0 {
-			if e, ok := c.rangeBefore(p.Lane, second, p.Pos); ok && grew(tx, e, p) {
+			if e, ok := c.rangeBefore(p.Lane, second, p.Pos); ok && grew(at, e, p) {
 				s.open[p.Lane] = openRange{second: second, first: e.first, last: p.Pos, stored: e.stored}
 			}
 		}
@@ -352,10 +452,10 @@ func (s *Store) findOpen(tx *bbolt.Tx) error {
 
 // grew tells whether a range has grown to a message, since the file got it, by all that are stored between: the
 // message may have been in another one, which is to be looked at again later.
-func grew(tx *bbolt.Tx, e openRange, p store.Place) bool {
+func grew(at *view, e openRange, p store.Place) bool {
 	var rec store.Record
 	var dec decoder
-	cur := tx.Bucket(bucketLog).Cursor()
+	cur := at.bucket(bucketLog).Cursor()
 	for k, v := cur.Seek(appendPlace(nil, p.Lane, e.stored+1)); k != nil; k, v = cur.Next() {
 		if at, ok := parsePlace(k); !ok || at.Lane != p.Lane || at.Pos > p.Pos {
 			break
@@ -368,22 +468,22 @@ func grew(tx *bbolt.Tx, e openRange, p store.Place) bool {
 }
 
 // each calls fn with all entries of a bucket, and makes an error of a false.
-func each(tx *bbolt.Tx, bucket []byte, fn func(k, v []byte) bool) error {
-	return tx.Bucket(bucket).ForEach(func(k, v []byte) error {
+func each(at *view, no int, fn func(k, v []byte) bool) error {
+	return at.bucket(no).ForEach(func(k, v []byte) error {
 		if !fn(k, v) {
-			return fmt.Errorf("%s: entry %x", bucket, k)
+			return fmt.Errorf("%s: entry %x", bucketNames[no], k)
 		}
 		return nil
 	})
 }
 
 // logDamage says once of each place that it cannot be read.
-func (s *Store) logDamage(bucket, key []byte, err error) {
+func (s *Store) logDamage(no int, key []byte, err error) {
 	const enough = 1000 // places; then the log has told what there is to tell
 	if s.damagedN.Load() >= enough {
 		return
 	}
-	place := fmt.Sprintf("%s/%x", bucket, key)
+	place := fmt.Sprintf("%s/%x", bucketNames[no], key)
 	if _, known := s.damaged.LoadOrStore(place, true); known {
 		return
 	}

@@ -31,6 +31,7 @@ type fixture struct {
 	tails   map[store.Lane]uint64
 	gone    map[store.Lane]*store.Cursor
 	removed map[store.Lane]uint64
+	held    bool // see hold
 }
 
 func newFixture(t testing.TB) *fixture {
@@ -58,6 +59,9 @@ func (f *fixture) closeChecked() {
 	f.t.Helper()
 	if f.Store == nil {
 		return
+	}
+	if f.held { // a test that failed
+		f.letGo()
 	}
 	if err := f.Check(); err != nil {
 		f.t.Errorf("Check: %v", err)
@@ -250,6 +254,14 @@ func (f *fixture) due(now time.Time, limit int) (list []store.Delayed, next time
 	return list, next
 }
 
+// checkpoint brings all that was committed into the file.
+func (f *fixture) checkpoint() {
+	f.t.Helper()
+	if err := f.Checkpoint(); err != nil {
+		f.t.Fatal(err)
+	}
+}
+
 func withID(id string, keep time.Time) func(*store.Record) {
 	return func(r *store.Record) { r.ID, r.KeepID = id, keep }
 }
@@ -258,16 +270,16 @@ func expiresIn(seconds uint32) func(*store.Record) {
 	return func(r *store.Record) { r.Expiration = seconds }
 }
 
-func (f *fixture) wantEmpty(names ...[]byte) {
+func (f *fixture) wantEmpty(buckets ...int) {
 	f.t.Helper()
-	tx, err := f.bolt.Begin(false)
-	if err != nil {
+	var v view
+	if err := f.enter(&v); err != nil {
 		f.t.Fatal(err)
 	}
-	defer tx.Rollback()
-	for _, name := range names {
-		if k, _ := tx.Bucket(name).Cursor().First(); k != nil {
-			f.t.Errorf("%s has %x", name, k)
+	defer v.base.Rollback()
+	for _, no := range buckets {
+		if k, _ := v.bucket(no).Cursor().First(); k != nil {
+			f.t.Errorf("%s has %x", bucketNames[no], k)
 		}
 	}
 }
@@ -279,14 +291,15 @@ func TestDamagedRecordIsSkipped(t *testing.T) {
 	b := f.batch()
 	b.Append = append(b.Append, f.message(laneA), f.message(laneA), f.message(laneA))
 	f.commit(b)
+	f.checkpoint()
 	tx, err := f.bolt.Begin(true)
 	if err != nil {
 		t.Fatal(err)
 	}
 	key := appendPlace(nil, laneA, 2)
-	v := append([]byte{}, tx.Bucket(bucketLog).Get(key)...)
+	v := append([]byte{}, tx.Bucket(bucketNames[bucketLog]).Get(key)...)
 	v[len(v)-checksumSize-1] ^= 1
-	if err := errors.Join(tx.Bucket(bucketLog).Put(key, v), tx.Commit()); err != nil {
+	if err := errors.Join(tx.Bucket(bucketNames[bucketLog]).Put(key, v), tx.Commit()); err != nil {
 		t.Fatal(err)
 	}
 	f.wantPositions(laneA, 1, false, 1, 3)
@@ -366,10 +379,11 @@ func TestSizePerMessage(t *testing.T) {
 				}
 				f.commit(b)
 			}
+			f.checkpoint()
 			s := f.bolt.Stats()
 			used := f.Size() - int64(s.FreePageN+s.PendingPageN)*int64(f.bolt.Info().PageSize)
 			t.Logf("%d bytes a message of %d, with the pages in use alone %d", f.Size()/n, payload, used/n)
-			if f.Size()/n > 2*payload+150 {
+			if f.Size()/n > 2*payload+200 { // a checkpoint may copy all of the bucket id
 				t.Errorf("%d bytes a message", f.Size()/n)
 			}
 		})

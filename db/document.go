@@ -4,29 +4,22 @@ import (
 	"bytes"
 	"fmt"
 
-	"go.etcd.io/bbolt"
-
 	"pipit/broker/store"
 )
 
 // put puts and deletes documents.
-func (c *commit) put(docs []store.Document) error {
+func (c *commit) put(docs []store.Document) {
 	for i := range docs {
 		d := &docs[i]
-		b := c.bucket(&c.document, bucketDocument)
+		b := c.bucket(bucketDocument)
 		c.key = appendDocument(c.key[:0], d.Kind, d.Key)
-		c.secret = c.secret || d.Secret && b.Get(c.key) != nil
-		var err error
+		c.secret = c.secret || d.Secret && b.Has(c.key)
 		if d.Value == nil {
-			err = b.Delete(c.key)
+			b.Delete(c.key)
 		} else {
-			err = b.Put(c.key, d.Value)
-		}
-		if err != nil {
-			return fmt.Errorf("document %q of kind %q: %w", d.Key, d.Kind, err)
+			b.Put(c.key, d.Value)
 		}
 	}
-	return nil
 }
 
 // Documents implements store.Reader.
@@ -37,7 +30,7 @@ func (r *reader) Documents(kind, after string, down bool, fn func(store.Document
 	if down && after == "" {
 		from[len(from)-1]++ // behind all keys of the kind
 	}
-	cur := r.tx.Bucket(bucketDocument).Cursor()
+	cur := r.bucket(bucketDocument).Cursor()
 	k, v := cur.Seek(from)
 	next := cur.Next
 	switch {
@@ -55,7 +48,7 @@ func (r *reader) Documents(kind, after string, down bool, fn func(store.Document
 		if last != nil && bytes.Compare(k, last) > 0 == down { // pages of a damaged file can form a circle
 			return fmt.Errorf("database %s: document: key %x out of order", r.store.path, k)
 		}
-		last = k
+		last = append(last[:0], k...)
 		if !fn(store.Document{Kind: kind, Key: string(k[len(prefix):]), Value: v}) {
 			break
 		}
@@ -64,12 +57,8 @@ func (r *reader) Documents(kind, after string, down bool, fn func(store.Document
 }
 
 // checkDocuments finds entries that are no document.
-func checkDocuments(tx *bbolt.Tx, found *findings) {
-	b := tx.Bucket(bucketDocument)
-	if b == nil {
-		return
-	}
-	_ = b.ForEach(func(k, v []byte) error {
+func checkDocuments(at *view, found *findings) {
+	_ = at.bucket(bucketDocument).ForEach(func(k, v []byte) error {
 		if kind, key, ok := parseDocument(k); !ok || kind == "" || key == "" || v == nil {
 			found.add("document: entry %x", k)
 		}
@@ -81,10 +70,14 @@ func checkDocuments(tx *bbolt.Tx, found *findings) {
 func (s *Store) Stats() store.Stats {
 	st := s.bolt.Stats()
 	total, free := diskSpace(s.path)
+	var used, size int64 // of the log
+	if s.attached.Load() {
+		used, size = s.journal.Stats()
+	}
 	return store.Stats{
 		Path:      s.path,
-		Size:      s.Size(),
-		Free:      int64(st.FreePageN+st.PendingPageN) * int64(s.bolt.Info().PageSize),
+		Size:      s.Size() + size,
+		Free:      int64(st.FreePageN+st.PendingPageN)*int64(s.bolt.Info().PageSize) + size - used,
 		DiskTotal: total,
 		DiskFree:  free,
 	}

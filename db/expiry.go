@@ -33,79 +33,69 @@ func (c *commit) openRange(l store.Lane) openRange {
 
 // extend takes a message that was appended into the expiry index. The records come by lane and
 // position. Where a range ends, it is put; flush puts the last.
-func (c *commit) extend(g *growingRange, r *store.Record) error {
+func (c *commit) extend(g *growingRange, r *store.Record) {
 	second := expirySecond(r)
 	if g.first != 0 && g.lane == r.Lane && g.second == second && g.last+1 == r.Pos {
 		g.last = r.Pos
-		return nil
+		return
 	}
-	if err := c.flush(g); err != nil {
-		return err
-	}
+	c.flush(g)
 	o := c.openRange(r.Lane)
 	if o.first != 0 && o.second == second && o.last+1 == r.Pos {
 		g.lane, g.openRange = r.Lane, o
 		g.last = r.Pos
-		return nil
+		return
 	}
 	if o.first != 0 {
-		if err := c.closeRange(r.Lane, o); err != nil {
-			return err
-		}
+		c.closeRange(r.Lane, o)
 	}
 	if second != 0 {
 		g.lane, g.openRange = r.Lane, openRange{second: second, first: r.Pos, last: r.Pos}
 	}
-	return nil
 }
 
 // flush puts the range that grew, where the file does not have it yet.
-func (c *commit) flush(g *growingRange) error {
+func (c *commit) flush(g *growingRange) {
 	if g.first == 0 {
-		return nil
+		return
 	}
-	var err error
 	if g.stored == 0 {
-		err = c.putRange(g.lane, g.openRange)
+		c.putRange(g.lane, g.openRange)
 	} else {
 		c.ranges[g.lane] = g.openRange
 	}
 	g.openRange = openRange{}
-	return err
 }
 
 // closeRange puts a range that does not grow any more.
-func (c *commit) closeRange(l store.Lane, r openRange) error {
+func (c *commit) closeRange(l store.Lane, r openRange) {
 	if r.last != r.stored {
-		if err := c.putRange(l, r); err != nil {
-			return err
-		}
+		c.putRange(l, r)
 	}
 	c.ranges[l] = openRange{}
-	return nil
 }
 
 // putRange puts an entry and lets the next message of the lane extend it.
-func (c *commit) putRange(l store.Lane, r openRange) error {
+func (c *commit) putRange(l store.Lane, r openRange) {
 	r.stored = r.last
 	c.ranges[l] = r
-	start := len(c.arena)
+	start := c.room(8)
 	c.arena = binary.BigEndian.AppendUint64(c.arena, r.last)
 	c.key = appendExpiry(c.key[:0], r.second, l, r.first)
-	return c.ascending(&c.expiry, bucketExpiry).Put(c.key, c.value(start))
+	c.bucket(bucketExpiry).Put(c.key, c.value(start))
 }
 
 // deleteRange deletes the entry of c.key, which is of this lane, second and first position.
-func (c *commit) deleteRange(l store.Lane, second, first uint64) error {
+func (c *commit) deleteRange(l store.Lane, second, first uint64) {
 	if o := c.openRange(l); o.second == second && o.first == first {
 		c.ranges[l] = openRange{}
 	}
 	c.key = appendExpiry(c.key[:0], second, l, first)
-	return c.ascending(&c.expiry, bucketExpiry).Delete(c.key)
+	c.bucket(bucketExpiry).Delete(c.key)
 }
 
 // forgetExpiry deletes the entries of which no message is left after the removal of r.
-func (c *commit) forgetExpiry(r *store.Removal) error {
+func (c *commit) forgetExpiry(r *store.Removal) {
 	var looked openRange // the entry looked at last: most messages are in the same one
 	for i := range c.removed {
 		m := &c.removed[i]
@@ -119,18 +109,16 @@ func (c *commit) forgetExpiry(r *store.Removal) error {
 		}
 		looked = e
 		if !c.any(r.Lane, e.first, e.last) {
-			if err := c.deleteRange(r.Lane, e.second, e.first); err != nil {
-				return err
-			}
+			c.deleteRange(r.Lane, e.second, e.first)
 		}
 	}
-	return nil
 }
 
 // any tells whether a lane has a message from first to last.
 func (c *commit) any(l store.Lane, first, last uint64) bool {
 	c.key = appendPlace(c.key[:0], l, first)
-	k, _ := c.ascending(&c.log, bucketLog).Cursor().Seek(c.key)
+	c.bucket(bucketLog).reuse(&c.cursor)
+	k, _ := c.cursor.Seek(c.key)
 	p, ok := parsePlace(k)
 	return ok && p.Lane == l && p.Pos <= last
 }
@@ -144,7 +132,8 @@ func (c *commit) findRange(l store.Lane, second, pos uint64) (openRange, bool) {
 // rangeBefore returns the last entry of a lane and second that begins at or before pos.
 func (c *commit) rangeBefore(l store.Lane, second, pos uint64) (openRange, bool) {
 	c.key = appendExpiry(c.key[:0], second, l, pos)
-	cur := c.ascending(&c.expiry, bucketExpiry).Cursor()
+	cur := &c.cursor
+	c.bucket(bucketExpiry).reuse(cur)
 	k, v := cur.Seek(c.key)
 	if k == nil || string(k) != string(c.key) {
 		if k == nil {
@@ -168,16 +157,17 @@ func (c *commit) rangeBefore(l store.Lane, second, pos uint64) (openRange, bool)
 // expired deletes an entry, or cuts off its beginning where not all of it is dealt with. It may
 // have grown since the caller saw it. What is to be looked at again later moves to that second: no removal of its
 // messages finds it there, so it goes at its time.
-func (c *commit) expired(x *store.Expired) error {
+func (c *commit) expired(x *store.Expired) {
 	second := micros(x.At) / 1_000_000
 	c.key = appendExpiry(c.key[:0], second, x.Lane, x.Range.From)
-	b := c.ascending(&c.expiry, bucketExpiry)
+	b := c.bucket(bucketExpiry)
 	v := b.Get(c.key)
 	if len(v) != 8 {
-		return b.Delete(c.key)
+		b.Delete(c.key)
+		return
 	}
 	if x.Through < x.Range.From && x.Again.IsZero() {
-		return nil
+		return
 	}
 	last := binary.BigEndian.Uint64(v)
 	o := c.openRange(x.Lane)
@@ -185,19 +175,15 @@ func (c *commit) expired(x *store.Expired) error {
 	if open {
 		last = o.last
 	}
-	if err := c.deleteRange(x.Lane, second, x.Range.From); err != nil {
-		return err
-	}
+	c.deleteRange(x.Lane, second, x.Range.From)
 	if x.Through >= last {
-		return nil
+		return
 	}
 	if !x.Again.IsZero() {
 		second, open = micros(x.Again)/1_000_000, false
 	}
 	before, had := c.ranges[x.Lane]
-	if err := c.putRange(x.Lane, openRange{second: second, first: max(x.Through+1, x.Range.From), last: last}); err != nil {
-		return err
-	}
+	c.putRange(x.Lane, openRange{second: second, first: max(x.Through+1, x.Range.From), last: last})
 	if !open { // the entry that can grow is another
 		if had {
 			c.ranges[x.Lane] = before
@@ -205,7 +191,6 @@ func (c *commit) expired(x *store.Expired) error {
 			delete(c.ranges, x.Lane)
 		}
 	}
-	return nil
 }
 
 // grown returns the last position of an open range, 0 where the range is not open.
@@ -222,7 +207,7 @@ func (s *Store) grown(first store.Place, second uint64) uint64 {
 func (r *reader) Expired(now time.Time, limit int) (list []store.Expiry, err error) {
 	defer r.caught(&err)
 	until := micros(now) / 1_000_000
-	cur := r.tx.Bucket(bucketExpiry).Cursor()
+	cur := r.bucket(bucketExpiry).Cursor()
 	for k, v := cur.First(); k != nil && len(list) < limit; k, v = cur.Next() {
 		second, first, ok := parseExpiry(k)
 		if !ok || len(v) != 8 {

@@ -16,9 +16,9 @@ import (
 //	cursor    cursor: floor uvarint | spans uvarint | of each span: gap uvarint, length uvarint
 
 // loadFormat1 is loadStates for a file of format 1. It makes what format 2 keeps of it.
-func loadFormat1(tx *bbolt.Tx, img *store.Image) error {
+func loadFormat1(at *view, img *store.Image) error {
 	gone := map[store.Lane]*store.Cursor{}
-	err := each(tx, bucketLane, func(k, v []byte) bool {
+	err := each(at, bucketLane, func(k, v []byte) bool {
 		l, ok := parseLane(k)
 		tail, n := binary.Uvarint(v)
 		if !ok || n <= 0 {
@@ -33,7 +33,7 @@ func loadFormat1(tx *bbolt.Tx, img *store.Image) error {
 		return err
 	}
 	own := map[store.Lane]*store.Cursor{}
-	err = each(tx, bucketCursor, func(k, v []byte) bool {
+	err = each(at, bucketCursor, func(k, v []byte) bool {
 		l, ok := parseLane(k)
 		c, rest, ok2 := parseCursor(v)
 		own[l] = &c
@@ -87,7 +87,7 @@ func joined(own, gone *store.Cursor) store.CursorState {
 func upgradeFormat1(tx *bbolt.Tx, img *store.Image) error {
 	for i := range img.Lanes {
 		l := &img.Lanes[i]
-		if err := tx.Bucket(bucketLane).Put(appendLane(nil, l.Lane), appendLaneState(nil, l)); err != nil {
+		if err := tx.Bucket(bucketNames[bucketLane]).Put(appendLane(nil, l.Lane), appendLaneState(nil, l)); err != nil {
 			return err
 		}
 	}
@@ -96,19 +96,19 @@ func upgradeFormat1(tx *bbolt.Tx, img *store.Image) error {
 		c := &img.Cursors[i]
 		key := appendLane(nil, store.Lane{Topic: c.Consumer, Priority: c.Priority})
 		kept[string(key)] = true
-		if err := tx.Bucket(bucketCursor).Put(key, appendCursorState(nil, c)); err != nil {
+		if err := tx.Bucket(bucketNames[bucketCursor]).Put(key, appendCursorState(nil, c)); err != nil {
 			return err
 		}
 	}
 	var stale [][]byte // of consumers that are no more
-	_ = tx.Bucket(bucketCursor).ForEach(func(k, _ []byte) error {
+	_ = tx.Bucket(bucketNames[bucketCursor]).ForEach(func(k, _ []byte) error {
 		if !kept[string(k)] {
 			stale = append(stale, bytes.Clone(k))
 		}
 		return nil
 	})
 	for _, k := range stale {
-		if err := tx.Bucket(bucketCursor).Delete(k); err != nil {
+		if err := tx.Bucket(bucketNames[bucketCursor]).Delete(k); err != nil {
 			return err
 		}
 	}

@@ -97,7 +97,7 @@ func TestFormat1Kept(t *testing.T) {
 		t.Fatal(err)
 	}
 	err = s.bolt.Update(func(tx *bbolt.Tx) error { // a lane that says that more was removed than there ever was
-		return tx.Bucket(bucketLane).Put(appendLane(nil, store.Lane{Topic: 1, Priority: 1}), []byte{1})
+		return tx.Bucket(bucketNames[bucketLane]).Put(appendLane(nil, store.Lane{Topic: 1, Priority: 1}), []byte{1})
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -106,7 +106,7 @@ func TestFormat1Kept(t *testing.T) {
 		t.Errorf("got %v", err)
 	}
 	err = s.bolt.View(func(tx *bbolt.Tx) error {
-		if v := tx.Bucket(bucketMeta).Get(keyFormat); v[3] != 1 {
+		if v := tx.Bucket(bucketNames[bucketMeta]).Get(keyFormat); v[3] != 1 {
 			t.Errorf("format %x", v)
 		}
 		return nil

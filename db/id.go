@@ -15,25 +15,23 @@ import (
 // of its entry in idkeep.
 
 // putID makes the message findable by its ID. n and due are of a delayed message.
-func (c *commit) putID(r *store.Record, n, due uint64) error {
+func (c *commit) putID(r *store.Record, n, due uint64) {
 	k := idKey{place: r.Place, id: r.ID, n: n}
 	if n != 0 {
 		k.place.Pos = 0
 	}
-	start := len(c.arena)
+	start := c.room(16)
 	c.arena = binary.BigEndian.AppendUint64(c.arena, micros(r.Created))
 	if n != 0 {
 		c.arena = binary.BigEndian.AppendUint64(c.arena, due)
 	}
 	c.key = appendID(c.key[:0], k)
-	if err := c.bucket(&c.id, bucketID).Put(c.key, c.value(start)); err != nil {
-		return err
-	}
+	c.bucket(bucketID).PutNew(c.key, c.value(start))
 	if r.KeepID.IsZero() {
-		return nil
+		return
 	}
 	c.key = appendID(binary.BigEndian.AppendUint64(c.key[:0], micros(r.KeepID)), k)
-	return c.ascending(&c.idkeep, bucketIDKeep).Put(c.key, nil)
+	c.bucket(bucketIDKeep).PutNew(c.key, nil)
 }
 
 // remembered tells whether the entry in idkeep is there that will forget an ID. The time does not tell:
@@ -43,22 +41,19 @@ func (c *commit) remembered(k idKey, until time.Time) bool {
 		return false
 	}
 	c.key3 = appendID(binary.BigEndian.AppendUint64(c.key3[:0], micros(until)), k)
-	found, _ := c.ascending(&c.idkeep, bucketIDKeep).Cursor().Seek(c.key3)
-	return bytes.Equal(found, c.key3)
+	return c.bucket(bucketIDKeep).Has(c.key3)
 }
 
 // deleteID undoes putID of a delayed message.
-func (c *commit) deleteID(r *store.Record, n uint64) error {
+func (c *commit) deleteID(r *store.Record, n uint64) {
 	k := idKey{place: r.Place, id: r.ID, n: n}
 	c.key = appendID(c.key[:0], k)
-	if err := c.bucket(&c.id, bucketID).Delete(c.key); err != nil {
-		return err
-	}
+	c.bucket(bucketID).Delete(c.key)
 	if r.KeepID.IsZero() {
-		return nil
+		return
 	}
 	c.key = appendID(binary.BigEndian.AppendUint64(c.key[:0], micros(r.KeepID)), k)
-	return c.ascending(&c.idkeep, bucketIDKeep).Delete(c.key)
+	c.bucket(bucketIDKeep).Delete(c.key)
 }
 
 // dropID ends the memory of an ID, by the key of its entry in idkeep.
@@ -68,10 +63,8 @@ func (c *commit) dropID(key string) error {
 	if !ok {
 		return fmt.Errorf("not the key of a remembered ID: %x", key)
 	}
-	if err := c.ascending(&c.idkeep, bucketIDKeep).Delete(keep); err != nil {
-		return err
-	}
-	id := c.bucket(&c.id, bucketID)
+	c.bucket(bucketIDKeep).Delete(keep)
+	id := c.bucket(bucketID)
 	v := id.Get(keep[8:])
 	if v == nil {
 		return nil
@@ -79,25 +72,22 @@ func (c *commit) dropID(key string) error {
 	var stored bool
 	if k.place.Pos != 0 {
 		c.key = appendPlace(c.key[:0], k.place.Lane, k.place.Pos)
-		stored = c.ascending(&c.log, bucketLog).Get(c.key) != nil
+		stored = c.bucket(bucketLog).Has(c.key)
 	} else if len(v) == 16 {
 		c.key = appendDelayed(c.key[:0], delayedKey{binary.BigEndian.Uint64(v[8:]), k.n, k.place.Lane})
-		stored = c.bucket(&c.delayed, bucketDelayed).Get(c.key) != nil
+		stored = c.bucket(bucketDelayed).Has(c.key)
 	}
-	if stored {
-		return nil
+	if !stored {
+		id.Delete(keep[8:])
 	}
-	return id.Delete(keep[8:])
+	return nil
 }
 
 // FindID implements store.Reader.
 func (r *reader) FindID(topic uint32, id string) (list []store.Sighting, err error) {
 	defer r.caught(&err)
-	if r.id == nil {
-		r.id = r.tx.Bucket(bucketID)
-	}
 	r.key = appendIDPrefix(r.key[:0], topic, id)
-	cur := r.id.Cursor()
+	cur := r.bucket(bucketID).Cursor()
 	for k, v := cur.Seek(r.key); bytes.HasPrefix(k, r.key); k, v = cur.Next() {
 		p, ok := parseID(k)
 		if !ok || len(v) < 8 {
@@ -107,7 +97,7 @@ func (r *reader) FindID(topic uint32, id string) (list []store.Sighting, err err
 		s := store.Sighting{Place: p.place, Created: microTime(binary.BigEndian.Uint64(v))}
 		if p.place.Pos == 0 && len(v) == 16 {
 			key := appendDelayed(nil, delayedKey{binary.BigEndian.Uint64(v[8:]), p.n, p.place.Lane})
-			if r.tx.Bucket(bucketDelayed).Get(key) != nil { // else it was deleted, and its ID is still known
+			if r.bucket(bucketDelayed).Has(key) { // else it was deleted, and its ID is still known
 				s.Key = string(key)
 			}
 		}
@@ -121,7 +111,7 @@ func (r *reader) FindID(topic uint32, id string) (list []store.Sighting, err err
 func (r *reader) StaleIDs(now time.Time, limit int) (list []store.StaleID, err error) {
 	defer r.caught(&err)
 	until := micros(now)
-	cur := r.tx.Bucket(bucketIDKeep).Cursor()
+	cur := r.bucket(bucketIDKeep).Cursor()
 	for k, _ := cur.First(); k != nil && len(list) < limit; k, _ = cur.Next() {
 		if len(k) < 8 || binary.BigEndian.Uint64(k) > until {
 			break

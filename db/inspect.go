@@ -45,5 +45,12 @@ func peek(path string, opts Options) (img *store.Image, err error) {
 		return nil, openError(path, err)
 	}
 	defer func() { err = errors.Join(err, bolt.Close()) }()
-	return newStore(bolt, path, opts).Load()
+	s := newStore(bolt, path, opts)
+	if err := s.attach(); err != nil {
+		return nil, err
+	}
+	if s.journal != nil {
+		defer s.journal.Close()
+	}
+	return s.Load()
 }

@@ -7,8 +7,6 @@ import (
 	"fmt"
 	"iter"
 
-	"go.etcd.io/bbolt"
-
 	"pipit/broker/store"
 )
 
@@ -17,7 +15,7 @@ import (
 // objectBuckets are the buckets of the kinds of objects, in the order in which they are loaded.
 var objectBuckets = []struct {
 	kind   store.ObjectKind
-	bucket []byte
+	bucket int
 }{
 	{store.Client, bucketClient},
 	{store.Topic, bucketTopic},
@@ -27,63 +25,55 @@ var objectBuckets = []struct {
 	{store.Webhook, bucketWebhook},
 }
 
-func objectBucket(kind store.ObjectKind) ([]byte, error) {
+func objectBucket(kind store.ObjectKind) (int, error) {
 	for _, o := range objectBuckets {
 		if o.kind == kind {
 			return o.bucket, nil
 		}
 	}
-	return nil, fmt.Errorf("object of unknown kind %q", kind)
+	return 0, fmt.Errorf("object of unknown kind %q", kind)
 }
 
 // define puts objects.
-func (c *commit) define(objects []store.Object) error {
+func (c *commit) define(objects []store.Object) {
 	for i := range objects {
-		if err := c.defineObject(&objects[i]); err != nil {
-			return err
-		}
+		c.defineObject(&objects[i])
 	}
 	if c.lastID > c.store.lastID {
-		return c.bucket(&c.meta, bucketMeta).Put(keyLastID, binary.BigEndian.AppendUint32(nil, c.lastID))
+		c.bucket(bucketMeta).Put(keyLastID, binary.BigEndian.AppendUint32(nil, c.lastID))
 	}
-	return nil
 }
 
-func (c *commit) defineObject(o *store.Object) error {
-	name, err := objectBucket(o.Kind)
+func (c *commit) defineObject(o *store.Object) {
+	no, err := objectBucket(o.Kind)
 	if err != nil {
-		return err
+		c.view.fail(err)
+		return
 	}
 	c.lastID = max(c.lastID, o.ID)
-	b := c.tx.Bucket(name)
-	c.secret = c.secret || o.Secret && b.Get([]byte(o.Key)) != nil
+	b := c.bucket(no)
+	c.secret = c.secret || o.Secret && b.Has([]byte(o.Key))
 	if o.Kind == store.Consumer {
-		if err := c.leaveKey(b, o); err != nil {
-			return err
-		}
+		c.leaveKey(b, o)
 	}
-	if err := b.Put([]byte(o.Key), o.Value); err != nil {
-		return fmt.Errorf("%s %q: %w", o.Kind, o.Key, err)
-	}
-	return nil
+	b.Put([]byte(o.Key), o.Value)
 }
 
 // leaveKey drops the entry under the key that a consumer had before.
-func (c *commit) leaveKey(b *bbolt.Bucket, o *store.Object) error {
+func (c *commit) leaveKey(b *bucket, o *store.Object) {
 	old, moved := c.moved[o.ID]
 	if !moved {
 		old = c.store.consumerKey[o.ID]
 	}
 	c.move(o.ID, o.Key)
 	if old == "" || old == o.Key {
-		return nil
+		return
 	}
 	c.secret = c.secret || o.Secret
 	// Two consumers may swap their keys in one commit: leave what is another's by now.
-	if v := b.Get([]byte(old)); v == nil || objectID(v) != o.ID {
-		return nil
+	if v := b.Get([]byte(old)); v != nil && objectID(v) == o.ID {
+		b.Delete([]byte(old))
 	}
-	return b.Delete([]byte(old))
 }
 
 // move notes which key a consumer has now, none where it is empty.
@@ -102,91 +92,72 @@ func objectID(value []byte) uint32 {
 }
 
 // declare puts the hash over the passwords that the configuration declares.
-func (c *commit) declare(hash string) error {
-	meta := c.bucket(&c.meta, bucketMeta)
-	c.secret = c.secret || meta.Get(keyDeclared) != nil
-	return meta.Put(keyDeclared, []byte(hash))
+func (c *commit) declare(hash string) {
+	meta := c.bucket(bucketMeta)
+	c.secret = c.secret || meta.Has(keyDeclared)
+	meta.Put(keyDeclared, []byte(hash))
 }
 
 // forget deletes objects and what is kept of them. The messages of a topic, and the state of its
 // lanes, stay until they are removed and purged.
-func (c *commit) forget(objects []store.Object) error {
+func (c *commit) forget(objects []store.Object) {
 	for i := range objects {
-		if err := c.forgetObject(&objects[i]); err != nil {
-			return err
-		}
+		c.forgetObject(&objects[i])
 	}
-	return nil
 }
 
-func (c *commit) forgetObject(o *store.Object) error {
-	name, err := objectBucket(o.Kind)
+func (c *commit) forgetObject(o *store.Object) {
+	no, err := objectBucket(o.Kind)
 	if err != nil {
-		return err
+		c.view.fail(err)
+		return
 	}
 	c.secret = c.secret || o.Secret
-	if err := c.tx.Bucket(name).Delete([]byte(o.Key)); err != nil {
-		return err
-	}
+	c.bucket(no).Delete([]byte(o.Key))
 	switch o.Kind {
 	case store.Producer:
-		return c.bucket(&c.seen, bucketSeen).Delete(appendSeen(nil, store.SeenProducer, o.ID))
+		c.bucket(bucketSeen).Delete(appendSeen(nil, store.SeenProducer, o.ID))
 	case store.Consumer:
 		c.move(o.ID, "")
-		if err := c.bucket(&c.seen, bucketSeen).Delete(appendSeen(nil, store.SeenConsumer, o.ID)); err != nil {
-			return err
-		}
-		return c.forgetQueue(o.ID)
+		c.bucket(bucketSeen).Delete(appendSeen(nil, store.SeenConsumer, o.ID))
+		c.forgetQueue(o.ID)
 	case store.Queue:
-		return c.forgetQueue(o.ID)
+		c.forgetQueue(o.ID)
 	}
-	return nil
 }
 
 // forgetQueue deletes what is kept of a queue, that of a consumer of one topic or another.
-func (c *commit) forgetQueue(id uint32) error {
+func (c *commit) forgetQueue(id uint32) {
 	prefix := binary.BigEndian.AppendUint32(nil, id)
-	if err := deleteAll(c.bucket(&c.cursor, bucketCursor), prefix); err != nil {
-		return err
-	}
-	return deleteAll(c.bucket(&c.attempt, bucketAttempt), prefix)
+	deleteAll(c.bucket(bucketCursor), prefix)
+	deleteAll(c.bucket(bucketAttempt), prefix)
 }
 
 // deleteAll deletes the entries whose keys begin with prefix.
-func deleteAll(b *bbolt.Bucket, prefix []byte) error {
+func deleteAll(b *bucket, prefix []byte) {
 	var keys [][]byte
 	cur := b.Cursor()
 	for k, _ := cur.Seek(prefix); bytes.HasPrefix(k, prefix); k, _ = cur.Next() {
 		keys = append(keys, bytes.Clone(k))
 	}
 	for _, k := range keys {
-		if err := b.Delete(k); err != nil {
-			return err
-		}
+		b.Delete(k)
 	}
-	return nil
 }
 
 // purge deletes what is kept of lanes beside messages.
-func (c *commit) purge(lanes []store.Lane) error {
+func (c *commit) purge(lanes []store.Lane) {
 	for _, l := range lanes {
 		c.ranges[l] = openRange{}
 		c.key = appendLane(c.key[:0], l)
-		if err := c.bucket(&c.lane, bucketLane).Delete(c.key); err != nil {
-			return err
-		}
+		c.bucket(bucketLane).Delete(c.key)
 	}
-	return nil
 }
 
 // loadObjects reads the objects, a kind after the other.
-func loadObjects(tx *bbolt.Tx, img *store.Image) error {
+func loadObjects(at *view, img *store.Image) error {
 	for _, of := range objectBuckets {
-		b := tx.Bucket(of.bucket)
-		if b == nil { // of a kind that the format of the file did not have yet
-			continue
-		}
-		err := b.ForEach(func(k, v []byte) error {
+		err := at.bucket(of.bucket).ForEach(func(k, v []byte) error {
 			var has struct{ ID uint32 }
 			if err := json.Unmarshal(v, &has); err != nil {
 				return fmt.Errorf("%s %q: %w", of.kind, k, err)

@@ -18,6 +18,7 @@ import (
 
 	"pipit/broker/store"
 	"pipit/db/page"
+	"pipit/db/wal"
 )
 
 const defaultLockTimeout = time.Second
@@ -56,6 +57,10 @@ func open(path string, opts Options, progress func(part float64)) (*Store, error
 			return nil, fmt.Errorf("database %s cannot be written: %w", path, err)
 		}
 	}
+	if err := s.attach(); err != nil {
+		_ = bolt.Close()
+		return nil, err
+	}
 	return s, nil
 }
 
@@ -66,17 +71,26 @@ func (o Options) withDefaults() Options {
 	if o.Logger == nil {
 		o.Logger = slog.Default()
 	}
+	if o.LogSize <= 0 {
+		o.LogSize = wal.DefaultSize
+	}
 	return o
 }
 
 func newStore(bolt *bbolt.DB, path string, opts Options) *Store {
-	return &Store{
-		bolt:    bolt,
-		path:    path,
-		log:     opts.Logger,
-		open:    map[store.Lane]openRange{},
-		waiting: map[uint32]uint64{},
+	s := &Store{
+		bolt:     bolt,
+		path:     path,
+		log:      opts.Logger,
+		open:     map[store.Lane]openRange{},
+		waiting:  map[uint32]uint64{},
+		logSize:  opts.LogSize,
+		freezeAt: opts.LogSize * 3 / 8,
+		leave:    opts.leave,
 	}
+	s.worker.moved.L = &s.tablesMu
+	s.tables.Store(&tables{live: &table{}})
+	return s
 }
 
 // openBolt opens the file, and returns it beside what bbolt makes of it.
@@ -113,12 +127,12 @@ func openBolt(path string, timeout time.Duration) (bolt *bbolt.DB, file *os.File
 func (s *Store) create() error {
 	s.bolt.NoFreelistSync = false
 	err := s.bolt.Update(func(tx *bbolt.Tx) error {
-		for _, name := range buckets {
+		for _, name := range bucketNames {
 			if _, err := tx.CreateBucketIfNotExists(name); err != nil {
 				return err
 			}
 		}
-		meta := tx.Bucket(bucketMeta)
+		meta := tx.Bucket(bucketNames[bucketMeta])
 		key := make([]byte, 16)
 		rand.Read(key) // never fails
 		for _, e := range []struct{ k, v []byte }{
@@ -235,7 +249,7 @@ func inspectBolt(path string, timeout time.Duration, progress func(part float64)
 			isNew = true // making it was cut short
 			return nil
 		}
-		meta := tx.Bucket(bucketMeta)
+		meta := tx.Bucket(bucketNames[bucketMeta])
 		if meta == nil || string(meta.Get(keyMagic)) != magic {
 			return fmt.Errorf("%s is not a Pipit database: it is another program's", path)
 		}
@@ -244,11 +258,11 @@ func inspectBolt(path string, timeout time.Duration, progress func(part float64)
 			return fmt.Errorf("database %s is damaged: it has no format", path)
 		}
 		f := binary.BigEndian.Uint32(v)
-		if f > Format {
-			return fmt.Errorf("database %s was written by a newer Pipit (format %d; this one reads %d)", path, f, Format)
+		if f > formatLog {
+			return fmt.Errorf("database %s was written by a newer Pipit (format %d; this one reads %d)", path, f, formatLog)
 		}
-		for _, name := range buckets {
-			if since := bucketSince[string(name)]; tx.Bucket(name) == nil && f >= since {
+		for no, name := range bucketNames {
+			if since := bucketSince[no]; tx.Bucket(name) == nil && f >= since {
 				return fmt.Errorf("database %s is damaged: it has no bucket %s", path, name)
 			}
 		}

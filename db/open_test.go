@@ -35,7 +35,7 @@ func makeFile(t *testing.T, crashed bool) string {
 	path := f.path
 	if crashed {
 		f.bolt.NoFreelistSync = true
-		if err := f.bolt.Update(func(tx *bbolt.Tx) error { return tx.Bucket(bucketMeta).Put([]byte("test"), nil) }); err != nil {
+		if err := f.bolt.Update(func(tx *bbolt.Tx) error { return tx.Bucket(bucketNames[bucketMeta]).Put([]byte("test"), nil) }); err != nil {
 			t.Fatal(err)
 		}
 		copyFile(t, path, path+".copy")
@@ -141,14 +141,14 @@ func TestOpenErrors(t *testing.T) {
 		}, "is not a Pipit database: it is another program's"},
 		{"newer", func(t *testing.T) string {
 			return change(t, makeFile(t, false), func(tx *bbolt.Tx) error {
-				return tx.Bucket(bucketMeta).Put(keyFormat, []byte{0, 0, 0, Format + 1})
+				return tx.Bucket(bucketNames[bucketMeta]).Put(keyFormat, []byte{0, 0, 0, formatLog + 1})
 			})
-		}, "was written by a newer Pipit (format 4; this one reads 3)"},
+		}, "was written by a newer Pipit (format 5; this one reads 4)"},
 		{"no format", func(t *testing.T) string {
-			return change(t, makeFile(t, false), func(tx *bbolt.Tx) error { return tx.Bucket(bucketMeta).Delete(keyFormat) })
+			return change(t, makeFile(t, false), func(tx *bbolt.Tx) error { return tx.Bucket(bucketNames[bucketMeta]).Delete(keyFormat) })
 		}, "is damaged: it has no format"},
 		{"no bucket", func(t *testing.T) string {
-			return change(t, makeFile(t, false), func(tx *bbolt.Tx) error { return tx.DeleteBucket(bucketExpiry) })
+			return change(t, makeFile(t, false), func(tx *bbolt.Tx) error { return tx.DeleteBucket(bucketNames[bucketExpiry]) })
 		}, "is damaged: it has no bucket expiry"},
 		{"meta pages", func(t *testing.T) string {
 			return damage(t, makeFile(t, false), func(b []byte) []byte {
@@ -336,11 +336,13 @@ func TestFreelistAcrossCrash(t *testing.T) {
 				b.Append = append(b.Append, f.message(laneA, func(r *store.Record) { r.Payload = make([]byte, 9*4096) }))
 			}
 			f.commit(b)
+			f.checkpoint()
 		}
 		b := f.batch()
 		b.Remove = []store.Removal{{Lane: laneA, Range: store.Span{From: f.cursor(laneA).Floor, To: f.tails[laneA] - 3}}}
 		f.commit(b)
 		for range 3 {
+			f.checkpoint()
 			b = f.batch()
 			b.Append = append(b.Append, f.message(laneA))
 			f.commit(b)
@@ -350,6 +352,7 @@ func TestFreelistAcrossCrash(t *testing.T) {
 		t.Error("a small file has no list of free pages")
 	}
 	drain(20)
+	f.checkpoint()
 	if f.freelistStored() {
 		t.Error("the list of free pages is still written")
 	}
@@ -358,6 +361,9 @@ func TestFreelistAcrossCrash(t *testing.T) {
 
 	crashed := f.path + ".crashed"
 	copyFile(t, f.path, crashed)
+	if err := os.CopyFS(logDir(crashed), os.DirFS(logDir(f.path))); err != nil {
+		t.Fatal(err)
+	}
 	s := openChecked(t, crashed)
 	if err := s.Check(); err != nil {
 		t.Error(err)
@@ -385,7 +391,7 @@ func TestFreelistAcrossCrash(t *testing.T) {
 // What Load refuses is left as it is, also by Close.
 func TestLoadOfDamageWritesNothing(t *testing.T) {
 	path := change(t, makeFile(t, false), func(tx *bbolt.Tx) error {
-		return tx.Bucket(bucketTopic).Put([]byte("/a"), []byte("no JSON"))
+		return tx.Bucket(bucketNames[bucketTopic]).Put([]byte("/a"), []byte("no JSON"))
 	})
 	before, _ := os.ReadFile(path)
 	s, err := Open(path, Options{Logger: silent})

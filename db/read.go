@@ -6,43 +6,56 @@ import (
 	"runtime/debug"
 	"time"
 
-	"go.etcd.io/bbolt"
-
 	"pipit/broker/store"
 )
 
 // reader is a store.Reader over one transaction.
 type reader struct {
 	store *Store
-	tx    *bbolt.Tx
-	log   *bbolt.Bucket // opened when first needed
-	id    *bbolt.Bucket
-	apart payloads
-	key   []byte
-	rec   store.Record
-	dec   decoder
+	view
+	cursor cursor
+	key    []byte
+	rec    store.Record
+	dec    decoder
 }
 
 // View implements store.Store.
 func (s *Store) View(fn func(store.Reader) error) error {
 	reading := s.wipe.enter()
 	defer reading.Add(-1)
-	tx, err := s.bolt.Begin(false)
-	if err != nil {
-		return fmt.Errorf("database %s: %w", s.path, err)
-	}
-	defer tx.Rollback()
-	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true)) // see caught
 	r, _ := s.readers.Get().(*reader)
 	if r == nil {
 		r = &reader{store: s}
 	}
-	r.tx = tx
-	err = fn(r)
-	// The strings that the decoder knows are worth keeping, what points into the file is not.
-	r.tx, r.log, r.id, r.apart.bucket, r.rec = nil, nil, nil, nil, store.Record{}
+	if err := s.enter(&r.view); err != nil {
+		return err
+	}
+	base := r.base
+	defer base.Rollback()
+	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true)) // see caught
+	err := fn(r)
+	// The strings that the decoder knows are worth keeping, what points into the content is not.
+	r.reset(nil, nil, nil)
+	r.rec, r.cursor = store.Record{}, cursor{}
 	s.readers.Put(r)
 	return err
+}
+
+// enter makes v the content of this moment. Its transaction is to be rolled back when all has been read.
+func (s *Store) enter(v *view) error {
+	for {
+		tx, err := s.bolt.Begin(false)
+		if err != nil {
+			return fmt.Errorf("database %s: %w", s.path, err)
+		}
+		now := s.tables.Load()
+		if tx.ID() >= now.base {
+			v.reset(now.live, now.frozen, tx)
+			return nil
+		}
+		// Between the two the file got what was in a table.
+		_ = tx.Rollback()
+	}
 }
 
 // caught makes an error of a panic: bbolt panics where it finds a page damaged, and an entry of
@@ -56,12 +69,10 @@ func (r *reader) caught(err *error) {
 // Scan implements store.Reader.
 func (r *reader) Scan(l store.Lane, from uint64, down bool, fn func(*store.Record) bool) (err error) {
 	defer r.caught(&err)
-	if r.log == nil {
-		r.log = r.tx.Bucket(bucketLog)
-	}
 	r.key = appendPlace(r.key[:0], l, from)
 	lane := r.key[:laneSize]
-	cur := r.log.Cursor()
+	cur := &r.cursor
+	r.bucket(bucketLog).reuse(cur)
 	k, v := cur.Seek(r.key)
 	next := cur.Next
 	if down {
@@ -83,7 +94,7 @@ func (r *reader) Scan(l store.Lane, from uint64, down bool, fn func(*store.Recor
 			return fmt.Errorf("database %s: log: key %x out of order", r.store.path, k)
 		}
 		last = p.Pos
-		if err := r.apart.decode(r.tx, &r.dec, v, &r.rec); err != nil {
+		if err := r.decode(&r.dec, v, &r.rec); err != nil {
 			r.store.logDamage(bucketLog, k, err)
 			continue
 		}
@@ -98,11 +109,9 @@ func (r *reader) Scan(l store.Lane, from uint64, down bool, fn func(*store.Recor
 // Stored implements store.Reader.
 func (r *reader) Stored(l store.Lane, s store.Span, fn func(pos uint64) bool) (err error) {
 	defer r.caught(&err)
-	if r.log == nil {
-		r.log = r.tx.Bucket(bucketLog)
-	}
 	r.key = appendPlace(r.key[:0], l, s.From)
-	cur := r.log.Cursor()
+	cur := &r.cursor
+	r.bucket(bucketLog).reuse(cur)
 	var last uint64
 	for k, _ := cur.Seek(r.key); bytes.HasPrefix(k, r.key[:laneSize]); k, _ = cur.Next() {
 		p, ok := parsePlace(k)
@@ -123,7 +132,7 @@ func (r *reader) Stored(l store.Lane, s store.Span, fn func(pos uint64) bool) (e
 func (r *reader) Due(now time.Time, limit, bytes int) (list []store.Delayed, next time.Time, err error) {
 	defer r.caught(&err)
 	until, size := micros(now), 0
-	cur := r.tx.Bucket(bucketDelayed).Cursor()
+	cur := r.bucket(bucketDelayed).Cursor()
 	for k, v := cur.First(); k != nil; k, v = cur.Next() {
 		d, ok := parseDelayed(k)
 		if !ok {
@@ -147,7 +156,7 @@ func (r *reader) Due(now time.Time, limit, bytes int) (list []store.Delayed, nex
 // ScanDelayed implements store.Reader.
 func (r *reader) ScanDelayed(after string, fn func(store.Delayed) bool) (err error) {
 	defer r.caught(&err)
-	cur := r.tx.Bucket(bucketDelayed).Cursor()
+	cur := r.bucket(bucketDelayed).Cursor()
 	k, v := cur.Seek([]byte(after))
 	if string(k) == after {
 		k, v = cur.Next()
@@ -163,7 +172,7 @@ func (r *reader) ScanDelayed(after string, fn func(store.Delayed) bool) (err err
 			r.store.logDamage(bucketDelayed, k, errRecordShort)
 			continue
 		}
-		if err := r.apart.decode(r.tx, &r.dec, v, &r.rec); err != nil {
+		if err := r.decode(&r.dec, v, &r.rec); err != nil {
 			r.store.logDamage(bucketDelayed, k, err)
 			continue
 		}

@@ -43,10 +43,11 @@ func TestScanDelayedDamaged(t *testing.T) {
 		b.Delay = append(b.Delay, delayed(laneA, delay, "", time.Time{}))
 	}
 	f.commit(b)
+	f.checkpoint()
 	keys, _ := f.scanDelayed("", 10)
 	damage := func(change func([]byte) []byte) {
 		err := f.bolt.Update(func(tx *bbolt.Tx) error {
-			b := tx.Bucket(bucketDelayed)
+			b := tx.Bucket(bucketNames[bucketDelayed])
 			return b.Put([]byte(keys[1]), change(bytes.Clone(b.Get([]byte(keys[1])))))
 		})
 		if err != nil {

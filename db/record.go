@@ -63,6 +63,17 @@ func recordBound(r *store.Record) int {
 // appendRecord appends the value of r, whose payload is kept apart where that has a number.
 func appendRecord(b []byte, r *store.Record, apart store.PayloadRef) []byte {
 	start := len(b)
+	b = appendFields(b, r, apart.Number != 0)
+	if apart.Number != 0 {
+		b = appendRef(b, apart)
+	} else {
+		b = append(b, r.Payload...)
+	}
+	return appendChecksum(b, start)
+}
+
+// appendFields appends what comes before the payload, or before the reference to one that is kept apart.
+func appendFields(b []byte, r *store.Record, apart bool) []byte {
 	head := byte(recordVersion << 4)
 	if r.Extra != nil {
 		head = recordExtra << 4
@@ -76,7 +87,7 @@ func appendRecord(b []byte, r *store.Record, apart store.PayloadRef) []byte {
 	if r.Delay != 0 {
 		head |= flagDelay
 	}
-	if apart.Number != 0 {
+	if apart {
 		head |= flagApart
 	}
 	b = append(b, head)
@@ -101,12 +112,17 @@ func appendRecord(b []byte, r *store.Record, apart store.PayloadRef) []byte {
 	if r.Extra != nil {
 		b = appendExtra(b, r.Extra)
 	}
-	if head&flagApart != 0 {
-		b = binary.AppendUvarint(binary.AppendUvarint(b, apart.Number), uint64(apart.Size))
-		b = binary.BigEndian.AppendUint32(b, apart.Sum)
-	} else {
-		b = append(b, r.Payload...)
-	}
+	return b
+}
+
+// appendRef appends the reference to a payload that is kept apart.
+func appendRef(b []byte, ref store.PayloadRef) []byte {
+	b = binary.AppendUvarint(binary.AppendUvarint(b, ref.Number), uint64(ref.Size))
+	return binary.BigEndian.AppendUint32(b, ref.Sum)
+}
+
+// appendChecksum ends a value that began at start.
+func appendChecksum(b []byte, start int) []byte {
 	return binary.BigEndian.AppendUint32(b, crc32.Checksum(b[start:], castagnoli))
 }
 
@@ -180,11 +196,10 @@ func (d *decoder) fields(body []byte, r *store.Record) error {
 	}
 	r.Apart = store.PayloadRef{}
 	if head&flagApart != 0 {
-		r.Apart.Number, r.Apart.Size = in.uvarint(), in.uint32()
-		if r.Apart.Number == 0 || len(in.b) != 4 {
+		if r.Apart = in.ref(); r.Apart.Number == 0 || len(in.b) > 0 {
 			return errRecordShort
 		}
-		r.Apart.Sum, in.b = binary.BigEndian.Uint32(in.b), nil
+		in.b = nil
 	}
 	if in.bad {
 		return errRecordShort
@@ -208,6 +223,26 @@ func (d *decoder) intern(b []byte) string {
 type input struct {
 	b   []byte
 	bad bool
+}
+
+func (in *input) byte() byte {
+	if b := in.take(1); b != nil {
+		return b[0]
+	}
+	return 0
+}
+
+// fixed32 takes a number of four bytes.
+func (in *input) fixed32() uint32 {
+	if b := in.take(4); b != nil {
+		return binary.BigEndian.Uint32(b)
+	}
+	return 0
+}
+
+// ref takes what appendRef appended.
+func (in *input) ref() store.PayloadRef {
+	return store.PayloadRef{Number: in.uvarint(), Size: in.uint32(), Sum: in.fixed32()}
 }
 
 func (in *input) uvarint() uint64 {
@@ -239,13 +274,15 @@ func (in *input) uint32() uint32 {
 	return uint32(n)
 }
 
-func (in *input) bytes() []byte {
-	n := in.uvarint()
+func (in *input) bytes() []byte { return in.take(in.uvarint()) }
+
+// take takes n bytes, nil where there are less.
+func (in *input) take(n uint64) []byte {
 	if n > uint64(len(in.b)) {
 		in.b, in.bad = nil, true
 		return nil
 	}
-	b := in.b[:n]
+	b := in.b[:n:n]
 	in.b = in.b[n:]
 	return b
 }

@@ -23,10 +23,10 @@ func (s *Store) upgrade(img *store.Image) error {
 	}
 	old := uint32(0)
 	err := s.bolt.View(func(tx *bbolt.Tx) error {
-		old = binary.BigEndian.Uint32(tx.Bucket(bucketMeta).Get(keyFormat))
+		old = binary.BigEndian.Uint32(tx.Bucket(bucketNames[bucketMeta]).Get(keyFormat))
 		return nil
 	})
-	if err != nil || old == Format {
+	if err != nil || old >= Format {
 		return err
 	}
 	s.bolt.NoFreelistSync = s.skipFreelist()
@@ -36,12 +36,12 @@ func (s *Store) upgrade(img *store.Image) error {
 				return err
 			}
 		}
-		for _, name := range buckets {
+		for _, name := range bucketNames {
 			if _, err := tx.CreateBucketIfNotExists(name); err != nil {
 				return err
 			}
 		}
-		return tx.Bucket(bucketMeta).Put(keyFormat, binary.BigEndian.AppendUint32(nil, Format))
+		return tx.Bucket(bucketNames[bucketMeta]).Put(keyFormat, binary.BigEndian.AppendUint32(nil, Format))
 	})
 	if err != nil {
 		return fmt.Errorf("bringing it from format %d to %d: %w", old, Format, err)

@@ -6,8 +6,6 @@ import (
 	"time"
 
 	"go.etcd.io/bbolt"
-
-	"pipit/broker/store"
 )
 
 // A secret that was replaced or deleted is still in pages that bbolt has freed: in those of the last
@@ -32,6 +30,7 @@ type wipe struct {
 	next, end int          // pages
 	left      atomic.Int64 // pages from next to end, and one for the entry in meta; 0: there is nothing to do
 	warned    bool
+	log       int64 // bytes that are left of the log
 
 	round   atomic.Uint32
 	readers [2]atomic.Int64 // of this round and the one before
@@ -70,70 +69,99 @@ func (w *wipe) advance(next int) {
 }
 
 // Wiping implements store.Wiper.
-func (s *Store) Wiping() int { return int(s.wipe.left.Load()) }
-
-// wiping is one part: what a commit overwrites when it went well.
-type wiping struct {
-	free     []int       // pages that were free before the commit
-	upTo     int         // looked at
-	ended    func() bool // the readers that were there before the commit
-	finished bool        // the commit took the entry out of meta
+func (s *Store) Wiping() int {
+	n := int(s.wipe.left.Load())
+	now := s.tables.Load()
+	if now.live.secret || now.frozen != nil && now.frozen.secret {
+		n++
+	}
+	return n
 }
 
-// beginWiping finds what the commit is to overwrite, nil where there is nothing.
-func (c *commit) beginWiping() (*wiping, error) {
-	w := &c.store.wipe
-	if w.left.Load() == 0 {
-		return nil, nil
+// wipeStep overwrites a part, of what the log has first, and tells whether it could not: a failure is to be told, no more.
+func (s *Store) wipeStep() (stuck bool) {
+	left, err := int64(0), error(nil)
+	if s.journal != nil {
+		before := s.wipe.log
+		left, err = s.journal.WipeStep()
+		s.wipe.log, stuck = left, left == before
 	}
+	if left == 0 && err == nil {
+		err = s.wipePart()
+	}
+	if err != nil && !s.wipe.warned {
+		s.log.Warn("free pages of the database that may hold secrets which are no more could not be overwritten: it is tried again", "file", s.path, "error", err)
+	}
+	s.wipe.warned = err != nil
+	return stuck && left > 0
+}
+
+func (s *Store) wipePart() (err error) {
+	s.fileMu.Lock()
+	defer s.fileMu.Unlock()
+	defer guard(&err)()
+	w := &s.wipe
+	ended := func() bool { return true }
+	if w.next < w.end {
+		var ok bool
+		if ended, ok = w.nextRound(); !ok {
+			return nil
+		}
+	}
+	s.bolt.NoFreelistSync = s.skipFreelist()
+	tx, err := s.bolt.Begin(true)
+	if err != nil {
+		return err
+	}
+	defer abandon(tx)
 	if w.next >= w.end {
-		return &wiping{upTo: w.end, finished: true}, c.bucket(&c.meta, bucketMeta).Delete(keyWipe)
+		if err := tx.Bucket(bucketNames[bucketMeta]).Delete(keyWipe); err != nil {
+			return err
+		}
+		if err := tx.Commit(); err != nil {
+			return err
+		}
+		w.left.Store(0)
+		return nil
 	}
-	ended, ok := w.nextRound()
-	if !ok {
-		return nil, nil
+	free, upTo, err := w.freePages(tx)
+	if err != nil {
+		return err
 	}
-	part := &wiping{upTo: w.next, ended: ended}
-	for start := time.Now(); part.upTo < min(w.next+wipePages, w.end); part.upTo++ {
-		if part.upTo%64 == 63 && time.Since(start) > wipeTime {
+	if err := tx.Commit(); err != nil {
+		return err
+	}
+	if !ended() {
+		return nil // the next part begins here again
+	}
+	if err := s.zero(free); err != nil {
+		return err
+	}
+	w.advance(upTo)
+	return nil
+}
+
+// freePages returns the free pages of a part, and up to where it goes.
+func (w *wipe) freePages(tx *bbolt.Tx) (pages []int, upTo int, err error) {
+	upTo = w.next
+	for start := time.Now(); upTo < min(w.next+wipePages, w.end); upTo++ {
+		if upTo%64 == 63 && time.Since(start) > wipeTime {
 			break
 		}
-		free, err := isFree(c.tx, part.upTo)
+		free, err := isFree(tx, upTo)
 		if err != nil {
-			return nil, err
+			return nil, 0, err
 		}
 		if free {
-			part.free = append(part.free, part.upTo)
+			pages = append(pages, upTo)
 		}
 	}
-	return part, nil
+	return pages, upTo, nil
 }
 
 func isFree(tx *bbolt.Tx, page int) (bool, error) {
 	p, err := tx.Page(page)
 	return p != nil && p.Type == "free", err
-}
-
-// overwrite overwrites the pages of a part that are still free. A failure is for the log alone: the
-// commit before it went well.
-func (s *Store) overwrite(part *wiping) {
-	w := &s.wipe
-	if part.finished {
-		w.left.Store(0)
-		return
-	}
-	if !part.ended() {
-		return // the next commit looks again
-	}
-	if err := s.zero(part.free); err != nil {
-		if !w.warned {
-			s.log.Warn("free pages of the database that may hold secrets which are no more could not be overwritten: it is tried again", "file", s.path, "error", err)
-		}
-		w.warned = true
-		return
-	}
-	w.warned = false
-	w.advance(part.upTo)
 }
 
 func (s *Store) zero(pages []int) (err error) {
@@ -170,15 +198,12 @@ func (s *Store) zero(pages []int) (err error) {
 	return nil
 }
 
-// finishWiping goes on until all is done, or wipeClose is over. Nobody else commits any more.
+// finishWiping goes on until all is done, or wipeClose is over. Nobody else writes any more.
 func (s *Store) finishWiping() {
 	start := time.Now()
-	for left := s.Wiping(); left > 0 && time.Since(start) < wipeClose; left = s.Wiping() {
-		if err := s.Commit(&store.Batch{Wipe: true, Now: start}); err != nil {
-			s.log.Warn("free pages of the database that may hold secrets which are no more could not be overwritten: the next start goes on", "file", s.path, "error", err)
-			return
-		}
-		if s.Wiping() == left {
+	for left := s.wipe.left.Load(); left > 0 && time.Since(start) < wipeClose; left = s.wipe.left.Load() {
+		s.wipeStep()
+		if s.wipe.left.Load() == left {
 			return
 		}
 	}

@@ -19,7 +19,6 @@ type Batch struct {
 	Declared string     // a slow hash over the passwords that the configuration declares; empty where it does not change
 	Purge    []Lane     // lanes, without messages by then, of deleted topics: nothing is kept of them
 	Put      []Document // documents to put; those with a nil Value are deleted
-	Wipe     bool       // go on with what Wiper tells of
 	Now      time.Time
 }
 
@@ -39,7 +38,7 @@ func (b *Batch) Reset(now time.Time) {
 // IsEmpty tells whether there is nothing to be stored.
 func (b *Batch) IsEmpty() bool {
 	return len(b.Append)+len(b.Delay)+len(b.Undelay)+len(b.Remove)+len(b.Lanes)+len(b.Cursors)+len(b.Attempts)+
-		len(b.Expiries)+len(b.DropIDs)+len(b.Seen)+len(b.Define)+len(b.Delete)+len(b.Purge)+len(b.Put) == 0 && b.Declared == "" && !b.Wipe
+		len(b.Expiries)+len(b.DropIDs)+len(b.Seen)+len(b.Define)+len(b.Delete)+len(b.Purge)+len(b.Put) == 0 && b.Declared == ""
 }
 
 // Removal is a range of a lane whose messages are removed, the first ones first.

@@ -47,8 +47,8 @@ type Store interface {
 }
 
 // Wiper is a Store of which secrets that are replaced or deleted do not stay on the disk: what Objects and
-// Documents replace that are put or deleted as Secret. They leave it after their commit, a part with
-// every Batch that says so, and at Close; where that is cut short, after the next Load.
+// Documents replace that are put or deleted as Secret. They leave it soon after their commit, beside others, and at
+// Close; where that is cut short, after the next Load.
 type Wiper interface {
 	// Wiping returns how much is left to do, 0 where nothing is.
 	Wiping() int

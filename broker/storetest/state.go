@@ -186,7 +186,7 @@ func documents(f *fixture) {
 	})
 }
 
-// secrets is for a Wiper: what is replaced or deleted leaves the files of the store in so many steps.
+// secrets is for a Wiper: what is replaced or deleted leaves the files of the store in some time.
 func secrets(f *fixture) {
 	if _, ok := f.Store.(store.Wiper); !ok {
 		f.t.Skip("it is no Wiper")
@@ -212,10 +212,10 @@ func secrets(f *fixture) {
 			f.t.Error("nothing is to be wiped after secrets were replaced")
 		}
 		for n := 0; w.Wiping() > 0; n++ {
-			if n > 1000 {
-				f.t.Fatalf("%d is left to wipe after %d commits", w.Wiping(), n)
+			if n > 10_000 {
+				f.t.Fatalf("%d is left to wipe", w.Wiping())
 			}
-			f.commit(&store.Batch{Wipe: true})
+			time.Sleep(time.Millisecond) // lint:sleep the store does it beside others, by itself
 		}
 	}
 	for text, want := range map[string]bool{"an old key": false, "a key of the deleted": false, "an old document": false, "a new key": true, "a new document": true} {

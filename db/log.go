@@ -1,0 +1,339 @@
+package db
+
+import (
+	"crypto/rand"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io/fs"
+
+	"go.etcd.io/bbolt"
+
+	"pipit/broker/store"
+	"pipit/db/disk"
+	"pipit/db/wal"
+)
+
+// journal is the log: batches, numbered from 1 on, each durable before it is answered. See package wal.
+type journal interface {
+	// Append makes an entry durable, whose number is the one after the last.
+	Append(number uint64, entry []byte) error
+
+	// Replay calls fn with the entries behind the number after, in order. It is called once, before Append.
+	Replay(after uint64, fn func(number uint64, entry []byte) error) error
+
+	// Cut lets go of the entries up to a number: the file has them.
+	Cut(through uint64) error
+
+	// StartWipe has all be overwritten that the log does not need any more, and WipeStep does a part of it and returns
+	// how much is left, 0 where nothing is.
+	StartWipe()
+	WipeStep() (left int64, err error)
+
+	// Stats returns how many bytes there are of entries, and how many the log takes.
+	Stats() (used, size int64)
+
+	Close() error
+}
+
+// mark says in the file which log goes with it, and up to which batch the file has what is in that.
+type mark struct {
+	id      [16]byte
+	through uint64
+}
+
+func (m mark) append(b []byte) []byte {
+	return binary.BigEndian.AppendUint64(append(b, m.id[:]...), m.through)
+}
+
+// state is what the file says of itself.
+type state struct {
+	format uint32
+	mark   mark // zero: it never had a log
+}
+
+func readState(bolt *bbolt.DB) (s state, err error) {
+	err = bolt.View(func(tx *bbolt.Tx) error {
+		meta := tx.Bucket(bucketNames[bucketMeta])
+		s.format = binary.BigEndian.Uint32(meta.Get(keyFormat))
+		v := meta.Get(keyLog)
+		if v == nil {
+			return nil
+		}
+		if len(v) != len(s.mark.id)+8 {
+			return errors.New("meta: what it says of the log cannot be read")
+		}
+		copy(s.mark.id[:], v)
+		s.mark.through = binary.BigEndian.Uint64(v[len(s.mark.id):])
+		return nil
+	})
+	return s, err
+}
+
+// logDir is the folder of the log of the database at path.
+func logDir(path string) string { return path + "-log" }
+
+func (s *Store) logOptions(id [16]byte) wal.Options {
+	return wal.Options{FS: disk.OS, Dir: logDir(s.path), ID: id, Size: s.logSize, ReadOnly: s.bolt.IsReadOnly(), Logger: s.log}
+}
+
+// attach opens the log that a file was left with, where it was.
+func (s *Store) attach() error {
+	st, err := readState(s.bolt)
+	if err != nil {
+		return fmt.Errorf("database %s is damaged: %w", s.path, err)
+	}
+	s.mark = st.mark
+	dir := logDir(s.path)
+	log, err := wal.Open(s.logOptions(st.mark.id))
+	switch {
+	case errors.Is(err, fs.ErrNotExist) && st.format == formatLog:
+		return fmt.Errorf("database %s was not closed, and its log %s is not there: what was stored last is in it", s.path, dir)
+	case errors.Is(err, fs.ErrNotExist):
+		return nil
+	case errors.Is(err, wal.ErrForeign):
+		return fmt.Errorf("the log %s is not that of database %s: it is of another one, or of a later or earlier state of this one; where the database is the one to go on with, move the log away", dir, s.path)
+	case err != nil:
+		return fmt.Errorf("database %s: log %s: %w", s.path, dir, err)
+	case st.format == formatLog:
+		s.journal = log
+		s.attached.Store(true)
+		return nil
+	}
+	// Closing it, or making the log, was cut short.
+	unknown := errors.New("an entry")
+	err = log.Replay(st.mark.through, func(uint64, []byte) error { return unknown })
+	err = errors.Join(err, log.Close())
+	if errors.Is(err, unknown) {
+		return fmt.Errorf("the log %s is not that of database %s, which was closed: where the database is the one to go on with, move the log away", dir, s.path)
+	}
+	if err != nil {
+		return fmt.Errorf("database %s: log %s: %w", s.path, dir, err)
+	}
+	if !s.writes() {
+		return nil
+	}
+	return wal.Remove(disk.OS, dir)
+}
+
+// startLog makes the log, which the file then needs. Where that is cut short, it does without.
+func (s *Store) startLog() error {
+	m := mark{}
+	rand.Read(m.id[:]) // never fails
+	if err := s.putMark(Format, m); err != nil {
+		return err
+	}
+	log, err := wal.Create(s.logOptions(m.id))
+	if err != nil {
+		return err
+	}
+	err = log.Replay(0, func(uint64, []byte) error { return nil }) // there is none
+	if err == nil {
+		err = s.putMark(formatLog, m)
+	}
+	if err != nil {
+		return errors.Join(err, log.Close())
+	}
+	s.journal, s.mark, s.number = log, m, 0
+	s.attached.Store(true)
+	s.startWorker()
+	return nil
+}
+
+func (s *Store) putMark(format uint32, m mark) (err error) {
+	s.fileMu.Lock()
+	defer s.fileMu.Unlock()
+	defer guard(&err)()
+	s.bolt.NoFreelistSync = s.skipFreelist()
+	return s.bolt.Update(func(tx *bbolt.Tx) error { return putMark(tx, format, m) })
+}
+
+func putMark(tx *bbolt.Tx, format uint32, m mark) error {
+	meta := tx.Bucket(bucketNames[bucketMeta])
+	if err := meta.Put(keyFormat, binary.BigEndian.AppendUint32(nil, format)); err != nil {
+		return err
+	}
+	return meta.Put(keyLog, m.append(nil))
+}
+
+// replay applies what the log has and the file has not.
+func (s *Store) replay() error {
+	live := &table{}
+	s.number = s.mark.through
+	if s.journal == nil {
+		s.tables.Store(&tables{live: live})
+		return nil
+	}
+	tx, err := s.bolt.Begin(false)
+	if err != nil {
+		return err
+	}
+	defer tx.Rollback()
+	c := &s.work
+	err = s.journal.Replay(s.mark.through, func(number uint64, encoded []byte) error {
+		encoded = append([]byte(nil), encoded...)
+		if err := s.entry.parse(encoded); err != nil {
+			return fmt.Errorf("log: batch %d: %w", number, err)
+		}
+		c.begin(s, s.entry.now)
+		defer c.end()
+		c.view.reset(live, nil, tx)
+		if err := c.apply(&s.entry); err != nil {
+			return fmt.Errorf("log: batch %d: %w", number, err)
+		}
+		c.keep()
+		live.add(c, len(encoded))
+		s.number = number
+		return nil
+	})
+	s.tables.Store(&tables{live: live, base: tx.ID()})
+	return err
+}
+
+// Commit implements store.Store.
+func (s *Store) Commit(b *store.Batch) (err error) {
+	s.turn.Lock()
+	defer s.turn.Unlock()
+	if err := s.failed(); err != nil {
+		return fmt.Errorf("database %s: an earlier commit failed: %w", s.path, err)
+	}
+	defer func() {
+		if err != nil && !errors.Is(err, store.ErrNoSpace) && !errors.Is(err, store.ErrNotStored) {
+			s.fail(err)
+		}
+	}()
+	if !s.loaded {
+		if _, err := s.Load(); err != nil {
+			return s.notStored(err)
+		}
+	}
+	if s.journal == nil {
+		if err := s.startLog(); err != nil {
+			return s.notStored(err)
+		}
+	}
+	encoded, err := s.encode(b)
+	if err != nil {
+		return s.notStored(err)
+	}
+	for {
+		err := s.try(b, encoded)
+		switch {
+		case errors.Is(err, wal.ErrFull):
+			if err := s.makeRoom(err); err != nil {
+				return s.notStored(err)
+			}
+		case errors.Is(err, wal.ErrTooLarge):
+			return s.commitDirectly(b, encoded)
+		default:
+			return err
+		}
+	}
+}
+
+func (s *Store) encode(b *store.Batch) (encoded []byte, err error) {
+	defer guard(&err)()
+	return appendBatch(make([]byte, 0, batchBound(b)), b), nil
+}
+
+// notStored is an error after which the store is as it was.
+func (s *Store) notStored(err error) error {
+	if noSpace(err) {
+		return fmt.Errorf("database %s: %w: %w", s.path, store.ErrNoSpace, err)
+	}
+	return fmt.Errorf("database %s: %w: %w", s.path, store.ErrNotStored, err)
+}
+
+// try applies a batch to a fork of the live table, appends it to the log, and lets all see it.
+func (s *Store) try(b *store.Batch, encoded []byte) error {
+	now := s.tables.Load()
+	live := now.live.fork()
+	c := &s.work
+	defer c.end()
+	if err := s.applyTo(live, now.frozen, encoded); err != nil {
+		return err
+	}
+	switch err := s.journal.Append(s.number+1, encoded); {
+	case errors.Is(err, wal.ErrFull), errors.Is(err, wal.ErrTooLarge):
+		return err
+	case errors.Is(err, wal.ErrNotWritten):
+		return s.notStored(err)
+	case err != nil:
+		return fmt.Errorf("database %s: commit: %w", s.path, err)
+	}
+	s.number++
+	live.last = s.number
+	s.publish(live, c, b, len(encoded))
+	return nil
+}
+
+// applyTo applies an encoded batch to a table.
+func (s *Store) applyTo(live, frozen *table, encoded []byte) (err error) {
+	defer func() {
+		if err != nil {
+			err = fmt.Errorf("database %s: %w: %w", s.path, store.ErrNotStored, err)
+		}
+	}()
+	defer guard(&err)()
+	c := &s.work
+	if err := s.entry.parse(encoded); err != nil {
+		return err
+	}
+	c.begin(s, s.entry.now)
+	c.view.reset(live, frozen, nil)
+	c.view.begin = s.beginRead
+	defer c.closeBase()
+	return c.apply(&s.entry)
+}
+
+// publish lets all see what a commit has done, and tells its batch what its removals came to.
+func (s *Store) publish(live *table, c *commit, b *store.Batch, size int) {
+	live.add(c, size)
+	c.keep()
+	for i := range b.Remove {
+		r, done := &b.Remove[i], &s.entry.remove[i]
+		r.Through, r.Removed, r.Bytes = done.Through, done.Removed, done.Bytes
+	}
+	s.tablesMu.Lock()
+	now := *s.tables.Load()
+	now.live = live
+	if now.frozen == nil && live.size >= s.freezeAt || live.secret {
+		s.freeze(&now)
+	}
+	s.tables.Store(&now)
+	s.tablesMu.Unlock()
+	if now.frozen != nil {
+		s.poke()
+	}
+}
+
+// freeze makes the live table the one that a checkpoint moves into the file, where there is none yet.
+func (s *Store) freeze(now *tables) {
+	if now.frozen == nil && !now.live.empty() {
+		now.live, now.frozen = &table{}, now.live
+	}
+}
+
+// commitDirectly brings a batch that is larger than the log into the file, with all that was before it.
+func (s *Store) commitDirectly(b *store.Batch, encoded []byte) error {
+	if err := s.flushTables(); err != nil {
+		return s.notStored(err)
+	}
+	c := &s.work
+	defer c.end()
+	live := &table{}
+	if err := s.applyTo(live, nil, encoded); err != nil {
+		return err
+	}
+	live.add(c, len(encoded))
+	live.last = s.number // the log does not have it, and numbers have no gap
+	id, err := s.move(live, formatLog)
+	if err != nil {
+		return s.moveError(id, err)
+	}
+	s.tablesMu.Lock()
+	s.tables.Store(&tables{live: &table{}, base: id})
+	s.tablesMu.Unlock()
+	s.publish(&table{}, c, b, 0)
+	return nil
+}
