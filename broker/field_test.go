@@ -264,7 +264,7 @@ func TestZeroFields(t *testing.T) {
 		Consumers: []broker.Consumer{{Client: "zero", Topic: "/zero", SubKey: "zero"}},
 	}})
 	if topic, _ := r.Topic("/zero"); topic.Topic != (broker.Topic{Name: "/zero", MaxDepth: broker.DefaultMaxDepth,
-		Expiration: broker.DefaultExpiration, DedupWindow: broker.DefaultDedupWindow, Retention: broker.Off, RetentionBytes: broker.Off}) {
+		Expiration: broker.DefaultExpiration, DedupWindow: broker.DefaultDedupWindow, Retention: broker.Off, RetentionBytes: broker.Off, MaxTopics: broker.DefaultMaxTopics}) {
 		t.Errorf("%+v", topic)
 	}
 	if topic, _ := r.Topic("/off"); topic.Expiration != broker.Off || topic.DedupWindow != broker.Off {
