@@ -139,6 +139,7 @@ var (
 	_ store.Store       = (*Store)(nil)
 	_ store.FileChecker = (*Store)(nil)
 	_ store.Wiper       = (*Store)(nil)
+	_ store.Backuper    = (*Store)(nil)
 )
 
 // The buckets, in the order in which a checkpoint goes through them.

@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"runtime/debug"
+	"syscall"
 	"time"
 
 	"go.etcd.io/bbolt"
@@ -116,11 +117,25 @@ func openBolt(path string, timeout time.Duration) (bolt *bbolt.DB, file *os.File
 		},
 	}
 	if runtime.GOOS != "windows" && ^uint(0)>>32 != 0 {
-		// Address space, not memory: growing the file does not have to wait for readers.
-		o.InitialMmapSize = 1 << 30
+		o.InitialMmapSize = mapSize(path)
 	}
 	bolt, err = bbolt.Open(path, 0o600, o)
+	if errors.Is(err, syscall.ENOMEM) { // a limit of the process
+		o.InitialMmapSize = 0
+		bolt, err = bbolt.Open(path, 0o600, o)
+	}
 	return bolt, file, err
+}
+
+// mapSize is how much of a file is mapped. It is address space, not memory: where the file grows beyond it, that waits for all
+// readers to end, of which a backup takes long.
+func mapSize(path string) int {
+	const more = 16 << 30
+	info, err := os.Stat(path)
+	if err != nil {
+		return more
+	}
+	return int(info.Size()) + more
 }
 
 // create makes the buckets of a new file.

@@ -8,7 +8,10 @@
 // and numbers.
 package store
 
-import "time"
+import (
+	"context"
+	"time"
+)
 
 // What a Store's errors wrap.
 var (
@@ -60,6 +63,15 @@ type FileChecker interface {
 	// CheckFile returns why not, nil where all is well. The error wraps ErrLost where the file that is
 	// written is not the one that the next start will open.
 	CheckFile() error
+}
+
+// Backuper is a Store that can be copied while it is used.
+type Backuper interface {
+	// Backup makes a file at path of all that was committed before it was called: only when it is whole and durable it has that name, in
+	// the place of an older backup, never of anything else. Commits go on meanwhile, and it leaves them most of the disk. progress,
+	// where not nil, is told how many bytes are written of how many. An error that wraps ErrNoSpace says that the disk has no room
+	// for it; where ctx ends, the error is that of ctx.
+	Backup(ctx context.Context, path string, progress func(done, total int64)) error
 }
 
 // Reader looks at stored messages at one moment.

@@ -90,6 +90,15 @@ func ReadHead(f io.ReaderAt) (h Head, err error) {
 // the file, by going through all that are in use.
 func (h *Head) HasFreelist() bool { return h.Freelist != noFreelist }
 
+// FreePages returns the free pages of a file that has the list of them, in order.
+func (h *Head) FreePages(f io.ReaderAt) ([]uint64, error) {
+	if !h.HasFreelist() {
+		return nil, errors.New("it has no list of free pages")
+	}
+	list, _, err := newWalk(f, h).freePages(h.Freelist)
+	return list, err
+}
+
 // Check tells whether a file is as long as its head says, size being its length in bytes, and whether its pages are what they
 // should be: all of them where it is deep, else those of the root bucket, which lists the others, and the list of free pages.
 // progress, where not nil, is told now and then which part of a deep one is done.

@@ -46,36 +46,54 @@ func newWalk(f io.ReaderAt, h *Head) *walk {
 
 // freelist checks the list of free pages: a page that is in use must not be among them. Call it last.
 func (w *walk) freelist(id uint64) error {
-	wrong := fmt.Errorf("the list of free pages, page %d, is wrong", id)
+	list, overflow, err := w.freePages(id)
+	if err != nil {
+		return err
+	}
+	for _, p := range list {
+		if w.visited[p/64]&(1<<(p%64)) != 0 || p >= id && p <= id+overflow {
+			return wrongList(id)
+		}
+	}
+	return nil
+}
+
+func wrongList(id uint64) error {
+	return fmt.Errorf("the list of free pages, page %d, is wrong", id)
+}
+
+// freePages reads the list of free pages, in order, and returns how many pages it takes beside its first.
+func (w *walk) freePages(id uint64) (list []uint64, overflow uint64, err error) {
 	if id < 2 || id >= w.end {
-		return wrong
+		return nil, 0, wrongList(id)
 	}
 	var header [HeaderSize + 8]byte
 	if err := w.readAt(header[:], id, 0); err != nil {
-		return err
+		return nil, 0, err
 	}
 	first, count := uint64(HeaderSize), uint64(binary.NativeEndian.Uint16(header[10:]))
 	if count == manyFree {
 		first, count = first+8, binary.NativeEndian.Uint64(header[HeaderSize:])
 	}
-	overflow := uint64(binary.NativeEndian.Uint32(header[12:]))
+	overflow = uint64(binary.NativeEndian.Uint32(header[12:]))
 	if binary.NativeEndian.Uint64(header[:]) != id || binary.NativeEndian.Uint16(header[8:]) != freelistPage ||
 		overflow >= w.end-id || count > ((overflow+1)*w.pageSize-first)/8 {
-		return wrong
+		return nil, 0, wrongList(id)
 	}
-	list := make([]byte, 8*count)
-	if err := w.readAt(list, id, first); err != nil {
-		return err
+	raw := make([]byte, 8*count)
+	if err := w.readAt(raw, id, first); err != nil {
+		return nil, 0, err
 	}
+	list = make([]uint64, 0, count)
 	last := uint64(1)
-	for ; len(list) > 0; list = list[8:] {
-		p := binary.NativeEndian.Uint64(list)
-		if p <= last || p >= w.end || w.visited[p/64]&(1<<(p%64)) != 0 || p >= id && p <= id+overflow {
-			return wrong
+	for ; len(raw) > 0; raw = raw[8:] {
+		p := binary.NativeEndian.Uint64(raw)
+		if p <= last || p >= w.end {
+			return nil, 0, wrongList(id)
 		}
-		last = p
+		list, last = append(list, p), p
 	}
-	return nil
+	return list, overflow, nil
 }
 
 // element is one entry of a page.
