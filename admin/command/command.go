@@ -58,6 +58,13 @@ type Program struct {
 	// Verify reads a whole database and returns what is wrong with it. It tells progress which part is
 	// done, from 0 to 1. The errors are also those of Open.
 	Verify func(file string, progress func(part float64)) error
+
+	// SaveBackup writes the backup that r has to a file, in the place of an older backup alone, when it is found to be whole.
+	SaveBackup func(ctx context.Context, file string, r io.Reader) error
+
+	// Restore verifies a backup and makes it the database in a file, which no process may have open: else the error is
+	// store.ErrInUse. It returns under which name it keeps what was there, empty where nothing was.
+	Restore func(ctx context.Context, backup, file string, progress func(part float64)) (kept string, err error)
 }
 
 // MaxPayload bounds what is published to a database file, in bytes. A server has its own limit.
@@ -182,7 +189,8 @@ the disk is full, the database is in use).`,
 			root.AddCommand(cmd)
 		}
 	}
-	add(running, c.serveCommand(), c.healthCommand(), c.adminCommand(), c.tokenCommand(), c.auditCommand(), c.checkCommand())
+	add(running, c.serveCommand(), c.healthCommand(), c.adminCommand(), c.tokenCommand(), c.auditCommand(), c.checkCommand(),
+		backupCommand(c), restoreCommand(c))
 	add(messages, c.publishCommand(), c.consumeCommand(), c.messagesCommand())
 	root.InitDefaultCompletionCmd()
 	for _, cmd := range root.Commands() {
