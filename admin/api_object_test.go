@@ -64,6 +64,11 @@ func TestEveryOperation(t *testing.T) {
 	r.ok(200, "POST", wire+"ack/", jsonObject{"ack": ids[1:2], "reject": ids[2:]}, append(erp, "Content-Type", api.TypeJSON)...)
 	r.ok(200, "POST", wire+"msg//customer/created/?format=xml", nil, erp...)
 	r.ok(200, "POST", wire+"seek//customer/created/", jsonObject{"to": "newest"}, append(erp, "Content-Type", api.TypeJSON)...)
+	r.ok(200, "PATCH", "/clients/erp", jsonObject{"can_subscribe": []string{"/customer/*"}})
+	r.ok(201, "POST", "/topics", jsonObject{"name": "/customer/deleted"})
+	for _, method := range []string{"POST", "GET", "DELETE"} {
+		r.ok(200, method, wire+"subscribe//customer/deleted/", nil, erp...)
+	}
 	r.ok(200, "POST", "//hook/shop", "paid", "Authorization", "Bearer a long secret of it", "Content-Type", "")
 	r.ok(200, "OPTIONS", "//hook/shop", nil, "WebHook-Request-Origin", "shop.example", "Content-Type", "")
 	r.ok(200, "DELETE", "/webhooks/shop", nil)
