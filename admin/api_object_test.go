@@ -70,6 +70,10 @@ func TestEveryOperation(t *testing.T) {
 		r.ok(200, method, wire+"subscribe//customer/deleted/", nil, erp...)
 	}
 	r.ok(200, "POST", "//hook/shop", "paid", "Authorization", "Bearer a long secret of it", "Content-Type", "")
+	r.ok(401, "POST", "//hook/shop", "paid", "Authorization", "Bearer another", "Content-Type", "")
+	if a := r.ok(200, "GET", "/stats", nil); !strings.Contains(string(a.body), `"kind":"webhook"`) {
+		t.Errorf("the call that could not be verified is not told of: %s", a.body)
+	}
 	r.ok(200, "OPTIONS", "//hook/shop", nil, "WebHook-Request-Origin", "shop.example", "Content-Type", "")
 	r.ok(200, "DELETE", "/webhooks/shop", nil)
 	r.ok(200, "GET", "//zato/ping", nil)
