@@ -37,6 +37,7 @@ type commit struct {
 	lastID uint32
 	moved  map[uint32]string        // sub_keys; empty: the consumer is deleted
 	ranges map[store.Lane]openRange // first 0: there is none any more
+	heads  map[store.Lane]uint64
 	counts map[uint32]uint64
 
 	loose map[uint64]store.PayloadRef // payloads of delayed messages that are delayed no longer
@@ -61,6 +62,7 @@ func (c *commit) begin(s *Store, now uint64) {
 	c.dec.bare = true
 	c.lastID = s.lastID
 	if c.ranges == nil {
+		c.heads = map[store.Lane]uint64{}
 		c.ranges, c.counts, c.loose = map[store.Lane]openRange{}, map[uint32]uint64{}, map[uint64]store.PayloadRef{}
 	}
 }
@@ -87,6 +89,13 @@ func (c *commit) keep() {
 			s.open[l] = r
 		}
 	}
+	for l, n := range c.heads {
+		if n == 0 {
+			delete(s.heads, l)
+		} else {
+			s.heads[l] = n
+		}
+	}
 	for t, n := range c.counts {
 		if n == 0 {
 			delete(s.waiting, t)
@@ -100,6 +109,7 @@ func (c *commit) keep() {
 func (c *commit) end() {
 	clear(c.removed)
 	clear(c.ranges)
+	clear(c.heads)
 	clear(c.counts)
 	clear(c.loose)
 	c.view.reset(nil, nil, nil)
@@ -337,6 +347,15 @@ func identities(list []message) (map[sameMessage]bool, error) {
 	return known, nil
 }
 
+// head returns a position of a lane below which there is nothing. Entries that were deleted since the last checkpoint
+// are passed one by one, and mostly stand at the beginning of their lanes: whoever looks for a message begins here.
+func (c *commit) head(l store.Lane) uint64 {
+	if n, ok := c.heads[l]; ok {
+		return n
+	}
+	return max(c.store.heads[l], 1)
+}
+
 // count adds to the number of delayed messages of a topic.
 func (c *commit) count(topic uint32, delta int64) {
 	n, ok := c.counts[topic]
@@ -361,7 +380,7 @@ func (c *commit) remove(r *store.Removal) {
 	log := c.bucket(bucketLog)
 	c.removed = c.removed[:0]
 	r.Through, r.Bytes = r.Range.To, 0
-	c.key = appendPlace(c.key[:0], r.Lane, r.Range.From)
+	c.key = appendPlace(c.key[:0], r.Lane, max(r.Range.From, c.head(r.Lane)))
 	c.key2 = appendPlace(c.key2[:0], r.Lane, r.Range.To)
 	cur := &c.cursor
 	log.reuse(cur)
@@ -398,6 +417,9 @@ func (c *commit) remove(r *store.Removal) {
 		}
 	}
 	r.Removed = len(c.removed)
+	if n := len(c.removed); n > 0 && r.Range.From <= c.head(r.Lane) {
+		c.heads[r.Lane] = c.removed[n-1].pos + 1 // not behind Through: more may come there
+	}
 	c.forgetExpiry(r)
 }
 

@@ -108,6 +108,7 @@ type Store struct {
 	openMu      sync.Mutex               // guards open against readers beside the committer
 	open        map[store.Lane]openRange // the expiry range that the next append may extend
 	waiting     map[uint32]uint64        // delayed messages of a topic
+	heads       map[store.Lane]uint64    // see head
 	work        commit                   // memory that commits reuse
 	entry       entry
 
@@ -304,6 +305,10 @@ func (s *Store) know(img *store.Image) {
 		if o := &img.Objects[i]; o.Kind == store.Consumer {
 			s.consumerKey[o.ID] = o.Key
 		}
+	}
+	s.heads = make(map[store.Lane]uint64, len(img.Lanes))
+	for i := range img.Lanes {
+		s.heads[img.Lanes[i].Lane] = img.Lanes[i].Head
 	}
 	s.waiting = make(map[uint32]uint64, len(img.Delayed))
 	for t, n := range img.Delayed {

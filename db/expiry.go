@@ -116,7 +116,7 @@ func (c *commit) forgetExpiry(r *store.Removal) {
 
 // any tells whether a lane has a message from first to last.
 func (c *commit) any(l store.Lane, first, last uint64) bool {
-	c.key = appendPlace(c.key[:0], l, first)
+	c.key = appendPlace(c.key[:0], l, max(first, c.head(l)))
 	c.bucket(bucketLog).reuse(&c.cursor)
 	k, _ := c.cursor.Seek(c.key)
 	p, ok := parsePlace(k)

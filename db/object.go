@@ -149,6 +149,7 @@ func deleteAll(b *bucket, prefix []byte) {
 func (c *commit) purge(lanes []store.Lane) {
 	for _, l := range lanes {
 		c.ranges[l] = openRange{}
+		c.heads[l] = 0
 		c.key = appendLane(c.key[:0], l)
 		c.bucket(bucketLane).Delete(c.key)
 	}

@@ -355,7 +355,7 @@ func (c *cursor) pick() (k, v []byte) {
 				best = i
 			}
 		}
-		if best < 0 || c.bk != nil && c.before(string(c.bk), c.over[best].iter.Key()) {
+		if best < 0 || c.bk != nil && c.baseFirst(c.over[best].iter.Key()) {
 			if c.bk == nil {
 				c.at = false
 				return nil, nil
@@ -370,6 +370,14 @@ func (c *cursor) pick() (k, v []byte) {
 		}
 		c.step(c.key)
 	}
+}
+
+// baseFirst tells whether the file's entry comes before a key. A conversion within a comparison copies nothing.
+func (c *cursor) baseFirst(key string) bool {
+	if c.down {
+		return string(c.bk) > key
+	}
+	return string(c.bk) < key
 }
 
 func (c *cursor) before(a, b string) bool {
