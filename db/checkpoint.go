@@ -158,6 +158,7 @@ func (s *Store) move(t *table, format uint32) (id int, err error) {
 	if err := tx.Commit(); err != nil {
 		return id, err
 	}
+	s.wrote()
 	s.mark = m
 	if t.secret {
 		s.journal.StartWipe() // wipes what was cut, which this is next
@@ -211,12 +212,17 @@ const fillOthers = 0.75
 // ascending are the buckets whose keys come mostly in order.
 var ascending = [len(bucketNames)]bool{bucketLog: true, bucketExpiry: true, bucketIDKeep: true, bucketPayload: true}
 
-// makeRoom waits until the log, which is full, has room again. The caller has the turn.
-func (s *Store) makeRoom(full error) error {
+// makeRoom waits until the log, which is full, has room again, where before are the tables of a moment when it had none. The
+// caller has the turn.
+func (s *Store) makeRoom(before *tables, full error) error {
 	s.tablesMu.Lock()
 	defer s.tablesMu.Unlock()
-	if next := *s.tables.Load(); next.frozen == nil {
-		if next.live.empty() {
+	now := s.tables.Load()
+	if next := *now; next.frozen == nil {
+		switch {
+		case next.live.empty() && now != before: // the frozen table was moved meanwhile
+			return nil
+		case next.live.empty():
 			return full
 		}
 		s.freeze(&next)

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"math"
 	"slices"
+	"sync/atomic"
 
 	"go.etcd.io/bbolt"
 
@@ -30,6 +31,8 @@ type commit struct {
 	rec     store.Record
 	dec     decoder // bare
 	cursor  cursor
+
+	reading *atomic.Int64 // where the view has a transaction: see wipe
 
 	secret bool // something secret is replaced or deleted
 
@@ -440,10 +443,12 @@ func abandon(tx *bbolt.Tx) {
 	_ = tx.Rollback()
 }
 
-// beginRead returns a transaction that reads the file.
+// beginRead returns a transaction of a commit that reads the file.
 func (s *Store) beginRead() *bbolt.Tx {
+	s.work.reading = s.wipe.enter()
 	tx, err := s.bolt.Begin(false)
 	if err != nil {
+		s.work.reading.Add(-1)
 		panic(err) // see guard
 	}
 	return tx
@@ -453,5 +458,6 @@ func (s *Store) beginRead() *bbolt.Tx {
 func (c *commit) closeBase() {
 	if c.view.base != nil {
 		_ = c.view.base.Rollback()
+		c.reading.Add(-1)
 	}
 }

@@ -89,6 +89,21 @@ type Options struct {
 	MustExist   bool          // refuse a file that is not there or empty, by an error that is fs.ErrNotExist
 
 	leave bool // write nothing to a file that is there, and leave its log where it is
+
+	seam
+}
+
+// seam is what tests put in the place of something else.
+type seam struct {
+	fs          disk.FS // of the log; default disk.OS
+	segmentSize int64   // of the log, see wal.Options
+	written     func()  // called when the file was written, before anything else is; nil: not
+}
+
+func (s *seam) wrote() {
+	if s.written != nil {
+		s.written()
+	}
 }
 
 // Store is a store.Store in a bbolt file.
@@ -98,6 +113,7 @@ type Store struct {
 	file fs.FileInfo // of the open file
 	data *os.File    // the same, which bbolt closes
 	log  *slog.Logger
+	seam
 
 	// What the committer knows of the file. It belongs to the goroutine in Commit and changes
 	// only after a commit went well.
@@ -239,7 +255,7 @@ func (s *Store) Close() error {
 		err = errors.Join(err, s.journal.Close())
 	}
 	if closed {
-		err = errors.Join(err, wal.Remove(disk.OS, logDir(s.path)))
+		err = errors.Join(err, wal.Remove(s.fs, logDir(s.path)))
 	}
 	if err = errors.Join(err, s.bolt.Close()); err != nil {
 		return fmt.Errorf("closing database %s: %w", s.path, err)
@@ -450,7 +466,7 @@ func (s *Store) findOpen(at *view) error {
 		}
 		if second := expirySecond(&rec); second != 0 {
 			if e, ok := c.rangeBefore(p.Lane, second, p.Pos); ok && grew(at, e, p) {
-				s.open[p.Lane] = openRange{second: second, first: e.first, last: p.Pos, stored: e.stored}
+				s.open[p.Lane] = openRange{second: second, first: e.first, last: max(p.Pos, e.stored), stored: e.stored}
 			}
 		}
 	})

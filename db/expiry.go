@@ -96,6 +96,9 @@ func (c *commit) deleteRange(l store.Lane, second, first uint64) {
 
 // forgetExpiry deletes the entries of which no message is left after the removal of r.
 func (c *commit) forgetExpiry(r *store.Removal) {
+	if len(c.removed) == 0 {
+		return
+	}
 	var looked openRange // the entry looked at last: most messages are in the same one
 	for i := range c.removed {
 		m := &c.removed[i]
@@ -111,6 +114,10 @@ func (c *commit) forgetExpiry(r *store.Removal) {
 		if !c.any(r.Lane, e.first, e.last) {
 			c.deleteRange(r.Lane, e.second, e.first)
 		}
+	}
+	// A start finds how far a range has grown by its last message: where that is removed, the file has to say it.
+	if o := c.openRange(r.Lane); o.first != 0 && o.last != o.stored && c.removed[len(c.removed)-1].pos >= o.last {
+		c.putRange(r.Lane, o)
 	}
 }
 

@@ -39,6 +39,7 @@ func (s *Store) freelistStored() bool {
 
 func (s *Store) storeFreelist() (err error) {
 	defer guard(&err)()
+	defer s.wrote()
 	s.bolt.NoFreelistSync = false
 	return s.bolt.Update(func(*bbolt.Tx) error { return nil })
 }

@@ -10,7 +10,6 @@ import (
 	"go.etcd.io/bbolt"
 
 	"pipit/broker/store"
-	"pipit/db/disk"
 	"pipit/db/wal"
 )
 
@@ -74,7 +73,7 @@ func readState(bolt *bbolt.DB) (s state, err error) {
 func logDir(path string) string { return path + "-log" }
 
 func (s *Store) logOptions(id [16]byte) wal.Options {
-	return wal.Options{FS: disk.OS, Dir: logDir(s.path), ID: id, Size: s.logSize, ReadOnly: s.bolt.IsReadOnly(), Logger: s.log}
+	return wal.Options{FS: s.fs, Dir: logDir(s.path), ID: id, Size: s.logSize, SegmentSize: s.segmentSize, ReadOnly: s.bolt.IsReadOnly(), Logger: s.log}
 }
 
 // attach opens the log that a file was left with, where it was.
@@ -113,7 +112,7 @@ func (s *Store) attach() error {
 	if !s.writes() {
 		return nil
 	}
-	return wal.Remove(disk.OS, dir)
+	return wal.Remove(s.fs, dir)
 }
 
 // startLog makes the log, which the file then needs. Where that is cut short, it does without.
@@ -145,6 +144,7 @@ func (s *Store) putMark(format uint32, m mark) (err error) {
 	defer s.fileMu.Unlock()
 	defer guard(&err)()
 	s.bolt.NoFreelistSync = s.skipFreelist()
+	defer s.wrote()
 	return s.bolt.Update(func(tx *bbolt.Tx) error { return putMark(tx, format, m) })
 }
 
@@ -183,7 +183,7 @@ func (s *Store) replay() error {
 		}
 		c.keep()
 		live.add(c, len(encoded))
-		s.number = number
+		live.last, s.number = number, number
 		return nil
 	})
 	s.tables.Store(&tables{live: live, base: tx.ID()})
@@ -217,10 +217,11 @@ func (s *Store) Commit(b *store.Batch) (err error) {
 		return s.notStored(err)
 	}
 	for {
+		before := s.tables.Load()
 		err := s.try(b, encoded)
 		switch {
 		case errors.Is(err, wal.ErrFull):
-			if err := s.makeRoom(err); err != nil {
+			if err := s.makeRoom(before, err); err != nil {
 				return s.notStored(err)
 			}
 		case errors.Is(err, wal.ErrTooLarge):

@@ -18,6 +18,7 @@ import (
 	berrors "go.etcd.io/bbolt/errors"
 
 	"pipit/broker/store"
+	"pipit/db/disk"
 	"pipit/db/page"
 	"pipit/db/wal"
 )
@@ -75,6 +76,9 @@ func (o Options) withDefaults() Options {
 	if o.LogSize <= 0 {
 		o.LogSize = wal.DefaultSize
 	}
+	if o.fs == nil {
+		o.fs = disk.OS
+	}
 	return o
 }
 
@@ -83,6 +87,7 @@ func newStore(bolt *bbolt.DB, path string, opts Options) *Store {
 		bolt:     bolt,
 		path:     path,
 		log:      opts.Logger,
+		seam:     opts.seam,
 		open:     map[store.Lane]openRange{},
 		waiting:  map[uint32]uint64{},
 		logSize:  opts.LogSize,

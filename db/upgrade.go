@@ -46,6 +46,7 @@ func (s *Store) upgrade(img *store.Image) error {
 	if err != nil {
 		return fmt.Errorf("bringing it from format %d to %d: %w", old, Format, err)
 	}
+	s.wrote()
 	s.log.Info("the database was brought to a newer format", "file", s.path, "from", old, "to", Format)
 	return nil
 }

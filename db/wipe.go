@@ -121,6 +121,7 @@ func (s *Store) wipePart() (err error) {
 		if err := tx.Commit(); err != nil {
 			return err
 		}
+		s.wrote()
 		w.left.Store(0)
 		return nil
 	}
@@ -131,6 +132,7 @@ func (s *Store) wipePart() (err error) {
 	if err := tx.Commit(); err != nil {
 		return err
 	}
+	s.wrote()
 	if !ended() {
 		return nil // the next part begins here again
 	}
@@ -169,6 +171,7 @@ func (s *Store) zero(pages []int) (err error) {
 		return nil
 	}
 	defer guard(&err)()
+	defer s.wrote()
 	tx, err := s.bolt.Begin(true)
 	if err != nil {
 		return err

@@ -195,7 +195,7 @@ func TestCrashStates(t *testing.T) {
 }
 
 func crashOptions() Options {
-	return Options{Dir: "/db/log", ID: [16]byte{1, 2, 3}, Size: 6 << 15, segmentSize: 1 << 15, chunk: 8 << 10, Logger: slog.New(slog.NewTextHandler(io.Discard, nil))}
+	return Options{Dir: "/db/log", ID: [16]byte{1, 2, 3}, Size: 6 << 15, SegmentSize: 1 << 15, chunk: 8 << 10, Logger: slog.New(slog.NewTextHandler(io.Discard, nil))}
 }
 
 func (k *known) clone() known {

@@ -50,7 +50,7 @@ func TestAppendCalls(t *testing.T) {
 	o := crashOptions()
 	o.Dir = "/db/log"
 	count := &counting{Mem: disktest.NewMem("/db"), calls: map[string]int{}}
-	o.FS, o.Size = count, o.segmentSize*2
+	o.FS, o.Size = count, o.SegmentSize*2
 	l := mustCreate(t, o)
 	for l.Append(l.last+1, make([]byte, 3<<10)) == nil { // until all are made
 	}
@@ -190,7 +190,7 @@ func TestFaults(t *testing.T) {
 func faulty(t *testing.T, fault *disktest.Fault, n int) bool {
 	o := crashOptions()
 	o.FS = fault
-	o.Size = 3 * o.segmentSize
+	o.Size = 3 * o.SegmentSize
 	k := known{entries: map[uint64]tried{}}
 	fault.Fail(n)
 	l, err := Create(o)

@@ -38,7 +38,7 @@ func wrong(fr frame) frame {
 
 // segmentOf draws a segment with the frames.
 func segmentOf(o Options, frames []frame) []byte {
-	b := segmentHeader(o.ID, o.segmentSize)
+	b := segmentHeader(o.ID, o.SegmentSize)
 	for _, fr := range frames {
 		at := len(b)
 		b = appendFrame(b, newLog(o).generation, fr, payload(fr))
@@ -46,7 +46,7 @@ func segmentOf(o Options, frames []frame) []byte {
 			b[at+frameHead]++
 		}
 	}
-	return append(b, make([]byte, o.segmentSize-int64(len(b)))...)
+	return append(b, make([]byte, o.SegmentSize-int64(len(b)))...)
 }
 
 // memLog returns a file system with a log of these segments.
@@ -202,21 +202,21 @@ func TestOpenRefuses(t *testing.T) {
 // What no log of this program has is refused before it costs much memory or time.
 func TestHostile(t *testing.T) {
 	o := crashOptions()
-	o.Dir, o.segmentSize = "/log", 4<<20
+	o.Dir, o.SegmentSize = "/log", 4<<20
 	var unordered []frame
 	for n := range uint64(maxPieces + 10) {
 		unordered = append(unordered, frame{number: 2*n + 1, chunks: 1})
 	}
-	pieces, generation := segmentHeader(o.ID, o.segmentSize), newLog(o).generation
+	pieces, generation := segmentHeader(o.ID, o.SegmentSize), newLog(o).generation
 	for _, fr := range unordered {
 		pieces = appendFrame(pieces, generation, fr, nil)
 	}
-	pieces = append(pieces, make([]byte, o.segmentSize-int64(len(pieces)))...)
+	pieces = append(pieces, make([]byte, o.SegmentSize-int64(len(pieces)))...)
 
 	heads := o
 	heads.ID = [16]byte{0, 1, 0, 2, 0, 1, 0, 2} // at each multiple of 8 stands what can be the head of a frame of 64 KiB
-	wrong := segmentHeader(heads.ID, o.segmentSize)
-	wrong = append(wrong, bytes.Repeat(heads.ID[:8], int(o.segmentSize-segmentHead)/8)...)
+	wrong := segmentHeader(heads.ID, o.SegmentSize)
+	wrong = append(wrong, bytes.Repeat(heads.ID[:8], int(o.SegmentSize-segmentHead)/8)...)
 
 	for _, tt := range []struct {
 		o       Options
@@ -337,7 +337,7 @@ func FuzzSegments(fz *testing.F) {
 			last, size = number, size+len(entry)
 			return nil
 		})
-		if size > 2*int(o.segmentSize) {
+		if size > 2*int(o.SegmentSize) {
 			t.Fatalf("%d bytes of two segments", size)
 		}
 		if err != nil {

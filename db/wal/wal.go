@@ -64,8 +64,9 @@ type Options struct {
 	ReadOnly bool         // Open and Replay alone: nothing is written or flushed
 	Logger   *slog.Logger // default slog.Default()
 
-	segmentSize int64 // for tests, as is the next one
-	chunk       int
+	SegmentSize int64 // of one, in bytes, for tests: then Size may be any; default an eighth of Size, from 1 to 16 MiB
+
+	chunk int // for tests
 }
 
 // Log is an open log. Replay comes first, once. Then Append belongs to one goroutine at a time; Cut, StartWipe, WipeStep and
@@ -166,7 +167,7 @@ func newLog(o Options) *Log {
 	}
 	l.chunk = cmp.Or(o.chunk, maxPayload)
 	l.buf = make([]byte, 0, frameSize(l.chunk))
-	l.segmentSize = o.segmentSize
+	l.segmentSize = o.SegmentSize
 	if l.segmentSize == 0 {
 		l.segmentSize = min(max(l.size/8, minSegment), maxSegment) / segmentHead * segmentHead
 	} else {
