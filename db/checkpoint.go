@@ -223,7 +223,7 @@ func (s *Store) makeRoom(before *tables, full error) error {
 		case next.live.empty() && now != before: // the frozen table was moved meanwhile
 			return nil
 		case next.live.empty():
-			return full
+			return errors.Join(full, s.journal.Cut(s.number)) // so that the next commit tries again to make a segment
 		}
 		s.freeze(&next)
 		s.tables.Store(&next)

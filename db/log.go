@@ -264,7 +264,8 @@ func (s *Store) try(b *store.Batch, encoded []byte) error {
 	}
 	s.number++
 	live.last = s.number
-	s.publish(live, c, b, len(encoded))
+	live.add(c, len(encoded))
+	s.publish(live, c, b)
 	return nil
 }
 
@@ -288,8 +289,7 @@ func (s *Store) applyTo(live, frozen *table, encoded []byte) (err error) {
 }
 
 // publish lets all see what a commit has done, and tells its batch what its removals came to.
-func (s *Store) publish(live *table, c *commit, b *store.Batch, size int) {
-	live.add(c, size)
+func (s *Store) publish(live *table, c *commit, b *store.Batch) {
 	c.keep()
 	for i := range b.Remove {
 		r, done := &b.Remove[i], &s.entry.remove[i]
@@ -335,6 +335,6 @@ func (s *Store) commitDirectly(b *store.Batch, encoded []byte) error {
 	s.tablesMu.Lock()
 	s.tables.Store(&tables{live: &table{}, base: id})
 	s.tablesMu.Unlock()
-	s.publish(&table{}, c, b, 0)
+	s.publish(&table{}, c, b)
 	return nil
 }
