@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"pipit/admin/access"
+	"pipit/backup"
 	"pipit/broker"
 	"pipit/config"
 	"pipit/httpapi"
@@ -80,6 +81,10 @@ func callbackOptions(c *config.Config, log *slog.Logger) callback.Options {
 		Deny: c.Callbacks.Deny, MaxConcurrency: int(c.Callbacks.MaxConcurrency), Proxy: c.Callbacks.Proxy, CA: c.Callbacks.CA,
 		UserAgent: "Pipit/" + version, Logger: log,
 	}
+}
+
+func backupOptions(c *config.Config, log *slog.Logger) backup.Options {
+	return backup.Options{Directory: c.BackupDirectory(), Every: c.Backup.Every, Keep: int(c.Backup.Keep), Logger: log}
 }
 
 // reloader loads the configuration again while the broker runs.

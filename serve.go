@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"pipit/admin"
+	"pipit/backup"
 	"pipit/broker"
 	"pipit/broker/store"
 	"pipit/config"
@@ -41,6 +42,7 @@ type service struct {
 	b         *broker.Broker
 	protocol  *httpapi.Handler
 	callbacks *callback.Service
+	backups   *backup.Service
 	admin     *admin.Admin // nil: it is off
 
 	cert         *serve.Certificate // nil: no TLS
@@ -141,6 +143,7 @@ func (s *service) openDoors(ctx context.Context) (err error) {
 		s.server.Adjust(c.HTTP.MaxConnections)
 		s.b.Adjust(brokerOptions(c, s.log))
 		s.protocol.Adjust(wireOptions(c, s.proxies, s.log))
+		s.backups.Adjust(backupOptions(c, s.log))
 		_ = s.level.UnmarshalText([]byte(c.Log.Level)) // checked with the configuration
 		if err := s.callbacks.Adjust(callbackOptions(c, s.log)); err != nil {
 			s.log.Error("calls go on as before", "err", err)
@@ -150,6 +153,8 @@ func (s *service) openDoors(ctx context.Context) (err error) {
 		return err
 	}
 	s.down.add("callbacks", s.callbacks.Stop)
+	s.backups = backup.New(s.b, backupOptions(s.cfg, s.log))
+	s.down.add("backups", s.backups.Stop)
 	if !s.cfg.Admin.Enabled {
 		return nil
 	}
@@ -179,6 +184,7 @@ func (s *service) adminOptions(ctx context.Context) admin.Options {
 		Hosts:      append(machineNames(ctx), lowerNames(c.HTTP.Hosts)...),
 		MaxPayload: int64(c.HTTP.MaxPayload),
 		Callbacks:  s.callbacks,
+		Backups:    s.backups,
 		Logger:     s.log,
 		Access:     c.Log.Access,
 

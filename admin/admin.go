@@ -32,6 +32,7 @@ import (
 	"pipit/admin/monitor"
 	"pipit/admin/object"
 	"pipit/admin/web"
+	"pipit/backup"
 	"pipit/broker"
 	"pipit/httpapi/callback"
 	"pipit/httpapi/exchange"
@@ -54,6 +55,7 @@ type Options struct {
 	SessionIdle time.Duration          // how long a session lasts without a request; default DefaultSessionIdle
 	SessionLife time.Duration          // how long it lasts in any case; default DefaultSessionLife
 	Callbacks   *callback.Service      // who sends messages; nil: nobody does in this process
+	Backups     *backup.Service        // who makes backups; nil: nobody does in this process
 	Logger      *slog.Logger           // default slog.Default()
 	Access      bool                   // a line in the log for every request, beside those that are refused
 }
@@ -113,9 +115,17 @@ func New(b *broker.Broker, o Options) (*Admin, error) {
 	}
 	a.Adjust(o)
 	a.monitor = monitor.New(b, o.PathPrefix, a.started)
+	if o.Backups != nil {
+		a.monitor.Backups = func() error {
+			if f := o.Backups.Failure(); f != nil {
+				return f.Err
+			}
+			return nil
+		}
+	}
 	a.monitor.Start()
 	settings := func() []gate.Setting { return a.adjusted.Load().settings }
-	a.api = &api.API{Broker: b, Objects: a.objects, Users: a.users, Trail: a.trail, Monitor: a.monitor, Version: o.Version, Callbacks: o.Callbacks, Started: a.started, Settings: settings}
+	a.api = &api.API{Broker: b, Objects: a.objects, Users: a.users, Trail: a.trail, Monitor: a.monitor, Version: o.Version, Callbacks: o.Callbacks, Backups: o.Backups, Started: a.started, Settings: settings}
 	a.web = &web.Site{Broker: b, Objects: a.objects, Users: a.users, Trail: a.trail, Monitor: a.monitor, Reach: a.reach, Callbacks: o.Callbacks, Version: o.Version, Started: a.started, Settings: settings}
 	a.register()
 	a.workers.Go(a.keep)

@@ -106,6 +106,12 @@ func TestEveryOperation(t *testing.T) {
 	r.ok(200, "POST", "/import/zato", jsonObject{"topics": []jsonObject{}})
 	r.ok(200, "GET", "/openapi.json", nil)
 
+	saved := strings.TrimPrefix(r.ok(201, "POST", "/backups", nil).Header.Get("Location"), gate.V1)
+	r.ok(200, "GET", "/backups", nil)
+	r.ok(200, "GET", saved, nil)
+	r.ok(200, "POST", "/backups/stream", nil)
+	r.ok(204, "DELETE", saved, nil)
+
 	r.ok(200, "GET", "/tokens", nil)
 	token := r.ok(201, "POST", "/tokens", jsonObject{"name": "one", "scope": "read", "expires": "never"}).field(t, "id")
 	r.ok(204, "DELETE", "/tokens/"+token.(string), nil)

@@ -26,6 +26,7 @@ import (
 	"pipit/admin/api"
 	"pipit/admin/gate"
 	"pipit/admin/object"
+	"pipit/backup"
 	"pipit/broker"
 	"pipit/broker/store"
 	"pipit/db"
@@ -49,7 +50,7 @@ type apiRig struct {
 
 // fullStore is a store that may have no room.
 type fullStore struct {
-	store.Store
+	*db.Store
 	full atomic.Bool
 }
 
@@ -85,7 +86,8 @@ func newAPIRig(t *testing.T) *apiRig {
 	if err != nil {
 		t.Fatal(err)
 	}
-	a, err := New(b, Options{Version: "test", Logger: logger, Callbacks: sender})
+	backups := backup.New(b, backup.Options{Directory: path + "-backups", Logger: logger})
+	a, err := New(b, Options{Version: "test", Logger: logger, Callbacks: sender, Backups: backups})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -104,7 +106,7 @@ func newAPIRig(t *testing.T) *apiRig {
 		b.Drain()
 		server.Close()
 		a.Close()
-		if err := errors.Join(sender.Stop(), b.Close()); err != nil {
+		if err := errors.Join(backups.Stop(), sender.Stop(), b.Close()); err != nil {
 			t.Error(err)
 		}
 		store, err := db.Open(path, db.Options{Logger: logger})

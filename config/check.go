@@ -4,10 +4,12 @@ import (
 	"fmt"
 	"net/url"
 	"path"
+	"path/filepath"
 	"regexp"
 	"strings"
 	"time"
 
+	"pipit/backup"
 	"pipit/broker"
 	"pipit/httpapi"
 	"pipit/httpapi/callback"
@@ -60,6 +62,12 @@ func (b *binder) check(c *Config) {
 	b.proxied(c)
 	b.sessions(c)
 	b.database(c)
+	if every := c.Backup.Every; every != 0 && (every < backup.LeastEvery || every > backup.MostEvery) {
+		b.errorf("backup.every", "%q: allowed are 1m to 8784h, and 0s for none", every)
+	}
+	if same(c.Backup.Directory, c.Database.File) {
+		b.errorf("backup.directory", "%q: allowed is a folder, and this is the file of the database", c.Backup.Directory)
+	}
 	for i, network := range c.Callbacks.Deny {
 		if _, err := callback.ParseDeny([]string{network}); err != nil {
 			b.errorf(fmt.Sprintf("callbacks.deny[%d]", i), "%v", err)
@@ -69,6 +77,9 @@ func (b *binder) check(c *Config) {
 	b.oneOf("log.format", c.Log.Format, logFormats)
 	b.objects(c)
 }
+
+// same tells whether two paths are one.
+func same(a, b string) bool { return a != "" && filepath.Clean(a) == filepath.Clean(b) }
 
 // maxSession bounds how long a session may last.
 const maxSession = 30 * 24 * time.Hour

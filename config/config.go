@@ -12,6 +12,7 @@
 package config
 
 import (
+	"cmp"
 	"fmt"
 	"net/url"
 	"os"
@@ -32,6 +33,7 @@ type Config struct {
 	HTTP      HTTP              `toml:"http"`
 	Admin     Admin             `toml:"admin"`
 	Database  Database          `toml:"database"`
+	Backup    Backup            `toml:"backup"`
 	Callbacks Callbacks         `toml:"callbacks"`
 	Log       Log               `toml:"log"`
 	Client    []broker.Client   `toml:"client" reload:"yes"`
@@ -71,6 +73,13 @@ type Admin struct {
 // Database is the table [database].
 type Database struct {
 	File string `toml:"file" path:"true"`
+}
+
+// Backup is the table [backup]: the backups that the broker makes of its database while it runs.
+type Backup struct {
+	Directory string        `toml:"directory" path:"true" reload:"yes"`
+	Every     time.Duration `toml:"every" reload:"yes"`
+	Keep      int64         `toml:"keep" min:"1" max:"10000" reload:"yes"`
 }
 
 // Callbacks is the table [callbacks]: how messages are sent to the consumers that do not come for them.
@@ -128,7 +137,7 @@ func bind(file string, env []string) (*Config, *binder, error) {
 			return nil, nil, fmt.Errorf("configuration: %w", err)
 		}
 	}
-	c := &Config{HTTP: defaults.HTTP, Admin: defaults.Admin, Database: defaults.Database, Callbacks: defaults.Callbacks, Log: defaults.Log}
+	c := &Config{HTTP: defaults.HTTP, Admin: defaults.Admin, Database: defaults.Database, Backup: defaults.Backup, Callbacks: defaults.Callbacks, Log: defaults.Log}
 	c.HTTP.Listen = slices.Clone(c.HTTP.Listen)
 	if err := b.bindFile(c, string(text)); err != nil {
 		return nil, nil, err
@@ -174,6 +183,11 @@ func holdSecrets[T any](fields broker.Fields[T], objects []T) bool {
 	return slices.ContainsFunc(objects, func(t T) bool {
 		return slices.ContainsFunc(fields, func(f broker.Field[T]) bool { return f.Secret && !f.IsEmpty(&t) })
 	})
+}
+
+// BackupDirectory is the folder of the backups: beside the database where none is configured.
+func (c *Config) BackupDirectory() string {
+	return cmp.Or(c.Backup.Directory, c.Database.File+"-backups")
 }
 
 // PublicOrigin is the scheme and the host of public_url, as browsers write them; empty, where there is none.

@@ -49,6 +49,10 @@ enabled = false
 listen = ["127.0.0.1:1"]
 [database]
 file = "/tmp/x.db"
+[backup]
+directory = "/backup"
+every = "1h"
+keep = 3
 [[topic]]
 name = "/a"
 max_depth = 1
@@ -74,7 +78,7 @@ start = "oldest"
 		HTTP: HTTP{Listen: []string{"localhost:0", "[::1]:80"}, MaxPayload: 512, MaxBatch: 64 << 10,
 			MaxPending: 2 << 30, MaxReplies: 1 << 30, CORSOrigins: []string{"https://app.example.com"}, MaxConnections: 5, IdleTimeout: 90 * time.Second, TLSCert: "c", TLSKey: "k"},
 		Admin:    Admin{Listen: []string{"127.0.0.1:1"}, SessionIdle: 30 * time.Minute, SessionLife: 12 * time.Hour},
-		Database: Database{File: "/tmp/x.db"}, Callbacks: defaults.Callbacks,
+		Database: Database{File: "/tmp/x.db"}, Backup: Backup{Directory: "/backup", Every: time.Hour, Keep: 3}, Callbacks: defaults.Callbacks,
 		Log:      Log{Access: true, Level: "info", Format: "auto"},
 		Client:   []broker.Client{{Username: "inline", Password: "p"}},
 		Topic:    []broker.Topic{{Name: "/a", Inactive: true, MaxDepth: 1, Expiration: broker.Off, DedupWindow: 90 * time.Minute, Retention: broker.Off, RetentionBytes: broker.Off, MaxTopics: broker.DefaultMaxTopics}},
@@ -94,7 +98,7 @@ func TestConfigDefaults(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if !reflect.DeepEqual(c, &Config{HTTP: defaults.HTTP, Admin: defaults.Admin, Database: defaults.Database, Callbacks: defaults.Callbacks, Log: defaults.Log}) {
+	if !reflect.DeepEqual(c, &Config{HTTP: defaults.HTTP, Admin: defaults.Admin, Database: defaults.Database, Backup: defaults.Backup, Callbacks: defaults.Callbacks, Log: defaults.Log}) {
 		t.Errorf("%+v", c)
 	}
 	c.HTTP.Listen[0] = "x"
@@ -118,7 +122,7 @@ func TestConfigBad(t *testing.T) {
 	}{
 		{"syntax", "[http]\nlisten = [\n", []string{":2: unexpected EOF"}},
 		{"syntax within", "[http]\nmax_payload = 1x\n", []string{":2: "}},
-		{"unknown section", "\n[htpp]\nlisten = []\n", []string{`:2: unknown key "htpp": allowed are http, admin, database, callbacks, log, client, topic, producer, consumer, webhook`}},
+		{"unknown section", "\n[htpp]\nlisten = []\n", []string{`:2: unknown key "htpp": allowed are http, admin, database, backup, callbacks, log, client, topic, producer, consumer, webhook`}},
 		{"unknown key", "[http]\n# c\nlissen = []\n", []string{`:3: unknown key "lissen" in [http]: allowed are listen, max_payload, max_batch, max_pending, max_replies, max_connections, idle_timeout, cors_origins, tls_cert, tls_key, trusted_proxies, public_url, hosts`}},
 		{"unknown in the second table", crm + "[[client]]\nusername = \"erp\"\npasword = \"secret\"\npassword = \"x\"\n[[client]]\nusername = \"c\"\npassword = \"x\"\n",
 			[]string{`:6: unknown key "pasword" in [[client]]: allowed are username, name, is_active, can_subscribe, password, password_hash`}},
@@ -162,6 +166,11 @@ func TestConfigBad(t *testing.T) {
 		{"session life", "[admin]\nsession_life = '721h'\n", []string{`:2: admin.session_life = "721h0m0s": allowed are 1m to 720h`}},
 		{"admin enabled", "[admin]\nenabled = 1\n", []string{`:2: admin.enabled = 1: allowed are true and false`}},
 		{"no file", "[database]\nfile = \"\"\n", []string{`:2: database.file = "": allowed is the path of a file`}},
+		{"backup", "[backup]\nevery = \"59s\"\nkeep = 0\ndirectory = \"./pipit.db\"\n", []string{
+			`:2: backup.every = "59s": allowed are 1m to 8784h, and 0s for none`,
+			`:3: backup.keep = 0: allowed is a whole number, 1 to 10000`,
+			`:4: backup.directory = "./pipit.db": allowed is a folder, and this is the file of the database`,
+		}},
 		{"file type", "[database]\nfile = 1\n", []string{`:2: database.file = 1: allowed is a text in quotes`}},
 		{"bool", "[log]\naccess = \"yes\"\n", []string{`:2: log.access = "yes": allowed are true and false`}},
 		{"section is no table", "http = 1\n", []string{`:1: http: allowed is a table, [http]`}},
@@ -399,7 +408,7 @@ func TestUpdate(t *testing.T) {
 	}
 	fill(reflect.ValueOf(now).Elem())
 	changed, restart := is.Update(now)
-	want := []string{"http.max_payload", "http.max_batch", "http.max_pending", "http.max_replies", "http.max_connections", "http.cors_origins", "admin.session_idle", "admin.session_life", "callbacks.deny", "callbacks.max_concurrency", "callbacks.proxy", "callbacks.ca", "log.access", "log.level", "client", "topic", "producer", "consumer", "webhook"}
+	want := []string{"http.max_payload", "http.max_batch", "http.max_pending", "http.max_replies", "http.max_connections", "http.cors_origins", "admin.session_idle", "admin.session_life", "backup.directory", "backup.every", "backup.keep", "callbacks.deny", "callbacks.max_concurrency", "callbacks.proxy", "callbacks.ca", "log.access", "log.level", "client", "topic", "producer", "consumer", "webhook"}
 	if !slices.Equal(changed, want) {
 		t.Errorf("changed %q, want %q", changed, want)
 	}
@@ -545,7 +554,7 @@ func TestExampleDeclares(t *testing.T) {
 	topic.Name = "/customer/created"
 	producer.Client, producer.Topic = "crm", topic.Name
 	consumer.Client, consumer.Topic, consumer.SubKey = "erp", topic.Name, "K06Y63NEJQYGMQKTP9D4KGQQ0GB2"
-	want := &Config{HTTP: defaults.HTTP, Admin: defaults.Admin, Database: defaults.Database, Callbacks: defaults.Callbacks, Log: defaults.Log, Client: []broker.Client{crm, erp},
+	want := &Config{HTTP: defaults.HTTP, Admin: defaults.Admin, Database: defaults.Database, Backup: defaults.Backup, Callbacks: defaults.Callbacks, Log: defaults.Log, Client: []broker.Client{crm, erp},
 		Topic: []broker.Topic{topic}, Producer: []broker.Producer{producer}, Consumer: []broker.Consumer{consumer}}
 	want.HTTP.Listen = c.HTTP.Listen
 	if !reflect.DeepEqual(c, want) {

@@ -2,6 +2,7 @@ package config
 
 import (
 	"pipit/admin/access"
+	"pipit/backup"
 	"pipit/broker"
 	"pipit/httpapi"
 	"pipit/httpapi/callback"
@@ -20,6 +21,7 @@ var defaults = Config{
 	},
 	Admin:     Admin{Enabled: true, SessionIdle: access.DefaultSessionIdle, SessionLife: access.DefaultSessionLife},
 	Database:  Database{File: "pipit.db"},
+	Backup:    Backup{Keep: backup.DefaultKeep},
 	Callbacks: Callbacks{MaxConcurrency: callback.DefaultMaxConcurrency},
 	Log:       Log{Level: "info", Format: "auto"},
 	Client:    []broker.Client{broker.ClientFields.New()},

@@ -19,6 +19,7 @@ import (
 	"pipit/admin/gate"
 	"pipit/admin/monitor"
 	"pipit/admin/object"
+	"pipit/backup"
 	"pipit/broker"
 	"pipit/broker/clip"
 	"pipit/httpapi/callback"
@@ -35,6 +36,7 @@ type API struct {
 	Started   time.Time
 	Settings  func() []gate.Setting // the configuration in force
 	Callbacks *callback.Service     // who sends messages; nil: another process does, or nobody
+	Backups   *backup.Service       // who makes backups; nil: nobody in this process
 }
 
 // Routes returns the routes of the API. openapi.json describes each of them.
@@ -50,6 +52,7 @@ func (a *API) Routes() []gate.Route {
 		a.messageRoutes(),
 		a.statsRoutes(),
 		a.definitionRoutes(),
+		a.backupRoutes(),
 		a.systemRoutes(),
 		[]gate.Route{gate.Get(gate.V1+"/openapi.json", a.openAPI, gate.Read)},
 	)

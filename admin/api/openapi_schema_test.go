@@ -123,6 +123,8 @@ var answers = []typed{
 	{name: "MadeKey", of: object.MadeKey{}},
 	{name: "MadeSecret", of: object.MadeSecret{}},
 	{name: "Import", of: object.Import{}},
+	{name: "Backup", of: Backup{}},
+	{name: "BackupList", of: gate.List[Backup]{}},
 	{name: "Token", of: access.Token{}, fields: map[string]openapi.Schema{"scope": scopeNames}},
 	{name: "TokenList", of: gate.List[access.Token]{}},
 	{name: "Administrator", of: access.Administrator{}},
@@ -196,7 +198,7 @@ var newPasswords = openapi.Schema{MinLength: new(access.MinPassword), MaxLength:
 // otherSchemas are those that no Go type has.
 var otherSchemas = openapi.Map[*openapi.Schema]{
 	{Name: "EntryKind", Value: openapi.Enum(audit.Kinds...).With(openapi.Schema{
-		Description: "access: administrators, tokens, sessions and the set-up. secret: passwords of clients that were changed, sub_keys that were shown or changed, exports. refusal: of sign-ins, tokens and set-up keys that were wrong. edit: all else.",
+		Description: "access: administrators, tokens, sessions and the set-up. secret: passwords of clients that were changed, sub_keys that were shown or changed, exports, backups. refusal: of sign-ins, tokens and set-up keys that were wrong. edit: all else.",
 	})},
 	{Name: "ZatoList", Value: openapi.Array(&openapi.Schema{Type: "object", AdditionalProperties: true}).With(openapi.Schema{
 		Description: "What a service of Zato lists.",

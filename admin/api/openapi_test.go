@@ -202,6 +202,7 @@ func headers(names ...string) openapi.Map[openapi.Header] {
 	known := map[string]openapi.Header{
 		"Accept-Encoding":     {Description: "Those that are.", Schema: &anyText},
 		"Content-Disposition": {Schema: &anyText},
+		"Content-Length":      {Description: "Bytes.", Schema: &openapi.Schema{Type: "integer"}},
 		"ETag":                {Description: "For If-Match and If-None-Match.", Schema: &anyText},
 		"Location":            {Description: "Path of what was made.", Schema: &anyText},
 		"Retry-After":         {Description: "Seconds until it makes sense to try again.", Schema: &openapi.Schema{Type: "integer", Minimum: new(int64(1))}},

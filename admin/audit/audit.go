@@ -29,7 +29,7 @@ import (
 // administrator that was made.
 const (
 	Access  = "access"  // administrators, tokens, sessions, the set-up
-	Secret  = "secret"  // secrets of clients, consumers and webhooks that changed or were shown, exports
+	Secret  = "secret"  // secrets of clients, consumers and webhooks that changed or were shown, exports, backups
 	Refusal = "refusal" // of who had no right password, token or set-up key
 	Edit    = "edit"    // all else
 )
@@ -45,7 +45,7 @@ func kindOf(action string) string {
 		return Refusal
 	case noun == "administrator" || noun == "token" || noun == "session" || noun == "setup":
 		return Access
-	case action == Password || action == Rotate || action == Reveal || action == Export || verb == SecretEdit:
+	case action == Password || action == Rotate || action == Reveal || action == Export || noun == "backup" || verb == SecretEdit:
 		return Secret
 	default:
 		return Edit
@@ -58,6 +58,10 @@ const (
 	Rotate   = "consumer.rotate"
 	Reveal   = "consumer.reveal"
 	Export   = "export" // has the hashes of passwords, sub_keys and the secrets of webhooks
+
+	BackupMake   = "backup.make" // a backup has all messages and all secrets
+	BackupLoad   = "backup.load"
+	BackupDelete = "backup.delete"
 
 	SecretEdit = "secret" // of NOUN.secret: an edit that changes another secret of one, whatever else it changes
 )

@@ -25,6 +25,7 @@ const (
 const (
 	codeWrite    = "write_failed"
 	codeDisk     = "disk_low"
+	codeBackup   = "backup_failed"
 	codeTopic    = "topic_full"
 	codeBacklog  = "backlog_full"
 	codeExpired  = "expired"
@@ -46,7 +47,9 @@ type Attention struct {
 }
 
 // Bad tells what does harm already from what will.
-func (n Attention) Bad() bool { return n.Code == codeWrite || n.Code == codeDisk }
+func (n Attention) Bad() bool {
+	return n.Code == codeWrite || n.Code == codeDisk || n.Code == codeBackup
+}
 
 // Situation is what is found by looking at every object.
 type Situation struct {
@@ -86,6 +89,11 @@ func (m *Monitor) assess(now time.Time) Situation {
 		n.add(codeWrite, "Messages cannot be stored: "+Reason(err), "/admin/system", "", "")
 	}
 	n.disk(m.b.StoreStats())
+	if m.Backups != nil {
+		if err := m.Backups(); err != nil {
+			n.add(codeBackup, "The backup that was due failed: "+Reason(err), "/admin/system", "", "")
+		}
+	}
 	n.full(topics, consumers)
 	n.expired(topics, m.expired(topics))
 	off := map[string]bool{} // clients that are inactive

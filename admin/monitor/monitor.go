@@ -153,6 +153,8 @@ type topicStats struct {
 // Monitor samples the broker's counters into rings of a fixed size. It looks at counters in memory
 // alone, but for the ages of the oldest messages, which are looked for when somebody wants them.
 type Monitor struct {
+	Backups func() error // why the last backup that was due failed, nil where it did not; or nil: none is due. It is set before Start
+
 	b       *broker.Broker
 	prefix  string // in front of the paths of pages
 	began   time.Time
