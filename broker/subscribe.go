@@ -42,10 +42,10 @@ func (s *subscribing) Subscriber(c *Client, topic, addr string) Subscriber {
 	return Subscriber{s.b, c.Username, c.PasswordHash, topic, addr}
 }
 
-// Subscribe returns the sub_key of the consumer, which is made where there is none, with the default of each field. The
-// errors are Denied (CanSubscribe does not have the whole of the topic; there is no such topic; anything is not active),
-// Invalid (a pattern that is none), Unauthorized (the client has another password hash by now), Full (MaxSubscriptions),
-// Unavailable and DiskFull.
+// Subscribe returns the sub_key of the consumer, which is made where there is none, with the default of each field, and with
+// the topic where a template has to make that. The errors are Denied (CanSubscribe does not have the whole of the topic;
+// there is no such topic; anything is not active), Invalid (a pattern that is none, a name that no new topic can have),
+// Unauthorized (the client has another password hash by now), Full (MaxSubscriptions, MaxTopics), Unavailable and DiskFull.
 func (s Subscriber) Subscribe(ctx context.Context) (string, error) {
 	c, err := s.find()
 	if err != nil || c != nil {
@@ -60,15 +60,42 @@ func (s Subscriber) Subscribe(ctx context.Context) (string, error) {
 		return "", &Error{Code: Full, RetryAfter: time.Minute,
 			Message: fmt.Sprintf("the client has made %d consumers by itself, which is all that it may: delete one of them", MaxSubscriptions)}
 	}
-	x, err := s.change(ctx, Change{Define: Definition{Consumers: []Consumer{{Client: s.client, Topic: s.topic, SelfService: true, New: true}}}})
+	d := Definition{Consumers: []Consumer{{Client: s.client, Topic: s.topic, SelfService: true, New: true}}}
+	by, err := s.template()
+	if err != nil {
+		return "", err
+	}
+	if by != nil {
+		d.Topics = []Topic{by.topic(s.topic)}
+	}
+	x, err := s.change(ctx, Change{Define: d})
 	if err != nil {
 		return "", err
 	}
 	made := &x.done.Made[0]
-	if err := x.commit(s.noted(made, true)); err != nil {
+	docs := s.noted(made, true)
+	if by != nil {
+		docs = append(by.noted(x, "client "+s.client, false), docs...)
+	}
+	if err := x.commit(docs); err != nil {
 		return "", err
 	}
+	if by != nil {
+		by.log(s.b, s.topic, "client "+s.client)
+	}
 	return made.SubKey, nil
+}
+
+// template returns the template that makes the topic, nil where it is there or is a pattern. The caller holds defining or mu.
+func (s Subscriber) template() (*template, error) {
+	if literal(s.b, s.topic) != nil || isPattern(s.topic) {
+		return nil, nil
+	}
+	t, err := templateOf(s.b, s.topic)
+	if CodeOf(err) == NotFound {
+		return nil, denied("no topic %q", clip.Input(s.topic))
+	}
+	return t, err
 }
 
 // Subscribed returns the consumer. The errors are those of Subscribe, but Full, and NotFound where there is none.
@@ -166,19 +193,21 @@ func (s Subscriber) permitted() error {
 		return &Error{Code: Unauthorized, Message: "Invalid credentials", Reason: "the password has changed"}
 	}
 	t := literal(s.b, s.topic)
+	isName := t != nil || !isPattern(s.topic)
 	switch {
-	case t == nil && !isPattern(s.topic):
-		return denied("no topic %q", clip.Input(s.topic))
-	case t == nil:
+	case !isName:
 		if err := checkPattern(s.topic); err != nil {
 			return Invalidf("topic %q: %v", clip.Input(s.topic), err)
 		}
-	case t.def.Load().Inactive:
+	case t != nil && t.def.Load().Inactive:
 		return denied("topic %q is not active", clip.Input(s.topic))
 	}
 	topic := segments(s.topic)
 	for _, pattern := range c.CanSubscribe.All() {
-		if p := segments(pattern); t != nil && matches(p, topic) || t == nil && covers(p, topic) {
+		if p := segments(pattern); isName && matches(p, topic) || !isName && covers(p, topic) {
+			if _, err := s.template(); CodeOf(err) != Full { // which keeps nobody from looking
+				return err
+			}
 			return nil
 		}
 	}

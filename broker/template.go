@@ -17,6 +17,7 @@ import (
 // to it or receives from it. A publish to a name that no topic has, and that the pattern matches, makes the topic as
 // the template is defined, if the publisher may publish there: as a producer of a pattern. That is a commit of its own
 // before the message's, with the queues that consumers of patterns have of the topic, so that they get all messages of it.
+// A client that subscribes to such a name makes the topic too, in the commit of its consumer.
 //
 // Of several templates that match the most specific one counts, see bySpecificity, also where it is not active, and
 // then there is no topic. What a template has made stays as it is when the template is changed or deleted. It remembers the template's
@@ -41,12 +42,14 @@ type templates struct {
 	of     *Broker
 	byName map[string]*template
 	made   map[string]int // topics that are there, by the name of the template that made them
-	onMade atomic.Pointer[func(t *Topic, template, by string) Document]
+	onMade atomic.Pointer[func(t *Topic, template, by string, published bool) Document]
 }
 
-// OnMade has note make a document that tells that a template made a topic, since somebody published to it, which is stored
-// with that.
-func (h *templates) OnMade(note func(t *Topic, template, by string) Document) { h.onMade.Store(&note) }
+// OnMade has note make a document that tells that a template made a topic, since somebody published to it or, not published,
+// subscribed to it. It is stored with the topic.
+func (h *templates) OnMade(note func(t *Topic, template, by string, published bool) Document) {
+	h.onMade.Store(&note)
+}
 
 // Templates returns all templates, by Name.
 func (h *templates) Templates() []TopicInfo {
@@ -185,19 +188,27 @@ func (p Publisher) make() (Publisher, error) {
 		return p, err
 	}
 	x := &definer{b: b, lastID: b.lastID}
-	def := t.topic(p.unmade.name)
-	if err := x.prepare(context.Background(), &Change{Define: Definition{Topics: []Topic{def}}}); err != nil {
+	if err := x.prepare(context.Background(), &Change{Define: Definition{Topics: []Topic{t.topic(p.unmade.name)}}}); err != nil {
 		return p, err
 	}
-	x.out.topics[0].Template = t.def.Name
-	var docs []Document
-	if note := b.templates.onMade.Load(); note != nil {
-		docs = append(docs, (*note)(&x.out.topics[0].Topic, t.def.Name, p.unmade.by))
-	}
-	if err := x.commit(docs); err != nil {
+	if err := x.commit(t.noted(x, p.unmade.by, true)); err != nil {
 		return p, err
 	}
 	p.topic = b.topics[p.unmade.name]
-	b.log.Info("a topic was made, since somebody published to it", "topic", def.Name, "template", t.def.Name, "by", p.unmade.by)
+	t.log(b, p.unmade.name, p.unmade.by)
 	return p, nil
+}
+
+// noted has the one topic of a change be made by the template, and returns what is to be put with it.
+func (t *template) noted(x *definer, by string, published bool) []Document {
+	to := &x.out.topics[0]
+	to.Template = t.def.Name
+	if note := x.b.templates.onMade.Load(); note != nil {
+		return []Document{(*note)(&to.Topic, t.def.Name, by, published)}
+	}
+	return nil
+}
+
+func (t *template) log(b *Broker, name, by string) {
+	b.log.Info("a topic was made, since somebody published or subscribed to it", "topic", name, "template", t.def.Name, "by", by)
 }

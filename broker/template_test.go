@@ -68,7 +68,7 @@ func TestTemplate(t *testing.T) {
 	order.Expiration, order.MaxDepth, order.Retention = broker.Off, 3, time.Hour
 	r.defineTemplates([]broker.Topic{order}, consumerDef("/order/*", "k"), consumerDef("/**", "all"), consumerDef("/bill/*", "other"))
 	var notes []string
-	r.OnMade(func(t *broker.Topic, template, by string) broker.Document {
+	r.OnMade(func(t *broker.Topic, template, by string, _ bool) broker.Document {
 		notes = append(notes, t.Name+" of "+template+" by "+by)
 		return broker.Document{Kind: "note", Key: "1", Value: []byte(t.Name)}
 	})

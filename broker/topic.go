@@ -96,7 +96,7 @@ var TopicFields = Fields[Topic]{
 		Name: "auto_create", at: func(t *Topic) any { return &t.AutoCreate },
 		Default: false, Fixed: true,
 		Label: "Template", Hint: "No topic, but what makes topics: its name is a pattern such as /order/*, and publishing to a name that matches makes the topic with these settings",
-		Help: "whether it is a template, no topic: its name is a pattern, and publishing to a name that matches makes the topic, with these settings",
+		Help: "whether it is a template, no topic: its name is a pattern, and publishing or subscribing to a name that matches makes the topic, with these settings",
 	},
 	{
 		Name: "max_topics", at: func(t *Topic) any { return &t.MaxTopics },

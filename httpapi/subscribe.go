@@ -53,7 +53,8 @@ func (s *server) unsubscribe(x *call, r *http.Request, rest string) error {
 	return x.ok()
 }
 
-// subscriber returns the client's door to its consumer of the topic of a URL.
+// subscriber returns the client's door to its consumer of the topic of a URL. Where no topic has the name with a slash or
+// without, and the client is not subscribed to it without, it is with it, if the client may subscribe to that.
 func (s *server) subscriber(x *call, r *http.Request, rest string) (sub broker.Subscriber, err error) {
 	c, err := s.client(x, r)
 	if err != nil {
@@ -65,5 +66,15 @@ func (s *server) subscriber(x *call, r *http.Request, rest string) (sub broker.S
 	if _, err := parseParams(r.URL.RawQuery); err != nil {
 		return sub, err
 	}
-	return s.b.Subscriber(c, s.topicName(rest), forwarded.Host(x.Remote)), nil
+	name, from := s.topicName(rest), forwarded.Host(x.Remote)
+	sub = s.b.Subscriber(c, name, from)
+	if name[0] != '/' && !s.b.HasTopic(name) {
+		if _, err := sub.Subscribed(); err != nil {
+			slashed := s.b.Subscriber(c, "/"+name, from)
+			if _, err := slashed.Subscribed(); err == nil || broker.CodeOf(err) == broker.NotFound {
+				return slashed, nil
+			}
+		}
+	}
+	return sub, nil
 }

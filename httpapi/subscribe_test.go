@@ -1,6 +1,7 @@
 package httpapi_test
 
 import (
+	"fmt"
 	"slices"
 	"strconv"
 	"strings"
@@ -263,4 +264,53 @@ func TestSubscribeLimit(t *testing.T) {
 	r.subscribed("/zato/pubsub/subscribe//n/7/")
 	r.want(200, `{"status": "ZATO_OK", "details": ""}`, "DELETE", "/zato/pubsub/subscribe//n/7/", erp, "")
 	r.subscribed(subscribe)
+}
+
+// TestSubscribeToTemplate: who subscribes to a name that a template makes before anybody has published to it misses nothing.
+func TestSubscribeToTemplate(t *testing.T) {
+	r := newServer(t)
+	r.change(broker.Change{Define: broker.Definition{
+		Topics:    []broker.Topic{{Name: "/eu/*", AutoCreate: true, MaxTopics: 2, MaxDepth: 7}, {Name: "/eu/off", AutoCreate: false, Inactive: true}, {Name: "/eu/no/*", AutoCreate: true, Inactive: true}},
+		Producers: []broker.Producer{{Client: "crm", Topic: "/eu/**"}},
+	}})
+	r.canSubscribe("/eu/**", "/us/**")
+	const path = "/zato/pubsub/subscribe//eu/"
+	var notes []string
+	r.b.OnMade(func(t *broker.Topic, template, by string, published bool) broker.Document {
+		notes = append(notes, fmt.Sprint(t.Name, template, by, published))
+		return broker.Document{Kind: "note", Key: t.Name, Value: []byte("made")}
+	})
+	for _, method := range []string{"GET", "DELETE"} {
+		r.refuse(404, "Not subscribed to topic `/eu/lv`", method, path+"lv/", erp, "")
+	}
+	if r.b.HasTopic("/eu/lv") {
+		t.Error("a look has made the topic")
+	}
+
+	subKey := r.subscribed(path + "lv/")
+	if again := r.subscribed("/zato/pubsub/subscribe/eu/lv"); again != subKey {
+		t.Error("another key")
+	}
+	if to, ok := r.b.Topic("/eu/lv"); !ok || to.Template != "/eu/*" || to.MaxDepth != 7 || len(r.own("/eu/lv")) != 1 {
+		t.Errorf("%+v", to)
+	}
+	r.publish("/zato/pubsub/topic//eu/lv/", "1")
+	if got := r.receive("/zato/pubsub/msg//eu/lv/", subKey).payloads(); strings.Join(got, "|") != "1" {
+		t.Errorf("received %q", got)
+	}
+	r.subscribed("/zato/pubsub/subscribe/eu/ee")
+	if want := []string{"/eu/lv/eu/*client erpfalse", "/eu/ee/eu/*client erpfalse"}; !slices.Equal(notes, want) {
+		t.Errorf("noted %q", notes)
+	}
+
+	full := r.refuse(429, `topic "/eu/lt": template "/eu/*" has made 2 topics, which is its max_topics`, "POST", path+"lt/", erp, "")
+	if full.header.Get("Retry-After") == "" {
+		t.Error("no Retry-After")
+	}
+	r.refuse(404, "Not subscribed to topic `/eu/lt`", "GET", path+"lt/", erp, "")
+	for _, denied := range []string{path + "no/lv/", path + "off/", path + "a/b/", "/zato/pubsub/subscribe//us/lv/"} {
+		r.refuse(403, "Permission denied", "POST", denied, erp, "")
+	}
+	r.canSubscribe("/news")
+	r.refuse(403, "Permission denied", "POST", path+"lt/", erp, "") // which is nobody's business who may not
 }

@@ -52,7 +52,11 @@ func (o *Objects) listTopics(q gate.Query) (gate.List[Topic], error) {
 	return gate.PageOf(q, append(o.b.Topics(), o.b.Templates()...), TopicSorts, matches, topicOf)
 }
 
-// NoteMade makes the audit entry of a topic that a template made, since somebody published to it.
-func (o *Objects) NoteMade(t *broker.Topic, template, by string) broker.Document {
-	return o.trail.Entry(gate.Actor{Name: by, Via: gate.Publish}, "topic.create", t.Name, "by the template "+template)
+// NoteMade makes the audit entry of a topic that a template made, since somebody published or subscribed to it.
+func (o *Objects) NoteMade(t *broker.Topic, template, by string, published bool) broker.Document {
+	via := gate.Publish
+	if !published {
+		via = gate.Protocol
+	}
+	return o.trail.Entry(gate.Actor{Name: by, Via: via}, "topic.create", t.Name, "by the template "+template)
 }
