@@ -843,7 +843,9 @@ func TestDefinitions(t *testing.T) {
 	d := newDesk(t)
 	consumer := d.example()
 	d.define(broker.Definition{Topics: []broker.Topic{{Name: "/a", MaxDepth: 1000, Expiration: broker.Off, DedupWindow: 36 * time.Hour}}})
-	shows(d, broker.TopicFields, "/admin/topics/%2Fa", map[string]string{"max_depth": ">1,000<", "expiration": ">off<", "dedup_window": ">1 d 12 h<", "is_active": "yes"})
+	shows(d, broker.TopicFields, "/admin/topics/%2Fa", map[string]string{"max_depth": ">1,000<", "expiration": ">off<", "dedup_window": ">1 d 12 h<", "is_active": "yes", "auto_create": noRow, "max_topics": noRow})
+	d.define(broker.Definition{Topics: []broker.Topic{{Name: "/a/*", AutoCreate: true, MaxTopics: 7}}})
+	shows(d, broker.TopicFields, "/admin/topics/%2Fa%2F%2A", map[string]string{"auto_create": "yes", "max_topics": ">7<"})
 	shows(d, broker.ClientFields, "/admin/clients/crm", map[string]string{"name": ">CRM<"})
 	shows(d, broker.ProducerFields, fmt.Sprint("/admin/producers/", d.b.Producers()[0].ID), map[string]string{"client": `href="/admin/clients/crm"`, "topic": `href="/admin/topics/%2Fa"`})
 	c := consumer.Consumer
@@ -852,17 +854,21 @@ func TestDefinitions(t *testing.T) {
 	shows(d, broker.ConsumerFields, fmt.Sprint("/admin/consumers/", consumer.ID), map[string]string{"name": ">none<", "ack_timeout": ">1 min<", "topic": `href="/admin/topics/%2Fa"`})
 }
 
-// shows checks that a page has a row for each property of a table that is kept and not secret, and what is in some.
+const noRow = "no row"
+
+// shows checks that a page has a row for each property of a table that is kept and not secret, but for those of which it is
+// to have noRow, and what is in some.
 func shows[T any](d *desk, table broker.Fields[T], path string, has map[string]string) {
 	d.Helper()
 	page := d.get(path)
 	for i := range table {
 		f := &table[i]
 		row := regexp.MustCompile(`<dt>` + regexp.QuoteMeta(f.Label) + `</dt><dd id="setting-` + f.Name + `">(?s:(.*?))</dd>`).FindStringSubmatch(page)
-		if (row != nil) != (f.Label != "" && !f.Once && !f.Secret) {
+		want := has[f.Name]
+		if (row != nil) != (f.Label != "" && !f.Once && !f.Secret && want != noRow) {
 			d.Errorf("%s, %s: %q", path, f.Name, row)
 		}
-		if want := has[f.Name]; want != "" && (row == nil || !strings.Contains(row[1], want)) {
+		if want != "" && want != noRow && (row == nil || !strings.Contains(row[1], want)) {
 			d.Errorf("%s: %s has no %s: %q", path, f.Name, want, row)
 		}
 	}
