@@ -138,6 +138,7 @@ type Store struct {
 	tablesMu sync.Mutex // of who replaces tables
 	failure  atomic.Pointer[error]
 	attached atomic.Bool // there is a journal
+	halfMade bool        // what was left of making one is in the way
 
 	fileMu sync.Mutex // of who writes to the file, or checks its pages
 

@@ -115,23 +115,35 @@ func (s *Store) attach() error {
 	return wal.Remove(s.fs, dir)
 }
 
-// startLog makes the log, which the file then needs. Where that is cut short, it does without.
+// startLog makes the log, which the file then needs. Where that is cut short, it does without. Its errors are those of Commit.
 func (s *Store) startLog() error {
+	if s.halfMade { // with another ID: it goes before the file has that of the next one
+		if err := wal.Remove(s.fs, logDir(s.path)); err != nil {
+			return s.notStored(err)
+		}
+		s.halfMade = false
+	}
 	m := mark{}
 	rand.Read(m.id[:]) // never fails
 	if err := s.putMark(Format, m); err != nil {
-		return err
+		return s.notStored(err)
 	}
 	log, err := wal.Create(s.logOptions(m.id))
+	s.halfMade = err != nil && !errors.Is(err, fs.ErrExist)
 	if err != nil {
-		return err
+		return s.notStored(err)
 	}
-	err = log.Replay(0, func(uint64, []byte) error { return nil }) // there is none
-	if err == nil {
-		err = s.putMark(formatLog, m)
+	if err := log.Replay(0, func(uint64, []byte) error { return nil }); err != nil { // there is none
+		s.halfMade = true
+		return s.notStored(errors.Join(err, log.Close()))
 	}
-	if err != nil {
-		return errors.Join(err, log.Close())
+	if err := s.putMark(formatLog, m); err != nil {
+		err = errors.Join(err, log.Close())
+		if now, e := readState(s.bolt); e != nil || now.format == formatLog { // that is perhaps not on the disk
+			return fmt.Errorf("database %s: starting its log: %w", s.path, err)
+		}
+		s.halfMade = true
+		return s.notStored(err)
 	}
 	s.journal, s.mark, s.number = log, m, 0
 	s.attached.Store(true)
@@ -209,7 +221,7 @@ func (s *Store) Commit(b *store.Batch) (err error) {
 	}
 	if s.journal == nil {
 		if err := s.startLog(); err != nil {
-			return s.notStored(err)
+			return err
 		}
 	}
 	encoded, err := s.encode(b)
