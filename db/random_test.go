@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"fmt"
 	"hash/maphash"
+	"maps"
 	"math/rand/v2"
 	"slices"
 	"strings"
@@ -28,6 +29,13 @@ type changes struct {
 
 func newChanges(rnd *rand.Rand, large int) *changes {
 	return &changes{rnd: rnd, now: t0, large: large, tails: map[store.Lane]uint64{}, removed: map[store.Lane]uint64{}, lanes: []store.Lane{laneA, laneB, laneC}, lastID: 2, keys: map[uint32]string{}}
+}
+
+// clone returns what makes the same, of other chances.
+func (g *changes) clone() *changes {
+	c := *g
+	c.tails, c.removed, c.keys, c.lanes = maps.Clone(g.tails), maps.Clone(g.removed), maps.Clone(g.keys), slices.Clone(g.lanes)
+	return &c
 }
 
 // first returns a batch that comes before all others.

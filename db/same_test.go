@@ -18,7 +18,12 @@ const smallLog = 192 << 10
 // openSmall opens a database with a small log in a file system of its own. What is in the file is flushed by nobody.
 func openSmall(t testing.TB, path string, fs disk.FS, written func()) (*Store, *store.Image) {
 	t.Helper()
-	s, err := Open(path, Options{Logger: silent, LogSize: smallLog, seam: seam{fs: fs, segmentSize: smallLog / 6, written: written}})
+	return openTest(t, path, smallLog, seam{fs: fs, segmentSize: smallLog / 6, written: written})
+}
+
+func openTest(t testing.TB, path string, logSize int64, with seam) (*Store, *store.Image) {
+	t.Helper()
+	s, err := Open(path, Options{Logger: silent, LogSize: logSize, seam: with})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -41,13 +46,7 @@ func TestSameBatchesSameContent(t *testing.T) {
 	open := func(name string) (*Store, *store.Image) {
 		return openSmall(t, filepath.Join(dir, name), fs, nil)
 	}
-	plain, err := Open(filepath.Join(dir, "plain.db"), Options{Logger: silent, seam: seam{fs: fs}})
-	if err != nil {
-		t.Fatal(err)
-	}
-	if _, err := plain.Load(); err != nil {
-		t.Fatal(err)
-	}
+	plain, _ := openTest(t, filepath.Join(dir, "plain.db"), 0, seam{fs: fs})
 	often, _ := open("often.db")
 	g := newChanges(rnd, smallLog*3/2)
 	b := g.first()

@@ -1,0 +1,191 @@
+package db
+
+import (
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"syscall"
+	"testing"
+
+	"pipit/broker/store"
+	"pipit/db/disk/disktest"
+)
+
+// scripted are batches, and what a store has after each of them, the first of all before any.
+type scripted struct {
+	batches  []*store.Batch
+	contents []string
+}
+
+func newScript(t *testing.T, n int) *scripted {
+	dir := t.TempDir()
+	s, _ := openSmall(t, filepath.Join(dir, "script.db"), disktest.NewMem(dir), nil)
+	sc := &scripted{contents: []string{mustContent(t, s)}}
+	g := newChanges(rand.New(rand.NewPCG(7, 0)), smallLog)
+	b := g.first()
+	for range n {
+		sc.batches = append(sc.batches, copyOf(b))
+		if err := s.Commit(b); err != nil {
+			t.Fatal(err)
+		}
+		g.done(b)
+		sc.contents = append(sc.contents, mustContent(t, s))
+		b = g.next(t, s)
+	}
+	large := &store.Batch{Now: g.now, Put: []store.Document{{Kind: "large", Key: "1", Value: make([]byte, 2*smallLog)}}}
+	sc.batches = append(sc.batches, copyOf(large)) // beyond what the log takes
+	if err := s.Commit(large); err != nil {
+		t.Fatal(err)
+	}
+	sc.contents = append(sc.contents, mustContent(t, s))
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	return sc
+}
+
+// Each call for a file of the log fails once: what a commit says of itself is true, and the database opens afterwards with all
+// that was answered.
+func TestFaults(t *testing.T) {
+	n := 14
+	if testing.Short() {
+		n = 7
+	}
+	script := newScript(t, n)
+	for _, cause := range []error{syscall.EIO, syscall.ENOSPC} {
+		for _, kind := range []disktest.Kind{disktest.Before, disktest.Short, disktest.After} {
+			t.Run(fmt.Sprint(cause, " ", kind), func(t *testing.T) {
+				calls, refused, uncertain := 1, 0, 0
+				for ; ; calls++ {
+					f := &faultRun{t: t, script: script, dir: t.TempDir(), cause: cause, kind: kind}
+					reached := f.run(calls)
+					refused, uncertain = refused+f.refused, uncertain+f.uncertain
+					if t.Failed() {
+						t.Fatalf("at call %d", calls)
+					}
+					if !reached {
+						break
+					}
+				}
+				t.Logf("%d calls, %d commits refused, %d uncertain", calls, refused, uncertain)
+				if refused == 0 || uncertain == 0 {
+					t.Error("the test tests nothing")
+				}
+			})
+		}
+	}
+}
+
+type faultRun struct {
+	t      *testing.T
+	script *scripted
+	dir    string
+	cause  error
+	kind   disktest.Kind
+
+	answered, may      int // batches that it has, and that it may have
+	refused, uncertain int
+}
+
+// run has a call fail, from opening to closing, and tells whether there are as many.
+func (f *faultRun) run(call int) (reached bool) {
+	mem := disktest.NewMem(f.dir)
+	path := filepath.Join(f.dir, "pipit.db")
+	fault := &disktest.Fault{FS: mem, Err: f.cause, Kind: f.kind}
+	fault.Fail(call)
+	f.use(path, fault)
+	s, _ := openSmall(f.t, path, mem, nil)
+	f.same(s, f.answered, f.may)
+	if err := s.Check(); err != nil {
+		f.t.Error(err)
+	}
+	if err := s.Commit(&store.Batch{Now: t0, Declared: "goes on"}); err != nil {
+		f.t.Error(err)
+	}
+	if err := s.Close(); err != nil {
+		f.t.Error(err)
+	}
+	return fault.Failed()
+}
+
+func (f *faultRun) same(s *Store, numbers ...int) {
+	f.t.Helper()
+	got := mustContent(f.t, s)
+	for _, n := range numbers {
+		if got == f.script.contents[n] {
+			return
+		}
+	}
+	f.t.Errorf("it has not what batch %d came to: %s", numbers[0], difference(got, f.script.contents[numbers[0]]))
+}
+
+// use opens the database, again where that fails, commits all batches, and closes it.
+func (f *faultRun) use(path string, fault *disktest.Fault) {
+	open := func() *Store {
+		o := Options{Logger: silent, LogSize: smallLog, seam: seam{fs: fault, segmentSize: smallLog / 6}}
+		s, err := Open(path, o)
+		if err != nil && errors.Is(err, f.cause) {
+			s, err = Open(path, o)
+		}
+		if err != nil {
+			f.t.Fatal(err)
+		}
+		s.bolt.NoSync, s.bolt.NoGrowSync, s.bolt.AllocSize = true, true, 1<<15
+		if _, err := s.Load(); err != nil {
+			if errors.Is(err, f.cause) {
+				_ = s.Close()
+				return nil // it is opened again by the caller
+			}
+			f.t.Fatal(err)
+		}
+		return s
+	}
+	s := open()
+	for i := 0; i < len(f.script.batches); {
+		if s == nil {
+			s = open()
+		}
+		f.may = i + 1
+		err := s.Commit(copyOf(f.script.batches[i]))
+		switch {
+		case err == nil:
+			i++
+			f.answered = i
+			if i%8 == 5 { // as after a power cut: the next start replays the log
+				f.abandon(s)
+				s = open()
+			}
+		case errors.Is(err, store.ErrNoSpace), errors.Is(err, store.ErrNotStored):
+			f.refused++
+			f.may = i
+			if errors.Is(err, store.ErrNoSpace) != (f.cause == syscall.ENOSPC) || !errors.Is(err, f.cause) {
+				f.t.Errorf("%v says %v", f.cause, err)
+			}
+			f.same(s, i)
+			if err := s.Check(); err != nil {
+				f.t.Error(err)
+			}
+			if !fault.Failed() || f.refused > 3 {
+				f.t.Fatalf("refused %d times: %v", f.refused, err)
+			}
+		default:
+			f.uncertain++
+			if again := s.Commit(copyOf(f.script.batches[i])); again == nil || errors.Is(again, store.ErrNotStored) || errors.Is(again, store.ErrNoSpace) {
+				f.t.Errorf("after %v: %v", err, again)
+			}
+			_ = s.Close()
+			return
+		}
+	}
+	if err := s.Close(); err != nil && !errors.Is(err, f.cause) {
+		f.t.Error(err)
+	}
+}
+
+// abandon ends the process, as far as the files are concerned: nothing more is written.
+func (f *faultRun) abandon(s *Store) {
+	s.fail(os.ErrProcessDone)
+	_ = s.Close()
+}
