@@ -398,7 +398,7 @@ func (c *commit) remove(r *store.Removal) {
 		}
 		m := removed{pos: p.Pos}
 		if c.dec.fields(v[:max(len(v)-checksumSize, 0)], &c.rec) == nil {
-			m.second, m.size = expirySecond(&c.rec), c.rec.Size()
+			m.second, m.size = expirySecond(&c.rec), c.rec.Size()+c.dec.without
 			if n := c.rec.Apart.Number; n != 0 && whole(v) {
 				m.apart = n
 			}

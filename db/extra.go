@@ -63,6 +63,23 @@ func appendExtra(b []byte, x *store.Extra) []byte {
 	return append(binary.AppendUvarint(b, uint64(len(v))), v...)
 }
 
+// extraSize returns what an Extra counts for in Record.Size, and allocates nothing.
+func (in *input) extraSize() (n int64) {
+	parts := in.byte()
+	if parts&extraCorrelation != 0 {
+		n += int64(len(in.bytes()))
+	}
+	if parts&extraReplyTo != 0 {
+		n += int64(len(in.bytes()))
+	}
+	if parts&extraAttributes != 0 {
+		for i := in.uvarint(); i > 0 && !in.bad; i-- {
+			n += int64(len(in.bytes())) + int64(len(in.bytes()))
+		}
+	}
+	return n
+}
+
 // extra takes an Extra. It allocates by what is there, whatever number that names.
 func (in *input) extra() *store.Extra {
 	if len(in.b) == 0 || in.b[0]&^extraAll != 0 {

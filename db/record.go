@@ -134,7 +134,8 @@ func appendString(b []byte, s string) []byte {
 // message to message is not allocated again.
 type decoder struct {
 	strings [16]string
-	bare    bool // for a caller that does not want Extra: it is left out
+	bare    bool  // for a caller that does not want Extra: it is left out
+	without int64 // of a bare one: what that would count for in Record.Size
 }
 
 // decode sets all fields of r but its place. The payload is part of v, or nil where it is kept apart.
@@ -185,10 +186,12 @@ func (d *decoder) fields(body []byte, r *store.Record) error {
 	if head&flagKeep != 0 {
 		r.KeepID = time.UnixMicro(created + in.varint()).UTC()
 	}
-	r.Extra = nil
+	r.Extra, d.without = nil, 0
 	if version == recordExtra {
 		x := input{b: in.bytes()}
-		if !in.bad && !d.bare {
+		if d.bare {
+			d.without = x.extraSize()
+		} else if !in.bad {
 			if r.Extra = x.extra(); x.bad || len(x.b) > 0 {
 				return errRecordExtra
 			}

@@ -180,6 +180,14 @@ func removals(f *fixture) {
 	for range 10 {
 		b.Append = append(b.Append, f.message(laneA), f.message(laneB))
 	}
+	for i, r := range b.Append {
+		switch i / 2 % 3 {
+		case 1:
+			r.Extra = &store.Extra{CorrelationID: "c", ReplyTo: "/there", Attributes: []store.Attribute{{Name: "a", Value: "1"}, {Name: "bb", Value: "22"}}}
+		case 2:
+			r.Extra = &store.Extra{DeadLetter: &store.DeadLetter{Topic: "/t", Consumer: "c", Reason: "rejected", Count: 1, At: t0}}
+		}
+	}
 	f.commit(b)
 	sizes := map[uint64]int64{}
 	for _, r := range b.Append {
