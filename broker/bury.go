@@ -152,7 +152,7 @@ func (o *burial) plan(d *draft) error {
 // isOver tells whether a lease's message is removed or finished for its consumer, as the running commit leaves it.
 func (d *draft) isOver(l *lease) bool {
 	_, discarded := slices.BinarySearch(l.q.topic.lanes[l.priority].discarded, l.pos)
-	return discarded || l.q.gone.Load() || l.q.isDone(int(l.priority), l.pos)
+	return discarded || l.removed || l.q.gone.Load() || l.q.isDone(int(l.priority), l.pos)
 }
 
 // graveOf returns the dead-letter topic of a queue's consumer, and takes the room for one message there. deep is false where no
@@ -224,7 +224,7 @@ func (o *burial) applied(time.Time) {
 
 // wait puts a lease back among those that wait. The caller holds the consumer's mu.
 func (o *burial) wait(l *lease) {
-	if l.q.done[l.priority].Has(l.pos) || l.q.leases[l.slot] != l { // it was deleted meanwhile
+	if l.over() || l.q.leases[l.slot] != l { // it was deleted meanwhile
 		o.c.drop(l)
 		return
 	}

@@ -120,7 +120,7 @@ func (b *Broker) ClearInFlight(ctx context.Context, consumer uint32, docs ...Doc
 		if l.state != leased {
 			return
 		}
-		if c.unlist(l); l.q.done[l.priority].Has(l.pos) {
+		if c.unlist(l); l.over() {
 			c.drop(l) // it has expired
 			return
 		}

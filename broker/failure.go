@@ -106,7 +106,7 @@ func (c *consumer) fail(l *lease, why failure) {
 // miss is what becomes of a lease, which is in no list, whose time in flight was over at at. The caller holds mu.
 func (c *consumer) miss(l *lease, at time.Duration) {
 	def := c.def.Load()
-	if wait := def.backoff(l.count); wait > 0 && !def.exhausts(l.count) && !l.q.done[l.priority].Has(l.pos) {
+	if wait := def.backoff(l.count); wait > 0 && !def.exhausts(l.count) && !l.over() {
 		c.hold(l, deferred, at+wait)
 		return
 	}

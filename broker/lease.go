@@ -44,7 +44,12 @@ type lease struct {
 	stream     *Stream       // that was sent the last delivery, if any
 	why        failure       // of failed, and of settling where it is one
 	elsewhere  bool          // its message has moved while its acknowledgement waited for a commit
+	removed    bool          // its message expired or was deleted: it can be settled, and counts for nothing
 }
+
+// over tells whether the consumer is done with the message, or it was removed: a seek back makes what is removed not done. The
+// caller holds the consumer's mu.
+func (l *lease) over() bool { return l.removed || l.q.done[l.priority].Has(l.pos) }
 
 // leaseRef names one delivery of a message.
 type leaseRef struct {

@@ -248,7 +248,7 @@ func (c *consumer) land(l *lease) {
 // giveBack makes a lease, which is in no list, deliverable again, unless its message is done, or was delivered as often
 // as the consumer allows. The caller holds mu.
 func (c *consumer) giveBack(l *lease) {
-	if l.q.done[l.priority].Has(l.pos) {
+	if l.over() {
 		c.drop(l)
 		return
 	}

@@ -349,3 +349,36 @@ func TestSeekPatternDepth(t *testing.T) {
 	_, err = r.sub("/t/*", "p").Seek(ctx, broker.Seek{Oldest: true})
 	wantCode(t, err, broker.Full)
 }
+
+// What is in flight and has expired may be settled after a seek, which counts for nothing; it does not come back.
+func TestSeekExpiredInFlight(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, broker.Options{})
+		r.define(retaining("/t", time.Hour, 0), consumerDef("/t", "a"))
+		r.fill("/t", 1)
+		for range 3 {
+			r.publish("/t", broker.Publication{Payload: []byte("short"), Expiration: 2})
+		}
+		r.fill("/t", 2)
+		got := r.receive("/t", "a", broker.ReceiveOptions{Max: 5})
+		time.Sleep(5 * time.Second)
+		r.wantSeek("/t", "a", broker.Seek{Oldest: true}, 3)
+		done, err := r.sub("/t", "a").Settle(broker.Settlement{Ack: ids(got[1]), Reject: ids(got[2])})
+		if err != nil || done.Acked != 1 || done.Rejected != 1 {
+			t.Errorf("%+v %v", done, err)
+		}
+		check := func(inFlight int64) {
+			t.Helper()
+			if q := r.queue("a"); q.Backlog != 3 || q.InFlight != inFlight || q.Acked != 0 {
+				t.Errorf("%+v", q)
+			}
+		}
+		check(3)
+		time.Sleep(time.Minute)
+		check(0)
+		if again := r.receive("/t", "a", broker.ReceiveOptions{}); payloads(again) != "0 0 1 " {
+			t.Errorf("%q", payloads(again))
+		}
+		check(3)
+	})
+}

@@ -474,7 +474,7 @@ func (d *draft) settle(q *queue, leases []*lease) (finished int64) {
 		for ; i < len(leases) && int(leases[i].priority) == prio && leases[i].extent().From <= all.To+1; i++ {
 			span := leases[i].extent()
 			all.From, all.To = min(all.From, span.From), max(all.To, span.To)
-			if _, removed := slices.BinarySearch(l.discarded, leases[i].pos); !removed && !q.isDone(prio, leases[i].pos) {
+			if _, removed := slices.BinarySearch(l.discarded, leases[i].pos); !removed && !leases[i].removed && !q.isDone(prio, leases[i].pos) {
 				w.finished++
 				finished++
 			}
@@ -504,7 +504,7 @@ func (o *settleOp) applied(time.Time) {
 func (o *settleOp) failed() {
 	o.c.mu.Lock()
 	for _, l := range o.leases {
-		if l.q.gone.Load() || l.q.done[l.priority].Has(l.pos) {
+		if l.q.gone.Load() || l.over() {
 			o.c.drop(l) // it was deleted meanwhile
 		} else {
 			o.c.hold(l, leased, l.until)

@@ -230,6 +230,7 @@ func (q *queue) discarded(prio int, positions []uint64) {
 		l := q.leases[s]
 		switch {
 		case l != nil:
+			l.removed = true
 			span := l.extent()
 			q.cover(prio, done, span.From, span.To, nil)
 			switch l.state {
