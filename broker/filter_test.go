@@ -328,3 +328,19 @@ func TestFilteredOutWhilePutBack(t *testing.T) {
 		}
 	})
 }
+
+// What a filter does not let through is done for its consumer before the sweeper has looked at it, and for the topic.
+func TestFilteredStands(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, broker.Options{})
+		r.define(retaining("/t", time.Hour, 0))
+		id := r.publish("/t", broker.Publication{Payload: []byte("x")})
+		c := filtered("lv", "has(country)")
+		c.Start = broker.StartOldest
+		r.define(retaining("/t", time.Hour, 0), c)
+		got, standings, err := r.Message("/t", id)
+		if err != nil || got.State != broker.StateDone || len(standings) != 1 || standings[0].State != broker.StateDone {
+			t.Errorf("%+v %+v %v", got, standings, err)
+		}
+	})
+}

@@ -47,7 +47,7 @@ func (b *Broker) Message(topic, id string) (Stored, []Standing, error) {
 		if f.key == "" {
 			var until time.Duration
 			c.mu.Lock()
-			s.State, s.Deliveries, until = q.where(f.slot, b.since(now))
+			s.State, s.Deliveries, until = q.stand(&f, b.since(now))
 			c.mu.Unlock()
 			if until != 0 && until != forever {
 				s.Until = b.epoch.Add(until).UTC().Truncate(time.Microsecond)

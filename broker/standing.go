@@ -19,15 +19,11 @@ func (x *browsing) stand() {
 		x.topic.stand(list, now)
 		return
 	}
-	filter := x.q.of.filter.Load()
 	x.q.of.mu.Lock()
 	defer x.q.of.mu.Unlock()
 	for i := range x.found {
 		f := &x.found[i]
-		f.State, f.Deliveries, _ = x.q.where(f.slot, now)
-		if f.State == StateWaiting && filter != nil && !filter.match(&store.Record{Extra: f.Extra}) {
-			f.State = StateDone // its cursor does not have it: see sift.go
-		}
+		f.State, f.Deliveries, _ = x.q.stand(f, now)
 	}
 }
 
@@ -46,13 +42,23 @@ func (t *topic) stand(list []*found, now time.Duration) {
 			if f.State == StateInFlight {
 				continue
 			}
-			switch s, _, _ := q.where(f.slot, now); {
+			switch s, _, _ := q.stand(f, now); {
 			case s == StateInFlight, s == StateDeferred, s == StateWaiting && f.State == StateDone:
 				f.State = s
 			}
 		}
 		q.of.mu.Unlock()
 	}
+}
+
+// stand is where of a message that was found: one that the consumer's filter does not let through is done, also where the
+// cursor does not have it, see sift.go. The caller holds mu.
+func (q *queue) stand(f *found, now time.Duration) (state State, deliveries int, until time.Duration) {
+	state, deliveries, until = q.where(f.slot, now)
+	if filter := q.of.filter.Load(); state == StateWaiting && filter != nil && !filter.match(&store.Record{Extra: f.Extra}) {
+		return StateDone, 0, 0
+	}
+	return state, deliveries, until
 }
 
 // where returns where a message stands with the consumer, how often it was delivered and,
