@@ -19,7 +19,7 @@ func TestLayout(t *testing.T) {
 		"pipit/admin":             {"pipit/backup", "pipit/httpapi/callback", "pipit/admin/access", "pipit/admin/audit", "pipit/admin/gate", "pipit/admin/api", "pipit/admin/monitor", "pipit/admin/object", "pipit/admin/web", "pipit/broker", "pipit/httpapi/exchange", "pipit/httpapi/forwarded", "github.com/julienschmidt/httprouter"},
 		"pipit/admin/object":      {"pipit/admin/audit", "pipit/admin/gate", "pipit/broker", "pipit/broker/clip", "pipit/broker/login", "golang.org/x/text/encoding", "golang.org/x/text/transform"},
 		"pipit/admin/api":         {"pipit/backup", "pipit/httpapi/callback", "pipit/admin/access", "pipit/admin/audit", "pipit/admin/gate", "pipit/admin/monitor", "pipit/admin/object", "pipit/broker", "pipit/broker/clip"},
-		"pipit/admin/web":         {"pipit/httpapi/callback", "pipit/admin/access", "pipit/admin/audit", "pipit/admin/gate", "pipit/admin/monitor", "pipit/admin/object", "pipit/admin/text", "pipit/admin/web/payload", "pipit/admin/web/shell", "pipit/broker", "pipit/broker/clip"},
+		"pipit/admin/web":         {"pipit/backup", "pipit/httpapi/callback", "pipit/admin/access", "pipit/admin/audit", "pipit/admin/gate", "pipit/admin/monitor", "pipit/admin/object", "pipit/admin/text", "pipit/admin/web/payload", "pipit/admin/web/shell", "pipit/broker", "pipit/broker/clip"},
 		"pipit/admin/web/payload": {},
 		"pipit/admin/web/shell":   {},
 		"pipit/admin/openapi":     {},

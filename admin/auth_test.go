@@ -51,7 +51,7 @@ type authRig struct {
 
 // authStore is a store whose disk can be full, and tells the same size of it on every machine.
 type authStore struct {
-	store.Store
+	*db.Store
 	full atomic.Bool
 }
 

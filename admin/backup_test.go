@@ -2,6 +2,7 @@ package admin
 
 import (
 	"bytes"
+	"log/slog"
 	"mime"
 	"path/filepath"
 	"strconv"
@@ -10,6 +11,7 @@ import (
 
 	"pipit/admin/api"
 	"pipit/admin/gate"
+	"pipit/backup"
 	"pipit/broker"
 	"pipit/db"
 )
@@ -82,5 +84,45 @@ func TestAPIBackups(t *testing.T) {
 		if !strings.Contains(trail, action) {
 			t.Errorf("%s is not in the audit log", action)
 		}
+	}
+}
+
+func TestBackupPage(t *testing.T) {
+	w := newWatched(t, false)
+	service := backup.New(w.b, backup.Options{Directory: t.TempDir(), Logger: slog.New(slog.DiscardHandler)})
+	defer func() {
+		if err := service.Stop(); err != nil {
+			t.Error(err)
+		}
+	}()
+	cookie := w.signedIn()
+	const path = "/admin/system/backups"
+	if a := w.call("POST", path, "", asBrowser, withCookie(cookie)); a.status != 503 {
+		t.Errorf("where nobody makes backups: %d", a.status)
+	}
+	w.a.web.Backups, w.a.api.Backups = service, service
+	if a := w.call("GET", path, "", asBrowser, withCookie(cookie)); a.status != 200 || !strings.Contains(a.body, "None yet.") {
+		t.Errorf("%d %s", a.status, a.body)
+	}
+	if a := w.call("POST", path, "", asBrowser, withCookie(cookie)); a.status != 303 {
+		t.Fatalf("%d %s", a.status, a.body)
+	}
+	list, err := service.List()
+	if err != nil || len(list) != 1 {
+		t.Fatal(list, err)
+	}
+	a := w.call("GET", path, "", asBrowser, withCookie(cookie))
+	load := gate.V1 + "/backups/" + list[0].Name
+	if !strings.Contains(a.body, `href="`+load+`"`) {
+		t.Errorf("no download of %s in %s", load, a.body)
+	}
+	if a := w.call("GET", load, "", asBrowser, withCookie(cookie)); a.status != 200 || int64(len(a.body)) != list[0].Size {
+		t.Errorf("%d, %d bytes instead of %d", a.status, len(a.body), list[0].Size)
+	}
+	if a := w.call("POST", path+"/"+list[0].Name+"/delete", "", asBrowser, withCookie(cookie)); a.status != 303 {
+		t.Errorf("%d %s", a.status, a.body)
+	}
+	if list, err = service.List(); err != nil || len(list) != 0 {
+		t.Error(list, err)
 	}
 }

@@ -54,7 +54,7 @@ func TestGoldenPages(t *testing.T) {
 			"webhooks": "/admin/webhooks", "webhook": "/admin/webhooks/shop", "webhook_new": "/admin/webhooks?new=1",
 			"webhook_edit": "/admin/webhooks/shop/edit", "webhook_delete": "/admin/webhooks/shop/delete",
 			"messages": "/admin/messages?topic=" + watchedTopic, "message": "/admin/messages/" + text.Segment(watchedTopic) + "/invoice-17",
-			"access": "/admin/system/access", "audit": "/admin/system/audit", "not_found": "/admin/topics/nothing",
+			"access": "/admin/system/access", "audit": "/admin/system/audit", "backups": "/admin/system/backups", "not_found": "/admin/topics/nothing",
 		} {
 			change := []tweak{asBrowser}
 			if name != "login" {

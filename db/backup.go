@@ -21,9 +21,9 @@ import (
 // transaction, which has all that was committed before, after a checkpoint. Free pages are not copied: what they hold is of no
 // use, and may be what is left of secrets that are no more.
 const (
-	backupStep = 512 << 10              // bytes that are written and flushed at a time
-	backupRest = 2                      // times as long as a step took there is none, while others commit
-	restMost   = 500 * time.Millisecond // between two steps
+	backupStep = 512 << 10   // bytes that are written and flushed at a time
+	backupRest = 3           // times as long as a step took there is none, while others commit
+	restMost   = time.Second // between two steps
 )
 
 // Backup implements store.Backuper.

@@ -91,7 +91,7 @@ func (m *Monitor) assess(now time.Time) Situation {
 	n.disk(m.b.StoreStats())
 	if m.Backups != nil {
 		if err := m.Backups(); err != nil {
-			n.add(codeBackup, "The backup that was due failed: "+Reason(err), "/admin/system", "", "")
+			n.add(codeBackup, "The backup that was due failed: "+Reason(err), "/admin/system/backups", "", "")
 		}
 	}
 	n.full(topics, consumers)

@@ -20,6 +20,7 @@ import (
 	"pipit/admin/gate"
 	"pipit/admin/monitor"
 	"pipit/admin/object"
+	"pipit/backup"
 	"pipit/broker"
 	"pipit/httpapi/callback"
 )
@@ -33,6 +34,7 @@ type Site struct {
 	Monitor   *monitor.Monitor
 	Reach     *gate.Reach
 	Callbacks *callback.Service // who sends messages; nil: nobody does in this process
+	Backups   *backup.Service   // who makes backups; nil: nobody in this process
 	Version   string
 	Started   time.Time
 	Settings  func() []gate.Setting // the configuration in force
@@ -54,6 +56,7 @@ func (s *Site) Routes() []gate.Route {
 		webhookPages{s}.pages().routes(),
 		messagePages{s}.routes(),
 		systemPages{s}.routes(),
+		backupPages{s}.routes(),
 		accessPages{s}.routes(),
 	)
 }
