@@ -19,7 +19,16 @@ import (
 // kept beside it: topics, two consumers that acknowledged out of order and had messages back, one that is
 // not active, messages with IDs of their own, payloads that are kept apart, some that wait for their delay.
 func TestFormat2(t *testing.T) {
-	path := unpack(t, "format2.db.gz")
+	opensFormer(t, "format2.db.gz")
+}
+
+// TestFormat3 opens the same file as the last program without a log left it when it was closed.
+func TestFormat3(t *testing.T) {
+	opensFormer(t, "format3.db.gz")
+}
+
+func opensFormer(t *testing.T, name string) {
+	path := unpack(t, name)
 	want, err := os.ReadFile(filepath.Join("testdata", "format2.txt"))
 	if err != nil {
 		t.Fatal(err)
