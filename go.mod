@@ -41,4 +41,4 @@ require (
 	golang.org/x/tools v0.52.0 // indirect
 )
 
-require github.com/tidwall/btree v1.8.2 // indirect
+require github.com/tidwall/btree v1.8.2
