@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -18,7 +19,22 @@ type world struct {
 	*Service
 	t   *testing.T
 	dir string
+
+	mu  sync.Mutex
 	err error // of the next backups
+}
+
+// fail has the next backups end with err; nil: they go well again.
+func (w *world) fail(err error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.err = err
+}
+
+func (w *world) failing() error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.err
 }
 
 func inBubble(t *testing.T, o Options, test func(w *world)) {
@@ -28,8 +44,8 @@ func inBubble(t *testing.T, o Options, test func(w *world)) {
 		w := &world{t: t, dir: dir}
 		o.Directory, o.Logger = dir, slog.New(slog.DiscardHandler)
 		w.Service = start(func(_ context.Context, path string) error {
-			if w.err != nil {
-				return w.err
+			if err := w.failing(); err != nil {
+				return err
 			}
 			return os.WriteFile(path, []byte("a backup"), 0o600)
 		}, o)
@@ -101,7 +117,7 @@ func TestSchedule(t *testing.T) {
 
 func TestScheduleGoesOnAfterFailures(t *testing.T) {
 	inBubble(t, Options{Every: time.Hour}, func(w *world) {
-		w.err = errors.New("no room")
+		w.fail(errors.New("no room"))
 		w.after(time.Hour)
 		if f := w.Failure(); f == nil || f.Err.Error() != "no room" || !f.At.Equal(time.Now()) {
 			t.Fatalf("the failure is %+v", f)
@@ -111,7 +127,7 @@ func TestScheduleGoesOnAfterFailures(t *testing.T) {
 		if f := w.Failure(); f == nil || !f.At.Equal(time.Now()) {
 			t.Fatalf("it was not tried again: %+v", f)
 		}
-		w.err = nil
+		w.fail(nil)
 		w.after(retryTime)
 		w.want(0, time.Hour+2*retryTime)
 		if f := w.Failure(); f != nil {
