@@ -225,7 +225,7 @@ func (l *killLedger) judge(t *testing.T, url string) {
 	for _, key := range []string{"limit", "newest", "expiring", "pattern"} {
 		waits[key], letters[key] = map[int]int{}, map[int]int{}
 	}
-	for deadline := time.Now().Add(30 * time.Second); ; time.Sleep(100 * time.Millisecond) {
+	for deadline := time.Now().Add(30 * time.Second); ; time.Sleep(100 * time.Millisecond) { // lint:sleep leases of a process that was killed end by its clock
 		for _, key := range []string{"limit", "newest", "expiring"} {
 			drainKilled(t, url, "/k/a", key, waits[key])
 		}
