@@ -220,7 +220,7 @@ func (s *Store) makeRoom(before *tables, full error) error {
 	now := s.tables.Load()
 	if next := *now; next.frozen == nil {
 		switch {
-		case next.live.empty() && now != before: // the frozen table was moved meanwhile
+		case now != before: // the frozen table was moved meanwhile
 			return nil
 		case next.live.empty():
 			return errors.Join(full, s.journal.Cut(s.number)) // so that the next commit tries again to make a segment

@@ -230,7 +230,10 @@ func (s *Store) Commit(b *store.Batch) (err error) {
 	}
 	for {
 		before := s.tables.Load()
-		err := s.try(b, encoded)
+		err := errTablesFull
+		if !before.full(s.logSize) {
+			err = s.try(b, encoded)
+		}
 		switch {
 		case errors.Is(err, wal.ErrFull):
 			if err := s.makeRoom(before, err); err != nil {
@@ -243,6 +246,9 @@ func (s *Store) Commit(b *store.Batch) (err error) {
 		}
 	}
 }
+
+// errTablesFull is for the tables what wal.ErrFull is for the log.
+var errTablesFull = fmt.Errorf("%w: the file could not take yet what is kept of it in memory", wal.ErrFull)
 
 func (s *Store) encode(b *store.Batch) (encoded []byte, err error) {
 	defer guard(&err)()

@@ -61,6 +61,12 @@ type tables struct {
 	base   int    // the number of the transaction from which on the file has what was in earlier tables
 }
 
+// full tells whether a commit has to wait for a checkpoint, so that the tables stay within so many bytes. The log does not bound
+// them: a removal is a few bytes there, and here an entry for each message.
+func (t *tables) full(bytes int64) bool {
+	return t.frozen != nil && t.live.size+t.frozen.size >= bytes
+}
+
 // add takes note of a commit to the table, whose batch takes so many bytes.
 func (t *table) add(c *commit, size int) {
 	t.size += int64(size)
