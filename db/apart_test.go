@@ -24,11 +24,11 @@ func TestLargePayloadsAreWrittenOnce(t *testing.T) {
 	f := newFixture(t)
 	written := func(b *store.Batch) int64 {
 		t.Helper()
-		stats := f.bolt.Stats()
+		stats := f.bolt().Stats()
 		before := stats.TxStats.GetPageAlloc()
 		f.commit(b)
 		f.checkpoint()
-		stats = f.bolt.Stats()
+		stats = f.bolt().Stats()
 		return stats.TxStats.GetPageAlloc() - before
 	}
 	for i := range 10 {
@@ -115,7 +115,7 @@ func TestDamagedPayload(t *testing.T) {
 			b.Append = append(b.Append, f.message(laneA), f.message(laneA, large(7, apartSize)), f.message(laneA))
 			f.commit(b)
 			f.checkpoint()
-			tx, err := f.bolt.Begin(true)
+			tx, err := f.bolt().Begin(true)
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -36,7 +36,7 @@ func (s *Store) Backup(ctx context.Context, path string, progress func(done, tot
 	if progress == nil {
 		progress = func(int64, int64) {}
 	}
-	if info, err := os.Stat(path); err == nil && os.SameFile(info, s.file) {
+	if info, err := os.Stat(path); err == nil && os.SameFile(info, s.file().info) {
 		return errors.New("it is the database")
 	}
 	if err := replaceable(path); err != nil {
@@ -107,7 +107,7 @@ func takeSnapshot(s *Store) (n *snapshot, err error) {
 	if err := listFree(s); err != nil {
 		return nil, err
 	}
-	tx, err := s.bolt.Begin(false)
+	tx, err := s.bolt().Begin(false)
 	if err != nil {
 		return nil, err
 	}
@@ -116,11 +116,11 @@ func takeSnapshot(s *Store) (n *snapshot, err error) {
 			abandon(tx)
 		}
 	}()
-	h, err := page.ReadHead(s.data)
+	h, err := page.ReadHead(s.file().data)
 	if err != nil {
 		return nil, err
 	}
-	list, err := h.FreePages(s.data)
+	list, err := h.FreePages(s.file().data)
 	if err != nil {
 		return nil, err
 	}
@@ -133,13 +133,13 @@ func takeSnapshot(s *Store) (n *snapshot, err error) {
 
 // listFree has the file list its free pages, by a commit that changes nothing else. The caller has fileMu.
 func listFree(s *Store) error {
-	tx, err := s.bolt.Begin(true)
+	tx, err := s.bolt().Begin(true)
 	if err != nil {
 		return err
 	}
 	defer abandon(tx)
 	id := tx.ID()
-	s.bolt.NoFreelistSync = false
+	s.bolt().NoFreelistSync = false
 	if err = tx.Commit(); err != nil {
 		if err = s.moveError(id, err); !errors.Is(err, store.ErrNoSpace) && !errors.Is(err, store.ErrNotStored) {
 			s.fail(err)

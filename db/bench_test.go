@@ -1,6 +1,7 @@
 package db
 
 import (
+	"context"
 	"encoding/binary"
 	"fmt"
 	"path/filepath"
@@ -141,11 +142,11 @@ func BenchmarkStart(b *testing.B) {
 		}
 		f.commit(batch)
 	}
-	path, pages := f.path, f.pages()
+	path, pages := f.path, f.Store.file().pages()
 	start := func(b *testing.B) {
 		for range b.N {
 			s := openChecked(b, path)
-			_ = s.bolt.Close() // as a crash would
+			_ = s.bolt().Close() // as a crash would
 		}
 		b.ReportMetric(float64(pages), "pages")
 		b.ReportMetric(b.Elapsed().Seconds()*1e9/float64(b.N)/float64(pages), "ns/page")
@@ -153,10 +154,61 @@ func BenchmarkStart(b *testing.B) {
 	f.closeChecked()
 	b.Run("clean", start)
 	s := openChecked(b, path)
-	s.bolt.NoFreelistSync = true
-	if err := s.bolt.Update(func(tx *bbolt.Tx) error { return nil }); err != nil {
+	s.bolt().NoFreelistSync = true
+	if err := s.bolt().Update(func(tx *bbolt.Tx) error { return nil }); err != nil {
 		b.Fatal(err)
 	}
-	_ = s.bolt.Close()
+	_ = s.bolt().Close()
 	b.Run("crashed", start)
+}
+
+// BenchmarkCompact compacts a file of 1 GiB of which a half is free, and reports how long the longest commit beside it
+// took, and the longest one in as long a time before it.
+func BenchmarkCompact(b *testing.B) {
+	for range b.N {
+		f := newFixture(b)
+		for range 1024 {
+			batch := f.batch()
+			for range 1000 {
+				batch.Append = append(batch.Append, f.message(laneA, func(r *store.Record) { r.Payload = make([]byte, 900) }))
+			}
+			f.commit(batch)
+		}
+		batch := f.batch()
+		batch.Remove = []store.Removal{{Lane: laneA, Range: store.Span{From: 1, To: f.tails[laneA] / 2}}}
+		f.commit(batch)
+		f.checkpoint()
+		before := sizeOf(b, f.path)
+		b.ResetTimer()
+		start := time.Now()
+		done := make(chan error, 1)
+		go func() { done <- f.Compact(context.Background()) }()
+		beside, n := f.longest(func() bool { return len(done) == 0 })
+		took := time.Since(start)
+		b.StopTimer()
+		if err := <-done; err != nil {
+			b.Fatal(err)
+		}
+		until := time.Now().Add(took)
+		alone, m := f.longest(func() bool { return time.Now().Before(until) })
+		b.ReportMetric(beside.Seconds()*1000, "ms-longest")
+		b.ReportMetric(alone.Seconds()*1000, "ms-longest-alone")
+		b.ReportMetric(float64(n)/float64(m), "rate-of-alone")
+		b.ReportMetric(float64(before)/(1<<20), "MiB-before")
+		b.ReportMetric(float64(sizeOf(b, f.path))/(1<<20), "MiB-after")
+		b.ReportMetric(0, "ns/op")
+		b.ReportMetric(took.Seconds(), "s")
+	}
+}
+
+// longest commits one message after another, and returns how long the longest commit took, and how many there were.
+func (f *fixture) longest(more func() bool) (longest time.Duration, n int) {
+	for ; more(); n++ {
+		batch := f.batch()
+		batch.Append = append(batch.Append, f.message(laneB, func(r *store.Record) { r.Payload = make([]byte, 1000) }))
+		start := time.Now()
+		f.commit(batch)
+		longest = max(longest, time.Since(start))
+	}
+	return longest, n
 }

@@ -19,6 +19,10 @@ type worker struct {
 	moved    sync.Cond // of tablesMu: an attempt to move a table has ended
 	attempts int
 	err      error // of the last attempt
+
+	again   time.Time // when a move is tried again that failed
+	copyAt  time.Time // when compacting goes on
+	retired []*file   // that have readers, and others in their place
 }
 
 const (
@@ -53,11 +57,15 @@ func (s *Store) poke() {
 func (s *Store) run() {
 	w := &s.worker
 	defer close(w.stopped)
+	look := time.NewTicker(compactLook)
+	defer look.Stop()
 	for {
 		select {
 		case <-w.stop:
 			return
 		case <-w.wake:
+		case <-look.C:
+			s.compacting.consider()
 		}
 		for {
 			again, pause := s.step()
@@ -75,13 +83,36 @@ func (s *Store) run() {
 
 // step does one part of what there is to do, and tells whether there is more, and how long that is to wait.
 func (s *Store) step() (again bool, pause time.Duration) {
-	if s.failed() != nil {
+	if err := s.failed(); err != nil {
+		s.fileMu.Lock()
+		defer s.fileMu.Unlock()
+		s.compacting.end(err)
 		return false, 0
 	}
+	if closeRetired(s) {
+		again, pause = true, retiredRest
+	}
+	if run := s.compacting.running(); run != nil {
+		if time.Until(s.worker.copyAt) <= 0 {
+			s.worker.copyAt = time.Now().Add(s.compacting.step(run))
+		}
+		again, pause = true, time.Until(s.worker.copyAt)
+	}
+	if more, rest := stepTables(s); more && (!again || rest < pause) {
+		again, pause = true, rest
+	}
+	return again, pause
+}
+
+// stepTables is step but for compacting.
+func stepTables(s *Store) (again bool, pause time.Duration) {
 	now := s.tables.Load()
 	switch {
+	case now.frozen != nil && time.Until(s.worker.again) > 0:
+		return true, time.Until(s.worker.again)
 	case now.frozen != nil:
 		if s.moveFrozen(now.frozen) != nil {
+			s.worker.again = time.Now().Add(moveAgain)
 			return true, moveAgain
 		}
 		return true, 0
@@ -123,7 +154,7 @@ func (s *Store) moveFrozen(t *table) error {
 	}
 	s.tablesMu.Lock()
 	if err == nil {
-		s.tables.Store(&tables{live: s.tables.Load().live, base: id})
+		s.tables.Store(&tables{live: s.tables.Load().live, file: s.file(), base: id})
 		err = s.journal.Cut(t.last)
 	}
 	s.worker.attempts++
@@ -138,15 +169,15 @@ func (s *Store) move(t *table, format uint32) (id int, err error) {
 	s.fileMu.Lock()
 	defer s.fileMu.Unlock()
 	defer guard(&err)()
-	s.bolt.NoFreelistSync = s.skipFreelist()
-	tx, err := s.bolt.Begin(true)
+	s.bolt().NoFreelistSync = s.file().skipFreelist()
+	tx, err := s.bolt().Begin(true)
 	if err != nil {
 		return 0, err
 	}
 	defer abandon(tx)
 	id = tx.ID()
 	for no := range t.buckets {
-		if err := t.write(no, tx.Bucket(bucketNames[no])); err != nil {
+		if err := t.write(no, tx.Bucket(bucketNames[no]), nil); err != nil {
 			return id, err
 		}
 	}
@@ -160,9 +191,14 @@ func (s *Store) move(t *table, format uint32) (id int, err error) {
 	}
 	s.wrote()
 	s.mark = m
+	if c := s.copying; c != nil && c.err == nil {
+		if err := c.take(t); err != nil {
+			c.err = s.notStored(err)
+		}
+	}
 	if t.secret {
 		s.journal.StartWipe() // wipes what was cut, which this is next
-		s.wipe.restart(s.pages())
+		s.wipe.restart(s.file().pages())
 	}
 	return id, nil
 }
@@ -177,8 +213,8 @@ func (s *Store) moveError(id int, err error) error {
 	return s.notStored(err)
 }
 
-// write makes the changes of a bucket in the file.
-func (t *table) write(no int, b *bbolt.Bucket) error {
+// write makes the changes of a bucket in a file, those of keys up to through where that is not nil.
+func (t *table) write(no int, b *bbolt.Bucket, through []byte) error {
 	if n := t.sequences[no]; n != 0 {
 		if err := b.SetSequence(n); err != nil {
 			return err
@@ -194,6 +230,8 @@ func (t *table) write(no int, b *bbolt.Bucket) error {
 	var err error
 	t.buckets[no].Scan(func(key string, v value) bool {
 		switch {
+		case through != nil && key > string(through):
+			return false
 		case no == bucketPayload:
 			err = writePayload(b, []byte(key), v.b)
 		case v.b == nil:
@@ -243,7 +281,7 @@ func (s *Store) thaw() {
 	if now.frozen == nil || now.live.empty() {
 		return
 	}
-	s.tables.Store(&tables{live: &table{}, frozen: now.frozen.merge(now.live), base: now.base})
+	s.tables.Store(&tables{live: &table{}, frozen: now.frozen.merge(now.live), file: now.file, base: now.base})
 }
 
 // awaitMove waits for the end of the next attempt to move a table. The caller has tablesMu.
@@ -296,7 +334,7 @@ func (s *Store) finish() error {
 		if err != nil {
 			return s.moveError(id, err)
 		}
-		s.tables.Store(&tables{live: &table{}, base: id})
+		s.tables.Store(&tables{live: &table{}, file: now.file, base: id})
 	}
 	m := s.mark
 	m.through = s.number
@@ -313,6 +351,7 @@ func (s *Store) failed() error {
 
 func (s *Store) fail(err error) {
 	s.failure.CompareAndSwap(nil, &err)
+	s.poke()
 	s.tablesMu.Lock()
 	s.worker.moved.Broadcast()
 	s.tablesMu.Unlock()

@@ -429,7 +429,7 @@ func (c *commit) remove(r *store.Removal) {
 // lastTx returns the number of the last transaction that is visible. One that failed in its
 // very last step may be.
 func (s *Store) lastTx() int {
-	tx, err := s.bolt.Begin(false)
+	tx, _, err := s.begin()
 	if err != nil {
 		return math.MaxInt
 	}
@@ -446,7 +446,7 @@ func abandon(tx *bbolt.Tx) {
 // beginRead returns a transaction of a commit that reads the file.
 func (s *Store) beginRead() *bbolt.Tx {
 	s.work.reading = s.wipe.enter()
-	tx, err := s.bolt.Begin(false)
+	tx, _, err := s.begin()
 	if err != nil {
 		s.work.reading.Add(-1)
 		panic(err) // see guard

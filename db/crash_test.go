@@ -313,7 +313,7 @@ func (c *crashRun) state(state *disktest.State, before int, goOn bool) int {
 		if err != nil {
 			c.t.Fatalf("state %d of point %d: %v", state.Seed, state.Point, err)
 		}
-		s.bolt.NoSync, s.bolt.NoGrowSync, s.bolt.AllocSize = true, true, 1<<15
+		s.bolt().NoSync, s.bolt().NoGrowSync, s.bolt().AllocSize = true, true, 1<<15
 		if _, err := s.Load(); err != nil {
 			c.t.Fatalf("state %d of point %d: %v", state.Seed, state.Point, err)
 		}

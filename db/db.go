@@ -57,15 +57,11 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"io/fs"
 	"log/slog"
 	"math"
-	"os"
 	"sync"
 	"sync/atomic"
 	"time"
-
-	"go.etcd.io/bbolt"
 
 	"pipit/broker/store"
 	"pipit/db/disk"
@@ -86,6 +82,7 @@ type Options struct {
 	LockTimeout time.Duration // how long to wait while another process has the file; default 1s
 	Logger      *slog.Logger  // default: slog.Default()
 	LogSize     int64         // bytes that the log takes at most; default 64 MiB, at least 2 MiB
+	CompactWhen float64       // the part of the file, of at least 64 MiB, that must be free before it is compacted by itself; 0: never
 	MustExist   bool          // refuse a file that is not there or empty, by an error that is fs.ErrNotExist
 
 	leave bool // write nothing to a file that is there, and leave its log where it is
@@ -108,10 +105,7 @@ func (s *seam) wrote() {
 
 // Store is a store.Store in a bbolt file.
 type Store struct {
-	bolt *bbolt.DB
 	path string
-	file fs.FileInfo // of the open file
-	data *os.File    // the same, which bbolt closes
 	log  *slog.Logger
 	seam
 
@@ -140,7 +134,12 @@ type Store struct {
 	attached atomic.Bool // there is a journal
 	halfMade bool        // what was left of making one is in the way
 
-	fileMu sync.Mutex // of who writes to the file, or checks its pages
+	fileMu  sync.Mutex // of who writes to the file, or checks its pages
+	copying *copying   // nil: the file is not being compacted
+
+	compacting  compacting
+	compactWhen float64 // part of the file that is free; 0: only by hand
+	compactPart int     // bytes
 
 	// The worker's own, or Close's after it.
 	worker worker
@@ -221,12 +220,12 @@ var (
 // Size returns how many bytes of the file are in use or free for reuse, without what the
 // file system reserved beyond them.
 func (s *Store) Size() int64 {
-	var n int64
-	_ = s.bolt.View(func(tx *bbolt.Tx) error {
-		n = tx.Size()
-		return nil
-	})
-	return n
+	tx, _, err := s.begin()
+	if err != nil {
+		return 0
+	}
+	defer tx.Rollback()
+	return tx.Size()
 }
 
 // Path returns the name of the file.
@@ -237,6 +236,7 @@ func (s *Store) Path() string { return s.path }
 // commit's outcome is not known it writes nothing.
 func (s *Store) Close() error {
 	s.stopWorker()
+	s.compacting.close()
 	writes := s.loaded && s.failed() == nil && s.writes()
 	var err error
 	if writes && s.journal != nil {
@@ -246,11 +246,12 @@ func (s *Store) Close() error {
 	if writes {
 		s.finishWiping()
 	}
-	if writes && !s.freelistStored() {
-		if err := s.storeFreelist(); err != nil {
+	if writes && !freelistStored(s) {
+		if err := s.file().storeFreelist(); err != nil {
 			// Nothing is lost: the next start finds the free pages by itself.
 			s.log.Warn("the database's list of free pages could not be written", "file", s.path, "error", err)
 		}
+		s.wrote()
 	}
 	if s.journal != nil {
 		err = errors.Join(err, s.journal.Close())
@@ -258,14 +259,14 @@ func (s *Store) Close() error {
 	if closed {
 		err = errors.Join(err, wal.Remove(s.fs, logDir(s.path)))
 	}
-	if err = errors.Join(err, s.bolt.Close()); err != nil {
+	if err = errors.Join(err, closeFiles(s)); err != nil {
 		return fmt.Errorf("closing database %s: %w", s.path, err)
 	}
 	return nil
 }
 
 // writes tells whether the file may be written.
-func (s *Store) writes() bool { return !s.leave && !s.bolt.IsReadOnly() }
+func (s *Store) writes() bool { return !s.leave && !s.bolt().IsReadOnly() }
 
 // Load implements store.Store.
 func (s *Store) Load() (img *store.Image, err error) {
@@ -309,7 +310,7 @@ func (s *Store) image() (*store.Image, error) {
 		return nil, err
 	}
 	if v.bucket(bucketMeta).Has(keyWipe) {
-		s.wipe.restart(int(v.base.Size()) / s.bolt.Info().PageSize)
+		s.wipe.restart(int(v.base.Size()) / s.file().page)
 	}
 	return img, s.findOpen(&v)
 }

@@ -292,7 +292,7 @@ func TestDamagedRecordIsSkipped(t *testing.T) {
 	b.Append = append(b.Append, f.message(laneA), f.message(laneA), f.message(laneA))
 	f.commit(b)
 	f.checkpoint()
-	tx, err := f.bolt.Begin(true)
+	tx, err := f.bolt().Begin(true)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -380,8 +380,8 @@ func TestSizePerMessage(t *testing.T) {
 				f.commit(b)
 			}
 			f.checkpoint()
-			s := f.bolt.Stats()
-			used := f.Size() - int64(s.FreePageN+s.PendingPageN)*int64(f.bolt.Info().PageSize)
+			s := f.bolt().Stats()
+			used := f.Size() - int64(s.FreePageN+s.PendingPageN)*int64(f.bolt().Info().PageSize)
 			t.Logf("%d bytes a message of %d, with the pages in use alone %d", f.Size()/n, payload, used/n)
 			if f.Size()/n > 2*payload+200 { // a checkpoint may copy all of the bucket id
 				t.Errorf("%d bytes a message", f.Size()/n)

@@ -68,7 +68,7 @@ func checkDocuments(at *view, found *findings) {
 
 // Stats implements store.Store.
 func (s *Store) Stats() store.Stats {
-	st := s.bolt.Stats()
+	st := s.bolt().Stats()
 	total, free := diskSpace(s.path)
 	var used, size int64 // of the log
 	if s.attached.Load() {
@@ -77,7 +77,7 @@ func (s *Store) Stats() store.Stats {
 	return store.Stats{
 		Path:      s.path,
 		Size:      s.Size() + size,
-		Free:      int64(st.FreePageN+st.PendingPageN)*int64(s.bolt.Info().PageSize) + size - used,
+		Free:      int64(st.FreePageN+st.PendingPageN)*int64(s.file().page) + size - used,
 		DiskTotal: total,
 		DiskFree:  free,
 	}

@@ -51,7 +51,7 @@ func (f *fixture) wantDocuments(kind, after string, down bool, want ...string) {
 // TestDocumentsOldFile opens a file that was made before there were documents: those of formats 1 and 2 may have none.
 func TestDocumentsOldFile(t *testing.T) {
 	f := newFixture(t)
-	err := f.bolt.Update(func(tx *bbolt.Tx) error {
+	err := f.bolt().Update(func(tx *bbolt.Tx) error {
 		return errors.Join(tx.DeleteBucket(bucketNames[bucketDocument]), tx.Bucket(bucketNames[bucketMeta]).Put(keyFormat, []byte{0, 0, 0, 2}))
 	})
 	if err != nil {

@@ -132,7 +132,7 @@ func (f *faultRun) use(path string, fault *disktest.Fault) {
 		if err != nil {
 			f.t.Fatal(err)
 		}
-		s.bolt.NoSync, s.bolt.NoGrowSync, s.bolt.AllocSize = true, true, 1<<15
+		s.bolt().NoSync, s.bolt().NoGrowSync, s.bolt().AllocSize = true, true, 1<<15
 		if _, err := s.Load(); err != nil {
 			if errors.Is(err, f.cause) {
 				_ = s.Close()

@@ -96,7 +96,7 @@ func TestFormat1Kept(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	err = s.bolt.Update(func(tx *bbolt.Tx) error { // a lane that says that more was removed than there ever was
+	err = s.bolt().Update(func(tx *bbolt.Tx) error { // a lane that says that more was removed than there ever was
 		return tx.Bucket(bucketNames[bucketLane]).Put(appendLane(nil, store.Lane{Topic: 1, Priority: 1}), []byte{1})
 	})
 	if err != nil {
@@ -105,13 +105,13 @@ func TestFormat1Kept(t *testing.T) {
 	if _, err := s.Load(); err == nil || !strings.Contains(err.Error(), "damaged") {
 		t.Errorf("got %v", err)
 	}
-	err = s.bolt.View(func(tx *bbolt.Tx) error {
+	err = s.bolt().View(func(tx *bbolt.Tx) error {
 		if v := tx.Bucket(bucketNames[bucketMeta]).Get(keyFormat); v[3] != 1 {
 			t.Errorf("format %x", v)
 		}
 		return nil
 	})
-	if err := errors.Join(err, s.bolt.Close()); err != nil {
+	if err := errors.Join(err, s.bolt().Close()); err != nil {
 		t.Fatal(err)
 	}
 }

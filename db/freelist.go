@@ -13,33 +13,32 @@ const (
 )
 
 // skipFreelist tells whether the next commit should leave the list out.
-func (s *Store) skipFreelist() bool {
-	st := s.bolt.Stats()
+func (f *file) skipFreelist() bool {
+	st := f.bolt.Stats()
 	free := st.FreePageN + st.PendingPageN
 	if free <= freelistSmall || free >= freelistLarge {
 		return free >= freelistLarge
 	}
-	return s.pages()-free <= scanMost
+	return f.pages()-free <= scanMost
 }
 
-func (s *Store) pages() int {
+func (f *file) pages() int {
 	n := 0
-	_ = s.bolt.View(func(tx *bbolt.Tx) error {
-		n = int(tx.Size()) / s.bolt.Info().PageSize
+	_ = f.bolt.View(func(tx *bbolt.Tx) error {
+		n = int(tx.Size()) / f.page
 		return nil
 	})
 	return n
 }
 
 // freelistStored tells whether the file has the list.
-func (s *Store) freelistStored() bool {
+func freelistStored(s *Store) bool {
 	h, err := readHead(s.path)
 	return err == nil && h.HasFreelist()
 }
 
-func (s *Store) storeFreelist() (err error) {
+func (f *file) storeFreelist() (err error) {
 	defer guard(&err)()
-	defer s.wrote()
-	s.bolt.NoFreelistSync = false
-	return s.bolt.Update(func(*bbolt.Tx) error { return nil })
+	f.bolt.NoFreelistSync = false
+	return f.bolt.Update(func(*bbolt.Tx) error { return nil })
 }

@@ -45,7 +45,7 @@ func peek(path string, opts Options) (img *store.Image, err error) {
 		return nil, openError(path, err)
 	}
 	defer func() { err = errors.Join(err, bolt.Close()) }()
-	s := newStore(bolt, path, opts)
+	s := newStore(&file{bolt: bolt, page: bolt.Info().PageSize}, path, opts)
 	if err := s.attach(); err != nil {
 		return nil, err
 	}

@@ -72,19 +72,19 @@ func readState(bolt *bbolt.DB) (s state, err error) {
 // logDir is the folder of the log of the database at path.
 func logDir(path string) string { return path + "-log" }
 
-func (s *Store) logOptions(id [16]byte) wal.Options {
-	return wal.Options{FS: s.fs, Dir: logDir(s.path), ID: id, Size: s.logSize, SegmentSize: s.segmentSize, ReadOnly: s.bolt.IsReadOnly(), Logger: s.log}
+func logOptions(s *Store, id [16]byte) wal.Options {
+	return wal.Options{FS: s.fs, Dir: logDir(s.path), ID: id, Size: s.logSize, SegmentSize: s.segmentSize, ReadOnly: s.bolt().IsReadOnly(), Logger: s.log}
 }
 
 // attach opens the log that a file was left with, where it was.
 func (s *Store) attach() error {
-	st, err := readState(s.bolt)
+	st, err := readState(s.bolt())
 	if err != nil {
 		return fmt.Errorf("database %s is damaged: %w", s.path, err)
 	}
 	s.mark = st.mark
 	dir := logDir(s.path)
-	log, err := wal.Open(s.logOptions(st.mark.id))
+	log, err := wal.Open(logOptions(s, st.mark.id))
 	switch {
 	case errors.Is(err, fs.ErrNotExist) && st.format == formatLog:
 		return fmt.Errorf("database %s was not closed, and its log %s is not there: what was stored last is in it", s.path, dir)
@@ -128,7 +128,7 @@ func (s *Store) startLog() error {
 	if err := s.putMark(Format, m); err != nil {
 		return s.notStored(err)
 	}
-	log, err := wal.Create(s.logOptions(m.id))
+	log, err := wal.Create(logOptions(s, m.id))
 	s.halfMade = err != nil && !errors.Is(err, fs.ErrExist)
 	if err != nil {
 		return s.notStored(err)
@@ -139,7 +139,7 @@ func (s *Store) startLog() error {
 	}
 	if err := s.putMark(formatLog, m); err != nil {
 		err = errors.Join(err, log.Close())
-		if now, e := readState(s.bolt); e != nil || now.format == formatLog { // that is perhaps not on the disk
+		if now, e := readState(s.bolt()); e != nil || now.format == formatLog { // that is perhaps not on the disk
 			return fmt.Errorf("database %s: starting its log: %w", s.path, err)
 		}
 		s.halfMade = true
@@ -155,9 +155,9 @@ func (s *Store) putMark(format uint32, m mark) (err error) {
 	s.fileMu.Lock()
 	defer s.fileMu.Unlock()
 	defer guard(&err)()
-	s.bolt.NoFreelistSync = s.skipFreelist()
+	s.bolt().NoFreelistSync = s.file().skipFreelist()
 	defer s.wrote()
-	return s.bolt.Update(func(tx *bbolt.Tx) error { return putMark(tx, format, m) })
+	return s.bolt().Update(func(tx *bbolt.Tx) error { return putMark(tx, format, m) })
 }
 
 func putMark(tx *bbolt.Tx, format uint32, m mark) error {
@@ -173,10 +173,10 @@ func (s *Store) replay() error {
 	live := &table{}
 	s.number = s.mark.through
 	if s.journal == nil {
-		s.tables.Store(&tables{live: live})
+		s.tables.Store(&tables{live: live, file: s.file()})
 		return nil
 	}
-	tx, err := s.bolt.Begin(false)
+	tx, err := s.bolt().Begin(false)
 	if err != nil {
 		return err
 	}
@@ -198,7 +198,7 @@ func (s *Store) replay() error {
 		live.last, s.number = number, number
 		return nil
 	})
-	s.tables.Store(&tables{live: live, base: tx.ID()})
+	s.tables.Store(&tables{live: live, file: s.file(), base: tx.ID()})
 	return err
 }
 
@@ -351,7 +351,7 @@ func (s *Store) commitDirectly(b *store.Batch, encoded []byte) error {
 		return s.moveError(id, err)
 	}
 	s.tablesMu.Lock()
-	s.tables.Store(&tables{live: &table{}, base: id})
+	s.tables.Store(&tables{live: &table{}, file: s.file(), base: id})
 	s.tablesMu.Unlock()
 	s.publish(&table{}, c, b)
 	return nil

@@ -43,16 +43,26 @@ func open(path string, opts Options, progress func(part float64)) (*Store, error
 	if isNew && opts.MustExist {
 		return nil, noDatabase{path}
 	}
-	bolt, data, err := openBolt(path, opts.LockTimeout)
+	bolt, data, err := openBolt(path, pageSize, opts.LockTimeout)
 	if err != nil {
 		return nil, err
 	}
-	s := newStore(bolt, path, opts)
-	s.data = data
-	if s.file, err = data.Stat(); err != nil {
-		_ = bolt.Close()
-		return nil, openError(path, err)
+	f, err := newFile(bolt, data)
+	switch {
+	case err != nil:
+		err = openError(path, err)
+	case replaced(path, f): // by who had it until now: compacting does
+		err = openError(path, berrors.ErrTimeout)
+	case !opts.leave:
+		if err := removeUnfinished(path); err != nil {
+			opts.Logger.Warn("what is left of compacting the database could not be removed", "file", path, "error", err)
+		}
 	}
+	if err != nil {
+		_ = bolt.Close()
+		return nil, err
+	}
+	s := newStore(f, path, opts)
 	if isNew {
 		if err := s.create(); err != nil {
 			_ = bolt.Close()
@@ -82,9 +92,8 @@ func (o Options) withDefaults() Options {
 	return o
 }
 
-func newStore(bolt *bbolt.DB, path string, opts Options) *Store {
+func newStore(f *file, path string, opts Options) *Store {
 	s := &Store{
-		bolt:     bolt,
 		path:     path,
 		log:      opts.Logger,
 		seam:     opts.seam,
@@ -93,14 +102,18 @@ func newStore(bolt *bbolt.DB, path string, opts Options) *Store {
 		logSize:  opts.LogSize,
 		freezeAt: opts.LogSize * 3 / 8,
 		leave:    opts.leave,
+
+		compactWhen: opts.CompactWhen,
+		compactPart: compactPart,
 	}
 	s.worker.moved.L = &s.tablesMu
-	s.tables.Store(&tables{live: &table{}})
+	s.compacting.store = s
+	s.tables.Store(&tables{live: &table{}, file: f})
 	return s
 }
 
 // openBolt opens the file, and returns it beside what bbolt makes of it.
-func openBolt(path string, timeout time.Duration) (bolt *bbolt.DB, file *os.File, err error) {
+func openBolt(path string, page int, timeout time.Duration) (bolt *bbolt.DB, file *os.File, err error) {
 	defer func() {
 		if err != nil {
 			if errors.As(err, new(*fault)) && file != nil {
@@ -112,7 +125,7 @@ func openBolt(path string, timeout time.Duration) (bolt *bbolt.DB, file *os.File
 	defer guard(&err)()
 	o := &bbolt.Options{
 		Timeout:        timeout,
-		PageSize:       pageSize, // a file that is there keeps its own
+		PageSize:       page, // a file that is there keeps its own
 		FreelistType:   bbolt.FreelistMapType,
 		NoFreelistSync: true, // of opening alone, so that it writes nothing; see skipFreelist
 		OpenFile: func(name string, flag int, mode os.FileMode) (*os.File, error) {
@@ -145,8 +158,8 @@ func mapSize(path string) int {
 
 // create makes the buckets of a new file.
 func (s *Store) create() error {
-	s.bolt.NoFreelistSync = false
-	err := s.bolt.Update(func(tx *bbolt.Tx) error {
+	s.bolt().NoFreelistSync = false
+	err := s.bolt().Update(func(tx *bbolt.Tx) error {
 		for _, name := range bucketNames {
 			if _, err := tx.CreateBucketIfNotExists(name); err != nil {
 				return err

@@ -34,8 +34,8 @@ func makeFile(t *testing.T, crashed bool) string {
 	}
 	path := f.path
 	if crashed {
-		f.bolt.NoFreelistSync = true
-		if err := f.bolt.Update(func(tx *bbolt.Tx) error { return tx.Bucket(bucketNames[bucketMeta]).Put([]byte("test"), nil) }); err != nil {
+		f.bolt().NoFreelistSync = true
+		if err := f.bolt().Update(func(tx *bbolt.Tx) error { return tx.Bucket(bucketNames[bucketMeta]).Put([]byte("test"), nil) }); err != nil {
 			t.Fatal(err)
 		}
 		copyFile(t, path, path+".copy")
@@ -280,7 +280,7 @@ func TestOpenRandomDamage(t *testing.T) {
 			_ = s.View(func(r store.Reader) error {
 				return r.Scan(laneA, 1, false, func(*store.Record) bool { return true })
 			})
-			_ = s.bolt.Close()
+			_ = s.bolt().Close()
 			_ = os.Remove(path)
 		}
 		t.Logf("crashed %v: %d of 150 could be opened", crashed, opened)
@@ -348,12 +348,12 @@ func TestFreelistAcrossCrash(t *testing.T) {
 			f.commit(b)
 		}
 	}
-	if !f.freelistStored() {
+	if !freelistStored(f.Store) {
 		t.Error("a small file has no list of free pages")
 	}
 	drain(20)
 	f.checkpoint()
-	if f.freelistStored() {
+	if freelistStored(f.Store) {
 		t.Error("the list of free pages is still written")
 	}
 	want := f.positions(laneA, 1, false)

@@ -35,6 +35,31 @@ func writable(dir string) error {
 	return unix.Faccessat(unix.AT_FDCWD, dir, unix.W_OK|unix.X_OK, unix.AT_EACCESS)
 }
 
+// canReplace tells whether a file that is open can be replaced by another one.
+const canReplace = true
+
+// linked tells whether an open file has a name.
+func linked(info os.FileInfo) bool {
+	st, ok := info.Sys().(*syscall.Stat_t)
+	return !ok || st.Nlink > 0
+}
+
+// sameOwner gives a new file the mode and the owner of another one.
+func sameOwner(f *os.File, like os.FileInfo) error {
+	if err := f.Chmod(like.Mode().Perm()); err != nil {
+		return err
+	}
+	st, ok := like.Sys().(*syscall.Stat_t)
+	info, err := f.Stat()
+	if err != nil || !ok {
+		return err
+	}
+	if own, ok := info.Sys().(*syscall.Stat_t); ok && own.Uid == st.Uid && own.Gid == st.Gid {
+		return nil
+	}
+	return f.Chown(int(st.Uid), int(st.Gid))
+}
+
 // syncDir makes the name of a new file durable.
 func syncDir(dir string) error {
 	d, err := os.Open(dir) // #nosec G304 -- the directory of the database

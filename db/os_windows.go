@@ -39,6 +39,13 @@ func writable(dir string) error {
 	return err
 }
 
+// canReplace: a file that is mapped cannot be replaced.
+const canReplace = false
+
+func linked(os.FileInfo) bool { return true }
+
+func sameOwner(*os.File, os.FileInfo) error { return nil }
+
 func syncDir(string) error { return nil }
 
 // diskSpace returns how many bytes the file system of a file has, and how many of them this process

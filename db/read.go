@@ -44,16 +44,16 @@ func (s *Store) View(fn func(store.Reader) error) error {
 // enter makes v the content of this moment. Its transaction is to be rolled back when all has been read.
 func (s *Store) enter(v *view) error {
 	for {
-		tx, err := s.bolt.Begin(false)
+		tx, f, err := s.begin()
 		if err != nil {
 			return fmt.Errorf("database %s: %w", s.path, err)
 		}
 		now := s.tables.Load()
-		if tx.ID() >= now.base {
+		if now.file == f && tx.ID() >= now.base {
 			v.reset(now.live, now.frozen, tx)
 			return nil
 		}
-		// Between the two the file got what was in a table.
+		// Between the two the file got what was in a table, or another one took its place.
 		_ = tx.Rollback()
 	}
 }

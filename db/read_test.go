@@ -46,7 +46,7 @@ func TestScanDelayedDamaged(t *testing.T) {
 	f.checkpoint()
 	keys, _ := f.scanDelayed("", 10)
 	damage := func(change func([]byte) []byte) {
-		err := f.bolt.Update(func(tx *bbolt.Tx) error {
+		err := f.bolt().Update(func(tx *bbolt.Tx) error {
 			b := tx.Bucket(bucketNames[bucketDelayed])
 			return b.Put([]byte(keys[1]), change(bytes.Clone(b.Get([]byte(keys[1])))))
 		})

@@ -27,7 +27,7 @@ func openTest(t testing.TB, path string, logSize int64, with seam) (*Store, *sto
 	if err != nil {
 		t.Fatal(err)
 	}
-	s.bolt.NoSync, s.bolt.NoGrowSync, s.bolt.AllocSize = true, true, 1<<15
+	s.bolt().NoSync, s.bolt().NoGrowSync, s.bolt().AllocSize = true, true, 1<<15
 	img, err := s.Load()
 	if err != nil {
 		t.Fatal(err)

@@ -58,7 +58,8 @@ func (t *table) empty() bool { return !t.dirty }
 type tables struct {
 	live   *table
 	frozen *table // nil: none
-	base   int    // the number of the transaction from which on the file has what was in earlier tables
+	file   *file
+	base   int // the number of the transaction from which on the file has what was in earlier tables
 }
 
 // full tells whether a commit has to wait for a checkpoint, so that the tables stay within so many bytes. The log does not bound

@@ -18,19 +18,19 @@ import (
 // upgrade brings the file to the present format, in one transaction, whose size is that of what the file says of
 // lanes and queues: no message is touched. Where it is cut short, the file is of its old format.
 func (s *Store) upgrade(img *store.Image) error {
-	if s.bolt.IsReadOnly() {
+	if s.bolt().IsReadOnly() {
 		return nil
 	}
 	old := uint32(0)
-	err := s.bolt.View(func(tx *bbolt.Tx) error {
+	err := s.bolt().View(func(tx *bbolt.Tx) error {
 		old = binary.BigEndian.Uint32(tx.Bucket(bucketNames[bucketMeta]).Get(keyFormat))
 		return nil
 	})
 	if err != nil || old >= Format {
 		return err
 	}
-	s.bolt.NoFreelistSync = s.skipFreelist()
-	err = s.bolt.Update(func(tx *bbolt.Tx) error {
+	s.bolt().NoFreelistSync = s.file().skipFreelist()
+	err = s.bolt().Update(func(tx *bbolt.Tx) error {
 		if old == 1 {
 			if err := upgradeFormat1(tx, img); err != nil {
 				return err

@@ -108,8 +108,8 @@ func (s *Store) wipePart() (err error) {
 			return nil
 		}
 	}
-	s.bolt.NoFreelistSync = s.skipFreelist()
-	tx, err := s.bolt.Begin(true)
+	s.bolt().NoFreelistSync = s.file().skipFreelist()
+	tx, err := s.bolt().Begin(true)
 	if err != nil {
 		return err
 	}
@@ -136,7 +136,9 @@ func (s *Store) wipePart() (err error) {
 	if !ended() {
 		return nil // the next part begins here again
 	}
-	if err := s.zero(free); err != nil {
+	err = s.file().zero(free)
+	s.wrote()
+	if err != nil {
 		return err
 	}
 	w.advance(upTo)
@@ -166,18 +168,17 @@ func isFree(tx *bbolt.Tx, page int) (bool, error) {
 	return p != nil && p.Type == "free", err
 }
 
-func (s *Store) zero(pages []int) (err error) {
+func (f *file) zero(pages []int) (err error) {
 	if len(pages) == 0 {
 		return nil
 	}
 	defer guard(&err)()
-	defer s.wrote()
-	tx, err := s.bolt.Begin(true)
+	tx, err := f.bolt.Begin(true)
 	if err != nil {
 		return err
 	}
 	defer abandon(tx)
-	size := s.bolt.Info().PageSize
+	size := f.page
 	zeros, page := make([]byte, size), make([]byte, size)
 	for _, id := range pages {
 		free, err := isFree(tx, id)
@@ -188,13 +189,13 @@ func (s *Store) zero(pages []int) (err error) {
 			continue // the commit took it into use: it wrote all of it
 		}
 		at := int64(id) * int64(size)
-		if _, err := s.data.ReadAt(page, at); err != nil {
+		if _, err := f.data.ReadAt(page, at); err != nil {
 			return err
 		}
 		if bytes.Equal(page, zeros) {
 			continue
 		}
-		if _, err := s.data.WriteAt(zeros, at); err != nil {
+		if _, err := f.data.WriteAt(zeros, at); err != nil {
 			return err
 		}
 	}

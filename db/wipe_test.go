@@ -291,7 +291,7 @@ func TestWipingLeavesBothStates(t *testing.T) {
 
 		f.checkpoint()
 		text := f.file()
-		size := f.bolt.Info().PageSize
+		size := f.bolt().Info().PageSize
 		newest := 0
 		if txid := func(n int) uint64 { return binary.NativeEndian.Uint64(text[n*size+page.HeaderSize+48:]) }; txid(1) > txid(0) {
 			newest = size

@@ -1,0 +1,532 @@
+package db
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"go.etcd.io/bbolt"
+
+	"pipit/broker/store"
+	"pipit/db/disk"
+)
+
+// A bbolt file never becomes smaller: what is deleted leaves free pages. Compacting makes another file of what is in it,
+// beside it, which then takes its place, while commits go on:
+//
+//   - The entries are copied a part at a time, bucket after bucket in the order of their keys. Only the worker, who also
+//     moves tables into the file, does so, and between two parts: what a table changes of what was copied before, it changes
+//     in both files; the rest is copied later.
+//   - When all is copied, the two are equal, the mark of the log included. The new one is synced and renamed, and its name
+//     is durable before anything else is written. A crash leaves the one or the other under the database's name, and the
+//     log goes with both of them. What is left of an unfinished one is removed by the next start.
+//   - Readers that were there go on in the old file, which is closed when the last has ended. The new one was locked from
+//     the beginning: no other process can open it in between.
+const (
+	compactPart    = 1 << 20          // bytes of entries that are copied at once
+	compactEntries = 8 << 10          // entries, likewise
+	compactLeast   = 64 << 20         // bytes that must be free before the file is compacted by itself
+	compactMargin  = 32 << 20         // bytes of room that must be there beyond what is in use
+	compactLook    = time.Minute      // between two looks at whether the file is to be compacted
+	compactRetry   = 30 * time.Minute // after a failure, by itself
+	compactRest    = 2 * time.Millisecond
+)
+
+// compacting is what others know of the worker's compacting.
+type compacting struct {
+	store *Store
+
+	mu     sync.Mutex
+	run    *compactRun // nil: none
+	closed bool
+	last   time.Time // of the last failure
+
+	part   atomic.Uint64 // bytes that were copied, of the run
+	all    atomic.Uint64 // bytes in use when it began
+	coming atomic.Pointer[file]
+}
+
+// compactRun is one that was asked for. Who waits for it looks at err when done is closed.
+type compactRun struct {
+	done   chan struct{}
+	err    error
+	verify bool
+}
+
+// copying is a file that is to take the place of the open one. fileMu guards it.
+type copying struct {
+	*file
+	path   string // that it has until then
+	no     int    // the bucket that is being copied; all before it are, but for meta, which is the last
+	key    []byte // up to which that is; nil: nothing of it yet
+	secret bool   // something secret was replaced or deleted, and free pages of it may have it
+	err    error  // of what a table changed in it: it is given up
+}
+
+// Compact makes the file as small as what is in it, beside commits, and returns when that is done. A ctx that ends has it go
+// on without the caller. Who asks while it goes on waits for the same one. The errors are store.ErrNoSpace (the disk
+// must have room for a second file of what is in use), ErrNotStored (nothing changed) and those of Commit after which nothing is written.
+func (s *Store) Compact(ctx context.Context) error { return s.compacting.wait(ctx, false) }
+
+func (k *compacting) wait(ctx context.Context, verify bool) error {
+	run, err := k.start(verify)
+	if err != nil {
+		return err
+	}
+	select {
+	case <-run.done:
+		return run.err
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+func (k *compacting) start(verify bool) (*compactRun, error) {
+	s := k.store
+	if !canReplace && !verify {
+		return nil, fmt.Errorf("database %s: %w: here a file that is in use cannot be replaced: stop the server and use pipit compact FILE", s.path, store.ErrNotStored)
+	}
+	s.turn.Lock()
+	defer s.turn.Unlock()
+	if err := s.failed(); err != nil {
+		return nil, err
+	}
+	if s.journal == nil {
+		if err := s.startLog(); err != nil {
+			return nil, err
+		}
+	}
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.closed {
+		return nil, errClosed
+	}
+	if k.run == nil {
+		k.run = &compactRun{done: make(chan struct{}), verify: verify}
+		k.part.Store(0)
+		s.poke()
+	}
+	return k.run, nil
+}
+
+var errClosed = errors.New("the database is closed")
+
+// Compacting implements store.Compacter.
+func (s *Store) Compacting() (part float64, running bool) {
+	k := &s.compacting
+	if k.running() == nil {
+		return 0, false
+	}
+	return min(float64(k.part.Load())/float64(max(k.all.Load(), 1)), 0.99), true
+}
+
+func (k *compacting) running() *compactRun {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return k.run
+}
+
+// consider begins to compact where enough of the file is free.
+func (k *compacting) consider() {
+	s := k.store
+	st := s.bolt().Stats()
+	page := int64(s.file().page)
+	free, size := int64(st.FreePageN+st.PendingPageN)*page, int64(s.file().pages())*page
+	if s.compactWhen <= 0 || !canReplace || free < compactLeast || float64(free) < s.compactWhen*float64(size) {
+		return
+	}
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.run == nil && (k.last.IsZero() || time.Since(k.last) >= compactRetry) {
+		k.run = &compactRun{done: make(chan struct{})}
+		k.part.Store(0)
+	}
+}
+
+// step does a part of a run, and returns how long the next one is to wait.
+func (k *compacting) step(run *compactRun) (pause time.Duration) {
+	s := k.store
+	start := time.Now()
+	s.fileMu.Lock()
+	defer s.fileMu.Unlock()
+	c := s.copying
+	done, err := false, error(nil)
+	switch {
+	case c == nil:
+		err = k.begin()
+	case c.err != nil:
+		err = c.err
+	case c.no < len(bucketNames):
+		err = k.copyPart(c)
+	default:
+		done = true
+		err = k.finish(c, run.verify)
+	}
+	if done || err != nil {
+		k.end(err)
+		return 0
+	}
+	if run.verify { // nobody else is there
+		return 0
+	}
+	return max(compactRest, time.Since(start)) // others want the disk
+}
+
+// end gives up a file that did not become the database's, and tells those who wait.
+func (k *compacting) end(err error) {
+	s := k.store
+	if c := s.copying; c != nil && s.file() != c.file {
+		s.copying = nil
+		k.coming.Store(nil)
+		_ = errors.Join(c.bolt.Close(), os.Remove(c.path)) // the next start removes it
+	}
+	s.copying = nil
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	run := k.run
+	if run == nil {
+		return
+	}
+	if err != nil {
+		k.last = time.Now()
+		if !errors.Is(err, errClosed) {
+			s.log.Warn("the database could not be compacted: it is as it was", "file", s.path, "error", err)
+		}
+	}
+	k.run, run.err = nil, err
+	close(run.done)
+}
+
+// begin makes the new file.
+func (k *compacting) begin() (err error) {
+	s := k.store
+	defer func() {
+		err = k.failure(err)
+	}()
+	defer guard(&err)()
+	old := s.file()
+	used, err := k.room(old)
+	if err != nil {
+		return err
+	}
+	target, err := filepath.EvalSymlinks(s.path)
+	if err != nil {
+		return err
+	}
+	if err := removeUnfinished(s.path); err != nil {
+		return err
+	}
+	c := &copying{path: target + unfinished, no: bucketMeta + 1}
+	bolt, data, err := openBolt(c.path, old.page, time.Second)
+	if err != nil {
+		return err
+	}
+	if c.file, err = newFile(bolt, data); err == nil {
+		err = sameOwner(data, old.info)
+	}
+	if err != nil {
+		return errors.Join(err, bolt.Close(), os.Remove(c.path))
+	}
+	c.bolt.NoSync, c.bolt.NoGrowSync = true, true // until all is there; each part is synced, so that none has much to wait for
+	s.copying = c
+	k.all.Store(uint64(used)) // #nosec G115 -- a size
+	return c.bolt.Update(func(tx *bbolt.Tx) error {
+		for _, name := range bucketNames {
+			if _, err := tx.CreateBucket(name); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+// room returns how many bytes are in use, for which the disk must have room a second time.
+func (k *compacting) room(old *file) (used int64, err error) {
+	s := k.store
+	st := old.bolt.Stats()
+	used = int64(s.file().pages()-st.FreePageN-st.PendingPageN) * int64(old.page)
+	need := used + used/8 + compactMargin
+	if _, free := diskSpace(s.path); free >= 0 && free < need {
+		return 0, fmt.Errorf("%w: compacting takes %d MiB beside the file, and %d MiB are free", store.ErrNoSpace, need>>20, free>>20)
+	}
+	return used, nil
+}
+
+// failure is an error after which the file is as it was.
+func (k *compacting) failure(err error) error {
+	s := k.store
+	if err == nil || errors.Is(err, store.ErrNotStored) {
+		return err
+	}
+	if errors.Is(err, store.ErrNoSpace) {
+		return fmt.Errorf("database %s: %w", s.path, err)
+	}
+	return s.notStored(err)
+}
+
+// unfinished is what the name of a file has behind the database's until it takes its place.
+const unfinished = ".compact"
+
+// removeUnfinished removes what a compacting left that was cut short.
+func removeUnfinished(path string) error {
+	target, err := filepath.EvalSymlinks(path)
+	if err != nil {
+		return err
+	}
+	if err := os.Remove(target + unfinished); !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	return nil
+}
+
+// copyPart copies the next entries.
+func (k *compacting) copyPart(c *copying) (err error) {
+	s := k.store
+	defer func() {
+		err = k.failure(err)
+	}()
+	defer guard(&err)()
+	from, err := s.bolt().Begin(false)
+	if err != nil {
+		return err
+	}
+	defer from.Rollback() // behind the other's end, which has values of it
+	to, err := c.bolt.Begin(true)
+	if err != nil {
+		return err
+	}
+	defer abandon(to)
+	all, n := s.compactPart, 0
+	for size := 0; size < all && n < compactEntries && c.no < len(bucketNames); {
+		got, err := c.copyBucket(from, to, all-size, compactEntries-n)
+		if err != nil {
+			return err
+		}
+		size += got.size
+		n += got.entries
+		k.part.Add(uint64(got.size)) // #nosec G115 -- a size
+	}
+	if err := to.Commit(); err != nil {
+		return err
+	}
+	return c.bolt.Sync()
+}
+
+type copied struct{ entries, size int }
+
+// copyBucket copies entries of a bucket until they have so many bytes, or are so many; at the bucket's end it goes on to the
+// next one.
+func (c *copying) copyBucket(from, to *bbolt.Tx, size, entries int) (n copied, err error) {
+	name := bucketNames[c.no]
+	source, target := from.Bucket(name), to.Bucket(name)
+	target.FillPercent = fillCopied
+	cur := source.Cursor()
+	k, v := cur.Seek(c.key)
+	if c.key != nil && bytes.Equal(k, c.key) {
+		k, v = cur.Next()
+	}
+	last := c.key
+	for ; k != nil && n.size < size && n.entries < entries; k, v = cur.Next() {
+		if last != nil && bytes.Compare(k, last) <= 0 { // pages of a damaged file can form a circle
+			return n, fmt.Errorf("%s: key %x out of order", name, k)
+		}
+		last = k
+		if c.no == bucketPayload && v == nil {
+			own := source.Bucket(k)
+			if v = own.Get(keyPayload); v == nil {
+				return n, fmt.Errorf("payload %x: nothing is there", k)
+			}
+			err = writePayload(target, k, v)
+		} else {
+			err = target.Put(k, v)
+		}
+		if err != nil {
+			return n, err
+		}
+		n.entries++
+		n.size += len(k) + len(v) + 16 // and what bbolt has beside them
+	}
+	c.key = append([]byte(nil), last...)
+	if k == nil {
+		c.no, c.key = c.no+1, nil
+	}
+	return n, nil
+}
+
+// fillCopied is how far pages are filled by copying.
+const fillCopied = 0.95
+
+// take makes a table's changes of what was copied before.
+func (c *copying) take(t *table) (err error) {
+	defer guard(&err)()
+	c.secret = c.secret || t.secret
+	tx, err := c.bolt.Begin(true)
+	if err != nil {
+		return err
+	}
+	defer abandon(tx)
+	for no := bucketMeta + 1; no <= min(c.no, len(bucketNames)-1); no++ {
+		if no == c.no && c.key == nil {
+			break
+		}
+		through := c.key
+		if no < c.no {
+			through = nil
+		}
+		if err := t.write(no, tx.Bucket(bucketNames[no]), through); err != nil {
+			return err
+		}
+	}
+	return tx.Commit()
+}
+
+// finish puts the new file in the place of the old one.
+func (k *compacting) finish(c *copying, verify bool) (err error) {
+	s := k.store
+	err = k.complete(c)
+	if err == nil && verify {
+		err = k.verify(c)
+	}
+	if err != nil {
+		return k.failure(err)
+	}
+	old := s.file()
+	if replaced(s.path, old) {
+		return s.notStored(store.ErrLost)
+	}
+	before := s.Size()
+	rest, err := os.OpenFile(s.path, os.O_RDWR, 0) // #nosec G304 -- the database
+	if err != nil {
+		return s.notStored(err)
+	}
+	target := c.path[:len(c.path)-len(unfinished)]
+	k.coming.Store(c.file)
+	if err := disk.OS.Rename(c.path, target); err != nil {
+		return s.notStored(errors.Join(err, rest.Close()))
+	}
+	err = disk.OS.SyncDir(filepath.Dir(target))
+	s.tablesMu.Lock()
+	next := *s.tables.Load()
+	next.file, next.base = c.file, 0
+	s.tables.Store(&next)
+	s.tablesMu.Unlock()
+	s.worker.retired = append(s.worker.retired, &file{bolt: old.bolt, rest: rest})
+	if err != nil { // it is not known which one a crash would leave
+		err = fmt.Errorf("database %s: compacting: %w", s.path, err)
+		s.fail(err)
+		return err
+	}
+	if err := k.wipeAgain(); err != nil {
+		s.log.Warn("the database was compacted, but what it says of secrets could not be read", "file", s.path, "error", err)
+	}
+	s.log.Info("the database was compacted", "file", s.path, "from", before, "to", s.Size())
+	return nil
+}
+
+// complete makes the new file equal to the old one, of which all but meta is copied, and durable.
+func (k *compacting) complete(c *copying) (err error) {
+	s := k.store
+	defer guard(&err)()
+	from, err := s.bolt().Begin(false)
+	if err != nil {
+		return err
+	}
+	defer from.Rollback()
+	c.bolt.NoFreelistSync = false
+	err = c.bolt.Update(func(tx *bbolt.Tx) error {
+		for no, name := range bucketNames {
+			source, target := from.Bucket(name), tx.Bucket(name)
+			if err := target.SetSequence(source.Sequence()); err != nil {
+				return err
+			}
+			if no != bucketMeta {
+				continue
+			}
+			if err := source.ForEach(target.Put); err != nil {
+				return err
+			}
+			if c.secret {
+				if err := target.Put(keyWipe, []byte{1}); err != nil {
+					return err
+				}
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	c.bolt.NoSync, c.bolt.NoGrowSync = false, false
+	return c.bolt.Sync()
+}
+
+// verify looks for damage in the new file. Nobody commits meanwhile.
+func (k *compacting) verify(c *copying) (err error) {
+	s := k.store
+	defer guard(&err)()
+	tx, err := c.bolt.Begin(false)
+	if err != nil {
+		return err
+	}
+	defer tx.Rollback()
+	var found findings
+	for e := range tx.Check() {
+		found.add("%w", e)
+	}
+	if len(found.list) == 0 {
+		var v view
+		now := s.tables.Load()
+		v.reset(now.live, now.frozen, tx)
+		check(&v, &found, func(float64) {})
+	}
+	return errors.Join(found.list...)
+}
+
+// wipeAgain has the new file's free pages overwritten, where it says that they are to be, and what the log does not need.
+func (k *compacting) wipeAgain() (err error) {
+	s := k.store
+	defer guard(&err)()
+	return s.bolt().View(func(tx *bbolt.Tx) error {
+		if tx.Bucket(bucketNames[bucketMeta]).Get(keyWipe) != nil {
+			s.wipe.restart(int(tx.Size()) / s.file().page)
+		} else {
+			s.wipe.left.Store(0)
+		}
+		return nil
+	})
+}
+
+// close gives up what is not done.
+func (k *compacting) close() {
+	k.mu.Lock()
+	k.closed = true
+	k.mu.Unlock()
+	k.end(errClosed)
+}
+
+// CompactFile makes a database that no process has open as small as what is in it, and returns its size in bytes before and
+// after. The new file is verified before it takes the place of the old one. The errors are those of Open and Compact.
+func CompactFile(path string, opts Options) (before, after int64, err error) {
+	opts.MustExist = true
+	s, err := Open(path, opts)
+	if err != nil {
+		return 0, 0, err
+	}
+	defer func() { err = errors.Join(err, s.Close()) }()
+	if _, err := s.Load(); err != nil {
+		return 0, 0, err
+	}
+	before = s.Size()
+	if err := s.Checkpoint(); err != nil {
+		return 0, 0, err
+	}
+	err = s.compacting.wait(context.Background(), true)
+	return before, s.Size(), err
+}
