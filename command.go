@@ -56,6 +56,9 @@ func commandLine(env []string, stdin io.Reader, stdout, stderr, serverLog io.Wri
 		Verify: func(file string, progress func(part float64)) error {
 			return db.Verify(file, db.Options{Logger: log}, progress)
 		},
+		Compact: func(file string) (before, after int64, err error) {
+			return db.CompactFile(file, db.Options{Logger: log})
+		},
 		SaveBackup: db.SaveBackup,
 		Restore: func(ctx context.Context, backup, file string, progress func(part float64)) (string, error) {
 			return db.Restore(ctx, backup, file, db.Options{Logger: log}, progress)

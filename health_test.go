@@ -25,9 +25,9 @@ func init() {
 		return
 	}
 	real := openStore
-	openStore = func(file string, log *slog.Logger) (store.Store, error) {
-		s, err := real(file, log)
-		return &failingStore{Store: s, path: file, log: log}, err
+	openStore = func(c *config.Database, log *slog.Logger) (store.Store, error) {
+		s, err := real(c, log)
+		return &failingStore{Store: s, path: c.File, log: log}, err
 	}
 }
 

@@ -189,6 +189,7 @@ func TestOutputReaderGone(t *testing.T) {
 		}
 	}
 	ok("", "check", "x.db")
+	ok("", "compact", "x.db")
 	cmd := program(t, dir, nil, "consume", "/t", "--user", "erp", "--ack", "--file", "x.db") // what was not printed is there
 	if out, err := cmd.Output(); err != nil || string(out) != "hello\n" {
 		t.Errorf("%q, %v", out, err)

@@ -25,8 +25,8 @@ import (
 )
 
 // openStore opens the database of a server.
-var openStore = func(file string, log *slog.Logger) (store.Store, error) {
-	return db.Open(file, db.Options{Logger: log})
+var openStore = func(c *config.Database, log *slog.Logger) (store.Store, error) {
+	return db.Open(c.File, db.Options{Logger: log, LogSize: int64(c.LogSize), CompactWhen: c.CompactWhen, MinFree: int64(c.MinFree)})
 }
 
 // service is a broker at work: the database, the doors to it, and what has to be ended.
@@ -95,7 +95,7 @@ func runBroker(ctx context.Context, file string, env []string, stderr io.Writer)
 
 func (s *service) openBroker(configFile string) error {
 	file := s.cfg.Database.File
-	store, err := openStore(file, s.log)
+	store, err := openStore(&s.cfg.Database, s.log)
 	if err != nil {
 		return err
 	}

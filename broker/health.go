@@ -136,8 +136,8 @@ func (c *commits) abandon(tasks []*task) {
 	}
 }
 
-// admit refuses what would be lost: a publish, while the file that is written is not the one that the
-// next start will open.
+// admit refuses a publish that would be lost, while the file that is written is not the one that the next start will
+// open, and one for which the disk has hardly any room: what makes room needs some, too.
 func (h *health) admit(op operation) error {
 	if h.first.Load() == nil {
 		return nil
@@ -148,7 +148,10 @@ func (h *health) admit(op operation) error {
 	h.mu.Lock()
 	err := h.causes[byChecking]
 	h.mu.Unlock()
-	if !errors.Is(err, store.ErrLost) {
+	switch {
+	case errors.Is(err, store.ErrNoSpace):
+		return diskFull(err)
+	case !errors.Is(err, store.ErrLost):
 		return nil
 	}
 	return &Error{Code: Unavailable, Message: "The database file is gone: nothing was stored", RetryAfter: restartTime, Err: err}

@@ -7,12 +7,14 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"pipit/broker"
 	"pipit/broker/store"
+	"pipit/db"
 )
 
 // roomFor is a disk on which a commit of most bytes of payload fits.
@@ -276,6 +278,51 @@ func TestFileGone(t *testing.T) {
 		do(os.Rename(r.path+".away", r.path))
 		r.wantHealth("moved back", nil)
 		r.publish("/t", text("1"))
+	})
+}
+
+// roomyStore is a store whose disk has hardly any room, while low is set.
+type roomyStore struct {
+	store.Store
+	low atomic.Bool
+}
+
+func (s *roomyStore) CheckFile() error {
+	if s.low.Load() {
+		return fmt.Errorf("little is left: %w", store.ErrNoSpace)
+	}
+	return nil
+}
+
+// TestLittleRoom: before the disk is full nothing is published any more, while what makes room goes on.
+func TestLittleRoom(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, broker.Options{})
+		r.define(topicDef("/t"), consumerDef("/t", "a"))
+		r.publish("/t", text("0"))
+		if err := r.Close(); err != nil {
+			t.Fatal(err)
+		}
+		real, err := db.Open(r.path, db.Options{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		s := &roomyStore{Store: real}
+		if r.Broker, err = broker.Open(s, r.opts); err != nil {
+			t.Fatal(err)
+		}
+		s.low.Store(true)
+		r.wantHealth("little room", store.ErrNoSpace)
+		wantCode(t, r.mayPublish(text("lost")), broker.DiskFull)
+		if m := r.receive("/t", "a", broker.ReceiveOptions{Ack: true}); payloads(m) != "0 " {
+			t.Errorf("receive: %q", payloads(m))
+		}
+		s.low.Store(false)
+		r.wantHealth("room again", nil)
+		r.publish("/t", text("1"))
+		if m := r.receive("/t", "a", broker.ReceiveOptions{}); payloads(m) != "1 " {
+			t.Errorf("receive: %q", payloads(m))
+		}
 	})
 }
 

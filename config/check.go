@@ -59,6 +59,9 @@ func (b *binder) check(c *Config) {
 	if c.HTTP.TLSCert != "" && c.HTTP.TLSKey == "" && !b.faulty["http.tls_key"] {
 		b.errorf("http.tls_cert", "%q: allowed only together with tls_key", c.HTTP.TLSCert)
 	}
+	if n := c.Database.CompactWhen; n != 0 && !(0.1 <= n && n <= 0.9) && !b.faulty["database.compact_when"] {
+		b.errorf("database.compact_when", "%v: allowed are 0.1 to 0.9, and 0", n)
+	}
 	b.proxied(c)
 	b.sessions(c)
 	b.database(c)

@@ -72,7 +72,10 @@ type Admin struct {
 
 // Database is the table [database].
 type Database struct {
-	File string `toml:"file" path:"true"`
+	File        string      `toml:"file" path:"true"`
+	LogSize     broker.Size `toml:"log_size" min:"8388608" max:"1099511627776"`
+	CompactWhen float64     `toml:"compact_when"`
+	MinFree     broker.Size `toml:"min_free" min:"0" max:"1099511627776"`
 }
 
 // Backup is the table [backup]: the backups that the broker makes of its database while it runs.

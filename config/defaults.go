@@ -20,7 +20,7 @@ var defaults = Config{
 		IdleTimeout:    httpapi.DefaultIdleTimeout,
 	},
 	Admin:     Admin{Enabled: true, SessionIdle: access.DefaultSessionIdle, SessionLife: access.DefaultSessionLife},
-	Database:  Database{File: "pipit.db"},
+	Database:  Database{File: "pipit.db", LogSize: 64 << 20, CompactWhen: 0.5, MinFree: 256 << 20},
 	Backup:    Backup{Keep: backup.DefaultKeep},
 	Callbacks: Callbacks{MaxConcurrency: callback.DefaultMaxConcurrency},
 	Log:       Log{Level: "info", Format: "auto"},

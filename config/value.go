@@ -146,6 +146,12 @@ func (f field) parse(raw any) (v any, allowed string, ok bool) {
 	case int64:
 		v, ok = raw.(int64)
 		return v, "is a whole number", ok
+	case float64:
+		v, ok = raw.(float64)
+		if n, isWhole := raw.(int64); isWhole {
+			v, ok = float64(n), true
+		}
+		return v, "is a number such as 0.5", ok
 	case broker.Size:
 		n, ok := broker.ParseSize(s)
 		if number, isNumber := raw.(int64); isNumber {
@@ -242,6 +248,10 @@ func (f field) unquoted(s string) any {
 		}
 	case int64:
 		if n, err := strconv.ParseInt(s, 10, 64); err == nil {
+			return n
+		}
+	case float64:
+		if n, err := strconv.ParseFloat(s, 64); err == nil {
 			return n
 		}
 	case []string, broker.Texts, broker.Durations:

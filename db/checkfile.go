@@ -23,6 +23,9 @@ func (s *Store) CheckFile() error {
 	case readOnly(s.path):
 		return fmt.Errorf("database %s: its file system is read-only", s.path)
 	}
+	if _, free := diskSpace(s.path); free >= 0 && free < s.minFree {
+		return fmt.Errorf("database %s: %w: less than %d MiB of the disk are free", s.path, store.ErrNoSpace, s.minFree>>20)
+	}
 	return nil
 }
 

@@ -83,6 +83,7 @@ type Options struct {
 	Logger      *slog.Logger  // default: slog.Default()
 	LogSize     int64         // bytes that the log takes at most; default 64 MiB, at least 2 MiB
 	CompactWhen float64       // the part of the file, of at least 64 MiB, that must be free before it is compacted by itself; 0: never
+	MinFree     int64         // bytes that the disk must have left; with less, CheckFile's error wraps store.ErrNoSpace
 	MustExist   bool          // refuse a file that is not there or empty, by an error that is fs.ErrNotExist
 
 	leave bool // write nothing to a file that is there, and leave its log where it is
@@ -140,6 +141,7 @@ type Store struct {
 	compacting  compacting
 	compactWhen float64 // part of the file that is free; 0: only by hand
 	compactPart int     // bytes
+	minFree     int64   // bytes of the disk
 
 	// The worker's own, or Close's after it.
 	worker worker

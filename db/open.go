@@ -105,6 +105,7 @@ func newStore(f *file, path string, opts Options) *Store {
 
 		compactWhen: opts.CompactWhen,
 		compactPart: compactPart,
+		minFree:     opts.MinFree,
 	}
 	s.worker.moved.L = &s.tablesMu
 	s.compacting.store = s

@@ -107,3 +107,27 @@ func TestCheckFile(t *testing.T) {
 		t.Errorf("moved back: %v", err)
 	}
 }
+
+// Where the disk has less room than is to be left, nothing is to be published; what is there stays in use.
+func TestMinFree(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "pipit.db")
+	_, free := diskSpace(filepath.Dir(path))
+	if free < 0 {
+		t.Skip("it is not known here how much room there is")
+	}
+	for _, c := range []struct {
+		min int64
+		low bool
+	}{{0, false}, {1 << 20, false}, {1 << 60, true}} {
+		s, err := Open(path, Options{Logger: silent, MinFree: c.min})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := s.CheckFile(); errors.Is(err, store.ErrNoSpace) != c.low {
+			t.Errorf("%d: %v", c.min, err)
+		}
+		if err := s.Close(); err != nil {
+			t.Error(err)
+		}
+	}
+}

@@ -59,6 +59,10 @@ type Program struct {
 	// done, from 0 to 1. The errors are also those of Open.
 	Verify func(file string, progress func(part float64)) error
 
+	// Compact makes a database that no process has open as small as what is in it, and returns how many bytes it had and has.
+	// The errors are also those of Open.
+	Compact func(file string) (before, after int64, err error)
+
 	// SaveBackup writes the backup that r has to a file, in the place of an older backup alone, when it is found to be whole.
 	SaveBackup func(ctx context.Context, file string, r io.Reader) error
 
@@ -189,7 +193,7 @@ the disk is full, the database is in use).`,
 			root.AddCommand(cmd)
 		}
 	}
-	add(running, c.serveCommand(), c.healthCommand(), c.adminCommand(), c.tokenCommand(), c.auditCommand(), c.checkCommand(),
+	add(running, c.serveCommand(), c.healthCommand(), c.adminCommand(), c.tokenCommand(), c.auditCommand(), c.checkCommand(), compactCommand(c),
 		backupCommand(c), restoreCommand(c))
 	add(messages, c.publishCommand(), c.consumeCommand(), c.messagesCommand())
 	root.InitDefaultCompletionCmd()

@@ -46,7 +46,7 @@ func TestHelp(t *testing.T) {
 	have := root.UsageString()
 	var listed []string
 	for _, name := range []string{"serve", "health", "publish", "consume", "topic", "client", "producer", "consumer", "webhook", "messages",
-		"export", "import", "token", "admin", "audit", "check", "backup", "restore", "completion"} {
+		"export", "import", "token", "admin", "audit", "check", "compact", "backup", "restore", "completion"} {
 		if !strings.Contains(have, "\n  "+name+" ") && !strings.HasPrefix(have, "  "+name+" ") {
 			t.Errorf("no command %s in\n%s", name, have)
 		}

@@ -61,7 +61,7 @@ type Wiper interface {
 // It is asked every few seconds.
 type FileChecker interface {
 	// CheckFile returns why not, nil where all is well. The error wraps ErrLost where the file that is
-	// written is not the one that the next start will open.
+	// written is not the one that the next start will open, and ErrNoSpace where the disk has so little room that nothing should be published.
 	CheckFile() error
 }
 
