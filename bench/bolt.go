@@ -11,8 +11,9 @@ import (
 
 // rawBolt is plain bbolt: keys that grow, in one bucket, written by one goroutine.
 type rawBolt struct {
-	db  *bbolt.DB
-	seq uint64
+	db   *bbolt.DB
+	seq  uint64
+	disk device
 }
 
 var rawBucket = []byte("log")
@@ -34,7 +35,7 @@ func openRawBolt(dir string) (*rawBolt, error) {
 		_ = db.Close()
 		return nil, err
 	}
-	return &rawBolt{db: db}, nil
+	return &rawBolt{db: db, disk: deviceOf(dir)}, nil
 }
 
 func (r *rawBolt) close() { _ = r.db.Close() }
@@ -44,7 +45,7 @@ func (r *rawBolt) close() { _ = r.db.Close() }
 func (r *rawBolt) commits(ctx context.Context, puts, size int, d time.Duration) (sample, error) {
 	value := payload(size)
 	var latencies []time.Duration
-	m := startMeter(0)
+	m := startMeter(target{disk: r.disk})
 	for end := m.start.Add(d); ; {
 		sent := time.Now()
 		if sent.After(end) {

@@ -52,7 +52,7 @@ func callback(messages, concurrency int, format string, batch int, g goal) func(
 		return b.compare(ctx,
 			func() (out sample, err error) {
 				_, err = b.measure(ctx, s, func() error {
-					m := startMeter(s.pid)
+					m := startMeter(s.target)
 					if err := fill(ctx, s.target, topicName, payloadSize, messages); err != nil {
 						return err
 					}

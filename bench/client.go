@@ -26,6 +26,8 @@ const ioTimeout = 60 * time.Second
 type target struct {
 	addr string
 	pid  int
+	disk device                              // that it writes to
+	do   func(*conn, []byte) ([]byte, error) // sends a request; nil: of HTTP
 }
 
 // conn is one keep-alive connection.
@@ -217,7 +219,11 @@ func load(ctx context.Context, t target, clients, units int, d time.Duration, re
 	}
 	defer closeAll()
 
-	m := startMeter(t.pid)
+	do := t.do
+	if do == nil {
+		do = (*conn).do
+	}
+	m := startMeter(t)
 	end := m.start.Add(d)
 	latencies := make([][]time.Duration, clients)
 	err = each(conns, func(i int, c *conn) error {
@@ -227,7 +233,7 @@ func load(ctx context.Context, t target, clients, units int, d time.Duration, re
 			if sent.After(end) {
 				return nil
 			}
-			if _, err := c.do(req); err != nil {
+			if _, err := do(c, req); err != nil {
 				return err
 			}
 			latencies[i] = append(latencies[i], time.Since(sent))

@@ -98,6 +98,15 @@ func TestBaselines(t *testing.T) {
 	if s, err := raw.commits(t.Context(), 10, 100, 50*time.Millisecond); err != nil || s.rate <= 0 {
 		t.Errorf("bbolt: %+v, %v", s, err)
 	}
+
+	file, err := openRawFile(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer file.close()
+	if s, err := file.flushes(t.Context(), 50*time.Millisecond); err != nil || s.rate <= 0 || s.latency.p50 <= 0 || file.at == 0 {
+		t.Errorf("flushes: %+v, %v", s, err)
+	}
 }
 
 func TestQuantiles(t *testing.T) {
@@ -133,5 +142,43 @@ func TestVerdict(t *testing.T) {
 		if got := c.g.verdict(c.v); got != c.want {
 			t.Errorf("%+v of %g: %q, want %q", c.g, c.v, got, c.want)
 		}
+	}
+}
+
+func TestReport(t *testing.T) {
+	var r report
+	unknown := writes{bytes: -1, flushes: -1}
+	r.versus("a", "1", "2", 0.5, atLeast(0.4, 0.6), percent)
+	r.costs(sample{serverCPU: 90 * time.Microsecond, wrote: writes{bytes: 5500, flushes: 1}})
+	r.versus("b", "1", "2", 7, atMost(8).aiming(4), times)
+	r.costs(sample{serverCPU: -1, wrote: unknown})
+	var text strings.Builder
+	r.print(&text)
+	lines := strings.Split(text.String(), "\n")
+	squeeze := func(s string) string { return strings.Join(strings.Fields(s), " ") }
+	if got := squeeze(lines[2]); got != "a 1 2 50 % ≥ 40 % ≥ 60 % floor holds 5.50 KB 1.000 90.0 µs" {
+		t.Error(got)
+	}
+	if got := squeeze(lines[3]); got != "b 1 2 7.00 × ≤ 8.00 × ≤ 4.00 × floor holds" {
+		t.Error(got)
+	}
+
+	text.Reset()
+	r = report{}
+	r.note("c: skipped")
+	r.print(&text)
+	if !strings.HasSuffix(text.String(), "\nc: skipped\n") {
+		t.Errorf("a note alone: %q", text.String())
+	}
+}
+
+func TestMedianSample(t *testing.T) {
+	got := medianSample([]sample{
+		{rate: 3, wrote: writes{bytes: 900, flushes: 1}},
+		{rate: 1, wrote: writes{bytes: 500, flushes: 2}},
+		{rate: 2, wrote: writes{bytes: 700, flushes: 3}},
+	})
+	if got.rate != 2 || got.wrote != (writes{bytes: 500, flushes: 1}) {
+		t.Errorf("got %+v", got)
 	}
 }

@@ -61,7 +61,7 @@ func drainOnce(ctx context.Context, t target, clients int) (sample, error) {
 
 	var done atomic.Int64
 	latencies := make(chan []time.Duration, clients)
-	m := startMeter(t.pid)
+	m := startMeter(t)
 	err = each(conns, func(_ int, c *conn) error {
 		_ = c.SetDeadline(time.Now().Add(ioTimeout))
 		var took []time.Duration

@@ -9,20 +9,22 @@ import (
 	"time"
 )
 
-// meter measures time, and the CPU time of the server and of this process.
+// meter measures time, the CPU time of the server and of this process, and what was written meanwhile.
 type meter struct {
-	pid            int
+	target         target
 	start          time.Time
 	server, client time.Duration // CPU times at the start; negative: not known
+	writes         writes        // at the start
 }
 
-func startMeter(pid int) meter {
-	return meter{pid: pid, server: cpuTime(pid), client: cpuTime(os.Getpid()), start: time.Now()}
+func startMeter(t target) meter {
+	return meter{target: t, server: cpuTime(t.pid), client: cpuTime(os.Getpid()), writes: t.disk.writes(t.pid), start: time.Now()}
 }
 
-// sample returns the rate and the CPU times of n messages since the start.
+// sample returns the rate of n messages since the start, and what each came to.
 func (m meter) sample(n int) sample {
 	elapsed := time.Since(m.start)
+	wrote := m.target.disk.writes(m.target.pid).since(m.writes, float64(n))
 	each := func(before time.Duration, pid int) time.Duration {
 		after := cpuTime(pid)
 		if before < 0 || after < 0 || n == 0 {
@@ -32,8 +34,9 @@ func (m meter) sample(n int) sample {
 	}
 	return sample{
 		rate:      float64(n) / elapsed.Seconds(),
-		serverCPU: each(m.server, m.pid),
+		serverCPU: each(m.server, m.target.pid),
 		clientCPU: each(m.client, os.Getpid()),
+		wrote:     wrote,
 	}
 }
 

@@ -21,7 +21,7 @@ func probe(ctx context.Context, t target, load func(context.Context) error) (sam
 	running, stop := context.WithCancel(ctx)
 	defer stop()
 	loaded := make(chan error, 1)
-	m := startMeter(t.pid)
+	m := startMeter(t)
 	go func() {
 		defer stop()
 		loaded <- load(running)

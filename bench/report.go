@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"fmt"
 	"io"
 	"slices"
@@ -16,7 +17,13 @@ type goal struct {
 }
 
 func atLeast(floor, aim float64) goal { return goal{floor: floor, aim: aim} }
-func atMost(floor float64) goal       { return goal{floor: floor, atMost: true} }
+func atMost(limit float64) goal       { return goal{floor: limit, atMost: true} }
+
+// aiming returns a goal with an aim beyond its floor.
+func (g goal) aiming(aim float64) goal {
+	g.aim = aim
+	return g
+}
 
 // verdict tells how far v came.
 func (g goal) verdict(v float64) string {
@@ -44,6 +51,7 @@ func (g goal) verdict(v float64) string {
 // row is a line of the table, as text.
 type row struct {
 	scenario, figure, baseline, ratio, floor, aim, verdict string
+	disk, flushes, cpu                                     string // a message
 }
 
 // report collects rows and what else there is to say about them.
@@ -74,6 +82,20 @@ func (r *report) versus(scenario, figure, baseline string, ratio float64, g goal
 	r.add(rw)
 }
 
+// costs fills in what a message of the last row came to, as far as it is known.
+func (r *report) costs(s sample) {
+	rw := &r.rows[len(r.rows)-1]
+	if s.wrote.bytes >= 0 {
+		rw.disk = kilobytes(s.wrote.bytes)
+	}
+	if s.wrote.flushes >= 0 {
+		rw.flushes = fmt.Sprintf("%.3f", s.wrote.flushes)
+	}
+	if s.serverCPU >= 0 {
+		rw.cpu = microseconds(float64(s.serverCPU))
+	}
+}
+
 // absolute adds a figure with a limit of its own.
 func (r *report) absolute(scenario string, v float64, g goal, asText func(float64) string) {
 	r.versus(scenario, asText(v), "", v, g, asText)
@@ -81,14 +103,14 @@ func (r *report) absolute(scenario string, v float64, g goal, asText func(float6
 }
 
 func (r *report) print(w io.Writer) {
-	if len(r.rows) == 0 {
+	if len(r.rows)+len(r.notes) == 0 {
 		return
 	}
 	fmt.Fprintln(w, machine())
 	tw := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(tw, "scenario\tfigure\tbaseline\tratio\tfloor\taim\t")
+	fmt.Fprintln(tw, "scenario\tfigure\tbaseline\tratio\tfloor\taim\t\tto disk/msg\tflushes/msg\tserver CPU/msg")
 	for _, x := range r.rows {
-		fmt.Fprintln(tw, strings.Join([]string{x.scenario, x.figure, x.baseline, x.ratio, x.floor, x.aim, x.verdict}, "\t"))
+		fmt.Fprintln(tw, strings.Join([]string{x.scenario, x.figure, x.baseline, x.ratio, x.floor, x.aim, x.verdict, x.disk, x.flushes, x.cpu}, "\t"))
 	}
 	_ = tw.Flush()
 	if len(r.notes) > 0 {
@@ -103,6 +125,9 @@ func percent(v float64) string { return fmt.Sprintf("%.0f %%", 100*v) }
 func times(v float64) string   { return fmt.Sprintf("%.2f ×", v) }
 func mib(v float64) string     { return fmt.Sprintf("%.1f MiB", v/(1<<20)) }
 func seconds(v float64) string { return fmt.Sprintf("%.3f s", v) }
+
+func kilobytes(v float64) string    { return fmt.Sprintf("%.2f KB", v/1000) }
+func microseconds(v float64) string { return fmt.Sprintf("%.1f µs", v/float64(time.Microsecond)) }
 
 // perSecond writes a rate with its thousands apart.
 func perSecond(rate float64, unit string) string {
@@ -149,13 +174,14 @@ func (q quantiles) String() string {
 	return fmt.Sprintf("p50 %s, p99 %s, p99.9 %s, at most %s", short(q.p50), short(q.p99), short(q.p999), short(q.max))
 }
 
-// sample is what one round measured. CPU times are for one message, or negative where the
-// system does not tell.
+// sample is what one round measured. CPU times and what was written are for one message, or
+// negative where the system does not tell.
 type sample struct {
 	rate      float64 // messages a second
 	latency   quantiles
 	serverCPU time.Duration
 	clientCPU time.Duration
+	wrote     writes
 }
 
 func (s sample) String() string {
@@ -166,16 +192,20 @@ func (s sample) String() string {
 		time time.Duration
 	}{{"server", s.serverCPU}, {"bench", s.clientCPU}} {
 		if c.time >= 0 {
-			cpu = append(cpu, fmt.Sprintf("%s %.1f µs", c.who, float64(c.time)/float64(time.Microsecond)))
+			cpu = append(cpu, c.who+" "+microseconds(float64(c.time)))
 		}
 	}
 	if len(cpu) > 0 {
 		text += "; CPU a message: " + strings.Join(cpu, ", ")
 	}
+	if wrote := s.wrote.String(); wrote != "" {
+		text += "; to the disk a message: " + wrote
+	}
 	return text
 }
 
-// medianSample takes the median of each field by itself.
+// medianSample takes the median of each field by itself, but of what was written the least: what others write meanwhile
+// only adds to it.
 func medianSample(all []sample) sample {
 	return sample{
 		rate: medianOf(all, func(s sample) float64 { return s.rate }),
@@ -187,6 +217,10 @@ func medianSample(all []sample) sample {
 		},
 		serverCPU: medianOf(all, func(s sample) time.Duration { return s.serverCPU }),
 		clientCPU: medianOf(all, func(s sample) time.Duration { return s.clientCPU }),
+		wrote: writes{
+			bytes:   slices.MinFunc(all, func(s, t sample) int { return cmp.Compare(s.wrote.bytes, t.wrote.bytes) }).wrote.bytes,
+			flushes: slices.MinFunc(all, func(s, t sample) int { return cmp.Compare(s.wrote.flushes, t.wrote.flushes) }).wrote.flushes,
+		},
 	}
 }
 

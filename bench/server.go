@@ -43,6 +43,8 @@ type topic struct {
 
 	probed bool // producerName may publish to probeTopic, too
 
+	database string // what the configuration says further of the database
+
 	callback string // what consumerName's consumer says of how it is sent its messages; empty: it receives them
 	idle     string // what the idle consumers say further; empty: nothing
 }
@@ -83,15 +85,21 @@ type server struct {
 
 // newServer writes a configuration into a directory of its own and starts the server on it.
 func (b *bench) newServer(ctx context.Context, t topic) (*server, error) {
+	return b.newServerOf(ctx, b.pipit, t)
+}
+
+// newServerOf is newServer with any binary.
+func (b *bench) newServerOf(ctx context.Context, binary string, t topic) (*server, error) {
 	dir, err := os.MkdirTemp(b.dir, "server-")
 	if err != nil {
 		return nil, err
 	}
-	s := &server{dir: dir, binary: b.pipit, file: filepath.Join(dir, "pipit.db")}
+	s := &server{dir: dir, binary: binary, file: filepath.Join(dir, "pipit.db")}
+	s.disk = b.disk
 	if s.addr, err = freeAddr(); err != nil {
 		return nil, err
 	}
-	if b.profile != "" {
+	if b.profile != "" && binary == b.pipit {
 		if s.profile, err = freeAddr(); err != nil {
 			return nil, err
 		}
@@ -231,7 +239,7 @@ func freeAddr() (string, error) {
 func configuration(addr, file string, t topic) ([]byte, error) {
 	var w bytes.Buffer
 	fmt.Fprintf(&w, "[http]\nlisten = [%s]\n", quote(addr))
-	fmt.Fprintf(&w, "\n[database]\nfile = %s\n", quote(file))
+	fmt.Fprintf(&w, "\n[database]\nfile = %s\n%s", quote(file), t.database)
 	client := func(name, key, value string) {
 		fmt.Fprintf(&w, "\n[[client]]\nname = %s\nusername = %s\n%s = %s\n", quote(strings.ToUpper(name)), quote(name), key, quote(value))
 	}

@@ -17,6 +17,7 @@ const stallLead = 500 * time.Millisecond
 // stallSide is one of two loads that differ in what may cause a stall.
 type stallSide struct {
 	topic  topic
+	limit  float64                             // of the p99's growth; 0: stallGoal
 	ready  func(context.Context, target) error // before the probe begins; may be nil
 	during func(context.Context, target) error // while it runs
 }
@@ -30,8 +31,12 @@ func (b *bench) stall(ctx context.Context, cause, control stallSide) error {
 		return err
 	}
 	f, base := medianSample(figures), medianSample(baselines)
+	limit := cause.limit
+	if limit == 0 {
+		limit = stallGoal
+	}
 	b.report.versus(b.scenario+": probe's p99", short(f.latency.p99), short(base.latency.p99)+" without the cause",
-		float64(f.latency.p99)/float64(base.latency.p99), atMost(stallGoal), times)
+		float64(f.latency.p99)/float64(base.latency.p99), atMost(limit), times)
 	if len(causeHeld) > 0 && len(controlHeld) > 0 {
 		anonymous := func(m residentMemory) float64 { return m.anonymous }
 		held, without := medianOf(causeHeld, anonymous), medianOf(controlHeld, anonymous)
@@ -220,6 +225,43 @@ func stallDelayed(ctx context.Context, b *bench) error {
 	return b.stall(ctx, side(true), side(false))
 }
 
+// stallCheckpoints publishes 20 MB a second, so that the log fills and is moved into the database all the time. Without
+// the cause the log is so large that nothing is.
+func stallCheckpoints(ctx context.Context, b *bench) error {
+	const size, lines, every = 1024, 1000, 50 * time.Millisecond
+	req := batchRequest(topicName, size, lines)
+	side := func(database string) stallSide {
+		return stallSide{
+			topic: topic{consumers: 1, expiration: 3600, database: database},
+			limit: 2,
+			during: func(ctx context.Context, t target) error {
+				return atPace(ctx, t, req, every, b.seconds)
+			},
+		}
+	}
+	return b.stall(ctx, side(""), side("log_size = \"64GiB\"\n"))
+}
+
+// atPace sends a request whenever one is due, for about d: what could not be sent in time is sent later, and not dropped.
+func atPace(ctx context.Context, t target, req []byte, every, d time.Duration) error {
+	c, err := dial(ctx, t.addr)
+	if err != nil {
+		return err
+	}
+	defer c.close()
+	due := time.Now()
+	for end := due.Add(d); due.Before(end); due = due.Add(every) {
+		if err := pause(ctx, time.Until(due)); err != nil {
+			return err
+		}
+		_ = c.SetDeadline(time.Now().Add(ioTimeout))
+		if _, err := c.do(req); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // stallAcks acknowledges one message at a time as one of 10,000 consumers of a topic, against the
 // only one in another process.
 func stallAcks(ctx context.Context, b *bench) (err error) {
@@ -266,7 +308,7 @@ func acknowledgeSingly(ctx context.Context, t target, d time.Duration) (sample, 
 	defer c.close()
 	receive := receiveRequest(topicName, "max=1000")
 	var latencies []time.Duration
-	m := startMeter(t.pid)
+	m := startMeter(t)
 	end := m.start.Add(d)
 	_ = c.SetDeadline(end.Add(ioTimeout))
 	for time.Now().Before(end) {
