@@ -2,6 +2,7 @@
 //
 //	go run ./bench                        # every scenario but those of stalls
 //	go run ./bench -run 'publish|batch'   # some of them
+//	go run ./bench -run peers             # beside redis-server, where it is installed
 //	go run ./bench -run steady -before FILE              # publishing and consuming, beside another binary
 //	go run ./bench -run steady -rounds 1 -seconds 600    # its latencies minute by minute
 //	go run ./bench -run stall             # what one client's work does to another's publishing
@@ -59,6 +60,9 @@ var scenarios = []scenario{
 	{name: "publish-16", run: publishBy(16, goal{}, atMost(2_500).aiming(1_800))},
 	{name: "publish-64", run: publishBy(64, atLeast(0.62, 0.75), atMost(1_800).aiming(1_300))},
 	{name: "publish-256", run: publishBy(256, atLeast(0.75, 0.85), goal{})},
+	{name: "peers-1", run: peers(1, atLeast(0.80, 0.95))},
+	{name: "peers-64", run: peers(64, atLeast(0.85, 1))},
+	{name: "peers-256", run: peers(256, atLeast(0.95, 1.10))},
 	{name: "batch-100B-1", run: batch(100, 1)},
 	{name: "batch-100B-2", run: batch(100, 2)},
 	{name: "batch-1KiB-1", run: batch(1024, 1)},
