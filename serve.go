@@ -64,6 +64,7 @@ func runBroker(ctx context.Context, file string, env []string, stderr io.Writer)
 	s := &service{cfg: cfg, stderr: stderr}
 	s.log, s.level = newLogger(cfg.Log, stderr)
 	tune()
+	paceCollector(ctx)
 	s.memory.Store(memoryOf(cfg.HTTP))
 	go limitMemory(ctx, &s.memory)
 

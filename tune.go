@@ -14,17 +14,50 @@ import (
 
 // tune sets the runtime up for this program, where the environment does not say otherwise.
 func tune() {
-	if os.Getenv("GOGC") == "" {
-		// What lives is small, a few megabytes, and every request allocates a little that dies with
-		// it: the default would collect many times a second to save memory that nobody misses.
-		debug.SetGCPercent(400)
-	}
 	if os.Getenv("GOMAXPROCS") == "" {
 		// Who commits waits in fsync. One processor more than there are cores lets it come back from there
 		// without a queue of requests before it. From here on Go does not follow a CPU limit of the container
 		// that changes.
 		runtime.GOMAXPROCS(runtime.GOMAXPROCS(0) + 1)
 	}
+}
+
+// garbage is how much may be allocated between two collections, in bytes: little enough that it comes back while the
+// processor's caches still have it, and enough that collections, which look at all that lives, are rare.
+const garbage = 24 << 20
+
+// The percentages that paceCollector chooses from: the smallest, where gigabytes live, keeps collections rare.
+const leastGCPercent, mostGCPercent = 25, 400
+
+// paceCollector sets the garbage collector's percentage anew after each collection, where the environment does not say
+// it, until ctx ends. What lives goes from a few megabytes, in which Go's default would collect many times a second, to some
+// tens, as the database keeps in memory what its file does not have yet: one percentage does not fit both.
+func paceCollector(ctx context.Context) {
+	if os.Getenv("GOGC") != "" {
+		return
+	}
+	percent := mostGCPercent
+	debug.SetGCPercent(percent)
+	live := []metrics.Sample{{Name: "/gc/heap/live:bytes"}}
+	var await func()
+	collected := func(struct{}) {
+		if ctx.Err() != nil {
+			return
+		}
+		metrics.Read(live)
+		if p := gcPercent(live[0].Value.Uint64()); p != percent {
+			percent = p
+			debug.SetGCPercent(p)
+		}
+		await()
+	}
+	await = func() { runtime.AddCleanup(new([64]byte), collected, struct{}{}) } // which the next collection finds
+	await()
+}
+
+// gcPercent is the percentage of what lives, in bytes, that makes about so much garbage.
+func gcPercent(live uint64) int {
+	return int(min(max(garbage*100/max(live, 1), leastGCPercent), mostGCPercent)) // #nosec G115 -- bounded
 }
 
 // baseMemory is what the process may need beside the payloads that its limits allow, in bytes.

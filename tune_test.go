@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"os"
+	"runtime"
 	"runtime/debug"
 	"sync/atomic"
 	"testing"
@@ -36,4 +37,41 @@ func TestMemoryLimitIsAdjusted(t *testing.T) {
 			}
 		}
 	})
+}
+
+// What lives decides how much may become garbage before the next collection.
+func TestGCPercent(t *testing.T) {
+	for _, c := range []struct {
+		live uint64
+		want int
+	}{{0, 400}, {1 << 20, 400}, {6 << 20, 400}, {24 << 20, 100}, {48 << 20, 50}, {96 << 20, 25}, {4 << 30, 25}} {
+		if got := gcPercent(c.live); got != c.want {
+			t.Errorf("%d MiB: %d %%, want %d", c.live>>20, got, c.want)
+		}
+	}
+}
+
+// The percentage follows what lives, collection by collection, until the end.
+func TestPaceCollector(t *testing.T) {
+	if os.Getenv("GOGC") != "" {
+		t.Skip("GOGC is set")
+	}
+	percent := debug.SetGCPercent(-1)
+	defer debug.SetGCPercent(percent)
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	paceCollector(ctx)
+	live := make([]byte, 96<<20)
+	for deadline := time.Now().Add(10 * time.Second); ; {
+		runtime.GC()
+		got := debug.SetGCPercent(-1)
+		debug.SetGCPercent(got)
+		if got == leastGCPercent {
+			break
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("%d %% with %d bytes alive", got, len(live))
+		}
+	}
+	runtime.KeepAlive(live)
 }
