@@ -100,7 +100,7 @@ func newStore(f *file, path string, opts Options) *Store {
 		open:     map[store.Lane]openRange{},
 		waiting:  map[uint32]uint64{},
 		logSize:  opts.LogSize,
-		freezeAt: opts.LogSize * 3 / 8,
+		freezeAt: opts.LogSize / 4,
 		leave:    opts.leave,
 
 		compactWhen: opts.CompactWhen,
