@@ -37,7 +37,8 @@ const (
 	unfinished = ".new"     // instead of suffix
 	removed    = ".removed" // behind the name of the folder
 
-	makeStep = 1 << 20 // what is written between two flushes when one is made, so that those of Append do not wait for all of it
+	makeStep  = 1 << 20 // what is written between two flushes when one is made, so that those of Append do not wait for all of it
+	makePiece = 4 << 10 // what is written at once then
 )
 
 // segment is one, open.
@@ -154,22 +155,23 @@ func (l *Log) makeSegment(index int) (s *segment, err error) {
 	return s, err
 }
 
-// fill writes a head and zeros behind it, up to size, and flushes both.
+// fill writes a head and zeros behind it, up to size, and flushes both. It writes piece by piece: Linux keeps what was written
+// at once together, and takes all of that for written when a frame in it is.
 func fill(f disk.File, head []byte, size int64) error {
-	zeros := make([]byte, min(makeStep, size))
-	copy(zeros, head)
-	for at := int64(0); at < size; {
-		n := min(size-at, int64(len(zeros)))
-		if err := writeFull(f, zeros[:n], at); err != nil {
+	piece := make([]byte, makePiece)
+	copy(piece, head)
+	for at := int64(0); at < size; at += makePiece {
+		if err := writeFull(f, piece[:min(size-at, makePiece)], at); err != nil {
 			return err
 		}
-		if err := f.Sync(); err != nil {
-			return err
+		if end := at + makePiece; end%makeStep == 0 || end >= size {
+			if err := f.Sync(); err != nil {
+				return err
+			}
 		}
 		if at == 0 {
-			clear(zeros)
+			clear(piece)
 		}
-		at += n
 	}
 	return nil
 }
