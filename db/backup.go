@@ -144,8 +144,10 @@ func listFree(s *Store) error {
 		if err = s.moveError(id, err); !errors.Is(err, store.ErrNoSpace) && !errors.Is(err, store.ErrNotStored) {
 			s.fail(err)
 		}
+		return err
 	}
-	return err
+	s.wrote()
+	return nil
 }
 
 // copyTo writes the pages that are in use.

@@ -169,6 +169,9 @@ func (s *Store) move(t *table, format uint32) (id int, err error) {
 	s.fileMu.Lock()
 	defer s.fileMu.Unlock()
 	defer guard(&err)()
+	if err := s.failed(); err != nil { // the file may have no name any more
+		return 0, err
+	}
 	s.bolt().NoFreelistSync = s.file().skipFreelist()
 	tx, err := s.bolt().Begin(true)
 	if err != nil {

@@ -1,7 +1,6 @@
 package db
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -58,16 +57,7 @@ type compactRun struct {
 	done   chan struct{}
 	err    error
 	verify bool
-}
-
-// copying is a file that is to take the place of the open one. fileMu guards it.
-type copying struct {
-	*file
-	path   string // that it has until then
-	no     int    // the bucket that is being copied; all before it are, but for meta, which is the last
-	key    []byte // up to which that is; nil: nothing of it yet
-	secret bool   // something secret was replaced or deleted, and free pages of it may have it
-	err    error  // of what a table changed in it: it is given up
+	byHand bool
 }
 
 // Compact makes the file as small as what is in it, beside commits, and returns when that is done. A ctx that ends has it go
@@ -109,7 +99,7 @@ func (k *compacting) start(verify bool) (*compactRun, error) {
 		return nil, errClosed
 	}
 	if k.run == nil {
-		k.run = &compactRun{done: make(chan struct{}), verify: verify}
+		k.run = &compactRun{done: make(chan struct{}), verify: verify, byHand: true}
 		k.part.Store(0)
 		s.poke()
 	}
@@ -160,7 +150,7 @@ func (k *compacting) step(run *compactRun) (pause time.Duration) {
 	done, err := false, error(nil)
 	switch {
 	case c == nil:
-		err = k.begin()
+		err = k.begin(run)
 	case c.err != nil:
 		err = c.err
 	case c.no < len(bucketNames):
@@ -185,7 +175,10 @@ func (k *compacting) end(err error) {
 	if c := s.copying; c != nil && s.file() != c.file {
 		s.copying = nil
 		k.coming.Store(nil)
-		_ = errors.Join(c.bolt.Close(), os.Remove(c.path)) // the next start removes it
+		_ = c.bolt.Close()
+		if s.failed() == nil { // else it may be that it has the database's name
+			_ = s.fs.Remove(c.path) // or the next start does
+		}
 	}
 	s.copying = nil
 	k.mu.Lock()
@@ -196,7 +189,7 @@ func (k *compacting) end(err error) {
 	}
 	if err != nil {
 		k.last = time.Now()
-		if !errors.Is(err, errClosed) {
+		if !errors.Is(err, errClosed) && s.failed() == nil {
 			s.log.Warn("the database could not be compacted: it is as it was", "file", s.path, "error", err)
 		}
 	}
@@ -205,14 +198,14 @@ func (k *compacting) end(err error) {
 }
 
 // begin makes the new file.
-func (k *compacting) begin() (err error) {
+func (k *compacting) begin(run *compactRun) (err error) {
 	s := k.store
 	defer func() {
 		err = k.failure(err)
 	}()
 	defer guard(&err)()
 	old := s.file()
-	used, err := k.room(old)
+	used, err := k.room(old, run.byHand)
 	if err != nil {
 		return err
 	}
@@ -220,24 +213,18 @@ func (k *compacting) begin() (err error) {
 	if err != nil {
 		return err
 	}
-	if err := removeUnfinished(s.path); err != nil {
+	if err := removeUnfinished(s.fs, s.path); err != nil {
 		return err
 	}
-	c := &copying{path: target + unfinished, no: bucketMeta + 1}
-	bolt, data, err := openBolt(c.path, old.page, time.Second)
-	if err != nil {
+	c := &copying{path: target + unfinished, no: bucketMeta + 1, like: old, seam: &s.seam}
+	if c.file, err = k.create(c.path, old); err != nil {
+		_ = s.fs.Remove(c.path) // or the next start does
 		return err
-	}
-	if c.file, err = newFile(bolt, data); err == nil {
-		err = sameOwner(data, old.info)
-	}
-	if err != nil {
-		return errors.Join(err, bolt.Close(), os.Remove(c.path))
 	}
 	c.bolt.NoSync, c.bolt.NoGrowSync = true, true // until all is there; each part is synced, so that none has much to wait for
 	s.copying = c
 	k.all.Store(uint64(used)) // #nosec G115 -- a size
-	return c.bolt.Update(func(tx *bbolt.Tx) error {
+	err = c.bolt.Update(func(tx *bbolt.Tx) error {
 		for _, name := range bucketNames {
 			if _, err := tx.CreateBucket(name); err != nil {
 				return err
@@ -245,15 +232,47 @@ func (k *compacting) begin() (err error) {
 		}
 		return nil
 	})
+	if err != nil {
+		return err
+	}
+	return c.wrote()
 }
 
-// room returns how many bytes are in use, for which the disk must have room a second time.
-func (k *compacting) room(old *file) (used int64, err error) {
+// create makes an empty file that only this process can use.
+func (k *compacting) create(path string, like *file) (*file, error) {
+	f, err := k.store.fs.OpenFile(path, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600)
+	if err != nil {
+		return nil, err
+	}
+	if err := f.Close(); err != nil {
+		return nil, err
+	}
+	bolt, data, err := openBolt(path, like.page, time.Second)
+	if err != nil {
+		return nil, err
+	}
+	made, err := newFile(bolt, data)
+	if err == nil {
+		err = sameOwner(data, like.info)
+	}
+	if err != nil {
+		return nil, errors.Join(err, bolt.Close())
+	}
+	return made, nil
+}
+
+// room returns how many bytes are in use, for which the disk must have room a second time. By itself, it is not to be the reason
+// why nothing is published for a while.
+func (k *compacting) room(old *file, byHand bool) (used int64, err error) {
 	s := k.store
 	st := old.bolt.Stats()
 	used = int64(s.file().pages()-st.FreePageN-st.PendingPageN) * int64(old.page)
 	need := used + used/8 + compactMargin
-	if _, free := diskSpace(s.path); free >= 0 && free < need {
+	_, free := diskSpace(s.path)
+	if !byHand && free >= s.minFree {
+		need += s.minFree
+	}
+	if free >= 0 && free < need {
 		return 0, fmt.Errorf("%w: compacting takes %d MiB beside the file, and %d MiB are free", store.ErrNoSpace, need>>20, free>>20)
 	}
 	return used, nil
@@ -275,116 +294,15 @@ func (k *compacting) failure(err error) error {
 const unfinished = ".compact"
 
 // removeUnfinished removes what a compacting left that was cut short.
-func removeUnfinished(path string) error {
+func removeUnfinished(files disk.FS, path string) error {
 	target, err := filepath.EvalSymlinks(path)
 	if err != nil {
 		return err
 	}
-	if err := os.Remove(target + unfinished); !errors.Is(err, fs.ErrNotExist) {
+	if err := files.Remove(target + unfinished); !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
 	return nil
-}
-
-// copyPart copies the next entries.
-func (k *compacting) copyPart(c *copying) (err error) {
-	s := k.store
-	defer func() {
-		err = k.failure(err)
-	}()
-	defer guard(&err)()
-	from, err := s.bolt().Begin(false)
-	if err != nil {
-		return err
-	}
-	defer from.Rollback() // behind the other's end, which has values of it
-	to, err := c.bolt.Begin(true)
-	if err != nil {
-		return err
-	}
-	defer abandon(to)
-	all, n := s.compactPart, 0
-	for size := 0; size < all && n < compactEntries && c.no < len(bucketNames); {
-		got, err := c.copyBucket(from, to, all-size, compactEntries-n)
-		if err != nil {
-			return err
-		}
-		size += got.size
-		n += got.entries
-		k.part.Add(uint64(got.size)) // #nosec G115 -- a size
-	}
-	if err := to.Commit(); err != nil {
-		return err
-	}
-	return c.bolt.Sync()
-}
-
-type copied struct{ entries, size int }
-
-// copyBucket copies entries of a bucket until they have so many bytes, or are so many; at the bucket's end it goes on to the
-// next one.
-func (c *copying) copyBucket(from, to *bbolt.Tx, size, entries int) (n copied, err error) {
-	name := bucketNames[c.no]
-	source, target := from.Bucket(name), to.Bucket(name)
-	target.FillPercent = fillCopied
-	cur := source.Cursor()
-	k, v := cur.Seek(c.key)
-	if c.key != nil && bytes.Equal(k, c.key) {
-		k, v = cur.Next()
-	}
-	last := c.key
-	for ; k != nil && n.size < size && n.entries < entries; k, v = cur.Next() {
-		if last != nil && bytes.Compare(k, last) <= 0 { // pages of a damaged file can form a circle
-			return n, fmt.Errorf("%s: key %x out of order", name, k)
-		}
-		last = k
-		if c.no == bucketPayload && v == nil {
-			own := source.Bucket(k)
-			if v = own.Get(keyPayload); v == nil {
-				return n, fmt.Errorf("payload %x: nothing is there", k)
-			}
-			err = writePayload(target, k, v)
-		} else {
-			err = target.Put(k, v)
-		}
-		if err != nil {
-			return n, err
-		}
-		n.entries++
-		n.size += len(k) + len(v) + 16 // and what bbolt has beside them
-	}
-	c.key = append([]byte(nil), last...)
-	if k == nil {
-		c.no, c.key = c.no+1, nil
-	}
-	return n, nil
-}
-
-// fillCopied is how far pages are filled by copying.
-const fillCopied = 0.95
-
-// take makes a table's changes of what was copied before.
-func (c *copying) take(t *table) (err error) {
-	defer guard(&err)()
-	c.secret = c.secret || t.secret
-	tx, err := c.bolt.Begin(true)
-	if err != nil {
-		return err
-	}
-	defer abandon(tx)
-	for no := bucketMeta + 1; no <= min(c.no, len(bucketNames)-1); no++ {
-		if no == c.no && c.key == nil {
-			break
-		}
-		through := c.key
-		if no < c.no {
-			through = nil
-		}
-		if err := t.write(no, tx.Bucket(bucketNames[no]), through); err != nil {
-			return err
-		}
-	}
-	return tx.Commit()
 }
 
 // finish puts the new file in the place of the old one.
@@ -402,16 +320,20 @@ func (k *compacting) finish(c *copying, verify bool) (err error) {
 		return s.notStored(store.ErrLost)
 	}
 	before := s.Size()
-	rest, err := os.OpenFile(s.path, os.O_RDWR, 0) // #nosec G304 -- the database
+	target := c.path[:len(c.path)-len(unfinished)]
+	rest, err := s.fs.OpenFile(target, os.O_RDWR, 0)
 	if err != nil {
 		return s.notStored(err)
 	}
-	target := c.path[:len(c.path)-len(unfinished)]
 	k.coming.Store(c.file)
-	if err := disk.OS.Rename(c.path, target); err != nil {
-		return s.notStored(errors.Join(err, rest.Close()))
+	if err := s.fs.Rename(c.path, target); err != nil {
+		err = errors.Join(err, rest.Close())
+		if replaced(s.path, old) { // it has the name all the same, or nothing has it: what is written from now on would be lost
+			return k.uncertain(err)
+		}
+		return s.notStored(err)
 	}
-	err = disk.OS.SyncDir(filepath.Dir(target))
+	err = s.fs.SyncDir(filepath.Dir(target))
 	s.tablesMu.Lock()
 	next := *s.tables.Load()
 	next.file, next.base = c.file, 0
@@ -419,15 +341,21 @@ func (k *compacting) finish(c *copying, verify bool) (err error) {
 	s.tablesMu.Unlock()
 	s.worker.retired = append(s.worker.retired, &file{bolt: old.bolt, rest: rest})
 	if err != nil { // it is not known which one a crash would leave
-		err = fmt.Errorf("database %s: compacting: %w", s.path, err)
-		s.fail(err)
-		return err
+		return k.uncertain(err)
 	}
 	if err := k.wipeAgain(); err != nil {
 		s.log.Warn("the database was compacted, but what it says of secrets could not be read", "file", s.path, "error", err)
 	}
 	s.log.Info("the database was compacted", "file", s.path, "from", before, "to", s.Size())
 	return nil
+}
+
+// uncertain ends all writing, since it is not known which file the next start will find. Each of the two has what the other has, and
+// the log goes with both.
+func (k *compacting) uncertain(err error) error {
+	err = fmt.Errorf("database %s: compacting: %w", k.store.path, err)
+	k.store.fail(err)
+	return err
 }
 
 // complete makes the new file equal to the old one, of which all but meta is copied, and durable.
@@ -463,8 +391,12 @@ func (k *compacting) complete(c *copying) (err error) {
 	if err != nil {
 		return err
 	}
-	c.bolt.NoSync, c.bolt.NoGrowSync = false, false
-	return c.bolt.Sync()
+	if err := c.wrote(); err != nil {
+		return err
+	}
+	old := c.like.bolt
+	c.bolt.NoSync, c.bolt.NoGrowSync, c.bolt.AllocSize = old.NoSync, old.NoGrowSync, old.AllocSize
+	return c.sync()
 }
 
 // verify looks for damage in the new file. Nobody commits meanwhile.

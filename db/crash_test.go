@@ -2,8 +2,10 @@ package db
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"flag"
+	"io/fs"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
@@ -34,9 +36,9 @@ type (
 type crashRun struct {
 	t      *testing.T
 	rnd    *rand.Rand
-	dir    string // of the database; its log is in fs alone
+	dir    string // of the database
 	states string // the folder of what a power cut left
-	fs     *disktest.Mem
+	fs     disk.FS
 	shadow *Store // has what the batches come to
 	now    *changes
 	base   int              // the last batch when the recording began
@@ -49,11 +51,20 @@ type crashRun struct {
 	sum *crashSum
 }
 
-type crashSum struct{ states, recordings, commits, refused, uncertain, written, closed int }
+type crashSum struct {
+	states, recordings, commits, refused, uncertain, written, closed int
+	compacted, backups                                               int
+	unfinished                                                       int // states with a file that was not to take the place
+}
 
-// Each state that a power cut can leave, while batches are committed, read, brought into the file and wiped, and while the
-// database is closed and opened, opens, is whole, and has all batches that were answered and nothing else, but perhaps the
-// one that was being committed. It can be gone on with.
+// Each state that a power cut can leave, while batches are committed, read, brought into the file and wiped, while the
+// database is compacted and backed up, and while it is closed and opened, opens, is whole, and has all batches that were
+// answered and nothing else, but perhaps the one that was being committed. It can be gone on with.
+//
+// The log, and what happens to names, is recorded as it is done. What bbolt writes is not: it is read back after each commit.
+// A commit to the database is taken for pages, a flush, the two that say which of them count, and a flush, as bbolt does it.
+// A commit to the file that compacting makes, which does not flush, is taken for pages that come to the disk in any order or
+// not at all, until compacting flushes them.
 func TestCrashStates(t *testing.T) {
 	const generations, each, steps = 3, 60, 25
 	seed := *crashSeed
@@ -77,11 +88,14 @@ func TestCrashStates(t *testing.T) {
 		})
 	}
 	t.Logf("%+v", sum)
+	if sum.compacted == 0 || sum.unfinished == 0 || sum.backups == 0 {
+		t.Error("it was not compacted, or not backed up")
+	}
 }
 
 func newCrashRun(t *testing.T, seed uint64, sum *crashSum) *crashRun {
 	rnd := rand.New(rand.NewPCG(seed, 0))
-	c := &crashRun{t: t, rnd: rnd, dir: t.TempDir(), states: t.TempDir(), now: newChanges(rnd, smallLog*3/2), models: map[int]*changes{}, contents: map[int]string{}, sum: sum}
+	c := &crashRun{t: t, rnd: rnd, dir: realDir(t), states: realDir(t), now: newChanges(rnd, smallLog*3/2), models: map[int]*changes{}, contents: map[int]string{}, sum: sum}
 	s, _ := openSmall(t, pathIn(c.dir), disktest.NewMem(c.dir), nil)
 	if err := s.Commit(c.now.first()); err != nil {
 		t.Fatal(err)
@@ -109,11 +123,80 @@ func newCrashRun(t *testing.T, seed uint64, sum *crashSum) *crashRun {
 
 func pathIn(dir string) string { return filepath.Join(dir, "pipit.db") }
 
-// restore makes the state in a folder of the operating system, but for its log, which is in the file system that it returns.
-func restore(t *testing.T, state *disktest.State, dir string) (fs *disktest.Mem, file []byte) {
+// realDir returns a folder without symbolic links in its name, as compacting names it.
+func realDir(t *testing.T) string {
+	dir, err := filepath.EvalSymlinks(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return dir
+}
+
+// splitFS is a folder whose files that bbolt opens are the operating system's; its log is in memory.
+type splitFS struct {
+	*disktest.Mem
+	dir string
+}
+
+func (s splitFS) of(name string) disk.FS {
+	if path := pathIn(s.dir); name == path || name == path+unfinished {
+		return disk.OS
+	}
+	return s.Mem
+}
+
+func (s splitFS) OpenFile(name string, flag int, perm fs.FileMode) (disk.File, error) {
+	return s.of(name).OpenFile(name, flag, perm)
+}
+
+func (s splitFS) Rename(from, to string) error { return s.of(from).Rename(from, to) }
+
+func (s splitFS) Remove(name string) error { return s.of(name).Remove(name) }
+
+func (s splitFS) Stat(name string) (fs.FileInfo, error) { return s.of(name).Stat(name) }
+
+func (s splitFS) ReadDir(name string) ([]fs.DirEntry, error) {
+	entries, err := s.Mem.ReadDir(name)
+	if err != nil || name != s.dir {
+		return entries, err
+	}
+	files, err := disk.OS.ReadDir(name)
+	return append(entries, files...), err
+}
+
+// restore makes the state in a folder, which then has nothing else, and returns it.
+func restore(t *testing.T, state *disktest.State, dir string) splitFS {
 	t.Helper()
-	fs = state.Mem(dir)
-	f, err := fs.OpenFile(pathIn(dir), os.O_RDONLY, 0)
+	left, err := os.ReadDir(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, e := range left {
+		if err := os.Remove(filepath.Join(dir, e.Name())); err != nil {
+			t.Fatal(err)
+		}
+	}
+	to := splitFS{state.Mem(dir), dir}
+	entries, err := to.Mem.ReadDir(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, e := range entries {
+		if name := filepath.Join(dir, e.Name()); !e.IsDir() {
+			if err := os.WriteFile(name, contentOf(t, to.Mem, name), 0o600); err != nil {
+				t.Fatal(err)
+			}
+			if err := to.Mem.Remove(name); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	return to
+}
+
+func contentOf(t *testing.T, in disk.FS, name string) []byte {
+	t.Helper()
+	f, err := in.OpenFile(name, os.O_RDONLY, 0)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -121,22 +204,19 @@ func restore(t *testing.T, state *disktest.State, dir string) (fs *disktest.Mem,
 	if err != nil {
 		t.Fatal(err)
 	}
-	file = make([]byte, info.Size())
-	if _, err := f.ReadAt(file, 0); err != nil {
+	b := make([]byte, info.Size())
+	if _, err := f.ReadAt(b, 0); err != nil && len(b) > 0 {
 		t.Fatal(err)
 	}
-	if err := os.WriteFile(pathIn(dir), file, 0o600); err != nil {
-		t.Fatal(err)
-	}
-	return fs, file
+	return b
 }
 
 // goOn goes on with what a power cut left, which has that many batches.
 func (c *crashRun) goOn(state *disktest.State, number int) {
 	c.t.Helper()
-	c.fs, _ = restore(c.t, state, c.dir)
-	dir := c.t.TempDir()
-	fs, _ := restore(c.t, state, dir)
+	c.fs = restore(c.t, state, c.dir)
+	dir := realDir(c.t)
+	fs := restore(c.t, state, dir)
 	if c.shadow != nil {
 		if err := c.shadow.Close(); err != nil {
 			c.t.Fatal(err)
@@ -156,23 +236,14 @@ func (c *crashRun) record(steps int) *disktest.Recorder {
 	if err != nil {
 		c.t.Fatal(err)
 	}
-	file, err := os.ReadFile(pathIn(c.dir))
+	b := &foreign{t: c.t, Recorder: rec, had: map[string][]byte{}, sum: c.sum}
+	b.had[pathIn(c.dir)], err = os.ReadFile(pathIn(c.dir))
 	if err != nil {
 		c.t.Fatal(err)
 	}
-	written := func() {
-		now, err := os.ReadFile(pathIn(c.dir))
-		if err == nil && !bytes.Equal(now, file) {
-			c.sum.written++
-			err = rec.Foreign(pathIn(c.dir), pageSize, file, now, disktest.Bolt()...)
-			file = now
-		}
-		if err != nil {
-			c.t.Error(err)
-		}
-	}
 	open := func() *Store {
-		s, _ := openSmall(c.t, pathIn(c.dir), rec, written)
+		s, _ := openTest(c.t, pathIn(c.dir), smallLog, seam{fs: b, segmentSize: smallLog / 6, written: func() { b.committed(pathIn(c.dir)) }, partly: b.partly})
+		s.compactPart = 1<<10 + c.rnd.IntN(64<<10)
 		c.same(s, c.number)
 		return s
 	}
@@ -196,6 +267,60 @@ func (c *crashRun) record(steps int) *disktest.Recorder {
 		c.t.Fatal(err)
 	}
 	return rec
+}
+
+// foreign records what bbolt writes, of which it knows what the files had.
+type foreign struct {
+	*disktest.Recorder
+	t   *testing.T
+	had map[string][]byte // guarded by who may write to the file
+	sum *crashSum
+}
+
+// now returns what a file had and has.
+func (f *foreign) now(path string) (had, has []byte, changed bool) {
+	has, err := os.ReadFile(path)
+	if err != nil {
+		f.t.Error(err)
+	}
+	had = f.had[path]
+	f.had[path] = has
+	return had, has, !bytes.Equal(had, has)
+}
+
+func (f *foreign) committed(path string) {
+	if had, has, changed := f.now(path); changed {
+		f.sum.written++
+		if err := f.Foreign(path, pageSize, had, has, disktest.Bolt()...); err != nil {
+			f.t.Error(err)
+		}
+	}
+}
+
+func (f *foreign) partly(path string, flushed bool) error {
+	if flushed {
+		return f.Flushed(path)
+	}
+	had, has, _ := f.now(path)
+	return f.Unflushed(path, pageSize, had, has)
+}
+
+func (f *foreign) Rename(from, to string) error {
+	err := f.Recorder.Rename(from, to)
+	if had, ok := f.had[from]; ok && err == nil {
+		f.had[to] = had
+		delete(f.had, from)
+		f.sum.compacted++
+	}
+	return err
+}
+
+func (f *foreign) Remove(name string) error {
+	err := f.Recorder.Remove(name)
+	if err == nil {
+		delete(f.had, name)
+	}
+	return err
 }
 
 // same compares what a store has with what it is to have after one of the batches, and returns which one that is.
@@ -242,9 +367,13 @@ func (c *crashRun) step(rec *disktest.Recorder, fault *disktest.Fault, s *Store)
 			c.same(s, number-1, number)
 		}
 	})
-	switch c.rnd.IntN(10) {
+	switch c.rnd.IntN(14) {
 	case 0:
 		beside.Go(func() { _ = s.Checkpoint() })
+	case 4, 5, 6: // it goes on beside the next steps
+		_, _ = s.compacting.start(false)
+	case 7:
+		beside.Go(func() { c.backup(s, number-1, number) })
 	case 1:
 		fault.Fail(1 + c.rnd.IntN(6))
 	case 2, 3:
@@ -274,6 +403,23 @@ func (c *crashRun) step(rec *disktest.Recorder, fault *disktest.Fault, s *Store)
 		default:
 			return false
 		}
+	}
+}
+
+// backup makes a backup, which has what a store has.
+func (c *crashRun) backup(s *Store, numbers ...int) {
+	dir := c.t.TempDir()
+	if err := s.Backup(context.Background(), pathIn(dir), nil); err != nil {
+		if !errors.Is(err, syscall.EIO) {
+			c.t.Error(err)
+		}
+		return
+	}
+	c.sum.backups++
+	copied, _ := openTest(c.t, pathIn(dir), smallLog, seam{fs: disktest.NewMem(dir)})
+	c.same(copied, numbers...)
+	if err := copied.Close(); err != nil {
+		c.t.Error(err)
 	}
 }
 
@@ -307,7 +453,10 @@ func (c *crashRun) state(state *disktest.State, before int, goOn bool) int {
 			last, may = int(m), int(m)
 		}
 	}
-	fs, _ := restore(c.t, state, c.states)
+	fs := restore(c.t, state, c.states)
+	if _, err := os.Stat(pathIn(c.states) + unfinished); err == nil {
+		c.sum.unfinished++
+	}
 	open := func() *Store {
 		s, err := Open(pathIn(c.states), Options{Logger: silent, LogSize: smallLog, leave: !goOn, seam: seam{fs: fs, segmentSize: smallLog / 6}})
 		if err != nil {
@@ -343,6 +492,7 @@ func (c *crashRun) state(state *disktest.State, before int, goOn bool) int {
 	if got := mustContent(c.t, s); got != want {
 		c.t.Errorf("closed and opened: %s", difference(got, want))
 	}
+	wantNoUnfinished(c.t, pathIn(c.states))
 	if err := s.Close(); err != nil {
 		c.t.Error(err)
 	}

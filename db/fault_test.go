@@ -1,6 +1,7 @@
 package db
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"math/rand/v2"
@@ -46,8 +47,9 @@ func newScript(t *testing.T, n int) *scripted {
 	return sc
 }
 
-// Each call for a file of the log fails once: what a commit says of itself is true, and the database opens afterwards with all
-// that was answered.
+// Each call for a file of the log fails once, and each for the file that compacting makes, of which a commit of bbolt and a
+// flush are one call each: what commits and compacting say of themselves is true, and the database opens afterwards with
+// all that was answered.
 func TestFaults(t *testing.T) {
 	n := 14
 	if testing.Short() {
@@ -57,11 +59,12 @@ func TestFaults(t *testing.T) {
 	for _, cause := range []error{syscall.EIO, syscall.ENOSPC} {
 		for _, kind := range []disktest.Kind{disktest.Before, disktest.Short, disktest.After} {
 			t.Run(fmt.Sprint(cause, " ", kind), func(t *testing.T) {
-				calls, refused, uncertain := 1, 0, 0
+				calls, refused, uncertain, notCompacted := 1, 0, 0, 0
 				for ; ; calls++ {
-					f := &faultRun{t: t, script: script, dir: t.TempDir(), cause: cause, kind: kind}
+					f := &faultRun{t: t, script: script, dir: realDir(t), cause: cause, kind: kind}
 					reached := f.run(calls)
 					refused, uncertain = refused+f.refused, uncertain+f.uncertain
+					notCompacted += f.notCompacted
 					if t.Failed() {
 						t.Fatalf("at call %d", calls)
 					}
@@ -69,8 +72,8 @@ func TestFaults(t *testing.T) {
 						break
 					}
 				}
-				t.Logf("%d calls, %d commits refused, %d uncertain", calls, refused, uncertain)
-				if refused == 0 || uncertain == 0 {
+				t.Logf("%d calls, %d commits refused, %d uncertain, %d times not compacted", calls, refused, uncertain, notCompacted)
+				if refused == 0 || uncertain == 0 || notCompacted == 0 {
 					t.Error("the test tests nothing")
 				}
 			})
@@ -87,16 +90,18 @@ type faultRun struct {
 
 	answered, may      int // batches that it has, and that it may have
 	refused, uncertain int
+	notCompacted       int
 }
 
 // run has a call fail, from opening to closing, and tells whether there are as many.
 func (f *faultRun) run(call int) (reached bool) {
-	mem := disktest.NewMem(f.dir)
-	path := filepath.Join(f.dir, "pipit.db")
-	fault := &disktest.Fault{FS: mem, Err: f.cause, Kind: f.kind}
+	fs := splitFS{disktest.NewMem(f.dir), f.dir}
+	path := pathIn(f.dir)
+	fault := &disktest.Fault{FS: fs, Err: f.cause, Kind: f.kind}
 	fault.Fail(call)
 	f.use(path, fault)
-	s, _ := openSmall(f.t, path, mem, nil)
+	s, _ := openSmall(f.t, path, fs, nil)
+	wantNoUnfinished(f.t, path)
 	f.same(s, f.answered, f.may)
 	if err := s.Check(); err != nil {
 		f.t.Error(err)
@@ -124,7 +129,8 @@ func (f *faultRun) same(s *Store, numbers ...int) {
 // use opens the database, again where that fails, commits all batches, and closes it.
 func (f *faultRun) use(path string, fault *disktest.Fault) {
 	open := func() *Store {
-		o := Options{Logger: silent, LogSize: smallLog, seam: seam{fs: fault, segmentSize: smallLog / 6}}
+		partly := func(string, bool) error { return fault.Do(func() error { return nil }) }
+		o := Options{Logger: silent, LogSize: smallLog, seam: seam{fs: fault, segmentSize: smallLog / 6, partly: partly}}
 		s, err := Open(path, o)
 		if err != nil && errors.Is(err, f.cause) {
 			s, err = Open(path, o)
@@ -146,6 +152,13 @@ func (f *faultRun) use(path string, fault *disktest.Fault) {
 	for i := 0; i < len(f.script.batches); {
 		if s == nil {
 			s = open()
+		}
+		if i == 3 && !f.compact(s, i) {
+			_ = s.Close()
+			return
+		}
+		if i%8 == 6 { // beside what follows
+			_, _ = s.compacting.start(false)
 		}
 		f.may = i + 1
 		err := s.Commit(copyOf(f.script.batches[i]))
@@ -182,6 +195,36 @@ func (f *faultRun) use(path string, fault *disktest.Fault) {
 	if err := s.Close(); err != nil && !errors.Is(err, f.cause) {
 		f.t.Error(err)
 	}
+}
+
+// compact compacts the database, again where that fails; false: it is not known which file it left.
+func (f *faultRun) compact(s *Store, number int) bool {
+	for range 2 {
+		err := s.Compact(context.Background())
+		if err == nil {
+			return true
+		}
+		f.notCompacted++
+		if !errors.Is(err, f.cause) {
+			f.t.Errorf("%v says %v", f.cause, err)
+		}
+		if s.failed() != nil {
+			f.uncertain++
+			if err := s.Commit(&store.Batch{Now: t0}); err == nil {
+				f.t.Error("it commits")
+			}
+			return false
+		}
+		if errors.Is(err, store.ErrNoSpace) != (f.cause == syscall.ENOSPC) || errors.Is(err, store.ErrNotStored) != (f.cause != syscall.ENOSPC) {
+			f.t.Errorf("%v says %v", f.cause, err)
+		}
+		f.same(s, number)
+		if err := s.Check(); err != nil {
+			f.t.Error(err)
+		}
+	}
+	f.t.Error("it cannot be compacted any more")
+	return false
 }
 
 // abandon ends the process, as far as the files are concerned: nothing more is written.

@@ -8,6 +8,8 @@ import (
 
 	"go.etcd.io/bbolt"
 	berrors "go.etcd.io/bbolt/errors"
+
+	"pipit/db/disk"
 )
 
 // file is the file of the database, in whose place compacting puts another one.
@@ -16,7 +18,7 @@ type file struct {
 	data *os.File    // the same, which bbolt closes
 	info fs.FileInfo // of the open file
 	page int         // bytes
-	rest *os.File    // the same, when another file is in its place and its last reader has ended
+	rest disk.File   // the same, when another file is in its place and its last reader has ended
 }
 
 // newFile returns a file that was opened.

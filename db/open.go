@@ -54,7 +54,7 @@ func open(path string, opts Options, progress func(part float64)) (*Store, error
 	case replaced(path, f): // by who had it until now: compacting does
 		err = openError(path, berrors.ErrTimeout)
 	case !opts.leave:
-		if err := removeUnfinished(path); err != nil {
+		if err := removeUnfinished(opts.fs, path); err != nil {
 			opts.Logger.Warn("what is left of compacting the database could not be removed", "file", path, "error", err)
 		}
 	}

@@ -132,6 +132,13 @@ func TestStates(t *testing.T) {
 			r.Mark("done")
 		}, []string{"old=old", "db= old=old", "db=1pa2 old=old", "db=1pa20 old=old", "db=1pa2d old=old", "db=1pac old=old", "db=1pac0 old=old", "db=1pacd old=old",
 			"db=1pba old=old", "db=1pba0 old=old", "db=1pbad old=old", "db=1pbc old=old", "db=1pbc0 old=old", "db=1pbcd old=old", "db=2pbcd old=old", "done db=2pbcd old=old"}},
+		{"what another library writes before a flush", func(r *Recorder, check func(error)) {
+			check(r.Unflushed("/top/old", 1, []byte("old"), []byte("okdx")))
+			r.Mark("written")
+			check(r.Flushed("/top/old"))
+			r.Mark("flushed")
+		}, []string{"old=old", "old=old0", "old=okd", "old=okd0", "old=oldx", "old=okdx",
+			"written old=old", "written old=old0", "written old=okd", "written old=okd0", "written old=oldx", "written old=okdx", "written flushed old=okdx"}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			got := record(t, tt.do)

@@ -55,6 +55,9 @@ func (f *Fault) call(do, half func() error) error {
 	return f.Err
 }
 
+// Do does what is not a call of a file system, and fails as one.
+func (f *Fault) Do(do func() error) error { return f.call(do, nil) }
+
 func (f *Fault) OpenFile(name string, flag int, perm fs.FileMode) (file disk.File, err error) {
 	err = f.call(func() error {
 		file, err = f.FS.OpenFile(name, flag, perm)

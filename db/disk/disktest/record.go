@@ -236,14 +236,55 @@ func (r *Recorder) Foreign(path string, pageSize int, before, after []byte, phas
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	in, name, n := r.find(path)
-	switch {
-	case in == nil:
-		return &fs.PathError{Op: "record", Path: path, Err: fs.ErrNotExist}
-	case n == nil:
+	if in != nil && n == nil {
 		n = r.link(in, name, false)
+		n.at = before
 		r.add(event{kind: write, node: n, data: before})
-		r.add(event{kind: flush, node: n, at: int64(len(r.events))})
-		r.add(event{kind: flush, node: in, at: int64(len(r.events))})
+		r.flush(n)
+		r.flush(in)
+	}
+	if err := r.changed(path, n, before, after); err != nil {
+		return err
+	}
+	for _, phase := range phases {
+		r.pages(n, pageSize, before, after, phase)
+		r.flush(n)
+	}
+	return nil
+}
+
+// Unflushed records what something that does not write through the Recorder did to a file that is known, as the pages that
+// differ, none of which is durable before Flushed. The bytes are kept, and must not be changed.
+func (r *Recorder) Unflushed(path string, pageSize int, before, after []byte) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	_, _, n := r.find(path)
+	if err := r.changed(path, n, before, after); err != nil {
+		return err
+	}
+	r.pages(n, pageSize, before, after, func(int) bool { return true })
+	return nil
+}
+
+// Flushed records that all that is in a file is durable.
+func (r *Recorder) Flushed(path string) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	_, _, n := r.find(path)
+	if n == nil {
+		return &fs.PathError{Op: "record", Path: path, Err: fs.ErrNotExist}
+	}
+	r.flush(n)
+	return nil
+}
+
+func (r *Recorder) flush(n *node) { r.add(event{kind: flush, node: n, at: int64(len(r.events))}) }
+
+// changed records that a file has other bytes, and of them its size, with mu held.
+func (r *Recorder) changed(path string, n *node, before, after []byte) error {
+	switch {
+	case n == nil:
+		return &fs.PathError{Op: "record", Path: path, Err: fs.ErrNotExist}
 	case !bytes.Equal(n.at, before):
 		return &fs.PathError{Op: "record", Path: path, Err: fmt.Errorf("it was changed and that was not recorded")}
 	}
@@ -251,20 +292,21 @@ func (r *Recorder) Foreign(path string, pageSize int, before, after []byte, phas
 	if len(before) != len(after) {
 		r.add(event{kind: truncate, node: n, at: int64(len(after))})
 	}
-	for _, phase := range phases {
-		for page := 0; page*pageSize < len(after); page++ {
-			from, to := page*pageSize, min((page+1)*pageSize, len(after))
-			var old []byte
-			if from < len(before) {
-				old = before[from:min(to, len(before))]
-			}
-			if phase(page) && !bytes.Equal(old, after[from:to]) {
-				r.add(event{kind: write, node: n, at: int64(from), data: after[from:to]})
-			}
-		}
-		r.add(event{kind: flush, node: n, at: int64(len(r.events))})
-	}
 	return nil
+}
+
+// pages records the pages of a phase that differ, with mu held.
+func (r *Recorder) pages(n *node, size int, before, after []byte, phase Phase) {
+	for page := 0; page*size < len(after); page++ {
+		from, to := page*size, min((page+1)*size, len(after))
+		var old []byte
+		if from < len(before) {
+			old = before[from:min(to, len(before))]
+		}
+		if phase(page) && !bytes.Equal(old, after[from:to]) {
+			r.add(event{kind: write, node: n, at: int64(from), data: after[from:to]})
+		}
+	}
 }
 
 type recordedFile struct {
