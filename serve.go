@@ -26,7 +26,7 @@ import (
 
 // openStore opens the database of a server.
 var openStore = func(c *config.Database, log *slog.Logger) (store.Store, error) {
-	return db.Open(c.File, db.Options{Logger: log, LogSize: int64(c.LogSize), CompactWhen: c.CompactWhen, MinFree: int64(c.MinFree)})
+	return db.Open(c.File, db.Options{Logger: log, SyncInterval: c.Unsynced(), LogSize: int64(c.LogSize), CompactWhen: c.CompactWhen, MinFree: int64(c.MinFree)})
 }
 
 // service is a broker at work: the database, the doors to it, and what has to be ended.
@@ -105,6 +105,9 @@ func (s *service) openBroker(configFile string) error {
 	}
 	s.down.add("database", s.b.Close)
 	warnOpen(s.cfg, configFile, s.log)
+	if d := s.cfg.Database.Unsynced(); d > 0 {
+		s.log.Warn("what is answered is not on the disk yet: a power cut, a kill or a crash loses up to the last sync_interval of it", "sync", config.SyncInterval, "sync_interval", d.String())
+	}
 	return nil
 }
 

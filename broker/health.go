@@ -171,7 +171,11 @@ func (h *health) watchLoop() {
 		now := time.Now()
 		h.b.clock.observe(h.b.wall(now), h.b.since(now))
 		if s, ok := h.b.store.(store.FileChecker); ok {
-			h.note(byChecking, s.CheckFile())
+			err := s.CheckFile()
+			if errors.Is(err, store.ErrFailed) {
+				h.fail(err)
+			}
+			h.note(byChecking, err)
 		}
 		if n := h.probeSize(); n > 0 && !now.Before(next) {
 			if h.probe(n) == nil {

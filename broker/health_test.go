@@ -284,17 +284,22 @@ func TestFileGone(t *testing.T) {
 // roomyStore is a store whose disk has hardly any room, while low is set.
 type roomyStore struct {
 	store.Store
-	low atomic.Bool
+	low    atomic.Bool
+	failed atomic.Bool // what was answered could not be stored
 }
 
 func (s *roomyStore) CheckFile() error {
+	if s.failed.Load() {
+		return store.ErrFailed
+	}
 	if s.low.Load() {
 		return fmt.Errorf("little is left: %w", store.ErrNoSpace)
 	}
 	return nil
 }
 
-// TestLittleRoom: before the disk is full nothing is published any more, while what makes room goes on.
+// TestLittleRoom: before the disk is full nothing is published any more, while what makes room goes on; after a write that failed
+// nothing does.
 func TestLittleRoom(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRig(t, broker.Options{})
@@ -323,6 +328,18 @@ func TestLittleRoom(t *testing.T) {
 		if m := r.receive("/t", "a", broker.ReceiveOptions{}); payloads(m) != "1 " {
 			t.Errorf("receive: %q", payloads(m))
 		}
+		s.failed.Store(true)
+		r.wantHealth("what was answered was not stored", store.ErrFailed)
+		select {
+		case <-r.Failed():
+		default:
+			t.Error("the broker goes on")
+		}
+		wantCode(t, r.mayPublish(text("lost")), broker.Unavailable)
+		if err := r.Close(); broker.CodeOf(err) != broker.Unavailable {
+			t.Errorf("close: %v", err)
+		}
+		r.open()
 	})
 }
 

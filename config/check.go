@@ -19,6 +19,7 @@ import (
 var (
 	logLevels  = []string{"debug", "info", "warn", "error"}
 	logFormats = []string{"auto", "text", "json"}
+	syncs      = []string{SyncAlways, SyncInterval}
 )
 
 // database refuses a database without a name.
@@ -58,6 +59,10 @@ func (b *binder) check(c *Config) {
 	}
 	if c.HTTP.TLSCert != "" && c.HTTP.TLSKey == "" && !b.faulty["http.tls_key"] {
 		b.errorf("http.tls_cert", "%q: allowed only together with tls_key", c.HTTP.TLSCert)
+	}
+	b.oneOf("database.sync", c.Database.Sync, syncs)
+	if d := c.Database.SyncInterval; d < time.Millisecond || d > time.Minute {
+		b.errorf("database.sync_interval", "%q: allowed are 1ms to 1m", d)
 	}
 	if n := c.Database.CompactWhen; n != 0 && !(0.1 <= n && n <= 0.9) && !b.faulty["database.compact_when"] {
 		b.errorf("database.compact_when", "%v: allowed are 0.1 to 0.9, and 0", n)

@@ -70,12 +70,28 @@ type Admin struct {
 	SessionLife time.Duration `toml:"session_life" reload:"yes"`
 }
 
+// The values of database.sync: whether an answer waits for the flush, or at most that long nobody waits for one.
+const (
+	SyncAlways   = "always"
+	SyncInterval = "interval"
+)
+
 // Database is the table [database].
 type Database struct {
-	File        string      `toml:"file" path:"true"`
-	LogSize     broker.Size `toml:"log_size" min:"8388608" max:"1099511627776"`
-	CompactWhen float64     `toml:"compact_when"`
-	MinFree     broker.Size `toml:"min_free" min:"0" max:"1099511627776"`
+	File         string        `toml:"file" path:"true"`
+	Sync         string        `toml:"sync"`
+	SyncInterval time.Duration `toml:"sync_interval"`
+	LogSize      broker.Size   `toml:"log_size" min:"8388608" max:"1099511627776"`
+	CompactWhen  float64       `toml:"compact_when"`
+	MinFree      broker.Size   `toml:"min_free" min:"0" max:"1099511627776"`
+}
+
+// Unsynced is how long what was answered may wait for its flush, 0 where nothing is answered before.
+func (d *Database) Unsynced() time.Duration {
+	if d.Sync == SyncAlways {
+		return 0
+	}
+	return d.SyncInterval
 }
 
 // Backup is the table [backup]: the backups that the broker makes of its database while it runs.

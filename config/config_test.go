@@ -49,6 +49,8 @@ enabled = false
 listen = ["127.0.0.1:1"]
 [database]
 file = "/tmp/x.db"
+sync = "interval"
+sync_interval = "1s"
 log_size = "8MiB"
 compact_when = 0.25
 min_free = 0
@@ -81,7 +83,7 @@ start = "oldest"
 		HTTP: HTTP{Listen: []string{"localhost:0", "[::1]:80"}, MaxPayload: 512, MaxBatch: 64 << 10,
 			MaxPending: 2 << 30, MaxReplies: 1 << 30, CORSOrigins: []string{"https://app.example.com"}, MaxConnections: 5, IdleTimeout: 90 * time.Second, TLSCert: "c", TLSKey: "k"},
 		Admin:    Admin{Listen: []string{"127.0.0.1:1"}, SessionIdle: 30 * time.Minute, SessionLife: 12 * time.Hour},
-		Database: Database{File: "/tmp/x.db", LogSize: 8 << 20, CompactWhen: 0.25, MinFree: 0}, Backup: Backup{Directory: "/backup", Every: time.Hour, Keep: 3}, Callbacks: defaults.Callbacks,
+		Database: Database{File: "/tmp/x.db", Sync: SyncInterval, SyncInterval: time.Second, LogSize: 8 << 20, CompactWhen: 0.25, MinFree: 0}, Backup: Backup{Directory: "/backup", Every: time.Hour, Keep: 3}, Callbacks: defaults.Callbacks,
 		Log:      Log{Access: true, Level: "info", Format: "auto"},
 		Client:   []broker.Client{{Username: "inline", Password: "p"}},
 		Topic:    []broker.Topic{{Name: "/a", Inactive: true, MaxDepth: 1, Expiration: broker.Off, DedupWindow: 90 * time.Minute, Retention: broker.Off, RetentionBytes: broker.Off, MaxTopics: broker.DefaultMaxTopics}},
@@ -169,6 +171,8 @@ func TestConfigBad(t *testing.T) {
 		{"session life", "[admin]\nsession_life = '721h'\n", []string{`:2: admin.session_life = "721h0m0s": allowed are 1m to 720h`}},
 		{"admin enabled", "[admin]\nenabled = 1\n", []string{`:2: admin.enabled = 1: allowed are true and false`}},
 		{"no file", "[database]\nfile = \"\"\n", []string{`:2: database.file = "": allowed is the path of a file`}},
+		{"sync", "[database]\nsync = \"never\"\n", []string{`:2: database.sync = "never": allowed are always, interval`}},
+		{"sync_interval", "[database]\nsync_interval = \"0s\"\n", []string{`:2: database.sync_interval = "0s": allowed are 1ms to 1m`}},
 		{"compact_when", "[database]\ncompact_when = 0.05\n", []string{`:2: database.compact_when = 0.05: allowed are 0.1 to 0.9, and 0`}},
 		{"compact_when type", "[database]\ncompact_when = \"half\"\n", []string{`:2: database.compact_when = "half": allowed is a number such as 0.5`}},
 		{"log_size", "[database]\nlog_size = \"1MiB\"\n", []string{`:2: database.log_size = "1MiB": allowed is a size`}},

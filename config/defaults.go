@@ -1,6 +1,8 @@
 package config
 
 import (
+	"time"
+
 	"pipit/admin/access"
 	"pipit/backup"
 	"pipit/broker"
@@ -20,7 +22,7 @@ var defaults = Config{
 		IdleTimeout:    httpapi.DefaultIdleTimeout,
 	},
 	Admin:     Admin{Enabled: true, SessionIdle: access.DefaultSessionIdle, SessionLife: access.DefaultSessionLife},
-	Database:  Database{File: "pipit.db", LogSize: 64 << 20, CompactWhen: 0.5, MinFree: 256 << 20},
+	Database:  Database{File: "pipit.db", Sync: SyncAlways, SyncInterval: 100 * time.Millisecond, LogSize: 64 << 20, CompactWhen: 0.5, MinFree: 256 << 20},
 	Backup:    Backup{Keep: backup.DefaultKeep},
 	Callbacks: Callbacks{MaxConcurrency: callback.DefaultMaxConcurrency},
 	Log:       Log{Level: "info", Format: "auto"},

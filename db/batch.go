@@ -46,8 +46,14 @@ import (
 // flagApart, which is of a payload of at least apartSize or of one that a delayed message left to it, it ends before
 // the reference, has no checksum, and the reference follows: number uvarint | size uvarint | CRC-32C 4. Its number is
 // 0 where the payload is still to get one: then the payload comes behind it.
+//
+// Batches that were gathered are one entry of the log, each with its length as uvarint before it:
+//
+//	version 2
+//	batch …
 const (
 	batchVersion = 1
+	groupVersion = 2
 
 	partEnd      = 0
 	partAppend   = 1
@@ -312,6 +318,24 @@ func (e *entry) parse(b []byte) error {
 	if bad {
 		e.reset()
 		return fmt.Errorf("%w: part %d", errBatch, part)
+	}
+	return nil
+}
+
+// eachBatch calls fn with the batches of an entry of the log.
+func eachBatch(b []byte, fn func(batch []byte) error) error {
+	if len(b) == 0 || b[0] != groupVersion {
+		return fn(b)
+	}
+	in := input{b: b[1:]}
+	for len(in.b) > 0 {
+		batch := in.bytes()
+		if in.bad {
+			return fmt.Errorf("%w: gathered", errBatch)
+		}
+		if err := fn(batch); err != nil {
+			return err
+		}
 	}
 	return nil
 }

@@ -11,6 +11,9 @@ import (
 
 // CheckFile implements store.FileChecker. It asks the operating system about names and flags alone.
 func (s *Store) CheckFile() error {
+	if err := s.failed(); err != nil {
+		return fmt.Errorf("%w: %w", store.ErrFailed, err)
+	}
 	now := s.file() // before the name is looked at: compacting may put another file in its place then
 	info, err := os.Stat(s.path)
 	switch {

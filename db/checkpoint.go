@@ -34,10 +34,12 @@ func (s *Store) startWorker() {
 	w := &s.worker
 	w.wake, w.stop, w.stopped = make(chan struct{}, 1), make(chan struct{}), make(chan struct{})
 	go s.run()
+	s.gather.start()
 	s.poke()
 }
 
 func (s *Store) stopWorker() {
+	s.gather.end()
 	if s.worker.stop != nil {
 		close(s.worker.stop)
 		<-s.worker.stopped
@@ -134,6 +136,9 @@ func (s *Store) tryFreeze() {
 		return
 	}
 	defer s.turn.Unlock()
+	if s.tables.Load().frozen != nil || s.gather.flush() != nil {
+		return
+	}
 	s.tablesMu.Lock()
 	defer s.tablesMu.Unlock()
 	next := *s.tables.Load()
@@ -254,7 +259,7 @@ const fillOthers = 0.75
 var ascending = [len(bucketNames)]bool{bucketLog: true, bucketExpiry: true, bucketIDKeep: true, bucketPayload: true}
 
 // makeRoom waits until the log, which is full, has room again, where before are the tables of a moment when it had none. The
-// caller has the turn.
+// caller has the turn, and nothing is gathered.
 func (s *Store) makeRoom(before *tables, full error) error {
 	s.tablesMu.Lock()
 	defer s.tablesMu.Unlock()
@@ -301,6 +306,9 @@ func (s *Store) awaitMove() error {
 
 // flushTables brings all that is in the log into the file. The caller has the turn.
 func (s *Store) flushTables() error {
+	if err := s.gather.flush(); err != nil {
+		return err
+	}
 	s.tablesMu.Lock()
 	defer s.tablesMu.Unlock()
 	for {
@@ -328,6 +336,9 @@ func (s *Store) Checkpoint() error {
 
 // finish brings everything into the file, which needs no log then. The worker has ended.
 func (s *Store) finish() error {
+	if err := s.gather.flush(); err != nil {
+		return err
+	}
 	now := s.tables.Load()
 	for _, t := range []*table{now.frozen, now.live} {
 		if t == nil || t.empty() {

@@ -29,6 +29,7 @@ var (
 type (
 	tried    int
 	answered int
+	durable  int // where answers come before the log has a batch
 	refused  int // nothing is stored
 )
 
@@ -37,6 +38,7 @@ type crashRun struct {
 	t      *testing.T
 	rnd    *rand.Rand
 	dir    string // of the database
+	early  bool   // batches are answered before the log has them
 	states string // the folder of what a power cut left
 	fs     disk.FS
 	shadow *Store // has what the batches come to
@@ -54,12 +56,14 @@ type crashRun struct {
 type crashSum struct {
 	states, recordings, commits, refused, uncertain, written, closed int
 	compacted, backups                                               int
+	lost                                                             int // batches, of all states
 	unfinished                                                       int // states with a file that was not to take the place
 }
 
 // Each state that a power cut can leave, while batches are committed, read, brought into the file and wiped, while the
 // database is compacted and backed up, and while it is closed and opened, opens, is whole, and has all batches that were
-// answered and nothing else, but perhaps the one that was being committed. It can be gone on with.
+// answered and nothing else, but perhaps the one that was being committed; where batches are answered before the log has them, all
+// up to one, and at least those that were flushed. It can be gone on with.
 //
 // The log, and what happens to names, is recorded as it is done. What bbolt writes is not: it is read back after each commit.
 // A commit to the database is taken for pages, a flush, the two that say which of them count, and a flush, as bbolt does it.
@@ -96,6 +100,7 @@ func TestCrashStates(t *testing.T) {
 func newCrashRun(t *testing.T, seed uint64, sum *crashSum) *crashRun {
 	rnd := rand.New(rand.NewPCG(seed, 0))
 	c := &crashRun{t: t, rnd: rnd, dir: realDir(t), states: realDir(t), now: newChanges(rnd, smallLog*3/2), models: map[int]*changes{}, contents: map[int]string{}, sum: sum}
+	c.early = rnd.IntN(2) == 0
 	s, _ := openSmall(t, pathIn(c.dir), disktest.NewMem(c.dir), nil)
 	if err := s.Commit(c.now.first()); err != nil {
 		t.Fatal(err)
@@ -222,7 +227,7 @@ func (c *crashRun) goOn(state *disktest.State, number int) {
 			c.t.Fatal(err)
 		}
 	}
-	c.shadow, _ = openTest(c.t, pathIn(dir), 16<<20, seam{fs: fs, segmentSize: smallLog / 6})
+	c.shadow, _ = openTest(c.t, pathIn(dir), Options{LogSize: 16 << 20, seam: seam{fs: fs, segmentSize: smallLog / 6}})
 	c.shadow.freezeAt = 8 << 20
 	c.base, c.number, c.now = number, number, c.models[number].clone()
 }
@@ -242,7 +247,11 @@ func (c *crashRun) record(steps int) *disktest.Recorder {
 		c.t.Fatal(err)
 	}
 	open := func() *Store {
-		s, _ := openTest(c.t, pathIn(c.dir), smallLog, seam{fs: b, segmentSize: smallLog / 6, written: func() { b.committed(pathIn(c.dir)) }, partly: b.partly})
+		with := Options{LogSize: smallLog, seam: seam{fs: b, segmentSize: smallLog / 6, written: func() { b.committed(pathIn(c.dir)) }, partly: b.partly}}
+		if c.early {
+			with.SyncInterval = time.Hour
+		}
+		s, _ := openTest(c.t, pathIn(c.dir), with)
 		s.compactPart = 1<<10 + c.rnd.IntN(64<<10)
 		c.same(s, c.number)
 		return s
@@ -259,6 +268,7 @@ func (c *crashRun) record(steps int) *disktest.Recorder {
 			if err := s.Close(); err != nil {
 				c.t.Fatal(err)
 			}
+			rec.Mark(durable(c.number))
 			s = open()
 		}
 	}
@@ -395,6 +405,12 @@ func (c *crashRun) step(rec *disktest.Recorder, fault *disktest.Fault, s *Store)
 					c.t.Errorf("removed %+v instead of %+v", again.Remove[i], b.Remove[i])
 				}
 			}
+			if c.early && c.rnd.IntN(4) == 0 {
+				if err := s.gather.flush(); err != nil {
+					return false
+				}
+				rec.Mark(durable(number))
+			}
 			return true
 		case errors.Is(err, store.ErrNotStored):
 			rec.Mark(refused(number))
@@ -416,7 +432,7 @@ func (c *crashRun) backup(s *Store, numbers ...int) {
 		return
 	}
 	c.sum.backups++
-	copied, _ := openTest(c.t, pathIn(dir), smallLog, seam{fs: disktest.NewMem(dir)})
+	copied, _ := openTest(c.t, pathIn(dir), Options{LogSize: smallLog, seam: seam{fs: disktest.NewMem(dir)}})
 	c.same(copied, numbers...)
 	if err := copied.Close(); err != nil {
 		c.t.Error(err)
@@ -448,14 +464,22 @@ func (c *crashRun) state(state *disktest.State, before int, goOn bool) int {
 		case tried:
 			may = int(m)
 		case refused:
-			may = last
+			may = int(m) - 1
 		case answered:
-			last, may = int(m), int(m)
+			if may = int(m); !c.early {
+				last = may
+			}
+		case durable:
+			last = int(m)
 		}
 	}
 	fs := restore(c.t, state, c.states)
 	if _, err := os.Stat(pathIn(c.states) + unfinished); err == nil {
 		c.sum.unfinished++
+	}
+	var allowed []int // nothing between two of them is lost
+	for n := last; n <= may; n++ {
+		allowed = append(allowed, n)
 	}
 	open := func() *Store {
 		s, err := Open(pathIn(c.states), Options{Logger: silent, LogSize: smallLog, leave: !goOn, seam: seam{fs: fs, segmentSize: smallLog / 6}})
@@ -469,7 +493,8 @@ func (c *crashRun) state(state *disktest.State, before int, goOn bool) int {
 		return s
 	}
 	s := open()
-	number := c.same(s, last, may)
+	number := c.same(s, allowed...)
+	c.sum.lost += may - number
 	if err := s.Check(); err != nil {
 		c.t.Error(err)
 	}

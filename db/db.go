@@ -79,12 +79,13 @@ const magic = "pipit"
 
 // Options are how to open a file. The zero value is good.
 type Options struct {
-	LockTimeout time.Duration // how long to wait while another process has the file; default 1s
-	Logger      *slog.Logger  // default: slog.Default()
-	LogSize     int64         // bytes that the log takes at most; default 64 MiB, at least 2 MiB
-	CompactWhen float64       // the part of the file, of at least 64 MiB, that must be free before it is compacted by itself; 0: never
-	MinFree     int64         // bytes that the disk must have left; with less, CheckFile's error wraps store.ErrNoSpace
-	MustExist   bool          // refuse a file that is not there or empty, by an error that is fs.ErrNotExist
+	LockTimeout  time.Duration // how long to wait while another process has the file; default 1s
+	Logger       *slog.Logger  // default: slog.Default()
+	LogSize      int64         // bytes that the log takes at most; default 64 MiB, at least 2 MiB
+	CompactWhen  float64       // the part of the file, of at least 64 MiB, that must be free before it is compacted by itself; 0: never
+	SyncInterval time.Duration // how long a batch that was answered may wait for its flush: a crash loses what does; 0: none waits
+	MinFree      int64         // bytes that the disk must have left; with less, CheckFile's error wraps store.ErrNoSpace
+	MustExist    bool          // refuse a file that is not there or empty, by an error that is fs.ErrNotExist
 
 	leave bool // write nothing to a file that is there, and leave its log where it is
 
@@ -138,9 +139,10 @@ type Store struct {
 
 	turn     sync.Mutex // of Commit, and of who freezes the live table
 	journal  journal    // nil: nothing was committed since the file was opened
-	number   uint64     // of the last batch
-	logSize  int64      // bytes
-	freezeAt int64      // the size of a live table that is to be moved into the file
+	number   uint64     // of the last entry of the log, or of what is gathered for it
+	gather   gather
+	logSize  int64 // bytes
+	freezeAt int64 // the size of a live table that is to be moved into the file
 
 	tables   atomic.Pointer[tables]
 	tablesMu sync.Mutex // of who replaces tables

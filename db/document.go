@@ -80,5 +80,6 @@ func (s *Store) Stats() store.Stats {
 		Free:      int64(st.FreePageN+st.PendingPageN)*int64(s.file().page) + size - used,
 		DiskTotal: total,
 		DiskFree:  free,
+		Unsynced:  s.gather.every,
 	}
 }

@@ -18,6 +18,9 @@ type journal interface {
 	// Append makes an entry durable, whose number is the one after the last.
 	Append(number uint64, entry []byte) error
 
+	// Reserve returns nil where Append has room for two entries of so many bytes together, else an error as Append does.
+	Reserve(bytes int) error
+
 	// Replay calls fn with the entries behind the number after, in order. It is called once, before Append.
 	Replay(after uint64, fn func(number uint64, entry []byte) error) error
 
@@ -183,19 +186,24 @@ func (s *Store) replay() error {
 	defer tx.Rollback()
 	c := &s.work
 	err = s.journal.Replay(s.mark.through, func(number uint64, encoded []byte) error {
-		encoded = append([]byte(nil), encoded...)
-		if err := s.entry.parse(encoded); err != nil {
-			return fmt.Errorf("log: batch %d: %w", number, err)
-		}
-		c.begin(s, s.entry.now)
-		defer c.end()
-		c.view.reset(live, nil, tx)
-		if err := c.apply(&s.entry); err != nil {
-			return fmt.Errorf("log: batch %d: %w", number, err)
-		}
-		c.keep()
-		live.add(c, len(encoded))
 		live.last, s.number = number, number
+		err := eachBatch(append([]byte(nil), encoded...), func(encoded []byte) error {
+			if err := s.entry.parse(encoded); err != nil {
+				return err
+			}
+			c.begin(s, s.entry.now)
+			defer c.end()
+			c.view.reset(live, nil, tx)
+			if err := c.apply(&s.entry); err != nil {
+				return err
+			}
+			c.keep()
+			live.add(c, len(encoded))
+			return nil
+		})
+		if err != nil {
+			return fmt.Errorf("log: entry %d: %w", number, err)
+		}
 		return nil
 	})
 	s.tables.Store(&tables{live: live, file: s.file(), base: tx.ID()})
@@ -236,6 +244,9 @@ func (s *Store) Commit(b *store.Batch) (err error) {
 		}
 		switch {
 		case errors.Is(err, wal.ErrFull):
+			if err := s.gather.flush(); err != nil {
+				return err
+			}
 			if err := s.makeRoom(before, err); err != nil {
 				return s.notStored(err)
 			}
@@ -272,7 +283,9 @@ func (s *Store) try(b *store.Batch, encoded []byte) error {
 	if err := s.applyTo(live, now.frozen, encoded); err != nil {
 		return err
 	}
-	switch err := s.journal.Append(s.number+1, encoded); {
+	switch err := s.gather.append(encoded); {
+	case s.failed() != nil:
+		return s.failed()
 	case errors.Is(err, wal.ErrFull), errors.Is(err, wal.ErrTooLarge):
 		return err
 	case errors.Is(err, wal.ErrNotWritten):
@@ -280,11 +293,20 @@ func (s *Store) try(b *store.Batch, encoded []byte) error {
 	case err != nil:
 		return fmt.Errorf("database %s: commit: %w", s.path, err)
 	}
-	s.number++
 	live.last = s.number
 	live.add(c, len(encoded))
+	if s.isDue(live, s.tables.Load().frozen) {
+		if err := s.gather.flush(); err != nil {
+			return err
+		}
+	}
 	s.publish(live, c, b)
 	return nil
+}
+
+// isDue tells whether a live table is to be frozen.
+func (s *Store) isDue(live, frozen *table) bool {
+	return frozen == nil && (live.size >= s.freezeAt || live.secret)
 }
 
 // applyTo applies an encoded batch to a table.
@@ -316,7 +338,7 @@ func (s *Store) publish(live *table, c *commit, b *store.Batch) {
 	s.tablesMu.Lock()
 	now := *s.tables.Load()
 	now.live = live
-	if now.frozen == nil && live.size >= s.freezeAt || live.secret {
+	if s.isDue(live, now.frozen) {
 		s.freeze(&now)
 	}
 	s.tables.Store(&now)
@@ -326,9 +348,9 @@ func (s *Store) publish(live *table, c *commit, b *store.Batch) {
 	}
 }
 
-// freeze makes the live table the one that a checkpoint moves into the file, where there is none yet.
+// freeze makes the live table the one that a checkpoint moves into the file, where there is none yet, and the log has all of it.
 func (s *Store) freeze(now *tables) {
-	if now.frozen == nil && !now.live.empty() {
+	if now.frozen == nil && !now.live.empty() && s.gather.empty() {
 		now.live, now.frozen = &table{}, now.live
 	}
 }

@@ -109,6 +109,7 @@ func newStore(f *file, path string, opts Options) *Store {
 	}
 	s.worker.moved.L = &s.tablesMu
 	s.compacting.store = s
+	s.gather.init(s, opts.SyncInterval)
 	s.tables.Store(&tables{live: &table{}, file: f})
 	return s
 }

@@ -128,9 +128,12 @@ func appendXML[S string | []byte](b []byte, s S) []byte {
 }
 
 // ok is the reply of what has nothing to tell.
-func (x *call) ok() error {
+func (x *call) ok() error { return x.okBut("") }
+
+// okBut is ok with something to tell all the same.
+func (x *call) okBut(details string) error {
 	d := x.document(x.room[:], "ZATO_OK")
-	d.text("details", "")
+	d.text("details", details)
 	x.send(http.StatusOK, &d)
 	return nil
 }

@@ -27,5 +27,8 @@ func (s *server) health(x *call, _ *http.Request, _ string) error {
 		return &broker.Error{Code: broker.Unavailable, Message: "Messages cannot be stored",
 			RetryAfter: 5 * time.Second, Err: err}
 	}
+	if d := s.b.StoreStats().Unsynced; d > 0 {
+		return x.okBut("Answers come before the flush: a crash loses up to " + d.String() + " of them")
+	}
 	return x.ok()
 }

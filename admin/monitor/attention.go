@@ -26,6 +26,7 @@ const (
 	codeWrite    = "write_failed"
 	codeDisk     = "disk_low"
 	codeBackup   = "backup_failed"
+	codeUnsynced = "unsynced"
 	codeTopic    = "topic_full"
 	codeBacklog  = "backlog_full"
 	codeExpired  = "expired"
@@ -88,7 +89,9 @@ func (m *Monitor) assess(now time.Time) Situation {
 	if err := m.b.Health(); err != nil {
 		n.add(codeWrite, "Messages cannot be stored: "+Reason(err), "/admin/system", "", "")
 	}
-	n.disk(m.b.StoreStats())
+	st := m.b.StoreStats()
+	n.disk(st)
+	n.unsynced(st)
 	if m.Backups != nil {
 		if err := m.Backups(); err != nil {
 			n.add(codeBackup, "The backup that was due failed: "+Reason(err), "/admin/system/backups", "", "")
@@ -172,6 +175,12 @@ func (n *notices) disk(st broker.StoreStats) {
 	// What the file has free for reuse is room as well, but it does not help anybody else.
 	if st.DiskFree < diskLeast || st.DiskFree < st.DiskTotal/100*diskPercent {
 		n.add(codeDisk, fmt.Sprintf("The disk is nearly full: %s of %s are free", text.Size(st.DiskFree), text.Size(st.DiskTotal)), "/admin/system", "", "")
+	}
+}
+
+func (n *notices) unsynced(st broker.StoreStats) {
+	if st.Unsynced > 0 {
+		n.add(codeUnsynced, fmt.Sprintf("Answers come before the flush (sync = \"interval\"): a crash loses up to %v of them", st.Unsynced), "/admin/system", "", "")
 	}
 }
 

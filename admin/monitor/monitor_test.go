@@ -387,6 +387,18 @@ func TestDiskAttention(t *testing.T) {
 	}
 }
 
+func TestUnsyncedAttention(t *testing.T) {
+	n := notices{counts: map[string]int{}}
+	n.unsynced(broker.StoreStats{})
+	if len(n.list) != 0 {
+		t.Errorf("%v", n.list)
+	}
+	n.unsynced(broker.StoreStats{Unsynced: 100 * time.Millisecond})
+	if len(n.list) != 1 || n.list[0].Bad() || n.list[0].Code != codeUnsynced || !strings.Contains(n.list[0].Text, "up to 100ms") {
+		t.Errorf("%v", n.list)
+	}
+}
+
 // TestOldest checks that the store is read at most once in agesTime, and for the largest backlogs alone.
 func TestOldest(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

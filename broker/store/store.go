@@ -19,6 +19,7 @@ var (
 	ErrNotStored = constError("nothing was stored")             // Commit: for another reason
 	ErrLost      = constError("it was removed or replaced")     // CheckFile: the file that is written
 	ErrInUse     = constError("in use by another process")      // of opening one
+	ErrFailed    = constError("an earlier write failed")        // CheckFile: it is uncertain what the Store holds, as after a Commit
 )
 
 type constError string
@@ -32,7 +33,8 @@ type Store interface {
 	// and does not read the backlog.
 	Load() (*Image, error)
 
-	// Commit applies all of a batch or nothing, and returns when it is durable. It keeps nothing
+	// Commit applies all of a batch or nothing, and returns when it is durable, or, where Stats has Unsynced, at most that long
+	// and a flush before; a crash then loses the last batches, none without all behind it. It keeps nothing
 	// of the batch's memory, and writes into its Removals what they came to. An error that wraps
 	// ErrNoSpace or ErrNotStored leaves the store usable and unchanged. After any other error it is
 	// uncertain what it holds: it is only to be closed, and writes nothing any more.
@@ -61,7 +63,8 @@ type Wiper interface {
 // It is asked every few seconds.
 type FileChecker interface {
 	// CheckFile returns why not, nil where all is well. The error wraps ErrLost where the file that is
-	// written is not the one that the next start will open, and ErrNoSpace where the disk has so little room that nothing should be published.
+	// written is not the one that the next start will open, and ErrNoSpace where the disk has so little room that nothing should be published;
+	// ErrFailed where a write beside the commits had an uncertain outcome.
 	CheckFile() error
 }
 
@@ -119,6 +122,8 @@ type Stats struct {
 	Free      int64  // bytes of Size that are free for reuse
 	DiskTotal int64  // bytes of the file system
 	DiskFree  int64  // bytes of the file system that this process may still use
+
+	Unsynced time.Duration // how long what was committed may be lost by a crash; 0: Commit returns when it cannot
 }
 
 // Image is everything that a Store keeps, but for the messages and documents.

@@ -61,6 +61,26 @@ func (l *Log) Append(number uint64, entry []byte) error {
 	return nil
 }
 
+// Reserve returns nil where the next two entries have room, which have n bytes together. Else its error is that of an Append
+// which finds none, and nothing is written either way. Of a log that has failed it knows nothing.
+func (l *Log) Reserve(n int) error {
+	l.io.Lock()
+	defer l.io.Unlock()
+	if l.failed != nil {
+		return nil
+	}
+	l.mu.Lock()
+	was := l.current
+	l.mu.Unlock()
+	// An entry leaves the end of a segment where that is less than half of this, and its frames take a little.
+	err := l.plan(n + int(2*min(splitRoom, l.segmentSize/8)))
+	l.parts = l.parts[:0]
+	l.mu.Lock()
+	l.current = was
+	l.mu.Unlock()
+	return err
+}
+
 // fail has every later Append refused.
 func (l *Log) fail(cause error) error {
 	l.failed = fmt.Errorf("%w: %w", ErrUncertain, cause)
