@@ -1,6 +1,7 @@
 package db
 
 import (
+	"bytes"
 	"crypto/rand"
 	"encoding/binary"
 	"errors"
@@ -263,7 +264,11 @@ var errTablesFull = fmt.Errorf("%w: the file could not take yet what is kept of 
 
 func (s *Store) encode(b *store.Batch) (encoded []byte, err error) {
 	defer guard(&err)()
-	return appendBatch(make([]byte, 0, batchBound(b)), b), nil
+	encoded = appendBatch(make([]byte, 0, batchBound(b)), b)
+	if cap(encoded)-len(encoded) > len(encoded)/4 {
+		encoded = bytes.Clone(encoded) // the table keeps all of it, and does not count what is behind
+	}
+	return encoded, nil
 }
 
 // notStored is an error after which the store is as it was.

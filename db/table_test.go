@@ -59,3 +59,21 @@ func TestTablesAreBounded(t *testing.T) {
 	}
 	f.wantPositions(laneA, 1, false)
 }
+
+// A table keeps the encoding of a batch, with all that was allocated for it, and counts what is in it.
+func TestTableCountsWhatItKeeps(t *testing.T) {
+	f := newFixture(t)
+	for _, messages := range []int{1, 1000} {
+		b := f.batch()
+		for range messages {
+			b.Append = append(b.Append, f.message(laneA))
+		}
+		encoded, err := f.encode(b)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(encoded) == 0 || cap(encoded) > len(encoded)/2*3 {
+			t.Errorf("%d messages: %d bytes in %d", messages, len(encoded), cap(encoded))
+		}
+	}
+}
