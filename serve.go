@@ -177,15 +177,16 @@ func (s *service) openDoors(ctx context.Context) (err error) {
 
 func (s *service) adminOptions(ctx context.Context) admin.Options {
 	c := s.cfg
+	names := machineNames(ctx)
 	opts := admin.Options{
 		Version:    version,
 		Settings:   c.Settings(),
-		Addresses:  s.adminURLs(),
+		Addresses:  s.adminAddresses(names),
 		PublicURL:  c.HTTP.PublicURL,
 		Origin:     c.Admin.Origin,
 		PathPrefix: c.Admin.PathPrefix,
 		Proxies:    s.proxies,
-		Hosts:      append(machineNames(ctx), lowerNames(c.HTTP.Hosts)...),
+		Hosts:      append(names, lowerNames(c.HTTP.Hosts)...),
 		MaxPayload: int64(c.HTTP.MaxPayload),
 		Callbacks:  s.callbacks,
 		Backups:    s.backups,
@@ -210,6 +211,19 @@ func (s *service) adminURLs() []string {
 		return s.ownListeners.BaseURLs(s.cert != nil)
 	}
 	return s.listeners.BaseURLs(s.cert != nil)
+}
+
+// adminAddresses are adminURLs, and one by the full name of this machine where others can reach it.
+func (s *service) adminAddresses(names []string) []string {
+	ls := s.listeners
+	if s.ownListeners != nil {
+		ls = s.ownListeners
+	}
+	urls := s.adminURLs()
+	if n := len(names); n > 0 && !strings.HasPrefix(names[n-1], "localhost") {
+		urls = append(urls, ls.NamedURLs(names[n-1], s.cert != nil)...)
+	}
+	return urls
 }
 
 // start serves all that is listened on.

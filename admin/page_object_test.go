@@ -17,6 +17,7 @@ import (
 	"testing"
 	"time"
 
+	"pipit/admin/web/shell"
 	"pipit/broker"
 )
 
@@ -947,7 +948,7 @@ func TestCommands(t *testing.T) {
 		run := func(line string, env ...string) string {
 			t.Helper()
 			cmd := exec.CommandContext(t.Context(), "sh", "-c", line)
-			cmd.Env = append(os.Environ(), append(env, "PASSWORD="+c.password)...)
+			cmd.Env = append(os.Environ(), append(env, shell.Variable(c.client)+"="+c.password)...)
 			var stderr bytes.Buffer
 			cmd.Stderr = &stderr
 			out, err := cmd.Output()

@@ -85,7 +85,7 @@ func (cp clientPages) answerPassword(w http.ResponseWriter, r *http.Request, f *
 	if c.Password == "" || c.Password == f.get("password") { // none, or a typed one
 		return false, nil
 	}
-	page := passwordPage{Client: *c, Password: c.Password, Command: "PASSWORD=" + shell.Quote(c.Password)}
+	page := passwordPage{Client: *c, Password: c.Password, Command: shell.Password(c.Username, c.Password)}
 	return true, cp.render(w, r, "client_password", http.StatusOK, view{Title: "Password of " + c.Username, Nav: "clients", Data: page})
 }
 

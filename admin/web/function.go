@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"pipit/admin/text"
+	"pipit/admin/web/shell"
 	"pipit/broker/clip"
 )
 
@@ -26,6 +27,7 @@ var functions = template.FuncMap{
 	"icon":      icon,
 	"pct":       text.Percent,
 	"short":     clip.To,
+	"variable":  shell.Variable,
 	"dict":      dict,
 	"slug":      func(s string) string { return strings.ReplaceAll(strings.ToLower(s), " ", "-") },
 }

@@ -64,6 +64,22 @@ func reachedBy(l net.Listener, ip net.IP) []net.IP {
 	return all
 }
 
+// NamedURLs are those by a name of the machine, where other machines can reach a listener: a name does not change where
+// addresses are handed out. Whether others can look it up is not known.
+func (ls Listeners) NamedURLs(name string, secure bool) []string {
+	u := url.URL{Scheme: "http"}
+	if secure {
+		u.Scheme = "https"
+	}
+	for _, l := range ls {
+		if a, ok := l.Addr().(*net.TCPAddr); ok && !a.IP.IsLoopback() && name != "" {
+			u.Host = net.JoinHostPort(name, strconv.Itoa(a.Port))
+			return []string{u.String()}
+		}
+	}
+	return nil
+}
+
 // WireURL is the base URL of listeners for pages that are served elsewhere. It has no host name where
 // they have that of the pages.
 func (ls Listeners) WireURL(secure bool) string {

@@ -74,3 +74,20 @@ type at struct {
 }
 
 func (l at) Addr() net.Addr { return l.addr }
+
+func TestNamedURLs(t *testing.T) {
+	all := listenersAt(t, "127.0.0.1:1", "0.0.0.0:2")
+	for _, tt := range []struct {
+		l    Listeners
+		name string
+		want string
+	}{
+		{all, "office.lan", "https://office.lan:2"},
+		{all, "", ""},
+		{all[:1], "office.lan", ""},
+	} {
+		if got := strings.Join(tt.l.NamedURLs(tt.name, true), " "); got != tt.want {
+			t.Errorf("%s %q: %s, want %s", tt.l, tt.name, got, tt.want)
+		}
+	}
+}

@@ -25,10 +25,30 @@ func Quote(s string) string {
 // Bases are the base URLs that the API and the wire protocol are reached by.
 type Bases struct{ Admin, Wire string }
 
-// curl is a call of curl as a client whose password is in the variable PASSWORD. path is escaped.
+// Variable is the name of the variable that commands take the password of a client from: SHOP_PASSWORD of shop. Each has one
+// of its own, so that commands of several run in one shell.
+func Variable(username string) string {
+	name := strings.Map(func(r rune) rune {
+		if r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' {
+			return r
+		}
+		return '_'
+	}, strings.ToUpper(username))
+	if name == "" || name[0] >= '0' && name[0] <= '9' { // no shell takes that for a name
+		name = "_" + name
+	}
+	return name + "_PASSWORD"
+}
+
+// Password puts a client's password into its variable.
+func Password(username, password string) string {
+	return Variable(username) + "=" + Quote(password)
+}
+
+// curl is a call of curl as a client whose password is in its Variable. path is escaped.
 // Topic names can hold segments that curl would take for steps up and down.
 func (at Bases) curl(method, username, path string, options ...string) string {
-	words := []string{"curl", "-X", method, "-u", Quote(username) + `:"$PASSWORD"`}
+	words := []string{"curl", "-X", method, "-u", Quote(username) + `:"$` + Variable(username) + `"`}
 	if strings.Contains(path, "/.") {
 		words = append(words, "--path-as-is")
 	}
