@@ -227,6 +227,25 @@ func TestLimits(t *testing.T) {
 	wantCode(t, err, broker.Full)
 }
 
+// What expired in flight counts for max_in_flight until it is settled, and does not hide that another one waits.
+func TestLimitOfExpired(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, broker.Options{})
+		c := consumerDef("/t", "a")
+		c.MaxInFlight = 2
+		r.define(topicDef("/t"), c)
+		r.publish("/t", broker.Publication{Expiration: 1})
+		r.publish("/t", broker.Publication{Expiration: 1})
+		r.receive("/t", "a", broker.ReceiveOptions{})
+		time.Sleep(3 * time.Second)
+		r.publish("/t", broker.Publication{})
+		for _, order := range []broker.Order{broker.FIFO, broker.LIFO} {
+			_, err := r.sub("/t", "a").Receive(ctx, broker.ReceiveOptions{Order: order})
+			wantCode(t, err, broker.Full)
+		}
+	})
+}
+
 func BenchmarkPublish(b *testing.B) {
 	for _, n := range []int{1, 64, 256} {
 		b.Run(fmt.Sprint(n), func(b *testing.B) {

@@ -119,7 +119,21 @@ func (t *taker) backOf(p int, list []*lease) error {
 }
 
 // stillLimited finds out whether max_in_flight holds anything back, after all that came back was looked at.
+// What expired or was deleted in flight is held, and waits no more.
 func (t *taker) stillLimited() {
-	q := t.s.c.queued()
-	t.limited = q.backlog > q.held
+	c := t.s.c
+	unread := int64(0)
+	for _, q := range c.list() {
+		q.topic.mu.Lock()
+		c.mu.Lock()
+		unread += q.waiting()
+		for _, l := range q.leases {
+			if !l.over() {
+				unread--
+			}
+		}
+		c.mu.Unlock()
+		q.topic.mu.Unlock()
+	}
+	t.limited = unread > 0
 }
