@@ -29,8 +29,9 @@ func TestModelFailures(t *testing.T) {
 	var mu sync.Mutex
 	did := map[string]int{} // in all runs together
 	t.Cleanup(func() {
-		for _, what := range []string{"delivered", "acked", "max_deliveries", "rejected", "expired", "overflow", "waited", "redriven", "released", "crash",
-			"extended", "acked though it failed", "not acked as it is a letter", "extended though it failed", "filtered", "filtered later"} {
+		t.Logf("%v", did)
+		for _, what := range append(busyOps, "delivered", "acked", "max_deliveries", "rejected", "expired", "overflow", "waited", "redriven", "released", "crash",
+			"extended", "acked though it failed", "not acked as it is a letter", "extended though it failed", "filtered", "filtered later") {
 			if did[what] == 0 && *seedFlag == 0 && !testing.Short() {
 				t.Errorf("no run ever saw: %s", what)
 			}
@@ -70,6 +71,7 @@ type failureModel struct {
 	filtered            int            // that the filter of "a" did not let through, or does not any more
 	sums                map[string]int // by consumer: messages that it was done with in the runs before
 	before              broker.Counters
+	busy                *busyWorker
 	trace               []string
 	did                 map[string]int
 }
@@ -108,6 +110,7 @@ func newFailureModel(t *testing.T, rnd *rand.Rand, overflows bool) *failureModel
 	m.all = [2]broker.Topic{dead, topic}
 	m.r.define(dead)
 	m.r.define(topic, drops, yields)
+	m.busy = newBusyWorker(m.r, rnd, m.did)
 	return m
 }
 
@@ -149,6 +152,9 @@ func (m *failureModel) random() {
 	}
 	m.pass(time.Millisecond)
 	m.compare()
+	if restart, crash := m.busy.step(); restart {
+		m.restart(crash)
+	}
 }
 
 // pass lets time pass, and brings the model to the time it is.

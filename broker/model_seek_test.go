@@ -33,9 +33,10 @@ func TestModelSeek(t *testing.T) {
 	var mu sync.Mutex
 	did := map[string]int{} // in all runs together
 	t.Cleanup(func() {
-		for _, what := range []string{"oldest", "newest", "time", "message", "done waits again", "made done", "full", "delivered", "delivered again", "acked",
+		t.Logf("%v", did)
+		for _, what := range append(busyOps, "oldest", "newest", "time", "message", "done waits again", "made done", "full", "delivered", "delivered again", "acked",
 			"acked when it was gone", "rejected", "expired", "deleted", "deleted in flight", "not retained", "in doubt", "retention", "cleared", "restart", "crash",
-			"delayed", "released", "consumer added", "consumer deleted", "exact", "not acked behind the place", "poll woken"} {
+			"delayed", "released", "consumer added", "consumer deleted", "exact", "not acked behind the place", "poll woken") {
 			if did[what] == 0 && *seedFlag == 0 && !testing.Short() && !t.Failed() {
 				t.Errorf("no run ever saw: %s", what)
 			}
@@ -78,6 +79,7 @@ type seekModel struct {
 	nextSweep time.Time
 	spared    [broker.MaxPriority + 1]int // what is before was certainly not retained at the last sweep
 	given     [broker.MaxPriority + 1]int // what is before may not have been retained at some time
+	busy      *busyWorker
 	trace     []string
 	did       map[string]int
 }
@@ -111,6 +113,7 @@ func newSeekModel(t *testing.T, rnd *rand.Rand, seed uint64) *seekModel {
 		opts = opts.Sifting(2, 6)
 	}
 	m := &seekModel{t: t, rnd: rnd, r: newRig(t, opts), did: map[string]int{}, released: seed%3 != 0}
+	m.busy = newBusyWorker(m.r, rnd, m.did)
 	m.def = topicDef("/t")
 	m.def.Expiration, m.def.MaxDepth = broker.Off, 60
 	m.retention()
@@ -167,6 +170,9 @@ func (m *seekModel) random() {
 	}
 	m.pass(0)
 	m.compare()
+	if restart, crash := m.busy.step(); restart {
+		m.restart(crash)
+	}
 }
 
 // pass lets time pass, and brings the model to the time it is.
@@ -591,6 +597,13 @@ func (m *seekModel) received(c *seekConsumer, o broker.ReceiveOptions, got []bro
 // poll lets a consumer that has nothing wait for what a seek brings back.
 func (m *seekModel) poll(c *seekConsumer) {
 	o := broker.ReceiveOptions{Max: 3, Wait: 500 * time.Millisecond}
+	for range 10 {
+		if len(m.deliverable(c, o)) == 0 {
+			break
+		}
+		m.receive(c, broker.ReceiveOptions{Max: 12, Ack: true})
+		m.pass(0)
+	}
 	if len(m.deliverable(c, o)) > 0 || len(m.delayed) > 0 {
 		return
 	}

@@ -5,7 +5,6 @@ import (
 	"flag"
 	"fmt"
 	"math/rand/v2"
-	"os"
 	"slices"
 	"sort"
 	"strconv"
@@ -48,7 +47,8 @@ func TestModel(t *testing.T) {
 	var mu sync.Mutex
 	did := map[string]int{} // in all runs together
 	t.Cleanup(func() {
-		for _, op := range slices.Concat(modelOps, interveneOps) {
+		t.Logf("%v", did)
+		for _, op := range slices.Concat(modelOps, interveneOps, busyOps) {
 			if did[op] == 0 && *seedFlag == 0 && !testing.Short() {
 				t.Errorf("no run ever saw: %s", op)
 			}
@@ -151,12 +151,14 @@ type model struct {
 	keys      int // of consumers that were made
 	opened    time.Time
 	lastSweep time.Time
+	busy      *busyWorker
 	trace     []string
 	did       map[string]int
 }
 
 func newModel(t *testing.T, rnd *rand.Rand) *model {
 	m := &model{t: t, rnd: rnd, r: newRig(t, broker.Options{}), opened: time.Now(), did: map[string]int{}}
+	m.busy = newBusyWorker(m.r, rnd, m.did)
 	for i := range 2 {
 		mt := &modelTopic{accepted: map[string][]time.Time{}, def: topicDef(fmt.Sprint("/t", i))}
 		mt.def.MaxDepth = int64(25 + rnd.IntN(30))
@@ -318,6 +320,9 @@ func (m *model) random() {
 	}
 	m.settle()
 	m.compare(mt)
+	if restart, crash := m.busy.step(); restart {
+		m.restart(crash)
+	}
 }
 
 // compare compares what an administrator sees with the model.
@@ -1001,28 +1006,6 @@ func (m *model) restart(crash bool) {
 		}
 	}
 	m.settle()
-}
-
-// crash closes the broker and returns what opens the file again as it was before.
-func (r *rig) crash() (reopen func()) {
-	r.t.Helper()
-	b, err := os.ReadFile(r.path)
-	kept := r.t.TempDir()
-	log := r.path + "-log"
-	if _, none := os.Stat(log); err == nil && none == nil {
-		err = os.CopyFS(kept, os.DirFS(log))
-	}
-	if err != nil {
-		r.t.Fatal(err)
-	}
-	r.close()
-	return func() {
-		r.t.Helper()
-		if err := errors.Join(os.WriteFile(r.path, b, 0o600), os.CopyFS(log, os.DirFS(kept))); err != nil {
-			r.t.Fatal(err)
-		}
-		r.open()
-	}
 }
 
 // drain lets every consumer take and acknowledge what is left. Nothing that was answered may be

@@ -11,6 +11,7 @@ import (
 
 	"pipit/broker"
 	"pipit/db"
+	"pipit/db/disk"
 )
 
 var ctx = context.Background()
@@ -18,10 +19,13 @@ var ctx = context.Background()
 // rig is a broker over a real file, which is checked when the test ends.
 type rig struct {
 	*broker.Broker
-	t    testing.TB
-	path string
-	opts broker.Options
-	crm  *broker.Client
+	t      testing.TB
+	path   string
+	opts   broker.Options
+	db     db.Options
+	store  *db.Store
+	worker *worker // of the store
+	crm    *broker.Client
 }
 
 func newRig(t testing.TB, opts broker.Options) *rig {
@@ -29,7 +33,12 @@ func newRig(t testing.TB, opts broker.Options) *rig {
 	if opts.Logger == nil {
 		opts.Logger = slog.New(slog.NewTextHandler(io.Discard, nil))
 	}
-	r := &rig{t: t, path: filepath.Join(t.TempDir(), "pipit.db"), opts: opts}
+	r := &rig{t: t, path: filepath.Join(t.TempDir(), "pipit.db"), opts: opts, worker: &worker{}}
+	with := db.Seam{Met: r.worker.meet, FS: unflushed{disk.OS}}
+	if _, measured := t.(*testing.B); measured {
+		with.FS = disk.OS
+	}
+	r.db = db.Options{Logger: opts.Logger}.With(with)
 	r.open()
 	t.Cleanup(r.close)
 	return r
@@ -37,10 +46,11 @@ func newRig(t testing.TB, opts broker.Options) *rig {
 
 func (r *rig) open() {
 	r.t.Helper()
-	store, err := db.Open(r.path, db.Options{})
+	store, err := db.Open(r.path, r.db)
 	if err != nil {
 		r.t.Fatal(err)
 	}
+	r.store = store
 	if r.Broker, err = broker.Open(store, r.opts); err != nil {
 		store.Close()
 		r.t.Fatal(err)
@@ -51,6 +61,7 @@ func (r *rig) open() {
 // close ends the broker and checks the file that it leaves.
 func (r *rig) close() {
 	r.t.Helper()
+	r.worker.goOn("")
 	if err := r.Close(); err != nil {
 		r.t.Fatal(err)
 	}

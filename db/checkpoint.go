@@ -85,6 +85,8 @@ func (s *Store) run() {
 
 // step does one part of what there is to do, and tells whether there is more, and how long that is to wait.
 func (s *Store) step() (again bool, pause time.Duration) {
+	s.meet(WorkBegins)
+	defer s.meet(WorkEnds)
 	if err := s.failed(); err != nil {
 		s.fileMu.Lock()
 		defer s.fileMu.Unlock()
@@ -148,8 +150,11 @@ func (s *Store) tryFreeze() {
 
 // moveFrozen moves the frozen table into the file.
 func (s *Store) moveFrozen(t *table) error {
+	s.meet(Frozen)
 	id, err := s.move(t, formatLog)
-	if err != nil {
+	if err == nil {
+		s.meet(Moved)
+	} else {
 		err = s.moveError(id, err)
 		if errors.Is(err, store.ErrNoSpace) || errors.Is(err, store.ErrNotStored) {
 			s.log.Error("what is in the database's log could not be moved into the database: it is tried again", "file", s.path, "error", err)

@@ -319,6 +319,7 @@ func (k *compacting) finish(c *copying, verify bool) (err error) {
 	if replaced(s.path, old) {
 		return s.notStored(store.ErrLost)
 	}
+	s.meet(Copied)
 	before := s.Size()
 	target := c.path[:len(c.path)-len(unfinished)]
 	rest, err := s.fs.OpenFile(target, os.O_RDWR, 0)
@@ -333,6 +334,7 @@ func (k *compacting) finish(c *copying, verify bool) (err error) {
 		}
 		return s.notStored(err)
 	}
+	s.meet(Renamed)
 	err = s.fs.SyncDir(filepath.Dir(target))
 	s.tablesMu.Lock()
 	next := *s.tables.Load()

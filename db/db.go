@@ -64,7 +64,6 @@ import (
 	"time"
 
 	"pipit/broker/store"
-	"pipit/db/disk"
 	"pipit/db/wal"
 )
 
@@ -90,32 +89,6 @@ type Options struct {
 	leave bool // write nothing to a file that is there, and leave its log where it is
 
 	seam
-}
-
-// seam is what tests put in the place of something else.
-type seam struct {
-	fs          disk.FS // of the log, and of the names of the files; default disk.OS
-	segmentSize int64   // of the log, see wal.Options
-
-	// written is called when the file was written, before anything else is; nil: not.
-	written func()
-
-	// partly is called when a part was written of the file at path that is to take its place, and when all of it was flushed.
-	// Its error is that of the write or the flush. nil: not.
-	partly func(path string, flushed bool) error
-}
-
-func (s *seam) wrote() {
-	if s.written != nil {
-		s.written()
-	}
-}
-
-func (s *seam) copied(path string, flushed bool) error {
-	if s.partly == nil {
-		return nil
-	}
-	return s.partly(path, flushed)
 }
 
 // Store is a store.Store in a bbolt file.

@@ -1,6 +1,7 @@
 package db
 
 import (
+	"cmp"
 	"crypto/rand"
 	"encoding/binary"
 	"errors"
@@ -100,11 +101,11 @@ func newStore(f *file, path string, opts Options) *Store {
 		open:     map[store.Lane]openRange{},
 		waiting:  map[uint32]uint64{},
 		logSize:  opts.LogSize,
-		freezeAt: opts.LogSize / 4,
+		freezeAt: cmp.Or(opts.freeze, opts.LogSize/4),
 		leave:    opts.leave,
 
 		compactWhen: opts.CompactWhen,
-		compactPart: compactPart,
+		compactPart: cmp.Or(opts.copyPart, compactPart),
 		minFree:     opts.MinFree,
 	}
 	s.worker.moved.L = &s.tablesMu

@@ -1,0 +1,175 @@
+package broker_test
+
+import (
+	"errors"
+	"io/fs"
+	"math/rand/v2"
+	"os"
+	"sync"
+
+	"pipit/db"
+	"pipit/db/disk"
+)
+
+// unflushed is a file system without flushes: what the process writes stays there when it ends, and power is cut in the tests
+// of db.
+type unflushed struct{ disk.FS }
+
+func (u unflushed) OpenFile(name string, flag int, perm fs.FileMode) (disk.File, error) {
+	f, err := u.FS.OpenFile(name, flag, perm)
+	if err != nil {
+		return nil, err
+	}
+	return unflushedFile{f}, nil
+}
+
+func (unflushed) SyncDir(string) error { return nil }
+
+type unflushedFile struct{ disk.File }
+
+func (unflushedFile) Sync() error { return nil }
+
+// worker is that of a store, which writes to the file beside commits, as tests hold it.
+type worker struct {
+	work sync.Mutex // held while it is at work
+
+	mu   sync.Mutex
+	next db.Moment // in which it is to stay; empty: in none
+	at   db.Moment // in which it stays; empty: in none
+	held chan struct{}
+}
+
+// meet is called by the worker.
+func (w *worker) meet(m db.Moment) {
+	switch m {
+	case db.WorkBegins:
+		w.work.Lock()
+		return
+	case db.WorkEnds:
+		w.work.Unlock()
+		return
+	}
+	w.mu.Lock()
+	stay := m == w.next
+	held := make(chan struct{})
+	if stay {
+		w.at, w.next, w.held = m, "", held
+	}
+	w.mu.Unlock()
+	if stay {
+		<-held
+	}
+}
+
+// moment returns in which moment the worker stays, empty where in none.
+func (w *worker) moment() db.Moment {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.at
+}
+
+// goOn lets the worker go on until a moment, with "" for good.
+func (w *worker) goOn(until db.Moment) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.next = until; w.at != "" {
+		w.at = ""
+		close(w.held)
+	}
+}
+
+// crash closes the broker and returns what opens its files again as they were before, all in one moment: nothing is written
+// but to the log.
+func (r *rig) crash() (reopen func()) {
+	r.t.Helper()
+	kept := r.keep()
+	r.close()
+	return func() {
+		r.t.Helper()
+		for name, b := range kept {
+			err := os.WriteFile(name, b, 0o600)
+			if errors.Is(err, fs.ErrNotExist) {
+				err = errors.Join(os.Mkdir(r.path+"-log", 0o700), os.WriteFile(name, b, 0o600))
+			}
+			if err != nil {
+				r.t.Fatal(err)
+			}
+		}
+		r.open()
+	}
+}
+
+// keep returns what the files have, by their names.
+func (r *rig) keep() map[string][]byte {
+	r.t.Helper()
+	if r.worker.moment() == "" {
+		r.worker.work.Lock()
+		defer r.worker.work.Unlock()
+	}
+	kept := map[string][]byte{}
+	for _, name := range []string{r.path, r.path + ".compact"} { // before the log, which has what these have not
+		b, err := os.ReadFile(name)
+		if err == nil {
+			kept[name] = b
+		} else if !errors.Is(err, fs.ErrNotExist) {
+			r.t.Fatal(err)
+		}
+	}
+	segments, err := os.ReadDir(r.path + "-log")
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		r.t.Fatal(err)
+	}
+	for _, e := range segments {
+		name := r.path + "-log/" + e.Name()
+		if kept[name], err = os.ReadFile(name); err != nil {
+			r.t.Fatal(err)
+		}
+	}
+	return kept
+}
+
+// busyWorker has a model's rig move what is in the log into the file all the time, and compact the file, and has the model
+// crash in the midst of these.
+type busyWorker struct {
+	rig   *rig
+	rnd   *rand.Rand
+	did   map[string]int
+	steps int // for which the worker stays where it is
+}
+
+// busyOps are what the runs of a model must have seen.
+var busyOps = []string{"crash while frozen", "crash while moved", "crash while copied", "crash while renamed", "crash while compacting", "restart while compacting"}
+
+func newBusyWorker(r *rig, rnd *rand.Rand, did map[string]int) *busyWorker {
+	r.close()
+	r.db.LogSize = 2 << 20 // so that it has room for what is committed while the worker stays somewhere
+	r.db = r.db.With(db.Seam{FS: unflushed{disk.OS}, SegmentSize: 64 << 10, FreezeAt: 8 << 10, CopyPart: 4 << 10, Met: r.worker.meet})
+	r.open()
+	return &busyWorker{rig: r, rnd: rnd, did: did}
+}
+
+// step does something beside a step of the model, and tells whether that is to restart now, and how.
+func (w *busyWorker) step() (restart, crash bool) {
+	at := w.rig.worker.moment()
+	_, compacting := w.rig.store.Compacting()
+	n := w.rnd.IntN(100)
+	switch {
+	case at != "" && n < 12:
+		w.did["crash while "+string(at)]++
+		return true, true
+	case at != "" && w.steps > 0:
+		w.steps--
+		return false, false
+	case at == "" && compacting && n < 8:
+		w.did["crash while compacting"]++
+		return true, true
+	case at == "" && compacting && n < 14:
+		w.did["restart while compacting"]++
+		return true, false
+	case !compacting && n < 4:
+		go func() { _ = w.rig.store.Compact(ctx) }() // a restart breaks it off
+	}
+	w.steps = w.rnd.IntN(8)
+	w.rig.worker.goOn([]db.Moment{db.Frozen, db.Moved, db.Copied, db.Renamed}[w.rnd.IntN(4)])
+	return false, false
+}
