@@ -87,6 +87,18 @@ func (b *Broker) Subscription(c *Client, topicName, subKey string) (Subscription
 	return Subscription{b: b, c: cons, q: q, key: subKey, hash: c.PasswordHash, changes: changes}, nil
 }
 
+// KeyOwner returns the ID of the consumer that a sub_key opens, and its topic. It is for who tells an administrator of a request,
+// not for who answers it.
+func (b *Broker) KeyOwner(subKey string) (consumer uint32, topic string, ok bool) {
+	b.mu.RLock()
+	defer b.mu.RUnlock()
+	c := b.bySubKey[subKey]
+	if c == nil {
+		return 0, "", false
+	}
+	return c.id, c.def.Load().Topic, true
+}
+
 // door returns the queue of a consumer to which a topic's name leads, nil where that is to all that one of a pattern has.
 func door(b *Broker, c *consumer, topicName string) (*queue, error) {
 	def := c.def.Load()

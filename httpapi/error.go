@@ -59,7 +59,9 @@ func (s *server) fail(x *call) {
 	if status == http.StatusInternalServerError {
 		details = "Internal error" // the cause is nobody's business but the log's
 	}
-	s.lines.Refused(&x.Exchange, status, slog.String("details", details), slog.String("reason", x.Err.Error()))
+	reason := x.Err.Error()
+	s.lines.Refused(&x.Exchange, status, slog.String("details", details), slog.String("reason", reason))
+	s.recent.Add(s.refusal(x, status, reason))
 	h := x.Header()
 	switch status {
 	case http.StatusUnauthorized:

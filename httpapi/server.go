@@ -23,6 +23,7 @@ import (
 	"pipit/broker"
 	"pipit/httpapi/exchange"
 	"pipit/httpapi/forwarded"
+	"pipit/httpapi/refused"
 )
 
 // Options configure the handler. The zero value of a field stands for its default.
@@ -97,6 +98,7 @@ type server struct {
 	merged daily // the warning about it
 
 	lines   *exchange.Lines
+	recent  refused.Recent
 	replies *budget
 	hooks   *budget // of bodies, by address
 }
@@ -104,6 +106,9 @@ type server struct {
 // Handler is the handler of the wire protocol. It must not stand behind anything that cleans or
 // redirects paths, such as http.ServeMux.
 type Handler struct{ *server }
+
+// Refusals are the requests that were refused last.
+func (h *Handler) Refusals() *refused.Recent { return &h.recent }
 
 // Adjust takes over the options that can change while requests are served, all but Logger. They count
 // for requests that begin from now on.

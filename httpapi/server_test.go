@@ -71,6 +71,7 @@ type rig struct {
 	t      testing.TB
 	b      *broker.Broker
 	store  *stub
+	wire   *httpapi.Handler
 	srv    *http.Server
 	addr   string
 	base   string // of URLs
@@ -128,7 +129,8 @@ func newServer(t testing.TB, change ...func(*setup)) *rig {
 		t.Fatal(err)
 	}
 	r.addr = l.Addr().String()
-	r.srv = httpapi.NewServer(s.wrap(httpapi.New(r.b, s.api)), 0)
+	r.wire = httpapi.New(r.b, s.api)
+	r.srv = httpapi.NewServer(s.wrap(r.wire), 0)
 	r.srv.ErrorLog = slog.NewLogLogger(logger.Handler(), slog.LevelError)
 	transport := &http.Transport{MaxIdleConnsPerHost: 64, DisableCompression: true}
 	served := make(chan error, 1)
@@ -218,7 +220,7 @@ func (r *rig) define(s *setup) {
 	}
 }
 
-// secrets must never be in the log: keys, passwords as they are sent, payloads.
+// secrets must never be in the log, nor in what is kept of refusals: keys, passwords as they are sent, payloads.
 var secrets = []string{key, "orders-erp-key", "spaces-erp-key", "off-topic-key", "off-consumer-key", "bobs-own-key", marked,
 	"Y3JtOmNybQ==", "ZXJwOmVycA==", crmHash, erpHash, "wrong-password-1"}
 
@@ -228,6 +230,13 @@ func (r *rig) checkLogs() {
 		for _, s := range secrets {
 			if strings.Contains(line, s) {
 				r.t.Errorf("the log holds %q: %s", s, line)
+			}
+		}
+	}
+	for _, f := range r.wire.Refusals().List() {
+		for _, s := range secrets {
+			if text := fmt.Sprintf("%+v", f); strings.Contains(text, s) {
+				r.t.Errorf("a refusal holds %q: %s", s, text)
 			}
 		}
 	}

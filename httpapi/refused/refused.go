@@ -1,5 +1,6 @@
 // Package refused bounds what the log says of requests that are refused, so that nobody fills a disk with lines of
-// it: a request costs its sender nothing, its line up to a kilobyte.
+// it: a request costs its sender nothing, its line up to a kilobyte. And it keeps the last ones in memory, with what is known of each,
+// for who asks why a client gets nothing.
 package refused
 
 import (
