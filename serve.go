@@ -190,6 +190,7 @@ func (s *service) adminOptions(ctx context.Context) admin.Options {
 		MaxPayload: int64(c.HTTP.MaxPayload),
 		Callbacks:  s.callbacks,
 		Backups:    s.backups,
+		Refusals:   s.protocol.Refusals(),
 		Logger:     s.log,
 		Access:     c.Log.Access,
 

@@ -37,6 +37,7 @@ import (
 	"pipit/httpapi/callback"
 	"pipit/httpapi/exchange"
 	"pipit/httpapi/forwarded"
+	"pipit/httpapi/refused"
 )
 
 // Options configure an Admin. The zero value of a field stands for its default.
@@ -56,6 +57,7 @@ type Options struct {
 	SessionLife time.Duration          // how long it lasts in any case; default DefaultSessionLife
 	Callbacks   *callback.Service      // who sends messages; nil: nobody does in this process
 	Backups     *backup.Service        // who makes backups; nil: nobody does in this process
+	Refusals    *refused.Recent        // requests of the wire protocol that were refused; nil: they are not known
 	Logger      *slog.Logger           // default slog.Default()
 	Access      bool                   // a line in the log for every request, beside those that are refused
 }
@@ -115,6 +117,7 @@ func New(b *broker.Broker, o Options) (*Admin, error) {
 	}
 	a.Adjust(o)
 	a.monitor = monitor.New(b, o.PathPrefix, a.started)
+	a.monitor.Refused = o.Refusals
 	if o.Backups != nil {
 		a.monitor.Backups = func() error {
 			if f := o.Backups.Failure(); f != nil {

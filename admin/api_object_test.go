@@ -102,6 +102,9 @@ func TestEveryOperation(t *testing.T) {
 	r.ok(200, "GET", consumer+"/attempts", nil)
 	r.ok(200, "GET", "/stats", nil)
 	r.ok(200, "GET", "/stats/history", nil)
+	if a := r.ok(200, "GET", "/refusals?status=401", nil); !strings.Contains(string(a.body), `"webhook":"shop"`) {
+		t.Errorf("the call that was refused is not among the refusals: %s", a.body)
+	}
 	r.ok(200, "POST", "/import", r.ok(200, "GET", "/export", nil).body)
 	r.ok(200, "POST", "/import/zato", jsonObject{"topics": []jsonObject{}})
 	r.ok(200, "GET", "/openapi.json", nil)

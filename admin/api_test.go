@@ -87,11 +87,11 @@ func newAPIRig(t *testing.T) *apiRig {
 		t.Fatal(err)
 	}
 	backups := backup.New(b, backup.Options{Directory: path + "-backups", Logger: logger})
-	a, err := New(b, Options{Version: "test", Logger: logger, Callbacks: sender, Backups: backups})
+	wire := httpapi.New(b, httpapi.Options{Logger: logger})
+	a, err := New(b, Options{Version: "test", Logger: logger, Callbacks: sender, Backups: backups, Refusals: wire.Refusals()})
 	if err != nil {
 		t.Fatal(err)
 	}
-	wire := httpapi.New(b, httpapi.Options{Logger: logger})
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if strings.HasPrefix(r.URL.Path, gate.RootPath) {
 			a.ServeHTTP(w, r)

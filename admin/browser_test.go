@@ -165,13 +165,14 @@ func newSite(t testing.TB, setUp bool, change ...func(*admin.Options)) *site {
 	for _, f := range change {
 		f(&options)
 	}
+	wire := httpapi.New(b, httpapi.Options{Logger: quiet})
+	options.Refusals = wire.Refusals()
 	a, err := admin.New(b, options)
 	if err != nil {
 		listener.Close()
 		t.Fatal(err)
 	}
 	t.Cleanup(a.Close)
-	wire := httpapi.New(b, httpapi.Options{Logger: quiet})
 	srv := httpapi.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if strings.HasPrefix(r.URL.Path, options.PathPrefix+"/admin/") {
 			a.ServeHTTP(w, r)

@@ -37,9 +37,6 @@ func (b *Broker) client(username string) *Client {
 	return nil
 }
 
-// HasClient tells whether there is a client of a username, active or not.
-func (b *Broker) HasClient(username string) bool { return b.client(username) != nil }
-
 func (c *Client) account() login.Account {
 	return login.Account{Name: c.Username, Hash: c.PasswordHash, Active: !c.Inactive}
 }

@@ -87,16 +87,22 @@ func (b *Broker) Subscription(c *Client, topicName, subKey string) (Subscription
 	return Subscription{b: b, c: cons, q: q, key: subKey, hash: c.PasswordHash, changes: changes}, nil
 }
 
-// KeyOwner returns the ID of the consumer that a sub_key opens, and its topic. It is for who tells an administrator of a request,
-// not for who answers it.
-func (b *Broker) KeyOwner(subKey string) (consumer uint32, topic string, ok bool) {
+// Named is what a username and a sub_key are those of, allowed to whom they were sent by or not.
+type Named struct {
+	Client   bool   // there is one of the username
+	Consumer uint32 // ID of that which the sub_key opens; 0: none
+	Topic    string // of the consumer
+}
+
+// NamedBy returns what a request has named: for who tells an administrator of it, not for who answers it.
+func NamedBy(b *Broker, username, subKey string) (n Named) {
 	b.mu.RLock()
 	defer b.mu.RUnlock()
-	c := b.bySubKey[subKey]
-	if c == nil {
-		return 0, "", false
+	n.Client = b.clients[username] != nil
+	if c := b.bySubKey[subKey]; c != nil {
+		n.Consumer, n.Topic = c.id, c.def.Load().Topic
 	}
-	return c.id, c.def.Load().Topic, true
+	return n
 }
 
 // door returns the queue of a consumer to which a topic's name leads, nil where that is to all that one of a pattern has.

@@ -5,6 +5,7 @@ import (
 	"strings"
 	"time"
 
+	"pipit/broker"
 	"pipit/httpapi/forwarded"
 	"pipit/httpapi/refused"
 )
@@ -12,12 +13,14 @@ import (
 // refusal is what is kept of a request that is answered with an error. Only here is it looked at where that was headed: requests
 // that are served pay nothing for it.
 func (s *server) refusal(x *call, status int, reason string) refused.Refusal {
-	f := refused.Refusal{
-		At: time.Now(), Client: x.username, Known: x.username != "" && s.b.HasClient(x.username), SignedIn: x.verified,
-		Addr: forwarded.Host(x.Remote), Method: x.Request.Method, Status: status, Reason: reason,
-	}
+	key := ""
 	if keys := x.Request.Header["X-Zato-Pubsub-Key"]; len(keys) == 1 {
-		f.Consumer, f.Topic, _ = s.b.KeyOwner(keys[0])
+		key = keys[0]
+	}
+	named := broker.NamedBy(s.b, x.username, key)
+	f := refused.Refusal{
+		At: time.Now(), Client: x.username, Known: named.Client, SignedIn: x.verified, Consumer: named.Consumer, Topic: named.Topic,
+		Addr: forwarded.Host(x.Remote), Method: x.Request.Method, Status: status, Reason: reason,
 	}
 	var rest string
 	f.Route, rest = s.routeOf(x.Request.URL.Path)
@@ -27,8 +30,8 @@ func (s *server) refusal(x *call, status int, reason string) refused.Refusal {
 	case rest == "" || f.Route == "/hook":
 	case f.Route == "/zato/pubsub/msg" && x.Request.Method == http.MethodDelete: // of a message
 	default:
-		if _, topic, ok := s.b.KeyOwner(strings.TrimPrefix(rest, "/")); ok { // where a topic's name was meant
-			f.Topic, f.Reason = topic, "the path has a sub_key in the place of a topic"
+		if meant := broker.NamedBy(s.b, "", strings.TrimPrefix(rest, "/")); meant.Consumer != 0 {
+			f.Topic, f.Reason = meant.Topic, "the path has a sub_key in the place of a topic"
 		} else {
 			f.Topic = s.topicName(rest)
 		}

@@ -196,6 +196,11 @@ var groups = []group{
 				inQuery("range", "How far back.", *openapi.Enum(monitor.RangeHour, monitor.RangeDay).With(openapi.Schema{Default: monitor.RangeHour})),
 				inQuery("topic", "Of this topic. Without it: of all.", anyText),
 			}, reply: "History", refused: []refused{{404, "NotFound"}}},
+		{method: "GET", path: "/refusals", id: "listRefusals", summary: "List the requests of clients that were refused last",
+			text: "The newest first. The last 1,000 are kept, in memory; where there are more, those go first of which one client or network has most.",
+			parameters: append([]openapi.Parameter{shared("filterClient"), shared("filterTopic"),
+				inQuery("consumer", "Those by the sub_key of the consumer of this id, and those of its client that were about receiving from its topic with an unknown one.", numbers),
+				inQuery("status", "Those with this status.", *openapi.Integer(400, 599))}, paged...), reply: "RefusalList"},
 	}},
 	{"definitions", "Export and import.", []operation{
 		{method: "GET", path: "/export", id: "exportDefinitions", summary: "Export all definitions",

@@ -115,6 +115,8 @@ var answers = []typed{
 		"code": {Examples: []any{monitor.CodeAway}},
 		"kind": *openapi.Enum(broker.KindTopic, broker.KindConsumer, broker.KindWebhook).With(openapi.Schema{Description: "What it is about."}),
 	}},
+	{name: "Refusal", of: monitor.Refusal{}},
+	{name: "RefusalList", of: gate.List[monitor.Refusal]{}},
 	{name: "Failures", of: object.Failures{}},
 	{name: "Stats", of: Stats{}},
 	{name: "History", of: monitor.History{}},

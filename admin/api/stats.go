@@ -43,6 +43,7 @@ func (a *API) statsRoutes() []gate.Route {
 	return []gate.Route{
 		gate.Get(gate.V1+"/stats", a.stats, gate.Read),
 		gate.Get(gate.V1+"/stats/history", a.history, gate.Read),
+		gate.Get(gate.V1+"/refusals", a.refusals, gate.Read),
 	}
 }
 

@@ -193,7 +193,7 @@ the disk is full, the database is in use).`,
 			root.AddCommand(cmd)
 		}
 	}
-	add(running, c.serveCommand(), c.healthCommand(), c.adminCommand(), c.tokenCommand(), c.auditCommand(), c.checkCommand(), compactCommand(c),
+	add(running, c.serveCommand(), c.healthCommand(), c.adminCommand(), c.tokenCommand(), c.auditCommand(), refusalsCommand(c), c.checkCommand(), compactCommand(c),
 		backupCommand(c), restoreCommand(c))
 	add(messages, c.publishCommand(), c.consumeCommand(), c.messagesCommand())
 	root.InitDefaultCompletionCmd()

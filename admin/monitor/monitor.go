@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"pipit/broker"
+	"pipit/httpapi/refused"
 )
 
 // How the broker's counters are sampled.
@@ -154,6 +155,8 @@ type topicStats struct {
 // alone, but for the ages of the oldest messages, which are looked for when somebody wants them.
 type Monitor struct {
 	Backups func() error // why the last backup that was due failed, nil where it did not; or nil: none is due. It is set before Start
+
+	Refused *refused.Recent // the last requests that were refused; nil: none is known. It is set before Start
 
 	b       *broker.Broker
 	prefix  string // in front of the paths of pages

@@ -1,0 +1,35 @@
+package api
+
+import (
+	"net/http"
+
+	"pipit/admin/gate"
+	"pipit/admin/monitor"
+)
+
+func (a *API) refusals(w http.ResponseWriter, r *http.Request, _ gate.Params) error {
+	v, err := parseQuery(r, "client", "topic", "consumer", "status", "limit", "cursor")
+	if err != nil {
+		return err
+	}
+	f := monitor.RefusalFilter{Client: v["client"], Topic: v["topic"]}
+	if f.Consumer, err = v.consumer(); err != nil {
+		return err
+	}
+	status, err := v.integer("status", 0, 400, 599)
+	if err != nil {
+		return err
+	}
+	limit, err := v.integer("limit", gate.DefaultLimit, 1, gate.MaxLimit)
+	if err != nil {
+		return err
+	}
+	f.Status = int(status)
+	page, err := gate.PageOf(gate.Query{Limit: int(limit), Cursor: v["cursor"], Desc: true}, a.Monitor.Refusals(f),
+		gate.Sorts[monitor.Refusal]{{At: func(x *monitor.Refusal) gate.Place { return gate.Place{N: int64(x.Number)} }}}, // #nosec G115 -- a count
+		func(*monitor.Refusal) bool { return true }, func(x *monitor.Refusal) monitor.Refusal { return *x })
+	if err != nil {
+		return ofParameters(err)
+	}
+	return reply(w, http.StatusOK, page)
+}
