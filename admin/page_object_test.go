@@ -229,7 +229,7 @@ func (d *desk) value(page, name string) string {
 func TestTopicPages(t *testing.T) {
 	d := newDesk(t)
 	d.contains(d.get("/admin/topics"), "No topics yet", "/admin/api/v1/topics")
-	d.contains(d.get("/admin/topics?new=1"), `name="name"`, `value="1000000"`, `value="5m0s"`)
+	d.contains(d.get("/admin/topics?new=1"), `name="name"`, `value="1000000"`, `value="5m"`)
 
 	// What is refused is told at its field, and what was typed stays.
 	for _, bad := range []struct {

@@ -387,8 +387,8 @@ func (f *schemaFuzzer) string(s *openapi3.Schema, kind string) string {
 	switch {
 	case s.Format == "date-time" || kind == "expires":
 		return time.Now().Add(time.Duration(f.rnd.IntN(7200)-600) * time.Second).UTC().Format(time.RFC3339)
-	case strings.HasPrefix(s.Pattern, "^[+-]?(0|"): // of durations, also in lists
-		return pick(f, "1s", "1h30m0s", "30s", "+1.5m", ".5h", "1000000µs", "0", "0s", "24h", "721h", "-1s")
+	case strings.HasPrefix(s.Pattern, "^([0-9]+|([0-9]+d)?(0|"): // of durations, also in lists
+		return pick(f, "1s", "1h30m0s", "30s", "+1.5m", ".5h", "1000000µs", "0", "0s", "24h", "721h", "-1s", "45", "2d", "1d12h", "1d48h")
 	case kind == "password_hash":
 		return f.hash
 	case kind == "payload_base64":

@@ -192,6 +192,12 @@ func (f *Field[T]) keep(n int64) int64 {
 	return kept(n)
 }
 
+// IsSeconds tells whether the value is a number of seconds, which people write as a duration as well.
+func (f *Field[T]) IsSeconds() bool { return f.Unit == unitSeconds }
+
+// unitSeconds is the Unit of a duration that the protocol counts in whole seconds.
+const unitSeconds = "seconds"
+
 // IsList tells whether the value is one of those that hold several.
 func (f *Field[T]) IsList() bool {
 	var t T
@@ -244,7 +250,25 @@ func kept(n int64) int64 {
 }
 
 // Text returns the value as a person writes it: of a list one item a line.
-func (f *Field[T]) Text(t *T) string { return fmt.Sprint(f.Value(t)) }
+func (f *Field[T]) Text(t *T) string {
+	switch v := f.Value(t).(type) {
+	case int64:
+		if f.IsSeconds() {
+			return FormatSeconds(v)
+		}
+		return strconv.FormatInt(v, 10)
+	case time.Duration:
+		return FormatDuration(v)
+	case Durations:
+		var lines []string
+		for _, d := range v.List() {
+			lines = append(lines, FormatDuration(d))
+		}
+		return strings.Join(lines, "\n")
+	default:
+		return fmt.Sprint(v)
+	}
+}
 
 // SetText sets the field to what a person wrote. A bare number is a duration in seconds. The error is Invalid and
 // says what is allowed, of the kind of the value alone: Validate knows the bounds.
@@ -263,6 +287,13 @@ func (f *Field[T]) SetText(t *T, text string) error {
 		f.Set(t, text == "true")
 	case int64:
 		n, err := strconv.ParseInt(text, 10, 64)
+		if err != nil && f.IsSeconds() {
+			d, ok := ParseDuration(text)
+			if !ok || d%time.Second != 0 {
+				return Invalidf("allowed are whole seconds, and durations such as %s", durationExamples).of(f.Name)
+			}
+			n, err = int64(d/time.Second), nil
+		}
 		if err != nil {
 			return Invalidf("allowed are whole numbers").of(f.Name)
 		}
@@ -270,7 +301,7 @@ func (f *Field[T]) SetText(t *T, text string) error {
 	case time.Duration:
 		d, ok := ParseDuration(text)
 		if !ok {
-			return Invalidf("allowed are durations such as 30s, 5m, 1h30m").of(f.Name)
+			return Invalidf("allowed are durations such as %s", durationExamples).of(f.Name)
 		}
 		f.Set(t, d)
 	case Size:
@@ -284,7 +315,7 @@ func (f *Field[T]) SetText(t *T, text string) error {
 	case Durations:
 		d, bad := ParseDurations(text)
 		if bad != "" {
-			return Invalidf("%sallowed are durations such as 30s, 5m, 1h30m, one a line", f.quoted(bad)).of(f.Name)
+			return Invalidf("%sallowed are durations such as %s, one a line", f.quoted(bad), durationExamples).of(f.Name)
 		}
 		f.Set(t, d)
 	case Table:
@@ -312,7 +343,7 @@ func (f *Field[T]) Allowed() string {
 	case int64:
 		return strings.TrimSpace(fmt.Sprintf("%d to %d %s", f.Min, f.Max, f.Unit))
 	case time.Duration, Durations:
-		return fmt.Sprintf("%s to %s", time.Duration(f.Min), time.Duration(f.Max))
+		return FormatDuration(time.Duration(f.Min)) + " to " + FormatDuration(time.Duration(f.Max))
 	case Size:
 		return fmt.Sprintf("%s to %s", Size(f.Min), Size(f.Max))
 	case bool:
@@ -353,7 +384,7 @@ func (f *Field[T]) validate(t *T, of string) error {
 		if f.Min <= int64(v) && int64(v) <= f.Max {
 			return nil
 		}
-		shown = v.String()
+		shown = FormatDuration(v)
 	case Size:
 		if f.Min <= int64(v) && int64(v) <= f.Max {
 			return nil

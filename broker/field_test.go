@@ -201,7 +201,7 @@ func TestFieldErrors(t *testing.T) {
 			"topic name \"/x/\": allowed are 1 to 512 bytes without control characters and a slash at the end\n" +
 				"max_depth 0 of topic \"/x/\": allowed are 1 to 1000000000000\n" +
 				"expiration -1 of topic \"/x/\": allowed are 0 to 3153600000 seconds\n" +
-				"dedup_window -1s of topic \"/x/\": allowed are 0s to 720h0m0s"},
+				"dedup_window -1s of topic \"/x/\": allowed are 0s to 30d"},
 		{(&broker.Client{Username: "a:b", Name: "\x00", Password: strings.Repeat("s", 73), PasswordHash: "h"}).Validate(),
 			"username \"a:b\": allowed are 1 to 128 bytes without a colon and control characters\n" +
 				"name \"\\x00\" of client \"a:b\": allowed are at most 256 bytes without control characters\n" +
@@ -212,7 +212,7 @@ func TestFieldErrors(t *testing.T) {
 				"sub_key of consumer \"c\" of topic \"/x\": allowed are at most 128 of A-Z a-z 0-9 . _ -\n" +
 				"max_depth 0 of consumer \"c\" of topic \"/x\": allowed are 1 to 1000000000000\n" +
 				"max_in_flight -1 of consumer \"c\" of topic \"/x\": allowed are 1 to 1000000\n" +
-				"ack_timeout 1ms of consumer \"c\" of topic \"/x\": allowed are 1s to 24h0m0s\n" +
+				"ack_timeout 1ms of consumer \"c\" of topic \"/x\": allowed are 1s to 1d\n" +
 				"start \"now\" of consumer \"c\" of topic \"/x\": allowed are new, oldest and a UTC time such as 2026-11-23T09:00:00"},
 	} {
 		if tt.err == nil || tt.err.Error() != tt.want {
@@ -238,7 +238,7 @@ func TestFieldText(t *testing.T) {
 		{"dedup_window", " 90 ", 90 * time.Second, ""},
 		{"dedup_window", "1h30m", 90 * time.Minute, ""},
 		{"dedup_window", "-1s", -time.Second, ""},
-		{"dedup_window", "soon", nil, "allowed are durations such as 30s, 5m, 1h30m"},
+		{"dedup_window", "soon", nil, "allowed are durations such as 30s, 5m, 1h30m, 7d"},
 	} {
 		f := broker.TopicFields.Named(tt.field)
 		err := f.SetText(&topic, tt.text)

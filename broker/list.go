@@ -61,9 +61,9 @@ func (d *Durations) UnmarshalJSON(b []byte) error {
 	}
 	list := make([]time.Duration, len(items))
 	for i, item := range items {
-		var err error
-		if list[i], err = time.ParseDuration(item); err != nil {
-			return err
+		var ok bool
+		if list[i], ok = ParseDuration(item); !ok {
+			return fmt.Errorf("%q: allowed are durations such as %s", item, durationExamples)
 		}
 	}
 	*d = DurationsOf(list...)
@@ -195,15 +195,6 @@ func (n Size) String() string {
 		}
 	}
 	return strconv.FormatInt(int64(n), 10)
-}
-
-// ParseDuration reads a duration as a person writes it: a bare number is one in seconds.
-func ParseDuration(s string) (time.Duration, bool) {
-	if n, err := strconv.ParseUint(s, 10, 31); err == nil {
-		return time.Duration(n) * time.Second, true
-	}
-	d, err := time.ParseDuration(s)
-	return d, err == nil
 }
 
 // ParseDurations reads durations, one a line or between commas. bad is the first that is none.

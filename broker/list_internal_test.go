@@ -109,7 +109,7 @@ func TestListFields(t *testing.T) {
 	}{
 		{"waits", "5s\n\n 1m, 30 \n", DurationsOf(5*time.Second, time.Minute, 30*time.Second), ""},
 		{"waits", "", Durations{}, ""},
-		{"waits", "5s\nsoon", nil, `"soon": allowed are durations such as 30s, 5m, 1h30m, one a line`},
+		{"waits", "5s\nsoon", nil, `"soon": allowed are durations such as 30s, 5m, 1h30m, 7d, one a line`},
 		{"nets", " 10.0.0.0/8 \r\n\r\n::/0", TextsOf("10.0.0.0/8", "::/0"), ""},
 		{"values", "Authorization: Bearer a=b\nX = 1:2", TableOf(map[string]string{"Authorization": "Bearer a=b", "X": "1:2"}), ""},
 		{"values", "a: 1\nA: 2\na: 3", nil, `"a: 3": allowed are names with their values, such as name: value, one a line, each name once`},
@@ -149,7 +149,7 @@ func TestListFaults(t *testing.T) {
 		{trial{Waits: DurationsOf(time.Second, time.Hour), Nets: TextsOf("::/0"), Values: TableOf(map[string]string{"a": "b"}), Room: Off, Start: "new"}, ""},
 		{trial{Start: "2026-01-31T12:00:00Z"}, ""},
 		{trial{Start: "soon"}, `start "soon" of it: allowed are new, oldest or a UTC time`},
-		{trial{Waits: DurationsOf(time.Second, 0)}, `waits[1] "0s" of it: allowed are 1s to 1h0m0s`},
+		{trial{Waits: DurationsOf(time.Second, 0)}, `waits[1] "0s" of it: allowed are 1s to 1h`},
 		{trial{Waits: DurationsOf(1e9, 1e9, 1e9, 1e9)}, `waits of it: allowed are at most 3, got 4`},
 		{trial{Nets: TextsOf("::/0", "10.0.0.0")}, `nets[1] "10.0.0.0" of it: allowed are networks such as 10.0.0.0/8`},
 		{trial{Nets: TextsOf("")}, `nets[0] "" of it: allowed are 1 to 40 bytes without control characters and blanks at the ends`},

@@ -70,8 +70,8 @@ var TopicFields = Fields[Topic]{
 	},
 	{
 		Name: "expiration", at: func(t *Topic) any { return &t.Expiration },
-		Default: int64(DefaultExpiration), Min: 0, Max: MaxExpiration, Unit: "seconds",
-		Label: "Expiration", Hint: "Seconds, for messages that do not say. 0: they do not expire",
+		Default: int64(DefaultExpiration), Min: 0, Max: MaxExpiration, Unit: unitSeconds,
+		Label: "Expiration", Hint: "Of messages that do not say themselves: 60s, 24h, 7d. 0: they do not expire",
 		Help: "`seconds`, for messages that do not say; 0: they do not expire",
 	},
 	{
@@ -83,7 +83,7 @@ var TopicFields = Fields[Topic]{
 	{
 		Name: "retention", at: func(t *Topic) any { return &t.Retention },
 		Default: time.Duration(0), Min: 0, Max: int64(MaxRetention),
-		Label: "Retention", Hint: "How long messages stay that everyone is done with, to be replayed: 24h, 168h. They do not outlive their expiration. 0s: no bound by age",
+		Label: "Retention", Hint: "How long messages stay that everyone is done with, to be replayed: 24h, 7d. They do not outlive their expiration. 0s: no bound by age",
 		Help: "how long messages stay that everyone is done with, unless they expire; 0s: no bound by age and, without retention_bytes, not at all",
 	},
 	{

@@ -96,12 +96,12 @@ const maxSession = 30 * 24 * time.Hour
 func (b *binder) sessions(c *Config) {
 	idle, life := c.Admin.SessionIdle, c.Admin.SessionLife
 	if life < time.Minute || life > maxSession {
-		b.errorf("admin.session_life", "%q: allowed are 1m to 720h", life)
+		b.errorf("admin.session_life", "%q: allowed are 1m to 30d", broker.FormatDuration(life))
 	}
 	if idle < time.Minute || idle > maxSession {
-		b.errorf("admin.session_idle", "%q: allowed are 1m to 720h", idle)
+		b.errorf("admin.session_idle", "%q: allowed are 1m to 30d", broker.FormatDuration(idle))
 	} else if idle > life && !b.faulty["admin.session_life"] {
-		b.errorf("admin.session_idle", "%q: allowed is no more than session_life, which is %s", idle, life)
+		b.errorf("admin.session_idle", "%q: allowed is no more than session_life, which is %s", broker.FormatDuration(idle), broker.FormatDuration(life))
 	}
 }
 

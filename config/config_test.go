@@ -56,7 +56,7 @@ compact_when = 0.25
 min_free = 0
 [backup]
 directory = "/backup"
-every = "1h"
+every = "1d12h"
 keep = 3
 [[topic]]
 name = "/a"
@@ -70,7 +70,7 @@ topic = "/a"
 [[consumer]]
 client = "inline"
 topic = "/a"
-ack_timeout = "1s"
+ack_timeout = 1
 max_in_flight = 2
 start = "oldest"
 `), nil)
@@ -83,7 +83,7 @@ start = "oldest"
 		HTTP: HTTP{Listen: []string{"localhost:0", "[::1]:80"}, MaxPayload: 512, MaxBatch: 64 << 10,
 			MaxPending: 2 << 30, MaxReplies: 1 << 30, CORSOrigins: []string{"https://app.example.com"}, MaxConnections: 5, IdleTimeout: 90 * time.Second, TLSCert: "c", TLSKey: "k"},
 		Admin:    Admin{Listen: []string{"127.0.0.1:1"}, SessionIdle: 30 * time.Minute, SessionLife: 12 * time.Hour},
-		Database: Database{File: "/tmp/x.db", Sync: SyncInterval, SyncInterval: time.Second, LogSize: 8 << 20, CompactWhen: 0.25, MinFree: 0}, Backup: Backup{Directory: "/backup", Every: time.Hour, Keep: 3}, Callbacks: defaults.Callbacks,
+		Database: Database{File: "/tmp/x.db", Sync: SyncInterval, SyncInterval: time.Second, LogSize: 8 << 20, CompactWhen: 0.25, MinFree: 0}, Backup: Backup{Directory: "/backup", Every: 36 * time.Hour, Keep: 3}, Callbacks: defaults.Callbacks,
 		Log:      Log{Access: true, Level: "info", Format: "auto"},
 		Client:   []broker.Client{{Username: "inline", Password: "p"}},
 		Topic:    []broker.Topic{{Name: "/a", Inactive: true, MaxDepth: 1, Expiration: broker.Off, DedupWindow: 90 * time.Minute, Retention: broker.Off, RetentionBytes: broker.Off, MaxTopics: broker.DefaultMaxTopics}},
@@ -95,6 +95,16 @@ start = "oldest"
 	}
 	if d := c.Definition(); d.Consumers[0].Start != broker.StartOldest || d.Consumers[0].MaxInFlight != 2 || !d.Topics[0].Inactive {
 		t.Errorf("%+v", d)
+	}
+}
+
+// A number of seconds can be a duration, in the file as in a variable.
+func TestConfigSeconds(t *testing.T) {
+	for text, want := range map[string]int64{`"7d"`: 7 * 86400, `"30m"`: 1800, `"45"`: 45, `45`: 45} {
+		c, err := Load(writeConfig(t, "[[topic]]\nname = \"/a\"\nexpiration = "+text+"\n"), []string{"PIPIT_TOPIC_1_NAME=/b", "PIPIT_TOPIC_1_EXPIRATION=2d"})
+		if err != nil || c.Topic[0].Expiration != want || c.Topic[1].Expiration != 2*86400 {
+			t.Errorf("%s: %+v, %v", text, c, err)
+		}
 	}
 }
 
@@ -166,9 +176,9 @@ func TestConfigBad(t *testing.T) {
 		{"slash after the prefix", "[admin]\npath_prefix = \"/pipit/\"\n", []string{`:2: admin.path_prefix = "/pipit/": allowed is a path`}},
 		{"dots in the prefix", "[admin]\npath_prefix = \"/a/../b\"\n", []string{`:2: admin.path_prefix = "/a/../b": allowed is a path`}},
 		{"prefix below admin", "[admin]\npath_prefix = \"/admin\"\n", []string{`:2: admin.path_prefix = "/admin": allowed is a path`}},
-		{"session idle", "[admin]\nsession_idle = '30s'\n", []string{`:2: admin.session_idle = "30s": allowed are 1m to 720h`}},
-		{"session idle over life", "[admin]\nsession_idle = '13h'\n", []string{`:2: admin.session_idle = "13h0m0s": allowed is no more than session_life, which is 12h0m0s`}},
-		{"session life", "[admin]\nsession_life = '721h'\n", []string{`:2: admin.session_life = "721h0m0s": allowed are 1m to 720h`}},
+		{"session idle", "[admin]\nsession_idle = '30s'\n", []string{`:2: admin.session_idle = "30s": allowed are 1m to 30d`}},
+		{"session idle over life", "[admin]\nsession_idle = '13h'\n", []string{`:2: admin.session_idle = "13h": allowed is no more than session_life, which is 12h`}},
+		{"session life", "[admin]\nsession_life = '721h'\n", []string{`:2: admin.session_life = "30d1h": allowed are 1m to 30d`}},
 		{"admin enabled", "[admin]\nenabled = 1\n", []string{`:2: admin.enabled = 1: allowed are true and false`}},
 		{"no file", "[database]\nfile = \"\"\n", []string{`:2: database.file = "": allowed is the path of a file`}},
 		{"sync", "[database]\nsync = \"never\"\n", []string{`:2: database.sync = "never": allowed are always, interval`}},
@@ -202,9 +212,9 @@ func TestConfigBad(t *testing.T) {
 		{"template", "[[topic]]\nname = \"/x*\"\nauto_create = true\n", []string{`:2: topic name "/x*": allowed in a pattern are`}},
 		{"max_topics", "[[topic]]\nname = \"/x/*\"\nauto_create = true\nmax_topics = 0\n", []string{`:4: max_topics 0 of topic "/x/*": allowed are 1 to 1000000`}},
 		{"max_topics of a topic", "[[topic]]\nname = \"/x\"\nmax_topics = 5\n", []string{`:3: max_topics 5 of topic "/x": allowed with auto_create`}},
-		{"expiration as a duration", "[[topic]]\nname = \"/x\"\nexpiration = \"60s\"\n", []string{`:3: topic.expiration = "60s": allowed is a whole number`}},
+		{"expiration as a duration", "[[topic]]\nname = \"/x\"\nexpiration = \"1.5s\"\n", []string{`:3: topic.expiration = "1.5s": allowed is a number of seconds, or a duration such as "30m" or "7d"`}},
 		{"expiration", "[[topic]]\nname = \"/x\"\nexpiration = -1\n", []string{`:3: expiration -1 of topic "/x": allowed are 0 to`}},
-		{"dedup window", "[[topic]]\nname = \"/x\"\ndedup_window = 300\n", []string{`:3: topic.dedup_window = 300: allowed is a duration such as "30s" or "5m"`}},
+		{"dedup window", "[[topic]]\nname = \"/x\"\ndedup_window = 1.5\n", []string{`:3: topic.dedup_window = 1.5: allowed is a duration such as "30s", "5m" or "7d"`}},
 		{"no topic", "[[producer]]\nclient = \"x\"\n", []string{`:1: the key "topic" is missing in [[producer]]`}},
 		{"producer twice", strings.Repeat("[[producer]]\nclient = \"x\"\ntopic = \"y\"\n", 2), []string{`:5: producer ["x" "y"] is declared twice`}},
 		{"consumer without client", "[[consumer]]\ntopic = \"x\"\n", []string{`:1: the key "client" is missing in [[consumer]]`}},

@@ -26,6 +26,7 @@ type field struct {
 	low, high string // bounds of a number, empty where there are none
 	path      bool   // it is the name of a file
 	secret    bool   // no error and no log line shows it
+	seconds   bool   // a number of seconds, which can be a duration as well
 }
 
 // fieldsOf are the keys of a table, in their order.
@@ -56,7 +57,7 @@ func objectFields[T any](fields broker.Fields[T], object *T) []field {
 	all := make([]field, len(fields))
 	for i := range fields {
 		f := &fields[i]
-		all[i] = field{name: f.Name, get: func() any { return f.Value(object) }, put: func(v any) { f.Set(object, v) }, secret: f.Secret}
+		all[i] = field{name: f.Name, get: func() any { return f.Value(object) }, put: func(v any) { f.Set(object, v) }, secret: f.Secret, seconds: f.IsSeconds()}
 	}
 	return all
 }
@@ -105,7 +106,7 @@ func (f field) set(raw any) error {
 	}
 	if low, high, bounded := f.bounds(); bounded {
 		n := reflect.ValueOf(v).Int()
-		allowed += fmt.Sprintf(", %v to %v", low, high)
+		allowed += fmt.Sprintf(", %s to %s", textOf(low), textOf(high))
 		ok = ok && low.Int() <= n && n <= high.Int()
 	}
 	if !ok {
@@ -113,6 +114,14 @@ func (f field) set(raw any) error {
 	}
 	f.put(v)
 	return nil
+}
+
+// textOf is a bound as a person writes it.
+func textOf(bound reflect.Value) string {
+	if d, ok := bound.Interface().(time.Duration); ok {
+		return broker.FormatDuration(d)
+	}
+	return fmt.Sprint(bound)
 }
 
 // wrong is a value that is refused, for an error: of a list or table the first item that is to blame, with where it is.
@@ -145,6 +154,13 @@ func (f field) parse(raw any) (v any, allowed string, ok bool) {
 		return v, "are true and false", ok
 	case int64:
 		v, ok = raw.(int64)
+		if f.seconds && isText {
+			d, is := broker.ParseDuration(s)
+			v, ok = int64(d/time.Second), is && d%time.Second == 0
+		}
+		if f.seconds {
+			return v, `is a number of seconds, or a duration such as "30m" or "7d"`, ok
+		}
 		return v, "is a whole number", ok
 	case float64:
 		v, ok = raw.(float64)
@@ -159,8 +175,11 @@ func (f field) parse(raw any) (v any, allowed string, ok bool) {
 		}
 		return n, `is a size such as 65536, "64KiB" or "1MiB"`, ok
 	case time.Duration:
-		d, err := time.ParseDuration(s)
-		return d, `is a duration such as "30s" or "5m"`, err == nil
+		d, ok := broker.ParseDuration(s)
+		if n, isNumber := raw.(int64); isNumber { // of seconds
+			d, ok = broker.ParseDuration(strconv.FormatInt(n, 10))
+		}
+		return d, `is a duration such as "30s", "5m" or "7d"`, ok
 	case []string:
 		raw, ok := raw.([]any)
 		texts := make([]string, len(raw))
@@ -172,9 +191,7 @@ func (f field) parse(raw any) (v any, allowed string, ok bool) {
 		texts, ok := textsOf(raw)
 		list := make([]time.Duration, len(texts))
 		for i := 0; ok && i < len(list); i++ {
-			var err error
-			list[i], err = time.ParseDuration(texts[i])
-			ok = err == nil
+			list[i], ok = broker.ParseDuration(texts[i])
 		}
 		return broker.DurationsOf(list...), `is a list of durations such as ["30s", "5m"]`, ok
 	case broker.Texts:
@@ -344,6 +361,9 @@ func (f field) text() string {
 	}
 	if f.secret && v != "" {
 		return "***"
+	}
+	if d, ok := v.(time.Duration); ok {
+		return broker.FormatDuration(d)
 	}
 	return fmt.Sprint(v)
 }

@@ -31,7 +31,7 @@ var (
 	states      = *openapi.Enum(broker.StateWaiting, broker.StateInFlight, broker.StateDeferred, broker.StateDelayed, broker.StateDone)
 	scopeNames  = *openapi.Enum(gate.ScopeRead, gate.ScopeWrite, gate.ScopeAdmin)
 	times       = openapi.Schema{Type: "string", Format: "date-time", Examples: []any{"2026-01-31T12:00:00.000000Z"}}
-	durations   = openapi.Schema{Type: "string", Pattern: `^[+-]?(0|(([0-9]+\.?[0-9]*|\.[0-9]+)(ns|us|µs|μs|ms|s|m|h))+)$`}
+	durations   = openapi.Schema{Type: "string", Pattern: `^([0-9]+|([0-9]+d)?(0|(([0-9]+\.?[0-9]*|\.[0-9]+)(ns|us|µs|μs|ms|s|m|h))+)|[0-9]+d|[+-](0|(([0-9]+\.?[0-9]*|\.[0-9]+)(ns|us|µs|μs|ms|s|m|h))+))$`}
 )
 
 // apiTypes reads the schemas of the types of the API.
@@ -345,7 +345,7 @@ func settings[T any](fields broker.Fields[T]) []setting {
 			s = *durations.With(s)
 			s.Default = fmt.Sprint(f.Default)
 			s.Examples = []any{s.Default}
-			s.Description += fmt.Sprintf(` It is %s, written as "30s" or "1h30m0s".`, f.Allowed())
+			s.Description += fmt.Sprintf(` It is %s, written as "30s", "1h30m0s" or "7d".`, f.Allowed())
 		case broker.Size:
 			s = *openapi.Integer(f.Min, f.Max).With(s)
 			s.Description += " It is in bytes."
@@ -354,7 +354,7 @@ func settings[T any](fields broker.Fields[T]) []setting {
 			if byDefault, ok := f.Default.(broker.Durations); ok {
 				s.Default = byDefault
 			}
-			s.Description += fmt.Sprintf(` Each is %s, written as "30s" or "1h30m0s".`, f.Allowed())
+			s.Description += fmt.Sprintf(` Each is %s, written as "30s", "1h30m0s" or "7d".`, f.Allowed())
 		case broker.Texts:
 			s = *listSchema(f, &openapi.Schema{Type: "string", MinLength: new(1), MaxLength: length(f), Pattern: f.Pattern}, s)
 		case broker.Table:

@@ -99,8 +99,8 @@ func valueOf(in Node, like any) (v any, at Node, allowed string) {
 		return broker.Size(n), in, unless(ok, "a whole number of bytes")
 	case time.Duration:
 		s, ok := in.Value.(string)
-		v, err := time.ParseDuration(s)
-		return v, in, unless(ok && err == nil, `a duration such as "30s" or "1h30m"`)
+		v, is := broker.ParseDuration(s)
+		return v, in, unless(ok && is, `a duration such as "30s", "1h30m" or "7d"`)
 	case broker.Durations:
 		list, at, allowed := listOf(in, time.Duration(0), "a list of durations")
 		return broker.DurationsOf(list...), at, allowed

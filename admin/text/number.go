@@ -66,24 +66,6 @@ func Duration(d time.Duration) string {
 	return two(24*60*60, "d", 60*60, "h")
 }
 
-// WholeDuration writes a duration in all its units, so that nothing of it is lost: 1 d 2 h 30 min, 0.25 s.
-func WholeDuration(d time.Duration) string {
-	var parts []string
-	for _, unit := range []struct {
-		length time.Duration
-		name   string
-	}{{24 * time.Hour, "d"}, {time.Hour, "h"}, {time.Minute, "min"}} {
-		if n := d / unit.length; n > 0 {
-			parts = append(parts, fmt.Sprintf("%d %s", n, unit.name))
-			d -= n * unit.length
-		}
-	}
-	if d > 0 || parts == nil {
-		parts = append(parts, strconv.FormatFloat(d.Seconds(), 'f', -1, 64)+" s")
-	}
-	return strings.Join(parts, " ")
-}
-
 // Wait writes a wait in whole seconds, rounded up.
 func Wait(d time.Duration) string {
 	if n := WholeSeconds(d); n != 1 {

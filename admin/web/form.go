@@ -176,6 +176,10 @@ func settingFields[D any](table broker.Fields[D], d *D, isNew bool) []field {
 		case bool:
 			x.Type, x.Value, rank = "checkbox", onOff(v), 3
 		case int64:
+			if t.IsSeconds() {
+				x.Value, x.Required = t.Text(d), true
+				break
+			}
 			x.Type, x.Value, x.Required, x.Min = "number", t.Text(d), true, strconv.FormatInt(t.Min, 10)
 		case broker.Texts, broker.Durations, broker.Table:
 			x.Type, x.Rows, x.Secret, x.Required = "textarea", 3, t.Secret, t.Required

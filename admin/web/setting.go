@@ -63,14 +63,14 @@ func settingText(v any, unit string) string {
 		case v == 0:
 			return "off"
 		case unit == "seconds":
-			return text.WholeDuration(time.Duration(v) * time.Second)
+			return broker.FormatSeconds(v)
 		}
 		return strings.TrimSpace(text.Number(v) + " " + unit)
 	case time.Duration:
 		if v == 0 {
 			return "off"
 		}
-		return text.WholeDuration(v)
+		return broker.FormatDuration(v)
 	case broker.Size:
 		if v == 0 {
 			return "off"
@@ -79,7 +79,7 @@ func settingText(v any, unit string) string {
 	case broker.Durations:
 		var items []string
 		for _, d := range v.List() {
-			items = append(items, text.WholeDuration(d))
+			items = append(items, broker.FormatDuration(d))
 		}
 		return strings.Join(items, "\n")
 	case broker.Texts:
