@@ -240,7 +240,7 @@ func (s *Store) Commit(b *store.Batch) (err error) {
 	for {
 		before := s.tables.Load()
 		err := errTablesFull
-		if !before.full(s.logSize) {
+		if !before.full(tablesMost(s, b)) {
 			err = s.try(b, encoded)
 		}
 		switch {
@@ -257,6 +257,15 @@ func (s *Store) Commit(b *store.Batch) (err error) {
 			return err
 		}
 	}
+}
+
+// tablesMost is how many bytes the tables may have for a batch to be taken before a checkpoint has ended: so many that the whole process stays
+// below 100 MiB with a log of 64 MiB, and more where it stores no messages, since on a full disk it may be what makes room.
+func tablesMost(s *Store, b *store.Batch) int64 {
+	if len(b.Append)+len(b.Delay) == 0 {
+		return s.logSize
+	}
+	return s.logSize * 5 / 8
 }
 
 // errTablesFull is for the tables what wal.ErrFull is for the log.

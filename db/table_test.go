@@ -1,10 +1,14 @@
 package db
 
 import (
+	"os"
+	"path/filepath"
+	"runtime"
 	"testing"
 	"time"
 
 	"pipit/broker/store"
+	"pipit/db/disk/disktest"
 )
 
 // While a checkpoint does not get on, commits go on as far as memory is allowed for them, and then wait for it: also those that
@@ -74,6 +78,51 @@ func TestTableCountsWhatItKeeps(t *testing.T) {
 		}
 		if len(encoded) == 0 || cap(encoded) > len(encoded)/2*3 {
 			t.Errorf("%d messages: %d bytes in %d", messages, len(encoded), cap(encoded))
+		}
+	}
+}
+
+// nowhere is a log that takes no memory.
+type nowhere struct{ journal }
+
+func (nowhere) Append(uint64, []byte) error { return nil }
+
+// What tables are said to take is about what they take, of small messages and of larger ones, in large batches and one by one.
+func TestTableSize(t *testing.T) {
+	for _, c := range []struct {
+		payload, batch int
+		most           int64 // percent
+	}{{100, 1000, 115}, {100, 1, 115}, {1 << 10, 64, 130}, {1 << 10, 1, 130}} {
+		dir := t.TempDir()
+		f := &fixture{t: t, tails: map[store.Lane]uint64{}, gone: map[store.Lane]*store.Cursor{}, removed: map[store.Lane]uint64{}}
+		f.Store, _ = openTest(t, filepath.Join(dir, "pipit.db"), Options{LogSize: 128 << 20, seam: seam{fs: disktest.NewMem(dir)}})
+		f.commit(f.batch())
+		f.journal = nowhere{f.journal}
+		heap := func() int64 {
+			runtime.GC()
+			runtime.GC()
+			var m runtime.MemStats
+			runtime.ReadMemStats(&m)
+			return int64(m.HeapAlloc) // #nosec G115 -- a size
+		}
+		before := heap()
+		for n := 0; n < 4<<20; n += c.batch * (c.payload + 100) {
+			b := f.batch()
+			for range c.batch {
+				m := f.message(laneA)
+				m.Payload = make([]byte, c.payload)
+				b.Append = append(b.Append, m)
+			}
+			f.commit(b)
+		}
+		is, said := heap()-before, f.tables.Load().live.size
+		t.Logf("%d bytes, %d a batch: %d KiB, said to be %d KiB", c.payload, c.batch, is>>10, said>>10)
+		if is > said*c.most/100 || is < said/2 {
+			t.Errorf("%d bytes, %d a batch: %d KiB, said to be %d KiB", c.payload, c.batch, is>>10, said>>10)
+		}
+		f.fail(os.ErrProcessDone) // nothing is moved
+		if err := f.Close(); err != nil {
+			t.Error(err)
 		}
 	}
 }
