@@ -115,23 +115,24 @@ func TestKillDelivery(t *testing.T) {
 	} {
 		config += fmt.Sprintf("[[consumer]]\nclient = \"u\"\nname = %[1]q\nsub_key = %[1]q\ntopic = %[2]q\n%[3]s\n", c[0], c[1], c[2])
 	}
-	file, dir := writeConfig(t, config), t.TempDir()
+	file, dir, env := writeConfig(t, config), t.TempDir(), []string{"PIPIT_HTTP_LISTEN=127.0.0.1:0", "PIPIT_DATABASE_LOG_SIZE=8MiB"}
 	rounds := *killRounds
 	if testing.Short() {
 		rounds = 1
 	}
 	for round := range rounds {
-		p := start(t, dir, []string{"PIPIT_HTTP_LISTEN=127.0.0.1:0"}, "-config", file)
+		p := start(t, dir, env, "-config", file)
 		l.work("http://u:u@"+p.addrs[0]+"/zato/pubsub/", round, func() { p.cmd.Process.Kill() })
 		<-p.ended
 	}
-	p := start(t, dir, []string{"PIPIT_HTTP_LISTEN=127.0.0.1:0"}, "-config", file)
+	p := start(t, dir, env, "-config", file)
 	l.judge(t, "http://u:u@"+p.addrs[0]+"/zato/pubsub/")
 }
 
 // work publishes, receives and acknowledges until kill has ended the program in the midst of it.
 func (l *killLedger) work(url string, round int, kill func()) {
 	var wg sync.WaitGroup
+	ballast := strings.Repeat("x", 20_000) // so that what is in the log is moved into the file again and again
 	for i := range 2 {
 		wg.Go(func() {
 			for n := (round*2+i)*100_000 + 1; ; n++ {
@@ -139,7 +140,7 @@ func (l *killLedger) work(url string, round int, kill func()) {
 				if n%3 == 0 {
 					query = "?expiration=1"
 				}
-				if _, ok := killCall(url+"topic//k/"+[]string{"a", "b"}[min(n%5, 4)/4]+"/"+query, "", fmt.Sprint(n)); !ok {
+				if _, ok := killCall(url+"topic//k/"+[]string{"a", "b"}[min(n%5, 4)/4]+"/"+query, "", fmt.Sprint(n, ballast)); !ok {
 					return
 				}
 				l.mu.Lock()

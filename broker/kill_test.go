@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strconv"
 	"strings"
 	"sync"
@@ -287,7 +288,8 @@ func killChild(args string) {
 	var path string
 	_, err := fmt.Sscan(args, &round, &seed, &path)
 	check(err)
-	store, err := db.Open(path, db.Options{})
+	// Everything happens all the time: the log is full, its segments change, tables are moved, the file is compacted.
+	store, err := db.Open(path, db.Options{LogSize: 256 << 10, Logger: slog.New(slog.DiscardHandler)}.With(db.Seam{SegmentSize: 32 << 10, CopyPart: 64 << 10}))
 	check(err)
 	b, err := broker.Open(store, broker.Options{})
 	check(err)
@@ -295,6 +297,11 @@ func killChild(args string) {
 	check(err)
 	crm := &broker.Client{Username: "crm", Name: "CRM"}
 	var wg sync.WaitGroup
+	wg.Go(func() {
+		for runtime.GOOS != "windows" { // where an open file cannot be replaced
+			check(store.Compact(ctx))
+		}
+	})
 	for i := range killPublishers {
 		rnd := rand.New(rand.NewPCG(seed, uint64(i)))
 		wg.Go(func() {
