@@ -19,6 +19,7 @@ func (a *API) queueRoutes() []gate.Route {
 	one := gate.V1 + "/consumers/:id"
 	return []gate.Route{
 		gate.Get(one+"/queues", a.queues, gate.Read),
+		gate.Get(one+"/why", a.why, gate.Read),
 		gate.Post(one+"/rotate", a.rotate, gate.Write),
 		gate.Post(one+"/clear", onQueue(a.Objects.Consumers(), a.Objects.ClearBacklog), gate.Write),
 		gate.Post(one+"/clear-in-flight", onQueue(a.Objects.Consumers(), a.Objects.ClearInFlight), gate.Write),

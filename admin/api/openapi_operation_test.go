@@ -121,6 +121,8 @@ var groups = []group{
 		{method: "GET", path: "/consumers/{id}/queues", id: "listQueues", summary: "What waits for a consumer, by topic",
 			text:       "The fullest first. Of a consumer of a topic it is that one, of a consumer of a pattern each topic that matches.",
 			parameters: []openapi.Parameter{shared("limit")}, reply: "Queues"},
+		{method: "GET", path: "/consumers/{id}/why", id: "explainConsumer", summary: "Find what keeps messages from a consumer",
+			text: "Whether its client, its topic and it itself are active, what waits, limits that are reached, when it last fetched, or how the calls to it went, and what was refused to it lately.", reply: "Why"},
 		{method: "POST", path: "/consumers/{id}/rotate", id: "rotateSubKey", summary: "Give a consumer a new sub_key",
 			text:       "All that waits for it stays. The old sub_key is refused from then on.",
 			parameters: []openapi.Parameter{shared("ifMatch")}, reply: "Consumer", headers: []string{"ETag"}},

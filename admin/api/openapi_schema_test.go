@@ -115,6 +115,8 @@ var answers = []typed{
 		"code": {Examples: []any{monitor.CodeAway}},
 		"kind": *openapi.Enum(broker.KindTopic, broker.KindConsumer, broker.KindWebhook).With(openapi.Schema{Description: "What it is about."}),
 	}},
+	{name: "Check", of: monitor.Check{}, fields: map[string]openapi.Schema{"code": {Examples: []any{monitor.CheckFetch}}}},
+	{name: "Why", of: Why{}},
 	{name: "Refusal", of: monitor.Refusal{}},
 	{name: "RefusalList", of: gate.List[monitor.Refusal]{}},
 	{name: "Failures", of: object.Failures{}},

@@ -5,7 +5,28 @@ import (
 
 	"pipit/admin/gate"
 	"pipit/admin/monitor"
+	"pipit/admin/object"
 )
+
+// Why is whether anything keeps messages from a consumer.
+type Why struct {
+	Checks []monitor.Check `json:"checks"` // point by point
+}
+
+func (a *API) why(w http.ResponseWriter, r *http.Request, p gate.Params) error {
+	if err := noQuery(r); err != nil {
+		return err
+	}
+	c, err := a.Objects.Consumers().LookUp(p["id"])
+	if err != nil {
+		return err
+	}
+	list, ok := a.Monitor.Why(c.ID)
+	if !ok {
+		return object.NotFound("consumer", p["id"])
+	}
+	return reply(w, http.StatusOK, Why{list})
+}
 
 func (a *API) refusals(w http.ResponseWriter, r *http.Request, _ gate.Params) error {
 	v, err := parseQuery(r, "client", "topic", "consumer", "status", "limit", "cursor")

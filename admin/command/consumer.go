@@ -34,6 +34,7 @@ func (c *cli) consumerCommand() *cobra.Command {
 	})
 	list.Example = `  pipit consumer list --sort backlog --desc
   pipit consumer list --client erp`
+	n.more = c.why
 	show := c.showCommand(n)
 	show.Example = `  pipit consumer show erp /customer/created
   pipit consumer show 4 --reveal`
@@ -61,7 +62,7 @@ func (c *cli) consumerCommand() *cobra.Command {
 	del := c.deleteCommand(n)
 	del.Example = "  pipit consumer delete erp /customer/created"
 	return group("consumer", "Consumers: queues of a topic's messages",
-		list, show, create, edit, del, c.rotateCommand(n), c.clearCommand(n), c.releaseCommand(n), seekCommand(c, n),
+		list, show, whyCommand(c, n), create, edit, del, c.rotateCommand(n), c.clearCommand(n), c.releaseCommand(n), seekCommand(c, n),
 		attemptsCommand(c, n), testCallCommand(c, n))
 }
 

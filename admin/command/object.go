@@ -33,6 +33,9 @@ type noun struct {
 
 	// key returns what names one in a path.
 	key func(ctx context.Context, args []string) (string, error)
+
+	// more prints what a person is shown of one beside its fields; nil: nothing.
+	more func(ctx context.Context, key string) error
 }
 
 // byName is the key of nouns that their name names.
@@ -94,7 +97,12 @@ func (c *cli) showCommand(n noun) *cobra.Command {
 		if reveal {
 			hide = nil
 		}
-		return c.out.print(answer, func() error { return c.out.printObject(answer, hide...) })
+		return c.out.print(answer, func() error {
+			if err := c.out.printObject(answer, hide...); err != nil || n.more == nil {
+				return err
+			}
+			return n.more(ctx, key)
+		})
 	})
 }
 

@@ -1,7 +1,10 @@
 package monitor
 
 import (
+	"fmt"
+	"slices"
 	"strings"
+	"time"
 
 	"pipit/admin/gate"
 	"pipit/broker"
@@ -68,4 +71,73 @@ func (r *Refusal) receives() bool {
 		return true
 	}
 	return false
+}
+
+// refusedTime is how long a refusal is news.
+const refusedTime = 10 * time.Minute
+
+// RefusalGroup are refusals of one client for one reason.
+type RefusalGroup struct {
+	Refusal     // the last one
+	Count   int // of them
+	Last    gate.Time
+	Addrs   []string // IP addresses, that of the last one first
+}
+
+// String is such as: 403 unknown sub_key ×14, from 10.0.0.7.
+func (g *RefusalGroup) String() string {
+	s := fmt.Sprintf("%d %s", g.Status, g.Short())
+	if g.Count > 1 {
+		s += fmt.Sprintf(" ×%d", g.Count)
+	}
+	return s + ", from " + g.From()
+}
+
+// Short is the reason without what the client was told beside.
+func (g *RefusalGroup) Short() string {
+	for _, told := range []string{"Permission denied: ", "Invalid credentials: "} {
+		if short, ok := strings.CutPrefix(g.Reason, told); ok {
+			return short
+		}
+	}
+	return g.Reason
+}
+
+// From names the addresses.
+func (g *RefusalGroup) From() string {
+	switch n := len(g.Addrs); n {
+	case 1:
+		return g.Addrs[0]
+	case 2:
+		return g.Addrs[0] + " and " + g.Addrs[1]
+	default:
+		return fmt.Sprintf("%s and %d more addresses", g.Addrs[0], n-1)
+	}
+}
+
+// RefusedLately returns the last refusals by client, status and reason, the newest first.
+func (m *Monitor) RefusedLately(f RefusalFilter) []RefusalGroup { return groupRefusals(m.Refusals(f)) }
+
+func groupRefusals(list []Refusal) (groups []RefusalGroup) {
+	type key struct {
+		client, reason string
+		status         int
+	}
+	at := map[key]int{}
+	for i := range list {
+		r := &list[i]
+		k := key{r.Client, r.Reason, r.Status}
+		j, seen := at[k]
+		if !seen {
+			j = len(groups)
+			at[k] = j
+			groups = append(groups, RefusalGroup{Refusal: *r, Last: r.Time})
+		}
+		g := &groups[j]
+		g.Count++
+		if !slices.Contains(g.Addrs, r.Addr) {
+			g.Addrs = append(g.Addrs, r.Addr)
+		}
+	}
+	return groups
 }

@@ -7,6 +7,7 @@ import (
 	"slices"
 
 	"pipit/admin/gate"
+	"pipit/admin/monitor"
 	"pipit/admin/object"
 	"pipit/admin/text"
 	"pipit/admin/web/shell"
@@ -98,6 +99,7 @@ type clientPage struct {
 	AddProducer  *form
 	AddConsumer  *form
 	Commands     []shell.Command
+	Refusals     []monitor.RefusalGroup
 }
 
 func (cp clientPages) pageClient(w http.ResponseWriter, r *http.Request, c *object.Client) (err error) {
@@ -108,6 +110,7 @@ func (cp clientPages) pageClient(w http.ResponseWriter, r *http.Request, c *obje
 	if page.ConsumerList, err = cp.Objects.Consumers().List(gate.Query{Client: c.Username, Sort: "topic", Limit: maxBeside}); err != nil {
 		return err
 	}
+	page.Refusals = cp.refusedLately(monitor.RefusalFilter{Client: c.Username})
 	names := cp.topicNames()
 	page.AddProducer = newForm("add-producer", "/admin/producers", "Add producer",
 		settingField(broker.ProducerFields, "topic", names),

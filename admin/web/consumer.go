@@ -81,6 +81,8 @@ type consumerPage struct {
 	Queues         []broker.QueueInfo // of one of a pattern, the fullest first
 	QueuesInAll    int
 	Pattern        bool
+	Checks         []monitor.Check
+	Refusals       []monitor.RefusalGroup
 }
 
 // oneButton is a form of a button alone, which is folded away on its page.
@@ -125,6 +127,8 @@ func (cp consumerPages) consumerPage(r *http.Request, c *object.Consumer, reveal
 	if c.Failed > 0 {
 		page.WhyFailed = monitor.WhyStuck(cp.Broker.Topic(c.DeadLetterTopic))
 	}
+	page.Checks, _ = cp.Monitor.Why(c.ID)
+	page.Refusals = cp.refusedLately(monitor.RefusalFilter{Consumer: c.ID})
 	page.Attempts, err = cp.attempts(c)
 	return page, err
 }

@@ -85,6 +85,7 @@ type topicPage struct {
 	PublishedGone bool   // and is needed no more
 	Retains       bool   // it keeps what nobody needs, or has some
 	FailsHere     int    // consumers whose dead letters it gets
+	Refusals      []monitor.RefusalGroup
 }
 
 // topicSettings are those of a topic, or of a template.
@@ -136,6 +137,7 @@ func (tp topicPages) pageTopic(w http.ResponseWriter, r *http.Request, t *object
 			page.FailsHere++
 		}
 	}
+	page.Refusals = tp.refusedLately(monitor.RefusalFilter{Topic: t.Name})
 	page.Range = monitor.RangeHour
 	if r.URL.Query().Get("range") == monitor.RangeDay {
 		page.Range = monitor.RangeDay
