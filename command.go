@@ -47,7 +47,10 @@ func commandLine(env []string, stdin io.Reader, stdout, stderr, serverLog io.Wri
 			if err != nil {
 				return nil, err
 			}
-			b, err := broker.Open(store, broker.Options{MaxPayload: cli.MaxPayload, Logger: log})
+			b, err := broker.Open(store, broker.Options{
+				MaxPayload: cli.MaxPayload, Logger: log,
+				History: broker.MaxHistory, HistoryMessages: broker.MaxHistoryMessages, // the server may allow so much
+			})
 			if err != nil {
 				return nil, errors.Join(fmt.Errorf("%s: %w", file, err), store.Close())
 			}

@@ -66,7 +66,12 @@ const maxBeside = 20
 
 // brokerOptions and wireOptions are what the configuration says of the broker and the wire protocol.
 func brokerOptions(c *config.Config, log *slog.Logger) broker.Options {
-	return broker.Options{MaxPayload: int64(c.HTTP.MaxPayload), MaxPending: int64(c.HTTP.MaxPending), Logger: log}
+	history := c.History.Keep
+	if history == 0 {
+		history = -1
+	}
+	return broker.Options{MaxPayload: int64(c.HTTP.MaxPayload), MaxPending: int64(c.HTTP.MaxPending), Logger: log,
+		History: history, HistoryMessages: int(c.History.MaxMessages)}
 }
 
 func wireOptions(c *config.Config, proxies forwarded.Proxies, log *slog.Logger) httpapi.Options {

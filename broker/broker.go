@@ -56,6 +56,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"pipit/broker/history"
 	"pipit/broker/login"
 	"pipit/broker/store"
 )
@@ -67,6 +68,9 @@ type Options struct {
 	ServiceName string       // producer of what the embedding program publishes; default "service"
 	Logger      *slog.Logger // default slog.Default()
 
+	History         time.Duration // how long what happened to a message is kept for Trace; default 7 days, negative: it is not
+	HistoryMessages int           // of how many messages, the newest; default 100,000, at most 1,000,000
+
 	sweepInterval time.Duration // how often what is over is cleared away; sweepEvery, but in tests
 	siftedAtOnce  int           // see sift.go; siftedAtOnce and maxSifted, but in tests
 	maxSifted     int
@@ -76,6 +80,11 @@ type Options struct {
 const (
 	DefaultMaxPayload = 1 << 20
 	DefaultMaxPending = 256 << 20
+
+	DefaultHistory         = history.DefaultKeep
+	DefaultHistoryMessages = history.DefaultMessages
+	MaxHistory             = history.MaxKeep
+	MaxHistoryMessages     = history.MaxMessages
 )
 
 // Broker is a running broker. Its methods may be called from any goroutine.
@@ -83,6 +92,7 @@ type Broker struct {
 	seeker
 	lister
 	subscribing
+	tracer
 
 	opts  Options
 	log   *slog.Logger
@@ -158,6 +168,9 @@ func Open(store store.Store, opts Options) (*Broker, error) {
 	if err := b.load(image); err != nil {
 		return nil, err
 	}
+	if err := b.tracer.load(); err != nil {
+		return nil, err
+	}
 	b.commits.draft = draft{b: b, ids: map[idKey]struct{}{}}
 	b.commits.draft.resume()
 	b.workers.Go(b.commits.loop)
@@ -190,6 +203,7 @@ func newBroker(store store.Store, opts Options) *Broker {
 	b.webhooks = webhooks{b, map[string]*webhook{}}
 	b.templates.of, b.templates.byName, b.templates.made = b, map[string]*template{}, map[string]int{}
 	b.clock = newClock(b.log, b.wall(b.epoch), 0)
+	b.tracer = tracer{b, history.New(historyLimits(&opts))}
 	b.Adjust(opts)
 	b.commits = commits{b: b, gathering: gathering{wake: make(chan struct{}, 1)}}
 	b.seeker.b = b
@@ -200,8 +214,8 @@ func newBroker(store store.Store, opts Options) *Broker {
 	return b
 }
 
-// Adjust takes over the options that can change while the broker runs: MaxPayload and MaxPending. They
-// count for what begins from now on.
+// Adjust takes over the options that can change while the broker runs: MaxPayload, MaxPending, History and HistoryMessages.
+// They count for what begins from now on; what is less history than before is forgotten.
 func (b *Broker) Adjust(opts Options) {
 	if opts.MaxPayload <= 0 {
 		opts.MaxPayload = DefaultMaxPayload
@@ -211,6 +225,7 @@ func (b *Broker) Adjust(opts Options) {
 	}
 	b.maxPayload.Store(opts.MaxPayload)
 	b.maxPending.Store(opts.MaxPending)
+	b.tracer.log.Adjust(historyLimits(&opts))
 }
 
 // Drain is the first step of a shutdown: long polls return what they have, and later ones do
@@ -228,6 +243,7 @@ func (b *Broker) Close() error {
 		close(b.closing)
 		b.sweeping.Wait()
 		flushed := b.sweeper.flush() // after Failed it only returns the error
+		b.sweeper.storeHistory(true)
 		b.commits.gathering.close()
 		b.workers.Wait()
 		b.closeErr = errors.Join(flushed, b.store.Close())

@@ -197,7 +197,8 @@ func (d *draft) putLetter(t *topic, q *queue, rec *store.Record, count uint32, w
 	})
 }
 
-func (o *burial) applied(time.Time) {
+func (o *burial) applied(now time.Time) {
+	o.b.recordBuried(o, now)
 	c := o.c
 	c.mu.Lock()
 	full := int(c.held.Load()) >= c.def.Load().MaxInFlight

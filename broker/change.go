@@ -408,6 +408,7 @@ func (o *changeOp) forget() {
 	for name := range d.webhooks {
 		delete(b.webhooks.byName, name)
 	}
+	o.recordDeleted()
 	for name := range d.topics {
 		t := b.topics[name]
 		t.deleted.Store(true)

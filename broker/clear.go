@@ -4,6 +4,7 @@ import (
 	"context"
 	"time"
 
+	"pipit/broker/history"
 	"pipit/broker/store"
 )
 
@@ -38,7 +39,7 @@ func (q *queue) dropAll() {
 // ClearBacklog makes a consumer done with all that it has now, in flight or not, and returns how
 // many messages that were. The error is Invalid (a document), NotFound, Unavailable or DiskFull.
 func (b *Broker) ClearBacklog(ctx context.Context, consumer uint32, docs ...Document) (int64, error) {
-	op := &clearOp{docs: docs}
+	op := &clearOp{b: b, docs: docs}
 	var err error
 	if op.c, err = b.intervene(ctx, consumer, docs); err != nil {
 		return 0, err
@@ -66,6 +67,7 @@ func (b *Broker) intervene(ctx context.Context, consumer uint32, docs []Document
 
 // clearOp makes a consumer done with everything.
 type clearOp struct {
+	b    *Broker
 	c    *consumer
 	docs documentOp
 	n    int64
@@ -99,7 +101,8 @@ func (d *draft) clear(q *queue) (n int64) {
 	return n
 }
 
-func (o *clearOp) applied(time.Time) {
+func (o *clearOp) applied(now time.Time) {
+	o.b.recordPassed(o.c.list(), history.Cleared, nil, now)
 	o.c.mu.Lock()
 	o.c.dropAll()
 	o.c.mu.Unlock()
@@ -115,7 +118,7 @@ func (b *Broker) ClearInFlight(ctx context.Context, consumer uint32, docs ...Doc
 	if err != nil {
 		return 0, err
 	}
-	op := &clearFlightOp{settleOp{c: c}, docs}
+	op := &clearFlightOp{settleOp{b: b, c: c, how: history.Cleared}, docs}
 	c.eachTimed(b.since(time.Now()), func(l *lease) {
 		if l.state != leased {
 			return

@@ -5,6 +5,7 @@ import (
 	"slices"
 	"time"
 
+	"pipit/broker/history"
 	"pipit/broker/store"
 )
 
@@ -67,13 +68,15 @@ type deleteOp struct {
 	n       int
 	deleted []slot
 	keys    []string // of delayed messages
+
+	undelayed []string // IDs of these
 }
 
 func (o *deleteOp) plan(d *draft) error {
 	if o.t.deleted.Load() {
 		return noTopic(o.name)
 	}
-	o.keys, o.deleted = nil, nil
+	o.keys, o.deleted, o.undelayed = nil, nil, nil
 	err := o.b.store.View(func(r store.Reader) error {
 		for _, s := range o.slots { // some may be gone by now
 			err := r.Stored(store.Lane{Topic: o.t.id, Priority: s.priority}, store.Span{From: s.pos, To: s.pos}, func(uint64) bool {
@@ -85,6 +88,7 @@ func (o *deleteOp) plan(d *draft) error {
 			}
 		}
 		for _, id := range o.late {
+			before := len(o.keys)
 			err := o.b.find(r, o.t.id, id, func(key string, rec *store.Record) {
 				if key != "" {
 					o.keys = append(o.keys, key)
@@ -94,6 +98,9 @@ func (o *deleteOp) plan(d *draft) error {
 			})
 			if err != nil {
 				return err
+			}
+			if len(o.keys) > before {
+				o.undelayed = append(o.undelayed, id)
 			}
 		}
 		return nil
@@ -116,7 +123,8 @@ func (o *deleteOp) plan(d *draft) error {
 	return o.docs.plan(d)
 }
 
-func (o *deleteOp) applied(time.Time) {
+func (o *deleteOp) applied(now time.Time) {
+	o.b.recordGone(o.t, history.Deleted, o.deleted, o.undelayed, now)
 	if len(o.keys) > 0 {
 		o.b.sweeper.undelayed.Add(1)
 	}

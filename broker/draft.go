@@ -248,6 +248,7 @@ func (d *draft) refloor() {
 
 // apply brings memory to what the commit has stored.
 func (d *draft) apply() {
+	d.recordPublished()
 	for _, t := range d.topics {
 		t.mu.Lock()
 	}

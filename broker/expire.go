@@ -5,6 +5,7 @@ import (
 	"sort"
 	"time"
 
+	"pipit/broker/history"
 	"pipit/broker/store"
 )
 
@@ -132,6 +133,7 @@ func (o *sweepOp) discard(d *draft) {
 	if len(o.over.positions) == 0 {
 		return
 	}
+	o.witness(d)
 	missed := d.discard(o.over.t, int(o.over.prio), o.over.positions)
 	for i, q := range o.over.t.list() {
 		if missed[i] > 0 {
@@ -243,6 +245,7 @@ func (o *sweepOp) letter(d *draft, q *queue, rec *store.Record) {
 	n := q.deliveries(s)
 	q.of.mu.Unlock()
 	d.putLetter(d.b.topics[q.of.def.Load().DeadLetterTopic], q, rec, n, byExpiry)
+	o.endings = append(o.endings, ending{q: q, how: history.DeadLettered + history.Outcome(byExpiry), slot: s, deliveries: n})
 	if last := len(o.buried) - 1; last >= 0 && o.buried[last].q == q {
 		o.buried[last].n++
 	} else {

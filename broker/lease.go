@@ -39,6 +39,7 @@ type lease struct {
 	until      time.Duration // since Broker.epoch, for leased and deferred
 	count      uint32        // deliveries
 	seq        uint64        // of the last delivery: no two of a consumer have the same
+	delivered  time.Duration // when that was, since Broker.epoch; 0: it is not known
 	saved      uint32        // the count that the store has; 0: none
 	at         int64         // of a queue of several: when its message was due, in unix microseconds; 0: not known
 	stream     *Stream       // that was sent the last delivery, if any

@@ -171,6 +171,7 @@ func (d *draft) restore(begin int) {
 
 // yielded forgets the leases of what has gone, and counts it. The commit is done.
 func (d *draft) yielded() {
+	d.recordSeized()
 	for _, s := range d.seized {
 		c := s.l.q.of
 		c.mu.Lock()

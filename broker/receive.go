@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"pipit/broker/clip"
+	"pipit/broker/history"
 )
 
 // Limits of receiving and settling.
@@ -251,7 +252,7 @@ func (s Subscription) taken(msgs []Message, ack bool) ([]Message, error) {
 		s.delivered(msgs)
 		return msgs, nil
 	}
-	op := &settleOp{c: s.c}
+	op := &settleOp{b: s.b, c: s.c, how: history.Acknowledged}
 	s.c.mu.Lock()
 	for i := range msgs {
 		l := msgs[i].lease.lease()

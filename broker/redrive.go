@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"pipit/broker/clip"
+	"pipit/broker/history"
 	"pipit/broker/store"
 )
 
@@ -378,7 +379,10 @@ func (d *draft) redrive(list []redriven) {
 	}
 }
 
-func (o *redriveOp) applied(time.Time) { o.t.unlease(o.moved, true) }
+func (o *redriveOp) applied(now time.Time) {
+	o.b.recordGone(o.t, history.Redriven, o.moved, nil, now)
+	o.t.unlease(o.moved, true)
+}
 
 func (o *redriveOp) failed() {}
 

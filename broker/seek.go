@@ -6,6 +6,7 @@ import (
 	"slices"
 	"time"
 
+	"pipit/broker/history"
 	"pipit/broker/store"
 )
 
@@ -66,6 +67,7 @@ func (s seeker) seek(ctx context.Context, op *seekOp) (int64, error) {
 		return 0, Invalidf("a place is the oldest or newest message, a time or a message: exactly one of them is needed").of("to")
 	}
 	var backlog int64
+	op.b = s.b
 	all := op.queues
 	if op.to.MessageID != "" && len(all) != 1 {
 		var err error
@@ -175,6 +177,7 @@ func (s seeker) seekOnce(ctx context.Context, op *seekOp) (again bool, err error
 
 // seekOp brings queues of a consumer to their places.
 type seekOp struct {
+	b      *Broker
 	c      *consumer
 	queues []*queue
 	to     Seek
@@ -240,10 +243,11 @@ func (o *seekOp) tooMany(n, most int64, of string) error {
 		Message: fmt.Sprintf("%d messages would wait: allowed by max_depth of %s are %d", n, of, most)}
 }
 
-func (o *seekOp) applied(time.Time) {
+func (o *seekOp) applied(now time.Time) {
 	if o.torn || o.dry {
 		return
 	}
+	o.b.recordPassed(o.queues, history.Skipped, o.places, now)
 	o.c.mu.Lock()
 	defer o.c.mu.Unlock()
 	for _, q := range o.queues {

@@ -5,6 +5,7 @@ import (
 	"slices"
 	"time"
 
+	"pipit/broker/history"
 	"pipit/broker/store"
 )
 
@@ -73,7 +74,7 @@ func (s Subscription) Settle(st Settlement) (Settled, error) {
 		s.c.seen.set(now)
 	}
 	var done Settled
-	op := &settleOp{c: s.c, leases: make([]*lease, 0, len(st.Ack))}
+	op := &settleOp{b: s.b, c: s.c, leases: make([]*lease, 0, len(st.Ack)), how: history.Acknowledged}
 	if err := s.each(st.Ack, &done, func(i int, l *lease) {
 		s.c.unlist(l)
 		l.state, l.index = settling, i
@@ -413,12 +414,14 @@ func (s Subscription) outstanding(slots []spot, own string, before map[spot]bool
 // settleOp stores acknowledgements of one consumer. Its leases are settling, so nobody else
 // touches them.
 type settleOp struct {
+	b        *Broker
 	c        *consumer
 	leases   []*lease
 	finished int64 // messages that the consumer was not done with before
 	parts    []settledOf
-	one      [1]settledOf // most consumers have one queue
-	lost     []*lease     // their topic was deleted meanwhile, or they have moved
+	one      [1]settledOf    // most consumers have one queue
+	lost     []*lease        // their topic was deleted meanwhile, or they have moved
+	how      history.Outcome // what the history says of them
 }
 
 func (o *settleOp) plan(d *draft) error {
@@ -484,8 +487,9 @@ func (d *draft) settle(q *queue, leases []*lease) (finished int64) {
 	return finished
 }
 
-func (o *settleOp) applied(time.Time) {
+func (o *settleOp) applied(now time.Time) {
 	c := o.c
+	o.b.recordSettled(o, now)
 	c.counters.acked.Add(uint64(o.finished)) // #nosec G115 -- a count
 	for _, p := range o.parts {
 		p.q.topic.counters.acked.Add(uint64(p.finished)) // #nosec G115 -- a count

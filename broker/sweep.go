@@ -76,6 +76,7 @@ func (s *sweeper) loop() {
 		s.bury()
 		if now.Sub(flushed) >= seenEvery {
 			flushed = now
+			s.storeHistory(false)
 			s.warnDropped()
 		}
 	}
@@ -246,6 +247,7 @@ type sweepOp struct {
 	letters    int64   // bytes of payload of expired messages that go to dead-letter topics
 	noLetters  bool    // the disk has no room for these
 	buried     []lapse // expired messages that went there
+	endings    []ending
 	mended     []mending
 	began      time.Time
 	took       time.Duration   // the commit
@@ -325,6 +327,7 @@ func (o *sweepOp) plan(d *draft) error {
 	}
 	d.batch.DropIDs = append(d.batch.DropIDs, o.ids...)
 	o.lapsed, o.buried, o.purged, o.over.positions = o.lapsed[:0], o.buried[:0], nil, o.over.positions[:0]
+	o.endings = o.endings[:0]
 	o.more = o.more || o.full || o.scan.topics != nil
 	for i := range o.expired {
 		o.expire(d, &o.expired[i])
@@ -392,7 +395,8 @@ func (o *sweepOp) purge(d *draft) {
 	}
 }
 
-func (o *sweepOp) applied(time.Time) {
+func (o *sweepOp) applied(now time.Time) {
+	o.b.recordExpired(o.endings, now)
 	o.took = time.Since(o.began)
 	for i, s := range o.stamps {
 		s.stored.Store(o.seen[i].At.UnixMicro())

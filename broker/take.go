@@ -428,7 +428,7 @@ func (t *taker) offer(k *looked, span store.Span) {
 	if l = t.q.lease(k.slot, span, k.id, until); l == nil {
 		return
 	}
-	l.at = k.at
+	l.at, l.delivered = k.at, max(t.s.b.since(t.now), 1)
 	m.DeliveryCount, m.lease = int(l.count), leaseRef{t.q, k.slot, l.seq}
 	if t.o.stream != nil {
 		t.o.stream.add(l, m.ID)

@@ -73,6 +73,9 @@ func (b *binder) check(c *Config) {
 	if every := c.Backup.Every; every != 0 && (every < backup.LeastEvery || every > backup.MostEvery) {
 		b.errorf("backup.every", "%q: allowed are 1m to 8784h, and 0s for none", every)
 	}
+	if keep := c.History.Keep; keep != 0 && (keep < time.Minute || keep > broker.MaxHistory) {
+		b.errorf("history.keep", "%q: allowed are 1m to 366d, and 0s for none", broker.FormatDuration(keep))
+	}
 	if same(c.Backup.Directory, c.Database.File) {
 		b.errorf("backup.directory", "%q: allowed is a folder, and this is the file of the database", c.Backup.Directory)
 	}

@@ -34,6 +34,7 @@ type Config struct {
 	Admin     Admin             `toml:"admin"`
 	Database  Database          `toml:"database"`
 	Backup    Backup            `toml:"backup"`
+	History   History           `toml:"history"`
 	Callbacks Callbacks         `toml:"callbacks"`
 	Log       Log               `toml:"log"`
 	Client    []broker.Client   `toml:"client" reload:"yes"`
@@ -101,6 +102,12 @@ type Backup struct {
 	Keep      int64         `toml:"keep" min:"1" max:"10000" reload:"yes"`
 }
 
+// History is the table [history]: what happened to messages, kept without their payloads for when they are gone.
+type History struct {
+	Keep        time.Duration `toml:"keep" reload:"yes"`
+	MaxMessages int64         `toml:"max_messages" min:"100" max:"1000000" reload:"yes"`
+}
+
 // Callbacks is the table [callbacks]: how messages are sent to the consumers that do not come for them.
 type Callbacks struct {
 	Deny           []string `toml:"deny" reload:"yes"`
@@ -156,7 +163,7 @@ func bind(file string, env []string) (*Config, *binder, error) {
 			return nil, nil, fmt.Errorf("configuration: %w", err)
 		}
 	}
-	c := &Config{HTTP: defaults.HTTP, Admin: defaults.Admin, Database: defaults.Database, Backup: defaults.Backup, Callbacks: defaults.Callbacks, Log: defaults.Log}
+	c := &Config{HTTP: defaults.HTTP, Admin: defaults.Admin, Database: defaults.Database, Backup: defaults.Backup, History: defaults.History, Callbacks: defaults.Callbacks, Log: defaults.Log}
 	c.HTTP.Listen = slices.Clone(c.HTTP.Listen)
 	if err := b.bindFile(c, string(text)); err != nil {
 		return nil, nil, err

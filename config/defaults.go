@@ -24,6 +24,7 @@ var defaults = Config{
 	Admin:     Admin{Enabled: true, SessionIdle: access.DefaultSessionIdle, SessionLife: access.DefaultSessionLife},
 	Database:  Database{File: "pipit.db", Sync: SyncAlways, SyncInterval: 100 * time.Millisecond, LogSize: 64 << 20, CompactWhen: 0.5, MinFree: 256 << 20},
 	Backup:    Backup{Keep: backup.DefaultKeep},
+	History:   History{Keep: broker.DefaultHistory, MaxMessages: broker.DefaultHistoryMessages},
 	Callbacks: Callbacks{MaxConcurrency: callback.DefaultMaxConcurrency},
 	Log:       Log{Level: "info", Format: "auto"},
 	Client:    []broker.Client{broker.ClientFields.New()},
