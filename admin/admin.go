@@ -128,7 +128,7 @@ func New(b *broker.Broker, o Options) (*Admin, error) {
 	}
 	a.monitor.Start()
 	settings := func() []gate.Setting { return a.adjusted.Load().settings }
-	a.api = &api.API{Broker: b, Objects: a.objects, Users: a.users, Trail: a.trail, Monitor: a.monitor, Version: o.Version, Callbacks: o.Callbacks, Backups: o.Backups, Started: a.started, Settings: settings}
+	a.api = &api.API{Broker: b, Objects: a.objects, Users: a.users, Trail: a.trail, Monitor: a.monitor, Reach: a.reach, Version: o.Version, Callbacks: o.Callbacks, Backups: o.Backups, Started: a.started, Settings: settings}
 	a.web = &web.Site{Broker: b, Objects: a.objects, Users: a.users, Trail: a.trail, Monitor: a.monitor, Reach: a.reach, Callbacks: o.Callbacks, Backups: o.Backups, Version: o.Version, Started: a.started, Settings: settings}
 	a.register()
 	a.workers.Go(a.keep)

@@ -108,6 +108,7 @@ func TestEveryOperation(t *testing.T) {
 	}
 	r.ok(200, "POST", "/import", r.ok(200, "GET", "/export", nil).body)
 	r.ok(200, "POST", "/import/zato", jsonObject{"topics": []jsonObject{}})
+	r.ok(200, "POST", "/connect", jsonObject{"sender": "shop", "receiver": "erp", "topic": "/orders"})
 	r.ok(200, "GET", "/openapi.json", nil)
 
 	saved := strings.TrimPrefix(r.ok(201, "POST", "/backups", nil).Header.Get("Location"), gate.V1)

@@ -14,7 +14,7 @@ func (a *Admin) PagePaths() []string {
 	for _, r := range a.web.Routes() {
 		switch {
 		case r.Method != "GET" || strings.HasPrefix(r.Path, gate.AssetsPath):
-		case r.Path == "/admin/live" || r.Path == "/admin/history": // what the script reads
+		case r.Path == "/admin/live" || r.Path == "/admin/history" || r.Path == "/admin/connect/live": // what the script reads
 		default:
 			paths = append(paths, r.Path)
 		}

@@ -83,6 +83,7 @@ func hostileSite(t *testing.T) (*site, map[string]int) {
 	pages := map[string]int{
 		"/admin/":                   200,
 		"/admin/?range=day":         200,
+		"/admin/connect":            200,
 		"/admin/topics":             200,
 		"/admin/topics?new=1":       200,
 		"/admin/topics?search=none": 200,
@@ -150,6 +151,7 @@ func hostileSite(t *testing.T) (*site, map[string]int) {
 		base := consumerPage(c.ID)
 		pages[base], pages[base+"?reveal=1"], pages[base+"/edit"], pages[base+"/delete"] = 200, 200, 200, 200
 		pages[base+"/replay?to=oldest"] = 200
+		pages["/admin/connect/done?consumer="+base[len("/admin/consumers/"):]+"&sender="+url.QueryEscape(hostileClient)] = 200
 		pages["/admin/messages?consumer="+base[len("/admin/consumers/"):]] = 200
 	}
 	return s, pages

@@ -1008,7 +1008,7 @@ func TestCommands(t *testing.T) {
 
 func commandsOf(page string) []string {
 	var lines []string
-	for _, m := range regexp.MustCompile(`(?s)<pre class="code"[^>]*><code>(curl.*?)</code>`).FindAllStringSubmatch(page, -1) {
+	for _, m := range regexp.MustCompile(`(?s)<pre class="code"[^>]*><code>((?:\w+_PASSWORD=[^\n]*\n)?curl.*?)</code>`).FindAllStringSubmatch(page, -1) {
 		lines = append(lines, html.UnescapeString(m[1]))
 	}
 	return lines

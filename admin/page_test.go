@@ -330,13 +330,34 @@ func TestFirstSteps(t *testing.T) {
 		}
 	}
 	w.publish(watchedTopic, 1)
-	if busy := w.call("GET", "/admin/", "", withCookie(cookie), asBrowser); strings.Contains(busy.body, "first-steps") {
-		t.Error("first steps where messages are published")
+	steps := func() bool {
+		return strings.Contains(w.call("GET", "/admin/", "", withCookie(cookie), asBrowser).body, `id="first-steps"`)
+	}
+	if !steps() {
+		t.Error("no first steps before anything was acknowledged")
 	}
 	w.receive(1)
+	if steps() {
+		t.Error("first steps where something was acknowledged")
+	}
 	w.restart()
-	if later := w.call("GET", "/admin/", "", withCookie(cookie), asBrowser); strings.Contains(later.body, "first-steps") {
-		t.Error("first steps where messages were published")
+	if steps() {
+		t.Error("first steps where messages were received before")
+	}
+}
+
+// The first steps go for good when somebody does not want to see them.
+func TestFirstStepsDismissed(t *testing.T) {
+	r := newAuthRig(t, false)
+	r.account()
+	cookie := r.signedIn()
+	overview := func() string { return r.call("GET", "/admin/", "", withCookie(cookie), asBrowser).body }
+	if !strings.Contains(overview(), `action="/admin/first-steps"`) {
+		t.Error(overview())
+	}
+	r.want(r.call("POST", "/admin/first-steps", "", withCookie(cookie), asBrowser), http.StatusSeeOther)
+	if strings.Contains(overview(), "first-steps") {
+		t.Error("they are still there")
 	}
 }
 

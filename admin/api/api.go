@@ -32,6 +32,7 @@ type API struct {
 	Users     *access.Users
 	Trail     *audit.Log
 	Monitor   *monitor.Monitor
+	Reach     *gate.Reach
 	Version   string
 	Started   time.Time
 	Settings  func() []gate.Setting // the configuration in force

@@ -16,6 +16,7 @@ import (
 // document holds secrets.
 func (a *API) definitionRoutes() []gate.Route {
 	return []gate.Route{
+		gate.Post(gate.V1+"/connect", a.connect, gate.Write),
 		gate.Get(gate.V1+"/export", a.export, gate.Write),
 		gate.Post(gate.V1+"/import", a.importDefinitions, gate.Write),
 		gate.Post(gate.V1+"/import/zato", a.importZato, gate.Write),

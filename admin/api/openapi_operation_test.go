@@ -205,6 +205,9 @@ var groups = []group{
 				inQuery("status", "Those with this status.", *openapi.Integer(400, 599))}, paged...), reply: "RefusalList"},
 	}},
 	{"definitions", "Export and import.", []operation{
+		{method: "POST", path: "/connect", id: "connect", summary: "Connect two systems",
+			text: "A topic, a client that publishes to it and one that receives from it, in one commit. What exists stays as it is, and is answered; what does not is created, clients with a password that is in this answer alone.",
+			body: "Connection", reply: "Connected"},
 		{method: "GET", path: "/export", id: "exportDefinitions", summary: "Export all definitions",
 			text:  "It takes the scope write, because password hashes and sub_keys are among them. The same objects give the same bytes.",
 			reply: "Definitions", headers: []string{"Content-Disposition"}, refused: []refused{{507, "DiskFull"}}},

@@ -127,6 +127,7 @@ var answers = []typed{
 	{name: "MadeKey", of: object.MadeKey{}},
 	{name: "MadeSecret", of: object.MadeSecret{}},
 	{name: "Import", of: object.Import{}},
+	{name: "Connected", of: object.Connected{}},
 	{name: "Backup", of: Backup{}},
 	{name: "BackupList", of: gate.List[Backup]{}},
 	{name: "Token", of: access.Token{}, fields: map[string]openapi.Schema{"scope": scopeNames}},
@@ -174,6 +175,12 @@ var requests = []typed{
 		"ids": {MinItems: new(1), MaxItems: new(broker.MaxSettle)},
 	}},
 	{name: "Seek", of: seekBody{}},
+	{name: "Connection", of: object.Connection{}, must: []string{"sender", "receiver", "topic"}, fields: map[string]openapi.Schema{
+		"sender":     someText,
+		"receiver":   someText,
+		"topic":      someText,
+		"expiration": *openapi.Integer(0, broker.MaxExpiration).With(openapi.Schema{Default: object.ConnectExpiration}),
+	}},
 	{name: "Redrive", of: redriveBody{}, fields: map[string]openapi.Schema{
 		"ids":    {MaxItems: new(broker.MaxSettle)},
 		"reason": *openapi.Enum("", broker.ReasonMaxDeliveries, broker.ReasonRejected, broker.ReasonExpired, broker.ReasonOverflow),

@@ -203,7 +203,7 @@ the disk is full, the database is in use).`,
 			cmd.Args, cmd.RunE = cobra.ArbitraryArgs, noCommand
 		}
 	}
-	add(objects, c.topicCommand(), c.clientCommand(), c.producerCommand(), c.consumerCommand(), c.webhookCommand(), c.exportCommand(), c.importCommand())
+	add(objects, connectCommand(c), c.topicCommand(), c.clientCommand(), c.producerCommand(), c.consumerCommand(), c.webhookCommand(), c.exportCommand(), c.importCommand())
 	return root
 }
 

@@ -19,17 +19,22 @@ const (
 	contentType = "Content-Type"
 )
 
-// pageLive streams frames as server-sent events until the viewer leaves or the broker drains.
+// pageLive streams frames.
 func (op overviewPages) pageLive(w http.ResponseWriter, r *http.Request, _ gate.Params) error {
+	return op.stream(w, r, func(frame []byte) []byte { return frame })
+}
+
+// stream sends what pick makes of each frame as server-sent events, until that is nothing, the viewer leaves or the broker drains.
+func (s *Site) stream(w http.ResponseWriter, r *http.Request, pick func(frame []byte) []byte) error {
 	w.Header().Set(contentType, typeEvents)
 	if r.Method == http.MethodHead {
 		return nil
 	}
-	ch := op.Monitor.Watch()
+	ch := s.Monitor.Watch()
 	if ch == nil {
 		return &broker.Error{Code: broker.Unavailable, Message: "Too many pages are live", RetryAfter: 10 * time.Second}
 	}
-	defer op.Monitor.Unwatch(ch)
+	defer s.Monitor.Unwatch(ch)
 	rc := http.NewResponseController(w)
 	_ = rc.SetReadDeadline(time.Time{}) // past it the server would take the viewer for gone
 	send := func(event []byte) error {
@@ -44,16 +49,20 @@ func (op overviewPages) pageLive(w http.ResponseWriter, r *http.Request, _ gate.
 	}
 	for {
 		select {
-		case event := <-ch:
+		case frame := <-ch:
+			event := pick(frame)
+			if event == nil {
+				return nil
+			}
 			if err := send(event); err != nil {
 				return err
 			}
 		case <-r.Context().Done():
 			return nil
-		case <-op.Broker.Done():
+		case <-s.Broker.Done():
 			return nil
 		}
-		if !op.Users.StillSignedIn(r) {
+		if !s.Users.StillSignedIn(r) {
 			return nil
 		}
 	}

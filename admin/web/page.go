@@ -99,7 +99,7 @@ func prefixed(page, prefix string) string {
 		return page
 	}
 	var pairs []string
-	for _, attr := range []string{"href", "src", "action", "data-live", "data-chart"} {
+	for _, attr := range []string{"href", "src", "action", "data-live", "data-chart", "data-await"} {
 		pairs = append(pairs, " "+attr+`="`+gate.RootPath, " "+attr+`="`+prefix+gate.RootPath)
 	}
 	return strings.NewReplacer(pairs...).Replace(page)

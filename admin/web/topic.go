@@ -35,8 +35,12 @@ func (tp topicPages) pages() *pages[object.Topic] {
 		newFields: func(proposed url.Values) []field {
 			t := object.NewTopic()
 			t.Name = proposed.Get("name")
+			if proposed.Has("new") { // where the form is asked for: a request that says nothing has the minute of the protocol
+				t.Expiration = object.ConnectExpiration
+			}
 			fields := settingFields(broker.TopicFields, &t.Topic, true)
 			fields[0].Focus = true
+			fields[slices.IndexFunc(fields, func(x field) bool { return x.Name == "expiration" })].Hint = "Of messages that do not say themselves: 60s, 24h, 7d. What nobody has fetched by then is lost. 0: they do not expire"
 			return fields
 		},
 		editFields: func(t *object.Topic) []field {

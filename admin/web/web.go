@@ -25,7 +25,7 @@ import (
 	"pipit/httpapi/callback"
 )
 
-// Site is the web pages: what they need. It holds no state of its own.
+// Site is the web pages: what they need. The only state of its own is what it shows once, for some minutes.
 type Site struct {
 	Broker    *broker.Broker
 	Objects   *object.Objects
@@ -38,6 +38,8 @@ type Site struct {
 	Version   string
 	Started   time.Time
 	Settings  func() []gate.Setting // the configuration in force
+
+	once shelf
 }
 
 // Routes are the routes of the web pages.
@@ -47,6 +49,7 @@ func (s *Site) Routes() []gate.Route {
 	return slices.Concat(
 		[]gate.Route{gate.Get("/admin/assets/*file", pageAsset, gate.Public)},
 		overviewPages{s}.routes(),
+		connectPages{s}.routes(),
 		loginPages{s}.routes(),
 		topicPages{s}.pages().routes(),
 		clientPages{s}.pages().routes(),

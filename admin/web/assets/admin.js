@@ -423,7 +423,22 @@ class Live {
   }
 }
 
+// A line that tells how far something is, until it is there.
+function awaitFirst() {
+  const line = document.querySelector("[data-await]");
+  if (!line) return;
+  const source = new EventSource(line.dataset.await);
+  source.addEventListener("message", event => {
+    const state = JSON.parse(event.data);
+    if (line.textContent !== state.text) line.textContent = state.text;
+    line.classList.toggle("on", state.done);
+    if (state.done) source.close();
+  });
+  addEventListener("pagehide", () => source.close());
+}
+
 keepTimes();
+awaitFirst();
 showZone();
 addCopyButtons();
 guardForms();

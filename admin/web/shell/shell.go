@@ -82,18 +82,33 @@ func (at Bases) Create(noun, object string) string {
 // Receive has commands that receive and acknowledge as a consumer. Without its sub_key they take it
 // from the variable SUB_KEY.
 func (at Bases) Receive(username, topic, subKey string) []Command {
-	key := `X-Zato-PubSub-Key:"$SUB_KEY"`
-	if subKey != "" {
-		key = Quote("X-Zato-PubSub-Key:" + subKey)
-	}
-	path := "/zato/pubsub/msg/" + wirePath(topic) + "/"
-	settle := at.curl("DELETE", username, "/zato/pubsub/msg/", "-H", key) + `"$MSG_ID"`
+	settle := at.curl("DELETE", username, "/zato/pubsub/msg/", "-H", keyHeader(subKey)) + `"$MSG_ID"`
 	return []Command{
-		{"Receive", at.curl("POST", username, path, "-H", key)},
-		{"Wait for one message, at most 30 seconds", at.curl("POST", username, path+"?max=1&wait=30", "-H", key)},
+		{"Receive", at.receive(username, topic, subKey, "")},
+		{"Wait for one message, at most 30 seconds", at.receive(username, topic, subKey, "?max=1&wait=30")},
 		{"Acknowledge", settle + "'/?ack=true'"},
 		{"Give back", settle + "'/?reject=true'"},
 	}
+}
+
+// receive receives from a topic, with a query or none.
+func (at Bases) receive(username, topic, subKey, query string) string {
+	return at.curl("POST", username, "/zato/pubsub/msg/"+wirePath(topic)+"/"+query, "-H", keyHeader(subKey))
+}
+
+// keyHeader is the header with a sub_key, or with the variable SUB_KEY.
+func keyHeader(subKey string) string {
+	if subKey == "" {
+		return `X-Zato-PubSub-Key:"$SUB_KEY"`
+	}
+	return Quote("X-Zato-PubSub-Key:" + subKey)
+}
+
+// Take has commands that receive as a consumer and need no further word: they acknowledge nothing, or all at once.
+func (at Bases) Take(username, topic, subKey string) []Command {
+	look := at.Receive(username, topic, subKey)[0]
+	take := Command{"Receive and acknowledge at once", at.receive(username, topic, subKey, "?ack=true")}
+	return []Command{look, take}
 }
 
 // CreateAll makes a topic, two clients, a producer and a consumer.
