@@ -116,6 +116,7 @@ func TestEveryOperation(t *testing.T) {
 	r.ok(200, "GET", saved, nil)
 	r.ok(200, "POST", "/backups/stream", nil)
 	r.ok(204, "DELETE", saved, nil)
+	r.ok(200, "POST", "/database/compact", nil)
 
 	r.ok(200, "GET", "/tokens", nil)
 	token := r.ok(201, "POST", "/tokens", jsonObject{"name": "one", "scope": "read", "expires": "never"}).field(t, "id")

@@ -198,7 +198,7 @@ func (h *health) probeSize() int {
 		return 0
 	}
 	n = min(max(n, probeLeast), probeMost)
-	if st := h.b.store.Stats(); errors.Is(err, store.ErrNoSpace) && st.DiskFree >= 0 && st.DiskFree+st.Free < int64(n) {
+	if st := h.b.store.Stats(); errors.Is(err, store.ErrNoSpace) && st.DiskFree >= 0 && st.DiskFree+st.Free+st.LogSize-st.LogUsed < int64(n) {
 		return 0
 	}
 	return n

@@ -204,6 +204,7 @@ func (s *Store) move(t *table, format uint32) (id int, err error) {
 	}
 	s.wrote()
 	s.mark = m
+	s.lastMove.set()
 	if c := s.copying; c != nil && c.err == nil {
 		if err := c.take(t); err != nil {
 			c.err = s.notStored(err)

@@ -29,13 +29,14 @@ import (
 //   - Readers that were there go on in the old file, which is closed when the last has ended. The new one was locked from
 //     the beginning: no other process can open it in between.
 const (
-	compactPart    = 1 << 20          // bytes of entries that are copied at once
+	compactPart    = 512 << 10        // bytes of entries that are copied at once
 	compactEntries = 8 << 10          // entries, likewise
 	compactLeast   = 64 << 20         // bytes that must be free before the file is compacted by itself
 	compactMargin  = 32 << 20         // bytes of room that must be there beyond what is in use
 	compactLook    = time.Minute      // between two looks at whether the file is to be compacted
 	compactRetry   = 30 * time.Minute // after a failure, by itself
 	compactRest    = 2 * time.Millisecond
+	compactShare   = 2 // times as long as a part took there is none
 )
 
 // compacting is what others know of the worker's compacting.
@@ -45,7 +46,9 @@ type compacting struct {
 	mu     sync.Mutex
 	run    *compactRun // nil: none
 	closed bool
-	last   time.Time // of the last failure
+	failed time.Time // the last one
+
+	last moment // that went well
 
 	part   atomic.Uint64 // bytes that were copied, of the run
 	all    atomic.Uint64 // bytes in use when it began
@@ -60,9 +63,7 @@ type compactRun struct {
 	byHand bool
 }
 
-// Compact makes the file as small as what is in it, beside commits, and returns when that is done. A ctx that ends has it go
-// on without the caller. Who asks while it goes on waits for the same one. The errors are store.ErrNoSpace (the disk
-// must have room for a second file of what is in use), ErrNotStored (nothing changed) and those of Commit after which nothing is written.
+// Compact implements store.Compacter.
 func (s *Store) Compact(ctx context.Context) error { return s.compacting.wait(ctx, false) }
 
 func (k *compacting) wait(ctx context.Context, verify bool) error {
@@ -134,7 +135,7 @@ func (k *compacting) consider() {
 	}
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	if k.run == nil && (k.last.IsZero() || time.Since(k.last) >= compactRetry) {
+	if k.run == nil && (k.failed.IsZero() || time.Since(k.failed) >= compactRetry) {
 		k.run = &compactRun{done: make(chan struct{})}
 		k.part.Store(0)
 	}
@@ -166,7 +167,7 @@ func (k *compacting) step(run *compactRun) (pause time.Duration) {
 	if run.verify { // nobody else is there
 		return 0
 	}
-	return max(compactRest, time.Since(start)) // others want the disk
+	return max(compactRest, compactShare*time.Since(start)) // others want the disk
 }
 
 // end gives up a file that did not become the database's, and tells those who wait.
@@ -188,7 +189,7 @@ func (k *compacting) end(err error) {
 		return
 	}
 	if err != nil {
-		k.last = time.Now()
+		k.failed = time.Now()
 		if !errors.Is(err, errClosed) && s.failed() == nil {
 			s.log.Warn("the database could not be compacted: it is as it was", "file", s.path, "error", err)
 		}
@@ -348,6 +349,7 @@ func (k *compacting) finish(c *copying, verify bool) (err error) {
 	if err := k.wipeAgain(); err != nil {
 		s.log.Warn("the database was compacted, but what it says of secrets could not be read", "file", s.path, "error", err)
 	}
+	k.last.set()
 	s.log.Info("the database was compacted", "file", s.path, "from", before, "to", s.Size())
 	return nil
 }

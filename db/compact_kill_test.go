@@ -44,8 +44,13 @@ func TestKilledWhileCompacting(t *testing.T) {
 		if err := cmd.Start(); err != nil {
 			t.Fatal(err)
 		}
-		kill := time.AfterFunc(time.Duration(rnd.IntN(700)+50)*time.Millisecond, func() { _ = cmd.Process.Kill() })
+		kill := time.AfterFunc(time.Minute, func() { _ = cmd.Process.Kill() })
+		begun := false
 		for lines := bufio.NewScanner(out); lines.Scan(); {
+			if !begun { // however long its start took
+				begun = true
+				kill.Reset(time.Duration(rnd.IntN(700)+50) * time.Millisecond)
+			}
 			if n, err := strconv.Atoi(lines.Text()); err == nil {
 				stored = n
 			} else if lines.Text() == "compacted" {

@@ -136,6 +136,8 @@ type Store struct {
 	mark   mark
 	wipe   wipe
 
+	lastMove moment // of a table into the file
+
 	readers sync.Pool // of *reader
 
 	damaged  sync.Map // places that were logged as damaged
@@ -147,6 +149,7 @@ var (
 	_ store.FileChecker = (*Store)(nil)
 	_ store.Wiper       = (*Store)(nil)
 	_ store.Backuper    = (*Store)(nil)
+	_ store.Compacter   = (*Store)(nil)
 )
 
 // The buckets, in the order in which a checkpoint goes through them.

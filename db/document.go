@@ -75,11 +75,16 @@ func (s *Store) Stats() store.Stats {
 		used, size = s.journal.Stats()
 	}
 	return store.Stats{
-		Path:      s.path,
-		Size:      s.Size() + size,
-		Free:      int64(st.FreePageN+st.PendingPageN)*int64(s.file().page) + size - used,
-		DiskTotal: total,
-		DiskFree:  free,
-		Unsynced:  s.gather.every,
+		Path:       s.path,
+		Size:       s.Size(),
+		Free:       int64(st.FreePageN+st.PendingPageN) * int64(s.file().page),
+		LogSize:    size,
+		LogUsed:    used,
+		LogMost:    s.logSize,
+		DiskTotal:  total,
+		DiskFree:   free,
+		Checkpoint: s.lastMove.get(),
+		Compacted:  s.compacting.last.get(),
+		Unsynced:   s.gather.every,
 	}
 }

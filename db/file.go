@@ -4,6 +4,7 @@ import (
 	"errors"
 	"io/fs"
 	"os"
+	"sync/atomic"
 	"time"
 
 	"go.etcd.io/bbolt"
@@ -19,6 +20,19 @@ type file struct {
 	info fs.FileInfo // of the open file
 	page int         // bytes
 	rest disk.File   // the same, when another file is in its place and its last reader has ended
+}
+
+// moment is a time that others than who sets it look at.
+type moment struct{ micros atomic.Int64 }
+
+func (m *moment) set() { m.micros.Store(time.Now().UnixMicro()) }
+
+// get returns the time, zero where there is none.
+func (m *moment) get() time.Time {
+	if n := m.micros.Load(); n != 0 {
+		return time.UnixMicro(n)
+	}
+	return time.Time{}
 }
 
 // newFile returns a file that was opened.
@@ -54,7 +68,7 @@ func replaced(path string, f *file) bool {
 
 // Letting go of a large file at once is a change of its file system that holds up all others.
 const (
-	retiredPart = 32 << 20              // bytes that are let go at once
+	retiredPart = 8 << 20               // bytes that are let go at once
 	retiredRest = 20 * time.Millisecond // before the next ones, or before the next look at whether a file has readers
 )
 

@@ -129,6 +129,7 @@ var answers = []typed{
 	{name: "Import", of: object.Import{}},
 	{name: "Connected", of: object.Connected{}},
 	{name: "Backup", of: Backup{}},
+	{name: "Compacted", of: Compacted{}},
 	{name: "BackupList", of: gate.List[Backup]{}},
 	{name: "Token", of: access.Token{}, fields: map[string]openapi.Schema{"scope": scopeNames}},
 	{name: "TokenList", of: gate.List[access.Token]{}},

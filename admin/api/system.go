@@ -10,6 +10,7 @@ import (
 	"pipit/admin/audit"
 	"pipit/admin/gate"
 	"pipit/admin/monitor"
+	"pipit/broker"
 )
 
 // systemInfo is the program and its file.
@@ -30,10 +31,23 @@ type systemInfo struct {
 // Database is the file that everything is in. What is not known is absent.
 type Database struct {
 	File      string `json:"file,omitempty"`       // path of the file
-	Size      int64  `json:"size"`                 // bytes in use or free for reuse
+	Size      int64  `json:"size"`                 // bytes of the file, in use or free for reuse
 	Free      int64  `json:"free"`                 // bytes of size that are free for reuse
+	LogSize   int64  `json:"log_size,omitempty"`   // bytes of the log in front of the file; absent before the first change
+	LogUsed   int64  `json:"log_used,omitempty"`   // bytes of log_size that the file does not have yet
+	LogMost   int64  `json:"log_most,omitempty"`   // bytes that log_size grows to: log_size of the configuration
 	DiskTotal int64  `json:"disk_total,omitempty"` // bytes of the file system; absent where that is not known
 	DiskFree  int64  `json:"disk_free,omitempty"`  // bytes of the file system that may still be used; absent where that is not known
+
+	Checkpoint gate.Time `json:"checkpoint,omitzero"`  // when what was in the log was last brought into the file; absent where it was not since the start
+	Compacted  gate.Time `json:"compacted,omitzero"`   // when the file was last compacted; absent where it was not since the start
+	Compacting bool      `json:"compacting,omitempty"` // the file is being compacted
+}
+
+// Compacted is what compacting the database came to.
+type Compacted struct {
+	Before int64 `json:"before"` // bytes of the file before
+	After  int64 `json:"after"`  // and after
 }
 
 // systemNow returns what there is to say of the program and its file.
@@ -64,7 +78,16 @@ func (a *API) systemNow() systemInfo {
 // database returns how large the file is.
 func (a *API) database() Database {
 	s := a.Broker.StoreStats()
-	return Database{s.Path, max(0, s.Size), max(0, s.Free), max(0, s.DiskTotal), max(0, s.DiskFree)}
+	d := Database{File: s.Path, Size: max(0, s.Size), Free: max(0, s.Free), LogSize: max(0, s.LogSize), LogUsed: max(0, s.LogUsed), LogMost: max(0, s.LogMost),
+		DiskTotal: max(0, s.DiskTotal), DiskFree: max(0, s.DiskFree)}
+	if !s.Checkpoint.IsZero() {
+		d.Checkpoint = gate.TimeOf(s.Checkpoint)
+	}
+	if !s.Compacted.IsZero() {
+		d.Compacted = gate.TimeOf(s.Compacted)
+	}
+	_, d.Compacting = broker.Compacting(a.Broker)
+	return d
 }
 
 // systemRoutes are those of the program, and of who may use it.
@@ -82,6 +105,7 @@ func (a *API) systemRoutes() []gate.Route {
 		gate.Delete(gate.V1+"/sessions/:id", a.endSession, gate.Admin),
 		gate.Get(gate.V1+"/audit", a.audit, gate.Admin),
 		gate.Get(gate.V1+"/system", a.system, gate.Read),
+		gate.Post(gate.V1+"/database/compact", a.compact, gate.Admin),
 	}
 }
 
@@ -272,4 +296,20 @@ func (a *API) system(w http.ResponseWriter, r *http.Request, _ gate.Params) erro
 		return err
 	}
 	return reply(w, http.StatusOK, a.systemNow())
+}
+
+// compactTime is how long compacting the database may take.
+const compactTime = 24 * time.Hour
+
+func (a *API) compact(w http.ResponseWriter, r *http.Request, _ gate.Params) error {
+	if err := noQuery(r); err != nil {
+		return err
+	}
+	gate.Patient(w, compactTime)
+	before := a.Broker.StoreStats().Size
+	if err := broker.Compact(r.Context(), a.Broker); err != nil {
+		return err
+	}
+	a.Trail.Note(r.Context(), gate.ActorOf(r.Context()), audit.Compact, "")
+	return reply(w, http.StatusOK, Compacted{Before: before, After: a.Broker.StoreStats().Size})
 }

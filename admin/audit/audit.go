@@ -63,6 +63,8 @@ const (
 	BackupLoad   = "backup.load"
 	BackupDelete = "backup.delete"
 
+	Compact = "database.compact"
+
 	SecretEdit = "secret" // of NOUN.secret: an edit that changes another secret of one, whatever else it changes
 )
 

@@ -1,6 +1,7 @@
 package web
 
 import (
+	"fmt"
 	"net/http"
 	"net/url"
 	"runtime"
@@ -9,6 +10,7 @@ import (
 	"pipit/admin/audit"
 	"pipit/admin/gate"
 	"pipit/admin/monitor"
+	"pipit/admin/text"
 	"pipit/broker"
 )
 
@@ -21,6 +23,7 @@ type systemPages struct{ *Site }
 func (sp systemPages) routes() []gate.Route {
 	return []gate.Route{
 		gate.Get("/admin/system", sp.pageSystem, gate.Read),
+		gate.Post("/admin/system/compact", sp.postCompact, gate.Admin),
 		gate.Get("/admin/system/audit", sp.pageAudit, gate.Admin),
 	}
 }
@@ -32,6 +35,7 @@ type systemPage struct {
 	Address  string
 	Store    broker.StoreStats
 	Problem  string // why messages cannot be stored; empty where they can
+	Compact  string // how far compacting is; empty where it does not go on
 	Totals   broker.Totals
 	Settings []gate.Setting
 }
@@ -41,6 +45,10 @@ func (sp systemPages) pageSystem(w http.ResponseWriter, r *http.Request, _ gate.
 	if err := sp.Broker.Health(); err != nil {
 		problem = monitor.Reason(err)
 	}
+	compacting := ""
+	if part, running := broker.Compacting(sp.Broker); running {
+		compacting = fmt.Sprintf("%.0f %%", 100*part)
+	}
 	return sp.render(w, r, "system", http.StatusOK, view{Title: "System", Nav: "system", Data: systemPage{
 		Go:       runtime.Version(),
 		OS:       runtime.GOOS + "/" + runtime.GOARCH,
@@ -49,9 +57,26 @@ func (sp systemPages) pageSystem(w http.ResponseWriter, r *http.Request, _ gate.
 		Address:  sp.bases(r).Admin,
 		Store:    sp.Broker.StoreStats(),
 		Problem:  problem,
+		Compact:  compacting,
 		Totals:   sp.Broker.Totals(),
 		Settings: sp.Settings(),
 	}})
+}
+
+// compactTime is how long a browser waits for compacting.
+const compactTime = 24 * time.Hour
+
+func (sp systemPages) postCompact(w http.ResponseWriter, r *http.Request, _ gate.Params) error {
+	if _, err := readForm(w, r); err != nil {
+		return err
+	}
+	gate.Patient(w, compactTime)
+	before := sp.Broker.StoreStats().Size
+	if err := broker.Compact(r.Context(), sp.Broker); err != nil {
+		return err
+	}
+	sp.Trail.Note(r.Context(), gate.ActorOf(r.Context()), audit.Compact, "")
+	return sp.done(w, r, "/admin/system", fmt.Sprintf("The database is compacted: %s, before %s.", text.Size(sp.Broker.StoreStats().Size), text.Size(before)))
 }
 
 type auditPage struct {

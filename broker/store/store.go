@@ -77,6 +77,18 @@ type Backuper interface {
 	Backup(ctx context.Context, path string, progress func(done, total int64)) error
 }
 
+// Compacter is a Store that can give back what is free in its file, while it is used.
+type Compacter interface {
+	// Compact makes the file as small as what is in it, and returns when that is done; commits go on meanwhile. A ctx that ends
+	// has it go on without the caller. Who asks while it goes on waits for the same one. The error wraps ErrNoSpace where the
+	// disk has no room for a second file of what is in use, and ErrNotStored where it could not be done for another reason: the
+	// file is as it was. After any other error it is as after one of Commit.
+	Compact(ctx context.Context) error
+
+	// Compacting tells whether it goes on, also where nobody asked for it, and which part is done, from 0 to 1.
+	Compacting() (part float64, running bool)
+}
+
 // Reader looks at stored messages at one moment.
 type Reader interface {
 	// Scan calls fn with the messages of a lane in order of position, beginning at from
@@ -118,12 +130,18 @@ type Reader interface {
 // Stats is how large a store is. What is not known is negative.
 type Stats struct {
 	Path      string // of the file, empty where there is none
-	Size      int64  // bytes in use or free for reuse
+	Size      int64  // bytes of the file, in use or free for reuse
 	Free      int64  // bytes of Size that are free for reuse
+	LogSize   int64  // bytes of the log in front of the file
+	LogUsed   int64  // bytes of LogSize that the file does not have yet
+	LogMost   int64  // bytes that LogSize grows to
 	DiskTotal int64  // bytes of the file system
 	DiskFree  int64  // bytes of the file system that this process may still use
 
 	Unsynced time.Duration // how long what was committed may be lost by a crash; 0: Commit returns when it cannot
+
+	Checkpoint time.Time // when what was in the log was last brought into the file; zero: not since the start
+	Compacted  time.Time // when the file was last compacted; zero: not since the start
 }
 
 // Image is everything that a Store keeps, but for the messages and documents.
