@@ -29,7 +29,7 @@ func TestLayout(t *testing.T) {
 		"pipit/admin/text":        {"pipit/broker"},
 		"pipit/admin/gate":        {"pipit/broker", "pipit/broker/clip", "pipit/httpapi/forwarded"},
 		"pipit/admin/command": {"pipit/admin/access", "pipit/admin/command/fieldflag", "pipit/admin/command/receiver", "pipit/admin/api", "pipit/admin/audit", "pipit/admin/gate", "pipit/admin/monitor", "pipit/admin/object", "pipit/admin/web/shell", "pipit/admin", "pipit/broker", "pipit/broker/login", "pipit/broker/store", "github.com/BurntSushi/toml", "github.com/rivo/uniseg", "github.com/schollz/progressbar/v3",
-			"github.com/spf13/cobra", "github.com/spf13/pflag", "golang.org/x/term"},
+			"github.com/spf13/cobra", "github.com/spf13/pflag", "golang.org/x/term", "golang.org/x/sys/unix"},
 		"pipit/admin/command/fieldflag": {"pipit/broker", "github.com/spf13/cobra", "github.com/spf13/pflag"},
 		"pipit/admin/command/receiver":  {"pipit/broker"},
 		"pipit/bench":                   {"pipit/broker/login", "go.etcd.io/bbolt", "github.com/julienschmidt/httprouter"},

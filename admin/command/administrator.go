@@ -12,28 +12,22 @@ import (
 )
 
 func (c *cli) adminCommand() *cobra.Command {
-	return group("admin", "Administrators, who sign in to the admin pages", c.adminCreateCommand(), c.adminPasswordCommand(), c.adminDeleteCommand())
+	return group("admin", "Administrators, who sign in to the admin pages", c.adminCreateCommand(), c.adminPasswordCommand(), c.adminDeleteCommand(), adminListCommand(c), adminSessionsCommand(c))
 }
 
 // adminFlags are those of the commands of administrators.
-type adminFlags struct {
-	cli    *cli
-	config string
-}
+type adminFlags struct{ cli *cli }
 
 func (c *cli) administratorCommand(cmd *cobra.Command, long string) (*cobra.Command, *adminFlags) {
 	f := &adminFlags{cli: c}
 	cmd.Long = long + ` The password is asked for on a terminal, else read from
 a line of standard input.
 
-It works on the database that the configuration names, or --file, which no server has open; with
+It works on the database that the configuration names, or --database, which no server has open; with
 --server it asks a running one. A variable of the environment of a service, such as
 PIPIT_DATABASE_FILE, is not known here: better name the database in the configuration.`
 	cmd.Args = arguments("NAME")
 	c.connection.flags(cmd)
-	configFlag(cmd, &f.config)
-	cmd.MarkFlagsMutuallyExclusive("config", "server")
-	cmd.MarkFlagsMutuallyExclusive("config", "file")
 	return cmd, f
 }
 
@@ -43,7 +37,7 @@ func (c *cli) adminCreateCommand() *cobra.Command {
 		Short: "Create an administrator",
 		Example: `  pipit admin create ann
   pipit admin create ann --config /etc/pipit.toml
-  pipit admin create ann --file new.db --create <password.txt`,
+  pipit admin create ann --database new.db --create <password.txt`,
 	}, "Create an administrator, the first one or a further one.")
 	cmd.RunE = c.run(func(ctx context.Context, args []string) error {
 		return f.set(ctx, args[0], true)
@@ -75,7 +69,7 @@ func (c *cli) adminDeleteCommand() *cobra.Command {
 administrator has made, and those that these have made, if --take-over does not keep them.`,
 		Example: `  pipit admin delete ann
   pipit admin delete ann --take-over --yes
-  pipit admin delete ann --file pipit.db`,
+  pipit admin delete ann --database pipit.db`,
 		Args: arguments("NAME"),
 	}
 	sure.flag(cmd)
@@ -92,7 +86,7 @@ administrator has made, and those that these have made, if --take-over does not 
 		if err := c.api.do(ctx, q, nil); err != nil {
 			return err
 		}
-		return c.out.printf("administrator %s deleted", args[0])
+		return c.out.tell(map[string]string{"name": args[0]}, "administrator %s deleted", args[0])
 	})
 }
 
@@ -118,11 +112,11 @@ func (f *adminFlags) set(ctx context.Context, name string, create bool) (err err
 		if err := c.api.do(ctx, q, nil); err != nil {
 			return err
 		}
-		return c.out.printf(done, name)
+		return c.out.tell(map[string]string{"name": name}, done, name)
 	}
 	file, why := c.file, ""
 	if file == "" {
-		if file, why, err = c.Database(f.config); err != nil {
+		if file, why, err = c.Database(c.config); err != nil {
 			return err
 		}
 		if file, err = filepath.Abs(file); err != nil {
@@ -147,5 +141,5 @@ func (f *adminFlags) set(ctx context.Context, name string, create bool) (err err
 		return err
 	}
 	c.keep()
-	return c.out.printf(done+" in %s", name, file)
+	return c.out.tell(map[string]string{"name": name, "database": file}, done+" in %s", name, file)
 }

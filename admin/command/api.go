@@ -12,6 +12,7 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"strings"
 	"time"
 
 	"pipit/admin/gate"
@@ -24,6 +25,7 @@ const answerTime = 90 * time.Second
 type remote struct {
 	server string // base URL
 	token  string // empty: none is sent
+	other  string // server that the token of the user's file is for, where it is not this one
 	http   *http.Client
 }
 
@@ -132,17 +134,38 @@ func (a *remote) open(ctx context.Context, q call) (body io.ReadCloser, length i
 func (a *remote) refusal(resp *http.Response) error {
 	p := &problem{}
 	media, _, _ := mime.ParseMediaType(resp.Header.Get("Content-Type"))
+	if media != "application/problem+json" {
+		if err := speaksTLS(a.server, resp); err != nil {
+			return err
+		}
+	}
 	if media != "application/problem+json" || json.NewDecoder(io.LimitReader(resp.Body, 1<<20)).Decode(&p.Problem) != nil {
 		return fmt.Errorf("%s does not answer as a Pipit server does: %s", a.server, resp.Status)
 	}
 	p.Status = resp.StatusCode
 	switch {
+	case p.Status == http.StatusUnauthorized && a.token == "" && a.other != "":
+		return refused(p.Status, fmt.Sprintf("a token is needed, in %s: that of %s is for %s", envToken, settingsFile(), a.other))
 	case p.Status == http.StatusUnauthorized && a.token == "":
 		return refused(p.Status, fmt.Sprintf("a token is needed, in %s or in %s", envToken, cmp.Or(settingsFile(), "a file")))
 	case p.Status == http.StatusUnauthorized:
 		return refused(p.Status, "the token is not valid, or has expired")
 	}
 	return p
+}
+
+// speaksTLS is the error of a server that was asked over http and answers that it takes https, as those of Go do.
+func speaksTLS(server string, resp *http.Response) error {
+	rest, plain := strings.CutPrefix(server, "http://")
+	if !plain || resp.StatusCode != http.StatusBadRequest {
+		return nil
+	}
+	text, _ := io.ReadAll(io.LimitReader(resp.Body, 1<<10))
+	resp.Body = io.NopCloser(io.MultiReader(bytes.NewReader(text), resp.Body))
+	if !bytes.Contains(text, []byte("HTTP request to an HTTPS server")) {
+		return nil
+	}
+	return usageError{fmt.Errorf("%s speaks TLS: use https://%s", server, rest)}
 }
 
 // broken makes an error of a request that was not answered.

@@ -3,15 +3,12 @@ package command
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io"
 	"net/http"
-	"path/filepath"
 
 	"github.com/spf13/cobra"
 
 	"pipit/broker"
-	"pipit/broker/store"
 )
 
 func backupCommand(c *cli) *cobra.Command {
@@ -19,13 +16,13 @@ func backupCommand(c *cli) *cobra.Command {
 		Use:   "backup FILE",
 		Short: "Write a backup of everything to a file, while the server goes on",
 		Long: `Write a backup of everything to a file: all that was answered before is in it. A running server makes it and goes on
-meanwhile; with --file it is made of a database that no server has open. FILE has its name when the backup is whole, in the place of
+meanwhile; with --database it is made of a database that no server has open. FILE has its name when the backup is whole, in the place of
 an older backup, never of anything else.
 
 It holds all messages and all secrets, those of administrators as well, so the file is for you alone (mode 0600), and a server
 gives it to tokens of scope admin alone. pipit restore takes it.`,
 		Example: `  pipit backup /backup/pipit.backup
-  pipit backup pipit.backup --file pipit.db`,
+  pipit backup pipit.backup --database pipit.db`,
 		Args:              arguments("FILE"),
 		ValidArgsFunction: inOrder(files),
 	}
@@ -33,7 +30,7 @@ gives it to tokens of scope admin alone. pipit restore takes it.`,
 		if err := writeBackup(ctx, c, args[0]); err != nil {
 			return err
 		}
-		return c.out.printf("%s: written", args[0])
+		return c.out.tell(map[string]string{"backup": args[0]}, "%s: written", args[0])
 	})
 }
 
@@ -58,47 +55,36 @@ func writeBackup(ctx context.Context, c *cli, file string) error {
 }
 
 func restoreCommand(c *cli) *cobra.Command {
-	var config, file string
 	cmd := &cobra.Command{
 		Use:   "restore FILE",
 		Short: "Make a backup the database, while no server has that open",
-		Long: `Make a backup the database that the configuration names, or --file, while no server has that open. Before that the backup
+		Long: `Make a backup the database that the configuration names, or --database, while no server has that open. Before that the backup
 is compared with its checksum and read as check reads a database. What was there is kept beside it, with its log, under a
 name that is printed.
 
 A variable of the environment of a service, such as PIPIT_DATABASE_FILE, is not known here: better name the database in the
 configuration.`,
 		Example: `  pipit restore /backup/pipit.backup --config /etc/pipit.toml
-  pipit restore pipit.backup --file pipit.db`,
+  pipit restore pipit.backup --database pipit.db`,
 		Args:              arguments("FILE"),
 		ValidArgsFunction: inOrder(files),
 	}
-	fileFlag(cmd, &file, "file", "the database `FILE` to replace, which no server has open; also --database")
-	configFlag(cmd, &config)
-	cmd.MarkFlagsMutuallyExclusive("config", "file")
+	fileFlag(cmd, &c.file, "database", "the database `FILE` to replace, which no server has open; also --file")
 	cmd.RunE = c.run(func(ctx context.Context, args []string) error {
-		database := file
-		if database == "" {
-			var err error
-			if database, _, err = c.Database(config); err != nil {
-				return err
-			}
-			if database, err = filepath.Abs(database); err != nil {
-				return err
-			}
+		database, err := c.databaseFile(nil)
+		if err != nil {
+			return err
 		}
 		p := c.out.progress("restoring "+args[0], "", barSteps)
 		kept, err := c.Restore(ctx, args[0], database, p.share)
 		p.end()
 		switch {
-		case errors.Is(err, store.ErrInUse):
-			return fmt.Errorf("%w: where that is a server, stop it first", err)
 		case err != nil:
-			return openError(err)
+			return stopFirst(err)
 		case kept != "":
-			return c.out.printf("%s is restored; what was there is %s", database, kept)
+			return c.out.tell(map[string]string{"database": database, "kept": kept}, "%s is restored; what was there is %s", database, kept)
 		}
-		return c.out.printf("%s is restored", database)
+		return c.out.tell(map[string]string{"database": database}, "%s is restored", database)
 	})
 	return cmd
 }

@@ -11,6 +11,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"pipit/admin/api"
+	"pipit/admin/gate"
 	"pipit/broker"
 )
 
@@ -38,8 +39,8 @@ func attemptsCommand(c *cli, n noun) *cobra.Command {
 				return err
 			}
 			return c.out.printTable(tableOf(list.Items, []column[api.Attempt]{
-				text("WHEN", func(a *api.Attempt) string { return when(a.At) }),
-				figure("MS", func(a *api.Attempt) string { return number(a.Duration) }),
+				moment("WHEN", func(a *api.Attempt) gate.Time { return a.At }),
+				figure("MS", func(a *api.Attempt) string { return number(a.Duration) }).less(3),
 				figure("STATUS", func(a *api.Attempt) string {
 					if a.Status == 0 {
 						return "-"
@@ -48,7 +49,7 @@ func attemptsCommand(c *cli, n noun) *cobra.Command {
 				}),
 				figure("MESSAGES", func(a *api.Attempt) string { return number(a.Messages) }),
 				figure("DELIVERIES", func(a *api.Attempt) string { return number(a.Deliveries) }),
-				text("TEST", func(a *api.Attempt) string { return yesNo(a.Test) }),
+				text("TEST", func(a *api.Attempt) string { return yesNo(a.Test) }).less(2),
 				names("ERROR", func(a *api.Attempt) string { return a.Error }),
 			}))
 		})

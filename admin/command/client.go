@@ -6,6 +6,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"pipit/admin/command/fieldflag"
+	"pipit/admin/gate"
 	"pipit/admin/object"
 	"pipit/broker"
 )
@@ -19,9 +20,9 @@ func (c *cli) clientCommand() *cobra.Command {
 		names("USERNAME", func(v *object.Client) string { return v.Username }),
 		names("NAME", func(v *object.Client) string { return v.Name }),
 		text("ACTIVE", func(v *object.Client) string { return yesNo(!v.Inactive) }),
-		figure("PRODUCERS", func(v *object.Client) string { return number(v.Producers) }),
-		figure("CONSUMERS", func(v *object.Client) string { return number(v.Consumers) }),
-		text("LAST SEEN", func(v *object.Client) string { return when(v.LastSeen) }),
+		figure("PRODUCERS", func(v *object.Client) string { return number(v.Producers) }).less(2),
+		figure("CONSUMERS", func(v *object.Client) string { return number(v.Consumers) }).less(1),
+		moment("LAST SEEN", func(v *object.Client) gate.Time { return v.LastSeen }),
 	})
 	list.Example = `  pipit client list
   pipit client list --sort last_seen`
@@ -29,6 +30,10 @@ func (c *cli) clientCommand() *cobra.Command {
 	show.Example = "  pipit client show crm"
 
 	create := c.createCommand(n, []string{"username"}, func(ctx context.Context, body map[string]any) error {
+		name, _ := body["username"].(string)
+		if err := (&broker.Client{Username: name, Password: "not looked at yet"}).Validate(); err != nil { // before anybody types a password
+			return err
+		}
 		p, err := c.in.secret(ctx, "password of the new client", true)
 		body["password"] = p
 		return err

@@ -1,10 +1,10 @@
 // Package command is the command line: what a person or a script types to administer a broker.
 //
 // A command speaks the admin API, as anybody can. It reaches it in one of two ways: over HTTP at a
-// server, with a token; or, with --file, in a database that no server has open, whose API the
+// server, with a token; or, with --database, in a database that no server has open, whose API the
 // command then serves to itself within the process. Commands do not see the difference. Consuming
 // is the exception: it speaks the wire protocol with a client's own credentials, or, with
-// --file, to the broker.
+// --database, to the broker.
 //
 // One place, Run, writes errors and makes exit codes of them.
 //
@@ -21,7 +21,6 @@ import (
 	"strings"
 
 	"github.com/spf13/cobra"
-	"github.com/spf13/pflag"
 
 	"pipit/broker"
 )
@@ -80,28 +79,16 @@ func Run(ctx context.Context, p Program, args []string) int {
 	root := c.root()
 	root.SetArgs(longFlags(args))
 	err := root.ExecuteContext(ctx)
+	if err != nil {
+		err = suggestTopic(ctx, c, err)
+	}
 	if err := c.close(); err != nil {
 		c.out.notef("%v", err)
 	}
 	if err == nil {
 		return exitOK
 	}
-	if readerGone(err) {
-		return exitReaderGone
-	}
-	if !c.begun { // cobra's own: flags, arguments, names of commands
-		err = usageError{err}
-	}
-	if ctx.Err() != nil && errors.Is(err, context.Canceled) {
-		err = errors.New("interrupted")
-	}
-	for line := range strings.Lines(err.Error()) {
-		c.out.notef("%s", strings.TrimSpace(line))
-	}
-	if c.bareExit {
-		return exitFailed
-	}
-	return exitCode(err)
+	return fail(ctx, c, err, args)
 }
 
 // oneDash are the flags that can be written with one dash as well as with two: those that the program had before
@@ -156,20 +143,20 @@ and a token from PIPIT_TOKEN or that file:
   token = "pipit_…"
 
 The token of the file goes to no other server than the file's. The file must not be readable by
-other users. With --file a command works on a database instead that no server has open.
+other users. With --database a command works on a database instead that no server has open, and with --config on
+the server that a configuration is of.
 
-Exit codes: 0 done, 1 failed, 2 wrong usage, 3 not found, 4 refused (token, permission), 5 in
-conflict (exists already, changed meanwhile), 6 not now (no connection, overloaded, a limit or
-the disk is full, the database is in use).`,
+Exit codes: 0 done, 1 failed, 2 wrong usage or a value that is not allowed, 3 not found, 4 refused
+(token, permission), 5 in conflict (exists already, changed meanwhile, not active), 6 not now (no
+connection, overloaded, a limit or the disk is full, the database is in use), 130 interrupted.`,
 		SilenceErrors: true,
 		SilenceUsage:  true,
 	}
 	c.bare(root)
 	// Files are completed where one is meant: see files.
 	root.CompletionOptions.SetDefaultShellCompDirective(cobra.ShellCompDirectiveNoFileComp)
-	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
-		return fmt.Errorf("%w: see %s --help", err, cmd.CommandPath())
-	})
+	root.SetFlagErrorFunc(flagError)
+	globalFlags(c, root)
 	root.SetIn(c.in.stdin)
 	root.SetOut(c.out.stdout)
 	root.SetErr(c.out.stderr)
@@ -179,12 +166,7 @@ the disk is full, the database is in use).`,
 		&cobra.Group{ID: messages, Title: "Messages:"},
 		&cobra.Group{ID: objects, Title: "Objects:"},
 	)
-	root.SetGlobalNormalizationFunc(func(_ *pflag.FlagSet, name string) pflag.NormalizedName {
-		if name == "database" {
-			name = "file"
-		}
-		return pflag.NormalizedName(name)
-	})
+	root.SetHelpCommand(helpCommand(c))
 	root.SetHelpCommandGroupID(running)
 	root.SetCompletionCommandGroupID(running)
 	add := func(group string, commands ...*cobra.Command) {
@@ -193,7 +175,7 @@ the disk is full, the database is in use).`,
 			root.AddCommand(cmd)
 		}
 	}
-	add(running, c.serveCommand(), c.healthCommand(), c.adminCommand(), c.tokenCommand(), c.auditCommand(), refusalsCommand(c), c.checkCommand(), compactCommand(c),
+	add(running, c.serveCommand(), configCommand(c), c.healthCommand(), statsCommand(c), versionCommand(c), c.adminCommand(), c.tokenCommand(), c.auditCommand(), refusalsCommand(c), c.checkCommand(), compactCommand(c),
 		backupCommand(c), restoreCommand(c))
 	add(messages, c.publishCommand(), c.consumeCommand(), c.messagesCommand())
 	root.InitDefaultCompletionCmd()
@@ -204,6 +186,7 @@ the disk is full, the database is in use).`,
 		}
 	}
 	add(objects, connectCommand(c), c.topicCommand(), c.clientCommand(), c.producerCommand(), c.consumerCommand(), c.webhookCommand(), c.exportCommand(), c.importCommand())
+	addSynonyms(root)
 	return root
 }
 
@@ -221,6 +204,9 @@ func group(use, short string, commands ...*cobra.Command) *cobra.Command {
 
 // noCommand is run for a command that only holds others.
 func noCommand(cmd *cobra.Command, args []string) error {
+	if len(args) == 1 && args[0] == "help" {
+		return cmd.Help()
+	}
 	if len(args) == 0 {
 		return fmt.Errorf("which %s command? See %s --help", cmd.Name(), cmd.CommandPath())
 	}
@@ -239,6 +225,9 @@ func didYouMean(cmd *cobra.Command, arg string) string {
 func (c *cli) run(fn func(ctx context.Context, args []string) error) func(*cobra.Command, []string) error {
 	return func(cmd *cobra.Command, args []string) error {
 		c.begun, c.creates = true, cmd.Flags().Lookup("create") != nil
+		if err := together(cmd); err != nil {
+			return err
+		}
 		return fn(cmd.Context(), args)
 	}
 }
@@ -246,7 +235,6 @@ func (c *cli) run(fn func(ctx context.Context, args []string) error) func(*cobra
 // speak is run for a command that speaks the admin API: it has the flags for it, and a connection.
 func (c *cli) speak(cmd *cobra.Command, fn func(ctx context.Context, args []string) error) *cobra.Command {
 	c.connection.flags(cmd)
-	cmd.Flags().BoolVar(&c.out.json, "json", false, "print JSON, as the API answers")
 	cmd.RunE = c.run(func(ctx context.Context, args []string) error {
 		if err := c.connect(); err != nil {
 			return err
@@ -296,10 +284,17 @@ func arguments(names ...string) cobra.PositionalArgs {
 		if len(args) >= least && (most < 0 || len(args) <= most) {
 			return nil
 		}
+		hint := ""
+		if len(args) > 0 && slices.Contains([]string{"true", "false", "yes", "no", "on", "off"}, args[len(args)-1]) {
+			hint = " (the value of a switch follows an equals sign, as in --active=false)"
+		}
+		if len(args) == 0 && cmd.Flags().Changed("database") {
+			hint = " (--database, also --file, names a database)"
+		}
 		if most == 0 {
 			return fmt.Errorf("unexpected argument %q: see %s --help", args[0], cmd.CommandPath())
 		}
-		return fmt.Errorf("expected %s, got %d arguments: see %s --help", strings.Join(names, " "), len(args), cmd.CommandPath())
+		return fmt.Errorf("expected %s, got %d arguments%s: see %s --help", strings.Join(names, " "), len(args), hint, cmd.CommandPath())
 	}
 }
 

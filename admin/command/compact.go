@@ -24,12 +24,11 @@ FILE is found to be whole before. A running server does so by itself, see compac
 		ValidArgsFunction: inOrder(files),
 	}
 	c.connection.flags(cmd)
-	cmd.Flags().BoolVar(&c.out.json, "json", false, "print JSON, as the API answers")
 	cmd.RunE = c.run(func(ctx context.Context, args []string) error {
 		file := c.file
 		if len(args) > 0 {
 			if file != "" || c.server != "" || c.token != "" {
-				return usageError{errors.New("FILE is a database that no server has open: leave out --server, --token and --file")}
+				return usageError{errors.New("FILE is a database that no server has open: leave out --server, --token and --database")}
 			}
 			file = args[0]
 		}
@@ -50,7 +49,7 @@ FILE is found to be whole before. A running server does so by itself, see compac
 func compact(ctx context.Context, c *cli, file string) (done api.Compacted, err error) {
 	if file != "" {
 		if done.Before, done.After, err = c.Compact(file); err != nil {
-			return done, openError(err)
+			return done, stopFirst(err)
 		}
 		return done, nil
 	}

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net/http"
 	"os"
+	"path/filepath"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -22,7 +23,8 @@ type connection struct {
 
 	// Flags.
 	server, token, file string
-	create              bool // the database, where there is none; see createFlag
+	config              string // of the server, in place of an address
+	create              bool   // the database, where there is none; see createFlag
 
 	creates bool     // the command has the flag --create
 	api     *remote  // see connect
@@ -33,11 +35,11 @@ type connection struct {
 // flags adds those of a command that speaks the admin API.
 func (n *connection) flags(cmd *cobra.Command) {
 	f := cmd.Flags()
-	f.StringVar(&n.server, "server", "", "`URL` of the server (default "+defaultServer+")")
+	f.StringVarP(&n.server, "server", "s", "", "`URL` or host:port of the server (default "+defaultServer+")")
 	f.StringVar(&n.token, "token", "", "API `token`; others on this machine can see it here: better set PIPIT_TOKEN")
-	fileFlag(cmd, &n.file, "file", "work on the database `FILE`, which no server has open; also --database")
-	cmd.MarkFlagsMutuallyExclusive("server", "file")
-	cmd.MarkFlagsMutuallyExclusive("token", "file")
+	fileFlag(cmd, &n.file, "database", "work on the database `FILE`, which no server has open; also --file")
+	cmd.MarkFlagsMutuallyExclusive("server", "database")
+	cmd.MarkFlagsMutuallyExclusive("token", "database")
 }
 
 // createFlag is for the commands that a database can begin with. Without it no command makes one.
@@ -55,13 +57,13 @@ func (n *connection) connect() error {
 		return n.connectFile(n.file)
 	}
 	if n.create {
-		return usageError{errors.New("--create makes a database: name it with --file")}
+		return usageError{errors.New("--create makes a database: name it with --database")}
 	}
 	s, err := n.settings()
 	if err != nil {
 		return err
 	}
-	n.api = &remote{server: s.Server, token: s.Token, http: newHTTPClient(http.DefaultTransport, answerTime)}
+	n.api = &remote{server: s.Server, token: s.Token, other: s.other, http: newHTTPClient(http.DefaultTransport, answerTime)}
 	return nil
 }
 
@@ -97,7 +99,7 @@ func (n *connection) openFile(file, why string) (*broker.Broker, error) {
 	var ways []string
 	if why != "" {
 		err = fmt.Errorf("%w, %s", err, why)
-		ways = append(ways, "--file names another")
+		ways = append(ways, "--database names another")
 	}
 	if n.creates {
 		ways = append(ways, "--create makes it")
@@ -106,6 +108,31 @@ func (n *connection) openFile(file, why string) (*broker.Broker, error) {
 		err = fmt.Errorf("%w: %s", err, strings.Join(ways, ", "))
 	}
 	return nil, openError(err)
+}
+
+// databaseFile is the database that an argument names, or --database, or the configuration.
+func (n *connection) databaseFile(args []string) (string, error) {
+	switch {
+	case len(args) > 0 && (n.file != "" || n.config != ""):
+		return "", usageError{errors.New("the database is an argument, or that of --database or --config, not several of these")}
+	case len(args) > 0:
+		return args[0], nil
+	case n.file != "":
+		return n.file, nil
+	}
+	file, _, err := n.program.Database(n.config)
+	if err != nil {
+		return "", err
+	}
+	return filepath.Abs(file)
+}
+
+// stopFirst is openError of a command that no server could run in its place.
+func stopFirst(err error) error {
+	if errors.Is(err, store.ErrInUse) {
+		return fmt.Errorf("%w: where that is a server, stop it first", err)
+	}
+	return openError(err)
 }
 
 func openError(err error) error {

@@ -7,16 +7,21 @@ import (
 	"io"
 	"net/http"
 	"net/url"
+	"os"
 	"time"
 
 	"github.com/spf13/cobra"
 
+	"pipit/admin/command/fieldflag"
 	"pipit/admin/command/receiver"
 	"pipit/admin/object"
 	"pipit/broker"
 )
 
-const followWait = 50 * time.Second // of one request, less than what a proxy commonly allows
+const (
+	followWait = 50 * time.Second // of one request, less than what a proxy commonly allows
+	takeTime   = 5 * time.Second  // for the reader of a pipe to take a message, before it is acknowledged all the same
+)
 
 // consumeFlags are those of the command consume.
 type consumeFlags struct {
@@ -25,7 +30,7 @@ type consumeFlags struct {
 	consumer     uint32
 	follow, ack  bool
 	max          int
-	wait         time.Duration
+	wait         fieldflag.Duration
 	exec         execFlags
 }
 
@@ -41,10 +46,11 @@ func (c *cli) consumeCommand() *cobra.Command {
 It logs in as the consumer's client: the password comes from the variable PIPIT_PASSWORD, is asked
 for on a terminal, or is read from a line of standard input. With a token of scope write the rest
 is looked up, as long as there is one consumer only; else --user and --consumer say which one,
-and without a token --user and the variable PIPIT_SUB_KEY do. With --file no password is needed.
+and without a token --user and the variable PIPIT_SUB_KEY do. With --database no password is needed.
 
 Messages stay in flight, and are delivered again after the consumer's ack_timeout, unless --ack is
-given: then they are acknowledged when they were printed.
+given: then they are acknowledged when they were printed, one at a time where standard output is a
+pipe, and on Linux when its reader has taken it: what "| head" leaves stays.
 
 With --exec a command is run for each message instead, by sh -c, or on Windows by cmd /c: the
 payload is its standard input, the metadata are variables, such as PIPIT_MSG_ID, PIPIT_TOPIC,
@@ -63,28 +69,18 @@ SIGTERM after the messages in hand, on a second one at once.`,
 		Args:              arguments("TOPIC"),
 		ValidArgsFunction: inOrder(c.completeTopic),
 	}
-	flags := cmd.Flags()
-	flags.StringVar(&f.user, "user", "", "the `USERNAME` of the consumer's client")
-	flags.StringVar(&f.subKey, "sub-key", "", "the consumer's `KEY`; others on this machine can see it here: better set PIPIT_SUB_KEY")
-	flags.Uint32Var(&f.consumer, "consumer", 0, "the consumer's `ID`")
-	flags.StringVar(&f.broker, "broker", "", "`URL` of the broker, where the admin API has an address of its own (default that of --server)")
-	flags.BoolVar(&f.follow, "follow", false, "go on when nothing waits, until interrupted")
-	flags.BoolVar(&f.ack, "ack", false, "acknowledge what was printed")
-	flags.IntVar(&f.max, "max", 0, "end after `N` messages (default 100, with --follow and --exec no bound)")
-	flags.DurationVar(&f.wait, "wait", 0, "wait so long for the first message, at most 1m")
-	f.exec.add(cmd)
-	cmd.MarkFlagsMutuallyExclusive("consumer", "sub-key")
-	_ = cmd.RegisterFlagCompletionFunc("user", c.completeClient)
-	_ = cmd.RegisterFlagCompletionFunc("consumer", c.completeConsumer)
+	consumeFlagsOf(c, cmd, &f)
 	c.speak(cmd, func(ctx context.Context, args []string) error {
 		run, err := f.exec.check(cmd)
 		switch {
 		case err != nil:
 			return usageError{err}
+		case run && c.out.json:
+			return usageError{errors.New("--exec and --json do not go together")}
 		case f.max < 0:
 			return usageError{errors.New("max: allowed is 1 or more")}
-		case f.wait < 0 || f.wait > broker.MaxWait:
-			return usageError{fmt.Errorf("wait %s: allowed are 0s to %s", f.wait, broker.MaxWait)}
+		case time.Duration(f.wait) > broker.MaxWait:
+			return usageError{fmt.Errorf("wait %s: allowed are 0s to %s", &f.wait, broker.FormatDuration(broker.MaxWait))}
 		}
 		if f.broker == "" {
 			f.broker = c.api.server
@@ -101,13 +97,30 @@ SIGTERM after the messages in hand, on a second one at once.`,
 		if f.follow {
 			return c.follow(ctx, q, &f)
 		}
-		_, err = c.consume(ctx, q, &f, f.max, f.wait)
+		_, err = c.consume(ctx, q, &f, f.max, time.Duration(f.wait))
 		return err
 	})
-	for _, name := range []string{"ack", "json", "wait"} {
+	for _, name := range []string{"ack", "wait"} {
 		cmd.MarkFlagsMutuallyExclusive("exec", name)
 	}
 	return cmd
+}
+
+// consumeFlagsOf adds the flags of the command consume.
+func consumeFlagsOf(c *cli, cmd *cobra.Command, f *consumeFlags) {
+	flags := cmd.Flags()
+	flags.StringVar(&f.user, "user", "", "the `USERNAME` of the consumer's client")
+	flags.StringVar(&f.subKey, "sub-key", "", "the consumer's `KEY`; others on this machine can see it here: better set PIPIT_SUB_KEY")
+	flags.Uint32Var(&f.consumer, "consumer", 0, "the consumer's `ID`")
+	flags.StringVar(&f.broker, "broker", "", "`URL` of the broker, where the admin API has an address of its own (default that of --server)")
+	flags.BoolVarP(&f.follow, "follow", "f", false, "go on when nothing waits, until interrupted")
+	flags.BoolVar(&f.ack, "ack", false, "acknowledge what was printed")
+	flags.IntVarP(&f.max, "max", "n", 0, "end after `N` messages (default 100, with --follow and --exec no bound)")
+	flags.Var(&f.wait, "wait", "wait for this `DURATION` for the first message, at most 1m")
+	f.exec.add(cmd)
+	cmd.MarkFlagsMutuallyExclusive("consumer", "sub-key")
+	_ = cmd.RegisterFlagCompletionFunc("user", c.completeClient)
+	_ = cmd.RegisterFlagCompletionFunc("consumer", c.completeConsumer)
 }
 
 // queue finds the consumer's queue.
@@ -177,9 +190,12 @@ func (c *cli) consume(ctx context.Context, q receiver.Queue, f *consumeFlags, mo
 	if most == 0 {
 		most = broker.DefaultReceive
 	}
-	got := 0
+	got, batch := 0, broker.MaxReceive
+	if f.ack && isPipe(c.out.stdout) {
+		batch = 1
+	}
 	for got < most {
-		msgs, err := q.Receive(ctx, min(most-got, broker.MaxReceive), wait)
+		msgs, err := q.Receive(ctx, min(most-got, batch), wait)
 		if err != nil || len(msgs) == 0 {
 			return got, err
 		}
@@ -192,6 +208,11 @@ func (c *cli) consume(ctx context.Context, q receiver.Queue, f *consumeFlags, mo
 		}
 		got += len(msgs)
 		if f.ack {
+			if batch == 1 {
+				if err := taken(ctx, c.out.stdout); err != nil {
+					return got, err
+				}
+			}
 			// What was printed is acknowledged also when somebody presses Ctrl-C now.
 			missing, err := q.Settle(context.WithoutCancel(ctx), broker.Settlement{Ack: ids})
 			if err := errors.Join(err, notAcked(missing)); err != nil {
@@ -201,6 +222,16 @@ func (c *cli) consume(ctx context.Context, q receiver.Queue, f *consumeFlags, mo
 		wait = 0
 	}
 	return got, nil
+}
+
+// isPipe tells whether what is written goes to another process, which may end before it has read it.
+func isPipe(w io.Writer) bool {
+	f, ok := w.(*os.File)
+	if !ok {
+		return false
+	}
+	info, err := f.Stat()
+	return err == nil && info.Mode()&(os.ModeNamedPipe|os.ModeSocket) != 0
 }
 
 // follow consumes until ctx ends, or f.max messages came. A server that was there once and does

@@ -11,6 +11,7 @@ import (
 
 	"pipit/admin/api"
 	"pipit/admin/command/fieldflag"
+	"pipit/admin/gate"
 	"pipit/admin/object"
 	"pipit/broker"
 )
@@ -25,12 +26,12 @@ func (c *cli) consumerCommand() *cobra.Command {
 		figure("ID", func(v *object.Consumer) string { return number(v.ID) }),
 		names("CLIENT", func(v *object.Consumer) string { return v.Client }),
 		names("TOPIC", func(v *object.Consumer) string { return v.Topic }),
-		names("NAME", func(v *object.Consumer) string { return v.Name }),
-		text("ACTIVE", func(v *object.Consumer) string { return yesNo(!v.Inactive) }),
+		names("NAME", func(v *object.Consumer) string { return v.Name }).less(3),
+		text("ACTIVE", func(v *object.Consumer) string { return yesNo(!v.Inactive) }).less(2),
 		figure("BACKLOG", func(v *object.Consumer) string { return number(v.Backlog) }),
-		figure("IN FLIGHT", func(v *object.Consumer) string { return number(v.InFlight) }),
-		text("OLDEST", func(v *object.Consumer) string { return when(v.Oldest) }),
-		text("LAST SEEN", func(v *object.Consumer) string { return when(v.LastSeen) }),
+		figure("IN FLIGHT", func(v *object.Consumer) string { return number(v.InFlight) }).less(1),
+		moment("OLDEST", func(v *object.Consumer) gate.Time { return v.Oldest }).less(4),
+		moment("LAST SEEN", func(v *object.Consumer) gate.Time { return v.LastSeen }),
 	})
 	list.Example = `  pipit consumer list --sort backlog --desc
   pipit consumer list --client erp`

@@ -10,6 +10,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -81,7 +82,7 @@ With --zato it is what Zato 2.0 answers to zato.pubsub.topics.get-list, producer
 consumers.get-list. The last two are of a topic, which --topic names. --list says which list a bare
 one is. Clients that do not exist are created inactive and without a password.`,
 		Example: `  pipit import definitions.json --dry-run
-  pipit import definitions.json --file new.db --create
+  pipit import definitions.json --database new.db --create
   pipit import consumers.json --zato --list consumers --topic /customer/created`,
 		Args:              arguments("FILE"),
 		ValidArgsFunction: inOrder(files),
@@ -99,6 +100,9 @@ one is. Clients that do not exist are created inactive and without a password.`,
 			return usageError{errors.New("--list and --topic are for --zato")}
 		}
 		text, err = c.in.read(args[0])
+		if err == nil && zato && list == "" && strings.HasPrefix(strings.TrimSpace(string(text)), "[") {
+			err = usageError{errors.New("the file is a bare list: say which with --list topics, producers or consumers")}
+		}
 		return err
 	})
 	c.speak(cmd, func(ctx context.Context, args []string) error {
@@ -144,7 +148,7 @@ func (o *output) printImport(answer json.RawMessage) error {
 	if err := d.Decode(&done); err != nil {
 		return err
 	}
-	t := &table{headings: []heading{{"ACTION", fixed}, {"KIND", fixed}, {"NAME", elastic}, {"CHANGES", elastic}}}
+	t := &table{headings: []heading{{name: "ACTION", kind: fixed}, {name: "KIND", kind: fixed}, {name: "NAME", kind: elastic}, {name: "CHANGES", kind: elastic}}}
 	for _, a := range done.Plan {
 		if a.Action != "keep" {
 			t.rows = append(t.rows, []string{string(a.Action), string(a.Kind), a.Key, a.Changes.String()})

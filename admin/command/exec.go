@@ -12,6 +12,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"pipit/admin/command/fieldflag"
 	"pipit/admin/command/receiver"
 )
 
@@ -25,7 +26,7 @@ const (
 type execFlags struct {
 	line         string
 	concurrency  int
-	timeout      time.Duration
+	timeout      fieldflag.Duration
 	deadLetterOn []int
 }
 
@@ -33,7 +34,8 @@ func (f *execFlags) add(cmd *cobra.Command) {
 	flags := cmd.Flags()
 	flags.StringVar(&f.line, "exec", "", "run this `COMMAND` of the shell once a message")
 	flags.IntVar(&f.concurrency, "concurrency", 1, fmt.Sprintf("with --exec, run at most `N` at a time, up to %d; 1 keeps the order", maxConcurrency))
-	flags.DurationVar(&f.timeout, "timeout", defaultTimeout, "with --exec, end a run after so long; 0: never")
+	f.timeout = fieldflag.Duration(defaultTimeout)
+	flags.Var(&f.timeout, "timeout", "with --exec, end a run after this `DURATION`; 0: never")
 	flags.IntSliceVar(&f.deadLetterOn, "dead-letter-on", nil, "with --exec, messages for which it exits with this `CODE` go to the dead-letter topic; once for each")
 	_ = cmd.RegisterFlagCompletionFunc("exec", files)
 }
@@ -51,8 +53,6 @@ func (f *execFlags) check(cmd *cobra.Command) (on bool, err error) {
 		return on, errors.New("exec: allowed is a command")
 	case f.concurrency < 1 || f.concurrency > maxConcurrency:
 		return on, fmt.Errorf("concurrency %d: allowed are 1 to %d", f.concurrency, maxConcurrency)
-	case f.timeout < 0:
-		return on, fmt.Errorf("timeout %s: allowed is 0s or more", f.timeout)
 	}
 	for _, code := range f.deadLetterOn {
 		if code < 1 || code > 255 {
@@ -91,7 +91,7 @@ func (c *cli) exec(ctx context.Context, topic string, f *consumeFlags) error {
 		Queue: q, Concurrency: f.exec.concurrency, DeadLetterOn: f.exec.deadLetterOn, Note: c.out.notef,
 		NotNow: func(err error) bool { return exitCode(err) == exitNotNow },
 		Command: receiver.Command{
-			Line: f.exec.line, Env: receiver.Without(c.Env, envPassword, envSubKey), Stdout: c.Stdout, Stderr: c.Stderr, Timeout: f.exec.timeout,
+			Line: f.exec.line, Env: receiver.Without(c.Env, envPassword, envSubKey), Stdout: c.Stdout, Stderr: c.Stderr, Timeout: time.Duration(f.exec.timeout),
 		},
 	}
 	return r.Run(ctx, runs, f.max)

@@ -24,6 +24,8 @@ const (
 	exitRefused  = 4
 	exitConflict = 5
 	exitNotNow   = 6
+
+	exitInterrupted = 128 + 2 // as of a process that SIGINT ended
 )
 
 // exitReaderGone is of a command whose standard output nobody reads any more, as after "| head". It says
@@ -92,16 +94,23 @@ func exitCode(err error) int {
 	switch {
 	case errors.As(err, &u):
 		return u.Code
+	case errors.Is(err, errInterrupted):
+		return exitInterrupted
 	case errors.As(err, new(usageError)):
 		return exitUsage
-	case errors.As(err, new(errNotFound)):
+	case errors.As(err, new(errNotFound)), errors.Is(err, fs.ErrNotExist):
 		return exitNotFound
 	case errors.As(err, new(connectError)), errors.Is(err, store.ErrInUse):
 		return exitNotNow
 	case errors.As(err, &p):
+		if strings.HasSuffix(p.Detail, ": no such client") || strings.HasSuffix(p.Detail, ": no such topic") {
+			return exitNotFound // which the API takes for a wrong value of what names it
+		}
 		return statusCode(p.Status)
 	case errors.As(err, &b):
 		switch b.Code {
+		case broker.Invalid, broker.TooLarge:
+			return exitUsage
 		case broker.NotFound:
 			return exitNotFound
 		case broker.Unauthorized, broker.Denied:
@@ -118,6 +127,8 @@ func exitCode(err error) int {
 // statusCode is the exit code of an answer's status.
 func statusCode(status int) int {
 	switch status {
+	case http.StatusBadRequest, http.StatusUnprocessableEntity, http.StatusRequestEntityTooLarge, http.StatusUnsupportedMediaType:
+		return exitUsage
 	case http.StatusNotFound:
 		return exitNotFound
 	case http.StatusUnauthorized, http.StatusForbidden:

@@ -20,7 +20,7 @@ import (
 const healthTime = 3 * time.Second
 
 func (c *cli) healthCommand() *cobra.Command {
-	var config, at string
+	var at string
 	cmd := &cobra.Command{
 		Use:   "health",
 		Short: "Ask a server whether it can store messages: exit code 0, else 1",
@@ -34,15 +34,14 @@ certificate of this machine's own server is not verified: nothing secret is sent
   pipit health --url https://broker.example.com`,
 		Args: arguments(),
 	}
-	configFlag(cmd, &config)
 	cmd.Flags().StringVar(&at, "url", "", "`URL` of the server (default: by the configuration)")
-	cmd.MarkFlagsMutuallyExclusive("url", "config")
+	cmd.Flags().StringVarP(&at, "server", "s", "", "the same as --url")
 	cmd.RunE = c.run(func(ctx context.Context, _ []string) error {
 		own := at == ""
 		if own {
 			var err error
-			if at, err = c.Address(config); err != nil {
-				return err
+			if at, err = c.Address(c.config); err != nil {
+				return unhealthy{err}
 			}
 		}
 		u, err := url.Parse(at)
@@ -52,7 +51,7 @@ certificate of this machine's own server is not verified: nothing secret is sent
 		if err := askHealth(ctx, u.JoinPath("health"), own || isLoopback(u.Hostname())); err != nil {
 			return unhealthy{err}
 		}
-		return c.out.printf("%s: ok", u.JoinPath("health"))
+		return c.out.tell(map[string]string{"url": u.JoinPath("health").String(), "status": "ok"}, "%s: ok", u.JoinPath("health"))
 	})
 	return cmd
 }

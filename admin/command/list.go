@@ -7,6 +7,8 @@ import (
 	"strings"
 
 	"github.com/spf13/cobra"
+
+	"pipit/admin/gate"
 )
 
 // column is a column of a list of objects.
@@ -16,15 +18,26 @@ type column[T any] struct {
 }
 
 func text[T any](title string, cell func(*T) string) column[T] {
-	return column[T]{heading{title, fixed}, cell}
+	return column[T]{heading{name: title, kind: fixed}, cell}
 }
 
 func names[T any](title string, cell func(*T) string) column[T] {
-	return column[T]{heading{title, elastic}, cell}
+	return column[T]{heading{name: title, kind: elastic}, cell}
 }
 
 func figure[T any](title string, cell func(*T) string) column[T] {
-	return column[T]{heading{title, digits}, cell}
+	return column[T]{heading{name: title, kind: digits}, cell}
+}
+
+// moment is a column of times, in the zone that its heading names.
+func moment[T any](title string, cell func(*T) gate.Time) column[T] {
+	return column[T]{heading{name: title + " " + zoneLabel(), kind: fixed}, func(v *T) string { return when(cell(v)) }}
+}
+
+// less marks a column that a narrow terminal does without, first that of the largest n.
+func (c column[T]) less(n int) column[T] {
+	c.drop = n
+	return c
 }
 
 // listFlags are those of every list.
@@ -58,7 +71,7 @@ func listCommand[T any](c *cli, things, path string, sorts []string, filters boo
 	cmd.Flags().StringVar(&f.search, "search", "", "only those with this `text` in their names")
 	cmd.Flags().StringVar(&f.sort, "sort", sorts[0], "sort by `FIELD`: "+strings.Join(sorts, ", "))
 	cmd.Flags().BoolVar(&f.desc, "desc", false, "in descending order")
-	cmd.Flags().IntVar(&f.limit, "limit", 0, "at most `N`; 0: all")
+	cmd.Flags().IntVarP(&f.limit, "limit", "n", 0, "at most `N`; 0: all")
 	_ = cmd.RegisterFlagCompletionFunc("sort", cobra.FixedCompletions(sorts, cobra.ShellCompDirectiveNoFileComp))
 	if filters {
 		cmd.Flags().StringVar(&f.topic, "topic", "", "only those of the topic `NAME`")
@@ -87,11 +100,24 @@ func printList[T any](ctx context.Context, c *cli, path []string, q url.Values, 
 	if err != nil {
 		return err
 	}
+	if c.out.quiet {
+		return c.out.printKeys(tableOf(list.Items, columns[:1]))
+	}
 	if err := c.out.printTable(tableOf(list.Items, columns)); err != nil {
 		return err
 	}
 	if list.Next != "" && list.Total != nil {
 		c.out.notef("%d of %d shown", len(list.Items), *list.Total)
+	}
+	return nil
+}
+
+// printKeys prints the first column of a table alone.
+func (o *output) printKeys(t *table) error {
+	for _, row := range t.rows {
+		if err := o.printf("%s", row[0]); err != nil {
+			return err
+		}
 	}
 	return nil
 }

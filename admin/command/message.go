@@ -55,7 +55,7 @@ func (c *cli) messageListCommand() *cobra.Command {
 	f.StringVar(&since, "since", "", "only those published at this `TIME` or later: 10m is ten minutes ago; or 2026-11-24T15:04:05Z")
 	f.StringVar(&until, "until", "", "only those published before this `TIME`")
 	f.StringVar(&contains, "text", "", "only those whose payload contains this `text`")
-	f.IntVar(&limit, "limit", 100, "at most `N`; 0: all")
+	f.IntVarP(&limit, "limit", "n", 100, "at most `N`; 0: all")
 	f.IntVar(&payload, "payload", jsonPayload, "with --json, the first `N` bytes of each payload")
 	_ = cmd.RegisterFlagCompletionFunc("consumer", c.completeConsumer)
 	_ = cmd.RegisterFlagCompletionFunc("state", cobra.FixedCompletions(messageStates, cobra.ShellCompDirectiveNoFileComp))
@@ -111,17 +111,13 @@ func pastTime(name, value string, now time.Time) (string, error) {
 	return t.UTC().Format(time.RFC3339Nano), nil
 }
 
-// parseDays reads a duration, also one of days: "90d".
+// parseDays reads how long something lasts, or was ago.
 func parseDays(s string) (time.Duration, error) {
-	if days, ok := strings.CutSuffix(s, "d"); ok {
-		n, err := strconv.ParseUint(days, 10, 16)
-		return time.Duration(n) * 24 * time.Hour, err
+	d, ok := broker.ParseDuration(s)
+	if !ok || d < 0 {
+		return 0, errors.New("no duration")
 	}
-	d, err := time.ParseDuration(s)
-	if err == nil && d < 0 {
-		err = errors.New("negative")
-	}
-	return d, err
+	return d, nil
 }
 
 func (c *cli) listMessages(ctx context.Context, q url.Values, limit, perPage int, ofConsumer bool) error {
@@ -143,9 +139,9 @@ func (c *cli) listMessages(ctx context.Context, q url.Values, limit, perPage int
 	if c.out.json {
 		return c.out.printJSON(list)
 	}
-	t := &table{headings: []heading{{"MSG_ID", fixed}, {"PUBLISHED", fixed}, {"PRIORITY", digits}, {"STATE", fixed}, {"SIZE", digits}, {"PAYLOAD", elastic}}}
+	t := &table{headings: []heading{{name: "MSG_ID", kind: fixed}, {name: "PUBLISHED " + zoneLabel(), kind: fixed}, {name: "PRIORITY", kind: digits, drop: 2}, {name: "STATE", kind: fixed}, {name: "SIZE", kind: digits, drop: 1}, {name: "PAYLOAD", kind: elastic}}}
 	if ofConsumer {
-		t.headings = append(t.headings[:4:4], append([]heading{{"DELIVERIES", digits}}, t.headings[4:]...)...)
+		t.headings = append(t.headings[:4:4], append([]heading{{name: "DELIVERIES", kind: digits}}, t.headings[4:]...)...)
 	}
 	for _, item := range list.Items {
 		var m object.Message
@@ -161,6 +157,9 @@ func (c *cli) listMessages(ctx context.Context, q url.Values, limit, perPage int
 			beginning += "…"
 		}
 		t.rows = append(t.rows, append(row, number(m.Size), beginning))
+	}
+	if c.out.quiet {
+		return c.out.printKeys(t)
 	}
 	if err := c.out.printTable(t); err != nil {
 		return err
@@ -204,6 +203,9 @@ func (c *cli) messageShowCommand() *cobra.Command {
 	}
 	cmd.Flags().BoolVar(&raw, "raw", false, "print the payload alone, byte for byte")
 	c.speak(cmd, func(ctx context.Context, args []string) error {
+		if raw && c.out.json {
+			return usageError{errors.New("--raw and --json do not go together")}
+		}
 		if raw {
 			return c.printRaw(ctx, args[0], args[1])
 		}
@@ -213,7 +215,6 @@ func (c *cli) messageShowCommand() *cobra.Command {
 		}
 		return c.out.print(answer, func() error { return c.out.printMessage(answer) })
 	})
-	cmd.MarkFlagsMutuallyExclusive("raw", "json")
 	return cmd
 }
 
@@ -232,7 +233,7 @@ func (o *output) printMessage(answer json.RawMessage) error {
 	if err := o.printObject(fields); err != nil {
 		return err
 	}
-	t := &table{headings: []heading{{"CONSUMER", digits}, {"CLIENT", elastic}, {"STATE", fixed}, {"DELIVERIES", digits}, {"UNTIL", fixed}}}
+	t := &table{headings: []heading{{name: "CONSUMER", kind: digits}, {name: "CLIENT", kind: elastic}, {name: "STATE", kind: fixed}, {name: "DELIVERIES", kind: digits}, {name: "UNTIL " + zoneLabel(), kind: fixed}}}
 	for _, s := range detail.Standings {
 		t.rows = append(t.rows, []string{number(s.Consumer), s.Client, s.State, number(s.Deliveries), when(s.Until)})
 	}
@@ -279,23 +280,39 @@ func (c *cli) messageDeleteCommand() *cobra.Command {
 		if err := c.in.confirm(ctx, &sure, fmt.Sprintf("Delete %s of topic %s for all consumers?", count(len(ids), "message"), topic)); err != nil {
 			return err
 		}
-		q := call{method: http.MethodDelete, path: path("messages", topic, ids[0])}
-		if len(ids) > 1 {
-			q = call{method: http.MethodPost, path: path("topics", topic, "messages", "delete"), body: map[string][]string{"ids": ids}}
-		}
-		var answer json.RawMessage
-		if err := c.api.do(ctx, q, &answer); err != nil {
-			return err
-		}
-		var done api.Affected
-		if err := json.Unmarshal(answer, &done); err != nil {
-			return err
-		}
-		if done.Messages == 0 {
-			return errNotFound{errors.New("none of these messages is there")}
-		}
-		return c.out.print(answer, func() error { return c.out.printf("%s deleted", count(done.Messages, "message")) })
+		return deleteMessages(ctx, c, topic, ids)
 	})
+}
+
+// deleteMessages deletes one after the other, so that it can name those that are not there.
+func deleteMessages(ctx context.Context, c *cli, topic string, ids []string) error {
+	var done api.Affected
+	var missing []string
+	for _, id := range ids {
+		var p *problem
+		err := c.api.do(ctx, call{method: http.MethodDelete, path: path("messages", topic, id)}, nil)
+		switch {
+		case err == nil:
+			done.Messages++
+		case errors.As(err, &p) && p.Status == http.StatusNotFound && len(ids) > 1:
+			missing = append(missing, id)
+		default:
+			return err
+		}
+	}
+	answer, err := marshal(done)
+	if err != nil {
+		return err
+	}
+	if done.Messages > 0 {
+		if err := c.out.print(answer, func() error { return c.out.printf("%s deleted", count(done.Messages, "message")) }); err != nil {
+			return err
+		}
+	}
+	if missing != nil {
+		return errNotFound{fmt.Errorf("not in topic %q: %s", topic, strings.Join(missing, ", "))}
+	}
+	return nil
 }
 
 func (c *cli) messageReleaseCommand() *cobra.Command {

@@ -2,6 +2,7 @@ package command
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -21,6 +22,7 @@ import (
 type output struct {
 	stdout, stderr io.Writer
 	json           bool // by a flag: what the API answers is printed as it is
+	quiet          bool // by a flag: only what names an object is printed
 }
 
 // print prints JSON where that is asked for, else what people does.
@@ -28,7 +30,24 @@ func (o *output) print(answer json.RawMessage, people func() error) error {
 	if o.json {
 		return o.printJSON(answer)
 	}
+	if o.quiet {
+		if key := keyOf(answer); key != "" {
+			return o.printf("%s", key)
+		}
+		return nil
+	}
 	return people()
+}
+
+// tell prints what a command has done that the API has not answered: as JSON where that is asked for, else for a person.
+func (o *output) tell(done map[string]string, format string, args ...any) error {
+	switch {
+	case o.json:
+		return o.printJSON(done)
+	case o.quiet && done["version"] == "":
+		return nil
+	}
+	return o.printf(format, args...)
 }
 
 // printJSON prints a value, or the API's own JSON, as one document.
@@ -113,7 +132,7 @@ func (f field) text() string {
 	switch v := v.(type) {
 	case string:
 		if t, err := time.Parse(time.RFC3339Nano, v); err == nil {
-			return when(gate.Time{Time: t})
+			return when(gate.Time{Time: t}) + " " + zoneLabel()
 		}
 		return v
 	case bool:
@@ -177,7 +196,18 @@ func when(t gate.Time) string {
 	if t.IsZero() {
 		return "-"
 	}
-	return t.Local().Format("2006-01-02 15:04:05")
+	return t.In(zone()).Format("2006-01-02 15:04:05")
+}
+
+// zone is how far this machine's clock is from UTC now. A table has one of them, which its headings name.
+func zone() *time.Location {
+	_, offset := time.Now().Zone()
+	return time.FixedZone("", offset)
+}
+
+// zoneLabel names zone: UTC, +09:00.
+func zoneLabel() string {
+	return cmp.Or(strings.TrimSuffix(time.Now().In(zone()).Format("-07:00"), "+00:00"), "UTC")
 }
 
 func yesNo(b bool) string {

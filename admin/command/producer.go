@@ -4,6 +4,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"pipit/admin/command/fieldflag"
+	"pipit/admin/gate"
 	"pipit/admin/object"
 	"pipit/broker"
 )
@@ -18,7 +19,7 @@ func (c *cli) producerCommand() *cobra.Command {
 		names("CLIENT", func(v *object.Producer) string { return v.Client }),
 		names("TOPIC", func(v *object.Producer) string { return v.Topic }),
 		text("ACTIVE", func(v *object.Producer) string { return yesNo(!v.Inactive) }),
-		text("LAST SEEN", func(v *object.Producer) string { return when(v.LastSeen) }),
+		moment("LAST SEEN", func(v *object.Producer) gate.Time { return v.LastSeen }),
 	})
 	list.Example = `  pipit producer list
   pipit producer list --topic /customer/created`

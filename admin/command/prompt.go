@@ -82,7 +82,7 @@ func (in *input) unseen(ctx context.Context, fd int, prompt string) (string, err
 type confirmation struct{ yes bool }
 
 func (f *confirmation) flag(cmd *cobra.Command) {
-	cmd.Flags().BoolVar(&f.yes, "yes", false, "do not ask")
+	cmd.Flags().BoolVarP(&f.yes, "yes", "y", false, "do not ask")
 }
 
 // confirm asks a person whether to go on. Where there is none to ask, --yes is needed.

@@ -7,6 +7,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"pipit/admin/gate"
 	"pipit/admin/monitor"
 )
 
@@ -27,7 +28,7 @@ where, and why, which is more than the client is told. The last 1,000 are kept, 
 	cmd.Flags().StringVar(&topic, "topic", "", "only those about the topic `NAME`")
 	cmd.Flags().Uint32Var(&consumer, "consumer", 0, "only those that were meant for the consumer `ID`")
 	cmd.Flags().IntVar(&status, "status", 0, "only those with the HTTP status `CODE`")
-	cmd.Flags().IntVar(&limit, "limit", 100, "at most `N`; 0: all")
+	cmd.Flags().IntVarP(&limit, "limit", "n", 100, "at most `N`; 0: all")
 	_ = cmd.RegisterFlagCompletionFunc("topic", c.completeTopic)
 	_ = cmd.RegisterFlagCompletionFunc("client", c.completeClient)
 	return c.speak(cmd, func(ctx context.Context, _ []string) error {
@@ -44,11 +45,11 @@ where, and why, which is more than the client is told. The last 1,000 are kept, 
 			q.Set("status", strconv.Itoa(status))
 		}
 		return printList(ctx, c, path("refusals"), q, limit, []column[monitor.Refusal]{
-			text("WHEN", func(r *monitor.Refusal) string { return when(r.Time) }),
+			moment("WHEN", func(r *monitor.Refusal) gate.Time { return r.Time }),
 			names("CLIENT", func(r *monitor.Refusal) string { return r.Client }),
-			text("FROM", func(r *monitor.Refusal) string { return r.Addr }),
-			names("WHAT", func(r *monitor.Refusal) string { return r.Method + " " + r.Route }),
-			names("TOPIC", func(r *monitor.Refusal) string { return r.Topic }),
+			text("FROM", func(r *monitor.Refusal) string { return r.Addr }).less(2),
+			names("WHAT", func(r *monitor.Refusal) string { return r.Method + " " + r.Route }).less(1),
+			names("TOPIC", func(r *monitor.Refusal) string { return r.Topic }).less(3),
 			figure("STATUS", func(r *monitor.Refusal) string { return strconv.Itoa(r.Status) }),
 			names("WHY", func(r *monitor.Refusal) string { return r.Reason }),
 		})

@@ -12,16 +12,13 @@ import (
 // bare makes root run the program without a command: the broker, or what flags of its own say.
 func (c *cli) bare(root *cobra.Command) {
 	var f struct {
-		config               string
 		check, hash, version bool
 	}
 	root.Args = cobra.ArbitraryArgs
 	flags := root.Flags()
-	flags.StringVar(&f.config, "config", "", configUsage)
-	_ = root.RegisterFlagCompletionFunc("config", files)
 	flags.BoolVar(&f.check, "check-config", false, checkUsage)
 	flags.BoolVar(&f.hash, "hash-password", false, "ask for a password, or read it from a line of standard input, print what password_hash takes, and exit")
-	flags.BoolVar(&f.version, "version", false, "print the version and exit")
+	flags.BoolVarP(&f.version, "version", "v", false, "print the version and exit")
 	run := c.run(func(ctx context.Context, _ []string) error {
 		c.bareExit = true
 		switch {
@@ -30,11 +27,16 @@ func (c *cli) bare(root *cobra.Command) {
 		case f.hash:
 			return c.hashPassword(ctx)
 		}
-		return c.serve(ctx, f.config, f.check)
+		return c.serve(ctx, c.config, f.check)
 	})
 	root.RunE = func(cmd *cobra.Command, args []string) error {
 		if len(args) > 0 {
 			return fmt.Errorf("unexpected argument %q%s: see pipit help", args[0], didYouMean(cmd, args[0]))
+		}
+		for _, name := range placeFlags {
+			if flags.Changed(name) {
+				return fmt.Errorf("--%s is for a command: see pipit help", name)
+			}
 		}
 		return run(cmd, args)
 	}
@@ -48,7 +50,6 @@ func (c *cli) bare(root *cobra.Command) {
 }
 
 func (c *cli) serveCommand() *cobra.Command {
-	var config string
 	var check bool
 	cmd := &cobra.Command{
 		Use:   "serve",
@@ -57,9 +58,8 @@ func (c *cli) serveCommand() *cobra.Command {
   pipit -config pipit.toml`,
 		Args: arguments(),
 	}
-	configFlag(cmd, &config)
 	cmd.Flags().BoolVar(&check, "check-config", false, checkUsage)
-	cmd.RunE = c.run(func(ctx context.Context, _ []string) error { return c.serve(ctx, config, check) })
+	cmd.RunE = c.run(func(ctx context.Context, _ []string) error { return c.serve(ctx, c.config, check) })
 	return cmd
 }
 
@@ -67,8 +67,6 @@ const (
 	configUsage = "read the configuration from `FILE`; config.example.toml lists every key"
 	checkUsage  = "name all that a start would refuse, and exit"
 )
-
-func configFlag(cmd *cobra.Command, config *string) { fileFlag(cmd, config, "config", configUsage) }
 
 // serve runs the broker, or only checks its configuration.
 func (c *cli) serve(ctx context.Context, config string, check bool) error {

@@ -31,11 +31,19 @@ const defaultServer = "http://127.0.0.1:11223"
 type settings struct {
 	Server string `toml:"server"`
 	Token  string `toml:"token"`
+
+	other string // server that the file's token is for, where it is not Server
 }
 
 // settings returns those in force: from flags, else the environment, else the user's file.
 func (n *connection) settings() (settings, error) {
 	s := settings{Server: n.server, Token: n.token}
+	if s.Server == "" && n.config != "" {
+		var err error
+		if s.Server, err = n.program.Address(n.config); err != nil {
+			return s, err
+		}
+	}
 	if s.Server == "" {
 		s.Server = n.program.lookup(envServer)
 	}
@@ -55,6 +63,8 @@ func (n *connection) settings() (settings, error) {
 		}
 		if s.Token == "" && strings.TrimRight(s.Server, "/") == strings.TrimRight(f.Server, "/") {
 			s.Token = f.Token // it is a secret of that server: no other one is told
+		} else if s.Token == "" && f.Token != "" {
+			s.other = f.Server
 		}
 	}
 	return s, s.check()
@@ -69,10 +79,13 @@ func (s *settings) check() error {
 
 // checkServer checks the base URL of a server, and takes the slash from its end.
 func checkServer(server *string) error {
+	if !strings.Contains(*server, "://") {
+		*server = "http://" + *server
+	}
 	u, err := url.Parse(*server)
 	if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" || u.User != nil ||
 		strings.Trim(u.Path, "/") != "" || u.RawQuery != "" || u.Fragment != "" {
-		return usageError{fmt.Errorf("server %q: allowed is a URL such as %s", redacted(*server), defaultServer)}
+		return usageError{fmt.Errorf("server %q: allowed is a URL such as %s, or host:port", redacted(*server), defaultServer)}
 	}
 	*server = strings.TrimRight(*server, "/")
 	return nil

@@ -15,6 +15,7 @@ import (
 type heading struct {
 	name string
 	kind columnKind
+	drop int // 0: it is always shown; others leave a terminal that is too narrow, the largest first
 }
 
 type columnKind uint8
@@ -35,6 +36,7 @@ type table struct {
 const (
 	gap       = "  "
 	leastCell = 12 // columns; no cell is cut to less
+	goodCell  = 24 // nor to less than this while a column is left that can be done without
 )
 
 // print writes the table, no wider than width where that is not 0 and can be had by cutting names,
@@ -51,7 +53,7 @@ func (t *table) print(w io.Writer, width int) error {
 		}
 	}
 	if width > 0 {
-		t.fit(widths, width)
+		widths = t.fit(widths, width)
 	}
 	var b, l strings.Builder
 	line := func(cell func(i int) string) {
@@ -79,25 +81,51 @@ func (t *table) print(w io.Writer, width int) error {
 	return err
 }
 
-// fit takes from the widest columns of names until the sum is width.
-func (t *table) fit(widths []int, width int) {
+// fit makes the table no wider than width, where that can be had: it takes columns out that can be done without, and from the
+// widest names. It returns the widths that are left.
+func (t *table) fit(widths []int, width int) []int {
+	for {
+		cuts := slices.Clone(widths)
+		if t.shrink(cuts, width, goodCell) {
+			return cuts
+		}
+		least := 0
+		for i, h := range t.headings {
+			if h.drop > t.headings[least].drop {
+				least = i
+			}
+		}
+		if t.headings[least].drop == 0 {
+			t.shrink(cuts, width, leastCell)
+			return cuts
+		}
+		widths = slices.Delete(widths, least, least+1)
+		t.headings = slices.Delete(slices.Clone(t.headings), least, least+1)
+		for i := range t.rows {
+			t.rows[i] = slices.Delete(t.rows[i], least, least+1)
+		}
+	}
+}
+
+// shrink takes from the widest columns of names, but not below least, until the sum is width. It tells whether it is.
+func (t *table) shrink(widths []int, width, least int) bool {
 	sum := len(gap) * (len(widths) - 1)
 	for _, n := range widths {
 		sum += n
 	}
-	for sum > width {
+	for ; sum > width; sum-- {
 		widest := -1
 		for i, h := range t.headings {
-			if h.kind == elastic && widths[i] > leastCell && (widest < 0 || widths[i] > widths[widest]) {
+			if h.kind == elastic && widths[i] > least && (widest < 0 || widths[i] > widths[widest]) {
 				widest = i
 			}
 		}
 		if widest < 0 {
-			return
+			return false
 		}
 		widths[widest]--
-		sum--
 	}
+	return true
 }
 
 // cut shortens a text to n columns, in its middle: names differ at their ends.

@@ -8,7 +8,7 @@ import (
 func TestTable(t *testing.T) {
 	example := func() *table {
 		return &table{
-			headings: []heading{{"NAME", elastic}, {"DEPTH", digits}, {"SINCE", fixed}},
+			headings: []heading{{name: "NAME", kind: elastic}, {name: "DEPTH", kind: digits}, {name: "SINCE", kind: fixed}},
 			rows: [][]string{
 				{"/customer/created/in/the/north", "7", "2026-11-24"},
 				{"/客户/创建", "1000000", ""},

@@ -31,7 +31,7 @@ func (c *cli) tokenCreateCommand() *cobra.Command {
 may do all: only it knows administrators, tokens, sessions and the audit log, and makes tokens.
 A token that is made with another one ends when that one does.`,
 		Example: `  pipit token create backup --expires 365d
-  pipit token create deploy --scope write --file pipit.db >token.txt`,
+  pipit token create deploy --scope write --database pipit.db >token.txt`,
 		Args: arguments("NAME"),
 	}
 	cmd.Flags().StringVar(&scope, "scope", gate.ScopeRead, "read, write or admin")
@@ -48,7 +48,7 @@ A token that is made with another one ends when that one does.`,
 		}
 		if c.offline != nil { // a server refuses to make one before it is set up
 			if is, err := access.IsSetUp(c.offline.b); err == nil && !is {
-				c.out.notef("a server refuses the token until there is an administrator: pipit admin create NAME --file %s", c.file)
+				c.out.notef("a server refuses the token until there is an administrator: pipit admin create NAME --database %s", c.file)
 			}
 		}
 		return c.out.print(answer, func() error {
@@ -76,14 +76,14 @@ func (c *cli) tokenListCommand() *cobra.Command {
 			text("ID", func(t *access.Token) string { return t.ID }),
 			names("NAME", func(t *access.Token) string { return t.Name }),
 			text("SCOPE", func(t *access.Token) string { return t.Scope }),
-			names("CREATED BY", func(t *access.Token) string { return t.CreatedBy }),
+			names("CREATED BY", func(t *access.Token) string { return t.CreatedBy }).less(2),
 			text("EXPIRES", func(t *access.Token) string {
 				if t.Expires.IsZero() {
 					return access.Never
 				}
 				return when(t.Expires)
 			}),
-			text("LAST USED", func(t *access.Token) string { return when(t.LastUsed) }),
+			moment("LAST USED", func(t *access.Token) gate.Time { return t.LastUsed }).less(1),
 		})
 	})
 }

@@ -4,6 +4,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"pipit/admin/command/fieldflag"
+	"pipit/admin/gate"
 	"pipit/admin/object"
 	"pipit/broker"
 )
@@ -20,13 +21,13 @@ func (c *cli) topicCommand() *cobra.Command {
 				return "template"
 			}
 			return "topic"
-		}),
-		text("ACTIVE", func(t *object.Topic) string { return yesNo(!t.Inactive) }),
+		}).less(5),
+		text("ACTIVE", func(t *object.Topic) string { return yesNo(!t.Inactive) }).less(1),
 		figure("DEPTH", func(t *object.Topic) string { return number(t.Depth) }),
-		figure("MAX DEPTH", func(t *object.Topic) string { return number(t.MaxDepth) }),
-		figure("PRODUCERS", func(t *object.Topic) string { return number(t.Producers) }),
-		figure("CONSUMERS", func(t *object.Topic) string { return number(t.Consumers) }),
-		text("LAST PUBLISH", func(t *object.Topic) string { return when(t.LastPublish) }),
+		figure("MAX DEPTH", func(t *object.Topic) string { return number(t.MaxDepth) }).less(3),
+		figure("PRODUCERS", func(t *object.Topic) string { return number(t.Producers) }).less(4),
+		figure("CONSUMERS", func(t *object.Topic) string { return number(t.Consumers) }).less(2),
+		moment("LAST PUBLISH", func(t *object.Topic) gate.Time { return t.LastPublish }),
 	})
 	list.Example = `  pipit topic list
   pipit topic list --search customer --sort depth --desc --limit 10

@@ -6,6 +6,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"pipit/admin/command/fieldflag"
+	"pipit/admin/gate"
 	"pipit/admin/object"
 	"pipit/broker"
 )
@@ -18,12 +19,12 @@ func (c *cli) webhookCommand() *cobra.Command {
 	list := listCommand(c, "webhooks", n.path, object.WebhookSorts.Keys(), true, []column[object.Webhook]{
 		names("NAME", func(v *object.Webhook) string { return v.Name }),
 		names("TOPIC", func(v *object.Webhook) string { return v.Topic }),
-		names("CLIENT", func(v *object.Webhook) string { return v.Client }),
-		text("VERIFY", func(v *object.Webhook) string { return v.Verify }),
-		text("ACTIVE", func(v *object.Webhook) string { return yesNo(!v.Inactive) }),
+		names("CLIENT", func(v *object.Webhook) string { return v.Client }).less(3),
+		text("VERIFY", func(v *object.Webhook) string { return v.Verify }).less(1),
+		text("ACTIVE", func(v *object.Webhook) string { return yesNo(!v.Inactive) }).less(4),
 		figure("ACCEPTED", func(v *object.Webhook) string { return number(v.Accepted) }),
-		figure("REFUSED", func(v *object.Webhook) string { return number(v.Refused()) }),
-		text("LAST CALL", func(v *object.Webhook) string { return when(v.LastCall) }),
+		figure("REFUSED", func(v *object.Webhook) string { return number(v.Refused()) }).less(2),
+		moment("LAST CALL", func(v *object.Webhook) gate.Time { return v.LastCall }),
 	})
 	list.Example = `  pipit webhook list
   pipit webhook list --topic /customer/created`

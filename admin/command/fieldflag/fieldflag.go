@@ -26,7 +26,14 @@ func Of[T any](table broker.Fields[T]) func(create bool) *pflag.FlagSet {
 				continue
 			}
 			name := strings.ReplaceAll(strings.TrimPrefix(f.Name, "is_"), "_", "-")
-			add(flags, name, f.Value(&byDefault), f.Help)
+			value := f.Value(&byDefault)
+			if n, is := value.(int64); is && f.IsSeconds() {
+				value = Seconds(n)
+			}
+			add(flags, name, value, f.Help)
+			if !create { // what an edit says nothing of stays as it is
+				clearDefault(flags.Lookup(name))
+			}
 			if f.Options != nil {
 				_ = flags.SetAnnotation(name, optionsOf, f.Texts())
 			}
@@ -44,7 +51,9 @@ func add(flags *pflag.FlagSet, name string, byDefault any, help string) {
 	case int64:
 		flags.Int64(name, v, help)
 	case time.Duration:
-		flags.Duration(name, v, help)
+		flags.Var((*Duration)(&v), name, help)
+	case Seconds:
+		flags.Var(&v, name, help)
 	case string:
 		flags.String(name, v, help)
 	case broker.Size:
@@ -57,6 +66,20 @@ func add(flags *pflag.FlagSet, name string, byDefault any, help string) {
 		flags.Var(&tableFlag{Table: v}, name, help)
 	default:
 		panic(fmt.Sprintf("no flag for a %T", v))
+	}
+}
+
+// clearDefault lets the help say nothing of a flag's default.
+func clearDefault(f *pflag.Flag) {
+	switch f.Value.Type() {
+	case "bool":
+		f.DefValue = "false"
+	case "int64":
+		f.DefValue = "0"
+	case "stringSlice":
+		f.DefValue = "[]"
+	default:
+		f.DefValue = ""
 	}
 }
 
@@ -84,7 +107,7 @@ func (f *durationsFlag) Set(s string) error {
 	more, bad := broker.ParseDurations(s)
 	switch {
 	case bad != "":
-		return fmt.Errorf("%q: allowed are durations such as 30s, 5m, 1h30m", bad)
+		return fmt.Errorf("%q: allowed are durations such as 30s, 5m, 1h30m, 7d", bad)
 	case f.given:
 		f.Durations = broker.DurationsOf(append(f.List(), more.List()...)...)
 	default:
@@ -159,6 +182,12 @@ func Body(flags *pflag.FlagSet) map[string]any {
 			return
 		case *tableFlag:
 			body[name] = v.Table
+			return
+		case *Duration:
+			body[name] = time.Duration(*v).String()
+			return
+		case *Seconds:
+			body[name] = int64(*v)
 			return
 		}
 		switch f.Value.Type() {

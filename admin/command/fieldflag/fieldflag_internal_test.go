@@ -19,6 +19,12 @@ func TestFlags(t *testing.T) {
 	}{
 		{int64(1), []string{"--max-x=5"}, `{"max_x":5}`},
 		{"", nil, `{}`},
+		{time.Minute, []string{"--max-x", "1d12h"}, `{"max_x":"36h0m0s"}`},
+		{time.Minute, []string{"--max-x=45"}, `{"max_x":"45s"}`},
+		{time.Minute, []string{"--max-x=-1s"}, ""},
+		{Seconds(60), []string{"--max-x", "7d"}, `{"max_x":604800}`},
+		{Seconds(60), []string{"--max-x=0"}, `{"max_x":0}`},
+		{Seconds(60), []string{"--max-x=1500ms"}, ""},
 		{broker.Size(0), []string{"--max-x", "64MiB"}, `{"max_x":67108864}`},
 		{broker.Size(0), []string{"--max-x", "64MB"}, ""},
 		{broker.DurationsOf(time.Hour), []string{"--max-x", "5s,1m", "--max-x=30"}, `{"max_x":["5s","1m0s","30s"]}`},
