@@ -66,7 +66,7 @@ func TestLiveStream(t *testing.T) {
 	if err := json.Unmarshal([]byte(next(t, body)), &f); err != nil {
 		t.Fatal(err)
 	}
-	if f.Totals.Published != 3 || f.Totals.Backlog != 2 || f.Tiles["backlog"] != "2" || f.Tiles["published"] == "" || f.Attention == nil || time.Since(f.Oldest.Time) > time.Minute {
+	if f.Totals.Published != 3 || f.Totals.Backlog != 2 || f.Tiles["backlog"] != "2" || f.Tiles["published"] == "" || f.Rows == nil || time.Since(f.Oldest.Time) > time.Minute {
 		t.Errorf("%+v", f)
 	}
 

@@ -113,7 +113,7 @@ var answers = []typed{
 	{name: "Database", of: Database{}},
 	{name: "Attention", of: monitor.Attention{}, fields: map[string]openapi.Schema{
 		"code": {Examples: []any{monitor.CodeAway}},
-		"kind": *openapi.Enum(broker.KindTopic, broker.KindConsumer, broker.KindWebhook).With(openapi.Schema{Description: "What it is about."}),
+		"kind": *openapi.Enum(broker.KindTopic, broker.KindConsumer, broker.KindWebhook, broker.KindClient).With(openapi.Schema{Description: "What it is about."}),
 	}},
 	{name: "Check", of: monitor.Check{}, fields: map[string]openapi.Schema{"code": {Examples: []any{monitor.CheckFetch}}}},
 	{name: "Why", of: Why{}},

@@ -36,6 +36,10 @@ const (
 	codePaused   = "callback_paused"
 	codeStuck    = "dead_letters_wait"
 	codeWebhook  = "webhook_refused"
+
+	codeRefused     = "refused"
+	codeInFlight    = "in_flight_full"
+	codeRedelivered = "redelivered"
 )
 
 // Attention is something that somebody should look at.
@@ -56,6 +60,8 @@ func (n Attention) Bad() bool {
 type Situation struct {
 	at        time.Time
 	Attention []Attention // the worst first
+	Rows      []Row       // the same by client, the weightiest first
+	Number    int         // of rows, also of those that are none for their number
 	Oldest    time.Time   // creation of the oldest message that a consumer is not done with
 }
 
@@ -97,6 +103,10 @@ func (m *Monitor) assess(now time.Time) Situation {
 			n.add(codeBackup, "The backup that was due failed: "+Reason(err), "/admin/system/backups", "", "")
 		}
 	}
+	refusals := m.Refusals(RefusalFilter{})
+	m.denied(n, consumers, refusals, now)
+	m.inFlight(n, consumers, refusals, now)
+	m.redelivered(n, consumers)
 	n.full(topics, consumers)
 	n.expired(topics, m.expired(topics))
 	off := map[string]bool{} // clients that are inactive
@@ -115,6 +125,13 @@ func (m *Monitor) assess(now time.Time) Situation {
 	for i := range found.Attention {
 		found.Attention[i].Link = m.prefix + found.Attention[i].Link
 	}
+	found.Rows, found.Number = n.doneRows()
+	for i := range found.Rows {
+		r := &found.Rows[i]
+		if r.Link = m.prefix + r.Link; r.MoreLink != "" {
+			r.MoreLink = m.prefix + r.MoreLink
+		}
+	}
 	return found
 }
 
@@ -128,23 +145,30 @@ func Reason(err error) string {
 type notices struct {
 	list   []Attention
 	counts map[string]int // by code
+	rows   map[string]*Row
 }
 
-// add adds one, unless there are enough of its code.
+// add adds one that is of no client.
 func (n *notices) add(code, sentence, link, kind, key string) {
-	n.counts[code]++
-	if n.counts[code] <= maxAttention {
-		n.list = append(n.list, Attention{code, text.Shown(sentence), link, kind, key})
+	n.put(Attention{code, text.Shown(sentence), link, kind, key}, "", 0)
+}
+
+// put adds one to the row of its client, and to the list, unless that has enough of its code. messages are at stake.
+func (n *notices) put(x Attention, client string, messages int64) {
+	n.row(x, client, messages)
+	n.counts[x.Code]++
+	if n.counts[x.Code] <= maxAttention {
+		n.list = append(n.list, x)
 	}
 }
 
-func (n *notices) topic(code, text, name string) {
-	n.add(code, text, topicLink(name), string(broker.KindTopic), name)
+func (n *notices) topic(code, sentence, name string, messages int64) {
+	n.put(Attention{code, text.Shown(sentence), topicLink(name), string(broker.KindTopic), name}, "", messages)
 }
 
-func (n *notices) consumer(code, text string, id uint32) {
-	key := strconv.FormatUint(uint64(id), 10)
-	n.add(code, text, "/admin/consumers/"+key, string(broker.KindConsumer), key)
+func (n *notices) consumer(code, sentence string, c *broker.ConsumerInfo) {
+	key := strconv.FormatUint(uint64(c.ID), 10)
+	n.put(Attention{code, text.Shown(sentence), consumerLink(c.ID), string(broker.KindConsumer), key}, c.Client, c.Backlog)
 }
 
 // done returns the list, with how many more there are.
@@ -158,6 +182,9 @@ func (n *notices) done() []Attention {
 		{codePaused, "%s more consumers are paused, to which nothing can be sent", "/admin/consumers?sort=backlog&desc=1"},
 		{codeFailing, "%s more consumers do not take what is sent to them", "/admin/consumers?sort=backlog&desc=1"},
 		{codeInactive, "%s more inactive topics and consumers have messages waiting", "/admin/consumers?sort=backlog&desc=1"},
+		{codeRefused, "Requests of %s more clients are refused", "/admin/clients"},
+		{codeInFlight, "%s more consumers are given no more until they acknowledge", "/admin/consumers?sort=in_flight&desc=1"},
+		{codeRedelivered, "%s more consumers were given a message again and again", "/admin/consumers?sort=backlog&desc=1"},
 		{codeWebhook, "Calls of %s more webhooks in the last hour could not be verified", "/admin/webhooks"},
 	}
 	for _, m := range more {
@@ -174,7 +201,8 @@ func (n *notices) disk(st broker.StoreStats) {
 	}
 	// What the file has free for reuse is room as well, but it does not help anybody else.
 	if st.DiskFree < diskLeast || st.DiskFree < st.DiskTotal/100*diskPercent {
-		n.add(codeDisk, fmt.Sprintf("The disk is nearly full: %s of %s are free", text.Size(st.DiskFree), text.Size(st.DiskTotal)), "/admin/system", "", "")
+		n.add(codeDisk, fmt.Sprintf("The disk is nearly full: %s of %s are free, and %s within the database. Clear a backlog, or make room on the disk",
+			text.Size(st.DiskFree), text.Size(st.DiskTotal), text.Size(max(0, st.Free))), "/admin/system", "", "")
 	}
 }
 
@@ -188,13 +216,13 @@ func (n *notices) full(topics []broker.TopicInfo, consumers []broker.ConsumerInf
 	for i := range topics {
 		t := &topics[i]
 		if depth := t.Depth + t.Delayed; near(depth, t.MaxDepth) {
-			n.topic(codeTopic, fmt.Sprintf("Topic %s is %d %% full: %s of at most %s messages", t.Name, text.Percent(depth, t.MaxDepth), text.Number(depth), text.Number(t.MaxDepth)), t.Name)
+			n.topic(codeTopic, fmt.Sprintf("Topic %s is %d %% full: %s of at most %s messages", t.Name, text.Percent(depth, t.MaxDepth), text.Number(depth), text.Number(t.MaxDepth)), t.Name, depth)
 		}
 	}
 	for i := range consumers {
 		c := &consumers[i]
 		if near(c.Backlog, c.MaxDepth) {
-			n.consumer(codeBacklog, fmt.Sprintf("The backlog of %s in %s is %d %% full: %s of at most %s messages", c.Client, c.Topic, text.Percent(c.Backlog, c.MaxDepth), text.Number(c.Backlog), text.Number(c.MaxDepth)), c.ID)
+			n.consumer(codeBacklog, fmt.Sprintf("The backlog of %s in %s is %d %% full: %s of at most %s messages", c.Client, c.Topic, text.Percent(c.Backlog, c.MaxDepth), text.Number(c.Backlog), text.Number(c.MaxDepth)), c)
 		}
 	}
 }
@@ -204,7 +232,7 @@ func near(n, most int64) bool { return n > 0 && float64(n)*100 >= float64(most)*
 func (n *notices) expired(topics []broker.TopicInfo, expired map[string]int64) {
 	for i := range topics {
 		if name := topics[i].Name; expired[name] > 0 {
-			n.topic(codeExpired, fmt.Sprintf("%s expired unread in %s in the last hour", text.Count(expired[name], "message", "messages"), name), name)
+			n.topic(codeExpired, fmt.Sprintf("%s expired unread in %s in the last hour", text.Count(expired[name], "message", "messages"), name), name, expired[name])
 		}
 	}
 }
@@ -214,7 +242,7 @@ func (n *notices) stuck(consumers []broker.ConsumerInfo, topic func(string) (bro
 	for i := range consumers {
 		if c := &consumers[i]; c.Failed > 0 {
 			n.consumer(codeStuck, fmt.Sprintf("%s of %s failed for good in %s and cannot be moved to the dead-letter topic %s, which %s",
-				text.Count(c.Failed, "message", "messages"), c.Client, c.Topic, c.DeadLetterTopic, WhyStuck(topic(c.DeadLetterTopic))), c.ID)
+				text.Count(c.Failed, "message", "messages"), c.Client, c.Topic, c.DeadLetterTopic, WhyStuck(topic(c.DeadLetterTopic))), c)
 		}
 	}
 }
@@ -237,9 +265,9 @@ func (n *notices) callbacks(consumers []broker.ConsumerInfo, now time.Time) {
 		switch {
 		case c.DeliveryMode != broker.DeliveryCallback:
 		case paused(c):
-			n.consumer(codePaused, fmt.Sprintf("Nothing is sent to %s from %s any more: %s. %s for it", c.Client, c.Topic, c.Callback.Paused, wait(c.Backlog)), c.ID)
+			n.consumer(codePaused, fmt.Sprintf("Nothing is sent to %s from %s any more: %s. %s for it", c.Client, c.Topic, c.Callback.Paused, wait(c.Backlog)), c)
 		case !c.Inactive && c.Callback.Failures > 0 && now.Sub(c.Callback.Since) > failingTime:
-			n.consumer(codeFailing, fmt.Sprintf("%s has not taken what is sent from %s for %s: %s. %s for it", c.Client, c.Topic, text.Duration(now.Sub(c.Callback.Since)), c.Callback.Error, wait(c.Backlog)), c.ID)
+			n.consumer(codeFailing, fmt.Sprintf("%s has not taken what is sent from %s for %s: %s. %s for it", c.Client, c.Topic, text.Duration(now.Sub(c.Callback.Since)), c.Callback.Error, wait(c.Backlog)), c)
 		}
 	}
 }
@@ -258,9 +286,9 @@ func (n *notices) away(off map[string]bool, topics []broker.TopicInfo, consumers
 		switch {
 		case c.Inactive || off[c.Client] || c.Backlog == 0 || c.Waiting > 0 || c.DeliveryMode == broker.DeliveryCallback:
 		case c.LastSeen.IsZero():
-			n.consumer(CodeAway, fmt.Sprintf("%s has never fetched from %s, where %s for it", c.Client, c.Topic, wait(c.Backlog)), c.ID)
+			n.consumer(CodeAway, fmt.Sprintf("%s has never fetched from %s, where %s for it", c.Client, c.Topic, wait(c.Backlog)), c)
 		case now.Sub(c.LastSeen) > awayTime && published[c.Topic].After(c.LastSeen):
-			n.consumer(CodeAway, fmt.Sprintf("%s has not fetched from %s for %s, where %s for it", c.Client, c.Topic, text.Duration(now.Sub(c.LastSeen)), wait(c.Backlog)), c.ID)
+			n.consumer(CodeAway, fmt.Sprintf("%s has not fetched from %s for %s, where %s for it", c.Client, c.Topic, text.Duration(now.Sub(c.LastSeen)), wait(c.Backlog)), c)
 		}
 	}
 }
@@ -268,7 +296,7 @@ func (n *notices) away(off map[string]bool, topics []broker.TopicInfo, consumers
 func (n *notices) inactive(off map[string]bool, topics []broker.TopicInfo, consumers []broker.ConsumerInfo) {
 	for i := range topics {
 		if t := &topics[i]; t.Inactive && t.Depth > 0 {
-			n.topic(codeInactive, fmt.Sprintf("Topic %s is inactive, and %s in it", t.Name, wait(t.Depth)), t.Name)
+			n.topic(codeInactive, fmt.Sprintf("Topic %s is inactive, and %s in it", t.Name, wait(t.Depth)), t.Name, t.Depth)
 		}
 	}
 	for i := range consumers {
@@ -276,9 +304,9 @@ func (n *notices) inactive(off map[string]bool, topics []broker.TopicInfo, consu
 		switch {
 		case c.Backlog == 0 || paused(c):
 		case c.Inactive:
-			n.consumer(codeInactive, fmt.Sprintf("The consumer %s of %s is inactive, and %s for it", c.Client, c.Topic, wait(c.Backlog)), c.ID)
+			n.consumer(codeInactive, fmt.Sprintf("The consumer %s of %s is inactive, and %s for it", c.Client, c.Topic, wait(c.Backlog)), c)
 		case off[c.Client]:
-			n.consumer(codeInactive, fmt.Sprintf("The client %s is inactive, and %s for it in %s", c.Client, wait(c.Backlog), c.Topic), c.ID)
+			n.consumer(codeInactive, fmt.Sprintf("The client %s is inactive, and %s for it in %s", c.Client, wait(c.Backlog), c.Topic), c)
 		}
 	}
 }

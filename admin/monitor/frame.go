@@ -1,6 +1,7 @@
 package monitor
 
 import (
+	"slices"
 	"time"
 
 	"pipit/admin/gate"
@@ -10,15 +11,17 @@ import (
 
 // Frame is an event of the live stream: what the overview shows that changes.
 type Frame struct {
-	Time      gate.Time     `json:"time"`
-	Totals    broker.Totals `json:"totals"`
-	Rates     Rates         `json:"rates"`
-	Store     StoreFigures  `json:"store"`
-	Oldest    gate.Time     `json:"oldest,omitzero"` // message that a consumer is not done with
-	Attention []Attention   `json:"attention"`
-	Tiles     Tiles         `json:"tiles"`
-	Hour      *Step         `json:"hour,omitempty"` // the last step of the hour's History
-	Day       *Step         `json:"day,omitempty"`
+	Time   gate.Time     `json:"time"`
+	Totals broker.Totals `json:"totals"`
+	Rates  Rates         `json:"rates"`
+	Store  StoreFigures  `json:"store"`
+	Oldest gate.Time     `json:"oldest,omitzero"` // message that a consumer is not done with
+	Rows   []Row         `json:"rows"`            // what needs attention, the weightiest first
+	Number int           `json:"number"`          // of all rows
+	Low    bool          `json:"low"`             // the disk is nearly full, or nothing can be stored
+	Tiles  Tiles         `json:"tiles"`
+	Hour   *Step         `json:"hour,omitempty"` // the last step of the hour's History
+	Day    *Step         `json:"day,omitempty"`
 }
 
 // lastRates are those of the last sample.
@@ -74,11 +77,13 @@ func (m *Monitor) frame(now time.Time, age time.Duration) Frame {
 	found := m.Situation(age)
 	st := m.b.StoreStats()
 	f := Frame{
-		Time:      gate.TimeOf(now),
-		Totals:    m.b.Totals(),
-		Store:     StoreFigures{st.Size, st.Free, st.DiskTotal, st.DiskFree},
-		Oldest:    gate.TimeOf(found.Oldest),
-		Attention: found.Attention,
+		Time:   gate.TimeOf(now),
+		Totals: m.b.Totals(),
+		Store:  StoreFigures{st.Size, st.Free, st.DiskTotal, st.DiskFree},
+		Oldest: gate.TimeOf(found.Oldest),
+		Rows:   found.Rows,
+		Number: found.Number,
+		Low:    found.low(),
 	}
 	if f.Totals.Backlog == 0 {
 		f.Oldest = gate.Time{}
@@ -106,3 +111,17 @@ func (m *Monitor) frame(now time.Time, age time.Duration) Frame {
 	}
 	return f
 }
+
+// low tells whether there is no room, or nearly none.
+func (s *Situation) low() bool {
+	return slices.ContainsFunc(s.Attention, func(n Attention) bool { return n.Code == codeDisk || n.Code == codeWrite })
+}
+
+// Folded are the rows of the overview that stand open, and those that are folded away.
+func (f *Frame) Folded() [2][]Row {
+	n := min(openRows, len(f.Rows))
+	return [2][]Row{f.Rows[:n], f.Rows[n:]}
+}
+
+// openRows is how many rows of what needs attention are not folded away.
+const openRows = 5

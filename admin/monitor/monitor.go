@@ -179,6 +179,7 @@ type Monitor struct {
 
 	situationMu sync.Mutex // held while the situation is looked at
 	situation   Situation
+	full        map[uint32]stuckAt // consumers at max_in_flight; guarded by situationMu
 
 	live live
 }

@@ -39,6 +39,7 @@ type page struct {
 	User    string // who is signed in; empty: nobody
 	Version string
 	Now     string // by the server's clock
+	Needs   int    // how much needs attention
 }
 
 // Limits of pages.
@@ -46,6 +47,8 @@ const (
 	noticeTime = 30 * time.Second
 	maxNotice  = 1000 // bytes
 	noticeName = "pipit_notice"
+
+	attentionAge = 10 * time.Second // of the number of what needs attention
 )
 
 // templates are the pages by name, each with the layout and the parts that pages share, which are
@@ -73,6 +76,9 @@ func (s *Site) render(w http.ResponseWriter, r *http.Request, name string, statu
 		return fmt.Errorf("no template %q", name)
 	}
 	p := page{view: v, User: gate.ActorOf(r.Context()).Name, Version: s.Version, Now: time.Now().UTC().Format(time.RFC3339Nano)}
+	if p.User != "" {
+		p.Needs = s.Monitor.Situation(attentionAge).Number
+	}
 	if p.Notice == "" && r.Method != http.MethodHead { // it is shown once
 		p.Notice = s.takeNotice(w, r)
 	}

@@ -353,6 +353,19 @@ function refreshCharts() {
   }, 60_000);
 }
 
+// needs shows how much needs attention: in the side bar, in the title and in the icon of the page.
+function needs(n) {
+  const mark = document.getElementById("needs");
+  if (!mark) return;
+  mark.hidden = n === 0;
+  document.getElementById("needs-number").textContent = n;
+  const title = document.title.replace(/^\(\d+\) /, "");
+  if (document.title !== (n ? `(${n}) ${title}` : title)) document.title = n ? `(${n}) ${title}` : title;
+  const icon = document.getElementById("favicon");
+  const href = icon.href.replace(/favicon(-alert)?\.svg/, n ? "favicon-alert.svg" : "favicon.svg");
+  if (icon.href !== href) icon.href = href;
+}
+
 // Live figures.
 class Live {
   constructor(root) {
@@ -378,6 +391,7 @@ class Live {
     this.source.addEventListener("message", event => this.show(JSON.parse(event.data)));
     this.source.addEventListener("error", () => {
       this.say(false, this.source.readyState === EventSource.CLOSED ? "reload the page to go on" : "trying again");
+      if (this.source.readyState === EventSource.CLOSED) this.gone();
     });
   }
 
@@ -400,26 +414,55 @@ class Live {
         if (el.textContent !== text) el.textContent = text;
       }
     }
-    this.attention(frame.attention);
+    this.attention(frame);
     for (const c of charts) c.add(frame[c.range]);
   }
 
-  attention(list) {
+  // attention shows what needs it. What is below stays where it is for who has scrolled, and the card does not shrink.
+  attention(frame) {
+    needs(frame.number);
+    for (const id of ["tile-size", "tile-disk"]) document.getElementById(id)?.classList.toggle("low", frame.low);
+    const list = frame.rows;
     const seen = JSON.stringify(list);
     if (seen === this.seen) return;
     this.seen = seen;
-    const row = document.getElementById("attention-row");
-    const focus = document.activeElement?.closest("#attention-list a")?.getAttribute("href");
+    const below = document.getElementById("rates");
+    const top = below.getBoundingClientRect().top;
+    const card = document.getElementById("attention");
+    card.style.minHeight = `${card.offsetHeight}px`;
+    const template = document.getElementById("attention-row");
+    const focus = document.activeElement?.closest("#attention a")?.getAttribute("href");
     const rows = list.map(n => {
-      const li = row.content.firstElementChild.cloneNode(true);
-      li.classList.toggle("bad", n.code === "write_failed" || n.code === "disk_low");
-      li.querySelector("a").setAttribute("href", n.link);
+      const li = template.content.firstElementChild.cloneNode(true);
+      li.classList.toggle("bad", Boolean(n.bad));
+      li.querySelector(".text").setAttribute("href", n.link);
       li.querySelector("span").textContent = n.text;
+      const more = li.querySelector(".what");
+      if (n.more) {
+        more.setAttribute("href", n.more_link);
+        more.textContent = n.more;
+      } else more.remove();
       return li;
     });
+    const rest = rows.splice(5);
     document.getElementById("attention-list").replaceChildren(...rows);
+    document.getElementById("attention-fold").replaceChildren(...rest);
+    document.getElementById("attention-rest").textContent = rest.length;
+    document.getElementById("attention-more").hidden = rest.length === 0;
     document.getElementById("attention-none").hidden = list.length > 0;
-    if (focus) document.querySelector(`#attention-list a[href="${CSS.escape(focus)}"]`)?.focus();
+    if (focus) document.querySelector(`#attention a[href="${CSS.escape(focus)}"]`)?.focus({ preventScroll: true });
+    if (scrollY > 0) scrollBy(0, below.getBoundingClientRect().top - top);
+  }
+
+  // gone says why the stream has ended for good.
+  async gone() {
+    const reply = await fetch(this.url, { method: "HEAD", headers: { Accept: "text/html" }, redirect: "manual" }).catch(() => null);
+    if (reply?.type !== "opaqueredirect") return;
+    const link = document.createElement("a");
+    link.href = location.href; // where signing in leads back to
+    link.textContent = "Sign in again";
+    this.state.classList.add("out");
+    this.state.replaceChildren("You were signed out. ", link);
   }
 }
 
