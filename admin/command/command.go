@@ -136,8 +136,8 @@ func (c *cli) root() *cobra.Command {
 Without a command it runs the broker, by the flags below, which can have one dash as well.
 
 Commands that administer speak the admin API of a running server. They take its address from
---server, the variable PIPIT_SERVER or the file ` + settingsFile() + `,
-and a token from PIPIT_TOKEN or that file:
+--server, the variable PIPIT_SERVER or the file pipit/config.toml in your configuration folder, which is
+~/.config on Linux, and a token from PIPIT_TOKEN or that file:
 
   server = "http://127.0.0.1:11223"
   token = "pipit_…"
@@ -175,7 +175,7 @@ connection, overloaded, a limit or the disk is full, the database is in use), 13
 			root.AddCommand(cmd)
 		}
 	}
-	add(running, c.serveCommand(), configCommand(c), c.healthCommand(), statsCommand(c), versionCommand(c), c.adminCommand(), c.tokenCommand(), c.auditCommand(), refusalsCommand(c), c.checkCommand(), compactCommand(c),
+	add(running, initCommand(c), c.serveCommand(), configCommand(c), c.healthCommand(), statsCommand(c), versionCommand(c), c.adminCommand(), c.tokenCommand(), c.auditCommand(), refusalsCommand(c), c.checkCommand(), compactCommand(c),
 		backupCommand(c), restoreCommand(c))
 	add(messages, c.publishCommand(), c.consumeCommand(), c.messagesCommand())
 	root.InitDefaultCompletionCmd()
@@ -186,6 +186,7 @@ connection, overloaded, a limit or the disk is full, the database is in use), 13
 		}
 	}
 	add(objects, connectCommand(c), c.topicCommand(), c.clientCommand(), c.producerCommand(), c.consumerCommand(), c.webhookCommand(), c.exportCommand(), c.importCommand())
+	root.InitDefaultHelpCmd()
 	addSynonyms(root)
 	return root
 }
