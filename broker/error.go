@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strconv"
 	"time"
 )
 
@@ -23,6 +24,19 @@ const (
 	DiskFull                 // no room on the disk: nothing was stored
 	Conflict                 // the object exists already, or is not as the caller knew it
 )
+
+// String returns the name of a code, such as "NotFound".
+func (c Code) String() string {
+	if c < 0 || int(c) >= len(codeNames) {
+		return "Code(" + strconv.Itoa(int(c)) + ")"
+	}
+	return codeNames[c]
+}
+
+var codeNames = [...]string{
+	Internal: "Internal", Invalid: "Invalid", Unauthorized: "Unauthorized", Denied: "Denied", NotFound: "NotFound", TooLarge: "TooLarge",
+	Full: "Full", TooMany: "TooMany", Unavailable: "Unavailable", DiskFull: "DiskFull", Conflict: "Conflict",
+}
 
 // Error is an error of the domain.
 type Error struct {

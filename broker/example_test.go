@@ -37,7 +37,7 @@ func Example() {
 	_, err = b.Apply(ctx, broker.Definition{
 		Clients:   []broker.Client{{Username: "erp", Name: "ERP", Password: "secret"}},
 		Topics:    []broker.Topic{{Name: "/order/created", Expiration: broker.Off}},
-		Consumers: []broker.Consumer{{Client: "erp", Topic: "/order/created", SubKey: "erp-orders", AckTimeout: time.Minute}},
+		Consumers: []broker.Consumer{{Client: "erp", Topic: "/order/created", AckTimeout: time.Minute}},
 	})
 	if err != nil {
 		log.Fatal(err)
@@ -53,12 +53,8 @@ func Example() {
 		log.Fatal(err)
 	}
 
-	// A consumer has a queue of its own, here also over HTTP.
-	erp, err := b.Authenticate(ctx, "erp", "secret", "127.0.0.1")
-	if err != nil {
-		log.Fatal(err)
-	}
-	queue, err := b.Subscription(erp, "/order/created", "erp-orders")
+	// A consumer has a queue of its own. Within the program nobody asks for its password; over HTTP that is needed.
+	queue, err := broker.QueueOf(b, "erp", "/order/created", "")
 	if err != nil {
 		log.Fatal(err)
 	}
@@ -125,4 +121,44 @@ func ExampleBroker_Publish() {
 	// invoice-1 <nil>
 	// true
 	// No topic "/nowhere"
+}
+
+// Objects are edited and deleted by a change: all of it in one commit, or nothing.
+func ExampleBroker_Change() {
+	dir, err := os.MkdirTemp("", "pipit")
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer os.RemoveAll(dir)
+	store, err := db.Open(filepath.Join(dir, "pipit.db"), db.Options{})
+	if err != nil {
+		log.Fatal(err)
+	}
+	b, err := broker.Open(store, broker.Options{})
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer b.Close()
+	ctx := context.Background()
+	if _, err := b.Apply(ctx, broker.Definition{Topics: []broker.Topic{{Name: "/invoice"}, {Name: "/old"}}}); err != nil {
+		log.Fatal(err)
+	}
+
+	info, ok := b.Topic("/invoice")
+	if !ok {
+		log.Fatal("no topic /invoice")
+	}
+	invoice := info.Topic
+	invoice.MaxDepth = 500
+	_, err = b.Change(ctx, broker.Change{
+		Define: broker.Definition{Topics: []broker.Topic{invoice}},
+		Delete: []broker.Ref{{Kind: broker.KindTopic, Name: "/old"}},
+	})
+	fmt.Println(err)
+	_, err = b.Change(ctx, broker.Change{Delete: []broker.Ref{{Kind: broker.KindTopic, Name: "/old"}}})
+	fmt.Println(broker.CodeOf(err))
+
+	// Output:
+	// <nil>
+	// NotFound
 }

@@ -11,7 +11,7 @@ import (
 // MaxBatch is how many messages one batch takes.
 const MaxBatch = 10_000
 
-// Publisher is a client's door to a topic. It is a small value, made for one request.
+// Publisher is a client's door to a topic. It is a small value, made for one request; the zero one leads nowhere.
 type Publisher struct {
 	b        *Broker
 	topic    *topic
@@ -20,7 +20,7 @@ type Publisher struct {
 	unmade   *unmade // the topic that Publish is to make, where topic is nil
 }
 
-// Publisher returns the door through which a client publishes to a topic. The error is Denied
+// Publisher returns the door through which a client, which is not nil, publishes to a topic. The error is Denied
 // where the client or topic does not exist or is not active, or the client is no active producer of it. A topic that
 // a template would make (see Topic.AutoCreate) is made by the first message; the error is Full where the template has
 // made as many as it may, Invalid where no topic can have the name.
@@ -91,10 +91,11 @@ func WithProducer(name string) PublishOption { return func(p *Publication) { p.p
 // Publish publishes a message on behalf of the program that embeds the broker, which needs no
 // client for it, and returns its ID when it is on disk for every consumer. Defaults are those of
 // Publication. A topic that a template would make is made. The errors are Invalid, TooLarge, NotFound (no such
-// topic), Denied (it, or the template, is not active), Full, Unavailable and DiskFull.
+// topic), Denied (it, or the template, is not active), Full, Unavailable and DiskFull. Where ctx has ended, which is looked at
+// before anything is done, it is Unavailable, and wraps the cause of that.
 func (b *Broker) Publish(ctx context.Context, topicName string, payload []byte, opts ...PublishOption) (msgID string, err error) {
-	if err := ctx.Err(); err != nil {
-		return "", err
+	if ctx.Err() != nil {
+		return "", callerLeft(ctx)
 	}
 	pub := Publication{Payload: payload}
 	for _, o := range opts {

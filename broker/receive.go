@@ -3,6 +3,7 @@ package broker
 import (
 	"container/heap"
 	"context"
+	"fmt"
 	"time"
 
 	"pipit/broker/clip"
@@ -53,7 +54,7 @@ type Subscription struct {
 	callback bool // it is the program's own, which sends them on: see Callbacks
 }
 
-// Subscription returns the door to the consumer with a sub_key. topicName, where not empty, must be its topic; of a
+// Subscription returns the door of a client, which is not nil, to the consumer with a sub_key. topicName, where not empty, must be its topic; of a
 // consumer of a pattern it is that, or a topic that matches: then the door is to its messages of that alone.
 // The error is Denied where it is not this client's or anything is not active.
 func (b *Broker) Subscription(c *Client, topicName, subKey string) (Subscription, error) {
@@ -86,6 +87,28 @@ func (b *Broker) Subscription(c *Client, topicName, subKey string) (Subscription
 		return Subscription{}, denied("consumer %q of topic %q is sent its messages: its delivery_mode is %s", c.Username, def.Topic, DeliveryCallback)
 	}
 	return Subscription{b: b, c: cons, q: q, key: subKey, hash: c.PasswordHash, changes: changes}, nil
+}
+
+// QueueOf returns the door to a consumer for the program that embeds the broker, which needs neither the password of its client nor
+// its sub_key. topicName is that of the consumer, a pattern where that is one, and name its name, empty where it has none. The
+// error is NotFound where there is no such consumer, Denied where anything is not active. It looks at all consumers, so keep the
+// door: it is good until the sub_key changes, then Receive and Settle answer Denied.
+func QueueOf(b *Broker, username, topicName, name string) (Subscription, error) {
+	b.mu.RLock()
+	var subKey string
+	for _, c := range b.consumers {
+		if def := c.def.Load(); def.Client == username && def.Topic == topicName && def.Name == name {
+			subKey = def.SubKey
+			break
+		}
+	}
+	b.mu.RUnlock()
+	c := b.client(username)
+	if subKey == "" || c == nil {
+		return Subscription{}, &Error{Code: NotFound, Message: fmt.Sprintf("client %q has no consumer %q of topic %q",
+			clip.Input(username), clip.Input(name), clip.Input(topicName))}
+	}
+	return b.Subscription(&Client{Username: username, Inactive: c.Inactive}, "", subKey)
 }
 
 // Named is what a username and a sub_key are those of, allowed to whom they were sent by or not.
