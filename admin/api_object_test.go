@@ -89,6 +89,7 @@ func TestEveryOperation(t *testing.T) {
 	r.ok(200, "GET", message+"/payload", nil)
 	r.ok(200, "POST", message+"/release", nil)
 	r.ok(200, "DELETE", message, nil)
+	r.ok(200, "GET", "/traces?id="+m.ID, nil)
 	r.ok(200, "POST", topic+"/messages/delete", jsonObject{"ids": []string{m.ID}})
 	r.ok(200, "POST", topic+"/messages/redrive", jsonObject{"all": true})
 	r.ok(200, "GET", consumer+"/queues?limit=10", nil)

@@ -70,6 +70,10 @@ func hostileSite(t *testing.T) (*site, map[string]int) {
 	} else if status, _ := s.call("POST", "/zato/pubsub/ack/", `{"reject": ["`+m[1].ID+`"], "delay": 3600}`, asClient("erp", "p2", "key-of-erp")); status != http.StatusOK {
 		t.Fatalf("rejecting: %d", status)
 	}
+	gone := s.publish("/orders", "gone", broker.WithCorrelationID(`"><script>window.xss="correlation"</script>`))
+	if _, err := s.b.DeleteMessages(t.Context(), "/orders", []string{gone}); err != nil {
+		t.Fatal(err)
+	}
 	xml := s.publish("/orders", "<a><b>1</b><!-- "+hostilePayload+" --></a>", broker.WithMIMEType("application/xml"))
 	binary := s.publish("/orders", "\x00\x01\xff<script>window.xss='binary'</script>")
 	long := s.publish("/orders", strings.Repeat("one long word", 30_000))
@@ -121,15 +125,17 @@ func hostileSite(t *testing.T) (*site, map[string]int) {
 		"/admin/messages?topic=%2Fempty":                                200,
 		"/admin/messages?topic=" + url.QueryEscape(hostileTopic):        200,
 		"/admin/messages?text=x&topic=" + url.QueryEscape(hostileTopic+`"'><script>window.xss="query"</script>`): 422,
-		"/admin/messages/%2Forders/" + xml:                                  200,
-		"/admin/messages/%2Forders/" + binary:                               200,
-		"/admin/messages/%2Forders/" + long:                                 200,
-		"/admin/messages/%2Forders/" + empty:                                200,
-		"/admin/messages/%2Forders/" + delayed:                              200,
-		"/admin/messages/%2Forders/none":                                    404,
-		"/admin/messages/" + seg(hostileTopic) + "/" + hostile:              200,
-		"/admin/messages/" + seg(hostileTopic) + "/" + hostile + "/publish": 200,
-		"/admin/messages/" + seg("/orders") + "/" + binary + "/publish":     200,
+		"/admin/messages/%2Forders/" + xml:                                                     200,
+		"/admin/messages/%2Forders/" + binary:                                                  200,
+		"/admin/messages/%2Forders/" + long:                                                    200,
+		"/admin/messages/%2Forders/" + empty:                                                   200,
+		"/admin/messages/%2Forders/" + delayed:                                                 200,
+		"/admin/messages/%2Forders/none":                                                       404,
+		"/admin/messages/%2Forders/" + gone:                                                    404,
+		"/admin/messages?id=" + url.QueryEscape(`"><script>window.xss="correlation"</script>`): 200,
+		"/admin/messages/" + seg(hostileTopic) + "/" + hostile:                                 200,
+		"/admin/messages/" + seg(hostileTopic) + "/" + hostile + "/publish":                    200,
+		"/admin/messages/" + seg("/orders") + "/" + binary + "/publish":                        200,
 		"/admin/system":         200,
 		"/admin/system/access":  200,
 		"/admin/system/audit":   200,

@@ -670,8 +670,24 @@ func TestMessagePages(t *testing.T) {
 	if c, _ := d.b.Consumer(erp.ID); c.Backlog != 0 {
 		t.Errorf("%d left", c.Backlog)
 	}
-	if res := d.do("GET", "/admin/messages/%2Fa/"+first, "", nil); res.status != http.StatusNotFound {
+	res = d.do("GET", "/admin/messages/%2Fa/"+first, "", nil)
+	if res.status != http.StatusNotFound {
 		t.Errorf("a deleted message: %d", res.status)
+	}
+	d.contains(res.body, "The message is gone", "published by service", "deleted by an administrator, for all consumers")
+	res = d.do("GET", "/admin/messages/%2Fa/nothing", "", nil)
+	if d.contains(res.body, "what happened is kept for 7d, of the last 100000 messages"); res.status != http.StatusNotFound {
+		t.Errorf("a message that never was: %d", res.status)
+	}
+	if res := d.do("GET", "/admin/messages?id="+second, "", nil); res.status != http.StatusSeeOther || res.location != "/admin/messages/%2Fa/"+second {
+		t.Errorf("a deleted message is not found: %d %s", res.status, res.location)
+	}
+	a := d.publish("/a", "one", broker.WithCorrelationID("order-7"))
+	d.contains(d.get("/admin/messages/%2Fa/"+a), "What happened", "published by service")
+	if res := d.do("GET", "/admin/messages?id=order-7", "", nil); res.status != http.StatusOK {
+		t.Errorf("a correlation ID: %d %s", res.status, res.location)
+	} else {
+		d.contains(res.body, a, "order-7", ">stored<")
 	}
 }
 

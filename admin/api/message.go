@@ -49,6 +49,7 @@ func (a *API) messageRoutes() []gate.Route {
 	one := gate.V1 + "/messages/:topic/:msg_id"
 	return []gate.Route{
 		gate.Get(gate.V1+"/messages", a.messages, gate.Read),
+		gate.Get(gate.V1+"/traces", a.traces, gate.Read),
 		gate.Get(one, a.message, gate.Read),
 		gate.Get(one+"/payload", a.payload, gate.Read),
 		gate.Delete(one, a.deleteMessage, gate.Write),

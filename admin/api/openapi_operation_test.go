@@ -168,6 +168,13 @@ var groups = []group{
 				inQuery("payload", fmt.Sprintf("Bytes of each payload at most; with the limit at most %d in all. 0: none.", maxPayloadTotal),
 					*openapi.Integer(0, maxPayloadEach).With(openapi.Schema{Default: defaultPayload})),
 			}, reply: "MessageList", refused: []refused{{404, "NotFound"}}},
+		{method: "GET", path: "/traces", id: "listTraces", summary: "Find out what happened to messages, also when they are gone",
+			text: "Who published them and how each consumer was done with them is kept without the payload, for as long as [history] of the configuration says. Of a server that was killed the last seconds may be missing.",
+			parameters: []openapi.Parameter{
+				inQuery("id", "Id of a message. Either it or correlation_id is needed.", anyText),
+				inQuery("correlation_id", "What messages have as their correlation_id.", anyText),
+				inQuery("topic", "What happened in this topic.", anyText),
+			}, reply: "Traces", refused: []refused{{404, "NotFound"}}},
 		{method: "GET", path: "/messages/{topic}/{id}", id: "getMessage", summary: "Get a message, and where it stands with each consumer",
 			text: "Nothing is consumed by it.",
 			parameters: []openapi.Parameter{inQuery("payload", "Bytes of the payload at most. Without it: all.",

@@ -106,6 +106,11 @@ var answers = []typed{
 	{name: "MessageList", of: MessagePage{}},
 	{name: "Standing", of: object.Standing{}, fields: map[string]openapi.Schema{"state": states}},
 	{name: "MessageDetail", of: MessageDetail{}},
+	{name: "Trace", of: object.Trace{}, fields: map[string]openapi.Schema{"priority": *openapi.Integer(broker.MinPriority, broker.MaxPriority)}},
+	{name: "TraceEvent", of: object.TraceEvent{}, fields: map[string]openapi.Schema{
+		"what": *openapi.Enum(object.TraceEvents...).With(openapi.Schema{Description: "What happened."}),
+	}},
+	{name: "Traces", of: Traces{}},
 	{name: "Published", of: Published{}},
 	{name: "Released", of: Released{}},
 	{name: "Redriven", of: Redriven{}},

@@ -32,7 +32,7 @@ const (
 
 func (c *cli) messagesCommand() *cobra.Command {
 	return group("messages", "Look at messages without consuming them, delete, release and redrive them",
-		c.messageListCommand(), c.messageShowCommand(), c.messageDeleteCommand(), c.messageReleaseCommand(), messageRedriveCommand(c))
+		c.messageListCommand(), c.messageShowCommand(), messageTraceCommand(c), c.messageDeleteCommand(), c.messageReleaseCommand(), messageRedriveCommand(c))
 }
 
 func (c *cli) messageListCommand() *cobra.Command {

@@ -70,7 +70,7 @@ func messagesForm(consumers []option, topics []option) *form {
 		field{Name: "since", Label: "Since (UTC)", Type: "datetime-local"},
 		field{Name: "until", Label: "Until (UTC)", Type: "datetime-local"},
 		field{Name: "text", Label: "Text in the payload"},
-		field{Name: "id", Label: "Message ID"})
+		field{Name: "id", Label: "Message ID or correlation ID"})
 }
 
 // consumersOf returns a topic's consumers as options, the chosen one always among them.
@@ -130,6 +130,9 @@ func (mp messagePages) pageMessages(w http.ResponseWriter, r *http.Request, _ ga
 		if err == nil {
 			http.Redirect(w, r, messagePath(topic, id), http.StatusSeeOther) // #nosec G710 -- a path of ours, with the names escaped
 			return nil
+		}
+		if found, e := mp.findGone(w, r, page.Topic, id); found || e != nil {
+			return e
 		}
 		if status, err = page.Form.fail(err); err != nil {
 			return err
@@ -303,6 +306,7 @@ const maxStandings = 100
 
 type messagePage struct {
 	object.Message
+	Lives     []life
 	Back      link
 	Path      string
 	Download  string
@@ -322,12 +326,20 @@ func (mp messagePages) message(p gate.Params) (object.Message, []object.Standing
 
 func (mp messagePages) pageMessage(w http.ResponseWriter, r *http.Request, p gate.Params) error {
 	m, standings, err := mp.message(p)
+	if broker.CodeOf(err) == broker.NotFound {
+		return mp.pageGone(w, r, text.Unsegment(p["topic"]), text.Unsegment(p["id"]), err)
+	}
+	if err != nil {
+		return err
+	}
+	lives, err := mp.lives(r, broker.TraceQuery{ID: m.ID})
 	if err != nil {
 		return err
 	}
 	page := messagePage{
+		Lives:     lives,
 		Message:   m,
-		Back:      link{"/admin/messages?" + url.Values{"topic": {m.Topic}}.Encode(), m.Topic},
+		Back:      topicMessages(m.Topic),
 		Path:      messagePath(m.Topic, m.ID),
 		Download:  "/admin/api/v1/messages/" + url.PathEscape(m.Topic) + "/" + url.PathEscape(m.ID) + "/payload",
 		Shown:     payload.Show(m.Payload, m.MIMEType),
