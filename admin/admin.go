@@ -312,11 +312,7 @@ func (a *Admin) enter(x *call, r *http.Request, rt gate.Route, p httprouter.Para
 	switch {
 	case rt.Access == gate.Public:
 	case who.Name == "" && !gate.IsAPI(r) && gate.WantsPage(r):
-		to := gate.LoginPath
-		if gate.IsRead(r) && r.URL.Path != gate.RootPath {
-			to += "?" + url.Values{"next": {r.URL.RequestURI()}}.Encode()
-		}
-		http.Redirect(x, r, to, http.StatusSeeOther)
+		http.Redirect(x, r, a.signInFor(r), http.StatusSeeOther)
 		return nil
 	case who.Name == "":
 		return gate.ErrNoSignIn
@@ -340,6 +336,24 @@ func (a *Admin) enter(x *call, r *http.Request, rt gate.Route, p httprouter.Para
 		}
 	}
 	return rt.Handler(x, r.WithContext(who.In(r.Context())), values)
+}
+
+// signInFor is where who is not signed in is sent: from there on to the page that was asked for, or that what was sent was typed
+// in. That the request is of our own origin was checked before.
+func (a *Admin) signInFor(r *http.Request) string {
+	v := url.Values{}
+	if !gate.IsRead(r) {
+		if from, err := url.Parse(r.Referer()); err == nil && from.Path != "" {
+			v.Set("next", strings.TrimPrefix(from.RequestURI(), a.o.PathPrefix))
+			v.Set("sent", "1")
+		}
+	} else if r.URL.Path != gate.RootPath {
+		v.Set("next", r.URL.RequestURI())
+	}
+	if len(v) == 0 {
+		return gate.LoginPath
+	}
+	return gate.LoginPath + "?" + v.Encode()
 }
 
 // Limits of bodies.

@@ -450,6 +450,18 @@ func TestSignInAndOut(t *testing.T) {
 	if to := a.header.Get("Location"); to != gate.LoginPath {
 		t.Error(to)
 	}
+	for referer, want := range map[string]string{
+		r.server.URL + "/admin/topics?new=1": "/admin/login?next=%2Fadmin%2Ftopics%3Fnew%3D1&sent=1",
+		"://":                                gate.LoginPath,
+	} {
+		a = r.call("POST", "/admin/topics", "name=x", asBrowser, func(q *http.Request) { q.Header.Set("Referer", referer) })
+		if to := a.header.Get("Location"); to != want {
+			t.Errorf("typed at %s: %s, want %s", referer, to, want)
+		}
+	}
+	if page := r.call("GET", "/admin/login?next=%2Fadmin%2Ftopics%3Fnew%3D1&sent=1", "", asBrowser); !strings.Contains(page.body, "You were signed out") {
+		t.Error(page.body)
+	}
 	r.want(r.call("GET", "/admin/topics", ""), http.StatusUnauthorized) // a script
 	r.want(r.call("GET", "/admin", "", asBrowser), http.StatusSeeOther)
 

@@ -161,7 +161,7 @@ func TestBrowserTokens(t *testing.T) {
 		tab.unfold("#token")
 		tab.fill("#token", "name", "for "+scope, "scope", scope, "expires", "30", "current_password", map[string]string{"admin": adaPassword}[scope])
 		tab.save("#token")
-		tab.sees("Token for "+scope+" is created", "it is not shown again")
+		tab.sees("Token for "+scope+" is created", "shown for ten minutes")
 		token := tab.text("#made pre code")
 		if !strings.HasPrefix(token, "pipit_") {
 			t.Fatalf("token %q", token)

@@ -64,7 +64,7 @@ func TestBrowserClient(t *testing.T) {
 	tab.follow("#new")
 	tab.fill("#client", "username", "crm", "name", "The CRM")
 	tab.save("#client")
-	tab.sees("This is shown once")
+	tab.sees("This is shown for ten minutes")
 	password := tab.text("#password")
 	if status := login(password); status != http.StatusForbidden { // in, but there is no such topic
 		t.Errorf("with the password that was made: %d", status)
@@ -310,7 +310,7 @@ func TestBrowserConflict(t *testing.T) {
 		t.Errorf("stored %+v", topic.Topic)
 	}
 	mine.save("#topic")
-	mine.sees("The topic was saved", "of 700", "4 min")
+	mine.sees("The topic was saved", "of 700", "4m")
 
 	// What was changed meanwhile is not deleted unseen.
 	mine.follow("#delete")

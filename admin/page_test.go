@@ -436,11 +436,16 @@ func TestSystemPages(t *testing.T) {
 	}
 	r.want(post("/admin/system/administrators/eve/sign-out"), http.StatusNotFound)
 
-	// Tokens: shown once.
+	// Tokens: shown once, by a page that can be loaded again.
 	made := post("/admin/system/tokens", "name", "deploy <b>", "scope", "write", "expires", "30")
-	r.want(made, http.StatusCreated)
-	checkPage(t, "/admin/system/tokens", made)
+	r.want(made, http.StatusSeeOther)
+	to := made.header.Get("Location")
+	made = r.call("GET", to, "", withCookie(cookie), asBrowser)
+	checkPage(t, accessURL, made)
 	secret := regexp.MustCompile(`pipit_[\w-]{43}`).FindString(made.body)
+	if again := get(to); !strings.Contains(again, secret) {
+		t.Error("not shown again to the same session")
+	}
 	if secret == "" || strings.Contains(get(accessURL), secret) {
 		t.Error("the token is not shown once")
 	}
@@ -455,7 +460,7 @@ func TestSystemPages(t *testing.T) {
 	r.want(post("/admin/system/tokens", "name", "other", "scope", "all", "expires", access.Never), http.StatusUnprocessableEntity)
 	r.want(post("/admin/system/tokens", "name", "other", "scope", "read", "expires", "99999"), http.StatusUnprocessableEntity)
 	r.want(post("/admin/system/tokens", "name", "", "scope", "read", "expires", access.Never), http.StatusUnprocessableEntity)
-	r.want(post("/admin/system/tokens", "name", "forever", "scope", "read", "expires", access.Never), http.StatusCreated)
+	r.want(post("/admin/system/tokens", "name", "forever", "scope", "read", "expires", access.Never), http.StatusSeeOther)
 	for _, token := range r.a.users.Tokens() {
 		done(post("/admin/system/tokens/"+token.ID+"/delete"), accessURL)
 	}

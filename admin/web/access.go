@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"net/url"
 	"strings"
 	"time"
 
@@ -81,7 +82,11 @@ func newTokenForm() *form {
 }
 
 func (ap accessPages) pageAccess(w http.ResponseWriter, r *http.Request, _ gate.Params) error {
-	return ap.renderAccess(w, r, http.StatusOK, accessPage{})
+	var page accessPage
+	if made, ok := shelvedOf[access.Token](&ap.once, access.CallerOf(r.Context()).SessionID(), r.URL.Query().Get("made")); ok {
+		page.Made = &made
+	}
+	return ap.renderAccess(w, r, http.StatusOK, page)
 }
 
 // renderAccess fills in what p does not have yet.
@@ -286,7 +291,8 @@ func (ap accessPages) postToken(w http.ResponseWriter, r *http.Request, _ gate.P
 		}
 		return ap.renderAccess(w, r, status, accessPage{NewToken: f})
 	}
-	return ap.renderAccess(w, r, http.StatusCreated, accessPage{Made: &made})
+	once := ap.once.put(access.CallerOf(r.Context()).SessionID(), made)
+	return ap.done(w, r, accessPath+"?"+url.Values{"made": {once}}.Encode(), "")
 }
 
 func (ap accessPages) postTokenDelete(w http.ResponseWriter, r *http.Request, p gate.Params) error {

@@ -6,6 +6,7 @@ import (
 	"net/url"
 	"slices"
 
+	"pipit/admin/access"
 	"pipit/admin/gate"
 	"pipit/admin/monitor"
 	"pipit/admin/object"
@@ -80,14 +81,14 @@ type passwordPage struct {
 	Command  string
 }
 
-// answerPassword shows a password that was made, once. It is the answer to the form itself: a
-// secret has no place in a cookie or an address.
+// answerPassword goes on to the page that shows a password that was made: a secret has no place in a cookie or an address, so it is on the shelf.
 func (cp clientPages) answerPassword(w http.ResponseWriter, r *http.Request, f *form, c *object.Client) (answered bool, err error) {
 	if c.Password == "" || c.Password == f.get("password") { // none, or a typed one
 		return false, nil
 	}
 	page := passwordPage{Client: *c, Password: c.Password, Command: shell.Password(c.Username, c.Password)}
-	return true, cp.render(w, r, "client_password", http.StatusOK, view{Title: "Password of " + c.Username, Nav: "clients", Data: page})
+	once := cp.once.put(access.CallerOf(r.Context()).SessionID(), page)
+	return true, cp.done(w, r, clientPath(c.Username)+"?"+url.Values{"password": {once}}.Encode(), "")
 }
 
 type clientPage struct {
@@ -103,6 +104,9 @@ type clientPage struct {
 }
 
 func (cp clientPages) pageClient(w http.ResponseWriter, r *http.Request, c *object.Client) (err error) {
+	if made, ok := shelvedOf[passwordPage](&cp.once, access.CallerOf(r.Context()).SessionID(), r.URL.Query().Get("password")); ok && made.Username == c.Username {
+		return cp.render(w, r, "client_password", http.StatusOK, view{Title: "Password of " + c.Username, Nav: "clients", Data: made})
+	}
 	page := clientPage{Client: *c, Back: link{"/admin/clients", "Clients"}, Settings: settings(broker.ClientFields, &c.Client, cp.isPattern)}
 	if page.ProducerList, err = cp.Objects.Producers().List(gate.Query{Client: c.Username, Sort: "topic", Limit: maxBeside}); err != nil {
 		return err

@@ -26,6 +26,7 @@ func (lp loginPages) routes() []gate.Route {
 type loginPage struct {
 	Name string
 	Next string // path of the page to go to
+	Sent bool   // a form was sent there, and the session was over
 }
 
 func (lp loginPages) pageLogin(w http.ResponseWriter, r *http.Request, _ gate.Params) error {
@@ -34,7 +35,7 @@ func (lp loginPages) pageLogin(w http.ResponseWriter, r *http.Request, _ gate.Pa
 		http.Redirect(w, r, next, http.StatusSeeOther) // #nosec G710 -- nextPath lets paths of ours pass alone
 		return nil
 	}
-	return lp.render(w, r, "login", http.StatusOK, view{Title: "Sign in", Data: loginPage{Next: next}})
+	return lp.render(w, r, "login", http.StatusOK, view{Title: "Sign in", Data: loginPage{Next: next, Sent: r.URL.Query().Has("sent")}})
 }
 
 func (lp loginPages) postLogin(w http.ResponseWriter, r *http.Request, _ gate.Params) error {
@@ -42,7 +43,7 @@ func (lp loginPages) postLogin(w http.ResponseWriter, r *http.Request, _ gate.Pa
 	if err != nil {
 		return err
 	}
-	p := loginPage{f.Get("name"), nextPath(f.Get("next"))}
+	p := loginPage{f.Get("name"), nextPath(f.Get("next")), f.Get("sent") != ""}
 	if err := lp.Users.SignIn(r.Context(), w, r, p.Name, f.Get("password")); err != nil {
 		return lp.renderRefused(w, r, "login", "Sign in", p, err)
 	}

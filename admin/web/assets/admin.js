@@ -129,12 +129,96 @@ function guardForms() {
   for (const form of document.querySelectorAll("form[method=post]")) {
     form.addEventListener("submit", event => {
       if (form.dataset.sent) event.preventDefault();
-      else if (!event.defaultPrevented) form.dataset.sent = "yes";
+      else if (!event.defaultPrevented) {
+        form.dataset.sent = "yes";
+        setTimeout(() => busy(form, true)); // a button that is disabled at once would not be sent
+      }
     });
   }
   addEventListener("pageshow", () => {
-    for (const form of document.querySelectorAll("form[data-sent]")) delete form.dataset.sent;
+    for (const form of document.querySelectorAll("form[data-sent]")) {
+      delete form.dataset.sent;
+      busy(form, false);
+      form.querySelector("[name=confirm]")?.dispatchEvent(new Event("input"));
+    }
   });
+}
+
+// busy shows that a form is on its way.
+function busy(form, on) {
+  form.setAttribute("aria-busy", on);
+  for (const button of form.querySelectorAll("button:not([type=button])")) {
+    button.disabled = on;
+    if (on) button.append("…");
+    else if (button.lastChild.data === "…") button.lastChild.remove();
+  }
+}
+
+// What was changed in a form is kept in this tab until the server has done it: through the end of a session, a server that is
+// away, and Back. Secrets are not, and neither are the forms that destroy.
+const drafts = {
+  prefix: "pipit-draft ",
+  key: form => drafts.prefix + form.id + " " + new URL(form.action).pathname,
+  forms: () => [...document.querySelectorAll("body:not(.outside) form.form[id][method=post]:not(:has([name=confirm]))")],
+  fields: form => [...form.elements].filter(el => el.name && (el.matches("textarea, select") || /^(text|number|search|url|checkbox|datetime-local)$/.test(el.type))
+    && !("secret" in el.dataset) && !/secret|password|sub_key|headers/.test(el.name)),
+  value: el => el.type === "checkbox" ? el.checked : el.value,
+  initial: el => el.type === "checkbox" ? el.defaultChecked : el.options ? [...el.options].find(o => o.defaultSelected)?.value ?? el.options[0]?.value : el.defaultValue,
+  refused: form => form.querySelector("[aria-invalid], .notice") !== null,
+  all: () => Object.keys(sessionStorage).filter(k => k.startsWith(drafts.prefix)),
+};
+
+function saveDraft(form, sent) {
+  const draft = { sent, values: drafts.refused(form) ? JSON.parse(sessionStorage.getItem(drafts.key(form)))?.values ?? {} : {} };
+  for (const el of drafts.fields(form)) {
+    if (drafts.value(el) !== drafts.initial(el)) draft.values[el.name] = drafts.value(el);
+  }
+  if (Object.keys(draft.values).length) sessionStorage.setItem(drafts.key(form), JSON.stringify(draft));
+  else sessionStorage.removeItem(drafts.key(form));
+}
+
+function restoreDraft(form) {
+  const draft = JSON.parse(sessionStorage.getItem(drafts.key(form)));
+  if (!draft || drafts.refused(form)) return; // the page itself has what was typed
+  const changed = drafts.fields(form).filter(el => el.name in draft.values && drafts.value(el) !== draft.values[el.name]);
+  for (const el of changed) {
+    if (el.type === "checkbox") el.checked = draft.values[el.name];
+    else el.value = draft.values[el.name];
+  }
+  if (!changed.length) return;
+  for (let el = form.closest("details"); el; el = el.parentElement.closest("details")) el.open = true;
+  const note = document.createElement("p");
+  note.className = "hint restored";
+  note.setAttribute("role", "status");
+  note.textContent = "What you typed before is here again, and not sent yet. ";
+  const discard = document.createElement("button");
+  discard.type = "button";
+  discard.className = "button small";
+  discard.textContent = "Discard it";
+  discard.addEventListener("click", () => {
+    sessionStorage.removeItem(drafts.key(form));
+    form.reset();
+    note.remove();
+  });
+  note.append(discard);
+  form.prepend(note);
+}
+
+function keepDrafts() {
+  try {
+    if (document.querySelector("[data-done]")) {
+      for (const key of drafts.all()) if (JSON.parse(sessionStorage.getItem(key)).sent) sessionStorage.removeItem(key);
+    }
+    const kept = document.getElementById("kept");
+    if (kept) kept.hidden = !drafts.all().length;
+    for (const form of drafts.forms()) {
+      restoreDraft(form);
+      const save = sent => { try { saveDraft(form, sent); } catch { /* more than the browser keeps */ } };
+      form.addEventListener("input", () => save(false));
+      form.addEventListener("submit", () => save(true));
+    }
+    document.querySelector('form[action$="/admin/logout"]')?.addEventListener("submit", () => drafts.all().forEach(k => sessionStorage.removeItem(k)));
+  } catch { /* there is no storage, and nothing is kept */ }
 }
 
 // Passwords can be looked at while they are typed.
@@ -484,6 +568,7 @@ keepTimes();
 awaitFirst();
 showZone();
 addCopyButtons();
+keepDrafts();
 guardForms();
 revealPasswords();
 searchKey();
