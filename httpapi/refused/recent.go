@@ -19,7 +19,7 @@ const MaxRecent = 1000
 type Refusal struct {
 	Number   uint64    // 1 for the first since the start of the process
 	At       time.Time // when it was answered
-	Client   string    // who is signed in, or else is said to ask: at most 128 bytes; empty: nobody
+	Client   string    // who is signed in, or else is said to ask: at most 128 bytes and "…"; empty: nobody
 	Known    bool      // there is a client of that name
 	SignedIn bool      // with the right password
 	Addr     string    // IP address that it came from
