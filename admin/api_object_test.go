@@ -267,7 +267,7 @@ func TestCreateRefused(t *testing.T) {
 		{"/topics", `{"name": "/x", "expiration": -1}`, 422, "invalid", "/expiration", "-1"},
 		{"/topics", `{"name": "/x", "dedup_window": "soon"}`, 422, "invalid", "/dedup_window", `"30s"`},
 		{"/topics", `{"name": "/x", "dedup_window": 30}`, 422, "invalid", "/dedup_window", `"30s"`},
-		{"/topics", `{"name": "/x", "dedup_window": "1000h"}`, 422, "invalid", "/dedup_window", "1000h"},
+		{"/topics", `{"name": "/x", "dedup_window": "1000h"}`, 422, "invalid", "/dedup_window", "41d16h"},
 		{"/topics", `{"name": "/x", "is_active": "yes"}`, 422, "invalid", "/is_active", "true or false"},
 		{"/topics", `{"name": 7}`, 422, "invalid", "/name", "a text"},
 		{"/topics", `{"name": "/x", "Max_Depth": 7}`, 422, "invalid", "/Max_Depth", "max_depth"},

@@ -863,7 +863,7 @@ func TestDefinitions(t *testing.T) {
 	d := newDesk(t)
 	consumer := d.example()
 	d.define(broker.Definition{Topics: []broker.Topic{{Name: "/a", MaxDepth: 1000, Expiration: broker.Off, DedupWindow: 36 * time.Hour}}})
-	shows(d, broker.TopicFields, "/admin/topics/%2Fa", map[string]string{"max_depth": ">1,000<", "expiration": ">off<", "dedup_window": ">1 d 12 h<", "is_active": "yes", "auto_create": noRow, "max_topics": noRow})
+	shows(d, broker.TopicFields, "/admin/topics/%2Fa", map[string]string{"max_depth": ">1,000<", "expiration": ">off<", "dedup_window": ">1d12h<", "is_active": "yes", "auto_create": noRow, "max_topics": noRow})
 	d.define(broker.Definition{Topics: []broker.Topic{{Name: "/a/*", AutoCreate: true, MaxTopics: 7}}})
 	shows(d, broker.TopicFields, "/admin/topics/%2Fa%2F%2A", map[string]string{"auto_create": "yes", "max_topics": ">7<"})
 	shows(d, broker.ClientFields, "/admin/clients/crm", map[string]string{"name": ">CRM<"})
@@ -871,7 +871,7 @@ func TestDefinitions(t *testing.T) {
 	c := consumer.Consumer
 	c.DeliveryMode, c.CallbackURL = broker.DeliveryCallback, "http://127.0.0.1:9/" // the rows of callbacks are for those
 	d.define(broker.Definition{Consumers: []broker.Consumer{c}})
-	shows(d, broker.ConsumerFields, fmt.Sprint("/admin/consumers/", consumer.ID), map[string]string{"name": ">none<", "ack_timeout": ">1 min<", "topic": `href="/admin/topics/%2Fa"`})
+	shows(d, broker.ConsumerFields, fmt.Sprint("/admin/consumers/", consumer.ID), map[string]string{"name": ">none<", "ack_timeout": ">1m<", "topic": `href="/admin/topics/%2Fa"`})
 }
 
 const noRow = "no row"

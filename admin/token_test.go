@@ -241,7 +241,7 @@ func TestCurrentPassword(t *testing.T) {
 			{"POST", "/admin/system/administrators", []string{"name", "new2", "password", "battery staple"}, http.StatusSeeOther},
 			{"POST", "/admin/system/administrators/bob/password", []string{"password", "battery staple"}, http.StatusSeeOther},
 			{"POST", "/admin/system/administrators/ann/password", []string{"password", authPassword}, http.StatusSeeOther},
-			{"POST", "/admin/system/tokens", []string{"name", "t2", "scope", "admin", "expires", "30"}, http.StatusCreated},
+			{"POST", "/admin/system/tokens", []string{"name", "t2", "scope", "admin", "expires", "30"}, http.StatusSeeOther},
 		}
 		body := func(path string, fields ...string) string {
 			object, form := map[string]string{}, url.Values{}
@@ -266,7 +266,7 @@ func TestCurrentPassword(t *testing.T) {
 					t.Errorf("%s %s answers with a password", d.method, d.path)
 				}
 			}
-			if a := ask("current_password", authPassword); a.status != d.status {
+			if a := ask("current_password", authPassword); a.status != d.status || strings.HasPrefix(a.header.Get("Location"), gate.LoginPath) {
 				t.Errorf("%s %s: %d %s", d.method, d.path, a.status, a.body)
 			}
 		}
