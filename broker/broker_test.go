@@ -246,6 +246,38 @@ func TestLimitOfExpired(t *testing.T) {
 	})
 }
 
+// What came back and has expired takes the place of none that waits behind it, where max_in_flight lets nothing else be read.
+func TestLimitOfExpiredThatCameBack(t *testing.T) {
+	for _, topics := range []string{"/t", "/*"} {
+		for _, order := range []broker.Order{broker.FIFO, broker.LIFO} {
+			t.Run(fmt.Sprint(topics, " ", order), func(t *testing.T) {
+				synctest.Test(t, func(t *testing.T) {
+					r := newRig(t, broker.Options{})
+					c := consumerDef(topics, "a")
+					c.MaxInFlight, c.AckTimeout = 3, time.Second
+					r.definePattern(c, "/t")
+					time.Sleep(broker.SweepEvery / 2) // what expires does so between two sweeps
+					for _, s := range []string{"expires", "stays", "expires"} {
+						p := text(s)
+						if s == "expires" {
+							p.Expiration = 5
+						}
+						r.publish("/t", p)
+					}
+					if got := payloads(r.receive(topics, "a", broker.ReceiveOptions{})); got != "expires stays expires " {
+						t.Fatal(got)
+					}
+					r.publish("/t", text("held back"))
+					time.Sleep(5*time.Second + broker.SweepEvery/4)
+					if got := payloads(r.receive(topics, "a", broker.ReceiveOptions{Order: order, Max: 1})); got != "stays " {
+						t.Errorf("%q", got)
+					}
+				})
+			})
+		}
+	}
+}
+
 func BenchmarkPublish(b *testing.B) {
 	for _, n := range []int{1, 64, 256} {
 		b.Run(fmt.Sprint(n), func(b *testing.B) {

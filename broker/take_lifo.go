@@ -103,19 +103,33 @@ func (t *taker) newestBack(p int) error {
 	return nil
 }
 
-// backOf leases those of a priority that are still ready.
+// backOf leases those of a priority that are still ready, until there is no more room. What has expired takes none: others
+// of the list get it.
 func (t *taker) backOf(p int, list []*lease) error {
-	var back []*lease
+	for !t.full() {
+		back := t.fetchReady(p, list)
+		if len(back) == 0 {
+			return nil
+		}
+		if err := t.again(p, back); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// fetchReady fetches those of a priority that are still ready, as many as there is room for.
+func (t *taker) fetchReady(p int, list []*lease) (back []*lease) {
 	c := t.s.c
 	c.mu.Lock()
+	defer c.mu.Unlock()
 	t.edits = t.q.topic.lanes[p].edits.Load()
 	for _, l := range list {
 		if t.q.leases[l.slot] == l && l.state == ready && len(back) < t.o.Max-t.n {
 			back = append(back, c.fetch(l))
 		}
 	}
-	c.mu.Unlock()
-	return t.again(p, back)
+	return back
 }
 
 // stillLimited finds out whether max_in_flight holds anything back, after all that came back was looked at.
