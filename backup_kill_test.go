@@ -31,12 +31,12 @@ func TestKilledInBackup(t *testing.T) {
 		return list
 	}
 	var left []string
-	for range 3 {
+	for round := 0; round < 3 || len(left) == 0 && round < 20; round++ {
 		p = start(t, dir, env, "-config", example(t))
 		for len(there("*")) == 0 {
 			time.Sleep(time.Millisecond) // lint:sleep the backup is begun by another process
 		}
-		time.Sleep(rand.N(20 * time.Millisecond)) // lint:sleep any moment of it
+		time.Sleep(rand.N(20 * time.Millisecond / time.Duration(1+round))) // lint:sleep any moment of it
 		p.cmd.Process.Kill()
 		<-p.ended
 		p.cmd.Wait()
