@@ -127,7 +127,7 @@ func (c *consumer) refuse(l *lease, delay time.Duration, now time.Duration) (ove
 	if delay == 0 {
 		delay = def.backoff(l.count)
 	}
-	if delay > 0 {
+	if delay > 0 && !l.over() {
 		c.hold(l, deferred, now+delay)
 	} else {
 		c.giveBack(l)

@@ -150,6 +150,8 @@ func (m *seekModel) random() {
 		m.receive(c, broker.ReceiveOptions{Max: 1 + m.rnd.IntN(12), Order: broker.Order(m.rnd.IntN(2)), Ack: m.rnd.IntN(3) == 0})
 	case n < 720:
 		m.settle(c)
+	case n < 735:
+		m.outlive(c)
 	case n < 880:
 		m.pass(time.Duration(m.rnd.IntN(4_000_000)) * time.Microsecond)
 	case n < 910:
@@ -363,51 +365,60 @@ func sum(of [broker.MaxPriority + 1]int64) (n int64) {
 
 func (m *seekModel) publish() {
 	for range 1 + m.rnd.IntN(4) {
-		m.payload++
-		p := broker.Publication{Payload: fmt.Append(nil, m.payload), Priority: 4 + m.rnd.IntN(3)}
-		s := &sought{payload: string(p.Payload), prio: p.Priority, wanted: m.rnd.IntN(3) == 0}
-		rec := store.Record{Payload: p.Payload}
-		if s.wanted {
-			p.Attributes = []broker.Attribute{{Name: "wanted", Value: "yes"}}
-			rec.Extra = &store.Extra{Attributes: p.Attributes}
-		}
+		expiration := int64(0)
 		if m.rnd.IntN(4) == 0 {
-			p.Expiration = int64(1 + m.rnd.IntN(12))
+			expiration = int64(1 + m.rnd.IntN(12))
 		}
-		if m.rnd.IntN(10) == 0 {
-			p.Delay = int64(1 + m.rnd.IntN(5))
-		}
-		if m.rnd.IntN(5) == 0 {
-			p.ID = fmt.Sprint("own/", m.payload)
-			rec.ID = p.ID
-		}
-		s.size = rec.Size()
-		s.due = time.Now().Truncate(time.Microsecond).Add(time.Duration(p.Delay) * time.Second)
-		if p.Expiration > 0 {
-			s.expireAt = s.due.Add(time.Duration(p.Expiration) * time.Second)
-		}
-		door, err := m.r.Publisher(m.r.crm, "/t")
-		if err != nil {
-			m.fatalf("%v", err)
-		}
-		rc, err := door.Publish(p)
-		m.logf("publish %s to %d, wanted %t, delay %d, expires %d: %v", p.Payload, p.Priority, s.wanted, p.Delay, p.Expiration, err)
-		if err != nil {
-			if broker.CodeOf(err) != broker.Full {
-				m.fatalf("publish: %v", err)
-			}
-			m.did["refused"]++
+		if !m.send(expiration) {
 			return
 		}
-		if s.id = rc.ID; p.Delay > 0 {
-			if p.ID == "" {
-				s.size += int64(len(rc.ID)) // it does not tell the place
-			}
-			m.delayed = append(m.delayed, s)
-		} else {
-			m.place(s)
-		}
 	}
+}
+
+// send publishes a message, and tells whether there was room for it.
+func (m *seekModel) send(expiration int64) bool {
+	m.payload++
+	p := broker.Publication{Payload: fmt.Append(nil, m.payload), Priority: 4 + m.rnd.IntN(3), Expiration: expiration}
+	s := &sought{payload: string(p.Payload), prio: p.Priority, wanted: m.rnd.IntN(3) == 0}
+	rec := store.Record{Payload: p.Payload}
+	if s.wanted {
+		p.Attributes = []broker.Attribute{{Name: "wanted", Value: "yes"}}
+		rec.Extra = &store.Extra{Attributes: p.Attributes}
+	}
+	if m.rnd.IntN(10) == 0 {
+		p.Delay = int64(1 + m.rnd.IntN(5))
+	}
+	if m.rnd.IntN(5) == 0 {
+		p.ID = fmt.Sprint("own/", m.payload)
+		rec.ID = p.ID
+	}
+	s.size = rec.Size()
+	s.due = time.Now().Truncate(time.Microsecond).Add(time.Duration(p.Delay) * time.Second)
+	if p.Expiration > 0 {
+		s.expireAt = s.due.Add(time.Duration(p.Expiration) * time.Second)
+	}
+	door, err := m.r.Publisher(m.r.crm, "/t")
+	if err != nil {
+		m.fatalf("%v", err)
+	}
+	rc, err := door.Publish(p)
+	m.logf("publish %s to %d, wanted %t, delay %d, expires %d: %v", p.Payload, p.Priority, s.wanted, p.Delay, p.Expiration, err)
+	if err != nil {
+		if broker.CodeOf(err) != broker.Full {
+			m.fatalf("publish: %v", err)
+		}
+		m.did["refused"]++
+		return false
+	}
+	if s.id = rc.ID; p.Delay > 0 {
+		if p.ID == "" {
+			s.size += int64(len(rc.ID)) // it does not tell the place
+		}
+		m.delayed = append(m.delayed, s)
+	} else {
+		m.place(s)
+	}
+	return true
 }
 
 // somewhere returns a place, and the position in each lane from which on messages wait there.
@@ -642,6 +653,15 @@ func (m *seekModel) settle(c *seekConsumer) {
 	}
 	slices.SortFunc(known, func(a, b *sought) int { return cmp.Or(cmp.Compare(a.prio, b.prio), cmp.Compare(a.pos, b.pos)) })
 	m.rnd.Shuffle(len(known), func(i, j int) { known[i], known[j] = known[j], known[i] })
+	slices.SortStableFunc(known, func(a, b *sought) int { // what is gone is rare, and first
+		switch {
+		case a.removed == b.removed:
+			return 0
+		case a.removed:
+			return -1
+		}
+		return 1
+	})
 	delay := []int64{0, 0, 3}[m.rnd.IntN(3)]
 	for _, s := range known[:min(len(known), 1+m.rnd.IntN(6))] {
 		d := c.has[s]
@@ -670,6 +690,14 @@ func (m *seekModel) settle(c *seekConsumer) {
 	if got.Acked != len(st.Ack) || got.Rejected != len(st.Reject) {
 		m.fatalf("settle %+v: %+v", st, got)
 	}
+}
+
+// outlive lets a consumer settle what has expired and was removed while it was in flight.
+func (m *seekModel) outlive(c *seekConsumer) {
+	m.send(2)
+	m.receive(c, broker.ReceiveOptions{Max: 50})
+	m.pass(4 * time.Second) // a sweep has been there, and the leases last
+	m.settle(c)
 }
 
 func (m *seekModel) delete() {
