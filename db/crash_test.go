@@ -283,7 +283,8 @@ func (c *crashRun) record(steps int) *disktest.Recorder {
 type foreign struct {
 	*disktest.Recorder
 	t   *testing.T
-	had map[string][]byte // guarded by who may write to the file
+	mu  sync.Mutex        // segments of the log are renamed, too, by whoever makes one
+	had map[string][]byte // guarded by mu
 	sum *crashSum
 }
 
@@ -293,6 +294,8 @@ func (f *foreign) now(path string) (had, has []byte, changed bool) {
 	if err != nil {
 		f.t.Error(err)
 	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
 	had = f.had[path]
 	f.had[path] = has
 	return had, has, !bytes.Equal(had, has)
@@ -317,6 +320,8 @@ func (f *foreign) partly(path string, flushed bool) error {
 
 func (f *foreign) Rename(from, to string) error {
 	err := f.Recorder.Rename(from, to)
+	f.mu.Lock()
+	defer f.mu.Unlock()
 	if had, ok := f.had[from]; ok && err == nil {
 		f.had[to] = had
 		delete(f.had, from)
