@@ -332,6 +332,8 @@ func (f *foreign) Rename(from, to string) error {
 
 func (f *foreign) Remove(name string) error {
 	err := f.Recorder.Remove(name)
+	f.mu.Lock()
+	defer f.mu.Unlock()
 	if err == nil {
 		delete(f.had, name)
 	}
