@@ -12,6 +12,17 @@ import (
 	"pipit/broker"
 )
 
+// TestConnectForEver: messages that are to wait for ever do, also of a topic that is there.
+func TestConnectForEver(t *testing.T) {
+	d := newDesk(t)
+	for range 2 {
+		res := d.post("/admin/connect", "sender", "shop", "receiver", "erp 2", "topic", "/ever", "expiration", "0")
+		if topic, _ := d.b.Topic("/ever"); topic.Expiration != broker.Off || !strings.Contains(d.get(res.location), "until it has fetched them") {
+			t.Errorf("%d, %+v", res.status, topic.Topic)
+		}
+	}
+}
+
 // TestConnect connects two systems by a form, runs the commands of the page as they stand there, and loads the page again.
 func TestConnect(t *testing.T) {
 	d := newDesk(t)

@@ -151,15 +151,21 @@ func (x *connecting) topic(c *Connection) error {
 	x.does(broker.KindTopic, c.Topic, exists)
 	x.expect(broker.Ref{Kind: broker.KindTopic, Name: c.Topic}, exists)
 	if exists {
-		x.out.Expiration = info.Expiration
+		x.out.Expiration = TopicExpiration(&info.Topic)
 		return nil
 	}
 	v := NewTopic()
-	v.Name, v.Expiration = c.Topic, c.Expiration
+	v.Name = c.Topic
+	topicExpiration.Set(&v.Topic, c.Expiration)
 	x.out.Expiration = c.Expiration
 	x.change.Define.Topics = []broker.Topic{v.Topic}
 	return nil
 }
+
+var topicExpiration = broker.TopicFields.Named("expiration")
+
+// TopicExpiration is after how many seconds a topic's messages expire that do not say; 0: they do not.
+func TopicExpiration(t *broker.Topic) int64 { return topicExpiration.Value(t).(int64) }
 
 // producer lets the sender publish, unless it may.
 func (x *connecting) producer(c *Connection) error {

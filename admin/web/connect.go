@@ -40,7 +40,7 @@ func (cp connectPages) connectForm(proposed url.Values) *form {
 	for _, o := range []struct {
 		seconds int64
 		label   string
-	}{{60 * 60, "1 hour"}, {day, "1 day"}, {object.ConnectExpiration, "7 days"}, {30 * day, "30 days"}, {365 * day, "1 year"}, {broker.Off, "for ever"}} {
+	}{{60 * 60, "1 hour"}, {day, "1 day"}, {object.ConnectExpiration, "7 days"}, {30 * day, "30 days"}, {365 * day, "1 year"}, {0, "for ever"}} {
 		waits = append(waits, option{strconv.FormatInt(o.seconds, 10), o.label})
 	}
 	usernames := cp.usernames()
@@ -136,7 +136,7 @@ func (cp connectPages) pageConnected(w http.ResponseWriter, r *http.Request, _ g
 		State:     awaitedOf(&c),
 	}
 	if t, ok := cp.Broker.Topic(c.Topic); ok {
-		page.Expiration = t.Expiration
+		page.Expiration = object.TopicExpiration(&t.Topic)
 	}
 	if made, ok := shelvedOf[object.Connected](&cp.once, access.CallerOf(r.Context()).SessionID(), q.Get("once")); ok && made.ConsumerID == c.ID && made.Sender == page.Sender {
 		page.Connected, page.Once = made, q.Get("once")
