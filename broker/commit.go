@@ -54,7 +54,7 @@ type gathering struct {
 // which gains more than it costs. A client alone, or a few, never wait.
 const (
 	gatherFrom = 4
-	gatherTime = 50 * time.Microsecond
+	gatherTime = 150 * time.Microsecond
 )
 
 // add leaves a task to commits.loop. Where nobody commits and few did lately it gives the caller
