@@ -43,7 +43,7 @@ func TestConnect(t *testing.T) {
 	if topic, _ := d.b.Topic("/order/created"); topic.Expiration != 604800 || len(d.b.Clients()) != before+2 || len(secrets) != 2 {
 		t.Errorf("%+v, %d clients, %q", topic.Topic, len(d.b.Clients()), secrets)
 	}
-	for _, want := range []string{"Waiting for the first fetch…", "at most 7 d for the receiver", "SHOP_PASSWORD=" + secrets[0][1], "ERP_2_PASSWORD=" + secrets[1][1]} {
+	for _, want := range []string{"Waiting for the first fetch…", "at most 7d for the receiver", "SHOP_PASSWORD=" + secrets[0][1], "ERP_2_PASSWORD=" + secrets[1][1]} {
 		if !strings.Contains(html.UnescapeString(page), want) {
 			t.Errorf("no %s in %s", want, page)
 		}
@@ -111,7 +111,7 @@ func TestConnectExisting(t *testing.T) {
 		Consumers: []broker.Consumer{{Client: "shop", Topic: "/orders", SubKey: "key-of-shop"}},
 	})
 	page := d.done("/admin/connect", "sender", "shop", "receiver", "shop", "topic", "/orders")
-	if !strings.Contains(page, "key-of-shop") || !strings.Contains(page, "1 min") || len(d.b.Consumers()) != 1 || len(d.b.Producers()) != 1 {
+	if !strings.Contains(page, "key-of-shop") || !strings.Contains(page, "1m") || len(d.b.Consumers()) != 1 || len(d.b.Producers()) != 1 {
 		t.Error(page)
 	}
 	if !strings.Contains(d.get("/admin/system/audit"), "consumer.reveal") {

@@ -45,7 +45,7 @@ func TestReplayPage(t *testing.T) {
 		}
 	}
 	d.contains(d.get(page), `href="`+page+`/replay"`)
-	d.contains(d.get(page+"/replay"), "decided by the topic’s", "now 1 h")
+	d.contains(d.get(page+"/replay"), "decided by the topic’s", "now 1h")
 	asked := d.get(page + "/replay?to=oldest")
 	d.contains(asked, "4 messages would wait", "Now it has 0", "Replay 4 messages", `name="to" value="oldest"`)
 	backlog(0)

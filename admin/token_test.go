@@ -361,7 +361,7 @@ func TestSessionOptions(t *testing.T) {
 		r.account()
 		status := func(c *http.Cookie) int { return r.call("GET", gate.V1+"/system", "", withCookie(c)).status }
 		c := r.signedIn()
-		if a := r.call("GET", accessURL, "", withCookie(c), asBrowser); !strings.Contains(a.body, "A session ends after 10 min without a request, after 1 h in any case.") {
+		if a := r.call("GET", accessURL, "", withCookie(c), asBrowser); !strings.Contains(a.body, "A session ends after 10m without a request, after 1h in any case.") {
 			t.Error(a.body)
 		}
 		time.Sleep(10*time.Minute - time.Second)

@@ -59,7 +59,7 @@ func (s Subscription) Settle(st Settlement) (Settled, error) {
 		return Settled{}, err
 	}
 	if st.Wait < 0 || st.Wait > MaxDelay*time.Second {
-		return Settled{}, Invalidf("wait %s: allowed are 0s to %s", st.Wait, MaxDelay*time.Second)
+		return Settled{}, Invalidf("wait %s: allowed are 0s to %s", FormatDuration(st.Wait), FormatDuration(MaxDelay*time.Second))
 	}
 	for _, e := range st.Extend {
 		if err := CheckExtend(e.Seconds); err != nil {

@@ -196,8 +196,8 @@ func (c *cli) messageShowCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "show TOPIC MSG_ID",
 		Short: "Show a message, and where it stands with each consumer",
-		Example: `  pipit messages show /customer/created K05DD3YFNE4SG592VQBF23ECVD02
-  pipit messages show /customer/created K05DD3YFNE4SG592VQBF23ECVD02 --raw >payload.bin`,
+		Example: `  pipit messages show /customer/created K3MevvRG5WKKUWSFbVrUNl6hbVyR
+  pipit messages show /customer/created K3MevvRG5WKKUWSFbVrUNl6hbVyR --raw >payload.bin`,
 		Args:              arguments("TOPIC", "MSG_ID"),
 		ValidArgsFunction: inOrder(c.completeTopic),
 	}
@@ -270,7 +270,7 @@ func (c *cli) messageDeleteCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:               "delete TOPIC MSG_ID…",
 		Short:             "Delete messages for all consumers",
-		Example:           "  pipit messages delete /customer/created K05DD3YFNE4SG592VQBF23ECVD02",
+		Example:           "  pipit messages delete /customer/created K3MevvRG5WKKUWSFbVrUNl6hbVyR",
 		Args:              arguments("TOPIC", "MSG_ID…"),
 		ValidArgsFunction: inOrder(c.completeTopic),
 	}
@@ -320,8 +320,8 @@ func (c *cli) messageReleaseCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "release TOPIC MSG_ID",
 		Short: "Make a message deliverable at once that is delayed, deferred or in flight",
-		Example: `  pipit messages release /customer/created K05DD3YFNE4SG592VQBF23ECVD02
-  pipit messages release /customer/created K05DD3YFNE4SG592VQBF23ECVD02 --consumer 4`,
+		Example: `  pipit messages release /customer/created K3MevvRG5WKKUWSFbVrUNl6hbVyR
+  pipit messages release /customer/created K3MevvRG5WKKUWSFbVrUNl6hbVyR --consumer 4`,
 		Args:              arguments("TOPIC", "MSG_ID"),
 		ValidArgsFunction: inOrder(c.completeTopic),
 	}

@@ -27,7 +27,7 @@ func messageRedriveCommand(c *cli) *cobra.Command {
 		Short: "Move dead letters back to the consumers for which they failed",
 		Long: `Move dead letters back to the consumers for which they failed: some by their IDs, or with --all those
 that --reason, --topic and --consumer fit. TOPIC is where they are now.`,
-		Example: `  pipit messages redrive /dead-letters K05DD3YFNE4SG592VQBF23ECVD02
+		Example: `  pipit messages redrive /dead-letters K3MevvRG5WKKUWSFbVrUNl6hbVyR
   pipit messages redrive /dead-letters --all --reason max_deliveries --consumer erp`,
 		Args:              arguments("TOPIC", "[MSG_ID]…"),
 		ValidArgsFunction: inOrder(c.completeTopic),

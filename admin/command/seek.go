@@ -29,7 +29,7 @@ other consumer notices.`,
 		Example: `  pipit consumer seek erp /customer/created --to oldest --dry-run
   pipit consumer seek erp /customer/created --to 2h
   pipit consumer seek 4 --to 2026-11-23T09:00:00Z --yes
-  pipit consumer seek 4 --message K05DD3YFNE4SG592VQBF23ECVD02`,
+  pipit consumer seek 4 --message K3MevvRG5WKKUWSFbVrUNl6hbVyR`,
 		Args:              arguments(n.keys...),
 		ValidArgsFunction: n.complete,
 	}

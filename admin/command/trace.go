@@ -20,7 +20,7 @@ func messageTraceCommand(c *cli) *cobra.Command {
 		Short: "Tell what happened to a message, also when it is gone",
 		Long: `Tell what happened to a message, also when it is gone: who published it, and how each consumer was done with it.
 That is kept without the payload for as long as [history] of the configuration says.`,
-		Example: `  pipit messages trace K05DD3YFNE4SG592VQBF23ECVD02
+		Example: `  pipit messages trace K3MevvRG5WKKUWSFbVrUNl6hbVyR
   pipit messages trace order-17 --correlation --topic /customer/created`,
 		Args: arguments("ID"),
 	}

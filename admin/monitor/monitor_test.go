@@ -264,7 +264,7 @@ func TestAttention(t *testing.T) {
 			pass(awayTime - 3*time.Second)
 		}, nil},
 		{"a consumer that was seen long ago", func(w *watched) { w.receive(1); pass(time.Second); w.publish(watchedTopic, 1); pass(awayTime) },
-			[]Attention{is(consumer, CodeAway, "erp has not fetched from /customer/created for 15 min 3 s, where 1 message waits for it")}},
+			[]Attention{is(consumer, CodeAway, "erp has not fetched from /customer/created for 15m3s, where 1 message waits for it")}},
 		{"its backlog has not grown since", func(w *watched) { w.publish(watchedTopic, 2); pass(time.Second); w.receive(1); pass(time.Hour) }, nil},
 		{"a topic nearly full", func(w *watched) { w.publish(watchedTopic, 81); w.receive(1) },
 			[]Attention{is(topic, codeTopic, "Topic /customer/created is 80 % full: 80 of at most 100 messages")}},

@@ -8,6 +8,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"pipit/broker"
 )
 
 // Number writes a number with its thousands apart: 1,234,567.
@@ -39,31 +41,19 @@ func Size(n any) string {
 	return fmt.Sprintf("%.1f %ciB", f, "KMGTPE"[unit])
 }
 
-// Duration writes a duration in its two largest units: 2 d 3 h, 4 min 5 s, 0.3 s.
+// Duration writes how long something takes or took, in its two largest units, as broker.FormatDuration does: 2d3h, 4m5s, 0.3s.
 func Duration(d time.Duration) string {
 	switch {
 	case d <= 0:
-		return "0 s"
+		return "0s"
 	case d < time.Second:
-		return fmt.Sprintf("%.1f s", max(0.1, math.Floor(d.Seconds()*10)/10))
+		return fmt.Sprintf("%.1fs", max(0.1, math.Floor(d.Seconds()*10)/10))
+	case d < time.Hour:
+		return broker.FormatDuration(d.Truncate(time.Second))
+	case d < 24*time.Hour:
+		return broker.FormatDuration(d.Truncate(time.Minute))
 	}
-	s := int64(d / time.Second)
-	two := func(big int64, bigUnit string, small int64, smallUnit string) string {
-		text := fmt.Sprintf("%d %s", s/big, bigUnit)
-		if rest := s % big / small; rest > 0 {
-			text += fmt.Sprintf(" %d %s", rest, smallUnit)
-		}
-		return text
-	}
-	switch {
-	case s < 60:
-		return fmt.Sprintf("%d s", s)
-	case s < 60*60:
-		return two(60, "min", 1, "s")
-	case s < 24*60*60:
-		return two(60*60, "h", 60, "min")
-	}
-	return two(24*60*60, "d", 60*60, "h")
+	return broker.FormatDuration(d.Truncate(time.Hour))
 }
 
 // Wait writes a wait in whole seconds, rounded up.

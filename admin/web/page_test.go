@@ -15,7 +15,7 @@ func TestFunctions(t *testing.T) {
 	for _, c := range []struct{ got, want any }{
 		{string(ago(time.Time{})), `<span class="muted">never</span>`}, {string(timeTag(gate.Time{})), `<span class="muted">never</span>`},
 		{string(timeTag(time.Date(2026, 11, 24, 3, 4, 5, 6000, time.FixedZone("", 3600)))), `<time datetime="2026-11-24T02:04:05.000006Z" title="2026-11-24 02:04:05 UTC">2026-11-24 02:04:05 UTC</time>`},
-		{strings.Contains(string(ago(now.Add(-90*time.Second))), ">1 min 30 s ago<"), true}, {strings.Contains(string(ago(gate.TimeOf(now.Add(time.Hour+time.Second)))), ">in 1 h<"), true},
+		{strings.Contains(string(ago(now.Add(-90*time.Second))), ">1m30s ago<"), true}, {strings.Contains(string(ago(gate.TimeOf(now.Add(time.Hour+time.Second)))), ">in 1h<"), true},
 	} {
 		if c.got != c.want {
 			t.Errorf("%v, want %v", c.got, c.want)

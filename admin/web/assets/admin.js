@@ -16,11 +16,11 @@ function clock(t) {
 function duration(s) {
   const two = (big, bigUnit, small, smallUnit) => {
     const rest = Math.floor(s % big / small);
-    return `${Math.floor(s / big)} ${bigUnit}` + (rest ? ` ${rest} ${smallUnit}` : "");
+    return `${Math.floor(s / big)}${bigUnit}` + (rest ? `${rest}${smallUnit}` : "");
   };
-  if (s < 60) return `${s} s`;
-  if (s < 3600) return two(60, "min", 1, "s");
-  if (s < 86400) return two(3600, "h", 60, "min");
+  if (s < 60) return `${s}s`;
+  if (s < 3600) return two(60, "m", 1, "s");
+  if (s < 86400) return two(3600, "h", 60, "m");
   return two(86400, "d", 3600, "h");
 }
 
