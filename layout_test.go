@@ -17,7 +17,7 @@ func TestLayout(t *testing.T) {
 		"pipit":                   {"pipit/backup", "pipit/admin/access", "pipit/broker", "pipit/broker/store", "pipit/config", "pipit/db", "pipit/httpapi", "pipit/httpapi/callback", "pipit/httpapi/forwarded", "pipit/httpapi/serve", "pipit/admin", "pipit/admin/command"},
 		"pipit/backup":            {"pipit/broker", "pipit/broker/clip"},
 		"pipit/admin":             {"pipit/backup", "pipit/httpapi/callback", "pipit/admin/access", "pipit/admin/audit", "pipit/admin/gate", "pipit/admin/api", "pipit/admin/monitor", "pipit/admin/object", "pipit/admin/web", "pipit/broker", "pipit/httpapi/exchange", "pipit/httpapi/forwarded", "pipit/httpapi/refused", "github.com/julienschmidt/httprouter"},
-		"pipit/admin/object":      {"pipit/admin/audit", "pipit/admin/gate", "pipit/broker", "pipit/broker/clip", "pipit/broker/login", "golang.org/x/text/encoding", "golang.org/x/text/transform"},
+		"pipit/admin/object":      {"pipit/admin/audit", "pipit/admin/gate", "pipit/admin/monitor", "pipit/broker", "pipit/broker/clip", "pipit/broker/login", "golang.org/x/text/encoding", "golang.org/x/text/transform"},
 		"pipit/admin/api":         {"pipit/backup", "pipit/httpapi/callback", "pipit/admin/access", "pipit/admin/audit", "pipit/admin/gate", "pipit/admin/monitor", "pipit/admin/object", "pipit/broker", "pipit/broker/clip"},
 		"pipit/admin/web":         {"pipit/backup", "pipit/httpapi/callback", "pipit/admin/access", "pipit/admin/audit", "pipit/admin/gate", "pipit/admin/monitor", "pipit/admin/object", "pipit/admin/text", "pipit/admin/web/payload", "pipit/admin/web/shell", "pipit/broker", "pipit/broker/clip"},
 		"pipit/admin/web/payload": {},

@@ -70,7 +70,7 @@ func (d *desk) do(method, path, contentType string, body io.Reader) answer {
 	if err != nil {
 		d.Fatal(err)
 	}
-	_, content, _ := strings.Cut(string(text), "<main")
+	_, content, _ := strings.Cut(strings.ReplaceAll(string(text), "<wbr>", ""), "<main") // where names may break
 	return answer{res.StatusCode, res.Header.Get("Location"), content}
 }
 
@@ -312,7 +312,7 @@ func TestListPages(t *testing.T) {
 	for range 3 {
 		d.publish("/t/042", "x")
 	}
-	row := regexp.MustCompile(`<th scope="row"><a class="name" href="/admin/topics/[^"]*" title="[^"]*">([^<]*)</a>`)
+	row := regexp.MustCompile(`<th scope="row"><a class="name" href="/admin/topics/[^"]*" title="([^"]*)">`)
 	next := regexp.MustCompile(`id="next" rel="next" href="([^"]*)"`)
 	seen, pages := 0, 0
 	for path := "/admin/topics?sort=name&search=/t/"; ; pages++ {
@@ -323,7 +323,7 @@ func TestListPages(t *testing.T) {
 			}
 			seen++
 		}
-		d.contains(page, fmt.Sprintf("%d to %d of 120", pages*50+1, min(120, pages*50+50)), `aria-sort="ascending"`)
+		d.contains(page, fmt.Sprintf("%d to %d of 120", pages*50+1, min(120, pages*50+50)), fmt.Sprintf("page %d of 3", pages+1), `aria-sort="ascending"`)
 		m := next.FindStringSubmatch(page)
 		if m == nil {
 			break
@@ -337,11 +337,18 @@ func TestListPages(t *testing.T) {
 	if m := row.FindStringSubmatch(page); m[1] != "/t/042" {
 		t.Errorf("the deepest is %s", m[1])
 	}
-	d.contains(page, `aria-sort="descending"`, `<meter `)
+	d.contains(page, `aria-sort="descending"`)
+	d.lacks(page, `<meter `)
+	d.publish("/t/042", "x")
+	d.publish("/t/042", "x")
+	d.publish("/t/042", "x")
+	d.contains(d.get("/admin/topics?sort=depth&desc=1"), `<meter `) // more than half
+	d.contains(d.get("/admin/topics?page=2"), "51 to 100 of 120", `id="prev"`, `id="last"`)
+	d.contains(d.get("/admin/topics?page=99"), "101 to 120 of 120") // what was there is deleted
 	page = d.get("/admin/topics?search=T/04")
 	d.contains(page, "1 to 10 of 10", "Show all", `value="T/04"`)
 	d.contains(d.get("/admin/topics?search=nowhere"), "No such topic")
-	for _, bad := range []string{"sort=size", "cursor=nonsense"} {
+	for _, bad := range []string{"sort=size", "part=nonsense"} {
 		if res := d.do("GET", "/admin/topics?"+bad, "", nil); res.status != http.StatusUnprocessableEntity {
 			t.Errorf("%s: %d", bad, res.status)
 		}

@@ -29,6 +29,9 @@ type Query struct {
 	Client   string // of producers and consumers: those of this client, by username
 	Template string // of topics: those that this template has made
 	Kind     string // of the audit log: those of this kind
+	Part     string // key of a Part of the noun; default: all
+	Page     int    // in the place of Cursor: the page of that number, from 1, or the last one
+	Counted  bool   // List.Parts is wanted
 }
 
 // Owns tells whether what a client has in a topic is of those that are asked for.
@@ -41,6 +44,22 @@ type List[T any] struct {
 	Items []T    `json:"items"`
 	Next  string `json:"next,omitempty"` // cursor of the next page; absent at the end
 	Total int    `json:"total"`          // how many there are on all pages
+
+	Page  int         `json:"-"` // the number of the page, where it was asked for by that
+	Whole int         `json:"-"` // how many there are without Query.Part; set where Query.Counted is
+	Parts []PartCount `json:"-"` // likewise
+}
+
+// Part is those of a noun that have something in common, such as being inactive.
+type Part[I any] struct {
+	Key, Label string
+	Has        func(*I) bool
+}
+
+// PartCount is how many a Part has.
+type PartCount struct {
+	Key, Label string
+	Count      int
 }
 
 // AppendJSON writes the list at the end of b, item by item where they are appenders.
@@ -117,8 +136,8 @@ func (by Sorts[I]) Keys() []string {
 }
 
 // PageOf returns the page of the items, all that there are, that q asks for. matches tells
-// whether an item is of the list at all.
-func PageOf[I, T any](q Query, items []I, by Sorts[I], matches func(*I) bool, of func(*I) T) (List[T], error) {
+// whether an item is of the list at all, and parts are those that q may ask for.
+func PageOf[I, T any](q Query, items []I, by Sorts[I], matches func(*I) bool, of func(*I) T, parts ...Part[I]) (List[T], error) {
 	none := List[T]{}
 	if q.Limit == 0 {
 		q.Limit = DefaultLimit
@@ -142,14 +161,29 @@ func PageOf[I, T any](q Query, items []I, by Sorts[I], matches func(*I) bool, of
 		after = &Place{c.N, c.S}
 	}
 
+	part := slices.IndexFunc(parts, func(p Part[I]) bool { return p.Key == q.Part })
+	if part < 0 && q.Part != "" {
+		return none, Invalid("part", "part %q: allowed are %s", clip.Input(q.Part), strings.Join(partKeys(parts), ", "))
+	}
+	counts := countsOf(q, parts)
+
 	type entry struct {
 		Place
 		item *I
 	}
 	var rest []entry
-	total := 0
+	whole, total := 0, 0
 	for i := range items {
 		if !matches(&items[i]) {
+			continue
+		}
+		whole++
+		for k := range counts {
+			if parts[k].Has(&items[i]) {
+				counts[k].Count++
+			}
+		}
+		if part >= 0 && !parts[part].Has(&items[i]) {
 			continue
 		}
 		total++
@@ -167,7 +201,11 @@ func PageOf[I, T any](q Query, items []I, by Sorts[I], matches func(*I) bool, of
 		}
 		return x.compare(y.Place)
 	})
-	page := List[T]{Items: make([]T, 0, min(q.Limit, len(rest))), Total: total}
+	page := List[T]{Items: make([]T, 0, min(q.Limit, len(rest))), Total: total, Whole: whole, Parts: counts}
+	if q.Page > 0 {
+		page.Page = max(1, min(q.Page, (total+q.Limit-1)/q.Limit))
+		rest = rest[min(len(rest), (page.Page-1)*q.Limit):]
+	}
 	for _, e := range rest[:min(q.Limit, len(rest))] {
 		page.Items = append(page.Items, of(e.item))
 	}
@@ -176,6 +214,26 @@ func PageOf[I, T any](q Query, items []I, by Sorts[I], matches func(*I) bool, of
 		page.Next = cursor{q.Sort, q.Desc, last.N, last.S}.String()
 	}
 	return page, nil
+}
+
+func partKeys[I any](parts []Part[I]) []string {
+	keys := make([]string, len(parts))
+	for i := range parts {
+		keys[i] = parts[i].Key
+	}
+	return keys
+}
+
+// countsOf are the counts of parts, to be counted; none, where q wants none.
+func countsOf[I any](q Query, parts []Part[I]) []PartCount {
+	if !q.Counted {
+		return nil
+	}
+	counts := make([]PartCount, len(parts))
+	for i := range parts {
+		counts[i] = PartCount{Key: parts[i].Key, Label: parts[i].Label}
+	}
+	return counts
 }
 
 func parseCursor(s string) (c cursor, err error) {

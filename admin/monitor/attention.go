@@ -109,12 +109,7 @@ func (m *Monitor) assess(now time.Time) Situation {
 	m.redelivered(n, consumers)
 	n.full(topics, consumers)
 	n.expired(topics, m.expired(topics))
-	off := map[string]bool{} // clients that are inactive
-	for _, c := range m.b.Clients() {
-		if c.Inactive {
-			off[c.Username] = true
-		}
-	}
+	off := Off(m.b.Clients())
 	n.stuck(consumers, m.b.Topic)
 	n.callbacks(consumers, now)
 	n.away(off, topics, consumers, now)
@@ -174,10 +169,10 @@ func (n *notices) consumer(code, sentence string, c *broker.ConsumerInfo) {
 // done returns the list, with how many more there are.
 func (n *notices) done() []Attention {
 	more := []struct{ code, text, link string }{
-		{codeTopic, "%s more topics are nearly full", "/admin/topics?sort=depth&desc=1"},
-		{codeBacklog, "%s more backlogs are nearly full", "/admin/consumers?sort=backlog&desc=1"},
+		{codeTopic, "%s more topics are nearly full", "/admin/topics?part=full&sort=depth&desc=1"},
+		{codeBacklog, "%s more backlogs are nearly full", "/admin/consumers?part=full&sort=backlog&desc=1"},
 		{codeExpired, "In %s more topics messages expired unread in the last hour", "/admin/topics"},
-		{CodeAway, "%s more consumers are away while messages wait for them", "/admin/consumers?sort=backlog&desc=1"},
+		{CodeAway, "%s more consumers are away while messages wait for them", "/admin/consumers?part=away&sort=backlog&desc=1"},
 		{codeStuck, "Dead letters of %s more consumers wait for their dead-letter topics", "/admin/consumers?sort=backlog&desc=1"},
 		{codePaused, "%s more consumers are paused, to which nothing can be sent", "/admin/consumers?sort=backlog&desc=1"},
 		{codeFailing, "%s more consumers do not take what is sent to them", "/admin/consumers?sort=backlog&desc=1"},
@@ -215,19 +210,20 @@ func (n *notices) unsynced(st broker.StoreStats) {
 func (n *notices) full(topics []broker.TopicInfo, consumers []broker.ConsumerInfo) {
 	for i := range topics {
 		t := &topics[i]
-		if depth := t.Depth + t.Delayed; near(depth, t.MaxDepth) {
+		if depth := t.Depth + t.Delayed; NearlyFull(depth, t.MaxDepth) {
 			n.topic(codeTopic, fmt.Sprintf("Topic %s is %d %% full: %s of at most %s messages", t.Name, text.Percent(depth, t.MaxDepth), text.Number(depth), text.Number(t.MaxDepth)), t.Name, depth)
 		}
 	}
 	for i := range consumers {
 		c := &consumers[i]
-		if near(c.Backlog, c.MaxDepth) {
+		if NearlyFull(c.Backlog, c.MaxDepth) {
 			n.consumer(codeBacklog, fmt.Sprintf("The backlog of %s in %s is %d %% full: %s of at most %s messages", c.Client, c.Topic, text.Percent(c.Backlog, c.MaxDepth), text.Number(c.Backlog), text.Number(c.MaxDepth)), c)
 		}
 	}
 }
 
-func near(n, most int64) bool { return n > 0 && float64(n)*100 >= float64(most)*nearlyFull }
+// NearlyFull tells whether n messages of at most so many are enough to say so.
+func NearlyFull(n, most int64) bool { return n > 0 && float64(n)*100 >= float64(most)*nearlyFull }
 
 func (n *notices) expired(topics []broker.TopicInfo, expired map[string]int64) {
 	for i := range topics {
@@ -275,19 +271,42 @@ func (n *notices) callbacks(consumers []broker.ConsumerInfo, now time.Time) {
 // paused tells whether a consumer is inactive since nothing could be sent to it.
 func paused(c *broker.ConsumerInfo) bool { return c.Inactive && c.Callback.Paused != "" }
 
-// away finds consumers to whom messages came after they were last seen, long ago.
-func (n *notices) away(off map[string]bool, topics []broker.TopicInfo, consumers []broker.ConsumerInfo, now time.Time) {
+// Away returns a function that tells whether messages came to a consumer after it was last seen, long before now. off are
+// the clients that are inactive.
+func Away(off map[string]bool, topics []broker.TopicInfo, now time.Time) func(*broker.ConsumerInfo) bool {
 	published := make(map[string]time.Time, len(topics))
 	for i := range topics {
 		published[topics[i].Name] = topics[i].LastPublish
 	}
+	return func(c *broker.ConsumerInfo) bool {
+		if c.Inactive || off[c.Client] || c.Backlog == 0 || c.Waiting > 0 || c.DeliveryMode == broker.DeliveryCallback {
+			return false
+		}
+		return c.LastSeen.IsZero() || now.Sub(c.LastSeen) > awayTime && published[c.Topic].After(c.LastSeen)
+	}
+}
+
+// Off are the clients that are inactive.
+func Off(clients []broker.ClientInfo) map[string]bool {
+	off := map[string]bool{}
+	for i := range clients {
+		if clients[i].Inactive {
+			off[clients[i].Username] = true
+		}
+	}
+	return off
+}
+
+// away finds consumers that are.
+func (n *notices) away(off map[string]bool, topics []broker.TopicInfo, consumers []broker.ConsumerInfo, now time.Time) {
+	isAway := Away(off, topics, now)
 	for i := range consumers {
 		c := &consumers[i]
 		switch {
-		case c.Inactive || off[c.Client] || c.Backlog == 0 || c.Waiting > 0 || c.DeliveryMode == broker.DeliveryCallback:
+		case !isAway(c):
 		case c.LastSeen.IsZero():
 			n.consumer(CodeAway, fmt.Sprintf("%s has never fetched from %s, where %s for it", c.Client, c.Topic, wait(c.Backlog)), c)
-		case now.Sub(c.LastSeen) > awayTime && published[c.Topic].After(c.LastSeen):
+		default:
 			n.consumer(CodeAway, fmt.Sprintf("%s has not fetched from %s for %s, where %s for it", c.Client, c.Topic, text.Duration(now.Sub(c.LastSeen)), wait(c.Backlog)), c)
 		}
 	}

@@ -333,8 +333,8 @@ func TestAttention(t *testing.T) {
 			slices.Repeat([]Attention{{Code: codeTopic, Kind: "topic"}}, maxAttention),
 			slices.Repeat([]Attention{{Code: CodeAway, Kind: "consumer"}}, maxAttention),
 			[]Attention{
-				{Code: codeTopic, Text: "3 more topics are nearly full", Link: "/admin/topics?sort=depth&desc=1"},
-				{Code: CodeAway, Text: "3 more consumers are away while messages wait for them", Link: "/admin/consumers?sort=backlog&desc=1"},
+				{Code: codeTopic, Text: "3 more topics are nearly full", Link: "/admin/topics?part=full&sort=depth&desc=1"},
+				{Code: CodeAway, Text: "3 more consumers are away while messages wait for them", Link: "/admin/consumers?part=away&sort=backlog&desc=1"},
 			},
 		)},
 	}

@@ -39,10 +39,16 @@ var ClientSorts = gate.Sorts[broker.ClientInfo]{
 	{Key: "last_seen", At: func(c *broker.ClientInfo) gate.Place { return gate.Place{N: gate.Micros(c.LastSeen), S: c.Username} }},
 }
 
+// clientParts are those that lists of clients can be asked for.
+var clientParts = []gate.Part[broker.ClientInfo]{
+	{Key: "inactive", Label: "Inactive", Has: func(c *broker.ClientInfo) bool { return c.Inactive }},
+	{Key: "unseen", Label: "Never seen", Has: func(c *broker.ClientInfo) bool { return c.LastSeen.IsZero() }},
+}
+
 func (o *Objects) listClients(q gate.Query) (gate.List[Client], error) {
 	found := gate.Contains(q.Search)
 	matches := func(c *broker.ClientInfo) bool { return found(c.Username, c.Name) }
-	return gate.PageOf(q, o.b.Clients(), ClientSorts, matches, clientOf)
+	return gate.PageOf(q, o.b.Clients(), ClientSorts, matches, clientOf, clientParts...)
 }
 
 // checkClient gives a client the Name that it has without one, and refuses what says no password, or two.

@@ -4,9 +4,12 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"sync"
+	"time"
 
 	"pipit/admin/audit"
 	"pipit/admin/gate"
+	"pipit/admin/monitor"
 	"pipit/broker"
 )
 
@@ -59,12 +62,25 @@ func consumerKey(first, second string, id uint32) string {
 	return gate.Key(first, second, fmt.Sprintf("%010d", id))
 }
 
+// consumerParts are those that lists of consumers can be asked for.
+func (o *Objects) consumerParts() []gate.Part[broker.ConsumerInfo] {
+	away := sync.OnceValue(func() func(*broker.ConsumerInfo) bool {
+		return monitor.Away(monitor.Off(o.b.Clients()), o.b.Topics(), time.Now())
+	})
+	return []gate.Part[broker.ConsumerInfo]{
+		{Key: "messages", Label: "With messages", Has: func(c *broker.ConsumerInfo) bool { return c.Backlog > 0 }},
+		{Key: "full", Label: "Nearly full", Has: func(c *broker.ConsumerInfo) bool { return monitor.NearlyFull(c.Backlog, c.MaxDepth) }},
+		{Key: "away", Label: "Away", Has: func(c *broker.ConsumerInfo) bool { return c.Backlog > 0 && away()(c) }},
+		{Key: "inactive", Label: "Inactive", Has: func(c *broker.ConsumerInfo) bool { return c.Inactive }},
+	}
+}
+
 func (o *Objects) listConsumers(q gate.Query) (gate.List[Consumer], error) {
 	found := gate.Contains(q.Search)
 	matches := func(c *broker.ConsumerInfo) bool {
 		return q.Owns(c.Topic, c.Client) && found(c.Topic, c.Client, c.Name)
 	}
-	page, err := gate.PageOf(q, o.b.Consumers(), ConsumerSorts, matches, consumerOf)
+	page, err := gate.PageOf(q, o.b.Consumers(), ConsumerSorts, matches, consumerOf, o.consumerParts()...)
 	if err != nil {
 		return page, err
 	}

@@ -134,6 +134,37 @@ func (n *Noun[T]) Edit(ctx context.Context, who gate.Actor, key, revision string
 	return v, err
 }
 
+// EditAll has an edit change objects, all in one commit, and returns how many it changed. Those that are gone it leaves out. The
+// errors are those of Edit but NotFound.
+func (n *Noun[T]) EditAll(ctx context.Context, who gate.Actor, keys []string, edit func(*T)) (changed int, err error) {
+	err = retryConflicts("", func() error {
+		changed = 0
+		var c broker.Change
+		for _, key := range keys {
+			before, ok := n.find(key)
+			if !ok {
+				continue
+			}
+			v := before
+			edit(&v)
+			diff := n.diff(&before, &v)
+			if len(diff) == 0 {
+				continue
+			}
+			changed++
+			c.Expect = append(c.Expect, broker.Expect{Ref: n.ref(&before), Revision: n.Revision(&before)})
+			c.Documents = append(c.Documents, n.o.trail.Entry(who, editAction(n.Kind, diff), n.Name(&v), diff.String()))
+			n.define(&c.Define, &v)
+		}
+		_, err := n.o.b.Change(ctx, c)
+		if broker.CodeOf(err) == broker.NotFound { // one was deleted since it was looked up
+			err = &broker.Error{Code: broker.Conflict, Message: err.Error()}
+		}
+		return err
+	})
+	return changed, err
+}
+
 // Delete deletes an object that is in a revision, or in any where that is empty or "*", and returns it and what
 // went with it. The errors are NotFound, Conflict (another revision), Unavailable and DiskFull.
 func (n *Noun[T]) Delete(ctx context.Context, who gate.Actor, key, revision string) (Deleted, error) {

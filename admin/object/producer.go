@@ -44,7 +44,8 @@ var ProducerSorts = gate.Sorts[broker.ProducerInfo]{
 func (o *Objects) listProducers(q gate.Query) (gate.List[Producer], error) {
 	found := gate.Contains(q.Search)
 	matches := func(p *broker.ProducerInfo) bool { return q.Owns(p.Topic, p.Client) && found(p.Topic, p.Client) }
-	return gate.PageOf(q, o.b.Producers(), ProducerSorts, matches, producerOf)
+	return gate.PageOf(q, o.b.Producers(), ProducerSorts, matches, producerOf,
+		gate.Part[broker.ProducerInfo]{Key: "inactive", Label: "Inactive", Has: func(p *broker.ProducerInfo) bool { return p.Inactive }})
 }
 
 // OfTopic is how the audit log calls a producer or consumer.

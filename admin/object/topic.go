@@ -2,6 +2,7 @@ package object
 
 import (
 	"pipit/admin/gate"
+	"pipit/admin/monitor"
 	"pipit/broker"
 )
 
@@ -44,12 +45,19 @@ var TopicSorts = gate.Sorts[broker.TopicInfo]{
 	{Key: "consumers", At: func(t *broker.TopicInfo) gate.Place { return gate.Place{N: int64(t.Consumers), S: t.Name} }},
 }
 
+// topicParts are those that lists of topics can be asked for.
+var topicParts = []gate.Part[broker.TopicInfo]{
+	{Key: "messages", Label: "With messages", Has: func(t *broker.TopicInfo) bool { return t.Depth+t.Delayed > 0 }},
+	{Key: "full", Label: "Nearly full", Has: func(t *broker.TopicInfo) bool { return monitor.NearlyFull(t.Depth+t.Delayed, t.MaxDepth) }},
+	{Key: "inactive", Label: "Inactive", Has: func(t *broker.TopicInfo) bool { return t.Inactive }},
+}
+
 func (o *Objects) listTopics(q gate.Query) (gate.List[Topic], error) {
 	found := gate.Contains(q.Search)
 	matches := func(t *broker.TopicInfo) bool {
 		return (q.Template == "" || q.Template == t.Template) && found(t.Name)
 	}
-	return gate.PageOf(q, append(o.b.Topics(), o.b.Templates()...), TopicSorts, matches, topicOf)
+	return gate.PageOf(q, append(o.b.Topics(), o.b.Templates()...), TopicSorts, matches, topicOf, topicParts...)
 }
 
 // NoteMade makes the audit entry of a topic that a template made, since somebody published or subscribed to it.

@@ -43,7 +43,8 @@ func (o *Objects) listWebhooks(q gate.Query) (gate.List[Webhook], error) {
 	matches := func(w *broker.WebhookInfo) bool {
 		return q.Owns(w.Topic, w.Client) && found(w.Name, w.Topic, w.Client)
 	}
-	return gate.PageOf(q, o.b.Webhooks(), WebhookSorts, matches, webhookOf)
+	return gate.PageOf(q, o.b.Webhooks(), WebhookSorts, matches, webhookOf,
+		gate.Part[broker.WebhookInfo]{Key: "inactive", Label: "Inactive", Has: func(w *broker.WebhookInfo) bool { return w.Inactive }})
 }
 
 // webhooksOf is how many webhooks match.

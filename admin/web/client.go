@@ -31,7 +31,8 @@ func (cp clientPages) pages() *pages[object.Client] {
 			{Label: "Consumers", Number: true},
 			{Key: "last_seen", Label: "Last seen", Down: true},
 		},
-		example: `{"username": "crm", "password": "change me"}`,
+		inactive: func(c *object.Client) *bool { return &c.Inactive },
+		example:  `{"username": "crm", "password": "change me"}`,
 		newFields: func(url.Values) []field {
 			c := object.NewClient()
 			fields := settingFields(broker.ClientFields, &c.Client, true)

@@ -31,6 +31,8 @@ func (cp consumerPages) pages() *pages[object.Consumer] {
 			{Label: "Oldest"},
 			{Key: "last_seen", Label: "Last seen", Down: true},
 		},
+		inactive:   func(c *object.Consumer) *bool { return &c.Inactive },
+		clear:      cp.Objects.ClearBacklog,
 		example:    `{"client": "erp", "topic": "/customer/created"}`,
 		lead:       "A consumer is a client's own queue of what is published to a topic.",
 		wide:       true,

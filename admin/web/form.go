@@ -407,10 +407,11 @@ func (f *form) confirmed(expected string) error {
 
 // formPage is a page that holds nothing but a form.
 type formPage struct {
-	Back link
-	Lead string
-	Lost []string // what goes with what is deleted
-	Form *form
+	Back  link
+	Lead  string
+	These []link   // what it is done to, where that is more than one
+	Lost  []string // what goes with what is deleted
+	Form  *form
 }
 
 type link struct{ URL, Label string }

@@ -29,6 +29,7 @@ var functions = template.FuncMap{
 	"short":     clip.To,
 	"variable":  shell.Variable,
 	"dict":      dict,
+	"breaks":    breaks,
 	"slug":      func(s string) string { return strings.ReplaceAll(strings.ToLower(s), " ", "-") },
 }
 
@@ -62,6 +63,11 @@ func ago(m moment) template.HTML {
 		words = "in " + text.Duration(-d)
 	}
 	return template.HTML(`<time data-ago datetime="` + t.Format(time.RFC3339Nano) + `" title="` + t.Format("2006-01-02 15:04:05") + ` UTC">` + words + `</time>`) // #nosec G203 -- formatted times alone
+}
+
+// breaks writes a name that is broken after a slash where it does not fit, and not within a word.
+func breaks(name string) template.HTML {
+	return template.HTML(strings.ReplaceAll(template.HTMLEscapeString(name), "/", "/<wbr>")) // #nosec G203 -- it is escaped, which makes no slash
 }
 
 // dict makes a map of keys and values, for a template that takes more than one argument.

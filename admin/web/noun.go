@@ -1,6 +1,7 @@
 package web
 
 import (
+	"context"
 	"net/http"
 	"net/url"
 	"strings"
@@ -28,6 +29,9 @@ type pages[T any] struct {
 	created    func(f *form, v *T) (to, notice string)                                                    // where it goes on, and what is told there; nil: to the page of it
 	answer     func(w http.ResponseWriter, r *http.Request, f *form, given *T) (answered bool, err error) // in place of that, or nil
 
+	inactive func(*T) *bool                                                 // its switch
+	clear    func(ctx context.Context, who gate.Actor, v *T) (int64, error) // makes its backlog empty, or nil: it has none
+
 	show    func(w http.ResponseWriter, r *http.Request, v *T) error
 	deletes func(*T) deletion
 }
@@ -50,6 +54,7 @@ func (p *pages[T]) routes() []gate.Route {
 		gate.Post(one+"/edit", p.postSave, gate.Write),
 		gate.Get(one+"/delete", p.pageDrop, gate.Read),
 		gate.Post(one+"/delete", p.postDelete, gate.Write),
+		gate.Post(p.bulkPath(), p.postBulk, gate.Write),
 	}
 }
 
@@ -90,7 +95,8 @@ func (p *pages[T]) pageList(w http.ResponseWriter, r *http.Request, _ gate.Param
 		return err
 	}
 	page.Items = l.Items
-	page.found(len(l.Items), l.Total, l.Next)
+	found(&page.listing, l)
+	page.Bulk, page.Clears = p.bulkPath(), p.clear != nil
 	page.Example = p.site.bases(r).Create(p.plural(), p.example)
 	return p.site.render(w, r, p.plural(), http.StatusOK, view{Title: sentence(p.plural()), Nav: p.plural(), Data: page})
 }

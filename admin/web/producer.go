@@ -26,8 +26,9 @@ func (pp producerPages) pages() *pages[object.Producer] {
 			{Label: "Published", Number: true},
 			{Key: "last_seen", Label: "Last seen", Down: true},
 		},
-		example: `{"client": "crm", "topic": "/customer/created"}`,
-		lead:    "A producer is a client's permission to publish to a topic.",
+		inactive: func(p *object.Producer) *bool { return &p.Inactive },
+		example:  `{"client": "crm", "topic": "/customer/created"}`,
+		lead:     "A producer is a client's permission to publish to a topic.",
 		newFields: func(proposed url.Values) []field {
 			p := object.NewProducer()
 			fields := pp.proposePair(settingFields(broker.ProducerFields, &p.Producer, true), proposed)

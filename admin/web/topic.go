@@ -31,7 +31,8 @@ func (tp topicPages) pages() *pages[object.Topic] {
 			{Key: "consumers", Label: "Consumers", Number: true, Down: true},
 			{Key: "last_publish", Label: "Last publish", Down: true},
 		},
-		example: `{"name": "/customer/created"}`,
+		inactive: func(t *object.Topic) *bool { return &t.Inactive },
+		example:  `{"name": "/customer/created"}`,
 		newFields: func(proposed url.Values) []field {
 			t := object.NewTopic()
 			t.Name = proposed.Get("name")

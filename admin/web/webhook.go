@@ -26,8 +26,9 @@ func (wp webhookPages) pages() *pages[object.Webhook] {
 			{Label: "Refused", Number: true},
 			{Key: "last_call", Label: "Last call", Down: true},
 		},
-		example: `{"name": "shop", "topic": "/order/paid", "client": "crm", "verify": "shopify", "secret": ["SECRET"]}`,
-		lead:    "A webhook lets a sender that knows no topics, such as a shop or a code host, publish to one: it calls /hook/NAME, and each call is verified.",
+		inactive: func(w *object.Webhook) *bool { return &w.Inactive },
+		example:  `{"name": "shop", "topic": "/order/paid", "client": "crm", "verify": "shopify", "secret": ["SECRET"]}`,
+		lead:     "A webhook lets a sender that knows no topics, such as a shop or a code host, publish to one: it calls /hook/NAME, and each call is verified.",
 		newFields: func(proposed url.Values) []field {
 			w := object.NewWebhook()
 			w.Name = proposed.Get("name")

@@ -1,0 +1,94 @@
+package admin_test
+
+import (
+	"fmt"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"pipit/broker"
+)
+
+// TestParts looks at the parts of lists: each link says how many there are, and shows them.
+func TestParts(t *testing.T) {
+	d := newDesk(t)
+	d.define(broker.Definition{
+		Clients: []broker.Client{{Username: "erp", Password: "p"}, {Username: "off", Password: "p", Inactive: true}},
+		Topics:  []broker.Topic{{Name: "/full", MaxDepth: 10}, {Name: "/some"}, {Name: "/off", Inactive: true}, {Name: "/none"}},
+		Consumers: []broker.Consumer{
+			{Client: "erp", Topic: "/full", SubKey: "1", MaxDepth: 10, MaxInFlight: 1, AckTimeout: time.Minute},
+			{Client: "off", Topic: "/some", SubKey: "2", MaxDepth: 10, MaxInFlight: 1, AckTimeout: time.Minute},
+			{Client: "erp", Topic: "/none", SubKey: "3", MaxDepth: 10, MaxInFlight: 1, AckTimeout: time.Minute, Inactive: true},
+		},
+	})
+	for range 8 {
+		d.publish("/full", "x")
+	}
+	d.publish("/some", "x")
+	for path, want := range map[string]string{
+		"/admin/topics?part=messages": "With messages 2: /full /some", "/admin/topics?part=full": "Nearly full 1: /full", "/admin/topics?part=inactive": "Inactive 1: /off",
+		"/admin/topics?part=inactive&search=full": "Inactive 0:",
+		"/admin/consumers?part=messages":          "With messages 2: /full /some", "/admin/consumers?part=full": "Nearly full 1: /full",
+		"/admin/consumers?part=away": "Away 1: /full", "/admin/consumers?part=inactive": "Inactive 1: /none",
+		"/admin/clients?part=inactive": "Inactive 1: off", "/admin/clients?part=unseen": "Never seen 2: erp off",
+	} {
+		page := d.get(path)
+		label, rows, _ := strings.Cut(want, ":")
+		at := strings.LastIndex(label, " ")
+		d.contains(page, fmt.Sprintf(`aria-current="true">%s <span>%s</span></a>`, label[:at], label[at+1:]))
+		if got := strings.Count(page, `name="key"`); got != len(strings.Fields(rows)) {
+			t.Errorf("%s: %d rows", path, got)
+		}
+		for _, name := range strings.Fields(rows) {
+			d.contains(page, `title="`+name+`"`)
+		}
+	}
+}
+
+// TestBulk does things to the chosen rows of lists.
+func TestBulk(t *testing.T) {
+	d := newDesk(t)
+	c := d.example()
+	d.define(broker.Definition{Topics: []broker.Topic{{Name: "/b"}, {Name: "/c", Inactive: true}}})
+	const topics = "/admin/bulk/topics"
+	isOff := func(name string, want bool) {
+		t.Helper()
+		if topic, _ := d.b.Topic(name); topic.Inactive != want {
+			t.Errorf("%s is inactive: %t", name, topic.Inactive)
+		}
+	}
+	ask := d.post(topics, "do", "off", "key", "/b", "key", "/c", "key", "/gone", "back", "part=messages&page=2")
+	d.contains(ask.body, "This makes 2 topics inactive", "/b", "/c", `name="key" value="/b"`, `name="back" value="page=2&amp;part=messages"`)
+	d.lacks(ask.body, "/gone")
+	isOff("/b", false) // it was only asked
+	page := d.done(topics, "do", "off", "key", "/b", "key", "/c", "sure", "true", "back", "search=b")
+	d.contains(page, "Made inactive: 1 topic", `value="b"`)
+	isOff("/b", true)
+	d.contains(d.done(topics, "do", "on", "key", "/b", "key", "/c", "sure", "true"), "Made active: 2 topics")
+	isOff("/b", false)
+	isOff("/c", false)
+	d.contains(d.get("/admin/system/audit"), "topic.edit", "is_active")
+	d.contains(d.done(topics, "do", "off", "back", "sort=name"), "Nothing was chosen")
+
+	many := []string{"do", "off"}
+	for i := range 51 {
+		many = append(many, "key", fmt.Sprint("/", i))
+	}
+	d.refused(http.StatusUnprocessableEntity, "allowed are 50", topics, many...)
+	d.refused(http.StatusUnprocessableEntity, `Do "clear"`, topics, "do", "clear", "key", "/b")
+
+	consumers, id := "/admin/bulk/consumers", fmt.Sprint(c.ID)
+	d.publish(c.Topic, "x")
+	d.publish(c.Topic, "y")
+	d.contains(d.post(consumers, "do", "clear", "key", id).body, "This clears the backlogs of 1 consumer", "Type how many")
+	d.refused(http.StatusUnprocessableEntity, "This is not how many they are", consumers, "do", "clear", "key", id, "sure", "true", "confirm", "2")
+	if n := len(d.receive()); n != 2 {
+		t.Fatalf("%d messages", n)
+	}
+	d.contains(d.done(consumers, "do", "clear", "key", id, "sure", "true", "confirm", "1"), "The backlogs of 1 consumer were cleared: 2 messages")
+	if now, _ := d.b.Consumer(c.ID); now.Backlog != 0 {
+		t.Errorf("%d messages wait", now.Backlog)
+	}
+	d.contains(d.get("/admin/system/audit"), "consumer.clear")
+}
