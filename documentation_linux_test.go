@@ -2,7 +2,6 @@ package main
 
 import (
 	"cmp"
-	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -93,37 +92,6 @@ func TestDocumentedUnit(t *testing.T) {
 		if exposure, err := strconv.ParseFloat(string(m[1]), 64); err != nil || exposure >= c.most {
 			t.Errorf("%s: the exposure is to be less than %g:\n%s", c.name, c.most, out)
 		}
-	}
-}
-
-// Commands can be pasted into zsh, which has a use for ? and the like of its own: it reads them as bash does.
-func TestDocumentedCommands(t *testing.T) {
-	zsh := needs(t, "zsh", "zsh")
-	bash := needs(t, "bash", "bash")
-	// A program is told what it is given, one argument a line.
-	script := `curl() { printf '%s\n' curl "$@"; }; pipit() { printf '%s\n' pipit "$@"; }; set -e` + "\n"
-	const command = `(?m)^    ((?:curl|pipit [a-z]|export |API=|AUTH=).*)$`
-	texts, found := pages(t), 0
-	for _, file := range slices.Sorted(maps.Keys(texts)) {
-		for _, line := range regexp.MustCompile(command).FindAllStringSubmatch(texts[file], -1) {
-			script += line[1] + "\n"
-			found++
-		}
-	}
-	if found < 20 {
-		t.Fatalf("the documentation has %d commands", found)
-	}
-	var read []string
-	for _, shell := range []*exec.Cmd{exec.Command(bash, "--norc", "-c", script), exec.Command(zsh, "-f", "-c", script)} {
-		shell.Dir = t.TempDir()
-		out, err := shell.CombinedOutput()
-		if err != nil {
-			t.Fatalf("%s: %v\n%s", shell.Path, err, out)
-		}
-		read = append(read, string(out))
-	}
-	if read[0] != read[1] {
-		t.Errorf("bash reads\n%s\nand zsh\n%s", read[0], read[1])
 	}
 }
 
