@@ -189,7 +189,12 @@ func TestBrowse(t *testing.T) {
 		{fmt.Sprintf("consumer=%d", c.ID), all},
 		{of + fmt.Sprintf("&consumer=%d", c.ID), all},
 		{of + "&priority=2", low},
-		{of + "&text=high", high},
+		{of + "&text=HIGH", high},
+		{of + "&text=HIGH&match_case=true", nil},
+		{of + "&text=high&match_case=true", high},
+		{"text=HIGH", high},
+		{"", all},
+		{"priority=2&newest=true", []string{low[4], low[3], low[2], low[1], low[0]}},
 		{of + "&text=%C3%BC", low},
 		{of + "&text=nowhere", nil},
 		{of + "&state=delayed", []string{later}},
@@ -202,6 +207,9 @@ func TestBrowse(t *testing.T) {
 		if got := ids(r.messages(tt.query)); !slices.Equal(got, tt.want) {
 			t.Errorf("%s: %q, want %q", tt.query, got, tt.want)
 		}
+	}
+	if page := r.messages("text=nowhere"); page.Scanned != 10 || page.Total != 10 {
+		t.Errorf("%d of %d looked at", page.Scanned, page.Total)
 	}
 	// Pages.
 	var got []string
@@ -243,7 +251,7 @@ func TestBrowse(t *testing.T) {
 	}
 
 	for _, tt := range []struct{ query, parameter string }{
-		{"", "topic"}, {"topic=", "topic"}, {"state=waiting", "topic"},
+		{"topic=", "topic"}, {"newest=x", "newest"}, {"match_case=2", "match_case"},
 		{of + "&state=done", "state"}, {of + "&state=", "state"}, {of + "&priority=0", "priority"}, {of + "&priority=x", "priority"},
 		{of + "&limit=1001", "limit"}, {of + "&limit=0", "limit"}, {of + "&payload=-1", "payload"}, {of + "&payload=65537", "payload"},
 		{of + "&payload=65536&limit=1000", "payload"}, {of + "&since=yesterday", "since"}, {of + "&until=2001-01-01", "until"},

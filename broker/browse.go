@@ -1,11 +1,8 @@
 package broker
 
 import (
-	"bytes"
-	"cmp"
 	"context"
 	"slices"
-	"sort"
 	"time"
 
 	"pipit/broker/clip"
@@ -23,14 +20,16 @@ const (
 	StateDone     State = "done"      // acknowledged, or before the consumer began
 )
 
-// Bounds of browsing. A page never looks at more than MaxBrowseScan messages.
+// Bounds of browsing. A page looks for BrowseTime at most, unless it has looked at next to nothing by then.
 const (
 	DefaultBrowse = 100
 	MaxBrowse     = 1000
-	MaxBrowseScan = 20_000
+	BrowseTime    = 300 * time.Millisecond
 	MaxBrowseText = 256 // bytes
 
-	maxBrowseBytes = 64 << 20 // of payload that a page looks at, unless one message passes it
+	leastScan     = 1000     // messages, or
+	leastRead     = MaxReply // bytes of payload, at which a page looks whatever the time
+	maxHeldListed = 20_000   // of what was delivered, listed at a time
 )
 
 // Bounds of one step of browsing, which is one View of the store.
@@ -44,13 +43,15 @@ const (
 
 // BrowseOptions say what to look at. Nothing is consumed, nothing counts as delivered.
 type BrowseOptions struct {
-	Topic    string // name; required where Consumer is 0
+	Topic    string // name; empty, without a Consumer: all topics, one after another
 	Consumer uint32 // only what this consumer is not done with, with its states; where it is of a pattern and no Topic is given, one topic after another
 	State    State  // empty: waiting, in flight and deferred; StateDelayed: what waits for its delay
 	Priority int    // 0: all
 	Since    time.Time
 	Until    time.Time // messages created within Since (included) and Until (not), those with a delay: due within; zero: no bound
-	Text     string    // that the payload contains, byte by byte
+	Text     string    // that the payload contains, whatever the case of its letters
+	Case     bool      // of the Text: byte by byte
+	Newest   bool      // the newest of each priority first; what waits for its delay is in the order of when it is due in any case
 	Limit    int       // at most so many, 1 to 1000; default 100
 	Cursor   string    // Page.Next of the page before
 	Payload  int       // bytes of each payload to return at most; negative: all of it
@@ -61,6 +62,7 @@ type Page struct {
 	Messages []Stored
 	Next     string // where to go on; empty at the end
 	Scanned  int    // messages looked at: with a Text, a page may be empty and yet have a Next
+	Total    int64  // how many there are to look at, whatever the filters: what the topics have or the consumer is not done with
 }
 
 // Stored is a message as an administrator sees it.
@@ -91,7 +93,7 @@ type Standing struct {
 }
 
 // Browse returns a page of messages: by priority, the highest first, and within it in the order of
-// publishing; delayed ones by when they are due. It looks in short steps, so that it holds up
+// publishing or the opposite; delayed ones by when they are due. It looks in short steps, so that it holds up
 // nobody. Messages that expired or that nobody needs any more, but are not swept yet, are left out.
 // The errors are Invalid, NotFound and, when ctx ends, Unavailable.
 func (b *Broker) Browse(ctx context.Context, o BrowseOptions) (Page, error) {
@@ -100,7 +102,7 @@ func (b *Broker) Browse(ctx context.Context, o BrowseOptions) (Page, error) {
 		return Page{}, err
 	}
 	if x.topic == nil {
-		return Page{}, nil // a pattern that no topic matches
+		return x.page, nil // a pattern that no topic matches, or no topic has messages
 	}
 	fill := x.lanes
 	if o.State == StateDelayed {
@@ -114,13 +116,13 @@ func (b *Broker) Browse(ctx context.Context, o BrowseOptions) (Page, error) {
 			return x.page, nil
 		}
 		x.enter(x.rest[0])
-		x.rest, x.slots = x.rest[1:], nil
+		x.rest, x.slots, x.cut = x.rest[1:], nil, false
 	}
 }
 
-// enter begins with what one queue has.
-func (x *browsing) enter(q *queue) {
-	x.q, x.topic = q, q.topic
+// enter begins with one topic, or what one queue has of it.
+func (x *browsing) enter(p browsePart) {
+	x.q, x.topic = p.queue, p.topic
 	x.first()
 }
 
@@ -129,13 +131,15 @@ type browsing struct {
 	b       *Broker
 	o       BrowseOptions
 	now     time.Time
-	text    []byte
+	text    textMatcher
 	topic   *topic
-	q       *queue   // nil: the topic as a whole
-	rest    []*queue // of the consumer, of topics that are looked at later
-	several bool     // topics of the consumer are looked at, one after another
+	q       *queue            // nil: the topic as a whole
+	rest    []browsePart      // that are looked at later
+	several bool              // parts are looked at, one after another
+	any     map[uint32]*topic // whose delayed messages are looked at together; nil: those of topic
 	from    browseCursor
 	slots   []slot                  // what was delivered and is in the state that is asked for, in order
+	cut     bool                    // there may be more behind the last of the slots
 	next    [MaxPriority + 1]uint64 // with StateWaiting: what was not delivered begins there
 	page    Page
 	bytes   int // of the page's payloads
@@ -181,86 +185,16 @@ func (x *browsing) prepare() error {
 	if !o.Since.IsZero() && !o.Until.IsZero() && !o.Since.Before(o.Until) {
 		return Invalidf("until %s: must be after since", o.Until.UTC().Format(time.RFC3339Nano)).of("until")
 	}
-	x.text = []byte(o.Text)
-	if o.Consumer != 0 {
-		c := x.b.consumer(o.Consumer)
-		if c == nil {
-			return noConsumer(o.Consumer)
-		}
-		if !x.queues(c) {
-			return noConsumer(o.Consumer)
-		}
-	} else if x.topic = x.b.topic(o.Topic); x.topic == nil {
-		return noTopic(o.Topic)
+	x.text = newTextMatcher(o.Text, o.Case)
+	if err := x.choose(); err != nil {
+		return err
 	}
 	return x.resume()
 }
 
-// queues chooses those of a consumer's queues that are looked at. It tells whether there are any.
-func (x *browsing) queues(c *consumer) bool {
-	list := c.list()
-	switch {
-	case c.merge == nil:
-		if x.o.Topic != "" && x.o.Topic != list[0].topic.def.Load().Name {
-			return false
-		}
-	case x.o.Topic != "":
-		t := x.b.topic(x.o.Topic)
-		if t == nil {
-			return false
-		}
-		q := c.queueOf(t.id)
-		if q == nil {
-			return false
-		}
-		list = []*queue{q}
-	default:
-		x.several = true
-		list = slices.SortedFunc(slices.Values(list), func(a, b *queue) int { return cmp.Compare(a.topic.id, b.topic.id) })
-		if from, ok := parseBrowseCursor(x.o.Cursor); ok { // of what is gone meanwhile, the next one
-			list = list[sort.Search(len(list), func(i int) bool { return list[i].topic.id >= from.topic }):]
-		}
-	}
-	if len(list) == 0 {
-		return true
-	}
-	x.q, x.topic, x.rest = list[0], list[0].topic, list[1:]
-	return true
-}
-
-// first begins with the first message.
-func (x *browsing) first() {
-	x.from = browseCursor{delayed: x.o.State == StateDelayed, topic: x.topic.id, priority: MaxPriority}
-	if x.o.Priority != 0 {
-		x.from.priority = uint8(x.o.Priority) // #nosec G115 -- a priority is 1 to 9
-	}
-}
-
-// resume begins where the page before has ended.
-func (x *browsing) resume() error {
-	o := &x.o
-	if x.topic == nil {
-		return nil
-	}
-	x.first()
-	if o.Cursor == "" {
-		return nil
-	}
-	c, ok := parseBrowseCursor(o.Cursor)
-	if ok && x.several && c.topic < x.topic.id {
-		return nil // the topic is gone
-	}
-	if !ok || c.delayed != x.from.delayed || c.topic != x.topic.id ||
-		!c.delayed && o.Priority != 0 && int(c.priority) != o.Priority {
-		return Invalidf("cursor %q: not one of these pages", clip.Input(o.Cursor)).of("cursor")
-	}
-	x.from = c
-	return nil
-}
-
 // lanes makes the page of messages that can be delivered or were.
 func (x *browsing) lanes(ctx context.Context) error {
-	if x.o.State == StateInFlight || x.o.State == StateDeferred || x.o.State == StateWaiting && x.q != nil {
+	if x.ofHeld() {
 		x.listHeld()
 	}
 	least := MinPriority
@@ -276,41 +210,63 @@ func (x *browsing) lanes(ctx context.Context) error {
 	return nil
 }
 
-// lane looks at one priority, and tells whether the page has ended.
-func (x *browsing) lane(ctx context.Context, p int, pos uint64) (ended bool, err error) {
-	pos, end, err := x.bounds(p, pos)
+// ofHeld tells whether what was delivered has to be known before messages are read.
+func (x *browsing) ofHeld() bool {
+	return x.o.State == StateInFlight || x.o.State == StateDeferred || x.o.State == StateWaiting && x.q != nil
+}
+
+// lane looks at one priority from a position on (0: at all of it), and tells whether the page has ended.
+func (x *browsing) lane(ctx context.Context, p int, at uint64) (ended bool, err error) {
+	low, high, err := x.bounds(p, at)
 	if err != nil {
 		return false, err
 	}
-	for {
+	for low <= high {
 		if ctx.Err() != nil {
 			return false, callerLeft(ctx)
 		}
-		spans, next := x.spans(p, pos, end)
-		if len(spans) == 0 {
-			return false, nil
-		}
-		x.page.Next = browseCursor{topic: x.topic.id, priority: uint8(p), pos: spans[0].From}.String() // #nosec G115 -- a priority is 1 to 9
-		if x.spent() {
-			return true, nil
-		}
-		if pos, err = x.step(laneRef{x.topic, p}.key(), spans, next); err != nil {
-			return false, err
-		}
-		x.stand()
-		for i := range x.found {
-			if f := &x.found[i]; !x.add(f) {
-				x.page.Next = browseCursor{topic: x.topic.id, priority: f.priority, pos: f.pos}.String()
+		spans, next := x.spans(p, low, high)
+		if len(spans) > 0 {
+			x.page.Next = x.cursor(uint8(p), x.begin(spans[0])) // #nosec G115 -- a priority is 1 to 9
+			if x.spent() {
 				return true, nil
 			}
+			if next, err = x.step(laneRef{x.topic, p}.key(), spans, next); err != nil {
+				return false, err
+			}
+			x.stand()
+			for i := range x.found {
+				if f := &x.found[i]; !x.add(f) {
+					x.page.Next = x.cursor(f.priority, f.pos)
+					return true, nil
+				}
+			}
+			x.page.Next = ""
 		}
-		x.page.Next = ""
+		if x.o.Newest {
+			high = next
+		} else {
+			low = next
+		}
 	}
+	return false, nil
 }
 
-// spent tells whether the page has looked at as much as it may.
+// begin returns the position of a span that is looked at first.
+func (x *browsing) begin(s store.Span) uint64 {
+	if x.o.Newest {
+		return s.To
+	}
+	return s.From
+}
+
+func (x *browsing) cursor(priority uint8, pos uint64) string {
+	return browseCursor{newest: x.o.Newest, topic: x.topic.id, priority: priority, pos: pos}.String()
+}
+
+// spent tells whether the page has looked for as long as it may.
 func (x *browsing) spent() bool {
-	return x.page.Scanned >= MaxBrowseScan || x.read >= maxBrowseBytes
+	return time.Since(x.now) >= BrowseTime && (x.page.Scanned >= leastScan || x.read >= leastRead)
 }
 
 // add puts a message on the page, unless there is no room for it.
@@ -327,11 +283,18 @@ func (x *browsing) add(f *found) bool {
 	return true
 }
 
-// bounds returns the part of a lane from pos to end, both included, that can be of interest.
-func (x *browsing) bounds(p int, pos uint64) (from, end uint64, err error) {
+// bounds returns the part of a lane from where to where, both included, that can be of interest, beginning at a position
+// (0: with all of it).
+func (x *browsing) bounds(p int, at uint64) (from, end uint64, err error) {
 	t := x.topic
-	end = t.lanes[p].tail.Load()
-	from = max(pos, 1)
+	from, end = 1, t.lanes[p].tail.Load()
+	switch {
+	case at == 0:
+	case x.o.Newest:
+		end = min(end, at)
+	default:
+		from = at
+	}
 	if x.q == nil {
 		needed := end + 1 // from here on somebody needs them
 		list := t.list()
@@ -397,48 +360,65 @@ func dueFrom(r store.Reader, l store.Lane, from, to uint64, at time.Time) (uint6
 	return low, nil
 }
 
-// spans returns the next ranges of a priority that may hold what is looked for, at least one where
-// there is any up to end, and the position behind which they leave off.
-func (x *browsing) spans(p int, pos, end uint64) (list []store.Span, next uint64) {
+// spans returns the next ranges of a priority between low and high that may hold what is looked for, in the order in which
+// they are looked at, and the position at which to go on behind them. There may be none, and yet some behind that.
+func (x *browsing) spans(p int, low, high uint64) (list []store.Span, next uint64) {
+	if x.ofHeld() {
+		low, high = x.listed(p, low, high)
+	}
 	switch {
-	case pos > end:
-		return nil, pos
 	case x.o.State == StateInFlight || x.o.State == StateDeferred:
-		list = x.held(p, pos, end)
+		list = x.held(p, low, high, stepSpans)
 	case x.q == nil:
-		list = []store.Span{{From: pos, To: end}}
-	case x.o.State == StateWaiting: // what came back, and what was not read yet
-		if list = x.held(p, pos, min(end, x.next[p]-1)); len(list) < stepSpans {
-			list = append(list, x.q.needed(p, max(pos, x.next[p]), end, stepSpans-len(list))...)
-		}
+		list = []store.Span{{From: low, To: high}}
+	case x.o.Newest:
+		return x.downwards(p, low, high)
 	default:
-		list = x.q.needed(p, pos, end, stepSpans)
+		return x.upwards(p, low, high)
 	}
-	if len(list) == 0 {
-		return nil, pos
-	}
-	return list, list[len(list)-1].To + 1
+	return list, x.behind(list, low, high)
 }
 
-// held returns the next ranges of what listHeld has listed.
-func (x *browsing) held(p int, pos, end uint64) (list []store.Span) {
-	i := sort.Search(len(x.slots), func(i int) bool {
-		s := x.slots[i]
-		return int(s.priority) < p || int(s.priority) == p && s.pos >= pos
-	})
-	for ; i < len(x.slots) && int(x.slots[i].priority) == p && x.slots[i].pos <= end && len(list) < stepSpans; i++ {
-		list = addSpan(list, store.Span{From: x.slots[i].pos, To: x.slots[i].pos})
+// behind returns the position at which to go on behind spans, or behind all between low and high where there are none.
+func (x *browsing) behind(list []store.Span, low, high uint64) uint64 {
+	n := len(list)
+	switch {
+	case n > 0 && x.o.Newest:
+		return list[n-1].From - 1
+	case n > 0:
+		return list[n-1].To + 1
+	case x.o.Newest:
+		return low - 1
 	}
-	return list
+	return high + 1
 }
 
-// addSpan appends a span behind the others.
-func addSpan(list []store.Span, s store.Span) []store.Span {
-	if n := len(list); n > 0 && list[n-1].To+1 == s.From {
-		list[n-1].To = s.To
-		return list
+// upwards are spans of what a consumer is not done with.
+func (x *browsing) upwards(p int, low, high uint64) (list []store.Span, next uint64) {
+	from := low
+	if x.o.State == StateWaiting { // what came back, and what was not read yet
+		list = x.held(p, low, min(high, x.next[p]-1), stepSpans)
+		from = max(low, x.next[p])
 	}
-	return append(list, s)
+	if len(list) < stepSpans {
+		list = append(list, x.q.needed(p, from, high, stepSpans-len(list))...)
+	}
+	return list, x.behind(list, low, high)
+}
+
+// downwards is likewise from high to low, a window at a time: what a consumer is not done with is known upwards alone.
+func (x *browsing) downwards(p int, low, high uint64) (list []store.Span, next uint64) {
+	if x.o.State == StateWaiting {
+		if high < x.next[p] {
+			list = x.held(p, low, high, stepSpans)
+			return list, x.behind(list, low, high)
+		}
+		low = max(low, x.next[p])
+	}
+	low = max(low, high-min(high, stepRecords-1))
+	list = x.q.needed(p, low, high, stepRecords)
+	slices.Reverse(list)
+	return list, low - 1
 }
 
 // needed returns at most so many ranges, the first from pos to end that the consumer is not done with.
@@ -465,13 +445,16 @@ func (x *browsing) step(l store.Lane, spans []store.Span, next uint64) (uint64, 
 	err := x.view(func(r store.Reader) error {
 		for _, s := range spans {
 			stop := false
-			err := r.Scan(l, s.From, false, func(rec *store.Record) bool {
-				if rec.Pos > s.To {
+			err := r.Scan(l, x.begin(s), x.o.Newest, func(rec *store.Record) bool {
+				if rec.Pos < s.From || rec.Pos > s.To {
 					return false
 				}
-				x.match(rec, "")
+				x.match(x.topic, rec, "")
 				if stop = x.enough(); stop {
 					next = rec.Pos + 1
+					if x.o.Newest {
+						next = rec.Pos - 1
+					}
 				}
 				return !stop
 			})
@@ -494,11 +477,11 @@ func (x *browsing) view(fn func(store.Reader) error) error {
 
 // enough tells whether the step has looked at as much as it may.
 func (x *browsing) enough() bool {
-	return len(x.found) >= x.full || x.records >= stepRecords || x.size >= stepBytes || x.spent() || time.Since(x.start) >= stepTime
+	return len(x.found) >= x.full || x.records >= stepRecords || x.size >= stepBytes || time.Since(x.start) >= stepTime
 }
 
 // match takes a message in that may belong to the page. before is the key of the delayed one before it.
-func (x *browsing) match(rec *store.Record, before string) {
+func (x *browsing) match(t *topic, rec *store.Record, before string) {
 	x.records++
 	x.page.Scanned++
 	x.size += len(rec.Payload)
@@ -508,23 +491,35 @@ func (x *browsing) match(rec *store.Record, before string) {
 	case !expireAt.IsZero() && !expireAt.After(x.b.expiryNow(x.now)):
 	case !x.o.Since.IsZero() && due.Before(x.o.Since):
 	case !x.o.Until.IsZero() && !due.Before(x.o.Until):
-	case len(x.text) > 0 && !bytes.Contains(rec.Payload, x.text):
+	case !x.text.in(rec.Payload):
 	default:
-		x.found = append(x.found, found{x.b.stored(x.topic, rec, x.o.Payload), slot{rec.Priority, rec.Pos}, before})
+		x.found = append(x.found, found{x.b.stored(t, rec, x.o.Payload), slot{rec.Priority, rec.Pos}, before})
 	}
 }
 
 // delayed makes the page of messages that wait for their delay.
 func (x *browsing) delayed(ctx context.Context) error {
-	if x.topic.delayed.Load() == 0 {
+	if x.any == nil && x.topic.delayed.Load() == 0 {
 		return nil
+	}
+	of := func(rec *store.Record) *topic {
+		if x.any != nil {
+			return x.any[rec.Topic]
+		}
+		if rec.Topic == x.topic.id {
+			return x.topic
+		}
+		return nil
+	}
+	cursor := func(key string) string {
+		return browseCursor{delayed: true, topic: x.from.topic, key: key}.String()
 	}
 	after := x.from.key
 	for end := false; !end; {
 		if ctx.Err() != nil {
 			return callerLeft(ctx)
 		}
-		x.page.Next = browseCursor{delayed: true, topic: x.topic.id, key: after}.String()
+		x.page.Next = cursor(after)
 		if x.spent() {
 			return nil
 		}
@@ -534,8 +529,8 @@ func (x *browsing) delayed(ctx context.Context) error {
 				if !x.o.Until.IsZero() && !d.Record.Due().Before(x.o.Until) {
 					return false
 				}
-				if rec := d.Record; rec.Topic == x.topic.id && (x.o.Priority == 0 || int(rec.Priority) == x.o.Priority) {
-					x.match(rec, after)
+				if rec := d.Record; of(rec) != nil && (x.o.Priority == 0 || int(rec.Priority) == x.o.Priority) {
+					x.match(of(rec), rec, after)
 				} else {
 					x.records++
 					x.page.Scanned++
@@ -551,7 +546,7 @@ func (x *browsing) delayed(ctx context.Context) error {
 		for i := range x.found {
 			f := &x.found[i]
 			if f.State = StateDelayed; !x.add(f) {
-				x.page.Next = browseCursor{delayed: true, topic: x.topic.id, key: f.key}.String()
+				x.page.Next = cursor(f.key)
 				return nil
 			}
 		}

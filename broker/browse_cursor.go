@@ -8,9 +8,11 @@ import (
 // browseCursor is where a page begins.
 //
 //	version 1 | 'm' | topic 4 | priority 1 | pos 8     at a position of a lane
-//	version 1 | 'd' | topic 4 | key                    behind a delayed message; no key: at the topic's first
+//	version 1 | 'n' | topic 4 | priority 1 | pos 8     likewise, and downwards from there
+//	version 1 | 'd' | topic 4 | key                    behind a delayed message; no key: at the first. Topic 0: of all topics
 type browseCursor struct {
 	delayed  bool
+	newest   bool // first
 	topic    uint32
 	priority uint8
 	pos      uint64
@@ -26,6 +28,8 @@ func (c browseCursor) String() string {
 	b := []byte{browseCursorVersion, 'm'}
 	if c.delayed {
 		b[1] = 'd'
+	} else if c.newest {
+		b[1] = 'n'
 	}
 	b = binary.BigEndian.AppendUint32(b, c.topic)
 	if c.delayed {
@@ -48,8 +52,8 @@ func parseBrowseCursor(s string) (c browseCursor, ok bool) {
 	switch rest := b[6:]; {
 	case b[1] == 'd' && len(rest) <= maxDelayedKey:
 		c.delayed, c.key = true, string(rest)
-	case b[1] == 'm' && len(rest) == 9 && rest[0] >= MinPriority && rest[0] <= MaxPriority:
-		c.priority, c.pos = rest[0], binary.BigEndian.Uint64(rest[1:])
+	case (b[1] == 'm' || b[1] == 'n') && len(rest) == 9 && rest[0] >= MinPriority && rest[0] <= MaxPriority:
+		c.newest, c.priority, c.pos = b[1] == 'n', rest[0], binary.BigEndian.Uint64(rest[1:])
 	default:
 		return c, false
 	}

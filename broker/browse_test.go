@@ -106,13 +106,14 @@ func TestBrowseOptions(t *testing.T) {
 	ofT := next(broker.BrowseOptions{Topic: "/t"})
 	ofU := next(broker.BrowseOptions{Topic: "/u"})
 	delayed := next(broker.BrowseOptions{Topic: "/t", State: broker.StateDelayed})
+	newest := next(broker.BrowseOptions{Topic: "/t", Newest: true})
 	raw := func(b string) string { return base64.RawURLEncoding.EncodeToString([]byte(b)) }
 	now := time.Now()
 	for name, c := range map[string]struct {
 		o    broker.BrowseOptions
 		code broker.Code // Internal: good
 	}{
-		"nothing":               {broker.BrowseOptions{}, broker.NotFound},
+		"all topics":            {broker.BrowseOptions{}, broker.Internal},
 		"no such topic":         {broker.BrowseOptions{Topic: "/x"}, broker.NotFound},
 		"no such consumer":      {broker.BrowseOptions{Consumer: 9999}, broker.NotFound},
 		"consumer of another":   {broker.BrowseOptions{Consumer: r.id("b"), Topic: "/t"}, broker.NotFound},
@@ -141,6 +142,10 @@ func TestBrowseOptions(t *testing.T) {
 		"cursor of delayed":     {broker.BrowseOptions{Topic: "/t", Cursor: delayed}, broker.Invalid},
 		"cursor for delayed":    {broker.BrowseOptions{Topic: "/t", Cursor: ofT, State: broker.StateDelayed}, broker.Invalid},
 		"delayed":               {broker.BrowseOptions{Topic: "/t", Cursor: delayed, State: broker.StateDelayed}, broker.Internal},
+		"cursor of newest":      {broker.BrowseOptions{Topic: "/t", Cursor: newest, Newest: true}, broker.Internal},
+		"cursor of the oldest":  {broker.BrowseOptions{Topic: "/t", Cursor: newest}, broker.Invalid},
+		"cursor for the newest": {broker.BrowseOptions{Topic: "/t", Cursor: ofT, Newest: true}, broker.Invalid},
+		"cursor in all topics":  {broker.BrowseOptions{Cursor: ofU}, broker.Internal},
 		"cursor text":           {broker.BrowseOptions{Topic: "/t", Cursor: "next"}, broker.Invalid},
 		"cursor not base64":     {broker.BrowseOptions{Topic: "/t", Cursor: ofT + "?"}, broker.Invalid},
 		"cursor with a newline": {broker.BrowseOptions{Topic: "/t", Cursor: ofT + "\n"}, broker.Invalid},
@@ -530,8 +535,8 @@ func TestBrowseLarge(t *testing.T) {
 			t.Errorf("%d messages, want %d", got, n/2+10)
 		}
 		page, err := r.Browse(ctx, broker.BrowseOptions{Topic: "/t", Text: "nowhere"})
-		if err != nil || len(page.Messages) > 0 || page.Next == "" || page.Scanned != broker.MaxBrowseScan {
-			t.Errorf("%d looked at, next %q, %v", page.Scanned, page.Next, err)
+		if err != nil || len(page.Messages) > 0 || page.Next != "" || page.Scanned != n+10 || page.Total != int64(n+10) {
+			t.Errorf("%d of %d looked at, next %q, %v", page.Scanned, page.Total, page.Next, err)
 		}
 		if got := summary(r.browse(broker.BrowseOptions{Consumer: a, Text: fmt.Sprint(n/2 - 200)})); got == "" {
 			t.Error("a text far behind was not found")

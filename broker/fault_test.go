@@ -22,6 +22,7 @@ type faultyStore struct {
 	commit  func(*store.Batch) error // nil: nothing goes wrong
 	scan    func(store.Lane) error
 	look    func() // before Expired
+	viewed  func() // after View
 	expired error  // of Expired
 	findID  error  // of FindID
 	reading error  // of all that reads messages
@@ -57,11 +58,16 @@ func (s *faultyStore) count() int {
 func (s *faultyStore) View(fn func(store.Reader) error) error {
 	s.mu.Lock()
 	f := faultyReader{scan: s.scan, look: s.look, expired: s.expired, findID: s.findID, reading: s.reading, finds: &s.finds}
+	viewed := s.viewed
 	s.mu.Unlock()
-	return s.Store.View(func(r store.Reader) error {
+	err := s.Store.View(func(r store.Reader) error {
 		f.Reader = r
 		return fn(f)
 	})
+	if viewed != nil {
+		viewed()
+	}
+	return err
 }
 
 type faultyReader struct {

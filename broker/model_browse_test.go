@@ -71,6 +71,7 @@ func (m *model) browse(mt *modelTopic, c *modelConsumer) {
 	if m.rnd.IntN(4) == 0 {
 		o.Text = []string{"1", "2", "99"}[m.rnd.IntN(3)]
 	}
+	o.Newest = m.rnd.IntN(3) == 0
 	ofConsumer := c != nil && m.rnd.IntN(3) > 0
 	if ofConsumer {
 		o.Consumer = m.r.queue(c.def.SubKey).ID
@@ -104,7 +105,7 @@ func (m *model) browse(mt *modelTopic, c *modelConsumer) {
 	})
 	if o.State != broker.StateDelayed {
 		sort.Slice(want, func(i, j int) bool {
-			return want[i].prio > want[j].prio || want[i].prio == want[j].prio && want[i].pos < want[j].pos
+			return want[i].prio > want[j].prio || want[i].prio == want[j].prio && want[i].pos != want[j].pos && (want[i].pos < want[j].pos) == !o.Newest
 		})
 	}
 	got := m.r.browse(o)

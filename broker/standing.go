@@ -3,6 +3,7 @@ package broker
 import (
 	"cmp"
 	"slices"
+	"sort"
 	"time"
 
 	"pipit/broker/store"
@@ -80,13 +81,14 @@ func (q *queue) where(s slot, now time.Duration) (state State, deliveries int, u
 	return StateWaiting, int(l.count), 0
 }
 
-// listHeld lists what is held in the state that is asked for, in order and no more than a page may
-// look at.
+// listHeld lists what is held in the state that is asked for, from where the page begins, in the order of the page, so many
+// at a time.
 func (x *browsing) listHeld() {
 	queues := x.topic.list()
 	if x.q != nil {
 		queues = []*queue{x.q}
 	}
+	x.slots, x.cut = x.slots[:0], false
 	for _, q := range queues {
 		n := 0
 		q.of.mu.Lock()
@@ -98,10 +100,10 @@ func (x *browsing) listHeld() {
 				q.of.mu.Unlock()
 				q.of.mu.Lock()
 			}
-			if state, _, _ := q.where(s, x.b.since(x.now)); state != x.o.State || s.compare(x.from.slot()) < 0 {
+			if state, _, _ := q.where(s, x.b.since(x.now)); state != x.o.State || x.compare(s, x.from.slot()) < 0 {
 				continue
 			}
-			if x.slots = append(x.slots, s); len(x.slots) >= 4*MaxBrowseScan {
+			if x.slots = append(x.slots, s); len(x.slots) >= 4*maxHeldListed {
 				x.order()
 			}
 		}
@@ -112,9 +114,70 @@ func (x *browsing) listHeld() {
 
 // order sorts the slots and keeps the first ones.
 func (x *browsing) order() {
-	slices.SortFunc(x.slots, slot.compare)
+	slices.SortFunc(x.slots, x.compare)
 	x.slots = slices.Compact(x.slots)
-	x.slots = x.slots[:min(len(x.slots), MaxBrowseScan+1)]
+	if len(x.slots) > maxHeldListed {
+		x.slots, x.cut = x.slots[:maxHeldListed], true
+	}
+}
+
+// compare orders slots as the page has them.
+func (x *browsing) compare(s, t slot) int {
+	if s.priority == t.priority && x.o.Newest && t.pos != 0 { // 0: all of the priority
+		return cmp.Compare(t.pos, s.pos)
+	}
+	return s.compare(t)
+}
+
+// listed narrows what is left of a lane to that of which all is listed that is held, where it is listed in parts.
+func (x *browsing) listed(p int, low, high uint64) (uint64, uint64) {
+	if !x.cut {
+		return low, high
+	}
+	begin := slot{uint8(p), x.begin(store.Span{From: low, To: high})} // #nosec G115 -- a priority is 1 to 9
+	if x.compare(x.slots[len(x.slots)-1], begin) < 0 {
+		x.from.priority, x.from.pos = begin.priority, begin.pos
+		if x.listHeld(); !x.cut {
+			return low, high
+		}
+	}
+	last := x.slots[len(x.slots)-1]
+	switch {
+	case last.priority != begin.priority:
+	case x.o.Newest:
+		low = max(low, last.pos)
+	default:
+		high = min(high, last.pos)
+	}
+	return low, high
+}
+
+// held returns the next ranges of what listHeld has listed between two positions, at most so many, in the order of the page.
+func (x *browsing) held(p int, low, high uint64, most int) (list []store.Span) {
+	begin := slot{uint8(p), x.begin(store.Span{From: low, To: high})} // #nosec G115 -- a priority is 1 to 9
+	i := sort.Search(len(x.slots), func(i int) bool { return x.compare(x.slots[i], begin) >= 0 })
+	for ; i < len(x.slots) && len(list) < most; i++ {
+		s := x.slots[i]
+		if int(s.priority) != p || s.pos < low || s.pos > high {
+			break
+		}
+		list = addSpan(list, store.Span{From: s.pos, To: s.pos})
+	}
+	return list
+}
+
+// addSpan appends a span behind the others.
+func addSpan(list []store.Span, s store.Span) []store.Span {
+	n := len(list)
+	switch {
+	case n > 0 && list[n-1].To+1 == s.From:
+		list[n-1].To = s.To
+	case n > 0 && list[n-1].From == s.To+1: // downwards
+		list[n-1].From = s.From
+	default:
+		list = append(list, s)
+	}
+	return list
 }
 
 func (c browseCursor) slot() slot { return slot{c.priority, c.pos} }

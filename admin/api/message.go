@@ -25,8 +25,9 @@ const (
 type MessagePage struct {
 	Items []object.Message `json:"items"`
 	Next  string           `json:"next,omitempty"` // cursor of the next page; absent at the end
-	// messages looked at. A page looks at 20,000 at most, so that it may be empty and yet have a next.
-	Scanned int `json:"scanned"`
+	// messages looked at. A page looks for 300 ms at most, so that it may be empty and yet have a next.
+	Scanned int   `json:"scanned"`
+	Total   int64 `json:"total"` // how many there are to look at, whatever the filters
 }
 
 // MessageDetail is a message, and where it stands with each consumer.
@@ -64,7 +65,7 @@ func (a *API) messageRoutes() []gate.Route {
 var browseStates = []string{string(broker.StateWaiting), string(broker.StateInFlight), string(broker.StateDeferred), string(broker.StateDelayed)}
 
 func (a *API) messages(w http.ResponseWriter, r *http.Request, _ gate.Params) error {
-	v, err := parseQuery(r, "topic", "consumer", "state", "priority", "since", "until", "text", "limit", "cursor", "payload")
+	v, err := parseQuery(r, "topic", "consumer", "state", "priority", "since", "until", "text", "match_case", "newest", "limit", "cursor", "payload")
 	if err != nil {
 		return err
 	}
@@ -72,8 +73,14 @@ func (a *API) messages(w http.ResponseWriter, r *http.Request, _ gate.Params) er
 	if o.Consumer, err = v.consumer(); err != nil {
 		return err
 	}
-	if o.Topic == "" && o.Consumer == 0 {
-		return gate.FieldErrors{{Parameter: "topic", Detail: "topic: it is missing, as is consumer"}}
+	if s, given := v["topic"]; given && s == "" {
+		return badParameter("topic", "topic: it is empty. Without it, all topics are looked at")
+	}
+	if o.Case, err = v.flag("match_case"); err != nil {
+		return err
+	}
+	if o.Newest, err = v.flag("newest"); err != nil {
+		return err
 	}
 	if s, given := v["state"]; given && !slices.Contains(browseStates, s) {
 		return badParameter("state", "state %q: allowed are %s", clip.Input(s), strings.Join(browseStates, ", "))
@@ -106,7 +113,7 @@ func (a *API) messages(w http.ResponseWriter, r *http.Request, _ gate.Params) er
 	if err != nil {
 		return ofParameters(err)
 	}
-	page := MessagePage{Items: make([]object.Message, len(found.Messages)), Next: found.Next, Scanned: found.Scanned}
+	page := MessagePage{Items: make([]object.Message, len(found.Messages)), Next: found.Next, Scanned: found.Scanned, Total: found.Total}
 	for i := range found.Messages {
 		page.Items[i] = object.MessageOf(&found.Messages[i], payload > 0)
 	}

@@ -39,11 +39,13 @@ func (c *cli) messageListCommand() *cobra.Command {
 	var state, since, until, contains string
 	var consumer uint32
 	var priority, limit, payload int
+	var matchCase, newest bool
 	cmd := &cobra.Command{
 		Use:   "list [TOPIC]",
-		Short: "List messages that wait, are in flight, deferred or delayed, of a topic or a consumer",
+		Short: "List messages that wait, are in flight, deferred or delayed: of a topic, a consumer or all topics",
 		Example: `  pipit messages list /customer/created
   pipit messages list --consumer 4 --state in_flight
+  pipit messages list --text 'müller 4' --newest
   pipit messages list /customer/created --since 10m --text '"id": 17' --limit 0`,
 		Args:              arguments("[TOPIC]"),
 		ValidArgsFunction: inOrder(c.completeTopic),
@@ -54,7 +56,9 @@ func (c *cli) messageListCommand() *cobra.Command {
 	f.IntVar(&priority, "priority", 0, "only those of this priority, 1 to 9")
 	f.StringVar(&since, "since", "", "only those published at this `TIME` or later: 10m is ten minutes ago; or 2026-11-24T15:04:05Z")
 	f.StringVar(&until, "until", "", "only those published before this `TIME`")
-	f.StringVar(&contains, "text", "", "only those whose payload contains this `text`")
+	f.StringVar(&contains, "text", "", "only those whose payload contains this `text`, whatever the case of its letters")
+	f.BoolVar(&matchCase, "match-case", false, "take the text byte by byte")
+	f.BoolVar(&newest, "newest", false, "of each priority, the newest first")
 	f.IntVarP(&limit, "limit", "n", 100, "at most `N`; 0: all")
 	f.IntVar(&payload, "payload", jsonPayload, "with --json, the first `N` bytes of each payload")
 	_ = cmd.RegisterFlagCompletionFunc("consumer", c.completeConsumer)
@@ -65,8 +69,6 @@ func (c *cli) messageListCommand() *cobra.Command {
 			return usageError{errLimit}
 		case payload < 0:
 			return usageError{errors.New("payload: allowed is 0 or more")}
-		case len(args) == 0 && consumer == 0:
-			return usageError{errors.New("of which topic or --consumer? See pipit messages list --help")}
 		}
 		q := url.Values{}
 		if len(args) > 0 {
@@ -77,6 +79,11 @@ func (c *cli) messageListCommand() *cobra.Command {
 		}
 		set(q, "state", state)
 		set(q, "text", contains)
+		for name, on := range map[string]bool{"match_case": matchCase, "newest": newest} {
+			if on {
+				q.Set(name, "true")
+			}
+		}
 		if cmd.Flags().Changed("priority") {
 			q.Set("priority", strconv.Itoa(priority))
 		}
@@ -143,12 +150,20 @@ func (c *cli) listMessages(ctx context.Context, q url.Values, limit, perPage int
 	if ofConsumer {
 		t.headings = append(t.headings[:4:4], append([]heading{{name: "DELIVERIES", kind: digits}}, t.headings[4:]...)...)
 	}
+	ofAll := !ofConsumer && !q.Has("topic")
+	if ofAll {
+		t.headings = append(t.headings[:1:1], append([]heading{{name: "TOPIC", kind: elastic}}, t.headings[1:]...)...)
+	}
 	for _, item := range list.Items {
 		var m object.Message
 		if err := json.Unmarshal(item, &m); err != nil {
 			return err
 		}
-		row := []string{m.ID, when(m.Created), number(m.Priority), m.State}
+		row := []string{m.ID}
+		if ofAll {
+			row = append(row, m.Topic)
+		}
+		row = append(row, when(m.Created), number(m.Priority), m.State)
 		if ofConsumer {
 			row = append(row, number(m.Deliveries))
 		}
@@ -173,7 +188,7 @@ func (c *cli) listMessages(ctx context.Context, q url.Values, limit, perPage int
 // countMessages returns how many messages a list will have, for a person who waits for it; 0 where
 // nobody does or that is not known, as with filters.
 func (c *cli) countMessages(ctx context.Context, q url.Values, limit int) int64 {
-	if _, ok := Terminal(c.out.stderr); !ok || len(q) > 2 { // one is payload
+	if _, ok := Terminal(c.out.stderr); !ok || len(q) != 2 || !q.Has("topic") && !q.Has("consumer") { // one is payload
 		return 0
 	}
 	of := path("topics", q.Get("topic"))
