@@ -116,6 +116,19 @@ func TestStates(t *testing.T) {
 			check(r.SyncDir("/top"))
 			r.Mark("flushed")
 		}, []string{"flushed old=n", "old=n", "new=n old=old", "new= old=old", "old=old"}},
+		{"a file that was given up never takes the place that the next one of its name takes", func(r *Recorder, check func(error)) {
+			for _, b := range []string{"g", "n"} {
+				if b == "n" {
+					check(r.Remove("/top/new"))
+				}
+				f, err := r.OpenFile("/top/new", os.O_RDWR|os.O_CREATE, 0)
+				check(err)
+				_, err = f.WriteAt([]byte(b), 0)
+				check(err)
+				check(f.Sync())
+			}
+			check(r.Rename("/top/new", "/top/old"))
+		}, []string{"old=old", "new= old=old", "new=g old=old", "new=n old=old", "old=n"}},
 		{"names in a folder that is gone are gone", func(r *Recorder, check func(error)) {
 			check(r.Mkdir("/top/sub", 0))
 			_, err := r.OpenFile("/top/sub/f", os.O_RDWR|os.O_CREATE, 0)

@@ -176,7 +176,7 @@ func (r *Recorder) Rename(from, to string) error {
 	if err == nil && n != nil && name != toName {
 		in.now[toName] = n
 		delete(in.now, name)
-		r.add(event{kind: rename, node: in, name: name, to: toName})
+		r.add(event{kind: rename, node: in, name: name, to: toName, other: n})
 	}
 	return err
 }
@@ -187,7 +187,7 @@ func (r *Recorder) Remove(name string) error {
 	err := r.FS.Remove(name)
 	if in, base, n := r.find(name); err == nil && in != nil && n != nil {
 		delete(in.now, base)
-		r.add(event{kind: unlink, node: in, name: base})
+		r.add(event{kind: unlink, node: in, name: base, other: n})
 	}
 	return err
 }

@@ -98,16 +98,19 @@ func (e *event) settle() {
 	}
 }
 
-// rename does to names what the event does. What it needs may not have become durable: then it did not either.
+// rename does to names what the event does. What it needs may not have become durable: then it did not either, and the name
+// keeps what another file of that name left.
 func (e *event) rename(names map[string]*node) {
 	switch e.kind {
 	case link:
 		names[e.name] = e.other
 	case unlink:
-		delete(names, e.name)
+		if names[e.name] == e.other {
+			delete(names, e.name)
+		}
 	case rename:
-		if n := names[e.name]; n != nil {
-			names[e.to] = n
+		if names[e.name] == e.other {
+			names[e.to] = e.other
 			delete(names, e.name)
 		}
 	}
