@@ -873,6 +873,16 @@ func TestInterveneConcurrent(t *testing.T) {
 	cleared := map[string]int64{}  // by consumer
 	inFlight := map[string]int64{} // those cleared that were in flight
 	deleted := 0
+	missing := func() bool { // something that is to happen beside the others has not yet
+		mu.Lock()
+		defer mu.Unlock()
+		for _, key := range []string{"a", "b"} {
+			if acked[key] == 0 || cleared[key] == 0 || inFlight[key] == 0 {
+				return true
+			}
+		}
+		return deleted == 0
+	}
 
 	var sending, others sync.WaitGroup
 	ctx, cancel := context.WithCancel(ctx)
@@ -884,7 +894,7 @@ func TestInterveneConcurrent(t *testing.T) {
 				t.Error(err)
 				return
 			}
-			for n := 0; n < each; n++ {
+			for n := 0; n < each || n < 100*each && missing(); n++ {
 				pubs := make([]broker.Publication, 1+rnd.IntN(3))
 				for i := range pubs {
 					pubs[i].Priority = 1 + rnd.IntN(9)
