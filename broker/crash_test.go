@@ -143,7 +143,7 @@ var busyOps = []string{"crash while frozen", "crash while moved", "crash while c
 func newBusyWorker(r *rig, rnd *rand.Rand, did map[string]int) *busyWorker {
 	r.close()
 	r.db.LogSize = 2 << 20 // so that it has room for what is committed while the worker stays somewhere
-	r.db = r.db.With(db.Seam{FS: unflushed{disk.OS}, SegmentSize: 64 << 10, FreezeAt: 8 << 10, CopyPart: 4 << 10, Met: r.worker.meet})
+	r.db = r.db.With(db.Seam{FS: unflushed{disk.OS}, SegmentSize: 64 << 10, FreezeAt: 8 << 10, Large: 4 << 10, CopyPart: 4 << 10, Met: r.worker.meet})
 	r.open()
 	return &busyWorker{rig: r, rnd: rnd, did: did}
 }

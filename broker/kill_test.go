@@ -289,7 +289,7 @@ func killChild(args string) {
 	_, err := fmt.Sscan(args, &round, &seed, &path)
 	check(err)
 	// Everything happens all the time: the log is full, its segments change, tables are moved, the file is compacted.
-	store, err := db.Open(path, db.Options{LogSize: 256 << 10, Logger: slog.New(slog.DiscardHandler)}.With(db.Seam{SegmentSize: 32 << 10, CopyPart: 64 << 10}))
+	store, err := db.Open(path, db.Options{LogSize: 256 << 10, Logger: slog.New(slog.DiscardHandler)}.With(db.Seam{SegmentSize: 32 << 10, Large: 8 << 10, CopyPart: 64 << 10}))
 	check(err)
 	b, err := broker.Open(store, broker.Options{})
 	check(err)

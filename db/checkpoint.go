@@ -156,7 +156,7 @@ func (s *Store) moveFrozen(t *table) error {
 		s.meet(Moved)
 	} else {
 		err = s.moveError(id, err)
-		if errors.Is(err, store.ErrNoSpace) || errors.Is(err, store.ErrNotStored) {
+		if notStored(err) {
 			s.log.Error("what is in the database's log could not be moved into the database: it is tried again", "file", s.path, "error", err)
 		} else {
 			s.fail(err)
@@ -178,6 +178,11 @@ func (s *Store) moveFrozen(t *table) error {
 func (s *Store) move(t *table, format uint32) (id int, err error) {
 	s.fileMu.Lock()
 	defer s.fileMu.Unlock()
+	return moveLocked(s, t, format)
+}
+
+// moveLocked is move where the caller has fileMu.
+func moveLocked(s *Store, t *table, format uint32) (id int, err error) {
 	defer guard(&err)()
 	if err := s.failed(); err != nil { // the file may have no name any more
 		return 0, err

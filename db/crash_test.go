@@ -39,6 +39,7 @@ type crashRun struct {
 	rnd    *rand.Rand
 	dir    string // of the database
 	early  bool   // batches are answered before the log has them
+	large  int64  // bytes of a batch that goes past the log
 	states string // the folder of what a power cut left
 	fs     disk.FS
 	shadow *Store // has what the batches come to
@@ -101,6 +102,7 @@ func newCrashRun(t *testing.T, seed uint64, sum *crashSum) *crashRun {
 	rnd := rand.New(rand.NewPCG(seed, 0))
 	c := &crashRun{t: t, rnd: rnd, dir: realDir(t), states: realDir(t), now: newChanges(rnd, smallLog*3/2), models: map[int]*changes{}, contents: map[int]string{}, sum: sum}
 	c.early = rnd.IntN(2) == 0
+	c.large = smallLarge << (4 * rnd.IntN(2))
 	s, _ := openSmall(t, pathIn(c.dir), disktest.NewMem(c.dir), nil)
 	if err := s.Commit(c.now.first()); err != nil {
 		t.Fatal(err)
@@ -247,7 +249,7 @@ func (c *crashRun) record(steps int) *disktest.Recorder {
 		c.t.Fatal(err)
 	}
 	open := func() *Store {
-		with := Options{LogSize: smallLog, seam: seam{fs: b, segmentSize: smallLog / 6, written: func() { b.committed(pathIn(c.dir)) }, partly: b.partly}}
+		with := Options{LogSize: smallLog, seam: seam{fs: b, segmentSize: smallLog / 6, large: c.large, written: func() { b.committed(pathIn(c.dir)) }, partly: b.partly}}
 		if c.early {
 			with.SyncInterval = time.Hour
 		}

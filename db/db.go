@@ -8,6 +8,7 @@
 // applies again what the log has and the file has not (log.go). At a regular stop all is in the file, and there is no log.
 //
 //	Commit → encode (batch.go) → apply to a fork of the live table (commit.go) → log → publish the fork
+//	         a large batch: → bbolt, with the fork, instead of the log
 //	worker:  frozen table → bbolt → cut the log
 //	View:    live table, over the frozen one, over a transaction of bbolt
 //
@@ -116,6 +117,7 @@ type Store struct {
 	gather   gather
 	logSize  int64 // bytes
 	freezeAt int64 // the size of a live table that is to be moved into the file
+	large    int64 // the size of a batch that goes past the log; see isLarge
 
 	tables   atomic.Pointer[tables]
 	tablesMu sync.Mutex // of who replaces tables

@@ -7,8 +7,12 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"reflect"
 	"syscall"
 	"testing"
+	"testing/synctest"
+
+	"go.etcd.io/bbolt"
 
 	"pipit/broker/store"
 	"pipit/db/disk/disktest"
@@ -81,12 +85,53 @@ func TestFaults(t *testing.T) {
 	}
 }
 
+// Each write of bbolt to the database fails once: of a checkpoint, of a large batch, of what it says of the log.
+func TestFileFaults(t *testing.T) {
+	script := newScript(t, 14)
+	for _, cause := range []error{syscall.EIO, syscall.ENOSPC} {
+		for _, kind := range []disktest.Kind{disktest.Before, disktest.Short, disktest.After} {
+			t.Run(fmt.Sprint(cause, " ", kind), func(t *testing.T) {
+				calls, step, refused, uncertain := 1, 1, 0, 0
+				if testing.Short() {
+					step = 5
+				}
+				for reached := true; reached && !t.Failed(); calls += step {
+					synctest.Test(t, func(t *testing.T) { // a checkpoint that failed is tried again after a while
+						f := &faultRun{t: t, script: script, dir: realDir(t), cause: cause, kind: kind, ofFile: true}
+						reached = f.run(calls)
+						refused, uncertain = refused+f.refused, uncertain+f.uncertain
+					})
+				}
+				t.Logf("%d calls, %d commits refused, %d uncertain", calls, refused, uncertain)
+				if t.Failed() || refused == 0 || uncertain == 0 && kind == disktest.After {
+					t.Error("the test tests nothing, or failed at the last call")
+				}
+			})
+		}
+	}
+}
+
+// failWrites has what bbolt writes go through a fault.
+func failWrites(bolt *bbolt.DB, fault *disktest.Fault) {
+	field := reflect.ValueOf(bolt).Elem().FieldByName("ops").FieldByName("writeAt")
+	writeAt := (*func([]byte, int64) (int, error))(field.Addr().UnsafePointer())
+	write := *writeAt
+	*writeAt = func(b []byte, at int64) (n int, err error) {
+		err = fault.Write(func(part []byte) error {
+			n, err = write(part, at)
+			return err
+		}, b)
+		return n, err
+	}
+}
+
 type faultRun struct {
 	t      *testing.T
 	script *scripted
 	dir    string
 	cause  error
 	kind   disktest.Kind
+	ofFile bool // what fails is a write of bbolt, instead of a call for another file
 
 	answered, may      int // batches that it has, and that it may have
 	refused, uncertain int
@@ -130,7 +175,10 @@ func (f *faultRun) same(s *Store, numbers ...int) {
 func (f *faultRun) use(path string, fault *disktest.Fault) {
 	open := func() *Store {
 		partly := func(string, bool) error { return fault.Do(func() error { return nil }) }
-		o := Options{Logger: silent, LogSize: smallLog, seam: seam{fs: fault, segmentSize: smallLog / 6, partly: partly}}
+		o := Options{Logger: silent, LogSize: smallLog, seam: seam{fs: fault, segmentSize: smallLog / 6, large: smallLarge, partly: partly}}
+		if f.ofFile {
+			o.fs, o.partly = fault.FS, nil
+		}
 		s, err := Open(path, o)
 		if err != nil && errors.Is(err, f.cause) {
 			s, err = Open(path, o)
@@ -139,6 +187,9 @@ func (f *faultRun) use(path string, fault *disktest.Fault) {
 			f.t.Fatal(err)
 		}
 		s.bolt().NoSync, s.bolt().NoGrowSync, s.bolt().AllocSize = true, true, 1<<15
+		if f.ofFile {
+			failWrites(s.bolt(), fault)
+		}
 		if _, err := s.Load(); err != nil {
 			if errors.Is(err, f.cause) {
 				_ = s.Close()

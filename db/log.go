@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"slices"
 
 	"go.etcd.io/bbolt"
 
@@ -219,7 +220,7 @@ func (s *Store) Commit(b *store.Batch) (err error) {
 		return fmt.Errorf("database %s: an earlier commit failed: %w", s.path, err)
 	}
 	defer func() {
-		if err != nil && !errors.Is(err, store.ErrNoSpace) && !errors.Is(err, store.ErrNotStored) {
+		if err != nil && !notStored(err) {
 			s.fail(err)
 		}
 	}()
@@ -236,6 +237,9 @@ func (s *Store) Commit(b *store.Batch) (err error) {
 	encoded, err := s.encode(b)
 	if err != nil {
 		return s.notStored(err)
+	}
+	if done, err := commitLarge(s, b, encoded); done {
+		return err
 	}
 	for {
 		before := s.tables.Load()
@@ -374,21 +378,81 @@ func (s *Store) commitDirectly(b *store.Batch, encoded []byte) error {
 	if err := s.flushTables(); err != nil {
 		return s.notStored(err)
 	}
-	c := &s.work
-	defer c.end()
+	defer s.work.end()
 	live := &table{}
 	if err := s.applyTo(live, nil, encoded); err != nil {
 		return err
 	}
+	s.fileMu.Lock()
+	defer s.fileMu.Unlock()
+	return moveNow(s, live, b, encoded)
+}
+
+// largeBatch is how many bytes a batch has at least that goes past the log: there it would be written twice, to save a flush that
+// is the smaller part of it.
+const largeBatch = 96 << 10
+
+// isLarge tells whether a batch is better off without the log. IDs of a producer's own are not: each changes another page of the
+// file, and those of many batches share pages when a checkpoint brings them there.
+func isLarge(s *Store, b *store.Batch, encoded []byte) bool {
+	return int64(len(encoded)) >= s.large && !slices.ContainsFunc(b.Append, func(r *store.Record) bool { return r.ID != "" })
+}
+
+// commitLarge brings a large batch into the file, with what is in the live table where that is no more than the batch. It is
+// false where the batch is to go by the log: when it is not large, when the file is busy or has no room, and when something
+// secret is to be wiped behind it.
+func commitLarge(s *Store, b *store.Batch, encoded []byte) (done bool, err error) {
+	now := s.tables.Load()
+	if !isLarge(s, b, encoded) || now.frozen != nil || now.live.size > int64(len(encoded)) || now.live.secret || s.gather.every > 0 || !s.fileMu.TryLock() {
+		return false, nil
+	}
+	defer s.fileMu.Unlock()
+	if s.copying != nil {
+		return false, nil
+	}
+	defer s.work.end()
+	live := now.live.fork()
+	if err := s.applyTo(live, nil, encoded); err != nil {
+		return true, err
+	}
+	if s.work.secret {
+		return false, nil
+	}
+	err = moveNow(s, live, b, encoded)
+	return !notStored(err), err
+}
+
+// moveNow moves a live table into the file, with a batch that was applied to it and that the log does not have. Nobody sees the
+// batch before the file has it. The caller has the turn and fileMu, and nothing is frozen.
+func moveNow(s *Store, live *table, b *store.Batch, encoded []byte) error {
+	c := &s.work
 	live.add(c, len(encoded))
-	live.last = s.number // the log does not have it, and numbers have no gap
-	id, err := s.move(live, formatLog)
+	live.last = s.number // numbers have no gap
+	now := s.tables.Load()
+	setTables(s, &tables{live: now.live, file: now.file, base: now.base, most: s.lastTx()})
+	id, err := moveLocked(s, live, formatLog)
 	if err != nil {
-		return s.moveError(id, err)
+		if err = s.moveError(id, err); !notStored(err) { // the file may have it, and goes with a table that has it
+			now = &tables{live: live, file: now.file, base: now.base}
+		}
+		setTables(s, now)
+		return err
 	}
 	s.tablesMu.Lock()
-	s.tables.Store(&tables{live: &table{}, file: s.file(), base: id})
+	s.tables.Store(&tables{live: &table{}, file: now.file, base: id})
+	err = s.journal.Cut(live.last)
 	s.tablesMu.Unlock()
 	s.publish(&table{}, c, b)
-	return nil
+	return err
+}
+
+func setTables(s *Store, t *tables) {
+	s.tablesMu.Lock()
+	defer s.tablesMu.Unlock()
+	s.tables.Store(t)
+}
+
+// notStored tells whether an error of a commit leaves the store usable and unchanged.
+func notStored(err error) bool {
+	return errors.Is(err, store.ErrNoSpace) || errors.Is(err, store.ErrNotStored)
 }

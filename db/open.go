@@ -102,6 +102,7 @@ func newStore(f *file, path string, opts Options) *Store {
 		waiting:  map[uint32]uint64{},
 		logSize:  opts.LogSize,
 		freezeAt: cmp.Or(opts.freeze, opts.LogSize/4),
+		large:    cmp.Or(opts.large, largeBatch),
 		leave:    opts.leave,
 
 		compactWhen: opts.CompactWhen,

@@ -49,11 +49,11 @@ func (s *Store) enter(v *view) error {
 			return fmt.Errorf("database %s: %w", s.path, err)
 		}
 		now := s.tables.Load()
-		if now.file == f && tx.ID() >= now.base {
+		if now.goWith(f, tx.ID()) {
 			v.reset(now.live, now.frozen, tx)
 			return nil
 		}
-		// Between the two the file got what was in a table, or another one took its place.
+		// Between the two the file got what was in a table, or a batch, or another one took its place.
 		_ = tx.Rollback()
 	}
 }

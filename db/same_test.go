@@ -16,10 +16,13 @@ import (
 // smallLog is the size of a log that is full again and again, of six segments.
 const smallLog = 192 << 10
 
+// smallLarge is the size of a batch that goes past a small log.
+const smallLarge = 2 << 10
+
 // openSmall opens a database with a small log in a file system of its own. What is in the file is flushed by nobody.
 func openSmall(t testing.TB, path string, fs disk.FS, written func()) (*Store, *store.Image) {
 	t.Helper()
-	return openTest(t, path, Options{LogSize: smallLog, seam: seam{fs: fs, segmentSize: smallLog / 6, written: written}})
+	return openTest(t, path, Options{LogSize: smallLog, seam: seam{fs: fs, segmentSize: smallLog / 6, large: smallLarge, written: written}})
 }
 
 func openTest(t testing.TB, path string, with Options) (*Store, *store.Image) {

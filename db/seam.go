@@ -7,6 +7,7 @@ type seam struct {
 	fs          disk.FS      // of the log, and of the names of the files; default disk.OS
 	segmentSize int64        // of the log, see wal.Options
 	freeze      int64        // see freezeAt; default by the size of the log
+	large       int64        // bytes of a batch that goes past the log; default largeBatch
 	copyPart    int          // bytes of entries that compacting copies at once; default compactPart
 	met         func(Moment) // called by the worker at each of its moments; nil: not
 
@@ -55,12 +56,13 @@ type Seam struct {
 	FS          disk.FS      // of the log, and of the names of the files; nil: that of the operating system
 	SegmentSize int64        // bytes of a segment of the log, which may have any size then; 0: as ever
 	FreezeAt    int64        // bytes of a table that is moved into the file; 0: as ever
+	Large       int64        // bytes of a batch that goes past the log; 0: as ever
 	CopyPart    int          // bytes that compacting copies at once; 0: as ever
 	Met         func(Moment) // called by the worker; nil: not
 }
 
 // With returns the options with what a test needs.
 func (o Options) With(t Seam) Options {
-	o.seam = seam{fs: t.FS, segmentSize: t.SegmentSize, freeze: t.FreezeAt, copyPart: t.CopyPart, met: t.Met}
+	o.seam = seam{fs: t.FS, segmentSize: t.SegmentSize, freeze: t.FreezeAt, large: t.Large, copyPart: t.CopyPart, met: t.Met}
 	return o
 }

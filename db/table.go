@@ -61,6 +61,12 @@ type tables struct {
 	frozen *table // nil: none
 	file   *file
 	base   int // the number of the transaction from which on the file has what was in earlier tables
+	most   int // the number of the last transaction that they go with; 0: of all that come
+}
+
+// goWith tells whether they and a file, as of a transaction, are the content of one moment.
+func (t *tables) goWith(f *file, transaction int) bool {
+	return t.file == f && transaction >= t.base && (t.most == 0 || transaction <= t.most)
 }
 
 // full tells whether a commit has to wait for a checkpoint, so that the tables stay within so many bytes. The log does not bound

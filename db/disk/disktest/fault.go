@@ -58,6 +58,11 @@ func (f *Fault) call(do, half func() error) error {
 // Do does what is not a call of a file system, and fails as one.
 func (f *Fault) Do(do func() error) error { return f.call(do, nil) }
 
+// Write does a write that is not one of a file of the file system, and fails as one.
+func (f *Fault) Write(write func(part []byte) error, b []byte) error {
+	return f.call(func() error { return write(b) }, func() error { return write(b[:len(b)/2]) })
+}
+
 func (f *Fault) OpenFile(name string, flag int, perm fs.FileMode) (file disk.File, err error) {
 	err = f.call(func() error {
 		file, err = f.FS.OpenFile(name, flag, perm)
