@@ -16,7 +16,13 @@ import (
 // stream opens the live stream of a rig with a server.
 func stream(t *testing.T, r *authRig, cookie *http.Cookie) (*http.Response, *bufio.Reader) {
 	t.Helper()
-	req, err := http.NewRequestWithContext(t.Context(), "GET", r.server.URL+"/admin/live", nil)
+	return streamAt(t, r, cookie, "/admin/live")
+}
+
+// streamAt is stream of a page.
+func streamAt(t *testing.T, r *authRig, cookie *http.Cookie, path string) (*http.Response, *bufio.Reader) {
+	t.Helper()
+	req, err := http.NewRequestWithContext(t.Context(), "GET", r.server.URL+path, nil)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -126,22 +126,28 @@ func (b *Broker) Clients() []ClientInfo {
 	return list
 }
 
-// Client returns a client.
-func (b *Broker) Client(username string) (ClientInfo, bool) {
+// ClientsOf returns those of the clients that exist, in no order, after one look at all producers and consumers.
+func ClientsOf(b *Broker, usernames []string) []ClientInfo {
 	b.mu.RLock()
 	defer b.mu.RUnlock()
-	c := b.clients[username]
-	if c == nil {
-		return ClientInfo{}, false
-	}
-	info := c.info()
-	b.eachOfClients(func(client string) *ClientInfo {
-		if client == username {
-			return &info
+	at := make(map[string]*ClientInfo, len(usernames))
+	list := make([]ClientInfo, 0, len(usernames))
+	for _, name := range usernames {
+		if c := b.clients[name]; c != nil && at[name] == nil {
+			list = append(list, c.info())
+			at[name] = &list[len(list)-1]
 		}
-		return nil
-	})
-	return info, true
+	}
+	b.eachOfClients(func(client string) *ClientInfo { return at[client] })
+	return list
+}
+
+// Client returns a client.
+func (b *Broker) Client(username string) (ClientInfo, bool) {
+	for _, info := range ClientsOf(b, []string{username}) {
+		return info, true
+	}
+	return ClientInfo{}, false
 }
 
 func (c *client) info() ClientInfo {

@@ -8,17 +8,18 @@ import (
 
 // Of the live stream.
 const (
-	liveStep   = 2 * time.Second
+	LiveStep   = 2 * time.Second // between two frames
 	maxViewers = 100
 )
 
 // live sends frames to everybody who watches. They are computed once for all, and not at all
 // while nobody does.
 type live struct {
-	mu      sync.Mutex
-	viewers map[chan []byte]struct{} // each with room for the newest event; guarded by mu
-	running bool                     // guarded by mu
-	last    []byte                   // event; guarded by mu
+	mu       sync.Mutex
+	viewers  map[chan []byte]struct{} // each with room for the newest event; guarded by mu
+	visitors int                      // who watch figures of their own; guarded by mu
+	running  bool                     // guarded by mu
+	last     []byte                   // event; guarded by mu
 }
 
 // Watch has what it returns get an event of server-sent events every two seconds, each in place of the one before where that
@@ -30,7 +31,7 @@ func (m *Monitor) watch(frame func() []byte) chan []byte {
 	l := &m.live
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if len(l.viewers) >= maxViewers {
+	if len(l.viewers)+l.visitors >= maxViewers {
 		return nil
 	}
 	if l.viewers == nil {
@@ -55,10 +56,26 @@ func (m *Monitor) Unwatch(ch chan []byte) {
 	m.live.mu.Unlock()
 }
 
+// Visit counts somebody who watches figures that are computed for them alone, until leave; false where a hundred watch already.
+func (m *Monitor) Visit() (leave func(), ok bool) {
+	l := &m.live
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if len(l.viewers)+l.visitors >= maxViewers {
+		return nil, false
+	}
+	l.visitors++
+	return func() {
+		l.mu.Lock()
+		l.visitors--
+		l.mu.Unlock()
+	}, true
+}
+
 // broadcast sends frames until nobody watches.
 func (m *Monitor) broadcast(frame func() []byte) {
 	l := &m.live
-	tick := time.NewTicker(liveStep)
+	tick := time.NewTicker(LiveStep)
 	defer tick.Stop()
 	for {
 		event := frame()

@@ -23,11 +23,11 @@ func TestLiveComputes(t *testing.T) {
 		if frames.Load() != 1 || (<-first)[0] != 1 || (<-second)[0] != 1 {
 			t.Error("frames:", frames.Load())
 		}
-		pass(liveStep)
+		pass(LiveStep)
 		if frames.Load() != 2 || (<-first)[0] != 2 {
 			t.Error("frames:", frames.Load())
 		}
-		pass(10 * liveStep)
+		pass(10 * LiveStep)
 		if (<-second)[0] != 12 {
 			t.Error("who is slow does not get the newest frame")
 		}
@@ -80,7 +80,7 @@ func TestFrames(t *testing.T) {
 		}
 		w.publish(watchedTopic, 6)
 		w.receive(4)
-		pass(liveStep)
+		pass(LiveStep)
 		f = frame()
 		if f.Rates != (Rates{3, 2, 2}) || f.Tiles["published"] != "3.0" || f.Tiles["oldest"] == "" {
 			t.Errorf("%+v", f)

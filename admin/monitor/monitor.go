@@ -354,6 +354,16 @@ func (m *Monitor) History(rng string, topic string) History {
 	return r.history()
 }
 
+// TopicSteps returns the last steps of a topic's hour and day, nil where there is none.
+func (m *Monitor) TopicSteps(name string) (hour, day *Step) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if t := m.topics[name]; t != nil {
+		return t.hour.last(), t.day.last()
+	}
+	return nil, nil
+}
+
 // last returns the last steps of the hour and of the day, nil where there is none yet.
 func (m *Monitor) last() (hour, day *Step) {
 	m.mu.Lock()

@@ -51,6 +51,16 @@ func (o *Objects) listClients(q gate.Query) (gate.List[Client], error) {
 	return gate.PageOf(q, o.b.Clients(), ClientSorts, matches, clientOf, clientParts...)
 }
 
+// ClientsOf returns those of the clients that exist, in no order.
+func (o *Objects) ClientsOf(usernames []string) []Client {
+	infos := broker.ClientsOf(o.b, usernames)
+	list := make([]Client, len(infos))
+	for i := range infos {
+		list[i] = clientOf(&infos[i])
+	}
+	return list
+}
+
 // checkClient gives a client the Name that it has without one, and refuses what says no password, or two.
 func checkClient(before, c *Client) error {
 	if before != nil {

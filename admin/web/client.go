@@ -139,5 +139,6 @@ func (cp clientPages) pageClient(w http.ResponseWriter, r *http.Request, c *obje
 			break
 		}
 	}
-	return cp.render(w, r, "client", http.StatusOK, view{Title: c.Username, Nav: "clients", Data: page})
+	return cp.render(w, r, "client", http.StatusOK, view{Title: c.Username, Nav: "clients", Data: page,
+		Live: liveURL("client", c.Username, partNames(page.ProducerList.Items), partNames(page.ConsumerList.Items))})
 }

@@ -1,7 +1,6 @@
 package web
 
 import (
-	"encoding/json"
 	"net/http"
 	"net/url"
 	"strconv"
@@ -213,15 +212,11 @@ func (cp connectPages) pageAwait(w http.ResponseWriter, r *http.Request, _ gate.
 	if _, err := cp.Objects.Consumers().LookUp(key); err != nil {
 		return err
 	}
-	return cp.stream(w, r, func([]byte) []byte {
+	return cp.follow(w, r, func() any {
 		c, err := cp.Objects.Consumers().LookUp(key)
 		if err != nil {
 			return nil
 		}
-		data, err := json.Marshal(awaitedOf(&c))
-		if err != nil {
-			panic(err) // of a text: never
-		}
-		return append(append([]byte("data: "), data...), "\n\n"...)
+		return awaitedOf(&c)
 	})
 }

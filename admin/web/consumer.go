@@ -61,22 +61,31 @@ func (cp consumerPages) pages() *pages[object.Consumer] {
 // consumerPath is the path of a consumer's page.
 func consumerPath(id uint32) string { return "/admin/consumers/" + strconv.FormatUint(uint64(id), 10) }
 
-type consumerPage struct {
+// consumerStats are the figures of a consumer's page.
+type consumerStats struct {
 	object.Consumer
+	MaxFlying int64    // MaxInFlight
+	Buried    failures // moved to its dead-letter topic
+	Dropped   failures // that had none
+}
+
+func consumerStatsOf(c *object.Consumer) consumerStats {
+	return consumerStats{*c, int64(c.MaxInFlight), failuresOf(c.DeadLettered), failuresOf(c.Dropped)}
+}
+
+type consumerPage struct {
+	consumerStats
 	Back           link
 	Path           string
 	Settings       []setting
 	Revealed       string // sub_key, where it was asked for
 	RevealedSecret string // that its calls are signed with, likewise
-	MaxFlying      int64  // MaxInFlight
 	Rotate         *form
 	Clear          *form
 	Done           *form // clear-in-flight
 	Release        *form
 	TestCall       *form
 	Attempts       []attemptRow // of one that is sent its messages, the latest first
-	Buried         failures     // moved to its dead-letter topic
-	Dropped        failures     // that had none
 	WhyFailed      string       // they wait, as monitor.WhyStuck says it
 	Commands       []shell.Command
 	Messages       string             // URL
@@ -97,19 +106,16 @@ func oneButton(name, action, submit, revision string) *form {
 func (cp consumerPages) consumerPage(r *http.Request, c *object.Consumer, reveal bool) (consumerPage, error) {
 	path := consumerPath(c.ID)
 	page := consumerPage{
-		Consumer:  *c,
-		MaxFlying: int64(c.MaxInFlight),
-		Back:      link{"/admin/consumers", "Consumers"},
-		Path:      path,
-		Settings:  settings(broker.ConsumerFields, &c.Consumer, cp.isPattern),
-		Buried:    failuresOf(c.DeadLettered),
-		Dropped:   failuresOf(c.Dropped),
-		Rotate:    oneButton("rotate", path+"/rotate", "Make a new sub_key", c.Revision),
-		Clear:     confirm("clear", path+"/clear", "Clear the backlog", "Type the topic's name to confirm", c.Topic),
-		Done:      oneButton("clear-in-flight", path+"/clear-in-flight", "Clear what is in flight", ""),
-		Release:   oneButton("release", path+"/release", "Release it", ""),
-		TestCall:  oneButton("test-call", path+"/test-call", "Send a test call", ""),
-		Messages:  "/admin/messages?" + url.Values{"topic": {c.Topic}, "consumer": {strconv.FormatUint(uint64(c.ID), 10)}}.Encode(),
+		consumerStats: consumerStatsOf(c),
+		Back:          link{"/admin/consumers", "Consumers"},
+		Path:          path,
+		Settings:      settings(broker.ConsumerFields, &c.Consumer, cp.isPattern),
+		Rotate:        oneButton("rotate", path+"/rotate", "Make a new sub_key", c.Revision),
+		Clear:         confirm("clear", path+"/clear", "Clear the backlog", "Type the topic's name to confirm", c.Topic),
+		Done:          oneButton("clear-in-flight", path+"/clear-in-flight", "Clear what is in flight", ""),
+		Release:       oneButton("release", path+"/release", "Release it", ""),
+		TestCall:      oneButton("test-call", path+"/test-call", "Send a test call", ""),
+		Messages:      "/admin/messages?" + url.Values{"topic": {c.Topic}, "consumer": {strconv.FormatUint(uint64(c.ID), 10)}}.Encode(),
 	}
 	page.Rotate.Danger, page.Done.Danger = true, true
 	if reveal {
@@ -136,7 +142,8 @@ func (cp consumerPages) consumerPage(r *http.Request, c *object.Consumer, reveal
 }
 
 func (cp consumerPages) renderConsumer(w http.ResponseWriter, r *http.Request, status int, page consumerPage) error {
-	return cp.render(w, r, "consumer", status, view{Title: "Consumer " + object.OfTopic(page.Client, page.Topic), Nav: "consumers", Data: page})
+	return cp.render(w, r, "consumer", status, view{Title: "Consumer " + object.OfTopic(page.Client, page.Topic), Nav: "consumers", Data: page,
+		Live: liveURL("consumer", strconv.FormatUint(uint64(page.ID), 10))})
 }
 
 func (cp consumerPages) pageConsumer(w http.ResponseWriter, r *http.Request, c *object.Consumer) error {

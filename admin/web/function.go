@@ -8,8 +8,10 @@ import (
 	"strings"
 	"time"
 
+	"pipit/admin/object"
 	"pipit/admin/text"
 	"pipit/admin/web/shell"
+	"pipit/broker"
 	"pipit/broker/clip"
 )
 
@@ -30,6 +32,8 @@ var functions = template.FuncMap{
 	"variable":  shell.Variable,
 	"dict":      dict,
 	"breaks":    breaks,
+	"beside":    func(by string, item any) beside { return beside{by, item} },
+	"part":      partName,
 	"slug":      func(s string) string { return strings.ReplaceAll(strings.ToLower(s), " ", "-") },
 }
 
@@ -68,6 +72,23 @@ func ago(m moment) template.HTML {
 // breaks writes a name that is broken after a slash where it does not fit, and not within a word.
 func breaks(name string) template.HTML {
 	return template.HTML(strings.ReplaceAll(template.HTMLEscapeString(name), "/", "/<wbr>")) // #nosec G203 -- it is escaped, which makes no slash
+}
+
+// partName is the name of a row of a table, for the live stream; empty: that has none.
+func partName(item any) string {
+	switch v := item.(type) {
+	case object.Topic:
+		return topicRow(&v)
+	case object.Client:
+		return clientRow(&v)
+	case object.Producer:
+		return producerRow(&v)
+	case object.Consumer:
+		return consumerRow(&v)
+	case broker.QueueInfo:
+		return rowQueue + rowKey(v.Topic)
+	}
+	return ""
 }
 
 // dict makes a map of keys and values, for a template that takes more than one argument.

@@ -2,6 +2,7 @@ package web
 
 import (
 	"encoding/json"
+	"errors"
 	"net/http"
 	"time"
 
@@ -19,54 +20,120 @@ const (
 	contentType = "Content-Type"
 )
 
-// pageLive streams frames.
+// pageLive streams frames: those of the overview, or of the page that the query tells of.
 func (op overviewPages) pageLive(w http.ResponseWriter, r *http.Request, _ gate.Params) error {
-	return op.stream(w, r, func(frame []byte) []byte { return frame })
+	if r.URL.RawQuery != "" {
+		return op.pagePart(w, r)
+	}
+	if r.Method == http.MethodHead {
+		return headEvents(w)
+	}
+	frames := op.Monitor.Watch()
+	if frames == nil {
+		return errViewers()
+	}
+	defer op.Monitor.Unwatch(frames)
+	x, err := op.openEvents(w, r)
+	for err == nil {
+		select {
+		case frame := <-frames:
+			err = x.send(frame)
+		case <-x.gone():
+			return nil
+		case <-op.Broker.Done():
+			return nil
+		}
+	}
+	return nil // the viewer has left: nobody to tell
 }
 
-// stream sends what pick makes of each frame as server-sent events, until that is nothing, the viewer leaves or the broker drains.
-func (s *Site) stream(w http.ResponseWriter, r *http.Request, pick func(frame []byte) []byte) error {
-	w.Header().Set(contentType, typeEvents)
+// follow streams what frame makes every two seconds, until that is nil, for one viewer.
+func (s *Site) follow(w http.ResponseWriter, r *http.Request, frame func() any) error {
 	if r.Method == http.MethodHead {
-		return nil
+		return headEvents(w)
 	}
-	ch := s.Monitor.Watch()
-	if ch == nil {
-		return &broker.Error{Code: broker.Unavailable, Message: "Too many pages are live", RetryAfter: 10 * time.Second}
+	leave, ok := s.Monitor.Visit()
+	if !ok {
+		return errViewers()
 	}
-	defer s.Monitor.Unwatch(ch)
-	rc := http.NewResponseController(w)
-	_ = rc.SetReadDeadline(time.Time{}) // past it the server would take the viewer for gone
-	send := func(event []byte) error {
-		_ = rc.SetWriteDeadline(time.Now().Add(liveWrite))
-		if _, err := w.Write(event); err != nil {
-			return err
+	defer leave()
+	tick := time.NewTicker(monitor.LiveStep)
+	defer tick.Stop()
+	x, err := s.openEvents(w, r)
+	for err == nil {
+		made := frame()
+		if made == nil {
+			return nil
 		}
-		return rc.Flush()
-	}
-	if err := send([]byte(liveRetry)); err != nil {
-		return err
-	}
-	for {
+		if err = x.send(eventOf(made)); err != nil {
+			break
+		}
 		select {
-		case frame := <-ch:
-			event := pick(frame)
-			if event == nil {
-				return nil
-			}
-			if err := send(event); err != nil {
-				return err
-			}
-		case <-r.Context().Done():
+		case <-tick.C:
+		case <-x.gone():
 			return nil
 		case <-s.Broker.Done():
 			return nil
 		}
-		if !s.Users.StillSignedIn(r) {
-			return nil
-		}
 	}
+	return nil // the viewer has left: nobody to tell
 }
+
+// eventOf returns a frame as an event.
+func eventOf(frame any) []byte {
+	data, err := json.Marshal(frame)
+	if err != nil {
+		panic(err) // of numbers and texts: never
+	}
+	return append(append([]byte("data: "), data...), "\n\n"...)
+}
+
+func errViewers() error {
+	return &broker.Error{Code: broker.Unavailable, Message: "Too many pages are live", RetryAfter: 10 * time.Second}
+}
+
+func headEvents(w http.ResponseWriter) error {
+	w.Header().Set(contentType, typeEvents)
+	return nil
+}
+
+// events are server-sent events on their way to a viewer.
+type events struct {
+	s  *Site
+	w  http.ResponseWriter
+	r  *http.Request
+	rc *http.ResponseController
+}
+
+// openEvents begins to answer with events. The error is that the viewer has left.
+func (s *Site) openEvents(w http.ResponseWriter, r *http.Request) (*events, error) {
+	w.Header().Set(contentType, typeEvents)
+	x := &events{s, w, r, http.NewResponseController(w)}
+	_ = x.rc.SetReadDeadline(time.Time{}) // past it the server would take the viewer for gone
+	return x, x.write([]byte(liveRetry))
+}
+
+func (x *events) write(b []byte) error {
+	_ = x.rc.SetWriteDeadline(time.Now().Add(liveWrite))
+	if _, err := x.w.Write(b); err != nil {
+		return err
+	}
+	return x.rc.Flush()
+}
+
+// errSignedOut ends the events of who was signed out.
+var errSignedOut = errors.New("signed out")
+
+// send sends an event to who is signed in still. The error is that the viewer has left, or errSignedOut.
+func (x *events) send(event []byte) error {
+	if !x.s.Users.StillSignedIn(x.r) {
+		return errSignedOut
+	}
+	return x.write(event)
+}
+
+// gone is closed when the viewer leaves.
+func (x *events) gone() <-chan struct{} { return x.r.Context().Done() }
 
 // pageHistory answers with a History, of a topic or of all.
 func (op overviewPages) pageHistory(w http.ResponseWriter, r *http.Request, _ gate.Params) error {

@@ -98,7 +98,16 @@ func (p *pages[T]) pageList(w http.ResponseWriter, r *http.Request, _ gate.Param
 	found(&page.listing, l)
 	page.Bulk, page.Clears = p.bulkPath(), p.clear != nil
 	page.Example = p.site.bases(r).Create(p.plural(), p.example)
-	return p.site.render(w, r, p.plural(), http.StatusOK, view{Title: sentence(p.plural()), Nav: p.plural(), Data: page})
+	return p.site.render(w, r, p.plural(), http.StatusOK, view{Title: sentence(p.plural()), Nav: p.plural(), Data: page, Live: p.live(page.Items)})
+}
+
+// live is the stream of a list, empty where it has none.
+func (p *pages[T]) live(items []T) string {
+	var one T
+	if partName(one) == "" {
+		return ""
+	}
+	return liveURL("list", p.plural(), partNames(items))
 }
 
 func (p *pages[T]) newForm(proposed url.Values) *form {

@@ -30,6 +30,7 @@ type view struct {
 	Nav    string // which item of the menu is current: overview, topics, producers, consumers, webhooks, clients, messages, system
 	Notice string // what went well
 	Error  string // what did not
+	Live   string // URL of its live stream; empty: it has none
 	Data   any    // the page's own
 }
 
@@ -38,8 +39,8 @@ type page struct {
 	view
 	User    string // who is signed in; empty: nobody
 	Version string
-	Now     string // by the server's clock
-	Needs   int    // how much needs attention
+	Now     time.Time // by the server's clock
+	Needs   int       // how much needs attention
 }
 
 // Limits of pages.
@@ -75,7 +76,7 @@ func (s *Site) render(w http.ResponseWriter, r *http.Request, name string, statu
 	if t == nil {
 		return fmt.Errorf("no template %q", name)
 	}
-	p := page{view: v, User: gate.ActorOf(r.Context()).Name, Version: s.Version, Now: time.Now().UTC().Format(time.RFC3339Nano)}
+	p := page{view: v, User: gate.ActorOf(r.Context()).Name, Version: s.Version, Now: time.Now().UTC()}
 	if p.User != "" {
 		p.Needs = s.Monitor.Situation(attentionAge).Number
 	}

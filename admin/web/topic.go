@@ -73,8 +73,16 @@ func topicPath(name string) string { return "/admin/topics/" + text.Segment(name
 // maxBeside is how many producers and consumers stand on the page of their topic or client.
 const maxBeside = 20
 
+// topicStats are the figures of a topic's page.
+type topicStats struct{ object.Topic }
+
+// Retains tells whether it keeps what nobody needs, or has some.
+func (t topicStats) Retains() bool {
+	return t.Retained > 0 || t.Retention > 0 || t.RetentionBytes > 0
+}
+
 type topicPage struct {
-	object.Topic
+	topicStats
 	Back          link
 	History       string // URL of its rates
 	Range         string // of the charts
@@ -88,7 +96,6 @@ type topicPage struct {
 	Commands      []shell.Command
 	PublishedID   string // what was published a moment ago
 	PublishedGone bool   // and is needed no more
-	Retains       bool   // it keeps what nobody needs, or has some
 	FailsHere     int    // consumers whose dead letters it gets
 	Refusals      []monitor.RefusalGroup
 }
@@ -134,8 +141,7 @@ func (tp topicPages) pageTopic(w http.ResponseWriter, r *http.Request, t *object
 	if t.AutoCreate {
 		return tp.pageTemplate(w, r, t)
 	}
-	page := topicPage{Topic: *t, Back: link{"/admin/topics", "Topics"}, Settings: topicSettings(t, tp.isPattern), History: "/admin/history?" + url.Values{"topic": {t.Name}}.Encode()}
-	page.Retains = t.Retained > 0 || t.Retention > 0 || t.RetentionBytes > 0
+	page := topicPage{topicStats: topicStats{*t}, Back: link{"/admin/topics", "Topics"}, Settings: topicSettings(t, tp.isPattern), History: "/admin/history?" + url.Values{"topic": {t.Name}}.Encode()}
 	all := tp.Broker.Consumers()
 	for i := range all {
 		if all[i].DeadLetterTopic == t.Name {
@@ -172,7 +178,8 @@ func (tp topicPages) pageTopic(w http.ResponseWriter, r *http.Request, t *object
 		_, _, err := tp.Broker.Message(t.Name, id)
 		page.PublishedGone = err != nil
 	}
-	return tp.render(w, r, "topic", http.StatusOK, view{Title: t.Name, Nav: "topics", Data: page})
+	return tp.render(w, r, "topic", http.StatusOK, view{Title: t.Name, Nav: "topics", Data: page,
+		Live: liveURL("topic", t.Name, partNames(page.ProducerList.Items), partNames(page.ConsumerList.Items))})
 }
 
 // publishedURL is the page of a topic that tells of a message that was published.

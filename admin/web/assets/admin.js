@@ -427,14 +427,31 @@ async function loadCharts() {
   })));
 }
 
-// Charts of pages that are not live are fetched anew every minute while somebody is there. It
-// counts as using the session, so a page that is left alone does not.
-function refreshCharts() {
-  let used = Date.now();
-  for (const type of ["pointermove", "keydown", "scroll"]) addEventListener(type, () => { used = Date.now(); }, { passive: true });
-  setInterval(() => {
-    if (!document.hidden && Date.now() - used < 10 * 60_000) loadCharts();
-  }, 60_000);
+// keepPlace makes a change of the page that leaves where it is what somebody reads who has scrolled.
+function keepPlace(change) {
+  const seen = scrollY > 0 ? [...document.querySelectorAll("main :is(h2, tr, .card, .table, .stats, .chart)")].find(el => el.getBoundingClientRect().top >= 0) : null;
+  const top = seen?.getBoundingClientRect().top;
+  change();
+  if (seen) scrollBy(0, seen.getBoundingClientRect().top - top);
+}
+
+// inUse tells whether an element has the focus, or text in it is selected: that stays as it is.
+function inUse(el) {
+  const selection = getSelection();
+  return el.contains(document.activeElement) || !selection.isCollapsed && selection.containsNode(el, true);
+}
+
+// showPart brings a part of the page to what the server makes of it now, as far as that is another one.
+function showPart(el, html) {
+  const fresh = document.createElement("template");
+  fresh.innerHTML = html;
+  showTimes(fresh.content);
+  const old = [...el.children], made = [...fresh.content.children];
+  if (old.length !== made.length) {
+    if (!inUse(el)) el.replaceChildren(fresh.content);
+    return;
+  }
+  made.forEach((child, i) => { if (child.outerHTML !== old[i].outerHTML && !inUse(old[i])) old[i].replaceWith(child); });
 }
 
 // needs shows how much needs attention: in the side bar, in the title and in the icon of the page.
@@ -456,13 +473,13 @@ class Live {
     this.url = root.dataset.live;
     this.state = document.getElementById("live");
     this.at = new Date(this.state.querySelector("time").dateTime);
-    this.open();
+    if (!document.hidden) this.open(); // a browser has few connections to one server, and each stream is one
     document.addEventListener("visibilitychange", () => {
       clearTimeout(this.hiding);
-      if (document.hidden) this.hiding = setTimeout(() => this.close(), 30_000);
+      if (document.hidden) this.hiding = setTimeout(() => this.close(), 3000);
       else if (!this.source) {
         this.open();
-        loadCharts();
+        if (charts.length) loadCharts();
       }
     });
     addEventListener("pagehide", () => this.close());
@@ -479,6 +496,13 @@ class Live {
     });
   }
 
+  // follow goes on with the stream of another page, whose list is shown now.
+  follow(root) {
+    if (!root || root.dataset.live === this.url) return;
+    this.url = root.dataset.live;
+    if (this.source) this.open();
+  }
+
   close() {
     this.source?.close();
     this.source = null;
@@ -493,12 +517,18 @@ class Live {
   show(frame) {
     this.at = new Date(frame.time);
     this.say(true);
-    for (const [id, text] of Object.entries(frame.tiles)) {
+    for (const [id, text] of Object.entries(frame.tiles ?? {})) {
       for (const el of document.querySelectorAll(`[data-tile="${CSS.escape(id)}"]`)) {
         if (el.textContent !== text) el.textContent = text;
       }
     }
-    this.attention(frame);
+    if (frame.rows) this.attention(frame);
+    else needs(frame.number);
+    if (frame.parts) keepPlace(() => {
+      for (const [name, html] of Object.entries(frame.parts)) {
+        for (const el of document.querySelectorAll(`[data-part="${CSS.escape(name)}"]`)) showPart(el, html);
+      }
+    });
     for (const c of charts) c.add(frame[c.range]);
   }
 
@@ -541,6 +571,7 @@ class Live {
   // gone says why the stream has ended for good.
   async gone() {
     const reply = await fetch(this.url, { method: "HEAD", headers: { Accept: "text/html" }, redirect: "manual" }).catch(() => null);
+    if (reply?.status === 404) this.state.textContent = "Not live: what is shown here was deleted";
     if (reply?.type !== "opaqueredirect") return;
     const link = document.createElement("a");
     link.href = location.href; // where signing in leads back to
@@ -577,5 +608,4 @@ for (const figure of document.querySelectorAll(".chart[data-chart]")) charts.pus
 themeButton();
 if (charts.length) loadCharts();
 const liveRoot = document.querySelector("[data-live]");
-if (liveRoot) new Live(liveRoot);
-else if (charts.length) refreshCharts();
+const live = liveRoot ? new Live(liveRoot) : null;

@@ -54,6 +54,7 @@ function filterList() {
       if (!list) return location.assign(url); // all are gone
       document.getElementById("list").replaceWith(list);
       history.replaceState(history.state, "", url);
+      live?.follow(page.getElementById("live"));
       showTimes(list);
       scrollables();
       pickRows();
