@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"strings"
 
 	"pipit/config"
 )
@@ -23,6 +24,10 @@ func checkConfig(ctx context.Context, file string, env []string, stdout, stderr 
 	for _, weak := range d.Weak() {
 		fmt.Fprintf(stderr, "pipit: warning: %s\n", weak)
 	}
-	fmt.Fprintln(stdout, cmp.Or(file, "built-in defaults")+": ok")
+	checked := cmp.Or(file, "built-in defaults")
+	if set := config.Variables(configEnv(env)); len(set) > 0 {
+		checked += " with " + strings.Join(set, ", ")
+	}
+	fmt.Fprintln(stdout, checked+": ok")
 	return nil
 }

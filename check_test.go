@@ -89,7 +89,7 @@ func TestCheckConfigMakesNothing(t *testing.T) {
 	env := append([]string{"PIPIT_HTTP_TLS_CERT=" + filepath.Join(dir, "cert.pem"), "PIPIT_HTTP_TLS_KEY=" + filepath.Join(dir, "key.pem"),
 		"PIPIT_DATABASE_FILE=" + filepath.Join(dir, "pipit.db")}, anyPort...)
 	code, stdout, stderr := checked(t, example(t), env...)
-	if code != 0 || !strings.HasSuffix(stdout, "config.example.toml: ok\n") || stderr != weakExample {
+	if code != 0 || !strings.HasSuffix(stdout, "config.example.toml with PIPIT_DATABASE_FILE, PIPIT_HTTP_LISTEN, PIPIT_HTTP_TLS_CERT, PIPIT_HTTP_TLS_KEY: ok\n") || stderr != weakExample {
 		t.Errorf("exit code %d\n%s%s", code, stdout, stderr)
 	}
 	if _, err := os.Stat(filepath.Join(dir, "pipit.db")); !os.IsNotExist(err) {

@@ -374,8 +374,8 @@ func TestFlags(t *testing.T) {
 		stderr string
 	}{
 		{[]string{"-version"}, "", 0, `^pipit 0\.1\.0 .*go1\.\d+.*\n$`, `^$`},
-		{[]string{"-check-config"}, "", 0, `^built-in defaults: ok\n$`, `^$`},
-		{[]string{"-check-config", "-config", config}, "", 0, `config\.example\.toml: ok\n$`, "^" + weakExample + "$"},
+		{[]string{"-check-config"}, "", 0, `^built-in defaults with PIPIT_HTTP_LISTEN: ok\n$`, `^$`},
+		{[]string{"-check-config", "-config", config}, "", 0, `config\.example\.toml with PIPIT_HTTP_LISTEN: ok\n$`, "^" + weakExample + "$"},
 		{[]string{"-check-config", "-config", "none.toml"}, "", 1, `^$`, `^pipit: .*none\.toml`},
 		{[]string{"-hash-password"}, "a long password\n", 0, `^\$2a\$10\$.{53}\n$`, `^$`},
 		{[]string{"-hash-password"}, "secret\n", 0, `^\$2a\$10\$.{53}\n$`, `^pipit: warning: the password is weak: it is shorter than 12 characters\n$`},

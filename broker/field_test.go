@@ -198,7 +198,7 @@ func TestFieldErrors(t *testing.T) {
 		want string
 	}{
 		{(&broker.Topic{Name: "/x/", MaxDepth: broker.Off, Expiration: -1, DedupWindow: -time.Second}).Validate(),
-			"topic name \"/x/\": allowed are 1 to 512 bytes without control characters and a slash at the end\n" +
+			"topic name \"/x/\": allowed are 1 to 512 bytes, no control characters, no slash at the end\n" +
 				"max_depth 0 of topic \"/x/\": allowed are 1 to 1000000000000\n" +
 				"expiration -1 of topic \"/x/\": allowed are 0 to 3153600000 seconds\n" +
 				"dedup_window -1s of topic \"/x/\": allowed are 0s to 30d"},

@@ -169,7 +169,7 @@ func (t *Table) UnmarshalJSON(b []byte) error {
 var sizeUnits = []struct {
 	name  string
 	bytes int64
-}{{"GiB", 1 << 30}, {"MiB", 1 << 20}, {"KiB", 1 << 10}, {"B", 1}}
+}{{"TiB", 1 << 40}, {"GiB", 1 << 30}, {"MiB", 1 << 20}, {"KiB", 1 << 10}, {"B", 1}}
 
 // ParseSize reads "512", "512B", "64KiB" and so on.
 func ParseSize(s string) (Size, bool) {
@@ -189,7 +189,7 @@ func ParseSize(s string) (Size, bool) {
 
 // String is the size as ParseSize reads it, in the largest unit of which it is a whole number.
 func (n Size) String() string {
-	for _, u := range sizeUnits[:3] {
+	for _, u := range sizeUnits[:4] {
 		if int64(n) >= u.bytes && int64(n)%u.bytes == 0 {
 			return fmt.Sprintf("%d%s", int64(n)/u.bytes, u.name)
 		}

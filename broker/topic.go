@@ -108,7 +108,7 @@ var TopicFields = Fields[Topic]{
 
 func checkTopicName(s string) error {
 	if s == "" || len(s) > MaxTopicName || !printable(s) || strings.HasSuffix(s, "/") {
-		return fmt.Errorf("allowed are 1 to %d bytes without control characters and a slash at the end", MaxTopicName)
+		return fmt.Errorf("allowed are 1 to %d bytes, no control characters, no slash at the end", MaxTopicName)
 	}
 	return nil
 }

@@ -67,6 +67,15 @@ func (b *binder) bindEnv(c *Config, env []string) {
 	}
 }
 
+// Variables are the names of those in env that set a key.
+func Variables(env []string) (names []string) {
+	var b binder
+	for _, v := range b.variables(reflect.ValueOf(&Config{}).Elem(), env) {
+		names = append(names, v.name)
+	}
+	return names
+}
+
 // variables are those of the configuration, by section, number and key. Others that begin as they do
 // are refused, since one of them may be misspelled.
 func (b *binder) variables(root reflect.Value, env []string) []variable {

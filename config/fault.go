@@ -75,7 +75,11 @@ func (b *binder) place(path string) (line int, where string) {
 		}
 	}
 	for p := path; p != ""; p = parent(p) {
-		if line := b.lines[p]; line > 0 {
+		line := b.lines[p]
+		if line == 0 && p == path {
+			line = b.lines[p+"[0]"] // a table that is written as [[…]]
+		}
+		if line > 0 {
 			return line, fmt.Sprintf("%s:%d", b.file, line)
 		}
 	}

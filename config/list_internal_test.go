@@ -42,7 +42,7 @@ func TestConfigLists(t *testing.T) {
 		{[]any{"/a"}, "", `[/a]: allowed is a text in quotes`},
 		{[]any{int64(5)}, int64(0), `[5]: allowed is a whole number`},
 		{map[string]any{"A": int64(5)}, int64(0), `map[A:5]: allowed is a whole number`},
-		{"64MB", broker.Size(0), `"64MB": allowed is a size such as 65536, "64KiB" or "1MiB"`},
+		{"64MB", broker.Size(0), `"64MB": allowed is a size in bytes, KiB, MiB, GiB or TiB, such as 65536 or "64KiB"`},
 	} {
 		var put any
 		like := tt.want

@@ -173,7 +173,7 @@ func (f field) parse(raw any) (v any, allowed string, ok bool) {
 		if number, isNumber := raw.(int64); isNumber {
 			n, ok = broker.Size(number), true
 		}
-		return n, `is a size such as 65536, "64KiB" or "1MiB"`, ok
+		return n, `is a size in bytes, KiB, MiB, GiB or TiB, such as 65536 or "64KiB"`, ok
 	case time.Duration:
 		d, ok := broker.ParseDuration(s)
 		if n, isNumber := raw.(int64); isNumber { // of seconds
