@@ -82,10 +82,10 @@ func TestBrowserMessages(t *testing.T) {
 	tab.sees("Where messages are", "/orders")
 	tab.fill("#find", "topic", "/orders")
 	tab.save("#find")
-	tab.sees(first, second, third, "waiting")
+	tab.sees("…"+first[len(first)-8:], "…"+second[len(second)-8:], "…"+third[len(third)-8:], "waiting")
 	tab.fill("#find", "text", "order>2")
 	tab.save("#find")
-	tab.sees(second)
+	tab.sees("…" + second[len(second)-8:])
 	tab.seesNot(first, third)
 	tab.ok("/admin/messages?topic=%2Forders&state=in_flight")
 	tab.sees("No such message")
@@ -103,7 +103,7 @@ func TestBrowserMessages(t *testing.T) {
 	}
 	tab.ok("/admin/messages?consumer=" + consumerPage(consumer)[len("/admin/consumers/"):])
 	tab.sees("in flight")
-	tab.follow(`a[href$="/` + second + `"]`)
+	tab.follow(`a[href*="/` + second + `"]`)
 	tab.follow("#standings form button")
 	tab.sees("The message can be delivered at once")
 	if m, _ := s.receive("erp", "p2", "/orders", "key-of-erp"); len(m) != 1 || m[0].ID != second || m[0].Deliveries != 2 {

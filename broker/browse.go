@@ -157,7 +157,8 @@ type browsing struct {
 type found struct {
 	Stored
 	slot
-	key string // of a delayed one: of the one before it
+	key    string // of a delayed one: of the one before it
+	before int    // messages that were looked at before it
 }
 
 func (x *browsing) prepare() error {
@@ -237,7 +238,7 @@ func (x *browsing) lane(ctx context.Context, p int, at uint64) (ended bool, err 
 			x.stand()
 			for i := range x.found {
 				if f := &x.found[i]; !x.add(f) {
-					x.page.Next = x.cursor(f.priority, f.pos)
+					x.page.Next, x.page.Scanned = x.cursor(f.priority, f.pos), f.before
 					return true, nil
 				}
 			}
@@ -493,7 +494,7 @@ func (x *browsing) match(t *topic, rec *store.Record, before string) {
 	case !x.o.Until.IsZero() && !due.Before(x.o.Until):
 	case !x.text.in(rec.Payload):
 	default:
-		x.found = append(x.found, found{x.b.stored(t, rec, x.o.Payload), slot{rec.Priority, rec.Pos}, before})
+		x.found = append(x.found, found{x.b.stored(t, rec, x.o.Payload), slot{rec.Priority, rec.Pos}, before, x.page.Scanned - 1})
 	}
 }
 
@@ -546,7 +547,7 @@ func (x *browsing) delayed(ctx context.Context) error {
 		for i := range x.found {
 			f := &x.found[i]
 			if f.State = StateDelayed; !x.add(f) {
-				x.page.Next = cursor(f.key)
+				x.page.Next, x.page.Scanned = cursor(f.key), f.before
 				return nil
 			}
 		}

@@ -26,7 +26,7 @@ func (b *Broker) Message(topic, id string) (Stored, []Standing, error) {
 			if !at.IsZero() && !at.After(b.expiryNow(now)) || f.ID != "" && rec.Created.Before(f.Created) {
 				return
 			}
-			f = found{b.stored(t, rec, -1), slot{rec.Priority, rec.Pos}, key}
+			f = found{Stored: b.stored(t, rec, -1), slot: slot{rec.Priority, rec.Pos}, key: key}
 		})
 	})
 	if err != nil {

@@ -5,9 +5,6 @@ import (
 	"net/http"
 	"net/url"
 	"slices"
-	"strconv"
-	"strings"
-	"time"
 
 	"pipit/admin/gate"
 	"pipit/admin/object"
@@ -29,64 +26,6 @@ func messagePath(topic, id string) string {
 	return "/admin/messages/" + text.Segment(topic) + "/" + text.Segment(id)
 }
 
-// messagesPage shows messages of a topic or a consumer.
-type messagesPage struct {
-	Form     *form
-	Topic    string // empty: none was chosen
-	Client   string // of the consumer, where one was chosen
-	Consumer uint32
-	Pattern  bool // Topic is one, that of the consumer
-	Filtered bool
-	Text     bool // a text is looked for
-	Items    []messageRow
-	Scanned  int
-	From, To int
-	First    string // URLs; empty where there are none
-	Next     string
-	Query    string         // what was asked for
-	Command  string         // that publishes, where there is nothing
-	Busiest  []object.Topic // where messages are, without a topic
-	Redrive  string         // URL of the page that moves dead letters back, where there are some
-}
-
-type messageRow struct {
-	broker.Stored
-	Path    string
-	Preview string
-	Binary  bool
-	Failed  *deadLetter // where it did; nil: it is no dead letter
-}
-
-func messagesForm(consumers []option, topics []option) *form {
-	priorities := []option{{"", "all"}}
-	for n := broker.MaxPriority; n >= broker.MinPriority; n-- {
-		priorities = append(priorities, option{strconv.Itoa(n), strconv.Itoa(n)})
-	}
-	return newForm("find", "/admin/messages", "Show messages",
-		field{Name: "topic", Label: "Topic", Options: topics},
-		field{Name: "consumer", Label: "Consumer", Type: "select", Options: append([]option{{"", "all"}}, consumers...)},
-		field{Name: "state", Label: "State", Type: "select", Options: append([]option{{"", "all but delayed"}}, states...)},
-		field{Name: "priority", Label: "Priority", Type: "select", Options: priorities},
-		field{Name: "since", Label: "Since (UTC)", Type: "datetime-local"},
-		field{Name: "until", Label: "Until (UTC)", Type: "datetime-local"},
-		field{Name: "text", Label: "Text in the payload"},
-		field{Name: "id", Label: "Message ID or correlation ID"})
-}
-
-// consumersOf returns a topic's consumers as options, the chosen one always among them.
-func (mp messagePages) consumersOf(topic string, chosen uint32) []option {
-	var options []option
-	all := mp.Broker.Consumers()
-	for i := range all {
-		c := &all[i]
-		if c.Topic == topic && (len(options) < maxProposals || c.ID == chosen) {
-			id := strconv.FormatUint(uint64(c.ID), 10)
-			options = append(options, option{id, c.Client + " (" + id + ")"})
-		}
-	}
-	return options
-}
-
 // messagePages are the pages of messages, and the forms that publish them.
 type messagePages struct{ *Site }
 
@@ -105,173 +44,6 @@ func (mp messagePages) routes() []gate.Route {
 		gate.Get("/admin/topics/:name/publish", mp.pageCompose, gate.Read),
 		gate.Post("/admin/topics/:name/publish", mp.postPublish, gate.Write),
 	}
-}
-
-func (mp messagePages) pageMessages(w http.ResponseWriter, r *http.Request, _ gate.Params) error {
-	v := r.URL.Query()
-	page := messagesPage{Topic: v.Get("topic")}
-	if s := v.Get("consumer"); s != "" {
-		c, err := mp.Objects.Consumers().LookUp(s)
-		switch {
-		case err != nil:
-			return err
-		case page.Topic == "" || page.Topic == c.Topic:
-			page.Consumer, page.Client, page.Topic = c.ID, c.Client, c.Topic
-		default: // another topic was typed: the consumer is none of its own
-			v.Del("consumer")
-		}
-	}
-	v.Set("topic", page.Topic)
-	page.Form = messagesForm(mp.consumersOf(page.Topic, page.Consumer), mp.topicNames())
-	page.Form.typed(v)
-	status, err := http.StatusOK, error(nil)
-	if id := strings.TrimSpace(v.Get("id")); id != "" {
-		topic, err := mp.findMessage(page.Topic, id)
-		if err == nil {
-			http.Redirect(w, r, messagePath(topic, id), http.StatusSeeOther) // #nosec G710 -- a path of ours, with the names escaped
-			return nil
-		}
-		if found, e := mp.findGone(w, r, page.Topic, id); found || e != nil {
-			return e
-		}
-		if status, err = page.Form.fail(err); err != nil {
-			return err
-		}
-	} else if page.Topic != "" {
-		if err = mp.browseTo(r, &page, v); err != nil {
-			if broker.CodeOf(err) == broker.NotFound {
-				err = &fieldError{"topic", "There is no topic of that name"}
-			}
-			if status, err = page.Form.fail(err); err != nil {
-				return err
-			}
-			page.Topic = ""
-		}
-	}
-	if page.Topic == "" {
-		l, err := mp.Objects.Topics().List(gate.Query{Sort: "depth", Desc: true, Limit: 10})
-		if err != nil {
-			return err
-		}
-		page.Busiest = slices.DeleteFunc(l.Items, func(t object.Topic) bool { return t.Depth+t.Delayed == 0 })
-	}
-	return mp.render(w, r, "messages", status, view{Title: "Messages", Nav: "messages", Data: page})
-}
-
-// browseTo fills a page with what the query asks for.
-func (mp messagePages) browseTo(r *http.Request, page *messagesPage, v url.Values) (err error) {
-	o := broker.BrowseOptions{
-		Topic: page.Topic, Consumer: page.Consumer, State: broker.State(v.Get("state")),
-		Text: v.Get("text"), Limit: pageSize, Cursor: v.Get("cursor"), Payload: payload.PreviewLength,
-	}
-	if page.Pattern = page.Consumer != 0 && mp.isPattern(page.Topic); page.Pattern {
-		o.Topic = "" // all topics that it has
-	}
-	priority, err := page.Form.number("priority", 0)
-	if err != nil {
-		return err
-	}
-	o.Priority = int(priority)
-	if o.Since, err = page.Form.time("since"); err != nil {
-		return err
-	}
-	if o.Until, err = page.Form.time("until"); err != nil {
-		return err
-	}
-	found, err := mp.Objects.Browse(r.Context(), o)
-	if err != nil {
-		return err
-	}
-	for _, m := range found.Messages {
-		page.Items = append(page.Items, messageRow{
-			Stored: m, Path: messagePath(m.Topic, m.ID), Preview: payload.Preview(m.Payload, m.Size), Binary: !payload.IsText(object.WholeRunes(m.Payload)),
-			Failed: deadLetterOf(&m),
-		})
-		if m.Extra != nil && m.Extra.DeadLetter != nil && !page.Pattern {
-			page.Redrive = redrivePath(page.Topic)
-		}
-	}
-	page.Scanned = found.Scanned
-	page.Text = o.Text != ""
-	page.Filtered = page.Text || o.Priority != 0 || o.State != "" || !o.Since.IsZero() || !o.Until.IsZero()
-	if o.Cursor != "" {
-		page.From, _ = strconv.Atoi(v.Get("from"))
-		page.From = max(0, page.From)
-	}
-	page.To = page.From + len(page.Items)
-
-	for name := range v {
-		if page.Form.field(name) == nil || v.Get(name) == "" {
-			v.Del(name)
-		}
-	}
-	page.Query = v.Encode()
-	if o.Cursor != "" {
-		page.First = "?" + page.Query
-	}
-	if found.Next != "" {
-		v.Set("cursor", found.Next)
-		v.Set("from", strconv.Itoa(page.To))
-		page.Next = "?" + v.Encode()
-	}
-	if len(page.Items) > 0 {
-		page.From++
-		return nil
-	}
-	if page.Pattern {
-		return nil
-	}
-	if client, _ := mp.publisher(page.Topic); client != "" {
-		page.Command = mp.bases(r).Publish(client, page.Topic)[0].Line
-	}
-	return nil
-}
-
-// time returns the time that was typed, in UTC where it says no zone; the zero time where none was.
-func (f *form) time(name string) (time.Time, error) {
-	s := strings.TrimSpace(f.get(name))
-	if s == "" {
-		return time.Time{}, nil
-	}
-	for _, layout := range []string{"2006-01-02T15:04", "2006-01-02T15:04:05", time.RFC3339, "2006-01-02"} {
-		if t, err := time.Parse(layout, strings.Replace(s, " ", "T", 1)); err == nil {
-			return t.UTC(), nil
-		}
-	}
-	return time.Time{}, &fieldError{name, "Allowed are times such as 2006-01-02T15:04, in UTC"}
-}
-
-// maxFind bounds the topics in which a message is looked for when none is given.
-const maxFind = 1000
-
-// findMessage returns the topic of a message. With an empty topic it looks at those that have
-// messages.
-func (mp messagePages) findMessage(topic, id string) (string, error) {
-	if err := broker.CheckMessageID(id); err != nil {
-		return "", &fieldError{"id", sentence(err.Error())}
-	}
-	if topic != "" {
-		_, _, err := mp.Broker.Message(topic, id)
-		if broker.CodeOf(err) == broker.NotFound {
-			err = &fieldError{"id", "The topic has no such message, or has it no more"}
-		}
-		return topic, err
-	}
-	looked := 0
-	for _, t := range mp.Broker.Topics() {
-		if t.Depth+t.Delayed == 0 {
-			continue
-		}
-		if looked++; looked > maxFind {
-			return "", &fieldError{"topic", "There are too many topics to look at all of them: which one?"}
-		}
-		if _, _, err := mp.Broker.Message(t.Name, id); err == nil {
-			return t.Name, nil
-		} else if broker.CodeOf(err) != broker.NotFound {
-			return "", err
-		}
-	}
-	return "", &fieldError{"id", "No topic has such a message, or has it any more"}
 }
 
 func (mp messagePages) postDeleteMessages(w http.ResponseWriter, r *http.Request, _ gate.Params) error {
@@ -319,6 +91,19 @@ type messagePage struct {
 	Failed    *deadLetter
 }
 
+// backTo leads to the list of messages that a request comes from, else to those of a topic.
+func backTo(r *http.Request, topic string) link {
+	v, err := url.ParseQuery(r.URL.Query().Get("back"))
+	if err != nil || len(v) == 0 {
+		return topicMessages(topic)
+	}
+	l := link{"/admin/messages?" + v.Encode(), "Messages"}
+	if of := v.Get("topic"); of != "" {
+		l.Label = of
+	}
+	return l
+}
+
 // message returns the message that a path names.
 func (mp messagePages) message(p gate.Params) (object.Message, []object.Standing, error) {
 	return mp.Objects.Message(text.Unsegment(p["topic"]), text.Unsegment(p["id"]))
@@ -339,7 +124,7 @@ func (mp messagePages) pageMessage(w http.ResponseWriter, r *http.Request, p gat
 	page := messagePage{
 		Lives:     lives,
 		Message:   m,
-		Back:      topicMessages(m.Topic),
+		Back:      backTo(r, m.Topic),
 		Path:      messagePath(m.Topic, m.ID),
 		Download:  "/admin/api/v1/messages/" + url.PathEscape(m.Topic) + "/" + url.PathEscape(m.ID) + "/payload",
 		Shown:     payload.Show(m.Payload, m.MIMEType),

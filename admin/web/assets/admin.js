@@ -53,10 +53,26 @@ function keepTimes() {
   }, 5000);
 }
 
-// What is typed as a time is in UTC: below it stands what that is in the zone of whoever types.
+// What is typed as a time is in the zone of whoever types, where the form takes that: its hidden field says which. Else it is
+// in UTC, and below it stands what that is here.
 function showZone() {
   const zone = Intl.DateTimeFormat().resolvedOptions().timeZone;
   for (const input of document.querySelectorAll("input[type=datetime-local]")) {
+    const offset = input.form.elements[input.name + "_offset"];
+    if (offset) {
+      const label = document.querySelector(`label[for="${input.id}"]`);
+      label.textContent = label.textContent.replace("(UTC)", `(${zone})`);
+      const t = new Date(Date.parse(input.value + "Z") - offset.value * 60_000);
+      if (!isNaN(t)) input.value = localTime(t).slice(0, 16).replace(" ", "T");
+      const set = () => {
+        const t = new Date(input.value);
+        offset.value = isNaN(t) ? "" : -t.getTimezoneOffset();
+      };
+      input.addEventListener("input", set);
+      input.form.addEventListener("submit", set);
+      set();
+      continue;
+    }
     const note = document.createElement("p");
     note.className = "hint zone";
     note.setAttribute("role", "status");
@@ -92,7 +108,7 @@ function addCopyButtons() {
     button.setAttribute("aria-live", "polite");
     button.addEventListener("click", async () => {
       try {
-        await copy(el.textContent.replace(/\n$/, ""));
+        await copy(el.dataset.copy ?? el.textContent.replace(/\n$/, ""));
         button.textContent = "Copied";
       } catch {
         button.textContent = "Not copied";
