@@ -60,7 +60,7 @@ type namedPage struct{ name, path string }
 // manySite fills a site, and returns a page of each kind.
 func manySite(b *testing.B, s *site) []namedPage {
 	b.Helper()
-	def := broker.Definition{Topics: []broker.Topic{{Name: busyTopic, MaxDepth: 10_000_000, DedupWindow: time.Minute}}}
+	def := broker.Definition{Topics: []broker.Topic{{Name: busyTopic, MaxDepth: 10_000_000, Expiration: 86400, DedupWindow: time.Minute}}}
 	topic := func(i int) string { return fmt.Sprintf("/topic/%05d/happened", i) }
 	hash, err := login.HashPassword("secret")
 	if err != nil {
@@ -79,7 +79,7 @@ func manySite(b *testing.B, s *site) []namedPage {
 	}
 	def.Producers = append(def.Producers, broker.Producer{Client: def.Clients[0].Username, Topic: busyTopic})
 	for i := range manyTopics - 1 {
-		def.Topics = append(def.Topics, broker.Topic{Name: topic(i), MaxDepth: 1_000_000, DedupWindow: time.Minute})
+		def.Topics = append(def.Topics, broker.Topic{Name: topic(i), MaxDepth: 1_000_000, Expiration: 86400, DedupWindow: time.Minute})
 		def.Producers = append(def.Producers, broker.Producer{Client: def.Clients[0].Username, Topic: topic(i)})
 		if len(def.Consumers) < manyConsumers {
 			consumer(i, topic(i))
@@ -128,7 +128,10 @@ func manySite(b *testing.B, s *site) []namedPage {
 	return []namedPage{
 		{"overview", "/admin/"},
 		{"history", "/admin/history?range=hour"},
+		{"search", "/admin/search?q=999"},
 		{"topics", "/admin/topics"},
+		{"topics-inactive", "/admin/topics?part=inactive"},
+		{"topics-last-page", "/admin/topics?page=200"},
 		{"topics-by-depth", "/admin/topics?sort=depth&desc=1"},
 		{"api-topics-by-depth", "/admin/api/v1/topics?sort=depth&limit=100"},
 		{"api-consumers-by-backlog", "/admin/api/v1/consumers?sort=backlog&limit=100"},
@@ -147,6 +150,7 @@ func manySite(b *testing.B, s *site) []namedPage {
 		{"producer", fmt.Sprint("/admin/producers/", s.b.Producers()[0].ID)},
 		{"producer-new", "/admin/producers?new=1"},
 		{"consumers", "/admin/consumers"},
+		{"consumers-away", "/admin/consumers?part=away"},
 		{"consumers-by-backlog", "/admin/consumers?sort=backlog&desc=1"},
 		{"consumers-of-topic", "/admin/consumers?topic=" + url.QueryEscape(busyTopic)},
 		{"consumers-search", "/admin/consumers?search=client-0999"},

@@ -1,8 +1,10 @@
 package admin_test
 
 import (
+	"encoding/json"
 	"fmt"
 	"net/http"
+	"net/url"
 	"strings"
 	"testing"
 	"time"
@@ -91,4 +93,44 @@ func TestBulk(t *testing.T) {
 		t.Errorf("%d messages wait", now.Backlog)
 	}
 	d.contains(d.get("/admin/system/audit"), "consumer.clear")
+}
+
+// TestSearch looks for things by a form alone.
+func TestSearch(t *testing.T) {
+	d := newDesk(t)
+	c := d.example()
+	d.define(broker.Definition{Topics: []broker.Topic{{Name: "/invoice"}, {Name: "/z/a"}}, Clients: []broker.Client{{Username: "invoicing", Password: "p"}}})
+	d.contains(d.get("/admin/search?q=INVOIC"), "Topics <span", `href="/admin/topics/%2Finvoice"`, "Clients <span", `href="/admin/clients/invoicing"`,
+		`href="/admin/messages?id=INVOIC"`)
+	id := d.publish(c.Topic, "x")
+	for q, to := range map[string]string{"/invoice": "/admin/topics/%2Finvoice", id: "/admin/messages/" + url.PathEscape(c.Topic) + "/" + id} {
+		if res := d.do("GET", "/admin/search?q="+url.QueryEscape(q), "", nil); res.status != http.StatusSeeOther || res.location != to {
+			t.Errorf("%s: %d %s", q, res.status, res.location)
+		}
+	}
+	d.contains(d.get("/admin/search?q=no%20such"), "Nothing is called so")
+	d.contains(d.get("/admin/search"), "<h1>Search</h1>")
+}
+
+// TestSearchTyping asks as the script does: what has the name comes first, and there is a bounded number of each kind.
+func TestSearchTyping(t *testing.T) {
+	d := newDesk(t)
+	var def broker.Definition
+	for i := range 9 {
+		def.Topics = append(def.Topics, broker.Topic{Name: fmt.Sprintf("/a/%d/x", i)})
+	}
+	def.Topics = append(def.Topics, broker.Topic{Name: "/x", Inactive: true})
+	d.define(def)
+	res, err := d.client.Get(d.url + "/admin/search?q=x")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer res.Body.Close()
+	var found []struct{ Kind, Name, Detail, URL string }
+	if err := json.NewDecoder(res.Body).Decode(&found); err != nil {
+		t.Fatal(err)
+	}
+	if len(found) != 6 || found[0].Name != "/x" || found[0].Detail != "inactive" || found[0].URL != "/admin/topics/%2Fx" || found[1].Name != "/a/0/x" || found[5].Kind != "message" {
+		t.Errorf("%+v", found)
+	}
 }

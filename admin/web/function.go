@@ -71,7 +71,11 @@ func ago(m moment) template.HTML {
 
 // breaks writes a name that is broken after a slash where it does not fit, and not within a word.
 func breaks(name string) template.HTML {
-	return template.HTML(strings.ReplaceAll(template.HTMLEscapeString(name), "/", "/<wbr>")) // #nosec G203 -- it is escaped, which makes no slash
+	html := template.HTMLEscapeString(name) // which makes no slash
+	if rest, found := strings.CutPrefix(html, "/"); found {
+		return "/" + template.HTML(strings.ReplaceAll(rest, "/", "/<wbr>")) // #nosec G203 -- it is escaped
+	}
+	return template.HTML(strings.ReplaceAll(html, "/", "/<wbr>")) // #nosec G203 -- likewise
 }
 
 // partName is the name of a row of a table, for the live stream; empty: that has none.

@@ -16,6 +16,7 @@ type column struct {
 	Label, URL string
 	Sort       string // "ascending" or "descending" where the list is sorted by it, else "none"
 	Number     bool
+	Minor      bool // left out where there is little room
 }
 
 // listing is what the pages of lists have in common.
@@ -47,6 +48,7 @@ type part struct {
 type order struct {
 	Key, Label   string
 	Number, Down bool
+	Minor        bool
 }
 
 // readListing reads the query of a list. The first order is the default.
@@ -64,7 +66,7 @@ func readListing(r *http.Request, orders ...order) listing {
 		l.Page = n
 	}
 	for _, o := range orders {
-		c := column{Label: o.Label, Number: o.Number}
+		c := column{Label: o.Label, Number: o.Number, Minor: o.Minor}
 		if o.Key != "" {
 			c.Sort = "none"
 			down := o.Down

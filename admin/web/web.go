@@ -50,6 +50,7 @@ func (s *Site) Routes() []gate.Route {
 		[]gate.Route{gate.Get("/admin/assets/*file", pageAsset, gate.Public)},
 		overviewPages{s}.routes(),
 		connectPages{s}.routes(),
+		searchPages{s}.routes(),
 		loginPages{s}.routes(),
 		topicPages{s}.pages().routes(),
 		clientPages{s}.pages().routes(),

@@ -283,19 +283,6 @@ function themeButton() {
   button.hidden = false;
 }
 
-// "/" goes to the search.
-function searchKey() {
-  document.addEventListener("keydown", event => {
-    if (event.key !== "/" || event.ctrlKey || event.metaKey || event.altKey) return;
-    if (event.target.closest("input, textarea, select, [contenteditable]")) return;
-    const field = document.querySelector("input[type=search]");
-    if (!field) return;
-    event.preventDefault();
-    field.focus();
-    field.select();
-  });
-}
-
 // What scrolls can be scrolled by keyboard.
 function scrollables() {
   const mark = () => {
@@ -618,7 +605,6 @@ addCopyButtons();
 keepDrafts();
 guardForms();
 revealPasswords();
-searchKey();
 scrollables();
 for (const figure of document.querySelectorAll(".chart[data-chart]")) charts.push(new Chart(figure));
 themeButton();
