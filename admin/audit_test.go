@@ -46,7 +46,7 @@ func kindOf(action string) string {
 	for _, of := range []struct{ kind, actions string }{
 		{audit.Refusal, `\.refused$`},
 		{audit.Access, `^(administrator|token|session|setup)\.`},
-		{audit.Secret, `^(client\.password|consumer\.(rotate|reveal|secret)|webhook\.secret|export)$`},
+		{audit.Secret, `^(client\.password|consumer\.(rotate|end_overlap|reveal|secret)|webhook\.secret|export)$`},
 	} {
 		if regexp.MustCompile(of.actions).MatchString(action) {
 			return of.kind
@@ -273,15 +273,19 @@ func TestAuditOfSecrets(t *testing.T) {
 	name := object.OfTopic("crm", "/x")
 	want := ""
 	for _, c := range []struct{ method, path, body, entry string }{
-		{"GET", page + "?reveal=1", "", "consumer.reveal(" + name + ")x1"}, // through the web
-		{"GET", one, "", "consumer.reveal(" + name + ")x1"},                // through the API
+		{"POST", page + "/reveal", "", "consumer.reveal(" + name + ")x1"}, // through the web
+		{"GET", one, "", "consumer.reveal(" + name + ")x1"},               // through the API
 		{"GET", gate.V1 + "/consumers", "", "consumer.reveal()x1"},
 		{"GET", gate.V1 + "/export", "", "export()x1"},
 		{"POST", one + "/rotate", "", "consumer.rotate(" + name + ")x1"},
 		{"PATCH", gate.V1 + "/clients/crm", `{"password": "swordfish-2", "is_active": false}`, "client.password(crm)x1"},
 		{"POST", gate.V1 + "/import", `{"version": 1, "clients": [{"username": "crm", "password": "swordfish-3"}]}`, "client.password(crm)x1"},
 	} {
-		r.want(r.call(c.method, c.path, c.body, as), http.StatusOK)
+		status := http.StatusOK
+		if strings.HasPrefix(c.path, page) {
+			status = http.StatusSeeOther
+		}
+		r.want(r.call(c.method, c.path, c.body, as), status)
 		want = strings.TrimSpace(c.entry + " " + want)
 		step(want)
 	}

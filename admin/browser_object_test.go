@@ -156,8 +156,9 @@ func TestBrowserConsumer(t *testing.T) {
 	tab.follow("#new")
 	tab.fill("#consumer", "client", "crm", "topic", "/orders", "start", "oldest", "max_depth", "5", "max_in_flight", "4", "ack_timeout", "90s")
 	tab.save("#consumer")
-	page := tab.path()
-	tab.sees("of 5", "of 4", "1m30s")
+	page, _, _ := strings.Cut(tab.path(), "?")
+	tab.sees("of 5", "of 4", "1m30s", tab.text("#sub-key"))
+	tab.ok(page)
 	tab.seesNot("sub_key:") // hidden until it is asked for
 	s.publish("/orders", "one")
 	key := tab.subKey(page)
@@ -178,6 +179,7 @@ func TestBrowserConsumer(t *testing.T) {
 
 	// Another key: the queue stays, the old key is refused.
 	tab.unfold("#rotate")
+	tab.fill("#rotate", "overlap", "0s")
 	tab.save("#rotate")
 	tab.sees("The consumer has a new sub_key")
 	if _, status := s.receive("crm", "p1", "/orders", key); status != http.StatusForbidden {
@@ -252,7 +254,7 @@ func (s *site) sendsTo(tab *tab, page string) {
 	tab.fill("#consumer", "callback_url", receiver.URL)
 	tab.save("#consumer")
 	tab.sees("Nothing was sent yet", receiver.URL)
-	tab.follow("#reveal-secret")
+	tab.save("#reveal-secret")
 	if secret := tab.text("#callback-secret"); !strings.HasPrefix(secret, "whsec_") {
 		s.Errorf("the secret of its calls is shown as %q", secret)
 	}
@@ -286,7 +288,7 @@ func (s *site) sendsTo(tab *tab, page string) {
 func (t *tab) subKey(page string) string {
 	t.Helper()
 	t.ok(page)
-	t.follow("#reveal")
+	t.save("#reveal")
 	return t.text("#sub-key")
 }
 

@@ -156,7 +156,7 @@ func hostileSite(t *testing.T) (*site, map[string]int) {
 	}
 	for _, c := range s.b.Consumers() {
 		base := consumerPage(c.ID)
-		pages[base], pages[base+"?reveal=1"], pages[base+"/edit"], pages[base+"/delete"] = 200, 200, 200, 200
+		pages[base], pages[base+"/edit"], pages[base+"/delete"] = 200, 200, 200
 		pages[base+"/replay?to=oldest"] = 200
 		pages["/admin/connect/done?consumer="+base[len("/admin/consumers/"):]+"&sender="+url.QueryEscape(hostileClient)] = 200
 		pages["/admin/messages?consumer="+base[len("/admin/consumers/"):]] = 200

@@ -485,7 +485,7 @@ func TestConsumerPages(t *testing.T) {
 	d.lacks(d.get(path), "key-of-erp")
 	d.lacks(d.get(path+"/edit"), "key-of-erp")
 	d.lacks(d.get("/admin/consumers"), "key-of-erp")
-	d.contains(d.get(path+"?reveal=1"), `id="sub-key">key-of-erp<`, "X-Zato-PubSub-Key:key-of-erp")
+	d.contains(d.done(path+"/reveal"), `id="sub-key">key-of-erp<`, "X-Zato-PubSub-Key:key-of-erp")
 
 	page = d.get(path + "/edit")
 	d.done(path+"/edit", "revision", d.revision(page), "max_depth", "2000", "max_in_flight", "50", "ack_timeout", "90s", "is_active", "true")
@@ -529,11 +529,26 @@ func TestConsumerPages(t *testing.T) {
 	d.publish("/a", "kept")
 	page = d.get(path)
 	d.refused(http.StatusConflict, "changed by somebody else", path+"/rotate", "revision", "of yesterday")
-	d.contains(d.done(path+"/rotate", "revision", d.revision(page)), "new sub_key")
-	c, _ := d.b.Consumer(erp.ID)
-	if c.SubKey == "key-of-erp" || c.Backlog != 1 {
+	d.refused(http.StatusUnprocessableEntity, "Allowed are durations", path+"/rotate", "revision", d.revision(page), "overlap", "long")
+	d.refused(http.StatusUnprocessableEntity, "allowed are 0s to 30d", path+"/rotate", "revision", d.revision(page), "overlap", "31d")
+	d.done(path+"/rotate", "revision", d.revision(page), "overlap", "0s")
+	if c, _ := d.b.Consumer(erp.ID); c.SubKey == "key-of-erp" || c.Backlog != 1 || c.Old.SubKey != "" {
 		t.Errorf("rotated: %+v", c)
 	}
+	was, _ := d.b.Consumer(erp.ID)
+	page = d.done(path+"/rotate", "revision", d.revision(d.get(path)), "overlap", "24h")
+	c, _ := d.b.Consumer(erp.ID)
+	d.contains(page, "The old one is valid for 1d yet", `id="sub-key">`+c.SubKey+"<", "not used since the server started")
+	d.lacks(page, was.SubKey)
+	d.lacks(d.get(path), c.SubKey)
+	if _, err := d.b.Subscription(&broker.Client{Username: "erp"}, "/a", was.SubKey); err != nil {
+		t.Error(err)
+	}
+	page = d.get(path)
+	d.lacks(page, "not used since the server started")
+	d.contains(d.done(path+"/end-overlap", "revision", d.revision(page)), "The old sub_key is refused from now on")
+	d.lacks(d.get(path), "old-sub-key")
+	d.refused(http.StatusUnprocessableEntity, "no old sub_key", path+"/end-overlap", "revision", d.revision(d.get(path)))
 	if got := d.receive(); len(got) != 1 {
 		t.Errorf("received %v with the new sub_key", got)
 	}
@@ -817,7 +832,7 @@ func TestHostile(t *testing.T) {
 			d.get("/admin/messages"+strings.TrimPrefix(link, "/admin/topics")+"/"+id) + d.get("/admin/messages"+strings.TrimPrefix(link, "/admin/topics")+"/"+id+"/publish")
 		for _, c := range d.b.Consumers() {
 			if c.Topic == name {
-				pages += d.get(fmt.Sprint("/admin/consumers/", c.ID, "?reveal=1"))
+				pages += d.done(fmt.Sprint("/admin/consumers/", c.ID, "/reveal"))
 			}
 		}
 		for _, p := range d.b.Producers() {
@@ -998,13 +1013,18 @@ func TestCommands(t *testing.T) {
 			ok(line, run(line))
 		}
 		// Each receive in turn; whatever is in flight is acknowledged or given back by the next ones.
-		for _, reveal := range []string{"", "?reveal=1"} {
-			lines := commandsOf(d.get(fmt.Sprint("/admin/consumers/", consumer, reveal)))
+		one := fmt.Sprint("/admin/consumers/", consumer)
+		for _, reveal := range []bool{false, true} {
+			page := d.get(one)
+			if reveal {
+				page = d.done(one + "/reveal")
+			}
+			lines := commandsOf(page)
 			if len(lines) != 4 {
 				t.Fatalf("commands: %q", lines)
 			}
 			key := "UNUSED="
-			if reveal == "" {
+			if !reveal {
 				key = fmt.Sprint("SUB_KEY=key-", i)
 			}
 			out := run(lines[1], key)

@@ -115,6 +115,7 @@ type Broker struct {
 	patterns  map[string]*pattern // that producers or consumers have
 	grants    map[string]*grants  // of the clients that are producers of patterns, by username
 	bySubKey  map[string]*consumer
+	oldKeys   oldKeys
 	callbacks map[uint32]*consumer // of consumers, those that are sent their messages
 	webhooks
 	templates
@@ -194,6 +195,7 @@ func newBroker(store store.Store, opts Options) *Broker {
 		patterns:  map[string]*pattern{},
 		grants:    map[string]*grants{},
 		bySubKey:  map[string]*consumer{},
+		oldKeys:   oldKeys{map[string]*consumer{}, map[string]*consumer{}},
 		callbacks: map[uint32]*consumer{},
 		orphans:   map[uint32]*topic{},
 		redefined: make(chan struct{}, 1),

@@ -57,6 +57,9 @@ type Change struct {
 	Delete    []Ref      // with what depends on them: see Broker.Change
 	Documents []Document // put with it, or deleted where Value is nil
 
+	Overlap    time.Duration // for how long the SubKeys that Rotate replaces are good yet: 0, at once refused, to MaxOverlap
+	EndOverlap []uint32      // consumers whose OldKey is refused from now on; Invalid where there is none
+
 	// Note, where not nil, makes further Documents, which tell what is done. It is not called where
 	// nothing is, and neither by a dry run.
 	Note func(*Changed) []Document
@@ -373,6 +376,7 @@ func (o *changeOp) forget() {
 		delete(b.callbacks, id)
 		def := c.def.Load()
 		delete(b.bySubKey, def.SubKey)
+		b.oldKeys.leave(c, def.Old)
 		if p := b.patterns[def.Topic]; p != nil && c.merge != nil {
 			p.consumers = slices.DeleteFunc(slices.Clone(p.consumers), func(o *consumer) bool { return o == c })
 			leavePattern(b, def.Topic)

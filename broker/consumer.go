@@ -66,6 +66,8 @@ type Consumer struct {
 
 	Filter string `json:",omitempty"` // which messages it is given, by their attributes: see CheckFilter; empty: all. A message that it does not let through is never in the backlog
 
+	Old OldKey `json:",omitzero"` // SubKey that it had before, while that is good as well; a definition that says none leaves it
+
 	// Start is where a new consumer begins: StartNew, also where it is empty, StartOldest, or a UTC time such as
 	// 2026-11-23T09:00:00, at the first message that could be delivered then or later. It has no effect on an existing one,
 	// and is never stored.
@@ -247,8 +249,10 @@ type consumer struct {
 	def  atomic.Pointer[Consumer]
 	seen lastSeen
 
-	revision string // of def; guarded by Broker.mu
-	declared string // of its record; guarded by Broker.defining
+	revision string   // of def; guarded by Broker.mu
+	declared string   // of its record; guarded by Broker.defining
+	replaced string   // of its record; guarded by Broker.mu
+	oldSeen  lastSeen // when its OldKey was used last, since the start
 	counters counters
 	deleted  atomic.Bool            // set by the committer, for good
 	filter   atomic.Pointer[filter] // of def, as refilter has read it; nil: it lets all messages through

@@ -55,7 +55,10 @@ func (x *definer) prepare(ctx context.Context, c *Change) error {
 		}
 	}
 	x.defineClients(clients)
-	return x.rotations(c.Rotate)
+	if err := x.rotations(c.Rotate, c.Overlap); err != nil {
+		return err
+	}
+	return x.overlapsEnded(c.EndOverlap)
 }
 
 // defines tells whether there are objects to be stored, changes whether there is anything to be done.
@@ -242,6 +245,7 @@ func (x *definer) consumers(consumers []Consumer) {
 			r := consumerRecord{Consumer: c, ID: x.id(), Declared: x.said(&c)}
 			x.created[r.ID] = begins
 			x.seal(&r, nil)
+			x.oldKey(&r, &Consumer{})
 			if c.SubKey == "" {
 				r.SubKey = randomID(time.Now())
 				x.done.Made = append(x.done.Made, r.Consumer)
@@ -257,6 +261,7 @@ func (x *definer) consumers(consumers []Consumer) {
 		r := before
 		r.Consumer = c
 		x.keys(&r, before.SubKey)
+		x.oldKey(&r, &before.Consumer)
 		x.seal(&r, former)
 		index[r.ID] = i
 		o := outcome(&before.Consumer, r.Consumer)
@@ -440,36 +445,6 @@ func (d *dropped) objects(b *Broker) []store.Object {
 		}
 	}
 	return list
-}
-
-// rotations gives consumers new SubKeys.
-func (x *definer) rotations(ids []uint32) error {
-	listed := map[uint32]bool{}
-	for _, id := range ids {
-		c := x.b.consumers[id]
-		switch {
-		case c == nil:
-			return Ref{Kind: KindConsumer, ID: id}.notFound()
-		case x.drop.consumers[id] != nil:
-			return Invalidf("consumer %d is given both a new sub_key and deleted", id)
-		case listed[id]:
-			continue
-		}
-		listed[id] = true
-		i := slices.IndexFunc(x.out.consumers, func(r consumerRecord) bool { return r.ID == id })
-		if i < 0 {
-			i = len(x.out.consumers)
-			x.out.consumers = append(x.out.consumers, c.record())
-		}
-		r := &x.out.consumers[i]
-		r.SubKey = randomID(time.Now())
-		x.done.Made = append(x.done.Made, r.Consumer)
-		if i := slices.IndexFunc(x.done.Consumers, func(o Outcome[Consumer]) bool { return o.ID == id }); i >= 0 { // it is given too
-			o := &x.done.Consumers[i]
-			o.Action, o.After = Update, r.Consumer
-		}
-	}
-	return nil
 }
 
 // expect returns an error unless an object is as it is expected to be. The caller holds defining.

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"slices"
+	"time"
 
 	"pipit/broker/login"
 )
@@ -174,10 +175,18 @@ func installConsumers(b *Broker, d *records) {
 				p := patternOf(b, r.Topic)
 				p.consumers = append(p.consumers, c)
 			}
-		} else if key := c.def.Load().SubKey; key != r.SubKey && b.bySubKey[key] == c { // two may swap theirs
-			delete(b.bySubKey, key)
+		} else {
+			before := c.def.Load()
+			if key := before.SubKey; key != r.SubKey && b.bySubKey[key] == c { // two may swap theirs
+				delete(b.bySubKey, key)
+			}
+			b.oldKeys.leave(c, before.Old)
+			if r.Old != before.Old {
+				c.oldSeen.set(time.Time{})
+			}
 		}
 		b.bySubKey[r.SubKey] = c
+		b.oldKeys.enter(c, &r)
 		c.def.Store(&r.Consumer)
 		c.refilter(b, r.Filter)
 		delete(b.callbacks, c.id)

@@ -18,7 +18,7 @@ func TestFieldTables(t *testing.T) {
 	testTable(t, broker.TopicFields)
 	testTable(t, broker.ProducerFields, "LastSeen")
 	testTable(t, broker.WebhookFields)
-	testTable(t, broker.ConsumerFields, "LastSeen", "New") // New: whoever defines consumers knows whether they are
+	testTable(t, broker.ConsumerFields, "LastSeen", "New", "Old") // New: whoever defines consumers knows whether they are; Old: a rotation sets it
 }
 
 func testTable[T any](t *testing.T, fields broker.Fields[T], beside ...string) {

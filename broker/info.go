@@ -63,6 +63,7 @@ type ConsumerInfo struct {
 	Failed   int64 // of the backlog, failed for good: they wait for room in the dead-letter topic
 	Waiting  int   // long polls and streams that wait for a message right now
 	Callback CallbackState
+	OldSeen  time.Time // when its OldKey was used last; zero: not since the start
 	Counters
 }
 
@@ -288,7 +289,7 @@ func (b *Broker) Consumer(id uint32) (info ConsumerInfo, ok bool) {
 // info fills in what an administrator sees. The caller holds Broker.mu.
 func (c *consumer) info(i *ConsumerInfo) {
 	i.ID, i.Consumer, i.Revision = c.id, *c.def.Load(), c.revision
-	i.LastSeen = c.seen.time()
+	i.LastSeen, i.OldSeen = c.seen.time(), c.oldSeen.time()
 	q := c.queued()
 	i.Backlog, i.InFlight, i.Deferred, i.Failed = q.backlog, q.inFlight, q.deferred, q.failed
 	i.Waiting = int(c.waiting.Load())

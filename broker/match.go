@@ -15,7 +15,9 @@ const (
 )
 
 // record returns the consumer as it is stored. The caller holds defining.
-func (c *consumer) record() consumerRecord { return consumerRecord{*c.def.Load(), c.id, c.declared} }
+func (c *consumer) record() consumerRecord {
+	return consumerRecord{*c.def.Load(), c.id, c.declared, c.replaced}
+}
 
 // said is what the record of a new consumer remembers of its declaration.
 func (x *definer) said(c *Consumer) string {
@@ -284,7 +286,7 @@ func (x *definer) unique(given []Consumer, index map[uint32]int) {
 	for i := range x.out.consumers {
 		id, c := x.out.consumers[i].ID, &x.out.consumers[i].Consumer
 		_, taken := keys[c.SubKey]
-		if q := x.b.bySubKey[c.SubKey]; q != nil && q.id != id && after[q.id] == nil {
+		if q, _ := keyed(x.b, c.SubKey); q != nil && q.id != id && after[q.id] == nil {
 			taken = true
 		}
 		keys[c.SubKey] = id

@@ -60,16 +60,19 @@ type Subscription struct {
 func (b *Broker) Subscription(c *Client, topicName, subKey string) (Subscription, error) {
 	var changes uint32
 	b.mu.RLock()
-	cons := b.bySubKey[subKey]
+	cons, isOld := keyed(b, subKey)
+	var refused error
 	if cons != nil {
 		changes = cons.changes.Load()
+	} else {
+		refused = refusedKey(b, c.Username, subKey)
 	}
 	b.mu.RUnlock()
 	if c.Inactive {
 		return Subscription{}, denied("client %q is not active", c.Username)
 	}
 	if cons == nil {
-		return Subscription{}, denied("unknown sub_key")
+		return Subscription{}, refused
 	}
 	def := cons.def.Load()
 	if def.Client != c.Username {
@@ -85,6 +88,13 @@ func (b *Broker) Subscription(c *Client, topicName, subKey string) (Subscription
 		return Subscription{}, denied("consumer %q of topic %q is not active", c.Username, def.Topic)
 	case def.DeliveryMode == DeliveryCallback:
 		return Subscription{}, denied("consumer %q of topic %q is sent its messages: its delivery_mode is %s", c.Username, def.Topic, DeliveryCallback)
+	}
+	if isOld {
+		now := time.Now()
+		if !def.Old.goodAt(now) {
+			return Subscription{}, denied("an old sub_key, whose overlap with the new one is over")
+		}
+		cons.oldSeen.set(now)
 	}
 	return Subscription{b: b, c: cons, q: q, key: subKey, hash: c.PasswordHash, changes: changes}, nil
 }
@@ -114,7 +124,7 @@ func QueueOf(b *Broker, username, topicName, name string) (Subscription, error) 
 // Named is what a username and a sub_key are those of, allowed to whom they were sent by or not.
 type Named struct {
 	Client   bool   // there is one of the username
-	Consumer uint32 // ID of that which the sub_key opens; 0: none
+	Consumer uint32 // ID of that which the sub_key opens, or did before another one took its place; 0: none
 	Topic    string // of the consumer
 }
 
@@ -123,7 +133,11 @@ func NamedBy(b *Broker, username, subKey string) (n Named) {
 	b.mu.RLock()
 	defer b.mu.RUnlock()
 	n.Client = b.clients[username] != nil
-	if c := b.bySubKey[subKey]; c != nil {
+	c, _ := keyed(b, subKey)
+	if c == nil {
+		c = replaced(b, subKey)
+	}
+	if c != nil {
 		n.Consumer, n.Topic = c.id, c.def.Load().Topic
 	}
 	return n

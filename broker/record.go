@@ -36,6 +36,7 @@ type (
 		Consumer
 		ID       uint32
 		Declared string `json:",omitempty"` // what the configuration said of it last: see match.go
+		Replaced string `json:",omitempty"` // digest of the SubKey that it had before this one
 	}
 )
 
@@ -101,7 +102,7 @@ func (r *records) objects(b *Broker) []store.Object {
 
 // hasOther tells whether a consumer has a secret that another version of it has not.
 func (c *Consumer) hasOther(o *Consumer) bool {
-	return c.SubKey != o.SubKey || c.CallbackSecret != o.CallbackSecret || c.CallbackHeaders != o.CallbackHeaders
+	return c.SubKey != o.SubKey || c.Old != o.Old || c.CallbackSecret != o.CallbackSecret || c.CallbackHeaders != o.CallbackHeaders
 }
 
 // encode returns a record as it is stored.

@@ -23,9 +23,12 @@ func TestRecords(t *testing.T) {
 	testRecord(t, `{"Client":"c","Topic":"/x","Active":false,"ID":3}`, producerRecord{Producer{Client: "c", Topic: "/x", Inactive: true}, 3})
 	testRecord(t, `{"Client":"c","Topic":"/x","Active":true,"ID":3}`, producerRecord{Producer{Client: "c", Topic: "/x"}, 3})
 	testRecord(t, `{"Client":"c","Topic":"/x","Name":"n","SubKey":"k","Active":false,"MaxDepth":1,"MaxInFlight":2,"AckTimeout":1000000000,"ID":4,"Declared":"no"}`,
-		whole(consumerRecord{Consumer{Client: "c", Topic: "/x", Name: "n", SubKey: "k", Inactive: true, MaxDepth: 1, MaxInFlight: 2, AckTimeout: time.Second}, 4, "no"}))
+		whole(consumerRecord{Consumer{Client: "c", Topic: "/x", Name: "n", SubKey: "k", Inactive: true, MaxDepth: 1, MaxInFlight: 2, AckTimeout: time.Second}, 4, "no", ""}))
 	testRecord(t, `{"Client":"c","Topic":"/x","SubKey":"k","Active":true,"MaxDepth":1,"MaxInFlight":2,"AckTimeout":1000000000,"ID":4}`,
-		whole(consumerRecord{Consumer{Client: "c", Topic: "/x", SubKey: "k", MaxDepth: 1, MaxInFlight: 2, AckTimeout: time.Second}, 4, ""}))
+		whole(consumerRecord{Consumer{Client: "c", Topic: "/x", SubKey: "k", MaxDepth: 1, MaxInFlight: 2, AckTimeout: time.Second}, 4, "", ""}))
+	testRecord(t, `{"Client":"c","Topic":"/x","SubKey":"k","Active":true,"MaxDepth":1,"MaxInFlight":2,"AckTimeout":1000000000,"Old":{"SubKey":"o","Until":"2026-11-27T01:02:03Z"},"ID":4,"Replaced":"d"}`,
+		whole(consumerRecord{Consumer{Client: "c", Topic: "/x", SubKey: "k", MaxDepth: 1, MaxInFlight: 2, AckTimeout: time.Second,
+			Old: OldKey{"o", time.Date(2026, 11, 27, 1, 2, 3, 0, time.UTC)}}, 4, "", "d"}))
 }
 
 // whole is a record with the defaults of what it does not say.

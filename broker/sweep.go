@@ -74,6 +74,7 @@ func (s *sweeper) loop() {
 			now = time.Now()
 		}
 		s.bury()
+		endOverlaps(s.b, now)
 		if now.Sub(flushed) >= seenEvery {
 			flushed = now
 			s.storeHistory(false)

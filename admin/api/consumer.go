@@ -21,6 +21,7 @@ func (a *API) queueRoutes() []gate.Route {
 		gate.Get(one+"/queues", a.queues, gate.Read),
 		gate.Get(one+"/why", a.why, gate.Read),
 		gate.Post(one+"/rotate", a.rotate, gate.Write),
+		gate.Post(one+"/end-overlap", a.endOverlap, gate.Write),
 		gate.Post(one+"/clear", onQueue(a.Objects.Consumers(), a.Objects.ClearBacklog), gate.Write),
 		gate.Post(one+"/clear-in-flight", onQueue(a.Objects.Consumers(), a.Objects.ClearInFlight), gate.Write),
 		gate.Post(one+"/seek", a.seek, gate.Write),
@@ -67,9 +68,29 @@ func (a *API) queues(w http.ResponseWriter, r *http.Request, p gate.Params) erro
 }
 
 func (a *API) rotate(w http.ResponseWriter, r *http.Request, p gate.Params) error {
+	v, err := parseQuery(r, "overlap")
+	if err != nil {
+		return err
+	}
+	overlap, err := v.duration("overlap")
+	if err != nil {
+		return err
+	}
+	return a.rekey(w, r, p, func(ctx context.Context, who gate.Actor, c *object.Consumer, revision string) (object.Consumer, error) {
+		made, err := a.Objects.RotateSubKey(ctx, who, c, revision, overlap)
+		return made, ofParameters(err)
+	})
+}
+
+func (a *API) endOverlap(w http.ResponseWriter, r *http.Request, p gate.Params) error {
 	if err := noQuery(r); err != nil {
 		return err
 	}
+	return a.rekey(w, r, p, a.Objects.EndOverlap)
+}
+
+// rekey makes a change of the keys of a consumer, and answers with that.
+func (a *API) rekey(w http.ResponseWriter, r *http.Request, p gate.Params, do func(context.Context, gate.Actor, *object.Consumer, string) (object.Consumer, error)) error {
 	revision, err := ifMatch(r)
 	if err != nil {
 		return err
@@ -78,7 +99,7 @@ func (a *API) rotate(w http.ResponseWriter, r *http.Request, p gate.Params) erro
 	if err != nil {
 		return err
 	}
-	if c, err = a.Objects.RotateSubKey(r.Context(), gate.ActorOf(r.Context()), &c, revision); err != nil {
+	if c, err = do(r.Context(), gate.ActorOf(r.Context()), &c, revision); err != nil {
 		return err
 	}
 	return resourceOf(a.Objects.Consumers()).reply(w, r, http.StatusOK, c)

@@ -161,6 +161,16 @@ func (v values) integer(name string, def, least, most int64) (int64, error) {
 	return n, nil
 }
 
+// duration returns a duration, 0 where it is not given.
+func (v values) duration(name string) (time.Duration, error) {
+	s, given := v[name]
+	d, ok := broker.ParseDuration(s)
+	if given && !ok {
+		return 0, badParameter(name, "%s %q: allowed are durations such as 30s, 1h30m, 7d", name, clip.Input(s))
+	}
+	return d, nil
+}
+
 // flag returns true or false, false where it is not given.
 func (v values) flag(name string) (bool, error) {
 	switch s, given := v[name]; {

@@ -45,7 +45,7 @@ func kindOf(action string) string {
 		return Refusal
 	case noun == "administrator" || noun == "token" || noun == "session" || noun == "setup":
 		return Access
-	case action == Password || action == Rotate || action == Reveal || action == Export || noun == "backup" || verb == SecretEdit:
+	case action == Password || action == Rotate || action == EndOverlap || action == Reveal || action == Export || noun == "backup" || verb == SecretEdit:
 		return Secret
 	default:
 		return Edit
@@ -57,7 +57,10 @@ const (
 	Password = "client.password"
 	Rotate   = "consumer.rotate"
 	Reveal   = "consumer.reveal"
-	Export   = "export" // has the hashes of passwords, sub_keys and the secrets of webhooks
+
+	EndOverlap = "consumer.end_overlap" // the old sub_key is refused from then on
+
+	Export = "export" // has the hashes of passwords, sub_keys and the secrets of webhooks
 
 	BackupMake   = "backup.make" // a backup has all messages and all secrets
 	BackupLoad   = "backup.load"

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
+	"net/url"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -63,13 +64,18 @@ func (c *cli) consumerCommand() *cobra.Command {
 	del := c.deleteCommand(n)
 	del.Example = "  pipit consumer delete erp /customer/created"
 	return group("consumer", "Consumers: queues of a topic's messages",
-		list, show, whyCommand(c, n), create, edit, del, c.rotateCommand(n), c.clearCommand(n), c.releaseCommand(n), seekCommand(c, n),
+		list, show, whyCommand(c, n), create, edit, del, c.rotateCommand(n), endOverlapCommand(c, n), c.clearCommand(n), c.releaseCommand(n), seekCommand(c, n),
 		attemptsCommand(c, n), testCallCommand(c, n))
 }
 
 // actCommand makes a command that does something to a consumer. ask, where it is not empty, is
 // the question before, with the consumer's name in the place of %s; tell says what was done.
 func (c *cli) actCommand(n noun, cmd *cobra.Command, action func() string, ask string, tell func(name string, answer json.RawMessage) error) *cobra.Command {
+	return actWith(c, n, cmd, action, nil, ask, tell)
+}
+
+// actWith is actCommand with parameters, unless query is nil.
+func actWith(c *cli, n noun, cmd *cobra.Command, action func() string, query func() url.Values, ask string, tell func(name string, answer json.RawMessage) error) *cobra.Command {
 	cmd.Use += " " + strings.Join(n.keys, " ")
 	cmd.Args, cmd.ValidArgsFunction = arguments(n.keys...), n.complete
 	sure := confirmation{yes: ask == ""}
@@ -91,7 +97,11 @@ func (c *cli) actCommand(n noun, cmd *cobra.Command, action func() string, ask s
 			}
 		}
 		var answer json.RawMessage
-		if err := c.api.do(ctx, call{method: http.MethodPost, path: path(n.path, key, action())}, &answer); err != nil {
+		q := call{method: http.MethodPost, path: path(n.path, key, action())}
+		if query != nil {
+			q.query = query()
+		}
+		if err := c.api.do(ctx, q, &answer); err != nil {
 			return err
 		}
 		return c.out.print(answer, func() error { return tell(name, answer) })
@@ -101,17 +111,35 @@ func (c *cli) actCommand(n noun, cmd *cobra.Command, action func() string, ask s
 func (c *cli) rotateCommand(n noun) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "rotate",
-		Short: "Give a consumer a new sub_key and print it; the old one is refused from then on",
+		Short: "Give a consumer a new sub_key and print it; the old one is refused then, or after --overlap",
 		Example: `  pipit consumer rotate erp /customer/created
+  pipit consumer rotate erp /customer/created --overlap 24h
   pipit consumer rotate 4 --yes --json | jq -r .sub_key`,
 	}
-	return c.actCommand(n, cmd, func() string { return "rotate" }, "Replace the sub_key of consumer %s?",
+	var overlap fieldflag.Duration
+	cmd.Flags().Var(&overlap, "overlap", "how long the old sub_key stays valid, at most "+broker.FormatDuration(broker.MaxOverlap))
+	return actWith(c, n, cmd, func() string { return "rotate" }, func() url.Values { return url.Values{"overlap": {overlap.String()}} }, "Replace the sub_key of consumer %s?",
 		func(name string, answer json.RawMessage) error {
 			var made object.Consumer
 			if err := json.Unmarshal(answer, &made); err != nil {
 				return err
 			}
-			return c.out.printf("consumer %s has the new sub_key %s", name, made.SubKey)
+			if err := c.out.printf("consumer %s has the new sub_key %s", name, made.SubKey); err != nil || made.OldUntil.IsZero() {
+				return err
+			}
+			return c.out.printf("the old one is valid until %s %s", when(made.OldUntil), zoneLabel())
+		})
+}
+
+func endOverlapCommand(c *cli, n noun) *cobra.Command {
+	cmd := &cobra.Command{
+		Use:     "end-overlap",
+		Short:   "Refuse the sub_key that a consumer had before it was rotated, where that is valid yet",
+		Example: "  pipit consumer end-overlap erp /customer/created",
+	}
+	return c.actCommand(n, cmd, func() string { return "end-overlap" }, "Refuse the old sub_key of consumer %s?",
+		func(name string, _ json.RawMessage) error {
+			return c.out.printf("the old sub_key of consumer %s is refused", name)
 		})
 }
 

@@ -38,8 +38,10 @@ func (o *Objects) Consumers() *Noun[Consumer] {
 		},
 		number:   func(c *Consumer, done *broker.Changed) { c.ID = done.Consumers[0].ID },
 		Warnings: func(c *Consumer) *[]string { return &c.Warnings },
-		Mask:     func(c *Consumer) { c.SubKey, c.CallbackSecret, c.CallbackHeaders = "", "", broker.Table{} },
-		Reveal:   o.NoteReveal,
+		Mask: func(c *Consumer) {
+			c.SubKey, c.Old, c.CallbackSecret, c.CallbackHeaders = "", broker.OldKey{}, "", broker.Table{}
+		},
+		Reveal: o.NoteReveal,
 	}
 }
 
@@ -132,15 +134,27 @@ func (o *Objects) NoteReveal(ctx context.Context, c *Consumer) {
 	}
 }
 
-// RotateSubKey gives a consumer a new SubKey, with all that waits for it. The errors are NotFound,
-// Conflict (another revision), Unavailable and DiskFull.
-func (o *Objects) RotateSubKey(ctx context.Context, who gate.Actor, c *Consumer, revision string) (Consumer, error) {
-	_, err := o.b.Change(ctx, broker.Change{
-		Expect:    []broker.Expect{{Ref: o.Consumers().ref(c), Revision: cmp.Or(revision, "*")}},
-		Rotate:    []uint32{c.ID},
-		Documents: []broker.Document{o.trail.Entry(who, audit.Rotate, OfTopic(c.Label(), c.Topic), "")},
-	})
-	if err != nil {
+// RotateSubKey gives a consumer a new SubKey, with all that waits for it. The old one is valid for overlap yet. The errors
+// are NotFound, Invalid (the overlap), Conflict (another revision), Unavailable and DiskFull.
+func (o *Objects) RotateSubKey(ctx context.Context, who gate.Actor, c *Consumer, revision string, overlap time.Duration) (Consumer, error) {
+	said := ""
+	if overlap > 0 {
+		said = "the old one is valid for " + broker.FormatDuration(overlap) + " yet"
+	}
+	return o.rekey(ctx, who, c, broker.Change{Rotate: []uint32{c.ID}, Overlap: overlap}, revision, audit.Rotate, said)
+}
+
+// EndOverlap has the SubKey that a consumer had before the last rotation be refused. The errors are those of RotateSubKey,
+// Invalid where it is refused already.
+func (o *Objects) EndOverlap(ctx context.Context, who gate.Actor, c *Consumer, revision string) (Consumer, error) {
+	return o.rekey(ctx, who, c, broker.Change{EndOverlap: []uint32{c.ID}}, revision, audit.EndOverlap, "")
+}
+
+// rekey makes a change of the keys of a consumer.
+func (o *Objects) rekey(ctx context.Context, who gate.Actor, c *Consumer, to broker.Change, revision, action, said string) (Consumer, error) {
+	to.Expect = []broker.Expect{{Ref: o.Consumers().ref(c), Revision: cmp.Or(revision, "*")}}
+	to.Documents = []broker.Document{o.trail.Entry(who, action, OfTopic(c.Label(), c.Topic), said)}
+	if _, err := o.b.Change(ctx, to); err != nil {
 		return Consumer{}, err
 	}
 	return o.Consumers().Get(o.Consumers().Key(c))

@@ -54,7 +54,7 @@ func TestObjectJSON(t *testing.T) {
 	for _, v := range []any{&c, &top, &p, &q, &w} {
 		fill(reflect.ValueOf(v).Elem(), at)
 	}
-	c.Password, q.Start, q.New = "", "", false // what only a creation says
+	c.Password, q.Start, q.New, q.Old = "", "", false, broker.OldKey{} // what only a creation, or nobody says
 	testJSON(t, c)
 	testJSON(t, top)
 	testJSON(t, p)

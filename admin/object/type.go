@@ -90,6 +90,9 @@ type Consumer struct {
 	DeadLettered Failures `json:"dead_lettered" api:"-"` // messages moved to dead-letter topics since the start of the process, for each consumer, by reason
 	Dropped      Failures `json:"dropped" api:"-"`       // messages that failed since the start of the process and had no dead-letter topic, for each consumer, by reason
 
+	OldUntil gate.Time `json:"old_sub_key_until,omitzero" api:"-"` // until when the sub_key before the last rotation is valid as well; absent: it is not
+	OldSeen  gate.Time `json:"old_sub_key_seen,omitzero" api:"-"`  // when that one was last used; absent: not since the start of the process
+
 	Callback *CallbackState `json:"callback,omitempty" api:"-"` // how it fares, of one that is sent its messages
 
 	Warnings []string `json:"warnings,omitempty" api:"-"` // what is weak about a sub_key of one's own, in the answer to the request that set it alone
@@ -377,6 +380,7 @@ func consumerOf(i *broker.ConsumerInfo) Consumer {
 		Acked:       i.Acked,
 		Expired:     i.Expired,
 		Redelivered: i.Redelivered, DeadLettered: Failures(i.DeadLettered), Dropped: Failures(i.Dropped),
+		OldUntil: gate.TimeOf(i.Old.Until), OldSeen: gate.TimeOf(i.OldSeen),
 		Callback: callbackOf(i),
 	}
 }

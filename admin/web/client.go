@@ -83,7 +83,7 @@ type passwordPage struct {
 }
 
 // answerPassword goes on to the page that shows a password that was made: a secret has no place in a cookie or an address, so it is on the shelf.
-func (cp clientPages) answerPassword(w http.ResponseWriter, r *http.Request, f *form, c *object.Client) (answered bool, err error) {
+func (cp clientPages) answerPassword(w http.ResponseWriter, r *http.Request, f *form, c, _ *object.Client) (answered bool, err error) {
 	if c.Password == "" || c.Password == f.get("password") { // none, or a typed one
 		return false, nil
 	}

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strconv"
 
+	"pipit/admin/access"
 	"pipit/admin/gate"
 	"pipit/admin/monitor"
 	"pipit/admin/object"
@@ -40,10 +41,8 @@ func (cp consumerPages) pages() *pages[object.Consumer] {
 		editFields: func(c *object.Consumer) []field { return cp.consumerFields(&c.Consumer, false) },
 		exists:     cp.checkPair,
 		read:       func(f *form, c *object.Consumer) error { return readSettings(f, broker.ConsumerFields, &c.Consumer) },
-		created: func(_ *form, c *object.Consumer) (to, notice string) {
-			return consumerPath(c.ID), "The consumer was created. Its sub_key is below"
-		},
-		show: cp.pageConsumer,
+		answer:     cp.answerMade,
+		show:       cp.pageConsumer,
 		deletes: func(c *object.Consumer) deletion {
 			to := topicPath(c.Topic)
 			if cp.isPattern(c.Topic) {
@@ -81,6 +80,7 @@ type consumerPage struct {
 	Revealed       string // sub_key, where it was asked for
 	RevealedSecret string // that its calls are signed with, likewise
 	Rotate         *form
+	EndOverlap     *form // nil where there is no old sub_key that is valid
 	Clear          *form
 	Done           *form // clear-in-flight
 	Release        *form
@@ -110,18 +110,21 @@ func (cp consumerPages) consumerPage(r *http.Request, c *object.Consumer, reveal
 		Back:          link{"/admin/consumers", "Consumers"},
 		Path:          path,
 		Settings:      settings(broker.ConsumerFields, &c.Consumer, cp.isPattern),
-		Rotate:        oneButton("rotate", path+"/rotate", "Make a new sub_key", c.Revision),
+		Rotate:        rotateForm(path, c.Revision),
 		Clear:         confirm("clear", path+"/clear", "Clear the backlog", "Type the topic's name to confirm", c.Topic),
 		Done:          oneButton("clear-in-flight", path+"/clear-in-flight", "Clear what is in flight", ""),
 		Release:       oneButton("release", path+"/release", "Release it", ""),
 		TestCall:      oneButton("test-call", path+"/test-call", "Send a test call", ""),
 		Messages:      "/admin/messages?" + url.Values{"topic": {c.Topic}, "consumer": {strconv.FormatUint(uint64(c.ID), 10)}}.Encode(),
 	}
-	page.Rotate.Danger, page.Done.Danger = true, true
+	page.Done.Danger = true
+	if !c.OldUntil.IsZero() {
+		page.EndOverlap = endOverlapForm(path, c.Revision)
+	}
 	if reveal {
 		page.Revealed, page.RevealedSecret = c.SubKey, c.CallbackSecret
 	}
-	page.SubKey, page.CallbackSecret, page.CallbackHeaders = "", "", broker.Table{} // what a template does not have, it cannot show
+	page.SubKey, page.Old, page.CallbackSecret, page.CallbackHeaders = "", broker.OldKey{}, "", broker.Table{} // what a template does not have, it cannot show
 	if c.Callback == nil {
 		page.Settings = slices.DeleteFunc(page.Settings, func(s setting) bool { return callbackField(s.Name) })
 		page.Commands = cp.bases(r).Receive(c.Client, c.Topic, page.Revealed)
@@ -147,11 +150,8 @@ func (cp consumerPages) renderConsumer(w http.ResponseWriter, r *http.Request, s
 }
 
 func (cp consumerPages) pageConsumer(w http.ResponseWriter, r *http.Request, c *object.Consumer) error {
-	reveal := r.URL.Query().Has("reveal") && gate.ActorOf(r.Context()).Access >= gate.Write
-	if reveal {
-		cp.Objects.NoteReveal(r.Context(), c)
-	}
-	page, err := cp.consumerPage(r, c, reveal)
+	shown, ok := shelvedOf[shownKeys](&cp.once, access.CallerOf(r.Context()).SessionID(), r.URL.Query().Get("keys"))
+	page, err := cp.consumerPage(r, c, ok && shown == keysOf(c))
 	if err != nil {
 		return err
 	}
@@ -162,7 +162,9 @@ func (cp consumerPages) pageConsumer(w http.ResponseWriter, r *http.Request, c *
 func (cp consumerPages) queueRoutes() []gate.Route {
 	one := "/admin/consumers/:id"
 	return []gate.Route{
+		gate.Post(one+"/reveal", cp.postReveal, gate.Write),
 		gate.Post(one+"/rotate", cp.postRotate, gate.Write),
+		gate.Post(one+"/end-overlap", cp.postEndOverlap, gate.Write),
 		gate.Post(one+"/clear", cp.postClear, gate.Write),
 		gate.Post(one+"/clear-in-flight", cp.postClearInFlight, gate.Write),
 		gate.Post(one+"/release", cp.postRelease, gate.Write),
@@ -175,6 +177,12 @@ func (cp consumerPages) queueRoutes() []gate.Route {
 // onConsumer runs one of the forms of a consumer's page, and shows the page again, with the form
 // open, where that was refused.
 func (cp consumerPages) onConsumer(w http.ResponseWriter, r *http.Request, p gate.Params, pick func(*consumerPage) *form, do func(*object.Consumer, *form) (notice string, err error)) error {
+	return cp.onConsumerTo(w, r, p, pick, do, func(c *object.Consumer, notice string) error { return cp.done(w, r, consumerPath(c.ID), notice) })
+}
+
+// onConsumerTo is onConsumer that goes on by itself.
+func (cp consumerPages) onConsumerTo(w http.ResponseWriter, r *http.Request, p gate.Params, pick func(*consumerPage) *form,
+	do func(*object.Consumer, *form) (notice string, err error), on func(c *object.Consumer, notice string) error) error {
 	v, err := readForm(w, r)
 	if err != nil {
 		return err
@@ -188,10 +196,10 @@ func (cp consumerPages) onConsumer(w http.ResponseWriter, r *http.Request, p gat
 		return err
 	}
 	f := pick(&page)
-	f.typed(v)
+	f.typedInPart(v)
 	notice, err := do(&c, f)
 	if err == nil {
-		return cp.done(w, r, page.Path, notice)
+		return on(&c, notice)
 	}
 	if broker.CodeOf(err) == broker.Conflict {
 		f.Changed, f.Open, f.Revision = true, true, c.Revision
@@ -202,13 +210,6 @@ func (cp consumerPages) onConsumer(w http.ResponseWriter, r *http.Request, p gat
 		return err
 	}
 	return cp.renderConsumer(w, r, status, page)
-}
-
-func (cp consumerPages) postRotate(w http.ResponseWriter, r *http.Request, p gate.Params) error {
-	return cp.onConsumer(w, r, p, func(p *consumerPage) *form { return p.Rotate }, func(c *object.Consumer, f *form) (string, error) {
-		_, err := cp.Objects.RotateSubKey(r.Context(), gate.ActorOf(r.Context()), c, f.Revision)
-		return "The consumer has a new sub_key. The old one is refused from now on", err
-	})
 }
 
 func (cp consumerPages) postClear(w http.ResponseWriter, r *http.Request, p gate.Params) error {

@@ -24,10 +24,10 @@ type pages[T any] struct {
 
 	newFields  func(proposed url.Values) []field
 	editFields func(*T) []field
-	exists     func(f *form) error                                                                        // refuses a new one of what does not exist, or nil
-	read       func(f *form, v *T) error                                                                  // takes over what was typed
-	created    func(f *form, v *T) (to, notice string)                                                    // where it goes on, and what is told there; nil: to the page of it
-	answer     func(w http.ResponseWriter, r *http.Request, f *form, given *T) (answered bool, err error) // in place of that, or nil
+	exists     func(f *form) error                                                                           // refuses a new one of what does not exist, or nil
+	read       func(f *form, v *T) error                                                                     // takes over what was typed
+	created    func(f *form, v *T) (to, notice string)                                                       // where it goes on, and what is told there; nil: to the page of it
+	answer     func(w http.ResponseWriter, r *http.Request, f *form, given, v *T) (answered bool, err error) // in place of that, or nil
 
 	inactive func(*T) *bool                                                 // its switch
 	clear    func(ctx context.Context, who gate.Actor, v *T) (int64, error) // makes its backlog empty, or nil: it has none
@@ -155,7 +155,7 @@ func (p *pages[T]) postCreate(w http.ResponseWriter, r *http.Request, _ gate.Par
 // finish answers where one was created or saved. given is what the form made of it, and v has the warnings.
 func (p *pages[T]) finish(w http.ResponseWriter, r *http.Request, f *form, given, v *T, to, notice string) error {
 	if p.answer != nil {
-		if answered, err := p.answer(w, r, f, given); answered || err != nil {
+		if answered, err := p.answer(w, r, f, given, v); answered || err != nil {
 			return err
 		}
 	}
