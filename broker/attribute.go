@@ -41,8 +41,8 @@ func checkShort(field, s string, most int) error {
 	return nil
 }
 
-// CheckAttributeName tells whether s can be the name of an attribute, in any case.
-func CheckAttributeName(s string) error {
+// checkAttributeName tells whether s can be the name of an attribute, in any case.
+func checkAttributeName(s string) error {
 	if s == "" || len(s) > MaxAttributeName || strings.ContainsFunc(s, notKeyChar) {
 		return Invalidf("attribute %q: names have 1 to %d of A-Z a-z 0-9 . _ -", clip.Input(s), MaxAttributeName).of("attributes")
 	}
@@ -67,7 +67,7 @@ func canonicalAttributes(list []Attribute) ([]Attribute, error) {
 	list = slices.Clone(list)
 	for i := range list {
 		a := &list[i]
-		if err := CheckAttributeName(a.Name); err != nil {
+		if err := checkAttributeName(a.Name); err != nil {
 			return nil, err
 		}
 		if !printable(a.Value) {

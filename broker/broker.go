@@ -1,7 +1,27 @@
-// Package broker is the domain of Pipit: clients publish messages to topics, and every consumer
-// of a topic gets every message from a queue of its own.
+// Package broker is publish/subscribe to hold in a program: clients publish messages to topics, and every consumer of a topic
+// gets every message from a queue of its own, at least once.
 //
-// # One log a lane, a cursor a consumer
+// Open makes a broker of a store, such as db.Open returns. Apply declares clients, topics, producers and consumers, and Change
+// edits and deletes them. Publish is done when the message is on the disk. QueueOf returns a consumer's queue within the program,
+// Subscription that of a client who has signed in; their Receive hands out messages, which are in flight until Settle acknowledges or
+// rejects them. Browse and Trace tell of messages. Close ends it, and the store.
+//
+// Errors have a Code: see CodeOf. The zero value of a property stands for its default, and Off for 0. Publishers, Subscriptions,
+// Streams and Subscribers come from a Broker's methods; their zero values are good for nothing.
+//
+// # A store that fails
+//
+// What was answered with an error stored nothing, or the error says that the outcome is not known.
+// After that, memory and the store may differ: nothing is stored or delivered any more, Failed is
+// closed, and the process is to end. Reading what is stored, as administrators do, goes on until then.
+//
+// The package has more than 4,000 lines, since all of these work on one state, that of the lanes and queues, under one
+// order of locks and one commit: a border through them would cut that state, and be crossed by every operation.
+package broker
+
+// How it works:
+//
+// One log a lane, a cursor a consumer
 //
 // Each priority of a topic is a lane: a log of messages at the positions 1, 2, 3 and so on. A
 // message is stored once, however many consumers its topic has. What a consumer is done with, in
@@ -13,7 +33,7 @@
 // What is in flight is a lease in memory. A crash ends all leases, and those messages are
 // delivered again: at least once.
 //
-// # One committer
+// One committer
 //
 // All changes pass through one commit at a time, which takes everything that has gathered while the
 // last commit was on its way to disk, checks each operation against the state that the ones
@@ -22,18 +42,12 @@
 // caller of a change that finds nobody committing, or else a goroutine that is there for what gathered meanwhile. That
 // is what "the committer's own" means at a field: only who has the turn touches it, and needs no lock to read it.
 //
-// # Locks
+// Locks
 //
 // They are taken in this order: Broker.defining, Broker.mu, topic.mu, consumer.reading, consumer.mu. None but defining and
 // reading, which the committer never takes, is held over I/O.
 //
-// # A store that fails
-//
-// What was answered with an error stored nothing, or the error says that the outcome is not known.
-// After that, memory and the store may differ: nothing is stored or delivered any more, Failed is
-// closed, and the process is to end. Reading what is stored, as administrators do, goes on until then.
-//
-// # Where things are
+// Where things are
 //
 // The nouns: client, topic, producer and consumer have a file each, with what one is, its rules and what it is at work;
 // queue.go is what a topic's messages are to a consumer, lane.go a priority of a topic, lease.go a message in flight.
@@ -42,10 +56,6 @@
 // release and clear for administrators; change and define for objects. What they come to: commit.go has the turn,
 // draft.go one commit in the making, trim.go what nobody needs any more, sweep.go what is over. What a Store must do
 // is in package store, and package db does it on bbolt; whose password is right is in package login.
-//
-// The package has more than 4,000 lines, since all of these work on one state, that of the lanes and queues, under one
-// order of locks and one commit: a border through them would cut that state, and be crossed by every operation.
-package broker
 
 import (
 	"errors"

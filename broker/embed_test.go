@@ -76,3 +76,25 @@ func TestPublishAfterTheEnd(t *testing.T) {
 		t.Errorf("stored: %q", payloads(got))
 	}
 }
+
+// Where nobody has signed in there is an error, and no panic.
+func TestNilClient(t *testing.T) {
+	r := newRig(t, broker.Options{})
+	r.define(topicDef("/t"), consumerDef("/t", "a"))
+	if _, err := r.Broker.Publisher(nil, "/t"); broker.CodeOf(err) != broker.Unauthorized {
+		t.Error(err)
+	}
+	if _, err := r.Broker.Subscription(nil, "/t", "a"); broker.CodeOf(err) != broker.Unauthorized {
+		t.Error(err)
+	}
+	nobody := r.Subscriber(nil, "/t", "127.0.0.1")
+	if _, err := nobody.Subscribe(ctx); broker.CodeOf(err) != broker.Denied {
+		t.Error(err)
+	}
+	if _, err := nobody.Subscribed(); broker.CodeOf(err) != broker.Denied {
+		t.Error(err)
+	}
+	if err := nobody.Unsubscribe(ctx); broker.CodeOf(err) != broker.Denied {
+		t.Error(err)
+	}
+}

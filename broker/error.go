@@ -92,6 +92,7 @@ func callerLeft(ctx context.Context) error {
 }
 
 var (
+	errNobody   = &Error{Code: Unauthorized, Message: "No client has signed in"}
 	errClosed   = &Error{Code: Unavailable, Message: "Shutting down", RetryAfter: 5 * time.Second}
 	errOverload = &Error{Code: Unavailable, Message: "Overloaded, try again", RetryAfter: time.Second}
 )

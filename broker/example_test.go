@@ -162,3 +162,60 @@ func ExampleBroker_Change() {
 	// <nil>
 	// NotFound
 }
+
+// What cannot be handled goes back to its queue, and comes again at once, after a delay, or as the consumer says.
+func ExampleSubscription_Settle() {
+	dir, err := os.MkdirTemp("", "pipit")
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer os.RemoveAll(dir)
+	store, err := db.Open(filepath.Join(dir, "pipit.db"), db.Options{})
+	if err != nil {
+		log.Fatal(err)
+	}
+	b, err := broker.Open(store, broker.Options{})
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer b.Close()
+	ctx := context.Background()
+	if _, err := b.Apply(ctx, broker.Definition{
+		Clients:   []broker.Client{{Username: "stock", Password: "a long password"}},
+		Topics:    []broker.Topic{{Name: "/order"}},
+		Consumers: []broker.Consumer{{Client: "stock", Topic: "/order"}},
+	}); err != nil {
+		log.Fatal(err)
+	}
+	if _, err := b.Publish(ctx, "/order", []byte("17"), broker.WithID("order-17")); err != nil {
+		log.Fatal(err)
+	}
+	queue, err := broker.QueueOf(b, "stock", "/order", "")
+	if err != nil {
+		log.Fatal(err)
+	}
+
+	for range 2 {
+		msgs, err := queue.Receive(ctx, broker.ReceiveOptions{Max: 1, Wait: time.Minute})
+		if err != nil {
+			log.Fatal(err)
+		}
+		var done broker.Settlement
+		for _, m := range msgs {
+			fmt.Printf("%s, delivery %d\n", m.ID, m.DeliveryCount)
+			if m.DeliveryCount == 1 {
+				done.Reject = append(done.Reject, m.ID)
+			} else {
+				done.Ack = append(done.Ack, m.ID)
+			}
+		}
+		settled, err := queue.Settle(done)
+		fmt.Println(settled.Acked, "acknowledged,", settled.Rejected, "rejected", err)
+	}
+
+	// Output:
+	// order-17, delivery 1
+	// 0 acknowledged, 1 rejected <nil>
+	// order-17, delivery 2
+	// 1 acknowledged, 0 rejected <nil>
+}

@@ -8,10 +8,10 @@ import (
 	"pipit/broker/store"
 )
 
-// MaxFilter bounds a Consumer.Filter, in bytes.
-const MaxFilter = 1024
+// maxFilter bounds a Consumer.Filter, in bytes.
+const maxFilter = 1024
 
-// CheckFilter tells whether s can be a Consumer.Filter:
+// checkFilter tells whether s can be a Consumer.Filter:
 //
 //	filter    = term { "or" term }
 //	term      = factor { "and" factor }
@@ -22,7 +22,7 @@ const MaxFilter = 1024
 // name = "x" holds where the message has an attribute of the name whose value is x, name ^= "x" where the value begins with x,
 // has(name) where it has one at all. name != "x" is not name = "x": it holds as well where there is no such attribute. An error
 // names the character at which it was found, the first being 1.
-func CheckFilter(s string) error {
+func checkFilter(s string) error {
 	_, err := parseFilter(s)
 	return err
 }
@@ -48,8 +48,8 @@ func parseFilter(s string) (*filter, error) {
 	if s == "" {
 		return nil, nil
 	}
-	if len(s) > MaxFilter || !printable(s) {
-		return nil, fmt.Errorf("allowed are at most %d bytes of UTF-8 without control characters", MaxFilter)
+	if len(s) > maxFilter || !printable(s) {
+		return nil, fmt.Errorf("allowed are at most %d bytes of UTF-8 without control characters", maxFilter)
 	}
 	p := filterParser{text: s}
 	p.next()

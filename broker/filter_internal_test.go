@@ -84,7 +84,7 @@ func TestFilterRefused(t *testing.T) {
 		"a = \"x\n\"":                          "allowed are at most 1024 bytes of UTF-8 without control characters",
 		`a = "` + strings.Repeat("x", 1024) + `"`: "allowed are at most 1024 bytes of UTF-8 without control characters",
 	} {
-		if err := CheckFilter(text); err == nil || err.Error() != want {
+		if err := checkFilter(text); err == nil || err.Error() != want {
 			t.Errorf("%s: %v, want %s", text, err, want)
 		}
 	}
@@ -140,7 +140,7 @@ func TestFilterModel(t *testing.T) {
 			}
 		}
 		text, want := tree(4, 0)
-		if len(text) > MaxFilter {
+		if len(text) > maxFilter {
 			continue
 		}
 		if got := filterOf(t, text).match(r); got != want {
@@ -161,7 +161,7 @@ func FuzzFilter(f *testing.F) {
 		if (got == nil) != (text == "") {
 			t.Fatalf("%q: no filter", text)
 		}
-		if got != nil && len(text) <= MaxFilter-6 && got.match(withAttributes("a", "b")) == filterOf(t, "not ("+text+")").match(withAttributes("a", "b")) {
+		if got != nil && len(text) <= maxFilter-6 && got.match(withAttributes("a", "b")) == filterOf(t, "not ("+text+")").match(withAttributes("a", "b")) {
 			t.Fatalf("%q and its opposite say the same", text)
 		}
 	})

@@ -20,11 +20,14 @@ type Publisher struct {
 	unmade   *unmade // the topic that Publish is to make, where topic is nil
 }
 
-// Publisher returns the door through which a client, which is not nil, publishes to a topic. The error is Denied
+// Publisher returns the door through which a client publishes to a topic. The error is Unauthorized where the client is nil, Denied
 // where the client or topic does not exist or is not active, or the client is no active producer of it. A topic that
 // a template would make (see Topic.AutoCreate) is made by the first message; the error is Full where the template has
 // made as many as it may, Invalid where no topic can have the name.
 func (b *Broker) Publisher(c *Client, topicName string) (Publisher, error) {
+	if c == nil {
+		return Publisher{}, errNobody
+	}
 	b.mu.RLock()
 	defer b.mu.RUnlock()
 	t := b.topics[topicName]

@@ -54,10 +54,13 @@ type Subscription struct {
 	callback bool // it is the program's own, which sends them on: see Callbacks
 }
 
-// Subscription returns the door of a client, which is not nil, to the consumer with a sub_key. topicName, where not empty, must be its topic; of a
+// Subscription returns the door of a client to the consumer with a sub_key. topicName, where not empty, must be its topic; of a
 // consumer of a pattern it is that, or a topic that matches: then the door is to its messages of that alone.
-// The error is Denied where it is not this client's or anything is not active.
+// The error is Unauthorized where the client is nil, Denied where it is not this client's or anything is not active.
 func (b *Broker) Subscription(c *Client, topicName, subKey string) (Subscription, error) {
+	if c == nil {
+		return Subscription{}, errNobody
+	}
 	var changes uint32
 	b.mu.RLock()
 	cons, isOld := keyed(b, subKey)

@@ -37,8 +37,11 @@ type Subscriber struct {
 	addr   string
 }
 
-// Subscriber returns the door of a client that comes from an IP address.
+// Subscriber returns the door of a client that comes from an IP address; of one that is nil, all that it does is Denied.
 func (s *subscribing) Subscriber(c *Client, topic, addr string) Subscriber {
+	if c == nil {
+		c = &Client{}
+	}
 	return Subscriber{s.b, c.Username, c.PasswordHash, topic, addr}
 }
 
