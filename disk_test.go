@@ -21,12 +21,22 @@ import (
 // With this variable the program has a disk on which a flush of the log fails, once "swordfish" was written there.
 const failingFlush = "RUN_WITH_FAILING_FLUSH"
 
+// With this variable no disk has as much room as it is to leave.
+const lowDisk = "RUN_WITH_LOW_DISK"
+
 func init() {
-	if os.Getenv(failingFlush) == "" {
+	var with db.Options
+	switch {
+	case os.Getenv(failingFlush) != "":
+		with = with.With(db.Seam{FS: &brokenDisk{FS: disk.OS}})
+	case os.Getenv(lowDisk) != "":
+		with.MinFree = 1 << 60
+	default:
 		return
 	}
 	openStore = func(c *config.Database, log *slog.Logger) (store.Store, error) {
-		return db.Open(c.File, db.Options{Logger: log}.With(db.Seam{FS: &brokenDisk{FS: disk.OS}}))
+		with.Logger = log
+		return db.Open(c.File, with)
 	}
 }
 
@@ -99,6 +109,59 @@ func TestFailedFlush(t *testing.T) {
 	}
 	answer = post(t, "http://erp:erp@"+p.addrs[1]+"/zato/pubsub/msg//customer/created/", exampleSubKey, "")
 	if strings.Count(answer, "swordfish") != 1 || strings.Count(answer, "before") != 1 || strings.Contains(answer, "behind") {
+		t.Error(answer)
+	}
+}
+
+// While the disk has less room than is to be left, publishing is refused and says so; what is there is received, acknowledged and
+// compacted, and outlives that.
+func TestLowDisk(t *testing.T) {
+	dir := t.TempDir()
+	command := func(args ...string) string {
+		t.Helper()
+		var out, errs strings.Builder
+		if code := run(t.Context(), args, nil, strings.NewReader("a long password\n"), &out, &errs); code != 0 {
+			t.Fatalf("%s: exit code %d: %s", args, code, &errs)
+		}
+		return out.String()
+	}
+	p := start(t, dir, anyPort, "-config", example(t))
+	topic := func() string { return "http://crm:crm@" + p.addrs[0] + "/zato/pubsub/topic//customer/created/" }
+	queue := func() string { return "http://erp:erp@" + p.addrs[1] + "/zato/pubsub/msg//customer/created/" }
+	for _, body := range []string{"first", "second"} {
+		if answer := post(t, topic(), "", body); !strings.HasPrefix(answer, "200 ") {
+			t.Fatal(answer)
+		}
+	}
+	if code, log := p.stop(t, syscall.SIGTERM); code != 0 {
+		t.Fatal(log)
+	}
+
+	command("admin", "create", "low", "--database", filepath.Join(dir, "pipit.db"))
+	token := command("token", "create", "low", "--scope", "admin", "--database", filepath.Join(dir, "pipit.db"))
+
+	p = start(t, dir, append(anyPort, lowDisk+"=1"), "-config", example(t))
+	if answer := post(t, topic(), "", "third"); !strings.HasPrefix(answer, "507 ") {
+		t.Error(answer)
+	}
+	answer := post(t, queue()+"?max=1", exampleSubKey, "")
+	id := regexp.MustCompile(`"msg_id": ?"([^"]+)"`).FindStringSubmatch(answer)
+	if !strings.Contains(answer, "first") || id == nil {
+		t.Fatal(answer)
+	}
+	if answer := post(t, "http://erp:erp@"+p.addrs[1]+"/zato/pubsub/ack/", exampleSubKey, `{"ack": ["`+id[1]+`"]}`); !strings.Contains(answer, `"acked": 1`) {
+		t.Error(answer)
+	}
+	command("compact", "--server", "http://"+p.addrs[0], "--token", strings.TrimSpace(token))
+	if code, log := p.stop(t, syscall.SIGTERM); code != 0 {
+		t.Fatal(log)
+	}
+
+	p = start(t, dir, anyPort, "-config", example(t))
+	if answer := post(t, topic(), "", "fourth"); !strings.HasPrefix(answer, "200 ") {
+		t.Error(answer)
+	}
+	if answer := post(t, queue(), exampleSubKey, ""); strings.Contains(answer, "first") || !strings.Contains(answer, "second") || strings.Contains(answer, "third") || !strings.Contains(answer, "fourth") {
 		t.Error(answer)
 	}
 }

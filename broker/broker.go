@@ -184,6 +184,7 @@ func Open(store store.Store, opts Options) (*Broker, error) {
 	}
 	b.commits.draft = draft{b: b, ids: map[idKey]struct{}{}}
 	b.commits.draft.resume()
+	b.health.checkFile() // before anything is published
 	b.workers.Go(b.commits.loop)
 	b.sweeping.Go(b.sweeper.loop)
 	b.sweeping.Go(b.health.watchLoop)

@@ -170,13 +170,7 @@ func (h *health) watchLoop() {
 		}
 		now := time.Now()
 		h.b.clock.observe(h.b.wall(now), h.b.since(now))
-		if s, ok := h.b.store.(store.FileChecker); ok {
-			err := s.CheckFile()
-			if errors.Is(err, store.ErrFailed) {
-				h.fail(err)
-			}
-			h.note(byChecking, err)
-		}
+		h.checkFile()
 		if n := h.probeSize(); n > 0 && !now.Before(next) {
 			if h.probe(n) == nil {
 				h.note(byWriting, nil)
@@ -185,6 +179,19 @@ func (h *health) watchLoop() {
 			next = end.Add(probeRest * end.Sub(now))
 		}
 	}
+}
+
+// checkFile looks whether the file is the one that the next start will open, and the disk has the room that it is to have.
+func (h *health) checkFile() {
+	s, ok := h.b.store.(store.FileChecker)
+	if !ok {
+		return
+	}
+	err := s.CheckFile()
+	if errors.Is(err, store.ErrFailed) {
+		h.fail(err)
+	}
+	h.note(byChecking, err)
 }
 
 // probeSize returns how many bytes to write to find out whether messages can be stored again: as many
