@@ -81,8 +81,8 @@ func (k *compacting) wait(ctx context.Context, verify bool) error {
 
 func (k *compacting) start(verify bool) (*compactRun, error) {
 	s := k.store
-	if !canReplace && !verify {
-		return nil, fmt.Errorf("database %s: %w: here a file that is in use cannot be replaced: stop the server and use pipit compact FILE", s.path, store.ErrNotStored)
+	if !canReplace {
+		return nil, fmt.Errorf("database %s: %w: compacting replaces a file that is open, which this system does not allow", s.path, store.ErrNotStored)
 	}
 	s.turn.Lock()
 	defer s.turn.Unlock()
