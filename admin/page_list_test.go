@@ -1,8 +1,10 @@
 package admin_test
 
 import (
+	"compress/gzip"
 	"encoding/json"
 	"fmt"
+	"io"
 	"net/http"
 	"net/url"
 	"strings"
@@ -132,5 +134,69 @@ func TestSearchTyping(t *testing.T) {
 	}
 	if len(found) != 6 || found[0].Name != "/x" || found[0].Detail != "inactive" || found[0].URL != "/admin/topics/%2Fx" || found[1].Name != "/a/0/x" || found[5].Kind != "message" {
 		t.Errorf("%+v", found)
+	}
+}
+
+// TestCompressed shows that pages are compressed for who takes that, and that none of these holds a secret or a payload.
+func TestCompressed(t *testing.T) {
+	d := newDesk(t)
+	const secret = "sesame-and-lilies"
+	d.define(broker.Definition{
+		Clients:   []broker.Client{{Username: "erp", Password: secret}},
+		Topics:    []broker.Topic{{Name: "/a"}},
+		Producers: []broker.Producer{{Client: "erp", Topic: "/a"}},
+		Consumers: []broker.Consumer{{Client: "erp", Topic: "/a", SubKey: secret, MaxDepth: 10, MaxInFlight: 1, AckTimeout: time.Minute}},
+	})
+	id := d.publish("/a", secret)
+	one := fmt.Sprint("/admin/consumers/", d.b.Consumers()[0].ID)
+	for path, zipped := range map[string]bool{
+		"/admin/": true, "/admin/topics": true, "/admin/topics/%2Fa": true, "/admin/clients": true, "/admin/clients/erp": true, "/admin/consumers": true,
+		"/admin/producers": true, "/admin/system": true, "/admin/system/audit": true, "/admin/search?q=a": true, "/admin/system/access": false,
+		one: false, one + "?reveal=1": false, one + "/edit": false, "/admin/messages?topic=/a": false, "/admin/messages/%2Fa/" + id: false,
+		"/admin/messages/%2Fa/" + id + "/publish": false,
+	} {
+		ask := func(method, codings string) (*http.Response, string) {
+			req, err := http.NewRequestWithContext(t.Context(), method, d.url+path, nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			req.Header.Set("Accept", "text/html")
+			req.Header.Set("Accept-Encoding", codings)
+			res, err := d.client.Do(req)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer res.Body.Close()
+			body, err := io.ReadAll(res.Body)
+			if err != nil {
+				t.Fatal(err)
+			}
+			return res, string(body)
+		}
+		res, body := ask("GET", "br, gzip")
+		if got := res.Header.Get("Content-Encoding") == "gzip"; got != zipped {
+			t.Errorf("%s: compressed: %t", path, got)
+		}
+		_, plain := ask("GET", "gzip;q=0, br")
+		if !strings.HasSuffix(plain, "</html>\n") {
+			t.Errorf("%s without gzip: %q", path, plain[max(0, len(plain)-20):])
+		}
+		if !zipped {
+			continue
+		}
+		z, err := gzip.NewReader(strings.NewReader(body))
+		if err != nil {
+			t.Fatal(err)
+		}
+		html, err := io.ReadAll(z)
+		if err != nil || !strings.HasSuffix(string(html), "</html>\n") || 2*len(body) > len(html) {
+			t.Errorf("%s: %d bytes of %d, %v", path, len(body), len(html), err)
+		}
+		if strings.Contains(string(html), secret) {
+			t.Errorf("%s holds a secret or a payload", path)
+		}
+		if head, body := ask("HEAD", "gzip"); head.StatusCode != http.StatusOK || body != "" || head.Header.Get("Content-Encoding") != "gzip" {
+			t.Errorf("HEAD %s: %d %v", path, head.StatusCode, head.Header)
+		}
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"pipit/admin/text"
@@ -272,18 +273,23 @@ func (n *notices) callbacks(consumers []broker.ConsumerInfo, now time.Time) {
 func paused(c *broker.ConsumerInfo) bool { return c.Inactive && c.Callback.Paused != "" }
 
 // Away returns a function that tells whether messages came to a consumer after it was last seen, long before now. off are
-// the clients that are inactive.
-func Away(off map[string]bool, topics []broker.TopicInfo, now time.Time) func(*broker.ConsumerInfo) bool {
-	published := make(map[string]time.Time, len(topics))
-	for i := range topics {
-		published[topics[i].Name] = topics[i].LastPublish
-	}
+// the clients that are inactive, and published tells when something was last published to each topic.
+func Away(off map[string]bool, published func() map[string]time.Time, now time.Time) func(*broker.ConsumerInfo) bool {
 	return func(c *broker.ConsumerInfo) bool {
 		if c.Inactive || off[c.Client] || c.Backlog == 0 || c.Waiting > 0 || c.DeliveryMode == broker.DeliveryCallback {
 			return false
 		}
-		return c.LastSeen.IsZero() || now.Sub(c.LastSeen) > awayTime && published[c.Topic].After(c.LastSeen)
+		return c.LastSeen.IsZero() || now.Sub(c.LastSeen) > awayTime && published()[c.Topic].After(c.LastSeen)
 	}
+}
+
+// LastPublished is when something was last published to each topic.
+func LastPublished(topics []broker.TopicInfo) map[string]time.Time {
+	published := make(map[string]time.Time, len(topics))
+	for i := range topics {
+		published[topics[i].Name] = topics[i].LastPublish
+	}
+	return published
 }
 
 // Off are the clients that are inactive.
@@ -299,7 +305,7 @@ func Off(clients []broker.ClientInfo) map[string]bool {
 
 // away finds consumers that are.
 func (n *notices) away(off map[string]bool, topics []broker.TopicInfo, consumers []broker.ConsumerInfo, now time.Time) {
-	isAway := Away(off, topics, now)
+	isAway := Away(off, sync.OnceValue(func() map[string]time.Time { return LastPublished(topics) }), now)
 	for i := range consumers {
 		c := &consumers[i]
 		switch {

@@ -66,8 +66,9 @@ func consumerKey(first, second string, id uint32) string {
 
 // consumerParts are those that lists of consumers can be asked for.
 func (o *Objects) consumerParts() []gate.Part[broker.ConsumerInfo] {
+	published := sync.OnceValue(func() map[string]time.Time { return monitor.LastPublished(o.b.Topics()) }) // which few lists need
 	away := sync.OnceValue(func() func(*broker.ConsumerInfo) bool {
-		return monitor.Away(monitor.Off(o.b.Clients()), o.b.Topics(), time.Now())
+		return monitor.Away(monitor.Off(o.b.Clients()), published, time.Now())
 	})
 	return []gate.Part[broker.ConsumerInfo]{
 		{Key: "messages", Label: "With messages", Has: func(c *broker.ConsumerInfo) bool { return c.Backlog > 0 }},

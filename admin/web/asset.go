@@ -94,7 +94,7 @@ func pageAsset(w http.ResponseWriter, r *http.Request, p gate.Params) error {
 		h.Set("Cache-Control", "public, max-age=31536000, immutable")
 	}
 	body := f.content
-	if strings.Contains(r.Header.Get("Accept-Encoding"), "gzip") {
+	if takesGzip(r) {
 		h.Set("Content-Encoding", "gzip")
 		body = f.zipped
 	}

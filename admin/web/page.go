@@ -90,6 +90,13 @@ func (s *Site) render(w http.ResponseWriter, r *http.Request, name string, statu
 	html := text.ShowHidden(prefixed(buf.String(), s.Reach.PathPrefix))
 	h := w.Header()
 	h.Set("Content-Type", "text/html; charset=utf-8")
+	if compressed[name] {
+		h.Add("Vary", "Accept-Encoding")
+		if takesGzip(r) {
+			h.Set("Content-Encoding", "gzip")
+			html = compress(html)
+		}
+	}
 	h.Set("Content-Length", strconv.Itoa(len(html)))
 	h.Set("Cache-Control", "no-store")
 	w.WriteHeader(status)

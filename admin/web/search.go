@@ -51,7 +51,7 @@ type searchPage struct {
 
 func (sp searchPages) pageSearch(w http.ResponseWriter, r *http.Request, _ gate.Params) error {
 	search := strings.TrimSpace(r.URL.Query().Get("q"))
-	w.Header().Set("Vary", "Accept")
+	w.Header().Add("Vary", "Accept")
 	if !gate.WantsPage(r) {
 		return sp.answerTyping(w, search)
 	}

@@ -330,9 +330,7 @@ class Chart {
   async load() {
     const url = new URL(this.figure.dataset.chart, location.href);
     url.searchParams.set("range", this.range);
-    const reply = await fetch(url, { headers: { Accept: "application/json" } });
-    if (!reply.ok) throw new Error(reply.statusText);
-    const h = await reply.json();
+    const h = await fetchHistory(url.href);
     this.step = h.step;
     const start = Date.parse(h.start) / 1000;
     this.data = [h.published.map((_, i) => start + (i + 1) * h.step), ...this.series.map(([, key]) => h[key])];
@@ -422,6 +420,19 @@ class Chart {
   resize() {
     if (this.chart && this.chart.width !== this.width()) this.chart.setSize({ width: this.width(), height: 210 });
   }
+}
+
+// fetchHistory fetches what several charts of a page show once for all of them.
+const histories = new Map();
+function fetchHistory(url) {
+  if (!histories.has(url)) {
+    const fetched = fetch(url, { headers: { Accept: "application/json" } }).then(reply => {
+      if (!reply.ok) throw new Error(reply.statusText);
+      return reply.json();
+    }).finally(() => histories.delete(url));
+    histories.set(url, fetched);
+  }
+  return histories.get(url);
 }
 
 async function loadCharts() {
