@@ -140,7 +140,7 @@ func hostileSite(t *testing.T) (*site, map[string]int) {
 		"/admin/system":         200,
 		"/admin/system/access":  200,
 		"/admin/system/audit":   200,
-		"/admin/system/backups": 200,
+		"/admin/system/backups": 200, "/admin/system/definitions": 200,
 		"/admin/system/administrators/" + seg(hostileName):               200,
 		"/admin/system/administrators/ada":                               200,
 		"/admin/nowhere/" + seg(`"'><script>window.xss="path"</script>`): 404,

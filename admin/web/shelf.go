@@ -1,6 +1,7 @@
 package web
 
 import (
+	"cmp"
 	"crypto/rand"
 	"sync"
 	"time"
@@ -17,6 +18,7 @@ const (
 type shelf struct {
 	mu   sync.Mutex
 	list []shelved // the oldest first
+	most int       // entries; 0: maxShelf
 }
 
 type shelved struct {
@@ -29,7 +31,7 @@ func (s *shelf) put(session string, value any) (key string) {
 	key = rand.Text()
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if len(s.list) >= maxShelf {
+	if len(s.list) >= cmp.Or(s.most, maxShelf) {
 		s.list = append(s.list[:0:0], s.list[1:]...)
 	}
 	s.list = append(s.list, shelved{key, session, value})

@@ -39,13 +39,15 @@ type Site struct {
 	Started   time.Time
 	Settings  func() []gate.Setting // the configuration in force
 
-	once shelf
+	once  shelf
+	plans shelf // of documents of definitions
 }
 
 // Routes are the routes of the web pages.
 func (s *Site) Routes() []gate.Route {
 	templates() // a fault in what is embedded shows at the start
 	assets()
+	s.plans.most = maxPlans
 	return slices.Concat(
 		[]gate.Route{gate.Get("/admin/assets/*file", pageAsset, gate.Public)},
 		overviewPages{s}.routes(),
@@ -61,6 +63,7 @@ func (s *Site) Routes() []gate.Route {
 		messagePages{s}.routes(),
 		systemPages{s}.routes(),
 		backupPages{s}.routes(),
+		definitionPages{s}.routes(),
 		accessPages{s}.routes(),
 	)
 }
