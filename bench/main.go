@@ -80,6 +80,7 @@ var scenarios = []scenario{
 	{name: "filter-100", run: filters(100)},
 	{name: "memory", run: memory},
 	{name: "steady", run: steady},
+	{name: "backup", asks: true, run: backup},
 	{name: "stall-mixed", asks: true, run: stallMixed},
 	{name: "stall-lifo", asks: true, run: stallLIFO},
 	{name: "stall-leases", asks: true, run: stallLeases},
