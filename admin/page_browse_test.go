@@ -100,3 +100,41 @@ func TestBrowseZone(t *testing.T) {
 		}
 	}
 }
+
+// TestActPages does things to chosen messages and to all that match, which are counted first, without a script.
+func TestActPages(t *testing.T) {
+	d := newDesk(t)
+	d.example()
+	d.define(broker.Definition{Topics: []broker.Topic{{Name: "/b c"}}})
+	one := d.publish("/a", "needle 1")
+	two := d.publish("/b c", "needle 2", broker.WithDelay(600))
+	three := d.publish("/a", "hay")
+	depth := func(want int64) {
+		t.Helper()
+		if got := d.b.Totals(); got.Depth+got.Delayed != want {
+			t.Errorf("%d messages, want %d", got.Depth+got.Delayed, want)
+		}
+	}
+	keys := []string{"back", "text=needle", "key", "%2Fa/" + one, "key", "%2Fb%20c/" + two, "key", "%2Fa/nothing"}
+	d.contains(d.get("/admin/messages?text=needle"), `name="key" value="%2Fa/`+one+`"`, "All that match…")
+	d.contains(d.done("/admin/messages", append(keys, "do", "release")...), "Released: 1 message", "needle 2")
+	d.contains(d.done("/admin/messages", append(keys, "do", "copy")...), "Copies published: 2 messages")
+	depth(5)
+	d.contains(d.done("/admin/messages", append(keys, "do", "redrive")...), "Moved back: 0 messages")
+	if res := d.post("/admin/messages", append(keys, "do", "delete")...); res.status != http.StatusOK || !strings.Contains(res.body, "This deletes 3 messages") {
+		t.Errorf("%d %s", res.status, res.body)
+	}
+	depth(5)
+	d.contains(d.done("/admin/messages", append(keys, "do", "delete", "sure", "true")...), "Deleted: 2 messages")
+	depth(3)
+	d.contains(d.done("/admin/messages", "do", "delete"), "No message was chosen")
+	d.refused(http.StatusUnprocessableEntity, "allowed are delete", "/admin/messages", append(keys, "do", "burn")...)
+
+	// All that match.
+	d.contains(d.get("/admin/messages?text=needle&all=true"), "2 messages match what was asked for", "Type how many they are")
+	all := []string{"all", "true", "text", "needle", "count", "2"}
+	d.refused(http.StatusUnprocessableEntity, "This is not how many they are", "/admin/messages", append(all, "do", "delete", "confirm", "3")...)
+	d.contains(d.done("/admin/messages", append(all, "do", "delete", "confirm", "2")...), "Deleted: 2 messages", "No such message")
+	depth(1)
+	d.contains(d.get("/admin/messages?topic=/a"), three)
+}

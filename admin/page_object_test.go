@@ -688,7 +688,7 @@ func TestMessagePages(t *testing.T) {
 	d.contains(d.done("/admin/messages/%2Fa/later/delete"), "The message was deleted")
 	d.contains(d.done("/admin/messages/%2Fa/later/delete"), "gone already")
 	d.contains(d.done("/admin/messages", "topic", "/a", "back", "topic=%2Fa&priority=9"), "No message was chosen")
-	res := d.post("/admin/messages", "topic", "/a", "back", "topic=%2Fa&priority=9", "id", first, "id", second, "id", "nothing")
+	res := d.post("/admin/messages", "do", "delete", "sure", "true", "back", "topic=%2Fa&priority=9", "key", "%2Fa/"+first, "key", "%2Fa/"+second, "key", "%2Fa/nothing")
 	if res.location != "/admin/messages?priority=9&topic=%2Fa" {
 		t.Errorf("leads to %s", res.location)
 	}

@@ -17,36 +17,79 @@ func (b *Broker) ReleaseMessage(ctx context.Context, topic, id string, consumer 
 	if err := checkDocuments(docs); err != nil {
 		return false, err
 	}
-	op := &releaseOp{b: b, t: b.topic(topic), name: topic, id: id, docs: docs}
-	if op.t == nil {
-		return false, noTopic(topic)
+	op, err := Release{Consumer: consumer}.op(ctx, b, topic)
+	if err != nil {
+		return false, err
 	}
-	if consumer != 0 {
-		if op.c = b.consumer(consumer); op.c == nil || op.c.queueOf(op.t.id) == nil {
-			return false, noConsumer(consumer)
-		}
-	}
-	if ctx.Err() != nil {
-		return false, callerLeft(ctx)
-	}
+	op.ids, op.needed, op.docs = []string{id}, true, docs
 	if err := b.commits.doAlone(op); err != nil {
 		return false, err
 	}
-	return op.changed, nil
+	return op.released > 0, nil
 }
 
-// releaseOp makes a message deliverable.
-type releaseOp struct {
-	b    *Broker
-	t    *topic
-	name string    // of the topic
-	c    *consumer // nil: all
-	id   string
-	docs documentOp
+// Release says which messages are made deliverable at once: those of IDs that wait for their delay, or, for one consumer (0:
+// for all), that are deferred or in flight.
+type Release struct {
+	IDs      []string // 1 to MaxSettle
+	Consumer uint32
+}
 
-	slots   []slot
-	moved   int // messages that waited for their delay
-	changed bool
+// Run releases messages of a topic, a bounded part with each commit, and returns how many that has changed something for.
+// Those that are not there are left out. Documents are put with the first. The errors are Invalid, NotFound (no such topic or
+// consumer), Unavailable and DiskFull. What is counted was released also where there is an error.
+func (r Release) Run(ctx context.Context, b *Broker, topic string, docs ...Document) (n int, err error) {
+	if n := len(r.IDs); n < 1 || n > MaxSettle {
+		return 0, Invalidf("%d messages: allowed are 1 to %d", n, MaxSettle).of("ids")
+	}
+	if err := checkDocuments(docs); err != nil {
+		return 0, err
+	}
+	for ids := r.IDs; len(ids) > 0; {
+		op, err := r.op(ctx, b, topic)
+		if err != nil {
+			return n, err
+		}
+		op.ids, op.docs = ids[:min(len(ids), settleChunk)], docs
+		if err := b.commits.doAlone(op); err != nil {
+			return n, err
+		}
+		n, ids, docs = n+op.released, ids[op.looked:], nil
+	}
+	return n, nil
+}
+
+// op begins a commit.
+func (r Release) op(ctx context.Context, b *Broker, topic string) (*releaseOp, error) {
+	op := &releaseOp{b: b, t: b.topic(topic), name: topic}
+	if op.t == nil {
+		return nil, noTopic(topic)
+	}
+	if r.Consumer != 0 {
+		if op.c = b.consumer(r.Consumer); op.c == nil || op.c.queueOf(op.t.id) == nil {
+			return nil, noConsumer(r.Consumer)
+		}
+	}
+	if ctx.Err() != nil {
+		return nil, callerLeft(ctx)
+	}
+	return op, nil
+}
+
+// releaseOp makes messages deliverable.
+type releaseOp struct {
+	b      *Broker
+	t      *topic
+	name   string    // of the topic
+	c      *consumer // nil: all
+	ids    []string  // the first of them in any case, more while their payloads are small
+	needed bool      // it is an error where there are none
+	docs   documentOp
+
+	looked   int // of the IDs
+	slots    []slot
+	moved    int // messages that waited for their delay
+	released int
 }
 
 func (o *releaseOp) plan(d *draft) error {
@@ -56,30 +99,39 @@ func (o *releaseOp) plan(d *draft) error {
 	if o.c != nil && o.c.deleted.Load() {
 		return noConsumer(o.c.id)
 	}
-	o.slots, o.moved = nil, 0
+	o.slots, o.moved, o.looked = nil, 0, 0
 	var keys []string
 	var records []*store.Record
+	size := 0
 	err := o.b.store.View(func(r store.Reader) error {
-		return o.b.find(r, o.t.id, o.id, func(key string, rec *store.Record) {
-			switch at := rec.ExpireAt(); {
-			case !at.IsZero() && !at.After(o.b.expiryNow(d.now)):
-			case key == "":
-				o.slots = append(o.slots, slot{rec.Priority, rec.Pos})
-			default:
-				rec := *rec
-				rec.Payload = bytes.Clone(rec.Payload)
-				// It is due now, and its expiration counts from now on.
-				waited := (d.now.Sub(rec.Created) + time.Second - 1) / time.Second
-				rec.Delay = uint32(min(int64(rec.Delay), max(int64(waited), 0))) // #nosec G115 -- no more than before
-				keys, records = append(keys, key), append(records, &rec)
+		for _, id := range o.ids {
+			err := o.b.find(r, o.t.id, id, func(key string, rec *store.Record) {
+				switch at := rec.ExpireAt(); {
+				case !at.IsZero() && !at.After(o.b.expiryNow(d.now)):
+				case key == "":
+					o.slots = append(o.slots, slot{rec.Priority, rec.Pos})
+				case slices.Contains(keys, key): // an ID may be given twice
+				default:
+					rec := *rec
+					rec.Payload = bytes.Clone(rec.Payload)
+					size += len(rec.Payload)
+					// It is due now, and its expiration counts from now on.
+					waited := (d.now.Sub(rec.Created) + time.Second - 1) / time.Second
+					rec.Delay = uint32(min(int64(rec.Delay), max(int64(waited), 0))) // #nosec G115 -- no more than before
+					keys, records = append(keys, key), append(records, &rec)
+				}
+			})
+			if o.looked++; err != nil || size > buryBytes {
+				return err
 			}
-		})
+		}
+		return nil
 	})
 	if err != nil {
 		return err
 	}
-	if len(o.slots)+len(records) == 0 {
-		return noMessage(o.id)
+	if o.needed && len(o.slots)+len(records) == 0 {
+		return noMessage(o.ids[0])
 	}
 	for i, r := range records {
 		d.batch.Undelay = append(d.batch.Undelay, keys[i])
@@ -93,8 +145,8 @@ func (o *releaseOp) plan(d *draft) error {
 func (o *releaseOp) applied(now time.Time) {
 	if o.moved > 0 {
 		o.b.sweeper.undelayed.Add(1)
-		o.changed = true
 	}
+	held := map[slot]bool{}
 	for _, q := range o.t.list() {
 		c := q.of
 		if o.c != nil && c != o.c || c.held.Load() == 0 {
@@ -106,7 +158,7 @@ func (o *releaseOp) applied(now time.Time) {
 			if l := q.leases[s]; l != nil && (l.state == leased || l.state == deferred) {
 				c.unlist(l)
 				c.takeBack(l)
-				some, o.changed = true, true
+				some, held[s] = true, true
 			}
 		}
 		if some {
@@ -114,6 +166,7 @@ func (o *releaseOp) applied(now time.Time) {
 		}
 		c.mu.Unlock()
 	}
+	o.released = o.moved + len(held)
 }
 
 func (o *releaseOp) failed() {}

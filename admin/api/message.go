@@ -50,6 +50,7 @@ func (a *API) messageRoutes() []gate.Route {
 	one := gate.V1 + "/messages/:topic/:msg_id"
 	return []gate.Route{
 		gate.Get(gate.V1+"/messages", a.messages, gate.Read),
+		gate.Post(gate.V1+"/messages", a.act, gate.Write),
 		gate.Get(gate.V1+"/traces", a.traces, gate.Read),
 		gate.Get(one, a.message, gate.Read),
 		gate.Get(one+"/payload", a.payload, gate.Read),
@@ -64,51 +65,61 @@ func (a *API) messageRoutes() []gate.Route {
 // browseStates are those that a list of messages can be asked for.
 var browseStates = []string{string(broker.StateWaiting), string(broker.StateInFlight), string(broker.StateDeferred), string(broker.StateDelayed)}
 
+// matchParameters say which messages are meant.
+var matchParameters = []string{"topic", "consumer", "state", "priority", "since", "until", "text", "match_case"}
+
+// match reads which messages are meant.
+func (v values) match() (o broker.BrowseOptions, err error) {
+	o = broker.BrowseOptions{Topic: v["topic"], State: broker.State(v["state"]), Text: v["text"]}
+	if o.Consumer, err = v.consumer(); err != nil {
+		return o, err
+	}
+	if s, given := v["topic"]; given && s == "" {
+		return o, badParameter("topic", "topic: it is empty. Without it, all topics are looked at")
+	}
+	if o.Case, err = v.flag("match_case"); err != nil {
+		return o, err
+	}
+	if s, given := v["state"]; given && !slices.Contains(browseStates, s) {
+		return o, badParameter("state", "state %q: allowed are %s", clip.Input(s), strings.Join(browseStates, ", "))
+	}
+	priority, err := v.integer("priority", 0, broker.MinPriority, broker.MaxPriority)
+	if err != nil {
+		return o, err
+	}
+	o.Priority = int(priority)
+	if o.Since, err = v.time("since"); err != nil {
+		return o, err
+	}
+	o.Until, err = v.time("until")
+	return o, err
+}
+
 func (a *API) messages(w http.ResponseWriter, r *http.Request, _ gate.Params) error {
-	v, err := parseQuery(r, "topic", "consumer", "state", "priority", "since", "until", "text", "match_case", "newest", "limit", "cursor", "payload")
+	v, err := parseQuery(r, append([]string{"newest", "limit", "cursor", "payload"}, matchParameters...)...)
 	if err != nil {
 		return err
 	}
-	o := broker.BrowseOptions{Topic: v["topic"], State: broker.State(v["state"]), Text: v["text"], Cursor: v["cursor"]}
-	if o.Consumer, err = v.consumer(); err != nil {
+	o, err := v.match()
+	if err != nil {
 		return err
 	}
-	if s, given := v["topic"]; given && s == "" {
-		return badParameter("topic", "topic: it is empty. Without it, all topics are looked at")
-	}
-	if o.Case, err = v.flag("match_case"); err != nil {
-		return err
-	}
+	o.Cursor = v["cursor"]
 	if o.Newest, err = v.flag("newest"); err != nil {
 		return err
 	}
-	if s, given := v["state"]; given && !slices.Contains(browseStates, s) {
-		return badParameter("state", "state %q: allowed are %s", clip.Input(s), strings.Join(browseStates, ", "))
+	limit, err := v.integer("limit", gate.DefaultLimit, 1, broker.MaxBrowse)
+	if err != nil {
+		return err
 	}
-	var priority, limit, payload int64
-	for _, n := range []struct {
-		to               *int64
-		name             string
-		def, least, most int64
-	}{
-		{&priority, "priority", 0, broker.MinPriority, broker.MaxPriority},
-		{&limit, "limit", gate.DefaultLimit, 1, broker.MaxBrowse},
-		{&payload, "payload", defaultPayload, 0, maxPayloadEach},
-	} {
-		if *n.to, err = v.integer(n.name, n.def, n.least, n.most); err != nil {
-			return err
-		}
+	payload, err := v.integer("payload", defaultPayload, 0, maxPayloadEach)
+	if err != nil {
+		return err
 	}
 	if limit*payload > maxPayloadTotal {
 		return badParameter("payload", "payload %d with a limit of %d: allowed are at most %d bytes in all", payload, limit, maxPayloadTotal)
 	}
-	o.Priority, o.Limit, o.Payload = int(priority), int(limit), int(payload)
-	if o.Since, err = v.time("since"); err != nil {
-		return err
-	}
-	if o.Until, err = v.time("until"); err != nil {
-		return err
-	}
+	o.Limit, o.Payload = int(limit), int(payload)
 	found, err := a.Objects.Browse(r.Context(), o)
 	if err != nil {
 		return ofParameters(err)
@@ -118,6 +129,42 @@ func (a *API) messages(w http.ResponseWriter, r *http.Request, _ gate.Params) er
 		page.Items[i] = object.MessageOf(&found.Messages[i], payload > 0)
 	}
 	return reply(w, http.StatusOK, page)
+}
+
+// Acted is the answer to what was done to messages.
+type Acted struct {
+	Messages int    `json:"messages"`           // how many messages it was done to, or would be
+	Left     int    `json:"left,omitempty"`     // how many dead letters stay, since their topic or consumer is no more, or its filter does not let them through
+	LeftWhy  string `json:"left_why,omitempty"` // what is wrong with the first of these
+	Next     string `json:"next,omitempty"`     // where the next request goes on; absent: nothing is left
+}
+
+// act does something to all messages that match, or counts them.
+func (a *API) act(w http.ResponseWriter, r *http.Request, _ gate.Params) error {
+	v, err := parseQuery(r, append([]string{"action", "dry_run", "next"}, matchParameters...)...)
+	if err != nil {
+		return err
+	}
+	o, err := v.match()
+	if err != nil {
+		return err
+	}
+	dryRun, err := v.flag("dry_run")
+	if err != nil {
+		return err
+	}
+	if !slices.ContainsFunc(matchParameters[:len(matchParameters)-1], func(name string) bool { return v[name] != "" }) {
+		return badParameter("topic", "topic: it is missing, as is all else that messages could have to match")
+	}
+	done, err := object.ActOnAll(r.Context(), a.Objects, gate.ActorOf(r.Context()), v["action"], o, v["next"], dryRun)
+	if err != nil {
+		return ofParameters(err)
+	}
+	answer := Acted{Messages: done.Messages, Left: done.Left, Next: done.Next}
+	if done.LeftWhy != nil {
+		answer.LeftWhy = done.LeftWhy.Error()
+	}
+	return reply(w, http.StatusOK, answer)
 }
 
 func (a *API) message(w http.ResponseWriter, r *http.Request, p gate.Params) error {

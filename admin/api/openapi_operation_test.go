@@ -77,6 +77,18 @@ var inPath = map[string][]openapi.Parameter{
 	"/administrators/{administrator}": {inRoute("administrator", "Name of the administrator.", anyText), shared("administratorName")},
 }
 
+// matching are the parameters that say which messages are meant.
+var matching = []openapi.Parameter{
+	inQuery("topic", "Name of the topic. Without it and consumer: all topics.", anyText),
+	inQuery("consumer", "Id of a consumer: only what it is not done with, with its states.", numbers),
+	inQuery("state", "Those in this state. Without it: all but the delayed ones.", *openapi.Enum(browseStates...)),
+	inQuery("priority", "Those of this priority.", *openapi.Integer(broker.MinPriority, broker.MaxPriority)),
+	inQuery("since", "Those created then or later.", openapi.Schema{Type: "string", Format: "date-time"}),
+	inQuery("until", "Those created before.", openapi.Schema{Type: "string", Format: "date-time"}),
+	inQuery("text", "Those whose payload contains it, whatever the case of its letters.", openapi.Schema{Type: "string", MaxLength: new(broker.MaxBrowseText)}),
+	inQuery("match_case", "Whether payloads have to contain the text byte by byte.", flags),
+}
+
 // groups are all operations of the API.
 var groups = []group{
 	{"clients", "Who may call.", objects{
@@ -159,21 +171,20 @@ var groups = []group{
 	{"messages", "What waits in them.", []operation{
 		{method: "GET", path: "/messages", id: "listMessages", summary: "Browse messages",
 			text: "Nothing is consumed by it: by priority, the highest first, and within it in the order of publishing; of several topics, one after another; delayed ones by when they are due.",
-			parameters: []openapi.Parameter{
-				inQuery("topic", "Name of the topic. Without it and consumer: all topics.", anyText),
-				inQuery("consumer", "Id of a consumer: only what it is not done with, with its states.", numbers),
-				inQuery("state", "Those in this state. Without it: all but the delayed ones.", *openapi.Enum(browseStates...)),
-				inQuery("priority", "Those of this priority.", *openapi.Integer(broker.MinPriority, broker.MaxPriority)),
-				inQuery("since", "Those created then or later.", openapi.Schema{Type: "string", Format: "date-time"}),
-				inQuery("until", "Those created before.", openapi.Schema{Type: "string", Format: "date-time"}),
-				inQuery("text", "Those whose payload contains it, whatever the case of its letters.", openapi.Schema{Type: "string", MaxLength: new(broker.MaxBrowseText)}),
-				inQuery("match_case", "Whether payloads have to contain the text byte by byte.", flags),
+			parameters: append(slices.Clone(matching), []openapi.Parameter{
 				inQuery("newest", "Whether the newest of each priority come first.", flags),
 				shared("limit"),
 				inQuery("cursor", "The next of the page before, which was asked for the same.", anyText),
 				inQuery("payload", fmt.Sprintf("Bytes of each payload at most; with the limit at most %d in all. 0: none.", maxPayloadTotal),
 					*openapi.Integer(0, maxPayloadEach).With(openapi.Schema{Default: defaultPayload})),
-			}, reply: "MessageList", refused: []refused{{404, "NotFound"}}},
+			}...), reply: "MessageList", refused: []refused{{404, "NotFound"}}},
+		{method: "POST", path: "/messages", id: "actOnMessages", summary: "Do something to all messages that match",
+			text: "At least one of topic, consumer, state, priority, since, until and text is needed. It goes on for 2 s at most; where something is left, next says where another request goes on. Copies are not copied again.",
+			parameters: append([]openapi.Parameter{
+				{Name: "action", In: "query", Required: true, Description: "What to do: delete them for all consumers, release them (for the consumer, where one is given), publish copies of them, or move dead letters back.", Schema: openapi.Enum(object.Acts...)},
+				inQuery("dry_run", "Whether to count them alone.", flags),
+				inQuery("next", "The next of the request before.", anyText),
+			}, matching...), reply: "Acted", refused: []refused{{404, "NotFound"}, {429, "Full"}}},
 		{method: "GET", path: "/traces", id: "listTraces", summary: "Find out what happened to messages, also when they are gone",
 			text: "Who published them and how each consumer was done with them is kept without the payload, for as long as [history] of the configuration says. Of a server that was killed the last seconds may be missing.",
 			parameters: []openapi.Parameter{

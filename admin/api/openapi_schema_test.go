@@ -114,6 +114,7 @@ var answers = []typed{
 	{name: "Published", of: Published{}},
 	{name: "Released", of: Released{}},
 	{name: "Redriven", of: Redriven{}},
+	{name: "Acted", of: Acted{}},
 	{name: "Sought", of: Sought{}},
 	{name: "Database", of: Database{}},
 	{name: "Attention", of: monitor.Attention{}, fields: map[string]openapi.Schema{

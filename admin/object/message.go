@@ -68,17 +68,26 @@ func (o *Objects) Publish(ctx context.Context, who gate.Actor, topic string, p P
 // DeleteMessages deletes messages of a topic for all of its consumers, and returns how many of
 // them there were. The errors are Invalid, NotFound (no such topic), Unavailable and DiskFull.
 func (o *Objects) DeleteMessages(ctx context.Context, who gate.Actor, topic string, ids []string) (int, error) {
+	return o.deleteMessages(ctx, who, topic, ids, "")
+}
+
+// deleteMessages is DeleteMessages, with why these ones for the audit log.
+func (o *Objects) deleteMessages(ctx context.Context, who gate.Actor, topic string, ids []string, why string) (int, error) {
 	if _, err := o.Topics().Get(topic); err != nil {
 		return 0, err
 	}
 	if len(ids) == 0 || len(ids) > broker.MaxSettle {
 		return 0, gate.Invalid("ids", "%d ids: allowed are 1 to %d", len(ids), broker.MaxSettle)
 	}
-	detail := ids[0]
-	if len(ids) > 1 {
-		detail = fmt.Sprintf("%d messages", len(ids))
+	return o.b.DeleteMessages(ctx, topic, ids, o.trail.Entry(who, "message.delete", topic, which(ids)+why))
+}
+
+// which says in the audit log which messages were meant.
+func which(ids []string) string {
+	if len(ids) == 1 {
+		return clip.Input(ids[0])
 	}
-	return o.b.DeleteMessages(ctx, topic, ids, o.trail.Entry(who, "message.delete", topic, detail))
+	return fmt.Sprintf("%d messages", len(ids))
 }
 
 // Redrive moves dead letters of a topic back to the consumers for which they failed. The errors are those of

@@ -47,6 +47,9 @@ type messageRow struct {
 	Failed  *deadLetter // where it did; nil: it is no dead letter
 }
 
+// AllQuery asks for what can be done to all that match.
+func (page messagesPage) AllQuery() string { return page.Query + "&all=" + checked }
+
 // Short is the ID, as much of it as tells messages apart on a page.
 func (m *messageRow) Short() string {
 	const whole, end = 12, 8
@@ -127,6 +130,9 @@ func (mp messagePages) pageMessages(w http.ResponseWriter, r *http.Request, _ ga
 	page, err := mp.messagesOf(v)
 	if err != nil {
 		return err
+	}
+	if v.Get("all") == checked && page.Shown {
+		return mp.pageAll(w, r, &page, v)
 	}
 	status := http.StatusOK
 	if id := strings.TrimSpace(v.Get("id")); id != "" {
@@ -228,12 +234,7 @@ func (page *messagesPage) turn(v url.Values, items int, found broker.Page) {
 		page.From, page.Scanned = max(0, page.From), max(0, page.Scanned)
 	}
 	here := strconv.Itoa(page.From) + "~" + strconv.Itoa(page.Scanned) + "~" + cursor
-	asked := url.Values{}
-	for _, x := range page.Form.Fields {
-		if x.Value != "" {
-			asked.Set(x.Name, x.Value)
-		}
-	}
+	asked := page.asked()
 	page.Query = asked.Encode()
 	at := func(place string, trail []string) string {
 		parts := strings.SplitN(place, "~", 3)

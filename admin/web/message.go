@@ -32,7 +32,7 @@ type messagePages struct{ *Site }
 func (mp messagePages) routes() []gate.Route {
 	return []gate.Route{
 		gate.Get("/admin/messages", mp.pageMessages, gate.Read),
-		gate.Post("/admin/messages", mp.postDeleteMessages, gate.Write),
+		gate.Post("/admin/messages", mp.postAct, gate.Write),
 		gate.Get("/admin/messages/:topic/:id", mp.pageMessage, gate.Read),
 		gate.Post("/admin/messages/:topic/:id/delete", mp.postDeleteMessage, gate.Write),
 		gate.Post("/admin/messages/:topic/:id/release", mp.postReleaseMessage, gate.Write),
@@ -44,33 +44,6 @@ func (mp messagePages) routes() []gate.Route {
 		gate.Get("/admin/topics/:name/publish", mp.pageCompose, gate.Read),
 		gate.Post("/admin/topics/:name/publish", mp.postPublish, gate.Write),
 	}
-}
-
-func (mp messagePages) postDeleteMessages(w http.ResponseWriter, r *http.Request, _ gate.Params) error {
-	v, err := readForm(w, r)
-	if err != nil {
-		return err
-	}
-	back, err := url.ParseQuery(v.Get("back"))
-	if err != nil {
-		back = url.Values{"topic": {v.Get("topic")}}
-	}
-	to := "/admin/messages?" + back.Encode()
-	if len(v["id"]) == 0 {
-		return mp.done(w, r, to, "No message was chosen: nothing was done")
-	}
-	if v.Get("redrive") == checked {
-		done, err := mp.Objects.Redrive(r.Context(), gate.ActorOf(r.Context()), v.Get("topic"), broker.Redrive{IDs: v["id"]})
-		if err != nil {
-			return err
-		}
-		return mp.done(w, r, to, redriven(done))
-	}
-	n, err := mp.Objects.DeleteMessages(r.Context(), gate.ActorOf(r.Context()), v.Get("topic"), v["id"])
-	if err != nil {
-		return err
-	}
-	return mp.done(w, r, to, "Deleted: "+text.Count(int64(n), "message", "messages"))
 }
 
 // maxStandings is how many consumers of a message its page shows, those first that still need it.
