@@ -7,6 +7,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/chromedp/chromedp"
+
 	"pipit/broker"
 )
 
@@ -75,6 +77,18 @@ func TestBrowserLivePages(t *testing.T) {
 	tab.until(live)
 	s.publish("/orders", "second")
 	tab.until(`document.querySelector("#backlog").firstChild.data === "2"`)
+
+	// The consumer's chart has what is going on, its latest values stand in the caption, and the time only where one is pointed at.
+	legend := `[...document.querySelectorAll("#chart-backlog figcaption .u-series")].filter(tr => tr.offsetHeight).map(tr => [...tr.children].map(c => c.textContent).join(" ")).join("; ")`
+	tab.until(legend + ` === "Waiting 2"`)
+	if m, _ := s.receive("erp", "p2", "/orders", "key-of-erp"); len(m) != 2 {
+		t.Fatalf("received %v", m)
+	}
+	tab.until(`/^Delivered 0[.][0-9]+ Acknowledged 0$/.test([...document.querySelectorAll("#chart-rates figcaption .u-series")].filter(tr => tr.offsetHeight).map(tr => [...tr.children].map(c => c.textContent).join(" ")).join(" "))`)
+	tab.do(chromedp.ScrollIntoView("#chart-backlog .u-over"))
+	box := eval[struct{ X, Y float64 }](tab, `() => { const b = document.querySelector("#chart-backlog .u-over").getBoundingClientRect(); return { X: b.right - 3, Y: b.top + 20 } }`)
+	tab.do(chromedp.MouseEvent("mouseMoved", box.X, box.Y))
+	tab.until(`/Time [0-9:]+/.test(` + legend + `)`)
 	if err := s.a.EndSessions(t.Context()); err != nil {
 		t.Fatal(err)
 	}

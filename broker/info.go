@@ -302,6 +302,22 @@ func (c *consumer) info(i *ConsumerInfo) {
 	}
 }
 
+// BacklogOf returns how many messages of a topic wait or are in flight, for each of its consumers: 0 where there is no such topic.
+func BacklogOf(b *Broker, topic string) (sum int64) {
+	b.mu.RLock()
+	defer b.mu.RUnlock()
+	t := b.topics[topic]
+	if t == nil {
+		return 0
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for _, q := range t.list() {
+		sum += q.waitingLocked()
+	}
+	return sum
+}
+
 // queued is how many messages a consumer has.
 type queued struct {
 	backlog  int64 // waiting or in flight

@@ -90,7 +90,7 @@ func (a *API) history(w http.ResponseWriter, r *http.Request, _ gate.Params) err
 			return object.NotFound("topic", topic)
 		}
 	}
-	h := a.Monitor.History(rng, v["topic"])
+	h := a.Monitor.History(rng, monitor.Of{Topic: v["topic"]})
 	return reply(w, http.StatusOK, struct {
 		monitor.History
 		Start gate.Time `json:"start"`

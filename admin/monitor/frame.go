@@ -20,16 +20,8 @@ type Frame struct {
 	Number int           `json:"number"`          // of all rows
 	Low    bool          `json:"low"`             // the disk is nearly full, or nothing can be stored
 	Tiles  Tiles         `json:"tiles"`
-	Hour   *Step         `json:"hour,omitempty"` // the last step of the hour's History
+	Hour   *Step         `json:"hour,omitempty"` // the step of the hour's History that is under way
 	Day    *Step         `json:"day,omitempty"`
-}
-
-// lastRates are those of the last sample.
-func (f *Frame) lastRates() Rates {
-	if f.Hour == nil {
-		return Rates{}
-	}
-	return f.Hour.Rates
 }
 
 // Rates are per second: since the frame before, or where there is none, of the last sample.
@@ -46,7 +38,12 @@ type Step struct {
 	Backlog float64 `json:"backlog"`
 }
 
-func ratesOf(p point) Rates { return Rates{tidy(p.published), tidy(p.delivered), tidy(p.acked)} }
+// lastRates are those of the last sample.
+func (m *Monitor) lastRates() Rates {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.rates
+}
 
 // Tiles are the figures of the overview as texts, by the ends of their IDs in the page.
 type Tiles map[string]string
@@ -67,7 +64,7 @@ type StoreFigures struct {
 // Frame is what the overview shows, with the rates of the last sample.
 func (m *Monitor) Frame() Frame {
 	f := m.frame(time.Now(), SituationFresh)
-	f.Rates = f.lastRates()
+	f.Rates = m.lastRates()
 	f.Tiles.rates(f.Rates)
 	return f
 }
@@ -88,7 +85,7 @@ func (m *Monitor) frame(now time.Time, age time.Duration) Frame {
 	if f.Totals.Backlog == 0 {
 		f.Oldest = gate.Time{}
 	}
-	f.Hour, f.Day = m.last()
+	f.Hour, f.Day = m.steps(&f.Totals, now)
 	t := &f.Totals
 	f.Tiles = Tiles{
 		"published-more": text.Number(t.Published) + " since the start",

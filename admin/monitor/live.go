@@ -4,6 +4,8 @@ import (
 	"encoding/json"
 	"sync"
 	"time"
+
+	"pipit/broker"
 )
 
 // Of the live stream.
@@ -106,16 +108,17 @@ func (m *Monitor) broadcast(frame func() []byte) {
 
 // liveFrames returns a function that makes an event of each moment.
 func (m *Monitor) liveFrames() func() []byte {
-	var last meter
+	var last broker.Counters
+	var at time.Time
 	return func() []byte {
 		now := time.Now()
 		f := m.frame(now, situationLive)
-		if last.at.IsZero() {
-			last = meter{f.Totals.Counters, now}
-			f.Rates = f.lastRates()
+		if at.IsZero() {
+			f.Rates = m.lastRates()
 		} else {
-			f.Rates = ratesOf(last.rates(f.Totals.Counters, now))
+			f.Rates = m.ratesSince(last, f.Totals.Counters, now.Sub(at))
 		}
+		last, at = f.Totals.Counters, now
 		f.Tiles.rates(f.Rates)
 		data, err := json.Marshal(f)
 		if err != nil {

@@ -75,13 +75,16 @@ func TestFrames(t *testing.T) {
 			return f
 		}
 		f := frame()
-		if f.Rates.Published != 2 || f.Hour == nil || f.Hour.Published != 2 || f.Hour.Backlog != 20 || f.Hour.End != time.Now().Unix() || f.Day != nil {
+		if f.Rates.Published != 2 || f.Hour == nil || f.Hour.Published != 2 || f.Hour.Backlog != 20 || f.Hour.End != time.Now().Truncate(time.Minute).Unix()+60 || f.Day == nil || f.Day.Published != 2 {
 			t.Errorf("%+v %+v", f, f.Hour)
 		}
 		w.publish(watchedTopic, 6)
 		w.receive(4)
 		pass(LiveStep)
 		f = frame()
+		if f.Hour.Published != tidy(26./12) {
+			t.Errorf("the step under way has %v", f.Hour.Published)
+		}
 		if f.Rates != (Rates{3, 2, 2}) || f.Tiles["published"] != "3.0" || f.Tiles["oldest"] == "" {
 			t.Errorf("%+v", f)
 		}

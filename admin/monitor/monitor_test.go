@@ -116,34 +116,37 @@ func pass(d time.Duration) {
 
 func TestRing(t *testing.T) {
 	start := time.Date(2026, 11, 24, 3, 0, 0, 0, time.UTC)
-	r := newRing(10*time.Second, 4)
-	if h := r.history(); len(h.Published) != 0 || h.Published == nil || h.Step != 10 {
-		t.Error(h)
-	}
-	now := start
-	push := func(rate float32, after time.Duration) {
-		now = now.Add(after)
-		r.push(point{published: rate, backlog: rate * 10}, now)
-	}
-	check := func(begin time.Time, want ...float64) {
+	r := &ring{step: time.Minute, size: 4}
+	check := func(after time.Duration, since float32, begin time.Duration, want ...float64) {
 		t.Helper()
-		h := r.history()
-		if !slices.Equal(h.Published, want) || !h.Start.Equal(begin) || h.Backlog[len(want)-1] != want[len(want)-1]*10 {
-			t.Errorf("%v from %v, want %v from %v", h.Published, h.Start, want, begin)
+		h := r.history(start.Add(after), point{published: since, backlog: 9})
+		if !slices.Equal(h.Published, want) || !h.Start.Equal(start.Add(begin)) || h.Backlog[len(want)-1] != 9 || len(h.Acked) != len(want) || h.Step != 60 {
+			t.Errorf("%v from %v, want %v from %v", h.Published, h.Start, want, start.Add(begin))
 		}
 	}
-	push(1, 10*time.Second)
-	check(start, 1)
-	push(2, 10*time.Second)
-	push(3, 9900*time.Millisecond)
-	push(4, 10100*time.Millisecond)
-	check(start, 1, 2, 3, 4)
-	push(5, 10*time.Second)
-	check(start.Add(10*time.Second), 2, 3, 4, 5)
-	push(6, 30*time.Second) // a suspended machine
-	check(start.Add(40*time.Second), 5, 6, 6, 6)
-	push(7, time.Hour)
-	check(now.Add(-40*time.Second), 7, 7, 7, 7)
+	add := func(minute int, count float32) {
+		r.add(number(start, time.Minute)+int64(minute), point{published: count, backlog: 7})
+	}
+	check(20*time.Second, 40, 0, 2) // of its time so far
+	check(time.Second, 40, 0, 4)    // at least of ten seconds
+	add(0, 60)
+	add(0, 60)
+	check(59*time.Second, 0, 0, tidy(120./59))
+	check(61*time.Second, 0, 0, 2, 0)
+	add(1, 180)
+	add(3, 60)
+	check(3*time.Minute+30*time.Second, 0, 0, 2, 3, 0, 2)
+	if h := r.history(start.Add(3*time.Minute), point{}); h.Backlog[2] != 7 {
+		t.Error("what waits goes on waiting", h.Backlog)
+	}
+	check(5*time.Minute+30*time.Second, 15, 2*time.Minute, 0, 1, 0, .5)
+	add(1, 60) // a clock that was set back
+	check(5*time.Minute+30*time.Second, 15, 2*time.Minute, 0, 2, 0, .5)
+	add(4000, 60)
+	check(4000*time.Minute+30*time.Second, 0, 3997*time.Minute, 0, 0, 0, 2)
+	if s := r.under(start.Add(4000*time.Minute+30*time.Second), point{published: 30, backlog: 3}); s.Published != 3 || s.Backlog != 3 || s.End != start.Add(4001*time.Minute).Unix() {
+		t.Errorf("%+v", s)
+	}
 }
 
 func TestHistory(t *testing.T) {
@@ -152,51 +155,56 @@ func TestHistory(t *testing.T) {
 		defer w.close()
 		m := w.m
 		start := time.Now()
+		ofTopic, ofConsumer := Of{Topic: watchedTopic}, Of{Consumer: w.consumer.ID}
 
 		w.publish(watchedTopic, 50)
 		w.receive(20)
 		pass(sampleStep)
-		h := m.History(RangeHour, "")
-		if h.Step != 10 || !slices.Equal(h.Published, []float64{5}) || !slices.Equal(h.Delivered, []float64{2}) ||
-			!slices.Equal(h.Acked, []float64{2}) || !slices.Equal(h.Backlog, []float64{30}) || h.Start.Sub(start).Abs() > time.Second {
-			t.Error(h)
+		for _, of := range []Of{{}, ofTopic, ofConsumer} {
+			h, published := m.History(RangeHour, of), 5.
+			if of.Consumer != 0 {
+				published = 0
+			}
+			if h.Step != 60 || !slices.Equal(h.Published, []float64{published}) || !slices.Equal(h.Delivered, []float64{2}) ||
+				!slices.Equal(h.Acked, []float64{2}) || !slices.Equal(h.Backlog, []float64{30}) || !h.Start.Equal(start) || len(h.Starts) != 1 || !h.Starts[0].Equal(start) {
+				t.Errorf("%+v: %+v", of, h)
+			}
 		}
-		if h := m.History(RangeHour, watchedTopic); h.Step != 60 || len(h.Published) != 0 {
-			t.Error("a topic's step has not ended", h)
+		pass(5 * time.Second)
+		if h := m.History(RangeHour, ofTopic); h.Published[0] != tidy(50./15) {
+			t.Error("the step that is under way goes on", h)
 		}
-		pass(time.Minute - sampleStep)
-		h = m.History(RangeHour, watchedTopic)
-		if len(h.Published) != 1 || h.Published[0] != tidy(50./60) || h.Backlog[0] != 30 || h.Start.Sub(start).Abs() > time.Second {
-			t.Error(h)
-		}
-		if h := m.History(RangeDay, ""); h.Step != 300 || len(h.Published) != 0 {
-			t.Error(h)
+		pass(time.Minute - 15*time.Second)
+		for _, rng := range []string{RangeHour, RangeDay} {
+			for _, of := range []Of{{}, ofTopic} {
+				if h := m.History(rng, of); h.Published[0] != tidy(50./60) || h.Backlog[0] != 30 {
+					t.Errorf("%s of %+v: %+v", rng, of, h)
+				}
+			}
 		}
 		pass(9 * time.Minute)
-		if h := m.History(RangeDay, ""); len(h.Published) != 2 || h.Published[0] != tidy(50./300) || h.Published[1] != 0 {
+		if h := m.History(RangeDay, Of{}); h.Step != 600 || len(h.Published) != 2 || h.Published[0] != tidy(50./600) || h.Published[1] != 0 {
 			t.Error(h)
 		}
-		if h := m.History(RangeDay, watchedTopic); h.Step != 600 || len(h.Published) != 1 || h.Published[0] != tidy(50./600) {
-			t.Error(h)
-		}
-		for _, unknown := range []string{"/nothing", "/idle"} {
-			if h := m.History(RangeHour, unknown); len(h.Published) != 0 || h.Published == nil {
+		for _, unknown := range []Of{{Topic: "/nothing"}, {Consumer: 99}} {
+			if h := m.History(RangeHour, unknown); !slices.Equal(h.Published, []float64{0}) {
 				t.Error(unknown, h)
 			}
 		}
 
 		pass(25 * time.Hour)
 		for _, c := range []struct {
-			rng, topic string
+			rng        string
 			steps, sec int
-		}{{RangeHour, "", 360, 10}, {RangeDay, "", 288, 300}, {RangeHour, watchedTopic, 60, 60}, {RangeDay, watchedTopic, 144, 600}} {
-			h := m.History(c.rng, c.topic)
-			end := h.Start.Add(time.Duration(c.steps*c.sec) * time.Second)
-			if len(h.Published) != c.steps || len(h.Delivered) != c.steps || len(h.Acked) != c.steps || len(h.Backlog) != c.steps || h.Step != c.sec || time.Since(end).Abs() > time.Duration(c.sec)*time.Second {
-				t.Errorf("%+v: %d of %d s, from %s", c, len(h.Published), h.Step, h.Start)
-			}
-			if h.Published[0] != 0 || h.Backlog[0] != 30 {
-				t.Errorf("%+v: %v %v", c, h.Published[0], h.Backlog[0])
+		}{{RangeHour, 61, 60}, {RangeDay, 145, 600}} {
+			for _, of := range []Of{{}, ofTopic, ofConsumer} {
+				h := m.History(c.rng, of)
+				if len(h.Published) != c.steps || len(h.Delivered) != c.steps || len(h.Acked) != c.steps || len(h.Backlog) != c.steps || h.Step != c.sec || len(h.Starts) != 0 {
+					t.Errorf("%+v: %d of %d s, from %s", c, len(h.Published), h.Step, h.Start)
+				}
+				if h.Published[0] != 0 || h.Backlog[0] != 30 {
+					t.Errorf("%+v: %v %v", c, h.Published[0], h.Backlog[0])
+				}
 			}
 		}
 
@@ -206,8 +214,8 @@ func TestHistory(t *testing.T) {
 			t.Fatal(err)
 		}
 		pass(time.Minute)
-		if len(m.topics) != 0 || len(m.counted) != 0 {
-			t.Errorf("%d topics are remembered", len(m.topics)+len(m.counted))
+		if n := len(m.topics.of) + len(m.topics.idle) + len(m.consumers.of) + len(m.consumers.idle); n != 0 {
+			t.Errorf("%d things are remembered", n)
 		}
 	})
 }
@@ -215,7 +223,7 @@ func TestHistory(t *testing.T) {
 func TestSince(t *testing.T) {
 	for _, c := range []struct {
 		now, before uint64
-		want        float64
+		want        float32
 	}{{7, 5, 2}, {5, 5, 0}, {3, 5, 3}} {
 		if got := since(c.now, c.before); got != c.want {
 			t.Errorf("since(%d, %d) = %v", c.now, c.before, got)
@@ -223,21 +231,21 @@ func TestSince(t *testing.T) {
 	}
 }
 
-func TestTopicsAreBounded(t *testing.T) {
+func TestSeriesAreBounded(t *testing.T) {
 	now := time.Now()
-	m := &Monitor{topics: map[string]*topicStats{}, counted: map[string]broker.Counters{}}
-	for i := range maxTopicRings {
-		if m.addTopic(strconv.Itoa(i), broker.Counters{}, now) == nil {
+	b := newBook[string]()
+	for i := range maxSeries {
+		if b.add(strconv.Itoa(i), broker.Counters{}, now) == nil {
 			t.Fatal(i)
 		}
 	}
-	if m.addTopic("more", broker.Counters{}, now) != nil {
+	if b.add("more", broker.Counters{}, now) != nil {
 		t.Fatal("too many")
 	}
 	now = now.Add(25 * time.Hour)
-	m.topics["7"].busy = now
-	if m.addTopic("more", broker.Counters{}, now) == nil || len(m.topics) != 2 || m.topics["7"] == nil {
-		t.Errorf("%d topics", len(m.topics))
+	b.of["7"].busy = now
+	if b.add("more", broker.Counters{}, now) == nil || len(b.of) != 2 || b.of["7"] == nil {
+		t.Errorf("%d series", len(b.of))
 	}
 }
 

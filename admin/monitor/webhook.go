@@ -23,7 +23,7 @@ func (m *Monitor) sampleWebhooks() {
 			list = refusals{0} // a minute ago there were none
 		}
 		list = append(list, w.Signature)
-		seen[w.Name] = list[max(0, len(list)-topicHourSlots-1):]
+		seen[w.Name] = list[max(0, len(list)-hourSlots):]
 	}
 	m.refused = seen
 }

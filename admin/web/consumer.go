@@ -76,6 +76,8 @@ type consumerPage struct {
 	consumerStats
 	Back           link
 	Path           string
+	History        string // URL of its rates
+	Range          string // of the charts
 	Settings       []setting
 	Revealed       string // sub_key, where it was asked for
 	RevealedSecret string // that its calls are signed with, likewise
@@ -138,6 +140,7 @@ func (cp consumerPages) consumerPage(r *http.Request, c *object.Consumer, reveal
 	if c.Failed > 0 {
 		page.WhyFailed = monitor.WhyStuck(cp.Broker.Topic(c.DeadLetterTopic))
 	}
+	page.History, page.Range = "/admin/history?"+url.Values{"consumer": {strconv.FormatUint(uint64(c.ID), 10)}}.Encode(), rangeOf(r)
 	page.Checks, _ = cp.Monitor.Why(c.ID)
 	page.Refusals = cp.refusedLately(monitor.RefusalFilter{Consumer: c.ID})
 	page.Attempts, err = cp.attempts(c)

@@ -8,6 +8,7 @@ import (
 
 	"pipit/admin/gate"
 	"pipit/admin/monitor"
+	"pipit/admin/object"
 	"pipit/broker"
 	"pipit/broker/clip"
 )
@@ -135,14 +136,15 @@ func (x *events) send(event []byte) error {
 // gone is closed when the viewer leaves.
 func (x *events) gone() <-chan struct{} { return x.r.Context().Done() }
 
-// pageHistory answers with a History, of a topic or of all.
+// pageHistory answers with a History, of a topic, of a consumer or of all.
 func (op overviewPages) pageHistory(w http.ResponseWriter, r *http.Request, _ gate.Params) error {
 	q := r.URL.Query()
 	rng := q.Get("range")
 	if rng != monitor.RangeHour && rng != monitor.RangeDay {
 		return broker.Invalidf("range %q: allowed are %s and %s", clip.To(rng, 64), monitor.RangeHour, monitor.RangeDay)
 	}
-	b, err := json.Marshal(op.Monitor.History(rng, q.Get("topic")))
+	consumer, _ := object.ParseID(q.Get("consumer"))
+	b, err := json.Marshal(op.Monitor.History(rng, monitor.Of{Topic: q.Get("topic"), Consumer: consumer}))
 	if err != nil {
 		return err
 	}

@@ -273,17 +273,18 @@ func (s *Site) liveTopic(name string) func(*partFrame) ([]livePart, bool) {
 		if err != nil || t.AutoCreate {
 			return nil, false
 		}
-		f.Hour, f.Day = s.Monitor.TopicSteps(name)
+		f.Hour, f.Day = s.Monitor.Steps(monitor.Of{Topic: name})
 		return []livePart{{"stats", "stats", topicStats{t}}}, true
 	}
 }
 
 func (s *Site) liveConsumer(key string) func(*partFrame) ([]livePart, bool) {
-	return func(*partFrame) ([]livePart, bool) {
+	return func(f *partFrame) ([]livePart, bool) {
 		c, err := s.Objects.Consumers().Get(key)
 		if err != nil {
 			return nil, false
 		}
+		f.Hour, f.Day = s.Monitor.Steps(monitor.Of{Consumer: c.ID})
 		checks, _ := s.Monitor.Why(c.ID)
 		parts := []livePart{{"stats", "stats", consumerStatsOf(&c)}, {"checks", "check-list", checks}}
 		if c.Callback != nil {

@@ -37,14 +37,19 @@ type step struct {
 }
 
 func (op overviewPages) pageOverview(w http.ResponseWriter, r *http.Request, _ gate.Params) error {
-	p := overviewPage{Frame: op.Monitor.Frame(), Range: monitor.RangeHour}
-	if r.URL.Query().Get("range") == monitor.RangeDay {
-		p.Range = monitor.RangeDay
-	}
+	p := overviewPage{Frame: op.Monitor.Frame(), Range: rangeOf(r)}
 	if err := op.firstSteps(r, &p); err != nil {
 		return err
 	}
 	return op.render(w, r, "overview", http.StatusOK, view{Title: "Overview", Nav: "overview", Data: &p})
+}
+
+// rangeOf is the range of a page's charts.
+func rangeOf(r *http.Request) string {
+	if r.URL.Query().Get("range") == monitor.RangeDay {
+		return monitor.RangeDay
+	}
+	return monitor.RangeHour
 }
 
 // stepsKind is the kind of the document that says that nobody wants to see the first steps any more.

@@ -149,10 +149,7 @@ func (tp topicPages) pageTopic(w http.ResponseWriter, r *http.Request, t *object
 		}
 	}
 	page.Refusals = tp.refusedLately(monitor.RefusalFilter{Topic: t.Name})
-	page.Range = monitor.RangeHour
-	if r.URL.Query().Get("range") == monitor.RangeDay {
-		page.Range = monitor.RangeDay
-	}
+	page.Range = rangeOf(r)
 	if page.ProducerList, err = tp.Objects.Producers().List(gate.Query{Topic: t.Name, Sort: "client", Limit: maxBeside}); err != nil {
 		return err
 	}

@@ -300,6 +300,7 @@ function scrollables() {
 const charts = [];
 const kinds = {
   rates: [["Published", "published", "key-1"], ["Delivered", "delivered", "key-2"], ["Acknowledged", "acked", "key-3"]],
+  flow: [["Delivered", "delivered", "key-2"], ["Acknowledged", "acked", "key-3"]],
   backlog: [["Waiting", "backlog", "key-2"]],
 };
 const spans = { hour: 3600, day: 86400 };
@@ -327,25 +328,41 @@ class Chart {
     new ResizeObserver(() => this.resize()).observe(this.plot);
   }
 
+  // load shows a history. Its last step is under way, and drawn where it is now.
   async load() {
     const url = new URL(this.figure.dataset.chart, location.href);
     url.searchParams.set("range", this.range);
     const h = await fetchHistory(url.href);
-    this.step = h.step;
     const start = Date.parse(h.start) / 1000;
-    this.data = [h.published.map((_, i) => start + (i + 1) * h.step), ...this.series.map(([, key]) => h[key])];
+    this.step = h.step;
+    this.ends = h.published.map((_, i) => start + (i + 1) * h.step);
+    this.starts = h.starts.map(at => Date.parse(at) / 1000);
+    this.data = [this.times(), ...this.series.map(([, key]) => h[key].slice())];
     this.build();
   }
 
-  // add adds a step, where it is a new one.
+  times() {
+    const now = (Date.now() + skew) / 1000;
+    return this.ends.map(end => Math.min(end, now));
+  }
+
+  // add brings the step that is under way to what it is, or adds it where it is a new one.
   add(s) {
-    if (!this.data || !s || s.end < (this.data[0].at(-1) ?? 0) + this.step / 2) return;
-    this.data[0].push(s.end);
-    this.series.forEach(([, key], i) => this.data[i + 1].push(s[key]));
-    const first = s.end - spans[this.range] - this.step;
-    while (this.data[0][0] < first) this.data.forEach(d => d.shift());
-    if (this.data[0].length <= 2) this.build(); // no points from then on
-    else this.chart.setData(this.data);
+    if (!this.data || !s || s.end < this.ends.at(-1)) return;
+    const isNew = s.end > (this.ends.at(-1) ?? 0);
+    if (isNew) {
+      this.ends.push(s.end);
+      this.data.forEach(d => d.push(0));
+    }
+    this.series.forEach(([, key], i) => { this.data[i + 1][this.ends.length - 1] = s[key]; });
+    while (this.ends[0] < s.end - spans[this.range] - this.step) {
+      this.ends.shift();
+      this.data.forEach(d => d.shift());
+    }
+    this.data[0] = this.times();
+    const shown = this.none && this.series.some(([, key]) => s[key]);
+    if (shown || isNew && this.ends.length === 2) this.build(); // no points from then on
+    else this.chart?.setData(this.data);
     this.describe();
   }
 
@@ -358,9 +375,32 @@ class Chart {
     return colour;
   }
 
+  // bounds are the whole range, or as much of it as there is something of.
   bounds() {
     const end = Math.max(Date.now() + skew, (this.data[0].at(-1) ?? 0) * 1000) / 1000;
-    return [end - spans[this.range], end];
+    const first = (this.ends[0] ?? end) - this.step;
+    return [Math.max(end - spans[this.range], Math.min(first, end - 10 * this.step)), end];
+  }
+
+  // marks draws when the server was started.
+  marks(u) {
+    const [from, to] = this.bounds();
+    const { ctx, bbox } = u;
+    ctx.save();
+    ctx.strokeStyle = ctx.fillStyle = this.colour("key-axis");
+    ctx.font = `${11 * devicePixelRatio}px system-ui, sans-serif`;
+    ctx.setLineDash([3 * devicePixelRatio, 3 * devicePixelRatio]);
+    for (const at of this.starts.filter(at => at >= from && at <= to)) {
+      const x = u.valToPos(at, "x", true);
+      const text = `started ${clock(new Date(at * 1000)).slice(0, 5)}`;
+      ctx.textAlign = x > bbox.left + bbox.width / 2 ? "right" : "left";
+      ctx.beginPath();
+      ctx.moveTo(x, bbox.top);
+      ctx.lineTo(x, bbox.top + bbox.height);
+      ctx.stroke();
+      ctx.fillText(` ${text} `, x, bbox.top + 11 * devicePixelRatio);
+    }
+    ctx.restore();
   }
 
   build() {
@@ -368,11 +408,11 @@ class Chart {
     this.chart?.destroy();
     this.chart = null;
     this.plot.replaceChildren();
-    this.none = this.data[0].length === 0;
+    const zero = this.data.slice(1).every(d => d.every(v => !v));
+    this.none = zero;
     const axis = { stroke: this.colour("key-axis"), font: "12px system-ui, sans-serif", ticks: { show: false } };
     const grid = { stroke: this.colour("key-grid"), width: 1 };
     const day = this.range === "day";
-    const zero = this.data.slice(1).every(d => d.every(v => !v));
     this.chart = new uPlot({
       width: this.width(),
       height: 210,
@@ -386,18 +426,19 @@ class Chart {
         { ...axis, grid, size: 48, space: 36, values: (_, vs) => vs.map(short) },
       ],
       series: [
-        { label: "Time", value: (_, t) => t == null ? "–" : (day ? localTime(new Date(t * 1000)).slice(5, 16) : clock(new Date(t * 1000))) },
+        { label: "Time", class: "when", value: (_, t) => t == null ? "–" : (day ? localTime(new Date(t * 1000)).slice(5, 16) : clock(new Date(t * 1000))) },
         ...this.series.map(([label, , key]) => {
           const stroke = this.colour(key);
-          return { label, stroke, width: 1.75, fill: this.series.length === 1 ? this.colour("key-fill") : undefined, points: { show: this.data[0].length < 2, size: 6 }, value: (_, v) => number(v) };
+          return { label, stroke, width: 1.75, fill: this.series.length === 1 ? this.colour("key-fill") : undefined, points: { show: this.data[0].length < 2, size: 6 }, value: (u, v, i, at) => number(at == null ? u.data[i].at(-1) : v) };
         }),
       ],
-      legend: { live: true },
+      legend: { live: true, mount: (u, el) => this.legend(el) },
+      hooks: { draw: [u => this.marks(u)], setLegend: [u => this.latest(u)] },
     }, this.data, this.plot);
-    if (this.none || zero) {
+    if (this.none) {
       const p = document.createElement("p");
       p.className = "none";
-      p.textContent = this.none ? "Nothing measured yet" : "Nothing in this time";
+      p.textContent = "Nothing in this time";
       this.plot.append(p);
     }
     const canvas = this.plot.querySelector("canvas");
@@ -405,9 +446,17 @@ class Chart {
     this.describe();
   }
 
+  // legend stands in the caption, with the latest values where no others are pointed at.
+  legend(el) {
+    this.figure.querySelector(".u-legend")?.remove();
+    this.figure.querySelector("figcaption").append(el);
+  }
+
+  latest(u) { this.figure.classList.toggle("pointed", u.cursor.idx != null); }
+
   // describe says in words what the chart shows.
   describe() {
-    const title = this.figure.querySelector("figcaption").textContent;
+    const title = this.figure.querySelector("figcaption > span").textContent;
     const words = this.series.map(([label], i) => {
       const d = this.data[i + 1];
       return `${label.toLowerCase()} now ${number(d.at(-1) ?? 0)}, at most ${number(Math.max(0, ...d))}`;

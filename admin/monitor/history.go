@@ -1,0 +1,92 @@
+package monitor
+
+import (
+	"time"
+
+	"pipit/broker"
+)
+
+// History is how much happened over time: messages per second, and how many waited at the end of each step. All lists are of the
+// same length; the last step is under way, so its rates are those of its time so far.
+type History struct {
+	Step      int         `json:"step"`      // seconds
+	Start     time.Time   `json:"start"`     // of the first step
+	Published []float64   `json:"published"` // messages stored per second; of a consumer: 0
+	Delivered []float64   `json:"delivered"` // deliveries per second
+	Acked     []float64   `json:"acked"`     // acknowledgements per second
+	Backlog   []float64   `json:"backlog"`   // at the end of each step
+	Starts    []time.Time `json:"starts"`    // of the server, within that time
+}
+
+// Ranges of a History.
+const (
+	RangeHour = "hour"
+	RangeDay  = "day"
+)
+
+// Of says whose history is meant; the zero value: that of all.
+type Of struct {
+	Topic    string
+	Consumer uint32 // id
+}
+
+// History returns what is known of the last hour or day.
+func (m *Monitor) History(rng string, of Of) History {
+	now := time.Now()
+	s, gained, unlock := m.seek(of, now)
+	defer unlock()
+	r := &s.hour
+	if rng == RangeDay {
+		r = &s.day
+	}
+	h := r.history(now, gained)
+	for _, at := range m.starts {
+		if !at.Before(h.Start) {
+			h.Starts = append(h.Starts, at.UTC().Truncate(time.Second))
+		}
+	}
+	return h
+}
+
+// Steps returns the steps of the hour and of the day that are under way.
+func (m *Monitor) Steps(of Of) (hour, day *Step) {
+	now := time.Now()
+	s, gained, unlock := m.seek(of, now)
+	defer unlock()
+	return s.hour.under(now, gained), s.day.under(now, gained)
+}
+
+// steps are those of all.
+func (m *Monitor) steps(totals *broker.Totals, now time.Time) (hour, day *Step) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	gained := m.all.gained(&totals.Counters, totals.Backlog)
+	return m.all.hour.under(now, gained), m.all.day.under(now, gained)
+}
+
+// seek returns a series, and what has happened since its last sample. mu is held until unlock.
+func (m *Monitor) seek(of Of, now time.Time) (s *series, gained point, unlock func()) {
+	var c broker.Counters
+	var backlog int64
+	switch {
+	case of.Topic != "":
+		t, _ := m.b.Topic(of.Topic)
+		c, backlog = t.Counters, broker.BacklogOf(m.b, of.Topic)
+	case of.Consumer != 0:
+		info, _ := m.b.Consumer(of.Consumer)
+		c, backlog = flow(info.Counters), info.Backlog
+	default:
+		totals := m.b.Totals()
+		c, backlog = totals.Counters, totals.Backlog
+	}
+	m.mu.Lock()
+	switch {
+	case of.Topic != "":
+		s = m.topics.seek(of.Topic, now)
+	case of.Consumer != 0:
+		s = m.consumers.seek(of.Consumer, now)
+	default:
+		s = m.all
+	}
+	return s, s.gained(&c, backlog), m.mu.Unlock
+}
