@@ -115,10 +115,16 @@ func flagError(cmd *cobra.Command, err error) error {
 	case errors.As(err, &bare):
 		return fmt.Errorf("--%s needs a value: %s", bare.GetFlag().Name, see)
 	}
-	for _, name := range placeFlags {
-		if err.Error() == "unknown flag: --"+name {
+	var unknown *pflag.NotExistError
+	if errors.As(err, &unknown) {
+		name := unknown.GetSpecifiedName()
+		if letters := unknown.GetSpecifiedShortnames(); letters != "" {
+			return fmt.Errorf("-%s: there is no flag -%s: %s", letters, name, see)
+		}
+		if slices.Contains(placeFlags, name) {
 			return fmt.Errorf("--%s is not for %s: %s", name, cmd.CommandPath(), see)
 		}
+		return fmt.Errorf("there is no flag --%s: %s", name, see)
 	}
 	return fmt.Errorf("%w: %s", err, see)
 }
