@@ -63,6 +63,7 @@ func runBroker(ctx context.Context, file string, env []string, stderr io.Writer)
 	}
 	s := &service{cfg: cfg, stderr: stderr}
 	s.log, s.level = newLogger(cfg.Log, stderr)
+	s.stderr = forPerson(env, cfg.Database.File, stderr, s.log)
 	tune()
 	paceCollector(ctx)
 	s.memory.Store(memoryOf(cfg.HTTP))
@@ -80,7 +81,7 @@ func runBroker(ctx context.Context, file string, env []string, stderr io.Writer)
 	if err := s.openBroker(file); err != nil {
 		return err
 	}
-	s.again = reloader{load: load, cfg: cfg, b: s.b, log: s.log, stderr: stderr}
+	s.again = reloader{load: load, cfg: cfg, b: s.b, log: s.log, stderr: s.stderr}
 	for _, step := range []func(context.Context) error{s.declare, s.listen, s.openDoors} {
 		switch err := step(ctx); {
 		case err != nil && ctx.Err() != nil:

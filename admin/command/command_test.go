@@ -46,7 +46,7 @@ func TestHelp(t *testing.T) {
 	have := root.UsageString()
 	var listed []string
 	for _, name := range []string{"init", "serve", "config", "connect", "health", "stats", "version", "publish", "consume", "topic", "client", "producer", "consumer", "webhook", "messages",
-		"export", "import", "token", "admin", "audit", "check", "compact", "backup", "restore", "completion"} {
+		"export", "import", "token", "admin", "audit", "check", "compact", "backup", "restore", "setup-link", "completion"} {
 		if !strings.Contains(have, "\n  "+name+" ") && !strings.HasPrefix(have, "  "+name+" ") {
 			t.Errorf("no command %s in\n%s", name, have)
 		}
@@ -58,7 +58,7 @@ func TestHelp(t *testing.T) {
 	var documented []string
 	for row := range strings.Lines(table) {
 		cell, _, _ := strings.Cut(strings.TrimPrefix(row, "| "), " | ")
-		for _, m := range regexp.MustCompile("`(\\w+)").FindAllStringSubmatch(cell, -1) {
+		for _, m := range regexp.MustCompile("`([\\w-]+)").FindAllStringSubmatch(cell, -1) {
 			documented = append(documented, m[1])
 		}
 	}
