@@ -47,8 +47,11 @@ func TestBrowserTopic(t *testing.T) {
 	}
 	tab.fill("#delete", "confirm", "/orders")
 	tab.save("#delete")
-	tab.at("/admin/topics")
 	tab.sees("The topic /orders was deleted", "No topics yet")
+	tab.inspect("a deletion that can be taken back")
+	tab.follow("#undo button")
+	tab.at("/admin/topics/%2Forders")
+	tab.sees("The topic /orders is back as it was defined, without the messages")
 }
 
 func TestBrowserClient(t *testing.T) {
@@ -92,7 +95,6 @@ func TestBrowserClient(t *testing.T) {
 	tab.follow("#delete")
 	tab.fill("#delete", "confirm", "crm")
 	tab.save("#delete")
-	tab.at("/admin/clients")
 	tab.sees("The client crm was deleted", "No clients yet")
 }
 

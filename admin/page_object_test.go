@@ -286,7 +286,7 @@ func TestTopicPages(t *testing.T) {
 	d.publish("/a", "one")
 	d.publish("/a", "two", broker.WithDelay(60))
 	page = d.get("/admin/topics/%2Fa/delete")
-	d.contains(page, "1 producer", "1 consumer with its queue", "2 messages", "cannot be undone")
+	d.contains(page, "1 producer", "1 consumer with its queue", "2 messages", "For ten minutes it can be brought back")
 	d.refused(http.StatusUnprocessableEntity, "not the name", "/admin/topics/%2Fa/delete", "revision", d.revision(page), "confirm", "/b")
 	d.done("/admin/topics/%2Fa/edit", "max_depth", "9", "expiration", "1", "dedup_window", "1s", "is_active", "true")
 	again := d.refused(http.StatusConflict, "changed by somebody else", "/admin/topics/%2Fa/delete", "revision", d.revision(page), "confirm", "/a")

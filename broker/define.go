@@ -370,7 +370,7 @@ func (x *definer) deletions(refs []Ref) error {
 		x.dependants()
 	}
 	x.dropQueues()
-	x.done.Deleted = d.refs()
+	x.done.Deleted, x.done.Gone = d.refs(), d.definition(b)
 	return nil
 }
 
@@ -414,6 +414,29 @@ func (d *dropped) refs() (refs []Ref) {
 		refs = append(refs, Ref{Kind: KindConsumer, ID: id})
 	}
 	return refs
+}
+
+// definition returns what is deleted as it is defined.
+func (d *dropped) definition(b *Broker) (gone Definition) {
+	for name := range d.webhooks {
+		gone.Webhooks = append(gone.Webhooks, *b.webhooks.byName[name].def.Load())
+	}
+	for name := range d.clients {
+		gone.Clients = append(gone.Clients, b.clients[name].Client)
+	}
+	for name := range d.topics {
+		gone.Topics = append(gone.Topics, *b.topics[name].def.Load())
+	}
+	for name := range d.templates {
+		gone.Topics = append(gone.Topics, b.templates.byName[name].def)
+	}
+	for _, p := range d.producers {
+		gone.Producers = append(gone.Producers, *p.def.Load())
+	}
+	for _, c := range d.consumers {
+		gone.Consumers = append(gone.Consumers, *c.def.Load())
+	}
+	return gone
 }
 
 // objects returns what the store is to forget.

@@ -16,6 +16,7 @@ type Changed struct {
 	Webhooks  []Outcome[Webhook]
 
 	Deleted []Ref      // what is deleted, dependants included, in no order; producers and consumers by ID
+	Gone    Definition // the same as it was defined, with the hashes of passwords and all secrets
 	Made    []Consumer // those that were given a SubKey, with it; none by a dry run
 	Sealed  []Consumer // those that a CallbackSecret was made for, with it; none by a dry run
 }

@@ -21,6 +21,7 @@ type Objects struct {
 	trail *audit.Log
 
 	oneImport sync.Mutex // held while an import is read and done
+	undos     undos
 }
 
 // New returns the objects of a broker, with the audit log of what is done to them.

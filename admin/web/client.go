@@ -49,7 +49,7 @@ func (cp clientPages) pages() *pages[object.Client] {
 		show:   cp.pageClient,
 		deletes: func(c *object.Client) deletion {
 			return deletion{
-				lead:  "This deletes the client " + c.Username + ". It cannot be undone.",
+				lead:  "This deletes the client " + c.Username + ". For ten minutes it can be brought back, but not the messages of its consumers.",
 				label: "Type the username to confirm", expected: c.Username,
 				to: "/admin/clients", called: c.Username,
 			}

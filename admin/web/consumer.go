@@ -49,7 +49,7 @@ func (cp consumerPages) pages() *pages[object.Consumer] {
 				to = "/admin/consumers"
 			}
 			return deletion{
-				lead:  "This deletes the consumer " + c.Client + " of " + c.Topic + " and its queue. It cannot be undone.",
+				lead:  "This deletes the consumer " + c.Client + " of " + c.Topic + " and its queue. For ten minutes it can be brought back, but not the messages.",
 				label: "Type the topic's name to confirm", expected: c.Topic,
 				to: to, called: c.Client,
 			}

@@ -17,6 +17,7 @@ import (
 	"pipit/admin/gate"
 	"pipit/admin/object"
 	"pipit/broker"
+	"pipit/broker/clip"
 )
 
 // definitionPages are the page of all definitions as a document: an upload becomes a plan, which is looked at and applied. A
@@ -38,6 +39,7 @@ func (dp definitionPages) routes() []gate.Route {
 		gate.Get(definitionsPath, dp.pageDefinitions, gate.Write),
 		gate.Post(definitionsPath+"/import", dp.postImport, gate.Write),
 		gate.Post(definitionsPath+"/apply", dp.postApply, gate.Write),
+		gate.Post("/admin/undo", dp.postUndo, gate.Write),
 	}
 }
 
@@ -48,6 +50,7 @@ type definitionsPage struct {
 	Plan   *object.Import      // of the document, or what was made of it
 	Rows   []object.PlanAction // what changes first
 	Faults []documentFault     // of a document that is refused
+	Undos  []object.Undo
 }
 
 // document is one that was uploaded and waits to be applied.
@@ -74,6 +77,7 @@ func (dp definitionPages) render(w http.ResponseWriter, r *http.Request, status 
 	if p.Upload == nil {
 		p.Upload = uploadForm()
 	}
+	p.Undos = dp.Objects.Undos()
 	if p.Plan != nil {
 		p.Rows = slices.Clone(p.Plan.Plan)
 		rank := map[broker.Action]int{broker.Create: 0, broker.Update: 1, broker.Keep: 2}
@@ -203,6 +207,28 @@ func (dp definitionPages) postApply(w http.ResponseWriter, r *http.Request, _ ga
 	dp.plans.drop(v.Get("plan"))
 	return dp.done(w, r, definitionsPath+"?"+url.Values{"done": {dp.once.put(session, &done)}}.Encode(),
 		strconv.Itoa(done.Created)+" objects were created, "+strconv.Itoa(done.Updated)+" updated")
+}
+
+// postUndo takes back a deletion.
+func (dp definitionPages) postUndo(w http.ResponseWriter, r *http.Request, _ gate.Params) error {
+	v, err := readForm(w, r)
+	if err != nil {
+		return err
+	}
+	x, done, err := dp.Objects.TakeBack(r.Context(), gate.ActorOf(r.Context()), v.Get("undo"))
+	if err != nil {
+		return err
+	}
+	to := "/admin/" + string(x.Kind) + "s"
+	switch {
+	case x.Kind == broker.KindTopic:
+		to = topicPath(x.Name)
+	case x.Kind == broker.KindClient:
+		to = clientPath(x.Name)
+	case x.Kind == broker.KindConsumer && len(done.Consumers) == 1:
+		to = consumerPath(done.Consumers[0].ID)
+	}
+	return dp.done(w, r, to, "The "+string(x.Kind)+" "+clip.Input(x.Name)+" is back as it was defined, without the messages that it had")
 }
 
 // lineOf returns the line of a document where the value of a JSON pointer is, or of what is around it where that is not there; 0

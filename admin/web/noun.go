@@ -255,11 +255,12 @@ func (p *pages[T]) postDelete(w http.ResponseWriter, r *http.Request, at gate.Pa
 	page := p.dropPage(&v, d)
 	page.Form.typed(typed)
 	var with object.Deleted
+	var undo string
 	if d.expected != "" {
 		err = page.Form.confirmed(d.expected)
 	}
 	if err == nil {
-		with, err = p.Delete(r.Context(), gate.ActorOf(r.Context()), p.Key(&v), page.Form.Revision)
+		with, undo, err = p.DeleteUndoable(r.Context(), gate.ActorOf(r.Context()), p.Key(&v), page.Form.Revision)
 	}
 	switch {
 	case broker.CodeOf(err) == broker.Conflict:
@@ -272,7 +273,8 @@ func (p *pages[T]) postDelete(w http.ResponseWriter, r *http.Request, at gate.Pa
 		}
 		return p.site.renderForm(w, r, status, p.plural(), p.titled("Delete", &v), page)
 	}
-	return p.site.done(w, r, d.to, "The "+string(p.Kind)+" "+clip.Input(d.called)+" was deleted"+withIt(with))
+	to := d.to + "?" + url.Values{"undo": {undo}}.Encode()
+	return p.site.done(w, r, to, "The "+string(p.Kind)+" "+clip.Input(d.called)+" was deleted"+withIt(with))
 }
 
 // lost tells what is lost with what is deleted.

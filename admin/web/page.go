@@ -17,6 +17,7 @@ import (
 	"unicode/utf8"
 
 	"pipit/admin/gate"
+	"pipit/admin/object"
 	"pipit/admin/text"
 	"pipit/broker/clip"
 )
@@ -41,6 +42,7 @@ type page struct {
 	Version string
 	Now     time.Time // by the server's clock
 	Needs   int       // how much needs attention
+	Undo    *object.Undo
 }
 
 // Limits of pages.
@@ -77,6 +79,9 @@ func (s *Site) render(w http.ResponseWriter, r *http.Request, name string, statu
 		return fmt.Errorf("no template %q", name)
 	}
 	p := page{view: v, User: gate.ActorOf(r.Context()).Name, Version: s.Version, Now: time.Now().UTC()}
+	if key := r.URL.Query().Get("undo"); key != "" && gate.ActorOf(r.Context()).Access >= gate.Write {
+		p.Undo = s.Objects.Undoable(key)
+	}
 	if p.User != "" {
 		p.Needs = s.Monitor.Situation(attentionAge).Number
 	}

@@ -59,7 +59,7 @@ func (tp topicPages) pages() *pages[object.Topic] {
 				}
 			}
 			return deletion{
-				lead:  "This deletes the topic " + t.Name + ". It cannot be undone.",
+				lead:  "This deletes the topic " + t.Name + ". For ten minutes it can be brought back, but not its messages.",
 				label: "Type the topic's name to confirm", expected: t.Name,
 				to: "/admin/topics", called: t.Name,
 			}
