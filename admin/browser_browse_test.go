@@ -1,11 +1,13 @@
 package admin_test
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/chromedp/cdproto/emulation"
+	"github.com/chromedp/chromedp"
 
 	"pipit/broker"
 )
@@ -87,4 +89,37 @@ func TestBrowserFindTimes(t *testing.T) {
 	eval[bool](tab, `() => { navigator.clipboard.writeText = async text => { window.copied = text; }; return true; }`)
 	tab.press("#messages .copier")
 	tab.until(`window.copied === "` + id + `"`)
+}
+
+// Names beyond those of the page are proposed for what is typed.
+func TestBrowserProposals(t *testing.T) {
+	browses(t)
+	s := newSite(t, true)
+	var def broker.Definition
+	for i := range 210 {
+		def.Topics = append(def.Topics, broker.Topic{Name: fmt.Sprintf("/t/%03d", i)})
+	}
+	s.define(def)
+	tab := s.profile().signIn()
+	tab.ok("/admin/messages")
+	tab.enter("#find-topic", "t/20")
+	tab.until(`[...document.querySelector("#find-topic").list.options].map(o => o.value).join() === "/t/200,/t/201,/t/202,/t/203,/t/204,/t/205,/t/206,/t/207,/t/208,/t/209"`)
+}
+
+// The type of what is typed is proposed, and Ctrl+Enter publishes it.
+func TestBrowserPublishType(t *testing.T) {
+	browses(t)
+	s := newSite(t, true)
+	s.example()
+	tab := s.profile().signIn()
+	tab.ok("/admin/topics/%2Forders/publish")
+	tab.enter("#publish-payload", `{"order": 1}`)
+	tab.until(`document.querySelector("#use-type")?.textContent === "Use application/json"`)
+	tab.inspect("a type that is proposed")
+	tab.press("#use-type")
+	tab.until(`document.querySelector("#publish-mime_type").value === "application/json" && !document.querySelector("#use-type")`)
+	tab.arrive("Ctrl+Enter", chromedp.Evaluate[chromedp.Void](`document.querySelector("#publish-payload").dispatchEvent(new KeyboardEvent("keydown", { key: "Enter", ctrlKey: true, bubbles: true })); undefined`))
+	if m, _ := s.receive("erp", "p2", "/orders", "key-of-erp"); len(m) != 1 || m[0].Payload != `{"order": 1}` {
+		t.Errorf("received %v", m)
+	}
 }

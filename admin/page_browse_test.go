@@ -138,3 +138,35 @@ func TestActPages(t *testing.T) {
 	depth(1)
 	d.contains(d.get("/admin/messages?topic=/a"), three)
 }
+
+// TestPublishDoubts: what is hardly meant so is published where that is said, and one can publish one after another.
+func TestPublishDoubts(t *testing.T) {
+	d := newDesk(t)
+	d.example()
+	const to = "/admin/topics/%2Fa/publish"
+	for _, c := range []struct{ says, payload, kind string }{
+		{"The payload is empty", "", ""}, {"This is no JSON", `{"a": `, "application/json"}, {"This is no JSON", "x", "application/json; charset=utf-8"},
+	} {
+		page := d.refused(http.StatusUnprocessableEntity, c.says, to, "payload", c.payload, "mime_type", c.kind)
+		d.contains(page, "Publish it as it is")
+		d.done(to, "payload", c.payload, "mime_type", c.kind, "as_is", "true")
+	}
+	d.contains(d.done(to, "payload", "1", "mime_type", "application/json", "another", "true"), "Published: K", `action="`+to+`"`)
+	if topic, _ := d.b.Topic("/a"); topic.Depth != 4 {
+		t.Errorf("%d messages", topic.Depth)
+	}
+}
+
+// TestUnknownMessage: who looks for a message of which nothing is known hears what may have become of it, and where to look.
+func TestUnknownMessage(t *testing.T) {
+	d := newDesk(t)
+	d.example()
+	res := d.do("GET", "/admin/messages/%2Fa/K3MfKTRUDxDxThSM4KomL7xoDl1W", "", nil)
+	d.contains(res.body, "All of its consumers may be done with it", `href="/admin/messages?topic=%2Fa">Messages of /a`)
+	if res.status != http.StatusNotFound {
+		t.Errorf("status %d", res.status)
+	}
+	if res := d.do("GET", "/admin/messages/%2Fnone/x", "", nil); res.status != http.StatusNotFound || strings.Contains(res.body, "Messages of") {
+		t.Errorf("status %d", res.status)
+	}
+}

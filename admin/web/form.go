@@ -24,8 +24,9 @@ type form struct {
 	Fields   []field
 	Open     bool // shown at once, where a page keeps it folded
 	Danger   bool
-	Wide     bool // its fields stand beside one another
-	Upload   bool // it is sent as multipart/form-data
+	Wide     bool   // its fields stand beside one another
+	Upload   bool   // it is sent as multipart/form-data
+	Another  string // label of a button that sends it, too, as "another", and leads back to it; empty: there is none
 }
 
 // field is a field of a form.

@@ -118,7 +118,7 @@ func prefixed(page, prefix string) string {
 		return page
 	}
 	var pairs []string
-	for _, attr := range []string{"href", "src", "action", "data-live", "data-chart", "data-await"} {
+	for _, attr := range []string{"href", "src", "action", "data-live", "data-chart", "data-await", "data-propose"} {
 		pairs = append(pairs, " "+attr+`="`+gate.RootPath, " "+attr+`="`+prefix+gate.RootPath)
 	}
 	return strings.NewReplacer(pairs...).Replace(page)
@@ -170,6 +170,7 @@ type failure struct {
 	Heading string
 	Message string
 	After   time.Duration // when it makes sense to try again; 0 where it does not
+	More    *link         // where to look instead, beside the overview; nil: nowhere
 }
 
 // headings are the titles of error pages, where the problem has none for people.
@@ -183,7 +184,7 @@ var headings = map[int]string{
 // failureOf returns how an error is shown. What is internal is for the log alone.
 func failureOf(err error) failure {
 	p, after := gate.ProblemOf(err)
-	f := failure{p.Status, headings[p.Status], sentence(p.Detail), after}
+	f := failure{p.Status, headings[p.Status], sentence(p.Detail), after, nil}
 	switch {
 	case p.Status == http.StatusInternalServerError:
 		f.Heading, f.Message = "Something went wrong", "The fault is on this side. The log says what it is."

@@ -7,8 +7,20 @@ import (
 	"pipit/admin/gate"
 )
 
-// maxProposals bounds the names that a field proposes, which are all in the page.
+// maxProposals bounds the names that a field proposes, which are all in the page. What is beyond is for the script.
 const maxProposals = 200
+
+// Propose is where the script finds proposals for what is typed, where there are more than the page has; else empty.
+func (x field) Propose() string {
+	switch {
+	case len(x.Options) < maxProposals:
+	case x.Name == "topic":
+		return gate.V1 + "/topics"
+	case x.Name == "client":
+		return gate.V1 + "/clients"
+	}
+	return ""
+}
 
 // topicNames are names of topics for a field to propose.
 func (s *Site) topicNames() []option {

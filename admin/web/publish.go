@@ -2,9 +2,11 @@ package web
 
 import (
 	"encoding/base64"
+	"encoding/json"
 	"errors"
 	"io"
 	"maps"
+	"mime"
 	"mime/multipart"
 	"net/http"
 	"net/url"
@@ -52,6 +54,7 @@ func composeForm(action string, m *object.Message) *form {
 		field{Name: "attributes", Label: "Attributes", Type: "textarea", Rows: 3, Hint: "They travel with it: name=value, one a line"})
 	f.Upload, f.Wide = true, true
 	if m == nil {
+		f.Another = "Publish, and another one"
 		return f
 	}
 	text := string(m.Payload)
@@ -209,6 +212,9 @@ func (mp messagePages) postPublish(w http.ResponseWriter, r *http.Request, p gat
 	}
 	f := composeForm(topicPath(t.Name)+"/publish", nil)
 	pub, err := readPublication(r, f, nil)
+	if err == nil {
+		err = f.doubt(r, &pub)
+	}
 	id := ""
 	if err == nil {
 		id, err = mp.Objects.Publish(r.Context(), gate.ActorOf(r.Context()), t.Name, pub)
@@ -220,7 +226,30 @@ func (mp messagePages) postPublish(w http.ResponseWriter, r *http.Request, p gat
 		}
 		return mp.renderCompose(w, r, status, t.Name, f)
 	}
+	if r.PostFormValue("another") == checked {
+		return mp.done(w, r, topicPath(t.Name)+"/publish", "Published: "+id)
+	}
 	return mp.done(w, r, publishedURL(t.Name, id), "")
+}
+
+// doubt returns an error of a payload that was typed and is hardly meant so, unless the form says that it is, for which it
+// has a box from then on.
+func (f *form) doubt(r *http.Request, p *object.Publication) error {
+	if r.PostFormValue("as_is") == checked || r.MultipartForm != nil && len(r.MultipartForm.File["file"]) > 0 {
+		return nil
+	}
+	kind, _, _ := mime.ParseMediaType(p.MIMEType)
+	var err *fieldError
+	switch {
+	case len(p.Payload) == 0:
+		err = &fieldError{"payload", "The payload is empty. Is it meant to be?"}
+	case kind == "application/json" && !json.Valid(p.Payload):
+		err = &fieldError{"payload", "This is no JSON, as the MIME type says. Is it meant so?"}
+	default:
+		return nil
+	}
+	f.Fields = append(f.Fields, field{ID: f.Name + "-as_is", Name: "as_is", Label: "Publish it as it is", Type: "checkbox"})
+	return err
 }
 
 func recomposeForm(m *object.Message) *form {
@@ -278,6 +307,9 @@ func (mp messagePages) postRepublish(w http.ResponseWriter, r *http.Request, p g
 			return err
 		}
 		return mp.published(w, r, m.Topic, id, "")
+	}
+	if err == nil {
+		err = f.doubt(r, &pub)
 	}
 	if err == nil && f.on("delete_old") && pub.ID != "" {
 		err = &fieldError{"msg_id", "With an ID of your own, the old message has to be deleted by hand: had the topic seen the ID, nothing would be stored"}

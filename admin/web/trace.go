@@ -88,12 +88,23 @@ func (mp messagePages) pageGone(w http.ResponseWriter, r *http.Request, topic, i
 		return err
 	case !slices.ContainsFunc(lives, func(l life) bool { return l.Topic == topic }):
 		if _, err := mp.Objects.Trace(r.Context(), broker.TraceQuery{ID: id, Topic: topic}); broker.CodeOf(err) == broker.NotFound {
-			return err // it says for how long it would be known
+			missing = err // it says for how long it would be known
 		}
-		return missing
+		return mp.pageUnknown(w, r, topic, missing)
 	}
 	page := tracePage{Back: topicMessages(topic), ID: id, Lives: lives}
 	return mp.render(w, r, "trace", http.StatusNotFound, view{Title: "Message " + id, Nav: "messages", Data: page})
+}
+
+// pageUnknown says of a message of which nothing is known what may have become of it.
+func (mp messagePages) pageUnknown(w http.ResponseWriter, r *http.Request, topic string, missing error) error {
+	if !mp.Broker.HasTopic(topic) {
+		return missing
+	}
+	f := failureOf(missing)
+	f.Message += " All of its consumers may be done with it, or it has expired, or was deleted."
+	f.More = &link{topicMessages(topic).URL, "Messages of " + topic}
+	return mp.render(w, r, "error", f.Status, view{Title: f.Heading, Nav: "messages", Data: f})
 }
 
 // findGone goes to where it is said what happened to a message that no topic has, or to those of a correlation ID. It is
