@@ -87,10 +87,14 @@ func (m *Monitor) frame(now time.Time, age time.Duration) Frame {
 	}
 	f.Hour, f.Day = m.steps(&f.Totals, now)
 	t := &f.Totals
+	counted, since := m.counted(t.Counters), " since the start"
+	if m.before != (broker.Counters{}) {
+		since = m.since.UTC().Format(" since 2006-01-02")
+	}
 	f.Tiles = Tiles{
-		"published-more": text.Number(t.Published) + " since the start",
-		"delivered-more": text.Number(t.Delivered) + " since the start",
-		"acked-more":     text.Number(t.Acked) + " since the start",
+		"published-more": text.Number(counted.Published) + since,
+		"delivered-more": text.Number(counted.Delivered) + since,
+		"acked-more":     text.Number(counted.Acked) + since,
 		"backlog":        text.Number(t.Backlog),
 		"backlog-more":   "for " + text.Count(int64(t.Consumers), "consumer", "consumers"),
 		"in-flight":      text.Number(t.InFlight),

@@ -11,7 +11,7 @@ import (
 type History struct {
 	Step      int         `json:"step"`      // seconds
 	Start     time.Time   `json:"start"`     // of the first step
-	Published []float64   `json:"published"` // messages stored per second; of a consumer: 0
+	Published []float64   `json:"published"` // messages stored per second; of a consumer: in its topics
 	Delivered []float64   `json:"delivered"` // deliveries per second
 	Acked     []float64   `json:"acked"`     // acknowledgements per second
 	Backlog   []float64   `json:"backlog"`   // at the end of each step
@@ -74,7 +74,7 @@ func (m *Monitor) seek(of Of, now time.Time) (s *series, gained point, unlock fu
 		c, backlog = t.Counters, broker.BacklogOf(m.b, of.Topic)
 	case of.Consumer != 0:
 		info, _ := m.b.Consumer(of.Consumer)
-		c, backlog = flow(info.Counters), info.Backlog
+		c, backlog = info.Counters, info.Backlog
 	default:
 		totals := m.b.Totals()
 		c, backlog = totals.Counters, totals.Backlog

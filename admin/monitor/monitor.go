@@ -44,8 +44,12 @@ type Monitor struct {
 	all       *series
 	topics    book[string]
 	consumers book[uint32]
-	starts    []time.Time         // of processes within the last day
-	refused   map[string]refusals // of the webhooks that had any
+	starts    []time.Time     // of processes within the last day
+	before    broker.Counters // of the processes before
+	since     time.Time       // which before and the broker's counters go back to
+
+	startsKept bool                // starts is stored
+	refused    map[string]refusals // of the webhooks that had any
 
 	agesMu sync.Mutex // held while ages are looked for
 	ages   map[uint32]time.Time
@@ -58,7 +62,7 @@ type Monitor struct {
 	live live
 }
 
-// New watches a broker from began on. Start is to be called, or Sample now and then, and Close in the end. prefix is what a proxy has in front of the paths of pages.
+// New watches a broker from began on, and knows what those before have stored. Start is to be called, or Sample now and then, and Close in the end. prefix is what a proxy has in front of the paths of pages.
 func New(b *broker.Broker, prefix string, began time.Time) *Monitor {
 	c := b.Totals().Counters
 	m := &Monitor{
@@ -72,6 +76,7 @@ func New(b *broker.Broker, prefix string, began time.Time) *Monitor {
 		topics:    newBook[string](),
 		consumers: newBook[uint32](),
 		starts:    []time.Time{began},
+		since:     began,
 	}
 	for _, t := range b.Topics() {
 		m.topics.idle[t.Name] = t.Counters
@@ -79,16 +84,24 @@ func New(b *broker.Broker, prefix string, began time.Time) *Monitor {
 	for _, c := range b.Consumers() {
 		m.consumers.idle[c.ID] = c.Counters
 	}
+	m.load(began)
 	return m
 }
 
 // Start has it sample every ten seconds, until Close.
 func (m *Monitor) Start() { m.worker.Go(m.run) }
 
-// Close ends sampling and the live events.
+// Close ends sampling and the live events, and stores what happened since the last full minute.
 func (m *Monitor) Close() {
 	close(m.closing)
 	m.worker.Wait()
+	now := time.Now()
+	totals := m.b.Totals()
+	m.mu.Lock()
+	m.sampleAll(&totals, now)
+	docs := m.keep(now)
+	m.mu.Unlock()
+	m.put(docs)
 }
 
 // run samples at the full minute, and every ten seconds between, so that a step has what happened in it.
@@ -109,14 +122,18 @@ func (m *Monitor) run() {
 // Sample takes a sample, in the place of Start: for who has another clock.
 func (m *Monitor) Sample(now time.Time) {
 	totals := m.b.Totals()
+	var docs []broker.Document
 	m.mu.Lock()
-	defer m.mu.Unlock()
 	m.rates = m.ratesSince(m.last, totals.Counters, now.Sub(m.at))
 	m.last, m.at = totals.Counters, now
 	if n := number(now.Add(sampleStep/2), hourStep); n > m.minute { // the timer is late, or a little early
 		m.minute = n
-		m.sampleAll(&totals, now.Add(-sampleStep/2))
+		at := now.Add(-sampleStep / 2)
+		m.sampleAll(&totals, at)
+		docs = m.keep(at)
 	}
+	m.mu.Unlock()
+	m.put(docs)
 }
 
 // ratesSince are those of what was counted in a time.
@@ -143,15 +160,10 @@ func (m *Monitor) sampleAll(totals *broker.Totals, at time.Time) {
 	for i := range consumers {
 		c := &consumers[i]
 		there[c.ID] = true
-		m.consumers.sample(c.ID, flow(c.Counters), func() int64 { return c.Backlog }, at)
+		m.consumers.sample(c.ID, c.Counters, func() int64 { return c.Backlog }, at)
 	}
 	m.consumers.keep(there)
 	m.sampleWebhooks()
-}
-
-// flow are the counters of a consumer that a series has. What is published to it stays the topic's own.
-func flow(c broker.Counters) broker.Counters {
-	return broker.Counters{Delivered: c.Delivered, Acked: c.Acked, Expired: c.Expired}
 }
 
 // expired returns how many messages expired unread in the last hour, by topic: those that had any.

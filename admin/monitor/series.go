@@ -208,6 +208,14 @@ func (b *book[K]) add(key K, before broker.Counters, now time.Time) *series {
 	return s
 }
 
+// make returns the series of one thing, a new one where there is none; nil: there are too many.
+func (b *book[K]) make(key K, now time.Time) *series {
+	if s := b.of[key]; s != nil {
+		return s
+	}
+	return b.add(key, b.idle[key], now)
+}
+
 // seek returns the series of one thing; of one that has none an empty one, which is not kept.
 func (b *book[K]) seek(key K, now time.Time) *series {
 	if s := b.of[key]; s != nil {
