@@ -169,7 +169,7 @@ func (s *service) openDoors(ctx context.Context) (err error) {
 	}
 	s.down.add("admin", func() error { s.admin.Close(); return nil })
 	s.again.onChange(func(c *config.Config) {
-		opts.Settings, opts.MaxPayload, opts.Access = c.Settings(), int64(c.HTTP.MaxPayload), c.Log.Access
+		opts.Settings, opts.Declared, opts.MaxPayload, opts.Access = c.Settings(), c.Definition(), int64(c.HTTP.MaxPayload), c.Log.Access
 		opts.SessionIdle, opts.SessionLife = c.Admin.SessionIdle, c.Admin.SessionLife
 		s.admin.Adjust(opts)
 	})
@@ -182,6 +182,7 @@ func (s *service) adminOptions(ctx context.Context) admin.Options {
 	opts := admin.Options{
 		Version:    version,
 		Settings:   c.Settings(),
+		Declared:   c.Definition(),
 		Addresses:  s.adminAddresses(names),
 		PublicURL:  c.HTTP.PublicURL,
 		Origin:     c.Admin.Origin,

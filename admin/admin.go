@@ -52,6 +52,7 @@ type Options struct {
 	Proxies     forwarded.Proxies
 	Hosts       []string               // names of this machine, in lower case, beside localhost and those of Origin and PublicURL: by any other nobody comes in on the loopback
 	HasName     func(name string) bool // tells further ones, such as those of the certificate; or nil
+	Declared    broker.Definition      // by the configuration file: it is marked so, since the next start brings it back
 	MaxPayload  int64                  // bytes of one message; default 1 MiB
 	SessionIdle time.Duration          // how long a session lasts without a request; default DefaultSessionIdle
 	SessionLife time.Duration          // how long it lasts in any case; default DefaultSessionLife
@@ -148,12 +149,13 @@ type adjusted struct {
 	access     bool
 }
 
-// Adjust takes over the options that can change while requests are served: Settings, MaxPayload,
+// Adjust takes over the options that can change while requests are served: Settings, Declared, MaxPayload,
 // Access, and those of sessions, which hold for sessions that have begun, too.
 func (a *Admin) Adjust(o Options) {
 	if o.MaxPayload <= 0 {
 		o.MaxPayload = broker.DefaultMaxPayload
 	}
+	a.objects.SetDeclared(o.Declared)
 	a.adjusted.Store(&adjusted{o.Settings, o.MaxPayload, o.Access})
 	a.users.Adjust(cmp.Or(o.SessionIdle, access.DefaultSessionIdle), cmp.Or(o.SessionLife, access.DefaultSessionLife))
 }

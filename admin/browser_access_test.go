@@ -77,7 +77,7 @@ func TestBrowserSignIn(t *testing.T) {
 	tab.signIn()
 	away := s.profile().signIn()
 	tab.ok("/admin/system/access")
-	tab.agree = true
+	tab.unfold("#sign-out-everywhere")
 	tab.follow("#sign-out-everywhere")
 	tab.at("/admin/login")
 	tab.sees("You are signed out everywhere")
@@ -192,8 +192,8 @@ func TestBrowserTokens(t *testing.T) {
 		t.Errorf("creating a token with scope admin: %d", status)
 	}
 	tab.ok("/admin/system/access")
+	tab.press("#token-list tr:nth-child(1) summary")
 	tab.fill("#token-list tr:nth-child(1)", "take_over", "on")
-	tab.agree = true
 	tab.follow(`#token-list tr:has(th:first-child):nth-child(1) button`)
 	tab.sees("The token is revoked", "of a script", "token for admin, now of "+adaName)
 	refused := 0

@@ -7,10 +7,12 @@ import (
 	"io"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
+	"pipit/admin"
 	"pipit/broker"
 )
 
@@ -198,5 +200,28 @@ func TestCompressed(t *testing.T) {
 		if head, body := ask("HEAD", "gzip"); head.StatusCode != http.StatusOK || body != "" || head.Header.Get("Content-Encoding") != "gzip" {
 			t.Errorf("HEAD %s: %d %v", path, head.StatusCode, head.Header)
 		}
+	}
+}
+
+// TestDeclared shows that what the configuration file declares is marked so.
+func TestDeclared(t *testing.T) {
+	declared := broker.Definition{Clients: []broker.Client{{Username: "erp"}}, Topics: []broker.Topic{{Name: "/a"}},
+		Producers: []broker.Producer{{Client: "erp", Topic: "/a"}}, Consumers: []broker.Consumer{{Client: "erp", Topic: "/a"}}}
+	d := newDesk(t, func(o *admin.Options) { o.Declared = declared })
+	d.example()
+	d.define(broker.Definition{Clients: []broker.Client{{Username: "erp", Password: "p"}, {Username: "hand", Password: "p"}}, Topics: []broker.Topic{{Name: "/a"}, {Name: "/hand"}},
+		Producers: []broker.Producer{{Client: "erp", Topic: "/a"}}, Consumers: []broker.Consumer{{Client: "hand", Topic: "/hand", SubKey: "k", MaxDepth: 1, MaxInFlight: 1, AckTimeout: time.Minute}}})
+	const mark = `">file</span>`
+	for path, one := range map[string]string{"/admin/topics?search=/a": "/admin/topics/%2Fa", "/admin/clients?search=erp": "/admin/clients/erp",
+		"/admin/producers?search=erp": fmt.Sprint("/admin/producers/", d.b.Producers()[slices.IndexFunc(d.b.Producers(), func(p broker.ProducerInfo) bool { return p.Client == "erp" })].ID)} {
+		d.contains(d.get(path), mark)
+		d.contains(d.get(one), `id="declared"`)
+		d.contains(d.get(one+"/edit"), "The configuration file declares this", "until the next start")
+		d.contains(d.get(one+"/delete"), "The configuration file declares it")
+	}
+	for path, one := range map[string]string{"/admin/topics?search=hand": "/admin/topics/%2Fhand", "/admin/consumers?search=hand": fmt.Sprint("/admin/consumers/", d.b.Consumers()[slices.IndexFunc(d.b.Consumers(), func(c broker.ConsumerInfo) bool { return c.Client == "hand" })].ID)} {
+		d.lacks(d.get(path), mark)
+		d.lacks(d.get(one), `id="declared"`)
+		d.lacks(d.get(one+"/edit"), "The configuration file")
 	}
 }

@@ -17,6 +17,7 @@ import (
 	"testing"
 	"time"
 
+	"pipit/admin"
 	"pipit/admin/web/shell"
 	"pipit/broker"
 )
@@ -30,9 +31,9 @@ type desk struct {
 	client *http.Client
 }
 
-func newDesk(t *testing.T) *desk {
+func newDesk(t *testing.T, change ...func(*admin.Options)) *desk {
 	t.Helper()
-	s := newSite(t, true)
+	s := newSite(t, true, change...)
 	jar, err := cookiejar.New(nil)
 	if err != nil {
 		t.Fatal(err)
@@ -516,7 +517,7 @@ func TestConsumerPages(t *testing.T) {
 	if all, flying := backlog(); all != 1 || flying != 0 {
 		t.Errorf("cleared: %d, %d in flight", all, flying)
 	}
-	d.contains(d.refused(http.StatusUnprocessableEntity, "not the name", path+"/clear", "confirm", "a"), "<details class=\"more\" open")
+	d.contains(d.refused(http.StatusUnprocessableEntity, "not the name", path+"/clear", "confirm", "a"), "<details class=\"more danger\" open")
 	d.contains(d.done(path+"/clear", "confirm", "/a"), "The backlog was cleared: 1 message<")
 	if all, _ := backlog(); all != 0 {
 		t.Errorf("%d after the backlog was cleared", all)

@@ -13,7 +13,7 @@ import (
 //
 // A client is created with a Password or a PasswordHash. An edit that sets neither leaves the password as it is.
 func (o *Objects) Clients() *Noun[Client] {
-	return &Noun[Client]{
+	return marking(&Noun[Client]{
 		o: o, Kind: broker.KindClient, Path: "/clients", Param: "username",
 		Initial:  NewClient,
 		List:     o.listClients,
@@ -29,7 +29,7 @@ func (o *Objects) Clients() *Noun[Client] {
 			return differences(broker.ClientFields, &before.Client, &c.Client)
 		},
 		Warnings: func(c *Client) *[]string { return &c.Warnings },
-	}
+	}, func(v *Client) *bool { return &v.Declared })
 }
 
 // ClientSorts are what lists of clients can be sorted by.

@@ -18,7 +18,7 @@ import (
 // One that is created without a SubKey is given one, and is one more where the client is a consumer of the topic
 // already.
 func (o *Objects) Consumers() *Noun[Consumer] {
-	return &Noun[Consumer]{
+	return marking(&Noun[Consumer]{
 		o: o, Kind: broker.KindConsumer, Path: "/consumers", Param: "id", Filters: []string{"topic", "client"},
 		Initial:  NewConsumer,
 		List:     o.listConsumers,
@@ -42,7 +42,7 @@ func (o *Objects) Consumers() *Noun[Consumer] {
 			c.SubKey, c.Old, c.CallbackSecret, c.CallbackHeaders = "", broker.OldKey{}, "", broker.Table{}
 		},
 		Reveal: o.NoteReveal,
-	}
+	}, func(v *Consumer) *bool { return &v.Declared })
 }
 
 // ConsumerSorts are what lists of consumers can be sorted by.

@@ -36,7 +36,9 @@ type Noun[T any] struct {
 	number   func(v *T, made *broker.Changed) // sets the ID of what was made, or nil: it has none
 	Warnings func(*T) *[]string               // about its secrets, or nil: it has none
 
-	Mask   func(*T)                        // takes away what the scope read does not see, or nil
+	Mask     func(*T)      // takes away what the scope read does not see, or nil
+	Declared func(*T) bool // the configuration file has it
+
 	Reveal func(ctx context.Context, v *T) // notes that who asks was shown what Mask takes away, of one or, where v is nil, of a list; or nil
 }
 

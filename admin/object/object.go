@@ -9,6 +9,7 @@ package object
 import (
 	"log/slog"
 	"sync"
+	"sync/atomic"
 
 	"pipit/admin/audit"
 	"pipit/broker"
@@ -19,6 +20,8 @@ type Objects struct {
 	b     *broker.Broker
 	log   *slog.Logger // of what is weak
 	trail *audit.Log
+
+	declared atomic.Pointer[map[declaration]bool] // by the configuration file; nil: none is known
 
 	oneImport sync.Mutex // held while an import is read and done
 	undos     undos

@@ -7,7 +7,7 @@ import (
 
 // Producers describes producers.
 func (o *Objects) Producers() *Noun[Producer] {
-	return &Noun[Producer]{
+	return marking(&Noun[Producer]{
 		o: o, Kind: broker.KindProducer, Path: "/producers", Param: "id", Filters: []string{"topic", "client"},
 		Initial: NewProducer,
 		List:    o.listProducers,
@@ -29,7 +29,7 @@ func (o *Objects) Producers() *Noun[Producer] {
 			return differences(broker.ProducerFields, &before.Producer, &p.Producer)
 		},
 		number: func(p *Producer, done *broker.Changed) { p.ID = done.Producers[0].ID },
-	}
+	}, func(v *Producer) *bool { return &v.Declared })
 }
 
 // ProducerSorts are what lists of producers can be sorted by.

@@ -8,7 +8,7 @@ import (
 
 // Topics describes topics.
 func (o *Objects) Topics() *Noun[Topic] {
-	return &Noun[Topic]{
+	return marking(&Noun[Topic]{
 		o: o, Kind: broker.KindTopic, Path: "/topics", Param: "name", Filters: []string{"template"},
 		Initial: NewTopic,
 		List:    o.listTopics,
@@ -33,7 +33,7 @@ func (o *Objects) Topics() *Noun[Topic] {
 		diff: func(before, t *Topic) FieldChanges {
 			return differences(broker.TopicFields, &before.Topic, &t.Topic)
 		},
-	}
+	}, func(v *Topic) *bool { return &v.Declared })
 }
 
 // TopicSorts are what lists of topics can be sorted by.

@@ -26,6 +26,8 @@ type Client struct {
 	LastSeen      gate.Time `json:"last_seen,omitzero" api:"-"` // when one of its producers or consumers was last here; absent: never
 
 	Warnings []string `json:"warnings,omitempty" api:"-"` // what is weak about a password, in the answer to the request that set it alone
+
+	Declared bool `json:"declared,omitempty" api:"-"` // the configuration file declares it, and the next start brings back what that says; absent: it does not
 }
 
 // Topic is what producers publish to, or a template of topics: see auto_create.
@@ -50,6 +52,8 @@ type Topic struct {
 	Redelivered  uint64   `json:"redelivered" api:"-"`   // deliveries since the start of the process that were not the first of their message to the consumer
 	DeadLettered Failures `json:"dead_lettered" api:"-"` // messages moved to dead-letter topics since the start of the process, for each consumer, by reason
 	Dropped      Failures `json:"dropped" api:"-"`       // messages that failed since the start of the process and had no dead-letter topic, for each consumer, by reason
+
+	Declared bool `json:"declared,omitempty" api:"-"` // the configuration file declares it, and the next start brings back what that says; absent: it does not
 }
 
 // Failures is how many messages a consumer was done with though it had not acknowledged them, by reason.
@@ -67,6 +71,8 @@ type Producer struct {
 	Revision        string    `json:"revision,omitempty" api:"-"` // it changes with the definition
 	LastSeen        gate.Time `json:"last_seen,omitzero" api:"-"` // the last accepted publish; absent: never
 	Published       uint64    `json:"published" api:"-"`          // messages stored since the start of the process
+
+	Declared bool `json:"declared,omitempty" api:"-"` // the configuration file declares it, and the next start brings back what that says; absent: it does not
 }
 
 // Consumer is a client's queue of a topic's messages.
@@ -96,6 +102,8 @@ type Consumer struct {
 	Callback *CallbackState `json:"callback,omitempty" api:"-"` // how it fares, of one that is sent its messages
 
 	Warnings []string `json:"warnings,omitempty" api:"-"` // what is weak about a sub_key of one's own, in the answer to the request that set it alone
+
+	Declared bool `json:"declared,omitempty" api:"-"` // the configuration file declares it, and the next start brings back what that says; absent: it does not
 }
 
 // CallbackState tells how a consumer fares that is sent its messages.
@@ -143,6 +151,8 @@ type Webhook struct {
 	RefusedOther     uint64    `json:"refused_other" api:"-"`      // calls refused since the start of the process for other reasons
 	LastCall         gate.Time `json:"last_call,omitzero" api:"-"` // the last call that was accepted; absent: none since the start of the process
 	Warnings         []string  `json:"warnings,omitempty" api:"-"` // what is weak about a secret, in the answer to the request that set it alone
+
+	Declared bool `json:"declared,omitempty" api:"-"` // the configuration file declares it, and the next start brings back what that says; absent: it does not
 }
 
 // NewClient, NewTopic, NewProducer, NewConsumer and NewWebhook return what holds where a new one says nothing.

@@ -7,7 +7,7 @@ import (
 
 // Webhooks describes webhooks. An edit that gives no secret leaves it as it is; no answer has it.
 func (o *Objects) Webhooks() *Noun[Webhook] {
-	return &Noun[Webhook]{
+	return marking(&Noun[Webhook]{
 		o: o, Kind: broker.KindWebhook, Path: "/webhooks", Param: "name", Filters: []string{"topic", "client"},
 		Initial:  NewWebhook,
 		List:     o.listWebhooks,
@@ -22,7 +22,7 @@ func (o *Objects) Webhooks() *Noun[Webhook] {
 			return differences(broker.WebhookFields, &before.Webhook, &w.Webhook)
 		},
 		Warnings: func(w *Webhook) *[]string { return &w.Warnings },
-	}
+	}, func(v *Webhook) *bool { return &v.Declared })
 }
 
 // Refused is how many calls were refused, for any reason.

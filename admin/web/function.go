@@ -32,6 +32,8 @@ var functions = template.FuncMap{
 	"variable":  shell.Variable,
 	"dict":      dict,
 	"breaks":    breaks,
+	"help":      func(term string) string { return terms[term] },
+	"browser":   browserName,
 	"beside":    func(by string, item any) beside { return beside{by, item} },
 	"part":      partName,
 	"slug":      func(s string) string { return strings.ReplaceAll(strings.ToLower(s), " ", "-") },

@@ -180,7 +180,11 @@ func (p *pages[T]) editForm(v *T) *form {
 }
 
 func (p *pages[T]) renderEdit(w http.ResponseWriter, r *http.Request, status int, v *T, f *form) error {
-	return p.site.renderForm(w, r, status, p.plural(), p.titled("Edit", v), formPage{Back: p.back(v), Form: f})
+	page := formPage{Back: p.back(v), Form: f}
+	if p.Declared(v) {
+		page.Lead = "The configuration file declares this " + string(p.Kind) + ": what is saved here holds until the next start, which brings back what the file says."
+	}
+	return p.site.renderForm(w, r, status, p.plural(), p.titled("Edit", v), page)
 }
 
 func (p *pages[T]) pageEdit(w http.ResponseWriter, r *http.Request, at gate.Params) error {
@@ -224,6 +228,9 @@ func (p *pages[T]) postSave(w http.ResponseWriter, r *http.Request, at gate.Para
 // dropPage asks whether one shall be deleted.
 func (p *pages[T]) dropPage(v *T, d deletion) formPage {
 	page := formPage{Back: p.back(v), Lead: d.lead, Lost: lost(p.Goes(v))}
+	if p.Declared(v) {
+		page.Lead += " The configuration file declares it: the next start makes it anew, unless it is taken out of the file."
+	}
 	if action := p.pagePath(v) + "/delete"; d.expected != "" {
 		page.Form = confirm("delete", action, "Delete for good", d.label, d.expected)
 	} else {
