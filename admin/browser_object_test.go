@@ -302,19 +302,23 @@ func TestBrowserConflict(t *testing.T) {
 	theirs := s.profile().signIn()
 	mine.ok("/admin/topics/%2Forders/edit")
 	theirs.ok("/admin/topics/%2Forders/edit")
-	theirs.fill("#topic", "max_depth", "600")
+	theirs.fill("#topic", "max_depth", "600", "dedup_window", "7m")
 	theirs.save("#topic")
 
 	mine.fill("#topic", "max_depth", "700", "expiration", "240")
 	if status := mine.send("#topic"); status != http.StatusConflict {
 		t.Fatalf("status %d", status)
 	}
-	mine.sees("changed by somebody else", "It is 600 now")
+	mine.sees("changed by somebody else", "It is 600 now, by "+adaName)
+	mine.seesNot("It is 7m now", "It is 1h now") // they alone, or I alone have changed these
 	if topic, _ := s.b.Topic("/orders"); topic.MaxDepth != 600 || topic.Expiration != 3600 {
 		t.Errorf("stored %+v", topic.Topic)
 	}
 	mine.save("#topic")
 	mine.sees("The topic was saved", "of 700", "4m")
+	if topic, _ := s.b.Topic("/orders"); topic.DedupWindow != 7*time.Minute || topic.Expiration != 240 {
+		t.Errorf("merged into %+v", topic.Topic)
+	}
 
 	// What was changed meanwhile is not deleted unseen.
 	mine.follow("#delete")

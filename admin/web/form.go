@@ -21,6 +21,7 @@ type form struct {
 	Revision string // of what is edited
 	Error    string // what concerns no single field
 	Changed  bool   // somebody else has edited it meanwhile: see field.Theirs
+	By       string // who that was; empty: it is not known
 	Fields   []field
 	Open     bool // shown at once, where a page keeps it folded
 	Danger   bool
@@ -39,7 +40,9 @@ type field struct {
 	Rows                  int      // of a textarea; 0: 10
 	Options               []option // of a select, or what a text is proposed from
 	Error                 string
-	Theirs                string // what somebody else has made of it meanwhile
+	Theirs                string  // what somebody else has made of it meanwhile
+	By                    string  // who that was, where it is known
+	Was                   *string // what it was when the form was opened, which is sent along; nil: it is not
 	Focus                 bool
 	Order                 bool   // it says what to do, and is no value of what is edited
 	Secret                bool   // no page holds its value; empty, it leaves what is there as it is
@@ -352,17 +355,50 @@ func sentence(s string) string {
 	return strings.ToUpper(s[:1]) + s[1:]
 }
 
-// conflict shows that somebody else has edited meanwhile: now is a form of what is there.
-// Nothing that was typed is lost, and saving once more makes it so.
-func (f *form) conflict(now *form) {
-	f.Changed, f.Open, f.Revision = true, true, now.Revision
+// wasPrefix is what the name of a hidden field begins with that has what a field was when its form was opened.
+const wasPrefix = "was_"
+
+// mergeable has a form send along what its fields are, for a merge where somebody else edits the same meanwhile.
+func (f *form) mergeable() {
+	for i := range f.Fields {
+		if x := &f.Fields[i]; x.Type != "password" && x.Type != "hidden" && !x.Secret && !x.Order {
+			was := x.Value
+			x.Was = &was
+		}
+	}
+}
+
+// based takes over what the fields were when the form was opened that was sent.
+func (f *form) based(sent url.Values) {
+	for i := range f.Fields {
+		if x := &f.Fields[i]; x.Was != nil {
+			x.Was = nil
+			if sent.Has(wasPrefix + x.Name) {
+				was := browserText(sent.Get(wasPrefix + x.Name))
+				x.Was = &was
+			}
+		}
+	}
+}
+
+// conflict shows that somebody else has edited meanwhile: now is a form of what is there, and sent what was posted. What they
+// have changed and who posts has not is taken over; what both have is told, and stays as it was typed. Nothing that was typed
+// is lost, and saving once more makes it so.
+func (f *form) conflict(now *form, by string) {
+	f.Changed, f.Open, f.Revision, f.By = true, true, now.Revision, by
 	f.forgetPasswords()
 	for i := range f.Fields {
 		x, y := &f.Fields[i], &now.Fields[i]
-		if x.Type == "password" || x.Type == "hidden" || x.Secret || x.Order || strings.ReplaceAll(x.Value, "\r\n", "\n") == y.Value { // as browsers end lines
-			continue
-		}
+		was, mine := x.Was, browserText(x.Value)
+		x.Was = y.Was
 		switch {
+		case x.Type == "password" || x.Type == "hidden" || x.Secret || x.Order || mine == y.Value:
+			continue
+		case was != nil && mine == *was:
+			x.Value = y.Value
+			continue
+		case was != nil && y.Value == *was:
+			continue
 		case x.Type == "checkbox" && y.Value == checked:
 			x.Theirs = "on"
 		case x.Type == "checkbox":
@@ -372,8 +408,12 @@ func (f *form) conflict(now *form) {
 		default:
 			x.Theirs = y.Value
 		}
+		x.By = by
 	}
 }
+
+// browserText is a text without the ends of lines of browsers.
+func browserText(s string) string { return strings.ReplaceAll(s, "\r\n", "\n") }
 
 // maxForm is how large a form without a payload may be, in bytes.
 const maxForm = 64 << 10

@@ -6,6 +6,7 @@ import (
 	"net/url"
 	"strings"
 
+	"pipit/admin/audit"
 	"pipit/admin/gate"
 	"pipit/admin/object"
 	"pipit/admin/text"
@@ -176,7 +177,24 @@ func (p *pages[T]) page(w http.ResponseWriter, r *http.Request, at gate.Params) 
 func (p *pages[T]) editForm(v *T) *form {
 	f := newForm(string(p.Kind), p.pagePath(v)+"/edit", "Save", p.editFields(v)...)
 	f.Revision = p.Revision(v)
+	f.mergeable()
 	return f
+}
+
+// editor returns who has edited one last, as far as the audit log is looked through; empty where it is not in that.
+func (p *pages[T]) editor(v *T) string {
+	for _, kind := range []string{audit.Edit, audit.Secret} {
+		l, err := p.site.Trail.List(gate.Query{Limit: auditRows, Kind: kind})
+		if err != nil {
+			return ""
+		}
+		for _, e := range l.Items {
+			if e.Object == p.Name(v) && strings.HasPrefix(e.Action, string(p.Kind)+".") {
+				return e.Who
+			}
+		}
+	}
+	return ""
 }
 
 func (p *pages[T]) renderEdit(w http.ResponseWriter, r *http.Request, status int, v *T, f *form) error {
@@ -207,13 +225,14 @@ func (p *pages[T]) postSave(w http.ResponseWriter, r *http.Request, at gate.Para
 	}
 	f := p.editForm(&v)
 	f.typedInPart(typed)
+	f.based(typed)
 	saved, err := p.Edit(r.Context(), gate.ActorOf(r.Context()), key, f.Revision, func(v *T) error { return p.read(f, v) })
 	switch {
 	case broker.CodeOf(err) == broker.Conflict:
 		if v, err = p.LookUp(key); err != nil {
 			return err
 		}
-		f.conflict(p.editForm(&v))
+		f.conflict(p.editForm(&v), p.editor(&v))
 		return p.renderEdit(w, r, http.StatusConflict, &v, f)
 	case err != nil:
 		status, err := f.fail(err)
