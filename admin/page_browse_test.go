@@ -131,7 +131,8 @@ func TestActPages(t *testing.T) {
 	d.refused(http.StatusUnprocessableEntity, "allowed are delete", "/admin/messages", append(keys, "do", "burn")...)
 
 	// All that match.
-	d.contains(d.get("/admin/messages?text=needle&all=true"), "2 messages match what was asked for", "Type how many they are")
+	d.contains(d.get("/admin/messages?text=needle&all=true"), "2 messages match: text &#34;needle&#34;</p>", "Type how many they are")
+	d.contains(d.get("/admin/messages?topic=/a&since=2001-02-03T04:05&since_offset=60&state=waiting&newest=true&all=true"), "match: topic /a, state waiting, since 2001-02-03 03:05 UTC</p>")
 	all := []string{"all", "true", "text", "needle", "count", "2"}
 	d.refused(http.StatusUnprocessableEntity, "This is not how many they are", "/admin/messages", append(all, "do", "delete", "confirm", "3")...)
 	d.contains(d.done("/admin/messages", append(all, "do", "delete", "confirm", "2")...), "Deleted: 2 messages", "No such message")

@@ -109,7 +109,7 @@ func (mp messagePages) allPage(r *http.Request, page *messagesPage, v url.Values
 	if found.Next != "" {
 		p.Lead = "At least " + n + " messages match"
 	}
-	if p.Lead += " what was asked for."; next != "" {
+	if p.Lead += ": " + page.criteria(); next != "" {
 		p.Lead = "There is more to do. " + p.Lead
 	}
 	hidden := []field{{Name: "all", Type: "hidden", Value: checked}, {Name: "count", Type: "hidden", Value: n}, {Name: "next", Type: "hidden", Value: next}}
@@ -123,6 +123,34 @@ func (mp messagePages) allPage(r *http.Request, page *messagesPage, v url.Values
 	p.Form = confirm("act", "/admin/messages", "Do it to all of them", "Type how many they are to confirm", n,
 		append(hidden, field{Name: "do", Label: "What to do", Type: "select", Value: v.Get("do"), Options: options})...)
 	return p, nil
+}
+
+// criteria say what was asked for.
+func (page *messagesPage) criteria() string {
+	var list []string
+	for _, x := range page.Form.Fields {
+		value := x.Value
+		for _, o := range x.Options {
+			if o.Value == value && o.Label != "" {
+				value = o.Label
+			}
+		}
+		switch {
+		case value == "" || x.Value == "" || x.Type == "hidden" || x.Name == "newest" || x.Name == "id":
+		case x.Type == "checkbox":
+			list = append(list, strings.ToLower(x.Label))
+		case x.Name == "text":
+			list = append(list, `text "`+value+`"`)
+		case x.Type == "datetime-local":
+			at, err := page.Form.time(x.Name)
+			if err == nil {
+				list = append(list, x.Name+" "+at.Format("2006-01-02 15:04 UTC"))
+			}
+		default:
+			list = append(list, strings.ToLower(x.Label)+" "+value)
+		}
+	}
+	return strings.Join(list, ", ")
 }
 
 // asked is what the form asks for, as a query.
