@@ -506,15 +506,16 @@ function inUse(el) {
 
 // showPart brings a part of the page to what the server makes of it now, as far as that is another one.
 function showPart(el, html) {
-  const fresh = document.createElement("template");
-  fresh.innerHTML = html;
-  showTimes(fresh.content);
-  const old = [...el.children], made = [...fresh.content.children];
+  const within = document.createRange();
+  within.selectNodeContents(el); // a cell is one within a row alone
+  const fresh = within.createContextualFragment(html);
+  showTimes(fresh);
+  const old = [...el.children], made = [...fresh.children];
   if (old.length !== made.length) {
-    if (!inUse(el)) el.replaceChildren(fresh.content);
+    if (!inUse(el)) el.replaceChildren(fresh);
     return;
   }
-  made.forEach((child, i) => { if (child.outerHTML !== old[i].outerHTML && !inUse(old[i])) old[i].replaceWith(child); });
+  made.forEach((child, i) => { if (!child.isEqualNode(old[i]) && !inUse(old[i])) old[i].replaceWith(child); });
 }
 
 // needs shows how much needs attention: in the side bar, in the title and in the icon of the page.
