@@ -18,7 +18,7 @@ const (
 	failingTime  = 5 * time.Minute  // of nothing but calls that fail
 	nearlyFull   = 80               // percent of a max_depth
 	diskPercent  = 10               // free; less is little
-	diskLeast    = 1 << 30          // bytes free; less is little
+	diskLeast    = 1 << 30          // bytes free; less is little, unless it is half of the disk
 	maxAttention = 20               // of each code; then one that tells how many more
 )
 
@@ -195,8 +195,8 @@ func (n *notices) disk(st broker.StoreStats) {
 	if st.DiskTotal <= 0 || st.DiskFree < 0 {
 		return
 	}
-	// What the file has free for reuse is room as well, but it does not help anybody else.
-	if st.DiskFree < diskLeast || st.DiskFree < st.DiskTotal/100*diskPercent {
+	room := st.DiskFree + max(0, st.Free) // what the file has free for reuse is room as well
+	if room < min(diskLeast, st.DiskTotal/2) || room < st.DiskTotal/100*diskPercent {
 		n.add(codeDisk, fmt.Sprintf("The disk is nearly full: %s of %s are free, and %s within the database. Clear a backlog, or make room on the disk",
 			text.Size(st.DiskFree), text.Size(st.DiskTotal), text.Size(max(0, st.Free))), "/admin/system", "", "")
 	}

@@ -107,7 +107,7 @@ func (m *Monitor) frame(now time.Time, age time.Duration) Frame {
 		"disk-more":      "free of " + text.Size(st.DiskTotal),
 	}
 	if !f.Oldest.IsZero() {
-		f.Tiles["oldest"] = text.Duration(now.Sub(f.Oldest.Time))
+		f.Tiles["oldest"] = text.Roughly(now.Sub(f.Oldest.Time))
 		f.Tiles["oldest-more"] = "of those that wait"
 	}
 	return f

@@ -383,13 +383,15 @@ func TestDiskAttention(t *testing.T) {
 	for _, c := range []struct {
 		total, free int64
 		want        bool
+		within      int64 // free within the database
 	}{
-		{100 * gib, 11 * gib, false}, {100 * gib, 9 * gib, true}, // 10 %
-		{5 * gib, gib + 1, false}, {5 * gib, gib - 1, true}, // 1 GiB
-		{-1, -1, false}, {100 * gib, -1, false}, {0, 0, false}, {gib, 0, true},
+		{100 * gib, 11 * gib, false, 0}, {100 * gib, 9 * gib, true, 0}, {100 * gib, 9 * gib, false, 2 * gib}, // 10 %
+		{5 * gib, gib + 1, false, -1}, {5 * gib, gib - 1, true, -1}, // 1 GiB
+		{6 << 20, 0, true, 2 << 20}, {6 << 20, 0, false, 4 << 20}, // half of a small disk
+		{-1, -1, false, 0}, {100 * gib, -1, false, 0}, {0, 0, false, 0}, {gib, 0, true, 0},
 	} {
 		n := notices{counts: map[string]int{}}
-		n.disk(broker.StoreStats{DiskTotal: c.total, DiskFree: c.free})
+		n.disk(broker.StoreStats{DiskTotal: c.total, DiskFree: c.free, Free: c.within})
 		if got := len(n.list) == 1; got != c.want {
 			t.Errorf("%+v: %v", c, n.list)
 		}

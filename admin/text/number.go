@@ -8,6 +8,7 @@ import (
 	"strconv"
 	"strings"
 	"time"
+	"unicode"
 
 	"pipit/broker"
 )
@@ -54,6 +55,12 @@ func Duration(d time.Duration) string {
 		return broker.FormatDuration(d.Truncate(time.Minute))
 	}
 	return broker.FormatDuration(d.Truncate(time.Hour))
+}
+
+// Roughly writes a duration in its largest unit alone: 11m, 2d.
+func Roughly(d time.Duration) string {
+	s := Duration(d)
+	return s[:strings.IndexFunc(s, unicode.IsLetter)+1]
 }
 
 // Wait writes a wait in whole seconds, rounded up.

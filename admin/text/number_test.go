@@ -21,3 +21,11 @@ func TestNumbers(t *testing.T) {
 		}
 	}
 }
+
+func TestRoughly(t *testing.T) {
+	for d, want := range map[time.Duration]string{0: "0s", 300 * time.Millisecond: "0.3s", 61 * time.Second: "1m", 11*time.Minute + 56*time.Second: "11m", 50 * time.Hour: "2d"} {
+		if got := Roughly(d); got != want {
+			t.Errorf("%v is %s, want %s", d, got, want)
+		}
+	}
+}
