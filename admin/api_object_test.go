@@ -92,6 +92,7 @@ func TestEveryOperation(t *testing.T) {
 	r.ok(200, "GET", "/traces?id="+m.ID, nil)
 	r.ok(200, "POST", topic+"/messages/delete", jsonObject{"ids": []string{m.ID}})
 	r.ok(200, "POST", topic+"/messages/redrive", jsonObject{"all": true})
+	r.ok(200, "POST", "/messages?action=delete&topic=/customer/created&dry_run=true", nil)
 	r.ok(200, "GET", consumer+"/queues?limit=10", nil)
 	r.ok(200, "GET", consumer+"/why", nil)
 	r.ok(200, "POST", consumer+"/seek?dry_run=true", jsonObject{"to": "oldest"})
