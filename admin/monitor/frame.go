@@ -2,6 +2,7 @@ package monitor
 
 import (
 	"slices"
+	"strconv"
 	"time"
 
 	"pipit/admin/gate"
@@ -105,6 +106,9 @@ func (m *Monitor) frame(now time.Time, age time.Duration) Frame {
 		"size-more":      text.Size(st.Free) + " of it free",
 		"disk":           text.Size(st.DiskFree),
 		"disk-more":      "free of " + text.Size(st.DiskTotal),
+	}
+	if st.DiskTotal > 0 && st.DiskFree >= 0 {
+		f.Tiles["disk-used"] = strconv.Itoa(text.Percent(st.DiskTotal-st.DiskFree, st.DiskTotal))
 	}
 	if !f.Oldest.IsZero() {
 		f.Tiles["oldest"] = text.Roughly(now.Sub(f.Oldest.Time))

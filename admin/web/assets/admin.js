@@ -583,7 +583,8 @@ class Live {
     this.say(true);
     for (const [id, text] of Object.entries(frame.tiles ?? {})) {
       for (const el of document.querySelectorAll(`[data-tile="${CSS.escape(id)}"]`)) {
-        if (el.textContent !== text) el.textContent = text;
+        if (el.matches("meter")) el.value = Number(text);
+        else if (el.textContent !== text) el.textContent = text;
       }
     }
     if (frame.rows) this.attention(frame);
