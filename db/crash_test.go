@@ -21,7 +21,7 @@ import (
 )
 
 var (
-	crashStates = flag.Int("crashstates", 1000, "how many states after a power cut TestCrashStates looks at")
+	crashStates = flag.Int("crashstates", 2000, "how many states after a power cut TestCrashStates looks at, a quarter with -short")
 	crashSeed   = flag.Uint64("crashseed", 0, "what TestCrashStates begins with; 0: the time")
 )
 
@@ -77,8 +77,12 @@ func TestCrashStates(t *testing.T) {
 		seed = uint64(time.Now().UnixNano())
 	}
 	t.Logf("seed %d", seed)
+	most := *crashStates
+	if testing.Short() {
+		most /= 4
+	}
 	var sum crashSum
-	for ; sum.states < *crashStates && !t.Failed(); seed++ {
+	for ; sum.states < most && !t.Failed(); seed++ {
 		t.Run("", func(t *testing.T) {
 			c := newCrashRun(t, seed, &sum)
 			for range generations {
