@@ -77,7 +77,7 @@ func TestDocumentedAttention(t *testing.T) {
 	_, page, _ := strings.Cut(pages(t)["docs/monitoring.md"], "## What needs attention")
 	page, _, _ = strings.Cut(page, "\n## ")
 	told := map[string]bool{}
-	for _, row := range regexp.MustCompile("(?m)^\\| (.*?) \\|").FindAllStringSubmatch(page, -1) {
+	for _, row := range regexp.MustCompile(`(?m)^\| (.*?) \|`).FindAllStringSubmatch(page, -1) {
 		for _, m := range regexp.MustCompile("`(\\w+)`").FindAllStringSubmatch(row[1], -1) {
 			told[m[1]] = true
 		}
