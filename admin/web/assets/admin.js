@@ -136,11 +136,6 @@ function guardForms() {
     input.addEventListener("input", check);
     check();
   }
-  for (const form of document.querySelectorAll("form[data-ask]")) {
-    form.addEventListener("submit", event => {
-      if (!confirm(form.dataset.ask)) event.preventDefault();
-    });
-  }
   // A second click is not a second message.
   for (const form of document.querySelectorAll("form[method=post]")) {
     form.addEventListener("submit", event => {
