@@ -331,7 +331,7 @@ func TestRetryBackoff(t *testing.T) {
 func TestDeadLetterTopicIsChecked(t *testing.T) {
 	r := newRig(t, broker.Options{})
 	r.define(topicDef("/t"))
-	for name, want := range map[string]string{"/t": "another topic than its own", "/nowhere": "no such topic", "/a/": "without control characters"} {
+	for name, want := range map[string]string{"/t": "another topic than its own", "/nowhere": "no such topic", "/a/": "no slash at the end"} {
 		c := consumerDef("/t", "a")
 		c.DeadLetterTopic = name
 		_, err := r.Apply(ctx, broker.Definition{Consumers: []broker.Consumer{c}})

@@ -95,7 +95,7 @@ func TestTableSize(t *testing.T) {
 	}{{100, 1000, 115}, {100, 1, 115}, {1 << 10, 64, 130}, {1 << 10, 1, 130}} {
 		dir := t.TempDir()
 		f := &fixture{t: t, tails: map[store.Lane]uint64{}, gone: map[store.Lane]*store.Cursor{}, removed: map[store.Lane]uint64{}}
-		f.Store, _ = openTest(t, filepath.Join(dir, "pipit.db"), Options{LogSize: 128 << 20, seam: seam{fs: disktest.NewMem(dir)}})
+		f.Store, _ = openTest(t, filepath.Join(dir, "pipit.db"), Options{LogSize: 128 << 20, seam: seam{fs: disktest.NewMem(dir), large: 1 << 30}})
 		f.commit(f.batch())
 		f.journal = nowhere{f.journal}
 		heap := func() int64 {
