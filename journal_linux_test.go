@@ -26,6 +26,9 @@ func TestSecretsBesideTheJournal(t *testing.T) {
 		t.Fatal(err)
 	}
 	stat := info.Sys().(*syscall.Stat_t)
+	if err := os.WriteFile(filepath.Join(dir, "pipit.db-secrets"), nil, 0o644); err != nil { // others could read it
+		t.Fatal(err)
+	}
 	cmd := program(t, dir, append([]string{fmt.Sprintf("JOURNAL_STREAM=%d:%d", stat.Dev, stat.Ino)}, anyPort...), "-config", config)
 	cmd.Stderr = stderr
 	if err := cmd.Start(); err != nil {

@@ -38,7 +38,11 @@ func (f *secretsFile) append(p []byte) (n int, err error) {
 	if err != nil {
 		return 0, err
 	}
-	if info, statErr := file.Stat(); statErr == nil && info.Size() > maxSecrets {
+	info, err := file.Stat()
+	if err == nil && info.Mode().Perm() != 0o600 { // it was there, and others could read it
+		err = file.Chmod(0o600)
+	}
+	if err == nil && info.Size() > maxSecrets {
 		err = file.Truncate(0)
 	}
 	if err == nil {

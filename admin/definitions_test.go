@@ -57,6 +57,7 @@ func TestDefinitionPages(t *testing.T) {
 		{"{\n \"version\": 1,\n \"topics\": [\n  {\"name\": \"/x\"},\n  {\"name\": \"/y\",\n   \"max_depth\": -1}\n ]\n}", "Line 6"},
 		{"{\n \"version\": 1,\n \"topics\": [\n  {\"nane\": \"/x\"}]}", "Line 4"},
 		{"{\n \"version\": 2}", "Line 2"},
+		{`{"version": 1, "topics": [` + strings.Repeat(`{"name": "/x", "nane": 1}, `, 29) + `{"nane": 1}]}`, "and "},
 		{"{\n \"version\": ", "import-file-error"},
 		{"", "import-file-error"},
 	} {

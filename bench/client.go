@@ -5,7 +5,6 @@ import (
 	"bytes"
 	"context"
 	"encoding/base64"
-	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -309,11 +308,15 @@ func ask(ctx context.Context, t target, requests ...[]byte) error {
 	return nil
 }
 
-// fill publishes n messages of so many bytes by batches, over two connections.
+// fill publishes n messages of so many bytes by batches of a thousand, over two connections.
 func fill(ctx context.Context, t target, topic string, size, n int) error {
-	const lines = 1000
+	return fillBy(ctx, t, topic, size, n, 1000)
+}
+
+// fillBy is fill by batches of so many lines.
+func fillBy(ctx context.Context, t target, topic string, size, n, lines int) error {
 	if n%lines != 0 {
-		return errors.New("not a multiple of 1,000")
+		return fmt.Errorf("not a multiple of %d", lines)
 	}
 	return repeat(ctx, t, batchRequest(topic, size, lines), n/lines)
 }

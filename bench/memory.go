@@ -21,7 +21,9 @@ func memory(ctx context.Context, b *bench) (err error) {
 	}
 	defer func() { err = errors.Join(err, s.discard()) }()
 	m := startMeter(s.target)
-	most, err := mostMemory(s.pid, func() error { return fill(ctx, s.target, topicName, size, messages) })
+	most, err := mostMemory(s.pid, func() error {
+		return fillBy(ctx, s.target, topicName, size, messages, 500) // larger ones would go past the log, and nothing be kept for it
+	})
 	if err != nil {
 		return err
 	}

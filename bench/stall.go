@@ -228,7 +228,7 @@ func stallDelayed(ctx context.Context, b *bench) error {
 // stallCheckpoints publishes 20 MB a second, so that the log fills and is moved into the database all the time. Without
 // the cause the log is so large that nothing is.
 func stallCheckpoints(ctx context.Context, b *bench) error {
-	const size, lines, every = 1024, 1000, 50 * time.Millisecond
+	const size, lines, every = 1024, 64, 3200 * time.Microsecond // larger batches would go past the log
 	req := batchRequest(topicName, size, lines)
 	side := func(database string) stallSide {
 		return stallSide{

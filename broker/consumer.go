@@ -64,7 +64,7 @@ type Consumer struct {
 	CallbackGiveUp      time.Duration `json:",omitempty"` // of nothing but failures, until it is made inactive; Off: never
 	CallbackSecret      string        `json:",omitempty"` // by which calls are signed: one of Standard Webhooks, or two with a blank between; made where empty
 
-	Filter string `json:",omitempty"` // which messages it is given, by their attributes: see checkFilter; empty: all. A message that it does not let through is never in the backlog
+	Filter string `json:",omitempty"` // which messages it is given, by their attributes, in the language of docs/delivery.md; empty: all. A message that it does not let through is never in the backlog
 
 	Old OldKey `json:",omitzero"` // SubKey that it had before, while that is good as well; a definition that says none leaves it
 

@@ -135,9 +135,9 @@ func BenchmarkScan(b *testing.B) {
 // crash without a list of free pages.
 func BenchmarkStart(b *testing.B) {
 	f := newFixture(b)
-	for range 200 {
+	for range 3200 {
 		batch := f.batch()
-		for range 1000 {
+		for range 64 { // more would go past the log
 			batch.Append = append(batch.Append, f.message(laneA, func(r *store.Record) { r.Payload = make([]byte, 1024) }))
 		}
 		f.commit(batch)

@@ -126,3 +126,28 @@ func TestStepCodec(t *testing.T) {
 		t.Error("damage is a step")
 	}
 }
+
+// FuzzStep checks that what is read of a step is written as it was.
+func FuzzStep(f *testing.F) {
+	k := keptStep{number: 1, since: time.Unix(2, 0), counted: broker.Counters{Published: 3}, entries: []keptEntry{{entryTopic, 4, point{published: 5, backlog: 6}}}}
+	f.Add(k.encode())
+	f.Add([]byte{keptFormat})
+	f.Fuzz(func(t *testing.T, b []byte) {
+		k, ok := decodeStep(b)
+		if !ok || k.number < 0 || k.since.Unix() < 0 || k.since.Unix() > 1<<40 {
+			return
+		}
+		for _, e := range k.entries {
+			if e.published > 1<<24 || e.delivered > 1<<24 || e.acked > 1<<24 || e.expired > 1<<24 || e.backlog > 1<<24 { // beyond it a float32 is no count
+				return
+			}
+		}
+		if len(b) > broker.MaxDocumentValue {
+			return
+		}
+		again, ok := decodeStep(k.encode())
+		if !ok || !reflect.DeepEqual(again, k) {
+			t.Errorf("%+v, and then %+v", k, again)
+		}
+	})
+}

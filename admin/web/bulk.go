@@ -7,6 +7,7 @@ import (
 	"pipit/admin/gate"
 	"pipit/admin/text"
 	"pipit/broker"
+	"pipit/broker/clip"
 )
 
 // What is done to the rows of a list that are chosen.
@@ -35,7 +36,7 @@ func (p *pages[T]) readBulk(v url.Values) (b bulk[T], err error) {
 	}
 	b.do, b.to = v.Get("do"), p.listPath()+"?"+back.Encode()
 	if b.do != bulkOn && b.do != bulkOff && (b.do != bulkClear || p.clear == nil) {
-		return b, broker.Invalidf("do %q: allowed are on and off, and clear of consumers", b.do)
+		return b, broker.Invalidf("do %q: allowed are on and off, and clear of consumers", clip.Input(b.do))
 	}
 	if n := len(v["key"]); n > pageSize {
 		return b, broker.Invalidf("%d are chosen: allowed are %d at once", n, pageSize)

@@ -30,6 +30,7 @@ const (
 	maxDefinitions = 16 << 20 // bytes of a document; larger ones are for the command line
 	maxPlans       = 2        // documents that wait to be applied, of all sessions together
 	maxPlanRows    = 300
+	maxFaults      = 20 // for each of them the document is read once more
 
 	importTime = time.Hour // how long a browser waits for an import
 )
@@ -49,7 +50,8 @@ type definitionsPage struct {
 	File   string
 	Plan   *object.Import      // of the document, or what was made of it
 	Rows   []object.PlanAction // what changes first
-	Faults []documentFault     // of a document that is refused
+	Faults []documentFault     // of a document that is refused, the first ones
+	More   int                 // how many more there are
 	Undos  []object.Undo
 }
 
@@ -131,7 +133,8 @@ func (dp definitionPages) refused(w http.ResponseWriter, r *http.Request, p defi
 	p.Upload = uploadForm()
 	var fields gate.FieldErrors
 	if errors.As(err, &fields) {
-		for _, f := range fields {
+		p.More = max(0, len(fields)-maxFaults)
+		for _, f := range fields[:len(fields)-p.More] {
 			p.Faults = append(p.Faults, documentFault{lineOf(body, f.Pointer), f.Pointer, sentence(f.Detail)})
 		}
 		return dp.render(w, r, http.StatusUnprocessableEntity, p)
