@@ -101,7 +101,7 @@ func newStore(f *file, path string, opts Options) *Store {
 		open:     map[store.Lane]openRange{},
 		waiting:  map[uint32]uint64{},
 		logSize:  opts.LogSize,
-		freezeAt: cmp.Or(opts.freeze, opts.LogSize/4),
+		freezeAt: cmp.Or(opts.freeze, opts.LogSize/8),
 		large:    cmp.Or(opts.large, largeBatch),
 		leave:    opts.leave,
 
