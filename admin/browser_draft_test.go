@@ -2,8 +2,15 @@ package admin_test
 
 import (
 	"net/http"
+	"net/http/httptest"
+	"net/http/httputil"
+	"net/url"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
+
+	"pipit/admin"
 )
 
 // What was typed is there again after the session has ended, and after the page was left; no secret is kept, and nothing of what was done.
@@ -61,21 +68,51 @@ func TestBrowserDrafts(t *testing.T) {
 	tab.seesNot("here again")
 }
 
-// While a form is on its way its button says so, and is off.
+// While a server takes its time the button that was clicked says so, all of the form are off, and a second click sends nothing.
 func TestBrowserBusy(t *testing.T) {
 	browses(t)
-	s := newSite(t, true)
+	target, busy := &url.URL{}, make(chan struct{})
+	answer := sync.OnceFunc(func() { close(busy) })
+	var sent atomic.Int32
+	slow := httptest.NewServer(&httputil.ReverseProxy{Rewrite: func(r *httputil.ProxyRequest) {
+		if r.In.Method == http.MethodPost && strings.HasSuffix(r.In.URL.Path, "/publish") {
+			sent.Add(1)
+			<-busy
+		} else if r.In.URL.RawQuery == "q=answer" {
+			answer()
+		}
+		r.SetURL(target)
+	}})
+	t.Cleanup(slow.Close)
+	t.Cleanup(answer)
+	s := newSite(t, true, func(o *admin.Options) { o.Origin = slow.URL })
+	*target = url.URL{Scheme: "http", Host: s.url[len("http://"):]}
 	s.example()
+	s.url = slow.URL
+
 	tab := s.profile().signIn()
 	tab.ok("/admin/topics/%2Forders/publish")
-	got := eval[string](tab, `async () => {
+	tab.fill("form#publish", "payload", "once")
+	eval[bool](tab, `() => { // which is asked nothing while it is on its way elsewhere
 		const form = document.querySelector("form#publish");
-		form.dispatchEvent(new SubmitEvent("submit", {cancelable: true})); // which sends nothing: as if the answer took its time
-		await new Promise(r => setTimeout(r));
-		const b = form.querySelector("button:not([type=button])");
-		return [form.getAttribute("aria-busy"), b.disabled, b.textContent].join(" ");
+		window.state = () => [form.getAttribute("aria-busy"), ...[...form.querySelectorAll("button:not([type=button])")].map(b => b.textContent + (b.disabled ? " off" : ""))].join(", ");
+		form.addEventListener("submit", () => setTimeout(async () => {
+			sessionStorage.setItem("seen", window.state());
+			form.querySelector("button.primary").click();
+			form.requestSubmit(); // as Enter and Ctrl+Enter do
+			await fetch("/admin/search?q=answer");
+		}), { once: true });
+		return true;
 	}`)
-	if got != "true true Publish…" {
-		t.Error(got)
+	tab.follow("form#publish button.primary")
+	tab.sees("Published as")
+	if got := eval[string](tab, `() => sessionStorage.getItem("seen")`); got != "true, Publish… off, Publish, and another one off" {
+		t.Errorf("on its way: %s", got)
+	}
+	if n := sent.Load(); n != 1 {
+		t.Errorf("it was sent %d times", n)
+	}
+	if m, _ := s.receive("erp", "p2", "/orders", "key-of-erp"); len(m) != 1 {
+		t.Errorf("received %v", m)
 	}
 }

@@ -59,6 +59,10 @@ func TestReplayPage(t *testing.T) {
 	}
 	d.contains(d.get(page+"/replay?to=time&at="+hour(-1)), "4 messages would wait", "Replay 4 messages", "UTC</time> on")
 	d.lacks(d.get(page+"/replay?to=time&at="+hour(1)), `id="go"`)
+	d.contains(d.get(page+"/replay?to=time&at_offset=120&at="+hour(1)), "4 messages would wait", `name="at_offset" value="120"`) // two hours ahead of UTC
+	d.done(page+"/replay", "to", "time", "at_offset", "120", "at", hour(1))
+	backlog(4)
+	d.done(page+"/replay", "to", "newest")
 	d.done(page+"/replay", "to", "time", "at", hour(-1))
 	backlog(4)
 	d.contains(d.get(page+"/replay?to=newest"), "Nothing would wait", "The 4 messages that it has now", "Skip all that waits")

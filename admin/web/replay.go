@@ -38,7 +38,8 @@ func replayForm(c *object.Consumer, v url.Values) *form {
 			{"newest", "the newest: skip all that waits"},
 		}},
 		field{Name: "at", Label: "Time (UTC)", Type: "datetime-local", Hint: "At the first message that could be delivered then or later"},
-		field{Name: "id", Label: "Message ID", Hint: "At this message, which waits again as well"})
+		field{Name: "id", Label: "Message ID", Hint: "At this message, which waits again as well"},
+		field{Name: "at" + offset, Type: "hidden"})
 	f.typed(v)
 	return f
 }
@@ -113,7 +114,7 @@ func (cp consumerPages) preview(r *http.Request, page *replayPage) error {
 	}
 	page.Go = newForm("go", page.Choose.Action, submit)
 	page.Go.Danger = page.Skips
-	for _, name := range []string{"to", "at", "id"} {
+	for _, name := range []string{"to", "at", "id", "at" + offset} {
 		page.Go.Fields = append(page.Go.Fields, field{Name: name, Type: "hidden", Value: page.Choose.get(name)})
 	}
 	return nil

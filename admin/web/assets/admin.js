@@ -53,36 +53,22 @@ function keepTimes() {
   }, 5000);
 }
 
-// What is typed as a time is in the zone of whoever types, where the form takes that: its hidden field says which. Else it is
-// in UTC, and below it stands what that is here.
+// What is typed as a time is in the zone of whoever types: a hidden field says which. Without a script it is in UTC.
 function showZone() {
   const zone = Intl.DateTimeFormat().resolvedOptions().timeZone;
   for (const input of document.querySelectorAll("input[type=datetime-local]")) {
     const offset = input.form.elements[input.name + "_offset"];
-    if (offset) {
-      const label = document.querySelector(`label[for="${input.id}"]`);
-      label.textContent = label.textContent.replace("(UTC)", `(${zone})`);
-      const t = new Date(Date.parse(input.value + "Z") - offset.value * 60_000);
-      if (!isNaN(t)) input.value = localTime(t).slice(0, 16).replace(" ", "T");
-      const set = () => {
-        const t = new Date(input.value);
-        offset.value = isNaN(t) ? "" : -t.getTimezoneOffset();
-      };
-      input.addEventListener("input", set);
-      input.form.addEventListener("submit", set);
-      set();
-      continue;
-    }
-    const note = document.createElement("p");
-    note.className = "hint zone";
-    note.setAttribute("role", "status");
-    const show = () => {
-      const t = new Date(input.value + "Z");
-      note.textContent = isNaN(t) ? "" : `${localTime(t)} in your zone, ${zone}`;
+    const label = document.querySelector(`label[for="${input.id}"]`);
+    label.textContent = label.textContent.replace("(UTC)", `(${zone})`);
+    const shown = new Date(Date.parse(input.value + "Z") - offset.value * 60_000);
+    if (!isNaN(shown)) input.value = localTime(shown).slice(0, 16).replace(" ", "T");
+    const set = () => {
+      const t = new Date(input.value);
+      offset.value = isNaN(t) ? "" : -t.getTimezoneOffset();
     };
-    input.addEventListener("input", show);
-    input.after(note);
-    show();
+    input.addEventListener("input", set);
+    input.form.addEventListener("submit", set);
+    set();
   }
 }
 
@@ -142,7 +128,7 @@ function guardForms() {
       if (form.dataset.sent) event.preventDefault();
       else if (!event.defaultPrevented) {
         form.dataset.sent = "yes";
-        setTimeout(() => busy(form, true)); // a button that is disabled at once would not be sent
+        setTimeout(() => busy(form, true, event.submitter)); // a button that is disabled at once would not be sent
       }
     });
   }
@@ -155,13 +141,13 @@ function guardForms() {
   });
 }
 
-// busy shows that a form is on its way.
-function busy(form, on) {
+// busy shows that a form is on its way, by the button that sent it.
+function busy(form, on, sender) {
   form.setAttribute("aria-busy", on);
   for (const button of form.querySelectorAll("button:not([type=button])")) {
     button.disabled = on;
-    if (on) button.append("…");
-    else if (button.lastChild.data === "…") button.lastChild.remove();
+    if (button === sender) button.append("…");
+    else if (!on && button.lastChild.data === "…") button.lastChild.remove();
   }
 }
 
