@@ -95,15 +95,22 @@ func TestBrowserFindTimes(t *testing.T) {
 func TestBrowserProposals(t *testing.T) {
 	browses(t)
 	s := newSite(t, true)
+	const hash = "$2a$10$yFZ4eQfDD6fd3MAbpn8fseOLqQXDR2KlQ9Z9sSyGnIaU1JyQUtvnG" // of none
 	var def broker.Definition
 	for i := range 210 {
 		def.Topics = append(def.Topics, broker.Topic{Name: fmt.Sprintf("/t/%03d", i)})
+		def.Clients = append(def.Clients, broker.Client{Username: fmt.Sprintf("c%03d", i), PasswordHash: hash})
 	}
 	s.define(def)
 	tab := s.profile().signIn()
 	tab.ok("/admin/messages")
 	tab.enter("#find-topic", "t/20")
 	tab.until(`[...document.querySelector("#find-topic").list.options].map(o => o.value).join() === "/t/200,/t/201,/t/202,/t/203,/t/204,/t/205,/t/206,/t/207,/t/208,/t/209"`)
+	tab.ok("/admin/connect")
+	for _, field := range []string{"#connect-sender", "#connect-receiver"} {
+		tab.enter(field, "c20")
+		tab.until(`[...document.querySelector("` + field + `").list.options].map(o => o.value).join() === "c200,c201,c202,c203,c204,c205,c206,c207,c208,c209"`)
+	}
 }
 
 // The type of what is typed is proposed, and Ctrl+Enter publishes it.

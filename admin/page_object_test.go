@@ -685,6 +685,23 @@ func TestMessagePages(t *testing.T) {
 		t.Errorf("received %d after two releases", len(got))
 	}
 
+	// What is done to one leads back to where its reader came from.
+	back := "?back=" + url.QueryEscape("topic=%2Fa&priority=9")
+	from := "/admin/messages/%2Fa/" + second
+	d.contains(d.get(from+back), `href="/admin/messages?priority=9&amp;topic=%2Fa"`)
+	for _, do := range []string{"release", "publish", "delete"} {
+		d.contains(d.get(from+back), from+"/"+do+back)
+	}
+	if res := d.post(from + "/release" + back); res.location != from+back {
+		t.Errorf("a release leads to %s", res.location)
+	}
+	d.contains(d.get(from+"/publish"+back), `href="`+from+back+`"`, `action="`+from+"/publish"+back+`"`)
+	if res := d.post(from+"/publish"+back, "copy", "true"); !strings.HasSuffix(res.location, back) {
+		t.Errorf("a copy leads to %s", res.location)
+	} else if res := d.post(strings.TrimSuffix(res.location, back) + "/delete" + back); res.location != "/admin/messages?priority=9&topic=%2Fa" {
+		t.Errorf("a deletion leads to %s", res.location)
+	}
+
 	// Delete one, and several.
 	d.contains(d.done("/admin/messages/%2Fa/later/delete"), "The message was deleted")
 	d.contains(d.done("/admin/messages/%2Fa/later/delete"), "gone already")

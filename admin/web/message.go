@@ -54,6 +54,7 @@ type messagePage struct {
 	Lives     []life
 	Back      link
 	Path      string
+	From      string // query of the list that its reader comes from, with its "?"; empty: not from one
 	Download  string
 	Shown     payload.View
 	Standings []object.Standing
@@ -62,6 +63,14 @@ type messagePage struct {
 	CanFree   bool
 	Names     []string // of its attributes
 	Failed    *deadLetter
+}
+
+// fromList is the part of a message's URL that keeps the list that a request comes from; empty where it comes from none.
+func fromList(r *http.Request) string {
+	if back := r.URL.Query().Get("back"); back != "" {
+		return "?" + url.Values{"back": {back}}.Encode()
+	}
+	return ""
 }
 
 // backTo leads to the list of messages that a request comes from, else to those of a topic.
@@ -99,6 +108,7 @@ func (mp messagePages) pageMessage(w http.ResponseWriter, r *http.Request, p gat
 		Message:   m,
 		Back:      backTo(r, m.Topic),
 		Path:      messagePath(m.Topic, m.ID),
+		From:      fromList(r),
 		Download:  "/admin/api/v1/messages/" + url.PathEscape(m.Topic) + "/" + url.PathEscape(m.ID) + "/payload",
 		Shown:     payload.Show(m.Payload, m.MIMEType),
 		Consumers: len(standings),
@@ -133,7 +143,7 @@ func (mp messagePages) postDeleteMessage(w http.ResponseWriter, r *http.Request,
 	if n == 0 {
 		notice = "The message was gone already"
 	}
-	return mp.done(w, r, "/admin/messages?"+url.Values{"topic": {topic}}.Encode(), notice)
+	return mp.done(w, r, backTo(r, topic).URL, notice)
 }
 
 func (mp messagePages) postReleaseMessage(w http.ResponseWriter, r *http.Request, p gate.Params) error {
@@ -157,5 +167,5 @@ func (mp messagePages) postReleaseMessage(w http.ResponseWriter, r *http.Request
 	if !changed {
 		notice = "Nothing held the message back"
 	}
-	return mp.done(w, r, messagePath(topic, id), notice)
+	return mp.done(w, r, messagePath(topic, id)+fromList(r), notice)
 }

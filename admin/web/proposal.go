@@ -16,7 +16,7 @@ func (x field) Propose() string {
 	case len(x.Options) < maxProposals:
 	case x.Name == "topic":
 		return gate.V1 + "/topics"
-	case x.Name == "client":
+	case x.Name == "client", x.Name == "sender", x.Name == "receiver":
 		return gate.V1 + "/clients"
 	}
 	return ""

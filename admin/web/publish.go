@@ -252,8 +252,8 @@ func (f *form) doubt(r *http.Request, p *object.Publication) error {
 	return err
 }
 
-func recomposeForm(m *object.Message) *form {
-	f := composeForm(messagePath(m.Topic, m.ID)+"/publish", m)
+func recomposeForm(r *http.Request, m *object.Message) *form {
+	f := composeForm(messagePath(m.Topic, m.ID)+"/publish"+fromList(r), m)
 	f.Fields = append(f.Fields, field{ID: "publish-delete_old", Name: "delete_old", Label: "Delete the old message", Type: "checkbox",
 		Hint: "For all consumers, once the new one is stored"})
 	return f
@@ -261,7 +261,7 @@ func recomposeForm(m *object.Message) *form {
 
 func (mp messagePages) renderRecompose(w http.ResponseWriter, r *http.Request, status int, m *object.Message, f *form) error {
 	return mp.renderForm(w, r, status, "messages", "Edit and publish again", formPage{
-		Back: link{messagePath(m.Topic, m.ID), m.ID},
+		Back: link{messagePath(m.Topic, m.ID) + fromList(r), m.ID},
 		Lead: "This publishes a new message to " + m.Topic + ".",
 		Form: f,
 	})
@@ -275,7 +275,7 @@ func (mp messagePages) pageRecompose(w http.ResponseWriter, r *http.Request, p g
 	if len(m.Payload) > maxEditable {
 		return broker.Invalidf("The payload is too large to be edited here: download it, and publish it as a file")
 	}
-	return mp.renderRecompose(w, r, 0, &m, recomposeForm(&m))
+	return mp.renderRecompose(w, r, 0, &m, recomposeForm(r, &m))
 }
 
 // postRepublish publishes a copy of a message, or what became of it in the form. The message may
@@ -291,7 +291,7 @@ func (mp messagePages) postRepublish(w http.ResponseWriter, r *http.Request, p g
 	if gone {
 		m = object.Message{Topic: text.Unsegment(p["topic"]), ID: text.Unsegment(p["id"])}
 	}
-	f := recomposeForm(&m)
+	f := recomposeForm(r, &m)
 	var of *object.Message
 	if !gone {
 		of = &m
@@ -344,5 +344,5 @@ func (mp messagePages) published(w http.ResponseWriter, r *http.Request, topic, 
 	if _, _, err := mp.Broker.Message(topic, id); err != nil {
 		return mp.done(w, r, publishedURL(topic, id), strings.TrimPrefix(notice, ". "))
 	}
-	return mp.done(w, r, messagePath(topic, id), "This is the new message, published a moment ago"+notice)
+	return mp.done(w, r, messagePath(topic, id)+fromList(r), "This is the new message, published a moment ago"+notice)
 }

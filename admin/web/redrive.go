@@ -153,5 +153,5 @@ func (mp messagePages) postRedriveMessage(w http.ResponseWriter, r *http.Request
 	if err != nil {
 		return err
 	}
-	return mp.done(w, r, "/admin/messages?"+url.Values{"topic": {topic}}.Encode(), redriven(done))
+	return mp.done(w, r, backTo(r, topic).URL, redriven(done))
 }

@@ -92,7 +92,7 @@ func (mp messagePages) pageGone(w http.ResponseWriter, r *http.Request, topic, i
 		}
 		return mp.pageUnknown(w, r, topic, missing)
 	}
-	page := tracePage{Back: topicMessages(topic), ID: id, Lives: lives}
+	page := tracePage{Back: backTo(r, topic), ID: id, Lives: lives}
 	return mp.render(w, r, "trace", http.StatusNotFound, view{Title: "Message " + id, Nav: "messages", Data: page})
 }
 
