@@ -113,15 +113,24 @@ func TestBrowserProposals(t *testing.T) {
 	}
 }
 
-// The type of what is typed is proposed, and Ctrl+Enter publishes it.
+// The type of what is typed is proposed a moment later, which moves no button that somebody is about to press, and Ctrl+Enter
+// publishes it.
 func TestBrowserPublishType(t *testing.T) {
 	browses(t)
 	s := newSite(t, true)
 	s.example()
 	tab := s.profile().signIn()
-	tab.ok("/admin/topics/%2Forders/publish")
-	tab.enter("#publish-payload", `{"order": 1}`)
-	tab.until(`document.querySelector("#use-type")?.textContent === "Use application/json"`)
+	for _, width := range []int64{360, 1280} {
+		tab.do(chromedp.EmulateViewport(width, 900))
+		tab.ok("/admin/topics/%2Forders/publish")
+		place := `() => document.querySelector("form#publish > .button").getBoundingClientRect().top + scrollY`
+		before := eval[float64](tab, place)
+		tab.enter("#publish-payload", `{"order": 1}`)
+		tab.until(`document.querySelector("#use-type")?.textContent === "Use application/json"`)
+		if after := eval[float64](tab, place); after != before {
+			t.Errorf("%d wide: the button moves from %v to %v", width, before, after)
+		}
+	}
 	tab.inspect("a type that is proposed")
 	tab.press("#use-type")
 	tab.until(`document.querySelector("#publish-mime_type").value === "application/json" && !document.querySelector("#use-type")`)

@@ -347,6 +347,21 @@ func TestBrowserChecks(t *testing.T) {
 	}
 }
 
+// TestBrowserMoved clicks what moves away under the mouse.
+func TestBrowserMoved(t *testing.T) {
+	browses(t)
+	tab := newSite(t, true).profile().signIn()
+	tab.ok("/admin/topics")
+	eval[bool](tab, `() => {
+		const tall = document.createElement("div");
+		tall.style.height = "200px";
+		addEventListener("mousedown", () => document.querySelector("main").prepend(tall), { capture: true, once: true });
+		return true;
+	}`)
+	tab.follow("#new")
+	tab.at("/admin/topics?new=1")
+}
+
 // axe is the source of the script that finds what makes a page hard to use for some.
 var axe = sync.OnceValues(func() (string, error) {
 	b, err := os.ReadFile("testdata/axe-core/axe.min.js")

@@ -464,10 +464,35 @@ func (t *tab) ok(path string) {
 	}
 }
 
+// hit clicks an element with the mouse. Where the element is, is asked for before: if the page moves it meanwhile, the click
+// meets another or none, and is done again.
+func hit(selector string) chromedp.Action[chromedp.Void] {
+	quoted, _ := json.Marshal(selector)
+	watch := fmt.Sprintf(`window.missed = true;
+		addEventListener("click", e => { if (e.target.closest(%s)) window.missed = false }, { capture: true, once: true })`, quoted)
+	return chromedp.Func(func(ctx context.Context, target *chromedp.Target) error {
+		for {
+			steps := []chromedp.Action[chromedp.Void]{chromedp.WaitVisible(chromedp.CSS(selector)), chromedp.Evaluate[chromedp.Void](watch), chromedp.Click(chromedp.CSS(selector))}
+			for _, step := range steps {
+				if _, err := step(ctx, target); err != nil {
+					return err
+				}
+			}
+			missed, err := chromedp.Evaluate[bool](`window.missed === true`)(ctx, target)
+			if err != nil && ctx.Err() == nil {
+				return nil // the page is on its way out: by the click
+			}
+			if err != nil || !missed {
+				return err
+			}
+		}
+	})
+}
+
 // click clicks what leads to another page, and returns its status.
 func (t *tab) click(selector string) int {
 	t.Helper()
-	return t.arrive("click "+selector, chromedp.Click(chromedp.CSS(selector)))
+	return t.arrive("click "+selector, hit(selector))
 }
 
 // follow clicks what leads to a page that is expected to be there.
@@ -481,7 +506,9 @@ func (t *tab) follow(selector string) {
 // press clicks what stays on the page.
 func (t *tab) press(selector string) {
 	t.Helper()
-	t.do(chromedp.Click(chromedp.CSS(selector)))
+	within(t, "press "+selector, func(ctx context.Context) (chromedp.Void, error) {
+		return chromedp.Void{}, chromedp.Do(ctx, hit(selector))
+	})
 }
 
 // unfold opens what is folded around an element, unless it is open.

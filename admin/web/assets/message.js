@@ -44,7 +44,7 @@ function proposeType() {
     return /^\s*<[?!a-z]/i.test(text) && /[>]\s*$/.test(text) ? "application/xml" : "";
   };
   const note = document.createElement("p");
-  note.className = "hint";
+  note.className = "hint likeness"; // whose place is kept, so that nothing moves below who is about to press a button
   note.setAttribute("role", "status");
   const use = document.createElement("button");
   use.type = "button";
@@ -59,7 +59,7 @@ function proposeType() {
     note.replaceChildren();
     if (!like) return;
     use.textContent = `Use ${like}`;
-    note.append(`This looks like ${like === "application/json" ? "JSON" : "XML"}, and goes out as text/plain. `, use);
+    note.append(`Looks like ${like === "application/json" ? "JSON" : "XML"}: `, use);
   };
   use.addEventListener("click", () => {
     type.value = note.dataset.like;
