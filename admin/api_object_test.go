@@ -639,6 +639,9 @@ func TestLists(t *testing.T) {
 		{"/producers?client=crm", 1}, {"/producers?topic=/customer/created", 1}, {"/producers?search=CREATED", 1}, {"/clients?search=Erp", 1},
 		{"/consumers?sort=backlog&desc=true", 2}, {"/consumers?sort=in_flight", 2}, {"/consumers?sort=last_seen", 2}, {"/consumers?sort=client", 2},
 		{"/producers?sort=client", 1}, {"/producers?sort=last_seen", 1}, {"/clients?sort=name", 2}, {"/clients?sort=last_seen", 2},
+		{"/topics?part=inactive", 11}, {"/topics?part=inactive&search=orders/0", 4}, {"/topics?part=messages", 1}, {"/topics?part=full", 0},
+		{"/consumers?part=messages", 1}, {"/consumers?part=away", 1}, {"/consumers?part=full", 0}, {"/consumers?part=inactive", 0},
+		{"/clients?part=inactive", 0}, {"/clients?part=unseen", 2}, {"/producers?part=inactive", 0}, {"/webhooks?part=inactive", 0},
 	} {
 		if got := r.ok(200, "GET", tt.path, nil).field(t, "total"); got != tt.total {
 			t.Errorf("%s: %v", tt.path, got)
@@ -646,7 +649,7 @@ func TestLists(t *testing.T) {
 	}
 	for _, tt := range []struct{ path, parameter string }{
 		{"/topics?limit=0", "limit"}, {"/topics?limit=1001", "limit"}, {"/topics?limit=x", "limit"}, {"/topics?limit=+1", "limit"}, {"/topics?limit=", "limit"},
-		{"/topics?sort=colour", "sort"}, {"/topics?desc=1", "desc"}, {"/topics?cursor=x", "cursor"}, {"/topics?cursor=e30", "cursor"},
+		{"/topics?sort=colour", "sort"}, {"/topics?desc=1", "desc"}, {"/topics?part=away", "part"}, {"/topics?part=", "part"}, {"/webhooks?part=full", "part"}, {"/topics?cursor=x", "cursor"}, {"/topics?cursor=e30", "cursor"},
 		{"/topics?desc=true&cursor=" + page.Next, "cursor"}, {"/topics?sort=depth&cursor=" + page.Next, "cursor"},
 		{"/topics?colour=red", "colour"}, {"/topics?limit=1&limit=2", "limit"}, {"/topics?topic=/x", "topic"}, {"/clients/erp?verbose=true", "verbose"},
 	} {

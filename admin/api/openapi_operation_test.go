@@ -92,7 +92,7 @@ var matching = []openapi.Parameter{
 // groups are all operations of the API.
 var groups = []group{
 	{"clients", "Who may call.", objects{
-		noun: "client", schema: "ClientAccount", sort: byAny(object.ClientSorts.Keys()),
+		noun: "client", schema: "ClientAccount", sort: byAny(object.ClientSorts.Keys()), parts: object.ClientParts,
 		list:     "All clients, a page at a time.",
 		create:   "With a password, or with the hash of one.",
 		get:      "With how many topics it may publish to, and how many queues it has.",
@@ -101,7 +101,7 @@ var groups = []group{
 		deletion: "How many producers, consumers, webhooks and messages a deletion would take along. Nothing is changed.",
 	}.operations("/{client}")},
 	{"topics", "What is published to.", objects{
-		noun: "topic", schema: "Topic", sort: byAny(object.TopicSorts.Keys()),
+		noun: "topic", schema: "Topic", sort: byAny(object.TopicSorts.Keys()), parts: object.TopicParts,
 		filters:  []openapi.Parameter{shared("filterTemplate")},
 		list:     "All topics and templates of topics, a page at a time.",
 		create:   "It has neither producers nor consumers at first. With auto_create it is a template, whose name is a pattern.",
@@ -111,7 +111,7 @@ var groups = []group{
 		deletion: "How many producers, consumers, webhooks and messages a deletion would take along. Nothing is changed.",
 	}.operations("/{topic}")},
 	{"producers", "Who may publish to what.", objects{
-		noun: "producer", schema: "Producer", sort: byAny(object.ProducerSorts.Keys()),
+		noun: "producer", schema: "Producer", sort: byAny(object.ProducerSorts.Keys()), parts: object.ProducerParts,
 		filters:  []openapi.Parameter{shared("filterTopic"), shared("filterClient")},
 		list:     "All permissions to publish, a page at a time.",
 		create:   "A client has one for a topic at most.",
@@ -121,7 +121,7 @@ var groups = []group{
 		deletion: "Nothing goes with a producer; the answer tells that it exists.",
 	}.operations("/{id}")},
 	{"consumers", "Queues.", append(objects{
-		noun: "consumer", schema: "Consumer", sort: byAny(object.ConsumerSorts.Keys()),
+		noun: "consumer", schema: "Consumer", sort: byAny(object.ConsumerSorts.Keys()), parts: object.ConsumerParts,
 		filters:  []openapi.Parameter{shared("filterTopic"), shared("filterClient")},
 		list:     "All queues, a page at a time.",
 		create:   "A client may have several for a topic. The answer has the sub_key.",
@@ -159,7 +159,7 @@ var groups = []group{
 			refused: []refused{{422, "Invalid"}, {503, "Unavailable"}}},
 	}...)},
 	{"webhooks", "What senders that know no topics call.", objects{
-		noun: "webhook", schema: "Webhook", sort: byAny(object.WebhookSorts.Keys()),
+		noun: "webhook", schema: "Webhook", sort: byAny(object.WebhookSorts.Keys()), parts: object.WebhookParts,
 		filters:  []openapi.Parameter{shared("filterTopic"), shared("filterClient")},
 		list:     "All webhooks, a page at a time. None has its secret.",
 		create:   "Calls go to /hook/ and its name from then on.",
@@ -313,6 +313,7 @@ var paged = []openapi.Parameter{shared("limit"), shared("cursor")}
 type objects struct {
 	noun, schema                              string
 	sort                                      openapi.Parameter
+	parts                                     []string
 	filters                                   []openapi.Parameter
 	list, create, get, edit, delete, deletion string
 }
@@ -322,7 +323,7 @@ func (n objects) operations(parameter string) []operation {
 	one := all + parameter
 	return []operation{
 		{method: "GET", path: all, id: "list" + name + "s", summary: "List " + n.noun + "s", text: n.list,
-			parameters: slices.Concat([]openapi.Parameter{shared("search"), n.sort, shared("desc")}, paged, n.filters), reply: name + "List"},
+			parameters: slices.Concat([]openapi.Parameter{shared("search"), inQuery("part", "Those of this part: "+tellParts(n.parts)+".", *openapi.Enum(n.parts...)), n.sort, shared("desc")}, paged, n.filters), reply: name + "List"},
 		{method: "POST", path: all, id: "create" + name, summary: "Create a " + n.noun, text: n.create,
 			body: "New" + n.schema, reply: n.schema, status: http.StatusCreated, headers: []string{"ETag", "Location"}, refused: []refused{{409, "Exists"}}},
 		{method: "GET", path: one, id: "get" + name, summary: "Get a " + n.noun, text: n.get,
@@ -338,6 +339,23 @@ func (n objects) operations(parameter string) []operation {
 // byAny is the parameter that says what a list is sorted by.
 func byAny(keys []string) openapi.Parameter {
 	return inQuery("sort", "What to sort by.", *openapi.Enum(keys...).With(openapi.Schema{Default: keys[0]}))
+}
+
+// partTexts say what is in a part of a list.
+var partTexts = map[string]string{
+	"messages": "those with messages",
+	"full":     "those with as good as no room for more",
+	"away":     "those with messages whose client has not come for them",
+	"inactive": "those that are not active",
+	"unseen":   "those that were never seen",
+}
+
+func tellParts(keys []string) string {
+	texts := make([]string, len(keys))
+	for i, key := range keys {
+		texts[i] = key + " is " + partTexts[key]
+	}
+	return strings.Join(texts, ", ")
 }
 
 func inQuery(name, text string, s openapi.Schema) openapi.Parameter {

@@ -41,13 +41,16 @@ func (n resource[T]) revealed(ctx context.Context, v *T) {
 }
 
 func (n resource[T]) list(w http.ResponseWriter, r *http.Request, _ gate.Params) error {
-	v, err := parseQuery(r, append([]string{"search", "sort", "desc", "limit", "cursor"}, n.Filters...)...)
+	v, err := parseQuery(r, append([]string{"search", "part", "sort", "desc", "limit", "cursor"}, n.Filters...)...)
 	if err != nil {
 		return err
 	}
 	q := gate.Query{Search: v["search"], Sort: v["sort"], Cursor: v["cursor"], Topic: v["topic"], Client: v["client"], Template: v["template"]}
 	if sort, given := v["sort"]; given && sort == "" {
 		return badParameter("sort", "sort %q: allowed is what the list can be sorted by, or no such parameter", sort)
+	}
+	if q.Part, err = v.oneOf("part", n.Parts...); err != nil {
+		return err
 	}
 	if q.Desc, err = v.flag("desc"); err != nil {
 		return err

@@ -16,7 +16,7 @@ func (c *cli) clientCommand() *cobra.Command {
 		one: "client", path: "clients",
 		keys: []string{"USERNAME"}, complete: inOrder(c.completeClient), key: byName, flags: fieldflag.Of(broker.ClientFields),
 	}
-	list := listCommand(c, "clients", n.path, object.ClientSorts.Keys(), false, []column[object.Client]{
+	list := listCommand(c, "clients", n.path, object.ClientSorts.Keys(), object.ClientParts, false, []column[object.Client]{
 		names("USERNAME", func(v *object.Client) string { return v.Username }),
 		names("NAME", func(v *object.Client) string { return v.Name }),
 		text("ACTIVE", func(v *object.Client) string { return yesNo(!v.Inactive) }),

@@ -23,7 +23,7 @@ func (c *cli) consumerCommand() *cobra.Command {
 		keys: []string{"ID|CLIENT", "[TOPIC]"}, complete: c.idCompletion(c.completeConsumer), key: c.byID("consumer", "consumers"),
 		secrets: secretsOf(broker.ConsumerFields), flags: fieldflag.Of(broker.ConsumerFields),
 	}
-	list := listCommand(c, "consumers", n.path, object.ConsumerSorts.Keys(), true, []column[object.Consumer]{
+	list := listCommand(c, "consumers", n.path, object.ConsumerSorts.Keys(), object.ConsumerParts, true, []column[object.Consumer]{
 		figure("ID", func(v *object.Consumer) string { return number(v.ID) }),
 		names("CLIENT", func(v *object.Consumer) string { return v.Client }),
 		names("TOPIC", func(v *object.Consumer) string { return v.Topic }),
@@ -35,7 +35,8 @@ func (c *cli) consumerCommand() *cobra.Command {
 		moment("LAST SEEN", func(v *object.Consumer) gate.Time { return v.LastSeen }),
 	})
 	list.Example = `  pipit consumer list --sort backlog --desc
-  pipit consumer list --client erp`
+  pipit consumer list --client erp
+  pipit consumer list --only away`
 	n.more = c.why
 	show := c.showCommand(n)
 	show.Example = `  pipit consumer show erp /customer/created

@@ -3,7 +3,9 @@ package command
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"net/url"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -42,15 +44,16 @@ func (c column[T]) less(n int) column[T] {
 
 // listFlags are those of every list.
 type listFlags struct {
-	search, sort, topic, client string
-	desc                        bool
-	limit                       int
+	search, only, sort, topic, client string
+	desc                              bool
+	limit                             int
 }
 
 // query makes the parameters of a list's request.
 func (f *listFlags) query() url.Values {
 	q := url.Values{}
 	set(q, "search", f.search)
+	set(q, "part", f.only)
 	set(q, "sort", f.sort)
 	set(q, "topic", f.topic)
 	set(q, "client", f.client)
@@ -60,8 +63,31 @@ func (f *listFlags) query() url.Values {
 	return q
 }
 
+// choice is a pflag.Value: one of a few words.
+type choice struct {
+	word *string
+	of   []string
+}
+
+func (c choice) Set(s string) error {
+	if !slices.Contains(c.of, s) {
+		return errors.New("allowed are " + strings.Join(c.of, ", "))
+	}
+	*c.word = s
+	return nil
+}
+
+func (c choice) String() string {
+	if c.word == nil {
+		return ""
+	}
+	return *c.word
+}
+
+func (c choice) Type() string { return "choice" }
+
 // listCommand makes the command list of objects that the API has under a path.
-func listCommand[T any](c *cli, things, path string, sorts []string, filters bool, columns []column[T]) *cobra.Command {
+func listCommand[T any](c *cli, things, path string, sorts, parts []string, filters bool, columns []column[T]) *cobra.Command {
 	var f listFlags
 	cmd := &cobra.Command{
 		Use:   "list",
@@ -69,9 +95,11 @@ func listCommand[T any](c *cli, things, path string, sorts []string, filters boo
 		Args:  arguments(),
 	}
 	cmd.Flags().StringVar(&f.search, "search", "", "only those with this `text` in their names")
+	cmd.Flags().Var(choice{&f.only, parts}, "only", "only those of this `PART`: "+strings.Join(parts, ", "))
 	cmd.Flags().StringVar(&f.sort, "sort", sorts[0], "sort by `FIELD`: "+strings.Join(sorts, ", "))
 	cmd.Flags().BoolVar(&f.desc, "desc", false, "in descending order")
 	cmd.Flags().IntVarP(&f.limit, "limit", "n", 0, "at most `N`; 0: all")
+	_ = cmd.RegisterFlagCompletionFunc("only", cobra.FixedCompletions(parts, cobra.ShellCompDirectiveNoFileComp))
 	_ = cmd.RegisterFlagCompletionFunc("sort", cobra.FixedCompletions(sorts, cobra.ShellCompDirectiveNoFileComp))
 	if filters {
 		cmd.Flags().StringVar(&f.topic, "topic", "", "only those of the topic `NAME`")

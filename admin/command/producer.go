@@ -14,7 +14,7 @@ func (c *cli) producerCommand() *cobra.Command {
 		one: "producer", path: "producers",
 		keys: []string{"ID|CLIENT", "[TOPIC]"}, complete: c.idCompletion(c.completeProducer), key: c.byID("producer", "producers"), flags: fieldflag.Of(broker.ProducerFields),
 	}
-	list := listCommand(c, "producers", n.path, object.ProducerSorts.Keys(), true, []column[object.Producer]{
+	list := listCommand(c, "producers", n.path, object.ProducerSorts.Keys(), object.ProducerParts, true, []column[object.Producer]{
 		figure("ID", func(v *object.Producer) string { return number(v.ID) }),
 		names("CLIENT", func(v *object.Producer) string { return v.Client }),
 		names("TOPIC", func(v *object.Producer) string { return v.Topic }),

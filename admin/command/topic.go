@@ -14,7 +14,7 @@ func (c *cli) topicCommand() *cobra.Command {
 		one: "topic", path: "topics",
 		keys: []string{"NAME"}, complete: inOrder(c.completeTopic), key: byName, flags: fieldflag.Of(broker.TopicFields),
 	}
-	list := listCommand(c, "topics", n.path, object.TopicSorts.Keys(), false, []column[object.Topic]{
+	list := listCommand(c, "topics", n.path, object.TopicSorts.Keys(), object.TopicParts, false, []column[object.Topic]{
 		names("NAME", func(t *object.Topic) string { return t.Name }),
 		text("KIND", func(t *object.Topic) string {
 			if t.AutoCreate {
@@ -31,6 +31,7 @@ func (c *cli) topicCommand() *cobra.Command {
 	})
 	list.Example = `  pipit topic list
   pipit topic list --search customer --sort depth --desc --limit 10
+  pipit topic list --only full
   pipit topic list --json | jq -r '.items[].name'`
 	show := c.showCommand(n)
 	show.Example = "  pipit topic show /customer/created"

@@ -16,7 +16,7 @@ func (c *cli) webhookCommand() *cobra.Command {
 		one: "webhook", path: "webhooks",
 		keys: []string{"NAME"}, complete: inOrder(c.completeWebhook), key: byName, flags: fieldflag.Of(broker.WebhookFields),
 	}
-	list := listCommand(c, "webhooks", n.path, object.WebhookSorts.Keys(), true, []column[object.Webhook]{
+	list := listCommand(c, "webhooks", n.path, object.WebhookSorts.Keys(), object.WebhookParts, true, []column[object.Webhook]{
 		names("NAME", func(v *object.Webhook) string { return v.Name }),
 		names("TOPIC", func(v *object.Webhook) string { return v.Topic }),
 		names("CLIENT", func(v *object.Webhook) string { return v.Client }).less(3),

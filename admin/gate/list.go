@@ -163,7 +163,7 @@ func PageOf[I, T any](q Query, items []I, by Sorts[I], matches func(*I) bool, of
 
 	part := slices.IndexFunc(parts, func(p Part[I]) bool { return p.Key == q.Part })
 	if part < 0 && q.Part != "" {
-		return none, Invalid("part", "part %q: allowed are %s", clip.Input(q.Part), strings.Join(partKeys(parts), ", "))
+		return none, Invalid("part", "part %q: allowed are %s", clip.Input(q.Part), strings.Join(PartKeys(parts...), ", "))
 	}
 	counts := countsOf(q, parts)
 
@@ -216,7 +216,8 @@ func PageOf[I, T any](q Query, items []I, by Sorts[I], matches func(*I) bool, of
 	return page, nil
 }
 
-func partKeys[I any](parts []Part[I]) []string {
+// PartKeys are the keys of parts, as a query gives them.
+func PartKeys[I any](parts ...Part[I]) []string {
 	keys := make([]string, len(parts))
 	for i := range parts {
 		keys[i] = parts[i].Key

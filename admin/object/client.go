@@ -15,6 +15,7 @@ import (
 func (o *Objects) Clients() *Noun[Client] {
 	return marking(&Noun[Client]{
 		o: o, Kind: broker.KindClient, Path: "/clients", Param: "username",
+		Parts:    ClientParts,
 		Initial:  NewClient,
 		List:     o.listClients,
 		find:     byName(o.b.Client, clientOf),

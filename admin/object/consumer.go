@@ -20,6 +20,7 @@ import (
 func (o *Objects) Consumers() *Noun[Consumer] {
 	return marking(&Noun[Consumer]{
 		o: o, Kind: broker.KindConsumer, Path: "/consumers", Param: "id", Filters: []string{"topic", "client"},
+		Parts:    ConsumerParts,
 		Initial:  NewConsumer,
 		List:     o.listConsumers,
 		find:     byID(o.b.Consumer, consumerOf),

@@ -20,6 +20,7 @@ type Noun[T any] struct {
 	Path     string   // of the list, under that of the API and of the pages
 	Param    string   // of the path of one
 	Filters  []string // parameters of the list, beside those of every list
+	Parts    []string // keys of those that a list can be asked for
 	Initial  func() T // what holds where a new one says nothing
 	List     func(gate.Query) (gate.List[T], error)
 	find     func(key string) (T, bool) // by its key in paths; without what complete adds

@@ -9,6 +9,7 @@ import (
 func (o *Objects) Producers() *Noun[Producer] {
 	return marking(&Noun[Producer]{
 		o: o, Kind: broker.KindProducer, Path: "/producers", Param: "id", Filters: []string{"topic", "client"},
+		Parts:   ProducerParts,
 		Initial: NewProducer,
 		List:    o.listProducers,
 		find:    byID(o.b.Producer, producerOf),
@@ -41,11 +42,15 @@ var ProducerSorts = gate.Sorts[broker.ProducerInfo]{
 	}},
 }
 
+// producerParts are those that lists of producers can be asked for.
+var producerParts = []gate.Part[broker.ProducerInfo]{
+	{Key: "inactive", Label: "Inactive", Has: func(p *broker.ProducerInfo) bool { return p.Inactive }},
+}
+
 func (o *Objects) listProducers(q gate.Query) (gate.List[Producer], error) {
 	found := gate.Contains(q.Search)
 	matches := func(p *broker.ProducerInfo) bool { return q.Owns(p.Topic, p.Client) && found(p.Topic, p.Client) }
-	return gate.PageOf(q, o.b.Producers(), ProducerSorts, matches, producerOf,
-		gate.Part[broker.ProducerInfo]{Key: "inactive", Label: "Inactive", Has: func(p *broker.ProducerInfo) bool { return p.Inactive }})
+	return gate.PageOf(q, o.b.Producers(), ProducerSorts, matches, producerOf, producerParts...)
 }
 
 // OfTopic is how the audit log calls a producer or consumer.

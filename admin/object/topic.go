@@ -10,6 +10,7 @@ import (
 func (o *Objects) Topics() *Noun[Topic] {
 	return marking(&Noun[Topic]{
 		o: o, Kind: broker.KindTopic, Path: "/topics", Param: "name", Filters: []string{"template"},
+		Parts:   TopicParts,
 		Initial: NewTopic,
 		List:    o.listTopics,
 		find: byName(func(name string) (broker.TopicInfo, bool) {

@@ -9,6 +9,7 @@ import (
 func (o *Objects) Webhooks() *Noun[Webhook] {
 	return marking(&Noun[Webhook]{
 		o: o, Kind: broker.KindWebhook, Path: "/webhooks", Param: "name", Filters: []string{"topic", "client"},
+		Parts:    WebhookParts,
 		Initial:  NewWebhook,
 		List:     o.listWebhooks,
 		find:     byName(func(name string) (broker.WebhookInfo, bool) { return o.b.Webhook(name) }, webhookOf),
@@ -38,13 +39,17 @@ var WebhookSorts = gate.Sorts[broker.WebhookInfo]{
 	{Key: "last_call", At: func(w *broker.WebhookInfo) gate.Place { return gate.Place{N: gate.Micros(w.LastCall), S: w.Name} }},
 }
 
+// webhookParts are those that lists of webhooks can be asked for.
+var webhookParts = []gate.Part[broker.WebhookInfo]{
+	{Key: "inactive", Label: "Inactive", Has: func(w *broker.WebhookInfo) bool { return w.Inactive }},
+}
+
 func (o *Objects) listWebhooks(q gate.Query) (gate.List[Webhook], error) {
 	found := gate.Contains(q.Search)
 	matches := func(w *broker.WebhookInfo) bool {
 		return q.Owns(w.Topic, w.Client) && found(w.Name, w.Topic, w.Client)
 	}
-	return gate.PageOf(q, o.b.Webhooks(), WebhookSorts, matches, webhookOf,
-		gate.Part[broker.WebhookInfo]{Key: "inactive", Label: "Inactive", Has: func(w *broker.WebhookInfo) bool { return w.Inactive }})
+	return gate.PageOf(q, o.b.Webhooks(), WebhookSorts, matches, webhookOf, webhookParts...)
 }
 
 // webhooksOf is how many webhooks match.
