@@ -155,6 +155,8 @@ func TestEveryOperation(t *testing.T) {
 	for _, one := range []string{consumer, producer, topic, "/clients/erp"} {
 		r.ok(200, "DELETE", one, nil)
 	}
+	undo := r.ok(200, "GET", "/undo", nil).field(t, "items").([]any)[0].(map[string]any)["id"].(string)
+	r.ok(200, "POST", "/undo/"+undo, nil)
 
 	for _, secret := range []string{c.SubKey, "a long password", "another password", "pipit_", "$2a$"} {
 		if a := r.ok(200, "GET", "/audit?limit=1000", nil); strings.Contains(string(a.body), secret) {

@@ -53,6 +53,7 @@ func (a *API) Routes() []gate.Route {
 		a.messageRoutes(),
 		a.statsRoutes(),
 		a.definitionRoutes(),
+		a.undoRoutes(),
 		a.backupRoutes(),
 		a.systemRoutes(),
 		[]gate.Route{gate.Get(gate.V1+"/openapi.json", a.openAPI, gate.Read)},

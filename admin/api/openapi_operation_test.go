@@ -71,6 +71,7 @@ var inPath = map[string][]openapi.Parameter{
 	"/webhooks/{webhook}":             {inRoute("webhook", "Name of the webhook.", anyText), shared("webhookName")},
 	"/messages/{topic}":               {inRoute("topic", "Name of the topic, with %2F for each slash.", anyText), shared("topicName")},
 	"/messages/{topic}/{id}":          {inRoute("id", "Id of the message.", anyText), shared("messageID")},
+	"/undo/{deletion}":                {inRoute("deletion", "Id of the deletion, as the answer to it has it.", anyText)},
 	"/backups/{backup}":               {inRoute("backup", "Name of the backup.", anyText)},
 	"/tokens/{id}":                    {inRoute("id", "Id of the token.", anyText)},
 	"/sessions/{id}":                  {inRoute("id", "Id of the session.", anyText)},
@@ -246,6 +247,13 @@ var groups = []group{
 				inQuery("topic", "Name of the topic that a list of producers or consumers is of.", anyText),
 			}, body: "ZatoLists", reply: "Import"},
 	}},
+	{"undo", "Deletions that can be taken back.", []operation{
+		{method: "GET", path: "/undo", id: "listDeletions", summary: "List the deletions that can be taken back",
+			text: "The latest first: the last 20 of the last ten minutes, of this process.", parameters: []openapi.Parameter{shared("limit")}, reply: "Deletions"},
+		{method: "POST", path: "/undo/{deletion}", id: "undoDeletion", summary: "Take back a deletion",
+			text:  "What was deleted, and what went with it, is as it was defined, with the same names, passwords, keys and secrets, and new ids. Messages do not come back. It is all or nothing: what exists again is in the way.",
+			reply: "Restored", refused: []refused{{409, "Exists"}}},
+	}},
 	{"backups", "Copies of everything, made while the broker runs.", []operation{
 		{method: "GET", path: "/backups", id: "listBackups", summary: "List the backups that the server keeps",
 			text: "The newest first, a page at a time.", parameters: paged, reply: "BackupList"},
@@ -331,7 +339,7 @@ func (n objects) operations(parameter string) []operation {
 		{method: "PATCH", path: one, id: "edit" + name, summary: "Edit a " + n.noun, text: n.edit,
 			parameters: []openapi.Parameter{shared("ifMatch")}, body: name + "Patch", reply: n.schema, headers: []string{"ETag"}},
 		{method: "DELETE", path: one, id: "delete" + name, summary: "Delete a " + n.noun, text: n.delete,
-			parameters: []openapi.Parameter{shared("ifMatch")}, reply: "Deleted"},
+			parameters: []openapi.Parameter{shared("ifMatch")}, reply: "Gone"},
 		{method: "GET", path: one + "/deletion", id: "get" + name + "Deletion", summary: "Tell what would go with a " + n.noun, text: n.deletion, reply: "Deleted"},
 	}
 }

@@ -87,6 +87,10 @@ var answers = []typed{
 	{name: "WebhookList", of: gate.List[object.Webhook]{}},
 	{name: "ConsumerList", of: gate.List[object.Consumer]{}},
 	{name: "Deleted", of: object.Deleted{}},
+	{name: "Gone", of: Gone{}},
+	{name: "Deletion", of: Deletion{}},
+	{name: "Deletions", of: Deletions{}},
+	{name: "Restored", of: Restored{}},
 	{name: "Affected", of: Affected{}},
 	{name: "CallbackState", of: object.CallbackState{}, fields: map[string]openapi.Schema{
 		"state": *openapi.Enum(object.CallbackSending, object.CallbackFailing, object.CallbackPaused).With(openapi.Schema{Description: "How it fares."}),

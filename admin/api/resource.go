@@ -144,11 +144,15 @@ func (n resource[T]) delete(w http.ResponseWriter, r *http.Request, p gate.Param
 	if err != nil {
 		return err
 	}
-	deleted, err := n.Delete(r.Context(), gate.ActorOf(r.Context()), p[n.Param], revision)
+	with, undo, err := n.Delete(r.Context(), gate.ActorOf(r.Context()), p[n.Param], revision)
 	if err != nil {
 		return err
 	}
-	return reply(w, http.StatusOK, deleted)
+	gone := Gone{Deleted: with}
+	if undo != nil {
+		gone.Undo, gone.UndoUntil = undo.Key, gate.TimeOf(undo.Until())
+	}
+	return reply(w, http.StatusOK, gone)
 }
 
 func (n resource[T]) deletion(w http.ResponseWriter, r *http.Request, p gate.Params) error {

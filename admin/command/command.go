@@ -185,7 +185,7 @@ connection, overloaded, a limit or the disk is full, the database is in use), 13
 			cmd.Args, cmd.RunE = cobra.ArbitraryArgs, noCommand
 		}
 	}
-	add(objects, connectCommand(c), c.topicCommand(), c.clientCommand(), c.producerCommand(), c.consumerCommand(), c.webhookCommand(), c.exportCommand(), c.importCommand())
+	add(objects, connectCommand(c), c.topicCommand(), c.clientCommand(), c.producerCommand(), c.consumerCommand(), c.webhookCommand(), undoCommand(c), c.exportCommand(), c.importCommand())
 	root.InitDefaultHelpCmd()
 	addSynonyms(root)
 	return root

@@ -14,6 +14,7 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
+	"pipit/admin/api"
 	"pipit/admin/command/fieldflag"
 	"pipit/admin/object"
 	"pipit/broker"
@@ -222,10 +223,15 @@ func (c *cli) deleteCommand(n noun) *cobra.Command {
 			return err
 		}
 		return c.out.print(answer, func() error {
-			if err := json.Unmarshal(answer, &goes); err != nil {
+			var gone api.Gone
+			if err := json.Unmarshal(answer, &gone); err != nil {
 				return err
 			}
-			return c.out.printf("%s deleted%s", what, with(goes))
+			if err := c.out.printf("%s deleted%s", what, with(gone.Deleted)); err != nil {
+				return err
+			}
+			c.out.tellUndo(&gone)
+			return nil
 		})
 	})
 }

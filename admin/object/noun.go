@@ -169,17 +169,12 @@ func (n *Noun[T]) EditAll(ctx context.Context, who gate.Actor, keys []string, ed
 }
 
 // Delete deletes an object that is in a revision, or in any where that is empty or "*", and returns it and what
-// went with it. The errors are NotFound, Conflict (another revision), Unavailable and DiskFull.
-func (n *Noun[T]) Delete(ctx context.Context, who gate.Actor, key, revision string) (Deleted, error) {
-	with, _, err := n.DeleteUndoable(ctx, who, key, revision)
-	return with, err
-}
-
-// DeleteUndoable is Delete that returns the key of an Undo as well.
-func (n *Noun[T]) DeleteUndoable(ctx context.Context, who gate.Actor, key, revision string) (with Deleted, undo string, err error) {
+// went with it, and how it is taken back, nil where it cannot be. The errors are NotFound, Conflict (another revision),
+// Unavailable and DiskFull.
+func (n *Noun[T]) Delete(ctx context.Context, who gate.Actor, key, revision string) (with Deleted, undo *Undo, err error) {
 	v, err := n.LookUp(key)
 	if err != nil {
-		return Deleted{}, "", err
+		return Deleted{}, nil, err
 	}
 	with = n.Goes(&v)
 	done, err := n.o.b.Change(ctx, broker.Change{
@@ -188,7 +183,7 @@ func (n *Noun[T]) DeleteUndoable(ctx context.Context, who gate.Actor, key, revis
 		Documents: []broker.Document{n.o.trail.Entry(who, n.action("delete"), n.Name(&v), with.String())},
 	})
 	if err != nil {
-		return Deleted{}, "", err
+		return Deleted{}, nil, err
 	}
 	return with, n.o.keepUndo(who, n.Kind, n.Name(&v), done.Gone), nil
 }

@@ -69,14 +69,20 @@ func (o *Objects) Undoable(key string) *Undo {
 	return nil
 }
 
-// keepUndo keeps what a deletion has taken, and returns the key.
-func (o *Objects) keepUndo(who gate.Actor, kind broker.Kind, name string, gone broker.Definition) string {
+// Until is when it cannot be taken back any more.
+func (x *Undo) Until() time.Time { return x.At.Add(UndoTime) }
+
+// keepUndo keeps what a deletion has taken; nil: its process ends before anybody could take it back.
+func (o *Objects) keepUndo(who gate.Actor, kind broker.Kind, name string, gone broker.Definition) *Undo {
+	if who.Via == gate.File {
+		return nil
+	}
 	for i := range gone.Consumers {
 		gone.Consumers[i].New = true // else another one that was made meanwhile would be changed
 	}
 	x := Undo{rand.Text(), kind, name, time.Now(), who.Name, gone}
 	o.undos.add(x)
-	return x.Key
+	return &x
 }
 
 // TakeBack makes what a deletion has taken anew, with the same names, passwords and keys, without messages. The errors are

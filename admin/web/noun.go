@@ -281,12 +281,12 @@ func (p *pages[T]) postDelete(w http.ResponseWriter, r *http.Request, at gate.Pa
 	page := p.dropPage(&v, d)
 	page.Form.typed(typed)
 	var with object.Deleted
-	var undo string
+	var undo *object.Undo
 	if d.expected != "" {
 		err = page.Form.confirmed(d.expected)
 	}
 	if err == nil {
-		with, undo, err = p.DeleteUndoable(r.Context(), gate.ActorOf(r.Context()), p.Key(&v), page.Form.Revision)
+		with, undo, err = p.Delete(r.Context(), gate.ActorOf(r.Context()), p.Key(&v), page.Form.Revision)
 	}
 	switch {
 	case broker.CodeOf(err) == broker.Conflict:
@@ -299,7 +299,7 @@ func (p *pages[T]) postDelete(w http.ResponseWriter, r *http.Request, at gate.Pa
 		}
 		return p.site.renderForm(w, r, status, p.plural(), p.titled("Delete", &v), page)
 	}
-	to := d.to + "?" + url.Values{"undo": {undo}}.Encode()
+	to := d.to + "?" + url.Values{"undo": {undo.Key}}.Encode()
 	return p.site.done(w, r, to, "The "+string(p.Kind)+" "+clip.Input(d.called)+" was deleted"+withIt(with))
 }
 
