@@ -88,6 +88,10 @@ func TestEveryOperation(t *testing.T) {
 	r.ok(200, "GET", message, nil)
 	r.ok(200, "GET", message+"/payload", nil)
 	r.ok(200, "POST", message+"/release", nil)
+	if id := r.ok(201, "POST", message+"/copy", nil).field(t, "msg_id"); id == m.ID {
+		t.Errorf("the copy has the ID of what it was made of: %s", id)
+	}
+	r.refused(404, "not_found", "POST", "/messages/%2Fcustomer%2Fcreated/none/copy", nil)
 	r.ok(200, "DELETE", message, nil)
 	r.ok(200, "GET", "/traces?id="+m.ID, nil)
 	r.ok(200, "POST", topic+"/messages/delete", jsonObject{"ids": []string{m.ID}})

@@ -53,7 +53,7 @@ func (a *API) Routes() []gate.Route {
 		a.messageRoutes(),
 		a.statsRoutes(),
 		a.definitionRoutes(),
-		a.undoRoutes(),
+		undoRoutes(a.Objects),
 		a.backupRoutes(),
 		a.systemRoutes(),
 		[]gate.Route{gate.Get(gate.V1+"/openapi.json", a.openAPI, gate.Read)},

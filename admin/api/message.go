@@ -56,6 +56,7 @@ func (a *API) messageRoutes() []gate.Route {
 		gate.Get(one+"/payload", a.payload, gate.Read),
 		gate.Delete(one, a.deleteMessage, gate.Write),
 		gate.Post(one+"/release", a.releaseMessage, gate.Write),
+		gate.Post(one+"/copy", a.copyMessage, gate.Write),
 		gate.Post(gate.V1+"/topics/:name/messages", a.publish, gate.Write),
 		gate.Post(gate.V1+"/topics/:name/messages/delete", a.deleteMessages, gate.Write),
 		gate.Post(gate.V1+"/topics/:name/messages/redrive", a.redrive, gate.Write),
@@ -310,7 +311,23 @@ func (a *API) publish(w http.ResponseWriter, r *http.Request, p gate.Params) err
 	if err != nil {
 		return err
 	}
-	w.Header().Set("Location", gate.V1+"/messages/"+pathSegment(p["name"])+"/"+pathSegment(id))
+	return published(w, p["name"], id)
+}
+
+func (a *API) copyMessage(w http.ResponseWriter, r *http.Request, p gate.Params) error {
+	if err := noQuery(r); err != nil {
+		return err
+	}
+	id, err := object.CopyMessage(r.Context(), a.Objects, gate.ActorOf(r.Context()), p["topic"], p["msg_id"])
+	if err != nil {
+		return err
+	}
+	return published(w, p["topic"], id)
+}
+
+// published answers with the message that was.
+func published(w http.ResponseWriter, topic, id string) error {
+	w.Header().Set("Location", gate.V1+"/messages/"+pathSegment(topic)+"/"+pathSegment(id))
 	return reply(w, http.StatusCreated, Published{id})
 }
 

@@ -37,14 +37,18 @@ type Restored struct {
 	ID   uint32      `json:"id,omitempty"` // id that a producer or consumer has now
 }
 
-func (a *API) undoRoutes() []gate.Route {
+func undoRoutes(of *object.Objects) []gate.Route {
+	o := undo{of}
 	return []gate.Route{
-		gate.Get(gate.V1+"/undo", a.deletions, gate.Write),
-		gate.Post(gate.V1+"/undo/:id", a.undo, gate.Write),
+		gate.Get(gate.V1+"/undo", o.list, gate.Write),
+		gate.Post(gate.V1+"/undo/:id", o.takeBack, gate.Write),
 	}
 }
 
-func (a *API) deletions(w http.ResponseWriter, r *http.Request, _ gate.Params) error {
+// undo is what is done about deletions.
+type undo struct{ *object.Objects }
+
+func (o undo) list(w http.ResponseWriter, r *http.Request, _ gate.Params) error {
 	v, err := parseQuery(r, "limit")
 	if err != nil {
 		return err
@@ -53,19 +57,18 @@ func (a *API) deletions(w http.ResponseWriter, r *http.Request, _ gate.Params) e
 	if err != nil {
 		return err
 	}
-	list, all := Deletions{Items: []Deletion{}}, a.Objects.Undos()
+	list, all := Deletions{Items: []Deletion{}}, o.Undos()
 	for _, x := range all[:min(len(all), int(limit))] {
 		list.Items = append(list.Items, Deletion{x.Key, x.Kind, x.Name, x.By, gate.TimeOf(x.At), gate.TimeOf(x.Until())})
 	}
 	return reply(w, http.StatusOK, list)
 }
 
-// undo takes back a deletion.
-func (a *API) undo(w http.ResponseWriter, r *http.Request, p gate.Params) error {
+func (o undo) takeBack(w http.ResponseWriter, r *http.Request, p gate.Params) error {
 	if err := noQuery(r); err != nil {
 		return err
 	}
-	x, done, err := a.Objects.TakeBack(r.Context(), gate.ActorOf(r.Context()), p["id"])
+	x, done, err := o.TakeBack(r.Context(), gate.ActorOf(r.Context()), p["id"])
 	if err != nil {
 		return gate.Created(err)
 	}

@@ -11,17 +11,12 @@ import (
 	"net/url"
 	"strconv"
 	"strings"
-	"time"
 
 	"github.com/spf13/cobra"
 
 	"pipit/admin/api"
 	"pipit/admin/object"
-	"pipit/broker"
 )
-
-// messageStates are those that a list can be asked for.
-var messageStates = []string{string(broker.StateWaiting), string(broker.StateInFlight), string(broker.StateDeferred), string(broker.StateDelayed)}
 
 // Bytes of each payload that a list asks for, and of all that a page may hold.
 const (
@@ -31,15 +26,14 @@ const (
 )
 
 func (c *cli) messagesCommand() *cobra.Command {
-	return group("messages", "Look at messages without consuming them, delete, release and redrive them",
-		c.messageListCommand(), c.messageShowCommand(), messageTraceCommand(c), c.messageDeleteCommand(), c.messageReleaseCommand(), messageRedriveCommand(c))
+	return group("messages", "Look at messages without consuming them, delete, release, copy and redrive them",
+		c.messageListCommand(), c.messageShowCommand(), messageTraceCommand(c), c.messageDeleteCommand(), c.messageReleaseCommand(), messageCopyCommand(c), messageRedriveCommand(c))
 }
 
 func (c *cli) messageListCommand() *cobra.Command {
-	var state, since, until, contains string
-	var consumer uint32
-	var priority, limit, payload int
-	var matchCase, newest bool
+	var match matchFlags
+	var limit, payload int
+	var newest bool
 	cmd := &cobra.Command{
 		Use:   "list [TOPIC]",
 		Short: "List messages that wait, are in flight, deferred or delayed: of a topic, a consumer or all topics",
@@ -51,18 +45,10 @@ func (c *cli) messageListCommand() *cobra.Command {
 		ValidArgsFunction: inOrder(c.completeTopic),
 	}
 	f := cmd.Flags()
-	f.Uint32Var(&consumer, "consumer", 0, "only what the consumer `ID` is not done with, and how it stands there")
-	f.StringVar(&state, "state", "", "only those in the `STATE` "+strings.Join(messageStates, ", "))
-	f.IntVar(&priority, "priority", 0, "only those of this priority, 1 to 9")
-	f.StringVar(&since, "since", "", "only those published at this `TIME` or later: 10m is ten minutes ago; or 2026-11-24T15:04:05Z")
-	f.StringVar(&until, "until", "", "only those published before this `TIME`")
-	f.StringVar(&contains, "text", "", "only those whose payload contains this `text`, whatever the case of its letters")
-	f.BoolVar(&matchCase, "match-case", false, "take the text byte by byte")
+	match.flags(c, cmd, true)
 	f.BoolVar(&newest, "newest", false, "of each priority, the newest first")
 	f.IntVarP(&limit, "limit", "n", 100, "at most `N`; 0: all")
 	f.IntVar(&payload, "payload", jsonPayload, "with --json, the first `N` bytes of each payload")
-	_ = cmd.RegisterFlagCompletionFunc("consumer", c.completeConsumer)
-	_ = cmd.RegisterFlagCompletionFunc("state", cobra.FixedCompletions(messageStates, cobra.ShellCompDirectiveNoFileComp))
 	return c.speak(cmd, func(ctx context.Context, args []string) error {
 		switch {
 		case limit < 0:
@@ -70,61 +56,23 @@ func (c *cli) messageListCommand() *cobra.Command {
 		case payload < 0:
 			return usageError{errors.New("payload: allowed is 0 or more")}
 		}
-		q := url.Values{}
+		topic := ""
 		if len(args) > 0 {
-			q.Set("topic", args[0])
+			topic = args[0]
 		}
-		if consumer != 0 {
-			q.Set("consumer", id(consumer))
+		q, err := match.query(ctx, c, cmd, topic)
+		if err != nil {
+			return err
 		}
-		set(q, "state", state)
-		set(q, "text", contains)
-		for name, on := range map[string]bool{"match_case": matchCase, "newest": newest} {
-			if on {
-				q.Set(name, "true")
-			}
-		}
-		if cmd.Flags().Changed("priority") {
-			q.Set("priority", strconv.Itoa(priority))
-		}
-		now := time.Now()
-		for name, value := range map[string]string{"since": since, "until": until} {
-			at, err := pastTime(name, value, now)
-			if err != nil {
-				return usageError{err}
-			}
-			set(q, name, at)
+		if newest {
+			q.Set("newest", "true")
 		}
 		if !c.out.json {
 			payload = glance
 		}
 		q.Set("payload", strconv.Itoa(payload))
-		return c.listMessages(ctx, q, limit, min(maxPage, pagePayload/max(1, payload)), consumer != 0)
+		return c.listMessages(ctx, q, limit, min(maxPage, pagePayload/max(1, payload)), q.Has("consumer"))
 	})
-}
-
-// pastTime reads a time, or how long ago it was, and writes it as the API takes it.
-func pastTime(name, value string, now time.Time) (string, error) {
-	if value == "" {
-		return "", nil
-	}
-	if d, err := parseDays(value); err == nil {
-		return now.Add(-d).UTC().Format(time.RFC3339Nano), nil
-	}
-	t, err := time.Parse(time.RFC3339, value)
-	if err != nil {
-		return "", fmt.Errorf("%s %q: allowed are how long ago it was, such as 10m, and a time such as %s", name, value, now.UTC().Format(time.RFC3339))
-	}
-	return t.UTC().Format(time.RFC3339Nano), nil
-}
-
-// parseDays reads how long something lasts, or was ago.
-func parseDays(s string) (time.Duration, error) {
-	d, ok := broker.ParseDuration(s)
-	if !ok || d < 0 {
-		return 0, errors.New("no duration")
-	}
-	return d, nil
 }
 
 func (c *cli) listMessages(ctx context.Context, q url.Values, limit, perPage int, ofConsumer bool) error {
@@ -281,31 +229,41 @@ func (c *cli) printRaw(ctx context.Context, topic, id string) error {
 }
 
 func (c *cli) messageDeleteCommand() *cobra.Command {
-	var sure confirmation
+	var match allFlags
 	cmd := &cobra.Command{
-		Use:               "delete TOPIC MSG_ID…",
-		Short:             "Delete messages for all consumers",
-		Example:           "  pipit messages delete /customer/created K3MevvRG5WKKUWSFbVrUNl6hbVyR",
-		Args:              arguments("TOPIC", "MSG_ID…"),
+		Use:   "delete TOPIC [MSG_ID]…",
+		Short: "Delete messages for all consumers: some by their IDs, or all that match",
+		Example: `  pipit messages delete /customer/created K3MevvRG5WKKUWSFbVrUNl6hbVyR
+  pipit messages delete /customer/created --all --text '"id": 17' --since 1h --dry-run
+  pipit messages delete /customer/created --all --client erp --state deferred --yes`,
+		Args:              arguments("TOPIC", "[MSG_ID]…"),
 		ValidArgsFunction: inOrder(c.completeTopic),
 	}
-	sure.flag(cmd)
+	match.flags(c, cmd, true)
 	return c.speak(cmd, func(ctx context.Context, args []string) error {
 		topic, ids := args[0], args[1:]
-		if err := c.in.confirm(ctx, &sure, fmt.Sprintf("Delete %s of topic %s for all consumers?", count(len(ids), "message"), topic)); err != nil {
+		if err := match.check(cmd, ids, matchNames...); err != nil {
 			return err
 		}
-		return deleteMessages(ctx, c, topic, ids)
+		if match.every {
+			return match.run(ctx, c, cmd, object.ActDelete, topic, "Delete %s of topic %s for all consumers?", "%s deleted")
+		}
+		if err := c.in.confirm(ctx, &match.sure, fmt.Sprintf("Delete %s of topic %s for all consumers?", count(len(ids), "message"), topic)); err != nil {
+			return err
+		}
+		return eachMessage(c, topic, ids, "deleted", func(id string) error {
+			return c.api.do(ctx, call{method: http.MethodDelete, path: path("messages", topic, id)}, nil)
+		})
 	})
 }
 
-// deleteMessages deletes one after the other, so that it can name those that are not there.
-func deleteMessages(ctx context.Context, c *cli, topic string, ids []string) error {
+// eachMessage does something to messages one after the other, so that it can name those that are not there.
+func eachMessage(c *cli, topic string, ids []string, what string, do func(id string) error) error {
 	var done api.Affected
 	var missing []string
 	for _, id := range ids {
 		var p *problem
-		err := c.api.do(ctx, call{method: http.MethodDelete, path: path("messages", topic, id)}, nil)
+		err := do(id)
 		switch {
 		case err == nil:
 			done.Messages++
@@ -320,7 +278,7 @@ func deleteMessages(ctx context.Context, c *cli, topic string, ids []string) err
 		return err
 	}
 	if done.Messages > 0 {
-		if err := c.out.print(answer, func() error { return c.out.printf("%s deleted", count(done.Messages, "message")) }); err != nil {
+		if err := c.out.print(answer, func() error { return c.out.printf("%s %s", count(done.Messages, "message"), what) }); err != nil {
 			return err
 		}
 	}
@@ -331,22 +289,32 @@ func deleteMessages(ctx context.Context, c *cli, topic string, ids []string) err
 }
 
 func (c *cli) messageReleaseCommand() *cobra.Command {
-	var consumer uint32
+	var match allFlags
 	cmd := &cobra.Command{
-		Use:   "release TOPIC MSG_ID",
-		Short: "Make a message deliverable at once that is delayed, deferred or in flight",
+		Use:   "release TOPIC [MSG_ID]",
+		Short: "Make messages deliverable at once that are delayed, deferred or in flight: one by its ID, or all that match",
+		Long: `Make messages deliverable at once that are delayed, deferred or in flight: one by its ID, or all that match. --consumer and
+--client release for one consumer alone. Without --state delayed, all that match are none of the delayed ones.`,
 		Example: `  pipit messages release /customer/created K3MevvRG5WKKUWSFbVrUNl6hbVyR
-  pipit messages release /customer/created K3MevvRG5WKKUWSFbVrUNl6hbVyR --consumer 4`,
-		Args:              arguments("TOPIC", "MSG_ID"),
+  pipit messages release /customer/created K3MevvRG5WKKUWSFbVrUNl6hbVyR --consumer 4
+  pipit messages release /customer/created --all --state delayed --yes`,
+		Args:              arguments("TOPIC", "[MSG_ID]"),
 		ValidArgsFunction: inOrder(c.completeTopic),
 	}
-	cmd.Flags().Uint32Var(&consumer, "consumer", 0, "for the consumer `ID` alone")
-	_ = cmd.RegisterFlagCompletionFunc("consumer", c.completeConsumer)
+	match.flags(c, cmd, true)
 	return c.speak(cmd, func(ctx context.Context, args []string) error {
-		q := url.Values{}
-		if consumer != 0 {
-			q.Set("consumer", id(consumer))
+		if err := match.check(cmd, args[1:], matchNames[:6]...); err != nil {
+			return err
 		}
+		if match.every {
+			return match.run(ctx, c, cmd, object.ActRelease, args[0], "Release %s of topic %s?", "%s released")
+		}
+		of, err := match.query(ctx, c, cmd, args[0])
+		if err != nil {
+			return err
+		}
+		q := url.Values{}
+		set(q, "consumer", of.Get("consumer"))
 		var answer json.RawMessage
 		if err := c.api.do(ctx, call{method: http.MethodPost, path: path("messages", args[0], args[1], "release"), query: q}, &answer); err != nil {
 			return err
@@ -360,6 +328,33 @@ func (c *cli) messageReleaseCommand() *cobra.Command {
 				return c.out.printf("it was deliverable already")
 			}
 			return c.out.printf("released")
+		})
+	})
+}
+
+func messageCopyCommand(c *cli) *cobra.Command {
+	var match allFlags
+	cmd := &cobra.Command{
+		Use:   "copy TOPIC [MSG_ID]…",
+		Short: "Publish messages of a topic to it again: some by their IDs, or all that match",
+		Long: `Publish messages of a topic to it again, for all of its consumers: some by their IDs, or all that match. A copy has an ID of its own, and
+its producer is who asks. Copies are not copied again.`,
+		Example: `  pipit messages copy /customer/created K3MevvRG5WKKUWSFbVrUNl6hbVyR
+  pipit messages copy /customer/created --all --since 1h --dry-run`,
+		Args:              arguments("TOPIC", "[MSG_ID]…"),
+		ValidArgsFunction: inOrder(c.completeTopic),
+	}
+	match.flags(c, cmd, true)
+	return c.speak(cmd, func(ctx context.Context, args []string) error {
+		topic, ids := args[0], args[1:]
+		if err := match.check(cmd, ids, matchNames...); err != nil {
+			return err
+		}
+		if match.every {
+			return match.run(ctx, c, cmd, object.ActCopy, topic, "Publish %s of topic %s again?", "%s published again")
+		}
+		return eachMessage(c, topic, ids, "published again", func(id string) error {
+			return c.api.do(ctx, call{method: http.MethodPost, path: path("messages", topic, id, "copy")}, nil)
 		})
 	})
 }

@@ -3,7 +3,6 @@ package command
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"net/http"
 	"net/url"
@@ -20,20 +19,21 @@ import (
 var failures = []string{broker.ReasonMaxDeliveries, broker.ReasonRejected, broker.ReasonExpired, broker.ReasonOverflow}
 
 func messageRedriveCommand(c *cli) *cobra.Command {
-	var every bool
+	var match allFlags
 	var reason, topic, consumer string
 	cmd := &cobra.Command{
 		Use:   "redrive TOPIC [MSG_ID]…",
 		Short: "Move dead letters back to the consumers for which they failed",
 		Long: `Move dead letters back to the consumers for which they failed: some by their IDs, or with --all those
-that --reason, --topic and --consumer fit. TOPIC is where they are now.`,
+that --reason, --topic and --consumer fit, or those that match otherwise, which are counted first, and a person is asked. TOPIC is where they are now.`,
 		Example: `  pipit messages redrive /dead-letters K3MevvRG5WKKUWSFbVrUNl6hbVyR
-  pipit messages redrive /dead-letters --all --reason max_deliveries --consumer erp`,
+  pipit messages redrive /dead-letters --all --reason max_deliveries --consumer erp
+  pipit messages redrive /dead-letters --all --text '"id": 17' --dry-run`,
 		Args:              arguments("TOPIC", "[MSG_ID]…"),
 		ValidArgsFunction: inOrder(c.completeTopic),
 	}
 	f := cmd.Flags()
-	f.BoolVar(&every, "all", false, "all of them, in place of IDs, but for those that a consumer of TOPIC is done with")
+	match.flags(c, cmd, false)
 	f.StringVar(&reason, "reason", "", "with --all, only what failed for this `REASON`: "+strings.Join(failures, ", "))
 	f.StringVar(&topic, "topic", "", "with --all, only what failed in the topic `NAME`")
 	f.StringVar(&consumer, "consumer", "", "with --all, only what failed for this `CLIENT`; with a slash and the consumer's name, where it has one")
@@ -45,15 +45,18 @@ that --reason, --topic and --consumer fit. TOPIC is where they are now.`,
 		return completed(c, "consumers", typed, q, func(v *object.Consumer) string { return v.Label() })
 	})
 	return c.speak(cmd, func(ctx context.Context, args []string) error {
+		failed := []string{"reason", "topic", "consumer"}
+		if err := match.check(cmd, args[1:], append(failed, matchNames[:6]...)...); err != nil {
+			return err
+		}
 		body := map[string]any{"ids": args[1:]}
-		switch {
-		case every && len(args) > 1:
-			return usageError{errors.New("all: allowed without message IDs")}
-		case !every && reason+topic+consumer != "":
-			return usageError{errors.New("reason, topic, consumer: allowed with --all")}
-		case !every && len(args) == 1:
-			return usageError{errors.New("which dead letters? Their IDs or --all are needed")}
-		case every:
+		by := givenOf(cmd, append([]string{"dry-run"}, matchNames[:6]...)...)
+		switch why := givenOf(cmd, failed...); {
+		case by != "" && why != "":
+			return usageError{fmt.Errorf("--%s and --%s do not go together", by, why)}
+		case by != "":
+			return match.run(ctx, c, cmd, object.ActRedrive, args[0], "Move %s of topic %s back?", "%s moved back")
+		case match.every:
 			body = map[string]any{"all": true, "reason": reason, "topic": topic, "consumer": consumer}
 		}
 		var answer json.RawMessage
@@ -64,7 +67,7 @@ that --reason, --topic and --consumer fit. TOPIC is where they are now.`,
 		if err := json.Unmarshal(answer, &done); err != nil {
 			return err
 		}
-		if !every && done.Messages == 0 {
+		if !match.every && done.Messages == 0 {
 			return errNotFound{fmt.Errorf("none of these is a dead letter of topic %q", args[0])}
 		}
 		if len(done.NotFound) > 0 {

@@ -20,7 +20,7 @@ defined, with its names, passwords, keys and secrets, and without its messages. 
 deletions that can be taken back are listed.`,
 		Example: `  pipit undo
   pipit undo 4CGGHLZ6FSUSGEGAAFYJQ5BHJB`,
-		Args:              arguments("[ID]"),
+		Args: arguments("[ID]"),
 		ValidArgsFunction: inOrder(func(_ *cobra.Command, _ []string, typed string) ([]string, cobra.ShellCompDirective) {
 			return completed(c, "undo", typed, nil, func(d *api.Deletion) string { return d.ID + "\t" + string(d.Kind) + " " + d.Name })
 		}),

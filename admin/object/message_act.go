@@ -166,18 +166,24 @@ func (x *acting) part(ctx context.Context, topic string, ids []string) (err erro
 	return err
 }
 
-// copy publishes copies of messages of a topic, which say who has published them, as all that an administrator publishes.
+// CopyMessage publishes a copy of a message of a topic, which says who has published it, as all that an administrator publishes,
+// and returns its ID. The errors are those of Message and Publish.
+func CopyMessage(ctx context.Context, o *Objects, who gate.Actor, topic, id string) (string, error) {
+	m, _, err := o.Message(topic, id)
+	if err != nil {
+		return "", err
+	}
+	return o.Publish(ctx, who, topic, Publication{Payload: m.Payload, MIMEType: m.MIMEType, Priority: m.Priority, Expiration: m.Expiration,
+		CorrelationID: m.CorrelationID, ReplyTo: m.ReplyTo, Attributes: m.Attributes})
+}
+
+// copy publishes copies of messages of a topic.
 func (x *acting) copy(ctx context.Context, topic string, ids []string) (n int, err error) {
 	for _, id := range ids {
-		m, _, err := x.o.Message(topic, id)
-		if broker.CodeOf(err) == broker.NotFound {
+		switch _, err := CopyMessage(ctx, x.o, x.who, topic, id); {
+		case broker.CodeOf(err) == broker.NotFound:
 			continue
-		}
-		if err == nil {
-			_, err = x.o.Publish(ctx, x.who, topic, Publication{Payload: m.Payload, MIMEType: m.MIMEType, Priority: m.Priority, Expiration: m.Expiration,
-				CorrelationID: m.CorrelationID, ReplyTo: m.ReplyTo, Attributes: m.Attributes})
-		}
-		if err != nil {
+		case err != nil:
 			return n, err
 		}
 		n++
