@@ -394,3 +394,41 @@ func TestClockHoldsSweeper(t *testing.T) {
 		wantDepth("put right", 0)
 	})
 }
+
+// TestAlive: a watchdog hears as long as commits go on, also while the disk is full, and nothing once one hangs; asking stores nothing.
+func TestAlive(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r, s := newFaultyRig(t)
+		r.define(topicDef("/t"), consumerDef("/t", "a"))
+		before := s.count()
+		if err := broker.Alive(r.Broker); err != nil || s.count() != before {
+			t.Errorf("%v, %d commits", err, s.count()-before)
+		}
+		s.fail(roomFor(0))
+		wantCode(t, r.mayPublish(text("x")), broker.DiskFull)
+		if err := broker.Alive(r.Broker); err != nil {
+			t.Error("full:", err)
+		}
+		release := make(chan bool)
+		s.fail(func(*store.Batch) error { <-release; return nil })
+		published, alive := make(chan error, 1), make(chan error, 1)
+		go func() { published <- r.mayPublish(text("x")) }()
+		synctest.Wait()
+		go func() { alive <- broker.Alive(r.Broker) }()
+		time.Sleep(time.Hour)
+		select {
+		case err := <-alive:
+			t.Error("commits hang, and it is alive:", err)
+		default:
+		}
+		close(release)
+		if err, lives := <-published, <-alive; err != nil || lives != nil {
+			t.Error(err, lives)
+		}
+		s.fail(func(*store.Batch) error { return errors.New("input/output error") })
+		_ = r.mayPublish(text("x"))
+		wantCode(t, broker.Alive(r.Broker), broker.Unavailable)
+		_ = r.Close()
+		r.open()
+	})
+}
