@@ -9,8 +9,10 @@ require (
 	// from a path that is not there.
 	// it was sent, the slashes of a catch-all included, where http.ServeMux cleans and redirects; and it tells a wrong method
 	github.com/BurntSushi/toml v1.6.0
+	github.com/KimMachineGun/automemlimit v1.0.1
 	github.com/chromedp/cdproto v0.159.3
 	github.com/chromedp/chromedp v0.23.0
+	github.com/coreos/go-systemd/v22 v22.7.0
 	github.com/getkin/kin-openapi v0.153.0
 	github.com/julienschmidt/httprouter v1.3.0
 	github.com/rivo/uniseg v0.4.7
@@ -36,6 +38,8 @@ require (
 	github.com/inconshreveable/mousetrap v1.1.0 // indirect
 	// Never released: progressbar colours its descriptions with it, which ours have none of.
 	github.com/mitchellh/colorstring v0.0.0-20190213212951-d06e56a500db // indirect
+	// Never released: automemlimit asks it for the memory of the machine, which we do not.
+	github.com/pbnjay/memory v0.0.0-20210728143218-7b4eea64cf58 // indirect
 	github.com/santhosh-tekuri/jsonschema/v6 v6.0.3 // indirect
 	go.yaml.in/yaml/v4 v4.0.0 // indirect
 	golang.org/x/tools v0.52.0 // indirect

@@ -10,8 +10,8 @@ import (
 	cli "pipit/admin/command"
 )
 
-// version is that of the last entry in CHANGELOG.md.
-const version = "0.1.0"
+// version is that of the last entry in CHANGELOG.md. A release sets it, so that it is a variable.
+var version = "0.1.0"
 
 // run is the program. It returns the exit code.
 func run(ctx context.Context, args, env []string, stdin io.Reader, stdout, stderr io.Writer) int {

@@ -38,6 +38,7 @@ type service struct {
 	down   shutdown
 	again  reloader
 	memory atomic.Int64 // bytes, for limitMemory
+	given  sockets      // that a supervisor has opened
 
 	b         *broker.Broker
 	protocol  *httpapi.Handler
@@ -67,7 +68,12 @@ func runBroker(ctx context.Context, file string, env []string, stderr io.Writer)
 	tune()
 	paceCollector(ctx)
 	s.memory.Store(memoryOf(cfg.HTTP))
-	go limitMemory(ctx, &s.memory)
+	allowed := memoryAllowed()
+	allowed.tell(s.log, s.memory.Load())
+	go limitMemory(ctx, &s.memory, allowed)
+	if s.given, err = inheritedSockets(); err != nil {
+		return err
+	}
 
 	hangups := notifyHangup() // from here on, so that one during the start does not end it
 	defer hangups.stop()
@@ -92,7 +98,11 @@ func runBroker(ctx context.Context, file string, env []string, stderr io.Writer)
 	}
 	s.start()
 	s.announce()
-	return s.run(ctx, hangups)
+	tell := supervisor{s.log}
+	tell.ready()
+	go tell.watchdog(ctx, s.b)
+	defer tell.stopping()
+	return s.run(ctx, hangups, tell)
 }
 
 func (s *service) openBroker(configFile string) error {
@@ -131,11 +141,21 @@ func (s *service) listen(ctx context.Context) (err error) {
 		MaxConnections: c.HTTP.MaxConnections, IdleTimeout: c.HTTP.IdleTimeout, Certificate: s.cert, Proxies: s.proxies, Logger: s.log,
 	})
 	s.down.add("listeners", func() error { s.server.Close(); return nil })
-	if s.listeners, err = s.server.Listen(ctx, "http.listen", c.HTTP.Listen); err != nil {
+	if !c.Admin.Enabled && len(s.given[adminSocket]) > 0 {
+		return fmt.Errorf("the supervisor has opened a socket %q, and admin.enabled is false", adminSocket)
+	}
+	open := func(name, key string, addrs []string) (serve.Listeners, error) {
+		if given := s.given[name]; len(given) > 0 {
+			s.log.Info("listening where the supervisor does", "instead_of", key)
+			return s.server.Adopt(given), nil
+		}
+		return s.server.Listen(ctx, key, addrs)
+	}
+	if s.listeners, err = open(httpSocket, "http.listen", c.HTTP.Listen); err != nil {
 		return err
 	}
-	if c.Admin.Enabled && len(c.Admin.Listen) > 0 {
-		s.ownListeners, err = s.server.Listen(ctx, "admin.listen", c.Admin.Listen)
+	if c.Admin.Enabled && len(c.Admin.Listen)+len(s.given[adminSocket]) > 0 {
+		s.ownListeners, err = open(adminSocket, "admin.listen", c.Admin.Listen)
 	}
 	return err
 }
@@ -277,7 +297,7 @@ func (s *service) announce() {
 }
 
 // run waits for the end, and loads the configuration again where it is asked to.
-func (s *service) run(ctx context.Context, hangups *hangups) error {
+func (s *service) run(ctx context.Context, hangups *hangups, tell supervisor) error {
 	for {
 		select {
 		case <-ctx.Done():
@@ -296,7 +316,9 @@ func (s *service) run(ctx context.Context, hangups *hangups) error {
 				s.log.Info("stopping, since the terminal was closed")
 				return nil
 			}
+			tell.reloading()
 			s.again.reload(ctx)
+			tell.ready()
 		}
 	}
 }

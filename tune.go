@@ -2,12 +2,16 @@ package main
 
 import (
 	"context"
+	"log/slog"
+	"math"
 	"os"
 	"runtime"
 	"runtime/debug"
 	"runtime/metrics"
 	"sync/atomic"
 	"time"
+
+	"github.com/KimMachineGun/automemlimit/memlimit"
 
 	"pipit/config"
 )
@@ -66,15 +70,51 @@ const baseMemory = 256 << 20
 // memoryOf is what the limits of a configuration allow to live, in bytes.
 func memoryOf(c config.HTTP) int64 { return int64(c.MaxPending) + int64(c.MaxReplies) + baseMemory }
 
+// allowance is how many bytes the process may use, by its control group: MemoryMax= of a unit, the memory limit of a container.
+// 0: there is no such bound.
+type allowance int64
+
+// ofGroup is the limit of the process's control group and those around it, in bytes.
+var ofGroup = memlimit.FromCgroup
+
+func memoryAllowed() allowance {
+	n, err := ofGroup()
+	if err != nil || n > math.MaxInt64 { // there is none, or no control group
+		return 0
+	}
+	return allowance(n)
+}
+
+// heap is what of it the garbage collector has, in bytes: the rest is for stacks of the system, the pages of the database that
+// are being read, and sockets.
+func (a allowance) heap() int64 {
+	if a == 0 {
+		return math.MaxInt64
+	}
+	return int64(a) / 10 * 9
+}
+
+// tell says what was learned, and whether the limits of the configuration allow more to live, in bytes.
+func (a allowance) tell(log *slog.Logger, needed int64) {
+	switch {
+	case a == 0:
+	case needed > a.heap():
+		log.Warn("max_pending and max_replies allow more than this process may use: it is killed where all of that comes: lower them, or raise MemoryMax",
+			"memory_max", int64(a), "memory_needed", needed/9*10)
+	default:
+		log.Info("memory is bounded from outside", "memory_max", int64(a), "memory_needed", needed/9*10)
+	}
+}
+
 // limitMemory lets the garbage collector work harder when the process comes near to what its limits
 // allow to live, which may change, where the environment does not say otherwise: payloads are large, and what dies of them would
 // pile up to several times as much. Where more lives all the same, such as many messages in flight, the limit
-// makes room for it, else it would do nothing but collect. It returns when ctx ends.
-func limitMemory(ctx context.Context, allowed *atomic.Int64) {
+// makes room for it, else it would do nothing but collect, up to what the process may use. It returns when ctx ends.
+func limitMemory(ctx context.Context, allowed *atomic.Int64, outer allowance) {
 	if os.Getenv("GOMEMLIMIT") != "" {
 		return
 	}
-	set := allowed.Load()
+	set := min(allowed.Load(), outer.heap())
 	debug.SetMemoryLimit(set)
 	tick := time.NewTicker(2 * time.Second)
 	defer tick.Stop()
@@ -86,7 +126,7 @@ func limitMemory(ctx context.Context, allowed *atomic.Int64) {
 		case <-tick.C:
 		}
 		metrics.Read(live)
-		if n := max(allowed.Load(), int64(live[0].Value.Uint64())/2*3); n != set { // #nosec G115 -- bytes of memory in use
+		if n := min(max(allowed.Load(), int64(live[0].Value.Uint64())/2*3), outer.heap()); n != set { // #nosec G115 -- bytes of memory in use
 			set = n
 			debug.SetMemoryLimit(set)
 		}

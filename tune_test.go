@@ -2,13 +2,18 @@ package main
 
 import (
 	"context"
+	"log/slog"
+	"math"
 	"os"
 	"runtime"
 	"runtime/debug"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/KimMachineGun/automemlimit/memlimit"
 
 	"pipit/config"
 )
@@ -27,7 +32,7 @@ func TestMemoryLimitIsAdjusted(t *testing.T) {
 		for i, c := range []config.HTTP{{MaxPending: 4 << 40, MaxReplies: 2 << 40}, {MaxPending: 8 << 40, MaxReplies: 2 << 40}, {MaxPending: 1 << 40, MaxReplies: 1 << 40}} {
 			allowed.Store(memoryOf(c))
 			if i == 0 {
-				go limitMemory(ctx, &allowed)
+				go limitMemory(ctx, &allowed, 0)
 			} else {
 				<-time.After(2 * time.Second)
 			}
@@ -74,4 +79,46 @@ func TestPaceCollector(t *testing.T) {
 		}
 	}
 	runtime.KeepAlive(live)
+}
+
+// What the process may use by its control group bounds the limit, and a configuration that allows more is warned about.
+func TestMemoryAllowed(t *testing.T) {
+	if os.Getenv("GOMEMLIMIT") != "" {
+		t.Skip("GOMEMLIMIT is set")
+	}
+	before, group := debug.SetMemoryLimit(-1), ofGroup
+	defer func() { debug.SetMemoryLimit(before); ofGroup = group }()
+	for _, c := range []struct {
+		max   uint64
+		err   error
+		limit int64
+		told  string
+	}{
+		{1 << 40, nil, 1 << 40 / 10 * 9, `level=WARN msg="max_pending and max_replies allow more`},
+		{8 << 40, nil, 3<<40 + baseMemory, `level=INFO msg="memory is bounded from outside" memory_max=8796093022208`},
+		{math.MaxUint64, nil, 3<<40 + baseMemory, ""},
+		{0, memlimit.ErrNoLimit, 3<<40 + baseMemory, ""},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			ctx, cancel := context.WithCancel(t.Context())
+			defer cancel()
+			ofGroup = func() (uint64, error) { return c.max, c.err }
+			var needed atomic.Int64
+			needed.Store(memoryOf(config.HTTP{MaxPending: 2 << 40, MaxReplies: 1 << 40}))
+			var told strings.Builder
+			outer := memoryAllowed()
+			outer.tell(slog.New(slog.NewTextHandler(&told, nil)), needed.Load())
+			go limitMemory(ctx, &needed, outer)
+			for range 2 {
+				synctest.Wait()
+				if got := debug.SetMemoryLimit(-1); got != c.limit {
+					t.Errorf("%d: %d bytes, want %d", c.max, got, c.limit)
+				}
+				<-time.After(2 * time.Second)
+			}
+			if (c.told == "") != (told.String() == "") || !strings.Contains(told.String(), c.told) {
+				t.Errorf("%d: %s, want %s", c.max, told.String(), c.told)
+			}
+		})
+	}
 }

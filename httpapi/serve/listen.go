@@ -24,6 +24,20 @@ func (s *Server) Listen(ctx context.Context, key string, addrs []string) (Listen
 	return all, err
 }
 
+// Adopt serves listeners of TCP that somebody else has opened, as Listen does those of its own.
+func (s *Server) Adopt(given []*net.TCPListener) (all Listeners) {
+	for _, l := range given {
+		ip := l.Addr().(*net.TCPAddr).IP
+		network := "tcp"
+		if a, ok := netip.AddrFromSlice(ip); ok && !a.IsUnspecified() {
+			network = networkOf(a)
+		}
+		all = append(all, newLimitedListener(httpapi.Listener(l, s.conns.log), network, s.conns))
+	}
+	s.listeners = append(s.listeners, all...)
+	return all
+}
+
 func listenAll(ctx context.Context, key string, addrs []string, conns *connections) (Listeners, error) {
 	var (
 		all     Listeners

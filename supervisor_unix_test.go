@@ -1,0 +1,142 @@
+//go:build unix
+
+package main
+
+import (
+	"bytes"
+	"net"
+	"net/http"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// manager is what a supervisor hears.
+type manager struct{ conn *net.UnixConn }
+
+func newManager(t *testing.T) (*manager, []string) {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "notify")
+	conn, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: path, Net: "unixgram"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { conn.Close() })
+	return &manager{conn}, append([]string{"NOTIFY_SOCKET=" + path, "WATCHDOG_USEC=300000"}, anyPort...)
+}
+
+// hears waits for a notification, past those of others.
+func (m *manager) hears(t *testing.T, want string) {
+	t.Helper()
+	_ = m.conn.SetReadDeadline(time.Now().Add(20 * time.Second))
+	for buf := make([]byte, 256); ; {
+		n, err := m.conn.Read(buf)
+		if err != nil {
+			t.Fatalf("no %s: %v", want, err)
+		}
+		if strings.HasPrefix(string(buf[:n]), want) {
+			return
+		}
+	}
+}
+
+// A supervisor is told when requests are served, that commits go on, of a reload and its end, and of the stop.
+func TestSupervisorIsTold(t *testing.T) {
+	m, env := newManager(t)
+	p := start(t, t.TempDir(), env, "-config", example(t))
+	m.hears(t, "READY=1")
+	m.hears(t, "WATCHDOG=1")
+	m.hears(t, "WATCHDOG=1")
+	if err := p.cmd.Process.Signal(syscall.SIGHUP); err != nil {
+		t.Fatal(err)
+	}
+	m.hears(t, "RELOADING=1\nMONOTONIC_USEC=")
+	m.hears(t, "READY=1")
+	if code, log := p.stop(t, syscall.SIGTERM); code != 0 || strings.Contains(log, "supervisor") {
+		t.Error(code, log)
+	}
+	m.hears(t, "STOPPING=1")
+}
+
+// inherit has a process started with sockets as a supervisor gives them, by name.
+func inherit(t *testing.T, cmd *exec.Cmd, names string, addrs ...string) []string {
+	t.Helper()
+	sh, err := exec.LookPath("sh")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var open []string
+	for _, addr := range addrs {
+		l, err := net.Listen("tcp", addr)
+		if err != nil {
+			t.Fatal(err)
+		}
+		open = append(open, l.Addr().String())
+		f, err := l.(*net.TCPListener).File()
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { l.Close(); f.Close() })
+		cmd.ExtraFiles = append(cmd.ExtraFiles, f)
+	}
+	cmd.Env = append(cmd.Env, "LISTEN_FDS="+strconv.Itoa(len(addrs)), "LISTEN_FDNAMES="+names)
+	cmd.Args = append([]string{"sh", "-c", `LISTEN_PID=$$ exec "$0" "$@"`, cmd.Path}, cmd.Args[1:]...)
+	cmd.Path = sh
+	return open
+}
+
+// Sockets of a supervisor are served instead of the addresses of the configuration, and what comes while nobody serves them waits.
+func TestSocketActivation(t *testing.T) {
+	cmd := program(t, t.TempDir(), anyPort, "-config", example(t))
+	addrs := inherit(t, cmd, "pipit.socket:admin", "127.0.0.1:0", "127.0.0.1:0")
+	answer := make(chan error, 1)
+	go func() { // before it is started
+		resp, err := http.Get("http://" + addrs[0] + "/health")
+		if err == nil {
+			resp.Body.Close()
+		}
+		answer <- err
+	}()
+	p := startCommand(t, cmd)
+	if len(p.addrs) != 1 || p.addrs[0] != addrs[0] {
+		t.Error(p.addrs, addrs)
+	}
+	if err := <-answer; err != nil {
+		t.Error(err)
+	}
+	if a := fetch(t, "http://"+addrs[0]+"/admin/"); a != noRoute {
+		t.Error(a)
+	}
+	if a := fetch(t, "http://"+addrs[1]+"/admin/"); !strings.Contains(a, "not set up") {
+		t.Error(a)
+	}
+	if code, log := p.stop(t, syscall.SIGTERM); code != 0 {
+		t.Error(code, log)
+	}
+	if c, err := net.Dial("tcp", addrs[0]); err != nil {
+		t.Error("the socket was closed with the process:", err)
+	} else {
+		c.Close()
+	}
+}
+
+// A socket that has no use is refused before anything is begun.
+func TestSocketRefused(t *testing.T) {
+	for names, want := range map[string]string{
+		"amdin": `socket "amdin" of the supervisor: allowed are the names "http" and "admin"`,
+		"admin": `the supervisor has opened a socket "admin", and admin.enabled is false`,
+	} {
+		cmd := program(t, t.TempDir(), append([]string{"PIPIT_ADMIN_ENABLED=false"}, anyPort...))
+		inherit(t, cmd, names, "127.0.0.1:0")
+		var stderr bytes.Buffer
+		cmd.Stderr = &stderr
+		err := cmd.Run() // the end of the test ends it otherwise
+		if cmd.ProcessState.ExitCode() != 1 || !strings.Contains(stderr.String(), want) {
+			t.Errorf("%s: %v\n%s", names, err, stderr.String())
+		}
+	}
+}
