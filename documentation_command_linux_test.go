@@ -23,7 +23,7 @@ var fenced = regexp.MustCompile("(?ms)^```.*?^```$")
 var notRun = []struct{ pattern, reason string }{
 	{`^pipit \[`, "it says what there is, and is no command"},
 	{`^pipit serve `, "the test starts each page's server by itself, at a port of the system's choosing"},
-	{`^(CGO_ENABLED=0 )?go (run|build|test) `, "what builds and tests runs this test, and is run by .ci/run"},
+	{`^(CGO_ENABLED=0 )?go (-C release )?(run|build|test) `, "what builds and tests runs this test, and is run by .ci/run"},
 	{`^sudo `, "it changes the machine"},
 	{` --exec `, "it goes on until it is stopped: TestExecEndsAfterTheMessageInHand and others run it"},
 }

@@ -36,7 +36,7 @@ func (c *cli) adminCreateCommand() *cobra.Command {
 		Use:   "create NAME",
 		Short: "Create an administrator",
 		Example: `  pipit admin create ann
-  pipit admin create ann --config /etc/pipit.toml
+  pipit admin create ann --config /etc/pipit/pipit.toml
   pipit admin create ann --database new.db --create <password.txt`,
 	}, "Create an administrator, the first one or a further one.")
 	cmd.RunE = c.run(func(ctx context.Context, args []string) error {

@@ -64,7 +64,7 @@ name that is printed.
 
 A variable of the environment of a service, such as PIPIT_DATABASE_FILE, is not known here: better name the database in the
 configuration.`,
-		Example: `  pipit restore /backup/pipit.backup --config /etc/pipit.toml
+		Example: `  pipit restore /backup/pipit.backup --config /etc/pipit/pipit.toml
   pipit restore pipit.backup --database pipit.db`,
 		Args:              arguments("FILE"),
 		ValidArgsFunction: inOrder(files),

@@ -46,7 +46,7 @@ asked for, but for what flags say and with --yes.
 Passwords are made, and are printed this once, with commands to paste; the configuration has their hashes. Nothing
 that exists is changed.`,
 		Example: `  pipit init
-  pipit init /etc/pipit.toml --database /var/lib/pipit/pipit.db --admin ann --yes`,
+  pipit init /etc/pipit/pipit.toml --database /var/lib/pipit/pipit.db --admin ann --yes`,
 		Args:              arguments("[FILE]"),
 		ValidArgsFunction: inOrder(files),
 	}

@@ -21,7 +21,7 @@ hour after the start, and the sub_keys and secrets of callbacks that it made for
 are in a file beside the database, which its owner alone can read, and are shown this once: the file is removed.
 
 Other servers print all of it on standard error.`,
-		Example: "  sudo pipit setup-link --config /etc/pipit.toml",
+		Example: "  sudo pipit setup-link --config /etc/pipit/pipit.toml",
 		Args:    arguments(),
 	}
 	cmd.Flags().Var((*fileName)(&c.file), "database", "the `FILE` that the server has; also --file")
