@@ -117,7 +117,7 @@ func (b *Broker) install(d *records) {
 			}
 		}
 		old := t.def.Swap(&r.Topic)
-		if old != nil && (old.Retention != r.Retention || old.RetentionBytes != r.RetentionBytes) {
+		if old != nil && (old.Retention != r.Retention || old.RetentionBytes != r.RetentionBytes || old.MaxBytes != r.MaxBytes) {
 			t.retainAnew(b)
 		}
 		t.revision = b.key.revision(&r)

@@ -185,6 +185,8 @@ func (c *consumer) countRoom() int64 {
 	return room
 }
 
+var errFullBytes = &Error{Code: Full, Message: "The topic is full (max_bytes)", RetryAfter: time.Second}
+
 var errFull = &Error{Code: Full, Message: "The topic or the backlog of one of its consumers is full (max_depth)", RetryAfter: time.Second}
 
 // mostDepth returns how many messages the topic and each of its consumers take when they are empty.

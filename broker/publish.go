@@ -307,6 +307,9 @@ func (o *publishOp) plan(d *draft) (err error) {
 	if o.stored, err = o.findDuplicates(d); err != nil {
 		return err
 	}
+	if err := o.fitsBytes(); err != nil {
+		return err
+	}
 	if err := d.fits(t, int64(o.stored)); err != nil {
 		return err
 	}
@@ -329,6 +332,30 @@ func (o *publishOp) plan(d *draft) (err error) {
 			continue
 		}
 		d.append(t, r)
+	}
+	return nil
+}
+
+// fitsBytes returns an error where the messages are past MaxBytes of their topic. Until it is known what that stores, which takes
+// the sweeper a while after a start, everything fits.
+func (o *publishOp) fitsBytes() error {
+	most := int64(o.topic.def.Load().MaxBytes)
+	if most == 0 {
+		return nil
+	}
+	var n int64
+	for i := range o.records {
+		if o.same == nil || !o.same[i] {
+			n += o.records[i].Size()
+		}
+	}
+	if n > most {
+		e := Invalidf("%d bytes with 64 for each message: allowed by max_bytes of the topic are %d", n, most)
+		e.Code = TooLarge
+		return e
+	}
+	if stored, known := o.topic.weight(); known && n > most-stored {
+		return errFullBytes
 	}
 	return nil
 }

@@ -14,6 +14,19 @@ import (
 // retains tells whether the topic keeps what all are done with.
 func (t *Topic) retains() bool { return t.Retention > 0 || t.RetentionBytes > 0 }
 
+// weighs tells whether it has to be known how many bytes the topic stores.
+func (t *Topic) weighs() bool { return t.RetentionBytes > 0 || t.MaxBytes > 0 }
+
+// mostKept returns past how many bytes what all are done with leaves, 0 where that is no question of bytes. What is retained is
+// to keep no publisher out.
+func (t *Topic) mostKept() int64 {
+	most := max(0, int64(t.RetentionBytes))
+	if full := int64(t.MaxBytes) / 10 * 9; full > 0 && (most == 0 || full < most) {
+		most = full
+	}
+	return most
+}
+
 func (t *topic) retains() bool {
 	def := t.def.Load()
 	return def != nil && def.retains() && !t.deleted.Load()
@@ -38,6 +51,19 @@ func (r laneRef) done() *progress {
 		return &progress{Cursor: store.Cursor{Floor: r.lane().next + 1}}
 	}
 	return nil
+}
+
+// weight returns how many bytes the topic stores, as the running commit will leave it but for what that one removes. It is false
+// while they are not known. For the committer.
+func (t *topic) weight() (n int64, known bool) {
+	for p := range t.lanes {
+		l := &t.lanes[p]
+		if l.weight == nil || !l.weight.done() {
+			return 0, false
+		}
+		n += l.weight.bytes + l.weight.coming
+	}
+	return n, true
 }
 
 // needed returns how many messages of the topic somebody still needs, as the running commit will leave it. Of a topic
@@ -126,7 +152,7 @@ func (t *topic) retainAnew(b *Broker) {
 	for p := range t.lanes {
 		l := &t.lanes[p]
 		l.keep, l.spent = 0, 0
-		if w := l.weight; w != nil && t.def.Load().RetentionBytes <= 0 {
+		if w := l.weight; w != nil && !t.def.Load().weighs() {
 			(&countOp{end: []*counting{w}}).applied(time.Time{})
 		}
 	}
@@ -164,11 +190,15 @@ func (s *sweeper) retire(over time.Time) (more bool, err error) {
 		if err != nil {
 			return false, err
 		}
+		more = more || weighing
+		if !t.retains() {
+			continue
+		}
 		x := retiring{t: t, def: t.def.Load(), over: over}
 		if err := x.find(s.b, op); err != nil {
 			return false, err
 		}
-		more = more || weighing || x.more
+		more = more || x.more
 	}
 	if len(op.list) == 0 {
 		return more, nil
@@ -177,12 +207,12 @@ func (s *sweeper) retire(over time.Time) (more bool, err error) {
 	return more, err
 }
 
-// retaining returns the topics that retain.
+// retaining returns the topics that retain, and those whose bytes are to be known.
 func (s *sweeper) retaining() (list []*topic) {
 	s.b.mu.RLock()
 	defer s.b.mu.RUnlock()
 	for _, t := range s.b.topics {
-		if t.retains() {
+		if t.retains() || t.def.Load().weighs() {
 			list = append(list, t)
 		}
 	}
@@ -250,8 +280,8 @@ func (x *retiring) begin() (some bool) {
 	t := x.t
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if x.def.RetentionBytes > 0 {
-		x.excess = -int64(x.def.RetentionBytes)
+	if most := x.def.mostKept(); most > 0 {
+		x.excess = -most
 		for p := range t.lanes {
 			l := &t.lanes[p]
 			if !l.weighed.Load() {
@@ -367,7 +397,7 @@ func (o *retireOp) appends() bool { return false }
 
 // weigh goes on finding out how many bytes a topic stores whose bytes are bounded, and tells whether there is more to do.
 func (s *sweeper) weigh(t *topic) (more bool, err error) {
-	if t.def.Load().RetentionBytes <= 0 {
+	if !t.def.Load().weighs() {
 		return false, nil
 	}
 	for p := range t.lanes {

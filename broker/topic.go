@@ -36,6 +36,10 @@ type Topic struct {
 	Expiration  int64         // seconds, for messages that do not say; Off: they do not expire
 	DedupWindow time.Duration // how long a message's own ID is remembered; Off: not at all
 
+	// MaxBytes bounds what is stored, counted as RetentionBytes are; past it a publish is refused. What waits for its delay
+	// counts once that is over, and what stays though all are done with it gives way before the bound is reached. 0: none.
+	MaxBytes Size `json:",omitempty"`
+
 	// What all consumers are done with stays until it is older than Retention or the topic stores more than RetentionBytes,
 	// whichever comes first; with one of them alone, that decides. By default neither is there, and it does not stay. A
 	// message that has expired is removed in any case.
@@ -67,6 +71,12 @@ var TopicFields = Fields[Topic]{
 		Default: int64(DefaultMaxDepth), Min: 1, Max: MaxMaxDepth,
 		Label: "Max depth", Hint: "Messages that some consumer still needs. Past it, publishers get 429",
 		Help: "messages that some consumer still needs; past it a publish is refused",
+	},
+	{
+		Name: "max_bytes", at: func(t *Topic) any { return &t.MaxBytes },
+		Min: 0, Max: MaxRetentionBytes,
+		Label: "Max bytes", Hint: "Of all messages it stores: 512MiB, 10GiB. Past it, publishers get 429. 0: no bound by bytes",
+		Help: "bytes of all messages that are stored, each with 64 beside its payload, ID and attributes; past it a publish is refused; 0: no bound by bytes",
 	},
 	{
 		Name: "expiration", at: func(t *Topic) any { return &t.Expiration },

@@ -213,6 +213,8 @@ func (n *notices) full(topics []broker.TopicInfo, consumers []broker.ConsumerInf
 		t := &topics[i]
 		if depth := t.Depth + t.Delayed; NearlyFull(depth, t.MaxDepth) {
 			n.topic(codeTopic, fmt.Sprintf("Topic %s is %d %% full: %s of at most %s messages", t.Name, text.Percent(depth, t.MaxDepth), text.Number(depth), text.Number(t.MaxDepth)), t.Name, depth)
+		} else if nearlyFullOfBytes(t) {
+			n.topic(codeTopic, fmt.Sprintf("Topic %s is %d %% full: %s of at most %s", t.Name, text.Percent(t.Bytes, int64(t.MaxBytes)), text.Size(t.Bytes), text.Size(int64(t.MaxBytes))), t.Name, depth)
 		}
 	}
 	for i := range consumers {
@@ -221,6 +223,16 @@ func (n *notices) full(topics []broker.TopicInfo, consumers []broker.ConsumerInf
 			n.consumer(codeBacklog, fmt.Sprintf("The backlog of %s in %s is %d %% full: %s of at most %s messages", c.Client, c.Topic, text.Percent(c.Backlog, c.MaxDepth), text.Number(c.Backlog), text.Number(c.MaxDepth)), c)
 		}
 	}
+}
+
+// NearlyFullTopic tells whether a topic is near one of its limits.
+func NearlyFullTopic(t *broker.TopicInfo) bool {
+	return NearlyFull(t.Depth+t.Delayed, t.MaxDepth) || nearlyFullOfBytes(t)
+}
+
+// nearlyFullOfBytes tells whether max_bytes is near. What is retained gives way, and is no reason.
+func nearlyFullOfBytes(t *broker.TopicInfo) bool {
+	return t.MaxBytes > 0 && t.Retained == 0 && NearlyFull(t.Bytes, int64(t.MaxBytes))
 }
 
 // NearlyFull tells whether n messages of at most so many are enough to say so.

@@ -49,7 +49,7 @@ var TopicSorts = gate.Sorts[broker.TopicInfo]{
 // topicParts are those that lists of topics can be asked for.
 var topicParts = []gate.Part[broker.TopicInfo]{
 	{Key: "messages", Label: "With messages", Has: func(t *broker.TopicInfo) bool { return t.Depth+t.Delayed > 0 }},
-	{Key: "full", Label: "Nearly full", Has: func(t *broker.TopicInfo) bool { return monitor.NearlyFull(t.Depth+t.Delayed, t.MaxDepth) }},
+	{Key: "full", Label: "Nearly full", Has: func(t *broker.TopicInfo) bool { return monitor.NearlyFullTopic(t) }},
 	{Key: "inactive", Label: "Inactive", Has: func(t *broker.TopicInfo) bool { return t.Inactive }},
 }
 
