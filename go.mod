@@ -46,3 +46,5 @@ require (
 )
 
 require github.com/tidwall/btree v1.8.2
+
+require golang.org/x/time v0.16.0

@@ -46,10 +46,11 @@ func TestLayout(t *testing.T) {
 		"pipit/db/disk":                 {},
 		"pipit/db/disk/disktest":        {"pipit/db/disk"},
 		"pipit/db/wal":                  {"pipit/db/disk"},
-		"pipit/httpapi":                 {"pipit/broker", "pipit/broker/clip", "pipit/httpapi/exchange", "pipit/httpapi/forwarded", "pipit/httpapi/refused", "pipit/httpapi/webhook", "github.com/julienschmidt/httprouter", "golang.org/x/sys/unix"},
+		"pipit/httpapi":                 {"pipit/broker", "pipit/broker/clip", "pipit/httpapi/exchange", "pipit/httpapi/forwarded", "pipit/httpapi/limit", "pipit/httpapi/refused", "pipit/httpapi/webhook", "github.com/julienschmidt/httprouter", "golang.org/x/sys/unix"},
 		"pipit/httpapi/callback":        {"pipit/broker", "pipit/broker/clip", "pipit/httpapi"},
 		"pipit/httpapi/exchange":        {"pipit/broker", "pipit/broker/clip", "pipit/httpapi/refused", "github.com/julienschmidt/httprouter", "github.com/segmentio/ksuid"},
 		"pipit/httpapi/forwarded":       {},
+		"pipit/httpapi/limit":           {"pipit/broker", "golang.org/x/time/rate"},
 		"pipit/httpapi/webhook":         {"pipit/broker", "pipit/broker/clip"},
 		"pipit/httpapi/refused":         {"pipit/broker/clip", "pipit/broker/login", "pipit/httpapi/forwarded"},
 

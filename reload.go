@@ -75,8 +75,13 @@ func brokerOptions(c *config.Config, log *slog.Logger) broker.Options {
 }
 
 func wireOptions(c *config.Config, proxies forwarded.Proxies, log *slog.Logger) httpapi.Options {
+	least := int64(c.HTTP.MinBodyRate)
+	if least == 0 {
+		least = -1
+	}
 	return httpapi.Options{
-		MaxPayload: int64(c.HTTP.MaxPayload), MaxBatch: int64(c.HTTP.MaxBatch), MaxReplies: int64(c.HTTP.MaxReplies),
+		MinBodyRate: least,
+		MaxPayload:  int64(c.HTTP.MaxPayload), MaxBatch: int64(c.HTTP.MaxBatch), MaxPending: int64(c.HTTP.MaxPending), MaxReplies: int64(c.HTTP.MaxReplies),
 		CORSOrigins: c.HTTP.CORSOrigins, Origin: c.PublicOrigin(), Access: c.Log.Access, Proxies: proxies, Logger: log,
 	}
 }

@@ -17,6 +17,13 @@ type Client struct {
 	Inactive     bool   `json:"-"`         // it cannot log in
 	CanSubscribe Texts  `json:",omitzero"` // names of topics, and patterns, of which it may make consumers by itself: see Subscriber
 
+	// What its requests over the wire may take. Zero: as much as there is.
+	PublishRate     int64 `json:",omitempty"` // messages a second that it publishes
+	PublishByteRate Size  `json:",omitempty"` // bytes of bodies a second that it publishes
+	ReceiveRate     int64 `json:",omitempty"` // messages a second that it receives
+	ReceiveByteRate Size  `json:",omitempty"` // bytes of payload a second that it receives
+	MaxWaiting      int64 `json:",omitempty"` // long polls and streams at a time
+
 	// Password, where not empty, replaces PasswordHash; at most 72 bytes, bcrypt's limit.
 	// It is never stored.
 	Password string `json:"-"`
@@ -32,6 +39,10 @@ type client struct {
 const (
 	MaxUsername = 128 // bytes
 	MaxName     = 256 // bytes
+
+	maxRate       = 1_000_000_000 // messages a second
+	maxByteRate   = 1 << 40       // bytes a second
+	maxMaxWaiting = 1_000_000
 )
 
 // ClientFields are the properties of a client.
@@ -59,6 +70,36 @@ var ClientFields = Fields[Client]{
 		Max: MaxTopicName, Check: checkPattern,
 		Label: "May subscribe to", Hint: "Topics of which it may make consumers by itself, or patterns such as /news/**, one a line",
 		Help: "topics of which it may make, look at and delete consumers of its own over the protocol, or patterns: * stands for one segment between slashes, ** for any number of them",
+	},
+	{
+		Name: "publish_rate", at: func(c *Client) any { return &c.PublishRate },
+		Min: 0, Max: maxRate, Unit: "messages a second",
+		Label: "Publish rate", Hint: "Messages a second that it may publish. Past it, it gets 429. 0: as many as it can",
+		Help: "`messages` a second that it may publish; 0: as many as it can",
+	},
+	{
+		Name: "publish_byte_rate", at: func(c *Client) any { return &c.PublishByteRate },
+		Min: 0, Max: maxByteRate,
+		Label: "Publish bytes", Hint: "Bytes a second that it may publish: 512KiB, 4MiB. Past it, it gets 429. 0: as many as it can",
+		Help: "bytes a second that it may publish; 0: as many as it can",
+	},
+	{
+		Name: "receive_rate", at: func(c *Client) any { return &c.ReceiveRate },
+		Min: 0, Max: maxRate, Unit: "messages a second",
+		Label: "Receive rate", Hint: "Messages a second that it may fetch. Past it, it gets 429, and its streams wait. 0: as many as it can",
+		Help: "`messages` a second that it may receive by fetches and streams; 0: as many as it can",
+	},
+	{
+		Name: "receive_byte_rate", at: func(c *Client) any { return &c.ReceiveByteRate },
+		Min: 0, Max: maxByteRate,
+		Label: "Receive bytes", Hint: "Bytes a second that it may fetch. Past it, it gets 429, and its streams wait. 0: as many as it can",
+		Help: "bytes of payload a second that it may receive by fetches and streams; 0: as many as it can",
+	},
+	{
+		Name: "max_waiting", at: func(c *Client) any { return &c.MaxWaiting },
+		Min: 0, Max: maxMaxWaiting,
+		Label: "Max waiting", Hint: "Long polls and streams that it may have at a time. Past it, it gets 429. 0: any number",
+		Help: "long polls and streams that it may have at a time; 0: any number",
 	},
 	{
 		Name: "password", at: func(c *Client) any { return &c.Password },

@@ -51,6 +51,7 @@ type HTTP struct {
 	MaxBatch       broker.Size   `toml:"max_batch" min:"1" max:"1073741824" reload:"yes"`
 	MaxPending     broker.Size   `toml:"max_pending" min:"1" max:"1099511627776" reload:"yes"`
 	MaxReplies     broker.Size   `toml:"max_replies" min:"1" max:"1099511627776" reload:"yes"`
+	MinBodyRate    broker.Size   `toml:"min_body_rate" min:"0" max:"1073741824" reload:"yes"`
 	MaxConnections int64         `toml:"max_connections" min:"1" max:"10000000" reload:"yes"`
 	IdleTimeout    time.Duration `toml:"idle_timeout"`
 	CORSOrigins    []string      `toml:"cors_origins" reload:"yes"`

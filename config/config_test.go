@@ -84,7 +84,7 @@ start = "oldest"
 	consumer.Client, consumer.Topic, consumer.MaxInFlight, consumer.AckTimeout, consumer.Start = "inline", "/a", 2, time.Second, "oldest"
 	want := &Config{
 		HTTP: HTTP{Listen: []string{"localhost:0", "[::1]:80"}, MaxPayload: 512, MaxBatch: 64 << 10,
-			MaxPending: 2 << 30, MaxReplies: 1 << 30, CORSOrigins: []string{"https://app.example.com"}, MaxConnections: 5, IdleTimeout: 90 * time.Second, TLSCert: "c", TLSKey: "k"},
+			MaxPending: 2 << 30, MaxReplies: 1 << 30, MinBodyRate: 1 << 10, CORSOrigins: []string{"https://app.example.com"}, MaxConnections: 5, IdleTimeout: 90 * time.Second, TLSCert: "c", TLSKey: "k"},
 		Admin:    Admin{Listen: []string{"127.0.0.1:1"}, SessionIdle: 30 * time.Minute, SessionLife: 12 * time.Hour},
 		Database: Database{File: "/tmp/x.db", Sync: SyncInterval, SyncInterval: time.Second, LogSize: 8 << 20, CompactWhen: 0.25, MinFree: 0}, Backup: Backup{Directory: "/backup", Every: 36 * time.Hour, Keep: 3}, History: History{Keep: 24 * time.Hour, MaxMessages: 500}, Callbacks: defaults.Callbacks,
 		Log:      Log{Access: true, Level: "info", Format: "auto"},
@@ -141,9 +141,9 @@ func TestConfigBad(t *testing.T) {
 		{"syntax", "[http]\nlisten = [\n", []string{":2: unexpected EOF"}},
 		{"syntax within", "[http]\nmax_payload = 1x\n", []string{":2: "}},
 		{"unknown section", "\n[htpp]\nlisten = []\n", []string{`:2: unknown key "htpp": allowed are http, admin, database, backup, history, callbacks, log, client, topic, producer, consumer, webhook`}},
-		{"unknown key", "[http]\n# c\nlissen = []\n", []string{`:3: unknown key "lissen" in [http]: allowed are listen, max_payload, max_batch, max_pending, max_replies, max_connections, idle_timeout, cors_origins, tls_cert, tls_key, trusted_proxies, public_url, hosts`}},
+		{"unknown key", "[http]\n# c\nlissen = []\n", []string{`:3: unknown key "lissen" in [http]: allowed are listen, max_payload, max_batch, max_pending, max_replies, min_body_rate, max_connections, idle_timeout, cors_origins, tls_cert, tls_key, trusted_proxies, public_url, hosts`}},
 		{"unknown in the second table", crm + "[[client]]\nusername = \"erp\"\npasword = \"secret\"\npassword = \"x\"\n[[client]]\nusername = \"c\"\npassword = \"x\"\n",
-			[]string{`:6: unknown key "pasword" in [[client]]: allowed are username, name, is_active, can_subscribe, password, password_hash`}},
+			[]string{`:6: unknown key "pasword" in [[client]]: allowed are username, name, is_active, can_subscribe, publish_rate, publish_byte_rate, receive_rate, receive_byte_rate, max_waiting, password, password_hash`}},
 		{"case", "[http]\nListen = []\n", []string{`:2: unknown key "Listen" in [http]`}},
 		{"tables for a table", "\n[[http]]\nmax_payload = 1\n", []string{`:2: http: allowed is a table, [http]`}},
 		{"two faults", "[log]\nlevel = \"loud\"\nformat = \"xml\"\n", []string{
@@ -438,7 +438,7 @@ func TestUpdate(t *testing.T) {
 	}
 	fill(reflect.ValueOf(now).Elem())
 	changed, restart := is.Update(now)
-	want := []string{"http.max_payload", "http.max_batch", "http.max_pending", "http.max_replies", "http.max_connections", "http.cors_origins", "admin.session_idle", "admin.session_life", "backup.directory", "backup.every", "backup.keep", "history.keep", "history.max_messages", "callbacks.deny", "callbacks.max_concurrency", "callbacks.proxy", "callbacks.ca", "log.access", "log.level", "client", "topic", "producer", "consumer", "webhook"}
+	want := []string{"http.max_payload", "http.max_batch", "http.max_pending", "http.max_replies", "http.min_body_rate", "http.max_connections", "http.cors_origins", "admin.session_idle", "admin.session_life", "backup.directory", "backup.every", "backup.keep", "history.keep", "history.max_messages", "callbacks.deny", "callbacks.max_concurrency", "callbacks.proxy", "callbacks.ca", "log.access", "log.level", "client", "topic", "producer", "consumer", "webhook"}
 	if !slices.Equal(changed, want) {
 		t.Errorf("changed %q, want %q", changed, want)
 	}

@@ -18,6 +18,7 @@ var defaults = Config{
 		MaxBatch:       httpapi.DefaultMaxBatch,
 		MaxPending:     broker.DefaultMaxPending,
 		MaxReplies:     httpapi.DefaultMaxReplies,
+		MinBodyRate:    httpapi.DefaultMinBodyRate,
 		MaxConnections: 10_000,
 		IdleTimeout:    httpapi.DefaultIdleTimeout,
 	},

@@ -34,6 +34,7 @@ func (s *server) publishBatch(x *call, r *http.Request, pub broker.Publisher, p 
 	if err != nil {
 		return err
 	}
+	s.limits.Published(x.client, len(pubs), len(body))
 	receipts, err := pub.PublishBatch(pubs)
 	if err != nil {
 		return err

@@ -2,8 +2,10 @@ package httpapi
 
 import (
 	"errors"
+	"io"
 	"net/http"
 	"sync"
+	"time"
 
 	"pipit/broker"
 )
@@ -29,8 +31,12 @@ func (s *server) body(x *call, r *http.Request, limit int64, what string) (body 
 	if err != nil {
 		return nil, nil, err
 	}
+	if least := s.opts.Load().MinBodyRate; least > 0 && r.ContentLength != 0 {
+		x.pace = pace{body: r.Body, conn: x.ResponseWriter, began: time.Now(), least: least}
+		r.Body = &x.pace
+	}
 	in := &x.in
-	in.b = s.b
+	in.b, in.part, in.client = s.b, s.bodies, x.username
 	if packed == identity {
 		err = in.fill(r.Body, r.ContentLength, limit)
 	} else {
@@ -54,6 +60,34 @@ func (s *server) body(x *call, r *http.Request, limit int64, what string) (body 
 	}
 	be.Err = err
 	return nil, nil, be
+}
+
+// bodyGrace is the time until MinBodyRate counts; less in a test.
+var bodyGrace = 10 * time.Second
+
+// pace is a body that has to come with least bytes a second.
+type pace struct {
+	body  io.ReadCloser
+	conn  http.ResponseWriter
+	began time.Time
+	least int64
+	n     int64 // bytes that have come
+}
+
+func (p *pace) Read(b []byte) (int, error) {
+	p.limit(min(bodyTime, bodyGrace+time.Duration(float64(p.n)/float64(p.least)*float64(time.Second))))
+	n, err := p.body.Read(b)
+	p.n += int64(n)
+	if err == io.EOF { // the limit is of the body, and not of what comes after it
+		p.limit(bodyTime)
+	}
+	return n, err
+}
+
+func (p *pace) Close() error { return p.body.Close() }
+
+func (p *pace) limit(d time.Duration) {
+	_ = http.NewResponseController(p.conn).SetReadDeadline(p.began.Add(d))
 }
 
 func tooLarge(what string, limit int64) error {

@@ -6,6 +6,7 @@ import (
 	"strconv"
 	"time"
 
+	"pipit/broker"
 	"pipit/broker/clip"
 	"pipit/httpapi/exchange"
 )
@@ -14,15 +15,16 @@ import (
 type call struct {
 	exchange.Exchange
 	ctx      presence
-	xml      bool      // the reply is asked for as XML
-	username string    // as the client gave it
-	verified bool      // it is that of a client, with the right password
-	key      string    // the first characters of the sub_key; or the name of the webhook that is called
-	hook     bool      // a webhook is called
-	in       room      // of the body
-	read     bool      // the body was read to its end
-	unread   bool      // a body is left on the connection
-	room     [128]byte // for a short reply
+	xml      bool           // the reply is asked for as XML
+	username string         // as the client gave it
+	client   *broker.Client // who that is; nil: the password was wrong, or there was none
+	key      string         // the first characters of the sub_key; or the name of the webhook that is called
+	hook     bool           // a webhook is called
+	in       room           // of the body
+	pace     pace           // of the body
+	read     bool           // the body was read to its end
+	unread   bool           // a body is left on the connection
+	room     [128]byte      // for a short reply
 }
 
 // Begin is for exchange.Side.
@@ -30,7 +32,7 @@ func (x *call) Begin() { x.ignoreBody() }
 
 // Caller is for exchange.Side.
 func (x *call) Caller() string {
-	if !x.verified {
+	if x.client == nil {
 		return ""
 	}
 	return x.username

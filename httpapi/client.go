@@ -19,7 +19,7 @@ func (s *server) client(x *call, r *http.Request) (*broker.Client, error) {
 	}
 	x.username = username
 	c, err := s.b.Authenticate(&x.ctx, username, password, forwarded.Host(x.Remote))
-	x.verified = err == nil
+	x.client = c
 	return c, err
 }
 

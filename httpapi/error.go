@@ -3,12 +3,12 @@ package httpapi
 import (
 	"errors"
 	"log/slog"
-	"math"
 	"net/http"
 	"strconv"
 	"time"
 
 	"pipit/broker"
+	"pipit/httpapi/limit"
 )
 
 // statuses of the broker's errors.
@@ -69,7 +69,7 @@ func (s *server) fail(x *call) {
 	case http.StatusUnsupportedMediaType:
 		h["Accept-Encoding"] = encodings
 	case http.StatusTooManyRequests, http.StatusServiceUnavailable:
-		h.Set("Retry-After", strconv.Itoa(max(1, int(math.Ceil(retryAfter.Seconds())))))
+		h.Set("Retry-After", strconv.Itoa(limit.Seconds(retryAfter)))
 	}
 	d := x.document(x.room[:], "ZATO_ERROR")
 	d.text("details", details)

@@ -54,10 +54,10 @@ func (s *server) called(x *call, r *http.Request, hook broker.Hook) error {
 		need = min(need, r.ContentLength)
 	}
 	from := forwarded.Host(x.Remote)
-	if !s.hooks.take(from, need) {
+	if !s.hooks.Take(from, need) {
 		return errHooks
 	}
-	defer s.hooks.give(from, need)
+	defer s.hooks.Give(from, need)
 	body, done, err := s.body(x, r, most, "payload")
 	if err != nil {
 		return err
@@ -68,6 +68,12 @@ func (s *server) called(x *call, r *http.Request, hook broker.Hook) error {
 	}
 	if answer, ok := webhook.Challenge(hook.Webhook, body); ok {
 		return x.reply(http.StatusOK, typeText, []byte(answer))
+	}
+	if c := broker.ClientNow(s.b, hook.Client); c != nil {
+		if err := s.limits.Publish(c, x.Header()); err != nil {
+			return err
+		}
+		defer s.limits.Published(c, 1, len(body))
 	}
 	m, release, err := s.hookMessage(hook.Webhook, r, body)
 	if err != nil {

@@ -24,6 +24,9 @@ func (s *server) publish(x *call, r *http.Request, rest string) error {
 	if err != nil {
 		return err
 	}
+	if err := s.limits.Publish(c, x.Header()); err != nil {
+		return err
+	}
 	p, err := parseParams(r.URL.RawQuery, publishParams...)
 	if err != nil {
 		return err
@@ -56,6 +59,7 @@ func (s *server) publish(x *call, r *http.Request, rest string) error {
 		}
 		defer release()
 	}
+	s.limits.Published(c, 1, len(body))
 	receipt, err := pub.Publish(m)
 	if err != nil {
 		return err

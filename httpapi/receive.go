@@ -33,8 +33,16 @@ func (s *server) receive(x *call, r *http.Request, rest string) error {
 		return broker.Invalidf("wait %d: allowed are 0 to %d seconds", wait, broker.MaxWait/time.Second)
 	}
 	o.Wait = time.Duration(wait) * time.Second
+	if o.Max, err = s.limits.Receive(x.client, x.Header(), o.Max); err != nil {
+		return err
+	}
 	x.ignoreBody()
 	if o.Wait > 0 {
+		done, err := s.limits.Wait(x.client)
+		if err != nil {
+			return err
+		}
+		defer done()
 		x.patient(o.Wait + replyTime)
 	}
 	held := share{b: s.replies, client: x.username}
@@ -47,6 +55,7 @@ func (s *server) receive(x *call, r *http.Request, rest string) error {
 	if err != nil {
 		return err
 	}
+	s.limits.Received(x.client, msgs)
 	format := jsonFormat
 	if x.xml {
 		format = xmlFormat

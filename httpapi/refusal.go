@@ -19,7 +19,7 @@ func (s *server) refusal(x *call, status int, reason string) refused.Refusal {
 	}
 	named := broker.NamedBy(s.b, x.username, key)
 	f := refused.Refusal{
-		At: time.Now(), Client: x.username, Known: named.Client, SignedIn: x.verified, Consumer: named.Consumer, Topic: named.Topic,
+		At: time.Now(), Client: x.username, Known: named.Client, SignedIn: x.client != nil, Consumer: named.Consumer, Topic: named.Topic,
 		Addr: forwarded.Host(x.Remote), Method: x.Request.Method, Status: status, Reason: reason,
 	}
 	var rest string

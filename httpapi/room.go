@@ -5,18 +5,22 @@ import (
 	"io"
 	"math/bits"
 	"sync"
+	"time"
 
 	"pipit/broker"
+	"pipit/httpapi/limit"
 )
 
 // room is where a body is read to, and the memory that is set aside for it. Past the first step it
 // grows with what has come, to at most twice as much: who announces a body and does not send it takes
 // nothing from others.
 type room struct {
-	b    *broker.Broker
-	buf  *[]byte // nil until there is something to read
-	size int     // bytes that are set aside
-	free func()  // gives them back
+	b      *broker.Broker
+	part   *limit.Budget // of what all bodies may take
+	client string        // whose body it is
+	buf    *[]byte       // nil until there is something to read
+	size   int           // bytes that are set aside
+	free   func()        // gives them back
 }
 
 // The first step, in bytes.
@@ -26,6 +30,8 @@ const (
 )
 
 var errLimit = errors.New("limit")
+
+var errShare = &broker.Error{Code: broker.Unavailable, Message: "Overloaded, try again", Reason: "this client's bodies have half of max_pending", RetryAfter: time.Second}
 
 // fill reads a body of n bytes, -1 where that is not known. The error is errLimit where it has more
 // than limit, Unavailable where there is no room, or the reader's.
@@ -80,8 +86,13 @@ func atEnd(src io.Reader) error {
 
 // grow makes the room larger and keeps what is in it.
 func (r *room) grow(size int) error {
-	free, err := r.b.Reserve(int64(size - r.size))
+	more := int64(size - r.size)
+	if !r.part.Extend(r.client, int64(r.size), more) {
+		return errShare
+	}
+	free, err := r.b.Reserve(more)
 	if err != nil {
+		r.part.Give(r.client, more)
 		return err
 	}
 	buf, old := takeBuffer(size), r.buf
@@ -111,6 +122,7 @@ func (r *room) leave() {
 	if r.buf != nil {
 		giveBuffer(r.buf)
 		r.free()
+		r.part.Give(r.client, int64(r.size))
 		r.buf = nil
 	}
 }

@@ -23,14 +23,19 @@ import (
 	"pipit/broker"
 	"pipit/httpapi/exchange"
 	"pipit/httpapi/forwarded"
+	"pipit/httpapi/limit"
 	"pipit/httpapi/refused"
 )
 
 // Options configure the handler. The zero value of a field stands for its default.
 type Options struct {
 	MaxPayload int64 // bytes of one message; default 1 MiB. Past it: 413
+	MaxPending int64 // the broker's, of which the bodies of one client may have half; default broker.DefaultMaxPending
 	MaxReplies int64 // bytes of payload that replies hold until their clients have taken them; default 256 MiB. Past it: 503
 	MaxBatch   int64 // bytes of the body of a batch of messages or acknowledgements; default 16 MiB. Past it: 413
+	// MinBodyRate is how many bytes a second a body has to come with at least, from 10 s after it began; default 1 KiB, negative:
+	// 60 s are all that bounds it. What comes more slowly is refused: 400.
+	MinBodyRate int64
 	// CORSOrigins are the origins, such as https://app.example.com, whose pages browsers let call these routes and
 	// see the replies; "*" is all of them. Default none. CheckOrigin tells what can be one.
 	CORSOrigins []string
@@ -45,8 +50,9 @@ type Options struct {
 
 // Defaults of Options.
 const (
-	DefaultMaxBatch   = 16 << 20
-	DefaultMaxReplies = 256 << 20
+	DefaultMaxBatch    = 16 << 20
+	DefaultMaxReplies  = 256 << 20
+	DefaultMinBodyRate = 1 << 10
 )
 
 // DefaultIdleTimeout is how long a connection may be idle between two requests, where NewServer is not told.
@@ -99,8 +105,10 @@ type server struct {
 
 	lines   *exchange.Lines
 	recent  refused.Recent
-	replies *budget
-	hooks   *budget // of bodies, by address
+	replies *limit.Budget
+	bodies  *limit.Budget
+	hooks   *limit.Budget // of bodies, by address
+	limits  *limit.Clients
 }
 
 // Handler is the handler of the wire protocol. It must not stand behind anything that cleans or
@@ -122,8 +130,16 @@ func (h *Handler) Adjust(opts Options) {
 	if opts.MaxReplies <= 0 {
 		opts.MaxReplies = DefaultMaxReplies
 	}
+	if opts.MinBodyRate == 0 {
+		opts.MinBodyRate = DefaultMinBodyRate
+	}
+	if opts.MaxPending <= 0 {
+		opts.MaxPending = broker.DefaultMaxPending
+	}
 	h.opts.Store(&opts)
-	h.replies.adjust(opts.MaxReplies)
+	h.replies.Adjust(opts.MaxReplies)
+	h.bodies.Adjust(opts.MaxPending)
+	h.limits.Adjust(max(opts.MaxBatch, opts.MaxPayload))
 }
 
 // New returns the handler.
@@ -133,7 +149,7 @@ func New(b *broker.Broker, opts Options) *Handler {
 	}
 	s := &server{
 		b: b, log: opts.Logger, router: exchange.NewRouter(notFound, notAllowed),
-		lines: exchange.NewLines(opts.Logger), replies: newBudget(opts.MaxReplies), hooks: newBudget(hookRoom),
+		lines: exchange.NewLines(opts.Logger), replies: limit.NewBudget(opts.MaxReplies), bodies: limit.NewBudget(opts.MaxPending), hooks: limit.NewBudget(hookRoom), limits: limit.New(),
 	}
 	h := &Handler{s}
 	h.Adjust(opts)

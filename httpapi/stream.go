@@ -53,6 +53,11 @@ func (s *server) stream(x *call, r *http.Request, rest string) error {
 		x.WriteHeader(http.StatusOK)
 		return nil
 	}
+	done, err := s.limits.Wait(x.client)
+	if err != nil {
+		return err
+	}
+	defer done()
 	st, err := sub.Stream(o, r.Header.Get("Last-Event-ID"))
 	if err != nil {
 		return err
@@ -64,6 +69,9 @@ func (s *server) stream(x *call, r *http.Request, rest string) error {
 	last := time.Now() // when something was sent
 	ctx := r.Context()
 	for s.serving(&x.ctx) {
+		if c := broker.ClientNow(s.b, x.username); c != nil {
+			x.client = c // its limits may be others by now
+		}
 		n, err := s.streamSome(ctx, x, st, last.Add(keepAlive))
 		switch code := broker.CodeOf(err); {
 		case err != nil && (code == broker.Full || code == broker.Unavailable) && x.ctx.Err() == nil:
@@ -90,12 +98,17 @@ func (s *server) stream(x *call, r *http.Request, rest string) error {
 
 // streamSome sends what there is, or comes until a time or the end of ctx, and tells how many messages that were.
 func (s *server) streamSome(ctx context.Context, x *call, st *broker.Stream, until time.Time) (n int, err error) {
+	if wait := s.limits.Pause(x.client); wait > 0 {
+		s.pause(ctx, min(wait, time.Until(until)))
+		return 0, nil
+	}
 	held := share{b: s.replies, client: x.username}
 	defer held.free()
 	msgs, err := st.Receive(ctx, max(time.Until(until), 0), held.take)
 	if err != nil || len(msgs) == 0 {
 		return 0, err
 	}
+	s.limits.Received(x.client, msgs)
 	sent := 0
 	defer func() { // also where something panics
 		if sent < len(msgs) {
