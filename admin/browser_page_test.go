@@ -383,12 +383,13 @@ type finding struct {
 	Nodes            []struct{ HTML, Why string }
 }
 
-// findings returns what axe finds in a scheme, or cannot tell: in the dark one, only what colours do.
+// findings returns what axe finds in a scheme, or cannot tell: in the dark one, only what colours do. It names no selectors of what it
+// finds, which takes most of its time, since the elements themselves are quoted.
 func (t *tab) findings(scheme string) []finding {
 	t.Helper()
 	t.scheme(scheme)
 	return eval[[]finding](t, `async dark => {
-		const found = await axe.run(document, { resultTypes: ["violations", "incomplete"], ...(dark && { runOnly: ["color-contrast", "link-in-text-block"] }) });
+		const found = await axe.run(document, { resultTypes: ["violations", "incomplete"], selectors: false, ...(dark && { runOnly: ["color-contrast", "link-in-text-block"] }) });
 		for (const v of found.incomplete) v.nodes = v.nodes.filter(n => !n.html.includes('class="none"')); // it is over a canvas
 		return [...found.violations, ...found.incomplete.filter(v => v.nodes.length)].map(v => ({
 			ID: v.id, Impact: v.impact, Help: v.help, Nodes: v.nodes.map(n => ({ HTML: n.html, Why: n.failureSummary })),
