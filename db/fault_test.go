@@ -63,6 +63,7 @@ func TestFaults(t *testing.T) {
 	for _, cause := range []error{syscall.EIO, syscall.ENOSPC} {
 		for _, kind := range []disktest.Kind{disktest.Before, disktest.Short, disktest.After} {
 			t.Run(fmt.Sprint(cause, " ", kind), func(t *testing.T) {
+				t.Parallel()
 				calls, refused, uncertain, notCompacted := 1, 0, 0, 0
 				for ; ; calls++ {
 					f := &faultRun{t: t, script: script, dir: realDir(t), cause: cause, kind: kind}
