@@ -73,14 +73,28 @@ func TestBrowserLivePages(t *testing.T) {
 	eval[bool](tab, `() => { getSelection().empty(); return true }`)
 	tab.until(`document.querySelector("#depth").firstChild.data === "1"`)
 
+	refused := `() => document.querySelector("#consumers").getBoundingClientRect().top`
+	if tab.shows("#refusals") {
+		t.Error("a refusal is shown before there is one")
+	}
+	eval[bool](tab, `() => { document.querySelector("#consumers").scrollIntoView(); return scrollY > 0 }`)
+	top = eval[float64](tab, refused)
+	s.receive("erp", "p2", "/orders", "wrong")
+	tab.until(`/403 unknown sub_key/.test(document.querySelector("#refusals li")?.innerText)`)
+	if now := eval[float64](tab, refused); now < top-1 || now > top+1 {
+		t.Errorf("a refusal has moved what is read from %v to %v", top, now)
+	}
+
 	tab.follow("#consumers tbody a")
 	tab.until(live)
+	s.receive("erp", "p2", "/orders", "wrong")
+	tab.until(`/×2/.test(document.querySelector("#refusals li")?.innerText)`)
 	s.publish("/orders", "second")
 	tab.until(`document.querySelector("#backlog").firstChild.data === "2"`)
 
 	// The consumer's chart has what is going on, its latest values stand in the caption, and the time only where one is pointed at.
 	legend := `[...document.querySelectorAll("#chart-backlog figcaption .u-series")].filter(tr => tr.offsetHeight).map(tr => [...tr.children].map(c => c.textContent).join(" ")).join("; ")`
-	tab.until(legend + ` === "Waiting 2"`)
+	tab.until(legend + ` === "Backlog 2"`)
 	if m, _ := s.receive("erp", "p2", "/orders", "key-of-erp"); len(m) != 2 {
 		t.Fatalf("received %v", m)
 	}

@@ -189,7 +189,7 @@ func TestBrowserConsumer(t *testing.T) {
 	}
 	tab.unfold("#release")
 	tab.save("#release")
-	tab.sees("Deliverable at once: 1 message")
+	tab.sees("Released, to be delivered next: 1 message")
 	m, status := s.receive("crm", "p1", "/orders", tab.subKey(page))
 	if status != http.StatusOK || len(m) != 1 || m[0].Deliveries != 2 {
 		t.Errorf("with the new sub_key: %d %v", status, m)
@@ -197,6 +197,7 @@ func TestBrowserConsumer(t *testing.T) {
 
 	// What is in flight is done with, then the backlog.
 	tab.unfold("#clear-in-flight")
+	tab.fill("#clear-in-flight", "confirm", "/orders")
 	tab.save("#clear-in-flight")
 	tab.sees("What was in flight was cleared: 1 message")
 	for i := range 3 {
@@ -266,6 +267,7 @@ func (s *site) sendsTo(tab *tab, page string) {
 	tab.sees("<b>this was answered</b>")
 	closed.Store(true)
 	s.publish("/orders", "nobody wants it")
+	tab.until(`document.querySelectorAll("#attempts tbody tr").length === 2 && document.querySelector("#attempts tr:last-child details").open`) // what is read stays
 	id, _ := strconv.ParseUint(page[len("/admin/consumers/"):], 10, 32)
 	tick := time.NewTicker(10 * time.Millisecond)
 	defer tick.Stop()

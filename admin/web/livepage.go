@@ -274,7 +274,7 @@ func (s *Site) liveTopic(name string) func(*partFrame) ([]livePart, bool) {
 			return nil, false
 		}
 		f.Hour, f.Day = s.Monitor.Steps(monitor.Of{Topic: name})
-		return []livePart{{"stats", "stats", topicStats{t}}}, true
+		return []livePart{{"stats", "stats", topicStats{t}}, s.liveRefusals(monitor.RefusalFilter{Topic: name})}, true
 	}
 }
 
@@ -286,9 +286,12 @@ func (s *Site) liveConsumer(key string) func(*partFrame) ([]livePart, bool) {
 		}
 		f.Hour, f.Day = s.Monitor.Steps(monitor.Of{Consumer: c.ID})
 		checks, _ := s.Monitor.Why(c.ID)
-		parts := []livePart{{"stats", "stats", consumerStatsOf(&c)}, {"checks", "check-list", checks}}
+		parts := []livePart{{"stats", "stats", consumerStatsOf(&c)}, {"checks", "check-list", checks}, s.liveRefusals(monitor.RefusalFilter{Consumer: c.ID})}
 		if c.Callback != nil {
 			parts = append(parts, livePart{"callback-state", "callback-state", c.Callback}, livePart{"callback-failing", "callback-failing", c.Callback})
+			if attempts, err := (consumerPages{s}).attempts(&c); err == nil { // else those that are there stay
+				parts = append(parts, livePart{"attempts", "attempt-rows", attempts})
+			}
 		}
 		if s.isPattern(c.Topic) {
 			queues, _, _ := s.Broker.Queues(c.ID, pageSize) // of what is gone there are none
@@ -303,6 +306,10 @@ func (s *Site) liveConsumer(key string) func(*partFrame) ([]livePart, bool) {
 func (s *Site) liveClient(username string) func(*partFrame) ([]livePart, bool) {
 	return func(*partFrame) ([]livePart, bool) {
 		c, err := s.Objects.Clients().LookUp(username)
-		return []livePart{{"stats", "stats", c}}, err == nil
+		return []livePart{{"stats", "stats", c}, s.liveRefusals(monitor.RefusalFilter{Client: username})}, err == nil
 	}
+}
+
+func (s *Site) liveRefusals(f monitor.RefusalFilter) livePart {
+	return livePart{"refusals", "refusal-list", s.refusedLately(f)}
 }

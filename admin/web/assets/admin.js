@@ -282,7 +282,7 @@ const charts = [];
 const kinds = {
   rates: [["Published", "published", "key-1"], ["Delivered", "delivered", "key-2"], ["Acknowledged", "acked", "key-3"]],
   flow: [["Delivered", "delivered", "key-2"], ["Acknowledged", "acked", "key-3"]],
-  backlog: [["Waiting", "backlog", "key-2"]],
+  backlog: [["Backlog", "backlog", "key-2"]],
 };
 const spans = { hour: 3600, day: 86400 };
 
@@ -492,11 +492,25 @@ function showPart(el, html) {
   const fresh = within.createContextualFragment(html);
   showTimes(fresh);
   const old = [...el.children], made = [...fresh.children];
+  if (made.some(child => child.dataset.key)) return showKeyed(el, old, made);
   if (old.length !== made.length) {
     if (!inUse(el)) el.replaceChildren(fresh);
     return;
   }
   made.forEach((child, i) => { if (!child.isEqualNode(old[i]) && !inUse(old[i])) old[i].replaceWith(child); });
+}
+
+// showKeyed is showPart of rows that never change, but come and go: those that stay are left alone, with what is unfolded in them.
+function showKeyed(el, old, made) {
+  const there = new Map(old.map(child => [child.dataset.key, child]));
+  let next = null;
+  for (const child of made.reverse()) {
+    const same = there.get(child.dataset.key);
+    there.delete(child.dataset.key);
+    if (!same) el.insertBefore(child, next);
+    next = same ?? child;
+  }
+  for (const child of there.values()) if (!inUse(child)) child.remove();
 }
 
 // needs shows how much needs attention: in the side bar, in the title and in the icon of the page.
