@@ -77,7 +77,6 @@ func TestBrowserSignIn(t *testing.T) {
 	tab.signIn()
 	away := s.profile().signIn()
 	tab.ok("/admin/system/access")
-	tab.unfold("#sign-out-everywhere")
 	tab.follow("#sign-out-everywhere")
 	tab.at("/admin/login")
 	tab.sees("You are signed out everywhere")

@@ -23,6 +23,17 @@ func (a *Admin) PagePaths() []string {
 	return paths
 }
 
+// PostPaths returns the paths that forms post to, as the router takes them.
+func (a *Admin) PostPaths() []string {
+	var paths []string
+	for _, r := range a.web.Routes() {
+		if r.Method == "POST" {
+			paths = append(paths, r.Path)
+		}
+	}
+	return paths
+}
+
 // Sampling makes a test the clock of the rates and charts, which begin anew at start. Each call of
 // what it returns takes a sample.
 func (a *Admin) Sampling(start time.Time) (sample func(time.Time)) {

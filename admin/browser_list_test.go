@@ -72,7 +72,7 @@ func TestBrowserFilter(t *testing.T) {
 		t.Errorf("the focus is at %s", got)
 	}
 	tab.press("#pick-all")
-	tab.until(`document.querySelector("[data-chosen]").innerText === "10 chosen"`)
+	tab.until(`document.querySelector("[data-chosen]").innerText === "10 selected"`)
 	tab.follow(`.bulk [value="off"]`)
 	tab.sees("This makes 10 topics inactive")
 	tab.inspect("the question")

@@ -132,14 +132,14 @@ func TestBrowserMessages(t *testing.T) {
 	if tab.shows("#delete-chosen") {
 		t.Error("it can be deleted what was not chosen")
 	}
-	tab.press(`input[aria-label="Choose ` + second + `"]`)
+	tab.press(`input[aria-label="Select ` + second + `"]`)
 	tab.press("#pick-all")
 	if !eval[bool](tab, `() => [...document.querySelectorAll("#messages td.pick input")].every(box => box.checked)`) {
 		t.Error("not all of the page are chosen")
 	}
 	tab.press("#pick-all")
-	tab.press(`input[aria-label="Choose ` + second + `"]`)
-	tab.press(`input[aria-label="Choose ` + third + `"]`)
+	tab.press(`input[aria-label="Select ` + second + `"]`)
+	tab.press(`input[aria-label="Select ` + third + `"]`)
 	tab.inspect("chosen messages")
 	tab.follow("#delete-chosen")
 	tab.sees("This deletes 2 messages", second, third)
@@ -178,7 +178,7 @@ func (s *site) deadLetters(tab *tab) {
 	tab.sees("dead letters of a consumer")
 	tab.follow("#browse")
 	tab.sees("rejected for good", "erp of /orders")
-	tab.press(`input[aria-label="Choose ` + ids[0] + `"]`)
+	tab.press(`input[aria-label="Select ` + ids[0] + `"]`)
 	tab.follow("#redrive-chosen")
 	tab.sees("Moved back: 1 message")
 	fail(1)

@@ -61,6 +61,7 @@ func TestBrowserReplay(t *testing.T) {
 
 	// What cannot be is said at once.
 	tab.unfold("#clear-in-flight")
+	tab.fill("#clear-in-flight", "confirm", "/kept")
 	tab.save("#clear-in-flight")
 	for range 3 {
 		s.publish("/kept", "more")

@@ -40,6 +40,7 @@ func TestBrowserRotate(t *testing.T) {
 	tab.sees(key, "used last")
 	tab.ok(page)
 	tab.seesNot(key)
+	tab.unfold("#end-overlap")
 	tab.save("#end-overlap")
 	if _, status := s.receive("erp", "p2", "/orders", old); status != http.StatusForbidden {
 		t.Errorf("the old sub_key: status %d", status)

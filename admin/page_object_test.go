@@ -504,7 +504,7 @@ func TestConsumerPages(t *testing.T) {
 		t.Fatalf("received %v", got)
 	}
 	d.contains(d.get(path), `<dd id="in-flight">1<`)
-	d.contains(d.done(path+"/release"), "Deliverable at once: 1 message")
+	d.contains(d.done(path+"/release"), "Released, to be delivered next: 1 message")
 	if all, flying := backlog(); all != 1 || flying != 0 {
 		t.Errorf("released: %d, %d in flight", all, flying)
 	}
@@ -513,7 +513,7 @@ func TestConsumerPages(t *testing.T) {
 		t.Fatalf("received %v", got)
 	}
 	d.publish("/a", "a third")
-	d.contains(d.done(path+"/clear-in-flight"), "What was in flight was cleared: 2 messages")
+	d.contains(d.done(path+"/clear-in-flight", "confirm", "/a"), "What was in flight was cleared: 2 messages")
 	if all, flying := backlog(); all != 1 || flying != 0 {
 		t.Errorf("cleared: %d, %d in flight", all, flying)
 	}

@@ -469,7 +469,7 @@ func TestSystemPages(t *testing.T) {
 	// Deleting asks for the name.
 	wrong := post("/admin/system/administrators/bob/delete", "confirm", "bop")
 	r.want(wrong, http.StatusUnprocessableEntity)
-	has(wrong.body, "Nothing was deleted")
+	has(wrong.body, "Nothing was done")
 	done(post("/admin/system/administrators/bob/delete", "confirm", "bob"), accessURL)
 	r.want(r.call("GET", "/admin/system/administrators/bob", "", withCookie(cookie), asBrowser), http.StatusNotFound)
 	has(get("/admin/system/administrators/"+authName), "The last administrator cannot be deleted.")

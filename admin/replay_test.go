@@ -62,11 +62,11 @@ func TestReplayPage(t *testing.T) {
 	d.contains(d.get(page+"/replay?to=time&at_offset=120&at="+hour(1)), "4 messages would wait", `name="at_offset" value="120"`) // two hours ahead of UTC
 	d.done(page+"/replay", "to", "time", "at_offset", "120", "at", hour(1))
 	backlog(4)
-	d.done(page+"/replay", "to", "newest")
+	d.done(page+"/replay", "to", "newest", "confirm", "/kept")
 	d.done(page+"/replay", "to", "time", "at", hour(-1))
 	backlog(4)
 	d.contains(d.get(page+"/replay?to=newest"), "Nothing would wait", "The 4 messages that it has now", "Skip all that waits")
-	d.contains(d.done(page+"/replay", "to", "newest"), "All that waited was skipped")
+	d.contains(d.done(page+"/replay", "to", "newest", "confirm", "/kept"), "All that waited was skipped")
 	backlog(0)
 
 	refused := func(status int, says, query string, posted ...string) {

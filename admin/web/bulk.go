@@ -58,7 +58,7 @@ func (p *pages[T]) counted(n int) string {
 	return text.Count(int64(n), string(p.Kind), p.plural())
 }
 
-// bulkPage asks whether it shall be done: by a button alone, but for what loses messages.
+// bulkPage asks whether it shall be done.
 func (p *pages[T]) bulkPage(b bulk[T]) formPage {
 	page := formPage{Back: link{b.to, sentence(p.plural())}}
 	for i := range b.chosen {
@@ -72,9 +72,10 @@ func (p *pages[T]) bulkPage(b bulk[T]) formPage {
 	}
 	switch b.do {
 	case bulkOn:
-		page.Lead, page.Form = "This makes "+p.counted(n)+" active:", newForm("bulk", action, "Make active", hidden...)
+		page.Lead, page.Form = "These are to be made active:", newForm("bulk", action, "Make active", hidden...) // where that fails
 	case bulkOff:
 		page.Lead, page.Form = "This makes "+p.counted(n)+" inactive:", newForm("bulk", action, "Make inactive", hidden...)
+		page.Form.Danger = true
 	case bulkClear:
 		page.Lead = "This clears the backlogs of " + p.counted(n) + ". It cannot be undone."
 		page.Form = confirm("bulk", action, "Clear the backlogs", "Type how many they are to confirm", text.Number(n), hidden...)
@@ -97,7 +98,7 @@ func (p *pages[T]) postBulk(w http.ResponseWriter, r *http.Request, _ gate.Param
 	}
 	page := p.bulkPage(b)
 	title := map[string]string{bulkOn: "Make active", bulkOff: "Make inactive", bulkClear: "Clear backlogs"}[b.do]
-	if v.Get("sure") != checked {
+	if b.do != bulkOn && v.Get("sure") != checked { // who makes some active by mistake makes them inactive
 		return p.site.renderForm(w, r, 0, p.plural(), title, page)
 	}
 	if confirm := page.Form.field("confirm"); confirm != nil {

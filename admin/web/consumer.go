@@ -114,12 +114,11 @@ func (cp consumerPages) consumerPage(r *http.Request, c *object.Consumer, reveal
 		Settings:      settings(broker.ConsumerFields, &c.Consumer, cp.isPattern),
 		Rotate:        rotateForm(path, c.Revision),
 		Clear:         confirm("clear", path+"/clear", "Clear the backlog", "Type the topic's name to confirm", c.Topic),
-		Done:          oneButton("clear-in-flight", path+"/clear-in-flight", "Clear what is in flight", ""),
+		Done:          confirm("clear-in-flight", path+"/clear-in-flight", "Clear what is in flight", "Type the topic's name to confirm", c.Topic),
 		Release:       oneButton("release", path+"/release", "Release it", ""),
 		TestCall:      oneButton("test-call", path+"/test-call", "Send a test call", ""),
 		Messages:      "/admin/messages?" + url.Values{"topic": {c.Topic}, "consumer": {strconv.FormatUint(uint64(c.ID), 10)}}.Encode(),
 	}
-	page.Done.Danger = true
 	if !c.OldUntil.IsZero() {
 		page.EndOverlap = endOverlapForm(path, c.Revision)
 	}
@@ -227,6 +226,9 @@ func (cp consumerPages) postClear(w http.ResponseWriter, r *http.Request, p gate
 
 func (cp consumerPages) postClearInFlight(w http.ResponseWriter, r *http.Request, p gate.Params) error {
 	return cp.onConsumer(w, r, p, func(p *consumerPage) *form { return p.Done }, func(c *object.Consumer, f *form) (string, error) {
+		if err := f.confirmed(c.Topic); err != nil {
+			return "", err
+		}
 		n, err := cp.Objects.ClearInFlight(r.Context(), gate.ActorOf(r.Context()), c)
 		return "What was in flight was cleared: " + text.Count(int64(n), "message", "messages"), err
 	})
@@ -235,6 +237,9 @@ func (cp consumerPages) postClearInFlight(w http.ResponseWriter, r *http.Request
 func (cp consumerPages) postRelease(w http.ResponseWriter, r *http.Request, p gate.Params) error {
 	return cp.onConsumer(w, r, p, func(p *consumerPage) *form { return p.Release }, func(c *object.Consumer, f *form) (string, error) {
 		n, err := cp.Objects.ReleaseInFlight(r.Context(), gate.ActorOf(r.Context()), c)
-		return "Deliverable at once: " + text.Count(int64(n), "message", "messages"), err
+		if n == 0 {
+			return "Nothing was in flight or deferred: nothing was released", err
+		}
+		return "Released, to be delivered next: " + text.Count(int64(n), "message", "messages"), err
 	})
 }

@@ -61,7 +61,7 @@ func rotateForm(path, revision string) *form {
 }
 
 func endOverlapForm(path, revision string) *form {
-	f := oneButton("end-overlap", path+"/end-overlap", "Refuse the old sub_key now", revision)
+	f := oneButton("end-overlap", path+"/end-overlap", "Revoke it now", revision)
 	f.Danger = true
 	return f
 }

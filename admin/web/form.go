@@ -441,7 +441,7 @@ func confirm(name, action, submit, label, expected string, more ...field) *form 
 // confirmed returns an error unless the name was typed that the form asks for.
 func (f *form) confirmed(expected string) error {
 	if typed := strings.TrimSpace(f.get("confirm")); typed != strings.TrimSpace(expected) && typed != strings.TrimSpace(text.Shown(expected)) {
-		return &fieldError{"confirm", "This is not the name. Nothing was deleted"}
+		return &fieldError{"confirm", "This is not the name. Nothing was done"}
 	}
 	return nil
 }

@@ -120,8 +120,8 @@ func (mp messagePages) allPage(r *http.Request, page *messagesPage, v url.Values
 	for _, a := range acts {
 		options = append(options, option{a.Name, a.Label})
 	}
-	p.Form = confirm("act", "/admin/messages", "Do it to all of them", "Type how many they are to confirm", n,
-		append(hidden, field{Name: "do", Label: "What to do", Type: "select", Value: v.Get("do"), Options: options})...)
+	p.Form = confirm("act", "/admin/messages", "Apply to all of them", "Type how many they are to confirm", n,
+		append(hidden, field{Name: "do", Label: "Action", Type: "select", Value: v.Get("do"), Options: options})...)
 	return p, nil
 }
 

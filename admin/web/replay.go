@@ -113,7 +113,9 @@ func (cp consumerPages) preview(r *http.Request, page *replayPage) error {
 		return nil
 	}
 	page.Go = newForm("go", page.Choose.Action, submit)
-	page.Go.Danger = page.Skips
+	if page.Skips {
+		page.Go = confirm("go", page.Choose.Action, submit, "Type the topic's name to confirm", page.Topic)
+	}
 	for _, name := range []string{"to", "at", "id", "at" + offset} {
 		page.Go.Fields = append(page.Go.Fields, field{Name: name, Type: "hidden", Value: page.Choose.get(name)})
 	}
@@ -151,6 +153,21 @@ func (cp consumerPages) postReplay(w http.ResponseWriter, r *http.Request, p gat
 		return err
 	}
 	page := cp.replayTo(&c, v)
+	if page.Choose.get("to") == "newest" {
+		if err := cp.preview(r, &page); err != nil {
+			return err
+		}
+		if page.Go != nil {
+			page.Go.set("confirm", v.Get("confirm"))
+			if err := page.Go.confirmed(page.Topic); err != nil {
+				status, err := page.Go.fail(err)
+				if err != nil {
+					return err
+				}
+				return cp.renderReplay(w, r, status, page)
+			}
+		}
+	}
 	to, waiting, err := cp.seek(r, &page, false)
 	if err != nil {
 		status, err := page.Choose.fail(err)

@@ -8,6 +8,11 @@
 // It has more than 4,000 lines, since all pages are made of the same forms, lists and templates; each area has a file of its
 // own, which knows nothing of the others.
 //
+// What loses nothing asks nothing. What loses something asks once more, in one of two ways: by a red button, in what unfolds or on
+// a page that shows all that goes; and by typing a name or a number, where more goes than is shown. TestAsking keeps that.
+//
+// One word for one thing: an object or message is deleted, a backlog cleared, a token or key revoked, a session signed out.
+//
 // Handlers return an error. Where it is about what was typed, the form is shown again with it; else ErrorPage writes it.
 package web
 

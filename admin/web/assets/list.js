@@ -8,7 +8,7 @@ function chosen() {
   const boxes = [...document.querySelectorAll("#bulk td.pick input")];
   const n = boxes.filter(box => box.checked).length;
   bar.hidden = n === 0;
-  bar.querySelector("[data-chosen]").textContent = `${n} chosen`;
+  bar.querySelector("[data-chosen]").textContent = `${n} selected`;
   const all = document.getElementById("pick-all");
   all.checked = n === boxes.length;
   all.indeterminate = n > 0 && n < boxes.length;
@@ -21,7 +21,7 @@ function pickRows() {
   const all = document.createElement("input");
   all.type = "checkbox";
   all.id = "pick-all";
-  all.setAttribute("aria-label", "Choose all of this page");
+  all.setAttribute("aria-label", "Select all of this page");
   all.addEventListener("change", () => {
     for (const box of document.querySelectorAll("#bulk td.pick input")) box.checked = all.checked;
     chosen();
