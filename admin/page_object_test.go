@@ -608,7 +608,13 @@ func TestPublishPage(t *testing.T) {
 	} {
 		page := d.refused(http.StatusUnprocessableEntity, bad[2], "/admin/topics/%2Fa/publish", "payload", "kept <as> typed", bad[0], bad[1])
 		d.contains(page, "\nkept &lt;as&gt; typed</textarea>", `id="publish-`+bad[0]+`-error"`)
+		if open := strings.Contains(page, `id="publish-options" open`); open != (bad[0] != "mime_type") {
+			t.Errorf("%s is wrong, and the options are open: %t", bad[0], open)
+		}
 	}
+	d.contains(d.get("/admin/topics/%2Fa/publish"), `<details class="more options" id="publish-options"><summary>`)
+	later, _ := d.b.Browse(t.Context(), broker.BrowseOptions{Topic: "/a", State: broker.StateDelayed, Limit: 1})
+	d.contains(d.get("/admin/messages/%2Fa/"+later.Messages[0].ID+"/publish"), `id="publish-options" open`) // it has an expiration
 	d.refused(http.StatusUnprocessableEntity, "not base64", "/admin/topics/%2Fa/publish", "payload", "!", "encoding", "base64")
 	page = d.refused(http.StatusUnprocessableEntity, "payload of", "/admin/topics/%2Fa/publish", "payload", strings.Repeat("x", broker.DefaultMaxPayload+1))
 	d.contains(page, `id="publish-payload-error"`)

@@ -59,7 +59,7 @@ func newAdministratorForm() *form {
 	return newForm("administrator", "/admin/system/administrators", "Create administrator",
 		field{Name: "name", Label: "Name", Required: true},
 		field{Name: "password", Label: "Password", Type: "password", Required: true, Hint: passwordHint},
-		currentPassword)
+		currentPassword).besides()
 }
 
 var passwordHint = fmt.Sprintf("At least %d characters, none of the commonest passwords.", access.MinPassword)
@@ -78,7 +78,7 @@ func newTokenForm() *form {
 		field{Name: "scope", Label: "Scope", Type: "select", Value: gate.ScopeRead, Options: []option{
 			{gate.ScopeRead, "read"}, {gate.ScopeWrite, "write: objects and messages"}, {gate.ScopeAdmin, "admin: administrators and tokens, too"}}},
 		field{Name: "expires", Label: "Expires", Type: "select", Value: "90", Options: tokenLives},
-		password)
+		password).besides()
 }
 
 func (ap accessPages) pageAccess(w http.ResponseWriter, r *http.Request, _ gate.Params) error {

@@ -46,6 +46,7 @@ type field struct {
 	Focus                 bool
 	Order                 bool   // it says what to do, and is no value of what is edited
 	Secret                bool   // no page holds its value; empty, it leaves what is there as it is
+	Usual                 string // what its value is where nobody has chosen one
 	Group                 string // it stands with those that follow or precede it and have the same, under this heading; empty: by itself
 }
 
@@ -74,17 +75,32 @@ func (f *form) field(name string) *field {
 	return nil
 }
 
+// besides has the fields stand beside one another.
+func (f *form) besides() *form {
+	f.Wide = true
+	return f
+}
+
 // fieldGroup are fields that follow each other under one heading, or one without.
 type fieldGroup struct {
 	Heading string
 	Fields  []field
+	Folded  bool
 }
+
+// Open tells whether one of them has a value that is not the usual one, or is wrong: what is folded away is shown then.
+func (g fieldGroup) Open() bool {
+	return slices.ContainsFunc(g.Fields, func(x field) bool { return x.Value != x.Usual || x.Error != "" })
+}
+
+// options is the heading of the fields of a form that are folded away.
+const options = "Options"
 
 // Groups are the fields in the order of the form.
 func (f *form) Groups() (list []fieldGroup) {
 	for _, x := range f.Fields {
 		if n := len(list); n == 0 || list[n-1].Heading != x.Group {
-			list = append(list, fieldGroup{Heading: x.Group})
+			list = append(list, fieldGroup{Heading: x.Group, Folded: x.Group == options})
 		}
 		g := &list[len(list)-1]
 		g.Fields = append(g.Fields, x)

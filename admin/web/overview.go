@@ -30,6 +30,16 @@ type overviewPage struct {
 	Create string // commands that make what is missing
 }
 
+// Urgent is how much of what needs attention does harm already.
+func (p *overviewPage) Urgent() (n int) {
+	for i := range p.Rows {
+		if p.Rows[i].Bad {
+			n++
+		}
+	}
+	return n
+}
+
 // step is something to do.
 type step struct {
 	Title, Text, Link string

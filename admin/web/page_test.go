@@ -7,8 +7,22 @@ import (
 	"time"
 
 	"pipit/admin/gate"
+	"pipit/admin/monitor"
 	"pipit/broker"
 )
+
+// What does harm differs from a warning by its shape, too.
+func TestAttentionShape(t *testing.T) {
+	for bad, name := range map[bool]string{true: "bad", false: "warn"} {
+		var row strings.Builder
+		if err := templates()["overview"].ExecuteTemplate(&row, "attention-row", monitor.Row{Bad: bad}); err != nil {
+			t.Fatal(err)
+		}
+		if shape, err := icon(name); err != nil || strings.Count(row.String(), "<svg") != 1 || !strings.Contains(row.String(), string(shape)) {
+			t.Errorf("bad %t: %s", bad, row.String())
+		}
+	}
+}
 
 func TestFunctions(t *testing.T) {
 	now := time.Now()

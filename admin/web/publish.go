@@ -27,6 +27,7 @@ const maxEditable = 4 << 20
 
 // composeForm is the form of a message to be published. m is one to begin with, or nil.
 func composeForm(action string, m *object.Message) *form {
+	usual := strconv.Itoa(broker.DefaultPriority)
 	var priorities []option
 	for n := broker.MaxPriority; n >= broker.MinPriority; n-- {
 		o := option{Value: strconv.Itoa(n)}
@@ -40,18 +41,18 @@ func composeForm(action string, m *object.Message) *form {
 	}
 	f := newForm("publish", action, "Publish",
 		field{Name: "payload", Label: "Payload", Type: "textarea"},
-		field{Name: "encoding", Label: "The payload is", Type: "select", Options: []option{{"", "text, as it is"}, {object.EncodingBase64, "base64, to be decoded"}}},
-		field{Name: "file", Label: "Or a file", Type: "file", Hint: "Instead of the text"},
 		field{Name: "mime_type", Label: "MIME type", Hint: "Handed on to consumers. Empty: that of the file, else text/plain", Options: []option{
 			{Value: "application/json"}, {Value: "application/xml"}, {Value: "text/plain"}, {Value: "application/octet-stream"}}},
-		field{Name: "priority", Label: "Priority", Type: "select", Value: strconv.Itoa(broker.DefaultPriority), Options: priorities},
-		field{Name: "expiration", Label: "Expiration", Type: "number", Min: "1", Hint: "Seconds. Empty: the topic's"},
-		field{Name: "delay", Label: "Delay", Type: "number", Min: "0", Hint: "Seconds before it can be delivered"},
-		field{Name: "deliver_at", Label: "Deliver at", Hint: "In place of a delay: a UTC time such as 2026-11-23T09:00:00, or Unix seconds"},
-		field{Name: "msg_id", Label: "Message ID", Hint: "One that the topic has seen within its deduplication window is not stored again. Empty: one is made"},
-		field{Name: "correlation_id", Label: "Correlation ID", Hint: "What consumers connect it with"},
-		field{Name: "reply_to", Label: "Reply to", Hint: "Where an answer to it is expected"},
-		field{Name: "attributes", Label: "Attributes", Type: "textarea", Rows: 3, Hint: "They travel with it: name=value, one a line"})
+		field{Name: "encoding", Label: "The payload is", Type: "select", Group: options, Options: []option{{"", "text, as it is"}, {object.EncodingBase64, "base64, to be decoded"}}},
+		field{Name: "file", Label: "Or a file", Type: "file", Group: options, Hint: "Instead of the text"},
+		field{Name: "priority", Label: "Priority", Type: "select", Group: options, Value: usual, Usual: usual, Options: priorities},
+		field{Name: "expiration", Label: "Expiration", Type: "number", Group: options, Min: "1", Hint: "Seconds. Empty: the topic's"},
+		field{Name: "delay", Label: "Delay", Type: "number", Group: options, Min: "0", Hint: "Seconds before it can be delivered"},
+		field{Name: "deliver_at", Label: "Deliver at", Group: options, Hint: "In place of a delay: a UTC time such as 2026-11-23T09:00:00, or Unix seconds"},
+		field{Name: "msg_id", Label: "Message ID", Group: options, Hint: "One that the topic has seen within its deduplication window is not stored again. Empty: one is made"},
+		field{Name: "correlation_id", Label: "Correlation ID", Group: options, Hint: "What consumers connect it with"},
+		field{Name: "reply_to", Label: "Reply to", Group: options, Hint: "Where an answer to it is expected"},
+		field{Name: "attributes", Label: "Attributes", Type: "textarea", Group: options, Rows: 3, Hint: "They travel with it: name=value, one a line"})
 	f.Upload, f.Wide = true, true
 	if m == nil {
 		f.Another = "Publish, and another one"

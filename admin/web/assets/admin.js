@@ -473,7 +473,7 @@ async function loadCharts() {
 
 // keepPlace makes a change of the page that leaves where it is what somebody reads who has scrolled.
 function keepPlace(change) {
-  const seen = scrollY > 0 ? [...document.querySelectorAll("main :is(h2, tr, .card, .table, .stats, .chart)")].find(el => el.getBoundingClientRect().top >= 0) : null;
+  const seen = scrollY > 0 ? [...document.querySelectorAll("main :is(h2, tr, .card, .table, .stats, .chart)")].find(el => el.checkVisibility() && el.getBoundingClientRect().top >= 0) : null;
   const top = seen?.getBoundingClientRect().top;
   change();
   if (seen) scrollBy(0, seen.getBoundingClientRect().top - top);
@@ -609,6 +609,7 @@ class Live {
     const rows = list.map(n => {
       const li = template.content.firstElementChild.cloneNode(true);
       li.classList.toggle("bad", Boolean(n.bad));
+      li.querySelectorAll(".icon")[n.bad ? 1 : 0].remove();
       li.querySelector(".text").setAttribute("href", n.link);
       li.querySelector("span").textContent = n.text;
       const more = li.querySelector(".what");
@@ -618,6 +619,9 @@ class Live {
       } else more.remove();
       return li;
     });
+    const urgent = document.getElementById("attention-urgent"), bad = list.filter(n => n.bad).length;
+    urgent.hidden = bad === 0;
+    urgent.querySelector("span").textContent = bad;
     const rest = rows.splice(5);
     document.getElementById("attention-list").replaceChildren(...rows);
     document.getElementById("attention-fold").replaceChildren(...rest);
