@@ -65,7 +65,7 @@ client = "a"
 topic = "/x"
 `, filepath.Join(dir, "none.pem"), filepath.Join(dir, "none", "pipit.db")))
 	code, stdout, stderr := checked(t, file)
-	want := []string{`:4: http.tls_cert = "`, `:5: http.tls_key = "none.key": open none.key: `, `:7: database `, `:9: log.level = "loud"`}
+	want := []string{`:4: http.tls_cert = "`, `:5: http.tls_key = "none.key": open none.key: `, `:7: database.file: database `, `:9: log.level = "loud"`}
 	if runtime.GOOS != "windows" {
 		want = append([]string{`:3: http.listen = "198.51.100.7:1": bind: `}, want...)
 	}
@@ -100,7 +100,7 @@ func TestCheckConfigMakesNothing(t *testing.T) {
 	}
 	servetest.Certificate(t, filepath.Join(dir, "cert.pem"), filepath.Join(dir, "other.pem"), 2)
 	code, _, stderr = checked(t, example(t), env...)
-	wantLines(t, stderr, "pipit: PIPIT_HTTP_TLS_CERT: tls_cert ")
+	wantLines(t, stderr, "pipit: PIPIT_HTTP_TLS_CERT: http.tls_cert: tls_cert ")
 	if code != 1 {
 		t.Errorf("exit code %d", code)
 	}
@@ -258,7 +258,7 @@ func TestCheckConfigDatabase(t *testing.T) {
 		filepath.Join(dir, "no", "here.db"): "database " + filepath.Join(dir, "no", "here.db") + " cannot be made: there is no directory " + filepath.Join(dir, "no"),
 	} {
 		code, _, stderr := checked(t, example(t), append([]string{"PIPIT_DATABASE_FILE=" + name}, anyPort...)...)
-		wantLines(t, stderr, "pipit: PIPIT_DATABASE_FILE: "+want)
+		wantLines(t, stderr, "pipit: PIPIT_DATABASE_FILE: database.file: "+want)
 		if code != 1 {
 			t.Errorf("exit code %d", code)
 		}

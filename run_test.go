@@ -358,7 +358,7 @@ func TestStartIsRefused(t *testing.T) {
 		}
 	})
 	t.Run("configuration", func(t *testing.T) {
-		if line := refuse(t, t.TempDir(), nil, "-config", writeConfig(t, "[x]\n")); !strings.Contains(line, `pipit.toml:1: unknown key "x"`) {
+		if line := refuse(t, t.TempDir(), nil, "-config", writeConfig(t, "[x]\n")); !strings.Contains(line, `pipit.toml:1: x: unknown key`) {
 			t.Error(line)
 		}
 	})

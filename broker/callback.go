@@ -187,7 +187,7 @@ func NewCallbackSecret() string {
 // that receives has of them does no harm, so that one can be changed to receive for a while.
 func (c *Consumer) validateCallback(of string) error {
 	if c.DeliveryMode == DeliveryCallback && c.CallbackURL == "" {
-		return Invalidf("callback_url of %s: it is missing, and the delivery_mode %s needs it", of, DeliveryCallback).of("callback_url")
+		return wrongValue("callback_url", "", "callback_url of "+of, "it is missing, and the delivery_mode "+DeliveryCallback+" needs it")
 	}
 	return nil
 }

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"strings"
 
-	"pipit/broker/clip"
 	"pipit/broker/login"
 )
 
@@ -161,10 +160,10 @@ func (c *Client) validateOver(stored string) error {
 func (c *Client) validateNames(old *Client) error {
 	var wrong []error
 	if err := CheckShown(c.Username); err != nil && old == nil {
-		wrong = append(wrong, Invalidf("username %q: %v", clip.Input(c.Username), err).of("username"))
+		wrong = append(wrong, wrongText("username", c.Username, "", err))
 	}
 	if err := CheckShown(c.Name); err != nil && (old == nil || old.Name != c.Name) {
-		wrong = append(wrong, Invalidf("name %q of client %q: %v", clip.Input(c.Name), c.Username, err).of("name"))
+		wrong = append(wrong, wrongText("name", c.Name, fmt.Sprintf(" of client %q", c.Username), err))
 	}
 	return errors.Join(wrong...)
 }

@@ -9,8 +9,6 @@ import (
 	"time"
 	"unicode"
 	"unicode/utf8"
-
-	"pipit/broker/clip"
 )
 
 // Defaults and limits of consumers.
@@ -234,7 +232,7 @@ func (c *Consumer) Validate() error {
 // far, nil where it is new.
 func (c *Consumer) validateName(old *Consumer) error {
 	if err := CheckShown(c.Name); err != nil && (old == nil || old.Name != c.Name) {
-		return Invalidf("name %q of consumer %q of topic %q: %v", clip.Input(c.Name), c.Client, c.Topic, err).of("name")
+		return wrongText("name", c.Name, fmt.Sprintf(" of consumer %q of topic %q", c.Client, c.Topic), err)
 	}
 	return nil
 }

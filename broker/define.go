@@ -279,16 +279,16 @@ type clientTopic struct{ client, topic string }
 // known returns an error unless the client and the topic exist when the change is made.
 func (x *definer) known(what, client, topic string) error {
 	if !x.clientNames[client] && (x.b.clients[client] == nil || x.drop.clients[client]) {
-		return Invalidf("client %q of a %s of topic %q: no such client", clip.Input(client), what, clip.Input(topic)).of("client")
+		return wrongText("client", client, fmt.Sprintf(" of a %s of topic %q", what, clip.Input(topic)), "no such client")
 	}
 	if isPattern(topic) && literal(x.b, topic) == nil {
 		if err := checkPattern(topic); err != nil {
-			return Invalidf("topic %q of a %s of client %q: %v", clip.Input(topic), what, clip.Input(client), err).of("topic")
+			return wrongText("topic", topic, fmt.Sprintf(" of a %s of client %q", what, clip.Input(client)), err)
 		}
 		return nil
 	}
 	if !x.topicNames[topic] && (x.b.topics[topic] == nil || x.drop.topics[topic]) {
-		return Invalidf("topic %q of a %s of client %q: no such topic", clip.Input(topic), what, clip.Input(client)).of("topic")
+		return wrongText("topic", topic, fmt.Sprintf(" of a %s of client %q", what, clip.Input(client)), "no such topic")
 	}
 	return nil
 }
@@ -296,18 +296,18 @@ func (x *definer) known(what, client, topic string) error {
 // deadLetters returns an error unless the dead-letter topic that a consumer names exists when the change is made, and is
 // another one than its own.
 func (x *definer) deadLetters(c *Consumer) error {
-	name := c.DeadLetterTopic
+	name, of := c.DeadLetterTopic, fmt.Sprintf(" of consumer %q of topic %q", clip.Input(c.Client), clip.Input(c.Topic))
 	switch {
 	case name == "" && c.Overflow == OverflowDeadLetter:
-		return Invalidf("overflow %q of consumer %q of topic %q: allowed with a dead_letter_topic", c.Overflow, clip.Input(c.Client), clip.Input(c.Topic)).of("overflow")
+		return wrongText("overflow", c.Overflow, of, "allowed with a dead_letter_topic")
 	case name == "" && c.OnExpiry == ExpiryDeadLetter:
-		return Invalidf("on_expiry %q of consumer %q of topic %q: allowed with a dead_letter_topic", c.OnExpiry, clip.Input(c.Client), clip.Input(c.Topic)).of("on_expiry")
+		return wrongText("on_expiry", c.OnExpiry, of, "allowed with a dead_letter_topic")
 	case name == "":
 		return nil
 	case name == c.Topic, isPattern(c.Topic) && literal(x.b, c.Topic) == nil && matches(segments(c.Topic), segments(name)):
-		return Invalidf("dead_letter_topic %q of consumer %q: allowed is another topic than its own", clip.Input(name), clip.Input(c.Client)).of("dead_letter_topic")
+		return wrongText("dead_letter_topic", name, of, "allowed is another topic than its own")
 	case !x.topicNames[name] && (x.b.topics[name] == nil || x.drop.topics[name]):
-		return Invalidf("dead_letter_topic %q of consumer %q of topic %q: no such topic", clip.Input(name), clip.Input(c.Client), clip.Input(c.Topic)).of("dead_letter_topic")
+		return wrongText("dead_letter_topic", name, of, "no such topic")
 	}
 	return nil
 }

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"strconv"
 	"time"
+
+	"pipit/broker/clip"
 )
 
 // Code is the kind of an Error. Each door of the program maps codes to its own statuses.
@@ -43,6 +45,8 @@ type Error struct {
 	Code       Code
 	Message    string        // for the client: names the parameter, the value and what is allowed
 	Field      string        // the parameter that is at fault, as the wire spells it; empty where there is none or several
+	Value      string        // of Field, as a person writes it; empty where it is secret or missing
+	Allowed    string        // what is allowed for Field, where Message says that behind a colon; else empty
 	Reason     string        // for the log alone; empty where Message says it all
 	RetryAfter time.Duration // when it makes sense to try again; 0 where it does not
 	Err        error         // the cause, for the log alone
@@ -84,6 +88,19 @@ func denied(format string, args ...any) *Error {
 func (e *Error) of(field string) *Error {
 	e.Field = field
 	return e
+}
+
+// wrongValue is the error of a field's value. subject is how the message calls both.
+func wrongValue(field, value, subject string, allowed any) *Error {
+	e := Invalidf("%s: %v", subject, allowed).of(field)
+	e.Value, e.Allowed = value, fmt.Sprint(allowed)
+	return e
+}
+
+// wrongText is wrongValue of a text, of what of calls.
+func wrongText(field, value, of string, allowed any) *Error {
+	shown := strconv.Quote(clip.Input(value))
+	return wrongValue(field, shown, field+" "+shown+of, allowed)
 }
 
 // callerLeft is the error of a caller whose context ended.

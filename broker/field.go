@@ -411,7 +411,7 @@ func (f *Field[T]) validate(t *T, of string) error {
 func (f *Field[T]) validateList(v any, of string) error {
 	items, size := 0, 0
 	var wrong error
-	item := func(at, shown string, allowed error) {
+	item := func(at, where, shown string, allowed error) {
 		items, size = items+1, size+len(shown)
 		if allowed == nil || wrong != nil {
 			return
@@ -419,7 +419,7 @@ func (f *Field[T]) validateList(v any, of string) error {
 		if shown = strconv.Quote(clip.Input(shown)); f.Secret {
 			shown = ""
 		}
-		wrong = f.wrongAt(at, shown, of, allowed.Error())
+		wrong = f.wrongAt(at, where, shown, of, allowed.Error())
 	}
 	switch v := v.(type) {
 	case Durations:
@@ -428,11 +428,11 @@ func (f *Field[T]) validateList(v any, of string) error {
 			if d < time.Duration(f.Min) || d > time.Duration(f.Max) {
 				allowed = errors.New("allowed are " + f.Allowed())
 			}
-			item(fmt.Sprintf("[%d]", i), d.String(), allowed)
+			item(fmt.Sprintf("[%d]", i), fmt.Sprintf(" (item %d)", i+1), FormatDuration(d), allowed)
 		}
 	case Texts:
 		for i, s := range v.All() {
-			item(fmt.Sprintf("[%d]", i), s, f.checkItem(s))
+			item(fmt.Sprintf("[%d]", i), fmt.Sprintf(" (item %d)", i+1), s, f.checkItem(s))
 		}
 	case Table:
 		for name, value := range v.All() {
@@ -441,7 +441,7 @@ func (f *Field[T]) validateList(v any, of string) error {
 				allowed = f.CheckPair(name, value)
 			}
 			size += len(name)
-			item("."+clip.Input(name), value, allowed)
+			item("."+clip.Input(name), fmt.Sprintf(" (of %q)", clip.Input(name)), value, allowed)
 		}
 	}
 	switch {
@@ -483,10 +483,15 @@ func (f *Field[T]) checkText(s string) error {
 }
 
 // wrong makes the error of a value, which is not shown where it is empty.
-func (f *Field[T]) wrong(shown, of, allowed string) error { return f.wrongAt("", shown, of, allowed) }
+func (f *Field[T]) wrong(shown, of, allowed string) error {
+	return f.wrongAt("", "", shown, of, allowed)
+}
 
-// wrongAt is wrong of an item of a list or table.
-func (f *Field[T]) wrongAt(at, shown, of, allowed string) error {
+// wrongAt is wrong of an item of a list or table: at is its path in the field, and where says the same in words.
+func (f *Field[T]) wrongAt(at, where, shown, of, allowed string) error {
+	if shown == "" {
+		where = ""
+	}
 	subject := cmp.Or(f.subject, f.Name) + at
 	if shown != "" {
 		subject += " " + shown
@@ -494,5 +499,5 @@ func (f *Field[T]) wrongAt(at, shown, of, allowed string) error {
 	if f.subject == "" {
 		subject += " of " + of
 	}
-	return Invalidf("%s: %s", subject, allowed).of(f.Name)
+	return wrongValue(f.Name, shown+where, subject, allowed)
 }

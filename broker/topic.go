@@ -3,6 +3,7 @@ package broker
 import (
 	"errors"
 	"fmt"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -129,24 +130,29 @@ func (t *Topic) Validate() error {
 	wrong := []error{TopicFields.validate(t, of)}
 	switch {
 	case t.AutoCreate && !isPattern(t.Name):
-		wrong = append(wrong, Invalidf("auto_create of %s: allowed with a pattern for a name, such as /order/*", of).of("auto_create"))
+		wrong = append(wrong, wrongValue("auto_create", "true", "auto_create of "+of, "allowed with a pattern for a name, such as /order/*"))
 	case t.AutoCreate:
 		if err := checkPattern(t.Name); err != nil {
-			wrong = append(wrong, Invalidf("topic name %q: %v", clip.Input(t.Name), err).of("name"))
+			wrong = append(wrong, t.wrongName(err))
 		}
 	case t.MaxTopics != 0 && t.MaxTopics != DefaultMaxTopics:
-		wrong = append(wrong, Invalidf("max_topics %d of %s: allowed with auto_create", told(t.MaxTopics), of).of("max_topics"))
+		wrong = append(wrong, wrongValue("max_topics", fmt.Sprint(told(t.MaxTopics)), fmt.Sprintf("max_topics %d of %s", told(t.MaxTopics), of), "allowed with auto_create"))
 	}
 	return errors.Join(wrong...)
+}
+
+func (t *Topic) wrongName(allowed any) error {
+	shown := strconv.Quote(clip.Input(t.Name))
+	return wrongValue("name", shown, "topic name "+shown, allowed)
 }
 
 // validateName checks what a name that exists may have, and a new one may not: see IsHidden.
 func (t *Topic) validateName() error {
 	if isPattern(t.Name) && !t.AutoCreate {
-		return Invalidf("topic name %q: a new topic has no * in its name, which is for patterns, unless auto_create makes it a template", clip.Input(t.Name)).of("name")
+		return t.wrongName("a new topic has no * in its name, which is for patterns, unless auto_create makes it a template")
 	}
 	if err := CheckShown(t.Name); err != nil {
-		return Invalidf("topic name %q: %v", clip.Input(t.Name), err).of("name")
+		return t.wrongName(err)
 	}
 	return nil
 }

@@ -192,7 +192,7 @@ func (w *Webhook) Validate() error {
 	of := fmt.Sprintf("webhook %q", clip.Input(w.Name))
 	wrong := []error{WebhookFields.validate(w, of)}
 	blame := func(field, allowed string) {
-		wrong = append(wrong, Invalidf("%s of %s: %s", field, of, allowed).of(field))
+		wrong = append(wrong, wrongValue(field, "", field+" of "+of, allowed))
 	}
 	switch {
 	case w.Verify == "":
@@ -366,7 +366,7 @@ func (x *definer) webhooks(list []Webhook) {
 			err = x.known("webhook", w.Client, w.Topic)
 		}
 		if err == nil && isPattern(w.Topic) && literal(x.b, w.Topic) == nil {
-			err = Invalidf("topic %q of webhook %q: allowed is one topic, no pattern", clip.Input(w.Topic), w.Name).of("topic")
+			err = wrongText("topic", w.Topic, fmt.Sprintf(" of webhook %q", w.Name), "allowed is one topic, no pattern")
 		}
 		switch {
 		case err != nil:

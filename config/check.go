@@ -52,7 +52,7 @@ func (b *binder) check(c *Config) {
 		}
 	}
 	if c.HTTP.IdleTimeout < time.Second || c.HTTP.IdleTimeout > 24*time.Hour {
-		b.errorf("http.idle_timeout", "%q: allowed are 1s to 24h", c.HTTP.IdleTimeout)
+		b.errorf("http.idle_timeout", "%q: allowed are 1s to 24h", broker.FormatDuration(c.HTTP.IdleTimeout))
 	}
 	if c.HTTP.TLSCert == "" && c.HTTP.TLSKey != "" && !b.faulty["http.tls_cert"] {
 		b.errorf("http.tls_key", "%q: allowed only together with tls_cert", c.HTTP.TLSKey)
@@ -62,7 +62,7 @@ func (b *binder) check(c *Config) {
 	}
 	b.oneOf("database.sync", c.Database.Sync, syncs)
 	if d := c.Database.SyncInterval; d < time.Millisecond || d > time.Minute {
-		b.errorf("database.sync_interval", "%q: allowed are 1ms to 1m", d)
+		b.errorf("database.sync_interval", "%q: allowed are 1ms to 1m", broker.FormatDuration(d))
 	}
 	if n := c.Database.CompactWhen; n != 0 && !(0.1 <= n && n <= 0.9) && !b.faulty["database.compact_when"] {
 		b.errorf("database.compact_when", "%v: allowed are 0.1 to 0.9, and 0", n)
@@ -71,7 +71,7 @@ func (b *binder) check(c *Config) {
 	b.sessions(c)
 	b.database(c)
 	if every := c.Backup.Every; every != 0 && (every < backup.LeastEvery || every > backup.MostEvery) {
-		b.errorf("backup.every", "%q: allowed are 1m to 8784h, and 0s for none", every)
+		b.errorf("backup.every", "%q: allowed are 1m to 8784h, and 0s for none", broker.FormatDuration(every))
 	}
 	if keep := c.History.Keep; keep != 0 && (keep < time.Minute || keep > broker.MaxHistory) {
 		b.errorf("history.keep", "%q: allowed are 1m to 366d, and 0s for none", broker.FormatDuration(keep))

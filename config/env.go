@@ -56,7 +56,7 @@ func (b *binder) bindEnv(c *Config, env []string) {
 		if v.file {
 			var err error
 			if v.value, err = readValue(v.value); err != nil {
-				b.notef(at, "%v", err)
+				b.note(at, err.Error())
 				continue
 			}
 		}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 
 	"pipit/broker"
@@ -29,13 +30,18 @@ type fault struct {
 	text string
 }
 
-// errorf notes a fault of the value of a key.
+// errorf notes a fault of the value of a key: "key = value: what is allowed".
 func (b *binder) errorf(path, format string, args ...any) {
-	b.notef(path, "%s = %s", b.key(path), fmt.Sprintf(format, args...))
+	b.note(path, b.key(path)+" = "+fmt.Sprintf(format, args...))
 }
 
-// notef notes a fault at the place of a key or table, one of each: what follows from it is none.
+// notef notes a fault of a key or table that has no value of its own, or none that is shown: "key: what is wrong".
 func (b *binder) notef(path, format string, args ...any) {
+	b.note(path, b.key(path)+": "+fmt.Sprintf(format, args...))
+}
+
+// note notes a fault at the place of a key or table, one of each: what follows from it is none.
+func (b *binder) note(path, text string) {
 	if b.faulty[path] {
 		return
 	}
@@ -44,7 +50,7 @@ func (b *binder) notef(path, format string, args ...any) {
 	}
 	b.faulty[path] = true
 	line, where := b.place(path)
-	b.faults = append(b.faults, fault{line, where + ": " + fmt.Sprintf(format, args...)})
+	b.faults = append(b.faults, fault{line, where + ": " + text})
 }
 
 // err is all that was noted, in the order of the file.
@@ -113,9 +119,25 @@ func (b *binder) valid(path string, err error) {
 		return
 	}
 	var e *broker.Error
-	if errors.As(err, &e) {
-		b.notef(joinKey(path, e.Field), "%s", e.Message)
+	if !errors.As(err, &e) {
+		return
 	}
+	switch at := joinKey(path, e.Field); {
+	case e.Allowed == "":
+		b.notef(at, "%s", e.Message)
+	case e.Value == "":
+		b.notef(at, "%s", e.Allowed)
+	default:
+		b.errorf(at, "%s: %s", asTOML(e.Value), e.Allowed)
+	}
+}
+
+// asTOML puts a value of the broker in quotes where TOML has them: around all but numbers, true and false.
+func asTOML(s string) string {
+	if _, err := strconv.ParseFloat(s, 64); err == nil || s == "true" || s == "false" || s[0] == '"' {
+		return s
+	}
+	return strconv.Quote(s)
 }
 
 func joinKey(path, key string) string {

@@ -52,7 +52,7 @@ func (b *binder) table(path string, raw map[string]any, into reflect.Value) {
 		at := joinKey(path, k)
 		f, ok := fieldOf(into, k)
 		if !ok {
-			b.notef(at, "unknown key %q%s: allowed are %s", k, in(path), strings.Join(keysOf(into), ", "))
+			b.notef(at, "unknown key: allowed are %s", strings.Join(keysOf(into), ", "))
 			continue
 		}
 		b.value(at, raw[k], f)
@@ -65,7 +65,7 @@ func (b *binder) value(path string, raw any, f field) {
 	case reflect.Struct:
 		t, ok := raw.(map[string]any)
 		if !ok {
-			b.notef(path, "%s: allowed is a table, [%s]", path, path)
+			b.notef(path, "allowed is a table, [%s]", path)
 			return
 		}
 		b.table(path, t, f.at)
@@ -98,20 +98,10 @@ func (b *binder) elements(path string, raw any, f field) {
 		}
 	}
 	if tables == nil {
-		b.notef(path, "%s: allowed are tables, [[%s]]", path, path)
+		b.notef(path, "allowed are tables, [[%s]]", path)
 		return
 	}
 	for i, t := range tables {
 		b.table(fmt.Sprintf("%s[%d]", path, i), t, f.grow())
 	}
-}
-
-func in(path string) string {
-	if path == "" {
-		return ""
-	}
-	if name, _, ok := strings.Cut(path, "["); ok {
-		return " in [[" + name + "]]"
-	}
-	return " in [" + path + "]"
 }

@@ -85,15 +85,15 @@ allow_from = ["192.0.2.0/24", "2001:db8::1"]
 		t.Fatalf("%+v, %v", c, err)
 	}
 	for change, wanted := range map[string]string{
-		`name = "a/b"`:                  `:2: webhook name "a/b": allowed are 1 to 64 of A-Z a-z 0-9 . _ -, no dot in front`,
+		`name = "a/b"`:                  `:2: webhook.name = "a/b": allowed are 1 to 64 of A-Z a-z 0-9 . _ -, no dot in front`,
 		`verify = "paypal"`:             `:5: webhook.verify = "paypal": allowed are github, gitlab, hmac, none, shopify, slack, standard-webhooks, stripe, token`,
-		`verify = "none"`:               `:6: secret of webhook "shop": allowed is none, since nothing is verified by it`,
-		`verify = "standard-webhooks"`:  `:6: secret of webhook "shop": item 1: allowed is whsec_ and the key in base64`,
-		`verify = "hmac"`:               `header of webhook "shop": it is missing: which has the signature`,
-		`secret = ["a", "b", "c"]`:      `:6: secret of webhook "shop": allowed are at most 2, got 3`,
-		`secret = []`:                   `:6: secret of webhook "shop": it is missing`,
-		`allow_from = ["192.0.2.0/33"]`: `:8: allow_from[0] "192.0.2.0/33" of webhook "shop": allowed are networks such as 192.0.2.0/24, or addresses`,
-		`headers = ["a b"]`:             `:7: headers[0] "a b" of webhook "shop": allowed are at most 64 of A-Z a-z 0-9 . _ -`,
+		`verify = "none"`:               `:6: webhook.secret: allowed is none, since nothing is verified by it`,
+		`verify = "standard-webhooks"`:  `:6: webhook.secret: item 1: allowed is whsec_ and the key in base64`,
+		`verify = "hmac"`:               `webhook.header: it is missing: which has the signature`,
+		`secret = ["a", "b", "c"]`:      `:6: webhook.secret: allowed are at most 2, got 3`,
+		`secret = []`:                   `:6: webhook.secret: it is missing`,
+		`allow_from = ["192.0.2.0/33"]`: `:8: webhook.allow_from = "192.0.2.0/33" (item 1): allowed are networks such as 192.0.2.0/24, or addresses`,
+		`headers = ["a b"]`:             `:7: webhook.headers = "a b" (item 1): allowed are at most 64 of A-Z a-z 0-9 . _ -`,
 	} {
 		key, _, _ := strings.Cut(change, " ")
 		lines := strings.Split(file, "\n")

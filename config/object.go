@@ -22,7 +22,7 @@ func given[T any](b *binder, path string, fields broker.Fields[T], object *T) {
 		at := joinKey(path, f.Name)
 		switch v, _ := f.Value(object).(string); {
 		case f.Required && f.IsEmpty(object):
-			b.notef(at, "the key %q is missing%s", f.Name, in(path))
+			b.notef(at, "it is missing")
 		case f.Options != nil && f.Other == "":
 			b.oneOf(at, v, f.Texts())
 		}
@@ -45,9 +45,9 @@ func (b *binder) objects(c *Config) {
 		given(b, path, broker.ClientFields, &v)
 		switch {
 		case v.Password != "" && v.PasswordHash != "":
-			b.notef(path+".password_hash", "client %q has both a password and a password_hash: allowed is one of them", v.Username)
+			b.notef(path+".password_hash", "allowed is one of password and password_hash, and client %q has both", v.Username)
 		case v.Password == "" && v.PasswordHash == "" && !b.faulty[path+".password_hash"]:
-			b.notef(path+".password", "client %q has neither a password nor a password_hash", v.Username)
+			b.notef(path+".password", "it is missing, as is the password_hash of client %q", v.Username)
 		}
 		once(path+".username", "client", v.Username)
 		b.valid(path, v.Validate())
