@@ -27,6 +27,7 @@ type connection struct {
 	create              bool   // the database, where there is none; see createFlag
 
 	creates bool     // the command has the flag --create
+	payload bool     // the command takes a payload, which a file that is no database may have been meant for
 	api     *remote  // see connect
 	offline *offline // of --file, else nil
 	made    string   // a database that does not last yet; see keep
@@ -71,6 +72,9 @@ func (n *connection) connect() error {
 func (n *connection) connectFile(file string) error {
 	b, err := n.openFile(file, "")
 	if err != nil {
+		if n.payload && !errors.Is(err, store.ErrInUse) {
+			return fmt.Errorf("%w: --file is --database, and @%s is the payload that is in a file", err, file)
+		}
 		return err
 	}
 	a, err := admin.New(b, admin.Options{Version: n.program.Version, MaxPayload: MaxPayload, Logger: slog.New(slog.DiscardHandler)})

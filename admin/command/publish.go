@@ -36,6 +36,7 @@ It is published on behalf of the administrator, through the admin API.`,
 		Args:              arguments("TOPIC", "[PAYLOAD|-|@FILE]"),
 		ValidArgsFunction: inOrder(c.completeTopic, payloadFiles),
 	}
+	cmd.PreRun = func(*cobra.Command, []string) { c.payload = true }
 	f := cmd.Flags()
 	f.IntVarP(&p.Priority, "priority", "p", 0, "1 to 9, 9 is delivered first (default 5)")
 	f.Var((*fieldflag.Seconds)(&p.Expiration), "expiration", "after this `DURATION`, such as 45, 30m or 7d, it is dropped (default the topic's)")
