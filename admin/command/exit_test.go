@@ -26,9 +26,9 @@ import (
 // fillers are arguments of commands which need others than their help names.
 var fillers = map[string][]string{
 	"pipit messages list":    {"/t"},
-	"pipit messages redrive": {"/t", "K1"},
-	"pipit consumer seek":    {"4", "--to", "oldest"},
-	"pipit webhook create":   {"shop", "/t", "crm", "none", "--allow-from", "192.0.2.0/24"},
+	"pipit messages redrive": {"/t", "K1"}, "pipit messages delete": {"/t", "K1"}, "pipit messages release": {"/t", "K1"}, "pipit messages copy": {"/t", "K1"},
+	"pipit consumer seek":  {"4", "--to", "oldest"},
+	"pipit webhook create": {"shop", "/t", "crm", "none", "--allow-from", "192.0.2.0/24"},
 }
 
 // eachCommand calls fn with every command that does something, and arguments that it takes.
