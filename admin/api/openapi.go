@@ -1,6 +1,6 @@
 package api
 
-//go:generate go test pipit/admin/api -run TestOpenAPIIsCurrent -openapi
+//go:generate go test -run TestOpenAPIIsCurrent -openapi
 
 import (
 	"crypto/sha256"
