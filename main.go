@@ -7,6 +7,8 @@ import (
 	"os"
 	"os/signal"
 	"syscall"
+
+	_ "golang.org/x/crypto/x509roots/fallback" // for an image without files, from which receivers with HTTPS are called as well
 )
 
 func main() {

@@ -74,8 +74,8 @@ func TestInstall(t *testing.T) {
 	if !maps.Equal(got, waiting) {
 		t.Errorf("%d messages came, %d were waiting", len(got), len(waiting))
 	}
-	s.learned(t, unit)
 	s.stop(t)
+	s.learned(t, unit)
 
 	if text, err := os.ReadFile("/etc/pipit/pipit.toml"); err != nil || !strings.HasSuffix(string(text), definitions) {
 		t.Error("the upgrade changed the configuration", err)
@@ -189,7 +189,7 @@ func readUnit(t *testing.T) unit {
 // running is a service that was started as its unit says.
 type running struct {
 	cmd    *exec.Cmd
-	notify *net.UnixConn
+	notify *net.UnixConn // nil: it is told nothing
 	addr   string
 	log    *strings.Builder // complete when ended is closed
 	ended  chan struct{}
@@ -226,7 +226,7 @@ func startUnit(t *testing.T, u unit) *running {
 	if err != nil {
 		t.Fatal("WatchdogSec: ", err)
 	}
-	s := &running{notify: notify, log: &strings.Builder{}, ended: make(chan struct{})}
+	s := &running{notify: notify}
 	group := s.controlGroup(t, u["MemoryMax"])
 	script := `set -e
 [ -z "$GROUP" ] || echo $$ > "$GROUP/cgroup.procs"
@@ -242,14 +242,26 @@ exec setpriv --reuid=61184 --regid=61184 --clear-groups --bounding-set=-all --in
 	if text, err := os.ReadFile(strings.TrimPrefix(u["EnvironmentFile"], "-")); err == nil {
 		s.cmd.Env = append(s.cmd.Env, strings.Fields(string(text))...)
 	}
-	stderr, err := s.cmd.StderrPipe()
+	t.Cleanup(func() { notify.Close(); _ = os.Remove(socket) })
+	p := run(t, s.cmd)
+	s.addr, s.log, s.ended = p.addr, p.log, p.ended
+	s.hears(t, "READY=1")
+	s.hears(t, "WATCHDOG=1")
+	return s
+}
+
+// run starts the program, and returns when it listens.
+func run(t *testing.T, cmd *exec.Cmd) *running {
+	t.Helper()
+	s := &running{cmd: cmd, log: &strings.Builder{}, ended: make(chan struct{})}
+	stderr, err := cmd.StderrPipe()
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := s.cmd.Start(); err != nil {
+	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { _ = s.cmd.Process.Kill(); <-s.ended; _ = s.cmd.Wait(); notify.Close(); _ = os.Remove(socket) })
+	t.Cleanup(func() { _ = cmd.Process.Kill(); <-s.ended; _ = cmd.Wait() })
 	addr := make(chan string, 1)
 	go func() {
 		defer close(s.ended)
@@ -264,10 +276,8 @@ exec setpriv --reuid=61184 --regid=61184 --clear-groups --bounding-set=-all --in
 	}()
 	if s.addr = <-addr; s.addr == "" {
 		<-s.ended
-		t.Fatalf("the service did not start:\n%s", s.log)
+		t.Fatalf("it did not start:\n%s", s.log)
 	}
-	s.hears(t, "READY=1")
-	s.hears(t, "WATCHDOG=1")
 	return s
 }
 
