@@ -81,6 +81,11 @@ type Options struct {
 	History         time.Duration // how long what happened to a message is kept for Trace; default 7 days, negative: it is not
 	HistoryMessages int           // of how many messages, the newest; default 100,000, at most 1,000,000
 
+	// Committed is told of each commit that is stored, by who makes it: how many messages it wrote, one whose delay is over
+	// once more, and what the store took.
+	// Everybody waits for it.
+	Committed func(messages int, took time.Duration)
+
 	sweepInterval time.Duration // how often what is over is cleared away; sweepEvery, but in tests
 	siftedAtOnce  int           // see sift.go; siftedAtOnce and maxSifted, but in tests
 	maxSifted     int

@@ -257,10 +257,14 @@ func (c *commits) try(d *draft, tasks []*task, now time.Time) error {
 		d.apply()
 		return nil
 	}
+	began := time.Now()
 	if err := c.b.store.Commit(&d.batch); err != nil {
 		d.undo()
 		d.err = c.b.health.commitFailed(err, &d.batch)
 		return err
+	}
+	if tell := c.b.opts.Committed; tell != nil {
+		tell(len(d.batch.Append)+len(d.batch.Delay), time.Since(began))
 	}
 	d.apply()
 	for i := range d.batch.Put {

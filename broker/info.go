@@ -15,6 +15,7 @@ type Counters struct {
 	Delivered uint64 // deliveries to consumers, also repeated ones
 	Acked     uint64 // acknowledgements, by each consumer
 	Expired   uint64 // messages that expired before a consumer was done with them, for each such consumer
+	Rejected  uint64 // messages that consumers rejected, with a delay, for good or neither; of callbacks those of calls that failed
 
 	Redelivered  uint64   // deliveries that were not the message's first to its consumer
 	DeadLettered Failures // messages that were moved to a dead-letter topic, for each consumer
@@ -77,14 +78,14 @@ type Totals struct {
 
 // counters are Counters at work.
 type counters struct {
-	published, delivered, redelivered, acked, expired atomic.Uint64
-	deadLettered, dropped                             failureCounters
+	published, delivered, redelivered, acked, rejected, expired atomic.Uint64
+	deadLettered, dropped                                       failureCounters
 }
 
 func (c *counters) read() Counters {
 	return Counters{
 		Published: c.published.Load(), Delivered: c.delivered.Load(), Acked: c.acked.Load(), Expired: c.expired.Load(),
-		Redelivered: c.redelivered.Load(), DeadLettered: c.deadLettered.read(), Dropped: c.dropped.read(),
+		Rejected: c.rejected.Load(), Redelivered: c.redelivered.Load(), DeadLettered: c.deadLettered.read(), Dropped: c.dropped.read(),
 	}
 }
 
@@ -105,6 +106,7 @@ func (c *Counters) add(o Counters) {
 	c.Delivered += o.Delivered
 	c.Acked += o.Acked
 	c.Expired += o.Expired
+	c.Rejected += o.Rejected
 	c.Redelivered += o.Redelivered
 	c.DeadLettered.add(o.DeadLettered)
 	c.Dropped.add(o.Dropped)

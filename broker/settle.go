@@ -122,6 +122,8 @@ func (s Subscription) reject(st *Settlement, done *Settled) error {
 			give(l)
 		}
 		done.Rejected++
+		s.c.counters.rejected.Add(1)
+		l.q.topic.counters.rejected.Add(1)
 	})
 	if err == nil {
 		err = s.each(st.DeadLetter, done, func(_ int, l *lease) {
@@ -130,6 +132,8 @@ func (s Subscription) reject(st *Settlement, done *Settled) error {
 			}
 			give(l)
 			done.DeadLettered++
+			s.c.counters.rejected.Add(1)
+			l.q.topic.counters.rejected.Add(1)
 		})
 	}
 	if done.Rejected > 0 {

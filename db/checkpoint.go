@@ -151,8 +151,12 @@ func (s *Store) tryFreeze() {
 // moveFrozen moves the frozen table into the file.
 func (s *Store) moveFrozen(t *table) error {
 	s.meet(Frozen)
+	began := time.Now()
 	id, err := s.move(t, formatLog)
 	if err == nil {
+		if s.checkpointed != nil {
+			s.checkpointed(time.Since(began))
+		}
 		s.meet(Moved)
 	} else {
 		err = s.moveError(id, err)

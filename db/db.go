@@ -79,13 +79,15 @@ const magic = "pipit"
 
 // Options are how to open a file. The zero value is good.
 type Options struct {
-	LockTimeout  time.Duration // how long to wait while another process has the file; default 1s
-	Logger       *slog.Logger  // default: slog.Default()
-	LogSize      int64         // bytes that the log takes at most; default 64 MiB, at least 2 MiB
-	CompactWhen  float64       // the part of the file, of at least 64 MiB, that must be free before it is compacted by itself; 0: never
-	SyncInterval time.Duration // how long a batch that was answered may wait for its flush: a crash loses what does; 0: none waits
-	MinFree      int64         // bytes that the disk must have left; with less, CheckFile's error wraps store.ErrNoSpace
-	MustExist    bool          // refuse a file that is not there or empty, by an error that is fs.ErrNotExist
+	LockTimeout  time.Duration            // how long to wait while another process has the file; default 1s
+	Logger       *slog.Logger             // default: slog.Default()
+	LogSize      int64                    // bytes that the log takes at most; default 64 MiB, at least 2 MiB
+	CompactWhen  float64                  // the part of the file, of at least 64 MiB, that must be free before it is compacted by itself; 0: never
+	SyncInterval time.Duration            // how long a batch that was answered may wait for its flush: a crash loses what does; 0: none waits
+	MinFree      int64                    // bytes that the disk must have left; with less, CheckFile's error wraps store.ErrNoSpace
+	Flushed      func(took time.Duration) // is told of each flush of the log by who commits, who waits for it; or nil
+	Checkpointed func(took time.Duration) // is told of each checkpoint that was made; or nil
+	MustExist    bool                     // refuse a file that is not there or empty, by an error that is fs.ErrNotExist
 
 	leave bool // write nothing to a file that is there, and leave its log where it is
 
@@ -97,6 +99,8 @@ type Store struct {
 	path string
 	log  *slog.Logger
 	seam
+
+	flushed, checkpointed func(took time.Duration) // of Options
 
 	// What the committer knows of the file. It belongs to the goroutine in Commit and changes
 	// only after a commit went well.

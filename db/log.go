@@ -78,7 +78,7 @@ func readState(bolt *bbolt.DB) (s state, err error) {
 func logDir(path string) string { return path + "-log" }
 
 func logOptions(s *Store, id [16]byte) wal.Options {
-	return wal.Options{FS: s.fs, Dir: logDir(s.path), ID: id, Size: s.logSize, SegmentSize: s.segmentSize, ReadOnly: s.bolt().IsReadOnly(), Logger: s.log}
+	return wal.Options{FS: s.fs, Dir: logDir(s.path), ID: id, Size: s.logSize, SegmentSize: s.segmentSize, ReadOnly: s.bolt().IsReadOnly(), Logger: s.log, Flushed: s.flushed}
 }
 
 // attach opens the log that a file was left with, where it was.

@@ -105,6 +105,9 @@ func newStore(f *file, path string, opts Options) *Store {
 		large:    cmp.Or(opts.large, largeBatch),
 		leave:    opts.leave,
 
+		flushed:      opts.Flushed,
+		checkpointed: opts.Checkpointed,
+
 		compactWhen: opts.CompactWhen,
 		compactPart: cmp.Or(opts.copyPart, compactPart),
 		minFree:     opts.MinFree,

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"math"
+	"time"
 
 	"pipit/db/disk"
 )
@@ -45,8 +46,12 @@ func (l *Log) Append(number uint64, entry []byte) error {
 		if i+1 < len(l.parts) && l.parts[i+1].segment == p.segment {
 			continue
 		}
+		began := time.Now()
 		if err := p.segment.file.Sync(); err != nil {
 			return l.fail(err)
+		}
+		if l.flushed != nil {
+			l.flushed(time.Since(began))
 		}
 	}
 	l.mu.Lock()

@@ -27,6 +27,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"time"
 
 	"pipit/db/disk"
 )
@@ -64,6 +65,8 @@ type Options struct {
 	ReadOnly bool         // Open and Replay alone: nothing is written or flushed
 	Logger   *slog.Logger // default slog.Default()
 
+	Flushed func(took time.Duration) // is told of each flush of an Append, within it; or nil
+
 	SegmentSize int64 // of one, in bytes, for tests: then Size may be any; default an eighth of Size, from 1 to 16 MiB
 
 	chunk int // for tests
@@ -80,6 +83,7 @@ type Log struct {
 	chunk             int // what a frame has of an entry at most
 	readOnly          bool
 	logger            *slog.Logger
+	flushed           func(took time.Duration)
 
 	io       sync.Mutex // held while Append or WipeStep writes; comes before mu
 	buf      []byte     // of one frame
@@ -155,7 +159,7 @@ func Open(o Options) (*Log, error) {
 
 func newLog(o Options) *Log {
 	l := &Log{
-		fs: o.FS, dir: filepath.Clean(o.Dir), id: o.ID, logger: o.Logger,
+		fs: o.FS, dir: filepath.Clean(o.Dir), id: o.ID, logger: o.Logger, flushed: o.Flushed,
 		size:       max(cmp.Or(o.Size, DefaultSize), 2*minSegment),
 		generation: max(binary.BigEndian.Uint64(o.ID[:]), 1), // zeros are no frame
 	}
