@@ -16,6 +16,7 @@ import (
 	"pipit/config"
 	"pipit/db"
 	"pipit/db/disk"
+	"pipit/metrics"
 )
 
 // With this variable the program has a disk on which a flush of the log fails, once "swordfish" was written there.
@@ -34,7 +35,7 @@ func init() {
 	default:
 		return
 	}
-	openStore = func(c *config.Database, log *slog.Logger) (store.Store, error) {
+	openStore = func(c *config.Database, log *slog.Logger, m *metrics.Metrics) (store.Store, error) {
 		with.Logger = log
 		return db.Open(c.File, with)
 	}

@@ -14,6 +14,7 @@ import (
 	"pipit/broker/store"
 	"pipit/config"
 	"pipit/httpapi/serve/servetest"
+	"pipit/metrics"
 )
 
 // With this variable the program has a database whose disk fails at the last page of a commit that
@@ -25,8 +26,8 @@ func init() {
 		return
 	}
 	real := openStore
-	openStore = func(c *config.Database, log *slog.Logger) (store.Store, error) {
-		s, err := real(c, log)
+	openStore = func(c *config.Database, log *slog.Logger, m *metrics.Metrics) (store.Store, error) {
+		s, err := real(c, log, m)
 		return &failingStore{Store: s, path: c.File, log: log}, err
 	}
 }

@@ -10,11 +10,11 @@ import (
 
 // TestLayout keeps the arrows between the packages: main knows all, httpapi and admin know broker
 // and httpapi's exchange, forwarded and refused, config the defaults and rules of these three, serve httpapi, admin/command knows admin, too, db knows
-// broker/store alone and nothing of HTTP, broker knows none of them.
+// broker/store alone and nothing of HTTP, broker knows none of them. metrics asks broker and callback, and nobody but main knows it, and config its default.
 func TestLayout(t *testing.T) {
 	// What each package may import, beside the standard library.
 	allowed := map[string][]string{
-		"pipit":                   {"pipit/backup", "pipit/admin/access", "pipit/broker", "pipit/broker/store", "pipit/config", "pipit/db", "pipit/httpapi", "pipit/httpapi/callback", "pipit/httpapi/forwarded", "pipit/httpapi/serve", "pipit/admin", "pipit/admin/command", "github.com/KimMachineGun/automemlimit/memlimit", "github.com/coreos/go-systemd/v22/activation", "github.com/coreos/go-systemd/v22/daemon", "golang.org/x/crypto/x509roots/fallback"},
+		"pipit":                   {"pipit/backup", "pipit/admin/access", "pipit/broker", "pipit/broker/store", "pipit/config", "pipit/db", "pipit/httpapi", "pipit/httpapi/callback", "pipit/httpapi/forwarded", "pipit/httpapi/serve", "pipit/admin", "pipit/admin/command", "pipit/metrics", "github.com/KimMachineGun/automemlimit/memlimit", "github.com/coreos/go-systemd/v22/activation", "github.com/coreos/go-systemd/v22/daemon", "golang.org/x/crypto/x509roots/fallback"},
 		"pipit/backup":            {"pipit/broker", "pipit/broker/clip"},
 		"pipit/admin":             {"pipit/backup", "pipit/httpapi/callback", "pipit/admin/access", "pipit/admin/audit", "pipit/admin/gate", "pipit/admin/api", "pipit/admin/monitor", "pipit/admin/object", "pipit/admin/web", "pipit/broker", "pipit/httpapi/exchange", "pipit/httpapi/forwarded", "pipit/httpapi/refused", "github.com/julienschmidt/httprouter"},
 		"pipit/admin/object":      {"pipit/admin/audit", "pipit/admin/gate", "pipit/admin/monitor", "pipit/broker", "pipit/broker/clip", "pipit/broker/login", "golang.org/x/text/encoding", "golang.org/x/text/transform"},
@@ -36,7 +36,7 @@ func TestLayout(t *testing.T) {
 		"pipit/bench":                   {"pipit/broker/login", "go.etcd.io/bbolt", "github.com/julienschmidt/httprouter"},
 		"pipit/broker/history":          {"pipit/broker/store"},
 		"pipit/broker":                  {"pipit/broker/history", "pipit/broker/store", "pipit/broker/login", "pipit/broker/clip", "github.com/segmentio/ksuid"},
-		"pipit/config":                  {"pipit/backup", "pipit/admin/access", "pipit/admin/gate", "pipit/broker", "pipit/broker/store", "pipit/httpapi", "pipit/httpapi/callback", "pipit/httpapi/forwarded", "github.com/BurntSushi/toml"},
+		"pipit/config":                  {"pipit/backup", "pipit/admin/access", "pipit/admin/gate", "pipit/broker", "pipit/broker/store", "pipit/httpapi", "pipit/httpapi/callback", "pipit/httpapi/forwarded", "pipit/metrics", "github.com/BurntSushi/toml"},
 		"pipit/internal/rename":         {},
 		"pipit/broker/login":            {"golang.org/x/crypto/bcrypt", "golang.org/x/sync/errgroup", "golang.org/x/sync/singleflight"},
 		"pipit/broker/store":            {},
@@ -51,6 +51,7 @@ func TestLayout(t *testing.T) {
 		"pipit/httpapi/callback":        {"pipit/broker", "pipit/broker/clip", "pipit/httpapi"},
 		"pipit/httpapi/exchange":        {"pipit/broker", "pipit/broker/clip", "pipit/httpapi/refused", "github.com/julienschmidt/httprouter", "github.com/segmentio/ksuid"},
 		"pipit/httpapi/forwarded":       {},
+		"pipit/metrics":                 {"pipit/broker", "pipit/httpapi/callback", "github.com/prometheus/client_golang/prometheus", "github.com/prometheus/client_golang/prometheus/collectors", "github.com/prometheus/client_golang/prometheus/promhttp", "github.com/prometheus/client_model/go"},
 		"pipit/httpapi/limit":           {"pipit/broker", "golang.org/x/time/rate"},
 		"pipit/httpapi/webhook":         {"pipit/broker", "pipit/broker/clip"},
 		"pipit/httpapi/refused":         {"pipit/broker/clip", "pipit/broker/login", "pipit/httpapi/forwarded"},

@@ -14,7 +14,6 @@ import (
 	"pipit/config"
 	"pipit/httpapi"
 	"pipit/httpapi/callback"
-	"pipit/httpapi/forwarded"
 )
 
 // declare brings the broker to what the configuration declares, all or nothing, and tells what a
@@ -74,16 +73,20 @@ func brokerOptions(c *config.Config, log *slog.Logger) broker.Options {
 		History: history, HistoryMessages: int(c.History.MaxMessages)}
 }
 
-func wireOptions(c *config.Config, proxies forwarded.Proxies, log *slog.Logger) httpapi.Options {
+func (s *service) wireOptions(c *config.Config) httpapi.Options {
 	least := int64(c.HTTP.MinBodyRate)
 	if least == 0 {
 		least = -1
 	}
-	return httpapi.Options{
+	opts := httpapi.Options{
 		MinBodyRate: least,
 		MaxPayload:  int64(c.HTTP.MaxPayload), MaxBatch: int64(c.HTTP.MaxBatch), MaxPending: int64(c.HTTP.MaxPending), MaxReplies: int64(c.HTTP.MaxReplies),
-		CORSOrigins: c.HTTP.CORSOrigins, Origin: c.PublicOrigin(), Access: c.Log.Access, Proxies: proxies, Logger: log,
+		CORSOrigins: c.HTTP.CORSOrigins, Origin: c.PublicOrigin(), Access: c.Log.Access, Proxies: s.proxies, Logger: s.log,
 	}
+	if s.metrics != nil {
+		opts.Answered = s.metrics.Answered
+	}
+	return opts
 }
 
 func callbackOptions(c *config.Config, log *slog.Logger) callback.Options {

@@ -22,11 +22,16 @@ import (
 	"pipit/httpapi/callback"
 	"pipit/httpapi/forwarded"
 	"pipit/httpapi/serve"
+	"pipit/metrics"
 )
 
 // openStore opens the database of a server.
-var openStore = func(c *config.Database, log *slog.Logger) (store.Store, error) {
-	return db.Open(c.File, db.Options{Logger: log, SyncInterval: c.Unsynced(), LogSize: int64(c.LogSize), CompactWhen: c.CompactWhen, MinFree: int64(c.MinFree)})
+var openStore = func(c *config.Database, log *slog.Logger, m *metrics.Metrics) (store.Store, error) {
+	opts := db.Options{Logger: log, SyncInterval: c.Unsynced(), LogSize: int64(c.LogSize), CompactWhen: c.CompactWhen, MinFree: int64(c.MinFree)}
+	if m != nil {
+		opts.Flushed, opts.Checkpointed = m.Flushed, m.Checkpointed
+	}
+	return db.Open(c.File, opts)
 }
 
 // service is a broker at work: the database, the doors to it, and what has to be ended.
@@ -40,6 +45,8 @@ type service struct {
 	memory atomic.Int64 // bytes, for limitMemory
 	given  sockets      // that a supervisor has opened
 
+	metrics *metrics.Metrics // nil: they are off
+
 	b         *broker.Broker
 	protocol  *httpapi.Handler
 	callbacks *callback.Service
@@ -51,6 +58,7 @@ type service struct {
 	server       *serve.Server
 	listeners    serve.Listeners
 	ownListeners serve.Listeners // of admin alone
+	metricsOnly  serve.Listeners
 }
 
 // runBroker runs the broker with the configuration of a file and of the environment until ctx ends, a listener
@@ -107,11 +115,18 @@ func runBroker(ctx context.Context, file string, env []string, stderr io.Writer)
 
 func (s *service) openBroker(configFile string) error {
 	file := s.cfg.Database.File
-	store, err := openStore(&s.cfg.Database, s.log)
+	if c := s.cfg.Metrics; c.Enabled && (s.cfg.Admin.Enabled || len(c.Listen) > 0) {
+		s.metrics = metrics.New(metrics.Options{Version: version, PerObjectLimit: int(c.PerObjectLimit), Logger: s.log})
+	}
+	store, err := openStore(&s.cfg.Database, s.log, s.metrics)
 	if err != nil {
 		return err
 	}
-	if s.b, err = broker.Open(store, brokerOptions(s.cfg, s.log)); err != nil {
+	opts := brokerOptions(s.cfg, s.log)
+	if s.metrics != nil {
+		opts.Committed = s.metrics.Committed
+	}
+	if s.b, err = broker.Open(store, opts); err != nil {
 		return errors.Join(fmt.Errorf("%s: %w", file, err), store.Close())
 	}
 	s.down.add("database", s.b.Close)
@@ -155,19 +170,24 @@ func (s *service) listen(ctx context.Context) (err error) {
 		return err
 	}
 	if c.Admin.Enabled && len(c.Admin.Listen)+len(s.given[adminSocket]) > 0 {
-		s.ownListeners, err = open(adminSocket, "admin.listen", c.Admin.Listen)
+		if s.ownListeners, err = open(adminSocket, "admin.listen", c.Admin.Listen); err != nil {
+			return err
+		}
+	}
+	if c.Metrics.Enabled && len(c.Metrics.Listen) > 0 {
+		s.metricsOnly, err = s.server.Listen(ctx, "metrics.listen", c.Metrics.Listen)
 	}
 	return err
 }
 
 // openDoors makes the protocol and admin, which take over what changes in the configuration.
 func (s *service) openDoors(ctx context.Context) (err error) {
-	s.protocol = httpapi.New(s.b, wireOptions(s.cfg, s.proxies, s.log))
+	s.protocol = httpapi.New(s.b, s.wireOptions(s.cfg))
 	s.again.onChange(func(c *config.Config) {
 		s.memory.Store(memoryOf(c.HTTP))
 		s.server.Adjust(c.HTTP.MaxConnections)
 		s.b.Adjust(brokerOptions(c, s.log))
-		s.protocol.Adjust(wireOptions(c, s.proxies, s.log))
+		s.protocol.Adjust(s.wireOptions(c))
 		s.backups.Adjust(backupOptions(c, s.log))
 		_ = s.level.UnmarshalText([]byte(c.Log.Level)) // checked with the configuration
 		if err := s.callbacks.Adjust(callbackOptions(c, s.log)); err != nil {
@@ -180,6 +200,10 @@ func (s *service) openDoors(ctx context.Context) (err error) {
 	s.down.add("callbacks", s.callbacks.Stop)
 	s.backups = backup.New(s.b, backupOptions(s.cfg, s.log))
 	s.down.add("backups", s.backups.Stop)
+	if s.metrics != nil {
+		s.metrics.Read(metrics.Sources{Broker: s.b, Callbacks: s.callbacks, Connections: s.server.Connections})
+		s.again.onChange(func(c *config.Config) { s.metrics.Adjust(int(c.Metrics.PerObjectLimit)) })
+	}
 	if !s.cfg.Admin.Enabled {
 		return nil
 	}
@@ -218,6 +242,9 @@ func (s *service) adminOptions(ctx context.Context) admin.Options {
 
 		SessionIdle: c.Admin.SessionIdle,
 		SessionLife: c.Admin.SessionLife,
+	}
+	if s.metrics != nil {
+		opts.Metrics = s.metrics
 	}
 	if s.ownListeners != nil {
 		opts.Wire = s.listeners.WireURL(s.cert != nil)
@@ -259,10 +286,13 @@ func (s *service) start() {
 	case s.admin == nil:
 		open(s.protocol, s.listeners)
 	case s.ownListeners == nil:
-		open(underAdmin(s.cfg.Admin.PathPrefix, s.admin, s.protocol), s.listeners)
+		open(s.underAdmin(), s.listeners)
 	default:
 		open(s.protocol, s.listeners)
 		open(s.admin, s.ownListeners)
+	}
+	if s.metricsOnly != nil {
+		open(s.metrics.Alone(), s.metricsOnly)
 	}
 }
 
@@ -274,6 +304,12 @@ func (s *service) announce() {
 	}
 	if a := slices.Concat(s.listeners, s.ownListeners).BeyondLoopback(); a != "" && !secure {
 		s.log.Warn("other machines can reach this address and passwords cross the network in the clear: set http.tls_cert and http.tls_key, or put a TLS proxy in front", "addr", a)
+	}
+	if s.metricsOnly != nil {
+		s.log.Info("listening for Prometheus, which needs no token there", "addr", s.metricsOnly.String())
+	}
+	if a := s.metricsOnly.BeyondLoopback(); a != "" {
+		s.log.Warn("other machines can reach this address and read the metrics, names of topics and clients among them, without a token: let the network keep others away", "addr", a)
 	}
 	s.log.Info("listening", "addr", s.listeners.String(), "urls", strings.Join(s.listeners.BaseURLs(secure), ","), "tls", secure,
 		"database", s.cfg.Database.File, "version", version)
@@ -323,19 +359,20 @@ func (s *service) run(ctx context.Context, hangups *hangups, tell supervisor) er
 	}
 }
 
-// underAdmin sends what is under /admin/ to admin, with a prefix in front of it or without, and
-// everything else to rest. It looks at paths as they are: nothing is cleaned or redirected.
-func underAdmin(prefix string, admin, rest http.Handler) http.Handler {
+// underAdmin sends what is under /admin/, and who wants metrics, to admin, with its prefix in front of the path or without, and
+// everything else to the protocol. It looks at paths as they are: nothing is cleaned or redirected.
+func (s *service) underAdmin() http.Handler {
+	prefix := s.cfg.Admin.PathPrefix
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		path, ok := strings.CutPrefix(r.URL.Path, prefix)
 		if prefix != "" && ok && (path == "" || path == "/") {
-			admin.ServeHTTP(w, r)
+			s.admin.ServeHTTP(w, r)
 			return
 		}
-		if tail, ok := strings.CutPrefix(path, "/admin"); ok && (tail == "" || tail[0] == '/') {
-			admin.ServeHTTP(w, r)
+		if tail, ok := strings.CutPrefix(path, "/admin"); ok && (tail == "" || tail[0] == '/') || path == metrics.Path && s.metrics != nil {
+			s.admin.ServeHTTP(w, r)
 			return
 		}
-		rest.ServeHTTP(w, r)
+		s.protocol.ServeHTTP(w, r)
 	})
 }

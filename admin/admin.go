@@ -58,12 +58,13 @@ type Options struct {
 	SessionLife time.Duration          // how long it lasts in any case; default DefaultSessionLife
 	Callbacks   *callback.Service      // who sends messages; nil: nobody does in this process
 	Backups     *backup.Service        // who makes backups; nil: nobody does in this process
+	Metrics     http.Handler           // answers at gate.MetricsPath; nil: nobody does
 	Refusals    *refused.Recent        // requests of the wire protocol that were refused; nil: they are not known
 	Logger      *slog.Logger           // default slog.Default()
 	Access      bool                   // a line in the log for every request, beside those that are refused
 }
 
-// Admin is the handler of all paths under /admin/. Its methods may be called from any goroutine.
+// Admin is the handler of all paths under /admin/, and of the metrics. Its methods may be called from any goroutine.
 type Admin struct {
 	b        *broker.Broker
 	o        Options // as they were at the start
@@ -258,6 +259,12 @@ func (a *Admin) register() {
 		return nil
 	}
 	a.add(gate.Get(strings.TrimSuffix(gate.RootPath, "/"), home, gate.Public))
+	if a.o.Metrics != nil {
+		a.add(gate.Get(gate.MetricsPath, func(w http.ResponseWriter, r *http.Request, _ gate.Params) error {
+			a.o.Metrics.ServeHTTP(w, r)
+			return nil
+		}, gate.Read))
+	}
 	a.add(gate.Get("/", home, gate.Public)) // of listeners that serve nothing else
 }
 

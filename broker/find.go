@@ -124,6 +124,9 @@ func (b *Broker) Oldest(consumers ...uint32) (map[uint32]time.Time, error) {
 		err := b.store.View(func(r store.Reader) error {
 			for i, q := range part {
 				for p, list := range spans[i] {
+					if len(list) == 0 {
+						continue
+					}
 					at, err := oldestOf(r, store.Lane{Topic: q.topic.id, Priority: uint8(p)}, list, now)
 					if err != nil {
 						return err

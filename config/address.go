@@ -24,6 +24,9 @@ func (c *Config) listens() []address {
 	if c.Admin.Enabled {
 		add("admin.listen", c.Admin.Listen)
 	}
+	if c.Metrics.Enabled {
+		add("metrics.listen", c.Metrics.Listen)
+	}
 	return all
 }
 
@@ -32,7 +35,7 @@ func (b *binder) addresses(c *Config) {
 	for _, l := range []struct {
 		path  string
 		addrs []string
-	}{{"http.listen", c.HTTP.Listen}, {"admin.listen", c.Admin.Listen}} {
+	}{{"http.listen", c.HTTP.Listen}, {"admin.listen", c.Admin.Listen}, {"metrics.listen", c.Metrics.Listen}} {
 		for i, addr := range l.addrs {
 			_, port, err := net.SplitHostPort(addr)
 			if _, perr := strconv.ParseUint(port, 10, 16); err != nil || perr != nil {

@@ -36,6 +36,7 @@ type Config struct {
 	Backup    Backup            `toml:"backup"`
 	History   History           `toml:"history"`
 	Callbacks Callbacks         `toml:"callbacks"`
+	Metrics   Metrics           `toml:"metrics"`
 	Log       Log               `toml:"log"`
 	Client    []broker.Client   `toml:"client" reload:"yes"`
 	Topic     []broker.Topic    `toml:"topic" reload:"yes"`
@@ -117,6 +118,13 @@ type Callbacks struct {
 	CA             string   `toml:"ca" path:"true" reload:"yes"`
 }
 
+// Metrics is the table [metrics]: what Prometheus is told.
+type Metrics struct {
+	Enabled        bool     `toml:"enabled"`
+	Listen         []string `toml:"listen"`
+	PerObjectLimit int64    `toml:"per_object_limit" min:"0" max:"100000" reload:"yes"`
+}
+
 // Log is the table [log].
 type Log struct {
 	Access bool   `toml:"access" reload:"yes"`
@@ -164,7 +172,7 @@ func bind(file string, env []string) (*Config, *binder, error) {
 			return nil, nil, fmt.Errorf("configuration: %w", err)
 		}
 	}
-	c := &Config{HTTP: defaults.HTTP, Admin: defaults.Admin, Database: defaults.Database, Backup: defaults.Backup, History: defaults.History, Callbacks: defaults.Callbacks, Log: defaults.Log}
+	c := &Config{HTTP: defaults.HTTP, Admin: defaults.Admin, Database: defaults.Database, Backup: defaults.Backup, History: defaults.History, Callbacks: defaults.Callbacks, Metrics: defaults.Metrics, Log: defaults.Log}
 	c.HTTP.Listen = slices.Clone(c.HTTP.Listen)
 	if err := b.bindFile(c, string(text)); err != nil {
 		return nil, nil, err

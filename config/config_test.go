@@ -61,6 +61,10 @@ keep = 3
 [history]
 keep = "24h"
 max_messages = 500
+[metrics]
+enabled = false
+listen = ["127.0.0.1:9"]
+per_object_limit = 0
 [[topic]]
 name = "/a"
 max_depth = 1
@@ -86,7 +90,7 @@ start = "oldest"
 		HTTP: HTTP{Listen: []string{"localhost:0", "[::1]:80"}, MaxPayload: 512, MaxBatch: 64 << 10,
 			MaxPending: 2 << 30, MaxReplies: 1 << 30, MinBodyRate: 1 << 10, CORSOrigins: []string{"https://app.example.com"}, MaxConnections: 5, IdleTimeout: 90 * time.Second, TLSCert: "c", TLSKey: "k"},
 		Admin:    Admin{Listen: []string{"127.0.0.1:1"}, SessionIdle: 30 * time.Minute, SessionLife: 12 * time.Hour},
-		Database: Database{File: "/tmp/x.db", Sync: SyncInterval, SyncInterval: time.Second, LogSize: 8 << 20, CompactWhen: 0.25, MinFree: 0}, Backup: Backup{Directory: "/backup", Every: 36 * time.Hour, Keep: 3}, History: History{Keep: 24 * time.Hour, MaxMessages: 500}, Callbacks: defaults.Callbacks,
+		Database: Database{File: "/tmp/x.db", Sync: SyncInterval, SyncInterval: time.Second, LogSize: 8 << 20, CompactWhen: 0.25, MinFree: 0}, Backup: Backup{Directory: "/backup", Every: 36 * time.Hour, Keep: 3}, History: History{Keep: 24 * time.Hour, MaxMessages: 500}, Callbacks: defaults.Callbacks, Metrics: Metrics{Listen: []string{"127.0.0.1:9"}},
 		Log:      Log{Access: true, Level: "info", Format: "auto"},
 		Client:   []broker.Client{{Username: "inline", Password: "p"}},
 		Topic:    []broker.Topic{{Name: "/a", Inactive: true, MaxDepth: 1, Expiration: broker.Off, DedupWindow: 90 * time.Minute, Retention: broker.Off, RetentionBytes: broker.Off, MaxTopics: broker.DefaultMaxTopics}},
@@ -116,7 +120,7 @@ func TestConfigDefaults(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if !reflect.DeepEqual(c, &Config{HTTP: defaults.HTTP, Admin: defaults.Admin, Database: defaults.Database, Backup: defaults.Backup, History: defaults.History, Callbacks: defaults.Callbacks, Log: defaults.Log}) {
+	if !reflect.DeepEqual(c, &Config{HTTP: defaults.HTTP, Admin: defaults.Admin, Database: defaults.Database, Backup: defaults.Backup, History: defaults.History, Callbacks: defaults.Callbacks, Metrics: defaults.Metrics, Log: defaults.Log}) {
 		t.Errorf("%+v", c)
 	}
 	c.HTTP.Listen[0] = "x"
@@ -140,7 +144,7 @@ func TestConfigBad(t *testing.T) {
 	}{
 		{"syntax", "[http]\nlisten = [\n", []string{":2: unexpected EOF"}},
 		{"syntax within", "[http]\nmax_payload = 1x\n", []string{":2: "}},
-		{"unknown section", "\n[htpp]\nlisten = []\n", []string{`:2: htpp: unknown key: allowed are http, admin, database, backup, history, callbacks, log, client, topic, producer, consumer, webhook`}},
+		{"unknown section", "\n[htpp]\nlisten = []\n", []string{`:2: htpp: unknown key: allowed are http, admin, database, backup, history, callbacks, metrics, log, client, topic, producer, consumer, webhook`}},
 		{"unknown key", "[http]\n# c\nlissen = []\n", []string{`:3: http.lissen: unknown key: allowed are listen, max_payload, max_batch, max_pending, max_replies, min_body_rate, max_connections, idle_timeout, cors_origins, tls_cert, tls_key, trusted_proxies, public_url, hosts`}},
 		{"unknown in the second table", crm + "[[client]]\nusername = \"erp\"\npasword = \"secret\"\npassword = \"x\"\n[[client]]\nusername = \"c\"\npassword = \"x\"\n",
 			[]string{`:6: client.pasword: unknown key: allowed are username, name, is_active, can_subscribe, publish_rate, publish_byte_rate, receive_rate, receive_byte_rate, max_waiting, password, password_hash`}},
@@ -242,6 +246,8 @@ func TestConfigBad(t *testing.T) {
 		{"address of many", "[http]\nlisten = [\n  \"x:1\",\n  \"y\", # y\n  \"z\"]\n", []string{`:4: http.listen = "y"`, `:5: http.listen = "z"`}},
 		{"in an inline table", "client = [{username = \"a\", password = \"x\"},\n  {username = \"a:b\", password = \"x\", nmae = 1}]\n", []string{`:2: client.nmae: unknown key`, `:2: client.username = "a:b"`}},
 		{"address twice", "[http]\nlisten = [\"localhost:1\",\n\"localhost:1\"]\n", []string{`:3: http.listen = "localhost:1": it cannot be listened on beside http.listen = "localhost:1"`}},
+		{"metrics address", "[metrics]\nlisten = [\"9090\"]\n", []string{`:2: metrics.listen = "9090": allowed is host:port with a port of 0 to 65535`}},
+		{"address of metrics, too", "[metrics]\nlisten = [\"localhost:11223\"]\n", []string{`:2: metrics.listen = "localhost:11223": it cannot be listened on beside http.listen = "127.0.0.1:11223"`}},
 		{"address of admin, too", "[http]\nlisten = [\"0.0.0.0:1\"]\n[admin]\nlisten = [\"127.0.0.1:1\"]\n", []string{`:4: admin.listen = "127.0.0.1:1": it cannot be listened on beside http.listen = "0.0.0.0:1"`}},
 		{"path with a tab", "[database]\nfile = \"C:\\temp\\new.db\"\n", []string{`:2: database.file = "C:\temp\new.db": it holds \t, and control characters are not allowed; in double quotes a backslash begins an escape, so write a path in single quotes`}},
 		{"path with an escape that is none", "[http]\ntls_cert = \"C:\\data\\cert.pem\"\ntls_key = 'k'\n", []string{`:2: invalid escape in string '\d': in double quotes a backslash begins an escape, so write a path in single quotes`}},
@@ -438,7 +444,7 @@ func TestUpdate(t *testing.T) {
 	}
 	fill(reflect.ValueOf(now).Elem())
 	changed, restart := is.Update(now)
-	want := []string{"http.max_payload", "http.max_batch", "http.max_pending", "http.max_replies", "http.min_body_rate", "http.max_connections", "http.cors_origins", "admin.session_idle", "admin.session_life", "backup.directory", "backup.every", "backup.keep", "history.keep", "history.max_messages", "callbacks.deny", "callbacks.max_concurrency", "callbacks.proxy", "callbacks.ca", "log.access", "log.level", "client", "topic", "producer", "consumer", "webhook"}
+	want := []string{"http.max_payload", "http.max_batch", "http.max_pending", "http.max_replies", "http.min_body_rate", "http.max_connections", "http.cors_origins", "admin.session_idle", "admin.session_life", "backup.directory", "backup.every", "backup.keep", "history.keep", "history.max_messages", "callbacks.deny", "callbacks.max_concurrency", "callbacks.proxy", "callbacks.ca", "metrics.per_object_limit", "log.access", "log.level", "client", "topic", "producer", "consumer", "webhook"}
 	if !slices.Equal(changed, want) {
 		t.Errorf("changed %q, want %q", changed, want)
 	}
@@ -584,7 +590,7 @@ func TestExampleDeclares(t *testing.T) {
 	topic.Name = "/customer/created"
 	producer.Client, producer.Topic = "crm", topic.Name
 	consumer.Client, consumer.Topic, consumer.SubKey = "erp", topic.Name, "K06Y63NEJQYGMQKTP9D4KGQQ0GB2"
-	want := &Config{HTTP: defaults.HTTP, Admin: defaults.Admin, Database: defaults.Database, Backup: defaults.Backup, History: defaults.History, Callbacks: defaults.Callbacks, Log: defaults.Log, Client: []broker.Client{crm, erp},
+	want := &Config{HTTP: defaults.HTTP, Admin: defaults.Admin, Database: defaults.Database, Backup: defaults.Backup, History: defaults.History, Callbacks: defaults.Callbacks, Metrics: defaults.Metrics, Log: defaults.Log, Client: []broker.Client{crm, erp},
 		Topic: []broker.Topic{topic}, Producer: []broker.Producer{producer}, Consumer: []broker.Consumer{consumer}}
 	want.HTTP.Listen = c.HTTP.Listen
 	if !reflect.DeepEqual(c, want) {

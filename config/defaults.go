@@ -8,6 +8,7 @@ import (
 	"pipit/broker"
 	"pipit/httpapi"
 	"pipit/httpapi/callback"
+	"pipit/metrics"
 )
 
 // defaults is what holds where nothing is configured. The one element of Client and so on is what each begins as.
@@ -27,6 +28,7 @@ var defaults = Config{
 	Backup:    Backup{Keep: backup.DefaultKeep},
 	History:   History{Keep: broker.DefaultHistory, MaxMessages: broker.DefaultHistoryMessages},
 	Callbacks: Callbacks{MaxConcurrency: callback.DefaultMaxConcurrency},
+	Metrics:   Metrics{Enabled: true, PerObjectLimit: metrics.DefaultPerObjectLimit},
 	Log:       Log{Level: "info", Format: "auto"},
 	Client:    []broker.Client{broker.ClientFields.New()},
 	Topic:     []broker.Topic{broker.TopicFields.New()},

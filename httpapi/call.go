@@ -1,6 +1,7 @@
 package httpapi
 
 import (
+	"cmp"
 	"log/slog"
 	"net/http"
 	"strconv"
@@ -15,6 +16,7 @@ import (
 type call struct {
 	exchange.Exchange
 	ctx      presence
+	route    string         // as httprouter takes it
 	xml      bool           // the reply is asked for as XML
 	username string         // as the client gave it
 	client   *broker.Client // who that is; nil: the password was wrong, or there was none
@@ -74,11 +76,17 @@ func (s *server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if s.opts.Load().Access {
 		s.lines.Access(&x.Exchange, start)
 	}
+	if opts.Answered != nil {
+		opts.Answered(cmp.Or(x.route, noRoute), r.Method, cmp.Or(x.Status, http.StatusOK), time.Since(start), x.ID[0])
+	}
 	x.ctx.end()
 	if x.unread {
 		x.linger()
 	}
 }
+
+// noRoute stands for the route of requests that have none.
+const noRoute = "other"
 
 // Header names as they are to be on the wire. net/http would spell them in its own way; HTTP/2 has lower
 // case alone.

@@ -46,6 +46,10 @@ type Options struct {
 	Proxies forwarded.Proxies // whose word counts for the address of a client
 	Logger  *slog.Logger      // default slog.Default()
 	Access  bool              // a line in the log for every request, beside those that are refused
+
+	// Answered, where it is not nil, is told of each request that was answered: the pattern of its route, or "other" where there
+	// is none, and the ID that the reply had. The client may wait for it.
+	Answered func(route, method string, status int, took time.Duration, id string)
 }
 
 // Defaults of Options.
@@ -198,6 +202,7 @@ func (s *server) handle(method, path string, h handler) {
 			rest = strings.TrimSuffix(strings.TrimPrefix(p[0].Value, "/"), "/")
 		}
 		x := w.(*call)
+		x.route = path
 		x.Err = h(x, r, rest)
 	})
 }

@@ -25,13 +25,17 @@ const (
 	AssetsPath = "/admin/assets/"
 	LoginPath  = "/admin/login"
 	SetupPath  = "/admin/setup"
+
+	MetricsPath = "/metrics" // which is the API's
 )
 
 // IsRead tells whether a request asks for what is there.
 func IsRead(r *http.Request) bool { return r.Method == http.MethodGet || r.Method == http.MethodHead }
 
 // IsAPI tells whether a request is for the API, by its path.
-func IsAPI(r *http.Request) bool { return strings.HasPrefix(r.URL.Path, APIPath) }
+func IsAPI(r *http.Request) bool {
+	return strings.HasPrefix(r.URL.Path, APIPath) || r.URL.Path == MetricsPath
+}
 
 // WantsPage tells a browser that opens a page, or sends a form, from a script.
 func WantsPage(r *http.Request) bool { return strings.Contains(r.Header.Get("Accept"), "text/html") }

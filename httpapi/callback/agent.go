@@ -44,6 +44,8 @@ type agent struct {
 	poke   chan struct{}   // holds something when the definition may have changed
 	ended  chan struct{}   // holds something when a call has ended
 
+	outcomes outcomes
+
 	mu       sync.Mutex
 	def      *broker.Consumer // nil: not open since the start
 	state    state
@@ -181,6 +183,7 @@ func (a *agent) next(sub broker.Subscription) {
 			signal(a.ended)
 		}()
 		ans := a.s.call(a.ctx, def, msgs, false)
+		a.outcomes.count(&ans)
 		a.s.slots.release(failing)
 		switch {
 		case a.ctx.Err() == nil || ans.ok():

@@ -54,6 +54,13 @@ func (s *Server) Adjust(maxConnections int64) {
 	s.conns.adjust(connectionLimit(maxConnections, s.o.Logger))
 }
 
+// Connections returns how many are open, of all listeners. It may be called from any goroutine.
+func (s *Server) Connections() int64 {
+	s.conns.mu.Lock()
+	defer s.conns.mu.Unlock()
+	return s.conns.open
+}
+
 // Serve begins to serve h on listeners that Listen returned. A Stop calls stopping when no new connections come any more,
 // which is to end requests that wait.
 func (s *Server) Serve(h http.Handler, listeners Listeners, stopping func()) {
