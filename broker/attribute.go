@@ -22,12 +22,6 @@ const (
 // case, as those of headers are the same in any; values are UTF-8 without control characters.
 type Attribute = store.Attribute
 
-// DeadLetter says of a message that was moved to a dead-letter topic where it failed.
-type DeadLetter = store.DeadLetter
-
-// Extra is what few messages have.
-type Extra = store.Extra
-
 // CheckCorrelationID tells whether s can be a message's correlation ID.
 func CheckCorrelationID(s string) error { return checkShort("correlation_id", s, MaxCorrelationID) }
 
@@ -36,7 +30,7 @@ func CheckReplyTo(s string) error { return checkShort("reply_to", s, MaxReplyTo)
 
 func checkShort(field, s string, most int) error {
 	if utf8.RuneCountInString(s) > most || !printable(s) {
-		return Invalidf("%s %q: allowed are at most %d characters, none of them a control character", field, clip.Input(s), most).of(field)
+		return fieldErrorf(field, "%s %q: allowed are at most %d characters, none of them a control character", field, clip.Input(s), most)
 	}
 	return nil
 }
@@ -44,24 +38,24 @@ func checkShort(field, s string, most int) error {
 // checkAttributeName tells whether s can be the name of an attribute, in any case.
 func checkAttributeName(s string) error {
 	if s == "" || len(s) > MaxAttributeName || strings.ContainsFunc(s, notKeyChar) {
-		return Invalidf("attribute %q: names have 1 to %d of A-Z a-z 0-9 . _ -", clip.Input(s), MaxAttributeName).of("attributes")
+		return fieldErrorf("attributes", "attribute %q: names have 1 to %d of A-Z a-z 0-9 . _ -", clip.Input(s), MaxAttributeName)
 	}
 	return nil
 }
 
 // CheckAttributes tells whether a message can have such attributes: in any order, each name once, whatever its case.
-func CheckAttributes(list []Attribute) error {
+func CheckAttributes(list []store.Attribute) error {
 	_, err := canonicalAttributes(list)
 	return err
 }
 
 // canonicalAttributes returns attributes as they are kept: with names in lower case, in their order. It leaves list alone.
-func canonicalAttributes(list []Attribute) ([]Attribute, error) {
+func canonicalAttributes(list []store.Attribute) ([]store.Attribute, error) {
 	if len(list) == 0 {
 		return nil, nil
 	}
 	if len(list) > MaxAttributes {
-		return nil, Invalidf("%d attributes: allowed are at most %d", len(list), MaxAttributes).of("attributes")
+		return nil, fieldErrorf("attributes", "%d attributes: allowed are at most %d", len(list), MaxAttributes)
 	}
 	size := 0
 	list = slices.Clone(list)
@@ -71,18 +65,18 @@ func canonicalAttributes(list []Attribute) ([]Attribute, error) {
 			return nil, err
 		}
 		if !printable(a.Value) {
-			return nil, Invalidf("attribute %q: its value %q is not UTF-8 without control characters", a.Name, clip.Input(a.Value)).of("attributes")
+			return nil, fieldErrorf("attributes", "attribute %q: its value %q is not UTF-8 without control characters", a.Name, clip.Input(a.Value))
 		}
 		a.Name = strings.ToLower(a.Name)
 		size += len(a.Name) + len(a.Value)
 	}
 	if size > MaxAttributeBytes {
-		return nil, Invalidf("attributes of %d bytes: allowed are %d for names and values together", size, MaxAttributeBytes).of("attributes")
+		return nil, fieldErrorf("attributes", "attributes of %d bytes: allowed are %d for names and values together", size, MaxAttributeBytes)
 	}
-	slices.SortFunc(list, func(a, b Attribute) int { return strings.Compare(a.Name, b.Name) })
+	slices.SortFunc(list, func(a, b store.Attribute) int { return strings.Compare(a.Name, b.Name) })
 	for i := 1; i < len(list); i++ {
 		if list[i].Name == list[i-1].Name {
-			return nil, Invalidf("attribute %q: given more than once", list[i].Name).of("attributes")
+			return nil, fieldErrorf("attributes", "attribute %q: given more than once", list[i].Name)
 		}
 	}
 	return list, nil
@@ -119,16 +113,16 @@ func extraSize(r *store.Record) int {
 func (p *Publication) validateExtra() (err error) {
 	if p.CorrelationID != "" {
 		if err := CheckCorrelationID(p.CorrelationID); err != nil {
-			return err
+			return ours(err)
 		}
 	}
 	if p.ReplyTo != "" {
 		if err := CheckReplyTo(p.ReplyTo); err != nil {
-			return err
+			return ours(err)
 		}
 	}
 	p.Attributes, err = canonicalAttributes(p.Attributes)
-	return err
+	return ours(err)
 }
 
 // extra returns what a valid publication has beside what every message has, nil for nothing.

@@ -26,7 +26,10 @@ const (
 	MaxBrowse     = 1000
 	BrowseTime    = 300 * time.Millisecond
 	MaxBrowseText = 256 // bytes
+)
 
+// How much a page looks at in any case, and at a time.
+const (
 	leastScan     = 1000     // messages, or
 	leastRead     = MaxReply // bytes of payload, at which a page looks whatever the time
 	maxHeldListed = 20_000   // of what was delivered, listed at a time
@@ -76,11 +79,11 @@ type Stored struct {
 	ExpireAt   time.Time // zero where it does not expire
 	Producer   string
 	MIMEType   string
-	Size       int    // bytes of the payload
-	Payload    []byte // the first of them, as many as were asked for
-	State      State  // with BrowseOptions.Consumer, else StateInFlight or StateDeferred where it is for anybody
-	Extra      *Extra // not to be changed; nil: nothing
-	Deliveries int    // with BrowseOptions.Consumer: how often it was delivered, as far as is known
+	Size       int          // bytes of the payload
+	Payload    []byte       // the first of them, as many as were asked for
+	State      State        // with BrowseOptions.Consumer, else StateInFlight or StateDeferred where it is for anybody
+	Extra      *store.Extra // not to be changed; nil: nothing
+	Deliveries int          // with BrowseOptions.Consumer: how often it was delivered, as far as is known
 }
 
 // Standing is where a message stands with one consumer.
@@ -171,7 +174,7 @@ func (x *browsing) prepare() error {
 	}
 	if o.Priority != 0 {
 		if err := CheckPriority(int64(o.Priority)); err != nil {
-			return err
+			return ours(err)
 		}
 	}
 	switch o.State {

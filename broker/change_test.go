@@ -279,7 +279,7 @@ func TestChangeAtomic(t *testing.T) {
 func TestGivenAndRotated(t *testing.T) {
 	r := newRig(t, broker.Options{})
 	r.define(topicDef("/t"), consumerDef("/t", "old"))
-	for name, change := range map[string]func(*broker.Consumer){
+	for name, alter := range map[string]func(*broker.Consumer){
 		"as it is":        func(*broker.Consumer) {},
 		"otherwise":       func(q *broker.Consumer) { q.MaxInFlight++ },
 		"with a sub_key":  func(q *broker.Consumer) { q.SubKey = "declared" },
@@ -287,7 +287,7 @@ func TestGivenAndRotated(t *testing.T) {
 	} {
 		before := r.Consumers()[0]
 		given := before.Consumer
-		change(&given)
+		alter(&given)
 		c := broker.Change{Define: broker.Definition{Consumers: []broker.Consumer{given}}, Rotate: []uint32{before.ID}, DryRun: true}
 		want := broker.Outcome[broker.Consumer]{Action: broker.Update, ID: before.ID, Before: before.Consumer, After: given}
 		want.After.SubKey = ""

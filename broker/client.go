@@ -143,7 +143,7 @@ func checkGivenHash(s string) error {
 
 // Validate checks the client's fields. The error joins one for each that is wrong.
 func (c *Client) Validate() error {
-	return ClientFields.validate(c, fmt.Sprintf("client %q", c.Username))
+	return ours(ClientFields.validate(c, fmt.Sprintf("client %q", c.Username)))
 }
 
 // validateOver is Validate of a client whose hash so far is stored: a hash that stays may be of any cost.

@@ -225,7 +225,7 @@ func checkSubKey(s string) error {
 // Validate checks the consumer's fields. The error joins one for each that is wrong.
 func (c *Consumer) Validate() error {
 	of := fmt.Sprintf("consumer %q of topic %q", c.Client, c.Topic)
-	return errors.Join(ConsumerFields.validate(c, of), c.validateCallback(of))
+	return errors.Join(ours(ConsumerFields.validate(c, of)), c.validateCallback(of))
 }
 
 // validateName checks what a Name that exists may have, and a new one may not: see IsHidden. old is the consumer so

@@ -110,10 +110,10 @@ func (x *definer) hashDeclared(ctx context.Context, clients []Client) error {
 		x.b.log.Info("hashing passwords, since some are new or have changed", "clients", len(all))
 		err := login.HashAll(ctx, all)
 		if err != nil {
-			return LoginError(err)
+			return ours(err)
 		}
 		if x.out.declared, err = login.HashDeclared(all); err != nil {
-			return LoginError(err)
+			return ours(err)
 		}
 	}
 	x.trusted = all
@@ -363,7 +363,7 @@ func (x *definer) deletions(refs []Ref) error {
 			return Invalidf("kind %q of object: no such kind", clip.Input(string(r.Kind)))
 		}
 		if !found {
-			return r.notFound()
+			return noObject(r)
 		}
 	}
 	if len(d.clients)+len(d.topics) > 0 {
@@ -503,14 +503,14 @@ func (x *definer) expect(e Expect) error {
 	case e.Revision == "" && revision != "":
 		return &Error{Code: Conflict, Message: fmt.Sprintf("The %s exists already", e.Ref)}
 	case e.Revision != "" && revision == "":
-		return e.Ref.notFound()
+		return noObject(e.Ref)
 	case e.Revision != revision && e.Revision != "*":
 		return &Error{Code: Conflict, Message: fmt.Sprintf("The %s was changed meanwhile", e.Ref)}
 	}
 	return nil
 }
 
-func (r Ref) notFound() *Error {
+func noObject(r Ref) *Error {
 	return &Error{Code: NotFound, Message: fmt.Sprintf("No %s", r)}
 }
 

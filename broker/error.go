@@ -4,10 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"time"
 
 	"pipit/broker/clip"
+	"pipit/broker/login"
 )
 
 // Code is the kind of an Error. Each door of the program maps codes to its own statuses.
@@ -65,13 +67,44 @@ func (e *Error) Error() string {
 
 func (e *Error) Unwrap() error { return e.Err }
 
+// ErrorOf returns what err is of the domain, nil where it is nothing of it: an Error, what a field or a parameter may not be, or
+// why a password was not accepted.
+func ErrorOf(err error) *Error {
+	var own *Error
+	var wrong *fieldError
+	var refused *login.Error
+	switch {
+	case errors.As(err, &own):
+		return own
+	case errors.As(err, &wrong):
+		return &Error{Code: Invalid, Message: wrong.Message, Field: wrong.Field, Value: wrong.Value, Allowed: wrong.Allowed}
+	case errors.As(err, &refused):
+		return loginError(refused)
+	}
+	return nil
+}
+
 // CodeOf returns the code of err, Internal where it is not an Error.
 func CodeOf(err error) Code {
-	var e *Error
-	if errors.As(err, &e) {
+	if e := ErrorOf(err); e != nil {
 		return e.Code
 	}
 	return Internal
+}
+
+// ours returns an error of a package below as an Error, or several joined as such; any other as it is.
+func ours(err error) error {
+	if joined, ok := err.(interface{ Unwrap() []error }); ok {
+		list := slices.Clone(joined.Unwrap())
+		for i := range list {
+			list[i] = ours(list[i])
+		}
+		return errors.Join(list...)
+	}
+	if e := ErrorOf(err); e != nil {
+		return e
+	}
+	return err
 }
 
 // Invalidf makes an Invalid error.

@@ -57,10 +57,11 @@ type opposite bool
 // Fields are the properties of a noun, in the order in which they are shown.
 type Fields[T any] []Field[T]
 
-// maxItems and maxListBytes bound a list or table, which is stored with its object and in memory.
+// These bound a list or table, which is stored with its object and in memory.
 const (
 	maxItems     = 32 // of a Field that says nothing
 	maxListBytes = 8 << 10
+	maxTableName = 256 // bytes
 )
 
 // Option is one of several texts that a Field may be, and as a form calls it.
@@ -85,6 +86,21 @@ func (fs Fields[T]) New() (t T) {
 	}
 	return t
 }
+
+// fieldError is what is wrong with a value, for who gave it: the error of the domain is Invalid, see ErrorOf.
+type fieldError struct {
+	Field   string // the Name of the field or parameter that is at fault
+	Message string // names it, the value and what is allowed
+	Value   string // as a person writes it; empty where it is secret or missing
+	Allowed string // what is allowed, where Message says that behind a colon; else empty
+}
+
+// fieldErrorf makes one.
+func fieldErrorf(field, format string, args ...any) *fieldError {
+	return &fieldError{Field: field, Message: fmt.Sprintf(format, args...)}
+}
+
+func (e *fieldError) Error() string { return e.Message }
 
 // complete gives numbers that are zero, and lists and texts that are empty, their defaults, but not what only a creation
 // says.
@@ -270,7 +286,7 @@ func (f *Field[T]) Text(t *T) string {
 	}
 }
 
-// SetText sets the field to what a person wrote. A bare number is a duration in seconds. The error is Invalid and
+// SetText sets the field to what a person wrote. A bare number is a duration in seconds. The error
 // says what is allowed, of the kind of the value alone: Validate knows the bounds.
 func (f *Field[T]) SetText(t *T, text string) error {
 	value := f.Value(t)
@@ -282,7 +298,7 @@ func (f *Field[T]) SetText(t *T, text string) error {
 		f.Set(t, text)
 	case bool:
 		if text != "true" && text != "false" {
-			return Invalidf("allowed are true and false").of(f.Name)
+			return fieldErrorf(f.Name, "allowed are true and false")
 		}
 		f.Set(t, text == "true")
 	case int64:
@@ -290,24 +306,24 @@ func (f *Field[T]) SetText(t *T, text string) error {
 		if err != nil && f.IsSeconds() {
 			d, ok := ParseDuration(text)
 			if !ok || d%time.Second != 0 {
-				return Invalidf("allowed are whole seconds, and durations such as %s", durationExamples).of(f.Name)
+				return fieldErrorf(f.Name, "allowed are whole seconds, and durations such as %s", durationExamples)
 			}
 			n, err = int64(d/time.Second), nil
 		}
 		if err != nil {
-			return Invalidf("allowed are whole numbers").of(f.Name)
+			return fieldErrorf(f.Name, "allowed are whole numbers")
 		}
 		f.Set(t, n)
 	case time.Duration:
 		d, ok := ParseDuration(text)
 		if !ok {
-			return Invalidf("allowed are durations such as %s", durationExamples).of(f.Name)
+			return fieldErrorf(f.Name, "allowed are durations such as %s", durationExamples)
 		}
 		f.Set(t, d)
 	case Size:
 		n, ok := ParseSize(text)
 		if !ok {
-			return Invalidf("allowed are sizes such as 65536, 512KiB, 64MiB").of(f.Name)
+			return fieldErrorf(f.Name, "allowed are sizes such as 65536, 512KiB, 64MiB")
 		}
 		f.Set(t, n)
 	case Texts:
@@ -315,13 +331,13 @@ func (f *Field[T]) SetText(t *T, text string) error {
 	case Durations:
 		d, bad := ParseDurations(text)
 		if bad != "" {
-			return Invalidf("%sallowed are durations such as %s, one a line", f.quoted(bad), durationExamples).of(f.Name)
+			return fieldErrorf(f.Name, "%sallowed are durations such as %s, one a line", f.quoted(bad), durationExamples)
 		}
 		f.Set(t, d)
 	case Table:
 		v, bad := ParseTable(text)
 		if bad != "" {
-			return Invalidf("%sallowed are names with their values, such as name: value, one a line, each name once", f.quoted(bad)).of(f.Name)
+			return fieldErrorf(f.Name, "%sallowed are names with their values, such as name: value, one a line, each name once", f.quoted(bad))
 		}
 		f.Set(t, v)
 	}
@@ -463,8 +479,8 @@ func (f *Field[T]) checkItem(s string) error {
 
 // checkName is checkItem of a name in a table.
 func checkName(s string) error {
-	if s == "" || len(s) > MaxName || !printable(s) || strings.ContainsAny(s, " :=") {
-		return fmt.Errorf("allowed are names of 1 to %d bytes without blanks, colons, equals signs and control characters", MaxName)
+	if s == "" || len(s) > maxTableName || !printable(s) || strings.ContainsAny(s, " :=") {
+		return fmt.Errorf("allowed are names of 1 to %d bytes without blanks, colons, equals signs and control characters", maxTableName)
 	}
 	return nil
 }
@@ -499,5 +515,5 @@ func (f *Field[T]) wrongAt(at, where, shown, of, allowed string) error {
 	if f.subject == "" {
 		subject += " of " + of
 	}
-	return wrongValue(f.Name, shown+where, subject, allowed)
+	return &fieldError{f.Name, subject + ": " + allowed, shown + where, allowed}
 }

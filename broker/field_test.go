@@ -1,7 +1,6 @@
 package broker_test
 
 import (
-	"errors"
 	"reflect"
 	"regexp"
 	"slices"
@@ -181,8 +180,7 @@ func blamed(err error) (names []string) {
 		}
 		return names
 	}
-	var e *broker.Error
-	if errors.As(err, &e) {
+	if e := broker.ErrorOf(err); e != nil {
 		names = append(names, e.Field)
 	}
 	return names

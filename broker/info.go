@@ -402,8 +402,5 @@ func (b *Broker) Totals() Totals {
 	return sum
 }
 
-// StoreStats is how large a store is.
-type StoreStats = store.Stats
-
 // StoreStats tells how large the store is.
-func (b *Broker) StoreStats() StoreStats { return b.store.Stats() }
+func (b *Broker) StoreStats() store.Stats { return b.store.Stats() }

@@ -2,7 +2,6 @@ package broker
 
 import (
 	"context"
-	"errors"
 	"slices"
 
 	"pipit/broker/login"
@@ -18,7 +17,7 @@ func (b *Broker) Authenticate(ctx context.Context, username, password, addr stri
 		}
 		waited, err := b.auth.Authenticate(ctx, account, password, addr)
 		if err != nil {
-			return nil, LoginError(err)
+			return nil, ours(err)
 		}
 		if !waited {
 			return c, nil
@@ -43,15 +42,11 @@ func (c *Client) account() login.Account {
 	return login.Account{Name: c.Username, Hash: c.PasswordHash, Active: !c.Inactive}
 }
 
-// Logins is what all doors to the broker ask before they check a password. Its errors pass LoginError.
+// Logins is what all doors to the broker ask before they check a password. Its errors are those of package login: see ErrorOf.
 func (b *Broker) Logins() *login.Limiter { return b.auth.Limiter() }
 
-// LoginError returns an error of package login as an Error, any other as it is.
-func LoginError(err error) error {
-	var e *login.Error
-	if !errors.As(err, &e) {
-		return err
-	}
+// loginError is an error of package login as an Error.
+func loginError(e *login.Error) *Error {
 	own := &Error{Message: e.Message, Reason: e.Reason, RetryAfter: e.RetryAfter, Err: e.Err}
 	switch e.Code {
 	case login.Invalid:
@@ -95,7 +90,7 @@ func setHashes(clients []Client, all []login.Credential) {
 func (b *Broker) hashed(ctx context.Context, clients []Client) ([]Client, []login.Credential, error) {
 	all := b.credentials(clients)
 	if err := b.Logins().HashAll(ctx, all); err != nil {
-		return nil, nil, LoginError(err)
+		return nil, nil, ours(err)
 	}
 	clients = slices.Clone(clients)
 	setHashes(clients, all)

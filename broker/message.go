@@ -6,6 +6,7 @@ import (
 	"unicode/utf8"
 
 	"pipit/broker/clip"
+	"pipit/broker/store"
 )
 
 // Defaults and limits of messages.
@@ -59,8 +60,8 @@ type Message struct {
 
 	CorrelationID string
 	ReplyTo       string
-	Attributes    []Attribute // by name, in lower case; not to be changed
-	DeadLetter    *DeadLetter // where it failed, if it was moved to a dead-letter topic; not to be changed
+	Attributes    []Attribute       // by name, in lower case; not to be changed
+	DeadLetter    *store.DeadLetter // where it failed, if it was moved to a dead-letter topic; not to be changed
 
 	lease leaseRef // under which it was handed out
 }
@@ -68,7 +69,7 @@ type Message struct {
 // CheckPriority tells whether n is a priority.
 func CheckPriority(n int64) error {
 	if n < MinPriority || n > MaxPriority {
-		return Invalidf("priority %d: allowed are %d to %d", n, MinPriority, MaxPriority).of("priority")
+		return fieldErrorf("priority", "priority %d: allowed are %d to %d", n, MinPriority, MaxPriority)
 	}
 	return nil
 }
@@ -76,7 +77,7 @@ func CheckPriority(n int64) error {
 // CheckExpiration tells whether n seconds is an expiration of a message.
 func CheckExpiration(n int64) error {
 	if n < 1 || n > MaxExpiration {
-		return Invalidf("expiration %d: allowed are 1 to %d seconds", n, int64(MaxExpiration)).of("expiration")
+		return fieldErrorf("expiration", "expiration %d: allowed are 1 to %d seconds", n, int64(MaxExpiration))
 	}
 	return nil
 }
@@ -84,7 +85,7 @@ func CheckExpiration(n int64) error {
 // CheckDelay tells whether n seconds is a delay.
 func CheckDelay(n int64) error {
 	if n < 0 || n > MaxDelay {
-		return Invalidf("delay %d: allowed are 0 to %d seconds", n, MaxDelay).of("delay")
+		return fieldErrorf("delay", "delay %d: allowed are 0 to %d seconds", n, MaxDelay)
 	}
 	return nil
 }
@@ -97,7 +98,7 @@ func ParseDeliverAt(s string) (time.Time, error) {
 		t, ok = time.Unix(n, 0).UTC(), n >= 0 && n <= maxUnix
 	}
 	if !ok {
-		return t, Invalidf("deliver_at %q: allowed are a UTC time such as 2026-11-23T09:00:00, and Unix seconds", clip.Input(s)).of("deliver_at")
+		return t, fieldErrorf("deliver_at", "deliver_at %q: allowed are a UTC time such as 2026-11-23T09:00:00, and Unix seconds", clip.Input(s))
 	}
 	return t, nil
 }
@@ -125,7 +126,7 @@ func created(now time.Time) time.Time { return now.UTC().Truncate(time.Microseco
 func (p *Publication) validateDelay(now time.Time) error {
 	switch {
 	case p.DeliverAt.IsZero():
-		return CheckDelay(p.Delay)
+		return ours(CheckDelay(p.Delay))
 	case p.Delay != 0:
 		return Invalidf("deliver_at with delay %d: allowed is one of them", p.Delay).of("deliver_at")
 	case p.delay(now) > MaxDelay:
@@ -137,7 +138,7 @@ func (p *Publication) validateDelay(now time.Time) error {
 // CheckMessageID tells whether s can be a message's own ID.
 func CheckMessageID(s string) error {
 	if s == "" || utf8.RuneCountInString(s) > MaxMessageID || !printable(s) {
-		return Invalidf("msg_id %q: allowed are 1 to %d characters, none of them a control character", clip.Input(s), MaxMessageID).of("msg_id")
+		return fieldErrorf("msg_id", "msg_id %q: allowed are 1 to %d characters, none of them a control character", clip.Input(s), MaxMessageID)
 	}
 	return nil
 }
@@ -145,7 +146,7 @@ func CheckMessageID(s string) error {
 // CheckMIMEType tells whether s can be a message's MIME type.
 func CheckMIMEType(s string) error {
 	if s == "" || len(s) > MaxMIMEType || !printable(s) {
-		return Invalidf("mime_type %q: allowed are 1 to %d bytes without control characters", clip.Input(s), MaxMIMEType).of("mime_type")
+		return fieldErrorf("mime_type", "mime_type %q: allowed are 1 to %d bytes without control characters", clip.Input(s), MaxMIMEType)
 	}
 	return nil
 }
@@ -159,22 +160,22 @@ func (p *Publication) validate(maxPayload int64, now time.Time) error {
 		p.Priority = DefaultPriority
 	}
 	if err := CheckPriority(int64(p.Priority)); err != nil {
-		return err
+		return ours(err)
 	}
 	if p.Expiration != 0 {
 		if err := CheckExpiration(p.Expiration); err != nil {
-			return err
+			return ours(err)
 		}
 	}
 	if p.MIMEType == "" {
 		p.MIMEType = DefaultMIMEType
 	}
 	if err := CheckMIMEType(p.MIMEType); err != nil {
-		return err
+		return ours(err)
 	}
 	if p.ID != "" {
 		if err := CheckMessageID(p.ID); err != nil {
-			return err
+			return ours(err)
 		}
 	}
 	if err := p.validateExtra(); err != nil {

@@ -1,7 +1,6 @@
 package broker
 
 import (
-	"errors"
 	"fmt"
 	"strings"
 )
@@ -91,8 +90,8 @@ func (x *definer) fault(kind Kind, index int, err error) bool {
 		}
 		return true
 	}
-	var e *Error
-	if !errors.As(err, &e) {
+	e := ErrorOf(err)
+	if e == nil {
 		panic(fmt.Sprintf("a fault that is no error of the domain: %v", err))
 	}
 	if len(x.faults) < MaxFaults {

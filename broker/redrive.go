@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"cmp"
 	"context"
-	"errors"
 	"fmt"
 	"slices"
 	"time"
@@ -64,8 +63,7 @@ func (r Redrive) Run(ctx context.Context, b *Broker, topic string, docs ...Docum
 	case x.moved == 0:
 		err = x.why
 	}
-	var known *Error
-	if done.Moved > 0 && errors.As(err, &known) {
+	if known := ErrorOf(err); known != nil && done.Moved > 0 {
 		told := *known
 		told.Message += fmt.Sprintf("; %d messages were moved before", done.Moved)
 		err = &told

@@ -67,7 +67,7 @@ func (x *definer) rotated(id uint32) (*consumerRecord, error) {
 	c := x.b.consumers[id]
 	switch {
 	case c == nil:
-		return nil, Ref{Kind: KindConsumer, ID: id}.notFound()
+		return nil, noObject(Ref{Kind: KindConsumer, ID: id})
 	case x.drop.consumers[id] != nil:
 		return nil, Invalidf("consumer %d is given both a new sub_key and deleted", id)
 	}

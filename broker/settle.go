@@ -31,7 +31,7 @@ type Extension struct {
 // CheckExtend tells whether n seconds is an extension.
 func CheckExtend(n int64) error {
 	if n < 1 || n > MaxExtend {
-		return Invalidf("extend %d: allowed are 1 to %d seconds", n, MaxExtend).of("extend")
+		return fieldErrorf("extend", "extend %d: allowed are 1 to %d seconds", n, MaxExtend)
 	}
 	return nil
 }
@@ -56,14 +56,14 @@ func (s Subscription) Settle(st Settlement) (Settled, error) {
 		return Settled{}, Invalidf("%d messages: allowed are 1 to %d", n, MaxSettle)
 	}
 	if err := CheckDelay(st.Delay); err != nil {
-		return Settled{}, err
+		return Settled{}, ours(err)
 	}
 	if st.Wait < 0 || st.Wait > MaxDelay*time.Second {
 		return Settled{}, Invalidf("wait %s: allowed are 0s to %s", FormatDuration(st.Wait), FormatDuration(MaxDelay*time.Second))
 	}
 	for _, e := range st.Extend {
 		if err := CheckExtend(e.Seconds); err != nil {
-			return Settled{}, err
+			return Settled{}, ours(err)
 		}
 	}
 	if s.c.deleted.Load() {

@@ -127,7 +127,7 @@ func checkTopicName(s string) error {
 // Validate checks the topic's fields. The error joins one for each that is wrong.
 func (t *Topic) Validate() error {
 	of := fmt.Sprintf("topic %q", t.Name)
-	wrong := []error{TopicFields.validate(t, of)}
+	wrong := []error{ours(TopicFields.validate(t, of))}
 	switch {
 	case t.AutoCreate && !isPattern(t.Name):
 		wrong = append(wrong, wrongValue("auto_create", "true", "auto_create of "+of, "allowed with a pattern for a name, such as /order/*"))

@@ -90,7 +90,7 @@ func (t tracer) Trace(ctx context.Context, q TraceQuery) ([]Trace, error) {
 	}
 	if q.ID != "" {
 		if err := CheckMessageID(q.ID); err != nil {
-			return nil, err
+			return nil, ours(err)
 		}
 	}
 	find := history.Query{ID: q.ID, Correlation: q.CorrelationID}

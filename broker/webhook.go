@@ -190,7 +190,7 @@ func ParseNetwork(s string) (netip.Prefix, error) {
 // Validate checks the webhook's fields. The error joins one for each that is wrong.
 func (w *Webhook) Validate() error {
 	of := fmt.Sprintf("webhook %q", clip.Input(w.Name))
-	wrong := []error{WebhookFields.validate(w, of)}
+	wrong := []error{ours(WebhookFields.validate(w, of))}
 	blame := func(field, allowed string) {
 		wrong = append(wrong, wrongValue(field, "", field+" of "+of, allowed))
 	}
@@ -334,9 +334,7 @@ func (h Hook) Accepted(duplicate bool) {
 
 // Refused counts a call that was refused with an error.
 func (h Hook) Refused(err error) {
-	var at *Error
-	errors.As(err, &at)
-	switch {
+	switch at := ErrorOf(err); {
 	case at == nil:
 		h.at.refusedOthers.Add(1)
 	case at.Code == Unauthorized:

@@ -118,8 +118,8 @@ func (b *binder) valid(path string, err error) {
 		}
 		return
 	}
-	var e *broker.Error
-	if !errors.As(err, &e) {
+	e := broker.ErrorOf(err)
+	if e == nil {
 		return
 	}
 	switch at := joinKey(path, e.Field); {

@@ -3,7 +3,6 @@ package httpapi
 import (
 	"bytes"
 	"encoding/base64"
-	"errors"
 	"mime"
 	"net/http"
 	"strconv"
@@ -84,8 +83,8 @@ func parseBatch(body []byte, check func(*broker.Publication) error) ([]broker.Pu
 var byteOrderMark = []byte("\ufeff")
 
 func lineError(line int, err error) error {
-	var be *broker.Error
-	if !errors.As(err, &be) {
+	be := broker.ErrorOf(err)
+	if be == nil {
 		return err
 	}
 	e := *be

@@ -1,7 +1,6 @@
 package httpapi
 
 import (
-	"errors"
 	"io"
 	"net/http"
 	"sync"
@@ -47,14 +46,13 @@ func (s *server) body(x *call, r *http.Request, limit int64, what string) (body 
 		return in.bytes(), in.leave, nil
 	}
 	in.leave()
-	var be *broker.Error
 	switch {
 	case err == errLimit:
 		return nil, nil, tooLarge(what, limit)
-	case errors.As(err, &be):
+	case broker.ErrorOf(err) != nil:
 		return nil, nil, err
 	}
-	be = broker.Invalidf("the %s ended early or came too slowly", what)
+	be := broker.Invalidf("the %s ended early or came too slowly", what)
 	if packed != identity {
 		be.Message += ", or is not " + string(packed) + " as its Content-Encoding says"
 	}

@@ -49,11 +49,11 @@ func (s *server) fail(x *call) {
 	status, details := http.StatusInternalServerError, ""
 	var retryAfter time.Duration
 	var he *httpError
-	var be *broker.Error
+	be := broker.ErrorOf(x.Err)
 	switch {
 	case errors.As(x.Err, &he):
 		status, details = he.status, he.message
-	case errors.As(x.Err, &be):
+	case be != nil:
 		status, details, retryAfter = statuses[be.Code], be.Message, be.RetryAfter
 	}
 	if status == http.StatusInternalServerError {

@@ -8,12 +8,13 @@ import (
 	"time"
 
 	"pipit/broker"
+	"pipit/broker/store"
 )
 
 // TestDeadLetterMetadata: where a dead letter failed is the last of the metadata.
 func TestDeadLetterMetadata(t *testing.T) {
 	m := broker.Message{ID: "i", DeliveryCount: 1, ReplyTo: "/r", Attributes: []broker.Attribute{{Name: "a", Value: "1"}},
-		DeadLetter: &broker.DeadLetter{Topic: "/t ž", Consumer: "erp", Reason: "rejected", Count: 5, At: time.UnixMicro(1_777_000_000_123_456)}}
+		DeadLetter: &store.DeadLetter{Topic: "/t ž", Consumer: "erp", Reason: "rejected", Count: 5, At: time.UnixMicro(1_777_000_000_123_456)}}
 	var p pieces
 	p.message(&m)
 	const inJSON = `"delivery_count": 1, "reply_to": "/r", "attributes": {"a": "1"}, "dead_letter": {"topic": "/t \u017e", "consumer": "erp", "reason": "rejected", "delivery_count": 5, "time_utc": "2026-04-24T03:06:40.123456"}}}`

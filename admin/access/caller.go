@@ -109,7 +109,7 @@ func (u *Users) checkPassword(ctx context.Context, name, password, addr string) 
 	logins, caller := u.b.Logins(), login.CallerOf(login.Administrator, name, addr)
 	done, err := logins.Begin(ctx, caller)
 	if err != nil {
-		return administratorRecord{}, false, broker.LoginError(err)
+		return administratorRecord{}, false, err
 	}
 	defer done()
 	account, err := administrator(u.b, name)
@@ -159,6 +159,5 @@ func (u *Users) present(who Caller) error {
 
 // slowHash waits for the turn of who acts to run a slow hash, which ends with done. The error is Unavailable.
 func (u *Users) slowHash(ctx context.Context, who gate.Actor) (done func(), err error) {
-	done, err = u.b.Logins().Turn(ctx, login.CallerOf(login.Administrator, who.Name, who.Addr))
-	return done, broker.LoginError(err)
+	return u.b.Logins().Turn(ctx, login.CallerOf(login.Administrator, who.Name, who.Addr))
 }

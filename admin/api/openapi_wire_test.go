@@ -261,24 +261,24 @@ func (op operation) onTheWire() *openapi.Operation {
 	return out
 }
 
-// property is one of a record.
-type property struct {
+// member is a property of a record.
+type member struct {
 	name     string
 	schema   *openapi.Schema
 	optional bool
 }
 
-func field(name, text string, s *openapi.Schema) property {
-	return property{name, s.With(openapi.Schema{Description: text}), false}
+func field(name, text string, s *openapi.Schema) member {
+	return member{name, s.With(openapi.Schema{Description: text}), false}
 }
 
 // maybe is a property that can be left out.
-func maybe(name, text string, s *openapi.Schema) property {
-	return property{name, s.With(openapi.Schema{Description: text}), true}
+func maybe(name, text string, s *openapi.Schema) member {
+	return member{name, s.With(openapi.Schema{Description: text}), true}
 }
 
 // record returns the schema of an object with properties.
-func record(properties ...property) *openapi.Schema {
+func record(properties ...member) *openapi.Schema {
 	s := &openapi.Schema{Type: "object", AdditionalProperties: false}
 	for _, p := range properties {
 		s.Add(p.name, p.schema, !p.optional)

@@ -208,8 +208,7 @@ func (v values) time(name string) (time.Time, error) {
 
 // ofParameters makes the error of a field one of a parameter, for what came in a query.
 func ofParameters(err error) error {
-	var e *broker.Error
-	if errors.As(err, &e) && e.Code == broker.Invalid && e.Field != "" {
+	if e := broker.ErrorOf(err); e != nil && e.Code == broker.Invalid && e.Field != "" {
 		return badParameter(e.Field, "%s", e.Message)
 	}
 	return err

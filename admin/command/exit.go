@@ -89,7 +89,7 @@ func (p *problem) Error() string {
 
 func exitCode(err error) int {
 	var p *problem
-	var b *broker.Error
+	b := broker.ErrorOf(err)
 	var u *receiver.UnrunnableError
 	switch {
 	case errors.As(err, &u):
@@ -107,7 +107,7 @@ func exitCode(err error) int {
 			return exitNotFound // which the API takes for a wrong value of what names it
 		}
 		return statusCode(p.Status)
-	case errors.As(err, &b):
+	case b != nil:
 		switch b.Code {
 		case broker.Invalid, broker.TooLarge:
 			return exitUsage

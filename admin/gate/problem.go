@@ -97,7 +97,7 @@ func ProblemOf(err error) (Problem, time.Duration) {
 	var after time.Duration
 	var he *Refusal
 	var fe FieldErrors
-	var be *broker.Error
+	be := broker.ErrorOf(err)
 	var large *http.MaxBytesError
 	switch {
 	case errors.As(err, &he):
@@ -109,7 +109,7 @@ func ProblemOf(err error) (Problem, time.Duration) {
 		p.Detail = "body: allowed are at most " + strconv.FormatInt(large.Limit, 10) + " bytes"
 	case errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded):
 		p.Status, p.Code, p.Detail = http.StatusServiceUnavailable, "unavailable", "The request ended"
-	case errors.As(err, &be) && be.Code != broker.Internal: // whose cause is nobody's business but the log's
+	case be != nil && be.Code != broker.Internal: // whose cause is nobody's business but the log's
 		r := answers[be.Code]
 		var c creation
 		if be.Code == broker.Conflict && errors.As(err, &c) {

@@ -10,6 +10,7 @@ import (
 	"pipit/admin/text"
 	"pipit/broker"
 	"pipit/broker/clip"
+	"pipit/broker/store"
 )
 
 // When something needs attention.
@@ -191,7 +192,7 @@ func (n *notices) done() []Attention {
 	return n.list
 }
 
-func (n *notices) disk(st broker.StoreStats) {
+func (n *notices) disk(st store.Stats) {
 	if st.DiskTotal <= 0 || st.DiskFree < 0 {
 		return
 	}
@@ -202,7 +203,7 @@ func (n *notices) disk(st broker.StoreStats) {
 	}
 }
 
-func (n *notices) unsynced(st broker.StoreStats) {
+func (n *notices) unsynced(st store.Stats) {
 	if st.Unsynced > 0 {
 		n.add(codeUnsynced, fmt.Sprintf("Answers come before the flush (sync = \"interval\"): a crash loses up to %v of them", st.Unsynced), "/admin/system", "", "")
 	}

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"pipit/broker"
+	"pipit/broker/store"
 	"pipit/db"
 )
 
@@ -391,7 +392,7 @@ func TestDiskAttention(t *testing.T) {
 		{-1, -1, false, 0}, {100 * gib, -1, false, 0}, {0, 0, false, 0}, {gib, 0, true, 0},
 	} {
 		n := notices{counts: map[string]int{}}
-		n.disk(broker.StoreStats{DiskTotal: c.total, DiskFree: c.free, Free: c.within})
+		n.disk(store.Stats{DiskTotal: c.total, DiskFree: c.free, Free: c.within})
 		if got := len(n.list) == 1; got != c.want {
 			t.Errorf("%+v: %v", c, n.list)
 		}
@@ -403,11 +404,11 @@ func TestDiskAttention(t *testing.T) {
 
 func TestUnsyncedAttention(t *testing.T) {
 	n := notices{counts: map[string]int{}}
-	n.unsynced(broker.StoreStats{})
+	n.unsynced(store.Stats{})
 	if len(n.list) != 0 {
 		t.Errorf("%v", n.list)
 	}
-	n.unsynced(broker.StoreStats{Unsynced: 100 * time.Millisecond})
+	n.unsynced(store.Stats{Unsynced: 100 * time.Millisecond})
 	if len(n.list) != 1 || n.list[0].Bad() || n.list[0].Code != codeUnsynced || !strings.Contains(n.list[0].Text, "up to 100ms") {
 		t.Errorf("%v", n.list)
 	}

@@ -294,8 +294,7 @@ func readObjects[D any](r *importReader, at jsonStep, byDefault D, add func(*D) 
 		if err = n.Object(&v, &byDefault); err == nil {
 			err = add(&v)
 		}
-		var e *broker.Error
-		if errors.As(err, &e) {
+		if e := broker.ErrorOf(err); e != nil {
 			err = gate.FieldErrors{{Pointer: faultPointer(n.pointer(), e.Field), Detail: e.Message}}
 		}
 		return r.wrong(err)

@@ -3,7 +3,6 @@ package object
 import (
 	"context"
 	"encoding/base64"
-	"errors"
 	"fmt"
 	"strings"
 	"time"
@@ -58,8 +57,7 @@ func (o *Objects) Publish(ctx context.Context, who gate.Actor, topic string, p P
 		broker.WithAttributes(p.attributes()...),
 	}
 	id, err := o.b.Publish(ctx, topic, p.Payload, options...)
-	var e *broker.Error
-	if errors.As(err, &e) && e.Code == broker.Denied { // clients alone are not told why
+	if e := broker.ErrorOf(err); e != nil && e.Code == broker.Denied { // clients alone are not told why
 		return "", &broker.Error{Code: broker.Denied, Message: strings.ToUpper(e.Reason[:1]) + e.Reason[1:]}
 	}
 	return id, err

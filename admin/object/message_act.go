@@ -193,8 +193,7 @@ func (x *acting) copy(ctx context.Context, topic string, ids []string) (n int, e
 
 // told is an error that says how many messages it was done to before.
 func (x *acting) told(err error) error {
-	var known *broker.Error
-	if x.done.Messages > 0 && errors.As(err, &known) {
+	if known := broker.ErrorOf(err); known != nil && x.done.Messages > 0 {
 		told := *known
 		told.Message += fmt.Sprintf("; it was done to %d messages before", x.done.Messages)
 		return &told

@@ -306,8 +306,8 @@ func (f *form) fail(err error) (int, error) {
 		f.blame(fe.field, fe.message)
 		return http.StatusUnprocessableEntity, nil
 	}
-	var e *broker.Error
-	if !errors.As(err, &e) || e.Code == broker.Internal {
+	e := broker.ErrorOf(err)
+	if e == nil || e.Code == broker.Internal {
 		return 0, err
 	}
 	message := e.Message

@@ -12,6 +12,7 @@ import (
 	"pipit/admin/monitor"
 	"pipit/admin/text"
 	"pipit/broker"
+	"pipit/broker/store"
 )
 
 // auditRows is how many entries a page of the audit log has.
@@ -33,7 +34,7 @@ type systemPage struct {
 	Started  time.Time
 	Uptime   time.Duration
 	Address  string
-	Store    broker.StoreStats
+	Store    store.Stats
 	Problem  string // why messages cannot be stored; empty where they can
 	Compact  string // how far compacting is; empty where it does not go on
 	Totals   broker.Totals

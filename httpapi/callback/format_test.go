@@ -18,6 +18,7 @@ import (
 	standardwebhooks "github.com/standard-webhooks/standard-webhooks/libraries/go"
 
 	"pipit/broker"
+	"pipit/broker/store"
 )
 
 func secretOf(key string) string {
@@ -106,7 +107,7 @@ func full() broker.Message {
 		Priority: 9, MIMEType: "application/json", DeliveryCount: 3, Payload: []byte(`{"a": 1}`), CorrelationID: " x ", ReplyTo: "/answers",
 		Attributes: []broker.Attribute{{Name: "ce-type", Value: `com.example "x"`}, {Name: "ce-subject", Value: "s"}, {Name: "color", Value: "red\nX-Evil: 1"},
 			{Name: "traceparent", Value: "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"}},
-		DeadLetter: &broker.DeadLetter{Topic: "/orders", Consumer: "erp", Reason: "rejected", Count: 5, At: at},
+		DeadLetter: &store.DeadLetter{Topic: "/orders", Consumer: "erp", Reason: "rejected", Count: 5, At: at},
 	}
 }
 
