@@ -12,6 +12,7 @@ import (
 
 	cli "pipit/admin/command"
 	"pipit/broker"
+	"pipit/broker/limit"
 	"pipit/config"
 	"pipit/db"
 )
@@ -49,7 +50,7 @@ func commandLine(env []string, stdin io.Reader, stdout, stderr, serverLog io.Wri
 			}
 			b, err := broker.Open(store, broker.Options{
 				MaxPayload: cli.MaxPayload, Logger: log,
-				History: broker.MaxHistory, HistoryMessages: broker.MaxHistoryMessages, // the server may allow so much
+				History: limit.MaxHistory, HistoryMessages: limit.MaxHistoryMessages, // the server may allow so much
 			})
 			if err != nil {
 				return nil, errors.Join(fmt.Errorf("%s: %w", file, err), store.Close())

@@ -34,6 +34,7 @@ import (
 	"pipit/admin/web"
 	"pipit/backup"
 	"pipit/broker"
+	"pipit/broker/limit"
 	"pipit/httpapi/callback"
 	"pipit/httpapi/exchange"
 	"pipit/httpapi/forwarded"
@@ -154,7 +155,7 @@ type adjusted struct {
 // Access, and those of sessions, which hold for sessions that have begun, too.
 func (a *Admin) Adjust(o Options) {
 	if o.MaxPayload <= 0 {
-		o.MaxPayload = broker.DefaultMaxPayload
+		o.MaxPayload = limit.DefaultMaxPayload
 	}
 	a.objects.SetDeclared(o.Declared)
 	a.adjusted.Store(&adjusted{o.Settings, o.MaxPayload, o.Access})

@@ -6,7 +6,7 @@ import (
 	"testing"
 
 	"pipit/admin/api"
-	"pipit/broker"
+	"pipit/broker/browse"
 )
 
 // TestActOnAll counts all messages that match, and does things to them, in as many requests as it takes.
@@ -47,7 +47,7 @@ func TestActOnAll(t *testing.T) {
 	}
 	for query, parameter := range map[string]string{
 		"action=delete": "topic", "action=burn&topic=/customer/created": "action", "topic=/customer/created": "action", "action=delete&text=x&next=x": "next",
-		"action=delete&topic=": "topic", "action=delete&match_case=true": "topic", "action=copy&text=" + strings.Repeat("x", broker.MaxBrowseText+1): "text",
+		"action=delete&topic=": "topic", "action=delete&match_case=true": "topic", "action=copy&text=" + strings.Repeat("x", browse.MaxText+1): "text",
 	} {
 		if p := r.refused(422, "invalid", "POST", "/messages?"+query, nil); len(p.Errors) != 1 || p.Errors[0].Parameter != parameter {
 			t.Errorf("%s: %v", query, p.Errors)

@@ -16,7 +16,7 @@ import (
 	"pipit/admin/api"
 	"pipit/admin/gate"
 	"pipit/admin/object"
-	"pipit/broker"
+	"pipit/broker/limit"
 )
 
 // fileOf returns the name under which a browser would save an answer.
@@ -143,7 +143,7 @@ func TestPublishRefused(t *testing.T) {
 		{`{"payload": "a", "attributes": {"a": "1", "A": "1"}}`, 422, "invalid", "/attributes"},
 		{`{"payload": "a", "topic": "/x"}`, 422, "invalid", "/topic"},
 		{`"a"`, 400, "malformed", ""},
-		{`{"payload": "` + strings.Repeat("x", broker.DefaultMaxPayload+1) + `"}`, 413, "too_large", ""},
+		{`{"payload": "` + strings.Repeat("x", limit.DefaultMaxPayload+1) + `"}`, 413, "too_large", ""},
 	} {
 		p := r.refused(tt.status, tt.code, "POST", apiTopic+"/messages", tt.body)
 		if tt.pointer != "" && (len(p.Errors) != 1 || p.Errors[0].Pointer != tt.pointer) {
@@ -166,8 +166,8 @@ func TestPublishRefused(t *testing.T) {
 	}
 	// A payload of the largest size is taken in either way of writing.
 	r.ok(200, "PATCH", apiTopic, `{"max_depth": 9}`)
-	r.publish(jsonObject{"payload": strings.Repeat("x", broker.DefaultMaxPayload)})
-	r.publish(jsonObject{"payload_base64": bytes.Repeat([]byte{0xff}, broker.DefaultMaxPayload)})
+	r.publish(jsonObject{"payload": strings.Repeat("x", limit.DefaultMaxPayload)})
+	r.publish(jsonObject{"payload_base64": bytes.Repeat([]byte{0xff}, limit.DefaultMaxPayload)})
 }
 
 func TestBrowse(t *testing.T) {
@@ -363,7 +363,7 @@ func TestMessage(t *testing.T) {
 			t.Errorf("%s: errors %v", body, p.Errors)
 		}
 	}
-	if p := r.refused(422, "invalid", "POST", apiTopic+"/messages/delete", jsonObject{"ids": slices.Repeat([]string{"a"}, broker.MaxSettle+1)}); len(p.Errors) != 1 {
+	if p := r.refused(422, "invalid", "POST", apiTopic+"/messages/delete", jsonObject{"ids": slices.Repeat([]string{"a"}, limit.MaxSettle+1)}); len(p.Errors) != 1 {
 		t.Errorf("errors %v", p.Errors)
 	}
 	r.refused(422, "invalid", "POST", one+"/release?consumer=x", nil)

@@ -17,6 +17,7 @@ import (
 	"pipit/admin/object"
 	"pipit/broker"
 	"pipit/broker/login"
+	"pipit/broker/property"
 )
 
 // TestEveryOperation has each operation of the document answered well, once at least.
@@ -200,7 +201,7 @@ func TestCreate(t *testing.T) {
 	}
 	a = r.ok(201, "POST", "/topics", jsonObject{"name": "/full", "is_active": false, "max_depth": 7, "expiration": 0, "dedup_window": "1h30m0s"})
 	a.into(t, &topic)
-	if !topic.Inactive || topic.MaxDepth != 7 || topic.Expiration != broker.Off || time.Duration(topic.DedupWindow) != 90*time.Minute {
+	if !topic.Inactive || topic.MaxDepth != 7 || topic.Expiration != property.Off || time.Duration(topic.DedupWindow) != 90*time.Minute {
 		t.Errorf("created %s", a.body)
 	}
 	// An answer can be sent to another Pipit.

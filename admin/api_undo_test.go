@@ -6,7 +6,7 @@ import (
 	"time"
 
 	"pipit/admin/api"
-	"pipit/broker"
+	"pipit/broker/change"
 )
 
 // TestAPIUndo deletes by the API and takes it back: as it was defined, once, and nothing of it where something is in the way.
@@ -28,12 +28,12 @@ func TestAPIUndo(t *testing.T) {
 	}
 	var list api.Deletions
 	r.ok(200, "GET", "/undo", nil).into(t, &list)
-	if len(list.Items) != 1 || list.Items[0].ID != gone.Undo || list.Items[0].Kind != broker.KindTopic || list.Items[0].Name != c.Topic || list.Items[0].Until != gone.UndoUntil {
+	if len(list.Items) != 1 || list.Items[0].ID != gone.Undo || list.Items[0].Kind != change.Topic || list.Items[0].Name != c.Topic || list.Items[0].Until != gone.UndoUntil {
 		t.Errorf("%+v", list)
 	}
 	var back api.Restored
 	r.ok(200, "POST", "/undo/"+gone.Undo, nil).into(t, &back)
-	if back != (api.Restored{Kind: broker.KindTopic, Name: c.Topic}) || !reflect.DeepEqual(r.b.Definition(), before) {
+	if back != (api.Restored{Kind: change.Topic, Name: c.Topic}) || !reflect.DeepEqual(r.b.Definition(), before) {
 		t.Errorf("%+v is back as\n%+v\nand was\n%+v", back, r.b.Definition(), before)
 	}
 	r.refused(404, "not_found", "POST", "/undo/"+gone.Undo, nil)

@@ -9,6 +9,7 @@ import (
 	"github.com/chromedp/chromedp"
 
 	"pipit/broker"
+	"pipit/broker/property"
 )
 
 func TestBrowserPublish(t *testing.T) {
@@ -158,7 +159,7 @@ func (s *site) deadLetters(tab *tab) {
 	s.Helper()
 	def := s.b.Consumers()[0].Consumer
 	def.DeadLetterTopic = "/dead"
-	s.define(broker.Definition{Topics: []broker.Topic{{Name: "/dead", Expiration: broker.Off}}, Consumers: []broker.Consumer{def}})
+	s.define(broker.Definition{Topics: []broker.Topic{{Name: "/dead", Expiration: property.Off}}, Consumers: []broker.Consumer{def}})
 	fail := func(want int) {
 		s.Helper()
 		m, _ := s.receive("erp", "p2", "/orders", "key-of-erp")

@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"pipit/broker"
+	"pipit/broker/limit"
+	"pipit/broker/property"
 )
 
 func TestBrowserTopic(t *testing.T) {
@@ -36,7 +38,7 @@ func TestBrowserTopic(t *testing.T) {
 	tab.save("#topic")
 	tab.sees("The topic was saved", "The topic is inactive", "of 600")
 	topic, _ := s.b.Topic("/orders")
-	if want := (broker.Topic{Name: "/orders", Inactive: true, MaxDepth: 600, Expiration: 120, DedupWindow: 90 * time.Second, Retention: broker.Off, RetentionBytes: broker.Off, MaxTopics: broker.DefaultMaxTopics}); topic.Topic != want {
+	if want := (broker.Topic{Name: "/orders", Inactive: true, MaxDepth: 600, Expiration: 120, DedupWindow: 90 * time.Second, Retention: property.Off, RetentionBytes: property.Off, MaxTopics: limit.DefaultMaxTopics}); topic.Topic != want {
 		t.Errorf("stored %+v", topic.Topic)
 	}
 

@@ -21,6 +21,7 @@ import (
 
 	"pipit/admin/access"
 	"pipit/broker"
+	"pipit/broker/property"
 )
 
 // What somebody might name a thing, or publish, who means no good.
@@ -47,7 +48,7 @@ func hostileSite(t *testing.T) (*site, map[string]int) {
 			{Client: "idle", Topic: "/orders", SubKey: "idle", Inactive: true, MaxDepth: 1000, MaxInFlight: 10, AckTimeout: time.Minute},
 			{Client: "idle", Topic: "/orders", Name: "sent", Inactive: true, DeliveryMode: broker.DeliveryCallback, CallbackURL: hostileReceiver(t)}},
 		Webhooks: []broker.Webhook{{Name: "shop", Topic: hostileTopic, Client: hostileClient, Verify: broker.VerifyHMAC, Header: "X-Signature",
-			Secret: broker.TextsOf("a secret of the shop"), Prefix: `"><b>`}},
+			Secret: property.TextsOf("a secret of the shop"), Prefix: `"><b>`}},
 	})
 	for _, c := range s.b.Consumers() {
 		if c.Name == "sent" {
@@ -146,7 +147,7 @@ func hostileSite(t *testing.T) (*site, map[string]int) {
 		"/admin/nowhere/" + seg(`"'><script>window.xss="path"</script>`): 404,
 	}
 	s.define(broker.Definition{Webhooks: []broker.Webhook{{Name: "shop", Topic: hostileTopic, Client: hostileClient, Verify: broker.VerifyHMAC,
-		Header: "X-Sig", Prefix: `"'><script>`, Secret: broker.TextsOf("a long secret of it")}}})
+		Header: "X-Sig", Prefix: `"'><script>`, Secret: property.TextsOf("a long secret of it")}}})
 	for _, page := range []string{"", "?new=1", "/shop", "/shop/edit", "/shop/delete"} {
 		pages["/admin/webhooks"+page] = 200
 	}

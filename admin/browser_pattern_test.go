@@ -4,6 +4,7 @@ import (
 	"testing"
 
 	"pipit/broker"
+	"pipit/broker/property"
 )
 
 // TestBrowserPattern: from a consumer of a pattern to the fullest of its topics, which a producer of a pattern publishes to;
@@ -16,7 +17,7 @@ func TestBrowserPattern(t *testing.T) {
 		Topics:    []broker.Topic{{Name: "/order/paid"}, {Name: "/order/sent"}},
 		Producers: []broker.Producer{{Client: "crm", Topic: "/order/**"}},
 		Consumers: []broker.Consumer{{Client: "crm", Topic: "/order/*", Inactive: true, DeliveryMode: broker.DeliveryCallback, CallbackURL: "http://127.0.0.1/",
-			CallbackHeaders: broker.TableOf(map[string]string{"Authorization": "Bearer 5d1f"})}},
+			CallbackHeaders: property.TableOf(map[string]string{"Authorization": "Bearer 5d1f"})}},
 	})
 	s.publish("/order/sent", "x")
 	tab := s.profile().signIn()

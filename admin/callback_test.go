@@ -19,6 +19,8 @@ import (
 	"pipit/admin/gate"
 	"pipit/admin/object"
 	"pipit/broker"
+	"pipit/broker/limit"
+	"pipit/broker/signing"
 	"pipit/db"
 	"pipit/httpapi"
 	"pipit/httpapi/callback"
@@ -48,7 +50,7 @@ func TestCallbacks(t *testing.T) {
 	var c object.Consumer
 	r.ok(201, "POST", "/consumers", jsonObject{"client": "erp", "topic": "/t", "delivery_mode": "callback-url", "callback_url": "http://erp.example.com/a",
 		"callback_headers": jsonObject{"Authorization": "Bearer 5eCr3t"}}).into(t, &c)
-	if _, err := broker.WebhookKeys(c.CallbackSecret); err != nil || c.Callback == nil || c.Callback.State != object.CallbackSending {
+	if _, err := signing.Keys(c.CallbackSecret); err != nil || c.Callback == nil || c.Callback.State != object.CallbackSending {
 		t.Fatalf("%+v %+v, %v", c, c.Callback, err)
 	}
 	one := "/consumers/" + strconv.FormatUint(uint64(c.ID), 10)
@@ -104,7 +106,7 @@ type slow struct{}
 
 func (slow) RoundTrip(r *http.Request) (*http.Response, error) {
 	select {
-	case <-time.After(broker.MaxCallbackTimeout - time.Second):
+	case <-time.After(limit.MaxCallbackTimeout - time.Second):
 		return receiver{}.RoundTrip(r)
 	case <-r.Context().Done():
 		return nil, r.Context().Err()
@@ -127,7 +129,7 @@ func TestSlowTestCall(t *testing.T) {
 			Clients: []broker.Client{{Username: "erp", PasswordHash: watchedHash}},
 			Topics:  []broker.Topic{{Name: "/t"}},
 			Consumers: []broker.Consumer{{Client: "erp", Topic: "/t", DeliveryMode: broker.DeliveryCallback,
-				CallbackURL: "http://erp.example.com/a", CallbackTimeout: broker.MaxCallbackTimeout}},
+				CallbackURL: "http://erp.example.com/a", CallbackTimeout: limit.MaxCallbackTimeout}},
 		})
 		if err != nil {
 			t.Fatal(err)

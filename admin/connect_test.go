@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"pipit/broker"
+	"pipit/broker/property"
 )
 
 // TestConnectForEver: messages that are to wait for ever do, also of a topic that is there.
@@ -17,7 +18,7 @@ func TestConnectForEver(t *testing.T) {
 	d := newDesk(t)
 	for range 2 {
 		res := d.post("/admin/connect", "sender", "shop", "receiver", "erp 2", "topic", "/ever", "expiration", "0")
-		if topic, _ := d.b.Topic("/ever"); topic.Expiration != broker.Off || !strings.Contains(d.get(res.location), "until it has fetched them") {
+		if topic, _ := d.b.Topic("/ever"); topic.Expiration != property.Off || !strings.Contains(d.get(res.location), "until it has fetched them") {
 			t.Errorf("%d, %+v", res.status, topic.Topic)
 		}
 	}

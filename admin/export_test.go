@@ -10,6 +10,7 @@ import (
 	"pipit/admin/gate"
 	"pipit/admin/object"
 	"pipit/broker"
+	"pipit/broker/property"
 )
 
 // planOf returns an import's plan, one action a line.
@@ -122,7 +123,7 @@ func TestExportImportOfEverything(t *testing.T) {
 }
 
 // sameObjects wants the same objects on both sides, and one of them to have of each field, but for some, what is not its default.
-func sameObjects[T any](t *testing.T, fields broker.Fields[T], sent, got []T, but ...string) {
+func sameObjects[T any](t *testing.T, fields property.Fields[T], sent, got []T, but ...string) {
 	t.Helper()
 	if len(sent) != len(got) {
 		t.Fatalf("%d objects of %d", len(got), len(sent))

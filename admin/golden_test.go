@@ -13,6 +13,7 @@ import (
 
 	"pipit/admin/text"
 	"pipit/broker"
+	"pipit/broker/property"
 )
 
 var golden = flag.Bool("golden", false, "write the main pages to testdata/golden anew")
@@ -36,7 +37,7 @@ func TestGoldenPages(t *testing.T) {
 		defer w.close()
 		w.publish(watchedTopic, 1, broker.WithID("invoice-17"), broker.WithProducer("CRM"))
 		w.define(broker.Definition{Webhooks: []broker.Webhook{{Name: "shop", Topic: watchedTopic, Client: "crm", Verify: broker.VerifyShopify,
-			Secret: broker.TextsOf("a long secret of it"), Algorithm: "sha256", Encoding: "hex", Headers: broker.TextsOf("X-Shopify-Topic", "X-Shopify-Shop-Domain")}}})
+			Secret: property.TextsOf("a long secret of it"), Algorithm: "sha256", Encoding: "hex", Headers: property.TextsOf("X-Shopify-Topic", "X-Shopify-Shop-Domain")}}})
 		w.define(broker.Definition{Consumers: []broker.Consumer{{Client: "erp", Topic: watchedTopic, Name: "sent", New: true,
 			DeliveryMode: broker.DeliveryCallback, CallbackURL: "https://erp.example.com/hooks"}}})
 		sent := fmt.Sprint("/admin/consumers/", w.b.Consumers()[1].ID)

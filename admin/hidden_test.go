@@ -12,6 +12,7 @@ import (
 	"pipit/admin/gate"
 	"pipit/admin/text"
 	"pipit/broker"
+	"pipit/broker/limit"
 	"pipit/broker/store"
 	"pipit/db"
 )
@@ -70,7 +71,7 @@ func TestHiddenCharactersOfOld(t *testing.T) {
 			{Kind: store.Consumer, Key: "k", ID: 2, Value: encoded(t, struct {
 				broker.Consumer
 				ID uint32
-			}{broker.Consumer{Client: client, Topic: topic, Name: filler, SubKey: "k", MaxDepth: 10, MaxInFlight: 10, AckTimeout: broker.DefaultAckTimeout}, 2})},
+			}{broker.Consumer{Client: client, Topic: topic, Name: filler, SubKey: "k", MaxDepth: 10, MaxInFlight: 10, AckTimeout: limit.DefaultAckTimeout}, 2})},
 		}})
 	}
 	if err := errors.Join(err, file.Close()); err != nil {

@@ -11,6 +11,7 @@ import (
 
 	"pipit/admin/text"
 	"pipit/broker"
+	"pipit/broker/change"
 )
 
 // streamOf returns the URL of the live stream that a page has.
@@ -113,7 +114,7 @@ func TestLivePageEnds(t *testing.T) {
 	cookie := w.signedIn()
 	_, body := streamAt(t, w.authRig, cookie, "/admin/live?consumer="+fmt.Sprint(w.consumer.ID))
 	next(t, body)
-	if _, err := w.b.Change(t.Context(), broker.Change{Delete: []broker.Ref{{Kind: broker.KindConsumer, ID: w.consumer.ID}}}); err != nil {
+	if _, err := w.b.Change(t.Context(), broker.Change{Delete: []change.Ref{{Kind: change.Consumer, ID: w.consumer.ID}}}); err != nil {
 		t.Fatal(err)
 	}
 	for {

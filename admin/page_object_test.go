@@ -20,6 +20,9 @@ import (
 	"pipit/admin"
 	"pipit/admin/web/shell"
 	"pipit/broker"
+	"pipit/broker/browse"
+	"pipit/broker/limit"
+	"pipit/broker/property"
 )
 
 // desk is an administrator at a browser without script, before a real broker over a real file. It
@@ -262,7 +265,7 @@ func TestTopicPages(t *testing.T) {
 	page := d.done("/admin/topics", "name", "/orders", "max_depth", "500", "expiration", "120", "dedup_window", "90", "is_active", "true")
 	d.contains(page, "The topic was created", "<h1", "/orders", "Nobody may publish here yet", `data-chart="/admin/history?topic=%2Forders"`)
 	topic, ok := d.b.Topic("/orders")
-	if want := (broker.Topic{Name: "/orders", MaxDepth: 500, Expiration: 120, DedupWindow: 90 * time.Second, Retention: broker.Off, RetentionBytes: broker.Off, MaxTopics: broker.DefaultMaxTopics}); !ok || topic.Topic != want {
+	if want := (broker.Topic{Name: "/orders", MaxDepth: 500, Expiration: 120, DedupWindow: 90 * time.Second, Retention: property.Off, RetentionBytes: property.Off, MaxTopics: limit.DefaultMaxTopics}); !ok || topic.Topic != want {
 		t.Fatalf("stored %+v", topic)
 	}
 	d.refused(http.StatusConflict, "exists already", "/admin/topics", "name", "/orders", "max_depth", "500", "expiration", "120", "dedup_window", "90s")
@@ -477,7 +480,7 @@ func TestConsumerPages(t *testing.T) {
 			made = c
 		}
 	}
-	if made.Backlog != 1 || made.SubKey == "" || made.MaxInFlight != broker.DefaultMaxInFlight {
+	if made.Backlog != 1 || made.SubKey == "" || made.MaxInFlight != limit.DefaultMaxInFlight {
 		t.Fatalf("made %+v", made)
 	}
 	d.contains(d.get("/admin/consumers?sort=backlog&desc=1"), path, "/a", "erp", "crm")
@@ -581,7 +584,7 @@ func TestPublishPage(t *testing.T) {
 	if got = d.receive(); len(got) != 1 || !bytes.Equal(got[0].Payload, binary) || got[0].MIMEType != "application/octet-stream" {
 		t.Fatalf("received %+v", got)
 	}
-	for size, status := range map[int]int{broker.DefaultMaxPayload + 1: http.StatusUnprocessableEntity, 6 << 20: http.StatusRequestEntityTooLarge} {
+	for size, status := range map[int]int{limit.DefaultMaxPayload + 1: http.StatusUnprocessableEntity, 6 << 20: http.StatusRequestEntityTooLarge} {
 		if res := d.upload("/admin/topics/%2Fa/publish", "large", make([]byte, size), "priority", "5"); res.status != status {
 			t.Errorf("a file of %d bytes: %d", size, res.status)
 		}
@@ -616,7 +619,7 @@ func TestPublishPage(t *testing.T) {
 	later, _ := d.b.Browse(t.Context(), broker.BrowseOptions{Topic: "/a", State: broker.StateDelayed, Limit: 1})
 	d.contains(d.get("/admin/messages/%2Fa/"+later.Messages[0].ID+"/publish"), `id="publish-options" open`) // it has an expiration
 	d.refused(http.StatusUnprocessableEntity, "not base64", "/admin/topics/%2Fa/publish", "payload", "!", "encoding", "base64")
-	page = d.refused(http.StatusUnprocessableEntity, "payload of", "/admin/topics/%2Fa/publish", "payload", strings.Repeat("x", broker.DefaultMaxPayload+1))
+	page = d.refused(http.StatusUnprocessableEntity, "payload of", "/admin/topics/%2Fa/publish", "payload", strings.Repeat("x", limit.DefaultMaxPayload+1))
 	d.contains(page, `id="publish-payload-error"`)
 	d.done("/admin/topics/%2Fa/edit", "max_depth", "1", "expiration", "60", "dedup_window", "1m", "is_active", "true")
 	d.refused(http.StatusTooManyRequests, "full", "/admin/topics/%2Fa/publish", "payload", "too much")
@@ -658,7 +661,7 @@ func TestMessagePages(t *testing.T) {
 		d.contains(page, c.has)
 		d.lacks(page, `value="`+c.lacks+`"`)
 	}
-	for _, bad := range []string{"&since=yesterday", "&priority=77", "&state=lost", "&text=" + strings.Repeat("x", broker.MaxBrowseText+1), "&cursor=nonsense"} {
+	for _, bad := range []string{"&since=yesterday", "&priority=77", "&state=lost", "&text=" + strings.Repeat("x", browse.MaxText+1), "&cursor=nonsense"} {
 		if res := d.do("GET", list+bad, "", nil); res.status != http.StatusUnprocessableEntity {
 			t.Errorf("%s: %d", bad, res.status)
 		}
@@ -827,8 +830,8 @@ func TestHostile(t *testing.T) {
 		"الطلبات/جديد", "javascript:alert(1)", "/" + strings.Repeat("x", 511), "{{.}}", "`id`", "$(id)", "🐦"}
 	for i, name := range names {
 		client := strings.ReplaceAll(name, ":", ";")
-		if len(client) > broker.MaxUsername {
-			client = client[:broker.MaxUsername]
+		if len(client) > limit.MaxUsername {
+			client = client[:limit.MaxUsername]
 		}
 		if strings.Contains(client, "..") || client == "." {
 			client += fmt.Sprint(i)
@@ -908,7 +911,7 @@ func TestPayloads(t *testing.T) {
 func TestDefinitions(t *testing.T) {
 	d := newDesk(t)
 	consumer := d.example()
-	d.define(broker.Definition{Topics: []broker.Topic{{Name: "/a", MaxDepth: 1000, Expiration: broker.Off, DedupWindow: 36 * time.Hour}}})
+	d.define(broker.Definition{Topics: []broker.Topic{{Name: "/a", MaxDepth: 1000, Expiration: property.Off, DedupWindow: 36 * time.Hour}}})
 	shows(d, broker.TopicFields, "/admin/topics/%2Fa", map[string]string{"max_depth": ">1,000<", "expiration": ">off<", "dedup_window": ">1d12h<", "is_active": "yes", "auto_create": noRow, "max_topics": noRow})
 	d.define(broker.Definition{Topics: []broker.Topic{{Name: "/a/*", AutoCreate: true, MaxTopics: 7}}})
 	shows(d, broker.TopicFields, "/admin/topics/%2Fa%2F%2A", map[string]string{"auto_create": "yes", "max_topics": ">7<"})
@@ -924,7 +927,7 @@ const noRow = "no row"
 
 // shows checks that a page has a row for each property of a table that is kept and not secret, but for those of which it is
 // to have noRow, and what is in some.
-func shows[T any](d *desk, table broker.Fields[T], path string, has map[string]string) {
+func shows[T any](d *desk, table property.Fields[T], path string, has map[string]string) {
 	d.Helper()
 	page := d.get(path)
 	for i := range table {
@@ -1138,7 +1141,7 @@ func TestUnsetSecrets(t *testing.T) {
 		Clients: []broker.Client{{Username: "erp", Password: "p"}},
 		Topics:  []broker.Topic{{Name: "/order"}},
 		Consumers: []broker.Consumer{{Client: "erp", Topic: "/order", DeliveryMode: broker.DeliveryCallback, CallbackURL: "http://erp.example.com/",
-			CallbackHeaders: broker.TableOf(map[string]string{"Authorization": "Bearer 5d1f"}), Inactive: true}},
+			CallbackHeaders: property.TableOf(map[string]string{"Authorization": "Bearer 5d1f"}), Inactive: true}},
 	})
 	before := d.b.Consumers()[0]
 	path := fmt.Sprint("/admin/consumers/", before.ID, "/edit")

@@ -5,6 +5,7 @@ import (
 	"testing"
 
 	"pipit/broker"
+	"pipit/broker/property"
 )
 
 // TestWebhookPages: a webhook is made and changed by its forms, of which none has its secret, and none that is left empty takes
@@ -49,11 +50,11 @@ func TestWebhookPages(t *testing.T) {
 	d.lacks(edit, secret)
 	changed := []string{"topic", "/paid", "client", "crm", "verify", "token", "header", "X-Token", "algorithm", "sha256", "encoding", "hex", "is_active", "true", "allow_from", "192.0.2.0/24", "headers", "", "secret", ""}
 	d.contains(d.done("/admin/webhooks/shop/edit", changed...), "The webhook was saved", "192.0.2.0/24")
-	if hook, _ := d.b.Hook("shop"); hook.Secret != broker.TextsOf(secret) || !hook.Headers.IsZero() {
+	if hook, _ := d.b.Hook("shop"); hook.Secret != property.TextsOf(secret) || !hook.Headers.IsZero() {
 		t.Errorf("%+v", *hook.Webhook)
 	}
 	d.lacks(d.done("/admin/webhooks/shop/edit", append(changed[:len(changed)-1:len(changed)-1], second+"\r\n"+secret)...), secret, second)
-	if hook, _ := d.b.Hook("shop"); hook.Secret != broker.TextsOf(second, secret) {
+	if hook, _ := d.b.Hook("shop"); hook.Secret != property.TextsOf(second, secret) {
 		t.Errorf("%q", hook.Secret)
 	}
 	// It goes where nothing is verified by it any more.

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"pipit/broker"
+	"pipit/broker/property"
 )
 
 // A deletion is taken back as it was: names, hashes of passwords, keys and secrets, also those of what went with it; messages
@@ -19,7 +20,7 @@ func TestUndo(t *testing.T) {
 	erp := d.example()
 	d.define(broker.Definition{
 		Consumers: []broker.Consumer{{Client: "crm", Topic: "/a", Name: "by callback", DeliveryMode: broker.DeliveryCallback, CallbackURL: "http://example.com/"}},
-		Webhooks:  []broker.Webhook{{Name: "shop", Topic: "/a", Client: "crm", Verify: broker.VerifyHMAC, Header: "X-Sig", Secret: broker.TextsOf("a long secret of it")}},
+		Webhooks:  []broker.Webhook{{Name: "shop", Topic: "/a", Client: "crm", Verify: broker.VerifyHMAC, Header: "X-Sig", Secret: property.TextsOf("a long secret of it")}},
 	})
 	if _, err := d.b.Change(t.Context(), broker.Change{Rotate: []uint32{erp.ID}, Overlap: time.Hour}); err != nil {
 		t.Fatal(err)

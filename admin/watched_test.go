@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"pipit/broker"
+	"pipit/broker/property"
 )
 
 // watched is a rig with a client that publishes to a topic and one that consumes from it.
@@ -35,7 +36,7 @@ func newWatched(t *testing.T, bubble bool) *watched {
 }
 
 func (w *watched) topic(name string, depth int64) broker.Topic {
-	return broker.Topic{Name: name, MaxDepth: depth, Expiration: broker.Off, DedupWindow: broker.Off}
+	return broker.Topic{Name: name, MaxDepth: depth, Expiration: property.Off, DedupWindow: property.Off}
 }
 
 func (w *watched) define(d broker.Definition) {

@@ -7,7 +7,7 @@ import (
 
 	"pipit/admin/audit"
 	"pipit/admin/object"
-	"pipit/broker"
+	"pipit/broker/property"
 )
 
 // TestWebhooks: a webhook is made, edited and deleted by the API as any object is. Its secret is taken and never told, but for
@@ -25,14 +25,14 @@ func TestWebhooks(t *testing.T) {
 	a := r.ok(200, "PATCH", "/webhooks/shop", jsonObject{"id_header": "X-Id", "allow_from": []string{"192.0.2.0/24"}})
 	var w object.Webhook
 	a.into(t, &w)
-	if w.IDHeader != "X-Id" || w.AllowFrom != broker.TextsOf("192.0.2.0/24") || w.Headers != broker.TextsOf("X-Shopify-Topic") || !w.Secret.IsZero() {
+	if w.IDHeader != "X-Id" || w.AllowFrom != property.TextsOf("192.0.2.0/24") || w.Headers != property.TextsOf("X-Shopify-Topic") || !w.Secret.IsZero() {
 		t.Errorf("%+v", w)
 	}
-	if hook, _ := r.b.Hook("shop"); hook.Secret != broker.TextsOf(secret) {
+	if hook, _ := r.b.Hook("shop"); hook.Secret != property.TextsOf(secret) {
 		t.Errorf("the secret is %q after an edit of others", hook.Secret)
 	}
 	r.ok(200, "PATCH", "/webhooks/shop", jsonObject{"secret": []string{second, secret}, "topic": "/customer/created"})
-	if hook, _ := r.b.Hook("shop"); hook.Secret != broker.TextsOf(second, secret) {
+	if hook, _ := r.b.Hook("shop"); hook.Secret != property.TextsOf(second, secret) {
 		t.Errorf("the secret is %q", hook.Secret)
 	}
 	weak := r.ok(200, "PATCH", "/webhooks/shop", jsonObject{"secret": []string{"short"}})

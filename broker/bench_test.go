@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"pipit/broker"
+	"pipit/broker/property"
 )
 
 // fillFiltered publishes n small messages to a topic, 1,000 a time. Every so many has the attribute that the filters of these
@@ -111,7 +112,7 @@ func BenchmarkSeek(b *testing.B) {
 	const retained = 1_000_000
 	r := newRig(b, broker.Options{})
 	topic := topicDef("/t")
-	topic.Retention, topic.Expiration, topic.MaxDepth = time.Hour, broker.Off, 100_000_000
+	topic.Retention, topic.Expiration, topic.MaxDepth = time.Hour, property.Off, 100_000_000
 	c, f := consumerDef("/t", "all"), filtered("lv", `country = "LV"`)
 	c.MaxDepth, f.MaxDepth = 100_000_000, 100_000_000
 	r.define(topic, c, f)

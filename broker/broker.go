@@ -67,9 +67,16 @@ import (
 	"time"
 
 	"pipit/broker/history"
+	"pipit/broker/limit"
 	"pipit/broker/login"
+	"pipit/broker/property"
+	"pipit/broker/stats"
 	"pipit/broker/store"
 )
+
+// Off is 0, of a number or duration in a struct whose zero value stands for the default: a topic whose Expiration is Off
+// keeps its messages.
+const Off = property.Off
 
 // Options configure a Broker. The zero value of a field stands for its default.
 type Options struct {
@@ -90,17 +97,6 @@ type Options struct {
 	siftedAtOnce  int           // see sift.go; siftedAtOnce and maxSifted, but in tests
 	maxSifted     int
 }
-
-// Defaults of Options.
-const (
-	DefaultMaxPayload = 1 << 20
-	DefaultMaxPending = 256 << 20
-
-	DefaultHistory         = history.DefaultKeep
-	DefaultHistoryMessages = history.DefaultMessages
-	MaxHistory             = history.MaxKeep
-	MaxHistoryMessages     = history.MaxMessages
-)
 
 // Broker is a running broker. Its methods may be called from any goroutine.
 type Broker struct {
@@ -134,7 +130,7 @@ type Broker struct {
 	callbacks map[uint32]*consumer // of consumers, those that are sent their messages
 	webhooks
 	templates
-	past Counters // of deleted topics; guarded by mu
+	past stats.Counters // of deleted topics; guarded by mu
 
 	// orphans are deleted topics of which something is stored yet. The committer changes them
 	// holding mu, and reads them without.
@@ -236,10 +232,10 @@ func newBroker(store store.Store, opts Options) *Broker {
 // They count for what begins from now on; what is less history than before is forgotten.
 func (b *Broker) Adjust(opts Options) {
 	if opts.MaxPayload <= 0 {
-		opts.MaxPayload = DefaultMaxPayload
+		opts.MaxPayload = limit.DefaultMaxPayload
 	}
 	if opts.MaxPending <= 0 {
-		opts.MaxPending = DefaultMaxPending
+		opts.MaxPending = limit.DefaultMaxPending
 	}
 	b.maxPayload.Store(opts.MaxPayload)
 	b.maxPending.Store(opts.MaxPending)
@@ -298,7 +294,7 @@ func (b *Broker) load(image *store.Image) error {
 	}
 	b.install(objects)
 	for _, l := range image.Lanes {
-		if l.Priority <= MaxPriority {
+		if l.Priority <= limit.MaxPriority {
 			ln := &b.topicOrOrphan(l.Topic).lanes[l.Priority]
 			ln.tail.Store(l.Tail)
 			ln.next, ln.bootTail, ln.head = l.Tail, l.Tail, l.Head
@@ -343,7 +339,7 @@ func (b *Broker) loadQueues(image *store.Image) {
 		}
 	}
 	for _, s := range image.Cursors {
-		if q := queues[s.Consumer]; q != nil && s.Priority <= MaxPriority {
+		if q := queues[s.Consumer]; q != nil && s.Priority <= limit.MaxPriority {
 			q.done[s.Priority] = progress{s.Cursor.Clone(), s.Finished}
 		}
 	}
@@ -353,7 +349,7 @@ func (b *Broker) loadQueues(image *store.Image) {
 		}
 	}
 	for _, a := range image.Attempts {
-		if q := queues[a.Consumer]; q != nil && a.Priority <= MaxPriority {
+		if q := queues[a.Consumer]; q != nil && a.Priority <= limit.MaxPriority {
 			if q.done[a.Priority].Has(a.Pos) {
 				q.forgetAttempt(slot{a.Priority, a.Pos})
 			} else {

@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"pipit/broker"
+	"pipit/broker/browse"
+	"pipit/broker/property"
 )
 
 func TestOrder(t *testing.T) {
@@ -114,7 +116,7 @@ func TestDeliverAt(t *testing.T) {
 				}
 				continue
 			}
-			list := r.browse(broker.BrowseOptions{Topic: "/t", State: broker.StateDelayed})
+			list := r.browse(browse.Options{Topic: "/t", State: browse.Delayed})
 			m := list[len(list)-1]
 			if due := m.Due.Sub(m.Created); due != c.want {
 				t.Errorf("%s ahead: due after %s", c.ahead, due)
@@ -170,7 +172,7 @@ func TestDedup(t *testing.T) {
 func TestForeignID(t *testing.T) {
 	r := newRig(t, broker.Options{})
 	topic := topicDef("/t")
-	topic.DedupWindow = broker.Off
+	topic.DedupWindow = property.Off
 	r.define(topicDef("/u"), consumerDef("/u", "b"))
 	r.define(topic, consumerDef("/t", "a"))
 	made := []string{r.publish("/u", text("0")), r.publish("/t", text("1"))}
@@ -308,7 +310,7 @@ func BenchmarkPublish(b *testing.B) {
 func BenchmarkReceiveSettle(b *testing.B) {
 	r := newRig(b, broker.Options{})
 	topic := topicDef("/t")
-	topic.Expiration = broker.Off
+	topic.Expiration = property.Off
 	r.define(topic, consumerDef("/t", "a"))
 	p, _ := r.Publisher(r.crm, "/t")
 	fill := func(n int) {

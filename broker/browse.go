@@ -5,34 +5,17 @@ import (
 	"slices"
 	"time"
 
+	"pipit/broker/browse"
 	"pipit/broker/clip"
+	"pipit/broker/limit"
 	"pipit/broker/store"
-)
-
-// State is where a message stands: with a topic as a whole, or with one consumer.
-type State string
-
-const (
-	StateWaiting  State = "waiting"   // to be delivered
-	StateInFlight State = "in_flight" // delivered, not acknowledged
-	StateDeferred State = "deferred"  // rejected with a delay that is not over
-	StateDelayed  State = "delayed"   // published with a delay that is not over
-	StateDone     State = "done"      // acknowledged, or before the consumer began
-)
-
-// Bounds of browsing. A page looks for BrowseTime at most, unless it has looked at next to nothing by then.
-const (
-	DefaultBrowse = 100
-	MaxBrowse     = 1000
-	BrowseTime    = 300 * time.Millisecond
-	MaxBrowseText = 256 // bytes
 )
 
 // How much a page looks at in any case, and at a time.
 const (
-	leastScan     = 1000     // messages, or
-	leastRead     = MaxReply // bytes of payload, at which a page looks whatever the time
-	maxHeldListed = 20_000   // of what was delivered, listed at a time
+	leastScan     = 1000           // messages, or
+	leastRead     = limit.MaxReply // bytes of payload, at which a page looks whatever the time
+	maxHeldListed = 20_000         // of what was delivered, listed at a time
 )
 
 // Bounds of one step of browsing, which is one View of the store.
@@ -44,76 +27,25 @@ const (
 	stepFound   = 64  // at least so many are looked for, since their states may rule them out
 )
 
-// BrowseOptions say what to look at. Nothing is consumed, nothing counts as delivered.
-type BrowseOptions struct {
-	Topic    string // name; empty, without a Consumer: all topics, one after another
-	Consumer uint32 // only what this consumer is not done with, with its states; where it is of a pattern and no Topic is given, one topic after another
-	State    State  // empty: waiting, in flight and deferred; StateDelayed: what waits for its delay
-	Priority int    // 0: all
-	Since    time.Time
-	Until    time.Time // messages created within Since (included) and Until (not), those with a delay: due within; zero: no bound
-	Text     string    // that the payload contains, whatever the case of its letters
-	Case     bool      // of the Text: byte by byte
-	Newest   bool      // the newest of each priority first; what waits for its delay is in the order of when it is due in any case
-	Limit    int       // at most so many, 1 to 1000; default 100
-	Cursor   string    // Page.Next of the page before
-	Payload  int       // bytes of each payload to return at most; negative: all of it
-}
-
-// Page is what a Browse has found. It ends early where the payloads reach MaxReply bytes.
-type Page struct {
-	Messages []Stored
-	Next     string // where to go on; empty at the end
-	Scanned  int    // messages looked at: with a Text, a page may be empty and yet have a Next
-	Total    int64  // how many there are to look at, whatever the filters: what the topics have or the consumer is not done with
-}
-
-// Stored is a message as an administrator sees it.
-type Stored struct {
-	ID         string
-	Topic      string
-	Priority   int
-	Created    time.Time
-	Due        time.Time // when it can be delivered first: Created and the delay
-	Expiration int64     // seconds, 0: does not expire
-	ExpireAt   time.Time // zero where it does not expire
-	Producer   string
-	MIMEType   string
-	Size       int          // bytes of the payload
-	Payload    []byte       // the first of them, as many as were asked for
-	State      State        // with BrowseOptions.Consumer, else StateInFlight or StateDeferred where it is for anybody
-	Extra      *store.Extra // not to be changed; nil: nothing
-	Deliveries int          // with BrowseOptions.Consumer: how often it was delivered, as far as is known
-}
-
-// Standing is where a message stands with one consumer.
-type Standing struct {
-	Consumer   uint32
-	Client     string
-	State      State
-	Deliveries int
-	Until      time.Time // of StateInFlight and StateDeferred: when it is delivered again
-}
-
 // Browse returns a page of messages: by priority, the highest first, and within it in the order of
 // publishing or the opposite; delayed ones by when they are due. It looks in short steps, so that it holds up
 // nobody. Messages that expired or that nobody needs any more, but are not swept yet, are left out.
 // The errors are Invalid, NotFound and, when ctx ends, Unavailable.
-func (b *Broker) Browse(ctx context.Context, o BrowseOptions) (Page, error) {
+func (b *Broker) Browse(ctx context.Context, o browse.Options) (browse.Page, error) {
 	x := &browsing{b: b, o: o, now: time.Now()}
 	if err := x.prepare(); err != nil {
-		return Page{}, err
+		return browse.Page{}, err
 	}
 	if x.topic == nil {
 		return x.page, nil // a pattern that no topic matches, or no topic has messages
 	}
 	fill := x.lanes
-	if o.State == StateDelayed {
+	if o.State == browse.Delayed {
 		fill = x.delayed
 	}
 	for {
 		if err := fill(ctx); err != nil {
-			return Page{}, err
+			return browse.Page{}, err
 		}
 		if x.page.Next != "" || len(x.rest) == 0 {
 			return x.page, nil
@@ -132,7 +64,7 @@ func (x *browsing) enter(p browsePart) {
 // browsing is one Browse.
 type browsing struct {
 	b       *Broker
-	o       BrowseOptions
+	o       browse.Options
 	now     time.Time
 	text    textMatcher
 	topic   *topic
@@ -141,10 +73,10 @@ type browsing struct {
 	several bool              // parts are looked at, one after another
 	any     map[uint32]*topic // whose delayed messages are looked at together; nil: those of topic
 	from    browseCursor
-	slots   []slot                  // what was delivered and is in the state that is asked for, in order
-	cut     bool                    // there may be more behind the last of the slots
-	next    [MaxPriority + 1]uint64 // with StateWaiting: what was not delivered begins there
-	page    Page
+	slots   []slot                        // what was delivered and is in the state that is asked for, in order
+	cut     bool                          // there may be more behind the last of the slots
+	next    [limit.MaxPriority + 1]uint64 // with StateWaiting: what was not delivered begins there
+	page    browse.Page
 	bytes   int // of the page's payloads
 	read    int // bytes of payload looked at
 
@@ -158,7 +90,7 @@ type browsing struct {
 
 // found is a message that may belong to the page.
 type found struct {
-	Stored
+	browse.Stored
 	slot
 	key    string // of a delayed one: of the one before it
 	before int    // messages that were looked at before it
@@ -167,24 +99,24 @@ type found struct {
 func (x *browsing) prepare() error {
 	o := &x.o
 	if o.Limit == 0 {
-		o.Limit = DefaultBrowse
+		o.Limit = browse.Default
 	}
-	if o.Limit < 1 || o.Limit > MaxBrowse {
-		return Invalidf("limit %d: allowed are 1 to %d", o.Limit, MaxBrowse).of("limit")
+	if o.Limit < 1 || o.Limit > browse.Max {
+		return Invalidf("limit %d: allowed are 1 to %d", o.Limit, browse.Max).of("limit")
 	}
 	if o.Priority != 0 {
-		if err := CheckPriority(int64(o.Priority)); err != nil {
+		if err := limit.Priority(int64(o.Priority)); err != nil {
 			return ours(err)
 		}
 	}
 	switch o.State {
-	case "", StateWaiting, StateInFlight, StateDeferred, StateDelayed:
+	case "", browse.Waiting, browse.InFlight, browse.Deferred, browse.Delayed:
 	default:
 		return Invalidf("state %q: allowed are %s, %s, %s and %s", clip.Input(string(o.State)),
-			StateWaiting, StateInFlight, StateDeferred, StateDelayed).of("state")
+			browse.Waiting, browse.InFlight, browse.Deferred, browse.Delayed).of("state")
 	}
-	if len(o.Text) > MaxBrowseText {
-		return Invalidf("text of %d bytes: allowed are at most %d", len(o.Text), MaxBrowseText).of("text")
+	if len(o.Text) > browse.MaxText {
+		return Invalidf("text of %d bytes: allowed are at most %d", len(o.Text), browse.MaxText).of("text")
 	}
 	if !o.Since.IsZero() && !o.Until.IsZero() && !o.Since.Before(o.Until) {
 		return Invalidf("until %s: must be after since", o.Until.UTC().Format(time.RFC3339Nano)).of("until")
@@ -201,7 +133,7 @@ func (x *browsing) lanes(ctx context.Context) error {
 	if x.ofHeld() {
 		x.listHeld()
 	}
-	least := MinPriority
+	least := limit.MinPriority
 	if x.o.Priority != 0 {
 		least = x.o.Priority
 	}
@@ -216,7 +148,7 @@ func (x *browsing) lanes(ctx context.Context) error {
 
 // ofHeld tells whether what was delivered has to be known before messages are read.
 func (x *browsing) ofHeld() bool {
-	return x.o.State == StateInFlight || x.o.State == StateDeferred || x.o.State == StateWaiting && x.q != nil
+	return x.o.State == browse.InFlight || x.o.State == browse.Deferred || x.o.State == browse.Waiting && x.q != nil
 }
 
 // lane looks at one priority from a position on (0: at all of it), and tells whether the page has ended.
@@ -270,16 +202,16 @@ func (x *browsing) cursor(priority uint8, pos uint64) string {
 
 // spent tells whether the page has looked for as long as it may.
 func (x *browsing) spent() bool {
-	return time.Since(x.now) >= BrowseTime && (x.page.Scanned >= leastScan || x.read >= leastRead)
+	return time.Since(x.now) >= browse.Time && (x.page.Scanned >= leastScan || x.read >= leastRead)
 }
 
 // add puts a message on the page, unless there is no room for it.
 func (x *browsing) add(f *found) bool {
-	if f.State == StateDone || x.o.State != "" && f.State != x.o.State {
+	if f.State == browse.Done || x.o.State != "" && f.State != x.o.State {
 		return true
 	}
 	n := len(x.page.Messages)
-	if n == x.o.Limit || n > 0 && x.bytes+len(f.Payload) > MaxReply {
+	if n == x.o.Limit || n > 0 && x.bytes+len(f.Payload) > limit.MaxReply {
 		return false
 	}
 	x.page.Messages = append(x.page.Messages, f.Stored)
@@ -371,7 +303,7 @@ func (x *browsing) spans(p int, low, high uint64) (list []store.Span, next uint6
 		low, high = x.listed(p, low, high)
 	}
 	switch {
-	case x.o.State == StateInFlight || x.o.State == StateDeferred:
+	case x.o.State == browse.InFlight || x.o.State == browse.Deferred:
 		list = x.held(p, low, high, stepSpans)
 	case x.q == nil:
 		list = []store.Span{{From: low, To: high}}
@@ -400,7 +332,7 @@ func (x *browsing) behind(list []store.Span, low, high uint64) uint64 {
 // upwards are spans of what a consumer is not done with.
 func (x *browsing) upwards(p int, low, high uint64) (list []store.Span, next uint64) {
 	from := low
-	if x.o.State == StateWaiting { // what came back, and what was not read yet
+	if x.o.State == browse.Waiting { // what came back, and what was not read yet
 		list = x.held(p, low, min(high, x.next[p]-1), stepSpans)
 		from = max(low, x.next[p])
 	}
@@ -412,7 +344,7 @@ func (x *browsing) upwards(p int, low, high uint64) (list []store.Span, next uin
 
 // downwards is likewise from high to low, a window at a time: what a consumer is not done with is known upwards alone.
 func (x *browsing) downwards(p int, low, high uint64) (list []store.Span, next uint64) {
-	if x.o.State == StateWaiting {
+	if x.o.State == browse.Waiting {
 		if high < x.next[p] {
 			list = x.held(p, low, high, stepSpans)
 			return list, x.behind(list, low, high)
@@ -549,7 +481,7 @@ func (x *browsing) delayed(ctx context.Context) error {
 		}
 		for i := range x.found {
 			f := &x.found[i]
-			if f.State = StateDelayed; !x.add(f) {
+			if f.State = browse.Delayed; !x.add(f) {
 				x.page.Next, x.page.Scanned = cursor(f.key), f.before
 				return nil
 			}

@@ -3,6 +3,7 @@ package broker
 import (
 	"encoding/base64"
 	"encoding/binary"
+	"pipit/broker/limit"
 )
 
 // browseCursor is where a page begins.
@@ -52,7 +53,7 @@ func parseBrowseCursor(s string) (c browseCursor, ok bool) {
 	switch rest := b[6:]; {
 	case b[1] == 'd' && len(rest) <= maxDelayedKey:
 		c.delayed, c.key = true, string(rest)
-	case (b[1] == 'm' || b[1] == 'n') && len(rest) == 9 && rest[0] >= MinPriority && rest[0] <= MaxPriority:
+	case (b[1] == 'm' || b[1] == 'n') && len(rest) == 9 && rest[0] >= limit.MinPriority && rest[0] <= limit.MaxPriority:
 		c.newest, c.priority, c.pos = b[1] == 'n', rest[0], binary.BigEndian.Uint64(rest[1:])
 	default:
 		return c, false

@@ -5,7 +5,9 @@ import (
 	"slices"
 	"sort"
 
+	"pipit/broker/browse"
 	"pipit/broker/clip"
+	"pipit/broker/limit"
 )
 
 // browsePart is a topic that a Browse looks at: as a whole, or what one queue has of it.
@@ -53,7 +55,7 @@ func (x *browsing) parts() (list []browsePart, err error) {
 		list = []browsePart{{t, nil}}
 	default:
 		x.several = true
-		if x.o.State == StateDelayed {
+		if x.o.State == browse.Delayed {
 			x.any = map[uint32]*topic{}
 		}
 		x.b.mu.RLock()
@@ -113,7 +115,7 @@ func (x *browsing) count(list []browsePart) []browsePart {
 // countOf counts the messages of a part. The caller holds Broker.mu.
 func (x *browsing) countOf(p browsePart) (n int64) {
 	switch {
-	case x.o.State == StateDelayed:
+	case x.o.State == browse.Delayed:
 		return p.topic.delayed.Load()
 	case p.queue == nil:
 		n, _, _ = p.topic.held()
@@ -128,7 +130,7 @@ func (x *browsing) countOf(p browsePart) (n int64) {
 
 // first begins with the first message.
 func (x *browsing) first() {
-	x.from = browseCursor{delayed: x.o.State == StateDelayed, newest: x.o.Newest && x.o.State != StateDelayed, topic: x.topic.id, priority: MaxPriority}
+	x.from = browseCursor{delayed: x.o.State == browse.Delayed, newest: x.o.Newest && x.o.State != browse.Delayed, topic: x.topic.id, priority: limit.MaxPriority}
 	if x.any != nil {
 		x.from.topic = 0 // of no single one
 	}

@@ -8,12 +8,14 @@ import (
 	"time"
 
 	"pipit/broker"
+	"pipit/broker/browse"
+	"pipit/broker/property"
 )
 
 // TestBrowseAll: without a topic, all are looked at, in pages of any size, as many as there are messages in.
 func TestBrowseAll(t *testing.T) {
 	r := newRig(t, broker.Options{})
-	r.wantBrowse(broker.BrowseOptions{}, "")
+	r.wantBrowse(browse.Options{}, "")
 	for _, name := range []string{"/a", "/b", "/empty", "/c"} {
 		r.define(topicDef(name), consumerDef(name, name[1:]))
 	}
@@ -27,28 +29,28 @@ func TestBrowseAll(t *testing.T) {
 	r.publish("/c", broker.Publication{Payload: []byte("soon c"), Delay: 10})
 	for limit := 1; limit < 12; limit++ {
 		for _, c := range []struct {
-			o    broker.BrowseOptions
+			o    browse.Options
 			want string
 		}{
-			{broker.BrowseOptions{}, "a1 a0 a2 b1 b0 b2 c1 c0 c2 "},
-			{broker.BrowseOptions{Newest: true}, "a1 a2 a0 b1 b2 b0 c1 c2 c0 "},
-			{broker.BrowseOptions{Text: "2"}, "a2 b2 c2 "},
-			{broker.BrowseOptions{Text: "B"}, "b1 b0 b2 "},
-			{broker.BrowseOptions{Text: "B", Case: true}, ""},
-			{broker.BrowseOptions{State: broker.StateInFlight}, ""},
-			{broker.BrowseOptions{State: broker.StateDelayed}, "soon c:delayed late b:delayed later a:delayed "},
-			{broker.BrowseOptions{State: broker.StateDelayed, Text: "LATE"}, "late b:delayed later a:delayed "},
+			{browse.Options{}, "a1 a0 a2 b1 b0 b2 c1 c0 c2 "},
+			{browse.Options{Newest: true}, "a1 a2 a0 b1 b2 b0 c1 c2 c0 "},
+			{browse.Options{Text: "2"}, "a2 b2 c2 "},
+			{browse.Options{Text: "B"}, "b1 b0 b2 "},
+			{browse.Options{Text: "B", Case: true}, ""},
+			{browse.Options{State: browse.InFlight}, ""},
+			{browse.Options{State: browse.Delayed}, "soon c:delayed late b:delayed later a:delayed "},
+			{browse.Options{State: browse.Delayed, Text: "LATE"}, "late b:delayed later a:delayed "},
 		} {
 			c.o.Limit = limit
 			r.wantBrowse(c.o, c.want)
 		}
 	}
-	page, err := r.Browse(ctx, broker.BrowseOptions{Limit: 5})
+	page, err := r.Browse(ctx, browse.Options{Limit: 5})
 	if err != nil || page.Total != 9 || page.Messages[4].Topic != "/b" {
 		t.Errorf("%+v %v", page, err)
 	}
 	r.deleteTopic("/b") // where the next page begins
-	page, err = r.Browse(ctx, broker.BrowseOptions{Cursor: page.Next, Payload: -1})
+	page, err = r.Browse(ctx, browse.Options{Cursor: page.Next, Payload: -1})
 	if err != nil || page.Total != 6 || summary(page.Messages) != "c1 c0 c2 " {
 		t.Errorf("%+v %v", page, err)
 	}
@@ -61,7 +63,7 @@ func TestBrowseTime(t *testing.T) {
 		r := newRig(t, broker.Options{}.Sweeping(time.Hour))
 		s := r.faulty()
 		topic := topicDef("/t")
-		topic.Expiration = broker.Off
+		topic.Expiration = property.Off
 		r.define(topic, consumerDef("/t", "a"))
 		const n = 13_000
 		r.fill("/t", n)
@@ -70,19 +72,19 @@ func TestBrowseTime(t *testing.T) {
 		views, leaveAt := 0, 0
 		s.mu.Lock()
 		s.viewed = func() { // a step is of 2,000 messages
-			time.Sleep(broker.BrowseTime / 3)
+			time.Sleep(browse.Time / 3)
 			if views++; views == leaveAt {
 				leave()
 			}
 		}
 		s.mu.Unlock()
 		for _, newest := range []bool{false, true} {
-			o := broker.BrowseOptions{Text: "nowhere", Newest: newest}
+			o := browse.Options{Text: "nowhere", Newest: newest}
 			var looked []int
 			for {
 				begin := time.Now()
 				page, err := r.Browse(ctx, o)
-				if err != nil || len(page.Messages) > 0 || page.Total != n || time.Since(begin) > broker.BrowseTime {
+				if err != nil || len(page.Messages) > 0 || page.Total != n || time.Since(begin) > browse.Time {
 					t.Fatalf("%+v %v after %s", page, err, time.Since(begin))
 				}
 				looked = append(looked, page.Scanned)
@@ -95,7 +97,7 @@ func TestBrowseTime(t *testing.T) {
 			}
 		}
 		views, leaveAt = 0, 2
-		_, err := r.Browse(gone, broker.BrowseOptions{Topic: "/t", Text: "nowhere"})
+		_, err := r.Browse(gone, browse.Options{Topic: "/t", Text: "nowhere"})
 		wantCode(t, err, broker.Unavailable)
 		if views != 2 {
 			t.Errorf("%d steps", views)
@@ -107,7 +109,7 @@ func TestBrowseTime(t *testing.T) {
 func TestBrowseHeldInParts(t *testing.T) {
 	r := newRig(t, broker.Options{})
 	topic := topicDef("/t")
-	topic.Expiration = broker.Off
+	topic.Expiration = property.Off
 	c := consumerDef("/t", "a")
 	c.MaxInFlight, c.AckTimeout = 100_000, time.Hour
 	r.define(topic, c)
@@ -117,7 +119,7 @@ func TestBrowseHeldInParts(t *testing.T) {
 		r.receive("/t", "a", broker.ReceiveOptions{Max: 1000})
 	}
 	r.fill("/t", 10)
-	for _, o := range []broker.BrowseOptions{{State: broker.StateInFlight}, {State: broker.StateInFlight, Consumer: r.id("a"), Newest: true}} {
+	for _, o := range []browse.Options{{State: browse.InFlight}, {State: browse.InFlight, Consumer: r.id("a"), Newest: true}} {
 		o.Limit = 1000
 		seen := map[string]bool{}
 		for _, m := range r.browse(o) {
@@ -127,5 +129,5 @@ func TestBrowseHeldInParts(t *testing.T) {
 			t.Errorf("%+v: %d messages", o, len(seen))
 		}
 	}
-	r.wantBrowse(broker.BrowseOptions{Consumer: r.id("a"), State: broker.StateWaiting, Newest: true}, "9 8 7 6 5 4 3 2 1 0 ")
+	r.wantBrowse(browse.Options{Consumer: r.id("a"), State: browse.Waiting, Newest: true}, "9 8 7 6 5 4 3 2 1 0 ")
 }

@@ -11,6 +11,9 @@ import (
 	"time"
 
 	"pipit/broker"
+	"pipit/broker/browse"
+	"pipit/broker/limit"
+	"pipit/broker/property"
 )
 
 // id returns the number of the consumer with a sub_key.
@@ -26,7 +29,7 @@ func (r *rig) id(key string) uint32 {
 }
 
 // browse returns all pages of what is asked for.
-func (r *rig) browse(o broker.BrowseOptions) (list []broker.Stored) {
+func (r *rig) browse(o browse.Options) (list []browse.Stored) {
 	r.t.Helper()
 	if o.Payload == 0 {
 		o.Payload = -1
@@ -44,10 +47,10 @@ func (r *rig) browse(o broker.BrowseOptions) (list []broker.Stored) {
 }
 
 // summary returns the payloads of messages, and what else is worth a look in most tests.
-func summary(list []broker.Stored) (s string) {
+func summary(list []browse.Stored) (s string) {
 	for _, m := range list {
 		s += string(m.Payload)
-		if m.State != broker.StateWaiting {
+		if m.State != browse.Waiting {
 			s += ":" + string(m.State)
 		}
 		if m.Deliveries > 0 {
@@ -58,7 +61,7 @@ func summary(list []broker.Stored) (s string) {
 	return s
 }
 
-func (r *rig) wantBrowse(o broker.BrowseOptions, want string) {
+func (r *rig) wantBrowse(o browse.Options, want string) {
 	r.t.Helper()
 	if got := summary(r.browse(o)); got != want {
 		r.t.Errorf("browse %+v: %q, want %q", o, got, want)
@@ -73,7 +76,7 @@ func (r *rig) fill(topic string, n int, priorities ...int) {
 		r.t.Fatal(err)
 	}
 	for i := 0; i < n; {
-		pubs := make([]broker.Publication, min(n-i, broker.MaxBatch))
+		pubs := make([]broker.Publication, min(n-i, limit.MaxBatch))
 		for j := range pubs {
 			pubs[j].Payload = fmt.Append(nil, i)
 			if len(priorities) > 0 {
@@ -95,7 +98,7 @@ func TestBrowseOptions(t *testing.T) {
 	r.fill("/u", 3)
 	r.publish("/t", broker.Publication{Delay: 100})
 	r.publish("/t", broker.Publication{Delay: 100})
-	next := func(o broker.BrowseOptions) string {
+	next := func(o browse.Options) string {
 		o.Limit = 1
 		page, err := r.Browse(ctx, o)
 		if err != nil || page.Next == "" {
@@ -103,58 +106,58 @@ func TestBrowseOptions(t *testing.T) {
 		}
 		return page.Next
 	}
-	ofT := next(broker.BrowseOptions{Topic: "/t"})
-	ofU := next(broker.BrowseOptions{Topic: "/u"})
-	delayed := next(broker.BrowseOptions{Topic: "/t", State: broker.StateDelayed})
-	newest := next(broker.BrowseOptions{Topic: "/t", Newest: true})
+	ofT := next(browse.Options{Topic: "/t"})
+	ofU := next(browse.Options{Topic: "/u"})
+	delayed := next(browse.Options{Topic: "/t", State: browse.Delayed})
+	newest := next(browse.Options{Topic: "/t", Newest: true})
 	raw := func(b string) string { return base64.RawURLEncoding.EncodeToString([]byte(b)) }
 	now := time.Now()
 	for name, c := range map[string]struct {
-		o    broker.BrowseOptions
+		o    browse.Options
 		code broker.Code // Internal: good
 	}{
-		"all topics":            {broker.BrowseOptions{}, broker.Internal},
-		"no such topic":         {broker.BrowseOptions{Topic: "/x"}, broker.NotFound},
-		"no such consumer":      {broker.BrowseOptions{Consumer: 9999}, broker.NotFound},
-		"consumer of another":   {broker.BrowseOptions{Consumer: r.id("b"), Topic: "/t"}, broker.NotFound},
-		"topic":                 {broker.BrowseOptions{Topic: "/t"}, broker.Internal},
-		"consumer":              {broker.BrowseOptions{Consumer: r.id("a")}, broker.Internal},
-		"both":                  {broker.BrowseOptions{Consumer: r.id("a"), Topic: "/t"}, broker.Internal},
-		"limit low":             {broker.BrowseOptions{Topic: "/t", Limit: -1}, broker.Invalid},
-		"limit high":            {broker.BrowseOptions{Topic: "/t", Limit: broker.MaxBrowse + 1}, broker.Invalid},
-		"limit":                 {broker.BrowseOptions{Topic: "/t", Limit: broker.MaxBrowse}, broker.Internal},
-		"priority low":          {broker.BrowseOptions{Topic: "/t", Priority: -1}, broker.Invalid},
-		"priority high":         {broker.BrowseOptions{Topic: "/t", Priority: 10}, broker.Invalid},
-		"priority":              {broker.BrowseOptions{Topic: "/t", Priority: 9}, broker.Internal},
-		"state unknown":         {broker.BrowseOptions{Topic: "/t", State: "lost"}, broker.Invalid},
-		"state done":            {broker.BrowseOptions{Topic: "/t", State: broker.StateDone}, broker.Invalid},
-		"state":                 {broker.BrowseOptions{Topic: "/t", State: broker.StateDeferred}, broker.Internal},
-		"text long":             {broker.BrowseOptions{Topic: "/t", Text: strings.Repeat("x", broker.MaxBrowseText+1)}, broker.Invalid},
-		"text":                  {broker.BrowseOptions{Topic: "/t", Text: strings.Repeat("x", broker.MaxBrowseText)}, broker.Internal},
-		"no time":               {broker.BrowseOptions{Topic: "/t", Since: now, Until: now}, broker.Invalid},
-		"time back":             {broker.BrowseOptions{Topic: "/t", Since: now, Until: now.Add(-1)}, broker.Invalid},
-		"time":                  {broker.BrowseOptions{Topic: "/t", Since: now, Until: now.Add(1)}, broker.Internal},
-		"cursor":                {broker.BrowseOptions{Topic: "/t", Cursor: ofT}, broker.Internal},
-		"cursor of a consumer":  {broker.BrowseOptions{Consumer: r.id("a"), Cursor: ofT}, broker.Internal},
-		"cursor of another":     {broker.BrowseOptions{Topic: "/t", Cursor: ofU}, broker.Invalid},
-		"cursor of a priority":  {broker.BrowseOptions{Topic: "/t", Cursor: ofT, Priority: 5}, broker.Internal},
-		"cursor of another one": {broker.BrowseOptions{Topic: "/t", Cursor: ofT, Priority: 4}, broker.Invalid},
-		"cursor of delayed":     {broker.BrowseOptions{Topic: "/t", Cursor: delayed}, broker.Invalid},
-		"cursor for delayed":    {broker.BrowseOptions{Topic: "/t", Cursor: ofT, State: broker.StateDelayed}, broker.Invalid},
-		"delayed":               {broker.BrowseOptions{Topic: "/t", Cursor: delayed, State: broker.StateDelayed}, broker.Internal},
-		"cursor of newest":      {broker.BrowseOptions{Topic: "/t", Cursor: newest, Newest: true}, broker.Internal},
-		"cursor of the oldest":  {broker.BrowseOptions{Topic: "/t", Cursor: newest}, broker.Invalid},
-		"cursor for the newest": {broker.BrowseOptions{Topic: "/t", Cursor: ofT, Newest: true}, broker.Invalid},
-		"cursor in all topics":  {broker.BrowseOptions{Cursor: ofU}, broker.Internal},
-		"cursor text":           {broker.BrowseOptions{Topic: "/t", Cursor: "next"}, broker.Invalid},
-		"cursor not base64":     {broker.BrowseOptions{Topic: "/t", Cursor: ofT + "?"}, broker.Invalid},
-		"cursor with a newline": {broker.BrowseOptions{Topic: "/t", Cursor: ofT + "\n"}, broker.Invalid},
-		"cursor short":          {broker.BrowseOptions{Topic: "/t", Cursor: ofT[:len(ofT)-2]}, broker.Invalid},
-		"cursor long":           {broker.BrowseOptions{Topic: "/t", Cursor: ofT + "AA"}, broker.Invalid},
-		"cursor huge":           {broker.BrowseOptions{Topic: "/t", Cursor: strings.Repeat("A", 1<<20)}, broker.Invalid},
-		"cursor of version 2":   {broker.BrowseOptions{Topic: "/t", Cursor: raw("\x02m\x00\x00\x00\x01\x05\x00\x00\x00\x00\x00\x00\x00\x00")}, broker.Invalid},
-		"cursor of no kind":     {broker.BrowseOptions{Topic: "/t", Cursor: raw("\x01x\x00\x00\x00\x01\x05\x00\x00\x00\x00\x00\x00\x00\x00")}, broker.Invalid},
-		"cursor of priority 10": {broker.BrowseOptions{Topic: "/t", Cursor: raw("\x01m\x00\x00\x00\x01\x0a\x00\x00\x00\x00\x00\x00\x00\x00")}, broker.Invalid},
+		"all topics":            {browse.Options{}, broker.Internal},
+		"no such topic":         {browse.Options{Topic: "/x"}, broker.NotFound},
+		"no such consumer":      {browse.Options{Consumer: 9999}, broker.NotFound},
+		"consumer of another":   {browse.Options{Consumer: r.id("b"), Topic: "/t"}, broker.NotFound},
+		"topic":                 {browse.Options{Topic: "/t"}, broker.Internal},
+		"consumer":              {browse.Options{Consumer: r.id("a")}, broker.Internal},
+		"both":                  {browse.Options{Consumer: r.id("a"), Topic: "/t"}, broker.Internal},
+		"limit low":             {browse.Options{Topic: "/t", Limit: -1}, broker.Invalid},
+		"limit high":            {browse.Options{Topic: "/t", Limit: browse.Max + 1}, broker.Invalid},
+		"limit":                 {browse.Options{Topic: "/t", Limit: browse.Max}, broker.Internal},
+		"priority low":          {browse.Options{Topic: "/t", Priority: -1}, broker.Invalid},
+		"priority high":         {browse.Options{Topic: "/t", Priority: 10}, broker.Invalid},
+		"priority":              {browse.Options{Topic: "/t", Priority: 9}, broker.Internal},
+		"state unknown":         {browse.Options{Topic: "/t", State: "lost"}, broker.Invalid},
+		"state done":            {browse.Options{Topic: "/t", State: browse.Done}, broker.Invalid},
+		"state":                 {browse.Options{Topic: "/t", State: browse.Deferred}, broker.Internal},
+		"text long":             {browse.Options{Topic: "/t", Text: strings.Repeat("x", browse.MaxText+1)}, broker.Invalid},
+		"text":                  {browse.Options{Topic: "/t", Text: strings.Repeat("x", browse.MaxText)}, broker.Internal},
+		"no time":               {browse.Options{Topic: "/t", Since: now, Until: now}, broker.Invalid},
+		"time back":             {browse.Options{Topic: "/t", Since: now, Until: now.Add(-1)}, broker.Invalid},
+		"time":                  {browse.Options{Topic: "/t", Since: now, Until: now.Add(1)}, broker.Internal},
+		"cursor":                {browse.Options{Topic: "/t", Cursor: ofT}, broker.Internal},
+		"cursor of a consumer":  {browse.Options{Consumer: r.id("a"), Cursor: ofT}, broker.Internal},
+		"cursor of another":     {browse.Options{Topic: "/t", Cursor: ofU}, broker.Invalid},
+		"cursor of a priority":  {browse.Options{Topic: "/t", Cursor: ofT, Priority: 5}, broker.Internal},
+		"cursor of another one": {browse.Options{Topic: "/t", Cursor: ofT, Priority: 4}, broker.Invalid},
+		"cursor of delayed":     {browse.Options{Topic: "/t", Cursor: delayed}, broker.Invalid},
+		"cursor for delayed":    {browse.Options{Topic: "/t", Cursor: ofT, State: browse.Delayed}, broker.Invalid},
+		"delayed":               {browse.Options{Topic: "/t", Cursor: delayed, State: browse.Delayed}, broker.Internal},
+		"cursor of newest":      {browse.Options{Topic: "/t", Cursor: newest, Newest: true}, broker.Internal},
+		"cursor of the oldest":  {browse.Options{Topic: "/t", Cursor: newest}, broker.Invalid},
+		"cursor for the newest": {browse.Options{Topic: "/t", Cursor: ofT, Newest: true}, broker.Invalid},
+		"cursor in all topics":  {browse.Options{Cursor: ofU}, broker.Internal},
+		"cursor text":           {browse.Options{Topic: "/t", Cursor: "next"}, broker.Invalid},
+		"cursor not base64":     {browse.Options{Topic: "/t", Cursor: ofT + "?"}, broker.Invalid},
+		"cursor with a newline": {browse.Options{Topic: "/t", Cursor: ofT + "\n"}, broker.Invalid},
+		"cursor short":          {browse.Options{Topic: "/t", Cursor: ofT[:len(ofT)-2]}, broker.Invalid},
+		"cursor long":           {browse.Options{Topic: "/t", Cursor: ofT + "AA"}, broker.Invalid},
+		"cursor huge":           {browse.Options{Topic: "/t", Cursor: strings.Repeat("A", 1<<20)}, broker.Invalid},
+		"cursor of version 2":   {browse.Options{Topic: "/t", Cursor: raw("\x02m\x00\x00\x00\x01\x05\x00\x00\x00\x00\x00\x00\x00\x00")}, broker.Invalid},
+		"cursor of no kind":     {browse.Options{Topic: "/t", Cursor: raw("\x01x\x00\x00\x00\x01\x05\x00\x00\x00\x00\x00\x00\x00\x00")}, broker.Invalid},
+		"cursor of priority 10": {browse.Options{Topic: "/t", Cursor: raw("\x01m\x00\x00\x00\x01\x0a\x00\x00\x00\x00\x00\x00\x00\x00")}, broker.Invalid},
 	} {
 		t.Run(name, func(t *testing.T) {
 			_, err := r.Browse(ctx, c.o)
@@ -168,7 +171,7 @@ func TestBrowseOptions(t *testing.T) {
 	}
 	over, cancel := context.WithCancel(ctx)
 	cancel()
-	_, err := r.Browse(over, broker.BrowseOptions{Topic: "/t"})
+	_, err := r.Browse(over, browse.Options{Topic: "/t"})
 	wantCode(t, err, broker.Unavailable)
 }
 
@@ -179,9 +182,9 @@ func FuzzBrowseCursor(f *testing.F) {
 	for range 3 {
 		r.publish("/t", broker.Publication{Delay: 100})
 	}
-	states := []broker.State{"", broker.StateWaiting, broker.StateInFlight, broker.StateDelayed}
+	states := []browse.State{"", browse.Waiting, browse.InFlight, browse.Delayed}
 	for _, state := range states {
-		page, err := r.Browse(ctx, broker.BrowseOptions{Topic: "/t", State: state, Limit: 2})
+		page, err := r.Browse(ctx, browse.Options{Topic: "/t", State: state, Limit: 2})
 		if err != nil {
 			f.Fatal(err)
 		}
@@ -191,7 +194,7 @@ func FuzzBrowseCursor(f *testing.F) {
 	f.Fuzz(func(t *testing.T, cursor string) {
 		for _, state := range states {
 			for _, id := range []uint32{0, a} {
-				page, err := r.Browse(ctx, broker.BrowseOptions{Topic: "/t", Consumer: id, State: state, Limit: 2, Cursor: cursor})
+				page, err := r.Browse(ctx, browse.Options{Topic: "/t", Consumer: id, State: state, Limit: 2, Cursor: cursor})
 				if err != nil {
 					wantCode(t, err, broker.Invalid)
 				} else if cursor != "" && page.Next == cursor {
@@ -212,28 +215,28 @@ func TestBrowse(t *testing.T) {
 	r.publish("/t", broker.Publication{Payload: []byte("five apples")})
 	r.publish("/t", broker.Publication{Priority: 1})
 
-	for i, o := range []broker.BrowseOptions{{Topic: "/t"}, {Topic: "/t", Limit: 1}, {Consumer: r.id("a"), Limit: 2}} {
+	for i, o := range []browse.Options{{Topic: "/t"}, {Topic: "/t", Limit: 1}, {Consumer: r.id("a"), Limit: 2}} {
 		list := r.browse(o)
 		if len(list) != 5 || string(list[1].Payload) != "seven apples" || string(list[2].Payload) != "five pears" || list[4].Priority != 1 {
 			t.Fatalf("%d: %+v", i, list)
 		}
 		m := list[1]
 		if m.ID != own || m.Topic != "/t" || m.Priority != 7 || m.Created.Before(before) || !m.Due.Equal(m.Created) || m.Expiration != 30 ||
-			m.ExpireAt.Sub(m.Created) != 30*time.Second || m.Producer != "CRM" || m.MIMEType != "application/x" || m.Size != 12 || m.State != broker.StateWaiting || m.Deliveries != 0 {
+			m.ExpireAt.Sub(m.Created) != 30*time.Second || m.Producer != "CRM" || m.MIMEType != "application/x" || m.Size != 12 || m.State != browse.Waiting || m.Deliveries != 0 {
 			t.Errorf("%d: %+v", i, m)
 		}
 		if list[2].ID != made || list[2].ID == "" || !bytes.Equal(list[0].Payload, []byte{0, 1, 0xff}) {
 			t.Errorf("%d: %+v", i, list)
 		}
 	}
-	r.wantBrowse(broker.BrowseOptions{Topic: "/t", Payload: 4}, "\x00\x01\xff seve five five  ")
-	r.wantBrowse(broker.BrowseOptions{Topic: "/t", Text: "apples"}, "seven apples five apples ")
-	r.wantBrowse(broker.BrowseOptions{Topic: "/t", Text: "apples", Payload: 2}, "se fi ")
-	r.wantBrowse(broker.BrowseOptions{Topic: "/t", Text: "\x01\xff"}, "\x00\x01\xff ")
-	r.wantBrowse(broker.BrowseOptions{Topic: "/t", Text: "plums"}, "")
-	r.wantBrowse(broker.BrowseOptions{Topic: "/t", Priority: 5}, "five pears five apples ")
-	r.wantBrowse(broker.BrowseOptions{Topic: "/t", Priority: 2}, "")
-	page, err := r.Browse(ctx, broker.BrowseOptions{Topic: "/t", Limit: 5})
+	r.wantBrowse(browse.Options{Topic: "/t", Payload: 4}, "\x00\x01\xff seve five five  ")
+	r.wantBrowse(browse.Options{Topic: "/t", Text: "apples"}, "seven apples five apples ")
+	r.wantBrowse(browse.Options{Topic: "/t", Text: "apples", Payload: 2}, "se fi ")
+	r.wantBrowse(browse.Options{Topic: "/t", Text: "\x01\xff"}, "\x00\x01\xff ")
+	r.wantBrowse(browse.Options{Topic: "/t", Text: "plums"}, "")
+	r.wantBrowse(browse.Options{Topic: "/t", Priority: 5}, "five pears five apples ")
+	r.wantBrowse(browse.Options{Topic: "/t", Priority: 2}, "")
+	page, err := r.Browse(ctx, browse.Options{Topic: "/t", Limit: 5})
 	if err != nil || len(page.Messages) != 5 || page.Next != "" || page.Scanned != 5 || len(page.Messages[1].Payload) != 0 {
 		t.Errorf("without payloads: %+v %v", page, err)
 	}
@@ -247,7 +250,7 @@ func TestBrowseStates(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRig(t, broker.Options{})
 		topic := topicDef("/t")
-		topic.Expiration = broker.Off
+		topic.Expiration = property.Off
 		r.define(topic, consumerDef("/t", "a"), consumerDef("/t", "b"))
 		a, b := r.id("a"), r.id("b")
 		r.fill("/t", 8)
@@ -262,39 +265,39 @@ func TestBrowseStates(t *testing.T) {
 		settle(broker.Settlement{Reject: []string{got[3].ID}})
 		r.publish("/t", broker.Publication{Payload: []byte("late"), Delay: 3600})
 
-		r.wantBrowse(broker.BrowseOptions{Consumer: a}, "0:in_flight*1 2:deferred*1 3*1 4:in_flight*1 5 6 7 ")
-		r.wantBrowse(broker.BrowseOptions{Consumer: a, Limit: 1}, "0:in_flight*1 2:deferred*1 3*1 4:in_flight*1 5 6 7 ")
-		r.wantBrowse(broker.BrowseOptions{Consumer: a, State: broker.StateWaiting}, "3*1 5 6 7 ")
-		r.wantBrowse(broker.BrowseOptions{Consumer: a, State: broker.StateWaiting, Limit: 1}, "3*1 5 6 7 ")
-		r.wantBrowse(broker.BrowseOptions{Consumer: a, State: broker.StateInFlight}, "0:in_flight*1 4:in_flight*1 ")
-		r.wantBrowse(broker.BrowseOptions{Consumer: a, State: broker.StateInFlight, Limit: 1}, "0:in_flight*1 4:in_flight*1 ")
-		r.wantBrowse(broker.BrowseOptions{Consumer: a, State: broker.StateDeferred}, "2:deferred*1 ")
-		r.wantBrowse(broker.BrowseOptions{Consumer: a, State: broker.StateDelayed}, "late:delayed ")
-		r.wantBrowse(broker.BrowseOptions{Consumer: b}, "0 1 2 3 4 5 6 7 ")
-		r.wantBrowse(broker.BrowseOptions{Topic: "/t"}, "0:in_flight 1 2:deferred 3 4:in_flight 5 6 7 ")
-		r.wantBrowse(broker.BrowseOptions{Topic: "/t", State: broker.StateInFlight}, "0:in_flight 4:in_flight ")
-		r.wantBrowse(broker.BrowseOptions{Topic: "/t", State: broker.StateDeferred}, "2:deferred ")
-		r.wantBrowse(broker.BrowseOptions{Topic: "/t", State: broker.StateWaiting, Limit: 2}, "1 3 5 6 7 ")
-		r.wantBrowse(broker.BrowseOptions{Topic: "/t", State: broker.StateDelayed}, "late:delayed ")
+		r.wantBrowse(browse.Options{Consumer: a}, "0:in_flight*1 2:deferred*1 3*1 4:in_flight*1 5 6 7 ")
+		r.wantBrowse(browse.Options{Consumer: a, Limit: 1}, "0:in_flight*1 2:deferred*1 3*1 4:in_flight*1 5 6 7 ")
+		r.wantBrowse(browse.Options{Consumer: a, State: browse.Waiting}, "3*1 5 6 7 ")
+		r.wantBrowse(browse.Options{Consumer: a, State: browse.Waiting, Limit: 1}, "3*1 5 6 7 ")
+		r.wantBrowse(browse.Options{Consumer: a, State: browse.InFlight}, "0:in_flight*1 4:in_flight*1 ")
+		r.wantBrowse(browse.Options{Consumer: a, State: browse.InFlight, Limit: 1}, "0:in_flight*1 4:in_flight*1 ")
+		r.wantBrowse(browse.Options{Consumer: a, State: browse.Deferred}, "2:deferred*1 ")
+		r.wantBrowse(browse.Options{Consumer: a, State: browse.Delayed}, "late:delayed ")
+		r.wantBrowse(browse.Options{Consumer: b}, "0 1 2 3 4 5 6 7 ")
+		r.wantBrowse(browse.Options{Topic: "/t"}, "0:in_flight 1 2:deferred 3 4:in_flight 5 6 7 ")
+		r.wantBrowse(browse.Options{Topic: "/t", State: browse.InFlight}, "0:in_flight 4:in_flight ")
+		r.wantBrowse(browse.Options{Topic: "/t", State: browse.Deferred}, "2:deferred ")
+		r.wantBrowse(browse.Options{Topic: "/t", State: browse.Waiting, Limit: 2}, "1 3 5 6 7 ")
+		r.wantBrowse(browse.Options{Topic: "/t", State: browse.Delayed}, "late:delayed ")
 
 		time.Sleep(12 * time.Second) // the rejection's delay is over
-		r.wantBrowse(broker.BrowseOptions{Consumer: a}, "0:in_flight*1 2*1 3*1 4:in_flight*1 5 6 7 ")
+		r.wantBrowse(browse.Options{Consumer: a}, "0:in_flight*1 2*1 3*1 4:in_flight*1 5 6 7 ")
 		r.receive("/t", "a", broker.ReceiveOptions{Max: 1, Order: broker.LIFO})
-		r.wantBrowse(broker.BrowseOptions{Consumer: a, State: broker.StateWaiting}, "2*1 3*1 5 6 ")
+		r.wantBrowse(browse.Options{Consumer: a, State: browse.Waiting}, "2*1 3*1 5 6 ")
 		r.receive("/t", "a", broker.ReceiveOptions{Max: 2}) // 2 and 3, a second time
-		r.wantBrowse(broker.BrowseOptions{Consumer: a, State: broker.StateInFlight}, "0:in_flight*1 2:in_flight*2 3:in_flight*2 4:in_flight*1 7:in_flight*1 ")
+		r.wantBrowse(browse.Options{Consumer: a, State: browse.InFlight}, "0:in_flight*1 2:in_flight*2 3:in_flight*2 4:in_flight*1 7:in_flight*1 ")
 		time.Sleep(31 * time.Second) // the ack timeout
-		r.wantBrowse(broker.BrowseOptions{Consumer: a}, "0*1 2*2 3*2 4*1 5 6 7*1 ")
-		r.wantBrowse(broker.BrowseOptions{Topic: "/t", State: broker.StateInFlight}, "")
+		r.wantBrowse(browse.Options{Consumer: a}, "0*1 2*2 3*2 4*1 5 6 7*1 ")
+		r.wantBrowse(browse.Options{Topic: "/t", State: browse.InFlight}, "")
 		r.restart()
-		r.wantBrowse(broker.BrowseOptions{Consumer: a}, "0 2*2 3*2 4 5 6 7 ")
+		r.wantBrowse(browse.Options{Consumer: a}, "0 2*2 3*2 4 5 6 7 ")
 
 		// What all are done with is out of sight at once.
 		r.ack(t, "a", r.receive("/t", "a", broker.ReceiveOptions{})...)
 		r.ack(t, "b", r.receive("/t", "b", broker.ReceiveOptions{Max: 3})[2])
-		r.wantBrowse(broker.BrowseOptions{Consumer: a}, "")
-		r.wantBrowse(broker.BrowseOptions{Topic: "/t", State: broker.StateWaiting}, "3 4 5 6 7 ")
-		r.wantBrowse(broker.BrowseOptions{Topic: "/t"}, "0:in_flight 1:in_flight 3 4 5 6 7 ")
+		r.wantBrowse(browse.Options{Consumer: a}, "")
+		r.wantBrowse(browse.Options{Topic: "/t", State: browse.Waiting}, "3 4 5 6 7 ")
+		r.wantBrowse(browse.Options{Topic: "/t"}, "0:in_flight 1:in_flight 3 4 5 6 7 ")
 	})
 }
 
@@ -303,10 +306,10 @@ func TestBrowseWithoutConsumers(t *testing.T) {
 	r := newRig(t, broker.Options{})
 	r.define(topicDef("/t"))
 	r.fill("/t", 3, 1, 2)
-	r.wantBrowse(broker.BrowseOptions{Topic: "/t"}, "1 0 2 ")
-	r.wantBrowse(broker.BrowseOptions{Topic: "/t", State: broker.StateInFlight}, "")
-	m, standings, err := r.Message("/t", r.browse(broker.BrowseOptions{Topic: "/t"})[0].ID)
-	if err != nil || string(m.Payload) != "1" || m.State != broker.StateWaiting || len(standings) != 0 {
+	r.wantBrowse(browse.Options{Topic: "/t"}, "1 0 2 ")
+	r.wantBrowse(browse.Options{Topic: "/t", State: browse.InFlight}, "")
+	m, standings, err := r.Message("/t", r.browse(browse.Options{Topic: "/t"})[0].ID)
+	if err != nil || string(m.Payload) != "1" || m.State != browse.Waiting || len(standings) != 0 {
 		t.Errorf("%+v %+v %v", m, standings, err)
 	}
 }
@@ -317,10 +320,10 @@ func TestBrowseExpired(t *testing.T) {
 		r.define(topicDef("/t"), consumerDef("/t", "a"))
 		r.publish("/t", broker.Publication{Payload: []byte("short"), Expiration: 2, ID: "short"})
 		r.publish("/t", broker.Publication{Payload: []byte("long"), Expiration: 20})
-		created := r.browse(broker.BrowseOptions{Topic: "/t"})[1].Created
+		created := r.browse(browse.Options{Topic: "/t"})[1].Created
 		time.Sleep(3 * time.Second)
-		r.wantBrowse(broker.BrowseOptions{Topic: "/t"}, "long ")
-		r.wantBrowse(broker.BrowseOptions{Consumer: r.id("a")}, "long ")
+		r.wantBrowse(browse.Options{Topic: "/t"}, "long ")
+		r.wantBrowse(browse.Options{Consumer: r.id("a")}, "long ")
 		_, _, err := r.Message("/t", "short")
 		wantCode(t, err, broker.NotFound)
 		if at, err := r.Oldest(r.id("a")); err != nil || !at[r.id("a")].Equal(created) {
@@ -333,7 +336,7 @@ func TestBrowseTimes(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRig(t, broker.Options{})
 		topic := topicDef("/t")
-		topic.Expiration = broker.Off
+		topic.Expiration = property.Off
 		c := consumerDef("/t", "a")
 		c.MaxInFlight = 1000
 		r.define(topic, c)
@@ -348,20 +351,20 @@ func TestBrowseTimes(t *testing.T) {
 			time.Sleep(time.Second)
 		}
 		for _, c := range []struct {
-			o    broker.BrowseOptions
+			o    browse.Options
 			want string
 		}{
-			{broker.BrowseOptions{Since: at(96)}, "97 99 96 98 "},
-			{broker.BrowseOptions{Since: at(96), Limit: 1}, "97 99 96 98 "},
-			{broker.BrowseOptions{Since: at(96).Add(time.Microsecond)}, "97 99 98 "},
-			{broker.BrowseOptions{Until: at(3)}, "1 0 2 "},
-			{broker.BrowseOptions{Until: at(3).Add(time.Microsecond)}, "1 3 0 2 "},
-			{broker.BrowseOptions{Since: at(49), Until: at(53)}, "49 late 51 50 52 "},
-			{broker.BrowseOptions{Since: at(19), Until: at(22)}, "19 21 20 "},
-			{broker.BrowseOptions{Since: at(1000)}, ""},
-			{broker.BrowseOptions{Until: at(0)}, ""},
-			{broker.BrowseOptions{State: broker.StateDelayed, Since: at(1000)}, "later:delayed "},
-			{broker.BrowseOptions{State: broker.StateDelayed, Until: at(1020)}, ""},
+			{browse.Options{Since: at(96)}, "97 99 96 98 "},
+			{browse.Options{Since: at(96), Limit: 1}, "97 99 96 98 "},
+			{browse.Options{Since: at(96).Add(time.Microsecond)}, "97 99 98 "},
+			{browse.Options{Until: at(3)}, "1 0 2 "},
+			{browse.Options{Until: at(3).Add(time.Microsecond)}, "1 3 0 2 "},
+			{browse.Options{Since: at(49), Until: at(53)}, "49 late 51 50 52 "},
+			{browse.Options{Since: at(19), Until: at(22)}, "19 21 20 "},
+			{browse.Options{Since: at(1000)}, ""},
+			{browse.Options{Until: at(0)}, ""},
+			{browse.Options{State: browse.Delayed, Since: at(1000)}, "later:delayed "},
+			{browse.Options{State: browse.Delayed, Until: at(1020)}, ""},
 		} {
 			c.o.Topic = "/t"
 			r.wantBrowse(c.o, c.want)
@@ -369,7 +372,7 @@ func TestBrowseTimes(t *testing.T) {
 			r.wantBrowse(c.o, c.want)
 		}
 		r.ack(t, "a", r.receive("/t", "a", broker.ReceiveOptions{Max: 26})...) // to 49
-		r.wantBrowse(broker.BrowseOptions{Consumer: r.id("a"), Since: at(47), Until: at(54)}, "51 53 48 50 52 ")
+		r.wantBrowse(browse.Options{Consumer: r.id("a"), Since: at(47), Until: at(54)}, "51 53 48 50 52 ")
 	})
 }
 
@@ -377,17 +380,17 @@ func TestBrowseTimes(t *testing.T) {
 func TestBrowsePages(t *testing.T) {
 	r := newRig(t, broker.Options{}.Sweeping(10*time.Millisecond))
 	topic := topicDef("/t")
-	topic.Expiration = broker.Off
+	topic.Expiration = property.Off
 	r.define(topic, consumerDef("/t", "a"), consumerDef("/t", "b"))
 	rnd := newRand(t, 1)
 	stays := map[string]bool{}
 	r.fill("/t", 900, 9, 5, 1)
-	for _, m := range r.browse(broker.BrowseOptions{Topic: "/t"}) {
+	for _, m := range r.browse(browse.Options{Topic: "/t"}) {
 		stays[m.ID] = true
 	}
-	for _, o := range []broker.BrowseOptions{{Topic: "/t"}, {Consumer: r.id("a")}, {Consumer: r.id("a"), State: broker.StateWaiting}} {
+	for _, o := range []browse.Options{{Topic: "/t"}, {Consumer: r.id("a")}, {Consumer: r.id("a"), State: browse.Waiting}} {
 		got := map[string]bool{}
-		last := broker.Stored{Priority: broker.MaxPriority}
+		last := browse.Stored{Priority: limit.MaxPriority}
 		for n := 0; ; n++ {
 			o.Limit = 1 + rnd.IntN(20)
 			page, err := r.Browse(ctx, o)
@@ -432,18 +435,18 @@ func TestBrowseDelayed(t *testing.T) {
 	}
 	const all = "1:delayed 2:delayed 3:delayed 5:delayed 8:delayed 9:delayed "
 	for limit := 1; limit <= 6; limit++ {
-		r.wantBrowse(broker.BrowseOptions{Topic: "/t", State: broker.StateDelayed, Limit: limit}, all)
+		r.wantBrowse(browse.Options{Topic: "/t", State: browse.Delayed, Limit: limit}, all)
 	}
-	r.wantBrowse(broker.BrowseOptions{Consumer: r.id("a"), State: broker.StateDelayed}, all)
-	r.wantBrowse(broker.BrowseOptions{Topic: "/t", State: broker.StateDelayed, Priority: 3}, "3:delayed ")
-	r.wantBrowse(broker.BrowseOptions{Topic: "/t", State: broker.StateDelayed, Text: "8"}, "8:delayed ")
-	r.wantBrowse(broker.BrowseOptions{Topic: "/t"}, "")
-	list := r.browse(broker.BrowseOptions{Topic: "/u", State: broker.StateDelayed})
+	r.wantBrowse(browse.Options{Consumer: r.id("a"), State: browse.Delayed}, all)
+	r.wantBrowse(browse.Options{Topic: "/t", State: browse.Delayed, Priority: 3}, "3:delayed ")
+	r.wantBrowse(browse.Options{Topic: "/t", State: browse.Delayed, Text: "8"}, "8:delayed ")
+	r.wantBrowse(browse.Options{Topic: "/t"}, "")
+	list := r.browse(browse.Options{Topic: "/u", State: browse.Delayed})
 	if len(list) != 6 || list[0].Due.Sub(list[0].Created) != 1001*time.Second || list[0].ID == "" || list[0].ExpireAt.Sub(list[0].Due) != time.Minute {
 		t.Errorf("%+v", list)
 	}
-	m, standings, err := r.Message("/t", r.browse(broker.BrowseOptions{Topic: "/t", State: broker.StateDelayed, Text: "8"})[0].ID)
-	if err != nil || string(m.Payload) != "8" || m.State != broker.StateDelayed || len(standings) != 1 || standings[0].State != broker.StateDelayed {
+	m, standings, err := r.Message("/t", r.browse(browse.Options{Topic: "/t", State: browse.Delayed, Text: "8"})[0].ID)
+	if err != nil || string(m.Payload) != "8" || m.State != browse.Delayed || len(standings) != 1 || standings[0].State != browse.Delayed {
 		t.Errorf("%+v %+v %v", m, standings, err)
 	}
 }
@@ -455,11 +458,11 @@ func TestBrowseBytes(t *testing.T) {
 	for i := range 20 {
 		r.publish("/t", broker.Publication{Payload: bytes.Repeat([]byte{byte(i)}, 1<<20)})
 	}
-	page, err := r.Browse(ctx, broker.BrowseOptions{Topic: "/t", Payload: -1})
-	if err != nil || len(page.Messages) != broker.MaxReply>>20 || page.Next == "" {
+	page, err := r.Browse(ctx, browse.Options{Topic: "/t", Payload: -1})
+	if err != nil || len(page.Messages) != limit.MaxReply>>20 || page.Next == "" {
 		t.Fatalf("%d messages, next %q, %v", len(page.Messages), page.Next, err)
 	}
-	list := r.browse(broker.BrowseOptions{Topic: "/t"})
+	list := r.browse(browse.Options{Topic: "/t"})
 	for i, m := range list {
 		if m.Payload[0] != byte(i) || len(m.Payload) != 1<<20 {
 			t.Fatalf("message %d: %d bytes of %d", i, len(m.Payload), m.Payload[0])
@@ -468,7 +471,7 @@ func TestBrowseBytes(t *testing.T) {
 	if len(list) != 20 {
 		t.Errorf("%d messages", len(list))
 	}
-	if page, err = r.Browse(ctx, broker.BrowseOptions{Topic: "/t", Payload: 1}); err != nil || len(page.Messages) != 20 {
+	if page, err = r.Browse(ctx, browse.Options{Topic: "/t", Payload: 1}); err != nil || len(page.Messages) != 20 {
 		t.Errorf("cut: %d messages, %v", len(page.Messages), err)
 	}
 }
@@ -482,7 +485,7 @@ func TestBrowseLarge(t *testing.T) {
 		}
 		r := newRig(t, broker.Options{})
 		topic := topicDef("/t")
-		topic.Expiration = broker.Off
+		topic.Expiration = property.Off
 		c := consumerDef("/t", "a")
 		c.MaxInFlight, c.AckTimeout = 2*n, time.Hour
 		r.define(topic, c, consumerDef("/t", "b"))
@@ -493,7 +496,7 @@ func TestBrowseLarge(t *testing.T) {
 		middle := time.Now()
 		time.Sleep(apart)
 		r.fill("/t", n/2)
-		expect := func(o broker.BrowseOptions, want int, first string) broker.Page {
+		expect := func(o browse.Options, want int, first string) browse.Page {
 			t.Helper()
 			o.Payload = -1
 			page, err := r.Browse(ctx, o)
@@ -508,9 +511,9 @@ func TestBrowseLarge(t *testing.T) {
 			}
 			return page
 		}
-		expect(broker.BrowseOptions{Topic: "/t"}, 100, "0")
-		expect(broker.BrowseOptions{Topic: "/t", Since: middle}, 100, "0")
-		expect(broker.BrowseOptions{Consumer: a, Since: middle, Limit: 1000}, 1000, "0")
+		expect(browse.Options{Topic: "/t"}, 100, "0")
+		expect(browse.Options{Topic: "/t", Since: middle}, 100, "0")
+		expect(browse.Options{Consumer: a, Since: middle, Limit: 1000}, 1000, "0")
 
 		// The consumer takes all and is done with every second hundred.
 		for i := 0; i < n; i += 1000 {
@@ -524,21 +527,21 @@ func TestBrowseLarge(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		expect(broker.BrowseOptions{Consumer: a, State: broker.StateWaiting}, 0, "")
-		page := expect(broker.BrowseOptions{Consumer: a, State: broker.StateInFlight}, 100, "0")
-		page = expect(broker.BrowseOptions{Consumer: a, State: broker.StateInFlight, Cursor: page.Next}, 100, "200")
-		expect(broker.BrowseOptions{Consumer: a, State: broker.StateInFlight, Cursor: page.Next, Limit: 1000}, 1000, "400")
-		expect(broker.BrowseOptions{Consumer: a, Cursor: page.Next, Limit: 1000}, 1000, "400")
+		expect(browse.Options{Consumer: a, State: browse.Waiting}, 0, "")
+		page := expect(browse.Options{Consumer: a, State: browse.InFlight}, 100, "0")
+		page = expect(browse.Options{Consumer: a, State: browse.InFlight, Cursor: page.Next}, 100, "200")
+		expect(browse.Options{Consumer: a, State: browse.InFlight, Cursor: page.Next, Limit: 1000}, 1000, "400")
+		expect(browse.Options{Consumer: a, Cursor: page.Next, Limit: 1000}, 1000, "400")
 		r.fill("/t", 10)
-		expect(broker.BrowseOptions{Consumer: a, State: broker.StateWaiting}, 10, "0")
-		if got := len(r.browse(broker.BrowseOptions{Consumer: a, Limit: 1000})); got != n/2+10 {
+		expect(browse.Options{Consumer: a, State: browse.Waiting}, 10, "0")
+		if got := len(r.browse(browse.Options{Consumer: a, Limit: 1000})); got != n/2+10 {
 			t.Errorf("%d messages, want %d", got, n/2+10)
 		}
-		page, err := r.Browse(ctx, broker.BrowseOptions{Topic: "/t", Text: "nowhere"})
+		page, err := r.Browse(ctx, browse.Options{Topic: "/t", Text: "nowhere"})
 		if err != nil || len(page.Messages) > 0 || page.Next != "" || page.Scanned != n+10 || page.Total != int64(n+10) {
 			t.Errorf("%d of %d looked at, next %q, %v", page.Scanned, page.Total, page.Next, err)
 		}
-		if got := summary(r.browse(broker.BrowseOptions{Consumer: a, Text: fmt.Sprint(n/2 - 200)})); got == "" {
+		if got := summary(r.browse(browse.Options{Consumer: a, Text: fmt.Sprint(n/2 - 200)})); got == "" {
 			t.Error("a text far behind was not found")
 		}
 		at, err := r.Oldest(a, r.id("b"), 9999)
@@ -548,8 +551,8 @@ func TestBrowseLarge(t *testing.T) {
 		if cleared, err := r.ClearBacklog(ctx, a); err != nil || cleared != int64(n/2+10) {
 			t.Errorf("cleared %d, %v", cleared, err)
 		}
-		expect(broker.BrowseOptions{Consumer: a}, 0, "")
-		expect(broker.BrowseOptions{Topic: "/t"}, 100, "0")
+		expect(browse.Options{Consumer: a}, 0, "")
+		expect(browse.Options{Topic: "/t"}, 100, "0")
 	})
 }
 
@@ -557,7 +560,7 @@ func TestMessage(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRig(t, broker.Options{})
 		topic := topicDef("/t")
-		topic.Expiration = broker.Off
+		topic.Expiration = property.Off
 		r.define(topic, consumerDef("/t", "b"), consumerDef("/t", "a"))
 		r.define(topicDef("/u"))
 		other := r.publish("/u", text("u"))
@@ -573,7 +576,7 @@ func TestMessage(t *testing.T) {
 			}
 		}
 		short := topicDef("/v")
-		short.DedupWindow = broker.Off
+		short.DedupWindow = property.Off
 		r.define(short)
 		twice := r.publish("/v", text("once"))
 		r.publish("/v", broker.Publication{Payload: []byte("twice"), ID: twice})
@@ -604,18 +607,18 @@ func TestMessage(t *testing.T) {
 			t.Fatalf("%+v %v", standings, err)
 		}
 		for _, s := range standings {
-			if s.Client != "crm" || s.State != broker.StateInFlight || s.Deliveries != 1 || time.Until(s.Until) > 30*time.Second || time.Until(s.Until) < 29*time.Second {
+			if s.Client != "crm" || s.State != browse.InFlight || s.Deliveries != 1 || time.Until(s.Until) > 30*time.Second || time.Until(s.Until) < 29*time.Second {
 				t.Errorf("%+v", s)
 			}
 		}
 		m, standings, err := r.Message("/t", "own")
-		if err != nil || m.State != broker.StateInFlight || string(m.Payload) != "second" {
+		if err != nil || m.State != browse.InFlight || string(m.Payload) != "second" {
 			t.Fatalf("%+v %+v %v", m, standings, err)
 		}
 		for _, s := range standings {
-			want, until := broker.StateInFlight, 30*time.Second
+			want, until := browse.InFlight, 30*time.Second
 			if s.Consumer == r.id("b") {
-				want, until = broker.StateDeferred, 7*time.Second
+				want, until = browse.Deferred, 7*time.Second
 			}
 			if s.State != want || (until-time.Until(s.Until)).Abs() > time.Second {
 				t.Errorf("%+v, want %s", s, want)
@@ -628,7 +631,7 @@ func TestOldest(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRig(t, broker.Options{})
 		topic := topicDef("/t")
-		topic.Expiration = broker.Off
+		topic.Expiration = property.Off
 		r.define(topic, consumerDef("/t", "a"), consumerDef("/t", "b"))
 		a, b := r.id("a"), r.id("b")
 		want := func(at ...time.Time) {

@@ -2,11 +2,13 @@ package broker
 
 import (
 	"context"
-	"crypto/rand"
-	"encoding/base64"
 	"errors"
 	"fmt"
 	"net/url"
+	"pipit/broker/limit"
+	"pipit/broker/property"
+	"pipit/broker/signing"
+	"pipit/broker/stats"
 	"slices"
 	"strings"
 	"time"
@@ -26,116 +28,90 @@ const (
 	FormatCloudEvents = "cloudevents" // one payload, in the binary mode of CloudEvents 1.0
 )
 
-// Defaults and limits of callbacks.
-const (
-	DefaultCallbackBatch   = 100
-	DefaultCallbackTimeout = 15 * time.Second
-	DefaultCallbackGiveUp  = 24 * time.Hour
-
-	MinCallbackTimeout     = 100 * time.Millisecond
-	MaxCallbackTimeout     = 10 * time.Minute
-	MinCallbackRetry       = 10 * time.Millisecond
-	MaxCallbackRetry       = 24 * time.Hour
-	MaxCallbackConcurrency = 64
-	MaxCallbackGiveUp      = 365 * 24 * time.Hour
-	MaxCallbackURL         = 2048 // bytes
-)
-
-// Lengths of the key of a CallbackSecret in bytes, as Standard Webhooks has them, and what each begins with.
-const (
-	minSecret    = 24
-	madeSecret   = 32
-	maxSecret    = 64
-	secretPrefix = "whsec_"
-)
-
 // callbackFields are those of ConsumerFields that say how a consumer is sent its messages.
-var callbackFields = Fields[Consumer]{
+var callbackFields = property.Fields[Consumer]{
 	{
-		Name: "delivery_mode", at: func(c *Consumer) any { return &c.DeliveryMode },
-		Default: DeliveryPull, Options: []Option{
-			{DeliveryPull, "the client receives its messages"},
-			{DeliveryCallback, "they are sent to a URL"},
+		Name: "delivery_mode", At: func(c *Consumer) any { return &c.DeliveryMode },
+		Default: DeliveryPull, Options: []property.Option{
+			{Value: DeliveryPull, Label: "the client receives its messages"},
+			{Value: DeliveryCallback, Label: "they are sent to a URL"},
 		},
 		Label: "Delivery", Hint: "Whether the client comes for its messages or is sent them",
 		Help: "how it gets its messages: pull, it receives them; callback-url, they are sent to callback_url, and receiving is refused",
 	},
 	{
-		Name: "callback_url", at: func(c *Consumer) any { return &c.CallbackURL },
-		Max: MaxCallbackURL, Check: checkCallbackURL, Pattern: `^(https?://\S+)?$`, Example: "https://erp.example.com/hooks/customer",
+		Name: "callback_url", At: func(c *Consumer) any { return &c.CallbackURL },
+		Max: limit.MaxCallbackURL, Check: checkCallbackURL, Pattern: `^(https?://\S+)?$`, Example: "https://erp.example.com/hooks/customer",
 		Label: "Callback URL", Hint: "Where its messages are sent to, by POST",
 		Help: "URL of http or https that its messages are sent to by POST; required with the delivery_mode callback-url, and of no effect without",
 	},
 	{
-		Name: "callback_format", at: func(c *Consumer) any { return &c.CallbackFormat },
-		Default: FormatJSON, Options: []Option{
-			{FormatJSON, "the JSON document of a receive"},
-			{FormatXML, "the XML document of a receive"},
-			{FormatRaw, "the payload alone, one message a call"},
-			{FormatCloudEvents, "CloudEvents, one message a call"},
+		Name: "callback_format", At: func(c *Consumer) any { return &c.CallbackFormat },
+		Default: FormatJSON, Options: []property.Option{
+			{Value: FormatJSON, Label: "the JSON document of a receive"},
+			{Value: FormatXML, Label: "the XML document of a receive"},
+			{Value: FormatRaw, Label: "the payload alone, one message a call"},
+			{Value: FormatCloudEvents, Label: "CloudEvents, one message a call"},
 		},
 		Label: "Format", Hint: "What a call looks like",
 		Help: "what a call looks like: json or xml, the document of a receive; raw or cloudevents, the payload of one message with its metadata in headers",
 	},
 	{
-		Name: "callback_batch", at: func(c *Consumer) any { return &c.CallbackBatch },
-		Default: int64(DefaultCallbackBatch), Min: 1, Max: MaxReceive,
+		Name: "callback_batch", At: func(c *Consumer) any { return &c.CallbackBatch },
+		Default: int64(limit.DefaultCallbackBatch), Min: 1, Max: limit.MaxReceive,
 		Label: "Messages a call", Hint: "At most so many, in the formats JSON and XML",
 		Help: "messages of one call at the most, in the formats json and xml; in the others it is one",
 	},
 	{
-		Name: "callback_timeout", at: func(c *Consumer) any { return &c.CallbackTimeout },
-		Default: DefaultCallbackTimeout, Min: int64(MinCallbackTimeout), Max: int64(MaxCallbackTimeout),
+		Name: "callback_timeout", At: func(c *Consumer) any { return &c.CallbackTimeout },
+		Default: limit.DefaultCallbackTimeout, Min: int64(limit.MinCallbackTimeout), Max: int64(limit.MaxCallbackTimeout),
 		Label: "Time limit", Hint: "A call that is not answered by then has failed: 15s, 1m",
 		Help: "a call that is not answered by then has failed",
 	},
 	{
-		Name: "callback_concurrency", at: func(c *Consumer) any { return &c.CallbackConcurrency },
-		Default: int64(1), Min: 1, Max: MaxCallbackConcurrency,
+		Name: "callback_concurrency", At: func(c *Consumer) any { return &c.CallbackConcurrency },
+		Default: int64(1), Min: 1, Max: limit.MaxCallbackConcurrency,
 		Label: "Calls at a time", Hint: "With 1 the order is kept, also where one fails",
 		Help: "calls at a time; with 1 the order of messages is kept, also where a call fails",
 	},
 	{
-		Name: "callback_headers", at: func(c *Consumer) any { return &c.CallbackHeaders },
+		Name: "callback_headers", At: func(c *Consumer) any { return &c.CallbackHeaders },
 		CheckPair: checkCallbackHeader, Secret: true,
 		Label: "Headers", Hint: "Of every call, such as Authorization: Bearer …",
 		Help: "headers of every call, such as Authorization; they are answered to the scope write alone",
 	},
 	{
-		Name: "callback_retry", at: func(c *Consumer) any { return &c.CallbackRetry },
-		Default: DurationsOf(5*time.Second, 30*time.Second, 5*time.Minute, 30*time.Minute, time.Hour),
-		Min:     int64(MinCallbackRetry), Max: int64(MaxCallbackRetry),
+		Name: "callback_retry", At: func(c *Consumer) any { return &c.CallbackRetry },
+		Default: property.DurationsOf(5*time.Second, 30*time.Second, 5*time.Minute, 30*time.Minute, time.Hour),
+		Min:     int64(limit.MinCallbackRetry), Max: int64(limit.MaxCallbackRetry),
 		Label: "Tries again after", Hint: "After the first failure, the second and so on. The last one counts for all that follow",
 		Help: "after which times a failed call is tried again, each a bit longer or shorter by chance; the last counts for all that follow",
 	},
 	{
-		Name: "callback_give_up", at: func(c *Consumer) any { return &c.CallbackGiveUp },
-		Default: DefaultCallbackGiveUp, Max: int64(MaxCallbackGiveUp),
+		Name: "callback_give_up", At: func(c *Consumer) any { return &c.CallbackGiveUp },
+		Default: limit.DefaultCallbackGiveUp, Max: int64(limit.MaxCallbackGiveUp),
 		Label: "Gives up after", Hint: "So long nothing but failures, and the consumer is paused: 24h. 0s: never",
 		Help: "after so long of nothing but failures the consumer is paused: it is inactive until somebody makes it active again, and its messages wait; 0s: never",
 	},
 	{
-		Name: "callback_secret", at: func(c *Consumer) any { return &c.CallbackSecret },
-		Max: int64(2*maxSecretText + 1), Check: checkCallbackSecret, Pattern: `^(whsec_[A-Za-z0-9+/]+=*( whsec_[A-Za-z0-9+/]+=*)?)?$`, Secret: true,
+		Name: "callback_secret", At: func(c *Consumer) any { return &c.CallbackSecret },
+		Max: int64(2*signing.MaxSecret + 1), Check: checkCallbackSecret, Pattern: `^(whsec_[A-Za-z0-9+/]+=*( whsec_[A-Za-z0-9+/]+=*)?)?$`, Secret: true,
 		Label: "Callback secret", Hint: "Its calls are signed with it. Empty: one is made. Two with a blank between, while one takes over from the other",
 		Help: "secret that its calls are signed with as Standard Webhooks says, whsec_ and 24 to 64 bytes in base64, or two with a blank between; it is made where it is not given, and is answered to the scope write alone",
 	},
 }
 
-// maxSecretText is the length of the longest secret.
-const maxSecretText = len(secretPrefix) + (maxSecret+2)/3*4
-
 func checkCallbackURL(s string) error {
 	u, err := url.Parse(s)
-	if s != "" && (err != nil || len(s) > MaxCallbackURL || u.Scheme != "http" && u.Scheme != "https" || u.Hostname() == "" || u.User != nil ||
+	if s != "" && (err != nil || len(s) > limit.MaxCallbackURL || u.Scheme != "http" && u.Scheme != "https" || u.Hostname() == "" || u.User != nil ||
 		strings.Contains(s, "#") || strings.ContainsFunc(s, func(r rune) bool { return r <= ' ' || r == 0x7f })) {
-		return fmt.Errorf("allowed is a URL of http or https with a host, at most %d bytes, without a user, a fragment and blanks", MaxCallbackURL)
+		return fmt.Errorf("allowed is a URL of http or https with a host, at most %d bytes, without a user, a fragment and blanks", limit.MaxCallbackURL)
 	}
 	return nil
 }
 
 func checkCallbackSecret(s string) error {
-	if _, err := WebhookKeys(s); s != "" && err != nil {
+	if _, err := signing.Keys(s); s != "" && err != nil {
 		return err
 	}
 	return nil
@@ -160,28 +136,7 @@ func checkCallbackHeader(name, value string) error {
 }
 
 // notToken is true of what cannot be in the name of a header (RFC 9110).
-func notToken(r rune) bool { return notKeyChar(r) && !strings.ContainsRune("!#$%&'*+^`|~", r) }
-
-// WebhookKeys returns the keys of a secret as Standard Webhooks spells it, or of two with a blank between. The error
-// says what is allowed.
-func WebhookKeys(secret string) (keys [][]byte, err error) {
-	for s := range strings.SplitSeq(secret, " ") {
-		text, ok := strings.CutPrefix(s, secretPrefix)
-		key, err := base64.StdEncoding.Strict().DecodeString(text)
-		if !ok || err != nil || len(key) < minSecret || len(key) > maxSecret || len(keys) == 2 {
-			return nil, fmt.Errorf("allowed is %s and %d to %d bytes in base64, or two of these with a blank between", secretPrefix, minSecret, maxSecret)
-		}
-		keys = append(keys, key)
-	}
-	return keys, nil
-}
-
-// NewCallbackSecret makes a CallbackSecret, as Standard Webhooks spells it.
-func NewCallbackSecret() string {
-	key := make([]byte, madeSecret)
-	rand.Read(key) // never fails
-	return secretPrefix + base64.StdEncoding.EncodeToString(key)
-}
+func notToken(r rune) bool { return property.NotKeyChar(r) && !strings.ContainsRune("!#$%&'*+^`|~", r) }
 
 // validateCallback checks what the fields of callbacks ask of each other. of is how it calls the consumer. What a consumer
 // that receives has of them does no harm, so that one can be changed to receive for a while.
@@ -199,18 +154,9 @@ func (x *definer) seal(r *consumerRecord, former *Consumer) {
 		r.CallbackSecret = former.CallbackSecret
 	}
 	if r.CallbackSecret == "" && r.DeliveryMode == DeliveryCallback {
-		r.CallbackSecret, x.sealed[r.ID] = NewCallbackSecret(), true
+		r.CallbackSecret, x.sealed[r.ID] = signing.New(), true
 		x.done.Sealed = append(x.done.Sealed, r.Consumer)
 	}
-}
-
-// CallbackState tells how a consumer fares that is sent its messages.
-type CallbackState struct {
-	Failures int       // calls that have failed in a row
-	Since    time.Time // the first of them; zero: the last call did not fail
-	Next     time.Time // the next try at the earliest, where the last one failed
-	Error    string    // why it failed
-	Paused   string    // why the consumer was made inactive by who sends; empty: it was not
 }
 
 // Callbacks is the door of who sends messages to the consumers of the mode DeliveryCallback. One at a time is to use it.
@@ -260,7 +206,7 @@ func (cs Callbacks) Subscription(id uint32) (Subscription, error) {
 }
 
 // Report keeps a state for ConsumerInfo.
-func (cs Callbacks) Report(id uint32, s CallbackState) {
+func (cs Callbacks) Report(id uint32, s stats.Callback) {
 	cs.b.mu.RLock()
 	defer cs.b.mu.RUnlock()
 	if c := cs.b.consumers[id]; c != nil {
@@ -328,7 +274,7 @@ func (s *Subscription) ready(w *waiter) (next time.Duration, ready bool, err err
 		return 0, false, errChanged
 	}
 	c.expireAll(now)
-	for p := MinPriority; p <= MaxPriority; p++ {
+	for p := limit.MinPriority; p <= limit.MaxPriority; p++ {
 		if c.merge != nil {
 			if len(c.merge.heads[p].list) > 0 {
 				return 0, true, nil

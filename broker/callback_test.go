@@ -11,6 +11,10 @@ import (
 	"time"
 
 	"pipit/broker"
+	"pipit/broker/limit"
+	"pipit/broker/property"
+	"pipit/broker/signing"
+	"pipit/broker/stats"
 )
 
 // callbackDef is a consumer that is sent its messages.
@@ -30,7 +34,7 @@ func TestCallbackFields(t *testing.T) {
 	names := "allowed are names of letters, digits and !#$%&'*+-.^_`|~, and values of printable ASCII"
 	secret := "allowed is whsec_ and 24 to 64 bytes in base64, or two of these with a blank between"
 	headers := func(name, value string) func(*broker.Consumer) {
-		return func(c *broker.Consumer) { c.CallbackHeaders = broker.TableOf(map[string]string{name: value}) }
+		return func(c *broker.Consumer) { c.CallbackHeaders = property.TableOf(map[string]string{name: value}) }
 	}
 	secrets := func(s string) func(*broker.Consumer) { return func(c *broker.Consumer) { c.CallbackSecret = s } }
 	urls := func(s string) func(*broker.Consumer) { return func(c *broker.Consumer) { c.CallbackURL = s } }
@@ -41,8 +45,8 @@ func TestCallbackFields(t *testing.T) {
 	}{
 		{func(*broker.Consumer) {}, ""},
 		{urls("http://127.0.0.1:8080/x?y=z"), ""},
-		{urls(long + strings.Repeat("x", broker.MaxCallbackURL-len(long))), ""},
-		{urls(long + strings.Repeat("x", broker.MaxCallbackURL-len(long)+1)), url},
+		{urls(long + strings.Repeat("x", limit.MaxCallbackURL-len(long))), ""},
+		{urls(long + strings.Repeat("x", limit.MaxCallbackURL-len(long)+1)), url},
 		{urls(""), "callback_url of consumer \"crm\" of topic \"/t\": it is missing, and the delivery_mode callback-url needs it"},
 		{urls("ftp://h/"), `callback_url "ftp://h/" of consumer "crm" of topic "/t": ` + url},
 		{urls("https:///x"), url},
@@ -57,8 +61,8 @@ func TestCallbackFields(t *testing.T) {
 		{func(c *broker.Consumer) { c.CallbackBatch = 1001 }, `callback_batch 1001 of consumer "crm" of topic "/t": allowed are 1 to 1000`},
 		{func(c *broker.Consumer) { c.CallbackTimeout = time.Millisecond }, `callback_timeout 1ms of consumer "crm" of topic "/t": allowed are 100ms to 10m`},
 		{func(c *broker.Consumer) { c.CallbackConcurrency = 65 }, `callback_concurrency 65 of consumer "crm" of topic "/t": allowed are 1 to 64`},
-		{func(c *broker.Consumer) { c.CallbackGiveUp = broker.MaxCallbackGiveUp + 1 }, `callback_give_up 365d1ns of consumer "crm" of topic "/t": allowed are 0s to 365d`},
-		{func(c *broker.Consumer) { c.CallbackRetry = broker.DurationsOf(time.Second, time.Millisecond) }, "allowed are 10ms to 1d"},
+		{func(c *broker.Consumer) { c.CallbackGiveUp = limit.MaxCallbackGiveUp + 1 }, `callback_give_up 365d1ns of consumer "crm" of topic "/t": allowed are 0s to 365d`},
+		{func(c *broker.Consumer) { c.CallbackRetry = property.DurationsOf(time.Second, time.Millisecond) }, "allowed are 10ms to 1d"},
 		{headers("Authorization", "Bearer s3cret"), ""},
 		{headers("X_!#$%&'*+.^`|~", "a b"), ""},
 		{headers("X/Y", "z"), names},
@@ -95,11 +99,11 @@ func TestCallbackFields(t *testing.T) {
 }
 
 func TestWebhookKeys(t *testing.T) {
-	keys, err := broker.WebhookKeys(secretOf(24) + " " + secretOf(33))
+	keys, err := signing.Keys(secretOf(24) + " " + secretOf(33))
 	if err != nil || len(keys) != 2 || string(keys[0]) != strings.Repeat("k", 24) || string(keys[1]) != strings.Repeat("k", 33) {
 		t.Errorf("%q %v", keys, err)
 	}
-	if keys, err := broker.WebhookKeys(""); err == nil {
+	if keys, err := signing.Keys(""); err == nil {
 		t.Errorf("keys of nothing: %q", keys)
 	}
 }
@@ -121,7 +125,7 @@ func TestCallbackSecret(t *testing.T) {
 		t.Fatalf("told: %+v", sealed)
 	}
 	made := sealed[0].CallbackSecret
-	if keys, err := broker.WebhookKeys(made); err != nil || len(keys) != 1 || len(keys[0]) != 32 {
+	if keys, err := signing.Keys(made); err != nil || len(keys) != 1 || len(keys[0]) != 32 {
 		t.Errorf("made: %q %v", made, err)
 	}
 	moved := callbackDef("/t", "a")
@@ -176,7 +180,7 @@ func TestCallbackDoor(t *testing.T) {
 		t.Errorf("%+v %v", done, err)
 	}
 
-	state := broker.CallbackState{Failures: 3, Since: time.Now(), Next: time.Now().Add(time.Minute), Error: "no route", Paused: "gave up"}
+	state := stats.Callback{Failures: 3, Since: time.Now(), Next: time.Now().Add(time.Minute), Error: "no route", Paused: "gave up"}
 	cs.Report(a, state)
 	cs.Report(a+100, state) // deleted meanwhile
 	if got := r.queue("a").Callback; got != state {
@@ -343,15 +347,15 @@ func TestCallbackOutlivesRestart(t *testing.T) {
 	r := newRig(t, broker.Options{})
 	c := callbackDef("/t", "a")
 	c.CallbackFormat, c.CallbackBatch, c.CallbackTimeout, c.CallbackConcurrency = broker.FormatRaw, 7, time.Second, 3
-	c.CallbackHeaders = broker.TableOf(map[string]string{"Authorization": "Bearer x", "X-A": "b: c"})
-	c.CallbackRetry, c.CallbackGiveUp = broker.DurationsOf(time.Second, time.Minute), broker.Off
+	c.CallbackHeaders = property.TableOf(map[string]string{"Authorization": "Bearer x", "X-A": "b: c"})
+	c.CallbackRetry, c.CallbackGiveUp = property.DurationsOf(time.Second, time.Minute), property.Off
 	r.define(topicDef("/t"), c)
 	before := r.queue("a").Consumer
 	r.restart()
 	after := r.queue("a").Consumer
 	if after.CallbackFormat != c.CallbackFormat || after.CallbackBatch != 7 || after.CallbackTimeout != time.Second || after.CallbackConcurrency != 3 ||
 		after.CallbackHeaders.Map()["X-A"] != "b: c" || !slices.Equal(after.CallbackRetry.List(), []time.Duration{time.Second, time.Minute}) ||
-		after.CallbackGiveUp != broker.Off || after != before {
+		after.CallbackGiveUp != property.Off || after != before {
 		t.Errorf("%+v, was %+v", after, before)
 	}
 	if list := broker.CallbacksOf(r.Broker).List(); len(list) != 1 {

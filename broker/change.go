@@ -2,60 +2,21 @@ package broker
 
 import (
 	"context"
-	"fmt"
 	"slices"
 	"time"
 
-	"pipit/broker/clip"
+	"pipit/broker/change"
 	"pipit/broker/login"
 	"pipit/broker/store"
 )
 
-// Kind is a kind of object.
-type Kind string
-
-const (
-	KindClient   Kind = "client"
-	KindTopic    Kind = "topic"
-	KindProducer Kind = "producer"
-	KindConsumer Kind = "consumer"
-	KindWebhook  Kind = "webhook"
-)
-
-// Ref names an object: a client by Name, its username; a topic and a webhook by Name; a producer by ID, or by
-// Name, its client's username, and Topic; a consumer by ID.
-type Ref struct {
-	Kind  Kind
-	Name  string
-	Topic string
-	ID    uint32
-}
-
-// String returns the object's name for a message.
-func (r Ref) String() string {
-	switch {
-	case r.Kind == KindProducer && r.ID == 0:
-		return fmt.Sprintf("producer %q of topic %q", clip.Input(r.Name), clip.Input(r.Topic))
-	case r.Kind == KindProducer || r.Kind == KindConsumer:
-		return fmt.Sprintf("%s %d", r.Kind, r.ID)
-	}
-	return fmt.Sprintf("%s %q", r.Kind, clip.Input(r.Name))
-}
-
-// Expect is the state of an object for which a Change is meant. With another it is refused, so that
-// two who edit the same object do not overwrite each other.
-type Expect struct {
-	Ref
-	Revision string // as in the object's Info; "*": the object exists; empty: it does not
-}
-
 // Change is a set of changes that become durable in one commit: all or nothing.
 type Change struct {
-	Expect    []Expect
-	Define    Definition // objects that are created or brought to what is given
-	Rotate    []uint32   // consumers that get a new SubKey, with all that they have
-	Delete    []Ref      // with what depends on them: see Broker.Change
-	Documents []Document // put with it, or deleted where Value is nil
+	Expect    []change.Expect
+	Define    Definition   // objects that are created or brought to what is given
+	Rotate    []uint32     // consumers that get a new SubKey, with all that they have
+	Delete    []change.Ref // with what depends on them: see Broker.Change
+	Documents []Document   // put with it, or deleted where Value is nil
 
 	Overlap    time.Duration // for how long the SubKeys that Rotate replaces are good yet: 0, at once refused, to MaxOverlap
 	EndOverlap []uint32      // consumers whose OldKey is refused from now on; Invalid where there is none
@@ -422,7 +383,7 @@ func (o *changeOp) forget() {
 			g.found.Delete(t)
 		}
 		b.orphans[t.id] = t
-		b.past.add(t.counters.read())
+		b.past.Add(t.counters.read())
 		if t.template != "" {
 			b.templates.made[t.template]--
 		}

@@ -14,6 +14,8 @@ import (
 	"time"
 
 	"pipit/broker"
+	"pipit/broker/change"
+	"pipit/broker/limit"
 	"pipit/broker/store"
 	"pipit/db"
 )
@@ -29,22 +31,22 @@ func (r *rig) change(c broker.Change) broker.Changed {
 
 func (r *rig) deleteTopic(name string) {
 	r.t.Helper()
-	r.change(broker.Change{Delete: []broker.Ref{topicRef(name)}})
+	r.change(broker.Change{Delete: []change.Ref{topicRef(name)}})
 }
 
 func (r *rig) deleteConsumer(key string) {
 	r.t.Helper()
-	r.change(broker.Change{Delete: []broker.Ref{r.consumerRef(key)}})
+	r.change(broker.Change{Delete: []change.Ref{r.consumerRef(key)}})
 }
 
-func topicRef(name string) broker.Ref  { return broker.Ref{Kind: broker.KindTopic, Name: name} }
-func clientRef(name string) broker.Ref { return broker.Ref{Kind: broker.KindClient, Name: name} }
-func producerRef(client, topic string) broker.Ref {
-	return broker.Ref{Kind: broker.KindProducer, Name: client, Topic: topic}
+func topicRef(name string) change.Ref  { return change.Ref{Kind: change.Topic, Name: name} }
+func clientRef(name string) change.Ref { return change.Ref{Kind: change.Client, Name: name} }
+func producerRef(client, topic string) change.Ref {
+	return change.Ref{Kind: change.Producer, Name: client, Topic: topic}
 }
-func (r *rig) consumerRef(key string) broker.Ref {
+func (r *rig) consumerRef(key string) change.Ref {
 	r.t.Helper()
-	return broker.Ref{Kind: broker.KindConsumer, ID: r.queue(key).ID}
+	return change.Ref{Kind: change.Consumer, ID: r.queue(key).ID}
 }
 
 // image returns what the file keeps, and how many expiries, remembered IDs and delayed messages
@@ -94,9 +96,9 @@ func TestExpect(t *testing.T) {
 	r.define(topicDef("/t"), consumerDef("/t", "a"))
 	client, _ := r.Client("crm")
 	topic, producer, consumer := r.topic("/t"), r.Producers()[0], r.queue("a")
-	id := func(k broker.Kind, id uint32) broker.Ref { return broker.Ref{Kind: k, ID: id} }
+	id := func(k change.Kind, id uint32) change.Ref { return change.Ref{Kind: k, ID: id} }
 	for _, c := range []struct {
-		ref      broker.Ref
+		ref      change.Ref
 		revision string
 		want     broker.Code // -1: none
 	}{
@@ -104,14 +106,14 @@ func TestExpect(t *testing.T) {
 		{clientRef("crm"), "", broker.Conflict}, {clientRef("crm"), "old", broker.Conflict}, {clientRef("new"), "*", broker.NotFound}, {clientRef("new"), "old", broker.NotFound},
 		{topicRef("/t"), topic.Revision, -1}, {topicRef("/t"), "*", -1}, {topicRef("/new"), "", -1},
 		{topicRef("/t"), "", broker.Conflict}, {topicRef("/t"), client.Revision, broker.Conflict}, {topicRef("/new"), "*", broker.NotFound},
-		{producerRef("crm", "/t"), producer.Revision, -1}, {id(broker.KindProducer, producer.ID), producer.Revision, -1}, {producerRef("crm", "/new"), "", -1}, {producerRef("new", "/t"), "", -1},
-		{producerRef("crm", "/t"), "", broker.Conflict}, {id(broker.KindProducer, producer.ID), "old", broker.Conflict}, {producerRef("new", "/t"), "*", broker.NotFound}, {id(broker.KindProducer, consumer.ID), "*", broker.NotFound},
-		{id(broker.KindConsumer, consumer.ID), consumer.Revision, -1}, {id(broker.KindConsumer, consumer.ID), "*", -1},
-		{id(broker.KindConsumer, consumer.ID), "old", broker.Conflict}, {id(broker.KindConsumer, 999), "*", broker.NotFound},
-		{broker.Ref{Kind: "thing", Name: "x"}, "*", broker.Invalid}, {broker.Ref{}, "", broker.Invalid},
+		{producerRef("crm", "/t"), producer.Revision, -1}, {id(change.Producer, producer.ID), producer.Revision, -1}, {producerRef("crm", "/new"), "", -1}, {producerRef("new", "/t"), "", -1},
+		{producerRef("crm", "/t"), "", broker.Conflict}, {id(change.Producer, producer.ID), "old", broker.Conflict}, {producerRef("new", "/t"), "*", broker.NotFound}, {id(change.Producer, consumer.ID), "*", broker.NotFound},
+		{id(change.Consumer, consumer.ID), consumer.Revision, -1}, {id(change.Consumer, consumer.ID), "*", -1},
+		{id(change.Consumer, consumer.ID), "old", broker.Conflict}, {id(change.Consumer, 999), "*", broker.NotFound},
+		{change.Ref{Kind: "thing", Name: "x"}, "*", broker.Invalid}, {change.Ref{}, "", broker.Invalid},
 	} {
 		value := fmt.Sprint(c.ref, c.revision)
-		_, err := r.Change(ctx, broker.Change{Expect: []broker.Expect{{Ref: c.ref, Revision: c.revision}}, Documents: []broker.Document{doc("k", value, "v")}})
+		_, err := r.Change(ctx, broker.Change{Expect: []change.Expect{{Ref: c.ref, Revision: c.revision}}, Documents: []broker.Document{doc("k", value, "v")}})
 		if c.want >= 0 {
 			wantCode(t, err, c.want)
 			r.wantDocument("k", value, "")
@@ -123,8 +125,8 @@ func TestExpect(t *testing.T) {
 	}
 	// One that does not hold is enough.
 	_, err := r.Change(ctx, broker.Change{
-		Expect: []broker.Expect{{Ref: topicRef("/t"), Revision: "*"}, {Ref: topicRef("/t"), Revision: "old"}},
-		Delete: []broker.Ref{topicRef("/t")},
+		Expect: []change.Expect{{Ref: topicRef("/t"), Revision: "*"}, {Ref: topicRef("/t"), Revision: "old"}},
+		Delete: []change.Ref{topicRef("/t")},
 	})
 	wantCode(t, err, broker.Conflict)
 	r.topic("/t")
@@ -139,7 +141,7 @@ func TestEdit(t *testing.T) {
 		topic := saw.Topic
 		topic.MaxDepth = depth
 		_, err := r.Change(ctx, broker.Change{
-			Expect: []broker.Expect{{Ref: topicRef("/t"), Revision: saw.Revision}},
+			Expect: []change.Expect{{Ref: topicRef("/t"), Revision: saw.Revision}},
 			Define: broker.Definition{Topics: []broker.Topic{topic}},
 		})
 		return err
@@ -172,7 +174,7 @@ func TestEdit(t *testing.T) {
 	var made atomic.Int32
 	for range 8 {
 		wg.Go(func() {
-			_, err := r.Change(ctx, broker.Change{Expect: []broker.Expect{{Ref: topicRef("/new")}}, Define: broker.Definition{Topics: []broker.Topic{topicDef("/new")}}})
+			_, err := r.Change(ctx, broker.Change{Expect: []change.Expect{{Ref: topicRef("/new")}}, Define: broker.Definition{Topics: []broker.Topic{topicDef("/new")}}})
 			if err == nil {
 				made.Add(1)
 			} else if broker.CodeOf(err) != broker.Conflict {
@@ -208,29 +210,29 @@ func TestChangeAtomic(t *testing.T) {
 		"bad topic":           {func(c *broker.Change) { c.Define.Topics = append(c.Define.Topics, bad) }, broker.Invalid},
 		"bad document":        {func(c *broker.Change) { c.Documents = append(c.Documents, doc("", "", "")) }, broker.Invalid},
 		"no such consumer":    {func(c *broker.Change) { c.Rotate = append(c.Rotate, 999) }, broker.NotFound},
-		"no such topic":       {func(c *broker.Change) { c.Delete = []broker.Ref{topicRef("/none")} }, broker.NotFound},
-		"no such client":      {func(c *broker.Change) { c.Delete = []broker.Ref{clientRef("none")} }, broker.NotFound},
-		"no such producer":    {func(c *broker.Change) { c.Delete = []broker.Ref{producerRef("crm", "/none")} }, broker.NotFound},
-		"no such kind":        {func(c *broker.Change) { c.Delete = []broker.Ref{{Kind: "thing"}} }, broker.Invalid},
-		"defined and deleted": {func(c *broker.Change) { c.Delete = []broker.Ref{topicRef("/t")}; c.Rotate = nil }, broker.Invalid},
+		"no such topic":       {func(c *broker.Change) { c.Delete = []change.Ref{topicRef("/none")} }, broker.NotFound},
+		"no such client":      {func(c *broker.Change) { c.Delete = []change.Ref{clientRef("none")} }, broker.NotFound},
+		"no such producer":    {func(c *broker.Change) { c.Delete = []change.Ref{producerRef("crm", "/none")} }, broker.NotFound},
+		"no such kind":        {func(c *broker.Change) { c.Delete = []change.Ref{{Kind: "thing"}} }, broker.Invalid},
+		"defined and deleted": {func(c *broker.Change) { c.Delete = []change.Ref{topicRef("/t")}; c.Rotate = nil }, broker.Invalid},
 		"client and deleted": {func(c *broker.Change) {
 			c.Define.Clients[0].Username = "crm"
-			c.Delete = []broker.Ref{clientRef("crm")}
+			c.Delete = []change.Ref{clientRef("crm")}
 			c.Rotate = nil
 		}, broker.Invalid},
-		"rotated and deleted": {func(c *broker.Change) { c.Delete = []broker.Ref{ref} }, broker.Invalid},
+		"rotated and deleted": {func(c *broker.Change) { c.Delete = []change.Ref{ref} }, broker.Invalid},
 		"producer of a deleted": {func(c *broker.Change) {
 			c.Define = broker.Definition{Producers: []broker.Producer{{Client: "crm", Topic: "/t", Inactive: true}}}
-			c.Delete = []broker.Ref{topicRef("/t")}
+			c.Delete = []change.Ref{topicRef("/t")}
 			c.Rotate = nil
 		}, broker.Invalid},
 		"producer and deleted": {func(c *broker.Change) {
 			c.Define.Producers = []broker.Producer{{Client: "crm", Topic: "/t", Inactive: true}}
-			c.Delete = []broker.Ref{producerRef("crm", "/t")}
+			c.Delete = []change.Ref{producerRef("crm", "/t")}
 		}, broker.Invalid},
 		"consumer and deleted": {func(c *broker.Change) {
 			c.Define.Consumers = []broker.Consumer{consumerDef("/t", "a")}
-			c.Delete = []broker.Ref{ref}
+			c.Delete = []change.Ref{ref}
 			c.Rotate = nil
 		}, broker.Invalid},
 	} {
@@ -251,7 +253,7 @@ func TestChangeAtomic(t *testing.T) {
 	})
 	_, err := r.Change(ctx, whole)
 	wantCode(t, err, broker.DiskFull)
-	_, err = r.Change(ctx, broker.Change{Delete: []broker.Ref{topicRef("/t")}, Documents: whole.Documents})
+	_, err = r.Change(ctx, broker.Change{Delete: []change.Ref{topicRef("/t")}, Documents: whole.Documents})
 	wantCode(t, err, broker.DiskFull)
 	s.fail(nil)
 	r.wantDocument("k", "a", "")
@@ -289,9 +291,9 @@ func TestGivenAndRotated(t *testing.T) {
 		given := before.Consumer
 		alter(&given)
 		c := broker.Change{Define: broker.Definition{Consumers: []broker.Consumer{given}}, Rotate: []uint32{before.ID}, DryRun: true}
-		want := broker.Outcome[broker.Consumer]{Action: broker.Update, ID: before.ID, Before: before.Consumer, After: given}
+		want := change.Outcome[broker.Consumer]{Action: change.Update, ID: before.ID, Before: before.Consumer, After: given}
 		want.After.SubKey = ""
-		if would := r.change(c); len(would.Made) != 0 || !slices.Equal(would.Consumers, []broker.Outcome[broker.Consumer]{want}) {
+		if would := r.change(c); len(would.Made) != 0 || !slices.Equal(would.Consumers, []change.Outcome[broker.Consumer]{want}) {
 			t.Errorf("%s: would be %+v, want %+v", name, would, want)
 		}
 		c.DryRun = false
@@ -300,7 +302,7 @@ func TestGivenAndRotated(t *testing.T) {
 		if want.After.SubKey = after.SubKey; after.SubKey == before.SubKey || after.SubKey == given.SubKey || after.ID != before.ID {
 			t.Errorf("%s: %+v became %+v", name, before, after)
 		}
-		if len(done.Made) != 1 || done.Made[0] != want.After || !slices.Equal(done.Consumers, []broker.Outcome[broker.Consumer]{want}) {
+		if len(done.Made) != 1 || done.Made[0] != want.After || !slices.Equal(done.Consumers, []change.Outcome[broker.Consumer]{want}) {
 			t.Errorf("%s: told %+v, want %+v", name, done, want)
 		}
 	}
@@ -320,7 +322,7 @@ func TestRotate(t *testing.T) {
 			t.Fatal(err)
 		}
 		before := r.queue("old")
-		done := r.change(broker.Change{Expect: []broker.Expect{{Ref: r.consumerRef("old"), Revision: before.Revision}}, Rotate: []uint32{before.ID, before.ID}})
+		done := r.change(broker.Change{Expect: []change.Expect{{Ref: r.consumerRef("old"), Revision: before.Revision}}, Rotate: []uint32{before.ID, before.ID}})
 		if len(done.Made) != 1 || done.Made[0].SubKey == "old" || done.Made[0].SubKey == "" {
 			t.Fatalf("%+v", done)
 		}
@@ -446,7 +448,7 @@ func TestDeleteConsumer(t *testing.T) {
 		if _, err := r.sub("/t", "quick").Settle(broker.Settlement{Ack: []string{m[1].ID}}); err != nil {
 			t.Fatal(err)
 		}
-		r.change(broker.Change{Delete: []broker.Ref{r.consumerRef("quick"), r.consumerRef("slow")}})
+		r.change(broker.Change{Delete: []change.Ref{r.consumerRef("quick"), r.consumerRef("slow")}})
 		r.publish("/t", broker.Publication{Payload: []byte("11"), Expiration: 1000})
 		time.Sleep(5 * time.Second)
 		if info := r.topic("/t"); info.Depth != 2 {
@@ -674,7 +676,7 @@ func TestDeleteClient(t *testing.T) {
 		t.Errorf("active again: %+v %v", got, err)
 	}
 
-	r.change(broker.Change{Delete: []broker.Ref{clientRef("erp")}})
+	r.change(broker.Change{Delete: []change.Ref{clientRef("erp")}})
 	wantCode(t, login("other"), broker.Unauthorized)
 	_, err = door.Publish(text("late"))
 	wantCode(t, err, broker.Denied)
@@ -698,7 +700,7 @@ func TestDeleteProducer(t *testing.T) {
 	r.define(topicDef("/t"), consumerDef("/t", "a"))
 	r.publish("/t", text("x"))
 	door, _ := r.Publisher(r.crm, "/t")
-	r.change(broker.Change{Delete: []broker.Ref{producerRef("crm", "/t")}})
+	r.change(broker.Change{Delete: []change.Ref{producerRef("crm", "/t")}})
 	_, err := door.Publish(text("late"))
 	wantCode(t, err, broker.Denied)
 	wantCode(t, r.mayPublish(text("late")), broker.Denied)
@@ -714,7 +716,7 @@ func TestDeleteProducer(t *testing.T) {
 	if p, ok := r.Producer(id); !ok || p.Published != 1 || p.LastSeen.IsZero() || !p.Inactive {
 		t.Errorf("%+v %t", p, ok)
 	}
-	r.change(broker.Change{Delete: []broker.Ref{{Kind: broker.KindProducer, ID: id}}})
+	r.change(broker.Change{Delete: []change.Ref{{Kind: change.Producer, ID: id}}})
 	if len(r.Producers()) != 0 {
 		t.Error("left")
 	}
@@ -758,9 +760,9 @@ func TestWaitersEnd(t *testing.T) {
 		change func(r *rig) broker.Change
 		ends   bool
 	}{
-		"consumer deleted":  {func(r *rig) broker.Change { return broker.Change{Delete: []broker.Ref{r.consumerRef("a")}} }, true},
-		"topic deleted":     {func(r *rig) broker.Change { return broker.Change{Delete: []broker.Ref{topicRef("/t")}} }, true},
-		"client deleted":    {func(r *rig) broker.Change { return broker.Change{Delete: []broker.Ref{clientRef("crm")}} }, true},
+		"consumer deleted":  {func(r *rig) broker.Change { return broker.Change{Delete: []change.Ref{r.consumerRef("a")}} }, true},
+		"topic deleted":     {func(r *rig) broker.Change { return broker.Change{Delete: []change.Ref{topicRef("/t")}} }, true},
+		"client deleted":    {func(r *rig) broker.Change { return broker.Change{Delete: []change.Ref{clientRef("crm")}} }, true},
 		"rotated":           {func(r *rig) broker.Change { return broker.Change{Rotate: []uint32{r.queue("a").ID}} }, true},
 		"consumer inactive": {inactive, true},
 		"topic inactive": {func(r *rig) (c broker.Change) {
@@ -773,7 +775,7 @@ func TestWaitersEnd(t *testing.T) {
 			c.Define.Clients = []broker.Client{{Username: "crm", Name: "CRM", Inactive: true}}
 			return c
 		}, true},
-		"other consumer deleted": {func(r *rig) broker.Change { return broker.Change{Delete: []broker.Ref{r.consumerRef("b")}} }, false},
+		"other consumer deleted": {func(r *rig) broker.Change { return broker.Change{Delete: []change.Ref{r.consumerRef("b")}} }, false},
 		"limits": {func(r *rig) (c broker.Change) {
 			topic, consumer := topicDef("/t"), consumerDef("/t", "a")
 			topic.MaxDepth, consumer.MaxDepth = 7, 8
@@ -844,7 +846,7 @@ func TestDeleteInFlight(t *testing.T) {
 			}
 		})
 		synctest.Wait()
-		wg.Go(func() { r.change(broker.Change{Delete: []broker.Ref{id, topicRef("/t")}}) })
+		wg.Go(func() { r.change(broker.Change{Delete: []change.Ref{id, topicRef("/t")}}) })
 		synctest.Wait()
 		wg.Go(func() {
 			_, err := a.Settle(broker.Settlement{Ack: []string{got[0].ID}})
@@ -870,7 +872,7 @@ func TestPurgeDiskFull(t *testing.T) {
 		r, s := newFaultyRig(t)
 		r.define(topicDef("/t"))
 		door, _ := r.Publisher(r.crm, "/t")
-		pubs := make([]broker.Publication, broker.MaxBatch)
+		pubs := make([]broker.Publication, limit.MaxBatch)
 		for i := range pubs {
 			pubs[i].Delay = int64(i%2) * 3600
 		}
@@ -968,12 +970,12 @@ func TestDeleteConcurrently(t *testing.T) {
 	})
 	loop(&wg, func(rnd *rand.Rand) error {
 		name := fmt.Sprint("/t", rnd.IntN(3))
-		if _, err := r.Change(ctx, broker.Change{Delete: []broker.Ref{topicRef(name)}, Documents: []broker.Document{doc("audit", name, "deleted")}}); err != nil {
+		if _, err := r.Change(ctx, broker.Change{Delete: []change.Ref{topicRef(name)}, Documents: []broker.Document{doc("audit", name, "deleted")}}); err != nil {
 			return err
 		}
 		pause(rnd)
 		_, err := r.Change(ctx, broker.Change{
-			Expect: []broker.Expect{{Ref: topicRef(name)}},
+			Expect: []change.Expect{{Ref: topicRef(name)}},
 			Define: broker.Definition{
 				Topics:    []broker.Topic{topicDef(name)},
 				Producers: []broker.Producer{{Client: "crm", Topic: name}},
@@ -985,7 +987,7 @@ func TestDeleteConcurrently(t *testing.T) {
 	loop(&wg, func(rnd *rand.Rand) error {
 		for _, c := range r.Consumers() {
 			if c.SubKey != "stays" && c.Topic == "/stays" {
-				if _, err := r.Change(ctx, broker.Change{Delete: []broker.Ref{{Kind: broker.KindConsumer, ID: c.ID}}}); err != nil {
+				if _, err := r.Change(ctx, broker.Change{Delete: []change.Ref{{Kind: change.Consumer, ID: c.ID}}}); err != nil {
 					return err
 				}
 			}

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"pipit/broker/history"
+	"pipit/broker/limit"
 	"pipit/broker/store"
 )
 
@@ -33,7 +34,7 @@ func (q *queue) dropAll() {
 	q.retired = append(q.retired, before)
 	q.forgets.Store(true)
 	q.leases, q.attempts, q.unsaved = map[slot]*lease{}, map[slot]uint32{}, map[slot]struct{}{}
-	q.ready = [MaxPriority + 1]readyLeases{}
+	q.ready = [limit.MaxPriority + 1]readyLeases{}
 }
 
 // ClearBacklog makes a consumer done with all that it has now, in flight or not, and returns how

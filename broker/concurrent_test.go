@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"pipit/broker"
+	"pipit/broker/limit"
 )
 
 // ledger is what the receivers of one consumer have seen together.
@@ -62,7 +63,7 @@ func TestConcurrent(t *testing.T) {
 	for i, key := range keys {
 		c := consumerDef("/t", key)
 		c.AckTimeout = time.Hour // nothing comes back but what is given back
-		c.MaxInFlight = []int{broker.DefaultMaxInFlight, 20}[i]
+		c.MaxInFlight = []int{limit.DefaultMaxInFlight, 20}[i]
 		consumers = append(consumers, c)
 	}
 	r.define(topic, consumers...)
@@ -166,7 +167,7 @@ func TestConcurrent(t *testing.T) {
 	wantCode(t, err, broker.Full)
 	r.restart()
 	for _, key := range keys {
-		if got := r.receive("/t", key, broker.ReceiveOptions{Max: broker.MaxReceive}); key == "a" && len(got) != maxDepth {
+		if got := r.receive("/t", key, broker.ReceiveOptions{Max: limit.MaxReceive}); key == "a" && len(got) != maxDepth {
 			t.Errorf("%d messages after a restart, want %d", len(got), maxDepth)
 		}
 	}

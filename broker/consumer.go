@@ -9,19 +9,10 @@ import (
 	"time"
 	"unicode"
 	"unicode/utf8"
-)
 
-// Defaults and limits of consumers.
-const (
-	DefaultMaxInFlight = 10_000
-	DefaultAckTimeout  = 30 * time.Second
-
-	MaxMaxInFlight = 1_000_000
-	MinAckTimeout  = time.Second
-	MaxAckTimeout  = 24 * time.Hour
-	MaxSubKey      = 128 // bytes
-
-	MaxConsumerName = 64 // characters
+	"pipit/broker/limit"
+	"pipit/broker/property"
+	"pipit/broker/stats"
 )
 
 // Where a new consumer begins. The first one of a topic begins at the oldest message in any case.
@@ -43,24 +34,24 @@ type Consumer struct {
 	MaxInFlight int           // messages delivered or put back, and neither acknowledged nor expired
 	AckTimeout  time.Duration // how long a delivered message is in flight
 
-	MaxDeliveries   int       `json:",omitempty"` // how often a message is delivered before it has failed; 0: no limit
-	DeadLetterTopic string    `json:",omitempty"` // where messages go that failed; empty: they are dropped
-	RetryBackoff    Durations `json:",omitzero"`  // how long a message waits that was rejected, or not acknowledged in time, after its first delivery, its second, and so on; the last one stands for all that follow; empty: not at all
-	Overflow        string    `json:",omitempty"` // past MaxDepth: OverflowReject, OverflowDropOldest or OverflowDeadLetter
-	OnExpiry        string    `json:",omitempty"` // ExpiryDrop, or ExpiryDeadLetter: where messages go that expire before it is done with them
+	MaxDeliveries   int                `json:",omitempty"` // how often a message is delivered before it has failed; 0: no limit
+	DeadLetterTopic string             `json:",omitempty"` // where messages go that failed; empty: they are dropped
+	RetryBackoff    property.Durations `json:",omitzero"`  // how long a message waits that was rejected, or not acknowledged in time, after its first delivery, its second, and so on; the last one stands for all that follow; empty: not at all
+	Overflow        string             `json:",omitempty"` // past MaxDepth: OverflowReject, OverflowDropOldest or OverflowDeadLetter
+	OnExpiry        string             `json:",omitempty"` // ExpiryDrop, or ExpiryDeadLetter: where messages go that expire before it is done with them
 
 	LastSeen time.Time `json:"-"` // the last receive or acknowledgement; zero: never
 
-	DeliveryMode        string        `json:",omitempty"` // DeliveryPull, or DeliveryCallback: it is sent its messages, and may not receive
-	CallbackURL         string        `json:",omitempty"` // where they are sent to, of http or https
-	CallbackFormat      string        `json:",omitempty"` // FormatJSON and so on
-	CallbackBatch       int           `json:",omitempty"` // messages of one call, of the formats that have several
-	CallbackTimeout     time.Duration `json:",omitempty"` // within which a call is to be answered
-	CallbackHeaders     Table         `json:",omitzero"`  // of every call
-	CallbackRetry       Durations     `json:",omitzero"`  // between one failure and the next try; the last of them counts for all that follow
-	CallbackConcurrency int           `json:",omitempty"` // calls at a time; with 1 the order is kept
-	CallbackGiveUp      time.Duration `json:",omitempty"` // of nothing but failures, until it is made inactive; Off: never
-	CallbackSecret      string        `json:",omitempty"` // by which calls are signed: one of Standard Webhooks, or two with a blank between; made where empty
+	DeliveryMode        string             `json:",omitempty"` // DeliveryPull, or DeliveryCallback: it is sent its messages, and may not receive
+	CallbackURL         string             `json:",omitempty"` // where they are sent to, of http or https
+	CallbackFormat      string             `json:",omitempty"` // FormatJSON and so on
+	CallbackBatch       int                `json:",omitempty"` // messages of one call, of the formats that have several
+	CallbackTimeout     time.Duration      `json:",omitempty"` // within which a call is to be answered
+	CallbackHeaders     property.Table     `json:",omitzero"`  // of every call
+	CallbackRetry       property.Durations `json:",omitzero"`  // between one failure and the next try; the last of them counts for all that follow
+	CallbackConcurrency int                `json:",omitempty"` // calls at a time; with 1 the order is kept
+	CallbackGiveUp      time.Duration      `json:",omitempty"` // of nothing but failures, until it is made inactive; Off: never
+	CallbackSecret      string             `json:",omitempty"` // by which calls are signed: one of Standard Webhooks, or two with a blank between; made where empty
 
 	Filter string `json:",omitempty"` // which messages it is given, by their attributes, in the language of docs/delivery.md; empty: all. A message that it does not let through is never in the backlog
 
@@ -77,108 +68,108 @@ type Consumer struct {
 }
 
 // ConsumerFields are the properties of a consumer.
-var ConsumerFields = append(Fields[Consumer]{
+var ConsumerFields = append(property.Fields[Consumer]{
 	{
-		Name: "client", at: func(c *Consumer) any { return &c.Client },
-		Max: MaxUsername, Required: true, Fixed: true,
+		Name: "client", At: func(c *Consumer) any { return &c.Client },
+		Max: limit.MaxUsername, Required: true, Fixed: true,
 		Label: "Client", Hint: "A username", Example: "erp",
 		Help: "username of the client",
 	},
 	{
-		Name: "topic", at: func(c *Consumer) any { return &c.Topic },
-		Max: MaxTopicName, Required: true, Fixed: true,
+		Name: "topic", At: func(c *Consumer) any { return &c.Topic },
+		Max: limit.MaxTopicName, Required: true, Fixed: true,
 		Label: "Topic", Hint: "What the client gets a queue of: a topic, or a pattern such as /eu/*/order or /eu/**", Example: "/customer/created",
 		Help: "name of the topic, or a pattern: * stands for one segment between slashes, ** for any number of them",
 	},
 	{
-		Name: "name", at: func(c *Consumer) any { return &c.Name },
-		Max: MaxConsumerName, Check: checkConsumerName, Pattern: `^(\S(.*\S)?)?$`, Fixed: true,
+		Name: "name", At: func(c *Consumer) any { return &c.Name },
+		Max: limit.MaxConsumerName, Check: checkConsumerName, Pattern: `^(\S(.*\S)?)?$`, Fixed: true,
 		Label: "Name", Hint: "Tells it from the client's others of the topic. It can be empty",
 		Help: "tells it from the client's others of the topic, no two of which have the same; it can be empty",
 	},
 	{
-		Name: "sub_key", at: func(c *Consumer) any { return &c.SubKey },
-		Max: MaxSubKey, Check: checkSubKey, Pattern: `^[A-Za-z0-9._-]*$`, Fixed: true, Secret: true,
+		Name: "sub_key", At: func(c *Consumer) any { return &c.SubKey },
+		Max: limit.MaxSubKey, Check: checkSubKey, Pattern: `^[A-Za-z0-9._-]*$`, Fixed: true, Secret: true,
 		Label: "sub_key", Hint: "The queue's secret name. Empty: one is made",
 		Help: "secret name of the queue, for the header X-Zato-PubSub-Key; it is made where it is not given, is changed by rotating alone, and is answered to the scope write alone",
 	},
 	{
-		Name: "is_active", at: func(c *Consumer) any { return (*opposite)(&c.Inactive) },
+		Name: "is_active", At: func(c *Consumer) any { return (*property.Opposite)(&c.Inactive) },
 		Default: true,
 		Label:   "Active", Hint: "An inactive consumer cannot receive. Its messages go on waiting",
 		Help: "whether it may receive; messages wait for it even where it may not",
 	},
 	{
-		Name: "self_service", at: func(c *Consumer) any { return &c.SelfService },
+		Name: "self_service", At: func(c *Consumer) any { return &c.SelfService },
 		Label: "Self-service", Hint: "The client may delete it by itself, as one that it made by subscribing",
 		Help: "whether the client may delete it by itself over the protocol, as one that it made by subscribing",
 	},
 	{
-		Name: "max_depth", at: func(c *Consumer) any { return &c.MaxDepth },
-		Default: int64(DefaultMaxDepth), Min: 1, Max: MaxMaxDepth,
+		Name: "max_depth", At: func(c *Consumer) any { return &c.MaxDepth },
+		Default: int64(limit.DefaultMaxDepth), Min: 1, Max: limit.MaxMaxDepth,
 		Label: "Max depth", Hint: "Messages of its backlog. Past it, publishers to the topic get 429",
 		Help: "messages that wait or are in flight; past it a publish to the topic is refused",
 	},
 	{
-		Name: "max_in_flight", at: func(c *Consumer) any { return &c.MaxInFlight },
-		Default: int64(DefaultMaxInFlight), Min: 1, Max: MaxMaxInFlight,
+		Name: "max_in_flight", At: func(c *Consumer) any { return &c.MaxInFlight },
+		Default: int64(limit.DefaultMaxInFlight), Min: 1, Max: limit.MaxMaxInFlight,
 		Label: "Max in flight", Hint: "Messages delivered and not acknowledged, also those that failed and wait for their next delivery. Past it, a receive gets 429, and callbacks wait",
 		Help: "messages delivered and not acknowledged, also those that wait for their next delivery",
 	},
 	{
-		Name: "ack_timeout", at: func(c *Consumer) any { return &c.AckTimeout },
-		Default: DefaultAckTimeout, Min: int64(MinAckTimeout), Max: int64(MaxAckTimeout),
+		Name: "ack_timeout", At: func(c *Consumer) any { return &c.AckTimeout },
+		Default: limit.DefaultAckTimeout, Min: int64(limit.MinAckTimeout), Max: int64(limit.MaxAckTimeout),
 		Label: "Acknowledgement timeout", Hint: "After this a delivered message is delivered again: 30s, 5m, 1h",
 		Help: "after this a delivered message is delivered again",
 	},
 	{
-		Name: "max_deliveries", at: func(c *Consumer) any { return &c.MaxDeliveries },
-		Min: 0, Max: MaxMaxDeliveries,
+		Name: "max_deliveries", At: func(c *Consumer) any { return &c.MaxDeliveries },
+		Min: 0, Max: limit.MaxMaxDeliveries,
 		Label: "Max deliveries", Hint: "After so many a message that is not acknowledged goes to the dead-letter topic. 0: no limit",
 		Help: "how often a message is delivered before it goes to the dead-letter topic, or is dropped where there is none; 0: no limit",
 	},
 	{
-		Name: "dead_letter_topic", at: func(c *Consumer) any { return &c.DeadLetterTopic },
-		Max: MaxTopicName, Check: checkDeadLetterTopic, Example: "/dead-letters",
+		Name: "dead_letter_topic", At: func(c *Consumer) any { return &c.DeadLetterTopic },
+		Max: limit.MaxTopicName, Check: checkDeadLetterTopic, Example: "/dead-letters",
 		Label: "Dead-letter topic", Hint: "Where messages go that failed. Give it an expiration of 0, else they expire there. Empty: they are dropped",
 		Help: "name of the topic to which messages go that failed, which should have an expiration of 0; empty: they are dropped",
 	},
 	{
-		Name: "retry_backoff", at: func(c *Consumer) any { return &c.RetryBackoff },
-		Min: 0, Max: int64(MaxBackoff),
+		Name: "retry_backoff", At: func(c *Consumer) any { return &c.RetryBackoff },
+		Min: 0, Max: int64(limit.MaxBackoff),
 		Label: "Retry back-off", Hint: "How long a message waits after its first failed delivery, its second, and so on, one a line: 5s, 30s, 5m. The last goes for all that follow",
 		Help: "how long a message waits that was rejected or not acknowledged in time, after its first delivery, its second, and so on; the last goes for all that follow",
 	},
 	{
-		Name: "overflow", at: func(c *Consumer) any { return &c.Overflow },
-		Default: OverflowReject, Options: []Option{
-			{OverflowReject, "publishers get 429"},
-			{OverflowDropOldest, "the oldest messages are dropped"},
-			{OverflowDeadLetter, "the oldest messages go to the dead-letter topic"},
+		Name: "overflow", At: func(c *Consumer) any { return &c.Overflow },
+		Default: OverflowReject, Options: []property.Option{
+			{Value: OverflowReject, Label: "publishers get 429"},
+			{Value: OverflowDropOldest, Label: "the oldest messages are dropped"},
+			{Value: OverflowDeadLetter, Label: "the oldest messages go to the dead-letter topic"},
 		},
 		Label: "Past max depth", Hint: "What becomes of a publish when the backlog is full. The topic's own max depth refuses in any case",
 		Help: "what happens past max_depth: reject, publishers get 429; drop-oldest, its oldest messages are dropped; dead-letter, they go to the dead-letter topic; the topic's max_depth refuses in any case",
 	},
 	{
-		Name: "on_expiry", at: func(c *Consumer) any { return &c.OnExpiry },
-		Default: ExpiryDrop, Options: []Option{
-			{ExpiryDrop, "they are dropped"},
-			{ExpiryDeadLetter, "they go to the dead-letter topic"},
+		Name: "on_expiry", At: func(c *Consumer) any { return &c.OnExpiry },
+		Default: ExpiryDrop, Options: []property.Option{
+			{Value: ExpiryDrop, Label: "they are dropped"},
+			{Value: ExpiryDeadLetter, Label: "they go to the dead-letter topic"},
 		},
 		Label: "Messages that expire", Hint: "What becomes of messages that expire before the consumer is done with them",
 		Help: "what becomes of messages that expire before it is done with them: drop, or dead-letter, they go to the dead-letter topic",
 	},
 	{
-		Name: "filter", at: func(c *Consumer) any { return &c.Filter },
+		Name: "filter", At: func(c *Consumer) any { return &c.Filter },
 		Max: maxFilter, Check: checkFilter, Example: `country = "LV" and not has(test)`,
 		Label: "Filter", Hint: `By attributes: country = "LV" and (kind ^= "order." or has(urgent)). Empty: all messages`,
 		Help: "which messages it is given, by their attributes: name = \"x\", name != \"x\", name ^= \"prefix\", has(name), joined by not, and, or and brackets; empty: all",
 	},
 	{
-		Name: "start", at: func(c *Consumer) any { return &c.Start },
-		Default: StartNew, Options: []Option{
-			{StartNew, "at what is published next"},
-			{StartOldest, "at the oldest message that is stored"},
+		Name: "start", At: func(c *Consumer) any { return &c.Start },
+		Default: StartNew, Options: []property.Option{
+			{Value: StartNew, Label: "at what is published next"},
+			{Value: StartOldest, Label: "at the oldest message that is stored"},
 		}, Other: "a UTC time such as 2026-11-23T09:00:00", Check: checkStart, Fixed: true, Once: true,
 		Label: "Begins", Hint: "The first consumer of a topic that begins at what is published next begins at the oldest message",
 		Help: "where it begins: new, behind what is there; oldest, at the oldest that is stored; a UTC time, at the first message since",
@@ -186,7 +177,7 @@ var ConsumerFields = append(Fields[Consumer]{
 }, callbackFields...)
 
 func checkStart(s string) error {
-	if _, ok := parseUTC(s); ok || s == "" || s == StartNew || s == StartTail || s == StartOldest {
+	if _, ok := property.ParseUTC(s); ok || s == "" || s == StartNew || s == StartTail || s == StartOldest {
 		return nil
 	}
 	return errors.New("allowed are new, oldest and a UTC time such as 2026-11-23T09:00:00")
@@ -194,16 +185,16 @@ func checkStart(s string) error {
 
 // begins returns where a new consumer with a valid Start begins.
 func (c *Consumer) begins() Seek {
-	if t, ok := parseUTC(c.Start); ok {
+	if t, ok := property.ParseUTC(c.Start); ok {
 		return Seek{Time: t}
 	}
 	return Seek{Oldest: c.Start == StartOldest, Newest: c.Start != StartOldest}
 }
 
 func checkConsumerName(s string) error {
-	if utf8.RuneCountInString(s) > MaxConsumerName || !utf8.ValidString(s) || strings.TrimSpace(s) != s ||
+	if utf8.RuneCountInString(s) > limit.MaxConsumerName || !utf8.ValidString(s) || strings.TrimSpace(s) != s ||
 		strings.ContainsFunc(s, func(r rune) bool { return !unicode.IsPrint(r) }) {
-		return fmt.Errorf("allowed are at most %d printable characters without a blank at either end", MaxConsumerName)
+		return fmt.Errorf("allowed are at most %d printable characters without a blank at either end", limit.MaxConsumerName)
 	}
 	return nil
 }
@@ -216,8 +207,8 @@ func checkDeadLetterTopic(s string) error {
 }
 
 func checkSubKey(s string) error {
-	if len(s) > MaxSubKey || strings.ContainsFunc(s, notKeyChar) {
-		return fmt.Errorf("allowed are at most %d of A-Z a-z 0-9 . _ -", MaxSubKey)
+	if len(s) > limit.MaxSubKey || strings.ContainsFunc(s, property.NotKeyChar) {
+		return fmt.Errorf("allowed are at most %d of A-Z a-z 0-9 . _ -", limit.MaxSubKey)
 	}
 	return nil
 }
@@ -225,20 +216,16 @@ func checkSubKey(s string) error {
 // Validate checks the consumer's fields. The error joins one for each that is wrong.
 func (c *Consumer) Validate() error {
 	of := fmt.Sprintf("consumer %q of topic %q", c.Client, c.Topic)
-	return errors.Join(ours(ConsumerFields.validate(c, of)), c.validateCallback(of))
+	return errors.Join(ours(ConsumerFields.Validate(c, of)), c.validateCallback(of))
 }
 
 // validateName checks what a Name that exists may have, and a new one may not: see IsHidden. old is the consumer so
 // far, nil where it is new.
 func (c *Consumer) validateName(old *Consumer) error {
-	if err := CheckShown(c.Name); err != nil && (old == nil || old.Name != c.Name) {
+	if err := property.CheckShown(c.Name); err != nil && (old == nil || old.Name != c.Name) {
 		return wrongText("name", c.Name, fmt.Sprintf(" of consumer %q of topic %q", c.Client, c.Topic), err)
 	}
 	return nil
-}
-
-func notKeyChar(r rune) bool {
-	return !(r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || r == '.' || r == '_' || r == '-')
 }
 
 // consumer is a Consumer at work.
@@ -255,7 +242,7 @@ type consumer struct {
 	deleted  atomic.Bool            // set by the committer, for good
 	filter   atomic.Pointer[filter] // of def, as refilter has read it; nil: it lets all messages through
 	changes  atomic.Uint32          // counts what may end its requests; changes while Broker.mu is held
-	callback atomic.Pointer[CallbackState]
+	callback atomic.Pointer[stats.Callback]
 
 	waiting atomic.Int32 // long polls that wait or are about to
 	held    atomic.Int32 // leases of all queues
@@ -279,9 +266,9 @@ type consumer struct {
 	failed   failedLeases
 	failing  atomic.Int32 // len(failed)
 
-	spare  int64    // the committer's own: at least so many messages fit yet, where it refuses none
-	stuck  bool     // the sweeper's own: what failed could not be moved
-	warned Failures // the sweeper's own: what it has logged of counters.dropped
+	spare  int64          // the committer's own: at least so many messages fit yet, where it refuses none
+	stuck  bool           // the sweeper's own: what failed could not be moved
+	warned stats.Failures // the sweeper's own: what it has logged of counters.dropped
 
 	queues atomic.Pointer[[]*queue] // one for each of its topics; replaced, never changed
 	merge  *merge                   // of a consumer of a pattern; else nil

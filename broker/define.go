@@ -7,6 +7,7 @@ import (
 	"slices"
 	"time"
 
+	"pipit/broker/change"
 	"pipit/broker/clip"
 	"pipit/broker/login"
 	"pipit/broker/store"
@@ -92,7 +93,7 @@ func (x *definer) clients(clients []Client) []Client {
 		case c.Password == "" && c.PasswordHash == "":
 			err = Invalidf("client %q has neither a password nor a password_hash", c.Username).of("password_hash")
 		}
-		x.fault(KindClient, i, err)
+		x.fault(change.Client, i, err)
 		x.clientNames[c.Username] = true
 	}
 	return clients
@@ -122,14 +123,14 @@ func (x *definer) hashDeclared(ctx context.Context, clients []Client) error {
 }
 
 func (x *definer) defineClients(clients []Client) {
-	x.done.Clients = make([]Outcome[Client], 0, len(clients))
+	x.done.Clients = make([]change.Outcome[Client], 0, len(clients))
 	for _, c := range clients {
 		var before *Client
 		if old := x.b.clients[c.Username]; old != nil {
 			before = &old.Client
 		}
-		o := outcome(before, c)
-		if x.done.Clients = append(x.done.Clients, o); o.Action != Keep {
+		o := change.OutcomeOf(before, c)
+		if x.done.Clients = append(x.done.Clients, o); o.Action != change.Keep {
 			x.out.clients = append(x.out.clients, clientRecord{c})
 		}
 	}
@@ -138,7 +139,7 @@ func (x *definer) defineClients(clients []Client) {
 func (x *definer) topics(topics []Topic) {
 	x.topicNames = make(map[string]bool, len(topics))
 	given := make(map[string]bool, len(topics)) // with templates
-	x.done.Topics = make([]Outcome[Topic], 0, len(topics))
+	x.done.Topics = make([]change.Outcome[Topic], 0, len(topics))
 	for i, t := range topics {
 		old, made := x.b.topics[t.Name], x.b.templates.byName[t.Name]
 		err := t.Validate()
@@ -153,10 +154,10 @@ func (x *definer) topics(topics []Topic) {
 			err = Invalidf("topic %q is both given and deleted", t.Name).of("name")
 		}
 		x.topicNames[t.Name] = x.topicNames[t.Name] || !t.AutoCreate
-		if x.fault(KindTopic, i, err) || len(x.faults) > 0 {
+		if x.fault(change.Topic, i, err) || len(x.faults) > 0 {
 			continue
 		}
-		TopicFields.complete(&t)
+		TopicFields.Complete(&t)
 		r := topicRecord{Topic: t}
 		var before *Topic
 		switch {
@@ -167,8 +168,8 @@ func (x *definer) topics(topics []Topic) {
 		default:
 			r.ID = x.id()
 		}
-		o := outcome(before, t)
-		if x.done.Topics = append(x.done.Topics, o); o.Action != Keep {
+		o := change.OutcomeOf(before, t)
+		if x.done.Topics = append(x.done.Topics, o); o.Action != change.Keep {
 			x.out.topics = append(x.out.topics, r)
 		}
 	}
@@ -191,7 +192,7 @@ func (x *definer) isNoOther(t *Topic) error {
 
 func (x *definer) producers(producers []Producer) {
 	listed := make(map[clientTopic]bool, len(producers))
-	x.done.Producers = make([]Outcome[Producer], 0, len(producers))
+	x.done.Producers = make([]change.Outcome[Producer], 0, len(producers))
 	for i, p := range producers {
 		old := producersOf(x.b, p.Topic)[p.Client]
 		err := x.known("producer", p.Client, p.Topic)
@@ -203,7 +204,7 @@ func (x *definer) producers(producers []Producer) {
 			err = Invalidf("producer %q of topic %q is both given and deleted", p.Client, p.Topic).of("client")
 		}
 		listed[clientTopic{p.Client, p.Topic}] = true
-		if x.fault(KindProducer, i, err) || len(x.faults) > 0 {
+		if x.fault(change.Producer, i, err) || len(x.faults) > 0 {
 			continue
 		}
 		p.LastSeen = time.Time{}
@@ -214,9 +215,9 @@ func (x *definer) producers(producers []Producer) {
 		} else {
 			r.ID = x.id()
 		}
-		o := outcome(before, p)
+		o := change.OutcomeOf(before, p)
 		o.ID = r.ID
-		if x.done.Producers = append(x.done.Producers, o); o.Action != Keep {
+		if x.done.Producers = append(x.done.Producers, o); o.Action != change.Keep {
 			x.out.producers = append(x.out.producers, r)
 		}
 	}
@@ -228,17 +229,17 @@ func (x *definer) consumers(consumers []Consumer) {
 		return // which of them is which cannot be told
 	}
 	matched := x.match(consumers)
-	x.done.Consumers = make([]Outcome[Consumer], 0, len(consumers))
+	x.done.Consumers = make([]change.Outcome[Consumer], 0, len(consumers))
 	index := map[uint32]int{} // of what is given, by ID
 	for i, c := range consumers {
 		begins := c.begins()
 		c.LastSeen, c.Start, c.New = time.Time{}, "", false
-		ConsumerFields.complete(&c)
+		ConsumerFields.Complete(&c)
 		old, former := matched[i], (*Consumer)(nil)
 		if old != nil {
 			former = old.def.Load()
 		}
-		if x.fault(KindConsumer, i, c.validateName(former)) {
+		if x.fault(change.Consumer, i, c.validateName(former)) {
 			continue
 		}
 		if old == nil {
@@ -252,7 +253,7 @@ func (x *definer) consumers(consumers []Consumer) {
 			}
 			index[r.ID] = i
 			x.out.consumers = append(x.out.consumers, r)
-			o := outcome(nil, c)
+			o := change.OutcomeOf(nil, c)
 			o.ID = r.ID
 			x.done.Consumers = append(x.done.Consumers, o)
 			continue
@@ -264,7 +265,7 @@ func (x *definer) consumers(consumers []Consumer) {
 		x.oldKey(&r, &before.Consumer)
 		x.seal(&r, former)
 		index[r.ID] = i
-		o := outcome(&before.Consumer, r.Consumer)
+		o := change.OutcomeOf(&before.Consumer, r.Consumer)
 		o.ID = r.ID
 		x.done.Consumers = append(x.done.Consumers, o)
 		if r != before {
@@ -328,34 +329,34 @@ func (d *dropped) isEmpty() bool {
 }
 
 // deletions gathers what is deleted.
-func (x *definer) deletions(refs []Ref) error {
+func (x *definer) deletions(refs []change.Ref) error {
 	x.drop = dropped{map[string]bool{}, map[string]bool{}, map[string]bool{}, map[uint32]*producer{}, map[uint32]*consumer{}, map[*queue]bool{}, map[string]bool{}}
 	d, b := &x.drop, x.b
 	for _, r := range refs {
 		found := false
 		switch r.Kind {
-		case KindClient:
+		case change.Client:
 			if found = b.clients[r.Name] != nil; found {
 				d.clients[r.Name] = true
 			}
-		case KindTopic:
+		case change.Topic:
 			switch {
 			case b.topics[r.Name] != nil:
 				found, d.topics[r.Name] = true, true
 			case b.templates.byName[r.Name] != nil:
 				found, d.templates[r.Name] = true, true
 			}
-		case KindProducer:
+		case change.Producer:
 			p := b.producer(r)
 			if found = p != nil; found {
 				d.producers[p.id] = p
 			}
-		case KindConsumer:
+		case change.Consumer:
 			c := b.consumers[r.ID]
 			if found = c != nil; found {
 				d.consumers[c.id] = c
 			}
-		case KindWebhook:
+		case change.Webhook:
 			if found = b.webhooks.byName[r.Name] != nil; found {
 				d.webhooks[r.Name] = true
 			}
@@ -394,24 +395,24 @@ func (x *definer) dependants() {
 	}
 }
 
-func (d *dropped) refs() (refs []Ref) {
+func (d *dropped) refs() (refs []change.Ref) {
 	for name := range d.webhooks {
-		refs = append(refs, Ref{Kind: KindWebhook, Name: name})
+		refs = append(refs, change.Ref{Kind: change.Webhook, Name: name})
 	}
 	for name := range d.clients {
-		refs = append(refs, Ref{Kind: KindClient, Name: name})
+		refs = append(refs, change.Ref{Kind: change.Client, Name: name})
 	}
 	for name := range d.topics {
-		refs = append(refs, Ref{Kind: KindTopic, Name: name})
+		refs = append(refs, change.Ref{Kind: change.Topic, Name: name})
 	}
 	for name := range d.templates {
-		refs = append(refs, Ref{Kind: KindTopic, Name: name})
+		refs = append(refs, change.Ref{Kind: change.Topic, Name: name})
 	}
 	for id := range d.producers {
-		refs = append(refs, Ref{Kind: KindProducer, ID: id})
+		refs = append(refs, change.Ref{Kind: change.Producer, ID: id})
 	}
 	for id := range d.consumers {
-		refs = append(refs, Ref{Kind: KindConsumer, ID: id})
+		refs = append(refs, change.Ref{Kind: change.Consumer, ID: id})
 	}
 	return refs
 }
@@ -471,28 +472,28 @@ func (d *dropped) objects(b *Broker) []store.Object {
 }
 
 // expect returns an error unless an object is as it is expected to be. The caller holds defining.
-func (x *definer) expect(e Expect) error {
+func (x *definer) expect(e change.Expect) error {
 	var revision string
 	switch e.Kind {
-	case KindClient:
+	case change.Client:
 		if c := x.b.clients[e.Name]; c != nil {
 			revision = c.revision
 		}
-	case KindTopic:
+	case change.Topic:
 		if t := x.b.topics[e.Name]; t != nil {
 			revision = t.revision
 		} else if t := x.b.templates.byName[e.Name]; t != nil {
 			revision = t.revision
 		}
-	case KindProducer:
+	case change.Producer:
 		if p := x.b.producer(e.Ref); p != nil {
 			revision = p.revision
 		}
-	case KindConsumer:
+	case change.Consumer:
 		if c := x.b.consumers[e.ID]; c != nil {
 			revision = c.revision
 		}
-	case KindWebhook:
+	case change.Webhook:
 		if w := x.b.webhooks.byName[e.Name]; w != nil {
 			revision = w.revision
 		}
@@ -510,13 +511,13 @@ func (x *definer) expect(e Expect) error {
 	return nil
 }
 
-func noObject(r Ref) *Error {
+func noObject(r change.Ref) *Error {
 	return &Error{Code: NotFound, Message: fmt.Sprintf("No %s", r)}
 }
 
 // producer returns the producer that a Ref names, nil where there is none. The caller holds
 // defining or mu.
-func (b *Broker) producer(r Ref) *producer {
+func (b *Broker) producer(r change.Ref) *producer {
 	if r.ID != 0 {
 		return b.producers[r.ID]
 	}

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"pipit/broker/history"
+	"pipit/broker/limit"
 	"pipit/broker/store"
 )
 
@@ -14,8 +15,8 @@ import (
 // of which there are 1 to MaxSettle. Documents are put with it. The errors are Invalid, NotFound
 // (no such topic), Unavailable and DiskFull.
 func (b *Broker) DeleteMessages(ctx context.Context, topic string, ids []string, docs ...Document) (int, error) {
-	if n := len(ids); n < 1 || n > MaxSettle {
-		return 0, Invalidf("%d messages: allowed are 1 to %d", n, MaxSettle).of("ids")
+	if n := len(ids); n < 1 || n > limit.MaxSettle {
+		return 0, Invalidf("%d messages: allowed are 1 to %d", n, limit.MaxSettle).of("ids")
 	}
 	if err := checkDocuments(docs); err != nil {
 		return 0, err

@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"pipit/broker"
+	"pipit/broker/limit"
+	"pipit/broker/property"
 	"pipit/broker/store"
 )
 
@@ -57,7 +59,7 @@ func TestDepth(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				r, s := newFaultyRig(t)
 				topic := topicDef("/t")
-				topic.MaxDepth, topic.Expiration = 10, broker.Off
+				topic.MaxDepth, topic.Expiration = 10, property.Off
 				r.define(topic, consumerDef("/t", "a"), consumerDef("/t", "b"))
 				for i := range 10 {
 					r.publish("/t", text(fmt.Sprint(i)))
@@ -82,32 +84,32 @@ func TestDepthMany(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r, s := newFaultyRig(t)
 		topic, c := topicDef("/t"), consumerDef("/t", "a")
-		topic.MaxDepth, topic.Expiration, c.MaxInFlight = n, broker.Off, n
+		topic.MaxDepth, topic.Expiration, c.MaxInFlight = n, property.Off, n
 		r.define(topic, c)
 		p, err := r.Publisher(r.crm, "/t")
 		if err != nil {
 			t.Fatal(err)
 		}
-		for _, size := range []int{broker.MaxBatch, n - broker.MaxBatch} {
+		for _, size := range []int{limit.MaxBatch, n - limit.MaxBatch} {
 			if _, err := p.PublishBatch(make([]broker.Publication, size)); err != nil {
 				t.Fatal(err)
 			}
 		}
 		var got []broker.Message
 		for len(got) < n {
-			got = append(got, r.receive("/t", "a", broker.ReceiveOptions{Max: broker.MaxReceive})...)
+			got = append(got, r.receive("/t", "a", broker.ReceiveOptions{Max: limit.MaxReceive})...)
 		}
-		r.ack(t, "a", got[1:broker.MaxSettle]...)
-		r.ack(t, "a", got[broker.MaxSettle:]...)
+		r.ack(t, "a", got[1:limit.MaxSettle]...)
+		r.ack(t, "a", got[limit.MaxSettle:]...)
 		r.ack(t, "a", got[0])
 		s.fail(func(*store.Batch) error { return store.ErrNoSpace })
 		time.Sleep(2100 * time.Millisecond)
 		s.fail(nil)
 		time.Sleep(2100 * time.Millisecond)
-		if _, err := p.PublishBatch(make([]broker.Publication, broker.MaxBatch)); err != nil {
+		if _, err := p.PublishBatch(make([]broker.Publication, limit.MaxBatch)); err != nil {
 			t.Error(err)
 		}
-		r.fits(t, n-broker.MaxBatch)
+		r.fits(t, n-limit.MaxBatch)
 	})
 }
 
@@ -116,7 +118,7 @@ func TestDepthManyHoles(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRig(t, broker.Options{})
 		topic := topicDef("/t")
-		topic.MaxDepth, topic.Expiration = 2610, broker.Off
+		topic.MaxDepth, topic.Expiration = 2610, property.Off
 		r.define(topic, consumerDef("/t", "a"))
 		pubs := make([]broker.Publication, 2610)
 		for i := range pubs[2600:] {
@@ -131,7 +133,7 @@ func TestDepthManyHoles(t *testing.T) {
 		}
 		var got []broker.Message
 		for range 3 {
-			got = append(got, r.receive("/t", "a", broker.ReceiveOptions{Max: broker.MaxReceive})...)
+			got = append(got, r.receive("/t", "a", broker.ReceiveOptions{Max: limit.MaxReceive})...)
 		}
 		var odd []broker.Message
 		for i := 1; i < 2600; i += 2 {

@@ -7,14 +7,8 @@ import (
 	"time"
 
 	"pipit/broker/clip"
+	"pipit/broker/limit"
 	"pipit/broker/store"
-)
-
-// Limits of documents.
-const (
-	MaxDocumentKind  = 64       // bytes
-	MaxDocumentKey   = 256      // bytes
-	MaxDocumentValue = 64 << 10 // bytes
 )
 
 // Document is something small that a part of the program keeps with the messages.
@@ -79,14 +73,14 @@ func copyValue(b []byte) []byte {
 func checkDocuments(docs []Document) error {
 	for i := range docs {
 		d := &docs[i]
-		if !documentName(d.Kind, MaxDocumentKind) {
-			return Invalidf("document kind %q: allowed are 1 to %d bytes without a byte 0", clip.Input(d.Kind), MaxDocumentKind)
+		if !documentName(d.Kind, limit.MaxDocumentKind) {
+			return Invalidf("document kind %q: allowed are 1 to %d bytes without a byte 0", clip.Input(d.Kind), limit.MaxDocumentKind)
 		}
-		if !documentName(d.Key, MaxDocumentKey) {
-			return Invalidf("key %q of a document of kind %q: allowed are 1 to %d bytes without a byte 0", clip.Input(d.Key), d.Kind, MaxDocumentKey)
+		if !documentName(d.Key, limit.MaxDocumentKey) {
+			return Invalidf("key %q of a document of kind %q: allowed are 1 to %d bytes without a byte 0", clip.Input(d.Key), d.Kind, limit.MaxDocumentKey)
 		}
-		if len(d.Value) > MaxDocumentValue {
-			return Invalidf("document %q of kind %q of %d bytes: allowed are at most %d", clip.Input(d.Key), d.Kind, len(d.Value), MaxDocumentValue)
+		if len(d.Value) > limit.MaxDocumentValue {
+			return Invalidf("document %q of kind %q of %d bytes: allowed are at most %d", clip.Input(d.Key), d.Kind, len(d.Value), limit.MaxDocumentValue)
 		}
 	}
 	return nil

@@ -8,6 +8,8 @@ import (
 	"testing"
 
 	"pipit/broker"
+	"pipit/broker/change"
+	"pipit/broker/limit"
 	"pipit/broker/store"
 )
 
@@ -38,7 +40,7 @@ func (r *rig) wantDocument(kind, key, want string) {
 func TestDocuments(t *testing.T) {
 	r := newRig(t, broker.Options{})
 	r.wantDocument("k", "a", "")
-	large := broker.Document{Kind: strings.Repeat("k", broker.MaxDocumentKind), Key: strings.Repeat("y", broker.MaxDocumentKey), Value: bytes.Repeat([]byte("v"), broker.MaxDocumentValue)}
+	large := broker.Document{Kind: strings.Repeat("k", limit.MaxDocumentKind), Key: strings.Repeat("y", limit.MaxDocumentKey), Value: bytes.Repeat([]byte("v"), limit.MaxDocumentValue)}
 	if err := r.PutDocuments(ctx, doc("k", "b", "2"), doc("k", "a", "1"), doc("k", "ab", ""), doc("other", "a", "x"), large); err != nil {
 		t.Fatal(err)
 	}
@@ -123,7 +125,7 @@ func TestCommitted(t *testing.T) {
 	if err := r.PutDocuments(ctx, d); err != nil || told != 1 {
 		t.Errorf("told %d times, %v", told, err)
 	}
-	_, err := r.Change(ctx, broker.Change{Delete: []broker.Ref{{Kind: broker.KindTopic, Name: "/none"}}, Documents: []broker.Document{d}})
+	_, err := r.Change(ctx, broker.Change{Delete: []change.Ref{{Kind: change.Topic, Name: "/none"}}, Documents: []broker.Document{d}})
 	if err == nil || told != 1 {
 		t.Errorf("told %d times, %v", told, err)
 	}

@@ -3,6 +3,7 @@ package broker
 import (
 	"time"
 
+	"pipit/broker/limit"
 	"pipit/broker/store"
 )
 
@@ -276,7 +277,7 @@ func (d *draft) apply() {
 		}
 	}
 	for _, q := range d.queues {
-		q.dirty, q.store = false, [MaxPriority + 1]bool{}
+		q.dirty, q.store = false, [limit.MaxPriority + 1]bool{}
 		q.of.mu.Lock()
 		for i, w := range q.work {
 			if w != nil {
@@ -350,7 +351,7 @@ func (d *draft) undo() {
 				q.topic.refloor(q, prio)
 			}
 		}
-		q.dirty, q.store = false, [MaxPriority + 1]bool{}
+		q.dirty, q.store = false, [limit.MaxPriority + 1]bool{}
 	}
 	for _, t := range d.topics {
 		t.touched, t.room, t.nextDelayed = false, 0, t.delayed.Load()

@@ -9,7 +9,10 @@ import (
 	"time"
 
 	"pipit/broker"
+	"pipit/broker/change"
+	"pipit/broker/limit"
 	"pipit/broker/login"
+	"pipit/broker/property"
 )
 
 // TestDryRun makes random changes, right and wrong ones, first as dry runs: both tell the same, a dry run
@@ -63,7 +66,7 @@ func TestDryRun(t *testing.T) {
 // told is what a change tells of itself, but for the sub_keys that it made.
 func told(c *broker.Changed) string {
 	deleted := slices.Clone(c.Deleted)
-	slices.SortFunc(deleted, func(a, b broker.Ref) int { return strings.Compare(a.String(), b.String()) })
+	slices.SortFunc(deleted, func(a, b change.Ref) int { return strings.Compare(a.String(), b.String()) })
 	consumers := slices.Clone(c.Consumers)
 	for i := range consumers {
 		if key := &consumers[i].After.SubKey; slices.ContainsFunc(c.Made, func(made broker.Consumer) bool { return made.SubKey == *key }) {
@@ -84,12 +87,12 @@ func samePasswords(t *testing.T, r *rig, would, did *broker.Changed) {
 		}
 		want := w.Action
 		if login.CheckPassword(w.Before.PasswordHash, w.After.Password) && w.Before.Name == w.After.Name && w.Before.Inactive == w.After.Inactive {
-			want = broker.Keep
+			want = change.Keep
 		}
-		if d.Action != want || d.After.Password != "" || !login.CheckPassword(d.After.PasswordHash, w.After.Password) || w.Action == broker.Keep {
+		if d.Action != want || d.After.Password != "" || !login.CheckPassword(d.After.PasswordHash, w.After.Password) || w.Action == change.Keep {
 			t.Fatalf("would: %+v, did: %+v", w, d)
 		}
-		*w, *d = broker.Outcome[broker.Client]{}, broker.Outcome[broker.Client]{}
+		*w, *d = change.Outcome[broker.Client]{}, change.Outcome[broker.Client]{}
 	}
 }
 
@@ -137,15 +140,15 @@ func wantDone(t *testing.T, r *rig, did *broker.Changed) {
 	for _, ref := range did.Deleted {
 		var there bool
 		switch ref.Kind {
-		case broker.KindClient:
+		case change.Client:
 			_, there = r.Client(ref.Name)
-		case broker.KindTopic:
+		case change.Topic:
 			_, there = r.Topic(ref.Name)
-		case broker.KindProducer:
+		case change.Producer:
 			_, there = r.Producer(ref.ID)
-		case broker.KindConsumer:
+		case change.Consumer:
 			_, there = r.Consumer(ref.ID)
-		case broker.KindWebhook:
+		case change.Webhook:
 			_, there = r.Webhook(ref.Name)
 		}
 		if there {
@@ -176,7 +179,7 @@ func (g *changeMaker) change(r *rig) broker.Change {
 		t := topicDef(g.topicName())
 		t.Inactive, t.MaxDepth = g.one(2), int64(1+g.IntN(3))
 		if g.one(25) {
-			t.MaxDepth, t.Expiration = broker.Off, -1
+			t.MaxDepth, t.Expiration = property.Off, -1
 		}
 		c.Define.Topics = append(c.Define.Topics, t)
 	}
@@ -190,16 +193,16 @@ func (g *changeMaker) change(r *rig) broker.Change {
 			q.Start = broker.StartOldest
 		}
 		if g.one(25) {
-			q.MaxDepth = broker.Off
+			q.MaxDepth = property.Off
 		}
 		c.Define.Consumers = append(c.Define.Consumers, q)
 	}
 	for range g.IntN(5) / 3 {
 		w := broker.Webhook{Name: g.pick("w0", "w1", "w2"), Client: g.username(), Topic: g.topicName(), Verify: g.pick(broker.VerifyToken, broker.VerifyNone), Inactive: g.one(2)}
 		if w.Verify == broker.VerifyNone {
-			w.AllowFrom = broker.TextsOf("192.0.2.0/24")
+			w.AllowFrom = property.TextsOf("192.0.2.0/24")
 		} else if !g.one(4) { // else it keeps that which there is, or is refused
-			w.Secret = broker.TextsOf(g.pick("s0", "s1"))
+			w.Secret = property.TextsOf(g.pick("s0", "s1"))
 		}
 		c.Define.Webhooks = append(c.Define.Webhooks, w)
 	}
@@ -207,15 +210,15 @@ func (g *changeMaker) change(r *rig) broker.Change {
 		c.Delete = append(c.Delete, webhookRef(all[g.IntN(len(all))].Name))
 	}
 	if g.one(4) {
-		c.Delete = append(c.Delete, []broker.Ref{
-			{Kind: broker.KindClient, Name: g.username()}, {Kind: broker.KindTopic, Name: g.topicName()},
-			{Kind: broker.KindProducer, Name: g.username(), Topic: g.topicName()},
+		c.Delete = append(c.Delete, []change.Ref{
+			{Kind: change.Client, Name: g.username()}, {Kind: change.Topic, Name: g.topicName()},
+			{Kind: change.Producer, Name: g.username(), Topic: g.topicName()},
 		}[g.IntN(3)])
 	}
 	if all := r.Consumers(); len(all) > 0 {
 		q := all[g.IntN(len(all))]
 		if g.one(8) {
-			c.Delete = append(c.Delete, broker.Ref{Kind: broker.KindConsumer, ID: q.ID})
+			c.Delete = append(c.Delete, change.Ref{Kind: change.Consumer, ID: q.ID})
 		}
 		if g.one(8) {
 			c.Rotate = append(c.Rotate, q.ID)
@@ -226,7 +229,7 @@ func (g *changeMaker) change(r *rig) broker.Change {
 			}
 		}
 		if g.one(8) {
-			c.Expect = append(c.Expect, broker.Expect{Ref: broker.Ref{Kind: broker.KindConsumer, ID: q.ID}, Revision: g.pick(q.Revision, "*", "other")})
+			c.Expect = append(c.Expect, change.Expect{Ref: change.Ref{Kind: change.Consumer, ID: q.ID}, Revision: g.pick(q.Revision, "*", "other")})
 		}
 	}
 	return c
@@ -253,7 +256,7 @@ func TestFaults(t *testing.T) {
 	r := newRig(t, broker.Options{})
 	r.define(topicDef("/here")) // and the client crm
 	bad := topicDef("/bad")
-	bad.MaxDepth, bad.Expiration = broker.Off, -1
+	bad.MaxDepth, bad.Expiration = property.Off, -1
 	d := broker.Definition{
 		Clients:   []broker.Client{{Username: "new"}, {Username: "a:b", PasswordHash: "x"}},
 		Topics:    []broker.Topic{topicDef("/t"), bad, topicDef("/t")},
@@ -275,7 +278,7 @@ func TestFaults(t *testing.T) {
 		t.Errorf("%q: %v", got, err)
 	}
 	d.Topics = slices.Repeat([]broker.Topic{bad}, 30)
-	if _, err := r.Change(ctx, broker.Change{Define: d}); len(err.(broker.Faults)) != broker.MaxFaults {
+	if _, err := r.Change(ctx, broker.Change{Define: d}); len(err.(broker.Faults)) != limit.MaxFaults {
 		t.Error(err)
 	}
 }

@@ -4,7 +4,7 @@ import (
 	"testing"
 	"time"
 
-	"pipit/broker"
+	"pipit/broker/property"
 )
 
 func TestDuration(t *testing.T) {
@@ -31,19 +31,19 @@ func TestDuration(t *testing.T) {
 		{"1.5s", 1500 * time.Millisecond, "1.5s"},
 		{"-5s", -5 * time.Second, "-5s"},
 	} {
-		got, ok := broker.ParseDuration(tt.text)
+		got, ok := property.ParseDuration(tt.text)
 		if !ok || got != tt.want {
 			t.Errorf("%q: %s, %v", tt.text, got, ok)
 		}
-		if s := broker.FormatDuration(got); s != tt.as {
+		if s := property.FormatDuration(got); s != tt.as {
 			t.Errorf("%q is written %q", tt.text, s)
 		}
-		if again, ok := broker.ParseDuration(broker.FormatDuration(got)); !ok || again != got {
+		if again, ok := property.ParseDuration(property.FormatDuration(got)); !ok || again != got {
 			t.Errorf("%q: written and read: %s, %v", tt.text, again, ok)
 		}
 	}
 	for _, bad := range []string{"", "d", "x", "1w", "1d1d", "1d48h", "-1d", "1d-1h", "1d+1h", "1 d", "99999999d", "1.5d", "45 s"} {
-		if d, ok := broker.ParseDuration(bad); ok {
+		if d, ok := property.ParseDuration(bad); ok {
 			t.Errorf("%q is %s", bad, d)
 		}
 	}

@@ -10,6 +10,7 @@ import (
 
 	"pipit/broker/clip"
 	"pipit/broker/login"
+	"pipit/broker/property"
 )
 
 // Code is the kind of an Error. Each door of the program maps codes to its own statuses.
@@ -71,7 +72,7 @@ func (e *Error) Unwrap() error { return e.Err }
 // why a password was not accepted.
 func ErrorOf(err error) *Error {
 	var own *Error
-	var wrong *fieldError
+	var wrong *property.Error
 	var refused *login.Error
 	switch {
 	case errors.As(err, &own):

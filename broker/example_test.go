@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"pipit/broker"
+	"pipit/broker/change"
+	"pipit/broker/property"
 	"pipit/db"
 )
 
@@ -36,7 +38,7 @@ func Example() {
 	ctx := context.Background()
 	_, err = b.Apply(ctx, broker.Definition{
 		Clients:   []broker.Client{{Username: "erp", Name: "ERP", Password: "secret"}},
-		Topics:    []broker.Topic{{Name: "/order/created", Expiration: broker.Off}},
+		Topics:    []broker.Topic{{Name: "/order/created", Expiration: property.Off}},
 		Consumers: []broker.Consumer{{Client: "erp", Topic: "/order/created", AckTimeout: time.Minute}},
 	})
 	if err != nil {
@@ -152,10 +154,10 @@ func ExampleBroker_Change() {
 	invoice.MaxDepth = 500
 	_, err = b.Change(ctx, broker.Change{
 		Define: broker.Definition{Topics: []broker.Topic{invoice}},
-		Delete: []broker.Ref{{Kind: broker.KindTopic, Name: "/old"}},
+		Delete: []change.Ref{{Kind: change.Topic, Name: "/old"}},
 	})
 	fmt.Println(err)
-	_, err = b.Change(ctx, broker.Change{Delete: []broker.Ref{{Kind: broker.KindTopic, Name: "/old"}}})
+	_, err = b.Change(ctx, broker.Change{Delete: []change.Ref{{Kind: change.Topic, Name: "/old"}}})
 	fmt.Println(broker.CodeOf(err))
 
 	// Output:

@@ -5,13 +5,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"pipit/broker/stats"
 	"pipit/broker/store"
-)
-
-// Limits of what a consumer does with messages that fail.
-const (
-	MaxMaxDeliveries = 1_000_000
-	MaxBackoff       = 7 * 24 * time.Hour // a wait of Consumer.RetryBackoff
 )
 
 // What Consumer.Overflow and Consumer.OnExpiry can be.
@@ -46,24 +41,11 @@ func (f failure) String() string {
 	return [failures]string{ReasonMaxDeliveries, ReasonRejected, ReasonExpired, ReasonOverflow}[f]
 }
 
-// Failures counts messages that a consumer was done with though it has not acknowledged them, by reason.
-type Failures struct{ MaxDeliveries, Rejected, Expired, Overflow uint64 }
-
-// Sum is how many there are in all.
-func (f Failures) Sum() uint64 { return f.MaxDeliveries + f.Rejected + f.Expired + f.Overflow }
-
-func (f *Failures) add(o Failures) {
-	f.MaxDeliveries += o.MaxDeliveries
-	f.Rejected += o.Rejected
-	f.Expired += o.Expired
-	f.Overflow += o.Overflow
-}
-
 // failureCounters are Failures at work.
 type failureCounters [failures]atomic.Uint64
 
-func (c *failureCounters) read() Failures {
-	return Failures{c[byDeliveries].Load(), c[byReject].Load(), c[byExpiry].Load(), c[byOverflow].Load()}
+func (c *failureCounters) read() stats.Failures {
+	return stats.Failures{MaxDeliveries: c[byDeliveries].Load(), Rejected: c[byReject].Load(), Expired: c[byExpiry].Load(), Overflow: c[byOverflow].Load()}
 }
 
 // Label is how a dead letter names its consumer: the client's username, and behind a slash its Name where it has one.

@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"pipit/broker"
+	"pipit/broker/property"
+	"pipit/broker/stats"
 	"pipit/broker/store"
 )
 
@@ -18,7 +20,7 @@ import (
 func failing(t *testing.T, change func(*broker.Consumer)) *rig {
 	r := newRig(t, broker.Options{})
 	dead := topicDef("/dead")
-	dead.Expiration = broker.Off
+	dead.Expiration = property.Off
 	r.define(dead, consumerDef("/dead", "d"))
 	c := consumerDef("/t", "a")
 	c.DeadLetterTopic = "/dead"
@@ -102,7 +104,7 @@ func TestMaxDeliveriesAtAReject(t *testing.T) {
 		}
 	}
 	r.wantDead("x max_deliveries 2; ")
-	want := broker.Failures{MaxDeliveries: 1}
+	want := stats.Failures{MaxDeliveries: 1}
 	if q, tp := r.queue("a"), r.topic("/t"); q.Backlog != 0 || q.DeadLettered != want || tp.DeadLettered != want || q.Redelivered != 1 || tp.Redelivered != 1 ||
 		q.Dropped.Sum() != 0 || q.Acked != 0 || tp.Depth != 0 {
 		t.Errorf("%+v\n%+v", q, tp)
@@ -132,7 +134,7 @@ func TestMaxDeliveriesAtADeadline(t *testing.T) {
 // A delivery that was broken off does not count.
 func TestAReleaseIsNoFailure(t *testing.T) {
 	r := failing(t, func(c *broker.Consumer) {
-		c.MaxDeliveries, c.RetryBackoff = 1, broker.DurationsOf(time.Hour)
+		c.MaxDeliveries, c.RetryBackoff = 1, property.DurationsOf(time.Hour)
 	})
 	r.publish("/t", broker.Publication{Payload: []byte("x")})
 	for range 3 {
@@ -151,7 +153,7 @@ func TestWithoutADeadLetterTopicItIsDropped(t *testing.T) {
 	b := r.publish("/t", broker.Publication{Payload: []byte("y")})
 	r.receive("/t", "a", broker.ReceiveOptions{})
 	r.settle("a", broker.Settlement{Reject: []string{a}, DeadLetter: []string{b}})
-	if q := r.queue("a"); q.Backlog != 0 || q.Dropped != (broker.Failures{MaxDeliveries: 1, Rejected: 1}) || q.DeadLettered.Sum() != 0 {
+	if q := r.queue("a"); q.Backlog != 0 || q.Dropped != (stats.Failures{MaxDeliveries: 1, Rejected: 1}) || q.DeadLettered.Sum() != 0 {
 		t.Errorf("%+v", q)
 	}
 	r.wantDead("")
@@ -233,14 +235,14 @@ func TestDeadLettersWait(t *testing.T) {
 	for name, broken := range map[string]func(*rig) (mend func()){
 		"full": func(r *rig) func() {
 			dead := topicDef("/dead")
-			dead.MaxDepth, dead.Expiration = 1, broker.Off
+			dead.MaxDepth, dead.Expiration = 1, property.Off
 			r.define(dead)
 			r.publish("/dead", broker.Publication{Payload: []byte("other")})
 			return func() { r.receive("/dead", "d", broker.ReceiveOptions{Ack: true}) }
 		},
 		"not active": func(r *rig) func() {
 			dead := topicDef("/dead")
-			dead.Inactive, dead.Expiration = true, broker.Off
+			dead.Inactive, dead.Expiration = true, property.Off
 			r.define(dead)
 			return func() { dead.Inactive = false; r.define(dead) }
 		},
@@ -304,7 +306,7 @@ func TestAckOfWhatWaitsForItsDeadLetterTopic(t *testing.T) {
 func TestRetryBackoff(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := failing(t, func(c *broker.Consumer) {
-			c.AckTimeout, c.RetryBackoff = 10*time.Second, broker.DurationsOf(3*time.Second, 8*time.Second)
+			c.AckTimeout, c.RetryBackoff = 10*time.Second, property.DurationsOf(3*time.Second, 8*time.Second)
 		})
 		id := r.publish("/t", broker.Publication{Payload: []byte("x"), Expiration: 1000})
 		want := func(after time.Duration) {
@@ -442,7 +444,7 @@ func TestOnExpiryWithoutRoom(t *testing.T) {
 		r := failing(t, func(c *broker.Consumer) { c.OnExpiry = broker.ExpiryDeadLetter })
 		r.define(topicDef("/u"), consumerDef("/u", "u"))
 		dead := topicDef("/dead")
-		dead.MaxDepth, dead.Expiration = 2, broker.Off
+		dead.MaxDepth, dead.Expiration = 2, property.Off
 		r.define(dead)
 		for i := range 5 {
 			r.publish("/t", broker.Publication{Payload: fmt.Append(nil, i), Expiration: 5})
@@ -479,7 +481,7 @@ func TestWhatFailedDoesNotExpire(t *testing.T) {
 		r.settle("a", broker.Settlement{DeadLetter: []string{id}})
 		time.Sleep(20 * time.Second)
 		dead := topicDef("/dead")
-		dead.Expiration = broker.Off
+		dead.Expiration = property.Off
 		r.define(dead, consumerDef("/dead", "d"))
 		time.Sleep(12 * time.Second)
 		synctest.Wait()

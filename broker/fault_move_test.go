@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"pipit/broker"
+	"pipit/broker/browse"
+	"pipit/broker/property"
 	"pipit/broker/store"
 )
 
@@ -125,7 +127,7 @@ func TestOverflowBesideAnother(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := failing(t, func(c *broker.Consumer) { c.MaxDepth, c.Overflow = 1, broker.OverflowDeadLetter })
 		dead := topicDef("/dead")
-		dead.MaxDepth, dead.Expiration = 1, broker.Off
+		dead.MaxDepth, dead.Expiration = 1, property.Off
 		r.define(dead)
 		s := r.faulty()
 		r.fillWith("0", 0)
@@ -152,7 +154,7 @@ func TestSeekFails(t *testing.T) {
 	r, s := newFaultyRig(t)
 	r.define(retaining("/t", time.Hour, 0), consumerDef("/t", "a"))
 	r.fill("/t", 10)
-	id := r.browse(broker.BrowseOptions{Topic: "/t"})[4].ID
+	id := r.browse(browse.Options{Topic: "/t"})[4].ID
 	r.use("/t", "a")
 	door := r.sub("/t", "a")
 	want := func(to broker.Seek, code broker.Code) {
@@ -237,7 +239,7 @@ func TestSiftFails(t *testing.T) {
 // TestRetentionReadFails: what is past the retention stays as long as nobody can look, and goes then; so does what is too
 // much, whose bytes are not known before.
 func TestRetentionReadFails(t *testing.T) {
-	size := broker.Size((&store.Record{Payload: []byte("0")}).Size())
+	size := property.Size((&store.Record{Payload: []byte("0")}).Size())
 	for name, topic := range map[string]broker.Topic{"age": retaining("/t", 10*time.Second, 0), "bytes": retaining("/t", 0, size)} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"pipit/broker"
+	"pipit/broker/property"
 	"pipit/broker/store"
 	"pipit/db"
 )
@@ -172,7 +173,7 @@ func TestDiskFull(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r, s := newFaultyRig(t)
 		topic := topicDef("/t")
-		topic.MaxDepth, topic.Expiration = 5, broker.Off
+		topic.MaxDepth, topic.Expiration = 5, property.Off
 		r.define(topic, consumerDef("/t", "a"))
 		for i := range 3 {
 			r.publish("/t", text(fmt.Sprint(i)))

@@ -9,6 +9,9 @@ import (
 	"time"
 
 	"pipit/broker"
+	"pipit/broker/change"
+	"pipit/broker/limit"
+	"pipit/broker/property"
 )
 
 // Every exported field of a noun is in its table, or is one that nobody sets from outside of the program.
@@ -20,7 +23,7 @@ func TestFieldTables(t *testing.T) {
 	testTable(t, broker.ConsumerFields, "LastSeen", "New", "Old") // New: whoever defines consumers knows whether they are; Old: a rotation sets it
 }
 
-func testTable[T any](t *testing.T, fields broker.Fields[T], beside ...string) {
+func testTable[T any](t *testing.T, fields property.Fields[T], beside ...string) {
 	t.Helper()
 	noun := reflect.TypeFor[T]()
 	known := map[string]bool{}
@@ -52,7 +55,7 @@ func testTable[T any](t *testing.T, fields broker.Fields[T], beside ...string) {
 }
 
 // structField returns the name of the one field of the struct that a field of the table sets.
-func structField[T any](t *testing.T, fields broker.Fields[T], f *broker.Field[T]) string {
+func structField[T any](t *testing.T, fields property.Fields[T], f *property.Field[T]) string {
 	t.Helper()
 	var before, after T
 	switch v := f.Value(&after).(type) {
@@ -64,14 +67,14 @@ func structField[T any](t *testing.T, fields broker.Fields[T], f *broker.Field[T
 		f.Set(&after, int64(7))
 	case time.Duration:
 		f.Set(&after, 7*time.Second)
-	case broker.Size:
-		f.Set(&after, broker.Size(7))
-	case broker.Durations:
-		f.Set(&after, broker.DurationsOf(7*time.Second))
-	case broker.Texts:
-		f.Set(&after, broker.TextsOf("x"))
-	case broker.Table:
-		f.Set(&after, broker.TableOf(map[string]string{"x": "y"}))
+	case property.Size:
+		f.Set(&after, property.Size(7))
+	case property.Durations:
+		f.Set(&after, property.DurationsOf(7*time.Second))
+	case property.Texts:
+		f.Set(&after, property.TextsOf("x"))
+	case property.Table:
+		f.Set(&after, property.TableOf(map[string]string{"x": "y"}))
 	default:
 		t.Fatalf("%s is a %T", f.Name, v)
 	}
@@ -93,7 +96,7 @@ func structField[T any](t *testing.T, fields broker.Fields[T], f *broker.Field[T
 }
 
 // testField: what holds by default is allowed, and what is just out of bounds is not.
-func testField[T any](t *testing.T, fields broker.Fields[T], f *broker.Field[T]) {
+func testField[T any](t *testing.T, fields property.Fields[T], f *property.Field[T]) {
 	t.Helper()
 	byDefault := fields.New()
 	var zero T
@@ -117,20 +120,20 @@ func testField[T any](t *testing.T, fields broker.Fields[T], f *broker.Field[T])
 		good, bad = []*T{set(f.Min), set(f.Max)}, []*T{set(f.Min - 1), set(f.Max + 1)}
 	case time.Duration:
 		good, bad = []*T{set(time.Duration(f.Min)), set(time.Duration(f.Max))}, []*T{set(time.Duration(f.Min) - 1), set(time.Duration(f.Max) + 1)}
-	case broker.Size:
-		good, bad = []*T{set(broker.Size(f.Min)), set(broker.Size(f.Max))}, []*T{set(broker.Size(f.Min - 1)), set(broker.Size(f.Max + 1))}
-	case broker.Durations:
+	case property.Size:
+		good, bad = []*T{set(property.Size(f.Min)), set(property.Size(f.Max))}, []*T{set(property.Size(f.Min - 1)), set(property.Size(f.Max + 1))}
+	case property.Durations:
 		least, most := time.Duration(f.Min), time.Duration(f.Max)
-		good = []*T{set(broker.DurationsOf(slices.Repeat([]time.Duration{least}, f.Most())...)), set(broker.DurationsOf(least, most))}
-		bad = []*T{set(broker.DurationsOf(slices.Repeat([]time.Duration{least}, f.Most()+1)...)), set(broker.DurationsOf(most + 1)), set(broker.DurationsOf(least, least-1))}
-	case broker.Texts:
-		bad = []*T{set(broker.TextsOf("a\x00b")), set(broker.TextsOf(strings.Repeat("x", 10_000)))}
+		good = []*T{set(property.DurationsOf(slices.Repeat([]time.Duration{least}, f.Most())...)), set(property.DurationsOf(least, most))}
+		bad = []*T{set(property.DurationsOf(slices.Repeat([]time.Duration{least}, f.Most()+1)...)), set(property.DurationsOf(most + 1)), set(property.DurationsOf(least, least-1))}
+	case property.Texts:
+		bad = []*T{set(property.TextsOf("a\x00b")), set(property.TextsOf(strings.Repeat("x", 10_000)))}
 		if f.Example != "" {
-			good = append(good, set(broker.TextsOf(f.Example)))
-			bad = append(bad, set(broker.TextsOf(slices.Repeat([]string{f.Example}, f.Most()+1)...)), set(broker.TextsOf(f.Example, "")))
+			good = append(good, set(property.TextsOf(f.Example)))
+			bad = append(bad, set(property.TextsOf(slices.Repeat([]string{f.Example}, f.Most()+1)...)), set(property.TextsOf(f.Example, "")))
 		}
-	case broker.Table:
-		bad = []*T{set(broker.TableOf(map[string]string{"": "x"})), set(broker.TableOf(map[string]string{"x": "a\x00b"}))}
+	case property.Table:
+		bad = []*T{set(property.TableOf(map[string]string{"": "x"})), set(property.TableOf(map[string]string{"x": "a\x00b"}))}
 	case string:
 		for _, o := range f.Options {
 			good = append(good, set(o.Value))
@@ -164,7 +167,7 @@ func testField[T any](t *testing.T, fields broker.Fields[T], f *broker.Field[T])
 }
 
 // faulty tells whether Validate blames a field.
-func faulty[T any](fields broker.Fields[T], x *T, name string) bool {
+func faulty[T any](fields property.Fields[T], x *T, name string) bool {
 	v, ok := any(x).(interface{ Validate() error })
 	if !ok { // a producer has nothing that could be wrong by itself
 		return false
@@ -190,12 +193,12 @@ func blamed(err error) (names []string) {
 func TestFieldErrors(t *testing.T) {
 	consumer := broker.ConsumerFields.New()
 	consumer.Client, consumer.Topic, consumer.Name, consumer.SubKey, consumer.Start = "c", "/x", " n", "a secret", "now"
-	consumer.MaxDepth, consumer.MaxInFlight, consumer.AckTimeout = broker.Off, -1, time.Millisecond
+	consumer.MaxDepth, consumer.MaxInFlight, consumer.AckTimeout = property.Off, -1, time.Millisecond
 	for _, tt := range []struct {
 		err  error
 		want string
 	}{
-		{(&broker.Topic{Name: "/x/", MaxDepth: broker.Off, Expiration: -1, DedupWindow: -time.Second}).Validate(),
+		{(&broker.Topic{Name: "/x/", MaxDepth: property.Off, Expiration: -1, DedupWindow: -time.Second}).Validate(),
 			"topic name \"/x/\": allowed are 1 to 512 bytes, no control characters, no slash at the end\n" +
 				"max_depth 0 of topic \"/x/\": allowed are 1 to 1000000000000\n" +
 				"expiration -1 of topic \"/x/\": allowed are 0 to 3153600000 seconds\n" +
@@ -257,18 +260,18 @@ func TestZeroFields(t *testing.T) {
 	r := newRig(t, broker.Options{})
 	r.change(broker.Change{Define: broker.Definition{
 		Clients:   []broker.Client{{Username: "zero", Password: "secret"}},
-		Topics:    []broker.Topic{{Name: "/zero"}, {Name: "/off", Expiration: broker.Off, DedupWindow: broker.Off}},
+		Topics:    []broker.Topic{{Name: "/zero"}, {Name: "/off", Expiration: property.Off, DedupWindow: property.Off}},
 		Producers: []broker.Producer{{Client: "zero", Topic: "/zero"}},
 		Consumers: []broker.Consumer{{Client: "zero", Topic: "/zero", SubKey: "zero"}},
 	}})
-	if topic, _ := r.Topic("/zero"); topic.Topic != (broker.Topic{Name: "/zero", MaxDepth: broker.DefaultMaxDepth,
-		Expiration: broker.DefaultExpiration, DedupWindow: broker.DefaultDedupWindow, Retention: broker.Off, RetentionBytes: broker.Off, MaxTopics: broker.DefaultMaxTopics}) {
+	if topic, _ := r.Topic("/zero"); topic.Topic != (broker.Topic{Name: "/zero", MaxDepth: limit.DefaultMaxDepth,
+		Expiration: limit.DefaultExpiration, DedupWindow: limit.DefaultDedupWindow, Retention: property.Off, RetentionBytes: property.Off, MaxTopics: limit.DefaultMaxTopics}) {
 		t.Errorf("%+v", topic)
 	}
-	if topic, _ := r.Topic("/off"); topic.Expiration != broker.Off || topic.DedupWindow != broker.Off {
+	if topic, _ := r.Topic("/off"); topic.Expiration != property.Off || topic.DedupWindow != property.Off {
 		t.Errorf("%+v", topic)
 	}
-	if c := r.queue("zero"); c.Inactive || c.MaxDepth != broker.DefaultMaxDepth || c.MaxInFlight != broker.DefaultMaxInFlight || c.AckTimeout != broker.DefaultAckTimeout {
+	if c := r.queue("zero"); c.Inactive || c.MaxDepth != limit.DefaultMaxDepth || c.MaxInFlight != limit.DefaultMaxInFlight || c.AckTimeout != limit.DefaultAckTimeout {
 		t.Errorf("%+v", c)
 	}
 
@@ -277,12 +280,12 @@ func TestZeroFields(t *testing.T) {
 	for _, d := range []broker.Definition{before, {Topics: []broker.Topic{{Name: "/zero"}}, Consumers: []broker.Consumer{{Client: "zero", Topic: "/zero", SubKey: "zero"}}}} {
 		done := r.change(broker.Change{Define: d})
 		for _, o := range done.Topics {
-			if o.Action != broker.Keep {
+			if o.Action != change.Keep {
 				t.Errorf("%+v", o)
 			}
 		}
 		for _, o := range done.Consumers {
-			if o.Action != broker.Keep {
+			if o.Action != change.Keep {
 				t.Errorf("%+v", o)
 			}
 		}
@@ -295,10 +298,10 @@ func TestZeroFields(t *testing.T) {
 		t.Errorf("%+v became %+v", before, after)
 	}
 
-	if blamed := blamed((&broker.Topic{Name: "/x", MaxDepth: broker.Off, Expiration: -1, DedupWindow: -1}).Validate()); !slices.Equal(blamed, []string{"max_depth", "expiration", "dedup_window"}) {
+	if blamed := blamed((&broker.Topic{Name: "/x", MaxDepth: property.Off, Expiration: -1, DedupWindow: -1}).Validate()); !slices.Equal(blamed, []string{"max_depth", "expiration", "dedup_window"}) {
 		t.Errorf("%q", blamed)
 	}
-	if blamed := blamed((&broker.Consumer{MaxDepth: broker.Off, MaxInFlight: broker.Off, AckTimeout: broker.Off}).Validate()); !slices.Equal(blamed, []string{"max_depth", "max_in_flight", "ack_timeout"}) {
+	if blamed := blamed((&broker.Consumer{MaxDepth: property.Off, MaxInFlight: property.Off, AckTimeout: property.Off}).Validate()); !slices.Equal(blamed, []string{"max_depth", "max_in_flight", "ack_timeout"}) {
 		t.Errorf("%q", blamed)
 	}
 }

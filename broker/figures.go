@@ -3,32 +3,14 @@ package broker
 import (
 	"cmp"
 	"slices"
+
+	"pipit/broker/stats"
 )
 
-// TopicFigures are what is counted of a topic.
-type TopicFigures struct {
-	ID        uint32 // for life
-	Name      string
-	Published uint64 // messages since the start of the process
-	Depth     int64  // messages stored that somebody may still need, without the delayed ones
-	Delayed   int64  // messages that wait for their delay
-}
-
-// ConsumerFigures are what is counted of a consumer. Ready, InFlight, Deferred and Failed are its backlog.
-type ConsumerFigures struct {
-	ID            uint32 // for life
-	Topic, Client string
-	Ready         int64 // messages that can be delivered
-	InFlight      int64 // delivered and neither acknowledged nor given back
-	Deferred      int64 // rejected with a delay that is not over
-	Failed        int64 // failed for good: they wait for room in the dead-letter topic
-	Delayed       int64 // messages of its topics that wait for their delay: its filter has not seen them
-	Counters            // without Published
-}
-
-// FiguresOf returns what is counted of all topics and of all consumers, each by ID. No lock is held for longer than one of
+// Figures returns what is counted of all topics and of all consumers, each by ID. No lock is held for longer than one of
 // them takes, so the figures of two objects may be of two moments.
-func FiguresOf(b *Broker) ([]TopicFigures, []ConsumerFigures) {
+func (l lister) Figures() ([]stats.Topic, []stats.Consumer) {
+	b := l.b
 	b.mu.RLock()
 	topics := make([]*topic, 0, len(b.topics))
 	for _, t := range b.topics {
@@ -42,13 +24,13 @@ func FiguresOf(b *Broker) ([]TopicFigures, []ConsumerFigures) {
 	slices.SortFunc(topics, func(x, y *topic) int { return cmp.Compare(x.id, y.id) })
 	slices.SortFunc(consumers, func(x, y *consumer) int { return cmp.Compare(x.id, y.id) })
 
-	ofTopics := make([]TopicFigures, len(topics))
+	ofTopics := make([]stats.Topic, len(topics))
 	for i, t := range topics {
 		f := &ofTopics[i]
 		f.ID, f.Name, f.Published, f.Delayed = t.id, t.def.Load().Name, t.counters.published.Load(), t.delayed.Load()
 		f.Depth, _, _ = t.held()
 	}
-	ofConsumers := make([]ConsumerFigures, len(consumers))
+	ofConsumers := make([]stats.Consumer, len(consumers))
 	for i, c := range consumers {
 		f, def := &ofConsumers[i], c.def.Load()
 		q := c.queued()

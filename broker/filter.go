@@ -5,6 +5,8 @@ import (
 	"strings"
 	"unicode/utf8"
 
+	"pipit/broker/limit"
+	"pipit/broker/property"
 	"pipit/broker/store"
 )
 
@@ -48,7 +50,7 @@ func parseFilter(s string) (*filter, error) {
 	if s == "" {
 		return nil, nil
 	}
-	if len(s) > maxFilter || !printable(s) {
+	if len(s) > maxFilter || !property.Printable(s) {
 		return nil, fmt.Errorf("allowed are at most %d bytes of UTF-8 without control characters", maxFilter)
 	}
 	p := filterParser{text: s}
@@ -94,7 +96,7 @@ func (p *filterParser) next() {
 	}
 	from := p.at
 	rest := p.text[from:]
-	n := strings.IndexFunc(rest, notKeyChar)
+	n := strings.IndexFunc(rest, property.NotKeyChar)
 	switch {
 	case rest == "":
 		p.token = filterToken{at: from}
@@ -229,9 +231,9 @@ func (p *filterParser) factor() (condition, error) {
 
 // name returns the name of an attribute that a token is.
 func (p *filterParser) name(t filterToken) (string, error) {
-	if t.kind != wordToken || len(t.text) > MaxAttributeName {
+	if t.kind != wordToken || len(t.text) > limit.MaxAttributeName {
 		p.token = t
-		return "", p.expected(fmt.Sprintf("the name of an attribute, of at most %d characters,", MaxAttributeName))
+		return "", p.expected(fmt.Sprintf("the name of an attribute, of at most %d characters,", limit.MaxAttributeName))
 	}
 	return strings.ToLower(t.text), nil
 }

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"pipit/broker"
+	"pipit/broker/property"
 	"pipit/broker/store"
 )
 
@@ -225,7 +226,7 @@ func (m *filterModel) refilter() {
 
 func (m *filterModel) topic() broker.Topic {
 	t := topicDef("/t")
-	t.Retention, t.Expiration = time.Hour, broker.Off
+	t.Retention, t.Expiration = time.Hour, property.Off
 	return t
 }
 

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"pipit/broker"
+	"pipit/broker/browse"
 	"pipit/broker/store"
 )
 
@@ -250,7 +251,7 @@ func TestFilterBrowse(t *testing.T) {
 		r.define(topicDef("/t"), filtered("lv", `country = "LV"`), consumerDef("/t", "all"))
 		r.countries("LV1 LT1 LV2 LT2 LV3 LT3 LT4")
 		got := ""
-		for _, m := range r.browse(broker.BrowseOptions{Topic: "/t", Consumer: r.id("lv"), Payload: 10}) {
+		for _, m := range r.browse(browse.Options{Topic: "/t", Consumer: r.id("lv"), Payload: 10}) {
 			got += string(m.Payload) + " "
 		}
 		if got != "LV1 LV2 LV3 " {
@@ -339,7 +340,7 @@ func TestFilteredStands(t *testing.T) {
 		c.Start = broker.StartOldest
 		r.define(retaining("/t", time.Hour, 0), c)
 		got, standings, err := r.Message("/t", id)
-		if err != nil || got.State != broker.StateDone || len(standings) != 1 || standings[0].State != broker.StateDone {
+		if err != nil || got.State != browse.Done || len(standings) != 1 || standings[0].State != browse.Done {
 			t.Errorf("%+v %+v %v", got, standings, err)
 		}
 	})

@@ -7,16 +7,18 @@ import (
 	"slices"
 	"time"
 
+	"pipit/broker/browse"
 	"pipit/broker/clip"
+	"pipit/broker/limit"
 	"pipit/broker/store"
 )
 
 // Message returns a message of a topic with its payload, and where it stands with each consumer;
 // of several with the same ID, the newest. The error is NotFound.
-func (b *Broker) Message(topic, id string) (Stored, []Standing, error) {
+func (b *Broker) Message(topic, id string) (browse.Stored, []browse.Standing, error) {
 	t := b.topic(topic)
 	if t == nil {
-		return Stored{}, nil, noTopic(topic)
+		return browse.Stored{}, nil, noTopic(topic)
 	}
 	now := time.Now()
 	var f found
@@ -30,20 +32,20 @@ func (b *Broker) Message(topic, id string) (Stored, []Standing, error) {
 		})
 	})
 	if err != nil {
-		return Stored{}, nil, err
+		return browse.Stored{}, nil, err
 	}
 	if f.ID == "" {
-		return Stored{}, nil, noMessage(id)
+		return browse.Stored{}, nil, noMessage(id)
 	}
 	if f.key == "" {
 		t.stand([]*found{&f}, b.since(now))
 	} else {
-		f.State = StateDelayed
+		f.State = browse.Delayed
 	}
-	standings := make([]Standing, 0, len(t.list()))
+	standings := make([]browse.Standing, 0, len(t.list()))
 	for _, q := range t.list() {
 		c := q.of
-		s := Standing{Consumer: c.id, Client: c.def.Load().Client, State: StateDelayed}
+		s := browse.Standing{Consumer: c.id, Client: c.def.Load().Client, State: browse.Delayed}
 		if f.key == "" {
 			var until time.Duration
 			c.mu.Lock()
@@ -55,7 +57,7 @@ func (b *Broker) Message(topic, id string) (Stored, []Standing, error) {
 		}
 		standings = append(standings, s)
 	}
-	slices.SortFunc(standings, func(x, y Standing) int {
+	slices.SortFunc(standings, func(x, y browse.Standing) int {
 		return cmp.Or(cmp.Compare(x.Client, y.Client), cmp.Compare(x.Consumer, y.Consumer))
 	})
 	return f.Stored, standings, nil
@@ -77,7 +79,7 @@ func (b *Broker) find(r store.Reader, topic uint32, id string, fn func(key strin
 			return err
 		}
 	}
-	if CheckMessageID(id) != nil {
+	if limit.MessageID(id) != nil {
 		return nil
 	}
 	sightings, err := r.FindID(topic, id)
@@ -115,7 +117,7 @@ func (b *Broker) Oldest(consumers ...uint32) (map[uint32]time.Time, error) {
 	oldest := make(map[uint32]time.Time, len(consumers))
 	now := b.expiryNow(time.Now())
 	for part := range slices.Chunk(list, together) {
-		spans := make([][MaxPriority + 1][]store.Span, len(part)) // where the oldest may be
+		spans := make([][limit.MaxPriority + 1][]store.Span, len(part)) // where the oldest may be
 		for i, q := range part {
 			for p := range q.topic.lanes {
 				spans[i][p] = q.needed(p, 1, q.topic.lanes[p].tail.Load(), 4)
@@ -198,11 +200,11 @@ func noMessage(id string) *Error {
 }
 
 // stored returns a message with at most n bytes of its payload, all of it where n is negative.
-func (b *Broker) stored(t *topic, r *store.Record, n int) Stored {
+func (b *Broker) stored(t *topic, r *store.Record, n int) browse.Stored {
 	if n < 0 || n > len(r.Payload) {
 		n = len(r.Payload)
 	}
-	return Stored{
+	return browse.Stored{
 		ID:         b.idOf(r),
 		Topic:      t.def.Load().Name,
 		Priority:   int(r.Priority),

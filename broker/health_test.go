@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"pipit/broker"
+	"pipit/broker/browse"
 	"pipit/broker/store"
 	"pipit/db"
 )
@@ -379,7 +380,7 @@ func TestClockHoldsSweeper(t *testing.T) {
 		if m := r.receive("/t", "a", broker.ReceiveOptions{}); payloads(m) != "0 " {
 			t.Errorf("received: %q", payloads(m))
 		}
-		if _, _, err := r.Message("/t", r.browse(broker.BrowseOptions{Topic: "/t"})[0].ID); err != nil {
+		if _, _, err := r.Message("/t", r.browse(browse.Options{Topic: "/t"})[0].ID); err != nil {
 			t.Errorf("browsed: %v", err)
 		}
 		time.Sleep(62 * time.Second)

@@ -6,21 +6,9 @@ import (
 	"sync/atomic"
 	"time"
 
+	"pipit/broker/stats"
 	"pipit/broker/store"
 )
-
-// Counters count since the start of the process.
-type Counters struct {
-	Published uint64 // messages stored
-	Delivered uint64 // deliveries to consumers, also repeated ones
-	Acked     uint64 // acknowledgements, by each consumer
-	Expired   uint64 // messages that expired before a consumer was done with them, for each such consumer
-	Rejected  uint64 // messages that consumers rejected, with a delay, for good or neither; of callbacks those of calls that failed
-
-	Redelivered  uint64   // deliveries that were not the message's first to its consumer
-	DeadLettered Failures // messages that were moved to a dead-letter topic, for each consumer
-	Dropped      Failures // messages that failed for good and had no dead-letter topic to go to, for each consumer; Expired are not among them
-}
 
 // ClientInfo is a client as an administrator sees it.
 type ClientInfo struct {
@@ -42,7 +30,7 @@ type TopicInfo struct {
 	LastPublish          time.Time // zero: never, as far as is known
 	Template             string    // the name of the template that made it; empty: none did
 	Made                 int       // of a template: topics it has made that exist
-	Counters
+	stats.Counters
 }
 
 // ProducerInfo is a producer as an administrator sees it.
@@ -63,17 +51,9 @@ type ConsumerInfo struct {
 	Deferred int64 // of the backlog, rejected with a delay that is not over
 	Failed   int64 // of the backlog, failed for good: they wait for room in the dead-letter topic
 	Waiting  int   // long polls and streams that wait for a message right now
-	Callback CallbackState
+	Callback stats.Callback
 	OldSeen  time.Time // when its OldKey was used last; zero: not since the start
-	Counters
-}
-
-// Totals are sums over the whole broker.
-type Totals struct {
-	Clients, Topics, Producers, Consumers int
-	Depth, Retained                       int64
-	Delayed, Backlog, InFlight            int64
-	Counters
+	stats.Counters
 }
 
 // counters are Counters at work.
@@ -82,8 +62,8 @@ type counters struct {
 	deadLettered, dropped                                       failureCounters
 }
 
-func (c *counters) read() Counters {
-	return Counters{
+func (c *counters) read() stats.Counters {
+	return stats.Counters{
 		Published: c.published.Load(), Delivered: c.delivered.Load(), Acked: c.acked.Load(), Expired: c.expired.Load(),
 		Rejected: c.rejected.Load(), Redelivered: c.redelivered.Load(), DeadLettered: c.deadLettered.read(), Dropped: c.dropped.read(),
 	}
@@ -99,17 +79,6 @@ func (c *counters) finish(moved, dropped *[failures]uint64) {
 			c.dropped[why].Add(dropped[why])
 		}
 	}
-}
-
-func (c *Counters) add(o Counters) {
-	c.Published += o.Published
-	c.Delivered += o.Delivered
-	c.Acked += o.Acked
-	c.Expired += o.Expired
-	c.Rejected += o.Rejected
-	c.Redelivered += o.Redelivered
-	c.DeadLettered.add(o.DeadLettered)
-	c.Dropped.add(o.Dropped)
 }
 
 // Clients returns all clients, by Username.
@@ -381,10 +350,10 @@ func sortEntries[T any](list []objectEntry[T]) {
 }
 
 // Totals returns the sums. It looks at every topic and consumer.
-func (b *Broker) Totals() Totals {
+func (b *Broker) Totals() stats.Totals {
 	b.mu.RLock()
 	defer b.mu.RUnlock()
-	sum := Totals{
+	sum := stats.Totals{
 		Clients: len(b.clients), Topics: len(b.topics), Producers: len(b.producers), Consumers: len(b.consumers),
 		Counters: b.past,
 	}
@@ -392,7 +361,7 @@ func (b *Broker) Totals() Totals {
 		depth, retained, _ := t.held()
 		sum.Depth, sum.Retained = sum.Depth+depth, sum.Retained+retained
 		sum.Delayed += t.delayed.Load()
-		sum.Counters.add(t.counters.read())
+		sum.Counters.Add(t.counters.read())
 	}
 	for _, c := range b.consumers {
 		q := c.queued()

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"pipit/broker"
+	"pipit/broker/stats"
 )
 
 func (r *rig) topic(name string) broker.TopicInfo {
@@ -77,17 +78,17 @@ func TestInfos(t *testing.T) {
 		}
 		topic := r.topic("/a")
 		if topic.Depth != 5 || topic.Delayed != 1 || !topic.LastPublish.Equal(published.Truncate(time.Microsecond)) ||
-			topic.Counters != (broker.Counters{Published: 7, Delivered: 6, Acked: 3}) {
+			topic.Counters != (stats.Counters{Published: 7, Delivered: 6, Acked: 3}) {
 			t.Errorf("%+v", topic)
 		}
 		if b := r.topic("/b"); b.Depth != 1 || b.LastPublish.IsZero() || b.Published != 1 {
 			t.Errorf("%+v", b)
 		}
 		k1, k2 := r.queue("k1"), r.queue("k2")
-		if k1.Backlog != 5 || k1.InFlight != 1 || k1.Deferred != 1 || k1.Waiting != 0 || k1.LastSeen.IsZero() || k1.Counters != (broker.Counters{Published: 7, Delivered: 4, Acked: 1}) {
+		if k1.Backlog != 5 || k1.InFlight != 1 || k1.Deferred != 1 || k1.Waiting != 0 || k1.LastSeen.IsZero() || k1.Counters != (stats.Counters{Published: 7, Delivered: 4, Acked: 1}) {
 			t.Errorf("%+v", k1)
 		}
-		if k2.Backlog != 4 || k2.InFlight != 0 || k2.Deferred != 0 || k2.Counters != (broker.Counters{Published: 7, Delivered: 2, Acked: 2}) {
+		if k2.Backlog != 4 || k2.InFlight != 0 || k2.Deferred != 0 || k2.Counters != (stats.Counters{Published: 7, Delivered: 2, Acked: 2}) {
 			t.Errorf("%+v", k2)
 		}
 		if p := r.Producers()[0]; p.Published != 7 || !p.LastSeen.Equal(topic.LastPublish) {
@@ -96,8 +97,8 @@ func TestInfos(t *testing.T) {
 		if c, _ := r.Client("crm"); !c.LastSeen.Equal(k1.LastSeen) {
 			t.Errorf("%+v", c)
 		}
-		if sum, want := r.Totals(), (broker.Totals{Clients: 1, Topics: 2, Producers: 2, Consumers: 2, Depth: 6, Delayed: 1, Backlog: 9, InFlight: 1,
-			Counters: broker.Counters{Published: 8, Delivered: 6, Acked: 3}}); sum != want {
+		if sum, want := r.Totals(), (stats.Totals{Clients: 1, Topics: 2, Producers: 2, Consumers: 2, Depth: 6, Delayed: 1, Backlog: 9, InFlight: 1,
+			Counters: stats.Counters{Published: 8, Delivered: 6, Acked: 3}}); sum != want {
 			t.Errorf("totals: %+v, want %+v", sum, want)
 		}
 

@@ -14,6 +14,10 @@ import (
 	"time"
 
 	"pipit/broker"
+	"pipit/broker/browse"
+	"pipit/broker/change"
+	"pipit/broker/limit"
+	"pipit/broker/property"
 	"pipit/broker/store"
 )
 
@@ -49,7 +53,7 @@ func TestDeleteMessages(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				r := newRig(t, broker.Options{})
 				topic := topicDef("/t")
-				topic.Expiration, topic.MaxDepth = broker.Off, 20
+				topic.Expiration, topic.MaxDepth = property.Off, 20
 				r.define(topic, consumerDef("/t", "a"), consumerDef("/t", "b"))
 				var all []string
 				for i := range 10 {
@@ -102,7 +106,7 @@ func TestDeleteMessages(t *testing.T) {
 func TestDeleteBlocked(t *testing.T) {
 	r := newRig(t, broker.Options{})
 	topic := topicDef("/t")
-	topic.DedupWindow = broker.Off
+	topic.DedupWindow = property.Off
 	r.define(topic, consumerDef("/t", "a"))
 	publish := func(payload string) {
 		r.publish("/t", broker.Publication{Payload: []byte(payload), ID: "own"})
@@ -174,17 +178,17 @@ func TestDeleteKeepsID(t *testing.T) {
 func TestDeleteAllWithID(t *testing.T) {
 	r := newRig(t, broker.Options{})
 	topic := topicDef("/t")
-	topic.DedupWindow = broker.Off
+	topic.DedupWindow = property.Off
 	r.define(topic, consumerDef("/t", "a"))
 	for i := range 6 {
 		r.publish("/t", broker.Publication{ID: "own", Payload: fmt.Append(nil, i), Priority: 1 + i%2, Delay: int64(i / 2 * 1000)})
 	}
 	r.publish("/t", text("other"))
 	r.remove("/t", 6, "own", "own")
-	r.wantBrowse(broker.BrowseOptions{Topic: "/t"}, "other ")
-	r.wantBrowse(broker.BrowseOptions{Topic: "/t", State: broker.StateDelayed}, "")
+	r.wantBrowse(browse.Options{Topic: "/t"}, "other ")
+	r.wantBrowse(browse.Options{Topic: "/t", State: browse.Delayed}, "")
 	r.restart()
-	r.wantBrowse(broker.BrowseOptions{Topic: "/t", State: broker.StateDelayed}, "")
+	r.wantBrowse(browse.Options{Topic: "/t", State: browse.Delayed}, "")
 }
 
 // TestDeleteFrees: what is deleted leaves the disk at once, also from a topic without consumers.
@@ -221,11 +225,11 @@ func TestDeleteFrees(t *testing.T) {
 		if freed := after.Free - before.Free; freed < 4_000_000 || after.Size > before.Size+1<<20 {
 			t.Errorf("%d bytes freed: %+v, then %+v", freed, before, after)
 		}
-		if got := len(r.browse(broker.BrowseOptions{Topic: "/t"})); got != 501 {
+		if got := len(r.browse(browse.Options{Topic: "/t"})); got != 501 {
 			t.Errorf("%d are left", got)
 		}
 		r.restart()
-		if got := len(r.browse(broker.BrowseOptions{Topic: "/t"})); got != 501 {
+		if got := len(r.browse(browse.Options{Topic: "/t"})); got != 501 {
 			t.Errorf("%d are left after a restart", got)
 		}
 		for _, c := range consumers {
@@ -240,11 +244,11 @@ func TestDeleteFrees(t *testing.T) {
 func TestDeleteMany(t *testing.T) {
 	r := newRig(t, broker.Options{})
 	topic := topicDef("/t")
-	topic.Expiration = broker.Off
+	topic.Expiration = property.Off
 	r.define(topic, consumerDef("/t", "a"), consumerDef("/t", "b"))
 	r.fill("/t", 3000, 9, 5, 1)
 	var all, some []string
-	for _, m := range r.browse(broker.BrowseOptions{Topic: "/t"}) {
+	for _, m := range r.browse(browse.Options{Topic: "/t"}) {
 		all = append(all, m.ID)
 	}
 	rnd := newRand(t, 1)
@@ -302,7 +306,7 @@ func TestClearBacklog(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				r := newRig(t, broker.Options{})
 				topic := topicDef("/t")
-				topic.Expiration, topic.MaxDepth = broker.Off, 50
+				topic.Expiration, topic.MaxDepth = property.Off, 50
 				r.define(topic, consumerDef("/t", "a"), consumerDef("/t", "b"))
 				a := r.id("a")
 				r.fill("/t", 20, 9, 5)
@@ -358,7 +362,7 @@ func TestClearLarge(t *testing.T) {
 	}
 	r, s := newFaultyRig(t)
 	topic := topicDef("/t")
-	topic.Expiration = broker.Off
+	topic.Expiration = property.Off
 	c := consumerDef("/t", "a")
 	c.MaxInFlight = n
 	r.define(topic, c)
@@ -386,7 +390,7 @@ func TestClearLarge(t *testing.T) {
 	if got, err := r.ClearBacklog(ctx, r.id("a")); err != nil || got != int64(n-flying) {
 		t.Fatalf("cleared %d, want %d: %v", got, n-flying, err)
 	}
-	if page, err := r.Browse(ctx, broker.BrowseOptions{Topic: "/t"}); err != nil || len(page.Messages) != 0 || page.Next != "" {
+	if page, err := r.Browse(ctx, browse.Options{Topic: "/t"}); err != nil || len(page.Messages) != 0 || page.Next != "" {
 		t.Errorf("%d messages, next %q, %v", len(page.Messages), page.Next, err)
 	}
 	published := 0
@@ -493,7 +497,7 @@ func TestReleaseInFlight(t *testing.T) {
 			t.Errorf("%q after %s", got, time.Since(start))
 		}
 		r.wantNote("release", true)
-		r.wantBrowse(broker.BrowseOptions{Consumer: a}, "1:in_flight*2 2:in_flight*2 3:in_flight*2 4:in_flight*3 5:in_flight*2 ")
+		r.wantBrowse(browse.Options{Consumer: a}, "1:in_flight*2 2:in_flight*2 3:in_flight*2 4:in_flight*3 5:in_flight*2 ")
 		if n, err := r.ReleaseInFlight(ctx, a); err != nil || n != 5 {
 			t.Errorf("released %d, want 5: %v", n, err)
 		}
@@ -538,11 +542,11 @@ func TestReleaseMessage(t *testing.T) {
 		if got := payloads(r.receive("/t", "a", broker.ReceiveOptions{})); got != "1 " {
 			t.Errorf("a got %q", got)
 		}
-		r.wantBrowse(broker.BrowseOptions{Consumer: b}, "0:in_flight*1 1:deferred*1 ")
+		r.wantBrowse(browse.Options{Consumer: b}, "0:in_flight*1 1:deferred*1 ")
 		release(m[1].ID, 0, true)
 		release(m[1].ID, 0, false)
-		r.wantBrowse(broker.BrowseOptions{Consumer: a}, "0:in_flight*1 1*2 ")
-		r.wantBrowse(broker.BrowseOptions{Consumer: b}, "0:in_flight*1 1*1 ")
+		r.wantBrowse(browse.Options{Consumer: a}, "0:in_flight*1 1*2 ")
+		r.wantBrowse(browse.Options{Consumer: b}, "0:in_flight*1 1*1 ")
 		r.ack(t, "a", m[0])
 		release(m[0].ID, a, false)
 
@@ -567,11 +571,11 @@ func TestReleaseMessage(t *testing.T) {
 			t.Errorf("%+v", d)
 		}
 		time.Sleep(19*time.Second - time.Millisecond) // the expiration counts from the release
-		r.wantBrowse(broker.BrowseOptions{Consumer: b, Text: "late"}, "late:in_flight*1 ")
+		r.wantBrowse(browse.Options{Consumer: b, Text: "late"}, "late:in_flight*1 ")
 		time.Sleep(2 * time.Second)
-		r.wantBrowse(broker.BrowseOptions{Consumer: b, Text: "late"}, "")
+		r.wantBrowse(browse.Options{Consumer: b, Text: "late"}, "")
 		time.Sleep(1000 * time.Second) // nothing comes at the old time
-		r.wantBrowse(broker.BrowseOptions{Topic: "/t"}, "")
+		r.wantBrowse(browse.Options{Topic: "/t"}, "")
 
 		for _, c := range []struct {
 			topic, id string
@@ -589,7 +593,7 @@ func TestDelayedTaken(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRig(t, broker.Options{}.Sweeping(time.Millisecond))
 		topic := topicDef("/t")
-		topic.MaxDepth, topic.Expiration = 1000, broker.Off
+		topic.MaxDepth, topic.Expiration = 1000, property.Off
 		r.define(topic, consumerDef("/t", "a"))
 		rnd := newRand(t, 1)
 		var all []string
@@ -630,7 +634,7 @@ func TestInterveneErrors(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r, s := newFaultyRig(t)
 		topic := topicDef("/t")
-		topic.Expiration = broker.Off
+		topic.Expiration = property.Off
 		r.define(topic, consumerDef("/t", "a"))
 		a := r.id("a")
 		r.fill("/t", 3)
@@ -669,18 +673,18 @@ func TestInterveneErrors(t *testing.T) {
 			wantCode(t, do(ctx, "/t", "late", a, note(name)), broker.DiskFull)
 			s.fail(nil)
 			r.wantNote(name, false)
-			r.wantBrowse(broker.BrowseOptions{Consumer: a}, "0:in_flight*1 1:in_flight*1 2 ")
-			r.wantBrowse(broker.BrowseOptions{Topic: "/t", State: broker.StateDelayed}, ":delayed ")
+			r.wantBrowse(browse.Options{Consumer: a}, "0:in_flight*1 1:in_flight*1 2 ")
+			r.wantBrowse(browse.Options{Topic: "/t", State: browse.Delayed}, ":delayed ")
 			if c, _ := r.Consumer(a); c.InFlight != 2 || c.Backlog != 3 {
 				t.Errorf("%s: %+v", name, c)
 			}
 		}
-		for _, n := range []int{0, broker.MaxSettle + 1} {
+		for _, n := range []int{0, limit.MaxSettle + 1} {
 			_, err := r.DeleteMessages(ctx, "/t", make([]string, n))
 			wantCode(t, err, broker.Invalid)
 		}
 		// Neither does a consumer or a topic that was deleted meanwhile.
-		if _, err := r.Change(ctx, broker.Change{Delete: []broker.Ref{{Kind: broker.KindTopic, Name: "/t"}}}); err != nil {
+		if _, err := r.Change(ctx, broker.Change{Delete: []change.Ref{{Kind: change.Topic, Name: "/t"}}}); err != nil {
 			t.Fatal(err)
 		}
 		for name, do := range calls {
@@ -724,7 +728,7 @@ func TestInterveneFirst(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				r, s := newFaultyRig(t)
 				topic := topicDef("/t")
-				topic.Expiration = broker.Off
+				topic.Expiration = property.Off
 				r.define(topic, consumerDef("/t", "a"))
 				f(t, r, s)
 			})
@@ -839,7 +843,7 @@ func TestInterveneFirst(t *testing.T) {
 			wantCode(t, err, broker.NotFound)
 		}
 		s.queued(r, nil, func() {
-			if _, err := r.Change(ctx, broker.Change{Delete: []broker.Ref{{Kind: broker.KindTopic, Name: "/t"}}}); err != nil {
+			if _, err := r.Change(ctx, broker.Change{Delete: []change.Ref{{Kind: change.Topic, Name: "/t"}}}); err != nil {
 				t.Error(err)
 			}
 		},
@@ -861,7 +865,7 @@ func TestInterveneConcurrent(t *testing.T) {
 	const each, publishers = 400, 2
 	r := newRig(t, broker.Options{}.Sweeping(5*time.Millisecond))
 	topic := topicDef("/t")
-	topic.MaxDepth, topic.Expiration = 5000, broker.Off
+	topic.MaxDepth, topic.Expiration = 5000, property.Off
 	r.define(topic, consumerDef("/t", "a"), consumerDef("/t", "b"))
 	rnd := newRand(t, 1)
 	source := func() *rand.Rand { return rand.New(rand.NewPCG(rnd.Uint64(), 0)) }
@@ -987,7 +991,7 @@ func TestInterveneConcurrent(t *testing.T) {
 						t.Error(err)
 					}
 				default:
-					if _, err := r.Browse(context.Background(), broker.BrowseOptions{Consumer: id, Limit: 1 + rnd.IntN(50)}); err != nil {
+					if _, err := r.Browse(context.Background(), browse.Options{Consumer: id, Limit: 1 + rnd.IntN(50)}); err != nil {
 						t.Error(err)
 					}
 				}

@@ -17,6 +17,8 @@ import (
 	"time"
 
 	"pipit/broker"
+	"pipit/broker/limit"
+	"pipit/broker/property"
 	"pipit/db"
 )
 
@@ -33,7 +35,7 @@ var killKeys = []string{"a", "b"}
 
 func killDefinition() broker.Definition {
 	topic := topicDef("/t")
-	topic.Expiration, topic.DedupWindow = broker.Off, 24*time.Hour
+	topic.Expiration, topic.DedupWindow = property.Off, 24*time.Hour
 	d := broker.Definition{
 		Clients:   []broker.Client{{Username: "crm", Name: "CRM", PasswordHash: hash}},
 		Topics:    []broker.Topic{topic},
@@ -42,7 +44,7 @@ func killDefinition() broker.Definition {
 	for _, key := range killKeys {
 		c := consumerDef("/t", key)
 		c.AckTimeout = time.Hour
-		c.MaxInFlight = broker.MaxMaxInFlight
+		c.MaxInFlight = limit.MaxMaxInFlight
 		d.Consumers = append(d.Consumers, c)
 	}
 	return d
@@ -211,7 +213,7 @@ func (b *killBook) inspect(t *testing.T, path string, rnd *rand.Rand) {
 		var ack []string
 		var acked []int
 		for {
-			msgs, err := s.Receive(ctx, broker.ReceiveOptions{Max: broker.MaxReceive})
+			msgs, err := s.Receive(ctx, broker.ReceiveOptions{Max: limit.MaxReceive})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -235,7 +237,7 @@ func (b *killBook) inspect(t *testing.T, path string, rnd *rand.Rand) {
 				}
 				last[lane] = max(last[lane], n)
 				got[n] = true
-				if rnd.IntN(2) == 0 && len(ack) < broker.MaxSettle {
+				if rnd.IntN(2) == 0 && len(ack) < limit.MaxSettle {
 					ack, acked = append(ack, m.ID), append(acked, n)
 				}
 			}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"testing"
 
+	"pipit/broker/change"
 	"pipit/broker/login"
 )
 
@@ -27,7 +28,7 @@ func TestChangeHashes(t *testing.T) {
 	}
 	c := Change{Define: Definition{Clients: []Client{{Username: "a", Password: "a"}}}, DryRun: true}
 	done, err := b.Change(t.Context(), c)
-	if err != nil || done.Clients[0].Action != Create || done.Clients[0].After.PasswordHash != "" {
+	if err != nil || done.Clients[0].Action != change.Create || done.Clients[0].After.PasswordHash != "" {
 		t.Errorf("%+v, %v", done, err)
 	}
 	c.DryRun = false

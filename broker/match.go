@@ -3,6 +3,7 @@ package broker
 import (
 	"cmp"
 	"errors"
+	"pipit/broker/change"
 	"slices"
 )
 
@@ -75,7 +76,7 @@ func (x *definer) checkConsumers(consumers []Consumer) {
 		case c.Name == "" && c.SubKey == "" && !c.New && twice(nameless, who):
 			err = Invalidf("consumer %q of topic %q is given twice without a name and a sub_key", c.Client, c.Topic).of("client")
 		}
-		x.fault(KindConsumer, i, err)
+		x.fault(change.Consumer, i, err)
 	}
 }
 
@@ -148,7 +149,7 @@ func (x *definer) match(consumers []Consumer) []*consumer {
 			continue
 		}
 		if x.drop.consumers[q.id] != nil {
-			x.fault(KindConsumer, i, Invalidf("consumer %q of topic %q is both given and deleted", consumers[i].Client, consumers[i].Topic).of("client"))
+			x.fault(change.Consumer, i, Invalidf("consumer %q of topic %q is both given and deleted", consumers[i].Client, consumers[i].Topic).of("client"))
 		}
 		x.given[q.id] = true
 	}
@@ -258,7 +259,7 @@ func (x *definer) matchDeclared(m *matcher) {
 	}
 	if take(func(c *Consumer) bool { return c.Name == "" && c.SubKey != "" }) && known {
 		i := m.given[0]
-		x.fault(KindConsumer, i, Invalidf("consumers of client %q and topic %q: which of them have new sub_keys cannot be told: give each a name while it has its old sub_key, then the new one",
+		x.fault(change.Consumer, i, Invalidf("consumers of client %q and topic %q: which of them have new sub_keys cannot be told: give each a name while it has its old sub_key, then the new one",
 			m.all[i].Client, m.all[i].Topic))
 		return
 	}
@@ -302,7 +303,7 @@ func (x *definer) unique(given []Consumer, index map[uint32]int) {
 		if given[index[id]].New {
 			err.Code = Conflict
 		}
-		x.fault(KindConsumer, index[id], err)
+		x.fault(change.Consumer, index[id], err)
 	}
 }
 

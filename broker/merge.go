@@ -6,6 +6,7 @@ import (
 	"math"
 	"slices"
 
+	"pipit/broker/limit"
 	"pipit/broker/store"
 )
 
@@ -23,13 +24,13 @@ const never = math.MaxInt64
 // merge is what a consumer of a pattern has beside one of a topic. The consumer's mu guards it.
 type merge struct {
 	byTopic map[uint32]*queue
-	heads   [MaxPriority + 1]heads
+	heads   [limit.MaxPriority + 1]heads
 }
 
 // merged is what one of several queues has beside a single one. The consumer's mu guards it.
 type merged struct {
-	index [MaxPriority + 1]int32 // in merge.heads, plus one; 0: it is not there
-	next  [MaxPriority + 1]int64 // no message from queue.next on is due earlier, in unix microseconds
+	index [limit.MaxPriority + 1]int32 // in merge.heads, plus one; 0: it is not there
+	next  [limit.MaxPriority + 1]int64 // no message from queue.next on is due earlier, in unix microseconds
 }
 
 // front is a queue that has, or may have, something to be delivered of a priority.

@@ -1,23 +1,12 @@
 package broker
 
 import (
-	"strconv"
 	"time"
-	"unicode/utf8"
 
 	"pipit/broker/clip"
+	"pipit/broker/limit"
+	"pipit/broker/property"
 	"pipit/broker/store"
-)
-
-// Defaults and limits of messages.
-const (
-	DefaultPriority = 5
-	MinPriority     = 1
-	MaxPriority     = 9
-	MaxMessageID    = 200                // characters
-	MaxMIMEType     = 255                // bytes
-	MaxDelay        = 365 * 24 * 60 * 60 // seconds
-	DefaultMIMEType = "text/plain"
 )
 
 // Publication is a message as its publisher hands it in. The zero value of a field stands for
@@ -66,46 +55,6 @@ type Message struct {
 	lease leaseRef // under which it was handed out
 }
 
-// CheckPriority tells whether n is a priority.
-func CheckPriority(n int64) error {
-	if n < MinPriority || n > MaxPriority {
-		return fieldErrorf("priority", "priority %d: allowed are %d to %d", n, MinPriority, MaxPriority)
-	}
-	return nil
-}
-
-// CheckExpiration tells whether n seconds is an expiration of a message.
-func CheckExpiration(n int64) error {
-	if n < 1 || n > MaxExpiration {
-		return fieldErrorf("expiration", "expiration %d: allowed are 1 to %d seconds", n, int64(MaxExpiration))
-	}
-	return nil
-}
-
-// CheckDelay tells whether n seconds is a delay.
-func CheckDelay(n int64) error {
-	if n < 0 || n > MaxDelay {
-		return fieldErrorf("delay", "delay %d: allowed are 0 to %d seconds", n, MaxDelay)
-	}
-	return nil
-}
-
-// ParseDeliverAt reads a UTC time such as 2026-11-23T09:00:00, with or without a Z and fractions, or Unix seconds. The error
-// is Invalid.
-func ParseDeliverAt(s string) (time.Time, error) {
-	t, ok := parseUTC(s)
-	if n, err := strconv.ParseInt(s, 10, 64); err == nil && s[0] != '+' {
-		t, ok = time.Unix(n, 0).UTC(), n >= 0 && n <= maxUnix
-	}
-	if !ok {
-		return t, fieldErrorf("deliver_at", "deliver_at %q: allowed are a UTC time such as 2026-11-23T09:00:00, and Unix seconds", clip.Input(s))
-	}
-	return t, nil
-}
-
-// maxUnix is the last second of the year 9999.
-const maxUnix = 253402300799
-
 // delay returns how many seconds pass before a message published now can be delivered: whole ones, so that it is not sooner.
 func (p *Publication) delay(now time.Time) int64 {
 	if p.DeliverAt.IsZero() {
@@ -126,27 +75,11 @@ func created(now time.Time) time.Time { return now.UTC().Truncate(time.Microseco
 func (p *Publication) validateDelay(now time.Time) error {
 	switch {
 	case p.DeliverAt.IsZero():
-		return ours(CheckDelay(p.Delay))
+		return ours(limit.Delay(p.Delay))
 	case p.Delay != 0:
 		return Invalidf("deliver_at with delay %d: allowed is one of them", p.Delay).of("deliver_at")
-	case p.delay(now) > MaxDelay:
-		return Invalidf("deliver_at %s: allowed are at most %d seconds from now", p.DeliverAt.UTC().Format("2006-01-02T15:04:05"), MaxDelay).of("deliver_at")
-	}
-	return nil
-}
-
-// CheckMessageID tells whether s can be a message's own ID.
-func CheckMessageID(s string) error {
-	if s == "" || utf8.RuneCountInString(s) > MaxMessageID || !printable(s) {
-		return fieldErrorf("msg_id", "msg_id %q: allowed are 1 to %d characters, none of them a control character", clip.Input(s), MaxMessageID)
-	}
-	return nil
-}
-
-// CheckMIMEType tells whether s can be a message's MIME type.
-func CheckMIMEType(s string) error {
-	if s == "" || len(s) > MaxMIMEType || !printable(s) {
-		return fieldErrorf("mime_type", "mime_type %q: allowed are 1 to %d bytes without control characters", clip.Input(s), MaxMIMEType)
+	case p.delay(now) > limit.MaxDelay:
+		return Invalidf("deliver_at %s: allowed are at most %d seconds from now", p.DeliverAt.UTC().Format("2006-01-02T15:04:05"), limit.MaxDelay).of("deliver_at")
 	}
 	return nil
 }
@@ -157,32 +90,32 @@ func (p *Publication) validate(maxPayload int64, now time.Time) error {
 		return &Error{Code: TooLarge, Message: tooLargeMessage(int64(len(p.Payload)), maxPayload), Field: "payload"}
 	}
 	if p.Priority == 0 {
-		p.Priority = DefaultPriority
+		p.Priority = limit.DefaultPriority
 	}
-	if err := CheckPriority(int64(p.Priority)); err != nil {
+	if err := limit.Priority(int64(p.Priority)); err != nil {
 		return ours(err)
 	}
 	if p.Expiration != 0 {
-		if err := CheckExpiration(p.Expiration); err != nil {
+		if err := limit.Expiration(p.Expiration); err != nil {
 			return ours(err)
 		}
 	}
 	if p.MIMEType == "" {
-		p.MIMEType = DefaultMIMEType
+		p.MIMEType = limit.DefaultMIMEType
 	}
-	if err := CheckMIMEType(p.MIMEType); err != nil {
+	if err := limit.MIMEType(p.MIMEType); err != nil {
 		return ours(err)
 	}
 	if p.ID != "" {
-		if err := CheckMessageID(p.ID); err != nil {
+		if err := limit.MessageID(p.ID); err != nil {
 			return ours(err)
 		}
 	}
 	if err := p.validateExtra(); err != nil {
 		return err
 	}
-	if len(p.producer) > MaxName || !printable(p.producer) {
-		return Invalidf("producer %q: allowed are at most %d bytes without control characters", clip.Input(p.producer), MaxName).of("producer")
+	if len(p.producer) > limit.MaxName || !property.Printable(p.producer) {
+		return Invalidf("producer %q: allowed are at most %d bytes without control characters", clip.Input(p.producer), limit.MaxName).of("producer")
 	}
 	return p.validateDelay(now)
 }

@@ -6,7 +6,7 @@ import (
 	"strings"
 	"time"
 
-	"pipit/broker"
+	"pipit/broker/browse"
 )
 
 // interveneOps are what the runs of TestModel must have seen of what administrators do.
@@ -38,25 +38,25 @@ func (m *model) intervene(mt *modelTopic) {
 	}
 }
 
-func (d *modelDelivery) seenAs() broker.State {
+func (d *modelDelivery) seenAs() browse.State {
 	switch d.state {
 	case inFlight:
-		return broker.StateInFlight
+		return browse.InFlight
 	case putBack:
-		return broker.StateDeferred
+		return browse.Deferred
 	}
-	return broker.StateWaiting
+	return browse.Waiting
 }
 
 // seenAs returns where a message stands with the topic.
-func (mt *modelTopic) seenAs(msg *modelMessage) broker.State {
-	state := broker.StateDone
+func (mt *modelTopic) seenAs(msg *modelMessage) browse.State {
+	state := browse.Done
 	if len(mt.consumers) == 0 {
-		state = broker.StateWaiting
+		state = browse.Waiting
 	}
 	for _, c := range mt.consumers {
-		if d := c.has[msg]; d != nil && state != broker.StateInFlight {
-			if s := d.seenAs(); s != broker.StateWaiting || state == broker.StateDone {
+		if d := c.has[msg]; d != nil && state != browse.InFlight {
+			if s := d.seenAs(); s != browse.Waiting || state == browse.Done {
 				state = s
 			}
 		}
@@ -66,8 +66,8 @@ func (mt *modelTopic) seenAs(msg *modelMessage) broker.State {
 
 // browse compares the pages of a consumer or a topic with the model.
 func (m *model) browse(mt *modelTopic, c *modelConsumer) {
-	o := broker.BrowseOptions{Topic: mt.def.Name, Payload: -1, Limit: 1 + m.rnd.IntN(12), Priority: []int{0, 0, 0, 1, 5}[m.rnd.IntN(5)],
-		State: []broker.State{"", "", broker.StateWaiting, broker.StateInFlight, broker.StateDeferred, broker.StateDelayed}[m.rnd.IntN(6)]}
+	o := browse.Options{Topic: mt.def.Name, Payload: -1, Limit: 1 + m.rnd.IntN(12), Priority: []int{0, 0, 0, 1, 5}[m.rnd.IntN(5)],
+		State: []browse.State{"", "", browse.Waiting, browse.InFlight, browse.Deferred, browse.Delayed}[m.rnd.IntN(6)]}
 	if m.rnd.IntN(4) == 0 {
 		o.Text = []string{"1", "2", "99"}[m.rnd.IntN(3)]
 	}
@@ -79,7 +79,7 @@ func (m *model) browse(mt *modelTopic, c *modelConsumer) {
 	now := time.Now()
 	var want []*modelMessage
 	switch {
-	case o.State == broker.StateDelayed:
+	case o.State == browse.Delayed:
 		want = slices.Clone(mt.delayed)
 		sort.SliceStable(want, func(i, j int) bool { return want[i].due.Before(want[j].due) })
 		m.did["browsed what is delayed"]++
@@ -94,7 +94,7 @@ func (m *model) browse(mt *modelTopic, c *modelConsumer) {
 		return // what the last consumer was done with may be there or not
 	default:
 		for _, msg := range mt.messages {
-			if s := mt.seenAs(msg); !msg.expired(now) && s != broker.StateDone && (o.State == "" || o.State == s) {
+			if s := mt.seenAs(msg); !msg.expired(now) && s != browse.Done && (o.State == "" || o.State == s) {
 				want = append(want, msg)
 			}
 		}
@@ -103,7 +103,7 @@ func (m *model) browse(mt *modelTopic, c *modelConsumer) {
 	want = slices.DeleteFunc(want, func(msg *modelMessage) bool {
 		return o.Priority != 0 && msg.prio != o.Priority || !strings.Contains(msg.payload, o.Text)
 	})
-	if o.State != broker.StateDelayed {
+	if o.State != browse.Delayed {
 		sort.Slice(want, func(i, j int) bool {
 			return want[i].prio > want[j].prio || want[i].prio == want[j].prio && want[i].pos != want[j].pos && (want[i].pos < want[j].pos) == !o.Newest
 		})
@@ -115,8 +115,8 @@ func (m *model) browse(mt *modelTopic, c *modelConsumer) {
 	}
 	for i, msg := range want {
 		g := &got[i]
-		state, count, loose := broker.StateDelayed, 0, false
-		if o.State != broker.StateDelayed {
+		state, count, loose := browse.Delayed, 0, false
+		if o.State != browse.Delayed {
 			state = mt.seenAs(msg)
 			if ofConsumer {
 				d := c.has[msg]
@@ -141,7 +141,7 @@ func (m *model) certain(mt *modelTopic) *modelMessage {
 	if len(mt.delayed) > 0 && m.rnd.IntN(4) == 0 {
 		msg = mt.delayed[m.rnd.IntN(len(mt.delayed))]
 	}
-	if held := slices.DeleteFunc(slices.Clone(mt.messages), func(msg *modelMessage) bool { return mt.seenAs(msg) != broker.StateInFlight }); len(held) > 0 && m.rnd.IntN(2) == 0 {
+	if held := slices.DeleteFunc(slices.Clone(mt.messages), func(msg *modelMessage) bool { return mt.seenAs(msg) != browse.InFlight }); len(held) > 0 && m.rnd.IntN(2) == 0 {
 		msg = held[m.rnd.IntN(len(held))]
 	}
 	if !msg.doneAt.IsZero() || msg.expired(time.Now()) {
@@ -166,17 +166,17 @@ func (m *model) message(mt *modelTopic) {
 		m.fatalf("message %+v: %+v %+v %v", msg, got, standings, err)
 	}
 	for _, c := range mt.consumers {
-		want := broker.Standing{Consumer: m.r.queue(c.def.SubKey).ID, Client: "crm", State: broker.StateDone}
+		want := browse.Standing{Consumer: m.r.queue(c.def.SubKey).ID, Client: "crm", State: browse.Done}
 		d := c.has[msg]
 		if msg.pos == 0 {
-			want.State = broker.StateDelayed
+			want.State = browse.Delayed
 		} else if d != nil {
 			want.State, want.Deliveries = d.seenAs(), d.count
 			if d.state == inFlight || d.state == putBack {
 				want.Until = d.until.Truncate(time.Microsecond)
 			}
 		}
-		i := slices.IndexFunc(standings, func(s broker.Standing) bool { return s.Consumer == want.Consumer })
+		i := slices.IndexFunc(standings, func(s browse.Standing) bool { return s.Consumer == want.Consumer })
 		if d != nil && d.loose && i >= 0 {
 			want.Deliveries = standings[i].Deliveries
 		}

@@ -10,6 +10,9 @@ import (
 	"time"
 
 	"pipit/broker"
+	"pipit/broker/browse"
+	"pipit/broker/property"
+	"pipit/broker/stats"
 )
 
 // TestModelFailures does random operations over messages that fail, in fake time over a real file. Of a consumer with a
@@ -70,7 +73,7 @@ type failureModel struct {
 	published, redriven int
 	filtered            int            // that the filter of "a" did not let through, or does not any more
 	sums                map[string]int // by consumer: messages that it was done with in the runs before
-	before              broker.Counters
+	before              stats.Counters
 	busy                *busyWorker
 	trace               []string
 	did                 map[string]int
@@ -96,14 +99,14 @@ func newFailureModel(t *testing.T, rnd *rand.Rand, overflows bool) *failureModel
 	m := &failureModel{t: t, rnd: rnd, has: map[string]*mayFail{}, sums: map[string]int{}, did: map[string]int{}}
 	m.r = failing(t, func(c *broker.Consumer) {
 		c.MaxDeliveries, c.AckTimeout, c.OnExpiry = 1+rnd.IntN(3), 5*time.Second, broker.ExpiryDeadLetter
-		c.RetryBackoff = broker.DurationsOf(time.Second, 2*time.Second)
+		c.RetryBackoff = property.DurationsOf(time.Second, 2*time.Second)
 		if overflows {
 			c.MaxDepth, c.Overflow = 12, broker.OverflowDeadLetter
 		}
 		m.def = *c
 	})
 	dead, topic := topicDef("/dead"), topicDef("/t")
-	dead.MaxDepth, dead.Expiration, topic.Expiration = 8, broker.Off, broker.Off
+	dead.MaxDepth, dead.Expiration, topic.Expiration = 8, property.Off, property.Off
 	drops, yields := consumerDef("/t", "drops"), consumerDef("/t", "yields")
 	drops.MaxDeliveries, drops.AckTimeout = 2, 3*time.Second
 	yields.MaxDepth, yields.Overflow = 6, broker.OverflowDropOldest
@@ -224,7 +227,7 @@ func (m *failureModel) lets(f *mayFail) bool { return m.def.Filter == "" || f.wa
 // dead returns the reasons of the letters that there are.
 func (m *failureModel) dead() map[string]string {
 	list := map[string]string{}
-	for _, s := range m.r.browse(broker.BrowseOptions{Topic: "/dead"}) {
+	for _, s := range m.r.browse(browse.Options{Topic: "/dead"}) {
 		list[string(s.Payload)] = s.Extra.DeadLetter.Reason
 	}
 	return list

@@ -14,6 +14,9 @@ import (
 	"time"
 
 	"pipit/broker"
+	"pipit/broker/browse"
+	"pipit/broker/limit"
+	"pipit/broker/property"
 	"pipit/broker/store"
 )
 
@@ -72,13 +75,13 @@ type seekModel struct {
 	released  bool // delayed messages may be released: then the order of times is not that of places
 	messages  []*sought
 	delayed   []*sought
-	tails     [broker.MaxPriority + 1]int
+	tails     [limit.MaxPriority + 1]int
 	consumers []*seekConsumer
 	keys      int
 	payload   int
 	nextSweep time.Time
-	spared    [broker.MaxPriority + 1]int // what is before was certainly not retained at the last sweep
-	given     [broker.MaxPriority + 1]int // what is before may not have been retained at some time
+	spared    [limit.MaxPriority + 1]int // what is before was certainly not retained at the last sweep
+	given     [limit.MaxPriority + 1]int // what is before may not have been retained at some time
 	busy      *busyWorker
 	trace     []string
 	did       map[string]int
@@ -115,7 +118,7 @@ func newSeekModel(t *testing.T, rnd *rand.Rand, seed uint64) *seekModel {
 	m := &seekModel{t: t, rnd: rnd, r: newRig(t, opts), did: map[string]int{}, released: seed%3 != 0}
 	m.busy = newBusyWorker(m.r, rnd, m.did)
 	m.def = topicDef("/t")
-	m.def.Expiration, m.def.MaxDepth = broker.Off, 60
+	m.def.Expiration, m.def.MaxDepth = property.Off, 60
 	m.retention()
 	m.r.define(m.def)
 	m.nextSweep = time.Now().Add(broker.SweepEvery)
@@ -251,8 +254,8 @@ func (m *seekModel) suspect(now time.Time) {
 }
 
 // keep returns from which positions on the messages of each lane are retained, of those that counts tells.
-func (m *seekModel) keep(now time.Time, counts func(*sought) bool) (keep [broker.MaxPriority + 1]int) {
-	var lanes [broker.MaxPriority + 1][]*sought
+func (m *seekModel) keep(now time.Time, counts func(*sought) bool) (keep [limit.MaxPriority + 1]int) {
+	var lanes [limit.MaxPriority + 1][]*sought
 	total := int64(0)
 	for _, s := range m.messages {
 		if counts(s) {
@@ -336,7 +339,7 @@ func (m *seekModel) settleDoubts() {
 
 // backlogs returns how many messages of each priority wait for a consumer: at least and at most. What has expired may be
 // swept.
-func (m *seekModel) backlogs(c *seekConsumer) (least, most [broker.MaxPriority + 1]int64) {
+func (m *seekModel) backlogs(c *seekConsumer) (least, most [limit.MaxPriority + 1]int64) {
 	now := time.Now()
 	for s := range c.has {
 		if s.removed {
@@ -356,7 +359,7 @@ func (m *seekModel) backlogs(c *seekConsumer) (least, most [broker.MaxPriority +
 	return least, most
 }
 
-func sum(of [broker.MaxPriority + 1]int64) (n int64) {
+func sum(of [limit.MaxPriority + 1]int64) (n int64) {
 	for _, x := range of {
 		n += x
 	}
@@ -422,7 +425,7 @@ func (m *seekModel) send(expiration int64) bool {
 }
 
 // somewhere returns a place, and the position in each lane from which on messages wait there.
-func (m *seekModel) somewhere() (to broker.Seek, from [broker.MaxPriority + 1]int, what string) {
+func (m *seekModel) somewhere() (to broker.Seek, from [limit.MaxPriority + 1]int, what string) {
 	now := time.Now()
 	after := func(at time.Time) {
 		for p := range from {
@@ -463,7 +466,7 @@ func (m *seekModel) somewhere() (to broker.Seek, from [broker.MaxPriority + 1]in
 }
 
 // at returns what a consumer would have at a place.
-func (m *seekModel) at(c *seekConsumer, from [broker.MaxPriority + 1]int) *seekConsumer {
+func (m *seekModel) at(c *seekConsumer, from [limit.MaxPriority + 1]int) *seekConsumer {
 	to := &seekConsumer{def: c.def, has: map[*sought]*modelDelivery{}}
 	for _, s := range m.messages {
 		if s.pos >= from[s.prio] && c.lets(s) {
@@ -761,14 +764,14 @@ func (m *seekModel) clear(c *seekConsumer) {
 
 // retention gives the topic another retention.
 func (m *seekModel) retention() {
-	m.def.Retention, m.def.RetentionBytes = broker.Off, broker.Off
+	m.def.Retention, m.def.RetentionBytes = property.Off, property.Off
 	if m.rnd.IntN(3) > 0 {
 		m.def.Retention = time.Duration(3+m.rnd.IntN(40)) * time.Second
 	}
 	if !m.released && m.rnd.IntN(3) > 0 {
-		m.def.RetentionBytes = broker.Size(500 + m.rnd.IntN(4000))
+		m.def.RetentionBytes = property.Size(500 + m.rnd.IntN(4000))
 	}
-	m.spared, m.given = [broker.MaxPriority + 1]int{}, [broker.MaxPriority + 1]int{}
+	m.spared, m.given = [limit.MaxPriority + 1]int{}, [limit.MaxPriority + 1]int{}
 	m.logf("retention %s, %d bytes", m.def.Retention, m.def.RetentionBytes)
 	m.did["retention"]++
 }
@@ -785,7 +788,7 @@ func (m *seekModel) restart(crash bool) {
 		m.did["restart"]++
 	}
 	m.nextSweep = time.Now().Add(broker.SweepEvery)
-	m.spared, m.given = [broker.MaxPriority + 1]int{}, [broker.MaxPriority + 1]int{}
+	m.spared, m.given = [limit.MaxPriority + 1]int{}, [limit.MaxPriority + 1]int{}
 	for _, c := range m.consumers {
 		c.unsifted = c.def.Filter != ""
 		for s, d := range c.has {
@@ -848,7 +851,7 @@ func (m *seekModel) add(key, filter, start string) *seekConsumer {
 func (m *seekModel) compare() {
 	m.t.Helper()
 	now := time.Now()
-	var needed, neededMost [broker.MaxPriority + 1]int64
+	var needed, neededMost [limit.MaxPriority + 1]int64
 	var all int64
 	for _, c := range m.consumers {
 		least, most := m.backlogs(c)
@@ -894,7 +897,7 @@ func (m *seekModel) compare() {
 	if n := i.Depth + i.Retained; !ok || n < stored || n > storedMost || i.Delayed != int64(len(m.delayed)) {
 		m.fatalf("%+v, want %d to %d needed, %d to %d in all", i, sum(needed), sum(neededMost), stored, storedMost)
 	}
-	if i.Bytes >= 0 && (i.Bytes < bytes || i.Bytes > bytesMost) || i.Bytes < 0 && m.def.RetentionBytes > 0 && len(m.messages) > 0 && m.spared != [broker.MaxPriority + 1]int{} {
+	if i.Bytes >= 0 && (i.Bytes < bytes || i.Bytes > bytesMost) || i.Bytes < 0 && m.def.RetentionBytes > 0 && len(m.messages) > 0 && m.spared != [limit.MaxPriority + 1]int{} {
 		m.fatalf("%d bytes, want %d to %d", i.Bytes, bytes, bytesMost)
 	}
 	if len(m.messages) > 0 {
@@ -912,12 +915,12 @@ func (m *seekModel) look(s *sought) {
 		m.fatalf("message %+v: %+v %v", s, standings, err)
 	}
 	for _, c := range m.consumers {
-		want, d := broker.StateDone, c.has[s]
+		want, d := browse.Done, c.has[s]
 		if d != nil {
 			want = (&modelDelivery{state: d.state}).seenAs()
 		}
 		id := m.r.queue(c.def.SubKey).ID
-		i := slices.IndexFunc(standings, func(x broker.Standing) bool { return x.Consumer == id })
+		i := slices.IndexFunc(standings, func(x browse.Standing) bool { return x.Consumer == id })
 		if i < 0 || standings[i].State != want || d != nil && !d.loose && standings[i].Deliveries != d.count {
 			m.fatalf("message %+v stands with %s as %+v, want %s %+v", s, c.def.SubKey, standings, want, d)
 		}

@@ -15,6 +15,8 @@ import (
 	"time"
 
 	"pipit/broker"
+	"pipit/broker/limit"
+	"pipit/broker/property"
 )
 
 var seedFlag = flag.Uint64("seed", 0, "seed of the random tests, as a failed one has printed it; 0: their own")
@@ -133,7 +135,7 @@ type modelTopic struct {
 	def       broker.Topic
 	messages  []*modelMessage // stored, by the order of their places; finished ones are cleared away
 	delayed   []*modelMessage
-	tails     [broker.MaxPriority + 1]int
+	tails     [limit.MaxPriority + 1]int
 	accepted  map[string][]time.Time // when an own ID was accepted
 	made      []*modelMessage        // with IDs of the broker, not delayed
 	consumers []*modelConsumer
@@ -162,7 +164,7 @@ func newModel(t *testing.T, rnd *rand.Rand) *model {
 	for i := range 2 {
 		mt := &modelTopic{accepted: map[string][]time.Time{}, def: topicDef(fmt.Sprint("/t", i))}
 		mt.def.MaxDepth = int64(25 + rnd.IntN(30))
-		mt.def.Expiration = []int64{broker.Off, 40}[i]
+		mt.def.Expiration = []int64{property.Off, 40}[i]
 		mt.def.DedupWindow = 20 * time.Second
 		m.topics = append(m.topics, mt)
 		m.r.define(mt.def)
@@ -513,7 +515,7 @@ func (m *model) publish(mt *modelTopic) {
 		}
 		msg := &modelMessage{id: rc.ID, own: p.ID != "", payload: string(p.Payload), prio: p.Priority, created: now.Truncate(time.Microsecond)}
 		if p.Priority == 0 {
-			msg.prio = broker.DefaultPriority
+			msg.prio = limit.DefaultPriority
 		}
 		msg.due = msg.created.Add(time.Duration(p.Delay) * time.Second)
 		if p.Expiration > 0 {
@@ -538,8 +540,8 @@ func (m *model) publish(mt *modelTopic) {
 // invalid tries what is refused whatever the state; what it leaves behind would show later.
 func (m *model) invalid(mt *modelTopic) {
 	good := broker.Publication{Payload: []byte("never")}
-	bad := []broker.Publication{{Priority: 10}, {Priority: -1}, {Expiration: -1}, {Expiration: broker.MaxExpiration + 1}, {Delay: -1},
-		{Delay: broker.MaxDelay + 1}, {ID: "a\x00b"}, {ID: "a\xffb"}, {ID: strings.Repeat("ż", 201)}, {MIMEType: "a\nb"}}
+	bad := []broker.Publication{{Priority: 10}, {Priority: -1}, {Expiration: -1}, {Expiration: limit.MaxExpiration + 1}, {Delay: -1},
+		{Delay: limit.MaxDelay + 1}, {ID: "a\x00b"}, {ID: "a\xffb"}, {ID: strings.Repeat("ż", 201)}, {MIMEType: "a\nb"}}
 	b := bad[m.rnd.IntN(len(bad))]
 	door, err := m.r.Publisher(m.r.crm, mt.def.Name)
 	if err != nil {
@@ -549,17 +551,17 @@ func (m *model) invalid(mt *modelTopic) {
 	wantCode(m.t, err, broker.Invalid)
 	_, err = door.PublishBatch([]broker.Publication{good, b, good})
 	wantCode(m.t, err, broker.Invalid)
-	_, err = door.PublishBatch([]broker.Publication{good, {Payload: make([]byte, broker.DefaultMaxPayload+1)}})
+	_, err = door.PublishBatch([]broker.Publication{good, {Payload: make([]byte, limit.DefaultMaxPayload+1)}})
 	wantCode(m.t, err, broker.TooLarge)
 	_, err = door.PublishBatch(nil)
 	wantCode(m.t, err, broker.Invalid)
 	if len(mt.consumers) > 0 {
 		s := m.r.sub(mt.def.Name, mt.consumers[0].def.SubKey)
-		for _, o := range []broker.ReceiveOptions{{Max: -1}, {Max: broker.MaxReceive + 1}, {Wait: -1}, {Wait: broker.MaxWait + 1}} {
+		for _, o := range []broker.ReceiveOptions{{Max: -1}, {Max: limit.MaxReceive + 1}, {Wait: -1}, {Wait: limit.MaxWait + 1}} {
 			_, err = s.Receive(ctx, o)
 			wantCode(m.t, err, broker.Invalid)
 		}
-		for _, st := range []broker.Settlement{{}, {Reject: []string{"x"}, Delay: -1}, {Ack: []string{"x"}, Delay: broker.MaxDelay + 1}} {
+		for _, st := range []broker.Settlement{{}, {Reject: []string{"x"}, Delay: -1}, {Ack: []string{"x"}, Delay: limit.MaxDelay + 1}} {
 			_, err = s.Settle(st)
 			wantCode(m.t, err, broker.Invalid)
 		}
@@ -709,7 +711,7 @@ func (m *model) receiveOnce(mt *modelTopic, c *modelConsumer, o broker.ReceiveOp
 		}
 		d.loose = false
 		if g.ID != msg.id || g.DeliveryCount != d.count || g.Priority != msg.prio || g.Topic != mt.def.Name || g.Producer != "CRM" ||
-			!g.Created.Equal(msg.created) || !g.ExpireAt.Equal(msg.expireAt) || g.MIMEType != broker.DefaultMIMEType {
+			!g.Created.Equal(msg.created) || !g.ExpireAt.Equal(msg.expireAt) || g.MIMEType != limit.DefaultMIMEType {
 			m.fatalf("got %+v, want %+v, count %d", g, msg, d.count)
 		}
 		m.did["delivered"]++

@@ -10,6 +10,7 @@ import (
 
 	"github.com/segmentio/ksuid"
 
+	"pipit/broker/limit"
 	"pipit/broker/store"
 )
 
@@ -55,7 +56,7 @@ func (c idCodec) decode(s string) (p store.Place, created int64, ok bool) {
 	p.Priority = b[4]
 	b[4] = 0
 	p.Pos = binary.BigEndian.Uint64(b[4:])
-	if binary.BigEndian.Uint32(b[12:]) != 0 || p.Priority < MinPriority || p.Priority > MaxPriority {
+	if binary.BigEndian.Uint32(b[12:]) != 0 || p.Priority < limit.MinPriority || p.Priority > limit.MaxPriority {
 		return store.Place{}, 0, false
 	}
 	return p, int64(binary.BigEndian.Uint32(id[:])) + ksuidEpoch, true

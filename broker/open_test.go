@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"pipit/broker"
+	"pipit/broker/limit"
 	"pipit/db"
 	"pipit/db/disk"
 )
@@ -85,12 +86,12 @@ func (r *rig) restart() {
 const hash = "$2a$10$1EZWiwz7X8y0eKc8EWmkHOF8jhP0a7cZsDdUDzFbQIxQVEvzN7S7q"
 
 func topicDef(name string) broker.Topic {
-	return broker.Topic{Name: name, MaxDepth: broker.DefaultMaxDepth, Expiration: 60, DedupWindow: 5 * time.Minute}
+	return broker.Topic{Name: name, MaxDepth: limit.DefaultMaxDepth, Expiration: 60, DedupWindow: 5 * time.Minute}
 }
 
 func consumerDef(topic, key string) broker.Consumer {
-	return broker.Consumer{Client: "crm", Topic: topic, Name: key, SubKey: key, MaxDepth: broker.DefaultMaxDepth,
-		MaxInFlight: broker.DefaultMaxInFlight, AckTimeout: 30 * time.Second}
+	return broker.Consumer{Client: "crm", Topic: topic, Name: key, SubKey: key, MaxDepth: limit.DefaultMaxDepth,
+		MaxInFlight: limit.DefaultMaxInFlight, AckTimeout: 30 * time.Second}
 }
 
 // define makes a topic, its producer and its consumers.
@@ -173,7 +174,7 @@ func TestAdjust(t *testing.T) {
 		t.Error(err)
 	}
 	r.Adjust(broker.Options{})
-	if err := r.mayPublish(broker.Publication{Payload: make([]byte, broker.DefaultMaxPayload)}); err != nil {
+	if err := r.mayPublish(broker.Publication{Payload: make([]byte, limit.DefaultMaxPayload)}); err != nil {
 		t.Error(err)
 	}
 }

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"pipit/broker"
+	"pipit/broker/browse"
 )
 
 // TestPatternBrowse: what a consumer of a pattern has is looked at topic after topic, or in one, with its states.
@@ -33,16 +34,16 @@ func TestPatternBrowse(t *testing.T) {
 
 	k := r.id("k")
 	for limit := range 4 { // 0: the default
-		o := broker.BrowseOptions{Consumer: k, Limit: limit}
+		o := browse.Options{Consumer: k, Limit: limit}
 		r.wantBrowse(o, "x0 y1:in_flight*1 y0 z0:deferred*1 z1 ")
 		for topic, want := range map[string]string{"/a/x": "x0 ", "/a/y": "y1:in_flight*1 y0 ", "/a/z": "z0:deferred*1 z1 "} {
 			o := o
 			o.Topic = topic
 			r.wantBrowse(o, want)
 		}
-		for state, want := range map[broker.State]string{
-			broker.StateWaiting: "x0 y0 z1 ", broker.StateInFlight: "y1:in_flight*1 ", broker.StateDeferred: "z0:deferred*1 ",
-			broker.StateDelayed: "late x:delayed late z:delayed ",
+		for state, want := range map[browse.State]string{
+			browse.Waiting: "x0 y0 z1 ", browse.InFlight: "y1:in_flight*1 ", browse.Deferred: "z0:deferred*1 ",
+			browse.Delayed: "late x:delayed late z:delayed ",
 		} {
 			o := o
 			o.State = state
@@ -53,24 +54,24 @@ func TestPatternBrowse(t *testing.T) {
 		o.Priority, o.Text = 0, "1"
 		r.wantBrowse(o, "y1:in_flight*1 z1 ")
 	}
-	refused := func(o broker.BrowseOptions, code broker.Code) {
+	refused := func(o browse.Options, code broker.Code) {
 		t.Helper()
 		_, err := r.Browse(ctx, o)
 		wantCode(t, err, code)
 	}
 	for _, topic := range []string{"/b", "/none"} { // of no such topic it has messages
-		refused(broker.BrowseOptions{Consumer: k, Topic: topic}, broker.NotFound)
+		refused(browse.Options{Consumer: k, Topic: topic}, broker.NotFound)
 	}
-	refused(broker.BrowseOptions{Consumer: r.id("own"), Topic: "/a/y"}, broker.NotFound)
-	r.wantBrowse(broker.BrowseOptions{Consumer: r.id("own"), Topic: "/a/x"}, "x1 x0 ")
-	refused(broker.BrowseOptions{Consumer: k, Cursor: "x"}, broker.Invalid)
+	refused(browse.Options{Consumer: r.id("own"), Topic: "/a/y"}, broker.NotFound)
+	r.wantBrowse(browse.Options{Consumer: r.id("own"), Topic: "/a/x"}, "x1 x0 ")
+	refused(browse.Options{Consumer: k, Cursor: "x"}, broker.Invalid)
 	gone, leave := context.WithCancel(ctx)
 	leave()
-	_, err := r.Browse(gone, broker.BrowseOptions{Consumer: k})
+	_, err := r.Browse(gone, browse.Options{Consumer: k})
 	wantCode(t, err, broker.Unavailable)
 
 	m, standings, err := r.Message("/a/y", y1)
-	if err != nil || m.State != broker.StateInFlight || len(standings) != 1 || standings[0].Consumer != k || standings[0].State != broker.StateInFlight || standings[0].Deliveries != 1 {
+	if err != nil || m.State != browse.InFlight || len(standings) != 1 || standings[0].Consumer != k || standings[0].State != browse.InFlight || standings[0].Deliveries != 1 {
 		t.Errorf("%+v %+v %v", m, standings, err)
 	}
 }
@@ -84,7 +85,7 @@ func TestPatternBrowseGone(t *testing.T) {
 			r.publish(topic, text(topic[3:]+n))
 		}
 	}
-	o := broker.BrowseOptions{Consumer: r.id("k"), Limit: 1, Payload: -1}
+	o := browse.Options{Consumer: r.id("k"), Limit: 1, Payload: -1}
 	page, err := r.Browse(ctx, o)
 	if err != nil || summary(page.Messages) != "x0 " || page.Next == "" {
 		t.Fatalf("%+v %v", page, err)

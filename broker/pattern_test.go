@@ -12,6 +12,9 @@ import (
 	"time"
 
 	"pipit/broker"
+	"pipit/broker/browse"
+	"pipit/broker/change"
+	"pipit/broker/limit"
 )
 
 // definePattern makes topics, a producer and a consumer of a pattern.
@@ -223,7 +226,7 @@ func TestPatternDefinitions(t *testing.T) {
 	}
 	r.change(broker.Change{Define: broker.Definition{Producers: []broker.Producer{{Client: "crm", Topic: "/a/*"}}}})
 	r.publish("/a/x", text("1"))
-	r.change(broker.Change{Delete: []broker.Ref{{Kind: broker.KindProducer, Name: "crm", Topic: "/a/*"}}})
+	r.change(broker.Change{Delete: []change.Ref{{Kind: change.Producer, Name: "crm", Topic: "/a/*"}}})
 	if _, err := r.Publisher(r.crm, "/a/x"); broker.CodeOf(err) != broker.Denied {
 		t.Errorf("by a producer that was deleted: %v", err)
 	}
@@ -240,8 +243,8 @@ func TestPatternDefinitions(t *testing.T) {
 	if got := payloads(r.receive("/a/*", "k", broker.ReceiveOptions{})); got != "1 " {
 		t.Errorf("of the topic, active again: %q", got)
 	}
-	p, err := r.Browse(ctx, broker.BrowseOptions{Consumer: r.queue("k").ID})
-	if err != nil || len(p.Messages) != 1 || p.Messages[0].State != broker.StateInFlight {
+	p, err := r.Browse(ctx, browse.Options{Consumer: r.queue("k").ID})
+	if err != nil || len(p.Messages) != 1 || p.Messages[0].State != browse.InFlight {
 		t.Errorf("browsing: %+v, %v", p, err)
 	}
 }
@@ -272,7 +275,7 @@ func TestModelPattern(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				m := &patternModel{rig: newRig(t, broker.Options{}), rnd: rand.New(rand.NewPCG(seed, 1))}
 				c := consumerDef("/a/**", "k")
-				c.AckTimeout = broker.MaxAckTimeout
+				c.AckTimeout = limit.MaxAckTimeout
 				if seed%2 == 1 {
 					c.MaxInFlight = 6
 				}
@@ -310,7 +313,7 @@ func (m *patternModel) step(most int) {
 	case k < 55 && len(m.topics) > 0:
 		p := &patternMessage{topic: m.topics[m.rnd.IntN(len(m.topics))], n: m.n, priority: 4 + m.rnd.IntN(2)}
 		m.n++
-		pub := broker.Publication{Payload: fmt.Append(nil, p.n), Priority: p.priority, Expiration: broker.MaxExpiration}
+		pub := broker.Publication{Payload: fmt.Append(nil, p.n), Priority: p.priority, Expiration: limit.MaxExpiration}
 		if m.rnd.IntN(3) == 0 {
 			pub.ID = fmt.Sprint("own-", p.n)
 		}

@@ -6,6 +6,8 @@ import (
 	"time"
 
 	"pipit/broker/clip"
+	"pipit/broker/limit"
+	"pipit/broker/property"
 	"pipit/broker/store"
 )
 
@@ -39,27 +41,17 @@ func ParseSeek(s string) (Seek, error) {
 	case "newest":
 		return Seek{Newest: true}, nil
 	}
-	if t, ok := parseUTC(s); ok {
+	if t, ok := property.ParseUTC(s); ok {
 		return Seek{Time: t}, nil
 	}
 	return Seek{}, Invalidf("to %q: allowed are oldest, newest and a UTC time such as 2026-11-23T09:00:00", clip.Input(s)).of("to")
 }
 
-// parseUTC reads a UTC time of the years that a message can have.
-func parseUTC(s string) (time.Time, bool) {
-	for _, layout := range []string{"2006-01-02T15:04:05", "2006-01-02T15:04:05Z"} { // fractions are read as well
-		if t, err := time.Parse(layout, s); err == nil && t.Year() >= 1970 && t.Year() <= 9999 {
-			return t, true
-		}
-	}
-	return time.Time{}, false
-}
-
 // place is where a queue is to go on, found before the commit that brings it there: it follows what happens until then.
 type place struct {
 	t       *topic
-	from    [MaxPriority + 1]uint64 // the position in each lane; 0: all that is stored, math.MaxUint64: nothing
-	counted [MaxPriority + 1]*counting
+	from    [limit.MaxPriority + 1]uint64 // the position in each lane; 0: all that is stored, math.MaxUint64: nothing
+	counted [limit.MaxPriority + 1]*counting
 	refused int64 // messages from there on that the filter does not let through, of those that were looked at
 }
 

@@ -1,6 +1,8 @@
 package broker
 
 import (
+	"pipit/broker/limit"
+	"pipit/broker/property"
 	"sync/atomic"
 	"time"
 )
@@ -14,21 +16,21 @@ type Producer struct {
 }
 
 // ProducerFields are the properties of a producer.
-var ProducerFields = Fields[Producer]{
+var ProducerFields = property.Fields[Producer]{
 	{
-		Name: "client", at: func(p *Producer) any { return &p.Client },
-		Max: MaxUsername, Required: true, Fixed: true,
+		Name: "client", At: func(p *Producer) any { return &p.Client },
+		Max: limit.MaxUsername, Required: true, Fixed: true,
 		Label: "Client", Hint: "A username", Example: "crm",
 		Help: "username of the client",
 	},
 	{
-		Name: "topic", at: func(p *Producer) any { return &p.Topic },
-		Max: MaxTopicName, Required: true, Fixed: true,
+		Name: "topic", At: func(p *Producer) any { return &p.Topic },
+		Max: limit.MaxTopicName, Required: true, Fixed: true,
 		Label: "Topic", Hint: "Where the client may publish: a topic, or a pattern such as /eu/*/order or /eu/**", Example: "/customer/created",
 		Help: "name of the topic, or a pattern: * stands for one segment between slashes, ** for any number of them",
 	},
 	{
-		Name: "is_active", at: func(p *Producer) any { return (*opposite)(&p.Inactive) },
+		Name: "is_active", At: func(p *Producer) any { return (*property.Opposite)(&p.Inactive) },
 		Default: true,
 		Label:   "Active", Hint: "An inactive producer cannot publish",
 		Help: "whether it may publish",

@@ -5,11 +5,9 @@ import (
 	"slices"
 	"time"
 
+	"pipit/broker/limit"
 	"pipit/broker/store"
 )
-
-// MaxBatch is how many messages one batch takes.
-const MaxBatch = 10_000
 
 // Publisher is a client's door to a topic. It is a small value, made for one request; the zero one leads nowhere.
 type Publisher struct {
@@ -173,8 +171,8 @@ func (p Publisher) Publish(pub Publication) (Receipt, error) {
 // PublishBatch publishes messages in one commit: all of them are stored or, with an error, none. At
 // most MaxBatch. It does not end early either.
 func (p Publisher) PublishBatch(pubs []Publication) ([]Receipt, error) {
-	if len(pubs) == 0 || len(pubs) > MaxBatch {
-		return nil, Invalidf("batch of %d messages: allowed are 1 to %d", len(pubs), MaxBatch)
+	if len(pubs) == 0 || len(pubs) > limit.MaxBatch {
+		return nil, Invalidf("batch of %d messages: allowed are 1 to %d", len(pubs), limit.MaxBatch)
 	}
 	now := time.Now()
 	for i := range pubs {

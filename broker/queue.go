@@ -6,6 +6,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"pipit/broker/limit"
 	"pipit/broker/store"
 )
 
@@ -17,33 +18,33 @@ type queue struct {
 	topic *topic
 	begun uint64 // counters.published of the topic when the queue began
 
-	passed [MaxPriority + 1]uint64 // guarded by consumer.reading: from here to next nothing is stored that is not leased
+	passed [limit.MaxPriority + 1]uint64 // guarded by consumer.reading: from here to next nothing is stored that is not leased
 
-	done     [MaxPriority + 1]progress // written by the committer alone, holding mu; it reads without
-	next     [MaxPriority + 1]uint64   // all below is done, leased or expired: where reading goes on
-	placed   uint32                    // counts how often it was brought to another place
+	done     [limit.MaxPriority + 1]progress // written by the committer alone, holding mu; it reads without
+	next     [limit.MaxPriority + 1]uint64   // all below is done, leased or expired: where reading goes on
+	placed   uint32                          // counts how often it was brought to another place
 	leases   map[slot]*lease
-	ready    [MaxPriority + 1]readyLeases // the lowest position first
-	attempts map[slot]uint32              // deliveries before the start, of messages not delivered since
-	unsaved  map[slot]struct{}            // leases whose count is to be stored
-	forget   []store.Attempt              // stored counts that are of no use any more
-	retired  []map[slot]*lease            // leases of which stored counts are of no use any more
-	forgets  atomic.Bool                  // forget or retired is not empty
-	frayed   atomic.Bool                  // a cursor may be mended
-	gone     atomic.Bool                  // its consumer or its topic was deleted; set by the committer holding mu, for good
-	merged   *merged                      // of a queue of several; else nil
+	ready    [limit.MaxPriority + 1]readyLeases // the lowest position first
+	attempts map[slot]uint32                    // deliveries before the start, of messages not delivered since
+	unsaved  map[slot]struct{}                  // leases whose count is to be stored
+	forget   []store.Attempt                    // stored counts that are of no use any more
+	retired  []map[slot]*lease                  // leases of which stored counts are of no use any more
+	forgets  atomic.Bool                        // forget or retired is not empty
+	frayed   atomic.Bool                        // a cursor may be mended
+	gone     atomic.Bool                        // its consumer or its topic was deleted; set by the committer holding mu, for good
+	merged   *merged                            // of a queue of several; else nil
 
-	sifted [MaxPriority + 1]atomic.Uint64 // see sift.go; set by the committer alone
-	out    [MaxPriority + 1]atomic.Uint64 // how many positions leftOut has; set by the committer alone, with done
+	sifted [limit.MaxPriority + 1]atomic.Uint64 // see sift.go; set by the committer alone
+	out    [limit.MaxPriority + 1]atomic.Uint64 // how many positions leftOut has; set by the committer alone, with done
 
 	// The committer's own.
-	work   [MaxPriority + 1]*progress // done, as this commit will leave it; nil: untouched
-	store  [MaxPriority + 1]bool      // work is to be stored
-	at     [MaxPriority + 1]int32     // in the lanes' floors
-	mended [MaxPriority + 1]int       // spans that the last mending left
-	dirty  bool                       // listed in draft.queues
+	work   [limit.MaxPriority + 1]*progress // done, as this commit will leave it; nil: untouched
+	store  [limit.MaxPriority + 1]bool      // work is to be stored
+	at     [limit.MaxPriority + 1]int32     // in the lanes' floors
+	mended [limit.MaxPriority + 1]int       // spans that the last mending left
+	dirty  bool                             // listed in draft.queues
 
-	leftOut [MaxPriority + 1]*leftOut // as this commit will leave it; nil: nothing
+	leftOut [limit.MaxPriority + 1]*leftOut // as this commit will leave it; nil: nothing
 }
 
 // progress is what a consumer is done with in a lane.

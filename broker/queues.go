@@ -2,17 +2,11 @@ package broker
 
 import (
 	"cmp"
+	"pipit/broker/browse"
+	"pipit/broker/stats"
 	"slices"
 	"time"
 )
-
-// QueueInfo is what waits for a consumer in one topic.
-type QueueInfo struct {
-	Topic    string
-	Backlog  int64 // messages that wait or are in flight
-	InFlight int64 // of these, delivered and neither acknowledged nor given back
-	Deferred int64 // of the backlog, rejected with a delay that is not over
-}
 
 // lister is what a Broker does to show the queues of consumers.
 type lister struct{ b *Broker }
@@ -20,21 +14,21 @@ type lister struct{ b *Broker }
 // Queues returns a consumer's queues, that with the most messages first, limit of them at the most, and how many there
 // are: one of a consumer of a topic, and one for each topic that matches of a consumer of a pattern. The error is
 // NotFound.
-func (l lister) Queues(consumer uint32, limit int) (list []QueueInfo, total int, err error) {
+func (l lister) Queues(consumer uint32, limit int) (list []stats.Queue, total int, err error) {
 	c := l.b.consumer(consumer)
 	if c == nil {
 		return nil, 0, noConsumer(consumer)
 	}
 	type entry struct {
 		q *queue
-		QueueInfo
+		stats.Queue
 	}
 	queues := c.list()
 	all := make([]entry, len(queues))
 	for i, q := range queues {
 		q.topic.mu.Lock()
 		c.mu.Lock()
-		all[i] = entry{q, QueueInfo{Topic: q.topic.def.Load().Name, Backlog: q.waiting()}}
+		all[i] = entry{q, stats.Queue{Topic: q.topic.def.Load().Name, Backlog: q.waiting()}}
 		c.mu.Unlock()
 		q.topic.mu.Unlock()
 	}
@@ -44,7 +38,7 @@ func (l lister) Queues(consumer uint32, limit int) (list []QueueInfo, total int,
 	now := l.b.since(time.Now())
 	for _, e := range all[:min(limit, len(all))] {
 		e.InFlight, e.Deferred = e.q.flying(now)
-		list = append(list, e.QueueInfo)
+		list = append(list, e.Queue)
 	}
 	return list, len(all), nil
 }
@@ -60,9 +54,9 @@ func (q *queue) flying(now time.Duration) (inFlight, deferred int64) {
 			q.of.mu.Lock()
 		}
 		switch state, _, _ := q.where(s, now); state {
-		case StateInFlight:
+		case browse.InFlight:
 			inFlight++
-		case StateDeferred:
+		case browse.Deferred:
 			deferred++
 		}
 	}

@@ -8,15 +8,7 @@ import (
 
 	"pipit/broker/clip"
 	"pipit/broker/history"
-)
-
-// Limits of receiving and settling.
-const (
-	DefaultReceive = 100
-	MaxReceive     = 1000             // messages of one Receive
-	MaxReply       = 16 << 20         // bytes of payload of one Receive, unless one message passes it
-	MaxWait        = 60 * time.Second // of a long poll
-	MaxSettle      = 10_000           // messages of one Settle
+	"pipit/broker/limit"
 )
 
 // Order is the order of messages within a priority.
@@ -202,13 +194,13 @@ func (s *Subscription) renew() error {
 // (meanwhile the client has another password hash), Full (MaxInFlight is reached), Unavailable (see Failed) and, with Ack, those of Settle.
 func (s Subscription) Receive(ctx context.Context, o ReceiveOptions) ([]Message, error) {
 	if o.Max == 0 {
-		o.Max = DefaultReceive
+		o.Max = limit.DefaultReceive
 	}
 	if err := checkMax(o.Max); err != nil {
 		return nil, err
 	}
-	if o.Wait < 0 || o.Wait > MaxWait {
-		return nil, Invalidf("wait %s: allowed are 0s to %s", o.Wait, MaxWait).of("wait")
+	if o.Wait < 0 || o.Wait > limit.MaxWait {
+		return nil, Invalidf("wait %s: allowed are 0s to %s", o.Wait, limit.MaxWait).of("wait")
 	}
 	c := s.c
 	start := time.Now()
@@ -280,8 +272,8 @@ func (s Subscription) waiting(n int32) {
 }
 
 func checkMax(n int) error {
-	if n < 1 || n > MaxReceive {
-		return Invalidf("max %d: allowed are 1 to %d", n, MaxReceive).of("max")
+	if n < 1 || n > limit.MaxReceive {
+		return Invalidf("max %d: allowed are 1 to %d", n, limit.MaxReceive).of("max")
 	}
 	return nil
 }

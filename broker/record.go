@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"time"
 
+	"pipit/broker/limit"
+	"pipit/broker/property"
 	"pipit/broker/store"
 )
 
@@ -174,7 +176,7 @@ func (r *clientRecord) UnmarshalJSON(text []byte) error {
 
 func (r topicRecord) MarshalJSON() ([]byte, error) {
 	type fields topicRecord
-	if r.MaxTopics == DefaultMaxTopics {
+	if r.MaxTopics == limit.DefaultMaxTopics {
 		r.MaxTopics = 0
 	}
 	return json.Marshal(struct {
@@ -184,8 +186,8 @@ func (r topicRecord) MarshalJSON() ([]byte, error) {
 		DedupWindow    time.Duration
 		Retention      time.Duration `json:",omitempty"`
 		RetentionBytes int64         `json:",omitempty"`
-	}{fields(r), !r.Inactive, told(r.Expiration), time.Duration(told(int64(r.DedupWindow))),
-		time.Duration(told(int64(r.Retention))), told(int64(r.RetentionBytes))})
+	}{fields(r), !r.Inactive, property.Told(r.Expiration), time.Duration(property.Told(int64(r.DedupWindow))),
+		time.Duration(property.Told(int64(r.Retention))), property.Told(int64(r.RetentionBytes))})
 }
 
 func (r *topicRecord) UnmarshalJSON(text []byte) error {
@@ -196,9 +198,9 @@ func (r *topicRecord) UnmarshalJSON(text []byte) error {
 	}{(*fields)(r), true}
 	err := json.Unmarshal(text, &in)
 	r.Inactive = !in.Active
-	r.Expiration, r.DedupWindow = kept(r.Expiration), time.Duration(kept(int64(r.DedupWindow)))
-	r.Retention, r.RetentionBytes = time.Duration(kept(int64(r.Retention))), Size(kept(int64(r.RetentionBytes)))
-	r.MaxTopics = cmp.Or(r.MaxTopics, DefaultMaxTopics)
+	r.Expiration, r.DedupWindow = property.Kept(r.Expiration), time.Duration(property.Kept(int64(r.DedupWindow)))
+	r.Retention, r.RetentionBytes = time.Duration(property.Kept(int64(r.Retention))), property.Size(property.Kept(int64(r.RetentionBytes)))
+	r.MaxTopics = cmp.Or(r.MaxTopics, limit.DefaultMaxTopics)
 	return err
 }
 
@@ -223,7 +225,7 @@ func (r *producerRecord) UnmarshalJSON(text []byte) error {
 
 func (r consumerRecord) MarshalJSON() ([]byte, error) {
 	type fields consumerRecord
-	ConsumerFields.strip(&r.Consumer, "max_depth", "max_in_flight", "ack_timeout") // most have nothing of the others
+	ConsumerFields.Strip(&r.Consumer, "max_depth", "max_in_flight", "ack_timeout") // most have nothing of the others
 	return json.Marshal(struct {
 		fields
 		Active bool
@@ -238,7 +240,7 @@ func (r *consumerRecord) UnmarshalJSON(text []byte) error {
 	}{(*fields)(r), true}
 	err := json.Unmarshal(text, &in)
 	r.Inactive = !in.Active
-	ConsumerFields.complete(&r.Consumer)
+	ConsumerFields.Complete(&r.Consumer)
 	return err
 }
 

@@ -2,6 +2,8 @@ package broker
 
 import (
 	"encoding/json"
+	"pipit/broker/limit"
+	"pipit/broker/property"
 	"reflect"
 	"testing"
 	"time"
@@ -13,13 +15,13 @@ func TestRecords(t *testing.T) {
 	testRecord(t, `{"Username":"c","Name":"C","PasswordHash":"h","Active":true}`, clientRecord{Client{Username: "c", Name: "C", PasswordHash: "h"}})
 	testRecord(t, `{"Username":"c","Name":"C","PasswordHash":"h","Active":false}`, clientRecord{Client{Username: "c", Name: "C", PasswordHash: "h", Inactive: true}})
 	testRecord(t, `{"Name":"/x","Active":true,"MaxDepth":1,"Expiration":0,"DedupWindow":0,"ID":2}`,
-		topicRecord{Topic{Name: "/x", MaxDepth: 1, Expiration: Off, DedupWindow: Off, Retention: Off, RetentionBytes: Off, MaxTopics: DefaultMaxTopics}, 2, ""})
+		topicRecord{Topic{Name: "/x", MaxDepth: 1, Expiration: property.Off, DedupWindow: property.Off, Retention: property.Off, RetentionBytes: property.Off, MaxTopics: limit.DefaultMaxTopics}, 2, ""})
 	testRecord(t, `{"Name":"/x","Active":false,"MaxDepth":1,"Expiration":60,"DedupWindow":300000000000,"ID":2}`,
-		topicRecord{Topic{Name: "/x", Inactive: true, MaxDepth: 1, Expiration: 60, DedupWindow: 5 * time.Minute, Retention: Off, RetentionBytes: Off, MaxTopics: DefaultMaxTopics}, 2, ""})
+		topicRecord{Topic{Name: "/x", Inactive: true, MaxDepth: 1, Expiration: 60, DedupWindow: 5 * time.Minute, Retention: property.Off, RetentionBytes: property.Off, MaxTopics: limit.DefaultMaxTopics}, 2, ""})
 	testRecord(t, `{"Name":"/x/*","Active":true,"MaxDepth":1,"Expiration":60,"DedupWindow":300000000000,"AutoCreate":true,"MaxTopics":7,"ID":2}`,
-		topicRecord{Topic{Name: "/x/*", MaxDepth: 1, Expiration: 60, DedupWindow: 5 * time.Minute, Retention: Off, RetentionBytes: Off, AutoCreate: true, MaxTopics: 7}, 2, ""})
+		topicRecord{Topic{Name: "/x/*", MaxDepth: 1, Expiration: 60, DedupWindow: 5 * time.Minute, Retention: property.Off, RetentionBytes: property.Off, AutoCreate: true, MaxTopics: 7}, 2, ""})
 	testRecord(t, `{"Name":"/x/y","Active":true,"MaxDepth":1,"Expiration":60,"DedupWindow":300000000000,"ID":3,"Template":"/x/*"}`,
-		topicRecord{Topic{Name: "/x/y", MaxDepth: 1, Expiration: 60, DedupWindow: 5 * time.Minute, Retention: Off, RetentionBytes: Off, MaxTopics: DefaultMaxTopics}, 3, "/x/*"})
+		topicRecord{Topic{Name: "/x/y", MaxDepth: 1, Expiration: 60, DedupWindow: 5 * time.Minute, Retention: property.Off, RetentionBytes: property.Off, MaxTopics: limit.DefaultMaxTopics}, 3, "/x/*"})
 	testRecord(t, `{"Client":"c","Topic":"/x","Active":false,"ID":3}`, producerRecord{Producer{Client: "c", Topic: "/x", Inactive: true}, 3})
 	testRecord(t, `{"Client":"c","Topic":"/x","Active":true,"ID":3}`, producerRecord{Producer{Client: "c", Topic: "/x"}, 3})
 	testRecord(t, `{"Client":"c","Topic":"/x","Name":"n","SubKey":"k","Active":false,"MaxDepth":1,"MaxInFlight":2,"AckTimeout":1000000000,"ID":4,"Declared":"no"}`,
@@ -33,7 +35,7 @@ func TestRecords(t *testing.T) {
 
 // whole is a record with the defaults of what it does not say.
 func whole(r consumerRecord) consumerRecord {
-	ConsumerFields.complete(&r.Consumer)
+	ConsumerFields.Complete(&r.Consumer)
 	return r
 }
 

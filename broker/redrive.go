@@ -10,6 +10,7 @@ import (
 
 	"pipit/broker/clip"
 	"pipit/broker/history"
+	"pipit/broker/limit"
 	"pipit/broker/store"
 )
 
@@ -73,8 +74,8 @@ func (r Redrive) Run(ctx context.Context, b *Broker, topic string, docs ...Docum
 
 func (r *Redrive) validate() error {
 	switch {
-	case len(r.IDs) > MaxSettle:
-		return Invalidf("%d messages: allowed are at most %d", len(r.IDs), MaxSettle).of("ids")
+	case len(r.IDs) > limit.MaxSettle:
+		return Invalidf("%d messages: allowed are at most %d", len(r.IDs), limit.MaxSettle).of("ids")
 	case len(r.IDs) > 0 && (r.Reason != "" || r.Topic != "" || r.Consumer != ""):
 		return Invalidf("ids: allowed without reason, topic and consumer").of("ids")
 	}
@@ -158,11 +159,11 @@ func (x *redriving) find(ctx context.Context, ids []string) (missing []string, e
 
 // all moves all dead letters that are meant, up to those that are the last when it begins.
 func (x *redriving) all(ctx context.Context) error {
-	var tails [MaxPriority + 1]uint64
+	var tails [limit.MaxPriority + 1]uint64
 	for p := range tails {
 		tails[p] = x.t.lanes[p].tail.Load()
 	}
-	for p := MaxPriority; p >= MinPriority; p-- {
+	for p := limit.MaxPriority; p >= limit.MinPriority; p-- {
 		for pos := uint64(1); pos <= tails[p]; {
 			next := tails[p] + 1
 			err := x.b.store.View(func(r store.Reader) error {

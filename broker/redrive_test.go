@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"pipit/broker"
+	"pipit/broker/limit"
 )
 
 // redriving makes /t with three consumers, of which "a" and "b" have sent some of the messages 0 to 5 to /dead, and "c"
@@ -147,7 +148,7 @@ func TestRedriveIsRefused(t *testing.T) {
 	run("/nowhere", broker.Redrive{}, broker.NotFound)
 	run("/dead", broker.Redrive{Reason: "x"}, broker.Invalid)
 	run("/dead", broker.Redrive{IDs: ids, Topic: "/t"}, broker.Invalid)
-	run("/dead", broker.Redrive{IDs: make([]string, broker.MaxSettle+1)}, broker.Invalid)
+	run("/dead", broker.Redrive{IDs: make([]string, limit.MaxSettle+1)}, broker.Invalid)
 	r.deleteConsumer("a")
 	run("/dead", broker.Redrive{Consumer: "crm/a"}, broker.NotFound)
 	a := consumerDef("/t", "a")

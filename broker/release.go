@@ -6,6 +6,7 @@ import (
 	"slices"
 	"time"
 
+	"pipit/broker/limit"
 	"pipit/broker/store"
 )
 
@@ -39,8 +40,8 @@ type Release struct {
 // Those that are not there are left out. Documents are put with the first. The errors are Invalid, NotFound (no such topic or
 // consumer), Unavailable and DiskFull. What is counted was released also where there is an error.
 func (r Release) Run(ctx context.Context, b *Broker, topic string, docs ...Document) (n int, err error) {
-	if n := len(r.IDs); n < 1 || n > MaxSettle {
-		return 0, Invalidf("%d messages: allowed are 1 to %d", n, MaxSettle).of("ids")
+	if n := len(r.IDs); n < 1 || n > limit.MaxSettle {
+		return 0, Invalidf("%d messages: allowed are 1 to %d", n, limit.MaxSettle).of("ids")
 	}
 	if err := checkDocuments(docs); err != nil {
 		return 0, err

@@ -3,6 +3,7 @@ package broker
 import (
 	"time"
 
+	"pipit/broker/limit"
 	"pipit/broker/store"
 )
 
@@ -225,7 +226,7 @@ type retiring struct {
 	def    *Topic
 	over   time.Time
 	excess int64 // bytes
-	lanes  [MaxPriority + 1]retiringLane
+	lanes  [limit.MaxPriority + 1]retiringLane
 	more   bool
 }
 
@@ -309,7 +310,7 @@ func (x *retiring) stays(due time.Time, taken int64) bool {
 }
 
 // earliest returns the priority whose next message could be delivered before those of the others. It is false where there is none.
-func (x *retiring) earliest(next *[MaxPriority + 1]int) (first int, ok bool) {
+func (x *retiring) earliest(next *[limit.MaxPriority + 1]int) (first int, ok bool) {
 	var due time.Time
 	for p := range x.lanes {
 		if l := &x.lanes[p]; next[p] < len(l.heads) {
@@ -324,8 +325,8 @@ func (x *retiring) earliest(next *[MaxPriority + 1]int) (first int, ok bool) {
 // merge gathers what is past the retention, the oldest of all priorities first.
 func (x *retiring) merge(op *retireOp) {
 	var taken int64
-	var next [MaxPriority + 1]int
-	var list [MaxPriority + 1]retirement
+	var next [limit.MaxPriority + 1]int
+	var list [limit.MaxPriority + 1]retirement
 	for {
 		first, ok := x.earliest(&next)
 		if !ok {

@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"pipit/broker"
+	"pipit/broker/browse"
+	"pipit/broker/property"
 	"pipit/broker/store"
 )
 
@@ -28,9 +30,9 @@ func (r *rig) use(topic, key string) string {
 	return payloads(r.receive(topic, key, broker.ReceiveOptions{Max: 1000, Ack: true}))
 }
 
-func retaining(name string, age time.Duration, bytes broker.Size) broker.Topic {
+func retaining(name string, age time.Duration, bytes property.Size) broker.Topic {
 	t := topicDef(name)
-	t.Expiration, t.Retention, t.RetentionBytes = broker.Off, age, bytes
+	t.Expiration, t.Retention, t.RetentionBytes = property.Off, age, bytes
 	return t
 }
 
@@ -71,7 +73,7 @@ func TestRetention(t *testing.T) {
 				if got := r.retained("/t"); got != "3 5 4 " {
 					t.Errorf("after 81 minutes: %q", got)
 				}
-				off := retaining("/t", broker.Off, broker.Off)
+				off := retaining("/t", property.Off, property.Off)
 				r.define(off)
 				time.Sleep(2 * time.Second)
 				if got := r.retained("/t"); got != "" {
@@ -118,7 +120,7 @@ func TestRetentionChanged(t *testing.T) {
 func TestRetentionBytes(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRig(t, broker.Options{})
-		size := broker.Size((&store.Record{Payload: []byte("0")}).Size())
+		size := property.Size((&store.Record{Payload: []byte("0")}).Size())
 		r.define(retaining("/t", 0, 4*size), consumerDef("/t", "a"), consumerDef("/t", "b"))
 		check := func(when, want string, needed, retained int64) {
 			t.Helper()
@@ -137,7 +139,7 @@ func TestRetentionBytes(t *testing.T) {
 		for i := range 6 {
 			publish(i)
 		}
-		three := r.browse(broker.BrowseOptions{Topic: "/t"})[1].ID
+		three := r.browse(browse.Options{Topic: "/t"})[1].ID
 		r.use("/t", "a")
 		check("b needs all", "1 3 5 0 2 4 ", 6, 0)
 		r.use("/t", "b")

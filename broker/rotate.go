@@ -5,11 +5,11 @@ import (
 	"slices"
 	"time"
 
+	"pipit/broker/change"
 	"pipit/broker/clip"
+	"pipit/broker/limit"
+	"pipit/broker/property"
 )
-
-// MaxOverlap is for how long a SubKey stays good at the most once another one has taken its place.
-const MaxOverlap = 30 * day
 
 // OldKey is a SubKey whose place another one has taken, and which opens the queue all the same for a while.
 type OldKey struct {
@@ -19,8 +19,8 @@ type OldKey struct {
 
 // rotations gives consumers new SubKeys. The old ones stay good for overlap.
 func (x *definer) rotations(ids []uint32, overlap time.Duration) error {
-	if overlap < 0 || overlap > MaxOverlap {
-		return Invalidf("overlap %s: allowed are 0s to %s", FormatDuration(overlap), FormatDuration(MaxOverlap)).of("overlap")
+	if overlap < 0 || overlap > limit.MaxOverlap {
+		return Invalidf("overlap %s: allowed are 0s to %s", property.FormatDuration(overlap), property.FormatDuration(limit.MaxOverlap)).of("overlap")
 	}
 	now := time.Now()
 	listed := map[uint32]bool{}
@@ -67,7 +67,7 @@ func (x *definer) rotated(id uint32) (*consumerRecord, error) {
 	c := x.b.consumers[id]
 	switch {
 	case c == nil:
-		return nil, noObject(Ref{Kind: KindConsumer, ID: id})
+		return nil, noObject(change.Ref{Kind: change.Consumer, ID: id})
 	case x.drop.consumers[id] != nil:
 		return nil, Invalidf("consumer %d is given both a new sub_key and deleted", id)
 	}
@@ -81,9 +81,9 @@ func (x *definer) rotated(id uint32) (*consumerRecord, error) {
 
 // updated tells of a consumer that is given too that it is changed.
 func (x *definer) updated(r *consumerRecord) {
-	if i := slices.IndexFunc(x.done.Consumers, func(o Outcome[Consumer]) bool { return o.ID == r.ID }); i >= 0 {
+	if i := slices.IndexFunc(x.done.Consumers, func(o change.Outcome[Consumer]) bool { return o.ID == r.ID }); i >= 0 {
 		o := &x.done.Consumers[i]
-		o.Action, o.After = Update, r.Consumer
+		o.Action, o.After = change.Update, r.Consumer
 	}
 }
 

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"pipit/broker"
+	"pipit/broker/limit"
 )
 
 // overlap gives a consumer another sub_key with an overlap, and returns it.
@@ -121,7 +122,7 @@ func TestOverlapEnds(t *testing.T) {
 		fifth := r.overlap(fourth, 0)
 		r.wantKey(fourth, "an old sub_key")
 		r.wantKey(fifth, "")
-		for _, wrong := range []time.Duration{-1, broker.MaxOverlap + 1} {
+		for _, wrong := range []time.Duration{-1, limit.MaxOverlap + 1} {
 			_, err := r.Change(ctx, broker.Change{Rotate: []uint32{r.queue(fifth).ID}, Overlap: wrong})
 			wantCode(t, err, broker.Invalid)
 		}

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"pipit/broker"
+	"pipit/broker/property"
 	"pipit/broker/store"
 )
 
@@ -87,7 +88,7 @@ func TestSweeperWipesCallbackSecrets(t *testing.T) {
 		r := newRig(t, broker.Options{})
 		c := consumerDef("/t", "key")
 		c.DeliveryMode, c.CallbackURL = broker.DeliveryCallback, "http://127.0.0.1/"
-		c.CallbackHeaders = broker.TableOf(map[string]string{"Authorization": "a-leaked-token"})
+		c.CallbackHeaders = property.TableOf(map[string]string{"Authorization": "a-leaked-token"})
 		r.define(topicDef("/t"), c)
 		former := r.queue("key").CallbackSecret
 		count := func() (n int) {
@@ -98,7 +99,7 @@ func TestSweeperWipesCallbackSecrets(t *testing.T) {
 			t.Error("the test tests nothing: the secrets are not in the file")
 		}
 		c = r.queue("key").Consumer
-		c.CallbackHeaders, c.CallbackSecret = broker.Table{}, "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSwAAAA"
+		c.CallbackHeaders, c.CallbackSecret = property.Table{}, "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSwAAAA"
 		r.change(broker.Change{Define: broker.Definition{Consumers: []broker.Consumer{c}}})
 		time.Sleep(3 * broker.SweepEvery)
 		if n := count(); n > 0 {

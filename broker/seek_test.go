@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"pipit/broker"
+	"pipit/broker/browse"
 )
 
 // wantSeek seeks and checks how many messages wait then, for a preview, in the answer and in what an administrator sees.
@@ -257,7 +258,7 @@ func TestSeekBeside(t *testing.T) {
 	}
 	wg.Go(func() {
 		s := r.sub("/t", "a")
-		marks := r.browse(broker.BrowseOptions{Topic: "/t"})
+		marks := r.browse(browse.Options{Topic: "/t"})
 		for i := 0; ; i++ {
 			select {
 			case <-stop:

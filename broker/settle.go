@@ -6,6 +6,8 @@ import (
 	"time"
 
 	"pipit/broker/history"
+	"pipit/broker/limit"
+	"pipit/broker/property"
 	"pipit/broker/store"
 )
 
@@ -19,21 +21,10 @@ type Settlement struct {
 	Extend     []Extension   // these stay in flight for longer
 }
 
-// MaxExtend bounds Extension.Seconds: 12 hours.
-const MaxExtend = 12 * 60 * 60
-
 // Extension keeps a message in flight for some time from now.
 type Extension struct {
 	ID      string
 	Seconds int64 // 1 to MaxExtend
-}
-
-// CheckExtend tells whether n seconds is an extension.
-func CheckExtend(n int64) error {
-	if n < 1 || n > MaxExtend {
-		return fieldErrorf("extend", "extend %d: allowed are 1 to %d seconds", n, MaxExtend)
-	}
-	return nil
 }
 
 // Settled is the answer to a Settlement.
@@ -52,17 +43,17 @@ type Settled struct {
 // or DiskFull, nothing is acknowledged, and what was to be acknowledged is in flight as before. It does
 // not end early: the fate of the messages is known when it returns.
 func (s Subscription) Settle(st Settlement) (Settled, error) {
-	if n := len(st.Ack) + len(st.Reject) + len(st.DeadLetter) + len(st.Extend); n < 1 || n > MaxSettle {
-		return Settled{}, Invalidf("%d messages: allowed are 1 to %d", n, MaxSettle)
+	if n := len(st.Ack) + len(st.Reject) + len(st.DeadLetter) + len(st.Extend); n < 1 || n > limit.MaxSettle {
+		return Settled{}, Invalidf("%d messages: allowed are 1 to %d", n, limit.MaxSettle)
 	}
-	if err := CheckDelay(st.Delay); err != nil {
+	if err := limit.Delay(st.Delay); err != nil {
 		return Settled{}, ours(err)
 	}
-	if st.Wait < 0 || st.Wait > MaxDelay*time.Second {
-		return Settled{}, Invalidf("wait %s: allowed are 0s to %s", FormatDuration(st.Wait), FormatDuration(MaxDelay*time.Second))
+	if st.Wait < 0 || st.Wait > limit.MaxDelay*time.Second {
+		return Settled{}, Invalidf("wait %s: allowed are 0s to %s", property.FormatDuration(st.Wait), property.FormatDuration(limit.MaxDelay*time.Second))
 	}
 	for _, e := range st.Extend {
-		if err := CheckExtend(e.Seconds); err != nil {
+		if err := limit.Extend(e.Seconds); err != nil {
 			return Settled{}, ours(err)
 		}
 	}
@@ -247,7 +238,7 @@ func (s Subscription) locateOwn(id string, places *whereabouts) ([]spot, error) 
 // sightings returns the slots of the topic's messages that were published with an ID. It may be one that
 // the broker has made, here or in another topic.
 func (s Subscription) sightings(id string, places *whereabouts) ([]spot, error) {
-	if CheckMessageID(id) != nil {
+	if limit.MessageID(id) != nil {
 		return nil, nil
 	}
 	if s.c.merge == nil {

@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"pipit/broker"
+	"pipit/broker/browse"
+	"pipit/broker/property"
 	"pipit/broker/store"
 )
 
@@ -21,7 +23,7 @@ func TestMixedExpirations(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				r, s := newFaultyRig(t)
 				topic := topicDef("/t")
-				topic.Expiration = broker.Off
+				topic.Expiration = property.Off
 				for i := range consumers {
 					r.define(topic, consumerDef("/t", fmt.Sprint("key-", i)))
 				}
@@ -222,7 +224,7 @@ func TestDeadlineBeginsWhenWritten(t *testing.T) {
 		if got := r.receive("/t", "a", broker.ReceiveOptions{}); len(got) > 0 {
 			t.Errorf("%q while it is being written to another", payloads(got))
 		}
-		if m, standings, err := r.Message("/t", held[0].ID); err != nil || m.State != broker.StateInFlight || !standings[0].Until.IsZero() {
+		if m, standings, err := r.Message("/t", held[0].ID); err != nil || m.State != browse.InFlight || !standings[0].Until.IsZero() {
 			t.Errorf("%+v %+v %v", m, standings, err)
 		}
 		sub.Written(held)
@@ -243,7 +245,7 @@ func TestSameIDInFlight(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRig(t, broker.Options{})
 		topic := topicDef("/t")
-		topic.DedupWindow = broker.Off
+		topic.DedupWindow = property.Off
 		c := consumerDef("/t", "a")
 		c.AckTimeout = time.Second
 		r.define(topic, c)

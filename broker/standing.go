@@ -6,6 +6,7 @@ import (
 	"sort"
 	"time"
 
+	"pipit/broker/browse"
 	"pipit/broker/store"
 )
 
@@ -32,19 +33,19 @@ func (x *browsing) stand() {
 func (t *topic) stand(list []*found, now time.Duration) {
 	queues := t.list()
 	for _, f := range list {
-		f.State = StateDone
+		f.State = browse.Done
 		if len(queues) == 0 {
-			f.State = StateWaiting
+			f.State = browse.Waiting
 		}
 	}
 	for _, q := range queues {
 		q.of.mu.Lock()
 		for _, f := range list {
-			if f.State == StateInFlight {
+			if f.State == browse.InFlight {
 				continue
 			}
 			switch s, _, _ := q.stand(f, now); {
-			case s == StateInFlight, s == StateDeferred, s == StateWaiting && f.State == StateDone:
+			case s == browse.InFlight, s == browse.Deferred, s == browse.Waiting && f.State == browse.Done:
 				f.State = s
 			}
 		}
@@ -54,31 +55,31 @@ func (t *topic) stand(list []*found, now time.Duration) {
 
 // stand is where of a message that was found: one that the consumer's filter does not let through is done, also where the
 // cursor does not have it, see sift.go. The caller holds mu.
-func (q *queue) stand(f *found, now time.Duration) (state State, deliveries int, until time.Duration) {
+func (q *queue) stand(f *found, now time.Duration) (state browse.State, deliveries int, until time.Duration) {
 	state, deliveries, until = q.where(f.slot, now)
-	if filter := q.of.filter.Load(); state == StateWaiting && filter != nil && !filter.match(&store.Record{Extra: f.Extra}) {
-		return StateDone, 0, 0
+	if filter := q.of.filter.Load(); state == browse.Waiting && filter != nil && !filter.match(&store.Record{Extra: f.Extra}) {
+		return browse.Done, 0, 0
 	}
 	return state, deliveries, until
 }
 
 // where returns where a message stands with the consumer, how often it was delivered and,
 // in flight or deferred, until when. The caller holds mu.
-func (q *queue) where(s slot, now time.Duration) (state State, deliveries int, until time.Duration) {
+func (q *queue) where(s slot, now time.Duration) (state browse.State, deliveries int, until time.Duration) {
 	if q.done[s.priority].Has(s.pos) {
-		return StateDone, 0, 0
+		return browse.Done, 0, 0
 	}
 	l := q.leases[s]
 	if l == nil {
-		return StateWaiting, int(q.attempts[s]), 0
+		return browse.Waiting, int(q.attempts[s]), 0
 	}
 	switch {
 	case l.state == settling, l.state == leased && l.until > now:
-		return StateInFlight, int(l.count), l.until
+		return browse.InFlight, int(l.count), l.until
 	case l.state == deferred && l.until > now:
-		return StateDeferred, int(l.count), l.until
+		return browse.Deferred, int(l.count), l.until
 	}
-	return StateWaiting, int(l.count), 0
+	return browse.Waiting, int(l.count), 0
 }
 
 // listHeld lists what is held in the state that is asked for, from where the page begins, in the order of the page, so many

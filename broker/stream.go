@@ -6,6 +6,7 @@ import (
 	"slices"
 	"time"
 
+	"pipit/broker/limit"
 	"pipit/broker/store"
 )
 
@@ -44,7 +45,7 @@ var idSeed = maphash.MakeSeed()
 // if it has not. An ID that no stream remembers takes nothing over.
 func (s Subscription) Stream(o ReceiveOptions, after string) (*Stream, error) {
 	if o.Max == 0 {
-		o.Max = DefaultReceive
+		o.Max = limit.DefaultReceive
 	}
 	if err := checkMax(o.Max); err != nil {
 		return nil, err
@@ -156,7 +157,7 @@ func (st *Stream) Receive(ctx context.Context, wait time.Duration, room func(pay
 				return msgs, err
 			}
 			o := st.o
-			o.Max, o.Wait, o.Room = n, max(0, min(end.Sub(now), MaxWait)), room
+			o.Max, o.Wait, o.Room = n, max(0, min(end.Sub(now), limit.MaxWait)), room
 			if !o.Ack {
 				o.stream = st
 			}
@@ -197,7 +198,7 @@ func (st *Stream) free(now time.Time) (n int, next time.Duration, err error) {
 	}
 	since := st.s.b.since(now)
 	c.expire(since)
-	next = MaxWait
+	next = limit.MaxWait
 	if len(c.timed) > 0 {
 		next = max(min(next, c.timed[0].until-since), time.Millisecond)
 	}
@@ -222,7 +223,7 @@ func (st *Stream) resume(now time.Time, most int, room func(payload int) bool) (
 				n := len(rec.Payload)
 				switch e := rec.ExpireAt(); {
 				case rec.Pos != ref.pos || !e.IsZero() && !e.After(st.s.b.expiryNow(now)):
-				case bytes > 0 && bytes+n > MaxReply || room != nil && !room(n):
+				case bytes > 0 && bytes+n > limit.MaxReply || room != nil && !room(n):
 					full = true
 				default:
 					bytes += n

@@ -6,11 +6,10 @@ import (
 	"sync/atomic"
 	"time"
 
+	"pipit/broker/change"
 	"pipit/broker/clip"
+	"pipit/broker/limit"
 )
-
-// MaxSubscriptions is how many consumers a client may have made by itself.
-const MaxSubscriptions = 100
 
 // subscribing is what a Broker does to let clients make consumers by themselves.
 type subscribing struct {
@@ -59,9 +58,9 @@ func (s Subscriber) Subscribe(ctx context.Context) (string, error) {
 	if c, err = s.find(); err != nil || c != nil { // by another request of the client
 		return c.keyIfAny(), err
 	}
-	if s.made() >= MaxSubscriptions {
+	if s.made() >= limit.MaxSubscriptions {
 		return "", &Error{Code: Full, RetryAfter: time.Minute,
-			Message: fmt.Sprintf("the client has made %d consumers by itself, which is all that it may: delete one of them", MaxSubscriptions)}
+			Message: fmt.Sprintf("the client has made %d consumers by itself, which is all that it may: delete one of them", limit.MaxSubscriptions)}
 	}
 	d := Definition{Consumers: []Consumer{{Client: s.client, Topic: s.topic, SelfService: true, New: true}}}
 	by, err := s.template()
@@ -132,7 +131,7 @@ func (s Subscriber) Unsubscribe(ctx context.Context) error {
 	if !def.SelfService {
 		return denied("client %q did not make the consumer of topic %q by itself", s.client, clip.Input(s.topic))
 	}
-	x, err := s.change(ctx, Change{Delete: []Ref{{Kind: KindConsumer, ID: c.id}}})
+	x, err := s.change(ctx, Change{Delete: []change.Ref{{Kind: change.Consumer, ID: c.id}}})
 	if err != nil {
 		return err
 	}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"time"
 
+	"pipit/broker/limit"
 	"pipit/broker/store"
 )
 
@@ -37,7 +38,7 @@ func (s Subscription) take(o *ReceiveOptions, w *waiter, waiting bool) (msgs []M
 		if err := t.begin(w); err != nil {
 			return nil, 0, err
 		}
-		for p := MaxPriority; p >= MinPriority && !t.full(); p-- {
+		for p := limit.MaxPriority; p >= limit.MinPriority && !t.full(); p-- {
 			if err := lane(p); err != nil {
 				s.Release(t.msgs[:t.n])
 				return nil, 0, err
@@ -75,7 +76,7 @@ type taker struct {
 	limit    int64  // of a queue of several: what is due later is not read, nor, of the newest first, what is due earlier
 	o        *ReceiveOptions
 	most     int // max_in_flight
-	tails    [MaxPriority + 1]uint64
+	tails    [limit.MaxPriority + 1]uint64
 	returned uint64
 	msgs     []Message // n that are leased, and behind them those that the step has read
 	n        int
@@ -352,7 +353,7 @@ func (t *taker) read(p int, span store.Span, down bool) (end uint64, err error) 
 				return false
 			}
 			n := len(t.looked)
-			if most > 0 && bytes <= MaxReply && n < takeRecords && (n%64 != 0 || time.Since(t.now) < takeTime) {
+			if most > 0 && bytes <= limit.MaxReply && n < takeRecords && (n%64 != 0 || time.Since(t.now) < takeTime) {
 				return true
 			}
 			if end = rec.Pos + 1; down {
@@ -406,7 +407,7 @@ func (t *taker) offer(k *looked, span store.Span) {
 		return
 	}
 	m := &t.msgs[k.msg]
-	if t.bytes > 0 && t.bytes+len(m.Payload) > MaxReply {
+	if t.bytes > 0 && t.bytes+len(m.Payload) > limit.MaxReply {
 		t.stop = true
 		return
 	}

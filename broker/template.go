@@ -23,12 +23,6 @@ import (
 // then there is no topic. What a template has made stays as it is when the template is changed or deleted. It remembers the template's
 // name: as long as it is there, it counts for MaxTopics of the template of that name.
 
-// Limits of templates.
-const (
-	DefaultMaxTopics = 1000
-	MaxMaxTopics     = 1_000_000
-)
-
 // template is a Topic with AutoCreate at work. It is replaced, never changed.
 type template struct {
 	id       uint32

@@ -11,6 +11,10 @@ import (
 	"time"
 
 	"pipit/broker"
+	"pipit/broker/browse"
+	"pipit/broker/change"
+	"pipit/broker/limit"
+	"pipit/broker/property"
 	"pipit/broker/store"
 )
 
@@ -65,7 +69,7 @@ func (r *rig) made(template string) int {
 func TestTemplate(t *testing.T) {
 	r := newRig(t, broker.Options{})
 	order := templateDef("/order/*", 2)
-	order.Expiration, order.MaxDepth, order.Retention = broker.Off, 3, time.Hour
+	order.Expiration, order.MaxDepth, order.Retention = property.Off, 3, time.Hour
 	r.defineTemplates([]broker.Topic{order}, consumerDef("/order/*", "k"), consumerDef("/**", "all"), consumerDef("/bill/*", "other"))
 	var notes []string
 	r.OnMade(func(t *broker.Topic, template, by string, _ bool) broker.Document {
@@ -84,8 +88,8 @@ func TestTemplate(t *testing.T) {
 	}
 	for range 2 {
 		got := r.topic("/order/lv")
-		want := broker.Topic{Name: "/order/lv", MaxDepth: 3, Expiration: broker.Off, DedupWindow: 5 * time.Minute, Retention: time.Hour,
-			RetentionBytes: broker.Off, MaxTopics: broker.DefaultMaxTopics}
+		want := broker.Topic{Name: "/order/lv", MaxDepth: 3, Expiration: property.Off, DedupWindow: 5 * time.Minute, Retention: time.Hour,
+			RetentionBytes: property.Off, MaxTopics: limit.DefaultMaxTopics}
 		if got.Topic != want || got.Template != "/order/*" || got.Consumers != 2 {
 			t.Errorf("made: %+v", got)
 		}
@@ -120,7 +124,7 @@ func TestTemplate(t *testing.T) {
 func TestTemplateNoTopic(t *testing.T) {
 	r := newRig(t, broker.Options{})
 	r.defineTemplates([]broker.Topic{templateDef("/order/*", 5), templateDef("/dead/*", 5)}, consumerDef("/order/*", "k"))
-	if _, err := r.Browse(ctx, broker.BrowseOptions{Topic: "/order/*"}); broker.CodeOf(err) != broker.NotFound {
+	if _, err := r.Browse(ctx, browse.Options{Topic: "/order/*"}); broker.CodeOf(err) != broker.NotFound {
 		t.Errorf("browse: %v", err)
 	}
 	if _, ok := r.Topic("/order/*"); ok || r.HasTopic("/order/*") || len(r.Topics()) > 0 {
@@ -128,7 +132,7 @@ func TestTemplateNoTopic(t *testing.T) {
 	}
 	for name, code := range map[string]broker.Code{
 		"/order/*": broker.Invalid, "/order/\u200b": broker.Invalid, "/order/a/b": broker.Denied, "/bill": broker.Denied,
-		"/order/" + strings.Repeat("x", broker.MaxTopicName): broker.Invalid,
+		"/order/" + strings.Repeat("x", limit.MaxTopicName): broker.Invalid,
 	} {
 		if err := r.send(name); broker.CodeOf(err) != code {
 			t.Errorf("publish to %q: %v", name, err)
@@ -151,7 +155,7 @@ func TestTemplateNoTopic(t *testing.T) {
 	if r.names() != "" {
 		t.Errorf("what was refused made %s", r.names())
 	}
-	r.change(broker.Change{Delete: []broker.Ref{{Kind: broker.KindProducer, Name: "crm", Topic: "**"}}})
+	r.change(broker.Change{Delete: []change.Ref{{Kind: change.Producer, Name: "crm", Topic: "**"}}})
 	_, err = p.Publish(text("late"))
 	if wantCode(t, err, broker.Denied); r.names() != "" {
 		t.Errorf("a producer that is gone made %s", r.names())
@@ -161,7 +165,7 @@ func TestTemplateNoTopic(t *testing.T) {
 	for what, d := range map[string]broker.Definition{
 		`"/dead/order" of consumer "crm" of topic "/order/*": no such topic`: {Consumers: []broker.Consumer{grave}},
 		`"/dead/*" of consumer "crm" of topic "/order/*": no such topic`:     {Consumers: []broker.Consumer{star}},
-		"no pattern": {Webhooks: []broker.Webhook{{Name: "h", Topic: "/order/*", Client: "crm", Verify: broker.VerifyToken, Secret: broker.TextsOf("secret secret secret")}}},
+		"no pattern": {Webhooks: []broker.Webhook{{Name: "h", Topic: "/order/*", Client: "crm", Verify: broker.VerifyToken, Secret: property.TextsOf("secret secret secret")}}},
 	} {
 		if _, err := r.Change(ctx, broker.Change{Define: d}); err == nil || !strings.Contains(err.Error(), what) {
 			t.Errorf("%s: %v", what, err)
@@ -185,8 +189,8 @@ func TestTemplateDefine(t *testing.T) {
 		{templateDef("/t", 5), "allowed with a pattern for a name"},
 		{templateDef("/t*", 5), "allowed in a pattern are"},
 		{templateDef("/\u200b/*", 5), "U+200B"},
-		{templateDef("/order/*", broker.MaxMaxTopics+1), "allowed are 1 to 1000000"},
-		{templateDef("/order/*", broker.Off), "allowed are 1 to 1000000"},
+		{templateDef("/order/*", limit.MaxMaxTopics+1), "allowed are 1 to 1000000"},
+		{templateDef("/order/*", property.Off), "allowed are 1 to 1000000"},
 		{many, "max_topics 7 of topic \"/t\": allowed with auto_create"},
 	} {
 		if _, err := r.Change(ctx, broker.Change{Define: broker.Definition{Topics: []broker.Topic{c.t}}}); err == nil || !strings.Contains(err.Error(), c.want) {
@@ -199,11 +203,11 @@ func TestTemplateDefine(t *testing.T) {
 	if before != after || before.Revision == "" {
 		t.Errorf("before %+v, after %+v", before, after)
 	}
-	if done := r.change(broker.Change{Define: r.Definition()}); done.Topics[0].Action != broker.Keep || done.Topics[1].Action != broker.Keep {
+	if done := r.change(broker.Change{Define: r.Definition()}); done.Topics[0].Action != change.Keep || done.Topics[1].Action != change.Keep {
 		t.Errorf("defined again: %+v", done.Topics)
 	}
 	expect := func(revision string) error {
-		_, err := r.Change(ctx, broker.Change{DryRun: true, Expect: []broker.Expect{{Ref: topicRef("/order/*"), Revision: revision}}})
+		_, err := r.Change(ctx, broker.Change{DryRun: true, Expect: []change.Expect{{Ref: topicRef("/order/*"), Revision: revision}}})
 		return err
 	}
 	if err := errors.Join(expect("*"), expect(after.Revision)); err != nil {

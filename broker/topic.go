@@ -8,25 +8,10 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
-	"unicode"
-	"unicode/utf8"
 
 	"pipit/broker/clip"
-)
-
-// Defaults and limits of topics.
-const (
-	DefaultExpiration  = 60        // seconds
-	DefaultMaxDepth    = 1_000_000 // messages, of a topic and of a consumer
-	DefaultDedupWindow = 5 * time.Minute
-
-	MaxTopicName   = 512                      // bytes
-	MaxExpiration  = 100 * 365 * 24 * 60 * 60 // seconds
-	MaxDedupWindow = 30 * 24 * time.Hour      // bounds the memory of explicit IDs
-	MaxMaxDepth    = 1_000_000_000_000        // messages
-
-	MaxRetention      = 10 * 365 * 24 * time.Hour
-	MaxRetentionBytes = 1 << 50
+	"pipit/broker/limit"
+	"pipit/broker/property"
 )
 
 // Topic is what producers publish to. A field that is zero has its default: broker.Topic{Name: "/x"} is one.
@@ -39,13 +24,13 @@ type Topic struct {
 
 	// MaxBytes bounds what is stored, counted as RetentionBytes are; past it a publish is refused. What waits for its delay
 	// counts once that is over, and what stays though all are done with it gives way before the bound is reached. 0: none.
-	MaxBytes Size `json:",omitempty"`
+	MaxBytes property.Size `json:",omitempty"`
 
 	// What all consumers are done with stays until it is older than Retention or the topic stores more than RetentionBytes,
 	// whichever comes first; with one of them alone, that decides. By default neither is there, and it does not stay. A
 	// message that has expired is removed in any case.
 	Retention      time.Duration // since it could be delivered first
-	RetentionBytes Size          // of payloads, IDs and attributes, and 64 for each message
+	RetentionBytes property.Size // of payloads, IDs and attributes, and 64 for each message
 
 	// A Topic with AutoCreate is a template: its Name is a pattern, and topics that match are made as it says when they are first
 	// published to. It is no topic itself.
@@ -54,72 +39,72 @@ type Topic struct {
 }
 
 // TopicFields are the properties of a topic.
-var TopicFields = Fields[Topic]{
+var TopicFields = property.Fields[Topic]{
 	{
-		Name: "name", at: func(t *Topic) any { return &t.Name },
-		Max: MaxTopicName, Check: checkTopicName, Pattern: `^[^\x00-\x1f\x7f-\x9f]*[^/\x00-\x1f\x7f-\x9f]$`, Required: true, Fixed: true, subject: "topic name",
+		Name: "name", At: func(t *Topic) any { return &t.Name },
+		Max: limit.MaxTopicName, Check: checkTopicName, Pattern: `^[^\x00-\x1f\x7f-\x9f]*[^/\x00-\x1f\x7f-\x9f]$`, Required: true, Fixed: true, Subject: "topic name",
 		Label: "Name", Hint: "Such as /customer/created", Example: "/customer/created",
 		Help: "no control characters, no slash at the end; it normally begins with a slash",
 	},
 	{
-		Name: "is_active", at: func(t *Topic) any { return (*opposite)(&t.Inactive) },
+		Name: "is_active", At: func(t *Topic) any { return (*property.Opposite)(&t.Inactive) },
 		Default: true,
 		Label:   "Active", Hint: "An inactive topic is refused to everybody",
 		Help: "whether it can be published to and received from",
 	},
 	{
-		Name: "max_depth", at: func(t *Topic) any { return &t.MaxDepth },
-		Default: int64(DefaultMaxDepth), Min: 1, Max: MaxMaxDepth,
+		Name: "max_depth", At: func(t *Topic) any { return &t.MaxDepth },
+		Default: int64(limit.DefaultMaxDepth), Min: 1, Max: limit.MaxMaxDepth,
 		Label: "Max depth", Hint: "Messages that some consumer still needs. Past it, publishers get 429",
 		Help: "messages that some consumer still needs; past it a publish is refused",
 	},
 	{
-		Name: "max_bytes", at: func(t *Topic) any { return &t.MaxBytes },
-		Min: 0, Max: MaxRetentionBytes,
+		Name: "max_bytes", At: func(t *Topic) any { return &t.MaxBytes },
+		Min: 0, Max: limit.MaxRetentionBytes,
 		Label: "Max bytes", Hint: "Of all messages it stores: 512MiB, 10GiB. Past it, publishers get 429. 0: no bound by bytes",
 		Help: "bytes of all messages that are stored, each with 64 beside its payload, ID and attributes; past it a publish is refused; 0: no bound by bytes",
 	},
 	{
-		Name: "expiration", at: func(t *Topic) any { return &t.Expiration },
-		Default: int64(DefaultExpiration), Min: 0, Max: MaxExpiration, Unit: unitSeconds,
+		Name: "expiration", At: func(t *Topic) any { return &t.Expiration },
+		Default: int64(limit.DefaultExpiration), Min: 0, Max: limit.MaxExpiration, Unit: property.Seconds,
 		Label: "Expiration", Hint: "Of messages that do not say themselves: 60s, 24h, 7d. 0: they do not expire",
 		Help: "`seconds`, for messages that do not say; 0: they do not expire",
 	},
 	{
-		Name: "dedup_window", at: func(t *Topic) any { return &t.DedupWindow },
-		Default: DefaultDedupWindow, Min: 0, Max: int64(MaxDedupWindow),
+		Name: "dedup_window", At: func(t *Topic) any { return &t.DedupWindow },
+		Default: limit.DefaultDedupWindow, Min: 0, Max: int64(limit.MaxDedupWindow),
 		Label: "Deduplication window", Hint: "How long a publisher's own msg_id is remembered: 5m, 24h, 0s for not at all",
 		Help: "how long a message's own ID is remembered; 0s: not at all",
 	},
 	{
-		Name: "retention", at: func(t *Topic) any { return &t.Retention },
-		Default: time.Duration(0), Min: 0, Max: int64(MaxRetention),
+		Name: "retention", At: func(t *Topic) any { return &t.Retention },
+		Default: time.Duration(0), Min: 0, Max: int64(limit.MaxRetention),
 		Label: "Retention", Hint: "How long messages stay that everyone is done with, to be replayed: 24h, 7d. They do not outlive their expiration. 0s: no bound by age",
 		Help: "how long messages stay that everyone is done with, unless they expire; 0s: no bound by age and, without retention_bytes, not at all",
 	},
 	{
-		Name: "retention_bytes", at: func(t *Topic) any { return &t.RetentionBytes },
-		Default: Size(0), Min: 0, Max: MaxRetentionBytes,
+		Name: "retention_bytes", At: func(t *Topic) any { return &t.RetentionBytes },
+		Default: property.Size(0), Min: 0, Max: limit.MaxRetentionBytes,
 		Label: "Retention bytes", Hint: "Past it the oldest messages go that everyone is done with: 64MiB, 2GiB. 0: no bound by bytes",
 		Help: "bytes past which the oldest messages go that everyone is done with; 0: no bound by bytes and, without retention, none stay",
 	},
 	{
-		Name: "auto_create", at: func(t *Topic) any { return &t.AutoCreate },
+		Name: "auto_create", At: func(t *Topic) any { return &t.AutoCreate },
 		Default: false, Fixed: true,
 		Label: "Template", Hint: "No topic, but what makes topics: its name is a pattern such as /order/*, and publishing to a name that matches makes the topic with these settings",
 		Help: "whether it is a template, no topic: its name is a pattern, and publishing or subscribing to a name that matches makes the topic, with these settings",
 	},
 	{
-		Name: "max_topics", at: func(t *Topic) any { return &t.MaxTopics },
-		Default: int64(DefaultMaxTopics), Min: 1, Max: MaxMaxTopics,
+		Name: "max_topics", At: func(t *Topic) any { return &t.MaxTopics },
+		Default: int64(limit.DefaultMaxTopics), Min: 1, Max: limit.MaxMaxTopics,
 		Label: "Max topics", Hint: "Of a template: topics it has made that exist. Past it, publishers to new names get 429",
 		Help: "of a template: how many topics that it has made may exist; past it a publish to a new name is refused",
 	},
 }
 
 func checkTopicName(s string) error {
-	if s == "" || len(s) > MaxTopicName || !printable(s) || strings.HasSuffix(s, "/") {
-		return fmt.Errorf("allowed are 1 to %d bytes, no control characters, no slash at the end", MaxTopicName)
+	if s == "" || len(s) > limit.MaxTopicName || !property.Printable(s) || strings.HasSuffix(s, "/") {
+		return fmt.Errorf("allowed are 1 to %d bytes, no control characters, no slash at the end", limit.MaxTopicName)
 	}
 	return nil
 }
@@ -127,7 +112,7 @@ func checkTopicName(s string) error {
 // Validate checks the topic's fields. The error joins one for each that is wrong.
 func (t *Topic) Validate() error {
 	of := fmt.Sprintf("topic %q", t.Name)
-	wrong := []error{ours(TopicFields.validate(t, of))}
+	wrong := []error{ours(TopicFields.Validate(t, of))}
 	switch {
 	case t.AutoCreate && !isPattern(t.Name):
 		wrong = append(wrong, wrongValue("auto_create", "true", "auto_create of "+of, "allowed with a pattern for a name, such as /order/*"))
@@ -135,8 +120,8 @@ func (t *Topic) Validate() error {
 		if err := checkPattern(t.Name); err != nil {
 			wrong = append(wrong, t.wrongName(err))
 		}
-	case t.MaxTopics != 0 && t.MaxTopics != DefaultMaxTopics:
-		wrong = append(wrong, wrongValue("max_topics", fmt.Sprint(told(t.MaxTopics)), fmt.Sprintf("max_topics %d of %s", told(t.MaxTopics), of), "allowed with auto_create"))
+	case t.MaxTopics != 0 && t.MaxTopics != limit.DefaultMaxTopics:
+		wrong = append(wrong, wrongValue("max_topics", fmt.Sprint(property.Told(t.MaxTopics)), fmt.Sprintf("max_topics %d of %s", property.Told(t.MaxTopics), of), "allowed with auto_create"))
 	}
 	return errors.Join(wrong...)
 }
@@ -151,7 +136,7 @@ func (t *Topic) validateName() error {
 	if isPattern(t.Name) && !t.AutoCreate {
 		return t.wrongName("a new topic has no * in its name, which is for patterns, unless auto_create makes it a template")
 	}
-	if err := CheckShown(t.Name); err != nil {
+	if err := property.CheckShown(t.Name); err != nil {
 		return t.wrongName(err)
 	}
 	return nil
@@ -162,29 +147,6 @@ func (b *Broker) HasTopic(name string) bool {
 	b.mu.RLock()
 	defer b.mu.RUnlock()
 	return b.topics[name] != nil
-}
-
-// printable tells whether s is UTF-8 without control characters.
-func printable(s string) bool {
-	return utf8.ValidString(s) && strings.IndexFunc(s, unicode.IsControl) < 0
-}
-
-// IsHidden tells whether a character does not show, or changes the order in which others show, so that two
-// names look the same: control and format characters (Unicode's Cc and Cf), separators of lines and
-// paragraphs (Zl, Zp), and others that are ignored where they are displayed. The joiners U+200C and U+200D
-// are among them, also in scripts that are written with them. No new name has one.
-func IsHidden(r rune) bool {
-	return unicode.In(r, unicode.Cc, unicode.Cf, unicode.Zl, unicode.Zp, unicode.Other_Default_Ignorable_Code_Point)
-}
-
-// CheckShown tells which character of a new name IsHidden.
-func CheckShown(name string) error {
-	i := strings.IndexFunc(name, IsHidden)
-	if i < 0 {
-		return nil
-	}
-	r, _ := utf8.DecodeRuneInString(name[i:])
-	return fmt.Errorf("it holds U+%04X; allowed are characters that show", r)
 }
 
 // topic is a Topic at work.
@@ -208,7 +170,7 @@ type topic struct {
 	// mu makes one state of the lanes and the queues' cursors for who looks beside the committer, which
 	// alone changes them.
 	mu    sync.Mutex
-	lanes [MaxPriority + 1]lane
+	lanes [limit.MaxPriority + 1]lane
 
 	// The committer's own.
 	yielding    []*queue // of consumers that refuse no publish; counted with room

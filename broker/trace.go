@@ -7,63 +7,18 @@ import (
 	"slices"
 	"time"
 
+	"pipit/broker/browse"
 	"pipit/broker/clip"
 	"pipit/broker/history"
+	"pipit/broker/limit"
+	"pipit/broker/property"
 	"pipit/broker/store"
 )
 
-// What a TraceEvent can tell.
-const (
-	TracePublished    = "published"     // with a delay, too
-	TraceAcknowledged = "acknowledged"  // by a consumer
-	TraceExpired      = "expired"       // before a consumer was done with it; without a consumer: whoever was not
-	TraceDeadLettered = "dead_lettered" // it failed for a consumer, and moved to that one's dead-letter topic
-	TraceDropped      = "dropped"       // it failed for a consumer that has no such topic
-	TraceCleared      = "cleared"       // an administrator made a consumer done with it
-	TraceSkipped      = "skipped"       // a consumer was brought to a later place
-	TraceUnsubscribed = "unsubscribed"  // a consumer was deleted that was not done with it
-	TraceDeleted      = "deleted"       // by an administrator, for all consumers
-	TraceRedriven     = "redriven"      // it went back to the consumer for which it had failed
-	TraceTopicDeleted = "topic_deleted"
-)
-
 var traceOutcomes = map[history.Outcome]string{
-	history.Acknowledged: TraceAcknowledged, history.Expired: TraceExpired, history.DeadLettered: TraceDeadLettered, history.Dropped: TraceDropped,
-	history.Cleared: TraceCleared, history.Skipped: TraceSkipped, history.Unsubscribed: TraceUnsubscribed, history.Deleted: TraceDeleted,
-	history.Redriven: TraceRedriven, history.TopicGone: TraceTopicDeleted,
-}
-
-// Trace is what happened to a message, which may be gone.
-type Trace struct {
-	ID            string
-	Topic         string // its name now, or the last one that was known
-	Here          bool   // the message is stored: Broker.Message tells where it stands
-	Priority      int
-	Created       time.Time // whole seconds where Known is not set; zero where not even they are known
-	Known         bool      // how it was published is known; else that was longer ago than the history goes back
-	Producer      string
-	CorrelationID string
-	Size          int64        // bytes of the payload
-	Delay         int64        // seconds from Created before which it could not be delivered
-	Events        []TraceEvent // in the order in which they happened
-}
-
-// TraceEvent is something that happened to a message.
-type TraceEvent struct {
-	At         time.Time
-	What       string    // one of those above
-	Reason     string    // of TraceDeadLettered and TraceDropped: as DeadLetter.Reason
-	Consumer   uint32    // its number; 0: the message as a whole. It may be deleted by now.
-	Client     string    // of the consumer, as DeadLetter.Consumer names it
-	Deliveries int       // to the consumer until then
-	Delivered  time.Time // the last of them; zero where that is not known, as after a restart
-}
-
-// TraceQuery says which messages are meant: those of an ID, or those of a correlation ID.
-type TraceQuery struct {
-	ID            string
-	CorrelationID string
-	Topic         string // in which; empty: in all
+	history.Acknowledged: browse.TraceAcknowledged, history.Expired: browse.TraceExpired, history.DeadLettered: browse.TraceDeadLettered, history.Dropped: browse.TraceDropped,
+	history.Cleared: browse.TraceCleared, history.Skipped: browse.TraceSkipped, history.Unsubscribed: browse.TraceUnsubscribed, history.Deleted: browse.TraceDeleted,
+	history.Redriven: browse.TraceRedriven, history.TopicGone: browse.TraceTopicDeleted,
 }
 
 // tracer tells what happened to messages.
@@ -84,12 +39,12 @@ func (t tracer) load() error {
 // long as Options.History says and within HistoryMessages. After a crash the last seconds may be missing. One that is
 // stored is found by its ID also where it is older than that. The errors are Invalid, NotFound (nothing is known) and
 // Unavailable, where ctx ends.
-func (t tracer) Trace(ctx context.Context, q TraceQuery) ([]Trace, error) {
+func (t tracer) Trace(ctx context.Context, q browse.TraceQuery) ([]browse.Trace, error) {
 	if (q.ID == "") == (q.CorrelationID == "") {
 		return nil, Invalidf("a message is found by its ID or by a correlation ID: exactly one of them is needed").of("id")
 	}
 	if q.ID != "" {
-		if err := CheckMessageID(q.ID); err != nil {
+		if err := limit.MessageID(q.ID); err != nil {
 			return nil, ours(err)
 		}
 	}
@@ -106,7 +61,7 @@ func (t tracer) Trace(ctx context.Context, q TraceQuery) ([]Trace, error) {
 	if err != nil {
 		return nil, err
 	}
-	var list []Trace
+	var list []browse.Trace
 	for i := range lives {
 		trace, err := t.of(&lives[i], &q)
 		if err != nil {
@@ -116,7 +71,7 @@ func (t tracer) Trace(ctx context.Context, q TraceQuery) ([]Trace, error) {
 			list = append(list, trace)
 		}
 	}
-	if q.ID != "" && !slices.ContainsFunc(list, func(x Trace) bool { return x.Here }) {
+	if q.ID != "" && !slices.ContainsFunc(list, func(x browse.Trace) bool { return x.Here }) {
 		if list, err = t.stored(ctx, &q, find.Place.Topic, list); err != nil {
 			return nil, err
 		}
@@ -128,13 +83,13 @@ func (t tracer) Trace(ctx context.Context, q TraceQuery) ([]Trace, error) {
 }
 
 // nothing is the error where nothing is known.
-func (t tracer) nothing(q *TraceQuery) error {
+func (t tracer) nothing(q *browse.TraceQuery) error {
 	what := fmt.Sprintf("message %q", clip.Input(q.ID))
 	if q.ID == "" {
 		what = fmt.Sprintf("message with the correlation_id %q", clip.Input(q.CorrelationID))
 	}
 	limits := t.log.Limits()
-	why := fmt.Sprintf("what happened is kept for %s, of the last %d messages", FormatDuration(limits.Keep), limits.Messages)
+	why := fmt.Sprintf("what happened is kept for %s, of the last %d messages", property.FormatDuration(limits.Keep), limits.Messages)
 	if limits.Keep <= 0 {
 		why = "what happened to messages is not kept"
 	}
@@ -142,8 +97,8 @@ func (t tracer) nothing(q *TraceQuery) error {
 }
 
 // of makes a Trace of what the history knows.
-func (t tracer) of(life *history.Life, q *TraceQuery) (Trace, error) {
-	x := Trace{
+func (t tracer) of(life *history.Life, q *browse.TraceQuery) (browse.Trace, error) {
+	x := browse.Trace{
 		ID: life.ID, Topic: life.Topic, Priority: int(life.Priority), Created: life.Created, Known: life.Published,
 		Producer: life.Producer, CorrelationID: life.CorrelationID, Size: life.Size, Delay: int64(life.Delay),
 	}
@@ -173,11 +128,11 @@ func (t tracer) of(life *history.Life, q *TraceQuery) (Trace, error) {
 		}
 	}
 	if life.Published {
-		x.Events = append(x.Events, TraceEvent{At: x.Created, What: TracePublished})
+		x.Events = append(x.Events, browse.TraceEvent{At: x.Created, What: browse.TracePublished})
 	}
 	for _, e := range life.Events {
 		what, reason := e.Outcome.Split()
-		event := TraceEvent{At: e.At, What: traceOutcomes[what], Consumer: e.Consumer, Client: e.Label, Deliveries: int(e.Deliveries), Delivered: e.Delivered}
+		event := browse.TraceEvent{At: e.At, What: traceOutcomes[what], Consumer: e.Consumer, Client: e.Label, Deliveries: int(e.Deliveries), Delivered: e.Delivered}
 		if (what == history.DeadLettered || what == history.Dropped) && reason < int(failures) {
 			event.Reason = failure(reason).String() // #nosec G115 -- it is one
 		}
@@ -190,7 +145,7 @@ func (t tracer) of(life *history.Life, q *TraceQuery) (Trace, error) {
 const maxTraceTopics = 1000
 
 // stored adds a stored message to list that the history does not know, or of which it does not know all.
-func (t tracer) stored(ctx context.Context, q *TraceQuery, home uint32, list []Trace) ([]Trace, error) {
+func (t tracer) stored(ctx context.Context, q *browse.TraceQuery, home uint32, list []browse.Trace) ([]browse.Trace, error) {
 	var names []string
 	t.b.mu.RLock()
 	first := ""
@@ -215,8 +170,8 @@ func (t tracer) stored(ctx context.Context, q *TraceQuery, home uint32, list []T
 		if err != nil {
 			return nil, err
 		}
-		x := Trace{ID: m.ID, Topic: m.Topic, Here: true, Priority: m.Priority, Created: m.Created, Known: true, Producer: m.Producer,
-			Size: int64(m.Size), Delay: int64(m.Due.Sub(m.Created) / time.Second), Events: []TraceEvent{{At: m.Created, What: TracePublished}}}
+		x := browse.Trace{ID: m.ID, Topic: m.Topic, Here: true, Priority: m.Priority, Created: m.Created, Known: true, Producer: m.Producer,
+			Size: int64(m.Size), Delay: int64(m.Due.Sub(m.Created) / time.Second), Events: []browse.TraceEvent{{At: m.Created, What: browse.TracePublished}}}
 		if m.Extra != nil {
 			x.CorrelationID = m.Extra.CorrelationID
 		}

@@ -8,12 +8,14 @@ import (
 	"time"
 
 	"pipit/broker"
+	"pipit/broker/browse"
+	"pipit/broker/property"
 )
 
 // wantTrace compares what happened to a message: of each topic its events, as "what(reason) client deliveries".
 func (r *rig) wantTrace(id, want string) {
 	r.t.Helper()
-	list, err := r.Trace(r.t.Context(), broker.TraceQuery{ID: id})
+	list, err := r.Trace(r.t.Context(), browse.TraceQuery{ID: id})
 	if err != nil {
 		r.t.Errorf("%s: %v", id, err)
 		return
@@ -53,7 +55,7 @@ func TestTrace(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				r := failing(t, func(c *broker.Consumer) { c.MaxDeliveries = 2 })
 				lasting, other := topicDef("/t"), topicDef("/u")
-				lasting.Expiration, other.Expiration = broker.Off, broker.Off
+				lasting.Expiration, other.Expiration = property.Off, property.Off
 				r.define(lasting)
 				r.define(other, consumerDef("/u", "b"), consumerDef("/u", "c"))
 				a, b, c := r.id("a"), r.id("b"), r.id("c")
@@ -106,14 +108,14 @@ func TestTrace(t *testing.T) {
 				r.wantTrace(cleared, fmt.Sprintf("/u: published cleared %d 0, skipped %d 0", c, b))
 				r.wantTrace(waits, fmt.Sprintf("/u: published acknowledged %d 1, here", b))
 
-				list, err := r.Trace(t.Context(), broker.TraceQuery{CorrelationID: "order-7"})
+				list, err := r.Trace(t.Context(), browse.TraceQuery{CorrelationID: "order-7"})
 				if err != nil || len(list) != 2 || list[0].ID != acked || list[1].ID != own || list[1].CorrelationID != "order-7" || list[0].Here {
 					t.Errorf("%+v %v", list, err)
 				}
 				if e := list[0].Events[1]; e.Delivered.IsZero() || e.Delivered.After(e.At) || e.Client == "" {
 					t.Errorf("%+v", e)
 				}
-				if list, err := r.Trace(t.Context(), broker.TraceQuery{ID: rejected, Topic: "/dead"}); err != nil || len(list) != 1 || list[0].Topic != "/dead" {
+				if list, err := r.Trace(t.Context(), browse.TraceQuery{ID: rejected, Topic: "/dead"}); err != nil || len(list) != 1 || list[0].Topic != "/dead" {
 					t.Errorf("%+v %v", list, err)
 				}
 
@@ -121,7 +123,7 @@ func TestTrace(t *testing.T) {
 				r.wantTrace(waits, fmt.Sprintf("/u: published acknowledged %d 1, unsubscribed %d 0", b, c)+here(r, waits))
 				r.deleteTopic("/u")
 				r.wantTrace(deleted, "/u: published deleted")
-				if list, err := r.Trace(t.Context(), broker.TraceQuery{ID: waits}); err != nil || list[0].Here || list[0].Events[len(list[0].Events)-1].What != broker.TraceTopicDeleted {
+				if list, err := r.Trace(t.Context(), browse.TraceQuery{ID: waits}); err != nil || list[0].Here || list[0].Events[len(list[0].Events)-1].What != browse.TraceTopicDeleted {
 					t.Errorf("%+v %v", list, err)
 				}
 			})
@@ -131,7 +133,7 @@ func TestTrace(t *testing.T) {
 
 // here is how a trace ends of a message that the sweeper has not come to.
 func here(r *rig, id string) string {
-	if list, err := r.Trace(r.t.Context(), broker.TraceQuery{ID: id}); err == nil && list[0].Here {
+	if list, err := r.Trace(r.t.Context(), browse.TraceQuery{ID: id}); err == nil && list[0].Here {
 		return ", here"
 	}
 	return ""
@@ -143,7 +145,7 @@ func TestTraceLimits(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRig(t, broker.Options{History: time.Hour, HistoryMessages: 100})
 		topic := topicDef("/t")
-		topic.Expiration = broker.Off
+		topic.Expiration = property.Off
 		r.define(topic, consumerDef("/t", "a"))
 		first := r.publish("/t", broker.Publication{Payload: []byte("four"), ID: "first"})
 		r.receive("/t", "a", broker.ReceiveOptions{Ack: true})
@@ -154,7 +156,7 @@ func TestTraceLimits(t *testing.T) {
 		}
 		unknown := func(id, why string) {
 			t.Helper()
-			_, err := r.Trace(t.Context(), broker.TraceQuery{ID: id})
+			_, err := r.Trace(t.Context(), browse.TraceQuery{ID: id})
 			if broker.CodeOf(err) != broker.NotFound || !strings.HasSuffix(err.Error(), why) {
 				t.Errorf("%s: %v", id, err)
 			}
@@ -168,7 +170,7 @@ func TestTraceLimits(t *testing.T) {
 		time.Sleep(time.Hour + time.Minute)
 		unknown(gone, "messages")
 		r.wantTrace(waits, "/t: published here")
-		for _, q := range []broker.TraceQuery{{}, {ID: "a", CorrelationID: "b"}, {ID: "\x00"}} {
+		for _, q := range []browse.TraceQuery{{}, {ID: "a", CorrelationID: "b"}, {ID: "\x00"}} {
 			if _, err := r.Trace(t.Context(), q); broker.CodeOf(err) != broker.Invalid {
 				t.Errorf("%+v: %v", q, err)
 			}

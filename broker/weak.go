@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"pipit/broker/clip"
+	"pipit/broker/limit"
 	"pipit/broker/login"
 )
 
@@ -31,7 +32,7 @@ func (d *Definition) letterLoss(topic string) string {
 	if topic == "" || i < 0 {
 		return ""
 	}
-	if after := cmp.Or(d.Topics[i].Expiration, DefaultExpiration); after > 0 && after < shortLetters {
+	if after := cmp.Or(d.Topics[i].Expiration, limit.DefaultExpiration); after > 0 && after < shortLetters {
 		return fmt.Sprintf("%q has them expire after %d seconds, expiration = 0 keeps them", clip.Input(topic), after)
 	}
 	return ""

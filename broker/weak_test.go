@@ -8,6 +8,7 @@ import (
 	"github.com/segmentio/ksuid"
 
 	"pipit/broker"
+	"pipit/broker/property"
 )
 
 func TestWeakDefinition(t *testing.T) {
@@ -31,7 +32,7 @@ the sub_key of consumer "a" of topic "/t" is weak: it is shorter than 16 charact
 // Dead letters that expire before anybody looks are warned about.
 func TestWarnsOfLettersThatExpire(t *testing.T) {
 	d := broker.Definition{
-		Topics: []broker.Topic{{Name: "/t"}, {Name: "/dead"}, {Name: "/kept", Expiration: broker.Off}, {Name: "/day", Expiration: 24 * 60 * 60}},
+		Topics: []broker.Topic{{Name: "/t"}, {Name: "/dead"}, {Name: "/kept", Expiration: property.Off}, {Name: "/day", Expiration: 24 * 60 * 60}},
 		Consumers: []broker.Consumer{{Client: "a", Topic: "/t"}, {Client: "b", Topic: "/t", DeadLetterTopic: "/dead"},
 			{Client: "c", Topic: "/t", DeadLetterTopic: "/kept"}, {Client: "d", Topic: "/t", DeadLetterTopic: "/day"}, {Client: "e", Topic: "/t", DeadLetterTopic: "/elsewhere"}},
 	}

@@ -2,16 +2,19 @@ package broker
 
 import (
 	"cmp"
-	"encoding/base64"
 	"errors"
 	"fmt"
-	"net/netip"
 	"slices"
 	"strings"
 	"sync/atomic"
 	"time"
 
+	"pipit/broker/change"
 	"pipit/broker/clip"
+	"pipit/broker/limit"
+	"pipit/broker/property"
+	"pipit/broker/signing"
+	"pipit/broker/stats"
 )
 
 // Webhook lets a sender that knows no topics, such as a shop or a code host, publish to one, as one of its producers: by
@@ -22,16 +25,16 @@ type Webhook struct {
 	Client   string // username: it publishes as that one
 	Inactive bool   `json:"-"` // nobody can call it
 
-	Verify    string // how a call is known to be the sender's: a Verify… constant
-	Secret    Texts  `json:",omitzero"`  // one, or two while they change; none for VerifyNone
-	Header    string `json:",omitempty"` // which has the signature or the token: of VerifyHMAC and VerifyToken
-	Algorithm string `json:",omitempty"` // of VerifyHMAC: sha1, sha256 or sha512; default sha256
-	Encoding  string `json:",omitempty"` // of VerifyHMAC: hex or base64; default hex
-	Prefix    string `json:",omitempty"` // of VerifyHMAC, in front of the signature, such as "sha256="
+	Verify    string         // how a call is known to be the sender's: a Verify… constant
+	Secret    property.Texts `json:",omitzero"`  // one, or two while they change; none for VerifyNone
+	Header    string         `json:",omitempty"` // which has the signature or the token: of VerifyHMAC and VerifyToken
+	Algorithm string         `json:",omitempty"` // of VerifyHMAC: sha1, sha256 or sha512; default sha256
+	Encoding  string         `json:",omitempty"` // of VerifyHMAC: hex or base64; default hex
+	Prefix    string         `json:",omitempty"` // of VerifyHMAC, in front of the signature, such as "sha256="
 
-	IDHeader  string `json:",omitempty"` // which has the sender's delivery ID; default: that of Verify, if it has one
-	Headers   Texts  `json:",omitzero"`  // which become attributes of the message
-	AllowFrom Texts  `json:",omitzero"`  // networks that may call; none: all may
+	IDHeader  string         `json:",omitempty"` // which has the sender's delivery ID; default: that of Verify, if it has one
+	Headers   property.Texts `json:",omitzero"`  // which become attributes of the message
+	AllowFrom property.Texts `json:",omitzero"`  // networks that may call; none: all may
 }
 
 // How a call of a webhook is known to be its sender's.
@@ -47,103 +50,95 @@ const (
 	VerifyNone     = "none" // by its address alone
 )
 
-// Limits of webhooks.
-const (
-	MaxWebhookName    = 64  // bytes
-	MaxWebhookSecret  = 512 // bytes
-	MaxWebhookHeaders = 20  // that become attributes
-	MaxHeaderName     = 64  // bytes
-)
-
 // headerPattern is what can be the name of a header that a webhook looks at.
 const headerPattern = `^[A-Za-z0-9._-]*$`
 
 // WebhookFields are the properties of a webhook.
-var WebhookFields = Fields[Webhook]{
+var WebhookFields = property.Fields[Webhook]{
 	{
-		Name: "name", at: func(w *Webhook) any { return &w.Name },
-		Max: MaxWebhookName, Check: checkWebhookName, Pattern: `^[A-Za-z0-9_-][A-Za-z0-9._-]*$`, Required: true, Fixed: true, subject: "webhook name",
+		Name: "name", At: func(w *Webhook) any { return &w.Name },
+		Max: limit.MaxWebhookName, Check: checkWebhookName, Pattern: `^[A-Za-z0-9_-][A-Za-z0-9._-]*$`, Required: true, Fixed: true, Subject: "webhook name",
 		Label: "Name", Hint: "The end of its path, /hook/NAME", Example: "shop",
 		Help: "end of its path, /hook/NAME: letters, digits and . _ -, no dot in front",
 	},
 	{
-		Name: "topic", at: func(w *Webhook) any { return &w.Topic },
-		Max: MaxTopicName, Required: true,
+		Name: "topic", At: func(w *Webhook) any { return &w.Topic },
+		Max: limit.MaxTopicName, Required: true,
 		Label: "Topic", Hint: "Where its messages go", Example: "/order/paid",
 		Help: "`NAME` of the topic that its messages go to",
 	},
 	{
-		Name: "client", at: func(w *Webhook) any { return &w.Client },
-		Max: MaxUsername, Required: true,
+		Name: "client", At: func(w *Webhook) any { return &w.Client },
+		Max: limit.MaxUsername, Required: true,
 		Label: "Client", Hint: "A username. It publishes as that client, who must be a producer of the topic", Example: "crm",
 		Help: "`USERNAME` of the client that it publishes as, who must be a producer of the topic",
 	},
 	{
-		Name: "verify", at: func(w *Webhook) any { return &w.Verify },
-		Options: []Option{
-			{VerifyStandard, "Standard Webhooks (webhook-signature)"},
-			{VerifyGitHub, "GitHub (X-Hub-Signature-256)"},
-			{VerifyGitLab, "GitLab (X-Gitlab-Token)"},
-			{VerifyStripe, "Stripe (Stripe-Signature)"},
-			{VerifyShopify, "Shopify (X-Shopify-Hmac-Sha256)"},
-			{VerifySlack, "Slack (X-Slack-Signature)"},
-			{VerifyHMAC, "another HMAC of the body"},
-			{VerifyToken, "a secret in a header"},
-			{VerifyNone, "nothing but the sender's network"},
+		Name: "verify", At: func(w *Webhook) any { return &w.Verify },
+		Options: []property.Option{
+			{Value: VerifyStandard, Label: "Standard Webhooks (webhook-signature)"},
+			{Value: VerifyGitHub, Label: "GitHub (X-Hub-Signature-256)"},
+			{Value: VerifyGitLab, Label: "GitLab (X-Gitlab-Token)"},
+			{Value: VerifyStripe, Label: "Stripe (Stripe-Signature)"},
+			{Value: VerifyShopify, Label: "Shopify (X-Shopify-Hmac-Sha256)"},
+			{Value: VerifySlack, Label: "Slack (X-Slack-Signature)"},
+			{Value: VerifyHMAC, Label: "another HMAC of the body"},
+			{Value: VerifyToken, Label: "a secret in a header"},
+			{Value: VerifyNone, Label: "nothing but the sender's network"},
 		}, Required: true,
 		Label: "Verified by", Hint: "How a call is known to be the sender's",
 		Help: "how a call is known to be the sender's: by the signature of a `SCHEME`; token: by a secret in a header; none: by allow_from alone",
 	},
 	{
-		Name: "secret", at: func(w *Webhook) any { return &w.Secret },
-		Max: MaxWebhookSecret, MaxItems: 2, Secret: true,
+		Name: "secret", At: func(w *Webhook) any { return &w.Secret },
+		Max: limit.MaxWebhookSecret, MaxItems: 2, Secret: true,
 		Label: "Secret", Hint: "As the sender shows it. Two, one a line, while the sender changes it",
 		Help: "as the sender shows it; two while the sender changes it, and either one will do. None for the scheme none; where none is given, the one that there is stays. It is answered by an export alone",
 	},
 	{
-		Name: "header", at: func(w *Webhook) any { return &w.Header },
-		Max: MaxHeaderName, Check: checkHeaderName, Pattern: headerPattern,
+		Name: "header", At: func(w *Webhook) any { return &w.Header },
+		Max: limit.MaxHeaderName, Check: checkHeaderName, Pattern: headerPattern,
 		Label: "Signature header", Hint: "For another HMAC, or for a secret in a header, where Authorization (Bearer …) is the default",
 		Help: "`NAME` of the header with the signature, of the scheme hmac, or with the secret, of the scheme token (default Authorization, behind the word Bearer)",
 	},
 	{
-		Name: "algorithm", at: func(w *Webhook) any { return &w.Algorithm },
-		Default: "sha256", Options: []Option{{"sha256", "SHA-256"}, {"sha1", "SHA-1"}, {"sha512", "SHA-512"}},
+		Name: "algorithm", At: func(w *Webhook) any { return &w.Algorithm },
+		Default: "sha256", Options: []property.Option{{Value: "sha256", Label: "SHA-256"}, {Value: "sha1", Label: "SHA-1"}, {Value: "sha512", Label: "SHA-512"}},
 		Label: "Algorithm", Hint: "For another HMAC",
 		Help: "hash of the scheme hmac",
 	},
 	{
-		Name: "encoding", at: func(w *Webhook) any { return &w.Encoding },
-		Default: "hex", Options: []Option{{"hex", "hexadecimal"}, {"base64", "base64"}},
+		Name: "encoding", At: func(w *Webhook) any { return &w.Encoding },
+		Default: "hex", Options: []property.Option{{Value: "hex", Label: "hexadecimal"}, {Value: "base64", Label: "base64"}},
 		Label: "Encoding", Hint: "Of the signature of another HMAC",
 		Help: "encoding of the signature, of the scheme hmac",
 	},
 	{
-		Name: "prefix", at: func(w *Webhook) any { return &w.Prefix },
+		Name: "prefix", At: func(w *Webhook) any { return &w.Prefix },
 		Max: 32, Check: checkPrefix,
 		Label: "Prefix", Hint: "In front of the signature of another HMAC, such as sha256=",
 		Help: "what stands in front of the signature, of the scheme hmac, such as sha256=",
 	},
 	{
-		Name: "id_header", at: func(w *Webhook) any { return &w.IDHeader },
-		Max: MaxHeaderName, Check: checkHeaderName, Pattern: headerPattern,
+		Name: "id_header", At: func(w *Webhook) any { return &w.IDHeader },
+		Max: limit.MaxHeaderName, Check: checkHeaderName, Pattern: headerPattern,
 		Label: "ID header", Hint: "Has the sender's delivery ID, by which a repeated call is recognised. Empty: where the scheme has it",
 		Help: "`NAME` of the header with the sender's delivery ID, which becomes the msg_id, so that a repeated call is stored once (default that of the scheme)",
 	},
 	{
-		Name: "headers", at: func(w *Webhook) any { return &w.Headers },
-		Max: MaxHeaderName, MaxItems: MaxWebhookHeaders, Check: checkHeaderName, Pattern: headerPattern, Example: "X-GitHub-Event",
+		Name: "headers", At: func(w *Webhook) any { return &w.Headers },
+		Max: limit.MaxHeaderName, MaxItems: limit.MaxWebhookHeaders, Check: checkHeaderName, Pattern: headerPattern, Example: "X-GitHub-Event",
 		Label: "Headers kept", Hint: "They become attributes of the message. One a line",
 		Help: "`NAMES` of headers that become attributes of the message",
 	},
 	{
-		Name: "allow_from", at: func(w *Webhook) any { return &w.AllowFrom },
+		Name: "allow_from", At: func(w *Webhook) any { return &w.AllowFrom },
 		Max: 64, Check: checkNetwork, Example: "192.0.2.0/24",
 		Label: "Allowed from", Hint: "Networks such as 192.0.2.0/24, one a line. Empty: from everywhere",
 		Help: "`NETWORKS` that may call, such as 192.0.2.0/24 (default all; the scheme none needs some)",
 	},
 	{
-		Name: "is_active", at: func(w *Webhook) any { return (*opposite)(&w.Inactive) },
+		Name: "is_active", At: func(w *Webhook) any { return (*property.Opposite)(&w.Inactive) },
 		Default: true,
 		Label:   "Active", Hint: "An inactive webhook answers as if it were not there",
 		Help: "whether it can be called; as long as not, it answers as if it were not there",
@@ -151,46 +146,37 @@ var WebhookFields = Fields[Webhook]{
 }
 
 func checkWebhookName(s string) error {
-	if s == "" || len(s) > MaxWebhookName || s[0] == '.' || strings.ContainsFunc(s, notKeyChar) {
-		return fmt.Errorf("allowed are 1 to %d of A-Z a-z 0-9 . _ -, no dot in front", MaxWebhookName)
+	if s == "" || len(s) > limit.MaxWebhookName || s[0] == '.' || strings.ContainsFunc(s, property.NotKeyChar) {
+		return fmt.Errorf("allowed are 1 to %d of A-Z a-z 0-9 . _ -, no dot in front", limit.MaxWebhookName)
 	}
 	return nil
 }
 
 func checkHeaderName(s string) error {
-	if len(s) > MaxHeaderName || strings.ContainsFunc(s, notKeyChar) {
-		return fmt.Errorf("allowed are at most %d of A-Z a-z 0-9 . _ -", MaxHeaderName)
+	if len(s) > limit.MaxHeaderName || strings.ContainsFunc(s, property.NotKeyChar) {
+		return fmt.Errorf("allowed are at most %d of A-Z a-z 0-9 . _ -", limit.MaxHeaderName)
 	}
 	return nil
 }
 
 func checkPrefix(s string) error {
-	if len(s) > 32 || !printable(s) {
+	if len(s) > 32 || !property.Printable(s) {
 		return errors.New("allowed are at most 32 bytes without control characters")
 	}
 	return nil
 }
 
 func checkNetwork(s string) error {
-	if _, err := ParseNetwork(s); err != nil {
+	if _, err := property.ParseNetwork(s); err != nil {
 		return errors.New("allowed are networks such as 192.0.2.0/24, or addresses")
 	}
 	return nil
 }
 
-// ParseNetwork reads a network such as 192.0.2.0/24, or an address, which is the network of itself.
-func ParseNetwork(s string) (netip.Prefix, error) {
-	if a, err := netip.ParseAddr(s); err == nil {
-		return a.Unmap().WithZone("").Prefix(a.Unmap().BitLen())
-	}
-	p, err := netip.ParsePrefix(s)
-	return p.Masked(), err
-}
-
 // Validate checks the webhook's fields. The error joins one for each that is wrong.
 func (w *Webhook) Validate() error {
 	of := fmt.Sprintf("webhook %q", clip.Input(w.Name))
-	wrong := []error{ours(WebhookFields.validate(w, of))}
+	wrong := []error{ours(WebhookFields.Validate(w, of))}
 	blame := func(field, allowed string) {
 		wrong = append(wrong, wrongValue(field, "", field+" of "+of, allowed))
 	}
@@ -205,7 +191,7 @@ func (w *Webhook) Validate() error {
 		blame("secret", "it is missing")
 	case w.Verify == VerifyStandard:
 		for i, s := range w.Secret.All() {
-			if _, err := StandardSecret(s); err != nil {
+			if _, err := signing.StandardSecret(s); err != nil {
 				blame("secret", fmt.Sprintf("item %d: %v", i+1, err))
 			}
 		}
@@ -213,15 +199,6 @@ func (w *Webhook) Validate() error {
 		blame("header", "it is missing: which has the signature")
 	}
 	return errors.Join(wrong...)
-}
-
-// StandardSecret returns the key in a secret of Standard Webhooks: in base64, behind whsec_ or alone.
-func StandardSecret(s string) ([]byte, error) {
-	key, err := base64.StdEncoding.DecodeString(strings.TrimPrefix(s, "whsec_"))
-	if err != nil || len(key) == 0 {
-		return nil, errors.New("allowed is whsec_ and the key in base64")
-	}
-	return key, nil
 }
 
 // webhook is a Webhook at work.
@@ -244,18 +221,8 @@ type webhooks struct {
 type WebhookInfo struct {
 	Webhook
 	Revision string
-	HookCounts
+	stats.HookCounts
 	LastCall time.Time // the last call that was accepted; zero: none since the start of the process
-}
-
-// HookCounts count calls of a webhook since the start of the process.
-type HookCounts struct {
-	Accepted   uint64 // stored
-	Duplicates uint64 // of a delivery ID that was stored before
-	Signature  uint64 // refused for their signature, token or timestamp
-	Address    uint64 // refused for where they came from
-	Full       uint64 // refused since the topic or a backlog was full
-	Other      uint64 // refused for other reasons
 }
 
 // Webhooks returns all webhooks, by Name.
@@ -282,10 +249,11 @@ func (h *webhooks) Webhook(name string) (WebhookInfo, bool) {
 }
 
 func (w *webhook) info() WebhookInfo {
-	i := WebhookInfo{Webhook: *w.def.Load(), Revision: w.revision, HookCounts: HookCounts{
-		w.accepted.Load(), w.duplicates.Load(), w.badSignature.Load(), w.badAddress.Load(), w.refusedFull.Load(), w.refusedOthers.Load(),
+	i := WebhookInfo{Webhook: *w.def.Load(), Revision: w.revision, HookCounts: stats.HookCounts{
+		Accepted: w.accepted.Load(), Duplicates: w.duplicates.Load(), Signature: w.badSignature.Load(), Address: w.badAddress.Load(),
+		Full: w.refusedFull.Load(), Other: w.refusedOthers.Load(),
 	}}
-	i.Secret = Texts{}
+	i.Secret = property.Texts{}
 	if at := w.last.Load(); at != 0 {
 		i.LastCall = time.UnixMicro(at).UTC()
 	}
@@ -351,7 +319,7 @@ func (h Hook) Refused(err error) {
 // webhooks checks webhooks and makes their records.
 func (x *definer) webhooks(list []Webhook) {
 	listed := make(map[string]bool, len(list))
-	x.done.Webhooks = make([]Outcome[Webhook], 0, len(list))
+	x.done.Webhooks = make([]change.Outcome[Webhook], 0, len(list))
 	for i, w := range list {
 		var before *Webhook
 		if old := x.b.webhooks.byName[w.Name]; old != nil {
@@ -374,11 +342,11 @@ func (x *definer) webhooks(list []Webhook) {
 			err = Invalidf("webhook %q is both given and deleted", w.Name).of("name")
 		}
 		listed[w.Name] = true
-		if x.fault(KindWebhook, i, err) || len(x.faults) > 0 {
+		if x.fault(change.Webhook, i, err) || len(x.faults) > 0 {
 			continue
 		}
-		o := outcome(before, w)
-		if x.done.Webhooks = append(x.done.Webhooks, o); o.Action != Keep {
+		o := change.OutcomeOf(before, w)
+		if x.done.Webhooks = append(x.done.Webhooks, o); o.Action != change.Keep {
 			x.out.webhooks = append(x.out.webhooks, webhookRecord{w})
 		}
 	}

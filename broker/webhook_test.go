@@ -11,10 +11,13 @@ import (
 	"time"
 
 	"pipit/broker"
+	"pipit/broker/change"
+	"pipit/broker/property"
+	"pipit/broker/stats"
 	"pipit/broker/store"
 )
 
-func webhookRef(name string) broker.Ref { return broker.Ref{Kind: broker.KindWebhook, Name: name} }
+func webhookRef(name string) change.Ref { return change.Ref{Kind: change.Webhook, Name: name} }
 
 // TestWebhooks: a webhook is what was said of it last, also after a restart; its secret stays where none is given, is told to
 // nobody who looks, and is not on the disk when it has been replaced.
@@ -22,8 +25,8 @@ func TestWebhooks(t *testing.T) {
 	r := newRig(t, broker.Options{})
 	r.define(topicDef("/t"))
 	const first, second = "the first secret 5d1f", "the second secret 8a02"
-	w := broker.Webhook{Name: "shop", Topic: "/t", Client: "crm", Verify: broker.VerifyShopify, Secret: broker.TextsOf(first), AllowFrom: broker.TextsOf("192.0.2.0/24")}
-	if done := r.change(broker.Change{Expect: []broker.Expect{{Ref: webhookRef("shop")}}, Define: broker.Definition{Webhooks: []broker.Webhook{w}}}); len(done.Webhooks) != 1 || done.Webhooks[0].Action != broker.Create {
+	w := broker.Webhook{Name: "shop", Topic: "/t", Client: "crm", Verify: broker.VerifyShopify, Secret: property.TextsOf(first), AllowFrom: property.TextsOf("192.0.2.0/24")}
+	if done := r.change(broker.Change{Expect: []change.Expect{{Ref: webhookRef("shop")}}, Define: broker.Definition{Webhooks: []broker.Webhook{w}}}); len(done.Webhooks) != 1 || done.Webhooks[0].Action != change.Create {
 		t.Errorf("%+v", done)
 	}
 	info := func() broker.WebhookInfo {
@@ -42,28 +45,28 @@ func TestWebhooks(t *testing.T) {
 
 	edited := info().Webhook // without the secret
 	edited.IDHeader = "X-Id"
-	if done := r.change(broker.Change{Expect: []broker.Expect{{Ref: webhookRef("shop"), Revision: before.Revision}}, Define: broker.Definition{Webhooks: []broker.Webhook{edited}}}); done.Webhooks[0].Action != broker.Update {
+	if done := r.change(broker.Change{Expect: []change.Expect{{Ref: webhookRef("shop"), Revision: before.Revision}}, Define: broker.Definition{Webhooks: []broker.Webhook{edited}}}); done.Webhooks[0].Action != change.Update {
 		t.Errorf("%+v", done)
 	}
-	if hook, ok := r.Hook("shop"); !ok || hook.Secret != broker.TextsOf(first) || hook.IDHeader != "X-Id" {
+	if hook, ok := r.Hook("shop"); !ok || hook.Secret != property.TextsOf(first) || hook.IDHeader != "X-Id" {
 		t.Errorf("%+v", hook)
 	}
 	if info().Revision == before.Revision {
 		t.Error("the revision is that of before")
 	}
-	if done := r.change(broker.Change{Define: broker.Definition{Webhooks: []broker.Webhook{edited}}}); done.Webhooks[0].Action != broker.Keep {
+	if done := r.change(broker.Change{Define: broker.Definition{Webhooks: []broker.Webhook{edited}}}); done.Webhooks[0].Action != change.Keep {
 		t.Errorf("%+v", done)
 	}
-	if _, err := r.Change(ctx, broker.Change{Expect: []broker.Expect{{Ref: webhookRef("shop"), Revision: before.Revision}}}); broker.CodeOf(err) != broker.Conflict {
+	if _, err := r.Change(ctx, broker.Change{Expect: []change.Expect{{Ref: webhookRef("shop"), Revision: before.Revision}}}); broker.CodeOf(err) != broker.Conflict {
 		t.Error(err)
 	}
 
-	edited.Secret, edited.Inactive = broker.TextsOf(second), true
+	edited.Secret, edited.Inactive = property.TextsOf(second), true
 	r.change(broker.Change{Define: broker.Definition{Webhooks: []broker.Webhook{edited}}})
 	if _, ok := r.Hook("shop"); ok {
 		t.Error("an inactive webhook can be called")
 	}
-	edited.Verify, edited.Secret = broker.VerifyNone, broker.Texts{}
+	edited.Verify, edited.Secret = broker.VerifyNone, property.Texts{}
 	r.change(broker.Change{Define: broker.Definition{Webhooks: []broker.Webhook{edited}}})
 	if d := r.Definition(); len(d.Webhooks) != 1 || d.Webhooks[0] != edited {
 		t.Errorf("%+v", d.Webhooks)
@@ -79,12 +82,12 @@ func TestWebhooks(t *testing.T) {
 	}
 	r.open()
 
-	r.change(broker.Change{Delete: []broker.Ref{webhookRef("shop")}})
+	r.change(broker.Change{Delete: []change.Ref{webhookRef("shop")}})
 	r.restart()
 	if all := r.Webhooks(); len(all) != 0 {
 		t.Errorf("%+v", all)
 	}
-	if _, err := r.Change(ctx, broker.Change{Delete: []broker.Ref{webhookRef("shop")}}); broker.CodeOf(err) != broker.NotFound || err.Error() != `No webhook "shop"` {
+	if _, err := r.Change(ctx, broker.Change{Delete: []change.Ref{webhookRef("shop")}}); broker.CodeOf(err) != broker.NotFound || err.Error() != `No webhook "shop"` {
 		t.Error(err)
 	}
 }
@@ -95,7 +98,7 @@ func TestWebhooksGo(t *testing.T) {
 	r.define(topicDef("/t"))
 	r.define(topicDef("/u"))
 	hook := func(name, topic, client string) broker.Webhook {
-		return broker.Webhook{Name: name, Topic: topic, Client: client, Verify: broker.VerifyToken, Secret: broker.TextsOf("secret")}
+		return broker.Webhook{Name: name, Topic: topic, Client: client, Verify: broker.VerifyToken, Secret: property.TextsOf("secret")}
 	}
 	r.change(broker.Change{Define: broker.Definition{
 		Clients:  []broker.Client{{Username: "erp", PasswordHash: hash}},
@@ -112,12 +115,12 @@ func TestWebhooksGo(t *testing.T) {
 		}
 	}
 	want("a b c d")
-	done := r.change(broker.Change{Delete: []broker.Ref{topicRef("/t")}})
+	done := r.change(broker.Change{Delete: []change.Ref{topicRef("/t")}})
 	if len(done.Deleted) != 3 { // its producer, too
 		t.Errorf("%+v", done.Deleted)
 	}
 	want("b c d")
-	r.change(broker.Change{Delete: []broker.Ref{clientRef("erp"), webhookRef("b")}})
+	r.change(broker.Change{Delete: []change.Ref{clientRef("erp"), webhookRef("b")}})
 	r.restart()
 	want("d")
 	for what, list := range map[string][]broker.Webhook{
@@ -144,24 +147,24 @@ func TestWebhookRefused(t *testing.T) {
 	}{
 		{func(*broker.Webhook) {}, ""},
 		{func(w *broker.Webhook) {
-			w.Verify, w.Secret = broker.VerifyStandard, broker.TextsOf("whsec_a2V5", "a2V5")
+			w.Verify, w.Secret = broker.VerifyStandard, property.TextsOf("whsec_a2V5", "a2V5")
 		}, ""},
 		{func(w *broker.Webhook) {
-			w.Verify, w.Secret = broker.VerifyStandard, broker.TextsOf("whsec_a2V5", "k!")
+			w.Verify, w.Secret = broker.VerifyStandard, property.TextsOf("whsec_a2V5", "k!")
 		},
 			"secret" + of + "item 2: allowed is whsec_ and the key in base64"},
-		{func(w *broker.Webhook) { w.Verify, w.Secret = broker.VerifyStandard, broker.TextsOf("whsec_") },
+		{func(w *broker.Webhook) { w.Verify, w.Secret = broker.VerifyStandard, property.TextsOf("whsec_") },
 			"secret" + of + "item 1: allowed is whsec_ and the key in base64"},
 		{func(w *broker.Webhook) { w.Verify, w.Header = broker.VerifyHMAC, "X-Signature" }, ""},
 		{func(w *broker.Webhook) { w.Verify = broker.VerifyHMAC }, "header" + of + "it is missing: which has the signature"},
 		{func(w *broker.Webhook) { w.Verify = "" },
 			"verify" + of + "it is missing, allowed are github, gitlab, hmac, none, shopify, slack, standard-webhooks, stripe, token"},
-		{func(w *broker.Webhook) { w.Secret = broker.Texts{} }, "secret" + of + "it is missing"},
-		{func(w *broker.Webhook) { w.Verify, w.Secret = broker.VerifyNone, broker.Texts{} },
+		{func(w *broker.Webhook) { w.Secret = property.Texts{} }, "secret" + of + "it is missing"},
+		{func(w *broker.Webhook) { w.Verify, w.Secret = broker.VerifyNone, property.Texts{} },
 			"allow_from" + of + "without a signature it is needed: networks that may call"},
-		{func(w *broker.Webhook) { w.Verify, w.AllowFrom = broker.VerifyNone, broker.TextsOf("::1") },
+		{func(w *broker.Webhook) { w.Verify, w.AllowFrom = broker.VerifyNone, property.TextsOf("::1") },
 			"secret" + of + "allowed is none, since nothing is verified by it"},
-		{func(w *broker.Webhook) { w.AllowFrom = broker.TextsOf("192.0.2.0/24", "192.0.2.300") },
+		{func(w *broker.Webhook) { w.AllowFrom = property.TextsOf("192.0.2.0/24", "192.0.2.300") },
 			"allowed are networks such as 192.0.2.0/24, or addresses"},
 		{func(w *broker.Webhook) { w.Name = ".w" },
 			`webhook name ".w": allowed are 1 to 64 of A-Z a-z 0-9 . _ -, no dot in front`},
@@ -171,7 +174,7 @@ func TestWebhookRefused(t *testing.T) {
 		{func(w *broker.Webhook) { w.Encoding = "base32" }, `encoding "base32"` + of + "allowed are base64, hex"},
 	} {
 		w := broker.WebhookFields.New()
-		w.Name, w.Topic, w.Client, w.Verify, w.Secret = "w", "/t", "crm", broker.VerifyGitHub, broker.TextsOf("5ecret")
+		w.Name, w.Topic, w.Client, w.Verify, w.Secret = "w", "/t", "crm", broker.VerifyGitHub, property.TextsOf("5ecret")
 		tt.change(&w)
 		err := w.Validate()
 		switch {
@@ -183,10 +186,10 @@ func TestWebhookRefused(t *testing.T) {
 			t.Errorf("%d: the error shows the secret: %v", i, err)
 		}
 	}
-	if p, err := broker.ParseNetwork("192.0.2.7/24"); err != nil || p.String() != "192.0.2.0/24" {
+	if p, err := property.ParseNetwork("192.0.2.7/24"); err != nil || p.String() != "192.0.2.0/24" {
 		t.Errorf("%v %v", p, err)
 	}
-	if p, err := broker.ParseNetwork("::ffff:192.0.2.7"); err != nil || p.String() != "192.0.2.7/32" {
+	if p, err := property.ParseNetwork("::ffff:192.0.2.7"); err != nil || p.String() != "192.0.2.7/32" {
 		t.Errorf("%v %v", p, err)
 	}
 }
@@ -197,7 +200,7 @@ func TestHook(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRig(t, broker.Options{})
 		r.define(topicDef("/t"), consumerDef("/t", "a"))
-		w := broker.Webhook{Name: "shop", Topic: "/t", Client: "crm", Verify: broker.VerifyToken, Secret: broker.TextsOf("secret")}
+		w := broker.Webhook{Name: "shop", Topic: "/t", Client: "crm", Verify: broker.VerifyToken, Secret: property.TextsOf("secret")}
 		r.change(broker.Change{Define: broker.Definition{Webhooks: []broker.Webhook{w}}})
 		hook, ok := r.Hook("shop")
 		if !ok {
@@ -231,7 +234,7 @@ func TestHook(t *testing.T) {
 			}
 		}
 		info, _ := r.Webhook("shop")
-		if want := (broker.HookCounts{Accepted: 1, Duplicates: 2, Signature: 1, Address: 2, Full: 3, Other: 16}); info.HookCounts != want {
+		if want := (stats.HookCounts{Accepted: 1, Duplicates: 2, Signature: 1, Address: 2, Full: 3, Other: 16}); info.HookCounts != want {
 			t.Errorf("%+v, want %+v", info.HookCounts, want)
 		}
 		if info.IDHeader != "X-Id" || !info.LastCall.Equal(at.Truncate(time.Microsecond)) {
@@ -248,7 +251,7 @@ func TestHook(t *testing.T) {
 		topic.Inactive = true
 		r.change(broker.Change{Define: broker.Definition{Topics: []broker.Topic{topic}}})
 		refused("/t")
-		r.change(broker.Change{Delete: []broker.Ref{clientRef("crm")}})
+		r.change(broker.Change{Delete: []change.Ref{clientRef("crm")}})
 		refused(`no client "crm"`)
 		if _, ok := r.Webhook("shop"); ok {
 			t.Error("the webhook outlives its client")
@@ -263,9 +266,9 @@ func TestHook(t *testing.T) {
 func TestWebhookBothWays(t *testing.T) {
 	r := newRig(t, broker.Options{})
 	r.define(topicDef("/t"))
-	w := broker.Webhook{Name: "w", Topic: "/t", Client: "crm", Verify: broker.VerifyToken, Secret: broker.TextsOf("secret")}
+	w := broker.Webhook{Name: "w", Topic: "/t", Client: "crm", Verify: broker.VerifyToken, Secret: property.TextsOf("secret")}
 	r.change(broker.Change{Define: broker.Definition{Webhooks: []broker.Webhook{w}}})
-	_, err := r.Change(ctx, broker.Change{Define: broker.Definition{Webhooks: []broker.Webhook{w}}, Delete: []broker.Ref{webhookRef("w")}})
+	_, err := r.Change(ctx, broker.Change{Define: broker.Definition{Webhooks: []broker.Webhook{w}}, Delete: []change.Ref{webhookRef("w")}})
 	if wantCode(t, err, broker.Invalid); err.Error() != `webhook "w" is both given and deleted` {
 		t.Error(err)
 	}

@@ -10,7 +10,8 @@ import (
 	"time"
 
 	"pipit/backup"
-	"pipit/broker"
+	"pipit/broker/limit"
+	"pipit/broker/property"
 	"pipit/httpapi"
 	"pipit/httpapi/callback"
 	"pipit/httpapi/forwarded"
@@ -37,7 +38,7 @@ func (b *binder) check(c *Config) {
 	b.addresses(c)
 	for _, v := range []struct {
 		key string
-		n   broker.Size
+		n   property.Size
 	}{{"max_batch", c.HTTP.MaxBatch}, {"max_payload", c.HTTP.MaxPayload}} {
 		if c.HTTP.MaxPending < v.n && !b.faulty["http."+v.key] {
 			b.errorf("http.max_pending", "%d: allowed is no less than %s, which is %d", c.HTTP.MaxPending, v.key, v.n)
@@ -52,7 +53,7 @@ func (b *binder) check(c *Config) {
 		}
 	}
 	if c.HTTP.IdleTimeout < time.Second || c.HTTP.IdleTimeout > 24*time.Hour {
-		b.errorf("http.idle_timeout", "%q: allowed are 1s to 24h", broker.FormatDuration(c.HTTP.IdleTimeout))
+		b.errorf("http.idle_timeout", "%q: allowed are 1s to 24h", property.FormatDuration(c.HTTP.IdleTimeout))
 	}
 	if c.HTTP.TLSCert == "" && c.HTTP.TLSKey != "" && !b.faulty["http.tls_cert"] {
 		b.errorf("http.tls_key", "%q: allowed only together with tls_cert", c.HTTP.TLSKey)
@@ -62,7 +63,7 @@ func (b *binder) check(c *Config) {
 	}
 	b.oneOf("database.sync", c.Database.Sync, syncs)
 	if d := c.Database.SyncInterval; d < time.Millisecond || d > time.Minute {
-		b.errorf("database.sync_interval", "%q: allowed are 1ms to 1m", broker.FormatDuration(d))
+		b.errorf("database.sync_interval", "%q: allowed are 1ms to 1m", property.FormatDuration(d))
 	}
 	if n := c.Database.CompactWhen; n != 0 && !(0.1 <= n && n <= 0.9) && !b.faulty["database.compact_when"] {
 		b.errorf("database.compact_when", "%v: allowed are 0.1 to 0.9, and 0", n)
@@ -71,10 +72,10 @@ func (b *binder) check(c *Config) {
 	b.sessions(c)
 	b.database(c)
 	if every := c.Backup.Every; every != 0 && (every < backup.LeastEvery || every > backup.MostEvery) {
-		b.errorf("backup.every", "%q: allowed are 1m to 8784h, and 0s for none", broker.FormatDuration(every))
+		b.errorf("backup.every", "%q: allowed are 1m to 8784h, and 0s for none", property.FormatDuration(every))
 	}
-	if keep := c.History.Keep; keep != 0 && (keep < time.Minute || keep > broker.MaxHistory) {
-		b.errorf("history.keep", "%q: allowed are 1m to 366d, and 0s for none", broker.FormatDuration(keep))
+	if keep := c.History.Keep; keep != 0 && (keep < time.Minute || keep > limit.MaxHistory) {
+		b.errorf("history.keep", "%q: allowed are 1m to 366d, and 0s for none", property.FormatDuration(keep))
 	}
 	if same(c.Backup.Directory, c.Database.File) {
 		b.errorf("backup.directory", "%q: allowed is a folder, and this is the file of the database", c.Backup.Directory)
@@ -99,12 +100,12 @@ const maxSession = 30 * 24 * time.Hour
 func (b *binder) sessions(c *Config) {
 	idle, life := c.Admin.SessionIdle, c.Admin.SessionLife
 	if life < time.Minute || life > maxSession {
-		b.errorf("admin.session_life", "%q: allowed are 1m to 30d", broker.FormatDuration(life))
+		b.errorf("admin.session_life", "%q: allowed are 1m to 30d", property.FormatDuration(life))
 	}
 	if idle < time.Minute || idle > maxSession {
-		b.errorf("admin.session_idle", "%q: allowed are 1m to 30d", broker.FormatDuration(idle))
+		b.errorf("admin.session_idle", "%q: allowed are 1m to 30d", property.FormatDuration(idle))
 	} else if idle > life && !b.faulty["admin.session_life"] {
-		b.errorf("admin.session_idle", "%q: allowed is no more than session_life, which is %s", broker.FormatDuration(idle), broker.FormatDuration(life))
+		b.errorf("admin.session_idle", "%q: allowed is no more than session_life, which is %s", property.FormatDuration(idle), property.FormatDuration(life))
 	}
 }
 

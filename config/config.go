@@ -23,6 +23,7 @@ import (
 
 	"pipit/admin/gate"
 	"pipit/broker"
+	"pipit/broker/property"
 )
 
 // Config is everything that can be configured; config.example.toml says what each key means. A field is a key of
@@ -48,11 +49,11 @@ type Config struct {
 // HTTP is the table [http]: the addresses of the wire protocol, its limits, TLS and proxies.
 type HTTP struct {
 	Listen         []string      `toml:"listen"`
-	MaxPayload     broker.Size   `toml:"max_payload" min:"1" max:"134217728" reload:"yes"`
-	MaxBatch       broker.Size   `toml:"max_batch" min:"1" max:"1073741824" reload:"yes"`
-	MaxPending     broker.Size   `toml:"max_pending" min:"1" max:"1099511627776" reload:"yes"`
-	MaxReplies     broker.Size   `toml:"max_replies" min:"1" max:"1099511627776" reload:"yes"`
-	MinBodyRate    broker.Size   `toml:"min_body_rate" min:"0" max:"1073741824" reload:"yes"`
+	MaxPayload     property.Size `toml:"max_payload" min:"1" max:"134217728" reload:"yes"`
+	MaxBatch       property.Size `toml:"max_batch" min:"1" max:"1073741824" reload:"yes"`
+	MaxPending     property.Size `toml:"max_pending" min:"1" max:"1099511627776" reload:"yes"`
+	MaxReplies     property.Size `toml:"max_replies" min:"1" max:"1099511627776" reload:"yes"`
+	MinBodyRate    property.Size `toml:"min_body_rate" min:"0" max:"1073741824" reload:"yes"`
 	MaxConnections int64         `toml:"max_connections" min:"1" max:"10000000" reload:"yes"`
 	IdleTimeout    time.Duration `toml:"idle_timeout"`
 	CORSOrigins    []string      `toml:"cors_origins" reload:"yes"`
@@ -84,9 +85,9 @@ type Database struct {
 	File         string        `toml:"file" path:"true"`
 	Sync         string        `toml:"sync"`
 	SyncInterval time.Duration `toml:"sync_interval"`
-	LogSize      broker.Size   `toml:"log_size" min:"8388608" max:"1099511627776"`
+	LogSize      property.Size `toml:"log_size" min:"8388608" max:"1099511627776"`
 	CompactWhen  float64       `toml:"compact_when"`
-	MinFree      broker.Size   `toml:"min_free" min:"0" max:"1099511627776"`
+	MinFree      property.Size `toml:"min_free" min:"0" max:"1099511627776"`
 }
 
 // Unsynced is how long what was answered may wait for its flush, 0 where nothing is answered before.
@@ -214,9 +215,9 @@ func HoldsSecrets(file string) bool {
 			holdSecrets(broker.WebhookFields, c.Webhook))
 }
 
-func holdSecrets[T any](fields broker.Fields[T], objects []T) bool {
+func holdSecrets[T any](fields property.Fields[T], objects []T) bool {
 	return slices.ContainsFunc(objects, func(t T) bool {
-		return slices.ContainsFunc(fields, func(f broker.Field[T]) bool { return f.Secret && !f.IsEmpty(&t) })
+		return slices.ContainsFunc(fields, func(f property.Field[T]) bool { return f.Secret && !f.IsEmpty(&t) })
 	})
 }
 

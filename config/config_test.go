@@ -13,6 +13,8 @@ import (
 	"time"
 
 	"pipit/broker"
+	"pipit/broker/limit"
+	"pipit/broker/property"
 )
 
 func writeConfig(t *testing.T, text string) string {
@@ -93,7 +95,7 @@ start = "oldest"
 		Database: Database{File: "/tmp/x.db", Sync: SyncInterval, SyncInterval: time.Second, LogSize: 8 << 20, CompactWhen: 0.25, MinFree: 0}, Backup: Backup{Directory: "/backup", Every: 36 * time.Hour, Keep: 3}, History: History{Keep: 24 * time.Hour, MaxMessages: 500}, Callbacks: defaults.Callbacks, Metrics: Metrics{Listen: []string{"127.0.0.1:9"}},
 		Log:      Log{Access: true, Level: "info", Format: "auto"},
 		Client:   []broker.Client{{Username: "inline", Password: "p"}},
-		Topic:    []broker.Topic{{Name: "/a", Inactive: true, MaxDepth: 1, Expiration: broker.Off, DedupWindow: 90 * time.Minute, Retention: broker.Off, RetentionBytes: broker.Off, MaxTopics: broker.DefaultMaxTopics}},
+		Topic:    []broker.Topic{{Name: "/a", Inactive: true, MaxDepth: 1, Expiration: property.Off, DedupWindow: 90 * time.Minute, Retention: property.Off, RetentionBytes: property.Off, MaxTopics: limit.DefaultMaxTopics}},
 		Producer: []broker.Producer{{Client: "inline", Topic: "/a"}},
 		Consumer: []broker.Consumer{consumer},
 	}
@@ -303,7 +305,7 @@ func TestConfigEnvironment(t *testing.T) {
 	if !reflect.DeepEqual(c.Client, want) {
 		t.Errorf("%+v", c.Client)
 	}
-	if tp := c.Topic[0]; tp.Name != "/x" || tp.Expiration != 5 || tp.DedupWindow != time.Minute || tp.MaxDepth != broker.DefaultMaxDepth {
+	if tp := c.Topic[0]; tp.Name != "/x" || tp.Expiration != 5 || tp.DedupWindow != time.Minute || tp.MaxDepth != limit.DefaultMaxDepth {
 		t.Errorf("%+v", tp)
 	}
 	if c.Consumer[0].MaxInFlight != 3 {
@@ -683,7 +685,7 @@ func TestDocumentedKeys(t *testing.T) {
 	}
 }
 
-func requiredKeys[T any](section string, fields broker.Fields[T]) (keys []string) {
+func requiredKeys[T any](section string, fields property.Fields[T]) (keys []string) {
 	for _, f := range fields {
 		if f.Required {
 			keys = append(keys, section+"."+f.Name)
@@ -700,25 +702,25 @@ func toTOML(v any) string {
 			quoted[i] = strconv.Quote(s)
 		}
 		return "[" + strings.Join(quoted, ", ") + "]"
-	case broker.Texts:
+	case property.Texts:
 		return toTOML(v.List())
-	case broker.Durations:
+	case property.Durations:
 		var items []string
 		for _, d := range v.List() {
 			items = append(items, toTOML(d))
 		}
 		return "[" + strings.Join(items, ", ") + "]"
-	case broker.Table:
+	case property.Table:
 		var items []string
 		for name, value := range v.All() {
 			items = append(items, fmt.Sprintf("%q = %q", name, value))
 		}
 		return "{" + strings.Join(items, ", ") + "}"
-	case broker.Size:
+	case property.Size:
 		return strconv.Quote(v.String())
 	case time.Duration:
 		if v >= 48*time.Hour {
-			return strconv.Quote(broker.FormatDuration(v))
+			return strconv.Quote(property.FormatDuration(v))
 		}
 		s := v.String()
 		if minutes, ok := strings.CutSuffix(s, "m0s"); ok {

@@ -6,6 +6,7 @@ import (
 	"pipit/admin/access"
 	"pipit/backup"
 	"pipit/broker"
+	"pipit/broker/limit"
 	"pipit/httpapi"
 	"pipit/httpapi/callback"
 	"pipit/metrics"
@@ -15,9 +16,9 @@ import (
 var defaults = Config{
 	HTTP: HTTP{
 		Listen:         []string{"127.0.0.1:11223", "127.0.0.1:17010"},
-		MaxPayload:     broker.DefaultMaxPayload,
+		MaxPayload:     limit.DefaultMaxPayload,
 		MaxBatch:       httpapi.DefaultMaxBatch,
-		MaxPending:     broker.DefaultMaxPending,
+		MaxPending:     limit.DefaultMaxPending,
 		MaxReplies:     httpapi.DefaultMaxReplies,
 		MinBodyRate:    httpapi.DefaultMinBodyRate,
 		MaxConnections: 10_000,
@@ -26,7 +27,7 @@ var defaults = Config{
 	Admin:     Admin{Enabled: true, SessionIdle: access.DefaultSessionIdle, SessionLife: access.DefaultSessionLife},
 	Database:  Database{File: "pipit.db", Sync: SyncAlways, SyncInterval: 100 * time.Millisecond, LogSize: 64 << 20, CompactWhen: 0.5, MinFree: 256 << 20},
 	Backup:    Backup{Keep: backup.DefaultKeep},
-	History:   History{Keep: broker.DefaultHistory, MaxMessages: broker.DefaultHistoryMessages},
+	History:   History{Keep: limit.DefaultHistory, MaxMessages: limit.DefaultHistoryMessages},
 	Callbacks: Callbacks{MaxConcurrency: callback.DefaultMaxConcurrency},
 	Metrics:   Metrics{Enabled: true, PerObjectLimit: metrics.DefaultPerObjectLimit},
 	Log:       Log{Level: "info", Format: "auto"},

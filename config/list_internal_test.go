@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"pipit/broker"
+	"pipit/broker/property"
 )
 
 // Lists, tables and sizes are read from a file and from variables, and an error names the item.
@@ -15,34 +16,34 @@ func TestConfigLists(t *testing.T) {
 		want any
 		err  string
 	}{
-		{[]any{"5s", "1m"}, broker.DurationsOf(5*time.Second, time.Minute), ""},
-		{"5s", broker.DurationsOf(5 * time.Second), ""},
-		{variable{value: "5s, 1m"}, broker.DurationsOf(5*time.Second, time.Minute), ""},
-		{variable{value: ""}, broker.Durations{}, ""},
-		{[]any{"5s", "soon"}, broker.Durations{}, `"soon" (item 2): allowed is a list of durations such as ["30s", "5m"]`},
-		{[]any{"5s", int64(5)}, broker.Durations{}, `5 (item 2): allowed is a list of durations such as ["30s", "5m"]`},
-		{true, broker.Durations{}, `true: allowed is a list of durations such as ["30s", "5m"]`},
-		{[]any{"a", "b, c"}, broker.TextsOf("a", "b, c"), ""},
-		{"a, b", broker.TextsOf("a, b"), ""},
-		{variable{value: "a, b,"}, broker.TextsOf("a", "b"), ""},
-		{[]any{"a", "b\n"}, broker.Texts{}, `"b\n": it ends with \n, and control characters are not allowed`},
-		{[]any{"a", 1.5}, broker.Texts{}, `1.5 (item 2): allowed is a list of texts in quotes, or one text`},
-		{map[string]any{"A": "1", "B": "2, 3"}, broker.TableOf(map[string]string{"A": "1", "B": "2, 3"}), ""},
-		{variable{value: "A=1, B = 2=3"}, broker.TableOf(map[string]string{"A": "1", "B": "2=3"}), ""},
-		{variable{value: `{A = "1, 2", B = '3'}`}, broker.TableOf(map[string]string{"A": "1, 2", "B": "3"}), ""},
-		{variable{value: ""}, broker.Table{}, ""},
-		{variable{value: "A=1,A=2"}, broker.Table{}, `"A=1,A=2": allowed is a table of texts such as {Name = "value"}`},
-		{variable{value: "{A = 1}"}, broker.Table{}, `1 (of "A"): allowed is a table of texts such as {Name = "value"}`},
-		{map[string]any{"A": "1", "B": int64(2)}, broker.Table{}, `2 (of "B"): allowed is a table of texts such as {Name = "value"}`},
-		{map[string]any{"A\x00": "1"}, broker.Table{}, `"A\x00": it holds \x00, and control characters are not allowed`},
-		{int64(512), broker.Size(512), ""},
-		{"64MiB", broker.Size(64 << 20), ""},
-		{variable{value: "64MiB"}, broker.Size(64 << 20), ""},
+		{[]any{"5s", "1m"}, property.DurationsOf(5*time.Second, time.Minute), ""},
+		{"5s", property.DurationsOf(5 * time.Second), ""},
+		{variable{value: "5s, 1m"}, property.DurationsOf(5*time.Second, time.Minute), ""},
+		{variable{value: ""}, property.Durations{}, ""},
+		{[]any{"5s", "soon"}, property.Durations{}, `"soon" (item 2): allowed is a list of durations such as ["30s", "5m"]`},
+		{[]any{"5s", int64(5)}, property.Durations{}, `5 (item 2): allowed is a list of durations such as ["30s", "5m"]`},
+		{true, property.Durations{}, `true: allowed is a list of durations such as ["30s", "5m"]`},
+		{[]any{"a", "b, c"}, property.TextsOf("a", "b, c"), ""},
+		{"a, b", property.TextsOf("a, b"), ""},
+		{variable{value: "a, b,"}, property.TextsOf("a", "b"), ""},
+		{[]any{"a", "b\n"}, property.Texts{}, `"b\n": it ends with \n, and control characters are not allowed`},
+		{[]any{"a", 1.5}, property.Texts{}, `1.5 (item 2): allowed is a list of texts in quotes, or one text`},
+		{map[string]any{"A": "1", "B": "2, 3"}, property.TableOf(map[string]string{"A": "1", "B": "2, 3"}), ""},
+		{variable{value: "A=1, B = 2=3"}, property.TableOf(map[string]string{"A": "1", "B": "2=3"}), ""},
+		{variable{value: `{A = "1, 2", B = '3'}`}, property.TableOf(map[string]string{"A": "1, 2", "B": "3"}), ""},
+		{variable{value: ""}, property.Table{}, ""},
+		{variable{value: "A=1,A=2"}, property.Table{}, `"A=1,A=2": allowed is a table of texts such as {Name = "value"}`},
+		{variable{value: "{A = 1}"}, property.Table{}, `1 (of "A"): allowed is a table of texts such as {Name = "value"}`},
+		{map[string]any{"A": "1", "B": int64(2)}, property.Table{}, `2 (of "B"): allowed is a table of texts such as {Name = "value"}`},
+		{map[string]any{"A\x00": "1"}, property.Table{}, `"A\x00": it holds \x00, and control characters are not allowed`},
+		{int64(512), property.Size(512), ""},
+		{"64MiB", property.Size(64 << 20), ""},
+		{variable{value: "64MiB"}, property.Size(64 << 20), ""},
 		// Of what is no list or table, none of it is an item.
 		{[]any{"/a"}, "", `[/a]: allowed is a text in quotes`},
 		{[]any{int64(5)}, int64(0), `[5]: allowed is a whole number`},
 		{map[string]any{"A": int64(5)}, int64(0), `map[A:5]: allowed is a whole number`},
-		{"64MB", broker.Size(0), `"64MB": allowed is a size in bytes, KiB, MiB, GiB or TiB, such as 65536 or "64KiB"`},
+		{"64MB", property.Size(0), `"64MB": allowed is a size in bytes, KiB, MiB, GiB or TiB, such as 65536 or "64KiB"`},
 	} {
 		var put any
 		like := tt.want
@@ -80,7 +81,7 @@ allow_from = ["192.0.2.0/24", "2001:db8::1"]
 `
 	c, err := Read(writeConfig(t, file), []string{"PIPIT_WEBHOOK_0_SECRET=old,new", "PIPIT_WEBHOOK_0_IS_ACTIVE=false", "PIPIT_WEBHOOK_0_ID_HEADER=X-Id"})
 	want := broker.Webhook{Name: "shop", Topic: "/order/paid", Client: "crm", Verify: broker.VerifyShopify, Inactive: true, Algorithm: "sha256", Encoding: "hex",
-		Secret: broker.TextsOf("old", "new"), IDHeader: "X-Id", Headers: broker.TextsOf("X-Shopify-Topic"), AllowFrom: broker.TextsOf("192.0.2.0/24", "2001:db8::1")}
+		Secret: property.TextsOf("old", "new"), IDHeader: "X-Id", Headers: property.TextsOf("X-Shopify-Topic"), AllowFrom: property.TextsOf("192.0.2.0/24", "2001:db8::1")}
 	if err != nil || len(c.Webhook) != 1 || c.Webhook[0] != want {
 		t.Fatalf("%+v, %v", c, err)
 	}

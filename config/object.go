@@ -5,6 +5,7 @@ import (
 	"slices"
 
 	"pipit/broker"
+	"pipit/broker/property"
 )
 
 // Definition is what the configuration declares, in the words of the broker.
@@ -16,7 +17,7 @@ func (c *Config) Definition() broker.Definition {
 }
 
 // given notes the required keys of an object that are missing, and texts that are none of those to choose from.
-func given[T any](b *binder, path string, fields broker.Fields[T], object *T) {
+func given[T any](b *binder, path string, fields property.Fields[T], object *T) {
 	for i := range fields {
 		f := &fields[i]
 		at := joinKey(path, f.Name)

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"pipit/broker"
+	"pipit/broker/property"
 )
 
 // contexts are what a table needs beside the key that is looked at.
@@ -87,7 +88,7 @@ func TestDocumentedRanges(t *testing.T) {
 			if allowed != "true, false" {
 				t.Errorf("%s.%s: allowed is %s", section, key, allowed)
 			}
-		case int64, float64, broker.Size, time.Duration, broker.Durations:
+		case int64, float64, property.Size, time.Duration, property.Durations:
 			ranges++
 			checkRange(t, section, key, allowed, f.get())
 		}
@@ -133,7 +134,7 @@ func quoted(s string, of any) string {
 	switch of.(type) {
 	case int64, float64:
 		return s
-	case broker.Durations:
+	case property.Durations:
 		return "[" + strconv.Quote(s) + "]"
 	}
 	return strconv.Quote(s)
@@ -155,21 +156,21 @@ func beyond(t *testing.T, s string, of any, by int64) string {
 			t.Fatal(err)
 		}
 		return fmt.Sprint(x + 0.01*float64(by))
-	case broker.Size:
-		n, ok := broker.ParseSize(s)
+	case property.Size:
+		n, ok := property.ParseSize(s)
 		if !ok {
 			t.Fatalf("%s is no size", s)
 		}
 		return strconv.FormatInt(int64(n)+by, 10)
 	}
-	d, ok := broker.ParseDuration(s)
+	d, ok := property.ParseDuration(s)
 	if !ok {
 		t.Fatalf("%s is no duration", s)
 	}
 	if d += time.Duration(by) * time.Microsecond; d < 0 {
 		return ""
 	}
-	if _, isList := of.(broker.Durations); isList {
+	if _, isList := of.(property.Durations); isList {
 		return "[" + strconv.Quote(d.String()) + "]"
 	}
 	return strconv.Quote(d.String())
@@ -187,7 +188,7 @@ func optionsAndLengths() (options map[string][]string, most map[string][]int64) 
 	return options, most
 }
 
-func lengths[T any](section string, fields broker.Fields[T], options map[string][]string, most map[string][]int64) {
+func lengths[T any](section string, fields property.Fields[T], options map[string][]string, most map[string][]int64) {
 	for i := range fields {
 		f, key := &fields[i], section+"."+fields[i].Name
 		for _, o := range f.Options {
@@ -195,7 +196,7 @@ func lengths[T any](section string, fields broker.Fields[T], options map[string]
 		}
 		var zero T
 		switch f.Value(&zero).(type) {
-		case string, broker.Texts:
+		case string, property.Texts:
 			if f.Max > 0 {
 				most[key] = append(most[key], f.Max)
 			}

@@ -15,13 +15,14 @@ import (
 	"github.com/BurntSushi/toml"
 
 	"pipit/broker"
+	"pipit/broker/property"
 )
 
 // field is a key of a table, or a section: a table or a list of tables.
 type field struct {
 	name      string
 	at        reflect.Value // of a field of a configuration struct
-	get       func() any    // the value of a key: []string, or one that a broker.Field has
+	get       func() any    // the value of a key: []string, or one that a property.Field has
 	put       func(any)
 	low, high string // bounds of a number, empty where there are none
 	path      bool   // it is the name of a file
@@ -53,7 +54,7 @@ func fieldsOf(table reflect.Value) []field {
 }
 
 // objectFields are the keys of an object. Their bounds are the broker's to check, which names the object.
-func objectFields[T any](fields broker.Fields[T], object *T) []field {
+func objectFields[T any](fields property.Fields[T], object *T) []field {
 	all := make([]field, len(fields))
 	for i := range fields {
 		f := &fields[i]
@@ -119,7 +120,7 @@ func (f field) set(raw any) error {
 // textOf is a bound as a person writes it.
 func textOf(bound reflect.Value) string {
 	if d, ok := bound.Interface().(time.Duration); ok {
-		return broker.FormatDuration(d)
+		return property.FormatDuration(d)
 	}
 	return fmt.Sprint(bound)
 }
@@ -127,14 +128,14 @@ func textOf(bound reflect.Value) string {
 // wrong is a value that is refused, for an error: of a list or table the first item that is to blame, with where it is.
 func (f field) wrong(raw any) string {
 	switch f.get().(type) {
-	case []string, broker.Texts, broker.Durations:
+	case []string, property.Texts, property.Durations:
 		list, _ := raw.([]any)
 		for i, v := range list {
 			if _, _, ok := f.parse([]any{v}); !ok {
 				return fmt.Sprintf("%s (item %d)", f.shown(v), i+1)
 			}
 		}
-	case broker.Table:
+	case property.Table:
 		table, _ := raw.(map[string]any)
 		for _, name := range slices.Sorted(maps.Keys(table)) {
 			if _, _, ok := f.parse(map[string]any{name: table[name]}); !ok {
@@ -155,7 +156,7 @@ func (f field) parse(raw any) (v any, allowed string, ok bool) {
 	case int64:
 		v, ok = raw.(int64)
 		if f.seconds && isText {
-			d, is := broker.ParseDuration(s)
+			d, is := property.ParseDuration(s)
 			v, ok = int64(d/time.Second), is && d%time.Second == 0
 		}
 		if f.seconds {
@@ -168,16 +169,16 @@ func (f field) parse(raw any) (v any, allowed string, ok bool) {
 			v, ok = float64(n), true
 		}
 		return v, "is a number such as 0.5", ok
-	case broker.Size:
-		n, ok := broker.ParseSize(s)
+	case property.Size:
+		n, ok := property.ParseSize(s)
 		if number, isNumber := raw.(int64); isNumber {
-			n, ok = broker.Size(number), true
+			n, ok = property.Size(number), true
 		}
 		return n, `is a size in bytes, KiB, MiB, GiB or TiB, such as 65536 or "64KiB"`, ok
 	case time.Duration:
-		d, ok := broker.ParseDuration(s)
+		d, ok := property.ParseDuration(s)
 		if n, isNumber := raw.(int64); isNumber { // of seconds
-			d, ok = broker.ParseDuration(strconv.FormatInt(n, 10))
+			d, ok = property.ParseDuration(strconv.FormatInt(n, 10))
 		}
 		return d, `is a duration such as "30s", "5m" or "7d"`, ok
 	case []string:
@@ -187,24 +188,24 @@ func (f field) parse(raw any) (v any, allowed string, ok bool) {
 			texts[i], ok = raw[i].(string)
 		}
 		return texts, "is a list of texts in quotes", ok
-	case broker.Durations:
+	case property.Durations:
 		texts, ok := textsOf(raw)
 		list := make([]time.Duration, len(texts))
 		for i := 0; ok && i < len(list); i++ {
-			list[i], ok = broker.ParseDuration(texts[i])
+			list[i], ok = property.ParseDuration(texts[i])
 		}
-		return broker.DurationsOf(list...), `is a list of durations such as ["30s", "5m"]`, ok
-	case broker.Texts:
+		return property.DurationsOf(list...), `is a list of durations such as ["30s", "5m"]`, ok
+	case property.Texts:
 		texts, ok := textsOf(raw)
-		return broker.TextsOf(texts...), "is a list of texts in quotes, or one text", ok
-	case broker.Table:
+		return property.TextsOf(texts...), "is a list of texts in quotes, or one text", ok
+	case property.Table:
 		table, ok := raw.(map[string]any)
 		values := map[string]string{}
 		for name, v := range table {
 			text, isText := v.(string)
 			values[name], ok = text, ok && isText
 		}
-		return broker.TableOf(values), `is a table of texts such as {Name = "value"}`, ok
+		return property.TableOf(values), `is a table of texts such as {Name = "value"}`, ok
 	}
 	return s, "is a text in quotes", isText
 }
@@ -271,13 +272,13 @@ func (f field) unquoted(s string) any {
 		if n, err := strconv.ParseFloat(s, 64); err == nil {
 			return n
 		}
-	case []string, broker.Texts, broker.Durations:
+	case []string, property.Texts, property.Durations:
 		parts := []any{}
 		for part := range partsOf(s) {
 			parts = append(parts, part)
 		}
 		return parts
-	case broker.Table:
+	case property.Table:
 		if strings.HasPrefix(s, "{") { // as the file has it, for values with a comma
 			var in struct{ Table map[string]any }
 			if _, err := toml.Decode("table = "+s, &in); err == nil {
@@ -363,7 +364,7 @@ func (f field) text() string {
 		return "***"
 	}
 	if d, ok := v.(time.Duration); ok {
-		return broker.FormatDuration(d)
+		return property.FormatDuration(d)
 	}
 	return fmt.Sprint(v)
 }

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"pipit/broker"
+	"pipit/broker/browse"
 )
 
 // TestFormat2 opens a file of format 2 and finds all that the program that wrote it found in it, which is
@@ -71,7 +72,7 @@ func listed(t *testing.T, b *broker.Broker) string {
 	for _, d := range b.Topics() {
 		fmt.Fprintf(&out, "topic %s inactive %v max_depth %d expiration %d dedup_window %v depth %d delayed %d\n",
 			d.Name, d.Inactive, d.MaxDepth, d.Expiration, d.DedupWindow, d.Depth, d.Delayed)
-		page, err := b.Browse(ctx, broker.BrowseOptions{Topic: d.Name, State: broker.StateDelayed})
+		page, err := b.Browse(ctx, browse.Options{Topic: d.Name, State: browse.Delayed})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -82,7 +83,7 @@ func listed(t *testing.T, b *broker.Broker) string {
 	for _, c := range b.Consumers() {
 		fmt.Fprintf(&out, "consumer %d %s %q of %s %s inactive %v max_in_flight %d ack_timeout %v backlog %d last seen %v\n",
 			c.ID, c.SubKey, c.Name, c.Client, c.Topic, c.Inactive, c.MaxInFlight, c.AckTimeout, c.Backlog, c.LastSeen)
-		page, err := b.Browse(ctx, broker.BrowseOptions{Consumer: c.ID, Limit: broker.MaxBrowse, Payload: -1})
+		page, err := b.Browse(ctx, browse.Options{Consumer: c.ID, Limit: browse.Max, Payload: -1})
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -9,6 +9,7 @@ import (
 
 	"pipit/broker"
 	"pipit/broker/clip"
+	"pipit/broker/limit"
 )
 
 // The query parameters of a settlement of one message.
@@ -75,7 +76,7 @@ func settlement(p params, id string) (st broker.Settlement, err error) {
 	case reject:
 		st.Reject = []string{id}
 	default:
-		st.Extend, err = []broker.Extension{{ID: id, Seconds: extend}}, broker.CheckExtend(extend)
+		st.Extend, err = []broker.Extension{{ID: id, Seconds: extend}}, limit.Extend(extend)
 	}
 	if p.given("delay") && (!reject || deadLetter) {
 		return st, broker.Invalidf("delay %q: allowed with reject=true alone", clip.Input(p["delay"]))
@@ -132,11 +133,11 @@ func (s *server) settleMany(x *call, r *http.Request, _ string) error {
 }
 
 // maxQuotedID is bytes of an ID that was not found.
-const maxQuotedID = broker.MaxMessageID * utf8.UTFMax
+const maxQuotedID = limit.MaxMessageID * utf8.UTFMax
 
 var errSettlement = broker.Invalidf(`body: allowed is one JSON object {"ack": [msg_id, …], "reject": [msg_id, …], "delay": seconds, "dead_letter": [msg_id, …], "extend": {msg_id: seconds, …}}`)
 
-// parseSettlement reads the body of a batch of acknowledgements: 1 to broker.MaxSettle IDs, none of
+// parseSettlement reads the body of a batch of acknowledgements: 1 to limit.MaxSettle IDs, none of
 // them twice. A delay comes with a list of rejected ones, which may be empty: programs send what they have gathered.
 func parseSettlement(body []byte) (st broker.Settlement, err error) {
 	s := scanner{b: bytes.TrimPrefix(body, byteOrderMark)}
@@ -179,12 +180,12 @@ func parseSettlement(body []byte) (st broker.Settlement, err error) {
 // checkSettlement finds out whether each message is told once what is to become of it.
 func checkSettlement(st broker.Settlement) error {
 	n := len(st.Ack) + len(st.Reject) + len(st.DeadLetter) + len(st.Extend)
-	if n < 1 || n > broker.MaxSettle {
-		return broker.Invalidf("body with %d messages: allowed are 1 to %d", n, broker.MaxSettle)
+	if n < 1 || n > limit.MaxSettle {
+		return broker.Invalidf("body with %d messages: allowed are 1 to %d", n, limit.MaxSettle)
 	}
 	ids := make(map[string]struct{}, n)
 	check := func(id string) error {
-		if err := broker.CheckMessageID(id); err != nil {
+		if err := limit.MessageID(id); err != nil {
 			return err
 		}
 		if _, twice := ids[id]; twice {
@@ -201,9 +202,9 @@ func checkSettlement(st broker.Settlement) error {
 		}
 	}
 	for _, e := range st.Extend {
-		if err := cmp.Or(check(e.ID), broker.CheckExtend(e.Seconds)); err != nil {
+		if err := cmp.Or(check(e.ID), limit.Extend(e.Seconds)); err != nil {
 			return err
 		}
 	}
-	return broker.CheckDelay(st.Delay)
+	return limit.Delay(st.Delay)
 }

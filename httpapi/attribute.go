@@ -7,6 +7,7 @@ import (
 
 	"pipit/broker"
 	"pipit/broker/clip"
+	"pipit/broker/limit"
 )
 
 // What request headers that are attributes begin with, as net/http spells them, and the two that are attributes by
@@ -42,7 +43,7 @@ func headerAttributes(h http.Header) (list []broker.Attribute, err error) {
 		}
 		list = append(list, broker.Attribute{Name: name, Value: value})
 	}
-	return list, broker.CheckAttributes(list)
+	return list, limit.CheckAttributes(list)
 }
 
 // attributeHeader returns a header of a request that names an attribute, empty where there is none. Those for tracing do not count:

@@ -9,6 +9,7 @@ import (
 
 	"pipit/broker"
 	"pipit/broker/clip"
+	"pipit/broker/limit"
 )
 
 // publishBatch stores one message a line of the body: all of them or, after an error, none.
@@ -52,7 +53,7 @@ func (s *server) publishBatch(x *call, r *http.Request, pub broker.Publisher, p 
 	return nil
 }
 
-// parseBatch reads lines of one JSON object each, at most broker.MaxBatch. The last one may end
+// parseBatch reads lines of one JSON object each, at most limit.MaxBatch. The last one may end
 // with a newline. An error names its line. Payloads without escapes are part of body.
 func parseBatch(body []byte, check func(*broker.Publication) error) ([]broker.Publication, error) {
 	body = bytes.TrimPrefix(body, byteOrderMark)
@@ -61,8 +62,8 @@ func parseBatch(body []byte, check func(*broker.Publication) error) ([]broker.Pu
 	if len(body) > 0 {
 		lines = bytes.Count(body, []byte("\n")) + 1
 	}
-	if lines == 0 || lines > broker.MaxBatch {
-		return nil, broker.Invalidf("batch of %d lines: allowed are 1 to %d", lines, broker.MaxBatch)
+	if lines == 0 || lines > limit.MaxBatch {
+		return nil, broker.Invalidf("batch of %d lines: allowed are 1 to %d", lines, limit.MaxBatch)
 	}
 	pubs := make([]broker.Publication, lines)
 	for i := range pubs {
@@ -175,13 +176,13 @@ func (s *scanner) value(k lineKey, name []byte, m *broker.Publication) error {
 		switch k {
 		case keyPriority:
 			m.Priority = int(n)
-			return unlessZero(n, broker.CheckPriority)
+			return unlessZero(n, limit.Priority)
 		case keyExpiration:
 			m.Expiration = n
-			return unlessZero(n, broker.CheckExpiration)
+			return unlessZero(n, limit.Expiration)
 		default:
 			m.Delay = n
-			return broker.CheckDelay(n)
+			return limit.Delay(n)
 		}
 	}
 	switch k {
@@ -197,18 +198,18 @@ func (s *scanner) value(k lineKey, name []byte, m *broker.Publication) error {
 	switch k {
 	case keyCorrelationID:
 		m.CorrelationID = string(v)
-		return broker.CheckCorrelationID(m.CorrelationID)
+		return limit.CorrelationID(m.CorrelationID)
 	case keyReplyTo:
 		m.ReplyTo = string(v)
-		return broker.CheckReplyTo(m.ReplyTo)
+		return limit.ReplyTo(m.ReplyTo)
 	case keyPayload:
 		m.Payload = v
 	case keyMIMEType:
 		m.MIMEType = string(v)
-		return unlessZero(m.MIMEType, broker.CheckMIMEType)
+		return unlessZero(m.MIMEType, limit.MIMEType)
 	case keyMessageID:
 		m.ID = string(v)
-		return unlessZero(m.ID, broker.CheckMessageID)
+		return unlessZero(m.ID, limit.MessageID)
 	default:
 		if string(v) != "base64" {
 			return broker.Invalidf("encoding %q: allowed is base64", clip.Input(string(v)))
@@ -222,15 +223,15 @@ func (s *scanner) attributes(m *broker.Publication) error {
 	ok := s.object(func(name string) bool {
 		v, ok := s.str()
 		m.Attributes = append(m.Attributes, broker.Attribute{Name: name, Value: string(v)})
-		return ok && len(m.Attributes) <= broker.MaxAttributes
+		return ok && len(m.Attributes) <= limit.MaxAttributes
 	})
-	if len(m.Attributes) > broker.MaxAttributes {
-		return broker.CheckAttributes(m.Attributes)
+	if len(m.Attributes) > limit.MaxAttributes {
+		return limit.CheckAttributes(m.Attributes)
 	}
 	if !ok {
 		return broker.Invalidf("attributes: allowed is a JSON object whose values are strings")
 	}
-	return broker.CheckAttributes(m.Attributes)
+	return limit.CheckAttributes(m.Attributes)
 }
 
 // deliverAt takes a string, a UTC time, or a number, Unix seconds, as the time before which the message is not delivered.
@@ -244,7 +245,7 @@ func (s *scanner) deliverAt(m *broker.Publication) (err error) {
 		v = strconv.AppendInt(nil, n, 10)
 	}
 	if len(v) > 0 {
-		m.DeliverAt, err = broker.ParseDeliverAt(string(v))
+		m.DeliverAt, err = limit.ParseDeliverAt(string(v))
 	}
 	return err
 }

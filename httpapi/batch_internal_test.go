@@ -17,6 +17,7 @@ import (
 	"unicode/utf8"
 
 	"pipit/broker"
+	"pipit/broker/limit"
 )
 
 // strictLine is a line of a batch as encoding/json reads it.
@@ -107,26 +108,26 @@ func (l strictLine) publication() (m broker.Publication, ok bool) {
 		ok = ok && (*v == "" || check(*v) == nil)
 		return *v
 	}
-	m.Priority = int(number(l.Priority, broker.CheckPriority))
-	m.Expiration = number(l.Expiration, broker.CheckExpiration)
-	m.Delay = number(l.Delay, broker.CheckDelay)
-	m.MIMEType = text(l.MIMEType, broker.CheckMIMEType)
-	m.ID = text(l.ID, broker.CheckMessageID)
-	m.CorrelationID = text(l.CorrelationID, broker.CheckCorrelationID)
-	m.ReplyTo = text(l.ReplyTo, broker.CheckReplyTo)
+	m.Priority = int(number(l.Priority, limit.Priority))
+	m.Expiration = number(l.Expiration, limit.Expiration)
+	m.Delay = number(l.Delay, limit.Delay)
+	m.MIMEType = text(l.MIMEType, limit.MIMEType)
+	m.ID = text(l.ID, limit.MessageID)
+	m.CorrelationID = text(l.CorrelationID, limit.CorrelationID)
+	m.ReplyTo = text(l.ReplyTo, limit.ReplyTo)
 	switch at := fmt.Sprint(l.DeliverAt); {
 	case l.DeliverAt == nil, l.DeliverAt == "":
 	case l.DeliverAt == json.Number("-0"):
 		m.DeliverAt = time.Unix(0, 0)
 	default:
 		var err error
-		m.DeliverAt, err = broker.ParseDeliverAt(at)
+		m.DeliverAt, err = limit.ParseDeliverAt(at)
 		ok = ok && err == nil
 	}
 	for _, name := range slices.Sorted(maps.Keys(l.Attributes)) {
 		m.Attributes = append(m.Attributes, broker.Attribute{Name: name, Value: l.Attributes[name]})
 	}
-	return m, ok && broker.CheckAttributes(m.Attributes) == nil
+	return m, ok && limit.CheckAttributes(m.Attributes) == nil
 }
 
 func same(a, b *broker.Publication) bool {
@@ -277,7 +278,7 @@ func FuzzBatch(f *testing.F) {
 		pubs, err := parseBatch(body, func(*broker.Publication) error { return nil })
 		trimmed := bytes.TrimSuffix(bytes.TrimSuffix(bytes.TrimPrefix(body, byteOrderMark), []byte("\n")), []byte("\r"))
 		split := bytes.Split(trimmed, []byte("\n"))
-		good := len(trimmed) > 0 && len(split) <= broker.MaxBatch
+		good := len(trimmed) > 0 && len(split) <= limit.MaxBatch
 		for i, line := range split {
 			checkLine(t, line)
 			var m broker.Publication
@@ -330,7 +331,7 @@ func FuzzParams(f *testing.F) {
 			if errors.Is(bad, strconv.ErrRange) {
 				bad = nil
 			}
-			if n = min(n, broker.MaxReceive); n == 0 {
+			if n = min(n, limit.MaxReceive); n == 0 {
 				n = 100
 			}
 			on := slices.Contains([]string{"true", "1", "yes", "on", "t", "y"}, strings.ToLower(p["ack"]))
@@ -361,16 +362,16 @@ func FuzzSettlement(f *testing.F) {
 		extend := map[string]int64{}
 		for _, e := range st.Extend {
 			ids, extend[e.ID] = append(ids, e.ID), e.Seconds
-			if broker.CheckExtend(e.Seconds) != nil {
+			if limit.Extend(e.Seconds) != nil {
 				t.Fatalf("%q: %+v", body, st)
 			}
 		}
-		if len(ids) < 1 || len(ids) > broker.MaxSettle || broker.CheckDelay(st.Delay) != nil {
+		if len(ids) < 1 || len(ids) > limit.MaxSettle || limit.Delay(st.Delay) != nil {
 			t.Fatalf("%q: %+v", body, st)
 		}
 		seen := map[string]bool{}
 		for _, id := range ids {
-			if seen[id] || broker.CheckMessageID(id) != nil {
+			if seen[id] || limit.MessageID(id) != nil {
 				t.Fatalf("%q: %q", body, id)
 			}
 			seen[id] = true

@@ -8,7 +8,7 @@ import (
 	"testing"
 	"time"
 
-	"pipit/broker"
+	"pipit/broker/browse"
 )
 
 const ndjson = "application/x-ndjson"
@@ -63,7 +63,7 @@ func TestDeliverAt(t *testing.T) {
 		t.Fatal(a.status, a.body)
 	}
 	r.wantPayloads(queue, "now")
-	page, err := r.b.Browse(ctx, broker.BrowseOptions{Topic: "/customer/created", State: broker.StateDelayed})
+	page, err := r.b.Browse(ctx, browse.Options{Topic: "/customer/created", State: browse.Delayed})
 	if err != nil || len(page.Messages) != 4 {
 		t.Fatalf("%+v %v", page, err)
 	}

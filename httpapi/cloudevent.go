@@ -12,6 +12,7 @@ import (
 
 	"pipit/broker"
 	"pipit/broker/clip"
+	"pipit/broker/limit"
 )
 
 // typeEvent is a CloudEvent in structured mode (https://github.com/cloudevents/spec/blob/v1.0.2/cloudevents/formats/json-format.md).
@@ -71,19 +72,19 @@ func parseEvent(body []byte, m *broker.Publication) error {
 		case name == "specversion" && v != "1.0":
 			return broker.Invalidf("CloudEvent: specversion %q: allowed is 1.0", clip.Input(v))
 		default:
-			if len(m.Attributes) > broker.MaxAttributes { // not to be read, however many there are
-				return broker.CheckAttributes(m.Attributes)
+			if len(m.Attributes) > limit.MaxAttributes { // not to be read, however many there are
+				return limit.CheckAttributes(m.Attributes)
 			}
 			m.Attributes = append(m.Attributes, broker.Attribute{Name: "ce-" + name, Value: v})
 		}
 	}
-	if err := broker.CheckMIMEType(m.MIMEType); err != nil {
+	if err := limit.MIMEType(m.MIMEType); err != nil {
 		return broker.Invalidf("CloudEvent: datacontenttype: %v", err)
 	}
-	if err := broker.CheckMessageID(m.ID); err != nil {
+	if err := limit.MessageID(m.ID); err != nil {
 		return broker.Invalidf("CloudEvent: id: %v", err)
 	}
-	if err := broker.CheckAttributes(m.Attributes); err != nil {
+	if err := limit.CheckAttributes(m.Attributes); err != nil {
 		return err
 	}
 	return eventData(event, m)

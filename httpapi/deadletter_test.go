@@ -4,6 +4,7 @@ import (
 	"testing"
 
 	"pipit/broker"
+	"pipit/broker/stats"
 )
 
 // withDeadLetters sends what fails at /customer/created to orders.
@@ -28,7 +29,7 @@ func TestRejectForGood(t *testing.T) {
 	r.settle(d, "reject=true") // it was delivered twice
 	r.wantPayloads(queue)
 	for _, info := range r.b.Consumers() {
-		if info.SubKey == key && (info.Backlog != 0 || info.DeadLettered != broker.Failures{MaxDeliveries: 1, Rejected: 2}) {
+		if info.SubKey == key && (info.Backlog != 0 || info.DeadLettered != stats.Failures{MaxDeliveries: 1, Rejected: 2}) {
 			t.Errorf("%+v", info)
 		}
 	}

@@ -8,7 +8,7 @@ import (
 	"time"
 
 	"pipit/broker"
-	"pipit/httpapi/limit"
+	"pipit/httpapi/quota"
 )
 
 // statuses of the broker's errors.
@@ -69,7 +69,7 @@ func (s *server) fail(x *call) {
 	case http.StatusUnsupportedMediaType:
 		h["Accept-Encoding"] = encodings
 	case http.StatusTooManyRequests, http.StatusServiceUnavailable:
-		h.Set("Retry-After", strconv.Itoa(limit.Seconds(retryAfter)))
+		h.Set("Retry-After", strconv.Itoa(quota.Seconds(retryAfter)))
 	}
 	d := x.document(x.room[:], "ZATO_ERROR")
 	d.text("details", details)

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"pipit/broker"
+	"pipit/broker/limit"
 	"pipit/broker/store"
 )
 
@@ -73,7 +74,7 @@ func FuzzEvent(f *testing.F) {
 			}
 			return
 		}
-		if !json.Valid(trimMark(body)) || broker.CheckMessageID(m.ID) != nil || broker.CheckMIMEType(m.MIMEType) != nil || broker.CheckAttributes(m.Attributes) != nil || len(m.Payload) > len(body) {
+		if !json.Valid(trimMark(body)) || limit.MessageID(m.ID) != nil || limit.MIMEType(m.MIMEType) != nil || limit.CheckAttributes(m.Attributes) != nil || len(m.Payload) > len(body) {
 			t.Fatalf("%q: %+v", body, m)
 		}
 	})

@@ -15,6 +15,8 @@ import (
 	"time"
 
 	"pipit/broker"
+	"pipit/broker/property"
+	"pipit/broker/stats"
 	"pipit/httpapi/forwarded"
 )
 
@@ -32,7 +34,7 @@ func (r *rig) hooks(list ...broker.Webhook) {
 			w.Client = "crm"
 		}
 		if w.Secret.IsZero() && w.Verify != broker.VerifyNone {
-			w.Secret = broker.TextsOf(hookSecret)
+			w.Secret = property.TextsOf(hookSecret)
 		}
 	}
 	if _, err := r.b.Apply(ctx, broker.Definition{Webhooks: list}); err != nil {
@@ -69,7 +71,7 @@ func (r *rig) refuseLike(status int, details string, method, path, sent string, 
 	}
 }
 
-func (r *rig) wantCounts(name string, want broker.HookCounts) {
+func (r *rig) wantCounts(name string, want stats.HookCounts) {
 	r.t.Helper()
 	w, ok := r.b.Webhook(name)
 	if !ok || w.HookCounts != want || !w.Secret.IsZero() || w.LastCall.IsZero() != (want.Accepted+want.Duplicates == 0) {
@@ -81,7 +83,7 @@ func (r *rig) wantCounts(name string, want broker.HookCounts) {
 // that are asked for; what is not signed so is refused, counted, and logged with the reason.
 func TestHook(t *testing.T) {
 	r := newServer(t)
-	r.hooks(broker.Webhook{Name: "code.host-1", Verify: broker.VerifyGitHub, Headers: broker.TextsOf("X-GitHub-Event", "X-None")},
+	r.hooks(broker.Webhook{Name: "code.host-1", Verify: broker.VerifyGitHub, Headers: property.TextsOf("X-GitHub-Event", "X-None")},
 		broker.Webhook{Name: "off", Verify: broker.VerifyGitHub, Inactive: true})
 	body := `{"action": "` + marked + ` ž"}`
 	call := append(signed(body, "72d3162e-cc78-11e3-81ab-4c9367dc0958"), "Content-Type", "application/json; x=1", "X-GitHub-Event", "push", "Traceparent", "00-a-b-01")
@@ -119,7 +121,7 @@ func TestHook(t *testing.T) {
 		}
 	}
 	r.refuseLike(400, "msg_id", "POST", "/hook/code.host-1", "x", signed("x", strings.Repeat("x", 201))...)
-	r.wantCounts("code.host-1", broker.HookCounts{Accepted: 2, Duplicates: 1, Signature: 103, Other: 1})
+	r.wantCounts("code.host-1", stats.HookCounts{Accepted: 2, Duplicates: 1, Signature: 103, Other: 1})
 	if logs := r.logs.String(); !strings.Contains(logs, `"webhook":"code.host-1"`) || !strings.Contains(logs, "the signature is not one of its secrets") || strings.Contains(logs, hookSecret) {
 		t.Error("the log does not say which webhook and why, or too much")
 	}
@@ -134,11 +136,11 @@ func TestHookPermission(t *testing.T) {
 		broker.Webhook{Name: "no-producer", Verify: broker.VerifyGitHub, Client: "bob"},
 		broker.Webhook{Name: "inactive-client", Verify: broker.VerifyGitHub, Client: "off"},
 		broker.Webhook{Name: "inactive-topic", Verify: broker.VerifyGitHub, Topic: "/off"},
-		broker.Webhook{Name: "lan", Verify: broker.VerifyNone, AllowFrom: broker.TextsOf("192.0.2.0/24", "2001:db8::7")})
+		broker.Webhook{Name: "lan", Verify: broker.VerifyNone, AllowFrom: property.TextsOf("192.0.2.0/24", "2001:db8::7")})
 	for _, name := range []string{"inactive-producer", "no-producer", "inactive-client", "inactive-topic"} {
 		r.refuse(401, "The call is not verified", "POST", "/hook/"+name, "", "x")
 		r.refuse(403, "Permission denied", "POST", "/hook/"+name, "", "x", signed("x", "1")...)
-		r.wantCounts(name, broker.HookCounts{Signature: 1, Other: 1})
+		r.wantCounts(name, stats.HookCounts{Signature: 1, Other: 1})
 	}
 	for _, from := range []string{"", "192.0.3.1", "2001:db8::8", "nonsense"} {
 		for _, method := range []string{"POST", "OPTIONS"} {
@@ -149,7 +151,7 @@ func TestHookPermission(t *testing.T) {
 		r.want(200, fmt.Sprintf(`{"status": "ZATO_OK", "msg_id": "event-%d"}`, i), "POST", "/hook/lan", "", "x", "X-Forwarded-For", from,
 			"Ce-Id", fmt.Sprintf("event-%d", i), "Ce-Type", "paid%21", "Ce-Source", "/shop", "Ce-Specversion", "1.0")
 	}
-	r.wantCounts("lan", broker.HookCounts{Accepted: 3, Address: 8})
+	r.wantCounts("lan", stats.HookCounts{Accepted: 3, Address: 8})
 	want := []broker.Attribute{{Name: "ce-id", Value: "event-0"}, {Name: "ce-source", Value: "/shop"}, {Name: "ce-specversion", Value: "1.0"}, {Name: "ce-type", Value: "paid!"}}
 	if m := r.taken(); m.ID != "event-0" || !reflect.DeepEqual(m.Attributes, want) {
 		t.Errorf("%+v", m)
@@ -183,7 +185,7 @@ func TestHookHandshakes(t *testing.T) {
 		t.Errorf("%+v", m)
 	}
 	r.refuseLike(400, "not a CloudEvent", "POST", "/hook/events?cloudevents=true", "x", token...)
-	r.wantCounts("slack", broker.HookCounts{Signature: 1})
+	r.wantCounts("slack", stats.HookCounts{Signature: 1})
 }
 
 // TestHookLimits: a payload that is too large is refused before it is read, and a full topic says when to come again.
@@ -192,7 +194,7 @@ func TestHookLimits(t *testing.T) {
 		s.broker.MaxPayload, s.api.MaxPayload = 1000, 1000
 		s.topic = func(t *broker.Topic) { t.MaxDepth = 1 }
 	})
-	r.hooks(broker.Webhook{Name: "w", Verify: broker.VerifyToken}, broker.Webhook{Name: "std", Verify: broker.VerifyStandard, Secret: broker.TextsOf("whsec_" + base64.StdEncoding.EncodeToString([]byte(hookSecret)))})
+	r.hooks(broker.Webhook{Name: "w", Verify: broker.VerifyToken}, broker.Webhook{Name: "std", Verify: broker.VerifyStandard, Secret: property.TextsOf("whsec_" + base64.StdEncoding.EncodeToString([]byte(hookSecret)))})
 	token := []string{"Authorization", "Bearer " + hookSecret}
 	r.refuse(413, "payload: allowed are at most 1000 bytes", "POST", "/hook/w", "", strings.Repeat("x", 1001), token...)
 	now := fmt.Sprint(time.Now().Unix())
@@ -202,8 +204,8 @@ func TestHookLimits(t *testing.T) {
 	r.want(200, `{"status": "ZATO_OK", "msg_id": "msg_1"}`, "POST", "/hook/std", "", "x", call...)
 	r.refuseLike(429, "is full", "POST", "/hook/w", "x", token...)
 	r.want(200, `{"status": "ZATO_OK", "msg_id": "msg_1"}`, "POST", "/hook/std", "", "x", call...)
-	r.wantCounts("w", broker.HookCounts{Full: 1, Other: 1})
-	r.wantCounts("std", broker.HookCounts{Accepted: 1, Duplicates: 1})
+	r.wantCounts("w", stats.HookCounts{Full: 1, Other: 1})
+	r.wantCounts("std", stats.HookCounts{Accepted: 1, Duplicates: 1})
 }
 
 // TestHookRoom: who announces a large body and sends it slowly leaves room for others, and has no more of it for himself.

@@ -17,6 +17,8 @@ import (
 	"time"
 
 	"pipit/broker"
+	"pipit/broker/limit"
+	"pipit/broker/property"
 	"pipit/broker/store"
 	"pipit/httpapi/forwarded"
 )
@@ -651,7 +653,7 @@ func TestXML(t *testing.T) {
 
 // TestNeverExpires: a topic whose messages do not expire.
 func TestNeverExpires(t *testing.T) {
-	r := newServer(t, func(s *setup) { s.topic = func(t *broker.Topic) { t.Expiration = broker.Off } })
+	r := newServer(t, func(s *setup) { s.topic = func(t *broker.Topic) { t.Expiration = property.Off } })
 	r.publish(created, "x")
 	a := r.do("POST", queue+"?ack=true", erp, "", "X-Zato-PubSub-Key", key)
 	if !strings.Contains(a.body, `", "expiration": 0, "expire_at_utc": "", "producer": `) {
@@ -765,7 +767,7 @@ func TestSettleMany(t *testing.T) {
 // TestExtend: what is extended stays in flight when its ack timeout is over.
 func TestExtend(t *testing.T) {
 	r := newServer(t, func(s *setup) {
-		s.consume = func(c *broker.Consumer) { c.AckTimeout = broker.MinAckTimeout }
+		s.consume = func(c *broker.Consumer) { c.AckTimeout = limit.MinAckTimeout }
 	})
 	var ids []string
 	for _, id := range []string{"a", "b%2F", "c"} {

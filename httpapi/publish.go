@@ -6,6 +6,7 @@ import (
 
 	"pipit/broker"
 	"pipit/broker/clip"
+	"pipit/broker/limit"
 )
 
 // The query parameters of a publish. Those of a message are the keys of a batch's lines, too.
@@ -95,16 +96,16 @@ func publication(p params, h http.Header) (m broker.Publication, err error) {
 		return p[name]
 	}
 	if len(p) > 0 {
-		m.Priority = int(number("priority", broker.CheckPriority))
-		m.Expiration = number("expiration", broker.CheckExpiration)
-		m.Delay = number("delay", broker.CheckDelay)
-		m.MIMEType = text("mime_type", broker.CheckMIMEType)
-		m.ID = text("msg_id", broker.CheckMessageID)
-		m.CorrelationID = text("correlation_id", broker.CheckCorrelationID)
-		m.ReplyTo = text("reply_to", broker.CheckReplyTo)
+		m.Priority = int(number("priority", limit.Priority))
+		m.Expiration = number("expiration", limit.Expiration)
+		m.Delay = number("delay", limit.Delay)
+		m.MIMEType = text("mime_type", limit.MIMEType)
+		m.ID = text("msg_id", limit.MessageID)
+		m.CorrelationID = text("correlation_id", limit.CorrelationID)
+		m.ReplyTo = text("reply_to", limit.ReplyTo)
 	}
 	if err == nil && p.given("deliver_at") {
-		m.DeliverAt, err = broker.ParseDeliverAt(p["deliver_at"])
+		m.DeliverAt, err = limit.ParseDeliverAt(p["deliver_at"])
 	}
 	if err == nil {
 		m.Attributes, err = headerAttributes(h)
@@ -119,14 +120,14 @@ func publication(p params, h http.Header) (m broker.Publication, err error) {
 func mimeType(h http.Header) (string, error) {
 	given := h["Content-Type"]
 	if len(given) == 0 || given[0] == "" {
-		return broker.DefaultMIMEType, nil
+		return limit.DefaultMIMEType, nil
 	}
 	kind, _, _ := strings.Cut(given[0], ";")
 	if strings.EqualFold(strings.TrimSpace(kind), "application/x-www-form-urlencoded") {
-		return broker.DefaultMIMEType, nil
+		return limit.DefaultMIMEType, nil
 	}
-	if broker.CheckMIMEType(given[0]) != nil {
-		return "", broker.Invalidf("header Content-Type %q: allowed are 1 to %d bytes without control characters", clip.Input(given[0]), broker.MaxMIMEType)
+	if limit.MIMEType(given[0]) != nil {
+		return "", broker.Invalidf("header Content-Type %q: allowed are 1 to %d bytes without control characters", clip.Input(given[0]), limit.MaxMIMEType)
 	}
 	return given[0], nil
 }

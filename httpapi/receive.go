@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"pipit/broker"
+	"pipit/broker/limit"
 )
 
 // receive returns messages, each in flight until it is settled.
@@ -29,8 +30,8 @@ func (s *server) receive(x *call, r *http.Request, rest string) error {
 	if err != nil {
 		return err
 	}
-	if wait < 0 || wait > int64(broker.MaxWait/time.Second) {
-		return broker.Invalidf("wait %d: allowed are 0 to %d seconds", wait, broker.MaxWait/time.Second)
+	if wait < 0 || wait > int64(limit.MaxWait/time.Second) {
+		return broker.Invalidf("wait %d: allowed are 0 to %d seconds", wait, limit.MaxWait/time.Second)
 	}
 	o.Wait = time.Duration(wait) * time.Second
 	if o.Max, err = s.limits.Receive(x.client, x.Header(), o.Max); err != nil {
@@ -96,7 +97,7 @@ func (x *call) sent(halfClosed bool) error {
 
 // receiveOptions reads the parameters that a receive and a stream share.
 func receiveOptions(p params) (o broker.ReceiveOptions, err error) {
-	most, err := p.capped("max", broker.DefaultReceive, broker.MaxReceive)
+	most, err := p.capped("max", limit.DefaultReceive, limit.MaxReceive)
 	if err != nil {
 		return o, err
 	}

@@ -8,7 +8,7 @@ import (
 	"time"
 
 	"pipit/broker"
-	"pipit/httpapi/limit"
+	"pipit/httpapi/quota"
 )
 
 // room is where a body is read to, and the memory that is set aside for it. Past the first step it
@@ -16,7 +16,7 @@ import (
 // nothing from others.
 type room struct {
 	b      *broker.Broker
-	part   *limit.Budget // of what all bodies may take
+	part   *quota.Budget // of what all bodies may take
 	client string        // whose body it is
 	buf    *[]byte       // nil until there is something to read
 	size   int           // bytes that are set aside

@@ -5,6 +5,7 @@ import (
 	"net/http"
 
 	"pipit/broker"
+	"pipit/broker/limit"
 )
 
 // maxSeek bounds the body of a seek, in bytes.
@@ -64,7 +65,7 @@ func parseSeek(body []byte) (to broker.Seek, err error) {
 	case "to":
 		return broker.ParseSeek(value)
 	case "msg_id":
-		return broker.Seek{MessageID: value}, broker.CheckMessageID(value)
+		return broker.Seek{MessageID: value}, limit.MessageID(value)
 	}
 	return to, errSeek
 }

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"pipit/broker"
+	"pipit/broker/limit"
 )
 
 const seek = "/zato/pubsub/seek//customer/created/"
@@ -100,7 +101,7 @@ func TestSeekRefused(t *testing.T) {
 func TestSeekPattern(t *testing.T) {
 	r := retained(t)
 	topic := func(name string) broker.Topic {
-		return broker.Topic{Name: name, Retention: time.Hour, MaxDepth: broker.DefaultMaxDepth}
+		return broker.Topic{Name: name, Retention: time.Hour, MaxDepth: limit.DefaultMaxDepth}
 	}
 	_, err := r.b.Change(ctx, broker.Change{Define: broker.Definition{
 		Topics:    []broker.Topic{topic("/eu/lv/order"), topic("/eu/ee/order")},

@@ -21,16 +21,17 @@ import (
 	"github.com/julienschmidt/httprouter"
 
 	"pipit/broker"
+	"pipit/broker/limit"
 	"pipit/httpapi/exchange"
 	"pipit/httpapi/forwarded"
-	"pipit/httpapi/limit"
+	"pipit/httpapi/quota"
 	"pipit/httpapi/refused"
 )
 
 // Options configure the handler. The zero value of a field stands for its default.
 type Options struct {
 	MaxPayload int64 // bytes of one message; default 1 MiB. Past it: 413
-	MaxPending int64 // the broker's, of which the bodies of one client may have half; default broker.DefaultMaxPending
+	MaxPending int64 // the broker's, of which the bodies of one client may have half; default limit.DefaultMaxPending
 	MaxReplies int64 // bytes of payload that replies hold until their clients have taken them; default 256 MiB. Past it: 503
 	MaxBatch   int64 // bytes of the body of a batch of messages or acknowledgements; default 16 MiB. Past it: 413
 	// MinBodyRate is how many bytes a second a body has to come with at least, from 10 s after it began; default 1 KiB, negative:
@@ -109,10 +110,10 @@ type server struct {
 
 	lines   *exchange.Lines
 	recent  refused.Recent
-	replies *limit.Budget
-	bodies  *limit.Budget
-	hooks   *limit.Budget // of bodies, by address
-	limits  *limit.Clients
+	replies *quota.Budget
+	bodies  *quota.Budget
+	hooks   *quota.Budget // of bodies, by address
+	limits  *quota.Clients
 }
 
 // Handler is the handler of the wire protocol. It must not stand behind anything that cleans or
@@ -126,7 +127,7 @@ func (h *Handler) Refusals() *refused.Recent { return &h.recent }
 // for requests that begin from now on.
 func (h *Handler) Adjust(opts Options) {
 	if opts.MaxPayload <= 0 {
-		opts.MaxPayload = broker.DefaultMaxPayload
+		opts.MaxPayload = limit.DefaultMaxPayload
 	}
 	if opts.MaxBatch <= 0 {
 		opts.MaxBatch = DefaultMaxBatch
@@ -138,7 +139,7 @@ func (h *Handler) Adjust(opts Options) {
 		opts.MinBodyRate = DefaultMinBodyRate
 	}
 	if opts.MaxPending <= 0 {
-		opts.MaxPending = broker.DefaultMaxPending
+		opts.MaxPending = limit.DefaultMaxPending
 	}
 	h.opts.Store(&opts)
 	h.replies.Adjust(opts.MaxReplies)
@@ -153,7 +154,7 @@ func New(b *broker.Broker, opts Options) *Handler {
 	}
 	s := &server{
 		b: b, log: opts.Logger, router: exchange.NewRouter(notFound, notAllowed),
-		lines: exchange.NewLines(opts.Logger), replies: limit.NewBudget(opts.MaxReplies), bodies: limit.NewBudget(opts.MaxPending), hooks: limit.NewBudget(hookRoom), limits: limit.New(),
+		lines: exchange.NewLines(opts.Logger), replies: quota.NewBudget(opts.MaxReplies), bodies: quota.NewBudget(opts.MaxPending), hooks: quota.NewBudget(hookRoom), limits: quota.New(),
 	}
 	h := &Handler{s}
 	h.Adjust(opts)

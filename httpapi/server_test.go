@@ -24,6 +24,7 @@ import (
 	"unicode/utf8"
 
 	"pipit/broker"
+	"pipit/broker/limit"
 	"pipit/broker/store"
 	"pipit/db"
 	"pipit/httpapi"
@@ -186,13 +187,13 @@ func newServer(t testing.TB, change ...func(*setup)) *rig {
 func (r *rig) define(s *setup) {
 	r.t.Helper()
 	topic := func(name string, active bool) broker.Topic {
-		t := broker.Topic{Name: name, Inactive: !active, MaxDepth: broker.DefaultMaxDepth, Expiration: 60, DedupWindow: 5 * time.Minute}
+		t := broker.Topic{Name: name, Inactive: !active, MaxDepth: limit.DefaultMaxDepth, Expiration: 60, DedupWindow: 5 * time.Minute}
 		s.topic(&t)
 		return t
 	}
 	consumer := func(client, topic, key string, active bool) broker.Consumer {
-		c := broker.Consumer{Client: client, Topic: topic, SubKey: key, Inactive: !active, MaxDepth: broker.DefaultMaxDepth,
-			MaxInFlight: broker.DefaultMaxInFlight, AckTimeout: time.Hour}
+		c := broker.Consumer{Client: client, Topic: topic, SubKey: key, Inactive: !active, MaxDepth: limit.DefaultMaxDepth,
+			MaxInFlight: limit.DefaultMaxInFlight, AckTimeout: time.Hour}
 		s.consume(&c)
 		return c
 	}

@@ -1,6 +1,6 @@
 package httpapi
 
-import "pipit/httpapi/limit"
+import "pipit/httpapi/quota"
 
 // Of what a reply holds, in bytes.
 const (
@@ -10,7 +10,7 @@ const (
 
 // share is what one reply holds of the budget.
 type share struct {
-	b      *limit.Budget
+	b      *quota.Budget
 	client string
 	taken  int64
 	left   int64 // of taken, for messages

@@ -9,6 +9,8 @@ import (
 	"testing"
 
 	"pipit/broker"
+	"pipit/broker/limit"
+	"pipit/broker/property"
 )
 
 const subscribe = "/zato/pubsub/subscribe//news/"
@@ -17,7 +19,7 @@ const subscribe = "/zato/pubsub/subscribe//news/"
 func (r *rig) canSubscribe(patterns ...string) {
 	r.t.Helper()
 	r.change(broker.Change{Define: broker.Definition{Clients: []broker.Client{
-		{Username: "erp", Name: "ERP", PasswordHash: erpHash, CanSubscribe: broker.TextsOf(patterns...)},
+		{Username: "erp", Name: "ERP", PasswordHash: erpHash, CanSubscribe: property.TextsOf(patterns...)},
 	}}})
 }
 
@@ -252,7 +254,7 @@ func TestSubscribeAtOnce(t *testing.T) {
 func TestSubscribeLimit(t *testing.T) {
 	r := newServer(t)
 	var d broker.Definition
-	for i := range broker.MaxSubscriptions {
+	for i := range limit.MaxSubscriptions {
 		name := "/n/" + strconv.Itoa(i)
 		d.Topics = append(d.Topics, broker.Topic{Name: name})
 		d.Consumers = append(d.Consumers, broker.Consumer{Client: "erp", Topic: name, SelfService: true}, broker.Consumer{Client: "erp", Topic: name, Name: "an administrator's"})

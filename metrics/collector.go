@@ -9,6 +9,8 @@ import (
 	dto "github.com/prometheus/client_model/go"
 
 	"pipit/broker"
+	"pipit/broker/stats"
+	"pipit/broker/store"
 	"pipit/httpapi/callback"
 )
 
@@ -92,7 +94,7 @@ func (c *collector) Collect(ch chan<- prometheus.Metric) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	s := scrape{c: c, ch: ch, limit: int(c.limit.Load()), now: time.Now()}
-	topics, consumers := broker.FiguresOf(from.Broker)
+	topics, consumers := from.Broker.Figures()
 	oldest := make(chan map[uint32]time.Time, 1)
 	go func() { oldest <- oldestOf(from.Broker, consumers) }() // which reads the store
 	s.topics(topics)
@@ -129,7 +131,7 @@ func (s *scrape) counter(d *prometheus.Desc, v uint64, labels []*dto.LabelPair) 
 	s.ch <- &sample{d, labels, float64(v), true}
 }
 
-func (s *scrape) topics(list []broker.TopicFigures) {
+func (s *scrape) topics(list []stats.Topic) {
 	l := &s.c.topics
 	l.begin(s.limit)
 	for i := range list {
@@ -149,7 +151,7 @@ func (s *scrape) topics(list []broker.TopicFigures) {
 	}
 }
 
-func (s *scrape) consumers(list []broker.ConsumerFigures, oldest <-chan map[uint32]time.Time) {
+func (s *scrape) consumers(list []stats.Consumer, oldest <-chan map[uint32]time.Time) {
 	l := &s.c.consumers
 	l.begin(s.limit)
 	in := make([]*group, len(list))
@@ -188,12 +190,12 @@ func (s *scrape) consumers(list []broker.ConsumerFigures, oldest <-chan map[uint
 }
 
 // counted are counters in the order of ofQueues.
-func counted(c *broker.Counters) counts {
+func counted(c *stats.Counters) counts {
 	return counts{c.Delivered, c.Acked, c.Rejected, c.Redelivered, c.Expired, c.DeadLettered.Sum(), c.Dropped.Sum()}
 }
 
 // oldestOf returns when the oldest message was published that each consumer is not done with.
-func oldestOf(b *broker.Broker, list []broker.ConsumerFigures) map[uint32]time.Time {
+func oldestOf(b *broker.Broker, list []stats.Consumer) map[uint32]time.Time {
 	ids := make([]uint32, 0, len(list))
 	for i := range list {
 		if c := &list[i]; c.Ready+c.InFlight+c.Deferred+c.Failed > 0 {
@@ -207,7 +209,7 @@ func oldestOf(b *broker.Broker, list []broker.ConsumerFigures) map[uint32]time.T
 	return oldest
 }
 
-func (s *scrape) callbacks(made map[uint32]callback.Outcomes, list []broker.ConsumerFigures) {
+func (s *scrape) callbacks(made map[uint32]callback.Outcomes, list []stats.Consumer) {
 	l := &s.c.callbacks
 	l.begin(s.limit)
 	for i := range list {
@@ -223,7 +225,7 @@ func (s *scrape) callbacks(made map[uint32]callback.Outcomes, list []broker.Cons
 	}
 }
 
-func (s *scrape) store(st broker.StoreStats) {
+func (s *scrape) store(st store.Stats) {
 	at := 0.0
 	if !st.Checkpoint.IsZero() {
 		at = float64(st.Checkpoint.UnixMilli()) / 1000

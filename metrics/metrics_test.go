@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"pipit/broker"
+	"pipit/broker/property"
 	"pipit/db"
 	"pipit/httpapi"
 	"pipit/httpapi/callback"
@@ -154,7 +155,7 @@ func TestCounts(t *testing.T) {
 	t.Cleanup(receiver.Close)
 	erp, sent := consumer("/a", "erp", "erp-secret-sub-key"), consumer("/b", "erp", "")
 	erp.MaxDeliveries = 3
-	sent.DeliveryMode, sent.CallbackURL, sent.CallbackRetry = broker.DeliveryCallback, receiver.URL, broker.DurationsOf(10*time.Millisecond)
+	sent.DeliveryMode, sent.CallbackURL, sent.CallbackRetry = broker.DeliveryCallback, receiver.URL, property.DurationsOf(10*time.Millisecond)
 	last := consumer("/a", "crm", "crm-secret-sub-key")
 	last.DeadLetterTopic = "/dead"
 	r.define(broker.Definition{

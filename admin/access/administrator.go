@@ -15,6 +15,7 @@ import (
 	"pipit/broker"
 	"pipit/broker/clip"
 	"pipit/broker/login"
+	"pipit/broker/property"
 )
 
 // administratorKind is the kind of the documents of administrators, whose keys are their names.
@@ -127,9 +128,9 @@ func administrator(b *broker.Broker, name string) (r administratorRecord, err er
 	return r, nil
 }
 
-// checkShown returns an Invalid error where a new name holds what older ones may: see broker.IsHidden.
+// checkShown returns an Invalid error where a new name holds what older ones may: see property.IsHidden.
 func checkShown(name string) error {
-	if err := broker.CheckShown(name); err != nil {
+	if err := property.CheckShown(name); err != nil {
 		return gate.Invalid("name", "name %q: %v", name, err)
 	}
 	return nil

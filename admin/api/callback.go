@@ -7,6 +7,7 @@ import (
 
 	"pipit/admin/gate"
 	"pipit/broker"
+	"pipit/broker/limit"
 	"pipit/httpapi/callback"
 )
 
@@ -76,7 +77,7 @@ func (a *API) testCall(w http.ResponseWriter, r *http.Request, p gate.Params) er
 	if a.Callbacks == nil {
 		return &broker.Error{Code: broker.Unavailable, Message: "Messages are not sent by this process: ask the broker while it runs"}
 	}
-	gate.Patient(w, broker.MaxCallbackTimeout+time.Minute)
+	gate.Patient(w, limit.MaxCallbackTimeout+time.Minute)
 	done, err := a.Callbacks.Test(r.Context(), c.ID)
 	if err != nil {
 		return err

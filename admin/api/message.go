@@ -11,7 +11,9 @@ import (
 	"pipit/admin/gate"
 	"pipit/admin/object"
 	"pipit/broker"
+	"pipit/broker/browse"
 	"pipit/broker/clip"
+	"pipit/broker/limit"
 )
 
 // Bounds of the payloads in a list of messages.
@@ -64,14 +66,14 @@ func (a *API) messageRoutes() []gate.Route {
 }
 
 // browseStates are those that a list of messages can be asked for.
-var browseStates = []string{string(broker.StateWaiting), string(broker.StateInFlight), string(broker.StateDeferred), string(broker.StateDelayed)}
+var browseStates = []string{string(browse.Waiting), string(browse.InFlight), string(browse.Deferred), string(browse.Delayed)}
 
 // matchParameters say which messages are meant.
 var matchParameters = []string{"topic", "consumer", "state", "priority", "since", "until", "text", "match_case"}
 
 // match reads which messages are meant.
-func (v values) match() (o broker.BrowseOptions, err error) {
-	o = broker.BrowseOptions{Topic: v["topic"], State: broker.State(v["state"]), Text: v["text"]}
+func (v values) match() (o browse.Options, err error) {
+	o = browse.Options{Topic: v["topic"], State: browse.State(v["state"]), Text: v["text"]}
 	if o.Consumer, err = v.consumer(); err != nil {
 		return o, err
 	}
@@ -84,7 +86,7 @@ func (v values) match() (o broker.BrowseOptions, err error) {
 	if s, given := v["state"]; given && !slices.Contains(browseStates, s) {
 		return o, badParameter("state", "state %q: allowed are %s", clip.Input(s), strings.Join(browseStates, ", "))
 	}
-	priority, err := v.integer("priority", 0, broker.MinPriority, broker.MaxPriority)
+	priority, err := v.integer("priority", 0, limit.MinPriority, limit.MaxPriority)
 	if err != nil {
 		return o, err
 	}
@@ -109,7 +111,7 @@ func (a *API) messages(w http.ResponseWriter, r *http.Request, _ gate.Params) er
 	if o.Newest, err = v.flag("newest"); err != nil {
 		return err
 	}
-	limit, err := v.integer("limit", gate.DefaultLimit, 1, broker.MaxBrowse)
+	limit, err := v.integer("limit", gate.DefaultLimit, 1, browse.Max)
 	if err != nil {
 		return err
 	}
@@ -266,9 +268,9 @@ func (a *API) redrive(w http.ResponseWriter, r *http.Request, p gate.Params) err
 	}
 	switch {
 	case in.All == (len(in.IDs) > 0):
-		return gate.Invalid("ids", "allowed are 1 to %d ids, or all in their place", broker.MaxSettle)
-	case len(in.IDs) > broker.MaxSettle:
-		return gate.Invalid("ids", "%d ids: allowed are 1 to %d", len(in.IDs), broker.MaxSettle)
+		return gate.Invalid("ids", "allowed are 1 to %d ids, or all in their place", limit.MaxSettle)
+	case len(in.IDs) > limit.MaxSettle:
+		return gate.Invalid("ids", "%d ids: allowed are 1 to %d", len(in.IDs), limit.MaxSettle)
 	}
 	done, err := a.Objects.Redrive(r.Context(), gate.ActorOf(r.Context()), p["name"],
 		broker.Redrive{IDs: in.IDs, Reason: in.Reason, Topic: in.Topic, Consumer: in.Consumer})
@@ -376,11 +378,11 @@ func publicationOf(n object.Node) (object.Publication, error) {
 		name  string
 		check func() error
 	}{
-		{"priority", func() error { return broker.CheckPriority(int64(p.Priority)) }},
-		{"expiration", func() error { return broker.CheckExpiration(p.Expiration) }},
-		{"deliver_at", func() error { _, err := broker.ParseDeliverAt(p.DeliverAt); return err }},
-		{"mime_type", func() error { return broker.CheckMIMEType(p.MIMEType) }},
-		{"msg_id", func() error { return broker.CheckMessageID(p.ID) }},
+		{"priority", func() error { return limit.Priority(int64(p.Priority)) }},
+		{"expiration", func() error { return limit.Expiration(p.Expiration) }},
+		{"deliver_at", func() error { _, err := limit.ParseDeliverAt(p.DeliverAt); return err }},
+		{"mime_type", func() error { return limit.MIMEType(p.MIMEType) }},
+		{"msg_id", func() error { return limit.MessageID(p.ID) }},
 	} {
 		if given(c.name) {
 			if err := c.check(); err != nil {

@@ -10,7 +10,9 @@ import (
 	"pipit/admin/monitor"
 	"pipit/admin/object"
 	"pipit/admin/openapi"
-	"pipit/broker"
+	"pipit/broker/browse"
+	"pipit/broker/limit"
+	"pipit/broker/property"
 )
 
 // operation is a route of the API, or of the wire protocol, in words. Its scope is the route's; its parameters in the path and
@@ -83,10 +85,10 @@ var matching = []openapi.Parameter{
 	inQuery("topic", "Name of the topic. Without it and consumer: all topics.", anyText),
 	inQuery("consumer", "Id of a consumer: only what it is not done with, with its states.", numbers),
 	inQuery("state", "Those in this state. Without it: all but the delayed ones.", *openapi.Enum(browseStates...)),
-	inQuery("priority", "Those of this priority.", *openapi.Integer(broker.MinPriority, broker.MaxPriority)),
+	inQuery("priority", "Those of this priority.", *openapi.Integer(limit.MinPriority, limit.MaxPriority)),
 	inQuery("since", "Those created then or later.", openapi.Schema{Type: "string", Format: "date-time"}),
 	inQuery("until", "Those created before.", openapi.Schema{Type: "string", Format: "date-time"}),
-	inQuery("text", "Those whose payload contains it, whatever the case of its letters.", openapi.Schema{Type: "string", MaxLength: new(broker.MaxBrowseText)}),
+	inQuery("text", "Those whose payload contains it, whatever the case of its letters.", openapi.Schema{Type: "string", MaxLength: new(browse.MaxText)}),
 	inQuery("match_case", "Whether payloads have to contain the text byte by byte.", flags),
 }
 
@@ -139,7 +141,7 @@ var groups = []group{
 		{method: "POST", path: "/consumers/{id}/rotate", id: "rotateSubKey", summary: "Give a consumer a new sub_key",
 			text: "All that waits for it stays. The old sub_key is refused from then on, or at the end of an overlap.",
 			parameters: []openapi.Parameter{shared("ifMatch"), inQuery("overlap", "How long the old sub_key stays valid, such as 1h or 24h: 0s to "+
-				broker.FormatDuration(broker.MaxOverlap)+". An older one is refused at once. Default: 0s.", anyText)}, reply: "Consumer", headers: []string{"ETag"}},
+				property.FormatDuration(limit.MaxOverlap)+". An older one is refused at once. Default: 0s.", anyText)}, reply: "Consumer", headers: []string{"ETag"}},
 		{method: "POST", path: "/consumers/{id}/end-overlap", id: "endOverlap", summary: "Refuse the old sub_key of a consumer from now on",
 			text:       "Before the overlap that the rotation gave it is over. Where there is no old one that is valid, the answer is 422.",
 			parameters: []openapi.Parameter{shared("ifMatch")}, reply: "Consumer", headers: []string{"ETag"}, refused: []refused{{422, "Invalid"}}},

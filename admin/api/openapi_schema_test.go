@@ -15,7 +15,11 @@ import (
 	"pipit/admin/object"
 	"pipit/admin/openapi"
 	"pipit/broker"
+	"pipit/broker/browse"
+	"pipit/broker/change"
+	"pipit/broker/limit"
 	"pipit/broker/login"
+	"pipit/broker/property"
 )
 
 // Schemas that stand in several places.
@@ -24,11 +28,11 @@ var (
 	someText    = openapi.Schema{Type: "string", MinLength: new(1)}
 	flags       = openapi.Schema{Type: "string", Enum: []any{"true", "false"}, Default: "false"} // of a query
 	numbers     = openapi.Schema{Type: "integer", Format: "int64", Minimum: new(int64(1)), Maximum: new(int64(1<<32 - 1))}
-	priorities  = *openapi.Integer(broker.MinPriority, broker.MaxPriority).With(openapi.Schema{Default: broker.DefaultPriority})
-	expirations = *openapi.Integer(1, broker.MaxExpiration)
-	delays      = *openapi.Integer(0, broker.MaxDelay).With(openapi.Schema{Default: 0})
-	mimeTypes   = openapi.Schema{MinLength: new(1), MaxLength: new(broker.MaxMIMEType)}
-	states      = *openapi.Enum(broker.StateWaiting, broker.StateInFlight, broker.StateDeferred, broker.StateDelayed, broker.StateDone)
+	priorities  = *openapi.Integer(limit.MinPriority, limit.MaxPriority).With(openapi.Schema{Default: limit.DefaultPriority})
+	expirations = *openapi.Integer(1, limit.MaxExpiration)
+	delays      = *openapi.Integer(0, limit.MaxDelay).With(openapi.Schema{Default: 0})
+	mimeTypes   = openapi.Schema{MinLength: new(1), MaxLength: new(limit.MaxMIMEType)}
+	states      = *openapi.Enum(browse.Waiting, browse.InFlight, browse.Deferred, browse.Delayed, browse.Done)
 	scopeNames  = *openapi.Enum(gate.ScopeRead, gate.ScopeWrite, gate.ScopeAdmin)
 	times       = openapi.Schema{Type: "string", Format: "date-time", Examples: []any{"2026-01-31T12:00:00.000000Z"}}
 	durations   = openapi.Schema{Type: "string", Pattern: `^([0-9]+|([0-9]+d)?(0|(([0-9]+\.?[0-9]*|\.[0-9]+)(ns|us|µs|μs|ms|s|m|h))+)|[0-9]+d|[+-](0|(([0-9]+\.?[0-9]*|\.[0-9]+)(ns|us|µs|μs|ms|s|m|h))+))$`}
@@ -40,8 +44,8 @@ func apiTypes() *openapi.Types {
 		Known: map[reflect.Type]openapi.Schema{
 			reflect.TypeFor[gate.Time]():     times,
 			reflect.TypeFor[time.Time]():     times,
-			reflect.TypeFor[broker.Action](): *openapi.Enum(broker.Create, broker.Update, broker.Keep),
-			reflect.TypeFor[broker.Kind]():   *openapi.Enum(broker.KindClient, broker.KindTopic, broker.KindProducer, broker.KindConsumer, broker.KindWebhook),
+			reflect.TypeFor[change.Action](): *openapi.Enum(change.Create, change.Update, change.Keep),
+			reflect.TypeFor[change.Kind]():   *openapi.Enum(change.Client, change.Topic, change.Producer, change.Consumer, change.Webhook),
 		},
 		Names: map[reflect.Type]string{},
 	}
@@ -101,7 +105,7 @@ var answers = []typed{
 	{name: "Attempts", of: Attempts{}},
 	{name: "DeadLetter", of: object.DeadLetter{}},
 	{name: "Message", of: object.Message{}, fields: map[string]openapi.Schema{
-		"priority": *openapi.Integer(broker.MinPriority, broker.MaxPriority),
+		"priority": *openapi.Integer(limit.MinPriority, limit.MaxPriority),
 		"state":    states,
 	}, more: openapi.Schema{Description: "A message that is stored.", Properties: openapi.Map[*openapi.Schema]{ // what Message writes by itself
 		{Name: "payload", Value: &openapi.Schema{Type: "string", Description: "The payload, or its beginning; absent where none was asked for."}},
@@ -110,7 +114,7 @@ var answers = []typed{
 	{name: "MessageList", of: MessagePage{}},
 	{name: "Standing", of: object.Standing{}, fields: map[string]openapi.Schema{"state": states}},
 	{name: "MessageDetail", of: MessageDetail{}},
-	{name: "Trace", of: object.Trace{}, fields: map[string]openapi.Schema{"priority": *openapi.Integer(broker.MinPriority, broker.MaxPriority)}},
+	{name: "Trace", of: object.Trace{}, fields: map[string]openapi.Schema{"priority": *openapi.Integer(limit.MinPriority, limit.MaxPriority)}},
 	{name: "TraceEvent", of: object.TraceEvent{}, fields: map[string]openapi.Schema{
 		"what": *openapi.Enum(object.TraceEvents...).With(openapi.Schema{Description: "What happened."}),
 	}},
@@ -123,7 +127,7 @@ var answers = []typed{
 	{name: "Database", of: Database{}},
 	{name: "Attention", of: monitor.Attention{}, fields: map[string]openapi.Schema{
 		"code": {Examples: []any{monitor.CodeAway}},
-		"kind": *openapi.Enum(broker.KindTopic, broker.KindConsumer, broker.KindWebhook, broker.KindClient).With(openapi.Schema{Description: "What it is about."}),
+		"kind": *openapi.Enum(change.Topic, change.Consumer, change.Webhook, change.Client).With(openapi.Schema{Description: "What it is about."}),
 	}},
 	{name: "Check", of: monitor.Check{}, fields: map[string]openapi.Schema{"code": {Examples: []any{monitor.CheckFetch}}}},
 	{name: "Why", of: Why{}},
@@ -168,14 +172,14 @@ var answers = []typed{
 var requests = []typed{
 	{name: "Publication", of: publicationBody{}, fields: map[string]openapi.Schema{
 		"payload_base64": {ContentEncoding: object.EncodingBase64},
-		"mime_type":      *mimeTypes.With(openapi.Schema{Default: broker.DefaultMIMEType}),
+		"mime_type":      *mimeTypes.With(openapi.Schema{Default: limit.DefaultMIMEType}),
 		"priority":       priorities,
 		"expiration":     expirations,
 		"delay":          delays,
 		"deliver_at":     *someText.With(openapi.Schema{Examples: []any{"2026-11-23T09:00:00"}}),
-		"msg_id":         {MinLength: new(1), MaxLength: new(broker.MaxMessageID)},
-		"correlation_id": {MaxLength: new(broker.MaxCorrelationID)},
-		"reply_to":       {MaxLength: new(broker.MaxReplyTo)},
+		"msg_id":         {MinLength: new(1), MaxLength: new(limit.MaxMessageID)},
+		"correlation_id": {MaxLength: new(limit.MaxCorrelationID)},
+		"reply_to":       {MaxLength: new(limit.MaxReplyTo)},
 		"attributes":     attributes,
 	}, more: openapi.Schema{
 		If:   having("payload", anyText),
@@ -183,17 +187,17 @@ var requests = []typed{
 		Else: having("payload_base64", anyText),
 	}},
 	{name: "MessageIDs", of: messageIDs{}, must: []string{"ids"}, fields: map[string]openapi.Schema{
-		"ids": {MinItems: new(1), MaxItems: new(broker.MaxSettle)},
+		"ids": {MinItems: new(1), MaxItems: new(limit.MaxSettle)},
 	}},
 	{name: "Seek", of: seekBody{}},
 	{name: "Connection", of: object.Connection{}, must: []string{"sender", "receiver", "topic"}, fields: map[string]openapi.Schema{
 		"sender":     someText,
 		"receiver":   someText,
 		"topic":      someText,
-		"expiration": *openapi.Integer(0, broker.MaxExpiration).With(openapi.Schema{Default: object.ConnectExpiration}),
+		"expiration": *openapi.Integer(0, limit.MaxExpiration).With(openapi.Schema{Default: object.ConnectExpiration}),
 	}},
 	{name: "Redrive", of: redriveBody{}, fields: map[string]openapi.Schema{
-		"ids":    {MaxItems: new(broker.MaxSettle)},
+		"ids":    {MaxItems: new(limit.MaxSettle)},
 		"reason": *openapi.Enum("", broker.ReasonMaxDeliveries, broker.ReasonRejected, broker.ReasonExpired, broker.ReasonOverflow),
 	}},
 	{name: "Definitions", of: object.Definitions{}, must: []string{"version"}, fields: map[string]openapi.Schema{
@@ -330,7 +334,7 @@ var nouns = []noun{
 var noHash = ifAny("password_hash", openapi.Schema{MaxLength: new(0)})
 
 // settings are those of the table of a noun.
-func settings[T any](fields broker.Fields[T]) []setting {
+func settings[T any](fields property.Fields[T]) []setting {
 	var zero T
 	var list []setting
 	for i := range fields {
@@ -366,18 +370,18 @@ func settings[T any](fields broker.Fields[T]) []setting {
 			s.Default = fmt.Sprint(f.Default)
 			s.Examples = []any{s.Default}
 			s.Description += fmt.Sprintf(` It is %s, written as "30s", "1h30m0s" or "7d".`, f.Allowed())
-		case broker.Size:
+		case property.Size:
 			s = *openapi.Integer(f.Min, f.Max).With(s)
 			s.Description += " It is in bytes."
-		case broker.Durations:
+		case property.Durations:
 			s = *listSchema(f, &durations, s)
-			if byDefault, ok := f.Default.(broker.Durations); ok {
+			if byDefault, ok := f.Default.(property.Durations); ok {
 				s.Default = byDefault
 			}
 			s.Description += fmt.Sprintf(` Each is %s, written as "30s", "1h30m0s" or "7d".`, f.Allowed())
-		case broker.Texts:
+		case property.Texts:
 			s = *listSchema(f, &openapi.Schema{Type: "string", MinLength: new(1), MaxLength: length(f), Pattern: f.Pattern}, s)
-		case broker.Table:
+		case property.Table:
 			s.Type, s.AdditionalProperties = "object", &openapi.Schema{Type: "string", MinLength: new(1), MaxLength: length(f)}
 			s.MaxProperties, s.Default, s.Examples = new(f.Most()), nil, nil
 		}
@@ -387,7 +391,7 @@ func settings[T any](fields broker.Fields[T]) []setting {
 }
 
 // listSchema is that of a field that is a list.
-func listSchema[T any](f *broker.Field[T], items *openapi.Schema, s openapi.Schema) *openapi.Schema {
+func listSchema[T any](f *property.Field[T], items *openapi.Schema, s openapi.Schema) *openapi.Schema {
 	list := openapi.Array(items).With(s)
 	list.MaxItems = new(f.Most())
 	if f.Required {
@@ -400,7 +404,7 @@ func listSchema[T any](f *broker.Field[T], items *openapi.Schema, s openapi.Sche
 }
 
 // length is that of an item of a list or table, nil where there is no limit of its own.
-func length[T any](f *broker.Field[T]) *int {
+func length[T any](f *property.Field[T]) *int {
 	if f.Max == 0 {
 		return nil
 	}

@@ -6,7 +6,7 @@ import (
 
 	"pipit/admin/object"
 	"pipit/admin/openapi"
-	"pipit/broker"
+	"pipit/broker/limit"
 )
 
 // The wire protocol's replies are written by hand, and so they are described.
@@ -15,10 +15,10 @@ const slashes = "Name of the topic. Its slashes need no escape, so that a URL ha
 
 var (
 	wireMax = inQuery("max", "At most so many; fewer where the reply would pass 16 MiB of payload.",
-		*openapi.Integer(1, broker.MaxReceive).With(openapi.Schema{Default: broker.DefaultReceive}))
+		*openapi.Integer(1, limit.MaxReceive).With(openapi.Schema{Default: limit.DefaultReceive}))
 	wireDir = inQuery("dir", "The oldest or the newest first, within a priority.",
 		*openapi.Enum("fifo", "lifo").With(openapi.Schema{Default: "fifo"}))
-	wireExtend = *openapi.Integer(1, broker.MaxExtend)
+	wireExtend = *openapi.Integer(1, limit.MaxExtend)
 )
 
 // wireOperations are those of the wire protocol.
@@ -30,11 +30,11 @@ var wireOperations = []operation{
 			inQuery("priority", "9 is delivered first.", priorities),
 			inQuery("expiration", "Seconds. Default: the topic's.", expirations),
 			inQuery("mime_type", "Returned with the payload, never checked against it. Default: the Content-Type of the request.", *anyText.With(mimeTypes)),
-			inQuery("msg_id", "An id of the client's own. Default: made by the broker.", openapi.Schema{Type: "string", MaxLength: new(broker.MaxMessageID)}),
+			inQuery("msg_id", "An id of the client's own. Default: made by the broker.", openapi.Schema{Type: "string", MaxLength: new(limit.MaxMessageID)}),
 			inQuery("delay", "Seconds before it can be delivered.", delays),
 			inQuery("deliver_at", "The UTC time, or Unix seconds, before which it is not delivered; not with delay.", *anyText.With(openapi.Schema{Examples: []any{"2026-11-23T09:00:00"}})),
-			inQuery("correlation_id", "Returned in the metadata.", openapi.Schema{Type: "string", MaxLength: new(broker.MaxCorrelationID)}),
-			inQuery("reply_to", "Returned in the metadata.", openapi.Schema{Type: "string", MaxLength: new(broker.MaxReplyTo)}),
+			inQuery("correlation_id", "Returned in the metadata.", openapi.Schema{Type: "string", MaxLength: new(limit.MaxCorrelationID)}),
+			inQuery("reply_to", "Returned in the metadata.", openapi.Schema{Type: "string", MaxLength: new(limit.MaxReplyTo)}),
 			inQuery("cloudevents", "The body is a CloudEvent in structured mode: its data is the payload, its id the msg_id, the rest attributes.", flags),
 			inQuery("batch", "The body is a batch: one JSON object a line, with payload and any parameter above; all or none are stored.", flags),
 		}, body: "bytes", reply: "ZatoPublished", headers: []string{"X-Zato-CID", "X-Zato-Duplicate"}, refused: []refused{{507, "ZatoDiskFull"}}},
@@ -42,7 +42,7 @@ var wireOperations = []operation{
 		text: "Each is in flight for this consumer until it is acknowledged, rejected, or its ack_timeout is over.",
 		parameters: []openapi.Parameter{
 			inRoute("key", slashes, anyText), shared("subKey"), wireMax, wireDir,
-			inQuery("wait", "Seconds to wait for the first message.", *openapi.Integer(0, int64(broker.MaxWait.Seconds())).With(openapi.Schema{Default: 0})),
+			inQuery("wait", "Seconds to wait for the first message.", *openapi.Integer(0, int64(limit.MaxWait.Seconds())).With(openapi.Schema{Default: 0})),
 			inQuery("ack", "They are acknowledged as they are returned: at most once.", flags),
 		}, reply: "ZatoMessages"},
 	{method: "GET", path: "/zato/pubsub/msg/{key}", id: "stream", summary: "Receive messages as server-sent events",
@@ -119,7 +119,7 @@ var wireSchemas = openapi.Map[*openapi.Schema]{
 			field("expiration", "Seconds; 0: it does not expire.", count),
 			field("expire_at_utc", "When it expires; empty where it does not. UTC, always with six digits.", zatoTime),
 			field("producer", "Display name of the publishing client.", &anyText),
-			field("priority", "", openapi.Integer(broker.MinPriority, broker.MaxPriority)),
+			field("priority", "", openapi.Integer(limit.MinPriority, limit.MaxPriority)),
 			field("mime_type", "", &anyText),
 			field("delivery_count", "1 at the first delivery.", count.With(openapi.Schema{Minimum: new(int64(1))})),
 			maybe("encoding", "The payload is not UTF-8, and is in base64.", openapi.Enum(object.EncodingBase64)),
@@ -134,12 +134,12 @@ var wireSchemas = openapi.Map[*openapi.Schema]{
 				field("time_utc", "When it was moved.", zatoTime))))))},
 	{Name: "ZatoMessages", Value: record(
 		field("status", "", zatoOK),
-		field("results_count", "", openapi.Integer(0, broker.MaxReceive)),
+		field("results_count", "", openapi.Integer(0, limit.MaxReceive)),
 		field("results", "", openapi.Array(openapi.Ref("ZatoMessage"))))},
 	{Name: "ZatoSettlement", Value: record(
 		maybe("ack", "Ids of messages to acknowledge.", zatoIDs),
 		maybe("reject", "Ids of messages to put back.", zatoIDs),
-		maybe("delay", "Seconds before those put back are delivered again; with reject alone.", openapi.Integer(0, broker.MaxDelay)),
+		maybe("delay", "Seconds before those put back are delivered again; with reject alone.", openapi.Integer(0, limit.MaxDelay)),
 		maybe("dead_letter", "Ids of messages to move to the consumer's dead-letter topic.", zatoIDs),
 		maybe("extend", "Seconds from now for which messages stay in flight, by their ids.", &openapi.Schema{Type: "object", AdditionalProperties: &wireExtend}),
 	).With(openapi.Schema{
@@ -184,12 +184,12 @@ var wireSchemas = openapi.Map[*openapi.Schema]{
 }
 
 // attributes are those of a message.
-var attributes = openapi.Schema{Type: "object", MaxProperties: new(broker.MaxAttributes), AdditionalProperties: &anyText}
+var attributes = openapi.Schema{Type: "object", MaxProperties: new(limit.MaxAttributes), AdditionalProperties: &anyText}
 
 var (
 	zatoOK   = openapi.Enum("ZATO_OK")
 	zatoTime = &openapi.Schema{Type: "string", Pattern: `^(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6})?$`}
-	zatoIDs  = openapi.Array(&anyText).With(openapi.Schema{MaxItems: new(broker.MaxSettle), UniqueItems: true})
+	zatoIDs  = openapi.Array(&anyText).With(openapi.Schema{MaxItems: new(limit.MaxSettle), UniqueItems: true})
 	zatoXML  = openapi.Content{Schema: &openapi.Schema{Type: "string", Description: "Root data, list members item."}}
 	count    = openapi.Schema{Type: "integer"}.Sized()
 )

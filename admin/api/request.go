@@ -16,6 +16,7 @@ import (
 	"pipit/admin/object"
 	"pipit/broker"
 	"pipit/broker/clip"
+	"pipit/broker/property"
 )
 
 // checkBody refuses a request whose body is not of one of the types and says so.
@@ -164,7 +165,7 @@ func (v values) integer(name string, def, least, most int64) (int64, error) {
 // duration returns a duration, 0 where it is not given.
 func (v values) duration(name string) (time.Duration, error) {
 	s, given := v[name]
-	d, ok := broker.ParseDuration(s)
+	d, ok := property.ParseDuration(s)
 	if given && !ok {
 		return 0, badParameter(name, "%s %q: allowed are durations such as 30s, 1h30m, 7d", name, clip.Input(s))
 	}

@@ -5,7 +5,7 @@ import (
 
 	"pipit/admin/gate"
 	"pipit/admin/object"
-	"pipit/broker"
+	"pipit/broker/browse"
 )
 
 // Traces are those of the messages that were asked about.
@@ -21,7 +21,7 @@ func (a *API) traces(w http.ResponseWriter, r *http.Request, _ gate.Params) erro
 	if (v["id"] == "") == (v["correlation_id"] == "") {
 		return badParameter("id", "id: allowed is exactly one of id and correlation_id")
 	}
-	list, err := a.Objects.Trace(r.Context(), broker.TraceQuery{ID: v["id"], CorrelationID: v["correlation_id"], Topic: v["topic"]})
+	list, err := a.Objects.Trace(r.Context(), browse.TraceQuery{ID: v["id"], CorrelationID: v["correlation_id"], Topic: v["topic"]})
 	if err != nil {
 		return ofParameters(err)
 	}

@@ -5,7 +5,7 @@ import (
 
 	"pipit/admin/gate"
 	"pipit/admin/object"
-	"pipit/broker"
+	"pipit/broker/change"
 )
 
 // Gone is the answer to a deletion: what went with the object, and how it is taken back.
@@ -18,7 +18,7 @@ type Gone struct {
 // Deletion is one that can be taken back.
 type Deletion struct {
 	ID    string      `json:"id"`    // id of the deletion
-	Kind  broker.Kind `json:"kind"`  // kind of what was deleted
+	Kind  change.Kind `json:"kind"`  // kind of what was deleted
 	Name  string      `json:"name"`  // name of what was deleted, as the audit log has it
 	By    string      `json:"by"`    // who has deleted it
 	At    gate.Time   `json:"at"`    // when
@@ -32,7 +32,7 @@ type Deletions struct {
 
 // Restored is what is back.
 type Restored struct {
-	Kind broker.Kind `json:"kind"`         // kind of what is back
+	Kind change.Kind `json:"kind"`         // kind of what is back
 	Name string      `json:"name"`         // name of it, as the audit log has it
 	ID   uint32      `json:"id,omitempty"` // id that a producer or consumer has now
 }
@@ -74,9 +74,9 @@ func (o undo) takeBack(w http.ResponseWriter, r *http.Request, p gate.Params) er
 	}
 	back := Restored{Kind: x.Kind, Name: x.Name}
 	switch {
-	case x.Kind == broker.KindConsumer && len(done.Consumers) == 1:
+	case x.Kind == change.Consumer && len(done.Consumers) == 1:
 		back.ID = done.Consumers[0].ID
-	case x.Kind == broker.KindProducer && len(done.Producers) == 1:
+	case x.Kind == change.Producer && len(done.Producers) == 1:
 		back.ID = done.Producers[0].ID
 	}
 	return reply(w, http.StatusOK, back)

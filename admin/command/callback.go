@@ -12,7 +12,7 @@ import (
 
 	"pipit/admin/api"
 	"pipit/admin/gate"
-	"pipit/broker"
+	"pipit/broker/limit"
 )
 
 func attemptsCommand(c *cli, n noun) *cobra.Command {
@@ -73,7 +73,7 @@ need not be active. The exit code is 1 where the call has failed.`,
 			return err
 		}
 		var answer json.RawMessage
-		server := c.api.patient(broker.MaxCallbackTimeout + time.Minute) // which is waited for until the consumer's time is over
+		server := c.api.patient(limit.MaxCallbackTimeout + time.Minute) // which is waited for until the consumer's time is over
 		if err := server.do(ctx, call{method: http.MethodPost, path: path(n.path, key, "test-call")}, &answer); err != nil {
 			return err
 		}

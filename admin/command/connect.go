@@ -11,7 +11,7 @@ import (
 
 	"pipit/admin/object"
 	"pipit/admin/web/shell"
-	"pipit/broker"
+	"pipit/broker/property"
 )
 
 func connectCommand(c *cli) *cobra.Command {
@@ -33,7 +33,7 @@ once, the topic, the sender's permission and the receiver's queue. Commands for 
 	f.StringVar(&expiration, "expiration", expiration, "`TIME` after which messages of a new topic are lost that were not received, such as 12h, 7d; 0: never")
 	f.StringVar(&callbackURL, "callback-url", "", "`URL` that messages are sent to (default none: the receiver fetches them)")
 	return c.speak(cmd, func(ctx context.Context, args []string) error {
-		wait, ok := broker.ParseDuration(expiration)
+		wait, ok := property.ParseDuration(expiration)
 		if !ok {
 			return usageError{fmt.Errorf("--expiration %q: allowed is a time such as 45s, 12h or 7d, or 0", expiration)}
 		}
@@ -78,7 +78,7 @@ func printConnected(out *output, d *object.Connected) error {
 	}
 	kept := "for ever"
 	if d.Expiration > 0 {
-		kept = "at most " + broker.FormatDuration(time.Duration(d.Expiration)*time.Second)
+		kept = "at most " + property.FormatDuration(time.Duration(d.Expiration)*time.Second)
 	}
 	if err := out.printf("# %s and %s are connected by %s, where messages wait %s", d.Sender, d.Receiver, d.Topic, kept); err != nil {
 		return err

@@ -16,6 +16,8 @@ import (
 	"pipit/admin/command/receiver"
 	"pipit/admin/object"
 	"pipit/broker"
+	"pipit/broker/limit"
+	"pipit/broker/property"
 )
 
 const (
@@ -79,8 +81,8 @@ SIGTERM after the messages in hand, on a second one at once.`,
 			return usageError{errors.New("--exec and --json do not go together")}
 		case f.max < 0:
 			return usageError{errors.New("max: allowed is 1 or more")}
-		case time.Duration(f.wait) > broker.MaxWait:
-			return usageError{fmt.Errorf("wait %s: allowed are 0s to %s", &f.wait, broker.FormatDuration(broker.MaxWait))}
+		case time.Duration(f.wait) > limit.MaxWait:
+			return usageError{fmt.Errorf("wait %s: allowed are 0s to %s", &f.wait, property.FormatDuration(limit.MaxWait))}
 		}
 		if f.broker == "" {
 			f.broker = c.api.server
@@ -188,9 +190,9 @@ func (c *cli) consumer(ctx context.Context, topic string, f *consumeFlags) (obje
 // consume receives once, prints what it got and returns how many messages these were.
 func (c *cli) consume(ctx context.Context, q receiver.Queue, f *consumeFlags, most int, wait time.Duration) (int, error) {
 	if most == 0 {
-		most = broker.DefaultReceive
+		most = limit.DefaultReceive
 	}
-	got, batch := 0, broker.MaxReceive
+	got, batch := 0, limit.MaxReceive
 	if f.ack && isPipe(c.out.stdout) {
 		batch = 1
 	}
@@ -239,7 +241,7 @@ func isPipe(w io.Writer) bool {
 func (c *cli) follow(ctx context.Context, q receiver.Queue, f *consumeFlags) error {
 	p, met := receiver.Pauses{}, false
 	for got := 0; f.max == 0 || got < f.max; {
-		most := broker.MaxReceive
+		most := limit.MaxReceive
 		if f.max > 0 {
 			most = f.max - got
 		}

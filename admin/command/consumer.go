@@ -15,6 +15,8 @@ import (
 	"pipit/admin/gate"
 	"pipit/admin/object"
 	"pipit/broker"
+	"pipit/broker/limit"
+	"pipit/broker/property"
 )
 
 func (c *cli) consumerCommand() *cobra.Command {
@@ -118,7 +120,7 @@ func (c *cli) rotateCommand(n noun) *cobra.Command {
   pipit consumer rotate 4 --yes --json | jq -r .sub_key`,
 	}
 	var overlap fieldflag.Duration
-	cmd.Flags().Var(&overlap, "overlap", "how long the old sub_key stays valid, at most "+broker.FormatDuration(broker.MaxOverlap))
+	cmd.Flags().Var(&overlap, "overlap", "how long the old sub_key stays valid, at most "+property.FormatDuration(limit.MaxOverlap))
 	return actWith(c, n, cmd, func() string { return "rotate" }, func() url.Values { return url.Values{"overlap": {overlap.String()}} }, "Replace the sub_key of consumer %s?",
 		func(name string, answer json.RawMessage) error {
 			var made object.Consumer

@@ -13,11 +13,12 @@ import (
 	"github.com/spf13/cobra"
 
 	"pipit/admin/api"
-	"pipit/broker"
+	"pipit/broker/browse"
+	"pipit/broker/property"
 )
 
 // messageStates are those that messages can be asked for by.
-var messageStates = []string{string(broker.StateWaiting), string(broker.StateInFlight), string(broker.StateDeferred), string(broker.StateDelayed)}
+var messageStates = []string{string(browse.Waiting), string(browse.InFlight), string(browse.Deferred), string(browse.Delayed)}
 
 // matchFlags say which messages are meant.
 type matchFlags struct {
@@ -111,7 +112,7 @@ func pastTime(name, value string, now time.Time) (string, error) {
 
 // parseDays reads how long something lasts, or was ago.
 func parseDays(s string) (time.Duration, error) {
-	d, ok := broker.ParseDuration(s)
+	d, ok := property.ParseDuration(s)
 	if !ok || d < 0 {
 		return 0, errors.New("no duration")
 	}

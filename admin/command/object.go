@@ -17,7 +17,7 @@ import (
 	"pipit/admin/api"
 	"pipit/admin/command/fieldflag"
 	"pipit/admin/object"
-	"pipit/broker"
+	"pipit/broker/property"
 )
 
 var errLimit = errors.New("limit: allowed is 0 or more")
@@ -271,7 +271,7 @@ func quoted(revision string) string {
 }
 
 // secretsOf returns the fields of a noun that are not shown.
-func secretsOf[T any](table broker.Fields[T]) (names []string) {
+func secretsOf[T any](table property.Fields[T]) (names []string) {
 	for _, f := range table {
 		if f.Secret {
 			names = append(names, f.Name)

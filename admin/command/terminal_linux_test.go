@@ -19,6 +19,7 @@ import (
 
 	"pipit/admin"
 	"pipit/broker"
+	"pipit/broker/limit"
 	"pipit/db"
 )
 
@@ -82,7 +83,7 @@ func TestTerminal(t *testing.T) {
 		d.Topics = append(d.Topics, broker.Topic{Name: fmt.Sprintf("/t/%d", i), MaxDepth: 1})
 	}
 	d.Clients = []broker.Client{{Username: "c", Password: "p"}}
-	d.Consumers = []broker.Consumer{{Client: "c", Topic: long, MaxDepth: 5000, MaxInFlight: 1, AckTimeout: broker.DefaultAckTimeout}}
+	d.Consumers = []broker.Consumer{{Client: "c", Topic: long, MaxDepth: 5000, MaxInFlight: 1, AckTimeout: limit.DefaultAckTimeout}}
 	if _, err := b.Apply(t.Context(), d); err != nil {
 		t.Fatal(err)
 	}

@@ -9,6 +9,7 @@ import (
 
 	"pipit/admin/text"
 	"pipit/broker"
+	"pipit/broker/change"
 	"pipit/broker/clip"
 	"pipit/broker/store"
 )
@@ -160,12 +161,12 @@ func (n *notices) put(x Attention, client string, messages int64) {
 }
 
 func (n *notices) topic(code, sentence, name string, messages int64) {
-	n.put(Attention{code, text.Shown(sentence), topicLink(name), string(broker.KindTopic), name}, "", messages)
+	n.put(Attention{code, text.Shown(sentence), topicLink(name), string(change.Topic), name}, "", messages)
 }
 
 func (n *notices) consumer(code, sentence string, c *broker.ConsumerInfo) {
 	key := strconv.FormatUint(uint64(c.ID), 10)
-	n.put(Attention{code, text.Shown(sentence), consumerLink(c.ID), string(broker.KindConsumer), key}, c.Client, c.Backlog)
+	n.put(Attention{code, text.Shown(sentence), consumerLink(c.ID), string(change.Consumer), key}, c.Client, c.Backlog)
 }
 
 // done returns the list, with how many more there are.

@@ -7,22 +7,22 @@ import (
 
 	"pipit/admin/gate"
 	"pipit/admin/text"
-	"pipit/broker"
+	"pipit/broker/stats"
 )
 
 // Frame is an event of the live stream: what the overview shows that changes.
 type Frame struct {
-	Time   gate.Time     `json:"time"`
-	Totals broker.Totals `json:"totals"`
-	Rates  Rates         `json:"rates"`
-	Store  StoreFigures  `json:"store"`
-	Oldest gate.Time     `json:"oldest,omitzero"` // message that a consumer is not done with
-	Rows   []Row         `json:"rows"`            // what needs attention, the weightiest first
-	Number int           `json:"number"`          // of all rows
-	Low    bool          `json:"low"`             // the disk is nearly full, or nothing can be stored
-	Tiles  Tiles         `json:"tiles"`
-	Hour   *Step         `json:"hour,omitempty"` // the step of the hour's History that is under way
-	Day    *Step         `json:"day,omitempty"`
+	Time   gate.Time    `json:"time"`
+	Totals stats.Totals `json:"totals"`
+	Rates  Rates        `json:"rates"`
+	Store  StoreFigures `json:"store"`
+	Oldest gate.Time    `json:"oldest,omitzero"` // message that a consumer is not done with
+	Rows   []Row        `json:"rows"`            // what needs attention, the weightiest first
+	Number int          `json:"number"`          // of all rows
+	Low    bool         `json:"low"`             // the disk is nearly full, or nothing can be stored
+	Tiles  Tiles        `json:"tiles"`
+	Hour   *Step        `json:"hour,omitempty"` // the step of the hour's History that is under way
+	Day    *Step        `json:"day,omitempty"`
 }
 
 // Rates are per second: since the frame before, or where there is none, of the last sample.
@@ -89,7 +89,7 @@ func (m *Monitor) frame(now time.Time, age time.Duration) Frame {
 	f.Hour, f.Day = m.steps(&f.Totals, now)
 	t := &f.Totals
 	counted, since := m.counted(t.Counters), " since the start"
-	if m.before != (broker.Counters{}) {
+	if m.before != (stats.Counters{}) {
 		since = m.since.UTC().Format(" since 2006-01-02")
 	}
 	f.Tiles = Tiles{

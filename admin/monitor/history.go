@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"pipit/broker"
+	"pipit/broker/stats"
 )
 
 // History is how much happened over time: messages per second, and how many waited at the end of each step. All lists are of the
@@ -57,7 +58,7 @@ func (m *Monitor) Steps(of Of) (hour, day *Step) {
 }
 
 // steps are those of all.
-func (m *Monitor) steps(totals *broker.Totals, now time.Time) (hour, day *Step) {
+func (m *Monitor) steps(totals *stats.Totals, now time.Time) (hour, day *Step) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	gained := m.all.gained(&totals.Counters, totals.Backlog)
@@ -66,7 +67,7 @@ func (m *Monitor) steps(totals *broker.Totals, now time.Time) (hour, day *Step) 
 
 // seek returns a series, and what has happened since its last sample. mu is held until unlock.
 func (m *Monitor) seek(of Of, now time.Time) (s *series, gained point, unlock func()) {
-	var c broker.Counters
+	var c stats.Counters
 	var backlog int64
 	switch {
 	case of.Topic != "":

@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"pipit/broker"
+	"pipit/broker/limit"
+	"pipit/broker/stats"
 )
 
 // What the series are made of anew after a start: a document for each step of the last hour and day in which something happened,
@@ -41,7 +43,7 @@ const (
 type keptStep struct {
 	number  int64
 	since   time.Time // of counters
-	counted broker.Counters
+	counted stats.Counters
 	entries []keptEntry
 }
 
@@ -74,7 +76,7 @@ func (k *keptStep) encode() []byte {
 		b = binary.AppendUvarint(b, n)
 	}
 	for i := range k.entries {
-		if len(b)+entryMost > broker.MaxDocumentValue {
+		if len(b)+entryMost > limit.MaxDocumentValue {
 			break
 		}
 		b = k.entries[i].append(b)
@@ -99,7 +101,7 @@ func decodeStep(b []byte) (k keptStep, ok bool) {
 	}
 	ok = true
 	k.number, k.since = int64(next()), time.Unix(int64(next()), 0) // #nosec G115 -- a wrong one is no step of the last day
-	k.counted = broker.Counters{Published: next(), Delivered: next(), Acked: next(), Expired: next()}
+	k.counted = stats.Counters{Published: next(), Delivered: next(), Acked: next(), Expired: next()}
 	for ok && len(b) > 8 {
 		e := keptEntry{kind: b[0], key: binary.LittleEndian.Uint64(b[1:])}
 		b = b[9:]
@@ -161,7 +163,7 @@ func (m *Monitor) stepOf(n int64, pick func(*series) *ring) *keptStep {
 }
 
 // counted are the counters of all since since: those of this process, and of those before.
-func (m *Monitor) counted(c broker.Counters) broker.Counters {
+func (m *Monitor) counted(c stats.Counters) stats.Counters {
 	c.Published += m.before.Published
 	c.Delivered += m.before.Delivered
 	c.Acked += m.before.Acked

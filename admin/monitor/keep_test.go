@@ -9,7 +9,8 @@ import (
 	"testing/synctest"
 	"time"
 
-	"pipit/broker"
+	"pipit/broker/limit"
+	"pipit/broker/stats"
 )
 
 // TestSeriesSurvive checks that a start knows what the process before has measured, up to a regular stop, and when it was started.
@@ -111,7 +112,7 @@ func TestKeptIsBounded(t *testing.T) {
 }
 
 func TestStepCodec(t *testing.T) {
-	k := keptStep{number: 29_000_000, since: time.Unix(1_700_000_000, 0), counted: broker.Counters{Published: 1 << 40, Acked: 7},
+	k := keptStep{number: 29_000_000, since: time.Unix(1_700_000_000, 0), counted: stats.Counters{Published: 1 << 40, Acked: 7},
 		entries: []keptEntry{{entryAll, 0, point{1, 2, 3, 4, 5}}, {entryTopic, 1 << 63, point{backlog: 1 << 24}}, {entryConsumer, 3, point{acked: 300}}}}
 	b := k.encode()
 	if got, ok := decodeStep(b); !ok || !reflect.DeepEqual(got, k) {
@@ -129,7 +130,7 @@ func TestStepCodec(t *testing.T) {
 
 // FuzzStep checks that what is read of a step is written as it was.
 func FuzzStep(f *testing.F) {
-	k := keptStep{number: 1, since: time.Unix(2, 0), counted: broker.Counters{Published: 3}, entries: []keptEntry{{entryTopic, 4, point{published: 5, backlog: 6}}}}
+	k := keptStep{number: 1, since: time.Unix(2, 0), counted: stats.Counters{Published: 3}, entries: []keptEntry{{entryTopic, 4, point{published: 5, backlog: 6}}}}
 	f.Add(k.encode())
 	f.Add([]byte{keptFormat})
 	f.Fuzz(func(t *testing.T, b []byte) {
@@ -142,7 +143,7 @@ func FuzzStep(f *testing.F) {
 				return
 			}
 		}
-		if len(b) > broker.MaxDocumentValue {
+		if len(b) > limit.MaxDocumentValue {
 			return
 		}
 		again, ok := decodeStep(k.encode())

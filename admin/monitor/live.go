@@ -5,7 +5,7 @@ import (
 	"sync"
 	"time"
 
-	"pipit/broker"
+	"pipit/broker/stats"
 )
 
 // Of the live stream.
@@ -108,7 +108,7 @@ func (m *Monitor) broadcast(frame func() []byte) {
 
 // liveFrames returns a function that makes an event of each moment.
 func (m *Monitor) liveFrames() func() []byte {
-	var last broker.Counters
+	var last stats.Counters
 	var at time.Time
 	return func() []byte {
 		now := time.Now()

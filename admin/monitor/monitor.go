@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"pipit/broker"
+	"pipit/broker/stats"
 	"pipit/httpapi/refused"
 )
 
@@ -37,16 +38,16 @@ type Monitor struct {
 	worker  sync.WaitGroup
 
 	mu        sync.Mutex
-	rates     Rates           // of the last sample
-	last      broker.Counters // at the last sample
-	at        time.Time       // of it
-	minute    int64           // number of the step that is sampled next
+	rates     Rates          // of the last sample
+	last      stats.Counters // at the last sample
+	at        time.Time      // of it
+	minute    int64          // number of the step that is sampled next
 	all       *series
 	topics    book[string]
 	consumers book[uint32]
-	starts    []time.Time     // of processes within the last day
-	before    broker.Counters // of the processes before
-	since     time.Time       // which before and the broker's counters go back to
+	starts    []time.Time    // of processes within the last day
+	before    stats.Counters // of the processes before
+	since     time.Time      // which before and the broker's counters go back to
 
 	startsKept bool                // starts is stored
 	refused    map[string]refusals // of the webhooks that had any
@@ -137,7 +138,7 @@ func (m *Monitor) Sample(now time.Time) {
 }
 
 // ratesSince are those of what was counted in a time.
-func (*Monitor) ratesSince(before, now broker.Counters, took time.Duration) Rates {
+func (*Monitor) ratesSince(before, now stats.Counters, took time.Duration) Rates {
 	sec := float32(took.Seconds())
 	if sec <= 0 {
 		return Rates{}
@@ -146,7 +147,7 @@ func (*Monitor) ratesSince(before, now broker.Counters, took time.Duration) Rate
 }
 
 // sampleAll is a minute's step of all series, that at is in. The caller holds mu.
-func (m *Monitor) sampleAll(totals *broker.Totals, at time.Time) {
+func (m *Monitor) sampleAll(totals *stats.Totals, at time.Time) {
 	m.all.sample(totals.Counters, totals.Backlog, at)
 	topics, consumers := m.b.Topics(), m.b.Consumers()
 	exist := make(map[string]bool, len(topics))

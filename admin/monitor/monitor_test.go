@@ -14,6 +14,9 @@ import (
 	"time"
 
 	"pipit/broker"
+	"pipit/broker/change"
+	"pipit/broker/property"
+	"pipit/broker/stats"
 	"pipit/broker/store"
 	"pipit/db"
 )
@@ -72,7 +75,7 @@ func (w *watched) close() {
 }
 
 func (w *watched) topic(name string, depth int64) broker.Topic {
-	return broker.Topic{Name: name, MaxDepth: depth, Expiration: broker.Off, DedupWindow: broker.Off}
+	return broker.Topic{Name: name, MaxDepth: depth, Expiration: property.Off, DedupWindow: property.Off}
 }
 
 func (w *watched) define(d broker.Definition) {
@@ -215,7 +218,7 @@ func TestHistory(t *testing.T) {
 
 		// The counters of a topic that is created again begin anew.
 		w.publish(watchedTopic, 30)
-		if _, err := w.b.Change(t.Context(), broker.Change{Delete: []broker.Ref{{Kind: broker.KindTopic, Name: watchedTopic}}}); err != nil {
+		if _, err := w.b.Change(t.Context(), broker.Change{Delete: []change.Ref{{Kind: change.Topic, Name: watchedTopic}}}); err != nil {
 			t.Fatal(err)
 		}
 		pass(time.Minute)
@@ -240,16 +243,16 @@ func TestSeriesAreBounded(t *testing.T) {
 	now := time.Now()
 	b := newBook[string]()
 	for i := range maxSeries {
-		if b.add(strconv.Itoa(i), broker.Counters{}, now) == nil {
+		if b.add(strconv.Itoa(i), stats.Counters{}, now) == nil {
 			t.Fatal(i)
 		}
 	}
-	if b.add("more", broker.Counters{}, now) != nil {
+	if b.add("more", stats.Counters{}, now) != nil {
 		t.Fatal("too many")
 	}
 	now = now.Add(25 * time.Hour)
 	b.of["7"].busy = now
-	if b.add("more", broker.Counters{}, now) == nil || len(b.of) != 2 || b.of["7"] == nil {
+	if b.add("more", stats.Counters{}, now) == nil || len(b.of) != 2 || b.of["7"] == nil {
 		t.Errorf("%d series", len(b.of))
 	}
 }
@@ -323,7 +326,7 @@ func TestAttention(t *testing.T) {
 			c := w.consumer.Consumer
 			c.MaxDeliveries, c.DeadLetterTopic = 1, "/dead"
 			w.define(broker.Definition{Topics: []broker.Topic{w.topic("/dead", 1)}, Consumers: []broker.Consumer{c}})
-			if _, err := w.b.Change(context.Background(), broker.Change{Delete: []broker.Ref{{Kind: broker.KindTopic, Name: "/dead"}}}); err != nil {
+			if _, err := w.b.Change(context.Background(), broker.Change{Delete: []change.Ref{{Kind: change.Topic, Name: "/dead"}}}); err != nil {
 				w.t.Fatal(err)
 			}
 			w.publish(watchedTopic, 1)
@@ -499,7 +502,7 @@ func (w *watched) reject(n int) {
 // refuse makes a webhook, of which n calls are refused for their signature.
 func (w *watched) refuse(n int) {
 	w.t.Helper()
-	w.define(broker.Definition{Webhooks: []broker.Webhook{{Name: "shop", Topic: watchedTopic, Client: "crm", Verify: broker.VerifyGitHub, Secret: broker.TextsOf("a long secret of it")}}})
+	w.define(broker.Definition{Webhooks: []broker.Webhook{{Name: "shop", Topic: watchedTopic, Client: "crm", Verify: broker.VerifyGitHub, Secret: property.TextsOf("a long secret of it")}}})
 	hook, ok := w.b.Hook("shop")
 	if !ok {
 		w.t.Fatal("no webhook")

@@ -4,7 +4,7 @@ import (
 	"math"
 	"time"
 
-	"pipit/broker"
+	"pipit/broker/stats"
 )
 
 // The steps of all series, the same ones: so what one chart shows can be compared with another. The last one is under way.
@@ -123,16 +123,16 @@ func tidy(f float32) float64 { return math.Round(float64(f)*1000) / 1000 }
 // series are the last hour and day of something.
 type series struct {
 	hour, day ring
-	last      broker.Counters // at the last sample
-	busy      time.Time       // when there was traffic last
+	last      stats.Counters // at the last sample
+	busy      time.Time      // when there was traffic last
 }
 
-func newSeries(last broker.Counters, now time.Time) *series {
+func newSeries(last stats.Counters, now time.Time) *series {
 	return &series{hour: ring{step: hourStep, size: hourSlots}, day: ring{step: dayStep, size: daySlots}, last: last, busy: now}
 }
 
 // gained is what has been counted since the last sample.
-func (s *series) gained(c *broker.Counters, backlog int64) point {
+func (s *series) gained(c *stats.Counters, backlog int64) point {
 	return point{
 		published: since(c.Published, s.last.Published), delivered: since(c.Delivered, s.last.Delivered),
 		acked: since(c.Acked, s.last.Acked), expired: since(c.Expired, s.last.Expired), backlog: float32(backlog),
@@ -149,7 +149,7 @@ func since(now, before uint64) float32 {
 }
 
 // sample adds what has been counted since the last one, all of it to the steps that at is in.
-func (s *series) sample(c broker.Counters, backlog int64, at time.Time) {
+func (s *series) sample(c stats.Counters, backlog int64, at time.Time) {
 	p := s.gained(&c, backlog)
 	if s.last = c; p.busy() {
 		s.busy = at
@@ -165,13 +165,13 @@ func (s *series) put(at time.Time, p point) {
 // book has the series of things of a kind: of those that have traffic.
 type book[K comparable] struct {
 	of   map[K]*series
-	idle map[K]broker.Counters // of the others, at their last sample
+	idle map[K]stats.Counters // of the others, at their last sample
 }
 
-func newBook[K comparable]() book[K] { return book[K]{map[K]*series{}, map[K]broker.Counters{}} }
+func newBook[K comparable]() book[K] { return book[K]{map[K]*series{}, map[K]stats.Counters{}} }
 
 // sample is that of one thing. backlog is asked for where it has a series.
-func (b *book[K]) sample(key K, c broker.Counters, backlog func() int64, at time.Time) {
+func (b *book[K]) sample(key K, c stats.Counters, backlog func() int64, at time.Time) {
 	s := b.of[key]
 	if s == nil {
 		before, known := b.idle[key]
@@ -190,7 +190,7 @@ func (b *book[K]) sample(key K, c broker.Counters, backlog func() int64, at time
 }
 
 // add makes the series of one thing, or returns nil where there are too many.
-func (b *book[K]) add(key K, before broker.Counters, now time.Time) *series {
+func (b *book[K]) add(key K, before stats.Counters, now time.Time) *series {
 	if len(b.of) >= maxSeries {
 		for key, s := range b.of {
 			if now.Sub(s.busy) > daySlots*dayStep {

@@ -8,6 +8,7 @@ import (
 
 	"pipit/admin/text"
 	"pipit/broker"
+	"pipit/broker/change"
 )
 
 // fullTime is how long a consumer may be at max_in_flight without an acknowledgement. Who works one message off after another is
@@ -72,10 +73,10 @@ func (m *Monitor) denied(n *notices, consumers []broker.ConsumerInfo, refusals [
 		}
 	}
 	for _, g := range groupRefusals(lately) {
-		kind, key, link := string(broker.KindClient), g.Client, "/admin/clients/"+text.Segment(g.Client)+"#refusals"
+		kind, key, link := string(change.Client), g.Client, "/admin/clients/"+text.Segment(g.Client)+"#refusals"
 		for i := range consumers {
 			if c := &consumers[i]; g.Consumer == c.ID || g.seeks(c) {
-				kind, key = string(broker.KindConsumer), strconv.FormatUint(uint64(c.ID), 10)
+				kind, key = string(change.Consumer), strconv.FormatUint(uint64(c.ID), 10)
 				link = consumerLink(c.ID) + "#why"
 				break
 			}

@@ -5,6 +5,7 @@ import (
 
 	"pipit/admin/text"
 	"pipit/broker"
+	"pipit/broker/change"
 )
 
 // refusals are how many calls of a webhook were refused for their signature, at the end of each minute of the last hour and
@@ -52,7 +53,7 @@ func (n *notices) webhooks(webhooks []broker.WebhookInfo, refused map[string]int
 		name := webhooks[i].Name
 		if calls := refused[name]; calls > 0 {
 			n.add(codeWebhook, fmt.Sprintf("%s of webhook %s in the last hour could not be verified: another secret, or another sender", text.Count(calls, "call", "calls"), name),
-				"/admin/webhooks/"+text.Segment(name), string(broker.KindWebhook), name)
+				"/admin/webhooks/"+text.Segment(name), string(change.Webhook), name)
 		}
 	}
 }

@@ -8,6 +8,7 @@ import (
 
 	"pipit/admin/text"
 	"pipit/broker"
+	"pipit/broker/stats"
 )
 
 // oftenDelivered is how many deliveries of one message make it one that its consumer cannot cope with.
@@ -109,7 +110,7 @@ func (x *checks) topic() {
 func (x *checks) messages() {
 	c := &x.c
 	t, there := x.m.b.Topic(c.Topic)
-	none := c.Filter != "" && c.Published > 0 && c.Backlog == 0 && c.Delivered == 0 && c.Expired == 0 && c.Dropped == broker.Failures{} && c.DeadLettered == broker.Failures{}
+	none := c.Filter != "" && c.Published > 0 && c.Backlog == 0 && c.Delivered == 0 && c.Expired == 0 && c.Dropped == stats.Failures{} && c.DeadLettered == stats.Failures{}
 	switch {
 	case c.Backlog > 0 && c.Deferred == c.Backlog:
 		x.add(CheckMessages, false, "", "All "+text.Count(c.Backlog, "message", "messages")+" that it has are deferred: it has rejected them with a delay that is not over", x.page+"#actions")

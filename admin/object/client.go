@@ -6,6 +6,7 @@ import (
 
 	"pipit/admin/gate"
 	"pipit/broker"
+	"pipit/broker/change"
 	"pipit/broker/clip"
 )
 
@@ -14,12 +15,12 @@ import (
 // A client is created with a Password or a PasswordHash. An edit that sets neither leaves the password as it is.
 func (o *Objects) Clients() *Noun[Client] {
 	return marking(&Noun[Client]{
-		o: o, Kind: broker.KindClient, Path: "/clients", Param: "username",
+		o: o, Kind: change.Client, Path: "/clients", Param: "username",
 		Parts:    ClientParts,
 		Initial:  NewClient,
 		List:     o.listClients,
 		find:     byName(o.b.Client, clientOf),
-		ref:      func(c *Client) broker.Ref { return broker.Ref{Kind: broker.KindClient, Name: c.Username} },
+		ref:      func(c *Client) change.Ref { return change.Ref{Kind: change.Client, Name: c.Username} },
 		Name:     func(c *Client) string { return c.Username },
 		Revision: func(c *Client) string { return c.Revision },
 		Goes:     o.goesWithClient,

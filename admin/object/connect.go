@@ -8,6 +8,7 @@ import (
 
 	"pipit/admin/gate"
 	"pipit/broker"
+	"pipit/broker/change"
 	"pipit/broker/clip"
 )
 
@@ -91,7 +92,7 @@ func (o *Objects) connect(ctx context.Context, who gate.Actor, c Connection) (no
 		return none, x.blame(err)
 	}
 	if found == nil {
-		made, ok := o.Consumers().find(refKey(broker.Ref{ID: done.Consumers[0].ID}))
+		made, ok := o.Consumers().find(refKey(change.Ref{ID: done.Consumers[0].ID}))
 		if !ok { // deleted since
 			return none, NotFound("consumer", OfTopic(c.Receiver, c.Topic))
 		}
@@ -103,18 +104,18 @@ func (o *Objects) connect(ctx context.Context, who gate.Actor, c Connection) (no
 }
 
 // does notes in the plan, and of what is created in the audit log, what becomes of an object.
-func (x *connecting) does(kind broker.Kind, key string, exists bool) {
-	p := PlanAction{Action: broker.Keep, Kind: kind, Key: key}
+func (x *connecting) does(kind change.Kind, key string, exists bool) {
+	p := PlanAction{Action: change.Keep, Kind: kind, Key: key}
 	if !exists {
-		p.Action = broker.Create
+		p.Action = change.Create
 		x.change.Documents = append(x.change.Documents, x.o.trail.Entry(x.who, string(kind)+".create", key, "to connect two systems"))
 	}
 	x.out.Plan = append(x.out.Plan, p)
 }
 
 // expect has the change refused where an object comes or goes meanwhile.
-func (x *connecting) expect(ref broker.Ref, exists bool) {
-	e := broker.Expect{Ref: ref}
+func (x *connecting) expect(ref change.Ref, exists bool) {
+	e := change.Expect{Ref: ref}
 	if exists {
 		e.Revision = "*"
 	}
@@ -127,8 +128,8 @@ func (x *connecting) client(field, username string) (password string, err error)
 	if exists && info.Inactive {
 		return "", gate.Invalid(field, "%s %q: the client is inactive, make it active first", field, clip.Input(username))
 	}
-	x.does(broker.KindClient, username, exists)
-	x.expect(broker.Ref{Kind: broker.KindClient, Name: username}, exists)
+	x.does(change.Client, username, exists)
+	x.expect(change.Ref{Kind: change.Client, Name: username}, exists)
 	if exists {
 		return "", nil
 	}
@@ -148,8 +149,8 @@ func (x *connecting) topic(c *Connection) error {
 	case !exists && strings.Contains(c.Topic, "*"):
 		return gate.Invalid("topic", "topic %q: allowed is the name of one topic, and no pattern", clip.Input(c.Topic))
 	}
-	x.does(broker.KindTopic, c.Topic, exists)
-	x.expect(broker.Ref{Kind: broker.KindTopic, Name: c.Topic}, exists)
+	x.does(change.Topic, c.Topic, exists)
+	x.expect(change.Ref{Kind: change.Topic, Name: c.Topic}, exists)
 	if exists {
 		x.out.Expiration = TopicExpiration(&info.Topic)
 		return nil
@@ -179,11 +180,11 @@ func (x *connecting) producer(c *Connection) error {
 	if found != nil && found.Inactive {
 		return gate.Invalid("sender", "sender %q: it is a producer of %q that is inactive, make it active first", clip.Input(c.Sender), clip.Input(c.Topic))
 	}
-	x.does(broker.KindProducer, OfTopic(c.Sender, c.Topic), found != nil)
+	x.does(change.Producer, OfTopic(c.Sender, c.Topic), found != nil)
 	if found == nil {
 		v := NewProducer()
 		v.Client, v.Topic = c.Sender, c.Topic
-		x.expect(broker.Ref{Kind: broker.KindProducer, Name: c.Sender, Topic: c.Topic}, false)
+		x.expect(change.Ref{Kind: change.Producer, Name: c.Sender, Topic: c.Topic}, false)
 		x.change.Define.Producers = []broker.Producer{v.Producer}
 	}
 	return nil
@@ -201,7 +202,7 @@ func (x *connecting) consumer(c *Connection) (*Consumer, error) {
 			return nil, gate.Invalid("callback_url", "callback_url %q: client %q is a consumer of %q already that has another one, or none: edit that one", clip.Input(c.CallbackURL), clip.Input(c.Receiver), clip.Input(c.Topic))
 		}
 		found := consumerOf(info)
-		x.does(broker.KindConsumer, OfTopic(found.Label(), found.Topic), true)
+		x.does(change.Consumer, OfTopic(found.Label(), found.Topic), true)
 		x.keep(&found)
 		return &found, nil
 	}
@@ -210,7 +211,7 @@ func (x *connecting) consumer(c *Connection) (*Consumer, error) {
 	if c.CallbackURL != "" {
 		v.DeliveryMode, v.CallbackURL = broker.DeliveryCallback, c.CallbackURL
 	}
-	x.does(broker.KindConsumer, OfTopic(c.Receiver, c.Topic), false)
+	x.does(change.Consumer, OfTopic(c.Receiver, c.Topic), false)
 	x.change.Define.Consumers = []broker.Consumer{v.definition()}
 	return nil, nil
 }
@@ -232,10 +233,10 @@ func (x *connecting) blame(err error) error {
 	f := faults[0]
 	e := *f.Err
 	switch {
-	case f.Kind == broker.KindClient:
+	case f.Kind == change.Client:
 		e.Field = x.fields[f.Index]
 	case e.Field == "expiration" || e.Field == "callback_url":
-	case e.Field == "client" && f.Kind == broker.KindProducer:
+	case e.Field == "client" && f.Kind == change.Producer:
 		e.Field = "sender"
 	case e.Field == "client":
 		e.Field = "receiver"

@@ -11,6 +11,8 @@ import (
 	"pipit/admin/gate"
 	"pipit/admin/monitor"
 	"pipit/broker"
+	"pipit/broker/change"
+	"pipit/broker/property"
 )
 
 // Consumers describes consumers.
@@ -19,13 +21,13 @@ import (
 // already.
 func (o *Objects) Consumers() *Noun[Consumer] {
 	return marking(&Noun[Consumer]{
-		o: o, Kind: broker.KindConsumer, Path: "/consumers", Param: "id", Filters: []string{"topic", "client"},
+		o: o, Kind: change.Consumer, Path: "/consumers", Param: "id", Filters: []string{"topic", "client"},
 		Parts:    ConsumerParts,
 		Initial:  NewConsumer,
 		List:     o.listConsumers,
 		find:     byID(o.b.Consumer, consumerOf),
 		complete: o.setOldest,
-		ref:      func(c *Consumer) broker.Ref { return broker.Ref{Kind: broker.KindConsumer, ID: c.ID} },
+		ref:      func(c *Consumer) change.Ref { return change.Ref{Kind: change.Consumer, ID: c.ID} },
 		Name:     func(c *Consumer) string { return OfTopic(c.Label(), c.Topic) },
 		Revision: func(c *Consumer) string { return c.Revision },
 		Goes:     func(c *Consumer) Deleted { return Deleted{Messages: c.Backlog} },
@@ -40,7 +42,7 @@ func (o *Objects) Consumers() *Noun[Consumer] {
 		number:   func(c *Consumer, done *broker.Changed) { c.ID = done.Consumers[0].ID },
 		Warnings: func(c *Consumer) *[]string { return &c.Warnings },
 		Mask: func(c *Consumer) {
-			c.SubKey, c.Old, c.CallbackSecret, c.CallbackHeaders = "", broker.OldKey{}, "", broker.Table{}
+			c.SubKey, c.Old, c.CallbackSecret, c.CallbackHeaders = "", broker.OldKey{}, "", property.Table{}
 		},
 		Reveal: o.NoteReveal,
 	}, func(v *Consumer) *bool { return &v.Declared })
@@ -141,7 +143,7 @@ func (o *Objects) NoteReveal(ctx context.Context, c *Consumer) {
 func (o *Objects) RotateSubKey(ctx context.Context, who gate.Actor, c *Consumer, revision string, overlap time.Duration) (Consumer, error) {
 	said := ""
 	if overlap > 0 {
-		said = "the old one is valid for " + broker.FormatDuration(overlap) + " yet"
+		said = "the old one is valid for " + property.FormatDuration(overlap) + " yet"
 	}
 	return o.rekey(ctx, who, c, broker.Change{Rotate: []uint32{c.ID}, Overlap: overlap}, revision, audit.Rotate, said)
 }
@@ -154,7 +156,7 @@ func (o *Objects) EndOverlap(ctx context.Context, who gate.Actor, c *Consumer, r
 
 // rekey makes a change of the keys of a consumer.
 func (o *Objects) rekey(ctx context.Context, who gate.Actor, c *Consumer, to broker.Change, revision, action, said string) (Consumer, error) {
-	to.Expect = []broker.Expect{{Ref: o.Consumers().ref(c), Revision: cmp.Or(revision, "*")}}
+	to.Expect = []change.Expect{{Ref: o.Consumers().ref(c), Revision: cmp.Or(revision, "*")}}
 	to.Documents = []broker.Document{o.trail.Entry(who, action, OfTopic(c.Label(), c.Topic), said)}
 	if _, err := o.b.Change(ctx, to); err != nil {
 		return Consumer{}, err

@@ -3,32 +3,33 @@ package object
 import (
 	"pipit/admin/gate"
 	"pipit/broker"
+	"pipit/broker/change"
 )
 
 // SetDeclared says what the configuration file declares: the next start brings that back to what the file says.
 func (o *Objects) SetDeclared(d broker.Definition) {
 	set := map[declaration]bool{}
 	for i := range d.Clients {
-		set[declaration{broker.KindClient, d.Clients[i].Username}] = true
+		set[declaration{change.Client, d.Clients[i].Username}] = true
 	}
 	for i := range d.Topics {
-		set[declaration{broker.KindTopic, d.Topics[i].Name}] = true
+		set[declaration{change.Topic, d.Topics[i].Name}] = true
 	}
 	for i := range d.Producers {
-		set[declaration{broker.KindProducer, OfTopic(d.Producers[i].Client, d.Producers[i].Topic)}] = true
+		set[declaration{change.Producer, OfTopic(d.Producers[i].Client, d.Producers[i].Topic)}] = true
 	}
 	for i := range d.Consumers {
-		set[declaration{broker.KindConsumer, OfTopic(d.Consumers[i].Label(), d.Consumers[i].Topic)}] = true
+		set[declaration{change.Consumer, OfTopic(d.Consumers[i].Label(), d.Consumers[i].Topic)}] = true
 	}
 	for i := range d.Webhooks {
-		set[declaration{broker.KindWebhook, d.Webhooks[i].Name}] = true
+		set[declaration{change.Webhook, d.Webhooks[i].Name}] = true
 	}
 	o.declared.Store(&set)
 }
 
 // declaration is an object by its kind and its name, as Noun.Name has it.
 type declaration struct {
-	kind broker.Kind
+	kind change.Kind
 	name string
 }
 

@@ -9,6 +9,7 @@ import (
 	"pipit/admin/gate"
 	"pipit/broker"
 	"pipit/broker/clip"
+	"pipit/broker/property"
 )
 
 // What can be set of a client, a topic, a producer, a consumer and a webhook stands in the tables of the broker. This file walks
@@ -72,7 +73,7 @@ func spelled(v any) any {
 }
 
 // setField sets a field to what a body says, or says what is allowed and where it is not. Bounds are the broker's to check.
-func setField[D any](in Node, f *broker.Field[D], d *D) (at Node, allowed string) {
+func setField[D any](in Node, f *property.Field[D], d *D) (at Node, allowed string) {
 	v, at, allowed := valueOf(in, f.Value(d))
 	at.secret = f.Secret
 	if allowed == "" {
@@ -94,20 +95,20 @@ func valueOf(in Node, like any) (v any, at Node, allowed string) {
 	case int64:
 		n, ok := in.number64()
 		return n, in, unless(ok, "a whole number")
-	case broker.Size:
+	case property.Size:
 		n, ok := in.number64()
-		return broker.Size(n), in, unless(ok, "a whole number of bytes")
+		return property.Size(n), in, unless(ok, "a whole number of bytes")
 	case time.Duration:
 		s, ok := in.Value.(string)
-		v, is := broker.ParseDuration(s)
+		v, is := property.ParseDuration(s)
 		return v, in, unless(ok && is, `a duration such as "30s", "1h30m" or "7d"`)
-	case broker.Durations:
+	case property.Durations:
 		list, at, allowed := listOf(in, time.Duration(0), "a list of durations")
-		return broker.DurationsOf(list...), at, allowed
-	case broker.Texts:
+		return property.DurationsOf(list...), at, allowed
+	case property.Texts:
 		list, at, allowed := listOf(in, "", "a list of texts")
-		return broker.TextsOf(list...), at, allowed
-	case broker.Table:
+		return property.TextsOf(list...), at, allowed
+	case property.Table:
 		members, ok := in.Value.([]member)
 		values := make(map[string]string, len(members))
 		for _, m := range members {
@@ -117,7 +118,7 @@ func valueOf(in Node, like any) (v any, at Node, allowed string) {
 			}
 			values[m.name] = text
 		}
-		return broker.TableOf(values), in, unless(ok, "an object of texts")
+		return property.TableOf(values), in, unless(ok, "an object of texts")
 	}
 	panic(fmt.Sprintf("no way to read a %T", like))
 }
@@ -156,7 +157,7 @@ func (n Node) number64() (int64, bool) {
 type settable interface{ settings() map[string]bodyField }
 
 // settingsOf returns the fields of a definition; with those that only a creation says, or without.
-func settingsOf[D any](fields broker.Fields[D], d *D, once bool) map[string]bodyField {
+func settingsOf[D any](fields property.Fields[D], d *D, once bool) map[string]bodyField {
 	all, byDefault := map[string]bodyField{}, fields.New()
 	for i := range fields {
 		f := &fields[i]
@@ -172,7 +173,7 @@ func settingsOf[D any](fields broker.Fields[D], d *D, once bool) map[string]body
 }
 
 // differences returns the fields of a definition that differ. A password and its hash are one.
-func differences[D any](fields broker.Fields[D], from, to *D) FieldChanges {
+func differences[D any](fields property.Fields[D], from, to *D) FieldChanges {
 	var list FieldChanges
 	for i := range fields {
 		f := &fields[i]
@@ -191,7 +192,7 @@ func differences[D any](fields broker.Fields[D], from, to *D) FieldChanges {
 }
 
 // fixed refuses an edit of what is for good.
-func fixed[D any](fields broker.Fields[D], from, to *D) error {
+func fixed[D any](fields property.Fields[D], from, to *D) error {
 	quoted := func(v any) string { return strconv.Quote(clip.Input(fmt.Sprint(v))) }
 	for i := range fields {
 		f := &fields[i]

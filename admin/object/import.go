@@ -15,7 +15,9 @@ import (
 
 	"pipit/admin/gate"
 	"pipit/broker"
+	"pipit/broker/change"
 	"pipit/broker/clip"
+	"pipit/broker/property"
 )
 
 // Import is what an import has done, or would do.
@@ -34,8 +36,8 @@ type Import struct {
 
 // PlanAction is what becomes of one object.
 type PlanAction struct {
-	Action  broker.Action `json:"action"`
-	Kind    broker.Kind   `json:"kind"`
+	Action  change.Action `json:"action"`
+	Kind    change.Kind   `json:"kind"`
 	Key     string        `json:"key"` // username, name, or CLIENT of TOPIC, of a consumer with a name CLIENT/NAME of TOPIC
 	Changes FieldChanges  `json:"changes,omitempty"`
 }
@@ -163,11 +165,11 @@ func (d *Importing) secrets(done *broker.Changed) (given broker.Definition) {
 
 func importOf(done *broker.Changed) Import {
 	out := Import{Plan: make([]PlanAction, 0, len(done.Clients)+len(done.Topics)+len(done.Producers)+len(done.Consumers)+len(done.Webhooks))}
-	addActions(&out, broker.KindClient, done.Clients, broker.ClientFields, func(c *broker.Client) string { return c.Username })
-	addActions(&out, broker.KindTopic, done.Topics, broker.TopicFields, func(t *broker.Topic) string { return t.Name })
-	addActions(&out, broker.KindProducer, done.Producers, broker.ProducerFields, func(p *broker.Producer) string { return OfTopic(p.Client, p.Topic) })
-	addActions(&out, broker.KindConsumer, done.Consumers, broker.ConsumerFields, func(c *broker.Consumer) string { return OfTopic(c.Label(), c.Topic) })
-	addActions(&out, broker.KindWebhook, done.Webhooks, broker.WebhookFields, func(w *broker.Webhook) string { return w.Name })
+	addActions(&out, change.Client, done.Clients, broker.ClientFields, func(c *broker.Client) string { return c.Username })
+	addActions(&out, change.Topic, done.Topics, broker.TopicFields, func(t *broker.Topic) string { return t.Name })
+	addActions(&out, change.Producer, done.Producers, broker.ProducerFields, func(p *broker.Producer) string { return OfTopic(p.Client, p.Topic) })
+	addActions(&out, change.Consumer, done.Consumers, broker.ConsumerFields, func(c *broker.Consumer) string { return OfTopic(c.Label(), c.Topic) })
+	addActions(&out, change.Webhook, done.Webhooks, broker.WebhookFields, func(w *broker.Webhook) string { return w.Name })
 	for _, c := range done.Made {
 		out.SubKeys = append(out.SubKeys, MadeKey{c.Client, c.Topic, c.Name, c.SubKey})
 	}
@@ -178,17 +180,17 @@ func importOf(done *broker.Changed) Import {
 }
 
 // addActions adds what becomes of the objects of a kind.
-func addActions[T any](out *Import, kind broker.Kind, list []broker.Outcome[T], fields broker.Fields[T], key func(*T) string) {
+func addActions[T any](out *Import, kind change.Kind, list []change.Outcome[T], fields property.Fields[T], key func(*T) string) {
 	for i := range list {
 		o := &list[i]
 		action := PlanAction{Action: o.Action, Kind: kind, Key: key(&o.After)}
 		switch o.Action {
-		case broker.Create:
+		case change.Create:
 			out.Created++
-		case broker.Update:
+		case change.Update:
 			out.Updated++
 			action.Changes = differences(fields, &o.Before, &o.After)
-		case broker.Keep:
+		case change.Keep:
 			out.Kept++
 		}
 		out.Plan = append(out.Plan, action)

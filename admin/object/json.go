@@ -10,6 +10,7 @@ import (
 
 	"pipit/admin/gate"
 	"pipit/broker"
+	"pipit/broker/property"
 )
 
 // How objects are written and read as JSON. What can be set is written by the table of the broker, what is beside it by
@@ -18,7 +19,7 @@ import (
 
 // codec writes and reads objects of a type T, whose settings are a D.
 type codec[T, D any] struct {
-	fields   broker.Fields[D]
+	fields   property.Fields[D]
 	settings func(*T) *D
 	members  []objectMember // in the order of T
 }
@@ -75,7 +76,7 @@ func (d WebhookDefinition) MarshalJSON() ([]byte, error) {
 	return webhookDefinitionJSON.append(nil, &d)
 }
 
-func codecOf[T, D any](fields broker.Fields[D], settings func(*T) *D) *codec[T, D] {
+func codecOf[T, D any](fields property.Fields[D], settings func(*T) *D) *codec[T, D] {
 	c := &codec[T, D]{fields: fields, settings: settings}
 	of := reflect.TypeFor[T]()
 	for i := range of.NumField() {
@@ -117,7 +118,7 @@ func (c *codec[T, D]) append(b []byte, v *T) (_ []byte, err error) {
 
 // appendSettings writes what can be set. A text or list is left out where it is empty and a secret, or for good and not
 // required. What only a creation says is never there.
-func appendSettings[D any](b []byte, fields broker.Fields[D], d *D) (_ []byte, err error) {
+func appendSettings[D any](b []byte, fields property.Fields[D], d *D) (_ []byte, err error) {
 	for i := range fields {
 		f := &fields[i]
 		v := f.Value(d)
@@ -136,7 +137,7 @@ func appendSettings[D any](b []byte, fields broker.Fields[D], d *D) (_ []byte, e
 			if b, err = appendText(b, v); err != nil {
 				return nil, err
 			}
-		case broker.Size:
+		case property.Size:
 			b = strconv.AppendInt(b, int64(v), 10)
 		default:
 			text, err := gate.Marshal(v)
@@ -184,7 +185,7 @@ func appendText(b []byte, s string) ([]byte, error) {
 }
 
 // isLeftOut tells whether a text or list is left out where it is empty.
-func isLeftOut[D any](f *broker.Field[D]) bool { return f.Secret || f.Fixed && !f.Required }
+func isLeftOut[D any](f *property.Field[D]) bool { return f.Secret || f.Fixed && !f.Required }
 
 // read is the opposite of append.
 func (c *codec[T, D]) read(b []byte, v *T) error {

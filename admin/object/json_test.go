@@ -10,6 +10,7 @@ import (
 
 	"pipit/admin/gate"
 	"pipit/broker"
+	"pipit/broker/property"
 )
 
 // Texts are written as encoding/json does, whatever is in them.
@@ -73,12 +74,12 @@ func fill(v reflect.Value, at gate.Time) {
 		case *time.Time: // is told by the object
 		case *[]string:
 			*p = []string{"<one> & \u2028", "two"}
-		case *broker.Texts:
-			*p = broker.TextsOf("<one> & \u2028", "two")
-		case *broker.Durations:
-			*p = broker.DurationsOf(time.Second, time.Hour)
-		case *broker.Table:
-			*p = broker.TableOf(map[string]string{"<one>": "1", "two": "2"})
+		case *property.Texts:
+			*p = property.TextsOf("<one> & \u2028", "two")
+		case *property.Durations:
+			*p = property.DurationsOf(time.Second, time.Hour)
+		case *property.Table:
+			*p = property.TableOf(map[string]string{"<one>": "1", "two": "2"})
 		case **CallbackState:
 			*p = &CallbackState{State: CallbackPaused, Failures: 7, Since: at, Next: at, Error: "<500>", Paused: "why"}
 		default:

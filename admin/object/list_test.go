@@ -5,7 +5,7 @@ import (
 	"testing"
 	"time"
 
-	"pipit/broker"
+	"pipit/broker/property"
 )
 
 // Values of every kind are read as strictly as bodies are, an error names the item and shows no secret, and what is written
@@ -24,19 +24,19 @@ func TestValueOf(t *testing.T) {
 		{`1.5`, int64(0), `v 1.5: allowed is a whole number`},
 		{`"30s"`, 30 * time.Second, ""},
 		{`30`, time.Duration(0), `v 30: allowed is a duration such as "30s", "1h30m" or "7d"`},
-		{`67108864`, broker.Size(64 << 20), ""},
-		{`"64MiB"`, broker.Size(0), `v "64MiB": allowed is a whole number of bytes`},
-		{`["5s", "1m0s"]`, broker.DurationsOf(5*time.Second, time.Minute), ""},
-		{`[]`, broker.Durations{}, ""},
-		{`"5s"`, broker.Durations{}, `v "5s": allowed is a list of durations`},
-		{`["5s", "soon"]`, broker.Durations{}, `v/1 "soon": allowed is a duration such as "30s", "1h30m" or "7d"`},
-		{`["a", "b\u000a"]`, broker.TextsOf("a", "b\n"), ""},
-		{`["a", 2]`, broker.Texts{}, `v/1 2: allowed is a text`},
-		{`{"0": "a"}`, broker.Texts{}, `v an object: allowed is a list of texts`},
-		{`{"A": "1", "B": ""}`, broker.TableOf(map[string]string{"A": "1", "B": ""}), ""},
-		{`{}`, broker.Table{}, ""},
-		{`{"A": "1", "B": null}`, broker.Table{}, `v/B null: allowed is a text`},
-		{`["A"]`, broker.Table{}, `v a list: allowed is an object of texts`},
+		{`67108864`, property.Size(64 << 20), ""},
+		{`"64MiB"`, property.Size(0), `v "64MiB": allowed is a whole number of bytes`},
+		{`["5s", "1m0s"]`, property.DurationsOf(5*time.Second, time.Minute), ""},
+		{`[]`, property.Durations{}, ""},
+		{`"5s"`, property.Durations{}, `v "5s": allowed is a list of durations`},
+		{`["5s", "soon"]`, property.Durations{}, `v/1 "soon": allowed is a duration such as "30s", "1h30m" or "7d"`},
+		{`["a", "b\u000a"]`, property.TextsOf("a", "b\n"), ""},
+		{`["a", 2]`, property.Texts{}, `v/1 2: allowed is a text`},
+		{`{"0": "a"}`, property.Texts{}, `v an object: allowed is a list of texts`},
+		{`{"A": "1", "B": ""}`, property.TableOf(map[string]string{"A": "1", "B": ""}), ""},
+		{`{}`, property.Table{}, ""},
+		{`{"A": "1", "B": null}`, property.Table{}, `v/B null: allowed is a text`},
+		{`["A"]`, property.Table{}, `v a list: allowed is an object of texts`},
 	} {
 		body, err := Parse([]byte(`{"v": ` + tt.body + `}`))
 		if err != nil {
@@ -60,10 +60,10 @@ func TestValueOf(t *testing.T) {
 // What the audit log says of a list that becomes another.
 func TestListChanges(t *testing.T) {
 	l := FieldChanges{
-		{"texts", broker.Texts{}, broker.TextsOf("a", "b c")},
-		{"waits", broker.DurationsOf(time.Second), broker.DurationsOf(time.Second, time.Minute)},
-		{"table", broker.TableOf(map[string]string{"B": "2", "A": "1 2"}), broker.Table{}},
-		{"size", broker.Size(0), broker.Size(64 << 20)},
+		{"texts", property.Texts{}, property.TextsOf("a", "b c")},
+		{"waits", property.DurationsOf(time.Second), property.DurationsOf(time.Second, time.Minute)},
+		{"table", property.TableOf(map[string]string{"B": "2", "A": "1 2"}), property.Table{}},
+		{"size", property.Size(0), property.Size(64 << 20)},
 	}
 	const want = `texts: [] → ["a" "b c"], waits: [1s] → [1s 1m0s], table: ["A":"1 2" "B":"2"] → [], size: 0 → 64MiB`
 	if got := l.String(); got != want {

@@ -10,11 +10,13 @@ import (
 
 	"pipit/admin/gate"
 	"pipit/broker"
+	"pipit/broker/browse"
 	"pipit/broker/clip"
+	"pipit/broker/limit"
 )
 
 // Browse looks at stored messages without consuming them. The errors are Invalid and NotFound.
-func (o *Objects) Browse(ctx context.Context, options broker.BrowseOptions) (broker.Page, error) {
+func (o *Objects) Browse(ctx context.Context, options browse.Options) (browse.Page, error) {
 	return o.b.Browse(ctx, options)
 }
 
@@ -40,7 +42,7 @@ func (o *Objects) Publish(ctx context.Context, who gate.Actor, topic string, p P
 	var deliverAt time.Time
 	if p.DeliverAt != "" {
 		var err error
-		if deliverAt, err = broker.ParseDeliverAt(p.DeliverAt); err != nil {
+		if deliverAt, err = limit.ParseDeliverAt(p.DeliverAt); err != nil {
 			return "", err
 		}
 	}
@@ -74,8 +76,8 @@ func (o *Objects) deleteMessages(ctx context.Context, who gate.Actor, topic stri
 	if _, err := o.Topics().Get(topic); err != nil {
 		return 0, err
 	}
-	if len(ids) == 0 || len(ids) > broker.MaxSettle {
-		return 0, gate.Invalid("ids", "%d ids: allowed are 1 to %d", len(ids), broker.MaxSettle)
+	if len(ids) == 0 || len(ids) > limit.MaxSettle {
+		return 0, gate.Invalid("ids", "%d ids: allowed are 1 to %d", len(ids), limit.MaxSettle)
 	}
 	return o.b.DeleteMessages(ctx, topic, ids, o.trail.Entry(who, "message.delete", topic, which(ids)+why))
 }

@@ -12,7 +12,9 @@ import (
 
 	"pipit/admin/gate"
 	"pipit/broker"
+	"pipit/broker/browse"
 	"pipit/broker/clip"
+	"pipit/broker/limit"
 )
 
 // What can be done to several messages.
@@ -58,7 +60,7 @@ func Act(ctx context.Context, o *Objects, who gate.Actor, act string, consumer u
 // ActOnAll does something to all messages that match, whatever Limit, Cursor and Payload are, for some seconds at most, or
 // counts them alone. It goes on where next says, which is Acted.Next of the request before. The errors are those of Act and
 // Browse.
-func ActOnAll(ctx context.Context, o *Objects, who gate.Actor, act string, match broker.BrowseOptions, next string, count bool) (Acted, error) {
+func ActOnAll(ctx context.Context, o *Objects, who gate.Actor, act string, match browse.Options, next string, count bool) (Acted, error) {
 	x := &acting{o: o, who: who, act: act, consumer: match.Consumer, why: matching(&match)}
 	if err := x.check(); err != nil {
 		return x.done, err
@@ -71,10 +73,10 @@ func ActOnAll(ctx context.Context, o *Objects, who gate.Actor, act string, match
 	case next == "":
 		before = start
 	}
-	match.Limit, match.Cursor, match.Payload = broker.MaxBrowse, cursor, 0
+	match.Limit, match.Cursor, match.Payload = browse.Max, cursor, 0
 	if act == ActCopy && !count {
 		match.Limit = copiesAtOnce
-		if match.State != broker.StateDelayed && (match.Until.IsZero() || match.Until.After(before)) { // copies are not copied again
+		if match.State != browse.Delayed && (match.Until.IsZero() || match.Until.After(before)) { // copies are not copied again
 			if match.Until = before; !match.Since.Before(before) {
 				return x.done, nil // since is in the future
 			}
@@ -126,7 +128,7 @@ func (x *acting) check() error {
 func (x *acting) do(ctx context.Context, refs []MessageRef) error {
 	for len(refs) > 0 {
 		n := 1
-		for n < len(refs) && n < broker.MaxSettle && refs[n].Topic == refs[0].Topic {
+		for n < len(refs) && n < limit.MaxSettle && refs[n].Topic == refs[0].Topic {
 			n++
 		}
 		ids := make([]string, n)
@@ -202,7 +204,7 @@ func (x *acting) told(err error) error {
 }
 
 // matching says for the audit log what messages had to match.
-func matching(o *broker.BrowseOptions) string {
+func matching(o *browse.Options) string {
 	s := " that matched"
 	if o.Consumer != 0 {
 		s += fmt.Sprintf(", consumer %d", o.Consumer)

@@ -9,6 +9,7 @@ import (
 	"pipit/admin/audit"
 	"pipit/admin/gate"
 	"pipit/broker"
+	"pipit/broker/change"
 	"pipit/broker/clip"
 )
 
@@ -16,7 +17,7 @@ import (
 // other kinds; its methods are what can be done to an object of any of them, for the API and the pages alike.
 type Noun[T any] struct {
 	o        *Objects
-	Kind     broker.Kind
+	Kind     change.Kind
 	Path     string   // of the list, under that of the API and of the pages
 	Param    string   // of the path of one
 	Filters  []string // parameters of the list, beside those of every list
@@ -25,7 +26,7 @@ type Noun[T any] struct {
 	List     func(gate.Query) (gate.List[T], error)
 	find     func(key string) (T, bool) // by its key in paths; without what complete adds
 	complete func([]T) error            // adds what only the store knows, or nil
-	ref      func(*T) broker.Ref
+	ref      func(*T) change.Ref
 	Name     func(*T) string // how the audit log and the pages call it
 	Revision func(*T) string
 	Goes     func(*T) Deleted // with it, when it is deleted
@@ -74,8 +75,8 @@ func (n *Noun[T]) Create(ctx context.Context, who gate.Actor, v T) (none T, err 
 		}
 	}
 	c := broker.Change{Documents: []broker.Document{n.o.trail.Entry(who, n.action("create"), n.Name(&v), "")}}
-	if ref := n.ref(&v); ref != (broker.Ref{Kind: n.Kind}) {
-		c.Expect = []broker.Expect{{Ref: ref}}
+	if ref := n.ref(&v); ref != (change.Ref{Kind: n.Kind}) {
+		c.Expect = []change.Expect{{Ref: ref}}
 	}
 	n.define(&c.Define, &v)
 	done, err := n.o.b.Change(ctx, c)
@@ -125,7 +126,7 @@ func (n *Noun[T]) Edit(ctx context.Context, who gate.Actor, key, revision string
 			return nil
 		}
 		c := broker.Change{
-			Expect:    []broker.Expect{{Ref: n.ref(&before), Revision: n.Revision(&before)}},
+			Expect:    []change.Expect{{Ref: n.ref(&before), Revision: n.Revision(&before)}},
 			Documents: []broker.Document{n.o.trail.Entry(who, editAction(n.Kind, diff), n.Name(&v), diff.String())},
 		}
 		n.define(&c.Define, &v)
@@ -155,7 +156,7 @@ func (n *Noun[T]) EditAll(ctx context.Context, who gate.Actor, keys []string, ed
 				continue
 			}
 			changed++
-			c.Expect = append(c.Expect, broker.Expect{Ref: n.ref(&before), Revision: n.Revision(&before)})
+			c.Expect = append(c.Expect, change.Expect{Ref: n.ref(&before), Revision: n.Revision(&before)})
 			c.Documents = append(c.Documents, n.o.trail.Entry(who, editAction(n.Kind, diff), n.Name(&v), diff.String()))
 			n.define(&c.Define, &v)
 		}
@@ -178,8 +179,8 @@ func (n *Noun[T]) Delete(ctx context.Context, who gate.Actor, key, revision stri
 	}
 	with = n.Goes(&v)
 	done, err := n.o.b.Change(ctx, broker.Change{
-		Expect:    []broker.Expect{{Ref: n.ref(&v), Revision: cmp.Or(revision, "*")}},
-		Delete:    []broker.Ref{n.ref(&v)},
+		Expect:    []change.Expect{{Ref: n.ref(&v), Revision: cmp.Or(revision, "*")}},
+		Delete:    []change.Ref{n.ref(&v)},
 		Documents: []broker.Document{n.o.trail.Entry(who, n.action("delete"), n.Name(&v), with.String())},
 	})
 	if err != nil {
@@ -192,11 +193,11 @@ func (n *Noun[T]) Delete(ctx context.Context, who gate.Actor, key, revision stri
 func (n *Noun[T]) action(verb string) string { return string(n.Kind) + "." + verb }
 
 // editAction is how the audit log calls an edit: of a secret, whatever else it changes, by a name of its own.
-func editAction(kind broker.Kind, diff FieldChanges) string {
+func editAction(kind change.Kind, diff FieldChanges) string {
 	switch {
 	case !diff.hasSecret():
 		return string(kind) + ".edit"
-	case kind == broker.KindClient:
+	case kind == change.Client:
 		return audit.Password
 	}
 	return string(kind) + "." + audit.SecretEdit
@@ -246,7 +247,7 @@ func ParseID(s string) (uint32, bool) {
 }
 
 // refKey is the key of an object in a path.
-func refKey(r broker.Ref) string {
+func refKey(r change.Ref) string {
 	if r.ID != 0 {
 		return strconv.FormatUint(uint64(r.ID), 10)
 	}

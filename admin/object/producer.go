@@ -3,21 +3,22 @@ package object
 import (
 	"pipit/admin/gate"
 	"pipit/broker"
+	"pipit/broker/change"
 )
 
 // Producers describes producers.
 func (o *Objects) Producers() *Noun[Producer] {
 	return marking(&Noun[Producer]{
-		o: o, Kind: broker.KindProducer, Path: "/producers", Param: "id", Filters: []string{"topic", "client"},
+		o: o, Kind: change.Producer, Path: "/producers", Param: "id", Filters: []string{"topic", "client"},
 		Parts:   ProducerParts,
 		Initial: NewProducer,
 		List:    o.listProducers,
 		find:    byID(o.b.Producer, producerOf),
-		ref: func(p *Producer) broker.Ref {
+		ref: func(p *Producer) change.Ref {
 			if p.ID == 0 {
-				return broker.Ref{Kind: broker.KindProducer, Name: p.Client, Topic: p.Topic}
+				return change.Ref{Kind: change.Producer, Name: p.Client, Topic: p.Topic}
 			}
-			return broker.Ref{Kind: broker.KindProducer, ID: p.ID}
+			return change.Ref{Kind: change.Producer, ID: p.ID}
 		},
 		Name:     func(p *Producer) string { return OfTopic(p.Client, p.Topic) },
 		Revision: func(p *Producer) string { return p.Revision },

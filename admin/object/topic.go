@@ -4,12 +4,13 @@ import (
 	"pipit/admin/gate"
 	"pipit/admin/monitor"
 	"pipit/broker"
+	"pipit/broker/change"
 )
 
 // Topics describes topics.
 func (o *Objects) Topics() *Noun[Topic] {
 	return marking(&Noun[Topic]{
-		o: o, Kind: broker.KindTopic, Path: "/topics", Param: "name", Filters: []string{"template"},
+		o: o, Kind: change.Topic, Path: "/topics", Param: "name", Filters: []string{"template"},
 		Parts:   TopicParts,
 		Initial: NewTopic,
 		List:    o.listTopics,
@@ -19,7 +20,7 @@ func (o *Objects) Topics() *Noun[Topic] {
 			}
 			return o.b.Template(name)
 		}, topicOf),
-		ref:      func(t *Topic) broker.Ref { return broker.Ref{Kind: broker.KindTopic, Name: t.Name} },
+		ref:      func(t *Topic) change.Ref { return change.Ref{Kind: change.Topic, Name: t.Name} },
 		Name:     func(t *Topic) string { return t.Name },
 		Revision: func(t *Topic) string { return t.Revision },
 		Goes: func(t *Topic) Deleted {

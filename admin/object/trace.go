@@ -4,7 +4,7 @@ import (
 	"context"
 
 	"pipit/admin/gate"
-	"pipit/broker"
+	"pipit/broker/browse"
 )
 
 // Trace is what happened to a message, which may be gone.
@@ -35,11 +35,11 @@ type TraceEvent struct {
 }
 
 // TraceEvents are all that a TraceEvent can tell.
-var TraceEvents = []string{broker.TracePublished, broker.TraceAcknowledged, broker.TraceExpired, broker.TraceDeadLettered, broker.TraceDropped, broker.TraceCleared,
-	broker.TraceSkipped, broker.TraceUnsubscribed, broker.TraceDeleted, broker.TraceRedriven, broker.TraceTopicDeleted}
+var TraceEvents = []string{browse.TracePublished, browse.TraceAcknowledged, browse.TraceExpired, browse.TraceDeadLettered, browse.TraceDropped, browse.TraceCleared,
+	browse.TraceSkipped, browse.TraceUnsubscribed, browse.TraceDeleted, browse.TraceRedriven, browse.TraceTopicDeleted}
 
 // Trace returns what is known of messages, as broker.Trace does.
-func (o *Objects) Trace(ctx context.Context, q broker.TraceQuery) ([]Trace, error) {
+func (o *Objects) Trace(ctx context.Context, q browse.TraceQuery) ([]Trace, error) {
 	found, err := o.b.Trace(ctx, q)
 	if err != nil {
 		return nil, err

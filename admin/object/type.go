@@ -11,6 +11,8 @@ import (
 
 	"pipit/admin/gate"
 	"pipit/broker"
+	"pipit/broker/browse"
+	"pipit/broker/property"
 )
 
 // The types of this file are the objects as the API spells them, and as the pages show them. What can
@@ -230,7 +232,7 @@ func (m *Message) UnmarshalJSON(b []byte) error {
 }
 
 // MessageOf makes a Message, whose payload is nil where none of it was asked for.
-func MessageOf(s *broker.Stored, payload bool) Message {
+func MessageOf(s *browse.Stored, payload bool) Message {
 	m := Message{
 		ID: s.ID, Topic: s.Topic, Priority: s.Priority, MIMEType: s.MIMEType, Producer: s.Producer,
 		Created: gate.TimeOf(s.Created), Due: gate.TimeOf(s.Due), Expiration: s.Expiration, ExpireAt: gate.TimeOf(s.ExpireAt),
@@ -284,7 +286,7 @@ type Standing struct {
 
 // Held tells whether the message can be released for the consumer.
 func (s Standing) Held() bool {
-	return s.State == string(broker.StateInFlight) || s.State == string(broker.StateDeferred)
+	return s.State == string(browse.InFlight) || s.State == string(browse.Deferred)
 }
 
 // Publication is a message to be published. The zero value of a field stands for its default.
@@ -426,11 +428,11 @@ func shown(v any) string {
 	switch v := v.(type) {
 	case string:
 		return fmt.Sprintf("%q", v)
-	case broker.Texts:
+	case property.Texts:
 		return fmt.Sprintf("%q", v.List())
-	case broker.Durations:
+	case property.Durations:
 		return fmt.Sprint(v.List())
-	case broker.Table:
+	case property.Table:
 		return strings.TrimPrefix(fmt.Sprintf("%q", v.Map()), "map")
 	}
 	return fmt.Sprint(v)

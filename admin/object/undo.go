@@ -9,6 +9,7 @@ import (
 
 	"pipit/admin/gate"
 	"pipit/broker"
+	"pipit/broker/change"
 )
 
 // Of deletions that can be taken back.
@@ -20,7 +21,7 @@ const (
 // Undo is a deletion that can be taken back, as far as definitions go: messages are gone.
 type Undo struct {
 	Key  string // that nobody guesses
-	Kind broker.Kind
+	Kind change.Kind
 	Name string
 	At   time.Time
 	By   string // who has deleted it
@@ -73,7 +74,7 @@ func (o *Objects) Undoable(key string) *Undo {
 func (x *Undo) Until() time.Time { return x.At.Add(UndoTime) }
 
 // keepUndo keeps what a deletion has taken; nil: its process ends before anybody could take it back.
-func (o *Objects) keepUndo(who gate.Actor, kind broker.Kind, name string, gone broker.Definition) *Undo {
+func (o *Objects) keepUndo(who gate.Actor, kind change.Kind, name string, gone broker.Definition) *Undo {
 	if who.Via == gate.File {
 		return nil
 	}
@@ -95,17 +96,17 @@ func (o *Objects) TakeBack(ctx context.Context, who gate.Actor, key string) (Und
 	}
 	c := broker.Change{Define: x.define, Documents: []broker.Document{o.trail.Entry(who, string(x.Kind)+".restore", x.Name, "as before it was deleted, without messages")}}
 	for i := range x.define.Clients {
-		c.Expect = append(c.Expect, broker.Expect{Ref: broker.Ref{Kind: broker.KindClient, Name: x.define.Clients[i].Username}})
+		c.Expect = append(c.Expect, change.Expect{Ref: change.Ref{Kind: change.Client, Name: x.define.Clients[i].Username}})
 	}
 	for i := range x.define.Topics {
-		c.Expect = append(c.Expect, broker.Expect{Ref: broker.Ref{Kind: broker.KindTopic, Name: x.define.Topics[i].Name}})
+		c.Expect = append(c.Expect, change.Expect{Ref: change.Ref{Kind: change.Topic, Name: x.define.Topics[i].Name}})
 	}
 	for i := range x.define.Webhooks {
-		c.Expect = append(c.Expect, broker.Expect{Ref: broker.Ref{Kind: broker.KindWebhook, Name: x.define.Webhooks[i].Name}})
+		c.Expect = append(c.Expect, change.Expect{Ref: change.Ref{Kind: change.Webhook, Name: x.define.Webhooks[i].Name}})
 	}
 	for i := range x.define.Producers {
 		p := &x.define.Producers[i]
-		c.Expect = append(c.Expect, broker.Expect{Ref: broker.Ref{Kind: broker.KindProducer, Name: p.Client, Topic: p.Topic}})
+		c.Expect = append(c.Expect, change.Expect{Ref: change.Ref{Kind: change.Producer, Name: p.Client, Topic: p.Topic}})
 	}
 	done, err := o.b.Change(ctx, c)
 	if err == nil {

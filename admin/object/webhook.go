@@ -3,17 +3,18 @@ package object
 import (
 	"pipit/admin/gate"
 	"pipit/broker"
+	"pipit/broker/change"
 )
 
 // Webhooks describes webhooks. An edit that gives no secret leaves it as it is; no answer has it.
 func (o *Objects) Webhooks() *Noun[Webhook] {
 	return marking(&Noun[Webhook]{
-		o: o, Kind: broker.KindWebhook, Path: "/webhooks", Param: "name", Filters: []string{"topic", "client"},
+		o: o, Kind: change.Webhook, Path: "/webhooks", Param: "name", Filters: []string{"topic", "client"},
 		Parts:    WebhookParts,
 		Initial:  NewWebhook,
 		List:     o.listWebhooks,
 		find:     byName(func(name string) (broker.WebhookInfo, bool) { return o.b.Webhook(name) }, webhookOf),
-		ref:      func(w *Webhook) broker.Ref { return broker.Ref{Kind: broker.KindWebhook, Name: w.Name} },
+		ref:      func(w *Webhook) change.Ref { return change.Ref{Kind: change.Webhook, Name: w.Name} },
 		Name:     func(w *Webhook) string { return w.Name },
 		Revision: func(w *Webhook) string { return w.Revision },
 		Goes:     func(*Webhook) Deleted { return Deleted{} },

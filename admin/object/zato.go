@@ -12,6 +12,8 @@ import (
 
 	"pipit/admin/gate"
 	"pipit/broker"
+	"pipit/broker/change"
+	"pipit/broker/limit"
 	"pipit/broker/login"
 )
 
@@ -46,7 +48,7 @@ type zatoReader struct {
 	named     map[string][]string        // usernames, by name
 	clients   map[string]string          // usernames, by name in Zato
 	warned    map[string]bool            // warnings
-	origin    map[broker.Kind][]jsonStep // items that the objects were made of
+	origin    map[change.Kind][]jsonStep // items that the objects were made of
 
 	connections map[string]zatoConnection // outgoing ones, by ID
 	callbacks   []zatoCallback
@@ -71,7 +73,7 @@ func (o *Objects) zatoDefinitions(in *importReader, list, topic string) (*Import
 		named:        map[string][]string{},
 		clients:      map[string]string{},
 		warned:       map[string]bool{},
-		origin:       map[broker.Kind][]jsonStep{},
+		origin:       map[change.Kind][]jsonStep{},
 		connections:  map[string]zatoConnection{},
 	}
 	z.d = &Importing{pointer: z.pointer}
@@ -101,7 +103,7 @@ func (o *Objects) zatoDefinitions(in *importReader, list, topic string) (*Import
 }
 
 // from notes the item that the next object of a kind is made of.
-func (z *zatoReader) from(item Node, kind broker.Kind) {
+func (z *zatoReader) from(item Node, kind change.Kind) {
 	z.origin[kind] = append(z.origin[kind], item.at)
 }
 
@@ -252,7 +254,7 @@ func (z *zatoReader) topic(item Node, _ string) error {
 	}
 	t.Inactive = !active
 	broker.TopicFields.Named("max_depth").Set(&t, most)
-	z.from(item, broker.KindTopic)
+	z.from(item, change.Topic)
 	z.d.define.Topics = append(z.d.define.Topics, t)
 	return nil
 }
@@ -284,7 +286,7 @@ func (z *zatoReader) producer(item Node, topic string) error {
 		return err
 	}
 	p.Inactive = !active
-	z.from(item, broker.KindProducer)
+	z.from(item, change.Producer)
 	z.d.define.Producers = append(z.d.define.Producers, p)
 	return nil
 }
@@ -301,8 +303,8 @@ func (z *zatoReader) consumer(item Node, topic string) error {
 	c, exists := z.consumers[subKey]
 	if !exists {
 		c = broker.ConsumerFields.New()
-		c.AckTimeout = broker.MaxAckTimeout
-		z.warn("new consumers have an ack_timeout of %s, since Zato had none: what a client receives and does not acknowledge comes again only then", broker.MaxAckTimeout)
+		c.AckTimeout = limit.MaxAckTimeout
+		z.warn("new consumers have an ack_timeout of %s, since Zato had none: what a client receives and does not acknowledge comes again only then", limit.MaxAckTimeout)
 	}
 	c.Client, c.Topic, c.SubKey = client, topic, subKey
 	active, err := item.boolean("is_active", !c.Inactive)
@@ -318,7 +320,7 @@ func (z *zatoReader) consumer(item Node, topic string) error {
 	if err := z.delivery(item, &c); err != nil {
 		return err
 	}
-	z.from(item, broker.KindConsumer)
+	z.from(item, change.Consumer)
 	z.d.define.Consumers = append(z.d.define.Consumers, c)
 	return nil
 }
@@ -333,7 +335,7 @@ func (z *zatoReader) deepen() {
 	}
 	deepest := map[string]int64{}
 	for _, c := range slices.AppendSeq(slices.Clone(d.Consumers), maps.Values(here)) {
-		if c.MaxDepth <= broker.MaxMaxDepth { // else it is refused
+		if c.MaxDepth <= limit.MaxMaxDepth { // else it is refused
 			deepest[c.Topic] = max(deepest[c.Topic], c.MaxDepth)
 		}
 	}
@@ -390,7 +392,7 @@ func (z *zatoReader) username(item Node, name string) string {
 		if with := z.named[name]; len(with) == 1 {
 			username = with[0]
 		} else {
-			z.from(item, broker.KindClient)
+			z.from(item, change.Client)
 			z.d.needsPassword = append(z.d.needsPassword, name)
 		}
 	}

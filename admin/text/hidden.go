@@ -4,7 +4,7 @@ import (
 	"fmt"
 	"strings"
 
-	"pipit/broker"
+	"pipit/broker/property"
 )
 
 // ShowHidden replaces by their codes the characters that do not show in the texts of a page, such as in names
@@ -52,6 +52,6 @@ func Shown(name string) string {
 }
 
 // isHiddenText leaves out the ends of lines: names never had ASCII's control characters.
-func isHiddenText(r rune) bool { return r >= 0x80 && broker.IsHidden(r) }
+func isHiddenText(r rune) bool { return r >= 0x80 && property.IsHidden(r) }
 
 func escaped(r rune) string { return fmt.Sprintf("⟨%U⟩", r) }

@@ -10,7 +10,7 @@ import (
 	"time"
 	"unicode"
 
-	"pipit/broker"
+	"pipit/broker/property"
 )
 
 // Number writes a number with its thousands apart: 1,234,567.
@@ -42,7 +42,7 @@ func Size(n any) string {
 	return fmt.Sprintf("%.1f %ciB", f, "KMGTPE"[unit])
 }
 
-// Duration writes how long something takes or took, in its two largest units, as broker.FormatDuration does: 2d3h, 4m5s, 0.3s.
+// Duration writes how long something takes or took, in its two largest units, as property.FormatDuration does: 2d3h, 4m5s, 0.3s.
 func Duration(d time.Duration) string {
 	switch {
 	case d <= 0:
@@ -50,11 +50,11 @@ func Duration(d time.Duration) string {
 	case d < time.Second:
 		return fmt.Sprintf("%.1fs", max(0.1, math.Floor(d.Seconds()*10)/10))
 	case d < time.Hour:
-		return broker.FormatDuration(d.Truncate(time.Second))
+		return property.FormatDuration(d.Truncate(time.Second))
 	case d < 24*time.Hour:
-		return broker.FormatDuration(d.Truncate(time.Minute))
+		return property.FormatDuration(d.Truncate(time.Minute))
 	}
-	return broker.FormatDuration(d.Truncate(time.Hour))
+	return property.FormatDuration(d.Truncate(time.Hour))
 }
 
 // Roughly writes a duration in its largest unit alone: 11m, 2d.

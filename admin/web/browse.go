@@ -12,6 +12,8 @@ import (
 	"pipit/admin/object"
 	"pipit/admin/web/payload"
 	"pipit/broker"
+	"pipit/broker/browse"
+	"pipit/broker/limit"
 )
 
 // messagesPage shows messages of a topic, of a consumer or of all topics.
@@ -40,7 +42,7 @@ type messagesPage struct {
 }
 
 type messageRow struct {
-	broker.Stored
+	browse.Stored
 	Path    string
 	Preview string
 	Binary  bool
@@ -65,7 +67,7 @@ const offset = "_offset"
 
 func messagesForm(consumers []option, topics []option) *form {
 	priorities := []option{{"", "all"}}
-	for n := broker.MaxPriority; n >= broker.MinPriority; n-- {
+	for n := limit.MaxPriority; n >= limit.MinPriority; n-- {
 		priorities = append(priorities, option{strconv.Itoa(n), strconv.Itoa(n)})
 	}
 	return newForm("find", "/admin/messages", "Show messages",
@@ -170,9 +172,9 @@ func (mp messagePages) pageMessages(w http.ResponseWriter, r *http.Request, _ ga
 }
 
 // options is what the form asks for, beginning with the first message.
-func (page *messagesPage) options() (o broker.BrowseOptions, err error) {
+func (page *messagesPage) options() (o browse.Options, err error) {
 	f := page.Form
-	o = broker.BrowseOptions{Topic: page.Topic, Consumer: page.Consumer, State: broker.State(f.get("state")),
+	o = browse.Options{Topic: page.Topic, Consumer: page.Consumer, State: browse.State(f.get("state")),
 		Text: f.get("text"), Case: f.on("match_case"), Newest: f.on("newest")}
 	if page.Pattern {
 		o.Topic = "" // all topics that it has
@@ -226,7 +228,7 @@ const (
 )
 
 // turn says where the page is among others, and where these are. A place is written as from~scanned~cursor.
-func (page *messagesPage) turn(v url.Values, items int, found broker.Page) {
+func (page *messagesPage) turn(v url.Values, items int, found browse.Page) {
 	cursor, trail := v.Get("cursor"), strings.FieldsFunc(v.Get("trail"), func(r rune) bool { return r == '.' })
 	if cursor != "" {
 		page.From, _ = strconv.Atoi(v.Get("from"))
@@ -300,7 +302,7 @@ const maxFind = 1000
 // findMessage returns the topic of a message. With an empty topic it looks at those that have
 // messages.
 func (mp messagePages) findMessage(topic, id string) (string, error) {
-	if err := broker.CheckMessageID(id); err != nil {
+	if err := limit.MessageID(id); err != nil {
 		return "", &fieldError{"id", sentence(err.Error())}
 	}
 	if topic != "" {

@@ -10,6 +10,7 @@ import (
 	"pipit/admin/object"
 	"pipit/admin/text"
 	"pipit/broker"
+	"pipit/broker/limit"
 	"pipit/httpapi/callback"
 )
 
@@ -46,7 +47,7 @@ func (cp consumerPages) postTestCall(w http.ResponseWriter, r *http.Request, p g
 		if cp.Callbacks == nil {
 			return "", &broker.Error{Code: broker.Unavailable, Message: "Messages are not sent by this process"}
 		}
-		gate.Patient(w, broker.MaxCallbackTimeout+time.Minute)
+		gate.Patient(w, limit.MaxCallbackTimeout+time.Minute)
 		done, err := cp.Callbacks.Test(r.Context(), c.ID)
 		switch {
 		case err != nil:

@@ -12,6 +12,7 @@ import (
 	"pipit/admin/text"
 	"pipit/admin/web/shell"
 	"pipit/broker"
+	"pipit/broker/limit"
 )
 
 // connectPages connect two systems: a form, and what both of them need to know.
@@ -140,7 +141,7 @@ func (cp connectPages) pageConnected(w http.ResponseWriter, r *http.Request, _ g
 	if made, ok := shelvedOf[object.Connected](&cp.once, access.CallerOf(r.Context()).SessionID(), q.Get("once")); ok && made.ConsumerID == c.ID && made.Sender == page.Sender {
 		page.Connected, page.Once = made, q.Get("once")
 	}
-	if id := q.Get("sent"); broker.CheckMessageID(id) == nil {
+	if id := q.Get("sent"); limit.MessageID(id) == nil {
 		page.Sent = id
 	}
 	at := cp.bases(r)
@@ -176,7 +177,7 @@ func (cp connectPages) postTest(w http.ResponseWriter, r *http.Request, _ gate.P
 		return err
 	}
 	id, err := cp.Objects.Publish(r.Context(), gate.ActorOf(r.Context()), c.Topic, object.Publication{
-		Payload: []byte("A test message"), MIMEType: broker.DefaultMIMEType, Priority: broker.DefaultPriority})
+		Payload: []byte("A test message"), MIMEType: limit.DefaultMIMEType, Priority: limit.DefaultPriority})
 	if err != nil {
 		return err
 	}

@@ -13,6 +13,8 @@ import (
 	"pipit/admin/text"
 	"pipit/admin/web/shell"
 	"pipit/broker"
+	"pipit/broker/property"
+	"pipit/broker/stats"
 )
 
 // consumerPages are the pages of consumers.
@@ -90,8 +92,8 @@ type consumerPage struct {
 	Attempts       []attemptRow // of one that is sent its messages, the latest first
 	WhyFailed      string       // they wait, as monitor.WhyStuck says it
 	Commands       []shell.Command
-	Messages       string             // URL
-	Queues         []broker.QueueInfo // of one of a pattern, the fullest first
+	Messages       string        // URL
+	Queues         []stats.Queue // of one of a pattern, the fullest first
 	QueuesInAll    int
 	Pattern        bool
 	Checks         []monitor.Check
@@ -125,7 +127,7 @@ func (cp consumerPages) consumerPage(r *http.Request, c *object.Consumer, reveal
 	if reveal {
 		page.Revealed, page.RevealedSecret = c.SubKey, c.CallbackSecret
 	}
-	page.SubKey, page.Old, page.CallbackSecret, page.CallbackHeaders = "", broker.OldKey{}, "", broker.Table{} // what a template does not have, it cannot show
+	page.SubKey, page.Old, page.CallbackSecret, page.CallbackHeaders = "", broker.OldKey{}, "", property.Table{} // what a template does not have, it cannot show
 	if c.Callback == nil {
 		page.Settings = slices.DeleteFunc(page.Settings, func(s setting) bool { return callbackField(s.Name) })
 		page.Commands = cp.bases(r).Receive(c.Client, c.Topic, page.Revealed)

@@ -7,7 +7,7 @@ import (
 	"pipit/admin/access"
 	"pipit/admin/gate"
 	"pipit/admin/object"
-	"pipit/broker"
+	"pipit/broker/property"
 )
 
 // shownKeys are the secrets of a consumer that a page shows for as long as they are on the shelf, and are the same.
@@ -68,14 +68,14 @@ func endOverlapForm(path, revision string) *form {
 
 func (cp consumerPages) postRotate(w http.ResponseWriter, r *http.Request, p gate.Params) error {
 	return cp.onConsumerTo(w, r, p, func(p *consumerPage) *form { return p.Rotate }, func(c *object.Consumer, f *form) (notice string, err error) {
-		overlap, ok := broker.ParseDuration(f.get("overlap"))
+		overlap, ok := property.ParseDuration(f.get("overlap"))
 		if !ok {
 			return "", &fieldError{"overlap", "Allowed are durations such as 24h, 1h, 0s"}
 		}
 		if *c, err = cp.Objects.RotateSubKey(r.Context(), gate.ActorOf(r.Context()), c, f.Revision, overlap); overlap == 0 {
 			return "The consumer has a new sub_key. The old one is refused from now on", err
 		}
-		return "The consumer has a new sub_key. The old one is valid for " + broker.FormatDuration(overlap) + " yet", err
+		return "The consumer has a new sub_key. The old one is valid for " + property.FormatDuration(overlap) + " yet", err
 	}, func(c *object.Consumer, notice string) error { return cp.showKeys(w, r, c, notice, "") })
 }
 

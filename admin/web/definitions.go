@@ -17,6 +17,7 @@ import (
 	"pipit/admin/gate"
 	"pipit/admin/object"
 	"pipit/broker"
+	"pipit/broker/change"
 	"pipit/broker/clip"
 )
 
@@ -82,7 +83,7 @@ func (dp definitionPages) render(w http.ResponseWriter, r *http.Request, status 
 	p.Undos = dp.Objects.Undos()
 	if p.Plan != nil {
 		p.Rows = slices.Clone(p.Plan.Plan)
-		rank := map[broker.Action]int{broker.Create: 0, broker.Update: 1, broker.Keep: 2}
+		rank := map[change.Action]int{change.Create: 0, change.Update: 1, change.Keep: 2}
 		slices.SortStableFunc(p.Rows, func(x, y object.PlanAction) int { return cmp.Compare(rank[x.Action], rank[y.Action]) })
 		p.Rows = p.Rows[:min(len(p.Rows), maxPlanRows)]
 	}
@@ -224,11 +225,11 @@ func (dp definitionPages) postUndo(w http.ResponseWriter, r *http.Request, _ gat
 	}
 	to := "/admin/" + string(x.Kind) + "s"
 	switch {
-	case x.Kind == broker.KindTopic:
+	case x.Kind == change.Topic:
 		to = topicPath(x.Name)
-	case x.Kind == broker.KindClient:
+	case x.Kind == change.Client:
 		to = clientPath(x.Name)
-	case x.Kind == broker.KindConsumer && len(done.Consumers) == 1:
+	case x.Kind == change.Consumer && len(done.Consumers) == 1:
 		to = consumerPath(done.Consumers[0].ID)
 	}
 	return dp.done(w, r, to, "The "+string(x.Kind)+" "+clip.Input(x.Name)+" is back as it was defined, without the messages that it had")

@@ -10,6 +10,8 @@ import (
 
 	"pipit/admin/text"
 	"pipit/broker"
+	"pipit/broker/property"
+	"pipit/broker/signing"
 )
 
 // form is a form of a page: its fields with what was typed or what is there, and what is wrong
@@ -162,7 +164,7 @@ func onOff(on bool) string {
 
 // settingFields are the fields of a form for what a table says of a definition. Of one that is not new they are those that
 // an edit can change. What it is known by comes first, secrets and switches last.
-func settingFields[D any](table broker.Fields[D], d *D, isNew bool) []field {
+func settingFields[D any](table property.Fields[D], d *D, isNew bool) []field {
 	var ranks [4][]field
 	for i := range table {
 		t := &table[i]
@@ -201,7 +203,7 @@ func settingFields[D any](table broker.Fields[D], d *D, isNew bool) []field {
 				break
 			}
 			x.Type, x.Value, x.Required, x.Min = "number", t.Text(d), true, strconv.FormatInt(t.Min, 10)
-		case broker.Texts, broker.Durations, broker.Table:
+		case property.Texts, property.Durations, property.Table:
 			x.Type, x.Rows, x.Secret, x.Required = "textarea", 3, t.Secret, t.Required
 			if t.Secret {
 				rank = 2
@@ -247,7 +249,7 @@ func (f *form) unset(name string) (bool, error) {
 }
 
 // settingField is one of the fields of a form of a new definition.
-func settingField[D any](table broker.Fields[D], name string, options []option) field {
+func settingField[D any](table property.Fields[D], name string, options []option) field {
 	d := table.New()
 	fields := settingFields(table, &d, true)
 	x := fields[slices.IndexFunc(fields, func(x field) bool { return x.Name == name })]
@@ -258,7 +260,7 @@ func settingField[D any](table broker.Fields[D], name string, options []option) 
 }
 
 // readSettings brings a definition to what was typed. Where a number is missing it is the default.
-func readSettings[D any](f *form, table broker.Fields[D], d *D) error {
+func readSettings[D any](f *form, table property.Fields[D], d *D) error {
 	for i := range table {
 		t := &table[i]
 		x := f.field(t.Name)
@@ -268,7 +270,7 @@ func readSettings[D any](f *form, table broker.Fields[D], d *D) error {
 		}
 		switch {
 		case gone && t.Name == "callback_secret":
-			t.Set(d, broker.NewCallbackSecret())
+			t.Set(d, signing.New())
 		case gone:
 			err = t.SetText(d, "")
 		case x == nil, x.Secret && strings.TrimSpace(x.Value) == "":

@@ -11,8 +11,8 @@ import (
 	"pipit/admin/object"
 	"pipit/admin/text"
 	"pipit/admin/web/shell"
-	"pipit/broker"
 	"pipit/broker/clip"
+	"pipit/broker/stats"
 )
 
 // functions are those of templates.
@@ -91,7 +91,7 @@ func partName(item any) string {
 		return producerRow(&v)
 	case object.Consumer:
 		return consumerRow(&v)
-	case broker.QueueInfo:
+	case stats.Queue:
 		return rowQueue + rowKey(v.Topic)
 	}
 	return ""

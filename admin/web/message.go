@@ -11,14 +11,15 @@ import (
 	"pipit/admin/text"
 	"pipit/admin/web/payload"
 	"pipit/broker"
+	"pipit/broker/browse"
 )
 
 // states are those of a message, as people read them.
 var states = []option{
-	{string(broker.StateWaiting), "waiting"},
-	{string(broker.StateInFlight), "in flight"},
-	{string(broker.StateDeferred), "deferred"},
-	{string(broker.StateDelayed), "delayed"},
+	{string(browse.Waiting), "waiting"},
+	{string(browse.InFlight), "in flight"},
+	{string(browse.Deferred), "deferred"},
+	{string(browse.Delayed), "delayed"},
 }
 
 // messagePath is the path of a message's page.
@@ -99,7 +100,7 @@ func (mp messagePages) pageMessage(w http.ResponseWriter, r *http.Request, p gat
 	if err != nil {
 		return err
 	}
-	lives, err := mp.lives(r, broker.TraceQuery{ID: m.ID})
+	lives, err := mp.lives(r, browse.TraceQuery{ID: m.ID})
 	if err != nil {
 		return err
 	}
@@ -112,14 +113,14 @@ func (mp messagePages) pageMessage(w http.ResponseWriter, r *http.Request, p gat
 		Download:  "/admin/api/v1/messages/" + url.PathEscape(m.Topic) + "/" + url.PathEscape(m.ID) + "/payload",
 		Shown:     payload.Show(m.Payload, m.MIMEType),
 		Consumers: len(standings),
-		CanFree:   m.State == string(broker.StateDelayed),
+		CanFree:   m.State == string(browse.Delayed),
 		Names:     slices.Sorted(maps.Keys(m.Attributes)),
 	}
 	if d := m.DeadLetter; d != nil {
 		page.Failed = &deadLetter{*d, reasons[d.Reason]}
 	}
 	done := func(s object.Standing) int {
-		if s.State == string(broker.StateDone) {
+		if s.State == string(browse.Done) {
 			return 1
 		}
 		return 0

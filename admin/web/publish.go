@@ -20,6 +20,7 @@ import (
 	"pipit/admin/web/payload"
 	"pipit/broker"
 	"pipit/broker/clip"
+	"pipit/broker/limit"
 )
 
 // maxEditable is how large a payload may be, in bytes, that is edited in a form.
@@ -27,14 +28,14 @@ const maxEditable = 4 << 20
 
 // composeForm is the form of a message to be published. m is one to begin with, or nil.
 func composeForm(action string, m *object.Message) *form {
-	usual := strconv.Itoa(broker.DefaultPriority)
+	usual := strconv.Itoa(limit.DefaultPriority)
 	var priorities []option
-	for n := broker.MaxPriority; n >= broker.MinPriority; n-- {
+	for n := limit.MaxPriority; n >= limit.MinPriority; n-- {
 		o := option{Value: strconv.Itoa(n)}
 		switch o.Label = o.Value; n {
-		case broker.MaxPriority:
+		case limit.MaxPriority:
 			o.Label += ", delivered first"
-		case broker.MinPriority:
+		case limit.MinPriority:
 			o.Label += ", delivered last"
 		}
 		priorities = append(priorities, o)
@@ -100,7 +101,7 @@ func readPublication(r *http.Request, f *form, of *object.Message) (object.Publi
 	}
 	f.typed(url.Values(r.PostForm))
 	if f.get("priority") == "" {
-		f.set("priority", strconv.Itoa(broker.DefaultPriority))
+		f.set("priority", strconv.Itoa(limit.DefaultPriority))
 	}
 	n, err := f.number("priority", 0)
 	if err != nil {
@@ -111,11 +112,11 @@ func readPublication(r *http.Request, f *form, of *object.Message) (object.Publi
 		return p, err
 	}
 	if f.get("expiration") != "" {
-		if err := broker.CheckExpiration(p.Expiration); err != nil {
+		if err := limit.Expiration(p.Expiration); err != nil {
 			return p, &fieldError{"expiration", sentence(err.Error())}
 		}
 	}
-	if err := broker.CheckPriority(n); err != nil {
+	if err := limit.Priority(n); err != nil {
 		return p, &fieldError{"priority", sentence(err.Error())}
 	}
 	if p.Delay, err = f.number("delay", 0); err != nil {

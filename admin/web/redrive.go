@@ -9,6 +9,7 @@ import (
 	"pipit/admin/object"
 	"pipit/admin/text"
 	"pipit/broker"
+	"pipit/broker/browse"
 )
 
 // reasons are why a message became a dead letter, as people read them.
@@ -25,7 +26,7 @@ type deadLetter struct {
 	Why string
 }
 
-func deadLetterOf(m *broker.Stored) *deadLetter {
+func deadLetterOf(m *browse.Stored) *deadLetter {
 	if m.Extra == nil || m.Extra.DeadLetter == nil {
 		return nil
 	}
@@ -87,7 +88,7 @@ func (mp messagePages) redriveForms(topic string, v url.Values) redrivePage {
 // countDeadLetters counts those that a redrive is about, up to maxCounted.
 func (mp messagePages) countDeadLetters(r *http.Request, topic string, of broker.Redrive, page *redrivePage) error {
 	for looked, cursor := 0, ""; ; {
-		found, err := mp.Objects.Browse(r.Context(), broker.BrowseOptions{Topic: topic, Limit: broker.MaxBrowse, Cursor: cursor})
+		found, err := mp.Objects.Browse(r.Context(), browse.Options{Topic: topic, Limit: browse.Max, Cursor: cursor})
 		if err != nil {
 			return err
 		}

@@ -10,6 +10,7 @@ import (
 	"pipit/admin/object"
 	"pipit/admin/text"
 	"pipit/broker"
+	"pipit/broker/limit"
 )
 
 // replayPage asks where a consumer is to go on, and says how many messages would wait for it then.
@@ -62,7 +63,7 @@ func (f *form) place() (broker.Seek, error) {
 		return place, err
 	case "message":
 		id := strings.TrimSpace(f.get("id"))
-		if err := broker.CheckMessageID(id); err != nil {
+		if err := limit.MessageID(id); err != nil {
 			return broker.Seek{}, &fieldError{"id", sentence(err.Error())}
 		}
 		return broker.Seek{MessageID: id}, nil

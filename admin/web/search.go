@@ -11,7 +11,7 @@ import (
 	"pipit/admin/gate"
 	"pipit/admin/object"
 	"pipit/admin/text"
-	"pipit/broker"
+	"pipit/broker/limit"
 )
 
 // searchPages are the search from every page: over topics, clients, consumers and the IDs of messages.
@@ -116,7 +116,7 @@ func (sp searchPages) answerTyping(w http.ResponseWriter, search string) error {
 
 // byID is where a message of an ID is looked for, empty where it can be none.
 func byID(search string) string {
-	if broker.CheckMessageID(search) != nil || strings.Contains(search, "/") {
+	if limit.MessageID(search) != nil || strings.Contains(search, "/") {
 		return ""
 	}
 	return "/admin/messages?" + url.Values{"id": {search}}.Encode()

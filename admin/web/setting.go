@@ -5,7 +5,7 @@ import (
 	"time"
 
 	"pipit/admin/text"
-	"pipit/broker"
+	"pipit/broker/property"
 )
 
 // setting is a property of a definition as the page of it shows it.
@@ -20,7 +20,7 @@ type setting struct {
 // settings are what a table says of a definition, in its order. Of a secret they say that there is one.
 //
 // isPattern tells of the name of a topic whether it is none, but a pattern, which has no page.
-func settings[D any](table broker.Fields[D], d *D, isPattern func(string) bool) (list []setting) {
+func settings[D any](table property.Fields[D], d *D, isPattern func(string) bool) (list []setting) {
 	for i := range table {
 		t := &table[i]
 		if t.Label == "" || t.Once {
@@ -63,28 +63,28 @@ func settingText(v any, unit string) string {
 		case v == 0:
 			return "off"
 		case unit == "seconds":
-			return broker.FormatSeconds(v)
+			return property.FormatSeconds(v)
 		}
 		return strings.TrimSpace(text.Number(v) + " " + unit)
 	case time.Duration:
 		if v == 0 {
 			return "off"
 		}
-		return broker.FormatDuration(v)
-	case broker.Size:
+		return property.FormatDuration(v)
+	case property.Size:
 		if v == 0 {
 			return "off"
 		}
 		return v.String()
-	case broker.Durations:
+	case property.Durations:
 		var items []string
 		for _, d := range v.List() {
-			items = append(items, broker.FormatDuration(d))
+			items = append(items, property.FormatDuration(d))
 		}
 		return strings.Join(items, "\n")
-	case broker.Texts:
+	case property.Texts:
 		return v.String()
-	case broker.Table:
+	case property.Table:
 		return v.String()
 	}
 	return ""

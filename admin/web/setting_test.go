@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"pipit/broker"
+	"pipit/broker/property"
 )
 
 func TestSettingText(t *testing.T) {
@@ -21,12 +22,12 @@ func TestSettingText(t *testing.T) {
 		{int64(5), "attempts", "5 attempts"},
 		{time.Duration(0), "", "off"},
 		{90 * time.Second, "", "1m30s"},
-		{broker.Size(0), "", "off"},
-		{broker.Size(64 << 20), "", "64MiB"},
-		{broker.Durations{}, "", ""},
-		{broker.DurationsOf(time.Second, time.Hour), "", "1s\n1h"},
-		{broker.TextsOf("a", "b c"), "", "a\nb c"},
-		{broker.TableOf(map[string]string{"X-B": "2", "X-A": "1"}), "", "X-A: 1\nX-B: 2"},
+		{property.Size(0), "", "off"},
+		{property.Size(64 << 20), "", "64MiB"},
+		{property.Durations{}, "", ""},
+		{property.DurationsOf(time.Second, time.Hour), "", "1s\n1h"},
+		{property.TextsOf("a", "b c"), "", "a\nb c"},
+		{property.TableOf(map[string]string{"X-B": "2", "X-A": "1"}), "", "X-A: 1\nX-B: 2"},
 	} {
 		if got := settingText(tt.value, tt.unit); got != tt.want {
 			t.Errorf("%#v: %q, want %q", tt.value, got, tt.want)

@@ -12,6 +12,7 @@ import (
 	"pipit/admin/monitor"
 	"pipit/admin/text"
 	"pipit/broker"
+	"pipit/broker/stats"
 	"pipit/broker/store"
 )
 
@@ -37,7 +38,7 @@ type systemPage struct {
 	Store    store.Stats
 	Problem  string // why messages cannot be stored; empty where they can
 	Compact  string // how far compacting is; empty where it does not go on
-	Totals   broker.Totals
+	Totals   stats.Totals
 	Settings []gate.Setting
 }
 

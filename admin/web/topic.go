@@ -12,6 +12,7 @@ import (
 	"pipit/admin/text"
 	"pipit/admin/web/shell"
 	"pipit/broker"
+	"pipit/broker/limit"
 )
 
 // topicPages are the pages of topics.
@@ -170,7 +171,7 @@ func (tp topicPages) pageTopic(w http.ResponseWriter, r *http.Request, t *object
 	if page.Publisher, page.ByPattern = tp.publisher(t.Name); page.Publisher != "" {
 		page.Commands = tp.bases(r).Publish(page.Publisher, t.Name)
 	}
-	if id := r.URL.Query().Get("published"); broker.CheckMessageID(id) == nil {
+	if id := r.URL.Query().Get("published"); limit.MessageID(id) == nil {
 		page.PublishedID = id
 		_, _, err := tp.Broker.Message(t.Name, id)
 		page.PublishedGone = err != nil

@@ -8,6 +8,7 @@ import (
 	"pipit/admin/object"
 	"pipit/admin/text"
 	"pipit/broker"
+	"pipit/broker/browse"
 )
 
 // life is what happened to a message.
@@ -25,17 +26,17 @@ type lifeRow struct {
 
 // happened is what an event says of a message.
 var happened = map[string]string{
-	broker.TracePublished:    "published",
-	broker.TraceAcknowledged: "acknowledged",
-	broker.TraceExpired:      "expired before it was acknowledged",
-	broker.TraceDeadLettered: "moved to the dead-letter topic",
-	broker.TraceDropped:      "dropped",
-	broker.TraceCleared:      "cleared by an administrator",
-	broker.TraceSkipped:      "skipped, as the consumer was moved to a later place",
-	broker.TraceUnsubscribed: "not acknowledged when the consumer was deleted",
-	broker.TraceDeleted:      "deleted by an administrator, for all consumers",
-	broker.TraceRedriven:     "moved back to the consumer for which it had failed",
-	broker.TraceTopicDeleted: "deleted with its topic",
+	browse.TracePublished:    "published",
+	browse.TraceAcknowledged: "acknowledged",
+	browse.TraceExpired:      "expired before it was acknowledged",
+	browse.TraceDeadLettered: "moved to the dead-letter topic",
+	browse.TraceDropped:      "dropped",
+	browse.TraceCleared:      "cleared by an administrator",
+	browse.TraceSkipped:      "skipped, as the consumer was moved to a later place",
+	browse.TraceUnsubscribed: "not acknowledged when the consumer was deleted",
+	browse.TraceDeleted:      "deleted by an administrator, for all consumers",
+	browse.TraceRedriven:     "moved back to the consumer for which it had failed",
+	browse.TraceTopicDeleted: "deleted with its topic",
 }
 
 func lifeOf(x object.Trace) life {
@@ -45,7 +46,7 @@ func lifeOf(x object.Trace) life {
 		if e.Reason != "" {
 			row.Sentence += ": " + reasons[e.Reason]
 		}
-		if e.What == broker.TracePublished && x.Producer != "" {
+		if e.What == browse.TracePublished && x.Producer != "" {
 			row.Sentence += " by " + x.Producer
 		}
 		if e.Consumer != 0 && e.Deliveries > 0 {
@@ -65,7 +66,7 @@ type tracePage struct {
 }
 
 // lives are what happened to the messages of a query, none where nothing is known.
-func (mp messagePages) lives(r *http.Request, q broker.TraceQuery) ([]life, error) {
+func (mp messagePages) lives(r *http.Request, q browse.TraceQuery) ([]life, error) {
 	traces, err := mp.Objects.Trace(r.Context(), q)
 	if code := broker.CodeOf(err); code == broker.NotFound || code == broker.Invalid {
 		return nil, nil
@@ -82,12 +83,12 @@ func (mp messagePages) lives(r *http.Request, q broker.TraceQuery) ([]life, erro
 
 // pageGone shows what happened to a message that is gone, or, where nothing is known, the error missing.
 func (mp messagePages) pageGone(w http.ResponseWriter, r *http.Request, topic, id string, missing error) error {
-	lives, err := mp.lives(r, broker.TraceQuery{ID: id})
+	lives, err := mp.lives(r, browse.TraceQuery{ID: id})
 	switch {
 	case err != nil:
 		return err
 	case !slices.ContainsFunc(lives, func(l life) bool { return l.Topic == topic }):
-		if _, err := mp.Objects.Trace(r.Context(), broker.TraceQuery{ID: id, Topic: topic}); broker.CodeOf(err) == broker.NotFound {
+		if _, err := mp.Objects.Trace(r.Context(), browse.TraceQuery{ID: id, Topic: topic}); broker.CodeOf(err) == broker.NotFound {
 			missing = err // it says for how long it would be known
 		}
 		return mp.pageUnknown(w, r, topic, missing)
@@ -110,7 +111,7 @@ func (mp messagePages) pageUnknown(w http.ResponseWriter, r *http.Request, topic
 // findGone goes to where it is said what happened to a message that no topic has, or to those of a correlation ID. It is
 // false where nothing is known.
 func (mp messagePages) findGone(w http.ResponseWriter, r *http.Request, topic, id string) (found bool, err error) {
-	lives, err := mp.lives(r, broker.TraceQuery{ID: id, Topic: topic})
+	lives, err := mp.lives(r, browse.TraceQuery{ID: id, Topic: topic})
 	if err != nil {
 		return false, err
 	}
@@ -118,7 +119,7 @@ func (mp messagePages) findGone(w http.ResponseWriter, r *http.Request, topic, i
 		http.Redirect(w, r, lives[len(lives)-1].Path, http.StatusSeeOther) // #nosec G710 -- a path of ours, with the names escaped
 		return true, nil
 	}
-	if lives, err = mp.lives(r, broker.TraceQuery{CorrelationID: id, Topic: topic}); err != nil || len(lives) == 0 {
+	if lives, err = mp.lives(r, browse.TraceQuery{CorrelationID: id, Topic: topic}); err != nil || len(lives) == 0 {
 		return false, err
 	}
 	slices.Reverse(lives)

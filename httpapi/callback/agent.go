@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"pipit/broker"
+	"pipit/broker/change"
+	"pipit/broker/stats"
 )
 
 // Of calls that go on beside one that failed.
@@ -322,7 +324,7 @@ func (a *agent) pause(def *broker.Consumer, why string) {
 			docs = append(docs, (*note)(&c, why))
 		}
 		_, err := a.s.b.Change(a.ctx, broker.Change{
-			Expect:    []broker.Expect{{Ref: broker.Ref{Kind: broker.KindConsumer, ID: a.id}, Revision: info.Revision}},
+			Expect:    []change.Expect{{Ref: change.Ref{Kind: change.Consumer, ID: a.id}, Revision: info.Revision}},
 			Define:    broker.Definition{Consumers: []broker.Consumer{c}},
 			Documents: docs,
 		})
@@ -357,7 +359,7 @@ func (a *agent) set(st state) {
 // report tells the broker how the consumer fares. The caller holds mu.
 func (a *agent) report() {
 	st := &a.state
-	a.s.door.Report(a.id, broker.CallbackState{Failures: st.Failures, Since: st.Since, Next: st.Next, Error: st.Error, Paused: st.Paused})
+	a.s.door.Report(a.id, stats.Callback{Failures: st.Failures, Since: st.Since, Next: st.Next, Error: st.Error, Paused: st.Paused})
 }
 
 // unsaved takes the attempts that are not stored, and the document of the state.

@@ -16,6 +16,9 @@ import (
 	"time"
 
 	"pipit/broker"
+	"pipit/broker/change"
+	"pipit/broker/property"
+	"pipit/broker/stats"
 	"pipit/db"
 )
 
@@ -89,7 +92,7 @@ func newRig(t *testing.T, change func(*broker.Consumer)) *rig {
 	}
 	_, err = r.b.Apply(context.Background(), broker.Definition{
 		Clients:   []broker.Client{{Username: "erp", PasswordHash: "$2a$10$abcdefghijklmnopqrstuuNRBbRPTN0FMYsnQ6Gww8BEs1Tt1TTUi"}},
-		Topics:    []broker.Topic{{Name: "/t", Expiration: broker.Off}},
+		Topics:    []broker.Topic{{Name: "/t", Expiration: property.Off}},
 		Consumers: []broker.Consumer{c},
 	})
 	if err != nil {
@@ -165,7 +168,7 @@ func TestSentAtOnce(t *testing.T) {
 		if at := r.r.all()[0].at; !at.Equal(begin) {
 			t.Errorf("sent after %s", at.Sub(begin))
 		}
-		if c := r.consumer(); c.Backlog != 0 || c.Acked != 1 || c.Callback != (broker.CallbackState{}) {
+		if c := r.consumer(); c.Backlog != 0 || c.Acked != 1 || c.Callback != (stats.Callback{}) {
 			t.Errorf("%+v", c)
 		}
 	})
@@ -177,7 +180,7 @@ func TestRetriesKeepOrder(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRig(t, func(c *broker.Consumer) {
 			raw(c)
-			c.CallbackRetry = broker.DurationsOf(5*time.Second, time.Minute)
+			c.CallbackRetry = property.DurationsOf(5*time.Second, time.Minute)
 		})
 		r.r.answer = func(n int, _ *http.Request, _ string) (*http.Response, error) {
 			if n < 4 {
@@ -207,7 +210,7 @@ func TestRetriesKeepOrder(t *testing.T) {
 		if calls[1].head.Get("Webhook-Timestamp") == calls[0].head.Get("Webhook-Timestamp") {
 			t.Error("the timestamp is not that of the attempt")
 		}
-		if c := r.consumer(); c.Backlog != 0 || c.Callback != (broker.CallbackState{}) {
+		if c := r.consumer(); c.Backlog != 0 || c.Callback != (stats.Callback{}) {
 			t.Errorf("%+v", c)
 		}
 		attempts, err := Attempts(r.s, r.b, r.consumer().ID)
@@ -251,7 +254,7 @@ func TestRetryOfABatch(t *testing.T) {
 func TestRetryAfter(t *testing.T) {
 	for told, want := range map[string]time.Duration{"1": 10 * time.Second, "60": time.Minute, "86400": time.Hour, "soon": 10 * time.Second, "date": 2 * time.Minute} {
 		synctest.Test(t, func(t *testing.T) {
-			r := newRig(t, func(c *broker.Consumer) { c.CallbackRetry = broker.DurationsOf(10 * time.Second) })
+			r := newRig(t, func(c *broker.Consumer) { c.CallbackRetry = property.DurationsOf(10 * time.Second) })
 			if told == "date" {
 				told = time.Now().Add(2 * time.Minute).UTC().Format(http.TimeFormat)
 			}
@@ -292,7 +295,7 @@ func TestGone(t *testing.T) {
 		r.r.answer = always(200)
 		r.edit(func(c *broker.Consumer) { c.Inactive = false })
 		r.wantBodies("a", "a", "b")
-		if c := r.consumer(); c.Callback != (broker.CallbackState{}) || c.Backlog != 0 {
+		if c := r.consumer(); c.Callback != (stats.Callback{}) || c.Backlog != 0 {
 			t.Errorf("%+v", c)
 		}
 	})
@@ -304,7 +307,7 @@ func TestGiveUp(t *testing.T) {
 		var noted string
 		r := newRig(t, func(c *broker.Consumer) {
 			c.CallbackGiveUp = 3 * time.Minute
-			c.CallbackRetry = broker.DurationsOf(5*time.Second, 10*time.Second)
+			c.CallbackRetry = property.DurationsOf(5*time.Second, 10*time.Second)
 		})
 		r.s.OnPause(func(c *broker.Consumer, why string) broker.Document {
 			noted = c.Client + " " + why
@@ -343,7 +346,7 @@ func TestGiveUp(t *testing.T) {
 		if a, err := r.s.Test(context.Background(), c.ID); err != nil || a.Status != 503 || !a.Test || r.consumer().Callback.Paused == "" {
 			t.Errorf("%+v, %v", a, err)
 		}
-		r.edit(func(c *broker.Consumer) { c.Inactive, c.CallbackGiveUp = false, broker.Off })
+		r.edit(func(c *broker.Consumer) { c.Inactive, c.CallbackGiveUp = false, property.Off })
 		time.Sleep(20 * time.Minute)
 		if synctest.Wait(); r.consumer().Inactive || len(r.r.all()) < n+90 {
 			t.Errorf("%d calls, %+v", len(r.r.all())-n, r.consumer())
@@ -357,7 +360,7 @@ func TestGiveUpBetweenTries(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRig(t, func(c *broker.Consumer) {
 			c.CallbackGiveUp = time.Minute
-			c.CallbackRetry = broker.DurationsOf(10 * time.Minute)
+			c.CallbackRetry = property.DurationsOf(10 * time.Minute)
 			c.MaxDeliveries = 1
 		})
 		r.r.answer = always(503)
@@ -419,7 +422,7 @@ func TestTriedAnew(t *testing.T) {
 			r := newRig(t, func(c *broker.Consumer) {
 				raw(c)
 				c.CallbackConcurrency = 2
-				c.CallbackRetry = broker.DurationsOf(time.Hour)
+				c.CallbackRetry = property.DurationsOf(time.Hour)
 			})
 			r.r.answer = func(n int, _ *http.Request, _ string) (*http.Response, error) {
 				return answered([]int{500, 500, 200, 200, 200}[n]), nil
@@ -440,7 +443,7 @@ func TestConcurrent(t *testing.T) {
 		r := newRig(t, func(c *broker.Consumer) {
 			raw(c)
 			c.CallbackConcurrency = 3
-			c.CallbackRetry = broker.DurationsOf(time.Minute)
+			c.CallbackRetry = property.DurationsOf(time.Minute)
 		})
 		r.r.answer = func(_ int, _ *http.Request, body string) (*http.Response, error) {
 			if time.Sleep(time.Second); strings.HasPrefix(body, "bad") {
@@ -476,7 +479,7 @@ func TestShortWait(t *testing.T) {
 		r := newRig(t, func(c *broker.Consumer) {
 			raw(c)
 			c.CallbackConcurrency = 2
-			c.CallbackRetry = broker.DurationsOf(100 * time.Millisecond)
+			c.CallbackRetry = property.DurationsOf(100 * time.Millisecond)
 		})
 		r.r.answer = func(n int, _ *http.Request, _ string) (*http.Response, error) {
 			return answered([]int{500, 500, 200}[n]), nil
@@ -512,7 +515,7 @@ func TestRedefined(t *testing.T) {
 		synctest.Wait()
 		r.edit(func(c *broker.Consumer) { c.CallbackURL = "http://erp.example.com/new" })
 		r.wantBodies("a", "a")
-		if c := r.consumer(); c.Backlog != 0 || c.Callback != (broker.CallbackState{}) {
+		if c := r.consumer(); c.Backlog != 0 || c.Callback != (stats.Callback{}) {
 			t.Errorf("%+v", c)
 		}
 		r.edit(func(c *broker.Consumer) { c.CallbackURL = "http://erp.example.com/slow" })
@@ -570,7 +573,7 @@ func TestAttempts(t *testing.T) {
 			}
 		}
 		r.start()
-		if _, err := r.b.Change(context.Background(), broker.Change{Delete: []broker.Ref{{Kind: broker.KindConsumer, ID: id}}}); err != nil {
+		if _, err := r.b.Change(context.Background(), broker.Change{Delete: []change.Ref{{Kind: change.Consumer, ID: id}}}); err != nil {
 			t.Fatal(err)
 		}
 		synctest.Wait()

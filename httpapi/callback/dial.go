@@ -11,7 +11,7 @@ import (
 	"syscall"
 	"time"
 
-	"pipit/broker"
+	"pipit/broker/limit"
 )
 
 // Bounds of connections.
@@ -101,7 +101,7 @@ func (o *Options) transport() (*http.Transport, error) {
 	}
 	t := &http.Transport{
 		DialContext: dialer.DialContext, ForceAttemptHTTP2: true, TLSHandshakeTimeout: dialTime,
-		MaxIdleConns: maxIdle, MaxIdleConnsPerHost: broker.MaxCallbackConcurrency, IdleConnTimeout: idleTime,
+		MaxIdleConns: maxIdle, MaxIdleConnsPerHost: limit.MaxCallbackConcurrency, IdleConnTimeout: idleTime,
 		MaxResponseHeaderBytes: maxHead, DisableCompression: true,
 		TLSClientConfig: &tls.Config{MinVersion: tls.VersionTLS12},
 	}

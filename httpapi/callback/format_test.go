@@ -18,6 +18,8 @@ import (
 	standardwebhooks "github.com/standard-webhooks/standard-webhooks/libraries/go"
 
 	"pipit/broker"
+	"pipit/broker/property"
+	"pipit/broker/signing"
 	"pipit/broker/store"
 )
 
@@ -61,7 +63,7 @@ func TestSignatures(t *testing.T) {
 	}
 	for _, bad := range []string{"", "whsec_", secretOf(strings.Repeat("a", 23)), secretOf(strings.Repeat("a", 65)), strings.Repeat("a", 32),
 		before + "  " + after, before + " " + after + " " + other, before + " ", before[:len(before)-1]} {
-		if _, err := broker.WebhookKeys(bad); err == nil {
+		if _, err := signing.Keys(bad); err == nil {
 			t.Errorf("%q is a secret", bad)
 		}
 	}
@@ -128,9 +130,9 @@ func TestFormats(t *testing.T) {
 		agent := "Pipit/1"
 		c := broker.ConsumerFields.New()
 		c.CallbackURL, c.CallbackFormat, c.CallbackSecret = srv.URL, format, secretOf(strings.Repeat("a", 24))
-		c.CallbackHeaders = broker.TableOf(map[string]string{"Authorization": "Bearer 5eCr3t", "x-tenant": "7"})
+		c.CallbackHeaders = property.TableOf(map[string]string{"Authorization": "Bearer 5eCr3t", "x-tenant": "7"})
 		if format == broker.FormatXML {
-			c.CallbackHeaders = broker.TableOf(map[string]string{"Authorization": "Bearer 5eCr3t", "x-tenant": "7", "user-agent": "Own/2"})
+			c.CallbackHeaders = property.TableOf(map[string]string{"Authorization": "Bearer 5eCr3t", "x-tenant": "7", "user-agent": "Own/2"})
 			agent = "Own/2"
 		}
 		if a := s.call(context.Background(), &c, msgs, false); a.Error != "" {

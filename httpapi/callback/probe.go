@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"pipit/broker"
+	"pipit/broker/limit"
 )
 
 // maxProbes is how many calls by hand are in the air at a time.
@@ -52,6 +53,6 @@ func (s *Service) Test(ctx context.Context, id uint32) (Attempt, error) {
 func testMessage(topic string) broker.Message {
 	return broker.Message{
 		ID: "test_" + rand.Text(), Topic: topic, Created: time.Now().UTC().Truncate(time.Microsecond), Producer: "Pipit",
-		Priority: broker.DefaultPriority, MIMEType: typeJSON, DeliveryCount: 1, Payload: []byte(`{"test": true}`),
+		Priority: limit.DefaultPriority, MIMEType: typeJSON, DeliveryCount: 1, Payload: []byte(`{"test": true}`),
 	}
 }

@@ -10,12 +10,13 @@ import (
 	"time"
 
 	"pipit/broker"
+	"pipit/broker/signing"
 )
 
 // sign signs a body as Standard Webhooks 1.0 says (https://www.standardwebhooks.com), once with each key of a secret.
 func sign(h http.Header, secret, id string, at time.Time, body []byte) {
 	stamp := strconv.FormatInt(at.Unix(), 10)
-	keys, _ := broker.WebhookKeys(secret) // checked with the consumer
+	keys, _ := signing.Keys(secret) // checked with the consumer
 	signatures := make([]byte, 0, 128)
 	for _, key := range keys {
 		mac := hmac.New(sha256.New, key)

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"pipit/broker"
+	"pipit/broker/property"
 )
 
 // Slots go in turn; who fails has half of them, whoever waits; nobody who leaves takes one along.
@@ -104,12 +105,12 @@ func TestSlowBesideFast(t *testing.T) {
 		}
 		var d broker.Definition
 		for i := range 3 * most {
-			topic := broker.Topic{Name: fmt.Sprint("/slow/", i), Expiration: broker.Off}
+			topic := broker.Topic{Name: fmt.Sprint("/slow/", i), Expiration: property.Off}
 			d.Topics = append(d.Topics, topic)
 			d.Consumers = append(d.Consumers, broker.Consumer{Client: "erp", Topic: topic.Name, DeliveryMode: broker.DeliveryCallback,
-				CallbackURL: "http://receiver.example.com/slow", CallbackFormat: broker.FormatRaw, CallbackRetry: broker.DurationsOf(time.Second)})
+				CallbackURL: "http://receiver.example.com/slow", CallbackFormat: broker.FormatRaw, CallbackRetry: property.DurationsOf(time.Second)})
 		}
-		many := broker.Topic{Name: "/many", Expiration: broker.Off}
+		many := broker.Topic{Name: "/many", Expiration: property.Off}
 		d.Topics = append(d.Topics, many)
 		d.Consumers = append(d.Consumers, broker.Consumer{Client: "erp", Topic: many.Name, DeliveryMode: broker.DeliveryCallback, CallbackConcurrency: most,
 			CallbackURL: "http://receiver.example.com/slow", CallbackFormat: broker.FormatRaw, CallbackTimeout: 10 * time.Minute})

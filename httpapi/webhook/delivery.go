@@ -9,6 +9,8 @@ import (
 
 	"pipit/broker"
 	"pipit/broker/clip"
+	"pipit/broker/limit"
+	"pipit/broker/property"
 )
 
 // idHeaders say where a scheme has the ID of a delivery, which is the same when the delivery is repeated.
@@ -88,9 +90,9 @@ func MIMEType(h http.Header) (string, error) {
 	given := h.Get("Content-Type")
 	switch {
 	case given == "":
-		return broker.DefaultMIMEType, nil
-	case broker.CheckMIMEType(given) != nil:
-		return "", broker.Invalidf("header Content-Type %q: allowed are 1 to %d bytes without control characters", clip.Input(given), broker.MaxMIMEType)
+		return limit.DefaultMIMEType, nil
+	case limit.MIMEType(given) != nil:
+		return "", broker.Invalidf("header Content-Type %q: allowed are 1 to %d bytes without control characters", clip.Input(given), limit.MaxMIMEType)
 	}
 	return given, nil
 }
@@ -102,7 +104,7 @@ func CheckAddress(w *broker.Webhook, remote string) error {
 	}
 	addr, err := netip.ParseAddr(remote)
 	for _, s := range w.AllowFrom.All() {
-		if network, bad := broker.ParseNetwork(s); bad == nil && err == nil && network.Contains(addr.Unmap().WithZone("")) {
+		if network, bad := property.ParseNetwork(s); bad == nil && err == nil && network.Contains(addr.Unmap().WithZone("")) {
 			return nil
 		}
 	}

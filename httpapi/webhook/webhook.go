@@ -23,6 +23,7 @@ import (
 
 	"pipit/broker"
 	"pipit/broker/clip"
+	"pipit/broker/signing"
 )
 
 // Tolerance is how far the time of a signature may be from ours, either way.
@@ -130,7 +131,7 @@ func verifyStandard(w *broker.Webhook, h http.Header, body []byte, now time.Time
 		return manySignatures
 	}
 	for _, secret := range w.Secret.All() {
-		if key, err := broker.StandardSecret(secret); err == nil && anyIs(signatures, mac(sha256.New, key, id+"."+seconds+".", body)) {
+		if key, err := signing.StandardSecret(secret); err == nil && anyIs(signatures, mac(sha256.New, key, id+"."+seconds+".", body)) {
 			return ""
 		}
 	}

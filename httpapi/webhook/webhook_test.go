@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"pipit/broker"
+	"pipit/broker/property"
 	"pipit/httpapi/webhook"
 )
 
@@ -27,38 +28,38 @@ type vector struct {
 
 var vectors = []vector{
 	// npm standardwebhooks 1.1.1: new Webhook(secret).sign("msg_p5jXN8AQM9LWM0D4loKWxJek", new Date(1790000000000), body)
-	{"standard", broker.Webhook{Verify: broker.VerifyStandard, Secret: broker.TextsOf("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw")},
+	{"standard", broker.Webhook{Verify: broker.VerifyStandard, Secret: property.TextsOf("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw")},
 		map[string]string{"webhook-id": "msg_p5jXN8AQM9LWM0D4loKWxJek", "webhook-timestamp": "1790000000", "webhook-signature": "v1,UU6DkSKwr00edmuFXf5BG0UVO5MvSpl+E3Yn+Hn9NVk="}, true},
-	{"standard, 32 bytes, among others", broker.Webhook{Verify: broker.VerifyStandard, Secret: broker.TextsOf("whsec_MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=")},
+	{"standard, 32 bytes, among others", broker.Webhook{Verify: broker.VerifyStandard, Secret: property.TextsOf("whsec_MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=")},
 		map[string]string{"webhook-id": "msg_p5jXN8AQM9LWM0D4loKWxJek", "webhook-timestamp": "1790000000", "webhook-signature": "v1a,eA== v1,eA== v1,AKihO6mKrsJlp1IQiU2wRYnjidQkbA1V4mFchOdYGLQ="}, true},
 	// npm @octokit/webhooks 14.2.0: await new Webhooks({secret}).sign(body); @octokit/webhooks-methods 6.0.0: await sign(secret, body)
-	{"github", broker.Webhook{Verify: broker.VerifyGitHub, Secret: broker.TextsOf("It's a Secret to Everybody")},
+	{"github", broker.Webhook{Verify: broker.VerifyGitHub, Secret: property.TextsOf("It's a Secret to Everybody")},
 		map[string]string{"X-Hub-Signature-256": "sha256=55771fcb79ede58cb5eefe6213f7540cee55278037dc9ca655c3ff4874d5479f"}, false},
 	// npm stripe 23.1.0: new Stripe("sk_test_x").webhooks.generateTestHeaderString({payload: body, secret, timestamp: 1790000000})
-	{"stripe", broker.Webhook{Verify: broker.VerifyStripe, Secret: broker.TextsOf("whsec_test_secret_of_stripe")},
+	{"stripe", broker.Webhook{Verify: broker.VerifyStripe, Secret: property.TextsOf("whsec_test_secret_of_stripe")},
 		map[string]string{"Stripe-Signature": "t=1790000000,v1=99e36a654b3ec7228835a2097b51fbe219d24a23abbcf914974c1eeb8ce11b04"}, true},
-	{"stripe, among others", broker.Webhook{Verify: broker.VerifyStripe, Secret: broker.TextsOf("whsec_test_secret_of_stripe")},
+	{"stripe, among others", broker.Webhook{Verify: broker.VerifyStripe, Secret: property.TextsOf("whsec_test_secret_of_stripe")},
 		map[string]string{"Stripe-Signature": "t=1790000000,v0=00,v1=00,v1=99e36a654b3ec7228835a2097b51fbe219d24a23abbcf914974c1eeb8ce11b04"}, true},
 	// openssl 3.0.19: printf %s "$body" | openssl dgst -sha256 -hmac hush-shopify -binary | base64
-	{"shopify", broker.Webhook{Verify: broker.VerifyShopify, Secret: broker.TextsOf("hush-shopify")},
+	{"shopify", broker.Webhook{Verify: broker.VerifyShopify, Secret: property.TextsOf("hush-shopify")},
 		map[string]string{"X-Shopify-Hmac-Sha256": "TVqPhj492I/13Xnh+hvb5KRenagkREwMCbmiDc7xTYw="}, false},
 	// openssl 3.0.19: printf %s "v0:1790000000:$body" | openssl dgst -sha256 -hmac 8f742231b10e8888abcd99yyyzzz85a5
-	{"slack", broker.Webhook{Verify: broker.VerifySlack, Secret: broker.TextsOf("8f742231b10e8888abcd99yyyzzz85a5")},
+	{"slack", broker.Webhook{Verify: broker.VerifySlack, Secret: property.TextsOf("8f742231b10e8888abcd99yyyzzz85a5")},
 		map[string]string{"X-Slack-Request-Timestamp": "1790000000", "X-Slack-Signature": "v0=faaed722a0aac5d25c4662e0c96599820f8d98ed0eef0050cfad8cfb0a878dbb"}, true},
 	// openssl 3.0.19: printf %s "$body" | openssl dgst -sha256 -hmac key-of-hmac, and so on
-	{"hmac", broker.Webhook{Verify: broker.VerifyHMAC, Secret: broker.TextsOf("key-of-hmac"), Header: "X-Sig"},
+	{"hmac", broker.Webhook{Verify: broker.VerifyHMAC, Secret: property.TextsOf("key-of-hmac"), Header: "X-Sig"},
 		map[string]string{"X-Sig": "0e03d3b25af4c1a215d541f39f55cb5de67c6ea5983346cd6bffa283895cd55a"}, false},
-	{"hmac, sha256 in base64", broker.Webhook{Verify: broker.VerifyHMAC, Secret: broker.TextsOf("key-of-hmac"), Header: "x-sig", Algorithm: "sha256", Encoding: "base64"},
+	{"hmac, sha256 in base64", broker.Webhook{Verify: broker.VerifyHMAC, Secret: property.TextsOf("key-of-hmac"), Header: "x-sig", Algorithm: "sha256", Encoding: "base64"},
 		map[string]string{"X-Sig": "DgPTslr0waIV1UHzn1XLXeZ8bqWYM0bNa/+ig4lc1Vo="}, false},
-	{"hmac, without padding, for URLs", broker.Webhook{Verify: broker.VerifyHMAC, Secret: broker.TextsOf("key-of-hmac"), Header: "x-sig", Algorithm: "sha256", Encoding: "base64"},
+	{"hmac, without padding, for URLs", broker.Webhook{Verify: broker.VerifyHMAC, Secret: property.TextsOf("key-of-hmac"), Header: "x-sig", Algorithm: "sha256", Encoding: "base64"},
 		map[string]string{"X-Sig": "DgPTslr0waIV1UHzn1XLXeZ8bqWYM0bNa_-ig4lc1Vo"}, false},
-	{"hmac, sha1 with a prefix", broker.Webhook{Verify: broker.VerifyHMAC, Secret: broker.TextsOf("key-of-hmac"), Header: "X-Hub-Signature", Algorithm: "sha1", Encoding: "hex", Prefix: "sha1="},
+	{"hmac, sha1 with a prefix", broker.Webhook{Verify: broker.VerifyHMAC, Secret: property.TextsOf("key-of-hmac"), Header: "X-Hub-Signature", Algorithm: "sha1", Encoding: "hex", Prefix: "sha1="},
 		map[string]string{"X-Hub-Signature": "sha1=aca5cfc0c13fbaba4bb0a7811ebd7f3ccb1a5fb6"}, false},
-	{"hmac, sha512 in base64", broker.Webhook{Verify: broker.VerifyHMAC, Secret: broker.TextsOf("key-of-hmac"), Header: "X-Sig", Algorithm: "sha512", Encoding: "base64"},
+	{"hmac, sha512 in base64", broker.Webhook{Verify: broker.VerifyHMAC, Secret: property.TextsOf("key-of-hmac"), Header: "X-Sig", Algorithm: "sha512", Encoding: "base64"},
 		map[string]string{"X-Sig": "agb4WSuF1hNdnZogl8JcqjWSjudodtNPqPFwTNpaRT/vkSoYIvF6HOGqJGeCccDOzKnTHfo7f3uxri7Lw67j+Q=="}, false},
-	{"gitlab", broker.Webhook{Verify: broker.VerifyGitLab, Secret: broker.TextsOf("token of gitlab")}, map[string]string{"X-Gitlab-Token": "token of gitlab"}, false},
-	{"token", broker.Webhook{Verify: broker.VerifyToken, Secret: broker.TextsOf("a token"), Header: "X-Token"}, map[string]string{"X-Token": "a token"}, false},
-	{"bearer", broker.Webhook{Verify: broker.VerifyToken, Secret: broker.TextsOf("a-token")}, map[string]string{"Authorization": "bearer a-token"}, false},
+	{"gitlab", broker.Webhook{Verify: broker.VerifyGitLab, Secret: property.TextsOf("token of gitlab")}, map[string]string{"X-Gitlab-Token": "token of gitlab"}, false},
+	{"token", broker.Webhook{Verify: broker.VerifyToken, Secret: property.TextsOf("a token"), Header: "X-Token"}, map[string]string{"X-Token": "a token"}, false},
+	{"bearer", broker.Webhook{Verify: broker.VerifyToken, Secret: property.TextsOf("a-token")}, map[string]string{"Authorization": "bearer a-token"}, false},
 }
 
 func headerOf(values map[string]string) http.Header {
@@ -93,13 +94,13 @@ func TestVerify(t *testing.T) {
 
 			secret := w.Secret.List()[0]
 			other := "whsec_AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"
-			w.Secret = broker.TextsOf(other, secret)
+			w.Secret = property.TextsOf(other, secret)
 			good("with a new secret in front", w, h, sent)
-			w.Secret = broker.TextsOf(secret, other)
+			w.Secret = property.TextsOf(secret, other)
 			good("with a new secret behind", w, h, sent)
-			w.Secret = broker.TextsOf(other)
+			w.Secret = property.TextsOf(other)
 			bad("with another secret", w, h, body, sent)
-			w.Secret = broker.Texts{}
+			w.Secret = property.Texts{}
 			bad("without a secret", w, h, body, sent)
 
 			w = v.webhook
@@ -185,7 +186,7 @@ func TestAttributes(t *testing.T) {
 	h := http.Header{
 		"X-Github-Event": {"push"}, "X-Many": {"a", "b"}, "X-Other": {"none"}, "X-Odd": {"order\tpaid \xff"},
 	}
-	w := &broker.Webhook{Headers: broker.TextsOf("x-github-event", "X-Many", "X-Odd", "X-Missing")}
+	w := &broker.Webhook{Headers: property.TextsOf("x-github-event", "X-Many", "X-Odd", "X-Missing")}
 	want := []broker.Attribute{{Name: "x-github-event", Value: "push"}, {Name: "x-many", Value: "a, b"}, {Name: "x-odd", Value: "order paid  "}}
 	if got := webhook.Attributes(w, h); !reflect.DeepEqual(got, want) {
 		t.Errorf("%+v", got)
@@ -193,7 +194,7 @@ func TestAttributes(t *testing.T) {
 }
 
 func TestCheckAddress(t *testing.T) {
-	w := &broker.Webhook{AllowFrom: broker.TextsOf("192.0.2.0/24", "2001:db8::1", "127.0.0.1")}
+	w := &broker.Webhook{AllowFrom: property.TextsOf("192.0.2.0/24", "2001:db8::1", "127.0.0.1")}
 	for remote, want := range map[string]bool{
 		"192.0.2.77": true, "::ffff:192.0.2.77": true, "192.0.3.1": false, "2001:db8::1": true, "2001:db8::2": false, "127.0.0.1": true, "": false, "@": false,
 	} {

@@ -4,14 +4,14 @@ import (
 	"errors"
 	"time"
 
-	"pipit/broker"
+	"pipit/broker/property"
 )
 
 // Duration is the value of a flag that is a duration, as people write it: 45, 45s, 30m, 2h, 7d.
 type Duration time.Duration
 
 func (d *Duration) Set(s string) error {
-	v, ok := broker.ParseDuration(s)
+	v, ok := property.ParseDuration(s)
 	if !ok || v < 0 {
 		return errDuration
 	}
@@ -19,7 +19,7 @@ func (d *Duration) Set(s string) error {
 	return nil
 }
 
-func (d *Duration) String() string { return broker.FormatDuration(time.Duration(*d)) }
+func (d *Duration) String() string { return property.FormatDuration(time.Duration(*d)) }
 func (d *Duration) Type() string   { return "duration" }
 
 var errDuration = errors.New("allowed are durations such as 45s, 30m, 2h, 7d, and numbers of seconds")
@@ -28,7 +28,7 @@ var errDuration = errors.New("allowed are durations such as 45s, 30m, 2h, 7d, an
 type Seconds int64
 
 func (n *Seconds) Set(s string) error {
-	v, ok := broker.ParseDuration(s)
+	v, ok := property.ParseDuration(s)
 	switch {
 	case !ok || v < 0:
 		return errDuration
@@ -39,5 +39,5 @@ func (n *Seconds) Set(s string) error {
 	return nil
 }
 
-func (n *Seconds) String() string { return broker.FormatSeconds(int64(*n)) }
+func (n *Seconds) String() string { return property.FormatSeconds(int64(*n)) }
 func (n *Seconds) Type() string   { return "duration" }

@@ -12,12 +12,12 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
-	"pipit/broker"
+	"pipit/broker/property"
 )
 
 // Of returns the flags of a noun's fields, which its table describes. A secret is none: other users see what a
 // process was called with.
-func Of[T any](table broker.Fields[T]) func(create bool) *pflag.FlagSet {
+func Of[T any](table property.Fields[T]) func(create bool) *pflag.FlagSet {
 	return func(create bool) *pflag.FlagSet {
 		flags, byDefault := pflag.NewFlagSet("", pflag.ContinueOnError), table.New()
 		for i := range table {
@@ -56,13 +56,13 @@ func add(flags *pflag.FlagSet, name string, byDefault any, help string) {
 		flags.Var(&v, name, help)
 	case string:
 		flags.String(name, v, help)
-	case broker.Size:
+	case property.Size:
 		flags.Var(&sizeFlag{v}, name, help)
-	case broker.Durations:
+	case property.Durations:
 		flags.Var(&durationsFlag{Durations: v}, name, help)
-	case broker.Texts:
+	case property.Texts:
 		flags.StringSlice(name, v.List(), help)
-	case broker.Table:
+	case property.Table:
 		flags.Var(&tableFlag{Table: v}, name, help)
 	default:
 		panic(fmt.Sprintf("no flag for a %T", v))
@@ -84,10 +84,10 @@ func clearDefault(f *pflag.Flag) {
 }
 
 // sizeFlag is the value of a flag that is a size.
-type sizeFlag struct{ broker.Size }
+type sizeFlag struct{ property.Size }
 
 func (f *sizeFlag) Set(s string) (err error) {
-	n, ok := broker.ParseSize(s)
+	n, ok := property.ParseSize(s)
 	if !ok {
 		return errors.New("allowed are sizes such as 65536, 512KiB, 64MiB")
 	}
@@ -99,17 +99,17 @@ func (f *sizeFlag) Type() string { return "size" }
 
 // durationsFlag is the value of a flag that is a list. The first that is given replaces the default.
 type durationsFlag struct {
-	broker.Durations
+	property.Durations
 	given bool
 }
 
 func (f *durationsFlag) Set(s string) error {
-	more, bad := broker.ParseDurations(s)
+	more, bad := property.ParseDurations(s)
 	switch {
 	case bad != "":
 		return fmt.Errorf("%q: allowed are durations such as 30s, 5m, 1h30m, 7d", bad)
 	case f.given:
-		f.Durations = broker.DurationsOf(append(f.List(), more.List()...)...)
+		f.Durations = property.DurationsOf(append(f.List(), more.List()...)...)
 	default:
 		f.Durations, f.given = more, true
 	}
@@ -122,7 +122,7 @@ func (f *durationsFlag) String() string { return strings.ReplaceAll(f.Durations.
 
 // tableFlag is the value of a flag that names several values. The first that is given replaces the default.
 type tableFlag struct {
-	broker.Table
+	property.Table
 	given map[string]string
 }
 
@@ -140,7 +140,7 @@ func (f *tableFlag) Set(s string) error {
 	default:
 		f.given[name] = value
 	}
-	f.Table = broker.TableOf(f.given)
+	f.Table = property.TableOf(f.given)
 	return nil
 }
 

@@ -7,7 +7,7 @@ import (
 
 	"github.com/spf13/pflag"
 
-	"pipit/broker"
+	"pipit/broker/property"
 )
 
 // A flag sends what the API reads of its kind, and refuses what is none.
@@ -25,17 +25,17 @@ func TestFlags(t *testing.T) {
 		{Seconds(60), []string{"--max-x", "7d"}, `{"max_x":604800}`},
 		{Seconds(60), []string{"--max-x=0"}, `{"max_x":0}`},
 		{Seconds(60), []string{"--max-x=1500ms"}, ""},
-		{broker.Size(0), []string{"--max-x", "64MiB"}, `{"max_x":67108864}`},
-		{broker.Size(0), []string{"--max-x", "64MB"}, ""},
-		{broker.DurationsOf(time.Hour), []string{"--max-x", "5s,1m", "--max-x=30"}, `{"max_x":["5s","1m0s","30s"]}`},
-		{broker.DurationsOf(time.Hour), []string{"--max-x="}, `{"max_x":[]}`},
-		{broker.Durations{}, []string{"--max-x", "5s,soon"}, ""},
-		{broker.TextsOf("x"), []string{"--max-x", "a,b", "--max-x", `"c,d"`}, `{"max_x":["a","b","c,d"]}`},
-		{broker.TextsOf("x"), []string{"--max-x="}, `{"max_x":[]}`},
-		{broker.Table{}, []string{"--max-x", "B=2, 3=4", "--max-x", "A="}, `{"max_x":{"A":"","B":"2, 3=4"}}`},
-		{broker.TableOf(map[string]string{"A": "1"}), []string{"--max-x="}, `{"max_x":{}}`},
-		{broker.Table{}, []string{"--max-x", "B"}, ""},
-		{broker.Table{}, []string{"--max-x", "B=1", "--max-x", "B=2"}, ""},
+		{property.Size(0), []string{"--max-x", "64MiB"}, `{"max_x":67108864}`},
+		{property.Size(0), []string{"--max-x", "64MB"}, ""},
+		{property.DurationsOf(time.Hour), []string{"--max-x", "5s,1m", "--max-x=30"}, `{"max_x":["5s","1m0s","30s"]}`},
+		{property.DurationsOf(time.Hour), []string{"--max-x="}, `{"max_x":[]}`},
+		{property.Durations{}, []string{"--max-x", "5s,soon"}, ""},
+		{property.TextsOf("x"), []string{"--max-x", "a,b", "--max-x", `"c,d"`}, `{"max_x":["a","b","c,d"]}`},
+		{property.TextsOf("x"), []string{"--max-x="}, `{"max_x":[]}`},
+		{property.Table{}, []string{"--max-x", "B=2, 3=4", "--max-x", "A="}, `{"max_x":{"A":"","B":"2, 3=4"}}`},
+		{property.TableOf(map[string]string{"A": "1"}), []string{"--max-x="}, `{"max_x":{}}`},
+		{property.Table{}, []string{"--max-x", "B"}, ""},
+		{property.Table{}, []string{"--max-x", "B=1", "--max-x", "B=2"}, ""},
 	} {
 		flags := pflag.NewFlagSet("", pflag.ContinueOnError)
 		add(flags, "max-x", tt.byDefault, "help")

@@ -1,4 +1,7 @@
-package broker
+// Package property is what the properties of clients, topics, producers, consumers and webhooks are to all who read, write or
+// show them: a Field tells one once, and this package how values are checked, and written as people do. The tables of fields
+// are the broker's, which knows the nouns.
+package property
 
 import (
 	"cmp"
@@ -13,7 +16,7 @@ import (
 	"pipit/broker/clip"
 )
 
-// Field is one property of a noun T, a client, topic, producer or consumer, told once. The keys of the
+// Field is one property of a noun T, a client, topic, producer or consumer, Told once. The keys of the
 // configuration, the bodies of the API and their schemas, the forms, the flags of the command line, the
 // differences in the audit log and what Validate refuses all follow from ClientFields, TopicFields,
 // ProducerFields and ConsumerFields: a new property is a field of the struct, a row of its table, and what it does.
@@ -43,16 +46,16 @@ type Field[T any] struct {
 	Once     bool // what a creation says and nothing keeps: no definition of what exists has it
 	Secret   bool // no error, log line, page, difference or flag shows it
 
-	subject string       // of an error, where it is not Name with what it is of
-	at      func(*T) any // where it is: *string, *bool, *opposite, *int, *int64, *time.Duration, *Size, *Durations, *Texts or *Table
+	Subject string       // of an error, where it is not Name with what it is of
+	At      func(*T) any // where it is: *string, *bool, *Opposite, *int, *int64, *time.Duration, *Size, *Durations, *Texts or *Table
 }
 
 // Off is 0, of a number or duration in a struct whose zero value stands for the default: a topic whose Expiration is Off
 // keeps its messages. It is far from what anybody writes, so that a -1 is refused.
 const Off = math.MinInt32
 
-// opposite is a flag that says what its Field does not: the zero value of a noun is active.
-type opposite bool
+// Opposite is a flag that says what its Field does not: the zero value of a noun is active.
+type Opposite bool
 
 // Fields are the properties of a noun, in the order in which they are shown.
 type Fields[T any] []Field[T]
@@ -87,24 +90,24 @@ func (fs Fields[T]) New() (t T) {
 	return t
 }
 
-// fieldError is what is wrong with a value, for who gave it: the error of the domain is Invalid, see ErrorOf.
-type fieldError struct {
+// Error is what is wrong with a value, for who gave it: broker.ErrorOf makes an Invalid error of it.
+type Error struct {
 	Field   string // the Name of the field or parameter that is at fault
 	Message string // names it, the value and what is allowed
 	Value   string // as a person writes it; empty where it is secret or missing
 	Allowed string // what is allowed, where Message says that behind a colon; else empty
 }
 
-// fieldErrorf makes one.
-func fieldErrorf(field, format string, args ...any) *fieldError {
-	return &fieldError{Field: field, Message: fmt.Sprintf(format, args...)}
+// Errorf makes one.
+func Errorf(field, format string, args ...any) *Error {
+	return &Error{Field: field, Message: fmt.Sprintf(format, args...)}
 }
 
-func (e *fieldError) Error() string { return e.Message }
+func (e *Error) Error() string { return e.Message }
 
-// complete gives numbers that are zero, and lists and texts that are empty, their defaults, but not what only a creation
+// Complete gives numbers that are zero, and lists and texts that are empty, their defaults, but not what only a creation
 // says.
-func (fs Fields[T]) complete(t *T) {
+func (fs Fields[T]) Complete(t *T) {
 	for i := range fs {
 		f := &fs[i]
 		n, is := f.number(t)
@@ -114,14 +117,14 @@ func (fs Fields[T]) complete(t *T) {
 	}
 }
 
-// strip is the opposite of complete, but for the fields that are named.
-func (fs Fields[T]) strip(t *T, but ...string) {
+// Strip is the opposite of Complete, but for the fields that are named.
+func (fs Fields[T]) Strip(t *T, but ...string) {
 	for i := range fs {
 		f := &fs[i]
 		if f.Default == nil || f.Value(t) != f.Default || slices.Contains(but, f.Name) {
 			continue
 		}
-		switch p := f.at(t).(type) {
+		switch p := f.At(t).(type) {
 		case *string:
 			*p = ""
 		case *int:
@@ -136,8 +139,8 @@ func (fs Fields[T]) strip(t *T, but ...string) {
 	}
 }
 
-// validate joins an error for each field that is wrong. of is how it calls the object.
-func (fs Fields[T]) validate(t *T, of string) error {
+// Validate joins an error for each field that is wrong. of is how it calls the object.
+func (fs Fields[T]) Validate(t *T, of string) error {
 	var wrong []error
 	for i := range fs {
 		if err := fs[i].validate(t, of); err != nil {
@@ -149,17 +152,17 @@ func (fs Fields[T]) validate(t *T, of string) error {
 
 // Value returns the value of the field as all doors tell it: 0 of what is Off.
 func (f *Field[T]) Value(t *T) any {
-	switch p := f.at(t).(type) {
+	switch p := f.At(t).(type) {
 	case *string:
 		return *p
 	case *bool:
 		return *p
-	case *opposite:
+	case *Opposite:
 		return !bool(*p)
 	case *time.Duration:
-		return time.Duration(told(int64(*p)))
+		return time.Duration(Told(int64(*p)))
 	case *Size:
-		return Size(told(int64(*p)))
+		return Size(Told(int64(*p)))
 	case *Durations:
 		return *p
 	case *Texts:
@@ -168,19 +171,19 @@ func (f *Field[T]) Value(t *T) any {
 		return *p
 	}
 	n, _ := f.number(t)
-	return told(n)
+	return Told(n)
 }
 
 // Set sets the field to a value as all doors tell it, of the type that Value returns: 0 is Off where there
 // is a default. A number need not be within bounds.
 func (f *Field[T]) Set(t *T, v any) {
-	switch p := f.at(t).(type) {
+	switch p := f.At(t).(type) {
 	case *string:
 		*p = v.(string)
 	case *bool:
 		*p = v.(bool)
-	case *opposite:
-		*p = opposite(!v.(bool))
+	case *Opposite:
+		*p = Opposite(!v.(bool))
 	case *int: // what it cannot hold becomes what is out of bounds as well
 		*p = int(f.keep(min(max(v.(int64), math.MinInt), math.MaxInt)))
 	case *int64:
@@ -205,19 +208,19 @@ func (f *Field[T]) keep(n int64) int64 {
 	if f.Default == nil {
 		return n
 	}
-	return kept(n)
+	return Kept(n)
 }
 
 // IsSeconds tells whether the value is a number of seconds, which people write as a duration as well.
-func (f *Field[T]) IsSeconds() bool { return f.Unit == unitSeconds }
+func (f *Field[T]) IsSeconds() bool { return f.Unit == Seconds }
 
-// unitSeconds is the Unit of a duration that the protocol counts in whole seconds.
-const unitSeconds = "seconds"
+// Seconds is the Unit of a duration that the protocol counts in whole seconds.
+const Seconds = "seconds"
 
 // IsList tells whether the value is one of those that hold several.
 func (f *Field[T]) IsList() bool {
 	var t T
-	switch f.at(&t).(type) {
+	switch f.At(&t).(type) {
 	case *Durations, *Texts, *Table:
 		return true
 	}
@@ -226,7 +229,7 @@ func (f *Field[T]) IsList() bool {
 
 // IsEmpty tells whether the value is an empty text, list or table.
 func (f *Field[T]) IsEmpty(t *T) bool {
-	switch p := f.at(t).(type) {
+	switch p := f.At(t).(type) {
 	case *string:
 		return *p == ""
 	case interface{ IsZero() bool }:
@@ -237,7 +240,7 @@ func (f *Field[T]) IsEmpty(t *T) bool {
 
 // number returns a number, duration or size as the struct has it. It is false of other fields.
 func (f *Field[T]) number(t *T) (int64, bool) {
-	switch p := f.at(t).(type) {
+	switch p := f.At(t).(type) {
 	case *int:
 		return int64(*p), true
 	case *int64:
@@ -250,15 +253,15 @@ func (f *Field[T]) number(t *T) (int64, bool) {
 	return 0, false
 }
 
-// told is a number of a struct as doors tell it, kept the opposite.
-func told(n int64) int64 {
+// Told is a number of a struct as doors tell it, Kept the opposite.
+func Told(n int64) int64 {
 	if n == Off {
 		return 0
 	}
 	return n
 }
 
-func kept(n int64) int64 {
+func Kept(n int64) int64 {
 	if n == 0 {
 		return Off
 	}
@@ -298,7 +301,7 @@ func (f *Field[T]) SetText(t *T, text string) error {
 		f.Set(t, text)
 	case bool:
 		if text != "true" && text != "false" {
-			return fieldErrorf(f.Name, "allowed are true and false")
+			return Errorf(f.Name, "allowed are true and false")
 		}
 		f.Set(t, text == "true")
 	case int64:
@@ -306,24 +309,24 @@ func (f *Field[T]) SetText(t *T, text string) error {
 		if err != nil && f.IsSeconds() {
 			d, ok := ParseDuration(text)
 			if !ok || d%time.Second != 0 {
-				return fieldErrorf(f.Name, "allowed are whole seconds, and durations such as %s", durationExamples)
+				return Errorf(f.Name, "allowed are whole seconds, and durations such as %s", durationExamples)
 			}
 			n, err = int64(d/time.Second), nil
 		}
 		if err != nil {
-			return fieldErrorf(f.Name, "allowed are whole numbers")
+			return Errorf(f.Name, "allowed are whole numbers")
 		}
 		f.Set(t, n)
 	case time.Duration:
 		d, ok := ParseDuration(text)
 		if !ok {
-			return fieldErrorf(f.Name, "allowed are durations such as %s", durationExamples)
+			return Errorf(f.Name, "allowed are durations such as %s", durationExamples)
 		}
 		f.Set(t, d)
 	case Size:
 		n, ok := ParseSize(text)
 		if !ok {
-			return fieldErrorf(f.Name, "allowed are sizes such as 65536, 512KiB, 64MiB")
+			return Errorf(f.Name, "allowed are sizes such as 65536, 512KiB, 64MiB")
 		}
 		f.Set(t, n)
 	case Texts:
@@ -331,13 +334,13 @@ func (f *Field[T]) SetText(t *T, text string) error {
 	case Durations:
 		d, bad := ParseDurations(text)
 		if bad != "" {
-			return fieldErrorf(f.Name, "%sallowed are durations such as %s, one a line", f.quoted(bad), durationExamples)
+			return Errorf(f.Name, "%sallowed are durations such as %s, one a line", f.quoted(bad), durationExamples)
 		}
 		f.Set(t, d)
 	case Table:
 		v, bad := ParseTable(text)
 		if bad != "" {
-			return fieldErrorf(f.Name, "%sallowed are names with their values, such as name: value, one a line, each name once", f.quoted(bad))
+			return Errorf(f.Name, "%sallowed are names with their values, such as name: value, one a line, each name once", f.quoted(bad))
 		}
 		f.Set(t, v)
 	}
@@ -384,7 +387,7 @@ func (f *Field[T]) Texts() (texts []string) {
 	return texts
 }
 
-// validate returns the error of a value that is not allowed, nil where it is.
+// Validate returns the error of a value that is not allowed, nil where it is.
 func (f *Field[T]) validate(t *T, of string) error {
 	if n, is := f.number(t); is && n == 0 {
 		return nil // the default
@@ -471,7 +474,7 @@ func (f *Field[T]) validateList(v any, of string) error {
 
 // checkItem tells what is allowed where a text of a list or table is not: none has control characters.
 func (f *Field[T]) checkItem(s string) error {
-	if most := cmp.Or(f.Max, maxListBytes); s == "" || int64(len(s)) > most || !printable(s) || strings.TrimSpace(s) != s {
+	if most := cmp.Or(f.Max, maxListBytes); s == "" || int64(len(s)) > most || !Printable(s) || strings.TrimSpace(s) != s {
 		return fmt.Errorf("allowed are 1 to %d bytes without control characters and blanks at the ends", most)
 	}
 	return f.checkText(s)
@@ -479,7 +482,7 @@ func (f *Field[T]) checkItem(s string) error {
 
 // checkName is checkItem of a name in a table.
 func checkName(s string) error {
-	if s == "" || len(s) > maxTableName || !printable(s) || strings.ContainsAny(s, " :=") {
+	if s == "" || len(s) > maxTableName || !Printable(s) || strings.ContainsAny(s, " :=") {
 		return fmt.Errorf("allowed are names of 1 to %d bytes without blanks, colons, equals signs and control characters", maxTableName)
 	}
 	return nil
@@ -508,12 +511,12 @@ func (f *Field[T]) wrongAt(at, where, shown, of, allowed string) error {
 	if shown == "" {
 		where = ""
 	}
-	subject := cmp.Or(f.subject, f.Name) + at
+	subject := cmp.Or(f.Subject, f.Name) + at
 	if shown != "" {
 		subject += " " + shown
 	}
-	if f.subject == "" {
+	if f.Subject == "" {
 		subject += " of " + of
 	}
-	return &fieldError{f.Name, subject + ": " + allowed, shown + where, allowed}
+	return &Error{f.Name, subject + ": " + allowed, shown + where, allowed}
 }

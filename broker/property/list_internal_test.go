@@ -1,4 +1,4 @@
-package broker
+package property
 
 import (
 	"encoding/json"
@@ -22,22 +22,22 @@ type trial struct {
 }
 
 var trialFields = Fields[trial]{
-	{Name: "waits", at: func(t *trial) any { return &t.Waits }, Default: DurationsOf(time.Second, time.Minute), Min: int64(time.Second), Max: int64(time.Hour), MaxItems: 3},
-	{Name: "nets", at: func(t *trial) any { return &t.Nets }, Max: 40, Check: func(s string) error {
+	{Name: "waits", At: func(t *trial) any { return &t.Waits }, Default: DurationsOf(time.Second, time.Minute), Min: int64(time.Second), Max: int64(time.Hour), MaxItems: 3},
+	{Name: "nets", At: func(t *trial) any { return &t.Nets }, Max: 40, Check: func(s string) error {
 		if _, err := netip.ParsePrefix(s); err != nil {
 			return errors.New("allowed are networks such as 10.0.0.0/8")
 		}
 		return nil
 	}},
-	{Name: "values", at: func(t *trial) any { return &t.Values }, Max: 100, CheckPair: func(name, _ string) error {
+	{Name: "values", At: func(t *trial) any { return &t.Values }, Max: 100, CheckPair: func(name, _ string) error {
 		if name == "Host" {
 			return errors.New("allowed are other headers")
 		}
 		return nil
 	}},
-	{Name: "secret", at: func(t *trial) any { return &t.Secret }, MaxItems: 2, Max: 8, Secret: true},
-	{Name: "room", at: func(t *trial) any { return &t.Room }, Default: Size(1 << 20), Min: 0, Max: 1 << 30},
-	{Name: "start", at: func(t *trial) any { return &t.Start }, Options: []Option{{"new", ""}, {"oldest", ""}}, Other: "a UTC time", Check: func(s string) error {
+	{Name: "secret", At: func(t *trial) any { return &t.Secret }, MaxItems: 2, Max: 8, Secret: true},
+	{Name: "room", At: func(t *trial) any { return &t.Room }, Default: Size(1 << 20), Min: 0, Max: 1 << 30},
+	{Name: "start", At: func(t *trial) any { return &t.Start }, Options: []Option{{"new", ""}, {"oldest", ""}}, Other: "a UTC time", Check: func(s string) error {
 		if _, err := time.Parse(time.RFC3339, s); err != nil && s != "" {
 			return errors.New("allowed are " + "new, oldest or a UTC time")
 		}
@@ -160,7 +160,7 @@ func TestListFaults(t *testing.T) {
 		{trial{Secret: TextsOf("hush", "much too long")}, `secret[1] of it: allowed are 1 to 8 bytes without control characters and blanks at the ends`},
 		{trial{Room: 1 << 31}, `room 2GiB of it: allowed are 0 to 1GiB`},
 	} {
-		err := trialFields.validate(&tt.trial, "it")
+		err := trialFields.Validate(&tt.trial, "it")
 		if got := ""; err != nil {
 			if got = err.Error(); got != tt.want {
 				t.Errorf("%s, want %s", got, tt.want)
@@ -174,7 +174,7 @@ func TestListFaults(t *testing.T) {
 		large[name] = strings.Repeat("x", 300)
 	}
 	delete(large, "a")
-	bounded := Field[trial]{Name: "values", at: trialFields.Named("values").at}
+	bounded := Field[trial]{Name: "values", At: trialFields.Named("values").At}
 	if err := bounded.validate(&trial{Values: TableOf(large)}, "it"); err == nil || err.Error() != "values of it: allowed are at most 8192 bytes in all, got 9632" {
 		t.Error(err)
 	}
@@ -183,12 +183,12 @@ func TestListFaults(t *testing.T) {
 // What is empty is the default, and what is not stays.
 func TestListDefaults(t *testing.T) {
 	var v trial
-	if trialFields.complete(&v); v.Waits != DurationsOf(time.Second, time.Minute) || v.Room != 1<<20 || !v.Nets.IsZero() {
+	if trialFields.Complete(&v); v.Waits != DurationsOf(time.Second, time.Minute) || v.Room != 1<<20 || !v.Nets.IsZero() {
 		t.Errorf("%+v", v)
 	}
 	v.Waits, v.Room = DurationsOf(time.Hour), Off
 	before := v
-	if trialFields.complete(&v); v != before || trialFields.Named("room").Value(&v) != Size(0) {
+	if trialFields.Complete(&v); v != before || trialFields.Named("room").Value(&v) != Size(0) {
 		t.Errorf("%+v", v)
 	}
 }

@@ -1,4 +1,4 @@
-package broker
+package property
 
 import (
 	"encoding/json"

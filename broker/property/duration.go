@@ -1,4 +1,4 @@
-package broker
+package property
 
 import (
 	"strconv"
@@ -6,7 +6,7 @@ import (
 	"time"
 )
 
-const day = 24 * time.Hour
+const Day = 24 * time.Hour
 
 // ParseDuration reads a duration as a person writes it: 45s, 30m, 2h, 1h30m, 7d, 1d12h, and a bare number is one in
 // seconds. Configuration, API, forms and flags all read durations by it.
@@ -23,12 +23,12 @@ func ParseDuration(s string) (time.Duration, bool) {
 	if err != nil {
 		return 0, false
 	}
-	d := time.Duration(n) * day
+	d := time.Duration(n) * Day
 	if rest == "" {
 		return d, true
 	}
 	more, err := time.ParseDuration(rest)
-	if err != nil || more < 0 || more >= day || rest[0] == '+' {
+	if err != nil || more < 0 || more >= Day || rest[0] == '+' {
 		return 0, false
 	}
 	return d + more, true
@@ -37,9 +37,9 @@ func ParseDuration(s string) (time.Duration, bool) {
 // FormatDuration writes a duration as ParseDuration reads it, without units of which there are none: 45s, 30m, 1h30m, 7d.
 func FormatDuration(d time.Duration) string {
 	days := ""
-	if d >= day {
-		days = strconv.FormatInt(int64(d/day), 10) + "d"
-		if d %= day; d == 0 {
+	if d >= Day {
+		days = strconv.FormatInt(int64(d/Day), 10) + "d"
+		if d %= Day; d == 0 {
 			return days
 		}
 	}

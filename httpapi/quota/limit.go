@@ -1,6 +1,6 @@
-// Package limit keeps clients of the wire protocol to what an administrator allows each of them, messages and bytes in a second and requests
+// Package quota keeps clients of the wire protocol to what an administrator allows each of them, messages and bytes in a second and requests
 // that wait, and to their part of the memory that all share.
-package limit
+package quota
 
 import (
 	"fmt"
@@ -14,6 +14,7 @@ import (
 	"golang.org/x/time/rate"
 
 	"pipit/broker"
+	"pipit/broker/limit"
 )
 
 // Clients are what clients use of the limits that an administrator has set for them.
@@ -30,7 +31,7 @@ type Clients struct {
 func New() *Clients { return &Clients{of: map[string]*allowance{}, waiting: map[string]int64{}} }
 
 // Adjust tells how many bytes a body or a reply may have at the most.
-func (l *Clients) Adjust(mostBytes int64) { l.mostBytes.Store(max(mostBytes, broker.MaxReply)) }
+func (l *Clients) Adjust(mostBytes int64) { l.mostBytes.Store(max(mostBytes, limit.MaxReply)) }
 
 // allowance is what one client may publish, or receive, in each second.
 type allowance struct {
@@ -165,9 +166,9 @@ func (l *Clients) allowance(c *broker.Client) *allowance {
 		l.of[c.Username] = a
 	}
 	a.used = now
-	a.publish.adjust(c.PublishRate, broker.MaxBatch)
+	a.publish.adjust(c.PublishRate, limit.MaxBatch)
 	a.publishBytes.adjust(int64(c.PublishByteRate), l.mostBytes.Load())
-	a.receive.adjust(c.ReceiveRate, broker.MaxReceive)
+	a.receive.adjust(c.ReceiveRate, limit.MaxReceive)
 	a.receiveBytes.adjust(int64(c.ReceiveByteRate), l.mostBytes.Load())
 	return a
 }
