@@ -1,11 +1,13 @@
 package main
 
 import (
+	"bytes"
 	"go/ast"
 	"go/parser"
 	"go/token"
 	"maps"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -66,6 +68,21 @@ func TestLayoutSizes(t *testing.T) {
 		if n, most := sizes[what], bounds[kind]; n > most && !explained[what] {
 			t.Errorf("%s: %d, allowed are %d", what, n, most)
 		}
+	}
+}
+
+// maxPage is how many lines the overview of package broker has, which who embeds one reads: what nobody outside needs
+// belongs in a package below it.
+const maxPage = 87
+
+// TestLayoutPage counts the lines of go doc ./broker.
+func TestLayoutPage(t *testing.T) {
+	out, err := exec.Command("go", "doc", "./broker").Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if n := bytes.Count(out, []byte("\n")); n < 40 || n > maxPage {
+		t.Errorf("go doc ./broker has %d lines, allowed are 40 to %d:\n%s", n, maxPage, out)
 	}
 }
 

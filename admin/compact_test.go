@@ -34,10 +34,10 @@ func TestCompactGoesOn(t *testing.T) {
 	w := newWatched(t, false)
 	ctx, cancel := context.WithCancel(context.Background())
 	cancel()
-	if err := broker.Compact(ctx, w.b); err != nil && !errors.Is(err, context.Canceled) {
+	if err := w.b.Compact(ctx); err != nil && !errors.Is(err, context.Canceled) {
 		t.Error(err)
 	}
-	if err := broker.Compact(context.Background(), w.b); err != nil && broker.CodeOf(err) != broker.Unavailable {
+	if err := w.b.Compact(context.Background()); err != nil && broker.CodeOf(err) != broker.Unavailable {
 		t.Error(err)
 	}
 }

@@ -79,7 +79,7 @@ type Service struct {
 
 // New returns a service that makes backups when they are due. The caller stops it before it closes the broker.
 func New(b *broker.Broker, o Options) *Service {
-	return start(func(ctx context.Context, path string) error { return broker.Backup(ctx, b, path, nil) }, o)
+	return start(func(ctx context.Context, path string) error { return b.Backup(ctx, path, nil) }, o)
 }
 
 // start is New, of what writes a backup.

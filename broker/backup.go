@@ -12,8 +12,8 @@ import (
 // published meanwhile may be in it or not. progress, where not nil, is told how many bytes are written of how many. The error is that of
 // ctx where that ends, and an *Error: Unavailable where the store cannot be backed up while it is in use, DiskFull where the disk has no
 // room for it.
-func Backup(ctx context.Context, b *Broker, path string, progress func(done, total int64)) error {
-	s, ok := b.store.(store.Backuper)
+func (l lister) Backup(ctx context.Context, path string, progress func(done, total int64)) error {
+	s, ok := l.b.store.(store.Backuper)
 	if !ok {
 		return &Error{Code: Unavailable, Message: "What messages are stored in cannot be backed up while it is in use"}
 	}

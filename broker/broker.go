@@ -1,22 +1,20 @@
 // Package broker is publish/subscribe to hold in a program: clients publish messages to topics, and every consumer of a topic
 // gets every message from a queue of its own, at least once.
 //
-// Open makes a broker of a store, such as db.Open returns. Apply declares clients, topics, producers and consumers, and Change
-// edits and deletes them. Publish is done when the message is on the disk. QueueOf returns a consumer's queue within the program,
-// Subscription that of a client who has signed in; their Receive hands out messages, which are in flight until Settle acknowledges or
-// rejects them. Browse and Trace tell of messages. Close ends it, and the store.
+//	b, err := broker.Open(store, broker.Options{})      // of a store such as db.Open returns; b.Close ends both
+//	_, err = b.Apply(ctx, broker.Definition{...})       // declares clients, topics, producers, consumers; Change edits and deletes
+//	id, err := b.Publish(ctx, "/order", payload)        // returns when the message is on the disk
+//	q, err := b.Queue("stock", "/order", "")            // Subscription where a client has signed in
+//	msgs, err := q.Receive(ctx, broker.ReceiveOptions{Wait: time.Minute})
+//	_, err = q.Settle(broker.Settlement{Ack: ids})      // or Reject; else they are delivered again after the ack timeout
 //
-// Errors have a Code: see CodeOf. The zero value of a property stands for its default, and Off for 0. Publishers, Subscriptions,
-// Streams and Subscribers come from a Broker's methods; their zero values are good for nothing.
+// A Broker and a Subscription may be used from any goroutine. A ctx that ends makes Receive return what it has, without an error,
+// and what waits for a turn Unavailable; a publish that has begun is finished. A nil *Client is Unauthorized or Denied. The zero value
+// of a property stands for its default, and Off for 0. Errors are *Error with a Code that prints. Where the store fails so that it is not
+// known what it holds, Failed is closed, nothing is stored or delivered any more, and the process is to end.
 //
-// # A store that fails
-//
-// What was answered with an error stored nothing, or the error says that the outcome is not known.
-// After that, memory and the store may differ: nothing is stored or delivered any more, Failed is
-// closed, and the process is to end. Reading what is stored, as administrators do, goes on until then.
-//
-// The package has more than 4,000 lines, since all of these work on one state, that of the lanes and queues, under one
-// order of locks and one commit: a border through them would cut that state, and be crossed by every operation.
+// The package has more than 4,000 lines, since all of these work on one state under one order of locks and one commit, which
+// a border would cut.
 package broker
 
 // How it works:

@@ -14,20 +14,6 @@ import (
 	"time"
 )
 
-// How a consumer gets its messages.
-const (
-	DeliveryPull     = "pull"         // it receives them
-	DeliveryCallback = "callback-url" // they are sent to its CallbackURL
-)
-
-// What a callback looks like.
-const (
-	FormatJSON        = "json"        // the document that a receive returns
-	FormatXML         = "xml"         // the same as XML
-	FormatRaw         = "raw"         // one payload, its metadata in headers
-	FormatCloudEvents = "cloudevents" // one payload, in the binary mode of CloudEvents 1.0
-)
-
 // callbackFields are those of ConsumerFields that say how a consumer is sent its messages.
 var callbackFields = property.Fields[Consumer]{
 	{
@@ -162,8 +148,8 @@ func (x *definer) seal(r *consumerRecord, former *Consumer) {
 // Callbacks is the door of who sends messages to the consumers of the mode DeliveryCallback. One at a time is to use it.
 type Callbacks struct{ b *Broker }
 
-// CallbacksOf returns the door of a broker.
-func CallbacksOf(b *Broker) Callbacks { return Callbacks{b} }
+// Callbacks returns the door of who sends messages to consumers.
+func (l lister) Callbacks() Callbacks { return Callbacks{l.b} }
 
 // Changed holds something when List, or what Subscription answers, may have changed.
 func (cs Callbacks) Changed() <-chan struct{} { return cs.b.redefined }

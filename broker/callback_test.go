@@ -155,7 +155,7 @@ func TestCallbackSecret(t *testing.T) {
 func TestCallbackDoor(t *testing.T) {
 	r := newRig(t, broker.Options{})
 	r.define(topicDef("/t"), consumerDef("/t", "pull"), callbackDef("/t", "a"))
-	cs := broker.CallbacksOf(r.Broker)
+	cs := r.Broker.Callbacks()
 	a := r.id("a")
 	if list := cs.List(); len(list) != 1 || list[a] == nil || list[a].SubKey != "a" {
 		t.Errorf("%v", list)
@@ -240,7 +240,7 @@ func TestAwait(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			r := newRig(t, broker.Options{})
 			r.definePattern(callbackDef(topic, "a"), "/t", "/u")
-			s, err := broker.CallbacksOf(r.Broker).Subscription(r.id("a"))
+			s, err := r.Broker.Callbacks().Subscription(r.id("a"))
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -284,7 +284,7 @@ func TestAwaitEnds(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRig(t, broker.Options{})
 		r.define(topicDef("/t"), callbackDef("/t", "a"))
-		cs := broker.CallbacksOf(r.Broker)
+		cs := r.Broker.Callbacks()
 		a := r.id("a")
 		open := func() *broker.Subscription {
 			t.Helper()
@@ -358,7 +358,7 @@ func TestCallbackOutlivesRestart(t *testing.T) {
 		after.CallbackGiveUp != property.Off || after != before {
 		t.Errorf("%+v, was %+v", after, before)
 	}
-	if list := broker.CallbacksOf(r.Broker).List(); len(list) != 1 {
+	if list := r.Broker.Callbacks().List(); len(list) != 1 {
 		t.Errorf("%v", list)
 	}
 }

@@ -36,8 +36,8 @@ type client struct {
 	revision string
 }
 
-// ClientFields are the properties of a client.
-var ClientFields = property.Fields[Client]{
+// clientFields are the properties of a client.
+var clientFields = property.Fields[Client]{
 	{
 		Name: "username", At: func(c *Client) any { return &c.Username },
 		Max: limit.MaxUsername, Check: checkUsername, Pattern: `^[^:\x00-\x1f\x7f-\x9f]+$`, Required: true, Fixed: true, Subject: "username",

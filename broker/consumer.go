@@ -15,13 +15,6 @@ import (
 	"pipit/broker/stats"
 )
 
-// Where a new consumer begins. The first one of a topic begins at the oldest message in any case.
-const (
-	StartNew    = "new"    // behind the newest message
-	StartTail   = "tail"   // the same
-	StartOldest = "oldest" // at the oldest message that is stored
-)
-
 // Consumer is a client's queue of a topic's messages. A field that is zero has its default.
 type Consumer struct {
 	Client      string        // username
@@ -67,8 +60,8 @@ type Consumer struct {
 	New bool `json:"-"`
 }
 
-// ConsumerFields are the properties of a consumer.
-var ConsumerFields = append(property.Fields[Consumer]{
+// consumerFields are the properties of a consumer.
+var consumerFields = append(property.Fields[Consumer]{
 	{
 		Name: "client", At: func(c *Consumer) any { return &c.Client },
 		Max: limit.MaxUsername, Required: true, Fixed: true,

@@ -28,7 +28,7 @@ func TestCodesPrint(t *testing.T) {
 func TestQueueInProcess(t *testing.T) {
 	r := newRig(t, broker.Options{})
 	r.define(topicDef("/t"), consumerDef("/t", "a"), consumerDef("/t", "b"))
-	queue, err := broker.QueueOf(r.Broker, "crm", "/t", "a")
+	queue, err := r.Broker.Queue("crm", "/t", "a")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -50,14 +50,14 @@ func TestQueueInProcess(t *testing.T) {
 		t.Errorf("the other consumer has %q", got)
 	}
 	for _, c := range [][3]string{{"crm", "/t", "c"}, {"crm", "/u", "a"}, {"erp", "/t", "a"}} {
-		if _, err := broker.QueueOf(r.Broker, c[0], c[1], c[2]); broker.CodeOf(err) != broker.NotFound {
+		if _, err := r.Broker.Queue(c[0], c[1], c[2]); broker.CodeOf(err) != broker.NotFound {
 			t.Errorf("%q: %v", c, err)
 		}
 	}
 	if _, err := r.Apply(ctx, broker.Definition{Clients: []broker.Client{{Username: "crm", Inactive: true}}}); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := broker.QueueOf(r.Broker, "crm", "/t", "a"); broker.CodeOf(err) != broker.Denied {
+	if _, err := r.Broker.Queue("crm", "/t", "a"); broker.CodeOf(err) != broker.Denied {
 		t.Errorf("of a client that is not active: %v", err)
 	}
 }

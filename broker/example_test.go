@@ -56,7 +56,7 @@ func Example() {
 	}
 
 	// A consumer has a queue of its own. Within the program nobody asks for its password; over HTTP that is needed.
-	queue, err := broker.QueueOf(b, "erp", "/order/created", "")
+	queue, err := b.Queue("erp", "/order/created", "")
 	if err != nil {
 		log.Fatal(err)
 	}
@@ -192,7 +192,7 @@ func ExampleSubscription_Settle() {
 	if _, err := b.Publish(ctx, "/order", []byte("17"), broker.WithID("order-17")); err != nil {
 		log.Fatal(err)
 	}
-	queue, err := broker.QueueOf(b, "stock", "/order", "")
+	queue, err := b.Queue("stock", "/order", "")
 	if err != nil {
 		log.Fatal(err)
 	}

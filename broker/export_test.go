@@ -16,3 +16,6 @@ func (o Options) Sifting(atOnce, most int) Options {
 	o.siftedAtOnce, o.maxSifted = atOnce, most
 	return o
 }
+
+// WeakSubKey is weakSubKey.
+var WeakSubKey = weakSubKey

@@ -9,15 +9,6 @@ import (
 	"pipit/broker/store"
 )
 
-// What Consumer.Overflow and Consumer.OnExpiry can be.
-const (
-	OverflowReject     = "reject"      // a publish is refused: Full
-	OverflowDropOldest = "drop-oldest" // the consumer is done with its oldest messages
-	OverflowDeadLetter = "dead-letter" // they move to its dead-letter topic
-	ExpiryDrop         = "drop"        // it is done with them
-	ExpiryDeadLetter   = "dead-letter" // they move to its dead-letter topic
-)
-
 // failure is why a message is finished for a consumer that has not acknowledged it.
 type failure uint8
 
@@ -27,14 +18,6 @@ const (
 	byExpiry
 	byOverflow
 	failures
-)
-
-// Why a message was moved to a dead-letter topic: DeadLetter.Reason.
-const (
-	ReasonMaxDeliveries = "max_deliveries" // it was delivered as often as the consumer allows
-	ReasonRejected      = "rejected"       // the consumer rejected it for good
-	ReasonExpired       = "expired"        // it expired before the consumer was done with it
-	ReasonOverflow      = "overflow"       // the consumer's backlog was full
 )
 
 func (f failure) String() string {

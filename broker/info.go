@@ -99,7 +99,8 @@ func (b *Broker) Clients() []ClientInfo {
 }
 
 // ClientsOf returns those of the clients that exist, in no order, after one look at all producers and consumers.
-func ClientsOf(b *Broker, usernames []string) []ClientInfo {
+func (l lister) ClientsOf(usernames []string) []ClientInfo {
+	b := l.b
 	b.mu.RLock()
 	defer b.mu.RUnlock()
 	at := make(map[string]*ClientInfo, len(usernames))
@@ -116,7 +117,7 @@ func ClientsOf(b *Broker, usernames []string) []ClientInfo {
 
 // Client returns a client.
 func (b *Broker) Client(username string) (ClientInfo, bool) {
-	for _, info := range ClientsOf(b, []string{username}) {
+	for _, info := range b.ClientsOf([]string{username}) {
 		return info, true
 	}
 	return ClientInfo{}, false
@@ -274,7 +275,8 @@ func (c *consumer) info(i *ConsumerInfo) {
 }
 
 // BacklogOf returns how many messages of a topic wait or are in flight, for each of its consumers: 0 where there is no such topic.
-func BacklogOf(b *Broker, topic string) (sum int64) {
+func (l lister) BacklogOf(topic string) (sum int64) {
+	b := l.b
 	b.mu.RLock()
 	defer b.mu.RUnlock()
 	t := b.topics[topic]

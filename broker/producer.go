@@ -15,8 +15,8 @@ type Producer struct {
 	LastSeen time.Time `json:"-"` // the last accepted publish; zero: never
 }
 
-// ProducerFields are the properties of a producer.
-var ProducerFields = property.Fields[Producer]{
+// producerFields are the properties of a producer.
+var producerFields = property.Fields[Producer]{
 	{
 		Name: "client", At: func(p *Producer) any { return &p.Client },
 		Max: limit.MaxUsername, Required: true, Fixed: true,

@@ -8,7 +8,7 @@ import (
 	"time"
 )
 
-// lister is what a Broker does to show the queues of consumers.
+// lister is what a Broker does to show what it holds, and to keep its file.
 type lister struct{ b *Broker }
 
 // Queues returns a consumer's queues, that with the most messages first, limit of them at the most, and how many there

@@ -94,11 +94,12 @@ func (b *Broker) Subscription(c *Client, topicName, subKey string) (Subscription
 	return Subscription{b: b, c: cons, q: q, key: subKey, hash: c.PasswordHash, changes: changes}, nil
 }
 
-// QueueOf returns the door to a consumer for the program that embeds the broker, which needs neither the password of its client nor
+// Queue returns the door to a consumer for the program that embeds the broker, which needs neither the password of its client nor
 // its sub_key. topicName is that of the consumer, a pattern where that is one, and name its name, empty where it has none. The
 // error is NotFound where there is no such consumer, Denied where anything is not active. It looks at all consumers, so keep the
 // door: it is good until the sub_key changes, then Receive and Settle answer Denied.
-func QueueOf(b *Broker, username, topicName, name string) (Subscription, error) {
+func (l lister) Queue(username, topicName, name string) (Subscription, error) {
+	b := l.b
 	b.mu.RLock()
 	var subKey string
 	for _, c := range b.consumers {
@@ -124,7 +125,8 @@ type Named struct {
 }
 
 // NamedBy returns what a request has named: for who tells an administrator of it, not for who answers it.
-func NamedBy(b *Broker, username, subKey string) (n Named) {
+func (l lister) NamedBy(username, subKey string) (n Named) {
+	b := l.b
 	b.mu.RLock()
 	defer b.mu.RUnlock()
 	n.Client = b.clients[username] != nil
@@ -159,7 +161,7 @@ func door(b *Broker, c *consumer, topicName string) (*queue, error) {
 // Unauthorized where the client has another password hash.
 func (s *Subscription) renew() error {
 	if s.callback {
-		n, err := CallbacksOf(s.b).Subscription(s.c.id)
+		n, err := s.b.Callbacks().Subscription(s.c.id)
 		if err == nil {
 			*s = n
 		}

@@ -11,7 +11,7 @@ import (
 
 // Rehearse returns the error with which Apply would refuse a Definition over what a store holds, nil
 // where it would not. Nothing is stored, and no password is hashed.
-func Rehearse(image *store.Image, d Definition) error {
+func (d Definition) Rehearse(image *store.Image) error {
 	b := newBroker(nil, Options{Logger: slog.New(slog.DiscardHandler)})
 	b.key, b.lastID, b.declared = image.Key, image.LastID, image.Declared
 	objects, err := decode(image)

@@ -55,7 +55,7 @@ func TestRehearse(t *testing.T) {
 	image := r.stored()
 	var rehearsed []error
 	for _, d := range definitions {
-		rehearsed = append(rehearsed, broker.Rehearse(image, d))
+		rehearsed = append(rehearsed, d.Rehearse(image))
 	}
 	if d := definitions[1].Clients[0]; d.Password != "a password" || d.PasswordHash != "" {
 		t.Errorf("it has changed what it was given: %+v", d)
@@ -76,7 +76,7 @@ func TestRehearse(t *testing.T) {
 	}
 
 	image.Objects[0].Value = []byte("{")
-	if err := broker.Rehearse(image, broker.Definition{}); err == nil {
+	if err := (broker.Definition{}).Rehearse(image); err == nil {
 		t.Error("a damaged store is taken for a good one")
 	}
 }

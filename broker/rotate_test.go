@@ -34,7 +34,7 @@ func (r *rig) wantKey(key, reason string) {
 	if e, ok := err.(*broker.Error); !ok || !strings.Contains(e.Reason, reason) {
 		r.t.Errorf("sub_key %s: %+v, want %q", key, err, reason)
 	}
-	if n := broker.NamedBy(r.Broker, "crm", key); n.Topic != "/t" {
+	if n := r.Broker.NamedBy("crm", key); n.Topic != "/t" {
 		r.t.Errorf("whose the refused sub_key %s was is not told: %+v", key, n)
 	}
 }

@@ -38,8 +38,8 @@ type Topic struct {
 	MaxTopics  int64 `json:",omitempty"` // of a template: topics it made that exist at once
 }
 
-// TopicFields are the properties of a topic.
-var TopicFields = property.Fields[Topic]{
+// topicFields are the properties of a topic.
+var topicFields = property.Fields[Topic]{
 	{
 		Name: "name", At: func(t *Topic) any { return &t.Name },
 		Max: limit.MaxTopicName, Check: checkTopicName, Pattern: `^[^\x00-\x1f\x7f-\x9f]*[^/\x00-\x1f\x7f-\x9f]$`, Required: true, Fixed: true, Subject: "topic name",

@@ -15,8 +15,8 @@ import (
 // 128 random bits.
 const strongSubKey = 16
 
-// WeakSubKey returns why a SubKey is easily guessed, empty where nothing shows that or it is to be made.
-func WeakSubKey(subKey string) string {
+// weakSubKey returns why a SubKey is easily guessed, empty where nothing shows that or it is to be made.
+func weakSubKey(subKey string) string {
 	if subKey != "" && len(subKey) < strongSubKey {
 		return fmt.Sprintf("it is shorter than %d characters", strongSubKey)
 	}
@@ -50,7 +50,7 @@ func (d *Definition) Weak() []string {
 	keys := weakness{one: "the sub_key of consumer %s is weak: %s", many: "the sub_keys of %d consumers are weak: %s"}
 	for i := range d.Consumers {
 		c := &d.Consumers[i]
-		keys.add(fmt.Sprintf("%q of topic %q", clip.Input(c.Client), clip.Input(c.Topic)), WeakSubKey(c.SubKey))
+		keys.add(fmt.Sprintf("%q of topic %q", clip.Input(c.Client), clip.Input(c.Topic)), weakSubKey(c.SubKey))
 	}
 	letters := weakness{one: "the dead letters of consumer %s are lost soon: %s", many: "the dead letters of %d consumers are lost soon, since their topics have them expire: %s"}
 	for i := range d.Consumers {
@@ -61,7 +61,7 @@ func (d *Definition) Weak() []string {
 	for i := range d.Webhooks {
 		w := &d.Webhooks[i]
 		for _, s := range w.Secret.All() {
-			secrets.add(fmt.Sprintf("%q", clip.Input(w.Name)), WeakSubKey(s))
+			secrets.add(fmt.Sprintf("%q", clip.Input(w.Name)), weakSubKey(s))
 		}
 	}
 	return slices.Concat(passwords.lines(), keys.lines(), secrets.lines(), letters.lines())

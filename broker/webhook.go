@@ -37,24 +37,11 @@ type Webhook struct {
 	AllowFrom property.Texts `json:",omitzero"`  // networks that may call; none: all may
 }
 
-// How a call of a webhook is known to be its sender's.
-const (
-	VerifyStandard = "standard-webhooks"
-	VerifyGitHub   = "github"
-	VerifyGitLab   = "gitlab"
-	VerifyStripe   = "stripe"
-	VerifyShopify  = "shopify"
-	VerifySlack    = "slack"
-	VerifyHMAC     = "hmac"
-	VerifyToken    = "token"
-	VerifyNone     = "none" // by its address alone
-)
-
 // headerPattern is what can be the name of a header that a webhook looks at.
 const headerPattern = `^[A-Za-z0-9._-]*$`
 
-// WebhookFields are the properties of a webhook.
-var WebhookFields = property.Fields[Webhook]{
+// webhookFields are the properties of a webhook.
+var webhookFields = property.Fields[Webhook]{
 	{
 		Name: "name", At: func(w *Webhook) any { return &w.Name },
 		Max: limit.MaxWebhookName, Check: checkWebhookName, Pattern: `^[A-Za-z0-9_-][A-Za-z0-9._-]*$`, Required: true, Fixed: true, Subject: "webhook name",

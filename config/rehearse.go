@@ -12,7 +12,6 @@ import (
 	"syscall"
 	"time"
 
-	"pipit/broker"
 	"pipit/broker/store"
 	"pipit/httpapi/callback"
 )
@@ -167,7 +166,7 @@ func (r *rehearsal) database() {
 		r.references(img, "database "+file)
 	}
 	if len(r.faults) == 0 { // else it may be one of these
-		r.valid("", broker.Rehearse(img, r.c.Definition()))
+		r.valid("", r.c.Definition().Rehearse(img))
 	}
 }
 

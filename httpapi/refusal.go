@@ -5,7 +5,6 @@ import (
 	"strings"
 	"time"
 
-	"pipit/broker"
 	"pipit/httpapi/forwarded"
 	"pipit/httpapi/refused"
 )
@@ -17,7 +16,7 @@ func (s *server) refusal(x *call, status int, reason string) refused.Refusal {
 	if keys := x.Request.Header["X-Zato-Pubsub-Key"]; len(keys) == 1 {
 		key = keys[0]
 	}
-	named := broker.NamedBy(s.b, x.username, key)
+	named := s.b.NamedBy(x.username, key)
 	f := refused.Refusal{
 		At: time.Now(), Client: x.username, Known: named.Client, SignedIn: x.client != nil, Consumer: named.Consumer, Topic: named.Topic,
 		Addr: forwarded.Host(x.Remote), Method: x.Request.Method, Status: status, Reason: reason,
@@ -30,7 +29,7 @@ func (s *server) refusal(x *call, status int, reason string) refused.Refusal {
 	case rest == "" || f.Route == "/hook":
 	case f.Route == "/zato/pubsub/msg" && x.Request.Method == http.MethodDelete: // of a message
 	default:
-		if meant := broker.NamedBy(s.b, "", strings.TrimPrefix(rest, "/")); meant.Consumer != 0 {
+		if meant := s.b.NamedBy("", strings.TrimPrefix(rest, "/")); meant.Consumer != 0 {
 			f.Topic, f.Reason = meant.Topic, "the path has a sub_key in the place of a topic"
 		} else {
 			f.Topic = s.topicName(rest)

@@ -10,7 +10,6 @@ import (
 	"pipit/admin/audit"
 	"pipit/admin/gate"
 	"pipit/admin/monitor"
-	"pipit/broker"
 )
 
 // systemInfo is the program and its file.
@@ -86,7 +85,7 @@ func (a *API) database() Database {
 	if !s.Compacted.IsZero() {
 		d.Compacted = gate.TimeOf(s.Compacted)
 	}
-	_, d.Compacting = broker.Compacting(a.Broker)
+	_, d.Compacting = a.Broker.Compacting()
 	return d
 }
 
@@ -307,7 +306,7 @@ func (a *API) compact(w http.ResponseWriter, r *http.Request, _ gate.Params) err
 	}
 	gate.Patient(w, compactTime)
 	before := a.Broker.StoreStats().Size
-	if err := broker.Compact(r.Context(), a.Broker); err != nil {
+	if err := a.Broker.Compact(r.Context()); err != nil {
 		return err
 	}
 	a.Trail.Note(r.Context(), gate.ActorOf(r.Context()), audit.Compact, "")

@@ -7,8 +7,6 @@ import (
 	"net/http"
 
 	"github.com/spf13/cobra"
-
-	"pipit/broker"
 )
 
 func backupCommand(c *cli) *cobra.Command {
@@ -38,7 +36,7 @@ func writeBackup(ctx context.Context, c *cli, file string) error {
 	if c.offline != nil {
 		p := c.out.progress("backing up "+c.file, "", barSteps)
 		defer p.end()
-		return broker.Backup(ctx, c.offline.b, file, func(done, total int64) { p.share(float64(done) / float64(total)) })
+		return c.offline.b.Backup(ctx, file, func(done, total int64) { p.share(float64(done) / float64(total)) })
 	}
 	body, length, err := c.api.patient(0).open(ctx, call{method: http.MethodPost, path: path("backups", "stream")})
 	if err != nil {

@@ -3,7 +3,6 @@ package monitor
 import (
 	"time"
 
-	"pipit/broker"
 	"pipit/broker/stats"
 )
 
@@ -72,7 +71,7 @@ func (m *Monitor) seek(of Of, now time.Time) (s *series, gained point, unlock fu
 	switch {
 	case of.Topic != "":
 		t, _ := m.b.Topic(of.Topic)
-		c, backlog = t.Counters, broker.BacklogOf(m.b, of.Topic)
+		c, backlog = t.Counters, m.b.BacklogOf(of.Topic)
 	case of.Consumer != 0:
 		info, _ := m.b.Consumer(of.Consumer)
 		c, backlog = info.Counters, info.Backlog

@@ -154,7 +154,7 @@ func (m *Monitor) sampleAll(totals *stats.Totals, at time.Time) {
 	for i := range topics {
 		t := &topics[i]
 		exist[t.Name] = true
-		m.topics.sample(t.Name, t.Counters, func() int64 { return broker.BacklogOf(m.b, t.Name) }, at)
+		m.topics.sample(t.Name, t.Counters, func() int64 { return m.b.BacklogOf(t.Name) }, at)
 	}
 	m.topics.keep(exist)
 	there := make(map[uint32]bool, len(consumers))

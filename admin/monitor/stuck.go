@@ -57,7 +57,7 @@ func (m *Monitor) redelivered(n *notices, consumers []broker.ConsumerInfo) {
 		if c.Redelivered == 0 || c.Backlog == 0 {
 			continue
 		}
-		if count := broker.Repeated(m.b, c.ID, oftenDelivered); count > 0 {
+		if count := m.b.Repeated(c.ID, oftenDelivered); count > 0 {
 			n.consumer(codeRedelivered, fmt.Sprintf("%s in %s: %s", c.Client, c.Topic, often(count)), c)
 		}
 	}

@@ -81,7 +81,7 @@ func (m *Monitor) Why(consumer uint32) (list []Check, ok bool) {
 		x.fetched()
 	}
 	x.refused()
-	n := broker.Repeated(m.b, consumer, oftenDelivered)
+	n := m.b.Repeated(consumer, oftenDelivered)
 	x.add(CheckDeliveries, n == 0, fmt.Sprintf("No message was delivered %d times without being acknowledged", oftenDelivered),
 		often(n), "/admin/messages?topic="+url.QueryEscape(c.Topic)+"&consumer="+strconv.FormatUint(uint64(c.ID), 10))
 	return x.list, true

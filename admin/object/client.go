@@ -55,7 +55,7 @@ func (o *Objects) listClients(q gate.Query) (gate.List[Client], error) {
 
 // ClientsOf returns those of the clients that exist, in no order.
 func (o *Objects) ClientsOf(usernames []string) []Client {
-	infos := broker.ClientsOf(o.b, usernames)
+	infos := o.b.ClientsOf(usernames)
 	list := make([]Client, len(infos))
 	for i := range infos {
 		list[i] = clientOf(&infos[i])

@@ -11,7 +11,6 @@ import (
 	"pipit/admin/gate"
 	"pipit/admin/monitor"
 	"pipit/admin/text"
-	"pipit/broker"
 	"pipit/broker/stats"
 	"pipit/broker/store"
 )
@@ -48,7 +47,7 @@ func (sp systemPages) pageSystem(w http.ResponseWriter, r *http.Request, _ gate.
 		problem = monitor.Reason(err)
 	}
 	compacting := ""
-	if part, running := broker.Compacting(sp.Broker); running {
+	if part, running := sp.Broker.Compacting(); running {
 		compacting = fmt.Sprintf("%.0f %%", 100*part)
 	}
 	return sp.render(w, r, "system", http.StatusOK, view{Title: "System", Nav: "system", Data: systemPage{
@@ -74,7 +73,7 @@ func (sp systemPages) postCompact(w http.ResponseWriter, r *http.Request, _ gate
 	}
 	gate.Patient(w, compactTime)
 	before := sp.Broker.StoreStats().Size
-	if err := broker.Compact(r.Context(), sp.Broker); err != nil {
+	if err := sp.Broker.Compact(r.Context()); err != nil {
 		return err
 	}
 	sp.Trail.Note(r.Context(), gate.ActorOf(r.Context()), audit.Compact, "")

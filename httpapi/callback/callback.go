@@ -95,7 +95,7 @@ type Service struct {
 
 // New starts to send. The caller stops it before it closes the broker.
 func New(b *broker.Broker, o Options) (*Service, error) {
-	s := &Service{b: b, door: broker.CallbacksOf(b), log: o.Logger, agents: map[uint32]*agent{}, dirty: map[*agent]bool{}}
+	s := &Service{b: b, door: b.Callbacks(), log: o.Logger, agents: map[uint32]*agent{}, dirty: map[*agent]bool{}}
 	if s.log == nil {
 		s.log = slog.Default()
 	}
