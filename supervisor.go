@@ -46,7 +46,7 @@ func (s supervisor) watchdog(ctx context.Context, b *broker.Broker) {
 	tick := time.NewTicker(within / 3)
 	defer tick.Stop()
 	for {
-		if err := broker.Alive(b); err != nil { // it ends, or is about to
+		if err := b.Alive(); err != nil { // it ends, or is about to
 			return
 		}
 		s.notify(daemon.SdNotifyWatchdog)

@@ -616,7 +616,7 @@ func TestPublishPage(t *testing.T) {
 		}
 	}
 	d.contains(d.get("/admin/topics/%2Fa/publish"), `<details class="more options" id="publish-options"><summary>`)
-	later, _ := d.b.Browse(t.Context(), broker.BrowseOptions{Topic: "/a", State: broker.StateDelayed, Limit: 1})
+	later, _ := d.b.Browse(t.Context(), browse.Options{Topic: "/a", State: browse.Delayed, Limit: 1})
 	d.contains(d.get("/admin/messages/%2Fa/"+later.Messages[0].ID+"/publish"), `id="publish-options" open`) // it has an expiration
 	d.refused(http.StatusUnprocessableEntity, "not base64", "/admin/topics/%2Fa/publish", "payload", "!", "encoding", "base64")
 	page = d.refused(http.StatusUnprocessableEntity, "payload of", "/admin/topics/%2Fa/publish", "payload", strings.Repeat("x", limit.DefaultMaxPayload+1))

@@ -402,12 +402,12 @@ func TestAlive(t *testing.T) {
 		r, s := newFaultyRig(t)
 		r.define(topicDef("/t"), consumerDef("/t", "a"))
 		before := s.count()
-		if err := broker.Alive(r.Broker); err != nil || s.count() != before {
+		if err := r.Broker.Alive(); err != nil || s.count() != before {
 			t.Errorf("%v, %d commits", err, s.count()-before)
 		}
 		s.fail(roomFor(0))
 		wantCode(t, r.mayPublish(text("x")), broker.DiskFull)
-		if err := broker.Alive(r.Broker); err != nil {
+		if err := r.Broker.Alive(); err != nil {
 			t.Error("full:", err)
 		}
 		release := make(chan bool)
@@ -415,7 +415,7 @@ func TestAlive(t *testing.T) {
 		published, alive := make(chan error, 1), make(chan error, 1)
 		go func() { published <- r.mayPublish(text("x")) }()
 		synctest.Wait()
-		go func() { alive <- broker.Alive(r.Broker) }()
+		go func() { alive <- r.Broker.Alive() }()
 		time.Sleep(time.Hour)
 		select {
 		case err := <-alive:
@@ -428,7 +428,7 @@ func TestAlive(t *testing.T) {
 		}
 		s.fail(func(*store.Batch) error { return errors.New("input/output error") })
 		_ = r.mayPublish(text("x"))
-		wantCode(t, broker.Alive(r.Broker), broker.Unavailable)
+		wantCode(t, r.Broker.Alive(), broker.Unavailable)
 		_ = r.Close()
 		r.open()
 	})

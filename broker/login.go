@@ -27,7 +27,7 @@ func (b *Broker) Authenticate(ctx context.Context, username, password, addr stri
 }
 
 // ClientNow returns the client of a username as it is now, nil where there is none. It is not to be changed.
-func ClientNow(b *Broker, username string) *Client { return b.client(username) }
+func (l lister) ClientNow(username string) *Client { return l.b.client(username) }
 
 func (b *Broker) client(username string) *Client {
 	b.mu.RLock()

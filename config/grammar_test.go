@@ -8,7 +8,7 @@ import (
 	"testing"
 	"time"
 
-	"pipit/broker"
+	"pipit/broker/property"
 )
 
 // TestFaultsHaveOneGrammar gives each key of each table, of settings and of objects alike, values that are not allowed: of a type
@@ -69,15 +69,15 @@ func badValues(f field) []badValue {
 		return []badValue{number, text}
 	case int64:
 		return []badValue{text, {"-7", "-7"}}
-	case broker.Size:
+	case property.Size:
 		return []badValue{text, {`"-1"`, `"-1"`}}
 	case float64:
 		return []badValue{text, {"-7.0", "-7"}}
 	case time.Duration:
 		return []badValue{text, {`"-1h"`, `"-1h"`}}
-	case broker.Durations:
+	case property.Durations:
 		return []badValue{{`["1h", "many"]`, `"many" (item 2)`}, {`["1h", "-1h"]`, `"-1h" (item 2)`}}
-	case broker.Table:
+	case property.Table:
 		return []badValue{number}
 	}
 	return []badValue{number}

@@ -69,7 +69,7 @@ func (s *server) called(x *call, r *http.Request, hook broker.Hook) error {
 	if answer, ok := webhook.Challenge(hook.Webhook, body); ok {
 		return x.reply(http.StatusOK, typeText, []byte(answer))
 	}
-	if c := broker.ClientNow(s.b, hook.Client); c != nil {
+	if c := s.b.ClientNow(hook.Client); c != nil {
 		if err := s.limits.Publish(c, x.Header()); err != nil {
 			return err
 		}

@@ -69,7 +69,7 @@ func (s *server) stream(x *call, r *http.Request, rest string) error {
 	last := time.Now() // when something was sent
 	ctx := r.Context()
 	for s.serving(&x.ctx) {
-		if c := broker.ClientNow(s.b, x.username); c != nil {
+		if c := s.b.ClientNow(x.username); c != nil {
 			x.client = c // its limits may be others by now
 		}
 		n, err := s.streamSome(ctx, x, st, last.Add(keepAlive))
