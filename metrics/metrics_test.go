@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"pipit/broker"
+	"pipit/broker/change"
 	"pipit/broker/property"
 	"pipit/db"
 	"pipit/httpapi"
@@ -342,7 +343,7 @@ func TestPerObjectLimit(t *testing.T) {
 		t.Helper()
 		for _, client := range []string{"crm", "erp"} {
 			for _, name := range []string{"1", "2"} {
-				q, err := broker.QueueOf(r.Broker, client, topic, name)
+				q, err := r.Broker.Queue(client, topic, name)
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -352,9 +353,9 @@ func TestPerObjectLimit(t *testing.T) {
 			}
 		}
 	}
-	remove := func(ref broker.Ref) {
+	remove := func(ref change.Ref) {
 		t.Helper()
-		if _, err := r.Change(context.Background(), broker.Change{Delete: []broker.Ref{ref}}); err != nil {
+		if _, err := r.Change(context.Background(), broker.Change{Delete: []change.Ref{ref}}); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -381,12 +382,12 @@ func TestPerObjectLimit(t *testing.T) {
 	// One of two goes: what they had together stays.
 	for _, c := range r.Consumers() {
 		if c.Topic == "/a" && c.Client == "crm" && c.Name == "1" {
-			remove(broker.Ref{Kind: broker.KindConsumer, ID: c.ID})
+			remove(change.Ref{Kind: change.Consumer, ID: c.ID})
 		}
 	}
 	// Two topics go, one that has series and one that has none: then another gets them, and counts from there on.
-	remove(broker.Ref{Kind: broker.KindTopic, Name: "/a"})
-	remove(broker.Ref{Kind: broker.KindTopic, Name: "/d"})
+	remove(change.Ref{Kind: change.Topic, Name: "/a"})
+	remove(change.Ref{Kind: change.Topic, Name: "/d"})
 	now := r.series()
 	if _, has := now[published("/a")]; has || now[published("/b")] != 2 || now[published("/c")] != 0 || now[published("other/")] != 7 {
 		_, of := sum(now, "pipit_messages_published_total")
