@@ -3,6 +3,7 @@ package main
 import (
 	"io"
 	"net/http"
+	"net/http/httptest"
 	"path/filepath"
 	"regexp"
 	"strings"
@@ -73,6 +74,15 @@ func TestMetrics(t *testing.T) {
 		if status != ask.status || (challenge == `Bearer realm="Pipit"`) != (status == 401) ||
 			strings.Contains(body, `pipit_messages_published_total{topic="/customer/created"} 1`+"\n") != (status == 200) || strings.Contains(body, exampleSubKey) {
 			t.Errorf("%s: %d, %s:\n%s", ask.url, status, challenge, body)
+		}
+	}
+	for host, status := range map[string]string{"evil.example:80": "421", "localhost:80": "200", "127.0.0.1": "200"} {
+		req := httptest.NewRequest("GET", "http://"+own+"/metrics", nil)
+		req.Host = host
+		if resp, err := client.Transport.RoundTrip(req); err != nil || resp.Status[:3] != status {
+			t.Error(host, err, resp.Status)
+		} else {
+			resp.Body.Close()
 		}
 	}
 	_, _, body := metricsOf(t, "http://"+own+"/metrics", "")

@@ -104,7 +104,7 @@ func runBroker(ctx context.Context, file string, env []string, stderr io.Writer)
 			return err
 		}
 	}
-	s.start()
+	s.start(ctx)
 	s.announce()
 	tell := supervisor{s.log}
 	tell.ready()
@@ -277,7 +277,7 @@ func (s *service) adminAddresses(names []string) []string {
 }
 
 // start serves all that is listened on.
-func (s *service) start() {
+func (s *service) start(ctx context.Context) {
 	s.down.add("http", s.server.Stop)
 	open := func(h http.Handler, listeners serve.Listeners) {
 		s.server.Serve(h, listeners, s.b.Drain) // which ends long polls and streams
@@ -292,8 +292,25 @@ func (s *service) start() {
 		open(s.admin, s.ownListeners)
 	}
 	if s.metricsOnly != nil {
-		open(s.metrics.Alone(), s.metricsOnly)
+		open(s.bareMetrics(ctx), s.metricsOnly)
 	}
+}
+
+// bareMetrics is the handler of metrics without a token. A page whose name is made to stand for this machine does not get them.
+func (s *service) bareMetrics(ctx context.Context) http.Handler {
+	c := s.cfg
+	names := admin.Options{PublicURL: c.HTTP.PublicURL, Origin: c.Admin.Origin, Hosts: append(machineNames(ctx), lowerNames(c.HTTP.Hosts)...)}
+	if s.cert != nil {
+		names.HasName = s.cert.Names
+	}
+	check, alone := admin.HostCheck(names), s.metrics.Alone()
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if err := check(r); err != nil {
+			http.Error(w, err.Error(), http.StatusMisdirectedRequest)
+			return
+		}
+		alone.ServeHTTP(w, r)
+	})
 }
 
 // announce tells where it listens, and a person what to do next.

@@ -138,6 +138,10 @@ func New(b *broker.Broker, o Options) (*Admin, error) {
 	return a, nil
 }
 
+// HostCheck returns what refuses a request that came in on the loopback by a name that is not of Origin, PublicURL, Hosts or
+// HasName, as an Admin with these options does.
+func HostCheck(o Options) func(*http.Request) error { return o.reach().CheckHost }
+
 // reach is what o says of how the server is reached.
 func (o *Options) reach() *gate.Reach {
 	return &gate.Reach{Addresses: o.Addresses, Wire: o.Wire, PublicURL: o.PublicURL, Origin: o.Origin, PathPrefix: o.PathPrefix,
