@@ -78,14 +78,14 @@ func TestInfos(t *testing.T) {
 		}
 		topic := r.topic("/a")
 		if topic.Depth != 5 || topic.Delayed != 1 || !topic.LastPublish.Equal(published.Truncate(time.Microsecond)) ||
-			topic.Counters != (stats.Counters{Published: 7, Delivered: 6, Acked: 3}) {
+			topic.Counters != (stats.Counters{Published: 7, Delivered: 6, Acked: 3, Rejected: 2}) {
 			t.Errorf("%+v", topic)
 		}
 		if b := r.topic("/b"); b.Depth != 1 || b.LastPublish.IsZero() || b.Published != 1 {
 			t.Errorf("%+v", b)
 		}
 		k1, k2 := r.queue("k1"), r.queue("k2")
-		if k1.Backlog != 5 || k1.InFlight != 1 || k1.Deferred != 1 || k1.Waiting != 0 || k1.LastSeen.IsZero() || k1.Counters != (stats.Counters{Published: 7, Delivered: 4, Acked: 1}) {
+		if k1.Backlog != 5 || k1.InFlight != 1 || k1.Deferred != 1 || k1.Waiting != 0 || k1.LastSeen.IsZero() || k1.Counters != (stats.Counters{Published: 7, Delivered: 4, Acked: 1, Rejected: 2}) {
 			t.Errorf("%+v", k1)
 		}
 		if k2.Backlog != 4 || k2.InFlight != 0 || k2.Deferred != 0 || k2.Counters != (stats.Counters{Published: 7, Delivered: 2, Acked: 2}) {
@@ -98,7 +98,7 @@ func TestInfos(t *testing.T) {
 			t.Errorf("%+v", c)
 		}
 		if sum, want := r.Totals(), (stats.Totals{Clients: 1, Topics: 2, Producers: 2, Consumers: 2, Depth: 6, Delayed: 1, Backlog: 9, InFlight: 1,
-			Counters: stats.Counters{Published: 8, Delivered: 6, Acked: 3}}); sum != want {
+			Counters: stats.Counters{Published: 8, Delivered: 6, Acked: 3, Rejected: 2}}); sum != want {
 			t.Errorf("totals: %+v, want %+v", sum, want)
 		}
 
