@@ -2,5 +2,7 @@
 
 package main
 
-// journaled is false: there is no systemd.
-func journaled([]string) bool { return false }
+import "pipit/winservice"
+
+// journaled tells whether standard error is the event log of Windows.
+func journaled([]string) bool { return winservice.Is() }

@@ -14,7 +14,7 @@ import (
 func TestLayout(t *testing.T) {
 	// What each package may import, beside the standard library.
 	allowed := map[string][]string{
-		"pipit":                   {"pipit/backup", "pipit/admin/access", "pipit/broker", "pipit/broker/limit", "pipit/broker/store", "pipit/config", "pipit/db", "pipit/httpapi", "pipit/httpapi/callback", "pipit/httpapi/forwarded", "pipit/httpapi/serve", "pipit/admin", "pipit/admin/command", "github.com/KimMachineGun/automemlimit/memlimit", "github.com/coreos/go-systemd/v22/activation", "github.com/coreos/go-systemd/v22/daemon", "pipit/metrics", "golang.org/x/crypto/x509roots/fallback"},
+		"pipit":                   {"pipit/backup", "pipit/admin/access", "pipit/broker", "pipit/broker/limit", "pipit/broker/store", "pipit/config", "pipit/db", "pipit/httpapi", "pipit/httpapi/callback", "pipit/httpapi/forwarded", "pipit/httpapi/serve", "pipit/admin", "pipit/admin/command", "pipit/winservice", "github.com/KimMachineGun/automemlimit/memlimit", "github.com/coreos/go-systemd/v22/activation", "github.com/coreos/go-systemd/v22/daemon", "pipit/metrics", "golang.org/x/crypto/x509roots/fallback"},
 		"pipit/backup":            {"pipit/broker", "pipit/broker/clip"},
 		"pipit/admin":             {"pipit/backup", "pipit/httpapi/callback", "pipit/admin/access", "pipit/admin/audit", "pipit/admin/gate", "pipit/admin/api", "pipit/admin/monitor", "pipit/admin/object", "pipit/admin/web", "pipit/broker", "pipit/broker/limit", "pipit/httpapi/exchange", "pipit/httpapi/forwarded", "pipit/httpapi/refused", "github.com/julienschmidt/httprouter"},
 		"pipit/admin/object":      {"pipit/admin/audit", "pipit/admin/gate", "pipit/admin/monitor", "pipit/broker", "pipit/broker/change", "pipit/broker/browse", "pipit/broker/limit", "pipit/broker/property", "pipit/broker/clip", "pipit/broker/login", "golang.org/x/text/encoding", "golang.org/x/text/transform"},
@@ -28,7 +28,7 @@ func TestLayout(t *testing.T) {
 		"pipit/admin/monitor":     {"pipit/admin/gate", "pipit/admin/text", "pipit/broker", "pipit/broker/change", "pipit/broker/stats", "pipit/broker/limit", "pipit/broker/clip", "pipit/broker/store", "pipit/httpapi/refused"},
 		"pipit/admin/text":        {"pipit/broker", "pipit/broker/property"},
 		"pipit/admin/gate":        {"pipit/broker", "pipit/broker/clip", "pipit/httpapi/forwarded"},
-		"pipit/admin/command": {"pipit/admin/access", "pipit/admin/command/fieldflag", "pipit/admin/command/manual", "pipit/admin/command/receiver", "pipit/admin/api", "pipit/admin/audit", "pipit/admin/gate", "pipit/admin/monitor", "pipit/admin/object", "pipit/admin/web/shell", "pipit/admin", "pipit/broker", "pipit/broker/browse", "pipit/broker/limit", "pipit/broker/property", "pipit/broker/login", "pipit/broker/store", "github.com/BurntSushi/toml", "github.com/rivo/uniseg", "github.com/schollz/progressbar/v3",
+		"pipit/admin/command": {"pipit/admin/access", "pipit/admin/command/fieldflag", "pipit/admin/command/manual", "pipit/admin/command/receiver", "pipit/admin/api", "pipit/admin/audit", "pipit/admin/gate", "pipit/admin/monitor", "pipit/admin/object", "pipit/admin/web/shell", "pipit/admin", "pipit/winservice", "pipit/broker", "pipit/broker/browse", "pipit/broker/limit", "pipit/broker/property", "pipit/broker/login", "pipit/broker/store", "github.com/BurntSushi/toml", "github.com/rivo/uniseg", "github.com/schollz/progressbar/v3",
 			"github.com/spf13/cobra", "github.com/spf13/pflag", "golang.org/x/term", "golang.org/x/sys/unix"},
 		"pipit/admin/command/fieldflag": {"pipit/broker", "pipit/broker/property", "github.com/spf13/cobra", "github.com/spf13/pflag"},
 		"pipit/admin/command/manual":    {"github.com/spf13/cobra", "github.com/spf13/pflag"},
@@ -37,6 +37,7 @@ func TestLayout(t *testing.T) {
 		"pipit/broker/history":          {"pipit/broker/store"},
 		"pipit/broker":                  {"pipit/broker/signing", "pipit/broker/change", "pipit/broker/stats", "pipit/broker/browse", "pipit/broker/limit", "pipit/broker/property", "pipit/broker/history", "pipit/broker/store", "pipit/broker/login", "pipit/broker/clip", "github.com/segmentio/ksuid"},
 		"pipit/config":                  {"pipit/backup", "pipit/admin/access", "pipit/admin/gate", "pipit/broker", "pipit/broker/limit", "pipit/broker/property", "pipit/broker/store", "pipit/httpapi", "pipit/httpapi/callback", "pipit/httpapi/forwarded", "github.com/BurntSushi/toml", "pipit/metrics"},
+		"pipit/winservice":              {"golang.org/x/sys/windows", "golang.org/x/sys/windows/svc", "golang.org/x/sys/windows/svc/eventlog", "golang.org/x/sys/windows/svc/mgr"},
 		"pipit/internal/rename":         {},
 		"pipit/broker/login":            {"golang.org/x/crypto/bcrypt", "golang.org/x/sync/errgroup", "golang.org/x/sync/singleflight"},
 		"pipit/broker/store":            {},

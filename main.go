@@ -4,11 +4,14 @@ package main
 
 import (
 	"context"
+	"io"
 	"os"
 	"os/signal"
 	"syscall"
 
 	_ "golang.org/x/crypto/x509roots/fallback" // for an image without files, from which receivers with HTTPS are called as well
+
+	"pipit/winservice"
 )
 
 func main() {
@@ -17,5 +20,11 @@ func main() {
 	signal.Ignore(syscall.SIGPIPE)
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	context.AfterFunc(ctx, stop) // a second signal ends the process at once
-	os.Exit(run(ctx, os.Args[1:], os.Environ(), os.Stdin, os.Stdout, os.Stderr))
+	program := func(ctx context.Context, stderr io.Writer) int {
+		return run(ctx, os.Args[1:], os.Environ(), os.Stdin, os.Stdout, stderr)
+	}
+	if code, is := winservice.Run(program, askReload); is {
+		os.Exit(code)
+	}
+	os.Exit(program(ctx, os.Stderr))
 }

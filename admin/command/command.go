@@ -176,7 +176,7 @@ connection, overloaded, a limit or the disk is full, the database is in use), 13
 		}
 	}
 	add(running, initCommand(c), c.serveCommand(), configCommand(c), c.healthCommand(), statsCommand(c), versionCommand(c), c.adminCommand(), c.tokenCommand(), c.auditCommand(), refusalsCommand(c), c.checkCommand(), compactCommand(c),
-		backupCommand(c), restoreCommand(c), setupLinkCommand(c))
+		backupCommand(c), restoreCommand(c), setupLinkCommand(c), serviceCommand(c))
 	add(messages, c.publishCommand(), c.consumeCommand(), c.messagesCommand())
 	root.InitDefaultCompletionCmd()
 	for _, cmd := range root.Commands() {
