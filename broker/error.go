@@ -71,6 +71,9 @@ func (e *Error) Unwrap() error { return e.Err }
 // ErrorOf returns what err is of the domain, nil where it is nothing of it: an Error, what a field or a parameter may not be, or
 // why a password was not accepted.
 func ErrorOf(err error) *Error {
+	if err == nil {
+		return nil // which each request asks, and the targets below would cost it allocations
+	}
 	var own *Error
 	var wrong *property.Error
 	var refused *login.Error
