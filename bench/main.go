@@ -80,6 +80,8 @@ var scenarios = []scenario{
 	{name: "filter-100", run: filters(100)},
 	{name: "memory", run: memory},
 	{name: "steady", run: steady},
+	{name: "fair-1", asks: true, run: fair(1)},
+	{name: "fair-64", asks: true, run: fair(64)},
 	{name: "backup", asks: true, run: backup},
 	{name: "stall-mixed", asks: true, run: stallMixed},
 	{name: "stall-lifo", asks: true, run: stallLIFO},
@@ -106,6 +108,9 @@ func main() {
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
+	if len(os.Args) == 4 && os.Args[1] == loudFlag {
+		exit(beLoud(ctx, os.Stdin, os.Args[2], os.Args[3]))
+	}
 	exit(run(ctx, os.Args[1:]))
 }
 

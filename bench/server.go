@@ -41,6 +41,8 @@ type topic struct {
 	maxInFlight int
 	ackTimeout  time.Duration
 
+	quiet int // clients beside it that publish to quietTopic
+
 	probed bool // producerName may publish to probeTopic, too
 
 	database string // what the configuration says further of the database
@@ -264,6 +266,14 @@ func configuration(addr, file string, t topic) ([]byte, error) {
 	fmt.Fprint(&w, t.callback)
 	if t.probed {
 		fmt.Fprintf(&w, "\n[[topic]]\nname = %s\n\n[[producer]]\nclient = %s\ntopic = %s\n", quote(probeTopic), quote(producerName), quote(probeTopic))
+	}
+
+	if t.quiet > 0 {
+		fmt.Fprintf(&w, "\n[[topic]]\nname = %s\nmax_depth = %d\n", quote(quietTopic), maxDepth)
+		for i := range t.quiet {
+			client(quietName(i), "password", quietName(i))
+			fmt.Fprintf(&w, "\n[[producer]]\nclient = %s\ntopic = %s\n", quote(quietName(i)), quote(quietTopic))
+		}
 	}
 
 	// The idle ones never log in, so one hash is good for all of them.
