@@ -7,6 +7,7 @@ import (
 	"io"
 	"log/slog"
 	"net/http"
+	"os/signal"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -74,11 +75,13 @@ func runBroker(ctx context.Context, file string, env []string, stderr io.Writer)
 	s.log, s.level = newLogger(cfg.Log, stderr)
 	s.stderr = forPerson(env, cfg.Database.File, stderr, s.log)
 	tune()
-	paceCollector(ctx)
+	alive, end := context.WithCancel(context.WithoutCancel(ctx)) // until requests are not served any more, drained ones too
+	defer end()
+	paceCollector(alive)
 	s.memory.Store(memoryOf(cfg.HTTP))
 	allowed := memoryAllowed()
 	allowed.tell(s.log, s.memory.Load())
-	go limitMemory(ctx, &s.memory, allowed)
+	go limitMemory(alive, &s.memory, allowed)
 	if s.given, err = inheritedSockets(); err != nil {
 		return err
 	}
@@ -108,7 +111,7 @@ func runBroker(ctx context.Context, file string, env []string, stderr io.Writer)
 	s.announce()
 	tell := supervisor{s.log}
 	tell.ready()
-	go tell.watchdog(ctx, s.b)
+	go tell.watchdog(alive, s.b)
 	defer tell.stopping()
 	return s.run(ctx, hangups, tell)
 }
@@ -289,7 +292,7 @@ func (s *service) start(ctx context.Context) {
 		open(s.underAdmin(), s.listeners)
 	default:
 		open(s.protocol, s.listeners)
-		open(s.admin, s.ownListeners)
+		open(s.underOwn(), s.ownListeners)
 	}
 	if s.metricsOnly != nil {
 		open(s.bareMetrics(ctx), s.metricsOnly)
@@ -351,9 +354,12 @@ func (s *service) announce() {
 
 // run waits for the end, and loads the configuration again where it is asked to.
 func (s *service) run(ctx context.Context, hangups *hangups, tell supervisor) error {
+	signals := notifyEnd() // from here on, so that a second one does not end the process before it is looked at
+	defer signal.Stop(signals)
 	for {
 		select {
 		case <-ctx.Done():
+			s.drain(signals, tell)
 			s.log.Info("stopping")
 			return nil
 		case err := <-s.server.Failed():
@@ -374,6 +380,17 @@ func (s *service) run(ctx context.Context, hangups *hangups, tell supervisor) er
 			tell.ready()
 		}
 	}
+}
+
+// underOwn is admin where it has listeners of its own, which are probed as well.
+func (s *service) underOwn() http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if httpapi.IsProbe(r.URL.Path) {
+			s.protocol.ServeHTTP(w, r)
+			return
+		}
+		s.admin.ServeHTTP(w, r)
+	})
 }
 
 // underAdmin sends what is under /admin/, and who wants metrics, to admin, with its prefix in front of the path or without, and

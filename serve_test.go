@@ -155,6 +155,11 @@ func TestAdminListen(t *testing.T) {
 			t.Error(path, a)
 		}
 	}
+	for _, path := range []string{"/healthz", "/readyz"} {
+		if a := fetch(t, "http://"+link[2]+path); !strings.HasPrefix(a, "200 ") {
+			t.Error(path, a)
+		}
+	}
 	if code, log := p.stop(t, syscall.SIGTERM); code != 0 || !strings.Contains(log, "listening for administrators") {
 		t.Error(code, log)
 	}

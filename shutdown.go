@@ -3,7 +3,12 @@ package main
 import (
 	"errors"
 	"fmt"
+	"os"
+	"os/signal"
+	"syscall"
 	"time"
+
+	"pipit/httpapi"
 )
 
 // Bounds of a shutdown. Ten seconds is what a service manager commonly allows.
@@ -12,6 +17,39 @@ const (
 
 	failureTime = time.Second // from when the database has failed, in which requests are answered with 503, to the shutdown
 )
+
+// notifyEnd hears of the signals that end the process. main has the first one end the context, so two of them are a second one.
+func notifyEnd() chan os.Signal {
+	c := make(chan os.Signal, 2)
+	signal.Notify(c, os.Interrupt, syscall.SIGTERM)
+	return c
+}
+
+// drain serves on for http.drain without being ready, so that load balancers turn away. A second signal ends that, as does what
+// would end the process in any case; from then on a further one ends the process at once.
+func (s *service) drain(signals chan os.Signal, tell supervisor) {
+	defer signal.Stop(signals)
+	d := s.cfg.HTTP.Drain
+	if d == 0 {
+		return
+	}
+	s.protocol.Drain()
+	tell.draining(d + shutdownEnd + time.Second)
+	s.log.Info("draining: GET "+httpapi.ReadyPath+" answers 503, all else goes on", "for", d.String())
+	timeout := time.After(d)
+	for first := true; ; first = false {
+		select {
+		case <-timeout:
+			return
+		case <-s.b.Failed():
+			return
+		case <-signals:
+			if !first {
+				return
+			}
+		}
+	}
+}
 
 // shutdown is what has to be undone, run last in, first out.
 type shutdown []step

@@ -33,6 +33,11 @@ func (s supervisor) reloading() {
 
 func (s supervisor) stopping() { s.notify(daemon.SdNotifyStopping) }
 
+// draining asks for time to stop beyond what the supervisor allows by itself.
+func (s supervisor) draining(most time.Duration) {
+	s.notify(fmt.Sprintf("%s\nEXTEND_TIMEOUT_USEC=%d", daemon.SdNotifyStopping, most.Microseconds()))
+}
+
 // watchdog tells the supervisor, where it wants to know, that commits go on, until ctx ends. A full disk does not silence it: there
 // a restart is of no use.
 func (s supervisor) watchdog(ctx context.Context, b *broker.Broker) {

@@ -6,6 +6,7 @@ import (
 	"bytes"
 	"net"
 	"net/http"
+	"os"
 	"os/exec"
 	"path/filepath"
 	"strconv"
@@ -60,6 +61,49 @@ func TestSupervisorIsTold(t *testing.T) {
 		t.Error(code, log)
 	}
 	m.hears(t, "STOPPING=1")
+}
+
+// A server that drains serves on, is alive and not ready, and has its supervisor wait. A second signal ends that in order.
+func TestDrain(t *testing.T) {
+	m, env := newManager(t)
+	p := start(t, t.TempDir(), append(env, "PIPIT_HTTP_DRAIN=1h", "PIPIT_ADMIN_LISTEN=127.0.0.1:0"), "-config", example(t))
+	admin := p.line(t, `"listening for administrators","addr":"([^"]+)"`)[1]
+	base := "http://" + p.addrs[0]
+	ready := func(want string) {
+		t.Helper()
+		for _, url := range []string{base + "/readyz", "http://" + admin + "/readyz"} {
+			if a := fetch(t, url); !strings.HasPrefix(a, want) {
+				t.Errorf("%s: %s", url, a)
+			}
+		}
+	}
+	ready("200 ")
+	if err := p.cmd.Process.Signal(syscall.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+	m.hears(t, "STOPPING=1\nEXTEND_TIMEOUT_USEC=3610500000")
+	ready(`503 {"status": "ZATO_ERROR", "details": "The server is about to stop"}`)
+	for _, path := range []string{"/healthz", "/health"} {
+		if a := fetch(t, base+path); !strings.HasPrefix(a, "200 ") {
+			t.Errorf("%s: %s", path, a)
+		}
+	}
+	if a := post(t, "http://crm:crm@"+p.addrs[0]+"/zato/pubsub/topic//customer/created/", "", "x"); !strings.HasPrefix(a, "200 ") {
+		t.Error(a)
+	}
+	m.hears(t, "WATCHDOG=1")
+	m.hears(t, "WATCHDOG=1")
+	if code, log := p.stop(t, syscall.SIGTERM); code != 0 || !strings.Contains(log, `"stopped"`) {
+		t.Error(code, log)
+	}
+}
+
+// A drain ends by itself.
+func TestDrainEnds(t *testing.T) {
+	p := start(t, t.TempDir(), append([]string{"PIPIT_HTTP_DRAIN=100ms"}, anyPort...), "-config", example(t))
+	if code, log := p.stop(t, os.Interrupt); code != 0 || !strings.Contains(log, "draining") || !strings.Contains(log, `"stopped"`) {
+		t.Error(code, log)
+	}
 }
 
 // inherit has a process started with sockets as a supervisor gives them, by name.

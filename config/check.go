@@ -55,6 +55,9 @@ func (b *binder) check(c *Config) {
 	if c.HTTP.IdleTimeout < time.Second || c.HTTP.IdleTimeout > 24*time.Hour {
 		b.errorf("http.idle_timeout", "%q: allowed are 1s to 24h", property.FormatDuration(c.HTTP.IdleTimeout))
 	}
+	if c.HTTP.Drain < 0 || c.HTTP.Drain > time.Hour {
+		b.errorf("http.drain", "%q: allowed are 0s to 1h", property.FormatDuration(c.HTTP.Drain))
+	}
 	if c.HTTP.TLSCert == "" && c.HTTP.TLSKey != "" && !b.faulty["http.tls_cert"] {
 		b.errorf("http.tls_key", "%q: allowed only together with tls_cert", c.HTTP.TLSKey)
 	}

@@ -56,6 +56,7 @@ type HTTP struct {
 	MinBodyRate    property.Size `toml:"min_body_rate" min:"0" max:"1073741824" reload:"yes"`
 	MaxConnections int64         `toml:"max_connections" min:"1" max:"10000000" reload:"yes"`
 	IdleTimeout    time.Duration `toml:"idle_timeout"`
+	Drain          time.Duration `toml:"drain" reload:"yes"`
 	CORSOrigins    []string      `toml:"cors_origins" reload:"yes"`
 	TLSCert        string        `toml:"tls_cert" path:"true"`
 	TLSKey         string        `toml:"tls_key" path:"true"`

@@ -147,7 +147,7 @@ func TestConfigBad(t *testing.T) {
 		{"syntax", "[http]\nlisten = [\n", []string{":2: unexpected EOF"}},
 		{"syntax within", "[http]\nmax_payload = 1x\n", []string{":2: "}},
 		{"unknown section", "\n[htpp]\nlisten = []\n", []string{`:2: htpp: unknown key: allowed are http, admin, database, backup, history, callbacks, metrics, log, client, topic, producer, consumer, webhook`}},
-		{"unknown key", "[http]\n# c\nlissen = []\n", []string{`:3: http.lissen: unknown key: allowed are listen, max_payload, max_batch, max_pending, max_replies, min_body_rate, max_connections, idle_timeout, cors_origins, tls_cert, tls_key, trusted_proxies, public_url, hosts`}},
+		{"unknown key", "[http]\n# c\nlissen = []\n", []string{`:3: http.lissen: unknown key: allowed are listen, max_payload, max_batch, max_pending, max_replies, min_body_rate, max_connections, idle_timeout, drain, cors_origins, tls_cert, tls_key, trusted_proxies, public_url, hosts`}},
 		{"unknown in the second table", crm + "[[client]]\nusername = \"erp\"\npasword = \"secret\"\npassword = \"x\"\n[[client]]\nusername = \"c\"\npassword = \"x\"\n",
 			[]string{`:6: client.pasword: unknown key: allowed are username, name, is_active, can_subscribe, publish_rate, publish_byte_rate, receive_rate, receive_byte_rate, max_waiting, password, password_hash`}},
 		{"case", "[http]\nListen = []\n", []string{`:2: http.Listen: unknown key`}},
@@ -446,7 +446,7 @@ func TestUpdate(t *testing.T) {
 	}
 	fill(reflect.ValueOf(now).Elem())
 	changed, restart := is.Update(now)
-	want := []string{"http.max_payload", "http.max_batch", "http.max_pending", "http.max_replies", "http.min_body_rate", "http.max_connections", "http.cors_origins", "admin.session_idle", "admin.session_life", "backup.directory", "backup.every", "backup.keep", "history.keep", "history.max_messages", "callbacks.deny", "callbacks.max_concurrency", "callbacks.proxy", "callbacks.ca", "metrics.per_object_limit", "log.access", "log.level", "client", "topic", "producer", "consumer", "webhook"}
+	want := []string{"http.max_payload", "http.max_batch", "http.max_pending", "http.max_replies", "http.min_body_rate", "http.max_connections", "http.drain", "http.cors_origins", "admin.session_idle", "admin.session_life", "backup.directory", "backup.every", "backup.keep", "history.keep", "history.max_messages", "callbacks.deny", "callbacks.max_concurrency", "callbacks.proxy", "callbacks.ca", "metrics.per_object_limit", "log.access", "log.level", "client", "topic", "producer", "consumer", "webhook"}
 	if !slices.Equal(changed, want) {
 		t.Errorf("changed %q, want %q", changed, want)
 	}

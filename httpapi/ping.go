@@ -20,6 +20,26 @@ func (s *server) ping(x *call, _ *http.Request, _ string) error {
 	return nil
 }
 
+// Paths that tell supervisors and load balancers, without credentials, whether the process serves, and whether requests are to be
+// sent to it.
+const (
+	AlivePath = "/healthz"
+	ReadyPath = "/readyz"
+)
+
+// IsProbe tells whether a path is one of these.
+func IsProbe(path string) bool { return path == AlivePath || path == ReadyPath }
+
+func (s *server) alive(x *call, _ *http.Request, _ string) error { return x.ok() }
+
+// ready is health, and 503 from Drain on.
+func (s *server) ready(x *call, r *http.Request, rest string) error {
+	if s.leaves.Load() {
+		return &broker.Error{Code: broker.Unavailable, Message: "The server is about to stop", RetryAfter: 5 * time.Second}
+	}
+	return s.health(x, r, rest)
+}
+
 // health tells whoever asks whether messages can be stored: 503 from when that failed until the broker
 // has found out that they can. Why is for the log.
 func (s *server) health(x *call, _ *http.Request, _ string) error {

@@ -131,6 +131,8 @@ func TestMethodNotAllowed(t *testing.T) {
 		{"/zato/ping", "GET, HEAD"},
 		{"/zato/ping/", "GET, HEAD"},
 		{"/health", "GET, HEAD"},
+		{"/healthz", "GET, HEAD"},
+		{"/readyz", "GET, HEAD"},
 	} {
 		for _, method := range []string{"GET", "POST", "DELETE", "PUT", "PATCH", "OPTIONS", "TRACE", "HEAD", "BREW"} {
 			if strings.Contains(c.allow, method) {
@@ -169,7 +171,12 @@ func TestPingAndHealth(t *testing.T) {
 			t.Errorf("%d %s, want %s", a.status, a.body, want)
 		}
 	}
-	r.want(200, `{"status": "ZATO_OK", "details": ""}`, "GET", "/health", "", "")
+	for _, path := range []string{"/health", "/healthz", "/readyz"} {
+		r.want(200, `{"status": "ZATO_OK", "details": ""}`, "GET", path, "", "")
+		if a := r.do("HEAD", path, "", ""); a.status != 200 || a.body != "" {
+			t.Errorf("HEAD %s: %d %s", path, a.status, a.body)
+		}
+	}
 	if a, b := r.do("GET", "/zato/ping", "", ""), r.do("GET", "/zato/ping", "", ""); a.header.Get("X-Zato-CID") == b.header.Get("X-Zato-CID") {
 		t.Error("two requests have one id")
 	}
@@ -1067,6 +1074,8 @@ func TestDiskFull(t *testing.T) {
 	r.refuse(507, details, "POST", created+"?batch=true", crm, `{"payload": "`+marked+`"}`, "Content-Type", "application/x-ndjson")
 	r.refuse(507, details, "DELETE", "/zato/pubsub/msg/"+id+"/?ack=true", erp, "", "X-Zato-PubSub-Key", key)
 	r.refuse(507, details, "POST", ackMany, erp, `{"ack": ["`+id+`"]}`, "X-Zato-PubSub-Key", key)
+	r.refuse(503, "Messages cannot be stored", "GET", "/readyz", "", "")
+	r.want(200, `{"status": "ZATO_OK", "details": ""}`, "GET", "/healthz", "", "")
 	a := r.refuse(503, "Messages cannot be stored", "GET", "/health", "", "")
 	if reason := fmt.Sprint(r.refused(a)["reason"]); !strings.Contains(reason, "/secret/path") {
 		t.Errorf("the log does not say why: %s", reason)

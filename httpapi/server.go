@@ -107,6 +107,7 @@ type server struct {
 	log    *slog.Logger
 	router *httprouter.Router
 	merged daily // the warning about it
+	leaves atomic.Bool
 
 	lines   *exchange.Lines
 	recent  refused.Recent
@@ -122,6 +123,9 @@ type Handler struct{ *server }
 
 // Refusals are the requests that were refused last.
 func (h *Handler) Refusals() *refused.Recent { return &h.recent }
+
+// Drain has ReadyPath answer 503 from now on, as the server is about to stop. All else goes on.
+func (h *Handler) Drain() { h.leaves.Store(true) }
 
 // Adjust takes over the options that can change while requests are served, all but Logger. They count
 // for requests that begin from now on.
@@ -186,6 +190,8 @@ func (s *server) routes() []route {
 		{"GET", "/zato/ping", s.ping},
 		{"GET", "/zato/ping/", s.ping},
 		{"GET", "/health", s.health},
+		{"GET", AlivePath, s.alive},
+		{"GET", ReadyPath, s.ready},
 		{"POST", "/hook/*rest", s.hook},
 		{"OPTIONS", "/hook/*rest", s.hookHandshake},
 	}

@@ -59,7 +59,7 @@ func TestKubernetes(t *testing.T) {
 	if !*pod.SecurityContext.RunAsNonRoot || !*c.SecurityContext.ReadOnlyRootFilesystem || *pod.SecurityContext.FSGroup != 65532 {
 		t.Error("it runs with rights")
 	}
-	for what, probe := range map[string]*corev1.Probe{"/zato/ping": c.LivenessProbe, "/health": c.ReadinessProbe} {
+	for what, probe := range map[string]*corev1.Probe{"/healthz": c.LivenessProbe, "/readyz": c.ReadinessProbe} {
 		if probe.HTTPGet.Path != what || probe.HTTPGet.Port.StrVal != c.Ports[0].Name {
 			t.Errorf("%s: %+v", what, probe)
 		}

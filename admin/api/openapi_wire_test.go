@@ -94,6 +94,10 @@ var wireOperations = []operation{
 		}, reply: "ZatoOK", refused: []refused{{403, "ZatoDenied"}, {405, "ZatoNoHandshake"}}},
 	{method: "GET", path: "/zato/ping", id: "ping", summary: "Ask whether the server serves",
 		text: "It answers while the process serves, whatever state the file is in.", reply: "ZatoPong"},
+	{method: "GET", path: "/healthz", id: "alive", summary: "Ask whether the process serves",
+		text: "For liveness probes: it answers whatever state the file is in. Listeners of the pages alone have it, too.", reply: "ZatoOK"},
+	{method: "GET", path: "/readyz", id: "ready", summary: "Ask whether requests are to be sent to it",
+		text: "For readiness probes and load balancers: refused while messages cannot be stored, and while the server drains before it stops. Listeners of the pages alone have it, too.", reply: "ZatoOK", refused: []refused{{503, "ZatoUnavailable"}}},
 	{method: "GET", path: "/health", id: "health", summary: "Ask whether messages can be stored",
 		text: "For load balancers and monitoring.", reply: "ZatoOK", refused: []refused{{503, "ZatoUnavailable"}}},
 }
