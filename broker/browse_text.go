@@ -9,8 +9,8 @@ import (
 // textMatcher finds a text in payloads, whatever the case of its letters, or byte by byte.
 type textMatcher struct {
 	exact  []byte
-	folded []rune    // of the text, see fold; empty: exact is looked for
-	first  [256]bool // bytes with which a match can begin
+	folded []rune // of the text, see fold; empty: exact is looked for
+	begins []byte // bytes with which a match can begin
 }
 
 // newTextMatcher returns one that finds s. Of what is no UTF-8 there is no case.
@@ -30,7 +30,9 @@ func newTextMatcher(s string, exact bool) textMatcher {
 	}
 	begin := m.folded[0]
 	for r := begin; ; {
-		m.first[utf8.AppendRune(nil, r)[0]] = true
+		if b := utf8.AppendRune(nil, r)[0]; bytes.IndexByte(m.begins, b) < 0 {
+			m.begins = append(m.begins, b)
+		}
 		if r = unicode.SimpleFold(r); r == begin {
 			return m
 		}
@@ -55,14 +57,20 @@ func fold(r rune) rune {
 	return least
 }
 
-// in tells whether a payload contains the text.
+// in tells whether a payload contains the text. Most of a payload is looked at by IndexByte alone, which takes many bytes at a time.
 func (m *textMatcher) in(payload []byte) bool {
 	if len(m.folded) == 0 {
 		return bytes.Contains(payload, m.exact)
 	}
-	for i, b := range payload {
-		if m.first[b] && m.at(payload[i:]) {
-			return true
+	for _, b := range m.begins {
+		for rest := payload; ; rest = rest[1:] {
+			i := bytes.IndexByte(rest, b)
+			if i < 0 {
+				break
+			}
+			if rest = rest[i:]; m.at(rest) {
+				return true
+			}
 		}
 	}
 	return false
