@@ -64,7 +64,32 @@ func (m *Monitor) steps(totals *stats.Totals, now time.Time) (hour, day *Step) {
 	return m.all.hour.under(now, gained), m.all.day.under(now, gained)
 }
 
-// seek returns a series, and what has happened since its last sample. mu is held until unlock.
+// totalsTime is for which the sums of all are good that a History has: they take a look at every topic and consumer.
+const totalsTime = time.Second
+
+// keptTotals are the broker's totals at some time.
+type keptTotals struct {
+	stats.Totals
+	at time.Time
+}
+
+// look sees to it that totals are no older than age. One look is for all who want it, and a later one never puts back what an earlier one saw.
+func (m *Monitor) look(now time.Time, age time.Duration) {
+	m.totalsMu.Lock()
+	defer m.totalsMu.Unlock()
+	m.mu.Lock()
+	fresh := now.Sub(m.totals.at) < age
+	m.mu.Unlock()
+	if fresh {
+		return
+	}
+	totals := m.b.Totals()
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.totals = keptTotals{totals, now}
+}
+
+// seek returns a series, and what has happened since its last sample; of all, up to totalsTime ago. mu is held until unlock.
 func (m *Monitor) seek(of Of, now time.Time) (s *series, gained point, unlock func()) {
 	var c stats.Counters
 	var backlog int64
@@ -76,8 +101,7 @@ func (m *Monitor) seek(of Of, now time.Time) (s *series, gained point, unlock fu
 		info, _ := m.b.Consumer(of.Consumer)
 		c, backlog = info.Counters, info.Backlog
 	default:
-		totals := m.b.Totals()
-		c, backlog = totals.Counters, totals.Backlog
+		m.look(now, totalsTime)
 	}
 	m.mu.Lock()
 	switch {
@@ -86,7 +110,7 @@ func (m *Monitor) seek(of Of, now time.Time) (s *series, gained point, unlock fu
 	case of.Consumer != 0:
 		s = m.consumers.seek(of.Consumer, now)
 	default:
-		s = m.all
+		s, c, backlog = m.all, m.totals.Counters, m.totals.Backlog
 	}
 	return s, s.gained(&c, backlog), m.mu.Unlock
 }

@@ -43,6 +43,7 @@ type Monitor struct {
 	at        time.Time      // of it
 	minute    int64          // number of the step that is sampled next
 	all       *series
+	totals    keptTotals // no sample of all is later
 	topics    book[string]
 	consumers book[uint32]
 	starts    []time.Time    // of processes within the last day
@@ -51,6 +52,8 @@ type Monitor struct {
 
 	startsKept bool                // starts is stored
 	refused    map[string]refusals // of the webhooks that had any
+
+	totalsMu sync.Mutex // held while totals are looked at
 
 	agesMu sync.Mutex // held while ages are looked for
 	ages   map[uint32]time.Time
@@ -65,7 +68,8 @@ type Monitor struct {
 
 // New watches a broker from began on, and knows what those before have stored. Start is to be called, or Sample now and then, and Close in the end. prefix is what a proxy has in front of the paths of pages.
 func New(b *broker.Broker, prefix string, began time.Time) *Monitor {
-	c := b.Totals().Counters
+	totals := b.Totals()
+	c := totals.Counters
 	m := &Monitor{
 		b:         b,
 		prefix:    prefix,
@@ -74,6 +78,7 @@ func New(b *broker.Broker, prefix string, began time.Time) *Monitor {
 		at:        began,
 		minute:    number(began, hourStep),
 		all:       newSeries(c, began),
+		totals:    keptTotals{totals, began},
 		topics:    newBook[string](),
 		consumers: newBook[uint32](),
 		starts:    []time.Time{began},
@@ -97,9 +102,9 @@ func (m *Monitor) Close() {
 	close(m.closing)
 	m.worker.Wait()
 	now := time.Now()
-	totals := m.b.Totals()
+	m.look(now, 0)
 	m.mu.Lock()
-	m.sampleAll(&totals, now)
+	m.sampleAll(now)
 	docs := m.keep(now)
 	m.mu.Unlock()
 	m.put(docs)
@@ -122,15 +127,15 @@ func (m *Monitor) run() {
 
 // Sample takes a sample, in the place of Start: for who has another clock.
 func (m *Monitor) Sample(now time.Time) {
-	totals := m.b.Totals()
+	m.look(now, 0)
 	var docs []broker.Document
 	m.mu.Lock()
-	m.rates = m.ratesSince(m.last, totals.Counters, now.Sub(m.at))
-	m.last, m.at = totals.Counters, now
+	m.rates = m.ratesSince(m.last, m.totals.Counters, now.Sub(m.at))
+	m.last, m.at = m.totals.Counters, now
 	if n := number(now.Add(sampleStep/2), hourStep); n > m.minute { // the timer is late, or a little early
 		m.minute = n
 		at := now.Add(-sampleStep / 2)
-		m.sampleAll(&totals, at)
+		m.sampleAll(at)
 		docs = m.keep(at)
 	}
 	m.mu.Unlock()
@@ -146,8 +151,9 @@ func (*Monitor) ratesSince(before, now stats.Counters, took time.Duration) Rates
 	return Rates{tidy(since(now.Published, before.Published) / sec), tidy(since(now.Delivered, before.Delivered) / sec), tidy(since(now.Acked, before.Acked) / sec)}
 }
 
-// sampleAll is a minute's step of all series, that at is in. The caller holds mu.
-func (m *Monitor) sampleAll(totals *stats.Totals, at time.Time) {
+// sampleAll is a minute's step of all series, that at is in, with the totals of a look before. The caller holds mu.
+func (m *Monitor) sampleAll(at time.Time) {
+	totals := &m.totals
 	m.all.sample(totals.Counters, totals.Backlog, at)
 	topics, consumers := m.b.Topics(), m.b.Consumers()
 	exist := make(map[string]bool, len(topics))

@@ -511,3 +511,29 @@ func (w *watched) refuse(n int) {
 		hook.Refused(&broker.Error{Code: broker.Unauthorized})
 	}
 }
+
+// TestHistoryLooksOnceASecond: a look at all topics and consumers for a history of all is for all who want it within a second.
+func TestHistoryLooksOnceASecond(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWatched(t)
+		defer w.close()
+		waits := func() float64 {
+			h := w.m.History(RangeHour, Of{})
+			return h.Backlog[len(h.Backlog)-1]
+		}
+		pass(totalsTime)
+		for n := range 3 {
+			before := waits()
+			w.publish(watchedTopic, 1)
+			if got := waits(); got != before {
+				t.Errorf("%v wait, looked at again within the second", got)
+			}
+			if got := w.m.Frame().Totals.Backlog; got != int64(n+1) {
+				t.Errorf("a frame has %d", got)
+			}
+			if pass(totalsTime); waits() != float64(n+1) {
+				t.Errorf("%v wait a second later, not %d", waits(), n+1)
+			}
+		}
+	})
+}
