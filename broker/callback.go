@@ -149,7 +149,7 @@ func (x *definer) seal(r *consumerRecord, former *Consumer) {
 type Callbacks struct{ b *Broker }
 
 // Callbacks returns the door of who sends messages to consumers.
-func (l lister) Callbacks() Callbacks { return Callbacks{l.b} }
+func (l lister) Callbacks() Callbacks { return Callbacks(l) }
 
 // Changed holds something when List, or what Subscription answers, may have changed.
 func (cs Callbacks) Changed() <-chan struct{} { return cs.b.redefined }
