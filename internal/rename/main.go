@@ -72,7 +72,7 @@ func rename(dir, to string) (changed int, err error) {
 			return err
 		}
 		changed++
-		return os.WriteFile(file, after, 0o644) // #nosec G306 G703 -- sources
+		return os.WriteFile(file, after, 0o644) // #nosec G122 G306 G703 -- sources of a tree of one's own
 	})
 	return changed, err
 }
