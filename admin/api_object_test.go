@@ -79,6 +79,8 @@ func TestEveryOperation(t *testing.T) {
 	r.ok(200, "DELETE", "/webhooks/shop", nil)
 	r.ok(200, "GET", "//zato/ping", nil)
 	r.ok(200, "GET", "//health", nil)
+	r.ok(200, "GET", "//healthz", nil)
+	r.ok(200, "GET", "//readyz", nil)
 	r.calls.seen["stream"] = true // it does not end: TestStream of httpapi
 
 	var m api.Published
