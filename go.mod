@@ -9,6 +9,7 @@ require (
 	// from a path that is not there.
 	// it was sent, the slashes of a catch-all included, where http.ServeMux cleans and redirects; and it tells a wrong method
 	github.com/BurntSushi/toml v1.6.0
+	github.com/DeRuina/timberjack v1.4.10
 	github.com/KimMachineGun/automemlimit v1.0.1
 	github.com/chromedp/cdproto v0.159.3
 	github.com/chromedp/chromedp v0.23.0
@@ -46,6 +47,7 @@ require (
 	// Last release in 2022: cobra asks it, on Windows alone, whether the program was started by a double click.
 	github.com/inconshreveable/mousetrap v1.1.0 // indirect
 	// Never released: progressbar colours its descriptions with it, which ours have none of.
+	github.com/klauspost/compress v1.20.1 // indirect
 	github.com/mitchellh/colorstring v0.0.0-20190213212951-d06e56a500db // indirect
 	github.com/munnerz/goautoneg v0.0.0-20191010083416-a7dc8b61c822 // indirect
 	// Never released: automemlimit asks it for the memory of the machine, which we do not.

@@ -115,11 +115,20 @@ func (w *logWriter) next(last []byte) ([]byte, bool) {
 	return batch, true
 }
 
+// firstOf is what is written at once: whole lines, where one fits, so that a file that is full ends with one.
+func firstOf(lines []byte) []byte {
+	piece := lines[:min(len(lines), logPiece)]
+	if n := bytes.LastIndexByte(piece, '\n'); n >= 0 {
+		return piece[:n+1]
+	}
+	return piece
+}
+
 // pass writes lines, and what failed again and again. It returns false where that fails at the end.
 func (w *logWriter) pass(lines []byte) bool {
 	wait := logFirstWait
 	for len(lines) > 0 {
-		n, err := w.to.Write(lines[:min(len(lines), logPiece)])
+		n, err := w.to.Write(firstOf(lines))
 		lines = lines[n:]
 		w.mu.Lock()
 		w.size -= n

@@ -39,6 +39,7 @@ var openStore = func(c *config.Database, log *slog.Logger, m *metrics.Metrics) (
 type service struct {
 	cfg    *config.Config
 	log    *slog.Logger
+	file   *logFile // nil: the log is stderr
 	level  *slog.LevelVar
 	stderr io.Writer // for what a person has to know, secrets among it
 	down   shutdown
@@ -72,7 +73,14 @@ func runBroker(ctx context.Context, file string, env []string, stderr io.Writer)
 		return err
 	}
 	s := &service{cfg: cfg, stderr: stderr}
-	s.log, s.level = newLogger(cfg.Log, stderr)
+	to := stderr
+	if cfg.Log.File != "" {
+		s.file = newLogFile(cfg.Log, stderr)
+		w := newLogWriter(s.file)
+		defer w.Close(logFlush)
+		to = w
+	}
+	s.log, s.level = newLogger(cfg.Log, to)
 	s.stderr = forPerson(env, cfg.Database.File, stderr, s.log)
 	tune()
 	alive, end := context.WithCancel(context.WithoutCancel(ctx)) // until requests are not served any more, drained ones too
@@ -91,8 +99,11 @@ func runBroker(ctx context.Context, file string, env []string, stderr io.Writer)
 
 	defer func() {
 		err = errors.Join(err, s.down.run(shutdownEnd))
-		if err == nil {
+		switch {
+		case err == nil:
 			s.log.Info("stopped")
+		case s.file != nil:
+			s.log.Error("ended", "err", err) // as standard error is told by who called
 		}
 	}()
 	if err := s.openBroker(file); err != nil {
@@ -377,6 +388,10 @@ func (s *service) run(ctx context.Context, hangups *hangups, tell supervisor) er
 			}
 			tell.reloading()
 			s.again.reload(ctx)
+			if s.file != nil {
+				s.file.reopen(s.cfg.Log)
+				s.log.Info("the file of the log was opened again", "file", s.cfg.Log.File)
+			}
 			tell.ready()
 		}
 	}

@@ -88,9 +88,27 @@ func (b *binder) check(c *Config) {
 			b.errorf(fmt.Sprintf("callbacks.deny[%d]", i), "%v", err)
 		}
 	}
+	b.logFile(c)
 	b.oneOf("log.level", c.Log.Level, logLevels)
 	b.oneOf("log.format", c.Log.Format, logFormats)
 	b.objects(c)
+}
+
+// logFile checks the file of the log, which is renamed when it is full: it must be no other.
+func (b *binder) logFile(c *Config) {
+	for _, other := range []struct{ key, file string }{{"database.file", c.Database.File}, {"http.tls_cert", c.HTTP.TLSCert}, {"http.tls_key", c.HTTP.TLSKey},
+		{"callbacks.ca", c.Callbacks.CA}, {"backup.directory", c.BackupDirectory()}} {
+		if same(other.file, c.Log.File) {
+			b.errorf("log.file", "%q: allowed is a file of its own, and this is %s", c.Log.File, other.key)
+		}
+	}
+	if n := c.Log.MaxSize; n != 0 && (n < 1<<20 || n > 1<<40) && !b.faulty["log.max_size"] {
+		b.errorf("log.max_size", "%d: allowed are 1MiB to 1TiB, and 0 for any", n)
+	}
+	const day = 24 * time.Hour
+	if d := c.Log.MaxAge; d != 0 && (d < day || d > 3650*day || d%day != 0) {
+		b.errorf("log.max_age", "%q: allowed are whole days, 1d to 3650d, and 0s for any", property.FormatDuration(d))
+	}
 }
 
 // same tells whether two paths are one.

@@ -132,6 +132,11 @@ type Log struct {
 	Access bool   `toml:"access" reload:"yes"`
 	Level  string `toml:"level" reload:"yes"`
 	Format string `toml:"format"`
+
+	File     string        `toml:"file" path:"true"`
+	MaxSize  property.Size `toml:"max_size" reload:"yes"`
+	MaxAge   time.Duration `toml:"max_age" reload:"yes"`
+	MaxFiles int64         `toml:"max_files" min:"1" max:"10000" reload:"yes"`
 }
 
 // Load reads the file, where its name is not empty, and what env ("NAME=value") overrides.

@@ -93,7 +93,7 @@ start = "oldest"
 			MaxPending: 2 << 30, MaxReplies: 1 << 30, MinBodyRate: 1 << 10, CORSOrigins: []string{"https://app.example.com"}, MaxConnections: 5, IdleTimeout: 90 * time.Second, TLSCert: "c", TLSKey: "k"},
 		Admin:    Admin{Listen: []string{"127.0.0.1:1"}, SessionIdle: 30 * time.Minute, SessionLife: 12 * time.Hour},
 		Database: Database{File: "/tmp/x.db", Sync: SyncInterval, SyncInterval: time.Second, LogSize: 8 << 20, CompactWhen: 0.25, MinFree: 0}, Backup: Backup{Directory: "/backup", Every: 36 * time.Hour, Keep: 3}, History: History{Keep: 24 * time.Hour, MaxMessages: 500}, Callbacks: defaults.Callbacks, Metrics: Metrics{Listen: []string{"127.0.0.1:9"}},
-		Log:      Log{Access: true, Level: "info", Format: "auto"},
+		Log:      Log{Access: true, Level: "info", Format: "auto", MaxSize: 100 << 20, MaxFiles: 10},
 		Client:   []broker.Client{{Username: "inline", Password: "p"}},
 		Topic:    []broker.Topic{{Name: "/a", Inactive: true, MaxDepth: 1, Expiration: property.Off, DedupWindow: 90 * time.Minute, Retention: property.Off, RetentionBytes: property.Off, MaxTopics: limit.DefaultMaxTopics}},
 		Producer: []broker.Producer{{Client: "inline", Topic: "/a"}},
@@ -248,6 +248,9 @@ func TestConfigBad(t *testing.T) {
 		{"address of many", "[http]\nlisten = [\n  \"x:1\",\n  \"y\", # y\n  \"z\"]\n", []string{`:4: http.listen = "y"`, `:5: http.listen = "z"`}},
 		{"in an inline table", "client = [{username = \"a\", password = \"x\"},\n  {username = \"a:b\", password = \"x\", nmae = 1}]\n", []string{`:2: client.nmae: unknown key`, `:2: client.username = "a:b"`}},
 		{"address twice", "[http]\nlisten = [\"localhost:1\",\n\"localhost:1\"]\n", []string{`:3: http.listen = "localhost:1": it cannot be listened on beside http.listen = "localhost:1"`}},
+		{"log file is the database", "[database]\nfile = 'x.db'\n[log]\nfile = './x.db'\n", []string{`:4: log.file = "./x.db": allowed is a file of its own, and this is database.file`}},
+		{"log size", "[log]\nmax_size = '64KiB'\n", []string{`:2: log.max_size = 65536: allowed are 1MiB to 1TiB, and 0 for any`}},
+		{"log age", "[log]\nmax_age = '36h'\n", []string{`:2: log.max_age = "1d12h": allowed are whole days, 1d to 3650d, and 0s for any`}},
 		{"metrics address", "[metrics]\nlisten = [\"9090\"]\n", []string{`:2: metrics.listen = "9090": allowed is host:port with a port of 0 to 65535`}},
 		{"address of metrics, too", "[metrics]\nlisten = [\"localhost:11223\"]\n", []string{`:2: metrics.listen = "localhost:11223": it cannot be listened on beside http.listen = "127.0.0.1:11223"`}},
 		{"address of admin, too", "[http]\nlisten = [\"0.0.0.0:1\"]\n[admin]\nlisten = [\"127.0.0.1:1\"]\n", []string{`:4: admin.listen = "127.0.0.1:1": it cannot be listened on beside http.listen = "0.0.0.0:1"`}},
@@ -335,7 +338,7 @@ func TestConfigEnvironment(t *testing.T) {
 		{"PIPIT_HTTP_PORT=11223", "PIPIT_HTTP_PORT: no such variable"},
 		{"PIPIT_HTTP_LISTEN_FILE=", `PIPIT_HTTP_LISTEN_FILE: "": allowed is the path of a file`},
 		{"PIPIT_CLIENT_0_PASSWORD_FILE=none.txt", "PIPIT_CLIENT_0_PASSWORD_FILE: open none.txt: "},
-		{"PIPIT_LOG_FILE=x", "PIPIT_LOG_FILE: no such variable"},
+		{"PIPIT_HTTP_FILE=x", "PIPIT_HTTP_FILE: no such variable"},
 	} {
 		_, err := Load(file, []string{tt.variable})
 		if err == nil || !strings.HasPrefix(err.Error(), tt.want) || strings.Contains(err.Error(), "secret") {
@@ -446,7 +449,7 @@ func TestUpdate(t *testing.T) {
 	}
 	fill(reflect.ValueOf(now).Elem())
 	changed, restart := is.Update(now)
-	want := []string{"http.max_payload", "http.max_batch", "http.max_pending", "http.max_replies", "http.min_body_rate", "http.max_connections", "http.drain", "http.cors_origins", "admin.session_idle", "admin.session_life", "backup.directory", "backup.every", "backup.keep", "history.keep", "history.max_messages", "callbacks.deny", "callbacks.max_concurrency", "callbacks.proxy", "callbacks.ca", "metrics.per_object_limit", "log.access", "log.level", "client", "topic", "producer", "consumer", "webhook"}
+	want := []string{"http.max_payload", "http.max_batch", "http.max_pending", "http.max_replies", "http.min_body_rate", "http.max_connections", "http.drain", "http.cors_origins", "admin.session_idle", "admin.session_life", "backup.directory", "backup.every", "backup.keep", "history.keep", "history.max_messages", "callbacks.deny", "callbacks.max_concurrency", "callbacks.proxy", "callbacks.ca", "metrics.per_object_limit", "log.access", "log.level", "log.max_size", "log.max_age", "log.max_files", "client", "topic", "producer", "consumer", "webhook"}
 	if !slices.Equal(changed, want) {
 		t.Errorf("changed %q, want %q", changed, want)
 	}

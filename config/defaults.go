@@ -30,7 +30,7 @@ var defaults = Config{
 	History:   History{Keep: limit.DefaultHistory, MaxMessages: limit.DefaultHistoryMessages},
 	Callbacks: Callbacks{MaxConcurrency: callback.DefaultMaxConcurrency},
 	Metrics:   Metrics{Enabled: true, PerObjectLimit: metrics.DefaultPerObjectLimit},
-	Log:       Log{Level: "info", Format: "auto"},
+	Log:       Log{Level: "info", Format: "auto", MaxSize: 100 << 20, MaxFiles: 10},
 	Client:    []broker.Client{broker.ClientFields.New()},
 	Topic:     []broker.Topic{broker.TopicFields.New()},
 	Producer:  []broker.Producer{broker.ProducerFields.New()},
