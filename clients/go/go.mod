@@ -1,0 +1,3 @@
+module pipit/clients/go
+
+go 1.22
