@@ -125,7 +125,7 @@ func TestBrowserProducer(t *testing.T) {
 	}
 	tab.ok("/admin/producers?client=erp")
 	tab.follow("#producers tbody a")
-	tab.sees("erp", "/orders", "since the start")
+	tab.sees("erp", "/orders", "in all")
 	tab.follow("#edit")
 	tab.fill("#producer", "is_active", "off")
 	tab.save("#producer")

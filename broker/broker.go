@@ -145,6 +145,7 @@ type Broker struct {
 	commits commits
 	health  health
 	sweeper sweeper
+	tally   tally
 
 	drainOnce sync.Once
 	done      chan struct{} // closed by Drain
@@ -179,6 +180,9 @@ func Open(store store.Store, opts Options) (*Broker, error) {
 		return nil, err
 	}
 	if err := b.tracer.load(); err != nil {
+		return nil, err
+	}
+	if err := b.tally.load(b); err != nil {
 		return nil, err
 	}
 	b.commits.draft = draft{b: b, ids: map[idKey]struct{}{}}
@@ -256,6 +260,7 @@ func (b *Broker) Close() error {
 		b.sweeping.Wait()
 		flushed := b.sweeper.flush() // after Failed it only returns the error
 		b.sweeper.storeHistory(true)
+		b.tally.store(time.Now(), true)
 		b.commits.gathering.close()
 		b.workers.Wait()
 		b.closeErr = errors.Join(flushed, b.store.Close())

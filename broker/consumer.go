@@ -230,7 +230,7 @@ type consumer struct {
 	revision string   // of def; guarded by Broker.mu
 	declared string   // of its record; guarded by Broker.defining
 	replaced string   // of its record; guarded by Broker.mu
-	oldSeen  lastSeen // when its OldKey was used last, since the start
+	oldSeen  lastSeen // when its OldKey was used last; stored with the counters
 	counters counters
 	deleted  atomic.Bool            // set by the committer, for good
 	filter   atomic.Pointer[filter] // of def, as refilter has read it; nil: it lets all messages through

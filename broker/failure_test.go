@@ -464,7 +464,7 @@ func TestOnExpiryWithoutRoom(t *testing.T) {
 		time.Sleep(15 * time.Second)
 		synctest.Wait()
 		r.wantDead("4 expired 0; ")
-		if a := r.queue("a"); a.Backlog != 0 || a.DeadLettered.Expired != 3 || a.Expired != 3 { // since the restart
+		if a := r.queue("a"); a.Backlog != 0 || a.DeadLettered.Expired != 5 || a.Expired != 5 {
 			t.Errorf("%+v", a)
 		}
 	})

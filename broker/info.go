@@ -30,7 +30,7 @@ type TopicInfo struct {
 	LastPublish          time.Time // zero: never, as far as is known
 	Template             string    // the name of the template that made it; empty: none did
 	Made                 int       // of a template: topics it has made that exist
-	stats.Counters
+	stats.Counters                 // over restarts, but for the minute before a crash
 }
 
 // ProducerInfo is a producer as an administrator sees it.
@@ -38,28 +38,37 @@ type ProducerInfo struct {
 	ID uint32 // for life
 	Producer
 	Revision  string
-	Published uint64 // messages since the start of the process
+	Published uint64 // messages, over restarts
 }
 
 // ConsumerInfo is a consumer as an administrator sees it.
 type ConsumerInfo struct {
 	ID uint32 // for life
 	Consumer
-	Revision string
-	Backlog  int64 // messages that wait or are in flight
-	InFlight int64 // of these, delivered and neither acknowledged nor given back
-	Deferred int64 // of the backlog, rejected with a delay that is not over
-	Failed   int64 // of the backlog, failed for good: they wait for room in the dead-letter topic
-	Waiting  int   // long polls and streams that wait for a message right now
-	Callback stats.Callback
-	OldSeen  time.Time // when its OldKey was used last; zero: not since the start
-	stats.Counters
+	Revision       string
+	Backlog        int64 // messages that wait or are in flight
+	InFlight       int64 // of these, delivered and neither acknowledged nor given back
+	Deferred       int64 // of the backlog, rejected with a delay that is not over
+	Failed         int64 // of the backlog, failed for good: they wait for room in the dead-letter topic
+	Waiting        int   // long polls and streams that wait for a message right now
+	Callback       stats.Callback
+	OldSeen        time.Time // when its OldKey was used last; zero: not yet, but for the minute before a crash
+	stats.Counters           // over restarts, but for the minute before a crash
 }
 
 // counters are Counters at work.
 type counters struct {
 	published, delivered, redelivered, acked, rejected, expired atomic.Uint64
 	deadLettered, dropped                                       failureCounters
+
+	earlier stats.Counters // what was counted before this process: see tally
+}
+
+// total is what was counted in this process and before.
+func (c *counters) total() stats.Counters {
+	sum := c.read()
+	sum.Add(c.earlier)
+	return sum
 }
 
 func (c *counters) read() stats.Counters {
@@ -192,7 +201,7 @@ func (t *topic) info(i *TopicInfo) {
 	if at := t.lastPublish.Load(); at != 0 {
 		i.LastPublish = time.UnixMicro(at).UTC()
 	}
-	i.Counters = t.counters.read()
+	i.Counters = t.counters.total()
 }
 
 // Producers returns all producers, by Topic and Client.
@@ -225,7 +234,7 @@ func (b *Broker) Producer(id uint32) (ProducerInfo, bool) {
 
 // info returns what an administrator sees. The caller holds Broker.mu.
 func (p *producer) info() ProducerInfo {
-	i := ProducerInfo{ID: p.id, Producer: *p.def.Load(), Revision: p.revision, Published: p.published.Load()}
+	i := ProducerInfo{ID: p.id, Producer: *p.def.Load(), Revision: p.revision, Published: p.total()}
 	i.LastSeen = p.seen.time()
 	return i
 }
@@ -268,10 +277,16 @@ func (c *consumer) info(i *ConsumerInfo) {
 	if s := c.callback.Load(); s != nil {
 		i.Callback = *s
 	}
-	i.Counters = c.counters.read()
+	i.Counters = c.counted()
+}
+
+// counted is what was counted of the consumer, and published to its topics since it is there.
+func (c *consumer) counted() stats.Counters {
+	sum := c.counters.total()
 	for _, q := range c.list() {
-		i.Published += q.topic.counters.published.Load() - q.begun
+		sum.Published += q.topic.counters.published.Load() - q.begun
 	}
+	return sum
 }
 
 // BacklogOf returns how many messages of a topic wait or are in flight, for each of its consumers: 0 where there is no such topic.

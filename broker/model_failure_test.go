@@ -495,7 +495,8 @@ func (m *failureModel) restart(crash bool) {
 	if m.r.queue("a").Failed > 0 {
 		m.pass(2 * time.Second) // that they failed is stored by then
 	}
-	for _, key := range []string{"a", "drops", "yields"} {
+	keys := []string{"a", "drops", "yields"}
+	for _, key := range keys {
 		m.sums[key] += finishedOf(m.r.queue(key))
 	}
 	m.logf("restart, crash %t", crash)
@@ -507,6 +508,11 @@ func (m *failureModel) restart(crash bool) {
 	} else {
 		m.r.restart()
 	}
+	for _, key := range keys { // what the broker knows of before: all, but for the last minute of a crash
+		m.sums[key] -= finishedOf(m.r.queue(key))
+	}
+	a = m.r.queue("a")
+	m.before.Acked, m.before.Redelivered, m.before.DeadLettered.Rejected = m.before.Acked-a.Acked, m.before.Redelivered-a.Redelivered, m.before.DeadLettered.Rejected-a.DeadLettered.Sum()
 	now := time.Now()
 	for _, f := range m.has {
 		if crash && f.reason != "" && now.Sub(f.failedAt) < 2*time.Second {

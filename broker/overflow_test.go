@@ -39,7 +39,7 @@ func TestOverflowDropsTheOldest(t *testing.T) {
 	}
 	r.wantDead("")
 	r.fillWith("6", 5) // all are in flight: the oldest of them goes
-	if q := r.queue("a"); q.Backlog != 3 || q.InFlight != 2 || q.Dropped.Overflow != 1 {
+	if q := r.queue("a"); q.Backlog != 3 || q.InFlight != 2 || q.Dropped.Overflow != 4 {
 		t.Errorf("%+v", q)
 	}
 	if got := payloads(r.receive("/t", "a", broker.ReceiveOptions{})); got != "6 " {

@@ -46,5 +46,9 @@ type producer struct {
 	seen     lastSeen
 
 	published atomic.Uint64
+	earlier   uint64      // published before this process: see tally
 	deleted   atomic.Bool // set by the committer, for good
 }
+
+// total is what it has published in this process and before.
+func (p *producer) total() uint64 { return p.published.Load() + p.earlier }

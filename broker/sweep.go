@@ -78,6 +78,7 @@ func (s *sweeper) loop() {
 		if now.Sub(flushed) >= seenEvery {
 			flushed = now
 			s.storeHistory(false)
+			s.b.tally.store(now, false)
 			s.warnDropped()
 		}
 	}

@@ -108,7 +108,7 @@ var groups = []group{
 		filters:  []openapi.Parameter{shared("filterTemplate")},
 		list:     "All topics and templates of topics, a page at a time.",
 		create:   "It has neither producers nor consumers at first. With auto_create it is a template, whose name is a pattern.",
-		get:      "With how much it has stored, and what was done since the start of the process.",
+		get:      "With how much it has stored, and what was done in all.",
 		edit:     "It holds for messages that are published from then on; of a template, for topics that it makes from then on. The name and auto_create are for good.",
 		delete:   "The topic's producers, consumers, webhooks and messages go with it. The topics that a template has made stay.",
 		deletion: "How many producers, consumers, webhooks and messages a deletion would take along. Nothing is changed.",

@@ -45,15 +45,15 @@ type Topic struct {
 	Template     string    `json:"template,omitempty" api:"-"`    // name of the template that made it; absent where none did
 	Made         int       `json:"made,omitempty" api:"-"`        // of a template: topics it has made that exist; absent: none
 	LastPublish  gate.Time `json:"last_publish,omitzero" api:"-"` // when a message was last published; absent: never, as far as is known
-	Published    uint64    `json:"published" api:"-"`             // messages stored since the start of the process
-	Delivered    uint64    `json:"delivered" api:"-"`             // deliveries to consumers since the start of the process, also repeated ones
-	Acked        uint64    `json:"acked" api:"-"`                 // acknowledgements since the start of the process, by each consumer
-	// messages that expired since the start of the process before a consumer was done with them, for each such consumer
+	Published    uint64    `json:"published" api:"-"`             // messages stored, counted over restarts like all counters of one topic
+	Delivered    uint64    `json:"delivered" api:"-"`             // deliveries to consumers, also repeated ones
+	Acked        uint64    `json:"acked" api:"-"`                 // acknowledgements, by each consumer
+	// messages that expired before a consumer was done with them, for each such consumer
 	Expired uint64 `json:"expired" api:"-"`
 
-	Redelivered  uint64   `json:"redelivered" api:"-"`   // deliveries since the start of the process that were not the first of their message to the consumer
-	DeadLettered Failures `json:"dead_lettered" api:"-"` // messages moved to dead-letter topics since the start of the process, for each consumer, by reason
-	Dropped      Failures `json:"dropped" api:"-"`       // messages that failed since the start of the process and had no dead-letter topic, for each consumer, by reason
+	Redelivered  uint64   `json:"redelivered" api:"-"`   // deliveries that were not the first of their message to the consumer
+	DeadLettered Failures `json:"dead_lettered" api:"-"` // messages moved to dead-letter topics, for each consumer, by reason
+	Dropped      Failures `json:"dropped" api:"-"`       // messages that failed and had no dead-letter topic, for each consumer, by reason
 
 	Declared bool `json:"declared,omitempty" api:"-"` // the configuration file declares it, and the next start brings back what that says; absent: it does not
 }
@@ -72,7 +72,7 @@ type Producer struct {
 	broker.Producer `json:"-"`
 	Revision        string    `json:"revision,omitempty" api:"-"` // it changes with the definition
 	LastSeen        gate.Time `json:"last_seen,omitzero" api:"-"` // the last accepted publish; absent: never
-	Published       uint64    `json:"published" api:"-"`          // messages stored since the start of the process
+	Published       uint64    `json:"published" api:"-"`          // messages stored
 
 	Declared bool `json:"declared,omitempty" api:"-"` // the configuration file declares it, and the next start brings back what that says; absent: it does not
 }
@@ -89,17 +89,17 @@ type Consumer struct {
 	Waiting         int       `json:"waiting" api:"-"`            // long polls and streams that wait for a message right now
 	Oldest          gate.Time `json:"oldest,omitzero" api:"-"`    // when the oldest message of the backlog was created; absent where there is none
 	LastSeen        gate.Time `json:"last_seen,omitzero" api:"-"` // the last receive or acknowledgement; absent: never
-	Delivered       uint64    `json:"delivered" api:"-"`          // deliveries to consumers since the start of the process, also repeated ones
-	Acked           uint64    `json:"acked" api:"-"`              // acknowledgements since the start of the process, by each consumer
-	// messages that expired since the start of the process before a consumer was done with them, for each such consumer
+	Delivered       uint64    `json:"delivered" api:"-"`          // deliveries to consumers, also repeated ones
+	Acked           uint64    `json:"acked" api:"-"`              // acknowledgements, by each consumer
+	// messages that expired before a consumer was done with them, for each such consumer
 	Expired uint64 `json:"expired" api:"-"`
 
-	Redelivered  uint64   `json:"redelivered" api:"-"`   // deliveries since the start of the process that were not the first of their message to the consumer
-	DeadLettered Failures `json:"dead_lettered" api:"-"` // messages moved to dead-letter topics since the start of the process, for each consumer, by reason
-	Dropped      Failures `json:"dropped" api:"-"`       // messages that failed since the start of the process and had no dead-letter topic, for each consumer, by reason
+	Redelivered  uint64   `json:"redelivered" api:"-"`   // deliveries that were not the first of their message to the consumer
+	DeadLettered Failures `json:"dead_lettered" api:"-"` // messages moved to dead-letter topics, for each consumer, by reason
+	Dropped      Failures `json:"dropped" api:"-"`       // messages that failed and had no dead-letter topic, for each consumer, by reason
 
 	OldUntil gate.Time `json:"old_sub_key_until,omitzero" api:"-"` // until when the sub_key before the last rotation is valid as well; absent: it is not
-	OldSeen  gate.Time `json:"old_sub_key_seen,omitzero" api:"-"`  // when that one was last used; absent: not since the start of the process
+	OldSeen  gate.Time `json:"old_sub_key_seen,omitzero" api:"-"`  // when that one was last used; absent: not yet
 
 	Callback *CallbackState `json:"callback,omitempty" api:"-"` // how it fares, of one that is sent its messages
 

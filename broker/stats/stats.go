@@ -27,7 +27,7 @@ func (f *Failures) Add(o Failures) {
 	f.Overflow += o.Overflow
 }
 
-// Counters count since the start of the process.
+// Counters count since the start of the process; those of one topic or consumer that an administrator sees, over restarts.
 type Counters struct {
 	Published uint64 // messages stored
 	Delivered uint64 // deliveries to consumers, also repeated ones
