@@ -5,10 +5,11 @@ import (
 	"bytes"
 	"cmp"
 	"context"
+	"crypto/rand"
+	"encoding/hex"
 	"fmt"
 	"io"
 	"log"
-	"math/rand/v2"
 	"os"
 	"os/exec"
 	"os/signal"
@@ -42,7 +43,11 @@ func publish(c *pipit.Client, topic string, mimeType []string) error {
 	if err != nil {
 		return err
 	}
-	id := fmt.Sprintf("%016x%016x", rand.Uint64(), rand.Uint64())
+	random := make([]byte, 16)
+	if _, err := rand.Read(random); err != nil {
+		return err
+	}
+	id := hex.EncodeToString(random)
 	if err := c.Publish(context.Background(), topic, id, append(mimeType, "application/octet-stream")[0], payload); err != nil {
 		return err
 	}
@@ -58,7 +63,7 @@ func consume(c *pipit.Client, topic string, command []string) error {
 			_, err := fmt.Printf("%s\n", payload)
 			return err
 		}
-		cmd := exec.Command(command[0], command[1:]...)
+		cmd := exec.Command(command[0], command[1:]...) // #nosec G204 -- the user's
 		cmd.Stdin, cmd.Stdout, cmd.Stderr = bytes.NewReader(payload), os.Stdout, os.Stderr
 		cmd.Env = append(os.Environ(), "PIPIT_MSG_ID="+id)
 		return cmd.Run()

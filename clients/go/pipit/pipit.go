@@ -103,7 +103,7 @@ func (c *Client) call(ctx context.Context, path string, body []byte, patience ti
 		if status == http.StatusOK && json.Unmarshal(text, answer) == nil {
 			return nil
 		}
-		pause := max(wait/2+rand.N(wait/2), after)
+		pause := max(wait/2+rand.N(wait/2), after) // #nosec G404 -- no secret
 		if status > 200 && status < 500 && status != 429 || ctx.Err() != nil || pause > patience-time.Since(begun) {
 			return fmt.Errorf("%d: %s", status, text)
 		}
