@@ -123,7 +123,7 @@ func TestBrowserPublishType(t *testing.T) {
 	for _, width := range []int64{360, 1280} {
 		tab.do(chromedp.EmulateViewport(width, 900))
 		tab.ok("/admin/topics/%2Forders/publish")
-		place := `() => document.querySelector("form#publish > .button").getBoundingClientRect().top + scrollY`
+		place := `() => document.querySelector("form#publish > .buttons").getBoundingClientRect().top + scrollY`
 		before := eval[float64](tab, place)
 		tab.enter("#publish-payload", `{"order": 1}`)
 		tab.until(`document.querySelector("#use-type")?.textContent === "Use application/json"`)

@@ -529,6 +529,10 @@ func (t *tab) fill(form string, pairs ...string) {
 	t.Helper()
 	for i := 0; i < len(pairs); i += 2 {
 		field, value := form+` [name="`+pairs[i]+`"]`, pairs[i+1]
+		t.do(chromedp.WaitReady(chromedp.CSS(field)))
+		if fold := eval[string](t, `s => document.querySelector(s).closest("details:not([open])")?.id ?? ""`, field); fold != "" {
+			t.press("#" + fold + " > summary")
+		}
 		t.do(chromedp.WaitVisible(chromedp.CSS(field)))
 		switch eval[string](t, `s => document.querySelector(s).type`, field) {
 		case "checkbox":

@@ -93,8 +93,9 @@ func TestExportImport(t *testing.T) {
 func TestExportImportOfEverything(t *testing.T) {
 	from := newAPIRig(t)
 	from.example()
-	from.ok(200, "PATCH", "/clients/erp", jsonObject{"can_subscribe": []string{"/news", "/eu/*/order/**"}})
-	from.ok(201, "POST", "/topics", jsonObject{"name": "/every/thing", "is_active": false, "max_depth": 7, "expiration": 0, "dedup_window": "1m",
+	from.ok(200, "PATCH", "/clients/erp", jsonObject{"can_subscribe": []string{"/news", "/eu/*/order/**"},
+		"publish_rate": 7, "publish_byte_rate": 8 << 10, "receive_rate": 9, "receive_byte_rate": 10 << 20, "max_waiting": 11})
+	from.ok(201, "POST", "/topics", jsonObject{"name": "/every/thing", "is_active": false, "max_depth": 7, "max_bytes": 5 << 30, "expiration": 0, "dedup_window": "1m",
 		"retention": "36h", "retention_bytes": 3 << 20})
 	from.ok(201, "POST", "/producers", jsonObject{"client": "crm", "topic": "/every/**", "is_active": false})
 	from.ok(201, "POST", "/consumers", jsonObject{"client": "erp", "topic": "/every/*", "name": "nightly", "sub_key": "zpsk.every", "is_active": false, "self_service": true,

@@ -41,9 +41,9 @@ func TestLivePages(t *testing.T) {
 		tells []string // after three messages were published, and one was acknowledged
 		not   string
 	}{
-		{"/admin/topics/" + text.Segment(watchedTopic), 3, []string{`<dd id="depth">2<`, "3 since", `<td class="num">2</td>`}, "/other"},
-		{consumer, 2, []string{`<dd id="backlog">2<`, "of 4 delivered", "check-messages"}, "/other"},
-		{"/admin/clients/erp", 3, []string{"<dt>Last seen</dt>", `<td class="num">2</td>`}, ""},
+		{"/admin/topics/" + text.Segment(watchedTopic), 4, []string{`<dd id="depth">2<`, "3 in all", `<td class="num">2</td>`}, "/other"},
+		{consumer, 3, []string{`<dd id="backlog">2<`, "of 4 delivered", "check-messages"}, "/other"},
+		{"/admin/clients/erp", 4, []string{"<dt>Last seen</dt>", `<td class="num">2</td>`}, ""},
 		{"/admin/topics?search=created", 1, []string{`at most 100">2<`, "<time data-ago"}, "/other"},
 		{"/admin/consumers?search=created", 1, []string{`at most 1,000">2<`}, "/other"},
 		{"/admin/producers?topic=" + watchedTopic, 1, []string{`<td class="num">0</td>`}, "/other"},

@@ -183,7 +183,7 @@ function restoreDraft(form) {
     else el.value = draft.values[el.name];
   }
   if (!changed.length) return;
-  for (let el = form.closest("details"); el; el = el.parentElement.closest("details")) el.open = true;
+  for (const el of changed) for (let d = el.closest("details"); d; d = d.parentElement.closest("details")) d.open = true;
   const note = document.createElement("p");
   note.className = "hint restored";
   note.setAttribute("role", "status");
