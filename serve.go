@@ -39,7 +39,8 @@ var openStore = func(c *config.Database, log *slog.Logger, m *metrics.Metrics) (
 type service struct {
 	cfg    *config.Config
 	log    *slog.Logger
-	file   *logFile // nil: the log is stderr
+	file   *logFile     // nil: the log is stderr
+	recent *recentLines // nil: admin.debug is off
 	level  *slog.LevelVar
 	stderr io.Writer // for what a person has to know, secrets among it
 	down   shutdown
@@ -81,6 +82,10 @@ func runBroker(ctx context.Context, file string, env []string, stderr io.Writer)
 		to = w
 	}
 	s.log, s.level = newLogger(cfg.Log, to)
+	if cfg.Admin.Debug {
+		s.recent = &recentLines{}
+		s.log = slog.New(slog.NewMultiHandler(s.log.Handler(), slog.NewJSONHandler(s.recent, &slog.HandlerOptions{Level: s.level})))
+	}
 	s.stderr = forPerson(env, cfg.Database.File, stderr, s.log)
 	tune()
 	alive, end := context.WithCancel(context.WithoutCancel(ctx)) // until requests are not served any more, drained ones too
@@ -259,6 +264,9 @@ func (s *service) adminOptions(ctx context.Context) admin.Options {
 	}
 	if s.metrics != nil {
 		opts.Metrics = s.metrics
+	}
+	if s.recent != nil {
+		opts.LastLines = s.recent.text
 	}
 	if s.ownListeners != nil {
 		opts.Wire = s.listeners.WireURL(s.cert != nil)

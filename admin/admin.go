@@ -63,6 +63,7 @@ type Options struct {
 	Refusals    *refused.Recent        // requests of the wire protocol that were refused; nil: they are not known
 	Logger      *slog.Logger           // default slog.Default()
 	Access      bool                   // a line in the log for every request, beside those that are refused
+	LastLines   func() []byte          // of the log, of which no secret is part, for who looks for a fault; nil: there is neither a bundle nor a profile
 }
 
 // Admin is the handler of all paths under /admin/, and of the metrics. Its methods may be called from any goroutine.
@@ -131,7 +132,7 @@ func New(b *broker.Broker, o Options) (*Admin, error) {
 	}
 	a.monitor.Start()
 	settings := func() []gate.Setting { return a.adjusted.Load().settings }
-	a.api = &api.API{Broker: b, Objects: a.objects, Users: a.users, Trail: a.trail, Monitor: a.monitor, Reach: a.reach, Version: o.Version, Callbacks: o.Callbacks, Backups: o.Backups, Started: a.started, Settings: settings}
+	a.api = &api.API{Broker: b, Objects: a.objects, Users: a.users, Trail: a.trail, Monitor: a.monitor, Reach: a.reach, Version: o.Version, Callbacks: o.Callbacks, Backups: o.Backups, Started: a.started, Settings: settings, LastLines: o.LastLines}
 	a.web = &web.Site{Broker: b, Objects: a.objects, Users: a.users, Trail: a.trail, Monitor: a.monitor, Reach: a.reach, Callbacks: o.Callbacks, Backups: o.Backups, Version: o.Version, Started: a.started, Settings: settings}
 	a.register()
 	a.workers.Go(a.keep)

@@ -127,6 +127,8 @@ func TestEveryOperation(t *testing.T) {
 	r.ok(200, "POST", "/backups/stream", nil)
 	r.ok(204, "DELETE", saved, nil)
 	r.ok(200, "POST", "/database/compact", nil)
+	r.ok(200, "GET", "/debug", nil)
+	r.ok(200, "GET", "/debug/pprof/heap", nil)
 
 	r.ok(200, "GET", "/tokens", nil)
 	token := r.ok(201, "POST", "/tokens", jsonObject{"name": "one", "scope": "read", "expires": "never"}).field(t, "id")

@@ -88,7 +88,7 @@ func newAPIRig(t *testing.T) *apiRig {
 	}
 	backups := backup.New(b, backup.Options{Directory: path + "-backups", Logger: logger})
 	wire := httpapi.New(b, httpapi.Options{Logger: logger})
-	a, err := New(b, Options{Version: "test", Logger: logger, Callbacks: sender, Backups: backups, Refusals: wire.Refusals()})
+	a, err := New(b, Options{Version: "test", Logger: logger, Callbacks: sender, Backups: backups, Refusals: wire.Refusals(), LastLines: func() []byte { return nil }})
 	if err != nil {
 		t.Fatal(err)
 	}

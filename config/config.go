@@ -73,6 +73,7 @@ type Admin struct {
 	PathPrefix  string        `toml:"path_prefix"`
 	SessionIdle time.Duration `toml:"session_idle" reload:"yes"`
 	SessionLife time.Duration `toml:"session_life" reload:"yes"`
+	Debug       bool          `toml:"debug"`
 }
 
 // The values of database.sync: whether an answer waits for the flush, or at most that long nobody waits for one.

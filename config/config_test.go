@@ -174,7 +174,7 @@ func TestConfigBad(t *testing.T) {
 		{"certificate without key", "[http]\ntls_cert = \"c\"\n", []string{`:2: http.tls_cert = "c": allowed only together with tls_key`}},
 		{"admin address", "[admin]\nlisten = [\"127.0.0.1\"]\n", []string{`:2: admin.listen = "127.0.0.1": allowed is host:port with a port of 0 to 65535`}},
 		{"admin address type", "[admin]\nlisten = \"127.0.0.1:1\"\n", []string{`:2: admin.listen = "127.0.0.1:1": allowed is a list of texts in quotes`}},
-		{"admin key", "[admin]\nenable = true\n", []string{`:2: admin.enable: unknown key: allowed are enabled, listen, origin, path_prefix, session_idle, session_life`}},
+		{"admin key", "[admin]\nenable = true\n", []string{`:2: admin.enable: unknown key: allowed are enabled, listen, origin, path_prefix, session_idle, session_life, debug`}},
 		{"proxy by name", "[http]\ntrusted_proxies = [\"::1\", \"proxy.lan\"]\n", []string{`:2: http.trusted_proxies = "proxy.lan": allowed is an IP address or a network such as "10.0.0.0/8"`}},
 		{"public host", "[http]\npublic_url = \"pipit.example.com\"\n", []string{`:2: http.public_url = "pipit.example.com": allowed is a URL such as "https://pipit.example.com", with a path or without`}},
 		{"public query", "[http]\npublic_url = \"https://pipit.example.com/?x\"\n", []string{`:2: http.public_url = "https://pipit.example.com/?x": allowed is a URL`}},

@@ -38,6 +38,7 @@ type API struct {
 	Settings  func() []gate.Setting // the configuration in force
 	Callbacks *callback.Service     // who sends messages; nil: another process does, or nobody
 	Backups   *backup.Service       // who makes backups; nil: nobody in this process
+	LastLines func() []byte         // of the log, for the bundle; nil: debugging is off
 }
 
 // Routes returns the routes of the API. openapi.json describes each of them.
@@ -56,6 +57,7 @@ func (a *API) Routes() []gate.Route {
 		undoRoutes(a.Objects),
 		a.backupRoutes(),
 		a.systemRoutes(),
+		a.debugRoutes(),
 		[]gate.Route{gate.Get(gate.V1+"/openapi.json", a.openAPI, gate.Read)},
 	)
 }

@@ -68,6 +68,9 @@ const (
 
 	Compact = "database.compact"
 
+	DebugLoad    = "debug.load"
+	DebugProfile = "debug.profile"
+
 	SecretEdit = "secret" // of NOUN.secret: an edit that changes another secret of one, whatever else it changes
 )
 
