@@ -57,7 +57,7 @@ func (a *API) Routes() []gate.Route {
 		undoRoutes(a.Objects),
 		a.backupRoutes(),
 		a.systemRoutes(),
-		a.debugRoutes(),
+		debugging{a}.routes(),
 		[]gate.Route{gate.Get(gate.V1+"/openapi.json", a.openAPI, gate.Read)},
 	)
 }

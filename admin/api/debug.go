@@ -28,15 +28,18 @@ const maxProfile = 60
 // profileNames are the profiles that there are, those that last some seconds first.
 var profileNames = []string{"profile", "trace", "allocs", "block", "goroutine", "heap", "mutex", "threadcreate"}
 
-// debugRoutes are those of who looks for a fault of the program, where admin.debug is on.
-func (a *API) debugRoutes() []gate.Route {
+// debugging is the API for who looks for a fault of the program, where admin.debug is on.
+type debugging struct{ *API }
+
+func (a debugging) routes() []gate.Route {
 	return []gate.Route{
-		gate.Get(gate.V1+"/debug", a.withDebug(a.bundle), gate.Write),
-		gate.Get(gate.V1+"/debug/pprof/:profile", a.withDebug(a.profile), gate.Write),
+		gate.Get(gate.V1+"/debug", a.on(a.bundle), gate.Write),
+		gate.Get(gate.V1+"/debug/pprof/:profile", a.on(a.profile), gate.Write),
 	}
 }
 
-func (a *API) withDebug(h gate.Handler) gate.Handler {
+// on answers where it is on.
+func (a debugging) on(h gate.Handler) gate.Handler {
 	return func(w http.ResponseWriter, r *http.Request, p gate.Params) error {
 		if a.LastLines == nil {
 			return gate.Refuse(http.StatusNotFound, "not_found", "Debugging is off: debug = true in [admin] of the server's configuration, and a restart, switch it on")
@@ -46,7 +49,7 @@ func (a *API) withDebug(h gate.Handler) gate.Handler {
 }
 
 // bundle answers with a ZIP file of what helps to find a fault. Nothing in it is secret.
-func (a *API) bundle(w http.ResponseWriter, r *http.Request, _ gate.Params) error {
+func (a debugging) bundle(w http.ResponseWriter, r *http.Request, _ gate.Params) error {
 	if err := noQuery(r); err != nil {
 		return err
 	}
@@ -101,7 +104,7 @@ func (a *API) bundle(w http.ResponseWriter, r *http.Request, _ gate.Params) erro
 }
 
 // profile answers with a profile of the process, for go tool pprof.
-func (a *API) profile(w http.ResponseWriter, r *http.Request, p gate.Params) error {
+func (a debugging) profile(w http.ResponseWriter, r *http.Request, p gate.Params) error {
 	v, err := parseQuery(r, "seconds", "debug")
 	if err != nil {
 		return err
