@@ -29,7 +29,7 @@ func TestBrowserRotate(t *testing.T) {
 	if clicks > 4 {
 		t.Errorf("%d clicks", clicks)
 	}
-	tab.sees("The old one is valid for 1d yet", "not used since the server started")
+	tab.sees("The old one is valid for 1d yet", "not used since it was replaced")
 	tab.inspect("a consumer with a new sub_key")
 	for _, k := range []string{key, old} {
 		if _, status := s.receive("erp", "p2", "/orders", k); status != http.StatusOK {

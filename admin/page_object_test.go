@@ -542,14 +542,14 @@ func TestConsumerPages(t *testing.T) {
 	was, _ := d.b.Consumer(erp.ID)
 	page = d.done(path+"/rotate", "revision", d.revision(d.get(path)), "overlap", "24h")
 	c, _ := d.b.Consumer(erp.ID)
-	d.contains(page, "The old one is valid for 1d yet", `id="sub-key">`+c.SubKey+"<", "not used since the server started")
+	d.contains(page, "The old one is valid for 1d yet", `id="sub-key">`+c.SubKey+"<", "not used since it was replaced")
 	d.lacks(page, was.SubKey)
 	d.lacks(d.get(path), c.SubKey)
 	if _, err := d.b.Subscription(&broker.Client{Username: "erp"}, "/a", was.SubKey); err != nil {
 		t.Error(err)
 	}
 	page = d.get(path)
-	d.lacks(page, "not used since the server started")
+	d.lacks(page, "not used since it was replaced")
 	d.contains(d.done(path+"/end-overlap", "revision", d.revision(page)), "The old sub_key is refused from now on")
 	d.lacks(d.get(path), "old-sub-key")
 	d.refused(http.StatusUnprocessableEntity, "no old sub_key", path+"/end-overlap", "revision", d.revision(d.get(path)))
