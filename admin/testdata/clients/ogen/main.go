@@ -69,7 +69,7 @@ func run(ctx context.Context, url, secret string) error {
 	if err != nil {
 		return err
 	}
-	if deleted, ok := gone.(*api.Deleted); !ok || deleted.Messages != 1 {
+	if deleted, ok := gone.(*api.Gone); !ok || deleted.Messages != 1 {
 		return fmt.Errorf("delete: %+v", gone)
 	}
 	again, err := c.DeleteTopic(ctx, api.DeleteTopicParams{Topic: name})
