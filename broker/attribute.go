@@ -41,16 +41,16 @@ func extraSize(r *store.Record) int {
 // validateExtra checks what few publications have, and makes the attributes what is kept of them.
 func (p *Publication) validateExtra() (err error) {
 	if p.CorrelationID != "" {
-		if err := limit.CorrelationID(p.CorrelationID); err != nil {
+		if err := limit.CheckCorrelationID(p.CorrelationID); err != nil {
 			return ours(err)
 		}
 	}
 	if p.ReplyTo != "" {
-		if err := limit.ReplyTo(p.ReplyTo); err != nil {
+		if err := limit.CheckReplyTo(p.ReplyTo); err != nil {
 			return ours(err)
 		}
 	}
-	p.Attributes, err = limit.Attributes(p.Attributes)
+	p.Attributes, err = limit.KeptAttributes(p.Attributes)
 	return ours(err)
 }
 

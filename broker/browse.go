@@ -105,7 +105,7 @@ func (x *browsing) prepare() error {
 		return Invalidf("limit %d: allowed are 1 to %d", o.Limit, browse.Max).of("limit")
 	}
 	if o.Priority != 0 {
-		if err := limit.Priority(int64(o.Priority)); err != nil {
+		if err := limit.CheckPriority(int64(o.Priority)); err != nil {
 			return ours(err)
 		}
 	}

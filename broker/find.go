@@ -79,7 +79,7 @@ func (b *Broker) find(r store.Reader, topic uint32, id string, fn func(key strin
 			return err
 		}
 	}
-	if limit.MessageID(id) != nil {
+	if limit.CheckMessageID(id) != nil {
 		return nil
 	}
 	sightings, err := r.FindID(topic, id)

@@ -75,7 +75,7 @@ func created(now time.Time) time.Time { return now.UTC().Truncate(time.Microseco
 func (p *Publication) validateDelay(now time.Time) error {
 	switch {
 	case p.DeliverAt.IsZero():
-		return ours(limit.Delay(p.Delay))
+		return ours(limit.CheckDelay(p.Delay))
 	case p.Delay != 0:
 		return Invalidf("deliver_at with delay %d: allowed is one of them", p.Delay).of("deliver_at")
 	case p.delay(now) > limit.MaxDelay:
@@ -92,22 +92,22 @@ func (p *Publication) validate(maxPayload int64, now time.Time) error {
 	if p.Priority == 0 {
 		p.Priority = limit.DefaultPriority
 	}
-	if err := limit.Priority(int64(p.Priority)); err != nil {
+	if err := limit.CheckPriority(int64(p.Priority)); err != nil {
 		return ours(err)
 	}
 	if p.Expiration != 0 {
-		if err := limit.Expiration(p.Expiration); err != nil {
+		if err := limit.CheckExpiration(p.Expiration); err != nil {
 			return ours(err)
 		}
 	}
 	if p.MIMEType == "" {
 		p.MIMEType = limit.DefaultMIMEType
 	}
-	if err := limit.MIMEType(p.MIMEType); err != nil {
+	if err := limit.CheckMIMEType(p.MIMEType); err != nil {
 		return ours(err)
 	}
 	if p.ID != "" {
-		if err := limit.MessageID(p.ID); err != nil {
+		if err := limit.CheckMessageID(p.ID); err != nil {
 			return ours(err)
 		}
 	}

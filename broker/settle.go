@@ -46,14 +46,14 @@ func (s Subscription) Settle(st Settlement) (Settled, error) {
 	if n := len(st.Ack) + len(st.Reject) + len(st.DeadLetter) + len(st.Extend); n < 1 || n > limit.MaxSettle {
 		return Settled{}, Invalidf("%d messages: allowed are 1 to %d", n, limit.MaxSettle)
 	}
-	if err := limit.Delay(st.Delay); err != nil {
+	if err := limit.CheckDelay(st.Delay); err != nil {
 		return Settled{}, ours(err)
 	}
 	if st.Wait < 0 || st.Wait > limit.MaxDelay*time.Second {
 		return Settled{}, Invalidf("wait %s: allowed are 0s to %s", property.FormatDuration(st.Wait), property.FormatDuration(limit.MaxDelay*time.Second))
 	}
 	for _, e := range st.Extend {
-		if err := limit.Extend(e.Seconds); err != nil {
+		if err := limit.CheckExtend(e.Seconds); err != nil {
 			return Settled{}, ours(err)
 		}
 	}
@@ -238,7 +238,7 @@ func (s Subscription) locateOwn(id string, places *whereabouts) ([]spot, error) 
 // sightings returns the slots of the topic's messages that were published with an ID. It may be one that
 // the broker has made, here or in another topic.
 func (s Subscription) sightings(id string, places *whereabouts) ([]spot, error) {
-	if limit.MessageID(id) != nil {
+	if limit.CheckMessageID(id) != nil {
 		return nil, nil
 	}
 	if s.c.merge == nil {

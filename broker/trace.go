@@ -44,7 +44,7 @@ func (t tracer) Trace(ctx context.Context, q browse.TraceQuery) ([]browse.Trace,
 		return nil, Invalidf("a message is found by its ID or by a correlation ID: exactly one of them is needed").of("id")
 	}
 	if q.ID != "" {
-		if err := limit.MessageID(q.ID); err != nil {
+		if err := limit.CheckMessageID(q.ID); err != nil {
 			return nil, ours(err)
 		}
 	}

@@ -76,7 +76,7 @@ func settlement(p params, id string) (st broker.Settlement, err error) {
 	case reject:
 		st.Reject = []string{id}
 	default:
-		st.Extend, err = []broker.Extension{{ID: id, Seconds: extend}}, limit.Extend(extend)
+		st.Extend, err = []broker.Extension{{ID: id, Seconds: extend}}, limit.CheckExtend(extend)
 	}
 	if p.given("delay") && (!reject || deadLetter) {
 		return st, broker.Invalidf("delay %q: allowed with reject=true alone", clip.Input(p["delay"]))
@@ -185,7 +185,7 @@ func checkSettlement(st broker.Settlement) error {
 	}
 	ids := make(map[string]struct{}, n)
 	check := func(id string) error {
-		if err := limit.MessageID(id); err != nil {
+		if err := limit.CheckMessageID(id); err != nil {
 			return err
 		}
 		if _, twice := ids[id]; twice {
@@ -202,9 +202,9 @@ func checkSettlement(st broker.Settlement) error {
 		}
 	}
 	for _, e := range st.Extend {
-		if err := cmp.Or(check(e.ID), limit.Extend(e.Seconds)); err != nil {
+		if err := cmp.Or(check(e.ID), limit.CheckExtend(e.Seconds)); err != nil {
 			return err
 		}
 	}
-	return limit.Delay(st.Delay)
+	return limit.CheckDelay(st.Delay)
 }

@@ -176,13 +176,13 @@ func (s *scanner) value(k lineKey, name []byte, m *broker.Publication) error {
 		switch k {
 		case keyPriority:
 			m.Priority = int(n)
-			return unlessZero(n, limit.Priority)
+			return unlessZero(n, limit.CheckPriority)
 		case keyExpiration:
 			m.Expiration = n
-			return unlessZero(n, limit.Expiration)
+			return unlessZero(n, limit.CheckExpiration)
 		default:
 			m.Delay = n
-			return limit.Delay(n)
+			return limit.CheckDelay(n)
 		}
 	}
 	switch k {
@@ -198,18 +198,18 @@ func (s *scanner) value(k lineKey, name []byte, m *broker.Publication) error {
 	switch k {
 	case keyCorrelationID:
 		m.CorrelationID = string(v)
-		return limit.CorrelationID(m.CorrelationID)
+		return limit.CheckCorrelationID(m.CorrelationID)
 	case keyReplyTo:
 		m.ReplyTo = string(v)
-		return limit.ReplyTo(m.ReplyTo)
+		return limit.CheckReplyTo(m.ReplyTo)
 	case keyPayload:
 		m.Payload = v
 	case keyMIMEType:
 		m.MIMEType = string(v)
-		return unlessZero(m.MIMEType, limit.MIMEType)
+		return unlessZero(m.MIMEType, limit.CheckMIMEType)
 	case keyMessageID:
 		m.ID = string(v)
-		return unlessZero(m.ID, limit.MessageID)
+		return unlessZero(m.ID, limit.CheckMessageID)
 	default:
 		if string(v) != "base64" {
 			return broker.Invalidf("encoding %q: allowed is base64", clip.Input(string(v)))

@@ -108,13 +108,13 @@ func (l strictLine) publication() (m broker.Publication, ok bool) {
 		ok = ok && (*v == "" || check(*v) == nil)
 		return *v
 	}
-	m.Priority = int(number(l.Priority, limit.Priority))
-	m.Expiration = number(l.Expiration, limit.Expiration)
-	m.Delay = number(l.Delay, limit.Delay)
-	m.MIMEType = text(l.MIMEType, limit.MIMEType)
-	m.ID = text(l.ID, limit.MessageID)
-	m.CorrelationID = text(l.CorrelationID, limit.CorrelationID)
-	m.ReplyTo = text(l.ReplyTo, limit.ReplyTo)
+	m.Priority = int(number(l.Priority, limit.CheckPriority))
+	m.Expiration = number(l.Expiration, limit.CheckExpiration)
+	m.Delay = number(l.Delay, limit.CheckDelay)
+	m.MIMEType = text(l.MIMEType, limit.CheckMIMEType)
+	m.ID = text(l.ID, limit.CheckMessageID)
+	m.CorrelationID = text(l.CorrelationID, limit.CheckCorrelationID)
+	m.ReplyTo = text(l.ReplyTo, limit.CheckReplyTo)
 	switch at := fmt.Sprint(l.DeliverAt); {
 	case l.DeliverAt == nil, l.DeliverAt == "":
 	case l.DeliverAt == json.Number("-0"):
@@ -362,16 +362,16 @@ func FuzzSettlement(f *testing.F) {
 		extend := map[string]int64{}
 		for _, e := range st.Extend {
 			ids, extend[e.ID] = append(ids, e.ID), e.Seconds
-			if limit.Extend(e.Seconds) != nil {
+			if limit.CheckExtend(e.Seconds) != nil {
 				t.Fatalf("%q: %+v", body, st)
 			}
 		}
-		if len(ids) < 1 || len(ids) > limit.MaxSettle || limit.Delay(st.Delay) != nil {
+		if len(ids) < 1 || len(ids) > limit.MaxSettle || limit.CheckDelay(st.Delay) != nil {
 			t.Fatalf("%q: %+v", body, st)
 		}
 		seen := map[string]bool{}
 		for _, id := range ids {
-			if seen[id] || limit.MessageID(id) != nil {
+			if seen[id] || limit.CheckMessageID(id) != nil {
 				t.Fatalf("%q: %q", body, id)
 			}
 			seen[id] = true

@@ -78,10 +78,10 @@ func parseEvent(body []byte, m *broker.Publication) error {
 			m.Attributes = append(m.Attributes, broker.Attribute{Name: "ce-" + name, Value: v})
 		}
 	}
-	if err := limit.MIMEType(m.MIMEType); err != nil {
+	if err := limit.CheckMIMEType(m.MIMEType); err != nil {
 		return broker.Invalidf("CloudEvent: datacontenttype: %v", err)
 	}
-	if err := limit.MessageID(m.ID); err != nil {
+	if err := limit.CheckMessageID(m.ID); err != nil {
 		return broker.Invalidf("CloudEvent: id: %v", err)
 	}
 	if err := limit.CheckAttributes(m.Attributes); err != nil {

@@ -74,7 +74,7 @@ func FuzzEvent(f *testing.F) {
 			}
 			return
 		}
-		if !json.Valid(trimMark(body)) || limit.MessageID(m.ID) != nil || limit.MIMEType(m.MIMEType) != nil || limit.CheckAttributes(m.Attributes) != nil || len(m.Payload) > len(body) {
+		if !json.Valid(trimMark(body)) || limit.CheckMessageID(m.ID) != nil || limit.CheckMIMEType(m.MIMEType) != nil || limit.CheckAttributes(m.Attributes) != nil || len(m.Payload) > len(body) {
 			t.Fatalf("%q: %+v", body, m)
 		}
 	})

@@ -96,13 +96,13 @@ func publication(p params, h http.Header) (m broker.Publication, err error) {
 		return p[name]
 	}
 	if len(p) > 0 {
-		m.Priority = int(number("priority", limit.Priority))
-		m.Expiration = number("expiration", limit.Expiration)
-		m.Delay = number("delay", limit.Delay)
-		m.MIMEType = text("mime_type", limit.MIMEType)
-		m.ID = text("msg_id", limit.MessageID)
-		m.CorrelationID = text("correlation_id", limit.CorrelationID)
-		m.ReplyTo = text("reply_to", limit.ReplyTo)
+		m.Priority = int(number("priority", limit.CheckPriority))
+		m.Expiration = number("expiration", limit.CheckExpiration)
+		m.Delay = number("delay", limit.CheckDelay)
+		m.MIMEType = text("mime_type", limit.CheckMIMEType)
+		m.ID = text("msg_id", limit.CheckMessageID)
+		m.CorrelationID = text("correlation_id", limit.CheckCorrelationID)
+		m.ReplyTo = text("reply_to", limit.CheckReplyTo)
 	}
 	if err == nil && p.given("deliver_at") {
 		m.DeliverAt, err = limit.ParseDeliverAt(p["deliver_at"])
@@ -126,7 +126,7 @@ func mimeType(h http.Header) (string, error) {
 	if strings.EqualFold(strings.TrimSpace(kind), "application/x-www-form-urlencoded") {
 		return limit.DefaultMIMEType, nil
 	}
-	if limit.MIMEType(given[0]) != nil {
+	if limit.CheckMIMEType(given[0]) != nil {
 		return "", broker.Invalidf("header Content-Type %q: allowed are 1 to %d bytes without control characters", clip.Input(given[0]), limit.MaxMIMEType)
 	}
 	return given[0], nil

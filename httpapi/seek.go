@@ -65,7 +65,7 @@ func parseSeek(body []byte) (to broker.Seek, err error) {
 	case "to":
 		return broker.ParseSeek(value)
 	case "msg_id":
-		return broker.Seek{MessageID: value}, limit.MessageID(value)
+		return broker.Seek{MessageID: value}, limit.CheckMessageID(value)
 	}
 	return to, errSeek
 }

@@ -378,11 +378,11 @@ func publicationOf(n object.Node) (object.Publication, error) {
 		name  string
 		check func() error
 	}{
-		{"priority", func() error { return limit.Priority(int64(p.Priority)) }},
-		{"expiration", func() error { return limit.Expiration(p.Expiration) }},
+		{"priority", func() error { return limit.CheckPriority(int64(p.Priority)) }},
+		{"expiration", func() error { return limit.CheckExpiration(p.Expiration) }},
 		{"deliver_at", func() error { _, err := limit.ParseDeliverAt(p.DeliverAt); return err }},
-		{"mime_type", func() error { return limit.MIMEType(p.MIMEType) }},
-		{"msg_id", func() error { return limit.MessageID(p.ID) }},
+		{"mime_type", func() error { return limit.CheckMIMEType(p.MIMEType) }},
+		{"msg_id", func() error { return limit.CheckMessageID(p.ID) }},
 	} {
 		if given(c.name) {
 			if err := c.check(); err != nil {

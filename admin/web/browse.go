@@ -302,7 +302,7 @@ const maxFind = 1000
 // findMessage returns the topic of a message. With an empty topic it looks at those that have
 // messages.
 func (mp messagePages) findMessage(topic, id string) (string, error) {
-	if err := limit.MessageID(id); err != nil {
+	if err := limit.CheckMessageID(id); err != nil {
 		return "", &fieldError{"id", sentence(err.Error())}
 	}
 	if topic != "" {

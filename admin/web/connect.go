@@ -141,7 +141,7 @@ func (cp connectPages) pageConnected(w http.ResponseWriter, r *http.Request, _ g
 	if made, ok := shelvedOf[object.Connected](&cp.once, access.CallerOf(r.Context()).SessionID(), q.Get("once")); ok && made.ConsumerID == c.ID && made.Sender == page.Sender {
 		page.Connected, page.Once = made, q.Get("once")
 	}
-	if id := q.Get("sent"); limit.MessageID(id) == nil {
+	if id := q.Get("sent"); limit.CheckMessageID(id) == nil {
 		page.Sent = id
 	}
 	at := cp.bases(r)

@@ -112,11 +112,11 @@ func readPublication(r *http.Request, f *form, of *object.Message) (object.Publi
 		return p, err
 	}
 	if f.get("expiration") != "" {
-		if err := limit.Expiration(p.Expiration); err != nil {
+		if err := limit.CheckExpiration(p.Expiration); err != nil {
 			return p, &fieldError{"expiration", sentence(err.Error())}
 		}
 	}
-	if err := limit.Priority(n); err != nil {
+	if err := limit.CheckPriority(n); err != nil {
 		return p, &fieldError{"priority", sentence(err.Error())}
 	}
 	if p.Delay, err = f.number("delay", 0); err != nil {

@@ -63,7 +63,7 @@ func (f *form) place() (broker.Seek, error) {
 		return place, err
 	case "message":
 		id := strings.TrimSpace(f.get("id"))
-		if err := limit.MessageID(id); err != nil {
+		if err := limit.CheckMessageID(id); err != nil {
 			return broker.Seek{}, &fieldError{"id", sentence(err.Error())}
 		}
 		return broker.Seek{MessageID: id}, nil

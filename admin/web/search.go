@@ -116,7 +116,7 @@ func (sp searchPages) answerTyping(w http.ResponseWriter, search string) error {
 
 // byID is where a message of an ID is looked for, empty where it can be none.
 func byID(search string) string {
-	if limit.MessageID(search) != nil || strings.Contains(search, "/") {
+	if limit.CheckMessageID(search) != nil || strings.Contains(search, "/") {
 		return ""
 	}
 	return "/admin/messages?" + url.Values{"id": {search}}.Encode()

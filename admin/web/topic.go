@@ -171,7 +171,7 @@ func (tp topicPages) pageTopic(w http.ResponseWriter, r *http.Request, t *object
 	if page.Publisher, page.ByPattern = tp.publisher(t.Name); page.Publisher != "" {
 		page.Commands = tp.bases(r).Publish(page.Publisher, t.Name)
 	}
-	if id := r.URL.Query().Get("published"); limit.MessageID(id) == nil {
+	if id := r.URL.Query().Get("published"); limit.CheckMessageID(id) == nil {
 		page.PublishedID = id
 		_, _, err := tp.Broker.Message(t.Name, id)
 		page.PublishedGone = err != nil

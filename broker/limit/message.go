@@ -23,11 +23,11 @@ const (
 	MaxAttributeBytes = 8 << 10 // names and values of a message together
 )
 
-// CorrelationID tells whether s can be a message's correlation ID.
-func CorrelationID(s string) error { return checkShort("correlation_id", s, MaxCorrelationID) }
+// CheckCorrelationID tells whether s can be a message's correlation ID.
+func CheckCorrelationID(s string) error { return checkShort("correlation_id", s, MaxCorrelationID) }
 
-// ReplyTo tells whether s can be where a message is to be replied to.
-func ReplyTo(s string) error { return checkShort("reply_to", s, MaxReplyTo) }
+// CheckReplyTo tells whether s can be where a message is to be replied to.
+func CheckReplyTo(s string) error { return checkShort("reply_to", s, MaxReplyTo) }
 
 func checkShort(field, s string, most int) error {
 	if utf8.RuneCountInString(s) > most || !property.Printable(s) {
@@ -46,12 +46,12 @@ func checkAttributeName(s string) error {
 
 // CheckAttributes tells whether a message can have such attributes: in any order, each name once, whatever its case.
 func CheckAttributes(list []store.Attribute) error {
-	_, err := Attributes(list)
+	_, err := KeptAttributes(list)
 	return err
 }
 
-// Attributes returns attributes as they are kept: with names in lower case, in their order. It leaves list alone.
-func Attributes(list []store.Attribute) ([]store.Attribute, error) {
+// KeptAttributes returns attributes as they are kept: with names in lower case, in their order. It leaves list alone.
+func KeptAttributes(list []store.Attribute) ([]store.Attribute, error) {
 	if len(list) == 0 {
 		return nil, nil
 	}
@@ -94,24 +94,24 @@ const (
 	DefaultMIMEType = "text/plain"
 )
 
-// Priority tells whether n is a priority.
-func Priority(n int64) error {
+// CheckPriority tells whether n is a priority.
+func CheckPriority(n int64) error {
 	if n < MinPriority || n > MaxPriority {
 		return property.Errorf("priority", "priority %d: allowed are %d to %d", n, MinPriority, MaxPriority)
 	}
 	return nil
 }
 
-// Expiration tells whether n seconds is an expiration of a message.
-func Expiration(n int64) error {
+// CheckExpiration tells whether n seconds is an expiration of a message.
+func CheckExpiration(n int64) error {
 	if n < 1 || n > MaxExpiration {
 		return property.Errorf("expiration", "expiration %d: allowed are 1 to %d seconds", n, int64(MaxExpiration))
 	}
 	return nil
 }
 
-// Delay tells whether n seconds is a delay.
-func Delay(n int64) error {
+// CheckDelay tells whether n seconds is a delay.
+func CheckDelay(n int64) error {
 	if n < 0 || n > MaxDelay {
 		return property.Errorf("delay", "delay %d: allowed are 0 to %d seconds", n, MaxDelay)
 	}
@@ -134,16 +134,16 @@ func ParseDeliverAt(s string) (time.Time, error) {
 // maxUnix is the last second of the year 9999.
 const maxUnix = 253402300799
 
-// MessageID tells whether s can be a message's own ID.
-func MessageID(s string) error {
+// CheckMessageID tells whether s can be a message's own ID.
+func CheckMessageID(s string) error {
 	if s == "" || utf8.RuneCountInString(s) > MaxMessageID || !property.Printable(s) {
 		return property.Errorf("msg_id", "msg_id %q: allowed are 1 to %d characters, none of them a control character", clip.Input(s), MaxMessageID)
 	}
 	return nil
 }
 
-// MIMEType tells whether s can be a message's MIME type.
-func MIMEType(s string) error {
+// CheckMIMEType tells whether s can be a message's MIME type.
+func CheckMIMEType(s string) error {
 	if s == "" || len(s) > MaxMIMEType || !property.Printable(s) {
 		return property.Errorf("mime_type", "mime_type %q: allowed are 1 to %d bytes without control characters", clip.Input(s), MaxMIMEType)
 	}
@@ -165,8 +165,8 @@ const (
 // MaxExtend bounds Extension.Seconds: 12 hours.
 const MaxExtend = 12 * 60 * 60
 
-// Extend tells whether n seconds is an extension.
-func Extend(n int64) error {
+// CheckExtend tells whether n seconds is an extension.
+func CheckExtend(n int64) error {
 	if n < 1 || n > MaxExtend {
 		return property.Errorf("extend", "extend %d: allowed are 1 to %d seconds", n, MaxExtend)
 	}

@@ -91,7 +91,7 @@ func MIMEType(h http.Header) (string, error) {
 	switch {
 	case given == "":
 		return limit.DefaultMIMEType, nil
-	case limit.MIMEType(given) != nil:
+	case limit.CheckMIMEType(given) != nil:
 		return "", broker.Invalidf("header Content-Type %q: allowed are 1 to %d bytes without control characters", clip.Input(given), limit.MaxMIMEType)
 	}
 	return given, nil
