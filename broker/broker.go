@@ -100,6 +100,7 @@ type Options struct {
 type Broker struct {
 	seeker
 	lister
+	keeper
 	subscribing
 	tracer
 
@@ -224,6 +225,7 @@ func newBroker(store store.Store, opts Options) *Broker {
 	b.commits = commits{b: b, gathering: gathering{wake: make(chan struct{}, 1)}}
 	b.seeker.b = b
 	b.lister.b = b
+	b.keeper.b = b
 	b.subscribing.b = b
 	b.health.b, b.health.fatal = b, make(chan struct{})
 	b.sweeper.b, b.sweeper.sooner, b.sweeper.size = b, make(chan struct{}, 1), sweepLeast

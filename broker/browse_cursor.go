@@ -3,6 +3,7 @@ package broker
 import (
 	"encoding/base64"
 	"encoding/binary"
+
 	"pipit/broker/limit"
 )
 

@@ -5,13 +5,14 @@ import (
 	"errors"
 	"fmt"
 	"net/url"
+	"slices"
+	"strings"
+	"time"
+
 	"pipit/broker/limit"
 	"pipit/broker/property"
 	"pipit/broker/signing"
 	"pipit/broker/stats"
-	"slices"
-	"strings"
-	"time"
 )
 
 // callbackFields are those of ConsumerFields that say how a consumer is sent its messages.

@@ -12,8 +12,8 @@ import (
 // Compact gives back to the disk what is free in the file of the database, and returns when that is done; all goes on meanwhile. A ctx that
 // ends has it go on without the caller. The error is that of ctx where that ends, and an *Error: Unavailable where it goes on already,
 // cannot be done while the store is in use, or failed, DiskFull where the disk has no room for a second file of what is in use.
-func (l lister) Compact(ctx context.Context) error {
-	s, ok := l.b.store.(store.Compacter)
+func (k keeper) Compact(ctx context.Context) error {
+	s, ok := k.b.store.(store.Compacter)
 	if !ok {
 		return &Error{Code: Unavailable, Message: "What messages are stored in cannot be compacted while it is in use"}
 	}
@@ -31,8 +31,8 @@ func (l lister) Compact(ctx context.Context) error {
 }
 
 // Compacting tells whether the file of the database is being compacted, also where nobody asked for it, and which part is done, from 0 to 1.
-func (l lister) Compacting() (part float64, running bool) {
-	s, ok := l.b.store.(store.Compacter)
+func (k keeper) Compacting() (part float64, running bool) {
+	s, ok := k.b.store.(store.Compacter)
 	if !ok {
 		return 0, false
 	}

@@ -53,7 +53,7 @@ func (b *Broker) Health() error {
 
 // Alive returns once the committer has had a turn: nil, or why nothing is stored any more. It writes nothing, and where commits
 // hang it hangs, too, which is what a watchdog is to find out.
-func (l lister) Alive() error { return l.b.commits.do(documentOp(nil), 0) }
+func (k keeper) Alive() error { return k.b.commits.do(documentOp(nil), 0) }
 
 // Failed is closed when it is not known any more what the store holds: its last write may have
 // failed or not. Nothing is stored or delivered from then on, and Close does not write. The program

@@ -3,8 +3,9 @@ package broker
 import (
 	"cmp"
 	"errors"
-	"pipit/broker/change"
 	"slices"
+
+	"pipit/broker/change"
 )
 
 // What the configuration said of a consumer last, in its record: the digest of the sub_key that it

@@ -2,9 +2,10 @@ package broker
 
 import (
 	"fmt"
+	"strings"
+
 	"pipit/broker/change"
 	"pipit/broker/limit"
-	"strings"
 )
 
 // Changed is what a Change has done, or would do.

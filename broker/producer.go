@@ -1,10 +1,11 @@
 package broker
 
 import (
-	"pipit/broker/limit"
-	"pipit/broker/property"
 	"sync/atomic"
 	"time"
+
+	"pipit/broker/limit"
+	"pipit/broker/property"
 )
 
 // Producer is a client's permission to publish to a topic.

@@ -2,13 +2,14 @@ package broker
 
 import (
 	"cmp"
-	"pipit/broker/browse"
-	"pipit/broker/stats"
 	"slices"
 	"time"
+
+	"pipit/broker/browse"
+	"pipit/broker/stats"
 )
 
-// lister is what a Broker does to show what it holds, and to keep its file.
+// lister is how a Broker shows what it holds, and the doors to it.
 type lister struct{ b *Broker }
 
 // Queues returns a consumer's queues, that with the most messages first, limit of them at the most, and how many there

@@ -2,11 +2,12 @@ package broker
 
 import (
 	"encoding/json"
-	"pipit/broker/limit"
-	"pipit/broker/property"
 	"reflect"
 	"testing"
 	"time"
+
+	"pipit/broker/limit"
+	"pipit/broker/property"
 )
 
 // What is stored says whether an object is active and has 0 for what is off, as it always did: a file of an older

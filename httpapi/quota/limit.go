@@ -51,15 +51,15 @@ func (l *Clients) Publish(c *broker.Client, h http.Header) error {
 	a, now := l.allowance(c), time.Now()
 	tell(h, now, policy{"publish", "", &a.publish}, policy{"publish-bytes", "content-bytes", &a.publishBytes})
 	if wait := a.publish.wait(now); wait > 0 {
-		return over(c, "publish_rate", strconv.FormatInt(c.PublishRate, 10)+" messages", wait)
+		return over("publish_rate", strconv.FormatInt(c.PublishRate, 10)+" messages", wait)
 	}
 	if wait := a.publishBytes.wait(now); wait > 0 {
-		return over(c, "publish_byte_rate", c.PublishByteRate.String(), wait)
+		return over("publish_byte_rate", c.PublishByteRate.String(), wait)
 	}
 	return nil
 }
 
-// Published counts what a client has published.
+// Published counts what a client has sent to be published, whatever becomes of it: it has taken its place in any case.
 func (l *Clients) Published(c *broker.Client, messages, bytes int) {
 	if limitedPublish(c) {
 		a, now := l.allowance(c), time.Now()
@@ -77,10 +77,10 @@ func (l *Clients) Receive(c *broker.Client, h http.Header, most int) (int, error
 	a, now := l.allowance(c), time.Now()
 	tell(h, now, policy{"receive", "", &a.receive}, policy{"receive-bytes", "content-bytes", &a.receiveBytes})
 	if wait := a.receive.wait(now); wait > 0 {
-		return 0, over(c, "receive_rate", strconv.FormatInt(c.ReceiveRate, 10)+" messages", wait)
+		return 0, over("receive_rate", strconv.FormatInt(c.ReceiveRate, 10)+" messages", wait)
 	}
 	if wait := a.receiveBytes.wait(now); wait > 0 {
-		return 0, over(c, "receive_byte_rate", c.ReceiveByteRate.String(), wait)
+		return 0, over("receive_byte_rate", c.ReceiveByteRate.String(), wait)
 	}
 	if a.receive.rate > 0 {
 		most = min(most, int(a.receive.left(now)))
@@ -130,7 +130,7 @@ func (l *Clients) Wait(c *broker.Client) (done func(), err error) {
 	}, nil
 }
 
-func over(c *broker.Client, field, value string, wait time.Duration) error {
+func over(field, value string, wait time.Duration) error {
 	return &broker.Error{Code: broker.TooMany, RetryAfter: wait,
 		Message: fmt.Sprintf("Too much at once: %s of this client is %s a second", field, value)}
 }
