@@ -26,8 +26,8 @@ func (c *cli) auditCommand() *cobra.Command {
 	cmd.Flags().IntVarP(&limit, "limit", "n", 100, "at most `N`; 0: all")
 	_ = cmd.RegisterFlagCompletionFunc("kind", cobra.FixedCompletions(audit.Kinds, cobra.ShellCompDirectiveNoFileComp))
 	return c.speak(cmd, func(ctx context.Context, _ []string) error {
-		if limit < 0 {
-			return usageError{errLimit}
+		if err := notNegative("limit", limit); err != nil {
+			return err
 		}
 		q := url.Values{}
 		set(q, "kind", kind)

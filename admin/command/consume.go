@@ -79,8 +79,8 @@ SIGTERM after the messages in hand, on a second one at once.`,
 			return usageError{err}
 		case run && c.out.json:
 			return usageError{errors.New("--exec and --json do not go together")}
-		case f.max < 0:
-			return usageError{errors.New("max: allowed is 1 or more")}
+		case f.max < 1 && cmd.Flags().Changed("max"):
+			return usageError{fmt.Errorf("max %d: allowed is 1 or more", f.max)}
 		case time.Duration(f.wait) > limit.MaxWait:
 			return usageError{fmt.Errorf("wait %s: allowed are 0s to %s", &f.wait, property.FormatDuration(limit.MaxWait))}
 		}

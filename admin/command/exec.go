@@ -50,7 +50,7 @@ func (f *execFlags) check(cmd *cobra.Command) (on bool, err error) {
 	}
 	switch {
 	case on && strings.TrimSpace(f.line) == "":
-		return on, errors.New("exec: allowed is a command")
+		return on, fmt.Errorf("exec %q: allowed is a command", f.line)
 	case f.concurrency < 1 || f.concurrency > maxConcurrency:
 		return on, fmt.Errorf("concurrency %d: allowed are 1 to %d", f.concurrency, maxConcurrency)
 	}

@@ -108,8 +108,8 @@ func listCommand[T any](c *cli, things, path string, sorts, parts []string, filt
 		_ = cmd.RegisterFlagCompletionFunc("client", c.completeClient)
 	}
 	return c.speak(cmd, func(ctx context.Context, _ []string) error {
-		if f.limit < 0 {
-			return usageError{errLimit}
+		if err := notNegative("limit", f.limit); err != nil {
+			return err
 		}
 		return printList(ctx, c, []string{path}, f.query(), f.limit, columns)
 	})

@@ -1,6 +1,7 @@
 package command
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -50,11 +51,8 @@ func (c *cli) messageListCommand() *cobra.Command {
 	f.IntVarP(&limit, "limit", "n", 100, "at most `N`; 0: all")
 	f.IntVar(&payload, "payload", jsonPayload, "with --json, the first `N` bytes of each payload")
 	return c.speak(cmd, func(ctx context.Context, args []string) error {
-		switch {
-		case limit < 0:
-			return usageError{errLimit}
-		case payload < 0:
-			return usageError{errors.New("payload: allowed is 0 or more")}
+		if err := cmp.Or(notNegative("limit", limit), notNegative("payload", payload)); err != nil {
+			return err
 		}
 		topic := ""
 		if len(args) > 0 {

@@ -20,7 +20,13 @@ import (
 	"pipit/broker/property"
 )
 
-var errLimit = errors.New("limit: allowed is 0 or more")
+// notNegative refuses a number of things below 0.
+func notNegative(name string, n int) error {
+	if n < 0 {
+		return usageError{fmt.Errorf("%s %d: allowed is 0 or more", name, n)}
+	}
+	return nil
+}
 
 // noun is a kind of object that can be listed, shown, created, edited and deleted.
 type noun struct {

@@ -32,8 +32,8 @@ where, and why, which is more than the client is told. The last 1,000 are kept, 
 	_ = cmd.RegisterFlagCompletionFunc("topic", c.completeTopic)
 	_ = cmd.RegisterFlagCompletionFunc("client", c.completeClient)
 	return c.speak(cmd, func(ctx context.Context, _ []string) error {
-		if limit < 0 {
-			return usageError{errLimit}
+		if err := notNegative("limit", limit); err != nil {
+			return err
 		}
 		q := url.Values{}
 		set(q, "client", client)
