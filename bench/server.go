@@ -11,6 +11,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"runtime/debug"
 	"strings"
 	"syscall"
 	"time"
@@ -51,6 +52,14 @@ type topic struct {
 	idle     string // what the idle consumers say further; empty: nothing
 }
 
+// program is the path of the server's package, which is that of the module, whatever it is called.
+func program() string {
+	if info, ok := debug.ReadBuildInfo(); ok && info.Main.Path != "" {
+		return info.Main.Path
+	}
+	return "pipit"
+}
+
 // build makes the server's binary from the sources, with profiling of profile.go when asked.
 func build(ctx context.Context, dir string, profiled bool) (string, error) {
 	file := filepath.Join(dir, "pipit")
@@ -65,7 +74,7 @@ func build(ctx context.Context, dir string, profiled bool) (string, error) {
 		}
 		args = append(args, "-overlay", overlay)
 	}
-	cmd := exec.CommandContext(ctx, "go", append(args, "pipit")...) // #nosec G204 -- builds the program that is measured
+	cmd := exec.CommandContext(ctx, "go", append(args, program())...) // #nosec G204 -- builds the program that is measured
 	if out, err := cmd.CombinedOutput(); err != nil {
 		return "", fmt.Errorf("the server does not build: %w\n%s", err, bytes.TrimSpace(out))
 	}

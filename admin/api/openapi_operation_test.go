@@ -224,7 +224,7 @@ var groups = []group{
 		{method: "GET", path: "/stats", id: "getStats", summary: "Get the figures of the whole broker",
 			text: "What there is and what was done since the start of the process.", reply: "Stats"},
 		{method: "GET", path: "/stats/history", id: "getHistory", summary: "Get the rates of the last hour or day",
-			text: "A step is 10 s in an hour and 5 min in a day.",
+			text: "A step is 60 s in an hour and 10 min in a day; the last one is under way.",
 			parameters: []openapi.Parameter{
 				inQuery("range", "How far back.", *openapi.Enum(monitor.RangeHour, monitor.RangeDay).With(openapi.Schema{Default: monitor.RangeHour})),
 				inQuery("topic", "Of this topic. Without it: of all.", anyText),

@@ -30,9 +30,14 @@ func TestRename(t *testing.T) {
 	if unformatted := run(t, dir, "gofmt", "-l", "."); unformatted != "" {
 		t.Error("not formatted:", unformatted)
 	}
-	mods, err := filepath.Glob(filepath.Join(dir, "*", "go.mod"))
-	if err != nil || len(mods) == 0 {
-		t.Fatal(mods, err)
+	run(t, dir, "go", "test", "-run", "^TestProgram$", "./bench")
+	var mods []string
+	for _, pattern := range []string{"*", "*/*"} {
+		found, err := filepath.Glob(filepath.Join(dir, pattern, "go.mod"))
+		if err != nil || len(found) == 0 {
+			t.Fatal(pattern, found, err)
+		}
+		mods = append(mods, found...)
 	}
 	for _, mod := range append(mods, filepath.Join(dir, ".ci", "tools.mod")) {
 		if path, err := modulePath(mod); err != nil || !strings.HasPrefix(path, "example.org/pipit") {
