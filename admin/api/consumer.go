@@ -44,11 +44,7 @@ type Queues struct {
 }
 
 func (a *API) queues(w http.ResponseWriter, r *http.Request, p gate.Params) error {
-	v, err := parseQuery(r, "limit")
-	if err != nil {
-		return err
-	}
-	limit, err := v.integer("limit", gate.DefaultLimit, 1, gate.MaxLimit)
+	limit, err := limitAlone(r)
 	if err != nil {
 		return err
 	}

@@ -41,7 +41,7 @@ func (a *API) refusals(w http.ResponseWriter, r *http.Request, _ gate.Params) er
 	if err != nil {
 		return err
 	}
-	limit, err := v.integer("limit", gate.DefaultLimit, 1, gate.MaxLimit)
+	limit, err := v.limit()
 	if err != nil {
 		return err
 	}

@@ -162,6 +162,20 @@ func (v values) integer(name string, def, least, most int64) (int64, error) {
 	return n, nil
 }
 
+// limit returns how many items are asked for.
+func (v values) limit() (int64, error) {
+	return v.integer("limit", gate.DefaultLimit, 1, gate.MaxLimit)
+}
+
+// limitAlone is that of a request that may have nothing else in its query.
+func limitAlone(r *http.Request) (int64, error) {
+	v, err := parseQuery(r, "limit")
+	if err != nil {
+		return 0, err
+	}
+	return v.limit()
+}
+
 // duration returns a duration, 0 where it is not given.
 func (v values) duration(name string) (time.Duration, error) {
 	s, given := v[name]

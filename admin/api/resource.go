@@ -55,7 +55,7 @@ func (n resource[T]) list(w http.ResponseWriter, r *http.Request, _ gate.Params)
 	if q.Desc, err = v.flag("desc"); err != nil {
 		return err
 	}
-	limit, err := v.integer("limit", gate.DefaultLimit, 1, gate.MaxLimit)
+	limit, err := v.limit()
 	if err != nil {
 		return err
 	}

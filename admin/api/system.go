@@ -128,7 +128,7 @@ func pageQuery(r *http.Request, filters ...string) (gate.Query, error) {
 	if err != nil {
 		return gate.Query{}, err
 	}
-	limit, err := v.integer("limit", gate.DefaultLimit, 1, gate.MaxLimit)
+	limit, err := v.limit()
 	if err != nil {
 		return gate.Query{}, err
 	}

@@ -49,11 +49,7 @@ func undoRoutes(of *object.Objects) []gate.Route {
 type undo struct{ *object.Objects }
 
 func (o undo) list(w http.ResponseWriter, r *http.Request, _ gate.Params) error {
-	v, err := parseQuery(r, "limit")
-	if err != nil {
-		return err
-	}
-	limit, err := v.integer("limit", gate.DefaultLimit, 1, gate.MaxLimit)
+	limit, err := limitAlone(r)
 	if err != nil {
 		return err
 	}
