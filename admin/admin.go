@@ -68,6 +68,14 @@ type Options struct {
 
 // Admin is the handler of all paths under /admin/, and of the metrics. Its methods may be called from any goroutine.
 type Admin struct {
+	// Its parts, for who does in Go what pages and API do. They are not replaced while requests are served.
+	API     *api.API
+	Web     *web.Site
+	Objects *object.Objects
+	Users   *access.Users
+	Trail   *audit.Log
+	Monitor *monitor.Monitor
+
 	b        *broker.Broker
 	o        Options // as they were at the start
 	reach    *gate.Reach
@@ -75,14 +83,7 @@ type Admin struct {
 	log      *slog.Logger
 	lines    *exchange.Lines
 	router   *httprouter.Router
-	monitor  *monitor.Monitor
 	started  time.Time
-
-	api     *api.API
-	web     *web.Site
-	objects *object.Objects
-	users   *access.Users
-	trail   *audit.Log
 
 	closing   chan struct{} // closed by Close
 	closeOnce sync.Once
@@ -107,33 +108,33 @@ func New(b *broker.Broker, o Options) (*Admin, error) {
 		closing: make(chan struct{}),
 	}
 	var err error
-	if a.trail, err = audit.Open(b, o.Logger); err != nil {
+	if a.Trail, err = audit.Open(b, o.Logger); err != nil {
 		return nil, err
 	}
-	if a.users, err = access.New(b, o.Logger, a.trail, a.reach); err != nil {
+	if a.Users, err = access.New(b, o.Logger, a.Trail, a.reach); err != nil {
 		return nil, err
 	}
-	a.objects = object.New(b, o.Logger, a.trail)
-	b.OnSubscription(a.objects.NoteSubscription)
-	b.OnMade(a.objects.NoteMade)
+	a.Objects = object.New(b, o.Logger, a.Trail)
+	b.OnSubscription(a.Objects.NoteSubscription)
+	b.OnMade(a.Objects.NoteMade)
 	if o.Callbacks != nil {
-		o.Callbacks.OnPause(a.objects.NotePause)
+		o.Callbacks.OnPause(a.Objects.NotePause)
 	}
 	a.Adjust(o)
-	a.monitor = monitor.New(b, o.PathPrefix, a.started)
-	a.monitor.Refused = o.Refusals
+	a.Monitor = monitor.New(b, o.PathPrefix, a.started)
+	a.Monitor.Refused = o.Refusals
 	if o.Backups != nil {
-		a.monitor.Backups = func() error {
+		a.Monitor.Backups = func() error {
 			if f := o.Backups.Failure(); f != nil {
 				return f.Err
 			}
 			return nil
 		}
 	}
-	a.monitor.Start()
+	a.Monitor.Start()
 	settings := func() []gate.Setting { return a.adjusted.Load().settings }
-	a.api = &api.API{Broker: b, Objects: a.objects, Users: a.users, Trail: a.trail, Monitor: a.monitor, Reach: a.reach, Version: o.Version, Callbacks: o.Callbacks, Backups: o.Backups, Started: a.started, Settings: settings, LastLines: o.LastLines}
-	a.web = &web.Site{Broker: b, Objects: a.objects, Users: a.users, Trail: a.trail, Monitor: a.monitor, Reach: a.reach, Callbacks: o.Callbacks, Backups: o.Backups, Version: o.Version, Started: a.started, Settings: settings}
+	a.API = &api.API{Broker: b, Objects: a.Objects, Users: a.Users, Trail: a.Trail, Monitor: a.Monitor, Reach: a.reach, Version: o.Version, Callbacks: o.Callbacks, Backups: o.Backups, Started: a.started, Settings: settings, LastLines: o.LastLines}
+	a.Web = &web.Site{Broker: b, Objects: a.Objects, Users: a.Users, Trail: a.Trail, Monitor: a.Monitor, Reach: a.reach, Callbacks: o.Callbacks, Backups: o.Backups, Version: o.Version, Started: a.started, Settings: settings}
 	a.register()
 	a.workers.Go(a.keep)
 	return a, nil
@@ -162,24 +163,24 @@ func (a *Admin) Adjust(o Options) {
 	if o.MaxPayload <= 0 {
 		o.MaxPayload = limit.DefaultMaxPayload
 	}
-	a.objects.SetDeclared(o.Declared)
+	a.Objects.SetDeclared(o.Declared)
 	a.adjusted.Store(&adjusted{o.Settings, o.MaxPayload, o.Access})
-	a.users.Adjust(cmp.Or(o.SessionIdle, access.DefaultSessionIdle), cmp.Or(o.SessionLife, access.DefaultSessionLife))
+	a.Users.Adjust(cmp.Or(o.SessionIdle, access.DefaultSessionIdle), cmp.Or(o.SessionLife, access.DefaultSessionLife))
 }
 
 // SetupURLs returns a link to create the first administrator with, once, within half an hour, at each
 // address that the pages are reached by; none, where there is an administrator already. Links that were
 // returned before are no longer valid. They are secret.
-func (a *Admin) SetupURLs() []string { return a.users.SetupURLs() }
+func (a *Admin) SetupURLs() []string { return a.Users.SetupURLs() }
 
 // Close ends what runs in the background and stores what only memory has. Requests must have ended.
 func (a *Admin) Close() {
 	a.closeOnce.Do(func() {
 		close(a.closing)
-		a.monitor.Close()
+		a.Monitor.Close()
 		a.workers.Wait()
-		a.users.Close()
-		a.trail.StoreRepeated()
+		a.Users.Close()
+		a.Trail.StoreRepeated()
 	})
 }
 
@@ -240,7 +241,7 @@ func (a *Admin) fail(x *call, r *http.Request) {
 	if gate.IsAPI(r) {
 		api.WriteProblem(x, x.Err)
 	} else {
-		a.web.ErrorPage(x, r.WithContext(gate.WithActor(r.Context(), x.who)), x.Err)
+		a.Web.ErrorPage(x, r.WithContext(gate.WithActor(r.Context(), x.who)), x.Err)
 	}
 	a.lines.Refused(&x.Exchange, x.Status, slog.String("reason", x.Err.Error()))
 }
@@ -257,7 +258,7 @@ func (a *Admin) register() {
 			}
 			x.Err = gate.Refuse(http.StatusMethodNotAllowed, "method_not_allowed", message)
 		})
-	for _, rt := range slices.Concat(a.web.Routes(), a.api.Routes()) {
+	for _, rt := range slices.Concat(a.Web.Routes(), a.API.Routes()) {
 		a.add(rt)
 	}
 	home := func(w http.ResponseWriter, r *http.Request, _ gate.Params) error {
@@ -299,7 +300,7 @@ func (a *Admin) notFound(r *http.Request) error {
 // refuseUntilSetUp returns an error while there is no administrator.
 func (a *Admin) refuseUntilSetUp(r *http.Request) error {
 	switch {
-	case a.users.IsSetUp() || gate.IsLocal(r):
+	case a.Users.IsSetUp() || gate.IsLocal(r):
 		return nil
 	case gate.IsAPI(r):
 		return gate.ErrNotSetUp
@@ -312,14 +313,14 @@ func (a *Admin) refuseUntilSetUp(r *http.Request) error {
 func (a *Admin) enter(x *call, r *http.Request, rt gate.Route, p httprouter.Params) error {
 	if !strings.HasPrefix(rt.Path, gate.AssetsPath) {
 		if rt.Path == gate.SetupPath {
-			if a.users.IsSetUp() {
+			if a.Users.IsSetUp() {
 				return gate.ErrNoRoute
 			}
 		} else if err := a.refuseUntilSetUp(r); err != nil {
 			return err
 		}
 	}
-	who, err := a.users.Identify(r)
+	who, err := a.Users.Identify(r)
 	if err != nil {
 		return err
 	}
@@ -408,8 +409,8 @@ func (a *Admin) keep() {
 	for {
 		select {
 		case now := <-tick.C:
-			a.users.Flush(now)
-			if err := a.trail.Keep(context.Background()); err != nil {
+			a.Users.Flush(now)
+			if err := a.Trail.Keep(context.Background()); err != nil {
 				a.log.Warn("the audit log was not merged or trimmed", "error", err)
 			}
 		case <-a.closing:

@@ -144,7 +144,7 @@ func TestEveryOperation(t *testing.T) {
 			t.Fatal(err)
 		}
 		req.RemoteAddr = "192.0.2.1:1000"
-		if err := r.a.users.SignIn(t.Context(), w, req, "ada", "a long password"); err != nil {
+		if err := r.a.Users.SignIn(t.Context(), w, req, "ada", "a long password"); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -119,7 +119,7 @@ func newAPIRig(t *testing.T) *apiRig {
 	})
 	who := access.Caller{Actor: gate.Actor{Name: "ada", Via: "web", Addr: "192.0.2.1", Access: gate.Admin}}
 	token := func(name, scope string) string {
-		made, err := a.users.CreateToken(t.Context(), who, access.NewToken{Name: name, Scope: scope, Expires: access.Never})
+		made, err := a.Users.CreateToken(t.Context(), who, access.NewToken{Name: name, Scope: scope, Expires: access.Never})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -453,7 +453,7 @@ func TestCredentials(t *testing.T) {
 		}
 		return path
 	}
-	before, err := r.a.objects.Export()
+	before, err := r.a.Objects.Export()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -523,11 +523,11 @@ func TestCredentials(t *testing.T) {
 			}
 		}
 	})
-	after, err := r.a.objects.Export()
+	after, err := r.a.Objects.Export()
 	if err != nil {
 		t.Fatal(err)
 	}
-	if !bytes.Equal(before, after) || len(r.a.users.Tokens()) != 4 {
+	if !bytes.Equal(before, after) || len(r.a.Users.Tokens()) != 4 {
 		t.Errorf("without the right to it something was changed: %s", after)
 	}
 	each(func(method, path string, op *openapi3.Operation, scope string) {
@@ -554,7 +554,7 @@ func TestCredentials(t *testing.T) {
 func TestStrictness(t *testing.T) {
 	r := newAPIRig(t)
 	r.example()
-	before, err := r.a.objects.Export()
+	before, err := r.a.Objects.Export()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -582,7 +582,7 @@ func TestStrictness(t *testing.T) {
 			}
 		}
 	}
-	after, err := r.a.objects.Export()
+	after, err := r.a.Objects.Export()
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -22,7 +22,7 @@ func (r *authRig) entries(kind string) string {
 	r.t.Helper()
 	var s []string
 	for cursor := ""; ; {
-		l, err := r.a.trail.List(gate.Query{Kind: kind, Limit: gate.MaxLimit, Cursor: cursor})
+		l, err := r.a.Trail.List(gate.Query{Kind: kind, Limit: gate.MaxLimit, Cursor: cursor})
 		if err != nil {
 			r.t.Fatal(err)
 		}
@@ -93,7 +93,7 @@ func TestAuditIsNotWashedAway(t *testing.T) {
 		for _, action := range []string{"topic.edit", audit.Rotate, "session.refused"} {
 			var docs []broker.Document
 			for i := range audit.MaxEntries + 200 {
-				docs = append(docs, r.a.trail.Entry(gate.Actor{Name: "mallory", Addr: "192.0.2.7"}, action, fmt.Sprint(i), ""))
+				docs = append(docs, r.a.Trail.Entry(gate.Actor{Name: "mallory", Addr: "192.0.2.7"}, action, fmt.Sprint(i), ""))
 				if len(docs) == 1000 || i == audit.MaxEntries+200-1 {
 					if err := r.b.PutDocuments(t.Context(), docs...); err != nil {
 						t.Fatal(err)
@@ -108,7 +108,7 @@ func TestAuditIsNotWashedAway(t *testing.T) {
 				t.Errorf("%s, before %s", now, before)
 			}
 			for _, kind := range []string{audit.Edit, audit.Secret, audit.Refusal} {
-				if n := r.a.trail.Len(kind); n != audit.MaxEntries {
+				if n := r.a.Trail.Len(kind); n != audit.MaxEntries {
 					t.Errorf("%d entries of %s", n, kind)
 				}
 			}
@@ -138,7 +138,7 @@ func TestRefusedAreOneEntry(t *testing.T) {
 		if s := r.entries(audit.Refusal); s != "session.refused(ann)x3 token.refused()x1000" && s != "token.refused()x1000 session.refused(ann)x3" {
 			t.Error(s)
 		}
-		l, err := r.a.trail.List(gate.Query{Kind: audit.Refusal})
+		l, err := r.a.Trail.List(gate.Query{Kind: audit.Refusal})
 		if err != nil {
 			t.Fatal(err)
 		}

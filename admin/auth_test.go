@@ -276,7 +276,7 @@ func (r *authRig) newToken(c *http.Cookie, name, scope, expires string) access.T
 // actions returns the actions of the audit log, the newest first.
 func (r *authRig) actions() string {
 	r.t.Helper()
-	l, err := r.a.trail.List(gate.Query{Limit: 1000})
+	l, err := r.a.Trail.List(gate.Query{Limit: 1000})
 	if err != nil {
 		r.t.Fatal(err)
 	}
@@ -409,7 +409,7 @@ func TestSetupRunsOut(t *testing.T) {
 			t.Error(a.status, a.body)
 		}
 		r.want(r.call("POST", gate.SetupPath, setupForm(key, authName, authPassword)), http.StatusNotFound)
-		if r.a.users.IsSetUp() {
+		if r.a.Users.IsSetUp() {
 			t.Error("set up")
 		}
 		key = setupKey(t, r)
@@ -871,7 +871,7 @@ func TestSessions(t *testing.T) {
 	if docs, err := r.b.Documents("session", "", false, 2*most); err != nil || len(docs) != most {
 		t.Error(len(docs), err)
 	}
-	if n, err := r.a.users.EndSessions(context.Background(), commandLine, ""); n != most || err != nil {
+	if n, err := r.a.Users.EndSessions(context.Background(), commandLine, ""); n != most || err != nil {
 		t.Error(n, err)
 	}
 }
@@ -1071,13 +1071,13 @@ func TestPanicIsAnswered(t *testing.T) {
 	r := newAuthRig(t, false)
 	r.account()
 	as := withCookie(r.signedIn())
-	for _, path := range []string{gate.V1 + "/panic", "/admin/panic"} {
-		rt := gate.Get(path, func(http.ResponseWriter, *http.Request, gate.Params) error { panic("swordfish") }, gate.Read)
-		r.a.add(rt)
+	settings := func() []gate.Setting { panic("swordfish") }
+	r.a.API.Settings, r.a.Web.Settings = settings, settings
+	for i, path := range []string{gate.V1 + "/system", "/admin/system"} {
 		a := r.call("GET", path, "", as)
 		r.want(a, http.StatusInternalServerError)
-		if strings.Contains(a.body, "swordfish") || !strings.Contains(r.logs.String(), `"panic":"swordfish"`) {
-			t.Error(a.body)
+		if strings.Contains(a.body, "swordfish") || strings.Count(r.logs.String(), `"panic":"swordfish"`) != i+1 {
+			t.Errorf("%s: %s", path, a.body)
 		}
 	}
 }
@@ -1088,7 +1088,7 @@ func TestAuditIsTrimmed(t *testing.T) {
 		defer r.close()
 		var docs []broker.Document
 		for i := range audit.MaxEntries + 200 {
-			docs = append(docs, r.a.trail.Entry(commandLine, "test", fmt.Sprint(i), strings.Repeat("x", 2000)))
+			docs = append(docs, r.a.Trail.Entry(commandLine, "test", fmt.Sprint(i), strings.Repeat("x", 2000)))
 			time.Sleep(time.Microsecond)
 			if len(docs) == 1000 {
 				if err := r.b.PutDocuments(t.Context(), docs...); err != nil {
@@ -1119,11 +1119,11 @@ func TestAuditIsTrimmed(t *testing.T) {
 		}); err != nil || n != audit.MaxEntries {
 			t.Error(n, err)
 		}
-		if n := r.a.trail.Len(audit.Edit); n != audit.MaxEntries {
+		if n := r.a.Trail.Len(audit.Edit); n != audit.MaxEntries {
 			t.Error(n)
 		}
 		r.restart()
-		if n := r.a.trail.Len(audit.Edit); n != audit.MaxEntries {
+		if n := r.a.Trail.Len(audit.Edit); n != audit.MaxEntries {
 			t.Error(n)
 		}
 	})

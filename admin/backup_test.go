@@ -100,7 +100,7 @@ func TestBackupPage(t *testing.T) {
 	if a := w.call("POST", path, "", asBrowser, withCookie(cookie)); a.status != 503 {
 		t.Errorf("where nobody makes backups: %d", a.status)
 	}
-	w.a.web.Backups, w.a.api.Backups = service, service
+	w.a.Web.Backups, w.a.API.Backups = service, service
 	if a := w.call("GET", path, "", asBrowser, withCookie(cookie)); a.status != 200 || !strings.Contains(a.body, "None yet.") {
 		t.Errorf("%d %s", a.status, a.body)
 	}

@@ -12,7 +12,7 @@ import (
 // PagePaths returns the paths of all pages, as the router takes them.
 func (a *Admin) PagePaths() []string {
 	var paths []string
-	for _, r := range a.web.Routes() {
+	for _, r := range a.Web.Routes() {
 		switch {
 		case r.Method != "GET" || strings.HasPrefix(r.Path, gate.AssetsPath):
 		case r.Path == "/admin/live" || r.Path == "/admin/history" || r.Path == "/admin/connect/live": // what the script reads
@@ -26,7 +26,7 @@ func (a *Admin) PagePaths() []string {
 // PostPaths returns the paths that forms post to, as the router takes them.
 func (a *Admin) PostPaths() []string {
 	var paths []string
-	for _, r := range a.web.Routes() {
+	for _, r := range a.Web.Routes() {
 		if r.Method == "POST" {
 			paths = append(paths, r.Path)
 		}
@@ -37,14 +37,14 @@ func (a *Admin) PostPaths() []string {
 // Sampling makes a test the clock of the rates and charts, which begin anew at start. Each call of
 // what it returns takes a sample.
 func (a *Admin) Sampling(start time.Time) (sample func(time.Time)) {
-	a.monitor.Close()
-	a.monitor = monitor.New(a.b, "", start)
-	a.web.Monitor = a.monitor
-	return a.monitor.Sample
+	a.Monitor.Close()
+	a.Monitor = monitor.New(a.b, "", start)
+	a.Web.Monitor = a.Monitor
+	return a.Monitor.Sample
 }
 
 // EndSessions ends all sessions, as another administrator would.
 func (a *Admin) EndSessions(ctx context.Context) error {
-	_, err := a.users.EndSessions(ctx, gate.Actor{Name: "bob"}, "")
+	_, err := a.Users.EndSessions(ctx, gate.Actor{Name: "bob"}, "")
 	return err
 }

@@ -145,7 +145,7 @@ func TestSlowTestCall(t *testing.T) {
 		if err := access.CreateAdministrator(t.Context(), b, "ada", "a long password"); err != nil {
 			t.Fatal(err)
 		}
-		made, err := a.users.CreateToken(t.Context(), access.Caller{Actor: gate.Actor{Name: gate.CommandLine, Access: gate.Admin}}, access.NewToken{Name: "boss", Scope: gate.ScopeWrite})
+		made, err := a.Users.CreateToken(t.Context(), access.Caller{Actor: gate.Actor{Name: gate.CommandLine, Access: gate.Admin}}, access.NewToken{Name: "boss", Scope: gate.ScopeWrite})
 		if err != nil {
 			t.Fatal(err)
 		}

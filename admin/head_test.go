@@ -19,7 +19,7 @@ func TestHead(t *testing.T) {
 	r.want(r.call("POST", gate.V1+"/topics", `{"name": "/1"}`, as), http.StatusCreated)
 	parameter := regexp.MustCompile(`[:*][a-z]+`)
 	found := 0
-	for _, rt := range slices.Concat(r.a.web.Routes(), r.a.api.Routes()) {
+	for _, rt := range slices.Concat(r.a.Web.Routes(), r.a.API.Routes()) {
 		if rt.Method != http.MethodGet {
 			continue
 		}

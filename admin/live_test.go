@@ -111,7 +111,7 @@ const mostViewers = 100
 
 // watchAll has as many watch as can, and returns how many.
 func watchAll(w *watched) (n int) {
-	for w.a.monitor.Watch() != nil {
+	for w.a.Monitor.Watch() != nil {
 		n++
 	}
 	return n

@@ -102,12 +102,12 @@ func TestStickyNames(t *testing.T) {
 			Consumers: []broker.Consumer{{Client: username, Topic: name, SubKey: fmt.Sprint("sticky-", i), MaxDepth: 10, MaxInFlight: 10, AckTimeout: time.Minute}},
 		})
 		w.publish(name, 1, broker.WithProducer(name), broker.WithMIMEType("text/html"))
-		if _, err := w.a.users.CreateAdministrator(t.Context(), who, name, "correct horse", ""); err == nil {
+		if _, err := w.a.Users.CreateAdministrator(t.Context(), who, name, "correct horse", ""); err == nil {
 			paths = append(paths, "/admin/system/administrators/"+text.Segment(name))
 		} else if broker.CodeOf(err) != broker.Invalid { // not every name is one for administrators
 			t.Fatal(err)
 		}
-		if _, err := w.a.users.CreateToken(t.Context(), who, access.NewToken{Name: name}); err != nil && broker.CodeOf(err) != broker.Invalid {
+		if _, err := w.a.Users.CreateToken(t.Context(), who, access.NewToken{Name: name}); err != nil && broker.CodeOf(err) != broker.Invalid {
 			t.Fatal(err)
 		}
 		paths = append(paths, "/admin/topics/"+text.Segment(name), "/admin/topics/"+text.Segment(name)+"/edit", "/admin/topics/"+text.Segment(name)+"/delete", "/admin/topics/"+text.Segment(name)+"/publish",
@@ -422,7 +422,7 @@ func TestSystemPages(t *testing.T) {
 	// Sessions.
 	r.login("bob", "battery staple 2")
 	id := ""
-	for _, s := range r.a.users.Sessions(access.Caller{}) {
+	for _, s := range r.a.Users.Sessions(access.Caller{}) {
 		if s.Administrator == "bob" {
 			id = s.ID
 		}
@@ -431,7 +431,7 @@ func TestSystemPages(t *testing.T) {
 	r.want(post("/admin/system/sessions/"+id+"/delete"), http.StatusNotFound)
 	r.login("bob", "battery staple 2")
 	done(post("/admin/system/administrators/bob/sign-out"), "/admin/system/administrators/bob")
-	if n := len(r.a.users.Sessions(access.Caller{})); n != 1 {
+	if n := len(r.a.Users.Sessions(access.Caller{})); n != 1 {
 		t.Error("sessions:", n)
 	}
 	r.want(post("/admin/system/administrators/eve/sign-out"), http.StatusNotFound)
@@ -452,7 +452,7 @@ func TestSystemPages(t *testing.T) {
 	if a := r.call("GET", gate.V1+"/stats", "", withToken(secret)); a.status != http.StatusOK {
 		t.Error(a.status, a.body)
 	}
-	tokens := r.a.users.Tokens()
+	tokens := r.a.Users.Tokens()
 	if d := time.Until(tokens[0].Expires.Time); tokens[0].Scope != gate.ScopeWrite || d < 29*24*time.Hour || d > 31*24*time.Hour {
 		t.Error(tokens, d)
 	}
@@ -461,7 +461,7 @@ func TestSystemPages(t *testing.T) {
 	r.want(post("/admin/system/tokens", "name", "other", "scope", "read", "expires", "99999"), http.StatusUnprocessableEntity)
 	r.want(post("/admin/system/tokens", "name", "", "scope", "read", "expires", access.Never), http.StatusUnprocessableEntity)
 	r.want(post("/admin/system/tokens", "name", "forever", "scope", "read", "expires", access.Never), http.StatusSeeOther)
-	for _, token := range r.a.users.Tokens() {
+	for _, token := range r.a.Users.Tokens() {
 		done(post("/admin/system/tokens/"+token.ID+"/delete"), accessURL)
 	}
 	r.want(post("/admin/system/tokens/"+tokens[0].ID+"/delete"), http.StatusNotFound)
@@ -484,7 +484,7 @@ func TestSystemPages(t *testing.T) {
 		t.Error("a secret in the audit log")
 	}
 	for range 100 { // as many as a page has
-		if err := r.b.PutDocuments(t.Context(), r.a.trail.Entry(gate.Actor{Name: "filler"}, "test.fill", "", "")); err != nil {
+		if err := r.b.PutDocuments(t.Context(), r.a.Trail.Entry(gate.Actor{Name: "filler"}, "test.fill", "", "")); err != nil {
 			t.Fatal(err)
 		}
 	}

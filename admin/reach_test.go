@@ -119,7 +119,7 @@ func TestForwarded(t *testing.T) {
 	if a.cookie == nil || a.cookie.Name != "__Host-pipit_session" || !a.cookie.Secure {
 		t.Errorf("%+v", a.cookie)
 	}
-	if s := r.a.users.Sessions(access.Caller{}); len(s) != 1 || s[0].Addr != "203.0.113.7" {
+	if s := r.a.Users.Sessions(access.Caller{}); len(s) != 1 || s[0].Addr != "203.0.113.7" {
 		t.Errorf("%+v", s)
 	}
 	if !strings.Contains(r.logs.String(), `"remote":"203.0.113.7"`) {
@@ -139,7 +139,7 @@ func TestForwarded(t *testing.T) {
 		r.want(r.login(authName, "wrong horse", through(fmt.Sprint("203.0.113.", 10+i))...), http.StatusUnauthorized)
 	}
 	r.want(r.login(authName, authPassword, through("203.0.113.99")...), http.StatusTooManyRequests)
-	if s := r.a.users.Sessions(access.Caller{}); !slices.ContainsFunc(s, func(s access.Session) bool { return s.Addr == "192.0.2.1" }) {
+	if s := r.a.Users.Sessions(access.Caller{}); !slices.ContainsFunc(s, func(s access.Session) bool { return s.Addr == "192.0.2.1" }) {
 		t.Errorf("%+v", s)
 	}
 }
@@ -307,7 +307,7 @@ func TestPathPrefix(t *testing.T) {
 	if len(seen) < 30 {
 		t.Errorf("%d pages", len(seen))
 	}
-	if n := r.a.monitor.Situation(0).Attention; slices.ContainsFunc(n, func(x monitor.Attention) bool { return !strings.HasPrefix(x.Link, prefix) }) {
+	if n := r.a.Monitor.Situation(0).Attention; slices.ContainsFunc(n, func(x monitor.Attention) bool { return !strings.HasPrefix(x.Link, prefix) }) {
 		t.Error(n)
 	}
 }

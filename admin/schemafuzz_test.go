@@ -128,7 +128,7 @@ func (f *schemaFuzzer) restore() {
 
 func (f *schemaFuzzer) newTokens() {
 	for scope, to := range map[string]*string{gate.ScopeAdmin: &f.r.adminToken, gate.ScopeRead: &f.r.readToken} {
-		made, err := f.r.a.users.CreateToken(f.t.Context(), access.Caller{Actor: gate.Actor{Name: gate.CommandLine, Access: gate.Admin}}, access.NewToken{Name: fmt.Sprint("fuzz ", f.rnd.Uint64()), Scope: scope})
+		made, err := f.r.a.Users.CreateToken(f.t.Context(), access.Caller{Actor: gate.Actor{Name: gate.CommandLine, Access: gate.Admin}}, access.NewToken{Name: fmt.Sprint("fuzz ", f.rnd.Uint64()), Scope: scope})
 		if err != nil {
 			f.t.Fatal(err)
 		}

@@ -135,7 +135,7 @@ func TestTokenIsTakenOver(t *testing.T) {
 	}
 	owners := func() string {
 		var s []string
-		for _, t := range r.a.users.Tokens() {
+		for _, t := range r.a.Users.Tokens() {
 			s = append(s, t.Name+" of "+t.Owner+" by "+t.CreatedBy)
 		}
 		return strings.Join(s, ", ")
@@ -176,17 +176,17 @@ func TestTokenOfWhoHasEnded(t *testing.T) {
 	r.account()
 	req := httptest.NewRequest("GET", "/", nil)
 	req.AddCookie(r.signedIn())
-	who, err := r.a.users.Identify(req)
+	who, err := r.a.Users.Identify(req)
 	if err != nil || who.Name != authName || who.SessionID() == "" {
 		t.Fatal(who, err)
 	}
-	if _, err := r.a.users.CreateToken(t.Context(), who, access.NewToken{Name: "before", Scope: gate.ScopeRead}); err != nil {
+	if _, err := r.a.Users.CreateToken(t.Context(), who, access.NewToken{Name: "before", Scope: gate.ScopeRead}); err != nil {
 		t.Fatal(err)
 	}
-	if err := r.a.users.EndSession(t.Context(), commandLine, who.SessionID()); err != nil {
+	if err := r.a.Users.EndSession(t.Context(), commandLine, who.SessionID()); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := r.a.users.CreateToken(t.Context(), who, access.NewToken{Name: "after", Scope: gate.ScopeRead}); !errors.Is(err, gate.ErrNoSignIn) {
+	if _, err := r.a.Users.CreateToken(t.Context(), who, access.NewToken{Name: "after", Scope: gate.ScopeRead}); !errors.Is(err, gate.ErrNoSignIn) {
 		t.Error(err)
 	}
 }
