@@ -33,7 +33,8 @@ type operation interface {
 type task struct {
 	op       operation
 	bytes    int64
-	alone    bool // in a commit of its own
+	client   string // whose change it is; empty: the program's
+	alone    bool   // in a commit of its own
 	err      error
 	done     chan struct{} // one token when err is final
 	answered bool          // it has the token
@@ -43,6 +44,7 @@ type task struct {
 type gathering struct {
 	mu     sync.Mutex
 	tasks  []*task
+	shares shares
 	last   int  // tasks that the last turn took
 	busy   bool // somebody commits
 	closed bool
@@ -63,6 +65,7 @@ const (
 func (g *gathering) add(t *task) (mine, open bool) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
+	g.shares.come(t.client, time.Now())
 	switch {
 	case g.closed:
 		return false, false
@@ -94,7 +97,8 @@ func (g *gathering) signal() {
 	}
 }
 
-// take waits for tasks and for the turn, and returns all tasks; none when nothing is left after close.
+// take waits for tasks and for the turn, and returns all tasks, but for what is more than a client's share; none when nothing
+// is left after close.
 func (g *gathering) take(spare []*task) []*task {
 	gathered := false
 	for {
@@ -110,8 +114,9 @@ func (g *gathering) take(spare []*task) []*task {
 			runtime.Gosched()
 			gathered = true
 		default:
-			tasks := g.tasks
-			g.busy, g.tasks, g.last = true, spare[:0], n
+			var tasks []*task
+			tasks, g.tasks = g.shares.divide(g.tasks, spare[:0])
+			g.busy, g.last = true, len(tasks)
 			g.mu.Unlock()
 			return tasks
 		}
@@ -134,9 +139,11 @@ type commits struct {
 }
 
 // do runs an operation through a commit and returns when it is durable, or refused.
-func (c *commits) do(op operation, bytes int64) error {
-	t := &task{op: op, bytes: bytes, done: make(chan struct{}, 1)}
-	return c.wait(t)
+func (c *commits) do(op operation, bytes int64) error { return c.doFor("", op, bytes) }
+
+// doFor does so for a client.
+func (c *commits) doFor(client string, op operation, bytes int64) error {
+	return c.wait(&task{op: op, bytes: bytes, client: client, done: make(chan struct{}, 1)})
 }
 
 func (c *commits) wait(t *task) error {

@@ -260,7 +260,10 @@ func (b *Broker) newPublishOp() *publishOp {
 }
 
 func (o *publishOp) reset(p Publisher, n int) {
-	o.b, o.topic, o.producer, o.same, o.err, o.bytes = p.b, p.topic, p.producer, nil, nil, 0
+	o.b, o.topic, o.producer, o.same, o.err, o.bytes, o.client = p.b, p.topic, p.producer, nil, nil, 0, ""
+	if p.producer != nil {
+		o.client = p.producer.def.Load().Client
+	}
 	if cap(o.records) < n {
 		o.records = make([]store.Record, 0, n)
 	}

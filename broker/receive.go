@@ -298,7 +298,7 @@ func (s Subscription) taken(msgs []Message, ack bool) ([]Message, error) {
 		op.leases = append(op.leases, l)
 	}
 	s.c.mu.Unlock()
-	if err := s.b.commits.do(op, 0); err != nil {
+	if err := s.b.commits.doFor(s.c.def.Load().Client, op, 0); err != nil {
 		s.Release(msgs)
 		return nil, err
 	}

@@ -75,7 +75,7 @@ func (s Subscription) Settle(st Settlement) (Settled, error) {
 		return Settled{}, err
 	}
 	if len(op.leases) > 0 {
-		if err := s.b.commits.do(op, 0); err != nil {
+		if err := s.b.commits.doFor(s.c.def.Load().Client, op, 0); err != nil {
 			return Settled{}, err
 		}
 		done.Acked = len(op.leases) - len(op.lost)
