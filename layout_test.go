@@ -34,6 +34,7 @@ func TestLayout(t *testing.T) {
 		"pipit/admin/command/manual":    {"github.com/spf13/cobra", "github.com/spf13/pflag"},
 		"pipit/admin/command/receiver":  {"pipit/broker"},
 		"pipit/bench":                   {"pipit/broker/login", "go.etcd.io/bbolt", "github.com/julienschmidt/httprouter"},
+		"pipit/soak":                    {"golang.org/x/sys/unix"},
 		"pipit/broker/history":          {"pipit/broker/store"},
 		"pipit/broker":                  {"pipit/broker/signing", "pipit/broker/change", "pipit/broker/stats", "pipit/broker/browse", "pipit/broker/limit", "pipit/broker/property", "pipit/broker/history", "pipit/broker/store", "pipit/broker/login", "pipit/broker/clip", "github.com/segmentio/ksuid"},
 		"pipit/config":                  {"pipit/backup", "pipit/admin/access", "pipit/admin/gate", "pipit/broker", "pipit/broker/limit", "pipit/broker/property", "pipit/broker/store", "pipit/httpapi", "pipit/httpapi/callback", "pipit/httpapi/forwarded", "github.com/BurntSushi/toml", "pipit/metrics"},
