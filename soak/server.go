@@ -38,7 +38,7 @@ type server struct {
 }
 
 func newServer(binary, dir, config string, env ...string) (*server, error) {
-	log, err := os.OpenFile(filepath.Join(dir, "pipit.log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
+	log, err := os.OpenFile(filepath.Join(filepath.Dir(config), "pipit.log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
 	return &server{binary: binary, dir: dir, config: config, env: env, log: log, lines: map[string]int{}}, err
 }
 

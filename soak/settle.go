@@ -47,7 +47,11 @@ func (l *ledger) acked(q *queue, list []uint64, sent time.Time, epoch int) {
 		if c.acked.IsZero() {
 			c.acked = time.Now()
 		}
-		if epoch == l.epoch {
+		switch {
+		case epoch != l.epoch:
+		case m.lasts > 0: // where it had expired before, it counts as that
+			q.lost++
+		default:
 			q.acks++
 		}
 	})

@@ -3,6 +3,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"io"
@@ -24,7 +25,7 @@ import (
 type soak struct {
 	options
 	out       io.Writer
-	base, dir string // of the run; of the database
+	base, dir string // what belongs to the run; the database, on a disk that may be filled
 	server    *server
 	receiver  *receiver
 	ledger    *ledger
@@ -57,26 +58,37 @@ func run(ctx context.Context, o options, out io.Writer) (int, error) {
 	s.client = &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 64, IdleConnTimeout: 30 * time.Second}}
 	fmt.Fprintf(out, "seed %d, for %s, %g messages a second\n", o.seed, o.lasts, o.rate)
 	var err error
-	if s.base, err = os.MkdirTemp(o.dir, "pipit-soak-"); err != nil {
+	if s.base, err = os.MkdirTemp("", "pipit-soak-"); err != nil {
 		return 0, err
 	}
-	if s.base, err = filepath.Abs(s.base); err != nil {
+	defer s.clear()
+	if s.dir, err = os.MkdirTemp(cmp.Or(o.dir, s.base), "pipit-soak-"); err != nil {
 		return 0, err
 	}
-	s.dir = filepath.Join(s.base, "server")
+	if s.dir, err = filepath.Abs(s.dir); err != nil {
+		return 0, err
+	}
 	if err := s.prepare(ctx); err != nil {
-		_ = os.RemoveAll(s.base)
 		return 0, err
 	}
 	defer s.receiver.server.Close()
 	s.began = time.Now() // building took its time
 	s.work(ctx)
 	s.table()
+	return s.ledger.broken(), nil
+}
+
+// clear removes the files, where nothing is to be looked for in them.
+func (s *soak) clear() {
 	if s.ledger.broken() > 0 {
-		fmt.Fprintf(out, "the files are left in %s\n", s.base)
-		return s.ledger.broken(), nil
+		fmt.Fprintf(s.out, "the files are left in %s, the database in %s\n", s.base, s.dir)
+		return
 	}
-	return 0, os.RemoveAll(s.base)
+	for _, dir := range []string{s.dir, s.base} {
+		if err := os.RemoveAll(dir); err != nil {
+			s.logf("%v", err)
+		}
+	}
 }
 
 // program is the path of the program's package, which is that of the module, whatever it is called.
@@ -89,9 +101,6 @@ func program() string {
 
 // prepare makes the program, its configuration, a token and the process.
 func (s *soak) prepare(ctx context.Context) error {
-	if err := os.Mkdir(s.dir, 0o700); err != nil {
-		return err
-	}
 	binary, err := s.pipit, error(nil)
 	if binary == "" {
 		binary, err = build(ctx, program(), s.base)
@@ -107,7 +116,7 @@ func (s *soak) prepare(ctx context.Context) error {
 	for _, q := range s.queues {
 		s.ledger.add(q)
 	}
-	config := filepath.Join(s.dir, "pipit.toml")
+	config := filepath.Join(s.base, "pipit.toml")
 	if s.server, err = newServer(binary, s.dir, config, clockVariable+"="+s.clockFile()); err != nil {
 		return err
 	}
