@@ -44,9 +44,7 @@ func unpack(t *testing.T, name string) string {
 // for its delay, and two consumers have acknowledged out of order, one of them 10 and the other one.
 func TestFormat1(t *testing.T) {
 	path := unpack(t, "format1.db.gz")
-	if err := Verify(path, Options{}, nil); err != nil {
-		t.Errorf("before: %v", err)
-	}
+	verifyUnchanged(t, path)
 	for _, when := range []string{"brought to the present format", "opened again"} {
 		s, err := Open(path, Options{})
 		if err != nil {

@@ -1,6 +1,7 @@
 package db
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -28,15 +29,28 @@ func TestFormat3(t *testing.T) {
 	opensFormer(t, "format3.db.gz")
 }
 
-func opensFormer(t *testing.T, name string) {
-	path := unpack(t, name)
-	want, err := os.ReadFile(filepath.Join("testdata", "format2.txt"))
+// verifyUnchanged wants a file to be whole, and to be left as it is by who looks.
+func verifyUnchanged(t *testing.T, path string) {
+	t.Helper()
+	before, err := os.ReadFile(path)
 	if err != nil {
 		t.Fatal(err)
 	}
 	if err := Verify(path, Options{}, nil); err != nil {
 		t.Errorf("before: %v", err)
 	}
+	if after, err := os.ReadFile(path); err != nil || !bytes.Equal(after, before) {
+		t.Errorf("it is changed by a look at it, %v", err)
+	}
+}
+
+func opensFormer(t *testing.T, name string) {
+	path := unpack(t, name)
+	want, err := os.ReadFile(filepath.Join("testdata", "format2.txt"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	verifyUnchanged(t, path)
 	for _, when := range []string{"brought to the present format", "opened again"} {
 		synctest.Test(t, func(t *testing.T) { // it was made in such a time
 			time.Sleep(time.Minute)

@@ -18,7 +18,7 @@ import (
 // upgrade brings the file to the present format, in one transaction, whose size is that of what the file says of
 // lanes and queues: no message is touched. Where it is cut short, the file is of its old format.
 func (s *Store) upgrade(img *store.Image) error {
-	if s.bolt().IsReadOnly() {
+	if !s.writes() {
 		return nil
 	}
 	old := uint32(0)
