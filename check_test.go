@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"os"
@@ -242,7 +243,8 @@ func TestCheckConfigDatabase(t *testing.T) {
 		t.Fatal(err)
 	}
 	if err := bolt.Update(func(tx *bbolt.Tx) error {
-		return tx.Bucket([]byte("meta")).Put([]byte("format"), []byte{0, 0, 1, 0})
+		meta := tx.Bucket([]byte("meta"))
+		return errors.Join(meta.Put([]byte("format"), []byte{0, 0, 1, 0}), meta.Put([]byte("program"), []byte("9.8.7")))
 	}); err != nil {
 		t.Fatal(err)
 	}
@@ -251,7 +253,7 @@ func TestCheckConfigDatabase(t *testing.T) {
 	}
 	for name, want := range map[string]string{
 		foreign:                             foreign + " is not a Pipit database",
-		newer:                               "database " + newer + " was written by a newer Pipit",
+		newer:                               "database " + newer + " was written by a newer Pipit, 9.8.7: it has format 256, and Pipit " + built() + " opens up to 4",
 		dir:                                 dir + " is not a Pipit database: it is not a regular file",
 		readOnly:                            "database " + readOnly + " cannot be written: the file is read-only",
 		filepath.Join(foreign, "pipit.db"):  "database " + filepath.Join(foreign, "pipit.db"),

@@ -44,7 +44,7 @@ func commandLine(env []string, stdin io.Reader, stdout, stderr, serverLog io.Wri
 			return ownURL(cfg.HTTP.Listen, cfg.HTTP.TLSCert != "")
 		},
 		Open: func(file string, create bool) (*broker.Broker, error) {
-			store, err := db.Open(file, db.Options{Logger: log, MustExist: !create})
+			store, err := db.Open(file, db.Options{Logger: log, Program: built(), MustExist: !create})
 			if err != nil {
 				return nil, err
 			}
@@ -58,14 +58,14 @@ func commandLine(env []string, stdin io.Reader, stdout, stderr, serverLog io.Wri
 			return b, nil
 		},
 		Verify: func(file string, progress func(part float64)) error {
-			return db.Verify(file, db.Options{Logger: log}, progress)
+			return db.Verify(file, db.Options{Logger: log, Program: built()}, progress)
 		},
 		Compact: func(file string) (before, after int64, err error) {
-			return db.CompactFile(file, db.Options{Logger: log})
+			return db.CompactFile(file, db.Options{Logger: log, Program: built()})
 		},
 		SaveBackup: db.SaveBackup,
 		Restore: func(ctx context.Context, backup, file string, progress func(part float64)) (string, error) {
-			return db.Restore(ctx, backup, file, db.Options{Logger: log}, progress)
+			return db.Restore(ctx, backup, file, db.Options{Logger: log, Program: built()}, progress)
 		},
 	}
 }

@@ -22,7 +22,7 @@ var machine = config.Machine{
 	},
 	Bind: serve.Bindable,
 	Inspect: func(file string) (*store.Image, error) {
-		return db.Inspect(file, db.Options{Logger: slog.New(slog.DiscardHandler)})
+		return db.Inspect(file, db.Options{Program: built(), Logger: slog.New(slog.DiscardHandler)})
 	},
 }
 

@@ -22,7 +22,12 @@ func run(ctx context.Context, args, env []string, stdin io.Reader, stdout, stder
 
 // versionLine names the version, the commit where the build knows it, and the Go release.
 func versionLine() string {
-	line := "pipit " + version
+	return fmt.Sprintf("pipit %s %s %s/%s", built(), runtime.Version(), runtime.GOOS, runtime.GOARCH)
+}
+
+// built is the version, and the commit where the build knows it.
+func built() string {
+	line := version
 	if info, ok := debug.ReadBuildInfo(); ok {
 		for _, s := range info.Settings {
 			if s.Key == "vcs.revision" {
@@ -30,5 +35,5 @@ func versionLine() string {
 			}
 		}
 	}
-	return fmt.Sprintf("%s %s %s/%s", line, runtime.Version(), runtime.GOOS, runtime.GOARCH)
+	return line
 }

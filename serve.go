@@ -28,7 +28,7 @@ import (
 
 // openStore opens the database of a server.
 var openStore = func(c *config.Database, log *slog.Logger, m *metrics.Metrics) (store.Store, error) {
-	opts := db.Options{Logger: log, SyncInterval: c.Unsynced(), LogSize: int64(c.LogSize), CompactWhen: c.CompactWhen, MinFree: int64(c.MinFree)}
+	opts := db.Options{Logger: log, Program: built(), SyncInterval: c.Unsynced(), LogSize: int64(c.LogSize), CompactWhen: c.CompactWhen, MinFree: int64(c.MinFree)}
 	if m != nil {
 		opts.Flushed, opts.Checkpointed = m.Flushed, m.Checkpointed
 	}

@@ -205,7 +205,7 @@ func moveLocked(s *Store, t *table, format uint32) (id int, err error) {
 	}
 	m := s.mark
 	m.through = t.last
-	if err := putMark(tx, format, m); err != nil {
+	if err := putMark(tx, s.program, format, m); err != nil {
 		return id, err
 	}
 	if err := tx.Commit(); err != nil {

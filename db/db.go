@@ -81,6 +81,7 @@ const magic = "pipit"
 type Options struct {
 	LockTimeout  time.Duration            // how long to wait while another process has the file; default 1s
 	Logger       *slog.Logger             // default: slog.Default()
+	Program      string                   // version of the program, kept in the file that it writes for one that finds it too new; may be empty
 	LogSize      int64                    // bytes that the log takes at most; default 64 MiB, at least 2 MiB
 	CompactWhen  float64                  // the part of the file, of at least 64 MiB, that must be free before it is compacted by itself; 0: never
 	SyncInterval time.Duration            // how long a batch that was answered may wait for its flush: a crash loses what does; 0: none waits
@@ -96,8 +97,9 @@ type Options struct {
 
 // Store is a store.Store in a bbolt file.
 type Store struct {
-	path string
-	log  *slog.Logger
+	path    string
+	log     *slog.Logger
+	program string // of Options
 	seam
 
 	flushed, checkpointed func(took time.Duration) // of Options
@@ -212,8 +214,9 @@ var (
 	keyKey      = []byte("key")
 	keyLastID   = []byte("lastid")
 	keyDeclared = []byte("declared")
-	keyLog      = []byte("log")  // which log goes with the file, and up to which batch the file has it: see mark
-	keyWipe     = []byte("wipe") // there while free pages may hold secrets that are no more
+	keyProgram  = []byte("program") // Options.Program of who wrote to it last; there was none before
+	keyLog      = []byte("log")     // which log goes with the file, and up to which batch the file has it: see mark
+	keyWipe     = []byte("wipe")    // there while free pages may hold secrets that are no more
 )
 
 // Size returns how many bytes of the file are in use or free for reuse, without what the

@@ -16,7 +16,7 @@ import (
 // which the file cannot be made.
 func Inspect(path string, opts Options) (*store.Image, error) {
 	opts = opts.withDefaults()
-	isNew, err := inspect(path, opts.LockTimeout, nil)
+	isNew, err := inspect(path, opts, nil)
 	switch {
 	case err != nil:
 		return nil, err

@@ -162,15 +162,15 @@ func (s *Store) putMark(format uint32, m mark) (err error) {
 	defer guard(&err)()
 	s.bolt().NoFreelistSync = s.file().skipFreelist()
 	defer s.wrote()
-	return s.bolt().Update(func(tx *bbolt.Tx) error { return putMark(tx, format, m) })
+	return s.bolt().Update(func(tx *bbolt.Tx) error { return putMark(tx, s.program, format, m) })
 }
 
-func putMark(tx *bbolt.Tx, format uint32, m mark) error {
+func putMark(tx *bbolt.Tx, program string, format uint32, m mark) error {
 	meta := tx.Bucket(bucketNames[bucketMeta])
 	if err := meta.Put(keyFormat, binary.BigEndian.AppendUint32(nil, format)); err != nil {
 		return err
 	}
-	return meta.Put(keyLog, m.append(nil))
+	return errors.Join(meta.Put(keyProgram, []byte(program)), meta.Put(keyLog, m.append(nil)))
 }
 
 // replay applies what the log has and the file has not.

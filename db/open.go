@@ -37,7 +37,7 @@ func Open(path string, opts Options) (*Store, error) { return open(path, opts, n
 // open is Open. With progress it looks at all pages of a file of any size, and tells which part is done.
 func open(path string, opts Options, progress func(part float64)) (*Store, error) {
 	opts = opts.withDefaults()
-	isNew, err := inspect(path, opts.LockTimeout, progress)
+	isNew, err := inspect(path, opts, progress)
 	if err != nil {
 		return nil, err
 	}
@@ -97,6 +97,7 @@ func newStore(f *file, path string, opts Options) *Store {
 	s := &Store{
 		path:     path,
 		log:      opts.Logger,
+		program:  opts.Program,
 		seam:     opts.seam,
 		open:     map[store.Lane]openRange{},
 		waiting:  map[uint32]uint64{},
@@ -179,6 +180,7 @@ func (s *Store) create() error {
 			{keyMagic, []byte(magic)},
 			{keyFormat, binary.BigEndian.AppendUint32(nil, Format)},
 			{keyKey, key},
+			{keyProgram, []byte(s.program)},
 		} {
 			if err := meta.Put(e.k, e.v); err != nil {
 				return err
@@ -222,7 +224,7 @@ func openError(path string, err error) error {
 }
 
 // inspect looks at a file without changing it, and tells whether it is to be made.
-func inspect(path string, timeout time.Duration, progress func(part float64)) (isNew bool, err error) {
+func inspect(path string, opts Options, progress func(part float64)) (isNew bool, err error) {
 	info, err := os.Stat(path)
 	if errors.Is(err, fs.ErrNotExist) {
 		return true, nil
@@ -241,7 +243,7 @@ func inspect(path string, timeout time.Duration, progress func(part float64)) (i
 		if info.Size() < 2*h.PageSize { // bbolt refuses it in its own words
 			return false, checkPages(path, &h, progress)
 		}
-		isNew, err = inspectBolt(path, timeout, progress)
+		isNew, err = inspectBolt(path, opts, progress)
 		if err != nil {
 			return false, err
 		}
@@ -260,7 +262,7 @@ func inspect(path string, timeout time.Duration, progress func(part float64)) (i
 }
 
 // inspectBolt looks into a file that bbolt wrote.
-func inspectBolt(path string, timeout time.Duration, progress func(part float64)) (isNew bool, err error) {
+func inspectBolt(path string, opts Options, progress func(part float64)) (isNew bool, err error) {
 	var bolt *bbolt.DB
 	defer func() {
 		if bolt != nil {
@@ -271,7 +273,7 @@ func inspectBolt(path string, timeout time.Duration, progress func(part float64)
 		}
 	}()
 	defer guard(&err)()
-	bolt, err = bbolt.Open(path, 0, &bbolt.Options{ReadOnly: true, Timeout: timeout})
+	bolt, err = bbolt.Open(path, 0, &bbolt.Options{ReadOnly: true, Timeout: opts.LockTimeout})
 	if err != nil {
 		return false, openError(path, err)
 	}
@@ -299,7 +301,7 @@ func inspectBolt(path string, timeout time.Duration, progress func(part float64)
 		}
 		f := binary.BigEndian.Uint32(v)
 		if f > formatLog {
-			return fmt.Errorf("database %s was written by a newer Pipit (format %d; this one reads %d)", path, f, formatLog)
+			return tooNewError{path, f, string(meta.Get(keyProgram)), opts.Program}
 		}
 		for no, name := range bucketNames {
 			if since := bucketSince[no]; tx.Bucket(name) == nil && f >= since {
@@ -309,6 +311,25 @@ func inspectBolt(path string, timeout time.Duration, progress func(part float64)
 		return nil
 	})
 	return isNew, err
+}
+
+// tooNewError is an error about a file of a format that only a later program knows.
+type tooNewError struct {
+	path         string
+	format       uint32
+	writer, self string // versions; empty: not known
+}
+
+func (e tooNewError) Error() string {
+	writer, self := "a newer Pipit", "this program"
+	if e.writer != "" {
+		writer += ", " + e.writer
+	}
+	if e.self != "" {
+		self = "Pipit " + e.self
+	}
+	return fmt.Sprintf("database %s was written by %s: it has format %d, and %s opens up to %d; start the newer program, or restore a backup of before the upgrade",
+		e.path, writer, e.format, self, formatLog)
 }
 
 // readHead returns what the newest valid meta page of the file says.

@@ -141,9 +141,10 @@ func TestOpenErrors(t *testing.T) {
 		}, "is not a Pipit database: it is another program's"},
 		{"newer", func(t *testing.T) string {
 			return change(t, makeFile(t, false), func(tx *bbolt.Tx) error {
-				return tx.Bucket(bucketNames[bucketMeta]).Put(keyFormat, []byte{0, 0, 0, formatLog + 1})
+				meta := tx.Bucket(bucketNames[bucketMeta])
+				return errors.Join(meta.Put(keyFormat, []byte{0, 0, 0, formatLog + 1}), meta.Put(keyProgram, []byte("9.8.7")))
 			})
-		}, "was written by a newer Pipit (format 5; this one reads 4)"},
+		}, "was written by a newer Pipit, 9.8.7: it has format 5, and this program opens up to 4; start the newer program, or restore a backup of before the upgrade"},
 		{"no format", func(t *testing.T) string {
 			return change(t, makeFile(t, false), func(tx *bbolt.Tx) error { return tx.Bucket(bucketNames[bucketMeta]).Delete(keyFormat) })
 		}, "is damaged: it has no format"},

@@ -2,6 +2,7 @@ package db
 
 import (
 	"encoding/binary"
+	"errors"
 	"fmt"
 
 	"go.etcd.io/bbolt"
@@ -41,7 +42,8 @@ func (s *Store) upgrade(img *store.Image) error {
 				return err
 			}
 		}
-		return tx.Bucket(bucketNames[bucketMeta]).Put(keyFormat, binary.BigEndian.AppendUint32(nil, Format))
+		meta := tx.Bucket(bucketNames[bucketMeta])
+		return errors.Join(meta.Put(keyFormat, binary.BigEndian.AppendUint32(nil, Format)), meta.Put(keyProgram, []byte(s.program)))
 	})
 	if err != nil {
 		return fmt.Errorf("bringing it from format %d to %d: %w", old, Format, err)
