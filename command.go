@@ -60,6 +60,15 @@ func commandLine(env []string, stdin io.Reader, stdout, stderr, serverLog io.Wri
 		Verify: func(file string, progress func(part float64)) error {
 			return db.Verify(file, db.Options{Logger: log, Program: built()}, progress)
 		},
+		Releases: db.Releases(),
+		Downgrade: func(file, release string) (cli.Downgrade, error) {
+			loss, err := db.Downgrade(file, db.Options{Logger: log, Program: built()}, release)
+			d := cli.Downgrade{Version: release, Opens: loss.Opens >= loss.Format, Format: loss.Format, Highest: loss.Opens, Unknown: []cli.NotKnown{}}
+			for _, l := range loss.Lost {
+				d.Unknown = append(d.Unknown, cli.NotKnown(l))
+			}
+			return d, err
+		},
 		Compact: func(file string) (before, after int64, err error) {
 			return db.CompactFile(file, db.Options{Logger: log, Program: built()})
 		},

@@ -59,6 +59,11 @@ func TestCommandLine(t *testing.T) {
 			env.Setenv("TZ", "UTC")
 			env.Setenv("EXAMPLE", example(t))
 			env.Setenv("SUBKEY", exampleSubKey)
+			formats, err := filepath.Abs("db/testdata")
+			env.Setenv("FORMATS", formats)
+			if err != nil {
+				return err
+			}
 			return nil
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){

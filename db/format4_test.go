@@ -10,6 +10,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -149,6 +150,89 @@ func setFields[T any](fields property.Fields[T], of *T) string {
 		}
 	}
 	return out.String()
+}
+
+func namesOf[T any](fields property.Fields[T]) (names []string) {
+	for i := range fields {
+		names = append(names, fields[i].Name)
+	}
+	return names
+}
+
+// What an earlier release would make of a file: everything that it does not know is counted, and the file left as it is.
+func TestDowngrade(t *testing.T) {
+	if loss, err := Downgrade(unpack(t, "format1.db.gz"), Options{}, "0.1.0"); err != nil || loss.Format != 1 || loss.Opens != 1 || len(loss.Lost) != 0 {
+		t.Errorf("%+v %v", loss, err)
+	}
+	path := unpackInUse(t, "format4.tar.gz")
+	before, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	loss, err := Downgrade(path, Options{}, "0.1.0")
+	if err != nil || loss.Format != formatLog || loss.Opens != 1 {
+		t.Fatalf("%+v %v", loss, err)
+	}
+	var got strings.Builder
+	for _, l := range loss.Lost {
+		fmt.Fprintf(&got, "%d %s\n", l.Count, l.What)
+	}
+	const want = `1 administrators
+1 blocks of the history of messages
+1 clients with can_subscribe
+1 clients with max_waiting
+1 clients with publish_byte_rate
+1 clients with publish_rate
+1 clients with receive_byte_rate
+1 clients with receive_rate
+2 consumers of a pattern
+1 consumers with callback_concurrency
+1 consumers with callback_format
+1 consumers with callback_secret
+1 consumers with callback_timeout
+1 consumers with callback_url
+1 consumers with dead_letter_topic
+1 consumers with delivery_mode
+1 consumers with filter
+1 consumers with max_deliveries
+4 consumers with name
+1 consumers with on_expiry
+1 consumers with overflow
+1 consumers with retry_backoff
+1 dead letters that know where they failed
+1 entries of the audit log
+5 messages with attributes
+1 messages with correlation_id
+1 messages with reply_to
+2 producers of a pattern
+1 tokens
+1 topics that a template made
+1 topics with auto_create
+1 topics with max_bytes
+1 topics with max_topics
+1 topics with retention
+1 topics with retention_bytes
+1 webhooks
+`
+	if got.String() != want {
+		t.Errorf("got\n%s", got.String())
+	}
+	if after, err := os.ReadFile(path); err != nil || !bytes.Equal(before, after) {
+		t.Errorf("it is changed by a look at it, %v", err)
+	}
+	if _, err := Downgrade(path, Options{}, "0.0.9"); err == nil || err.Error() != `version "0.0.9": allowed are 0.1.0` {
+		t.Error(err)
+	}
+	if _, err := Downgrade(path+"x", Options{}, "0.1.0"); !errors.Is(err, os.ErrNotExist) {
+		t.Error(err)
+	}
+	// What is counted is called as the configuration calls it.
+	names := slices.Concat(namesOf(broker.ClientFields), namesOf(broker.TopicFields), namesOf(broker.ConsumerFields))
+	for _, l := range loss.Lost {
+		if _, field, ok := strings.Cut(l.What, "s with "); ok && !strings.HasPrefix(l.What, "messages") && !slices.Contains(names, field) {
+			t.Errorf("%s: no such field", l.What)
+		}
+	}
 }
 
 // The file says which program wrote to it last.

@@ -58,6 +58,10 @@ type Program struct {
 	// done, from 0 to 1. The errors are also those of Open.
 	Verify func(file string, progress func(part float64)) error
 
+	// Downgrade tells what one of the Releases, which came before this one, would make of a database. The errors are those of Open.
+	Downgrade func(file, version string) (Downgrade, error)
+	Releases  []string
+
 	// Compact makes a database that no process has open as small as what is in it, and returns how many bytes it had and has.
 	// The errors are also those of Open.
 	Compact func(file string) (before, after int64, err error)
