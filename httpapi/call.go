@@ -10,12 +10,13 @@ import (
 	"pipit/broker"
 	"pipit/broker/clip"
 	"pipit/httpapi/exchange"
+	"pipit/httpapi/presence"
 )
 
 // call is a request of the protocol: what its reply needs, beside what every exchange does.
 type call struct {
 	exchange.Exchange
-	ctx      presence
+	ctx      presence.Context
 	route    string         // as httprouter takes it
 	xml      bool           // the reply is asked for as XML
 	username string         // as the client gave it
@@ -62,7 +63,7 @@ func (s *server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	x.Exchange = exchange.Exchange{
 		ResponseWriter: w, Side: x, Request: r, ID: [1]string{exchange.NewID(start)}, Remote: opts.Proxies.Remote(r),
 	}
-	x.ctx.Context, x.ctx.http1 = r.Context(), r.ProtoMajor == 1
+	x.ctx.Context, x.ctx.HTTP1 = r.Context(), r.ProtoMajor == 1
 	h := w.Header()
 	h[headerCID], h["X-Content-Type-Options"], h["Cache-Control"] = x.ID[:], noSniff, noStore
 	if len(opts.CORSOrigins) == 0 || !s.cors(x, r) {
@@ -79,7 +80,7 @@ func (s *server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if opts.Answered != nil {
 		opts.Answered(cmp.Or(x.route, noRoute), r.Method, cmp.Or(x.Status, http.StatusOK), time.Since(start), x.ID[0])
 	}
-	x.ctx.end()
+	x.ctx.End()
 	if x.unread {
 		x.linger()
 	}

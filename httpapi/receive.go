@@ -70,7 +70,7 @@ func (s *server) receive(x *call, r *http.Request, rest string) error {
 			sub.Release(msgs)
 		}
 	}()
-	halfClosed := x.ctx.halfClosed()
+	halfClosed := x.ctx.HalfClosed()
 	if err := x.messages(msgs, format); err != nil {
 		return err
 	}
@@ -90,7 +90,7 @@ func (x *call) sent(halfClosed bool) error {
 		err = nil // a writer around net/http's that cannot: it is on its way all the same
 	}
 	if err == nil && halfClosed {
-		err = x.ctx.arrived()
+		err = x.ctx.Arrived()
 	}
 	return err
 }

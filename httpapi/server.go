@@ -24,6 +24,7 @@ import (
 	"pipit/broker/limit"
 	"pipit/httpapi/exchange"
 	"pipit/httpapi/forwarded"
+	"pipit/httpapi/presence"
 	"pipit/httpapi/quota"
 	"pipit/httpapi/refused"
 )
@@ -95,7 +96,7 @@ func NewServer(h http.Handler, idle time.Duration) *http.Server {
 			// Else a client that reads nothing holds its replies for ever: their time ends only behind what is being written.
 			WriteByteTimeout: writeTime,
 		},
-		ConnContext:                  withConnection,
+		ConnContext:                  presence.WithConnection,
 		DisableGeneralOptionsHandler: true, // OPTIONS * is answered like anything else
 	}
 }

@@ -175,7 +175,7 @@ func (p pusher) Write(b []byte) (int, error) { return len(b), p.x.push(b) }
 // push sends a part of a stream.
 func (x *call) push(b []byte) error {
 	x.patient(writeTime)
-	halfClosed := x.ctx.halfClosed()
+	halfClosed := x.ctx.HalfClosed()
 	if _, err := x.Write(b); err != nil {
 		return err
 	}

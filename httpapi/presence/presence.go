@@ -1,4 +1,5 @@
-package httpapi
+// Package presence tells whether who sent a request is still there for its reply.
+package presence
 
 import (
 	"context"
@@ -9,13 +10,13 @@ import (
 	"time"
 )
 
-// presence is the context of a request. It ends when the client is lost: its connection was reset
+// Context is the context of a request, of which the caller sets the fields. It ends when the client is lost: its connection was reset
 // or, on HTTP/2, its request was. That of net/http ends as well where a client has only said that it
 // sends nothing more (a FIN; over TLS, a close_notify), as nc -N, socat and others do behind their
 // request, and yet wait for the reply. Whether such a client has left, only writing to it can tell.
-type presence struct {
+type Context struct {
 	context.Context      // of net/http
-	http1           bool // a connection for the request alone
+	HTTP1           bool // a connection for the request alone
 
 	once  sync.Once    // for what follows
 	conn  *net.TCPConn // nil: the end of Context is all that can be known
@@ -27,7 +28,8 @@ type presence struct {
 // connection is under what a context holds the connection of its requests.
 type connection struct{}
 
-func withConnection(ctx context.Context, c net.Conn) context.Context {
+// WithConnection is for http.Server.ConnContext.
+func WithConnection(ctx context.Context, c net.Conn) context.Context {
 	return context.WithValue(ctx, connection{}, c)
 }
 
@@ -47,8 +49,8 @@ func tcpConn(c any) *net.TCPConn {
 
 // watch sees to it that ended is closed when the client is lost. Before the end of Context nobody
 // is: net/http reads the connection behind the request, and would notice.
-func (p *presence) watch() {
-	if p.http1 {
+func (p *Context) watch() {
+	if p.HTTP1 {
 		c := p.Value(connection{})
 		p.conn = tcpConn(c)
 		_, p.tls = c.(*tls.Conn)
@@ -64,7 +66,7 @@ func (p *presence) watch() {
 }
 
 // Done is for context.Context.
-func (p *presence) Done() <-chan struct{} {
+func (p *Context) Done() <-chan struct{} {
 	p.once.Do(p.watch)
 	if p.conn == nil {
 		return p.Context.Done()
@@ -73,7 +75,7 @@ func (p *presence) Done() <-chan struct{} {
 }
 
 // Err is for context.Context.
-func (p *presence) Err() error {
+func (p *Context) Err() error {
 	err := p.Context.Err()
 	if err == nil {
 		return nil
@@ -86,8 +88,8 @@ func (p *presence) Err() error {
 	}
 }
 
-// halfClosed tells whether the client has said that it sends nothing more.
-func (p *presence) halfClosed() bool { return p.Context.Err() != nil }
+// HalfClosed tells whether the client has said that it sends nothing more.
+func (p *Context) HalfClosed() bool { return p.Context.Err() != nil }
 
 // Of waiting until what was sent has arrived.
 const (
@@ -95,9 +97,9 @@ const (
 	arriveStep = time.Millisecond // the first wait, which doubles
 )
 
-// arrived waits until what was sent to a half-closed client has arrived there, for a while. The
+// Arrived waits until what was sent to a half-closed client has arrived there, for a while. The
 // error tells that the client had left: then its system answers with a reset.
-func (p *presence) arrived() error {
+func (p *Context) Arrived() error {
 	p.once.Do(p.watch)
 	if p.conn == nil {
 		return p.Err()
@@ -127,8 +129,8 @@ func (p *presence) arrived() error {
 
 var errLeft = errors.New("the client had left")
 
-// end ends the watch, so that net/http has the connection for itself again.
-func (p *presence) end() {
+// End ends the watch, so that net/http has the connection for itself again.
+func (p *Context) End() {
 	p.once.Do(func() {})
 	if p.ended == nil {
 		return
