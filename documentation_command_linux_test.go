@@ -10,7 +10,10 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
+
+	"pipit/tracing/tracingtest"
 )
 
 // A command of a page is an indented line that begins as one; a backslash at its end goes on. Fenced blocks are programs and
@@ -40,6 +43,7 @@ var granted = map[string]struct {
 	config string
 	env    []string
 	before map[string]string
+	traced bool // its server sends spans
 }{
 	"docs/administration.md": {
 		config: "[[topic]]\nname = \"/dead-letters\"\n",
@@ -56,6 +60,7 @@ var granted = map[string]struct {
 		config: "[[topic]]\nname = \"/dead-letters\"\n",
 		before: map[string]string{"key=": "SECRET=whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw id=K1 timestamp=1 body={}\n"},
 	},
+	"docs/monitoring.md": {traced: true},
 	"docs/protocol.md": {
 		config: "[[topic]]\nname = \"/news\"\n[[consumer]]\nclient = \"erp\"\ntopic = \"/eu/*/order\"\nsub_key = \"5eCr3t-key-of-orders\"\n",
 		env:    []string{"PIPIT_CLIENT_1_CAN_SUBSCRIBE=/news"},
@@ -207,12 +212,29 @@ func runPage(t *testing.T, page, text string, shell []string, offline, online []
 			replace = append(replace, "Key: KEY", "Key: "+printed[3])
 		}
 	}
-	p := start(t, dir, append(given.env, anyPort...), "-config", file)
+	env := slices.Concat(given.env, anyPort)
+	collector := tracingtest.New(t, nil)
+	if given.traced {
+		env = append(env, "PIPIT_TRACING_ENDPOINT="+collector.URL)
+	}
+	p := start(t, dir, env, "-config", file)
 	replace = append(replace, "https://pipit.example", "http://"+p.addrs[0], "127.0.0.1:11223", p.addrs[0], "localhost:17010", p.addrs[1])
 	script = strings.NewReplacer(replace...).Replace(lines(online, given.before))
 	out = run(script, "PIPIT_SERVER=http://"+p.addrs[0], "PIPIT_TOKEN="+token, "PIPIT_PASSWORD=erp", "ADDR="+p.addrs[0])
 	for i, answer := range strings.Split(out, "\n@@@\n")[1:] {
 		compare(t, online[i], answer)
+	}
+	if given.traced {
+		p.stop(t, syscall.SIGTERM)
+		var names []string
+		for _, s := range collector.Spans() {
+			names = append(names, s.Name)
+		}
+		for _, name := range []string{"send /customer/created", "receive /customer/created", "settle /customer/created"} {
+			if !slices.Contains(names, name) {
+				t.Errorf("there is no span %s among %q", name, names)
+			}
+		}
 	}
 }
 

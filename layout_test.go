@@ -14,7 +14,7 @@ import (
 func TestLayout(t *testing.T) {
 	// What each package may import, beside the standard library.
 	allowed := map[string][]string{
-		"pipit":                   {"pipit/backup", "pipit/admin/access", "pipit/broker", "pipit/broker/limit", "pipit/broker/store", "pipit/config", "pipit/db", "pipit/httpapi", "pipit/httpapi/callback", "pipit/httpapi/forwarded", "pipit/httpapi/serve", "pipit/admin", "pipit/admin/command", "pipit/winservice", "github.com/KimMachineGun/automemlimit/memlimit", "github.com/coreos/go-systemd/v22/activation", "github.com/coreos/go-systemd/v22/daemon", "pipit/metrics", "golang.org/x/crypto/x509roots/fallback", "github.com/DeRuina/timberjack"},
+		"pipit":                   {"pipit/backup", "pipit/admin/access", "pipit/broker", "pipit/broker/limit", "pipit/broker/store", "pipit/config", "pipit/db", "pipit/httpapi", "pipit/httpapi/callback", "pipit/httpapi/forwarded", "pipit/httpapi/serve", "pipit/admin", "pipit/admin/command", "pipit/winservice", "github.com/KimMachineGun/automemlimit/memlimit", "github.com/coreos/go-systemd/v22/activation", "github.com/coreos/go-systemd/v22/daemon", "pipit/metrics", "golang.org/x/crypto/x509roots/fallback", "github.com/DeRuina/timberjack", "pipit/tracing"},
 		"pipit/backup":            {"pipit/broker", "pipit/broker/clip"},
 		"pipit/admin":             {"pipit/backup", "pipit/httpapi/callback", "pipit/admin/access", "pipit/admin/audit", "pipit/admin/gate", "pipit/admin/api", "pipit/admin/monitor", "pipit/admin/object", "pipit/admin/web", "pipit/broker", "pipit/broker/limit", "pipit/httpapi/exchange", "pipit/httpapi/forwarded", "pipit/httpapi/refused", "github.com/julienschmidt/httprouter"},
 		"pipit/admin/object":      {"pipit/admin/audit", "pipit/admin/gate", "pipit/admin/monitor", "pipit/broker", "pipit/broker/change", "pipit/broker/browse", "pipit/broker/limit", "pipit/broker/property", "pipit/broker/clip", "pipit/broker/login", "golang.org/x/text/encoding", "golang.org/x/text/transform"},
@@ -37,7 +37,7 @@ func TestLayout(t *testing.T) {
 		"pipit/soak":                    {"golang.org/x/sys/unix"},
 		"pipit/broker/history":          {"pipit/broker/store"},
 		"pipit/broker":                  {"pipit/broker/signing", "pipit/broker/change", "pipit/broker/stats", "pipit/broker/browse", "pipit/broker/limit", "pipit/broker/property", "pipit/broker/history", "pipit/broker/store", "pipit/broker/login", "pipit/broker/clip", "github.com/segmentio/ksuid"},
-		"pipit/config":                  {"pipit/backup", "pipit/admin/access", "pipit/admin/gate", "pipit/broker", "pipit/broker/limit", "pipit/broker/property", "pipit/broker/store", "pipit/httpapi", "pipit/httpapi/callback", "pipit/httpapi/forwarded", "github.com/BurntSushi/toml", "pipit/metrics"},
+		"pipit/config":                  {"pipit/backup", "pipit/admin/access", "pipit/admin/gate", "pipit/broker", "pipit/broker/limit", "pipit/broker/property", "pipit/broker/store", "pipit/httpapi", "pipit/httpapi/callback", "pipit/httpapi/forwarded", "github.com/BurntSushi/toml", "pipit/metrics", "pipit/tracing"},
 		"pipit/winservice":              {"golang.org/x/sys/windows", "golang.org/x/sys/windows/svc", "golang.org/x/sys/windows/svc/eventlog", "golang.org/x/sys/windows/svc/mgr"},
 		"pipit/internal/rename":         {},
 		"pipit/broker/login":            {"golang.org/x/crypto/bcrypt", "golang.org/x/sync/errgroup", "golang.org/x/sync/singleflight"},
@@ -55,8 +55,8 @@ func TestLayout(t *testing.T) {
 		"pipit/db/disk":                 {},
 		"pipit/db/disk/disktest":        {"pipit/db/disk"},
 		"pipit/db/wal":                  {"pipit/db/disk"},
-		"pipit/httpapi":                 {"pipit/broker", "pipit/broker/limit", "pipit/broker/clip", "pipit/httpapi/exchange", "pipit/httpapi/forwarded", "pipit/httpapi/presence", "pipit/httpapi/quota", "pipit/httpapi/refused", "pipit/httpapi/webhook", "github.com/julienschmidt/httprouter"},
-		"pipit/httpapi/callback":        {"pipit/broker", "pipit/broker/signing", "pipit/broker/change", "pipit/broker/stats", "pipit/broker/limit", "pipit/broker/clip", "pipit/httpapi"},
+		"pipit/httpapi":                 {"pipit/broker", "pipit/broker/limit", "pipit/broker/clip", "pipit/httpapi/exchange", "pipit/httpapi/forwarded", "pipit/httpapi/presence", "pipit/httpapi/quota", "pipit/httpapi/refused", "pipit/httpapi/webhook", "github.com/julienschmidt/httprouter", "pipit/tracing"},
+		"pipit/httpapi/callback":        {"pipit/broker", "pipit/broker/signing", "pipit/broker/change", "pipit/broker/stats", "pipit/broker/limit", "pipit/broker/clip", "pipit/httpapi", "pipit/tracing"},
 		"pipit/httpapi/exchange":        {"pipit/broker", "pipit/broker/clip", "pipit/httpapi/refused", "github.com/julienschmidt/httprouter", "github.com/segmentio/ksuid"},
 		"pipit/httpapi/forwarded":       {},
 		"pipit/httpapi/presence":        {"golang.org/x/sys/unix"},
@@ -68,6 +68,9 @@ func TestLayout(t *testing.T) {
 
 		"pipit/httpapi/serve":           {"pipit/broker/login", "pipit/httpapi", "pipit/httpapi/forwarded", "pipit/httpapi/refused"},
 		"pipit/httpapi/serve/servetest": {},
+		"pipit/tracing/tracingtest":     {"go.opentelemetry.io/proto/otlp/common/v1", "go.opentelemetry.io/proto/otlp/trace/v1", "google.golang.org/protobuf/proto"},
+		"pipit/tracing": {"pipit/broker", "pipit/broker/limit", "pipit/broker/clip", "golang.org/x/net/http/httpguts", "go.opentelemetry.io/otel", "go.opentelemetry.io/otel/attribute", "go.opentelemetry.io/otel/codes", "go.opentelemetry.io/otel/exporters/otlp/otlptrace", "go.opentelemetry.io/otel/propagation",
+			"go.opentelemetry.io/otel/sdk/resource", "go.opentelemetry.io/otel/sdk/trace", "go.opentelemetry.io/otel/semconv/v1.43.0", "go.opentelemetry.io/otel/trace", "go.opentelemetry.io/proto/otlp/trace/v1", "google.golang.org/protobuf/proto"},
 	}
 	module := strings.TrimSpace(goList(t, "-m"))
 	for line := range strings.Lines(goList(t, "-f", `{{.ImportPath}} {{join .Imports " "}}`, "./...")) {

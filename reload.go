@@ -14,6 +14,7 @@ import (
 	"pipit/config"
 	"pipit/httpapi"
 	"pipit/httpapi/callback"
+	"pipit/tracing"
 )
 
 // declare brings the broker to what the configuration declares, all or nothing, and tells what a
@@ -81,7 +82,7 @@ func (s *service) wireOptions(c *config.Config) httpapi.Options {
 	opts := httpapi.Options{
 		MinBodyRate: least,
 		MaxPayload:  int64(c.HTTP.MaxPayload), MaxBatch: int64(c.HTTP.MaxBatch), MaxPending: int64(c.HTTP.MaxPending), MaxReplies: int64(c.HTTP.MaxReplies),
-		CORSOrigins: c.HTTP.CORSOrigins, Origin: c.PublicOrigin(), Access: c.Log.Access, Proxies: s.proxies, Logger: s.log,
+		CORSOrigins: c.HTTP.CORSOrigins, Origin: c.PublicOrigin(), Access: c.Log.Access, Proxies: s.proxies, Logger: s.log, Tracer: s.tracer,
 	}
 	if s.metrics != nil {
 		opts.Answered = s.metrics.Answered
@@ -89,11 +90,20 @@ func (s *service) wireOptions(c *config.Config) httpapi.Options {
 	return opts
 }
 
-func callbackOptions(c *config.Config, log *slog.Logger) callback.Options {
+func (s *service) callbackOptions(c *config.Config) callback.Options {
 	return callback.Options{
 		Deny: c.Callbacks.Deny, MaxConcurrency: int(c.Callbacks.MaxConcurrency), Proxy: c.Callbacks.Proxy, CA: c.Callbacks.CA,
-		UserAgent: "Pipit/" + version, Logger: log,
+		UserAgent: "Pipit/" + version, Logger: s.log, Tracer: s.tracer,
 	}
+}
+
+func (s *service) tracingOptions(c *config.Config) tracing.Options {
+	t := c.Tracing
+	opts := tracing.Options{Endpoint: t.Endpoint, Sample: t.Sample, Service: t.ServiceName, Version: version, Headers: t.Headers.Map(), Logger: s.log}
+	if s.metrics != nil {
+		opts.Sent, opts.Dropped = s.metrics.SpansSent, s.metrics.SpansDropped
+	}
+	return opts
 }
 
 func backupOptions(c *config.Config, log *slog.Logger) backup.Options {

@@ -24,6 +24,7 @@ import (
 	"pipit/httpapi/forwarded"
 	"pipit/httpapi/serve"
 	"pipit/metrics"
+	"pipit/tracing"
 )
 
 // openStore opens the database of a server.
@@ -49,6 +50,7 @@ type service struct {
 	given  sockets      // that a supervisor has opened
 
 	metrics *metrics.Metrics // nil: they are off
+	tracer  *tracing.Tracer  // nil: it is off
 
 	b         *broker.Broker
 	protocol  *httpapi.Handler
@@ -103,7 +105,9 @@ func runBroker(ctx context.Context, file string, env []string, stderr io.Writer)
 	defer hangups.stop()
 
 	defer func() {
+		begun := time.Now()
 		err = errors.Join(err, s.down.run(shutdownEnd))
+		s.tracer.Stop(min(tracesEnd, shutdownEnd-time.Since(begun))) // behind all else, which is not to wait for a collector
 		switch {
 		case err == nil:
 			s.log.Info("stopped")
@@ -201,6 +205,9 @@ func (s *service) listen(ctx context.Context) (err error) {
 
 // openDoors makes the protocol and admin, which take over what changes in the configuration.
 func (s *service) openDoors(ctx context.Context) (err error) {
+	if s.tracer, err = tracing.New(s.tracingOptions(s.cfg)); err != nil {
+		return err
+	}
 	s.protocol = httpapi.New(s.b, s.wireOptions(s.cfg))
 	s.again.onChange(func(c *config.Config) {
 		s.memory.Store(memoryOf(c.HTTP))
@@ -208,12 +215,13 @@ func (s *service) openDoors(ctx context.Context) (err error) {
 		s.b.Adjust(brokerOptions(c, s.log))
 		s.protocol.Adjust(s.wireOptions(c))
 		s.backups.Adjust(backupOptions(c, s.log))
+		s.tracer.Adjust(s.tracingOptions(c))
 		_ = s.level.UnmarshalText([]byte(c.Log.Level)) // checked with the configuration
-		if err := s.callbacks.Adjust(callbackOptions(c, s.log)); err != nil {
+		if err := s.callbacks.Adjust(s.callbackOptions(c)); err != nil {
 			s.log.Error("calls go on as before", "err", err)
 		}
 	})
-	if s.callbacks, err = callback.New(s.b, callbackOptions(s.cfg, s.log)); err != nil {
+	if s.callbacks, err = callback.New(s.b, s.callbackOptions(s.cfg)); err != nil {
 		return err
 	}
 	s.down.add("callbacks", s.callbacks.Stop)

@@ -15,6 +15,8 @@ import (
 const (
 	shutdownEnd = 9500 * time.Millisecond // for everything but the last lines of the log, see logFlush; requests take 8 s of it
 
+	tracesEnd = 2 * time.Second // of it, for spans that are not sent yet, when all else is done
+
 	failureTime = time.Second // from when the database has failed, in which requests are answered with 503, to the shutdown
 )
 

@@ -6,6 +6,7 @@ import (
 	"path"
 	"path/filepath"
 	"regexp"
+	"strconv"
 	"strings"
 	"time"
 
@@ -15,6 +16,7 @@ import (
 	"pipit/httpapi"
 	"pipit/httpapi/callback"
 	"pipit/httpapi/forwarded"
+	"pipit/tracing"
 )
 
 var (
@@ -88,10 +90,34 @@ func (b *binder) check(c *Config) {
 			b.errorf(fmt.Sprintf("callbacks.deny[%d]", i), "%v", err)
 		}
 	}
+	b.tracing(c)
 	b.logFile(c)
 	b.oneOf("log.level", c.Log.Level, logLevels)
 	b.oneOf("log.format", c.Log.Format, logFormats)
 	b.objects(c)
+}
+
+// tracing checks where spans are sent. A password in the URL would be in logs.
+func (b *binder) tracing(c *Config) {
+	t := &c.Tracing
+	if u, ok := webURL(t.Endpoint); !ok {
+		shown := "a value that is not shown"
+		if u != nil && u.User == nil {
+			shown = strconv.Quote(t.Endpoint)
+		}
+		b.errorf("tracing.endpoint", `%s: allowed is a URL of http or https such as "http://127.0.0.1:4318", without a user, a password and a query`, shown)
+	}
+	if !(0 <= t.Sample && t.Sample <= 1) && !b.faulty["tracing.sample"] {
+		b.errorf("tracing.sample", "%v: allowed are 0 to 1", t.Sample)
+	}
+	if t.ServiceName == "" {
+		b.errorf("tracing.service_name", `"": allowed is a name`)
+	}
+	for name, value := range t.Headers.All() {
+		if err := tracing.CheckHeader(name, value); err != nil {
+			b.errorf("tracing.headers", "%v", err)
+		}
+	}
 }
 
 // logFile checks the file of the log, which is renamed when it is full: it must be no other.

@@ -28,7 +28,7 @@ import (
 
 // Config is everything that can be configured; config.example.toml says what each key means. A field is a key of
 // the file, under the name in its tag, and a variable of the environment. The tags min and max are bounds of a number,
-// path marks the name of a file, and reload what can change while the broker runs: any other key needs a restart.
+// path marks the name of a file, secret what is shown to nobody, and reload what can change while the broker runs: any other key needs a restart.
 // The keys of objects are those of the broker's tables, such as broker.TopicFields.
 type Config struct {
 	HTTP      HTTP              `toml:"http"`
@@ -38,6 +38,7 @@ type Config struct {
 	History   History           `toml:"history"`
 	Callbacks Callbacks         `toml:"callbacks"`
 	Metrics   Metrics           `toml:"metrics"`
+	Tracing   Tracing           `toml:"tracing"`
 	Log       Log               `toml:"log"`
 	Client    []broker.Client   `toml:"client" reload:"yes"`
 	Topic     []broker.Topic    `toml:"topic" reload:"yes"`
@@ -128,6 +129,14 @@ type Metrics struct {
 	PerObjectLimit int64    `toml:"per_object_limit" min:"0" max:"100000" reload:"yes"`
 }
 
+// Tracing is the table [tracing]: where spans are sent.
+type Tracing struct {
+	Endpoint    string         `toml:"endpoint"`
+	Sample      float64        `toml:"sample" reload:"yes"`
+	ServiceName string         `toml:"service_name"`
+	Headers     property.Table `toml:"headers" reload:"yes" secret:"yes"`
+}
+
 // Log is the table [log].
 type Log struct {
 	Access bool   `toml:"access" reload:"yes"`
@@ -180,7 +189,7 @@ func bind(file string, env []string) (*Config, *binder, error) {
 			return nil, nil, fmt.Errorf("configuration: %w", err)
 		}
 	}
-	c := &Config{HTTP: defaults.HTTP, Admin: defaults.Admin, Database: defaults.Database, Backup: defaults.Backup, History: defaults.History, Callbacks: defaults.Callbacks, Metrics: defaults.Metrics, Log: defaults.Log}
+	c := &Config{HTTP: defaults.HTTP, Admin: defaults.Admin, Database: defaults.Database, Backup: defaults.Backup, History: defaults.History, Callbacks: defaults.Callbacks, Metrics: defaults.Metrics, Tracing: defaults.Tracing, Log: defaults.Log}
 	c.HTTP.Listen = slices.Clone(c.HTTP.Listen)
 	if err := b.bindFile(c, string(text)); err != nil {
 		return nil, nil, err
@@ -217,7 +226,7 @@ func HoldsSecrets(file string) bool {
 	}
 	c, _, err := bind(file, nil)
 	return err == nil &&
-		(holdSecrets(broker.ClientFields, c.Client) || holdSecrets(broker.TopicFields, c.Topic) ||
+		(!c.Tracing.Headers.IsZero() || holdSecrets(broker.ClientFields, c.Client) || holdSecrets(broker.TopicFields, c.Topic) ||
 			holdSecrets(broker.ProducerFields, c.Producer) || holdSecrets(broker.ConsumerFields, c.Consumer) ||
 			holdSecrets(broker.WebhookFields, c.Webhook))
 }

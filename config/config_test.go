@@ -67,6 +67,11 @@ max_messages = 500
 enabled = false
 listen = ["127.0.0.1:9"]
 per_object_limit = 0
+[tracing]
+endpoint = "https://collector:4318"
+sample = 0.25
+service_name = "orders"
+headers = {Authorization = "Bearer x"}
 [[topic]]
 name = "/a"
 max_depth = 1
@@ -93,6 +98,7 @@ start = "oldest"
 			MaxPending: 2 << 30, MaxReplies: 1 << 30, MinBodyRate: 1 << 10, CORSOrigins: []string{"https://app.example.com"}, MaxConnections: 5, IdleTimeout: 90 * time.Second, TLSCert: "c", TLSKey: "k"},
 		Admin:    Admin{Listen: []string{"127.0.0.1:1"}, SessionIdle: 30 * time.Minute, SessionLife: 12 * time.Hour},
 		Database: Database{File: "/tmp/x.db", Sync: SyncInterval, SyncInterval: time.Second, LogSize: 8 << 20, CompactWhen: 0.25, MinFree: 0}, Backup: Backup{Directory: "/backup", Every: 36 * time.Hour, Keep: 3}, History: History{Keep: 24 * time.Hour, MaxMessages: 500}, Callbacks: defaults.Callbacks, Metrics: Metrics{Listen: []string{"127.0.0.1:9"}},
+		Tracing:  Tracing{Endpoint: "https://collector:4318", Sample: 0.25, ServiceName: "orders", Headers: property.TableOf(map[string]string{"Authorization": "Bearer x"})},
 		Log:      Log{Access: true, Level: "info", Format: "auto", MaxSize: 100 << 20, MaxFiles: 10},
 		Client:   []broker.Client{{Username: "inline", Password: "p"}},
 		Topic:    []broker.Topic{{Name: "/a", Inactive: true, MaxDepth: 1, Expiration: property.Off, DedupWindow: 90 * time.Minute, Retention: property.Off, RetentionBytes: property.Off, MaxTopics: limit.DefaultMaxTopics}},
@@ -122,7 +128,7 @@ func TestConfigDefaults(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if !reflect.DeepEqual(c, &Config{HTTP: defaults.HTTP, Admin: defaults.Admin, Database: defaults.Database, Backup: defaults.Backup, History: defaults.History, Callbacks: defaults.Callbacks, Metrics: defaults.Metrics, Log: defaults.Log}) {
+	if !reflect.DeepEqual(c, &Config{HTTP: defaults.HTTP, Admin: defaults.Admin, Database: defaults.Database, Backup: defaults.Backup, History: defaults.History, Callbacks: defaults.Callbacks, Metrics: defaults.Metrics, Tracing: defaults.Tracing, Log: defaults.Log}) {
 		t.Errorf("%+v", c)
 	}
 	c.HTTP.Listen[0] = "x"
@@ -146,7 +152,7 @@ func TestConfigBad(t *testing.T) {
 	}{
 		{"syntax", "[http]\nlisten = [\n", []string{":2: unexpected EOF"}},
 		{"syntax within", "[http]\nmax_payload = 1x\n", []string{":2: "}},
-		{"unknown section", "\n[htpp]\nlisten = []\n", []string{`:2: htpp: unknown key: allowed are http, admin, database, backup, history, callbacks, metrics, log, client, topic, producer, consumer, webhook`}},
+		{"unknown section", "\n[htpp]\nlisten = []\n", []string{`:2: htpp: unknown key: allowed are http, admin, database, backup, history, callbacks, metrics, tracing, log, client, topic, producer, consumer, webhook`}},
 		{"unknown key", "[http]\n# c\nlissen = []\n", []string{`:3: http.lissen: unknown key: allowed are listen, max_payload, max_batch, max_pending, max_replies, min_body_rate, max_connections, idle_timeout, drain, cors_origins, tls_cert, tls_key, trusted_proxies, public_url, hosts`}},
 		{"unknown in the second table", crm + "[[client]]\nusername = \"erp\"\npasword = \"secret\"\npassword = \"x\"\n[[client]]\nusername = \"c\"\npassword = \"x\"\n",
 			[]string{`:6: client.pasword: unknown key: allowed are username, name, is_active, can_subscribe, publish_rate, publish_byte_rate, receive_rate, receive_byte_rate, max_waiting, password, password_hash`}},
@@ -251,6 +257,11 @@ func TestConfigBad(t *testing.T) {
 		{"log file is the database", "[database]\nfile = 'x.db'\n[log]\nfile = './x.db'\n", []string{`:4: log.file = "./x.db": allowed is a file of its own, and this is database.file`}},
 		{"log size", "[log]\nmax_size = '64KiB'\n", []string{`:2: log.max_size = 65536: allowed are 1MiB to 1TiB, and 0 for any`}},
 		{"log age", "[log]\nmax_age = '36h'\n", []string{`:2: log.max_age = "1d12h": allowed are whole days, 1d to 3650d, and 0s for any`}},
+		{"no collector", "[tracing]\nendpoint = \"collector:4318\"\n", []string{`:2: tracing.endpoint = "collector:4318": allowed is a URL of http or https such as "http://127.0.0.1:4318", without a user, a password and a query`}},
+		{"password of the collector", "[tracing]\nendpoint = \"https://u:secret@collector\"\n", []string{`:2: tracing.endpoint = a value that is not shown: allowed is a URL of http or https`}},
+		{"traces", "[tracing]\nsample = 1.5\nservice_name = \"\"\nheaders = {Host = \"secret\"}\n", []string{
+			`:2: tracing.sample = 1.5: allowed are 0 to 1`, `:3: tracing.service_name = "": allowed is a name`,
+			`:4: tracing.headers = "Host": allowed are headers that the request does not have by itself`}},
 		{"metrics address", "[metrics]\nlisten = [\"9090\"]\n", []string{`:2: metrics.listen = "9090": allowed is host:port with a port of 0 to 65535`}},
 		{"address of metrics, too", "[metrics]\nlisten = [\"localhost:11223\"]\n", []string{`:2: metrics.listen = "localhost:11223": it cannot be listened on beside http.listen = "127.0.0.1:11223"`}},
 		{"address of admin, too", "[http]\nlisten = [\"0.0.0.0:1\"]\n[admin]\nlisten = [\"127.0.0.1:1\"]\n", []string{`:4: admin.listen = "127.0.0.1:1": it cannot be listened on beside http.listen = "0.0.0.0:1"`}},
@@ -430,6 +441,10 @@ func TestUpdate(t *testing.T) {
 	is, now := &Config{}, &Config{}
 	var fill func(v reflect.Value)
 	fill = func(v reflect.Value) {
+		if table, ok := v.Addr().Interface().(*property.Table); ok {
+			*table = property.TableOf(map[string]string{"x": "x"})
+			return
+		}
 		switch v.Kind() {
 		case reflect.Struct:
 			for i := range v.NumField() {
@@ -449,7 +464,7 @@ func TestUpdate(t *testing.T) {
 	}
 	fill(reflect.ValueOf(now).Elem())
 	changed, restart := is.Update(now)
-	want := []string{"http.max_payload", "http.max_batch", "http.max_pending", "http.max_replies", "http.min_body_rate", "http.max_connections", "http.drain", "http.cors_origins", "admin.session_idle", "admin.session_life", "backup.directory", "backup.every", "backup.keep", "history.keep", "history.max_messages", "callbacks.deny", "callbacks.max_concurrency", "callbacks.proxy", "callbacks.ca", "metrics.per_object_limit", "log.access", "log.level", "log.max_size", "log.max_age", "log.max_files", "client", "topic", "producer", "consumer", "webhook"}
+	want := []string{"http.max_payload", "http.max_batch", "http.max_pending", "http.max_replies", "http.min_body_rate", "http.max_connections", "http.drain", "http.cors_origins", "admin.session_idle", "admin.session_life", "backup.directory", "backup.every", "backup.keep", "history.keep", "history.max_messages", "callbacks.deny", "callbacks.max_concurrency", "callbacks.proxy", "callbacks.ca", "metrics.per_object_limit", "tracing.sample", "tracing.headers", "log.access", "log.level", "log.max_size", "log.max_age", "log.max_files", "client", "topic", "producer", "consumer", "webhook"}
 	if !slices.Equal(changed, want) {
 		t.Errorf("changed %q, want %q", changed, want)
 	}
@@ -595,7 +610,7 @@ func TestExampleDeclares(t *testing.T) {
 	topic.Name = "/customer/created"
 	producer.Client, producer.Topic = "crm", topic.Name
 	consumer.Client, consumer.Topic, consumer.SubKey = "erp", topic.Name, "K06Y63NEJQYGMQKTP9D4KGQQ0GB2"
-	want := &Config{HTTP: defaults.HTTP, Admin: defaults.Admin, Database: defaults.Database, Backup: defaults.Backup, History: defaults.History, Callbacks: defaults.Callbacks, Metrics: defaults.Metrics, Log: defaults.Log, Client: []broker.Client{crm, erp},
+	want := &Config{HTTP: defaults.HTTP, Admin: defaults.Admin, Database: defaults.Database, Backup: defaults.Backup, History: defaults.History, Callbacks: defaults.Callbacks, Metrics: defaults.Metrics, Tracing: defaults.Tracing, Log: defaults.Log, Client: []broker.Client{crm, erp},
 		Topic: []broker.Topic{topic}, Producer: []broker.Producer{producer}, Consumer: []broker.Consumer{consumer}}
 	want.HTTP.Listen = c.HTTP.Listen
 	if !reflect.DeepEqual(c, want) {

@@ -10,6 +10,7 @@ import (
 	"pipit/httpapi"
 	"pipit/httpapi/callback"
 	"pipit/metrics"
+	"pipit/tracing"
 )
 
 // defaults is what holds where nothing is configured. The one element of Client and so on is what each begins as.
@@ -30,6 +31,7 @@ var defaults = Config{
 	History:   History{Keep: limit.DefaultHistory, MaxMessages: limit.DefaultHistoryMessages},
 	Callbacks: Callbacks{MaxConcurrency: callback.DefaultMaxConcurrency},
 	Metrics:   Metrics{Enabled: true, PerObjectLimit: metrics.DefaultPerObjectLimit},
+	Tracing:   Tracing{Sample: 1, ServiceName: tracing.DefaultService},
 	Log:       Log{Level: "info", Format: "auto", MaxSize: 100 << 20, MaxFiles: 10},
 	Client:    []broker.Client{broker.ClientFields.New()},
 	Topic:     []broker.Topic{broker.TopicFields.New()},

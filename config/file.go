@@ -10,6 +10,8 @@ import (
 	"strings"
 
 	"github.com/BurntSushi/toml"
+
+	"pipit/broker/property"
 )
 
 // bindFile fills c from TOML. An error that it returns is one of syntax; all others are noted.
@@ -61,8 +63,10 @@ func (b *binder) table(path string, raw map[string]any, into reflect.Value) {
 
 // value fills a field from a value of the file.
 func (b *binder) value(path string, raw any, f field) {
-	switch f.at.Kind() {
-	case reflect.Struct:
+	_, isKey := f.get().(property.Table)
+	switch kind := f.at.Kind(); {
+	case isKey:
+	case kind == reflect.Struct:
 		t, ok := raw.(map[string]any)
 		if !ok {
 			b.notef(path, "allowed is a table, [%s]", path)
@@ -70,11 +74,9 @@ func (b *binder) value(path string, raw any, f field) {
 		}
 		b.table(path, t, f.at)
 		return
-	case reflect.Slice:
-		if f.at.Type().Elem().Kind() == reflect.Struct {
-			b.elements(path, raw, f)
-			return
-		}
+	case kind == reflect.Slice && f.at.Type().Elem().Kind() == reflect.Struct:
+		b.elements(path, raw, f)
+		return
 	}
 	if err := f.set(raw); err != nil {
 		b.errorf(path, "%v", err)

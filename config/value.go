@@ -48,7 +48,7 @@ func fieldsOf(table reflect.Value) []field {
 	for i := range all {
 		at, tag := table.Field(i), table.Type().Field(i).Tag
 		all[i] = field{name: tag.Get("toml"), at: at, get: at.Interface, put: func(v any) { at.Set(reflect.ValueOf(v)) },
-			low: tag.Get("min"), high: tag.Get("max"), path: tag.Get("path") != ""}
+			low: tag.Get("min"), high: tag.Get("max"), path: tag.Get("path") != "", secret: tag.Get("secret") != ""}
 	}
 	return all
 }
@@ -360,7 +360,7 @@ func (f field) text() string {
 	if list, ok := v.([]string); ok {
 		return strings.Join(list, ", ")
 	}
-	if f.secret && v != "" {
+	if f.secret && !reflect.ValueOf(v).IsZero() {
 		return "***"
 	}
 	if d, ok := v.(time.Duration); ok {

@@ -10,6 +10,7 @@ import (
 	"pipit/broker"
 	"pipit/broker/clip"
 	"pipit/broker/limit"
+	"pipit/tracing"
 )
 
 // The query parameters of a settlement of one message.
@@ -35,14 +36,25 @@ func (s *server) settleOne(x *call, r *http.Request, id string) error {
 	if err != nil {
 		return err
 	}
+	span := x.settleSpan(sub)
+	span.Message(id)
 	res, err := sub.Settle(st)
+	if err == nil && len(res.NotFound) > 0 {
+		err = &broker.Error{Code: broker.NotFound, Message: "Message not found `" + clip.To(id, maxQuotedID) + "`"}
+	}
+	span.End(err)
 	if err != nil {
 		return err
 	}
-	if len(res.NotFound) > 0 {
-		return &broker.Error{Code: broker.NotFound, Message: "Message not found `" + clip.To(id, maxQuotedID) + "`"}
-	}
 	return x.ok()
+}
+
+// settleSpan begins the span of a settlement, whose URL does not name the topic.
+func (x *call) settleSpan(sub broker.Subscription) *tracing.Span {
+	if x.span == nil {
+		return nil
+	}
+	return x.span.Settle(sub.Definition().Topic)
 }
 
 // settlement reads what is to become of one message.
@@ -116,7 +128,10 @@ func (s *server) settleMany(x *call, r *http.Request, _ string) error {
 	if err != nil {
 		return err
 	}
+	span := x.settleSpan(sub)
+	span.Batch(len(st.Ack) + len(st.Reject) + len(st.DeadLetter) + len(st.Extend))
 	res, err := sub.Settle(st)
+	span.End(err)
 	if err != nil {
 		return err
 	}

@@ -13,7 +13,7 @@ import (
 )
 
 // publishBatch stores one message a line of the body: all of them or, after an error, none.
-func (s *server) publishBatch(x *call, r *http.Request, pub broker.Publisher, p params) error {
+func (s *server) publishBatch(x *call, r *http.Request, pub broker.Publisher, topic string, p params) error {
 	for _, name := range publishParams {
 		if p.given(name) && name != "batch" {
 			return broker.Invalidf("parameter %q: in a batch it belongs into the lines", name)
@@ -35,7 +35,13 @@ func (s *server) publishBatch(x *call, r *http.Request, pub broker.Publisher, p 
 		return err
 	}
 	s.limits.Published(x.client, len(pubs), len(body))
+	span := x.span.Send(topic)
+	span.Batch(len(pubs))
+	for i := range pubs {
+		pubs[i].Attributes = span.Attributes(pubs[i].Attributes)
+	}
 	receipts, err := pub.PublishBatch(pubs)
+	span.End(err)
 	if err != nil {
 		return err
 	}

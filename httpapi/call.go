@@ -11,6 +11,7 @@ import (
 	"pipit/broker/clip"
 	"pipit/httpapi/exchange"
 	"pipit/httpapi/presence"
+	"pipit/tracing"
 )
 
 // call is a request of the protocol: what its reply needs, beside what every exchange does.
@@ -23,6 +24,7 @@ type call struct {
 	client   *broker.Client // who that is; nil: the password was wrong, or there was none
 	key      string         // the first characters of the sub_key; or the name of the webhook that is called
 	hook     bool           // a webhook is called
+	span     *tracing.Span  // nil: there is none
 	in       room           // of the body
 	pace     pace           // of the body
 	read     bool           // the body was read to its end
@@ -80,6 +82,7 @@ func (s *server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if opts.Answered != nil {
 		opts.Answered(cmp.Or(x.route, noRoute), r.Method, cmp.Or(x.Status, http.StatusOK), time.Since(start), x.ID[0])
 	}
+	x.span.Answered(cmp.Or(x.Status, http.StatusOK), x.ID[0])
 	x.ctx.End()
 	if x.unread {
 		x.linger()

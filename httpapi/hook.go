@@ -84,7 +84,7 @@ func (s *server) called(x *call, r *http.Request, hook broker.Hook) error {
 	if err != nil {
 		return err
 	}
-	receipt, err := pub.Publish(m)
+	receipt, err := x.store(pub, hook.Topic, m)
 	if err != nil {
 		return err
 	}

@@ -37,7 +37,7 @@ func (s *server) publish(x *call, r *http.Request, rest string) error {
 		return err
 	}
 	if batch {
-		return s.publishBatch(x, r, pub, p)
+		return s.publishBatch(x, r, pub, rest, p)
 	}
 	event, err := p.flag("cloudevents")
 	if err != nil {
@@ -61,11 +61,22 @@ func (s *server) publish(x *call, r *http.Request, rest string) error {
 		defer release()
 	}
 	s.limits.Published(c, 1, len(body))
-	receipt, err := pub.Publish(m)
+	receipt, err := x.store(pub, rest, m)
 	if err != nil {
 		return err
 	}
 	return x.published(receipt)
+}
+
+// store publishes a message, within a span where there is one.
+func (x *call) store(pub broker.Publisher, topic string, m broker.Publication) (broker.Receipt, error) {
+	span := x.span.Send(topic)
+	span.Size(len(m.Payload))
+	m.Attributes = span.Attributes(m.Attributes)
+	receipt, err := pub.Publish(m)
+	span.Message(receipt.ID)
+	span.End(err)
+	return receipt, err
 }
 
 // published is the reply to a publish.

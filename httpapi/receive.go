@@ -49,7 +49,10 @@ func (s *server) receive(x *call, r *http.Request, rest string) error {
 	held := share{b: s.replies, client: x.username}
 	defer held.free()
 	o.Hold, o.Room = !o.Ack, held.take
+	span := x.span.Receive(rest)
 	msgs, err := sub.Receive(&x.ctx, o)
+	span.Received(msgs)
+	span.End(err)
 	if broker.CodeOf(err) == broker.Unauthorized { // while it waited: the same password, perhaps, with another hash
 		_, err = s.client(x, r)
 	}

@@ -27,6 +27,7 @@ import (
 	"pipit/httpapi/presence"
 	"pipit/httpapi/quota"
 	"pipit/httpapi/refused"
+	"pipit/tracing"
 )
 
 // Options configure the handler. The zero value of a field stands for its default.
@@ -52,6 +53,8 @@ type Options struct {
 	// Answered, where it is not nil, is told of each request that was answered: the pattern of its route, or "other" where there
 	// is none, and the ID that the reply had. The client may wait for it.
 	Answered func(route, method string, status int, took time.Duration, id string)
+
+	Tracer *tracing.Tracer // nil: no spans
 }
 
 // Defaults of Options.
@@ -164,7 +167,7 @@ func New(b *broker.Broker, opts Options) *Handler {
 	h := &Handler{s}
 	h.Adjust(opts)
 	for _, rt := range s.routes() {
-		s.handle(rt.method, rt.path, rt.handler)
+		s.handle(rt)
 	}
 	return h
 }
@@ -173,28 +176,29 @@ func New(b *broker.Broker, opts Options) *Handler {
 type route struct {
 	method, path string
 	handler      handler
+	traced       bool // its requests have spans
 }
 
 // routes are all of them. Where there is GET, HEAD is as well.
 func (s *server) routes() []route {
 	return []route{
-		{"POST", "/zato/pubsub/topic/*rest", s.publish},
-		{"POST", "/zato/pubsub/msg/*rest", s.receive},
-		{"GET", "/zato/pubsub/msg/*rest", s.stream},
-		{"DELETE", "/zato/pubsub/msg/*rest", s.settleOne},
-		{"POST", "/zato/pubsub/ack", s.settleMany},
-		{"POST", "/zato/pubsub/ack/", s.settleMany},
-		{"POST", "/zato/pubsub/seek/*rest", s.seek},
-		{"POST", "/zato/pubsub/subscribe/*rest", s.subscribe},
-		{"GET", "/zato/pubsub/subscribe/*rest", s.subscribed},
-		{"DELETE", "/zato/pubsub/subscribe/*rest", s.unsubscribe},
-		{"GET", "/zato/ping", s.ping},
-		{"GET", "/zato/ping/", s.ping},
-		{"GET", "/health", s.health},
-		{"GET", AlivePath, s.alive},
-		{"GET", ReadyPath, s.ready},
-		{"POST", "/hook/*rest", s.hook},
-		{"OPTIONS", "/hook/*rest", s.hookHandshake},
+		{"POST", "/zato/pubsub/topic/*rest", s.publish, true},
+		{"POST", "/zato/pubsub/msg/*rest", s.receive, true},
+		{"GET", "/zato/pubsub/msg/*rest", s.stream, false},
+		{"DELETE", "/zato/pubsub/msg/*rest", s.settleOne, true},
+		{"POST", "/zato/pubsub/ack", s.settleMany, true},
+		{"POST", "/zato/pubsub/ack/", s.settleMany, true},
+		{"POST", "/zato/pubsub/seek/*rest", s.seek, false},
+		{"POST", "/zato/pubsub/subscribe/*rest", s.subscribe, false},
+		{"GET", "/zato/pubsub/subscribe/*rest", s.subscribed, false},
+		{"DELETE", "/zato/pubsub/subscribe/*rest", s.unsubscribe, false},
+		{"GET", "/zato/ping", s.ping, false},
+		{"GET", "/zato/ping/", s.ping, false},
+		{"GET", "/health", s.health, false},
+		{"GET", AlivePath, s.alive, false},
+		{"GET", ReadyPath, s.ready, false},
+		{"POST", "/hook/*rest", s.hook, true},
+		{"OPTIONS", "/hook/*rest", s.hookHandshake, false},
 	}
 }
 
@@ -202,16 +206,19 @@ func (s *server) routes() []route {
 // either end that belongs to the URL.
 type handler func(x *call, r *http.Request, rest string) error
 
-func (s *server) handle(method, path string, h handler) {
-	exchange.Handle(s.router, method, path, func(w http.ResponseWriter, r *http.Request, p httprouter.Params) {
+func (s *server) handle(rt route) {
+	exchange.Handle(s.router, rt.method, rt.path, func(w http.ResponseWriter, r *http.Request, p httprouter.Params) {
 		rest := ""
 		if len(p) > 0 {
 			// One slash ends the route, one may end the URL. Any other is part of the name.
 			rest = strings.TrimSuffix(strings.TrimPrefix(p[0].Value, "/"), "/")
 		}
 		x := w.(*call)
-		x.route = path
-		x.Err = h(x, r, rest)
+		x.route = rt.path
+		if rt.traced {
+			x.span = s.opts.Load().Tracer.Request(r, rt.path)
+		}
+		x.Err = rt.handler(x, r, rest)
 	})
 }
 

@@ -72,7 +72,7 @@ func (s *server) stream(x *call, r *http.Request, rest string) error {
 		if c := s.b.ClientNow(x.username); c != nil {
 			x.client = c // its limits may be others by now
 		}
-		n, err := s.streamSome(ctx, x, st, last.Add(keepAlive))
+		n, err := s.streamSome(ctx, x, st, rest, last.Add(keepAlive))
 		switch code := broker.CodeOf(err); {
 		case err != nil && (code == broker.Full || code == broker.Unavailable) && x.ctx.Err() == nil:
 			s.pause(&x.ctx, fullTime)
@@ -97,7 +97,7 @@ func (s *server) stream(x *call, r *http.Request, rest string) error {
 }
 
 // streamSome sends what there is, or comes until a time or the end of ctx, and tells how many messages that were.
-func (s *server) streamSome(ctx context.Context, x *call, st *broker.Stream, until time.Time) (n int, err error) {
+func (s *server) streamSome(ctx context.Context, x *call, st *broker.Stream, topic string, until time.Time) (n int, err error) {
 	if wait := s.limits.Pause(x.client); wait > 0 {
 		s.pause(ctx, min(wait, time.Until(until)))
 		return 0, nil
@@ -109,6 +109,9 @@ func (s *server) streamSome(ctx context.Context, x *call, st *broker.Stream, unt
 		return 0, err
 	}
 	s.limits.Received(x.client, msgs)
+	span := s.opts.Load().Tracer.Receive(topic)
+	span.Received(msgs)
+	defer func() { span.End(err) }()
 	sent := 0
 	defer func() { // also where something panics
 		if sent < len(msgs) {

@@ -51,6 +51,7 @@ type Metrics struct {
 	collector *collector
 
 	commits, messages, flushes, checkpoints prometheus.Histogram
+	spansSent, spansDropped                 prometheus.Counter
 }
 
 // New returns metrics that can be told of what happens. Read has them ask what a broker counts, too.
@@ -68,10 +69,12 @@ func New(o Options) *Metrics {
 		collector:   newCollector(),
 	}
 	m.Adjust(o.PerObjectLimit)
+	spans := prometheus.NewCounterVec(prometheus.CounterOpts{Name: "pipit_trace_spans_total", Help: "Spans of traces: sent to the collector, or dropped since it did not take them in time."}, []string{"outcome"})
+	m.spansSent, m.spansDropped = spans.WithLabelValues("sent"), spans.WithLabelValues("dropped")
 	m.requests.init()
 	build := prometheus.NewGauge(prometheus.GaugeOpts{Name: "pipit_build_info", Help: "What runs: its value is 1.", ConstLabels: buildLabels(o.Version)})
 	build.Set(1)
-	m.registry.MustRegister(m.commits, m.messages, m.flushes, m.checkpoints, m.requests.total, m.requests.duration, m.collector, build,
+	m.registry.MustRegister(m.commits, m.messages, m.flushes, m.checkpoints, m.requests.total, m.requests.duration, spans, m.collector, build,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	m.handler = promhttp.HandlerFor(m.registry, promhttp.HandlerOpts{
 		EnableOpenMetrics: true, MaxRequestsInFlight: scrapes, ErrorLog: slog.NewLogLogger(o.Logger.Handler(), slog.LevelError),
@@ -118,6 +121,12 @@ func (m *Metrics) Flushed(took time.Duration) { m.flushes.Observe(took.Seconds()
 
 // Checkpointed notes a checkpoint. It is for db.Options.
 func (m *Metrics) Checkpointed(took time.Duration) { m.checkpoints.Observe(took.Seconds()) }
+
+// SpansSent and SpansDropped note spans that the collector of traces has taken, and that it never gets. They are for tracing.Options.
+func (m *Metrics) SpansSent(n int) { m.spansSent.Add(float64(n)) }
+
+// SpansDropped is told of beside SpansSent.
+func (m *Metrics) SpansDropped(n int) { m.spansDropped.Add(float64(n)) }
 
 // Answered notes a request of the wire protocol. It is for httpapi.Options.
 func (m *Metrics) Answered(route, method string, status int, took time.Duration, id string) {

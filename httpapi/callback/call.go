@@ -28,6 +28,7 @@ const (
 type answer struct {
 	Attempt
 	wait time.Duration // which the receiver asks for, before the next try
+	late bool          // there was none within the time limit
 }
 
 // ok tells whether the receiver has the messages.
@@ -55,9 +56,25 @@ func (s *Service) call(ctx context.Context, def *broker.Consumer, msgs []broker.
 		h.Set(testHeader, "true")
 	}
 	sign(h, def.CallbackSecret, a.WebhookID, now, body)
+	span := s.options.Load().Tracer.Call(def, msgs)
+	span.Header(h)
 	a.send(ctx, s.client.Load(), def, h, body)
+	span.Called(a.Status, a.class())
 	a.Duration = time.Since(now)
 	return a
+}
+
+// class is the class of what went wrong, of which there are few; empty where nothing did.
+func (a *answer) class() string {
+	switch {
+	case a.ok():
+		return ""
+	case a.late:
+		return "timeout"
+	case a.Status != 0 && (a.Status < 200 || a.Status > 299):
+		return strconv.Itoa(a.Status)
+	}
+	return "connection"
 }
 
 // testHeader marks a call that somebody has made by hand.
@@ -83,7 +100,7 @@ func (a *answer) send(ctx context.Context, client *http.Client, def *broker.Cons
 	}
 	switch {
 	case err != nil && errors.Is(context.Cause(ctx), limit):
-		a.Error = limit.Error()
+		a.Error, a.late = limit.Error(), true
 	case err != nil && a.Status != 0:
 		a.Error = fmt.Sprintf("%s, and the answer breaks off: %s", status(a.Status), reason(err))
 	case err != nil:

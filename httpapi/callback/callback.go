@@ -36,6 +36,7 @@ import (
 	"time"
 
 	"pipit/broker"
+	"pipit/tracing"
 )
 
 // Options configure a Service. The zero value of a field stands for its default.
@@ -46,6 +47,8 @@ type Options struct {
 	CA             string       // a PEM file of the authorities that certificates of receivers are checked with; default: those of the system
 	UserAgent      string       // default "Pipit"
 	Logger         *slog.Logger // default slog.Default()
+
+	Tracer *tracing.Tracer // nil: no spans
 
 	Through http.RoundTripper // what calls go through in place of the network, where it is not nil; Deny, Proxy and CA have no effect on it
 
