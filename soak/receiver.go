@@ -73,7 +73,7 @@ func (r *receiver) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 		}
 	case x < 15: // too late
 		pause(req.Context(), callTimeout+500*time.Millisecond)
-		r.s.ledger.letGo(q, ns, false)
+		r.s.ledger.late(q, ns)
 		w.WriteHeader(http.StatusOK)
 	default:
 		if x < 40 {

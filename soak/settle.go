@@ -35,6 +35,17 @@ func (l *ledger) taken(q *queue, list []uint64) {
 	})
 }
 
+// late enters that a callback is answered with 2xx when its time is over. A program that was paused meanwhile may take that in time.
+func (l *ledger) late(q *queue, list []uint64) {
+	l.each(q, list, func(m *message, c *standing) {
+		c.leased = false
+		l.note(m, q, "callback answered late with 200")
+		if c.faults != l.faults {
+			c.perhaps = true
+		}
+	})
+}
+
 // acked enters the answer to an acknowledgement.
 func (l *ledger) acked(q *queue, list []uint64, sent time.Time, epoch int) {
 	l.each(q, list, func(m *message, c *standing) {
