@@ -12,6 +12,7 @@ import (
 const (
 	writing     fs.FileMode = 0o022
 	readWriting fs.FileMode = 0o066
+	ofLog                   = readWriting &^ 0o040 // which a group may be there to read
 )
 
 // warnOpen logs each file of a server that other users of the machine can read or change and should not, and each
@@ -31,6 +32,7 @@ func warnOpen(c *config.Config, configFile string, log *slog.Logger) {
 			log.Warn("the "+what+" is open to other users of this machine", "file", file, "mode", mode.String(), "command", command)
 		}
 	}
+	warn("log", c.Log.File, ofLog)
 	for _, f := range []struct {
 		what, file string
 		wrong      fs.FileMode

@@ -77,6 +77,27 @@ func TestOpenFiles(t *testing.T) {
 	}
 }
 
+// A log that is there already keeps its mode: the start warns of one that others can read, and lets a group do so.
+func TestOpenLog(t *testing.T) {
+	for mode, want := range map[os.FileMode]string{0o600: "", 0o640: "", 0o644: "chmod 640 pipit.log", 0o660: "chmod 640 pipit.log"} {
+		t.Run(mode.String(), func(t *testing.T) {
+			t.Parallel()
+			dir := t.TempDir()
+			servetest.Write(t, filepath.Join(dir, "pipit.log"), nil, 1)
+			chmod(t, filepath.Join(dir, "pipit.log"), mode)
+			cmd := program(t, dir, append([]string{"PIPIT_LOG_FILE=pipit.log"}, anyPort...))
+			if err := cmd.Start(); err != nil {
+				t.Fatal(err)
+			}
+			t.Cleanup(func() { cmd.Process.Kill(); cmd.Wait() })
+			log := logged(t, filepath.Join(dir, "pipit.log"), `"listening"`)
+			if got := strings.Contains(log, `"command":"`+want+`"`); got != (want != "") || strings.Count(log, "the log is open to other users") != strings.Count(want, "chmod") {
+				t.Errorf("want %q in\n%s", want, log)
+			}
+		})
+	}
+}
+
 // chmod sets a mode whatever the umask.
 func chmod(t *testing.T, file string, mode os.FileMode) {
 	t.Helper()
