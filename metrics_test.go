@@ -85,10 +85,18 @@ func TestMetrics(t *testing.T) {
 			resp.Body.Close()
 		}
 	}
+	for _, path := range []string{"%2Fcustomer%2Fcreated", "-?name=/customer/created", "%2Fcustomer%2Fcreated", "%2Fnone"} { // which are one route
+		metricsOf(t, "http://"+p.addrs[0]+"/admin/api/v1/topics/"+path, token)
+	}
 	_, _, body := metricsOf(t, "http://"+own+"/metrics", "")
 	for _, want := range []string{
 		`pipit_build_info{goversion="go`, "\npipit_commit_messages_sum 1\n", "\npipit_healthy 1\n", "\npipit_connections ", "\npipit_log_flush_duration_seconds_count ",
 		"\n" + `pipit_http_requests_total{code="200",method="POST",route="/zato/pubsub/topic/*rest"} 1` + "\n",
+		"\n" + `pipit_http_requests_total{code="200",method="GET",route="/metrics"} 2` + "\n",
+		"\n" + `pipit_http_requests_total{code="401",method="GET",route="/metrics"} 2` + "\n",
+		"\n" + `pipit_http_requests_total{code="200",method="GET",route="/admin/api/v1/topics/:name"} 3` + "\n",
+		"\n" + `pipit_http_requests_total{code="404",method="GET",route="other"} 2` + "\n",
+		"\n" + `pipit_http_request_duration_seconds_count{code="404",method="GET",route="/admin/api/v1/topics/:name"} 1` + "\n",
 		"\n" + `pipit_queue_messages{client="erp",state="ready",topic="/customer/created"} 1` + "\n",
 	} {
 		if !strings.Contains(body, want) {

@@ -271,7 +271,7 @@ func (s *service) adminOptions(ctx context.Context) admin.Options {
 		SessionLife: c.Admin.SessionLife,
 	}
 	if s.metrics != nil {
-		opts.Metrics = s.metrics
+		opts.Metrics, opts.Answered = s.metrics, s.metrics.Answered
 	}
 	if s.recent != nil {
 		opts.LastLines = s.recent.text

@@ -64,6 +64,9 @@ type Options struct {
 	Logger      *slog.Logger           // default slog.Default()
 	Access      bool                   // a line in the log for every request, beside those that are refused
 	LastLines   func() []byte          // of the log, of which no secret is part, for who looks for a fault; nil: there is neither a bundle nor a profile
+
+	// Answered, where it is not nil, is told of each request that was answered, as that of the wire protocol is; id is empty.
+	Answered func(route, method string, status int, took time.Duration, id string)
 }
 
 // Admin is the handler of all paths under /admin/, and of the metrics. Its methods may be called from any goroutine.
@@ -217,6 +220,9 @@ func (a *Admin) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if a.adjusted.Load().access {
 		a.lines.Access(&x.Exchange, start)
 	}
+	if a.o.Answered != nil {
+		a.o.Answered(cmp.Or(x.route, exchange.NoRoute), r.Method, cmp.Or(x.Status, http.StatusOK), time.Since(start), "")
+	}
 }
 
 // dispatch has the router find the handler.
@@ -279,6 +285,7 @@ func (a *Admin) register() {
 func (a *Admin) add(rt gate.Route) {
 	exchange.Handle(a.router, rt.Method, rt.Path, func(w http.ResponseWriter, r *http.Request, p httprouter.Params) {
 		x := w.(*call)
+		x.route = rt.Path
 		x.Err = a.enter(x, restored(r), rt, p)
 	})
 }

@@ -11,6 +11,7 @@ import (
 type call struct {
 	exchange.Exchange
 	who    gate.Actor
+	route  string // the pattern of its path
 	prefix string // in front of the paths that go out
 }
 

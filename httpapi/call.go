@@ -80,7 +80,7 @@ func (s *server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		s.lines.Access(&x.Exchange, start)
 	}
 	if opts.Answered != nil {
-		opts.Answered(cmp.Or(x.route, noRoute), r.Method, cmp.Or(x.Status, http.StatusOK), time.Since(start), x.ID[0])
+		opts.Answered(cmp.Or(x.route, exchange.NoRoute), r.Method, cmp.Or(x.Status, http.StatusOK), time.Since(start), x.ID[0])
 	}
 	x.span.Answered(cmp.Or(x.Status, http.StatusOK), x.ID[0])
 	x.ctx.End()
@@ -88,9 +88,6 @@ func (s *server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		x.linger()
 	}
 }
-
-// noRoute stands for the route of requests that have none.
-const noRoute = "other"
 
 // Header names as they are to be on the wire. net/http would spell them in its own way; HTTP/2 has lower
 // case alone.

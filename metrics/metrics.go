@@ -128,7 +128,7 @@ func (m *Metrics) SpansSent(n int) { m.spansSent.Add(float64(n)) }
 // SpansDropped is told of beside SpansSent.
 func (m *Metrics) SpansDropped(n int) { m.spansDropped.Add(float64(n)) }
 
-// Answered notes a request of the wire protocol. It is for httpapi.Options.
+// Answered notes a request of the wire protocol or of admin. It is for httpapi.Options and admin.Options.
 func (m *Metrics) Answered(route, method string, status int, took time.Duration, id string) {
 	m.requests.answered(route, method, status, took, id)
 }

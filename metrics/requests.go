@@ -11,7 +11,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 )
 
-// requests are those of the wire protocol, by route, method and code.
+// requests are those of the wire protocol and of admin, by route, method and code.
 type requests struct {
 	total    *prometheus.CounterVec
 	duration *prometheus.HistogramVec
@@ -35,16 +35,16 @@ type answers struct {
 
 func (q *requests) init() {
 	labels := []string{"route", "method", "code"}
-	q.total = prometheus.NewCounterVec(prometheus.CounterOpts{Name: "pipit_http_requests_total", Help: "Requests of the wire protocol that were answered."}, labels)
+	q.total = prometheus.NewCounterVec(prometheus.CounterOpts{Name: "pipit_http_requests_total", Help: "Requests of the wire protocol, of pages and of the API that were answered."}, labels)
 	q.duration = prometheus.NewHistogramVec(histogram("pipit_http_request_duration_seconds",
-		"How long requests of the wire protocol took, from their header to the end of the reply; long polls and streams wait.", times), labels)
+		"How long requests took, from their header to the end of the reply; long polls and streams wait.", times), labels)
 	q.known.Store(&map[request]*answers{})
 }
 
 func (q *requests) answered(route, method string, status int, took time.Duration, id string) {
 	a := q.of(request{route, method, status})
 	a.total.Inc()
-	if due(&a.named, time.Now(), exemplarEvery) {
+	if id != "" && due(&a.named, time.Now(), exemplarEvery) {
 		a.duration.(prometheus.ExemplarObserver).ObserveWithExemplar(took.Seconds(), prometheus.Labels{"request_id": id})
 		return
 	}

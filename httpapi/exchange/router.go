@@ -10,6 +10,9 @@ import (
 	"pipit/broker/clip"
 )
 
+// NoRoute stands for the route of requests that have none.
+const NoRoute = "other"
+
 // NewRouter returns a router that cleans and redirects nothing, as names of topics begin with a slash. notFound answers
 // what has no route, notAllowed what has one for other methods: message says for which, and so does the header Allow.
 func NewRouter(notFound http.HandlerFunc, notAllowed func(w http.ResponseWriter, r *http.Request, message string)) *httprouter.Router {
