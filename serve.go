@@ -386,7 +386,7 @@ func (s *service) run(ctx context.Context, hangups *hangups, tell supervisor) er
 	for {
 		select {
 		case <-ctx.Done():
-			s.drain(signals, tell)
+			s.drain(ctx, signals, hangups, tell)
 			s.log.Info("stopping")
 			return nil
 		case err := <-s.server.Failed():
@@ -398,19 +398,27 @@ func (s *service) run(ctx context.Context, hangups *hangups, tell supervisor) er
 			}
 			return fmt.Errorf("the outcome of a write is not known, a restart is needed: %w", s.b.Health())
 		case <-hangups.c:
-			if hangups.ofTerminal() {
-				s.log.Info("stopping, since the terminal was closed")
-				return nil
-			}
 			tell.reloading()
-			s.again.reload(ctx)
-			if s.file != nil {
-				s.file.reopen(s.cfg.Log)
-				s.log.Info("the file of the log was opened again", "file", s.cfg.Log.File)
+			if s.hangup(ctx, hangups) {
+				return nil
 			}
 			tell.ready()
 		}
 	}
+}
+
+// hangup does what a SIGHUP asks for, and tells whether that is the end.
+func (s *service) hangup(ctx context.Context, hangups *hangups) (ends bool) {
+	if hangups.ofTerminal() {
+		s.log.Info("stopping, since the terminal was closed")
+		return true
+	}
+	s.again.reload(ctx)
+	if s.file != nil {
+		s.file.reopen(s.cfg.Log)
+		s.log.Info("the file of the log was opened again", "file", s.cfg.Log.File)
+	}
+	return false
 }
 
 // underOwn is admin where it has listeners of its own, which are probed as well.

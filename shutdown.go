@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"os"
@@ -28,8 +29,9 @@ func notifyEnd() chan os.Signal {
 }
 
 // drain serves on for http.drain without being ready, so that load balancers turn away. A second signal ends that, as does what
-// would end the process in any case; from then on a further one ends the process at once.
-func (s *service) drain(signals chan os.Signal, tell supervisor) {
+// would end the process in any case; from then on a further one ends the process at once. The configuration is loaded again as ever,
+// and changes anything but the time of this drain; a supervisor that waits for the end is not told.
+func (s *service) drain(ctx context.Context, signals chan os.Signal, hangups *hangups, tell supervisor) {
 	defer signal.Stop(signals)
 	d := s.cfg.HTTP.Drain
 	if d == 0 {
@@ -39,16 +41,18 @@ func (s *service) drain(signals chan os.Signal, tell supervisor) {
 	tell.draining(d + shutdownEnd + time.Second)
 	s.log.Info("draining: GET "+httpapi.ReadyPath+" answers 503, all else goes on", "for", d.String())
 	timeout := time.After(d)
-	for first := true; ; first = false {
+	for ended := 0; ended < 2; {
 		select {
 		case <-timeout:
 			return
 		case <-s.b.Failed():
 			return
-		case <-signals:
-			if !first {
+		case <-hangups.c:
+			if s.hangup(context.WithoutCancel(ctx), hangups) { // ctx has ended
 				return
 			}
+		case <-signals:
+			ended++ // the first of them has begun the drain
 		}
 	}
 }

@@ -98,6 +98,24 @@ func TestDrain(t *testing.T) {
 	}
 }
 
+// A server that drains has its configuration loaded again as ever, and drains on.
+func TestReloadWhileDraining(t *testing.T) {
+	text := reloadBase + "[metrics]\nper_object_limit = 5\n"
+	file := writeConfig(t, text)
+	p := start(t, t.TempDir(), append([]string{"PIPIT_HTTP_DRAIN=1h"}, anyPort...), "-config", file)
+	if err := p.cmd.Process.Signal(syscall.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+	p.line(t, "draining")
+	p.reload(t, file, text+"[[topic]]\nname = \"/new\"\n[[producer]]\nclient = \"crm\"\ntopic = \"/new\"\n", `"configuration loaded again"`)
+	if a := post(t, "http://crm:crm@"+p.addrs[0]+"/zato/pubsub/topic//new/", "", "x"); !strings.HasPrefix(a, "200 ") {
+		t.Error(a)
+	}
+	if code, log := p.stop(t, syscall.SIGTERM); code != 0 || !strings.Contains(log, `"stopped"`) {
+		t.Error(code, log)
+	}
+}
+
 // A drain ends by itself.
 func TestDrainEnds(t *testing.T) {
 	p := start(t, t.TempDir(), append([]string{"PIPIT_HTTP_DRAIN=100ms"}, anyPort...), "-config", example(t))
