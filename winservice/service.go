@@ -12,6 +12,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"time"
 )
 
 // Name is that of the service, and of its source in the event log.
@@ -47,6 +48,28 @@ func folder(args []string) string {
 		return filepath.Dir(args[i+1])
 	}
 	return ""
+}
+
+// While it stops, the service tells Windows every stopEvery that it goes on, and that it may take another stopTime until it says so
+// again: a drain may take an hour, and what comes behind it 10 seconds.
+const (
+	stopTime  = 15 * time.Second
+	stopEvery = stopTime / 3
+)
+
+// patience is how long to wait for a service that stops: as long as it goes on saying so.
+type patience struct {
+	checkpoint uint32
+	until      time.Time
+}
+
+// over tells whether the wait is over for a service that says so now. Its checkpoint is another one each time that it goes on, and
+// hint is how long it may take until the next; no less than stopTime is waited.
+func (p *patience) over(now time.Time, checkpoint uint32, hint time.Duration) bool {
+	if p.until.IsZero() || checkpoint != p.checkpoint {
+		p.checkpoint, p.until = checkpoint, now.Add(max(hint, stopTime))
+	}
+	return now.After(p.until)
 }
 
 // severity is how an event is shown.

@@ -22,5 +22,5 @@ func Uninstall() error { return ErrElsewhere }
 // Start starts it.
 func Start() error { return ErrElsewhere }
 
-// Stop stops it, and returns when it has.
+// Stop stops it, and returns when it has, which takes as long as its drain.
 func Stop(context.Context) error { return ErrElsewhere }

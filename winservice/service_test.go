@@ -7,6 +7,7 @@ import (
 	"runtime"
 	"strings"
 	"testing"
+	"time"
 )
 
 // Each line of the log is an event of its level, in whatever pieces it comes.
@@ -30,6 +31,29 @@ func TestEvents(t *testing.T) {
 	}
 	if strings.Join(got, "\n") != strings.Join(want, "\n") {
 		t.Errorf("got\n%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
+	}
+}
+
+// A service that stops is waited for as long as it goes on, through a drain of an hour, too, and for stopTime where it does not.
+func TestPatience(t *testing.T) {
+	begun := time.Date(2026, 11, 27, 0, 0, 0, 0, time.UTC)
+	var wait patience
+	at := time.Duration(0)
+	for ; at < time.Hour; at += stopEvery {
+		if wait.over(begun.Add(at), uint32(at/stopEvery), stopTime) { // #nosec G115 -- a few hundred
+			t.Fatalf("it is given up after %s", at)
+		}
+	}
+	last := at - stopEvery
+	if wait.over(begun.Add(last+stopTime), uint32(last/stopEvery), stopTime) { // #nosec G115 -- a few hundred
+		t.Error("it is given up too early")
+	}
+	if !wait.over(begun.Add(last+stopTime+1), uint32(last/stopEvery), stopTime) { // #nosec G115 -- a few hundred
+		t.Error("it is not given up")
+	}
+	var none patience // of one that has not begun to say anything
+	if none.over(begun, 0, 0) || none.over(begun.Add(stopTime), 0, 0) || !none.over(begun.Add(stopTime+1), 0, 0) {
+		t.Error("what says nothing is waited for otherwise than stopTime")
 	}
 }
 

@@ -14,9 +14,6 @@ import (
 	"golang.org/x/sys/windows/svc/mgr"
 )
 
-// stopTime is what Windows is told that a stop may take: the program takes 10 seconds at most.
-const stopTime = 15 * time.Second
-
 // Is tells whether the process is the service.
 func Is() bool {
 	is, err := svc.IsWindowsService()
@@ -73,8 +70,16 @@ func (s *service) Execute(_ []string, requests <-chan svc.ChangeRequest, status 
 	ended := make(chan int, 1)
 	go func() { ended <- s.program(ctx, s.log) }()
 	status <- svc.Status{State: svc.Running, Accepts: svc.AcceptStop | svc.AcceptShutdown | svc.AcceptParamChange}
+	pending := svc.Status{State: svc.StopPending, WaitHint: uint32(stopTime.Milliseconds())}
+	tick := time.NewTicker(stopEvery)
+	defer tick.Stop()
 	for {
 		select {
+		case <-tick.C:
+			if ctx.Err() != nil { // the program ends by itself when its drain and its shutdown are over
+				pending.CheckPoint++
+				status <- pending
+			}
 		case s.code = <-ended:
 			return true, uint32(s.code) // #nosec G115 -- an exit code
 		case r := <-requests:
@@ -85,7 +90,8 @@ func (s *service) Execute(_ []string, requests <-chan svc.ChangeRequest, status 
 				s.reload()
 				status <- r.CurrentStatus
 			case svc.Stop, svc.Shutdown:
-				status <- svc.Status{State: svc.StopPending, WaitHint: uint32(stopTime.Milliseconds())}
+				pending.CheckPoint++
+				status <- pending
 				stop()
 			}
 		}
@@ -163,20 +169,22 @@ func Uninstall() error {
 // Start starts it.
 func Start() error { return open(func(s *mgr.Service) error { return s.Start() }) }
 
-// Stop stops it, and returns when it has.
+// Stop stops it, and returns when it has, which takes as long as its drain. The error is that of one that does not go on.
 func Stop(ctx context.Context) error {
 	return open(func(s *mgr.Service) error {
 		if _, err := s.Control(svc.Stop); err != nil && !errors.Is(err, windows.ERROR_SERVICE_NOT_ACTIVE) {
 			return err
 		}
-		ctx, cancel := context.WithTimeout(ctx, stopTime)
-		defer cancel()
+		var wait patience
 		tick := time.NewTicker(100 * time.Millisecond)
 		defer tick.Stop()
 		for {
 			status, err := s.Query()
 			if err != nil || status.State == svc.Stopped {
 				return err
+			}
+			if wait.over(time.Now(), status.CheckPoint, time.Duration(status.WaitHint)*time.Millisecond) {
+				return fmt.Errorf("service %s does not stop: it has not gone on with that for %s", Name, stopTime)
 			}
 			select {
 			case <-ctx.Done():
