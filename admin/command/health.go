@@ -27,16 +27,23 @@ func (c *cli) healthCommand() *cobra.Command {
 		Long: `Ask a server whether it can store messages, as the health check of a container does: the exit
 code is 0 where it can and 1 where it cannot or does not answer within ` + healthTime.String() + `.
 
-Without --url it asks at the address that the server listens on by its configuration. The
-certificate of this machine's own server is not verified: nothing secret is sent to it.`,
+Without --url it asks at the address that the server listens on by the configuration --config, else
+at that of the variable ` + envServer + `, else by the default configuration. The certificate of this
+machine's own server is not verified: nothing secret is sent to it.`,
 		Example: `  pipit health
   pipit health --config pipit.toml
   pipit health --url https://broker.example.com`,
 		Args: arguments(),
 	}
-	cmd.Flags().StringVar(&at, "url", "", "`URL` of the server (default: by the configuration)")
+	cmd.Flags().StringVar(&at, "url", "", "`URL` of the server (default: by the configuration, or "+envServer+")")
 	cmd.Flags().StringVarP(&at, "server", "s", "", "the same as --url")
 	cmd.RunE = c.run(func(ctx context.Context, _ []string) error {
+		if fromEnv := c.lookup(envServer); at == "" && c.config == "" && fromEnv != "" {
+			if err := checkServer(&fromEnv); err != nil {
+				return fmt.Errorf("%s: %w", envServer, err)
+			}
+			at = fromEnv
+		}
 		own := at == ""
 		if own {
 			var err error
