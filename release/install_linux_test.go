@@ -132,7 +132,7 @@ func previous(t *testing.T) string {
 // packageOf is the .deb of a commit.
 func packageOf(t *testing.T, commit, version string) string {
 	t.Helper()
-	r := release{source: checkout(t, commit), out: t.TempDir(), version: version, targets: []string{"linux/" + architecture(t)}}
+	r := release{source: checkout(t, commit), out: t.TempDir(), version: version, maintainer: unset, targets: []string{"linux/" + architecture(t)}}
 	if err := r.make(t.Context()); err != nil {
 		t.Fatal(err)
 	}

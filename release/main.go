@@ -11,6 +11,7 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"net/mail"
 	"os"
 	"os/exec"
 	"os/signal"
@@ -32,7 +33,12 @@ type release struct {
 	version string // such as 1.2.3
 	time    time.Time
 	targets []string
+
+	maintainer string // of the packages, as in the header of a mail: NAME <ADDRESS>
 }
+
+// unset is a maintainer that is none, since packages have to have one.
+const unset = "Unset Maintainer <unset@localhost>"
 
 func main() {
 	r := release{}
@@ -40,6 +46,7 @@ func main() {
 	flag.StringVar(&r.out, "out", "../dist", "the `FOLDER` to write to; made where there is none, and else to be empty")
 	flag.StringVar(&r.version, "version", "", "the `VERSION`, such as 1.2.3 (default: what the sources say)")
 	only := flag.String("targets", strings.Join(targets, ","), "the `SYSTEMS` to build for, as GOOS/GOARCH")
+	flag.StringVar(&r.maintainer, "maintainer", unset, "who packages tell to ask, as `NAME <ADDRESS>`")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
@@ -55,6 +62,9 @@ func (r *release) make(ctx context.Context) (err error) {
 		if goos, arch, ok := strings.Cut(target, "/"); !ok || goos == "" || arch == "" {
 			return fmt.Errorf("-targets %q: allowed are systems such as linux/amd64, with commas in between", target)
 		}
+	}
+	if who, err := mail.ParseAddress(r.maintainer); err != nil || who.Name == "" || strings.ContainsAny(r.maintainer, "\r\n") {
+		return fmt.Errorf("-maintainer %q: allowed is NAME <ADDRESS>, such as Ann Lee <ann@example.org>", r.maintainer)
 	}
 	for _, dir := range []*string{&r.source, &r.out} {
 		if *dir, err = filepath.Abs(*dir); err != nil {

@@ -23,8 +23,7 @@ func (r *release) packages(arch, program string) error {
 	if err := r.compressed("man", ".1"); err != nil {
 		return err
 	}
-	values := map[string]string{"VERSION": r.version, "ARCH": arch, "PROGRAM": program, "SOURCE": r.source, "STAGE": r.stage}
-	config, err := nfpm.ParseWithEnvMapping(strings.NewReader(recipe), func(name string) string { return values[name] })
+	config, err := r.recipe(arch, program)
 	if err != nil {
 		return err
 	}
@@ -54,6 +53,12 @@ func (r *release) packages(arch, program string) error {
 		}
 	}
 	return nil
+}
+
+// recipe is what the packages of one architecture are made by.
+func (r *release) recipe(arch, program string) (nfpm.Config, error) {
+	values := map[string]string{"VERSION": r.version, "ARCH": arch, "PROGRAM": program, "SOURCE": r.source, "STAGE": r.stage, "MAINTAINER": r.maintainer}
+	return nfpm.ParseWithEnvMapping(strings.NewReader(recipe), func(name string) string { return values[name] })
 }
 
 // compressed has a folder of the stage beside it, with .gz behind its name, of its files with an ending.

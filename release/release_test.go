@@ -26,7 +26,7 @@ func TestReproducible(t *testing.T) {
 		only = targets
 	}
 	made := func() release {
-		r := release{source: checkout(t, "HEAD"), out: t.TempDir(), version: "1.2.3-rc.1", targets: only}
+		r := release{source: checkout(t, "HEAD"), out: t.TempDir(), version: "1.2.3-rc.1", targets: only, maintainer: unset}
 		if err := r.make(t.Context()); err != nil {
 			t.Fatal(err)
 		}
@@ -135,14 +135,35 @@ func TestRefused(t *testing.T) {
 		r    release
 		want string
 	}{
-		{release{source: dirty, out: t.TempDir(), targets: targets}, "new.go"},
-		{release{source: clean, out: full, targets: targets}, "the folder is to be empty"},
+		{release{source: dirty, out: t.TempDir(), targets: targets, maintainer: unset}, "new.go"},
+		{release{source: clean, out: full, targets: targets, maintainer: unset}, "the folder is to be empty"},
 		{release{source: clean, out: t.TempDir(), targets: []string{"linux"}}, `-targets "linux": allowed are`},
-		{release{source: t.TempDir(), out: t.TempDir(), targets: targets}, "git status"},
+		{release{source: t.TempDir(), out: t.TempDir(), targets: targets, maintainer: unset}, "git status"},
+		{release{source: clean, out: t.TempDir(), targets: targets, maintainer: "ann@example.org"}, `-maintainer "ann@example.org": allowed is NAME <ADDRESS>`},
+		{release{source: clean, out: t.TempDir(), targets: targets}, `-maintainer "": allowed is`},
 	} {
 		if err := c.r.make(t.Context()); err == nil || !strings.Contains(err.Error(), c.want) {
 			t.Errorf("%v, want %s", err, c.want)
 		}
+	}
+}
+
+// Packages name the maintainer that is given, and nobody who is not there where none is.
+func TestMaintainer(t *testing.T) {
+	for _, who := range []string{unset, "Ann Lee <ann@example.org>"} {
+		r := release{version: "1.2.3", maintainer: who}
+		config, err := r.recipe("amd64", "pipit")
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, format := range []string{"deb", "rpm"} {
+			if info, err := config.Get(format); err != nil || info.Maintainer != who {
+				t.Errorf("%s: %v, want %s", format, err, who)
+			}
+		}
+	}
+	if !strings.HasSuffix(unset, "@localhost>") || strings.Contains(recipe, "@") {
+		t.Error("an address stands in the sources that may be somebody's")
 	}
 }
 
