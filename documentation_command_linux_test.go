@@ -43,8 +43,24 @@ var granted = map[string]struct {
 	config string
 	env    []string
 	before map[string]string
-	traced bool // its server sends spans
+	traced bool              // its server sends spans
+	online bool              // all commands run while the server does, in their order
+	prints map[string]string // what a command that begins so has in its output
 }{
+	"docs/drills.md": {
+		online: true,
+		before: map[string]string{"pipit backup": "pipit publish /customer/created 'Invoice 18 is paid' --expiration 1h\n"},
+		prints: map[string]string{
+			"pipit messages list":                                "Invoice 18 is paid",
+			"pipit topic list":                                   "/customer/created",
+			"pipit check drill.db || ":                           "The file is damaged.",
+			"pipit restore drill.backup --database drill.db || ": "The backup is damaged.",
+		},
+	},
+	"docs/upgrades.md": {
+		online: true,
+		prints: map[string]string{"pipit check before-upgrade.backup --downgrade": "Not without loss."},
+	},
 	"docs/administration.md": {
 		config: "[[topic]]\nname = \"/dead-letters\"\n",
 		before: map[string]string{
@@ -112,7 +128,7 @@ func TestDocumentedCommands(t *testing.T) {
 	used, found := map[string]bool{}, 0
 	texts := pages(t)
 	for _, page := range slices.Sorted(maps.Keys(texts)) {
-		offline, online := commandsOf(texts[page], used)
+		offline, online := commandsOf(page, texts[page], used)
 		if found += len(offline) + len(online); !slices.ContainsFunc(slices.Concat(offline, online), func(c command) bool { return called.MatchString(c.line) }) {
 			continue
 		}
@@ -137,7 +153,7 @@ func TestDocumentedCommands(t *testing.T) {
 type command struct{ line, answer string }
 
 // commandsOf are those of a page that are to be run, before its server is started and then.
-func commandsOf(text string, used map[string]bool) (offline, online []command) {
+func commandsOf(page, text string, used map[string]bool) (offline, online []command) {
 	text = fenced.ReplaceAllString(text, "")
 next:
 	for _, m := range pasted.FindAllStringSubmatchIndex(text, -1) {
@@ -151,7 +167,7 @@ next:
 				continue next
 			}
 		}
-		if stopped.MatchString(c.line) {
+		if stopped.MatchString(c.line) && !granted[page].online {
 			offline = append(offline, c)
 		} else {
 			online = append(online, c)
@@ -223,6 +239,11 @@ func runPage(t *testing.T, page, text string, shell []string, offline, online []
 	out = run(script, "PIPIT_SERVER=http://"+p.addrs[0], "PIPIT_TOKEN="+token, "PIPIT_PASSWORD=erp", "ADDR="+p.addrs[0])
 	for i, answer := range strings.Split(out, "\n@@@\n")[1:] {
 		compare(t, online[i], answer)
+		for begin, want := range given.prints {
+			if strings.HasPrefix(online[i].line, begin) && !strings.Contains(answer, want) {
+				t.Errorf("%s\nprints %s, which has no %q", online[i].line, answer, want)
+			}
+		}
 	}
 	if given.traced {
 		p.stop(t, syscall.SIGTERM)
