@@ -14,22 +14,15 @@ import (
 	"pipit/broker/store"
 )
 
-// When something needs attention.
-const (
-	awayTime     = 15 * time.Minute // since a consumer was last seen
-	failingTime  = 5 * time.Minute  // of nothing but calls that fail
-	nearlyFull   = 80               // percent of a max_depth
-	diskPercent  = 10               // free; less is little
-	diskLeast    = 1 << 30          // bytes free; less is little, unless it is half of the disk
-	maxAttention = 20               // of each code; then one that tells how many more
-)
+// maxAttention is how many of each code are told one by one; then there is one that tells how many more.
+const maxAttention = 20
 
 // What needs attention.
 const (
 	codeWrite    = "write_failed"
 	codeDisk     = "disk_low"
 	codeBackup   = "backup_failed"
-	codeUnsynced = "unsynced"
+	CodeUnsynced = "unsynced"
 	codeTopic    = "topic_full"
 	codeBacklog  = "backlog_full"
 	codeExpired  = "expired"
@@ -45,6 +38,12 @@ const (
 	codeRedelivered = "redelivered"
 )
 
+// Codes are those of all that can need attention.
+var Codes = []string{
+	codeWrite, codeDisk, codeBackup, CodeUnsynced, codeTopic, codeBacklog, codeExpired, CodeAway, codeInactive, codeFailing, codePaused, codeStuck, codeWebhook,
+	codeRefused, codeInFlight, codeRedelivered,
+}
+
 // Attention is something that somebody should look at.
 type Attention struct {
 	Code string `json:"code"`           // stable, for scripts
@@ -59,10 +58,32 @@ func (n Attention) Bad() bool {
 	return n.Code == codeWrite || n.Code == codeDisk || n.Code == codeBackup
 }
 
+// Severities of what needs attention: worth a call at night, or not.
+const (
+	Critical = "critical"
+	Warning  = "warning"
+)
+
+// Severity is Critical where messages or publishers are lost, or soon are, else Warning.
+func (n Attention) Severity() string {
+	if n.Bad() || n.Code == codeTopic || n.Code == codeBacklog {
+		return Critical
+	}
+	return Warning
+}
+
+// Finding is an Attention and whom it is about, by name.
+type Finding struct {
+	Attention
+	Topic, Client string
+	Consumer      string // its name, which few have
+}
+
 // Situation is what is found by looking at every object.
 type Situation struct {
 	at        time.Time
-	Attention []Attention // the worst first
+	Attention []Attention // the worst first; of many with one code the first ones, and how many more there are
+	Findings  []Finding   // each of these, whatever their number
 	Rows      []Row       // the same by client, the weightiest first
 	Number    int         // of rows, also of those that are none for their number
 	Oldest    time.Time   // creation of the oldest message that a consumer is not done with
@@ -94,7 +115,7 @@ func (m *Monitor) assess(now time.Time) Situation {
 			found.Oldest = at
 		}
 	}
-	n := &notices{list: []Attention{}, counts: map[string]int{}}
+	n := &notices{Thresholds: *m.limits.Load(), list: []Attention{}, counts: map[string]int{}}
 	if err := m.b.Health(); err != nil {
 		n.add(codeWrite, "Messages cannot be stored: "+Reason(err), "/admin/system", "", "")
 	}
@@ -123,6 +144,10 @@ func (m *Monitor) assess(now time.Time) Situation {
 	for i := range found.Attention {
 		found.Attention[i].Link = m.prefix + found.Attention[i].Link
 	}
+	found.Findings = n.all
+	for i := range found.Findings {
+		found.Findings[i].Link = m.prefix + found.Findings[i].Link
+	}
 	found.Rows, found.Number = n.doneRows()
 	for i := range found.Rows {
 		r := &found.Rows[i]
@@ -141,6 +166,8 @@ func Reason(err error) string {
 
 // notices gathers what needs attention.
 type notices struct {
+	Thresholds
+	all    []Finding
 	list   []Attention
 	counts map[string]int // by code
 	rows   map[string]*Row
@@ -148,12 +175,14 @@ type notices struct {
 
 // add adds one that is of no client.
 func (n *notices) add(code, sentence, link, kind, key string) {
-	n.put(Attention{code, text.Shown(sentence), link, kind, key}, "", 0)
+	n.put(Finding{Attention: Attention{code, text.Shown(sentence), link, kind, key}}, 0)
 }
 
 // put adds one to the row of its client, and to the list, unless that has enough of its code. messages are at stake.
-func (n *notices) put(x Attention, client string, messages int64) {
-	n.row(x, client, messages)
+func (n *notices) put(f Finding, messages int64) {
+	x := f.Attention
+	n.row(x, f.Client, messages)
+	n.all = append(n.all, f)
 	n.counts[x.Code]++
 	if n.counts[x.Code] <= maxAttention {
 		n.list = append(n.list, x)
@@ -161,12 +190,12 @@ func (n *notices) put(x Attention, client string, messages int64) {
 }
 
 func (n *notices) topic(code, sentence, name string, messages int64) {
-	n.put(Attention{code, text.Shown(sentence), topicLink(name), string(change.Topic), name}, "", messages)
+	n.put(Finding{Attention: Attention{code, text.Shown(sentence), topicLink(name), string(change.Topic), name}, Topic: name}, messages)
 }
 
 func (n *notices) consumer(code, sentence string, c *broker.ConsumerInfo) {
 	key := strconv.FormatUint(uint64(c.ID), 10)
-	n.put(Attention{code, text.Shown(sentence), consumerLink(c.ID), string(change.Consumer), key}, c.Client, c.Backlog)
+	n.put(Finding{Attention{code, text.Shown(sentence), consumerLink(c.ID), string(change.Consumer), key}, c.Topic, c.Client, c.Name}, c.Backlog)
 }
 
 // done returns the list, with how many more there are.
@@ -198,7 +227,7 @@ func (n *notices) disk(st store.Stats) {
 		return
 	}
 	room := st.DiskFree + max(0, st.Free) // what the file has free for reuse is room as well
-	if room < min(diskLeast, st.DiskTotal/2) || room < st.DiskTotal/100*diskPercent {
+	if room < min(n.DiskFree, st.DiskTotal/2) || room < st.DiskTotal/100*n.DiskPercent {
 		n.add(codeDisk, fmt.Sprintf("The disk is nearly full: %s of %s are free, and %s within the database. Clear a backlog, or make room on the disk",
 			text.Size(st.DiskFree), text.Size(st.DiskTotal), text.Size(max(0, st.Free))), "/admin/system", "", "")
 	}
@@ -206,39 +235,26 @@ func (n *notices) disk(st store.Stats) {
 
 func (n *notices) unsynced(st store.Stats) {
 	if st.Unsynced > 0 {
-		n.add(codeUnsynced, fmt.Sprintf("Answers come before the flush (sync = \"interval\"): a crash loses up to %v of them", st.Unsynced), "/admin/system", "", "")
+		n.add(CodeUnsynced, fmt.Sprintf("Answers come before the flush (sync = \"interval\"): a crash loses up to %v of them", st.Unsynced), "/admin/system", "", "")
 	}
 }
 
 func (n *notices) full(topics []broker.TopicInfo, consumers []broker.ConsumerInfo) {
 	for i := range topics {
 		t := &topics[i]
-		if depth := t.Depth + t.Delayed; NearlyFull(depth, t.MaxDepth) {
+		if depth := t.Depth + t.Delayed; n.NearlyFull(depth, t.MaxDepth) {
 			n.topic(codeTopic, fmt.Sprintf("Topic %s is %d %% full: %s of at most %s messages", t.Name, text.Percent(depth, t.MaxDepth), text.Number(depth), text.Number(t.MaxDepth)), t.Name, depth)
-		} else if nearlyFullOfBytes(t) {
+		} else if n.nearlyFullOfBytes(t) {
 			n.topic(codeTopic, fmt.Sprintf("Topic %s is %d %% full: %s of at most %s", t.Name, text.Percent(t.Bytes, int64(t.MaxBytes)), text.Size(t.Bytes), text.Size(int64(t.MaxBytes))), t.Name, depth)
 		}
 	}
 	for i := range consumers {
 		c := &consumers[i]
-		if NearlyFull(c.Backlog, c.MaxDepth) {
+		if n.NearlyFull(c.Backlog, c.MaxDepth) {
 			n.consumer(codeBacklog, fmt.Sprintf("The backlog of %s in %s is %d %% full: %s of at most %s messages", c.Client, c.Topic, text.Percent(c.Backlog, c.MaxDepth), text.Number(c.Backlog), text.Number(c.MaxDepth)), c)
 		}
 	}
 }
-
-// NearlyFullTopic tells whether a topic is near one of its limits.
-func NearlyFullTopic(t *broker.TopicInfo) bool {
-	return NearlyFull(t.Depth+t.Delayed, t.MaxDepth) || nearlyFullOfBytes(t)
-}
-
-// nearlyFullOfBytes tells whether max_bytes is near. What is retained gives way, and is no reason.
-func nearlyFullOfBytes(t *broker.TopicInfo) bool {
-	return t.MaxBytes > 0 && t.Retained == 0 && NearlyFull(t.Bytes, int64(t.MaxBytes))
-}
-
-// NearlyFull tells whether n messages of at most so many are enough to say so.
-func NearlyFull(n, most int64) bool { return n > 0 && float64(n)*100 >= float64(most)*nearlyFull }
 
 func (n *notices) expired(topics []broker.TopicInfo, expired map[string]int64) {
 	for i := range topics {
@@ -277,7 +293,7 @@ func (n *notices) callbacks(consumers []broker.ConsumerInfo, now time.Time) {
 		case c.DeliveryMode != broker.DeliveryCallback:
 		case paused(c):
 			n.consumer(codePaused, fmt.Sprintf("Nothing is sent to %s from %s any more: %s. %s for it", c.Client, c.Topic, c.Callback.Paused, wait(c.Backlog)), c)
-		case !c.Inactive && c.Callback.Failures > 0 && now.Sub(c.Callback.Since) > failingTime:
+		case !c.Inactive && c.Callback.Failures > 0 && now.Sub(c.Callback.Since) > n.Failing:
 			n.consumer(codeFailing, fmt.Sprintf("%s has not taken what is sent from %s for %s: %s. %s for it", c.Client, c.Topic, text.Duration(now.Sub(c.Callback.Since)), c.Callback.Error, wait(c.Backlog)), c)
 		}
 	}
@@ -285,17 +301,6 @@ func (n *notices) callbacks(consumers []broker.ConsumerInfo, now time.Time) {
 
 // paused tells whether a consumer is inactive since nothing could be sent to it.
 func paused(c *broker.ConsumerInfo) bool { return c.Inactive && c.Callback.Paused != "" }
-
-// Away returns a function that tells whether messages came to a consumer after it was last seen, long before now. off are
-// the clients that are inactive, and published tells when something was last published to each topic.
-func Away(off map[string]bool, published func() map[string]time.Time, now time.Time) func(*broker.ConsumerInfo) bool {
-	return func(c *broker.ConsumerInfo) bool {
-		if c.Inactive || off[c.Client] || c.Backlog == 0 || c.Waiting > 0 || c.DeliveryMode == broker.DeliveryCallback {
-			return false
-		}
-		return c.LastSeen.IsZero() || now.Sub(c.LastSeen) > awayTime && published()[c.Topic].After(c.LastSeen)
-	}
-}
 
 // LastPublished is when something was last published to each topic.
 func LastPublished(topics []broker.TopicInfo) map[string]time.Time {
@@ -319,7 +324,7 @@ func Off(clients []broker.ClientInfo) map[string]bool {
 
 // away finds consumers that are.
 func (n *notices) away(off map[string]bool, topics []broker.TopicInfo, consumers []broker.ConsumerInfo, now time.Time) {
-	isAway := Away(off, sync.OnceValue(func() map[string]time.Time { return LastPublished(topics) }), now)
+	isAway := n.IsAway(off, sync.OnceValue(func() map[string]time.Time { return LastPublished(topics) }), now)
 	for i := range consumers {
 		c := &consumers[i]
 		switch {

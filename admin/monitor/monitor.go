@@ -9,6 +9,7 @@ import (
 	"cmp"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"pipit/broker"
@@ -33,6 +34,7 @@ type Monitor struct {
 	Refused *refused.Recent // the last requests that were refused; nil: none is known. It is set before Start
 
 	b       *broker.Broker
+	limits  atomic.Pointer[Thresholds]
 	prefix  string // in front of the paths of pages
 	closing chan struct{}
 	worker  sync.WaitGroup
@@ -84,6 +86,7 @@ func New(b *broker.Broker, prefix string, began time.Time) *Monitor {
 		starts:    []time.Time{began},
 		since:     began,
 	}
+	m.Adjust(DefaultThresholds)
 	for _, t := range b.Topics() {
 		m.topics.idle[t.Name] = t.Counters
 	}

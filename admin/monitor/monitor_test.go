@@ -277,9 +277,14 @@ func TestAttention(t *testing.T) {
 			w.receive(1)
 			pass(time.Second)
 			w.publish(watchedTopic, 1)
-			pass(awayTime - 3*time.Second)
+			pass(DefaultThresholds.Away - 3*time.Second)
 		}, nil},
-		{"a consumer that was seen long ago", func(w *watched) { w.receive(1); pass(time.Second); w.publish(watchedTopic, 1); pass(awayTime) },
+		{"a consumer that was seen long ago", func(w *watched) {
+			w.receive(1)
+			pass(time.Second)
+			w.publish(watchedTopic, 1)
+			pass(DefaultThresholds.Away)
+		},
 			[]Attention{is(consumer, CodeAway, "erp has not fetched from /customer/created for 15m3s, where 1 message waits for it")}},
 		{"its backlog has not grown since", func(w *watched) { w.publish(watchedTopic, 2); pass(time.Second); w.receive(1); pass(time.Hour) }, nil},
 		{"a topic nearly full", func(w *watched) { w.publish(watchedTopic, 81); w.receive(1) },
@@ -394,7 +399,7 @@ func TestDiskAttention(t *testing.T) {
 		{6 << 20, 0, true, 2 << 20}, {6 << 20, 0, false, 4 << 20}, // half of a small disk
 		{-1, -1, false, 0}, {100 * gib, -1, false, 0}, {0, 0, false, 0}, {gib, 0, true, 0},
 	} {
-		n := notices{counts: map[string]int{}}
+		n := notices{Thresholds: DefaultThresholds, counts: map[string]int{}}
 		n.disk(store.Stats{DiskTotal: c.total, DiskFree: c.free, Free: c.within})
 		if got := len(n.list) == 1; got != c.want {
 			t.Errorf("%+v: %v", c, n.list)
@@ -412,7 +417,7 @@ func TestUnsyncedAttention(t *testing.T) {
 		t.Errorf("%v", n.list)
 	}
 	n.unsynced(store.Stats{Unsynced: 100 * time.Millisecond})
-	if len(n.list) != 1 || n.list[0].Bad() || n.list[0].Code != codeUnsynced || !strings.Contains(n.list[0].Text, "up to 100ms") {
+	if len(n.list) != 1 || n.list[0].Bad() || n.list[0].Code != CodeUnsynced || !strings.Contains(n.list[0].Text, "up to 100ms") {
 		t.Errorf("%v", n.list)
 	}
 }

@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"slices"
 	"strings"
-	"time"
 
 	"pipit/admin/gate"
 	"pipit/broker"
@@ -72,9 +71,6 @@ func (r *Refusal) receives() bool {
 	}
 	return false
 }
-
-// refusedTime is how long a refusal is news.
-const refusedTime = 10 * time.Minute
 
 // RefusalGroup are refusals of one client for one reason.
 type RefusalGroup struct {

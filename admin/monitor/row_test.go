@@ -86,7 +86,7 @@ func TestInFlightFull(t *testing.T) {
 		for range 3 { // at work
 			done := w.take(1)
 			w.found(codeInFlight)
-			pass(fullTime - time.Second)
+			pass(DefaultThresholds.InFlight - time.Second)
 			if s := w.found(codeInFlight); s != "" {
 				t.Fatal("while it works:", s)
 			}
@@ -94,7 +94,7 @@ func TestInFlightFull(t *testing.T) {
 		}
 		done := w.take(1)
 		w.found(codeInFlight)
-		pass(fullTime)
+		pass(DefaultThresholds.InFlight)
 		if s := w.found(codeInFlight); s != "erp is given no more of /customer/created: 1 of at most 1 messages are in flight and not acknowledged. 2 messages wait for it" {
 			t.Error("after a minute:", s)
 		}
@@ -135,7 +135,7 @@ func TestRefusedAttention(t *testing.T) {
 		if rows := w.m.Situation(0).Rows; len(rows) == 0 || !strings.HasSuffix(rows[len(rows)-1].Link, fmt.Sprintf("/consumers/%d#why", w.consumer.ID)) {
 			t.Errorf("%+v", rows)
 		}
-		pass(refusedTime)
+		pass(DefaultThresholds.Refused)
 		if s := w.found(codeRefused); s != "" {
 			t.Error(s)
 		}
@@ -148,7 +148,7 @@ func TestRedeliveredAttention(t *testing.T) {
 		w := newWatched(t)
 		defer w.close()
 		w.publish(watchedTopic, 1)
-		for i := range oftenDelivered {
+		for i := range DefaultThresholds.Redelivered {
 			if s := w.found(codeRedelivered); s != "" {
 				t.Errorf("after %d: %s", i, s)
 			}

@@ -11,22 +11,19 @@ import (
 	"pipit/broker/change"
 )
 
-// fullTime is how long a consumer may be at max_in_flight without an acknowledgement. Who works one message off after another is
+// stuckAt is since when a consumer is at max_in_flight, with how many acknowledgements. Who works one message off after another is
 // there all the time.
-const fullTime = time.Minute
-
-// stuckAt is since when a consumer is at max_in_flight, with how many acknowledgements.
 type stuckAt struct {
 	since time.Time
 	acked uint64
 }
 
-// inFlight finds consumers that are given nothing more until they acknowledge, and do not: since a minute, or they ask for more and
+// inFlight finds consumers that are given nothing more until they acknowledge, and do not: for a while, or they ask for more and
 // are refused. The caller holds situationMu.
 func (m *Monitor) inFlight(n *notices, consumers []broker.ConsumerInfo, refusals []Refusal, now time.Time) {
 	asked := map[uint32]bool{}
 	for i := range refusals {
-		if r := &refusals[i]; r.Status == http.StatusTooManyRequests && r.SignedIn && now.Sub(r.Time.Time) < fullTime {
+		if r := &refusals[i]; r.Status == http.StatusTooManyRequests && r.SignedIn && now.Sub(r.Time.Time) < n.InFlight {
 			asked[r.Consumer] = true
 		}
 	}
@@ -42,7 +39,7 @@ func (m *Monitor) inFlight(n *notices, consumers []broker.ConsumerInfo, refusals
 			at = stuckAt{now, c.Acked}
 		}
 		full[c.ID] = at
-		if asked[c.ID] || now.Sub(at.since) >= fullTime {
+		if asked[c.ID] || now.Sub(at.since) >= n.InFlight {
 			n.consumer(codeInFlight, fmt.Sprintf("%s is given no more of %s: %s of at most %s messages are in flight and not acknowledged. %s for it",
 				c.Client, c.Topic, text.Number(held), text.Number(c.MaxInFlight), wait(c.Backlog)), c)
 		}
@@ -57,8 +54,8 @@ func (m *Monitor) redelivered(n *notices, consumers []broker.ConsumerInfo) {
 		if c.Redelivered == 0 || c.Backlog == 0 {
 			continue
 		}
-		if count := m.b.Repeated(c.ID, oftenDelivered); count > 0 {
-			n.consumer(codeRedelivered, fmt.Sprintf("%s in %s: %s", c.Client, c.Topic, often(count)), c)
+		if count := m.b.Repeated(c.ID, uint32(n.Redelivered)); count > 0 { // #nosec G115 -- a number of deliveries
+			n.consumer(codeRedelivered, fmt.Sprintf("%s in %s: %s", c.Client, c.Topic, often(count, n.Redelivered)), c)
 		}
 	}
 }
@@ -68,7 +65,7 @@ func (m *Monitor) denied(n *notices, consumers []broker.ConsumerInfo, refusals [
 	var lately []Refusal
 	for _, r := range refusals {
 		bad := r.Status == http.StatusUnauthorized || r.Status == http.StatusForbidden || r.Status == http.StatusTooManyRequests && !r.SignedIn
-		if bad && r.Known && r.Webhook == "" && now.Sub(r.Time.Time) < refusedTime {
+		if bad && r.Known && r.Webhook == "" && now.Sub(r.Time.Time) < n.Refused {
 			lately = append(lately, r)
 		}
 	}
@@ -81,6 +78,7 @@ func (m *Monitor) denied(n *notices, consumers []broker.ConsumerInfo, refusals [
 				break
 			}
 		}
-		n.put(Attention{codeRefused, text.Shown(fmt.Sprintf("Requests of %s are refused: %s", g.Client, &g)), link, kind, key}, g.Client, int64(g.Count))
+		x := Attention{codeRefused, text.Shown(fmt.Sprintf("Requests of %s are refused: %s", g.Client, &g)), link, kind, key}
+		n.put(Finding{Attention: x, Client: g.Client}, int64(g.Count))
 	}
 }

@@ -11,9 +11,6 @@ import (
 	"pipit/broker/stats"
 )
 
-// oftenDelivered is how many deliveries of one message make it one that its consumer cannot cope with.
-const oftenDelivered = 5
-
 // Check is one of the things that could keep messages from a consumer.
 type Check struct {
 	Code string `json:"code"`           // stable, for scripts
@@ -39,6 +36,7 @@ const (
 
 // checks gathers Checks of a consumer.
 type checks struct {
+	Thresholds
 	m    *Monitor
 	c    broker.ConsumerInfo
 	page string // of the consumer
@@ -62,7 +60,7 @@ func (m *Monitor) Why(consumer uint32) (list []Check, ok bool) {
 	if !ok {
 		return nil, false
 	}
-	x := &checks{m: m, c: c, page: consumerLink(consumer), now: time.Now()}
+	x := &checks{Thresholds: *m.limits.Load(), m: m, c: c, page: consumerLink(consumer), now: time.Now()}
 	client, _ := m.b.Client(c.Client)
 	x.add(CheckClient, !client.Inactive, "The client "+c.Client+" is active", "The client "+c.Client+" is inactive: it cannot sign in", "/admin/clients/"+text.Segment(c.Client)+"/edit")
 	x.topic()
@@ -81,18 +79,18 @@ func (m *Monitor) Why(consumer uint32) (list []Check, ok bool) {
 		x.fetched()
 	}
 	x.refused()
-	n := m.b.Repeated(consumer, oftenDelivered)
-	x.add(CheckDeliveries, n == 0, fmt.Sprintf("No message was delivered %d times without being acknowledged", oftenDelivered),
-		often(n), "/admin/messages?topic="+url.QueryEscape(c.Topic)+"&consumer="+strconv.FormatUint(uint64(c.ID), 10))
+	n := m.b.Repeated(consumer, uint32(x.Redelivered)) // #nosec G115 -- a number of deliveries
+	x.add(CheckDeliveries, n == 0, fmt.Sprintf("No message was delivered %d times without being acknowledged", x.Redelivered),
+		often(n, x.Redelivered), "/admin/messages?topic="+url.QueryEscape(c.Topic)+"&consumer="+strconv.FormatUint(uint64(c.ID), 10))
 	return x.list, true
 }
 
 // often tells of messages that were delivered too often.
-func often(n int64) string {
+func often(n, deliveries int64) string {
 	if n == 1 {
-		return fmt.Sprintf("1 message was delivered %d times or more and is not acknowledged", oftenDelivered)
+		return fmt.Sprintf("1 message was delivered %d times or more and is not acknowledged", deliveries)
 	}
-	return fmt.Sprintf("%s messages were delivered %d times or more and are not acknowledged", text.Number(n), oftenDelivered)
+	return fmt.Sprintf("%s messages were delivered %d times or more and are not acknowledged", text.Number(n), deliveries)
 }
 
 // topic looks at the topic, or at those of a pattern.
@@ -154,7 +152,7 @@ func (x *checks) fetched() {
 	case c.LastSeen.IsZero():
 		x.add(CheckFetch, false, "", "It has never fetched", x.page+"#commands")
 	default:
-		x.add(CheckFetch, since <= awayTime || c.Backlog == 0, "It last fetched or acknowledged "+text.Duration(since)+" ago", "It has not fetched for "+text.Duration(since), x.page+"#commands")
+		x.add(CheckFetch, since <= x.Away || c.Backlog == 0, "It last fetched or acknowledged "+text.Duration(since)+" ago", "It has not fetched for "+text.Duration(since), x.page+"#commands")
 	}
 }
 
@@ -167,7 +165,7 @@ func (x *checks) refused() {
 	}
 	g := &groups[0]
 	said := fmt.Sprintf("%s, last %s ago", g, text.Duration(x.now.Sub(g.Last.Time)))
-	x.add(CheckRefused, x.now.Sub(g.Last.Time) > refusedTime && x.c.LastSeen.After(g.Last.Time), "Refused, but not lately: "+said, "Refused: "+said, x.page+"#refusals")
+	x.add(CheckRefused, x.now.Sub(g.Last.Time) > x.Refused && x.c.LastSeen.After(g.Last.Time), "Refused, but not lately: "+said, "Refused: "+said, x.page+"#refusals")
 }
 
 // consumerLink is the path of a consumer's page.

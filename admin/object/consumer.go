@@ -71,11 +71,11 @@ func consumerKey(first, second string, id uint32) string {
 func (o *Objects) consumerParts() []gate.Part[broker.ConsumerInfo] {
 	published := sync.OnceValue(func() map[string]time.Time { return monitor.LastPublished(o.b.Topics()) }) // which few lists need
 	away := sync.OnceValue(func() func(*broker.ConsumerInfo) bool {
-		return monitor.Away(monitor.Off(o.b.Clients()), published, time.Now())
+		return o.attention.Load().IsAway(monitor.Off(o.b.Clients()), published, time.Now())
 	})
 	return []gate.Part[broker.ConsumerInfo]{
 		{Key: "messages", Label: "With messages", Has: func(c *broker.ConsumerInfo) bool { return c.Backlog > 0 }},
-		{Key: "full", Label: "Nearly full", Has: func(c *broker.ConsumerInfo) bool { return monitor.NearlyFull(c.Backlog, c.MaxDepth) }},
+		{Key: "full", Label: "Nearly full", Has: func(c *broker.ConsumerInfo) bool { return o.attention.Load().NearlyFull(c.Backlog, c.MaxDepth) }},
 		{Key: "away", Label: "Away", Has: func(c *broker.ConsumerInfo) bool { return c.Backlog > 0 && away()(c) }},
 		{Key: "inactive", Label: "Inactive", Has: func(c *broker.ConsumerInfo) bool { return c.Inactive }},
 	}

@@ -12,6 +12,7 @@ import (
 	"sync/atomic"
 
 	"pipit/admin/audit"
+	"pipit/admin/monitor"
 	"pipit/broker"
 )
 
@@ -21,7 +22,8 @@ type Objects struct {
 	log   *slog.Logger // of what is weak
 	trail *audit.Log
 
-	declared atomic.Pointer[map[declaration]bool] // by the configuration file; nil: none is known
+	declared  atomic.Pointer[map[declaration]bool] // by the configuration file; nil: none is known
+	attention atomic.Pointer[monitor.Thresholds]   // by which lists have parts
 
 	oneImport sync.Mutex // held while an import is read and done
 	undos     undos
@@ -29,5 +31,10 @@ type Objects struct {
 
 // New returns the objects of a broker, with the audit log of what is done to them.
 func New(b *broker.Broker, log *slog.Logger, trail *audit.Log) *Objects {
-	return &Objects{b: b, log: log, trail: trail}
+	o := &Objects{b: b, log: log, trail: trail}
+	o.SetThresholds(monitor.DefaultThresholds)
+	return o
 }
+
+// SetThresholds takes over from where on what is listed needs attention.
+func (o *Objects) SetThresholds(t monitor.Thresholds) { o.attention.Store(&t) }

@@ -2,7 +2,6 @@ package object
 
 import (
 	"pipit/admin/gate"
-	"pipit/admin/monitor"
 	"pipit/broker"
 	"pipit/broker/change"
 )
@@ -48,10 +47,12 @@ var TopicSorts = gate.Sorts[broker.TopicInfo]{
 }
 
 // topicParts are those that lists of topics can be asked for.
-var topicParts = []gate.Part[broker.TopicInfo]{
-	{Key: "messages", Label: "With messages", Has: func(t *broker.TopicInfo) bool { return t.Depth+t.Delayed > 0 }},
-	{Key: "full", Label: "Nearly full", Has: func(t *broker.TopicInfo) bool { return monitor.NearlyFullTopic(t) }},
-	{Key: "inactive", Label: "Inactive", Has: func(t *broker.TopicInfo) bool { return t.Inactive }},
+func (o *Objects) topicParts() []gate.Part[broker.TopicInfo] {
+	return []gate.Part[broker.TopicInfo]{
+		{Key: "messages", Label: "With messages", Has: func(t *broker.TopicInfo) bool { return t.Depth+t.Delayed > 0 }},
+		{Key: "full", Label: "Nearly full", Has: func(t *broker.TopicInfo) bool { return o.attention.Load().NearlyFullTopic(t) }},
+		{Key: "inactive", Label: "Inactive", Has: func(t *broker.TopicInfo) bool { return t.Inactive }},
+	}
 }
 
 func (o *Objects) listTopics(q gate.Query) (gate.List[Topic], error) {
@@ -59,7 +60,7 @@ func (o *Objects) listTopics(q gate.Query) (gate.List[Topic], error) {
 	matches := func(t *broker.TopicInfo) bool {
 		return (q.Template == "" || q.Template == t.Template) && found(t.Name)
 	}
-	return gate.PageOf(q, append(o.b.Topics(), o.b.Templates()...), TopicSorts, matches, topicOf, topicParts...)
+	return gate.PageOf(q, append(o.b.Topics(), o.b.Templates()...), TopicSorts, matches, topicOf, o.topicParts()...)
 }
 
 // NoteMade makes the audit entry of a topic that a template made, since somebody published or subscribed to it.
