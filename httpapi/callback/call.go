@@ -58,7 +58,7 @@ func (s *Service) call(ctx context.Context, def *broker.Consumer, msgs []broker.
 	sign(h, def.CallbackSecret, a.WebhookID, now, body)
 	span := s.options.Load().Tracer.Call(def, msgs)
 	span.Header(h)
-	a.send(ctx, s.client.Load(), def, h, body)
+	a.send(ctx, s.client.Load(), def.CallbackURL, def.CallbackTimeout, h, body)
 	span.Called(a.Status, a.class())
 	a.Duration = time.Since(now)
 	return a
@@ -77,15 +77,24 @@ func (a *answer) class() string {
 	return "connection"
 }
 
+// Post sends a body that is of no message, and tells what came of it: of the Attempt what a call itself tells. It waits no longer
+// than timeout. The URL is no part of an error.
+func Post(ctx context.Context, client *http.Client, to string, timeout time.Duration, h http.Header, body []byte) Attempt {
+	a := answer{Attempt: Attempt{Time: time.Now().UTC(), Bytes: int64(len(body))}}
+	a.send(ctx, client, to, timeout, h, body)
+	a.Duration = time.Since(a.Time)
+	return a.Attempt
+}
+
 // testHeader marks a call that somebody has made by hand.
 const testHeader = "X-Zato-Test-Call"
 
 // send makes the request and reads its answer.
-func (a *answer) send(ctx context.Context, client *http.Client, def *broker.Consumer, h http.Header, body []byte) {
-	limit := fmt.Errorf("no answer within %s", def.CallbackTimeout)
-	ctx, cancel := context.WithTimeoutCause(ctx, def.CallbackTimeout, limit)
+func (a *answer) send(ctx context.Context, client *http.Client, to string, timeout time.Duration, h http.Header, body []byte) {
+	limit := fmt.Errorf("no answer within %s", timeout)
+	ctx, cancel := context.WithTimeoutCause(ctx, timeout, limit)
 	defer cancel()
-	r, err := http.NewRequestWithContext(ctx, http.MethodPost, def.CallbackURL, bytes.NewReader(body))
+	r, err := http.NewRequestWithContext(ctx, http.MethodPost, to, bytes.NewReader(body))
 	if err != nil {
 		a.Error = reason(err)
 		return

@@ -146,22 +146,31 @@ func (s *Service) load() error {
 // Adjust takes over options while calls are made; all but Logger count for those that begin from now on. On an error
 // everything stays as it was.
 func (s *Service) Adjust(o Options) error {
-	through := o.Through
-	if through == nil {
-		t, err := o.transport()
-		if err != nil {
-			return err
-		}
-		through = t
+	client, err := o.Client()
+	if err != nil {
+		return err
 	}
 	o.UserAgent = cmp.Or(o.UserAgent, "Pipit")
-	old := s.client.Swap(&http.Client{Transport: through, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }})
+	old := s.client.Swap(client)
 	if old != nil {
 		old.CloseIdleConnections()
 	}
 	s.options.Store(&o)
 	s.slots.adjust(cmp.Or(o.MaxConcurrency, DefaultMaxConcurrency))
 	return nil
+}
+
+// Client is what calls go through by these options. It follows no redirect.
+func (o *Options) Client() (*http.Client, error) {
+	through := o.Through
+	if through == nil {
+		t, err := o.transport()
+		if err != nil {
+			return nil, err
+		}
+		through = t
+	}
+	return &http.Client{Transport: through, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}, nil
 }
 
 // OnPause has note make a document that tells that a consumer is made inactive and why, which is stored with that.

@@ -89,7 +89,24 @@ func (o *Options) transport() (*http.Transport, error) {
 	if err != nil {
 		return nil, fmt.Errorf("callbacks.deny %w", err)
 	}
-	dialer := &net.Dialer{
+	t := &http.Transport{
+		DialContext: o.dialer(deny).DialContext, ForceAttemptHTTP2: true, TLSHandshakeTimeout: dialTime,
+		MaxIdleConns: maxIdle, MaxIdleConnsPerHost: limit.MaxCallbackConcurrency, IdleConnTimeout: idleTime,
+		MaxResponseHeaderBytes: maxHead, DisableCompression: true,
+		TLSClientConfig: &tls.Config{MinVersion: tls.VersionTLS12},
+	}
+	if o.Proxy {
+		t.Proxy = http.ProxyFromEnvironment
+	}
+	if t.TLSClientConfig.RootCAs, err = o.Roots(); err != nil {
+		return nil, err
+	}
+	return t, nil
+}
+
+// dialer connects to what is called, and to nothing that is refused.
+func (o *Options) dialer(deny []netip.Prefix) *net.Dialer {
+	return &net.Dialer{
 		Timeout: dialTime, Resolver: o.resolver,
 		Control: func(_, address string, _ syscall.RawConn) error {
 			to, err := netip.ParseAddrPort(address)
@@ -99,21 +116,21 @@ func (o *Options) transport() (*http.Transport, error) {
 			return check(to.Addr(), deny)
 		},
 	}
-	t := &http.Transport{
-		DialContext: dialer.DialContext, ForceAttemptHTTP2: true, TLSHandshakeTimeout: dialTime,
-		MaxIdleConns: maxIdle, MaxIdleConnsPerHost: limit.MaxCallbackConcurrency, IdleConnTimeout: idleTime,
-		MaxResponseHeaderBytes: maxHead, DisableCompression: true,
-		TLSClientConfig: &tls.Config{MinVersion: tls.VersionTLS12},
+}
+
+// Dialer connects to what an administrator has configured: to all but those networks that nobody has a receiver in.
+func Dialer() *net.Dialer { return new(Options).dialer(nil) }
+
+// Roots are the authorities of CA, nil where those of the system count.
+func (o *Options) Roots() (*x509.CertPool, error) {
+	if o.CA == "" {
+		return nil, nil
 	}
-	if o.Proxy {
-		t.Proxy = http.ProxyFromEnvironment
+	roots, err := readCA(o.CA)
+	if err != nil {
+		return nil, fmt.Errorf("callbacks.ca %w", err)
 	}
-	if o.CA != "" {
-		if t.TLSClientConfig.RootCAs, err = readCA(o.CA); err != nil {
-			return nil, fmt.Errorf("callbacks.ca %w", err)
-		}
-	}
-	return t, nil
+	return roots, nil
 }
 
 // CheckCA tells why a file is of no use as Options.CA, nil where it is or has no name.
