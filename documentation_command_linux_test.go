@@ -4,6 +4,8 @@ import (
 	"encoding/json"
 	"fmt"
 	"maps"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -232,6 +234,11 @@ func runPage(t *testing.T, page, text string, shell []string, offline, online []
 	collector := tracingtest.New(t, nil)
 	if given.traced {
 		env = append(env, "PIPIT_TRACING_ENDPOINT="+collector.URL)
+	}
+	if strings.Contains(script+lines(online, nil), "pipit alerts ") {
+		receiver := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}))
+		defer receiver.Close()
+		env = append(env, "PIPIT_ALERTS_URL="+receiver.URL)
 	}
 	p := start(t, dir, env, "-config", file)
 	replace = append(replace, "https://pipit.example", "http://"+p.addrs[0], "127.0.0.1:11223", p.addrs[0], "localhost:17010", p.addrs[1])

@@ -7,8 +7,10 @@ import (
 	"io"
 	"log/slog"
 	"strings"
+	"time"
 
 	"pipit/admin/access"
+	"pipit/admin/alert"
 	"pipit/backup"
 	"pipit/broker"
 	"pipit/config"
@@ -66,12 +68,8 @@ const maxBeside = 20
 
 // brokerOptions and wireOptions are what the configuration says of the broker and the wire protocol.
 func brokerOptions(c *config.Config, log *slog.Logger) broker.Options {
-	history := c.History.Keep
-	if history == 0 {
-		history = -1
-	}
 	return broker.Options{MaxPayload: int64(c.HTTP.MaxPayload), MaxPending: int64(c.HTTP.MaxPending), Logger: log,
-		History: history, HistoryMessages: int(c.History.MaxMessages)}
+		History: orNone(c.History.Keep), HistoryMessages: int(c.History.MaxMessages)}
 }
 
 func (s *service) wireOptions(c *config.Config) httpapi.Options {
@@ -108,6 +106,23 @@ func (s *service) tracingOptions(c *config.Config) tracing.Options {
 
 func backupOptions(c *config.Config, log *slog.Logger) backup.Options {
 	return backup.Options{Directory: c.BackupDirectory(), Every: c.Backup.Every, Keep: int(c.Backup.Keep), Logger: log}
+}
+
+func alertOptions(c *config.Config) alert.Options {
+	a := &c.Alerts
+	return alert.Options{
+		URL: a.URL, SMTP: a.SMTP, Password: a.SMTPPassword, From: a.From, To: a.To,
+		Wait: orNone(a.Wait), Interval: a.Interval, Repeat: orNone(a.Repeat), Mute: a.Mute,
+		Proxy: c.Callbacks.Proxy, CA: c.Callbacks.CA, UserAgent: "Pipit/" + version,
+	}
+}
+
+// orNone is a time of options, of which a negative one is none.
+func orNone(d time.Duration) time.Duration {
+	if d == 0 {
+		return -1
+	}
+	return d
 }
 
 // reloader loads the configuration again while the broker runs.

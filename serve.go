@@ -242,7 +242,10 @@ func (s *service) openDoors(ctx context.Context) (err error) {
 	s.again.onChange(func(c *config.Config) {
 		opts.Settings, opts.Declared, opts.MaxPayload, opts.Access = c.Settings(), c.Definition(), int64(c.HTTP.MaxPayload), c.Log.Access
 		opts.SessionIdle, opts.SessionLife = c.Admin.SessionIdle, c.Admin.SessionLife
-		s.admin.Adjust(opts)
+		opts.Alerts, opts.Attention = alertOptions(c), c.Attention.Thresholds()
+		if err := s.admin.Adjust(opts); err != nil {
+			s.log.Error("alerts go on as before", "err", err)
+		}
 	})
 	return nil
 }
@@ -263,6 +266,8 @@ func (s *service) adminOptions(ctx context.Context) admin.Options {
 		MaxPayload: int64(c.HTTP.MaxPayload),
 		Callbacks:  s.callbacks,
 		Backups:    s.backups,
+		Alerts:     alertOptions(c),
+		Attention:  c.Attention.Thresholds(),
 		Refusals:   s.protocol.Refusals(),
 		Logger:     s.log,
 		Access:     c.Log.Access,

@@ -26,6 +26,7 @@ import (
 	"github.com/julienschmidt/httprouter"
 
 	"pipit/admin/access"
+	"pipit/admin/alert"
 	"pipit/admin/api"
 	"pipit/admin/audit"
 	"pipit/admin/gate"
@@ -59,6 +60,8 @@ type Options struct {
 	SessionLife time.Duration          // how long it lasts in any case; default DefaultSessionLife
 	Callbacks   *callback.Service      // who sends messages; nil: nobody does in this process
 	Backups     *backup.Service        // who makes backups; nil: nobody does in this process
+	Attention   monitor.Thresholds     // from where on something needs attention; default monitor.DefaultThresholds
+	Alerts      alert.Options          // who is told of it; default: nobody
 	Metrics     http.Handler           // answers at gate.MetricsPath; nil: nobody does
 	Refusals    *refused.Recent        // requests of the wire protocol that were refused; nil: they are not known
 	Logger      *slog.Logger           // default slog.Default()
@@ -78,6 +81,7 @@ type Admin struct {
 	Users   *access.Users
 	Trail   *audit.Log
 	Monitor *monitor.Monitor
+	Alerts  *alert.Service
 
 	b        *broker.Broker
 	o        Options // as they were at the start
@@ -123,7 +127,6 @@ func New(b *broker.Broker, o Options) (*Admin, error) {
 	if o.Callbacks != nil {
 		o.Callbacks.OnPause(a.Objects.NotePause)
 	}
-	a.Adjust(o)
 	a.Monitor = monitor.New(b, o.PathPrefix, a.started)
 	a.Monitor.Refused = o.Refusals
 	if o.Backups != nil {
@@ -134,10 +137,17 @@ func New(b *broker.Broker, o Options) (*Admin, error) {
 			return nil
 		}
 	}
+	if a.Alerts, err = alert.New(b, a.Monitor, cmp.Or(a.reach.ConfiguredOrigin(), o.Addresses[0]), o.PathPrefix, o.Logger); err != nil {
+		return nil, err
+	}
+	if err := a.Adjust(o); err != nil {
+		a.Alerts.Close()
+		return nil, err
+	}
 	a.Monitor.Start()
 	settings := func() []gate.Setting { return a.adjusted.Load().settings }
-	a.API = &api.API{Broker: b, Objects: a.Objects, Users: a.Users, Trail: a.Trail, Monitor: a.Monitor, Reach: a.reach, Version: o.Version, Callbacks: o.Callbacks, Backups: o.Backups, Started: a.started, Settings: settings, LastLines: o.LastLines}
-	a.Web = &web.Site{Broker: b, Objects: a.Objects, Users: a.Users, Trail: a.Trail, Monitor: a.Monitor, Reach: a.reach, Callbacks: o.Callbacks, Backups: o.Backups, Version: o.Version, Started: a.started, Settings: settings}
+	a.API = &api.API{Broker: b, Objects: a.Objects, Users: a.Users, Trail: a.Trail, Monitor: a.Monitor, Reach: a.reach, Version: o.Version, Callbacks: o.Callbacks, Backups: o.Backups, Started: a.started, Settings: settings, Alerts: a.Alerts, LastLines: o.LastLines}
+	a.Web = &web.Site{Broker: b, Objects: a.Objects, Users: a.Users, Trail: a.Trail, Monitor: a.Monitor, Reach: a.reach, Callbacks: o.Callbacks, Backups: o.Backups, Alerts: a.Alerts, Version: o.Version, Started: a.started, Settings: settings}
 	a.register()
 	a.workers.Go(a.keep)
 	return a, nil
@@ -161,14 +171,19 @@ type adjusted struct {
 }
 
 // Adjust takes over the options that can change while requests are served: Settings, Declared, MaxPayload,
-// Access, and those of sessions, which hold for sessions that have begun, too.
-func (a *Admin) Adjust(o Options) {
+// Access, Attention, Alerts, and those of sessions, which hold for sessions that have begun, too. Where Alerts cannot be used, it
+// returns why, and these stay as they were.
+func (a *Admin) Adjust(o Options) error {
 	if o.MaxPayload <= 0 {
 		o.MaxPayload = limit.DefaultMaxPayload
 	}
 	a.Objects.SetDeclared(o.Declared)
 	a.adjusted.Store(&adjusted{o.Settings, o.MaxPayload, o.Access})
 	a.Users.Adjust(cmp.Or(o.SessionIdle, access.DefaultSessionIdle), cmp.Or(o.SessionLife, access.DefaultSessionLife))
+	o.Attention = cmp.Or(o.Attention, monitor.DefaultThresholds)
+	a.Objects.SetThresholds(o.Attention)
+	a.Monitor.Adjust(o.Attention)
+	return a.Alerts.Adjust(o.Alerts)
 }
 
 // SetupURLs returns a link to create the first administrator with, once, within half an hour, at each
@@ -180,6 +195,7 @@ func (a *Admin) SetupURLs() []string { return a.Users.SetupURLs() }
 func (a *Admin) Close() {
 	a.closeOnce.Do(func() {
 		close(a.closing)
+		a.Alerts.Close()
 		a.Monitor.Close()
 		a.workers.Wait()
 		a.Users.Close()

@@ -2,6 +2,7 @@ package config
 
 import (
 	"fmt"
+	"net/mail"
 	"net/url"
 	"path"
 	"path/filepath"
@@ -10,6 +11,8 @@ import (
 	"strings"
 	"time"
 
+	"pipit/admin/alert"
+	"pipit/admin/monitor"
 	"pipit/backup"
 	"pipit/broker/limit"
 	"pipit/broker/property"
@@ -91,6 +94,8 @@ func (b *binder) check(c *Config) {
 		}
 	}
 	b.tracing(c)
+	b.attention(&c.Attention)
+	b.alerts(c)
 	b.logFile(c)
 	b.oneOf("log.level", c.Log.Level, logLevels)
 	b.oneOf("log.format", c.Log.Format, logFormats)
@@ -117,6 +122,69 @@ func (b *binder) tracing(c *Config) {
 		if err := tracing.CheckHeader(name, value); err != nil {
 			b.errorf("tracing.headers", "%v", err)
 		}
+	}
+}
+
+// attention checks the times of the thresholds.
+func (b *binder) attention(a *Attention) {
+	for _, v := range []struct {
+		key string
+		d   time.Duration
+	}{{"away", a.Away}, {"failing", a.Failing}, {"in_flight", a.InFlight}, {"refused", a.Refused}} {
+		if v.d < time.Second || v.d > 30*24*time.Hour {
+			b.errorf("attention."+v.key, "%q: allowed are 1s to 30d", property.FormatDuration(v.d))
+		}
+	}
+}
+
+// alerts checks who is told of what, and when.
+func (b *binder) alerts(c *Config) {
+	a := &c.Alerts
+	if a.URL != "" {
+		if err := alert.CheckURL(a.URL); err != nil {
+			b.errorf("alerts.url", "a value that is not shown: %v", err)
+		}
+	}
+	if _, err := alert.ParseServer(a.SMTP); a.SMTP != "" && err != nil {
+		b.errorf("alerts.smtp", "a value that is not shown: %v", err) // there may be a password in it
+	}
+	for i, to := range a.To {
+		b.address(fmt.Sprintf("alerts.to[%d]", i), to)
+	}
+	if a.From != "" {
+		b.address("alerts.from", a.From)
+	}
+	for _, key := range []struct {
+		name    string
+		missing bool
+	}{{"from", a.From == ""}, {"to", len(a.To) == 0}} {
+		if a.SMTP != "" && key.missing {
+			b.notef("alerts."+key.name, "it is missing, as mail is sent by smtp")
+		}
+	}
+	for _, key := range []struct{ name, value string }{{"url", a.URL}, {"smtp", a.SMTP}} {
+		if key.value != "" && !c.Admin.Enabled {
+			b.notef("alerts."+key.name, "allowed only where admin.enabled is true, since administration is what looks")
+		}
+	}
+	for i, code := range a.Mute {
+		b.oneOf(fmt.Sprintf("alerts.mute[%d]", i), code, monitor.Codes)
+	}
+	if a.Wait < 0 || a.Wait > time.Hour {
+		b.errorf("alerts.wait", "%q: allowed are 0s to 1h", property.FormatDuration(a.Wait))
+	}
+	if a.Interval < 10*time.Second || a.Interval > 24*time.Hour {
+		b.errorf("alerts.interval", "%q: allowed are 10s to 24h", property.FormatDuration(a.Interval))
+	}
+	if a.Repeat != 0 && (a.Repeat < time.Minute || a.Repeat > 30*24*time.Hour) {
+		b.errorf("alerts.repeat", "%q: allowed are 1m to 30d, and 0s for never", property.FormatDuration(a.Repeat))
+	}
+}
+
+// address checks one of mail.
+func (b *binder) address(path, s string) {
+	if _, err := mail.ParseAddress(s); err != nil {
+		b.errorf(path, `%q: allowed is an address such as "ops@example.com"`, s)
 	}
 }
 

@@ -22,6 +22,7 @@ import (
 	"time"
 
 	"pipit/admin/gate"
+	"pipit/admin/monitor"
 	"pipit/broker"
 	"pipit/broker/property"
 )
@@ -39,6 +40,8 @@ type Config struct {
 	Callbacks Callbacks         `toml:"callbacks"`
 	Metrics   Metrics           `toml:"metrics"`
 	Tracing   Tracing           `toml:"tracing"`
+	Attention Attention         `toml:"attention"`
+	Alerts    Alerts            `toml:"alerts"`
 	Log       Log               `toml:"log"`
 	Client    []broker.Client   `toml:"client" reload:"yes"`
 	Topic     []broker.Topic    `toml:"topic" reload:"yes"`
@@ -137,6 +140,37 @@ type Tracing struct {
 	Headers     property.Table `toml:"headers" reload:"yes" secret:"yes"`
 }
 
+// Attention is the table [attention]: from where on something needs somebody.
+type Attention struct {
+	Full        int64         `toml:"full" min:"1" max:"100" reload:"yes"`
+	Away        time.Duration `toml:"away" reload:"yes"`
+	Failing     time.Duration `toml:"failing" reload:"yes"`
+	InFlight    time.Duration `toml:"in_flight" reload:"yes"`
+	Refused     time.Duration `toml:"refused" reload:"yes"`
+	Redelivered int64         `toml:"redelivered" min:"2" max:"1000000" reload:"yes"`
+	DiskPercent int64         `toml:"disk_percent" min:"0" max:"100" reload:"yes"`
+	DiskFree    property.Size `toml:"disk_free" min:"0" max:"1125899906842624" reload:"yes"`
+}
+
+// Thresholds are those of the table in the words of who looks.
+func (a *Attention) Thresholds() monitor.Thresholds {
+	return monitor.Thresholds{Full: a.Full, Away: a.Away, Failing: a.Failing, InFlight: a.InFlight, Refused: a.Refused,
+		Redelivered: a.Redelivered, DiskPercent: a.DiskPercent, DiskFree: int64(a.DiskFree)}
+}
+
+// Alerts is the table [alerts]: who is told of what needs attention.
+type Alerts struct {
+	URL          string        `toml:"url" secret:"yes" reload:"yes"`
+	SMTP         string        `toml:"smtp" secret:"yes" reload:"yes"`
+	SMTPPassword string        `toml:"smtp_password" secret:"yes" reload:"yes"`
+	From         string        `toml:"from" reload:"yes"`
+	To           []string      `toml:"to" reload:"yes"`
+	Wait         time.Duration `toml:"wait" reload:"yes"`
+	Interval     time.Duration `toml:"interval" reload:"yes"`
+	Repeat       time.Duration `toml:"repeat" reload:"yes"`
+	Mute         []string      `toml:"mute" reload:"yes"`
+}
+
 // Log is the table [log].
 type Log struct {
 	Access bool   `toml:"access" reload:"yes"`
@@ -189,8 +223,8 @@ func bind(file string, env []string) (*Config, *binder, error) {
 			return nil, nil, fmt.Errorf("configuration: %w", err)
 		}
 	}
-	c := &Config{HTTP: defaults.HTTP, Admin: defaults.Admin, Database: defaults.Database, Backup: defaults.Backup, History: defaults.History, Callbacks: defaults.Callbacks, Metrics: defaults.Metrics, Tracing: defaults.Tracing, Log: defaults.Log}
-	c.HTTP.Listen = slices.Clone(c.HTTP.Listen)
+	c := &Config{HTTP: defaults.HTTP, Admin: defaults.Admin, Database: defaults.Database, Backup: defaults.Backup, History: defaults.History, Callbacks: defaults.Callbacks, Metrics: defaults.Metrics, Tracing: defaults.Tracing, Attention: defaults.Attention, Alerts: defaults.Alerts, Log: defaults.Log}
+	c.HTTP.Listen, c.Alerts.Mute = slices.Clone(c.HTTP.Listen), slices.Clone(c.Alerts.Mute)
 	if err := b.bindFile(c, string(text)); err != nil {
 		return nil, nil, err
 	}
@@ -226,7 +260,7 @@ func HoldsSecrets(file string) bool {
 	}
 	c, _, err := bind(file, nil)
 	return err == nil &&
-		(!c.Tracing.Headers.IsZero() || holdSecrets(broker.ClientFields, c.Client) || holdSecrets(broker.TopicFields, c.Topic) ||
+		(!c.Tracing.Headers.IsZero() || c.Alerts.URL != "" || c.Alerts.SMTPPassword != "" || holdSecrets(broker.ClientFields, c.Client) || holdSecrets(broker.TopicFields, c.Topic) ||
 			holdSecrets(broker.ProducerFields, c.Producer) || holdSecrets(broker.ConsumerFields, c.Consumer) ||
 			holdSecrets(broker.WebhookFields, c.Webhook))
 }

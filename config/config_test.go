@@ -97,7 +97,7 @@ start = "oldest"
 		HTTP: HTTP{Listen: []string{"localhost:0", "[::1]:80"}, MaxPayload: 512, MaxBatch: 64 << 10,
 			MaxPending: 2 << 30, MaxReplies: 1 << 30, MinBodyRate: 1 << 10, CORSOrigins: []string{"https://app.example.com"}, MaxConnections: 5, IdleTimeout: 90 * time.Second, TLSCert: "c", TLSKey: "k"},
 		Admin:    Admin{Listen: []string{"127.0.0.1:1"}, SessionIdle: 30 * time.Minute, SessionLife: 12 * time.Hour},
-		Database: Database{File: "/tmp/x.db", Sync: SyncInterval, SyncInterval: time.Second, LogSize: 8 << 20, CompactWhen: 0.25, MinFree: 0}, Backup: Backup{Directory: "/backup", Every: 36 * time.Hour, Keep: 3}, History: History{Keep: 24 * time.Hour, MaxMessages: 500}, Callbacks: defaults.Callbacks, Metrics: Metrics{Listen: []string{"127.0.0.1:9"}},
+		Database: Database{File: "/tmp/x.db", Sync: SyncInterval, SyncInterval: time.Second, LogSize: 8 << 20, CompactWhen: 0.25, MinFree: 0}, Backup: Backup{Directory: "/backup", Every: 36 * time.Hour, Keep: 3}, History: History{Keep: 24 * time.Hour, MaxMessages: 500}, Callbacks: defaults.Callbacks, Metrics: Metrics{Listen: []string{"127.0.0.1:9"}}, Attention: defaults.Attention, Alerts: defaults.Alerts,
 		Tracing:  Tracing{Endpoint: "https://collector:4318", Sample: 0.25, ServiceName: "orders", Headers: property.TableOf(map[string]string{"Authorization": "Bearer x"})},
 		Log:      Log{Access: true, Level: "info", Format: "auto", MaxSize: 100 << 20, MaxFiles: 10},
 		Client:   []broker.Client{{Username: "inline", Password: "p"}},
@@ -128,11 +128,11 @@ func TestConfigDefaults(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if !reflect.DeepEqual(c, &Config{HTTP: defaults.HTTP, Admin: defaults.Admin, Database: defaults.Database, Backup: defaults.Backup, History: defaults.History, Callbacks: defaults.Callbacks, Metrics: defaults.Metrics, Tracing: defaults.Tracing, Log: defaults.Log}) {
+	if !reflect.DeepEqual(c, &Config{HTTP: defaults.HTTP, Admin: defaults.Admin, Database: defaults.Database, Backup: defaults.Backup, History: defaults.History, Callbacks: defaults.Callbacks, Metrics: defaults.Metrics, Tracing: defaults.Tracing, Attention: defaults.Attention, Alerts: defaults.Alerts, Log: defaults.Log}) {
 		t.Errorf("%+v", c)
 	}
-	c.HTTP.Listen[0] = "x"
-	if defaults.HTTP.Listen[0] == "x" {
+	c.HTTP.Listen[0], c.Alerts.Mute[0] = "x", "x"
+	if defaults.HTTP.Listen[0] == "x" || defaults.Alerts.Mute[0] == "x" {
 		t.Error("a configuration shares its list with the defaults")
 	}
 	d := (&Config{Client: defaults.Client, Topic: defaults.Topic, Consumer: defaults.Consumer}).Definition()
@@ -152,7 +152,7 @@ func TestConfigBad(t *testing.T) {
 	}{
 		{"syntax", "[http]\nlisten = [\n", []string{":2: unexpected EOF"}},
 		{"syntax within", "[http]\nmax_payload = 1x\n", []string{":2: "}},
-		{"unknown section", "\n[htpp]\nlisten = []\n", []string{`:2: htpp: unknown key: allowed are http, admin, database, backup, history, callbacks, metrics, tracing, log, client, topic, producer, consumer, webhook`}},
+		{"unknown section", "\n[htpp]\nlisten = []\n", []string{`:2: htpp: unknown key: allowed are http, admin, database, backup, history, callbacks, metrics, tracing, attention, alerts, log, client, topic, producer, consumer, webhook`}},
 		{"unknown key", "[http]\n# c\nlissen = []\n", []string{`:3: http.lissen: unknown key: allowed are listen, max_payload, max_batch, max_pending, max_replies, min_body_rate, max_connections, idle_timeout, drain, cors_origins, tls_cert, tls_key, trusted_proxies, public_url, hosts`}},
 		{"unknown in the second table", crm + "[[client]]\nusername = \"erp\"\npasword = \"secret\"\npassword = \"x\"\n[[client]]\nusername = \"c\"\npassword = \"x\"\n",
 			[]string{`:6: client.pasword: unknown key: allowed are username, name, is_active, can_subscribe, publish_rate, publish_byte_rate, receive_rate, receive_byte_rate, max_waiting, password, password_hash`}},
@@ -262,6 +262,16 @@ func TestConfigBad(t *testing.T) {
 		{"traces", "[tracing]\nsample = 1.5\nservice_name = \"\"\nheaders = {Host = \"secret\"}\n", []string{
 			`:2: tracing.sample = 1.5: allowed are 0 to 1`, `:3: tracing.service_name = "": allowed is a name`,
 			`:4: tracing.headers = "Host": allowed are headers that the request does not have by itself`}},
+		{"alert URL", "[alerts]\nurl = \"hooks.example.com/secret\"\n", []string{`:2: alerts.url = a value that is not shown: allowed is a URL of http or https, at most 2048 bytes`}},
+		{"mail server", "[alerts]\nsmtp = \"mail.example.com\"\nfrom = \"x\"\nto = [\"a@b\", \"b\"]\n", []string{
+			`:2: alerts.smtp = a value that is not shown: allowed is such as "smtp://pipit@mail.example.com:587", or smtps://, without the password`,
+			`:3: alerts.from = "x": allowed is an address such as "ops@example.com"`, `:4: alerts.to = "b": allowed is an address`}},
+		{"mail server with a password", "[alerts]\nsmtp = \"smtp://a:secret@mail.example.com\"\nfrom = \"a@b\"\nto = \"a@b\"\n", []string{
+			`:2: alerts.smtp = a value that is not shown: allowed is such as "smtp://pipit@mail.example.com:587", or smtps://, without the password`, `:4: alerts.to = "a@b": allowed is a list of texts in quotes`}},
+		{"mail for nobody", "[alerts]\nsmtp = \"smtps://mail.example.com\"\n", []string{`:1: alerts.from: it is missing, as mail is sent by smtp`, `:1: alerts.to: it is missing, as mail is sent by smtp`}},
+		{"alerts without administration", "[alerts]\nurl = \"https://hooks.example.com\"\n[admin]\nenabled = false\n", []string{`:2: alerts.url: allowed only where admin.enabled is true`}},
+		{"alerts that are none", "[alerts]\nmute = [\"consumer_away\", \"away\"]\n", []string{`:2: alerts.mute = "away": allowed are write_failed, disk_low, `}},
+		{"repeat", "[alerts]\nrepeat = \"1s\"\n", []string{`:2: alerts.repeat = "1s": allowed are 1m to 30d, and 0s for never`}},
 		{"metrics address", "[metrics]\nlisten = [\"9090\"]\n", []string{`:2: metrics.listen = "9090": allowed is host:port with a port of 0 to 65535`}},
 		{"address of metrics, too", "[metrics]\nlisten = [\"localhost:11223\"]\n", []string{`:2: metrics.listen = "localhost:11223": it cannot be listened on beside http.listen = "127.0.0.1:11223"`}},
 		{"address of admin, too", "[http]\nlisten = [\"0.0.0.0:1\"]\n[admin]\nlisten = [\"127.0.0.1:1\"]\n", []string{`:4: admin.listen = "127.0.0.1:1": it cannot be listened on beside http.listen = "0.0.0.0:1"`}},
@@ -464,7 +474,8 @@ func TestUpdate(t *testing.T) {
 	}
 	fill(reflect.ValueOf(now).Elem())
 	changed, restart := is.Update(now)
-	want := []string{"http.max_payload", "http.max_batch", "http.max_pending", "http.max_replies", "http.min_body_rate", "http.max_connections", "http.drain", "http.cors_origins", "admin.session_idle", "admin.session_life", "backup.directory", "backup.every", "backup.keep", "history.keep", "history.max_messages", "callbacks.deny", "callbacks.max_concurrency", "callbacks.proxy", "callbacks.ca", "metrics.per_object_limit", "tracing.sample", "tracing.headers", "log.access", "log.level", "log.max_size", "log.max_age", "log.max_files", "client", "topic", "producer", "consumer", "webhook"}
+	want := []string{"http.max_payload", "http.max_batch", "http.max_pending", "http.max_replies", "http.min_body_rate", "http.max_connections", "http.drain", "http.cors_origins", "admin.session_idle", "admin.session_life", "backup.directory", "backup.every", "backup.keep", "history.keep", "history.max_messages", "callbacks.deny", "callbacks.max_concurrency", "callbacks.proxy", "callbacks.ca", "metrics.per_object_limit", "tracing.sample", "tracing.headers", "attention.full", "attention.away", "attention.failing", "attention.in_flight", "attention.refused", "attention.redelivered", "attention.disk_percent", "attention.disk_free",
+		"alerts.url", "alerts.smtp", "alerts.smtp_password", "alerts.from", "alerts.to", "alerts.wait", "alerts.interval", "alerts.repeat", "alerts.mute", "log.access", "log.level", "log.max_size", "log.max_age", "log.max_files", "client", "topic", "producer", "consumer", "webhook"}
 	if !slices.Equal(changed, want) {
 		t.Errorf("changed %q, want %q", changed, want)
 	}
@@ -517,7 +528,8 @@ func TestCollide(t *testing.T) {
 
 // The settings that are shown have every key, but for those of objects, and no secret.
 func TestSettings(t *testing.T) {
-	c, err := Load("../config.example.toml", []string{"PIPIT_HTTP_MAX_PAYLOAD=2MiB", "PIPIT_CLIENT_0_PASSWORD=swordfish"})
+	c, err := Load("../config.example.toml", []string{"PIPIT_HTTP_MAX_PAYLOAD=2MiB", "PIPIT_CLIENT_0_PASSWORD=swordfish",
+		"PIPIT_ALERTS_URL=https://u:swordfish@hooks.example.com/swordfish", "PIPIT_ALERTS_SMTP_PASSWORD=swordfish"})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -610,7 +622,7 @@ func TestExampleDeclares(t *testing.T) {
 	topic.Name = "/customer/created"
 	producer.Client, producer.Topic = "crm", topic.Name
 	consumer.Client, consumer.Topic, consumer.SubKey = "erp", topic.Name, "K06Y63NEJQYGMQKTP9D4KGQQ0GB2"
-	want := &Config{HTTP: defaults.HTTP, Admin: defaults.Admin, Database: defaults.Database, Backup: defaults.Backup, History: defaults.History, Callbacks: defaults.Callbacks, Metrics: defaults.Metrics, Tracing: defaults.Tracing, Log: defaults.Log, Client: []broker.Client{crm, erp},
+	want := &Config{HTTP: defaults.HTTP, Admin: defaults.Admin, Database: defaults.Database, Backup: defaults.Backup, History: defaults.History, Callbacks: defaults.Callbacks, Metrics: defaults.Metrics, Tracing: defaults.Tracing, Attention: defaults.Attention, Alerts: defaults.Alerts, Log: defaults.Log, Client: []broker.Client{crm, erp},
 		Topic: []broker.Topic{topic}, Producer: []broker.Producer{producer}, Consumer: []broker.Consumer{consumer}}
 	want.HTTP.Listen = c.HTTP.Listen
 	if !reflect.DeepEqual(c, want) {

@@ -4,14 +4,19 @@ import (
 	"time"
 
 	"pipit/admin/access"
+	"pipit/admin/alert"
+	"pipit/admin/monitor"
 	"pipit/backup"
 	"pipit/broker"
 	"pipit/broker/limit"
+	"pipit/broker/property"
 	"pipit/httpapi"
 	"pipit/httpapi/callback"
 	"pipit/metrics"
 	"pipit/tracing"
 )
+
+var attention = &monitor.DefaultThresholds
 
 // defaults is what holds where nothing is configured. The one element of Client and so on is what each begins as.
 var defaults = Config{
@@ -32,10 +37,13 @@ var defaults = Config{
 	Callbacks: Callbacks{MaxConcurrency: callback.DefaultMaxConcurrency},
 	Metrics:   Metrics{Enabled: true, PerObjectLimit: metrics.DefaultPerObjectLimit},
 	Tracing:   Tracing{Sample: 1, ServiceName: tracing.DefaultService},
-	Log:       Log{Level: "info", Format: "auto", MaxSize: 100 << 20, MaxFiles: 10},
-	Client:    []broker.Client{broker.ClientFields.New()},
-	Topic:     []broker.Topic{broker.TopicFields.New()},
-	Producer:  []broker.Producer{broker.ProducerFields.New()},
-	Consumer:  []broker.Consumer{broker.ConsumerFields.New()},
-	Webhook:   []broker.Webhook{broker.WebhookFields.New()},
+	Attention: Attention{Full: attention.Full, Away: attention.Away, Failing: attention.Failing, InFlight: attention.InFlight, Refused: attention.Refused,
+		Redelivered: attention.Redelivered, DiskPercent: attention.DiskPercent, DiskFree: property.Size(attention.DiskFree)},
+	Alerts:   Alerts{Wait: alert.DefaultWait, Interval: alert.DefaultInterval, Repeat: alert.DefaultRepeat, Mute: []string{monitor.CodeUnsynced}},
+	Log:      Log{Level: "info", Format: "auto", MaxSize: 100 << 20, MaxFiles: 10},
+	Client:   []broker.Client{broker.ClientFields.New()},
+	Topic:    []broker.Topic{broker.TopicFields.New()},
+	Producer: []broker.Producer{broker.ProducerFields.New()},
+	Consumer: []broker.Consumer{broker.ConsumerFields.New()},
+	Webhook:  []broker.Webhook{broker.WebhookFields.New()},
 }

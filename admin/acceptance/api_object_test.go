@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"pipit/admin/access"
+	"pipit/admin/alert"
 	"pipit/admin/api"
 	"pipit/admin/audit"
 	"pipit/admin/gate"
@@ -127,6 +128,11 @@ func TestEveryOperation(t *testing.T) {
 	r.ok(200, "POST", "/backups/stream", nil)
 	r.ok(204, "DELETE", saved, nil)
 	r.ok(200, "POST", "/database/compact", nil)
+	if err := r.a.Alerts.Adjust(alert.Options{URL: "http://127.0.0.1:1/s3cret"}); err != nil {
+		t.Fatal(err)
+	}
+	r.ok(200, "POST", "/alerts/test", nil)
+	r.ok(200, "GET", "/alerts", nil)
 	r.ok(200, "GET", "/debug", nil)
 	r.ok(200, "GET", "/debug/pprof/heap", nil)
 
@@ -167,7 +173,7 @@ func TestEveryOperation(t *testing.T) {
 	undo := r.ok(200, "GET", "/undo", nil).field(t, "items").([]any)[0].(map[string]any)["id"].(string)
 	r.ok(200, "POST", "/undo/"+undo, nil)
 
-	for _, secret := range []string{c.SubKey, "a long password", "another password", "pipit_", "$2a$"} {
+	for _, secret := range []string{c.SubKey, "s3cret", "a long password", "another password", "pipit_", "$2a$"} {
 		if a := r.ok(200, "GET", "/audit?limit=1000", nil); strings.Contains(string(a.body), secret) {
 			t.Errorf("%q is in the audit log: %s", secret, a.body)
 		}

@@ -35,7 +35,7 @@ var asking = map[string]string{
 	"/admin/webhooks": asksNothing, "/admin/webhooks/:name/edit": asksNothing, "/admin/consumers/:id/reveal": asksNothing, "/admin/consumers/:id/release": asksNothing,
 	"/admin/consumers/:id/test-call": asksNothing, "/admin/consumers/:id/replay": asksNothing, "/admin/messages/:topic/:id/release": asksNothing,
 	"/admin/messages/:topic/:id/publish": asksNothing, "/admin/messages/:topic/:id/redrive": asksNothing, "/admin/topics/:name/redrive": asksNothing,
-	"/admin/topics/:name/publish": asksNothing, "/admin/system/compact": asksNothing, "/admin/system/backups": asksNothing, "/admin/system/definitions/import": asksNothing,
+	"/admin/topics/:name/publish": asksNothing, "/admin/system/compact": asksNothing, "/admin/system/backups": asksNothing, "/admin/alerts/test": asksNothing, "/admin/system/definitions/import": asksNothing,
 	"/admin/system/definitions/apply": asksNothing, "/admin/undo": asksNothing, "/admin/system/administrators": asksNothing,
 	"/admin/system/administrators/:name/password": asksNothing, "/admin/system/administrators/:name/sign-out": asksNothing, "/admin/system/sessions/:id/delete": asksNothing,
 	"/admin/system/tokens": asksNothing,

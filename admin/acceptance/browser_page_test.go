@@ -20,6 +20,7 @@ import (
 	"github.com/chromedp/chromedp/kb"
 
 	"pipit/admin/access"
+	"pipit/admin/alert"
 	"pipit/broker"
 	"pipit/broker/property"
 )
@@ -56,6 +57,12 @@ func hostileSite(t *testing.T) (*site, map[string]int) {
 				t.Fatal(err)
 			}
 		}
+	}
+	if err := s.a.Alerts.Adjust(alert.Options{URL: hostileReceiver(t)}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.a.Alerts.Test(t.Context()); err != nil {
+		t.Fatal(err)
 	}
 	if err := access.CreateAdministrator(t.Context(), s.b, hostileName, adaPassword); err != nil {
 		t.Fatal(err)
@@ -138,10 +145,10 @@ func hostileSite(t *testing.T) (*site, map[string]int) {
 		"/admin/messages/" + seg(hostileTopic) + "/" + hostile:                                 200,
 		"/admin/messages/" + seg(hostileTopic) + "/" + hostile + "/publish":                    200,
 		"/admin/messages/" + seg("/orders") + "/" + binary + "/publish":                        200,
-		"/admin/system":         200,
-		"/admin/system/access":  200,
-		"/admin/system/audit":   200,
-		"/admin/system/backups": 200, "/admin/system/definitions": 200,
+		"/admin/system":        200,
+		"/admin/system/access": 200,
+		"/admin/system/audit":  200,
+		"/admin/alerts":        200, "/admin/system/backups": 200, "/admin/system/definitions": 200,
 		"/admin/system/administrators/" + seg(hostileName):               200,
 		"/admin/system/administrators/ada":                               200,
 		"/admin/nowhere/" + seg(`"'><script>window.xss="path"</script>`): 404,

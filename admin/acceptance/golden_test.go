@@ -1,8 +1,11 @@
 package acceptance
 
 import (
+	"context"
+	"errors"
 	"flag"
 	"fmt"
+	"net"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -11,6 +14,7 @@ import (
 	"testing"
 	"testing/synctest"
 
+	"pipit/admin/alert"
 	"pipit/admin/text"
 	"pipit/broker"
 	"pipit/broker/property"
@@ -41,6 +45,7 @@ func TestGoldenPages(t *testing.T) {
 		w.define(broker.Definition{Consumers: []broker.Consumer{{Client: "erp", Topic: watchedTopic, Name: "sent", New: true,
 			DeliveryMode: broker.DeliveryCallback, CallbackURL: "https://erp.example.com/hooks"}}})
 		sent := fmt.Sprint("/admin/consumers/", w.b.Consumers()[1].ID)
+		alertNobody(t, w.a.Alerts)
 		cookie := w.signedIn()
 		producer, consumer := fmt.Sprint("/admin/producers/", w.b.Producers()[0].ID), fmt.Sprint("/admin/consumers/", w.consumer.ID)
 		for name, path := range map[string]string{
@@ -55,7 +60,7 @@ func TestGoldenPages(t *testing.T) {
 			"webhooks": "/admin/webhooks", "webhook": "/admin/webhooks/shop", "webhook_new": "/admin/webhooks?new=1",
 			"webhook_edit": "/admin/webhooks/shop/edit", "webhook_delete": "/admin/webhooks/shop/delete",
 			"messages": "/admin/messages?topic=" + watchedTopic, "message": "/admin/messages/" + text.Segment(watchedTopic) + "/invoice-17",
-			"access": "/admin/system/access", "audit": "/admin/system/audit", "backups": "/admin/system/backups", "not_found": "/admin/topics/nothing",
+			"access": "/admin/system/access", "audit": "/admin/system/audit", "backups": "/admin/system/backups", "alerts": "/admin/alerts", "not_found": "/admin/topics/nothing",
 		} {
 			change := []tweak{asBrowser}
 			if name != "login" {
@@ -71,6 +76,21 @@ func TestGoldenPages(t *testing.T) {
 			compareGolden(t, name, a.body)
 		}
 	})
+}
+
+// alertNobody has alerts go to who cannot be reached, a test among them.
+func alertNobody(t *testing.T, s *alert.Service) {
+	t.Helper()
+	if err := s.Adjust(alert.Options{
+		URL: "https://hooks.example.com/s3cret", SMTP: "smtp://mail.example.com", From: "pipit@example.com", To: []string{"ops@example.com"},
+		Dial: func(context.Context, string, string) (net.Conn, error) { return nil, errors.New("no route to host") },
+	}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.Test(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	synctest.Wait() // for the first look
 }
 
 func compareGolden(t *testing.T, name, page string) {

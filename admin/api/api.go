@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"pipit/admin/access"
+	"pipit/admin/alert"
 	"pipit/admin/audit"
 	"pipit/admin/gate"
 	"pipit/admin/monitor"
@@ -38,6 +39,7 @@ type API struct {
 	Settings  func() []gate.Setting // the configuration in force
 	Callbacks *callback.Service     // who sends messages; nil: another process does, or nobody
 	Backups   *backup.Service       // who makes backups; nil: nobody in this process
+	Alerts    *alert.Service        // who is told of what needs attention
 	LastLines func() []byte         // of the log, for the bundle; nil: debugging is off
 }
 
@@ -56,6 +58,7 @@ func (a *API) Routes() []gate.Route {
 		a.definitionRoutes(),
 		undoRoutes(a.Objects),
 		a.backupRoutes(),
+		alerting{a}.routes(),
 		a.systemRoutes(),
 		debugging{a}.routes(),
 		[]gate.Route{gate.Get(gate.V1+"/openapi.json", a.openAPI, gate.Read)},

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"pipit/admin/access"
+	"pipit/admin/alert"
 	"pipit/admin/audit"
 	"pipit/admin/gate"
 	"pipit/admin/monitor"
@@ -142,6 +143,14 @@ var answers = []typed{
 	{name: "MadeSecret", of: object.MadeSecret{}},
 	{name: "Import", of: object.Import{}},
 	{name: "Connected", of: object.Connected{}},
+	{name: "Alerts", of: Alerts{}},
+	{name: "AlertReceiver", of: AlertReceiver{}, fields: map[string]openapi.Schema{
+		"name": *openapi.Enum(alert.Webhook, alert.Mail).With(openapi.Schema{Description: "By which way it is told."}),
+	}},
+	{name: "Alert", of: Alert{}},
+	{name: "AlertSent", of: AlertSent{}},
+	{name: "AlertTest", of: AlertTest{}},
+	{name: "AlertTested", of: AlertTested{}},
 	{name: "Backup", of: Backup{}},
 	{name: "Compacted", of: Compacted{}},
 	{name: "BackupList", of: gate.List[Backup]{}},

@@ -68,6 +68,8 @@ const (
 
 	Compact = "database.compact"
 
+	AlertTest = "alert.test"
+
 	DebugLoad    = "debug.load"
 	DebugProfile = "debug.profile"
 

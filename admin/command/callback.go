@@ -41,12 +41,7 @@ func attemptsCommand(c *cli, n noun) *cobra.Command {
 			return c.out.printTable(tableOf(list.Items, []column[api.Attempt]{
 				moment("WHEN", func(a *api.Attempt) gate.Time { return a.At }),
 				figure("MS", func(a *api.Attempt) string { return number(a.Duration) }).less(3),
-				figure("STATUS", func(a *api.Attempt) string {
-					if a.Status == 0 {
-						return "-"
-					}
-					return number(a.Status)
-				}),
+				figure("STATUS", func(a *api.Attempt) string { return statusOf(a.Status) }),
 				figure("MESSAGES", func(a *api.Attempt) string { return number(a.Messages) }),
 				figure("DELIVERIES", func(a *api.Attempt) string { return number(a.Deliveries) }),
 				text("TEST", func(a *api.Attempt) string { return yesNo(a.Test) }).less(2),

@@ -179,7 +179,7 @@ connection, overloaded, a limit or the disk is full, the database is in use), 13
 			root.AddCommand(cmd)
 		}
 	}
-	add(running, initCommand(c), c.serveCommand(), configCommand(c), c.healthCommand(), statsCommand(c), versionCommand(c), c.adminCommand(), c.tokenCommand(), c.auditCommand(), refusalsCommand(c), debugCommand(c), c.checkCommand(), compactCommand(c),
+	add(running, initCommand(c), c.serveCommand(), configCommand(c), c.healthCommand(), statsCommand(c), versionCommand(c), c.adminCommand(), c.tokenCommand(), c.auditCommand(), refusalsCommand(c), alertsCommand(c), debugCommand(c), c.checkCommand(), compactCommand(c),
 		backupCommand(c), restoreCommand(c), setupLinkCommand(c), serviceCommand(c))
 	add(messages, c.publishCommand(), c.consumeCommand(), c.messagesCommand())
 	root.InitDefaultCompletionCmd()

@@ -28,7 +28,7 @@ var files embed.FS
 // view is what a page shows. Its template gets a page, which has all of it.
 type view struct {
 	Title  string
-	Nav    string // which item of the menu is current: overview, topics, producers, consumers, webhooks, clients, messages, system
+	Nav    string // which item of the menu is current: overview, topics, producers, consumers, webhooks, clients, messages, alerts, system
 	Notice string // what went well
 	Error  string // what did not
 	Live   string // URL of its live stream; empty: it has none

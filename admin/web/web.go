@@ -21,6 +21,7 @@ import (
 	"time"
 
 	"pipit/admin/access"
+	"pipit/admin/alert"
 	"pipit/admin/audit"
 	"pipit/admin/gate"
 	"pipit/admin/monitor"
@@ -40,6 +41,7 @@ type Site struct {
 	Reach     *gate.Reach
 	Callbacks *callback.Service // who sends messages; nil: nobody does in this process
 	Backups   *backup.Service   // who makes backups; nil: nobody in this process
+	Alerts    *alert.Service    // who is told of what needs attention
 	Version   string
 	Started   time.Time
 	Settings  func() []gate.Setting // the configuration in force
@@ -68,6 +70,7 @@ func (s *Site) Routes() []gate.Route {
 		messagePages{s}.routes(),
 		systemPages{s}.routes(),
 		backupPages{s}.routes(),
+		alertPages{s}.routes(),
 		definitionPages{s}.routes(),
 		accessPages{s}.routes(),
 	)
