@@ -188,8 +188,10 @@ func (s *Service) due() (wait time.Duration, on bool) {
 		return 0, false
 	}
 	now := time.Now()
-	if list, err := s.List(); err == nil && len(list) > 0 && !list[0].At.After(now) { // one of the future tells of a clock that was wrong
-		wait = o.Every - now.Sub(list[0].At)
+	if list, err := s.List(); err == nil {
+		if i := slices.IndexFunc(list, func(b Backup) bool { return !b.ofFuture(now) }); i >= 0 {
+			wait = o.Every - now.Sub(list[i].At)
+		}
 	}
 	if f := s.Failure(); f != nil {
 		wait = max(wait, min(o.Every, retryTime)-now.Sub(f.At))
@@ -221,8 +223,9 @@ func (s *Service) Make(ctx context.Context) (Backup, error) {
 	s.failure = nil
 	s.mu.Unlock()
 	s.log.Info("a backup is made", "file", path, "bytes", info.Size(), "took", time.Since(at).Round(time.Millisecond))
-	s.trim()
-	return Backup{name, at, info.Size()}, nil
+	made := Backup{name, at, info.Size()}
+	s.trim(made)
+	return made, nil
 }
 
 func unwritable(err error) error {
@@ -291,13 +294,28 @@ func (s *Service) List() ([]Backup, error) {
 	return list, nil
 }
 
-// trim removes the oldest that are too many. The newest one always stays.
-func (s *Service) trim() {
+// ofFuture reports whether its time is one that a clock told that was ahead: it is older than all that were made since that was put right.
+// Those of one second have times of the next ones.
+func (b Backup) ofFuture(now time.Time) bool { return b.At.After(now.Add(time.Minute)) }
+
+// trim removes the oldest that are too many. The one that was made just now always stays.
+func (s *Service) trim(made Backup) {
 	list, err := s.List()
 	if err != nil {
 		return
 	}
-	for _, b := range list[min(len(list), max(s.Options().Keep, 1)):] {
+	list = slices.DeleteFunc(list, func(b Backup) bool { return b.Name == made.Name })
+	slices.SortStableFunc(list, func(x, y Backup) int {
+		switch fx, fy := x.ofFuture(made.At), y.ofFuture(made.At); {
+		case fx == fy:
+			return 0
+		case fx:
+			return 1
+		default:
+			return -1
+		}
+	})
+	for _, b := range list[min(len(list), max(s.Options().Keep, 1)-1):] {
 		if err := s.remove(b.Name); err != nil {
 			s.log.Warn("an old backup could not be removed", "file", b.Name, "error", err)
 		}

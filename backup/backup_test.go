@@ -220,3 +220,36 @@ func TestStopBreaksOff(t *testing.T) {
 		}
 	})
 }
+
+// A clock that was ahead has left backups of the future, which are older than what is made now: they neither have that leave nor are
+// they a reason to make it again and again.
+func TestBackupsOfTheFuture(t *testing.T) {
+	inBubble(t, Options{Keep: 2}, func(w *world) {
+		if err := os.Mkdir(w.dir, 0o700); err != nil {
+			t.Fatal(err)
+		}
+		ahead := []time.Duration{48 * time.Hour, 24 * time.Hour}
+		for _, d := range ahead {
+			if err := os.WriteFile(filepath.Join(w.dir, prefix+time.Now().UTC().Add(d).Format(timeFormat)+suffix), nil, 0o600); err != nil {
+				t.Fatal(err)
+			}
+		}
+		made, err := w.Make(w.t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if f, _, err := w.Open(made.Name); err != nil {
+			t.Error("what was made just now is gone:", err)
+		} else {
+			f.Close()
+		}
+		w.want(-48*time.Hour, 0)
+		w.Adjust(Options{Directory: w.dir, Every: time.Hour, Keep: 2})
+		w.after(59 * time.Minute)
+		w.want(-48*time.Hour+59*time.Minute, 59*time.Minute)
+		w.after(time.Minute)
+		w.want(0, time.Hour)
+		w.after(time.Hour)
+		w.want(0, time.Hour)
+	})
+}
