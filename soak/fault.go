@@ -238,7 +238,7 @@ func (s *soak) reload(ctx context.Context, rnd *rand.Rand) {
 	s.count("configuration loaded again")
 	l := usualLimits
 	if rnd.IntN(3) > 0 {
-		l = limits{maxPending: 8 << rnd.IntN(5), maxReplies: 8 << rnd.IntN(5), historyMessages: 100 + rnd.IntN(50_000), calls: 4 + rnd.IntN(60), level: []string{"info", "debug"}[rnd.IntN(2)]}
+		l = limits{maxPending: 16 << rnd.IntN(5), maxReplies: 4 << rnd.IntN(6), historyMessages: 100 + rnd.IntN(50_000), calls: 4 + rnd.IntN(60), level: []string{"info", "debug"}[rnd.IntN(2)]}
 	}
 	if err := s.configure(l); err != nil {
 		s.logf("%v", err)
