@@ -17,6 +17,7 @@ import (
 	berrors "go.etcd.io/bbolt/errors"
 
 	"pipit/broker/store"
+	"pipit/db/disk"
 )
 
 // A backup ends in
@@ -186,6 +187,9 @@ func Restore(ctx context.Context, from, path string, opts Options, progress func
 		return "", openError(path, err)
 	}
 	defer b.abandon()
+	if err := disk.Own(b.file, path, filepath.Dir(path)); err != nil {
+		return "", err
+	}
 	if err := b.take(ctx, from, func(part float64) { progress(part / 2) }); err != nil {
 		return "", err
 	}

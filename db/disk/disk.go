@@ -3,9 +3,11 @@
 package disk
 
 import (
+	"errors"
 	"io"
 	"io/fs"
 	"os"
+	"path/filepath"
 )
 
 // FS opens and names files. Names are those of the operating system, as for package os; so are the errors.
@@ -43,16 +45,32 @@ var OS FS = system{}
 type system struct{}
 
 func (system) OpenFile(name string, flag int, perm fs.FileMode) (File, error) {
-	f, err := os.OpenFile(name, flag, perm) // #nosec G304 -- the files of the database
+	f, err := Open(name, flag, perm)
 	if err != nil {
 		return nil, err
 	}
 	return file{f}, nil
 }
 
+// Open is os.OpenFile, but that a file which it makes is given the owner of its folder, as by Own.
+func Open(name string, flag int, perm fs.FileMode) (*os.File, error) {
+	if flag&os.O_CREATE != 0 {
+		f, err := os.OpenFile(name, flag|os.O_EXCL, perm) // #nosec G304 -- the files of the database
+		if err == nil {
+			if err = Own(f, filepath.Dir(name)); err != nil {
+				return nil, errors.Join(err, f.Close(), os.Remove(name))
+			}
+			return f, nil
+		}
+		if flag&os.O_EXCL != 0 || !errors.Is(err, fs.ErrExist) {
+			return nil, err
+		}
+	}
+	return os.OpenFile(name, flag, perm) // #nosec G304 -- the files of the database
+}
+
 func (system) Rename(from, to string) error               { return os.Rename(from, to) }
 func (system) Remove(name string) error                   { return os.Remove(name) }
-func (system) Mkdir(name string, perm fs.FileMode) error  { return os.Mkdir(name, perm) }
 func (system) ReadDir(name string) ([]fs.DirEntry, error) { return os.ReadDir(name) }
 func (system) Stat(name string) (fs.FileInfo, error)      { return os.Stat(name) }
 
