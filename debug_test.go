@@ -120,7 +120,7 @@ secret = "`+marked+`-webhook"
 	if err != nil {
 		t.Fatal(err)
 	}
-	for name, want := range map[string]string{"system.json": `"name":"http.listen"`, "stats.json": `"attention"`, "log.jsonl": `"msg":"refused"`, "goroutines.txt": "goroutine ", "build.txt": "path\t"} {
+	for name, want := range map[string]string{"system.json": `"name":"http.listen"`, "stats.json": `"attention"`, "database.json": `"problems":[]`, "log.jsonl": `"msg":"refused"`, "goroutines.txt": "goroutine ", "build.txt": "path\t"} {
 		f, err := archive.Open(name)
 		if err != nil {
 			t.Error(err)

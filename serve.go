@@ -42,6 +42,7 @@ type service struct {
 	log    *slog.Logger
 	file   *logFile     // nil: the log is stderr
 	recent *recentLines // nil: admin.debug is off
+	head   func() any   // what the database's file says of itself; nil: the store is another
 	level  *slog.LevelVar
 	stderr io.Writer // for what a person has to know, secrets among it
 	down   shutdown
@@ -148,6 +149,9 @@ func (s *service) openBroker(configFile string) error {
 	opts := brokerOptions(s.cfg, s.log)
 	if s.metrics != nil {
 		opts.Committed = s.metrics.Committed
+	}
+	if file, ok := store.(*db.Store); ok {
+		s.head = func() any { return db.ReadHead(file) }
 	}
 	if s.b, err = broker.Open(store, opts); err != nil {
 		return errors.Join(fmt.Errorf("%s: %w", file, err), store.Close())
@@ -279,7 +283,7 @@ func (s *service) adminOptions(ctx context.Context) admin.Options {
 		opts.Metrics, opts.Answered = s.metrics, s.metrics.Answered
 	}
 	if s.recent != nil {
-		opts.LastLines = s.recent.text
+		opts.LastLines, opts.Head = s.recent.text, s.head
 	}
 	if s.ownListeners != nil {
 		opts.Wire = s.listeners.WireURL(s.cert != nil)

@@ -67,6 +67,7 @@ type Options struct {
 	Logger      *slog.Logger           // default slog.Default()
 	Access      bool                   // a line in the log for every request, beside those that are refused
 	LastLines   func() []byte          // of the log, of which no secret is part, for who looks for a fault; nil: there is neither a bundle nor a profile
+	Head        func() any             // what they are told of the head of the database's file, in JSON; nil: nothing
 
 	// Answered, where it is not nil, is told of each request that was answered, as that of the wire protocol is; id is empty.
 	Answered func(route, method string, status int, took time.Duration, id string)
@@ -146,7 +147,7 @@ func New(b *broker.Broker, o Options) (*Admin, error) {
 	}
 	a.Monitor.Start()
 	settings := func() []gate.Setting { return a.adjusted.Load().settings }
-	a.API = &api.API{Broker: b, Objects: a.Objects, Users: a.Users, Trail: a.Trail, Monitor: a.Monitor, Reach: a.reach, Version: o.Version, Callbacks: o.Callbacks, Backups: o.Backups, Started: a.started, Settings: settings, Alerts: a.Alerts, LastLines: o.LastLines}
+	a.API = &api.API{Broker: b, Objects: a.Objects, Users: a.Users, Trail: a.Trail, Monitor: a.Monitor, Reach: a.reach, Version: o.Version, Callbacks: o.Callbacks, Backups: o.Backups, Started: a.started, Settings: settings, Alerts: a.Alerts, LastLines: o.LastLines, Head: o.Head}
 	a.Web = &web.Site{Broker: b, Objects: a.Objects, Users: a.Users, Trail: a.Trail, Monitor: a.Monitor, Reach: a.reach, Callbacks: o.Callbacks, Backups: o.Backups, Alerts: a.Alerts, Version: o.Version, Started: a.started, Settings: settings}
 	a.register()
 	a.workers.Go(a.keep)

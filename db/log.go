@@ -58,20 +58,25 @@ type state struct {
 
 func readState(bolt *bbolt.DB) (s state, err error) {
 	err = bolt.View(func(tx *bbolt.Tx) error {
-		meta := tx.Bucket(bucketNames[bucketMeta])
-		s.format = binary.BigEndian.Uint32(meta.Get(keyFormat))
-		v := meta.Get(keyLog)
-		if v == nil {
-			return nil
-		}
-		if len(v) != len(s.mark.id)+8 {
-			return errors.New("meta: what it says of the log cannot be read")
-		}
-		copy(s.mark.id[:], v)
-		s.mark.through = binary.BigEndian.Uint64(v[len(s.mark.id):])
-		return nil
+		s, err = stateIn(tx)
+		return err
 	})
 	return s, err
+}
+
+func stateIn(tx *bbolt.Tx) (s state, err error) {
+	meta := tx.Bucket(bucketNames[bucketMeta])
+	s.format = binary.BigEndian.Uint32(meta.Get(keyFormat))
+	v := meta.Get(keyLog)
+	if v == nil {
+		return s, nil
+	}
+	if len(v) != len(s.mark.id)+8 {
+		return s, errors.New("meta: what it says of the log cannot be read")
+	}
+	copy(s.mark.id[:], v)
+	s.mark.through = binary.BigEndian.Uint64(v[len(s.mark.id):])
+	return s, nil
 }
 
 // logDir is the folder of the log of the database at path.

@@ -41,6 +41,7 @@ type API struct {
 	Backups   *backup.Service       // who makes backups; nil: nobody in this process
 	Alerts    *alert.Service        // who is told of what needs attention
 	LastLines func() []byte         // of the log, for the bundle; nil: debugging is off
+	Head      func() any            // what the bundle has of the head of the database's file; nil: nothing
 }
 
 // Routes returns the routes of the API. openapi.json describes each of them.

@@ -78,6 +78,9 @@ func (a debugging) bundle(w http.ResponseWriter, r *http.Request, _ gate.Params)
 	}
 	add("system.json", asJSON(a.systemNow())) // with the configuration, and whether messages can be stored
 	add("stats.json", asJSON(a.statsNow()))
+	if a.Head != nil {
+		add("database.json", asJSON(a.Head()))
+	}
 	add("log.jsonl", func(w io.Writer) error { _, err := w.Write(a.LastLines()); return err })
 	add("goroutines.txt", func(w io.Writer) error { return profiles.Lookup("goroutine").WriteTo(w, 2) })
 	add("build.txt", func(w io.Writer) error {

@@ -320,7 +320,7 @@ var groups = []group{
 		{method: "GET", path: "/system", id: "getSystem", summary: "Get the version, the configuration in force and the like",
 			text: "Its version, its file, and the configuration in force with secrets masked.", reply: "SystemInfo"},
 		{method: "GET", path: "/debug", id: "getDebug", summary: "Download what helps to find a fault",
-			text:  "A ZIP file of system.json, stats.json, log.jsonl (the last 1,000 lines of the log), goroutines.txt and build.txt, without secrets. It is off, and not found, unless debug is true in [admin].",
+			text:  "A ZIP file of system.json, stats.json, database.json (both meta pages of the file, its format and log, and what is wrong with them), log.jsonl (the last 1,000 lines of the log), goroutines.txt and build.txt, without secrets. It is off, and not found, unless debug is true in [admin].",
 			reply: "bytes", headers: []string{"Content-Disposition", "Content-Length"}, refused: []refused{{404, "NotFound"}}},
 		{method: "GET", path: "/debug/pprof/{profile}", id: "getProfile", summary: "Get a profile of the process",
 			text: "For go tool pprof and go tool trace. It is off, and not found, unless debug is true in [admin].",

@@ -17,8 +17,8 @@ func debugCommand(c *cli) *cobra.Command {
 		Use:   "debug [FILE]",
 		Short: "Save what helps to find a fault of a running server",
 		Long: `Save a ZIP file of what helps to find a fault of a running server: its version and configuration without secrets, figures and what needs
-attention, whether messages can be stored, what its goroutines are doing, and the last 1,000 lines of its log. Names of clients and topics, and addresses, are in
-it; messages, passwords and keys are not.
+attention, whether messages can be stored and the head of its database is right, what its goroutines are doing, and the last 1,000 lines of its log. Names
+of clients and topics, and addresses, are in it; messages, passwords and keys are not.
 
 The server has to have debug = true in [admin]. It takes a token of scope write. FILE must not exist; by default it is pipit-debug-TIME.zip.`,
 		Example: `  pipit debug

@@ -40,32 +40,53 @@ var (
 	ErrNoHead  = errors.New("neither of its meta pages is valid")
 )
 
+// Meta is what a meta page says. Of two, the valid one with the higher Txid counts.
+type Meta struct {
+	Offset    int64  `json:"offset"` // in the file
+	Valid     bool   `json:"valid"`  // its checksum is right; else the rest is what stands there
+	Version   uint32 `json:"version"`
+	PageSize  uint32 `json:"page_size"`
+	Root      uint64 `json:"root_page"`
+	Freelist  uint64 `json:"freelist_page"` // 2⁶⁴-1: it is left out
+	HighWater uint64 `json:"high_water"`    // pages
+	Txid      uint64 `json:"txid"`
+}
+
+// ReadMeta reads the meta page at an offset; it is not found where nothing there looks like one.
+func ReadMeta(f io.ReaderAt, off int64) (m Meta, found bool) {
+	var b [HeaderSize + metaSize]byte
+	if _, err := f.ReadAt(b[:], off); err != nil {
+		return m, false
+	}
+	raw := b[HeaderSize:]
+	if binary.NativeEndian.Uint32(raw) != boltMagic {
+		return m, false
+	}
+	sum := fnv.New64a()
+	_, _ = sum.Write(raw[:56])
+	return Meta{
+		Offset:    off,
+		Valid:     binary.NativeEndian.Uint64(raw[56:]) == sum.Sum64(),
+		Version:   binary.NativeEndian.Uint32(raw[4:]),
+		PageSize:  binary.NativeEndian.Uint32(raw[8:]),
+		Root:      binary.NativeEndian.Uint64(raw[16:]),
+		Freelist:  binary.NativeEndian.Uint64(raw[32:]),
+		HighWater: binary.NativeEndian.Uint64(raw[40:]),
+		Txid:      binary.NativeEndian.Uint64(raw[48:]),
+	}, true
+}
+
 // ReadHead finds the meta pages of a file. The error is ErrForeign or ErrNoHead.
 func ReadHead(f io.ReaderAt) (h Head, err error) {
 	found, valid := false, false
 	try := func(off int64) {
-		var b [HeaderSize + metaSize]byte
-		if _, err := f.ReadAt(b[:], off); err != nil {
+		m, ok := ReadMeta(f, off)
+		found = found || ok
+		if !m.Valid {
 			return
 		}
-		m := b[HeaderSize:]
-		if binary.NativeEndian.Uint32(m) != boltMagic {
-			return
-		}
-		found = true
-		sum := fnv.New64a()
-		_, _ = sum.Write(m[:56])
-		if binary.NativeEndian.Uint64(m[56:]) != sum.Sum64() {
-			return
-		}
-		if txid := binary.NativeEndian.Uint64(m[48:]); !valid || txid > h.txid {
-			h = Head{
-				PageSize:  int64(binary.NativeEndian.Uint32(m[8:])),
-				Root:      binary.NativeEndian.Uint64(m[16:]),
-				Freelist:  binary.NativeEndian.Uint64(m[32:]),
-				HighWater: binary.NativeEndian.Uint64(m[40:]),
-				txid:      txid,
-			}
+		if !valid || m.Txid > h.txid {
+			h = Head{PageSize: int64(m.PageSize), Root: m.Root, Freelist: m.Freelist, HighWater: m.HighWater, txid: m.Txid}
 		}
 		valid = true
 	}
