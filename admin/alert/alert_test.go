@@ -1,13 +1,17 @@
 package alert_test
 
 import (
+	"bytes"
+	"flag"
 	"fmt"
 	"io"
 	"mime"
 	"mime/quotedprintable"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"net/mail"
+	"os"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -71,6 +75,7 @@ func TestBeginAndEnd(t *testing.T) {
 		if a := list[0].Alerts[0]; a.EndsAt.Before(begun.Add(80*time.Second)) || a.EndsAt.After(begun.Add(100*time.Second)) || !a.StartsAt.Equal(begun) {
 			t.Errorf("%+v", a)
 		}
+		keepBody(t, list[0].body)
 		f.set()
 		pass(time.Minute)
 		if s := f.briefs(); s != "resolved: -disk_low" {
@@ -81,6 +86,22 @@ func TestBeginAndEnd(t *testing.T) {
 			t.Error(s)
 		}
 	})
+}
+
+var writeBody = flag.Bool("alertbody", false, "write the body that deploy/rules reads as Alertmanager does")
+
+// keepBody compares a body with the one that deploy/rules tests.
+func keepBody(t *testing.T, body []byte) {
+	t.Helper()
+	const file = "../../deploy/rules/testdata/alert.json"
+	if body = append(body, '\n'); *writeBody {
+		if err := os.WriteFile(file, body, 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if kept, err := os.ReadFile(file); err != nil || !bytes.Equal(kept, body) {
+		t.Errorf("%s is not what is posted, %v: go test ./admin/alert -run TestBeginAndEnd -alertbody\n%s", file, err, body)
+	}
 }
 
 // prometheus is the fingerprint that Prometheus makes of labels.
@@ -224,7 +245,7 @@ func TestReceiverDown(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := newOffice(t, alert.Options{URL: hook})
 		defer f.end()
-		f.status = 503
+		f.answer(503)
 		f.set("disk_low", "expired")
 		pass(time.Hour)
 		f.set("disk_low") // the other one is over, and nobody has heard of it
@@ -245,9 +266,7 @@ func TestReceiverDown(t *testing.T) {
 		if len(st.Sent) != 1 || st.Sent[0].Tries != len(list) || st.Sent[0].Answer != "no, thanks" {
 			t.Errorf("%+v", st.Sent)
 		}
-		f.mu.Lock()
-		f.status = 0
-		f.mu.Unlock()
+		f.answer(0)
 		pass(time.Hour)
 		if s := f.briefs(); s != "firing: +disk_low" {
 			t.Error(s)
@@ -263,7 +282,9 @@ func TestReceiverDown(t *testing.T) {
 func TestSlowReceiver(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := newOffice(t, alert.Options{URL: hook, SMTP: "smtp://localhost", From: "pipit@example.test", To: []string{"ops@example.test"}})
+		f.mu.Lock()
 		f.hang = make(chan struct{})
+		f.mu.Unlock()
 		f.set("disk_low")
 		pass(45 * time.Second)
 		if n := len(f.mails); n != 1 {
@@ -346,6 +367,7 @@ func TestMail(t *testing.T) {
 				f.mail.config = config
 			}
 			f.set("disk_low", "expired")
+			f.adjust() // it looks at once
 			pass(time.Minute)
 			if c.wrong != "" {
 				if st := f.s.State(1); len(f.mails) > 0 || !strings.Contains(st.Receivers[0].Problem, c.wrong) {
@@ -395,7 +417,7 @@ func TestTest(t *testing.T) {
 			t.Errorf("%+v", st)
 		}
 		f.o.URL, f.o.SMTP, f.o.From, f.o.To = hook, "smtp://localhost", "pipit@example.test", []string{"ops@example.test"}
-		f.mail.refusing = true
+		f.mail.refusing.Store(true)
 		f.adjust()
 		done, err := f.s.Test(t.Context())
 		if err != nil || len(done) != 2 || done[0].Status != 204 || done[0].Error != "" || done[1].Target != "ops@example.test" || !strings.Contains(done[1].Error, "nobody here of that name") {
@@ -404,8 +426,8 @@ func TestTest(t *testing.T) {
 		if s := f.briefs(); s != "firing: +test; resolved: -test" {
 			t.Error(s)
 		}
-		f.status = 404
-		f.mail.refusing = false
+		f.answer(404)
+		f.mail.refusing.Store(false)
 		done, err = f.s.Test(t.Context())
 		if err != nil || done[0].Error != "404 Not Found" || done[0].Answer != "no, thanks" || done[1].Error != "" || !strings.Contains(done[1].Answer, "queued as 4711") {
 			t.Errorf("%v, %+v", err, done)
@@ -438,14 +460,24 @@ func TestGuard(t *testing.T) {
 	var got atomic.Int32
 	web := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { got.Add(1) }))
 	defer web.Close()
-	f := newOffice(t, alert.Options{URL: web.URL})
+	port, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer port.Close()
+	f := newOffice(t, alert.Options{URL: web.URL, SMTP: "smtp://" + port.Addr().String(), From: "pipit@example.test", To: []string{"ops@example.test"}})
 	defer f.end()
+	go func() {
+		for c, err := port.Accept(); err == nil; c, err = port.Accept() {
+			f.mail.serve(c, false)
+		}
+	}()
 	f.o.Dial = nil
 	f.adjust()
-	if done, err := f.s.Test(t.Context()); err != nil || done[0].Error != "" || got.Load() != 2 {
-		t.Errorf("%v, %+v, %d posts", err, done, got.Load())
+	if done, err := f.s.Test(t.Context()); err != nil || done[0].Error != "" || done[1].Error != "" || got.Load() != 2 || f.mailed() != 1 {
+		t.Errorf("%v, %+v, %d posts, %d mails", err, done, got.Load(), f.mailed())
 	}
-	f.o.URL, f.o.SMTP, f.o.From, f.o.To = "http://169.254.169.254/latest/meta-data", "smtp://169.254.169.254", "pipit@example.test", []string{"ops@example.test"}
+	f.o.URL, f.o.SMTP = "http://169.254.169.254/latest/meta-data", "smtp://169.254.169.254"
 	f.adjust()
 	done, err := f.s.Test(t.Context())
 	for _, d := range done {

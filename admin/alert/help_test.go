@@ -22,6 +22,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -55,6 +56,7 @@ type posted struct {
 
 	at    time.Time
 	bytes int
+	body  []byte
 }
 
 // brief is what a post tells, such as: firing: +consumer_away -disk_low.
@@ -204,7 +206,7 @@ func (f *office) dial(ctx context.Context, _, addr string) (net.Conn, error) {
 // take is the receiver of posts.
 func (f *office) take(w http.ResponseWriter, r *http.Request) {
 	body, err := io.ReadAll(r.Body)
-	p := posted{at: time.Now(), bytes: len(body)}
+	p := posted{at: time.Now(), bytes: len(body), body: body}
 	d := json.NewDecoder(bytes.NewReader(body))
 	d.DisallowUnknownFields()
 	if err == nil {
@@ -234,6 +236,20 @@ func (f *office) take(w http.ResponseWriter, r *http.Request) {
 func pass(d time.Duration) {
 	time.Sleep(d)
 	synctest.Wait()
+}
+
+// answer has posts answered with a status; 0: 204.
+func (f *office) answer(status int) {
+	f.mu.Lock()
+	f.status = status
+	f.mu.Unlock()
+}
+
+// mailed is how many mails came.
+func (f *office) mailed() int {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return len(f.mails)
 }
 
 // got returns what was posted since the last time.
@@ -267,7 +283,7 @@ type received struct {
 type mailServer struct {
 	*office
 	config   *tls.Config // nil: there is no STARTTLS
-	refusing bool        // of recipients
+	refusing atomic.Bool // of recipients
 }
 
 func (m *mailServer) serve(c net.Conn, secure bool) {
@@ -310,7 +326,7 @@ func (m *mailServer) serve(c net.Conn, secure bool) {
 			got.from = rest
 			say("250 ok")
 		case "RCPT":
-			if m.refusing {
+			if m.refusing.Load() {
 				say("550 5.1.1 nobody here of that name")
 				continue
 			}

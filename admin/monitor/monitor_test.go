@@ -387,6 +387,36 @@ func TestAttention(t *testing.T) {
 	}
 }
 
+// TestThresholds: what needs attention goes by the thresholds that are in force.
+func TestThresholds(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWatched(t)
+		defer w.close()
+		codes := func() (all []string) {
+			for _, n := range w.m.Situation(0).Attention {
+				all = append(all, n.Code)
+			}
+			return all
+		}
+		w.receive(1)
+		pass(time.Second)
+		w.publish(watchedTopic, 50)
+		pass(2 * time.Minute)
+		if got := codes(); len(got) != 0 {
+			t.Error("by default:", got)
+		}
+		limits := DefaultThresholds
+		limits.Full, limits.Away = 50, time.Minute
+		w.m.Adjust(limits)
+		if got := codes(); !slices.Equal(got, []string{codeTopic, CodeAway}) {
+			t.Error("with others:", got)
+		}
+		if why, _ := w.m.Why(w.consumer.ID); !slices.ContainsFunc(why, func(c Check) bool { return c.Code == CheckFetch && !c.OK }) {
+			t.Errorf("%+v", why)
+		}
+	})
+}
+
 func TestDiskAttention(t *testing.T) {
 	const gib = 1 << 30
 	for _, c := range []struct {
