@@ -117,56 +117,33 @@ func (b *Broker) Oldest(consumers ...uint32) (map[uint32]time.Time, error) {
 	oldest := make(map[uint32]time.Time, len(consumers))
 	now := b.expiryNow(time.Now())
 	for part := range slices.Chunk(list, together) {
-		spans := make([][limit.MaxPriority + 1][]store.Span, len(part)) // where the oldest may be
+		looks := make([]look, len(part))
+		unknown := 0
 		for i, q := range part {
-			for p := range q.topic.lanes {
-				spans[i][p] = q.needed(p, 1, q.topic.lanes[p].tail.Load(), 4)
-			}
+			looks[i].begin(q, now)
+			unknown += len(looks[i].todo)
 		}
-		err := b.store.View(func(r store.Reader) error {
-			for i, q := range part {
-				for p, list := range spans[i] {
-					if len(list) == 0 {
-						continue
-					}
-					at, err := oldestOf(r, store.Lane{Topic: q.topic.id, Priority: uint8(p)}, list, now)
-					if err != nil {
+		if unknown > 0 {
+			err := b.store.View(func(r store.Reader) error {
+				for i := range looks {
+					if err := looks[i].read(r, now); err != nil {
 						return err
 					}
-					if was, ok := oldest[q.of.id]; !at.IsZero() && (!ok || at.Before(was)) {
-						oldest[q.of.id] = at
-					}
 				}
+				return nil
+			})
+			if err != nil {
+				return nil, err
 			}
-			return nil
-		})
-		if err != nil {
-			return nil, err
+		}
+		for i, q := range part {
+			at := looks[i].end()
+			if was, ok := oldest[q.of.id]; !at.IsZero() && (!ok || at.Before(was)) {
+				oldest[q.of.id] = at
+			}
 		}
 	}
 	return oldest, nil
-}
-
-// oldestOf returns when the first message within spans was created that has not expired; where
-// many have, the last of those it has looked at. It is zero where there are no messages.
-func oldestOf(r store.Reader, l store.Lane, spans []store.Span, now time.Time) (at time.Time, err error) {
-	looked, alive := 0, false
-	for _, s := range spans {
-		err := r.Scan(l, s.From, false, func(rec *store.Record) bool {
-			if rec.Pos > s.To {
-				return false
-			}
-			at = rec.Created
-			over := rec.ExpireAt()
-			alive = over.IsZero() || over.After(now)
-			looked++
-			return !alive && looked < stepFound
-		})
-		if err != nil || alive || looked == stepFound {
-			return at, err
-		}
-	}
-	return at, nil
 }
 
 // consumer returns a consumer, nil where there is none.

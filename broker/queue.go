@@ -33,6 +33,7 @@ type queue struct {
 	frayed   atomic.Bool                        // a cursor may be mended
 	gone     atomic.Bool                        // its consumer or its topic was deleted; set by the committer holding mu, for good
 	merged   *merged                            // of a queue of several; else nil
+	oldest   atomic.Pointer[[]oldest]           // as Oldest has found it last, by lane
 
 	sifted [limit.MaxPriority + 1]atomic.Uint64 // see sift.go; set by the committer alone
 	out    [limit.MaxPriority + 1]atomic.Uint64 // how many positions leftOut has; set by the committer alone, with done
