@@ -41,7 +41,7 @@ func TestInstall(t *testing.T) {
 			t.Fatalf("-install is for a container without systemd, where nothing of Pipit is: there is %s", path)
 		}
 	}
-	before, now := packageOf(t, previous(t), "0.0.9"), packageOf(t, "HEAD", "0.1.0")
+	before, now := packageOf(t, previous(t), "0.0.9", "deb"), packageOf(t, "HEAD", "0.1.0", "deb")
 
 	command(t, "dpkg", "--install", before)
 	t.Cleanup(func() { _ = exec.Command("dpkg", "--purge", "pipit").Run() })
@@ -129,18 +129,18 @@ func previous(t *testing.T) string {
 	return strings.TrimSpace(string(text))
 }
 
-// packageOf is the .deb of a commit.
-func packageOf(t *testing.T, commit, version string) string {
+// packageOf is the package of a commit, of a format.
+func packageOf(t *testing.T, commit, version, format string) string {
 	t.Helper()
 	r := release{source: checkout(t, commit), out: t.TempDir(), version: version, maintainer: unset, targets: []string{"linux/" + architecture(t)}}
 	if err := r.make(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	debs, err := filepath.Glob(filepath.Join(r.out, "*.deb"))
-	if err != nil || len(debs) != 1 {
-		t.Fatal(debs, err)
+	list, err := filepath.Glob(filepath.Join(r.out, "*."+format))
+	if err != nil || len(list) != 1 {
+		t.Fatal(list, err)
 	}
-	return debs[0]
+	return list[0]
 }
 
 func architecture(t *testing.T) string {
