@@ -188,7 +188,9 @@ func (s *soak) settleMany(ctx context.Context, rnd *rand.Rand, q *queue, user st
 	}
 	text, _ := json.Marshal(body)
 	s.ledger.letGo(q, acks, true)
-	s.ledger.letGo(q, append(rejects, buried...), false)
+	back := append(rejects, buried...)
+	s.ledger.letGo(q, back, false)
+	defer s.ledger.letWent(q, back)
 	a := s.call(ctx, request{method: http.MethodPost, path: "/zato/pubsub/ack/", user: user, key: q.key, body: text})
 	var done struct {
 		Acked, Rejected, Extended int

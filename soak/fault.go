@@ -158,8 +158,11 @@ func (s *soak) failWrites(ctx context.Context, rnd *rand.Rand) {
 	over := s.ledger.fault()
 	defer over()
 	most := uint64(1) << (12 + rnd.IntN(12)) // 4 KiB to 8 MiB
+	s.diskFailed = time.Now()                // it may end by itself
 	if err := s.server.limitFiles(most); err != nil {
-		s.ledger.wrong("%v", err)
+		if !errors.Is(err, syscall.ESRCH) { // it has ended
+			s.ledger.wrong("%v", err)
+		}
 		return
 	}
 	pause(ctx, time.Duration(200+rnd.IntN(4000))*time.Millisecond)
@@ -246,10 +249,15 @@ func (s *soak) reload(ctx context.Context, rnd *rand.Rand) {
 	}
 	const line = "configuration loaded again"
 	before := s.server.logged(line)
+	_, exited := s.server.process()
 	s.server.signal(syscall.SIGHUP)
 	for end := time.Now().Add(20 * time.Second); s.server.logged(line) == before; pause(ctx, 20*time.Millisecond) {
-		if ctx.Err() != nil {
+		select {
+		case <-exited: // as a write failed, or died tells
 			return
+		case <-ctx.Done():
+			return
+		default:
 		}
 		if time.Now().After(end) {
 			s.ledger.wrong("the configuration was not loaded again within 20s")

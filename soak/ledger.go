@@ -44,6 +44,7 @@ type standing struct {
 	acked, dead   time.Time // when that was known: answered 200; given to the queue of dead letters
 	perhaps       bool      // an acknowledgement was sent, and what became of it is not known
 	asking        int       // acknowledgements on their way
+	rejecting     int       // rejects on their way, which may be late and end the lease of another receiver
 	leased        bool
 	until         time.Time // the lease ends no earlier
 	epoch, faults int       // of the last delivery
@@ -367,7 +368,7 @@ func (l *ledger) deliver(q *queue, list []got, sent time.Time, epoch int) {
 		if c.delivered++; c.delivered > 1 {
 			l.totals.redelivered++
 		}
-		c.leased, c.until, c.epoch, c.faults = true, sent.Add(q.timeout), epoch, l.faults
+		c.leased, c.until, c.epoch, c.faults = c.rejecting == 0, sent.Add(q.timeout), epoch, l.faults
 		if l.active > 0 {
 			c.faults = -1
 		}

@@ -80,6 +80,23 @@ func TestLedger(t *testing.T) {
 			b.give(b.q, m)
 		}},
 		"again after a kill": {"", func(b *books) { m := b.publish("/s/a", 5, stored); b.give(b.q, m); b.nextEpoch(); b.give(b.q, m) }},
+		"a late reject ends the lease of another": {"", func(b *books) {
+			m := b.publish("/s/a", 5, stored)
+			b.give(b.q, m)
+			time.Sleep(10 * time.Second)
+			b.letGo(b.q, []uint64{m.n}, false)
+			b.give(b.q, m)
+			b.letWent(b.q, []uint64{m.n})
+			b.give(b.q, m)
+		}},
+		"a reject of before ends no lease": {"that is in flight", func(b *books) {
+			m := b.publish("/s/a", 5, stored)
+			b.give(b.q, m)
+			b.letGo(b.q, []uint64{m.n}, false)
+			b.letWent(b.q, []uint64{m.n})
+			b.give(b.q, m)
+			b.give(b.q, m)
+		}},
 		"a dead letter": {"", func(b *books) {
 			m := b.publish("/s/b", 5, stored)
 			b.give(b.from, m)

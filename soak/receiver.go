@@ -64,10 +64,10 @@ func (r *receiver) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 	}
 	switch {
 	case x < 10:
-		r.s.ledger.letGo(q, ns, false)
+		r.s.ledger.failed(q, ns)
 		w.WriteHeader(http.StatusServiceUnavailable)
 	case x < 13: // it hangs up
-		r.s.ledger.letGo(q, ns, false)
+		r.s.ledger.failed(q, ns)
 		if c, _, err := http.NewResponseController(w).Hijack(); err == nil {
 			c.Close()
 		}

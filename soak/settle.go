@@ -4,13 +4,23 @@ package main
 
 import "time"
 
-// letGo takes note, before it is said, that messages are to be in flight no more; ack: to be acknowledged.
+// letGo takes note, before it is said, that messages are to be in flight no more; ack: to be acknowledged, else to be given back.
 func (l *ledger) letGo(q *queue, list []uint64, ack bool) {
 	l.each(q, list, func(m *message, c *standing) {
 		c.leased = false
 		if ack {
 			c.asking++
+		} else {
+			c.rejecting++
 		}
+	})
+}
+
+// letWent takes note that a reject was answered, or that its answer was lost.
+func (l *ledger) letWent(q *queue, list []uint64) {
+	l.each(q, list, func(_ *message, c *standing) {
+		c.rejecting--
+		c.leased = false
 	})
 }
 
@@ -33,6 +43,11 @@ func (l *ledger) taken(q *queue, list []uint64) {
 		l.totals.acked++
 		c.acked = time.Now()
 	})
+}
+
+// failed enters that a callback is not answered with 2xx now.
+func (l *ledger) failed(q *queue, list []uint64) {
+	l.each(q, list, func(_ *message, c *standing) { c.leased = false })
 }
 
 // late enters that a callback is answered with 2xx when its time is over. A program that was paused meanwhile may take that in time.
