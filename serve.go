@@ -289,7 +289,7 @@ func (s *service) adminOptions(ctx context.Context) admin.Options {
 		opts.Wire = s.listeners.WireURL(s.cert != nil)
 	}
 	if s.cert != nil {
-		opts.HasName = s.cert.Names
+		opts.HasName, opts.Certificate = s.cert.Names, s.cert.Ends
 	}
 	return opts
 }

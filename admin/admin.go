@@ -54,6 +54,7 @@ type Options struct {
 	Proxies     forwarded.Proxies
 	Hosts       []string               // names of this machine, in lower case, beside localhost and those of Origin and PublicURL: by any other nobody comes in on the loopback
 	HasName     func(name string) bool // tells further ones, such as those of the certificate; or nil
+	Certificate func() time.Time       // tells when the certificate ends; nil: there is none
 	Declared    broker.Definition      // by the configuration file: it is marked so, since the next start brings it back
 	MaxPayload  int64                  // bytes of one message; default 1 MiB
 	SessionIdle time.Duration          // how long a session lasts without a request; default DefaultSessionIdle
@@ -129,7 +130,7 @@ func New(b *broker.Broker, o Options) (*Admin, error) {
 		o.Callbacks.OnPause(a.Objects.NotePause)
 	}
 	a.Monitor = monitor.New(b, o.PathPrefix, a.started)
-	a.Monitor.Refused = o.Refusals
+	a.Monitor.Refused, a.Monitor.CertificateEnds = o.Refusals, o.Certificate
 	if o.Backups != nil {
 		a.Monitor.Backups = func() error {
 			if f := o.Backups.Failure(); f != nil {
@@ -184,6 +185,7 @@ func (a *Admin) Adjust(o Options) error {
 	o.Attention = cmp.Or(o.Attention, monitor.DefaultThresholds)
 	a.Objects.SetThresholds(o.Attention)
 	a.Monitor.Adjust(o.Attention)
+	o.Alerts.Settle = cmp.Or(o.Alerts.Settle, alert.DefaultSettle+o.Attention.InFlight)
 	return a.Alerts.Adjust(o.Alerts)
 }
 

@@ -130,7 +130,7 @@ func (b *binder) attention(a *Attention) {
 	for _, v := range []struct {
 		key string
 		d   time.Duration
-	}{{"away", a.Away}, {"failing", a.Failing}, {"in_flight", a.InFlight}, {"refused", a.Refused}} {
+	}{{"away", a.Away}, {"failing", a.Failing}, {"in_flight", a.InFlight}, {"refused", a.Refused}, {"certificate", a.Certificate}} {
 		if v.d < time.Second || v.d > 30*24*time.Hour {
 			b.errorf("attention."+v.key, "%q: allowed are 1s to 30d", property.FormatDuration(v.d))
 		}

@@ -148,6 +148,7 @@ type Attention struct {
 	InFlight    time.Duration `toml:"in_flight" reload:"yes"`
 	Refused     time.Duration `toml:"refused" reload:"yes"`
 	Redelivered int64         `toml:"redelivered" min:"2" max:"1000000" reload:"yes"`
+	Certificate time.Duration `toml:"certificate" reload:"yes"`
 	DiskPercent int64         `toml:"disk_percent" min:"0" max:"100" reload:"yes"`
 	DiskFree    property.Size `toml:"disk_free" min:"0" max:"1125899906842624" reload:"yes"`
 }
@@ -155,7 +156,7 @@ type Attention struct {
 // Thresholds are those of the table in the words of who looks.
 func (a *Attention) Thresholds() monitor.Thresholds {
 	return monitor.Thresholds{Full: a.Full, Away: a.Away, Failing: a.Failing, InFlight: a.InFlight, Refused: a.Refused,
-		Redelivered: a.Redelivered, DiskPercent: a.DiskPercent, DiskFree: int64(a.DiskFree)}
+		Redelivered: a.Redelivered, Certificate: a.Certificate, DiskPercent: a.DiskPercent, DiskFree: int64(a.DiskFree)}
 }
 
 // Alerts is the table [alerts]: who is told of what needs attention.

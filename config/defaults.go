@@ -38,7 +38,7 @@ var defaults = Config{
 	Metrics:   Metrics{Enabled: true, PerObjectLimit: metrics.DefaultPerObjectLimit},
 	Tracing:   Tracing{Sample: 1, ServiceName: tracing.DefaultService},
 	Attention: Attention{Full: attention.Full, Away: attention.Away, Failing: attention.Failing, InFlight: attention.InFlight, Refused: attention.Refused,
-		Redelivered: attention.Redelivered, DiskPercent: attention.DiskPercent, DiskFree: property.Size(attention.DiskFree)},
+		Redelivered: attention.Redelivered, Certificate: attention.Certificate, DiskPercent: attention.DiskPercent, DiskFree: property.Size(attention.DiskFree)},
 	Alerts:   Alerts{Wait: alert.DefaultWait, Interval: alert.DefaultInterval, Repeat: alert.DefaultRepeat, Mute: []string{monitor.CodeUnsynced}},
 	Log:      Log{Level: "info", Format: "auto", MaxSize: 100 << 20, MaxFiles: 10},
 	Client:   []broker.Client{broker.ClientFields.New()},

@@ -41,6 +41,7 @@ type Options struct {
 	Wait     time.Duration // how long a thing is so before it is told, and gone before it is over; negative: not at all; default DefaultWait
 	Interval time.Duration // between two messages to a receiver, at the least; default DefaultInterval
 	Repeat   time.Duration // from a message to the next while anything goes on; negative: never; default DefaultRepeat
+	Settle   time.Duration // which after a start what was firing may need to be seen again, as what is counted over time begins anew; default DefaultSettle
 	Mute     []string      // codes of what nobody is told of
 
 	Proxy bool   // posts go through the proxies that the environment names
@@ -56,6 +57,7 @@ const (
 	DefaultWait     = 30 * time.Second
 	DefaultInterval = 5 * time.Minute
 	DefaultRepeat   = 4 * time.Hour
+	DefaultSettle   = 2 * time.Minute
 )
 
 // Names of the receivers.
@@ -125,7 +127,7 @@ func New(b *broker.Broker, w Watched, origin, prefix string, log *slog.Logger) (
 // everything that goes on. On an error everything stays as it was.
 func (s *Service) Adjust(o Options) error {
 	o.Wait, o.Interval, o.Repeat = cmp.Or(o.Wait, DefaultWait), cmp.Or(o.Interval, DefaultInterval), cmp.Or(o.Repeat, DefaultRepeat)
-	o.UserAgent = cmp.Or(o.UserAgent, "Pipit")
+	o.Settle, o.UserAgent = cmp.Or(o.Settle, DefaultSettle), cmp.Or(o.UserAgent, "Pipit")
 	post, err := newPoster(&o)
 	if err != nil {
 		return err

@@ -42,10 +42,11 @@ func (r *receiver) use(s *Service, to sender, on bool) {
 		r.to, r.id, r.problem, r.failures = nil, "", "", 0
 		return
 	}
-	if r.to = to; r.id == to.id() {
+	r.to, r.next = to, time.Time{} // what was wrong may be mended
+	if r.id == to.id() {
 		return
 	}
-	r.id, r.last, r.next, r.failures, r.problem = to.id(), time.Time{}, time.Time{}, 0, ""
+	r.id, r.last, r.failures, r.problem = to.id(), time.Time{}, 0, ""
 	for _, a := range s.alerts {
 		a.Told &^= r.bit
 	}
@@ -129,14 +130,14 @@ func (s *Service) Test(ctx context.Context) ([]Tested, error) {
 	defer cancel()
 	defer context.AfterFunc(s.ctx, cancel)()
 	type one struct {
-		name string
-		to   sender
+		*receiver
+		to sender // as it was at the beginning
 	}
 	var all []one
 	s.mu.Lock()
 	for _, r := range s.receivers {
 		if r.to != nil {
-			all = append(all, one{r.name, r.to})
+			all = append(all, one{r, r.to})
 		}
 	}
 	s.mu.Unlock()
@@ -153,6 +154,9 @@ func (s *Service) Test(ctx context.Context) ([]Tested, error) {
 		list[i] = Tested{x.name, x.to.target(), done.status, done.answer, done.err, done.took}
 		s.mu.Lock()
 		s.remember(x.name, x.to, m, done, 0)
+		if done.err == "" {
+			x.next = time.Time{} // it is back
+		}
 		s.mu.Unlock()
 	}
 	signal(s.store)

@@ -66,9 +66,6 @@ func fingerprint(labels map[string]string) string {
 	return "0000000000000000"[len(sum):] + sum
 }
 
-// settleTime is how long after a start what was firing before may need to be seen again: what is counted over time begins anew.
-func (s *Service) settleTime() time.Duration { return 2*time.Minute + max(s.options.Wait, 0) }
-
 // track takes over what a look found. The caller holds mu.
 func (s *Service) track(found []monitor.Finding, now time.Time) {
 	for _, a := range s.alerts {
@@ -92,7 +89,7 @@ func (s *Service) track(found []monitor.Finding, now time.Time) {
 		}
 		a.Summary, a.Link, a.gone, a.order, a.restored = f.Text, f.Link, time.Time{}, i, false
 	}
-	settled := now.Sub(s.started) >= s.settleTime()
+	settled := now.Sub(s.started) >= s.options.Settle
 	known := s.active()
 	for key, a := range s.alerts {
 		if a.order >= 0 {

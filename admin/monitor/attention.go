@@ -23,6 +23,7 @@ const (
 	codeDisk     = "disk_low"
 	codeBackup   = "backup_failed"
 	CodeUnsynced = "unsynced"
+	codeTLS      = "certificate_ends"
 	codeTopic    = "topic_full"
 	codeBacklog  = "backlog_full"
 	codeExpired  = "expired"
@@ -40,7 +41,7 @@ const (
 
 // Codes are those of all that can need attention.
 var Codes = []string{
-	codeWrite, codeDisk, codeBackup, CodeUnsynced, codeTopic, codeBacklog, codeExpired, CodeAway, codeInactive, codeFailing, codePaused, codeStuck, codeWebhook,
+	codeWrite, codeDisk, codeBackup, codeTLS, CodeUnsynced, codeTopic, codeBacklog, codeExpired, CodeAway, codeInactive, codeFailing, codePaused, codeStuck, codeWebhook,
 	codeRefused, codeInFlight, codeRedelivered,
 }
 
@@ -126,6 +127,9 @@ func (m *Monitor) assess(now time.Time) Situation {
 		if err := m.Backups(); err != nil {
 			n.add(codeBackup, "The backup that was due failed: "+Reason(err), "/admin/system/backups", "", "")
 		}
+	}
+	if m.CertificateEnds != nil {
+		n.certificate(m.CertificateEnds(), now)
 	}
 	refusals := m.Refusals(RefusalFilter{})
 	m.denied(n, consumers, refusals, now)
@@ -230,6 +234,17 @@ func (n *notices) disk(st store.Stats) {
 	if room < min(n.DiskFree, st.DiskTotal/2) || room < st.DiskTotal/100*n.DiskPercent {
 		n.add(codeDisk, fmt.Sprintf("The disk is nearly full: %s of %s are free, and %s within the database. Clear a backlog, or make room on the disk",
 			text.Size(st.DiskFree), text.Size(st.DiskTotal), text.Size(max(0, st.Free))), "/admin/system", "", "")
+	}
+}
+
+// certificate finds one of TLS that ends soon.
+func (n *notices) certificate(ends, now time.Time) {
+	at := ends.UTC().Format("2006-01-02 15:04 UTC")
+	switch left := ends.Sub(now); {
+	case left <= 0:
+		n.add(codeTLS, "The certificate of tls_cert has ended, on "+at+": clients refuse it", "/admin/system", "", "")
+	case left < n.Certificate:
+		n.add(codeTLS, fmt.Sprintf("The certificate of tls_cert ends in %s, on %s", text.Duration(left), at), "/admin/system", "", "")
 	}
 }
 

@@ -31,6 +31,8 @@ const (
 type Monitor struct {
 	Backups func() error // why the last backup that was due failed, nil where it did not; or nil: none is due. It is set before Start
 
+	CertificateEnds func() time.Time // when that of TLS does; or nil: there is none. It is set before Start
+
 	Refused *refused.Recent // the last requests that were refused; nil: none is known. It is set before Start
 
 	b       *broker.Broker

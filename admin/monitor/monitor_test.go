@@ -417,6 +417,25 @@ func TestThresholds(t *testing.T) {
 	})
 }
 
+// TestCertificateAttention: a certificate needs attention from two weeks before its end on.
+func TestCertificateAttention(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWatched(t)
+		defer w.close()
+		for in, want := range map[time.Duration]string{
+			14 * 24 * time.Hour: "",
+			14*24*time.Hour - 1: "The certificate of tls_cert ends in 13d23h, on 2000-01-14 23:59 UTC",
+			0:                   "The certificate of tls_cert has ended, on 2000-01-01 00:00 UTC: clients refuse it",
+		} {
+			ends := time.Now().Add(in)
+			w.m.CertificateEnds = func() time.Time { return ends }
+			if got := w.found(codeTLS); got != want {
+				t.Errorf("%q, want %q", got, want)
+			}
+		}
+	})
+}
+
 func TestDiskAttention(t *testing.T) {
 	const gib = 1 << 30
 	for _, c := range []struct {

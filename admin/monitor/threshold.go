@@ -14,6 +14,7 @@ type Thresholds struct {
 	InFlight    time.Duration // at max_in_flight without an acknowledgement
 	Refused     time.Duration // since a request of a client was last refused
 	Redelivered int64         // deliveries of one message
+	Certificate time.Duration // until the certificate ends
 	DiskPercent int64         // of the disk that is free; less is little
 	DiskFree    int64         // bytes that are free; less is little, unless it is half of the disk
 }
@@ -21,7 +22,7 @@ type Thresholds struct {
 // DefaultThresholds are those of a Monitor that was told no others.
 var DefaultThresholds = Thresholds{
 	Full: 80, Away: 15 * time.Minute, Failing: 5 * time.Minute, InFlight: time.Minute, Refused: 10 * time.Minute,
-	Redelivered: 5, DiskPercent: 10, DiskFree: 1 << 30,
+	Redelivered: 5, Certificate: 14 * 24 * time.Hour, DiskPercent: 10, DiskFree: 1 << 30,
 }
 
 // Adjust takes over other thresholds, which count from the next look on.

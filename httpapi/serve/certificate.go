@@ -91,6 +91,9 @@ func (c *Certificate) Names(host string) bool {
 	return c.current(time.Now()).Leaf.VerifyHostname(host) == nil
 }
 
+// Ends tells when the certificate is not valid any more.
+func (c *Certificate) Ends() time.Time { return c.current(time.Now()).Leaf.NotAfter }
+
 // read replaces the pair. The caller holds mu, but for the first time.
 func (c *Certificate) read() error {
 	pair, err := tls.LoadX509KeyPair(c.certFile, c.keyFile)

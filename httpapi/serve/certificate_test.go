@@ -5,6 +5,7 @@ import (
 	"os"
 	"path/filepath"
 	"testing"
+	"time"
 
 	"pipit/httpapi/serve/servetest"
 )
@@ -47,4 +48,7 @@ func TestCertificateIsReadAgain(t *testing.T) {
 	third := servetest.Certificate(t, certFile, keyFile, 4)
 	now = now.Add(certificateCheckInterval)
 	is("after the repair", third)
+	if ends := c.Ends(); !ends.Equal(time.Unix(1<<33, 0)) {
+		t.Errorf("it ends at %s", ends)
+	}
 }
