@@ -194,8 +194,9 @@ func (s *soak) fillDisk(ctx context.Context, rnd *rand.Rand) {
 		_, err = f.Write(block)
 	}
 	pause(ctx, time.Duration(200+rnd.IntN(6000))*time.Millisecond)
-	f.Close()
-	os.Remove(file)
+	if err := errors.Join(f.Close(), os.Remove(file)); err != nil {
+		s.ledger.wrong("the disk stays full: %v", err)
+	}
 	s.diskFailed = time.Now()
 }
 

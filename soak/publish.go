@@ -64,11 +64,9 @@ func (s *soak) publishTo(ctx context.Context, rnd *rand.Rand, topic string, n in
 		list = append(list, m)
 	}
 	s.ledger.ask(list)
-	r := request{method: http.MethodPost, user: publisher}
+	r := batch(topic, list)
 	if n == 1 {
 		r = single(list[0])
-	} else {
-		r = batch(topic, list)
 	}
 	for again := false; ; again = true {
 		a := s.call(ctx, r)

@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/http"
 	"strconv"
+	"sync"
 	"time"
 )
 
@@ -17,6 +18,9 @@ type receiver struct {
 	queues map[string]*queue
 	server *http.Server
 	url    string
+
+	mu  sync.Mutex
+	rnd *rand.Rand
 }
 
 func newReceiver(s *soak) (*receiver, error) {
@@ -24,7 +28,7 @@ func newReceiver(s *soak) (*receiver, error) {
 	if err != nil {
 		return nil, err
 	}
-	r := &receiver{s: s, queues: map[string]*queue{}, url: "http://" + l.Addr().String()}
+	r := &receiver{s: s, queues: map[string]*queue{}, url: "http://" + l.Addr().String(), rnd: s.random(3000)}
 	for _, q := range s.queues {
 		if q.callback {
 			r.queues["/"+q.name] = q
@@ -33,6 +37,12 @@ func newReceiver(s *soak) (*receiver, error) {
 	r.server = &http.Server{Handler: r, ReadHeaderTimeout: time.Minute}
 	go func() { _ = r.server.Serve(l) }()
 	return r, nil
+}
+
+func (r *receiver) draw(n int) int {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.rnd.IntN(n)
 }
 
 func (r *receiver) ServeHTTP(w http.ResponseWriter, req *http.Request) {
@@ -60,7 +70,7 @@ func (r *receiver) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 	ns, _ := numbers(list)
 	x := 1000
 	if !r.s.settling.Load() {
-		x = rand.IntN(100)
+		x = r.draw(100)
 	}
 	switch {
 	case x < 10:
@@ -69,7 +79,7 @@ func (r *receiver) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 	case x < 13: // it hangs up
 		r.s.ledger.failed(q, ns)
 		if c, _, err := http.NewResponseController(w).Hijack(); err == nil {
-			c.Close()
+			_ = c.Close() // that is what it is to see
 		}
 	case x < 15: // too late
 		pause(req.Context(), callTimeout+500*time.Millisecond)

@@ -145,25 +145,29 @@ func (s *soak) configure(l limits) error {
 	return os.Rename(next, s.server.config)
 }
 
+// random draws for one of those that work at a time.
+func (s *soak) random(i uint64) *rand.Rand {
+	return rand.New(rand.NewPCG(s.seed, i)) // #nosec G404 -- load
+}
+
 // work lets everything loose, and settles the books every round and at the end, also where that comes early since stop has ended.
 func (s *soak) work(stop context.Context) {
 	var ctx context.Context
 	ctx, s.abort = context.WithCancel(context.WithoutCancel(stop))
 	defer s.abort()
 	var workers sync.WaitGroup
-	random := func(i uint64) *rand.Rand { return rand.New(rand.NewPCG(s.seed, i)) } // #nosec G404 -- load
 	for i := range uint64(publishers) {
-		workers.Go(func() { s.publish(ctx, random(i), s.rate/publishers) })
+		workers.Go(func() { s.publish(ctx, s.random(i), s.rate/publishers) })
 	}
 	for i, q := range s.queues {
 		for j := range habitsOf[q.name].receivers {
-			workers.Go(func() { s.consume(ctx, random(uint64(100+10*i+j)), q, habitsOf[q.name]) }) // #nosec G115 -- small
+			workers.Go(func() { s.consume(ctx, s.random(uint64(100+10*i+j)), q, habitsOf[q.name]) }) // #nosec G115 -- small
 		}
 	}
-	workers.Go(func() { s.churn(ctx, random(1000), "/x/a") })
-	workers.Go(func() { s.churn(ctx, random(1001), "/x/b") })
+	workers.Go(func() { s.churn(ctx, s.random(1000), "/x/a") })
+	workers.Go(func() { s.churn(ctx, s.random(1001), "/x/b") })
 	workers.Go(func() { s.watch(ctx) })
-	chaos := random(2000)
+	chaos := s.random(2000)
 	for end := s.began.Add(s.lasts); ctx.Err() == nil; {
 		round, cancel := context.WithTimeout(ctx, min(s.round, time.Until(end)))
 		unhook := context.AfterFunc(stop, cancel)
@@ -180,7 +184,9 @@ func (s *soak) work(stop context.Context) {
 	s.aside.Wait()
 	s.end(syscall.SIGTERM)
 	s.check(context.Background())
-	s.server.log.Close()
+	if err := s.server.log.Close(); err != nil {
+		s.logf("%v", err)
+	}
 }
 
 // enter waits while the books are settled; it is false where the run is over.
