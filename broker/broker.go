@@ -146,6 +146,7 @@ type Broker struct {
 	commits commits
 	health  health
 	sweeper sweeper
+	putOffs putOffs
 	tally   tally
 
 	drainOnce sync.Once
@@ -311,6 +312,7 @@ func (b *Broker) load(image *store.Image) error {
 		t.nextDelayed = int64(n) // #nosec G115 -- a count of messages is far below 2^63
 		t.delayed.Store(t.nextDelayed)
 	}
+	b.putOffs.known.Store(len(image.Delayed) == 0)
 	b.loadQueues(image)
 	for _, s := range image.Seen {
 		switch s.Kind {

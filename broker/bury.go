@@ -166,7 +166,7 @@ func (d *draft) graveOf(q *queue, deep bool) (*topic, error) {
 	case t.def.Load().Inactive:
 		return nil, denied("topic %q is not active", name)
 	}
-	if n, known := t.weight(); known && t.def.Load().MaxBytes > 0 && n >= int64(t.def.Load().MaxBytes) {
+	if n, known := t.weight(&d.b.putOffs); known && t.def.Load().MaxBytes > 0 && n >= int64(t.def.Load().MaxBytes) {
 		return nil, errFullBytes
 	}
 	if err := d.fits(t, 1); err != nil {

@@ -68,7 +68,8 @@ type deleteOp struct {
 
 	n       int
 	deleted []slot
-	keys    []string // of delayed messages
+	keys    []string         // of delayed messages
+	sizes   map[string]int64 // and of how many bytes they are
 
 	undelayed []string // IDs of these
 }
@@ -77,7 +78,7 @@ func (o *deleteOp) plan(d *draft) error {
 	if o.t.deleted.Load() {
 		return noTopic(o.name)
 	}
-	o.keys, o.deleted, o.undelayed = nil, nil, nil
+	o.keys, o.sizes, o.deleted, o.undelayed = nil, map[string]int64{}, nil, nil
 	err := o.b.store.View(func(r store.Reader) error {
 		for _, s := range o.slots { // some may be gone by now
 			err := r.Stored(store.Lane{Topic: o.t.id, Priority: s.priority}, store.Span{From: s.pos, To: s.pos}, func(uint64) bool {
@@ -92,7 +93,7 @@ func (o *deleteOp) plan(d *draft) error {
 			before := len(o.keys)
 			err := o.b.find(r, o.t.id, id, func(key string, rec *store.Record) {
 				if key != "" {
-					o.keys = append(o.keys, key)
+					o.keys, o.sizes[key] = append(o.keys, key), rec.Size()
 				} else {
 					o.deleted = append(o.deleted, slot{rec.Priority, rec.Pos})
 				}
@@ -115,12 +116,10 @@ func (o *deleteOp) plan(d *draft) error {
 	o.deleted = slices.Compact(o.deleted)
 	d.discardSlots(o.t, o.deleted)
 	o.n = len(o.deleted)
-	if len(o.keys) > 0 {
-		d.touch(o.t)
-		o.t.nextDelayed -= int64(len(o.keys))
-		d.batch.Undelay = append(d.batch.Undelay, o.keys...)
-		o.n += len(o.keys)
+	for _, key := range o.keys {
+		d.takeBack(o.t, key, o.sizes[key])
 	}
+	o.n += len(o.keys)
 	return o.docs.plan(d)
 }
 

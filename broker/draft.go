@@ -293,6 +293,7 @@ func (d *draft) apply() {
 		t.touched = false
 		t.room = max(t.room, 0)
 		t.delayed.Store(t.nextDelayed)
+		t.delayedBytes.Store(t.nextDelayedBytes)
 		t.mu.Unlock()
 	}
 	for _, r := range d.lanes {
@@ -354,7 +355,7 @@ func (d *draft) undo() {
 		q.dirty, q.store = false, [limit.MaxPriority + 1]bool{}
 	}
 	for _, t := range d.topics {
-		t.touched, t.room, t.nextDelayed = false, 0, t.delayed.Load()
+		t.touched, t.room, t.nextDelayed, t.nextDelayedBytes = false, 0, t.delayed.Load(), t.delayedBytes.Load()
 		t.recount()
 	}
 }

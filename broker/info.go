@@ -24,7 +24,7 @@ type TopicInfo struct {
 	Revision             string
 	Depth                int64 // messages stored that somebody may still need, without the delayed ones
 	Retained             int64 // messages stored beyond that, for Retention and RetentionBytes
-	Bytes                int64 // what all messages stored come to for RetentionBytes; -1: not known, as without it and shortly after a start
+	Bytes                int64 // what all messages stored, delayed ones too, come to for RetentionBytes; -1: not known, as without it and shortly after a start
 	Delayed              int64 // messages that wait for their delay
 	Producers, Consumers int
 	LastPublish          time.Time // zero: never, as far as is known
@@ -197,6 +197,9 @@ func (t *topic) info(i *TopicInfo) {
 	i.Topic, i.Revision, i.Template = *t.def.Load(), t.revision, t.template
 	i.Depth, i.Retained, i.Bytes = t.held()
 	i.Delayed = t.delayed.Load()
+	if i.Bytes >= 0 {
+		i.Bytes += t.delayedBytes.Load()
+	}
 	i.Producers, i.Consumers = len(t.producers), len(t.list())
 	if at := t.lastPublish.Load(); at != 0 {
 		i.LastPublish = time.UnixMicro(at).UTC()

@@ -888,6 +888,9 @@ func (m *seekModel) compare() {
 			bytes += s.size
 		}
 	}
+	for _, s := range m.delayed {
+		bytes, bytesMost = bytes+s.size, bytesMost+s.size
+	}
 	i := m.r.topic("/t")
 	ok := i.Depth >= sum(needed) && i.Depth <= sum(neededMost)
 	if m.def.Retention <= 0 && m.def.RetentionBytes <= 0 {

@@ -328,8 +328,7 @@ func (o *publishOp) plan(d *draft) (err error) {
 			d.ids[idKey{t.id, r.ID}] = struct{}{}
 		}
 		if r.Delay > 0 {
-			d.batch.Delay = append(d.batch.Delay, r)
-			t.nextDelayed++
+			d.putOff(t, r)
 			continue
 		}
 		d.append(t, r)
@@ -355,7 +354,7 @@ func (o *publishOp) fitsBytes() error {
 		e.Code = TooLarge
 		return e
 	}
-	if stored, known := o.topic.weight(); known && n > most-stored {
+	if stored, known := o.topic.weight(&o.b.putOffs); known && n > most-stored {
 		return errFullBytes
 	}
 	return nil

@@ -135,9 +135,8 @@ func (o *releaseOp) plan(d *draft) error {
 		return noMessage(o.ids[0])
 	}
 	for i, r := range records {
-		d.batch.Undelay = append(d.batch.Undelay, keys[i])
+		d.takeBack(o.t, keys[i], r.Size())
 		d.append(o.t, r)
-		o.t.nextDelayed--
 	}
 	o.moved = len(records)
 	return o.docs.plan(d)

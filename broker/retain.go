@@ -19,11 +19,13 @@ func (t *Topic) retains() bool { return t.Retention > 0 || t.RetentionBytes > 0 
 func (t *Topic) weighs() bool { return t.RetentionBytes > 0 || t.MaxBytes > 0 }
 
 // mostKept returns past how many bytes what all are done with leaves, 0 where that is no question of bytes. What is retained is
-// to keep no publisher out.
-func (t *Topic) mostKept() int64 {
+// to keep no publisher out, where so many bytes wait for their delay.
+func (t *Topic) mostKept(delayed int64) int64 {
 	most := max(0, int64(t.RetentionBytes))
-	if full := int64(t.MaxBytes) / 10 * 9; full > 0 && (most == 0 || full < most) {
-		most = full
+	if t.MaxBytes > 0 {
+		if full := max(1, int64(t.MaxBytes)/10*9-delayed); most == 0 || full < most {
+			most = full
+		}
 	}
 	return most
 }
@@ -56,7 +58,10 @@ func (r laneRef) done() *progress {
 
 // weight returns how many bytes the topic stores, as the running commit will leave it but for what that one removes. It is false
 // while they are not known. For the committer.
-func (t *topic) weight() (n int64, known bool) {
+func (t *topic) weight(p *putOffs) (n int64, known bool) {
+	if !t.sized(p) {
+		return 0, false
+	}
 	for p := range t.lanes {
 		l := &t.lanes[p]
 		if l.weight == nil || !l.weight.done() {
@@ -64,7 +69,7 @@ func (t *topic) weight() (n int64, known bool) {
 		}
 		n += l.weight.bytes + l.weight.coming
 	}
-	return n, true
+	return n + t.nextDelayedBytes, true
 }
 
 // needed returns how many messages of the topic somebody still needs, as the running commit will leave it. Of a topic
@@ -187,9 +192,15 @@ func (s *sweeper) retire(over time.Time) (more bool, err error) {
 			more = true // the order of the topics is another one each time
 			break
 		}
-		weighing, err := s.weigh(t)
+		delayed, err := s.weighPutOff(t) // before the rest, so that nobody is told a part
 		if err != nil {
 			return false, err
+		}
+		weighing := delayed
+		if !delayed {
+			if weighing, err = s.weigh(t); err != nil {
+				return false, err
+			}
 		}
 		more = more || weighing
 		if !t.retains() {
@@ -281,7 +292,7 @@ func (x *retiring) begin() (some bool) {
 	t := x.t
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if most := x.def.mostKept(); most > 0 {
+	if most := x.def.mostKept(t.delayedBytes.Load()); most > 0 {
 		x.excess = -most
 		for p := range t.lanes {
 			l := &t.lanes[p]

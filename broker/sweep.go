@@ -346,9 +346,8 @@ func (o *sweepOp) plan(d *draft) error {
 	}
 	for _, m := range o.due {
 		if t := o.b.topicIDs[m.Record.Topic]; t != nil {
-			d.batch.Undelay = append(d.batch.Undelay, m.Key)
+			d.takeBack(t, m.Key, m.Record.Size())
 			d.append(t, m.Record)
-			t.nextDelayed--
 		} else if !lost[m.Key] {
 			o.dropDelayed(d, m)
 		}
@@ -360,10 +359,10 @@ func (o *sweepOp) plan(d *draft) error {
 
 // dropDelayed deletes a delayed message of a deleted topic.
 func (o *sweepOp) dropDelayed(d *draft, m store.Delayed) {
-	d.batch.Undelay = append(d.batch.Undelay, m.Key)
 	if t := o.b.orphans[m.Record.Topic]; t != nil {
-		d.touch(t)
-		t.nextDelayed--
+		d.takeBack(t, m.Key, 0) // nobody asks what they come to
+	} else {
+		d.batch.Undelay = append(d.batch.Undelay, m.Key)
 	}
 }
 

@@ -22,8 +22,8 @@ type Topic struct {
 	Expiration  int64         // seconds, for messages that do not say; Off: they do not expire
 	DedupWindow time.Duration // how long a message's own ID is remembered; Off: not at all
 
-	// MaxBytes bounds what is stored, counted as RetentionBytes are; past it a publish is refused. What waits for its delay
-	// counts once that is over, and what stays though all are done with it gives way before the bound is reached. 0: none.
+	// MaxBytes bounds what is stored, counted as RetentionBytes are, and what waits for its delay; past it a publish is refused.
+	// What stays though all are done with it gives way before the bound is reached. 0: none.
 	MaxBytes property.Size `json:",omitempty"`
 
 	// What all consumers are done with stays until it is older than Retention or the topic stores more than RetentionBytes,
@@ -176,7 +176,10 @@ type topic struct {
 	yielding    []*queue // of consumers that refuse no publish; counted with room
 	room        int64    // at least so many messages fit yet; counted anew when used up
 	nextDelayed int64    // delayed, as this commit will leave it
-	touched     bool     // listed in draft.topics
+
+	delayedBytes     atomic.Int64 // what these come to, as far as putOffs has
+	nextDelayedBytes int64        // as this commit will leave it
+	touched          bool         // listed in draft.topics
 
 	filteredNow []*queue  // see draft.filtered
 	filteredOf  *[]*queue // of which list it was made
