@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"os"
 	"os/exec"
+	"os/signal"
 	"path/filepath"
 	"regexp"
 	"runtime"
@@ -30,6 +31,12 @@ func TestMain(m *testing.M) {
 		main()
 		return
 	}
+	hangup := make(chan os.Signal, 1)
+	signal.Notify(hangup, syscall.SIGHUP) // under nohup, programs that are started here would ignore it, too
+	go func() {
+		<-hangup
+		os.Exit(1)
+	}()
 	os.Exit(m.Run())
 }
 
