@@ -20,7 +20,7 @@ func TestAPIAlerts(t *testing.T) {
 	if r.ok(200, "GET", "/alerts", nil).into(t, &all); len(all.Receivers)+len(all.Firing)+len(all.Sent) > 0 {
 		t.Errorf("%+v", all)
 	}
-	r.refused(503, "unavailable", "POST", "/alerts/test", nil)
+	r.refused(409, "inactive", "POST", "/alerts/test", nil)
 	r.refused(403, "forbidden", "POST", "/alerts/test", nil, "Authorization", "Bearer "+r.readToken)
 	r.refused(422, "invalid", "GET", "/alerts?limit=1", nil)
 	r.refused(422, "invalid", "POST", "/alerts/test?to=webhook", nil)
@@ -71,7 +71,7 @@ func TestAlertsPage(t *testing.T) {
 	if body := get(); !strings.Contains(body, "Nobody is told") || strings.Contains(body, "alert-test") {
 		t.Error(body)
 	}
-	if a := w.call("POST", "/admin/alerts/test", "", asBrowser, withCookie(cookie)); a.status != 503 || !strings.Contains(a.body, "There is nobody to alert") {
+	if a := w.call("POST", "/admin/alerts/test", "", asBrowser, withCookie(cookie)); a.status != 409 || !strings.Contains(a.body, "There is nobody to alert") {
 		t.Errorf("%d %s", a.status, a.body)
 	}
 	var status atomic.Int32

@@ -142,7 +142,7 @@ func (s *Service) Test(ctx context.Context) ([]Tested, error) {
 	}
 	s.mu.Unlock()
 	if len(all) == 0 {
-		return nil, &broker.Error{Code: broker.Unavailable, Message: "There is nobody to alert: set url or smtp in [alerts] of the server's configuration"}
+		return nil, &broker.Error{Code: broker.Denied, Message: "There is nobody to alert: set url or smtp in [alerts] of the server's configuration"}
 	}
 	list := make([]Tested, len(all))
 	for i, x := range all {

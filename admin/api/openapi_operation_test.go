@@ -278,7 +278,7 @@ var groups = []group{
 		{method: "GET", path: "/alerts", id: "listAlerts", summary: "List what is firing, who is told of it, and the last messages",
 			text: "Who is told is set in the configuration of the server; where nobody is, nothing is known to be firing.", reply: "Alerts"},
 		{method: "POST", path: "/alerts/test", id: "testAlerts", summary: "Send each receiver a message that is of nothing",
-			text: "The answer has what each receiver answered, and comes within 45 seconds. A URL gets a second message, which says that it is over. There is one test at a time; meanwhile, and where nobody is told, it is refused as unavailable.", reply: "AlertTest"},
+			text: "The answer has what each receiver answered, and comes within 45 seconds. A URL gets a second message, which says that it is over. There is one test at a time; meanwhile it is refused as unavailable.", reply: "AlertTest", refused: []refused{{409, "NobodyToAlert"}}},
 	}},
 	{"tokens", "Credentials of scripts.", []operation{
 		{method: "GET", path: "/tokens", id: "listTokens", summary: "List tokens",

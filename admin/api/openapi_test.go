@@ -108,6 +108,7 @@ func problems() openapi.Map[*openapi.Response] {
 		{"NotFound", "There is no such thing: not_found.", ""},
 		{"Exists", "It exists already: exists.", ""},
 		{"Inactive", "The topic is not active: inactive.", ""},
+		{"NobodyToAlert", "The configuration of the server names nobody: inactive.", ""},
 		{"LastAdministrator", "It is the last one, and somebody has to be left: last_administrator.", ""},
 		{"Changed", "It is not in the revision that is asked for: changed.", ""},
 		{"TooLarge", "The body is too large, or an import has too many objects: too_large.", ""},

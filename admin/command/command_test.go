@@ -46,7 +46,7 @@ func TestHelp(t *testing.T) {
 	have := root.UsageString()
 	var listed []string
 	for _, name := range []string{"init", "serve", "config", "connect", "health", "stats", "version", "publish", "consume", "topic", "client", "producer", "consumer", "webhook", "messages",
-		"export", "import", "token", "admin", "audit", "check", "compact", "backup", "restore", "setup-link", "service", "undo", "completion"} {
+		"export", "import", "token", "admin", "audit", "alerts", "check", "compact", "backup", "restore", "setup-link", "service", "undo", "completion"} {
 		if !strings.Contains(have, "\n  "+name+" ") && !strings.HasPrefix(have, "  "+name+" ") {
 			t.Errorf("no command %s in\n%s", name, have)
 		}
