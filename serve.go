@@ -7,6 +7,7 @@ import (
 	"io"
 	"log/slog"
 	"net/http"
+	"os"
 	"os/signal"
 	"slices"
 	"strings"
@@ -104,6 +105,11 @@ func runBroker(ctx context.Context, file string, env []string, stderr io.Writer)
 
 	hangups := notifyHangup() // from here on, so that one during the start does not end it
 	defer hangups.stop()
+	signals := notifyEnd() // likewise, so that the first of them is known when it ends ctx
+	defer signal.Stop(signals)
+	if ctx.Err() != nil {
+		return nil
+	}
 
 	defer func() {
 		begun := time.Now()
@@ -134,7 +140,7 @@ func runBroker(ctx context.Context, file string, env []string, stderr io.Writer)
 	tell.ready()
 	go tell.watchdog(alive, s.b)
 	defer tell.stopping()
-	return s.run(ctx, hangups, tell)
+	return s.run(ctx, signals, hangups, tell)
 }
 
 func (s *service) openBroker(configFile string) error {
@@ -389,9 +395,8 @@ func (s *service) announce() {
 }
 
 // run waits for the end, and loads the configuration again where it is asked to.
-func (s *service) run(ctx context.Context, hangups *hangups, tell supervisor) error {
-	signals := notifyEnd() // from here on, so that a second one does not end the process before it is looked at
-	defer signal.Stop(signals)
+func (s *service) run(ctx context.Context, signals chan os.Signal, hangups *hangups, tell supervisor) error {
+	defer signal.Stop(signals) // one that comes while all is closed ends the process at once
 	for {
 		select {
 		case <-ctx.Done():
