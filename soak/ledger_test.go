@@ -89,6 +89,13 @@ func TestLedger(t *testing.T) {
 			b.letWent(b.q, []uint64{m.n})
 			b.give(b.q, m)
 		}},
+		"a late extension is of the lease of another": {"", func(b *books) {
+			m := b.publish("/s/a", 5, stored)
+			b.give(b.q, m)
+			time.Sleep(10 * time.Second)
+			b.extended(b.q, m.n, time.Now().Add(time.Second), b.now())
+			b.give(b.q, m)
+		}},
 		"a reject of before ends no lease": {"that is in flight", func(b *books) {
 			m := b.publish("/s/a", 5, stored)
 			b.give(b.q, m)

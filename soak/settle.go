@@ -120,7 +120,11 @@ func (l *ledger) extended(q *queue, n uint64, until time.Time, epoch int) {
 	l.each(q, []uint64{n}, func(m *message, c *standing) {
 		l.totals.extended++
 		l.note(m, q, "extended until "+clockTime(until))
-		if c.leased && c.epoch == epoch {
+		switch {
+		case !c.leased || c.epoch != epoch:
+		case time.Now().After(c.until): // its lease may have ended before, and this be that of another receiver
+			c.leased = false
+		default:
 			c.until = until
 		}
 	})

@@ -25,7 +25,8 @@ const (
 	noTime    = time.Duration(math.MaxInt64)
 )
 
-// state is what an agent knows of its consumer beside its attempts. It is kept over a restart.
+// state is what an agent knows of its consumer beside its attempts. It is kept over a restart. Its times are of this process'
+// clock, which goes on evenly when somebody sets the machine's: what shows or stores them makes UTC of them, which is that no more.
 type state struct {
 	Failures int       `json:",omitempty"` // in a row
 	Since    time.Time `json:",omitzero"`  // of the first of them
@@ -33,6 +34,12 @@ type state struct {
 	Next     time.Time `json:",omitzero"`  // of the next try
 	Error    string    `json:",omitempty"` // of the last one
 	Paused   string    `json:",omitempty"` // why the agent has made the consumer inactive
+}
+
+// utc is the state as it is shown and stored.
+func (st state) utc() state {
+	st.Since, st.Last, st.Next = st.Since.UTC(), st.Last.UTC(), st.Next.UTC()
+	return st
 }
 
 // agent sends one consumer its messages. It is a goroutine that rests while there is nothing to do, and one more for each
@@ -244,7 +251,7 @@ func (a *agent) succeeded(def *broker.Consumer, ans *answer) {
 	defer a.mu.Unlock()
 	a.note(ans)
 	if n := a.state.Failures; n > 0 {
-		a.s.log.Info("callbacks are answered again", who(a.id, def, "failures", n, "since", a.state.Since)...)
+		a.s.log.Info("callbacks are answered again", who(a.id, def, "failures", n, "since", a.state.Since.UTC())...)
 		a.set(state{})
 	}
 	a.again = 0
@@ -264,11 +271,11 @@ func (a *agent) failed(def *broker.Consumer, ans *answer, messages int) time.Dur
 	if st.Next.After(idle) {
 		idle = st.Next
 	}
-	if st.Failures == 0 || giveUp > 0 && ans.Time.Sub(idle) > giveUp {
-		st.Since = now.UTC() // there was nothing to send for long, and what failed before tells nothing of that time
+	if st.Failures == 0 || giveUp > 0 && now.Add(-ans.Duration).Sub(idle) > giveUp {
+		st.Since = now // there was nothing to send for long, and what failed before tells nothing of that time
 	}
 	st.Failures++
-	st.Last, st.Error = now.UTC(), ans.Error
+	st.Last, st.Error = now, ans.Error
 	step := ans.Deliveries
 	if a.ordered() {
 		step = st.Failures
@@ -276,13 +283,13 @@ func (a *agent) failed(def *broker.Consumer, ans *answer, messages int) time.Dur
 		step = st.Failures - a.tolerated() + 1
 	}
 	wait := max(backOff(def.CallbackRetry.List(), step), ans.wait)
-	st.Next = now.Add(wait).UTC()
+	st.Next = now.Add(wait)
 	why := ""
 	switch {
 	case ans.gone():
 		why = "the receiver answered 410 Gone: it wants no more"
 	case giveUp > 0 && now.Sub(st.Since) >= giveUp:
-		why = fmt.Sprintf("nothing but failures since %s: %s", st.Since.Format(time.RFC3339), st.Error)
+		why = fmt.Sprintf("nothing but failures since %s: %s", st.Since.UTC().Format(time.RFC3339), st.Error)
 	}
 	first := st.Failures == 1
 	if a.set(st); a.ordered() {
@@ -292,7 +299,7 @@ func (a *agent) failed(def *broker.Consumer, ans *answer, messages int) time.Dur
 	if first {
 		log = a.s.log.Warn
 	}
-	log("a callback has failed", who(a.id, def, "err", st.Error, "next", st.Next)...)
+	log("a callback has failed", who(a.id, def, "err", st.Error, "next", st.Next.UTC())...)
 	a.mu.Unlock()
 	if why != "" {
 		a.pause(def, why)
@@ -358,7 +365,7 @@ func (a *agent) set(st state) {
 
 // report tells the broker how the consumer fares. The caller holds mu.
 func (a *agent) report() {
-	st := &a.state
+	st := a.state.utc()
 	a.s.door.Report(a.id, stats.Callback{Failures: st.Failures, Since: st.Since, Next: st.Next, Error: st.Error, Paused: st.Paused})
 }
 
@@ -382,7 +389,7 @@ func (a *agent) keep(recent []Attempt) {
 
 // document is the state as it is stored.
 func (a *agent) document(st state) broker.Document {
-	value, _ := json.Marshal(st) // of texts, times and a number
+	value, _ := json.Marshal(st.utc()) // of texts, times and a number
 	return broker.Document{Kind: kindState, Key: stateKey(a.id), Value: value}
 }
 

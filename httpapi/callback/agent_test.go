@@ -664,3 +664,29 @@ func TestPattern(t *testing.T) {
 		}
 	})
 }
+
+// The next try comes when its time is over, also where somebody sets the machine's clock back meanwhile: it goes by the clock
+// of the process, of which the bubbles of other tests have none.
+func TestRetryGoesByProcessClock(t *testing.T) {
+	r := newRig(t, nil)
+	r.r.mu.Lock()
+	r.r.answer = always(500)
+	r.r.mu.Unlock()
+	r.publish("one")
+	var st state
+	for end := time.Now().Add(20 * time.Second); st.Failures == 0 && time.Now().Before(end); time.Sleep(time.Millisecond) { // lint:sleep until the call was answered
+		if a := r.s.agent(r.consumer().ID); a != nil {
+			a.mu.Lock()
+			st = a.state
+			a.mu.Unlock()
+		}
+	}
+	for name, at := range map[string]time.Time{"Next": st.Next, "Since": st.Since, "Last": st.Last} {
+		if !strings.Contains(at.String(), " m=") {
+			t.Errorf("%s is %s: a time without a reading of the process' clock", name, at)
+		}
+	}
+	if shown := st.utc(); strings.Contains(fmt.Sprint(shown), " m=") || shown.Next.Location() != time.UTC {
+		t.Errorf("shown is %+v", shown)
+	}
+}
