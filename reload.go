@@ -7,7 +7,6 @@ import (
 	"io"
 	"log/slog"
 	"strings"
-	"time"
 
 	"pipit/admin/access"
 	"pipit/admin/alert"
@@ -73,12 +72,8 @@ func brokerOptions(c *config.Config, log *slog.Logger) broker.Options {
 }
 
 func (s *service) wireOptions(c *config.Config) httpapi.Options {
-	least := int64(c.HTTP.MinBodyRate)
-	if least == 0 {
-		least = -1
-	}
 	opts := httpapi.Options{
-		MinBodyRate: least,
+		MinBodyRate: int64(orNone(c.HTTP.MinBodyRate)),
 		MaxPayload:  int64(c.HTTP.MaxPayload), MaxBatch: int64(c.HTTP.MaxBatch), MaxPending: int64(c.HTTP.MaxPending), MaxReplies: int64(c.HTTP.MaxReplies),
 		CORSOrigins: c.HTTP.CORSOrigins, Origin: c.PublicOrigin(), Access: c.Log.Access, Proxies: s.proxies, Logger: s.log, Tracer: s.tracer,
 	}
@@ -117,12 +112,12 @@ func alertOptions(c *config.Config) alert.Options {
 	}
 }
 
-// orNone is a time of options, of which a negative one is none.
-func orNone(d time.Duration) time.Duration {
-	if d == 0 {
+// orNone is a time or a size of options, of which a negative one is none.
+func orNone[T ~int64](v T) T {
+	if v == 0 {
 		return -1
 	}
-	return d
+	return v
 }
 
 // reloader loads the configuration again while the broker runs.

@@ -106,7 +106,8 @@ func (k *look) end() (at time.Time) {
 		}
 	}
 	if len(k.todo) > 0 {
-		k.q.oldest.Store(&k.found)
+		found := k.found // alone: not what it was found by
+		k.q.oldest.Store(&found)
 	}
 	return at
 }

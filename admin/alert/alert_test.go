@@ -240,6 +240,28 @@ func TestRepeatedAfterRestart(t *testing.T) {
 	})
 }
 
+// TestClockWasAhead: who was told by a clock that was ahead before the start is told what begins, and not only when that time has come.
+func TestClockWasAhead(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newOffice(t, alert.Options{URL: hook})
+		defer f.end()
+		f.set("disk_low")
+		pass(time.Minute)
+		f.got()
+		f.close()
+		f.changed("alert.firing", "receivers", func(text string) string {
+			before, last, _ := strings.Cut(text, `"Last":"`)
+			return before + `"Last":"` + strings.Replace(last, last[:4], "2345", 1)
+		})
+		f.open()
+		f.set("disk_low", "refused")
+		pass(time.Hour)
+		if s := f.briefs(); s != "firing: +refused +disk_low" {
+			t.Error(s)
+		}
+	})
+}
+
 // TestReceiverDown: it is tried again with pauses that become longer, to a bound; when it is back it is told what is so then, once.
 func TestReceiverDown(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -12,6 +12,7 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"encoding/pem"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -143,6 +144,28 @@ func (f *office) open() {
 		f.t.Fatal(err)
 	}
 	f.adjust()
+}
+
+// changed changes what is stored, while nobody has it open.
+func (f *office) changed(kind, key string, change func(string) string) {
+	f.t.Helper()
+	store, err := db.Open(f.file, db.Options{Logger: slog.New(slog.DiscardHandler)})
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	b, err := broker.Open(store, broker.Options{Logger: slog.New(slog.DiscardHandler)})
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	docs, err := b.Documents(kind, "", false, 100)
+	for _, d := range docs {
+		if d.Key == key && err == nil {
+			err = b.PutDocuments(context.Background(), broker.Document{Kind: kind, Key: key, Value: []byte(change(string(d.Value)))})
+		}
+	}
+	if err := errors.Join(err, b.Close()); err != nil {
+		f.t.Fatal(err)
+	}
 }
 
 func (f *office) adjust() {

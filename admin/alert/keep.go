@@ -95,6 +95,9 @@ func (s *Service) load() error {
 			_ = json.Unmarshal(d.Value, &kept)
 			for _, r := range s.receivers {
 				r.id, r.last = kept[r.name].ID, kept[r.name].Last
+				if r.last.After(s.started) { // the clock was ahead
+					r.last = s.started
+				}
 			}
 			continue
 		}

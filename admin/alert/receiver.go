@@ -120,7 +120,8 @@ type Tested struct {
 	Took     time.Duration
 }
 
-// Test sends each receiver a message that is of nothing, and tells what came of it. The errors are Unavailable.
+// Test sends each receiver a message that is of nothing, and tells what came of it. The errors are Unavailable, while another test
+// goes on, and Denied where there is nobody.
 func (s *Service) Test(ctx context.Context) ([]Tested, error) {
 	if !s.testing.TryLock() {
 		return nil, &broker.Error{Code: broker.Unavailable, Message: "Another test goes on", RetryAfter: sendTime}
