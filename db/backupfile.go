@@ -196,11 +196,6 @@ func Restore(ctx context.Context, from, path string, opts Options, progress func
 	if err := Verify(b.file.Name(), opts, func(part float64) { progress((1 + part) / 2) }); err != nil {
 		return "", fmt.Errorf("backup %s: %w", from, err)
 	}
-	if os.Geteuid() == 0 { // for a service, which has a user of its own
-		if err := b.giveTo(path); err != nil {
-			return "", err
-		}
-	}
 	if runtime.GOOS == "windows" { // which renames no open file
 		unlock()
 		unlock = func() {}
@@ -209,18 +204,6 @@ func Restore(ctx context.Context, from, path string, opts Options, progress func
 		return "", err
 	}
 	return kept, b.finish()
-}
-
-// giveTo gives the file the owner of the database at path, or where there is none that of its folder.
-func (b *backup) giveTo(path string) error {
-	info, err := os.Stat(path)
-	if errors.Is(err, fs.ErrNotExist) {
-		info, err = os.Stat(filepath.Dir(path))
-	}
-	if err != nil {
-		return err
-	}
-	return giveTo(b.file, info)
 }
 
 // take copies the content of a backup, without its checksum, which it compares.

@@ -49,11 +49,6 @@ func sameOwner(f *os.File, like os.FileInfo) error {
 	if err := f.Chmod(like.Mode().Perm()); err != nil {
 		return err
 	}
-	return giveTo(f, like)
-}
-
-// giveTo gives a new file the owner of another one, or of a folder.
-func giveTo(f *os.File, like os.FileInfo) error {
 	st, ok := like.Sys().(*syscall.Stat_t)
 	info, err := f.Stat()
 	if err != nil || !ok {

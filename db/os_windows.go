@@ -46,8 +46,6 @@ func linked(os.FileInfo) bool { return true }
 
 func sameOwner(*os.File, os.FileInfo) error { return nil }
 
-func giveTo(*os.File, os.FileInfo) error { return nil }
-
 func syncDir(string) error { return nil }
 
 // diskSpace returns how many bytes the file system of a file has, and how many of them this process
