@@ -342,13 +342,13 @@ func (s Subscription) Release(msgs []Message) {
 }
 
 // Written begins the ack timeout of messages that were received with Hold: now they are handed over.
-// Those that somebody else was given since are left alone.
+// Those that somebody else was given since are left alone, and those whose receiver was so fast that it has extended them.
 func (s Subscription) Written(msgs []Message) {
 	s.c.mu.Lock()
 	defer s.c.mu.Unlock()
 	until := s.b.since(time.Now().Add(s.c.def.Load().AckTimeout))
 	for i := range msgs {
-		if l := msgs[i].lease.lease(); l != nil {
+		if l := msgs[i].lease.lease(); l != nil && l.until == forever {
 			l.until = until
 			heap.Fix(&s.c.timed, l.index)
 		}

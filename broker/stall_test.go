@@ -239,6 +239,31 @@ func TestDeadlineBeginsWhenWritten(t *testing.T) {
 	})
 }
 
+// TestExtendedBeforeWritten: a receiver that is so fast that it extends a lease before the server knows that the reply has arrived has
+// it for that long.
+func TestExtendedBeforeWritten(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, broker.Options{})
+		c := consumerDef("/t", "a")
+		c.AckTimeout = 2 * time.Second
+		r.define(topicDef("/t"), c)
+		r.publish("/t", text("x"))
+		held := r.receive("/t", "a", broker.ReceiveOptions{Hold: true})
+		if done := r.settle("a", broker.Settlement{Extend: []broker.Extension{{ID: held[0].ID, Seconds: 10}}}); done.Extended != 1 {
+			t.Fatalf("%+v", done)
+		}
+		r.sub("/t", "a").Written(held)
+		time.Sleep(9900 * time.Millisecond)
+		if got := r.receive("/t", "a", broker.ReceiveOptions{}); len(got) > 0 {
+			t.Errorf("%q before the time that it was extended by", payloads(got))
+		}
+		time.Sleep(200 * time.Millisecond)
+		if got := r.receive("/t", "a", broker.ReceiveOptions{}); payloads(got) != "x " {
+			t.Errorf("%q after it", payloads(got))
+		}
+	})
+}
+
 // TestSameIDInFlight: of messages that share an ID of their publisher's, one at a time is in flight, so
 // that an acknowledgement means the one that was delivered.
 func TestSameIDInFlight(t *testing.T) {
