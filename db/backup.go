@@ -256,12 +256,12 @@ func (b *backup) detach() (err error) {
 	}
 	err = bolt.Update(func(tx *bbolt.Tx) error {
 		meta := tx.Bucket(bucketNames[bucketMeta])
-		if binary.BigEndian.Uint32(meta.Get(keyFormat)) == formatLog {
+		if binary.BigEndian.Uint32(meta.Get(keyFormat)) > Format {
 			if err := meta.Put(keyFormat, binary.BigEndian.AppendUint32(nil, Format)); err != nil {
 				return err
 			}
 		}
-		return meta.Delete(keyLog)
+		return errors.Join(meta.Delete(keyLog), meta.Delete(keyReplica))
 	})
 	if err = errors.Join(err, bolt.Close()); err != nil {
 		return err

@@ -32,7 +32,10 @@ const (
 
 func (s *Store) startWorker() {
 	w := &s.worker
-	w.wake, w.stop, w.stopped = make(chan struct{}, 1), make(chan struct{}), make(chan struct{})
+	if w.wake == nil {
+		w.wake = make(chan struct{}, 1)
+	}
+	w.stop, w.stopped = make(chan struct{}), make(chan struct{})
 	go s.run()
 	s.gather.start()
 	s.poke()
@@ -152,7 +155,7 @@ func (s *Store) tryFreeze() {
 func (s *Store) moveFrozen(t *table) error {
 	s.meet(Frozen)
 	began := time.Now()
-	id, err := s.move(t, formatLog)
+	id, err := s.move(t, s.replica.format())
 	if err == nil {
 		if s.checkpointed != nil {
 			s.checkpointed(time.Since(began))
@@ -205,6 +208,7 @@ func moveLocked(s *Store, t *table, format uint32) (id int, err error) {
 	}
 	m := s.mark
 	m.through = t.last
+	m.replica = m.replica.at(t)
 	if err := putMark(tx, s.program, format, m); err != nil {
 		return id, err
 	}
@@ -213,6 +217,7 @@ func moveLocked(s *Store, t *table, format uint32) (id int, err error) {
 	}
 	s.wrote()
 	s.mark = m
+	s.replica.moved(m)
 	s.lastMove.set()
 	if c := s.copying; c != nil && c.err == nil {
 		if err := c.take(t); err != nil {
@@ -359,7 +364,7 @@ func (s *Store) finish() error {
 		if t == nil || t.empty() {
 			continue
 		}
-		id, err := s.move(t, formatLog)
+		id, err := s.move(t, s.replica.format())
 		if err != nil {
 			return s.moveError(id, err)
 		}

@@ -75,6 +75,9 @@ const Format = 3
 // back to Format.
 const formatLog = 4
 
+// formatReplica is the format of a file that needs the log of a cluster, likewise: see replica.go.
+const formatReplica = 5
+
 const magic = "pipit"
 
 // Options are how to open a file. The zero value is good.
@@ -90,7 +93,8 @@ type Options struct {
 	Checkpointed func(took time.Duration) // is told of each checkpoint that was made; or nil
 	MustExist    bool                     // refuse a file that is not there or empty, by an error that is fs.ErrNotExist
 
-	leave bool // write nothing to a file that is there, and leave its log where it is
+	leave   bool // write nothing to a file that is there, and leave its log where it is
+	replica bool // see OpenReplica
 
 	seam
 }
@@ -120,6 +124,7 @@ type Store struct {
 	turn     sync.Mutex // of Commit, and of who freezes the live table
 	journal  journal    // nil: nothing was committed since the file was opened
 	number   uint64     // of the last entry of the log, or of what is gathered for it
+	replica  *replica   // nil: there is a log of its own
 	gather   gather
 	logSize  int64 // bytes
 	freezeAt int64 // the size of a live table that is to be moved into the file
@@ -216,6 +221,7 @@ var (
 	keyDeclared = []byte("declared")
 	keyProgram  = []byte("program") // Options.Program of who wrote to it last; there was none before
 	keyLog      = []byte("log")     // which log goes with the file, and up to which batch the file has it: see mark
+	keyReplica  = []byte("replica") // the same, of a copy of a cluster
 	keyWipe     = []byte("wipe")    // there while free pages may hold secrets that are no more
 )
 
@@ -285,6 +291,9 @@ func (s *Store) Load() (img *store.Image, err error) {
 		return nil, err
 	}
 	s.know(img)
+	if err := s.replica.begin(s); err != nil {
+		return nil, err
+	}
 	if s.journal != nil {
 		if err := s.replay(); err != nil {
 			return nil, err
@@ -308,8 +317,8 @@ func (s *Store) image() (*store.Image, error) {
 		return nil, err
 	}
 	defer v.base.Rollback()
-	if err := load(&v, img); err != nil {
-		return nil, err
+	if err := load(&v, img); err != nil || s.loaded {
+		return img, err
 	}
 	if v.bucket(bucketMeta).Has(keyWipe) {
 		s.wipe.restart(int(v.base.Size()) / s.file().page)
@@ -470,7 +479,9 @@ func (s *Store) findOpen(at *view) error {
 		}
 		if second := expirySecond(&rec); second != 0 {
 			if e, ok := c.rangeBefore(p.Lane, second, p.Pos); ok && grew(at, e, p) {
+				s.openMu.Lock()
 				s.open[p.Lane] = openRange{second: second, first: e.first, last: max(p.Pos, e.stored), stored: e.stored}
+				s.openMu.Unlock()
 			}
 		}
 	})

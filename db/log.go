@@ -44,6 +44,7 @@ type journal interface {
 type mark struct {
 	id      [16]byte
 	through uint64
+	replica ReplicaMark // of a copy of a cluster; then there is no id, and through is its Number
 }
 
 func (m mark) append(b []byte) []byte {
@@ -67,6 +68,11 @@ func readState(bolt *bbolt.DB) (s state, err error) {
 func stateIn(tx *bbolt.Tx) (s state, err error) {
 	meta := tx.Bucket(bucketNames[bucketMeta])
 	s.format = binary.BigEndian.Uint32(meta.Get(keyFormat))
+	if v := meta.Get(keyReplica); v != nil {
+		s.mark.replica, err = parseReplicaMark(v)
+		s.mark.through = s.mark.replica.Number
+		return s, err
+	}
 	v := meta.Get(keyLog)
 	if v == nil {
 		return s, nil
@@ -94,16 +100,21 @@ func (s *Store) attach() error {
 	}
 	s.mark = st.mark
 	dir := logDir(s.path)
+	if st.format == formatReplica {
+		return s.replica.attach(s)
+	}
 	log, err := wal.Open(logOptions(s, st.mark.id))
 	switch {
 	case errors.Is(err, fs.ErrNotExist) && st.format == formatLog:
 		return fmt.Errorf("database %s was not closed, and its log %s is not there: what was stored last is in it", s.path, dir)
 	case errors.Is(err, fs.ErrNotExist):
-		return nil
+		return s.replica.attach(s)
 	case errors.Is(err, wal.ErrForeign):
 		return fmt.Errorf("the log %s is not that of database %s: it is of another one, or of a later or earlier state of this one; where the database is the one to go on with, move the log away", dir, s.path)
 	case err != nil:
 		return fmt.Errorf("database %s: log %s: %w", s.path, dir, err)
+	case st.format == formatLog && s.replica != nil:
+		return errors.Join(fmt.Errorf("database %s: %w", s.path, errOwnLog), log.Close())
 	case st.format == formatLog:
 		s.journal = log
 		s.attached.Store(true)
@@ -122,7 +133,10 @@ func (s *Store) attach() error {
 	if !s.writes() {
 		return nil
 	}
-	return wal.Remove(s.fs, dir)
+	if err := wal.Remove(s.fs, dir); err != nil {
+		return err
+	}
+	return s.replica.attach(s)
 }
 
 // startLog makes the log, which the file then needs. Where that is cut short, it does without. Its errors are those of Commit.
@@ -175,7 +189,13 @@ func putMark(tx *bbolt.Tx, program string, format uint32, m mark) error {
 	if err := meta.Put(keyFormat, binary.BigEndian.AppendUint32(nil, format)); err != nil {
 		return err
 	}
-	return errors.Join(meta.Put(keyProgram, []byte(program)), meta.Put(keyLog, m.append(nil)))
+	if err := meta.Put(keyProgram, []byte(program)); err != nil {
+		return err
+	}
+	if m.replica.Cluster != (ClusterID{}) {
+		return errors.Join(meta.Delete(keyLog), meta.Put(keyReplica, m.replica.append(nil)))
+	}
+	return errors.Join(meta.Delete(keyReplica), meta.Put(keyLog, m.append(nil)))
 }
 
 // replay applies what the log has and the file has not.
@@ -233,6 +253,9 @@ func (s *Store) Commit(b *store.Batch) (err error) {
 		if _, err := s.Load(); err != nil {
 			return s.notStored(err)
 		}
+	}
+	if s.replica != nil {
+		return s.notStored(errReplica)
 	}
 	if s.journal == nil {
 		if err := s.startLog(); err != nil {
@@ -316,7 +339,7 @@ func (s *Store) try(b *store.Batch, encoded []byte) error {
 	case err != nil:
 		return fmt.Errorf("database %s: commit: %w", s.path, err)
 	}
-	live.last = s.number
+	live.last, live.replica = s.number, s.replica.coming()
 	live.add(c, len(encoded))
 	if s.isDue(live, s.tables.Load().frozen) {
 		if err := s.gather.flush(); err != nil {

@@ -113,6 +113,9 @@ func newStore(f *file, path string, opts Options) *Store {
 		compactPart: cmp.Or(opts.copyPart, compactPart),
 		minFree:     opts.MinFree,
 	}
+	if opts.replica {
+		s.replica = &replica{}
+	}
 	s.worker.moved.L = &s.tablesMu
 	s.compacting.store = s
 	s.gather.init(s, opts.SyncInterval)
@@ -300,7 +303,7 @@ func inspectBolt(path string, opts Options, progress func(part float64)) (isNew 
 			return fmt.Errorf("database %s is damaged: it has no format", path)
 		}
 		f := binary.BigEndian.Uint32(v)
-		if f > formatLog {
+		if f > formatReplica {
 			return tooNewError{path, f, string(meta.Get(keyProgram)), opts.Program}
 		}
 		for no, name := range bucketNames {
@@ -329,7 +332,7 @@ func (e tooNewError) Error() string {
 		self = "Pipit " + e.self
 	}
 	return fmt.Sprintf("database %s was written by %s: it has format %d, and %s opens up to %d; start the newer program, or restore a backup of before the upgrade",
-		e.path, writer, e.format, self, formatLog)
+		e.path, writer, e.format, self, formatReplica)
 }
 
 // readHead returns what the newest valid meta page of the file says.

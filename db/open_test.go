@@ -142,9 +142,9 @@ func TestOpenErrors(t *testing.T) {
 		{"newer", func(t *testing.T) string {
 			return change(t, makeFile(t, false), func(tx *bbolt.Tx) error {
 				meta := tx.Bucket(bucketNames[bucketMeta])
-				return errors.Join(meta.Put(keyFormat, []byte{0, 0, 0, formatLog + 1}), meta.Put(keyProgram, []byte("9.8.7")))
+				return errors.Join(meta.Put(keyFormat, []byte{0, 0, 0, formatReplica + 1}), meta.Put(keyProgram, []byte("9.8.7")))
 			})
-		}, "was written by a newer Pipit, 9.8.7: it has format 5, and this program opens up to 4; start the newer program, or restore a backup of before the upgrade"},
+		}, "was written by a newer Pipit, 9.8.7: it has format 6, and this program opens up to 5; start the newer program, or restore a backup of before the upgrade"},
 		{"no format", func(t *testing.T) string {
 			return change(t, makeFile(t, false), func(tx *bbolt.Tx) error { return tx.Bucket(bucketNames[bucketMeta]).Delete(keyFormat) })
 		}, "is damaged: it has no format"},

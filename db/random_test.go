@@ -245,7 +245,7 @@ func content(s *Store) (string, error) {
 	defer at.base.Rollback()
 	for no, name := range bucketNames {
 		err := at.bucket(no).ForEach(func(k, v []byte) error {
-			if no == bucketMeta && slices.ContainsFunc([][]byte{keyLog, keyFormat, keyWipe, keyKey}, func(key []byte) bool { return bytes.Equal(k, key) }) {
+			if no == bucketMeta && slices.ContainsFunc(append(ownKeys[:], keyKey), func(key []byte) bool { return bytes.Equal(k, key) }) {
 				return nil
 			}
 			if no == bucketPayload {

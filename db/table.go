@@ -12,10 +12,11 @@ type table struct {
 	shared    [len(bucketNames)]bool                      // by the table that this is a fork of
 	sequences [len(bucketNames)]uint64                    // of buckets that number their keys; 0: that of what is below
 
-	dirty  bool   // something is in it
-	secret bool   // something secret was replaced or deleted
-	last   uint64 // the number of the last batch that is in it
-	size   int64  // bytes, about, with what the entries take beside their batches
+	dirty   bool   // something is in it
+	secret  bool   // something secret was replaced or deleted
+	last    uint64 // the number of the last batch that is in it
+	replica place  // of that batch in the log of a cluster
+	size    int64  // bytes, about, with what the entries take beside their batches
 }
 
 // value is an entry of a table.
@@ -108,5 +109,6 @@ func (t *table) merge(newer *table) *table {
 	}
 	m.dirty, m.secret = m.dirty || newer.dirty, m.secret || newer.secret
 	m.last, m.size = max(m.last, newer.last), m.size+newer.size
+	m.replica = newer.replica
 	return m
 }
