@@ -17,7 +17,8 @@ import (
 
 // Exercise runs the suite. open opens the store in a directory, which it makes where the directory is empty; a store
 // that was closed is opened again, and has what it had. A store that has a method Check() error is asked before it is closed.
-func Exercise(t *testing.T, open func(dir string) (store.Store, error)) {
+// Each test runs within around, where there is one: it may be synctest.Test.
+func Exercise(t *testing.T, open func(dir string) (store.Store, error), around ...func(*testing.T, func(*testing.T))) {
 	for _, test := range []struct {
 		name string
 		run  func(*fixture)
@@ -28,12 +29,17 @@ func Exercise(t *testing.T, open func(dir string) (store.Store, error)) {
 		{"IDs", ids}, {"SameID", sameID}, {"Expired", expired}, {"Extra", extras}, {"Delayed", delayed}, {"DelayedBytes", delayedBytes}, {"DelayedDeleted", delayedDeleted},
 		{"Secrets", secrets}, {"Stats", stats}, {"Model", model},
 	} {
-		t.Run(test.name, func(t *testing.T) {
+		run := func(t *testing.T) {
 			f := &fixture{t: t, dir: t.TempDir(), open: open, tails: map[store.Lane]uint64{}, removed: map[store.Lane]uint64{}}
 			f.start()
 			t.Cleanup(f.close)
 			test.run(f)
-		})
+		}
+		for _, wrap := range around {
+			inner := run
+			run = func(t *testing.T) { wrap(t, inner) }
+		}
+		t.Run(test.name, run)
 	}
 }
 

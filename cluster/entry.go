@@ -1,0 +1,120 @@
+package cluster
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"math"
+)
+
+// An entry of the log is a chunk of a batch:
+//
+//	version 1
+//	group          uvarint: 0, for when there are several
+//	term           uvarint, in which its proposer leads
+//	previous       uvarint, the number of the batch before it
+//	chunk, chunks  uvarint each: which of how many; 0 chunks: it has no batch, and begins a term
+//	bytes          of the batch as package db encodes it
+//
+// A raft log knows nothing of who proposed what: it appends whatever it is given to the term that it is in by then. So it is the entry
+// that says for which term and behind which batch it was meant, and all copies skip it alike where that does not fit.
+type entry struct {
+	term, previous uint64
+	chunk, chunks  uint32
+	bytes          []byte
+}
+
+const (
+	entryVersion = 1
+
+	// chunkSize is how many bytes of a batch an entry has at most: a raft log takes several times the memory of its largest entries.
+	chunkSize = 512 << 10
+
+	// maxChunks bounds what a batch takes of memory while its chunks come.
+	maxChunks = 128
+
+	entryHead = 1 + 5*binary.MaxVarintLen64
+)
+
+var (
+	errEntry        = errors.New("not an entry of this cluster's log")
+	errEntryVersion = errors.New("an entry of an unknown version: a newer Pipit wrote it")
+)
+
+// append appends the encoding of e.
+func (e *entry) append(b []byte) []byte {
+	b = append(b, entryVersion)
+	for _, n := range [...]uint64{0, e.term, e.previous, uint64(e.chunk), uint64(e.chunks)} {
+		b = binary.AppendUvarint(b, n)
+	}
+	return append(b, e.bytes...)
+}
+
+// parse sets e to what b is the encoding of, whose memory it keeps. The error wraps errEntry or errEntryVersion.
+func (e *entry) parse(b []byte) error {
+	*e = entry{}
+	if len(b) == 0 {
+		return errEntry
+	}
+	if b[0] != entryVersion {
+		return fmt.Errorf("%w (version %d; this one reads %d)", errEntryVersion, b[0], entryVersion)
+	}
+	b = b[1:]
+	var n [5]uint64
+	for i := range n {
+		size := 0
+		if n[i], size = binary.Uvarint(b); size <= 0 {
+			return errEntry
+		}
+		b = b[size:]
+	}
+	group, chunk, chunks := n[0], n[3], n[4]
+	switch {
+	case group != 0:
+		return fmt.Errorf("%w: it is of group %d", errEntryVersion, group)
+	case chunks > math.MaxUint32 || chunk >= max(chunks, 1) || chunks == 0 && len(b) > 0:
+		return errEntry
+	}
+	*e = entry{term: n[1], previous: n[2], chunk: uint32(chunk), chunks: uint32(chunks), bytes: b} // #nosec G115 -- checked above
+	return nil
+}
+
+// chunksOf returns how many chunks a batch has.
+func chunksOf(batch []byte) int { return max((len(batch)+chunkSize-1)/chunkSize, 1) }
+
+// chunkOf returns the bytes of a chunk.
+func chunkOf(batch []byte, chunk int) []byte {
+	return batch[chunk*chunkSize : min((chunk+1)*chunkSize, len(batch))]
+}
+
+// parts collects the chunks of a batch.
+type parts struct {
+	term, previous uint64
+	next, chunks   uint32 // no chunks: nothing is there
+	bytes          []byte
+}
+
+// take takes the next chunk, and returns the batch when it has all of it. ok is false where the chunk does not follow: then nothing is there
+// any more.
+func (p *parts) take(e *entry) (batch []byte, ok bool) {
+	if e.chunk == 0 {
+		*p = parts{term: e.term, previous: e.previous, chunks: e.chunks}
+	}
+	if p.chunks == 0 || e.chunks != p.chunks || e.chunk != p.next || e.term != p.term || e.previous != p.previous || e.chunks > maxChunks {
+		*p = parts{}
+		return nil, false
+	}
+	p.next++
+	switch {
+	case e.chunks == 1:
+		batch = e.bytes
+	case p.next < p.chunks:
+		p.bytes = append(p.bytes, e.bytes...)
+		return nil, true
+	default:
+		batch = append(p.bytes, e.bytes...)
+		batch = batch[:len(batch):len(batch)]
+	}
+	*p = parts{}
+	return batch, true
+}
