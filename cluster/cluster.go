@@ -89,15 +89,14 @@ type Engine struct {
 	machine *machine
 	log     *slog.Logger
 
-	closed   chan struct{} // when it begins to close
-	gone     chan struct{} // when raft has ended
-	closing  sync.Once
-	fatal    sync.Once
-	working  sync.WaitGroup
-	leading  chan struct{} // tells that leadership was won
-	term     atomic.Pointer[Term]
-	verifier verifier
-	members  members
+	closed  chan struct{} // when it begins to close
+	gone    chan struct{} // when raft has ended
+	closing sync.Once
+	fatal   sync.Once
+	working sync.WaitGroup
+	leading chan struct{} // tells that leadership was won
+	term    atomic.Pointer[Term]
+	members members
 }
 
 // Open starts a node. Where its directory is new it waits to be added by the leader.
@@ -201,7 +200,6 @@ func (e *Engine) start() error {
 	if e.raft, err = raft.NewRaft(c, e.machine, cache, e.bolt, e.snaps, e.opts.Transport); err != nil {
 		return fmt.Errorf("the cluster's log in %s: %w", e.opts.Dir, err)
 	}
-	e.verifier.engine = e
 	for _, run := range []func(){func() { e.watch(notify) }, e.lead, e.cutLog, e.tend} {
 		e.working.Go(run)
 	}

@@ -17,8 +17,9 @@ import (
 // stays. Reads show this node's copy: what is answered by them alone is to be answered after Verify.
 type Term struct {
 	copied
-	engine *Engine
-	term   uint64
+	engine   *Engine
+	term     uint64
+	verifier verifier
 
 	turn   sync.Mutex // of Commit
 	number uint64     // of the last batch that the broker knows of
@@ -90,19 +91,13 @@ func (t *Term) Verify(ctx context.Context) error {
 	if err := t.Err(); err != nil {
 		return err
 	}
-	err := t.engine.verifier.verify(ctx)
-	switch {
-	case err == nil && t.engine.raft.CurrentTerm() == t.term: // it was never another one meanwhile
-		return t.Err()
-	case ctx.Err() != nil:
-		return ctx.Err()
-	case err == nil:
-		err = ErrOver
-	default:
-		err = fmt.Errorf("%w: %w", ErrOver, err)
+	if err := t.verifier.verify(ctx); err != nil {
+		return err
 	}
-	t.end(err)
-	return err
+	if t.engine.raft.CurrentTerm() != t.term { // while others were asked it was the same all the time
+		t.end(ErrOver)
+	}
+	return t.Err()
 }
 
 // Commit implements store.Store: it returns nil when a majority has the batch on its disks and this node has applied it. An error that wraps
@@ -285,7 +280,9 @@ func (e *Engine) begin() (*Term, error) {
 	}
 	switch r := f.Response().(type) {
 	case opened:
-		return &Term{copied: e.opts.Store, engine: e, term: r.term, number: r.number, done: make(chan struct{})}, nil
+		t := &Term{copied: e.opts.Store, engine: e, term: r.term, number: r.number, done: make(chan struct{})}
+		t.verifier.term = t
+		return t, nil
 	case error:
 		return nil, r
 	}
