@@ -20,8 +20,9 @@ import (
 )
 
 var (
-	t0   = time.Date(2026, 5, 1, 12, 0, 0, 0, time.UTC)
-	lane = store.Lane{Topic: 1, Priority: 5}
+	discard = slog.New(slog.DiscardHandler)
+	t0      = time.Date(2026, 5, 1, 12, 0, 0, 0, time.UTC)
+	lane    = store.Lane{Topic: 1, Priority: 5}
 )
 
 // three are the nodes a, b and c in one process, with fake time.
@@ -56,7 +57,7 @@ func (n *node) failed() error {
 
 // newThree founds a cluster by a and starts all.
 func newThree(t testing.TB, change ...func(*three)) *three {
-	c := &three{t: t, dir: t.TempDir(), nodes: map[string]*node{}, log: slog.New(slog.DiscardHandler)}
+	c := &three{t: t, dir: t.TempDir(), nodes: map[string]*node{}, log: discard}
 	for _, f := range change {
 		f(c)
 	}
@@ -348,7 +349,7 @@ func (c *three) wantEqualMarks() {
 // The leader's Term is a Store.
 func TestStore(t *testing.T) {
 	storetest.Exercise(t, func(dir string) (store.Store, error) {
-		c := &three{t: t, dir: dir, nodes: map[string]*node{}, log: slog.New(slog.DiscardHandler)}
+		c := &three{t: t, dir: dir, nodes: map[string]*node{}, log: discard}
 		if _, err := os.Stat(filepath.Join(dir, "a")); err == nil {
 			c.startAll()
 		} else {

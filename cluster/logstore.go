@@ -111,23 +111,36 @@ func (s *logStore) hold(from uint64) (release func()) {
 	}
 }
 
-// DeleteRange implements raft.LogStore. Up to the last entry, it takes back what another leader has not; else it cuts the log off.
+// DeleteRange implements raft.LogStore. Behind what the file has it takes back what the leader has not; else it cuts the log off.
 func (s *logStore) DeleteRange(from, to uint64) error {
+	if from <= s.durable() {
+		return s.delete(from, min(to, s.cut()))
+	}
 	last, err := s.LastIndex()
-	if err != nil {
+	if err != nil || to < last {
 		return err
 	}
-	if to < last {
-		if to = min(to, s.cut()); to < from {
-			return nil
-		}
+	return s.delete(from, to)
+}
+
+// drop lets go of all up to an index: a file that was received has it. None of it is to be found, since another leader may have written it.
+func (s *logStore) drop(through uint64) error {
+	first, err := s.FirstIndex()
+	if err != nil || first == 0 {
+		return err
 	}
+	return s.delete(first, through)
+}
+
+func (s *logStore) delete(from, to uint64) error {
 	for at := from; at <= to; at += deleteStep {
 		if err := s.BoltStore.DeleteRange(at, min(at+deleteStep-1, to)); err != nil {
 			return err
 		}
 	}
-	s.forget(from, to)
+	if from <= to {
+		s.forget(from, to)
+	}
 	return nil
 }
 

@@ -232,6 +232,9 @@ func (m *machine) Restore(io.ReadCloser) error {
 		r.meta.Cluster = hex.EncodeToString(m.mark.Cluster[:])
 		err = s.save(r.meta)
 	}
+	if err == nil {
+		err = m.engine.logs.drop(r.meta.Index)
+	}
 	if err != nil {
 		return m.fail(err)
 	}
@@ -243,7 +246,7 @@ func (m *machine) Restore(io.ReadCloser) error {
 	return nil
 }
 
-// cutLog has raft cut off the log whenever it is too large.
+// cutLog cuts off the log whenever it is too large.
 func (e *Engine) cutLog() {
 	for {
 		select {
@@ -251,8 +254,7 @@ func (e *Engine) cutLog() {
 			return
 		case <-e.logs.large:
 		}
-		err := e.raft.Snapshot().Error()
-		if err != nil && !errors.Is(err, raft.ErrNothingNewToSnapshot) && !e.done() {
+		if err := e.cutOff(); err != nil && !e.done() {
 			e.log.Warn("the cluster's log could not be cut off: it is tried again", "error", err)
 		}
 		if !e.pause(time.Second) {
@@ -260,4 +262,16 @@ func (e *Engine) cutLog() {
 		}
 		e.logs.look()
 	}
+}
+
+// cutOff has the file take everything, and lets go of what the log need not have then.
+func (e *Engine) cutOff() error {
+	if meta := e.snaps.last(); meta == nil || e.machine.applied.Load() > meta.Index {
+		return e.await1(e.raft.Snapshot())
+	}
+	first, err := e.logs.FirstIndex() // more may go now than when the snapshot was made
+	if err != nil || first == 0 || first > e.opts.Store.Durable() {
+		return err
+	}
+	return e.logs.DeleteRange(first, e.snaps.last().Index)
 }
