@@ -83,7 +83,6 @@ type Engine struct {
 	opts    Options
 	id      string
 	raft    *raft.Raft
-	bolt    *raftboltdb.BoltStore
 	logs    *logStore
 	snaps   *snapshots
 	machine *machine
@@ -97,6 +96,7 @@ type Engine struct {
 	leading chan struct{} // tells that leadership was won
 	term    atomic.Pointer[Term]
 	members members
+	secrets secrets
 }
 
 // Open starts a node. Where its directory is new it waits to be added by the leader.
@@ -113,7 +113,7 @@ func Open(opts Options) (*Engine, error) {
 		return nil, err
 	}
 	if err := e.start(); err != nil {
-		return nil, errors.Join(err, e.bolt.Close())
+		return nil, errors.Join(err, e.logs.close())
 	}
 	return e, nil
 }
@@ -139,20 +139,28 @@ func (o Options) withDefaults() (Options, error) {
 
 // openLog opens what the directory has.
 func (e *Engine) openLog() (err error) {
-	if e.bolt, err = openBolt(e.opts.Dir); err != nil {
+	bolt, err := openBolt(e.opts.Dir)
+	if err != nil {
 		return err
 	}
-	if e.logs, err = newLogStore(e.bolt, e.opts, e.fail); err != nil {
-		return errors.Join(err, e.bolt.Close())
+	if e.logs, err = newLogStore(bolt, e.opts, e.fail); err != nil {
+		return errors.Join(err, bolt.Close())
 	}
-	if e.snaps, err = openSnapshots(e); err != nil {
-		return errors.Join(err, e.bolt.Close())
+	for _, open := range []func() error{func() (err error) { e.snaps, err = openSnapshots(e); return err }, e.openSecrets} {
+		if err := open(); err != nil {
+			return errors.Join(err, e.logs.close())
+		}
 	}
 	return nil
 }
 
 func openBolt(dir string) (*raftboltdb.BoltStore, error) {
-	path := filepath.Join(dir, "raft.db")
+	return openBoltAt(logPath(dir))
+}
+
+func logPath(dir string) string { return filepath.Join(dir, "raft.db") }
+
+func openBoltAt(path string) (*raftboltdb.BoltStore, error) {
 	b, err := raftboltdb.New(raftboltdb.Options{Path: path, BoltOptions: &bbolt.Options{Timeout: time.Second, FreelistType: bbolt.FreelistMapType, NoFreelistSync: true}})
 	if errors.Is(err, bbolt.ErrTimeout) {
 		return nil, fmt.Errorf("the cluster's log %s is %w", path, store.ErrInUse)
@@ -197,10 +205,10 @@ func (e *Engine) start() error {
 	c := e.opts.raftConfig(e.id, e.log)
 	notify := make(chan bool, 16)
 	c.NotifyCh = notify
-	if e.raft, err = raft.NewRaft(c, e.machine, cache, e.bolt, e.snaps, e.opts.Transport); err != nil {
+	if e.raft, err = raft.NewRaft(c, e.machine, cache, e.logs, e.snaps, e.opts.Transport); err != nil {
 		return fmt.Errorf("the cluster's log in %s: %w", e.opts.Dir, err)
 	}
-	for _, run := range []func(){func() { e.watch(notify) }, e.lead, e.cutLog, e.tend} {
+	for _, run := range []func(){func() { e.watch(notify) }, e.lead, e.cutLog, e.wipeLog, e.tend} {
 		e.working.Go(run)
 	}
 	return nil
@@ -231,7 +239,7 @@ func (e *Engine) Close() error {
 		waiting.Stop()
 		close(e.gone)
 		e.working.Wait()
-		err = errors.Join(err, e.bolt.Close())
+		err = errors.Join(err, e.logs.close())
 	})
 	return err
 }

@@ -331,6 +331,14 @@ func (s shared) Close() error {
 	return err
 }
 
+// Wiping implements store.Wiper, of all nodes.
+func (s shared) Wiping() (n int) {
+	for _, node := range s.c.nodes {
+		n += node.Engine.Wiping()
+	}
+	return n
+}
+
 // wantEqualMarks is wantEqual of any content.
 func (c *three) wantEqualMarks() {
 	c.t.Helper()

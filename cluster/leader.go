@@ -85,6 +85,9 @@ func (t *Term) Stats() store.Stats {
 	return s
 }
 
+// Wiping implements store.Wiper. It is of this node's disk.
+func (t *Term) Wiping() int { return t.engine.Wiping() }
+
 // Verify makes sure that no other node leads: a majority was asked after Verify was called, and this is still the same term. An error
 // wraps ErrOver, or is that of ctx.
 func (t *Term) Verify(ctx context.Context) error {

@@ -13,11 +13,14 @@ import (
 // logStore is raft's log, which counts its bytes. Raft says when it may be cut off; how much then goes is decided here: all but the newest half
 // of its size, and never an entry that the file does not have, or that a copy needs to which a file is being sent.
 type logStore struct {
-	*raftboltdb.BoltStore
+	path    string
 	limit   int64
 	durable func() uint64 // the index up to which the file has everything
 	fail    func(error)
 	large   chan struct{} // tells that there are more bytes than limit
+
+	io   sync.RWMutex // of who replaces bolt
+	bolt *raftboltdb.BoltStore
 
 	mu    sync.Mutex
 	base  uint64  // the index of the first of sizes
@@ -33,7 +36,7 @@ const entryBeside = 80
 const deleteStep = 4096
 
 func newLogStore(b *raftboltdb.BoltStore, opts Options, fail func(error)) (*logStore, error) {
-	s := &logStore{BoltStore: b, limit: opts.LogSize, durable: opts.Store.Durable, fail: fail, large: make(chan struct{}, 1), holds: map[*uint64]bool{}}
+	s := &logStore{bolt: b, path: logPath(opts.Dir), limit: opts.LogSize, durable: opts.Store.Durable, fail: fail, large: make(chan struct{}, 1), holds: map[*uint64]bool{}}
 	first, err := b.FirstIndex()
 	if err != nil {
 		return nil, err
@@ -78,12 +81,66 @@ func (s *logStore) look() {
 	}
 }
 
+// FirstIndex implements raft.LogStore.
+func (s *logStore) FirstIndex() (uint64, error) {
+	return reading(s, (*raftboltdb.BoltStore).FirstIndex)
+}
+
+// LastIndex implements raft.LogStore.
+func (s *logStore) LastIndex() (uint64, error) { return reading(s, (*raftboltdb.BoltStore).LastIndex) }
+
+func reading[T any](s *logStore, read func(*raftboltdb.BoltStore) (T, error)) (T, error) {
+	s.io.RLock()
+	defer s.io.RUnlock()
+	return read(s.bolt)
+}
+
+// GetLog implements raft.LogStore.
+func (s *logStore) GetLog(index uint64, l *raft.Log) error {
+	s.io.RLock()
+	defer s.io.RUnlock()
+	return s.bolt.GetLog(index, l)
+}
+
+// Set, and the other three, implement raft.StableStore.
+func (s *logStore) Set(k, v []byte) error {
+	s.io.RLock()
+	defer s.io.RUnlock()
+	return s.bolt.Set(k, v)
+}
+
+// Get implements raft.StableStore.
+func (s *logStore) Get(k []byte) ([]byte, error) {
+	return reading(s, func(b *raftboltdb.BoltStore) ([]byte, error) { return b.Get(k) })
+}
+
+// SetUint64 implements raft.StableStore.
+func (s *logStore) SetUint64(k []byte, n uint64) error {
+	s.io.RLock()
+	defer s.io.RUnlock()
+	return s.bolt.SetUint64(k, n)
+}
+
+// GetUint64 implements raft.StableStore.
+func (s *logStore) GetUint64(k []byte) (uint64, error) {
+	return reading(s, func(b *raftboltdb.BoltStore) (uint64, error) { return b.GetUint64(k) })
+}
+
+func (s *logStore) close() error {
+	s.io.Lock()
+	defer s.io.Unlock()
+	return s.bolt.Close()
+}
+
 // StoreLog implements raft.LogStore.
 func (s *logStore) StoreLog(l *raft.Log) error { return s.StoreLogs([]*raft.Log{l}) }
 
 // StoreLogs implements raft.LogStore. An error that leaves it uncertain what is on the disk ends the node.
 func (s *logStore) StoreLogs(logs []*raft.Log) error {
-	if err := s.BoltStore.StoreLogs(logs); err != nil {
+	s.io.RLock()
+	err := s.bolt.StoreLogs(logs)
+	s.io.RUnlock()
+	if err != nil {
 		err = fmt.Errorf("the cluster's log could not be written: %w", err)
 		if !errors.Is(err, syscall.ENOSPC) {
 			s.fail(err)
@@ -134,7 +191,10 @@ func (s *logStore) drop(through uint64) error {
 
 func (s *logStore) delete(from, to uint64) error {
 	for at := from; at <= to; at += deleteStep {
-		if err := s.BoltStore.DeleteRange(at, min(at+deleteStep-1, to)); err != nil {
+		s.io.RLock()
+		err := s.bolt.DeleteRange(at, min(at+deleteStep-1, to))
+		s.io.RUnlock()
+		if err != nil {
 			return err
 		}
 	}

@@ -87,6 +87,11 @@ func (m *machine) apply(l *raft.Log, e *entry, batch []byte) any {
 	err := m.engine.opts.Store.Apply(l.Index, l.Term, batch, own)
 	switch {
 	case err == nil:
+		if m.engine.opts.Store.Secret() == l.Index {
+			if err := m.engine.secrets.note(l.Index); err != nil {
+				return m.fail(err)
+			}
+		}
 		m.mark.Index, m.mark.Term, m.mark.Number = l.Index, l.Term, m.mark.Number+1
 		m.applied.Store(l.Index)
 		return nil

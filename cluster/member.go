@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -269,17 +268,18 @@ func Init(opts Options) (err error) {
 	if e.snaps.last() != nil {
 		return fmt.Errorf("the directory %s is that of a node of a cluster already", opts.Dir)
 	}
-	_ = os.Remove(filepath.Join(opts.Dir, "raft.db")) // of an Init that was cut short, or of a node that waits to be added
-	if e.bolt, err = openBolt(opts.Dir); err != nil {
+	_ = os.Remove(logPath(opts.Dir)) // of an Init that was cut short, or of a node that waits to be added
+	bolt, err := openBolt(opts.Dir)
+	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, e.bolt.Close()) }()
+	defer func() { err = errors.Join(err, bolt.Close()) }()
 	nodes := raft.Configuration{Servers: []raft.Server{{Suffrage: raft.Voter, ID: raft.ServerID(id), Address: Address(addr, id)}}}
-	if err := raft.BootstrapCluster(opts.raftConfig(id, e.log), e.bolt, e.bolt, e.snaps, nil, nodes); err != nil {
+	if err := raft.BootstrapCluster(opts.raftConfig(id, e.log), bolt, bolt, e.snaps, nil, nodes); err != nil {
 		return err
 	}
 	// The log begins behind its first entry, so that who joins gets the file before.
-	if err := e.bolt.DeleteRange(1, 1); err != nil {
+	if err := bolt.DeleteRange(1, 1); err != nil {
 		return err
 	}
 	var cluster db.ClusterID

@@ -146,7 +146,7 @@ type sending struct {
 }
 
 // catchUpWait is how long the log keeps what comes behind a file that was sent.
-const catchUpWait = 30 * time.Second
+const catchUpWait = 5 * time.Second
 
 // Close implements io.Closer.
 func (s *sending) Close() error {

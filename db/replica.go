@@ -67,6 +67,7 @@ func (m ReplicaMark) at(t *table) ReplicaMark {
 type replica struct {
 	next    place         // of the batch that is being applied; the committer's
 	durable atomic.Uint64 // the index up to which the file has everything
+	secret  atomic.Uint64 // that of the last batch that replaced or deleted a secret, or of one soon after
 }
 
 var (
@@ -218,6 +219,9 @@ func (r *Replica) Apply(index, term uint64, encoded []byte, b *store.Batch) erro
 				err = fmt.Errorf("database %s: entry %d: %v", s.path, index, err)
 				s.fail(err)
 			}
+			if now := s.tables.Load(); err == nil && (now.live.secret || now.frozen != nil && now.frozen.secret) {
+				s.replica.secret.Store(index)
+			}
 			return err
 		}
 		_ = s.makeRoom(before, wal.ErrFull) // the worker logs why there is none, and tries again
@@ -251,6 +255,10 @@ func (v *view) replicaMark() (m ReplicaMark, err error) {
 
 // Durable returns the index up to which the file has everything, so that the log need not keep it.
 func (r *Replica) Durable() uint64 { return r.replica.durable.Load() }
+
+// Secret returns the index of the last batch since the file was opened that replaced or deleted something secret, 0 where none did: what it has of that, and what the batches
+// before it have, is to leave the cluster's log. It may be that of one that came soon after.
+func (r *Replica) Secret() uint64 { return r.replica.secret.Load() }
 
 // GiveUp ends an Apply that waits for room. The Replica is only to be closed then, and writes nothing any more.
 func (r *Replica) GiveUp() { r.fail(errClosed) }
