@@ -37,6 +37,7 @@ func (c *three) moveTo(name string) *Term {
 	for c.leader().engine.opts.Node != name {
 		if err := c.leader().engine.Transfer(name); err != nil {
 			c.t.Logf("transfer to %s: %v", name, err)
+			time.Sleep(10 * time.Millisecond) // lint:sleep fake time
 		}
 		c.until(name+" leads", func() bool { return c.leading() != nil })
 	}

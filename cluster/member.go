@@ -231,6 +231,9 @@ func (e *Engine) Remove(node string) error {
 
 // Transfer has another node lead: the named one, or where the name is empty the one that has most. Only the leader can.
 func (e *Engine) Transfer(node string) error {
+	if e.raft.State() != raft.Leader {
+		return ErrOver
+	}
 	if node == "" {
 		return e.await1(e.raft.LeadershipTransfer())
 	}

@@ -1,0 +1,198 @@
+package cluster
+
+import (
+	"errors"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/hashicorp/raft"
+
+	"pipit/broker/store"
+)
+
+// Whatever happens to the nodes, as long as two of three have what was answered: nothing answered is missing, what was said not to be stored is not,
+// and all copies are equal.
+func TestRandom(t *testing.T) {
+	seed := uint64(time.Now().UnixNano())
+	t.Logf("seed %d", seed)
+	synctest.Test(t, func(t *testing.T) {
+		c := newThree(t, small)
+		r := &random{three: c, rnd: rand.New(rand.NewPCG(seed, 0))}
+		for step := range 150 {
+			r.step()
+			if t.Failed() {
+				t.Fatalf("step %d", step)
+			}
+			if step%15 == 14 {
+				r.heal()
+				r.check()
+			}
+		}
+	})
+}
+
+type random struct {
+	*three
+	rnd *rand.Rand
+}
+
+var names = [...]string{"a", "b", "c"}
+
+// down returns the node that is stopped or cut off, nil where all are there: one at a time is.
+func (r *random) down() string {
+	for _, name := range names {
+		if n := r.nodes[name]; n == nil || n.cut {
+			return name
+		}
+	}
+	return ""
+}
+
+func (r *random) step() {
+	name := names[r.rnd.IntN(3)]
+	n := r.nodes[name]
+	down := r.down()
+	switch what := r.rnd.IntN(20); {
+	case what < 8:
+		r.commits()
+	case what < 10:
+		if err := r.leader().engine.Transfer(""); err != nil {
+			r.t.Logf("transfer: %v", err)
+		}
+	case what < 12 && n != nil:
+		if err := n.raft.Snapshot().Error(); err != nil && !errors.Is(err, raft.ErrNothingNewToSnapshot) {
+			r.t.Logf("snapshot: %v", err)
+		}
+	case what < 13:
+		time.Sleep(time.Duration(r.rnd.IntN(3000)) * time.Millisecond) // lint:sleep fake time
+	case down != "":
+		r.heal()
+	case what < 15:
+		r.cut(name, true)
+	case what < 18:
+		if r.rnd.IntN(2) == 0 {
+			n.copy.GiveUp() // it is killed
+		}
+		r.stop(name)
+	case what < 19:
+		go r.leader().Commit(r.taken(r.message(r.size()))) // while it is cut off
+		r.cut(r.leader().engine.opts.Node, true)
+	default:
+		r.wipe(name)
+	}
+}
+
+func (r *random) size() int {
+	switch r.rnd.IntN(10) {
+	case 0:
+		return 2*chunkSize + r.rnd.IntN(chunkSize)
+	case 1, 2:
+		return r.rnd.IntN(100_000)
+	}
+	return r.rnd.IntN(1000)
+}
+
+// taken takes back the number of a message, whose outcome nobody waits for.
+func (r *random) taken(b *store.Batch) *store.Batch {
+	r.tail--
+	return b
+}
+
+// commits commits messages by whoever leads. Where the outcome is unknown, who leads next tells.
+func (r *random) commits() {
+	for range 1 + r.rnd.IntN(20) {
+		term := r.leader()
+		r.settle(term)
+		err := term.Commit(r.message(r.size()))
+		switch {
+		case err == nil:
+		case errors.Is(err, store.ErrNotStored):
+			r.tail--
+		case errors.Is(err, ErrUnknown):
+			before := r.tail - 1
+			if r.tail = r.stored(r.leader()); r.tail != before && r.tail != before+1 {
+				r.t.Errorf("%d messages, of %d or one more", r.tail, before)
+			}
+		default:
+			r.t.Errorf("Commit: %v", err)
+		}
+	}
+}
+
+// settle takes in what became of a message that nobody waited for.
+func (r *random) settle(term *Term) {
+	if got := r.stored(term); got != r.tail {
+		if got != r.tail+1 {
+			r.t.Errorf("%d messages of %d", got, r.tail)
+		}
+		r.tail = got
+	}
+}
+
+// stored returns how many messages there are, one behind the other.
+func (r *random) stored(term *Term) (n uint64) {
+	err := term.View(func(v store.Reader) error {
+		return v.Stored(lane, store.Span{From: 1, To: 1 << 40}, func(pos uint64) bool { n++; return pos == n })
+	})
+	if err != nil {
+		r.t.Error(err)
+	}
+	return n
+}
+
+// wipe takes a node's disk away.
+func (r *random) wipe(name string) {
+	r.stop(name)
+	for _, gone := range []string{name, name + ".db"} {
+		if err := os.RemoveAll(filepath.Join(r.dir, gone)); err != nil {
+			r.t.Fatal(err)
+		}
+	}
+	r.until(name+" is removed", func() bool { return r.leader().engine.Remove(name) == nil })
+	r.start(name)
+	r.members()
+}
+
+// heal has all nodes there.
+func (r *random) heal() {
+	for _, name := range names {
+		switch n := r.nodes[name]; {
+		case n == nil:
+			r.start(name)
+		case n.cut:
+			r.three.cut(name, false)
+		}
+	}
+	r.members()
+}
+
+// members waits until all three have a vote.
+func (r *random) members() {
+	r.until("all are members", func() bool {
+		t := r.leading()
+		if t == nil {
+			return false
+		}
+		voters := 0
+		for _, s := range t.engine.servers() {
+			if s.Suffrage == raft.Voter {
+				voters++
+			}
+		}
+		return voters == 3
+	})
+}
+
+func (r *random) check() {
+	r.settle(r.leader())
+	r.wantEqual()
+	for name, n := range r.nodes {
+		if err := n.failed(); err != nil {
+			r.t.Errorf("%s: %v", name, err)
+		}
+	}
+}
