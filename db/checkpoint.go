@@ -80,6 +80,7 @@ func (s *Store) run() {
 			select {
 			case <-w.stop:
 				return
+			case <-w.wake: // a table is to be moved: it does not wait for the rest between parts of something else
 			case <-time.After(pause):
 			}
 		}

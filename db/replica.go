@@ -228,6 +228,30 @@ func (r *Replica) Apply(index, term uint64, encoded []byte, b *store.Batch) erro
 	}
 }
 
+// Checkpoint brings everything that was applied before into the file. What is applied meanwhile does not wait for it.
+func (r *Replica) Checkpoint() error {
+	s := r.Store
+	m, err := r.Applied()
+	for err == nil && r.Durable() < m.Index {
+		s.turn.Lock() // a table is frozen between two batches
+		s.tablesMu.Lock()
+		next := *s.tables.Load()
+		s.freeze(&next)
+		s.tables.Store(&next)
+		s.turn.Unlock()
+		s.poke()
+		for n := s.worker.attempts; n == s.worker.attempts && r.Durable() < m.Index && s.failed() == nil; {
+			s.worker.moved.Wait()
+		}
+		err = s.worker.err
+		s.tablesMu.Unlock()
+		if failed := s.failed(); failed != nil {
+			err = failed
+		}
+	}
+	return err
+}
+
 // Applied returns the mark of what was applied last.
 func (r *Replica) Applied() (ReplicaMark, error) {
 	var v view
