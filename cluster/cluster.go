@@ -97,6 +97,7 @@ type Engine struct {
 	term    atomic.Pointer[Term]
 	members members
 	secrets secrets
+	digests digests
 }
 
 // Open starts a node. Where its directory is new it waits to be added by the leader.
@@ -239,6 +240,7 @@ func (e *Engine) Close() error {
 		waiting.Stop()
 		close(e.gone)
 		e.working.Wait()
+		e.digests.working.Wait()
 		err = errors.Join(err, e.logs.close())
 	})
 	return err

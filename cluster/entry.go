@@ -13,7 +13,7 @@ import (
 //	group          uvarint: 0, for when there are several
 //	term           uvarint, in which its proposer leads
 //	previous       uvarint, the number of the batch before it
-//	chunk, chunks  uvarint each: which of how many; 0 chunks: it has no batch, and begins a term
+//	chunk, chunks  uvarint each: which of how many; of 0 chunks, without a batch: 0 begins a term, 1 has all copies make a digest
 //	bytes          of the batch as package db encodes it
 //
 // A raft log knows nothing of who proposed what: it appends whatever it is given to the term that it is in by then. So it is the entry
@@ -32,6 +32,9 @@ const (
 
 	// maxChunks bounds what a batch takes of memory while its chunks come.
 	maxChunks = 128
+
+	// chunkDigest is the chunk of an entry without a batch that asks for a digest.
+	chunkDigest = 1
 
 	entryHead = 1 + 5*binary.MaxVarintLen64
 )
@@ -72,7 +75,7 @@ func (e *entry) parse(b []byte) error {
 	switch {
 	case group != 0:
 		return fmt.Errorf("%w: it is of group %d", errEntryVersion, group)
-	case chunks > math.MaxUint32 || chunk >= max(chunks, 1) || chunks == 0 && len(b) > 0:
+	case chunks > math.MaxUint32 || chunks > 0 && chunk >= chunks || chunks == 0 && chunk > chunkDigest || chunks == 0 && len(b) > 0:
 		return errEntry
 	}
 	*e = entry{term: n[1], previous: n[2], chunk: uint32(chunk), chunks: uint32(chunks), bytes: b} // #nosec G115 -- checked above

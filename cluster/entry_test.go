@@ -11,6 +11,7 @@ import (
 func TestEntry(t *testing.T) {
 	for _, e := range []entry{
 		{term: 3},
+		{term: 3, chunk: chunkDigest},
 		{term: 1, previous: 1 << 40, chunk: 0, chunks: 1, bytes: []byte("batch")},
 		{term: 1 << 63, previous: 0, chunk: 31, chunks: 32, bytes: bytes.Repeat([]byte("x"), chunkSize)},
 	} {

@@ -85,6 +85,14 @@ func (t *Term) Stats() store.Stats {
 	return s
 }
 
+// CheckFile implements store.FileChecker. The disk is that of this node, and there is room where a majority has it.
+func (t *Term) CheckFile() error {
+	if err := t.copied.CheckFile(); err != nil {
+		return err
+	}
+	return t.engine.room()
+}
+
 // Wiping implements store.Wiper. It is of this node's disk.
 func (t *Term) Wiping() int { return t.engine.Wiping() }
 

@@ -44,6 +44,9 @@ type configuration struct {
 // opened is what comes of an entry that begins a term.
 type opened struct{ term, number uint64 }
 
+// looked is what comes of an entry that has all make a digest: its index.
+type looked uint64
+
 // errFenced is what comes of an entry that was skipped, by all copies alike, since it was meant for another term or another content.
 var errFenced = errors.New("it came too late: another node led meanwhile")
 
@@ -60,7 +63,11 @@ func (m *machine) Apply(l *raft.Log) any {
 	if err := e.parse(l.Data); err != nil {
 		return m.fail(fmt.Errorf("entry %d of the cluster's log: %w", l.Index, err))
 	}
-	if e.chunks == 0 {
+	switch {
+	case e.chunks == 0 && e.chunk == chunkDigest:
+		m.engine.digests.begin(m.engine, l.Index)
+		return looked(l.Index)
+	case e.chunks == 0:
 		return opened{l.Term, m.mark.Number}
 	}
 	if e.term != l.Term || e.previous != m.mark.Number {

@@ -14,6 +14,7 @@ import (
 
 	"github.com/hashicorp/raft"
 
+	"pipit/broker/store"
 	"pipit/db"
 )
 
@@ -25,8 +26,9 @@ type Info struct {
 	Cluster string `json:"cluster"` // hexadecimal; empty where it never was a member of one
 	Entry   int    `json:"entry"`   // the highest version of entries that it reads
 	Term    uint64 `json:"term"`
-	Applied uint64 `json:"applied"` // the index of the last entry with a batch that it has applied
-	Durable uint64 `json:"durable"` // that of the last one that its file has; the log has the others
+	Applied uint64 `json:"applied"`  // the index of the last entry with a batch that it has applied
+	Durable uint64 `json:"durable"`  // that of the last one that its file has; the log has the others
+	NoSpace bool   `json:"no_space"` // its disk has no room for more
 }
 
 // Status is how a cluster is, as one node sees it.
@@ -65,6 +67,7 @@ const askWait = time.Second
 func (e *Engine) Info() Info {
 	addr, _ := SplitAddress(e.opts.Transport.LocalAddr())
 	i := Info{Node: e.opts.Node, ID: e.id, Addr: addr, Entry: entryVersion, Term: e.raft.CurrentTerm(), Applied: e.machine.applied.Load(), Durable: e.opts.Store.Durable()}
+	i.NoSpace = errors.Is(e.opts.Store.CheckFile(), store.ErrNoSpace)
 	if m := e.snaps.last(); m != nil {
 		i.Cluster = m.Cluster
 	}
@@ -95,13 +98,7 @@ func (e *Engine) Status(ctx context.Context) Status {
 	servers := e.servers()
 	leads := e.Term() != nil
 	if leads {
-		var asking sync.WaitGroup
-		for _, server := range servers {
-			if addr, id := SplitAddress(server.Address); id != e.id {
-				asking.Go(func() { _, _ = e.ask(ctx, addr) })
-			}
-		}
-		asking.Wait()
+		e.askAll(ctx, servers)
 	}
 	own := e.Info()
 	e.members.mu.Lock()
@@ -129,6 +126,36 @@ func (e *Engine) Status(ctx context.Context) Status {
 	}
 	slices.SortFunc(s.Nodes, func(a, b NodeStatus) int { return strings.Compare(a.Node, b.Node) })
 	return s
+}
+
+// askAll asks all others at once.
+func (e *Engine) askAll(ctx context.Context, servers []raft.Server) {
+	var asking sync.WaitGroup
+	for _, server := range servers {
+		if addr, id := SplitAddress(server.Address); id != e.id {
+			asking.Go(func() { _, _ = e.ask(ctx, addr) })
+		}
+	}
+	asking.Wait()
+}
+
+// room returns an error that wraps store.ErrNoSpace where so many nodes have said that they have no room that no majority has.
+func (e *Engine) room() error {
+	e.members.mu.Lock()
+	defer e.members.mu.Unlock()
+	voters, without := 0, 0
+	for _, s := range e.servers() {
+		if s.Suffrage == raft.Voter {
+			voters++
+			if e.members.seen[string(s.ID)].info.NoSpace && string(s.ID) != e.id {
+				without++
+			}
+		}
+	}
+	if voters-without > voters/2 {
+		return nil
+	}
+	return fmt.Errorf("%w: %d of %d nodes have no room", store.ErrNoSpace, without, voters)
 }
 
 // servers returns the members, by raft's latest configuration.
@@ -164,6 +191,7 @@ func (e *Engine) tend() {
 				}
 			}
 		}
+		e.askAll(ctx, e.servers())
 		e.promote(ctx)
 		cancel()
 	}

@@ -212,3 +212,61 @@ func TestBadBatch(t *testing.T) {
 		c.wantEqual()
 	})
 }
+
+// Copies are compared at the same moment while the leader commits.
+func TestDigest(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newThree(t)
+		c.commit(10, 1000)
+		var last string
+		for range 3 {
+			term := c.leader()
+			index, err := term.engine.AskDigest()
+			if err != nil {
+				t.Fatal(err)
+			}
+			c.commit(10, 1000)
+			var sums []string
+			for _, name := range names {
+				sum, err := c.nodes[name].Digest(context.Background(), index)
+				if err != nil {
+					t.Fatalf("%s: %v", name, err)
+				}
+				sums = append(sums, sum)
+			}
+			if sums[0] != sums[1] || sums[0] != sums[2] || sums[0] == last || len(sums[0]) != 64 {
+				t.Errorf("%q, and before %q", sums, last)
+			}
+			last = sums[0]
+			if _, err := term.engine.Digest(context.Background(), index-1); err == nil {
+				t.Error("there is a digest that nobody asked for")
+			}
+		}
+		if _, err := c.follower().AskDigest(); err == nil {
+			t.Error("a follower asked for one")
+		}
+	})
+}
+
+// Where no majority has room for more, nothing is to be published; where one node has none, the others go on.
+func TestNoRoom(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		full := map[string]bool{}
+		c := newThree(t, func(c *three) {
+			c.told = func(i Info) Info { i.NoSpace = full[i.Node]; return i }
+		})
+		term := c.moveTo("a")
+		for _, name := range []string{"b", "c"} {
+			if err := term.CheckFile(); err != nil {
+				t.Errorf("%v: %v", full, err)
+			}
+			c.mu.Lock()
+			full[name] = true
+			c.mu.Unlock()
+			time.Sleep(3 * time.Second) // lint:sleep fake time
+		}
+		if err := term.CheckFile(); !errors.Is(err, store.ErrNoSpace) {
+			t.Errorf("without room on b and c: %v", err)
+		}
+	})
+}

@@ -158,7 +158,11 @@ func (r *random) wipe(name string) {
 			r.t.Fatal(err)
 		}
 	}
-	r.until(name+" is removed", func() bool { return r.leader().engine.Remove(name) == nil })
+	r.until(name+" is removed", func() bool {
+		e := r.leader().engine
+		_, err := e.server(name) // it is gone, where an error said that this was not known
+		return err != nil || e.Remove(name) == nil
+	})
 	r.start(name)
 	r.members()
 }

@@ -287,22 +287,50 @@ func (r *Replica) Secret() uint64 { return r.replica.secret.Load() }
 // GiveUp ends an Apply that waits for room. The Replica is only to be closed then, and writes nothing any more.
 func (r *Replica) GiveUp() { r.fail(errClosed) }
 
-// Digest returns a hash, in hexadecimal, of all that is stored, and the mark of the moment. At equal marks it is the same in all copies,
-// however their files keep it. It reads everything.
-func (r *Replica) Digest() (mark ReplicaMark, digest string, err error) {
+// Look is the content of one moment.
+type Look struct {
+	Mark ReplicaMark
+
+	view    view
+	reading *atomic.Int64
+}
+
+// Look takes a look at what there is, which stays the same whatever is applied. It is to be closed; the file grows until then.
+func (r *Replica) Look() (l *Look, err error) {
+	l = &Look{reading: r.wipe.enter()}
+	if err = r.enter(&l.view); err == nil {
+		if l.Mark, err = l.view.replicaMark(); err == nil {
+			return l, nil
+		}
+		_ = l.view.base.Rollback()
+	}
+	l.reading.Add(-1)
+	return nil, err
+}
+
+// Close ends the look.
+func (l *Look) Close() {
+	_ = l.view.base.Rollback()
+	l.reading.Add(-1)
+}
+
+// Digest returns a hash, in hexadecimal, of all that is stored. At equal marks it is the same in all copies, however their files
+// keep it. It reads everything.
+func (l *Look) Digest() (digest string, err error) {
 	defer guard(&err)()
-	reading := r.wipe.enter()
-	defer reading.Add(-1)
-	var v view
-	if err := r.enter(&v); err != nil {
-		return mark, "", err
+	sum, err := l.view.digest()
+	return hex.EncodeToString(sum), err
+}
+
+// Digest is that of a Look at this moment, of which it returns the mark, too.
+func (r *Replica) Digest() (ReplicaMark, string, error) {
+	l, err := r.Look()
+	if err != nil {
+		return ReplicaMark{}, "", err
 	}
-	defer v.base.Rollback()
-	if mark, err = v.replicaMark(); err != nil {
-		return mark, "", err
-	}
-	sum, err := v.digest()
-	return mark, hex.EncodeToString(sum), err
+	defer l.Close()
+	digest, err := l.Digest()
+	return l.Mark, digest, err
 }
 
 // ownKeys are those of meta that say how a file keeps what it has.
