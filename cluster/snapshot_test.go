@@ -250,3 +250,35 @@ func TestDamagedOnTheWay(t *testing.T) {
 		c.wantEqual()
 	})
 }
+
+// A node that is killed when a file has taken the place of its own, and before it says so, has a file that is ahead of its log. It goes on with it.
+func TestFileAhead(t *testing.T) {
+	for name, change := range map[string]func(*three){"with the log": func(*three) {}, "behind the log": small} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				c := newThree(t, change)
+				c.commit(5, 100)
+				c.moveTo("a")
+				c.stop("c")
+				c.commit(50, 3000)
+				n, err := c.nodes["a"].copy.Snapshot()
+				if err != nil {
+					t.Fatal(err)
+				}
+				all, err := io.ReadAll(n)
+				if err := errors.Join(err, n.Close()); err != nil {
+					t.Fatal(err)
+				}
+				if err := os.WriteFile(filepath.Join(c.dir, "c.db"), all, 0o600); err != nil {
+					t.Fatal(err)
+				}
+				c.start("c")
+				c.commit(5, 100)
+				c.wantEqual()
+				c.moveTo("c")
+				c.commit(5, 100)
+				c.wantEqual()
+			})
+		})
+	}
+}
