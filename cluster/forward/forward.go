@@ -1,0 +1,201 @@
+// Package forward lets any node of a cluster take any request: the one that leads answers it, the others pass it on over
+// the cluster's port, in one hop.
+//
+//	client ─▶ Door.ServeHTTP ─ leads ────────────────────────────▶ handler, its reply after Verify
+//	                └─ another one leads ─▶ port ─▶ Server there ─▶ handler, its reply after Verify
+//
+// Bodies, replies, long polls and streams go through as they come. The address of the client goes with the request, for limits and
+// the audit log, and so does whether it came by TLS.
+package forward
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"log"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/http/httputil"
+	"time"
+
+	"pipit/cluster/port"
+)
+
+// Headers of requests between nodes. Those of a client by these names do not go on.
+const (
+	headerDoor   = "Pipit-Door"   // which of the addresses of a node it came to
+	headerClient = "Pipit-Client" // address and port of the client
+	headerTLS    = "Pipit-Tls"    // "1": it came by TLS
+)
+
+// Leader is where requests are answered at the moment.
+type Leader struct {
+	Here bool
+	Addr string // of the leader's port, where it is not here; empty: there is none
+}
+
+// Options are what a node's forwarding needs.
+type Options struct {
+	Port    *port.Port
+	Leader  func() Leader
+	Changed func() <-chan struct{}          // is closed when Leader has another answer
+	Verify  func(ctx context.Context) error // makes sure that this node leads still, in a question that begins after the call
+	Wait    time.Duration                   // that a request waits for a leader
+
+	// Refuse answers a request that cannot be answered now. unknown tells whether it may have taken effect.
+	Refuse func(w http.ResponseWriter, r *http.Request, unknown bool)
+
+	Logger *slog.Logger
+}
+
+// Forward passes requests on, and takes those of other nodes.
+type Forward struct {
+	opts      Options
+	transport *http.Transport
+	doors     map[string]http.Handler
+}
+
+// New returns one. Its doors are to be added before it serves.
+func New(o Options) *Forward {
+	f := &Forward{opts: o, doors: map[string]http.Handler{}}
+	f.transport = &http.Transport{
+		DialContext: func(ctx context.Context, _, addr string) (net.Conn, error) {
+			ctx, cancel := context.WithTimeout(ctx, dialTime)
+			defer cancel()
+			c, err := o.Port.Dial(ctx, port.Request, addr)
+			if err != nil {
+				err = &unreached{err}
+			}
+			return c, err
+		},
+		DisableCompression: true, MaxIdleConnsPerHost: 256, IdleConnTimeout: time.Minute, ExpectContinueTimeout: time.Minute,
+		ReadBufferSize: 32 << 10, WriteBufferSize: 32 << 10,
+	}
+	return f
+}
+
+const dialTime = 2 * time.Second
+
+// unreached is the error of a request of which nothing was sent.
+type unreached struct{ error }
+
+func (u *unreached) Unwrap() error { return u.error }
+
+// Door returns the handler of an address of this node, by a name that all nodes have for it, in front of the one that answers
+// where this node leads.
+func (f *Forward) Door(name string, here http.Handler) http.Handler {
+	answer := f.verified(here)
+	f.doors[name] = answer
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		deadline := time.Now().Add(f.opts.Wait)
+		for {
+			changed := f.opts.Changed()
+			to := f.opts.Leader()
+			switch {
+			case to.Here:
+				answer.ServeHTTP(w, r)
+				return
+			case to.Addr != "":
+				if f.pass(w, r, name, to.Addr) {
+					return
+				}
+			}
+			if !wait(r.Context(), changed, time.Until(deadline)) {
+				f.opts.Refuse(w, r, false)
+				return
+			}
+		}
+	})
+}
+
+// retryEvery is how often a leader is tried again that cannot be reached.
+const retryEvery = 100 * time.Millisecond
+
+// wait returns when something has changed, or after a moment; false when it has taken so long.
+func wait(ctx context.Context, changed <-chan struct{}, most time.Duration) bool {
+	if most <= 0 {
+		return false
+	}
+	t := time.NewTimer(min(most, retryEvery))
+	defer t.Stop()
+	select {
+	case <-changed:
+		return true
+	case <-t.C:
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}
+
+// pass sends a request to the leader and its reply back. It is false where nothing of the request was sent.
+func (f *Forward) pass(w http.ResponseWriter, r *http.Request, door, addr string) (done bool) {
+	done = true
+	proxy := httputil.ReverseProxy{
+		Transport: f.transport, FlushInterval: -1, ErrorLog: log.New(quiet{}, "", 0),
+		Rewrite: func(p *httputil.ProxyRequest) {
+			p.Out.URL.Scheme, p.Out.URL.Host, p.Out.URL.RawQuery = "http", addr, p.In.URL.RawQuery
+			p.Out.Host = p.In.Host
+			h := p.Out.Header
+			for _, name := range []string{"Forwarded", "X-Forwarded-For", "X-Forwarded-Host", "X-Forwarded-Proto"} { // Rewrite has taken them
+				if v := p.In.Header[name]; v != nil {
+					h[name] = v
+				}
+			}
+			if _, ok := p.In.Header["User-Agent"]; !ok {
+				h["User-Agent"] = nil // net/http would add its own
+			}
+			h[headerDoor], h[headerClient] = []string{door}, []string{p.In.RemoteAddr}
+			delete(h, headerTLS)
+			if p.In.TLS != nil {
+				h[headerTLS] = []string{"1"}
+			}
+		},
+		ErrorHandler: func(w http.ResponseWriter, r *http.Request, err error) {
+			var none *unreached
+			if errors.As(err, &none) {
+				done = false
+				return
+			}
+			f.opts.Logger.Warn("cluster: a request that was passed on was not answered", "to", addr, "err", err)
+			f.opts.Refuse(w, r, true)
+		},
+	}
+	proxy.ServeHTTP(w, r)
+	return done
+}
+
+// quiet is where ReverseProxy's own lines go, which ErrorHandler's take the place of.
+type quiet struct{}
+
+func (quiet) Write(b []byte) (int, error) { return len(b), nil }
+
+// Server returns the server of what other nodes pass on, to be served on the port's listener of requests. other answers
+// what came to no door: what nodes ask each other.
+func (f *Forward) Server(other http.Handler) *http.Server {
+	h := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		name := r.Header.Get(headerDoor)
+		if name == "" {
+			other.ServeHTTP(w, r)
+			return
+		}
+		door := f.doors[name]
+		if door == nil || !f.opts.Leader().Here { // a second hop would go in circles while two think that the other one leads
+			f.opts.Refuse(w, r, false)
+			return
+		}
+		if addr := r.Header.Get(headerClient); addr != "" {
+			r.RemoteAddr = addr
+		}
+		r.TLS = nil
+		if r.Header.Get(headerTLS) != "" {
+			r.TLS = &tls.ConnectionState{}
+		}
+		for _, name := range []string{headerDoor, headerClient, headerTLS} {
+			r.Header.Del(name)
+		}
+		door.ServeHTTP(w, r)
+	})
+	return &http.Server{Handler: h, ReadHeaderTimeout: time.Minute, IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 1 << 20, ErrorLog: slog.NewLogLogger(f.opts.Logger.Handler(), slog.LevelDebug)}
+}

@@ -1,0 +1,210 @@
+package forward_test
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"pipit/cluster/forward"
+	"pipit/cluster/port"
+)
+
+// node is one of two, as far as requests go.
+type node struct {
+	port    *port.Port
+	front   *httptest.Server // what clients reach
+	leads   atomic.Bool
+	other   atomic.Pointer[string]
+	stale   atomic.Bool // it does not lead, and does not know
+	changed chan struct{}
+}
+
+func newNode(t *testing.T, here http.Handler) *node {
+	t.Helper()
+	n := &node{changed: make(chan struct{})}
+	log := slog.New(slog.NewTextHandler(io.Discard, nil))
+	p, err := port.Open(port.Options{Listen: "127.0.0.1:0", Logger: log})
+	if err != nil {
+		t.Fatal(err)
+	}
+	n.port = p
+	f := forward.New(forward.Options{
+		Port: p, Wait: time.Second, Logger: log,
+		Leader: func() forward.Leader {
+			l := forward.Leader{Here: n.leads.Load()}
+			if a := n.other.Load(); a != nil {
+				l.Addr = *a
+			}
+			return l
+		},
+		Changed: func() <-chan struct{} { return n.changed },
+		Verify: func(context.Context) error {
+			if n.stale.Load() {
+				return errors.New("another one leads")
+			}
+			return nil
+		},
+		Refuse: func(w http.ResponseWriter, _ *http.Request, unknown bool) {
+			w.WriteHeader(http.StatusServiceUnavailable)
+			fmt.Fprintf(w, "refused, unknown %t", unknown)
+		},
+	})
+	n.front = httptest.NewServer(f.Door("wire", here))
+	server := f.Server(http.NotFoundHandler())
+	go func() { _ = server.Serve(p.Listener(port.Request)) }()
+	t.Cleanup(func() {
+		n.front.Close()
+		_ = server.Close()
+		_ = p.Close()
+	})
+	return n
+}
+
+// follow has a node pass on to another one.
+func (n *node) follow(leader *node) {
+	addr := leader.port.Addr().String()
+	n.other.Store(&addr)
+}
+
+func ask(t *testing.T, n *node, method, path string, body io.Reader, header ...string) (int, string) {
+	t.Helper()
+	req, err := http.NewRequestWithContext(t.Context(), method, n.front.URL+path, body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := 0; i < len(header); i += 2 {
+		req.Header.Set(header[i], header[i+1])
+	}
+	rsp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		return 0, err.Error()
+	}
+	defer rsp.Body.Close()
+	text, err := io.ReadAll(rsp.Body)
+	if err != nil {
+		return rsp.StatusCode, string(text) + ": " + err.Error()
+	}
+	return rsp.StatusCode, string(text)
+}
+
+// What the leader gets of a request that was passed on is what the client sent, with the client's address.
+func TestForwarded(t *testing.T) {
+	here := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		body, _ := io.ReadAll(r.Body)
+		fmt.Fprintf(w, "%s %s %q %s %q %q %t %q", r.Method, r.RequestURI, body, strings.Split(r.RemoteAddr, ":")[0], r.Header["X-Forwarded-For"], r.Header["User-Agent"], r.TLS != nil, r.Header["Pipit-Client"])
+	})
+	a, b := newNode(t, here), newNode(t, here)
+	a.leads.Store(true)
+	b.follow(a)
+	path := "/zato/pubsub/topic//x/%2F/?priority=5;q&a=%zz"
+	header := []string{"X-Forwarded-For", "203.0.113.9", "User-Agent", "", "Pipit-Client", "203.0.113.1:1", "Pipit-Tls", "1"}
+	_, direct := ask(t, a, "POST", path, strings.NewReader("body"), header[:4]...)
+	status, passed := ask(t, b, "POST", path, strings.NewReader("body"), header...)
+	if status != 200 || passed != direct {
+		t.Errorf("passed on: %d %s\ndirectly:  %s", status, passed, direct)
+	}
+}
+
+// A stream goes through piece by piece, and the leader learns that its client has left.
+func TestStream(t *testing.T) {
+	left := make(chan struct{})
+	here := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		c := http.NewResponseController(w)
+		for i := 0; ; i++ {
+			fmt.Fprintln(w, "piece", i)
+			_ = c.Flush()
+			if i == 1 {
+				<-r.Context().Done()
+				close(left)
+				return
+			}
+		}
+	})
+	a, b := newNode(t, here), newNode(t, here)
+	a.leads.Store(true)
+	b.follow(a)
+	ctx, leave := context.WithCancel(t.Context())
+	req, _ := http.NewRequestWithContext(ctx, "GET", b.front.URL+"/", nil)
+	rsp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer rsp.Body.Close()
+	lines := bufio.NewScanner(rsp.Body)
+	for i := range 2 {
+		if !lines.Scan() || lines.Text() != fmt.Sprint("piece ", i) {
+			t.Fatalf("piece %d: %q %v", i, lines.Text(), lines.Err())
+		}
+	}
+	leave()
+	<-left
+}
+
+// Without a leader, or with one that cannot be reached, nothing was done; with one that breaks off, nobody knows.
+func TestNoLeader(t *testing.T) {
+	here := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { panic(http.ErrAbortHandler) })
+	a, b := newNode(t, here), newNode(t, here)
+	want := func(when string, want string) {
+		t.Helper()
+		if status, got := ask(t, b, "POST", "/", strings.NewReader("x")); status != 503 || got != want {
+			t.Errorf("%s: %d %q: want 503 %q", when, status, got, want)
+		}
+	}
+	want("no leader", "refused, unknown false")
+	nowhere := "127.0.0.1:1"
+	b.other.Store(&nowhere)
+	want("a leader that is away", "refused, unknown false")
+	b.follow(a)
+	want("who does not lead", "refused, unknown false")
+	a.leads.Store(true)
+	want("a leader that breaks off", "refused, unknown true")
+}
+
+// A node that leads no more, and does not know, answers nothing from its memory.
+func TestStaleLeader(t *testing.T) {
+	var begun, hold atomic.Pointer[chan struct{}]
+	here := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/empty" {
+			w.WriteHeader(http.StatusNoContent)
+			return
+		}
+		w.Header().Set("X-Secret", "1")
+		fmt.Fprint(w, "first")
+		if r.URL.Path == "/stream" {
+			_ = http.NewResponseController(w).Flush()
+			close(*begun.Load())
+			<-*hold.Load()
+			fmt.Fprint(w, "second")
+		}
+	})
+	a := newNode(t, here)
+	a.leads.Store(true)
+	if status, got := ask(t, a, "GET", "/", nil); status != 200 || got != "first" {
+		t.Errorf("of the leader: %d %q", status, got)
+	}
+	one, two := make(chan struct{}), make(chan struct{})
+	begun.Store(&one)
+	hold.Store(&two)
+	go func() {
+		<-one
+		a.stale.Store(true)
+		close(two)
+	}()
+	if status, got := ask(t, a, "GET", "/stream", nil); status != 200 || !strings.HasPrefix(got, "first") || strings.Contains(got, "second") || !strings.Contains(got, "EOF") {
+		t.Errorf("a stream: %d %q: want it cut off behind the first piece", status, got)
+	}
+	for _, path := range []string{"/", "/empty"} {
+		if status, got := ask(t, a, "GET", path, nil); status != 503 || got != "refused, unknown true" {
+			t.Errorf("%s of who was the leader: %d %q", path, status, got)
+		}
+	}
+}

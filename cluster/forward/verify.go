@@ -1,0 +1,91 @@
+package forward
+
+import (
+	"context"
+	"net/http"
+)
+
+// verified has each reply of a handler wait until this node has made sure that it leads still: what it says may follow from what it
+// has in memory, and where another node leads meanwhile, that is not so any more. It asks before the first byte, and of a stream before
+// each piece.
+func (f *Forward) verified(h http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		v := &verifying{ResponseWriter: w, f: f, r: r, status: http.StatusOK}
+		h.ServeHTTP(v, r)
+		if v.begin(); v.lost && !v.refused {
+			panic(http.ErrAbortHandler) // what was begun is not to look whole
+		}
+	})
+}
+
+// verifying is a ResponseWriter that asks first.
+type verifying struct {
+	http.ResponseWriter
+	f       *Forward
+	r       *http.Request
+	status  int
+	begun   bool // the status is sent, or on its way
+	lost    bool // this node does not lead any more, or cannot tell
+	refused bool // the reply says so, instead of the handler's
+}
+
+// Unwrap is for http.ResponseController.
+func (v *verifying) Unwrap() http.ResponseWriter { return v.ResponseWriter }
+
+// WriteHeader implements http.ResponseWriter. The status goes out with what follows.
+func (v *verifying) WriteHeader(status int) {
+	switch {
+	case status < 200: // a 100 Continue promises nothing
+		v.ResponseWriter.WriteHeader(status)
+	case !v.begun:
+		v.status = status
+	}
+}
+
+// begin sends the status, or a refusal.
+func (v *verifying) begin() {
+	if v.begun {
+		return
+	}
+	v.begun = true
+	if v.verify() {
+		v.ResponseWriter.WriteHeader(v.status)
+		return
+	}
+	v.refused = true
+	clear(v.Header())
+	v.f.opts.Refuse(v.ResponseWriter, v.r, true)
+}
+
+// Write implements http.ResponseWriter.
+func (v *verifying) Write(b []byte) (int, error) {
+	switch {
+	case !v.begun:
+		v.begin()
+	case !v.refused:
+		v.verify()
+	}
+	switch {
+	case v.refused:
+		return len(b), nil // it was answered in other words
+	case v.lost:
+		return 0, http.ErrAbortHandler
+	}
+	return v.ResponseWriter.Write(b)
+}
+
+// FlushError is for http.ResponseController.
+func (v *verifying) FlushError() error {
+	v.begin()
+	return http.NewResponseController(v.ResponseWriter).Flush()
+}
+
+// Flush implements http.Flusher.
+func (v *verifying) Flush() { _ = v.FlushError() }
+
+func (v *verifying) verify() bool {
+	if !v.lost {
+		v.lost = v.f.opts.Verify(context.WithoutCancel(v.r.Context())) != nil
+	}
+	return !v.lost
+}
