@@ -71,7 +71,7 @@ func brokerOptions(c *config.Config, log *slog.Logger) broker.Options {
 		History: orNone(c.History.Keep), HistoryMessages: int(c.History.MaxMessages)}
 }
 
-func (s *service) wireOptions(c *config.Config) httpapi.Options {
+func (s *doors) wireOptions(c *config.Config) httpapi.Options {
 	opts := httpapi.Options{
 		MinBodyRate: int64(orNone(c.HTTP.MinBodyRate)),
 		MaxPayload:  int64(c.HTTP.MaxPayload), MaxBatch: int64(c.HTTP.MaxBatch), MaxPending: int64(c.HTTP.MaxPending), MaxReplies: int64(c.HTTP.MaxReplies),

@@ -37,7 +37,7 @@ var openStore = func(c *config.Database, log *slog.Logger, m *metrics.Metrics) (
 	return db.Open(c.File, opts)
 }
 
-// service is a broker at work: the database, the doors to it, and what has to be ended.
+// service is the process at work: where it listens and logs, and what has to be ended.
 type service struct {
 	cfg    *config.Config
 	log    *slog.Logger
@@ -46,19 +46,13 @@ type service struct {
 	head   func() any   // what the database's file says of itself; nil: the store is another
 	level  *slog.LevelVar
 	stderr io.Writer // for what a person has to know, secrets among it
+	load   func() (*config.Config, error)
 	down   shutdown
-	again  reloader
 	memory atomic.Int64 // bytes, for limitMemory
 	given  sockets      // that a supervisor has opened
 
 	metrics *metrics.Metrics // nil: they are off
 	tracer  *tracing.Tracer  // nil: it is off
-
-	b         *broker.Broker
-	protocol  *httpapi.Handler
-	callbacks *callback.Service
-	backups   *backup.Service
-	admin     *admin.Admin // nil: it is off
 
 	cert         *serve.Certificate // nil: no TLS
 	proxies      forwarded.Proxies
@@ -66,6 +60,19 @@ type service struct {
 	listeners    serve.Listeners
 	ownListeners serve.Listeners // of admin alone
 	metricsOnly  serve.Listeners
+}
+
+// doors are what leads to a broker, and the broker.
+type doors struct {
+	*service
+	down  *shutdown // of what is opened here
+	again reloader
+
+	b         *broker.Broker
+	protocol  *httpapi.Handler
+	callbacks *callback.Service
+	backups   *backup.Service
+	admin     *admin.Admin // nil: it is off
 }
 
 // runBroker runs the broker with the configuration of a file and of the environment until ctx ends, a listener
@@ -77,7 +84,8 @@ func runBroker(ctx context.Context, file string, env []string, stderr io.Writer)
 	if err != nil {
 		return err
 	}
-	s := &service{cfg: cfg, stderr: stderr}
+	s := &service{cfg: cfg, load: load, stderr: stderr}
+	d := &doors{service: s, down: &s.down}
 	to := stderr
 	if cfg.Log.File != "" {
 		s.file = newLogFile(cfg.Log, stderr)
@@ -122,11 +130,10 @@ func runBroker(ctx context.Context, file string, env []string, stderr io.Writer)
 			s.log.Error("ended", "err", err) // as standard error is told by who called
 		}
 	}()
-	if err := s.openBroker(file); err != nil {
+	if err := d.openBroker(file); err != nil {
 		return err
 	}
-	s.again = reloader{load: load, cfg: cfg, b: s.b, log: s.log, stderr: s.stderr}
-	for _, step := range []func(context.Context) error{s.declare, s.listen, s.openDoors} {
+	for _, step := range []func(context.Context) error{d.declare, s.listen, d.open} {
 		switch err := step(ctx); {
 		case err != nil && ctx.Err() != nil:
 			return nil
@@ -134,16 +141,16 @@ func runBroker(ctx context.Context, file string, env []string, stderr io.Writer)
 			return err
 		}
 	}
-	s.start(ctx)
-	s.announce()
+	d.start(ctx)
+	d.announce()
 	tell := supervisor{s.log}
 	tell.ready()
-	go tell.watchdog(alive, s.b)
+	go tell.watchdog(alive, d.b)
 	defer tell.stopping()
-	return s.run(ctx, signals, hangups, tell)
+	return d.run(ctx, signals, hangups, tell)
 }
 
-func (s *service) openBroker(configFile string) error {
+func (s *doors) openBroker(configFile string) error {
 	file := s.cfg.Database.File
 	if c := s.cfg.Metrics; c.Enabled && (s.cfg.Admin.Enabled || len(c.Listen) > 0) {
 		s.metrics = metrics.New(metrics.Options{Version: version, PerObjectLimit: int(c.PerObjectLimit), Logger: s.log})
@@ -163,6 +170,7 @@ func (s *service) openBroker(configFile string) error {
 		return errors.Join(fmt.Errorf("%s: %w", file, err), store.Close())
 	}
 	s.down.add("database", s.b.Close)
+	s.again = reloader{load: s.load, cfg: s.cfg, b: s.b, log: s.log, stderr: s.stderr}
 	warnOpen(s.cfg, configFile, s.log)
 	if d := s.cfg.Database.Unsynced(); d > 0 {
 		s.log.Warn("what is answered is not on the disk yet: a power cut, a kill or a crash loses up to the last sync_interval of it", "sync", config.SyncInterval, "sync_interval", d.String())
@@ -170,7 +178,7 @@ func (s *service) openBroker(configFile string) error {
 	return nil
 }
 
-func (s *service) declare(ctx context.Context) error {
+func (s *doors) declare(ctx context.Context) error {
 	return declare(ctx, s.b, s.cfg, s.log, s.stderr)
 }
 
@@ -213,8 +221,7 @@ func (s *service) listen(ctx context.Context) (err error) {
 	return err
 }
 
-// openDoors makes the protocol and admin, which take over what changes in the configuration.
-func (s *service) openDoors(ctx context.Context) (err error) {
+func (s *doors) open(ctx context.Context) (err error) {
 	if s.tracer, err = tracing.New(s.tracingOptions(s.cfg)); err != nil {
 		return err
 	}
@@ -260,7 +267,7 @@ func (s *service) openDoors(ctx context.Context) (err error) {
 	return nil
 }
 
-func (s *service) adminOptions(ctx context.Context) admin.Options {
+func (s *doors) adminOptions(ctx context.Context) admin.Options {
 	c := s.cfg
 	names := machineNames(ctx)
 	opts := admin.Options{
@@ -322,7 +329,7 @@ func (s *service) adminAddresses(names []string) []string {
 }
 
 // start serves all that is listened on.
-func (s *service) start(ctx context.Context) {
+func (s *doors) start(ctx context.Context) {
 	s.down.add("http", s.server.Stop)
 	open := func(h http.Handler, listeners serve.Listeners) {
 		s.server.Serve(h, listeners, s.b.Drain) // which ends long polls and streams
@@ -359,7 +366,7 @@ func (s *service) bareMetrics(ctx context.Context) http.Handler {
 }
 
 // announce tells where it listens, and a person what to do next.
-func (s *service) announce() {
+func (s *doors) announce() {
 	secure := s.cert != nil
 	if s.ownListeners != nil {
 		s.log.Info("listening for administrators", "addr", s.ownListeners.String(), "urls", strings.Join(s.adminURLs(), ","))
@@ -395,7 +402,7 @@ func (s *service) announce() {
 }
 
 // run waits for the end, and loads the configuration again where it is asked to.
-func (s *service) run(ctx context.Context, signals chan os.Signal, hangups *hangups, tell supervisor) error {
+func (s *doors) run(ctx context.Context, signals chan os.Signal, hangups *hangups, tell supervisor) error {
 	defer signal.Stop(signals) // one that comes while all is closed ends the process at once
 	for {
 		select {
@@ -422,7 +429,7 @@ func (s *service) run(ctx context.Context, signals chan os.Signal, hangups *hang
 }
 
 // hangup does what a SIGHUP asks for, and tells whether that is the end.
-func (s *service) hangup(ctx context.Context, hangups *hangups) (ends bool) {
+func (s *doors) hangup(ctx context.Context, hangups *hangups) (ends bool) {
 	if hangups.ofTerminal() {
 		s.log.Info("stopping, since the terminal was closed")
 		return true
@@ -436,7 +443,7 @@ func (s *service) hangup(ctx context.Context, hangups *hangups) (ends bool) {
 }
 
 // underOwn is admin where it has listeners of its own, which are probed as well.
-func (s *service) underOwn() http.Handler {
+func (s *doors) underOwn() http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if httpapi.IsProbe(r.URL.Path) {
 			s.protocol.ServeHTTP(w, r)
@@ -448,7 +455,7 @@ func (s *service) underOwn() http.Handler {
 
 // underAdmin sends what is under /admin/, and who wants metrics, to admin, with its prefix in front of the path or without, and
 // everything else to the protocol. It looks at paths as they are: nothing is cleaned or redirected.
-func (s *service) underAdmin() http.Handler {
+func (s *doors) underAdmin() http.Handler {
 	prefix := s.cfg.Admin.PathPrefix
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		path, ok := strings.CutPrefix(r.URL.Path, prefix)

@@ -31,7 +31,7 @@ func notifyEnd() chan os.Signal {
 // drain serves on for http.drain without being ready, so that load balancers turn away. A second signal ends that, as does what
 // would end the process in any case; from then on a further one ends the process at once. The configuration is loaded again as ever,
 // and changes anything but the time of this drain; a supervisor that waits for the end is not told.
-func (s *service) drain(ctx context.Context, signals chan os.Signal, hangups *hangups, tell supervisor) {
+func (s *doors) drain(ctx context.Context, signals chan os.Signal, hangups *hangups, tell supervisor) {
 	defer signal.Stop(signals)
 	d := s.cfg.HTTP.Drain
 	if d == 0 {
