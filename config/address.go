@@ -27,6 +27,9 @@ func (c *Config) listens() []address {
 	if c.Metrics.Enabled {
 		add("metrics.listen", c.Metrics.Listen)
 	}
+	if c.Cluster.Node != "" {
+		all = append(all, address{"cluster.listen", c.Cluster.Listen})
+	}
 	return all
 }
 

@@ -96,6 +96,7 @@ func (b *binder) check(c *Config) {
 	b.tracing(c)
 	b.attention(&c.Attention)
 	b.alerts(c)
+	b.cluster(c)
 	b.logFile(c)
 	b.oneOf("log.level", c.Log.Level, logLevels)
 	b.oneOf("log.format", c.Log.Format, logFormats)

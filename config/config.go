@@ -42,6 +42,7 @@ type Config struct {
 	Tracing   Tracing           `toml:"tracing"`
 	Attention Attention         `toml:"attention"`
 	Alerts    Alerts            `toml:"alerts"`
+	Cluster   Cluster           `toml:"cluster"`
 	Log       Log               `toml:"log"`
 	Client    []broker.Client   `toml:"client" reload:"yes"`
 	Topic     []broker.Topic    `toml:"topic" reload:"yes"`
@@ -224,7 +225,7 @@ func bind(file string, env []string) (*Config, *binder, error) {
 			return nil, nil, fmt.Errorf("configuration: %w", err)
 		}
 	}
-	c := &Config{HTTP: defaults.HTTP, Admin: defaults.Admin, Database: defaults.Database, Backup: defaults.Backup, History: defaults.History, Callbacks: defaults.Callbacks, Metrics: defaults.Metrics, Tracing: defaults.Tracing, Attention: defaults.Attention, Alerts: defaults.Alerts, Log: defaults.Log}
+	c := &Config{HTTP: defaults.HTTP, Admin: defaults.Admin, Database: defaults.Database, Backup: defaults.Backup, History: defaults.History, Callbacks: defaults.Callbacks, Metrics: defaults.Metrics, Tracing: defaults.Tracing, Attention: defaults.Attention, Alerts: defaults.Alerts, Cluster: defaults.Cluster, Log: defaults.Log}
 	c.HTTP.Listen, c.Alerts.Mute = slices.Clone(c.HTTP.Listen), slices.Clone(c.Alerts.Mute)
 	if err := b.bindFile(c, string(text)); err != nil {
 		return nil, nil, err

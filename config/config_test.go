@@ -99,6 +99,7 @@ start = "oldest"
 		Admin:    Admin{Listen: []string{"127.0.0.1:1"}, SessionIdle: 30 * time.Minute, SessionLife: 12 * time.Hour},
 		Database: Database{File: "/tmp/x.db", Sync: SyncInterval, SyncInterval: time.Second, LogSize: 8 << 20, CompactWhen: 0.25, MinFree: 0}, Backup: Backup{Directory: "/backup", Every: 36 * time.Hour, Keep: 3}, History: History{Keep: 24 * time.Hour, MaxMessages: 500}, Callbacks: defaults.Callbacks, Metrics: Metrics{Listen: []string{"127.0.0.1:9"}}, Attention: defaults.Attention, Alerts: defaults.Alerts,
 		Tracing:  Tracing{Endpoint: "https://collector:4318", Sample: 0.25, ServiceName: "orders", Headers: property.TableOf(map[string]string{"Authorization": "Bearer x"})},
+		Cluster:  defaults.Cluster,
 		Log:      Log{Access: true, Level: "info", Format: "auto", MaxSize: 100 << 20, MaxFiles: 10},
 		Client:   []broker.Client{{Username: "inline", Password: "p"}},
 		Topic:    []broker.Topic{{Name: "/a", Inactive: true, MaxDepth: 1, Expiration: property.Off, DedupWindow: 90 * time.Minute, Retention: property.Off, RetentionBytes: property.Off, MaxTopics: limit.DefaultMaxTopics}},
@@ -128,7 +129,7 @@ func TestConfigDefaults(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if !reflect.DeepEqual(c, &Config{HTTP: defaults.HTTP, Admin: defaults.Admin, Database: defaults.Database, Backup: defaults.Backup, History: defaults.History, Callbacks: defaults.Callbacks, Metrics: defaults.Metrics, Tracing: defaults.Tracing, Attention: defaults.Attention, Alerts: defaults.Alerts, Log: defaults.Log}) {
+	if !reflect.DeepEqual(c, &Config{HTTP: defaults.HTTP, Admin: defaults.Admin, Database: defaults.Database, Backup: defaults.Backup, History: defaults.History, Callbacks: defaults.Callbacks, Metrics: defaults.Metrics, Tracing: defaults.Tracing, Attention: defaults.Attention, Alerts: defaults.Alerts, Cluster: defaults.Cluster, Log: defaults.Log}) {
 		t.Errorf("%+v", c)
 	}
 	c.HTTP.Listen[0], c.Alerts.Mute[0] = "x", "x"
@@ -152,7 +153,7 @@ func TestConfigBad(t *testing.T) {
 	}{
 		{"syntax", "[http]\nlisten = [\n", []string{":2: unexpected EOF"}},
 		{"syntax within", "[http]\nmax_payload = 1x\n", []string{":2: "}},
-		{"unknown section", "\n[htpp]\nlisten = []\n", []string{`:2: htpp: unknown key: allowed are http, admin, database, backup, history, callbacks, metrics, tracing, attention, alerts, log, client, topic, producer, consumer, webhook`}},
+		{"unknown section", "\n[htpp]\nlisten = []\n", []string{`:2: htpp: unknown key: allowed are http, admin, database, backup, history, callbacks, metrics, tracing, attention, alerts, cluster, log, client, topic, producer, consumer, webhook`}},
 		{"unknown key", "[http]\n# c\nlissen = []\n", []string{`:3: http.lissen: unknown key: allowed are listen, max_payload, max_batch, max_pending, max_replies, min_body_rate, max_connections, idle_timeout, drain, cors_origins, tls_cert, tls_key, trusted_proxies, public_url, hosts`}},
 		{"unknown in the second table", crm + "[[client]]\nusername = \"erp\"\npasword = \"secret\"\npassword = \"x\"\n[[client]]\nusername = \"c\"\npassword = \"x\"\n",
 			[]string{`:6: client.pasword: unknown key: allowed are username, name, is_active, can_subscribe, publish_rate, publish_byte_rate, receive_rate, receive_byte_rate, max_waiting, password, password_hash`}},
@@ -160,6 +161,22 @@ func TestConfigBad(t *testing.T) {
 		{"tables for a table", "\n[[http]]\nmax_payload = 1\n", []string{`:2: http: allowed is a table, [http]`}},
 		{"two faults", "[log]\nlevel = \"loud\"\nformat = \"xml\"\n", []string{
 			`:2: log.level = "loud": allowed are debug, info, warn, error`, `:3: log.format = "xml": allowed are auto, text, json`}},
+		{"a node without the rest", "[cluster]\nnode = \"a\"\n", []string{
+			`:1: cluster.directory = "": allowed is a folder for the cluster's log, of this node alone`,
+			`:1: cluster.listen = "": allowed is host:port`,
+			`:1: cluster.peers = []: allowed is a list of all nodes, name=host:port each, this one, "a", among them`}},
+		{"a cluster without a node", "[cluster]\nlisten = \"127.0.0.1:1\"\npeers = [\"a=b:1\"]\n", []string{
+			`:2: cluster.listen = "127.0.0.1:1": allowed only together with node`, `:3: cluster.peers = ["a=b:1"]: allowed only together with node`}},
+		{"peers", "[cluster]\nnode = \"a/b\"\nlisten = \":0\"\ndirectory = \"d\"\npeers = [\"a\", \"a=b:1\", \"a=c:1\", \"b=:1\"]\ntls_cert = \"c\"\n", []string{
+			`:1: cluster.tls_key = "": allowed are tls_cert, tls_key and tls_ca together, or none of them`,
+			`:1: cluster.tls_ca = "": allowed are`,
+			`:2: cluster.node = "a/b": allowed are 1 to 63 letters, digits and .-_ behind a letter or digit`,
+			`:3: cluster.listen = ":0": allowed is host:port with a port of 1 to 65535`,
+			`:5: cluster.peers = "a": allowed is name=host:port, such as "a=10.0.0.1:7001"`,
+			`:5: cluster.peers = "a=c:1": there is a node of that name before`,
+			`:5: cluster.peers = "b=:1": allowed is name=host:port`}},
+		{"times of a cluster", "[cluster]\nforward_wait = \"2m\"\nheartbeat = \"1ms\"\n", []string{
+			`:2: cluster.forward_wait = "2m": allowed are 0s to 1m`, `:3: cluster.heartbeat = "1ms": allowed are 50ms to 10s`}},
 		{"no address", "[http]\nlisten = []\n", []string{`:2: http.listen = []: allowed is a list of at least one host:port`}},
 		{"bad address", "[http]\nlisten = [\"x\"]\n", []string{`:2: http.listen = "x": allowed is host:port with a port of 0 to 65535`}},
 		{"bad port", "[http]\nlisten = [\"x:70000\"]\n", []string{`:2: http.listen = "x:70000": allowed is host:port with a port of 0 to 65535`}},
@@ -622,7 +639,7 @@ func TestExampleDeclares(t *testing.T) {
 	topic.Name = "/customer/created"
 	producer.Client, producer.Topic = "crm", topic.Name
 	consumer.Client, consumer.Topic, consumer.SubKey = "erp", topic.Name, "K06Y63NEJQYGMQKTP9D4KGQQ0GB2"
-	want := &Config{HTTP: defaults.HTTP, Admin: defaults.Admin, Database: defaults.Database, Backup: defaults.Backup, History: defaults.History, Callbacks: defaults.Callbacks, Metrics: defaults.Metrics, Tracing: defaults.Tracing, Attention: defaults.Attention, Alerts: defaults.Alerts, Log: defaults.Log, Client: []broker.Client{crm, erp},
+	want := &Config{HTTP: defaults.HTTP, Admin: defaults.Admin, Database: defaults.Database, Backup: defaults.Backup, History: defaults.History, Callbacks: defaults.Callbacks, Metrics: defaults.Metrics, Tracing: defaults.Tracing, Attention: defaults.Attention, Alerts: defaults.Alerts, Cluster: defaults.Cluster, Log: defaults.Log, Client: []broker.Client{crm, erp},
 		Topic: []broker.Topic{topic}, Producer: []broker.Producer{producer}, Consumer: []broker.Consumer{consumer}}
 	want.HTTP.Listen = c.HTTP.Listen
 	if !reflect.DeepEqual(c, want) {
