@@ -14,6 +14,7 @@ package command
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -65,6 +66,12 @@ type Program struct {
 	// Compact makes a database that no process has open as small as what is in it, and returns how many bytes it had and has.
 	// The errors are also those of Open.
 	Compact func(file string) (before, after int64, err error)
+
+	// ClusterInit makes the node of a configuration the first one of a new cluster, with what its database has. It must not run.
+	ClusterInit func(config string) error
+
+	// AskNode has the node of a configuration, which runs, answer a question of ClusterStatus and so on, in JSON.
+	AskNode func(ctx context.Context, config, question string) (json.RawMessage, error)
 
 	// SaveBackup writes the backup that r has to a file, in the place of an older backup alone, when it is found to be whole.
 	SaveBackup func(ctx context.Context, file string, r io.Reader) error
@@ -180,7 +187,7 @@ connection, overloaded, a limit or the disk is full, the database is in use), 13
 		}
 	}
 	add(running, initCommand(c), c.serveCommand(), configCommand(c), c.healthCommand(), statsCommand(c), versionCommand(c), c.adminCommand(), c.tokenCommand(), c.auditCommand(), refusalsCommand(c), alertsCommand(c), debugCommand(c), c.checkCommand(), compactCommand(c),
-		backupCommand(c), restoreCommand(c), setupLinkCommand(c), serviceCommand(c))
+		backupCommand(c), restoreCommand(c), setupLinkCommand(c), clusterCommand(c), serviceCommand(c))
 	add(messages, c.publishCommand(), c.consumeCommand(), c.messagesCommand())
 	root.InitDefaultCompletionCmd()
 	for _, cmd := range root.Commands() {
