@@ -61,13 +61,8 @@ func (x *call) Attrs(a []slog.Attr) []slog.Attr {
 func (s *server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	start := time.Now()
 	opts := s.opts.Load()
-	x := &call{xml: r.URL.RawQuery != "" && wantsXML(r.URL.RawQuery)}
-	x.Exchange = exchange.Exchange{
-		ResponseWriter: w, Side: x, Request: r, ID: [1]string{exchange.NewID(start)}, Remote: opts.Proxies.Remote(r),
-	}
-	x.ctx.Context, x.ctx.HTTP1 = r.Context(), r.ProtoMajor == 1
-	h := w.Header()
-	h[headerCID], h["X-Content-Type-Options"], h["Cache-Control"] = x.ID[:], noSniff, noStore
+	x := newCall(w, r, start)
+	x.Remote = opts.Proxies.Remote(r)
 	if len(opts.CORSOrigins) == 0 || !s.cors(x, r) {
 		if x.Err = opts.checkOrigin(r); x.Err == nil {
 			s.lines.Run(&x.Exchange, s.router, r)
@@ -87,6 +82,16 @@ func (s *server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if x.unread {
 		x.linger()
 	}
+}
+
+// newCall begins the answer to a request.
+func newCall(w http.ResponseWriter, r *http.Request, start time.Time) *call {
+	x := &call{xml: r.URL.RawQuery != "" && wantsXML(r.URL.RawQuery)}
+	x.Exchange = exchange.Exchange{ResponseWriter: w, Side: x, Request: r, ID: [1]string{exchange.NewID(start)}}
+	x.ctx.Context, x.ctx.HTTP1 = r.Context(), r.ProtoMajor == 1
+	h := w.Header()
+	h[headerCID], h["X-Content-Type-Options"], h["Cache-Control"] = x.ID[:], noSniff, noStore
+	return x
 }
 
 // Header names as they are to be on the wire. net/http would spell them in its own way; HTTP/2 has lower

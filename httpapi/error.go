@@ -71,7 +71,23 @@ func (s *server) fail(x *call) {
 	case http.StatusTooManyRequests, http.StatusServiceUnavailable:
 		h.Set("Retry-After", strconv.Itoa(quota.Seconds(retryAfter)))
 	}
+	x.refuse(status, details)
+}
+
+func (x *call) refuse(status int, details string) {
 	d := x.document(x.room[:], "ZATO_ERROR")
 	d.text("details", details)
 	x.send(status, &d)
+}
+
+// Refuse answers a request as the protocol does that there is no Handler for at the moment: the status is that of the error's code.
+func Refuse(w http.ResponseWriter, r *http.Request, err *broker.Error) {
+	x := newCall(w, r, time.Now())
+	if err.RetryAfter > 0 {
+		w.Header().Set("Retry-After", strconv.Itoa(quota.Seconds(err.RetryAfter)))
+	}
+	x.refuse(statuses[err.Code], err.Message)
+	if x.unread {
+		x.linger()
+	}
 }

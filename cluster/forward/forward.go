@@ -2,7 +2,7 @@
 // the cluster's port, in one hop.
 //
 //	client ─▶ Door.ServeHTTP ─ leads ────────────────────────────▶ handler, its reply after Verify
-//	                └─ another one leads ─▶ port ─▶ Server there ─▶ handler, its reply after Verify
+//	                └─ another one leads ─▶ port ─▶ Handler there ─▶ handler, its reply after Verify
 //
 // Bodies, replies, long polls and streams go through as they come. The address of the client goes with the request, for limits and
 // the audit log, and so does whether it came by TLS.
@@ -171,10 +171,10 @@ type quiet struct{}
 
 func (quiet) Write(b []byte) (int, error) { return len(b), nil }
 
-// Server returns the server of what other nodes pass on, to be served on the port's listener of requests. other answers
+// Handler returns the handler of what other nodes pass on, to be served on the port's listener of requests. other answers
 // what came to no door: what nodes ask each other.
-func (f *Forward) Server(other http.Handler) *http.Server {
-	h := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+func (f *Forward) Handler(other http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		name := r.Header.Get(headerDoor)
 		if name == "" {
 			other.ServeHTTP(w, r)
@@ -197,5 +197,4 @@ func (f *Forward) Server(other http.Handler) *http.Server {
 		}
 		door.ServeHTTP(w, r)
 	})
-	return &http.Server{Handler: h, ReadHeaderTimeout: time.Minute, IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 1 << 20, ErrorLog: slog.NewLogLogger(f.opts.Logger.Handler(), slog.LevelDebug)}
 }

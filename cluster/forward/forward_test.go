@@ -59,7 +59,7 @@ func newNode(t *testing.T, here http.Handler) *node {
 		},
 	})
 	n.front = httptest.NewServer(f.Door("wire", here))
-	server := f.Server(http.NotFoundHandler())
+	server := &http.Server{Handler: f.Handler(http.NotFoundHandler())}
 	go func() { _ = server.Serve(p.Listener(port.Request)) }()
 	t.Cleanup(func() {
 		n.front.Close()
