@@ -150,15 +150,31 @@ func runBroker(ctx context.Context, file string, env []string, stderr io.Writer)
 	return d.run(ctx, signals, hangups, tell)
 }
 
-func (s *doors) openBroker(configFile string) error {
-	file := s.cfg.Database.File
+// makeMetrics makes what counts, where it is on.
+func (s *service) makeMetrics() {
 	if c := s.cfg.Metrics; c.Enabled && (s.cfg.Admin.Enabled || len(c.Listen) > 0) {
 		s.metrics = metrics.New(metrics.Options{Version: version, PerObjectLimit: int(c.PerObjectLimit), Logger: s.log})
 	}
+}
+
+func (s *doors) openBroker(configFile string) error {
+	s.makeMetrics()
 	store, err := openStore(&s.cfg.Database, s.log, s.metrics)
 	if err != nil {
 		return err
 	}
+	if err := s.openOn(store); err != nil {
+		return err
+	}
+	warnOpen(s.cfg, configFile, s.log)
+	if d := s.cfg.Database.Unsynced(); d > 0 {
+		s.log.Warn("what is answered is not on the disk yet: a power cut, a kill or a crash loses up to the last sync_interval of it", "sync", config.SyncInterval, "sync_interval", d.String())
+	}
+	return nil
+}
+
+// openOn opens the broker on a store.
+func (s *doors) openOn(store store.Store) (err error) {
 	opts := brokerOptions(s.cfg, s.log)
 	if s.metrics != nil {
 		opts.Committed = s.metrics.Committed
@@ -167,14 +183,10 @@ func (s *doors) openBroker(configFile string) error {
 		s.head = func() any { return db.ReadHead(file) }
 	}
 	if s.b, err = broker.Open(store, opts); err != nil {
-		return errors.Join(fmt.Errorf("%s: %w", file, err), store.Close())
+		return errors.Join(fmt.Errorf("%s: %w", s.cfg.Database.File, err), store.Close())
 	}
 	s.down.add("database", s.b.Close)
 	s.again = reloader{load: s.load, cfg: s.cfg, b: s.b, log: s.log, stderr: s.stderr}
-	warnOpen(s.cfg, configFile, s.log)
-	if d := s.cfg.Database.Unsynced(); d > 0 {
-		s.log.Warn("what is answered is not on the disk yet: a power cut, a kill or a crash loses up to the last sync_interval of it", "sync", config.SyncInterval, "sync_interval", d.String())
-	}
 	return nil
 }
 
@@ -331,20 +343,29 @@ func (s *service) adminAddresses(names []string) []string {
 // start serves all that is listened on.
 func (s *doors) start(ctx context.Context) {
 	s.down.add("http", s.server.Stop)
-	open := func(h http.Handler, listeners serve.Listeners) {
-		s.server.Serve(h, listeners, s.b.Drain) // which ends long polls and streams
-	}
+	wire, own := s.handlers()
+	s.serve(ctx, wire, own, s.b.Drain) // which ends long polls and streams
+}
+
+// handlers are those of all addresses, and of admin's own, where it has some.
+func (s *doors) handlers() (wire, own http.Handler) {
 	switch {
 	case s.admin == nil:
-		open(s.protocol, s.listeners)
+		return s.protocol, nil
 	case s.ownListeners == nil:
-		open(s.underAdmin(), s.listeners)
-	default:
-		open(s.protocol, s.listeners)
-		open(s.underOwn(), s.ownListeners)
+		return s.underAdmin(), nil
+	}
+	return s.protocol, s.underOwn()
+}
+
+// serve begins to serve. A stop calls stopping, which is to end requests that wait.
+func (s *service) serve(ctx context.Context, wire, own http.Handler, stopping func()) {
+	s.server.Serve(wire, s.listeners, stopping)
+	if s.ownListeners != nil {
+		s.server.Serve(own, s.ownListeners, stopping)
 	}
 	if s.metricsOnly != nil {
-		open(s.bareMetrics(ctx), s.metricsOnly)
+		s.server.Serve(s.bareMetrics(ctx), s.metricsOnly, stopping)
 	}
 }
 

@@ -185,11 +185,16 @@ func (p *Port) identify(c net.Conn) (Kind, net.Conn, error) {
 
 // Dial connects to the port of another node, for a kind.
 func (p *Port) Dial(ctx context.Context, kind Kind, addr string) (net.Conn, error) {
+	return Dial(ctx, p.opts.TLS, kind, addr)
+}
+
+// Dial connects to the port of a node, for a kind. certificates is as Options.TLS.
+func Dial(ctx context.Context, certificates *tls.Config, kind Kind, addr string) (net.Conn, error) {
 	var d interface {
 		DialContext(ctx context.Context, network, addr string) (net.Conn, error)
 	} = &net.Dialer{}
-	if p.opts.TLS != nil {
-		d = &tls.Dialer{Config: p.opts.TLS}
+	if certificates != nil {
+		d = &tls.Dialer{Config: certificates}
 	}
 	c, err := d.DialContext(ctx, "tcp", addr)
 	if err != nil {
