@@ -150,15 +150,19 @@ func runBroker(ctx context.Context, file string, env []string, stderr io.Writer)
 	return d.run(ctx, signals, hangups, tell)
 }
 
-// makeMetrics makes what counts, where it is on.
-func (s *service) makeMetrics() {
+// observe makes what counts and traces, where it is on.
+func (s *service) observe() (err error) {
 	if c := s.cfg.Metrics; c.Enabled && (s.cfg.Admin.Enabled || len(c.Listen) > 0) {
 		s.metrics = metrics.New(metrics.Options{Version: version, PerObjectLimit: int(c.PerObjectLimit), Logger: s.log})
 	}
+	s.tracer, err = tracing.New(s.tracingOptions(s.cfg))
+	return err
 }
 
 func (s *doors) openBroker(configFile string) error {
-	s.makeMetrics()
+	if err := s.observe(); err != nil {
+		return err
+	}
 	store, err := openStore(&s.cfg.Database, s.log, s.metrics)
 	if err != nil {
 		return err
@@ -233,10 +237,8 @@ func (s *service) listen(ctx context.Context) (err error) {
 	return err
 }
 
+// open makes the protocol and admin, which take over what changes in the configuration.
 func (s *doors) open(ctx context.Context) (err error) {
-	if s.tracer, err = tracing.New(s.tracingOptions(s.cfg)); err != nil {
-		return err
-	}
 	s.protocol = httpapi.New(s.b, s.wireOptions(s.cfg))
 	s.again.onChange(func(c *config.Config) {
 		s.memory.Store(memoryOf(c.HTTP))
