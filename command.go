@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -56,6 +57,10 @@ func commandLine(env []string, stdin io.Reader, stdout, stderr, serverLog io.Wri
 				return nil, errors.Join(fmt.Errorf("%s: %w", file, err), store.Close())
 			}
 			return b, nil
+		},
+		ClusterInit: func(file string) error { return initCluster(file, env, log) },
+		AskNode: func(ctx context.Context, file, question string) (json.RawMessage, error) {
+			return askNode(ctx, file, env, question)
 		},
 		Verify: func(file string, progress func(part float64)) error {
 			return db.Verify(file, db.Options{Logger: log, Program: built()}, progress)

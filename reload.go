@@ -125,7 +125,7 @@ type reloader struct {
 	load   func() (*config.Config, error)
 	cfg    *config.Config // in force
 	take   []func(*config.Config)
-	b      *broker.Broker
+	b      *broker.Broker // nil: another node of the cluster has it
 	log    *slog.Logger
 	stderr io.Writer
 }
@@ -136,7 +136,7 @@ func (r *reloader) onChange(take func(*config.Config)) { r.take = append(r.take,
 // reload takes over a configuration that is good and that the broker accepts; any other changes nothing.
 func (r *reloader) reload(ctx context.Context) {
 	next, err := r.load()
-	if err == nil {
+	if err == nil && r.b != nil {
 		err = declare(ctx, r.b, next, r.log, r.stderr)
 	}
 	if err != nil {

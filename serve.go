@@ -130,10 +130,14 @@ func runBroker(ctx context.Context, file string, env []string, stderr io.Writer)
 			s.log.Error("ended", "err", err) // as standard error is told by who called
 		}
 	}()
+	tell := supervisor{s.log}
+	if cfg.Cluster.Node != "" {
+		return s.runNode(ctx, file, hangups, tell)
+	}
 	if err := d.openBroker(file); err != nil {
 		return err
 	}
-	for _, step := range []func(context.Context) error{d.declare, s.listen, d.open} {
+	for _, step := range []func(context.Context) error{d.declare, s.listen, d.openAll} {
 		switch err := step(ctx); {
 		case err != nil && ctx.Err() != nil:
 			return nil
@@ -143,7 +147,6 @@ func runBroker(ctx context.Context, file string, env []string, stderr io.Writer)
 	}
 	d.start(ctx)
 	d.announce()
-	tell := supervisor{s.log}
 	tell.ready()
 	go tell.watchdog(alive, d.b)
 	defer tell.stopping()
@@ -237,8 +240,8 @@ func (s *service) listen(ctx context.Context) (err error) {
 	return err
 }
 
-// open makes the protocol and admin, which take over what changes in the configuration.
-func (s *doors) open(ctx context.Context) (err error) {
+// openAll makes the protocol and admin, which take over what changes in the configuration.
+func (s *doors) openAll(ctx context.Context) (err error) {
 	s.protocol = httpapi.New(s.b, s.wireOptions(s.cfg))
 	s.again.onChange(func(c *config.Config) {
 		s.memory.Store(memoryOf(c.HTTP))

@@ -48,8 +48,8 @@ func (b *binder) cluster(c *Config) {
 	if d := t.ForwardWait; d < 0 || d > time.Minute {
 		b.errorf("cluster.forward_wait", "%q: allowed are 0s to 1m", property.FormatDuration(d))
 	}
-	if d := t.Heartbeat; d < 50*time.Millisecond || d > 10*time.Second {
-		b.errorf("cluster.heartbeat", "%q: allowed are 50ms to 10s", property.FormatDuration(d))
+	if d := t.Heartbeat; d < 100*time.Millisecond || d > 30*time.Second {
+		b.errorf("cluster.heartbeat", "%q: allowed are 100ms to 30s", property.FormatDuration(d))
 	}
 	if t.Node == "" {
 		b.withoutNode(t)

@@ -176,7 +176,7 @@ func TestConfigBad(t *testing.T) {
 			`:5: cluster.peers = "a=c:1": there is a node of that name before`,
 			`:5: cluster.peers = "b=:1": allowed is name=host:port`}},
 		{"times of a cluster", "[cluster]\nforward_wait = \"2m\"\nheartbeat = \"1ms\"\n", []string{
-			`:2: cluster.forward_wait = "2m": allowed are 0s to 1m`, `:3: cluster.heartbeat = "1ms": allowed are 50ms to 10s`}},
+			`:2: cluster.forward_wait = "2m": allowed are 0s to 1m`, `:3: cluster.heartbeat = "1ms": allowed are 100ms to 30s`}},
 		{"no address", "[http]\nlisten = []\n", []string{`:2: http.listen = []: allowed is a list of at least one host:port`}},
 		{"bad address", "[http]\nlisten = [\"x\"]\n", []string{`:2: http.listen = "x": allowed is host:port with a port of 0 to 65535`}},
 		{"bad port", "[http]\nlisten = [\"x:70000\"]\n", []string{`:2: http.listen = "x:70000": allowed is host:port with a port of 0 to 65535`}},

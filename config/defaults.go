@@ -40,7 +40,7 @@ var defaults = Config{
 	Attention: Attention{Full: attention.Full, Away: attention.Away, Failing: attention.Failing, InFlight: attention.InFlight, Refused: attention.Refused,
 		Redelivered: attention.Redelivered, Certificate: attention.Certificate, DiskPercent: attention.DiskPercent, DiskFree: property.Size(attention.DiskFree)},
 	Alerts:   Alerts{Wait: alert.DefaultWait, Interval: alert.DefaultInterval, Repeat: alert.DefaultRepeat, Mute: []string{monitor.CodeUnsynced}},
-	Cluster:  Cluster{ForwardWait: 5 * time.Second, Heartbeat: 250 * time.Millisecond, LogSize: 64 << 20},
+	Cluster:  Cluster{ForwardWait: 5 * time.Second, Heartbeat: time.Second, LogSize: 64 << 20},
 	Log:      Log{Level: "info", Format: "auto", MaxSize: 100 << 20, MaxFiles: 10},
 	Client:   []broker.Client{broker.ClientFields.New()},
 	Topic:    []broker.Topic{broker.TopicFields.New()},

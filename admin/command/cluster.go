@@ -22,7 +22,7 @@ type ClusterStatus struct {
 // ClusterNode is one of its nodes.
 type ClusterNode struct {
 	Node    string  `json:"node"`
-	Role    string  `json:"role"`            // leader, follower, or away
+	Role    string  `json:"role"`            // leader, follower, or joining: it has not caught up yet
 	Applied uint64  `json:"applied"`         // the entry of the log up to which its database has everything
 	Lag     uint64  `json:"lag"`             // how many entries that is behind the leader
 	Contact float64 `json:"contact_seconds"` // since it was heard of last; negative: not since the start

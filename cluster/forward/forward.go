@@ -43,6 +43,9 @@ type Options struct {
 	Verify  func(ctx context.Context) error // makes sure that this node leads still, in a question that begins after the call
 	Wait    time.Duration                   // that a request waits for a leader
 
+	// Local answers a request that is of this node whoever leads, and tells whether it did; or nil.
+	Local func(w http.ResponseWriter, r *http.Request) bool
+
 	// Refuse answers a request that cannot be answered now. unknown tells whether it may have taken effect.
 	Refuse func(w http.ResponseWriter, r *http.Request, unknown bool)
 
@@ -88,6 +91,9 @@ func (f *Forward) Door(name string, here http.Handler) http.Handler {
 	answer := f.verified(here)
 	f.doors[name] = answer
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if f.opts.Local != nil && f.opts.Local(w, r) {
+			return
+		}
 		deadline := time.Now().Add(f.opts.Wait)
 		for {
 			changed := f.opts.Changed()

@@ -1,0 +1,458 @@
+package main
+
+import (
+	"bytes"
+	"cmp"
+	"context"
+	"crypto/tls"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/url"
+	"os/signal"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	cli "pipit/admin/command"
+	"pipit/broker"
+	"pipit/cluster"
+	"pipit/cluster/forward"
+	"pipit/cluster/port"
+	"pipit/config"
+	"pipit/db"
+	"pipit/httpapi"
+)
+
+// node is this process as one of a cluster. The doors to a broker are open while it leads, and requests find them from all nodes.
+type node struct {
+	*service
+	store  *db.Replica
+	port   *port.Port
+	engine *cluster.Engine
+	front  *forward.Forward
+	open   atomic.Pointer[opened] // nil: it does not lead, or its broker is not open yet
+	fatal  chan error
+
+	mu      sync.Mutex
+	changed chan struct{} // is closed when open is another one
+}
+
+// opened is a broker of a term that this node leads.
+type opened struct {
+	*doors
+	term      *cluster.Term
+	wire, own http.Handler
+}
+
+// The names that all nodes have for their addresses.
+const (
+	wireDoor  = "wire"
+	adminDoor = "admin"
+)
+
+// termEnd is how long the doors of a term that is over may take to close.
+const termEnd = 5 * time.Second
+
+// runNode runs the broker as a node of a cluster, as runBroker does without one.
+func (s *service) runNode(ctx context.Context, configFile string, hangups *hangups, tell supervisor) error {
+	n := &node{service: s, fatal: make(chan error, 1), changed: make(chan struct{})}
+	if err := s.observe(); err != nil {
+		return err
+	}
+	if err := n.openStore(); err != nil {
+		return err
+	}
+	warnOpen(s.cfg, configFile, s.log)
+	if err := n.openPort(); err != nil {
+		return err
+	}
+	if err := s.listen(ctx); err != nil {
+		return err
+	}
+	if err := n.join(ctx); err != nil {
+		return err
+	}
+	s.down.add("http", s.server.Stop)
+	s.serve(ctx, n.front.Door(wireDoor, n.doorOf(func(o *opened) http.Handler { return o.wire })),
+		n.front.Door(adminDoor, n.doorOf(func(o *opened) http.Handler { return o.own })), n.stopping)
+	n.servePeers()
+	s.log.Info("listening", "addr", s.listeners.String(), "node", s.cfg.Cluster.Node, "tls", s.cert != nil, "database", s.cfg.Database.File, "version", version)
+	tell.ready()
+	defer tell.stopping()
+	return n.run(ctx, hangups, tell)
+}
+
+// openStore opens this node's copy.
+func (n *node) openStore() (err error) {
+	c := &n.cfg.Database
+	opts := db.Options{Logger: n.log, Program: built(), LogSize: int64(c.LogSize), CompactWhen: c.CompactWhen, MinFree: int64(c.MinFree)}
+	if n.metrics != nil {
+		opts.Checkpointed = n.metrics.Checkpointed
+	}
+	if n.store, err = db.OpenReplica(c.File, opts); err != nil {
+		return err
+	}
+	n.down.add("database", n.store.Close)
+	if _, err = n.store.Load(); err != nil {
+		return fmt.Errorf("%s: %w", c.File, err)
+	}
+	return nil
+}
+
+// certificates are those of the cluster's port, nil where there are none.
+func certificates(c *config.Cluster) (*tls.Config, error) {
+	if c.TLSCert == "" {
+		return nil, nil
+	}
+	return port.Certificates(c.TLSCert, c.TLSKey, c.TLSCA)
+}
+
+func (n *node) openPort() error {
+	certs, err := certificates(&n.cfg.Cluster)
+	if err != nil {
+		return err
+	}
+	if n.port, err = port.Open(port.Options{Listen: n.cfg.Cluster.Listen, TLS: certs, Logger: n.log}); err != nil {
+		return err
+	}
+	n.down.add("the cluster's port", n.port.Close)
+	n.front = forward.New(forward.Options{
+		Port: n.port, Wait: n.cfg.Cluster.ForwardWait, Logger: n.log, Refuse: refuse, Local: n.isLocal,
+		Leader: n.leader, Changed: n.change, Verify: n.verify,
+	})
+	return nil
+}
+
+// clusterOptions are what the configuration says of the engine.
+func clusterOptions(c *config.Config, store *db.Replica, log *slog.Logger) cluster.Options {
+	t := &c.Cluster
+	peers := map[string]string{}
+	for _, p := range t.ClusterPeers() {
+		peers[p.Node] = p.Addr
+	}
+	return cluster.Options{Node: t.Node, Dir: t.Directory, Peers: peers, Store: store, Heartbeat: t.Heartbeat, LogSize: int64(t.LogSize), Logger: log}
+}
+
+// join starts the engine, which leads or follows from now on.
+func (n *node) join(ctx context.Context) error {
+	opts := clusterOptions(n.cfg, n.store, n.log)
+	id, err := cluster.Identify(opts.Dir, opts.Node)
+	if err != nil {
+		return err
+	}
+	opts.Transport = cluster.NewTransport(n.port, opts.Peers[opts.Node], id, n.log)
+	opts.Ask = func(ctx context.Context, addr string) (info cluster.Info, err error) {
+		return info, n.ask(ctx, http.MethodGet, addr, "info", &info)
+	}
+	opts.Lead = func(t *cluster.Term) { n.lead(ctx, t) }
+	opts.Fatal = func(err error) { n.fatal <- err }
+	if n.engine, err = cluster.Open(opts); err != nil {
+		return err
+	}
+	n.down.add("cluster", n.engine.Close)
+	return nil
+}
+
+// lead has the doors to a broker open until a term is over. Where they cannot be opened it returns, and another node is to lead.
+func (n *node) lead(ctx context.Context, t *cluster.Term) {
+	o := &opened{doors: &doors{service: n.service, down: &shutdown{}}, term: t}
+	defer func() {
+		if err := o.down.run(termEnd); err != nil {
+			n.log.Warn("the doors of a term were not closed in order", "err", err)
+		}
+	}()
+	err := o.openOn(t)
+	for _, step := range []func(context.Context) error{o.declare, o.openAll} {
+		if err == nil {
+			err = step(ctx)
+		}
+	}
+	if err != nil {
+		n.log.Error("this node cannot lead", "err", err)
+		return
+	}
+	o.wire, o.own = o.handlers()
+	n.set(o)
+	defer n.set(nil)
+	o.announce()
+	select {
+	case <-t.Done():
+	case <-o.b.Failed():
+	}
+	o.b.Drain()
+}
+
+// set opens the doors to others, or closes them.
+func (n *node) set(o *opened) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.open.Store(o)
+	close(n.changed)
+	n.changed = make(chan struct{})
+}
+
+func (n *node) change() <-chan struct{} {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.changed
+}
+
+// leader is where requests are to go.
+func (n *node) leader() forward.Leader {
+	if n.open.Load() != nil {
+		return forward.Leader{Here: true}
+	}
+	if name, addr := n.engine.Leader(); name != n.cfg.Cluster.Node {
+		return forward.Leader{Addr: addr}
+	}
+	return forward.Leader{} // it leads, and its doors are not open yet
+}
+
+// verify is that of the term whose doors answer.
+func (n *node) verify(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, verifyTime)
+	defer cancel()
+	return n.engine.Verify(ctx)
+}
+
+// verifyTime is how long a majority may take to say who leads.
+const verifyTime = 10 * time.Second
+
+// doorOf is the handler of one of the addresses, of the broker that is open.
+func (n *node) doorOf(which func(*opened) http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		o := n.open.Load()
+		if o == nil {
+			refuse(w, r, false)
+			return
+		}
+		which(o).ServeHTTP(w, r)
+	})
+}
+
+// refuse answers what cannot be answered while nobody leads.
+func refuse(w http.ResponseWriter, r *http.Request, unknown bool) {
+	e := &broker.Error{Code: broker.Unavailable, Message: "No node of the cluster leads at this moment: nothing was done", RetryAfter: time.Second}
+	if unknown {
+		e.Message = "The node that leads has changed meanwhile: the outcome is unknown, repeat with the same msg_id"
+	}
+	httpapi.Refuse(w, r, e)
+}
+
+// isLocal answers the probes that are of this node and not of the one that leads, and tells whether it did.
+func (n *node) isLocal(w http.ResponseWriter, r *http.Request) bool {
+	switch {
+	case r.URL.Path == httpapi.AlivePath:
+		w.WriteHeader(http.StatusOK)
+	case r.URL.Path == httpapi.ReadyPath && r.URL.Query().Get("leader") == "true" && n.open.Load() == nil:
+		httpapi.Refuse(w, r, &broker.Error{Code: broker.Unavailable, Message: "Another node leads", RetryAfter: time.Second})
+	default:
+		return false
+	}
+	return true
+}
+
+// stopping ends requests that wait, as the process is to end.
+func (n *node) stopping() {
+	if o := n.open.Load(); o != nil {
+		o.b.Drain()
+	}
+}
+
+// servePeers takes what other nodes pass on and ask.
+func (n *node) servePeers() {
+	srv := httpapi.NewServer(n.front.Handler(n.questions()), 0)
+	srv.ErrorLog = slog.NewLogLogger(n.log.Handler(), slog.LevelDebug)
+	go func() { _ = srv.Serve(n.port.Listener(port.Request)) }() // until the port is closed
+	n.down.add("requests of other nodes", func() error {
+		ctx, cancel := context.WithTimeout(context.Background(), termEnd)
+		defer cancel()
+		if err := srv.Shutdown(ctx); err != nil {
+			return srv.Close()
+		}
+		return nil
+	})
+}
+
+// questions answers what nodes, and the command line, ask a node.
+func (n *node) questions() http.Handler {
+	mux := http.NewServeMux()
+	answer := func(w http.ResponseWriter, v any, err error) {
+		w.Header().Set("Content-Type", "application/json")
+		if err != nil {
+			w.WriteHeader(http.StatusConflict)
+			v = map[string]string{"error": err.Error()}
+		}
+		_ = json.NewEncoder(w).Encode(v)
+	}
+	mux.HandleFunc("GET /info", func(w http.ResponseWriter, _ *http.Request) { answer(w, n.engine.Info(), nil) })
+	mux.HandleFunc("GET /status", func(w http.ResponseWriter, r *http.Request) {
+		s, err := n.status(r.Context())
+		answer(w, s, err)
+	})
+	mux.HandleFunc("POST /transfer", func(w http.ResponseWriter, r *http.Request) {
+		err := n.transfer(r.Context(), r.URL.Query().Get("node"))
+		if err != nil {
+			answer(w, nil, err)
+			return
+		}
+		s, err := n.status(r.Context())
+		answer(w, s, err)
+	})
+	return mux
+}
+
+// status is how the cluster is: as the leader knows, or where that is away, as this node does.
+func (n *node) status(ctx context.Context) (s cluster.Status, err error) {
+	if name, addr := n.engine.Leader(); name != "" && name != n.cfg.Cluster.Node {
+		if err := n.ask(ctx, http.MethodGet, addr, "status", &s); err == nil {
+			return s, nil
+		}
+	}
+	return n.engine.Status(ctx), nil
+}
+
+// transfer has a node lead, and returns when it does.
+func (n *node) transfer(ctx context.Context, to string) error {
+	before, addr := n.engine.Leader()
+	switch {
+	case before == "":
+		return cluster.ErrNoLeader
+	case before != n.cfg.Cluster.Node:
+		var s cluster.Status
+		query := url.Values{"node": {to}}
+		return n.ask(ctx, http.MethodPost, addr, "transfer?"+query.Encode(), &s)
+	}
+	if err := n.engine.Transfer(to); err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(ctx, verifyTime)
+	defer cancel()
+	_, _, err := n.engine.AwaitLeader(ctx)
+	return err
+}
+
+// ask asks another node a question.
+func (n *node) ask(ctx context.Context, method, addr, question string, answer any) error {
+	text, err := askPort(ctx, func(ctx context.Context) (net.Conn, error) { return n.port.Dial(ctx, port.Request, addr) }, method, question)
+	if err != nil {
+		return err
+	}
+	return json.Unmarshal(text, answer)
+}
+
+// maxAnswer bounds what a node answers a question, in bytes.
+const maxAnswer = 1 << 20
+
+// askPort asks the node at the other end of a connection.
+func askPort(ctx context.Context, dial func(context.Context) (net.Conn, error), method, question string) ([]byte, error) {
+	transport := &http.Transport{DisableKeepAlives: true, DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) { return dial(ctx) }}
+	req, err := http.NewRequestWithContext(ctx, method, "http://node/"+question, http.NoBody)
+	if err != nil {
+		return nil, err
+	}
+	rsp, err := transport.RoundTrip(req)
+	if err != nil {
+		return nil, err
+	}
+	defer rsp.Body.Close()
+	text, err := io.ReadAll(io.LimitReader(rsp.Body, maxAnswer))
+	if err != nil {
+		return nil, err
+	}
+	if rsp.StatusCode != http.StatusOK {
+		var said struct{ Error string }
+		_ = json.Unmarshal(text, &said)
+		return nil, errors.New(cmp.Or(said.Error, rsp.Status))
+	}
+	return text, nil
+}
+
+// run is that of doors.
+func (n *node) run(ctx context.Context, hangups *hangups, tell supervisor) error {
+	signals := notifyEnd()
+	defer signal.Stop(signals)
+	for {
+		select {
+		case <-ctx.Done():
+			if o := n.open.Load(); o != nil {
+				o.drain(signals, tell)
+			}
+			n.log.Info("stopping")
+			return nil
+		case err := <-n.server.Failed():
+			return fmt.Errorf("http: %w", err)
+		case err := <-n.fatal:
+			return fmt.Errorf("cluster: %w", err)
+		case <-hangups.c:
+			if hangups.ofTerminal() {
+				n.log.Info("stopping, since the terminal was closed")
+				return nil
+			}
+			tell.reloading()
+			n.reload(ctx)
+			tell.ready()
+		}
+	}
+}
+
+// reload loads the configuration again, where this node leads with all that it declares.
+func (n *node) reload(ctx context.Context) {
+	if o := n.open.Load(); o != nil {
+		o.again.reload(ctx)
+	} else {
+		follows := reloader{load: n.load, cfg: n.cfg, log: n.log, stderr: n.stderr}
+		follows.reload(ctx)
+	}
+	if n.file != nil {
+		n.file.reopen(n.cfg.Log)
+		n.log.Info("the file of the log was opened again", "file", n.cfg.Log.File)
+	}
+}
+
+// initCluster makes the node of a configuration the first of a cluster.
+func initCluster(file string, env []string, log *slog.Logger) (err error) {
+	cfg, err := config.Load(file, configEnv(env))
+	if err != nil {
+		return err
+	}
+	if cfg.Cluster.Node == "" {
+		return fmt.Errorf("%s: cluster.node is missing: it names this node", file)
+	}
+	store, err := db.OpenReplica(cfg.Database.File, db.Options{Logger: log, Program: built()})
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, store.Close()) }()
+	if _, err := store.Load(); err != nil {
+		return err
+	}
+	return cluster.Init(clusterOptions(cfg, store, log))
+}
+
+// askNode asks the node of a configuration, which runs.
+func askNode(ctx context.Context, file string, env []string, question string) (json.RawMessage, error) {
+	cfg, err := config.Read(file, configEnv(env))
+	if err != nil {
+		return nil, err
+	}
+	c := &cfg.Cluster
+	if c.Node == "" {
+		return nil, fmt.Errorf("%s: cluster.node is missing: it is no node of a cluster", file)
+	}
+	certs, err := certificates(c)
+	if err != nil {
+		return nil, err
+	}
+	method := http.MethodPost
+	if question == cli.AskStatus {
+		method = http.MethodGet
+	}
+	text, err := askPort(ctx, func(ctx context.Context) (net.Conn, error) { return port.Dial(ctx, certs, port.Request, c.Listen) }, method, question)
+	return bytes.TrimSpace(text), err
+}
