@@ -36,6 +36,7 @@ type node struct {
 	engine *cluster.Engine
 	front  *forward.Forward
 	open   atomic.Pointer[opened] // nil: it does not lead, or its broker is not open yet
+	leaves atomic.Bool            // it is about to stop
 	fatal  chan error
 
 	mu      sync.Mutex
@@ -122,7 +123,7 @@ func (n *node) openPort() error {
 	}
 	n.down.add("the cluster's port", n.port.Close)
 	n.front = forward.New(forward.Options{
-		Port: n.port, Wait: n.cfg.Cluster.ForwardWait, Logger: n.log, Refuse: refuse, Local: n.isLocal,
+		Port: n.port, Wait: n.cfg.Cluster.ForwardWait, Logger: n.log, Refuse: unready, Local: n.isLocal,
 		Leader: n.leader, Changed: n.change, Verify: n.verify,
 	})
 	return nil
@@ -228,29 +229,31 @@ func (n *node) doorOf(which func(*opened) http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		o := n.open.Load()
 		if o == nil {
-			refuse(w, r, false)
+			unready(w, r, false)
 			return
 		}
 		which(o).ServeHTTP(w, r)
 	})
 }
 
-// refuse answers what cannot be answered while nobody leads.
-func refuse(w http.ResponseWriter, r *http.Request, unknown bool) {
+// unready answers what cannot be answered while nobody leads.
+func unready(w http.ResponseWriter, r *http.Request, unknown bool) {
 	e := &broker.Error{Code: broker.Unavailable, Message: "No node of the cluster leads at this moment: nothing was done", RetryAfter: time.Second}
 	if unknown {
 		e.Message = "The node that leads has changed meanwhile: the outcome is unknown, repeat with the same msg_id"
 	}
-	httpapi.Refuse(w, r, e)
+	httpapi.Answer(w, r, e)
 }
 
 // isLocal answers the probes that are of this node and not of the one that leads, and tells whether it did.
 func (n *node) isLocal(w http.ResponseWriter, r *http.Request) bool {
 	switch {
 	case r.URL.Path == httpapi.AlivePath:
-		w.WriteHeader(http.StatusOK)
+		httpapi.Answer(w, r, nil)
+	case r.URL.Path == httpapi.ReadyPath && n.leaves.Load():
+		httpapi.Answer(w, r, &broker.Error{Code: broker.Unavailable, Message: "The server is about to stop", RetryAfter: 5 * time.Second})
 	case r.URL.Path == httpapi.ReadyPath && r.URL.Query().Get("leader") == "true" && n.open.Load() == nil:
-		httpapi.Refuse(w, r, &broker.Error{Code: broker.Unavailable, Message: "Another node leads", RetryAfter: time.Second})
+		httpapi.Answer(w, r, &broker.Error{Code: broker.Unavailable, Message: "Another node leads", RetryAfter: time.Second})
 	default:
 		return false
 	}

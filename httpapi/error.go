@@ -80,13 +80,19 @@ func (x *call) refuse(status int, details string) {
 	x.send(status, &d)
 }
 
-// Refuse answers a request as the protocol does that there is no Handler for at the moment: the status is that of the error's code.
-func Refuse(w http.ResponseWriter, r *http.Request, err *broker.Error) {
+// Answer answers a request as the protocol does where there is no Handler for it at the moment: that all is well, or with an error, by the status of
+// its code.
+func Answer(w http.ResponseWriter, r *http.Request, err *broker.Error) {
 	x := newCall(w, r, time.Now())
-	if err.RetryAfter > 0 {
-		w.Header().Set("Retry-After", strconv.Itoa(quota.Seconds(err.RetryAfter)))
+	switch {
+	case err == nil:
+		_ = x.ok()
+	default:
+		if err.RetryAfter > 0 {
+			w.Header().Set("Retry-After", strconv.Itoa(quota.Seconds(err.RetryAfter)))
+		}
+		x.refuse(statuses[err.Code], err.Message)
 	}
-	x.refuse(statuses[err.Code], err.Message)
 	if x.unread {
 		x.linger()
 	}

@@ -115,6 +115,20 @@ func (f *Forward) Door(name string, here http.Handler) http.Handler {
 	})
 }
 
+// awaitHere tells whether requests are answered here. Where another node knows already that this one leads, they are in a moment.
+func (f *Forward) awaitHere(ctx context.Context) bool {
+	for deadline := time.Now().Add(f.opts.Wait); ; {
+		changed := f.opts.Changed()
+		to := f.opts.Leader()
+		if to.Here {
+			return true
+		}
+		if to.Addr != "" || !wait(ctx, changed, time.Until(deadline)) {
+			return false
+		}
+	}
+}
+
 // retryEvery is how often a leader is tried again that cannot be reached.
 const retryEvery = 100 * time.Millisecond
 
@@ -187,7 +201,7 @@ func (f *Forward) Handler(other http.Handler) http.Handler {
 			return
 		}
 		door := f.doors[name]
-		if door == nil || !f.opts.Leader().Here { // a second hop would go in circles while two think that the other one leads
+		if door == nil || !f.awaitHere(r.Context()) { // a second hop would go in circles while two think that the other one leads
 			f.opts.Refuse(w, r, false)
 			return
 		}
