@@ -12,8 +12,8 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"os"
 	"net/url"
-	"os/signal"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -37,7 +37,9 @@ type node struct {
 	front  *forward.Forward
 	open   atomic.Pointer[opened] // nil: it does not lead, or its broker is not open yet
 	leaves atomic.Bool            // it is about to stop
-	fatal  chan error
+
+	ended chan struct{} // is closed when the node can go on no more
+	cause error         // why
 
 	mu      sync.Mutex
 	changed chan struct{} // is closed when open is another one
@@ -60,8 +62,8 @@ const (
 const termEnd = 5 * time.Second
 
 // runNode runs the broker as a node of a cluster, as runBroker does without one.
-func (s *service) runNode(ctx context.Context, configFile string, hangups *hangups, tell supervisor) error {
-	n := &node{service: s, fatal: make(chan error, 1), changed: make(chan struct{})}
+func (s *service) runNode(ctx context.Context, configFile string, signals chan os.Signal, hangups *hangups, tell supervisor) error {
+	n := &node{service: s, ended: make(chan struct{}), changed: make(chan struct{})}
 	if err := s.observe(); err != nil {
 		return err
 	}
@@ -85,7 +87,7 @@ func (s *service) runNode(ctx context.Context, configFile string, hangups *hangu
 	s.log.Info("listening", "addr", s.listeners.String(), "node", s.cfg.Cluster.Node, "tls", s.cert != nil, "database", s.cfg.Database.File, "version", version)
 	tell.ready()
 	defer tell.stopping()
-	return n.run(ctx, hangups, tell)
+	return s.run(ctx, n, signals, hangups, tell)
 }
 
 // openStore opens this node's copy.
@@ -151,7 +153,10 @@ func (n *node) join(ctx context.Context) error {
 		return info, n.ask(ctx, http.MethodGet, addr, "info", &info)
 	}
 	opts.Lead = func(t *cluster.Term) { n.lead(ctx, t) }
-	opts.Fatal = func(err error) { n.fatal <- err }
+	opts.Fatal = func(err error) { // once
+		n.cause = err
+		close(n.ended)
+	}
 	if n.engine, err = cluster.Open(opts); err != nil {
 		return err
 	}
@@ -376,46 +381,22 @@ func askPort(ctx context.Context, dial func(context.Context) (net.Conn, error), 
 	return text, nil
 }
 
-// run is that of doors.
-func (n *node) run(ctx context.Context, hangups *hangups, tell supervisor) error {
-	signals := notifyEnd()
-	defer signal.Stop(signals)
-	for {
-		select {
-		case <-ctx.Done():
-			if o := n.open.Load(); o != nil {
-				o.drain(signals, tell)
-			}
-			n.log.Info("stopping")
-			return nil
-		case err := <-n.server.Failed():
-			return fmt.Errorf("http: %w", err)
-		case err := <-n.fatal:
-			return fmt.Errorf("cluster: %w", err)
-		case <-hangups.c:
-			if hangups.ofTerminal() {
-				n.log.Info("stopping, since the terminal was closed")
-				return nil
-			}
-			tell.reloading()
-			n.reload(ctx)
-			tell.ready()
-		}
-	}
-}
+// failed, failure, unready and reload are for work.
 
-// reload loads the configuration again, where this node leads with all that it declares.
+func (n *node) failed() <-chan struct{} { return n.ended }
+
+func (n *node) failure() error { return fmt.Errorf("cluster: %w", n.cause) }
+
+func (n *node) unready() { n.leaves.Store(true) }
+
+// reload has all that the configuration declares applied where this node leads.
 func (n *node) reload(ctx context.Context) {
 	if o := n.open.Load(); o != nil {
 		o.again.reload(ctx)
-	} else {
-		follows := reloader{load: n.load, cfg: n.cfg, log: n.log, stderr: n.stderr}
-		follows.reload(ctx)
+		return
 	}
-	if n.file != nil {
-		n.file.reopen(n.cfg.Log)
-		n.log.Info("the file of the log was opened again", "file", n.cfg.Log.File)
-	}
+	follows := reloader{load: n.load, cfg: n.cfg, log: n.log, stderr: n.stderr}
+	follows.reload(ctx)
 }
 
 // initCluster makes the node of a configuration the first of a cluster.

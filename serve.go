@@ -132,7 +132,7 @@ func runBroker(ctx context.Context, file string, env []string, stderr io.Writer)
 	}()
 	tell := supervisor{s.log}
 	if cfg.Cluster.Node != "" {
-		return s.runNode(ctx, file, hangups, tell)
+		return s.runNode(ctx, file, signals, hangups, tell)
 	}
 	if err := d.openBroker(file); err != nil {
 		return err
@@ -150,7 +150,7 @@ func runBroker(ctx context.Context, file string, env []string, stderr io.Writer)
 	tell.ready()
 	go tell.watchdog(alive, d.b)
 	defer tell.stopping()
-	return d.run(ctx, signals, hangups, tell)
+	return s.run(ctx, d, signals, hangups, tell)
 }
 
 // observe makes what counts and traces, where it is on.
@@ -427,26 +427,47 @@ func (s *doors) announce() {
 	}
 }
 
+// work is what the process does until it ends: it has a broker, or is a node of a cluster.
+type work interface {
+	// failed is closed when it cannot go on, for which failure has the reason.
+	failed() <-chan struct{}
+	failure() error
+	// unready has readiness probes told that the process is about to stop. All else goes on.
+	unready()
+	// reload loads the configuration again.
+	reload(ctx context.Context)
+}
+
+func (s *doors) failed() <-chan struct{} { return s.b.Failed() }
+
+func (s *doors) failure() error {
+	return fmt.Errorf("the outcome of a write is not known, a restart is needed: %w", s.b.Health())
+}
+
+func (s *doors) unready() { s.protocol.Drain() }
+
+func (s *doors) reload(ctx context.Context) { s.again.reload(ctx) }
+
 // run waits for the end, and loads the configuration again where it is asked to.
-func (s *doors) run(ctx context.Context, signals chan os.Signal, hangups *hangups, tell supervisor) error {
+func (s *service) run(ctx context.Context, w work, signals chan os.Signal, hangups *hangups, tell supervisor) error {
 	defer signal.Stop(signals) // one that comes while all is closed ends the process at once
 	for {
 		select {
 		case <-ctx.Done():
-			s.drain(ctx, signals, hangups, tell)
+			s.drain(ctx, w, signals, hangups, tell)
 			s.log.Info("stopping")
 			return nil
 		case err := <-s.server.Failed():
 			return fmt.Errorf("http: %w", err)
-		case <-s.b.Failed():
+		case <-w.failed():
 			select { // who comes meanwhile is told so
 			case <-time.After(failureTime):
 			case <-ctx.Done():
 			}
-			return fmt.Errorf("the outcome of a write is not known, a restart is needed: %w", s.b.Health())
+			return w.failure()
 		case <-hangups.c:
 			tell.reloading()
-			if s.hangup(ctx, hangups) {
+			if s.hangup(ctx, w, hangups) {
 				return nil
 			}
 			tell.ready()
@@ -455,12 +476,12 @@ func (s *doors) run(ctx context.Context, signals chan os.Signal, hangups *hangup
 }
 
 // hangup does what a SIGHUP asks for, and tells whether that is the end.
-func (s *doors) hangup(ctx context.Context, hangups *hangups) (ends bool) {
+func (s *service) hangup(ctx context.Context, w work, hangups *hangups) (ends bool) {
 	if hangups.ofTerminal() {
 		s.log.Info("stopping, since the terminal was closed")
 		return true
 	}
-	s.again.reload(ctx)
+	w.reload(ctx)
 	if s.file != nil {
 		s.file.reopen(s.cfg.Log)
 		s.log.Info("the file of the log was opened again", "file", s.cfg.Log.File)

@@ -31,13 +31,13 @@ func notifyEnd() chan os.Signal {
 // drain serves on for http.drain without being ready, so that load balancers turn away. A second signal ends that, as does what
 // would end the process in any case; from then on a further one ends the process at once. The configuration is loaded again as ever,
 // and changes anything but the time of this drain; a supervisor that waits for the end is not told.
-func (s *doors) drain(ctx context.Context, signals chan os.Signal, hangups *hangups, tell supervisor) {
+func (s *service) drain(ctx context.Context, w work, signals chan os.Signal, hangups *hangups, tell supervisor) {
 	defer signal.Stop(signals)
 	d := s.cfg.HTTP.Drain
 	if d == 0 {
 		return
 	}
-	s.protocol.Drain()
+	w.unready()
 	tell.draining(d + shutdownEnd + time.Second)
 	s.log.Info("draining: GET "+httpapi.ReadyPath+" answers 503, all else goes on", "for", d.String())
 	timeout := time.After(d)
@@ -45,10 +45,10 @@ func (s *doors) drain(ctx context.Context, signals chan os.Signal, hangups *hang
 		select {
 		case <-timeout:
 			return
-		case <-s.b.Failed():
+		case <-w.failed():
 			return
 		case <-hangups.c:
-			if s.hangup(context.WithoutCancel(ctx), hangups) { // ctx has ended
+			if s.hangup(context.WithoutCancel(ctx), w, hangups) { // ctx has ended
 				return
 			}
 		case <-signals:
