@@ -42,7 +42,7 @@ type node struct {
 	cause error         // why
 
 	mu      sync.Mutex
-	changed chan struct{} // is closed when open is another one
+	changed chan struct{} // is closed when open is another one, or another node leads
 }
 
 // opened is a broker of a term that this node leads.
@@ -161,7 +161,25 @@ func (n *node) join(ctx context.Context) error {
 		return err
 	}
 	n.down.add("cluster", n.engine.Close)
+	go n.watch(ctx)
 	return nil
+}
+
+// watch takes note of who leads, so that requests turn to that one.
+func (n *node) watch(ctx context.Context) {
+	look := time.NewTicker(n.cfg.Cluster.Heartbeat / 20)
+	defer look.Stop()
+	for before := ""; ; {
+		if _, addr := n.engine.Leader(); addr != before {
+			before = addr
+			n.tell()
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-look.C:
+		}
+	}
 }
 
 // lead has the doors to a broker open until a term is over. Where they cannot be opened it returns, and another node is to lead.
@@ -195,9 +213,14 @@ func (n *node) lead(ctx context.Context, t *cluster.Term) {
 
 // set opens the doors to others, or closes them.
 func (n *node) set(o *opened) {
+	n.open.Store(o)
+	n.tell()
+}
+
+// tell wakes requests that wait for another leader.
+func (n *node) tell() {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	n.open.Store(o)
 	close(n.changed)
 	n.changed = make(chan struct{})
 }

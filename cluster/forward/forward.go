@@ -149,8 +149,34 @@ func wait(ctx context.Context, changed <-chan struct{}, most time.Duration) bool
 	}
 }
 
+// errMoved ends a request that was passed on to a node which leads no more: it may be one that was stopped, and never answers.
+var errMoved = errors.New("it leads no more")
+
+// whileLeading returns a context that ends when another node leads than the one at addr.
+func (f *Forward) whileLeading(ctx context.Context, addr string) (context.Context, context.CancelCauseFunc) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	go func() {
+		for {
+			changed := f.opts.Changed()
+			if to := f.opts.Leader(); to.Here || to.Addr != addr {
+				cancel(errMoved)
+				return
+			}
+			select {
+			case <-changed:
+			case <-ctx.Done():
+				return
+			}
+		}
+	}()
+	return ctx, cancel
+}
+
 // pass sends a request to the leader and its reply back. It is false where nothing of the request was sent.
 func (f *Forward) pass(w http.ResponseWriter, r *http.Request, door, addr string) (done bool) {
+	ctx, cancel := f.whileLeading(r.Context(), addr)
+	defer cancel(nil)
+	r = r.WithContext(ctx)
 	done = true
 	proxy := httputil.ReverseProxy{
 		Transport: f.transport, FlushInterval: -1, ErrorLog: log.New(quiet{}, "", 0),
@@ -177,6 +203,9 @@ func (f *Forward) pass(w http.ResponseWriter, r *http.Request, door, addr string
 			if errors.As(err, &none) {
 				done = false
 				return
+			}
+			if cause := context.Cause(ctx); errors.Is(cause, errMoved) {
+				err = cause
 			}
 			f.opts.Logger.Warn("cluster: a request that was passed on was not answered", "to", addr, "err", err)
 			f.opts.Refuse(w, r, true)

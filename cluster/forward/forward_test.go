@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -25,6 +26,7 @@ type node struct {
 	leads   atomic.Bool
 	other   atomic.Pointer[string]
 	stale   atomic.Bool // it does not lead, and does not know
+	mu      sync.Mutex
 	changed chan struct{}
 }
 
@@ -46,7 +48,11 @@ func newNode(t *testing.T, here http.Handler) *node {
 			}
 			return l
 		},
-		Changed: func() <-chan struct{} { return n.changed },
+		Changed: func() <-chan struct{} {
+			n.mu.Lock()
+			defer n.mu.Unlock()
+			return n.changed
+		},
 		Verify: func(context.Context) error {
 			if n.stale.Load() {
 				return errors.New("another one leads")
@@ -73,6 +79,10 @@ func newNode(t *testing.T, here http.Handler) *node {
 func (n *node) follow(leader *node) {
 	addr := leader.port.Addr().String()
 	n.other.Store(&addr)
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	close(n.changed)
+	n.changed = make(chan struct{})
 }
 
 func ask(t *testing.T, n *node, method, path string, body io.Reader, header ...string) (int, string) {
@@ -206,5 +216,25 @@ func TestStaleLeader(t *testing.T) {
 		if status, got := ask(t, a, "GET", path, nil); status != 503 || got != "refused, unknown true" {
 			t.Errorf("%s of who was the leader: %d %q", path, status, got)
 		}
+	}
+}
+
+// A request that was passed on to a node which answers nothing more is not held up by it when another one leads.
+func TestStoppedLeader(t *testing.T) {
+	began, released := make(chan struct{}), make(chan struct{})
+	stopped := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		close(began)
+		<-released
+	})
+	a, b, c := newNode(t, stopped), newNode(t, stopped), newNode(t, stopped)
+	t.Cleanup(func() { close(released) })
+	a.leads.Store(true)
+	b.follow(a)
+	go func() {
+		<-began
+		b.follow(c)
+	}()
+	if status, got := ask(t, b, "POST", "/", strings.NewReader("x")); status != 503 || got != "refused, unknown true" {
+		t.Errorf("%d %q: want 503, and that the outcome is unknown", status, got)
 	}
 }

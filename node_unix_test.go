@@ -1,0 +1,329 @@
+//go:build unix
+
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// trio is a cluster of three processes.
+type trio struct {
+	t     *testing.T
+	dir   string
+	addrs map[string]string // of the protocol, by node
+	nodes map[string]*process
+}
+
+var nodeNames = []string{"a", "b", "c"}
+
+// newTrio starts three nodes.
+func newTrio(t *testing.T) *trio {
+	t.Helper()
+	c := &trio{t: t, dir: t.TempDir(), addrs: map[string]string{}, nodes: map[string]*process{}}
+	var peers []string
+	ports := map[string]string{}
+	for _, name := range nodeNames {
+		ports[name] = reserveAddr(t)
+		c.addrs[name] = reserveAddr(t)
+		peers = append(peers, fmt.Sprintf("%q", name+"="+ports[name]))
+	}
+	base, err := os.ReadFile(example(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range nodeNames {
+		text := strings.NewReplacer(`file = "pipit.db"`, `file = "`+name+`.db"`).Replace(string(base)) + fmt.Sprintf(
+			"\n[cluster]\nnode = %q\nlisten = %q\npeers = [%s]\ndirectory = %q\n", name, ports[name], strings.Join(peers, ", "), "cluster-"+name)
+		if err := os.WriteFile(filepath.Join(c.dir, name+".toml"), []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if out, err := c.command("cluster", "init", "--config", "a.toml"); err != nil {
+		t.Fatalf("init: %v\n%s", err, out)
+	}
+	for _, name := range nodeNames {
+		c.start(name)
+	}
+	return c
+}
+
+// reserveAddr returns an address of the loopback that was free a moment ago.
+func reserveAddr(t *testing.T) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	return l.Addr().String()
+}
+
+func (c *trio) start(name string) {
+	c.t.Helper()
+	c.nodes[name] = start(c.t, c.dir, []string{"PIPIT_HTTP_LISTEN=" + c.addrs[name]}, "-config", name+".toml")
+}
+
+func (c *trio) command(args ...string) (string, error) {
+	cmd := program(c.t, c.dir, nil, args...)
+	out, err := cmd.CombinedOutput()
+	return string(out), err
+}
+
+func (c *trio) kill(name string) {
+	c.t.Helper()
+	_ = c.nodes[name].cmd.Process.Kill()
+	<-c.nodes[name].ended
+}
+
+// status waits until a node knows of a leader and of all nodes as followers of it that have caught up.
+func (c *trio) whole(name string) (leader string) {
+	c.t.Helper()
+	var out string
+	for deadline := time.Now().Add(time.Minute); time.Now().Before(deadline); time.Sleep(100 * time.Millisecond) { // lint:sleep other processes
+		var err error
+		if out, err = c.command("cluster", "status", "--json", "--config", name+".toml"); err != nil {
+			continue
+		}
+		var s struct {
+			Leader string
+			Term   uint64
+			Nodes  []struct {
+				Node, Role   string
+				Applied, Lag uint64
+				Contact      float64 `json:"contact_seconds"`
+			}
+		}
+		if err := json.Unmarshal([]byte(out), &s); err != nil {
+			c.t.Fatalf("%v: %s", err, out)
+		}
+		roles := []string{}
+		for _, n := range s.Nodes {
+			if n.Lag == 0 && n.Applied > 0 && n.Contact >= 0 {
+				roles = append(roles, n.Role)
+			}
+		}
+		slices.Sort(roles)
+		if s.Term > 0 && slices.Equal(roles, []string{"follower", "follower", "leader"}) {
+			return s.Leader
+		}
+	}
+	c.t.Fatalf("the cluster is not whole: %s", out)
+	return ""
+}
+
+// ask sends a request to a node.
+func (c *trio) ask(name, method, path, body string) (status int, answer string) {
+	return c.askFor(c.t.Context(), name, method, path, body)
+}
+
+func (c *trio) askFor(ctx context.Context, name, method, path, body string) (status int, answer string) {
+	req, err := http.NewRequestWithContext(ctx, method, "http://"+c.addrs[name]+path, strings.NewReader(body))
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	if req.SetBasicAuth("crm", "crm"); strings.HasPrefix(path, trioQueue) {
+		req.SetBasicAuth("erp", "erp")
+		req.Header.Set("X-Zato-PubSub-Key", trioKey)
+	}
+	rsp, err := client.Do(req)
+	if err != nil {
+		return 0, err.Error()
+	}
+	defer rsp.Body.Close()
+	text, err := io.ReadAll(rsp.Body)
+	if err != nil {
+		return 0, err.Error()
+	}
+	return rsp.StatusCode, string(text)
+}
+
+const (
+	trioTopic = "/zato/pubsub/topic//customer/created/"
+	trioQueue = "/zato/pubsub/msg//customer/created/"
+	trioKey   = "K06Y63NEJQYGMQKTP9D4KGQQ0GB2"
+)
+
+// publish publishes a message by a node, again with the same ID as long as its outcome is not known, and at another node where that is away.
+func (c *trio) publish(name string, n int) {
+	c.t.Helper()
+	for deadline := time.Now().Add(time.Minute); time.Now().Before(deadline); {
+		ctx, cancel := context.WithTimeout(c.t.Context(), 5*time.Second) // it may be one that was stopped
+		status, answer := c.askFor(ctx, name, "POST", fmt.Sprintf("%s?msg_id=m%d&expiration=3600", trioTopic, n), fmt.Sprint(n))
+		cancel()
+		switch status {
+		case 200:
+			return
+		case 0, 503:
+			name = nodeNames[(slices.Index(nodeNames, name)+1)%3]
+		default:
+			c.t.Fatalf("publishing %d at %s: %d %s", n, name, status, answer)
+		}
+	}
+	c.t.Fatalf("%d could not be published in a minute", n)
+}
+
+// Three processes are a cluster by one command. Each takes any request; what was answered is there after the leader was killed, after
+// all were, and when one of them is a database of its own again.
+func TestClusterNodes(t *testing.T) {
+	c := newTrio(t)
+	leader := c.whole("b")
+	if leader != "a" {
+		t.Errorf("%s leads: want a, whose database it was", leader)
+	}
+	sent := 0
+	for _, name := range nodeNames {
+		c.publish(name, sent)
+		sent++
+	}
+	if status, answer := c.ask("b", "GET", "/readyz", ""); status != 200 {
+		t.Errorf("a follower is not ready: %d %s", status, answer)
+	}
+	for _, name := range nodeNames {
+		if status, answer := c.ask(name, "GET", "/readyz?leader=true", ""); (status == 200) != (name == leader) {
+			t.Errorf("%s says of its lead: %d %s", name, status, answer)
+		}
+	}
+
+	c.kill(leader)
+	for range 20 {
+		c.publish("b", sent)
+		sent++
+	}
+	c.start(leader)
+	after := c.whole(leader)
+	if after == leader {
+		t.Errorf("%s leads still", leader)
+	}
+	if out, err := c.command("cluster", "transfer", leader, "--config", "c.toml"); err != nil || !strings.HasPrefix(out, leader+" leads") {
+		t.Errorf("transfer: %v %s", err, out)
+	}
+	c.publish("c", sent)
+	sent++
+
+	for _, name := range nodeNames {
+		c.kill(name)
+	}
+	for _, name := range nodeNames {
+		c.start(name)
+	}
+	leader = c.whole("c")
+	if got := c.received("c"); len(got) != sent {
+		t.Errorf("%d messages are there: want %d", len(got), sent)
+	}
+
+	for _, name := range nodeNames {
+		if name != leader {
+			if code, log := c.nodes[name].stop(t, syscall.SIGTERM); code != 0 {
+				t.Errorf("%s ended with %d:\n%s", name, code, log)
+			}
+		}
+	}
+	if code, log := c.nodes[leader].stop(t, syscall.SIGTERM); code != 0 {
+		t.Errorf("%s ended with %d:\n%s", leader, code, log)
+	}
+	if out, err := c.command("check", leader+".db"); err != nil {
+		t.Errorf("check: %v %s", err, out)
+	}
+	alone := start(t, c.dir, []string{"PIPIT_HTTP_LISTEN=" + c.addrs[leader], "PIPIT_DATABASE_FILE=" + leader + ".db"}, "-config", example(t))
+	c.nodes = map[string]*process{leader: alone}
+	if got := c.received(leader); len(got) != sent {
+		t.Errorf("%d messages are in the file of one: want %d", len(got), sent)
+	}
+}
+
+// received looks at what waits, without acknowledging it.
+func (c *trio) received(name string) (payloads []string) {
+	c.t.Helper()
+	status, answer := c.ask(name, "POST", trioQueue+"?max=1000", "")
+	if status != 200 {
+		c.t.Fatalf("receiving at %s: %d %s", name, status, answer)
+	}
+	var doc struct{ Results []struct{ Payload string } }
+	if err := json.Unmarshal([]byte(answer), &doc); err != nil {
+		c.t.Fatalf("%v: %s", err, answer)
+	}
+	for _, m := range doc.Results {
+		payloads = append(payloads, m.Payload)
+	}
+	return payloads
+}
+
+// A leader that was stopped while requests waited answers none of them with 200 when it wakes: another one has led meanwhile.
+func TestClusterStoppedLeader(t *testing.T) {
+	c := newTrio(t)
+	leader := c.whole("b")
+	follower := "b"
+	if leader == follower {
+		follower = "c"
+	}
+	const waiting = 300
+	polls := make(chan int, waiting)
+	for range waiting {
+		go func() {
+			status, _ := c.ask(leader, "POST", trioQueue+"?wait=30", "")
+			polls <- status
+		}()
+	}
+	for deadline := time.Now().Add(30 * time.Second); ; time.Sleep(50 * time.Millisecond) { // lint:sleep another process
+		if _, text := c.ask(leader, "GET", "/healthz", ""); time.Now().After(deadline) || strings.Contains(text, "OK") && c.connections(leader) >= waiting {
+			break
+		}
+	}
+	p := c.nodes[leader].cmd.Process
+	if err := p.Signal(syscall.SIGSTOP); err != nil {
+		t.Fatal(err)
+	}
+	const during = 30
+	var published sync.Map // what the stopped one has answered with 200, once it was awake
+	var sending sync.WaitGroup
+	for i := range during {
+		sending.Go(func() {
+			if status, _ := c.ask(leader, "POST", fmt.Sprintf("%s?msg_id=late-%d&expiration=3600", trioTopic, i), fmt.Sprint("late-", i)); status == 200 {
+				published.Store(fmt.Sprint("late-", i), true)
+			}
+		})
+	}
+	c.publish(follower, 1) // another one leads
+	if err := p.Signal(syscall.SIGCONT); err != nil {
+		t.Fatal(err)
+	}
+	for range waiting {
+		if status := <-polls; status == 200 {
+			t.Error("a request that waited at the one that was stopped was answered with 200")
+		}
+	}
+	sending.Wait()
+	c.whole(follower)
+	there := c.received(leader)
+	published.Range(func(payload, _ any) bool {
+		if !slices.Contains(there, payload.(string)) {
+			t.Errorf("%s was answered with 200, and is not there", payload)
+		}
+		return true
+	})
+	if !slices.Contains(there, "1") {
+		t.Error("what was published meanwhile is not there")
+	}
+}
+
+// connections returns how many connections a node has open.
+func (c *trio) connections(name string) int {
+	files, err := os.ReadDir(fmt.Sprintf("/proc/%d/fd", c.nodes[name].cmd.Process.Pid))
+	if err != nil { // not Linux
+		return 1 << 20
+	}
+	return len(files)
+}
