@@ -1,24 +1,16 @@
 package main
 
 import (
-	"bytes"
-	"cmp"
 	"context"
 	"crypto/tls"
-	"encoding/json"
-	"errors"
 	"fmt"
-	"io"
 	"log/slog"
-	"net"
 	"net/http"
 	"os"
-	"net/url"
 	"sync"
 	"sync/atomic"
 	"time"
 
-	cli "pipit/admin/command"
 	"pipit/broker"
 	"pipit/cluster"
 	"pipit/cluster/forward"
@@ -310,100 +302,6 @@ func (n *node) servePeers() {
 	})
 }
 
-// questions answers what nodes, and the command line, ask a node.
-func (n *node) questions() http.Handler {
-	mux := http.NewServeMux()
-	answer := func(w http.ResponseWriter, v any, err error) {
-		w.Header().Set("Content-Type", "application/json")
-		if err != nil {
-			w.WriteHeader(http.StatusConflict)
-			v = map[string]string{"error": err.Error()}
-		}
-		_ = json.NewEncoder(w).Encode(v)
-	}
-	mux.HandleFunc("GET /info", func(w http.ResponseWriter, _ *http.Request) { answer(w, n.engine.Info(), nil) })
-	mux.HandleFunc("GET /status", func(w http.ResponseWriter, r *http.Request) {
-		s, err := n.status(r.Context())
-		answer(w, s, err)
-	})
-	mux.HandleFunc("POST /transfer", func(w http.ResponseWriter, r *http.Request) {
-		err := n.transfer(r.Context(), r.URL.Query().Get("node"))
-		if err != nil {
-			answer(w, nil, err)
-			return
-		}
-		s, err := n.status(r.Context())
-		answer(w, s, err)
-	})
-	return mux
-}
-
-// status is how the cluster is: as the leader knows, or where that is away, as this node does.
-func (n *node) status(ctx context.Context) (s cluster.Status, err error) {
-	if name, addr := n.engine.Leader(); name != "" && name != n.cfg.Cluster.Node {
-		if err := n.ask(ctx, http.MethodGet, addr, "status", &s); err == nil {
-			return s, nil
-		}
-	}
-	return n.engine.Status(ctx), nil
-}
-
-// transfer has a node lead, and returns when it does.
-func (n *node) transfer(ctx context.Context, to string) error {
-	before, addr := n.engine.Leader()
-	switch {
-	case before == "":
-		return cluster.ErrNoLeader
-	case before != n.cfg.Cluster.Node:
-		var s cluster.Status
-		query := url.Values{"node": {to}}
-		return n.ask(ctx, http.MethodPost, addr, "transfer?"+query.Encode(), &s)
-	}
-	if err := n.engine.Transfer(to); err != nil {
-		return err
-	}
-	ctx, cancel := context.WithTimeout(ctx, verifyTime)
-	defer cancel()
-	_, _, err := n.engine.AwaitLeader(ctx)
-	return err
-}
-
-// ask asks another node a question.
-func (n *node) ask(ctx context.Context, method, addr, question string, answer any) error {
-	text, err := askPort(ctx, func(ctx context.Context) (net.Conn, error) { return n.port.Dial(ctx, port.Request, addr) }, method, question)
-	if err != nil {
-		return err
-	}
-	return json.Unmarshal(text, answer)
-}
-
-// maxAnswer bounds what a node answers a question, in bytes.
-const maxAnswer = 1 << 20
-
-// askPort asks the node at the other end of a connection.
-func askPort(ctx context.Context, dial func(context.Context) (net.Conn, error), method, question string) ([]byte, error) {
-	transport := &http.Transport{DisableKeepAlives: true, DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) { return dial(ctx) }}
-	req, err := http.NewRequestWithContext(ctx, method, "http://node/"+question, http.NoBody)
-	if err != nil {
-		return nil, err
-	}
-	rsp, err := transport.RoundTrip(req)
-	if err != nil {
-		return nil, err
-	}
-	defer rsp.Body.Close()
-	text, err := io.ReadAll(io.LimitReader(rsp.Body, maxAnswer))
-	if err != nil {
-		return nil, err
-	}
-	if rsp.StatusCode != http.StatusOK {
-		var said struct{ Error string }
-		_ = json.Unmarshal(text, &said)
-		return nil, errors.New(cmp.Or(said.Error, rsp.Status))
-	}
-	return text, nil
-}
-
 // failed, failure, unready and reload are for work.
 
 func (n *node) failed() <-chan struct{} { return n.ended }
@@ -420,46 +318,4 @@ func (n *node) reload(ctx context.Context) {
 	}
 	follows := reloader{load: n.load, cfg: n.cfg, log: n.log, stderr: n.stderr}
 	follows.reload(ctx)
-}
-
-// initCluster makes the node of a configuration the first of a cluster.
-func initCluster(file string, env []string, log *slog.Logger) (err error) {
-	cfg, err := config.Load(file, configEnv(env))
-	if err != nil {
-		return err
-	}
-	if cfg.Cluster.Node == "" {
-		return fmt.Errorf("%s: cluster.node is missing: it names this node", file)
-	}
-	store, err := db.OpenReplica(cfg.Database.File, db.Options{Logger: log, Program: built()})
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, store.Close()) }()
-	if _, err := store.Load(); err != nil {
-		return err
-	}
-	return cluster.Init(clusterOptions(cfg, store, log))
-}
-
-// askNode asks the node of a configuration, which runs.
-func askNode(ctx context.Context, file string, env []string, question string) (json.RawMessage, error) {
-	cfg, err := config.Read(file, configEnv(env))
-	if err != nil {
-		return nil, err
-	}
-	c := &cfg.Cluster
-	if c.Node == "" {
-		return nil, fmt.Errorf("%s: cluster.node is missing: it is no node of a cluster", file)
-	}
-	certs, err := certificates(c)
-	if err != nil {
-		return nil, err
-	}
-	method := http.MethodPost
-	if question == cli.AskStatus {
-		method = http.MethodGet
-	}
-	text, err := askPort(ctx, func(ctx context.Context) (net.Conn, error) { return port.Dial(ctx, certs, port.Request, c.Listen) }, method, question)
-	return bytes.TrimSpace(text), err
 }

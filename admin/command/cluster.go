@@ -5,6 +5,9 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
+	"net/url"
+	"slices"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -17,6 +20,8 @@ type ClusterStatus struct {
 	Leader string        `json:"leader"` // empty: there is none
 	Term   uint64        `json:"term"`
 	Nodes  []ClusterNode `json:"nodes"`
+
+	Digests map[string]string `json:"digests"` // of what each node has, where that was asked for
 }
 
 // ClusterNode is one of its nodes.
@@ -31,11 +36,14 @@ type ClusterNode struct {
 // Questions to a node.
 const (
 	AskStatus   = "status"
-	AskTransfer = "transfer?node=" // and the name of the node, empty for any
+	askVerify   = "verify"
+	askTransfer = "transfer" // node: its name, empty for any
+	askJoin     = "join"     // node, addr
+	askLeave    = "leave"    // node
 )
 
 func clusterCommand(c *cli) *cobra.Command {
-	cmd := group("cluster", "Make a cluster of several copies, and look at it", clusterInit(c), clusterStatus(c), clusterTransfer(c))
+	cmd := group("cluster", "Make a cluster of several copies, and look at it", clusterInit(c), clusterStatus(c), clusterTransfer(c), clusterJoin(c), clusterLeave(c), clusterReplace(c))
 	cmd.Long = `Make a cluster of three or five copies of Pipit, which keep the same and of which a minority may be lost. The table [cluster] of the
 configuration names them; --config says which one is meant.`
 	return cmd
@@ -65,18 +73,21 @@ everything from the first one.`,
 
 var errNoNode = usageError{errors.New("--config is missing: the configuration of a node, with a table [cluster]")}
 
-func clusterStatus(c *cli) *cobra.Command {
-	cmd := &cobra.Command{
-		Use:     "status",
-		Short:   "Show the nodes of a cluster, who leads, and how far the others are behind",
-		Example: "  pipit cluster status --config a.toml\n  pipit cluster status --config a.toml --json",
-		Args:    arguments(),
+// askNode has a command ask the node of --config.
+func (c *cli) askNode(ctx context.Context, question string, parameters url.Values) (json.RawMessage, error) {
+	if c.config == "" {
+		return nil, errNoNode
 	}
-	cmd.RunE = c.run(func(ctx context.Context, _ []string) error {
-		if c.config == "" {
-			return errNoNode
-		}
-		answer, err := c.AskNode(ctx, c.config, AskStatus)
+	if len(parameters) > 0 {
+		question += "?" + parameters.Encode()
+	}
+	return c.AskNode(ctx, c.config, question)
+}
+
+// askLeader makes a command of what the leader is to do, which then shows how the cluster is.
+func askLeader(c *cli, cmd *cobra.Command, question string, parameters func(args []string) url.Values) *cobra.Command {
+	cmd.RunE = c.run(func(ctx context.Context, args []string) error {
+		answer, err := c.askNode(ctx, question, parameters(args))
 		if err != nil {
 			return err
 		}
@@ -84,6 +95,50 @@ func clusterStatus(c *cli) *cobra.Command {
 	})
 	return cmd
 }
+
+func clusterStatus(c *cli) *cobra.Command {
+	verify := false
+	cmd := &cobra.Command{
+		Use:     "status",
+		Short:   "Show the nodes of a cluster, who leads, and how far the others are behind",
+		Example: "  pipit cluster status --config a.toml\n  pipit cluster status --config a.toml --json",
+		Args:    arguments(),
+	}
+	cmd.Flags().BoolVar(&verify, "verify", false, "compare all copies, by a digest of what each has at one moment; it reads everything")
+	cmd.RunE = c.run(func(ctx context.Context, _ []string) error {
+		question := AskStatus
+		if verify {
+			question = askVerify
+		}
+		answer, err := c.askNode(ctx, question, nil)
+		if err != nil {
+			return err
+		}
+		if err := c.out.print(answer, func() error { return c.out.printCluster(answer) }); err != nil || !verify {
+			return err
+		}
+		return compared(answer)
+	})
+	return cmd
+}
+
+// compared returns an error where copies differ, or one was not compared.
+func compared(answer json.RawMessage) error {
+	var s ClusterStatus
+	if err := json.Unmarshal(answer, &s); err != nil {
+		return err
+	}
+	different := slices.Compact(slices.Sorted(maps.Values(s.Digests)))
+	switch {
+	case len(different) > 1:
+		return errors.New("the copies differ: keep them all, and tell the maintainers")
+	case len(s.Digests) < len(s.Nodes):
+		return fmt.Errorf("%d of %d copies were compared: the others did not answer", len(s.Digests), len(s.Nodes))
+	}
+	return nil
+}
+
+const shownDigest = 16 // characters, of 64
 
 func (o *output) printCluster(answer json.RawMessage) error {
 	var s ClusterStatus
@@ -109,29 +164,57 @@ func (o *output) printCluster(answer json.RawMessage) error {
 			return property.FormatDuration(time.Duration(n.Contact*1000)*time.Millisecond) + " ago"
 		}),
 	}
+	if s.Digests != nil {
+		columns = append(columns, text("DIGEST", func(n *ClusterNode) string {
+			d := s.Digests[n.Node]
+			return d[:min(len(d), shownDigest)]
+		}))
+	}
 	return o.printTable(tableOf(s.Nodes, columns))
 }
 
 func clusterTransfer(c *cli) *cobra.Command {
-	cmd := &cobra.Command{
+	return askLeader(c, &cobra.Command{
 		Use:     "transfer [NODE]",
 		Short:   "Have another node lead, such as before this one is stopped",
 		Example: "  pipit cluster transfer --config a.toml\n  pipit cluster transfer b --config a.toml",
 		Args:    arguments("[NODE]"),
-	}
-	cmd.RunE = c.run(func(ctx context.Context, args []string) error {
-		if c.config == "" {
-			return errNoNode
+	}, askTransfer, func(args []string) url.Values {
+		if len(args) == 0 {
+			return nil
 		}
-		to := ""
-		if len(args) > 0 {
-			to = args[0]
-		}
-		answer, err := c.AskNode(ctx, c.config, AskTransfer+to)
-		if err != nil {
-			return err
-		}
-		return c.out.print(answer, func() error { return c.out.printCluster(answer) })
+		return url.Values{"node": args}
 	})
-	return cmd
+}
+
+func clusterJoin(c *cli) *cobra.Command {
+	return askLeader(c, &cobra.Command{
+		Use:   "join NODE ADDRESS",
+		Short: "Add a node that [cluster] peers of the leader does not name",
+		Long: `Add a node, which runs and has neither a database nor a directory of before, at the ADDRESS, host:port, of its [cluster] listen. It has a vote
+when it has caught up. Those that peers names need no command.`,
+		Example: "  pipit cluster join d 10.0.0.4:7001 --config a.toml",
+		Args:    arguments("NODE", "ADDRESS"),
+	}, askJoin, func(args []string) url.Values { return url.Values{"node": args[:1], "addr": args[1:]} })
+}
+
+func clusterLeave(c *cli) *cobra.Command {
+	return askLeader(c, &cobra.Command{
+		Use:     "leave NODE",
+		Short:   "Take a node out of the cluster for good",
+		Long:    "Take a node out of the cluster. Stop it, and take it out of [cluster] peers of the others, or they would add it again when it comes with an empty directory.",
+		Example: "  pipit cluster leave d --config a.toml",
+		Args:    arguments("NODE"),
+	}, askLeave, func(args []string) url.Values { return url.Values{"node": args} })
+}
+
+func clusterReplace(c *cli) *cobra.Command {
+	return askLeader(c, &cobra.Command{
+		Use:   "replace NODE",
+		Short: "Let a node begin anew that has lost its disk",
+		Long: `Let a node begin anew whose directory or database was lost: it is taken out of the cluster, and added again when it is started with neither, if
+[cluster] peers of the leader names it.`,
+		Example: "  pipit cluster replace c --config a.toml",
+		Args:    arguments("NODE"),
+	}, askLeave, func(args []string) url.Values { return url.Values{"node": args} })
 }

@@ -1,0 +1,209 @@
+package main
+
+import (
+	"bytes"
+	"cmp"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/url"
+	"strconv"
+	"sync"
+
+	cli "pipit/admin/command"
+	"pipit/cluster"
+	"pipit/cluster/port"
+	"pipit/config"
+	"pipit/db"
+)
+
+// questions answers what nodes, and the command line, ask a node by its port. What the leader alone can do, a follower passes on to it.
+func (n *node) questions() http.Handler {
+	mux := http.NewServeMux()
+	on := func(pattern string, answer func(ctx context.Context, q url.Values) (any, error)) {
+		mux.HandleFunc(pattern, func(w http.ResponseWriter, r *http.Request) {
+			v, err := answer(r.Context(), r.URL.Query())
+			w.Header().Set("Content-Type", "application/json")
+			if err != nil {
+				w.WriteHeader(http.StatusConflict)
+				v = map[string]string{"error": err.Error()}
+			}
+			_ = json.NewEncoder(w).Encode(v)
+		})
+	}
+	on("GET /info", func(context.Context, url.Values) (any, error) { return n.engine.Info(), nil })
+	on("GET /digest", func(ctx context.Context, q url.Values) (any, error) {
+		index, err := strconv.ParseUint(q.Get("index"), 10, 64)
+		if err != nil {
+			return nil, err
+		}
+		return n.engine.Digest(ctx, index)
+	})
+	on("GET /status", func(ctx context.Context, _ url.Values) (any, error) { return n.status(ctx), nil })
+	leading := func(name string, do func(ctx context.Context, q url.Values) error) {
+		on("POST /"+name, func(ctx context.Context, q url.Values) (any, error) {
+			leader, addr := n.engine.Leader()
+			switch leader {
+			case "":
+				return nil, cluster.ErrNoLeader
+			case n.cfg.Cluster.Node:
+				if err := do(ctx, q); err != nil {
+					return nil, err
+				}
+				return n.status(ctx), nil
+			}
+			var s clusterStatus
+			return &s, n.ask(ctx, http.MethodPost, addr, name+"?"+q.Encode(), &s)
+		})
+	}
+	leading("transfer", func(ctx context.Context, q url.Values) error {
+		if err := n.engine.Transfer(q.Get("node")); err != nil {
+			return err
+		}
+		ctx, cancel := context.WithTimeout(ctx, verifyTime)
+		defer cancel()
+		_, _, err := n.engine.AwaitLeader(ctx)
+		return err
+	})
+	leading("join", func(ctx context.Context, q url.Values) error { return n.engine.Add(ctx, q.Get("node"), q.Get("addr")) })
+	leading("leave", func(_ context.Context, q url.Values) error { return n.engine.Remove(q.Get("node")) })
+	on("POST /verify", func(ctx context.Context, _ url.Values) (any, error) {
+		if leader, addr := n.engine.Leader(); leader != "" && leader != n.cfg.Cluster.Node {
+			var s clusterStatus
+			return &s, n.ask(ctx, http.MethodPost, addr, "verify", &s)
+		}
+		return n.compare(ctx)
+	})
+	return mux
+}
+
+// clusterStatus is what is answered of a cluster: how it is, and where its copies were compared, the digest of each.
+type clusterStatus struct {
+	cluster.Status
+	Digests map[string]string `json:"digests,omitempty"` // by node
+}
+
+// status is how the cluster is: as the leader knows, or where that is away, as this node does.
+func (n *node) status(ctx context.Context) (s clusterStatus) {
+	if leader, addr := n.engine.Leader(); leader != "" && leader != n.cfg.Cluster.Node {
+		if err := n.ask(ctx, http.MethodGet, addr, "status", &s); err == nil {
+			return s
+		}
+	}
+	s.Status = n.engine.Status(ctx)
+	return s
+}
+
+// compare has all copies tell a digest of what they have at one moment. One that is away has none.
+func (n *node) compare(ctx context.Context) (s clusterStatus, err error) {
+	index, err := n.engine.AskDigest()
+	if err != nil {
+		return s, err
+	}
+	s.Status, s.Digests = n.engine.Status(ctx), map[string]string{}
+	var mu sync.Mutex
+	var asking sync.WaitGroup
+	for _, other := range s.Nodes {
+		asking.Go(func() {
+			var digest string
+			var err error
+			if other.Node == n.cfg.Cluster.Node {
+				digest, err = n.engine.Digest(ctx, index)
+			} else {
+				err = n.ask(ctx, http.MethodGet, other.Addr, fmt.Sprint("digest?index=", index), &digest)
+			}
+			if err != nil {
+				n.log.Warn("cluster: a copy was not compared", "node", other.Node, "err", err)
+				return
+			}
+			mu.Lock()
+			defer mu.Unlock()
+			s.Digests[other.Node] = digest
+		})
+	}
+	asking.Wait()
+	return s, nil
+}
+
+// ask asks another node a question.
+func (n *node) ask(ctx context.Context, method, addr, question string, answer any) error {
+	text, err := askPort(ctx, func(ctx context.Context) (net.Conn, error) { return n.port.Dial(ctx, port.Request, addr) }, method, question)
+	if err != nil {
+		return err
+	}
+	return json.Unmarshal(text, answer)
+}
+
+// maxAnswer bounds what a node answers a question, in bytes.
+const maxAnswer = 1 << 20
+
+// askPort asks the node at the other end of a connection.
+func askPort(ctx context.Context, dial func(context.Context) (net.Conn, error), method, question string) ([]byte, error) {
+	transport := &http.Transport{DisableKeepAlives: true, DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) { return dial(ctx) }}
+	req, err := http.NewRequestWithContext(ctx, method, "http://node/"+question, http.NoBody)
+	if err != nil {
+		return nil, err
+	}
+	rsp, err := transport.RoundTrip(req)
+	if err != nil {
+		return nil, err
+	}
+	defer rsp.Body.Close()
+	text, err := io.ReadAll(io.LimitReader(rsp.Body, maxAnswer))
+	if err != nil {
+		return nil, err
+	}
+	if rsp.StatusCode != http.StatusOK {
+		var said struct{ Error string }
+		_ = json.Unmarshal(text, &said)
+		return nil, errors.New(cmp.Or(said.Error, rsp.Status))
+	}
+	return text, nil
+}
+
+// initCluster makes the node of a configuration the first of a cluster.
+func initCluster(file string, env []string, log *slog.Logger) (err error) {
+	cfg, err := config.Load(file, configEnv(env))
+	if err != nil {
+		return err
+	}
+	if cfg.Cluster.Node == "" {
+		return fmt.Errorf("%s: cluster.node is missing: it names this node", file)
+	}
+	store, err := db.OpenReplica(cfg.Database.File, db.Options{Logger: log, Program: built()})
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, store.Close()) }()
+	if _, err := store.Load(); err != nil {
+		return err
+	}
+	return cluster.Init(clusterOptions(cfg, store, log))
+}
+
+// askNode asks the node of a configuration, which runs.
+func askNode(ctx context.Context, file string, env []string, question string) (json.RawMessage, error) {
+	cfg, err := config.Read(file, configEnv(env))
+	if err != nil {
+		return nil, err
+	}
+	c := &cfg.Cluster
+	if c.Node == "" {
+		return nil, fmt.Errorf("%s: cluster.node is missing: it is no node of a cluster", file)
+	}
+	certs, err := certificates(c)
+	if err != nil {
+		return nil, err
+	}
+	method := http.MethodPost
+	if question == cli.AskStatus {
+		method = http.MethodGet
+	}
+	text, err := askPort(ctx, func(ctx context.Context) (net.Conn, error) { return port.Dial(ctx, certs, port.Request, c.Listen) }, method, question)
+	return bytes.TrimSpace(text), err
+}
