@@ -73,8 +73,7 @@ func (s *service) runNode(ctx context.Context, configFile string, signals chan o
 		return err
 	}
 	s.down.add("http", s.server.Stop)
-	s.serve(ctx, n.front.Door(wireDoor, n.doorOf(func(o *opened) http.Handler { return o.wire })),
-		n.front.Door(adminDoor, n.doorOf(func(o *opened) http.Handler { return o.own })), n.stopping)
+	s.serve(ctx, n.front.Door(wireDoor), n.front.Door(adminDoor), n.stopping)
 	n.servePeers()
 	s.log.Info("listening", "addr", s.listeners.String(), "node", s.cfg.Cluster.Node, "tls", s.cert != nil, "database", s.cfg.Database.File, "version", version)
 	tell.ready()
@@ -118,7 +117,7 @@ func (n *node) openPort() error {
 	n.down.add("the cluster's port", n.port.Close)
 	n.front = forward.New(forward.Options{
 		Port: n.port, Wait: n.cfg.Cluster.ForwardWait, Logger: n.log, Refuse: unready, Local: n.isLocal,
-		Leader: n.leader, Changed: n.change, Verify: n.verify,
+		Leader: n.leader, Changed: n.change,
 	})
 	return nil
 }
@@ -225,8 +224,8 @@ func (n *node) change() <-chan struct{} {
 
 // leader is where requests are to go.
 func (n *node) leader() forward.Leader {
-	if n.open.Load() != nil {
-		return forward.Leader{Here: true}
+	if o := n.open.Load(); o != nil {
+		return forward.Leader{Here: o}
 	}
 	if name, addr := n.engine.Leader(); name != n.cfg.Cluster.Node {
 		return forward.Leader{Addr: addr}
@@ -234,27 +233,26 @@ func (n *node) leader() forward.Leader {
 	return forward.Leader{} // it leads, and its doors are not open yet
 }
 
-// verify is that of the term whose doors answer.
-func (n *node) verify(ctx context.Context) error {
+// Door is for forward.Here.
+func (o *opened) Door(name string) http.Handler {
+	switch name {
+	case wireDoor:
+		return o.wire
+	case adminDoor:
+		return o.own
+	}
+	return nil
+}
+
+// Verify is for forward.Here: it is that of the term whose doors these are, and of no later one.
+func (o *opened) Verify(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, verifyTime)
 	defer cancel()
-	return n.engine.Verify(ctx)
+	return o.term.Verify(ctx)
 }
 
 // verifyTime is how long a majority may take to say who leads.
 const verifyTime = 10 * time.Second
-
-// doorOf is the handler of one of the addresses, of the broker that is open.
-func (n *node) doorOf(which func(*opened) http.Handler) http.Handler {
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		o := n.open.Load()
-		if o == nil {
-			unready(w, r, false)
-			return
-		}
-		which(o).ServeHTTP(w, r)
-	})
-}
 
 // unready answers what cannot be answered while nobody leads.
 func unready(w http.ResponseWriter, r *http.Request, unknown bool) {

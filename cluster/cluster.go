@@ -29,6 +29,7 @@ import (
 	"github.com/hashicorp/raft"
 	raftboltdb "github.com/hashicorp/raft-boltdb/v2"
 	"go.etcd.io/bbolt"
+	berrors "go.etcd.io/bbolt/errors"
 
 	"pipit/broker/store"
 	"pipit/db"
@@ -163,7 +164,7 @@ func logPath(dir string) string { return filepath.Join(dir, "raft.db") }
 
 func openBoltAt(path string) (*raftboltdb.BoltStore, error) {
 	b, err := raftboltdb.New(raftboltdb.Options{Path: path, BoltOptions: &bbolt.Options{Timeout: time.Second, FreelistType: bbolt.FreelistMapType, NoFreelistSync: true}})
-	if errors.Is(err, bbolt.ErrTimeout) {
+	if errors.Is(err, berrors.ErrTimeout) {
 		return nil, fmt.Errorf("the cluster's log %s is %w", path, store.ErrInUse)
 	}
 	if err != nil {

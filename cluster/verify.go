@@ -147,7 +147,6 @@ func (v *verifier) heartbeat(to raft.Server) bool {
 	err := e.opts.Transport.AppendEntries(to.ID, to.Address, &raft.AppendEntriesRequest{
 		RPCHeader: raft.RPCHeader{ProtocolVersion: raft.ProtocolVersionMax, ID: []byte(e.id), Addr: addr},
 		Term:      v.term.term,
-		Leader:    addr,
 	}, &answer)
 	if err == nil && answer.Term > v.term.term {
 		v.term.end(fmt.Errorf("%w: node %q has heard of term %d", ErrOver, NodeOf(string(to.ID)), answer.Term))

@@ -1,8 +1,8 @@
 // Package forward lets any node of a cluster take any request: the one that leads answers it, the others pass it on over
 // the cluster's port, in one hop.
 //
-//	client ─▶ Door.ServeHTTP ─ leads ────────────────────────────▶ handler, its reply after Verify
-//	                └─ another one leads ─▶ port ─▶ Handler there ─▶ handler, its reply after Verify
+//	client ─▶ Door ─ this node leads ───────────────────▶ Here.Door, its reply after Here.Verify
+//	            └─ another one leads ─▶ port ─▶ Handler ─▶ Here.Door there, its reply after Here.Verify
 //
 // Bodies, replies, long polls and streams go through as they come. The address of the client goes with the request, for limits and
 // the audit log, and so does whether it came by TLS.
@@ -31,17 +31,24 @@ const (
 
 // Leader is where requests are answered at the moment.
 type Leader struct {
-	Here bool
+	Here Here   // nil: not by this node
 	Addr string // of the leader's port, where it is not here; empty: there is none
+}
+
+// Here is what answers requests while this node leads.
+type Here interface {
+	// Door returns the handler of an address, by the name that all nodes have for it; nil where there is none.
+	Door(name string) http.Handler
+	// Verify makes sure that this is still so, in a question that begins after the call.
+	Verify(ctx context.Context) error
 }
 
 // Options are what a node's forwarding needs.
 type Options struct {
 	Port    *port.Port
 	Leader  func() Leader
-	Changed func() <-chan struct{}          // is closed when Leader has another answer
-	Verify  func(ctx context.Context) error // makes sure that this node leads still, in a question that begins after the call
-	Wait    time.Duration                   // that a request waits for a leader
+	Changed func() <-chan struct{} // is closed when Leader has another answer
+	Wait    time.Duration          // that a request waits for a leader
 
 	// Local answers a request that is of this node whoever leads, and tells whether it did; or nil.
 	Local func(w http.ResponseWriter, r *http.Request) bool
@@ -56,12 +63,11 @@ type Options struct {
 type Forward struct {
 	opts      Options
 	transport *http.Transport
-	doors     map[string]http.Handler
 }
 
-// New returns one. Its doors are to be added before it serves.
+// New returns one.
 func New(o Options) *Forward {
-	f := &Forward{opts: o, doors: map[string]http.Handler{}}
+	f := &Forward{opts: o}
 	f.transport = &http.Transport{
 		DialContext: func(ctx context.Context, _, addr string) (net.Conn, error) {
 			ctx, cancel := context.WithTimeout(ctx, dialTime)
@@ -85,11 +91,8 @@ type unreached struct{ error }
 
 func (u *unreached) Unwrap() error { return u.error }
 
-// Door returns the handler of an address of this node, by a name that all nodes have for it, in front of the one that answers
-// where this node leads.
-func (f *Forward) Door(name string, here http.Handler) http.Handler {
-	answer := f.verified(here)
-	f.doors[name] = answer
+// Door returns the handler of an address of this node, by a name that all nodes have for it.
+func (f *Forward) Door(name string) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if f.opts.Local != nil && f.opts.Local(w, r) {
 			return
@@ -99,8 +102,8 @@ func (f *Forward) Door(name string, here http.Handler) http.Handler {
 			changed := f.opts.Changed()
 			to := f.opts.Leader()
 			switch {
-			case to.Here:
-				answer.ServeHTTP(w, r)
+			case to.Here != nil:
+				f.answer(to.Here, name, w, r)
 				return
 			case to.Addr != "":
 				if f.pass(w, r, name, to.Addr) {
@@ -115,16 +118,16 @@ func (f *Forward) Door(name string, here http.Handler) http.Handler {
 	})
 }
 
-// awaitHere tells whether requests are answered here. Where another node knows already that this one leads, they are in a moment.
-func (f *Forward) awaitHere(ctx context.Context) bool {
+// awaitHere returns what answers here, nil where nothing does. Where another node knows already that this one leads, it does in a moment.
+func (f *Forward) awaitHere(ctx context.Context) Here {
 	for deadline := time.Now().Add(f.opts.Wait); ; {
 		changed := f.opts.Changed()
 		to := f.opts.Leader()
-		if to.Here {
-			return true
+		if to.Here != nil {
+			return to.Here
 		}
 		if to.Addr != "" || !wait(ctx, changed, time.Until(deadline)) {
-			return false
+			return nil
 		}
 	}
 }
@@ -158,7 +161,7 @@ func (f *Forward) whileLeading(ctx context.Context, addr string) (context.Contex
 	go func() {
 		for {
 			changed := f.opts.Changed()
-			if to := f.opts.Leader(); to.Here || to.Addr != addr {
+			if to := f.opts.Leader(); to.Here != nil || to.Addr != addr {
 				cancel(errMoved)
 				return
 			}
@@ -224,13 +227,13 @@ func (quiet) Write(b []byte) (int, error) { return len(b), nil }
 // what came to no door: what nodes ask each other.
 func (f *Forward) Handler(other http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		name := r.Header.Get(headerDoor)
-		if name == "" {
+		door := r.Header.Get(headerDoor)
+		if door == "" {
 			other.ServeHTTP(w, r)
 			return
 		}
-		door := f.doors[name]
-		if door == nil || !f.awaitHere(r.Context()) { // a second hop would go in circles while two think that the other one leads
+		here := f.awaitHere(r.Context())
+		if here == nil { // a second hop would go in circles while two think that the other one leads
 			f.opts.Refuse(w, r, false)
 			return
 		}
@@ -244,6 +247,6 @@ func (f *Forward) Handler(other http.Handler) http.Handler {
 		for _, name := range []string{headerDoor, headerClient, headerTLS} {
 			r.Header.Del(name)
 		}
-		door.ServeHTTP(w, r)
+		f.answer(here, door, w, r)
 	})
 }

@@ -21,6 +21,7 @@ import (
 
 // node is one of two, as far as requests go.
 type node struct {
+	handler http.Handler
 	port    *port.Port
 	front   *httptest.Server // what clients reach
 	leads   atomic.Bool
@@ -32,7 +33,7 @@ type node struct {
 
 func newNode(t *testing.T, here http.Handler) *node {
 	t.Helper()
-	n := &node{changed: make(chan struct{})}
+	n := &node{handler: here, changed: make(chan struct{})}
 	log := slog.New(slog.NewTextHandler(io.Discard, nil))
 	p, err := port.Open(port.Options{Listen: "127.0.0.1:0", Logger: log})
 	if err != nil {
@@ -42,7 +43,10 @@ func newNode(t *testing.T, here http.Handler) *node {
 	f := forward.New(forward.Options{
 		Port: p, Wait: time.Second, Logger: log,
 		Leader: func() forward.Leader {
-			l := forward.Leader{Here: n.leads.Load()}
+			l := forward.Leader{}
+			if n.leads.Load() {
+				l.Here = n
+			}
 			if a := n.other.Load(); a != nil {
 				l.Addr = *a
 			}
@@ -53,18 +57,12 @@ func newNode(t *testing.T, here http.Handler) *node {
 			defer n.mu.Unlock()
 			return n.changed
 		},
-		Verify: func(context.Context) error {
-			if n.stale.Load() {
-				return errors.New("another one leads")
-			}
-			return nil
-		},
 		Refuse: func(w http.ResponseWriter, _ *http.Request, unknown bool) {
 			w.WriteHeader(http.StatusServiceUnavailable)
 			fmt.Fprintf(w, "refused, unknown %t", unknown)
 		},
 	})
-	n.front = httptest.NewServer(f.Door("wire", here))
+	n.front = httptest.NewServer(f.Door("wire"))
 	server := &http.Server{Handler: f.Handler(http.NotFoundHandler())}
 	go func() { _ = server.Serve(p.Listener(port.Request)) }()
 	t.Cleanup(func() {
@@ -73,6 +71,22 @@ func newNode(t *testing.T, here http.Handler) *node {
 		_ = p.Close()
 	})
 	return n
+}
+
+// Door and Verify are for forward.Here.
+
+func (n *node) Door(name string) http.Handler {
+	if name != "wire" {
+		return nil
+	}
+	return n.handler
+}
+
+func (n *node) Verify(context.Context) error {
+	if n.stale.Load() {
+		return errors.New("another one leads")
+	}
+	return nil
 }
 
 // follow has a node pass on to another one.

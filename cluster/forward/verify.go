@@ -5,23 +5,27 @@ import (
 	"net/http"
 )
 
-// verified has each reply of a handler wait until this node has made sure that it leads still: what it says may follow from what it
-// has in memory, and where another node leads meanwhile, that is not so any more. It asks before the first byte, and of a stream before
+// answer has a request answered here. The reply waits until this node has made sure that it leads still: what it says may follow from what
+// is in memory, and where another node leads meanwhile, that is not so any more. It asks before the first byte, and of a stream before
 // each piece.
-func (f *Forward) verified(h http.Handler) http.Handler {
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		v := &verifying{ResponseWriter: w, f: f, r: r, status: http.StatusOK}
-		h.ServeHTTP(v, r)
-		if v.begin(); v.lost && !v.refused {
-			panic(http.ErrAbortHandler) // what was begun is not to look whole
-		}
-	})
+func (f *Forward) answer(here Here, door string, w http.ResponseWriter, r *http.Request) {
+	h := here.Door(door)
+	if h == nil {
+		f.opts.Refuse(w, r, false)
+		return
+	}
+	v := &verifying{ResponseWriter: w, f: f, here: here, r: r, status: http.StatusOK}
+	h.ServeHTTP(v, r)
+	if v.begin(); v.lost && !v.refused {
+		panic(http.ErrAbortHandler) // what was begun is not to look whole
+	}
 }
 
 // verifying is a ResponseWriter that asks first.
 type verifying struct {
 	http.ResponseWriter
 	f       *Forward
+	here    Here
 	r       *http.Request
 	status  int
 	begun   bool // the status is sent, or on its way
@@ -85,7 +89,7 @@ func (v *verifying) Flush() { _ = v.FlushError() }
 
 func (v *verifying) verify() bool {
 	if !v.lost {
-		v.lost = v.f.opts.Verify(context.WithoutCancel(v.r.Context())) != nil
+		v.lost = v.here.Verify(context.WithoutCancel(v.r.Context())) != nil
 	}
 	return !v.lost
 }
