@@ -71,14 +71,14 @@ func brokerOptions(c *config.Config, log *slog.Logger) broker.Options {
 		History: orNone(c.History.Keep), HistoryMessages: int(c.History.MaxMessages)}
 }
 
-func (s *doors) wireOptions(c *config.Config) httpapi.Options {
+func (d *doors) wireOptions(c *config.Config) httpapi.Options {
 	opts := httpapi.Options{
 		MinBodyRate: int64(orNone(c.HTTP.MinBodyRate)),
 		MaxPayload:  int64(c.HTTP.MaxPayload), MaxBatch: int64(c.HTTP.MaxBatch), MaxPending: int64(c.HTTP.MaxPending), MaxReplies: int64(c.HTTP.MaxReplies),
-		CORSOrigins: c.HTTP.CORSOrigins, Origin: c.PublicOrigin(), Access: c.Log.Access, Proxies: s.proxies, Logger: s.log, Tracer: s.tracer,
+		CORSOrigins: c.HTTP.CORSOrigins, Origin: c.PublicOrigin(), Access: c.Log.Access, Proxies: d.proxies, Logger: d.log, Tracer: d.tracer,
 	}
-	if s.metrics != nil {
-		opts.Answered = s.metrics.Answered
+	if d.metrics != nil {
+		opts.Answered = d.metrics.Answered
 	}
 	return opts
 }

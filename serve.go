@@ -162,43 +162,43 @@ func (s *service) observe() (err error) {
 	return err
 }
 
-func (s *doors) openBroker(configFile string) error {
-	if err := s.observe(); err != nil {
+func (d *doors) openBroker(configFile string) error {
+	if err := d.observe(); err != nil {
 		return err
 	}
-	store, err := openStore(&s.cfg.Database, s.log, s.metrics)
+	store, err := openStore(&d.cfg.Database, d.log, d.metrics)
 	if err != nil {
 		return err
 	}
-	if err := s.openOn(store); err != nil {
+	if err := d.openOn(store); err != nil {
 		return err
 	}
-	warnOpen(s.cfg, configFile, s.log)
-	if d := s.cfg.Database.Unsynced(); d > 0 {
-		s.log.Warn("what is answered is not on the disk yet: a power cut, a kill or a crash loses up to the last sync_interval of it", "sync", config.SyncInterval, "sync_interval", d.String())
+	warnOpen(d.cfg, configFile, d.log)
+	if lost := d.cfg.Database.Unsynced(); lost > 0 {
+		d.log.Warn("what is answered is not on the disk yet: a power cut, a kill or a crash loses up to the last sync_interval of it", "sync", config.SyncInterval, "sync_interval", lost.String())
 	}
 	return nil
 }
 
 // openOn opens the broker on a store.
-func (s *doors) openOn(store store.Store) (err error) {
-	opts := brokerOptions(s.cfg, s.log)
-	if s.metrics != nil {
-		opts.Committed = s.metrics.Committed
+func (d *doors) openOn(store store.Store) (err error) {
+	opts := brokerOptions(d.cfg, d.log)
+	if d.metrics != nil {
+		opts.Committed = d.metrics.Committed
 	}
 	if file, ok := store.(*db.Store); ok {
-		s.head = func() any { return db.ReadHead(file) }
+		d.head = func() any { return db.ReadHead(file) }
 	}
-	if s.b, err = broker.Open(store, opts); err != nil {
-		return errors.Join(fmt.Errorf("%s: %w", s.cfg.Database.File, err), store.Close())
+	if d.b, err = broker.Open(store, opts); err != nil {
+		return errors.Join(fmt.Errorf("%s: %w", d.cfg.Database.File, err), store.Close())
 	}
-	s.down.add("database", s.b.Close)
-	s.again = reloader{load: s.load, cfg: s.cfg, b: s.b, log: s.log, stderr: s.stderr}
+	d.down.add("database", d.b.Close)
+	d.again = reloader{load: d.load, cfg: d.cfg, b: d.b, log: d.log, stderr: d.stderr}
 	return nil
 }
 
-func (s *doors) declare(ctx context.Context) error {
-	return declare(ctx, s.b, s.cfg, s.log, s.stderr)
+func (d *doors) declare(ctx context.Context) error {
+	return declare(ctx, d.b, d.cfg, d.log, d.stderr)
 }
 
 // listen takes the addresses. Nobody is served yet.
@@ -241,85 +241,85 @@ func (s *service) listen(ctx context.Context) (err error) {
 }
 
 // openAll makes the protocol and admin, which take over what changes in the configuration.
-func (s *doors) openAll(ctx context.Context) (err error) {
-	s.protocol = httpapi.New(s.b, s.wireOptions(s.cfg))
-	s.again.onChange(func(c *config.Config) {
-		s.memory.Store(memoryOf(c.HTTP))
-		s.server.Adjust(c.HTTP.MaxConnections)
-		s.b.Adjust(brokerOptions(c, s.log))
-		s.protocol.Adjust(s.wireOptions(c))
-		s.backups.Adjust(backupOptions(c, s.log))
-		s.tracer.Adjust(s.tracingOptions(c))
-		_ = s.level.UnmarshalText([]byte(c.Log.Level)) // checked with the configuration
-		if err := s.callbacks.Adjust(s.callbackOptions(c)); err != nil {
-			s.log.Error("calls go on as before", "err", err)
+func (d *doors) openAll(ctx context.Context) (err error) {
+	d.protocol = httpapi.New(d.b, d.wireOptions(d.cfg))
+	d.again.onChange(func(c *config.Config) {
+		d.memory.Store(memoryOf(c.HTTP))
+		d.server.Adjust(c.HTTP.MaxConnections)
+		d.b.Adjust(brokerOptions(c, d.log))
+		d.protocol.Adjust(d.wireOptions(c))
+		d.backups.Adjust(backupOptions(c, d.log))
+		d.tracer.Adjust(d.tracingOptions(c))
+		_ = d.level.UnmarshalText([]byte(c.Log.Level)) // checked with the configuration
+		if err := d.callbacks.Adjust(d.callbackOptions(c)); err != nil {
+			d.log.Error("calls go on as before", "err", err)
 		}
 	})
-	if s.callbacks, err = callback.New(s.b, s.callbackOptions(s.cfg)); err != nil {
+	if d.callbacks, err = callback.New(d.b, d.callbackOptions(d.cfg)); err != nil {
 		return err
 	}
-	s.down.add("callbacks", s.callbacks.Stop)
-	s.backups = backup.New(s.b, backupOptions(s.cfg, s.log))
-	s.down.add("backups", s.backups.Stop)
-	if s.metrics != nil {
-		s.metrics.Read(metrics.Sources{Broker: s.b, Callbacks: s.callbacks, Connections: s.server.Connections})
-		s.again.onChange(func(c *config.Config) { s.metrics.Adjust(int(c.Metrics.PerObjectLimit)) })
+	d.down.add("callbacks", d.callbacks.Stop)
+	d.backups = backup.New(d.b, backupOptions(d.cfg, d.log))
+	d.down.add("backups", d.backups.Stop)
+	if d.metrics != nil {
+		d.metrics.Read(metrics.Sources{Broker: d.b, Callbacks: d.callbacks, Connections: d.server.Connections})
+		d.again.onChange(func(c *config.Config) { d.metrics.Adjust(int(c.Metrics.PerObjectLimit)) })
 	}
-	if !s.cfg.Admin.Enabled {
+	if !d.cfg.Admin.Enabled {
 		return nil
 	}
-	opts := s.adminOptions(ctx)
-	if s.admin, err = admin.New(s.b, opts); err != nil {
+	opts := d.adminOptions(ctx)
+	if d.admin, err = admin.New(d.b, opts); err != nil {
 		return fmt.Errorf("admin: %w", err)
 	}
-	s.down.add("admin", func() error { s.admin.Close(); return nil })
-	s.again.onChange(func(c *config.Config) {
+	d.down.add("admin", func() error { d.admin.Close(); return nil })
+	d.again.onChange(func(c *config.Config) {
 		opts.Settings, opts.Declared, opts.MaxPayload, opts.Access = c.Settings(), c.Definition(), int64(c.HTTP.MaxPayload), c.Log.Access
 		opts.SessionIdle, opts.SessionLife = c.Admin.SessionIdle, c.Admin.SessionLife
 		opts.Alerts, opts.Attention = alertOptions(c), c.Attention.Thresholds()
-		if err := s.admin.Adjust(opts); err != nil {
-			s.log.Error("alerts go on as before", "err", err)
+		if err := d.admin.Adjust(opts); err != nil {
+			d.log.Error("alerts go on as before", "err", err)
 		}
 	})
 	return nil
 }
 
-func (s *doors) adminOptions(ctx context.Context) admin.Options {
-	c := s.cfg
+func (d *doors) adminOptions(ctx context.Context) admin.Options {
+	c := d.cfg
 	names := machineNames(ctx)
 	opts := admin.Options{
 		Version:    version,
 		Settings:   c.Settings(),
 		Declared:   c.Definition(),
-		Addresses:  s.adminAddresses(names),
+		Addresses:  d.adminAddresses(names),
 		PublicURL:  c.HTTP.PublicURL,
 		Origin:     c.Admin.Origin,
 		PathPrefix: c.Admin.PathPrefix,
-		Proxies:    s.proxies,
+		Proxies:    d.proxies,
 		Hosts:      append(names, lowerNames(c.HTTP.Hosts)...),
 		MaxPayload: int64(c.HTTP.MaxPayload),
-		Callbacks:  s.callbacks,
-		Backups:    s.backups,
+		Callbacks:  d.callbacks,
+		Backups:    d.backups,
 		Alerts:     alertOptions(c),
 		Attention:  c.Attention.Thresholds(),
-		Refusals:   s.protocol.Refusals(),
-		Logger:     s.log,
+		Refusals:   d.protocol.Refusals(),
+		Logger:     d.log,
 		Access:     c.Log.Access,
 
 		SessionIdle: c.Admin.SessionIdle,
 		SessionLife: c.Admin.SessionLife,
 	}
-	if s.metrics != nil {
-		opts.Metrics, opts.Answered = s.metrics, s.metrics.Answered
+	if d.metrics != nil {
+		opts.Metrics, opts.Answered = d.metrics, d.metrics.Answered
 	}
-	if s.recent != nil {
-		opts.LastLines, opts.Head = s.recent.text, s.head
+	if d.recent != nil {
+		opts.LastLines, opts.Head = d.recent.text, d.head
 	}
-	if s.ownListeners != nil {
-		opts.Wire = s.listeners.WireURL(s.cert != nil)
+	if d.ownListeners != nil {
+		opts.Wire = d.listeners.WireURL(d.cert != nil)
 	}
-	if s.cert != nil {
-		opts.HasName, opts.Certificate = s.cert.Names, s.cert.Ends
+	if d.cert != nil {
+		opts.HasName, opts.Certificate = d.cert.Names, d.cert.Ends
 	}
 	return opts
 }
@@ -346,21 +346,21 @@ func (s *service) adminAddresses(names []string) []string {
 }
 
 // start serves all that is listened on.
-func (s *doors) start(ctx context.Context) {
-	s.down.add("http", s.server.Stop)
-	wire, own := s.handlers()
-	s.serve(ctx, wire, own, s.b.Drain) // which ends long polls and streams
+func (d *doors) start(ctx context.Context) {
+	d.down.add("http", d.server.Stop)
+	wire, own := d.handlers()
+	d.serve(ctx, wire, own, d.b.Drain) // which ends long polls and streams
 }
 
 // handlers are those of all addresses, and of admin's own, where it has some.
-func (s *doors) handlers() (wire, own http.Handler) {
+func (d *doors) handlers() (wire, own http.Handler) {
 	switch {
-	case s.admin == nil:
-		return s.protocol, nil
-	case s.ownListeners == nil:
-		return s.underAdmin(), nil
+	case d.admin == nil:
+		return d.protocol, nil
+	case d.ownListeners == nil:
+		return d.underAdmin(), nil
 	}
-	return s.protocol, s.underOwn()
+	return d.protocol, d.underOwn()
 }
 
 // serve begins to serve. A stop calls stopping, which is to end requests that wait.
@@ -392,38 +392,38 @@ func (s *service) bareMetrics(ctx context.Context) http.Handler {
 }
 
 // announce tells where it listens, and a person what to do next.
-func (s *doors) announce() {
-	secure := s.cert != nil
-	if s.ownListeners != nil {
-		s.log.Info("listening for administrators", "addr", s.ownListeners.String(), "urls", strings.Join(s.adminURLs(), ","))
+func (d *doors) announce() {
+	secure := d.cert != nil
+	if d.ownListeners != nil {
+		d.log.Info("listening for administrators", "addr", d.ownListeners.String(), "urls", strings.Join(d.adminURLs(), ","))
 	}
-	if a := slices.Concat(s.listeners, s.ownListeners).BeyondLoopback(); a != "" && !secure {
-		s.log.Warn("other machines can reach this address and passwords cross the network in the clear: set http.tls_cert and http.tls_key, or put a TLS proxy in front", "addr", a)
+	if a := slices.Concat(d.listeners, d.ownListeners).BeyondLoopback(); a != "" && !secure {
+		d.log.Warn("other machines can reach this address and passwords cross the network in the clear: set http.tls_cert and http.tls_key, or put a TLS proxy in front", "addr", a)
 	}
-	if s.metricsOnly != nil {
-		s.log.Info("listening for Prometheus, which needs no token there", "addr", s.metricsOnly.String())
+	if d.metricsOnly != nil {
+		d.log.Info("listening for Prometheus, which needs no token there", "addr", d.metricsOnly.String())
 	}
-	if a := s.metricsOnly.BeyondLoopback(); a != "" {
-		s.log.Warn("other machines can reach this address and read the metrics, names of topics and clients among them, without a token: let the network keep others away", "addr", a)
+	if a := d.metricsOnly.BeyondLoopback(); a != "" {
+		d.log.Warn("other machines can reach this address and read the metrics, names of topics and clients among them, without a token: let the network keep others away", "addr", a)
 	}
-	s.log.Info("listening", "addr", s.listeners.String(), "urls", strings.Join(s.listeners.BaseURLs(secure), ","), "tls", secure,
-		"database", s.cfg.Database.File, "version", version)
-	if len(s.cfg.Client) == 0 && len(s.b.Clients()) == 0 {
+	d.log.Info("listening", "addr", d.listeners.String(), "urls", strings.Join(d.listeners.BaseURLs(secure), ","), "tls", secure,
+		"database", d.cfg.Database.File, "version", version)
+	if len(d.cfg.Client) == 0 && len(d.b.Clients()) == 0 {
 		hint := "declare some in a file like config.example.toml and start with -config FILE"
-		if s.admin != nil {
-			hint = "create some at " + s.adminURLs()[0] + s.cfg.Admin.PathPrefix + "/admin/, or " + hint
+		if d.admin != nil {
+			hint = "create some at " + d.adminURLs()[0] + d.cfg.Admin.PathPrefix + "/admin/, or " + hint
 		}
-		fmt.Fprintln(s.stderr, "pipit: There are no clients yet: "+hint)
+		fmt.Fprintln(d.stderr, "pipit: There are no clients yet: "+hint)
 	}
-	if s.admin == nil {
+	if d.admin == nil {
 		return
 	}
-	for i, link := range s.admin.SetupURLs() { // a secret: not for the log
+	for i, link := range d.admin.SetupURLs() { // a secret: not for the log
 		words := "There is no administrator yet: create one within 30 minutes at"
 		if i > 0 {
 			words = "  or from another machine at"
 		}
-		fmt.Fprintf(s.stderr, "pipit: %s %s\n", words, link)
+		fmt.Fprintf(d.stderr, "pipit: %s %s\n", words, link)
 	}
 }
 
@@ -438,15 +438,15 @@ type work interface {
 	reload(ctx context.Context)
 }
 
-func (s *doors) failed() <-chan struct{} { return s.b.Failed() }
+func (d *doors) failed() <-chan struct{} { return d.b.Failed() }
 
-func (s *doors) failure() error {
-	return fmt.Errorf("the outcome of a write is not known, a restart is needed: %w", s.b.Health())
+func (d *doors) failure() error {
+	return fmt.Errorf("the outcome of a write is not known, a restart is needed: %w", d.b.Health())
 }
 
-func (s *doors) unready() { s.protocol.Drain() }
+func (d *doors) unready() { d.protocol.Drain() }
 
-func (s *doors) reload(ctx context.Context) { s.again.reload(ctx) }
+func (d *doors) reload(ctx context.Context) { d.again.reload(ctx) }
 
 // run waits for the end, and loads the configuration again where it is asked to.
 func (s *service) run(ctx context.Context, w work, signals chan os.Signal, hangups *hangups, tell supervisor) error {
@@ -490,30 +490,30 @@ func (s *service) hangup(ctx context.Context, w work, hangups *hangups) (ends bo
 }
 
 // underOwn is admin where it has listeners of its own, which are probed as well.
-func (s *doors) underOwn() http.Handler {
+func (d *doors) underOwn() http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if httpapi.IsProbe(r.URL.Path) {
-			s.protocol.ServeHTTP(w, r)
+			d.protocol.ServeHTTP(w, r)
 			return
 		}
-		s.admin.ServeHTTP(w, r)
+		d.admin.ServeHTTP(w, r)
 	})
 }
 
 // underAdmin sends what is under /admin/, and who wants metrics, to admin, with its prefix in front of the path or without, and
 // everything else to the protocol. It looks at paths as they are: nothing is cleaned or redirected.
-func (s *doors) underAdmin() http.Handler {
-	prefix := s.cfg.Admin.PathPrefix
+func (d *doors) underAdmin() http.Handler {
+	prefix := d.cfg.Admin.PathPrefix
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		path, ok := strings.CutPrefix(r.URL.Path, prefix)
 		if prefix != "" && ok && (path == "" || path == "/") {
-			s.admin.ServeHTTP(w, r)
+			d.admin.ServeHTTP(w, r)
 			return
 		}
-		if tail, ok := strings.CutPrefix(path, "/admin"); ok && (tail == "" || tail[0] == '/') || path == metrics.Path && s.metrics != nil {
-			s.admin.ServeHTTP(w, r)
+		if tail, ok := strings.CutPrefix(path, "/admin"); ok && (tail == "" || tail[0] == '/') || path == metrics.Path && d.metrics != nil {
+			d.admin.ServeHTTP(w, r)
 			return
 		}
-		s.protocol.ServeHTTP(w, r)
+		d.protocol.ServeHTTP(w, r)
 	})
 }
