@@ -74,7 +74,7 @@ everything from the first one.`,
 var errNoNode = usageError{errors.New("--config is missing: the configuration of a node, with a table [cluster]")}
 
 // askNode has a command ask the node of --config.
-func (c *cli) askNode(ctx context.Context, question string, parameters url.Values) (json.RawMessage, error) {
+func askNode(ctx context.Context, c *cli, question string, parameters url.Values) (json.RawMessage, error) {
 	if c.config == "" {
 		return nil, errNoNode
 	}
@@ -87,7 +87,7 @@ func (c *cli) askNode(ctx context.Context, question string, parameters url.Value
 // askLeader makes a command of what the leader is to do, which then shows how the cluster is.
 func askLeader(c *cli, cmd *cobra.Command, question string, parameters func(args []string) url.Values) *cobra.Command {
 	cmd.RunE = c.run(func(ctx context.Context, args []string) error {
-		answer, err := c.askNode(ctx, question, parameters(args))
+		answer, err := askNode(ctx, c, question, parameters(args))
 		if err != nil {
 			return err
 		}
@@ -110,7 +110,7 @@ func clusterStatus(c *cli) *cobra.Command {
 		if verify {
 			question = askVerify
 		}
-		answer, err := c.askNode(ctx, question, nil)
+		answer, err := askNode(ctx, c, question, nil)
 		if err != nil {
 			return err
 		}
