@@ -253,7 +253,7 @@ func TestCheckConfigDatabase(t *testing.T) {
 	}
 	for name, want := range map[string]string{
 		foreign:                             foreign + " is not a Pipit database",
-		newer:                               "database " + newer + " was written by a newer Pipit, 9.8.7: it has format 256, and Pipit " + built() + " opens up to 4",
+		newer:                               "database " + newer + " was written by a newer Pipit, 9.8.7: it has format 256, and Pipit " + built() + " opens up to 5",
 		dir:                                 dir + " is not a Pipit database: it is not a regular file",
 		readOnly:                            "database " + readOnly + " cannot be written: the file is read-only",
 		filepath.Join(foreign, "pipit.db"):  "database " + filepath.Join(foreign, "pipit.db"),
