@@ -43,10 +43,10 @@ type lapse struct {
 
 // listExpired takes in what of the expiry index is over. It comes before the View that looks at the messages, so that
 // this sees whatever edits counts.
-func (o *sweepOp) listExpired(now time.Time) error {
+func (o *sweepOp) listExpired() error {
 	var ranges []store.Expiry
 	err := o.b.store.View(func(r store.Reader) (err error) {
-		ranges, err = r.Expired(now, sweepRanges)
+		ranges, err = r.Expired(o.expiry, sweepRanges)
 		return err
 	})
 	o.more = o.more || len(ranges) == sweepRanges
@@ -106,7 +106,7 @@ func (o *sweepOp) expire(d *draft, x *expired) {
 		positions := x.positions[i:]
 		if n := o.bury(d, x, positions); n < len(positions) {
 			o.gather(d, x, positions[:n])
-			d.batch.Expiries = append(d.batch.Expiries, store.Expired{Expiry: x.Expiry, Through: positions[n] - 1, Again: d.now.Add(expiryAgain).Truncate(time.Second)})
+			d.batch.Expiries = append(d.batch.Expiries, store.Expired{Expiry: x.Expiry, Through: positions[n] - 1, Again: o.expiry.Add(expiryAgain).Truncate(time.Second)})
 			return
 		}
 		o.gather(d, x, positions)

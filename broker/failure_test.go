@@ -492,6 +492,32 @@ func TestWhatFailedDoesNotExpire(t *testing.T) {
 	})
 }
 
+// What waits like that is looked at again in time also while expiry is held back, since the clock has jumped ahead: for other
+// consumers it has expired, and would count as waiting for as long as the clock has jumped.
+func TestWhatFailedWhileExpiryIsHeldBack(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := failing(t, func(*broker.Consumer) {})
+		r.define(topicDef("/t"), consumerDef("/t", "other"))
+		r.deleteTopic("/dead")
+		r.JumpClock(20 * time.Minute)
+		time.Sleep(3 * time.Second)
+		r.JumpClock(-15 * time.Minute) // expiry is held back by 5 minutes, for 20
+		id := r.publish("/t", broker.Publication{Payload: []byte("x"), Expiration: 3})
+		r.receive("/t", "a", broker.ReceiveOptions{Max: 1})
+		r.settle("a", broker.Settlement{DeadLetter: []string{id}})
+		time.Sleep(5*time.Minute + 5*time.Second)
+		dead := topicDef("/dead")
+		dead.Expiration = property.Off
+		r.define(dead, consumerDef("/dead", "d"))
+		time.Sleep(12 * time.Second)
+		synctest.Wait()
+		r.wantDead("x rejected 1; ")
+		if o := r.queue("other"); o.Backlog != 0 || o.Expired != 1 {
+			t.Errorf("%+v", o)
+		}
+	})
+}
+
 // A consumer that is given a dead-letter topic while its messages are about to be dropped: they go there whole, or not.
 func TestDeadLetterTopicAppearsMeanwhile(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

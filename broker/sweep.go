@@ -109,11 +109,11 @@ func (s *sweeper) pass(now time.Time, withSeen bool) (more bool, took time.Durat
 		return false, 0, true
 	}
 	retiring, err := s.retire(over)
-	op := &sweepOp{b: s.b, more: retiring || sifting, dueKnown: s.nextDue.Load(), undelayed: s.undelayed.Load()}
+	op := &sweepOp{b: s.b, expiry: over, more: retiring || sifting, dueKnown: s.nextDue.Load(), undelayed: s.undelayed.Load()}
 	if err != nil {
 		return false, 0, true
 	}
-	if err := op.listExpired(over); err != nil {
+	if err := op.listExpired(); err != nil {
 		s.b.health.note(byReading, err)
 		return false, 0, true
 	}
@@ -231,6 +231,7 @@ func (o *sweepOp) see(s *lastSeen, what store.Seen, withSeen bool) {
 // sweepOp stores what a pass of the sweeper found.
 type sweepOp struct {
 	b          *Broker
+	expiry     time.Time // by which messages expire: expiryNow
 	listed     []expired // that were not looked at
 	expired    []expired
 	found      int // messages of expired
