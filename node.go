@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"crypto/tls"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net/http"
@@ -12,6 +13,7 @@ import (
 	"time"
 
 	"pipit/broker"
+	"pipit/broker/store"
 	"pipit/cluster"
 	"pipit/cluster/forward"
 	"pipit/cluster/port"
@@ -177,7 +179,7 @@ func (n *node) watch(ctx context.Context) {
 func (n *node) lead(ctx context.Context, t *cluster.Term) {
 	o := &opened{doors: &doors{service: n.service, down: &shutdown{}}, term: t}
 	defer func() {
-		if err := o.down.run(termEnd); err != nil {
+		if err := o.down.run(termEnd); err != nil && !errors.Is(err, store.ErrOver) {
 			n.log.Warn("the doors of a term were not closed in order", "err", err)
 		}
 	}()

@@ -212,6 +212,9 @@ func TestClusterNodes(t *testing.T) {
 	}
 	c.publish("c", sent)
 	sent++
+	if log := c.nodes[after].lines(); strings.Contains(log, "ERROR") || strings.Contains(log, "not closed in order") {
+		t.Errorf("%s leads no more, which is no error:\n%s", after, log)
+	}
 	if out, err := c.command("cluster", "status", "--verify", "--config", "b.toml"); err != nil {
 		t.Errorf("the copies are not the same: %v\n%s", err, out)
 	}

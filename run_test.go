@@ -51,6 +51,13 @@ type process struct {
 	more *sync.Cond       // of mu: log has grown
 }
 
+// lines returns what it has logged so far.
+func (p *process) lines() string {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.log.String()
+}
+
 // line waits for a line that matches.
 func (p *process) line(t *testing.T, pattern string) []string {
 	t.Helper()

@@ -80,7 +80,10 @@ func (h *health) note(by source, err error) {
 	switch {
 	case err == nil && old != nil:
 		h.b.log.Info("the database is well again", "by", sourceNames[by])
-	case err != nil && (old == nil || old.Error() != err.Error()):
+	case err == nil || old != nil && old.Error() == err.Error():
+	case errors.Is(err, store.ErrOver):
+		h.b.log.Info("the database is gone on with elsewhere", "by", sourceNames[by], "reason", err)
+	default:
 		h.b.log.Error("the database cannot be relied on", "by", sourceNames[by], "error", err)
 	}
 }

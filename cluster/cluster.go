@@ -67,12 +67,12 @@ const (
 	enqueue = 5 * time.Second
 )
 
-// Errors of Commit and Verify.
+// Errors of Commit and Verify. The first two wrap store.ErrOver.
 var (
 	// ErrUnknown: leadership was lost while a batch was on its way. It may have been stored: it is to be repeated with the same msg_id.
-	ErrUnknown = errors.New("the outcome is unknown: leadership was lost meanwhile")
+	ErrUnknown = fmt.Errorf("the outcome is unknown: leadership was lost meanwhile: %w", store.ErrOver)
 	// ErrOver: the term is over, this node leads no more.
-	ErrOver = errors.New("this node leads no more")
+	ErrOver = fmt.Errorf("this node leads no more: %w", store.ErrOver)
 	// ErrNoLeader: there is none that this node knows of.
 	ErrNoLeader = errors.New("no node leads at this moment")
 	// ErrNotInitialized: Open of a directory and a database that are of no cluster yet, and not empty.

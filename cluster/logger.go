@@ -18,14 +18,12 @@ func hclogOf(log *slog.Logger) hclog.Logger {
 
 type sink struct{ log *slog.Logger }
 
-// Accept implements hclog.SinkAdapter. What raft tells step by step is of use to who looks for a fault.
+// Accept implements hclog.SinkAdapter. What raft tells step by step is of use to who looks for a fault. Its errors are of other nodes that are
+// not reached, which the cluster is there for; what this one cannot go on with, the Engine tells.
 func (s sink) Accept(_ string, level hclog.Level, msg string, args ...any) {
 	to := slog.LevelDebug
-	switch level {
-	case hclog.Warn:
+	if level >= hclog.Warn {
 		to = slog.LevelWarn
-	case hclog.Error:
-		to = slog.LevelError
 	}
 	if !s.log.Enabled(context.Background(), to) {
 		return

@@ -20,6 +20,7 @@ var (
 	ErrLost      = constError("it was removed or replaced")     // CheckFile: the file that is written
 	ErrInUse     = constError("in use by another process")      // of opening one
 	ErrFailed    = constError("an earlier write failed")        // CheckFile: it is uncertain what the Store holds, as after a Commit
+	ErrOver      = constError("another node goes on with it")   // Commit: of a store that several share in turn; it is no fault
 )
 
 type constError string
