@@ -16,6 +16,7 @@ import (
 	"sync"
 
 	cli "pipit/admin/command"
+	"pipit/admin/monitor"
 	"pipit/cluster"
 	"pipit/cluster/port"
 	"pipit/config"
@@ -57,7 +58,7 @@ func (n *node) questions() http.Handler {
 				}
 				return n.status(ctx), nil
 			}
-			var s clusterStatus
+			var s monitor.ClusterStatus
 			return &s, n.ask(ctx, http.MethodPost, addr, name+"?"+q.Encode(), &s)
 		})
 	}
@@ -74,7 +75,7 @@ func (n *node) questions() http.Handler {
 	leading("leave", func(_ context.Context, q url.Values) error { return n.engine.Remove(q.Get("node")) })
 	on("POST /verify", func(ctx context.Context, _ url.Values) (any, error) {
 		if leader, addr := n.engine.Leader(); leader != "" && leader != n.cfg.Cluster.Node {
-			var s clusterStatus
+			var s monitor.ClusterStatus
 			return &s, n.ask(ctx, http.MethodPost, addr, "verify", &s)
 		}
 		return n.compare(ctx)
@@ -82,30 +83,36 @@ func (n *node) questions() http.Handler {
 	return mux
 }
 
-// clusterStatus is what is answered of a cluster: how it is, and where its copies were compared, the digest of each.
-type clusterStatus struct {
-	cluster.Status
-	Digests map[string]string `json:"digests,omitempty"` // by node
+// shown is what is answered of a cluster.
+func shown(s cluster.Status) monitor.ClusterStatus {
+	t := monitor.ClusterStatus{Leader: s.Leader, Term: s.Term, Nodes: []monitor.ClusterNode{}}
+	for _, n := range s.Nodes {
+		t.Nodes = append(t.Nodes, monitor.ClusterNode(n))
+	}
+	return t
 }
 
+// known is how the cluster is, by what this node knows already.
+func (n *node) known() monitor.ClusterStatus { return shown(n.engine.Known()) }
+
 // status is how the cluster is: as the leader knows, or where that is away, as this node does.
-func (n *node) status(ctx context.Context) (s clusterStatus) {
+func (n *node) status(ctx context.Context) (s monitor.ClusterStatus) {
 	if leader, addr := n.engine.Leader(); leader != "" && leader != n.cfg.Cluster.Node {
 		if err := n.ask(ctx, http.MethodGet, addr, "status", &s); err == nil {
 			return s
 		}
 	}
-	s.Status = n.engine.Status(ctx)
-	return s
+	return shown(n.engine.Status(ctx))
 }
 
 // compare has all copies tell a digest of what they have at one moment. One that is away has none.
-func (n *node) compare(ctx context.Context) (s clusterStatus, err error) {
+func (n *node) compare(ctx context.Context) (s monitor.ClusterStatus, err error) {
 	index, err := n.engine.AskDigest()
 	if err != nil {
 		return s, err
 	}
-	s.Status, s.Digests = n.engine.Status(ctx), map[string]string{}
+	s = shown(n.engine.Status(ctx))
+	s.Digests = map[string]string{}
 	var mu sync.Mutex
 	var asking sync.WaitGroup
 	for _, other := range s.Nodes {

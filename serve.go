@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"pipit/admin"
+	"pipit/admin/monitor"
 	"pipit/backup"
 	"pipit/broker"
 	"pipit/broker/store"
@@ -73,6 +74,8 @@ type doors struct {
 	callbacks *callback.Service
 	backups   *backup.Service
 	admin     *admin.Admin // nil: it is off
+
+	cluster func() monitor.ClusterStatus // nil: it is no node of one
 }
 
 // runBroker runs the broker with the configuration of a file and of the environment until ctx ends, a listener
@@ -303,6 +306,7 @@ func (d *doors) adminOptions(ctx context.Context) admin.Options {
 		Alerts:     alertOptions(c),
 		Attention:  c.Attention.Thresholds(),
 		Refusals:   d.protocol.Refusals(),
+		Cluster:    d.cluster,
 		Logger:     d.log,
 		Access:     c.Log.Access,
 

@@ -52,23 +52,24 @@ type Options struct {
 	Origin      string         // scheme and host of the pages for browsers, where a proxy changes Host; default: those of PublicURL or the request
 	PathPrefix  string         // in front of /admin/, where a proxy has it: "/pipit"; served with it and without
 	Proxies     forwarded.Proxies
-	Hosts       []string               // names of this machine, in lower case, beside localhost and those of Origin and PublicURL: by any other nobody comes in on the loopback
-	HasName     func(name string) bool // tells further ones, such as those of the certificate; or nil
-	Certificate func() time.Time       // tells when the certificate ends; nil: there is none
-	Declared    broker.Definition      // by the configuration file: it is marked so, since the next start brings it back
-	MaxPayload  int64                  // bytes of one message; default 1 MiB
-	SessionIdle time.Duration          // how long a session lasts without a request; default DefaultSessionIdle
-	SessionLife time.Duration          // how long it lasts in any case; default DefaultSessionLife
-	Callbacks   *callback.Service      // who sends messages; nil: nobody does in this process
-	Backups     *backup.Service        // who makes backups; nil: nobody does in this process
-	Attention   monitor.Thresholds     // from where on something needs attention; default monitor.DefaultThresholds
-	Alerts      alert.Options          // who is told of it; default: nobody
-	Metrics     http.Handler           // answers at gate.MetricsPath; nil: nobody does
-	Refusals    *refused.Recent        // requests of the wire protocol that were refused; nil: they are not known
-	Logger      *slog.Logger           // default slog.Default()
-	Access      bool                   // a line in the log for every request, beside those that are refused
-	LastLines   func() []byte          // of the log, of which no secret is part, for who looks for a fault; nil: there is neither a bundle nor a profile
-	Head        func() any             // what they are told of the head of the database's file, in JSON; nil: nothing
+	Hosts       []string                     // names of this machine, in lower case, beside localhost and those of Origin and PublicURL: by any other nobody comes in on the loopback
+	HasName     func(name string) bool       // tells further ones, such as those of the certificate; or nil
+	Certificate func() time.Time             // tells when the certificate ends; nil: there is none
+	Declared    broker.Definition            // by the configuration file: it is marked so, since the next start brings it back
+	MaxPayload  int64                        // bytes of one message; default 1 MiB
+	SessionIdle time.Duration                // how long a session lasts without a request; default DefaultSessionIdle
+	SessionLife time.Duration                // how long it lasts in any case; default DefaultSessionLife
+	Callbacks   *callback.Service            // who sends messages; nil: nobody does in this process
+	Backups     *backup.Service              // who makes backups; nil: nobody does in this process
+	Attention   monitor.Thresholds           // from where on something needs attention; default monitor.DefaultThresholds
+	Alerts      alert.Options                // who is told of it; default: nobody
+	Metrics     http.Handler                 // answers at gate.MetricsPath; nil: nobody does
+	Cluster     func() monitor.ClusterStatus // what this process knows of the cluster that it leads; nil: it is of none
+	Refusals    *refused.Recent              // requests of the wire protocol that were refused; nil: they are not known
+	Logger      *slog.Logger                 // default slog.Default()
+	Access      bool                         // a line in the log for every request, beside those that are refused
+	LastLines   func() []byte                // of the log, of which no secret is part, for who looks for a fault; nil: there is neither a bundle nor a profile
+	Head        func() any                   // what they are told of the head of the database's file, in JSON; nil: nothing
 
 	// Answered, where it is not nil, is told of each request that was answered, as that of the wire protocol is; id is empty.
 	Answered func(route, method string, status int, took time.Duration, id string)
@@ -130,7 +131,7 @@ func New(b *broker.Broker, o Options) (*Admin, error) {
 		o.Callbacks.OnPause(a.Objects.NotePause)
 	}
 	a.Monitor = monitor.New(b, o.PathPrefix, a.started)
-	a.Monitor.Refused, a.Monitor.CertificateEnds = o.Refusals, o.Certificate
+	a.Monitor.Refused, a.Monitor.CertificateEnds, a.Monitor.Cluster = o.Refusals, o.Certificate, o.Cluster
 	if o.Backups != nil {
 		a.Monitor.Backups = func() error {
 			if f := o.Backups.Failure(); f != nil {

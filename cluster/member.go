@@ -93,13 +93,18 @@ func (e *Engine) ask(ctx context.Context, addr string) (Info, error) {
 
 // Status asks the other nodes where this one leads. It returns when all have answered, or had their second to do so.
 func (e *Engine) Status(ctx context.Context) Status {
+	if e.Term() != nil {
+		e.askAll(ctx, e.servers())
+	}
+	return e.Known()
+}
+
+// Known is Status by what the others last said, at once: a leader asks them with every heartbeat.
+func (e *Engine) Known() Status {
 	leader, _ := e.Leader()
 	s := Status{Leader: leader, Term: e.raft.CurrentTerm()}
 	servers := e.servers()
 	leads := e.Term() != nil
-	if leads {
-		e.askAll(ctx, servers)
-	}
 	own := e.Info()
 	e.members.mu.Lock()
 	defer e.members.mu.Unlock()

@@ -131,7 +131,7 @@ func (b *binder) attention(a *Attention) {
 	for _, v := range []struct {
 		key string
 		d   time.Duration
-	}{{"away", a.Away}, {"failing", a.Failing}, {"in_flight", a.InFlight}, {"refused", a.Refused}, {"certificate", a.Certificate}} {
+	}{{"away", a.Away}, {"failing", a.Failing}, {"in_flight", a.InFlight}, {"refused", a.Refused}, {"certificate", a.Certificate}, {"node_away", a.NodeAway}} {
 		if v.d < time.Second || v.d > 30*24*time.Hour {
 			b.errorf("attention."+v.key, "%q: allowed are 1s to 30d", property.FormatDuration(v.d))
 		}

@@ -152,12 +152,14 @@ type Attention struct {
 	Certificate time.Duration `toml:"certificate" reload:"yes"`
 	DiskPercent int64         `toml:"disk_percent" min:"0" max:"100" reload:"yes"`
 	DiskFree    property.Size `toml:"disk_free" min:"0" max:"1125899906842624" reload:"yes"`
+	NodeAway    time.Duration `toml:"node_away" reload:"yes"`
+	NodeLag     int64         `toml:"node_lag" min:"1" max:"1000000000" reload:"yes"`
 }
 
 // Thresholds are those of the table in the words of who looks.
 func (a *Attention) Thresholds() monitor.Thresholds {
 	return monitor.Thresholds{Full: a.Full, Away: a.Away, Failing: a.Failing, InFlight: a.InFlight, Refused: a.Refused,
-		Redelivered: a.Redelivered, Certificate: a.Certificate, DiskPercent: a.DiskPercent, DiskFree: int64(a.DiskFree)}
+		Redelivered: a.Redelivered, Certificate: a.Certificate, DiskPercent: a.DiskPercent, DiskFree: int64(a.DiskFree), NodeAway: a.NodeAway, NodeLag: a.NodeLag}
 }
 
 // Alerts is the table [alerts]: who is told of what needs attention.

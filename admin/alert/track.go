@@ -52,6 +52,8 @@ func newAlert(f subject, begun time.Time) *alert {
 		labels["consumer_id"] = f.Key
 	case change.Webhook:
 		labels["webhook"] = f.Key
+	case monitor.KindNode: // of which several can be away
+		labels["node"] = f.Key
 	}
 	return &alert{Subject: f, Begun: begun, labels: labels, fingerprint: fingerprint(labels), order: -1}
 }

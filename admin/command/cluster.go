@@ -12,26 +12,9 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"pipit/admin/monitor"
 	"pipit/broker/property"
 )
-
-// ClusterStatus is how a cluster is, as the node that was asked knows.
-type ClusterStatus struct {
-	Leader string        `json:"leader"` // empty: there is none
-	Term   uint64        `json:"term"`
-	Nodes  []ClusterNode `json:"nodes"`
-
-	Digests map[string]string `json:"digests"` // of what each node has, where that was asked for
-}
-
-// ClusterNode is one of its nodes.
-type ClusterNode struct {
-	Node    string  `json:"node"`
-	Role    string  `json:"role"`            // leader, follower, or joining: it has not caught up yet
-	Applied uint64  `json:"applied"`         // the entry of the log up to which its database has everything
-	Lag     uint64  `json:"lag"`             // how many entries that is behind the leader
-	Contact float64 `json:"contact_seconds"` // since it was heard of last; negative: not since the start
-}
 
 // Questions to a node.
 const (
@@ -124,7 +107,7 @@ func clusterStatus(c *cli) *cobra.Command {
 
 // compared returns an error where copies differ, or one was not compared.
 func compared(answer json.RawMessage) error {
-	var s ClusterStatus
+	var s monitor.ClusterStatus
 	if err := json.Unmarshal(answer, &s); err != nil {
 		return err
 	}
@@ -141,7 +124,7 @@ func compared(answer json.RawMessage) error {
 const shownDigest = 16 // characters, of 64
 
 func (o *output) printCluster(answer json.RawMessage) error {
-	var s ClusterStatus
+	var s monitor.ClusterStatus
 	if err := json.Unmarshal(answer, &s); err != nil {
 		return err
 	}
@@ -152,12 +135,12 @@ func (o *output) printCluster(answer json.RawMessage) error {
 	if err := o.printf("%s leads in term %d", leader, s.Term); err != nil {
 		return err
 	}
-	columns := []column[ClusterNode]{
-		names("NODE", func(n *ClusterNode) string { return n.Node }),
-		text("ROLE", func(n *ClusterNode) string { return n.Role }),
-		figure("APPLIED", func(n *ClusterNode) string { return fmt.Sprint(n.Applied) }),
-		figure("LAG", func(n *ClusterNode) string { return fmt.Sprint(n.Lag) }),
-		text("HEARD", func(n *ClusterNode) string {
+	columns := []column[monitor.ClusterNode]{
+		names("NODE", func(n *monitor.ClusterNode) string { return n.Node }),
+		text("ROLE", func(n *monitor.ClusterNode) string { return n.Role }),
+		figure("APPLIED", func(n *monitor.ClusterNode) string { return fmt.Sprint(n.Applied) }),
+		figure("LAG", func(n *monitor.ClusterNode) string { return fmt.Sprint(n.Lag) }),
+		text("HEARD", func(n *monitor.ClusterNode) string {
 			if n.Contact < 0 {
 				return "never"
 			}
@@ -165,7 +148,7 @@ func (o *output) printCluster(answer json.RawMessage) error {
 		}),
 	}
 	if s.Digests != nil {
-		columns = append(columns, text("DIGEST", func(n *ClusterNode) string {
+		columns = append(columns, text("DIGEST", func(n *monitor.ClusterNode) string {
 			d := s.Digests[n.Node]
 			return d[:min(len(d), shownDigest)]
 		}))

@@ -70,7 +70,7 @@ type Program struct {
 	// ClusterInit makes the node of a configuration the first one of a new cluster, with what its database has. It must not run.
 	ClusterInit func(config string) error
 
-	// AskNode has the node of a configuration, which runs, answer a question of ClusterStatus and so on, in JSON.
+	// AskNode has the node of a configuration, which runs, answer a question of AskStatus and so on, in JSON.
 	AskNode func(ctx context.Context, config, question string) (json.RawMessage, error)
 
 	// SaveBackup writes the backup that r has to a file, in the place of an older backup alone, when it is found to be whole.

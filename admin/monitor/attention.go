@@ -22,6 +22,8 @@ const (
 	codeWrite    = "write_failed"
 	codeDisk     = "disk_low"
 	codeBackup   = "backup_failed"
+	codeNodeAway = "node_away"
+	codeNodeLag  = "node_behind"
 	CodeUnsynced = "unsynced"
 	codeTLS      = "certificate_ends"
 	codeTopic    = "topic_full"
@@ -41,7 +43,7 @@ const (
 
 // Codes are those of all that can need attention.
 var Codes = []string{
-	codeWrite, codeDisk, codeBackup, codeTLS, CodeUnsynced, codeTopic, codeBacklog, codeExpired, CodeAway, codeInactive, codeFailing, codePaused, codeStuck, codeWebhook,
+	codeWrite, codeDisk, codeBackup, codeNodeAway, codeNodeLag, codeTLS, CodeUnsynced, codeTopic, codeBacklog, codeExpired, CodeAway, codeInactive, codeFailing, codePaused, codeStuck, codeWebhook,
 	codeRefused, codeInFlight, codeRedelivered,
 }
 
@@ -127,6 +129,9 @@ func (m *Monitor) assess(now time.Time) Situation {
 		if err := m.Backups(); err != nil {
 			n.add(codeBackup, "The backup that was due failed: "+Reason(err), "/admin/system/backups", "", "")
 		}
+	}
+	if m.Cluster != nil {
+		n.cluster(m.Cluster().Nodes, now.Sub(m.began))
 	}
 	if m.CertificateEnds != nil {
 		n.certificate(m.CertificateEnds(), now)

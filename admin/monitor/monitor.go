@@ -33,9 +33,12 @@ type Monitor struct {
 
 	CertificateEnds func() time.Time // when that of TLS does; or nil: there is none. It is set before Start
 
+	Cluster func() ClusterStatus // what this process knows of the cluster that it leads, at once; or nil: it is of none. It is set before Start
+
 	Refused *refused.Recent // the last requests that were refused; nil: none is known. It is set before Start
 
 	b       *broker.Broker
+	began   time.Time
 	limits  atomic.Pointer[Thresholds]
 	prefix  string // in front of the paths of pages
 	closing chan struct{}
@@ -76,6 +79,7 @@ func New(b *broker.Broker, prefix string, began time.Time) *Monitor {
 	c := totals.Counters
 	m := &Monitor{
 		b:         b,
+		began:     began,
 		prefix:    prefix,
 		closing:   make(chan struct{}),
 		last:      c,

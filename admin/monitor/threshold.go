@@ -17,12 +17,14 @@ type Thresholds struct {
 	Certificate time.Duration // until the certificate ends
 	DiskPercent int64         // of the disk that is free; less is little
 	DiskFree    int64         // bytes that are free; less is little, unless it is half of the disk
+	NodeAway    time.Duration // since a node of the cluster was last heard of
+	NodeLag     int64         // entries that a node is behind the leader
 }
 
 // DefaultThresholds are those of a Monitor that was told no others.
 var DefaultThresholds = Thresholds{
 	Full: 80, Away: 15 * time.Minute, Failing: 5 * time.Minute, InFlight: time.Minute, Refused: 10 * time.Minute,
-	Redelivered: 5, Certificate: 14 * 24 * time.Hour, DiskPercent: 10, DiskFree: 1 << 30,
+	Redelivered: 5, Certificate: 14 * 24 * time.Hour, DiskPercent: 10, DiskFree: 1 << 30, NodeAway: 10 * time.Second, NodeLag: 10000,
 }
 
 // Adjust takes over other thresholds, which count from the next look on.

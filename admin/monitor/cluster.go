@@ -1,0 +1,53 @@
+package monitor
+
+import (
+	"fmt"
+	"time"
+
+	"pipit/admin/text"
+)
+
+// KindNode is Attention.Kind of what is about a node of the cluster.
+const KindNode = "node"
+
+// ClusterStatus is how a cluster is, as the node that leads knows.
+type ClusterStatus struct {
+	Leader string        `json:"leader"` // empty: there is none
+	Term   uint64        `json:"term"`
+	Nodes  []ClusterNode `json:"nodes"` // by name
+
+	Digests map[string]string `json:"digests,omitempty"` // of what each node has, by its name, where they were compared
+}
+
+// ClusterNode is one of its nodes.
+type ClusterNode struct {
+	Node    string  `json:"node"`
+	Addr    string  `json:"addr"`            // host:port of its [cluster] listen
+	Role    string  `json:"role"`            // leader, follower, or joining: it has not caught up yet
+	Applied uint64  `json:"applied"`         // the entry of the log up to which it has everything
+	Durable uint64  `json:"durable"`         // the entry up to which its database file has; the log has the others
+	Lag     uint64  `json:"lag"`             // how many entries it is behind the leader
+	Contact float64 `json:"contact_seconds"` // since it was heard of last; negative: not since the start
+}
+
+// cluster finds nodes that are missing or far behind. The leader asks them all the time: one that has led for less than NodeAway does not know yet.
+func (n *notices) cluster(nodes []ClusterNode, leads time.Duration) {
+	if leads < n.NodeAway {
+		return
+	}
+	for _, node := range nodes {
+		away := time.Duration(node.Contact * float64(time.Second))
+		sentence := ""
+		switch {
+		case node.Contact < 0:
+			sentence = fmt.Sprintf("Node %s of the cluster has not answered since this one leads", node.Node)
+		case away > n.NodeAway:
+			sentence = fmt.Sprintf("Node %s of the cluster has not answered for %s", node.Node, text.Duration(away))
+		case node.Lag > uint64(n.NodeLag): // #nosec G115 -- never negative
+			n.add(codeNodeLag, fmt.Sprintf("Node %s of the cluster is %s entries behind", node.Node, text.Number(int64(node.Lag))), "/admin/system", KindNode, node.Node) // #nosec G115 -- an index
+		}
+		if sentence != "" {
+			n.add(codeNodeAway, sentence+": the loss of another one may end all service", "/admin/system", KindNode, node.Node)
+		}
+	}
+}
