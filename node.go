@@ -25,12 +25,13 @@ import (
 // node is this process as one of a cluster. The doors to a broker are open while it leads, and requests find them from all nodes.
 type node struct {
 	*service
-	store  *db.Replica
-	port   *port.Port
-	engine *cluster.Engine
-	front  *forward.Forward
-	open   atomic.Pointer[opened] // nil: it does not lead, or its broker is not open yet
-	leaves atomic.Bool            // it is about to stop
+	store   *db.Replica
+	port    *port.Port
+	engine  *cluster.Engine
+	front   *forward.Forward
+	open    atomic.Pointer[opened] // nil: it does not lead, or its broker is not open yet
+	leaves  atomic.Bool            // it is about to stop
+	changes atomic.Uint64          // of who leads, that it has seen
 
 	ended chan struct{} // is closed when the node can go on no more
 	cause error         // why
@@ -154,6 +155,9 @@ func (n *node) join(ctx context.Context) error {
 		return err
 	}
 	n.down.add("cluster", n.engine.Close)
+	if n.metrics != nil {
+		n.metrics.ReadCluster(n.figures)
+	}
 	go n.watch(ctx)
 	return nil
 }
@@ -165,6 +169,7 @@ func (n *node) watch(ctx context.Context) {
 	for before := ""; ; {
 		if _, addr := n.engine.Leader(); addr != before {
 			before = addr
+			n.changes.Add(1)
 			n.tell()
 		}
 		select {

@@ -21,6 +21,7 @@ import (
 	"pipit/cluster/port"
 	"pipit/config"
 	"pipit/db"
+	"pipit/metrics"
 )
 
 // questions answers what nodes, and the command line, ask a node by its port. What the leader alone can do, a follower passes on to it.
@@ -90,6 +91,18 @@ func shown(s cluster.Status) monitor.ClusterStatus {
 		t.Nodes = append(t.Nodes, monitor.ClusterNode(n))
 	}
 	return t
+}
+
+// figures are those of the metrics.
+func (n *node) figures() metrics.Cluster {
+	s, own := n.engine.Known(), n.engine.Info()
+	c := metrics.Cluster{Leads: s.Leader == n.cfg.Cluster.Node, Term: s.Term, Applied: own.Applied, Durable: own.Durable, Changes: n.changes.Load()}
+	for _, other := range s.Nodes {
+		if c.Leads && other.Node != n.cfg.Cluster.Node {
+			c.Nodes = append(c.Nodes, metrics.ClusterNode{Name: other.Node, Lag: other.Lag, Contact: other.Contact})
+		}
+	}
+	return c
 }
 
 // known is how the cluster is, by what this node knows already.

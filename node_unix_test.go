@@ -25,6 +25,8 @@ type trio struct {
 	dir   string
 	addrs map[string]string // of the protocol, by node
 	nodes map[string]*process
+
+	figures map[string]string // addresses of the metrics, by node
 }
 
 var nodeNames = []string{"a", "b", "c"}
@@ -35,9 +37,10 @@ func newTrio(t *testing.T) *trio {
 	c := &trio{t: t, dir: t.TempDir(), addrs: map[string]string{}, nodes: map[string]*process{}}
 	var peers []string
 	ports := map[string]string{}
+	c.figures = map[string]string{}
 	for _, name := range nodeNames {
 		ports[name] = reserveAddr(t)
-		c.addrs[name] = reserveAddr(t)
+		c.addrs[name], c.figures[name] = reserveAddr(t), reserveAddr(t)
 		peers = append(peers, fmt.Sprintf("%q", name+"="+ports[name]))
 	}
 	base, err := os.ReadFile(example(t))
@@ -73,7 +76,7 @@ func reserveAddr(t *testing.T) string {
 
 func (c *trio) start(name string) {
 	c.t.Helper()
-	c.nodes[name] = start(c.t, c.dir, []string{"PIPIT_HTTP_LISTEN=" + c.addrs[name]}, "-config", name+".toml")
+	c.nodes[name] = start(c.t, c.dir, []string{"PIPIT_HTTP_LISTEN=" + c.addrs[name], "PIPIT_METRICS_LISTEN=" + c.figures[name]}, "-config", name+".toml")
 }
 
 func (c *trio) command(args ...string) (string, error) {
@@ -194,6 +197,21 @@ func TestClusterNodes(t *testing.T) {
 	for _, name := range nodeNames {
 		if status, answer := c.ask(name, "GET", "/readyz?leader=true", ""); (status == 200) != (name == leader) {
 			t.Errorf("%s says of its lead: %d %s", name, status, answer)
+		}
+	}
+
+	// Each node tells how it stands, and the leader of the others, too.
+	for _, name := range nodeNames {
+		rsp, err := client.Get("http://" + c.figures[name] + "/metrics")
+		if err != nil {
+			t.Fatal(err)
+		}
+		text, err := io.ReadAll(rsp.Body)
+		rsp.Body.Close()
+		leads := strings.Contains(string(text), "\npipit_cluster_leader 1\n")
+		tells := strings.Count(string(text), "\npipit_cluster_node_lag{")
+		if want := map[bool]int{true: 2, false: 0}[name == leader]; err != nil || leads != (name == leader) || tells != want || !strings.Contains(string(text), "\npipit_cluster_applied ") {
+			t.Errorf("%s tells of its cluster, leading %v, of %d others, %v:\n%s", name, leads, tells, err, text)
 		}
 	}
 

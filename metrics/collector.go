@@ -25,6 +25,7 @@ const (
 // numbers, so that who has one keeps it.
 type collector struct {
 	sources atomic.Pointer[Sources]
+	cluster atomic.Pointer[func() Cluster] // nil: there is none
 	limit   atomic.Int64
 
 	mu                           sync.Mutex // held while one scrape reads
@@ -87,13 +88,16 @@ func (c *collector) Describe(ch chan<- *prometheus.Desc) {
 
 // Collect asks for all figures. Nobody else waits for it but another scrape.
 func (c *collector) Collect(ch chan<- prometheus.Metric) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	s := scrape{c: c, ch: ch, limit: int(c.limit.Load()), now: time.Now()}
+	if state := c.cluster.Load(); state != nil {
+		s.cluster((*state)())
+	}
 	from := c.sources.Load()
 	if from == nil {
 		return
 	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	s := scrape{c: c, ch: ch, limit: int(c.limit.Load()), now: time.Now()}
 	topics, consumers := from.Broker.Figures()
 	oldest := make(chan map[uint32]time.Time, 1)
 	go func() { oldest <- oldestOf(from.Broker, consumers) }() // which reads the store

@@ -45,6 +45,9 @@ func complete(t *testing.T) *rig {
 	c.DeliveryMode, c.CallbackURL = broker.DeliveryCallback, "http://127.0.0.1:1"
 	r.define(broker.Definition{Topics: []broker.Topic{{Name: "/a"}}, Consumers: []broker.Consumer{c}})
 	r.serve()
+	r.ReadCluster(func() metrics.Cluster {
+		return metrics.Cluster{Leads: true, Nodes: []metrics.ClusterNode{{Name: "b", Contact: -1}}}
+	})
 	r.ask("GET", "/health", "crm", "", "")
 	return r
 }
