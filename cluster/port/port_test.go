@@ -9,6 +9,7 @@ import (
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/pem"
+	"errors"
 	"io"
 	"log/slog"
 	"math/big"
@@ -181,4 +182,55 @@ func (a authority) node(t *testing.T) *tls.Config {
 		t.Fatal(err)
 	}
 	return config
+}
+
+// Whatever a stranger says first, nobody gets its connection but for the preface of a node; what comes behind that gets there whole.
+func FuzzStranger(f *testing.F) {
+	p, err := port.Open(port.Options{Listen: "127.0.0.1:0", Logger: silent})
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Cleanup(func() { _ = p.Close() })
+	came := make(chan string)
+	for _, k := range []port.Kind{port.Engine, port.Request} {
+		go func() {
+			for {
+				c, err := p.Listener(k).Accept()
+				if err != nil {
+					return
+				}
+				behind, _ := io.ReadAll(c)
+				_ = c.Close()
+				came <- string(rune(k)) + string(behind)
+			}
+		}()
+	}
+	for _, said := range []string{"", "pipit/1", "pipit/1e", "pipit/1rGET / HTTP/1.1\r\n\r\n", "pipit/1x", "pipit/2e", "GET / HTTP/1.1\r\n\r\n", "\x16\x03\x01\x02\x00\x01"} {
+		f.Add(said)
+	}
+	f.Fuzz(func(t *testing.T, said string) {
+		c, err := net.Dial("tcp", p.Addr().String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer c.Close()
+		if _, err := io.WriteString(c, said); err == nil {
+			_ = c.(*net.TCPConn).CloseWrite()
+		}
+		if rest, ok := strings.CutPrefix(said, "pipit/1"); ok && rest != "" && strings.Contains("er", rest[:1]) {
+			if got := <-came; got != rest {
+				t.Errorf("%q came of %q", got, said)
+			}
+			return
+		}
+		_ = c.SetReadDeadline(time.Now().Add(10 * time.Second))
+		if answer, err := io.ReadAll(c); len(answer) > 0 || errors.Is(err, os.ErrDeadlineExceeded) {
+			t.Errorf("%q was answered with %q: %v", said, answer, err)
+		}
+		select {
+		case got := <-came:
+			t.Errorf("%q came of %q", got, said)
+		default:
+		}
+	})
 }
