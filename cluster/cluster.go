@@ -207,10 +207,11 @@ func (e *Engine) start() error {
 	c := e.opts.raftConfig(e.id, e.log)
 	notify := make(chan bool, 16)
 	c.NotifyCh = notify
-	if e.raft, err = raft.NewRaft(c, e.machine, cache, e.logs, e.snaps, e.opts.Transport); err != nil {
+	trans := &afterFile{e.opts.Transport, e.snaps.last, make(chan raft.RPC)}
+	if e.raft, err = raft.NewRaft(c, e.machine, cache, e.logs, e.snaps, trans); err != nil {
 		return fmt.Errorf("the cluster's log in %s: %w", e.opts.Dir, err)
 	}
-	for _, run := range []func(){func() { e.watch(notify) }, e.lead, e.cutLog, e.wipeLog, e.tend} {
+	for _, run := range []func(){func() { trans.pass(e.gone) }, func() { e.watch(notify) }, e.lead, e.cutLog, e.wipeLog, e.tend} {
 		e.working.Go(run)
 	}
 	return nil

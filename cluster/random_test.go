@@ -2,6 +2,8 @@ package cluster
 
 import (
 	"errors"
+	"flag"
+	"fmt"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
@@ -15,10 +17,24 @@ import (
 	"pipit/broker/store"
 )
 
+var (
+	randomRounds = flag.Int("random-rounds", 1, "how often TestRandom begins anew")
+	randomSeed   = flag.Uint64("random-seed", 0, "what TestRandom begins with, as a failed one has printed it; 0: the time")
+)
+
 // Whatever happens to the nodes, as long as two of three have what was answered: nothing answered is missing, what was said not to be stored is not,
 // and all copies are equal.
 func TestRandom(t *testing.T) {
-	seed := uint64(time.Now().UnixNano())
+	seed := *randomSeed
+	if seed == 0 {
+		seed = uint64(time.Now().UnixNano()) // #nosec G115 -- any number does
+	}
+	for round := range uint64(*randomRounds) { // #nosec G115 -- a few
+		t.Run(fmt.Sprint(seed+round), func(t *testing.T) { testRandom(t, seed+round) })
+	}
+}
+
+func testRandom(t *testing.T, seed uint64) {
 	t.Logf("seed %d", seed)
 	synctest.Test(t, func(t *testing.T) {
 		c := newThree(t, small)
