@@ -278,7 +278,7 @@ func (c *three) wantEqual() {
 		c.t.Fatal(err)
 	}
 	for name, n := range c.nodes {
-		c.until(name+" has applied all", func() bool { m, err := n.copy.Applied(); return err == nil && m == mark })
+		c.untilApplied(n, mark)
 		if _, got, err := n.copy.Digest(); err != nil || got != want {
 			c.t.Errorf("%s has %s, and %s has %s: %v", name, got, t.engine.opts.Node, want, err)
 		}
@@ -289,6 +289,22 @@ func (c *three) wantEqual() {
 	if got := c.positions(); got != c.tail {
 		c.t.Errorf("there are %d messages, not %d", got, c.tail)
 	}
+}
+
+// untilApplied waits until a node has applied as much as a mark says. One that has failed, or has more, never will.
+func (c *three) untilApplied(n *node, mark db.ReplicaMark) {
+	c.t.Helper()
+	var m db.ReplicaMark
+	var err error
+	defer func() {
+		if m != mark || err != nil {
+			c.t.Errorf("%s has applied %+v, not %+v: %v; failed: %v; its raft: %v", n.name, m, mark, err, n.failed(), n.raft.Stats())
+		}
+	}()
+	c.until(n.name+" has applied all", func() bool {
+		m, err = n.copy.Applied()
+		return err == nil && m == mark || n.failed() != nil
+	})
 }
 
 // positions returns how many messages there are, one behind the other.
@@ -351,7 +367,7 @@ func (c *three) wantEqualMarks() {
 		c.t.Error(err)
 	}
 	for name, n := range c.nodes {
-		c.until(name+" has applied all", func() bool { m, err := n.copy.Applied(); return err == nil && m == mark })
+		c.untilApplied(n, mark)
 		if _, got, err := n.copy.Digest(); err != nil || got != want {
 			c.t.Errorf("%s has %s and not %s: %v", name, got, want, err)
 		}
