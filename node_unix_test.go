@@ -202,16 +202,11 @@ func TestClusterNodes(t *testing.T) {
 
 	// Each node tells how it stands, and the leader of the others, too.
 	for _, name := range nodeNames {
-		rsp, err := client.Get("http://" + c.figures[name] + "/metrics")
-		if err != nil {
-			t.Fatal(err)
-		}
-		text, err := io.ReadAll(rsp.Body)
-		rsp.Body.Close()
-		leads := strings.Contains(string(text), "\npipit_cluster_leader 1\n")
-		tells := strings.Count(string(text), "\npipit_cluster_node_lag{")
-		if want := map[bool]int{true: 2, false: 0}[name == leader]; err != nil || leads != (name == leader) || tells != want || !strings.Contains(string(text), "\npipit_cluster_applied ") {
-			t.Errorf("%s tells of its cluster, leading %v, of %d others, %v:\n%s", name, leads, tells, err, text)
+		text := c.scrape(name)
+		leads := strings.Contains(text, "\npipit_cluster_leader 1\n")
+		tells := strings.Count(text, "\npipit_cluster_node_lag{")
+		if want := map[bool]int{true: 2, false: 0}[name == leader]; leads != (name == leader) || tells != want || !strings.Contains(text, "\npipit_cluster_applied ") {
+			t.Errorf("%s tells of its cluster, leading %v, of %d others:\n%s", name, leads, tells, text)
 		}
 	}
 
@@ -230,6 +225,9 @@ func TestClusterNodes(t *testing.T) {
 	}
 	c.publish("c", sent)
 	sent++
+	if text := c.scrape(after); strings.Contains(text, "pipit_queue_messages") {
+		t.Errorf("%s leads no more, and tells of queues:\n%s", after, text)
+	}
 	if log := c.nodes[after].lines(); strings.Contains(log, "ERROR") || strings.Contains(log, "not closed in order") {
 		t.Errorf("%s leads no more, which is no error:\n%s", after, log)
 	}
@@ -280,6 +278,21 @@ func TestClusterNodes(t *testing.T) {
 	if got := c.received(leader); len(got) != sent {
 		t.Errorf("%d messages are in the file of one: want %d", len(got), sent)
 	}
+}
+
+// scrape returns a node's own figures.
+func (c *trio) scrape(name string) string {
+	c.t.Helper()
+	rsp, err := client.Get("http://" + c.figures[name] + "/metrics")
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	defer rsp.Body.Close()
+	text, err := io.ReadAll(rsp.Body)
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	return string(text)
 }
 
 // received looks at what waits, without acknowledging it.

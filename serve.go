@@ -266,6 +266,7 @@ func (d *doors) openAll(ctx context.Context) (err error) {
 	d.down.add("backups", d.backups.Stop)
 	if d.metrics != nil {
 		d.metrics.Read(metrics.Sources{Broker: d.b, Callbacks: d.callbacks, Connections: d.server.Connections})
+		d.down.add("metrics", func() error { d.metrics.Forget(); return nil })
 		d.again.onChange(func(c *config.Config) { d.metrics.Adjust(int(c.Metrics.PerObjectLimit)) })
 	}
 	if !d.cfg.Admin.Enabled {

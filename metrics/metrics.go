@@ -136,6 +136,9 @@ func (m *Metrics) Answered(route, method string, status int, took time.Duration,
 // Read has what sources count be told, too, from now on.
 func (m *Metrics) Read(s Sources) { m.collector.sources.Store(&s) }
 
+// Forget ends that: what they counted is told no more.
+func (m *Metrics) Forget() { m.collector.sources.Store(nil) }
+
 // Adjust changes Options.PerObjectLimit.
 func (m *Metrics) Adjust(perObjectLimit int) { m.collector.limit.Store(int64(perObjectLimit)) }
 
