@@ -7,7 +7,7 @@ import "time"
 const (
 	sharedOps   = 256     // that a commit takes of all clients, where these are many
 	sharedBytes = 4 << 20 // of payload
-	shareOps    = 12      // that it takes of any client in any case
+	shareOps    = 2       // that it takes of any client in any case
 	shareBytes  = 256 << 10
 	shareWindow = time.Second // who came in this one or the one before is counted
 )
