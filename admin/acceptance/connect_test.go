@@ -146,6 +146,10 @@ func TestConnectExisting(t *testing.T) {
 			t.Errorf("%+v: what was chosen is lost", tt)
 		}
 	}
+	// Also where the topic is there, and has its own.
+	if res := d.post("/admin/connect", "sender", "shop", "receiver", "new", "topic", "/orders", "expiration", "-1"); res.status != http.StatusUnprocessableEntity || !strings.Contains(res.body, `id="connect-expiration-error"`) {
+		t.Errorf("an expiration of -1: %d\n%s", res.status, res.body)
+	}
 	if objects() != before {
 		t.Error("something was made of what was refused")
 	}

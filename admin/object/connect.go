@@ -10,6 +10,7 @@ import (
 	"pipit/broker"
 	"pipit/broker/change"
 	"pipit/broker/clip"
+	"pipit/broker/property"
 )
 
 // ConnectExpiration is the expiration of a new topic that connects two systems, in seconds, where a connection does not say:
@@ -73,11 +74,10 @@ func (o *Objects) connect(ctx context.Context, who gate.Actor, c Connection) (no
 			return none, err
 		}
 	}
-	if err := x.topic(&c); err != nil {
-		return none, err
-	}
-	if err := x.producer(&c); err != nil {
-		return none, err
+	for _, add := range []func(*Connection) error{x.topic, x.producer} {
+		if err := add(&c); err != nil {
+			return none, err
+		}
 	}
 	found, err := x.consumer(&c)
 	if err != nil {
@@ -151,13 +151,16 @@ func (x *connecting) topic(c *Connection) error {
 	}
 	x.does(change.Topic, c.Topic, exists)
 	x.expect(change.Ref{Kind: change.Topic, Name: c.Topic}, exists)
-	if exists {
-		x.out.Expiration = TopicExpiration(&info.Topic)
-		return nil
-	}
 	v := NewTopic()
 	v.Name = c.Topic
 	topicExpiration.Set(&v.Topic, c.Expiration)
+	if exists { // then its own counts, and what is not allowed is refused all the same
+		if err := (property.Fields[broker.Topic]{*topicExpiration}).Validate(&v.Topic, "topic"); err != nil {
+			return gate.Invalid("expiration", "%v", err)
+		}
+		x.out.Expiration = TopicExpiration(&info.Topic)
+		return nil
+	}
 	x.out.Expiration = c.Expiration
 	x.change.Define.Topics = []broker.Topic{v.Topic}
 	return nil
