@@ -217,12 +217,13 @@ func (c *three) until(what string, so func() bool) {
 func (c *three) leading() *Term {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	var latest *Term // one whose term is over may not have heard of it
 	for _, n := range c.nodes {
-		if t := n.Term(); t != nil && !n.cut {
-			return t
+		if t := n.Term(); t != nil && !n.cut && (latest == nil || t.Number() > latest.Number()) {
+			latest = t
 		}
 	}
-	return nil
+	return latest
 }
 
 func (c *three) leader() *Term {
