@@ -55,7 +55,7 @@ func (t *Term) Number() uint64 { return t.term }
 // Done is closed when the term is over.
 func (t *Term) Done() <-chan struct{} { return t.done }
 
-// Err returns why the term is over, nil while it is not: an error that wraps ErrOver, or ErrUnknown where it is unknown what became of the last batch.
+// Err returns why the term is over, nil while it is not: an error that wraps ErrOver, and ErrUnknown where it is unknown what became of the last batch.
 func (t *Term) Err() error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -138,7 +138,7 @@ func (t *Term) Commit(b *store.Batch) error {
 		t.end(ErrOver)
 		err = notStored(fmt.Errorf("%w: %w", ErrOver, err))
 	case errors.Is(err, ErrUnknown):
-		t.end(err)
+		t.end(fmt.Errorf("%w: %w", ErrOver, err))
 	case errors.Is(err, raft.ErrNotLeader):
 		t.end(ErrOver)
 		err = notStored(fmt.Errorf("%w: %w", ErrOver, err))
