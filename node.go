@@ -315,12 +315,13 @@ func (n *node) failure() error { return fmt.Errorf("cluster: %w", n.cause) }
 
 func (n *node) unready() { n.leaves.Store(true) }
 
-// reload has all that the configuration declares applied where this node leads.
+// reload has all that the configuration declares applied where this node leads, and elsewhere what is the process'.
 func (n *node) reload(ctx context.Context) {
 	if o := n.open.Load(); o != nil {
 		o.again.reload(ctx)
 		return
 	}
 	follows := reloader{load: n.load, cfg: n.cfg, log: n.log, stderr: n.stderr}
+	follows.onChange(n.adjust)
 	follows.reload(ctx)
 }

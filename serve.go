@@ -243,17 +243,25 @@ func (s *service) listen(ctx context.Context) (err error) {
 	return err
 }
 
+// adjust takes over what changes in the configuration and is the process', whoever has the broker.
+func (s *service) adjust(c *config.Config) {
+	s.memory.Store(memoryOf(c.HTTP))
+	s.server.Adjust(c.HTTP.MaxConnections)
+	s.tracer.Adjust(s.tracingOptions(c))
+	_ = s.level.UnmarshalText([]byte(c.Log.Level)) // checked with the configuration
+	if s.metrics != nil {
+		s.metrics.Adjust(int(c.Metrics.PerObjectLimit))
+	}
+}
+
 // openAll makes the protocol and admin, which take over what changes in the configuration.
 func (d *doors) openAll(ctx context.Context) (err error) {
 	d.protocol = httpapi.New(d.b, d.wireOptions(d.cfg))
 	d.again.onChange(func(c *config.Config) {
-		d.memory.Store(memoryOf(c.HTTP))
-		d.server.Adjust(c.HTTP.MaxConnections)
+		d.adjust(c)
 		d.b.Adjust(brokerOptions(c, d.log))
 		d.protocol.Adjust(d.wireOptions(c))
 		d.backups.Adjust(backupOptions(c, d.log))
-		d.tracer.Adjust(d.tracingOptions(c))
-		_ = d.level.UnmarshalText([]byte(c.Log.Level)) // checked with the configuration
 		if err := d.callbacks.Adjust(d.callbackOptions(c)); err != nil {
 			d.log.Error("calls go on as before", "err", err)
 		}
@@ -267,7 +275,6 @@ func (d *doors) openAll(ctx context.Context) (err error) {
 	if d.metrics != nil {
 		d.metrics.Read(metrics.Sources{Broker: d.b, Callbacks: d.callbacks, Connections: d.server.Connections})
 		d.down.add("metrics", func() error { d.metrics.Forget(); return nil })
-		d.again.onChange(func(c *config.Config) { d.metrics.Adjust(int(c.Metrics.PerObjectLimit)) })
 	}
 	if !d.cfg.Admin.Enabled {
 		return nil

@@ -38,7 +38,7 @@ type Monitor struct {
 	Refused *refused.Recent // the last requests that were refused; nil: none is known. It is set before Start
 
 	b       *broker.Broker
-	began   time.Time
+	began   time.Time // of this process, or of its term as the leader of a cluster
 	limits  atomic.Pointer[Thresholds]
 	prefix  string // in front of the paths of pages
 	closing chan struct{}

@@ -8,7 +8,7 @@ import (
 	"testing"
 )
 
-// A copy of the repository that was renamed, twice, is vetted and keeps to its layout, and nothing has the former path.
+// A copy of the repository that was renamed, twice, builds, is vetted and keeps to its layout, and nothing has the former path.
 func TestRename(t *testing.T) {
 	if testing.Short() {
 		t.Skip("short: all is built once more")
@@ -24,6 +24,7 @@ func TestRename(t *testing.T) {
 	if changed, err := rename(dir, "example.org/pipit"); changed != 0 || err != nil {
 		t.Errorf("once more: %d files, %v", changed, err)
 	}
+	run(t, dir, "go", "build", "./...")
 	run(t, dir, "go", "vet", "./...") // with the tests
 	run(t, dir, "go", "test", "-run", "^TestLayout", ".")
 	if unformatted := run(t, dir, "gofmt", "-l", "."); unformatted != "" {
