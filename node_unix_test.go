@@ -210,6 +210,11 @@ func TestClusterNodes(t *testing.T) {
 		}
 	}
 
+	for _, name := range nodeNames {
+		if name != leader { // which changes for a follower as well what is not of the broker
+			c.debug(name)
+		}
+	}
 	c.kill(leader)
 	for range 20 {
 		c.publish("b", sent)
@@ -219,6 +224,9 @@ func TestClusterNodes(t *testing.T) {
 	after := c.whole(leader)
 	if after == leader {
 		t.Errorf("%s leads still", leader)
+	}
+	if log := c.nodes[after].lines(); !strings.Contains(log, "DEBUG") {
+		t.Errorf("%s was told to log more:\n%s", after, log)
 	}
 	if out, err := c.command("cluster", "transfer", leader, "--config", "c.toml"); err != nil || !strings.HasPrefix(out, leader+" leads") {
 		t.Errorf("transfer: %v %s", err, out)
@@ -278,6 +286,17 @@ func TestClusterNodes(t *testing.T) {
 	if got := c.received(leader); len(got) != sent {
 		t.Errorf("%d messages are in the file of one: want %d", len(got), sent)
 	}
+}
+
+// debug has a node load a configuration by which it logs more.
+func (c *trio) debug(name string) {
+	c.t.Helper()
+	file := filepath.Join(c.dir, name+".toml")
+	text, err := os.ReadFile(file)
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	c.nodes[name].reload(c.t, file, strings.Replace(string(text), "\n[log]\n", "\n[log]\nlevel = \"debug\"\n", 1), "configuration loaded again")
 }
 
 // scrape returns a node's own figures.
