@@ -30,7 +30,7 @@ func TestAlerts(t *testing.T) {
 	defer hook.Close()
 	config := func(full string) string {
 		return strings.Replace(reloadBase, `name = "/t"`, "name = \"/t\"\nmax_depth = 10", 1) +
-			"[attention]\nfull = " + full + "\n[alerts]\nurl = \"" + hook.URL + "/s3cret\"\nwait = \"0s\"\ninterval = \"10s\"\nmute = [\"consumer_away\"]\n"
+			"[attention]\ndisk_percent = 0\ndisk_free = 0\nfull = " + full + "\n[alerts]\nurl = \"" + hook.URL + "/s3cret\"\nwait = \"0s\"\ninterval = \"10s\"\nmute = [\"consumer_away\"]\n"
 	}
 	want := func(status, name string) {
 		t.Helper()
