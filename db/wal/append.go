@@ -62,6 +62,9 @@ func (l *Log) Append(number uint64, entry []byte) error {
 		l.current = p.segment
 	}
 	l.last = number
+	if l.readable {
+		l.places.add(number, l.parts)
+	}
 	l.makeAhead()
 	return nil
 }
@@ -311,6 +314,7 @@ func (l *Log) Cut(through uint64) error {
 		return fmt.Errorf("cannot cut through entry %d: the last one is %d", through, l.last)
 	}
 	l.cut = max(l.cut, through)
+	l.places.cut(through)
 	l.makeErr = nil // what was freed may have made room on the disk, too
 	return nil
 }

@@ -73,6 +73,7 @@ type replay struct {
 	buf    []byte
 	entry  []byte // of several chunks
 	spans  []span // of the last entry
+	parts  []part // of the last entry
 }
 
 // span is a row of bytes of a segment.
@@ -236,6 +237,9 @@ func (r *replay) walk(fn func(number uint64, entry []byte) error) (last uint64, 
 		if err != nil || next == nil {
 			return last, err
 		}
+		if r.log.readable {
+			r.log.places.add(number, r.parts)
+		}
 		p, at = next, end // in another piece only behind the last entry of p: limit has find called
 		if err := fn(number, entry); err != nil {
 			return 0, err
@@ -293,6 +297,7 @@ func (r *replay) assemble(p *piece, at int64) (entry []byte, in *piece, end int6
 	if err != nil {
 		return nil, nil, 0, err
 	}
+	r.parts = append(r.parts[:0], part{r.log.segments[p.segment], at, f.length})
 	if f.chunks == 1 {
 		r.spans = append(r.spans[:0], span{p, at, at + f.size()})
 		r.count(f.number)
@@ -322,6 +327,7 @@ func (r *replay) assemble(p *piece, at int64) (entry []byte, in *piece, end int6
 			return nil, nil, 0, nil
 		}
 		f = next
+		r.parts = append(r.parts, part{r.log.segments[p.segment], at, f.length})
 	}
 	r.spans = spans
 	r.count(f.number)

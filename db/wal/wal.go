@@ -63,6 +63,7 @@ type Options struct {
 	ID       [16]byte     // of the database that the log belongs to: random, and never a client's to know
 	Size     int64        // of all segments, in bytes; default DefaultSize, at least 2 MiB
 	ReadOnly bool         // Open and Replay alone: nothing is written or flushed
+	Readable bool         // Read is to find entries, which takes some 50 bytes of memory for each that is not cut
 	Logger   *slog.Logger // default slog.Default()
 
 	Flushed func(took time.Duration) // is told of each flush of an Append, within it; or nil
@@ -82,6 +83,7 @@ type Log struct {
 	size, segmentSize int64
 	chunk             int // what a frame has of an entry at most
 	readOnly          bool
+	readable          bool
 	logger            *slog.Logger
 	flushed           func(took time.Duration)
 
@@ -97,6 +99,7 @@ type Log struct {
 	current  *segment // that is appended to; nil: none
 	last     uint64   // number in the log; changes with io held, too
 	cut      uint64
+	places   places // of a readable log
 
 	made      *sync.Cond // of mu: the making of a segment ended
 	making    bool
@@ -159,7 +162,7 @@ func Open(o Options) (*Log, error) {
 
 func newLog(o Options) *Log {
 	l := &Log{
-		fs: o.FS, dir: filepath.Clean(o.Dir), id: o.ID, logger: o.Logger, flushed: o.Flushed,
+		fs: o.FS, dir: filepath.Clean(o.Dir), id: o.ID, readable: o.Readable, logger: o.Logger, flushed: o.Flushed,
 		size:       max(cmp.Or(o.Size, DefaultSize), 2*minSegment),
 		generation: max(binary.BigEndian.Uint64(o.ID[:]), 1), // zeros are no frame
 	}
