@@ -47,7 +47,7 @@ func TestLayout(t *testing.T) {
 		"pipit/broker/store":            {},
 		"pipit/broker/storetest":        {"pipit/broker/store"},
 		"pipit/db":                      {"pipit/db/disk", "pipit/db/wal", "pipit/db/page", "pipit/broker/store", "github.com/tidwall/btree", "go.etcd.io/bbolt", "go.etcd.io/bbolt/errors", "golang.org/x/sys/unix", "golang.org/x/sys/windows"},
-		"pipit/cluster":                 {"pipit/cluster/port", "pipit/broker/store", "pipit/db", "github.com/hashicorp/go-hclog", "github.com/hashicorp/raft", "github.com/hashicorp/raft-boltdb/v2", "go.etcd.io/bbolt", "go.etcd.io/bbolt/errors"},
+		"pipit/cluster":                 {"pipit/cluster/port", "pipit/broker/store", "pipit/db", "pipit/db/disk", "pipit/db/wal", "github.com/hashicorp/go-hclog", "github.com/hashicorp/raft", "go.etcd.io/bbolt", "go.etcd.io/bbolt/errors"},
 		"pipit/broker/clip":             {},
 		"pipit/broker/signing":          {},
 		"pipit/broker/change":           {"pipit/broker/clip"},

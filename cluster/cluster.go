@@ -21,18 +21,15 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
-	"path/filepath"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/hashicorp/raft"
-	raftboltdb "github.com/hashicorp/raft-boltdb/v2"
-	"go.etcd.io/bbolt"
-	berrors "go.etcd.io/bbolt/errors"
 
 	"pipit/broker/store"
 	"pipit/db"
+	"pipit/db/disk"
 )
 
 // Options say what a node is and how it reaches others.
@@ -46,6 +43,7 @@ type Options struct {
 	Heartbeat time.Duration // without which a follower stands for election, and a leader gives up; default 1 s
 	LogSize   int64         // bytes of entries that the log keeps at most, beside those that the file does not have; default 64 MiB
 	Logger    *slog.Logger  // default: slog.Default()
+	FS        disk.FS       // of the log; default disk.OS
 
 	// Ask returns what the node at an address, host:port, says of itself: its Engine.Info.
 	Ask func(ctx context.Context, addr string) (Info, error)
@@ -141,12 +139,8 @@ func (o Options) withDefaults() (Options, error) {
 
 // openLog opens what the directory has.
 func (e *Engine) openLog() (err error) {
-	bolt, err := openBolt(e.opts.Dir)
-	if err != nil {
+	if e.logs, err = openLogStore(&e.opts, e.fail); err != nil {
 		return err
-	}
-	if e.logs, err = newLogStore(bolt, e.opts, e.fail); err != nil {
-		return errors.Join(err, bolt.Close())
 	}
 	for _, open := range []func() error{func() (err error) { e.snaps, err = openSnapshots(e); return err }, e.openSecrets} {
 		if err := open(); err != nil {
@@ -154,23 +148,6 @@ func (e *Engine) openLog() (err error) {
 		}
 	}
 	return nil
-}
-
-func openBolt(dir string) (*raftboltdb.BoltStore, error) {
-	return openBoltAt(logPath(dir))
-}
-
-func logPath(dir string) string { return filepath.Join(dir, "raft.db") }
-
-func openBoltAt(path string) (*raftboltdb.BoltStore, error) {
-	b, err := raftboltdb.New(raftboltdb.Options{Path: path, BoltOptions: &bbolt.Options{Timeout: time.Second, FreelistType: bbolt.FreelistMapType, NoFreelistSync: true}})
-	if errors.Is(err, berrors.ErrTimeout) {
-		return nil, fmt.Errorf("the cluster's log %s is %w", path, store.ErrInUse)
-	}
-	if err != nil {
-		return nil, fmt.Errorf("the cluster's log %s: %w", path, err)
-	}
-	return b, nil
 }
 
 func (o *Options) raftConfig(id string, log *slog.Logger) *raft.Config {
@@ -200,15 +177,11 @@ func (e *Engine) start() error {
 	if err := e.machine.catchUp(); err != nil {
 		return err
 	}
-	cache, err := raft.NewLogCache(maxAppend, e.logs)
-	if err != nil {
-		return err
-	}
 	c := e.opts.raftConfig(e.id, e.log)
 	notify := make(chan bool, 16)
 	c.NotifyCh = notify
 	trans := &afterFile{e.opts.Transport, e.snaps.last, make(chan raft.RPC)}
-	if e.raft, err = raft.NewRaft(c, e.machine, cache, e.logs, e.snaps, trans); err != nil {
+	if e.raft, err = raft.NewRaft(c, e.machine, e.logs, e.logs.stable, e.snaps, trans); err != nil {
 		return fmt.Errorf("the cluster's log in %s: %w", e.opts.Dir, err)
 	}
 	for _, run := range []func(){func() { trans.pass(e.gone) }, func() { e.watch(notify) }, e.lead, e.cutLog, e.wipeLog, e.tend} {

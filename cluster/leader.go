@@ -127,6 +127,9 @@ func (t *Term) Commit(b *store.Batch) error {
 	if n > maxChunks {
 		return notStored(fmt.Errorf("a batch of %d bytes is larger than %d", len(encoded), maxChunks*chunkSize))
 	}
+	if err := t.engine.logs.awaitRoom(t.done); err != nil {
+		return err
+	}
 	m := t.engine.machine
 	m.propose(pending{t.term, t.number, b})
 	defer m.propose(pending{})

@@ -1,72 +1,193 @@
 package cluster
 
 import (
+	"cmp"
+	"crypto/rand"
 	"errors"
 	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
 	"sync"
-	"syscall"
+	"time"
 
 	"github.com/hashicorp/raft"
-	raftboltdb "github.com/hashicorp/raft-boltdb/v2"
+
+	"pipit/broker/store"
+	"pipit/db/disk"
+	"pipit/db/wal"
 )
 
-// logStore is raft's log, which counts its bytes. Raft says when it may be cut off; how much then goes is decided here: all but the newest half
-// of its size, and never an entry that the file does not have, or that a copy needs to which a file is being sent.
+// logStore is raft's log, over a log of package wal: what raft appends at once is a record (record.go), which is one entry there, behind one
+// flush. In memory is which record has which of raft's entries. A record whose first entry is not behind the last one that is there takes the place of all from that on, and so
+// nothing is written when raft takes back what its leader has not: were it found again after a crash, raft would be where it was before.
+//
+// Raft says when the log may be cut off; how much then goes is decided here: all but the newest half of its size, and never an entry that the file
+// does not have, or that a copy needs to which a file is being sent. Where it begins is in a small file beside, with what raft calls stable: stable.go.
 type logStore struct {
-	path    string
 	limit   int64
 	durable func() uint64 // the index up to which the file has everything
 	fail    func(error)
 	large   chan struct{} // tells that there are more bytes than limit
+	stable  *stable
+	wal     *wal.Log
 
-	io   sync.RWMutex // of who replaces bolt
-	bolt *raftboltdb.BoltStore
+	turn    sync.Mutex // of who appends; comes before mu
+	buf     []byte     // of a record
+	cutting sync.Mutex // of who has it begin elsewhere; comes before mu
 
-	mu    sync.Mutex
-	base  uint64  // the index of the first of sizes
-	sizes []int32 // of the entries
-	total int64
-	holds map[*uint64]bool // indexes from which on entries are kept
+	reading sync.Mutex // of who reads what is not in recent
+	decoded decoded    // the record that was read last
+
+	mu      sync.Mutex
+	next    uint64 // the number of the next record; it changes with turn held, too
+	first   uint64 // entries before it are not there, whatever records have
+	records []record
+	total   int64                // bytes of the records
+	recent  [recentLogs]raft.Log // what was appended last, by its index modulo their number
+	holds   map[*uint64]bool     // indexes from which on entries are kept
 }
 
-// entryBeside is what an entry takes beside its data, about.
-const entryBeside = 80
+// record is which entries are in one.
+type record struct {
+	number uint64 // in the wal
+	first  uint64 // index of its first entry
+	count  int    // of its entries that count: those behind may have been taken back
+	size   int64  // in bytes
+}
 
-// deleteStep is how many entries are deleted in one transaction.
-const deleteStep = 4096
+func (r *record) end() uint64 { return r.first + uint64(r.count) } // #nosec G115 -- small
 
-func newLogStore(b *raftboltdb.BoltStore, opts Options, fail func(error)) (*logStore, error) {
-	s := &logStore{bolt: b, path: logPath(opts.Dir), limit: opts.LogSize, durable: opts.Store.Durable, fail: fail, large: make(chan struct{}, 1), holds: map[*uint64]bool{}}
-	first, err := b.FirstIndex()
-	if err != nil {
+type decoded struct {
+	number uint64
+	first  uint64
+	logs   []raft.Log
+}
+
+const (
+	// recentLogs is how many entries are kept in memory, for those who follow closely.
+	recentLogs = maxAppend
+
+	// recordSize is how many bytes of entries a record has at most, but for a single one.
+	recordSize = 2 << 20
+
+	// walSizes is how many times its limit the log may take: so long is written while the file does not yet have what is in it.
+	walSizes = 4
+	minWal   = 16 << 20
+)
+
+// logOptions are those of the wal in a directory.
+func logOptions(o *Options, id [16]byte) wal.Options {
+	return wal.Options{FS: o.fs(), Dir: filepath.Join(o.Dir, "log"), ID: id, Size: max(walSizes*o.LogSize, minWal), Readable: true, Logger: o.Logger}
+}
+
+func stablePath(dir string) string { return filepath.Join(dir, "raft.db") }
+
+// removeLog removes the log in a directory, where there is one.
+func removeLog(o *Options) error {
+	if err := os.Remove(stablePath(o.Dir)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	return wal.Remove(o.fs(), logOptions(o, [16]byte{}).Dir)
+}
+
+// openLogStore opens the log in a directory, and makes it where it is not there.
+func openLogStore(o *Options, fail func(error)) (s *logStore, err error) {
+	s = &logStore{limit: o.LogSize, durable: o.Store.Durable, fail: fail, large: make(chan struct{}, 1), holds: map[*uint64]bool{}}
+	if s.stable, err = openStable(stablePath(o.Dir)); err != nil {
 		return nil, err
 	}
-	last, err := b.LastIndex()
-	if err != nil {
-		return nil, err
-	}
-	var l raft.Log
-	for i := first; i <= last && first > 0; i++ {
-		switch err := b.GetLog(i, &l); {
-		case errors.Is(err, raft.ErrLogNotFound): // before a file that was received
-		case err != nil:
-			return nil, fmt.Errorf("the cluster's log: entry %d: %w", i, err)
-		default:
-			s.count(&l)
+	if err := s.open(o); err != nil {
+		err = fmt.Errorf("the cluster's log in %s: %w", o.Dir, err)
+		if s.wal != nil {
+			err = errors.Join(err, s.wal.Close())
 		}
+		return nil, errors.Join(err, s.stable.close())
 	}
 	s.look()
 	return s, nil
 }
 
-// count takes an entry into account. The caller has mu, or is alone.
-func (s *logStore) count(l *raft.Log) {
-	if l.Index != s.base+uint64(len(s.sizes)) { // it comes behind a file that was received
-		s.base, s.sizes, s.total = l.Index, s.sizes[:0], 0
+func (s *logStore) open(o *Options) error {
+	begin, ok, err := s.stable.begin()
+	switch {
+	case err != nil:
+	case ok:
+		s.wal, err = wal.Open(logOptions(o, begin.ID))
+	default:
+		begin, err = s.create(o)
 	}
-	n := int32(len(l.Data) + entryBeside) // #nosec G115 -- a chunk
-	s.sizes = append(s.sizes, n)
-	s.total += int64(n)
+	if err != nil {
+		return err
+	}
+	s.first, s.next = begin.First, begin.Cut+1
+	return s.wal.Replay(begin.Cut, func(number uint64, b []byte) error {
+		s.next = number + 1
+		logs, err := parseRecord(b)
+		if err == nil {
+			s.add(record{number, logs[0].Index, len(logs), int64(len(b))})
+		}
+		return err
+	})
+}
+
+// create makes a log. What one that was cut short has left goes.
+func (s *logStore) create(o *Options) (begin logBegin, err error) {
+	rand.Read(begin.ID[:]) // never fails
+	begin.First = 1
+	w := logOptions(o, begin.ID)
+	if err := wal.Remove(o.fs(), w.Dir); err != nil {
+		return begin, err
+	}
+	if s.wal, err = wal.Create(w); err != nil {
+		return begin, err
+	}
+	return begin, s.stable.found(begin)
+}
+
+// add takes in a record. The caller has mu, or is alone.
+func (s *logStore) add(r record) {
+	switch last := s.last(); {
+	case last > 0 && r.first > last+1: // it comes behind a file that was received
+		s.records, s.total = nil, 0
+	default:
+		s.takeBack(r.first)
+	}
+	if r.end() <= s.first {
+		return
+	}
+	s.records = append(s.records, r)
+	s.total += r.size
+}
+
+// takeBack forgets the entries from an index on. The caller has mu, or is alone.
+func (s *logStore) takeBack(from uint64) {
+	for n := len(s.records) - 1; n >= 0; n-- {
+		r := &s.records[n]
+		if r.first < from {
+			r.count = int(min(r.end(), from) - r.first) // #nosec G115 -- small
+			return
+		}
+		s.total -= r.size
+		s.records = s.records[:n]
+	}
+}
+
+// begins returns the index of the first entry that is there, 0 where there is none. The caller has mu.
+func (s *logStore) begins() uint64 {
+	if len(s.records) == 0 {
+		return 0
+	}
+	return max(s.records[0].first, s.first)
+}
+
+// last returns the index of the last entry that is there, 0 where there is none. The caller has mu, or is alone.
+func (s *logStore) last() uint64 {
+	if len(s.records) == 0 {
+		return 0
+	}
+	return s.records[len(s.records)-1].end() - 1
 }
 
 // look tells who cuts the log off where it is too large.
@@ -83,53 +204,70 @@ func (s *logStore) look() {
 
 // FirstIndex implements raft.LogStore.
 func (s *logStore) FirstIndex() (uint64, error) {
-	return reading(s, (*raftboltdb.BoltStore).FirstIndex)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.begins(), nil
 }
 
 // LastIndex implements raft.LogStore.
-func (s *logStore) LastIndex() (uint64, error) { return reading(s, (*raftboltdb.BoltStore).LastIndex) }
-
-func reading[T any](s *logStore, read func(*raftboltdb.BoltStore) (T, error)) (T, error) {
-	s.io.RLock()
-	defer s.io.RUnlock()
-	return read(s.bolt)
+func (s *logStore) LastIndex() (uint64, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.last(), nil
 }
 
 // GetLog implements raft.LogStore.
 func (s *logStore) GetLog(index uint64, l *raft.Log) error {
-	s.io.RLock()
-	defer s.io.RUnlock()
-	return s.bolt.GetLog(index, l)
+	number := s.find(index, l)
+	switch {
+	case l.Index == index:
+		return nil
+	case number == 0:
+		return raft.ErrLogNotFound
+	}
+	s.reading.Lock()
+	defer s.reading.Unlock()
+	if s.decoded.number != number {
+		d, err := s.read(number)
+		if errors.Is(err, wal.ErrNotThere) { // cut off meanwhile
+			return raft.ErrLogNotFound
+		} else if err != nil {
+			return fmt.Errorf("the cluster's log: entry %d: %w", index, err)
+		}
+		s.decoded = d
+	}
+	*l = s.decoded.logs[index-s.decoded.first]
+	return nil
 }
 
-// Set, and the other three, implement raft.StableStore.
-func (s *logStore) Set(k, v []byte) error {
-	s.io.RLock()
-	defer s.io.RUnlock()
-	return s.bolt.Set(k, v)
+// find sets l to an entry where it is in memory, else l.Index to 0, and returns the number of its record, 0 where there is none.
+func (s *logStore) find(index uint64, l *raft.Log) (number uint64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	l.Index = 0
+	if len(s.records) == 0 || index < s.begins() || index > s.last() {
+		return 0
+	}
+	if recent := &s.recent[index%recentLogs]; recent.Index == index {
+		*l = *recent
+		return 0
+	}
+	n, _ := slices.BinarySearchFunc(s.records, index, func(r record, index uint64) int { return cmp.Compare(r.end()-1, index) })
+	return s.records[n].number
 }
 
-// Get implements raft.StableStore.
-func (s *logStore) Get(k []byte) ([]byte, error) {
-	return reading(s, func(b *raftboltdb.BoltStore) ([]byte, error) { return b.Get(k) })
-}
-
-// SetUint64 implements raft.StableStore.
-func (s *logStore) SetUint64(k []byte, n uint64) error {
-	s.io.RLock()
-	defer s.io.RUnlock()
-	return s.bolt.SetUint64(k, n)
-}
-
-// GetUint64 implements raft.StableStore.
-func (s *logStore) GetUint64(k []byte) (uint64, error) {
-	return reading(s, func(b *raftboltdb.BoltStore) (uint64, error) { return b.GetUint64(k) })
-}
-
-func (s *logStore) close() error {
-	s.io.Lock()
-	defer s.io.Unlock()
-	return s.bolt.Close()
+// read reads a record.
+func (s *logStore) read(number uint64) (d decoded, err error) {
+	b, err := s.wal.Read(number, nil)
+	if err != nil {
+		return d, err
+	}
+	d.number = number
+	d.logs, err = parseRecord(b)
+	if err == nil {
+		d.first = d.logs[0].Index
+	}
+	return d, err
 }
 
 // StoreLog implements raft.LogStore.
@@ -137,22 +275,40 @@ func (s *logStore) StoreLog(l *raft.Log) error { return s.StoreLogs([]*raft.Log{
 
 // StoreLogs implements raft.LogStore. An error that leaves it uncertain what is on the disk ends the node.
 func (s *logStore) StoreLogs(logs []*raft.Log) error {
-	s.io.RLock()
-	err := s.bolt.StoreLogs(logs)
-	s.io.RUnlock()
-	if err != nil {
+	s.turn.Lock()
+	defer s.turn.Unlock()
+	for len(logs) > 0 {
+		n, size := 0, 0
+		for n < len(logs) && (n == 0 || size+len(logs[n].Data) <= recordSize) {
+			size += len(logs[n].Data)
+			n++
+		}
+		if err := s.append(logs[:n]); err != nil {
+			return err
+		}
+		logs = logs[n:]
+	}
+	s.look()
+	return nil
+}
+
+// append appends a record. The caller has turn.
+func (s *logStore) append(logs []*raft.Log) error {
+	s.buf = appendRecord(s.buf[:0], logs)
+	if err := s.wal.Append(s.next, s.buf); err != nil {
 		err = fmt.Errorf("the cluster's log could not be written: %w", err)
-		if !errors.Is(err, syscall.ENOSPC) {
+		if errors.Is(err, wal.ErrUncertain) {
 			s.fail(err)
 		}
 		return err
 	}
 	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.add(record{s.next, logs[0].Index, len(logs), int64(len(s.buf))})
+	s.next++
 	for _, l := range logs {
-		s.count(l)
+		s.recent[l.Index%recentLogs] = *l
 	}
-	s.mu.Unlock()
-	s.look()
 	return nil
 }
 
@@ -168,80 +324,86 @@ func (s *logStore) hold(from uint64) (release func()) {
 	}
 }
 
-// DeleteRange implements raft.LogStore. Behind what the file has it takes back what the leader has not; else it cuts the log off.
-func (s *logStore) DeleteRange(from, to uint64) error {
-	if from <= s.durable() {
-		return s.delete(from, min(to, s.cut()))
-	}
-	last, err := s.LastIndex()
-	if err != nil || to < last {
-		return err
-	}
-	return s.delete(from, to)
-}
-
-// drop lets go of all up to an index: a file that was received has it. None of it is to be found, since another leader may have written it.
-func (s *logStore) drop(through uint64) error {
-	first, err := s.FirstIndex()
-	if err != nil || first == 0 {
-		return err
-	}
-	return s.delete(first, through)
-}
-
-func (s *logStore) delete(from, to uint64) error {
-	for at := from; at <= to; at += deleteStep {
-		s.io.RLock()
-		err := s.bolt.DeleteRange(at, min(at+deleteStep-1, to))
-		s.io.RUnlock()
-		if err != nil {
-			return err
+// held tells whether entries up to an index are kept for a copy to which a file is being sent.
+func (s *logStore) held(through uint64) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for from := range s.holds {
+		if *from <= through {
+			return true
 		}
 	}
-	if from <= to {
-		s.forget(from, to)
+	return false
+}
+
+// DeleteRange implements raft.LogStore. Behind what the file has it takes back what the leader has not; else it cuts the log off.
+func (s *logStore) DeleteRange(from, to uint64) error {
+	durable := s.durable()
+	if from <= durable {
+		return s.drop(min(to, s.cut(durable)))
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if to >= s.last() {
+		s.takeBack(from)
+		s.recent = [recentLogs]raft.Log{}
 	}
 	return nil
 }
 
-// cut returns the index up to which the log may be cut off. The entry of the file's own place stays: raft asks for its term.
-func (s *logStore) cut() uint64 {
-	durable := s.durable()
+// drop lets go of all up to an index. None of it is to be found again: of what is before a file that was received, another leader may have written other entries.
+func (s *logStore) drop(through uint64) error {
+	s.cutting.Lock()
+	defer s.cutting.Unlock()
+	s.mu.Lock()
+	first, cut := s.first, s.next-1
+	for i := range s.records {
+		if s.records[i].end() > through+1 {
+			cut = s.records[i].number - 1
+			break
+		}
+	}
+	s.mu.Unlock()
+	if through < first {
+		return nil
+	}
+	return s.beginAt(cut, through+1)
+}
+
+// beginAt has the log begin at an index, and without its records up to a number. The caller has cutting.
+func (s *logStore) beginAt(cut, first uint64) error {
+	if err := s.stable.setBegin(cut, first); err != nil { // before the wal writes over any of it
+		return fmt.Errorf("the cluster's log could not be cut off: %w", err)
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	n, left := 0, s.total
-	for n < len(s.sizes) && left > s.limit/2 {
-		left -= int64(s.sizes[n])
+	n := 0
+	for n < len(s.records) && s.records[n].number <= cut {
+		s.total -= s.records[n].size
 		n++
 	}
-	to := s.base + uint64(n) // #nosec G115 -- an index
+	s.records = append(s.records[:0], s.records[n:]...)
+	s.first = first
+	s.recent = [recentLogs]raft.Log{}
+	return s.wal.Cut(cut)
+}
+
+// cut returns the index up to which the log may be cut off. The entry of the file's own place stays: raft asks for its term.
+func (s *logStore) cut(durable uint64) uint64 {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	left, to := s.total, s.first
+	for i := range s.records {
+		if left <= s.limit/2 {
+			break
+		}
+		left -= s.records[i].size
+		to = s.records[i].end()
+	}
 	for from := range s.holds {
 		to = min(to, *from)
 	}
 	return max(min(to, durable), 1) - 1
-}
-
-// forget takes out of account what was deleted.
-func (s *logStore) forget(from, to uint64) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	end := s.base + uint64(len(s.sizes))
-	if to < s.base || from >= end {
-		return
-	}
-	if from <= s.base {
-		n := min(to+1, end) - s.base
-		for _, size := range s.sizes[:n] {
-			s.total -= int64(size)
-		}
-		s.sizes = append(s.sizes[:0], s.sizes[n:]...)
-		s.base += n
-		return
-	}
-	for _, size := range s.sizes[from-s.base:] {
-		s.total -= int64(size)
-	}
-	s.sizes = s.sizes[:from-s.base]
 }
 
 // stats returns how many bytes of entries the file does not have, how many there are, and how many there are at most but for these.
@@ -249,8 +411,93 @@ func (s *logStore) stats() (used, size, most int64) {
 	durable := s.durable()
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for i := len(s.sizes); i > 0 && s.base+uint64(i) > durable+1; i-- {
-		used += int64(s.sizes[i-1])
+	for i := len(s.records) - 1; i >= 0 && s.records[i].end() > durable+1; i-- {
+		used += s.records[i].size
 	}
 	return used, s.total, s.limit
 }
+
+// awaitRoom waits while there is more than the file has had time to take, so that the log never is full, and returns an error where it lasts too long.
+func (s *logStore) awaitRoom(done <-chan struct{}) error {
+	for waited := time.Duration(0); ; waited += roomLook {
+		s.mu.Lock()
+		total := s.total
+		s.mu.Unlock()
+		switch {
+		case total <= max((walSizes-1)*s.limit, minWal/2):
+			return nil
+		case waited >= roomWait:
+			return fmt.Errorf("%w: the cluster's log has %d bytes that the file could not take yet", store.ErrNoSpace, total)
+		}
+		select {
+		case <-done:
+			return nil // and the next one finds out
+		case <-time.After(roomLook):
+		}
+	}
+}
+
+const (
+	roomWait = 10 * time.Second
+	roomLook = 20 * time.Millisecond
+)
+
+// keepSize is how many bytes of entries keep appends once more.
+const keepSize = 4 << 20
+
+// keep appends all entries that there are once more, as one record, so that nothing before it is needed. It does not where these are too many: then there is
+// so much traffic that they are cut off soon.
+func (s *logStore) keep() (kept bool, err error) {
+	s.turn.Lock()
+	defer s.turn.Unlock()
+	s.cutting.Lock()
+	defer s.cutting.Unlock()
+	first, _ := s.FirstIndex()
+	last, _ := s.LastIndex()
+	if first == 0 || s.total > keepSize {
+		return false, nil
+	}
+	logs := make([]*raft.Log, 0, last-first+1)
+	for i := first; i <= last; i++ {
+		l := &raft.Log{}
+		if err := s.GetLog(i, l); err != nil {
+			return false, err
+		}
+		logs = append(logs, l)
+	}
+	if err := s.append(logs); err != nil {
+		return false, err
+	}
+	return true, s.beginAt(s.next-2, first)
+}
+
+// wipe overwrites what was there when wal.StartWipe was called, and errWipeLater where some of it is still needed.
+func (s *logStore) wipe() error {
+	if kept, err := s.keep(); err != nil {
+		return err
+	} else if !kept {
+		return errWipeLater
+	}
+	for before := int64(-1); ; {
+		left, err := s.wal.WipeStep()
+		switch {
+		case err != nil || left == 0:
+			return err
+		case left == before:
+			return errWipeLater
+		}
+		before = left
+	}
+}
+
+func (s *logStore) close() error { return errors.Join(s.wal.Close(), s.stable.close()) }
+
+// fs returns the file system of the log.
+func (o *Options) fs() disk.FS {
+	if o.FS != nil {
+		return o.FS
+	}
+	return disk.OS
+}
+
+var _ raft.LogStore = (*logStore)(nil)

@@ -6,7 +6,6 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
-	"os"
 	"slices"
 	"strings"
 	"sync"
@@ -304,18 +303,21 @@ func Init(opts Options) (err error) {
 	if e.snaps.last() != nil {
 		return fmt.Errorf("the directory %s is that of a node of a cluster already", opts.Dir)
 	}
-	_ = os.Remove(logPath(opts.Dir)) // of an Init that was cut short, or of a node that waits to be added
-	bolt, err := openBolt(opts.Dir)
+	// What an Init that was cut short has left goes, or what a node has that waits to be added.
+	if err := removeLog(&opts); err != nil {
+		return err
+	}
+	logs, err := openLogStore(&opts, func(error) {})
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, bolt.Close()) }()
+	defer func() { err = errors.Join(err, logs.close()) }()
 	nodes := raft.Configuration{Servers: []raft.Server{{Suffrage: raft.Voter, ID: raft.ServerID(id), Address: Address(addr, id)}}}
-	if err := raft.BootstrapCluster(opts.raftConfig(id, e.log), bolt, bolt, e.snaps, nil, nodes); err != nil {
+	if err := raft.BootstrapCluster(opts.raftConfig(id, e.log), logs, logs.stable, e.snaps, nil, nodes); err != nil {
 		return err
 	}
 	// The log begins behind its first entry, so that who joins gets the file before.
-	if err := bolt.DeleteRange(1, 1); err != nil {
+	if err := logs.drop(1); err != nil {
 		return err
 	}
 	var cluster db.ClusterID
