@@ -218,9 +218,9 @@ func (s *logStore) LastIndex() (uint64, error) {
 
 // GetLog implements raft.LogStore.
 func (s *logStore) GetLog(index uint64, l *raft.Log) error {
-	number := s.find(index, l)
+	number, done := s.find(index, l)
 	switch {
-	case l.Index == index:
+	case done:
 		return nil
 	case number == 0:
 		return raft.ErrLogNotFound
@@ -240,20 +240,19 @@ func (s *logStore) GetLog(index uint64, l *raft.Log) error {
 	return nil
 }
 
-// find sets l to an entry where it is in memory, else l.Index to 0, and returns the number of its record, 0 where there is none.
-func (s *logStore) find(index uint64, l *raft.Log) (number uint64) {
+// find sets l to an entry where that is in memory, and is done then; else it returns the number of its record, 0 where there is none.
+func (s *logStore) find(index uint64, l *raft.Log) (number uint64, done bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	l.Index = 0
 	if len(s.records) == 0 || index < s.begins() || index > s.last() {
-		return 0
+		return 0, false
 	}
 	if recent := &s.recent[index%recentLogs]; recent.Index == index {
 		*l = *recent
-		return 0
+		return 0, true
 	}
 	n, _ := slices.BinarySearchFunc(s.records, index, func(r record, index uint64) int { return cmp.Compare(r.end()-1, index) })
-	return s.records[n].number
+	return s.records[n].number, false
 }
 
 // read reads a record.
