@@ -78,7 +78,6 @@ func (c *copies) send(from, to *Replica) {
 	if _, err := to.Install(path); err != nil {
 		c.t.Fatal(err)
 	}
-	to.bolt().NoSync, to.bolt().NoGrowSync, to.bolt().AllocSize = true, true, 1<<15
 }
 
 func (c *copies) digest(r *Replica) string {
