@@ -42,7 +42,7 @@ type logStore struct {
 
 	mu      sync.Mutex
 	next    uint64 // the number of the next record; it changes with turn held, too
-	first   uint64 // entries before it are not there, whatever records have
+	begin   logBegin
 	records []record
 	total   int64                // bytes of the records
 	recent  [recentLogs]raft.Log // what was appended last, by its index modulo their number
@@ -74,7 +74,7 @@ const (
 
 	// walSizes is how many times its limit the log may take: so long is written while the file does not yet have what is in it.
 	walSizes = 4
-	minWal   = 16 << 20
+	minWal   = 8 << 20
 )
 
 // logOptions are those of the wal in a directory.
@@ -121,7 +121,7 @@ func (s *logStore) open(o *Options) error {
 	if err != nil {
 		return err
 	}
-	s.first, s.next = begin.First, begin.Cut+1
+	s.begin, s.next = begin, begin.Cut+1
 	return s.wal.Replay(begin.Cut, func(number uint64, b []byte) error {
 		s.next = number + 1
 		logs, err := parseRecord(b)
@@ -135,7 +135,6 @@ func (s *logStore) open(o *Options) error {
 // create makes a log. What one that was cut short has left goes.
 func (s *logStore) create(o *Options) (begin logBegin, err error) {
 	rand.Read(begin.ID[:]) // never fails
-	begin.First = 1
 	w := logOptions(o, begin.ID)
 	if err := wal.Remove(o.fs(), w.Dir); err != nil {
 		return begin, err
@@ -143,19 +142,19 @@ func (s *logStore) create(o *Options) (begin logBegin, err error) {
 	if s.wal, err = wal.Create(w); err != nil {
 		return begin, err
 	}
-	return begin, s.stable.found(begin)
+	return begin, s.stable.setBegin(begin)
 }
 
 // add takes in a record. The caller has mu, or is alone.
 func (s *logStore) add(r record) {
+	if s.begin.clip(&r); r.count == 0 {
+		return
+	}
 	switch last := s.last(); {
 	case last > 0 && r.first > last+1: // it comes behind a file that was received
 		s.records, s.total = nil, 0
 	default:
 		s.takeBack(r.first)
-	}
-	if r.end() <= s.first {
-		return
 	}
 	s.records = append(s.records, r)
 	s.total += r.size
@@ -179,7 +178,7 @@ func (s *logStore) begins() uint64 {
 	if len(s.records) == 0 {
 		return 0
 	}
-	return max(s.records[0].first, s.first)
+	return s.records[0].first
 }
 
 // last returns the index of the last entry that is there, 0 where there is none. The caller has mu, or is alone.
@@ -355,43 +354,48 @@ func (s *logStore) drop(through uint64) error {
 	s.cutting.Lock()
 	defer s.cutting.Unlock()
 	s.mu.Lock()
-	first, cut := s.first, s.next-1
+	begin := s.begin
+	begin.Cut, begin.First, begin.Last = s.next-1, through+1, s.next-1
 	for i := range s.records {
 		if s.records[i].end() > through+1 {
-			cut = s.records[i].number - 1
+			begin.Cut = s.records[i].number - 1
 			break
 		}
 	}
+	needless := through == 0 || begin.Cut == s.begin.Cut && (len(s.records) == 0 || s.begins() > through)
 	s.mu.Unlock()
-	if through < first {
+	if needless {
 		return nil
 	}
-	return s.beginAt(cut, through+1)
+	return s.beginAt(begin)
 }
 
-// beginAt has the log begin at an index, and without its records up to a number. The caller has cutting.
-func (s *logStore) beginAt(cut, first uint64) error {
-	if err := s.stable.setBegin(cut, first); err != nil { // before the wal writes over any of it
+// beginAt has the log begin elsewhere. The caller has cutting.
+func (s *logStore) beginAt(begin logBegin) error {
+	if err := s.stable.setBegin(begin); err != nil { // before the wal writes over any of it
 		return fmt.Errorf("the cluster's log could not be cut off: %w", err)
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	n := 0
-	for n < len(s.records) && s.records[n].number <= cut {
+	for n < len(s.records) && s.records[n].number <= begin.Cut {
 		s.total -= s.records[n].size
 		n++
 	}
 	s.records = append(s.records[:0], s.records[n:]...)
-	s.first = first
+	if len(s.records) > 0 {
+		begin.clip(&s.records[0])
+	}
+	s.begin = begin
 	s.recent = [recentLogs]raft.Log{}
-	return s.wal.Cut(cut)
+	return s.wal.Cut(begin.Cut)
 }
 
 // cut returns the index up to which the log may be cut off. The entry of the file's own place stays: raft asks for its term.
 func (s *logStore) cut(durable uint64) uint64 {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	left, to := s.total, s.first
+	left, to := s.total, s.begins()
 	for i := range s.records {
 		if left <= s.limit/2 {
 			break
@@ -467,7 +471,9 @@ func (s *logStore) keep() (kept bool, err error) {
 	if err := s.append(logs); err != nil {
 		return false, err
 	}
-	return true, s.beginAt(s.next-2, first)
+	begin := s.begin
+	begin.Cut = s.next - 2
+	return true, s.beginAt(begin)
 }
 
 // wipe overwrites what was there when wal.StartWipe was called, and errWipeLater where some of it is still needed.

@@ -166,11 +166,13 @@ func TestLogStore(t *testing.T) {
 			if err := k.store(k.entries(from, 1+k.random.IntN(5))); err != nil {
 				t.Fatal(err)
 			}
-		case 7: // behind a file that was received
-			if err := k.s.drop(next + 10); err != nil {
-				t.Fatal(err)
+		case 7: // behind a file that was received, and behind that of the next leader, which has less
+			for _, through := range []uint64{next + 20, next + 10} {
+				if err := k.s.drop(through); err != nil {
+					t.Fatal(err)
+				}
+				k.dropped(through)
 			}
-			k.dropped(next + 10)
 			if err := k.store(k.entries(next+11, 3)); err != nil {
 				t.Fatal(err)
 			}

@@ -21,7 +21,17 @@ type stable struct{ file *bbolt.DB }
 type logBegin struct {
 	ID    [16]byte // of the wal
 	Cut   uint64   // the number of the last record that is not needed
-	First uint64   // the index before which there is no entry
+	First uint64   // the index before which there is no entry in records up to the number Last
+	Last  uint64
+}
+
+// clip takes from a record the entries that are not there.
+func (b *logBegin) clip(r *record) {
+	if r.number <= b.Last && r.first < b.First {
+		n := int(min(b.First, r.end()) - r.first) // #nosec G115 -- at most count
+		r.first += uint64(n)                      // #nosec G115 -- likewise
+		r.count -= n
+	}
 }
 
 var (
@@ -54,23 +64,13 @@ func (s *stable) begin() (begin logBegin, ok bool, err error) {
 	return begin, err == nil, err
 }
 
-// found notes that a log was made.
-func (s *stable) found(begin logBegin) error {
+// setBegin notes where the log begins from now on.
+func (s *stable) setBegin(begin logBegin) error {
 	b, err := json.Marshal(begin)
 	if err != nil {
 		return err
 	}
 	return s.Set(beginKey, b)
-}
-
-// setBegin notes where the log begins from now on.
-func (s *stable) setBegin(cut, first uint64) error {
-	begin, _, err := s.begin()
-	if err != nil {
-		return err
-	}
-	begin.Cut, begin.First = cut, first
-	return s.found(begin)
 }
 
 // errKeyNotFound is known to raft by its text.

@@ -33,7 +33,7 @@ func (t *afterFile) pass(done <-chan struct{}) {
 			}
 			select {
 			case <-done:
-				rpc.Respond(nil, raft.ErrRaftShutdown)
+				rpc.Respond(&raft.AppendEntriesResponse{}, raft.ErrRaftShutdown) // raft's own transport for tests does not bear nil
 				return
 			case t.came <- rpc:
 			}
