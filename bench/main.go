@@ -5,6 +5,7 @@
 //	go run ./bench -run peers             # beside redis-server, where it is installed
 //	go run ./bench -run steady -before FILE              # publishing and consuming, beside another binary
 //	go run ./bench -run steady -rounds 1 -seconds 600    # its latencies minute by minute
+//	go run ./bench -run cluster           # three nodes beside one server, all on this machine
 //	go run ./bench -run stall             # what one client's work does to another's publishing
 //	go run ./bench -profile prof          # with CPU profiles, and allocations a message
 //
@@ -87,6 +88,12 @@ var scenarios = []scenario{
 	{name: "room-64KiB", asks: true, run: room(64<<10, 1)},
 	{name: "fair-1", asks: true, run: fair(1)},
 	{name: "fair-64", asks: true, run: fair(64)},
+	{name: "cluster-publish-1", asks: true, run: clusterPublish(1, 0.20)},
+	{name: "cluster-publish-64", asks: true, run: clusterPublish(64, 0.30)},
+	{name: "cluster-batch-1KiB", asks: true, run: clusterBatch},
+	{name: "cluster-drain-4", asks: true, run: clusterDrain},
+	{name: "cluster-latency", asks: true, run: clusterLatency},
+	{name: "cluster-memory", asks: true, run: clusterMemory},
 	{name: "backup", asks: true, run: backup},
 	{name: "stall-mixed", asks: true, run: stallMixed},
 	{name: "stall-lifo", asks: true, run: stallLIFO},

@@ -101,6 +101,15 @@ func (b *bench) newServer(ctx context.Context, t topic) (*server, error) {
 
 // newServerOf is newServer with any binary.
 func (b *bench) newServerOf(ctx context.Context, binary string, t topic) (*server, error) {
+	s, err := b.prepare(binary, t)
+	if err != nil {
+		return nil, err
+	}
+	return s, s.start(ctx)
+}
+
+// prepare is newServerOf without the start.
+func (b *bench) prepare(binary string, t topic) (*server, error) {
 	dir, err := os.MkdirTemp(b.dir, "server-")
 	if err != nil {
 		return nil, err
@@ -122,7 +131,7 @@ func (b *bench) newServerOf(ctx context.Context, binary string, t topic) (*serve
 	if err := os.WriteFile(s.configFile(), config, 0o600); err != nil {
 		return nil, err
 	}
-	return s, s.start(ctx)
+	return s, nil
 }
 
 func (s *server) configFile() string { return filepath.Join(s.dir, "config.toml") }

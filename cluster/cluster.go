@@ -222,7 +222,7 @@ func (e *Engine) Close() error {
 }
 
 // closeWait is how long Close waits for what is being applied.
-const closeWait = 10 * time.Second
+const closeWait = 5 * time.Second
 
 // ID returns the random ID of this node, with its name before it.
 func (e *Engine) ID() string { return e.id }
