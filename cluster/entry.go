@@ -1,10 +1,12 @@
 package cluster
 
 import (
+	"bytes"
 	"encoding/binary"
 	"errors"
 	"fmt"
 	"math"
+	"slices"
 )
 
 // An entry of the log is a chunk of a batch:
@@ -95,20 +97,29 @@ type parts struct {
 	term, previous uint64
 	next, chunks   uint32 // no chunks: nothing is there
 	bytes          []byte
+	own            []byte // nil: the chunks are in bytes; else they are those that this has, so far
 }
 
 // take takes the next chunk, and returns the batch when it has all of it. ok is false where the chunk does not follow: then nothing is there
-// any more.
-func (p *parts) take(e *entry) (batch []byte, ok bool) {
+// any more. own is the batch that this node has proposed as this one, nil where it is not known to have: it is not collected once more.
+func (p *parts) take(e *entry, own []byte) (batch []byte, ok bool) {
 	if e.chunk == 0 {
-		*p = parts{term: e.term, previous: e.previous, chunks: e.chunks}
+		*p = parts{term: e.term, previous: e.previous, chunks: e.chunks, own: own}
 	}
 	if p.chunks == 0 || e.chunks != p.chunks || e.chunk != p.next || e.term != p.term || e.previous != p.previous || e.chunks > maxChunks {
 		*p = parts{}
 		return nil, false
 	}
 	p.next++
+	if p.own != nil && (int(p.chunks) != chunksOf(p.own) || !bytes.Equal(e.bytes, chunkOf(p.own, int(e.chunk)))) {
+		p.bytes, p.own = slices.Clone(p.own[:min(int(e.chunk)*chunkSize, len(p.own))]), nil
+	}
 	switch {
+	case p.own != nil:
+		if p.next < p.chunks {
+			return nil, true
+		}
+		batch = p.own
 	case e.chunks == 1:
 		batch = e.bytes
 	case p.next < p.chunks:

@@ -101,22 +101,31 @@ func TestParts(t *testing.T) {
 		{"too many", []*entry{chunk(0, many), chunk(1, many)}, "xx"},
 		{"alone", []*entry{{chunks: 1, bytes: whole}}, "!"},
 	} {
-		var p parts
-		var got strings.Builder
-		for _, e := range test.entries {
-			switch batch, ok := p.take(e); {
-			case !ok:
-				got.WriteByte('x')
-			case batch == nil:
-				got.WriteByte('.')
-			case bytes.Equal(batch, whole):
-				got.WriteByte('!')
-			default:
-				t.Errorf("%s: another batch", test.name)
+		changed := bytes.Clone(whole)
+		changed[chunkSize+5]++
+		for of, own := range map[string][]byte{"another's": nil, "its own": whole, "one that is changed": changed, "a shorter one": whole[:2*chunkSize]} {
+			if got := take(t, test.entries, own, whole); got != test.want {
+				t.Errorf("%s, %s: %s, want %s", test.name, of, got, test.want)
 			}
 		}
-		if got.String() != test.want {
-			t.Errorf("%s: %s, want %s", test.name, got.String(), test.want)
+	}
+}
+
+// take tells what becomes of entries that are taken one after another.
+func take(t *testing.T, entries []*entry, own, whole []byte) string {
+	var p parts
+	var got strings.Builder
+	for _, e := range entries {
+		switch batch, ok := p.take(e, own); {
+		case !ok:
+			got.WriteByte('x')
+		case batch == nil:
+			got.WriteByte('.')
+		case bytes.Equal(batch, whole):
+			got.WriteByte('!')
+		default:
+			t.Error("another batch")
 		}
 	}
+	return got.String()
 }

@@ -131,7 +131,7 @@ func (t *Term) Commit(b *store.Batch) error {
 		return err
 	}
 	m := t.engine.machine
-	m.propose(pending{t.term, t.number, b})
+	m.propose(pending{t.term, t.number, b, encoded})
 	defer m.propose(pending{})
 	err = t.propose(encoded, n)
 	switch {

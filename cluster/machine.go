@@ -33,6 +33,7 @@ type machine struct {
 type pending struct {
 	term, previous uint64
 	batch          *store.Batch // nil: none
+	encoded        []byte       // it
 }
 
 // configuration is which nodes there are, from an index on.
@@ -74,7 +75,8 @@ func (m *machine) Apply(l *raft.Log) any {
 		m.engine.log.Warn("cluster: a late entry was skipped", "index", l.Index, "term", l.Term, "meant for", e.term, "behind batch", e.previous, "not", m.mark.Number)
 		return errFenced
 	}
-	batch, ok := m.parts.take(&e)
+	_, encoded := m.own(&e)
+	batch, ok := m.parts.take(&e, encoded)
 	switch {
 	case !ok:
 		return errFenced
@@ -87,10 +89,7 @@ func (m *machine) Apply(l *raft.Log) any {
 func (m *machine) apply(l *raft.Log, e *entry, batch []byte) any {
 	m.mu.Lock() // until it is applied, Commit does not return with its batch
 	defer m.mu.Unlock()
-	var own *store.Batch
-	if p := &m.pending; p.term == e.term && p.previous == e.previous {
-		own = p.batch
-	}
+	own, _ := m.ownLocked(e)
 	err := m.engine.opts.Store.Apply(l.Index, l.Term, batch, own)
 	switch {
 	case err == nil:
@@ -106,6 +105,20 @@ func (m *machine) apply(l *raft.Log, e *entry, batch []byte) any {
 		return err
 	}
 	return m.fail(err)
+}
+
+// own returns the batch that this node has proposed where e is a part of it, nil where that is none of its.
+func (m *machine) own(e *entry) (*store.Batch, []byte) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.ownLocked(e)
+}
+
+func (m *machine) ownLocked(e *entry) (*store.Batch, []byte) {
+	if p := &m.pending; p.term == e.term && p.previous == e.previous {
+		return p.batch, p.encoded
+	}
+	return nil, nil
 }
 
 func (m *machine) fail(err error) error {
