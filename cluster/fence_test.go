@@ -3,6 +3,7 @@ package cluster
 import (
 	"context"
 	"errors"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -112,40 +113,75 @@ func TestOtherContent(t *testing.T) {
 // A leader that is cut off answers no commit, and nothing that it would make sure of. What the others stored meanwhile stays, and what it had begun
 // is gone, or there, everywhere.
 func TestCutOff(t *testing.T) {
+	for what, size := range map[string]int{"one chunk": 77, "two chunks": chunkSize + 77} {
+		t.Run(what, func(t *testing.T) { synctest.Test(t, func(t *testing.T) { testCutOff(t, size) }) })
+	}
+}
+
+func testCutOff(t *testing.T, size int) {
+	c := newThree(t)
+	c.commit(3, 100)
+	old := c.leader()
+	name := old.engine.opts.Node
+	if err := old.Verify(context.Background()); err != nil {
+		t.Fatal(err)
+	}
+	c.cut(name, true)
+	verified, committed := make(chan error, 1), make(chan error, 1)
+	go func() { verified <- old.Verify(context.Background()) }()
+	late := c.message(size)
+	c.tail--
+	go func() { committed <- old.Commit(late) }()
+	c.commit(5, 100)
+	if err := <-verified; !errors.Is(err, ErrOver) {
+		t.Errorf("Verify: %v", err)
+	}
+	if err := <-committed; !errors.Is(err, ErrUnknown) || errors.Is(err, store.ErrNotStored) {
+		t.Errorf("Commit: %v", err)
+	}
+	if err := old.Err(); !errors.Is(err, ErrUnknown) && !errors.Is(err, ErrOver) {
+		t.Errorf("the term: %v", err)
+	}
+	c.cut(name, false)
+	c.commit(1, 100)
+	c.wantEqual()
+	again := c.moveTo(name)
+	if err := old.Verify(context.Background()); !errors.Is(err, ErrOver) {
+		t.Errorf("Verify of the old term, while the node leads another: %v", err)
+	}
+	if err := again.Verify(context.Background()); err != nil {
+		t.Errorf("Verify: %v", err)
+	}
+}
+
+// A commit that comes while leadership is handed on waits for that: it is stored, or the term is over.
+func TestCommitWhileTransferring(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := newThree(t)
 		c.commit(3, 100)
-		old := c.leader()
-		name := old.engine.opts.Node
-		if err := old.Verify(context.Background()); err != nil {
+		term := c.leader()
+		first, ended := make(chan struct{}), make(chan error, 1)
+		go func() {
+			var once sync.Once
+			for {
+				err := term.Commit(c.message(100))
+				once.Do(func() { close(first) })
+				if err != nil {
+					c.tail--
+					ended <- err
+					return
+				}
+			}
+		}()
+		<-first
+		if err := term.engine.Transfer(c.follower().name); err != nil {
 			t.Fatal(err)
 		}
-		c.cut(name, true)
-		verified, committed := make(chan error, 1), make(chan error, 1)
-		go func() { verified <- old.Verify(context.Background()) }()
-		late := c.message(77)
-		c.tail--
-		go func() { committed <- old.Commit(late) }()
-		c.commit(5, 100)
-		if err := <-verified; !errors.Is(err, ErrOver) {
-			t.Errorf("Verify: %v", err)
-		}
-		if err := <-committed; !errors.Is(err, ErrUnknown) || errors.Is(err, store.ErrNotStored) {
+		if err := <-ended; !errors.Is(err, store.ErrNotStored) || !errors.Is(err, ErrOver) {
 			t.Errorf("Commit: %v", err)
 		}
-		if err := old.Err(); !errors.Is(err, ErrUnknown) && !errors.Is(err, ErrOver) {
-			t.Errorf("the term: %v", err)
-		}
-		c.cut(name, false)
 		c.commit(1, 100)
 		c.wantEqual()
-		again := c.moveTo(name)
-		if err := old.Verify(context.Background()); !errors.Is(err, ErrOver) {
-			t.Errorf("Verify of the old term, while the node leads another: %v", err)
-		}
-		if err := again.Verify(context.Background()); err != nil {
-			t.Errorf("Verify: %v", err)
-		}
 	})
 }
 

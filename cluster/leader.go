@@ -134,6 +134,9 @@ func (t *Term) Commit(b *store.Batch) error {
 	m.propose(pending{t.term, t.number, b, encoded})
 	defer m.propose(pending{})
 	err = t.propose(encoded, n)
+	for errors.Is(err, raft.ErrLeadershipTransferInProgress) && t.Err() == nil && t.engine.pause(transferLook) { // which fails, or ends the term
+		err = t.propose(encoded, n)
+	}
 	switch {
 	case err == nil:
 		t.number++
@@ -148,6 +151,9 @@ func (t *Term) Commit(b *store.Batch) error {
 	}
 	return err
 }
+
+// transferLook is how often a commit looks whether leadership was handed on.
+const transferLook = 2 * time.Millisecond
 
 func notStored(err error) error {
 	if errors.Is(err, store.ErrNotStored) {
@@ -172,16 +178,17 @@ func (t *Term) propose(encoded []byte, n int) error {
 		e := entry{term: t.term, previous: t.number, chunk: uint32(chunk), chunks: uint32(n), bytes: chunkOf(encoded, chunk)} // #nosec G115 -- few
 		waiting = append(waiting, t.engine.raft.Apply(e.append(make([]byte, 0, entryHead+len(e.bytes))), enqueue))
 	}
-	for i, f := range waiting {
-		if err := t.outcome(f, i == len(waiting)-1); err != nil {
+	for _, f := range waiting {
+		if err := t.outcome(f, true); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// outcome waits for what becomes of an entry. Without its last chunk no batch is stored.
-func (t *Term) outcome(f raft.ApplyFuture, last bool) error {
+// outcome waits for what becomes of an entry. Of a batch whose last chunk has not been proposed nothing is stored; else an entry that was taken may get into
+// the log all the same, and so may those behind it.
+func (t *Term) outcome(f raft.ApplyFuture, proposed bool) error {
 	err, ended := t.engine.await(f)
 	switch {
 	case err == nil:
@@ -192,7 +199,7 @@ func (t *Term) outcome(f raft.ApplyFuture, last bool) error {
 			return err
 		}
 		return nil
-	case !ended && (!last || isRefused(err)):
+	case !ended && (!proposed || isRefused(err)):
 		return notStored(err)
 	}
 	return fmt.Errorf("%w: %w", ErrUnknown, err)
