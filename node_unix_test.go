@@ -27,30 +27,43 @@ type trio struct {
 	nodes map[string]*process
 
 	figures map[string]string // addresses of the metrics, by node
+	env     []string          // of all
+	lag     uint64            // that a node may have which counts as whole
+	past    []*process        // all that there were
 }
 
 var nodeNames = []string{"a", "b", "c"}
 
-// newTrio starts three nodes.
+// newTrio starts three nodes of the example's configuration.
 func newTrio(t *testing.T) *trio {
 	t.Helper()
-	c := &trio{t: t, dir: t.TempDir(), addrs: map[string]string{}, nodes: map[string]*process{}}
+	base, err := os.ReadFile(example(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return newTrioOf(t, strings.Replace(string(base), `file = "pipit.db"`, `file = "NODE.db"`, 1), direct)
+}
+
+// direct has the nodes reach each other where they listen.
+func direct(_, addr string) string { return addr }
+
+// newTrioOf starts three nodes of a configuration, in which NODE stands for a node's name, with variables. reached tells where others reach a node that
+// listens at an address.
+func newTrioOf(t *testing.T, base string, reached func(name, addr string) string, env ...string) *trio {
+	t.Helper()
+	c := &trio{t: t, dir: t.TempDir(), env: env, addrs: map[string]string{}, nodes: map[string]*process{}}
 	var peers []string
 	ports := map[string]string{}
 	c.figures = map[string]string{}
 	for _, name := range nodeNames {
 		ports[name] = reserveAddr(t)
 		c.addrs[name], c.figures[name] = reserveAddr(t), reserveAddr(t)
-		peers = append(peers, fmt.Sprintf("%q", name+"="+ports[name]))
-	}
-	base, err := os.ReadFile(example(t))
-	if err != nil {
-		t.Fatal(err)
+		peers = append(peers, fmt.Sprintf("%q", name+"="+reached(name, ports[name])))
 	}
 	for _, name := range nodeNames {
-		text := strings.NewReplacer(`file = "pipit.db"`, `file = "`+name+`.db"`).Replace(string(base)) + fmt.Sprintf(
+		text := strings.ReplaceAll(base, "NODE", name) + fmt.Sprintf(
 			"\n[cluster]\nnode = %q\nlisten = %q\npeers = [%s]\ndirectory = %q\n", name, ports[name], strings.Join(peers, ", "), "cluster-"+name)
-		if err := os.WriteFile(filepath.Join(c.dir, name+".toml"), []byte(text), 0o600); err != nil {
+		if err := os.WriteFile(c.file(name), []byte(text), 0o600); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -76,7 +89,8 @@ func reserveAddr(t *testing.T) string {
 
 func (c *trio) start(name string) {
 	c.t.Helper()
-	c.nodes[name] = start(c.t, c.dir, []string{"PIPIT_HTTP_LISTEN=" + c.addrs[name], "PIPIT_METRICS_LISTEN=" + c.figures[name]}, "-config", name+".toml")
+	c.nodes[name] = start(c.t, c.dir, append([]string{"PIPIT_HTTP_LISTEN=" + c.addrs[name], "PIPIT_METRICS_LISTEN=" + c.figures[name]}, c.env...), "-config", name+".toml")
+	c.past = append(c.past, c.nodes[name])
 }
 
 func (c *trio) command(args ...string) (string, error) {
@@ -91,7 +105,7 @@ func (c *trio) kill(name string) {
 	<-c.nodes[name].ended
 }
 
-// status waits until a node knows of a leader and of all nodes as followers of it that have caught up.
+// whole waits until a node knows of a leader and of all nodes as followers of it that have caught up.
 func (c *trio) whole(name string) (leader string) {
 	c.t.Helper()
 	var out string
@@ -114,7 +128,7 @@ func (c *trio) whole(name string) (leader string) {
 		}
 		roles := []string{}
 		for _, n := range s.Nodes {
-			if n.Lag == 0 && n.Applied > 0 && n.Contact >= 0 {
+			if n.Lag <= c.lag && n.Applied > 0 && n.Contact >= 0 {
 				roles = append(roles, n.Role)
 			}
 		}
@@ -291,7 +305,7 @@ func TestClusterNodes(t *testing.T) {
 // debug has a node load a configuration by which it logs more.
 func (c *trio) debug(name string) {
 	c.t.Helper()
-	file := filepath.Join(c.dir, name+".toml")
+	file := c.file(name)
 	text, err := os.ReadFile(file)
 	if err != nil {
 		c.t.Fatal(err)
@@ -403,3 +417,6 @@ func (c *trio) stream(name string, begun func(), heard chan<- string) {
 	text, _ := io.ReadAll(rsp.Body)
 	heard <- string(text)
 }
+
+// file is the path of a node's configuration.
+func (c *trio) file(name string) string { return filepath.Join(c.dir, name+".toml") }
