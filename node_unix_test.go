@@ -13,7 +13,6 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
-	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -51,6 +50,14 @@ func direct(_, addr string) string { return addr }
 // listens at an address.
 func newTrioOf(t *testing.T, base string, reached func(name, addr string) string, env ...string) *trio {
 	t.Helper()
+	c := layTrio(t, base, reached, env...)
+	c.begin()
+	return c
+}
+
+// layTrio writes what newTrioOf starts.
+func layTrio(t *testing.T, base string, reached func(name, addr string) string, env ...string) *trio {
+	t.Helper()
 	c := &trio{t: t, dir: t.TempDir(), env: env, addrs: map[string]string{}, nodes: map[string]*process{}}
 	var peers []string
 	ports := map[string]string{}
@@ -67,13 +74,18 @@ func newTrioOf(t *testing.T, base string, reached func(name, addr string) string
 			t.Fatal(err)
 		}
 	}
+	return c
+}
+
+// begin makes node a the first of the cluster, and starts all.
+func (c *trio) begin() {
+	c.t.Helper()
 	if out, err := c.command("cluster", "init", "--config", "a.toml"); err != nil {
-		t.Fatalf("init: %v\n%s", err, out)
+		c.t.Fatalf("init: %v\n%s", err, out)
 	}
 	for _, name := range nodeNames {
 		c.start(name)
 	}
-	return c
 }
 
 // reserveAddr returns an address of the loopback that was free a moment ago.
@@ -343,79 +355,6 @@ func (c *trio) received(name string) (payloads []string) {
 		payloads = append(payloads, m.Payload)
 	}
 	return payloads
-}
-
-// A leader that was stopped while requests waited answers none of them with 200 when it wakes: another one has led meanwhile.
-func TestClusterStoppedLeader(t *testing.T) {
-	c := newTrio(t)
-	leader := c.whole("b")
-	follower := "b"
-	if leader == follower {
-		follower = "c"
-	}
-	const waiting = 300
-	heard := make(chan string, waiting) // what each stream brought
-	var begun sync.WaitGroup
-	for range waiting {
-		begun.Add(1)
-		go c.stream(leader, begun.Done, heard)
-	}
-	begun.Wait()
-	p := c.nodes[leader].cmd.Process
-	if err := p.Signal(syscall.SIGSTOP); err != nil {
-		t.Fatal(err)
-	}
-	const during = 30
-	var published sync.Map // what the stopped one has answered with 200, once it was awake
-	var sending sync.WaitGroup
-	for i := range during {
-		sending.Go(func() {
-			if status, _ := c.ask(leader, "POST", fmt.Sprintf("%s?msg_id=late-%d&expiration=3600", trioTopic, i), fmt.Sprint("late-", i)); status == 200 {
-				published.Store(fmt.Sprint("late-", i), true)
-			}
-		})
-	}
-	c.publish(follower, 1) // another one leads
-	if err := p.Signal(syscall.SIGCONT); err != nil {
-		t.Fatal(err)
-	}
-	for range waiting {
-		if text := <-heard; strings.Contains(text, "data:") {
-			t.Errorf("a stream of the one that was stopped brought %q", text)
-		}
-	}
-	sending.Wait()
-	c.whole(follower)
-	there := c.received(leader)
-	published.Range(func(payload, _ any) bool {
-		if !slices.Contains(there, payload.(string)) {
-			t.Errorf("%s was answered with 200, and is not there", payload)
-		}
-		return true
-	})
-	if !slices.Contains(there, "1") {
-		t.Error("what was published meanwhile is not there")
-	}
-}
-
-// stream has messages streamed from a node, calls begun when that has begun, and tells in the end what came.
-func (c *trio) stream(name string, begun func(), heard chan<- string) {
-	req, err := http.NewRequestWithContext(c.t.Context(), "GET", "http://"+c.addrs[name]+trioQueue, nil)
-	if err != nil {
-		c.t.Error(err)
-	}
-	req.SetBasicAuth("erp", "erp")
-	req.Header.Set("X-Zato-PubSub-Key", trioKey)
-	rsp, err := client.Do(req)
-	begun()
-	if err != nil || rsp.StatusCode != 200 {
-		c.t.Errorf("a stream did not begin: %v", err)
-		heard <- ""
-		return
-	}
-	defer rsp.Body.Close()
-	text, _ := io.ReadAll(rsp.Body)
-	heard <- string(text)
 }
 
 // file is the path of a node's configuration.
