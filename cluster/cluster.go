@@ -52,6 +52,8 @@ type Options struct {
 	// earlier, the node does not want to lead, and another one is to. It is called once at a time.
 	Lead func(*Term)
 
+	newest byte // the newest version of entries that it reads and may write; default newestEntry; for tests
+
 	// Fatal is called, once, when this node can go on no more: a flush or a restore failed, or an entry cannot be understood. The process is to end.
 	Fatal func(error)
 }
@@ -127,6 +129,9 @@ func (o Options) withDefaults() (Options, error) {
 	}
 	if o.LogSize <= 0 {
 		o.LogSize = defaultLogSize
+	}
+	if o.newest == 0 {
+		o.newest = newestEntry
 	}
 	if o.Logger == nil {
 		o.Logger = slog.Default()
@@ -206,7 +211,7 @@ func (e *Engine) Close() error {
 	var err error
 	e.closing.Do(func() {
 		if e.raft.State() == raft.Leader {
-			_ = e.raft.LeadershipTransfer().Error() // or the others find out by themselves
+			_ = e.Transfer("") // or the others find out by themselves
 		}
 		close(e.closed)
 		e.endTerm(ErrOver)

@@ -31,6 +31,7 @@ type three struct {
 	dir   string
 	with  Options // of all
 	db    db.Options
+	reads map[string]byte                            // the newest version of entries that a node reads; nil: that of this program
 	wrap  func(*node, raft.Transport) raft.Transport // nil: none
 	told  func(Info) Info                            // what a node is told of another; nil: what it says
 	log   *slog.Logger
@@ -94,6 +95,7 @@ func addrOf(name string) string { return "host-" + name + ":7001" }
 
 func (c *three) options(name string, copied *db.Replica) Options {
 	o := c.with
+	o.newest = c.reads[name]
 	o.Node, o.Dir, o.Store, o.Logger = name, filepath.Join(c.dir, name), copied, c.log.With("node", name)
 	o.Peers = map[string]string{"a": addrOf("a"), "b": addrOf("b"), "c": addrOf("c")}
 	return o

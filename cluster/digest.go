@@ -46,7 +46,7 @@ func (d *digests) begin(e *Engine, index uint64) {
 
 // AskDigest has all copies make a digest of the same moment, and returns the index that Digest knows it by. Only the leader can.
 func (e *Engine) AskDigest() (index uint64, err error) {
-	head := entry{term: e.raft.CurrentTerm(), chunk: chunkDigest}
+	head := entry{version: e.writes(), term: e.raft.CurrentTerm(), chunk: chunkDigest}
 	f := e.raft.Apply(head.append(nil), enqueue)
 	if err, _ := e.await(f); err != nil {
 		return 0, err

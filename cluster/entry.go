@@ -11,7 +11,7 @@ import (
 
 // An entry of the log is a chunk of a batch:
 //
-//	version 1
+//	version 1      of all that follows and of the encoding of batches; the leader writes none that not all nodes read
 //	group          uvarint: 0, for when there are several
 //	term           uvarint, in which its proposer leads
 //	previous       uvarint, the number of the batch before it
@@ -21,13 +21,16 @@ import (
 // A raft log knows nothing of who proposed what: it appends whatever it is given to the term that it is in by then. So it is the entry
 // that says for which term and behind which batch it was meant, and all copies skip it alike where that does not fit.
 type entry struct {
+	version        byte // 0: the oldest
 	term, previous uint64
 	chunk, chunks  uint32
 	bytes          []byte
 }
 
 const (
-	entryVersion = 1
+	// oldestEntry and newestEntry are the versions that this program reads, and may write.
+	oldestEntry = 1
+	newestEntry = 1
 
 	// chunkSize is how many bytes of a batch an entry has at most: a raft log takes several times the memory of its largest entries.
 	chunkSize = 512 << 10
@@ -43,26 +46,28 @@ const (
 
 var (
 	errEntry        = errors.New("not an entry of this cluster's log")
-	errEntryVersion = errors.New("an entry of an unknown version: a newer Pipit wrote it")
+	errEntryVersion = errors.New("an entry of a version that this Pipit does not read: another one wrote it, most likely a newer one")
 )
 
 // append appends the encoding of e.
 func (e *entry) append(b []byte) []byte {
-	b = append(b, entryVersion)
+	b = append(b, max(e.version, oldestEntry))
 	for _, n := range [...]uint64{0, e.term, e.previous, uint64(e.chunk), uint64(e.chunks)} {
 		b = binary.AppendUvarint(b, n)
 	}
 	return append(b, e.bytes...)
 }
 
-// parse sets e to what b is the encoding of, whose memory it keeps. The error wraps errEntry or errEntryVersion.
-func (e *entry) parse(b []byte) error {
+// parse sets e to what b is the encoding of, whose memory it keeps, where its version is none newer than newest. The error wraps errEntry or
+// errEntryVersion.
+func (e *entry) parse(b []byte, newest byte) error {
 	*e = entry{}
 	if len(b) == 0 {
 		return errEntry
 	}
-	if b[0] != entryVersion {
-		return fmt.Errorf("%w (version %d; this one reads %d)", errEntryVersion, b[0], entryVersion)
+	version := b[0]
+	if version < oldestEntry || version > newest {
+		return fmt.Errorf("%w (version %d; this one reads %d to %d)", errEntryVersion, version, oldestEntry, newest)
 	}
 	b = b[1:]
 	var n [5]uint64
@@ -80,7 +85,7 @@ func (e *entry) parse(b []byte) error {
 	case chunks > math.MaxUint32 || chunks > 0 && chunk >= chunks || chunks == 0 && chunk > chunkDigest || chunks == 0 && len(b) > 0:
 		return errEntry
 	}
-	*e = entry{term: n[1], previous: n[2], chunk: uint32(chunk), chunks: uint32(chunks), bytes: b} // #nosec G115 -- checked above
+	*e = entry{version: version, term: n[1], previous: n[2], chunk: uint32(chunk), chunks: uint32(chunks), bytes: b} // #nosec G115 -- checked above
 	return nil
 }
 

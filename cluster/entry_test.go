@@ -20,14 +20,14 @@ func TestEntry(t *testing.T) {
 			t.Errorf("%d bytes beside %d", len(b)-len(e.bytes), len(e.bytes))
 		}
 		var got entry
-		if err := got.parse(b); err != nil {
+		if err := got.parse(b, newestEntry); err != nil {
 			t.Fatal(err)
 		}
 		if got.term != e.term || got.previous != e.previous || got.chunk != e.chunk || got.chunks != e.chunks || !bytes.Equal(got.bytes, e.bytes) {
 			t.Errorf("%+v became %+v", e, got)
 		}
 		for i := range entryHead {
-			if err := got.parse(b[:min(i, len(b)-len(e.bytes)-1)]); !errors.Is(err, errEntry) {
+			if err := got.parse(b[:min(i, len(b)-len(e.bytes)-1)], newestEntry); !errors.Is(err, errEntry) {
 				t.Fatalf("%x: %v", b[:i], err)
 			}
 		}
@@ -38,7 +38,7 @@ func TestEntry(t *testing.T) {
 func TestEntryVersion(t *testing.T) {
 	for what, b := range map[string][]byte{"version 2": {2, 0, 1, 1, 0, 1}, "group 1": {1, 1, 1, 1, 0, 1}} {
 		var e entry
-		if err := e.parse(b); !errors.Is(err, errEntryVersion) || e.chunks != 0 {
+		if err := e.parse(b, newestEntry); !errors.Is(err, errEntryVersion) || e.chunks != 0 {
 			t.Errorf("%s: %+v, %v", what, e, err)
 		}
 	}
@@ -52,13 +52,13 @@ func FuzzEntry(f *testing.F) {
 	f.Add([]byte{2})
 	f.Fuzz(func(t *testing.T, b []byte) {
 		var e, again entry
-		if err := e.parse(b); err != nil {
+		if err := e.parse(b, newestEntry); err != nil {
 			if e.term != 0 || e.chunks != 0 || e.bytes != nil {
 				t.Fatalf("%+v after %v", e, err)
 			}
 			return
 		}
-		if err := again.parse(e.append(nil)); err != nil || again.term != e.term || again.previous != e.previous || again.chunk != e.chunk || again.chunks != e.chunks || !bytes.Equal(again.bytes, e.bytes) {
+		if err := again.parse(e.append(nil), newestEntry); err != nil || again.term != e.term || again.previous != e.previous || again.chunk != e.chunk || again.chunks != e.chunks || !bytes.Equal(again.bytes, e.bytes) {
 			t.Fatalf("%+v became %+v: %v", e, again, err)
 		}
 		if e.chunks > 0 && e.chunk >= e.chunks {

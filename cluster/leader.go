@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/hashicorp/raft"
@@ -20,6 +21,8 @@ type Term struct {
 	engine   *Engine
 	term     uint64
 	verifier verifier
+	began    time.Time
+	version  atomic.Int32 // of the entries that it writes
 
 	turn   sync.Mutex // of Commit
 	number uint64     // of the last batch that the broker knows of
@@ -175,7 +178,7 @@ func (t *Term) propose(encoded []byte, n int) error {
 			}
 			waiting = waiting[1:]
 		}
-		e := entry{term: t.term, previous: t.number, chunk: uint32(chunk), chunks: uint32(n), bytes: chunkOf(encoded, chunk)} // #nosec G115 -- few
+		e := entry{version: byte(t.version.Load()), term: t.term, previous: t.number, chunk: uint32(chunk), chunks: uint32(n), bytes: chunkOf(encoded, chunk)} // #nosec G115 -- few
 		waiting = append(waiting, t.engine.raft.Apply(e.append(make([]byte, 0, entryHead+len(e.bytes))), enqueue))
 	}
 	for _, f := range waiting {
@@ -267,7 +270,7 @@ func (e *Engine) lead() {
 			}
 			// The node may still lead raft's term, where this one was given up.
 			if e.raft.State() == raft.Leader {
-				if err := e.raft.LeadershipTransfer().Error(); err != nil {
+				if err := e.Transfer(""); err != nil {
 					e.log.Info("cluster: no other node took over", "error", err)
 					e.pause(e.opts.Heartbeat)
 				}
@@ -301,7 +304,8 @@ func (e *Engine) begin() (*Term, error) {
 	}
 	switch r := f.Response().(type) {
 	case opened:
-		t := &Term{copied: e.opts.Store, engine: e, term: r.term, number: r.number, done: make(chan struct{})}
+		t := &Term{copied: e.opts.Store, engine: e, term: r.term, number: r.number, began: time.Now(), done: make(chan struct{})}
+		t.version.Store(oldestEntry)
 		t.verifier.term = t
 		return t, nil
 	case error:

@@ -61,7 +61,7 @@ func (m *machine) Apply(l *raft.Log) any {
 		return nil
 	}
 	var e entry
-	if err := e.parse(l.Data); err != nil {
+	if err := e.parse(l.Data, m.engine.opts.newest); err != nil {
 		return m.fail(fmt.Errorf("entry %d of the cluster's log: %w", l.Index, err))
 	}
 	switch {

@@ -65,7 +65,7 @@ const askWait = time.Second
 // Info returns what this node says of itself.
 func (e *Engine) Info() Info {
 	addr, _ := SplitAddress(e.opts.Transport.LocalAddr())
-	i := Info{Node: e.opts.Node, ID: e.id, Addr: addr, Entry: entryVersion, Term: e.raft.CurrentTerm(), Applied: e.machine.applied.Load(), Durable: e.opts.Store.Durable()}
+	i := Info{Node: e.opts.Node, ID: e.id, Addr: addr, Entry: int(e.opts.newest), Term: e.raft.CurrentTerm(), Applied: e.machine.applied.Load(), Durable: e.opts.Store.Durable()}
 	i.NoSpace = errors.Is(e.opts.Store.CheckFile(), store.ErrNoSpace)
 	if m := e.snaps.last(); m != nil {
 		i.Cluster = m.Cluster
@@ -196,9 +196,44 @@ func (e *Engine) tend() {
 			}
 		}
 		e.askAll(ctx, e.servers())
+		e.agree()
 		e.promote(ctx)
 		cancel()
 	}
+}
+
+// agree has the leader write the highest version of entries that all members read, as far as they have told since the term began: of one that has not, the
+// oldest is known. So a cluster whose nodes are upgraded one by one goes on in the old version until the last one is.
+func (e *Engine) agree() {
+	t := e.Term()
+	if t == nil {
+		return
+	}
+	version := int(e.opts.newest)
+	servers := e.servers()
+	e.members.mu.Lock()
+	for _, s := range servers {
+		if string(s.ID) == e.id {
+			continue
+		}
+		known := oldestEntry
+		if c := e.members.seen[string(s.ID)]; c.at.After(t.began) {
+			known = max(c.info.Entry, oldestEntry)
+		}
+		version = min(version, known)
+	}
+	e.members.mu.Unlock()
+	if before := t.version.Swap(int32(version)); before != int32(version) { // #nosec G115 -- few
+		e.log.Info("cluster: all nodes read another version of entries: it is written from now on", "version", version, "before", before)
+	}
+}
+
+// writes returns the version of entries that is written at this time by this node, where it leads.
+func (e *Engine) writes() byte {
+	if t := e.Term(); t != nil {
+		return byte(t.version.Load()) // #nosec G115 -- few
+	}
+	return oldestEntry
 }
 
 // closeBehind is how many entries a node may lack that gets a vote.
@@ -238,8 +273,8 @@ func (e *Engine) Add(ctx context.Context, node, addr string) error {
 		return fmt.Errorf("node %q at %s cannot be asked: %w", node, addr, err)
 	case i.Node != node:
 		return fmt.Errorf("the node at %s is %q, not %q", addr, i.Node, node)
-	case i.Entry < entryVersion:
-		return fmt.Errorf("node %q is of an older Pipit: it reads entries of version %d, and this cluster has %d", node, i.Entry, entryVersion)
+	case i.Entry < int(e.writes()):
+		return fmt.Errorf("node %q is of an older Pipit: it reads entries of version %d, and this cluster has %d", node, i.Entry, e.writes())
 	case i.Cluster != "":
 		return fmt.Errorf("node %q was a member before: it is to begin anew, with an empty directory", node)
 	}
@@ -266,10 +301,10 @@ func (e *Engine) Transfer(node string) error {
 	if e.raft.State() != raft.Leader {
 		return ErrOver
 	}
-	if node == "" {
-		return e.await1(e.raft.LeadershipTransfer())
+	s, err := e.heir()
+	if node != "" {
+		s, err = e.server(node)
 	}
-	s, err := e.server(node)
 	switch {
 	case err != nil:
 		return err
@@ -279,6 +314,25 @@ func (e *Engine) Transfer(node string) error {
 		return fmt.Errorf("node %q has not caught up yet", node)
 	}
 	return e.await1(e.raft.LeadershipTransferToServer(s.ID, s.Address))
+}
+
+// heir returns the node that is to lead next: of those with a vote that were heard of just now the one that has most.
+func (e *Engine) heir() (heir raft.Server, err error) {
+	servers := e.servers()
+	e.members.mu.Lock()
+	defer e.members.mu.Unlock()
+	var most uint64
+	err = errors.New("no other node with a vote is there")
+	for _, s := range servers {
+		c := e.members.seen[string(s.ID)]
+		if string(s.ID) == e.id || s.Suffrage != raft.Voter || time.Since(c.at) > 2*e.opts.Heartbeat+askWait {
+			continue
+		}
+		if err != nil || c.info.Applied > most {
+			heir, most, err = s, c.info.Applied, nil
+		}
+	}
+	return heir, err
 }
 
 // Init makes a database, which may have content, the first copy of a cluster of one node, which is not running. Options need Node, Dir, Store, and in Peers the node's own

@@ -3,6 +3,7 @@ package cluster
 import (
 	"context"
 	"errors"
+	"fmt"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -174,7 +175,7 @@ func TestNewerEntry(t *testing.T) {
 		c := newThree(t)
 		c.commit(3, 100)
 		term := c.leader()
-		if err := term.engine.raft.Apply([]byte{entryVersion + 1, 0}, 0).Error(); err != nil {
+		if err := term.engine.raft.Apply([]byte{newestEntry + 1, 0}, 0).Error(); err != nil {
 			t.Fatal(err)
 		}
 		if err := term.Commit(c.message(100)); err == nil {
@@ -191,6 +192,77 @@ func TestNewerEntry(t *testing.T) {
 			if m, err := got.Applied(); err != nil || m.Number != 3 {
 				t.Errorf("%+v, %v", m, err)
 			}
+		}
+	})
+}
+
+// TestUpgrade: while a node is there that reads old entries alone, or one that has not said what it reads, the old ones are written, whoever leads; when all
+// read newer ones, those are, and a node that does not is refused, or ends.
+func TestUpgrade(t *testing.T) {
+	const newer = newestEntry + 1
+	synctest.Test(t, func(t *testing.T) {
+		c := newThree(t, func(c *three) { c.reads = map[string]byte{} })
+		written := func() byte { return c.leader().engine.writes() }
+		for _, name := range names {
+			if name == c.nodeOf(c.leader()).name {
+				continue
+			}
+			c.stop(name)
+			c.reads[name] = newer
+			c.start(name)
+			c.commit(3, 100)
+			c.wantEqual()
+		}
+		old := c.nodeOf(c.leader()).name
+		if err := c.leader().engine.Transfer(""); err != nil {
+			t.Fatal(err)
+		}
+		c.until("another one leads", func() bool { l := c.leading(); return l != nil && c.nodeOf(l).name != old })
+		c.commit(3, 100)
+		time.Sleep(time.Minute) // lint:sleep fake time
+		if v := written(); v != newestEntry {
+			t.Errorf("version %d is written, which %s does not read", v, old)
+		}
+		c.stop(old)
+		time.Sleep(time.Minute) // lint:sleep fake time
+		if err := c.leader().engine.Transfer(""); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(time.Minute) // lint:sleep fake time
+		if v := written(); v != newestEntry {
+			t.Errorf("version %d is written, and nobody knows what %s reads", v, old)
+		}
+		c.reads[old] = newer
+		c.start(old)
+		c.until("newer entries are written", func() bool { return written() == newer })
+		c.commit(3, 100)
+		if _, err := c.leader().engine.AskDigest(); err != nil {
+			t.Error(err)
+		}
+		c.wantEqual()
+
+		c.stop(old)
+		c.reads[old] = newestEntry
+		n := c.start(old)
+		c.until("it ends", func() bool { return n.failed() != nil })
+		if err := n.failed(); !errors.Is(err, errEntryVersion) || !strings.Contains(err.Error(), fmt.Sprintf("version %d; this one reads %d to %d", newer, oldestEntry, newestEntry)) {
+			t.Error(err)
+		}
+		c.stop(old)
+		c.told = func(i Info) Info {
+			if i.Node == old {
+				i.Entry = newestEntry
+			}
+			return i
+		}
+		leads := c.leader().engine
+		if err := leads.Remove(old); err != nil {
+			t.Fatal(err)
+		}
+		c.erase(old)
+		c.start(old)
+		if err := leads.Add(t.Context(), old, addrOf(old)); err == nil || !strings.Contains(err.Error(), "of an older Pipit") {
+			t.Errorf("a node that does not read what is written: %v", err)
 		}
 	})
 }

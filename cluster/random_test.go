@@ -169,11 +169,7 @@ func (r *random) stored(term *Term) (n uint64) {
 // wipe takes a node's disk away.
 func (r *random) wipe(name string) {
 	r.stop(name)
-	for _, gone := range []string{name, name + ".db"} {
-		if err := os.RemoveAll(filepath.Join(r.dir, gone)); err != nil {
-			r.t.Fatal(err)
-		}
-	}
+	r.erase(name)
 	r.until(name+" is removed", func() bool {
 		e := r.leader().engine
 		_, err := e.server(name) // it is gone, where an error said that this was not known
@@ -181,6 +177,16 @@ func (r *random) wipe(name string) {
 	})
 	r.start(name)
 	r.members()
+}
+
+// erase removes the files of a node that is stopped.
+func (c *three) erase(name string) {
+	c.t.Helper()
+	for _, gone := range []string{name, name + ".db"} {
+		if err := os.RemoveAll(filepath.Join(c.dir, gone)); err != nil {
+			c.t.Fatal(err)
+		}
+	}
 }
 
 // heal has all nodes there.
