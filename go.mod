@@ -66,6 +66,7 @@ require (
 )
 
 require (
+	github.com/anishathalye/porcupine v1.3.1 // of tests alone; it needs no other module
 	github.com/hashicorp/go-hclog v1.6.2
 	github.com/hashicorp/raft v1.7.3
 )

@@ -27,7 +27,7 @@ func TestKillCluster(t *testing.T) {
 	c := newTrioOf(t, trafficConfig, direct, env...)
 	c.lag = 100 // as it changes all the time
 	leader := c.whole("a")
-	l := newTraffic(c, 20)
+	l := newTraffic(c, 20, 10*time.Millisecond, 20*time.Second)
 	l.next(time.Now())
 	took := map[string][]time.Duration{}
 	for i := range rounds {

@@ -40,16 +40,16 @@ client = "u"
 topic = "/k/a"
 name = "one"
 sub_key = "one"
-ack_timeout = "2s"
+ack_timeout = "1s"
 [[consumer]]
 client = "u"
 topic = "/k/a"
 name = "two"
 sub_key = "two"
-ack_timeout = "2s"
+ack_timeout = "1s"
 `
 
-const trafficLease = 2 * time.Second
+const trafficLease = time.Second
 
 var trafficQueues = []string{"one", "two"}
 
@@ -89,10 +89,10 @@ type traffic struct {
 	done sync.WaitGroup
 }
 
-// newTraffic begins with receives of so many messages at most.
-func newTraffic(c *trio, most int) *traffic {
+// newTraffic begins, with receives of so many messages at most and pauses. What takes longer than patience is of unknown outcome.
+func newTraffic(c *trio, most int, pause, patience time.Duration) *traffic {
 	l := &traffic{c: c, most: most, ids: map[int]string{}, wrong: map[string]bool{}, shut: map[string]bool{}}
-	l.client = &http.Client{Timeout: 20 * time.Second, Transport: &http.Transport{MaxIdleConnsPerHost: 16}}
+	l.client = &http.Client{Timeout: patience, Transport: &http.Transport{MaxIdleConnsPerHost: 16}}
 	c.t.Cleanup(l.client.CloseIdleConnections)
 	ctx, cancel := context.WithCancel(c.t.Context())
 	l.stop = cancel
@@ -100,7 +100,7 @@ func newTraffic(c *trio, most int) *traffic {
 		l.done.Go(func() {
 			for ctx.Err() == nil {
 				work()
-				time.Sleep(time.Duration(2+rand.IntN(8)) * time.Millisecond) // lint:sleep load
+				time.Sleep(rand.N(pause)) // lint:sleep load
 			}
 		})
 	}
@@ -205,7 +205,7 @@ func (l *traffic) publish(ctx context.Context) {
 
 // receive receives from a queue once.
 func (l *traffic) receive(queue string, most int) (numbers []int) {
-	status, answer, sent := l.ask(anyNode(), queue, fmt.Sprintf("msg//k/a/?max=%d&wait=1", most), "")
+	status, answer, sent := l.ask(anyNode(), queue, fmt.Sprintf("msg//k/a/?max=%d&wait=%d", most, rand.IntN(2)), "")
 	c := call{what: "receive", queue: queue, sent: sent, answered: time.Now(), outcome: unknown}
 	if status == http.StatusOK {
 		var ids map[int]string
@@ -397,7 +397,7 @@ func (l *traffic) judge(t *testing.T) {
 // inHands looks at the deliveries of a message to a queue, and the first acknowledgement that was answered.
 func inHands(list []call, gone call, changes []time.Time) error {
 	at := func(c call) string {
-		return c.sent.Format("15:04:05.000") + " to " + c.answered.Format("15:04:05.000")
+		return c.sent.Format(clock) + " to " + c.answered.Format(clock)
 	}
 	for i, b := range list {
 		if !gone.sent.IsZero() && b.sent.After(gone.answered) {
@@ -420,6 +420,8 @@ func inHands(list []call, gone call, changes []time.Time) error {
 	}
 	return nil
 }
+
+const clock = "15:04:05.000"
 
 // logDelay is by how much the time of a line in a log may be off.
 const logDelay = 50 * time.Millisecond

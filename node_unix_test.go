@@ -29,6 +29,7 @@ type trio struct {
 	env     []string          // of all
 	lag     uint64            // that a node may have which counts as whole
 	past    []*process        // all that there were
+	started func(name string, pid int)
 }
 
 var nodeNames = []string{"a", "b", "c"}
@@ -103,6 +104,9 @@ func (c *trio) start(name string) {
 	c.t.Helper()
 	c.nodes[name] = start(c.t, c.dir, append([]string{"PIPIT_HTTP_LISTEN=" + c.addrs[name], "PIPIT_METRICS_LISTEN=" + c.figures[name]}, c.env...), "-config", name+".toml")
 	c.past = append(c.past, c.nodes[name])
+	if c.started != nil {
+		c.started(name, c.nodes[name].cmd.Process.Pid)
+	}
 }
 
 func (c *trio) command(args ...string) (string, error) {
