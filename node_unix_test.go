@@ -25,11 +25,12 @@ type trio struct {
 	addrs map[string]string // of the protocol, by node
 	nodes map[string]*process
 
-	figures map[string]string // addresses of the metrics, by node
-	env     []string          // of all
-	lag     uint64            // that a node may have which counts as whole
-	past    []*process        // all that there were
-	started func(name string, pid int)
+	figures  map[string]string // addresses of the metrics, by node
+	env      []string          // of all
+	lag      uint64            // that a node may have which counts as whole
+	past     []*process        // all that there were
+	started  func(name string, pid int)
+	programs map[string]string // of nodes that are not this one
 }
 
 var nodeNames = []string{"a", "b", "c"}
@@ -102,7 +103,11 @@ func reserveAddr(t *testing.T) string {
 
 func (c *trio) start(name string) {
 	c.t.Helper()
-	c.nodes[name] = start(c.t, c.dir, append([]string{"PIPIT_HTTP_LISTEN=" + c.addrs[name], "PIPIT_METRICS_LISTEN=" + c.figures[name]}, c.env...), "-config", name+".toml")
+	cmd := program(c.t, c.dir, append([]string{"PIPIT_HTTP_LISTEN=" + c.addrs[name], "PIPIT_METRICS_LISTEN=" + c.figures[name]}, c.env...), "-config", name+".toml")
+	if binary := c.programs[name]; binary != "" {
+		cmd.Path = binary
+	}
+	c.nodes[name] = startCommand(c.t, cmd)
 	c.past = append(c.past, c.nodes[name])
 	if c.started != nil {
 		c.started(name, c.nodes[name].cmd.Process.Pid)
