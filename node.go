@@ -182,7 +182,7 @@ func (n *node) watch(ctx context.Context) {
 
 // lead has the doors to a broker open until a term is over. Where they cannot be opened it returns, and another node is to lead.
 func (n *node) lead(ctx context.Context, t *cluster.Term) {
-	o := &opened{doors: &doors{service: n.service, down: &shutdown{}, cluster: n.known}, term: t}
+	o := &opened{doors: &doors{service: n.service, down: &shutdown{}, cluster: membership{n}}, term: t}
 	defer func() {
 		if err := o.down.run(termEnd); err != nil && !errors.Is(err, store.ErrOver) {
 			n.log.Warn("the doors of a term were not closed in order", "err", err)

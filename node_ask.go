@@ -105,9 +105,6 @@ func (n *node) figures() metrics.Cluster {
 	return c
 }
 
-// known is how the cluster is, by what this node knows already.
-func (n *node) known() monitor.ClusterStatus { return shown(n.engine.Known()) }
-
 // status is how the cluster is: as the leader knows, or where that is away, as this node does.
 func (n *node) status(ctx context.Context) (s monitor.ClusterStatus) {
 	if leader, addr := n.engine.Leader(); leader != "" && leader != n.cfg.Cluster.Node {

@@ -75,7 +75,7 @@ type doors struct {
 	backups   *backup.Service
 	admin     *admin.Admin // nil: it is off
 
-	cluster func() monitor.ClusterStatus // nil: it is no node of one
+	cluster monitor.Cluster // nil: it is no node of one
 }
 
 // runBroker runs the broker with the configuration of a file and of the environment until ctx ends, a listener

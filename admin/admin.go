@@ -52,24 +52,24 @@ type Options struct {
 	Origin      string         // scheme and host of the pages for browsers, where a proxy changes Host; default: those of PublicURL or the request
 	PathPrefix  string         // in front of /admin/, where a proxy has it: "/pipit"; served with it and without
 	Proxies     forwarded.Proxies
-	Hosts       []string                     // names of this machine, in lower case, beside localhost and those of Origin and PublicURL: by any other nobody comes in on the loopback
-	HasName     func(name string) bool       // tells further ones, such as those of the certificate; or nil
-	Certificate func() time.Time             // tells when the certificate ends; nil: there is none
-	Declared    broker.Definition            // by the configuration file: it is marked so, since the next start brings it back
-	MaxPayload  int64                        // bytes of one message; default 1 MiB
-	SessionIdle time.Duration                // how long a session lasts without a request; default DefaultSessionIdle
-	SessionLife time.Duration                // how long it lasts in any case; default DefaultSessionLife
-	Callbacks   *callback.Service            // who sends messages; nil: nobody does in this process
-	Backups     *backup.Service              // who makes backups; nil: nobody does in this process
-	Attention   monitor.Thresholds           // from where on something needs attention; default monitor.DefaultThresholds
-	Alerts      alert.Options                // who is told of it; default: nobody
-	Metrics     http.Handler                 // answers at gate.MetricsPath; nil: nobody does
-	Cluster     func() monitor.ClusterStatus // what this process knows of the cluster that it leads; nil: it is of none
-	Refusals    *refused.Recent              // requests of the wire protocol that were refused; nil: they are not known
-	Logger      *slog.Logger                 // default slog.Default()
-	Access      bool                         // a line in the log for every request, beside those that are refused
-	LastLines   func() []byte                // of the log, of which no secret is part, for who looks for a fault; nil: there is neither a bundle nor a profile
-	Head        func() any                   // what they are told of the head of the database's file, in JSON; nil: nothing
+	Hosts       []string               // names of this machine, in lower case, beside localhost and those of Origin and PublicURL: by any other nobody comes in on the loopback
+	HasName     func(name string) bool // tells further ones, such as those of the certificate; or nil
+	Certificate func() time.Time       // tells when the certificate ends; nil: there is none
+	Declared    broker.Definition      // by the configuration file: it is marked so, since the next start brings it back
+	MaxPayload  int64                  // bytes of one message; default 1 MiB
+	SessionIdle time.Duration          // how long a session lasts without a request; default DefaultSessionIdle
+	SessionLife time.Duration          // how long it lasts in any case; default DefaultSessionLife
+	Callbacks   *callback.Service      // who sends messages; nil: nobody does in this process
+	Backups     *backup.Service        // who makes backups; nil: nobody does in this process
+	Attention   monitor.Thresholds     // from where on something needs attention; default monitor.DefaultThresholds
+	Alerts      alert.Options          // who is told of it; default: nobody
+	Metrics     http.Handler           // answers at gate.MetricsPath; nil: nobody does
+	Cluster     monitor.Cluster        // that this process leads; nil: it is of none
+	Refusals    *refused.Recent        // requests of the wire protocol that were refused; nil: they are not known
+	Logger      *slog.Logger           // default slog.Default()
+	Access      bool                   // a line in the log for every request, beside those that are refused
+	LastLines   func() []byte          // of the log, of which no secret is part, for who looks for a fault; nil: there is neither a bundle nor a profile
+	Head        func() any             // what they are told of the head of the database's file, in JSON; nil: nothing
 
 	// Answered, where it is not nil, is told of each request that was answered, as that of the wire protocol is; id is empty.
 	Answered func(route, method string, status int, took time.Duration, id string)
@@ -149,8 +149,8 @@ func New(b *broker.Broker, o Options) (*Admin, error) {
 	}
 	a.Monitor.Start()
 	settings := func() []gate.Setting { return a.adjusted.Load().settings }
-	a.API = &api.API{Broker: b, Objects: a.Objects, Users: a.Users, Trail: a.Trail, Monitor: a.Monitor, Reach: a.reach, Version: o.Version, Callbacks: o.Callbacks, Backups: o.Backups, Started: a.started, Settings: settings, Alerts: a.Alerts, LastLines: o.LastLines, Head: o.Head}
-	a.Web = &web.Site{Broker: b, Objects: a.Objects, Users: a.Users, Trail: a.Trail, Monitor: a.Monitor, Reach: a.reach, Callbacks: o.Callbacks, Backups: o.Backups, Alerts: a.Alerts, Version: o.Version, Started: a.started, Settings: settings}
+	a.API = &api.API{Broker: b, Objects: a.Objects, Users: a.Users, Trail: a.Trail, Monitor: a.Monitor, Reach: a.reach, Version: o.Version, Callbacks: o.Callbacks, Backups: o.Backups, Started: a.started, Settings: settings, Alerts: a.Alerts, LastLines: o.LastLines, Head: o.Head, Cluster: o.Cluster}
+	a.Web = &web.Site{Broker: b, Objects: a.Objects, Users: a.Users, Trail: a.Trail, Monitor: a.Monitor, Reach: a.reach, Callbacks: o.Callbacks, Backups: o.Backups, Alerts: a.Alerts, Version: o.Version, Started: a.started, Settings: settings, Cluster: o.Cluster}
 	a.register()
 	a.workers.Go(a.keep)
 	return a, nil

@@ -73,6 +73,12 @@ var (
 	ErrUnknown = fmt.Errorf("the outcome is unknown: leadership was lost meanwhile: %w", store.ErrOver)
 	// ErrOver: the term is over, this node leads no more.
 	ErrOver = fmt.Errorf("this node leads no more: %w", store.ErrOver)
+	// ErrNoNode: the cluster has no node of that name.
+	ErrNoNode = errors.New("the cluster has no such node")
+	// ErrBehind: a node is away, or has not caught up.
+	ErrBehind = errors.New("it is not ready to lead")
+	// ErrLeads: the node leads, and is to have another one lead first.
+	ErrLeads = errors.New("it leads: have another node lead first")
 	// ErrNoLeader: there is none that this node knows of.
 	ErrNoLeader = errors.New("no node leads at this moment")
 	// ErrNotInitialized: Open of a directory and a database that are of no cluster yet, and not empty.

@@ -176,7 +176,7 @@ func (e *Engine) server(node string) (raft.Server, error) {
 	servers := e.servers()
 	i := slices.IndexFunc(servers, func(s raft.Server) bool { return NodeOf(string(s.ID)) == node })
 	if i < 0 {
-		return raft.Server{}, fmt.Errorf("the cluster has no node %q", node)
+		return raft.Server{}, fmt.Errorf("%w: %q", ErrNoNode, node)
 	}
 	return servers[i], nil
 }
@@ -287,42 +287,49 @@ func (e *Engine) Add(ctx context.Context, node, addr string) error {
 	return e.await1(e.raft.AddNonvoter(raft.ServerID(i.ID), Address(addr, i.ID), 0, enqueue))
 }
 
-// Remove takes a node out of the cluster. Only the leader can. Where its directory is made empty, it is added again as a new one, if Options.Peers names it.
+// Remove takes another node out of the cluster. Only the leader can. Where its directory is made empty, it is added again as a new one, if Options.Peers names it.
 func (e *Engine) Remove(node string) error {
 	s, err := e.server(node)
-	if err != nil {
+	switch {
+	case err != nil:
 		return err
+	case string(s.ID) == e.id:
+		return fmt.Errorf("node %q cannot leave: %w", node, ErrLeads)
 	}
 	return e.await1(e.raft.RemoveServer(s.ID, 0, enqueue))
 }
 
 // Transfer has another node lead: the named one, or where the name is empty the one that has most. Only the leader can.
 func (e *Engine) Transfer(node string) error {
-	if e.raft.State() != raft.Leader {
-		return ErrOver
-	}
-	s, err := e.heir()
-	if node != "" {
-		s, err = e.server(node)
-	}
-	switch {
-	case err != nil:
+	s, err := e.heir(node)
+	if err != nil || string(s.ID) == e.id {
 		return err
-	case string(s.ID) == e.id:
-		return nil
-	case s.Suffrage != raft.Voter:
-		return fmt.Errorf("node %q has not caught up yet", node)
 	}
 	return e.await1(e.raft.LeadershipTransferToServer(s.ID, s.Address))
 }
 
-// heir returns the node that is to lead next: of those with a vote that were heard of just now the one that has most.
-func (e *Engine) heir() (heir raft.Server, err error) {
+// Heir returns the name of the node that Transfer would have lead.
+func (e *Engine) Heir(node string) (string, error) {
+	s, err := e.heir(node)
+	return NodeOf(string(s.ID)), err
+}
+
+// heir returns the named node, or of those with a vote that were heard of just now the one that has most.
+func (e *Engine) heir(node string) (heir raft.Server, err error) {
+	if e.raft.State() != raft.Leader {
+		return heir, ErrOver
+	}
+	if node != "" {
+		if heir, err = e.server(node); err == nil && heir.Suffrage != raft.Voter {
+			err = fmt.Errorf("node %q has not caught up yet: %w", node, ErrBehind)
+		}
+		return heir, err
+	}
 	servers := e.servers()
 	e.members.mu.Lock()
 	defer e.members.mu.Unlock()
 	var most uint64
-	err = errors.New("no other node with a vote is there")
+	err = fmt.Errorf("no other node with a vote is there: %w", ErrBehind)
 	for _, s := range servers {
 		c := e.members.seen[string(s.ID)]
 		if string(s.ID) == e.id || s.Suffrage != raft.Voter || time.Since(c.at) > 2*e.opts.Heartbeat+askWait {

@@ -42,6 +42,7 @@ type API struct {
 	Alerts    *alert.Service        // who is told of what needs attention
 	LastLines func() []byte         // of the log, for the bundle; nil: debugging is off
 	Head      func() any            // what the bundle has of the head of the database's file; nil: nothing
+	Cluster   monitor.Cluster       // that this process leads; nil: it is of none
 }
 
 // Routes returns the routes of the API. openapi.json describes each of them.
@@ -61,6 +62,7 @@ func (a *API) Routes() []gate.Route {
 		a.backupRoutes(),
 		alerting{a}.routes(),
 		a.systemRoutes(),
+		clustering{a}.routes(),
 		debugging{a}.routes(),
 		[]gate.Route{gate.Get(gate.V1+"/openapi.json", a.openAPI, gate.Read)},
 	)

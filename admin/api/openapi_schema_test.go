@@ -151,6 +151,11 @@ var answers = []typed{
 	{name: "AlertSent", of: AlertSent{}},
 	{name: "AlertTest", of: AlertTest{}},
 	{name: "AlertTested", of: AlertTested{}},
+	{name: "ClusterStatus", of: monitor.ClusterStatus{}},
+	{name: "ClusterNode", of: monitor.ClusterNode{}, fields: map[string]openapi.Schema{
+		"role": *openapi.Enum("leader", "follower", "joining").With(openapi.Schema{Description: "joining: it has not caught up yet, and has no vote."}),
+	}},
+	{name: "Heir", of: Heir{}},
 	{name: "Backup", of: Backup{}},
 	{name: "Compacted", of: Compacted{}},
 	{name: "BackupList", of: gate.List[Backup]{}},
@@ -212,6 +217,8 @@ var requests = []typed{
 	{name: "Definitions", of: object.Definitions{}, must: []string{"version"}, fields: map[string]openapi.Schema{
 		"version": {Enum: []any{object.DefinitionsVersion}},
 	}, more: openapi.Schema{Description: "All objects as they are defined. What an object does not say is the default. Clients are known by username, topics and webhooks by name, producers by client and topic, consumers by sub_key or, without one, by client and topic."}},
+	{name: "NewNode", of: newNode{}, must: []string{"node", "addr"}, fields: map[string]openapi.Schema{"node": someText, "addr": someText}},
+	{name: "NewLeader", of: newLeader{}},
 	{name: "NewToken", of: access.NewToken{}, must: []string{"name"}, fields: map[string]openapi.Schema{
 		"name":             someText,
 		"scope":            scopeNames,

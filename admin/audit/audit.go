@@ -70,6 +70,10 @@ const (
 
 	AlertTest = "alert.test"
 
+	ClusterTransfer = "cluster.transfer"
+	ClusterJoin     = "cluster.join"
+	ClusterLeave    = "cluster.leave"
+
 	DebugLoad    = "debug.load"
 	DebugProfile = "debug.profile"
 

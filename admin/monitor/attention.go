@@ -131,7 +131,7 @@ func (m *Monitor) assess(now time.Time) Situation {
 		}
 	}
 	if m.Cluster != nil {
-		n.cluster(m.Cluster().Nodes, now.Sub(m.began))
+		n.cluster(m.Cluster.Known().Nodes, now.Sub(m.began))
 	}
 	if m.CertificateEnds != nil {
 		n.certificate(m.CertificateEnds(), now)

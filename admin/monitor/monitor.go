@@ -33,7 +33,7 @@ type Monitor struct {
 
 	CertificateEnds func() time.Time // when that of TLS does; or nil: there is none. It is set before Start
 
-	Cluster func() ClusterStatus // what this process knows of the cluster that it leads, at once; or nil: it is of none. It is set before Start
+	Cluster Cluster // that this process leads; nil: it is of none. It is set before Start
 
 	Refused *refused.Recent // the last requests that were refused; nil: none is known. It is set before Start
 

@@ -36,6 +36,8 @@ var functions = template.FuncMap{
 	"browser":   browserName,
 	"beside":    func(by string, item any) beside { return beside{by, item} },
 	"part":      partName,
+	"noderow":   nodeRow,
+	"since":     func(seconds float64) time.Duration { return time.Duration(seconds * float64(time.Second)) },
 	"slug":      func(s string) string { return strings.ReplaceAll(strings.ToLower(s), " ", "-") },
 }
 

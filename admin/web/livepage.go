@@ -162,6 +162,9 @@ func (s *Site) livePage(q url.Values) (p *livePage, err error) {
 	case q.Has("client"):
 		p.template, p.row, p.data = "client", "beside-row", func(item any) any { return beside{"client", item} }
 		p.figures = s.liveClient(q.Get("client"))
+	case q.Has("cluster"):
+		p.template = "cluster"
+		p.figures = s.liveCluster
 	default:
 		switch list := q.Get("list"); list {
 		case "topics", "clients", "producers", "consumers":
@@ -308,6 +311,18 @@ func (s *Site) liveClient(username string) func(*partFrame) ([]livePart, bool) {
 		c, err := s.Objects.Clients().LookUp(username)
 		return []livePart{{"stats", "stats", c}, s.liveRefusals(monitor.RefusalFilter{Client: username})}, err == nil
 	}
+}
+
+func (s *Site) liveCluster(*partFrame) ([]livePart, bool) {
+	if s.Cluster == nil {
+		return nil, false
+	}
+	now := s.Cluster.Known()
+	parts := []livePart{{"leads", "leads", now}}
+	for _, n := range now.Nodes {
+		parts = append(parts, livePart{nodeRow(n), "node-row", n})
+	}
+	return parts, true
 }
 
 func (s *Site) liveRefusals(f monitor.RefusalFilter) livePart {

@@ -43,6 +43,7 @@ type page struct {
 	Now     time.Time // by the server's clock
 	Needs   int       // how much needs attention
 	Undo    *object.Undo
+	Cluster bool // it is a node of one
 }
 
 // Limits of pages.
@@ -78,7 +79,7 @@ func (s *Site) render(w http.ResponseWriter, r *http.Request, name string, statu
 	if t == nil {
 		return fmt.Errorf("no template %q", name)
 	}
-	p := page{view: v, User: gate.ActorOf(r.Context()).Name, Version: s.Version, Now: time.Now().UTC()}
+	p := page{view: v, User: gate.ActorOf(r.Context()).Name, Version: s.Version, Now: time.Now().UTC(), Cluster: s.Cluster != nil}
 	if key := r.URL.Query().Get("undo"); key != "" && gate.ActorOf(r.Context()).Access >= gate.Write {
 		p.Undo = s.Objects.Undoable(key)
 	}

@@ -42,6 +42,7 @@ type Site struct {
 	Callbacks *callback.Service // who sends messages; nil: nobody does in this process
 	Backups   *backup.Service   // who makes backups; nil: nobody in this process
 	Alerts    *alert.Service    // who is told of what needs attention
+	Cluster   monitor.Cluster   // that this process leads; nil: it is of none
 	Version   string
 	Started   time.Time
 	Settings  func() []gate.Setting // the configuration in force
@@ -71,6 +72,7 @@ func (s *Site) Routes() []gate.Route {
 		systemPages{s}.routes(),
 		backupPages{s}.routes(),
 		alertPages{s}.routes(),
+		clusterPages{s}.routes(),
 		definitionPages{s}.routes(),
 		accessPages{s}.routes(),
 	)
