@@ -19,6 +19,7 @@ import (
 	"github.com/chromedp/chromedp"
 	"github.com/chromedp/chromedp/kb"
 
+	"pipit/admin"
 	"pipit/admin/access"
 	"pipit/admin/alert"
 	"pipit/broker"
@@ -36,7 +37,7 @@ const (
 // hostileSite is a site with objects and messages of all kinds, whose names and payloads would run
 // scripts if they could. It returns the paths of its pages, with the status that each is expected to have.
 func hostileSite(t *testing.T) (*site, map[string]int) {
-	s := newSite(t, true)
+	s := newSite(t, true, func(o *admin.Options) { o.Cluster = threeNodes() })
 	s.example()
 	s.define(broker.Definition{
 		Clients: []broker.Client{{Username: hostileClient, Name: hostileName, Password: "p"}, {Username: "idle", Name: "Idle", Password: "p", Inactive: true}},
@@ -145,7 +146,7 @@ func hostileSite(t *testing.T) (*site, map[string]int) {
 		"/admin/messages/" + seg(hostileTopic) + "/" + hostile:                                 200,
 		"/admin/messages/" + seg(hostileTopic) + "/" + hostile + "/publish":                    200,
 		"/admin/messages/" + seg("/orders") + "/" + binary + "/publish":                        200,
-		"/admin/system":        200,
+		"/admin/system": 200, "/admin/system/cluster": 200,
 		"/admin/system/access": 200,
 		"/admin/system/audit":  200,
 		"/admin/alerts":        200, "/admin/system/backups": 200, "/admin/system/definitions": 200,

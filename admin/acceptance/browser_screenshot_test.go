@@ -22,6 +22,7 @@ import (
 	"github.com/chromedp/cdproto/page"
 	"github.com/chromedp/chromedp"
 
+	"pipit/admin"
 	"pipit/broker"
 )
 
@@ -133,6 +134,8 @@ func TestScreenshots(t *testing.T) {
 	s.call("DELETE", "/zato/pubsub/msg/"+id+"/?ack=true", "", asClient("erp", "secret", officeKey("erp", "/order/placed")))
 	shoot("consumer", consumerPage(consumer), 1280, 900)
 	shoot("message", "/admin/messages/%2Forder%2Fplaced/"+id, 1280, 900)
+	tab = newSite(t, true, func(o *admin.Options) { o.Cluster = threeNodes() }).profile().signIn()
+	shoot("cluster", "/admin/system/cluster", 1280, 560)
 }
 
 // traffic publishes and receives what a day brings, the last hour in more detail.

@@ -46,6 +46,7 @@ func TestGoldenPages(t *testing.T) {
 			DeliveryMode: broker.DeliveryCallback, CallbackURL: "https://erp.example.com/hooks"}}})
 		sent := fmt.Sprint("/admin/consumers/", w.b.Consumers()[1].ID)
 		alertNobody(t, w.a.Alerts)
+		w.a.Web.Cluster = threeNodes()
 		cookie := w.signedIn()
 		producer, consumer := fmt.Sprint("/admin/producers/", w.b.Producers()[0].ID), fmt.Sprint("/admin/consumers/", w.consumer.ID)
 		for name, path := range map[string]string{
@@ -60,7 +61,7 @@ func TestGoldenPages(t *testing.T) {
 			"webhooks": "/admin/webhooks", "webhook": "/admin/webhooks/shop", "webhook_new": "/admin/webhooks?new=1",
 			"webhook_edit": "/admin/webhooks/shop/edit", "webhook_delete": "/admin/webhooks/shop/delete",
 			"messages": "/admin/messages?topic=" + watchedTopic, "message": "/admin/messages/" + text.Segment(watchedTopic) + "/invoice-17",
-			"access": "/admin/system/access", "audit": "/admin/system/audit", "backups": "/admin/system/backups", "alerts": "/admin/alerts", "not_found": "/admin/topics/nothing",
+			"access": "/admin/system/access", "audit": "/admin/system/audit", "backups": "/admin/system/backups", "alerts": "/admin/alerts", "cluster": "/admin/system/cluster", "not_found": "/admin/topics/nothing",
 		} {
 			change := []tweak{asBrowser}
 			if name != "login" {

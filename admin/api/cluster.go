@@ -72,8 +72,8 @@ func (c clustering) verify(w http.ResponseWriter, r *http.Request, _ gate.Params
 }
 
 func (c clustering) transfer(w http.ResponseWriter, r *http.Request, _ gate.Params) error {
-	var in newLeader
-	if err := readObject(r, &in, nil, TypeJSON); err != nil {
+	var in, none newLeader
+	if err := readObject(r, &in, &none, TypeJSON); err != nil {
 		return err
 	}
 	heir, err := c.Cluster.Transfer(in.Node)
@@ -85,8 +85,8 @@ func (c clustering) transfer(w http.ResponseWriter, r *http.Request, _ gate.Para
 }
 
 func (c clustering) join(w http.ResponseWriter, r *http.Request, _ gate.Params) error {
-	var in newNode
-	if err := readObject(r, &in, nil, TypeJSON); err != nil {
+	var in, none newNode
+	if err := readObject(r, &in, &none, TypeJSON); err != nil {
 		return err
 	}
 	if err := c.Cluster.Join(r.Context(), in.Node, in.Addr); err != nil {
