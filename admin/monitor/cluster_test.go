@@ -6,15 +6,23 @@ import (
 	"time"
 )
 
+// knowing is a cluster of which it is known how it is.
+type knowing struct {
+	Cluster
+	status func() ClusterStatus
+}
+
+func (k knowing) Known() ClusterStatus { return k.status() }
+
 // TestClusterAttention: nodes that do not answer, or are far behind, need attention, once the leader has had time to ask them.
 func TestClusterAttention(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWatched(t)
 		defer w.close()
 		other := ClusterNode{Node: "b", Role: "follower", Contact: -1}
-		w.m.Cluster = func() ClusterStatus {
+		w.m.Cluster = knowing{status: func() ClusterStatus {
 			return ClusterStatus{Leader: "a", Nodes: []ClusterNode{{Node: "a", Role: "leader"}, other}}
-		}
+		}}
 		expect := func(code, want string) {
 			t.Helper()
 			if got := w.found(code); got != want {
