@@ -62,6 +62,9 @@ func commandLine(env []string, stdin io.Reader, stdout, stderr, serverLog io.Wri
 		AskNode: func(ctx context.Context, file, question string) (json.RawMessage, error) {
 			return askNode(ctx, file, env, question)
 		},
+		NodeBackup: func(ctx context.Context, file string) (io.ReadCloser, int64, error) {
+			return loadBackup(ctx, file, env)
+		},
 		Verify: func(file string, progress func(part float64)) error {
 			return db.Verify(file, db.Options{Logger: log, Program: built()}, progress)
 		},

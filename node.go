@@ -12,6 +12,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"pipit/backup"
 	"pipit/broker"
 	"pipit/broker/store"
 	"pipit/cluster"
@@ -29,12 +30,15 @@ type node struct {
 	port    *port.Port
 	engine  *cluster.Engine
 	front   *forward.Forward
+	backups *backup.Service
 	open    atomic.Pointer[opened] // nil: it does not lead, or its broker is not open yet
 	leaves  atomic.Bool            // it is about to stop
 	changes atomic.Uint64          // of who leads, that it has seen
 
 	ended chan struct{} // is closed when the node can go on no more
 	cause error         // why
+
+	config sync.Mutex // of cfg, which a reload changes while a term begins
 
 	mu      sync.Mutex
 	changed chan struct{} // is closed when open is another one, or another node leads
@@ -151,10 +155,14 @@ func (n *node) join(ctx context.Context) error {
 		n.cause = err
 		close(n.ended)
 	}
+	n.config.Lock() // a term may begin at once, and is to find what is set here
+	defer n.config.Unlock()
 	if n.engine, err = cluster.Open(opts); err != nil {
 		return err
 	}
 	n.down.add("cluster", n.engine.Close)
+	n.backups = backup.Start(n.backUp, n.backupOptions())
+	n.down.add("backups", n.backups.Stop)
 	if n.metrics != nil {
 		n.metrics.ReadCluster(n.figures)
 	}
@@ -166,7 +174,14 @@ func (n *node) join(ctx context.Context) error {
 func (n *node) watch(ctx context.Context) {
 	look := time.NewTicker(n.cfg.Cluster.Heartbeat / 20)
 	defer look.Stop()
+	member := n.engine.IsMember()
 	for before := ""; ; {
+		if !member && n.engine.IsMember() {
+			member = true
+			n.config.Lock()
+			n.backups.Adjust(n.backupOptions())
+			n.config.Unlock()
+		}
 		if _, addr := n.engine.Leader(); addr != before {
 			before = addr
 			n.changes.Add(1)
@@ -188,25 +203,40 @@ func (n *node) lead(ctx context.Context, t *cluster.Term) {
 			n.log.Warn("the doors of a term were not closed in order", "err", err)
 		}
 	}()
-	err := o.openOn(t)
+	if err := n.openDoors(ctx, o); err != nil {
+		n.log.Error("this node cannot lead", "err", err)
+		return
+	}
+	defer func() { // not while a reload uses them
+		n.config.Lock()
+		defer n.config.Unlock()
+		n.set(nil)
+	}()
+	select {
+	case <-t.Done():
+	case <-o.b.Failed():
+	}
+	o.b.Drain()
+}
+
+// openDoors opens what leads to the broker of a term, by the configuration of this moment.
+func (n *node) openDoors(ctx context.Context, o *opened) error {
+	n.config.Lock()
+	defer n.config.Unlock()
+	o.backups = n.backups
+	err := o.openOn(o.term)
 	for _, step := range []func(context.Context) error{o.declare, o.openAll} {
 		if err == nil {
 			err = step(ctx)
 		}
 	}
 	if err != nil {
-		n.log.Error("this node cannot lead", "err", err)
-		return
+		return err
 	}
 	o.wire, o.own = o.handlers()
 	n.set(o)
-	defer n.set(nil)
 	o.announce()
-	select {
-	case <-t.Done():
-	case <-o.b.Failed():
-	}
-	o.b.Drain()
+	return nil
 }
 
 // set opens the doors to others, or closes them.
@@ -317,11 +347,14 @@ func (n *node) unready() { n.leaves.Store(true) }
 
 // reload has all that the configuration declares applied where this node leads, and elsewhere what is the process'.
 func (n *node) reload(ctx context.Context) {
+	n.config.Lock()
+	defer n.config.Unlock()
 	if o := n.open.Load(); o != nil {
 		o.again.reload(ctx)
 		return
 	}
 	follows := reloader{load: n.load, cfg: n.cfg, log: n.log, stderr: n.stderr}
 	follows.onChange(n.adjust)
+	follows.onChange(func(*config.Config) { n.backups.Adjust(n.backupOptions()) })
 	follows.reload(ctx)
 }

@@ -47,6 +47,7 @@ func (n *node) questions() http.Handler {
 		return n.engine.Digest(ctx, index)
 	})
 	on("GET /status", func(ctx context.Context, _ url.Values) (any, error) { return n.status(ctx), nil })
+	mux.HandleFunc("POST /"+askBackup, n.sendBackup)
 	leading := func(name string, do func(ctx context.Context, q url.Values) error) {
 		on("POST /"+name, func(ctx context.Context, q url.Values) (any, error) {
 			leader, addr := n.engine.Leader()
@@ -161,26 +162,29 @@ const maxAnswer = 1 << 20
 
 // askPort asks the node at the other end of a connection.
 func askPort(ctx context.Context, dial func(context.Context) (net.Conn, error), method, question string) ([]byte, error) {
+	rsp, err := openPort(ctx, dial, method, question)
+	if err != nil {
+		return nil, err
+	}
+	defer rsp.Body.Close()
+	return io.ReadAll(io.LimitReader(rsp.Body, maxAnswer))
+}
+
+// openPort is askPort with the answer as it comes, which is to be closed.
+func openPort(ctx context.Context, dial func(context.Context) (net.Conn, error), method, question string) (*http.Response, error) {
 	transport := &http.Transport{DisableKeepAlives: true, DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) { return dial(ctx) }}
 	req, err := http.NewRequestWithContext(ctx, method, "http://node/"+question, http.NoBody)
 	if err != nil {
 		return nil, err
 	}
 	rsp, err := transport.RoundTrip(req)
-	if err != nil {
-		return nil, err
+	if err != nil || rsp.StatusCode == http.StatusOK {
+		return rsp, err
 	}
 	defer rsp.Body.Close()
-	text, err := io.ReadAll(io.LimitReader(rsp.Body, maxAnswer))
-	if err != nil {
-		return nil, err
-	}
-	if rsp.StatusCode != http.StatusOK {
-		var said struct{ Error string }
-		_ = json.Unmarshal(text, &said)
-		return nil, errors.New(cmp.Or(said.Error, rsp.Status))
-	}
-	return text, nil
+	var said struct{ Error string }
+	_ = json.NewDecoder(io.LimitReader(rsp.Body, maxAnswer)).Decode(&said)
+	return nil, errors.New(cmp.Or(said.Error, rsp.Status))
 }
 
 // initCluster makes the node of a configuration the first of a cluster.
@@ -205,22 +209,32 @@ func initCluster(file string, env []string, log *slog.Logger) (err error) {
 
 // askNode asks the node of a configuration, which runs.
 func askNode(ctx context.Context, file string, env []string, question string) (json.RawMessage, error) {
-	cfg, err := config.Read(file, configEnv(env))
+	dial, err := dialNode(file, env)
 	if err != nil {
 		return nil, err
 	}
-	c := &cfg.Cluster
-	if c.Node == "" {
+	if dial == nil {
 		return nil, fmt.Errorf("%s: cluster.node is missing: it is no node of a cluster", file)
-	}
-	certs, err := certificates(c)
-	if err != nil {
-		return nil, err
 	}
 	method := http.MethodPost
 	if question == cli.AskStatus {
 		method = http.MethodGet
 	}
-	text, err := askPort(ctx, func(ctx context.Context) (net.Conn, error) { return port.Dial(ctx, certs, port.Request, c.Listen) }, method, question)
+	text, err := askPort(ctx, dial, method, question)
 	return bytes.TrimSpace(text), err
+}
+
+// dialNode returns how the node of a configuration is reached, nil where that is of none.
+func dialNode(file string, env []string) (func(context.Context) (net.Conn, error), error) {
+	cfg, err := config.Read(file, configEnv(env))
+	if err != nil || cfg.Cluster.Node == "" {
+		return nil, err
+	}
+	certs, err := certificates(&cfg.Cluster)
+	if err != nil {
+		return nil, err
+	}
+	return func(ctx context.Context) (net.Conn, error) {
+		return port.Dial(ctx, certs, port.Request, cfg.Cluster.Listen)
+	}, nil
 }

@@ -270,8 +270,10 @@ func (d *doors) openAll(ctx context.Context) (err error) {
 		return err
 	}
 	d.down.add("callbacks", d.callbacks.Stop)
-	d.backups = backup.New(d.b, backupOptions(d.cfg, d.log))
-	d.down.add("backups", d.backups.Stop)
+	if d.backups == nil { // a node of a cluster has one, whoever leads
+		d.backups = backup.New(d.b, backupOptions(d.cfg, d.log))
+		d.down.add("backups", d.backups.Stop)
+	}
 	if d.metrics != nil {
 		d.metrics.Read(metrics.Sources{Broker: d.b, Callbacks: d.callbacks, Connections: d.server.Connections})
 		d.down.add("metrics", func() error { d.metrics.Forget(); return nil })

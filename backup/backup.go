@@ -1,4 +1,4 @@
-// Package backup makes backups of a running broker into a folder: when they are due, and when somebody asks for one. It lists them, and the
+// Package backup makes backups of what a broker has, or a node's copy, into a folder: when they are due, and when somebody asks for one. It lists them, and the
 // oldest leave.
 //
 // A backup is a file that has its name when it is whole; what is in it is the store's affair. One is made at a time.
@@ -79,11 +79,11 @@ type Service struct {
 
 // New returns a service that makes backups when they are due. The caller stops it before it closes the broker.
 func New(b *broker.Broker, o Options) *Service {
-	return start(func(ctx context.Context, path string) error { return b.Backup(ctx, path, nil) }, o)
+	return Start(func(ctx context.Context, path string) error { return b.Backup(ctx, path, nil) }, o)
 }
 
-// start is New, of what writes a backup.
-func start(write func(ctx context.Context, path string) error, o Options) *Service {
+// Start is New, of what writes a backup to a path, which is free. Errors of it that a client is told are of broker.Error.
+func Start(write func(ctx context.Context, path string) error, o Options) *Service {
 	s := &Service{write: write, log: o.Logger, making: make(chan struct{}, 1), wake: make(chan struct{}, 1)}
 	if s.log == nil {
 		s.log = slog.Default()

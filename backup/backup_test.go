@@ -43,7 +43,7 @@ func inBubble(t *testing.T, o Options, test func(w *world)) {
 	synctest.Test(t, func(t *testing.T) {
 		w := &world{t: t, dir: dir}
 		o.Directory, o.Logger = dir, slog.New(slog.DiscardHandler)
-		w.Service = start(func(_ context.Context, path string) error {
+		w.Service = Start(func(_ context.Context, path string) error {
 			if err := w.failing(); err != nil {
 				return err
 			}
@@ -151,7 +151,7 @@ func TestScheduleOverRestarts(t *testing.T) {
 			}
 		}
 		w.after(20 * time.Minute)
-		again := start(w.write, Options{Directory: w.dir, Every: time.Hour, Logger: w.log})
+		again := Start(w.write, Options{Directory: w.dir, Every: time.Hour, Logger: w.log})
 		synctest.Wait()
 		w.want(20 * time.Minute)
 		if _, err := os.Stat(left); err == nil {
@@ -205,7 +205,7 @@ func TestNames(t *testing.T) {
 
 func TestStopBreaksOff(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s := start(func(ctx context.Context, _ string) error { <-ctx.Done(); return ctx.Err() }, Options{Directory: t.TempDir(), Logger: slog.New(slog.DiscardHandler)})
+		s := Start(func(ctx context.Context, _ string) error { <-ctx.Done(); return ctx.Err() }, Options{Directory: t.TempDir(), Logger: slog.New(slog.DiscardHandler)})
 		failed := make(chan error, 1)
 		go func() { _, err := s.Make(t.Context()); failed <- err }()
 		synctest.Wait()

@@ -73,6 +73,9 @@ func (e *Engine) Info() Info {
 	return i
 }
 
+// IsMember tells whether the copy is that of a cluster: it was founded here, or came from the leader.
+func (e *Engine) IsMember() bool { return e.snaps.last() != nil }
+
 // ask asks a node, and remembers its answer.
 func (e *Engine) ask(ctx context.Context, addr string) (Info, error) {
 	ctx, cancel := context.WithTimeout(ctx, askWait)

@@ -92,7 +92,7 @@ func (c *copies) digest(r *Replica) string {
 	return digest
 }
 
-// What comes of batches is the same in all copies: in one that goes on, in one that is killed or closed again and again, and in one that
+// What comes of batches is the same in all copies: in one that goes on, in one that is killed, closed or compacted again and again, and in one that
 // is replaced by a snapshot of another; and the same as in a database of its own.
 func TestReplicas(t *testing.T) {
 	seed := uint64(time.Now().UnixNano())
@@ -123,6 +123,7 @@ func TestReplicas(t *testing.T) {
 		if !reflect.DeepEqual(b.Remove, own.Remove) {
 			t.Fatalf("step %d: removed %+v and %+v", step, b.Remove, own.Remove)
 		}
+		var compacted chan error
 		switch rnd.IntN(12) {
 		case 0:
 			killed.fail(os.ErrProcessDone)
@@ -136,8 +137,16 @@ func TestReplicas(t *testing.T) {
 			if err := killed.Checkpoint(); err != nil {
 				t.Fatal(err)
 			}
+		case 3:
+			compacted = make(chan error, 1)
+			go func() { compacted <- killed.Compact(t.Context()) }()
 		}
 		c.catchUp(killed)
+		if compacted != nil {
+			if err := <-compacted; err != nil {
+				t.Fatal(err)
+			}
+		}
 		if rnd.IntN(25) == 0 {
 			c.send(first, behind)
 			c.catchUp(behind)

@@ -15,7 +15,8 @@ func backupCommand(c *cli) *cobra.Command {
 		Short: "Write a backup of everything to a file, while the server goes on",
 		Long: `Write a backup of everything to a file: all that was answered before is in it. A running server makes it and goes on
 meanwhile; with --database it is made of a database that no server has open. FILE has its name when the backup is whole, in the place of
-an older backup, never of anything else.
+an older backup, never of anything else. With the --config of a node of a cluster it is made of that node's copy, which may be behind where
+that node does not lead; any other way the node that leads makes it.
 
 It holds all messages and all secrets, those of administrators as well, so the file is for you alone (mode 0600), and a server
 gives it to tokens of scope admin alone. pipit restore takes it.`,
@@ -38,7 +39,15 @@ func writeBackup(ctx context.Context, c *cli, file string) error {
 		defer p.end()
 		return c.offline.b.Backup(ctx, file, func(done, total int64) { p.share(float64(done) / float64(total)) })
 	}
-	body, length, err := c.api.patient(0).open(ctx, call{method: http.MethodPost, path: path("backups", "stream")})
+	var body io.ReadCloser
+	var length int64
+	var err error
+	if c.config != "" && c.server == "" {
+		body, length, err = c.NodeBackup(ctx, c.config)
+	}
+	if body == nil && err == nil {
+		body, length, err = c.api.patient(0).open(ctx, call{method: http.MethodPost, path: path("backups", "stream")})
+	}
 	if err != nil {
 		return err
 	}

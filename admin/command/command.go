@@ -73,6 +73,10 @@ type Program struct {
 	// AskNode has the node of a configuration, which runs, answer a question of AskStatus and so on, in JSON.
 	AskNode func(ctx context.Context, config, question string) (json.RawMessage, error)
 
+	// NodeBackup has the node of a configuration, which runs, make a backup of its copy, of so many bytes. body is nil where that is no node of a
+	// cluster.
+	NodeBackup func(ctx context.Context, config string) (body io.ReadCloser, size int64, err error)
+
 	// SaveBackup writes the backup that r has to a file, in the place of an older backup alone, when it is found to be whole.
 	SaveBackup func(ctx context.Context, file string, r io.Reader) error
 
