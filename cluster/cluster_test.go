@@ -17,6 +17,7 @@ import (
 	"pipit/broker/store"
 	"pipit/broker/storetest"
 	"pipit/db"
+	"pipit/db/disk"
 )
 
 var (
@@ -34,6 +35,7 @@ type three struct {
 	reads map[string]byte                            // the newest version of entries that a node reads; nil: that of this program
 	wrap  func(*node, raft.Transport) raft.Transport // nil: none
 	told  func(Info) Info                            // what a node is told of another; nil: what it says
+	fs    func(name string) disk.FS                  // of a node; nil: that of the operating system
 	log   *slog.Logger
 	mu    sync.Mutex
 	nodes map[string]*node // that run
@@ -96,6 +98,9 @@ func addrOf(name string) string { return "host-" + name + ":7001" }
 func (c *three) options(name string, copied *db.Replica) Options {
 	o := c.with
 	o.newest = c.reads[name]
+	if c.fs != nil {
+		o.FS = c.fs(name)
+	}
 	o.Node, o.Dir, o.Store, o.Logger = name, filepath.Join(c.dir, name), copied, c.log.With("node", name)
 	o.Peers = map[string]string{"a": addrOf("a"), "b": addrOf("b"), "c": addrOf("c")}
 	return o
@@ -105,6 +110,9 @@ func (c *three) openCopy(name string) *db.Replica {
 	c.t.Helper()
 	o := c.db
 	o.Logger = c.log
+	if c.fs != nil {
+		o = o.With(db.Seam{FS: c.fs(name)})
+	}
 	copied, err := db.OpenReplica(filepath.Join(c.dir, name+".db"), o)
 	if err == nil {
 		_, err = copied.Load()
