@@ -39,6 +39,7 @@ func TestLayout(t *testing.T) {
 		"pipit/broker/history":          {"pipit/broker/store"},
 		"pipit/broker":                  {"pipit/broker/signing", "pipit/broker/change", "pipit/broker/stats", "pipit/broker/browse", "pipit/broker/limit", "pipit/broker/property", "pipit/broker/history", "pipit/broker/store", "pipit/broker/login", "pipit/broker/clip", "github.com/segmentio/ksuid"},
 		"pipit/config":                  {"pipit/backup", "pipit/admin/access", "pipit/admin/alert", "pipit/admin/gate", "pipit/admin/monitor", "pipit/broker", "pipit/broker/limit", "pipit/broker/property", "pipit/broker/store", "pipit/httpapi", "pipit/httpapi/callback", "pipit/httpapi/forwarded", "github.com/BurntSushi/toml", "pipit/metrics", "pipit/tracing"},
+		"pipit/cluster/clustertest":     {"pipit/broker/store", "pipit/cluster", "pipit/db", "pipit/db/disk", "github.com/hashicorp/raft"},
 		"pipit/cluster/port":            {},
 		"pipit/cluster/forward":         {"pipit/cluster/port"},
 		"pipit/winservice":              {"golang.org/x/sys/windows", "golang.org/x/sys/windows/svc", "golang.org/x/sys/windows/svc/eventlog", "golang.org/x/sys/windows/svc/mgr"},

@@ -17,7 +17,6 @@ import (
 	"pipit/broker/change"
 	"pipit/broker/limit"
 	"pipit/broker/store"
-	"pipit/db"
 )
 
 func (r *rig) change(c broker.Change) broker.Changed {
@@ -51,16 +50,14 @@ func (r *rig) consumerRef(key string) change.Ref {
 
 // image returns what the file keeps, and how many expiries, remembered IDs and delayed messages
 // there are. The broker is closed and opened again.
-func (r *rig) image() (img *store.Image, expiries, ids, delayed int) {
+func (r *rig) image() (_ *store.Image, expiries, ids, delayed int) {
 	r.t.Helper()
 	if err := r.Close(); err != nil {
 		r.t.Fatal(err)
 	}
-	file, err := db.Open(r.path, db.Options{})
+	file := r.openStore()
+	img, err := file.Load()
 	if err != nil {
-		r.t.Fatal(err)
-	}
-	if img, err = file.Load(); err != nil {
 		r.t.Fatal(err)
 	}
 	far := time.Now().AddDate(200, 0, 0)

@@ -7,6 +7,7 @@ import (
 	"os"
 	"sync"
 
+	"pipit/cluster/clustertest"
 	"pipit/db"
 	"pipit/db/disk"
 )
@@ -82,6 +83,11 @@ func (w *worker) goOn(until db.Moment) {
 // but to the log.
 func (r *rig) crash() (reopen func()) {
 	r.t.Helper()
+	if r.nodes != nil { // the broker of a lost term stores nothing more
+		r.upset()
+		_ = r.Close()
+		return r.open
+	}
 	kept := r.keep()
 	r.close()
 	return func() {
@@ -137,10 +143,18 @@ type busyWorker struct {
 	steps int // for which the worker stays where it is
 }
 
-// busyOps are what the runs of a model must have seen.
-var busyOps = []string{"crash while frozen", "crash while moved", "crash while copied", "crash while renamed", "crash while compacting", "restart while compacting"}
+// busyOps returns what the runs of a model must have seen.
+func busyOps() []string {
+	if *onCluster {
+		return append([]string{"node replaced"}, clustertest.Changes...)
+	}
+	return []string{"crash while frozen", "crash while moved", "crash while copied", "crash while renamed", "crash while compacting", "restart while compacting"}
+}
 
 func newBusyWorker(r *rig, rnd *rand.Rand, did map[string]int) *busyWorker {
+	if *onCluster {
+		return &busyWorker{rig: r, rnd: rnd, did: did}
+	}
 	r.close()
 	r.db.LogSize = 2 << 20 // so that it has room for what is committed while the worker stays somewhere
 	r.db = r.db.With(db.Seam{FS: unflushed{disk.OS}, SegmentSize: 64 << 10, FreezeAt: 8 << 10, Large: 4 << 10, CopyPart: 4 << 10, Met: r.worker.meet})
@@ -148,11 +162,28 @@ func newBusyWorker(r *rig, rnd *rand.Rand, did map[string]int) *busyWorker {
 	return &busyWorker{rig: r, rnd: rnd, did: did}
 }
 
+// upset is step on a cluster: a node that follows is replaced, or what leads changes in one way or another.
+func (w *busyWorker) upset(n int) (restart, crash bool) {
+	switch {
+	case n < 1:
+		w.did["node replaced"]++
+		w.rig.nodes.Replace()
+	case n < 3:
+		w.rig.changed = w.rnd.IntN(len(clustertest.Changes))
+		w.did[clustertest.Changes[w.rig.changed]]++
+		return true, n == 2
+	}
+	return false, false
+}
+
 // step does something beside a step of the model, and tells whether that is to restart now, and how.
 func (w *busyWorker) step() (restart, crash bool) {
 	at := w.rig.worker.moment()
 	_, compacting := w.rig.store.Compacting()
 	n := w.rnd.IntN(100)
+	if w.rig.nodes != nil {
+		return w.upset(n)
+	}
 	switch {
 	case at != "" && n < 12:
 		w.did["crash while "+string(at)]++

@@ -13,7 +13,6 @@ import (
 	"pipit/broker"
 	"pipit/broker/property"
 	"pipit/broker/store"
-	"pipit/db"
 )
 
 // faultyStore is the real store, but for what a test wants to go wrong.
@@ -138,11 +137,9 @@ func (r *rig) faulty() *faultyStore {
 	if err := r.Close(); err != nil {
 		r.t.Fatal(err)
 	}
-	real, err := db.Open(r.path, db.Options{})
-	if err != nil {
-		r.t.Fatal(err)
-	}
+	real := r.openStore()
 	s := &faultyStore{Store: real}
+	var err error
 	if r.Broker, err = broker.Open(s, r.opts); err != nil {
 		r.t.Fatal(err)
 	}
@@ -498,10 +495,7 @@ func TestOpenFails(t *testing.T) {
 		`the store is damaged: client "crm":`: func(i *store.Image) error { i.Objects[0].Value = []byte("{"); return nil },
 		"last-seen time of unknown kind":      func(i *store.Image) error { i.Seen = []store.Seen{{Kind: 'x', ID: 1}}; return nil },
 	} {
-		real, err := db.Open(r.path, db.Options{})
-		if err != nil {
-			t.Fatal(err)
-		}
+		real := r.openStore()
 		if _, err := broker.Open(imageStore{real, change}, r.opts); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%v, want %q", err, want)
 		}

@@ -15,7 +15,6 @@ import (
 	"pipit/broker"
 	"pipit/broker/browse"
 	"pipit/broker/store"
-	"pipit/db"
 )
 
 // roomFor is a disk on which a commit of most bytes of payload fits.
@@ -309,11 +308,9 @@ func TestLittleRoom(t *testing.T) {
 		if err := r.Close(); err != nil {
 			t.Fatal(err)
 		}
-		real, err := db.Open(r.path, db.Options{})
-		if err != nil {
-			t.Fatal(err)
-		}
+		real := r.openStore()
 		s := &roomyStore{Store: real}
+		var err error
 		if r.Broker, err = broker.Open(s, r.opts); err != nil {
 			t.Fatal(err)
 		}

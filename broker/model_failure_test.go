@@ -33,7 +33,7 @@ func TestModelFailures(t *testing.T) {
 	did := map[string]int{} // in all runs together
 	t.Cleanup(func() {
 		t.Logf("%v", did)
-		for _, what := range append(busyOps, "delivered", "acked", "max_deliveries", "rejected", "expired", "overflow", "waited", "redriven", "released", "crash",
+		for _, what := range append(busyOps(), "delivered", "acked", "max_deliveries", "rejected", "expired", "overflow", "waited", "redriven", "released", "crash",
 			"extended", "acked though it failed", "not acked as it is a letter", "extended though it failed", "filtered", "filtered later") {
 			if did[what] == 0 && *seedFlag == 0 && !testing.Short() {
 				t.Errorf("no run ever saw: %s", what)

@@ -37,7 +37,7 @@ func TestModelSeek(t *testing.T) {
 	did := map[string]int{} // in all runs together
 	t.Cleanup(func() {
 		t.Logf("%v", did)
-		for _, what := range append(busyOps, "oldest", "newest", "time", "message", "done waits again", "made done", "full", "delivered", "delivered again", "acked",
+		for _, what := range append(busyOps(), "oldest", "newest", "time", "message", "done waits again", "made done", "full", "delivered", "delivered again", "acked",
 			"acked when it was gone", "rejected", "expired", "deleted", "deleted in flight", "not retained", "in doubt", "retention", "cleared", "restart", "crash",
 			"delayed", "released", "consumer added", "consumer deleted", "exact", "not acked behind the place", "poll woken") {
 			if did[what] == 0 && *seedFlag == 0 && !testing.Short() && !t.Failed() {

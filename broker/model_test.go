@@ -50,7 +50,7 @@ func TestModel(t *testing.T) {
 	did := map[string]int{} // in all runs together
 	t.Cleanup(func() {
 		t.Logf("%v", did)
-		for _, op := range slices.Concat(modelOps, interveneOps, busyOps) {
+		for _, op := range slices.Concat(modelOps, interveneOps, busyOps()) {
 			if did[op] == 0 && *seedFlag == 0 && !testing.Short() {
 				t.Errorf("no run ever saw: %s", op)
 			}
@@ -986,7 +986,7 @@ func (m *model) restart(crash bool) {
 		reopen = m.r.crash()
 		m.did["crash"]++
 	} else {
-		m.r.close()
+		m.r.shut()
 		m.did["restart"]++
 	}
 	if m.rnd.IntN(3) == 0 {

@@ -3,6 +3,7 @@ package broker_test
 import (
 	"context"
 	"errors"
+	"flag"
 	"io"
 	"log/slog"
 	"path/filepath"
@@ -11,6 +12,8 @@ import (
 
 	"pipit/broker"
 	"pipit/broker/limit"
+	"pipit/broker/store"
+	"pipit/cluster/clustertest"
 	"pipit/db"
 	"pipit/db/disk"
 )
@@ -20,14 +23,25 @@ var ctx = context.Background()
 // rig is a broker over a real file, which is checked when the test ends.
 type rig struct {
 	*broker.Broker
-	t      testing.TB
-	path   string
-	opts   broker.Options
-	db     db.Options
-	store  *db.Store
-	worker *worker // of the store
-	crm    *broker.Client
+	t       testing.TB
+	path    string
+	opts    broker.Options
+	db      db.Options
+	store   rigStore
+	nodes   *clustertest.Cluster // nil: the file is that of one machine
+	changed int                  // how often it was
+	worker  *worker              // of the store
+	crm     *broker.Client
 }
+
+// rigStore is a store as the rig has it open.
+type rigStore interface {
+	store.Store
+	store.Compacter
+	Check() error
+}
+
+var onCluster = flag.Bool("cluster", false, "have the brokers of the tests on the leader of three nodes, where leaders and nodes change")
 
 func newRig(t testing.TB, opts broker.Options) *rig {
 	t.Helper()
@@ -47,16 +61,29 @@ func newRig(t testing.TB, opts broker.Options) *rig {
 
 func (r *rig) open() {
 	r.t.Helper()
-	store, err := db.Open(r.path, r.db)
-	if err != nil {
-		r.t.Fatal(err)
-	}
-	r.store = store
-	if r.Broker, err = broker.Open(store, r.opts); err != nil {
-		store.Close()
+	r.store = r.openStore()
+	var err error
+	if r.Broker, err = broker.Open(r.store, r.opts); err != nil {
+		r.store.Close()
 		r.t.Fatal(err)
 	}
 	r.crm = &broker.Client{Username: "crm", Name: "CRM"}
+}
+
+func (r *rig) openStore() rigStore {
+	r.t.Helper()
+	if *onCluster {
+		if r.nodes == nil {
+			r.nodes = clustertest.New(r.t, clustertest.Options{Path: r.path, DB: db.Options{Logger: r.opts.Logger}.With(db.Seam{FS: unflushed{disk.OS}}), FS: unflushed{disk.OS}})
+		}
+		r.nodes.Start()
+		return r.nodes.Store()
+	}
+	s, err := db.Open(r.path, r.db)
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	return s
 }
 
 // close ends the broker and checks the file that it leaves.
@@ -66,20 +93,44 @@ func (r *rig) close() {
 	if err := r.Close(); err != nil {
 		r.t.Fatal(err)
 	}
-	store, err := db.Open(r.path, db.Options{})
+	if r.nodes != nil {
+		r.nodes.Stop()
+	}
+	file, err := db.Open(r.path, db.Options{})
 	if err != nil {
 		r.t.Fatal(err)
 	}
-	defer store.Close()
-	if err := store.Check(); err != nil {
+	defer file.Close()
+	if err := file.Check(); err != nil {
 		r.t.Errorf("check: %v", err)
 	}
 }
 
 func (r *rig) restart() {
 	r.t.Helper()
-	r.close()
+	r.shut()
 	r.open()
+}
+
+// shut ends the broker before open opens it again, where the file is not looked at meanwhile.
+func (r *rig) shut() {
+	r.t.Helper()
+	if r.nodes == nil {
+		r.close()
+		return
+	}
+	if err := r.Close(); err != nil {
+		r.t.Fatal(err)
+	}
+	r.upset()
+}
+
+// upset has something happen to the node that leads, one after another.
+func (r *rig) upset() {
+	r.t.Helper()
+	r.nodes.Change(clustertest.Changes[r.changed%len(clustertest.Changes)])
+	r.nodes.Check()
+	r.changed++
 }
 
 // hash has the form of a bcrypt hash; nobody logs in with it.
@@ -176,5 +227,16 @@ func TestAdjust(t *testing.T) {
 	r.Adjust(broker.Options{})
 	if err := r.mayPublish(broker.Publication{Payload: make([]byte, limit.DefaultMaxPayload)}); err != nil {
 		t.Error(err)
+	}
+}
+
+// The broker on a cluster of three, whose leader changes at each restart. All tests but the few that look into the file run so by go test ./broker -cluster.
+func TestOnCluster(t *testing.T) {
+	tests := "TestModelFailures|TestMaxDeliveriesOverRestarts"
+	if !testing.Short() {
+		tests += "|TestModel"
+	}
+	if !*onCluster {
+		clustertest.Again(t, tests, "-seed=1")
 	}
 }

@@ -6,16 +6,12 @@ import (
 
 	"pipit/broker"
 	"pipit/broker/store"
-	"pipit/db"
 )
 
 // stored returns what a broker finds that opens the rig's file, which is closed.
 func (r *rig) stored() *store.Image {
 	r.t.Helper()
-	s, err := db.Open(r.path, db.Options{})
-	if err != nil {
-		r.t.Fatal(err)
-	}
+	s := r.openStore()
 	defer s.Close()
 	image, err := s.Load()
 	if err != nil {

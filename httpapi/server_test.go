@@ -7,6 +7,7 @@ import (
 	"crypto/tls"
 	"encoding/json"
 	"errors"
+	"flag"
 	"fmt"
 	"io"
 	"log/slog"
@@ -26,6 +27,7 @@ import (
 	"pipit/broker"
 	"pipit/broker/limit"
 	"pipit/broker/store"
+	"pipit/cluster/clustertest"
 	"pipit/db"
 	"pipit/httpapi"
 )
@@ -80,6 +82,23 @@ type rig struct {
 	logs   *logBuffer
 }
 
+var onCluster = flag.Bool("cluster", false, "have the servers of the tests on the leader of three nodes")
+
+// openStore opens the store of a rig. ended is called when it is closed.
+func openStore(t testing.TB, path string, logger *slog.Logger) (s store.Store, ended func()) {
+	t.Helper()
+	if *onCluster {
+		c := clustertest.New(t, clustertest.Options{Path: path})
+		c.Change(clustertest.Changes[len(t.Name())%len(clustertest.Changes)])
+		return c.Store(), c.Stop
+	}
+	file, err := db.Open(path, db.Options{Logger: logger})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return file, func() {}
+}
+
 func newServer(t testing.TB, change ...func(*setup)) *rig {
 	t.Helper()
 	r := &rig{t: t, logs: &logBuffer{}}
@@ -95,10 +114,7 @@ func newServer(t testing.TB, change ...func(*setup)) *rig {
 		f(&s)
 	}
 	path := filepath.Join(t.TempDir(), "pipit.db")
-	file, err := db.Open(path, db.Options{Logger: logger})
-	if err != nil {
-		t.Fatal(err)
-	}
+	file, ended := openStore(t, path, logger)
 	r.store = &stub{Store: file}
 	// Hashes so cheap were allowed once: they spare the tests most of their time.
 	define := &store.Batch{Now: time.Now()}
@@ -117,7 +133,7 @@ func newServer(t testing.TB, change ...func(*setup)) *rig {
 		}
 		define.Define = append(define.Define, store.Object{Kind: store.Client, Key: c.Username, Value: value})
 	}
-	err = file.Commit(define)
+	err := file.Commit(define)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -168,6 +184,7 @@ func newServer(t testing.TB, change ...func(*setup)) *rig {
 		if err := r.b.Close(); (err != nil) != s.broken {
 			t.Errorf("close: %v", err)
 		}
+		ended()
 		file, err := db.Open(path, db.Options{Logger: logger})
 		if err != nil {
 			t.Fatal(err)
@@ -579,4 +596,15 @@ func (r *rig) readReply(c net.Conn, method string) reply {
 	a := reply{res.StatusCode, res.Header, string(b)}
 	r.common(method, "raw", a)
 	return a
+}
+
+// The protocol on a cluster of three. All tests run so by go test ./httpapi -cluster.
+func TestOnCluster(t *testing.T) {
+	tests := "TestGoldenExchanges"
+	if !testing.Short() {
+		tests += "|TestHook|TestSeek|TestAckOnReceive|TestPublishParameters"
+	}
+	if !*onCluster {
+		clustertest.Again(t, tests)
+	}
 }
