@@ -246,7 +246,7 @@ func (c *commits) commit(d *draft, tasks []*task) (woke bool) {
 func (c *commits) try(d *draft, tasks []*task, now time.Time) error {
 	d.reset(now)
 	if c.b.health.failed.Load() {
-		d.err = errFailed
+		d.err = c.b.health.refusal()
 		return nil
 	}
 	for _, t := range tasks {

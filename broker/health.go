@@ -101,6 +101,9 @@ func (h *health) commitFailed(err error, batch *store.Batch) *Error {
 	case errors.Is(err, store.ErrNoSpace):
 		h.note(byWriting, err)
 		return diskFull(err)
+	case errors.Is(err, store.ErrNotStored) && errors.Is(err, store.ErrOver):
+		h.note(byWriting, err)
+		return &Error{Code: Unavailable, Message: errTakenOver.Message, RetryAfter: takenOver, Err: err}
 	case errors.Is(err, store.ErrNotStored):
 		h.note(byWriting, err)
 		return &Error{Code: Unavailable, Message: "The database cannot be written: nothing was stored", RetryAfter: restartTime, Err: err}
@@ -114,13 +117,33 @@ func (h *health) commitFailed(err error, batch *store.Batch) *Error {
 // disk to come back.
 const restartTime = 5 * time.Second
 
+// takenOver is after which a client may try again what another node goes on with.
+const takenOver = time.Second
+
 func uncertain(err error) *Error {
+	if errors.Is(err, store.ErrOver) {
+		return &Error{Code: Unavailable, Message: "Another node of the cluster leads by now: whether this was stored is not known. Repeat it, a message with the same msg_id",
+			RetryAfter: takenOver, Err: err}
+	}
 	return &Error{Code: Unavailable, Message: "The database failed: whether this was stored is not known. Repeat it, a message with the same msg_id",
 		RetryAfter: restartTime, Err: err}
 }
 
 // errFailed is the answer to everything after a write whose outcome is not known.
 var errFailed = &Error{Code: Unavailable, Message: "The database failed: nothing was stored or delivered", Reason: "a restart is needed", RetryAfter: restartTime}
+
+// errTakenOver is that answer where another node of a cluster goes on.
+var errTakenOver = &Error{Code: Unavailable, Message: "Another node of the cluster leads by now: nothing was stored or delivered", RetryAfter: takenOver, Err: store.ErrOver}
+
+// refusal is one of these two.
+func (h *health) refusal() *Error {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if errors.Is(h.causes[byWriting], store.ErrOver) {
+		return errTakenOver
+	}
+	return errFailed
+}
 
 // fail ends all writing and delivering: it is not known what the store holds.
 func (h *health) fail(err error) {

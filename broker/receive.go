@@ -220,7 +220,7 @@ func (s Subscription) Receive(ctx context.Context, o ReceiveOptions) ([]Message,
 	}
 	for {
 		if s.b.health.failed.Load() {
-			return nil, errFailed // what the acknowledgement of a delivery would be answered
+			return nil, s.b.health.refusal() // what the acknowledgement of a delivery would be answered
 		}
 		left := time.Until(start.Add(o.Wait))
 		msgs, next, err := s.take(&o, w, left > 0)
