@@ -70,6 +70,7 @@ func (s *service) runNode(ctx context.Context, configFile string, signals chan o
 		return err
 	}
 	warnOpen(s.cfg, configFile, s.log)
+	warnWeak(s.cfg, s.log)
 	if err := n.openPort(); err != nil {
 		return err
 	}

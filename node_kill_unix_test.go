@@ -79,6 +79,11 @@ func TestKillCluster(t *testing.T) {
 	if out, err := c.command("cluster", "status", "--verify", "--config", "b.toml"); err != nil {
 		t.Errorf("the copies are not the same: %v\n%s", err, out)
 	}
+	for _, p := range c.past { // it is of the configuration, and is not to hold up a term
+		if log := p.lines(); strings.Count(log, "is weak: it is the username") != 1 {
+			t.Errorf("a node tells of its weak password more than once, or never:\n%s", log)
+		}
+	}
 	t.Logf("%d messages published, %d calls\n%s", l.last, len(l.calls), times(took))
 }
 

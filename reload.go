@@ -39,10 +39,6 @@ func declare(ctx context.Context, b *broker.Broker, c *config.Config, log *slog.
 	for _, c := range applied.Sealed {
 		fmt.Fprintf(stderr, "pipit: client %q is sent messages of %q%s signed with the new callback_secret %s - give it to the receiver, it is shown this once\n", c.Client, c.Topic, as(&c), c.CallbackSecret)
 	}
-	d := c.Definition()
-	for _, weak := range d.Weak() {
-		log.Warn("configuration: " + weak)
-	}
 	how := func(id uint32) string { return fmt.Sprint("pipit consumer delete ", id) }
 	if is, err := access.IsSetUp(b); err != nil || !is || !c.Admin.Enabled { // a server would refuse it
 		how = func(id uint32) string {
@@ -60,6 +56,14 @@ func declare(ctx context.Context, b *broker.Broker, c *config.Config, log *slog.
 		}
 	}
 	return nil
+}
+
+// warnWeak tells which passwords and keys of a configuration are weak. That takes milliseconds for each.
+func warnWeak(c *config.Config, log *slog.Logger) {
+	d := c.Definition()
+	for _, weak := range d.Weak() {
+		log.Warn("configuration: " + weak)
+	}
 }
 
 // maxBeside is how many consumers that are not declared have a line of their own.
@@ -145,6 +149,7 @@ func (r *reloader) reload(ctx context.Context) {
 		}
 		return
 	}
+	warnWeak(next, r.log)
 	changed, restart := r.cfg.Update(next)
 	for _, take := range r.take {
 		take(r.cfg)

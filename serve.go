@@ -177,6 +177,7 @@ func (d *doors) openBroker(configFile string) error {
 		return err
 	}
 	warnOpen(d.cfg, configFile, d.log)
+	warnWeak(d.cfg, d.log)
 	if lost := d.cfg.Database.Unsynced(); lost > 0 {
 		d.log.Warn("what is answered is not on the disk yet: a power cut, a kill or a crash loses up to the last sync_interval of it", "sync", config.SyncInterval, "sync_interval", lost.String())
 	}
