@@ -232,9 +232,9 @@ func TestAdjust(t *testing.T) {
 
 // The broker on a cluster of three, whose leader changes at each restart. All tests but the few that look into the file run so by go test ./broker -cluster.
 func TestOnCluster(t *testing.T) {
-	tests := "TestModelFailures|TestMaxDeliveriesOverRestarts"
+	tests := "TestDeliveryCountKept|TestMaxDeliveriesOverRestarts"
 	if !testing.Short() {
-		tests += "|TestModel"
+		tests += "|TestModel|TestModelFailures"
 	}
 	if !*onCluster {
 		clustertest.Again(t, tests, "-seed=1")
