@@ -254,6 +254,7 @@ func TestCommitPanics(t *testing.T) {
 func TestFileGone(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRig(t, broker.Options{})
+		r.onFile("it moves the file of one machine")
 		r.define(topicDef("/t"), consumerDef("/t", "a"))
 		r.publish("/t", broker.Publication{Payload: []byte("0"), Expiration: 600})
 		do := func(err error) {

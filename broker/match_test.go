@@ -146,6 +146,7 @@ func TestDeclaredConsumers(t *testing.T) {
 // forgetDeclared makes the file's consumers those of a Pipit that knew neither names nor what was declared.
 func (r *rig) forgetDeclared() {
 	r.t.Helper()
+	r.onFile("it changes the file of one machine")
 	if err := r.Close(); err != nil {
 		r.t.Fatal(err)
 	}

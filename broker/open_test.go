@@ -86,6 +86,13 @@ func (r *rig) openStore() rigStore {
 	return s
 }
 
+// onFile ends a test, where it runs on a cluster, that is about a file.
+func (r *rig) onFile(why string) {
+	if *onCluster {
+		r.t.Skip(why)
+	}
+}
+
 // close ends the broker and checks the file that it leaves.
 func (r *rig) close() {
 	r.t.Helper()

@@ -60,6 +60,7 @@ func TestRevisionsAreKeyed(t *testing.T) {
 func TestSweeperWipes(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRig(t, broker.Options{})
+		r.onFile("when nodes wipe goes by their own clock")
 		r.define(topicDef("/t"), consumerDef("/t", "a-leaked-key"))
 		for range 10 {
 			r.publish("/t", text("x"))
@@ -86,6 +87,7 @@ func TestSweeperWipes(t *testing.T) {
 func TestSweeperWipesCallbackSecrets(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRig(t, broker.Options{})
+		r.onFile("when nodes wipe goes by their own clock")
 		c := consumerDef("/t", "key")
 		c.DeliveryMode, c.CallbackURL = broker.DeliveryCallback, "http://127.0.0.1/"
 		c.CallbackHeaders = property.TableOf(map[string]string{"Authorization": "a-leaked-token"})
