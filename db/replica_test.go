@@ -197,8 +197,14 @@ func TestReplicaAlone(t *testing.T) {
 	if _, err := Open(path, Options{Logger: silent}); err == nil || !strings.Contains(err.Error(), "is a copy of a cluster that was not closed") {
 		t.Fatalf("Open: %v", err)
 	}
+	if err := Verify(path, Options{Logger: silent}, nil); err != nil {
+		t.Errorf("Verify: %v", err)
+	}
+	if loss, err := Downgrade(path, Options{Logger: silent}, "0.1.0"); err != nil || loss.Format != 5 || loss.Opens != 1 {
+		t.Errorf("Downgrade: %+v, %v", loss, err)
+	}
 	r = c.open("test.db")
-	if m, err := r.Applied(); err != nil || m != (ReplicaMark{ClusterID{1}, 1, 1, 0}) {
+	if m, err := r.Applied(); err != nil || m != (ReplicaMark{ClusterID{1}, 1, 1, 0}) { // as it was before it was read
 		t.Fatalf("after a kill: %+v, %v", m, err)
 	}
 	if err := r.Apply(2, 3, encoded, nil); err != nil {
