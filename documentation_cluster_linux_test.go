@@ -17,7 +17,7 @@ func TestDocumentedCluster(t *testing.T) {
 	page := pages(t)["docs/cluster.md"]
 	blocks := regexp.MustCompile("(?s)```sh\n(.*?)```").FindAllStringSubmatch(page, -1)
 	shown := regexp.MustCompile("(?s)```\n(a leads .*?)```").FindStringSubmatch(page)
-	if len(blocks) != 2 || shown == nil {
+	if len(blocks) != 3 || shown == nil {
 		t.Fatalf("%d blocks to be pasted, and as status %q", len(blocks), shown)
 	}
 	dir, exe := t.TempDir(), program(t, "", nil)

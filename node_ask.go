@@ -234,6 +234,13 @@ func dialNode(file string, env []string) (func(context.Context) (net.Conn, error
 	if err != nil {
 		return nil, err
 	}
+	if certs != nil { // which are for what the peers say, where listen may be any address
+		for _, p := range cfg.Cluster.ClusterPeers() {
+			if p.Node == cfg.Cluster.Node {
+				certs.ServerName, _, _ = net.SplitHostPort(p.Addr)
+			}
+		}
+	}
 	return func(ctx context.Context) (net.Conn, error) {
 		return port.Dial(ctx, certs, port.Request, cfg.Cluster.Listen)
 	}, nil
