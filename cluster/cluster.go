@@ -20,7 +20,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"os"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -258,13 +257,4 @@ func (e *Engine) pause(d time.Duration) bool {
 	case <-t.C:
 		return true
 	}
-}
-
-// syncDir makes durable which names a folder has.
-func syncDir(dir string) error {
-	d, err := os.Open(dir) // #nosec G304 -- of the configuration
-	if err != nil {
-		return err
-	}
-	return errors.Join(d.Sync(), d.Close())
 }

@@ -12,6 +12,8 @@ import (
 	"strings"
 
 	"github.com/hashicorp/raft"
+
+	"pipit/db/disk"
 )
 
 // maxName is how many bytes a node's name has at most.
@@ -98,5 +100,5 @@ func writeJSON(path string, v any) error {
 	if err := os.Rename(path+".part", path); err != nil {
 		return err
 	}
-	return syncDir(filepath.Dir(path))
+	return disk.OS.SyncDir(filepath.Dir(path))
 }
