@@ -10,25 +10,8 @@ import (
 	"pipit/cluster/clustertest"
 	"pipit/db"
 	"pipit/db/disk"
+	"pipit/db/disk/disktest"
 )
-
-// unflushed is a file system without flushes: what the process writes stays there when it ends, and power is cut in the tests
-// of db.
-type unflushed struct{ disk.FS }
-
-func (u unflushed) OpenFile(name string, flag int, perm fs.FileMode) (disk.File, error) {
-	f, err := u.FS.OpenFile(name, flag, perm)
-	if err != nil {
-		return nil, err
-	}
-	return unflushedFile{f}, nil
-}
-
-func (unflushed) SyncDir(string) error { return nil }
-
-type unflushedFile struct{ disk.File }
-
-func (unflushedFile) Sync() error { return nil }
 
 // worker is that of a store, which writes to the file beside commits, as tests hold it.
 type worker struct {
@@ -157,7 +140,7 @@ func newBusyWorker(r *rig, rnd *rand.Rand, did map[string]int) *busyWorker {
 	}
 	r.close()
 	r.db.LogSize = 2 << 20 // so that it has room for what is committed while the worker stays somewhere
-	r.db = r.db.With(db.Seam{FS: unflushed{disk.OS}, SegmentSize: 64 << 10, FreezeAt: 8 << 10, Large: 4 << 10, CopyPart: 4 << 10, Met: r.worker.meet})
+	r.db = r.db.With(db.Seam{FS: disktest.Unflushed{FS: disk.OS}, SegmentSize: 64 << 10, FreezeAt: 8 << 10, Large: 4 << 10, CopyPart: 4 << 10, Met: r.worker.meet})
 	r.open()
 	return &busyWorker{rig: r, rnd: rnd, did: did}
 }

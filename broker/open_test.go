@@ -16,6 +16,7 @@ import (
 	"pipit/cluster/clustertest"
 	"pipit/db"
 	"pipit/db/disk"
+	"pipit/db/disk/disktest"
 )
 
 var ctx = context.Background()
@@ -49,7 +50,7 @@ func newRig(t testing.TB, opts broker.Options) *rig {
 		opts.Logger = slog.New(slog.NewTextHandler(io.Discard, nil))
 	}
 	r := &rig{t: t, path: filepath.Join(t.TempDir(), "pipit.db"), opts: opts, worker: &worker{}}
-	with := db.Seam{Met: r.worker.meet, FS: unflushed{disk.OS}}
+	with := db.Seam{Met: r.worker.meet, FS: disktest.Unflushed{FS: disk.OS}}
 	if _, measured := t.(*testing.B); measured {
 		with.FS = disk.OS
 	}
@@ -74,7 +75,7 @@ func (r *rig) openStore() rigStore {
 	r.t.Helper()
 	if *onCluster {
 		if r.nodes == nil {
-			r.nodes = clustertest.New(r.t, clustertest.Options{Path: r.path, DB: db.Options{Logger: r.opts.Logger}.With(db.Seam{FS: unflushed{disk.OS}}), FS: unflushed{disk.OS}})
+			r.nodes = clustertest.New(r.t, clustertest.Options{Path: r.path, DB: db.Options{Logger: r.opts.Logger}.With(db.Seam{FS: disktest.Unflushed{FS: disk.OS}}), FS: disktest.Unflushed{FS: disk.OS}})
 		}
 		r.nodes.Start()
 		return r.nodes.Store()

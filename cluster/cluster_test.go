@@ -18,6 +18,7 @@ import (
 	"pipit/broker/storetest"
 	"pipit/db"
 	"pipit/db/disk"
+	"pipit/db/disk/disktest"
 )
 
 var (
@@ -385,10 +386,12 @@ func (c *three) wantEqualMarks() {
 	}
 }
 
+func unflushed(string) disk.FS { return disktest.Unflushed{FS: disk.OS} }
+
 // The leader's Term is a Store.
 func TestStore(t *testing.T) {
 	storetest.Exercise(t, func(dir string) (store.Store, error) {
-		c := &three{t: t, dir: dir, nodes: map[string]*node{}, log: discard}
+		c := &three{t: t, dir: dir, nodes: map[string]*node{}, log: discard, fs: unflushed}
 		if _, err := os.Stat(filepath.Join(dir, "a")); err == nil {
 			c.startAll()
 		} else {

@@ -61,7 +61,7 @@ func TestTransfer(t *testing.T) {
 		}
 		c.commit(5, 100)
 		c.wantEqual()
-		if err := c.leader().engine.Transfer("d"); err == nil || !strings.Contains(err.Error(), `no node "d"`) {
+		if err := c.leader().engine.Transfer("d"); err == nil || !errors.Is(err, ErrNoNode) || !strings.Contains(err.Error(), `"d"`) {
 			t.Errorf("to nobody: %v", err)
 		}
 		if err := c.follower().Transfer("a"); err == nil {

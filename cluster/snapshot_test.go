@@ -19,7 +19,7 @@ import (
 )
 
 func small(c *three) {
-	c.with.LogSize = 64 << 10
+	c.with.LogSize, c.fs = 64<<10, unflushed
 	c.db.LogSize = 256 << 10
 }
 
