@@ -14,7 +14,7 @@ import (
 func TestLayout(t *testing.T) {
 	// What each package may import, beside the standard library.
 	allowed := map[string][]string{
-		"pipit":                   {"pipit/cluster", "pipit/cluster/forward", "pipit/cluster/port", "pipit/backup", "pipit/admin/access", "pipit/admin/alert", "pipit/broker", "pipit/broker/limit", "pipit/broker/store", "pipit/config", "pipit/db", "pipit/httpapi", "pipit/httpapi/callback", "pipit/httpapi/forwarded", "pipit/httpapi/serve", "pipit/admin", "pipit/admin/command", "pipit/admin/monitor", "pipit/winservice", "github.com/KimMachineGun/automemlimit/memlimit", "github.com/coreos/go-systemd/v22/activation", "github.com/coreos/go-systemd/v22/daemon", "pipit/metrics", "golang.org/x/crypto/x509roots/fallback", "github.com/DeRuina/timberjack", "pipit/tracing"},
+		"pipit":                   {"pipit/cluster/name", "pipit/cluster", "pipit/cluster/forward", "pipit/cluster/port", "pipit/backup", "pipit/admin/access", "pipit/admin/alert", "pipit/broker", "pipit/broker/limit", "pipit/broker/store", "pipit/config", "pipit/db", "pipit/httpapi", "pipit/httpapi/callback", "pipit/httpapi/forwarded", "pipit/httpapi/serve", "pipit/admin", "pipit/admin/command", "pipit/admin/monitor", "pipit/winservice", "github.com/KimMachineGun/automemlimit/memlimit", "github.com/coreos/go-systemd/v22/activation", "github.com/coreos/go-systemd/v22/daemon", "pipit/metrics", "golang.org/x/crypto/x509roots/fallback", "github.com/DeRuina/timberjack", "pipit/tracing"},
 		"pipit/backup":            {"pipit/broker", "pipit/broker/clip"},
 		"pipit/admin":             {"pipit/backup", "pipit/httpapi/callback", "pipit/admin/access", "pipit/admin/alert", "pipit/admin/audit", "pipit/admin/gate", "pipit/admin/api", "pipit/admin/monitor", "pipit/admin/object", "pipit/admin/web", "pipit/broker", "pipit/broker/limit", "pipit/httpapi/exchange", "pipit/httpapi/forwarded", "pipit/httpapi/refused", "github.com/julienschmidt/httprouter"},
 		"pipit/admin/object":      {"pipit/admin/audit", "pipit/admin/gate", "pipit/admin/monitor", "pipit/broker", "pipit/broker/change", "pipit/broker/browse", "pipit/broker/limit", "pipit/broker/property", "pipit/broker/clip", "pipit/broker/login", "golang.org/x/text/encoding", "golang.org/x/text/transform"},
@@ -38,8 +38,9 @@ func TestLayout(t *testing.T) {
 		"pipit/soak":                    {"golang.org/x/sys/unix"},
 		"pipit/broker/history":          {"pipit/broker/store"},
 		"pipit/broker":                  {"pipit/broker/signing", "pipit/broker/change", "pipit/broker/stats", "pipit/broker/browse", "pipit/broker/limit", "pipit/broker/property", "pipit/broker/history", "pipit/broker/store", "pipit/broker/login", "pipit/broker/clip", "github.com/segmentio/ksuid"},
-		"pipit/config":                  {"pipit/backup", "pipit/admin/access", "pipit/admin/alert", "pipit/admin/gate", "pipit/admin/monitor", "pipit/broker", "pipit/broker/limit", "pipit/broker/property", "pipit/broker/store", "pipit/httpapi", "pipit/httpapi/callback", "pipit/httpapi/forwarded", "github.com/BurntSushi/toml", "pipit/metrics", "pipit/tracing"},
+		"pipit/config":                  {"pipit/cluster/name", "pipit/backup", "pipit/admin/access", "pipit/admin/alert", "pipit/admin/gate", "pipit/admin/monitor", "pipit/broker", "pipit/broker/limit", "pipit/broker/property", "pipit/broker/store", "pipit/httpapi", "pipit/httpapi/callback", "pipit/httpapi/forwarded", "github.com/BurntSushi/toml", "pipit/metrics", "pipit/tracing"},
 		"pipit/cluster/clustertest":     {"pipit/broker/store", "pipit/cluster", "pipit/db", "pipit/db/disk", "github.com/hashicorp/raft"},
+		"pipit/cluster/name":            {},
 		"pipit/cluster/port":            {},
 		"pipit/cluster/forward":         {"pipit/cluster/port"},
 		"pipit/winservice":              {"golang.org/x/sys/windows", "golang.org/x/sys/windows/svc", "golang.org/x/sys/windows/svc/eventlog", "golang.org/x/sys/windows/svc/mgr"},
@@ -48,7 +49,7 @@ func TestLayout(t *testing.T) {
 		"pipit/broker/store":            {},
 		"pipit/broker/storetest":        {"pipit/broker/store"},
 		"pipit/db":                      {"pipit/db/disk", "pipit/db/wal", "pipit/db/page", "pipit/broker/store", "github.com/tidwall/btree", "go.etcd.io/bbolt", "go.etcd.io/bbolt/errors", "golang.org/x/sys/unix", "golang.org/x/sys/windows"},
-		"pipit/cluster":                 {"pipit/cluster/port", "pipit/broker/store", "pipit/db", "pipit/db/disk", "pipit/db/wal", "github.com/hashicorp/go-hclog", "github.com/hashicorp/raft", "go.etcd.io/bbolt", "go.etcd.io/bbolt/errors"},
+		"pipit/cluster":                 {"pipit/cluster/name", "pipit/cluster/port", "pipit/broker/store", "pipit/db", "pipit/db/disk", "pipit/db/wal", "github.com/hashicorp/go-hclog", "github.com/hashicorp/raft", "go.etcd.io/bbolt", "go.etcd.io/bbolt/errors"},
 		"pipit/broker/clip":             {},
 		"pipit/broker/signing":          {},
 		"pipit/broker/change":           {"pipit/broker/clip"},

@@ -8,6 +8,7 @@ import (
 	"pipit/admin/monitor"
 	"pipit/broker"
 	"pipit/cluster"
+	"pipit/cluster/name"
 )
 
 // membership is the node's cluster as administration has it, while this one leads.
@@ -42,11 +43,11 @@ func (m membership) Transfer(name string) (string, error) {
 }
 
 // Join implements monitor.Cluster.
-func (m membership) Join(ctx context.Context, name, addr string) error {
-	if err := cluster.CheckName(name); err != nil {
-		return ofField("node", name, err)
+func (m membership) Join(ctx context.Context, node, addr string) error {
+	if name.Check(node) != nil {
+		return ofField("node", node, errors.New(name.Allowed))
 	}
-	if err := m.engine.Add(ctx, name, addr); err != nil {
+	if err := m.engine.Add(ctx, node, addr); err != nil {
 		return ofField("addr", addr, err)
 	}
 	return nil

@@ -27,6 +27,7 @@ import (
 	"github.com/hashicorp/raft"
 
 	"pipit/broker/store"
+	"pipit/cluster/name"
 	"pipit/db"
 	"pipit/db/disk"
 )
@@ -126,7 +127,7 @@ func Open(opts Options) (*Engine, error) {
 }
 
 func (o Options) withDefaults() (Options, error) {
-	if err := CheckName(o.Node); err != nil {
+	if err := name.Check(o.Node); err != nil {
 		return o, err
 	}
 	if o.Heartbeat <= 0 {

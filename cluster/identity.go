@@ -13,22 +13,9 @@ import (
 
 	"github.com/hashicorp/raft"
 
+	"pipit/cluster/name"
 	"pipit/db/disk"
 )
-
-// maxName is how many bytes a node's name has at most.
-const maxName = 64
-
-// CheckName returns what is wrong with the name of a node, nil where nothing is.
-func CheckName(node string) error {
-	bad := strings.IndexFunc(node, func(r rune) bool {
-		return !(r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || strings.ContainsRune(".-_", r))
-	})
-	if node == "" || len(node) > maxName || bad >= 0 {
-		return fmt.Errorf("%q is no name of a node: it has 1 to %d letters, digits, dots, dashes and underscores", node, maxName)
-	}
-	return nil
-}
 
 // An ID is a name, a slash, and 16 random digits.
 
@@ -50,7 +37,7 @@ func SplitAddress(a raft.ServerAddress) (addr, id string) {
 
 // Identify returns the ID of the node whose directory this is, and makes both where they are not there.
 func Identify(dir, node string) (id string, err error) {
-	if err := CheckName(node); err != nil {
+	if err := name.Check(node); err != nil {
 		return "", err
 	}
 	if err := os.MkdirAll(dir, 0o700); err != nil {

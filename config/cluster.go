@@ -3,13 +3,13 @@ package config
 import (
 	"fmt"
 	"net"
-	"regexp"
 	"slices"
 	"strconv"
 	"strings"
 	"time"
 
 	"pipit/broker/property"
+	"pipit/cluster/name"
 )
 
 // Cluster is the table [cluster]: what makes this process one of several copies that keep the same. Without node, it is none.
@@ -21,7 +21,7 @@ type Cluster struct {
 	TLSCert     string        `toml:"tls_cert" path:"true"`
 	TLSKey      string        `toml:"tls_key" path:"true"`
 	TLSCA       string        `toml:"tls_ca" path:"true"`
-	ForwardWait time.Duration `toml:"forward_wait"`
+	ForwardWait time.Duration `toml:"forward_wait" reload:"yes"`
 	Heartbeat   time.Duration `toml:"heartbeat"`
 	LogSize     property.Size `toml:"log_size" min:"8388608" max:"1099511627776"`
 }
@@ -38,10 +38,6 @@ func (c *Cluster) ClusterPeers() []Peer {
 	return peers
 }
 
-var nodeName = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$`)
-
-const allowedNode = "allowed are 1 to 63 letters, digits and .-_ behind a letter or digit"
-
 // cluster checks the table [cluster].
 func (b *binder) cluster(c *Config) {
 	t := &c.Cluster
@@ -55,8 +51,8 @@ func (b *binder) cluster(c *Config) {
 		b.withoutNode(t)
 		return
 	}
-	if !nodeName.MatchString(t.Node) {
-		b.errorf("cluster.node", "%q: %s", t.Node, allowedNode)
+	if name.Check(t.Node) != nil {
+		b.errorf("cluster.node", "%q: %s", t.Node, name.Allowed)
 	}
 	if t.Directory == "" && !b.faulty["cluster.directory"] {
 		b.errorf("cluster.directory", `"": allowed is a folder for the cluster's log, of this node alone`)
@@ -96,7 +92,7 @@ func (b *binder) peers(t *Cluster) {
 	for i, p := range t.ClusterPeers() {
 		key := fmt.Sprintf("cluster.peers[%d]", i)
 		switch {
-		case !nodeName.MatchString(p.Node), !isAddress(p.Addr, false):
+		case name.Check(p.Node) != nil, !isAddress(p.Addr, false):
 			b.errorf(key, `%q: allowed is name=host:port, such as "a=10.0.0.1:7001"`, t.Peers[i])
 		case seen[p.Node]:
 			b.errorf(key, "%q: there is a node of that name before", t.Peers[i])
@@ -104,7 +100,7 @@ func (b *binder) peers(t *Cluster) {
 			seen[p.Node] = true
 		}
 	}
-	if nodeName.MatchString(t.Node) && !b.faulty["cluster.peers"] && !slices.ContainsFunc(t.ClusterPeers(), func(p Peer) bool { return p.Node == t.Node }) {
+	if name.Check(t.Node) == nil && !b.faulty["cluster.peers"] && !slices.ContainsFunc(t.ClusterPeers(), func(p Peer) bool { return p.Node == t.Node }) {
 		b.errorf("cluster.peers", "%q: allowed is a list of all nodes, name=host:port each, this one, %q, among them", t.Peers, t.Node)
 	}
 }
