@@ -350,12 +350,12 @@ func (n *node) unready() { n.leaves.Store(true) }
 func (n *node) reload(ctx context.Context) {
 	n.config.Lock()
 	defer n.config.Unlock()
+	again := &reloader{load: n.load, cfg: n.cfg, log: n.log, stderr: n.stderr}
+	again.onChange(n.adjust)
+	again.onChange(func(*config.Config) { n.backups.Adjust(n.backupOptions()) })
 	if o := n.open.Load(); o != nil {
-		o.again.reload(ctx)
-		return
+		again = &o.again
 	}
-	follows := reloader{load: n.load, cfg: n.cfg, log: n.log, stderr: n.stderr}
-	follows.onChange(n.adjust)
-	follows.onChange(func(*config.Config) { n.backups.Adjust(n.backupOptions()) })
-	follows.reload(ctx)
+	again.reload(ctx)
+	n.front.Adjust(n.cfg.Cluster.ForwardWait)
 }

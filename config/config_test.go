@@ -492,7 +492,7 @@ func TestUpdate(t *testing.T) {
 	fill(reflect.ValueOf(now).Elem())
 	changed, restart := is.Update(now)
 	want := []string{"http.max_payload", "http.max_batch", "http.max_pending", "http.max_replies", "http.min_body_rate", "http.max_connections", "http.drain", "http.cors_origins", "admin.session_idle", "admin.session_life", "backup.directory", "backup.every", "backup.keep", "history.keep", "history.max_messages", "callbacks.deny", "callbacks.max_concurrency", "callbacks.proxy", "callbacks.ca", "metrics.per_object_limit", "tracing.sample", "tracing.headers", "attention.full", "attention.away", "attention.failing", "attention.in_flight", "attention.refused", "attention.redelivered", "attention.certificate", "attention.disk_percent", "attention.disk_free", "attention.node_away", "attention.node_lag",
-		"alerts.url", "alerts.smtp", "alerts.smtp_password", "alerts.from", "alerts.to", "alerts.wait", "alerts.interval", "alerts.repeat", "alerts.mute", "log.access", "log.level", "log.max_size", "log.max_age", "log.max_files", "client", "topic", "producer", "consumer", "webhook"}
+		"alerts.url", "alerts.smtp", "alerts.smtp_password", "alerts.from", "alerts.to", "alerts.wait", "alerts.interval", "alerts.repeat", "alerts.mute", "cluster.forward_wait", "log.access", "log.level", "log.max_size", "log.max_age", "log.max_files", "client", "topic", "producer", "consumer", "webhook"}
 	if !slices.Equal(changed, want) {
 		t.Errorf("changed %q, want %q", changed, want)
 	}

@@ -17,6 +17,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httputil"
+	"sync/atomic"
 	"time"
 
 	"pipit/cluster/port"
@@ -62,12 +63,20 @@ type Options struct {
 // Forward passes requests on, and takes those of other nodes.
 type Forward struct {
 	opts      Options
+	wait      atomic.Int64 // Options.Wait, in force
 	transport *http.Transport
 }
+
+// Adjust takes over how long a request waits for a leader.
+func (f *Forward) Adjust(wait time.Duration) { f.wait.Store(int64(wait)) }
+
+// deadline is until when a request that came just now waits for a leader.
+func (f *Forward) deadline() time.Time { return time.Now().Add(time.Duration(f.wait.Load())) }
 
 // New returns one.
 func New(o Options) *Forward {
 	f := &Forward{opts: o}
+	f.Adjust(o.Wait)
 	f.transport = &http.Transport{
 		DialContext: func(ctx context.Context, _, addr string) (net.Conn, error) {
 			ctx, cancel := context.WithTimeout(ctx, dialTime)
@@ -97,7 +106,7 @@ func (f *Forward) Door(name string) http.Handler {
 		if f.opts.Local != nil && f.opts.Local(w, r) {
 			return
 		}
-		deadline := time.Now().Add(f.opts.Wait)
+		deadline := f.deadline()
 		for {
 			changed := f.opts.Changed()
 			to := f.opts.Leader()
@@ -120,7 +129,7 @@ func (f *Forward) Door(name string) http.Handler {
 
 // awaitHere returns what answers here, nil where nothing does. Where another node knows already that this one leads, it does in a moment.
 func (f *Forward) awaitHere(ctx context.Context) Here {
-	for deadline := time.Now().Add(f.opts.Wait); ; {
+	for deadline := f.deadline(); ; {
 		changed := f.opts.Changed()
 		to := f.opts.Leader()
 		if to.Here != nil {

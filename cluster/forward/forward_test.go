@@ -193,6 +193,22 @@ func TestNoLeader(t *testing.T) {
 	want("a leader that breaks off", "refused, unknown true")
 }
 
+// How long a request waits can be changed, and counts for the next one.
+func TestAdjust(t *testing.T) {
+	f := forward.New(forward.Options{
+		Wait: time.Hour, Leader: func() forward.Leader { return forward.Leader{} }, Changed: func() <-chan struct{} { return nil },
+		Refuse: func(w http.ResponseWriter, _ *http.Request, _ bool) { w.WriteHeader(http.StatusServiceUnavailable) },
+	})
+	f.Adjust(0)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	w := httptest.NewRecorder()
+	f.Door("wire").ServeHTTP(w, httptest.NewRequestWithContext(ctx, http.MethodGet, "/", http.NoBody))
+	if w.Code != http.StatusServiceUnavailable || ctx.Err() != nil {
+		t.Errorf("status %d, %v", w.Code, ctx.Err())
+	}
+}
+
 // A node that leads no more, and does not know, answers nothing from its memory.
 func TestStaleLeader(t *testing.T) {
 	var begun, hold atomic.Pointer[chan struct{}]
