@@ -53,7 +53,7 @@ func check(expr string, all map[string]metric) (faults []string, selectors int) 
 		return []string{err.Error()}, 0
 	}
 	known := func(name, label string) bool {
-		return label == model.MetricNameLabel || label == "instance" || slices.Contains(all[name].labels, label)
+		return label == model.MetricNameLabel || label == "instance" || label == "job" || slices.Contains(all[name].labels, label)
 	}
 	parser.Inspect(tree, func(n parser.Node, path []parser.Node) error {
 		s, ok := n.(*parser.VectorSelector)
