@@ -105,6 +105,7 @@ type Engine struct {
 	members members
 	secrets secrets
 	digests digests
+	awaited atomic.Int64 // futures of raft
 }
 
 // Open starts a node. Where its directory is new it waits to be added by the leader.
@@ -222,6 +223,7 @@ func (e *Engine) Close() error {
 		close(e.closed)
 		e.endTerm(ErrOver)
 		waiting := time.AfterFunc(closeWait, e.opts.Store.GiveUp) // a full disk may hold it up
+		e.settle()
 		err = e.raft.Shutdown().Error()
 		waiting.Stop()
 		close(e.gone)
@@ -231,6 +233,18 @@ func (e *Engine) Close() error {
 	})
 	return err
 }
+
+// settle waits for what raft was asked, as long as a leader without a majority may take to find out: raft forgets some of that where it is shut down
+// meanwhile, and who waits would do so for ever.
+func (e *Engine) settle() {
+	look := time.NewTicker(settleLook)
+	defer look.Stop()
+	for end := time.Now().Add(2 * e.opts.Heartbeat); e.awaited.Load() > 0 && time.Now().Before(end); {
+		<-look.C
+	}
+}
+
+const settleLook = time.Millisecond
 
 // closeWait is how long Close waits for what is being applied.
 const closeWait = 5 * time.Second

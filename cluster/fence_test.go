@@ -154,6 +154,26 @@ func testCutOff(t *testing.T, size int) {
 	}
 }
 
+// A node that is stopped or killed as it begins to lead ends whole: nothing waits for ever for what raft forgets where it is shut down.
+func TestStoppedAsItBegins(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) { // which fails where a goroutine is left
+		c := newThree(t)
+		for i := range 20 {
+			c.commit(1, 100)
+			n := c.follower()
+			if err := c.leader().engine.Transfer(n.name); err != nil {
+				t.Fatal(err)
+			}
+			if i%2 == 0 {
+				n.copy.GiveUp()
+			}
+			c.stop(n.name)
+			c.start(n.name)
+			c.wantEqual()
+		}
+	})
+}
+
 // A commit that comes while leadership is handed on waits for that: it is stored, or the term is over.
 func TestCommitWhileTransferring(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

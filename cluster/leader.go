@@ -216,7 +216,11 @@ func isRefused(err error) bool {
 // await waits for a future. Raft forgets some where it is shut down: ended tells that.
 func (e *Engine) await(f raft.Future) (err error, ended bool) {
 	done := make(chan error, 1)
-	go func() { done <- f.Error() }()
+	e.awaited.Add(1)
+	go func() {
+		done <- f.Error()
+		e.awaited.Add(-1)
+	}()
 	select {
 	case err := <-done:
 		return err, false
@@ -297,6 +301,11 @@ func (e *Engine) serve(t *Term) {
 
 // begin begins a term by an entry of its own. When that is applied, so is everything before it; and it comes back with the term that it was appended in.
 func (e *Engine) begin() (*Term, error) {
+	e.awaited.Add(1)
+	defer e.awaited.Add(-1)
+	if e.done() { // after that, Close sees that this has begun
+		return nil, ErrOver
+	}
 	head := entry{term: e.raft.CurrentTerm()}
 	f := e.raft.Apply(head.append(nil), enqueue)
 	if err, _ := e.await(f); err != nil {
