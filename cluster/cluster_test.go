@@ -90,7 +90,11 @@ func (c *three) startAll() {
 	}
 	c.until("all are members", func() bool {
 		t := c.leading()
-		return t != nil && !slices.ContainsFunc(t.engine.Status(context.Background()).Nodes, func(n NodeStatus) bool { return n.Role == "joining" || n.Lag > 0 || n.Contact < 0 }) && len(t.engine.servers()) == 3
+		if t == nil {
+			return false
+		}
+		nodes := t.engine.Status(context.Background()).Nodes
+		return len(nodes) == 3 && !slices.ContainsFunc(nodes, func(n NodeStatus) bool { return n.Role == "joining" || n.Lag > 0 || n.Contact < 0 })
 	})
 }
 
