@@ -74,6 +74,7 @@ func (n *node) questions() http.Handler {
 		return err
 	})
 	leading("join", func(ctx context.Context, q url.Values) error { return n.engine.Add(ctx, q.Get("node"), q.Get("addr")) })
+	leading("replace", func(ctx context.Context, q url.Values) error { return n.engine.Replace(ctx, q.Get("node")) })
 	leading("leave", func(_ context.Context, q url.Values) error { return n.engine.Remove(q.Get("node")) })
 	on("POST /verify", func(ctx context.Context, _ url.Values) (any, error) {
 		if leader, addr := n.engine.Leader(); leader != "" && leader != n.cfg.Cluster.Node {

@@ -302,6 +302,28 @@ func (e *Engine) Remove(node string) error {
 	return e.await1(e.raft.RemoveServer(s.ID, 0, enqueue))
 }
 
+// Replace takes a node out of the cluster that has lost what it had, and adds the one that has its name and address by now; where none
+// answers there, Options.Peers has it added when it comes. Only the leader can. A node that is there as the member that it was stays.
+func (e *Engine) Replace(ctx context.Context, node string) error {
+	s, err := e.server(node)
+	if err != nil {
+		return err
+	}
+	addr, id := SplitAddress(s.Address)
+	i, err := e.ask(ctx, addr)
+	switch {
+	case err == nil && i.ID == id:
+		return fmt.Errorf("node %q is there, and has what it had: stop it, and take it out or let it begin anew, with neither directory nor database", node)
+	case err == nil && i.Cluster != "":
+		return fmt.Errorf("node %q was a member before: it is to begin anew, with an empty directory", node)
+	}
+	gone := err
+	if err := e.Remove(node); err != nil || gone != nil {
+		return err
+	}
+	return e.Add(ctx, node, addr)
+}
+
 // Transfer has another node lead: the named one, or where the name is empty the one that has most. Only the leader can.
 func (e *Engine) Transfer(node string) error {
 	s, err := e.heir(node)

@@ -267,6 +267,45 @@ func TestUpgrade(t *testing.T) {
 	})
 }
 
+// A node that has what it had is not replaced; one that has lost it is, at once.
+func TestReplace(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newThree(t)
+		c.commit(1, 100)
+		leads := c.leader().engine
+		lost := c.follower().opts.Node
+		if err := leads.Replace(t.Context(), lost); err == nil || !strings.Contains(err.Error(), "is there, and has what it had") {
+			t.Errorf("a node that is well: %v", err)
+		}
+		if err := leads.Replace(t.Context(), leads.opts.Node); err == nil {
+			t.Error("the leader was replaced")
+		}
+		if err := leads.Replace(t.Context(), "nobody"); !errors.Is(err, ErrNoNode) {
+			t.Errorf("no node: %v", err)
+		}
+		before, err := leads.server(lost)
+		if err != nil {
+			t.Fatal(err)
+		}
+		c.stop(lost)
+		c.erase(lost)
+		c.start(lost)
+		if err := leads.Replace(t.Context(), lost); err != nil {
+			t.Fatal(err)
+		}
+		now, err := leads.server(lost)
+		if err != nil || now.ID == before.ID {
+			t.Errorf("the node is %v: %v", now, err)
+		}
+		c.until("it has a vote", func() bool {
+			now, err := leads.server(lost)
+			return err == nil && now.Suffrage == raft.Voter
+		})
+		c.commit(1, 100)
+		c.wantEqual()
+	})
+}
+
 // What no copy takes is refused, and nothing else comes of it.
 func TestBadBatch(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

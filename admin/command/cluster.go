@@ -23,6 +23,7 @@ const (
 	askTransfer = "transfer" // node: its name, empty for any
 	askJoin     = "join"     // node, addr
 	askLeave    = "leave"    // node
+	askReplace  = "replace"  // node
 )
 
 func clusterCommand(c *cli) *cobra.Command {
@@ -195,9 +196,10 @@ func clusterReplace(c *cli) *cobra.Command {
 	return askLeader(c, &cobra.Command{
 		Use:   "replace NODE",
 		Short: "Let a node begin anew that has lost its disk",
-		Long: `Let a node begin anew whose directory or database was lost: it is taken out of the cluster, and added again when it is started with neither, if
-[cluster] peers of the leader names it.`,
+		Long: `Let a node begin anew whose directory or database was lost. Start it with neither, at the address that it had: what it was is taken out of the
+cluster, and it is added under the same name. It may be started later as well, if [cluster] peers of the leader names it. A node that answers as what it was
+is not taken out: see leave.`,
 		Example: "  pipit cluster replace c --config a.toml",
 		Args:    arguments("NODE"),
-	}, askLeave, func(args []string) url.Values { return url.Values{"node": args} })
+	}, askReplace, func(args []string) url.Values { return url.Values{"node": args} })
 }
