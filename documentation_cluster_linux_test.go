@@ -63,6 +63,39 @@ func TestDocumentedCluster(t *testing.T) {
 	t.Errorf("the page shows\n%s\nand it says\n%s", shown[1], said)
 }
 
+// What docs/cluster.md says of messages is what the program says.
+func TestDocumentedMistakes(t *testing.T) {
+	_, table, _ := strings.Cut(pages(t)["docs/cluster.md"], "\n## Mistakes and messages\n")
+	table, _, _ = strings.Cut(table, "\n## ")
+	var source strings.Builder
+	for _, pattern := range []string{"cluster/*.go", "cluster/port/*.go", "admin/command/cluster.go"} {
+		files, err := filepath.Glob(pattern)
+		if err != nil || len(files) == 0 {
+			t.Fatalf("%s: %v", pattern, err)
+		}
+		for _, file := range files {
+			text, err := os.ReadFile(file) // #nosec G304 -- of the repository
+			if err != nil {
+				t.Fatal(err)
+			}
+			if !strings.HasSuffix(file, "_test.go") {
+				source.Write(text)
+			}
+		}
+	}
+	rows := regexp.MustCompile("(?m)^\\| (`.*?`) \\| ").FindAllStringSubmatch(table, -1)
+	if len(rows) < 10 {
+		t.Fatalf("%d messages", len(rows))
+	}
+	for _, row := range rows {
+		for part := range strings.FieldsFuncSeq(row[1], func(r rune) bool { return r == '`' || r == '…' }) {
+			if part = strings.Trim(part, " "); !strings.Contains(source.String(), part) {
+				t.Errorf("nothing says %q", part)
+			}
+		}
+	}
+}
+
 // replaced is a script for sed that puts every second text in the place of the one before it.
 func replaced(texts []string) string {
 	var s strings.Builder
