@@ -208,14 +208,14 @@ func clusterLatency(ctx context.Context, b *bench) error {
 		})
 }
 
-// clusterMemory publishes batches of 16 MB and looks at the memory of each node.
+// clusterMemory publishes batches of 16 MiB and looks at the memory of each node.
 func clusterMemory(ctx context.Context, b *bench) (err error) {
 	c, err := b.newCluster(ctx, topic{name: topicName, expiration: 3600, consumers: 1})
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, c.discard()) }()
-	req := batchRequest(topicName, 16_000, batchLines)
+	req := batchRequest(topicName, 16_700, batchLines)
 	var (
 		looks sync.WaitGroup
 		most  = make([][]residentMemory, len(c.nodes))
@@ -230,9 +230,9 @@ func clusterMemory(ctx context.Context, b *bench) (err error) {
 	close(over)
 	looks.Wait()
 	for i, s := range c.nodes {
-		what := "a node that follows, batches of 16 MB"
+		what := "a node that follows, batches of 16 MiB"
 		if s == c.leader {
-			what = "the leader, batches of 16 MB"
+			what = "the leader, batches of 16 MiB"
 		}
 		b.memoryRow(what, most[i], 200<<20)
 	}
