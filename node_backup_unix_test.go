@@ -3,10 +3,12 @@
 package main
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 )
@@ -65,5 +67,55 @@ func TestClusterBackups(t *testing.T) {
 	c.whole("b")
 	if got := c.received("c"); len(got) != 5 {
 		t.Errorf("%d messages are in the backup: want 5", len(got))
+	}
+}
+
+// A configuration may be loaded again at any moment, also while a term begins or ends; which keys of [cluster] need a restart is said.
+func TestClusterReload(t *testing.T) {
+	c := newTrio(t)
+	leader := c.whole("a")
+	for range 3 {
+		hangup := func() {
+			for _, name := range nodeNames {
+				if err := c.nodes[name].cmd.Process.Signal(syscall.SIGHUP); err != nil {
+					t.Fatal(err)
+				}
+			}
+		}
+		done := make(chan error, 1)
+		leader = nodeNames[(slices.Index(nodeNames, leader)+1)%3]
+		go func() {
+			out, err := c.command("cluster", "transfer", leader, "--config", "b.toml")
+			if err != nil {
+				err = fmt.Errorf("%w: %s", err, out)
+			}
+			done <- err
+		}()
+		for moved := false; !moved; {
+			hangup()
+			select {
+			case err := <-done:
+				if err != nil {
+					t.Fatal(err)
+				}
+				moved = true
+			case <-time.After(5 * time.Millisecond): // lint:sleep other processes
+			}
+		}
+	}
+	c.whole("c")
+	c.publish("a", 1)
+	for _, name := range nodeNames {
+		text, err := os.ReadFile(c.file(name))
+		if err != nil {
+			t.Fatal(err)
+		}
+		c.nodes[name].reload(t, c.file(name), strings.Replace(string(text), "\n[cluster]\n", "\n[cluster]\nforward_wait = \"3s\"\nheartbeat = \"2s\"\n", 1),
+			`(?s)"changed":\["cluster.forward_wait"\].*need a restart","keys":\["cluster.heartbeat"\]`)
+	}
+	for _, name := range nodeNames {
+		if code, log := c.nodes[name].stop(t, syscall.SIGTERM); code != 0 || strings.Contains(log, "DATA RACE") || strings.Contains(log, `"level":"ERROR"`) {
+			t.Errorf("%s ended with %d:\n%s", name, code, log)
+		}
 	}
 }
