@@ -99,6 +99,7 @@ func (r *random) step() {
 	case what < 19:
 		r.late.Wait()
 		term := r.leader()
+		r.settle(term) // what came of one before
 		r.cut(term.engine.opts.Node, true)
 		b := r.taken(r.message(r.size()))
 		r.late.Go(func() { _ = term.Commit(b) }) // whose outcome nobody looks at
