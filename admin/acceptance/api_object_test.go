@@ -133,7 +133,6 @@ func TestEveryOperation(t *testing.T) {
 	}
 	r.ok(200, "POST", "/alerts/test", nil)
 	r.ok(200, "GET", "/alerts", nil)
-	r.a.API.Cluster = threeNodes()
 	r.ok(200, "GET", "/cluster", nil)
 	r.ok(200, "POST", "/cluster/verify", nil)
 	r.ok(202, "POST", "/cluster/transfer", jsonObject{"node": "b"})

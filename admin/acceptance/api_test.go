@@ -93,6 +93,7 @@ func newAPIRig(t *testing.T) *apiRig {
 	if err != nil {
 		t.Fatal(err)
 	}
+	a.API.Cluster = threeNodes()
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if strings.HasPrefix(r.URL.Path, gate.RootPath) {
 			a.ServeHTTP(w, r)
