@@ -264,9 +264,10 @@ func (e *Engine) lead() {
 		}
 		for e.raft.State() == raft.Leader && !e.done() {
 			t, err := e.begin()
-			if err != nil {
+			if err != nil { // where it leads raft's term still, such as after leadership was to be handed on, it tries again
 				e.log.Info("cluster: the term ended before it began", "error", err)
-				break
+				e.pause(e.opts.Heartbeat / 10)
+				continue
 			}
 			e.serve(t)
 			if e.done() {

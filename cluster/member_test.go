@@ -196,6 +196,36 @@ func TestNewerEntry(t *testing.T) {
 	})
 }
 
+// unheard is a transport on which nobody hears for a while that it is to lead.
+type unheard struct {
+	*raft.InmemTransport
+	wait time.Duration
+}
+
+func (u unheard) TimeoutNow(raft.ServerID, raft.ServerAddress, *raft.TimeoutNowRequest, *raft.TimeoutNowResponse) error {
+	time.Sleep(u.wait) // lint:sleep fake time
+	return errors.New("nobody heard")
+}
+
+// A term that was given up while leadership was being handed on, which failed, is followed by one of the same node.
+func TestTermAfterFailedTransfer(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newThree(t, func(c *three) {
+			c.wrap = func(_ *node, in raft.Transport) raft.Transport { return unheard{in.(*raft.InmemTransport), 5 * time.Second} }
+		})
+		c.commit(1, 100)
+		term := c.leader()
+		if err := term.engine.Transfer(c.follower().name); err == nil {
+			t.Fatal("leadership was handed on though nobody heard of it")
+		}
+		if err := term.Close(); err != nil {
+			t.Fatal(err)
+		}
+		c.commit(1, 100)
+		c.wantEqual()
+	})
+}
+
 // TestUpgrade: while a node is there that reads old entries alone, or one that has not said what it reads, the old ones are written, whoever leads; when all
 // read newer ones, those are, and a node that does not is refused, or ends.
 func TestUpgrade(t *testing.T) {
