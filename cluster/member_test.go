@@ -211,7 +211,9 @@ func (u unheard) TimeoutNow(raft.ServerID, raft.ServerAddress, *raft.TimeoutNowR
 func TestTermAfterFailedTransfer(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := newThree(t, func(c *three) {
-			c.wrap = func(_ *node, in raft.Transport) raft.Transport { return unheard{in.(*raft.InmemTransport), 5 * time.Second} }
+			c.wrap = func(_ *node, in raft.Transport) raft.Transport {
+				return unheard{in.(*raft.InmemTransport), 5 * time.Second}
+			}
 		})
 		c.commit(1, 100)
 		term := c.leader()
