@@ -53,6 +53,11 @@ func (m membership) Join(ctx context.Context, node, addr string) error {
 	return nil
 }
 
+// Replace implements monitor.Cluster.
+func (m membership) Replace(ctx context.Context, name string) error {
+	return told(m.engine.Replace(ctx, name))
+}
+
 // Leave implements monitor.Cluster.
 func (m membership) Leave(name string) error { return told(m.engine.Remove(name)) }
 
@@ -61,7 +66,7 @@ func told(err error) error {
 	switch {
 	case errors.Is(err, cluster.ErrNoNode):
 		return &broker.Error{Code: broker.NotFound, Message: err.Error()}
-	case errors.Is(err, cluster.ErrLeads):
+	case errors.Is(err, cluster.ErrLeads), errors.Is(err, cluster.ErrThere):
 		return &broker.Error{Code: broker.Denied, Message: err.Error()}
 	case errors.Is(err, cluster.ErrBehind), errors.Is(err, cluster.ErrOver):
 		return &broker.Error{Code: broker.Unavailable, Message: err.Error(), RetryAfter: time.Second}

@@ -77,6 +77,8 @@ var (
 	ErrNoNode = errors.New("the cluster has no such node")
 	// ErrBehind: a node is away, or has not caught up.
 	ErrBehind = errors.New("it is not ready to lead")
+	// ErrThere: the node is to be replaced, and has lost nothing.
+	ErrThere = errors.New("is there, and has what it had: stop it, and take it out or let it begin anew, with neither directory nor database")
 	// ErrLeads: the node leads, and is to have another one lead first.
 	ErrLeads = errors.New("it leads: have another node lead first")
 	// ErrNoLeader: there is none that this node knows of.

@@ -313,7 +313,7 @@ func (e *Engine) Replace(ctx context.Context, node string) error {
 	i, err := e.ask(ctx, addr)
 	switch {
 	case err == nil && i.ID == id:
-		return fmt.Errorf("node %q is there, and has what it had: stop it, and take it out or let it begin anew, with neither directory nor database", node)
+		return fmt.Errorf("node %q %w", node, ErrThere)
 	case err == nil && i.Cluster != "":
 		return fmt.Errorf("node %q was a member before: it is to begin anew, with an empty directory", node)
 	}

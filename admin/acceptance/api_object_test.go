@@ -137,6 +137,7 @@ func TestEveryOperation(t *testing.T) {
 	r.ok(200, "POST", "/cluster/verify", nil)
 	r.ok(202, "POST", "/cluster/transfer", jsonObject{"node": "b"})
 	r.ok(201, "POST", "/cluster/nodes", jsonObject{"node": "d", "addr": "10.0.0.4:7001"})
+	r.ok(200, "POST", "/cluster/nodes/c/replace", nil)
 	r.ok(204, "DELETE", "/cluster/nodes/b", nil)
 	r.ok(200, "GET", "/debug", nil)
 	r.ok(200, "GET", "/debug/pprof/heap", nil)

@@ -28,7 +28,7 @@ var asking = map[string]string{
 	"/admin/consumers/:id/rotate": asksButton, "/admin/consumers/:id/end-overlap": asksButton,
 	"/admin/bulk/topics": asksLater, "/admin/bulk/clients": asksLater, "/admin/bulk/producers": asksLater, "/admin/bulk/consumers": asksLater, "/admin/bulk/webhooks": asksLater,
 	"/admin/messages": asksLater, "/admin/system/cluster/leave": asksButton,
-	"/admin/system/cluster/verify": asksNothing, "/admin/system/cluster/transfer": asksNothing, "/admin/system/cluster/nodes": asksNothing,
+	"/admin/system/cluster/verify": asksNothing, "/admin/system/cluster/transfer": asksNothing, "/admin/system/cluster/nodes": asksNothing, "/admin/system/cluster/replace": asksNothing,
 
 	"/admin/first-steps": asksNothing, "/admin/connect": asksNothing, "/admin/connect/done": asksNothing, "/admin/login": asksNothing, "/admin/logout": asksNothing,
 	"/admin/setup": asksNothing, "/admin/topics": asksNothing, "/admin/topics/:name/edit": asksNothing, "/admin/clients": asksNothing, "/admin/clients/:username/edit": asksNothing,

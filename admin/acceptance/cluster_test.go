@@ -68,6 +68,17 @@ func (s *someNodes) Join(_ context.Context, node, addr string) error {
 	return nil
 }
 
+func (s *someNodes) Replace(_ context.Context, node string) error {
+	switch {
+	case !s.known(node):
+		return &broker.Error{Code: broker.NotFound, Message: `the cluster has no such node: "` + node + `"`}
+	case node != "c":
+		return &broker.Error{Code: broker.Denied, Message: "node " + node + " is there, and has what it had"}
+	}
+	s.done = append(s.done, "replace "+node)
+	return nil
+}
+
 func (s *someNodes) Leave(node string) error {
 	switch {
 	case !s.known(node):
@@ -83,7 +94,7 @@ func (s *someNodes) Leave(node string) error {
 // has none of it.
 func TestAPICluster(t *testing.T) {
 	r := newAPIRig(t)
-	routes := [][3]string{{"GET", "/cluster"}, {"POST", "/cluster/verify"}, {"POST", "/cluster/transfer", `{}`}, {"POST", "/cluster/nodes", `{"node": "d", "addr": "10.0.0.4:7001"}`}, {"DELETE", "/cluster/nodes/b"}}
+	routes := [][3]string{{"GET", "/cluster"}, {"POST", "/cluster/verify"}, {"POST", "/cluster/transfer", `{}`}, {"POST", "/cluster/nodes", `{"node": "d", "addr": "10.0.0.4:7001"}`}, {"POST", "/cluster/nodes/c/replace"}, {"DELETE", "/cluster/nodes/b"}}
 	r.a.API.Cluster = nil
 	for _, route := range routes {
 		r.refused(404, "not_found", route[0], route[1], route[2])
@@ -105,6 +116,8 @@ func TestAPICluster(t *testing.T) {
 	r.refused(503, "unavailable", "POST", "/cluster/transfer", jsonObject{"node": "c"})
 	r.refused(422, "invalid", "POST", "/cluster/transfer", jsonObject{"nodes": "b"})
 	r.refused(422, "invalid", "POST", "/cluster/nodes", jsonObject{"node": "d", "addr": "10.0.0.4"})
+	r.refused(404, "not_found", "POST", "/cluster/nodes/d/replace", nil)
+	r.refused(409, "inactive", "POST", "/cluster/nodes/b/replace", nil)
 	r.refused(404, "not_found", "DELETE", "/cluster/nodes/d", nil)
 	r.refused(409, "inactive", "DELETE", "/cluster/nodes/a", nil)
 	if len(nodes.done) > 0 {
@@ -116,12 +129,13 @@ func TestAPICluster(t *testing.T) {
 	}
 	r.ok(202, "POST", "/cluster/transfer", jsonObject{"node": "a"})
 	r.ok(201, "POST", "/cluster/nodes", jsonObject{"node": "d", "addr": "10.0.0.4:7001"})
+	r.ok(200, "POST", "/cluster/nodes/c/replace", nil)
 	r.ok(204, "DELETE", "/cluster/nodes/b", nil)
-	if want := []string{"transfer b", "transfer a", "join d 10.0.0.4:7001", "leave b"}; !slices.Equal(nodes.done, want) {
+	if want := []string{"transfer b", "transfer a", "join d 10.0.0.4:7001", "replace c", "leave b"}; !slices.Equal(nodes.done, want) {
 		t.Errorf("%q was done, want %q", nodes.done, want)
 	}
 	trail := string(r.ok(200, "GET", "/audit", nil).body)
-	for _, action := range []string{"cluster.transfer", "cluster.join", "cluster.leave"} {
+	for _, action := range []string{"cluster.transfer", "cluster.join", "cluster.replace", "cluster.leave"} {
 		if !strings.Contains(trail, action) {
 			t.Errorf("%s is not in the audit log", action)
 		}
@@ -162,6 +176,7 @@ func TestClusterPage(t *testing.T) {
 	verify("was not compared")
 
 	d.refused(http.StatusUnprocessableEntity, "cannot be asked", "/admin/system/cluster/nodes", "node", "d", "addr", "10.0.0.4")
+	d.refused(http.StatusUnprocessableEntity, "has what it had", "/admin/system/cluster/replace", "node", "b")
 	d.refused(http.StatusUnprocessableEntity, "There is no such node", "/admin/system/cluster/leave", "node", "d")
 	d.refused(http.StatusUnprocessableEntity, "have another node lead first", "/admin/system/cluster/leave", "node", "a")
 	if len(nodes.done) > 0 {
@@ -169,8 +184,9 @@ func TestClusterPage(t *testing.T) {
 	}
 	d.done("/admin/system/cluster/transfer", "node", "")
 	d.done("/admin/system/cluster/nodes", "node", " d ", "addr", "10.0.0.4:7001")
+	d.done("/admin/system/cluster/replace", "node", "c")
 	d.done("/admin/system/cluster/leave", "node", "b")
-	if want := []string{"transfer b", "join d 10.0.0.4:7001", "leave b"}; !slices.Equal(nodes.done, want) {
+	if want := []string{"transfer b", "join d 10.0.0.4:7001", "replace c", "leave b"}; !slices.Equal(nodes.done, want) {
 		t.Errorf("%q was done, want %q", nodes.done, want)
 	}
 }

@@ -35,6 +35,7 @@ func (c clustering) routes() []gate.Route {
 		gate.Post(all+"/verify", c.with(c.verify), gate.Admin),
 		gate.Post(all+"/transfer", c.with(c.transfer), gate.Admin),
 		gate.Post(all+"/nodes", c.with(c.join), gate.Admin),
+		gate.Post(all+"/nodes/:node/replace", c.with(c.replace), gate.Admin),
 		gate.Delete(all+"/nodes/:node", c.with(c.leave), gate.Admin),
 	}
 }
@@ -94,6 +95,17 @@ func (c clustering) join(w http.ResponseWriter, r *http.Request, _ gate.Params) 
 	}
 	c.Trail.Note(r.Context(), gate.ActorOf(r.Context()), audit.ClusterJoin, in.Node)
 	return reply(w, http.StatusCreated, c.Cluster.Status(r.Context()))
+}
+
+func (c clustering) replace(w http.ResponseWriter, r *http.Request, p gate.Params) error {
+	if err := noQuery(r); err != nil {
+		return err
+	}
+	if err := c.Cluster.Replace(r.Context(), p["node"]); err != nil {
+		return err
+	}
+	c.Trail.Note(r.Context(), gate.ActorOf(r.Context()), audit.ClusterReplace, p["node"])
+	return reply(w, http.StatusOK, c.Cluster.Status(r.Context()))
 }
 
 func (c clustering) leave(w http.ResponseWriter, r *http.Request, p gate.Params) error {

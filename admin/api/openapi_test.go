@@ -109,7 +109,7 @@ func problems() openapi.Map[*openapi.Response] {
 		{"Exists", "It exists already: exists.", ""},
 		{"Inactive", "The topic is not active: inactive.", ""},
 		{"NobodyToAlert", "The configuration of the server names nobody: inactive.", ""},
-		{"Leads", "The node leads: inactive.", ""},
+		{"Leads", "The node leads, or has lost nothing: inactive.", ""},
 		{"LastAdministrator", "It is the last one, and somebody has to be left: last_administrator.", ""},
 		{"Changed", "It is not in the revision that is asked for: changed.", ""},
 		{"TooLarge", "The body is too large, or an import has too many objects: too_large.", ""},

@@ -72,6 +72,7 @@ const (
 
 	ClusterTransfer = "cluster.transfer"
 	ClusterJoin     = "cluster.join"
+	ClusterReplace  = "cluster.replace"
 	ClusterLeave    = "cluster.leave"
 
 	DebugLoad    = "debug.load"

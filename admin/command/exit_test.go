@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"net/http"
 	"net/http/httptest"
@@ -92,6 +93,7 @@ func typed(t *testing.T, args ...string) (code int, stderr string) {
 		CheckConfig: func(context.Context, string) error { return nil },
 		Database:    func(string) (string, string, error) { return "none.db", "", nil },
 		Address:     func(string) (string, error) { return "http://127.0.0.1:1", nil },
+		NodeBackup:  func(context.Context, string) (io.ReadCloser, int64, error) { return nil, 0, nil },
 		Open:        func(file string, _ bool) (*broker.Broker, error) { return nil, absent(file) },
 		Verify:      func(file string, _ func(float64)) error { return absent(file) },
 		Compact:     func(file string) (int64, int64, error) { return 0, 0, absent(file) },

@@ -45,6 +45,8 @@ type Cluster interface {
 	Transfer(node string) (string, error)
 	// Join adds a node that is reached at addr, host:port.
 	Join(ctx context.Context, node, addr string) error
+	// Replace lets a node begin anew that has lost its disk; one that has not is refused.
+	Replace(ctx context.Context, node string) error
 	// Leave takes another node out.
 	Leave(node string) error
 }

@@ -23,6 +23,7 @@ func (cp clusterPages) routes() []gate.Route {
 		gate.Post(clusterPath+"/verify", cp.with(cp.postVerify), gate.Admin),
 		gate.Post(clusterPath+"/transfer", cp.with(cp.postTransfer), gate.Admin),
 		gate.Post(clusterPath+"/nodes", cp.with(cp.postJoin), gate.Admin),
+		gate.Post(clusterPath+"/replace", cp.with(cp.postReplace), gate.Admin),
 		gate.Post(clusterPath+"/leave", cp.with(cp.postLeave), gate.Admin),
 	}
 }
@@ -39,7 +40,7 @@ func (cp clusterPages) with(h gate.Handler) gate.Handler {
 
 type clusterPage struct {
 	monitor.ClusterStatus
-	Transfer, Join, Leave *form
+	Transfer, Join, Replace, Leave *form
 }
 
 // nodeRow is the name of a node's row.
@@ -59,6 +60,8 @@ func (cp clusterPages) show(w http.ResponseWriter, r *http.Request, status int, 
 	}
 	page.Transfer = cmp.Or(page.Transfer, transferForm())
 	page.Transfer.field("node").Options = others
+	page.Replace = cmp.Or(page.Replace, replaceForm())
+	page.Replace.field("node").Options = others[1:]
 	page.Join, page.Leave = cmp.Or(page.Join, joinForm()), cmp.Or(page.Leave, leaveForm())
 	v.Title, v.Nav, v.Data, v.Live = "Cluster", "system", page, liveURL("cluster", "")
 	return cp.render(w, r, "cluster", status, v)
@@ -73,6 +76,11 @@ func joinForm() *form {
 	return newForm("join", clusterPath+"/nodes", "Add node",
 		field{Name: "node", Label: "Name", Required: true, Hint: "Its node in [cluster]."},
 		field{Name: "addr", Label: "Address", Required: true, Hint: "host:port of its listen in [cluster]. It runs, with neither a database nor a directory of before."})
+}
+
+func replaceForm() *form {
+	return newForm("replace", clusterPath+"/replace", "Replace",
+		field{Name: "node", Label: "Node that has lost its disk", Type: "select", Hint: "It begins anew when it runs with neither a database nor a directory of before. One that has lost nothing is refused."})
 }
 
 func leaveForm() *form {
@@ -139,6 +147,21 @@ func (cp clusterPages) postJoin(w http.ResponseWriter, r *http.Request, _ gate.P
 	}
 	cp.Trail.Note(r.Context(), gate.ActorOf(r.Context()), audit.ClusterJoin, name)
 	return cp.done(w, r, clusterPath, "Node "+name+" is added. It has a vote when it has caught up.")
+}
+
+func (cp clusterPages) postReplace(w http.ResponseWriter, r *http.Request, _ gate.Params) error {
+	in, err := readForm(w, r)
+	if err != nil {
+		return err
+	}
+	f := replaceForm()
+	f.typed(in)
+	name := f.get("node")
+	if err := cp.Cluster.Replace(r.Context(), name); err != nil {
+		return cp.refused(w, r, f, err, clusterPage{Replace: f})
+	}
+	cp.Trail.Note(r.Context(), gate.ActorOf(r.Context()), audit.ClusterReplace, name)
+	return cp.done(w, r, clusterPath, "Node "+name+" begins anew.")
 }
 
 func (cp clusterPages) postLeave(w http.ResponseWriter, r *http.Request, _ gate.Params) error {
