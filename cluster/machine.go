@@ -164,6 +164,25 @@ func (m *machine) catchUp() error {
 		}
 	}
 	m.see(meta.Index)
+	return m.recall(meta.Index)
+}
+
+// recall learns from the log which nodes there were behind an index, up to what the file has, all of which was committed. Without it a leader that needs
+// another node to commit anything could not send that one the file, since it would not know who is to be in it.
+func (m *machine) recall(behind uint64) error {
+	var l raft.Log
+	for i := behind + 1; i <= m.mark.Index; i++ {
+		switch err := m.engine.logs.GetLog(i, &l); {
+		case errors.Is(err, raft.ErrLogNotFound):
+			return nil
+		case err != nil:
+			return err
+		}
+		if l.Type == raft.LogConfiguration {
+			m.StoreConfiguration(i, raft.DecodeConfiguration(l.Data))
+		}
+		m.see(i)
+	}
 	return nil
 }
 

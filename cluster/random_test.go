@@ -4,6 +4,7 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"log/slog"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
@@ -37,7 +38,9 @@ func TestRandom(t *testing.T) {
 func testRandom(t *testing.T, seed uint64) {
 	t.Logf("seed %d", seed)
 	synctest.Test(t, func(t *testing.T) {
-		c := newThree(t, small)
+		var said logged
+		defer said.tell(t)
+		c := newThree(t, small, func(c *three) { c.log = slog.New(slog.NewTextHandler(&said, nil)) })
 		r := &random{three: c, rnd: rand.New(rand.NewPCG(seed, 0))}
 		for step := range 150 {
 			r.step()
@@ -50,6 +53,27 @@ func testRandom(t *testing.T, seed uint64) {
 			}
 		}
 	})
+}
+
+// logged is what the nodes have logged: the end of it is told where the test fails.
+type logged struct {
+	mu   sync.Mutex
+	text []byte
+}
+
+func (l *logged) Write(b []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.text = append(l.text, b...)
+	return len(b), nil
+}
+
+func (l *logged) tell(t *testing.T) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if t.Failed() {
+		t.Logf("%s", l.text[max(0, len(l.text)-32<<10):])
+	}
 }
 
 type random struct {

@@ -282,3 +282,35 @@ func TestFileAhead(t *testing.T) {
 		})
 	}
 }
+
+// TestFileBehindSnapshot: a node that was started again sends its file to one that has to have it before anything can be committed, though the file has more than what was
+// committed when the log was cut off.
+func TestFileBehindSnapshot(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newThree(t, small)
+		c.moveTo("b")
+		c.commit(3, 100)
+		c.wantEqual()
+		c.stop("c")
+		c.commit(200, 1000)
+		b := c.nodes["b"]
+		if err := b.raft.Snapshot().Error(); err != nil {
+			t.Fatal(err)
+		}
+		c.commit(3, 1000)
+		if err := b.copy.Checkpoint(); err != nil {
+			t.Fatal(err)
+		}
+		if first, err := b.logs.FirstIndex(); err != nil || first < 50 || b.copy.Durable() <= b.snaps.last().Index {
+			t.Fatalf("the log begins at %d, the file has what is up to %d, and the snapshot is of %d: %v", first, b.copy.Durable(), b.snaps.last().Index, err)
+		}
+		c.stop("a")
+		c.stop("b")
+		c.start("b")
+		c.start("c")
+		c.commit(1, 100)
+		c.start("a")
+		c.commit(1, 100)
+		c.wantEqual()
+	})
+}
