@@ -241,7 +241,7 @@ func (e *Engine) Close() error {
 func (e *Engine) settle() {
 	look := time.NewTicker(settleLook)
 	defer look.Stop()
-	for end := time.Now().Add(2 * e.opts.Heartbeat); e.awaited.Load() > 0 && time.Now().Before(end); {
+	for end := time.Now().Add(min(2*e.opts.Heartbeat, closeWait)); e.awaited.Load() > 0 && time.Now().Before(end); {
 		<-look.C
 	}
 }

@@ -195,6 +195,7 @@ func (c *three) stopAll() {
 			c.stop(name)
 		}
 	}
+	time.Sleep(time.Second) // lint:sleep fake time: what they asked one another has an answer
 }
 
 // cut cuts a node off from the others, or connects it again.
