@@ -6,7 +6,7 @@ import (
 
 	"pipit/admin/audit"
 	"pipit/admin/gate"
-	"pipit/broker"
+	"pipit/admin/monitor"
 )
 
 // clustering is the API of the cluster that this process leads.
@@ -44,7 +44,7 @@ func (c clustering) routes() []gate.Route {
 func (c clustering) with(h gate.Handler) gate.Handler {
 	return func(w http.ResponseWriter, r *http.Request, p gate.Params) error {
 		if c.Cluster == nil {
-			return &broker.Error{Code: broker.NotFound, Message: "This server is no node of a cluster: [cluster] of its configuration makes one of it"}
+			return monitor.ErrNoCluster
 		}
 		return h(w, r, p)
 	}

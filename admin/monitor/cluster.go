@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"pipit/admin/text"
+	"pipit/broker"
 )
 
 const clusterPath = "/admin/system/cluster"
@@ -50,6 +51,9 @@ type Cluster interface {
 	// Leave takes another node out.
 	Leave(node string) error
 }
+
+// ErrNoCluster: there is no Cluster.
+var ErrNoCluster = &broker.Error{Code: broker.NotFound, Message: "This server is no node of a cluster: [cluster] of its configuration makes one of it"}
 
 // Differ tells whether copies were compared and are not the same.
 func (s *ClusterStatus) Differ() bool {

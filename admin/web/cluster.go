@@ -32,7 +32,7 @@ func (cp clusterPages) routes() []gate.Route {
 func (cp clusterPages) with(h gate.Handler) gate.Handler {
 	return func(w http.ResponseWriter, r *http.Request, p gate.Params) error {
 		if cp.Cluster == nil {
-			return &broker.Error{Code: broker.NotFound, Message: "This server is no node of a cluster: [cluster] of its configuration makes one of it"}
+			return monitor.ErrNoCluster
 		}
 		return h(w, r, p)
 	}
