@@ -394,7 +394,7 @@ func (c *three) wantEqualMarks() {
 func unflushed(string) disk.FS { return disktest.Unflushed{FS: disk.OS} }
 
 // The leader's Term is a Store.
-func TestStore(t *testing.T) {
+func TestTermIsStore(t *testing.T) {
 	storetest.Exercise(t, func(dir string) (store.Store, error) {
 		c := &three{t: t, dir: dir, nodes: map[string]*node{}, log: discard, fs: unflushed}
 		if _, err := os.Stat(filepath.Join(dir, "a")); err == nil {
