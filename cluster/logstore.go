@@ -72,14 +72,18 @@ const (
 	// recordSize is how many bytes of entries a record has at most, but for a single one.
 	recordSize = 2 << 20
 
-	// walSizes is how many times its limit the log may take: so long is written while the file does not yet have what is in it.
-	walSizes = 4
-	minWal   = 8 << 20
+	// waitSizes is how many times its limit the log has when a leader begins to wait for the file to take in what is in it. Behind that there is room for
+	// what is on its way then: the largest batch, which cannot be applied before all of it is there, and as much again as the limit.
+	waitSizes = 3
+
+	minSegment, maxSegment = 1 << 20, 16 << 20
 )
 
-// logOptions are those of the wal in a directory.
+// logOptions are those of the wal in a directory. Its segments are made as they are needed, and have an eighth of room for what frames and ends of segments take.
 func logOptions(o *Options, id [16]byte) wal.Options {
-	return wal.Options{FS: o.fs(), Dir: filepath.Join(o.Dir, "log"), ID: id, Size: max(walSizes*o.LogSize, minWal), Readable: true, Logger: o.Logger}
+	room := (waitSizes+1)*o.LogSize + 2*maxChunks*chunkSize
+	return wal.Options{FS: o.fs(), Dir: filepath.Join(o.Dir, "log"), ID: id, Readable: true, Logger: o.Logger,
+		Size: room / 8 * 9, SegmentSize: min(max(o.LogSize/4, minSegment), maxSegment) &^ (minSegment - 1)}
 }
 
 func stablePath(dir string) string { return filepath.Join(dir, "raft.db") }
@@ -427,7 +431,7 @@ func (s *logStore) awaitRoom(done <-chan struct{}) error {
 		total := s.total
 		s.mu.Unlock()
 		switch {
-		case total <= max((walSizes-1)*s.limit, minWal/2):
+		case total <= waitSizes*s.limit+maxChunks*chunkSize:
 			return nil
 		case waited >= roomWait:
 			return fmt.Errorf("%w: the cluster's log has %d bytes that the file could not take yet", store.ErrNoSpace, total)
@@ -455,9 +459,10 @@ func (s *logStore) keep() (kept bool, err error) {
 	defer s.turn.Unlock()
 	s.cutting.Lock()
 	defer s.cutting.Unlock()
-	first, _ := s.FirstIndex()
-	last, _ := s.LastIndex()
-	if first == 0 || s.total > keepSize {
+	s.mu.Lock()
+	first, last, total := s.begins(), s.last(), s.total
+	s.mu.Unlock()
+	if first == 0 || total > keepSize {
 		return false, nil
 	}
 	logs := make([]*raft.Log, 0, last-first+1)

@@ -9,6 +9,7 @@ import (
 	"reflect"
 	"syscall"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/hashicorp/raft"
@@ -390,5 +391,20 @@ func FuzzRecord(f *testing.F) {
 		if err != nil || !reflect.DeepEqual(again, logs) {
 			t.Errorf("%v: %+v, want %+v", err, again, logs)
 		}
+	})
+}
+
+// TestLargestBatch: a batch as large as there may be is stored, though the log is to keep far less.
+func TestLargestBatch(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newThree(t, small)
+		c.commit(3, 100)
+		for range 3 {
+			if err := c.leader().Commit(c.message(maxChunks*chunkSize - 4096)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		c.commit(3, 100)
+		c.wantEqual()
 	})
 }

@@ -168,7 +168,8 @@ func (m *machine) catchUp() error {
 }
 
 // recall learns from the log which nodes there were behind an index, up to what the file has, all of which was committed. Without it a leader that needs
-// another node to commit anything could not send that one the file, since it would not know who is to be in it.
+// another node to commit anything could not send that one the file, since it would not know who is to be in it. Where a file was received just before a
+// crash, the log ends before the file does: the leader has the rest.
 func (m *machine) recall(behind uint64) error {
 	var l raft.Log
 	for i := behind + 1; i <= m.mark.Index; i++ {

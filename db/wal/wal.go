@@ -68,7 +68,7 @@ type Options struct {
 
 	Flushed func(took time.Duration) // is told of each flush of an Append, within it; or nil
 
-	SegmentSize int64 // of one, in bytes, for tests: then Size may be any; default an eighth of Size, from 1 to 16 MiB
+	SegmentSize int64 // of one, in bytes, a multiple of 8; then Size may be any; default an eighth of Size, from 1 to 16 MiB
 
 	chunk int // for tests
 }
