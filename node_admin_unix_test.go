@@ -5,7 +5,10 @@ package main
 import (
 	"bytes"
 	"encoding/json"
+	"io"
 	"net/http"
+	"net/http/cookiejar"
+	"net/url"
 	"os"
 	"strings"
 	"testing"
@@ -68,6 +71,32 @@ func TestClusterAdmin(t *testing.T) {
 		}
 		return s
 	}
+	jar, err := cookiejar.New(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	browser := &http.Client{Jar: jar, Transport: client.Transport}
+	signIn, err := browser.PostForm("http://"+c.addrs["b"]+"/admin/login", url.Values{"name": {"ada"}, "password": {"a long password"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	signIn.Body.Close()
+	page := func() (int, string) {
+		t.Helper()
+		rsp, err := browser.Get("http://" + c.addrs["b"] + "/admin/system/cluster")
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer rsp.Body.Close()
+		text, err := io.ReadAll(rsp.Body)
+		if err != nil || rsp.Request.URL.Path != "/admin/system/cluster" {
+			t.Errorf("it came to %s: %v", rsp.Request.URL, err)
+		}
+		return rsp.StatusCode, string(text)
+	}
+	if status, text := page(); status != 200 || !strings.Contains(text, `<span class="mono">a</span> leads in term`) {
+		t.Fatalf("%d %s", status, text)
+	}
 	if s := call("b", 200, "GET", "", ""); s.Leader != "a" || len(s.Nodes) != 3 || s.Nodes[1].Role != "follower" || s.Nodes[2].Contact < 0 {
 		t.Errorf("%+v", s)
 	}
@@ -83,6 +112,18 @@ func TestClusterAdmin(t *testing.T) {
 	c.whole("a")
 	if s := call("a", 200, "POST", "/verify", ""); len(s.Digests) != 3 || s.Digests["a"] == "" || s.Digests["a"] != s.Digests["b"] || s.Digests["b"] != s.Digests["c"] {
 		t.Errorf("%+v", s.Digests)
+	}
+	if status, _ := page(); status != 200 {
+		t.Errorf("who signed in before another node led is answered %d", status)
+	}
+	if out, err := c.command("cluster", "transfer", "a", "--config", "c.toml"); err != nil {
+		t.Errorf("%v: %s", err, out)
+	}
+	if leader := c.whole("c"); leader != "a" {
+		t.Errorf("%s leads", leader)
+	}
+	if status, text := page(); status != 200 || !strings.Contains(text, `<span class="mono">a</span> leads in term`) {
+		t.Errorf("%d %s", status, text)
 	}
 	call("a", 204, "DELETE", "/nodes/c", "")
 	if s := call("a", 200, "GET", "", ""); len(s.Nodes) != 2 {
@@ -102,7 +143,7 @@ func TestClusterAdmin(t *testing.T) {
 	if _, err := trail.ReadFrom(rsp.Body); err != nil {
 		t.Fatal(err)
 	}
-	for _, action := range []string{"cluster.transfer", "cluster.leave"} {
+	for _, action := range []string{"cluster.transfer", "cluster.leave", `"command line"`} {
 		if !strings.Contains(trail.String(), action) {
 			t.Errorf("the audit log has no %s: %s", action, trail.String())
 		}

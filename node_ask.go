@@ -65,17 +65,32 @@ func (n *node) questions() http.Handler {
 		})
 	}
 	leading("transfer", func(ctx context.Context, q url.Values) error {
-		if err := n.engine.Transfer(q.Get("node")); err != nil {
+		heir, err := n.engine.Heir(q.Get("node"))
+		if err != nil {
+			return err
+		}
+		n.note(ctx, "transfer", heir) // which the next leader has
+		if err := n.engine.Transfer(heir); err != nil {
 			return err
 		}
 		ctx, cancel := context.WithTimeout(ctx, verifyTime)
 		defer cancel()
-		_, _, err := n.engine.AwaitLeader(ctx)
+		_, _, err = n.engine.AwaitLeader(ctx)
 		return err
 	})
-	leading("join", func(ctx context.Context, q url.Values) error { return n.engine.Add(ctx, q.Get("node"), q.Get("addr")) })
-	leading("replace", func(ctx context.Context, q url.Values) error { return n.engine.Replace(ctx, q.Get("node")) })
-	leading("leave", func(_ context.Context, q url.Values) error { return n.engine.Remove(q.Get("node")) })
+	for name, do := range map[string]func(ctx context.Context, q url.Values) error{
+		"join":    func(ctx context.Context, q url.Values) error { return n.engine.Add(ctx, q.Get("node"), q.Get("addr")) },
+		"replace": func(ctx context.Context, q url.Values) error { return n.engine.Replace(ctx, q.Get("node")) },
+		"leave":   func(_ context.Context, q url.Values) error { return n.engine.Remove(q.Get("node")) },
+	} {
+		leading(name, func(ctx context.Context, q url.Values) error {
+			err := do(ctx, q)
+			if err == nil {
+				n.note(ctx, name, q.Get("node"))
+			}
+			return err
+		})
+	}
 	on("POST /verify", func(ctx context.Context, _ url.Values) (any, error) {
 		if leader, addr := n.engine.Leader(); leader != "" && leader != n.cfg.Cluster.Node {
 			var s monitor.ClusterStatus
@@ -84,6 +99,13 @@ func (n *node) questions() http.Handler {
 		return n.compare(ctx)
 	})
 	return mux
+}
+
+// note takes what the command line had this node do, which leads, into the audit log.
+func (n *node) note(ctx context.Context, what, of string) {
+	if o := n.open.Load(); o != nil && o.admin != nil {
+		o.admin.NoteAtNode(ctx, "cluster."+what, of)
+	}
 }
 
 // shown is what is answered of a cluster.

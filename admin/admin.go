@@ -195,6 +195,11 @@ func (a *Admin) Adjust(o Options) error {
 // returned before are no longer valid. They are secret.
 func (a *Admin) SetupURLs() []string { return a.Users.SetupURLs() }
 
+// NoteAtNode takes an action of the command line at a node's port into the audit log; of is the node that it was done to.
+func (a *Admin) NoteAtNode(ctx context.Context, action, of string) {
+	a.Trail.Note(ctx, gate.Actor{Name: gate.CommandLine, Via: gate.Node}, action, of)
+}
+
 // Close ends what runs in the background and stores what only memory has. Requests must have ended.
 func (a *Admin) Close() {
 	a.closeOnce.Do(func() {

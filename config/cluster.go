@@ -38,6 +38,9 @@ func (c *Cluster) ClusterPeers() []Peer {
 	return peers
 }
 
+// maxClusterBatch is how many bytes a request may store in a cluster, where all that it stores is 64 MiB at most.
+const maxClusterBatch = 48 << 20
+
 // cluster checks the table [cluster].
 func (b *binder) cluster(c *Config) {
 	t := &c.Cluster
@@ -71,6 +74,14 @@ func (b *binder) cluster(c *Config) {
 	}
 	if c.Database.Sync == SyncInterval {
 		b.errorf("database.sync", "%q: allowed in a cluster is %q alone", c.Database.Sync, SyncAlways)
+	}
+	for _, k := range []struct {
+		key  string
+		size property.Size
+	}{{"max_payload", c.HTTP.MaxPayload}, {"max_batch", c.HTTP.MaxBatch}} {
+		if k.size > maxClusterBatch {
+			b.errorf("http."+k.key, "%d: allowed in a cluster are at most %d", k.size, maxClusterBatch)
+		}
 	}
 }
 

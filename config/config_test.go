@@ -175,6 +175,8 @@ func TestConfigBad(t *testing.T) {
 			`:5: cluster.peers = "a": allowed is name=host:port, such as "a=10.0.0.1:7001"`,
 			`:5: cluster.peers = "a=c:1": there is a node of that name before`,
 			`:5: cluster.peers = "b=:1": allowed is name=host:port`}},
+		{"batches of a cluster", "[http]\nmax_payload = \"49MiB\"\nmax_batch = \"1GiB\"\nmax_pending = \"1GiB\"\nmax_replies = \"1GiB\"\n[cluster]\nnode = \"a\"\nlisten = \"127.0.0.1:1\"\ndirectory = \"d\"\npeers = [\"a=b:1\"]\n", []string{
+			`:2: http.max_payload = 51380224: allowed in a cluster are at most 50331648`, `:3: http.max_batch = 1073741824: allowed in a cluster are at most 50331648`}},
 		{"times of a cluster", "[cluster]\nforward_wait = \"2m\"\nheartbeat = \"1ms\"\n", []string{
 			`:2: cluster.forward_wait = "2m": allowed are 0s to 1m`, `:3: cluster.heartbeat = "1ms": allowed are 100ms to 30s`}},
 		{"no address", "[http]\nlisten = []\n", []string{`:2: http.listen = []: allowed is a list of at least one host:port`}},

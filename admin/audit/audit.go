@@ -97,7 +97,7 @@ type Entry struct {
 	Count  int       `json:"count"`            // how many times
 	Kind   string    `json:"kind"`             // one of Kinds
 	Who    string    `json:"who,omitempty"`    // an administrator, token NAME, client USERNAME, callback sender, which is the broker, or, via publish, who published; absent: nobody was signed in
-	Via    string    `json:"via,omitempty"`    // the door: web, api, protocol, file, which is the command line, callback, or publish, for a topic that a template made
+	Via    string    `json:"via,omitempty"`    // the door: web, api, protocol, file, which is the command line, node, which is the command line at a node of a cluster, callback, or publish, for a topic that a template made
 	Addr   string    `json:"addr,omitempty"`   // IP address; where there were several, the last one: all are of one network
 	Action string    `json:"action"`           // what was done
 	Object string    `json:"object,omitempty"` // the name of what it was done to

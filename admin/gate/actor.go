@@ -26,7 +26,7 @@ func AccessOf(scope string) Access { return Access(max(0, slices.Index(Scopes[:]
 // Actor is who does something, for permissions and the audit log.
 type Actor struct {
 	Name   string // administrator, "token NAME" or "client USERNAME"; empty: nobody has signed in
-	Via    string // the door: Web, API, Protocol, Callback, Publish or File
+	Via    string // the door: Web, API, Protocol, Callback, Publish, Node or File
 	Addr   string // IP address
 	Access Access
 }
@@ -38,6 +38,7 @@ const (
 	Protocol = "protocol" // a client's, which may make consumers by itself
 	Callback = "callback" // nobody's: the broker sends messages
 	Publish  = "publish"  // nobody's: a message made a topic by a template
+	Node     = "node"     // the command line, at the port of a node of a cluster: with its keys in hand, it may change who is in it
 	File     = "file"     // the command line, with the database file in hand: it may do everything
 )
 
