@@ -47,10 +47,11 @@ func (m membership) Join(ctx context.Context, node, addr string) error {
 	if name.Check(node) != nil {
 		return ofField("node", node, errors.New(name.Allowed))
 	}
-	if err := m.engine.Add(ctx, node, addr); err != nil {
-		return ofField("addr", addr, err)
+	err := m.engine.Add(ctx, node, addr)
+	if err == nil || errors.Is(err, cluster.ErrOver) {
+		return told(err)
 	}
-	return nil
+	return ofField("addr", addr, err)
 }
 
 // Replace implements monitor.Cluster.
@@ -64,6 +65,8 @@ func (m membership) Leave(name string) error { return told(m.engine.Remove(name)
 // told is an error for who asked.
 func told(err error) error {
 	switch {
+	case err == nil:
+		return nil
 	case errors.Is(err, cluster.ErrNoNode):
 		return &broker.Error{Code: broker.NotFound, Message: err.Error()}
 	case errors.Is(err, cluster.ErrLeads), errors.Is(err, cluster.ErrThere):

@@ -52,10 +52,10 @@ type Options struct {
 	// earlier, the node does not want to lead, and another one is to. It is called once at a time.
 	Lead func(*Term)
 
-	newest byte // the newest version of entries that it reads and may write; default newestEntry; for tests
-
 	// Fatal is called, once, when this node can go on no more: a flush or a restore failed, or an entry cannot be understood. The process is to end.
 	Fatal func(error)
+
+	newest byte // the newest version of entries that it reads and may write; default newestEntry; for tests
 }
 
 const (

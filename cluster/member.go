@@ -272,6 +272,8 @@ func (e *Engine) Add(ctx context.Context, node, addr string) error {
 	i, err := e.ask(ctx, addr)
 	own := e.Info()
 	switch {
+	case e.Term() == nil:
+		return ErrOver
 	case err != nil:
 		return fmt.Errorf("node %q at %s cannot be asked: %w", node, addr, err)
 	case i.Node != node:
