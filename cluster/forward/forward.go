@@ -30,6 +30,9 @@ const (
 	headerTLS    = "Pipit-Tls"    // "1": it came by TLS
 )
 
+// headerAgain is that of a reply between nodes which says that the request was not answered by it, since who was asked does not lead.
+const headerAgain = "Pipit-Again"
+
 // Leader is where requests are answered at the moment.
 type Leader struct {
 	Here Here   // nil: not by this node
@@ -54,7 +57,7 @@ type Options struct {
 	// Local answers a request that is of this node whoever leads, and tells whether it did; or nil.
 	Local func(w http.ResponseWriter, r *http.Request) bool
 
-	// Refuse answers a request that cannot be answered now. unknown tells whether it may have taken effect.
+	// Refuse answers a request that cannot be answered now. unknown tells whether it may have taken effect, which one that only reads never has.
 	Refuse func(w http.ResponseWriter, r *http.Request, unknown bool)
 
 	Logger *slog.Logger
@@ -112,8 +115,9 @@ func (f *Forward) Door(name string) http.Handler {
 			to := f.opts.Leader()
 			switch {
 			case to.Here != nil:
-				f.answer(to.Here, name, w, r)
-				return
+				if f.answer(to.Here, name, w, r) {
+					return
+				}
 			case to.Addr != "":
 				if f.pass(w, r, name, to.Addr) {
 					return
@@ -184,7 +188,15 @@ func (f *Forward) whileLeading(ctx context.Context, addr string) (context.Contex
 	return ctx, cancel
 }
 
-// pass sends a request to the leader and its reply back. It is false where nothing of the request was sent.
+// reads tells whether a request changes nothing, so that it can be asked again, which a proxy may do of itself with such (RFC 9110, 9.2.1 and 9.2.2).
+func reads(r *http.Request) bool {
+	return (r.Method == http.MethodGet || r.Method == http.MethodHead) && r.ContentLength == 0
+}
+
+var errAgain = errors.New("who was asked does not lead")
+
+// pass sends a request to the leader and its reply back. It is false where nothing of the request was sent, and where one that only reads
+// got no reply: it can be sent to who leads by then.
 func (f *Forward) pass(w http.ResponseWriter, r *http.Request, door, addr string) (done bool) {
 	ctx, cancel := f.whileLeading(r.Context(), addr)
 	defer cancel(nil)
@@ -210,9 +222,17 @@ func (f *Forward) pass(w http.ResponseWriter, r *http.Request, door, addr string
 				h[headerTLS] = []string{"1"}
 			}
 		},
+		ModifyResponse: func(rsp *http.Response) error {
+			again := rsp.Header.Get(headerAgain) != ""
+			rsp.Header.Del(headerAgain)
+			if again && reads(r) {
+				return errAgain
+			}
+			return nil
+		},
 		ErrorHandler: func(w http.ResponseWriter, r *http.Request, err error) {
 			var none *unreached
-			if errors.As(err, &none) {
+			if errors.As(err, &none) || reads(r) {
 				done = false
 				return
 			}
@@ -243,6 +263,7 @@ func (f *Forward) Handler(other http.Handler) http.Handler {
 		}
 		here := f.awaitHere(r.Context())
 		if here == nil { // a second hop would go in circles while two think that the other one leads
+			w.Header().Set(headerAgain, "1")
 			f.opts.Refuse(w, r, false)
 			return
 		}
@@ -256,6 +277,9 @@ func (f *Forward) Handler(other http.Handler) http.Handler {
 		for _, name := range []string{headerDoor, headerClient, headerTLS} {
 			r.Header.Del(name)
 		}
-		f.answer(here, door, w, r)
+		if !f.answer(here, door, w, r) {
+			w.Header().Set(headerAgain, "1")
+			f.opts.Refuse(w, r, false)
+		}
 	})
 }

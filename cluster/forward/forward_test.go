@@ -243,8 +243,46 @@ func TestStaleLeader(t *testing.T) {
 		t.Errorf("a stream: %d %q: want it cut off behind the first piece", status, got)
 	}
 	for _, path := range []string{"/", "/empty"} {
-		if status, got := ask(t, a, "GET", path, nil); status != 503 || got != "refused, unknown true" {
-			t.Errorf("%s of who was the leader: %d %q", path, status, got)
+		for method, want := range map[string]string{"POST": "refused, unknown true", "GET": "refused, unknown false"} {
+			if status, got := ask(t, a, method, path, nil); status != 503 || got != want {
+				t.Errorf("%s %s of who was the leader: %d %q, want 503 %q", method, path, status, got, want)
+			}
+		}
+	}
+}
+
+// A request that only reads, and whose answer is lost with the leader, is answered by the next one, wherever it came to.
+func TestReadAgain(t *testing.T) {
+	var a, b, c *node
+	lose := func() {
+		a.stale.Store(true)
+		a.leads.Store(false)
+		c.leads.Store(true)
+		a.follow(c)
+		b.follow(c)
+	}
+	old := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("X-Secret", "1")
+		if lose(); r.URL.Path == "/killed" {
+			panic(http.ErrAbortHandler)
+		}
+		fmt.Fprint(w, "old")
+	})
+	next := http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		fmt.Fprintf(w, "next%s%s", w.Header().Get("X-Secret"), w.Header().Get("Pipit-Again"))
+	})
+	for _, path := range []string{"/", "/killed"} {
+		for _, door := range []string{"a", "b"} {
+			a, b, c = newNode(t, old), newNode(t, old), newNode(t, next)
+			a.leads.Store(true)
+			b.follow(a)
+			at := map[string]*node{"a": a, "b": b}[door]
+			if path == "/killed" && door == "a" {
+				continue // with its client's connection
+			}
+			if status, got := ask(t, at, "GET", path, nil); status != 200 || got != "next" {
+				t.Errorf("%s at %s: %d %q", path, door, status, got)
+			}
 		}
 	}
 }

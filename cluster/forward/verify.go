@@ -7,18 +7,19 @@ import (
 
 // answer has a request answered here. The reply waits until this node has made sure that it leads still: what it says may follow from what
 // is in memory, and where another node leads meanwhile, that is not so any more. It asks before the first byte, and of a stream before
-// each piece.
-func (f *Forward) answer(here Here, door string, w http.ResponseWriter, r *http.Request) {
+// each piece. It is false where a request that only reads could not be answered here: another node may have its answer.
+func (f *Forward) answer(here Here, door string, w http.ResponseWriter, r *http.Request) (done bool) {
 	h := here.Door(door)
 	if h == nil {
 		f.opts.Refuse(w, r, false)
-		return
+		return true
 	}
 	v := &verifying{ResponseWriter: w, f: f, here: here, r: r, status: http.StatusOK}
 	h.ServeHTTP(v, r)
 	if v.begin(); v.lost && !v.refused {
 		panic(http.ErrAbortHandler) // what was begun is not to look whole
 	}
+	return !v.refused || !reads(r)
 }
 
 // verifying is a ResponseWriter that asks first.
@@ -30,7 +31,7 @@ type verifying struct {
 	status  int
 	begun   bool // the status is sent, or on its way
 	lost    bool // this node does not lead any more, or cannot tell
-	refused bool // the reply says so, instead of the handler's
+	refused bool // the reply says so, instead of the handler's, or is that of another node
 }
 
 // Unwrap is for http.ResponseController.
@@ -58,7 +59,9 @@ func (v *verifying) begin() {
 	}
 	v.refused = true
 	clear(v.Header())
-	v.f.opts.Refuse(v.ResponseWriter, v.r, true)
+	if !reads(v.r) {
+		v.f.opts.Refuse(v.ResponseWriter, v.r, true)
+	}
 }
 
 // Write implements http.ResponseWriter.
