@@ -270,7 +270,11 @@ type patternMessage struct {
 // TestModelPattern compares a consumer of a pattern with a list, through publishes, receives of all kinds, settlements,
 // restarts and changes of topics.
 func TestModelPattern(t *testing.T) {
-	for seed := range uint64(8) {
+	seeds := uint64(8)
+	if testing.Short() {
+		seeds = 2
+	}
+	for seed := range seeds {
 		t.Run(fmt.Sprint("seed ", seed), func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				m := &patternModel{rig: newRig(t, broker.Options{}), rnd: rand.New(rand.NewPCG(seed, 1))}

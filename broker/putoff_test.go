@@ -101,7 +101,11 @@ func TestMaxBytesCountsDelayed(t *testing.T) {
 
 // What waits is counted as it is, whatever comes and goes while the sweeper looks at it, which takes it several looks, and in whatever order.
 func TestDelayedBytesAreExact(t *testing.T) {
-	for seed := range uint64(4) {
+	seeds := uint64(4)
+	if testing.Short() {
+		seeds = 1
+	}
+	for seed := range seeds {
 		synctest.Test(t, func(t *testing.T) {
 			random := rand.New(rand.NewPCG(seed, 1)) // #nosec G404 -- a test
 			r := newRig(t, broker.Options{})

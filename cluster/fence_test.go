@@ -158,7 +158,11 @@ func testCutOff(t *testing.T, size int) {
 func TestStoppedAsItBegins(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) { // which fails where a goroutine is left
 		c := newThree(t)
-		for i := range 20 {
+		rounds := 20
+		if testing.Short() {
+			rounds = 4
+		}
+		for i := range rounds {
 			c.commit(1, 100)
 			n := c.follower()
 			if err := c.leader().engine.Transfer(n.name); err != nil {
