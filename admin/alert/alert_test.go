@@ -32,13 +32,11 @@ func TestBeginAndEnd(t *testing.T) {
 		f := newOffice(t, alert.Options{URL: hook})
 		defer f.end()
 		begun := time.Now()
-		f.mu.Lock()
-		f.found = []monitor.Finding{
-			{Attention: monitor.Attention{Code: "consumer_away", Text: "erp is away", Link: "/p/admin/consumers/4", Kind: "consumer", Key: "4"}, Topic: "/orders", Client: "erp", Consumer: "night"},
-			{Attention: monitor.Attention{Code: "disk_low", Text: "The disk is nearly full", Link: "/p/admin/system"}},
-			{Attention: monitor.Attention{Code: "unsynced", Text: "It is meant", Link: "/p/admin/system"}},
-		}
-		f.mu.Unlock()
+		f.find(
+			monitor.Finding{Attention: monitor.Attention{Code: "consumer_away", Text: "erp is away", Link: "/p/admin/consumers/4", Kind: "consumer", Key: "4"}, Topic: "/orders", Client: "erp", Consumer: "night"},
+			monitor.Finding{Attention: monitor.Attention{Code: "disk_low", Text: "The disk is nearly full", Link: "/p/admin/system"}},
+			monitor.Finding{Attention: monitor.Attention{Code: "unsynced", Text: "It is meant", Link: "/p/admin/system"}},
+		)
 		f.o.Mute = []string{"unsynced"}
 		f.adjust()
 		pass(29 * time.Second)
@@ -334,9 +332,7 @@ func TestMany(t *testing.T) {
 			key := fmt.Sprint(i + 1)
 			found[i] = monitor.Finding{Attention: monitor.Attention{Code: "consumer_away", Text: "erp has not fetched from /orders/" + key, Link: "/admin/consumers/" + key, Kind: "consumer", Key: key}, Topic: "/orders/" + key, Client: "erp"}
 		}
-		f.watched.mu.Lock()
-		f.found = found
-		f.watched.mu.Unlock()
+		f.find(found...)
 		pass(time.Minute)
 		list := f.got()
 		if len(list) != 1 || list[0].bytes > 300<<10 || int(list[0].TruncatedAlerts)+len(list[0].Alerts) != n || len(list[0].Alerts) < 300 {

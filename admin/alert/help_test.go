@@ -84,13 +84,18 @@ func (w *watched) Situation(time.Duration) monitor.Situation {
 
 // set has things of these codes need attention, and no others.
 func (w *watched) set(codes ...string) {
-	found := []monitor.Finding{}
+	var found []monitor.Finding
 	for _, code := range codes {
 		found = append(found, monitor.Finding{Attention: monitor.Attention{Code: code, Text: "It is " + code, Link: "/p/admin/" + code}})
 	}
+	w.find(found...)
+}
+
+// find has these things need attention, and no others.
+func (w *watched) find(found ...monitor.Finding) {
 	w.mu.Lock()
+	defer w.mu.Unlock()
 	w.found = found
-	w.mu.Unlock()
 }
 
 // office is a broker whose alerts go to receivers within this process, in a bubble.
