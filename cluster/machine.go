@@ -187,8 +187,11 @@ func (m *machine) recall(behind uint64) error {
 	return nil
 }
 
-// Snapshot implements raft.FSM. The file is the snapshot: see snapshot.go.
+// Snapshot implements raft.FSM. The file is the snapshot: see snapshot.go. Of what could not be applied there is none: raft takes it for applied.
 func (m *machine) Snapshot() (raft.FSMSnapshot, error) {
+	if m.failed != nil {
+		return nil, m.failed
+	}
 	if meta := m.engine.snaps.last(); meta != nil && m.mark.Index <= meta.Index {
 		return nil, raft.ErrNothingNewToSnapshot
 	}

@@ -314,3 +314,26 @@ func TestFileBehindSnapshot(t *testing.T) {
 		c.wantEqual()
 	})
 }
+
+// TestSnapshotOfAFailedCopy: a node that could not apply an entry, and takes a snapshot before its process has ended, applies it when it is started again.
+func TestSnapshotOfAFailedCopy(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newThree(t)
+		c.commit(3, 100)
+		c.wantEqual()
+		n := c.follower()
+		if err := n.copy.Checkpoint(); err != nil {
+			t.Fatal(err)
+		}
+		n.copy.GiveUp()
+		c.commit(1, 100)
+		c.until("it has failed", func() bool { return n.failed() != nil })
+		if err := n.raft.Snapshot().Error(); err == nil {
+			t.Error("it took a snapshot of what it has not")
+		}
+		c.stop(n.name)
+		c.start(n.name)
+		c.commit(1, 100)
+		c.wantEqual()
+	})
+}
