@@ -123,13 +123,14 @@ func (s *snapshots) Open(id string) (*raft.SnapshotMeta, io.ReadCloser, error) {
 	s.mu.Unlock()
 	kept := s.last() // before the file is looked at, which has all that this says
 	n, err := s.engine.opts.Store.Snapshot()
-	if err != nil {
-		return nil, nil, err
-	}
 	m := s.engine.machine
 	c := m.configuration.Load()
-	if c == nil || m.seen.Load() < n.Mark.Index {
-		return nil, nil, errors.Join(errors.New("which nodes there are is not known yet"), n.Close())
+	if err == nil && (c == nil || m.seen.Load() < n.Mark.Index) {
+		err = errors.Join(errors.New("which nodes there are is not known yet"), n.Close())
+	}
+	if err != nil {
+		s.engine.pause(openAgain)
+		return nil, nil, err
 	}
 	index, term := n.Mark.Index, n.Mark.Term
 	if kept != nil && kept.Whole && kept.Index > index { // without a batch between the two
@@ -138,6 +139,9 @@ func (s *snapshots) Open(id string) (*raft.SnapshotMeta, io.ReadCloser, error) {
 	return &raft.SnapshotMeta{Version: raft.SnapshotVersionMax, ID: id, Index: index, Term: term, Configuration: c.servers, ConfigurationIndex: c.index, Size: n.Size},
 		&sending{n, s.engine.logs.hold(index)}, nil
 }
+
+// openAgain is how long it takes to say that there is no file: raft asks again at once while it hands on leadership.
+const openAgain = 50 * time.Millisecond
 
 // sending is a file on its way, for which the log keeps what comes behind it.
 type sending struct {

@@ -5,12 +5,15 @@ import (
 	"context"
 	"errors"
 	"io"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"github.com/hashicorp/raft"
 
@@ -335,5 +338,53 @@ func TestSnapshotOfAFailedCopy(t *testing.T) {
 		c.start(n.name)
 		c.commit(1, 100)
 		c.wantEqual()
+	})
+}
+
+// counted counts what is logged. Where there is no end to it, the test does not end by itself: fake time stands still meanwhile.
+type counted struct {
+	slog.Handler
+	n atomic.Int64
+}
+
+func (h *counted) Enabled(context.Context, slog.Level) bool { return true }
+func (h *counted) WithAttrs([]slog.Attr) slog.Handler       { return h }
+func (h *counted) WithGroup(string) slog.Handler            { return h }
+
+func (h *counted) Handle(context.Context, slog.Record) error {
+	if h.n.Add(1) > 10_000 {
+		panic("it is tried without a pause")
+	}
+	return nil
+}
+
+// TestTransferWithoutFile: where leadership is to be handed on to a node that needs the file, and there is none to be had, that is tried now and then until it is given up.
+func TestTransferWithoutFile(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var lines counted
+		c := newThree(t, small, func(c *three) { c.log = slog.New(&lines) })
+		c.moveTo("b")
+		time.Sleep(2 * catchUpWait) // lint:sleep fake time
+		c.cut("c", true)
+		c.commit(200, 1000)
+		a := c.nodes["a"]
+		c.until("all have it", func() bool { return a.machine.applied.Load() == c.nodes["b"].machine.applied.Load() })
+		if err := a.raft.Snapshot().Error(); err != nil {
+			t.Fatal(err)
+		}
+		if first, err := a.logs.FirstIndex(); err != nil || first < 50 {
+			t.Fatalf("the log begins at %d: %v", first, err)
+		}
+		c.moveTo("a")
+		a.copy.GiveUp()
+		lines.n.Store(0)
+		c.cut("c", false)
+		_ = a.Transfer("c") // nil where leadership was lost meanwhile, to whomever
+		if c.nodes["c"].Term() != nil {
+			t.Error("c leads, which has not what was committed")
+		}
+		if n := lines.n.Load(); n > 1000 {
+			t.Errorf("%d lines were logged", n)
+		}
 	})
 }
