@@ -135,7 +135,7 @@ func TestCompactBesideCommits(t *testing.T) {
 	running, ended := false, 0
 	small := func() { f.compactPart = 1 + rnd.IntN(4000) }
 	small()
-	for n := 0; n < 400 || ended == 0 && n < 4000; n++ { // on a busy machine it may have made little of its way by then
+	for n := 0; n < 400 || ended == 0 && n < 4000; n++ { // on a busy machine it may have made little of its way by then: from there on it is not cut short
 		b := f.randomBatch(rnd)
 		if n == 0 {
 			for who := range 20 {
@@ -150,13 +150,16 @@ func TestCompactBesideCommits(t *testing.T) {
 		}
 		f.removals(b)
 		switch {
+		case n == 400:
+			f.reopen()
+			f.compactPart = 4000
 		case !running && rnd.IntN(5) == 0:
 			running = true
 			s := f.Store
 			go func() { done <- s.Compact(context.Background()) }()
 		case rnd.IntN(3) == 0:
 			f.checkpoint()
-		case rnd.IntN(50) == 0:
+		case n < 400 && rnd.IntN(50) == 0:
 			f.reopen()
 			small()
 		}
