@@ -100,10 +100,11 @@ func (f *fixture) dump() string {
 	f.t.Helper()
 	var out strings.Builder
 	var at view
-	if err := f.enter(&at); err != nil {
+	in, err := f.enter(&at)
+	if err != nil {
 		f.t.Fatal(err)
 	}
-	defer at.base.Rollback()
+	defer in.leave()
 	for no, name := range bucketNames {
 		_ = at.bucket(no).ForEach(func(k, v []byte) error {
 			if string(name) != "meta" || !bytes.Equal(k, keyLog) && !bytes.Equal(k, keyFormat) {

@@ -33,8 +33,6 @@ func (s *Store) Check() error { return s.check(func(float64) {}) }
 
 func (s *Store) check(progress func(part float64)) (err error) {
 	defer guard(&err)()
-	reading := s.wipe.enter()
-	defer reading.Add(-1)
 	var found findings
 	if !s.loaded {
 		if _, err := s.Load(); err != nil {
@@ -44,10 +42,11 @@ func (s *Store) check(progress func(part float64)) (err error) {
 	s.fileMu.Lock() // bbolt's check of a page looks at what a transaction changes
 	defer s.fileMu.Unlock()
 	var v view
-	if err := s.enter(&v); err != nil {
+	in, err := s.enter(&v)
+	if err != nil {
 		return err
 	}
-	defer v.base.Rollback()
+	defer in.leave()
 	for e := range v.base.Check() {
 		found.add("%w", e)
 	}

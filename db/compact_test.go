@@ -16,13 +16,12 @@ import (
 // content returns all that is in a store, but for what says which log goes with it.
 func (f *fixture) content() map[string]string {
 	f.t.Helper()
-	reading := f.Store.wipe.enter()
-	defer reading.Add(-1)
 	var v view
-	if err := f.enter(&v); err != nil {
+	in, err := f.enter(&v)
+	if err != nil {
 		f.t.Fatal(err)
 	}
-	defer v.base.Rollback()
+	defer in.leave()
 	all := map[string]string{}
 	for no, name := range bucketNames {
 		b := v.bucket(no)

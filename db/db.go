@@ -313,10 +313,11 @@ func (s *Store) Load() (img *store.Image, err error) {
 func (s *Store) image() (*store.Image, error) {
 	img := &store.Image{Delayed: map[uint32]uint64{}}
 	var v view
-	if err := s.enter(&v); err != nil {
+	in, err := s.enter(&v)
+	if err != nil {
 		return nil, err
 	}
-	defer v.base.Rollback()
+	defer in.leave()
 	if err := load(&v, img); err != nil || s.loaded {
 		return img, err
 	}

@@ -273,10 +273,11 @@ func expiresIn(seconds uint32) func(*store.Record) {
 func (f *fixture) wantEmpty(buckets ...int) {
 	f.t.Helper()
 	var v view
-	if err := f.enter(&v); err != nil {
+	in, err := f.enter(&v)
+	if err != nil {
 		f.t.Fatal(err)
 	}
-	defer v.base.Rollback()
+	defer in.leave()
 	for _, no := range buckets {
 		if k, _ := v.bucket(no).Cursor().First(); k != nil {
 			f.t.Errorf("%s has %x", bucketNames[no], k)

@@ -72,10 +72,11 @@ func Downgrade(path string, opts Options, version string) (loss Loss, err error)
 		return loss, err
 	}
 	var v view
-	if err := s.enter(&v); err != nil {
+	in, err := s.enter(&v)
+	if err != nil {
 		return loss, err
 	}
-	defer v.base.Rollback()
+	defer in.leave()
 	lost := counts{}
 	lost.objects(img, &releases[at])
 	lost.messages(&v)

@@ -254,13 +254,14 @@ func TestProgramKept(t *testing.T) {
 			t.Fatal(err)
 		}
 		var v view
-		if err := s.enter(&v); err != nil {
+		in, err := s.enter(&v)
+		if err != nil {
 			t.Fatal(err)
 		}
 		if got := string(v.bucket(bucketMeta).Get(keyProgram)); got != version {
 			t.Errorf("%q, want %q", got, version)
 		}
-		_ = v.base.Rollback()
+		in.leave()
 		if err := s.Close(); err != nil {
 			t.Fatal(err)
 		}

@@ -20,10 +20,12 @@ type Head struct {
 }
 
 // ReadHead looks at both meta pages, at the root bucket and, where the file has it, the list of free pages. It changes nothing and waits for
-// no write: a transaction that reads keeps what it looks at from being used again meanwhile.
+// no write: a transaction that reads, and is counted, keeps what it looks at from being used again and from being overwritten meanwhile.
 func ReadHead(s *Store) Head {
 	h := Head{Path: s.path, Metas: []page.Meta{}, Problems: []string{}}
 	wrong := func(format string, args ...any) { h.Problems = append(h.Problems, fmt.Sprintf(format, args...)) }
+	reading := s.wipe.enter()
+	defer reading.Add(-1)
 	tx, f, err := s.begin()
 	if err != nil {
 		wrong("it cannot be read: %v", err)

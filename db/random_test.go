@@ -236,13 +236,12 @@ var contentSeed = maphash.MakeSeed()
 // content writes down all that a store has, but for what says how it keeps it.
 func content(s *Store) (string, error) {
 	var out strings.Builder
-	reading := s.wipe.enter()
-	defer reading.Add(-1)
 	var at view
-	if err := s.enter(&at); err != nil {
+	in, err := s.enter(&at)
+	if err != nil {
 		return "", err
 	}
-	defer at.base.Rollback()
+	defer in.leave()
 	for no, name := range bucketNames {
 		err := at.bucket(no).ForEach(func(k, v []byte) error {
 			if no == bucketMeta && slices.ContainsFunc(append(ownKeys[:], keyKey), func(key []byte) bool { return bytes.Equal(k, key) }) {

@@ -4,7 +4,10 @@ import (
 	"bytes"
 	"fmt"
 	"runtime/debug"
+	"sync/atomic"
 	"time"
+
+	"go.etcd.io/bbolt"
 
 	"pipit/broker/store"
 )
@@ -21,19 +24,17 @@ type reader struct {
 
 // View implements store.Store.
 func (s *Store) View(fn func(store.Reader) error) error {
-	reading := s.wipe.enter()
-	defer reading.Add(-1)
 	r, _ := s.readers.Get().(*reader)
 	if r == nil {
 		r = &reader{store: s}
 	}
-	if err := s.enter(&r.view); err != nil {
+	in, err := s.enter(&r.view)
+	if err != nil {
 		return err
 	}
-	base := r.base
-	defer base.Rollback()
+	defer in.leave()
 	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true)) // see caught
-	err := fn(r)
+	err = fn(r)
 	// The strings that the decoder knows are worth keeping, what points into the content is not.
 	r.reset(nil, nil, nil)
 	r.rec, r.cursor = store.Record{}, cursor{}
@@ -41,17 +42,31 @@ func (s *Store) View(fn func(store.Reader) error) error {
 	return err
 }
 
-// enter makes v the content of this moment. Its transaction is to be rolled back when all has been read.
-func (s *Store) enter(v *view) error {
+// entered is a reader of the file: it is counted, so that none of its pages is overwritten meanwhile.
+type entered struct {
+	tx      *bbolt.Tx
+	reading *atomic.Int64
+}
+
+// leave ends it.
+func (e entered) leave() {
+	_ = e.tx.Rollback()
+	e.reading.Add(-1)
+}
+
+// enter makes v the content of this moment, until it is left.
+func (s *Store) enter(v *view) (entered, error) {
+	reading := s.wipe.enter()
 	for {
 		tx, f, err := s.begin()
 		if err != nil {
-			return fmt.Errorf("database %s: %w", s.path, err)
+			reading.Add(-1)
+			return entered{}, fmt.Errorf("database %s: %w", s.path, err)
 		}
 		now := s.tables.Load()
 		if now.goWith(f, tx.ID()) {
 			v.reset(now.live, now.frozen, tx)
-			return nil
+			return entered{tx, reading}, nil
 		}
 		// Between the two the file got what was in a table, or a batch, or another one took its place.
 		_ = tx.Rollback()

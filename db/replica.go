@@ -255,10 +255,11 @@ func (r *Replica) Checkpoint() error {
 // Applied returns the mark of what was applied last.
 func (r *Replica) Applied() (ReplicaMark, error) {
 	var v view
-	if err := r.enter(&v); err != nil {
+	in, err := r.enter(&v)
+	if err != nil {
 		return ReplicaMark{}, err
 	}
-	defer v.base.Rollback()
+	defer in.leave()
 	return v.replicaMark()
 }
 
@@ -291,28 +292,25 @@ func (r *Replica) GiveUp() { r.fail(errClosed) }
 type Look struct {
 	Mark ReplicaMark
 
-	view    view
-	reading *atomic.Int64
+	view view
+	in   entered
 }
 
 // Look takes a look at what there is, which stays the same whatever is applied. It is to be closed; the file grows until then.
 func (r *Replica) Look() (l *Look, err error) {
-	l = &Look{reading: r.wipe.enter()}
-	if err = r.enter(&l.view); err == nil {
-		if l.Mark, err = l.view.replicaMark(); err == nil {
-			return l, nil
-		}
-		_ = l.view.base.Rollback()
+	l = &Look{}
+	if l.in, err = r.enter(&l.view); err != nil {
+		return nil, err
 	}
-	l.reading.Add(-1)
-	return nil, err
+	if l.Mark, err = l.view.replicaMark(); err != nil {
+		l.in.leave()
+		return nil, err
+	}
+	return l, nil
 }
 
 // Close ends the look.
-func (l *Look) Close() {
-	_ = l.view.base.Rollback()
-	l.reading.Add(-1)
-}
+func (l *Look) Close() { l.in.leave() }
 
 // Digest returns a hash, in hexadecimal, of all that is stored. At equal marks it is the same in all copies, however their files
 // keep it. It reads everything.

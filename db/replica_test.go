@@ -2,12 +2,14 @@ package db
 
 import (
 	"errors"
+	"fmt"
 	"io"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"reflect"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -278,5 +280,62 @@ func TestReplicaInstallRefuses(t *testing.T) {
 		if got := mustContent(t, test.to.Store); got != before || test.to.failed() != nil {
 			t.Errorf("%s: %s, %v", name, difference(got, before), test.to.failed())
 		}
+	}
+}
+
+// Who asks how far a copy is, or how its file begins, reads no page that is being overwritten since a secret was in it.
+func TestReadersWhileWiping(t *testing.T) {
+	c := &copies{t: t, dir: t.TempDir()}
+	r := c.founded("a.db")
+	var readers sync.WaitGroup
+	stop := make(chan struct{})
+	for _, read := range []func() error{
+		func() error { _, err := r.Applied(); return err },
+		func() error {
+			if h := ReadHead(r.Store); len(h.Problems) > 0 {
+				return fmt.Errorf("%q", h.Problems)
+			}
+			return nil
+		},
+	} {
+		readers.Go(func() {
+			defer func() {
+				if p := recover(); p != nil {
+					t.Error(p)
+				}
+			}()
+			for {
+				select {
+				case <-stop:
+					return
+				default:
+				}
+				if err := read(); err != nil {
+					t.Error(err)
+					return
+				}
+			}
+		})
+	}
+	for i := range 300 {
+		if t.Failed() {
+			break
+		}
+		b := &store.Batch{Put: []store.Document{documentWith(i%7, i)}}
+		encoded, err := r.Encode(b)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := errors.Join(r.Apply(uint64(i)+2, 7, encoded, b), r.Checkpoint()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for r.Wiping() > 0 && !t.Failed() {
+		time.Sleep(time.Millisecond) // lint:sleep the worker is on its way
+	}
+	close(stop)
+	readers.Wait()
+	if err := r.Close(); err != nil {
+		t.Fatal(err)
 	}
 }
