@@ -199,9 +199,16 @@ func (l *traffic) linearizable(t *testing.T) {
 // history returns the calls of a queue. What is known of an outcome from later ones bounds when a call can have taken effect, and leaves less to be tried.
 func (l *traffic) history(queue string) (list []porcupine.Operation) {
 	last, first, gone := map[int]time.Time{}, map[int]time.Time{}, map[int]bool{} // when a message was received last, asked for; first; that it was acknowledged
+	missed := map[int]time.Time{}                                                 // when the last answer came that there is none
 	var lost []call
-	forever := time.Now().Add(time.Hour)
 	for _, c := range l.calls {
+		if c.queue == queue && c.what == "acknowledge" && c.outcome == did {
+			for _, n := range c.missing {
+				if missed[n].Before(c.answered) {
+					missed[n] = c.answered
+				}
+			}
+		}
 		for _, n := range c.numbers {
 			switch {
 			case c.queue != queue:
@@ -245,13 +252,16 @@ func (l *traffic) history(queue string) (list []porcupine.Operation) {
 			}
 		case c.what == "acknowledge" && c.outcome == unknown:
 			for _, n := range c.numbers {
-				if from := last[n]; !gone[n] {
+				// What was delivered, and of which nobody hears again, is there or not: no other call tells.
+				if from := last[n]; !gone[n] && !missed[n].IsZero() {
 					if c.sent.After(from) {
 						from = c.sent
 					}
 					one := c
 					one.numbers, one.missing = []int{n}, nil
-					add(one, from, forever)
+					if from.Before(missed[n]) {
+						add(one, from, missed[n])
+					}
 				}
 			}
 		}
