@@ -77,11 +77,14 @@ func (c *trio) signal(name string, s syscall.Signal) {
 	}
 }
 
-// shutOff says whether a node is cut off: nothing that is sent to it meanwhile is to be answered 200.
+// shutOff says whether a node is cut off: nothing that is sent to it meanwhile is to be answered 200 before that ends. What was sent the time before may be.
 func (l *traffic) shutOff(name string, off bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.shut[name] = off
+	if delete(l.shut, name); off {
+		l.shuts++
+		l.shut[name] = l.shuts
+	}
 }
 
 // entry is a message in a queue of the model.

@@ -83,7 +83,8 @@ type traffic struct {
 	calls []call          // in the order of their ends
 	good  []call          // attempts to publish that were answered 200
 	wrong map[string]bool // answers that nothing here should lead to
-	shut  map[string]bool // nodes that are cut off: nothing that is sent to them from now on is to be answered 200
+	shut  map[string]int  // nodes that are cut off, and for which time: nothing that is sent to them from now on is to be answered 200 meanwhile
+	shuts int
 
 	stop context.CancelFunc
 	done sync.WaitGroup
@@ -91,7 +92,7 @@ type traffic struct {
 
 // newTraffic begins, with receives of so many messages at most and pauses. What takes longer than patience is of unknown outcome.
 func newTraffic(c *trio, most int, pause, patience time.Duration) *traffic {
-	l := &traffic{c: c, most: most, ids: map[int]string{}, wrong: map[string]bool{}, shut: map[string]bool{}}
+	l := &traffic{c: c, most: most, ids: map[int]string{}, wrong: map[string]bool{}, shut: map[string]int{}}
 	l.client = &http.Client{Timeout: patience, Transport: &http.Transport{MaxIdleConnsPerHost: 16}}
 	c.t.Cleanup(l.client.CloseIdleConnections)
 	ctx, cancel := context.WithCancel(c.t.Context())
@@ -144,8 +145,8 @@ func (l *traffic) ask(node, key, path, body string) (status int, answer []byte, 
 	defer l.mu.Unlock()
 	switch rsp.StatusCode {
 	case http.StatusOK:
-		if shut && l.shut[node] {
-			l.wrong[fmt.Sprintf("%s is cut off, and answered %s with 200 %.200s", node, path, answer)] = true
+		if shut != 0 && l.shut[node] == shut {
+			l.wrong[fmt.Sprintf("%s is cut off, and answered %s, sent at %s, at %s with 200 %.200s", node, path, sent.Format(clock), time.Now().Format(clock), answer)] = true
 		}
 	case http.StatusServiceUnavailable:
 	default:
