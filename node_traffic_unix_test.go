@@ -84,7 +84,7 @@ type traffic struct {
 	good  []call          // attempts to publish that were answered 200
 	wrong map[string]bool // answers that nothing here should lead to
 	shut  map[string]int  // nodes that are cut off, and for which time: nothing that is sent to them from now on is to be answered 200 meanwhile
-	shuts int
+	shuts int             // how many such times there were
 
 	stop context.CancelFunc
 	done sync.WaitGroup

@@ -188,7 +188,8 @@ func (f *Forward) whileLeading(ctx context.Context, addr string) (context.Contex
 	return ctx, cancel
 }
 
-// reads tells whether a request changes nothing, so that it can be asked again, which a proxy may do of itself with such (RFC 9110, 9.2.1 and 9.2.2).
+// reads tells whether a request changes nothing before its answer begins, so that it can be asked again, which a proxy may do of itself with such
+// (RFC 9110, 9.2.1 and 9.2.2). A stream is one: it takes messages when its head is sent.
 func reads(r *http.Request) bool {
 	return (r.Method == http.MethodGet || r.Method == http.MethodHead) && r.ContentLength == 0
 }
