@@ -76,6 +76,11 @@ func ReadMeta(f io.ReaderAt, off int64) (m Meta, found bool) {
 	}, true
 }
 
+// Head returns the head of a file as m, which is valid, has it.
+func (m *Meta) Head() Head {
+	return Head{PageSize: int64(m.PageSize), Root: m.Root, Freelist: m.Freelist, HighWater: m.HighWater, txid: m.Txid}
+}
+
 // ReadHead finds the meta pages of a file. The error is ErrForeign or ErrNoHead.
 func ReadHead(f io.ReaderAt) (h Head, err error) {
 	found, valid := false, false
@@ -86,7 +91,7 @@ func ReadHead(f io.ReaderAt) (h Head, err error) {
 			return
 		}
 		if !valid || m.Txid > h.txid {
-			h = Head{PageSize: int64(m.PageSize), Root: m.Root, Freelist: m.Freelist, HighWater: m.HighWater, txid: m.Txid}
+			h = m.Head()
 		}
 		valid = true
 	}
