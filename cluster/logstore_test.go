@@ -62,7 +62,7 @@ func (k *kept) close() {
 func (k *kept) crash() {
 	k.t.Helper()
 	to := filepath.Join(k.t.TempDir(), "copy")
-	if err := os.CopyFS(to, os.DirFS(k.opts.Dir)); err != nil {
+	if err := disktest.CopyDir(to, k.opts.Dir); err != nil {
 		k.t.Fatal(err)
 	}
 	k.close()

@@ -14,6 +14,7 @@ import (
 	"go.etcd.io/bbolt"
 
 	"pipit/broker/store"
+	"pipit/db/disk/disktest"
 )
 
 // files are the names in a folder.
@@ -277,7 +278,7 @@ func TestRestoreKeepsWhatItReplaces(t *testing.T) {
 	// As a crash leaves it: with its log.
 	crashed := filepath.Join(dir, "crashed.db")
 	copyFile(t, f.path, crashed)
-	if err := os.CopyFS(logDir(crashed), os.DirFS(logDir(f.path))); err != nil {
+	if err := disktest.CopyDir(logDir(crashed), logDir(f.path)); err != nil {
 		t.Fatal(err)
 	}
 	kept, err := Restore(t.Context(), path, crashed, Options{Logger: silent}, nil)

@@ -17,6 +17,7 @@ import (
 	"go.etcd.io/bbolt"
 
 	"pipit/broker/store"
+	"pipit/db/disk/disktest"
 	"pipit/db/page"
 )
 
@@ -362,7 +363,7 @@ func TestFreelistAcrossCrash(t *testing.T) {
 
 	crashed := f.path + ".crashed"
 	copyFile(t, f.path, crashed)
-	if err := os.CopyFS(logDir(crashed), os.DirFS(logDir(f.path))); err != nil {
+	if err := disktest.CopyDir(logDir(crashed), logDir(f.path)); err != nil {
 		t.Fatal(err)
 	}
 	s := openChecked(t, crashed)

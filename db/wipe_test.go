@@ -15,6 +15,7 @@ import (
 	"go.etcd.io/bbolt"
 
 	"pipit/broker/store"
+	"pipit/db/disk/disktest"
 	"pipit/db/page"
 )
 
@@ -189,7 +190,7 @@ func TestWipingGoesOnAfterACrash(t *testing.T) {
 	f.hold()
 	rotate(1)
 	path := filepath.Join(t.TempDir(), "crashed.db")
-	if err := errors.Join(os.WriteFile(path, f.file(), 0o600), os.CopyFS(logDir(path), os.DirFS(logDir(f.path)))); err != nil {
+	if err := errors.Join(os.WriteFile(path, f.file(), 0o600), disktest.CopyDir(logDir(path), logDir(f.path))); err != nil {
 		t.Fatal(err)
 	}
 	f.letGo()

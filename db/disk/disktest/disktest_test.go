@@ -316,6 +316,44 @@ func TestSame(t *testing.T) {
 	}
 }
 
+// A folder is copied while a file in it goes by two names in turn.
+func TestCopyDir(t *testing.T) {
+	from, to := t.TempDir(), filepath.Join(t.TempDir(), "copy")
+	names := []string{filepath.Join(from, "f.new"), filepath.Join(from, "f.log")}
+	if err := errors.Join(os.WriteFile(filepath.Join(from, "a"), []byte("a"), 0o600), os.WriteFile(names[0], []byte("f"), 0o600)); err != nil {
+		t.Fatal(err)
+	}
+	stop := make(chan struct{})
+	var renaming sync.WaitGroup
+	renaming.Go(func() {
+		for i := 0; ; i++ {
+			select {
+			case <-stop:
+				return
+			default:
+			}
+			if err := os.Rename(names[i%2], names[1-i%2]); err != nil {
+				t.Error(err)
+				return
+			}
+		}
+	})
+	for range 50 {
+		if err := CopyDir(to, from); err != nil {
+			t.Error(err)
+			break
+		}
+		if got, err := os.ReadFile(filepath.Join(to, "a")); err != nil || string(got) != "a" {
+			t.Errorf("%q, %v", got, err)
+		}
+		if err := os.RemoveAll(to); err != nil {
+			t.Fatal(err)
+		}
+	}
+	close(stop)
+	renaming.Wait()
+}
+
 func TestFault(t *testing.T) {
 	for kind, want := range map[Kind]string{Before: "", Short: "ab", After: "abcd"} {
 		mem := NewMem("/top")
