@@ -1146,7 +1146,7 @@ func TestPanic(t *testing.T) {
 	r := newServer(t)
 	r.publish(created, "x")
 	f := func() { panic("boom at /secret/path") }
-	r.store.view.Store(&f)
+	r.store.scan.Store(&f)
 	for range 2 {
 		a := r.refuse(500, "Internal error", "POST", queue, erp, "", "X-Zato-PubSub-Key", key)
 		if log := r.refused(a); log["level"] != "ERROR" || log["status"] != 500.0 {
@@ -1163,7 +1163,7 @@ func TestPanic(t *testing.T) {
 		}
 	}
 	nothing := func() {}
-	r.store.view.Store(&nothing)
+	r.store.scan.Store(&nothing)
 	r.wantPayloads(queue, "x")
 }
 
@@ -1172,13 +1172,13 @@ func TestAbort(t *testing.T) {
 	r := newServer(t)
 	r.publish(created, "x")
 	f := func() { panic(http.ErrAbortHandler) }
-	r.store.view.Store(&f)
+	r.store.scan.Store(&f)
 	if res, err := r.client.Do(r.request(ctx, "POST", queue, erp, http.NoBody, "X-Zato-PubSub-Key", key)); err == nil {
 		t.Errorf("%d", res.StatusCode)
 		res.Body.Close()
 	}
 	nothing := func() {}
-	r.store.view.Store(&nothing)
+	r.store.scan.Store(&nothing)
 	r.wantPayloads(queue, "x")
 }
 

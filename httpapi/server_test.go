@@ -523,7 +523,7 @@ func await[T any](t testing.TB, c <-chan T) (v T) {
 type stub struct {
 	store.Store
 	commit atomic.Pointer[func(*store.Batch) error]
-	view   atomic.Pointer[func()]
+	scan   atomic.Pointer[func()] // before messages are read, as a receive does; the sweeper does not where none has expired
 }
 
 func (s *stub) Commit(b *store.Batch) error {
@@ -536,10 +536,20 @@ func (s *stub) Commit(b *store.Batch) error {
 }
 
 func (s *stub) View(fn func(store.Reader) error) error {
-	if f := s.view.Load(); f != nil {
+	return s.Store.View(func(r store.Reader) error { return fn(reader{r, s}) })
+}
+
+// reader is one of a stub.
+type reader struct {
+	store.Reader
+	stub *stub
+}
+
+func (r reader) Scan(l store.Lane, from uint64, down bool, fn func(*store.Record) bool) error {
+	if f := r.stub.scan.Load(); f != nil {
 		(*f)()
 	}
-	return s.Store.View(fn)
+	return r.Reader.Scan(l, from, down, fn)
 }
 
 // failCommits makes every commit fail with err, nil ends that.
