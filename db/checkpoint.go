@@ -373,7 +373,7 @@ func (s *Store) finish() error {
 	}
 	m := s.mark
 	m.through = s.number
-	return s.putMark(Format, m)
+	return errors.Join(s.putMark(Format, m), s.journal.Cut(s.number))
 }
 
 // failed returns why nothing is written any more, nil while all is well.

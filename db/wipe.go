@@ -204,10 +204,10 @@ func (f *file) zero(pages []int) (err error) {
 
 // finishWiping goes on until all is done, or wipeClose is over. Nobody else writes any more.
 func (s *Store) finishWiping() {
-	start := time.Now()
-	for left := s.wipe.left.Load(); left > 0 && time.Since(start) < wipeClose; left = s.wipe.left.Load() {
+	for start := time.Now(); s.wipe.left.Load() > 0 && time.Since(start) < wipeClose; {
+		left, log := s.wipe.left.Load(), s.wipe.log
 		s.wipeStep()
-		if s.wipe.left.Load() == left {
+		if s.wipe.left.Load() == left && s.wipe.log == log {
 			return
 		}
 	}

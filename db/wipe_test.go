@@ -194,10 +194,19 @@ func TestWipingGoesOnAfterACrash(t *testing.T) {
 		t.Fatal(err)
 	}
 	f.letGo()
-	crashed := &fixture{Store: openChecked(t, path), t: t, tails: f.tails, gone: f.gone, removed: f.removed}
-	if crashed.Wiping() == 0 || !bytes.Contains(crashed.bytes(), []byte(secretOf(0, 0))) {
-		t.Fatalf("%d pages are to be wiped", crashed.Wiping())
+	s, err := Open(path, Options{Logger: silent})
+	if err != nil {
+		t.Fatal(err)
 	}
+	crashed := &fixture{Store: s, t: t, tails: f.tails, gone: f.gone, removed: f.removed}
+	crashed.hold() // else it may be done before it is looked at
+	if _, err := s.Load(); err != nil {
+		t.Fatal(err)
+	}
+	if crashed.Wiping() == 0 || !bytes.Contains(crashed.bytes(), []byte(secretOf(0, 0))) {
+		t.Errorf("%d pages are to be wiped", crashed.Wiping())
+	}
+	crashed.letGo()
 	crashed.closeChecked()
 	for _, p := range []string{path, f.path} {
 		if p == f.path {
@@ -213,6 +222,23 @@ func TestWipingGoesOnAfterACrash(t *testing.T) {
 	}
 	if f.Wiping() != 0 {
 		t.Errorf("%d pages are left after Close", f.Wiping())
+	}
+}
+
+// Close does all of it, where nothing was done before: also what the log has to be wiped of keeps it from none of the pages.
+func TestCloseWipes(t *testing.T) {
+	f := newFixture(t)
+	b := f.batch()
+	b.Define = []store.Object{consumerWith(0, 0)}
+	f.commit(b)
+	f.checkpoint()
+	f.stopWorker() // so that Close finds all of it
+	b = f.batch()
+	b.Define = []store.Object{consumerWith(0, 1)}
+	f.commit(b)
+	f.reopen()
+	if n := f.Wiping(); n != 0 {
+		t.Errorf("%d pages are left after Close", n)
 	}
 }
 
