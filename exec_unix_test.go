@@ -160,9 +160,8 @@ func TestExecEndsWithItsTerminal(t *testing.T) {
 
 // Messages are handled over a kill of the server: one in hand is acknowledged at the next one, others come from there.
 func TestExecReconnects(t *testing.T) {
-	dir := t.TempDir()
-	p := start(t, dir, anyPort, "-config", example(t))
-	addr := p.addrs[0]
+	dir, addr := t.TempDir(), reserveAddr(t)
+	p := start(t, dir, []string{"PIPIT_HTTP_LISTEN=" + addr}, "-config", example(t))
 	wait, goOn := gate(t)
 	toErp(t, addr, "one")
 	r := receives(t, addr, "text=$(cat); echo has $text; test $text != one || { "+wait+"; }")

@@ -32,7 +32,7 @@ func logged(t *testing.T, file, text string) string {
 // The log is in its file, which is its owner's alone. One that was renamed is written to until SIGHUP, then a new one, and no line is
 // lost; what is for a person stays on standard error.
 func TestLogFile(t *testing.T) {
-	dir, addr := t.TempDir(), freeAddress(t)
+	dir, addr := t.TempDir(), reserveAddr(t)
 	file, old := filepath.Join(dir, "logs", "pipit.log"), filepath.Join(dir, "logs", "pipit.log.1")
 	stderr, err := os.Create(filepath.Join(dir, "stderr"))
 	if err != nil {
@@ -73,7 +73,7 @@ func TestLogFile(t *testing.T) {
 // A log that cannot be written stops nobody: standard error says so once.
 func TestLogFileFails(t *testing.T) {
 	dir := t.TempDir()
-	addr := freeAddress(t)
+	addr := reserveAddr(t)
 	blocked := filepath.Join(dir, "blocked")
 	if err := os.WriteFile(blocked, nil, 0o600); err != nil {
 		t.Fatal(err)

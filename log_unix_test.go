@@ -6,7 +6,6 @@ import (
 	"bufio"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"os"
 	"os/exec"
@@ -16,17 +15,6 @@ import (
 	"testing"
 	"time"
 )
-
-// freeAddress is one that nobody listens on.
-func freeAddress(t *testing.T) string {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	return l.Addr().String()
-}
 
 // startWithStderr starts the program at an address, which logs into a file, and waits until it answers.
 func startWithStderr(t *testing.T, addr string, stderr *os.File) *exec.Cmd {
@@ -97,7 +85,7 @@ func TestLogDestination(t *testing.T) {
 	t.Run("reader gone before the start", func(t *testing.T) {
 		r, w := pipe(t)
 		r.Close()
-		addr := freeAddress(t)
+		addr := reserveAddr(t)
 		cmd := startWithStderr(t, addr, w)
 		refusals(t, addr, many)
 		terminate(t, cmd)
@@ -110,7 +98,7 @@ func TestLogDestination(t *testing.T) {
 		if _, err := w.Write(make([]byte, 1<<20)); err == nil {
 			t.Fatal("the pipe takes all")
 		}
-		addr := freeAddress(t)
+		addr := reserveAddr(t)
 		cmd := startWithStderr(t, addr, w)
 		refusals(t, addr, many)
 		terminate(t, cmd)
@@ -121,14 +109,14 @@ func TestLogDestination(t *testing.T) {
 			t.Skip("no /dev/full here")
 		}
 		defer full.Close()
-		addr := freeAddress(t)
+		addr := reserveAddr(t)
 		cmd := startWithStderr(t, addr, full)
 		refusals(t, addr, many)
 		terminate(t, cmd)
 	})
 	t.Run("nobody reads for a while", func(t *testing.T) {
 		r, w := pipe(t)
-		addr := freeAddress(t)
+		addr := reserveAddr(t)
 		cmd := startWithStderr(t, addr, w)
 		w.Close()
 		refusals(t, addr, 8*many)

@@ -116,8 +116,8 @@ func TestClusterAdmin(t *testing.T) {
 	if status, _ := page(); status != 200 {
 		t.Errorf("who signed in before another node led is answered %d", status)
 	}
-	if out, err := c.command("cluster", "transfer", "a", "--config", "c.toml"); err != nil {
-		t.Errorf("%v: %s", err, out)
+	if err := c.transfer("a", "c"); err != nil {
+		t.Error(err)
 	}
 	if leader := c.whole("c"); leader != "a" {
 		t.Errorf("%s leads", leader)

@@ -3,7 +3,6 @@
 package main
 
 import (
-	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
@@ -30,9 +29,7 @@ func TestClusterBackups(t *testing.T) {
 	if out, err := c.command("backup", file, "--config", follower+".toml"); err != nil {
 		t.Fatalf("backup of a follower: %v\n%s", err, out)
 	}
-	if !strings.Contains(c.nodes[follower].lines(), "a backup of this node's copy was asked for") {
-		t.Errorf("%s did not make it", follower)
-	}
+	c.nodes[follower].line(t, "a backup of this node's copy was asked for") // it is who made it
 	for _, name := range nodeNames {
 		var list []string
 		for deadline := time.Now().Add(time.Minute); len(list) == 0 && time.Now().Before(deadline); time.Sleep(50 * time.Millisecond) { // lint:sleep other processes
@@ -84,13 +81,7 @@ func TestClusterReload(t *testing.T) {
 		}
 		done := make(chan error, 1)
 		leader = nodeNames[(slices.Index(nodeNames, leader)+1)%3]
-		go func() {
-			out, err := c.command("cluster", "transfer", leader, "--config", "b.toml")
-			if err != nil {
-				err = fmt.Errorf("%w: %s", err, out)
-			}
-			done <- err
-		}()
+		go func() { done <- c.transfer(leader, "b") }()
 		for moved := false; !moved; {
 			hangup()
 			select {

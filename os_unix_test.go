@@ -3,14 +3,48 @@
 package main
 
 import (
+	"fmt"
 	"net/http"
 	"os/exec"
+	"runtime"
 	"strings"
 	"syscall"
 	"testing"
 
 	"pipit/httpapi/serve/servetest"
 )
+
+// reserveAddr returns an address of the loopback for who listens later, perhaps several times. Until the test ends a socket is bound to it that does not listen: Linux
+// gives the port to nobody then who asks for any, and to who asks for this one, as listeners of Go do and those of most others.
+func reserveAddr(t *testing.T) string {
+	t.Helper()
+	syscall.ForkLock.RLock()
+	fd, err := syscall.Socket(syscall.AF_INET, syscall.SOCK_STREAM, 0)
+	if err == nil {
+		syscall.CloseOnExec(fd)
+	}
+	syscall.ForkLock.RUnlock()
+	if err != nil {
+		t.Fatal(err)
+	}
+	release := func() { _ = syscall.Close(fd) }
+	if runtime.GOOS == "linux" {
+		t.Cleanup(release)
+	} else { // which give it to nobody else
+		defer release()
+	}
+	if err := syscall.SetsockoptInt(fd, syscall.SOL_SOCKET, syscall.SO_REUSEADDR, 1); err != nil {
+		t.Fatal(err)
+	}
+	if err := syscall.Bind(fd, &syscall.SockaddrInet4{Addr: [4]byte{127, 0, 0, 1}}); err != nil {
+		t.Fatal(err)
+	}
+	addr, err := syscall.Getsockname(fd)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return fmt.Sprint("127.0.0.1:", addr.(*syscall.SockaddrInet4).Port)
+}
 
 // Where the process may have fewer files open than max_connections needs, it says so and keeps some for its
 // database.

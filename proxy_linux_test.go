@@ -11,6 +11,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/cookiejar"
+	"net/netip"
 	"net/url"
 	"os"
 	"os/exec"
@@ -114,15 +115,14 @@ func recipe(t *testing.T, chapter, lang string) string {
 	return block
 }
 
-// freePort is a port that nobody listens on.
-func freePort(t *testing.T) int {
+// reservePort is the port of reserveAddr.
+func reservePort(t *testing.T) int {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	addr, err := netip.ParseAddrPort(reserveAddr(t))
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer l.Close()
-	return l.Addr().(*net.TCPAddr).Port
+	return int(addr.Port())
 }
 
 // proxyURL is what visitors open: the name of the recipes, which they need no look-up for.
@@ -370,7 +370,7 @@ func TestProxies(t *testing.T) {
 	for chapter, k := range map[string]proxyKind{"nginx": nginx, "HAProxy": haproxy, "Caddy": caddy, "Apache": apache} {
 		t.Run(chapter, func(t *testing.T) {
 			t.Parallel()
-			port := freePort(t)
+			port := reservePort(t)
 			p := start(t, t.TempDir(), append([]string{"PIPIT_HTTP_TRUSTED_PROXIES=127.0.0.1", "PIPIT_HTTP_PUBLIC_URL=" + proxyURL(port), "PIPIT_LOG_ACCESS=true"}, anyPort...), "-config", example(t))
 			link := p.line(t, `There is no administrator yet: .* (https://\S+)$`)[1]
 			v := startProxy(t, k, chapter, port, p.addrs[0])
@@ -420,7 +420,7 @@ func TestProxyThatMerges(t *testing.T) {
 	link := p.line(t, `There is no administrator yet: .* (http://\S+)$`)[1]
 	k := nginx
 	k.listen = append(slices.Clone(k.listen), "merge_slashes off;", "merge_slashes on;", "127.0.0.1:11223;", "127.0.0.1:11223/;")
-	v := startProxy(t, k, "nginx", freePort(t), p.addrs[0])
+	v := startProxy(t, k, "nginx", reservePort(t), p.addrs[0])
 	for _, path := range []string{"//customer/created/", "/%2Fcustomer%2Fcreated/"} {
 		v.wants(v.ask("POST", "/zato/pubsub/topic"+path, "crm:crm", "merged on its way"), published.String())
 		v.wants(v.ask("POST", "/zato/pubsub/msg"+path+"?ack=true", "erp:erp", "", "X-Zato-PubSub-Key", exampleSubKey), `^200 .*"results_count": 1.*merged on its way`)
@@ -440,7 +440,7 @@ func TestProxyWithPrefix(t *testing.T) {
 	if testing.Short() {
 		t.Skip("short: the tests of proxies run without -short")
 	}
-	port := freePort(t)
+	port := reservePort(t)
 	p := start(t, t.TempDir(), append([]string{"PIPIT_HTTP_TRUSTED_PROXIES=127.0.0.1", "PIPIT_ADMIN_PATH_PREFIX=/pipit",
 		"PIPIT_ADMIN_ORIGIN=" + proxyURL(port)}, anyPort...), "-config", example(t))
 	link := p.line(t, `There is no administrator yet: .* (https://\S+)$`)[1]
