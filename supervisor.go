@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"os"
 	"strings"
 	"time"
 
@@ -18,10 +19,28 @@ import (
 // supervisor is the service manager that has started the process, if any: sd_notify(3) of systemd, which others speak as well.
 type supervisor struct{ log *slog.Logger }
 
+// notifyTime is how long a supervisor that reads nothing is waited for: it is not to hold up a stop.
+const notifyTime = 2 * time.Second
+
 func (s supervisor) notify(state string) {
-	if _, err := daemon.SdNotify(false, state); err != nil {
+	if err := send(os.Getenv("NOTIFY_SOCKET"), state); err != nil {
 		s.log.Warn("the supervisor could not be told", "state", state, "error", err)
 	}
+}
+
+// send is what daemon.SdNotify does, which waits without a bound where the socket takes no more.
+func send(socket, state string) error {
+	if socket == "" {
+		return nil
+	}
+	conn, err := net.DialUnix("unixgram", nil, &net.UnixAddr{Name: socket, Net: "unixgram"})
+	if err != nil {
+		return err
+	}
+	defer conn.Close()
+	_ = conn.SetWriteDeadline(time.Now().Add(notifyTime))
+	_, err = conn.Write([]byte(state))
+	return err
 }
 
 // ready says that requests are served, also after reloading.

@@ -16,10 +16,8 @@ import (
 	"time"
 )
 
-// manager is what a supervisor hears.
-type manager struct{ conn *net.UnixConn }
-
-func newManager(t *testing.T) (*manager, []string) {
+// notifySocket is what a supervisor reads notifications from, and the environment that has them sent there.
+func notifySocket(t *testing.T) (*net.UnixConn, []string) {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "notify")
 	conn, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: path, Net: "unixgram"})
@@ -27,20 +25,40 @@ func newManager(t *testing.T) (*manager, []string) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { conn.Close() })
-	return &manager{conn}, append([]string{"NOTIFY_SOCKET=" + path, "WATCHDOG_USEC=300000"}, anyPort...)
+	return conn, append([]string{"NOTIFY_SOCKET=" + path, "WATCHDOG_USEC=300000"}, anyPort...)
+}
+
+// manager is a supervisor, which hears all at once, whatever a test is about: of what is not read Linux keeps ten.
+type manager struct{ heard chan string }
+
+func newManager(t *testing.T) (*manager, []string) {
+	t.Helper()
+	conn, env := notifySocket(t)
+	m := &manager{make(chan string, 10_000)}
+	go func() {
+		defer close(m.heard)
+		for buf := make([]byte, 256); ; {
+			n, err := conn.Read(buf)
+			if err != nil {
+				return
+			}
+			m.heard <- string(buf[:n])
+		}
+	}()
+	return m, env
 }
 
 // hears waits for a notification, past those of others.
 func (m *manager) hears(t *testing.T, want string) {
 	t.Helper()
-	_ = m.conn.SetReadDeadline(time.Now().Add(20 * time.Second))
-	for buf := make([]byte, 256); ; {
-		n, err := m.conn.Read(buf)
-		if err != nil {
-			t.Fatalf("no %s: %v", want, err)
-		}
-		if strings.HasPrefix(string(buf[:n]), want) {
-			return
+	for timeout := time.After(time.Minute); ; {
+		select {
+		case got := <-m.heard:
+			if strings.HasPrefix(got, want) {
+				return
+			}
+		case <-timeout:
+			t.Fatal("no", want)
 		}
 	}
 }
@@ -61,6 +79,29 @@ func TestSupervisorIsTold(t *testing.T) {
 		t.Error(code, log)
 	}
 	m.hears(t, "STOPPING=1")
+}
+
+// A supervisor that reads nothing holds up neither a start nor a reload nor a stop.
+func TestStuckSupervisor(t *testing.T) {
+	conn, env := notifySocket(t)
+	full, err := net.DialUnix("unixgram", nil, conn.LocalAddr().(*net.UnixAddr))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer full.Close()
+	_ = full.SetWriteDeadline(time.Now().Add(100 * time.Millisecond))
+	for err == nil {
+		_, err = full.Write([]byte("X=1"))
+	}
+	p := start(t, t.TempDir(), env, "-config", example(t))
+	defer time.AfterFunc(time.Minute, func() { p.cmd.Process.Kill() }).Stop() // which fails
+	if err := p.cmd.Process.Signal(syscall.SIGHUP); err != nil {
+		t.Fatal(err)
+	}
+	p.line(t, `"configuration loaded again"`)
+	if code, log := p.stop(t, syscall.SIGTERM); code != 0 || !strings.Contains(log, "the supervisor could not be told") || !strings.Contains(log, `"stopped"`) {
+		t.Error(code, log)
+	}
 }
 
 // A server that drains serves on, is alive and not ready, and has its supervisor wait. A second signal ends that in order.
