@@ -120,6 +120,7 @@ func TestExecEndsAfterTheMessageInHand(t *testing.T) {
 	r := receives(t, addr, "echo has $(cat); "+wait+"; echo done")
 	r.says("has one")
 	r.signal()
+	r.notes("ends when what runs has ended (1); a second signal ends that at once") // it has come
 	goOn()
 	r.says("done")
 	r.ends(0)
