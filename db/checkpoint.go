@@ -30,6 +30,13 @@ const (
 	wipeRest  = 2 * time.Millisecond // between two parts of wiping: others want the disk
 )
 
+// tried tells who waits that an attempt to move a table has ended. The caller has tablesMu.
+func (w *worker) tried(err error) {
+	w.attempts++
+	w.err = err
+	w.moved.Broadcast()
+}
+
 func (s *Store) startWorker() {
 	w := &s.worker
 	if w.wake == nil {
@@ -175,9 +182,7 @@ func (s *Store) moveFrozen(t *table) error {
 		s.tables.Store(&tables{live: s.tables.Load().live, file: s.file(), base: id})
 		err = s.journal.Cut(t.last)
 	}
-	s.worker.attempts++
-	s.worker.err = err
-	s.worker.moved.Broadcast()
+	s.worker.tried(err)
 	s.tablesMu.Unlock()
 	return err
 }

@@ -192,8 +192,13 @@ func install(s *Store, f *file, m mark, path string) (err error) {
 	s.openMu.Lock()
 	clear(s.open)
 	s.openMu.Unlock()
-	_, err = s.Load()
-	return err
+	if _, err = s.Load(); err != nil {
+		return err
+	}
+	s.tablesMu.Lock()
+	defer s.tablesMu.Unlock()
+	s.worker.tried(nil) // of a table that is of no use any more
+	return nil
 }
 
 // putInPlace renames the file, and has all see it. The caller has fileMu.

@@ -339,3 +339,41 @@ func TestReadersWhileWiping(t *testing.T) {
 		t.Fatal(err)
 	}
 }
+
+// Who waits until the file has all waits no longer when another one takes its place, which has more.
+func TestCheckpointWhileInstalling(t *testing.T) {
+	c := &copies{t: t, dir: t.TempDir()}
+	from, to := c.founded("from.db"), c.open("to.db")
+	defer from.Close()
+	defer to.Close()
+	c.send(from, to)
+	for n := range 2 { // the second one is what from has and to has not
+		encoded, err := from.Encode(&store.Batch{Put: []store.Document{{Kind: "k", Key: fmt.Sprint(n), Value: []byte("x")}}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		c.log = append(c.log, encoded)
+		c.catchUp(from)
+		if n == 0 {
+			c.catchUp(to)
+		}
+	}
+	if err := from.Checkpoint(); err != nil {
+		t.Fatal(err)
+	}
+	to.stopWorker() // as where it is to stop before it comes to the table
+	done := make(chan error, 1)
+	go func() { done <- to.Checkpoint() }()
+	for to.tables.Load().frozen == nil {
+		time.Sleep(time.Millisecond) // lint:sleep the other goroutine is on its way
+	}
+	c.send(from, to)
+	select {
+	case err := <-done:
+		if err != nil {
+			t.Error(err)
+		}
+	case <-time.After(time.Minute):
+		t.Error("it waits still")
+	}
+}
