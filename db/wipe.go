@@ -70,8 +70,8 @@ func (w *wipe) advance(next int) {
 
 // Wiping implements store.Wiper.
 func (s *Store) Wiping() int {
+	now := s.tables.Load() // first: a table that is moved meanwhile leaves its pages to be wiped before it goes
 	n := int(s.wipe.left.Load())
-	now := s.tables.Load()
 	if now.live.secret || now.frozen != nil && now.frozen.secret {
 		n++
 	}

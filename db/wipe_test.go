@@ -9,6 +9,8 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -289,6 +291,40 @@ func TestWipingWaitsForReaders(t *testing.T) {
 	f.wipe()
 	if bytes.Contains(f.bytes(), []byte(secretOf(0, 0))) {
 		t.Error("the old secret is in the file")
+	}
+}
+
+// From the commit that replaces a secret on something is left to be wiped, whoever asks at whatever moment, as long as a reader keeps it there.
+func TestWipingIsToldAtOnce(t *testing.T) {
+	f := newFixture(t)
+	rotate := func(n int) {
+		b := f.batch()
+		b.Define = []store.Object{consumerWith(0, n)}
+		f.commit(b)
+	}
+	rotate(0)
+	for n := range 10 {
+		f.checkpoint()
+		f.wipe()
+		f.view(func(store.Reader) {
+			var replaced, stop atomic.Bool
+			var asking sync.WaitGroup
+			for range 16 {
+				asking.Go(func() {
+					for !stop.Load() {
+						if was := replaced.Load(); f.Wiping() == 0 && was {
+							t.Error("nothing is left to be wiped")
+							return
+						}
+					}
+				})
+			}
+			rotate(n + 1)
+			replaced.Store(true)
+			f.checkpoint()
+			stop.Store(true)
+			asking.Wait()
+		})
 	}
 }
 
