@@ -378,7 +378,10 @@ func (s *Store) finish() error {
 	}
 	m := s.mark
 	m.through = s.number
-	return errors.Join(s.putMark(Format, m), s.journal.Cut(s.number))
+	if err := s.putMark(Format, m); err != nil {
+		return err
+	}
+	return s.journal.Cut(s.number)
 }
 
 // failed returns why nothing is written any more, nil while all is well.
