@@ -9,6 +9,7 @@ import (
 	"io"
 	"math/rand/v2"
 	"net/http"
+	"strconv"
 	"strings"
 	"testing"
 )
@@ -173,21 +174,39 @@ func (r *rig) hold(begin string) {
 	}
 }
 
-// maxPending is that of TestUnsentBodies.
-const maxPending = 16 << 20
+// sends is the header of a held request that says how many bytes of its body come.
+func sends(n int) string { return fmt.Sprintf("Sends: %d\r\n", n) }
 
-// awaitReserved waits until n bytes of maxPending are set aside.
-func (r *rig) awaitReserved(n int64) {
-	r.t.Helper()
-	for range 10_000 {
-		release, err := r.b.Reserve(maxPending - n + 1)
-		if err != nil {
-			return
-		}
-		release()
-		r.do("GET", "/zato/ping", "", "")
+// askedForMore returns a channel that has something for each request with the header Sends whose handler reads on when all that comes
+// of its body has come: what is set aside for it is so by then. To look at what is left instead would take it from these requests.
+func askedForMore(s *setup) <-chan struct{} {
+	asked := make(chan struct{}, 1000)
+	s.wrap = func(h http.Handler) http.Handler {
+		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			if n, err := strconv.Atoi(r.Header.Get("Sends")); err == nil {
+				r.Body = &heldBody{r.Body, n, asked}
+			}
+			h.ServeHTTP(w, r)
+		})
 	}
-	r.t.Fatal("the bodies were never begun to be read")
+	return asked
+}
+
+// heldBody is the body of a held request.
+type heldBody struct {
+	io.ReadCloser
+	left  int // bytes that are to come
+	asked chan<- struct{}
+}
+
+func (b *heldBody) Read(p []byte) (int, error) {
+	if b.left == 0 {
+		b.left--
+		b.asked <- struct{}{}
+	}
+	n, err := b.ReadCloser.Read(p)
+	b.left -= n
+	return n, err
 }
 
 // TestUnsentBodies: what is announced and not sent takes no memory from others.
@@ -198,20 +217,23 @@ func TestUnsentBodies(t *testing.T) {
 		begin string
 		n     int
 	}{
-		"announced batches":     {head(created+"?batch=true", basic+"Content-Type: application/x-ndjson\r\nContent-Length: 16777216\r\n\r\n"), 100},
-		"announced payloads":    {head(created, basic+"Content-Length: 1048576\r\n\r\nx"), 200},
-		"chunked batches":       {head(created+"?batch=true", basic+"Content-Type: application/x-ndjson\r\nTransfer-Encoding: chunked\r\n\r\n1\r\n{"), 100},
-		"chunked payloads":      {head(created, basic+"Transfer-Encoding: chunked\r\n\r\n1\r\nx\r\n"), 200},
-		"chunked acks":          {head(ackMany, ofErp+"Transfer-Encoding: chunked\r\n\r\n1\r\n{\r\n"), 100},
-		"chunked and packed":    {head(created, basic+"Content-Encoding: gzip\r\nTransfer-Encoding: chunked\r\n\r\n1\r\n\x1f\r\n"), 50},
-		"announced, some of it": {head(created+"?batch=true", basic+"Content-Type: application/x-ndjson\r\nContent-Length: 16777216\r\n\r\n"+strings.Repeat(" ", 64<<10)), 50},
+		"announced batches":     {head(created+"?batch=true", basic+sends(0)+"Content-Type: application/x-ndjson\r\nContent-Length: 16777216\r\n\r\n"), 100},
+		"announced payloads":    {head(created, basic+sends(1)+"Content-Length: 1048576\r\n\r\nx"), 200},
+		"chunked batches":       {head(created+"?batch=true", basic+sends(1)+"Content-Type: application/x-ndjson\r\nTransfer-Encoding: chunked\r\n\r\n1\r\n{"), 100},
+		"chunked payloads":      {head(created, basic+sends(1)+"Transfer-Encoding: chunked\r\n\r\n1\r\nx\r\n"), 200},
+		"chunked acks":          {head(ackMany, ofErp+sends(1)+"Transfer-Encoding: chunked\r\n\r\n1\r\n{\r\n"), 100},
+		"chunked and packed":    {head(created, basic+sends(1)+"Content-Encoding: gzip\r\nTransfer-Encoding: chunked\r\n\r\n1\r\n\x1f\r\n"), 50},
+		"announced, some of it": {head(created+"?batch=true", basic+sends(64<<10)+"Content-Type: application/x-ndjson\r\nContent-Length: 16777216\r\n\r\n"+strings.Repeat(" ", 64<<10)), 50},
 	} {
 		t.Run(name, func(t *testing.T) {
-			r := newServer(t, func(s *setup) { s.broker.MaxPending = maxPending })
+			var asked <-chan struct{}
+			r := newServer(t, func(s *setup) { s.broker.MaxPending, asked = 16<<20, askedForMore(s) })
 			for range c.n {
 				r.hold(c.begin)
 			}
-			r.awaitReserved(int64(c.n) * 4096) // all of them have their part of it
+			for range c.n { // all of them have their part of it
+				await(t, asked)
+			}
 			for range 50 {
 				r.publish(created, strings.Repeat("x", 100_000))
 				if a := r.send(r.request(ctx, "POST", ackMany, erp, io.MultiReader(strings.NewReader(`{"ack": ["K1"]}`)), "X-Zato-PubSub-Key", key)); a.status != 200 {
@@ -226,7 +248,9 @@ func TestUnsentBodies(t *testing.T) {
 // way out is taken gives back what was set aside.
 func TestPendingBound(t *testing.T) {
 	const most = 1 << 20
+	var asked <-chan struct{}
 	r := newServer(t, func(s *setup) {
+		asked = askedForMore(s)
 		s.broker.MaxPending, s.broker.MaxPayload, s.api.MaxPayload, s.api.MaxBatch = most, most, most, most
 	})
 	whole := strings.Repeat("x", most)
@@ -247,21 +271,13 @@ func TestPendingBound(t *testing.T) {
 		chunked(packed(t, whole, gzipWriter)+"x", "Content-Encoding", "gzip")
 		r.raw("POST " + created + " HTTP/1.1\r\nHost: x\r\nAuthorization: Basic Y3JtOmNybQ==\r\nTransfer-Encoding: chunked\r\n\r\n10000\r\n" + strings.Repeat("x", 0x10000) + "\r\nzz\r\n")
 	}
-	hold := func() {
-		for range 3 {
-			c := r.dial()
-			t.Cleanup(func() { c.Close() })
-			if _, err := io.WriteString(c, "POST "+created+" HTTP/1.1\r\nHost: x\r\nAuthorization: Basic Y3JtOmNybQ==\r\nContent-Length: 1048576\r\n\r\n"+whole[:130<<10]); err != nil {
-				t.Fatal(err)
-			}
-		}
+	for range 3 {
+		r.hold("POST " + created + " HTTP/1.1\r\nHost: x\r\nAuthorization: Basic Y3JtOmNybQ==\r\n" + sends(130<<10) + "Content-Length: 1048576\r\n\r\n" + whole[:130<<10])
 	}
-	hold()
+	for range 3 {
+		await(t, asked)
+	}
 	a := r.do("POST", created, crm, whole)
-	for i := 0; a.status == 200 && i < 1000; i++ { // until some have been read, and not refused since a whole one was read before
-		hold()
-		a = r.do("POST", created, crm, whole)
-	}
 	if a.status != http.StatusServiceUnavailable {
 		t.Errorf("%d %s", a.status, a.body)
 	}

@@ -151,30 +151,18 @@ func TestSlowBody(t *testing.T) {
 	r.publish(created, strings.Repeat("x", 1<<20))
 }
 
-// awaitRoom waits until no more than n bytes of MaxPending are left.
-func (r *rig) awaitRoom(n int64) {
-	r.t.Helper()
-	for begin := time.Now(); time.Since(begin) < patience; {
-		release, err := r.b.Reserve(n + 1)
-		if err != nil {
-			return
-		}
-		release()
-		r.do("GET", "/zato/ping", "", "")
-	}
-	r.t.Fatal("the body was never begun to be read")
-}
-
 // TestPendingShare: of max_pending one client has half at the most, but for a single body; the rest is for others.
 func TestPendingShare(t *testing.T) {
+	var asked <-chan struct{}
 	r := newServer(t, func(s *setup) {
+		asked = askedForMore(s)
 		s.broker.MaxPending, s.broker.MaxPayload = 1<<20, 1<<20
 		s.api.MaxPending, s.api.MaxPayload = 1<<20, 1<<20
 	})
 	r.publish(created, strings.Repeat("x", 1<<20)) // a single body
-	r.hold("POST " + created + " HTTP/1.1\r\nHost: x\r\nAuthorization: Basic Y3JtOmNybQ==\r\nContent-Length: 1048576\r\n\r\n" +
+	r.hold("POST " + created + " HTTP/1.1\r\nHost: x\r\nAuthorization: Basic Y3JtOmNybQ==\r\n" + sends(300<<10) + "Content-Length: 1048576\r\n\r\n" +
 		strings.Repeat("x", 300<<10)) // which takes 512 KiB
-	r.awaitRoom(512 << 10)
+	await(t, asked)
 	r.refuse(503, "Overloaded, try again", "POST", created, crm, "x")
 	if a := r.do("POST", ackMany, erp, `{"msg_ids": ["x"]}`, "X-Zato-PubSub-Key", key); a.status == 503 {
 		t.Errorf("another client: %d %s", a.status, a.body)
