@@ -45,7 +45,7 @@ func TestHangupOfTerminal(t *testing.T) {
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
-	defer time.AfterFunc(30*time.Second, func() { _ = cmd.Process.Kill() }).Stop() // a line that does not come fails
+	defer time.AfterFunc(time.Minute, func() { _ = cmd.Process.Kill() }).Stop() // a line that does not come fails
 	terminal.Close()
 	lines := bufio.NewScanner(stderr)
 	wait := func(text string) {

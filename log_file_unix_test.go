@@ -18,7 +18,7 @@ import (
 // logged waits until a file has a text.
 func logged(t *testing.T, file, text string) string {
 	t.Helper()
-	for end := time.Now().Add(20 * time.Second); ; time.Sleep(10 * time.Millisecond) { // lint:sleep another process writes it
+	for end := time.Now().Add(time.Minute); ; time.Sleep(10 * time.Millisecond) { // lint:sleep another process writes it
 		b, err := os.ReadFile(file)
 		if strings.Contains(string(b), text) {
 			return string(b)
@@ -108,7 +108,7 @@ func TestLogFileRotates(t *testing.T) {
 		for range 1000 {
 			fmt.Fprintf(w, "%s\n", line)
 		}
-		for end := time.Now().Add(20 * time.Second); ; time.Sleep(time.Millisecond) { // lint:sleep until the writer has taken them
+		for end := time.Now().Add(time.Minute); ; time.Sleep(time.Millisecond) { // lint:sleep until the writer has taken them
 			w.mu.Lock()
 			size := w.size
 			w.mu.Unlock()

@@ -25,13 +25,12 @@ func startWithStderr(t *testing.T, addr string, stderr *os.File) *exec.Cmd {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { cmd.Process.Kill(); cmd.Wait() })
-	for range 1000 {
+	for end := time.Now().Add(time.Minute); time.Now().Before(end); time.Sleep(10 * time.Millisecond) { // lint:sleep another process starts, which cannot say when it is ready
 		resp, err := client.Get("http://" + addr + "/health")
 		if err == nil {
 			resp.Body.Close()
 			return cmd
 		}
-		time.Sleep(10 * time.Millisecond) // lint:sleep another process starts, which cannot say when it is ready
 	}
 	t.Fatal("does not answer")
 	return nil
