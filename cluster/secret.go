@@ -19,8 +19,8 @@ type secrets struct {
 
 	begun uint64 // up to which entry the log is being wiped, since it was opened; it belongs to wipeLog
 
-	mu      sync.Mutex
-	through uint64 // entry; 0: nothing
+	mu      sync.Mutex // of the file, too
+	through uint64     // entry; 0: nothing
 }
 
 type secretsKept struct{ Through uint64 }
@@ -37,11 +37,11 @@ func (e *Engine) openSecrets() error {
 
 // note has the log wiped up to an entry.
 func (s *secrets) note(through uint64) error {
+	s.mu.Lock() // before it is written: done may be about to remove what was noted before
+	defer s.mu.Unlock()
 	if err := writeJSON(s.path, secretsKept{through}); err != nil {
 		return err
 	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
 	s.through = through
 	return nil
 }
