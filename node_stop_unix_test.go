@@ -9,8 +9,6 @@ import (
 	"fmt"
 	"io"
 	"net/http"
-	"regexp"
-	"strconv"
 	"strings"
 	"sync"
 	"syscall"
@@ -196,17 +194,21 @@ func TestClusterStoppedLeader(t *testing.T) {
 	s.judge(awake)
 }
 
-// until waits until so many connections are open.
-func (s *sleeper) until(connections int) {
+// until waits until so many long polls and streams wait for a message at the leader: one that it has not read yet when it is stopped is passed on when it wakes, and answered.
+func (s *sleeper) until(want int) {
 	s.t.Helper()
-	line := regexp.MustCompile(`(?m)^pipit_connections(?:\{.*\})? (\d+)$`)
-	n := 0
-	for deadline := time.Now().Add(time.Minute); n < connections; time.Sleep(20 * time.Millisecond) { // lint:sleep another process
-		if m := line.FindStringSubmatch(s.scrape(s.leader)); m != nil {
-			n, _ = strconv.Atoi(m[1])
+	waiting := 0
+	for deadline := time.Now().Add(time.Minute); waiting < want; time.Sleep(20 * time.Millisecond) { // lint:sleep another process
+		var list struct{ Items []struct{ Waiting int } }
+		if err := json.Unmarshal([]byte(s.must(s.leader, "GET", "/admin/api/v1/consumers", "", s.token, "")), &list); err != nil {
+			s.t.Fatal(err)
+		}
+		waiting = 0
+		for _, c := range list.Items {
+			waiting += c.Waiting
 		}
 		if time.Now().After(deadline) {
-			s.t.Fatalf("%d connections are open", n)
+			s.t.Fatalf("%d wait for a message", waiting)
 		}
 	}
 }
