@@ -281,9 +281,12 @@ func view(f *fixture) {
 				done.Store(true)
 				finished <- err
 			}()
-			for i := 0; i < 300; i++ { // it may be that the commit waits for this look to end
+			const looks = 600 // it may be that the commit waits for this look to end
+			for i := 0; i < looks; i++ {
 				if done.Load() {
-					i = 300
+					i = looks
+				} else if i > looks/2 {
+					time.Sleep(time.Millisecond) // lint:sleep the commit, a flush, may take longer than all looks that do not wait
 				}
 				docs := 0
 				a, err := scan(r, laneA, 1, false)
