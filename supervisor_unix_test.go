@@ -83,6 +83,7 @@ func TestSupervisorIsTold(t *testing.T) {
 
 // A supervisor that reads nothing holds up neither a start nor a reload nor a stop.
 func TestStuckSupervisor(t *testing.T) {
+	t.Parallel() // it mostly waits
 	conn, env := notifySocket(t)
 	full, err := net.DialUnix("unixgram", nil, conn.LocalAddr().(*net.UnixAddr))
 	if err != nil {
