@@ -56,17 +56,21 @@ func (m *machine) Apply(l *raft.Log) any {
 	if m.failed != nil {
 		return m.failed
 	}
-	m.see(l.Index)
 	if l.Index <= m.mark.Index { // the file has it
+		m.see(l.Index)
 		return nil
 	}
 	var e entry
 	if err := e.parse(l.Data, m.engine.opts.newest); err != nil {
 		return m.fail(fmt.Errorf("entry %d of the cluster's log: %w", l.Index, err))
 	}
+	digest := e.chunks == 0 && e.chunk == chunkDigest
+	if digest {
+		m.engine.digests.begin(m.engine, l.Index) // before it is seen: Digest waits for that
+	}
+	m.see(l.Index)
 	switch {
-	case e.chunks == 0 && e.chunk == chunkDigest:
-		m.engine.digests.begin(m.engine, l.Index)
+	case digest:
 		return looked(l.Index)
 	case e.chunks == 0:
 		return opened{l.Term, m.mark.Number}

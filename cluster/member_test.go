@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"runtime"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -387,6 +388,34 @@ func TestDigest(t *testing.T) {
 		}
 		if _, err := c.follower().AskDigest(); err == nil {
 			t.Error("a follower asked for one")
+		}
+	})
+}
+
+// TestDigestAtOnce: a copy that has come to an entry has its digest, or is at it.
+func TestDigestAtOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newThree(t)
+		for range 20 {
+			c.commit(1, 100)
+			c.wantEqual()
+			term := c.leader()
+			n := c.nodeOf(term) // whose entries come without time passing, which stands still while another goroutine looks
+			index := term.engine.raft.LastIndex() + 1
+			said := make(chan error, 1)
+			go func() {
+				for n.machine.seen.Load() < index {
+					runtime.Gosched()
+				}
+				_, err := n.Digest(context.Background(), index)
+				said <- err
+			}()
+			if got, err := term.engine.AskDigest(); err != nil || got != index {
+				t.Fatalf("entry %d, want %d: %v", got, index, err)
+			}
+			if err := <-said; err != nil {
+				t.Fatal(err)
+			}
 		}
 	})
 }
