@@ -158,7 +158,10 @@ func openInstalled(s *Store, path string) (f *file, m mark, err error) {
 	if err == nil {
 		var st state
 		if st, err = readState(bolt); err == nil {
-			m, err = st.mark, s.mark.replica.takes(st.mark.replica)
+			s.fileMu.Lock() // the worker goes on
+			own := s.mark.replica
+			s.fileMu.Unlock()
+			m, err = st.mark, own.takes(st.mark.replica)
 		}
 	}
 	if err != nil {
