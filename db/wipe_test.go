@@ -179,18 +179,21 @@ func TestSecretsLeaveTheFile(t *testing.T) {
 	}
 }
 
+// rotate gives a consumer its n-th secret.
+func (f *fixture) rotate(n int) {
+	f.t.Helper()
+	b := f.batch()
+	b.Define = []store.Object{consumerWith(0, n)}
+	f.commit(b)
+}
+
 // What a Close or a crash cut short is done after the next start.
 func TestWipingGoesOnAfterACrash(t *testing.T) {
 	f := newFixture(t)
-	rotate := func(n int) {
-		b := f.batch()
-		b.Define = []store.Object{consumerWith(0, n)}
-		f.commit(b)
-	}
-	rotate(0)
+	f.rotate(0)
 	f.checkpoint()
 	f.hold()
-	rotate(1)
+	f.rotate(1)
 	path := filepath.Join(t.TempDir(), "crashed.db")
 	if err := errors.Join(os.WriteFile(path, f.file(), 0o600), disktest.CopyDir(logDir(path), logDir(f.path))); err != nil {
 		t.Fatal(err)
@@ -230,14 +233,10 @@ func TestWipingGoesOnAfterACrash(t *testing.T) {
 // Close does all of it, where nothing was done before: also what the log has to be wiped of keeps it from none of the pages.
 func TestCloseWipes(t *testing.T) {
 	f := newFixture(t)
-	b := f.batch()
-	b.Define = []store.Object{consumerWith(0, 0)}
-	f.commit(b)
+	f.rotate(0)
 	f.checkpoint()
 	f.stopWorker() // so that Close finds all of it
-	b = f.batch()
-	b.Define = []store.Object{consumerWith(0, 1)}
-	f.commit(b)
+	f.rotate(1)
 	start := time.Now()
 	f.reopen()
 	if n := f.Wiping(); n != 0 && time.Since(start) < wipeClose {
@@ -298,12 +297,7 @@ func TestWipingWaitsForReaders(t *testing.T) {
 // From the commit that replaces a secret on something is left to be wiped, whoever asks at whatever moment, as long as a reader keeps it there.
 func TestWipingIsToldAtOnce(t *testing.T) {
 	f := newFixture(t)
-	rotate := func(n int) {
-		b := f.batch()
-		b.Define = []store.Object{consumerWith(0, n)}
-		f.commit(b)
-	}
-	rotate(0)
+	f.rotate(0)
 	for n := range 10 {
 		f.checkpoint()
 		f.wipe()
@@ -320,7 +314,7 @@ func TestWipingIsToldAtOnce(t *testing.T) {
 					}
 				})
 			}
-			rotate(n + 1)
+			f.rotate(n + 1)
 			replaced.Store(true)
 			f.checkpoint()
 			stop.Store(true)
