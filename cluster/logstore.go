@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"slices"
@@ -29,7 +30,8 @@ type logStore struct {
 	limit   int64
 	durable func() uint64 // the index up to which the file has everything
 	fail    func(error)
-	large   chan struct{} // tells that there are more bytes than limit
+	log     *slog.Logger
+	large   chan struct{} // tells that there are more bytes than limit, or an entry that cannot be read
 	stable  *stable
 	wal     *wal.Log
 
@@ -98,7 +100,7 @@ func removeLog(o *Options) error {
 
 // openLogStore opens the log in a directory, and makes it where it is not there.
 func openLogStore(o *Options, fail func(error)) (s *logStore, err error) {
-	s = &logStore{limit: o.LogSize, durable: o.Store.Durable, fail: fail, large: make(chan struct{}, 1), holds: map[*uint64]bool{}}
+	s = &logStore{limit: o.LogSize, durable: o.Store.Durable, fail: fail, log: o.Logger, large: make(chan struct{}, 1), holds: map[*uint64]bool{}}
 	if s.stable, err = openStable(stablePath(o.Dir)); err != nil {
 		return nil, err
 	}
@@ -198,10 +200,15 @@ func (s *logStore) look() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.total > s.limit {
-		select {
-		case s.large <- struct{}{}:
-		default:
-		}
+		s.cutOff()
+	}
+}
+
+// cutOff has the file take everything, and the log cut off.
+func (s *logStore) cutOff() {
+	select {
+	case s.large <- struct{}{}:
+	default: // it is to be already
 	}
 }
 
@@ -219,8 +226,23 @@ func (s *logStore) LastIndex() (uint64, error) {
 	return s.last(), nil
 }
 
-// GetLog implements raft.LogStore.
+// GetLog implements raft.LogStore. An entry whose record cannot be read is not there for raft as soon as the file has it: who needs it is sent the file.
 func (s *logStore) GetLog(index uint64, l *raft.Log) error {
+	err := s.entry(index, l)
+	if err == nil || errors.Is(err, raft.ErrLogNotFound) {
+		return err
+	}
+	s.log.Error("an entry of the cluster's log cannot be read: a node that needs it is to be sent the file", "error", err)
+	if s.durable() >= index {
+		return raft.ErrLogNotFound
+	}
+	s.cutOff()
+	time.Sleep(openAgain)
+	return err
+}
+
+// entry sets l to an entry. The error is raft.ErrLogNotFound where there is none, else what is wrong with its record.
+func (s *logStore) entry(index uint64, l *raft.Log) error {
 	number, done := s.find(index, l)
 	switch {
 	case done:
@@ -468,7 +490,7 @@ func (s *logStore) keep() (kept bool, err error) {
 	logs := make([]*raft.Log, 0, last-first+1)
 	for i := first; i <= last; i++ {
 		l := &raft.Log{}
-		if err := s.GetLog(i, l); err != nil {
+		if err := s.entry(i, l); err != nil {
 			return false, err
 		}
 		logs = append(logs, l)

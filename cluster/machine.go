@@ -157,7 +157,7 @@ func (m *machine) catchUp() error {
 	m.StoreConfiguration(meta.ConfigurationIndex, meta.Configuration)
 	var l raft.Log
 	for i := m.mark.Index + 1; i <= meta.Index && !meta.Whole; i++ {
-		if err := e.logs.GetLog(i, &l); err != nil {
+		if err := e.logs.entry(i, &l); err != nil {
 			return fmt.Errorf("the cluster's log in %s has no entry %d: %w", e.opts.Dir, i, err)
 		}
 		if l.Type == raft.LogCommand {
@@ -177,7 +177,7 @@ func (m *machine) catchUp() error {
 func (m *machine) recall(behind uint64) error {
 	var l raft.Log
 	for i := behind + 1; i <= m.mark.Index; i++ {
-		switch err := m.engine.logs.GetLog(i, &l); {
+		switch err := m.engine.logs.entry(i, &l); {
 		case errors.Is(err, raft.ErrLogNotFound):
 			return nil
 		case err != nil:

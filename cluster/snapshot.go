@@ -140,7 +140,7 @@ func (s *snapshots) Open(id string) (*raft.SnapshotMeta, io.ReadCloser, error) {
 		&sending{n, s.engine.logs.hold(index)}, nil
 }
 
-// openAgain is how long it takes to say that there is no file: raft asks again at once while it hands on leadership.
+// openAgain is how long it takes to say that there is no file yet, or that an entry cannot be read: raft asks again at once while it hands on leadership.
 const openAgain = 50 * time.Millisecond
 
 // sending is a file on its way, for which the log keeps what comes behind it.

@@ -388,3 +388,28 @@ func TestTransferWithoutFile(t *testing.T) {
 		}
 	})
 }
+
+// TestUnreadableEntry: a node that needs an entry which its leader cannot read any more gets the file, which has what was in it.
+func TestUnreadableEntry(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newThree(t)
+		c.moveTo("a")
+		c.cut("c", true)
+		c.commit(2*recentLogs, 1000)
+		a := c.nodes["a"]
+		c.until("all have it", func() bool { return a.machine.applied.Load() == c.nodes["b"].machine.applied.Load() })
+		segment, err := os.OpenFile(filepath.Join(c.dir, "a", "log", "segment-0001.log"), os.O_RDWR, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer segment.Close()
+		if _, err := segment.WriteAt(make([]byte, 10_000), 20_000); err != nil { // of some 40,000 bytes, of which the end is in memory, too
+			t.Fatal(err)
+		}
+		c.cut("c", false)
+		if err := a.Transfer("c"); err != nil {
+			t.Log(err) // it may be given up after a heartbeat
+		}
+		c.wantEqual()
+	})
+}
