@@ -74,10 +74,7 @@ func (s *service) runNode(ctx context.Context, configFile string, signals chan o
 	if err := n.openPort(); err != nil {
 		return err
 	}
-	if err := s.listen(ctx); err != nil {
-		return err
-	}
-	if err := n.join(ctx); err != nil {
+	if ready, err := prepare(ctx, s.listen, n.join); !ready {
 		return err
 	}
 	s.down.add("http", s.server.Stop)

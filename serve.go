@@ -140,13 +140,8 @@ func runBroker(ctx context.Context, file string, env []string, stderr io.Writer)
 	if err := d.openBroker(file); err != nil {
 		return err
 	}
-	for _, step := range []func(context.Context) error{d.declare, s.listen, d.openAll} {
-		switch err := step(ctx); {
-		case err != nil && ctx.Err() != nil:
-			return nil
-		case err != nil:
-			return err
-		}
+	if ready, err := prepare(ctx, d.declare, s.listen, d.openAll); !ready {
+		return err
 	}
 	d.start(ctx)
 	d.announce()
@@ -154,6 +149,19 @@ func runBroker(ctx context.Context, file string, env []string, stderr io.Writer)
 	go tell.watchdog(alive, d.b)
 	defer tell.stopping()
 	return s.run(ctx, d, signals, hangups, tell)
+}
+
+// prepare takes steps before anybody is served. What fails since ctx has ended is no error.
+func prepare(ctx context.Context, steps ...func(context.Context) error) (ready bool, err error) {
+	for _, step := range steps {
+		switch err := step(ctx); {
+		case err != nil && ctx.Err() != nil:
+			return false, nil
+		case err != nil:
+			return false, err
+		}
+	}
+	return true, nil
 }
 
 // observe makes what counts and traces, where it is on.
