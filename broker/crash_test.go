@@ -96,21 +96,8 @@ func (r *rig) keep() map[string][]byte {
 		defer r.worker.work.Unlock()
 	}
 	kept := map[string][]byte{}
-	for _, name := range []string{r.path, r.path + ".compact"} { // before the log, which has what these have not
-		b, err := os.ReadFile(name)
-		if err == nil {
-			kept[name] = b
-		} else if !errors.Is(err, fs.ErrNotExist) {
-			r.t.Fatal(err)
-		}
-	}
-	segments, err := os.ReadDir(r.path + "-log")
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		r.t.Fatal(err)
-	}
-	for _, e := range segments {
-		name := r.path + "-log/" + e.Name()
-		if kept[name], err = os.ReadFile(name); err != nil {
+	for _, top := range []string{r.path, r.path + ".compact", r.path + "-log"} { // the log last, which has what the others have not
+		if err := disktest.ReadTree(kept, top); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			r.t.Fatal(err)
 		}
 	}

@@ -116,13 +116,7 @@ func (w *watched) watch(name string) []state {
 func (w *watched) keep() map[string][]byte {
 	kept := map[string][]byte{}
 	for _, top := range []string{w.name, w.name + ".db", w.name + ".db.incoming"} {
-		err := filepath.WalkDir(filepath.Join(w.dir, top), func(path string, e fs.DirEntry, err error) error {
-			if err == nil && !e.IsDir() {
-				kept[path], err = os.ReadFile(path)
-			}
-			return err
-		})
-		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		if err := disktest.ReadTree(kept, filepath.Join(w.dir, top)); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			w.t.Error(err)
 		}
 	}

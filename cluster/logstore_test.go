@@ -333,12 +333,11 @@ func TestLogIsWiped(t *testing.T) {
 		}
 	}
 	has := func() (n int) {
-		files, _ := filepath.Glob(filepath.Join(k.opts.Dir, "*", "*"))
-		for _, name := range files {
-			b, err := os.ReadFile(name)
-			if err != nil {
-				t.Fatal(err)
-			}
+		files := map[string][]byte{}
+		if err := disktest.ReadTree(files, k.opts.Dir); err != nil {
+			t.Fatal(err)
+		}
+		for _, b := range files {
 			n += bytes.Count(b, secret)
 		}
 		return n
